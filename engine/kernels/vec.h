@@ -1,0 +1,128 @@
+/*
+** vec.h - one vector type for every variant: 64 bytes, 16 floats or 8 doubles.
+**
+** Written with the compilers' vector extensions, so the same text becomes one AVX-512 register, two
+** AVX2 registers or plain SSE. A partial vector at the end of a row goes through the very same
+** arithmetic as a full one (load_n pads, store_n cuts), and sums are folded in one fixed tree: an
+** element's result never depends on where in a row or a call it stands. That is what makes results
+** batch-invariant; scalar tails are forbidden in kernels for that reason.
+*/
+#ifndef PL_VEC_H
+#define PL_VEC_H
+
+#include "variant.h"
+
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#ifdef PL_F64_BUILD
+#define VL 8
+typedef int64_t ireal;
+#else
+#define VL 16
+typedef int32_t ireal;
+#endif
+typedef real vec __attribute__((vector_size(64)));
+typedef ireal ivec __attribute__((vector_size(64)));
+
+static inline vec v_load(const real *p)
+{
+    vec r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+
+static inline void v_store(real *p, vec v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+static inline vec v_set1(real x)
+{
+    return x - (vec){0}; /* -0 and NaN survive: x - 0 = x */
+}
+
+/* The first n elements (0 <= n <= VL), `pad` in the other places. */
+static inline vec v_load_n(const real *p, int64_t n, real pad)
+{
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+    return (vec)_mm512_mask_loadu_ps((__m512)v_set1(pad), (__mmask16)((1u << n) - 1), p);
+#else
+    vec r = v_set1(pad);
+    memcpy(&r, p, (size_t)n * sizeof(real));
+    return r;
+#endif
+}
+
+static inline void v_store_n(real *p, vec v, int64_t n)
+{
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
+    memcpy(p, &v, (size_t)n * sizeof(real));
+#endif
+}
+
+/* a * b + c, rounded once where the machine has FMA. */
+static inline vec v_fma(vec a, vec b, vec c)
+{
+#if defined(PL_F64_BUILD)
+    return a * b + c;
+#elif defined(__AVX512F__)
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    union { vec v; __m256 h[2]; } x = {a}, y = {b}, z = {c};
+    z.h[0] = _mm256_fmadd_ps(x.h[0], y.h[0], z.h[0]);
+    z.h[1] = _mm256_fmadd_ps(x.h[1], y.h[1], z.h[1]);
+    return z.v;
+#else
+    return a * b + c;
+#endif
+}
+
+static inline vec v_select(ivec mask, vec a, vec b) /* mask ? a : b; mask of all ones or zeros */
+{
+    return (vec)((mask & (ivec)a) | (~mask & (ivec)b));
+}
+
+/* NaN in either argument gives the second, as the SSE instruction does. */
+static inline vec v_max(vec a, vec b) { return v_select(a > b, a, b); }
+static inline vec v_min(vec a, vec b) { return v_select(a < b, a, b); }
+
+static inline vec v_sqrt(vec a)
+{
+    vec r;
+    for (int i = 0; i < VL; i++)
+#ifdef PL_F64_BUILD
+        r[i] = sqrt(a[i]);
+#else
+        r[i] = sqrtf(a[i]);
+#endif
+    return r;
+}
+
+/* Folds in the fixed tree (0+8)(1+9)... -> 8 -> 4 -> 2 -> 1. */
+static inline real v_sum(vec v)
+{
+    real t[VL];
+    v_store(t, v);
+    for (int w = VL / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; i++) t[i] += t[i + w];
+    return t[0];
+}
+
+static inline real v_fold_max(vec v)
+{
+    real t[VL];
+    v_store(t, v);
+    for (int w = VL / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; i++) t[i] = t[i] > t[i + w] ? t[i] : t[i + w];
+    return t[0];
+}
+
+/* Walks n elements in vectors: `i` is the position, `m` how many are valid in this one. */
+#define V_EACH(i, m, n) \
+    for (int64_t i = 0, m; m = (n) - i < VL ? (n) - i : VL, i < (n); i += VL)
+
+#endif

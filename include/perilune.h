@@ -1,0 +1,246 @@
+/*
+** perilune.h - the one public header of the engine: all that Lua can do, a C program can do.
+**
+** Conventions
+**   - A call that can fail returns pl_status; the text (operation, argument, shapes, hint) is kept
+**     by the context: pl_error(ctx). The engine never exits, never prints, never calls back unasked.
+**   - `new`/`load`: the caller owns the result; `get`/`view`: borrowed; `take`: the callee owns.
+**   - Order of arguments: context, outputs, inputs, sizes, options.
+**   - Every tensor is dense and row-major. Axes and indices count from 0 here; the Lua binding
+**     alone counts from 1. Token ids are data and always count from 0.
+**   - Dimensions: B sequences, T tokens (all sequences of a batch laid end to end), C channels,
+**     H heads, D channels a head, V vocabulary, N rows.
+**   - A context and what it made belong to one thread at a time; ops use OpenMP inside.
+*/
+#ifndef PERILUNE_H
+#define PERILUNE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PL_VERSION "0.1.0"
+#define PL_MAX_RANK 6
+
+/* --------------------------------------------------------------------------------------------
+** Status and context
+*/
+#define PL_STATUS_MAP(X)                                                                          \
+    X(PL_OK, "ok")                                                                                \
+    X(PL_ERR_NOMEM, "not enough memory")                                                          \
+    X(PL_ERR_ARG, "bad argument")                                                                 \
+    X(PL_ERR_SHAPE, "shapes do not fit")                                                          \
+    X(PL_ERR_DTYPE, "wrong dtype")                                                                \
+    X(PL_ERR_FREED, "tensor was freed")                                                           \
+    X(PL_ERR_GRAD, "autograd misuse")                                                             \
+    X(PL_ERR_NONFINITE, "not a finite number")                                                    \
+    X(PL_ERR_IO, "input/output error")                                                            \
+    X(PL_ERR_FORMAT, "malformed file")                                                            \
+    X(PL_ERR_INTERRUPTED, "interrupted")                                                          \
+    X(PL_ERR_CALLBACK, "error in a callback")
+
+typedef enum {
+#define X(name, text) name,
+    PL_STATUS_MAP(X)
+#undef X
+} pl_status;
+
+typedef struct pl_ctx pl_ctx;
+
+/* A context: error text, memory accounts, scopes, tape. NULL when there is no memory at all. */
+pl_ctx *pl_ctx_new(void);
+void pl_ctx_free(pl_ctx *ctx);
+
+/* The text of the last failure in this context, "" when there was none. Borrowed. */
+const char *pl_error(const pl_ctx *ctx);
+const char *pl_status_name(pl_status st);
+
+/* Asks the running operation to stop; callable from a signal handler. The next check point returns
+** PL_ERR_INTERRUPTED and clears the request. */
+void pl_interrupt(pl_ctx *ctx);
+
+/* --------------------------------------------------------------------------------------------
+** Memory: one counted, 64-byte aligned allocator. Sizes in bytes.
+*/
+typedef struct {
+    int64_t live, peak, limit; /* limit 0: none */
+    int64_t cached;            /* freed blocks kept for reuse, not part of live */
+    int64_t calls;             /* allocations asked for since the context was made */
+} pl_mem_info;
+
+void *pl_alloc(pl_ctx *ctx, size_t bytes);                       /* NULL and error text on failure */
+void *pl_calloc(pl_ctx *ctx, size_t count, size_t size);         /* zeroed; product checked */
+void *pl_realloc(pl_ctx *ctx, void *block, size_t bytes);        /* the old block stays on failure */
+char *pl_strndup(pl_ctx *ctx, const char *text, size_t length);  /* adds the final NUL */
+void pl_free(pl_ctx *ctx, void *block);                          /* NULL is fine */
+pl_mem_info pl_mem_get(const pl_ctx *ctx);
+void pl_mem_set_limit(pl_ctx *ctx, int64_t bytes);
+void pl_mem_reset_peak(pl_ctx *ctx);
+void pl_mem_trim(pl_ctx *ctx); /* gives cached blocks back to the system */
+/* Test hook: the k-th allocation from now on fails (k = 1 is the next; 0 turns the hook off);
+** with `forever` all later ones fail too. */
+void pl_mem_fail_at(pl_ctx *ctx, int64_t k, bool forever);
+
+/* --------------------------------------------------------------------------------------------
+** Machine
+*/
+void pl_threads_set(int n); /* OpenMP threads for this process; n < 1 is taken as 1 */
+int pl_threads_get(void);
+/* The kernel variant in use: "avx512", "avx2" or "plain"; chosen by CPUID, or by the environment
+** variable PERILUNE_ISA when that names a variant the machine can run. */
+const char *pl_isa(void);
+
+/* --------------------------------------------------------------------------------------------
+** Random numbers: Philox4x32-10 (Salmon et al., SC'11). Stateless: value i of stream (seed,
+** purpose) is a pure function of the three.
+*/
+void pl_random_bits(uint64_t seed, uint64_t purpose, uint64_t index, uint32_t out[4]);
+double pl_random_uniform(uint64_t seed, uint64_t purpose, uint64_t index); /* [0, 1), 53 bits */
+double pl_random_normal(uint64_t seed, uint64_t purpose, uint64_t index);  /* N(0, 1), Box-Muller */
+
+/* --------------------------------------------------------------------------------------------
+** Tensors
+*/
+typedef enum { PL_F32, PL_F64, PL_I32 } pl_dtype;
+
+typedef struct pl_tensor pl_tensor;
+typedef struct pl_scope pl_scope;
+
+size_t pl_dtype_size(pl_dtype dtype);
+const char *pl_dtype_name(pl_dtype dtype); /* "float32", "float64", "int32" */
+
+/* A new tensor, contents undefined (NaN in debug builds). Rank 0 is one number. The creator holds
+** one reference; the innermost open scope holds the data's lifetime (see scopes). */
+pl_status pl_tensor_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                        const int64_t *shape);
+pl_status pl_tensor_zeros(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                          const int64_t *shape);
+/* A tensor of the same data seen in another shape, `offset` elements in; no copy, no autograd. */
+pl_status pl_tensor_view(pl_ctx *ctx, pl_tensor **out, pl_tensor *base, int64_t offset, int rank,
+                         const int64_t *shape);
+void pl_tensor_retain(pl_tensor *t);
+void pl_tensor_release(pl_tensor *t); /* NULL is fine */
+
+pl_dtype pl_tensor_dtype(const pl_tensor *t);
+int pl_tensor_rank(const pl_tensor *t);
+const int64_t *pl_tensor_shape(const pl_tensor *t);
+int64_t pl_tensor_count(const pl_tensor *t);
+/* The elements; NULL once the tensor was freed. Writing through it must be followed by
+** pl_tensor_touch, so that packed copies of a weight are made anew. */
+void *pl_tensor_data(const pl_tensor *t);
+void pl_tensor_touch(pl_tensor *t);
+/* PL_ERR_FREED with the tensor's name and the scope that freed it, else PL_OK. */
+pl_status pl_tensor_check(pl_ctx *ctx, const pl_tensor *t);
+void pl_tensor_set_name(pl_tensor *t, const char *name); /* copied, cut at 47 characters */
+const char *pl_tensor_name(const pl_tensor *t);          /* "" when it has none */
+/* Gives up the data now, whatever scope it is in. Idempotent. */
+void pl_tensor_free_data(pl_tensor *t);
+/* dst and src of the same dtype and count. */
+pl_status pl_tensor_copy(pl_ctx *ctx, pl_tensor *dst, const pl_tensor *src);
+pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value);
+/* Every element from the stream (seed, purpose): uniform in [a, b) or normal of mean a, standard
+** deviation b. */
+pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, double b,
+                           uint64_t seed, uint64_t purpose);
+
+/* Scopes: tensors made while a scope is open end with it, unless kept. A `frame` is a scope inside
+** a forward pass: what the tape still needs stays until the tape is done with it, the rest goes. */
+pl_status pl_scope_open(pl_ctx *ctx, pl_scope **out, const char *name, bool frame);
+void pl_scope_close(pl_scope *scope); /* also closes scopes opened later; idempotent until freed */
+/* Moves the tensor to the scope around its own (outermost: to no scope at all). */
+void pl_tensor_keep(pl_tensor *t);
+/* Moves the tensor to no scope: it lives until its last reference goes. */
+void pl_tensor_keep_forever(pl_tensor *t);
+
+/* --------------------------------------------------------------------------------------------
+** Operations: engine/ops/ops.def has one row for each.
+*/
+#define PL_MAX_IN 8
+#define PL_MAX_OUT 3
+#define PL_MAX_PARAM 8
+
+typedef enum {
+#define OP(name, inputs, params, outputs, flags, shapes, doc) PL_OP_##name,
+#include "ops.def"
+#undef OP
+    PL_OP_COUNT
+} pl_op_id;
+
+enum { PL_OPF_NOGRAD = 1, PL_OPF_FUSED = 2, PL_OPF_KEEP_IN = 4, PL_OPF_KEEP_OUT = 8,
+       PL_OPF_METHOD = 16 };
+
+typedef enum { PL_PARAM_INT, PL_PARAM_FLOAT, PL_PARAM_BOOL, PL_PARAM_ENUM, PL_PARAM_AXIS,
+               PL_PARAM_LIST } pl_param_kind;
+
+/* One parameter value: `i` for INT, BOOL, ENUM (index of the choice) and AXIS; `f` for FLOAT;
+** `list`, `n` for LIST. PL_AXIS_ALL as an axis means "all". */
+typedef struct {
+    int64_t i;
+    double f;
+    int64_t list[PL_MAX_RANK];
+    int n;
+} pl_param;
+#define PL_AXIS_ALL INT64_MIN
+
+typedef struct {
+    char name[24];
+    pl_param_kind kind;
+    pl_param fallback;       /* the default */
+    char choices[8][16];     /* ENUM: names by index */
+    int n_choices;
+} pl_param_row;
+
+typedef struct {
+    char name[24];
+    bool optional, integer;
+} pl_input_row;
+
+typedef struct {
+    const char *name, *shapes, *doc;
+    int flags, n_in, n_param, n_out;
+    pl_input_row in[PL_MAX_IN];
+    pl_param_row param[PL_MAX_PARAM];
+    char out[PL_MAX_OUT][24];
+} pl_op_row;
+
+/* The parsed row of an op, valid as long as the context. */
+const pl_op_row *pl_op_get(const pl_ctx *ctx, pl_op_id op);
+
+/* Runs one op: checks, computes, records on the tape when an input wants a gradient. `in` has
+** row->n_in places (NULL where an optional input is absent), `param` row->n_param values or is NULL
+** for all defaults; `out` receives row->n_out new references. Nothing is left behind on failure. */
+pl_status pl_op(pl_ctx *ctx, pl_op_id op, pl_tensor *const *in, const pl_param *param,
+                pl_tensor **out);
+
+/* With the check on, the first op that makes a NaN or an infinity fails with PL_ERR_NONFINITE. */
+void pl_set_nan_check(pl_ctx *ctx, bool on);
+
+/* --------------------------------------------------------------------------------------------
+** Autograd
+*/
+bool pl_grad_enabled(const pl_ctx *ctx);
+bool pl_set_grad_enabled(pl_ctx *ctx, bool on); /* returns the former state */
+void pl_tensor_set_requires_grad(pl_tensor *t, bool on);
+bool pl_tensor_requires_grad(const pl_tensor *t);
+/* The gradient of a leaf, NULL when none has flowed yet. Borrowed. */
+pl_tensor *pl_tensor_grad(const pl_tensor *t);
+void pl_tensor_zero_grad(pl_tensor *t);
+/* From `t` (one number when seed is NULL) to every leaf; gradients are added to what is there. The
+** part of the tape that was walked is released. */
+pl_status pl_backward(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed);
+
+/* A node with a backward of the caller's own: gets the gradients of the outputs (NULL where none
+** flowed), returns those of the inputs as new references (NULL for none). `drop` frees `data`. */
+typedef pl_status (*pl_backward_fn)(pl_ctx *ctx, void *data, pl_tensor *const *d_out,
+                                    pl_tensor **d_in);
+pl_status pl_custom(pl_ctx *ctx, pl_tensor *const *in, int n_in, pl_tensor *const *out, int n_out,
+                    pl_backward_fn fn, void (*drop)(void *data), void *data);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
