@@ -1,0 +1,59 @@
+/*
+** lb.h - what the binding files share. Only lua/bind knows both worlds.
+**
+** Rules of the border: check all arguments first (may raise); make the userdata before the
+** resource; call the engine; release C temporaries; only then raise, with lb_check. Between taking
+** a C resource and anchoring it in a userdata no Lua call that can raise.
+*/
+#ifndef LB_H
+#define LB_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "perilune.h"
+
+/* The engine context of this Lua state. */
+pl_ctx *lb_ctx(lua_State *L);
+
+/* Raises the context's error text when st is not PL_OK. PL_ERR_INTERRUPTED raises "interrupted!". */
+void lb_check(lua_State *L, pl_status st);
+
+/* Pushes an empty tensor userdata; fill *box afterwards (it takes the reference). */
+pl_tensor **lb_new_tensor(lua_State *L);
+/* The tensor at idx; raises when it is none or was freed. Borrowed. */
+pl_tensor *lb_check_tensor(lua_State *L, int idx);
+/* NULL for nil or absent. */
+pl_tensor *lb_opt_tensor(lua_State *L, int idx);
+
+/* A class: metatable `name` with the methods; names starting with "__" go to the metatable, the
+** rest to __index; __gc and __close are as given in `methods`; __metatable is false. */
+void lb_class(lua_State *L, const char *name, const luaL_Reg *methods);
+
+/* Option tables. lb_known raises for a key of the table at idx that is not in `names` (NULL ended),
+** naming the nearest known one; nil or absent tables are fine everywhere. */
+void lb_known(lua_State *L, int idx, const char *what, const char *const *names);
+lua_Number lb_number_field(lua_State *L, int idx, const char *name, lua_Number fallback);
+lua_Integer lb_integer_field(lua_State *L, int idx, const char *name, lua_Integer fallback);
+bool lb_boolean_field(lua_State *L, int idx, const char *name, bool fallback);
+const char *lb_string_field(lua_State *L, int idx, const char *name, const char *fallback);
+
+/* Raises "unknown <what> 'name'; did you mean 'x'?" with the nearest of `names` (NULL ended). */
+int lb_unknown(lua_State *L, const char *what, const char *name, const char *const *names);
+
+/* nil, message for what can go wrong outside (files); returns 2. */
+int lb_soft_fail(lua_State *L, pl_status st);
+
+/* Each file's part: sets its functions into the table on top of the stack. */
+void lb_open_tensor(lua_State *L);
+void lb_open_ops(lua_State *L);
+void lb_open_autograd(lua_State *L);
+void lb_open_train(lua_State *L);
+void lb_open_json(lua_State *L);
+void lb_open_io(lua_State *L);
+void lb_open_text(lua_State *L);
+void lb_open_gen(lua_State *L);
+void lb_open_system(lua_State *L);
+
+#endif
