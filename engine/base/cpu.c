@@ -1,0 +1,47 @@
+/*
+** cpu.c - CPU detection and the thread count.
+*/
+#include "base/cpu.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "perilune.h"
+
+static const char *const isa_names[] = {"plain", "avx2", "avx512"};
+
+static pl_isa_kind best(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return PL_ISA_AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return PL_ISA_AVX2;
+#endif
+    return PL_ISA_PLAIN;
+}
+
+pl_isa_kind pl__isa(void)
+{
+    pl_isa_kind isa = best();
+    const char *wish = getenv("PERILUNE_ISA");
+    for (int i = 0; wish != NULL && i <= (int)isa; i++)
+        if (strcmp(wish, isa_names[i]) == 0) isa = (pl_isa_kind)i;
+    return isa;
+}
+
+const char *pl_isa(void)
+{
+    return isa_names[pl__isa()];
+}
+
+void pl_threads_set(int n)
+{
+    omp_set_num_threads(n < 1 ? 1 : n);
+}
+
+int pl_threads_get(void)
+{
+    return omp_get_max_threads();
+}

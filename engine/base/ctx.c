@@ -1,0 +1,84 @@
+/*
+** ctx.c - making and freeing a context, its error text, interrupts, checked arithmetic.
+*/
+#include "base/ctx.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/tape.h"
+#include "base/cpu.h"
+#include "base/mem.h"
+#include "ops/op.h"
+#include "tensor/tensor.h"
+
+pl_ctx *pl_ctx_new(void)
+{
+    pl_ctx *ctx = pl__mem_context();
+    if (ctx == NULL) return NULL;
+    ctx->tape.enabled = true;
+    if (pl__ops_open(ctx) != PL_OK) {
+        pl_ctx_free(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+void pl_ctx_free(pl_ctx *ctx)
+{
+    if (ctx == NULL) return;
+    while (ctx->scopes.innermost != NULL) pl_scope_close(ctx->scopes.innermost);
+    pl__tape_release(ctx, NULL);
+    pl__ops_close(ctx);
+    pl__scopes_close(ctx);
+    pl__mem_close(ctx);
+}
+
+const char *pl_error(const pl_ctx *ctx)
+{
+    return ctx->error;
+}
+
+const char *pl_status_name(pl_status st)
+{
+    static const char *const names[] = {
+#define X(name, text) text,
+        PL_STATUS_MAP(X)
+#undef X
+    };
+    const size_t n = sizeof names / sizeof names[0];
+    return (size_t)st < n ? names[st] : "unknown status";
+}
+
+pl_status pl__fail(pl_ctx *ctx, pl_status st, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(ctx->error, sizeof ctx->error, format, args);
+    va_end(args);
+    return st;
+}
+
+void pl_interrupt(pl_ctx *ctx)
+{
+    ctx->interrupted = 1;
+}
+
+pl_status pl__check_interrupt(pl_ctx *ctx)
+{
+    if (!ctx->interrupted) return PL_OK;
+    ctx->interrupted = 0;
+    return pl__fail(ctx, PL_ERR_INTERRUPTED, "interrupted!");
+}
+
+bool pl__mul(int64_t a, int64_t b, int64_t *out)
+{
+    return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, out);
+}
+
+bool pl__add(int64_t a, int64_t b, int64_t *out)
+{
+    return a >= 0 && b >= 0 && !__builtin_add_overflow(a, b, out);
+}
