@@ -37,6 +37,7 @@ struct pl_ctx {
 
     struct { /* autograd/tape.c */
         struct pl_node *first, *last;
+        struct pl_node *barrier; /* a nested backward walks no further back */
         bool enabled;
     } tape;
 

@@ -1,0 +1,364 @@
+/*
+** tape.c - reverse-mode differentiation over the recorded ops.
+**
+** A node keeps its call. Handles of inputs and outputs are always kept (for shapes and for where
+** gradients go); data only where the op's backward reads it. Walking back frees each node as soon
+** as it is done, so memory falls while gradients flow. Nothing here recurses on the graph's depth.
+*/
+#include "autograd/tape.h"
+
+#include <string.h>
+
+#include "ops/op.h"
+
+typedef struct pl_node {
+    struct pl_node *prev, *next, *next_dead;
+    bool dying;
+    int n_in, n_out;
+    pl_call call;
+    pl_backward_fn fn; /* a custom node */
+    void (*drop)(void *data);
+    void *data;
+} pl_node;
+
+bool pl_grad_enabled(const pl_ctx *ctx)
+{
+    return ctx->tape.enabled;
+}
+
+bool pl_set_grad_enabled(pl_ctx *ctx, bool on)
+{
+    const bool former = ctx->tape.enabled;
+    ctx->tape.enabled = on;
+    return former;
+}
+
+void pl_tensor_set_requires_grad(pl_tensor *t, bool on)
+{
+    if (t->dtype != PL_I32) t->requires_grad = on;
+}
+
+bool pl_tensor_requires_grad(const pl_tensor *t)
+{
+    return t->requires_grad;
+}
+
+pl_tensor *pl_tensor_grad(const pl_tensor *t)
+{
+    return t->grad_valid ? t->grad : NULL;
+}
+
+void pl_tensor_zero_grad(pl_tensor *t)
+{
+    t->grad_valid = false;
+}
+
+static void append(pl_ctx *ctx, pl_node *node)
+{
+    node->prev = ctx->tape.last;
+    if (node->prev != NULL) node->prev->next = node;
+    else ctx->tape.first = node;
+    ctx->tape.last = node;
+}
+
+static void unlink_node(pl_ctx *ctx, pl_node *node)
+{
+    if (node->prev != NULL) node->prev->next = node->next;
+    else ctx->tape.first = node->next;
+    if (node->next != NULL) node->next->prev = node->prev;
+    else ctx->tape.last = node->prev;
+    /* A scope's mark must stay a node of the list, or NULL. */
+    for (pl_scope *s = ctx->scopes.innermost; s != NULL; s = s->outer)
+        if (s->mark == node) s->mark = node->prev;
+}
+
+static bool keeps(const pl_node *node, int flag)
+{
+    return node->fn == NULL && (node->call.row->flags & flag) != 0;
+}
+
+/* Takes the references a node owns. */
+static void attach(pl_ctx *ctx, pl_node *node)
+{
+    pl_call *c = &node->call;
+    for (int i = 0; i < node->n_in; i++) {
+        if (c->in[i] == NULL) continue;
+        pl__tensor_node_ref(c->in[i]);
+        if (keeps(node, PL_OPF_KEEP_IN)) pl__tensor_hold(c->in[i]);
+    }
+    for (int i = 0; i < node->n_out; i++) {
+        if (c->out[i] == NULL) continue;
+        pl__tensor_node_ref(c->out[i]);
+        if (keeps(node, PL_OPF_KEEP_OUT)) pl__tensor_hold(c->out[i]);
+        c->out[i]->requires_grad = c->out[i]->dtype != PL_I32;
+        c->out[i]->node = node;
+    }
+    append(ctx, node);
+}
+
+static void clear_grad(pl_tensor *t)
+{
+    pl_tensor *grad = t->grad;
+    t->grad = NULL;
+    t->grad_valid = false;
+    pl_tensor_release(grad);
+}
+
+/* Unlinks and frees a node; its outputs become constants. */
+static void free_node(pl_ctx *ctx, pl_node *node)
+{
+    pl_call *c = &node->call;
+    unlink_node(ctx, node);
+    for (int i = 0; i < node->n_out; i++) {
+        pl_tensor *t = c->out[i];
+        if (t == NULL) continue;
+        clear_grad(t);
+        t->node = NULL;
+        t->requires_grad = false;
+        if (keeps(node, PL_OPF_KEEP_OUT)) pl__tensor_unhold(t);
+        pl__tensor_node_unref(t);
+    }
+    for (int i = 0; i < node->n_in; i++) {
+        if (c->in[i] == NULL) continue;
+        if (keeps(node, PL_OPF_KEEP_IN)) pl__tensor_unhold(c->in[i]);
+        pl__tensor_node_unref(c->in[i]);
+    }
+    for (int i = 0; i < PL_MAX_SAVED; i++) pl_tensor_release(c->saved[i]);
+    if (node->drop != NULL) node->drop(node->data);
+    pl_free(ctx, node);
+}
+
+pl_status pl__tape_record(pl_ctx *ctx, const pl_call *call)
+{
+    pl_node *node = pl_calloc(ctx, 1, sizeof *node);
+    if (node == NULL) return PL_ERR_NOMEM;
+    node->call = *call;
+    node->call.n_work = 0;
+    node->n_in = call->row->n_in;
+    node->n_out = call->row->n_out;
+    attach(ctx, node);
+    return PL_OK;
+}
+
+pl_status pl_custom(pl_ctx *ctx, pl_tensor *const *in, int n_in, pl_tensor *const *out, int n_out,
+                    pl_backward_fn fn, void (*drop)(void *data), void *data)
+{
+    if (n_in > PL_MAX_IN || n_out > PL_MAX_OUT)
+        return pl__fail(ctx, PL_ERR_ARG, "custom: at most %d inputs and %d outputs", PL_MAX_IN,
+                        PL_MAX_OUT);
+    pl_node *node = pl_calloc(ctx, 1, sizeof *node);
+    if (node == NULL) return PL_ERR_NOMEM;
+    node->call.ctx = ctx;
+    node->n_in = n_in;
+    node->n_out = n_out;
+    node->fn = fn;
+    node->drop = drop;
+    node->data = data;
+    memcpy(node->call.in, in, sizeof *in * (size_t)n_in);
+    memcpy(node->call.out, out, sizeof *out * (size_t)n_out);
+    attach(ctx, node);
+    return PL_OK;
+}
+
+void pl__tape_release(pl_ctx *ctx, pl_node *mark)
+{
+    while (ctx->tape.last != mark) free_node(ctx, ctx->tape.last);
+}
+
+/* No user, later node or waiting gradient can reach the node. */
+static bool is_dead(const pl_node *node)
+{
+    for (int i = 0; i < node->n_out; i++) {
+        const pl_tensor *t = node->call.out[i];
+        if (t != NULL && (t->refs > 0 || t->node_refs > 1 || t->grad != NULL)) return false;
+    }
+    return true;
+}
+
+void pl__tape_prune(pl_ctx *ctx, pl_node *node)
+{
+    if (node->dying || !is_dead(node)) return;
+    node->dying = true;
+    pl_node *dead = node;
+    while (dead != NULL) {
+        pl_node *gone = dead;
+        pl_node *makers[PL_MAX_IN];
+        for (int i = 0; i < gone->n_in; i++)
+            makers[i] = gone->call.in[i] != NULL ? gone->call.in[i]->node : NULL;
+        const int n = gone->n_in;
+        dead = gone->next_dead;
+        free_node(ctx, gone);
+        for (int i = 0; i < n; i++) {
+            if (makers[i] == NULL || makers[i]->dying || !is_dead(makers[i])) continue;
+            makers[i]->dying = true;
+            makers[i]->next_dead = dead;
+            dead = makers[i];
+        }
+    }
+}
+
+static void add_into(pl_tensor *dst, const pl_tensor *src)
+{
+    if (dst->dtype == PL_F64) {
+        double *d = pl__data(dst);
+        const double *s = pl__data(src);
+        for (int64_t i = 0; i < dst->count; i++) d[i] += s[i];
+    } else {
+        float *d = pl__data(dst);
+        const float *s = pl__data(src);
+        for (int64_t i = 0; i < dst->count; i++) d[i] += s[i];
+    }
+}
+
+static bool wants(const pl_tensor *t)
+{
+    return t != NULL && t->requires_grad && t->dtype != PL_I32;
+}
+
+/* Where the gradient of an input goes: its own memory, or a second one when the input stands twice
+** in the call (then *twin is set and must be added afterwards). */
+static pl_status make_d_in(pl_ctx *ctx, pl_call *c, int i, bool *twin)
+{
+    pl_tensor *t = c->in[i];
+    *twin = false;
+    for (int k = 0; k < i; k++) *twin = *twin || (c->in[k] == t && c->d_in[k] != NULL);
+    if (*twin) {
+        c->acc[i] = false;
+        return pl__tensor_new_free(ctx, &c->d_in[i], t->dtype, t->rank, t->shape);
+    }
+    if (t->grad == NULL)
+        PL_TRY(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
+    c->acc[i] = t->grad_valid;
+    c->d_in[i] = t->grad;
+    return PL_OK;
+}
+
+static pl_status backward_op(pl_ctx *ctx, pl_node *node)
+{
+    pl_call *c = &node->call;
+    bool twin[PL_MAX_IN] = {false};
+    pl_status st = PL_OK;
+    for (int i = 0; i < node->n_in; i++)
+        if (wants(c->in[i])) PL_GO(make_d_in(ctx, c, i, &twin[i]));
+    pl_dtype dtype = PL_F32;
+    for (int i = 0; i < node->n_in; i++)
+        if (c->in[i] != NULL && c->in[i]->dtype == PL_F64) dtype = PL_F64;
+    PL_GO(pl__ops_for(ctx, dtype)->impl[c->op]->backward(c));
+    for (int i = 0; i < node->n_in; i++) {
+        if (c->d_in[i] == NULL) continue;
+        if (twin[i]) add_into(c->in[i]->grad, c->d_in[i]);
+        c->in[i]->grad_valid = true;
+    }
+done:
+    for (int i = 0; i < node->n_in; i++) {
+        if (twin[i]) pl_tensor_release(c->d_in[i]);
+        c->d_in[i] = NULL;
+    }
+    pl__call_release(c, false);
+    return st;
+}
+
+static pl_status backward_custom(pl_ctx *ctx, pl_node *node)
+{
+    pl_call *c = &node->call;
+    pl_tensor *d_in[PL_MAX_IN] = {NULL};
+    pl_status st = PL_OK;
+    PL_GO(node->fn(ctx, node->data, c->d_out, d_in));
+    for (int i = 0; i < node->n_in; i++) {
+        pl_tensor *t = c->in[i];
+        if (d_in[i] == NULL || !wants(t)) continue;
+        if (d_in[i]->dtype != t->dtype || d_in[i]->count != t->count) {
+            st = pl__fail(ctx, PL_ERR_SHAPE,
+                          "custom: the gradient of input %d has another shape or dtype than it",
+                          i + 1);
+            goto done;
+        }
+        if (t->grad == NULL)
+            PL_GO(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
+        if (t->grad_valid) add_into(t->grad, d_in[i]);
+        else memcpy(pl__data(t->grad), pl__data(d_in[i]),
+                    (size_t)t->count * pl_dtype_size(t->dtype));
+        t->grad_valid = true;
+    }
+done:
+    for (int i = 0; i < node->n_in; i++) pl_tensor_release(d_in[i]);
+    return st;
+}
+
+static pl_status backward_node(pl_ctx *ctx, pl_node *node)
+{
+    pl_call *c = &node->call;
+    PL_TRY(pl__check_interrupt(ctx));
+    for (int i = 0; i < node->n_out; i++)
+        c->d_out[i] = c->out[i] != NULL && c->out[i]->grad_valid ? c->out[i]->grad : NULL;
+    return node->fn != NULL ? backward_custom(ctx, node) : backward_op(ctx, node);
+}
+
+static bool reached(const pl_node *node)
+{
+    for (int i = 0; i < node->n_out; i++)
+        if (node->call.out[i] != NULL && node->call.out[i]->grad_valid) return true;
+    return false;
+}
+
+static pl_status seed_grad(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
+{
+    if (!t->requires_grad)
+        return pl__fail(ctx, PL_ERR_GRAD,
+                        "backward: this tensor depends on nothing that wants a gradient, or its "
+                        "tape was released by an earlier backward or a closed scope");
+    if (seed == NULL && t->count != 1)
+        return pl__fail(ctx, PL_ERR_GRAD, "backward: wants one number, this tensor has %lld",
+                        (long long)t->count);
+    if (seed != NULL) {
+        PL_TRY(pl_tensor_check(ctx, seed));
+        if (seed->dtype != t->dtype || seed->count != t->count)
+            return pl__fail(ctx, PL_ERR_SHAPE, "backward: the seed has another shape or dtype");
+    }
+    pl_tensor *grad;
+    PL_TRY(pl__tensor_new_free(ctx, &grad, t->dtype, t->rank, t->shape));
+    if (seed != NULL) memcpy(pl__data(grad), pl__data(seed),
+                             (size_t)t->count * pl_dtype_size(t->dtype));
+    else if (t->dtype == PL_F64) *(double *)pl__data(grad) = 1.0;
+    else *(float *)pl__data(grad) = 1.0f;
+    if (t->grad != NULL && t->grad_valid) {
+        add_into(t->grad, grad);
+        pl_tensor_release(grad);
+    } else if (t->grad != NULL) {
+        memcpy(pl__data(t->grad), pl__data(grad), (size_t)t->count * pl_dtype_size(t->dtype));
+        pl_tensor_release(grad);
+    } else {
+        t->grad = grad;
+    }
+    t->grad_valid = true;
+    return PL_OK;
+}
+
+pl_status pl_backward(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
+{
+    PL_TRY(pl_tensor_check(ctx, t));
+    PL_TRY(seed_grad(ctx, t, seed));
+    pl_node *stop = ctx->tape.barrier;
+    const bool enabled = pl_set_grad_enabled(ctx, false);
+    pl_status st = PL_OK;
+    pl_node *node = t->node != NULL ? ctx->tape.last : stop;
+    while (node != stop) {
+        if (!reached(node)) {
+            node = node->prev;
+            continue;
+        }
+        ctx->tape.barrier = ctx->tape.last; /* a backward inside a custom node ends here */
+        st = backward_node(ctx, node);
+        pl_node *before = node->prev;
+        if (st != PL_OK) break;
+        free_node(ctx, node);
+        node = before;
+    }
+    ctx->tape.barrier = stop;
+    if (st != PL_OK) /* gradients on their way are lost, the leaves keep what came so far */
+        for (pl_node *n = ctx->tape.last; n != stop; n = n->prev)
+            for (int i = 0; i < n->n_out; i++)
+                if (n->call.out[i] != NULL) clear_grad(n->call.out[i]);
+    pl_set_grad_enabled(ctx, enabled);
+    return st;
+}

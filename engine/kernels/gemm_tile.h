@@ -1,0 +1,303 @@
+/*
+** gemm_tile.h - the register tile of the matrix product, and the packing of its operands.
+**
+** A tile holds up to MR x (1, 2 or 4) registers of C and adds a[i,k] * b[k,j] for k = 0, 1, ...:
+**
+**     c[i,j] <- fma(a[i,k], b[k,j], c[i,j])        one chain for each element, k ascending
+**
+** The chain of an element touches no other element, so neither the size of the tile, nor the
+** packing, nor the cutting of K (a chain may stop in C and go on from there) can change a bit of
+** it. That is the whole argument for batch-invariance; nothing here may ever fold two chains.
+**
+** Registers have the machine's own width RL (vec.h's 64-byte vectors would spill on AVX2). Widths
+** per variant: AVX-512 14 x 32, AVX2 6 x 16, else small. Only gemm.c includes this file.
+*/
+#ifndef PL_GEMM_TILE_H
+#define PL_GEMM_TILE_H
+
+#include "kernels/variant.h"
+
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define RBYTES 64
+#elif defined(__AVX2__)
+#define RBYTES 32
+#else
+#define RBYTES 16
+#endif
+
+typedef real reg __attribute__((vector_size(RBYTES)));
+enum { RL = RBYTES / (int)sizeof(real) }; /* elements in a register */
+
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+#define MR 14
+#define EACH_MR(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#define EACH_WIDE(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define WIDE_MR 6
+#elif defined(__AVX2__) && !defined(PL_F64_BUILD)
+#define MR 6
+#define EACH_MR(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define EACH_WIDE(X) X(1) X(2)
+#define WIDE_MR 2
+#else
+#define MR 4
+#define EACH_MR(X) X(1) X(2) X(3) X(4)
+#define EACH_WIDE(X) X(1) X(2)
+#define WIDE_MR 2
+#endif
+
+enum {
+    NR = 2 * RL,                    /* columns of a panel of B */
+    MA = (MR + RL - 1) / RL * RL    /* stride of a packed strip of A */
+};
+
+static inline reg r_load(const real *p)
+{
+    reg r;
+    memcpy(&r, p, sizeof r);
+    return r;
+}
+
+static inline void r_store(real *p, reg v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+/* The first n elements, 0 <= n <= RL; zeros behind them. */
+static inline reg r_load_n(const real *p, int64_t n)
+{
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+    return (reg)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
+    reg r = {0};
+    memcpy(&r, p, (size_t)n * sizeof(real));
+    return r;
+#endif
+}
+
+static inline void r_store_n(real *p, reg v, int64_t n)
+{
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
+    memcpy(p, &v, (size_t)n * sizeof(real));
+#endif
+}
+
+static inline reg r_fma(reg a, reg b, reg c)
+{
+#if defined(PL_F64_BUILD)
+    return a * b + c;
+#elif defined(__AVX512F__)
+    return (reg)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (reg)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* How many of `cols` columns fall into register v. */
+static inline int64_t r_cols(int64_t cols, int v)
+{
+    int64_t left = cols - v * RL;
+    return left < 0 ? 0 : left < RL ? left : RL;
+}
+
+/*
+** c[mr, cols] = (acc ? c : 0) + a[mr, kc] b[kc, cols] (+ bias[cols] after the chain).
+** a[i,k] lies at a[i * rs + k * cs]; register pair v of row k of b at b[k * bs + v * ps]. All nv
+** registers of b must be readable, whatever cols is.
+*/
+typedef struct {
+    int64_t kc;
+    const real *a;
+    int64_t rs, cs;
+    const real *b;
+    int64_t bs, ps;
+    const real *bias; /* NULL for none */
+    real *c;
+    int64_t ldc, cols;
+    bool acc;
+} tile_args;
+
+static inline __attribute__((always_inline)) void tile(const int mr, const int nv,
+                                                       const tile_args *t)
+{
+    reg x[MR][4];
+    const int64_t rs = t->rs, cs = t->cs, bs = t->bs, ps = t->ps, cols = t->cols, ldc = t->ldc;
+    const bool full = cols == nv * RL;
+    const real *a[(MR + 2) / 3];
+    const real *b = t->b;
+    real *c = t->c;
+
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++)
+            if (!t->acc)
+                x[i][v] = (reg){0};
+            else if (full)
+                x[i][v] = r_load(c + i * ldc + v * RL);
+            else
+                x[i][v] = r_load_n(c + i * ldc + v * RL, r_cols(cols, v));
+
+    /* Rows go in threes behind one pointer: base, base + rs, base + 2 rs are one instruction's
+    ** addresses, and the few pointers stay in registers. */
+#pragma GCC unroll 8
+    for (int i = 0; i < (mr + 2) / 3; i++) a[i] = t->a + 3 * i * rs;
+    for (int64_t k = 0; k < t->kc; k++) {
+        reg w[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) w[v] = r_load(b + (v / 2) * ps + (v % 2) * RL);
+#pragma GCC unroll 16
+        for (int i = 0; i < mr; i++) {
+            reg s = a[i / 3][(i % 3) * rs] - (reg){0};
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++) x[i][v] = r_fma(s, w[v], x[i][v]);
+        }
+        b += bs;
+#pragma GCC unroll 8
+        for (int i = 0; i < (mr + 2) / 3; i++) a[i] += cs;
+    }
+
+    if (t->bias)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) {
+            reg s = r_load_n(t->bias + v * RL, r_cols(cols, v));
+#pragma GCC unroll 16
+            for (int i = 0; i < mr; i++) x[i][v] += s;
+        }
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++)
+            if (full)
+                r_store(c + i * ldc + v * RL, x[i][v]);
+            else
+                r_store_n(c + i * ldc + v * RL, x[i][v], r_cols(cols, v));
+}
+
+#define TILE(m)                                                                                   \
+    static void tile_half_##m(const tile_args *t) { tile(m, 1, t); }                              \
+    static void tile_full_##m(const tile_args *t) { tile(m, 2, t); }
+EACH_MR(TILE)
+#undef TILE
+#define TILE(m)                                                                                   \
+    static void tile_wide_##m(const tile_args *t) { tile(m, 4, t); }
+EACH_WIDE(TILE)
+#undef TILE
+
+typedef void (*tile_fn)(const tile_args *);
+#define TILE(m) tile_half_##m,
+static const tile_fn tile_half[] = {EACH_MR(TILE)};
+#undef TILE
+#define TILE(m) tile_full_##m,
+static const tile_fn tile_full[] = {EACH_MR(TILE)};
+#undef TILE
+#define TILE(m) tile_wide_##m,
+static const tile_fn tile_wide[] = {EACH_WIDE(TILE)};
+#undef TILE
+
+/* Runs the tile that fits: mr rows (1..MR), t->cols columns (1..2 NR; above NR only when mr is at
+** most WIDE_MR). */
+static inline void tile_run(int64_t mr, const tile_args *t)
+{
+    if (t->cols > NR)
+        tile_wide[mr - 1](t);
+    else if (t->cols > RL)
+        tile_full[mr - 1](t);
+    else
+        tile_half[mr - 1](t);
+}
+
+/* --------------------------------------------------------------------------------------------
+** Packing
+*/
+
+/* Lane l of the two results of one exchange step: blocks of h lanes change places. */
+#define LO_(h, l) (((l) & (h)) ? RL + (l) - (h) : (l))
+#define HI_(h, l) (((l) & (h)) ? RL + (l) : (l) + (h))
+#define LANES2_(F, h, o) F(h, o), F(h, (o) + 1)
+#define LANES4_(F, h, o) LANES2_(F, h, o), LANES2_(F, h, (o) + 2)
+#define LANES8_(F, h, o) LANES4_(F, h, o), LANES4_(F, h, (o) + 4)
+#if RBYTES == 64 && !defined(PL_F64_BUILD)
+#define LANES_(F, h) LANES8_(F, h, 0), LANES8_(F, h, 8)
+#elif (RBYTES == 64 && defined(PL_F64_BUILD)) || (RBYTES == 32 && !defined(PL_F64_BUILD))
+#define LANES_(F, h) LANES8_(F, h, 0)
+#elif (RBYTES == 32 && defined(PL_F64_BUILD)) || (RBYTES == 16 && !defined(PL_F64_BUILD))
+#define LANES_(F, h) LANES4_(F, h, 0)
+#else
+#define LANES_(F, h) LANES2_(F, h, 0)
+#endif
+#define EXCHANGE_(h)                                                                              \
+    if ((h) < RL)                                                                                 \
+        for (int i = 0; i < RL; i++)                                                              \
+            if (!(i & (h))) {                                                                     \
+                reg lo = __builtin_shufflevector(r[i], r[(i + (h)) % RL], LANES_(LO_, (h) % RL)); \
+                reg hi = __builtin_shufflevector(r[i], r[(i + (h)) % RL], LANES_(HI_, (h) % RL)); \
+                r[i] = lo;                                                                        \
+                r[(i + (h)) % RL] = hi;                                                           \
+            }
+
+/* Transposes an RL x RL block held in registers. */
+static inline __attribute__((always_inline)) void r_transpose(reg r[RL])
+{
+#pragma GCC unroll 16
+    EXCHANGE_(8)
+#pragma GCC unroll 16
+    EXCHANGE_(4)
+#pragma GCC unroll 16
+    EXCHANGE_(2)
+#pragma GCC unroll 16
+    EXCHANGE_(1)
+}
+
+/* dst[k * ds + j] = src[j * ld + k] for j < rows and 0 for rows <= j < RL; k < kc; rows <= RL. */
+static void pack_turned(const real *src, int64_t ld, int64_t rows, int64_t kc, real *dst,
+                        int64_t ds)
+{
+    for (int64_t k = 0; k < kc; k += RL) {
+        const int64_t n = kc - k < RL ? kc - k : RL;
+        reg r[RL];
+        if (n == RL && rows == RL)
+            for (int j = 0; j < RL; j++) r[j] = r_load(src + j * ld + k);
+        else
+            for (int j = 0; j < RL; j++)
+                r[j] = j < rows ? r_load_n(src + j * ld + k, n) : (reg){0};
+        r_transpose(r);
+        if (n == RL)
+            for (int j = 0; j < RL; j++) r_store(dst + (k + j) * ds, r[j]);
+        else
+            for (int j = 0; j < n; j++) r_store(dst + (k + j) * ds, r[j]);
+    }
+}
+
+/* dst[k * ds + j] = src[k * ld + j] for j < cols and 0 for cols <= j < RL; k < kc; cols <= RL. */
+static void pack_straight(const real *src, int64_t ld, int64_t cols, int64_t kc, real *dst,
+                          int64_t ds)
+{
+    if (cols == RL)
+        for (int64_t k = 0; k < kc; k++) r_store(dst + k * ds, r_load(src + k * ld));
+    else
+        for (int64_t k = 0; k < kc; k++) r_store(dst + k * ds, r_load_n(src + k * ld, cols));
+}
+
+/* `width` (a multiple of RL) rows or columns, `valid` of them real, k-major into dst[kc][width].
+** turned: entry (j, k) at src[j * ld + k], else at src[k * ld + j]. */
+static void pack(bool turned, const real *src, int64_t ld, int64_t valid, int64_t kc, real *dst,
+                 int64_t width)
+{
+    for (int64_t j = 0; j < width; j += RL) {
+        const int64_t n = valid - j < 0 ? 0 : valid - j < RL ? valid - j : RL;
+        if (turned)
+            pack_turned(n ? src + j * ld : src, ld, n, kc, dst + j, width);
+        else
+            pack_straight(n ? src + j : src, ld, n, kc, dst + j, width);
+    }
+}
+
+#endif

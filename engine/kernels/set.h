@@ -1,0 +1,33 @@
+/*
+** set.h - kernels that floors above the ops call directly, one set for each variant.
+**
+** Elements are passed as void * because one signature serves float and double.
+*/
+#ifndef PL_KERNELS_SET_H
+#define PL_KERNELS_SET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* See kernels/adamw.c. */
+typedef struct {
+    double lr, beta1, beta2, eps, weight_decay;
+    double correction1, correction2; /* 1 - beta1^t, 1 - beta2^t */
+    double grad_scale;               /* from clipping */
+    bool tf_eps;                     /* TensorFlow's place of eps: outside the bias correction */
+} pl_adamw_args;
+
+typedef struct {
+    void (*adamw)(int64_t n, void *weight, const void *grad, void *m, void *v,
+                  const pl_adamw_args *args);
+    void (*ema)(int64_t n, void *average, const void *weight, double decay);
+    double (*sum_squares)(int64_t n, const void *x);
+    void (*scale)(int64_t n, void *x, double factor);
+    /* One row of logits to what sampling needs; see kernels/sample.h. */
+    double (*row_max)(int64_t n, const void *x);
+    void (*logprob_row)(int64_t n, const void *logits, double inv_temperature, int64_t target,
+                        void *logprob, void *entropy);
+    void (*softmax_row)(int64_t n, const void *logits, double inv_temperature, void *out);
+} pl_kernel_set;
+
+#endif

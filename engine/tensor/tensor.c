@@ -1,0 +1,315 @@
+/*
+** tensor.c - making, viewing, filling and freeing tensors.
+*/
+#include "tensor/tensor.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "autograd/tape.h"
+#include "base/thread.h"
+
+size_t pl_dtype_size(pl_dtype dtype)
+{
+    return dtype == PL_F64 ? 8 : 4;
+}
+
+const char *pl_dtype_name(pl_dtype dtype)
+{
+    static const char *const names[] = {"float32", "float64", "int32"};
+    return names[dtype];
+}
+
+bool pl__shape_count(int rank, const int64_t *shape, int64_t *count)
+{
+    if (rank < 0 || rank > PL_MAX_RANK) return false;
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++)
+        if (!pl__mul(n, shape[i], &n)) return false;
+    *count = n;
+    return n <= INT64_MAX / 16;
+}
+
+const char *pl__shape_text(const pl_tensor *t, char text[PL_SHAPE_TEXT])
+{
+    int at = snprintf(text, PL_SHAPE_TEXT, "[");
+    for (int i = 0; i < t->rank; i++)
+        at += snprintf(text + at, (size_t)(PL_SHAPE_TEXT - at), i ? ",%lld" : "%lld",
+                       (long long)t->shape[i]);
+    snprintf(text + at, (size_t)(PL_SHAPE_TEXT - at), "]");
+    return text;
+}
+
+static pl_status handle_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                            const int64_t *shape)
+{
+    *out = NULL;
+    int64_t count;
+    if (!pl__shape_count(rank, shape, &count))
+        return pl__fail(ctx, PL_ERR_SHAPE,
+                        "tensor: bad shape (rank %d of at most %d, sizes from 0, product in memory)",
+                        rank, PL_MAX_RANK);
+    pl_tensor *t = pl_calloc(ctx, 1, sizeof *t);
+    if (t == NULL) return PL_ERR_NOMEM;
+    t->ctx = ctx;
+    t->refs = 1;
+    t->claimed = true;
+    t->dtype = dtype;
+    t->rank = rank;
+    for (int i = 0; i < rank; i++) t->shape[i] = shape[i];
+    t->count = count;
+    *out = t;
+    return PL_OK;
+}
+
+pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                              const int64_t *shape)
+{
+    PL_TRY(handle_new(ctx, out, dtype, rank, shape));
+    pl_tensor *t = *out;
+    const size_t bytes = (size_t)t->count * pl_dtype_size(dtype);
+    pl_storage *s = pl_calloc(ctx, 1, sizeof *s);
+    if (s != NULL) s->data = pl_alloc(ctx, bytes);
+    if (s == NULL || s->data == NULL) {
+        pl_free(ctx, s);
+        pl_free(ctx, t);
+        *out = NULL;
+        return PL_ERR_NOMEM;
+    }
+#ifdef PL_DEBUG
+    memset(s->data, 0xff, bytes); /* NaN: a read of undefined contents shows */
+#endif
+    s->ctx = ctx;
+    s->users = 1;
+    t->storage = s;
+    return PL_OK;
+}
+
+pl_status pl_tensor_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                        const int64_t *shape)
+{
+    PL_TRY(pl__tensor_new_free(ctx, out, dtype, rank, shape));
+    pl__scope_add(*out, ctx->scopes.innermost);
+    return PL_OK;
+}
+
+pl_status pl_tensor_zeros(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                          const int64_t *shape)
+{
+    PL_TRY(pl_tensor_new(ctx, out, dtype, rank, shape));
+    memset(pl__data(*out), 0, (size_t)(*out)->count * pl_dtype_size(dtype));
+    return PL_OK;
+}
+
+pl_status pl_tensor_view(pl_ctx *ctx, pl_tensor **out, pl_tensor *base, int64_t offset, int rank,
+                         const int64_t *shape)
+{
+    *out = NULL;
+    PL_TRY(pl_tensor_check(ctx, base));
+    pl_tensor *t;
+    PL_TRY(handle_new(ctx, &t, base->dtype, rank, shape));
+    if (offset < 0 || offset > base->count || t->count > base->count - offset) {
+        pl_free(ctx, t);
+        char text[PL_SHAPE_TEXT];
+        return pl__fail(ctx, PL_ERR_SHAPE, "view: beyond the %lld elements of %s",
+                        (long long)base->count, pl__shape_text(base, text));
+    }
+    t->storage = base->storage;
+    t->storage->users++;
+    t->offset = base->offset + offset;
+    pl__scope_add(t, ctx->scopes.innermost);
+    *out = t;
+    return PL_OK;
+}
+
+static void drop_pack(pl_tensor *t)
+{
+    pl_free(t->ctx, t->pack);
+    t->pack = NULL;
+}
+
+static void drop_data(pl_tensor *t)
+{
+    if (t->storage == NULL || t->claimed || t->holds > 0) return;
+    drop_pack(t);
+    pl_storage *s = t->storage;
+    t->storage = NULL;
+    if (--s->users > 0) return;
+    pl_free(s->ctx, s->data);
+    pl_free(s->ctx, s);
+}
+
+static void drop_handle(pl_tensor *t)
+{
+    if (t->refs > 0 || t->node_refs > 0) return;
+    pl__scope_remove(t);
+    t->claimed = false;
+    pl_tensor *grad = t->grad;
+    t->grad = NULL;
+    if (grad != NULL) pl_tensor_release(grad);
+    drop_data(t);
+    pl_free(t->ctx, t);
+}
+
+void pl_tensor_retain(pl_tensor *t)
+{
+    t->refs++;
+}
+
+void pl_tensor_release(pl_tensor *t)
+{
+    if (t == NULL || --t->refs > 0) return;
+    pl__scope_remove(t);
+    t->claimed = false;
+    if (t->node_refs == 0) {
+        drop_handle(t);
+        return;
+    }
+    drop_data(t);
+    if (t->node != NULL) pl__tape_prune(t->ctx, t->node);
+}
+
+void pl__tensor_node_ref(pl_tensor *t)
+{
+    t->node_refs++;
+}
+
+void pl__tensor_node_unref(pl_tensor *t)
+{
+    t->node_refs--;
+    drop_handle(t);
+}
+
+void pl__tensor_hold(pl_tensor *t)
+{
+    t->holds++;
+}
+
+void pl__tensor_unhold(pl_tensor *t)
+{
+    t->holds--;
+    drop_data(t);
+}
+
+void pl_tensor_free_data(pl_tensor *t)
+{
+    if (!t->claimed) return;
+    pl__scope_remove(t);
+    t->claimed = false;
+    t->freed_in = NULL;
+    drop_data(t);
+}
+
+pl_dtype pl_tensor_dtype(const pl_tensor *t)
+{
+    return t->dtype;
+}
+
+int pl_tensor_rank(const pl_tensor *t)
+{
+    return t->rank;
+}
+
+const int64_t *pl_tensor_shape(const pl_tensor *t)
+{
+    return t->shape;
+}
+
+int64_t pl_tensor_count(const pl_tensor *t)
+{
+    return t->count;
+}
+
+void *pl_tensor_data(const pl_tensor *t)
+{
+    return t->claimed && t->storage != NULL ? pl__data(t) : NULL;
+}
+
+void pl_tensor_touch(pl_tensor *t)
+{
+    if (t->storage != NULL) t->storage->version++;
+}
+
+pl_status pl_tensor_check(pl_ctx *ctx, const pl_tensor *t)
+{
+    if (t->claimed && t->storage != NULL) return PL_OK;
+    char shape[PL_SHAPE_TEXT];
+    const char *name = t->name[0] ? t->name : "tensor";
+    pl__shape_text(t, shape);
+    if (t->freed_in == NULL)
+        return pl__fail(ctx, PL_ERR_FREED, "%s %s was freed by :free(); it cannot be used again",
+                        name, shape);
+    return pl__fail(ctx, PL_ERR_FREED,
+                    "%s %s was freed when scope '%s' closed; use :keep() to move it out of a scope",
+                    name, shape, t->freed_in);
+}
+
+void pl_tensor_set_name(pl_tensor *t, const char *name)
+{
+    snprintf(t->name, sizeof t->name, "%s", name);
+}
+
+const char *pl_tensor_name(const pl_tensor *t)
+{
+    return t->name;
+}
+
+void *pl__pack_get(const pl_tensor *t)
+{
+    return t->pack != NULL && t->pack_version == t->storage->version ? t->pack : NULL;
+}
+
+void pl__pack_set(pl_tensor *t, void *block)
+{
+    drop_pack(t);
+    t->pack = block;
+    t->pack_version = t->storage->version;
+}
+
+pl_status pl_tensor_copy(pl_ctx *ctx, pl_tensor *dst, const pl_tensor *src)
+{
+    PL_TRY(pl_tensor_check(ctx, dst));
+    PL_TRY(pl_tensor_check(ctx, src));
+    if (dst->dtype != src->dtype || dst->count != src->count) {
+        char a[PL_SHAPE_TEXT], b[PL_SHAPE_TEXT];
+        return pl__fail(ctx, PL_ERR_SHAPE, "copy: %s %s does not fit into %s %s",
+                        pl_dtype_name(src->dtype), pl__shape_text(src, a),
+                        pl_dtype_name(dst->dtype), pl__shape_text(dst, b));
+    }
+    memmove(pl__data(dst), pl__data(src), (size_t)src->count * pl_dtype_size(src->dtype));
+    pl_tensor_touch(dst);
+    return PL_OK;
+}
+
+static void store(pl_tensor *t, int64_t i, double value)
+{
+    if (t->dtype == PL_F32) ((float *)pl__data(t))[i] = (float)value;
+    else if (t->dtype == PL_F64) ((double *)pl__data(t))[i] = value;
+    else ((int32_t *)pl__data(t))[i] = (int32_t)value;
+}
+
+pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value)
+{
+    PL_TRY(pl_tensor_check(ctx, t));
+    if (t->dtype == PL_I32 && !(value >= INT32_MIN && value <= INT32_MAX))
+        return pl__fail(ctx, PL_ERR_ARG, "fill: %g does not fit into int32", value);
+    for (int64_t i = 0; i < t->count; i++) store(t, i, value);
+    pl_tensor_touch(t);
+    return PL_OK;
+}
+
+pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, double b,
+                           uint64_t seed, uint64_t purpose)
+{
+    PL_TRY(pl_tensor_check(ctx, t));
+    if (t->dtype == PL_I32) return pl__fail(ctx, PL_ERR_DTYPE, "random: wants a float tensor");
+    PL_PARALLEL_FOR(t->count * 100)
+    for (int64_t i = 0; i < t->count; i++) {
+        const double x = normal ? a + b * pl_random_normal(seed, purpose, (uint64_t)i)
+                                : a + (b - a) * pl_random_uniform(seed, purpose, (uint64_t)i);
+        store(t, i, x);
+    }
+    pl_tensor_touch(t);
+    return PL_OK;
+}

@@ -1,0 +1,84 @@
+/*
+** tensor.h - the inside of a tensor, for the engine alone.
+**
+** A tensor is a handle (shape, dtype, name, autograd state) on a storage that views may share. Two
+** counts keep the handle alive: `refs` (users: Lua, C programs) and `node_refs` (the tape). The
+** data lives while `claimed` (its scope is open and a user can reach it) or while the tape holds it.
+*/
+#ifndef PL_TENSOR_TENSOR_H
+#define PL_TENSOR_TENSOR_H
+
+#include "base/ctx.h"
+
+struct pl_node;
+
+typedef struct pl_storage {
+    pl_ctx *ctx;
+    void *data;
+    int users;        /* tensors with this storage */
+    uint64_t version; /* grows with every write that pl_tensor_touch is told of */
+} pl_storage;
+
+struct pl_tensor {
+    pl_ctx *ctx;
+    int refs, node_refs;
+    int holds; /* how often the tape holds the data */
+    bool claimed;
+    bool requires_grad;
+    bool grad_valid; /* `grad` holds a gradient (else it is memory waiting for one) */
+    pl_dtype dtype;
+    int rank;
+    int64_t shape[PL_MAX_RANK];
+    int64_t count;
+    pl_storage *storage; /* NULL once the data is gone */
+    int64_t offset;      /* elements into the storage */
+    pl_scope *scope;     /* NULL: in no scope */
+    pl_tensor *prev, *next;
+    const char *freed_in;
+    struct pl_node *node; /* the tape's node that made it, NULL for a leaf */
+    pl_tensor *grad;
+    void *pack; /* a kernel's packed copy of the data */
+    uint64_t pack_version;
+    char name[48];
+};
+
+struct pl_scope {
+    pl_ctx *ctx;
+    pl_scope *outer;
+    const char *name; /* interned */
+    bool frame;
+    pl_tensor *tensors;
+    struct pl_node *mark; /* the tape's last node when the scope was opened */
+};
+
+static inline void *pl__data(const pl_tensor *t)
+{
+    return (char *)t->storage->data + (size_t)t->offset * (t->dtype == PL_F64 ? 8 : 4);
+}
+
+/* As pl_tensor_new, in no scope. */
+pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                              const int64_t *shape);
+
+/* The tape's references to the handle, and its holds on the data. */
+void pl__tensor_node_ref(pl_tensor *t);
+void pl__tensor_node_unref(pl_tensor *t);
+void pl__tensor_hold(pl_tensor *t);
+void pl__tensor_unhold(pl_tensor *t);
+
+/* A packed copy of the tensor's data: NULL when there is none or the data changed since. `set`
+** takes a block of pl_alloc. */
+void *pl__pack_get(const pl_tensor *t);
+void pl__pack_set(pl_tensor *t, void *block);
+
+/* "[2,3]" into text; returns text. */
+#define PL_SHAPE_TEXT 160
+const char *pl__shape_text(const pl_tensor *t, char text[PL_SHAPE_TEXT]);
+/* *count = product of the shape; false when negative or too large for memory. */
+bool pl__shape_count(int rank, const int64_t *shape, int64_t *count);
+
+void pl__scopes_close(pl_ctx *ctx);
+void pl__scope_add(pl_tensor *t, pl_scope *scope);
+void pl__scope_remove(pl_tensor *t);
+
+#endif
