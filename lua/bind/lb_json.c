@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #define ARRAY_MT "perilune.json.array"
 #define OBJECT_MT "perilune.json.object"
@@ -63,27 +64,19 @@ static int check_depth(lua_State *L, int idx)
 ** Text
 */
 
-/* Length of the valid UTF-8 sequence at s, 0 when there is none (RFC 3629). */
-static size_t utf8_step(const unsigned char *s, size_t n)
+/* Length of the valid UTF-8 sequence at s, 0 when there is none. */
+static size_t utf8_step(const char *s, size_t n)
 {
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    if (n == 0) return 0;
-    if (s[0] < 0x80) return 1;
-    size_t len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || len > n) return 0;
-    uint32_t code = s[0] & (0x7fu >> len);
-    for (size_t i = 1; i < len; i++) {
-        if ((s[i] & 0xc0) != 0x80) return 0;
-        code = code << 6 | (s[i] & 0x3f);
-    }
-    if (code < least[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return 0;
-    return len;
+    utf8proc_int32_t code;
+    utf8proc_ssize_t step =
+        utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &code);
+    return step > 0 ? (size_t)step : 0;
 }
 
 static bool utf8_valid(const char *s, size_t n)
 {
     for (size_t i = 0; i < n;) {
-        size_t step = utf8_step((const unsigned char *)s + i, n - i);
+        size_t step = utf8_step(s + i, n - i);
         if (step == 0) return false;
         i += step;
     }
@@ -96,7 +89,7 @@ static void push_repaired(lua_State *L, const char *s, size_t n)
     luaL_Buffer b;
     luaL_buffinit(L, &b);
     for (size_t i = 0; i < n;) {
-        size_t step = utf8_step((const unsigned char *)s + i, n - i);
+        size_t step = utf8_step(s + i, n - i);
         if (step > 0)
             luaL_addlstring(&b, s + i, step);
         else
