@@ -240,6 +240,83 @@ typedef pl_status (*pl_backward_fn)(pl_ctx *ctx, void *data, pl_tensor *const *d
 pl_status pl_custom(pl_ctx *ctx, pl_tensor *const *in, int n_in, pl_tensor *const *out, int n_out,
                     pl_backward_fn fn, void (*drop)(void *data), void *data);
 
+/* --------------------------------------------------------------------------------------------
+** Files. Writing never touches the old file: a temporary file in the same folder is written, synced
+** and renamed over it. Only regular files are opened. A failed sync is a failed write.
+*/
+#define PL_HASH_TEXT 33 /* XXH3-128 as 32 hexadecimal digits, and the final NUL */
+
+/* The whole file, with a NUL after it; PL_ERR_FORMAT when it is larger than `limit` bytes. The
+** caller frees *data with pl_free. */
+pl_status pl_file_read(pl_ctx *ctx, char **data, size_t *size, const char *path, int64_t limit);
+/* When the last step fails, the sync of the folder after the rename, the new file is in place,
+** complete, but may not survive a power cut; on every other failure the old one is. */
+pl_status pl_file_write(pl_ctx *ctx, const char *path, const void *data, size_t size);
+pl_status pl_file_copy(pl_ctx *ctx, const char *to, const char *from);
+pl_status pl_file_hash(pl_ctx *ctx, char hex[PL_HASH_TEXT], const char *path);
+void pl_hash(char hex[PL_HASH_TEXT], const void *data, size_t size);
+/* Over names, dtypes, shapes and bytes, in the order of the names. */
+pl_status pl_hash_tensors(pl_ctx *ctx, char hex[PL_HASH_TEXT], const char *const *names,
+                          pl_tensor *const *tensors, int64_t n);
+
+/* A folder that appears whole or not at all. `begin` makes "<path>.tmp-<pid>-<n>" and gives its
+** name (pl_free) to be filled with files; `commit` syncs every file, writes manifest.json (name,
+** size and hash of each) last and renames the folder to `path`, in one step with what stood there.
+** On failure the temporary folder is removed. `verify` holds a folder against its manifest; files
+** that the manifest does not name are let be. `discard` removes a temporary folder. */
+pl_status pl_folder_begin(pl_ctx *ctx, char **tmp, const char *path);
+pl_status pl_folder_commit(pl_ctx *ctx, const char *tmp, const char *path);
+pl_status pl_folder_verify(pl_ctx *ctx, const char *path);
+pl_status pl_folder_discard(pl_ctx *ctx, const char *tmp);
+
+/* Test hook: the k-th input/output call from now on fails with `error` (an errno; 0: it moves only
+** half of the bytes), with `forever` all later ones too; k = 0 turns it off. The removal of
+** temporary files is not counted. */
+void pl_io_fail_at(pl_ctx *ctx, int64_t k, int error, bool forever);
+int64_t pl_io_calls(const pl_ctx *ctx); /* since the context was made */
+
+/* Weight files: named tensors, read on demand. Opening checks everything that can be checked
+** without reading the weights; no size from a file is believed before it is held against the file.
+*/
+typedef struct pl_weights pl_weights;
+
+typedef struct {
+    const char *name;
+    const char *stored; /* as the file calls it: "BF16" */
+    pl_dtype dtype;     /* what it is loaded as: BF16 and F16 become float32, small integers int32 */
+    int rank;
+    int64_t shape[PL_MAX_RANK];
+} pl_weight_info;
+
+/* A .safetensors file, or a model.safetensors.index.json with its shards beside it. */
+pl_status pl_safetensors_open(pl_ctx *ctx, pl_weights **out, const char *path);
+
+typedef struct {
+    int dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len;
+    bool tied; /* the output layer is the embedding */
+} pl_llama2c_config;
+
+/* A llama2.c checkpoint of version 0. Tensors have the names of Hugging Face's Llama; query and key
+** rows are in llama2.c's order, which wants interleaved RoPE. */
+pl_status pl_llama2c_open(pl_ctx *ctx, pl_weights **out, pl_llama2c_config *config,
+                          const char *path);
+
+void pl_weights_close(pl_weights *w); /* NULL is fine */
+int64_t pl_weights_count(const pl_weights *w);
+/* In the order of the names. The text lives as long as `w`. */
+pl_weight_info pl_weights_get(const pl_weights *w, int64_t i);
+int64_t pl_weights_find(const pl_weights *w, const char *name); /* -1: not there */
+pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int64_t i);
+/* The file's own notes (safetensors' __metadata__). */
+int64_t pl_weights_note_count(const pl_weights *w);
+void pl_weights_note(const pl_weights *w, int64_t i, const char **key, const char **value);
+
+/* Writes a .safetensors file; a note "format" = "pt" is added when there is none, since readers
+** insist on it. Names must differ. */
+pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *names,
+                              pl_tensor *const *tensors, int64_t n, const char *const *keys,
+                              const char *const *values, int64_t n_notes);
+
 #ifdef __cplusplus
 }
 #endif
