@@ -62,6 +62,8 @@ const char *pl_status_name(pl_status st);
 /* Asks the running operation to stop; callable from a signal handler. The next check point returns
 ** PL_ERR_INTERRUPTED and clears the request. */
 void pl_interrupt(pl_ctx *ctx);
+/* Forgets a request that no check point has met yet. */
+void pl_interrupt_clear(pl_ctx *ctx);
 
 /* --------------------------------------------------------------------------------------------
 ** Memory: one counted, 64-byte aligned allocator. Sizes in bytes.

@@ -66,6 +66,11 @@ void pl_interrupt(pl_ctx *ctx)
     ctx->interrupted = 1;
 }
 
+void pl_interrupt_clear(pl_ctx *ctx)
+{
+    ctx->interrupted = 0;
+}
+
 pl_status pl__check_interrupt(pl_ctx *ctx)
 {
     if (!ctx->interrupted) return PL_OK;
