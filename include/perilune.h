@@ -319,6 +319,92 @@ pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *
                               pl_tensor *const *tensors, int64_t n, const char *const *keys,
                               const char *const *values, int64_t n_notes);
 
+/* --------------------------------------------------------------------------------------------
+** Text: tokenizers (engine/text). Text is bytes with a length; NUL and invalid UTF-8 are fine.
+**
+** Ordinary text never becomes a control token: an "added token" of the vocabulary (all but runs of
+** white space) is found in the text only with PL_ENCODE_SPECIAL. A post-processor is not run:
+** pl_tokenizer_info says what it would add, the flags below add it.
+*/
+typedef struct pl_tokenizer pl_tokenizer;
+
+typedef enum { PL_TOKENIZER_BYTELEVEL, PL_TOKENIZER_SENTENCEPIECE, PL_TOKENIZER_WORD }
+    pl_tokenizer_kind;
+
+enum {
+    PL_ENCODE_SPECIAL = 1,  /* the text's added tokens become their ids */
+    PL_ENCODE_BOS = 2,      /* the beginning token first, unless the text gave it already */
+    PL_ENCODE_EOS = 4,      /* the end token last, unless the text gave it already */
+    PL_ENCODE_CONTINUED = 8 /* this text follows another: no prefix space */
+};
+enum { PL_DECODE_SKIP_SPECIAL = 1 };
+
+typedef struct {
+    pl_tokenizer_kind kind;
+    int64_t size;                /* highest id + 1 */
+    int32_t bos, eos, pad, unk;  /* -1: none */
+    bool adds_bos, adds_eos;     /* what the folder's post-processor would add */
+    const char *chat_template;   /* Jinja text, NULL when there is none; borrowed */
+} pl_tokenizer_info;
+
+/* `path` is a model folder, a tokenizer.json, a vocab.json or encoder.json beside its merges.txt or
+** vocab.bpe, or a llama2.c tokenizer (.bin). The names of the special ids come from the
+** tokenizer_config.json or special_tokens_map.json beside it. */
+pl_status pl_tokenizer_load(pl_ctx *ctx, pl_tokenizer **out, const char *path);
+void pl_tokenizer_free(pl_tokenizer *tok); /* NULL is fine */
+pl_tokenizer_info pl_tokenizer_get_info(const pl_tokenizer *tok);
+/* Names the special ids, -1 for none. */
+pl_status pl_tokenizer_set_special(pl_tokenizer *tok, int32_t bos, int32_t eos, int32_t pad);
+
+/* The id of a token by its name in the vocabulary, else by the text it stands for; -1: none. */
+int32_t pl_tokenizer_id(const pl_tokenizer *tok, const char *text, size_t length);
+/* The name of a token, and the bytes it stands for; NULL where the id has no token. Borrowed. */
+const char *pl_tokenizer_name(const pl_tokenizer *tok, int64_t id, size_t *length);
+const char *pl_tokenizer_bytes(const pl_tokenizer *tok, int64_t id, size_t *length);
+/* Whether ordinary text can never give this id. */
+bool pl_tokenizer_is_control(const pl_tokenizer *tok, int64_t id);
+
+/* The caller frees *ids with pl_free (NULL when there are none). */
+pl_status pl_tokenizer_encode(pl_tokenizer *tok, int32_t **ids, int64_t *count, const char *text,
+                              size_t length, unsigned flags);
+/* The caller frees *text with pl_free; a final NUL is added. An id without a token gives U+FFFD.
+** Byte-level: decode(encode(x)) is x, byte for byte, unless the tokenizer normalizes. SentencePiece:
+** the space in front goes after the beginning token. Words are joined by single spaces. */
+pl_status pl_tokenizer_decode(pl_tokenizer *tok, char **text, size_t *length, const int32_t *ids,
+                              int64_t count, unsigned flags);
+
+/* Decoding one id at a time: start with {0}. A character whose bytes are not all there yet is held
+** back; id -1 gives out what is held. *text is borrowed until the tokenizer's next call. */
+typedef struct {
+    unsigned char held[4];
+    int n_held;
+    bool started, after_bos;
+} pl_text_stream;
+pl_status pl_tokenizer_stream(pl_tokenizer *tok, pl_text_stream *stream, const char **text,
+                              size_t *length, int32_t id, unsigned flags);
+
+/* A vocabulary learned from texts: byte-level BPE with GPT-2's cuts, or the most frequent white-space
+** separated words. Ids: `special` in order, then the 256 bytes (BPE), then merges or words. Ties go
+** to the smaller ids (BPE) or to byte order (words), so the result depends on the texts alone.
+** bos, eos, pad and unk name one of `special` or are NULL; words need an unknown token: "<unk>" is
+** added behind `special` when unk is NULL. A vocabulary smaller than asked is not an error. */
+typedef struct {
+    pl_tokenizer_kind kind; /* BYTELEVEL or WORD */
+    int64_t vocab_size;
+    const char *const *special;
+    int64_t n_special;
+    const char *bos, *eos, *pad, *unk;
+    int64_t min_frequency; /* of a pair or a word; 0 is taken as 2 for BPE, 1 for words */
+} pl_tokenizer_training;
+pl_status pl_tokenizer_train(pl_ctx *ctx, pl_tokenizer **out, const char *const *texts,
+                             const size_t *lengths, int64_t n_texts,
+                             const pl_tokenizer_training *options);
+
+/* Writes tokenizer.json and tokenizer_config.json into the folder, as transformers reads them. A
+** tokenizer.json that was loaded is written back unchanged. chat_template replaces the one the
+** tokenizer carries; NULL keeps it. */
+pl_status pl_tokenizer_save(pl_tokenizer *tok, const char *folder, const char *chat_template);
+
 #ifdef __cplusplus
 }
 #endif
