@@ -110,7 +110,6 @@ double pl_random_normal(uint64_t seed, uint64_t purpose, uint64_t index);  /* N(
 typedef enum { PL_F32, PL_F64, PL_I32 } pl_dtype;
 
 typedef struct pl_tensor pl_tensor;
-typedef struct pl_scope pl_scope;
 
 size_t pl_dtype_size(pl_dtype dtype);
 const char *pl_dtype_name(pl_dtype dtype); /* "float32", "float64", "int32" */
@@ -151,8 +150,9 @@ pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, dou
 
 /* Scopes: tensors made while a scope is open end with it, unless kept. A `frame` is a scope inside
 ** a forward pass: what the tape still needs stays until the tape is done with it, the rest goes. */
-pl_status pl_scope_open(pl_ctx *ctx, pl_scope **out, const char *name, bool frame);
-void pl_scope_close(pl_scope *scope); /* also closes scopes opened later; idempotent until freed */
+pl_status pl_scope_open(pl_ctx *ctx, int64_t *id, const char *name, bool frame);
+/* Closes the scope and those opened after it; nothing when it is closed already. */
+void pl_scope_close(pl_ctx *ctx, int64_t id);
 /* Moves the tensor to the scope around its own (outermost: to no scope at all). */
 void pl_tensor_keep(pl_tensor *t);
 /* Moves the tensor to no scope: it lives until its last reference goes. */

@@ -177,7 +177,7 @@ static bool is_dead(const pl_node *node)
 
 void pl__tape_prune(pl_ctx *ctx, pl_node *node)
 {
-    if (node->dying || !is_dead(node)) return;
+    if (ctx->tape.walking || node->dying || !is_dead(node)) return;
     node->dying = true;
     pl_node *dead = node;
     while (dead != NULL) {
@@ -340,6 +340,7 @@ pl_status pl_backward(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
     PL_TRY(seed_grad(ctx, t, seed));
     pl_node *stop = ctx->tape.barrier;
     const bool enabled = pl_set_grad_enabled(ctx, false);
+    ctx->tape.walking++; /* a walk holds nodes by pointer: nothing is pruned meanwhile */
     pl_status st = PL_OK;
     pl_node *node = t->node != NULL ? ctx->tape.last : stop;
     while (node != stop) {
@@ -355,6 +356,7 @@ pl_status pl_backward(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
         node = before;
     }
     ctx->tape.barrier = stop;
+    ctx->tape.walking--;
     if (st != PL_OK) /* gradients on their way are lost, the leaves keep what came so far */
         for (pl_node *n = ctx->tape.last; n != stop; n = n->prev)
             for (int i = 0; i < n->n_out; i++)

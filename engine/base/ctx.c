@@ -29,7 +29,7 @@ pl_ctx *pl_ctx_new(void)
 void pl_ctx_free(pl_ctx *ctx)
 {
     if (ctx == NULL) return;
-    while (ctx->scopes.innermost != NULL) pl_scope_close(ctx->scopes.innermost);
+    pl_scope_close(ctx, 1); /* the outermost, and so all */
     pl__tape_release(ctx, NULL);
     pl__ops_close(ctx);
     pl__scopes_close(ctx);

@@ -16,6 +16,7 @@
 
 struct pl_node;
 struct pl_plan;
+struct pl_scope;
 struct pl_ops_table;
 
 struct pl_ctx {
@@ -30,7 +31,8 @@ struct pl_ctx {
     } mem;
 
     struct { /* scope.c */
-        pl_scope *innermost;
+        struct pl_scope *innermost;
+        int64_t opened; /* scopes so far: the next id */
         char **names; /* interned: a freed tensor still names its scope */
         int n_names;
     } scopes;
@@ -38,6 +40,7 @@ struct pl_ctx {
     struct { /* autograd/tape.c */
         struct pl_node *first, *last;
         struct pl_node *barrier; /* a nested backward walks no further back */
+        int walking;             /* depth of running backwards */
         bool enabled;
     } tape;
 
@@ -47,6 +50,12 @@ struct pl_ctx {
         bool nan_check;
         struct pl_plan *recording;
     } ops;
+
+    struct { /* io/file.c: the fault hook */
+        int64_t calls, fail_at;
+        int fail_error;
+        bool fail_forever;
+    } io;
 };
 
 /* Keeps the text and returns `st`, so that a failure is one line: return pl__fail(...). */

@@ -49,42 +49,44 @@ void pl__scope_remove(pl_tensor *t)
     t->prev = t->next = NULL;
 }
 
-pl_status pl_scope_open(pl_ctx *ctx, pl_scope **out, const char *name, bool frame)
+pl_status pl_scope_open(pl_ctx *ctx, int64_t *id, const char *name, bool frame)
 {
-    *out = NULL;
+    *id = 0;
     const char *interned = intern(ctx, name);
     if (interned == NULL) return PL_ERR_NOMEM;
     pl_scope *s = pl_calloc(ctx, 1, sizeof *s);
     if (s == NULL) return PL_ERR_NOMEM;
-    s->ctx = ctx;
+    s->id = *id = ++ctx->scopes.opened;
     s->name = interned;
     s->frame = frame;
     s->outer = ctx->scopes.innermost;
     s->mark = ctx->tape.last;
     ctx->scopes.innermost = s;
-    *out = s;
     return PL_OK;
 }
 
-void pl_scope_close(pl_scope *scope)
+static void close_innermost(pl_ctx *ctx)
 {
-    pl_ctx *ctx = scope->ctx;
-    while (ctx->scopes.innermost != scope) pl_scope_close(ctx->scopes.innermost);
+    pl_scope *scope = ctx->scopes.innermost;
     if (!scope->frame) pl__tape_release(ctx, scope->mark);
     while (scope->tensors != NULL) {
         pl_tensor *t = scope->tensors;
         t->freed_in = scope->name;
         t->refs++; /* the handle stays until its data is dealt with */
         pl__scope_remove(t);
-        if (t->claimed) {
-            t->claimed = false;
-            pl__tensor_hold(t);
-            pl__tensor_unhold(t);
-        }
+        t->claimed = false;
+        pl__tensor_hold(t);
+        pl__tensor_unhold(t); /* lets the data go unless the tape holds it */
         pl_tensor_release(t);
     }
     ctx->scopes.innermost = scope->outer;
     pl_free(ctx, scope);
+}
+
+void pl_scope_close(pl_ctx *ctx, int64_t id)
+{
+    while (id > 0 && ctx->scopes.innermost != NULL && ctx->scopes.innermost->id >= id)
+        close_innermost(ctx);
 }
 
 void pl_tensor_keep(pl_tensor *t)

@@ -11,6 +11,7 @@
 #include "base/ctx.h"
 
 struct pl_node;
+typedef struct pl_scope pl_scope;
 
 typedef struct pl_storage {
     pl_ctx *ctx;
@@ -43,8 +44,8 @@ struct pl_tensor {
 };
 
 struct pl_scope {
-    pl_ctx *ctx;
     pl_scope *outer;
+    int64_t id;
     const char *name; /* interned */
     bool frame;
     pl_tensor *tensors;

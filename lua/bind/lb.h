@@ -27,6 +27,9 @@ pl_tensor *lb_check_tensor(lua_State *L, int idx);
 /* NULL for nil or absent. */
 pl_tensor *lb_opt_tensor(lua_State *L, int idx);
 
+/* Charges a new tensor to the collector (see lb_tensor.c); call it once a box is filled. */
+void lb_charge(lua_State *L, const pl_tensor *t);
+
 /* A class: metatable `name` with the methods; names starting with "__" go to the metatable, the
 ** rest to __index; __gc and __close are as given in `methods`; __metatable is false. */
 void lb_class(lua_State *L, const char *name, const luaL_Reg *methods);

@@ -1,0 +1,190 @@
+/*
+** lb_core.c - luaopen_perilune_core: makes the context and registers every part; helpers that all
+** binding files share.
+*/
+#include "lb.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char ctx_key = 0; /* its address is the registry key */
+
+pl_ctx *lb_ctx(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &ctx_key);
+    pl_ctx **box = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return *box;
+}
+
+void lb_check(lua_State *L, pl_status st)
+{
+    if (st == PL_OK) return;
+    luaL_where(L, 1);
+    lua_pushstring(L, pl_error(lb_ctx(L)));
+    lua_concat(L, 2);
+    lua_error(L);
+}
+
+int lb_soft_fail(lua_State *L, pl_status st)
+{
+    if (st == PL_ERR_NOMEM || st == PL_ERR_INTERRUPTED) lb_check(L, st);
+    lua_pushnil(L);
+    lua_pushstring(L, pl_error(lb_ctx(L)));
+    return 2;
+}
+
+void lb_class(lua_State *L, const char *name, const luaL_Reg *methods)
+{
+    luaL_newmetatable(L, name);
+    lua_newtable(L);
+    for (const luaL_Reg *m = methods; m->name != NULL; m++) {
+        lua_pushcfunction(L, m->func);
+        lua_setfield(L, strncmp(m->name, "__", 2) == 0 ? -3 : -2, m->name);
+    }
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+}
+
+/* Edit distance (insertions, deletions, exchanges of one character), names cut at 31. */
+static int distance(const char *a, const char *b)
+{
+    int row[32];
+    const int m = (int)strnlen(a, 31), n = (int)strnlen(b, 31);
+    for (int j = 0; j <= n; j++) row[j] = j;
+    for (int i = 1; i <= m; i++) {
+        int corner = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            const int up = row[j];
+            int best = corner + (a[i - 1] != b[j - 1]);
+            if (up + 1 < best) best = up + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            row[j] = best;
+            corner = up;
+        }
+    }
+    return row[n];
+}
+
+int lb_unknown(lua_State *L, const char *what, const char *name, const char *const *names)
+{
+    const char *nearest = NULL;
+    int least = 1000;
+    for (; *names != NULL; names++) {
+        const int d = distance(name, *names);
+        if (d < least) {
+            least = d;
+            nearest = *names;
+        }
+    }
+    if (nearest == NULL) return luaL_error(L, "unknown %s '%s'; none is known here", what, name);
+    return luaL_error(L, "unknown %s '%s'; did you mean '%s'?", what, name, nearest);
+}
+
+void lb_known(lua_State *L, int idx, const char *what, const char *const *names)
+{
+    if (lua_isnoneornil(L, idx)) return;
+    luaL_checktype(L, idx, LUA_TTABLE);
+    idx = lua_absindex(L, idx);
+    for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_error(L, "%s: keys of the option table must be names", what);
+        const char *key = lua_tostring(L, -2);
+        bool found = false;
+        for (const char *const *n = names; *n != NULL; n++) found = found || strcmp(*n, key) == 0;
+        if (!found) lb_unknown(L, what, key, names);
+    }
+}
+
+/* Pushes the field, false (nothing pushed) when it or the table is absent. */
+static bool field(lua_State *L, int idx, const char *name)
+{
+    if (lua_isnoneornil(L, idx)) return false;
+    if (lua_getfield(L, idx, name) != LUA_TNIL) return true;
+    lua_pop(L, 1);
+    return false;
+}
+
+lua_Number lb_number_field(lua_State *L, int idx, const char *name, lua_Number fallback)
+{
+    if (!field(L, idx, name)) return fallback;
+    int is_number;
+    const lua_Number value = lua_tonumberx(L, -1, &is_number);
+    if (!is_number) luaL_error(L, "'%s' must be a number, not %s", name, luaL_typename(L, -1));
+    lua_pop(L, 1);
+    return value;
+}
+
+lua_Integer lb_integer_field(lua_State *L, int idx, const char *name, lua_Integer fallback)
+{
+    if (!field(L, idx, name)) return fallback;
+    int is_integer;
+    const lua_Integer value = lua_tointegerx(L, -1, &is_integer);
+    if (!is_integer) luaL_error(L, "'%s' must be a whole number", name);
+    lua_pop(L, 1);
+    return value;
+}
+
+bool lb_boolean_field(lua_State *L, int idx, const char *name, bool fallback)
+{
+    if (!field(L, idx, name)) return fallback;
+    if (!lua_isboolean(L, -1)) luaL_error(L, "'%s' must be true or false", name);
+    const bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+const char *lb_string_field(lua_State *L, int idx, const char *name, const char *fallback)
+{
+    if (!field(L, idx, name)) return fallback;
+    if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "'%s' must be a string", name);
+    const char *value = lua_tostring(L, -1);
+    lua_pop(L, 1); /* the table still holds the string */
+    return value;
+}
+
+static int ctx_gc(lua_State *L)
+{
+    pl_ctx **box = lua_touserdata(L, 1);
+    pl_ctx_free(*box);
+    *box = NULL;
+    return 0;
+}
+
+/* The context must outlive every tensor userdata; Lua closes a state by calling finalizers in the
+** reverse order of their marking, so the context, marked first, goes last. */
+static void make_context(lua_State *L)
+{
+    pl_ctx **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    lua_newtable(L);
+    lua_pushcfunction(L, ctx_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    *box = pl_ctx_new();
+    if (*box == NULL) luaL_error(L, "not enough memory for an engine context");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &ctx_key);
+}
+
+int luaopen_perilune_core(lua_State *L);
+
+int luaopen_perilune_core(lua_State *L)
+{
+    make_context(L);
+    lua_newtable(L);
+    lb_open_tensor(L);
+    lb_open_ops(L);
+    lb_open_autograd(L);
+    lb_open_train(L);
+    lb_open_json(L);
+    lb_open_io(L);
+    lb_open_text(L);
+    lb_open_gen(L);
+    lb_open_system(L);
+    lua_pushliteral(L, PL_VERSION);
+    lua_setfield(L, -2, "_VERSION");
+    return 1;
+}
