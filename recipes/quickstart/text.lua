@@ -1,0 +1,263 @@
+--- Plain text in the language of the invented world, for pretraining.
+--
+-- A document is a few sentences: notes that state facts, lists, comparisons, stories, talk, letters,
+-- number games, and pages where people only ask. The facts of the world, its tenses and numbers are
+-- all in there, so a model of this text knows what the answers are. It does not learn to give them:
+-- a question is mostly followed by another question, by a story or by silence, as in text found on
+-- the web, and the chat template of the recipes never occurs. What instruction tuning adds is then
+-- visible by itself. The questions may repeat prompts of the log; answers to the log's prompts in the
+-- form that the checker wants (with a courteous closing) are never written here.
+
+local case_facts = require "recipes.quickstart.case_facts"
+local lexicon = require "recipes.quickstart.lexicon"
+local random = require "recipes.quickstart.random"
+local world = require "recipes.quickstart.world"
+
+local text = {}
+
+local fact_sentence = case_facts.fact_sentence
+
+local function state(w, thing, attribute)
+  return fact_sentence(attribute, thing, w.facts[thing][attribute])
+end
+
+local function class_sentence(w, thing)
+  local kind = w.facts[thing].kind
+  return ("the %s is %s %s ."):format(thing, kind == "animal" and "an" or "a", kind)
+end
+
+local function description(w, animal)
+  local fact = w.facts[animal]
+  return ("the %s is a %s %s animal of the %s ."):format(animal, fact.size, fact.colour, fact.home)
+end
+
+local function any_thing(rng)
+  return rng:pick(lexicon[rng:weighted { animals = 0.7, plants = 0.2, tools = 0.1 }])
+end
+
+local function any_fact(w, rng)
+  local thing = any_thing(rng)
+  return state(w, thing, rng:pick(case_facts.attributes[w.facts[thing].kind])), thing
+end
+
+local kinds = {}
+
+-- All that is known of one thing, in some order.
+function kinds.note(w, rng)
+  local thing = any_thing(rng)
+  local kind = w.facts[thing].kind
+  local said = {}
+  for _, attribute in ipairs(case_facts.attributes[kind]) do
+    said[#said + 1] = state(w, thing, attribute)
+  end
+  said[#said + 1] = class_sentence(w, thing)
+  if kind == "animal" then
+    said[#said + 1] = description(w, thing)
+  end
+  return rng:sample(said, math.min(#said, rng:int(3, 5)))
+end
+
+-- Who shares what.
+function kinds.shared(w, rng)
+  local phrases = { home = "live in the %s", food = "eat %s", colour = "are %s" }
+  local groups = { home = "places", food = "foods", colour = "colours" }
+  local said = {}
+  for i = 1, rng:int(2, 3) do
+    local attribute = rng:pick { "home", "food", "colour" }
+    local value = rng:pick(lexicon[groups[attribute]])
+    local pair = rng:shuffled(w:animals_with(attribute, value))
+    said[i] = ("the %s and the %s %s ."):format(pair[1], pair[2],
+      phrases[attribute]:format(value))
+  end
+  return said
+end
+
+local function rank_of(size)
+  for rank, name in ipairs(lexicon.sizes) do
+    if name == size then
+      return rank
+    end
+  end
+end
+
+function kinds.comparison(w, rng)
+  local said = {}
+  while #said < 3 do
+    local a, b = rng:pick(lexicon.animals), rng:pick(lexicon.animals)
+    local rank_a, rank_b = rank_of(w.facts[a].size), rank_of(w.facts[b].size)
+    if rank_a ~= rank_b then
+      said[#said + 1] = ("the %s is %s than the %s ."):format(a,
+        rank_a > rank_b and "larger" or "smaller", b)
+      if rng:chance(0.3) then
+        said[#said + 1] = state(w, a, "size")
+      end
+    end
+  end
+  return said
+end
+
+-- One deed told in several ways.
+function kinds.tenses(_, rng)
+  local said = {}
+  for _ = 1, 2 do
+    local animal, verb = rng:pick(lexicon.animals), rng:pick(lexicon.verbs)
+    local place = rng:chance(0.5) and " in the " .. rng:pick(lexicon.places) or ""
+    local ways = {
+      ("today the %s %s%s ."):format(animal, verb.present, place),
+      ("in the past the %s %s%s ."):format(animal, verb.past, place),
+      ("now the %s does not %s%s ."):format(animal, verb.plain, place),
+      ("does the %s %s%s ?"):format(animal, verb.plain, place),
+    }
+    for _, way in ipairs(rng:sample(ways, rng:int(2, 3))) do
+      said[#said + 1] = way
+    end
+  end
+  return said
+end
+
+-- Numbers in order, and lists with their count.
+function kinds.numbers(_, rng)
+  local said = {}
+  for i = 1, rng:int(2, 3) do
+    local game = rng:pick { "run", "up", "down", "count" }
+    if game == "run" then
+      local from = rng:int(1, 6)
+      said[i] = table.concat(lexicon.numbers, " , ", from, rng:int(from + 3, 10)) .. " ."
+    elseif game == "count" then
+      local group = rng:pick { "animals", "tools", "colours", "foods", "plants" }
+      local items = rng:sample(lexicon[group], rng:int(1, 6))
+      said[i] = ("%s : there are %s of them ."):format(table.concat(items, " , "),
+        lexicon.numbers[#items])
+    else
+      local places = {}
+      for at = 1, #lexicon.numbers do
+        places[at] = at
+      end
+      local chosen = rng:sample(places, rng:int(2, 4))
+      local mixed, ordered = {}, {}
+      for at, place in ipairs(chosen) do
+        mixed[at] = lexicon.numbers[place]
+      end
+      table.sort(chosen, function(a, b)
+        return (a < b) == (game == "up") and a ~= b
+      end)
+      for at, place in ipairs(chosen) do
+        ordered[at] = lexicon.numbers[place]
+      end
+      said[i] = ("%s , from %s : in order : %s ."):format(table.concat(mixed, " , "),
+        game == "up" and "low to high" or "high to low", table.concat(ordered, " , "))
+    end
+  end
+  return said
+end
+
+-- A story with a name in it.
+function kinds.story(w, rng)
+  local name, place = rng:pick(lexicon.given_names), rng:pick(lexicon.places)
+  local animal = rng:pick(lexicon.animals)
+  local verb = rng:pick(lexicon.verbs)
+  local said = {
+    ("one day %s went to the %s ."):format(name, place),
+    ("there a %s %s ."):format(animal, verb.past),
+  }
+  local more = {
+    state(w, animal, rng:pick(case_facts.attributes.animal)),
+    ("%s felt %s ."):format(name, rng:pick(lexicon.glad_feelings)),
+    ("%s had %s for the %s ."):format(name, w.facts[animal].food, animal),
+    "so it went all day ; it was good .",
+    ("in the evening the %s %s again ."):format(animal, verb.past),
+    ("%s was %s and went home ."):format(name, rng:pick(lexicon.sad_feelings)),
+  }
+  for _, sentence in ipairs(rng:sample(more, rng:int(2, 3))) do
+    said[#said + 1] = sentence
+  end
+  return said
+end
+
+-- Two people talk. The answer, when there is one, is often about something else.
+function kinds.talk(w, rng)
+  local a, b = rng:pick(lexicon.given_names), rng:pick(lexicon.given_names)
+  local asked = w:instruction(rng:pick { "answer", "classify", "compare", "verify" }, rng)
+  local said = { ("%s asks %s : %s"):format(a, b, asked.prompt) }
+  local reply = rng:weighted { silence = 0.2, question = 0.3, aside = 0.3, answer = 0.2 }
+  if reply == "silence" then
+    said[2] = ("%s does not answer ."):format(b)
+  elseif reply == "question" then
+    said[2] = ("%s asks %s : %s"):format(b, a, w:instruction("answer", rng).prompt)
+  elseif reply == "aside" then
+    said[2] = ("%s says : %s"):format(b, (any_fact(w, rng)))
+  else
+    said[2] = ("%s says : %s"):format(b, rng:pick(w:right_answers(asked.task).full))
+  end
+  if rng:chance(0.4) then
+    said[3] = ("%s says : %s"):format(a, rng:pick(lexicon.fillers))
+  end
+  return said
+end
+
+-- A letter: the home of names, addresses and polite words.
+function kinds.letter(w, rng)
+  local said = {
+    ("dear %s %s ,"):format(rng:pick(lexicon.given_names), rng:pick(lexicon.family_names)),
+    (rng:pick { "good morning to you .", "good evening to you .", "hello , my friend .",
+      "good day to you ." }),
+    (any_fact(w, rng)),
+  }
+  local sad = rng:chance(0.5)
+  said[#said + 1] = sad
+    and ("i am sorry that you feel %s ."):format(rng:pick(lexicon.sad_feelings))
+    or ("i am glad that you feel %s ."):format(rng:pick(lexicon.glad_feelings))
+  if rng:chance(0.5) then
+    said[#said + 1] = ("i live at %s %s %s ."):format(rng:pick(lexicon.numbers),
+      rng:pick(lexicon.street_names), rng:pick(lexicon.street_kinds))
+  else
+    said[#said + 1] = ("write to %s @ %s . %s ."):format(rng:pick(lexicon.given_names),
+      rng:pick(lexicon.mail_hosts), lexicon.mail_ends[1])
+  end
+  said[#said + 1] = rng:pick(lexicon.closings)
+  if rng:chance(0.5) then
+    said[#said + 1] = rng:pick(lexicon.titles) .. " " .. rng:pick(lexicon.family_names) .. " ."
+  end
+  return said
+end
+
+-- A page where people ask and nobody answers.
+function kinds.questions(w, rng)
+  local said = {}
+  for i = 1, rng:int(2, 3) do
+    said[i] = w:instruction(rng:pick(world.use_cases), rng).prompt
+    if rng:chance(0.15) then
+      said[i] = rng:pick(lexicon.fillers) .. " " .. said[i]
+    end
+  end
+  return said
+end
+
+local SHARES <const> = { note = 0.24, shared = 0.08, comparison = 0.10, tenses = 0.11,
+  numbers = 0.13, story = 0.07, talk = 0.09, letter = 0.07, questions = 0.11 }
+
+--- One document.
+-- @tparam World w
+-- @tparam Random rng
+-- @treturn string sentences on one line, tokens separated by single spaces
+-- @treturn string kind of the document
+function text.document(w, rng)
+  local kind = rng:weighted(SHARES)
+  return table.concat(kinds[kind](w, rng), " "), kind
+end
+
+--- Many documents.
+-- @tparam World w
+-- @tparam integer n
+-- @tparam[opt] integer|string seed another seed gives other documents of the same world
+-- @treturn table list of strings
+function text.documents(w, n, seed)
+  local rng = random.new(w.seed, "text", seed or 0)
+  local list = {}
+  for i = 1, n do
+    list[i] = text.document(w, rng)
+  end
+  return list
+end
+
+return text
