@@ -1,0 +1,417 @@
+/*
+** lb_system.c - perilune.core.system: what Lua programs need of the operating system and Lua and
+** LuaFileSystem do not offer. Terminal, clocks, processes, durable files, the machine, hashing.
+**
+** What can go wrong outside gives nil, message, errno. Times are seconds as floats. A child process
+** is started by posix_spawn, never by fork: the OpenMP threads of this process would not survive it.
+*/
+#include "lb.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+extern char **environ;
+
+static int soft_errno(lua_State *L, const char *what)
+{
+    int code = errno;
+    lua_pushnil(L);
+    lua_pushfstring(L, "%s: %s", what, strerror(code));
+    lua_pushinteger(L, code);
+    return 3;
+}
+
+static int true_or_errno(lua_State *L, int result, const char *what)
+{
+    if (result != 0) return soft_errno(L, what);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* ---- Terminal and clocks --------------------------------------------------------------------- */
+
+/* isatty(fd = 1) */
+static int l_isatty(lua_State *L)
+{
+    lua_pushboolean(L, isatty((int)luaL_optinteger(L, 1, 1)));
+    return 1;
+}
+
+/* terminal_size(fd = 1) -> columns, rows; nothing when it is no terminal */
+static int l_terminal_size(lua_State *L)
+{
+    struct winsize size;
+    if (ioctl((int)luaL_optinteger(L, 1, 1), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 0;
+    lua_pushinteger(L, size.ws_col);
+    lua_pushinteger(L, size.ws_row);
+    return 2;
+}
+
+static int push_clock(lua_State *L, clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    lua_pushnumber(L, (lua_Number)t.tv_sec + 1e-9 * (lua_Number)t.tv_nsec);
+    return 1;
+}
+
+/* monotonic(): seconds since some fixed moment */
+static int l_monotonic(lua_State *L)
+{
+    return push_clock(L, CLOCK_MONOTONIC);
+}
+
+/* realtime(): seconds since 1970 */
+static int l_realtime(lua_State *L)
+{
+    return push_clock(L, CLOCK_REALTIME);
+}
+
+/* sleep(seconds) -> true, or false when a signal cut it short */
+static int l_sleep(lua_State *L)
+{
+    lua_Number seconds = luaL_checknumber(L, 1);
+    luaL_argcheck(L, seconds >= 0 && seconds < 1e9, 1, "seconds out of range");
+    struct timespec t = {.tv_sec = (time_t)seconds};
+    t.tv_nsec = (long)((seconds - (lua_Number)t.tv_sec) * 1e9);
+    lua_pushboolean(L, nanosleep(&t, NULL) == 0);
+    return 1;
+}
+
+/* ---- Processes -------------------------------------------------------------------------------- */
+
+static int l_pid(lua_State *L)
+{
+    lua_pushinteger(L, getpid());
+    return 1;
+}
+
+static int l_hostname(lua_State *L)
+{
+    char name[HOST_NAME_MAX + 1];
+    if (gethostname(name, sizeof name) != 0) return soft_errno(L, "hostname");
+    name[sizeof name - 1] = '\0';
+    lua_pushstring(L, name);
+    return 1;
+}
+
+/* kill(pid, signal = 15); signal 0 only asks whether the process is there */
+static int l_kill(lua_State *L)
+{
+    lua_Integer pid = luaL_checkinteger(L, 1), sig = luaL_optinteger(L, 2, SIGTERM);
+    luaL_argcheck(L, pid > 0 && pid <= INT_MAX, 1, "one process: a positive number");
+    luaL_argcheck(L, sig >= 0 && sig < NSIG, 2, "no such signal");
+    return true_or_errno(L, kill((pid_t)pid, (int)sig), "kill");
+}
+
+static int push_wait_status(lua_State *L, int status)
+{
+    if (WIFSIGNALED(status)) {
+        lua_pushliteral(L, "signal");
+        lua_pushinteger(L, WTERMSIG(status));
+    } else {
+        lua_pushliteral(L, "exit");
+        lua_pushinteger(L, WEXITSTATUS(status));
+    }
+    return 2;
+}
+
+/* Waits; a Ctrl-C also reaches the child (same group of processes), which then ends. */
+static int wait_for(lua_State *L, pid_t pid)
+{
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR) return soft_errno(L, "wait");
+    return push_wait_status(L, status);
+}
+
+/* wait(pid) -> "exit", code or "signal", number */
+static int l_wait(lua_State *L)
+{
+    lua_Integer pid = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, pid > 0 && pid <= INT_MAX, 1, "one process: a positive number");
+    return wait_for(L, (pid_t)pid);
+}
+
+/* Opens option `name` of the table at 2 onto descriptor fd of the child. */
+static int redirect(lua_State *L, posix_spawn_file_actions_t *actions, const char *name, int fd)
+{
+    const char *path = lb_string_field(L, 2, name, NULL);
+    int flags = fd == 0 ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC;
+    return path ? posix_spawn_file_actions_addopen(actions, fd, path, flags, 0666) : 0;
+}
+
+/*
+** spawn({"program", "arg", ...}, {stdin =, stdout =, stderr = paths, wait = true})
+**   -> "exit", code or "signal", number; with wait = false the pid.
+*/
+static int l_spawn(lua_State *L)
+{
+    static const char *const known[] = {"stdin", "stdout", "stderr", "wait", NULL};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lb_known(L, 2, "option of spawn", known);
+    bool wait = lb_boolean_field(L, 2, "wait", true);
+    for (int i = 0; i < 3; i++) lb_string_field(L, 2, known[i], NULL); /* may raise: here */
+    lua_Integer n = luaL_len(L, 1);
+    luaL_argcheck(L, n >= 1 && n < 100000, 1, "a list of the program and its arguments");
+    char **argv = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *argv, 0);
+    luaL_checkstack(L, (int)n + 4, "too many arguments");
+    for (lua_Integer i = 1; i <= n; i++) { /* the strings stay on the stack, so alive */
+        lua_geti(L, 1, i);
+        argv[i - 1] = (char *)luaL_checkstring(L, -1);
+    }
+    argv[n] = NULL;
+
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t defaults;
+    pid_t pid = 0;
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGINT);
+    int code = posix_spawn_file_actions_init(&actions);
+    if (code == 0) {
+        code = posix_spawnattr_init(&attr);
+        if (code == 0) {
+            posix_spawnattr_setsigdefault(&attr, &defaults);
+            posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
+            for (int fd = 0; fd < 3 && code == 0; fd++)
+                code = redirect(L, &actions, known[fd], fd);
+            if (code == 0) code = posix_spawnp(&pid, argv[0], &actions, &attr, argv, environ);
+            posix_spawnattr_destroy(&attr);
+        }
+        posix_spawn_file_actions_destroy(&actions);
+    }
+    if (code != 0) {
+        errno = code;
+        return soft_errno(L, argv[0]);
+    }
+    if (wait) return wait_for(L, pid);
+    lua_pushinteger(L, pid);
+    return 1;
+}
+
+/* ---- Files ------------------------------------------------------------------------------------ */
+
+/* mkdir_p(path): the folder and those above it, as far as they are missing */
+static int l_mkdir_p(lua_State *L)
+{
+    size_t length;
+    const char *path = luaL_checklstring(L, 1, &length);
+    luaL_argcheck(L, length > 0, 1, "a path");
+    char *part = lua_newuserdatauv(L, length + 1, 0);
+    memcpy(part, path, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (part[i] != '/' && part[i] != '\0') continue;
+        part[i] = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST) return soft_errno(L, part);
+        if (i < length) part[i] = '/';
+    }
+    struct stat st;
+    if (stat(path, &st) != 0) return soft_errno(L, path);
+    if (!S_ISDIR(st.st_mode)) {
+        errno = ENOTDIR;
+        return soft_errno(L, path);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* rename(from, to): replaces `to` in one step */
+static int l_rename(lua_State *L)
+{
+    const char *from = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
+    return true_or_errno(L, rename(from, to), from);
+}
+
+static int sync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    int result = fsync(fd), code = errno;
+    close(fd);
+    errno = code;
+    return result;
+}
+
+/* fsync(path): a file or a folder */
+static int l_fsync(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    return true_or_errno(L, sync_path(path), path);
+}
+
+static int write_all(int fd, const char *data, size_t length)
+{
+    while (length > 0) {
+        ssize_t n = write(fd, data, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return -1;
+        data += n;
+        length -= (size_t)n;
+    }
+    return 0;
+}
+
+/*
+** write_file_atomic(path, data): after it, whatever happens, the file has the old or the new
+** content. Written beside, synced, renamed, the folder synced. A former file keeps its mode; a new
+** one gets what the umask says.
+*/
+static int l_write_file_atomic(lua_State *L)
+{
+    size_t length;
+    const char *path = luaL_checkstring(L, 1);
+    const char *data = luaL_checklstring(L, 2, &length);
+    const char *slash = strrchr(path, '/');
+    const char *folder = slash == path ? "/" : slash ? lua_pushlstring(L, path, (size_t)(slash - path))
+                                                     : ".";
+    const char *aside = lua_pushfstring(L, "%s.tmp%d", path, (int)getpid());
+    struct stat st;
+    bool existed = stat(path, &st) == 0;
+    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return soft_errno(L, aside);
+    int result = write_all(fd, data, length);
+    if (result == 0 && existed) result = fchmod(fd, st.st_mode & 07777);
+    if (result == 0) result = fsync(fd);
+    int code = errno;
+    if (close(fd) != 0 && result == 0) {
+        result = -1;
+        code = errno;
+    }
+    if (result == 0 && rename(aside, path) != 0) {
+        result = -1;
+        code = errno;
+    }
+    if (result != 0) {
+        unlink(aside);
+        errno = code;
+        return soft_errno(L, path);
+    }
+    return true_or_errno(L, sync_path(folder), folder);
+}
+
+/* disk_free(path) -> bytes an ordinary user can still write there */
+static int l_disk_free(lua_State *L)
+{
+    struct statvfs fs;
+    const char *path = luaL_checkstring(L, 1);
+    if (statvfs(path, &fs) != 0) return soft_errno(L, path);
+    lua_pushinteger(L, (lua_Integer)fs.f_bavail * (lua_Integer)fs.f_frsize);
+    return 1;
+}
+
+/* ---- The machine ------------------------------------------------------------------------------ */
+
+/* affinity() -> how many CPUs this process may run on */
+static int l_affinity(lua_State *L)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return soft_errno(L, "affinity");
+    lua_pushinteger(L, CPU_COUNT(&set));
+    return 1;
+}
+
+static void set_integer(lua_State *L, const char *name, lua_Integer value)
+{
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, name);
+}
+
+/* meminfo() -> {total =, available =, rss =, peak_rss =} in bytes, as far as known */
+static int l_meminfo(lua_State *L)
+{
+    static const struct { const char *file, *key, *field; } rows[] = {
+        {"/proc/meminfo", "MemTotal:", "total"},
+        {"/proc/meminfo", "MemAvailable:", "available"},
+        {"/proc/self/status", "VmRSS:", "rss"},
+        {"/proc/self/status", "VmHWM:", "peak_rss"},
+    };
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char line[256];
+        long long kilobytes = -1;
+        FILE *f = fopen(rows[i].file, "re");
+        if (!f) continue;
+        while (kilobytes < 0 && fgets(line, sizeof line, f))
+            if (strncmp(line, rows[i].key, strlen(rows[i].key)) == 0)
+                sscanf(line + strlen(rows[i].key), "%lld", &kilobytes);
+        fclose(f);
+        if (kilobytes >= 0) set_integer(L, rows[i].field, (lua_Integer)kilobytes * 1024);
+    }
+    return 1;
+}
+
+/*
+** openblas() -> {config =, core =, parallel =}; parallel is "serial", "threads" or "openmp".
+*/
+static int l_openblas(lua_State *L)
+{
+    static const char *const flavours[] = {"serial", "threads", "openmp"};
+    int parallel = openblas_get_parallel();
+    lua_newtable(L);
+    lua_pushstring(L, openblas_get_config());
+    lua_setfield(L, -2, "config");
+    lua_pushstring(L, openblas_get_corename());
+    lua_setfield(L, -2, "core");
+    lua_pushstring(L, parallel >= 0 && parallel < 3 ? flavours[parallel] : "unknown");
+    lua_setfield(L, -2, "parallel");
+    return 1;
+}
+
+/* setenv(name, value): for this process and its children; nil takes the name away */
+static int l_setenv(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1), *value = luaL_optstring(L, 2, NULL);
+    return true_or_errno(L, value ? setenv(name, value, 1) : unsetenv(name), name);
+}
+
+/* ---- Hashing ---------------------------------------------------------------------------------- */
+
+/* xxh3(text) -> 32 hexadecimal digits: XXH3, 128 bits, in canonical order */
+static int l_xxh3(lua_State *L)
+{
+    size_t length;
+    const char *text = luaL_checklstring(L, 1, &length);
+    XXH128_canonical_t bytes;
+    XXH128_canonicalFromHash(&bytes, XXH3_128bits(text, length));
+    char hex[2 * sizeof bytes.digest + 1];
+    for (size_t i = 0; i < sizeof bytes.digest; i++)
+        snprintf(hex + 2 * i, 3, "%02x", bytes.digest[i]);
+    lua_pushstring(L, hex);
+    return 1;
+}
+
+void lb_open_system(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"isatty", l_isatty},       {"terminal_size", l_terminal_size},
+        {"monotonic", l_monotonic}, {"realtime", l_realtime},
+        {"sleep", l_sleep},         {"pid", l_pid},
+        {"hostname", l_hostname},   {"kill", l_kill},
+        {"wait", l_wait},           {"spawn", l_spawn},
+        {"mkdir_p", l_mkdir_p},     {"rename", l_rename},
+        {"fsync", l_fsync},         {"write_file_atomic", l_write_file_atomic},
+        {"disk_free", l_disk_free}, {"affinity", l_affinity},
+        {"meminfo", l_meminfo},     {"openblas", l_openblas},
+        {"setenv", l_setenv},       {"xxh3", l_xxh3},
+        {NULL, NULL}};
+    luaL_newlib(L, functions);
+    lua_setfield(L, -2, "system");
+}

@@ -1,0 +1,34 @@
+/*
+** host.h - what the files of the program share.
+**
+** The program is stock Lua with the engine inside: lua.c's options, sub-commands written in Lua
+** (lua/perilune/cli), a REPL (lua/perilune/repl.lua) and Ctrl-C that reaches everything.
+*/
+#ifndef PL_HOST_H
+#define PL_HOST_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include <stdbool.h>
+
+/* interrupt.c. `host_interrupt_open` replaces pcall, xpcall and the coroutine functions of the
+** global table by ones that Ctrl-C passes through, and takes over SIGINT. */
+void host_interrupt_open(lua_State *L);
+/* True while a Ctrl-C waits to be honoured. */
+bool host_interrupt_pending(void);
+/* Forgets it, in Lua and in the engine. */
+void host_interrupt_clear(lua_State *L);
+/* While idle (a prompt is shown) Ctrl-C is only noted: nothing runs that it could stop, and a
+** second one does not end the process. Returns the former state. */
+bool host_interrupt_idle(bool idle);
+
+/* lua_pcall with a handler that adds a traceback; forgets any Ctrl-C on the way out.
+** The stack is as for lua_pcall. */
+int host_call(lua_State *L, int nargs, int nresults);
+
+/* lineedit.c: the module "perilune.lineedit". */
+int luaopen_perilune_lineedit(lua_State *L);
+
+#endif

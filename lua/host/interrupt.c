@@ -1,0 +1,246 @@
+/*
+** interrupt.c - Ctrl-C: within 200 ms, wherever the program is, and the session survives.
+**
+** The signal handler sets the engine's flag (ops stop between tiles) and arms a hook on the Lua
+** thread that runs, which raises "interrupted!" at the next instruction. lua.c does the same for
+** the main thread only; three things are added here:
+**   - coroutines: resume and wrap note which thread runs, so the hook lands on it;
+**   - protected calls: pcall, xpcall and resume hand an interrupt on instead of returning it, so
+**     `while true do pcall(f) end` stops as well; only host_call (the REPL, the program) ends it;
+**   - a second Ctrl-C within a second ends the process, for code that never comes back.
+** To-be-closed variables run on the way out as with any error, without the hook.
+**
+** Not covered: a long run inside one C function of Lua's own library, such as string.find with a
+** pattern that backtracks without end; there the second Ctrl-C is the way out.
+*/
+#include "host.h"
+
+#include "lb.h"
+
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+static struct {
+    lua_State *volatile running;
+    pl_ctx *volatile ctx;
+    volatile sig_atomic_t pending, idle;
+    struct timespec last;
+} intr;
+
+static void stop(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    lua_sethook(L, NULL, 0, 0);
+    if (intr.pending) luaL_error(L, "interrupted!");
+}
+
+/* lua_sethook is what lua.c calls from its handler too: it only stores a few words. */
+static void arm(lua_State *L)
+{
+    lua_sethook(L, stop, LUA_MASKCALL | LUA_MASKCOUNT, 1);
+}
+
+static void on_signal(int sig)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    double since = (double)(now.tv_sec - intr.last.tv_sec) +
+                   1e-9 * (double)(now.tv_nsec - intr.last.tv_nsec);
+    intr.last = now;
+    if (intr.idle) {
+        intr.pending = 1;
+        return;
+    }
+    if (intr.pending && since < 1.0) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+        return;
+    }
+    intr.pending = 1;
+    if (intr.ctx) pl_interrupt(intr.ctx);
+    arm(intr.running);
+}
+
+bool host_interrupt_pending(void)
+{
+    return intr.pending != 0;
+}
+
+void host_interrupt_clear(lua_State *L)
+{
+    intr.pending = 0;
+    lua_sethook(L, NULL, 0, 0);
+    if (intr.ctx) pl_interrupt_clear(intr.ctx);
+}
+
+bool host_interrupt_idle(bool idle)
+{
+    bool was = intr.idle != 0;
+    intr.idle = idle;
+    return was;
+}
+
+/* ---- Protected calls ------------------------------------------------------------------------- */
+
+/* Results of a protected call that ended with `status`: all values above `skip`. */
+static int finish_pcall(lua_State *L, int status, lua_KContext skip)
+{
+    bool ok = status == LUA_OK || status == LUA_YIELD;
+    if (intr.pending) {
+        if (ok) return luaL_error(L, "interrupted!");
+        return lua_error(L);
+    }
+    if (ok) return lua_gettop(L) - (int)skip;
+    lua_pushboolean(L, 0);
+    lua_pushvalue(L, -2);
+    return 2;
+}
+
+static int host_pcall(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, 1);
+    lua_insert(L, 1);
+    int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, finish_pcall);
+    return finish_pcall(L, status, 0);
+}
+
+/* Stack during the call: function, handler, true, function, arguments. */
+static int host_xpcall(lua_State *L)
+{
+    int n = lua_gettop(L);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushboolean(L, 1);
+    lua_pushvalue(L, 1);
+    lua_rotate(L, 3, 2);
+    int status = lua_pcallk(L, n - 2, LUA_MULTRET, 2, 2, finish_pcall);
+    return finish_pcall(L, status, 2);
+}
+
+/* ---- Coroutines ------------------------------------------------------------------------------ */
+
+/* Runs `co` with the n values on top of L. Returns the number of results moved to L, or -1 with
+** the error value moved instead. */
+static int resume(lua_State *L, lua_State *co, int n)
+{
+    if (!lua_checkstack(co, n)) {
+        lua_pushliteral(L, "too many arguments to resume");
+        return -1;
+    }
+    lua_xmove(L, co, n);
+    lua_State *outer = intr.running;
+    int results;
+    intr.running = co;
+    int status = lua_resume(co, L, n, &results);
+    intr.running = outer;
+    if (intr.pending) arm(outer);
+    if (status != LUA_OK && status != LUA_YIELD) {
+        lua_xmove(co, L, 1);
+        return -1;
+    }
+    if (!lua_checkstack(L, results + 1)) {
+        lua_pop(co, results);
+        lua_pushliteral(L, "too many results to resume");
+        return -1;
+    }
+    lua_xmove(co, L, results);
+    return results;
+}
+
+static lua_State *check_thread(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, 1);
+    luaL_argexpected(L, co, 1, "coroutine");
+    return co;
+}
+
+static int co_resume(lua_State *L)
+{
+    lua_State *co = check_thread(L);
+    int n = resume(L, co, lua_gettop(L) - 1);
+    if (n >= 0) {
+        lua_pushboolean(L, 1);
+        lua_insert(L, -(n + 1));
+        return n + 1;
+    }
+    if (intr.pending) return lua_error(L);
+    lua_pushboolean(L, 0);
+    lua_insert(L, -2);
+    return 2;
+}
+
+static int co_wrapped(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
+    int n = resume(L, co, lua_gettop(L));
+    if (n >= 0) return n;
+    int status = lua_status(co);
+    if (status != LUA_OK && status != LUA_YIELD) { /* it died of the error: close its variables */
+        status = lua_resetthread(co);
+        lua_xmove(co, L, 1);
+    }
+    if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
+static int co_wrap(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co, 1);
+    lua_pushcclosure(L, co_wrapped, 1);
+    return 1;
+}
+
+/* ---- The outer boundary ---------------------------------------------------------------------- */
+
+/* A message becomes message and traceback; an error object with __tostring speaks for itself: that
+** is how a wrong option is reported without a traceback. */
+static int add_traceback(lua_State *L)
+{
+    const char *message = lua_tostring(L, 1);
+    if (!message) {
+        if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) return 1;
+        message = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+    }
+    luaL_traceback(L, L, message, 1);
+    return 1;
+}
+
+int host_call(lua_State *L, int nargs, int nresults)
+{
+    int base = lua_gettop(L) - nargs;
+    lua_pushcfunction(L, add_traceback);
+    lua_insert(L, base);
+    lua_State *outer = intr.running;
+    intr.running = L;
+    int status = lua_pcall(L, nargs, nresults, base);
+    intr.running = outer;
+    lua_remove(L, base);
+    return status;
+}
+
+void host_interrupt_open(lua_State *L)
+{
+    static const luaL_Reg base[] = {{"pcall", host_pcall}, {"xpcall", host_xpcall}, {NULL, NULL}};
+    static const luaL_Reg co[] = {{"resume", co_resume}, {"wrap", co_wrap}, {NULL, NULL}};
+    intr.running = L;
+    intr.ctx = lb_ctx(L);
+    lua_pushglobaltable(L);
+    luaL_setfuncs(L, base, 0);
+    lua_getfield(L, -1, LUA_COLIBNAME);
+    luaL_setfuncs(L, co, 0);
+    lua_pop(L, 2);
+
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    sigemptyset(&action.sa_mask); /* no SA_RESTART: a read at the prompt has to come back */
+    sigaction(SIGINT, &action, NULL);
+}
