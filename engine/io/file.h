@@ -1,0 +1,68 @@
+/*
+** file.h - checked file access for the rooms of io/: every system call passes the fault hook, is
+** repeated when a signal interrupts it, and is reported with the file's name.
+*/
+#ifndef PL_IO_FILE_H
+#define PL_IO_FILE_H
+
+#include <xxhash.h>
+
+#include "base/ctx.h"
+
+/* "<doing> '<path>': <text of errno>". */
+pl_status pl__io_fail(pl_ctx *ctx, const char *doing, const char *path);
+
+/* Opens a regular file for reading; anything else (folder, FIFO, device) is refused at once. With
+** `follow` false a symbolic link is refused too. */
+pl_status pl__file_open(pl_ctx *ctx, int *fd, int64_t *size, const char *path, bool follow);
+/* Exactly `size` bytes from `offset`; PL_ERR_FORMAT when the file ends before. */
+pl_status pl__file_pread(pl_ctx *ctx, int fd, const char *path, void *to, int64_t size,
+                         int64_t offset);
+void pl__file_close(int *fd); /* of a file that was read; -1 is fine, sets -1 */
+pl_status pl__file_sync(pl_ctx *ctx, int fd, const char *path);
+pl_status pl__file_sync_folder(pl_ctx *ctx, const char *path);
+pl_status pl__file_rename(pl_ctx *ctx, const char *from, const char *to);
+
+/* The hash of an open file. */
+pl_status pl__file_hash_fd(pl_ctx *ctx, char hex[PL_HASH_TEXT], int fd, const char *path,
+                           int64_t size);
+void pl__hash_hex(char hex[PL_HASH_TEXT], XXH128_hash_t hash);
+
+/* A file on its way: the bytes go to `tmp`, commit renames it to `path`. Abort may follow
+** anything, commit too, and is idempotent; it keeps the context's error text. */
+typedef struct {
+    pl_ctx *ctx;
+    int fd;
+    char *tmp;
+    const char *path; /* borrowed */
+} pl__writer;
+
+pl_status pl__writer_open(pl_ctx *ctx, pl__writer *w, const char *path);
+pl_status pl__writer_put(pl__writer *w, const void *data, size_t size);
+pl_status pl__writer_commit(pl__writer *w);
+void pl__writer_abort(pl__writer *w);
+
+/* A new string "<path>.<mark>-<pid>-<n>" (pl_free). */
+char *pl__tmp_name(pl_ctx *ctx, const char *path, const char *mark, int n);
+/* A new string: the folder that holds path. */
+char *pl__parent_name(pl_ctx *ctx, const char *path);
+/* A new string "<folder>/<name>". */
+char *pl__join_name(pl_ctx *ctx, const char *folder, const char *name);
+
+/* A growing text. The failure of any step is kept: check `failed` once, at the end. */
+typedef struct {
+    pl_ctx *ctx;
+    char *s;
+    size_t n, cap;
+    bool failed;
+} pl__text;
+
+void pl__text_put(pl__text *t, const char *s, size_t n);
+void pl__text_format(pl__text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void pl__text_quote(pl__text *t, const char *s); /* as a JSON string */
+void pl__text_free(pl__text *t);
+
+/* True when s is UTF-8 throughout. */
+bool pl__utf8_valid(const char *s, size_t n);
+
+#endif
