@@ -58,6 +58,8 @@ void pl_ctx_free(pl_ctx *ctx);
 /* The text of the last failure in this context, "" when there was none. Borrowed. */
 const char *pl_error(const pl_ctx *ctx);
 const char *pl_status_name(pl_status st);
+/* For callbacks: keeps `text` as the error and returns PL_ERR_CALLBACK. */
+pl_status pl_fail_callback(pl_ctx *ctx, const char *text);
 
 /* Asks the running operation to stop; callable from a signal handler. The next check point returns
 ** PL_ERR_INTERRUPTED and clears the request. */
@@ -153,6 +155,7 @@ pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, dou
 pl_status pl_scope_open(pl_ctx *ctx, int64_t *id, const char *name, bool frame);
 /* Closes the scope and those opened after it; nothing when it is closed already. */
 void pl_scope_close(pl_ctx *ctx, int64_t id);
+int pl_scope_depth(const pl_ctx *ctx); /* open scopes, frames among them */
 /* Moves the tensor to the scope around its own (outermost: to no scope at all). */
 void pl_tensor_keep(pl_tensor *t);
 /* Moves the tensor to no scope: it lives until its last reference goes. */
@@ -368,7 +371,7 @@ bool pl_tokenizer_is_control(const pl_tokenizer *tok, int64_t id);
 pl_status pl_tokenizer_encode(pl_tokenizer *tok, int32_t **ids, int64_t *count, const char *text,
                               size_t length, unsigned flags);
 /* The caller frees *text with pl_free; a final NUL is added. An id without a token gives U+FFFD.
-** Byte-level: decode(encode(x)) is x, byte for byte, unless the tokenizer normalizes. SentencePiece:
+** Byte-level: decode(encode(x)) is x byte for byte, unless the tokenizer normalizes. SentencePiece:
 ** the space in front goes after the beginning token. Words are joined by single spaces. */
 pl_status pl_tokenizer_decode(pl_tokenizer *tok, char **text, size_t *length, const int32_t *ids,
                               int64_t count, unsigned flags);
@@ -383,8 +386,8 @@ typedef struct {
 pl_status pl_tokenizer_stream(pl_tokenizer *tok, pl_text_stream *stream, const char **text,
                               size_t *length, int32_t id, unsigned flags);
 
-/* A vocabulary learned from texts: byte-level BPE with GPT-2's cuts, or the most frequent white-space
-** separated words. Ids: `special` in order, then the 256 bytes (BPE), then merges or words. Ties go
+/* A vocabulary learned from texts: byte-level BPE with GPT-2's cuts, or the most frequent white-
+** space separated words. Ids: `special` in order, the 256 bytes (BPE), then merges or words. Ties go
 ** to the smaller ids (BPE) or to byte order (words), so the result depends on the texts alone.
 ** bos, eos, pad and unk name one of `special` or are NULL; words need an unknown token: "<unk>" is
 ** added behind `special` when unk is NULL. A vocabulary smaller than asked is not an error. */

@@ -61,6 +61,11 @@ pl_status pl__fail(pl_ctx *ctx, pl_status st, const char *format, ...)
     return st;
 }
 
+pl_status pl_fail_callback(pl_ctx *ctx, const char *text)
+{
+    return pl__fail(ctx, PL_ERR_CALLBACK, "%s", text);
+}
+
 void pl_interrupt(pl_ctx *ctx)
 {
     ctx->interrupted = 1;

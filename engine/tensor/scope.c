@@ -89,6 +89,13 @@ void pl_scope_close(pl_ctx *ctx, int64_t id)
         close_innermost(ctx);
 }
 
+int pl_scope_depth(const pl_ctx *ctx)
+{
+    int depth = 0;
+    for (const pl_scope *s = ctx->scopes.innermost; s != NULL; s = s->outer) depth++;
+    return depth;
+}
+
 void pl_tensor_keep(pl_tensor *t)
 {
     pl_scope *scope = t->scope;

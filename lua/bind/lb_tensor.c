@@ -6,6 +6,7 @@
 ** full collection runs. Inside a scope nothing is charged: the scope frees its tensors itself.
 */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lb.h"
@@ -56,6 +57,7 @@ static int tensor_gc(lua_State *L)
 void lb_charge(lua_State *L, const pl_tensor *t)
 {
     static const char debt_key = 0;
+    if (pl_scope_depth(lb_ctx(L)) > 0) return;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &debt_key);
     int64_t debt = lua_tointeger(L, -1) + pl_tensor_count(t) * 4;
     lua_pop(L, 1);
