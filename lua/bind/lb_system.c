@@ -150,10 +150,9 @@ static int l_wait(lua_State *L)
     return wait_for(L, (pid_t)pid);
 }
 
-/* Opens option `name` of the table at 2 onto descriptor fd of the child. */
-static int redirect(lua_State *L, posix_spawn_file_actions_t *actions, const char *name, int fd)
+/* Opens the path, when there is one, onto descriptor fd of the child. */
+static int redirect(posix_spawn_file_actions_t *actions, const char *path, int fd)
 {
-    const char *path = lb_string_field(L, 2, name, NULL);
     int flags = fd == 0 ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC;
     return path ? posix_spawn_file_actions_addopen(actions, fd, path, flags, 0666) : 0;
 }
@@ -168,7 +167,8 @@ static int l_spawn(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lb_known(L, 2, "option of spawn", known);
     bool wait = lb_boolean_field(L, 2, "wait", true);
-    for (int i = 0; i < 3; i++) lb_string_field(L, 2, known[i], NULL); /* may raise: here */
+    const char *paths[3];
+    for (int fd = 0; fd < 3; fd++) paths[fd] = lb_string_field(L, 2, known[fd], NULL);
     lua_Integer n = luaL_len(L, 1);
     luaL_argcheck(L, n >= 1 && n < 100000, 1, "a list of the program and its arguments");
     char **argv = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *argv, 0);
@@ -192,7 +192,7 @@ static int l_spawn(lua_State *L)
             posix_spawnattr_setsigdefault(&attr, &defaults);
             posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
             for (int fd = 0; fd < 3 && code == 0; fd++)
-                code = redirect(L, &actions, known[fd], fd);
+                code = redirect(&actions, paths[fd], fd);
             if (code == 0) code = posix_spawnp(&pid, argv[0], &actions, &attr, argv, environ);
             posix_spawnattr_destroy(&attr);
         }

@@ -16,6 +16,8 @@
 /* interrupt.c. `host_interrupt_open` replaces pcall, xpcall and the coroutine functions of the
 ** global table by ones that Ctrl-C passes through, and takes over SIGINT. */
 void host_interrupt_open(lua_State *L);
+/* Gives SIGINT back: before the state closes, with it the engine's context. */
+void host_interrupt_close(void);
 /* True while a Ctrl-C waits to be honoured. */
 bool host_interrupt_pending(void);
 /* Forgets it, in Lua and in the engine. */

@@ -244,3 +244,9 @@ void host_interrupt_open(lua_State *L)
     sigemptyset(&action.sa_mask); /* no SA_RESTART: a read at the prompt has to come back */
     sigaction(SIGINT, &action, NULL);
 }
+
+void host_interrupt_close(void)
+{
+    signal(SIGINT, SIG_DFL);
+    intr.ctx = NULL;
+}

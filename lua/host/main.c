@@ -452,6 +452,7 @@ int main(int argc, char **argv)
         complain(message ? message : "error that is no text");
         c.result = EXIT_FAILURE;
     }
+    host_interrupt_close();
     lua_close(L);
     return c.result;
 }
