@@ -1,0 +1,86 @@
+/*
+** elementwise.c - ops of one input, element by element. Formulas: kernels/elementwise.h.
+*/
+#include "kernels/elementwise.h"
+
+#include "ops/geometry.h"
+
+static pl_status same_shape(pl_call *c)
+{
+    return pl__out_like(c, 0);
+}
+
+static pl_status run_forward(pl_call *c, pl_unary_fwd f, real lo, real hi)
+{
+    const int64_t n = c->in[0]->count;
+    const real *x = pl__real(c->in[0]);
+    real *y = pl__real(c->out[0]);
+    PL_PARALLEL_FOR(n * 4)
+    for (int64_t i = 0; i < n; i += PL_TILE) f(pl__least(PL_TILE, n - i), y + i, x + i, lo, hi);
+    return PL_OK;
+}
+
+static pl_status run_backward(pl_call *c, pl_unary_bwd f, real lo, real hi)
+{
+    if (c->d_in[0] == NULL) return PL_OK;
+    const int64_t n = c->in[0]->count;
+    const bool acc = c->acc[0];
+    const real *dy = pl__real(c->d_out[0]);
+    const real *u = c->row->flags & PL_OPF_KEEP_OUT  ? pl__real(c->out[0])
+                    : c->row->flags & PL_OPF_KEEP_IN ? pl__real(c->in[0])
+                                                     : dy;
+    real *dx = pl__real(c->d_in[0]);
+    PL_PARALLEL_FOR(n * 4)
+    for (int64_t i = 0; i < n; i += PL_TILE)
+        f(pl__least(PL_TILE, n - i), dx + i, acc, dy + i, u + i, lo, hi);
+    return PL_OK;
+}
+
+#define UNARY(op)                                                                                 \
+    static pl_status op##_forward(pl_call *c) { return run_forward(c, K(op##_fwd), 0, 0); }       \
+    static pl_status op##_backward(pl_call *c) { return run_backward(c, K(op##_bwd), 0, 0); }     \
+    const pl_op_impl OPI(op) = {same_shape, op##_forward, op##_backward};
+UNARY(neg)
+UNARY(exp)
+UNARY(log)
+UNARY(sqrt)
+UNARY(square)
+UNARY(abs)
+UNARY(sigmoid)
+UNARY(log_sigmoid)
+UNARY(tanh)
+UNARY(silu)
+
+/* gelu: parameter 0 chooses the form */
+static pl_status gelu_forward(pl_call *c)
+{
+    return run_forward(c, c->param[0].i == 0 ? K(gelu_erf_fwd) : K(gelu_tanh_fwd), 0, 0);
+}
+
+static pl_status gelu_backward(pl_call *c)
+{
+    return run_backward(c, c->param[0].i == 0 ? K(gelu_erf_bwd) : K(gelu_tanh_bwd), 0, 0);
+}
+
+const pl_op_impl OPI(gelu) = {same_shape, gelu_forward, gelu_backward};
+
+static pl_status clamp_shape(pl_call *c)
+{
+    const double lo = c->param[0].f, hi = c->param[1].f;
+    if (!(lo <= hi))
+        return pl__op_fail(c, PL_ERR_ARG, "min %g and max %g: min must not be above max, nor a NaN",
+                           lo, hi);
+    return pl__out_like(c, 0);
+}
+
+static pl_status clamp_forward(pl_call *c)
+{
+    return run_forward(c, K(clamp_fwd), (real)c->param[0].f, (real)c->param[1].f);
+}
+
+static pl_status clamp_backward(pl_call *c)
+{
+    return run_backward(c, K(clamp_bwd), (real)c->param[0].f, (real)c->param[1].f);
+}
+
+const pl_op_impl OPI(clamp) = {clamp_shape, clamp_forward, clamp_backward};
