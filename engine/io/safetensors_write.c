@@ -1,0 +1,135 @@
+/*
+** safetensors_write.c - writer of .safetensors files.
+**
+** Wider dtypes first, then by name, as the reference writer does, so that data stay aligned; the
+** header is padded with spaces to a multiple of 8. Tensors are written from where they are, one
+** after the other; the file appears under its name only when it is complete (file.c).
+*/
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/file.h"
+
+typedef struct {
+    const char *name;
+    const pl_tensor *tensor;
+    int64_t bytes;
+} entry;
+
+static int by_width_and_name(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    const size_t wx = pl_dtype_size(pl_tensor_dtype(x->tensor));
+    const size_t wy = pl_dtype_size(pl_tensor_dtype(y->tensor));
+    if (wx != wy) return wx > wy ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* PL_ERR_ARG when a text stands twice or is not UTF-8. */
+static pl_status check_texts(pl_ctx *ctx, const char *path, const char *what,
+                             const char *const *texts, int64_t n)
+{
+    pl_status st = PL_OK;
+    const char **sorted = pl_calloc(ctx, (size_t)n + 1, sizeof *sorted);
+    if (sorted == NULL) return PL_ERR_NOMEM;
+    for (int64_t i = 0; i < n; i++) sorted[i] = texts[i];
+    qsort(sorted, (size_t)n, sizeof *sorted, by_name);
+    for (int64_t i = 0; i < n && st == PL_OK; i++) {
+        if (!pl__utf8_valid(sorted[i], strlen(sorted[i])))
+            st = pl__fail(ctx, PL_ERR_ARG, "saving '%s': a %s is not UTF-8", path, what);
+        else if (i > 0 && strcmp(sorted[i - 1], sorted[i]) == 0)
+            st = pl__fail(ctx, PL_ERR_ARG, "saving '%s': the %s '%.200s' stands twice", path, what,
+                          sorted[i]);
+    }
+    pl_free(ctx, sorted);
+    return st;
+}
+
+static void put_notes(pl__text *text, const char *const *keys, const char *const *values,
+                      int64_t n)
+{
+    bool has_format = false;
+    pl__text_format(text, "{\"__metadata__\":{");
+    for (int64_t i = 0; i < n; i++) {
+        if (i > 0) pl__text_put(text, ",", 1);
+        pl__text_quote(text, keys[i]);
+        pl__text_put(text, ":", 1);
+        pl__text_quote(text, values[i]);
+        has_format = has_format || strcmp(keys[i], "format") == 0;
+    }
+    if (!has_format) pl__text_format(text, "%s\"format\":\"pt\"", n > 0 ? "," : "");
+    pl__text_put(text, "}", 1);
+}
+
+static void put_entry(pl__text *text, const entry *e, int64_t begin)
+{
+    static const char *const names[] = {[PL_F32] = "F32", [PL_F64] = "F64", [PL_I32] = "I32"};
+    const int64_t *shape = pl_tensor_shape(e->tensor);
+    pl__text_put(text, ",", 1);
+    pl__text_quote(text, e->name);
+    pl__text_format(text, ":{\"dtype\":\"%s\",\"shape\":[", names[pl_tensor_dtype(e->tensor)]);
+    for (int i = 0; i < pl_tensor_rank(e->tensor); i++)
+        pl__text_format(text, i > 0 ? ",%lld" : "%lld", (long long)shape[i]);
+    pl__text_format(text, "],\"data_offsets\":[%lld,%lld]}", (long long)begin,
+                    (long long)(begin + e->bytes));
+}
+
+pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *names,
+                              pl_tensor *const *tensors, int64_t n, const char *const *keys,
+                              const char *const *values, int64_t n_notes)
+{
+    pl_status st;
+    pl__text text = {.ctx = ctx};
+    pl__writer w = {.ctx = ctx, .fd = -1};
+    int64_t at = 0;
+    entry *entries = pl_calloc(ctx, (size_t)n + 1, sizeof *entries);
+    if (entries == NULL) return PL_ERR_NOMEM;
+    PL_GO(check_texts(ctx, path, "tensor name", names, n));
+    PL_GO(check_texts(ctx, path, "metadata key", keys, n_notes));
+    for (int64_t i = 0; i < n_notes; i++)
+        if (!pl__utf8_valid(values[i], strlen(values[i]))) {
+            st = pl__fail(ctx, PL_ERR_ARG, "saving '%s': the metadata of '%.200s' is not UTF-8",
+                          path, keys[i]);
+            goto done;
+        }
+    for (int64_t i = 0; i < n; i++) {
+        PL_GO(pl_tensor_check(ctx, tensors[i]));
+        if (strcmp(names[i], "__metadata__") == 0) {
+            st = pl__fail(ctx, PL_ERR_ARG, "saving '%s': no tensor may be called __metadata__",
+                          path);
+            goto done;
+        }
+        const int64_t width = (int64_t)pl_dtype_size(pl_tensor_dtype(tensors[i]));
+        entries[i] = (entry){names[i], tensors[i], pl_tensor_count(tensors[i]) * width};
+    }
+    qsort(entries, (size_t)n, sizeof *entries, by_width_and_name);
+
+    put_notes(&text, keys, values, n_notes);
+    for (int64_t i = 0; i < n; i++) {
+        put_entry(&text, &entries[i], at);
+        at += entries[i].bytes;
+    }
+    pl__text_put(&text, "}", 1);
+    while (text.n % 8 != 0 && !text.failed) pl__text_put(&text, " ", 1);
+    if (text.failed) {
+        st = PL_ERR_NOMEM;
+        goto done;
+    }
+    const uint64_t length = text.n;
+    PL_GO(pl__writer_open(ctx, &w, path));
+    PL_GO(pl__writer_put(&w, &length, sizeof length));
+    PL_GO(pl__writer_put(&w, text.s, text.n));
+    for (int64_t i = 0; i < n; i++)
+        PL_GO(pl__writer_put(&w, pl_tensor_data(entries[i].tensor), (size_t)entries[i].bytes));
+    st = pl__writer_commit(&w);
+done:
+    pl__writer_abort(&w);
+    pl__text_free(&text);
+    pl_free(ctx, entries);
+    return st;
+}
