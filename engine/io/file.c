@@ -267,6 +267,35 @@ pl_status pl__file_rename(pl_ctx *ctx, const char *from, const char *to)
     return sys_rename(ctx, from, to) == 0 ? PL_OK : pl__io_fail(ctx, "renaming to", to);
 }
 
+pl_status pl__file_swap(pl_ctx *ctx, const char *tmp, const char *path)
+{
+    const bool bad = fault(ctx) && errno != 0;
+    if (!bad && renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_EXCHANGE) == 0) return PL_OK;
+    if (bad || (errno != EINVAL && errno != ENOSYS))
+        return pl__io_fail(ctx, "changing places with", path);
+    char *aside = pl__tmp_name(ctx, path, "tmp-old", 0);
+    if (aside == NULL) return PL_ERR_NOMEM;
+    pl_status st;
+    PL_GO(pl__file_rename(ctx, path, aside));
+    if ((st = pl__file_rename(ctx, tmp, path)) != PL_OK)
+        rename(aside, path);
+    else
+        rename(aside, tmp); /* both failures leave a folder to remove, not a lost one */
+done:
+    pl_free(ctx, aside);
+    return st;
+}
+
+pl_status pl__folder_make(pl_ctx *ctx, const char *path)
+{
+    const bool bad = fault(ctx) && errno != 0;
+    if (!bad && mkdir(path, 0777) == 0) return PL_OK;
+    const int error = errno;
+    pl__io_fail(ctx, "making the folder", path);
+    errno = error;
+    return PL_ERR_IO;
+}
+
 pl_status pl__writer_open(pl_ctx *ctx, pl__writer *w, const char *path)
 {
     struct stat info;

@@ -22,6 +22,10 @@ void pl__file_close(int *fd); /* of a file that was read; -1 is fine, sets -1 */
 pl_status pl__file_sync(pl_ctx *ctx, int fd, const char *path);
 pl_status pl__file_sync_folder(pl_ctx *ctx, const char *path);
 pl_status pl__file_rename(pl_ctx *ctx, const char *from, const char *to);
+/* The two folders change places: in one step where the file system can, else in three. */
+pl_status pl__file_swap(pl_ctx *ctx, const char *tmp, const char *path);
+/* Makes a folder; on failure errno says why (EEXIST). */
+pl_status pl__folder_make(pl_ctx *ctx, const char *path);
 
 /* The hash of an open file. */
 pl_status pl__file_hash_fd(pl_ctx *ctx, char hex[PL_HASH_TEXT], int fd, const char *path,
