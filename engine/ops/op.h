@@ -15,6 +15,9 @@
 #define PL_OPS_OP_H
 
 #include "kernels/set.h"
+#ifdef PL_VARIANT
+#include "kernels/variant.h"
+#endif
 #include "tensor/tensor.h"
 
 #define PL_MAX_SAVED 4

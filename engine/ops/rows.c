@@ -28,7 +28,7 @@ static void parse_input(pl_input_row *in, char *word)
     char *question = strchr(word, '?');
     in->optional = question != NULL;
     if (question != NULL) *question = '\0';
-    snprintf(in->name, sizeof in->name, "%s", word);
+    snprintf(in->name, sizeof in->name, "%.23s", word);
 }
 
 static void parse_choices(pl_param_row *p, char *text, const char *fallback)
@@ -38,7 +38,7 @@ static void parse_choices(pl_param_row *p, char *text, const char *fallback)
     for (char *choice = strtok(text, "|"); choice != NULL && p->n_choices < 8;
          choice = strtok(NULL, "|")) {
         if (fallback != NULL && strcmp(choice, fallback) == 0) p->fallback.i = p->n_choices;
-        snprintf(p->choices[p->n_choices++], sizeof p->choices[0], "%s", choice);
+        snprintf(p->choices[p->n_choices++], sizeof p->choices[0], "%.15s", choice);
     }
 }
 
@@ -49,7 +49,7 @@ static bool parse_param(pl_param_row *p, char *word)
     char *kind = strchr(word, ':');
     if (kind == NULL) return false;
     *kind++ = '\0';
-    snprintf(p->name, sizeof p->name, "%s", word);
+    snprintf(p->name, sizeof p->name, "%.23s", word);
     switch (*kind) {
     case 'i':
     case 'b':
@@ -84,7 +84,7 @@ pl_status pl__parse_row(pl_ctx *ctx, pl_op_row *row, const char *inputs, const c
     while (fine && row->n_param < PL_MAX_PARAM && next_word(&params, word, sizeof word))
         fine = parse_param(&row->param[row->n_param++], word);
     while (row->n_out < PL_MAX_OUT && next_word(&outputs, word, sizeof word))
-        snprintf(row->out[row->n_out++], sizeof row->out[0], "%s", word);
+        snprintf(row->out[row->n_out++], sizeof row->out[0], "%.23s", word);
     if (fine && *(inputs + strspn(inputs, " ")) == '\0' && *(params + strspn(params, " ")) == '\0')
         return PL_OK;
     return pl__fail(ctx, PL_ERR_ARG, "ops.def: row '%s' cannot be read", row->name);

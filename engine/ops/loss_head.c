@@ -1,0 +1,328 @@
+/*
+** loss_head.c - fused losses taken straight from hidden states and the output head.
+**
+** Rows of logits z = h W^T are made in chunks, used and thrown away: N x V is never stored. The
+** chunk's size follows from V alone. cross_entropy makes its gradients in the forward pass, while
+** the logits are at hand (their scale is known but for one factor, the gradient of the loss);
+** logprob and kl_full get one gradient a row later, so their backward makes the logits again.
+*/
+#include "base/thread.h"
+#include "kernels/gemm.h"
+#include "kernels/sample.h"
+#include "ops/op.h"
+
+enum { HIDDEN, HEAD, ROWS, TARGETS, WEIGHTS };
+
+#define CHUNK_ELEMENTS ((int64_t)8 << 20)
+
+typedef struct {
+    int64_t n, v, c, chunk;
+    const real *hidden, *head;
+    const int32_t *rows;
+    real *picked; /* [chunk,C] rows of hidden */
+    real *logits; /* [chunk,V] */
+    real *work;
+} head_job;
+
+static int64_t chunk_rows(int64_t v)
+{
+    const int64_t rows = CHUNK_ELEMENTS / (v > 0 ? v : 1) / 32 * 32;
+    return rows < 32 ? 32 : rows > 1024 ? 1024 : rows;
+}
+
+/* hidden [T,C], head [V,C], rows [N]. */
+static pl_status check_head(pl_call *c, int hidden, int head, int rows)
+{
+    const pl_tensor *h = c->in[hidden], *w = c->in[head], *r = c->in[rows];
+    if (h->rank != 2) return pl__shape_fail(c, hidden, "[T,C]");
+    if (w->rank != 2 || w->shape[1] != h->shape[1] || w->shape[0] < 1)
+        return pl__shape_fail(c, head, "[V,C] with the C of the hidden states");
+    if (r->rank != 1) return pl__shape_fail(c, rows, "[N]");
+    return pl__check_index(c, rows, h->shape[0]);
+}
+
+static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int rows)
+{
+    job->n = c->in[rows]->count;
+    job->v = c->in[head]->shape[0];
+    job->c = c->in[head]->shape[1];
+    job->hidden = pl__real(c->in[hidden]);
+    job->head = pl__real(c->in[head]);
+    job->rows = pl__ints(c->in[rows]);
+    job->chunk = chunk_rows(job->v);
+    const int64_t m = job->n < job->chunk ? job->n : job->chunk;
+    int64_t work = K(gemm_work)(false, true, m, job->v, job->c);
+    const int64_t back = K(gemm_work)(false, false, m, job->c, job->v);
+    const int64_t side = K(gemm_work)(true, false, job->v, job->c, m);
+    work = back > work ? back : work;
+    work = side > work ? side : work;
+    const int64_t size = (int64_t)sizeof(real);
+    job->picked = pl__work(c, m * job->c * size);
+    job->logits = job->picked != NULL ? pl__work(c, m * job->v * size) : NULL;
+    job->work = job->logits != NULL ? pl__work(c, work * size) : NULL;
+    return job->work != NULL ? PL_OK : PL_ERR_NOMEM;
+}
+
+/* Logits of rows first .. first+m-1 of the job. */
+static void make_logits(const head_job *job, int64_t first, int64_t m)
+{
+    for (int64_t i = 0; i < m; i++)
+        memcpy(job->picked + i * job->c, job->hidden + job->rows[first + i] * job->c,
+               (size_t)job->c * sizeof(real));
+    K(gemm)(false, true, m, job->v, job->c, job->picked, job->c, job->head, job->c, false,
+            job->logits, job->v, job->work);
+}
+
+/* From dlogits: adds to d_hidden (whole, [T,C]) and d_head; either may be NULL. `first_acc` tells
+** whether d_head holds something already. Overwrites picked. */
+static void push_back(const head_job *job, int64_t first, int64_t m, real *d_hidden, real *d_head,
+                      bool head_acc)
+{
+    if (d_head != NULL)
+        K(gemm)(true, false, job->v, job->c, m, job->logits, job->v, job->picked, job->c, head_acc,
+                d_head, job->c, job->work);
+    if (d_hidden == NULL) return;
+    K(gemm)(false, false, m, job->c, job->v, job->logits, job->v, job->head, job->c, false,
+            job->picked, job->c, job->work);
+    for (int64_t i = 0; i < m; i++) { /* rows may repeat: one after the other */
+        real *to = d_hidden + job->rows[first + i] * job->c;
+        const real *from = job->picked + i * job->c;
+        for (int64_t k = 0; k < job->c; k++) to[k] += from[k];
+    }
+}
+
+static void zero_unless(bool acc, pl_tensor *t)
+{
+    if (t != NULL && !acc) memset(pl__data(t), 0, (size_t)t->count * sizeof(real));
+}
+
+/* ---- cross_entropy -------------------------------------------------------------------------------- */
+
+static bool wants(const pl_call *c, int i)
+{
+    return c->grad && c->in[i]->requires_grad;
+}
+
+static pl_status cross_entropy_shape(pl_call *c)
+{
+    PL_TRY(check_head(c, HIDDEN, HEAD, ROWS));
+    const int64_t n = c->in[ROWS]->count;
+    if (c->in[TARGETS]->rank != 1 || c->in[TARGETS]->count != n)
+        return pl__shape_fail(c, TARGETS, "[N], one for each row,");
+    PL_TRY(pl__check_index(c, TARGETS, c->in[HEAD]->shape[0]));
+    if (c->in[WEIGHTS] != NULL && (c->in[WEIGHTS]->rank != 1 || c->in[WEIGHTS]->count != n))
+        return pl__shape_fail(c, WEIGHTS, "[N], one for each row,");
+    if (c->in[WEIGHTS] != NULL && c->in[WEIGHTS]->requires_grad && c->grad)
+        return pl__op_fail(c, PL_ERR_GRAD, "weights are constants: no gradient is defined for them");
+    for (int i = HIDDEN; i <= HEAD; i++)
+        if (wants(c, i))
+            PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, c->in[i]->rank, c->in[i]->shape));
+    return pl__out(c, 0, PL_REAL_DTYPE, 0, NULL);
+}
+
+static pl_status cross_entropy_fwd(pl_call *c)
+{
+    head_job job;
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
+    const int32_t *targets = pl__ints(c->in[TARGETS]);
+    const real *weights = c->in[WEIGHTS] != NULL ? pl__real(c->in[WEIGHTS]) : NULL;
+    const real scale = (real)c->param[0].f;
+    real *d_hidden = c->saved[HIDDEN] != NULL ? pl__real(c->saved[HIDDEN]) : NULL;
+    real *d_head = c->saved[HEAD] != NULL ? pl__real(c->saved[HEAD]) : NULL;
+    zero_unless(false, c->saved[HIDDEN]);
+    if (job.n == 0) zero_unless(false, c->saved[HEAD]);
+    double *nll = pl__work(c, job.n * 8);
+    if (nll == NULL) return PL_ERR_NOMEM;
+
+    for (int64_t first = 0; first < job.n; first += job.chunk) {
+        const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
+        PL_TRY(pl__check_interrupt(c->ctx));
+        make_logits(&job, first, m);
+        PL_PARALLEL_FOR(m * job.v * 4)
+        for (int64_t i = 0; i < m; i++) {
+            real *z = job.logits + i * job.v;
+            const int64_t target = targets[first + i];
+            const real w = weights != NULL ? weights[first + i] : 1, lse = K(lse_row)(job.v, z, 1, NULL);
+            /* Chosen by selection: a row of weight 0 adds nothing, whatever it holds. */
+            nll[first + i] = w == 0 ? 0 : (double)w * (double)(lse - z[target]);
+            if (d_hidden == NULL && d_head == NULL) continue;
+            if (w == 0) memset(z, 0, (size_t)job.v * sizeof(real));
+            else K(logprob_row_bwd)(job.v, z, 1, target, lse, 0, -w * scale, 0);
+        }
+        if (d_hidden != NULL || d_head != NULL)
+            push_back(&job, first, m, d_hidden, d_head, first > 0);
+    }
+    double sum = 0;
+    for (int64_t i = 0; i < job.n; i++) sum += nll[i];
+    *pl__real(c->out[0]) = (real)(sum * c->param[0].f);
+    return PL_OK;
+}
+
+static pl_status cross_entropy_bwd(pl_call *c)
+{
+    const real g = *pl__real(c->d_out[0]);
+    for (int i = HIDDEN; i <= HEAD; i++) {
+        if (c->d_in[i] == NULL) continue;
+        real *d = pl__real(c->d_in[i]);
+        const real *s = pl__real(c->saved[i]);
+        const int64_t n = c->d_in[i]->count;
+        const bool acc = c->acc[i];
+        PL_PARALLEL_FOR(n)
+        for (int64_t k = 0; k < n; k++) d[k] = (acc ? d[k] : 0) + g * s[k];
+    }
+    return PL_OK;
+}
+
+extern const pl_op_impl OPI(cross_entropy);
+const pl_op_impl OPI(cross_entropy) = {cross_entropy_shape, cross_entropy_fwd, cross_entropy_bwd};
+
+/* ---- logprob -------------------------------------------------------------------------------------- */
+
+static pl_status check_temperature(pl_call *c)
+{
+    if (c->param[0].f > 0) return PL_OK;
+    return pl__op_fail(c, PL_ERR_ARG, "temperature is %g, more than 0 wanted", c->param[0].f);
+}
+
+static pl_status logprob_shape(pl_call *c)
+{
+    PL_TRY(check_temperature(c));
+    PL_TRY(check_head(c, HIDDEN, HEAD, ROWS));
+    const int64_t n = c->in[ROWS]->count;
+    if (c->in[TARGETS]->rank != 1 || c->in[TARGETS]->count != n)
+        return pl__shape_fail(c, TARGETS, "[N], one for each row,");
+    PL_TRY(pl__check_index(c, TARGETS, c->in[HEAD]->shape[0]));
+    for (int i = 0; i < 2; i++) { /* log-sum-exp and entropy of each row */
+        PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, 1, &n));
+        PL_TRY(pl__out(c, i, PL_REAL_DTYPE, 1, &n));
+    }
+    return PL_OK;
+}
+
+static pl_status logprob_fwd(pl_call *c)
+{
+    head_job job;
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
+    const int32_t *targets = pl__ints(c->in[TARGETS]);
+    const real inv_t = (real)(1 / c->param[0].f);
+    real *lse = pl__real(c->saved[0]), *saved_entropy = pl__real(c->saved[1]);
+    real *logprob = pl__real(c->out[0]), *entropy = pl__real(c->out[1]);
+    for (int64_t first = 0; first < job.n; first += job.chunk) {
+        const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
+        PL_TRY(pl__check_interrupt(c->ctx));
+        make_logits(&job, first, m);
+        PL_PARALLEL_FOR(m * job.v * 4)
+        for (int64_t i = 0; i < m; i++) {
+            const real *z = job.logits + i * job.v;
+            lse[first + i] = K(lse_row)(job.v, z, inv_t, &entropy[first + i]);
+            saved_entropy[first + i] = entropy[first + i];
+            logprob[first + i] = z[targets[first + i]] * inv_t - lse[first + i];
+        }
+    }
+    return PL_OK;
+}
+
+static pl_status logprob_bwd(pl_call *c)
+{
+    head_job job;
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
+    const int32_t *targets = pl__ints(c->in[TARGETS]);
+    const real inv_t = (real)(1 / c->param[0].f);
+    const real *lse = pl__real(c->saved[0]), *entropy = pl__real(c->saved[1]);
+    const real *g_logprob = c->d_out[0] != NULL ? pl__real(c->d_out[0]) : NULL;
+    const real *g_entropy = c->d_out[1] != NULL ? pl__real(c->d_out[1]) : NULL;
+    real *d_hidden = c->d_in[HIDDEN] != NULL ? pl__real(c->d_in[HIDDEN]) : NULL;
+    real *d_head = c->d_in[HEAD] != NULL ? pl__real(c->d_in[HEAD]) : NULL;
+    zero_unless(c->acc[HIDDEN], c->d_in[HIDDEN]);
+    if (job.n == 0) zero_unless(c->acc[HEAD], c->d_in[HEAD]);
+    for (int64_t first = 0; first < job.n; first += job.chunk) {
+        const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
+        make_logits(&job, first, m);
+        PL_PARALLEL_FOR(m * job.v * 4)
+        for (int64_t i = 0; i < m; i++) {
+            const int64_t r = first + i;
+            K(logprob_row_bwd)(job.v, job.logits + i * job.v, inv_t, targets[r], lse[r],
+                               entropy[r], g_logprob != NULL ? g_logprob[r] : 0,
+                               g_entropy != NULL ? g_entropy[r] : 0);
+        }
+        push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
+    }
+    return PL_OK;
+}
+
+extern const pl_op_impl OPI(logprob);
+const pl_op_impl OPI(logprob) = {logprob_shape, logprob_fwd, logprob_bwd};
+
+/* ---- kl_full -------------------------------------------------------------------------------------- */
+
+enum { REF_HIDDEN = 2, REF_HEAD = 3, KL_ROWS = 4 };
+
+static pl_status kl_full_shape(pl_call *c)
+{
+    PL_TRY(check_temperature(c));
+    PL_TRY(check_head(c, HIDDEN, HEAD, KL_ROWS));
+    PL_TRY(check_head(c, REF_HIDDEN, REF_HEAD, KL_ROWS));
+    if (c->in[HEAD]->shape[0] != c->in[REF_HEAD]->shape[0])
+        return pl__shape_fail(c, REF_HEAD, "the vocabulary of the policy's head");
+    if (c->grad && (c->in[REF_HIDDEN]->requires_grad || c->in[REF_HEAD]->requires_grad))
+        return pl__op_fail(c, PL_ERR_GRAD,
+                           "the reference is a constant: compute it under no_grad");
+    const int64_t n = c->in[KL_ROWS]->count;
+    for (int i = 0; i < 3; i++) PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, 1, &n)); /* lse, ref lse, kl */
+    return pl__out(c, 0, PL_REAL_DTYPE, 1, &n);
+}
+
+static pl_status kl_full_fwd(pl_call *c)
+{
+    head_job job, ref;
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS));
+    PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS));
+    const real inv_t = (real)(1 / c->param[0].f);
+    real *lse = pl__real(c->saved[0]), *ref_lse = pl__real(c->saved[1]);
+    real *saved_kl = pl__real(c->saved[2]), *kl = pl__real(c->out[0]);
+    for (int64_t first = 0; first < job.n; first += job.chunk) {
+        const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
+        PL_TRY(pl__check_interrupt(c->ctx));
+        make_logits(&job, first, m);
+        make_logits(&ref, first, m);
+        PL_PARALLEL_FOR(m * job.v * 8)
+        for (int64_t i = 0; i < m; i++) {
+            const real *z = job.logits + i * job.v, *q = ref.logits + i * job.v;
+            const int64_t r = first + i;
+            lse[r] = K(lse_row)(job.v, z, inv_t, NULL);
+            ref_lse[r] = K(lse_row)(job.v, q, inv_t, NULL);
+            kl[r] = saved_kl[r] = K(kl_row)(job.v, z, q, inv_t, lse[r], ref_lse[r]);
+        }
+    }
+    return PL_OK;
+}
+
+static pl_status kl_full_bwd(pl_call *c)
+{
+    head_job job, ref;
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS));
+    PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS));
+    const real inv_t = (real)(1 / c->param[0].f);
+    const real *lse = pl__real(c->saved[0]), *ref_lse = pl__real(c->saved[1]);
+    const real *kl = pl__real(c->saved[2]), *g = pl__real(c->d_out[0]);
+    real *d_hidden = c->d_in[HIDDEN] != NULL ? pl__real(c->d_in[HIDDEN]) : NULL;
+    real *d_head = c->d_in[HEAD] != NULL ? pl__real(c->d_in[HEAD]) : NULL;
+    zero_unless(c->acc[HIDDEN], c->d_in[HIDDEN]);
+    if (job.n == 0) zero_unless(c->acc[HEAD], c->d_in[HEAD]);
+    for (int64_t first = 0; first < job.n; first += job.chunk) {
+        const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
+        make_logits(&job, first, m);
+        make_logits(&ref, first, m);
+        PL_PARALLEL_FOR(m * job.v * 8)
+        for (int64_t i = 0; i < m; i++) {
+            const int64_t r = first + i;
+            K(kl_row_bwd)(job.v, job.logits + i * job.v, ref.logits + i * job.v, inv_t, lse[r],
+                          ref_lse[r], kl[r], g[r]);
+        }
+        push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
+    }
+    return PL_OK;
+}
+
+extern const pl_op_impl OPI(kl_full);
+const pl_op_impl OPI(kl_full) = {kl_full_shape, kl_full_fwd, kl_full_bwd};
