@@ -1,0 +1,403 @@
+/*
+** attention.c - attention forward, for a packed batch and against a cache.
+**
+** The maths and the canonical order are in attention.h. Two ways compute the same bits:
+**   units  many rows: VL rows of a head in the lanes (attention_tile.h), keys one at a time
+**   rows   a decode step: one row of one or two heads; keys in the lanes for the scores, channels
+**          in the lanes for the mix of values, the four runs of a tile side by side
+** Work is shared among threads by (sequence, key head, stretch of rows); places are disjoint.
+*/
+#include "attention_tile.h"
+
+#include "base/thread.h"
+
+#define STRETCH 128      /* rows of a task, a multiple of 2 VL */
+#define ROWS_AS_UNITS 6  /* from this many new rows of a sequence on, units are faster than rows */
+
+/* The keys and values of one sequence and key head: key j, channel d at
+** k[j / ATT_TILE * k_tile + j % ATT_TILE * k_key + d * k_dim], v[j * v_key + d]. */
+typedef struct {
+    const real *k, *v;
+    int64_t k_tile, k_key, k_dim, v_key;
+    int64_t n; /* keys there are */
+} keys;
+
+/* The lanes lo..hi-1 hold rows of one head; lane 0 is at position `first` of the sequence. */
+typedef struct {
+    const real *q; /* of lane lo; the next row is q_step further */
+    real *y, *lse;
+    int64_t first, lo, hi;
+} unit;
+
+typedef struct {
+    int64_t q_step, H, D;
+    real scale;
+} dims;
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static int64_t longest(const att_shape *a)
+{
+    int64_t n = 0;
+    for (int64_t b = 0; b < a->B; b++) n = max64(n, a->offsets[b + 1] - a->offsets[b]);
+    return n;
+}
+
+/* A rough count of multiplications, for the number of threads. */
+static int64_t work_of(const att_shape *a, const int32_t *past)
+{
+    int64_t pairs = 0;
+    for (int64_t b = 0; b < a->B; b++) {
+        int64_t n = a->offsets[b + 1] - a->offsets[b];
+        pairs += n * (n / 2 + 1 + (past ? past[b] : 0));
+    }
+    return pairs * a->H * (a->D * 2 + 16);
+}
+
+/* --------------------------------------------------------------------------------------------
+** Units
+*/
+
+/* The sum over a tile: runs in pairs, then lanes folded as by v_sum. s is lost. */
+ATT_INLINE vec sum_tile(vec *s, int64_t runs, const int nv)
+{
+    for (int i = 0; i < VL; i++) {
+        vec a = s[i * nv];
+        if (runs > 1) a += s[(VL + i) * nv];
+        if (runs == 3) a += s[(2 * VL + i) * nv];
+        if (runs == 4) a += s[(2 * VL + i) * nv] + s[(3 * VL + i) * nv];
+        s[i * nv] = a;
+    }
+    for (int w = VL / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; i++) s[i * nv] += s[(i + w) * nv];
+    return s[0];
+}
+
+/* y[d, u] = corr y + mix of the tile's values, for nd channels. */
+ATT_INLINE void mix_tile(vec *y, const vec *corr, const vec *p, const real *v, int64_t v_key,
+                         int64_t n, const int nv, const int nd, const int64_t *first, int64_t k0)
+{
+    vec c[4][ATT_BLOCK * 2];
+    const int n_y = nd * nv;
+    for (int r = 0; r < 4; r++) {
+        int64_t at = r * VL, m = min64(VL, n - at);
+        if (m <= 0) {
+            for (int i = 0; i < n_y; i++) c[r][i] = v_set1(REAL(0.0));
+            continue;
+        }
+        bool all_seen = k0 + at + m <= first[0] + 1;
+        if (all_seen) att_mix(c[r], p + at * nv, v + at * v_key, v_key, m, nv, nd, false, NULL, 0);
+        else
+            att_mix(c[r], p + at * nv, v + at * v_key, v_key, m, nv, nd, false, first, k0 + at);
+    }
+    for (int i = 0; i < n_y; i++)
+        y[i] = v_fma(y[i], corr[i % nv], (c[0][i] + c[1][i]) + (c[2][i] + c[3][i]));
+}
+
+/* first[0] <= first[1]. work holds 2 nv D vectors. */
+ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *work, const int nv)
+{
+    const int64_t D = m->D;
+    vec *qt = work, *y = work + D * nv;
+    vec s[ATT_TILE * 2];
+    vec max[2], sum[2], corr[2];
+    int64_t first[2];
+    for (int u = 0; u < nv; u++) {
+        att_to_lanes(qt + u, un[u].q, m->q_step, un[u].lo, un[u].hi, D, nv, m->scale);
+        first[u] = un[u].first;
+        max[u] = v_set1(-INFINITY);
+        sum[u] = v_set1(REAL(0.0));
+    }
+    for (int64_t i = 0; i < D * nv; i++) y[i] = v_set1(REAL(0.0));
+
+    const int64_t n_keys = min64(kv->n, first[nv - 1] + VL);
+    for (int64_t k0 = 0; k0 < n_keys; k0 += ATT_TILE) {
+        const int64_t n = min64(ATT_TILE, n_keys - k0), runs = (n + VL - 1) / VL;
+        const real *k = kv->k + k0 / ATT_TILE * kv->k_tile, *v = kv->v + k0 * kv->v_key;
+        att_dots(s, qt, k, kv->k_key, kv->k_dim, n, D, nv);
+        for (int64_t j = max64(0, first[0] + 1 - k0); j < n; j++)
+            for (int u = 0; u < nv; u++)
+                s[j * nv + u] = att_select(att_sees(first[u], k0 + j), s[j * nv + u],
+                                           v_set1(-INFINITY));
+        for (int u = 0; u < nv; u++) {
+            vec top = max[u];
+            for (int64_t j = 0; j < n; j++) top = v_max(s[j * nv + u], top);
+            corr[u] = v_exp(max[u] - top);
+            max[u] = top;
+        }
+        for (int64_t j = 0; j < n; j++)
+            for (int u = 0; u < nv; u++) s[j * nv + u] = v_exp(s[j * nv + u] - max[u]);
+        for (int64_t j = n * nv; j < runs * VL * nv; j++) s[j] = v_set1(REAL(0.0));
+
+        int64_t d = 0;
+        for (; d + ATT_BLOCK <= D; d += ATT_BLOCK)
+            mix_tile(y + d * nv, corr, s, v + d, kv->v_key, n, nv, ATT_BLOCK, first, k0);
+        for (; d < D; d++) mix_tile(y + d * nv, corr, s, v + d, kv->v_key, n, nv, 1, first, k0);
+        for (int u = 0; u < nv; u++) sum[u] = v_fma(sum[u], corr[u], sum_tile(s + u, runs, nv));
+    }
+
+    for (int u = 0; u < nv; u++) {
+        vec inverse = v_set1(REAL(1.0)) / sum[u];
+        for (int64_t d = 0; d < D; d++) y[d * nv + u] *= inverse;
+        att_from_lanes(un[u].y, y + u, m->q_step, un[u].lo, un[u].hi, D, nv);
+        if (un[u].lse) {
+            vec lse = max[u] + v_log(sum[u]);
+            att_from_lanes(un[u].lse, &lse, m->H, un[u].lo, un[u].hi, 1, 1);
+        }
+    }
+}
+
+static void fwd_units_1(const keys *kv, const unit *un, const dims *m, vec *work)
+{
+    fwd_units(kv, un, m, work, 1);
+}
+
+static void fwd_units_2(const keys *kv, const unit *un, const dims *m, vec *work)
+{
+    fwd_units(kv, un, m, work, 2);
+}
+
+/* Rows at positions [from, to) of a sequence, the n_heads heads of one key head. q, y, lse point to
+** the row at `from`. Pairs of heads share units; an odd head pairs its own neighbours. */
+static void fwd_stretch(const keys *kv, const real *q, real *y, real *lse, const dims *m,
+                        int64_t from, int64_t to, int64_t n_heads, vec *work)
+{
+    for (int64_t h = 0; h < n_heads;) {
+        const bool pair = h + 1 < n_heads;
+        int64_t first = from - from % VL;
+        while (first < to) {
+            unit un[2];
+            int n_un = 0;
+            while (n_un < 2 && first < to) {
+                const int64_t lo = max64(0, from - first), at = first + lo - from;
+                const int64_t head = h + (pair ? n_un : 0);
+                un[n_un++] = (unit){q + at * m->q_step + head * m->D,
+                                    y + at * m->q_step + head * m->D,
+                                    lse ? lse + at * m->H + head : NULL,
+                                    first, lo, min64(VL, to - first)};
+                if (!pair || n_un == 2) first += VL;
+            }
+            if (n_un == 2) fwd_units_2(kv, un, m, work);
+            else fwd_units_1(kv, un, m, work);
+        }
+        h += pair ? 2 : 1;
+    }
+}
+
+void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const real *v,
+                      const att_shape *a, void *work)
+{
+    const int64_t stretches = (longest(a) + STRETCH - 1) / STRETCH;
+    const int64_t tasks = a->B * a->G * stretches, n_heads = a->H / a->G;
+    const int64_t kv_step = a->G * a->D;
+    const dims m = {a->H * a->D, a->H, a->D, (real)a->scale};
+    const int threads = pl__threads_for(work_of(a, NULL));
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t task = 0; task < tasks; task++) {
+        /* Late rows have most keys: they are dealt out first. */
+        const int64_t b = task % a->B, g = task / a->B % a->G;
+        const int64_t from = (stretches - 1 - task / a->B / a->G) * STRETCH;
+        const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
+        if (from >= n) continue;
+        const real *k_head = k + start * kv_step + g * a->D;
+        const keys kv = {k_head, v + (k_head - k), kv_step * ATT_TILE, kv_step, 1, kv_step, n};
+        const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
+        fwd_stretch(&kv, q + row, y + row, lse ? lse + (start + from) * a->H + g * n_heads : NULL,
+                    &m, from, min64(n, from + STRETCH), n_heads,
+                    (vec *)work + omp_get_thread_num() * 4 * a->D);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------
+** Rows
+*/
+
+/* Half vectors are common (D = 8) and get a copy of fixed size. */
+ATT_INLINE vec load_channels(const real *p, int64_t n)
+{
+    vec r = {0};
+    if (n == VL) return v_load(p);
+    if (n == VL / 2) {
+        memcpy(&r, p, sizeof r / 2);
+        return r;
+    }
+    return v_load_n(p, n, REAL(0.0));
+}
+
+/* y[h][d..] = corr y + mix of the tile, for the nc vectors of channels from d on. */
+ATT_INLINE void mix_row(real *y, int64_t Dp, const vec *corr, const real *p, const real *v,
+                        int64_t v_key, int64_t n, int64_t d, int64_t D, const int nh, const int nc)
+{
+    vec c[4][2][2];
+    for (int r = 0; r < 4; r++)
+        for (int h = 0; h < nh; h++)
+            for (int i = 0; i < nc; i++) c[r][h][i] = v_set1(REAL(0.0));
+    const int64_t last = min64(VL, D - d - (nc - 1) * VL); /* channels of the last vector */
+    if (n == ATT_TILE) {
+        for (int64_t j = 0; j < VL; j++)
+            for (int r = 0; r < 4; r++)
+                for (int i = 0; i < nc; i++) {
+                    const real *at = v + (r * VL + j) * v_key + d + i * VL;
+                    vec x = i < nc - 1 ? v_load(at) : load_channels(at, last);
+                    for (int h = 0; h < nh; h++)
+                        c[r][h][i] = v_fma(v_set1(p[h * ATT_TILE + r * VL + j]), x, c[r][h][i]);
+                }
+    } else {
+        for (int r = 0; r < 4; r++)
+            for (int64_t j = r * VL; j < min64((r + 1) * VL, n); j++)
+                for (int i = 0; i < nc; i++) {
+                    const real *at = v + j * v_key + d + i * VL;
+                    vec x = i < nc - 1 ? v_load(at) : load_channels(at, last);
+                    for (int h = 0; h < nh; h++)
+                        c[r][h][i] = v_fma(v_set1(p[h * ATT_TILE + j]), x, c[r][h][i]);
+                }
+    }
+    for (int h = 0; h < nh; h++)
+        for (int i = 0; i < nc; i++) {
+            real *at = y + h * Dp + d + i * VL;
+            v_store(at, v_fma(v_load(at), corr[h],
+                              (c[0][h][i] + c[1][h][i]) + (c[2][h][i] + c[3][h][i])));
+        }
+}
+
+/* One row, at position n_keys - 1, of nh neighbouring heads. work holds 2 nh Dp numbers. */
+ATT_INLINE void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, const dims *m,
+                        real *work, const int nh)
+{
+    const int64_t D = m->D, Dp = (D + VL - 1) / VL * VL;
+    real *qs = work, *acc = work + nh * Dp;
+    real p[2 * ATT_TILE];
+    vec max[2], sum[2], corr[2];
+    for (int h = 0; h < nh; h++) {
+        for (int64_t d = 0; d < D; d++) qs[h * Dp + d] = q[h * D + d] * m->scale;
+        for (int64_t d = 0; d < Dp; d++) acc[h * Dp + d] = REAL(0.0);
+        max[h] = v_set1(-INFINITY);
+        sum[h] = v_set1(REAL(0.0));
+    }
+    for (int64_t k0 = 0; k0 < n_keys; k0 += ATT_TILE) {
+        const int64_t n = min64(ATT_TILE, n_keys - k0);
+        const real *k = kv->k + k0 / ATT_TILE * kv->k_tile, *v = kv->v + k0 * kv->v_key;
+        vec s[2][4];
+        for (int h = 0; h < nh; h++)
+            for (int r = 0; r < 4; r++) s[h][r] = v_set1(REAL(0.0));
+        for (int64_t d = 0; d < D; d++)
+            for (int r = 0; r < 4; r++) {
+                vec x = v_load(k + d * ATT_TILE + r * VL);
+                for (int h = 0; h < nh; h++)
+                    s[h][r] = v_fma(v_set1(qs[h * Dp + d]), x, s[h][r]);
+            }
+        if (n < ATT_TILE)
+            for (int h = 0; h < nh; h++)
+                for (int r = 0; r < 4; r++)
+                    s[h][r] = att_select(att_iota() + (ireal)(r * VL) < (ireal)n, s[h][r],
+                                         v_set1(-INFINITY));
+        for (int h = 0; h < nh; h++) {
+            vec top = v_max(v_max(s[h][0], s[h][1]), v_max(s[h][2], s[h][3]));
+            top = v_max(v_set1(v_fold_max(top)), max[h]);
+            corr[h] = v_exp(max[h] - top);
+            max[h] = top;
+            for (int r = 0; r < 4; r++) {
+                s[h][r] = v_exp(s[h][r] - top);
+                v_store(p + h * ATT_TILE + r * VL, s[h][r]);
+            }
+            real t = v_sum((s[h][0] + s[h][1]) + (s[h][2] + s[h][3]));
+            sum[h] = v_fma(sum[h], corr[h], v_set1(t));
+        }
+        int64_t d = 0;
+        for (; d + VL < D; d += 2 * VL)
+            mix_row(acc, Dp, corr, p, v, kv->v_key, n, d, D, nh, 2);
+        if (d < D) mix_row(acc, Dp, corr, p, v, kv->v_key, n, d, D, nh, 1);
+    }
+    for (int h = 0; h < nh; h++) {
+        vec inverse = v_set1(REAL(1.0)) / sum[h];
+        V_EACH(d, n, D) v_store_n(y + h * D + d, v_load(acc + h * Dp + d) * inverse, n);
+    }
+}
+
+static void fwd_row_1(real *y, const real *q, const keys *kv, int64_t n, const dims *m, real *work)
+{
+    fwd_row(y, q, kv, n, m, work, 1);
+}
+
+static void fwd_row_2(real *y, const real *q, const keys *kv, int64_t n, const dims *m, real *work)
+{
+    fwd_row(y, q, kv, n, m, work, 2);
+}
+
+/* --------------------------------------------------------------------------------------------
+** The cache
+*/
+
+/* Puts n rows of one key head at the positions from `past` on. */
+static void append(real *k_cache, real *v_cache, const real *k, const real *v, int64_t step,
+                   int64_t past, int64_t n, int64_t D)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = past + i;
+        real *column = k_cache + at / ATT_TILE * (ATT_TILE * D) + at % ATT_TILE;
+        for (int64_t d = 0; d < D; d++) column[d * ATT_TILE] = k[i * step + d];
+        memcpy(v_cache + at * D, v + i * step, (size_t)D * sizeof(real));
+    }
+}
+
+void K(attention_cached)(real *y, const real *q, const real *k, const real *v, const att_shape *a,
+                         const att_cache *cache, void *work)
+{
+    const int64_t stretches = max64(1, (longest(a) + STRETCH - 1) / STRETCH);
+    const int64_t n_heads = a->H / a->G, kv_step = a->G * a->D;
+    const int64_t heads = a->B * a->G, tasks = heads * stretches;
+    const dims m = {a->H * a->D, a->H, a->D, (real)a->scale};
+    const int threads = pl__threads_for(work_of(a, cache->past));
+#pragma omp parallel num_threads(threads)
+    {
+        vec *mine = (vec *)work + omp_get_thread_num() * 4 * a->D;
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < heads; i++) {
+            const int64_t b = i / a->G, g = i % a->G, start = a->offsets[b];
+            const int64_t at = (cache->slots[b] * a->G + g) * cache->max_len * a->D;
+            append(cache->k + at, cache->v + at, k + start * kv_step + g * a->D,
+                   v + start * kv_step + g * a->D, kv_step, cache->past[b],
+                   a->offsets[b + 1] - start, a->D);
+        }
+#pragma omp for schedule(dynamic)
+        for (int64_t task = 0; task < tasks; task++) {
+            const int64_t b = task / a->G % a->B, g = task % a->G;
+            const int64_t from = (stretches - 1 - task / heads) * STRETCH;
+            const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
+            const int64_t past = cache->past[b];
+            if (from >= n) continue;
+            const int64_t at = (cache->slots[b] * a->G + g) * cache->max_len * a->D;
+            const keys kv = {cache->k + at, cache->v + at, ATT_TILE * a->D, 1, ATT_TILE, a->D,
+                             past + n};
+            const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
+            const int64_t to = min64(n, from + STRETCH);
+            if (n >= ROWS_AS_UNITS) {
+                fwd_stretch(&kv, q + row, y + row, NULL, &m, past + from, past + to, n_heads, mine);
+                continue;
+            }
+            for (int64_t i = 0; i < to - from; i++) {
+                const real *qi = q + row + i * m.q_step;
+                real *yi = y + row + i * m.q_step;
+                const int64_t seen = past + from + i + 1;
+                int64_t h = 0;
+                for (; h + 2 <= n_heads; h += 2)
+                    fwd_row_2(yi + h * a->D, qi + h * a->D, &kv, seen, &m, (real *)mine);
+                if (h < n_heads)
+                    fwd_row_1(yi + h * a->D, qi + h * a->D, &kv, seen, &m, (real *)mine);
+            }
+        }
+    }
+}
+
+void K(attention_cache_copy)(real *k_cache, real *v_cache, int64_t G, int64_t max_len, int64_t D,
+                             int64_t from, int64_t to, int64_t n)
+{
+    if (from == to) return;
+    const int64_t tiled = (n + ATT_TILE - 1) / ATT_TILE * ATT_TILE;
+    for (int64_t g = 0; g < G; g++) {
+        const int64_t src = (from * G + g) * max_len * D, dst = (to * G + g) * max_len * D;
+        memcpy(k_cache + dst, k_cache + src, (size_t)(tiled * D) * sizeof(real));
+        memcpy(v_cache + dst, v_cache + src, (size_t)(n * D) * sizeof(real));
+    }
+}

@@ -1,0 +1,70 @@
+/*
+** attention.h - causal attention over packed sequences, with grouped heads; T x T is never stored.
+**
+** Rows: q, y [T, H*D]; k, v [T, G*D]; sequence b has the rows offsets[b]..offsets[b+1]-1. Head h
+** uses key head h / (H/G). Row i sees the keys from offsets[b] to i.
+**
+**   s_ij = scale q_i . k_j     p_ij = exp(s_ij - m_i)     y_i = sum_j p_ij v_j / sum_j p_ij
+**
+** by the running softmax of Milakov and Gimelshein (2018), tile after tile as in FlashAttention
+** (Dao et al. 2022).
+**
+** One canonical order makes a row's bits the same in a training batch, in a prefill chunk and in a
+** decode step against a cache. Keys are cut into tiles of ATT_TILE counted from the start of the
+** sequence, tiles into 4 runs of VL. For a row and a tile, over the keys the row sees and no others:
+**   score  one FMA chain over the channels, from 0, of the scaled query and the key
+**   m      the greatest score so far; c = exp(m_before - m)
+**   l      = c l + the sum of p over the tile: run 0+1 and 2+3, then lanes folded as by v_sum
+**   y      = c y + ((r0 + r1) + (r2 + r3)), r one FMA chain from 0 over the keys of a run
+** and at the end y (1/l). Which of these are lanes of a vector is free: many rows put rows into
+** lanes, one row puts keys and channels there.
+**
+** Caches (PL_REAL elements, both [slots, G, max_len, D], max_len a multiple of ATT_TILE_MAX):
+** v_cache is plain; in k_cache the max_len*D numbers of a slot's head stand as
+** [max_len/ATT_TILE, D, ATT_TILE], so that the keys of a tile are the lanes.
+**
+** Nothing here checks: shapes, offsets, slots and past are the caller's to check.
+*/
+#ifndef PL_ATTENTION_H
+#define PL_ATTENTION_H
+
+#include "vec.h"
+
+#define ATT_TILE (4 * VL)
+#define ATT_TILE_MAX 64 /* the ATT_TILE of float32; float64 has half */
+
+typedef struct {
+    const int32_t *offsets; /* [B+1] */
+    int64_t B, H, G, D;     /* G: key heads, divides H */
+    double scale;
+} att_shape;
+
+/* Slots to write to and read from; past[b] keys of sequence b are there already. No slot twice. */
+typedef struct {
+    real *k, *v;
+    int64_t max_len;
+    const int32_t *slots, *past; /* [B] */
+} att_cache;
+
+/* Bytes of 64-byte aligned workspace, enough for this batch and any number of threads in force. */
+int64_t K(attention_work)(const att_shape *a, bool backward);
+
+/* lse [T, H], log sum_j exp(s_ij), is for the backward; NULL when none will come. */
+void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const real *v,
+                      const att_shape *a, void *work);
+
+/* Writes (not adds) dq, dk, dv; y and lse are those of the forward. */
+void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *q, const real *k,
+                      const real *v, const real *y, const real *lse, const att_shape *a,
+                      void *work);
+
+/* Puts the rows of k, v into the cache after the past ones, then attends: row i of sequence b is
+** at position past[b] + i - offsets[b]. */
+void K(attention_cached)(real *y, const real *q, const real *k, const real *v, const att_shape *a,
+                         const att_cache *cache, void *work);
+
+/* The first n positions of slot `from` also become those of slot `to`. */
+void K(attention_cache_copy)(real *k_cache, real *v_cache, int64_t G, int64_t max_len, int64_t D,
+                             int64_t from, int64_t to, int64_t n);
+
+#endif

@@ -1,0 +1,164 @@
+/*
+** attention_bwd.c - the gradient of attention, probabilities computed anew tile by tile.
+**
+** With p_ij = exp(s_ij - lse_i) and D_i = dy_i . y_i (Dao et al. 2022):
+**   dp_ij = dy_i . v_j              ds_ij = p_ij (dp_ij - D_i)
+**   dq_i = scale sum_j ds_ij k_j    dk_j = sum_i ds_ij (scale q_i)    dv_j = sum_i p_ij dy_i
+**
+** A task is one sequence and key head: it alone writes its dk and dv, in a fixed order over heads,
+** rows and tiles. The scores are those of the forward to the bit.
+*/
+#include "attention_tile.h"
+
+#include "base/thread.h"
+
+/* Workspace of one thread, n keys long. Rows have Dp channels, a multiple of VL. */
+typedef struct {
+    vec *qt, *dyt, *yt, *dqt;     /* [D, 2]: rows in the lanes */
+    real *q_rows, *dy_rows;       /* [2 VL, Dp]: scaled queries and dy, as rows */
+    real *dk, *dv;                /* [n, Dp] */
+} scratch;
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t padded(int64_t D) { return (D + VL - 1) / VL * VL; }
+
+static int64_t longest(const att_shape *a)
+{
+    int64_t n = 0;
+    for (int64_t b = 0; b < a->B; b++) n = max64(n, a->offsets[b + 1] - a->offsets[b]);
+    return n;
+}
+
+static int64_t scratch_vecs(int64_t n, int64_t D)
+{
+    return 8 * D + (4 * VL + 2 * n) * (padded(D) / VL);
+}
+
+static scratch scratch_at(void *work, int64_t n, int64_t D)
+{
+    vec *t = (vec *)work + omp_get_thread_num() * scratch_vecs(n, D);
+    real *rows = (real *)(t + 8 * D);
+    const int64_t Dp = padded(D);
+    return (scratch){t, t + 2 * D, t + 4 * D, t + 6 * D, rows, rows + 2 * VL * Dp,
+                     rows + 4 * VL * Dp, rows + (4 * VL + n) * Dp};
+}
+
+int64_t K(attention_work)(const att_shape *a, bool backward)
+{
+    int64_t vecs = backward ? scratch_vecs(longest(a), a->D) : 4 * a->D;
+    return vecs * (int64_t)sizeof(vec) * omp_get_max_threads();
+}
+
+/* One head's rows of one sequence. */
+typedef struct {
+    const real *q, *dy, *y, *lse, *k, *v;
+    real *dq;
+    int64_t n, q_step, lse_step, kv_step, D;
+    real scale;
+} head_rows;
+
+/* `count` rows as they are, channels padded with 0, missing rows of the unit 0. */
+static void copy_rows(real *to, const real *x, int64_t step, int64_t count, int64_t D, real f)
+{
+    const int64_t Dp = padded(D);
+    for (int64_t r = 0; r < VL; r++)
+        for (int64_t d = 0; d < Dp; d++)
+            to[r * Dp + d] = r < count && d < D ? x[r * step + d] * f : REAL(0.0);
+}
+
+/* The rows first..first + nv VL - 1 against all their keys. */
+ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, const int nv)
+{
+    const int64_t D = h->D, Dp = padded(D);
+    vec p[ATT_TILE * 2], ds[ATT_TILE * 2];
+    vec lse[2], delta[2];
+    for (int u = 0; u < nv; u++) {
+        const int64_t row = first + u * VL, count = min64(VL, h->n - row), at = row * h->q_step;
+        att_to_lanes(w->qt + u, h->q + at, h->q_step, 0, count, D, nv, h->scale);
+        att_to_lanes(w->dyt + u, h->dy + at, h->q_step, 0, count, D, nv, REAL(1.0));
+        att_to_lanes(w->yt + u, h->y + at, h->q_step, 0, count, D, nv, REAL(1.0));
+        att_to_lanes(&lse[u], h->lse + row * h->lse_step, h->lse_step, 0, count, 1, 1, REAL(1.0));
+        copy_rows(w->q_rows + u * VL * Dp, h->q + at, h->q_step, count, D, h->scale);
+        copy_rows(w->dy_rows + u * VL * Dp, h->dy + at, h->q_step, count, D, REAL(1.0));
+        delta[u] = v_set1(REAL(0.0));
+        for (int64_t d = 0; d < D; d++)
+            delta[u] = v_fma(w->dyt[d * nv + u], w->yt[d * nv + u], delta[u]);
+    }
+    for (int64_t i = 0; i < D * nv; i++) w->dqt[i] = v_set1(REAL(0.0));
+
+    const int64_t n_keys = min64(h->n, first + nv * VL);
+    for (int64_t k0 = 0; k0 < n_keys; k0 += ATT_TILE) {
+        const int64_t n = min64(ATT_TILE, n_keys - k0);
+        const real *k = h->k + k0 * h->kv_step, *v = h->v + k0 * h->kv_step;
+        att_dots(p, w->qt, k, h->kv_step, 1, n, D, nv);
+        for (int64_t j = max64(0, first + 1 - k0); j < n; j++)
+            for (int u = 0; u < nv; u++)
+                p[j * nv + u] = att_select(att_sees(first + u * VL, k0 + j), p[j * nv + u],
+                                           v_set1(-INFINITY));
+        att_dots(ds, w->dyt, v, h->kv_step, 1, n, D, nv);
+        for (int64_t j = 0; j < n; j++)
+            for (int u = 0; u < nv; u++) {
+                p[j * nv + u] = v_exp(p[j * nv + u] - lse[u]);
+                ds[j * nv + u] = p[j * nv + u] * (ds[j * nv + u] - delta[u]);
+            }
+        int64_t d = 0;
+        for (; d + ATT_BLOCK <= D; d += ATT_BLOCK)
+            att_mix(w->dqt + d * nv, ds, k + d, h->kv_step, n, nv, ATT_BLOCK, true, NULL, 0);
+        for (; d < D; d++) att_mix(w->dqt + d * nv, ds, k + d, h->kv_step, n, nv, 1, true, NULL, 0);
+        att_outer(w->dv + k0 * Dp, p, w->dy_rows, n, Dp, nv);
+        att_outer(w->dk + k0 * Dp, ds, w->q_rows, n, Dp, nv);
+    }
+    for (int u = 0; u < nv; u++) {
+        const int64_t row = first + u * VL;
+        for (int64_t d = 0; d < D; d++) w->dqt[d * nv + u] *= v_set1(h->scale);
+        att_from_lanes(h->dq + row * h->q_step, w->dqt + u, h->q_step, 0, min64(VL, h->n - row), D,
+                       nv);
+    }
+}
+
+static void bwd_units_1(const head_rows *h, const scratch *w, int64_t first)
+{
+    bwd_units(h, w, first, 1);
+}
+
+static void bwd_units_2(const head_rows *h, const scratch *w, int64_t first)
+{
+    bwd_units(h, w, first, 2);
+}
+
+void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *q, const real *k,
+                      const real *v, const real *y, const real *lse, const att_shape *a,
+                      void *work)
+{
+    const int64_t D = a->D, Dp = padded(D), n_heads = a->H / a->G;
+    const int64_t q_step = a->H * D, kv_step = a->G * D, n_max = longest(a);
+    int64_t cost = 0;
+    for (int64_t b = 0; b < a->B; b++) {
+        const int64_t n = a->offsets[b + 1] - a->offsets[b];
+        cost += n * (n / 2 + 1) * a->H * (D * 5 + 32);
+    }
+    const int threads = pl__threads_for(cost);
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t task = 0; task < a->B * a->G; task++) {
+        const int64_t b = task / a->G, g = task % a->G;
+        const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
+        const int64_t kv_at = start * kv_step + g * D;
+        const scratch w = scratch_at(work, n_max, D);
+        memset(w.dk, 0, (size_t)(n * Dp) * sizeof(real));
+        memset(w.dv, 0, (size_t)(n * Dp) * sizeof(real));
+        for (int64_t i = 0; i < n_heads; i++) {
+            const int64_t head = g * n_heads + i, q_at = start * q_step + head * D;
+            const head_rows h = {q + q_at, dy + q_at, y + q_at, lse + start * a->H + head,
+                                 k + kv_at, v + kv_at, dq + q_at, n, q_step, a->H, kv_step, D,
+                                 (real)a->scale};
+            int64_t first = 0;
+            for (; first + VL < n; first += 2 * VL) bwd_units_2(&h, &w, first);
+            if (first < n) bwd_units_1(&h, &w, first);
+        }
+        for (int64_t j = 0; j < n; j++) {
+            memcpy(dk + kv_at + j * kv_step, w.dk + j * Dp, (size_t)D * sizeof(real));
+            memcpy(dv + kv_at + j * kv_step, w.dv + j * Dp, (size_t)D * sizeof(real));
+        }
+    }
+}

@@ -1,0 +1,460 @@
+/*
+** attention_cases.h - what attention must do, for the dtype of `real`.
+**
+** The includer defines PL_VARIANT (and PL_F64_BUILD) before, and `variants` by VARIANT rows after
+** ATT_TYPES: attention_test.c for float32, attention_f64_test.c for float64. The reference is the
+** formula of kernels/attention.h in double, one row at a time, nothing shared with the kernels.
+*/
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <omp.h>
+
+#include "kernels/attention.h"
+
+typedef struct {
+    const char *name;
+    bool usable;
+    __typeof__(&K(attention_work)) work;
+    __typeof__(&K(attention_fwd)) fwd;
+    __typeof__(&K(attention_bwd)) bwd;
+    __typeof__(&K(attention_cached)) cached;
+    __typeof__(&K(attention_cache_copy)) copy;
+} variant;
+
+#define DECLARE_VARIANT(v)                                                                        \
+    extern __typeof__(K(attention_work)) k_attention_work_##v;                                    \
+    extern __typeof__(K(attention_fwd)) k_attention_fwd_##v;                                      \
+    extern __typeof__(K(attention_bwd)) k_attention_bwd_##v;                                      \
+    extern __typeof__(K(attention_cached)) k_attention_cached_##v;                                \
+    extern __typeof__(K(attention_cache_copy)) k_attention_cache_copy_##v;
+
+#define VARIANT(v, usable)                                                                        \
+    {#v, usable, k_attention_work_##v, k_attention_fwd_##v, k_attention_bwd_##v,                  \
+     k_attention_cached_##v, k_attention_cache_copy_##v}
+
+static int variant_list(variant out[4]); /* given by the includer */
+
+static double rounding(void) { return sizeof(real) == 4 ? 1.2e-7 : 2.3e-16; }
+
+/* ---- A problem: inputs, outputs, reference ---- */
+
+typedef struct {
+    att_shape a;
+    int32_t offsets[32];
+    int64_t T, nq, nk;
+    real *q, *k, *v, *dy;          /* inputs */
+    real *y, *lse, *dq, *dk, *dv;  /* of the kernel */
+    double *ry, *rlse, *rdq, *rdk, *rdv;
+    void *work;
+} problem;
+
+static uint64_t rng_state = 1;
+
+static double uniform(void) /* [-1, 1) */
+{
+    rng_state = rng_state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(int64_t)(rng_state >> 11 << 11) / 9223372036854775808.0;
+}
+
+static void *zeros(int64_t n, size_t size)
+{
+    size_t bytes = ((size_t)n * size + 127) / 64 * 64;
+    void *p = aligned_alloc(64, bytes);
+    assert_non_null(p);
+    memset(p, 0, bytes);
+    return p;
+}
+
+static void *work_for(const variant *v, const att_shape *a)
+{
+    int64_t fwd = v->work(a, false), bwd = v->work(a, true);
+    void *p = zeros(fwd > bwd ? fwd : bwd, 1);
+    memset(p, 0xff, (size_t)(fwd > bwd ? fwd : bwd)); /* NaN: nothing may be taken for granted */
+    return p;
+}
+
+static problem problem_new(const variant *v, const int *lengths, int B, int64_t H, int64_t G,
+                           int64_t D, double size)
+{
+    problem p = {0};
+    for (int b = 0; b < B; b++) p.offsets[b + 1] = p.offsets[b] + lengths[b];
+    p.a = (att_shape){NULL, B, H, G, D, 1 / sqrt((double)D)};
+    p.T = p.offsets[B];
+    p.nq = p.T * H * D;
+    p.nk = p.T * G * D;
+    real **rows[] = {&p.q, &p.dy, &p.y, &p.dq, &p.k, &p.v, &p.dk, &p.dv};
+    for (int i = 0; i < 8; i++) *rows[i] = zeros(i < 4 ? p.nq : p.nk, sizeof(real));
+    p.lse = zeros(p.T * H, sizeof(real));
+    double **ref[] = {&p.ry, &p.rdq, &p.rdk, &p.rdv};
+    for (int i = 0; i < 4; i++) *ref[i] = zeros(i < 2 ? p.nq : p.nk, sizeof(double));
+    p.rlse = zeros(p.T * H, sizeof(double));
+    rng_state = (uint64_t)(B * 1000 + H * 100 + D);
+    for (int64_t i = 0; i < p.nq; i++) p.q[i] = (real)(uniform() * size), p.dy[i] = (real)uniform();
+    for (int64_t i = 0; i < p.nk; i++) p.k[i] = (real)(uniform() * size), p.v[i] = (real)uniform();
+    p.a.offsets = p.offsets;
+    p.work = work_for(v, &p.a);
+    return p;
+}
+
+static void problem_free(problem *p)
+{
+    void *all[] = {p->q, p->k, p->v, p->dy, p->y, p->lse, p->dq, p->dk, p->dv,
+                   p->ry, p->rlse, p->rdq, p->rdk, p->rdv, p->work};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static void run(const variant *v, problem *p)
+{
+    p->a.offsets = p->offsets;
+    v->fwd(p->y, p->lse, p->q, p->k, p->v, &p->a, p->work);
+    v->bwd(p->dq, p->dk, p->dv, p->dy, p->q, p->k, p->v, p->y, p->lse, &p->a, p->work);
+}
+
+static void reference(problem *p)
+{
+    const int64_t H = p->a.H, G = p->a.G, D = p->a.D;
+    double *w = zeros(p->T, sizeof(double));
+    for (int64_t b = 0; b < p->a.B; b++)
+        for (int64_t i = p->offsets[b]; i < p->offsets[b + 1]; i++)
+            for (int64_t h = 0; h < H; h++) {
+                const int64_t qi = (i * H + h) * D, g = h / (H / G);
+                double top = -INFINITY, sum = 0, delta = 0;
+                for (int64_t j = p->offsets[b]; j <= i; j++) {
+                    double s = 0;
+                    for (int64_t d = 0; d < D; d++)
+                        s += (double)p->q[qi + d] * (double)p->k[(j * G + g) * D + d];
+                    w[j] = s * p->a.scale;
+                    if (w[j] > top) top = w[j];
+                }
+                for (int64_t j = p->offsets[b]; j <= i; j++) sum += exp(w[j] - top);
+                p->rlse[i * H + h] = top + log(sum);
+                for (int64_t j = p->offsets[b]; j <= i; j++) {
+                    w[j] = exp(w[j] - top) / sum;
+                    for (int64_t d = 0; d < D; d++)
+                        p->ry[qi + d] += w[j] * (double)p->v[(j * G + g) * D + d];
+                }
+                for (int64_t d = 0; d < D; d++) delta += (double)p->dy[qi + d] * p->ry[qi + d];
+                for (int64_t j = p->offsets[b]; j <= i; j++) {
+                    const int64_t kj = (j * G + g) * D;
+                    double dp = 0;
+                    for (int64_t d = 0; d < D; d++)
+                        dp += (double)p->dy[qi + d] * (double)p->v[kj + d];
+                    const double ds = w[j] * (dp - delta) * p->a.scale;
+                    for (int64_t d = 0; d < D; d++) {
+                        p->rdq[qi + d] += ds * (double)p->k[kj + d];
+                        p->rdk[kj + d] += ds * (double)p->q[qi + d];
+                        p->rdv[kj + d] += w[j] * (double)p->dy[qi + d];
+                    }
+                }
+            }
+    free(w);
+}
+
+static void assert_near(const char *what, const real *got, const double *want, int64_t n,
+                        double tolerance)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs((double)got[i] - want[i]) <= tolerance))
+            fail_msg("%s[%ld]: %.9g, wanted %.9g within %g", what, (long)i, (double)got[i],
+                     want[i], tolerance);
+}
+
+static void assert_bits(const char *what, const real *got, const real *want, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (memcmp(&got[i], &want[i], sizeof(real)))
+            fail_msg("%s[%ld]: %.9g has other bits than %.9g", what, (long)i, (double)got[i],
+                     (double)want[i]);
+}
+
+/* The shapes all tests walk: heads grouped or not, D below, at and off the vector length. */
+static const struct { int64_t H, G, D; } head_shapes[] = {
+    {8, 4, 8}, {2, 2, 48}, {3, 1, 64}, {2, 1, 20}, {1, 1, 3}, {6, 2, 5}, {5, 5, 16},
+};
+#define N_HEAD_SHAPES ((int)(sizeof head_shapes / sizeof *head_shapes))
+
+static const int ragged[] = {1, 2, ATT_TILE - 1, 0, ATT_TILE, ATT_TILE + 1, 3 * ATT_TILE + 5, VL,
+                             VL + 1};
+#define N_RAGGED ((int)(sizeof ragged / sizeof *ragged))
+
+#define EACH_VARIANT(v)                                                                           \
+    variant list_[4];                                                                             \
+    int n_ = variant_list(list_), used_ = 0;                                                      \
+    for (const variant *v = list_; v < list_ + n_; v++)                                           \
+        if (v->usable && ++used_)
+
+/* ---- Cases ---- */
+
+static void test_formula(void **state)
+{
+    (void)state;
+    EACH_VARIANT(v)
+    for (int i = 0; i < N_HEAD_SHAPES; i++) {
+        problem p = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
+                                head_shapes[i].D, 2);
+        run(v, &p);
+        reference(&p);
+        const double eps = rounding() * 60;
+        assert_near("y", p.y, p.ry, p.nq, eps);
+        assert_near("lse", p.lse, p.rlse, p.T * p.a.H, eps);
+        assert_near("dq", p.dq, p.rdq, p.nq, eps * 8);
+        assert_near("dk", p.dk, p.rdk, p.nk, eps * 60);
+        assert_near("dv", p.dv, p.rdv, p.nk, eps * 60);
+        problem_free(&p);
+    }
+}
+
+/* Scores of some 10^4: one key wins, and nothing overflows. */
+static void test_large_scores(void **state)
+{
+    (void)state;
+    EACH_VARIANT(v) {
+        problem p = problem_new(v, ragged, N_RAGGED, 4, 2, 8, 150);
+        run(v, &p);
+        reference(&p);
+        double top = 0;
+        for (int64_t i = 0; i < p.T * p.a.H; i++) top = fmax(top, fabs(p.rlse[i]));
+        assert_true(top > 1e4);
+        for (int64_t i = 0; i < p.nq; i++) assert_true(isfinite((double)p.y[i]));
+        for (int64_t i = 0; i < p.nk; i++) assert_true(isfinite((double)p.dk[i]));
+        /* A score of 10^4 carries an error of 10^4 roundings into the weight of its key. */
+        assert_near("y", p.y, p.ry, p.nq, rounding() * 1e5);
+        problem_free(&p);
+    }
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    const int before = omp_get_max_threads();
+    EACH_VARIANT(v)
+    for (int i = 0; i < N_HEAD_SHAPES; i++) {
+        problem one = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
+                                  head_shapes[i].D, 2);
+        omp_set_num_threads(1);
+        run(v, &one);
+        for (int threads = 2; threads <= 4; threads++) {
+            omp_set_num_threads(threads);
+            problem p = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
+                                    head_shapes[i].D, 2);
+            run(v, &p);
+            assert_bits("y", p.y, one.y, p.nq);
+            assert_bits("lse", p.lse, one.lse, p.T * p.a.H);
+            assert_bits("dq", p.dq, one.dq, p.nq);
+            assert_bits("dk", p.dk, one.dk, p.nk);
+            assert_bits("dv", p.dv, one.dv, p.nk);
+            problem_free(&p);
+        }
+        problem_free(&one);
+    }
+    omp_set_num_threads(before);
+}
+
+/* A sequence alone has the bits it has in the batch. */
+static void test_alone(void **state)
+{
+    (void)state;
+    EACH_VARIANT(v)
+    for (int i = 0; i < N_HEAD_SHAPES; i++) {
+        problem p = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
+                                head_shapes[i].D, 2);
+        run(v, &p);
+        const int64_t qs = p.a.H * p.a.D, ks = p.a.G * p.a.D;
+        for (int b = 0; b < N_RAGGED; b++) {
+            const int64_t at = p.offsets[b];
+            problem s = problem_new(v, ragged + b, 1, p.a.H, p.a.G, p.a.D, 2);
+            memcpy(s.q, p.q + at * qs, (size_t)s.nq * sizeof(real));
+            memcpy(s.dy, p.dy + at * qs, (size_t)s.nq * sizeof(real));
+            memcpy(s.k, p.k + at * ks, (size_t)s.nk * sizeof(real));
+            memcpy(s.v, p.v + at * ks, (size_t)s.nk * sizeof(real));
+            run(v, &s);
+            assert_bits("y", s.y, p.y + at * qs, s.nq);
+            assert_bits("dq", s.dq, p.dq + at * qs, s.nq);
+            assert_bits("dk", s.dk, p.dk + at * ks, s.nk);
+            assert_bits("dv", s.dv, p.dv + at * ks, s.nk);
+            problem_free(&s);
+        }
+        problem_free(&p);
+    }
+}
+
+/* What comes later, even NaN and infinity, leaves no trace in a row. */
+static void test_causal(void **state)
+{
+    (void)state;
+    const int length[] = {2 * ATT_TILE + 9};
+    EACH_VARIANT(v)
+    for (int at = 0; at < length[0]; at += 7) {
+        problem p = problem_new(v, length, 1, 3, 1, 12, 2);
+        run(v, &p);
+        problem s = problem_new(v, length, 1, 3, 1, 12, 2);
+        for (int64_t i = (at + 1) * 12; i < s.nk; i++) {
+            s.k[i] = i % 2 ? NAN : INFINITY;
+            s.v[i] = i % 3 ? NAN : -INFINITY;
+        }
+        s.a.offsets = s.offsets;
+        v->fwd(s.y, NULL, s.q, s.k, s.v, &s.a, s.work);
+        assert_bits("y", s.y, p.y, (at + 1) * 36);
+        problem_free(&s);
+        problem_free(&p);
+    }
+}
+
+/* Runs the batch through a cache in calls of `chunk` rows a sequence (0: uneven stretches). */
+static void through_cache(const variant *v, problem *p, int chunk, real *y)
+{
+    const int64_t H = p->a.H, G = p->a.G, D = p->a.D, B = p->a.B, max_len = 4 * ATT_TILE_MAX;
+    const int64_t slot_size = G * max_len * D, n_slots = B + 2;
+    real *kc = zeros(n_slots * slot_size, sizeof(real));
+    real *vc = zeros(n_slots * slot_size, sizeof(real));
+    memset(kc, 0xff, (size_t)(n_slots * slot_size) * sizeof(real)); /* NaN where nothing stands */
+    memset(vc, 0xff, (size_t)(n_slots * slot_size) * sizeof(real));
+    real *q = zeros(p->nq, sizeof(real)), *k = zeros(p->nk, sizeof(real));
+    real *w = zeros(p->nk, sizeof(real)), *out = zeros(p->nq, sizeof(real));
+    int32_t past[32] = {0};
+    static const int uneven[] = {1, 5, 7, 20, VL, 1, 64, 3, 200};
+    for (int call = 0;; call++) {
+        int32_t offsets[32] = {0}, slots[32], now[32], from[32];
+        int64_t n = 0;
+        for (int b = (int)B - 1; b >= 0; b--) { /* finished sequences leave, the others move up */
+            const int left = p->offsets[b + 1] - p->offsets[b] - past[b];
+            const int want = chunk ? chunk : uneven[(call + b) % 9];
+            const int take = left < want ? left : want;
+            if (!take) continue;
+            slots[n] = (b * 5 + 2) % (int)n_slots;
+            now[n] = past[b];
+            from[n] = p->offsets[b] + past[b];
+            offsets[n + 1] = offsets[n] + take;
+            past[b] += take;
+            n++;
+        }
+        if (!n) break;
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t rows = offsets[i + 1] - offsets[i];
+            memcpy(q + offsets[i] * H * D, p->q + from[i] * H * D,
+                   (size_t)(rows * H * D) * sizeof(real));
+            memcpy(k + offsets[i] * G * D, p->k + from[i] * G * D,
+                   (size_t)(rows * G * D) * sizeof(real));
+            memcpy(w + offsets[i] * G * D, p->v + from[i] * G * D,
+                   (size_t)(rows * G * D) * sizeof(real));
+        }
+        att_shape a = {offsets, n, H, G, D, p->a.scale};
+        att_cache cache = {kc, vc, max_len, slots, now};
+        v->cached(out, q, k, w, &a, &cache, p->work);
+        for (int64_t i = 0; i < n; i++)
+            memcpy(y + from[i] * H * D, out + offsets[i] * H * D,
+                   (size_t)((offsets[i + 1] - offsets[i]) * H * D) * sizeof(real));
+    }
+    void *all[] = {kc, vc, q, k, w, out};
+    for (int i = 0; i < 6; i++) free(all[i]);
+}
+
+static void test_cache(void **state)
+{
+    (void)state;
+    static const int chunks[] = {1, 2, 13, 64, 1000, 0};
+    EACH_VARIANT(v)
+    for (int i = 0; i < N_HEAD_SHAPES; i++) {
+        problem p = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
+                                head_shapes[i].D, 2);
+        run(v, &p);
+        for (int c = 0; c < 6; c++) {
+            real *y = zeros(p.nq, sizeof(real));
+            through_cache(v, &p, chunks[c], y);
+            assert_bits("y from the cache", y, p.y, p.nq);
+            free(y);
+        }
+        problem_free(&p);
+    }
+}
+
+/* A slot that got another's first n positions answers as the other does. */
+static void test_cache_copy(void **state)
+{
+    (void)state;
+    const int length[] = {ATT_TILE + 20};
+    const int64_t G = 2, H = 4, D = 12, max_len = 2 * ATT_TILE_MAX, size = 3 * G * max_len * D;
+    EACH_VARIANT(v)
+    for (int n = 1; n < length[0]; n += 6) {
+        problem p = problem_new(v, length, 1, H, G, D, 2);
+        run(v, &p);
+        real *kc = zeros(size, sizeof(real)), *vc = zeros(size, sizeof(real));
+        int32_t offsets[2] = {0, n}, slot = 0, past = 0;
+        att_shape a = {offsets, 1, H, G, D, p.a.scale};
+        att_cache cache = {kc, vc, max_len, &slot, &past};
+        real *y = zeros(p.nq, sizeof(real));
+        v->cached(y, p.q, p.k, p.v, &a, &cache, p.work);
+        v->copy(kc, vc, G, max_len, D, 0, 2, n);
+        memset(kc, 0xff, (size_t)(size / 3) * sizeof(real));
+        memset(vc, 0xff, (size_t)(size / 3) * sizeof(real));
+        slot = 2;
+        past = n;
+        offsets[1] = length[0] - n;
+        v->cached(y + n * H * D, p.q + n * H * D, p.k + n * G * D, p.v + n * G * D, &a, &cache,
+                  p.work);
+        assert_bits("y", y, p.y, p.nq);
+        free(kc);
+        free(vc);
+        free(y);
+        problem_free(&p);
+    }
+}
+
+#ifdef PL_F64_BUILD
+/* sum(dy * y) moved by h in one input at a time. */
+static void test_numeric_gradient(void **state)
+{
+    (void)state;
+    const int lengths[] = {1, VL + 3, ATT_TILE + 2};
+    EACH_VARIANT(v) {
+        problem p = problem_new(v, lengths, 3, 4, 2, 5, 1);
+        run(v, &p);
+        real *y = zeros(p.nq, sizeof(real)), *inputs[] = {p.q, p.k, p.v};
+        const real *grads[] = {p.dq, p.dk, p.dv};
+        const double h = 1e-5;
+        for (int w = 0; w < 3; w++)
+            for (int64_t i = 0; i < (w ? p.nk : p.nq); i += 11) {
+                const real was = inputs[w][i];
+                double sum[2] = {0, 0};
+                for (int side = 0; side < 2; side++) {
+                    inputs[w][i] = was + (side ? h : -h);
+                    v->fwd(y, NULL, p.q, p.k, p.v, &p.a, p.work);
+                    for (int64_t j = 0; j < p.nq; j++) sum[side] += p.dy[j] * y[j];
+                }
+                inputs[w][i] = was;
+                const double want = (sum[1] - sum[0]) / (2 * h);
+                if (!(fabs(grads[w][i] - want) <= 1e-8))
+                    fail_msg("input %d [%ld]: gradient %.12g, differences give %.12g", w, (long)i,
+                             grads[w][i], want);
+            }
+        free(y);
+        problem_free(&p);
+    }
+}
+#endif
+
+static void test_variants(void **state)
+{
+    (void)state;
+    EACH_VARIANT(v) print_message("%s ", v->name);
+    print_message("ran\n");
+    assert_true(used_ > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_variants), cmocka_unit_test(test_formula),
+        cmocka_unit_test(test_large_scores), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_alone), cmocka_unit_test(test_causal),
+        cmocka_unit_test(test_cache), cmocka_unit_test(test_cache_copy),
+#ifdef PL_F64_BUILD
+        cmocka_unit_test(test_numeric_gradient),
+#endif
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
