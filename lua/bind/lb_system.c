@@ -307,6 +307,19 @@ static int l_write_file_atomic(lua_State *L)
     return true_or_errno(L, sync_path(folder), folder);
 }
 
+/* append_private(path, data): in one write; a new file can be read by its owner alone */
+static int l_append_private(lua_State *L)
+{
+    size_t length;
+    const char *path = luaL_checkstring(L, 1), *data = luaL_checklstring(L, 2, &length);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0) return soft_errno(L, path);
+    int result = write_all(fd, data, length), code = errno;
+    close(fd);
+    errno = code;
+    return true_or_errno(L, result, path);
+}
+
 /* disk_free(path) -> bytes an ordinary user can still write there */
 static int l_disk_free(lua_State *L)
 {
@@ -410,8 +423,8 @@ void lb_open_system(lua_State *L)
         {"fsync", l_fsync},         {"write_file_atomic", l_write_file_atomic},
         {"disk_free", l_disk_free}, {"affinity", l_affinity},
         {"meminfo", l_meminfo},     {"openblas", l_openblas},
-        {"setenv", l_setenv},       {"xxh3", l_xxh3},
-        {NULL, NULL}};
+        {"setenv", l_setenv},       {"append_private", l_append_private},
+        {"xxh3", l_xxh3},           {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "system");
 }
