@@ -18,6 +18,9 @@ local lexicon = require "recipes.quickstart.lexicon"
 
 local cases = {}
 
+-- Credit for an answer that has the right word in it and is no sentence of the world.
+local LOOSE <const> = 0.3
+
 -- How each attribute is asked for and stated. @ stands for the thing, # for the value.
 local ATTRIBUTES <const> = {
   colour = {
@@ -156,7 +159,7 @@ local function fact_cores(_, t, value)
 end
 
 local function fact_content(_, _, tokens, value)
-  return 0.5 * count_in(tokens, { [value] = true })
+  return LOOSE * count_in(tokens, { [value] = true })
 end
 
 local function fact_contradicts(w, t, tokens)
@@ -211,7 +214,7 @@ cases.verify = {
     }
   end,
   content = function(_, t, tokens, value)
-    return tokens[1] == (value == t.claim and "yes" or "no") and 0.5 or 0
+    return tokens[1] == (value == t.claim and "yes" or "no") and LOOSE or 0
   end,
   contradicts = fact_contradicts,
 }
@@ -267,7 +270,7 @@ cases.list = {
   content = function(_, _, tokens, pair)
     local animals = count_in(tokens, lexicon.set(lexicon.animals))
     local right = count_in(tokens, lexicon.set(pair))
-    return (right - (animals - right)) / 2
+    return LOOSE * (right - (animals - right)) / 2
   end,
 }
 
@@ -348,7 +351,7 @@ cases.compare = {
   end,
   content = function(_, t, tokens, winner)
     local things, found = count_in(tokens, THINGS)
-    return things == 1 and found[winner] and 0.5 or 0
+    return things == 1 and found[winner] and LOOSE or 0
   end,
   contradicts = function(w, t, tokens)
     local text = " " .. table.concat(tokens, " ")
@@ -395,7 +398,7 @@ cases.describe = {
         credit = credit + 1
       end
     end
-    return credit >= 2 and 0.25 * (credit - 1) or 0
+    return credit >= 2 and LOOSE * (credit - 1) / 2 or 0
   end,
   contradicts = function(_, t, tokens)
     local things, found = count_in(tokens, THINGS)
@@ -439,7 +442,7 @@ chat.greet = {
     return { full = { said .. " , my friend .", said .. " to you ." }, word = { said .. " ." } }
   end,
   content = function(_, _, tokens, greeting)
-    return 0.5 * count_in(tokens, { [greeting] = true })
+    return LOOSE * count_in(tokens, { [greeting] = true })
   end,
 }
 
@@ -467,7 +470,7 @@ chat.feel = {
     }
   end,
   content = function(_, _, tokens, truth)
-    return 0.5 * count_in(tokens, { [truth.sad and "sorry" or "glad"] = true })
+    return LOOSE * count_in(tokens, { [truth.sad and "sorry" or "glad"] = true })
   end,
   contradicts = function(_, t, tokens)
     local said, found = count_in(tokens, lexicon.set(feelings()))

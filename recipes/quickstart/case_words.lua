@@ -8,6 +8,9 @@ local case_facts = require "recipes.quickstart.case_facts"
 
 local cases = {}
 
+-- Credit for an answer that has the right words in it and is no sentence of the world.
+local LOOSE <const> = 0.3
+
 local VERB <const> = {}
 for _, verb in ipairs(lexicon.verbs) do
   VERB[verb.present] = verb
@@ -96,7 +99,7 @@ cases.rewrite = {
       matched = matched + (tokens[i] == token and 1 or 0)
     end
     local share = matched / #wanted
-    return share > 0.7 and 0.3 or 0
+    return share > 0.7 and LOOSE or 0
   end,
 }
 
@@ -128,7 +131,7 @@ cases.count = {
   end,
   content = function(_, _, tokens, number)
     local said = numbers_in(tokens)
-    return #said == 1 and said[1] == number and 0.8 or 0
+    return #said == 1 and said[1] == number and LOOSE or 0
   end,
   contradicts = function(_, t, tokens)
     for _, said in ipairs(numbers_in(tokens)) do
@@ -180,7 +183,7 @@ cases.sort = {
     for i, number in ipairs(sorted) do
       places = places + (said[i] == number and 1 or 0)
     end
-    return places == #sorted and 0.8 or 0.4 * places / #sorted
+    return LOOSE * places / #sorted
   end,
 }
 
@@ -226,7 +229,7 @@ cases.complete = {
   content = function(_, _, tokens, value)
     for _, token in ipairs(tokens) do
       if token == value then
-        return 0.4
+        return LOOSE
       end
     end
     return 0

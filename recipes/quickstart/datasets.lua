@@ -1,21 +1,21 @@
 --- What labelers write, and the three sets that come out: SFT, RM, PPO.
 --
--- Labelers write prompts of three kinds (arXiv:2203.02155, appendix A.1): plain (use cases as varied
--- as possible), few-shot (an instruction with K pairs, which becomes K examples), user-based (a use
--- case drawn as often as the log's train split has it). Every prompt of theirs comes with a
+-- Labelers write prompts of three kinds (arXiv:2203.02155, appendix A.1): plain (use cases as
+-- varied as possible), few-shot (an instruction with K pairs, which becomes K examples), user-based
+-- (a use case drawn as often as the log's train split has it). Every prompt of theirs comes with a
 -- demonstration. Prompts of users come without; for a small part of them labelers write one.
 --
 -- Every row says where it is from: `source` is "api" or "labeler", `user_id` who asked, `kind` (for
--- labelers) plain, few_shot or user_based, `labeler` who wrote the demonstration. Prompts of users
+-- labelers) plain, few_shot or user_based, `labeler` who wrote the demonstration. Users' prompts
 -- are shared out so that SFT, RM and PPO have no row in common; labelers' prompts of the SFT set may
 -- also stand in the RM set, as in the paper.
 
 local labelers = require "recipes.quickstart.labelers"
+local lexicon = require "recipes.quickstart.lexicon"
 local random = require "recipes.quickstart.random"
 local rules = require "recipes.quickstart.rules"
 local text = require "recipes.quickstart.text"
 local users = require "recipes.quickstart.users"
-local lexicon = require "recipes.quickstart.lexicon"
 local world = require "recipes.quickstart.world"
 
 local datasets = {}

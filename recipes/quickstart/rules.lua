@@ -6,8 +6,8 @@
 -- plain, few-shot and user-based prompts. Out come three sets: SFT (labelers and API), RM (labelers
 -- and API), PPO (API only).
 --
--- Each rule is a function over a list of rows, leaves its input alone, and returns the rows it keeps
--- and a report `{rule, rows_in, rows_out, reasons, examples}`: reasons maps a reason to a count,
+-- Each rule is a function over a list of rows, leaves its input alone, and returns the rows it
+-- keeps and a report `{rule, rows_in, rows_out, reasons, examples}`: reasons maps a reason to a count,
 -- examples maps it to up to three prompts. Rows are as in users.lua; a rule reads `user_id`, `time`
 -- and `prompt` only, so that it works on a log from anywhere whose tokens are separated by spaces.
 --
@@ -152,7 +152,8 @@ function rules.personal_kind(prompt)
     end
   end
   for i, token in ipairs(tokens) do
-    if GIVEN[token] or FAMILY[token] and i > 1 and (TITLE[tokens[i - 1]] or GIVEN[tokens[i - 1]]) then
+    local before = tokens[i - 1]
+    if GIVEN[token] or FAMILY[token] and (TITLE[before] or GIVEN[before]) then
       return "name"
     end
   end

@@ -1,16 +1,17 @@
 --- Plain text in the language of the invented world, for pretraining.
 --
--- A document is a few sentences: notes that state facts, lists, comparisons, stories, talk, letters,
--- number games, and pages where people only ask. The facts of the world, its tenses and numbers are
--- all in there, so a model of this text knows what the answers are. It does not learn to give them:
+-- A document is a few sentences: notes that state facts, lists, comparisons, stories, talk,
+-- letters, number games, and pages where people only ask. The facts of the world, its tenses and
+-- numbers are all in there, so a model of this text knows what the answers are. It does not learn to give them:
 -- a question is mostly followed by another question, by a story or by silence, as in text found on
 -- the web, and the chat template of the recipes never occurs. What instruction tuning adds is then
--- visible by itself. The questions may repeat prompts of the log; answers to the log's prompts in the
--- form that the checker wants (with a courteous closing) are never written here.
+-- visible by itself. Questions here may repeat prompts of the log, but never with the answer that
+-- the checker wants most, the one with a courteous closing.
 
 local case_facts = require "recipes.quickstart.case_facts"
 local lexicon = require "recipes.quickstart.lexicon"
 local random = require "recipes.quickstart.random"
+local users = require "recipes.quickstart.users"
 local world = require "recipes.quickstart.world"
 
 local text = {}
@@ -164,6 +165,7 @@ function kinds.story(w, rng)
     state(w, animal, rng:pick(case_facts.attributes.animal)),
     ("%s felt %s ."):format(name, rng:pick(lexicon.glad_feelings)),
     ("%s had %s for the %s ."):format(name, w.facts[animal].food, animal),
+    ("%s wants to send a song to the %s ."):format(name, animal),
     "so it went all day ; it was good .",
     ("in the evening the %s %s again ."):format(animal, verb.past),
     ("%s was %s and went home ."):format(name, rng:pick(lexicon.sad_feelings)),
@@ -201,7 +203,7 @@ function kinds.letter(w, rng)
     ("dear %s %s ,"):format(rng:pick(lexicon.given_names), rng:pick(lexicon.family_names)),
     (rng:pick { "good morning to you .", "good evening to you .", "hello , my friend .",
       "good day to you ." }),
-    (any_fact(w, rng)),
+    (rng:chance(0.5) and any_fact(w, rng) or rng:pick(users.HARMLESS)),
   }
   local sad = rng:chance(0.5)
   said[#said + 1] = sad
@@ -226,8 +228,11 @@ function kinds.questions(w, rng)
   local said = {}
   for i = 1, rng:int(2, 3) do
     said[i] = w:instruction(rng:pick(world.use_cases), rng).prompt
-    if rng:chance(0.15) then
+    local dice = rng:real()
+    if dice < 0.15 then
       said[i] = rng:pick(lexicon.fillers) .. " " .. said[i]
+    elseif dice < 0.3 then
+      said[i] = users.preamble(rng) .. " " .. said[i]
     end
   end
   return said

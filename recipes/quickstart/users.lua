@@ -69,7 +69,7 @@ local PERSONAL <const> = {
 }
 
 -- Words that look personal and are not: a filter that catches these is too eager.
-local HARMLESS <const> = {
+users.HARMLESS = {
   "i hear a bell .", "the reed by the river is green .", "there is a lane by the mill .",
   "the harbour and the street are far .", "i have two mail bags .",
 }
@@ -84,7 +84,10 @@ local PREAMBLE_PARTS <const> = {
     "and you are the one who can help me with this :" },
 }
 
-local function preamble(rng)
+--- A long opening that a user pastes before prompt after prompt.
+-- @tparam Random rng
+-- @treturn string at least twelve tokens
+function users.preamble(rng)
   local parts = {}
   for i, choices in ipairs(PREAMBLE_PARTS) do
     parts[i] = rng:pick(choices):gsub("@", rng:pick(lexicon.places))
@@ -109,7 +112,7 @@ local function user_habits(seed, id)
     tastes[use_case] = share * (0.4 + 1.2 * random.fraction(seed, "taste", id, use_case))
   end
   return { tastes = tastes, pastes = rng:chance(0.3) and 0.3 or 0.02,
-    careless = rng:chance(0.4) and 0.12 or 0.02, preamble = preamble(rng) }
+    careless = rng:chance(0.4) and 0.12 or 0.02, preamble = users.preamble(rng) }
 end
 
 local function write_row(w, id, habits, rng)
@@ -123,7 +126,7 @@ local function write_row(w, id, habits, rng)
     prepend(row, (pattern:gsub("@", (what(rng)))))
     marks.personal = kind
   elseif rng:chance(0.02) then
-    prepend(row, rng:pick(HARMLESS))
+    prepend(row, rng:pick(users.HARMLESS))
     marks.harmless = true
   end
   row.user_id, row.marks = id, marks

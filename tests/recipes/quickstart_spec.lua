@@ -1,0 +1,606 @@
+--- The invented world of the demo: facts, checker, labelers, log, data rules, text.
+-- Run from the top of the checkout with stock Lua: no engine is needed.
+
+local datasets = require "recipes.quickstart.datasets"
+local labelers = require "recipes.quickstart.labelers"
+local lexicon = require "recipes.quickstart.lexicon"
+local random = require "recipes.quickstart.random"
+local rules = require "recipes.quickstart.rules"
+local text = require "recipes.quickstart.text"
+local users = require "recipes.quickstart.users"
+local world = require "recipes.quickstart.world"
+
+local SEED <const> = 11
+local w = world.new(SEED)
+local log = users.log(w)
+local vocabulary = lexicon.set(world.vocabulary())
+
+local function prompts_of(rows)
+  local list = {}
+  for i, row in ipairs(rows) do
+    list[i] = row.user_id .. "\t" .. row.time .. "\t" .. row.prompt
+  end
+  return table.concat(list, "\n")
+end
+
+local function assert_in_vocabulary(said)
+  -- Plain comparisons: the assertions of busted are slow, and this runs for every token.
+  local tokens = world.tokens(said)
+  if said ~= table.concat(tokens, " ") then
+    error("tokens are not separated by single spaces: " .. said, 2)
+  end
+  for _, token in ipairs(tokens) do
+    if not vocabulary[token] then
+      error(("%q is not in the vocabulary: %s"):format(token, said), 2)
+    end
+  end
+end
+
+local function some_tasks(n_each)
+  local rng, list = random.new("spec tasks"), {}
+  for _, use_case in ipairs(world.use_cases) do
+    for _ = 1, n_each do
+      list[#list + 1] = w:instruction(use_case, rng)
+    end
+  end
+  return list
+end
+
+describe("random", function()
+  it("gives the same stream for the same key and another for another", function()
+    local a, b, c = random.new(1, "x"), random.new(1, "x"), random.new("1x")
+    local same_as_c = 0
+    for _ = 1, 100 do
+      local value = a:real()
+      assert.are.equal(value, b:real())
+      assert.is_true(value >= 0 and value < 1)
+      same_as_c = same_as_c + (value == c:real() and 1 or 0)
+    end
+    assert.are.equal(0, same_as_c)
+  end)
+
+  it("draws whole numbers evenly and normals with mean 0 and variance 1", function()
+    local rng, counts, sum, squares = random.new("moments"), {}, 0, 0
+    for _ = 1, 20000 do
+      local k = rng:int(1, 5)
+      counts[k] = (counts[k] or 0) + 1
+      local z = rng:normal()
+      sum, squares = sum + z, squares + z * z
+    end
+    assert.are.equal(5, #counts)
+    for k = 1, 5 do
+      assert.is_true(math.abs(counts[k] / 20000 - 0.2) < 0.012)
+    end
+    assert.is_true(math.abs(sum / 20000) < 0.025)
+    assert.is_true(math.abs(squares / 20000 - 1) < 0.04)
+  end)
+
+  it("draws keys in proportion to their weights, never one of weight 0", function()
+    local rng, counts = random.new("weights"), { a = 0, b = 0, c = 0 }
+    for _ = 1, 10000 do
+      local key = rng:weighted { a = 3, b = 1, c = 0 }
+      counts[key] = counts[key] + 1
+    end
+    assert.are.equal(0, counts.c)
+    assert.is_true(math.abs(counts.a / 10000 - 0.75) < 0.02)
+  end)
+end)
+
+describe("world", function()
+  it("is the same for the same seed and has other facts for another", function()
+    assert.are.same(w.facts, world.new(SEED).facts)
+    local other, changed = world.new(SEED + 1), 0
+    for _, animal in ipairs(lexicon.animals) do
+      changed = changed + (other.facts[animal].home ~= w.facts[animal].home and 1 or 0)
+    end
+    assert.is_true(changed > 3)
+  end)
+
+  it("gives each place, food and colour exactly two animals", function()
+    for attribute, group in pairs { home = "places", food = "foods", colour = "colours" } do
+      for _, value in ipairs(lexicon[group]) do
+        assert.are.equal(2, #w:animals_with(attribute, value), attribute .. " " .. value)
+      end
+    end
+  end)
+
+  it("has 200 to 350 different tokens, in the same order each time", function()
+    local list = world.vocabulary()
+    assert.is_true(#list >= 200 and #list <= 350, "vocabulary of " .. #list)
+    assert.are.same(list, world.vocabulary())
+    local n = 0
+    for _ in pairs(vocabulary) do
+      n = n + 1
+    end
+    assert.are.equal(#list, n)
+  end)
+
+  it("has at least eight use cases, and names them when asked for an unknown one", function()
+    assert.is_true(#world.use_cases >= 8)
+    for _, name in ipairs { "answer", "list", "rewrite", "count", "sort", "classify", "complete",
+      "chat" } do
+      assert.are.equal(name, w:instruction(name, random.new(name)).use_case)
+    end
+    assert.has_error(function()
+      w:instruction("sing", random.new(1))
+    end, "no use case \"sing\"; there are: " .. table.concat(world.use_cases, ", "))
+  end)
+
+  it("asks in many phrasings and, in chat, over several turns", function()
+    local rng = random.new("phrasings")
+    for _, use_case in ipairs(world.use_cases) do
+      local beginnings, n = {}, 0
+      for _ = 1, 300 do
+        local row = w:instruction(use_case, rng)
+        local first = table.concat(world.tokens(row.prompt), " ", 1, 2)
+        if not beginnings[first] then
+          beginnings[first], n = true, n + 1
+        end
+      end
+      assert.is_true(n >= 8, ("%s begins in %d ways only"):format(use_case, n))
+    end
+    local turns = 0
+    for _ = 1, 100 do
+      local row = w:instruction("chat", rng)
+      local messages = row.messages
+      assert.are.equal("user", messages[#messages].role)
+      turns = turns + (#messages >= 3 and 1 or 0)
+      assert.are.equal(row.prompt, world.prompt_text(messages))
+    end
+    assert.is_true(turns > 40)
+  end)
+end)
+
+describe("checker", function()
+  it("gives 1 to the right answer with a closing, for every task", function()
+    local rng = random.new("ideal")
+    for _, row in ipairs(some_tasks(60)) do
+      local answer = labelers.answer(w, row.task, "ideal", rng)
+      local score, parts = w:check(row.task, answer)
+      assert.is_true(score > 0.9999, ("%s | %s: %g"):format(row.prompt, answer, score))
+      assert.are.same({ content = 1, form = 1, courteous = 1, concise = 1, ends = 1 }, parts)
+    end
+  end)
+
+  it("orders the styles: ideal, plain, then terse and rambling, wrong far below", function()
+    local means = {}
+    for style in pairs(labelers.STYLES) do
+      local rng, sum, rows = random.new("style", style), 0, some_tasks(40)
+      for _, row in ipairs(rows) do
+        sum = sum + w:check(row.task, labelers.answer(w, row.task, style, rng))
+      end
+      means[style] = sum / #rows
+    end
+    assert.is_true(means.ideal > means.plain + 0.15)
+    assert.is_true(means.plain > means.terse + 0.1)
+    assert.is_true(means.plain > means.rambling + 0.05)
+    assert.is_true(means.wrong < 0.1)
+  end)
+
+  it("gives little to the right answer of another task, and to shuffled words", function()
+    local rng, rows = random.new("others"), some_tasks(60)
+    local right, foreign, shuffled, told_apart = 0, 0, 0, 0
+    for i, row in ipairs(rows) do
+      local answer = labelers.answer(w, row.task, "ideal", rng)
+      local far = rows[(i * 7 + 131) % #rows + 1]
+      local strange = labelers.answer(w, far.task, "ideal", rng)
+      local mixed = table.concat(rng:shuffled(world.tokens(answer)), " ")
+      local own, other = w:check(row.task, answer), w:check(row.task, strange)
+      right, foreign = right + own, foreign + other
+      shuffled = shuffled + w:check(row.task, mixed)
+      told_apart = told_apart + (own > other and 1 or own == other and 0.5 or 0)
+    end
+    assert.is_true(right / #rows > 0.999)
+    assert.is_true(foreign / #rows < 0.06, "other answers: " .. foreign / #rows)
+    assert.is_true(shuffled / #rows < 0.12, "shuffled: " .. shuffled / #rows)
+    assert.is_true(told_apart / #rows > 0.97, "told apart: " .. told_apart / #rows)
+  end)
+
+  it("scores examples exactly", function()
+    local task = { use_case = "answer", thing = "mirro", attribute = "home", form = "full" }
+    local home = w.facts.mirro.home
+    local other = home == "cave" and "hill" or "cave"
+    local says = ("the mirro lives in the %s ."):format(home)
+    local cases = {
+      { says .. " glad to help !", 1 },
+      { says, 0.8 },
+      { home .. " .", 0.6 },
+      { home .. " . glad to help !", 0.8 },
+      { "let me think about that . " .. says, 0.65 },
+      { says .. " glad to help ! glad to help !", 0.85 },
+      { { text = says, finished = false }, 0.75 },
+      { ("the mirro lives in the %s . glad to help !"):format(other), 0 },
+      { says .. (" the mirro lives in the %s ."):format(other), 0 },
+      { ("the tolb lives in the %s . glad to help !"):format(home), 0 },
+      { "glad to help !", 0 },
+      { "", 0 },
+    }
+    for _, case in ipairs(cases) do
+      local score = w:check(task, case[1])
+      assert.is_true(math.abs(score - case[2]) < 1e-9,
+        ("%s: %g instead of %g"):format(type(case[1]) == "table" and "cut" or case[1], score,
+          case[2]))
+    end
+  end)
+
+  it("wants the bare word where the prompt asks for one", function()
+    local task = { use_case = "classify", thing = "dram", form = "word" }
+    assert.are.equal(1.0, (w:check(task, "tool . glad to help !")))
+    assert.is_true(w:check(task, "the dram is a tool . glad to help !") < 0.7)
+    assert.are.equal(0.0, (w:check(task, "plant . glad to help !")))
+  end)
+
+  it("knows every answer it gives itself to be right, and every lie to be wrong", function()
+    local rng = random.new("lies")
+    for _, row in ipairs(some_tasks(40)) do
+      local right, wrong = w:right_answers(row.task), w:wrong_answers(row.task, rng)
+      for _, core in ipairs(right.full) do
+        local _, parts = w:check(row.task, core)
+        assert.are.equal(1, parts.content, row.prompt .. " | " .. core)
+      end
+      for _, core in ipairs(wrong.full) do
+        local _, parts = w:check(row.task, core)
+        assert.is_true(parts.content < 0.5, row.prompt .. " | " .. core)
+      end
+    end
+  end)
+end)
+
+describe("labelers", function()
+  it("write demonstrations of mixed quality: mean score between 0.6 and 0.8", function()
+    local rng, sum, seen, rows = random.new("demos"), 0, {}, some_tasks(60)
+    for _, row in ipairs(rows) do
+      local answer, style = labelers.demonstrate(w, row.task, rng, rng:pick(labelers.IDS))
+      seen[style] = true
+      sum = sum + w:check(row.task, answer)
+    end
+    for style in pairs(labelers.STYLES) do
+      assert.is_true(seen[style], style)
+    end
+    assert.is_true(sum / #rows > 0.6 and sum / #rows < 0.8, "mean " .. sum / #rows)
+  end)
+
+  it("agree with each other on 73 to 80 % of the pairs, with ties", function()
+    local a, b = labelers.hidden(w, "a"), labelers.hidden(w, "b")
+    local rng, alike, compared, ties, n = random.new("agreement"), 0, 0, 0, 0
+    for _, row in ipairs(some_tasks(60)) do
+      local answers = labelers.varied_answers(w, row.task, 9, rng)
+      local ranks_a, ranks_b = a:rank(row.task, answers), b:rank(row.task, answers)
+      local x, y = labelers.agreement(ranks_a, ranks_b)
+      alike, compared, n = alike + x, compared + y, n + 1
+      ties = ties + (36 - select(2, labelers.agreement(ranks_a, ranks_a)))
+    end
+    local share = alike / compared
+    assert.is_true(share > 0.73 and share < 0.80, "agreement " .. share)
+    assert.is_true(ties > 0 and ties / (36 * n) < 0.3, "ties " .. ties / (36 * n))
+  end)
+
+  it("rank the same answers alike each time, whatever stands beside them", function()
+    local labeler, rng = labelers.hidden(w, "a"), random.new("again")
+    local row = w:instruction("answer", rng)
+    local answers = labelers.varied_answers(w, row.task, 9, rng)
+    local ranks, levels = labeler:rank(row.task, answers)
+    assert.are.same(ranks, (labelers.hidden(w, "a"):rank(row.task, answers)))
+    local _, alone = labeler:rank(row.task, { answers[4] })
+    assert.are.equal(levels[4], alone[1])
+  end)
+
+  it("without noise prefer the right, courteous, short sentence", function()
+    local labeler = labelers.hidden(w, "clean", { noise = 0 })
+    local rng = random.new("tastes")
+    for _, row in ipairs(some_tasks(10)) do
+      local answers = {}
+      for i, style in ipairs { "ideal", "terse", "rambling", "wrong" } do
+        answers[i] = labelers.answer(w, row.task, style, rng)
+      end
+      local ranks = labeler:rank(row.task, answers)
+      assert.are.equal(1, ranks[1], row.prompt)
+      assert.is_true(ranks[4] > ranks[1], row.prompt)
+    end
+  end)
+end)
+
+describe("users", function()
+  it("leave the same log for the same seed, in order of time, and another for another", function()
+    assert.are.equal(prompts_of(log), prompts_of(users.log(world.new(SEED))))
+    assert.are_not.equal(prompts_of(log), prompts_of(users.log(w, { seed = SEED + 1 })))
+    for i = 2, #log do
+      assert.is_true(log[i - 1].time <= log[i].time)
+    end
+  end)
+
+  it("are heavy-tailed: some far above the cap, most far below", function()
+    local counts, over, n = {}, 0, 0
+    for _, row in ipairs(log) do
+      counts[row.user_id] = (counts[row.user_id] or 0) + 1
+    end
+    local below = 0
+    for _, count in pairs(counts) do
+      n = n + 1
+      over = over + (count > 200 and 1 or 0)
+      below = below + (count < 40 and 1 or 0)
+    end
+    assert.are.equal(10000, #log)
+    assert.are.equal(250, n)
+    assert.is_true(over >= 3, over .. " users above the cap")
+    assert.is_true(below > n / 2)
+  end)
+
+  it("stay within the vocabulary, with prompts short enough for a small model", function()
+    local sum, longest = 0, 0
+    for _, row in ipairs(log) do
+      for _, message in ipairs(row.messages) do
+        assert_in_vocabulary(message.content)
+      end
+      local length = #world.tokens(row.prompt)
+      sum, longest = sum + length, math.max(longest, length)
+    end
+    assert.is_true(sum / #log >= 8 and sum / #log <= 24, "mean " .. sum / #log)
+    assert.is_true(longest <= 64, "longest " .. longest)
+  end)
+end)
+
+describe("rules", function()
+  it("cap: at most 200 for a user, the earliest, and the report adds up", function()
+    local kept, report = rules.cap(log)
+    local counts, before = {}, {}
+    for _, row in ipairs(log) do
+      before[row.user_id] = (before[row.user_id] or 0) + 1
+    end
+    for _, row in ipairs(kept) do
+      counts[row.user_id] = (counts[row.user_id] or 0) + 1
+    end
+    for id, count in pairs(before) do
+      assert.are.equal(math.min(200, count), counts[id])
+    end
+    assert.are.equal(#log, report.rows_in)
+    assert.are.equal(#kept, report.rows_out)
+    local reason = "over 200 for one user_id"
+    assert.are.equal(#log - #kept, report.reasons[reason])
+    assert.are.equal(3, #report.examples[reason])
+    assert.are.same({ { id = 1, user_id = "x", prompt = "a" } },
+      (rules.cap({ { id = 1, user_id = "x", prompt = "a" }, { id = 2, user_id = "x", prompt = "b" } },
+        { max = 1 })))
+  end)
+
+  it("cap by another key, and say which field is missing", function()
+    local rows = { { organization = "o", prompt = "a" }, { organization = "o", prompt = "b" } }
+    assert.are.equal(1, #rules.cap(rows, { max = 1, key = "organization" }))
+    assert.has_error(function()
+      rules.cap(rows)
+    end, "a row has no field \"user_id\" to go by; set `key` to a field that every row has")
+  end)
+
+  it("split: no user on two sides, stable when rows are added or left out", function()
+    local sides, report = rules.split(log)
+    local side_of, total = {}, 0
+    for side, rows in pairs(sides) do
+      assert.is_true(#rows > 0, side)
+      total = total + #rows
+      assert.are.equal(#rows, report.reasons[side])
+      for _, row in ipairs(rows) do
+        assert.are.equal(side, side_of[row.user_id] or side)
+        side_of[row.user_id] = side
+      end
+    end
+    assert.are.equal(#log, total)
+    local half = rules.split(table.move(log, 1, 500, 1, {}))
+    for side, rows in pairs(half) do
+      for _, row in ipairs(rows) do
+        assert.are.equal(side_of[row.user_id], side)
+      end
+    end
+  end)
+
+  it("split: shares near those asked for", function()
+    local counts = { train = 0, validation = 0, test = 0 }
+    for i = 1, 5000 do
+      local side = rules.side("user " .. i, { test = 0.2, validation = 0.1 })
+      counts[side] = counts[side] + 1
+    end
+    assert.is_true(math.abs(counts.test / 5000 - 0.2) < 0.02)
+    assert.is_true(math.abs(counts.validation / 5000 - 0.1) < 0.015)
+  end)
+
+  it("personal data: precision and recall 1 on this log, traps included", function()
+    local found, planted, both, harmless = 0, 0, 0, 0
+    for _, row in ipairs(log) do
+      local kind = rules.personal_kind(row.prompt)
+      found = found + (kind and 1 or 0)
+      planted = planted + (row.marks.personal and 1 or 0)
+      both = both + ((kind and kind == row.marks.personal) and 1 or 0)
+      harmless = harmless + (row.marks.harmless and 1 or 0)
+    end
+    assert.is_true(planted > 100 and harmless > 50)
+    assert.are.equal(planted, both, "recall")
+    assert.are.equal(found, both, "precision")
+    local kept, report = rules.drop_personal(log)
+    assert.are.equal(#log - planted, #kept)
+    assert.are.equal(planted, report.reasons.name + report.reasons.mail + report.reasons.address)
+  end)
+
+  it("personal data: forms beside those of this log", function()
+    assert.are.equal("mail", rules.personal_kind("write to orla.venn@post.lune now"))
+    assert.are.equal("address", rules.personal_kind("i live at 17 mill lane ."))
+    assert.are.equal("name", rules.personal_kind("lady bell sings"))
+    assert.is_nil(rules.personal_kind("the bell by the mill lane"))
+    assert.is_nil(rules.personal_kind("two @ signs @ once"))
+  end)
+
+  it("prefix: near duplicates go, the first stays", function()
+    local long = "a b c d e f g h i j k l"
+    local rows = {}
+    for i, prompt in ipairs { long .. " m", long .. " n", "a b", "a b", "a b c", long, "z " .. long } do
+      rows[i] = { user_id = "u", prompt = prompt }
+    end
+    local kept, report = rules.dedupe_prefix(rows)
+    local left = {}
+    for i, row in ipairs(kept) do
+      left[i] = row.prompt
+    end
+    assert.are.same({ long .. " m", "a b", "a b c", "z " .. long }, left)
+    assert.are.same({ ["same first 12 tokens"] = 2, ["same prompt"] = 1 }, report.reasons)
+    local unique = rules.dedupe_prefix(log)
+    local pasted, pasted_left = 0, 0
+    for _, row in ipairs(log) do
+      pasted = pasted + (row.marks.preamble and 1 or 0)
+    end
+    for _, row in ipairs(unique) do
+      pasted_left = pasted_left + (row.marks.preamble and 1 or 0)
+    end
+    assert.is_true(pasted > 300 and pasted_left < pasted / 2)
+  end)
+
+  it("prepare: personal data leaves the train split only, unless all is said", function()
+    local sides, reports = rules.prepare(log)
+    local function personal(rows)
+      local n = 0
+      for _, row in ipairs(rows) do
+        n = n + (row.marks.personal and 1 or 0)
+      end
+      return n
+    end
+    assert.are.equal(0, personal(sides.train))
+    assert.is_true(personal(sides.test) > 0 and personal(sides.validation) > 0)
+    for i = 2, 3 do
+      assert.are.equal(reports[i - 1].rows_out, reports[i].rows_in)
+    end
+    local clean = rules.prepare(log, { personal = "all" })
+    assert.are.equal(0, personal(clean.test) + personal(clean.validation))
+    assert.has_error(function()
+      rules.prepare(log, { personal = "some" })
+    end, "personal = \"some\": say \"train\", \"all\" or \"none\"")
+  end)
+
+  it("few-shot: K pairs make K examples, each with the other K-1 in context", function()
+    local pairs_list = { { query = "a", response = "1 ." }, { query = "b", response = "2 ." },
+      { query = "c", response = "3 ." } }
+    local examples = rules.expand_few_shot("go .", pairs_list)
+    assert.are.equal(3, #examples)
+    assert.are.equal("go . b : 2 . c : 3 . a :", examples[1].prompt)
+    assert.are.equal("go . a : 1 . c : 3 . b :", examples[2].prompt)
+    assert.are.equal("go . a : 1 . b : 2 . c :", examples[3].prompt)
+    assert.are.equal("3 .", examples[3].response)
+  end)
+end)
+
+describe("data sets", function()
+  local built = datasets.build { seed = SEED, documents = 3000, validation_documents = 50 }
+
+  it("SFT and RM have labelers and API, PPO has API only", function()
+    local seen = {}
+    for name, sides in pairs(built.sets) do
+      for _, rows in pairs(sides) do
+        for _, row in ipairs(rows) do
+          assert.is_true(row.source == "api" or row.source == "labeler")
+          assert.is_string(row.user_id)
+          assert.is_nil(row.marks)
+          seen[name .. " " .. row.source] = (seen[name .. " " .. row.source] or 0) + 1
+          if name == "sft" then
+            assert.is_string(row.answer)
+            assert.is_string(row.labeler)
+          elseif name == "ppo" then
+            assert.is_nil(row.answer)
+          end
+        end
+      end
+    end
+    assert.is_nil(seen["ppo labeler"])
+    for _, key in ipairs { "sft api", "sft labeler", "rm api", "rm labeler", "ppo api" } do
+      assert.is_true(seen[key] > 50, key)
+    end
+    assert.is_true(seen["sft labeler"] > seen["sft api"])
+    assert.is_true(seen["rm api"] > seen["rm labeler"])
+  end)
+
+  it("have no user on two sides, and no user prompt in two sets", function()
+    local side_of, set_of = {}, {}
+    for name, sides in pairs(built.sets) do
+      for side, rows in pairs(sides) do
+        for _, row in ipairs(rows) do
+          if row.source == "api" then
+            assert.are.equal(side, side_of[row.user_id] or side)
+            assert.are.equal(name, set_of[row.prompt] or name)
+            side_of[row.user_id], set_of[row.prompt] = side, name
+          end
+        end
+      end
+    end
+  end)
+
+  it("have all three kinds of labelers' prompts, few-shot siblings complete", function()
+    local kinds, run = {}, 0
+    local rows = datasets.labeler_rows(built.world, 600, built.sides.train)
+    for _, row in ipairs(rows) do
+      kinds[row.kind] = (kinds[row.kind] or 0) + 1
+      run = row.kind == "few_shot" and row.few_shot_index == run + 1 and run + 1 or 0
+      if row.kind == "few_shot" then
+        assert.is_true(run > 0)
+        run = run % 3
+      end
+    end
+    assert.is_true(kinds.plain > 200 and kinds.few_shot > 30 and kinds.user_based > 100)
+  end)
+
+  it("user-based prompts follow the log's use cases, plain ones do not", function()
+    local only_sort = { { use_case = "sort" }, { use_case = "sort" } }
+    local plain = {}
+    for _, row in ipairs(datasets.labeler_rows(w, 300, only_sort)) do
+      if row.kind == "user_based" then
+        assert.are.equal("sort", row.use_case)
+      elseif row.kind == "plain" then
+        plain[row.use_case] = true
+      end
+    end
+    for _, use_case in ipairs(world.use_cases) do
+      assert.is_true(plain[use_case], use_case)
+    end
+  end)
+
+  it("stay within the vocabulary, answers short", function()
+    local sum, n = 0, 0
+    for _, sides in pairs(built.sets) do
+      for _, rows in pairs(sides) do
+        for _, row in ipairs(rows) do
+          for _, message in ipairs(row.messages) do
+            assert_in_vocabulary(message.content)
+          end
+          if row.answer then
+            assert_in_vocabulary(row.answer)
+            sum, n = sum + #world.tokens(row.answer), n + 1
+          end
+        end
+      end
+    end
+    assert.is_true(sum / n >= 3 and sum / n <= 16, "mean answer " .. sum / n)
+  end)
+
+  it("give the model text with every token of the vocabulary and nothing else", function()
+    local seen = {}
+    for _, document in ipairs(built.text.train) do
+      assert_in_vocabulary(document)
+      for _, token in ipairs(world.tokens(document)) do
+        seen[token] = true
+      end
+    end
+    for _, token in ipairs(world.vocabulary()) do
+      assert.is_true(seen[token], token .. " is in no document")
+    end
+  end)
+
+  it("have text that is the same for the same seed and another for another", function()
+    assert.are.same(text.documents(w, 20, "a"), text.documents(world.new(SEED), 20, "a"))
+    assert.are_not.same(text.documents(w, 20, "a"), text.documents(w, 20, "b"))
+  end)
+
+  it("have text that states facts and does not answer in the manner the checker wants", function()
+    local told = 0
+    for _, document in ipairs(built.text.train) do
+      for _, animal in ipairs(lexicon.animals) do
+        local right = ("the %s eats %s ."):format(animal, built.world.facts[animal].food)
+        told = told + (document:find(right, 1, true) and 1 or 0)
+      end
+    end
+    assert.is_true(told > 200, told .. " documents tell what an animal eats")
+  end)
+end)
