@@ -2,7 +2,7 @@
 --
 -- `local x = f()` typed at the prompt would be gone with its line. Here the word `local` at the top
 -- level is taken out, so that the entry assigns instead, and the names are reported, so that the
--- level is taken out, so that the entry assigns instead, and the names are reported, so that the
+-- session keeps them to itself rather than in _G. <const> is dropped; a variable with <close>
 -- stays a local of its entry, since something has to close it.
 --
 -- Needs a lexer, for `local` inside strings, comments and blocks is not ours.

@@ -1,0 +1,66 @@
+--- `perilune help`: the commands in one screen; `perilune help NAME`: an op, or what is near.
+
+local host = require("perilune.host")
+local nearest = require("perilune.nearest")
+
+local overview = [[
+Perilune %s: teaches language models from human feedback. Recipes are Lua, the engine is C.
+
+  perilune                           the REPL (a script, when standard input is no terminal)
+  perilune demo                      the whole pipeline on an invented world, with a report
+  perilune run RECIPE [--key value]  a recipe; RECIPE.lua alone works as well
+  perilune run RECIPE --help         its hyper-parameters: default, range, meaning
+  perilune generate MODEL [...]      text from a model folder
+  perilune bench [NAME]              speed, as ratios
+  perilune doctor                    what this machine offers, and the mend for what is wrong
+  perilune help [OP]                 this page; one op of the engine
+  perilune -e 'lua code'             as lua5.4: -e -i -l mod -l g=mod -v -E -W -- -
+
+In a checkout ./perilune is the same program, built when needed; it adds
+
+  ./perilune build                   builds only
+  ./perilune test [--long] [-R NAME] builds and tests
+
+Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), LUA_PATH, LUA_INIT, NO_COLOR.
+]]
+
+--- The commands there are, by the files of this folder.
+local function commands()
+  local names = { "run" }
+  local folder = host.root .. "/lua/perilune/cli"
+  for file in require("lfs").dir(folder) do
+    names[#names + 1] = file:match("^(%w+)%.lua$")
+  end
+  table.sort(names)
+  return names
+end
+
+return function(args)
+  local name = args[1]
+  if not name then
+    io.stdout:write(overview:format(host.version))
+    return 0
+  end
+  local ok, pl = pcall(require, "perilune")
+  local text = ok and pl.help and select(2, pcall(pl.help, name))
+  if type(text) == "string" and pl[name] ~= nil then
+    io.stdout:write(text, "\n")
+    return 0
+  end
+  local known = commands()
+  for _, command in ipairs(known) do
+    if command == name then
+      io.stdout:write(overview:format(host.version))
+      return 0
+    end
+  end
+  local hint = nearest.hint(name, known)
+  io.stderr:write(
+    ("perilune: no command, script or op is named '%s'%s\ncommands: %s; 'perilune help' explains\n"):format(
+      name,
+      hint,
+      table.concat(known, " ")
+    )
+  )
+  return 1
+end
