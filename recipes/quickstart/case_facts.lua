@@ -246,16 +246,13 @@ cases.list = {
   end,
   lie = function(w, t, rng)
     local right = w:animals_with(t.attribute, t.value)
-    local first, second = rng:pick(right), nil
-    repeat
-      second = rng:pick(lexicon.animals)
-    until second ~= right[1] and second ~= right[2]
-    if rng:chance(0.5) then
-      repeat
-        first = rng:pick(lexicon.animals)
-      until first ~= right[1] and first ~= right[2] and first ~= second
+    local strangers = {}
+    for _, animal in ipairs(rng:shuffled(lexicon.animals)) do
+      if animal ~= right[1] and animal ~= right[2] then
+        strangers[#strangers + 1] = animal
+      end
     end
-    return { first, second }
+    return { rng:chance(0.5) and rng:pick(right) or strangers[1], strangers[2] }
   end,
   cores = function(_, t, pair)
     local phrase = fill(LISTS[t.attribute].phrase, nil, t.value)
@@ -349,7 +346,7 @@ cases.compare = {
       word = { winner .. " ." },
     }
   end,
-  content = function(_, t, tokens, winner)
+  content = function(_, _, tokens, winner)
     local things, found = count_in(tokens, THINGS)
     return things == 1 and found[winner] and LOOSE or 0
   end,

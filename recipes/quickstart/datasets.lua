@@ -7,8 +7,8 @@
 --
 -- Every row says where it is from: `source` is "api" or "labeler", `user_id` who asked, `kind` (for
 -- labelers) plain, few_shot or user_based, `labeler` who wrote the demonstration. Users' prompts
--- are shared out so that SFT, RM and PPO have no row in common; labelers' prompts of the SFT set may
--- also stand in the RM set, as in the paper.
+-- are shared out so that SFT, RM and PPO have no row in common; some of the labelers' prompts stand
+-- in both SFT and RM.
 
 local labelers = require "recipes.quickstart.labelers"
 local lexicon = require "recipes.quickstart.lexicon"

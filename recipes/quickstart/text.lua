@@ -2,11 +2,11 @@
 --
 -- A document is a few sentences: notes that state facts, lists, comparisons, stories, talk,
 -- letters, number games, and pages where people only ask. The facts of the world, its tenses and
--- numbers are all in there, so a model of this text knows what the answers are. It does not learn to give them:
--- a question is mostly followed by another question, by a story or by silence, as in text found on
--- the web, and the chat template of the recipes never occurs. What instruction tuning adds is then
--- visible by itself. Questions here may repeat prompts of the log, but never with the answer that
--- the checker wants most, the one with a courteous closing.
+-- numbers are all in there, so a model of this text knows what the answers are. It does not learn
+-- to give them: a question is mostly followed by another question, by a story or by silence, as in
+-- text found on the web, and the chat template of the recipes never occurs. What instruction tuning
+-- adds is then visible by itself. Questions here may repeat prompts of the log, but never with the
+-- answer that the checker wants most, the one with a courteous closing.
 
 local case_facts = require "recipes.quickstart.case_facts"
 local lexicon = require "recipes.quickstart.lexicon"
