@@ -1,0 +1,121 @@
+/*
+** rope.c - rotary position embedding; formula and conventions in rope.h.
+**
+** No table of positions is kept: for the float variants sine and cosine are polynomials on 8
+** doubles at a time, which is cheaper than remembering. pi/2 is taken off in three parts, two of
+** them of 22 bits, so that their products with a count below 2^31 are exact.
+*/
+#include "rope.h"
+
+#include "base/thread.h"
+
+#define MAX_PAIRS (ROPE_MAX_DIM / 2)
+#define ROWS 16 /* rows of a task */
+
+#ifdef PL_F64_BUILD
+
+static void sines(real *cosine, real *sine, const double *frequency, double position, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        cosine[i] = cos(position * frequency[i]);
+        sine[i] = sin(position * frequency[i]);
+    }
+}
+
+#else
+
+#define LANES 8
+typedef double dvec __attribute__((vector_size(64)));
+typedef int64_t lvec __attribute__((vector_size(64)));
+
+/* Taylor series: on |x| <= pi/4 the first term left out is below 1e-13. */
+static inline void sine_cosine(dvec x, dvec *sine, dvec *cosine)
+{
+    const double round = 6755399441055744.0; /* 1.5 * 2^52: adding it leaves the integer part */
+    dvec t = x * 0.63661977236758134308 + round;
+    dvec n = t - round;
+    dvec r = ((x - n * 0x1.921fb00000000p+0) - n * 0x1.5110b00000000p-22) -
+             n * 0x1.18469898cc517p-44;
+    dvec z = r * r;
+    dvec s = r + r * z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 +
+             z * (-1.0 / 39916800 + z * (1.0 / 6227020800))))));
+    dvec c = 1.0 + z * (-1.0 / 2 + z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 +
+             z * (-1.0 / 3628800 + z * (1.0 / 479001600 + z * (-1.0 / 87178291200)))))));
+    lvec turns = (lvec)t; /* the low bits count quarter turns */
+    lvec odd = -(turns & 1);
+    lvec flip_sine = (turns & 2) << 62, flip_cosine = ((turns + 1) & 2) << 62;
+    *sine = (dvec)((((lvec)c & odd) | ((lvec)s & ~odd)) ^ flip_sine);
+    *cosine = (dvec)((((lvec)s & odd) | ((lvec)c & ~odd)) ^ flip_cosine);
+}
+
+static void sines(real *cosine, real *sine, const double *frequency, double position, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += LANES) { /* the arrays are MAX_PAIRS long */
+        dvec f, s, c;
+        memcpy(&f, frequency + i, sizeof f);
+        sine_cosine(f * position, &s, &c);
+        for (int k = 0; k < LANES; k++) {
+            cosine[i + k] = (real)c[k];
+            sine[i + k] = (real)s[k];
+        }
+    }
+}
+
+#endif
+
+static inline void turn_halves(real *restrict y, const real *restrict x, const real *restrict c,
+                               const real *restrict s, int64_t half, const bool add)
+{
+    for (int64_t i = 0; i < half; i++) {
+        const real a = x[i] * c[i] - x[i + half] * s[i];
+        const real b = x[i + half] * c[i] + x[i] * s[i];
+        y[i] = add ? y[i] + a : a;
+        y[i + half] = add ? y[i + half] + b : b;
+    }
+}
+
+static inline void turn_neighbours(real *restrict y, const real *restrict x,
+                                   const real *restrict c, const real *restrict s, int64_t half,
+                                   const bool add)
+{
+    for (int64_t i = 0; i < half; i++) {
+        const real a = x[2 * i] * c[i] - x[2 * i + 1] * s[i];
+        const real b = x[2 * i + 1] * c[i] + x[2 * i] * s[i];
+        y[2 * i] = add ? y[2 * i] + a : a;
+        y[2 * i + 1] = add ? y[2 * i + 1] + b : b;
+    }
+}
+
+static void turn_row(real *y, const real *x, const real *c, const real *s, const rope_shape *r,
+                     bool add)
+{
+    const int64_t half = r->D / 2;
+    for (int64_t h = 0; h < r->H; h++, x += r->D, y += r->D) {
+        if (r->interleaved) {
+            if (add) turn_neighbours(y, x, c, s, half, true);
+            else turn_neighbours(y, x, c, s, half, false);
+        } else {
+            if (add) turn_halves(y, x, c, s, half, true);
+            else turn_halves(y, x, c, s, half, false);
+        }
+    }
+}
+
+void K(rope)(real *y, const real *x, const int32_t *positions, const rope_shape *r, bool inverse,
+             bool add)
+{
+    const int64_t pairs = r->D / 2, width = r->H * r->D;
+    double frequency[MAX_PAIRS] = {0};
+    for (int64_t i = 0; i < pairs; i++) frequency[i] = pow(r->theta, -2.0 * (double)i / (double)r->D);
+    const int64_t tasks = (r->T + ROWS - 1) / ROWS;
+    PL_PARALLEL_FOR(r->T * (width * 2 + pairs * 8))
+    for (int64_t task = 0; task < tasks; task++) {
+        real c[MAX_PAIRS], s[MAX_PAIRS];
+        const int64_t end = task * ROWS + ROWS < r->T ? task * ROWS + ROWS : r->T;
+        for (int64_t t = task * ROWS; t < end; t++) {
+            const double position = positions[t];
+            sines(c, s, frequency, inverse ? -position : position, pairs);
+            turn_row(y + t * width, x + t * width, c, s, r, add);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+/*
+** attention.c - rope, attention and attention_cached; the maths is in kernels/attention.h, rope.h.
+**
+** attention saves the log-sum-exp of each row and head and reads its inputs and output again in
+** backward. attention_cached has no gradient; as a plan may replay it with other numbers in
+** `slots`, `past` and `offsets`, these are checked before every write, in forward.
+*/
+#include "kernels/attention.h"
+#include "kernels/rope.h"
+#include "ops/geometry.h"
+
+#include <stdio.h>
+
+/* ---- rope ------------------------------------------------------------------------------------- */
+
+static rope_shape rope_shape_of(const pl_call *c, const pl_tensor *x)
+{
+    const int64_t width = x->shape[1], dim = c->param[0].i != 0 ? c->param[0].i : width;
+    return (rope_shape){x->shape[0], width / dim, dim, c->param[1].f, c->param[2].i != 0};
+}
+
+static pl_status rope_check(pl_call *c)
+{
+    const pl_tensor *x = c->in[0];
+    if (x->rank != 2 || x->shape[1] < 1) return pl__shape_fail(c, 0, "[T,H*D]");
+    if (c->in[1]->rank != 1 || c->in[1]->count != x->shape[0])
+        return pl__shape_fail(c, 1, "[T], one position for each row of x,");
+    const int64_t dim = c->param[0].i != 0 ? c->param[0].i : x->shape[1];
+    if (dim < 2 || dim % 2 != 0 || dim > ROPE_MAX_DIM)
+        return pl__op_fail(c, PL_ERR_ARG, "head_dim is %lld; an even number from 2 to %d wanted",
+                           (long long)dim, ROPE_MAX_DIM);
+    if (x->shape[1] % dim != 0)
+        return pl__op_fail(c, PL_ERR_SHAPE, "rows of x have %lld channels, no multiple of head_dim %lld",
+                           (long long)x->shape[1], (long long)dim);
+    if (!(c->param[1].f > 0 && c->param[1].f < INFINITY))
+        return pl__op_fail(c, PL_ERR_ARG, "theta is %g; a positive number wanted", c->param[1].f);
+    PL_TRY(pl__save_ints(c, 0, 1));
+    return pl__out(c, 0, PL_REAL_DTYPE, 2, x->shape);
+}
+
+static pl_status rope_fwd(pl_call *c)
+{
+    PL_TRY(pl__check_index(c, 1, INT32_MAX));
+    const rope_shape r = rope_shape_of(c, c->in[0]);
+    K(rope)(pl__real(c->out[0]), pl__real(c->in[0]), pl__ints(c->in[1]), &r, false, false);
+    return PL_OK;
+}
+
+static pl_status rope_bwd(pl_call *c)
+{
+    if (c->d_in[0] == NULL) return PL_OK;
+    const rope_shape r = rope_shape_of(c, c->d_out[0]);
+    K(rope)(pl__real(c->d_in[0]), pl__real(c->d_out[0]), pl__ints(c->saved[0]), &r, true,
+            c->acc[0]);
+    return PL_OK;
+}
+
+extern const pl_op_impl OPI(rope);
+const pl_op_impl OPI(rope) = {rope_check, rope_fwd, rope_bwd};
+
+/* ---- attention -------------------------------------------------------------------------------- */
+
+enum { Q, KEYS, VALUES, OFFSETS, K_CACHE, V_CACHE, SLOTS, PAST };
+
+/* Heads and widths of q, k, v. */
+static pl_status check_heads(pl_call *c)
+{
+    const pl_tensor *q = c->in[Q];
+    const int64_t heads = c->param[0].i, kv_heads = c->param[1].i != 0 ? c->param[1].i : heads;
+    if (q->rank != 2) return pl__shape_fail(c, Q, "[T,H*D]");
+    if (heads < 1 || kv_heads < 1 || heads % kv_heads != 0)
+        return pl__op_fail(c, PL_ERR_ARG,
+                           "heads is %lld and kv_heads %lld; kv_heads must divide heads",
+                           (long long)heads, (long long)kv_heads);
+    if (q->shape[1] < 1 || q->shape[1] % heads != 0)
+        return pl__op_fail(c, PL_ERR_SHAPE, "rows of q have %lld channels, no multiple of %lld heads",
+                           (long long)q->shape[1], (long long)heads);
+    const int64_t want = q->shape[1] / heads * kv_heads;
+    for (int i = KEYS; i <= VALUES; i++) {
+        const pl_tensor *t = c->in[i];
+        if (t->rank == 2 && t->shape[0] == q->shape[0] && t->shape[1] == want) continue;
+        char text[64];
+        snprintf(text, sizeof text, "[%lld,%lld]", (long long)q->shape[0], (long long)want);
+        return pl__shape_fail(c, i, text);
+    }
+    return PL_OK;
+}
+
+static att_shape shape_of(const pl_call *c)
+{
+    const int64_t heads = c->param[0].i, dim = c->in[Q]->shape[1] / heads;
+    return (att_shape){.offsets = pl__ints(c->in[OFFSETS]),
+                       .B = c->in[OFFSETS]->count - 1,
+                       .H = heads,
+                       .G = c->param[1].i != 0 ? c->param[1].i : heads,
+                       .D = dim,
+                       .scale = c->param[2].f != 0 ? c->param[2].f : 1 / sqrt((double)dim)};
+}
+
+static pl_status attention_shape(pl_call *c)
+{
+    int64_t segments;
+    PL_TRY(check_heads(c));
+    PL_TRY(pl__check_offsets(c, OFFSETS, c->in[Q]->shape[0], &segments));
+    if (c->grad) {
+        const int64_t lse[] = {c->in[Q]->shape[0], c->param[0].i};
+        PL_TRY(pl__saved(c, 0, PL_REAL_DTYPE, 2, lse));
+    }
+    return pl__out(c, 0, PL_REAL_DTYPE, 2, c->in[Q]->shape);
+}
+
+static pl_status attention_fwd(pl_call *c)
+{
+    const att_shape a = shape_of(c);
+    void *work = pl__work(c, K(attention_work)(&a, false));
+    if (work == NULL) return PL_ERR_NOMEM;
+    K(attention_fwd)(pl__real(c->out[0]), c->grad ? pl__real(c->saved[0]) : NULL,
+                     pl__real(c->in[Q]), pl__real(c->in[KEYS]), pl__real(c->in[VALUES]), &a, work);
+    return PL_OK;
+}
+
+static pl_status attention_bwd(pl_call *c)
+{
+    const att_shape a = shape_of(c);
+    real *to[3];
+    void *work = pl__work(c, K(attention_work)(&a, true));
+    if (work == NULL) return PL_ERR_NOMEM;
+    for (int i = Q; i <= VALUES; i++) { /* a gradient to be added, or unwanted, goes aside first */
+        to[i] = c->d_in[i] != NULL && !c->acc[i]
+                    ? pl__real(c->d_in[i])
+                    : pl__work(c, c->in[i]->count * (int64_t)sizeof(real));
+        if (to[i] == NULL) return PL_ERR_NOMEM;
+    }
+    K(attention_bwd)(to[Q], to[KEYS], to[VALUES], pl__real(c->d_out[0]), pl__real(c->in[Q]),
+                     pl__real(c->in[KEYS]), pl__real(c->in[VALUES]), pl__real(c->out[0]),
+                     pl__real(c->saved[0]), &a, work);
+    for (int i = Q; i <= VALUES; i++) {
+        if (c->d_in[i] == NULL || !c->acc[i]) continue;
+        real *sum = pl__real(c->d_in[i]);
+        for (int64_t k = 0; k < c->in[i]->count; k++) sum[k] += to[i][k];
+    }
+    return PL_OK;
+}
+
+extern const pl_op_impl OPI(attention);
+const pl_op_impl OPI(attention) = {attention_shape, attention_fwd, attention_bwd};
+
+/* ---- attention_cached ------------------------------------------------------------------------- */
+
+static pl_status cached_shape(pl_call *c)
+{
+    PL_TRY(check_heads(c));
+    const att_shape a = shape_of(c);
+    if (c->in[OFFSETS]->rank != 1 || a.B < 0) return pl__shape_fail(c, OFFSETS, "[B+1]");
+    for (int i = K_CACHE; i <= V_CACHE; i++) {
+        const pl_tensor *t = c->in[i], *first = c->in[K_CACHE];
+        if (t->rank == 4 && t->shape[0] == first->shape[0] && t->shape[1] == a.G &&
+            t->shape[2] == first->shape[2] && t->shape[2] % ATT_TILE_MAX == 0 && t->shape[3] == a.D)
+            continue;
+        char text[96];
+        snprintf(text, sizeof text, "[slots,%lld,max_len,%lld], max_len a multiple of %d,",
+                 (long long)a.G, (long long)a.D, ATT_TILE_MAX);
+        return pl__shape_fail(c, i, text);
+    }
+    for (int i = SLOTS; i <= PAST; i++)
+        if (c->in[i]->rank != 1 || c->in[i]->count != a.B)
+            return pl__shape_fail(c, i, "[B], one for each sequence,");
+    return pl__out(c, 0, PL_REAL_DTYPE, 2, c->in[Q]->shape);
+}
+
+/* Every slot exists and is named once, and has room for what comes. */
+static pl_status check_room(pl_call *c, const att_shape *a)
+{
+    const int64_t n_slots = c->in[K_CACHE]->shape[0], max_len = c->in[K_CACHE]->shape[2];
+    const int32_t *slots = pl__ints(c->in[SLOTS]), *past = pl__ints(c->in[PAST]);
+    int64_t segments;
+    PL_TRY(pl__check_offsets(c, OFFSETS, c->in[Q]->shape[0], &segments));
+    PL_TRY(pl__check_index(c, SLOTS, n_slots));
+    PL_TRY(pl__check_index(c, PAST, max_len + 1));
+    char *taken = pl__work(c, n_slots);
+    if (taken == NULL) return PL_ERR_NOMEM;
+    memset(taken, 0, (size_t)n_slots);
+    for (int64_t b = 0; b < a->B; b++) {
+        if (taken[slots[b]])
+            return pl__op_fail(c, PL_ERR_ARG, "slots names slot %d twice, the second time at place "
+                               "%lld (from 0)", slots[b], (long long)b);
+        taken[slots[b]] = 1;
+        const int64_t n = past[b] + a->offsets[b + 1] - a->offsets[b];
+        if (n > max_len)
+            return pl__op_fail(c, PL_ERR_ARG, "sequence %lld (from 0) would reach length %lld, but "
+                               "the cache holds %lld positions a slot: make it longer or stop sooner",
+                               (long long)b, (long long)n, (long long)max_len);
+    }
+    return PL_OK;
+}
+
+static pl_status cached_fwd(pl_call *c)
+{
+    const att_shape a = shape_of(c);
+    PL_TRY(check_room(c, &a));
+    const att_cache cache = {pl__real(c->in[K_CACHE]), pl__real(c->in[V_CACHE]),
+                             c->in[K_CACHE]->shape[2], pl__ints(c->in[SLOTS]),
+                             pl__ints(c->in[PAST])};
+    void *work = pl__work(c, K(attention_work)(&a, false));
+    if (work == NULL) return PL_ERR_NOMEM;
+    K(attention_cached)(pl__real(c->out[0]), pl__real(c->in[Q]), pl__real(c->in[KEYS]),
+                        pl__real(c->in[VALUES]), &a, &cache, work);
+    return PL_OK;
+}
+
+extern const pl_op_impl OPI(attention_cached);
+const pl_op_impl OPI(attention_cached) = {cached_shape, cached_fwd, NULL};
