@@ -3,14 +3,14 @@
 --     local cfg = config {
 --       name = "ppo", about = "PPO-ptx against a reward model (Ouyang et al. 2022)",
 --       "Objective",
---       { kl_coef = 0.05, "β: weight of the per-token KL to the SFT policy", min = 0, schedule = true },
+--       { kl_coef = 0.05, "β: weight of the per-token KL", min = 0, schedule = true },
 --       { whiten_rewards = false, "divide rewards by their standard deviation" },
---       { minibatch = function(c) return c.batch_size // c.num_mini_batches end, "rows in a step" },
+--       { rows = function(c) return c.batch_size // c.num_mini_batches end, "rows in a step" },
 --     }
 --
 -- Rows are described in `perilune.config.row`; a bare text is a heading of `--help`; the keys that
--- all recipes have (`perilune.config.common`) are added, or given other defaults by a row of the same
--- name. Later wins: default, preset, config.json of the run that is resumed, settings of the caller
+-- all recipes have (`perilune.config.common`) are added, or given other defaults by a row of the
+-- same name. Later wins: default, preset, config.json of the run that is resumed, settings of the caller
 -- (`config.run_recipe`), command line.
 --
 -- Reading `cfg.seed` gives the value; a key with `schedule = true` gives a schedule, called as

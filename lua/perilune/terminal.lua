@@ -1,33 +1,23 @@
 --- What is known of the terminal: whether it is one, how wide, whether colours are wanted.
 --
--- Plain Lua cannot ask the kernel, so the shell is asked once a process and file descriptor.
 -- Colours follow https://no-color.org: any non-empty NO_COLOR switches them off.
 
-local terminal = {}
+local system = require("perilune.core").system
 
-local known_tty = {}
+local terminal = {}
 
 --- Whether a file descriptor (1 output, 2 errors) is a terminal.
 -- @tparam integer fd
 -- @treturn boolean
 function terminal.is_tty(fd)
-  if known_tty[fd] == nil then
-    known_tty[fd] = os.execute(("test -t %d"):format(fd)) == true
-  end
-  return known_tty[fd]
+  return system.isatty(fd)
 end
 
 --- Columns of the terminal: $COLUMNS, else what the terminal says, else 100.
 -- @treturn integer between 40 and 200
 function terminal.width()
   local columns = math.tointeger(tonumber(os.getenv("COLUMNS") or ""))
-  if not columns and (terminal.is_tty(1) or terminal.is_tty(2)) then
-    local pipe = io.popen("stty size < /dev/tty 2> /dev/null")
-    if pipe then
-      columns = math.tointeger(tonumber((pipe:read("a") or ""):match("^%d+ (%d+)") or ""))
-      pipe:close()
-    end
-  end
+  columns = columns or system.terminal_size(1) or system.terminal_size(2)
   if not columns or columns <= 0 then
     columns = 100
   end

@@ -47,9 +47,11 @@ function command_line.split(args, find)
       local row, exists = find(name, negated)
       if exists == "negated" then
         if value then
-          return nil, ("--%s takes no value; write --%s=no"):format(word:match("^%-%-([^=]+)"), row.name)
+          local message = "%s takes no value; write --%s=no"
+          return nil, message:format(word:match("^[^=]+"), row.name)
         elseif row.type ~= "boolean" and not row.optional then
-          return nil, ("%s is no flag; it cannot be switched off with --no-%s"):format(row.name, row.name)
+          local message = "%s is no flag; it cannot be switched off with --no-%s"
+          return nil, message:format(row.name, row.name)
         end
         add(row.name, false, word)
       elseif value then

@@ -1,8 +1,8 @@
 --- The text of `--help`: each key with its default, range and meaning, fitted to the terminal.
 --
 -- Four columns, each as wide as it needs to be; meanings are wrapped, never cut. A default too wide
--- for its column pushes the meaning to the next line, choices too wide for theirs follow the meaning.
--- A "~" after the default says that the key may be a schedule.
+-- for its column pushes the meaning to the next line, choices too wide for theirs follow the
+-- meaning. A "~" after the default says that the key may be a schedule.
 
 local format = require("perilune.format")
 local row = require("perilune.config.row")
@@ -35,8 +35,8 @@ local function meaning_text(one)
 end
 
 --- The help of a recipe.
--- @tparam table shape `name`, `about`, `recipe` (path or nil), and `rows`, in which a text stands for
--- a heading
+-- @tparam table shape `name`, `about`, `recipe` (path or nil), and `rows`, in which a text stands
+-- for a heading
 -- @tparam[opt=100] integer width
 -- @tparam[opt=false] boolean color
 -- @treturn string
@@ -80,9 +80,10 @@ function help.text(shape, width, color)
     end
   end
   lines[#lines + 1] = ""
-  local note = "~ may be a schedule of the step: a number, linear(a, b, steps), cosine(a, b, steps), "
-    .. "warmup(n, value or schedule), piecewise{{step, value}, …}, adaptive_kl{init =, target =, "
-    .. "horizon =} or formula(\"0.2 / sqrt(step)\"); without steps it spans the run."
+  local note = "~ may be a schedule of the step: a number, linear(a, b, steps), "
+    .. "cosine(a, b, steps), warmup(n, value or schedule), piecewise{{step, value}, …}, "
+    .. "adaptive_kl{init =, target =, horizon =} or formula(\"0.2 / sqrt(step)\"); "
+    .. "without steps it spans the run."
   for _, text in ipairs(format.wrap(note, width)) do
     lines[#lines + 1] = paint("dim", text)
   end

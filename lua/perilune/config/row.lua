@@ -2,7 +2,7 @@
 --
 -- A row is written as an assignment, its line of meaning, and what limits it:
 --
---     { kl_coef = 0.05, "β: weight of the per-token KL to the SFT policy", min = 0, schedule = true }
+--     { kl_coef = 0.05, "β: weight of the per-token KL", min = 0, schedule = true }
 --
 --     min, max      the range, ends included       over, under   the range, ends excluded
 --     choices       a list of allowed values        schedule      true: any schedule is allowed
@@ -83,8 +83,8 @@ function row.new(raw)
   self.optional = default == false and self.type ~= nil and self.type ~= "boolean"
   self.type = self.type or (self.schedule and "number") or infer_type(default)
   if not types[self.type] then
-    return nil, ("key '%s' has the type '%s'; known are integer, number, boolean, string, list"):format(
-      name, tostring(self.type))
+    local message = "key '%s' has the type '%s'; known are integer, number, boolean, string, list"
+    return nil, message:format(name, tostring(self.type))
   elseif self.schedule and self.type ~= "number" then
     return nil, ("key '%s' is no number, so it cannot have a schedule"):format(name)
   end

@@ -72,7 +72,8 @@ end
 
 function sources.assign(self, one, value, source)
   if one.derived then
-    return nil, ("%s follows from other keys and cannot be set: %s"):format(one.name, one.meaning or "")
+    local message = "%s follows from other keys and cannot be set: %s"
+    return nil, message:format(one.name, one.meaning or "")
   end
   local result, message = row.coerce(one, value)
   if result == nil then

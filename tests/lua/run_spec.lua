@@ -1,0 +1,277 @@
+local config = require("perilune.config")
+local json = require("perilune.json")
+local jsonl = require("perilune.jsonl")
+local lfs = require("lfs")
+local run = require("perilune.run")
+
+local function temporary_folder()
+  local path = os.tmpname()
+  os.remove(path)
+  return path
+end
+
+local function make(folder, ...)
+  return config({
+    name = "toy", recipe = "tests/lua/run_spec.lua",
+    args = { "--output_dir", folder, ... },
+    { kl_coef = 0.05, "β", min = 0, schedule = true },
+    { lam = 0.95, "λ" },
+  })
+end
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+local function read_json(path)
+  return assert(json.decode(read(path)))
+end
+
+local function names_in(folder)
+  local names = {}
+  for name in lfs.dir(folder) do
+    if name ~= "." and name ~= ".." then
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  return names
+end
+
+local function write_model(folder)
+  local file = assert(io.open(folder .. "/model.bin", "w"))
+  file:write("weights")
+  file:close()
+end
+
+local function message_of(fn, ...)
+  local ok, err = pcall(fn, ...)
+  assert.is_false(ok)
+  return tostring(err)
+end
+
+describe("a run folder", function()
+  it("tells what was run, and keeps metrics that read back equal", function()
+    local folder = temporary_folder()
+    local r = run.open(make(folder, "--lam", "0.5"), { environment = { threads = 2 } })
+    local row = { loss = 1 / 3, tiny = 5e-324, n = 7, bad = 0 / 0, up = math.huge, note = "x", ok = true,
+      ["objective/kl"] = 0.1 }
+    r:log(1, row)
+    r:log(2, { loss = 0.25 })
+    r:sample(1, { prompt = "a \"b\"\n", answer = "ü", score = 1.5 })
+    r:summary({ score = 0.75, none = 0 / 0 })
+    r:close()
+    r:close()
+
+    assert.are.same({ "config.json", "env.json", "journal.jsonl", "metrics.jsonl", "recipe.lua", "run.lock",
+      "runs", "samples.jsonl", "summary.json" }, names_in(folder))
+    assert.are.equal(read("tests/lua/run_spec.lua"), read(folder .. "/recipe.lua"))
+    assert.are.equal(0.5, read_json(folder .. "/config.json").lam)
+    assert.are.equal("toy", read_json(folder .. "/config.json")._recipe)
+    assert.are.equal(2, read_json(folder .. "/env.json").threads)
+
+    local rows = jsonl.read(folder .. "/metrics.jsonl", { numbers = true })
+    assert.are.equal(2, #rows)
+    assert.are.equal(1, rows[1].step)
+    assert.is_true(rows[1].time >= 0)
+    assert.is_true(rows[1].bad ~= rows[1].bad)
+    for name, value in pairs(row) do
+      if name ~= "bad" then
+        assert.are.equal(value, rows[1][name], name)
+      end
+    end
+    assert.are.equal('{"step":1,', read(folder .. "/metrics.jsonl"):sub(1, 10))
+    assert.are.equal('"NaN"', read(folder .. "/metrics.jsonl"):match('"bad":%s*([^,]+)'))
+    assert.are.same({ { step = 1, prompt = "a \"b\"\n", answer = "ü", score = 1.5 } },
+      jsonl.read(folder .. "/samples.jsonl"))
+    local summary = read_json(folder .. "/summary.json")
+    assert.are.equal(0.75, summary.score)
+    assert.are.equal("NaN", summary.none)
+    assert.are.equal(2, summary.steps)
+    assert.is_true(summary.seconds >= 0)
+  end)
+
+  it("refuses what is no metric, by name", function()
+    local r <close> = run.open(make(temporary_folder()))
+    assert.is_truthy(message_of(r.log, r, 1, { loss = {} }):find(
+      "metric 'loss' is a table; log a number, a text or a boolean (tensors: t:item())", 1, true))
+    assert.are.equal(0, #r.history)
+  end)
+
+  it("that holds a run is refused, resumed or deleted, as asked", function()
+    local folder = temporary_folder()
+    local r = run.open(make(folder))
+    r:log(1, { loss = 1 })
+    r:checkpoint(1, write_model)
+    r:close()
+    assert.is_truthy(message_of(run.open, make(folder)):find(folder .. " already holds a run; "
+      .. "--resume goes on with it, --overwrite_output_dir deletes it", 1, true))
+    r = run.open(make(folder, "--overwrite_output_dir"))
+    assert.are.same({}, r.history)
+    assert.are.same({}, r:checkpoints())
+    r:close()
+  end)
+end)
+
+describe("the lock of a run folder", function()
+  it("keeps out this process a second time, and lets it in after close", function()
+    local folder = temporary_folder()
+    local r = run.open(make(folder))
+    assert.is_truthy(message_of(run.open, make(folder)):find(
+      folder .. " is in use by this process; wait for it, or give another --output_dir", 1, true))
+    r:close()
+    run.open(make(folder)):close()
+  end)
+
+  it("keeps out another process, names it, and ends with it", function()
+    local folder = temporary_folder()
+    assert(lfs.mkdir(folder))
+    local lua = lfs.symlinkattributes("/proc/self/exe", "target")
+    local script = folder .. "/child.lua"
+    local file = assert(io.open(script, "w"))
+    file:write([[
+      local cfg = require("perilune.config") { name = "toy", args = { "--output_dir", (...) } }
+      local ok, err = pcall(require("perilune.run").open, cfg)
+      print(ok, err)]])
+    file:close()
+    local r = run.open(make(folder))
+    local function child()
+      local command = "LUA_PATH='%s' LUA_CPATH='%s' '%s' %s %s 2>&1"
+      local pipe = io.popen(command:format(package.path, package.cpath, lua, script, folder))
+      local text = pipe:read("a")
+      pipe:close()
+      return text
+    end
+    local pid = require("perilune.core").system.pid()
+    assert.is_truthy(child():find(("false\t%s is in use by process %d on "):format(folder, pid), 1, true))
+    r:log(1, { loss = 1 })
+    r:close()
+    assert.is_truthy(child():find("already holds a run", 1, true))
+  end)
+end)
+
+describe("checkpoints", function()
+  it("rotate, but never the best one", function()
+    local folder = temporary_folder()
+    local r <close> = run.open(make(folder, "--save_total_limit", "2"))
+    for step = 10, 60, 10 do
+      r:checkpoint(step, write_model, { metric = step == 20 and 0.9 or 0.1, best = step == 20 })
+    end
+    local steps = {}
+    for i, checkpoint in ipairs(r:checkpoints()) do
+      steps[i] = checkpoint.step
+    end
+    assert.are.same({ 20, 50, 60 }, steps)
+    assert.are.same({ step = 60, path = folder .. "/checkpoint-60" }, run.latest(folder))
+    assert.are.same({ step = 20, metric = 0.9, path = "checkpoint-20" }, read_json(folder .. "/best.json"))
+    local state = read_json(folder .. "/checkpoint-60/trainer_state.json")
+    assert.are.equal(60, state.global_step)
+    assert.are.equal("checkpoint-20", state.best_model_checkpoint)
+    assert.are.equal("weights", read(folder .. "/checkpoint-60/model.bin"))
+  end)
+
+  it("that fail half way leave no trace, and the error", function()
+    local folder = temporary_folder()
+    local r <close> = run.open(make(folder))
+    r:checkpoint(5, write_model)
+    assert.are.equal("disk on fire", message_of(r.checkpoint, r, 5, function(temporary)
+      write_model(temporary)
+      error("disk on fire", 0)
+    end))
+    assert.is_nil(lfs.attributes(folder .. "/checkpoint-5.tmp"))
+    assert.are.equal("weights", read(folder .. "/checkpoint-5/model.bin"))
+    r:checkpoint(5, write_model)
+    assert.is_nil(lfs.attributes(folder .. "/checkpoint-5.old"))
+  end)
+
+  it("left half written or half replaced by a crash are put right", function()
+    local folder = temporary_folder()
+    local r = run.open(make(folder))
+    r:checkpoint(5, write_model)
+    r:close()
+    lfs.mkdir(folder .. "/checkpoint-9.tmp")
+    write_model(folder .. "/checkpoint-9.tmp")
+    os.rename(folder .. "/checkpoint-5", folder .. "/checkpoint-5.old")
+    r = run.open(make(folder, "--resume"))
+    assert.are.equal(5, r.resumed.step)
+    assert.is_nil(lfs.attributes(folder .. "/checkpoint-9.tmp"))
+    r:close()
+  end)
+end)
+
+describe("a resumed run", function()
+  local function begin(folder)
+    local cfg = make(folder, "--kl_coef", "adaptive_kl{init = 0.1, target = 3}", "--lam", "0.8")
+    local r = run.open(cfg)
+    for step = 1, 6 do
+      cfg:at(step)
+      if step == 2 or step == 6 then
+        cfg.lam = step / 10
+      end
+      cfg.kl_coef:update(9, 100)
+      r:log(step, { loss = 1 / step })
+      r:sample(step, { answer = "a" .. step })
+      if step == 4 then
+        r:checkpoint(step, write_model, { state = { cursor = 17 } })
+      end
+    end
+    local lines = read(folder .. "/metrics.jsonl")
+    r:close()
+    return lines
+  end
+
+  it("has the keys, memories and rows it had at the checkpoint", function()
+    local folder = temporary_folder()
+    local before = begin(folder)
+    local torn = assert(io.open(folder .. "/metrics.jsonl", "a"))
+    torn:write('{"step":7,"lo')
+    torn:close()
+
+    local cfg = make(folder, "--resume")
+    assert.are.equal(0.8, cfg.lam)
+    local r <close> = run.open(cfg)
+    assert.are.equal(4, r.resumed.step)
+    assert.are.same({ cursor = 17 }, r.resumed.state)
+    assert.are.equal(folder .. "/checkpoint-4", r.resumed.path)
+    assert.are.equal(0.2, cfg.lam)
+    assert.are.equal(0.1 * (1 + 0.2 * 100 / 10000) ^ 4, cfg.kl_coef(5))
+    assert.are.equal(4, #r.history)
+    assert.are.equal(1, before:find(read(folder .. "/metrics.jsonl"), 1, true))
+    assert.are.equal(4, #jsonl.read(folder .. "/samples.jsonl"))
+    assert.are.same({ { step = 2, key = "lam", old = 0.8, new = 0.2 } }, jsonl.read(folder .. "/journal.jsonl"))
+    assert.are.equal(0.8, read_json(folder .. "/config.json").lam)
+    r:log(5, { loss = 0.2 })
+    assert.is_true(r.history[5].time >= r.history[4].time)
+  end)
+
+  it("takes what the command line changes, and journals it", function()
+    local folder = temporary_folder()
+    begin(folder)
+    local cfg = make(folder, "--resume", folder .. "/checkpoint-4", "--lam", "0.7")
+    local r <close> = run.open(cfg)
+    assert.are.equal(0.7, cfg.lam)
+    assert.are.same({ step = 4, key = "lam", old = 0.2, new = 0.7 },
+      jsonl.read(folder .. "/journal.jsonl")[2])
+    assert.are.equal(4, r.resumed.step)
+  end)
+
+  it("without a checkpoint yet starts at the beginning", function()
+    local folder = temporary_folder()
+    local r = run.open(make(folder))
+    r:log(1, { loss = 1 })
+    r:close()
+    r = run.open(make(folder, "--resume"))
+    assert.is_nil(r.resumed)
+    assert.are.same({}, r.history)
+    r:close()
+  end)
+
+  it("says so when the checkpoint named is none", function()
+    local folder = temporary_folder()
+    assert.is_truthy(message_of(run.open, make(folder, "--resume", "nowhere/checkpoint-3")):find(
+      "nowhere/checkpoint-3 is no checkpoint; give the path of a checkpoint-N folder", 1, true))
+  end)
+end)
