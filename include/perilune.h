@@ -408,6 +408,118 @@ pl_status pl_tokenizer_train(pl_ctx *ctx, pl_tokenizer **out, const char *const 
 ** tokenizer carries; NULL keeps it. */
 pl_status pl_tokenizer_save(pl_tokenizer *tok, const char *folder, const char *chat_template);
 
+/* --------------------------------------------------------------------------------------------
+** Plans: a recorded run of ops, replayed from C with other inputs of other sizes
+*/
+typedef struct pl_plan pl_plan;
+
+/* From begin to end every op that runs is written down; tensors other than `inputs` and results are
+** constants and are held by the plan. One recording at a time. */
+pl_status pl_plan_begin(pl_ctx *ctx, pl_tensor *const *inputs, int n);
+pl_status pl_plan_end(pl_ctx *ctx, pl_tensor *output, pl_plan **out);
+void pl_plan_cancel(pl_ctx *ctx);
+/* Runs the plan without a tape; *output is a new reference. */
+pl_status pl_plan_run(pl_plan *plan, pl_tensor *const *inputs, pl_tensor **output);
+void pl_plan_free(pl_plan *plan);
+
+/* --------------------------------------------------------------------------------------------
+** Training: flat parameter blocks and what runs over them
+*/
+typedef struct pl_block pl_block;
+typedef struct pl_adamw pl_adamw;
+
+typedef struct {
+    const char *name;
+    int rank;
+    int64_t shape[PL_MAX_RANK];
+} pl_block_entry;
+
+/* All parameters of a model in one flat, zeroed piece of memory; each is a view that wants
+** gradients, each starts at a multiple of 64 bytes. */
+pl_status pl_block_new(pl_ctx *ctx, pl_block **out, pl_dtype dtype, int n,
+                       const pl_block_entry *entries);
+void pl_block_free(pl_block *block);
+int pl_block_size(const pl_block *block);           /* number of parameters */
+int64_t pl_block_count(const pl_block *block);      /* elements in them, without the gaps */
+pl_tensor *pl_block_get(const pl_block *block, int i); /* borrowed */
+pl_tensor *pl_block_flat(const pl_block *block);    /* borrowed: the weights, gaps are zeros */
+/* The flat gradients; parameters no gradient reached are set to zero first. */
+pl_status pl_block_grads(pl_block *block, pl_tensor **borrowed);
+/* Whether a gradient has reached parameter i since the last zero_grad. */
+bool pl_block_has_grad(const pl_block *block, int i);
+void pl_block_zero_grad(pl_block *block);
+pl_status pl_block_grad_norm(pl_block *block, double *norm);
+/* dst = decay dst + (1 - decay) src; decay 0 copies. Blocks of the same parameters. */
+pl_status pl_block_average(pl_block *dst, const pl_block *src, double decay);
+/* XXH3-128 over names, shapes and values, as 32 hexadecimal digits. */
+pl_status pl_block_hash(pl_block *block, char text[33]);
+
+typedef struct {
+    double lr, beta1, beta2, eps, weight_decay; /* decay on parameters of rank 2 and more */
+    double max_grad_norm;                       /* 0: no clipping */
+    bool tf_eps;                                /* TensorFlow's place of eps */
+} pl_adamw_options;
+
+typedef struct {
+    double grad_norm; /* before clipping */
+    bool skipped;     /* not finite: weights and moments are untouched */
+} pl_adamw_result;
+
+pl_status pl_adamw_new(pl_ctx *ctx, pl_adamw **out, pl_block *block);
+void pl_adamw_free(pl_adamw *opt); /* before its block */
+pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *options, pl_adamw_result *result);
+/* State for checkpoints: both moments (flat, borrowed, writable) and the number of steps. */
+pl_tensor *pl_adamw_moment(const pl_adamw *opt, int which);
+int64_t pl_adamw_steps(const pl_adamw *opt);
+void pl_adamw_set_steps(pl_adamw *opt, int64_t steps);
+
+/* --------------------------------------------------------------------------------------------
+** Generation
+*/
+typedef struct pl_generator pl_generator;
+
+typedef struct {
+    int64_t max_tokens; /* new tokens for each answer */
+    int64_t samples;    /* answers to each prompt; they share its prefill */
+    double temperature; /* 0: the most likely token */
+    int64_t top_k;      /* 0: off */
+    double top_p;       /* 1: off */
+    double min_p;       /* 0: off */
+    uint64_t seed;
+    const int32_t *stop; /* tokens that end an answer (and belong to it) */
+    int n_stop;
+    /* Asked after each token of an answer; true ends it. NULL: never asked. A failure stops all. */
+    pl_status (*ends)(void *data, const int32_t *tokens, int64_t n, bool *end);
+    void *ends_data;
+} pl_gen_options;
+
+typedef enum { PL_FINISH_STOP, PL_FINISH_LENGTH, PL_FINISH_TEXT } pl_finish;
+
+/* Answers in the order prompt 1 sample 1, prompt 1 sample 2, ...; answer i has `length[i]` tokens
+** at [i * max_tokens]. Log-probs are of softmax(z/temperature) ("the model"; at temperature 0 of
+** softmax(z)) and of the truncated distribution that was sampled; entropy is of the former. */
+typedef struct {
+    int64_t n, max_tokens;
+    int32_t *tokens;
+    float *logprob, *sampling_logprob, *entropy;
+    int64_t *length;
+    pl_finish *finish;
+    int64_t steps, prefill_tokens; /* replays of the plan, tokens prefilled */
+} pl_gen_result;
+
+/* `plan` (taken) maps tokens [T], positions [T], offsets [B+1], slots [B], past [B], last [B] (row
+** of each sequence's last token) to logits [B,V]; `caches` are the k and v caches it writes, in
+** pairs, each [slots, G, max_len, D]. */
+pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan,
+                           pl_tensor *const *caches, int n_caches);
+void pl_generator_free(pl_generator *g);
+/* Prompt i is tokens[offsets[i]] ..; `keys` (NULL: 0, 1, ..) name prompts to the random stream, so
+** that an answer depends on (seed, key, sample) alone and not on what is generated beside it. */
+pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
+                      const int32_t *tokens, const int64_t *offsets, const int64_t *keys,
+                      const pl_gen_options *options);
+void pl_gen_result_free(pl_ctx *ctx, pl_gen_result *result);
+
 #ifdef __cplusplus
 }
 #endif

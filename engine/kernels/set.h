@@ -23,6 +23,9 @@ typedef struct {
     void (*ema)(int64_t n, void *average, const void *weight, double decay);
     double (*sum_squares)(int64_t n, const void *x);
     void (*scale)(int64_t n, void *x, double factor);
+    /* attention_cache_copy of kernels/attention.h */
+    void (*cache_copy)(void *k_cache, void *v_cache, int64_t G, int64_t max_len, int64_t D,
+                       int64_t from, int64_t to, int64_t n);
     /* One row of logits to what sampling needs; see kernels/sample.h. */
     double (*row_max)(int64_t n, const void *x);
     void (*logprob_row)(int64_t n, const void *logits, double inv_temperature, int64_t target,

@@ -92,7 +92,7 @@ static inline vec v_min(vec a, vec b) { return v_select(a < b, a, b); }
 
 static inline vec v_sqrt(vec a)
 {
-    vec r;
+    vec r = a;
     for (int i = 0; i < VL; i++)
 #ifdef PL_F64_BUILD
         r[i] = sqrt(a[i]);

@@ -3,12 +3,19 @@
 */
 #include "ops/op.h"
 
-#include "kernels/train.h"
+#include "kernels/attention.h"
 #include "kernels/sample.h"
+#include "kernels/train.h"
 
 #define OP(name, inputs, params, outputs, flags, shapes, doc) extern const pl_op_impl OPI(name);
 #include "ops.def"
 #undef OP
+
+static void cache_copy(void *k_cache, void *v_cache, int64_t G, int64_t max_len, int64_t D,
+                       int64_t from, int64_t to, int64_t n)
+{
+    K(attention_cache_copy)(k_cache, v_cache, G, max_len, D, from, to, n);
+}
 
 extern const pl_ops_table OPI(table_);
 const pl_ops_table OPI(table_) = {
@@ -22,6 +29,7 @@ const pl_ops_table OPI(table_) = {
         .ema = K(ema),
         .sum_squares = K(sum_squares),
         .scale = K(scale),
+        .cache_copy = cache_copy,
         .row_max = K(row_max),
         .logprob_row = K(logprob_row_any),
         .softmax_row = K(softmax_row_any),
