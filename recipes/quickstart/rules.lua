@@ -8,8 +8,8 @@
 --
 -- Each rule is a function over a list of rows, leaves its input alone, and returns the rows it
 -- keeps and a report `{rule, rows_in, rows_out, reasons, examples}`: reasons maps a reason to a
--- count, examples maps it to up to three prompts. Rows are as in users.lua, in order of time; a rule
--- reads nothing but `prompt` and the key (`user_id`).
+-- count, examples maps it to up to three prompts. Rows are as in users.lua, in order of time; a
+-- rule reads nothing but `prompt` and the key (`user_id`).
 --
 -- The paper names users in one place and organizations in another: the key is a setting. It does
 -- not say how long a long prefix is: here twelve tokens, and shorter prompts are compared whole.
