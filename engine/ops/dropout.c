@@ -1,0 +1,53 @@
+/*
+** dropout.c - zeroing elements at random, the rest scaled up (Srivastava et al. 2014).
+**
+** Element i is dropped when word i mod 4 of the Philox value i / 4 of stream (seed, index) is below
+** p 2^32. Nothing is stored: backward draws the same numbers again. As a mask belongs to a place in
+** the tensor, this is the one op whose rows depend on where they stand in the call.
+*/
+#include "kernels/philox.h"
+#include "ops/geometry.h"
+
+enum { P, SEED, INDEX }; /* parameters */
+
+static pl_status dropout_shape(pl_call *c)
+{
+    const double p = c->param[P].f;
+    if (!(p >= 0 && p < 1))
+        return pl__op_fail(c, PL_ERR_ARG, "p is %g, a number from 0 and below 1 wanted", p);
+    return pl__out_like(c, 0);
+}
+
+/* y (+)= x scaled where kept, else 0 */
+static void run(const pl_call *c, int64_t n, real *y, bool acc, const real *x)
+{
+    const double p = c->param[P].f;
+    const uint64_t seed = (uint64_t)c->param[SEED].i, purpose = (uint64_t)c->param[INDEX].i;
+    const uint32_t limit = (uint32_t)(p * 4294967296.0);
+    const real scale = (real)(1.0 / (1.0 - p));
+    PL_PARALLEL_FOR(n * 8)
+    for (int64_t from = 0; from < n; from += 4 * PHILOX_LANES) {
+        uint32_t bits[4][PHILOX_LANES];
+        const int64_t m = pl__least(n - from, 4 * PHILOX_LANES);
+        philox_lanes(seed, purpose, (uint64_t)from / 4, bits);
+        for (int64_t i = 0; i < m; i++) {
+            const real v = bits[i % 4][i / 4] >= limit ? x[from + i] * scale : REAL(0.0);
+            y[from + i] = acc ? y[from + i] + v : v;
+        }
+    }
+}
+
+static pl_status dropout_forward(pl_call *c)
+{
+    run(c, c->in[0]->count, pl__real(c->out[0]), false, pl__real(c->in[0]));
+    return PL_OK;
+}
+
+static pl_status dropout_backward(pl_call *c)
+{
+    if (c->d_in[0] != NULL)
+        run(c, c->d_in[0]->count, pl__real(c->d_in[0]), c->acc[0], pl__real(c->d_out[0]));
+    return PL_OK;
+}
+
+const pl_op_impl OPI(dropout) = {dropout_shape, dropout_forward, dropout_backward};

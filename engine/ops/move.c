@@ -1,0 +1,405 @@
+/*
+** move.c - ops that move elements and compute nothing: embedding, gather, pick, reshape, transpose,
+** slice, concat, cast.
+**
+** reshape alone shares the data of its input; all others copy, so that writing to a result never
+** writes to what it came from. Where one row is read several times its gradients are added in the
+** order of reading: positions are sorted by row (counting sort), then each row is one thread's.
+*/
+#include <stdio.h>
+
+#include "kernels/elementwise.h"
+#include "ops/geometry.h"
+
+enum { SAVED_INDEX };
+
+static int64_t row_width(const pl_tensor *t)
+{
+    return pl__product(t->shape + 1, t->rank - 1);
+}
+
+/* ---- embedding, gather: rows of in[0] named by in[1] ---- */
+static pl_status rows_shape(pl_call *c, const char *want)
+{
+    const pl_tensor *x = c->in[0], *rows = c->in[1];
+    int64_t shape[PL_MAX_RANK];
+    if (x->rank < 1) return pl__shape_fail(c, 0, want);
+    if (rows->rank != 1) return pl__shape_fail(c, 1, "rank 1");
+    PL_TRY(pl__check_index(c, 1, x->shape[0]));
+    PL_TRY(pl__save_ints(c, SAVED_INDEX, 1));
+    memcpy(shape, x->shape, sizeof shape);
+    shape[0] = rows->count;
+    return pl__out(c, 0, x->dtype, x->rank, shape);
+}
+
+static pl_status gather_shape(pl_call *c)
+{
+    return rows_shape(c, "[N,...]");
+}
+
+static pl_status gather_forward(pl_call *c)
+{
+    const int64_t n = c->in[1]->count, width = row_width(c->in[0]);
+    const real *x = pl__real(c->in[0]);
+    const int32_t *rows = pl__ints(c->in[1]);
+    real *y = pl__real(c->out[0]);
+    PL_PARALLEL_FOR(n * width)
+    for (int64_t i = 0; i < n; i++)
+        memcpy(y + i * width, x + rows[i] * width, (size_t)width * sizeof *y);
+    return PL_OK;
+}
+
+static pl_status gather_backward(pl_call *c)
+{
+    if (c->d_in[0] == NULL) return PL_OK;
+    const pl_tensor *x = c->in[0], *index = c->saved[SAVED_INDEX];
+    const int64_t n = index->count, limit = x->shape[0], width = row_width(x);
+    const int32_t *rows = pl__ints(index);
+    const real *dy = pl__real(c->d_out[0]);
+    const bool acc = c->acc[0];
+    real *dx = pl__real(c->d_in[0]);
+    /* readers of row r: place[start[r]] .. place[start[r+1]-1], in rising order */
+    int64_t *start = pl__work(c, (limit + 2) * (int64_t)sizeof *start);
+    int64_t *place = pl__work(c, n * (int64_t)sizeof *place);
+    if (start == NULL || place == NULL) return PL_ERR_NOMEM;
+    memset(start, 0, (size_t)(limit + 2) * sizeof *start);
+    for (int64_t i = 0; i < n; i++) start[rows[i] + 2]++;
+    for (int64_t r = 2; r < limit + 2; r++) start[r] += start[r - 1];
+    for (int64_t i = 0; i < n; i++) place[start[rows[i] + 1]++] = i;
+    PL_PARALLEL_FOR((n + (acc ? 0 : limit)) * width)
+    for (int64_t r = 0; r < limit; r++) {
+        real *to = dx + r * width;
+        if (!acc && start[r] == start[r + 1]) memset(to, 0, (size_t)width * sizeof *to);
+        for (int64_t k = start[r]; k < start[r + 1]; k++)
+            K(put)(width, to, acc || k > start[r], dy + place[k] * width);
+    }
+    return PL_OK;
+}
+
+const pl_op_impl OPI(gather) = {gather_shape, gather_forward, gather_backward};
+
+static pl_status embedding_shape(pl_call *c)
+{
+    if (c->in[0]->rank != 2) return pl__shape_fail(c, 0, "[V,C]");
+    return rows_shape(c, "[V,C]");
+}
+
+const pl_op_impl OPI(embedding) = {embedding_shape, gather_forward, gather_backward};
+
+/* ---- pick ---- */
+static pl_status pick_shape(pl_call *c)
+{
+    const pl_tensor *x = c->in[0], *columns = c->in[1];
+    if (x->rank != 2) return pl__shape_fail(c, 0, "[N,C]");
+    if (columns->rank != 1 || columns->count != x->shape[0]) {
+        char text[2][PL_SHAPE_TEXT];
+        return pl__op_fail(c, PL_ERR_SHAPE, "x has shape %s and columns %s, one column for each "
+                           "row wanted",
+                           pl__shape_text(x, text[0]), pl__shape_text(columns, text[1]));
+    }
+    PL_TRY(pl__check_index(c, 1, x->shape[1]));
+    PL_TRY(pl__save_ints(c, SAVED_INDEX, 1));
+    return pl__out(c, 0, x->dtype, 1, x->shape);
+}
+
+static pl_status pick_forward(pl_call *c)
+{
+    const int64_t n = c->in[0]->shape[0], width = c->in[0]->shape[1];
+    const real *x = pl__real(c->in[0]);
+    const int32_t *columns = pl__ints(c->in[1]);
+    real *y = pl__real(c->out[0]);
+    for (int64_t i = 0; i < n; i++) y[i] = x[i * width + columns[i]];
+    return PL_OK;
+}
+
+static pl_status pick_backward(pl_call *c)
+{
+    if (c->d_in[0] == NULL) return PL_OK;
+    const int64_t n = c->in[0]->shape[0], width = c->in[0]->shape[1];
+    const int32_t *columns = pl__ints(c->saved[SAVED_INDEX]);
+    const real *dy = pl__real(c->d_out[0]);
+    real *dx = pl__real(c->d_in[0]);
+    if (!c->acc[0]) memset(dx, 0, (size_t)(n * width) * sizeof *dx);
+    for (int64_t i = 0; i < n; i++) dx[i * width + columns[i]] += dy[i];
+    return PL_OK;
+}
+
+const pl_op_impl OPI(pick) = {pick_shape, pick_forward, pick_backward};
+
+/* ---- reshape ---- */
+static pl_status reshape_shape(pl_call *c)
+{
+    const pl_param *want = &c->param[0];
+    const int64_t count = c->in[0]->count;
+    int64_t shape[PL_MAX_RANK], known = 1;
+    int open = -1;
+    bool fine = true;
+    for (int i = 0; i < want->n; i++) {
+        shape[i] = want->list[i];
+        if (shape[i] == -1 && open < 0) open = i;
+        else fine = fine && pl__mul(known, shape[i], &known);
+    }
+    if (fine && open >= 0) {
+        fine = known > 0 && count % known == 0;
+        shape[open] = fine ? count / known : 0;
+        known = count;
+    }
+    if (!fine || known != count) {
+        char text[PL_SHAPE_TEXT], wanted[PL_MAX_RANK * 24 + 1] = "";
+        int at = 0;
+        for (int i = 0; i < want->n; i++)
+            at += snprintf(wanted + at, sizeof wanted - (size_t)at, i ? ",%lld" : "%lld",
+                           (long long)want->list[i]);
+        return pl__op_fail(c, PL_ERR_SHAPE,
+                           "x of shape %s has %lld elements and cannot take shape [%s] (one axis "
+                           "may be -1)",
+                           pl__shape_text(c->in[0], text), (long long)count, wanted);
+    }
+    return pl__out_view(c, 0, c->in[0], 0, want->n, shape);
+}
+
+static pl_status reshape_forward(pl_call *c)
+{
+    (void)c; /* a view: the elements are there */
+    return PL_OK;
+}
+
+static pl_status reshape_backward(pl_call *c)
+{
+    if (c->d_in[0] != NULL)
+        K(put)(c->d_in[0]->count, pl__real(c->d_in[0]), c->acc[0], pl__real(c->d_out[0]));
+    return PL_OK;
+}
+
+const pl_op_impl OPI(reshape) = {reshape_shape, reshape_forward, reshape_backward};
+
+/* ---- transpose: [p, a, q, b, r] -> [p, b, q, a, r] ---- */
+static pl_status axes_of(pl_call *c, int *a, int *b)
+{
+    PL_TRY(pl__axis(c, 0, c->in[0]->rank, a));
+    PL_TRY(pl__axis(c, 1, c->in[0]->rank, b));
+    if (*a > *b) {
+        const int other = *a;
+        *a = *b;
+        *b = other;
+    }
+    return PL_OK;
+}
+
+static pl_status transpose_shape(pl_call *c)
+{
+    const pl_tensor *x = c->in[0];
+    int a = 0, b = 0;
+    int64_t shape[PL_MAX_RANK];
+    PL_TRY(axes_of(c, &a, &b));
+    memcpy(shape, x->shape, sizeof shape);
+    shape[a] = x->shape[b];
+    shape[b] = x->shape[a];
+    return pl__out(c, 0, x->dtype, x->rank, shape);
+}
+
+/* to[p, b, q, a, r] (+)= from[p, a, q, b, r]; blocks of 16 x 16 keep both sides in the cache. */
+static void exchange(const int64_t *shape, int rank, int ax, int bx, real *to, bool acc,
+                     const real *from)
+{
+    const int64_t p = pl__product(shape, ax), a = shape[ax], b = ax == bx ? 1 : shape[bx];
+    const int64_t q = ax == bx ? 1 : pl__product(shape + ax + 1, bx - ax - 1);
+    const int64_t r = pl__product(shape + bx + 1, rank - bx - 1);
+    const int64_t block = 16, a_blocks = pl__tiles(a, block);
+    PL_PARALLEL_FOR(p * a * q * b * r * 2)
+    for (int64_t t = 0; t < p * q * a_blocks; t++) {
+        const int64_t ip = t / (q * a_blocks), iq = t / a_blocks % q;
+        const int64_t a0 = t % a_blocks * block, a1 = pl__least(a0 + block, a);
+        for (int64_t b0 = 0; b0 < b; b0 += block)
+            for (int64_t ib = b0; ib < pl__least(b0 + block, b); ib++)
+                for (int64_t ia = a0; ia < a1; ia++) {
+                    real *dst = to + (((ip * b + ib) * q + iq) * a + ia) * r;
+                    const real *src = from + (((ip * a + ia) * q + iq) * b + ib) * r;
+                    if (r == 1) *dst = acc ? *dst + *src : *src;
+                    else K(put)(r, dst, acc, src);
+                }
+    }
+}
+
+static pl_status transpose_forward(pl_call *c)
+{
+    int a = 0, b = 0;
+    PL_TRY(axes_of(c, &a, &b));
+    exchange(c->in[0]->shape, c->in[0]->rank, a, b, pl__real(c->out[0]), false,
+             pl__real(c->in[0]));
+    return PL_OK;
+}
+
+static pl_status transpose_backward(pl_call *c)
+{
+    int a = 0, b = 0;
+    if (c->d_in[0] == NULL) return PL_OK;
+    PL_TRY(axes_of(c, &a, &b));
+    exchange(c->out[0]->shape, c->out[0]->rank, a, b, pl__real(c->d_in[0]), c->acc[0],
+             pl__real(c->d_out[0]));
+    return PL_OK;
+}
+
+const pl_op_impl OPI(transpose) = {transpose_shape, transpose_forward, transpose_backward};
+
+/* ---- slice, concat: part of the middle axis of [before, whole, after] ---- */
+
+/* part[before, size, after] (+)= whole[before, start .. start+size-1, after] */
+static void take_part(pl_split whole, int64_t start, int64_t size, real *part, bool acc,
+                      const real *from)
+{
+    const int64_t run = size * whole.after;
+    PL_PARALLEL_FOR(whole.before * run)
+    for (int64_t b = 0; b < whole.before; b++)
+        K(put)(run, part + b * run, acc, from + (b * whole.size + start) * whole.after);
+}
+
+/* the other way round */
+static void give_part(pl_split whole, int64_t start, int64_t size, real *to, bool acc,
+                      const real *part)
+{
+    const int64_t run = size * whole.after;
+    PL_PARALLEL_FOR(whole.before * run)
+    for (int64_t b = 0; b < whole.before; b++)
+        K(put)(run, to + (b * whole.size + start) * whole.after, acc, part + b * run);
+}
+
+static pl_status slice_shape(pl_call *c)
+{
+    const pl_tensor *x = c->in[0];
+    const int64_t start = c->param[1].i, stop = c->param[2].i;
+    int axis = 0;
+    int64_t shape[PL_MAX_RANK];
+    PL_TRY(pl__axis(c, 0, x->rank, &axis));
+    if (start < 0 || stop < start || stop > x->shape[axis]) {
+        char text[PL_SHAPE_TEXT];
+        return pl__op_fail(c, PL_ERR_SHAPE,
+                           "elements %lld to %lld (from 0, the last one not taken) are not all in "
+                           "axis %d (from 0) of x of shape %s",
+                           (long long)start, (long long)stop, axis, pl__shape_text(x, text));
+    }
+    memcpy(shape, x->shape, sizeof shape);
+    shape[axis] = stop - start;
+    return pl__out(c, 0, x->dtype, x->rank, shape);
+}
+
+static pl_status slice_forward(pl_call *c)
+{
+    int axis = 0;
+    PL_TRY(pl__axis(c, 0, c->in[0]->rank, &axis));
+    take_part(pl__split_at(c->in[0], axis), c->param[1].i, c->out[0]->shape[axis],
+              pl__real(c->out[0]), false, pl__real(c->in[0]));
+    return PL_OK;
+}
+
+static pl_status slice_backward(pl_call *c)
+{
+    int axis = 0;
+    if (c->d_in[0] == NULL) return PL_OK;
+    PL_TRY(pl__axis(c, 0, c->in[0]->rank, &axis));
+    real *dx = pl__real(c->d_in[0]);
+    if (!c->acc[0]) memset(dx, 0, (size_t)c->d_in[0]->count * sizeof *dx);
+    give_part(pl__split_at(c->in[0], axis), c->param[1].i, c->out[0]->shape[axis], dx, c->acc[0],
+              pl__real(c->d_out[0]));
+    return PL_OK;
+}
+
+const pl_op_impl OPI(slice) = {slice_shape, slice_forward, slice_backward};
+
+static pl_status concat_shape(pl_call *c)
+{
+    const pl_tensor *first = c->in[0];
+    int axis = 0;
+    int64_t shape[PL_MAX_RANK];
+    PL_TRY(pl__axis(c, 0, first->rank, &axis));
+    memcpy(shape, first->shape, sizeof shape);
+    for (int k = 1; k < c->row->n_in; k++) {
+        const pl_tensor *t = c->in[k];
+        if (t == NULL) continue;
+        bool fits = t->rank == first->rank;
+        for (int i = 0; fits && i < t->rank; i++)
+            fits = i == axis || t->shape[i] == first->shape[i];
+        if (!fits) {
+            char text[2][PL_SHAPE_TEXT];
+            return pl__op_fail(c, PL_ERR_SHAPE,
+                               "%s has shape %s and %s %s: all but axis %d (from 0) must be equal",
+                               c->row->in[0].name, pl__shape_text(first, text[0]),
+                               c->row->in[k].name, pl__shape_text(t, text[1]), axis);
+        }
+        shape[axis] += t->shape[axis];
+    }
+    return pl__out(c, 0, first->dtype, first->rank, shape);
+}
+
+static pl_status concat_forward(pl_call *c)
+{
+    int axis = 0;
+    int64_t at = 0;
+    PL_TRY(pl__axis(c, 0, c->in[0]->rank, &axis));
+    for (int k = 0; k < c->row->n_in; k++) {
+        if (c->in[k] == NULL) continue;
+        const int64_t size = c->in[k]->shape[axis];
+        give_part(pl__split_at(c->out[0], axis), at, size, pl__real(c->out[0]), false,
+                  pl__real(c->in[k]));
+        at += size;
+    }
+    return PL_OK;
+}
+
+static pl_status concat_backward(pl_call *c)
+{
+    int axis = 0;
+    int64_t at = 0;
+    PL_TRY(pl__axis(c, 0, c->in[0]->rank, &axis));
+    for (int k = 0; k < c->row->n_in; k++) {
+        if (c->in[k] == NULL) continue;
+        const int64_t size = c->in[k]->shape[axis];
+        if (c->d_in[k] != NULL)
+            take_part(pl__split_at(c->out[0], axis), at, size, pl__real(c->d_in[k]), c->acc[k],
+                      pl__real(c->d_out[0]));
+        at += size;
+    }
+    return PL_OK;
+}
+
+const pl_op_impl OPI(concat) = {concat_shape, concat_forward, concat_backward};
+
+/* ---- cast: the one op whose output may be of another dtype than its input ---- */
+static void convert(int64_t n, pl_dtype to_dtype, void *to, bool acc, pl_dtype from_dtype,
+                    const void *from)
+{
+#define CONVERT(to_type, from_type)                                                               \
+    do {                                                                                          \
+        to_type *y = to;                                                                          \
+        const from_type *x = from;                                                                \
+        for (int64_t i = 0; i < n; i++) y[i] = acc ? y[i] + (to_type)x[i] : (to_type)x[i];        \
+    } while (0)
+    if (to_dtype == PL_F64 && from_dtype == PL_F64) CONVERT(double, double);
+    else if (to_dtype == PL_F64) CONVERT(double, float);
+    else if (from_dtype == PL_F64) CONVERT(float, double);
+    else CONVERT(float, float);
+#undef CONVERT
+}
+
+static pl_status cast_shape(pl_call *c)
+{
+    const pl_tensor *x = c->in[0];
+    return pl__out(c, 0, c->param[0].i == 0 ? PL_F32 : PL_F64, x->rank, x->shape);
+}
+
+static pl_status cast_forward(pl_call *c)
+{
+    convert(c->in[0]->count, c->out[0]->dtype, pl__data(c->out[0]), false, c->in[0]->dtype,
+            pl__data(c->in[0]));
+    return PL_OK;
+}
+
+static pl_status cast_backward(pl_call *c)
+{
+    if (c->d_in[0] != NULL)
+        convert(c->d_in[0]->count, c->d_in[0]->dtype, pl__data(c->d_in[0]), c->acc[0],
+                c->d_out[0]->dtype, pl__data(c->d_out[0]));
+    return PL_OK;
+}
+
+const pl_op_impl OPI(cast) = {cast_shape, cast_forward, cast_backward};

@@ -1,0 +1,199 @@
+/*
+** norm.c - RMSNorm, LayerNorm, softmax and log-softmax over the last axis (maths: kernels/norm.h).
+**
+** Rows are shared among threads in tiles. The gradients of w and b are summed over tiles of 64 rows,
+** each into a row of scratch memory, and those rows then in order: the same bits for any number of
+** threads.
+*/
+#include "kernels/norm.h"
+
+#include <stdio.h>
+
+#include "kernels/reduce.h"
+#include "ops/geometry.h"
+
+#define GRAD_ROWS 64
+
+enum { RSTD, MEAN }; /* saved */
+
+static pl_status check_rows(pl_call *c, const char *want)
+{
+    return c->in[0]->rank >= 1 ? PL_OK : pl__shape_fail(c, 0, want);
+}
+
+static int64_t width_of(const pl_tensor *x)
+{
+    return x->shape[x->rank - 1];
+}
+
+static int64_t rows_of(const pl_tensor *x)
+{
+    return pl__product(x->shape, x->rank - 1);
+}
+
+/* w (and b): [C] with the C of x. */
+static pl_status check_scale(pl_call *c, int input)
+{
+    const pl_tensor *x = c->in[0], *w = c->in[input];
+    if (w == NULL || (w->rank == 1 && w->count == width_of(x))) return PL_OK;
+    char want[64];
+    snprintf(want, sizeof want, "[%lld] as the last axis of x", (long long)width_of(x));
+    return pl__shape_fail(c, input, want);
+}
+
+static real *saved_or_null(const pl_call *c, int slot)
+{
+    return c->saved[slot] != NULL ? pl__real(c->saved[slot]) : NULL;
+}
+
+/* Scratch memory for `kinds` gradients of c elements a tile, zeroed; *tiles of them. */
+static real *partial_grads(pl_call *c, int64_t rows, int64_t width, int kinds, int64_t *tiles)
+{
+    *tiles = pl__tiles(rows, GRAD_ROWS);
+    const int64_t bytes = *tiles * width * kinds * (int64_t)sizeof(real);
+    real *block = pl__work(c, bytes);
+    if (block != NULL) memset(block, 0, (size_t)bytes);
+    return block;
+}
+
+/* ---- rmsnorm ---- */
+static pl_status rmsnorm_shape(pl_call *c)
+{
+    PL_TRY(check_rows(c, "[...,C]"));
+    PL_TRY(check_scale(c, 1));
+    const int64_t rows = rows_of(c->in[0]);
+    if (c->grad) PL_TRY(pl__saved(c, RSTD, c->in[0]->dtype, 1, &rows));
+    return pl__out_like(c, 0);
+}
+
+static pl_status rmsnorm_forward(pl_call *c)
+{
+    const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);
+    const int64_t tile = pl__tile_rows(width);
+    const real *x = pl__real(c->in[0]), *w = pl__real(c->in[1]), eps = (real)c->param[0].f;
+    real *y = pl__real(c->out[0]), *rstd = saved_or_null(c, RSTD);
+    PL_PARALLEL_FOR(rows * width * 2)
+    for (int64_t r = 0; r < rows; r += tile)
+        K(rmsnorm_fwd)(pl__least(tile, rows - r), width, eps, y + r * width,
+                       rstd != NULL ? rstd + r : NULL, x + r * width, w);
+    return PL_OK;
+}
+
+static pl_status rmsnorm_backward(pl_call *c)
+{
+    const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);
+    const real *x = pl__real(c->in[0]), *w = pl__real(c->in[1]), *rstd = pl__real(c->saved[RSTD]);
+    const real *dy = pl__real(c->d_out[0]);
+    real *dx = c->d_in[0] != NULL ? pl__real(c->d_in[0]) : NULL;
+    const bool acc = c->acc[0], want_dw = c->d_in[1] != NULL;
+    int64_t tiles;
+    real *dw = partial_grads(c, rows, width, want_dw, &tiles);
+    if (dw == NULL) return PL_ERR_NOMEM;
+    PL_PARALLEL_FOR(rows * width * 4)
+    for (int64_t t = 0; t < tiles; t++) {
+        const int64_t r = t * GRAD_ROWS;
+        K(rmsnorm_bwd)(pl__least(GRAD_ROWS, rows - r), width, dx != NULL ? dx + r * width : NULL,
+                       acc, want_dw ? dw + t * width : NULL, dy + r * width, x + r * width, w,
+                       rstd + r);
+    }
+    if (want_dw)
+        K(sum_axis)(1, tiles, width, pl__real(c->d_in[1]), c->acc[1], dw, REAL(1.0));
+    return PL_OK;
+}
+
+const pl_op_impl OPI(rmsnorm) = {rmsnorm_shape, rmsnorm_forward, rmsnorm_backward};
+
+/* ---- layernorm ---- */
+static pl_status layernorm_shape(pl_call *c)
+{
+    PL_TRY(check_rows(c, "[...,C]"));
+    PL_TRY(check_scale(c, 1));
+    PL_TRY(check_scale(c, 2));
+    const int64_t rows = rows_of(c->in[0]);
+    if (c->grad) {
+        PL_TRY(pl__saved(c, RSTD, c->in[0]->dtype, 1, &rows));
+        PL_TRY(pl__saved(c, MEAN, c->in[0]->dtype, 1, &rows));
+    }
+    return pl__out_like(c, 0);
+}
+
+static pl_status layernorm_forward(pl_call *c)
+{
+    const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);
+    const int64_t tile = pl__tile_rows(width);
+    const real *x = pl__real(c->in[0]), *w = pl__real(c->in[1]), eps = (real)c->param[0].f;
+    const real *b = c->in[2] != NULL ? pl__real(c->in[2]) : NULL;
+    real *y = pl__real(c->out[0]);
+    real *rstd = saved_or_null(c, RSTD), *mean = saved_or_null(c, MEAN);
+    PL_PARALLEL_FOR(rows * width * 3)
+    for (int64_t r = 0; r < rows; r += tile)
+        K(layernorm_fwd)(pl__least(tile, rows - r), width, eps, y + r * width,
+                         mean != NULL ? mean + r : NULL, rstd != NULL ? rstd + r : NULL,
+                         x + r * width, w, b);
+    return PL_OK;
+}
+
+static pl_status layernorm_backward(pl_call *c)
+{
+    const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);
+    const real *x = pl__real(c->in[0]), *w = pl__real(c->in[1]), *dy = pl__real(c->d_out[0]);
+    const real *rstd = pl__real(c->saved[RSTD]), *mean = pl__real(c->saved[MEAN]);
+    real *dx = c->d_in[0] != NULL ? pl__real(c->d_in[0]) : NULL;
+    const bool acc = c->acc[0], want_dw = c->d_in[1] != NULL, want_db = c->d_in[2] != NULL;
+    int64_t tiles;
+    real *dw = partial_grads(c, rows, width, 2, &tiles);
+    if (dw == NULL) return PL_ERR_NOMEM;
+    real *db = dw + tiles * width;
+    PL_PARALLEL_FOR(rows * width * 6)
+    for (int64_t t = 0; t < tiles; t++) {
+        const int64_t r = t * GRAD_ROWS;
+        K(layernorm_bwd)(pl__least(GRAD_ROWS, rows - r), width,
+                         dx != NULL ? dx + r * width : NULL, acc,
+                         want_dw ? dw + t * width : NULL, want_db ? db + t * width : NULL,
+                         dy + r * width, x + r * width, w, mean + r, rstd + r);
+    }
+    if (want_dw)
+        K(sum_axis)(1, tiles, width, pl__real(c->d_in[1]), c->acc[1], dw, REAL(1.0));
+    if (want_db)
+        K(sum_axis)(1, tiles, width, pl__real(c->d_in[2]), c->acc[2], db, REAL(1.0));
+    return PL_OK;
+}
+
+const pl_op_impl OPI(layernorm) = {layernorm_shape, layernorm_forward, layernorm_backward};
+
+/* ---- softmax, log_softmax ---- */
+static pl_status softmax_shape(pl_call *c)
+{
+    PL_TRY(check_rows(c, "[...,N]"));
+    return pl__out_like(c, 0);
+}
+
+#define SOFTMAX(op)                                                                               \
+    static pl_status op##_forward(pl_call *c)                                                     \
+    {                                                                                             \
+        const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);                       \
+        const int64_t tile = pl__tile_rows(width);                                                \
+        const real *x = pl__real(c->in[0]);                                                       \
+        real *y = pl__real(c->out[0]);                                                            \
+        PL_PARALLEL_FOR(rows * width * 8)                                                         \
+        for (int64_t r = 0; r < rows; r += tile)                                                  \
+            K(op##_fwd)(pl__least(tile, rows - r), width, y + r * width, x + r * width);          \
+        return PL_OK;                                                                             \
+    }                                                                                             \
+    static pl_status op##_backward(pl_call *c)                                                    \
+    {                                                                                             \
+        if (c->d_in[0] == NULL) return PL_OK;                                                     \
+        const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);                       \
+        const int64_t tile = pl__tile_rows(width);                                                \
+        const real *dy = pl__real(c->d_out[0]), *y = pl__real(c->out[0]);                         \
+        const bool acc = c->acc[0];                                                               \
+        real *dx = pl__real(c->d_in[0]);                                                          \
+        PL_PARALLEL_FOR(rows * width * 4)                                                         \
+        for (int64_t r = 0; r < rows; r += tile)                                                  \
+            K(op##_bwd)(pl__least(tile, rows - r), width, dx + r * width, acc, dy + r * width,    \
+                        y + r * width);                                                           \
+        return PL_OK;                                                                             \
+    }                                                                                             \
+    const pl_op_impl OPI(op) = {softmax_shape, op##_forward, op##_backward};
+SOFTMAX(softmax)
+SOFTMAX(log_softmax)
