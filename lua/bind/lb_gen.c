@@ -1,0 +1,284 @@
+/*
+** lb_gen.c - recording a decode step and generating, in Lua.
+**
+**   local g = pl.generator(step, caches)     step(batch) gives logits of the last rows
+**   local answers = g:generate(prompts, {max_tokens =, temperature =, ...})
+**
+** lua/perilune/generate.lua wraps these for models.
+*/
+#include <string.h>
+
+#include "lb.h"
+
+#define GENERATOR "perilune.Generator"
+
+enum { N_INPUTS = 6 };
+static const char *const input_names[N_INPUTS] = {"tokens", "positions", "offsets",
+                                                  "slots",  "past",      "last"};
+
+static int generator_gc(lua_State *L)
+{
+    pl_generator **box = luaL_checkudata(L, 1, GENERATOR);
+    pl_generator_free(*box);
+    *box = NULL;
+    return 0;
+}
+
+/* The recording's example: two sequences of two and one tokens in slots 0 and 1 (one sequence when
+** there is one slot only). */
+static void push_example(lua_State *L, int64_t slots, pl_tensor **inputs)
+{
+    static const int32_t values[N_INPUTS][4] = {{0, 0, 0}, {0, 1, 0}, {0, 2, 3},
+                                                {0, 1},    {0, 0},    {1, 2}};
+    const int64_t two[N_INPUTS] = {3, 3, 3, 2, 2, 2}, one[N_INPUTS] = {2, 2, 2, 1, 1, 1};
+    lua_createtable(L, 0, N_INPUTS);
+    for (int i = 0; i < N_INPUTS; i++) {
+        const int64_t *n = slots > 1 ? &two[i] : &one[i];
+        pl_tensor **box = lb_new_tensor(L);
+        lb_check(L, pl_tensor_new(lb_ctx(L), box, PL_I32, 1, n));
+        memcpy(pl_tensor_data(*box), values[i], (size_t)*n * sizeof(int32_t));
+        inputs[i] = *box;
+        lua_setfield(L, -2, input_names[i]);
+    }
+}
+
+static int generator_new(lua_State *L)
+{
+    pl_ctx *ctx = lb_ctx(L);
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    const lua_Integer n = luaL_len(L, 2);
+    luaL_argcheck(L, n >= 2 && n <= 4096, 2, "wanted: the k and v cache of each layer");
+    pl_tensor **caches = lua_newuserdatauv(L, sizeof *caches * (size_t)n, 0); /* index 3 */
+    for (lua_Integer i = 0; i < n; i++) {
+        lua_geti(L, 2, i + 1);
+        caches[i] = lb_check_tensor(L, -1);
+        lua_pop(L, 1);
+    }
+    pl_generator **box = lua_newuserdatauv(L, sizeof *box, 0); /* index 4 */
+    *box = NULL;
+    luaL_setmetatable(L, GENERATOR);
+
+    pl_tensor *inputs[N_INPUTS];
+    lua_pushvalue(L, 1);
+    push_example(L, pl_tensor_shape(caches[0])[0], inputs);
+    const bool grad = pl_set_grad_enabled(ctx, false);
+    pl_status st = pl_plan_begin(ctx, inputs, N_INPUTS);
+    int called = LUA_OK;
+    pl_plan *plan = NULL;
+    if (st == PL_OK) {
+        called = lua_pcall(L, 1, 1, 0);
+        pl_tensor **y = called == LUA_OK ? luaL_testudata(L, -1, "perilune.Tensor") : NULL;
+        if (y != NULL && *y != NULL) st = pl_plan_end(ctx, *y, &plan);
+        else pl_plan_cancel(ctx);
+        if (called == LUA_OK && y == NULL)
+            st = pl_fail_callback(ctx, "generator: the step function must give a tensor of logits");
+    }
+    pl_set_grad_enabled(ctx, grad);
+    if (called != LUA_OK) return lua_error(L);
+    lb_check(L, st);
+    lb_check(L, pl_generator_new(ctx, box, plan, caches, (int)n));
+    lua_settop(L, 4);
+    return 1;
+}
+
+/* Lists of whole numbers into memory that Lua owns. */
+static int32_t *read_tokens(lua_State *L, int idx, int64_t *n)
+{
+    luaL_checktype(L, idx, LUA_TTABLE);
+    idx = lua_absindex(L, idx);
+    *n = luaL_len(L, idx);
+    int32_t *data = lua_newuserdatauv(L, sizeof *data * (size_t)(*n + 1), 0);
+    for (int64_t i = 0; i < *n; i++) {
+        lua_geti(L, idx, i + 1);
+        data[i] = (int32_t)luaL_checkinteger(L, -1);
+        lua_pop(L, 1);
+    }
+    return data;
+}
+
+typedef struct {
+    lua_State *L;
+    int fn;
+} ends_call;
+
+static int call_ends(lua_State *L) /* fn, tokens, n -> boolean */
+{
+    const int32_t *tokens = lua_touserdata(L, 2);
+    const lua_Integer n = lua_tointeger(L, 3);
+    lua_pushvalue(L, 1);
+    lua_createtable(L, (int)n, 0);
+    for (lua_Integer i = 0; i < n; i++) {
+        lua_pushinteger(L, tokens[i]);
+        lua_seti(L, -2, i + 1);
+    }
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+static pl_status ends(void *data, const int32_t *tokens, int64_t n, bool *end)
+{
+    ends_call *call = data;
+    lua_State *L = call->L;
+    lua_pushcfunction(L, call_ends);
+    lua_pushvalue(L, call->fn);
+    lua_pushlightuserdata(L, (void *)tokens);
+    lua_pushinteger(L, n);
+    pl_status st = PL_OK;
+    if (lua_pcall(L, 3, 1, 0) == LUA_OK) *end = lua_toboolean(L, -1);
+    else st = pl_fail_callback(lb_ctx(L), lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1)
+                                                                        : "error in ends()");
+    lua_pop(L, 1);
+    return st;
+}
+
+static void push_ints(lua_State *L, const int32_t *data, int64_t n)
+{
+    lua_createtable(L, (int)n, 0);
+    for (int64_t i = 0; i < n; i++) {
+        lua_pushinteger(L, data[i]);
+        lua_seti(L, -2, i + 1);
+    }
+}
+
+static void push_floats(lua_State *L, const float *data, int64_t n)
+{
+    lua_createtable(L, (int)n, 0);
+    for (int64_t i = 0; i < n; i++) {
+        lua_pushnumber(L, data[i]);
+        lua_seti(L, -2, i + 1);
+    }
+}
+
+typedef struct {
+    pl_ctx *ctx;
+    pl_gen_result *result;
+} result_box;
+
+static int result_gc(lua_State *L)
+{
+    result_box *box = lua_touserdata(L, 1);
+    pl_gen_result_free(box->ctx, box->result);
+    box->result = NULL;
+    return 0;
+}
+
+static void push_answer(lua_State *L, const pl_gen_result *r, int64_t i, int64_t samples)
+{
+    static const char *const reasons[] = {"stop", "length", "stop_string"};
+    const int64_t at = i * r->max_tokens, n = r->length[i];
+    lua_createtable(L, 0, 7);
+    push_ints(L, r->tokens + at, n);
+    lua_setfield(L, -2, "tokens");
+    push_floats(L, r->logprob + at, n);
+    lua_setfield(L, -2, "logprobs");
+    push_floats(L, r->sampling_logprob + at, n);
+    lua_setfield(L, -2, "sampling_logprobs");
+    push_floats(L, r->entropy + at, n);
+    lua_setfield(L, -2, "entropies");
+    lua_pushstring(L, reasons[r->finish[i]]);
+    lua_setfield(L, -2, "finish_reason");
+    lua_pushinteger(L, i / samples + 1);
+    lua_setfield(L, -2, "prompt");
+    lua_pushinteger(L, i % samples + 1);
+    lua_setfield(L, -2, "sample");
+}
+
+/* g:generate(prompts, options): prompts is a list of lists of token ids. */
+static int generator_generate(lua_State *L)
+{
+    static const char *const names[] = {"max_tokens", "samples", "temperature", "top_k", "top_p",
+                                        "min_p", "seed", "stop", "ends", "keys", NULL};
+    pl_generator **box = luaL_checkudata(L, 1, GENERATOR);
+    luaL_argcheck(L, *box != NULL, 1, "generator was collected");
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lb_known(L, 3, "generation option", names);
+    lua_settop(L, 3);
+    if (lua_isnil(L, 3)) {
+        lua_newtable(L);
+        lua_replace(L, 3);
+    }
+    const int64_t n = luaL_len(L, 2);
+    int64_t *offsets = lua_newuserdatauv(L, sizeof *offsets * (size_t)(n + 1), 0), total = 0;
+    for (int64_t i = 0; i < n; i++) {
+        offsets[i] = total;
+        if (lua_geti(L, 2, i + 1) != LUA_TTABLE)
+            luaL_error(L, "generate: prompt %d is no list of token ids", (int)i + 1);
+        total += luaL_len(L, -1);
+        lua_pop(L, 1);
+    }
+    offsets[n] = total;
+    int32_t *tokens = lua_newuserdatauv(L, sizeof *tokens * (size_t)(total + 1), 0);
+    for (int64_t i = 0; i < n; i++) {
+        lua_geti(L, 2, i + 1);
+        for (int64_t k = offsets[i]; k < offsets[i + 1]; k++) {
+            lua_geti(L, -1, k - offsets[i] + 1);
+            tokens[k] = (int32_t)luaL_checkinteger(L, -1);
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+    }
+    pl_gen_options o = {
+        .max_tokens = lb_integer_field(L, 3, "max_tokens", 64),
+        .samples = lb_integer_field(L, 3, "samples", 1),
+        .temperature = lb_number_field(L, 3, "temperature", 1),
+        .top_k = lb_integer_field(L, 3, "top_k", 0),
+        .top_p = lb_number_field(L, 3, "top_p", 1),
+        .min_p = lb_number_field(L, 3, "min_p", 0),
+        .seed = (uint64_t)lb_integer_field(L, 3, "seed", 0),
+    };
+    int64_t n_stop = 0, *keys = NULL;
+    if (lua_getfield(L, 3, "stop") != LUA_TNIL) {
+        o.stop = read_tokens(L, -1, &n_stop);
+        o.n_stop = (int)n_stop;
+    }
+    if (lua_getfield(L, 3, "keys") != LUA_TNIL) {
+        luaL_argcheck(L, lua_istable(L, -1) && luaL_len(L, -1) == n, 3, "keys: one for each prompt");
+        const int list = lua_gettop(L);
+        keys = lua_newuserdatauv(L, sizeof *keys * (size_t)(n + 1), 0);
+        for (int64_t i = 0; i < n; i++) {
+            lua_geti(L, list, i + 1);
+            keys[i] = luaL_checkinteger(L, -1);
+            lua_pop(L, 1);
+        }
+    }
+    result_box *holder = lua_newuserdatauv(L, sizeof *holder, 0);
+    *holder = (result_box){lb_ctx(L), NULL};
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, result_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+
+    lua_getfield(L, 3, "ends");
+    ends_call call = {L, lua_gettop(L)};
+    if (!lua_isnil(L, -1)) {
+        luaL_checktype(L, -1, LUA_TFUNCTION);
+        o.ends = ends;
+        o.ends_data = &call;
+    }
+    luaL_checkstack(L, 20, NULL);
+    lb_check(L, pl_generate(*box, &holder->result, n, tokens, offsets, keys, &o));
+    const pl_gen_result *r = holder->result;
+    lua_createtable(L, (int)r->n, 2);
+    for (int64_t i = 0; i < r->n; i++) {
+        push_answer(L, r, i, o.samples);
+        lua_seti(L, -2, i + 1);
+    }
+    lua_pushinteger(L, r->steps);
+    lua_setfield(L, -2, "steps");
+    lua_pushinteger(L, r->prefill_tokens);
+    lua_setfield(L, -2, "prefill_tokens");
+    pl_gen_result_free(holder->ctx, holder->result);
+    holder->result = NULL;
+    return 1;
+}
+
+void lb_open_gen(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"__gc", generator_gc}, {"generate", generator_generate}, {NULL, NULL},
+    };
+    lb_class(L, GENERATOR, methods);
+    lua_pushcfunction(L, generator_new);
+    lua_setfield(L, -2, "generator");
+}

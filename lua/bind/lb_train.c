@@ -1,0 +1,274 @@
+/*
+** lb_train.c - parameter blocks and AdamW in Lua.
+**
+**   local block = pl.block({ {"wte", {512, 64}}, ... } [, dtype])
+**   local opt = pl.adamw(block);  local r = opt:step{lr = 1e-4, ...}   -- r.grad_norm, r.skipped
+**
+** An optimizer keeps its block alive, and a parameter tensor may outlive its block: its memory is
+** counted by the views.
+*/
+#include <string.h>
+
+#include "lb.h"
+
+#define BLOCK "perilune.Block"
+#define ADAMW "perilune.AdamW"
+
+static pl_block *check_block(lua_State *L, int idx)
+{
+    pl_block **box = luaL_checkudata(L, idx, BLOCK);
+    luaL_argcheck(L, *box != NULL, idx, "block was collected");
+    return *box;
+}
+
+static int block_gc(lua_State *L)
+{
+    pl_block **box = luaL_checkudata(L, 1, BLOCK);
+    pl_block_free(*box);
+    *box = NULL;
+    return 0;
+}
+
+/* Reads {name, {shape}} at the top of the stack. The name stays in the table that holds it. */
+static void read_entry(lua_State *L, pl_block_entry *e)
+{
+    if (!lua_istable(L, -1)) luaL_error(L, "block: each entry is {name, {sizes}}");
+    lua_geti(L, -1, 1);
+    if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "block: an entry has no name");
+    e->name = lua_tostring(L, -1);
+    lua_pop(L, 1);
+    if (lua_geti(L, -1, 2) != LUA_TTABLE) luaL_error(L, "block: '%s' has no shape", e->name);
+    const lua_Integer rank = luaL_len(L, -1);
+    if (rank > PL_MAX_RANK) luaL_error(L, "block: '%s' has more than 6 axes", e->name);
+    e->rank = (int)rank;
+    for (int i = 0; i < e->rank; i++) {
+        lua_geti(L, -1, i + 1);
+        e->shape[i] = luaL_checkinteger(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+static int block_new(lua_State *L)
+{
+    static const char *const dtypes[] = {"float32", "float64", NULL};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    const pl_dtype dtype = (pl_dtype)luaL_checkoption(L, 2, "float32", dtypes);
+    const lua_Integer n = luaL_len(L, 1);
+    pl_block_entry *entries = lua_newuserdatauv(L, sizeof *entries * (size_t)(n + 1), 0);
+    for (lua_Integer i = 0; i < n; i++) {
+        lua_geti(L, 1, i + 1);
+        read_entry(L, &entries[i]);
+        lua_pop(L, 1);
+    }
+    pl_block **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    luaL_setmetatable(L, BLOCK);
+    pl_status st = pl_block_new(lb_ctx(L), box, dtype, (int)n, entries);
+    if (st == PL_ERR_NOMEM) {
+        lua_gc(L, LUA_GCCOLLECT);
+        st = pl_block_new(lb_ctx(L), box, dtype, (int)n, entries);
+    }
+    lb_check(L, st);
+    return 1;
+}
+
+static int push_borrowed(lua_State *L, pl_tensor *t)
+{
+    if (t == NULL) return 0;
+    pl_tensor **box = lb_new_tensor(L);
+    pl_tensor_retain(t);
+    *box = t;
+    return 1;
+}
+
+static int block_tensors(lua_State *L)
+{
+    const pl_block *block = check_block(L, 1);
+    lua_newtable(L);
+    for (int i = 0; i < pl_block_size(block); i++) {
+        push_borrowed(L, pl_block_get(block, i));
+        lua_setfield(L, -2, pl_tensor_name(pl_block_get(block, i)));
+    }
+    return 1;
+}
+
+static int block_names(lua_State *L)
+{
+    const pl_block *block = check_block(L, 1);
+    lua_newtable(L);
+    for (int i = 0; i < pl_block_size(block); i++) {
+        lua_pushstring(L, pl_tensor_name(pl_block_get(block, i)));
+        lua_seti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+static int block_count(lua_State *L)
+{
+    lua_pushinteger(L, pl_block_count(check_block(L, 1)));
+    return 1;
+}
+
+static int block_flat(lua_State *L)
+{
+    return push_borrowed(L, pl_block_flat(check_block(L, 1)));
+}
+
+static int block_grads(lua_State *L)
+{
+    pl_block *block = check_block(L, 1);
+    pl_tensor *grads;
+    lb_check(L, pl_block_grads(block, &grads));
+    return push_borrowed(L, grads);
+}
+
+static int block_zero_grad(lua_State *L)
+{
+    pl_block_zero_grad(check_block(L, 1));
+    return 0;
+}
+
+static int block_grad_norm(lua_State *L)
+{
+    double norm;
+    lb_check(L, pl_block_grad_norm(check_block(L, 1), &norm));
+    lua_pushnumber(L, norm);
+    return 1;
+}
+
+/* Names of the parameters no gradient has reached since the last zero_grad. */
+static int block_unreached(lua_State *L)
+{
+    const pl_block *block = check_block(L, 1);
+    lua_newtable(L);
+    for (int i = 0, n = 0; i < pl_block_size(block); i++)
+        if (!pl_block_has_grad(block, i)) {
+            lua_pushstring(L, pl_tensor_name(pl_block_get(block, i)));
+            lua_seti(L, -2, ++n);
+        }
+    return 1;
+}
+
+/* block:average(other, decay): block = decay block + (1 - decay) other */
+static int block_average(lua_State *L)
+{
+    pl_block *dst = check_block(L, 1), *src = check_block(L, 2);
+    lb_check(L, pl_block_average(dst, src, luaL_checknumber(L, 3)));
+    return 0;
+}
+
+static int block_hash(lua_State *L)
+{
+    char text[33];
+    lb_check(L, pl_block_hash(check_block(L, 1), text));
+    lua_pushstring(L, text);
+    return 1;
+}
+
+static int block_requires_grad(lua_State *L)
+{
+    pl_block *block = check_block(L, 1);
+    for (int i = 0; i < pl_block_size(block); i++)
+        pl_tensor_set_requires_grad(pl_block_get(block, i), lua_toboolean(L, 2));
+    return 0;
+}
+
+/* ---- AdamW ---------------------------------------------------------------------------------------- */
+
+static pl_adamw *check_adamw(lua_State *L)
+{
+    pl_adamw **box = luaL_checkudata(L, 1, ADAMW);
+    luaL_argcheck(L, *box != NULL, 1, "optimizer was collected");
+    return *box;
+}
+
+static int adamw_gc(lua_State *L)
+{
+    pl_adamw **box = luaL_checkudata(L, 1, ADAMW);
+    pl_adamw_free(*box);
+    *box = NULL;
+    return 0;
+}
+
+static int adamw_new(lua_State *L)
+{
+    pl_block *block = check_block(L, 1);
+    pl_adamw **box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = NULL;
+    luaL_setmetatable(L, ADAMW);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1); /* the block lives as long */
+    lb_check(L, pl_adamw_new(lb_ctx(L), box, block));
+    return 1;
+}
+
+static int adamw_step(lua_State *L)
+{
+    static const char *const names[] = {"lr", "beta1", "beta2", "eps", "weight_decay",
+                                        "max_grad_norm", "tf_eps", NULL};
+    pl_adamw *opt = check_adamw(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lb_known(L, 2, "optimizer option", names);
+    const pl_adamw_options o = {
+        .lr = lb_number_field(L, 2, "lr", -1),
+        .beta1 = lb_number_field(L, 2, "beta1", 0.9),
+        .beta2 = lb_number_field(L, 2, "beta2", 0.95),
+        .eps = lb_number_field(L, 2, "eps", 1e-8),
+        .weight_decay = lb_number_field(L, 2, "weight_decay", 0),
+        .max_grad_norm = lb_number_field(L, 2, "max_grad_norm", 0),
+        .tf_eps = lb_boolean_field(L, 2, "tf_eps", false),
+    };
+    luaL_argcheck(L, o.lr >= 0, 2, "lr is missing or below 0");
+    pl_adamw_result result;
+    lb_check(L, pl_adamw_step(opt, &o, &result));
+    lua_createtable(L, 0, 2);
+    lua_pushnumber(L, result.grad_norm);
+    lua_setfield(L, -2, "grad_norm");
+    lua_pushboolean(L, result.skipped);
+    lua_setfield(L, -2, "skipped");
+    return 1;
+}
+
+/* opt:state() -> {m = tensor, v = tensor, steps = n}; the tensors are the live moments. */
+static int adamw_state(lua_State *L)
+{
+    pl_adamw *opt = check_adamw(L);
+    lua_createtable(L, 0, 3);
+    push_borrowed(L, pl_adamw_moment(opt, 0));
+    lua_setfield(L, -2, "m");
+    push_borrowed(L, pl_adamw_moment(opt, 1));
+    lua_setfield(L, -2, "v");
+    lua_pushinteger(L, pl_adamw_steps(opt));
+    lua_setfield(L, -2, "steps");
+    return 1;
+}
+
+static int adamw_set_steps(lua_State *L)
+{
+    pl_adamw *opt = check_adamw(L);
+    luaL_argcheck(L, luaL_checkinteger(L, 2) >= 0, 2, "at least 0");
+    pl_adamw_set_steps(opt, lua_tointeger(L, 2));
+    return 0;
+}
+
+void lb_open_train(lua_State *L)
+{
+    static const luaL_Reg block_methods[] = {
+        {"__gc", block_gc}, {"tensors", block_tensors}, {"names", block_names},
+        {"count", block_count}, {"flat", block_flat}, {"grads", block_grads},
+        {"zero_grad", block_zero_grad}, {"grad_norm", block_grad_norm},
+        {"unreached", block_unreached}, {"average", block_average}, {"hash", block_hash},
+        {"requires_grad", block_requires_grad}, {NULL, NULL},
+    };
+    static const luaL_Reg adamw_methods[] = {
+        {"__gc", adamw_gc}, {"step", adamw_step}, {"state", adamw_state},
+        {"set_steps", adamw_set_steps}, {NULL, NULL},
+    };
+    static const luaL_Reg functions[] = {
+        {"block", block_new}, {"adamw", adamw_new}, {NULL, NULL},
+    };
+    lb_class(L, BLOCK, block_methods);
+    lb_class(L, ADAMW, adamw_methods);
+    luaL_setfuncs(L, functions, 0);
+}
