@@ -1,5 +1,9 @@
 -- luacheck lua recipes tests
 std = "lua54"
 max_line_length = 100
-files["tests"] = { std = "lua54+busted" }
 exclude_files = { "build*", "runs" }
+ignore = {
+  "211/scope", "211/step", "211/frame", -- held for their <close> alone
+  "58.", -- not (a < b) is meant: true for NaN as well
+}
+files["tests"] = { std = "lua54+busted" }

@@ -42,19 +42,19 @@ end
 local function compile(session, text)
   local muted = text:match("^(.-)%s*;%s*$")
   local expression = (muted or text):gsub("^%s*=", "")
-  local chunk = load("return " .. expression, "=repl", "t", session.env)
+  local chunk, message = load("return " .. expression, "=repl", "t", session.env)
   if chunk then
     return chunk, muted and "run" or "show"
   end
+  local open_end = message:find("<eof>$") -- `x +` is an expression that goes on
   local rewritten, names = locals.rewrite(text)
-  local message
   chunk, message = load(rewritten, "=repl", "t", session.env)
   if chunk then
     for _, name in ipairs(names) do
       session.declared[name] = true
     end
     return chunk, "show"
-  elseif message:find("<eof>$") then
+  elseif open_end or message:find("<eof>$") then
     return nil, "more"
   end
   return nil, message

@@ -71,9 +71,8 @@ function checks.blas()
   local blas = system.openblas()
   local text = ("OpenBLAS, %s flavour, %s kernels"):format(blas.parallel, blas.core)
   if blas.parallel ~= "openmp" then
-    return "BAD", text, "another flavour was loaded in place of the OpenMP one, and its threads "
-      .. "fight ours: apt-get install libopenblas-openmp-dev, unset LD_LIBRARY_PATH and LD_PRELOAD, "
-      .. "build again"
+    return "BAD", text, "this is not the OpenMP flavour, and its threads fight ours: "
+      .. "apt-get install libopenblas-openmp-dev, unset LD_LIBRARY_PATH and LD_PRELOAD, build again"
   end
   return "ok", text
 end

@@ -54,13 +54,8 @@ return function(args)
       return 0
     end
   end
-  local hint = nearest.hint(name, known)
-  io.stderr:write(
-    ("perilune: no command, script or op is named '%s'%s\ncommands: %s; 'perilune help' explains\n"):format(
-      name,
-      hint,
-      table.concat(known, " ")
-    )
-  )
+  local message = "perilune: no command, script or op is named '%s'%s\n"
+    .. "commands: %s; 'perilune help' explains\n"
+  io.stderr:write(message:format(name, nearest.hint(name, known), table.concat(known, " ")))
   return 1
 end
