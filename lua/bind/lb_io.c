@@ -252,6 +252,19 @@ static pl_status set_tensor(lua_State *L, int idx, const pl_weights *w, int64_t 
     return PL_OK;
 }
 
+/* The first name of the list at `only` that the file does not have, else NULL. */
+static const char *missing_name(lua_State *L, const pl_weights *w, int only)
+{
+    const lua_Integer n = only != 0 ? (lua_Integer)lua_rawlen(L, only) : 0;
+    for (lua_Integer i = 1; i <= n; i++) {
+        if (lua_rawgeti(L, only, i) != LUA_TSTRING) luaL_error(L, "'only' must be a list of names");
+        const char *name = lua_tostring(L, -1);
+        lua_pop(L, 1);
+        if (pl_weights_find(w, name) < 0) return name;
+    }
+    return NULL;
+}
+
 /* Pushes a table of the tensors: all, or those that the list at `only` names. */
 static pl_status push_tensors(lua_State *L, const pl_weights *w, int only)
 {
@@ -263,15 +276,11 @@ static pl_status push_tensors(lua_State *L, const pl_weights *w, int only)
             st = set_tensor(L, table, w, i);
         return st;
     }
-    const lua_Integer n = luaL_len(L, only);
+    const lua_Integer n = (lua_Integer)lua_rawlen(L, only);
     for (lua_Integer i = 1; i <= n && st == PL_OK; i++) {
-        lua_geti(L, only, i);
-        const char *name = lua_tostring(L, -1);
-        if (name == NULL) luaL_error(L, "'only' must be a list of names");
-        const int64_t at = pl_weights_find(w, name);
-        if (at < 0) luaL_error(L, "there is no tensor '%s' in the file", name);
-        st = set_tensor(L, table, w, at);
-        lua_settop(L, table);
+        lua_rawgeti(L, only, i);
+        st = set_tensor(L, table, w, pl_weights_find(w, lua_tostring(L, -1)));
+        if (st == PL_OK) lua_settop(L, table);
     }
     return st;
 }
@@ -304,7 +313,14 @@ static int safetensors_load(lua_State *L)
     const int only = check_only(L, 2);
     pl_weights **box = new_weights(L);
     pl_status st = pl_safetensors_open(lb_ctx(L), box, path);
-    if (st == PL_OK) st = push_tensors(L, *box, only);
+    if (st != PL_OK) return lb_soft_fail(L, st);
+    const char *missing = missing_name(L, *box, only);
+    if (missing != NULL) {
+        lua_pushnil(L);
+        lua_pushfstring(L, "'%s' has no tensor '%s'", path, missing);
+        return 2;
+    }
+    st = push_tensors(L, *box, only);
     if (st != PL_OK) return lb_soft_fail(L, st);
     push_notes(L, *box);
     return 2;
