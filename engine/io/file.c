@@ -72,7 +72,9 @@ static ssize_t sys_move(pl_ctx *ctx, int fd, void *to, const void *from, int64_t
         ssize_t moved = -1;
         const bool hit = fault(ctx);
         if (hit && errno == 0 && n > 1) n /= 2;
-        if (!hit || errno == 0) moved = to ? pread(fd, to, n, offset) : write(fd, from, n);
+        if (hit && errno != 0) moved = -1;
+        else if (to) moved = pread(fd, to, n, offset);
+        else if (from) moved = write(fd, from, n);
         if (moved >= 0 || errno != EINTR) return moved;
     }
     return -1;
