@@ -10,8 +10,8 @@
 --
 -- Rows are described in `perilune.config.row`; a bare text is a heading of `--help`; the keys that
 -- all recipes have (`perilune.config.common`) are added, or given other defaults by a row of the
--- same name. Later wins: default, preset, config.json of the run that is resumed, settings of the caller
--- (`config.run_recipe`), command line.
+-- same name. Later wins: default, preset, config.json of the run that is resumed, settings of the
+-- caller (`config.run_recipe`), command line.
 --
 -- Reading `cfg.seed` gives the value; a key with `schedule = true` gives a schedule, called as
 -- `cfg.kl_coef(step)` whether it was set to a number or to a function of the step. Reading, writing
@@ -67,8 +67,8 @@ end
 
 --- Declare a recipe's keys and read the command line. Called as `config { ... }`.
 -- Besides rows and headings the table may hold `name`, `about`, `check` (a function of the config
--- that returns a sentence when keys do not fit together), `without` (list of common keys this recipe
--- has no use for), `args` (instead of the global `arg`) and `recipe` (path of the recipe's file).
+-- that returns a sentence when keys do not fit together), `without` (list of common keys this
+-- recipe has no use for), `args` (instead of the global `arg`) and `recipe` (path of the recipe's file).
 -- With --help it prints and leaves the program.
 -- @tparam table spec
 -- @treturn config
@@ -83,8 +83,8 @@ function config.new(spec)
   local self = {
     name = spec.name, about = spec.about, check = spec.check,
     recipe = spec.recipe or recipe,
-    rows = {}, by_name = {}, reserved = methods, values = {}, source = {}, journal = {}, listeners = {},
-    told = {}, notes = {}, step = 0,
+    rows = {}, by_name = {}, reserved = methods, values = {}, source = {}, journal = {},
+    listeners = {}, told = {}, notes = {}, step = 0,
   }
   sources.build_rows(self, spec, fail)
   local settings = pending
@@ -218,7 +218,8 @@ function Config.__tostring(cfg)
   for name, value in pairs(cfg) do
     local source = self.source[name]
     local note = source and source ~= "default" and "   -- " .. source or ""
-    lines[#lines + 1] = ("  %s = %s%s"):format(name, row.value_text(self.by_name[name], value), note)
+    local text = row.value_text(self.by_name[name], value)
+    lines[#lines + 1] = ("  %s = %s%s"):format(name, text, note)
   end
   return table.concat(lines, "\n")
 end
@@ -338,8 +339,8 @@ function methods.state(cfg)
   return state
 end
 
---- Go on from a checkpoint. Keys given on this process's command line or by its caller keep what was
--- given, and that is journalled as a change at the checkpoint's step.
+--- Go on from a checkpoint. Keys given on this process's command line or by its caller keep what
+-- was given, and that is journalled as a change at the checkpoint's step.
 -- @tparam table state
 function methods.load_state(cfg, state)
   local self = hidden[cfg]

@@ -2,12 +2,12 @@
 --
 -- Each row goes to the kernel in one write before `append` returns, so a killed process loses no
 -- row and leaves at most one line without its end. Opening a file with `keep_to` cuts it back: rows
--- of later steps, and a torn last line, are gone, and the run that goes on from a checkpoint of that
--- step writes them again.
+-- of later steps, and a torn last line, are gone, and the run that goes on from a checkpoint writes
+-- them again.
 --
 -- Numbers read back equal to the last bit. JSON has no NaN and no infinities, and many readers
--- refuse the bare words, so these are written as the texts "NaN", "Infinity" and "-Infinity"; `read`
--- with `numbers` turns them back. The step stands first in its line, the other keys are sorted.
+-- refuse the bare words, so these are written as the texts "NaN", "Infinity" and "-Infinity";
+-- `read` with `numbers` turns them back. The step stands first in its line, the other keys are sorted.
 
 local json = require("perilune.json")
 local system = require("perilune.core").system

@@ -401,7 +401,7 @@ end
 --- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
 -- @tparam integer step
 -- @tparam function write writes the model and whatever else into the folder it is given
--- @tparam ?table options `state`: what the recipe needs to go on (JSON-able: data cursor, counters);
+-- @tparam ?table options `state`: what the recipe needs to go on (JSON-able: cursors, counters);
 -- `metric`: a figure, with `best = true` when it is the best so far
 -- @treturn string the checkpoint's path
 function Run:checkpoint(step, write, options)

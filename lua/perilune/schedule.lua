@@ -193,7 +193,7 @@ function schedule.adaptive_kl(options)
 end
 
 local formula_names = { huge = math.huge, pi = math.pi }
-for _, name in ipairs({ "abs", "ceil", "cos", "exp", "floor", "log", "max", "min", "sin", "sqrt" }) do
+for name in ("abs ceil cos exp floor log max min sin sqrt"):gmatch("%a+") do
   formula_names[name] = math[name]
 end
 
@@ -253,7 +253,8 @@ function schedule.of(value)
     local parsed, message = schedule.parse(value)
     return parsed or error(message, 2)
   end
-  error("a schedule is a number, a schedule, a function of the step or text, got " .. type(value), 2)
+  local message = "a schedule is a number, a schedule, a function of the step or text, got %s"
+  error(message:format(type(value)), 2)
 end
 
 --- The constructors a text may use: what `parse` and preset files see.

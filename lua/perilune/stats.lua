@@ -1,0 +1,228 @@
+--- Statistics of plain Lua lists: what tables and reports need, with honest intervals.
+--
+-- Intervals are of 95 %. For means they are mean ± z · s / √n with s the deviation over n - 1 and
+-- z = 1.96 (the normal approximation: give it 30 values or more); for rates Wilson's score interval
+-- (Wilson 1927), which stays inside [0, 1] and is fair at 0 and 1 too. Nothing is resampled, so the
+-- same numbers give the same interval.
+--
+-- An empty list has no mean: such calls raise, because a 0 would go into a table unseen.
+
+local stats = {}
+
+-- The 97.5 % quantile of the normal distribution.
+local z95 = 1.959963984540054
+
+local function need(xs, least, where)
+  if type(xs) ~= "table" or #xs < least then
+    local message = "%s needs a list of at least %d number%s, got %s"
+    local got = type(xs) == "table" and #xs or type(xs)
+    error(message:format(where, least, least == 1 and "" or "s", tostring(got)), 3)
+  end
+end
+
+local function need_pairs(a, b, least, where)
+  need(a, least, where)
+  need(b, least, where)
+  if #a ~= #b then
+    error(("%s needs two lists of one length, got %d and %d"):format(where, #a, #b), 3)
+  end
+end
+
+--- Sum, with Neumaier's compensation, so that the order of values hardly matters.
+-- @tparam {number,...} xs
+-- @treturn number
+function stats.sum(xs)
+  local sum, lost = 0.0, 0.0
+  for _, x in ipairs(xs) do
+    local total = sum + x
+    if math.abs(sum) >= math.abs(x) then
+      lost = lost + (sum - total + x)
+    else
+      lost = lost + (x - total + sum)
+    end
+    sum = total
+  end
+  if sum - sum ~= 0 then
+    return sum
+  end
+  return sum + lost
+end
+
+--- Arithmetic mean.
+-- @tparam {number,...} xs
+-- @treturn number
+function stats.mean(xs)
+  need(xs, 1, "stats.mean")
+  return stats.sum(xs) / #xs
+end
+
+local function squared_deviations(xs, mean)
+  local squares = {}
+  for i, x in ipairs(xs) do
+    squares[i] = (x - mean) ^ 2
+  end
+  return stats.sum(squares)
+end
+
+--- Variance over n - 1; 0 for a single value.
+-- @tparam {number,...} xs
+-- @treturn number
+function stats.variance(xs)
+  need(xs, 1, "stats.variance")
+  if #xs == 1 then
+    return 0.0
+  end
+  return squared_deviations(xs, stats.mean(xs)) / (#xs - 1)
+end
+
+--- Standard deviation over n - 1.
+-- @tparam {number,...} xs
+-- @treturn number
+function stats.std(xs)
+  need(xs, 1, "stats.std")
+  return math.sqrt(stats.variance(xs))
+end
+
+--- The value below which a part `q` of the list lies, interpolated as numpy does by default.
+-- @tparam {number,...} xs
+-- @tparam number q between 0 and 1
+-- @treturn number
+function stats.quantile(xs, q)
+  need(xs, 1, "stats.quantile")
+  local sorted = table.move(xs, 1, #xs, 1, {})
+  table.sort(sorted)
+  local place = 1 + q * (#sorted - 1)
+  local low = math.floor(place)
+  local high = math.min(low + 1, #sorted)
+  return sorted[low] + (sorted[high] - sorted[low]) * (place - low)
+end
+
+--- Median.
+-- @tparam {number,...} xs
+-- @treturn number
+function stats.median(xs)
+  need(xs, 1, "stats.median")
+  return stats.quantile(xs, 0.5)
+end
+
+local function interval(mean, variance_of_mean, n)
+  local half = z95 * math.sqrt(variance_of_mean)
+  return { mean = mean, half = half, low = mean - half, high = mean + half, n = n }
+end
+
+--- Mean with its 95 % interval.
+-- @tparam {number,...} xs
+-- @treturn {mean=number,half=number,low=number,high=number,n=integer,std=number}
+function stats.ci95(xs)
+  need(xs, 2, "stats.ci95")
+  local variance = stats.variance(xs)
+  local result = interval(stats.mean(xs), variance / #xs, #xs)
+  result.std = math.sqrt(variance)
+  return result
+end
+
+--- Mean of a[i] - b[i] with its 95 % interval: for two models on the same prompts.
+-- @tparam {number,...} a
+-- @tparam {number,...} b
+-- @treturn table as of `ci95`
+function stats.paired(a, b)
+  need_pairs(a, b, 2, "stats.paired")
+  local differences = {}
+  for i = 1, #a do
+    differences[i] = a[i] - b[i]
+  end
+  return stats.ci95(differences)
+end
+
+--- Difference of the means of two independent lists with its 95 % interval (Welch).
+-- @tparam {number,...} a
+-- @tparam {number,...} b
+-- @treturn {mean=number,half=number,low=number,high=number,n=integer}
+function stats.difference(a, b)
+  need(a, 2, "stats.difference")
+  need(b, 2, "stats.difference")
+  local spread = stats.variance(a) / #a + stats.variance(b) / #b
+  return interval(stats.mean(a) - stats.mean(b), spread, #a + #b)
+end
+
+--- A rate with Wilson's 95 % interval.
+-- @tparam number successes may be fractional, when ties count half
+-- @tparam integer n
+-- @treturn {mean=number,half=number,low=number,high=number,n=integer}
+function stats.rate(successes, n)
+  if type(n) ~= "number" or n < 1 or successes < 0 or successes > n then
+    local message = "stats.rate needs 0 <= successes <= n and n >= 1, got %s of %s"
+    error(message:format(tostring(successes), tostring(n)), 2)
+  end
+  local p, z2 = successes / n, z95 * z95
+  local centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+  local half = z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+  return {
+    mean = p, half = half, n = n,
+    low = math.max(0, centre - half), high = math.min(1, centre + half),
+  }
+end
+
+--- Pearson's correlation; nil when one of the lists is constant.
+-- @tparam {number,...} x
+-- @tparam {number,...} y
+-- @treturn ?number
+function stats.correlation(x, y)
+  need_pairs(x, y, 2, "stats.correlation")
+  local mx, my = stats.mean(x), stats.mean(y)
+  local products = {}
+  for i = 1, #x do
+    products[i] = (x[i] - mx) * (y[i] - my)
+  end
+  local scale = math.sqrt(squared_deviations(x, mx) * squared_deviations(y, my))
+  if scale == 0 then
+    return nil
+  end
+  return math.max(-1, math.min(1, stats.sum(products) / scale))
+end
+
+--- How many pairs of one group the scores order as the truth does.
+-- Pairs that are equal in truth are left out, pairs with equal scores count half. Add up the two
+-- results over groups: `stats.rate(correct, pairs)`.
+-- @tparam {number,...} scores
+-- @tparam {number,...} truth larger is better
+-- @treturn number correct
+-- @treturn integer pairs
+function stats.ordered_pairs(scores, truth)
+  need_pairs(scores, truth, 1, "stats.ordered_pairs")
+  local correct, pairs_seen = 0, 0
+  for i = 1, #scores do
+    for j = i + 1, #scores do
+      if truth[i] ~= truth[j] then
+        pairs_seen = pairs_seen + 1
+        if scores[i] == scores[j] then
+          correct = correct + 0.5
+        elseif (scores[i] > scores[j]) == (truth[i] > truth[j]) then
+          correct = correct + 1
+        end
+      end
+    end
+  end
+  return correct, pairs_seen
+end
+
+--- The part of the variance of returns that values explain,
+-- 1 - var(returns - values) / var(returns).
+-- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant.
+-- @tparam {number,...} returns
+-- @tparam {number,...} values
+-- @treturn ?number
+function stats.explained_variance(returns, values)
+  need_pairs(returns, values, 2, "stats.explained_variance")
+  local spread = stats.variance(returns)
+  if spread == 0 then
+    return nil
+  end
+  local errors = {}
+  for i = 1, #returns do
+    errors[i] = returns[i] - values[i]
+  end
+  return 1 - stats.variance(errors) / spread
+end
+
+return stats

@@ -1,0 +1,145 @@
+local nearest = require("perilune.nearest")
+local stats = require("perilune.stats")
+local strict_table = require("perilune.strict_table")
+
+local function near(expected, got, tolerance)
+  local text = ("expected %.17g, got %.17g"):format(expected, got)
+  assert.is_true(math.abs(expected - got) <= (tolerance or 1e-12), text)
+end
+
+describe("stats", function()
+  it("mean, variance, deviation, median, quantiles", function()
+    local xs = { 2, 4, 4, 4, 5, 5, 7, 9 }
+    assert.are.equal(5, stats.mean(xs))
+    near(32 / 7, stats.variance(xs))
+    near(math.sqrt(32 / 7), stats.std(xs))
+    assert.are.equal(4.5, stats.median(xs))
+    assert.are.equal(2, stats.quantile(xs, 0))
+    assert.are.equal(9, stats.quantile(xs, 1))
+    near(5.5, stats.quantile(xs, 0.75))
+    assert.are.equal(3, stats.median({ 3 }))
+    assert.are.equal(0, stats.variance({ 3 }))
+    assert.are.same({ 2, 4, 4, 4, 5, 5, 7, 9 }, xs)
+  end)
+
+  it("sums without losing small terms", function()
+    assert.are.equal(2, stats.sum({ 1, 1e100, 1, -1e100 }))
+    assert.are.equal(math.huge, stats.sum({ 1, math.huge }))
+  end)
+
+  it("gives the normal interval of a mean", function()
+    local ci = stats.ci95({ 1, 2, 3, 4 })
+    assert.are.equal(2.5, ci.mean)
+    near(1.959963984540054 * math.sqrt(5 / 3 / 4), ci.half)
+    near(ci.mean - ci.half, ci.low)
+    near(ci.mean + ci.half, ci.high)
+    assert.are.equal(4, ci.n)
+    near(math.sqrt(5 / 3), ci.std)
+  end)
+
+  it("pairs take out what the prompts share", function()
+    local a, b = { 10, 20, 30, 41 }, { 9, 19, 29, 40 }
+    local paired = stats.paired(a, b)
+    assert.are.equal(1, paired.mean)
+    assert.are.equal(0, paired.half)
+    local apart = stats.difference(a, b)
+    assert.are.equal(1, apart.mean)
+    near(1.959963984540054 * math.sqrt(stats.variance(a) / 4 + stats.variance(b) / 4), apart.half)
+  end)
+
+  it("gives Wilson's interval of a rate", function()
+    -- worked out from the closed form for 8 of 10: 0.4901625 to 0.9433178
+    local r = stats.rate(8, 10)
+    assert.are.equal(0.8, r.mean)
+    near(0.49016248, r.low, 1e-7)
+    near(0.94331784, r.high, 1e-7)
+    assert.are.equal(0, stats.rate(0, 5).low)
+    near(0.43448246, stats.rate(0, 5).high, 1e-7)
+    assert.are.equal(1, stats.rate(5, 5).high)
+  end)
+
+  it("correlates", function()
+    assert.are.equal(1, stats.correlation({ 1, 2, 3 }, { 2, 4, 6 }))
+    assert.are.equal(-1, stats.correlation({ 1, 2, 3 }, { 3, 2, 1 }))
+    near(0.5, stats.correlation({ 1, 2, 3 }, { 1, 3, 2 }))
+    assert.is_nil(stats.correlation({ 1, 1 }, { 1, 2 }))
+  end)
+
+  it("counts ordered pairs, ties in truth out, ties in score half", function()
+    assert.are.same({ 3, 3 }, { stats.ordered_pairs({ 1, 2, 3 }, { 10, 20, 30 }) })
+    assert.are.same({ 0, 3 }, { stats.ordered_pairs({ 3, 2, 1 }, { 10, 20, 30 }) })
+    assert.are.same({ 2.5, 3 }, { stats.ordered_pairs({ 1, 1, 3 }, { 10, 20, 30 }) })
+    assert.are.same({ 2, 2 }, { stats.ordered_pairs({ 1, 5, 9 }, { 10, 10, 30 }) })
+  end)
+
+  it("explains variance", function()
+    assert.are.equal(1, stats.explained_variance({ 1, 2, 3 }, { 11, 12, 13 }))
+    assert.are.equal(0, stats.explained_variance({ 1, 2, 3 }, { 7, 7, 7 }))
+    assert.are.equal(-3, stats.explained_variance({ 1, 2, 3 }, { 3, 2, 1 }))
+    assert.is_nil(stats.explained_variance({ 1, 1 }, { 1, 2 }))
+  end)
+
+  it("refuses lists with nothing to say", function()
+    assert.has_error(function() stats.mean({}) end, "stats.mean needs a list of at least 1 number, got 0")
+    assert.has_error(function() stats.paired({ 1, 2 }, { 1, 2, 3 }) end,
+      "stats.paired needs two lists of one length, got 2 and 3")
+    assert.has_error(function() stats.rate(3, 2) end,
+      "stats.rate needs 0 <= successes <= n and n >= 1, got 3 of 2")
+  end)
+end)
+
+describe("nearest", function()
+  it("measures edits, swaps counted once", function()
+    assert.are.equal(0, nearest.distance("kl_coef", "kl_coef"))
+    assert.are.equal(1, nearest.distance("learing_rate", "learning_rate"))
+    assert.are.equal(1, nearest.distance("alpha", "aplha"))
+    assert.are.equal(3, nearest.distance("kitten", "sitting"))
+    assert.are.equal(4, nearest.distance("", "seed"))
+  end)
+
+  it("finds what was meant, and nothing when nothing is near", function()
+    local known = { "kl_coef", "learning_rate", "lam", "seed" }
+    assert.are.equal("learning_rate", nearest.find("learing_rate", known))
+    assert.are.equal("learning_rate", nearest.find("Learning_Rate", known))
+    assert.are.equal("kl_coef", nearest.find("kl", known))
+    assert.are.equal("lam", nearest.find("lamb", known))
+    assert.is_nil(nearest.find("temperature", known))
+    assert.are.equal("ab", nearest.find("aa", { "ac", "ab" }))
+    assert.are.equal("", nearest.hint("temperature", known))
+  end)
+end)
+
+describe("strict_table", function()
+  local function draw(options)
+    local checked = strict_table.check(options, { "width", "height" }, "draw")
+    return checked
+  end
+
+  it("passes known options and refuses others at the caller's line", function()
+    assert.are.same({ width = 3 }, draw({ width = 3 }))
+    assert.are.same({}, draw(nil))
+    local _, message = pcall(function() draw({ widht = 3 }) end)
+    assert.is_truthy(message:match("stats_spec%.lua:%d+: draw has no option 'widht'; did you mean 'width'%?$"))
+    _, message = pcall(function() draw({ colour = 3 }) end)
+    assert.is_truthy(message:find("draw has no option 'colour'; it knows width, height", 1, true))
+    _, message = pcall(function() draw({ 3 }) end)
+    assert.is_truthy(message:find("draw takes named options only, got a value at [1]", 1, true))
+    _, message = pcall(function() draw(3) end)
+    assert.is_truthy(message:find("draw takes a table of named options, got number", 1, true))
+  end)
+
+  it("wraps a table whose names are fixed", function()
+    local t = strict_table.wrap({ score = 1, kl = false }, "result")
+    assert.are.equal(1, t.score)
+    assert.is_false(t.kl)
+    t.score = 2
+    assert.are.equal(2, t.score)
+    assert.has_error(function() return t.scroe end, "there is no result 'scroe'; did you mean 'score'?")
+    assert.has_error(function() t.loss = 1 end, "there is no result 'loss'")
+    local names = {}
+    for name in pairs(t) do
+      names[name] = true
+    end
+    assert.are.same({ score = true, kl = true }, names)
+  end)
+end)

@@ -1,0 +1,90 @@
+local tensorboard = require("perilune.tensorboard")
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+--- The data of each record, both checksums held against it.
+local function records(text)
+  local list, at = {}, 1
+  while at <= #text do
+    local length = string.unpack("<I8", text, at)
+    local data = text:sub(at + 12, at + 11 + length)
+    assert.are.equal(text:sub(at, at + 15 + length), tensorboard.record(data))
+    list[#list + 1] = data
+    at = at + 16 + length
+  end
+  assert.are.equal(#text + 1, at)
+  return list
+end
+
+local function folder()
+  local path = os.tmpname()
+  os.remove(path)
+  assert(require("lfs").mkdir(path))
+  return path
+end
+
+describe("crc32c", function()
+  it("gives the check values of RFC 3720 B.4", function()
+    assert.are.equal(0xe3069283, tensorboard.crc32c("123456789"))
+    assert.are.equal(0x8a9136aa, tensorboard.crc32c(("\0"):rep(32)))
+    assert.are.equal(0x62a8ab43, tensorboard.crc32c(("\xff"):rep(32)))
+    local rising = {}
+    for i = 0, 31 do
+      rising[i + 1] = string.char(i)
+    end
+    assert.are.equal(0x46dd794e, tensorboard.crc32c(table.concat(rising)))
+    assert.are.equal(0, tensorboard.crc32c(""))
+  end)
+end)
+
+describe("an event file", function()
+  it("has transformers' tags", function()
+    assert.are.equal("train/loss", tensorboard.tag("loss"))
+    assert.are.equal("eval/loss", tensorboard.tag("eval_loss"))
+    assert.are.equal("test/loss", tensorboard.tag("test_loss"))
+    assert.are.equal("train/objective/kl", tensorboard.tag("objective/kl"))
+    assert.are.equal("train/evaluation", tensorboard.tag("evaluation"))
+  end)
+
+  it("is what protoc reads back", function()
+    local w = assert(tensorboard.open(folder(), { time = 1700000000, host = "box", start_step = 5 }))
+    assert.is_truthy(w.path:match("/events%.out%.tfevents%.1700000000%.box%.%d+%.0$"))
+    w:scalars(300, { loss = 0.5, eval_score = -2, note = "text" }, 1700000001)
+    w:scalars(301, { note = "text" }, 1700000002)
+    w:text(302, "samples", "hello", 1700000003)
+    w:close()
+    w:close()
+    local list = records(read(w.path))
+    assert.are.equal(4, #list)
+    local time = string.pack("<d", 1700000000)
+    assert.are.equal("\9" .. time .. "\26\13brain.Event:2", list[1])
+    assert.are.equal("\9" .. time .. "\16\5\58\2\8\1", list[2])
+
+    if not os.execute("command -v protoc > /dev/null") then
+      pending("protoc is not installed (package protobuf-compiler): not decoded by a second program")
+      return
+    end
+    local path = os.tmpname()
+    local expected = {
+      '1: 0x41d954fc40400000\n2: 300\n5 {\n  1 {\n    1: "eval/score"\n    2: 0xc0000000\n  }\n'
+        .. '  1 {\n    1: "train/loss"\n    2: 0x3f000000\n  }\n}\n',
+      '1: 0x41d954fc40c00000\n2: 302\n5 {\n  1 {\n    1: "train/samples"\n    8 {\n      1: 7\n      2 {\n'
+        .. '        2 {\n          1: 1\n        }\n      }\n      8: "hello"\n    }\n    9 {\n      1 {\n'
+        .. '        1: "text"\n      }\n    }\n  }\n}\n',
+    }
+    for i, text in ipairs(expected) do
+      local file = assert(io.open(path, "wb"))
+      file:write(list[i + 2])
+      file:close()
+      local pipe = io.popen("protoc --decode_raw < " .. path)
+      assert.are.equal(text, pipe:read("a"))
+      pipe:close()
+    end
+    os.remove(path)
+  end)
+end)
