@@ -1,0 +1,176 @@
+--- The Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+--
+-- Touvron et al., arXiv:2302.13971; grouped heads as in arXiv:2307.09288. One block:
+--     x = x + o(attention(rope(q(n)), rope(k(n)), v(n))),   n = rmsnorm(x)
+--     x = x + down(silu(gate(n)) * up(n)),                  n = rmsnorm(x)
+-- llama2.c files turn neighbouring pairs (config.rope_interleaved), Hugging Face folders halves.
+
+local core = require("perilune.core")
+
+local llama = { class = "Llama", causal = "ForCausalLM" }
+
+function llama.width(config)
+  return config.hidden_size
+end
+
+function llama.context(config)
+  return config.max_position_embeddings
+end
+
+function llama.is_tied(config)
+  return config.tie_word_embeddings == true
+end
+
+function llama.init_std(config)
+  return config.initializer_range or 0.02
+end
+
+local function head_dim(config)
+  return config.head_dim or config.hidden_size // config.num_attention_heads
+end
+
+local function kv_heads(config)
+  return config.num_key_value_heads or config.num_attention_heads
+end
+
+local function rope_theta(config)
+  local parameters = config.rope_parameters
+  return config.rope_theta or (parameters and parameters.rope_theta) or 10000
+end
+
+function llama.check(config)
+  for _, key in ipairs({ "hidden_size", "intermediate_size", "num_hidden_layers",
+    "num_attention_heads", "vocab_size" }) do
+    if math.type(config[key]) ~= "integer" or config[key] < 1 then
+      error(("config.json: '%s' must be a whole number above 0, not %s"):format(key, config[key]), 0)
+    end
+  end
+  if config.num_attention_heads % kv_heads(config) ~= 0 then
+    error("config.json: num_key_value_heads must divide num_attention_heads", 0)
+  end
+  local scaling = config.rope_scaling or config.rope_parameters or {}
+  local kind = scaling.rope_type or scaling.type or "default"
+  if kind ~= "default" then
+    error(("config.json: rope_type '%s' is not supported; only 'default' is"):format(kind), 0)
+  end
+end
+
+--- What a written config.json says in full, for readers with other defaults.
+function llama.complete(config)
+  config.model_type = "llama"
+  config.head_dim, config.num_key_value_heads = head_dim(config), kv_heads(config)
+  config.rope_theta = rope_theta(config)
+  config.rope_parameters = { rope_type = "default", rope_theta = config.rope_theta }
+  config.rms_norm_eps = config.rms_norm_eps or 1e-5
+  config.hidden_act = config.hidden_act or "silu"
+  config.tie_word_embeddings = llama.is_tied(config)
+end
+
+function llama.parameters(config)
+  local c, f, d = config.hidden_size, config.intermediate_size, head_dim(config)
+  local q, kv = config.num_attention_heads * d, kv_heads(config) * d
+  local std = llama.init_std(config)
+  local out = std / math.sqrt(2 * config.num_hidden_layers) -- two residual branches a layer
+  local list = { { "model.embed_tokens.weight", { config.vocab_size, c }, std } }
+  for i = 0, config.num_hidden_layers - 1 do
+    local function add(name, shape, init)
+      list[#list + 1] = { ("model.layers.%d.%s.weight"):format(i, name), shape, init }
+    end
+    add("input_layernorm", { c }, "ones")
+    add("self_attn.q_proj", { q, c }, std)
+    add("self_attn.k_proj", { kv, c }, std)
+    add("self_attn.v_proj", { kv, c }, std)
+    add("self_attn.o_proj", { c, q }, out)
+    add("post_attention_layernorm", { c }, "ones")
+    add("mlp.gate_proj", { f, c }, std)
+    add("mlp.up_proj", { f, c }, std)
+    add("mlp.down_proj", { c, f }, out)
+  end
+  list[#list + 1] = { "model.norm.weight", { c }, "ones" }
+  return list
+end
+
+function llama.bind(m)
+  local config = m.config
+  m.layers = {}
+  for i = 0, config.num_hidden_layers - 1 do
+    local function weight(name)
+      return m.weights[("model.layers.%d.%s.weight"):format(i, name)]
+    end
+    m.layers[i + 1] = {
+      norm1 = weight("input_layernorm"), norm2 = weight("post_attention_layernorm"),
+      q = weight("self_attn.q_proj"), k = weight("self_attn.k_proj"),
+      v = weight("self_attn.v_proj"), o = weight("self_attn.o_proj"),
+      gate = weight("mlp.gate_proj"), up = weight("mlp.up_proj"), down = weight("mlp.down_proj"),
+    }
+  end
+  m.eps = { eps = config.rms_norm_eps or 1e-5 }
+  m.rope = { head_dim = head_dim(config), theta = rope_theta(config),
+    interleaved = config.rope_interleaved or false }
+  m.heads = { heads = config.num_attention_heads, kv_heads = kv_heads(config) }
+end
+
+function llama.embedding(m)
+  return m.weights["model.embed_tokens.weight"]
+end
+
+function llama.caches(m, slots, len)
+  local config, list = m.config, {}
+  for i = 1, 2 * config.num_hidden_layers do
+    list[i] = core.zeros({ slots, kv_heads(config), len, head_dim(config) }, m.dtype)
+  end
+  return list
+end
+
+local function attention(m, i, n, batch, caches)
+  local w = m.layers[i]
+  local q = core.rope(core.linear(n, w.q), batch.positions, m.rope)
+  local k = core.rope(core.linear(n, w.k), batch.positions, m.rope)
+  local v = core.linear(n, w.v)
+  if not caches then
+    return core.attention(q, k, v, batch.offsets, m.heads)
+  end
+  return core.attention_cached(q, k, v, batch.offsets, caches[2 * i - 1], caches[2 * i],
+    batch.slots, batch.past, m.heads)
+end
+
+local function block(m, i, x, batch, opts)
+  local frame <close> = core.frame("llama.block")
+  local w, drop = m.layers[i], opts.dropout
+  local y = core.linear(attention(m, i, core.rmsnorm(x, w.norm1, m.eps), batch, opts.caches), w.o)
+  if drop then
+    y = core.dropout(y, { p = drop.p, seed = drop.seed, index = drop.index * 1000 + 2 * i - 1 })
+  end
+  x = x + y
+  local n = core.rmsnorm(x, w.norm2, m.eps)
+  y = core.linear(core.swiglu(core.linear(n, w.gate), core.linear(n, w.up)), w.down)
+  if drop then
+    y = core.dropout(y, { p = drop.p, seed = drop.seed, index = drop.index * 1000 + 2 * i })
+  end
+  return (x + y):keep()
+end
+
+function llama.hidden(m, batch, opts)
+  local x = core.embedding(llama.embedding(m), batch.tokens)
+  for i = 1, #m.layers do
+    if opts.checkpoint then
+      x = core.checkpoint(function(h)
+        return block(m, i, h, batch, opts)
+      end, x)
+    else
+      x = block(m, i, x, batch, opts)
+    end
+  end
+  return core.rmsnorm(x, m.weights["model.norm.weight"], m.eps)
+end
+
+--- Files and parameters agree in names and layouts.
+function llama.from_file(_, tensors)
+  return tensors
+end
+
+function llama.to_file(_, weights)
+  return weights
+end
+
+return llama
