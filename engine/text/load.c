@@ -1,0 +1,436 @@
+/*
+** load.c - finding and reading a tokenizer: folder, tokenizer.json, GPT-2's pair of files, llama2.c.
+**
+** llama2.c's file (tokenizer.bin, tok512.bin): int32 length of the longest token, then for each
+** token its score (float32), its length (int32) and its bytes; little-endian. Ids 0, 1, 2 are
+** unknown, beginning and end, 3 to 258 the bytes. "Merge the pair whose token scores highest" is
+** turned into ranks: a token's rank is its place among the different scores, from the highest, and
+** every way to cut a token into two tokens is a pair. That is also how tokenizer.json writes it.
+**
+** SentencePiece's own .model files are not read.
+*/
+#include "text/text.h"
+
+#include <dirent.h>
+#include <json-c/json.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* ------------------------------------------------------------------------------------------- */
+
+static char *join(pl_ctx *ctx, const char *folder, const char *name)
+{
+    size_t a = strlen(folder), b = strlen(name);
+    char *path = pl_alloc(ctx, a + b + 2);
+    if (!path) return NULL;
+    memcpy(path, folder, a);
+    path[a] = '/';
+    memcpy(path + a + 1, name, b + 1);
+    return path;
+}
+
+static bool is_there(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
+/* The folder a file is in. */
+static char *folder_of(pl_ctx *ctx, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) return pl_strndup(ctx, ".", 1);
+    return pl_strndup(ctx, path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    float score;
+    int32_t id;
+} scored;
+
+static int by_score(const void *a, const void *b)
+{
+    const scored *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const pl__pair *x = a, *y = b;
+    if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
+    if (x->left != y->left) return x->left < y->left ? -1 : 1;
+    return x->right < y->right ? -1 : x->right > y->right;
+}
+
+/* Every cut of a token into two ordinary tokens. */
+static pl_status merges_into(pl_tokenizer *tok, int32_t id, int32_t rank)
+{
+    const char *bytes = pl__tok_bytes(tok, id);
+    size_t length = tok->tokens[id].bytes_length;
+    if ((tok->tokens[id].flags & (PL__TOK_ADDED | PL__TOK_BYTE)) ||
+        pl__tok_by_bytes(tok, bytes, length) != id)
+        return PL_OK;
+    for (size_t at = 0; at < length;) {
+        int step = pl__utf8_char(bytes + at, length - at);
+        at += step > 0 ? (size_t)step : 1;
+        if (at >= length) break;
+        int32_t left = pl__tok_by_bytes(tok, bytes, at);
+        int32_t right = left < 0 ? -1 : pl__tok_by_bytes(tok, bytes + at, length - at);
+        if (right >= 0) PL_TRY(pl__tok_add_merge(tok, left, right, rank, id));
+    }
+    return PL_OK;
+}
+
+static pl_status merges_from_scores(pl_tokenizer *tok, scored *scores)
+{
+    qsort(scores, (size_t)tok->count, sizeof *scores, by_score);
+    int32_t rank = 0;
+    for (int64_t i = 0; i < tok->count; i++) {
+        if (i > 0 && scores[i].score != scores[i - 1].score) rank++;
+        PL_TRY(merges_into(tok, scores[i].id, rank));
+    }
+    if (tok->n_merges > 0)
+        qsort(tok->merges, (size_t)tok->n_merges, sizeof *tok->merges, by_rank);
+    return PL_OK;
+}
+
+/* The name of an ordinary token is its text with "▁" for spaces. */
+static pl_status set_piece(pl_tokenizer *tok, int64_t id, const char *text, size_t length)
+{
+    static const char *const control[3] = {"<unk>", "<s>", "</s>"};
+    char name[3 * PL_TEXT_MAX_TOKEN];
+    size_t n = 0;
+    if (id < 3)
+        return pl__tok_set(tok, id, control[id], strlen(control[id]),
+                           PL__TOK_ADDED | PL__TOK_SPECIAL);
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == ' ') {
+            memcpy(name + n, "\xE2\x96\x81", 3);
+            n += 3;
+        } else {
+            name[n++] = text[i];
+        }
+    }
+    return pl__tok_set(tok, id, name, n, 0);
+}
+
+static pl_status load_llama2c(pl_ctx *ctx, pl_tokenizer **out, const char *data, size_t size,
+                              const char *path)
+{
+    scored *scores = NULL;
+    pl_status st = PL_OK;
+    pl_tokenizer *tok = pl__tok_new(ctx, PL_TOKENIZER_SENTENCEPIECE);
+    if (!tok) return PL_ERR_NOMEM;
+    scores = pl_alloc(ctx, (size / 8 + 1) * sizeof *scores);
+    if (!scores) {
+        st = PL_ERR_NOMEM;
+        goto done;
+    }
+    size_t at = 4;
+    for (int32_t id = 0; at < size; id++) {
+        int32_t length = -1;
+        scores[id].id = id;
+        if (size - at >= 8) {
+            memcpy(&scores[id].score, data + at, 4);
+            memcpy(&length, data + at + 4, 4);
+        }
+        if (length < 0 || length > PL_TEXT_MAX_TOKEN || (size_t)length > size - at - 8 ||
+            !isfinite(scores[id].score)) {
+            st = pl__fail(ctx, PL_ERR_FORMAT,
+                          "%s: token %d, at byte %zu of %zu, has no sensible score and length: "
+                          "is this a llama2.c tokenizer?", path, id, at, size);
+            goto done;
+        }
+        PL_GO(set_piece(tok, id, data + at + 8, (size_t)length));
+        at += 8 + (size_t)length;
+    }
+    if (tok->count < 259) {
+        st = pl__fail(ctx, PL_ERR_FORMAT,
+                      "%s: %lld tokens; a llama2.c tokenizer has at least 259 (three control "
+                      "tokens and 256 bytes)", path, (long long)tok->count);
+        goto done;
+    }
+    tok->unk = 0;
+    tok->bos = 1;
+    tok->eos = 2;
+    tok->adds_bos = tok->prefix_space = true;
+    PL_GO(pl__tok_index_names(tok));
+    PL_GO(pl__tok_derive(tok));
+    PL_GO(merges_from_scores(tok, scores));
+    PL_GO(pl__pairs_build(tok));
+    *out = tok;
+    tok = NULL;
+done:
+    pl_tokenizer_free(tok);
+    pl_free(ctx, scores);
+    return st;
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+/* GPT-2: merges.txt or vocab.bpe, a merge a line behind a line "#version". */
+static pl_status load_merge_lines(pl_tokenizer *tok, const char *text, size_t size,
+                                  const char *path)
+{
+    int64_t rank = 0;
+    for (size_t at = 0; at < size;) {
+        const char *line = text + at, *end = memchr(line, '\n', size - at);
+        size_t length = end ? (size_t)(end - line) : size - at;
+        bool version = at == 0 && length >= 8 && !memcmp(line, "#version", 8);
+        at += length + 1;
+        if (length > 0 && line[length - 1] == '\r') length--;
+        if (version || length == 0) continue;
+        const char *space = memchr(line, ' ', length);
+        if (!space)
+            return pl__fail(tok->ctx, PL_ERR_FORMAT,
+                            "%s: merge %lld, '%.*s', is not two parts with a space between", path,
+                            (long long)rank, (int)(length < 80 ? length : 80), line);
+        size_t n = (size_t)(space - line);
+        PL_TRY(pl__load_merge(tok, line, n, space + 1, length - n - 1, rank++, path));
+    }
+    return PL_OK;
+}
+
+static pl_status load_pair_of_files(pl_ctx *ctx, pl_tokenizer **out, const char *vocab_path,
+                                    const char *merges_path)
+{
+    char *vocab = NULL, *merges = NULL;
+    size_t n_vocab = 0, n_merges = 0;
+    pl_tokenizer *tok = NULL;
+    struct json_object *root = NULL;
+    pl_status st = PL_OK;
+    PL_GO(pl_file_read(ctx, &vocab, &n_vocab, vocab_path, PL_TEXT_MAX_FILE));
+    PL_GO(pl_file_read(ctx, &merges, &n_merges, merges_path, PL_TEXT_MAX_FILE));
+    root = pl__json_parse(ctx, vocab, n_vocab, vocab_path);
+    tok = root ? pl__tok_new(ctx, PL_TOKENIZER_BYTELEVEL) : NULL;
+    if (!tok) {
+        st = root ? PL_ERR_NOMEM : PL_ERR_FORMAT;
+        goto done;
+    }
+    PL_GO(pl__load_vocab(tok, root, vocab_path));
+    PL_GO(pl__tok_index_names(tok));
+    PL_GO(load_merge_lines(tok, merges, n_merges, merges_path));
+    PL_GO(pl__step_add(tok, pl__gpt2_pattern, strlen(pl__gpt2_pattern), false, true, true,
+                       vocab_path));
+    tok->bos = tok->eos = tok->unk = pl__tok_by_name(tok, "<|endoftext|>", 13);
+    *out = tok;
+    tok = NULL;
+done:
+    pl_tokenizer_free(tok);
+    json_object_put(root);
+    pl_free(ctx, vocab);
+    pl_free(ctx, merges);
+    return st;
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+/* A token named in a config: "text", or {"content": "text"}. */
+static const char *token_name(struct json_object *config, const char *key)
+{
+    struct json_object *value = NULL;
+    if (!json_object_object_get_ex(config, key, &value)) return NULL;
+    if (json_object_is_type(value, json_type_object) &&
+        !json_object_object_get_ex(value, "content", &value))
+        return NULL;
+    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+}
+
+static pl_status read_roles(pl_tokenizer *tok, struct json_object *config, const char *path)
+{
+    static const char *const key[] = {"bos_token", "eos_token", "pad_token", "unk_token"};
+    int32_t *role[] = {&tok->bos, &tok->eos, &tok->pad, &tok->unk};
+    for (int i = 0; i < 4; i++) {
+        const char *name = token_name(config, key[i]);
+        if (!name || (i == 3 && tok->unk >= 0)) continue;
+        int32_t id = pl__tok_by_name(tok, name, strlen(name));
+        if (id < 0 && i < 2)
+            return pl__fail(tok->ctx, PL_ERR_FORMAT,
+                            "%s: %s is '%.60s', which is not in the vocabulary", path, key[i],
+                            name);
+        *role[i] = id;
+        if (i < 3) pl__tok_make_special(tok, id);
+    }
+    return PL_OK;
+}
+
+/* The chat template: a text, or a list of {name, template} whose "default" counts. */
+static pl_status read_template(pl_tokenizer *tok, struct json_object *config)
+{
+    struct json_object *value = NULL, *name = NULL, *text = NULL;
+    if (!json_object_object_get_ex(config, "chat_template", &value)) return PL_OK;
+    if (json_object_is_type(value, json_type_array)) {
+        size_t n = json_object_array_length(value);
+        for (size_t i = 0; i < n && !text; i++) {
+            struct json_object *item = json_object_array_get_idx(value, i);
+            if (json_object_is_type(item, json_type_object) &&
+                json_object_object_get_ex(item, "name", &name) &&
+                !strcmp(json_object_get_string(name), "default"))
+                json_object_object_get_ex(item, "template", &text);
+        }
+        value = text;
+    }
+    if (!json_object_is_type(value, json_type_string)) return PL_OK;
+    tok->chat_template = pl_strndup(tok->ctx, json_object_get_string(value),
+                                    (size_t)json_object_get_string_len(value));
+    return tok->chat_template ? PL_OK : PL_ERR_NOMEM;
+}
+
+/* Reads a config of the folder when it is there. */
+static pl_status read_config(pl_tokenizer *tok, const char *folder, const char *file, bool keep)
+{
+    pl_ctx *ctx = tok->ctx;
+    char *path = join(ctx, folder, file), *text = NULL;
+    struct json_object *config = NULL;
+    size_t size = 0;
+    pl_status st = path ? PL_OK : PL_ERR_NOMEM;
+    if (!path || !is_there(path)) goto done;
+    PL_GO(pl_file_read(ctx, &text, &size, path, PL_TEXT_MAX_FILE));
+    config = pl__json_parse(ctx, text, size, path);
+    if (!config) {
+        st = PL_ERR_FORMAT;
+        goto done;
+    }
+    PL_GO(read_roles(tok, config, path));
+    if (keep) {
+        PL_GO(read_template(tok, config));
+        tok->config = text;
+        tok->config_length = size;
+        text = NULL;
+    }
+done:
+    json_object_put(config);
+    pl_free(ctx, text);
+    pl_free(ctx, path);
+    return st;
+}
+
+static pl_status read_jinja(pl_tokenizer *tok, const char *folder)
+{
+    if (tok->chat_template) return PL_OK;
+    size_t size;
+    char *path = join(tok->ctx, folder, "chat_template.jinja");
+    if (!path) return PL_ERR_NOMEM;
+    pl_status st = is_there(path) ? pl_file_read(tok->ctx, &tok->chat_template, &size, path,
+                                                 PL_TEXT_MAX_FILE)
+                                  : PL_OK;
+    pl_free(tok->ctx, path);
+    return st;
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+/* The one tok*.bin of a folder, as llama2.c's models have beside them. */
+static pl_status find_llama2c(pl_ctx *ctx, char **out, const char *folder)
+{
+    DIR *dir = opendir(folder);
+    pl_status st = PL_OK;
+    if (!dir) return pl__fail(ctx, PL_ERR_IO, "%s: cannot be read", folder);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        if (strncmp(entry->d_name, "tok", 3) != 0 || !ends_with(entry->d_name, ".bin")) continue;
+        if (*out) {
+            st = pl__fail(ctx, PL_ERR_ARG,
+                          "%s: more than one tok*.bin (%s, %s): name the file itself", folder,
+                          strrchr(*out, '/') + 1, entry->d_name);
+            break;
+        }
+        *out = join(ctx, folder, entry->d_name);
+        if (!*out) {
+            st = PL_ERR_NOMEM;
+            break;
+        }
+    }
+    closedir(dir);
+    if (st == PL_OK && !*out)
+        st = pl__fail(ctx, PL_ERR_IO,
+                      "%s: no tokenizer there: looked for tokenizer.json, vocab.json with "
+                      "merges.txt, encoder.json with vocab.bpe, tok*.bin", folder);
+    return st;
+}
+
+/* The file of a folder that holds the tokenizer. */
+static pl_status find_file(pl_ctx *ctx, char **out, const char *folder)
+{
+    static const char *const names[] = {"tokenizer.json", "vocab.json", "encoder.json"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *path = join(ctx, folder, names[i]);
+        if (!path) return PL_ERR_NOMEM;
+        if (is_there(path)) {
+            *out = path;
+            return PL_OK;
+        }
+        pl_free(ctx, path);
+    }
+    return find_llama2c(ctx, out, folder);
+}
+
+static pl_status load_file(pl_ctx *ctx, pl_tokenizer **tok, const char *path, const char *folder)
+{
+    bool vocab = ends_with(path, "vocab.json"), encoder = ends_with(path, "encoder.json");
+    pl_status st = PL_OK;
+    char *text = NULL, *merges = NULL;
+    size_t size = 0;
+    if (vocab || encoder) {
+        merges = join(ctx, folder, vocab ? "merges.txt" : "vocab.bpe");
+        PL_GO(merges ? load_pair_of_files(ctx, tok, path, merges) : PL_ERR_NOMEM);
+    } else {
+        PL_GO(pl_file_read(ctx, &text, &size, path, PL_TEXT_MAX_FILE));
+        if (ends_with(path, ".bin")) {
+            PL_GO(load_llama2c(ctx, tok, text, size, path));
+        } else {
+            PL_GO(pl__load_json(ctx, tok, text, size, path));
+            (*tok)->json = text;
+            (*tok)->json_length = size;
+            text = NULL;
+        }
+    }
+    if (ends_with(path, ".bin")) goto done;
+    PL_GO(read_config(*tok, folder, "special_tokens_map.json", false));
+    PL_GO(read_config(*tok, folder, "tokenizer_config.json", true));
+    PL_GO(read_jinja(*tok, folder));
+    pl__tok_make_special(*tok, (*tok)->bos);
+    pl__tok_make_special(*tok, (*tok)->eos);
+    PL_GO(pl__tok_derive(*tok));
+    if ((*tok)->kind != PL_TOKENIZER_WORD) PL_GO(pl__pairs_build(*tok));
+done:
+    pl_free(ctx, text);
+    pl_free(ctx, merges);
+    return st;
+}
+
+pl_status pl_tokenizer_load(pl_ctx *ctx, pl_tokenizer **out, const char *path)
+{
+    struct stat info;
+    pl_tokenizer *tok = NULL;
+    char *file = NULL, *folder = NULL;
+    pl_status st = PL_OK;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        PL_GO(find_file(ctx, &file, path));
+    } else {
+        file = pl_strndup(ctx, path, strlen(path));
+    }
+    folder = file ? folder_of(ctx, file) : NULL;
+    if (!folder) {
+        st = PL_ERR_NOMEM;
+        goto done;
+    }
+    PL_GO(load_file(ctx, &tok, file, folder));
+    *out = tok;
+    tok = NULL;
+done:
+    pl_tokenizer_free(tok);
+    pl_free(ctx, file);
+    pl_free(ctx, folder);
+    return st;
+}

@@ -1,0 +1,280 @@
+/*
+** save.c - writing tokenizer.json and tokenizer_config.json so that transformers reads them.
+**
+** A tokenizer.json that was read is written back byte for byte, and unknown keys of a config stay.
+** For the others the file is made here: byte-level BPE with GPT-2's steps, SentencePiece BPE in the
+** form transformers converts Llama's to (Prepend and Replace, byte_fallback), words as WordLevel
+** behind WhitespaceSplit.
+**
+** Of two cuts of one token with equal score the file orders them by id where llama2.c takes the
+** leftmost; that is the one thing the form cannot say.
+*/
+#include "text/text.h"
+
+#include <json-c/json.h>
+#include <stdio.h>
+
+#define LOWER_BLOCK "\xE2\x96\x81"
+
+/* Takes `value` even on failure. */
+static pl_status put(pl_ctx *ctx, struct json_object *object, const char *key,
+                     struct json_object *value)
+{
+    if (json_object_object_add(object, key, value) == 0) return PL_OK;
+    json_object_put(value);
+    return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
+}
+
+/* A part that never changes, as text. */
+static pl_status put_json(pl_ctx *ctx, struct json_object *object, const char *key,
+                          const char *text)
+{
+    struct json_object *value = json_tokener_parse(text);
+    if (!value && strcmp(text, "null") != 0)
+        return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
+    return put(ctx, object, key, value);
+}
+
+static struct json_object *name_of(const pl_tokenizer *tok, int32_t id)
+{
+    return json_object_new_string_len(pl__tok_name(tok, id), (int)tok->tokens[id].name_length);
+}
+
+static pl_status put_added(const pl_tokenizer *tok, struct json_object *root)
+{
+    pl_ctx *ctx = tok->ctx;
+    struct json_object *list = json_object_new_array();
+    PL_TRY(put(ctx, root, "added_tokens", list));
+    for (int64_t id = 0; id < tok->count; id++) {
+        if (!(tok->tokens[id].flags & PL__TOK_ADDED)) continue;
+        bool special = tok->tokens[id].flags & PL__TOK_SPECIAL;
+        struct json_object *item = json_object_new_object();
+        if (!item || json_object_array_add(list, item) != 0) {
+            json_object_put(item);
+            return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
+        }
+        PL_TRY(put(ctx, item, "id", json_object_new_int64(id)));
+        PL_TRY(put(ctx, item, "content", name_of(tok, (int32_t)id)));
+        PL_TRY(put(ctx, item, "single_word", json_object_new_boolean(false)));
+        PL_TRY(put(ctx, item, "lstrip", json_object_new_boolean(false)));
+        PL_TRY(put(ctx, item, "rstrip", json_object_new_boolean(false)));
+        PL_TRY(put(ctx, item, "normalized", json_object_new_boolean(false)));
+        PL_TRY(put(ctx, item, "special", json_object_new_boolean(special)));
+    }
+    return PL_OK;
+}
+
+/* "Add the beginning token": what a llama2.c model wants. */
+static pl_status put_post(const pl_tokenizer *tok, struct json_object *root)
+{
+    if (!tok->adds_bos || tok->bos < 0)
+        return put_json(tok->ctx, root, "post_processor", "null");
+    pl__buf text = {0};
+    pl_ctx *ctx = tok->ctx;
+    pl_status st = PL_OK;
+    char number[32];
+    struct json_object *name = name_of(tok, tok->bos);
+    const char *bos = json_object_to_json_string_ext(name, JSON_C_TO_STRING_NOSLASHESCAPE);
+    snprintf(number, sizeof number, "%d", tok->bos);
+    const char *parts[] = {
+        "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":", bos,
+        ",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[{\"SpecialToken\":"
+        "{\"id\":", bos,
+        ",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":",
+        bos,
+        ",\"type_id\":1}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{", bos,
+        ":{\"id\":", bos, ",\"ids\":[", number, "],\"tokens\":[", bos, "]}}}"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        PL_GO(pl__buf_add(ctx, &text, parts[i], strlen(parts[i])));
+    PL_GO(pl__buf_add(ctx, &text, "", 1));
+    PL_GO(put_json(ctx, root, "post_processor", text.data));
+done:
+    json_object_put(name);
+    pl__buf_free(ctx, &text);
+    return st;
+}
+
+static pl_status put_steps(const pl_tokenizer *tok, struct json_object *root)
+{
+    pl_ctx *ctx = tok->ctx;
+    const char *normalizer = "null", *steps = "{\"type\":\"WhitespaceSplit\"}", *decoder = "null";
+    if (tok->kind == PL_TOKENIZER_BYTELEVEL) {
+        steps = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
+                "\"use_regex\":true}";
+        decoder = steps;
+    } else if (tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
+        normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+                     "\"" LOWER_BLOCK "\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},"
+                     "\"content\":\"" LOWER_BLOCK "\"}]}";
+        steps = "null";
+        decoder = "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":"
+                  "{\"String\":\"" LOWER_BLOCK "\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},"
+                  "{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,"
+                  "\"stop\":0}]}";
+    }
+    PL_TRY(put_json(ctx, root, "normalizer", normalizer));
+    PL_TRY(put_json(ctx, root, "pre_tokenizer", steps));
+    PL_TRY(put_post(tok, root));
+    return put_json(ctx, root, "decoder", decoder);
+}
+
+static pl_status put_vocab(const pl_tokenizer *tok, struct json_object *model)
+{
+    pl_ctx *ctx = tok->ctx;
+    struct json_object *vocab = json_object_new_object();
+    PL_TRY(put(ctx, model, "vocab", vocab));
+    for (int64_t id = 0; id < tok->count; id++) {
+        const pl__token *t = &tok->tokens[id];
+        const char *name = pl__tok_name(tok, id);
+        if (!(t->flags & PL__TOK_PRESENT) || pl__tok_by_name(tok, name, t->name_length) != id)
+            continue;
+        if (pl__utf8_run(name, t->name_length) < t->name_length || memchr(name, 0, t->name_length))
+            return pl__fail(ctx, PL_ERR_FORMAT,
+                            "token %lld is not UTF-8 text: a tokenizer.json cannot hold it",
+                            (long long)id);
+        PL_TRY(put(ctx, vocab, name, json_object_new_int64(id)));
+    }
+    return PL_OK;
+}
+
+static pl_status put_merges(const pl_tokenizer *tok, struct json_object *model)
+{
+    pl_ctx *ctx = tok->ctx;
+    char text[2 * PL_TEXT_MAX_TOKEN + 1];
+    struct json_object *list = json_object_new_array();
+    PL_TRY(put(ctx, model, "merges", list));
+    for (int64_t i = 0; i < tok->n_merges; i++) {
+        const pl__pair *m = &tok->merges[i];
+        size_t left = tok->tokens[m->left].name_length, right = tok->tokens[m->right].name_length;
+        memcpy(text, pl__tok_name(tok, m->left), left);
+        text[left] = ' ';
+        memcpy(text + left + 1, pl__tok_name(tok, m->right), right);
+        struct json_object *item = json_object_new_string_len(text, (int)(left + right + 1));
+        if (!item || json_object_array_add(list, item) != 0) {
+            json_object_put(item);
+            return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
+        }
+    }
+    return PL_OK;
+}
+
+static pl_status put_model(const pl_tokenizer *tok, struct json_object *root)
+{
+    pl_ctx *ctx = tok->ctx;
+    bool words = tok->kind == PL_TOKENIZER_WORD, pieces = tok->kind == PL_TOKENIZER_SENTENCEPIECE;
+    struct json_object *model = json_object_new_object();
+    struct json_object *unk = tok->unk >= 0 && (words || pieces) ? name_of(tok, tok->unk) : NULL;
+    if (put(ctx, root, "model", model) != PL_OK) {
+        json_object_put(unk);
+        return PL_ERR_NOMEM;
+    }
+    if (words) {
+        PL_TRY(put(ctx, model, "unk_token", unk));
+        PL_TRY(put_json(ctx, model, "type", "\"WordLevel\""));
+        return put_vocab(tok, model);
+    }
+    PL_TRY(put(ctx, model, "unk_token", unk));
+    PL_TRY(put_json(ctx, model, "type", "\"BPE\""));
+    PL_TRY(put_json(ctx, model, "dropout", "null"));
+    PL_TRY(put_json(ctx, model, "continuing_subword_prefix", "null"));
+    PL_TRY(put_json(ctx, model, "end_of_word_suffix", "null"));
+    PL_TRY(put(ctx, model, "fuse_unk", json_object_new_boolean(pieces)));
+    PL_TRY(put(ctx, model, "byte_fallback", json_object_new_boolean(pieces)));
+    PL_TRY(put(ctx, model, "ignore_merges", json_object_new_boolean(false)));
+    PL_TRY(put_vocab(tok, model));
+    return put_merges(tok, model);
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+static pl_status write_in(pl_ctx *ctx, const char *folder, const char *name, const char *data,
+                          size_t size)
+{
+    pl__buf path = {0};
+    pl_status st = PL_OK;
+    PL_GO(pl__buf_add(ctx, &path, folder, strlen(folder)));
+    PL_GO(pl__buf_add(ctx, &path, "/", 1));
+    PL_GO(pl__buf_add(ctx, &path, name, strlen(name) + 1));
+    PL_GO(pl_file_write(ctx, path.data, data, size));
+done:
+    pl__buf_free(ctx, &path);
+    return st;
+}
+
+static pl_status write_tree(pl_ctx *ctx, const char *folder, const char *name,
+                            struct json_object *root)
+{
+    size_t length = 0;
+    const char *text = json_object_to_json_string_length(
+        root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE,
+        &length);
+    if (!text) return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write %s/%s", folder, name);
+    return write_in(ctx, folder, name, text, length);
+}
+
+static pl_status save_json(const pl_tokenizer *tok, const char *folder)
+{
+    pl_ctx *ctx = tok->ctx;
+    pl_status st = PL_OK;
+    if (tok->json) return write_in(ctx, folder, "tokenizer.json", tok->json, tok->json_length);
+    struct json_object *root = json_object_new_object();
+    if (!root) return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
+    PL_GO(put_json(ctx, root, "version", "\"1.0\""));
+    PL_GO(put_json(ctx, root, "truncation", "null"));
+    PL_GO(put_json(ctx, root, "padding", "null"));
+    PL_GO(put_added(tok, root));
+    PL_GO(put_steps(tok, root));
+    PL_GO(put_model(tok, root));
+    PL_GO(write_tree(ctx, folder, "tokenizer.json", root));
+done:
+    json_object_put(root);
+    return st;
+}
+
+/* Names a role's token, unless the config names it already in some form. */
+static pl_status put_role(const pl_tokenizer *tok, struct json_object *config, const char *key,
+                          int32_t id)
+{
+    struct json_object *old = NULL, *content = NULL;
+    json_object_object_get_ex(config, key, &old);
+    if (id < 0) return old ? put(tok->ctx, config, key, NULL) : PL_OK;
+    if (json_object_is_type(old, json_type_object) &&
+        json_object_object_get_ex(old, "content", &content))
+        old = content;
+    if (json_object_is_type(old, json_type_string) &&
+        !strcmp(json_object_get_string(old), pl__tok_name(tok, id)))
+        return PL_OK;
+    return put(tok->ctx, config, key, name_of(tok, id));
+}
+
+static pl_status save_config(const pl_tokenizer *tok, const char *folder, const char *chat)
+{
+    pl_ctx *ctx = tok->ctx;
+    pl_status st = PL_OK;
+    struct json_object *config =
+        tok->config ? pl__json_parse(ctx, tok->config, tok->config_length, "tokenizer_config.json")
+                    : json_object_new_object();
+    if (!config) return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
+    if (!tok->config) {
+        PL_GO(put_json(ctx, config, "tokenizer_class", "\"PreTrainedTokenizerFast\""));
+        PL_GO(put(ctx, config, "clean_up_tokenization_spaces", json_object_new_boolean(false)));
+    }
+    PL_GO(put_role(tok, config, "bos_token", tok->bos));
+    PL_GO(put_role(tok, config, "eos_token", tok->eos));
+    PL_GO(put_role(tok, config, "pad_token", tok->pad));
+    if (tok->unk >= 0) PL_GO(put_role(tok, config, "unk_token", tok->unk));
+    struct json_object *had = NULL;
+    json_object_object_get_ex(config, "chat_template", &had);
+    if (!chat && !had) chat = tok->chat_template;
+    if (chat) PL_GO(put(ctx, config, "chat_template", json_object_new_string(chat)));
+    PL_GO(write_tree(ctx, folder, "tokenizer_config.json", config));
+done:
+    json_object_put(config);
+    return st;
+}
+
+pl_status pl_tokenizer_save(pl_tokenizer *tok, const char *folder, const char *chat_template)
+{
+    PL_TRY(save_json(tok, folder));
+    return save_config(tok, folder, chat_template);
+}

@@ -1,0 +1,247 @@
+/*
+** tokenizer.c - the public face: text to ids, ids to text, and looking tokens up.
+**
+** Encoding: look for added tokens (only when asked), then for each stretch of plain text between
+** them: normalize, put the prefix space, cut into words, merge. A stray byte of invalid UTF-8 goes
+** through as itself.
+**
+** Decoding has one path, a token at a time, which decode and the stream share.
+*/
+#include "text/text.h"
+
+#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, for an id without a token */
+
+pl_tokenizer_info pl_tokenizer_get_info(const pl_tokenizer *tok)
+{
+    return (pl_tokenizer_info){.kind = tok->kind, .size = tok->count,
+                               .bos = tok->bos, .eos = tok->eos, .pad = tok->pad, .unk = tok->unk,
+                               .adds_bos = tok->adds_bos, .adds_eos = tok->adds_eos,
+                               .chat_template = tok->chat_template};
+}
+
+static bool is_token(const pl_tokenizer *tok, int64_t id)
+{
+    return id >= 0 && id < tok->count && (tok->tokens[id].flags & PL__TOK_PRESENT);
+}
+
+pl_status pl_tokenizer_set_special(pl_tokenizer *tok, int32_t bos, int32_t eos, int32_t pad)
+{
+    const int32_t ids[3] = {bos, eos, pad};
+    for (int i = 0; i < 3; i++)
+        if (ids[i] != -1 && !is_token(tok, ids[i]))
+            return pl__fail(tok->ctx, PL_ERR_ARG, "the tokenizer has no token %d; ids go to %lld",
+                            ids[i], (long long)tok->count - 1);
+    tok->bos = bos;
+    tok->eos = eos;
+    tok->pad = pad;
+    return PL_OK;
+}
+
+int32_t pl_tokenizer_id(const pl_tokenizer *tok, const char *text, size_t length)
+{
+    int32_t id = pl__tok_by_name(tok, text, length);
+    if (id < 0) id = pl__tok_by_bytes(tok, text, length);
+    if (id < 0 && length == 1) id = tok->byte_id[(unsigned char)text[0]];
+    return id;
+}
+
+const char *pl_tokenizer_name(const pl_tokenizer *tok, int64_t id, size_t *length)
+{
+    if (!is_token(tok, id)) return NULL;
+    *length = tok->tokens[id].name_length;
+    return pl__tok_name(tok, id);
+}
+
+const char *pl_tokenizer_bytes(const pl_tokenizer *tok, int64_t id, size_t *length)
+{
+    if (!is_token(tok, id)) return NULL;
+    *length = tok->tokens[id].bytes_length;
+    return pl__tok_bytes(tok, id);
+}
+
+bool pl_tokenizer_is_control(const pl_tokenizer *tok, int64_t id)
+{
+    return is_token(tok, id) && (tok->tokens[id].flags & PL__TOK_CONTROL);
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+static pl_status encode_words(pl_tokenizer *tok, pl__ids *out, const char *text, size_t length)
+{
+    const pl__pieces *pieces;
+    PL_TRY(pl__steps_run(tok, text, length, &pieces));
+    for (int64_t i = 0; i < pieces->count; i++) {
+        const char *word = text + pieces->data[i].start;
+        size_t n = pieces->data[i].length;
+        if (tok->kind == PL_TOKENIZER_WORD) {
+            int32_t id = pl__tok_by_bytes(tok, word, n);
+            if (id < 0) id = tok->unk;
+            if (id < 0)
+                return pl__fail(tok->ctx, PL_ERR_ARG,
+                                "encode: '%.*s' is not in the vocabulary and there is no unknown "
+                                "token", (int)(n < 60 ? n : 60), word);
+            PL_TRY(pl__ids_add(tok->ctx, out, id));
+        } else {
+            PL_TRY(pl__bpe_encode(tok, out, word, n));
+        }
+    }
+    return PL_OK;
+}
+
+/* A stretch without added tokens. */
+static pl_status encode_plain(pl_tokenizer *tok, pl__ids *out, const char *text, size_t length,
+                              bool prefix)
+{
+    if (length == 0) return PL_OK;
+    /* SentencePiece puts its space always, byte-level BPE where there is none. */
+    prefix = prefix && tok->prefix_space &&
+             (tok->kind == PL_TOKENIZER_SENTENCEPIECE || text[0] != ' ');
+    if (!prefix && tok->normal == PL__NORMAL_NONE) return encode_words(tok, out, text, length);
+    tok->normalized.length = 0;
+    if (prefix) PL_TRY(pl__buf_add(tok->ctx, &tok->normalized, " ", 1));
+    PL_TRY(pl__normalize(tok->ctx, &tok->normalized, text, length, tok->normal));
+    return encode_words(tok, out, tok->normalized.data, tok->normalized.length);
+}
+
+/* The longest added token at `text`. */
+static const pl__added *added_at(const pl_tokenizer *tok, const char *text, size_t length,
+                                 bool control)
+{
+    if (!(tok->added_starts[(unsigned char)text[0]] & (control ? 3 : 2))) return NULL;
+    for (int64_t i = 0; i < tok->n_added; i++) {
+        const pl__token *t = &tok->tokens[tok->added[i].id];
+        const char *bytes = tok->bytes.data + t->bytes_at;
+        if (t->bytes_length <= length && bytes[0] == text[0] &&
+            (control || !(t->flags & PL__TOK_CONTROL)) && !memcmp(bytes, text, t->bytes_length))
+            return &tok->added[i];
+    }
+    return NULL;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static pl_status encode_text(pl_tokenizer *tok, pl__ids *out, const char *text, size_t length,
+                             unsigned flags)
+{
+    bool control = (flags & PL_ENCODE_SPECIAL) != 0, prefix = !(flags & PL_ENCODE_CONTINUED);
+    size_t start = 0, at = 0;
+    while (tok->n_added > 0 && at < length) {
+        const pl__added *a = added_at(tok, text + at, length - at, control);
+        if (!a) {
+            at++;
+            continue;
+        }
+        size_t end = at, next = at + tok->tokens[a->id].bytes_length;
+        while (a->strip_left && end > start && is_blank(text[end - 1])) end--;
+        while (a->strip_right && next < length && is_blank(text[next])) next++;
+        PL_TRY(encode_plain(tok, out, text + start, end - start, prefix));
+        PL_TRY(pl__ids_add(tok->ctx, out, a->id));
+        prefix = !tok->prefix_once;
+        start = at = next;
+    }
+    return encode_plain(tok, out, text + start, length - start, prefix);
+}
+
+/* Work space for one huge text is not kept for ever. */
+static void shed(pl_tokenizer *tok)
+{
+    if (tok->symbols_room > PL_TEXT_KEEP) {
+        pl_free(tok->ctx, tok->symbols);
+        tok->symbols = NULL;
+        tok->symbols_room = 0;
+    }
+    if (tok->heap_room > 4 * PL_TEXT_KEEP) {
+        pl_free(tok->ctx, tok->heap);
+        tok->heap = NULL;
+        tok->heap_room = 0;
+    }
+    if (tok->normalized.room > 16 * PL_TEXT_KEEP) pl__buf_free(tok->ctx, &tok->normalized);
+    for (int i = 0; i < 2; i++)
+        if (tok->pieces[i].room > 4 * PL_TEXT_KEEP) {
+            pl_free(tok->ctx, tok->pieces[i].data);
+            tok->pieces[i] = (pl__pieces){0};
+        }
+}
+
+pl_status pl_tokenizer_encode(pl_tokenizer *tok, int32_t **ids, int64_t *count, const char *text,
+                              size_t length, unsigned flags)
+{
+    pl_ctx *ctx = tok->ctx;
+    pl__ids out = {0};
+    pl_status st = PL_OK;
+    if ((flags & PL_ENCODE_BOS) && tok->bos < 0)
+        return pl__fail(ctx, PL_ERR_ARG, "encode: this tokenizer names no beginning token (bos)");
+    if ((flags & PL_ENCODE_EOS) && tok->eos < 0)
+        return pl__fail(ctx, PL_ERR_ARG, "encode: this tokenizer names no end token (eos)");
+    if (flags & PL_ENCODE_BOS) PL_GO(pl__ids_add(ctx, &out, tok->bos));
+    PL_GO(encode_text(tok, &out, text, length, flags));
+    if ((flags & PL_ENCODE_BOS) && out.count > 1 && out.data[1] == tok->bos)
+        memmove(out.data, out.data + 1, (size_t)--out.count * sizeof *out.data);
+    if ((flags & PL_ENCODE_EOS) &&
+        (out.count == 0 || out.data[out.count - 1] != tok->eos ||
+         (out.count == 1 && (flags & PL_ENCODE_BOS))))
+        PL_GO(pl__ids_add(ctx, &out, tok->eos));
+    *ids = out.data;
+    *count = out.count;
+done:
+    if (st != PL_OK) pl_free(ctx, out.data);
+    shed(tok);
+    return st;
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+/* Appends what `id` adds to the text so far. */
+static pl_status decode_one(pl_tokenizer *tok, pl__buf *out, pl_text_stream *stream, int64_t id,
+                            unsigned flags)
+{
+    pl_ctx *ctx = tok->ctx;
+    if (id < 0) return pl__fail(ctx, PL_ERR_ARG, "decode: the id %lld", (long long)id);
+    const pl__token *t = is_token(tok, id) ? &tok->tokens[id] : NULL;
+    bool after_bos = stream->after_bos;
+    stream->after_bos = t && id == tok->bos;
+    if (t && (flags & PL_DECODE_SKIP_SPECIAL) && (t->flags & PL__TOK_SPECIAL)) return PL_OK;
+    if (tok->kind == PL_TOKENIZER_WORD && stream->started) PL_TRY(pl__buf_add(ctx, out, " ", 1));
+    stream->started = true;
+    if (!t) return pl__buf_add(ctx, out, REPLACEMENT, 3);
+    const char *bytes = tok->bytes.data + t->bytes_at;
+    size_t n = t->bytes_length;
+    if (tok->kind == PL_TOKENIZER_SENTENCEPIECE && tok->prefix_space && after_bos && n > 0 &&
+        bytes[0] == ' ' && !(t->flags & PL__TOK_BYTE))
+        bytes++, n--;
+    return pl__buf_add(ctx, out, bytes, n);
+}
+
+pl_status pl_tokenizer_decode(pl_tokenizer *tok, char **text, size_t *length, const int32_t *ids,
+                              int64_t count, unsigned flags)
+{
+    pl__buf out = {0};
+    pl_text_stream stream = {0};
+    pl_status st = PL_OK;
+    for (int64_t i = 0; i < count; i++) PL_GO(decode_one(tok, &out, &stream, ids[i], flags));
+    PL_GO(pl__buf_add(tok->ctx, &out, "", 1));
+    *text = out.data;
+    *length = out.length - 1;
+done:
+    if (st != PL_OK) pl__buf_free(tok->ctx, &out);
+    return st;
+}
+
+pl_status pl_tokenizer_stream(pl_tokenizer *tok, pl_text_stream *stream, const char **text,
+                              size_t *length, int32_t id, unsigned flags)
+{
+    pl__buf *out = &tok->streamed;
+    out->length = 0;
+    PL_TRY(pl__buf_add(tok->ctx, out, (const char *)stream->held, (size_t)stream->n_held));
+    if (id != -1) PL_TRY(decode_one(tok, out, stream, id, flags));
+    size_t hold = id == -1 ? 0 : pl__utf8_unfinished(out->data, out->length);
+    out->length -= hold;
+    if (hold > 0) memcpy(stream->held, out->data + out->length, hold);
+    stream->n_held = (int)hold;
+    *text = out->data;
+    *length = out->length;
+    return PL_OK;
+}

@@ -1,0 +1,389 @@
+/*
+** vocab.c - the vocabulary: tokens by id, by name and by bytes, and the growing arrays behind them.
+**
+** A loader sets tokens and merges in any order, then pl__tok_derive finds what encoding needs: the
+** bytes of each token, which ids stand for single bytes, which tokens are control tokens. Ids may have holes, and the table is no larger than a small multiple
+** of what the file holds, so that a hostile id cannot ask for memory.
+*/
+#include "text/text.h"
+
+#include <stdlib.h>
+
+/* ------------------------------------------------------------------------------------------- */
+
+pl_status pl__buf_reserve(pl_ctx *ctx, pl__buf *buf, size_t more)
+{
+    if (buf->room - buf->length >= more) return PL_OK;
+    if (more > SIZE_MAX / 4 - buf->length)
+        return pl__fail(ctx, PL_ERR_NOMEM, "text of more than %zu bytes", SIZE_MAX / 4);
+    size_t room = (buf->length + more) + (buf->length + more) / 2 + 64;
+    char *data = pl_realloc(ctx, buf->data, room);
+    if (!data) return PL_ERR_NOMEM;
+    buf->data = data;
+    buf->room = room;
+    return PL_OK;
+}
+
+pl_status pl__buf_add(pl_ctx *ctx, pl__buf *buf, const char *data, size_t length)
+{
+    PL_TRY(pl__buf_reserve(ctx, buf, length));
+    if (length > 0) memcpy(buf->data + buf->length, data, length);
+    buf->length += length;
+    return PL_OK;
+}
+
+void pl__buf_free(pl_ctx *ctx, pl__buf *buf)
+{
+    pl_free(ctx, buf->data);
+    *buf = (pl__buf){0};
+}
+
+pl_status pl__ids_add(pl_ctx *ctx, pl__ids *ids, int32_t id)
+{
+    if (ids->count == ids->room) {
+        int64_t room = ids->room * 2 + 64;
+        int32_t *data = pl_realloc(ctx, ids->data, (size_t)room * sizeof *data);
+        if (!data) return PL_ERR_NOMEM;
+        ids->data = data;
+        ids->room = room;
+    }
+    ids->data[ids->count++] = id;
+    return PL_OK;
+}
+
+uint32_t pl__text_hash(const char *data, size_t length)
+{
+    uint64_t h = 0x9E3779B97F4A7C15u ^ (length * 0xD6E8FEB86659FD93u), word;
+    for (; length >= 8; data += 8, length -= 8) {
+        memcpy(&word, data, 8);
+        h = (h ^ word) * 0xFF51AFD7ED558CCDu;
+        h ^= h >> 32;
+    }
+    word = 0;
+    if (length > 0) memcpy(&word, data, length);
+    h = (h ^ word) * 0xC4CEB9FE1A85EC53u;
+    h ^= h >> 29;
+    h *= 0xFF51AFD7ED558CCDu;
+    return (uint32_t)(h >> 32);
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+pl_tokenizer *pl__tok_new(pl_ctx *ctx, pl_tokenizer_kind kind)
+{
+    pl_tokenizer *tok = pl_calloc(ctx, 1, sizeof *tok);
+    if (!tok) return NULL;
+    tok->ctx = ctx;
+    tok->kind = kind;
+    tok->bos = tok->eos = tok->pad = tok->unk = -1;
+    return tok;
+}
+
+void pl_tokenizer_free(pl_tokenizer *tok)
+{
+    if (!tok) return;
+    pl_ctx *ctx = tok->ctx;
+    pl__bpe_free(tok);
+    pl__steps_free(tok);
+    pl_free(ctx, tok->tokens);
+    pl_free(ctx, tok->by_name.slot);
+    pl_free(ctx, tok->by_bytes.slot);
+    pl_free(ctx, tok->merges);
+    pl_free(ctx, tok->pairs.slot);
+    pl_free(ctx, tok->added);
+    pl_free(ctx, tok->chat_template);
+    pl_free(ctx, tok->pieces[0].data);
+    pl_free(ctx, tok->pieces[1].data);
+    pl__buf_free(ctx, &tok->names);
+    pl__buf_free(ctx, &tok->bytes);
+    pl_free(ctx, tok->json);
+    pl_free(ctx, tok->config);
+    pl__buf_free(ctx, &tok->normalized);
+    pl__buf_free(ctx, &tok->streamed);
+    pl_free(ctx, tok);
+}
+
+pl_status pl__tok_set(pl_tokenizer *tok, int64_t id, const char *name, size_t length,
+                      uint8_t flags)
+{
+    pl_ctx *ctx = tok->ctx;
+    if (id < 0 || id > INT32_MAX / 2)
+        return pl__fail(ctx, PL_ERR_FORMAT, "token '%.*s' has the id %lld",
+                        (int)(length < 60 ? length : 60), name, (long long)id);
+    if (length > PL_TEXT_MAX_TOKEN)
+        return pl__fail(ctx, PL_ERR_FORMAT, "token %lld has %zu bytes; at most %d are taken",
+                        (long long)id, length, PL_TEXT_MAX_TOKEN);
+    if (id >= tok->room) {
+        int64_t room = id + id / 2 + 256;
+        pl__token *tokens = pl_realloc(ctx, tok->tokens, (size_t)room * sizeof *tokens);
+        if (!tokens) return PL_ERR_NOMEM;
+        memset(tokens + tok->room, 0, (size_t)(room - tok->room) * sizeof *tokens);
+        tok->tokens = tokens;
+        tok->room = room;
+    }
+    pl__token *t = &tok->tokens[id];
+    if (t->flags & PL__TOK_PRESENT)
+        return pl__fail(ctx, PL_ERR_FORMAT, "tokens '%.*s' and '%.*s' have the same id %lld",
+                        (int)t->name_length, tok->names.data + t->name_at, (int)length, name,
+                        (long long)id);
+    if (tok->names.length + length > UINT32_MAX / 2)
+        return pl__fail(ctx, PL_ERR_FORMAT, "the vocabulary's text is over 2 GB");
+    uint32_t at = (uint32_t)tok->names.length;
+    PL_TRY(pl__buf_add(ctx, &tok->names, name, length));
+    PL_TRY(pl__buf_add(ctx, &tok->names, "", 1));
+    *t = (pl__token){.name_at = at, .name_length = (uint32_t)length,
+                     .flags = (uint8_t)(flags | PL__TOK_PRESENT)};
+    if (id >= tok->count) tok->count = id + 1;
+    return PL_OK;
+}
+
+pl_status pl__tok_add_merge(pl_tokenizer *tok, int32_t left, int32_t right, int32_t rank,
+                            int32_t result)
+{
+    if (tok->n_merges == tok->merges_room) {
+        int64_t room = tok->merges_room * 2 + 256;
+        pl__pair *merges = pl_realloc(tok->ctx, tok->merges, (size_t)room * sizeof *merges);
+        if (!merges) return PL_ERR_NOMEM;
+        tok->merges = merges;
+        tok->merges_room = room;
+    }
+    tok->merges[tok->n_merges++] = (pl__pair){left, right, rank, result};
+    return PL_OK;
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+/* Makes an empty map with room for n keys. */
+static pl_status map_new(pl_ctx *ctx, pl__map *map, int64_t n)
+{
+    uint32_t size = 16;
+    while ((int64_t)size < 2 * n) size *= 2;
+    pl_free(ctx, map->slot);
+    map->slot = pl_alloc(ctx, size * sizeof *map->slot);
+    if (!map->slot) return PL_ERR_NOMEM;
+    memset(map->slot, 0xFF, size * sizeof *map->slot);
+    map->mask = size - 1;
+    return PL_OK;
+}
+
+int32_t pl__tok_by_name(const pl_tokenizer *tok, const char *name, size_t length)
+{
+    if (!tok->by_name.slot) return -1;
+    for (uint32_t i = pl__text_hash(name, length);; i++) {
+        int32_t id = tok->by_name.slot[i & tok->by_name.mask];
+        if (id < 0) return -1;
+        const pl__token *t = &tok->tokens[id];
+        if (t->name_length == length && !memcmp(tok->names.data + t->name_at, name, length))
+            return id;
+    }
+}
+
+int32_t pl__tok_by_bytes(const pl_tokenizer *tok, const char *bytes, size_t length)
+{
+    if (!tok->by_bytes.slot) return -1;
+    for (uint32_t i = pl__text_hash(bytes, length);; i++) {
+        int32_t id = tok->by_bytes.slot[i & tok->by_bytes.mask];
+        if (id < 0) return -1;
+        const pl__token *t = &tok->tokens[id];
+        if (t->bytes_length == length && !memcmp(tok->bytes.data + t->bytes_at, bytes, length))
+            return id;
+    }
+}
+
+/* A linear probe; the map is never more than half full. */
+static void map_put(pl__map *map, uint32_t hash, int32_t id)
+{
+    while (map->slot[hash & map->mask] >= 0) hash++;
+    map->slot[hash & map->mask] = id;
+}
+
+pl_status pl__tok_reserve_names(pl_tokenizer *tok, int64_t count)
+{
+    return map_new(tok->ctx, &tok->by_name, count);
+}
+
+void pl__tok_index_name(pl_tokenizer *tok, int32_t id)
+{
+    map_put(&tok->by_name,
+            pl__text_hash(pl__tok_name(tok, id), tok->tokens[id].name_length), id);
+}
+
+pl_status pl__tok_index_names(pl_tokenizer *tok)
+{
+    int64_t present = 0;
+    for (int64_t id = 0; id < tok->count; id++)
+        present += (tok->tokens[id].flags & PL__TOK_PRESENT) != 0;
+    if (tok->count > 16 * present + 65536)
+        return pl__fail(tok->ctx, PL_ERR_FORMAT,
+                        "%lld tokens with ids up to %lld: the ids have too many holes",
+                        (long long)present, (long long)tok->count - 1);
+    PL_TRY(map_new(tok->ctx, &tok->by_name, present));
+    for (int64_t id = 0; id < tok->count; id++) {
+        const pl__token *t = &tok->tokens[id];
+        const char *name = pl__tok_name(tok, id);
+        if (!(t->flags & PL__TOK_PRESENT) || pl__tok_by_name(tok, name, t->name_length) >= 0)
+            continue;
+        map_put(&tok->by_name, pl__text_hash(name, t->name_length), (int32_t)id);
+    }
+    return PL_OK;
+}
+
+/* ------------------------------------------------------------------------------------------- */
+
+/* Byte-level: the bytes a name stands for; false when it has a character outside the alphabet. */
+static bool name_to_bytes(const char *name, size_t length, char *out, size_t *n)
+{
+    *n = 0;
+    for (size_t at = 0; at < length;) {
+        int step = pl__utf8_char(name + at, length - at);
+        int byte = step ? pl__alphabet_byte(pl__utf8_get(name + at, step)) : -1;
+        if (byte < 0) return false;
+        out[(*n)++] = (char)byte;
+        at += (size_t)step;
+    }
+    return true;
+}
+
+/* SentencePiece: "▁" (U+2581) is a space. */
+static size_t lower_blocks_to_spaces(const char *name, size_t length, char *out)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < length;) {
+        if (length - at >= 3 && !memcmp(name + at, "\xE2\x96\x81", 3)) {
+            out[n++] = ' ';
+            at += 3;
+        } else {
+            out[n++] = name[at++];
+        }
+    }
+    return n;
+}
+
+/* The value of "<0xXX>", -1 for any other name. */
+static int byte_name(const char *name, size_t length)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    if (length != 6 || memcmp(name, "<0x", 3) || name[5] != '>') return -1;
+    const char *high = memchr(digits, name[3], 16), *low = memchr(digits, name[4], 16);
+    return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
+}
+
+static bool all_space(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (text[i] != ' ' && (text[i] < '\t' || text[i] > '\r')) return false;
+    return length > 0;
+}
+
+static pl_status find_bytes(pl_tokenizer *tok, int64_t id)
+{
+    pl__token *t = &tok->tokens[id];
+    const char *name = pl__tok_name(tok, id);
+    char made[PL_TEXT_MAX_TOKEN];
+    const char *bytes = name;
+    size_t n = t->name_length;
+    if (!(t->flags & PL__TOK_ADDED) && tok->kind == PL_TOKENIZER_BYTELEVEL) {
+        if (name_to_bytes(name, t->name_length, made, &n)) bytes = made;
+        else n = t->name_length;
+    } else if (!(t->flags & PL__TOK_ADDED) && tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
+        int byte = byte_name(name, t->name_length);
+        bytes = made;
+        if (byte >= 0) {
+            made[0] = (char)byte;
+            n = 1;
+            t->flags |= PL__TOK_BYTE;
+            if (tok->byte_id[byte] < 0) tok->byte_id[byte] = (int32_t)id;
+        } else {
+            n = lower_blocks_to_spaces(name, t->name_length, made);
+        }
+    }
+    t->bytes_at = (uint32_t)tok->bytes.length;
+    t->bytes_length = (uint32_t)n;
+    PL_TRY(pl__buf_add(tok->ctx, &tok->bytes, bytes, n));
+    return pl__buf_add(tok->ctx, &tok->bytes, "", 1);
+}
+
+/* Longest first, so that the first that fits is the longest that fits. */
+static void sort_added(pl_tokenizer *tok)
+{
+    pl__added *a = tok->added;
+    for (int64_t gap = tok->n_added / 2; gap > 0; gap /= 2)
+        for (int64_t i = gap; i < tok->n_added; i++) {
+            pl__added x = a[i];
+            uint32_t length = tok->tokens[x.id].bytes_length;
+            int64_t j = i;
+            for (; j >= gap && tok->tokens[a[j - gap].id].bytes_length < length; j -= gap)
+                a[j] = a[j - gap];
+            a[j] = x;
+        }
+}
+
+static pl_status index_bytes(pl_tokenizer *tok)
+{
+    PL_TRY(map_new(tok->ctx, &tok->by_bytes, tok->count));
+    tok->cut_at_spaces = true;
+    for (int64_t id = 0; id < tok->count; id++) {
+        pl__token *t = &tok->tokens[id];
+        const char *bytes = pl__tok_bytes(tok, id);
+        if (!(t->flags & PL__TOK_PRESENT)) continue;
+        if ((t->flags & PL__TOK_ADDED) && !all_space(bytes, t->bytes_length))
+            t->flags |= PL__TOK_CONTROL;
+        if (t->flags & (PL__TOK_CONTROL | PL__TOK_BYTE | PL__TOK_ADDED)) continue;
+        for (uint32_t i = 1; i < t->bytes_length; i++)
+            if (bytes[i] == ' ' && bytes[i - 1] != ' ') tok->cut_at_spaces = false;
+        if (t->bytes_length == 0 || pl__tok_by_bytes(tok, bytes, t->bytes_length) >= 0) continue;
+        map_put(&tok->by_bytes, pl__text_hash(bytes, t->bytes_length), (int32_t)id);
+        if (tok->kind == PL_TOKENIZER_BYTELEVEL && t->bytes_length == 1)
+            tok->byte_id[(unsigned char)bytes[0]] = (int32_t)id;
+    }
+    return PL_OK;
+}
+
+static pl_status check_bytes(const pl_tokenizer *tok)
+{
+    if (tok->kind != PL_TOKENIZER_SENTENCEPIECE) return PL_OK;
+    for (int b = 0; b < 256; b++)
+        if (tok->byte_id[b] < 0)
+            return pl__fail(tok->ctx, PL_ERR_FORMAT,
+                            "the byte token <0x%02X> is missing: text outside the vocabulary could "
+                            "not be encoded", b);
+    return PL_OK;
+}
+
+static pl_status list_added(pl_tokenizer *tok)
+{
+    pl_ctx *ctx = tok->ctx;
+    int64_t n = 0, listed = tok->n_added;
+    for (int64_t id = 0; id < tok->count; id++) n += (tok->tokens[id].flags & PL__TOK_ADDED) != 0;
+    pl__added *added = pl_realloc(ctx, tok->added, (size_t)(n + listed + 1) * sizeof *added);
+    if (!added) return PL_ERR_NOMEM;
+    tok->added = added;
+    for (int64_t id = 0; id < tok->count; id++) {
+        pl__token *t = &tok->tokens[id];
+        if (!(t->flags & PL__TOK_ADDED)) continue;
+        if (t->bytes_length == 0)
+            return pl__fail(ctx, PL_ERR_FORMAT, "the added token %lld is empty", (long long)id);
+        uint8_t bit = t->flags & PL__TOK_CONTROL ? 1 : 2;
+        tok->added_starts[(unsigned char)*pl__tok_bytes(tok, id)] |= bit;
+        int64_t k = 0;
+        while (k < listed && added[k].id != id) k++;
+        if (k == listed) added[tok->n_added++] = (pl__added){.id = (int32_t)id};
+    }
+    sort_added(tok);
+    return PL_OK;
+}
+
+void pl__tok_make_special(pl_tokenizer *tok, int32_t id)
+{
+    if (id >= 0) tok->tokens[id].flags |= PL__TOK_ADDED | PL__TOK_SPECIAL;
+}
+
+pl_status pl__tok_derive(pl_tokenizer *tok)
+{
+    memset(tok->byte_id, 0xFF, sizeof tok->byte_id);
+    for (int64_t id = 0; id < tok->count; id++)
+        if (tok->tokens[id].flags & PL__TOK_PRESENT) PL_TRY(find_bytes(tok, id));
+    PL_TRY(index_bytes(tok));
+    PL_TRY(check_bytes(tok));
+    return list_added(tok);
+}
