@@ -66,24 +66,44 @@ static inline void r_store(real *p, reg v)
     memcpy(p, &v, sizeof v);
 }
 
-/* The first n elements, 0 <= n <= RL; zeros behind them. */
-static inline reg r_load_n(const real *p, int64_t n)
+/* The first n elements of a register, 0 <= n <= RL, as the machine wants them told. */
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+typedef __mmask16 r_count;
+#else
+typedef int64_t r_count;
+#endif
+
+static inline r_count r_first(int64_t n)
 {
 #if defined(__AVX512F__) && !defined(PL_F64_BUILD)
-    return (reg)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+    return (__mmask16)((1u << n) - 1);
+#else
+    return n;
+#endif
+}
+
+/* Loads the first elements, zeros behind them. */
+static inline reg r_load_n(const real *p, r_count n)
+{
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+    return (reg)_mm512_maskz_loadu_ps(n, p);
 #else
     reg r = {0};
+    if (n == RL) return r_load(p);
     memcpy(&r, p, (size_t)n * sizeof(real));
     return r;
 #endif
 }
 
-static inline void r_store_n(real *p, reg v, int64_t n)
+static inline void r_store_n(real *p, reg v, r_count n)
 {
 #if defined(__AVX512F__) && !defined(PL_F64_BUILD)
-    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+    _mm512_mask_storeu_ps(p, n, (__m512)v);
 #else
-    memcpy(p, &v, (size_t)n * sizeof(real));
+    if (n == RL)
+        r_store(p, v);
+    else
+        memcpy(p, &v, (size_t)n * sizeof(real));
 #endif
 }
 
@@ -109,109 +129,105 @@ static inline int64_t r_cols(int64_t cols, int v)
 
 /*
 ** c[mr, cols] = (acc ? c : 0) + a[mr, kc] b[kc, cols] (+ bias[cols] after the chain).
-** a[i,k] lies at a[i * rs + k * cs]; register pair v of row k of b at b[k * bs + v * ps]. All nv
-** registers of b must be readable, whatever cols is.
+** a[i,k] lies at a[i * lda + k], or at a[i + k * lda] when `turned`; register pair v of row k of b
+** at b[k * bs + v * ps]. All registers of b must be readable, whatever cols is.
 */
 typedef struct {
     int64_t kc;
     const real *a;
-    int64_t rs, cs;
+    int64_t lda;
     const real *b;
     int64_t bs, ps;
     const real *bias; /* NULL for none */
     real *c;
     int64_t ldc, cols;
-    bool acc;
+    bool acc, turned;
 } tile_args;
 
+/* Rows of A that are not turned go in threes behind one pointer: p, p + lda and p + 2 lda are one
+** instruction's addresses each, and the few pointers stay in registers. */
+#define GROUPS(mr) (((mr) + 2) / 3)
+
 static inline __attribute__((always_inline)) void tile(const int mr, const int nv,
-                                                       const tile_args *t)
+                                                       const bool turned, const tile_args *t)
 {
     reg x[MR][4];
-    const int64_t rs = t->rs, cs = t->cs, bs = t->bs, ps = t->ps, cols = t->cols, ldc = t->ldc;
-    const bool full = cols == nv * RL;
-    const real *a[(MR + 2) / 3];
+    r_count n[4];
+    const int64_t lda = t->lda, bs = t->bs, ps = t->ps, ldc = t->ldc, kc = t->kc;
+    const int groups = turned ? 1 : GROUPS(mr);
+    const real *a[GROUPS(MR)];
     const real *b = t->b;
     real *c = t->c;
 
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) n[v] = r_first(t->acc ? r_cols(t->cols, v) : 0);
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
-        for (int v = 0; v < nv; v++)
-            if (!t->acc)
-                x[i][v] = (reg){0};
-            else if (full)
-                x[i][v] = r_load(c + i * ldc + v * RL);
-            else
-                x[i][v] = r_load_n(c + i * ldc + v * RL, r_cols(cols, v));
+        for (int v = 0; v < nv; v++) x[i][v] = r_load_n(c + i * ldc + v * RL, n[v]);
 
-    /* Rows go in threes behind one pointer: base, base + rs, base + 2 rs are one instruction's
-    ** addresses, and the few pointers stay in registers. */
 #pragma GCC unroll 8
-    for (int i = 0; i < (mr + 2) / 3; i++) a[i] = t->a + 3 * i * rs;
-    for (int64_t k = 0; k < t->kc; k++) {
+    for (int g = 0; g < groups; g++) a[g] = t->a + 3 * g * lda;
+    for (int64_t k = 0; k < kc; k++) {
         reg w[4];
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) w[v] = r_load(b + (v / 2) * ps + (v % 2) * RL);
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
-            reg s = a[i / 3][(i % 3) * rs] - (reg){0};
+            reg s = (turned ? a[0][i] : a[i / 3][(i % 3) * lda]) - (reg){0};
 #pragma GCC unroll 4
             for (int v = 0; v < nv; v++) x[i][v] = r_fma(s, w[v], x[i][v]);
         }
         b += bs;
 #pragma GCC unroll 8
-        for (int i = 0; i < (mr + 2) / 3; i++) a[i] += cs;
+        for (int g = 0; g < groups; g++) a[g] += turned ? lda : 1;
     }
 
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) n[v] = r_first(r_cols(t->cols, v));
     if (t->bias)
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
-            reg s = r_load_n(t->bias + v * RL, r_cols(cols, v));
+            reg s = r_load_n(t->bias + v * RL, n[v]);
 #pragma GCC unroll 16
             for (int i = 0; i < mr; i++) x[i][v] += s;
         }
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
-        for (int v = 0; v < nv; v++)
-            if (full)
-                r_store(c + i * ldc + v * RL, x[i][v]);
-            else
-                r_store_n(c + i * ldc + v * RL, x[i][v], r_cols(cols, v));
+        for (int v = 0; v < nv; v++) r_store_n(c + i * ldc + v * RL, x[i][v], n[v]);
 }
 
-#define TILE(m)                                                                                   \
-    static void tile_half_##m(const tile_args *t) { tile(m, 1, t); }                              \
-    static void tile_full_##m(const tile_args *t) { tile(m, 2, t); }
-EACH_MR(TILE)
-#undef TILE
-#define TILE(m)                                                                                   \
-    static void tile_wide_##m(const tile_args *t) { tile(m, 4, t); }
-EACH_WIDE(TILE)
-#undef TILE
-
 typedef void (*tile_fn)(const tile_args *);
-#define TILE(m) tile_half_##m,
-static const tile_fn tile_half[] = {EACH_MR(TILE)};
-#undef TILE
-#define TILE(m) tile_full_##m,
-static const tile_fn tile_full[] = {EACH_MR(TILE)};
-#undef TILE
-#define TILE(m) tile_wide_##m,
-static const tile_fn tile_wide[] = {EACH_WIDE(TILE)};
-#undef TILE
+
+/* Tiles of each height: half a panel, a panel and two panels wide, A as it stands and turned. */
+#define TILE(m, name, nv)                                                                         \
+    static void tile_##name##_##m(const tile_args *t) { tile(m, nv, false, t); }                  \
+    static void tile_##name##_turned_##m(const tile_args *t) { tile(m, nv, true, t); }
+#define TILE_HALF(m) TILE(m, half, 1)
+#define TILE_FULL(m) TILE(m, full, 2)
+#define TILE_WIDE(m) TILE(m, wide, 4)
+EACH_MR(TILE_HALF)
+EACH_MR(TILE_FULL)
+EACH_WIDE(TILE_WIDE)
+
+#define ENTRY_HALF(m) {tile_half_##m, tile_half_turned_##m},
+#define ENTRY_FULL(m) {tile_full_##m, tile_full_turned_##m},
+#define ENTRY_WIDE(m) {tile_wide_##m, tile_wide_turned_##m},
+static const tile_fn tile_half[][2] = {EACH_MR(ENTRY_HALF)};
+static const tile_fn tile_full[][2] = {EACH_MR(ENTRY_FULL)};
+static const tile_fn tile_wide[][2] = {EACH_WIDE(ENTRY_WIDE)};
 
 /* Runs the tile that fits: mr rows (1..MR), t->cols columns (1..2 NR; above NR only when mr is at
 ** most WIDE_MR). */
 static inline void tile_run(int64_t mr, const tile_args *t)
 {
     if (t->cols > NR)
-        tile_wide[mr - 1](t);
+        tile_wide[mr - 1][t->turned](t);
     else if (t->cols > RL)
-        tile_full[mr - 1](t);
+        tile_full[mr - 1][t->turned](t);
     else
-        tile_half[mr - 1](t);
+        tile_half[mr - 1][t->turned](t);
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -235,6 +251,7 @@ static inline void tile_run(int64_t mr, const tile_args *t)
 #endif
 #define EXCHANGE_(h)                                                                              \
     if ((h) < RL)                                                                                 \
+        _Pragma("GCC unroll 16")                                                                  \
         for (int i = 0; i < RL; i++)                                                              \
             if (!(i & (h))) {                                                                     \
                 reg lo = __builtin_shufflevector(r[i], r[(i + (h)) % RL], LANES_(LO_, (h) % RL)); \
@@ -246,13 +263,9 @@ static inline void tile_run(int64_t mr, const tile_args *t)
 /* Transposes an RL x RL block held in registers. */
 static inline __attribute__((always_inline)) void r_transpose(reg r[RL])
 {
-#pragma GCC unroll 16
     EXCHANGE_(8)
-#pragma GCC unroll 16
     EXCHANGE_(4)
-#pragma GCC unroll 16
     EXCHANGE_(2)
-#pragma GCC unroll 16
     EXCHANGE_(1)
 }
 
@@ -267,7 +280,7 @@ static void pack_turned(const real *src, int64_t ld, int64_t rows, int64_t kc, r
             for (int j = 0; j < RL; j++) r[j] = r_load(src + j * ld + k);
         else
             for (int j = 0; j < RL; j++)
-                r[j] = j < rows ? r_load_n(src + j * ld + k, n) : (reg){0};
+                r[j] = j < rows ? r_load_n(src + j * ld + k, r_first(n)) : (reg){0};
         r_transpose(r);
         if (n == RL)
             for (int j = 0; j < RL; j++) r_store(dst + (k + j) * ds, r[j]);
@@ -283,7 +296,7 @@ static void pack_straight(const real *src, int64_t ld, int64_t cols, int64_t kc,
     if (cols == RL)
         for (int64_t k = 0; k < kc; k++) r_store(dst + k * ds, r_load(src + k * ld));
     else
-        for (int64_t k = 0; k < kc; k++) r_store(dst + k * ds, r_load_n(src + k * ld, cols));
+        for (int64_t k = 0; k < kc; k++) r_store(dst + k * ds, r_load_n(src + k * ld, r_first(cols)));
 }
 
 /* `width` (a multiple of RL) rows or columns, `valid` of them real, k-major into dst[kc][width].

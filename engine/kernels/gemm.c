@@ -1,0 +1,312 @@
+/*
+** gemm.c - matrix products: how the work is cut into register tiles and shared among threads.
+**
+** Three ways, all made of the tiles of gemm_tile.h and therefore equal in every bit:
+**   panels  few rows, or serial: for each panel of NR columns of B, all rows. B is read once, from
+**           memory when it is packed beforehand, else turned piece by piece into a buffer on the stack.
+**   blocks  many rows: columns in chunks of NC, K in blocks of KC; the block of B is packed into the
+**           workspace by all threads, then strips of MR rows are shared out. Between blocks the
+**           chains rest in C.
+**   direct  many rows, B not transposed and narrow: as blocks, but B is read where it stands and
+**           threads need not wait for each other between blocks of K (the dW = dYᵀ X products, K in
+**           the thousands).
+** A is packed strip by strip on the stack when the strip is used often enough to pay.
+**
+** Blocking after Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (2008);
+** the tile of A stays in L1 and the block of B in L2.
+*/
+#include "kernels/gemm.h"
+
+#include "base/thread.h"
+#include "kernels/gemm_tile.h"
+
+enum {
+    KC = 384,       /* K in a block: a strip of A and a panel of B near L1 */
+    KS = 128,       /* K in a buffer of the panels way */
+    NC = 16 * NR,   /* columns in a chunk: KC * NC in L2 */
+    M_FEW = 64,     /* rows up to which panels are shared out rather than strips */
+    N_DIRECT = 256, /* row length up to which B is read where it stands */
+};
+
+typedef enum { B_PACKED, B_STRAIGHT, B_TURNED } b_kind;
+
+typedef struct {
+    int64_t m, n, k;
+    bool ta, acc;
+    b_kind kind;
+    const real *a, *b, *bias;
+    int64_t lda, ldb, ldc;
+    real *c;
+} job;
+
+/* A block of B ready for tiles: panel p at at + p * ps, row k of it bs further. */
+typedef struct {
+    const real *at;
+    int64_t bs, ps;
+} b_view;
+
+static int64_t min_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* Threads are worth it by multiplications, some 16 of which cost as much as a scalar operation. */
+static int64_t cost(int64_t m, int64_t n, int64_t k)
+{
+    return m * n / 16 * k;
+}
+
+/* Blocks of K of nearly equal size, at most `most`, bounds at multiples of RL; at least one block,
+** so that k = 0 still writes C. */
+static int64_t k_blocks(int64_t k, int64_t most)
+{
+    return k > most ? ceil_div(k, most) : 1;
+}
+
+static int64_t k_bound(int64_t k, int64_t blocks, int64_t i)
+{
+    return min_of(k, ceil_div(k, RL) * i / blocks * RL);
+}
+
+/* Strips of rows, at most MR and nearly equal. */
+static int64_t strip_bound(int64_t m, int64_t strips, int64_t i)
+{
+    return m * i / strips;
+}
+
+static const real *a_at(const job *g, int64_t row, int64_t k)
+{
+    return g->ta ? g->a + k * g->lda + row : g->a + row * g->lda + k;
+}
+
+static tile_args tile_of(const job *g, int64_t k0, int64_t kc)
+{
+    const bool last = k0 + kc == g->k;
+    return (tile_args){.kc = kc,
+                       .bias = last ? g->bias : NULL,
+                       .ldc = g->ldc,
+                       .acc = g->acc || k0 > 0,
+                       .lda = g->lda,
+                       .turned = g->ta};
+}
+
+static void tile_place(tile_args *t, const job *g, int64_t row, int64_t col, int64_t cols)
+{
+    t->c = g->c + row * g->ldc + col;
+    t->cols = cols;
+    if (t->bias) t->bias = g->bias + col;
+}
+
+/* --------------------------------------------------------------------------------------------
+** Panels: columns [col, col + cols), cols <= 2 NR, all rows.
+*/
+static void run_panel(const job *g, int64_t col, int64_t cols)
+{
+    real buffer[2 * KS * NR] __attribute__((aligned(64)));
+    const bool whole = cols % NR == 0;
+    const bool ready = g->kind == B_PACKED || (g->kind == B_STRAIGHT && whole);
+    const int64_t strips = ceil_div(g->m, MR);
+    const int64_t blocks = ready && strips == 1 ? 1 : k_blocks(g->k, ready ? KC : KS);
+
+    for (int64_t i = 0; i < blocks; i++) {
+        const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
+        tile_args t = tile_of(g, k0, kc);
+        if (g->kind == B_PACKED) {
+            t.b = g->b + col * g->k + k0 * NR;
+            t.bs = NR;
+            t.ps = NR * g->k;
+        } else if (ready) {
+            t.b = g->b + k0 * g->ldb + col;
+            t.bs = g->ldb;
+            t.ps = NR;
+        } else {
+            const bool turned = g->kind == B_TURNED;
+            const real *src = turned ? g->b + col * g->ldb + k0 : g->b + k0 * g->ldb + col;
+            t.bs = cols > NR ? 2 * NR : NR;
+            t.ps = NR;
+            t.b = buffer;
+            pack(turned, src, g->ldb, cols, kc, buffer, t.bs);
+        }
+        for (int64_t s = 0; s < strips; s++) {
+            const int64_t row = strip_bound(g->m, strips, s);
+            t.a = a_at(g, row, k0);
+            tile_place(&t, g, row, col, cols);
+            tile_run(strip_bound(g->m, strips, s + 1) - row, &t);
+        }
+    }
+}
+
+static int64_t panel_width(const job *g)
+{
+    return g->m <= WIDE_MR ? 2 * NR : NR;
+}
+
+static void run_panels(const job *g, bool parallel)
+{
+    const int64_t width = panel_width(g), panels = ceil_div(g->n, width);
+    if (!parallel || pl__threads_for(cost(g->m, g->n, g->k)) == 1) {
+        for (int64_t p = 0; p < panels; p++)
+            run_panel(g, p * width, min_of(width, g->n - p * width));
+        return;
+    }
+    PL_PARALLEL_FOR(cost(g->m, g->n, g->k))
+    for (int64_t p = 0; p < panels; p++)
+        run_panel(g, p * width, min_of(width, g->n - p * width));
+}
+
+/* --------------------------------------------------------------------------------------------
+** Blocks: tiles [t0, t1) of the grid (strips of all rows) x (panels of the chunk of columns that
+** starts at col), for one block of K.
+*/
+static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64_t k0, int64_t kc,
+                      int64_t t0, int64_t t1)
+{
+    real strip[MA * KC] __attribute__((aligned(64)));
+    real edge[NR * KC] __attribute__((aligned(64)));
+    const int64_t strips = ceil_div(g->m, MR);
+    const int64_t odd = col + panels * NR > g->n ? (g->n - col) % NR : 0; /* in the last panel */
+    const bool pack_edge = odd && g->kind == B_STRAIGHT && b.bs != NR;
+    const bool pack_a = g->ta && panels >= 2;
+    tile_args t = tile_of(g, k0, kc);
+
+    if (pack_edge) pack(false, b.at + (panels - 1) * b.ps, b.bs, odd, kc, edge, NR);
+    for (int64_t i = t0; i < t1;) {
+        const int64_t s = i / panels, row = strip_bound(g->m, strips, s);
+        const int64_t mr = strip_bound(g->m, strips, s + 1) - row;
+        t.a = a_at(g, row, k0);
+        if (pack_a) {
+            pack(!g->ta, t.a, g->lda, mr, kc, strip, MA);
+            t.a = strip;
+            t.lda = MA;
+            t.turned = true;
+        }
+        for (int64_t p = i % panels; p < panels && i < t1; p++, i++) {
+            const bool at_edge = pack_edge && p == panels - 1;
+            t.b = at_edge ? edge : b.at + p * b.ps;
+            t.bs = at_edge ? NR : b.bs;
+            tile_place(&t, g, row, col + p * NR, odd && p == panels - 1 ? odd : NR);
+            tile_run(mr, &t);
+        }
+    }
+}
+
+static void share_tiles(const job *g, const b_view *b, int64_t col, int64_t panels, int64_t k_from,
+                        int64_t k_to)
+{
+    const int64_t tiles = ceil_div(g->m, MR) * panels;
+    const int64_t work = cost(g->m, panels * NR, g->k);
+    const int64_t workers = min_of(pl__threads_for(work), tiles);
+    const int64_t blocks = k_blocks(g->k, KC);
+    PL_PARALLEL_FOR(work)
+    for (int64_t w = 0; w < workers; w++)
+        for (int64_t i = k_from; i < k_to; i++) {
+            const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
+            b_view v = *b;
+            if (g->kind == B_PACKED) v.at = g->b + col * g->k + k0 * NR;
+            if (g->kind == B_STRAIGHT && v.bs != NR) v.at = g->b + k0 * g->ldb + col;
+            run_tiles(g, v, col, panels, k0, kc, tiles * w / workers, tiles * (w + 1) / workers);
+        }
+}
+
+static bool is_direct(const job *g)
+{
+    return g->kind == B_STRAIGHT && g->n <= N_DIRECT;
+}
+
+static void run_blocks(const job *g, real *work)
+{
+    const int64_t blocks = k_blocks(g->k, KC);
+    for (int64_t col = 0; col < g->n; col += NC) {
+        const int64_t panels = ceil_div(min_of(NC, g->n - col), NR);
+        if (g->kind == B_PACKED || is_direct(g)) {
+            const bool packed = g->kind == B_PACKED;
+            b_view v = {NULL, packed ? NR : g->ldb, packed ? NR * g->k : NR};
+            share_tiles(g, &v, col, panels, 0, blocks);
+            continue;
+        }
+        for (int64_t i = 0; i < blocks; i++) {
+            const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
+            const bool turned = g->kind == B_TURNED;
+            b_view v = {work, NR, NR * kc};
+            PL_PARALLEL_FOR(panels * NR * kc)
+            for (int64_t p = 0; p < panels; p++) {
+                const int64_t j = col + p * NR;
+                pack(turned, turned ? g->b + j * g->ldb + k0 : g->b + k0 * g->ldb + j, g->ldb,
+                     min_of(NR, g->n - j), kc, work + p * v.ps, NR);
+            }
+            share_tiles(g, &v, col, panels, i, i + 1);
+        }
+    }
+}
+
+static void run(const job *g, real *work)
+{
+    if (g->m <= 0 || g->n <= 0) return;
+    if (g->m <= M_FEW && g->kind != B_STRAIGHT)
+        run_panels(g, true);
+    else
+        run_blocks(g, work);
+}
+
+/* --------------------------------------------------------------------------------------------
+** The public functions
+*/
+int64_t K(gemm_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
+{
+    const job g = {.m = m, .n = n, .k = k, .ta = ta, .kind = tb ? B_TURNED : B_STRAIGHT};
+    if (is_direct(&g) || (tb && m <= M_FEW)) return 0;
+    return min_of(ceil_div(n, NR) * NR, NC) * min_of(k, KC);
+}
+
+void K(gemm)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+             const real *b, int64_t ldb, bool acc, real *c, int64_t ldc, real *work)
+{
+    const job g = {.m = m, .n = n, .k = k, .ta = ta, .acc = acc, .a = a, .b = b, .lda = lda,
+                   .ldb = ldb, .c = c, .ldc = ldc, .kind = tb ? B_TURNED : B_STRAIGHT};
+    run(&g, work);
+}
+
+void K(gemm_serial)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                    const real *b, int64_t ldb, bool acc, real *c, int64_t ldc)
+{
+    const job g = {.m = m, .n = n, .k = k, .ta = ta, .acc = acc, .a = a, .b = b, .lda = lda,
+                   .ldb = ldb, .c = c, .ldc = ldc, .kind = tb ? B_TURNED : B_STRAIGHT};
+    if (m > 0 && n > 0) run_panels(&g, false);
+}
+
+int64_t K(gemm_pack_size)(int64_t n, int64_t k)
+{
+    return ceil_div(n, NR) * NR * k;
+}
+
+void K(gemm_pack)(bool tb, int64_t n, int64_t k, const real *b, int64_t ldb, real *packed)
+{
+    const int64_t panels = ceil_div(n, NR);
+    PL_PARALLEL_FOR(n * k)
+    for (int64_t p = 0; p < panels; p++) {
+        const int64_t j = p * NR;
+        pack(tb, tb ? b + j * ldb : b + j, ldb, min_of(NR, n - j), k, packed + j * k, NR);
+    }
+}
+
+void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                    const real *packed, bool acc, real *c, int64_t ldc, real *work)
+{
+    (void)work;
+    const job g = {.m = m, .n = n, .k = k, .acc = acc, .a = a, .b = packed, .lda = lda, .c = c,
+                   .ldc = ldc, .kind = B_PACKED};
+    run(&g, NULL);
+}
+
+void K(gemm_linear)(int64_t m, int64_t n, int64_t k, const real *x, const real *w,
+                    const real *packed, const real *bias, real *y, real *work)
+{
+    const job g = {.m = m, .n = n, .k = k, .a = x, .b = packed ? packed : w, .bias = bias,
+                   .lda = k, .ldb = k, .c = y, .ldc = n, .kind = packed ? B_PACKED : B_TURNED};
+    run(&g, work);
+}
