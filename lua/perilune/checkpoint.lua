@@ -1,0 +1,74 @@
+--- What a training checkpoint holds besides the model folder it is: optimizers, further models.
+--
+--     checkpoint-N/
+--       config.json model.safetensors tokenizer...   the model, as transformers reads it
+--       value_model/ ema/ ...                         further models of the recipe
+--       optimizer.safetensors                         moments and step counts of all optimizers
+--       trainer_state.json                            the recipe's state (written by perilune.run)
+-- @module perilune.checkpoint
+
+local core = require("perilune.core")
+local files = require("perilune.files")
+local model = require("perilune.model")
+local system = core.system
+
+local checkpoint = {}
+
+local function check(ok, message)
+  if not ok then
+    error(message, 0)
+  end
+  return ok
+end
+
+--- Writes models and optimizers into a folder.
+-- @string dir an existing folder, as run:checkpoint gives
+-- @tparam table parts `model`, `tokenizer`, `models` {name = model}, `optimizers` {name = adamw}
+function checkpoint.write(dir, parts)
+  local scope <close> = core.scope("checkpoint.write")
+  check(parts.model:write(dir, { tokenizer = parts.tokenizer }))
+  for name, other in pairs(parts.models or {}) do
+    check(system.mkdir_p(dir .. "/" .. name))
+    check(other:write(dir .. "/" .. name))
+  end
+  local tensors, steps = {}, {}
+  for name, optimizer in pairs(parts.optimizers or {}) do
+    local state = optimizer:state()
+    tensors[name .. ".m"], tensors[name .. ".v"] = state.m, state.v
+    steps[name] = tostring(state.steps)
+  end
+  if next(tensors) then
+    check(files.safetensors.save(dir .. "/optimizer.safetensors", tensors, steps))
+  end
+end
+
+--- Reads them back, into objects that were made the same way.
+-- @string dir
+-- @tparam table parts as for `write`
+function checkpoint.read(dir, parts)
+  local scope <close> = core.scope("checkpoint.read")
+  local function read_weights(into, from)
+    local loaded = check(model.load(from, { dtype = into.dtype }))
+    into.block:average(loaded.block, 0)
+    into.config.score_bias = loaded.config.score_bias
+  end
+  read_weights(parts.model, dir)
+  for name, other in pairs(parts.models or {}) do
+    read_weights(other, dir .. "/" .. name)
+  end
+  if not next(parts.optimizers or {}) then
+    return
+  end
+  local tensors, steps = files.safetensors.load(dir .. "/optimizer.safetensors")
+  check(tensors, steps)
+  for name, optimizer in pairs(parts.optimizers) do
+    local state = optimizer:state()
+    check(tensors[name .. ".m"] and steps[name],
+      ("%s/optimizer.safetensors holds no state of '%s'"):format(dir, name))
+    state.m:copy_(tensors[name .. ".m"])
+    state.v:copy_(tensors[name .. ".v"])
+    optimizer:set_steps(math.tointeger(tonumber(steps[name])))
+  end
+end
+
+return checkpoint
