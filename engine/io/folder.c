@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,36 +128,26 @@ static bool is_temporary(const char *path)
     return strstr(slash != NULL ? slash : path, ".tmp-") != NULL;
 }
 
-/* Removes what can be removed; the context's error text stays unless `report`. */
-static pl_status remove_tree(pl_ctx *ctx, const char *path, bool report)
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
 {
-    char kept[PL_ERROR_MAX];
-    memcpy(kept, ctx->error, sizeof kept);
-    name_list list = {.ctx = ctx};
-    pl_status st = names_walk(&list, path);
-    for (int64_t i = list.n - 1; i >= 0; i--) {
-        char *full = pl__join_name(ctx, path, list.names[i]);
-        if (full == NULL) continue;
-        if (is_folder_name(full))
-            rmdir(full);
-        else
-            unlink(full);
-        pl_free(ctx, full);
-    }
-    names_free(&list);
-    if (rmdir(path) != 0 && errno != ENOENT && st == PL_OK) st = pl__io_fail(ctx, "removing", path);
-    if (!report) memcpy(ctx->error, kept, sizeof kept);
-    return st;
+    (void)info;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+/* Needs none of the engine's memory, since lack of it may be why the folder goes. */
+static int remove_tree(const char *path)
+{
+    return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 pl_status pl_folder_discard(pl_ctx *ctx, const char *tmp)
 {
-    struct stat info;
     if (!is_temporary(tmp))
         return pl__fail(ctx, PL_ERR_ARG, "folder: '%s' is no temporary folder; it is not removed",
                         tmp);
-    if (lstat(tmp, &info) != 0 && errno == ENOENT) return PL_OK;
-    return remove_tree(ctx, tmp, true);
+    return remove_tree(tmp) == 0 || errno == ENOENT ? PL_OK : pl__io_fail(ctx, "removing", tmp);
 }
 
 pl_status pl_folder_begin(pl_ctx *ctx, char **tmp, const char *path)
@@ -271,7 +262,7 @@ pl_status pl_folder_commit(pl_ctx *ctx, const char *tmp, const char *path)
     replaced = true;
     st = pl__file_sync_folder(ctx, parent);
 done:
-    if (!replaced || stood) remove_tree(ctx, tmp, false);
+    if (!replaced || stood) remove_tree(tmp);
     pl_free(ctx, parent);
     return st;
 }
