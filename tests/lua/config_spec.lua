@@ -386,7 +386,8 @@ describe("--help", function()
     local path = os.tmpname()
     write(path, [[require("perilune.config") { name = "demo", { model = "", "folder", required = true } }
       error("must not be reached")]])
-    local pipe = io.popen(("LUA_PATH='%s' lua5.4 %s --help 2>&1; echo $?"):format(package.path, path))
+    local program = require("perilune.host").executable
+    local pipe = io.popen(("%s %s --help 2>&1; echo $?"):format(program, path))
     local text = pipe:read("a")
     pipe:close()
     os.remove(path)

@@ -152,6 +152,7 @@ x +
       lines[#lines + 1] = (line:gsub("^[> ]+", ""))
     end
     table.remove(lines, 1) -- the version
+    assert.are.equal("", table.remove(lines)) -- the prompt that met the end of input
     assert.are.same({ "2", "42", "loop\t1", "loop\t2", "nil", '20\tnil\t"s"', "{ a = { 1, 2 } }",
       "string.rep(...)  a function in C", "20", "21" }, lines)
     assert.truthy(err:find("lost", 1, true))
