@@ -1,0 +1,382 @@
+/*
+** lb_text.c - core.tokenizer: load, train, and the handle that lua/perilune/tokenizer.lua wraps.
+**
+** The handle's methods take plain arguments; names, defaults and documentation are the Lua side's.
+** A file that cannot be read is nil, message; everything else raises.
+*/
+#include <string.h>
+
+#include "lb.h"
+
+#define TOKENIZER_MT "perilune.TokenizerCore"
+#define STREAM_MT "perilune.TextStream"
+#define BLOCK_MT "perilune.TextBlock"
+
+static const char *const kinds[] = {"bytelevel", "sentencepiece", "word", NULL};
+
+/* --------------------------------------------------------------------------------------------
+** Boxes
+*/
+typedef struct {
+    pl_ctx *ctx;
+    void *block;
+} block_box;
+
+static int block_free(lua_State *L)
+{
+    block_box *box = luaL_checkudata(L, 1, BLOCK_MT);
+    pl_free(box->ctx, box->block);
+    box->block = NULL;
+    return 0;
+}
+
+/* A block of the engine that is freed whatever happens. */
+static block_box *new_block(lua_State *L)
+{
+    block_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = (block_box){lb_ctx(L), NULL};
+    luaL_setmetatable(L, BLOCK_MT);
+    lua_toclose(L, -1);
+    return box;
+}
+
+static int tokenizer_gc(lua_State *L)
+{
+    pl_tokenizer **box = luaL_checkudata(L, 1, TOKENIZER_MT);
+    pl_tokenizer_free(*box);
+    *box = NULL;
+    return 0;
+}
+
+static pl_tokenizer **new_tokenizer(lua_State *L)
+{
+    pl_tokenizer **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    luaL_setmetatable(L, TOKENIZER_MT);
+    return box;
+}
+
+static pl_tokenizer *check_tokenizer(lua_State *L)
+{
+    pl_tokenizer **box = luaL_checkudata(L, 1, TOKENIZER_MT);
+    luaL_argcheck(L, *box != NULL, 1, "the tokenizer was released");
+    return *box;
+}
+
+/* --------------------------------------------------------------------------------------------
+** load, train
+*/
+static int load(lua_State *L)
+{
+    size_t length;
+    const char *path = luaL_checklstring(L, 1, &length);
+    luaL_argcheck(L, strlen(path) == length, 1, "a path cannot hold a NUL");
+    pl_tokenizer **box = new_tokenizer(L);
+    pl_status st = pl_tokenizer_load(lb_ctx(L), box, path);
+    return st == PL_OK ? 1 : lb_soft_fail(L, st);
+}
+
+/* The strings of the list in field `name`, in an array the Lua collector owns; the list stays on
+** the stack, so the strings live. `lengths` may be NULL: then no string may hold a NUL. */
+static const char **string_list(lua_State *L, int idx, const char *name, size_t **lengths,
+                                int64_t *n)
+{
+    *n = 0;
+    if (lua_getfield(L, idx, name) == LUA_TNIL) return NULL;
+    if (lua_type(L, -1) != LUA_TTABLE) luaL_error(L, "'%s' must be a list of strings", name);
+    int list = lua_gettop(L);
+    *n = (int64_t)lua_rawlen(L, list);
+    const char **out = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *out, 0);
+    if (lengths) *lengths = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof **lengths, 0);
+    for (int64_t i = 0; i < *n; i++) {
+        size_t length;
+        if (lua_rawgeti(L, list, i + 1) != LUA_TSTRING)
+            luaL_error(L, "'%s': item %I is a %s, not a string", name, (LUAI_UACINT)(i + 1),
+                       luaL_typename(L, -1));
+        out[i] = lua_tolstring(L, -1, &length);
+        if (lengths) (*lengths)[i] = length;
+        else if (strlen(out[i]) != length)
+            luaL_error(L, "'%s': item %I holds a NUL", name, (LUAI_UACINT)(i + 1));
+        lua_pop(L, 1); /* the list still holds it */
+    }
+    return out;
+}
+
+static int train(lua_State *L)
+{
+    static const char *const known[] = {"texts", "vocab_size", "kind", "special", "bos", "eos",
+                                        "pad", "unk", "min_frequency", NULL};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lb_known(L, 1, "option of tokenizer.train", known);
+    const char *kind = lb_string_field(L, 1, "kind", "bytelevel");
+    pl_tokenizer_training o = {.kind = PL_TOKENIZER_BYTELEVEL,
+                               .vocab_size = lb_integer_field(L, 1, "vocab_size", 0),
+                               .min_frequency = lb_integer_field(L, 1, "min_frequency", 0),
+                               .bos = lb_string_field(L, 1, "bos", NULL),
+                               .eos = lb_string_field(L, 1, "eos", NULL),
+                               .pad = lb_string_field(L, 1, "pad", NULL),
+                               .unk = lb_string_field(L, 1, "unk", NULL)};
+    if (strcmp(kind, "word") == 0) {
+        o.kind = PL_TOKENIZER_WORD;
+    } else if (strcmp(kind, "bytelevel") != 0) {
+        static const char *const trainable[] = {"bytelevel", "word", NULL};
+        return lb_unknown(L, "kind of tokenizer", kind, trainable);
+    }
+    if (o.vocab_size < 1) return luaL_error(L, "tokenizer.train wants vocab_size, a whole number");
+    size_t *lengths = NULL;
+    int64_t n_texts;
+    o.special = string_list(L, 1, "special", NULL, &o.n_special);
+    const char **texts = string_list(L, 1, "texts", &lengths, &n_texts);
+    if (!texts) return luaL_error(L, "tokenizer.train wants texts, a list of strings");
+    pl_tokenizer **box = new_tokenizer(L);
+    lb_check(L, pl_tokenizer_train(lb_ctx(L), box, texts, lengths, n_texts, &o));
+    return 1;
+}
+
+/* --------------------------------------------------------------------------------------------
+** Methods of the handle
+*/
+static void set_id(lua_State *L, const char *name, int32_t id)
+{
+    if (id < 0) return;
+    lua_pushinteger(L, id);
+    lua_setfield(L, -2, name);
+}
+
+/* info() -> {kind, size, bos_id, eos_id, pad_id, unk_id, adds_bos, adds_eos, chat_template} */
+static int tok_info(lua_State *L)
+{
+    pl_tokenizer_info info = pl_tokenizer_get_info(check_tokenizer(L));
+    lua_createtable(L, 0, 9);
+    lua_pushstring(L, kinds[info.kind]);
+    lua_setfield(L, -2, "kind");
+    lua_pushinteger(L, info.size);
+    lua_setfield(L, -2, "size");
+    set_id(L, "bos_id", info.bos);
+    set_id(L, "eos_id", info.eos);
+    set_id(L, "pad_id", info.pad);
+    set_id(L, "unk_id", info.unk);
+    lua_pushboolean(L, info.adds_bos);
+    lua_setfield(L, -2, "adds_bos");
+    lua_pushboolean(L, info.adds_eos);
+    lua_setfield(L, -2, "adds_eos");
+    if (info.chat_template) {
+        lua_pushstring(L, info.chat_template);
+        lua_setfield(L, -2, "chat_template");
+    }
+    return 1;
+}
+
+/* encode(text, opts) -> ids */
+static int tok_encode(lua_State *L)
+{
+    static const char *const known[] = {"special", "bos", "eos", "continued", NULL};
+    pl_tokenizer *tok = check_tokenizer(L);
+    size_t length;
+    const char *text = luaL_checklstring(L, 2, &length);
+    lb_known(L, 3, "option of encode", known);
+    unsigned flags = (lb_boolean_field(L, 3, "special", false) ? PL_ENCODE_SPECIAL : 0u) |
+                     (lb_boolean_field(L, 3, "bos", false) ? PL_ENCODE_BOS : 0u) |
+                     (lb_boolean_field(L, 3, "eos", false) ? PL_ENCODE_EOS : 0u) |
+                     (lb_boolean_field(L, 3, "continued", false) ? PL_ENCODE_CONTINUED : 0u);
+    block_box *box = new_block(L);
+    int32_t *ids = NULL;
+    int64_t count = 0;
+    pl_status st = pl_tokenizer_encode(tok, &ids, &count, text, length, flags);
+    box->block = ids;
+    lb_check(L, st);
+    lua_createtable(L, (int)count, 0);
+    for (int64_t i = 0; i < count; i++) {
+        lua_pushinteger(L, ids[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+/* The ids at idx: a list, or an int32 tensor; in memory Lua or the tensor owns. */
+static const int32_t *check_ids(lua_State *L, int idx, int64_t *count)
+{
+    if (lua_type(L, idx) == LUA_TUSERDATA) {
+        pl_tensor *t = lb_check_tensor(L, idx);
+        luaL_argcheck(L, pl_tensor_dtype(t) == PL_I32, idx, "ids are a list or an int32 tensor");
+        *count = pl_tensor_count(t);
+        return pl_tensor_data(t);
+    }
+    luaL_checktype(L, idx, LUA_TTABLE);
+    *count = (int64_t)lua_rawlen(L, idx);
+    int32_t *ids = lua_newuserdatauv(L, (size_t)(*count + 1) * sizeof *ids, 0);
+    for (int64_t i = 0; i < *count; i++) {
+        int whole;
+        lua_rawgeti(L, idx, i + 1);
+        lua_Integer id = lua_tointegerx(L, -1, &whole);
+        if (!whole || id < 0 || id > INT32_MAX)
+            luaL_error(L, "decode: item %I is no token id: %s", (LUAI_UACINT)(i + 1),
+                       luaL_tolstring(L, -1, NULL));
+        ids[i] = (int32_t)id;
+        lua_pop(L, 1);
+    }
+    return ids;
+}
+
+static unsigned decode_flags(lua_State *L, int idx)
+{
+    static const char *const known[] = {"skip_special", NULL};
+    lb_known(L, idx, "option of decode", known);
+    return lb_boolean_field(L, idx, "skip_special", false) ? PL_DECODE_SKIP_SPECIAL : 0u;
+}
+
+/* decode(ids, opts) -> text */
+static int tok_decode(lua_State *L)
+{
+    pl_tokenizer *tok = check_tokenizer(L);
+    lua_settop(L, 3);
+    unsigned flags = decode_flags(L, 3);
+    int64_t count;
+    const int32_t *ids = check_ids(L, 2, &count);
+    block_box *box = new_block(L);
+    char *text = NULL;
+    size_t length = 0;
+    pl_status st = pl_tokenizer_decode(tok, &text, &length, ids, count, flags);
+    box->block = text;
+    lb_check(L, st);
+    lua_pushlstring(L, text, length);
+    return 1;
+}
+
+/* id(text) -> id or nil */
+static int tok_id(lua_State *L)
+{
+    pl_tokenizer *tok = check_tokenizer(L);
+    size_t length;
+    const char *text = luaL_checklstring(L, 2, &length);
+    int32_t id = pl_tokenizer_id(tok, text, length);
+    if (id < 0) lua_pushnil(L);
+    else lua_pushinteger(L, id);
+    return 1;
+}
+
+static int push_text(lua_State *L, const char *text, size_t length)
+{
+    if (text) lua_pushlstring(L, text, length);
+    else lua_pushnil(L);
+    return 1;
+}
+
+/* token(id) -> its name in the vocabulary, or nil */
+static int tok_token(lua_State *L)
+{
+    size_t length = 0;
+    const char *name = pl_tokenizer_name(check_tokenizer(L), luaL_checkinteger(L, 2), &length);
+    return push_text(L, name, length);
+}
+
+/* bytes(id) -> the text it stands for, or nil */
+static int tok_bytes(lua_State *L)
+{
+    size_t length = 0;
+    const char *bytes = pl_tokenizer_bytes(check_tokenizer(L), luaL_checkinteger(L, 2), &length);
+    return push_text(L, bytes, length);
+}
+
+/* is_control(id) -> whether ordinary text can never give it */
+static int tok_is_control(lua_State *L)
+{
+    lua_pushboolean(L, pl_tokenizer_is_control(check_tokenizer(L), luaL_checkinteger(L, 2)));
+    return 1;
+}
+
+static int32_t opt_id(lua_State *L, int idx)
+{
+    lua_Integer id = luaL_optinteger(L, idx, -1);
+    luaL_argcheck(L, id >= -1 && id <= INT32_MAX, idx, "no token id");
+    return (int32_t)id;
+}
+
+/* set_special(bos, eos, pad): ids or nil */
+static int tok_set_special(lua_State *L)
+{
+    lb_check(L, pl_tokenizer_set_special(check_tokenizer(L), opt_id(L, 2), opt_id(L, 3),
+                                         opt_id(L, 4)));
+    return 0;
+}
+
+/* save(folder, chat_template) -> true, or nil and a message */
+static int tok_save(lua_State *L)
+{
+    pl_tokenizer *tok = check_tokenizer(L);
+    pl_status st = pl_tokenizer_save(tok, luaL_checkstring(L, 2), luaL_optstring(L, 3, NULL));
+    if (st != PL_OK) return lb_soft_fail(L, st);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* --------------------------------------------------------------------------------------------
+** Streams
+*/
+typedef struct {
+    pl_text_stream state;
+    unsigned flags;
+} stream_box;
+
+/* stream(opts) -> a stream that keeps the tokenizer alive */
+static int tok_stream(lua_State *L)
+{
+    check_tokenizer(L);
+    lua_settop(L, 2);
+    unsigned flags = decode_flags(L, 2);
+    stream_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (stream_box){.flags = flags};
+    luaL_setmetatable(L, STREAM_MT);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    return 1;
+}
+
+static int stream_text(lua_State *L, int32_t id)
+{
+    stream_box *box = luaL_checkudata(L, 1, STREAM_MT);
+    const char *text;
+    size_t length;
+    lua_getiuservalue(L, 1, 1);
+    pl_tokenizer **tok = luaL_checkudata(L, -1, TOKENIZER_MT);
+    if (*tok == NULL) return luaL_error(L, "the tokenizer was released");
+    lb_check(L, pl_tokenizer_stream(*tok, &box->state, &text, &length, id, box->flags));
+    lua_pushlstring(L, text, length);
+    return 1;
+}
+
+/* push(id) -> the text that is complete now */
+static int stream_push(lua_State *L)
+{
+    lua_Integer id = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, id >= 0 && id <= INT32_MAX, 2, "no token id");
+    return stream_text(L, (int32_t)id);
+}
+
+/* finish() -> what was held back */
+static int stream_finish(lua_State *L)
+{
+    return stream_text(L, -1);
+}
+
+/* ------------------------------------------------------------------------------------------ */
+
+void lb_open_text(lua_State *L)
+{
+    static const luaL_Reg block_methods[] = {{"__gc", block_free}, {"__close", block_free},
+                                             {NULL, NULL}};
+    static const luaL_Reg stream_methods[] = {{"push", stream_push}, {"finish", stream_finish},
+                                              {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"info", tok_info},   {"encode", tok_encode},         {"decode", tok_decode},
+        {"id", tok_id},       {"token", tok_token},           {"bytes", tok_bytes},
+        {"save", tok_save},   {"is_control", tok_is_control}, {"set_special", tok_set_special},
+        {"stream", tok_stream}, {"__gc", tokenizer_gc},       {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"load", load}, {"train", train}, {NULL, NULL}};
+    lb_class(L, BLOCK_MT, block_methods);
+    lb_class(L, STREAM_MT, stream_methods);
+    lb_class(L, TOKENIZER_MT, methods);
+    luaL_newlib(L, functions);
+    lua_setfield(L, -2, "tokenizer");
+}
