@@ -36,7 +36,7 @@ int lb_soft_fail(lua_State *L, pl_status st)
 
 void lb_class(lua_State *L, const char *name, const luaL_Reg *methods)
 {
-    luaL_newmetatable(L, name);
+    if (!luaL_newmetatable(L, name)) luaL_error(L, "class '%s' exists already", name);
     lua_newtable(L);
     for (const luaL_Reg *m = methods; m->name != NULL; m++) {
         lua_pushcfunction(L, m->func);

@@ -11,7 +11,7 @@
 
 #include "lb.h"
 
-#define BLOCK "perilune.Block"
+#define BLOCK "perilune.ParameterBlock"
 #define ADAMW "perilune.AdamW"
 
 static pl_block *check_block(lua_State *L, int idx)
