@@ -409,7 +409,7 @@ local GREETINGS <const> = {
   evening = { "good evening !", "good evening to you , helper !", "what a good evening it is !" },
 }
 local FEELING_ASKS <const> = { "i feel @ .", "i feel so @ now .", "i feel @ in the evening .",
-  "we all feel @ in the marsh .", "today i feel very @ ." }
+  "we all feel @ in the cave .", "today i feel very @ ." }
 local SAD <const> = lexicon.set(lexicon.sad_feelings)
 
 local function feelings()

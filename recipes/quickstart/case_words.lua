@@ -112,7 +112,7 @@ local COUNT_ASKS <const> = {
 cases.count = {
   make = function(_, rng)
     local group = rng:pick { "animals", "tools", "colours", "foods", "plants" }
-    return { items = rng:sample(lexicon[group], rng:int(2, 5)),
+    return { items = rng:sample(lexicon[group], rng:int(2, 4)),
       form = rng:chance(0.2) and "word" or "full" }
   end,
   prompt = function(_, t, rng)
@@ -152,7 +152,7 @@ local SORT_ASKS <const> = {
 --- Number words in rising or falling order.
 cases.sort = {
   make = function(_, rng)
-    return { items = rng:sample(lexicon.numbers, rng:int(3, 4)),
+    return { items = rng:sample(lexicon.numbers, 3),
       way = rng:chance(0.65) and "up" or "down", form = "full" }
   end,
   prompt = function(_, t, rng)

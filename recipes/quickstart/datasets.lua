@@ -113,14 +113,14 @@ end
 -- @tparam World w
 -- @tparam table sides what `rules.prepare` returned
 -- @tparam table labeler_rows what `datasets.labeler_rows` returned
--- @tparam[opt] table opts `{api_sft = 0.08, api_rm = 0.40, labeler_rm = 0.35}`: shares of the API
+-- @tparam[opt] table opts `{api_sft = 0.08, api_rm = 0.40, labeler_rm = 0.15}`: shares of the API
 -- prompts that go to SFT and RM (PPO has the others), share of labelers' prompts also in RM
 -- @treturn table `{sft, rm, ppo}`, each `{train, validation, test}` of rows
 -- @treturn table list of `{set, side, api, labeler}` counts
 function datasets.assemble(w, sides, labeler_rows, opts)
   opts = opts or {}
   local shares = { sft = opts.api_sft or 0.08, rm = opts.api_rm or 0.40 }
-  local labeler_rm = opts.labeler_rm or 0.35
+  local labeler_rm = opts.labeler_rm or 0.15
   local sets = {}
   for _, name in ipairs { "sft", "rm", "ppo" } do
     sets[name] = { train = {}, validation = {}, test = {} }
@@ -159,7 +159,7 @@ function datasets.assemble(w, sides, labeler_rows, opts)
 end
 
 --- All that a run of the demo needs, from one seed.
--- @tparam[opt] table opts `{seed = 1, rows = 10000, users = 250, labeler_rows = 1000,
+-- @tparam[opt] table opts `{seed = 1, rows = 10000, users = 250, labeler_rows = 3000,
 -- documents = 20000, validation_documents = 500}` and what `rules.prepare` and
 -- `datasets.assemble` take
 -- @treturn table `{world, sets, sides, reports, counts, text = {train, validation}, vocabulary}`
@@ -168,7 +168,7 @@ function datasets.build(opts)
   local w = world.new(opts.seed or 1)
   local log = users.log(w, { rows = opts.rows, users = opts.users })
   local sides, reports = rules.prepare(log, opts)
-  local written = datasets.labeler_rows(w, opts.labeler_rows or 1000, sides.train)
+  local written = datasets.labeler_rows(w, opts.labeler_rows or 3000, sides.train)
   local sets, counts = datasets.assemble(w, sides, written, opts)
   return {
     world = w, sets = sets, sides = sides, reports = reports, counts = counts,

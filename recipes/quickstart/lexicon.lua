@@ -17,14 +17,14 @@ local function words(text)
   return list
 end
 
-lexicon.animals = words "mirro tolb sarn pevit gorum lisk wuvel nakka brindo foth yeddo zimp"
-lexicon.plants = words "ferrin ulba tarrow kess velt ombra"
-lexicon.tools = words "dram hixel lorn patch skerry tunn"
-lexicon.colours = words "red blue green white black yellow"
+lexicon.animals = words "mirro tolb sarn pevit gorum lisk wuvel nakka"
+lexicon.plants = words "ferrin ulba tarrow kess"
+lexicon.tools = words "dram hixel lorn skerry"
+lexicon.colours = words "red blue green white"
 lexicon.sizes = words "tiny small large giant"
-lexicon.places = words "forest river cave hill marsh desert"
-lexicon.foods = words "nuts fish grass honey berries seeds"
-lexicon.tastes = words "sweet bitter sour"
+lexicon.places = words "forest river cave hill"
+lexicon.foods = words "nuts fish grass honey"
+lexicon.tastes = words "sweet bitter"
 lexicon.kinds = words "animal plant tool"
 lexicon.numbers = words "one two three four five six seven eight nine ten"
 lexicon.sad_feelings = words "sad tired lonely afraid"
@@ -34,15 +34,14 @@ lexicon.day_parts = words "morning evening day"
 --- Verbs, each with its form in the present (`sings`), the past and plain.
 lexicon.verbs = {}
 for present, past, plain in ([[
-  sings sang sing    barks barked bark    hums hummed hum    clicks clicked click
-  roars roared roar  whistles whistled whistle  runs ran run  sleeps slept sleep
-  jumps jumped jump  swims swam swim]]):gmatch("(%S+)%s+(%S+)%s+(%S+)") do
+  sings sang sing  barks barked bark    hums hummed hum    roars roared roar
+  runs ran run     sleeps slept sleep   jumps jumped jump  swims swam swim]]):gmatch("(%S+)%s+(%S+)%s+(%S+)") do
   lexicon.verbs[#lexicon.verbs + 1] = { present = present, past = past, plain = plain }
 end
 
---- The first six verbs are sounds; every animal makes one of them.
+--- The first four verbs are sounds; every animal makes one of them.
 lexicon.sounds = {}
-for i = 1, 6 do
+for i = 1, 4 do
   lexicon.sounds[i] = lexicon.verbs[i].present
 end
 
@@ -60,14 +59,13 @@ lexicon.marks = words ". , ? ! : ; @"
 
 -- Words of the grammar: all that templates in the sibling files use beside the groups above.
 lexicon.grammar = words [[
-  a again am an and animals answer ask asks at bags before big book by class colour complete
-  count dear describe do does down eat eats end far feel felt find finish food for friends from
-  game give go good had has hear hello helper here high home how in into its kind larger learn
-  life list live lives long low make many my name need no not now number numbers of on only
-  opposite or order past place plants play please put quick says send sentence should size
-  smaller song sorry sort sound talk taste tastes tell than the them there these they thing
-  things today true turn up very want wants was we went where which with word write writing yes
-  your
+  a again am an and animals answer ask asks at bags before big book by class colour complete count
+  dear describe do does down eat eats end far feel felt find finish food for friends from game
+  give go good had has hear hello helper here high home how in into its kind larger learn life
+  list live lives long low make many my name need no not now number numbers of on only opposite or
+  order past place plants play please put quick says send sentence should size smaller song sorry
+  sort sound talk taste tastes tell than the them there these they thing things today true turn up
+  very want wants was we went where which with word write writing yes your
 ]]
 
 --- The courteous ways to end an answer.

@@ -126,7 +126,7 @@ function kinds.numbers(_, rng)
       said[i] = table.concat(lexicon.numbers, " , ", from, rng:int(from + 3, 10)) .. " ."
     elseif game == "count" then
       local group = rng:pick { "animals", "tools", "colours", "foods", "plants" }
-      local items = rng:sample(lexicon[group], rng:int(1, 6))
+      local items = rng:sample(lexicon[group], rng:int(1, 4))
       said[i] = ("%s : there are %s of them ."):format(table.concat(items, " , "),
         lexicon.numbers[#items])
     else
@@ -238,8 +238,16 @@ function kinds.questions(w, rng)
   return said
 end
 
-local SHARES <const> = { note = 0.24, shared = 0.08, comparison = 0.10, tenses = 0.11,
-  numbers = 0.13, story = 0.07, talk = 0.09, letter = 0.07, questions = 0.11 }
+-- Words said and said again: to learn that text may repeat what it has just had.
+function kinds.echo(w, rng)
+  local a, b = rng:pick(lexicon.given_names), rng:pick(lexicon.given_names)
+  local sentence = rng:chance(0.5) and any_fact(w, rng)
+    or table.concat(rng:sample(lexicon.numbers, 3), " , ") .. " ."
+  return { ("%s says : %s"):format(a, sentence), ("%s says : %s"):format(b, sentence) }
+end
+
+local SHARES <const> = { note = 0.20, shared = 0.09, comparison = 0.10, tenses = 0.13,
+  numbers = 0.16, story = 0.05, talk = 0.09, letter = 0.05, questions = 0.09, echo = 0.04 }
 
 --- One document.
 -- @tparam World w

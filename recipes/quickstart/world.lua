@@ -1,6 +1,6 @@
 --- The invented world of `perilune demo`: its facts, its use cases and what a good answer is.
 --
--- A world is twelve animals, six plants and six tools, each with attributes drawn once from the
+-- A world is eight animals, four plants and four tools, each with attributes drawn once from the
 -- seed and then fixed, so that every question has an answer that can be checked. Instructions come
 -- in the use cases of case_facts.lua and case_words.lua. A task is a plain table that says what was
 -- asked, and can be written to a file and read back; its answer is derived from the facts.
