@@ -68,7 +68,8 @@ end
 --- Declare a recipe's keys and read the command line. Called as `config { ... }`.
 -- Besides rows and headings the table may hold `name`, `about`, `check` (a function of the config
 -- that returns a sentence when keys do not fit together), `without` (list of common keys this
--- recipe has no use for), `args` (instead of the global `arg`) and `recipe` (path of the recipe's file).
+-- recipe has no use for), `args` (instead of the global `arg`) and `recipe` (path of its
+-- file).
 -- With --help it prints and leaves the program.
 -- @tparam table spec
 -- @treturn config

@@ -161,11 +161,82 @@ function format.wrap(text, width)
   return lines
 end
 
+--- The decimals with which all numbers of a column show at least their leading digits.
+local function common_decimals(values, digits)
+  local most, least = 0, math.huge
+  for _, value in ipairs(values) do
+    local size = math.abs(value)
+    most = math.max(most, size)
+    if size > 0 then
+      least = math.min(least, size)
+    end
+  end
+  if most >= 1e6 or least < 1e-5 or most - most ~= 0 then
+    return nil
+  end
+  local function needed(size, count)
+    return count - 1 - math.floor(math.log(size, 10))
+  end
+  local decimals = most > 0 and math.max(0, needed(most, digits), needed(least, 2)) or 0
+  local function exact_with(count)
+    for _, value in ipairs(values) do
+      local scaled_value = value * 10.0 ^ count
+      if math.abs(scaled_value - math.floor(scaled_value + 0.5)) > 1e-6 then
+        return false
+      end
+    end
+    return true
+  end
+  while decimals > 0 and exact_with(decimals - 1) do
+    decimals = decimals - 1
+  end
+  return decimals
+end
+
+--- The cells of a table as text, the numbers of each column with the same decimals.
+-- @tparam {{any,...},...} rows
+-- @tparam[opt=4] integer digits of the largest number
+-- @treturn {{string,...},...} cells; an absent value is ""
+-- @treturn {[integer]=boolean} which columns hold numbers
+-- @treturn integer how many columns there are
+function format.cells(rows, digits)
+  local count, columns, numeric = 0, {}, {}
+  for _, row in ipairs(rows) do
+    for column, value in pairs(row) do
+      count = math.max(count, column)
+      if type(value) == "number" and value == value then
+        numeric[column] = true
+        columns[column] = columns[column] or {}
+        table.insert(columns[column], value)
+      end
+    end
+  end
+  local texts = {}
+  for column, values in pairs(columns) do
+    local decimals = common_decimals(values, digits or 4)
+    columns[column] = decimals and "%." .. decimals .. "f"
+  end
+  for i, row in ipairs(rows) do
+    texts[i] = {}
+    for column = 1, count do
+      local value = row[column]
+      if type(value) ~= "number" then
+        texts[i][column] = value == nil and "" or tostring(value)
+      elseif columns[column] and value == value then
+        texts[i][column] = columns[column]:format(value)
+      else
+        texts[i][column] = format.number(value)
+      end
+    end
+  end
+  return texts, numeric, count
+end
+
 --- A table for the terminal: a head, a rule, rows in aligned columns.
 --
 --     print(format.columns({ { "base", 0.12 }, { "sft", 0.61 } }, { head = { "model", "score" } }))
 --
--- Numbers are set flush right and rounded to four digits, anything else flush left.
+-- Numbers are set flush right with the same decimals in a column, anything else flush left.
 -- @tparam {{any,...},...} rows
 -- @tparam ?table options `head` (list of titles), `align` (list of "left"/"right"/"centre"),
 -- `indent` (blanks before each line), `gap` (blanks between columns, 2)
@@ -175,32 +246,19 @@ function format.columns(rows, options)
   local head, align = options.head, options.align or {}
   local gap = (" "):rep(options.gap or 2)
   local indent = (" "):rep(options.indent or 0)
-  local cells, widths, numeric = {}, {}, {}
-  local function measure(column, text)
-    widths[column] = math.max(widths[column] or 0, format.width(text))
-  end
-  local count = head and #head or 0
-  for _, row in ipairs(rows) do
-    count = math.max(count, #row)
-  end
-  for i, row in ipairs(rows) do
-    cells[i] = {}
+  local cells, numeric, count = format.cells(rows)
+  local widths = {}
+  count = math.max(count, head and #head or 0)
+  local function measure(texts)
     for column = 1, count do
-      local value = row[column]
-      if numeric[column] == nil and value ~= nil then
-        numeric[column] = type(value) == "number"
-      end
-      local text = value == nil and ""
-        or type(value) == "number" and format.number(value)
-        or tostring(value)
-      cells[i][column] = text
-      measure(column, text)
+      widths[column] = math.max(widths[column] or 0, format.width(texts[column] or ""))
     end
+  end
+  for _, texts in ipairs(cells) do
+    measure(texts)
   end
   if head then
-    for column = 1, count do
-      measure(column, head[column] or "")
-    end
+    measure(head)
   end
   local lines = {}
   local function add(texts)

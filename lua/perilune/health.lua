@@ -98,8 +98,8 @@ end
 
 --- The KL to the reference grows faster than the penalty holds it, or passes a limit.
 -- @tparam {table,...} history
--- @tparam ?table options `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (2 nats:
--- no growth below it counts), `window` (5)
+-- @tparam ?table options `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (2
+-- nats: no growth below it counts), `window` (5)
 -- @treturn ?string
 function health.kl_runaway(history, options)
   local o = options_of(options, { limit = 60, growth = 3, floor = 2, window = 5 }, "kl_runaway")
@@ -130,7 +130,8 @@ function health.kl_negative(history, options)
   local now = last_mean(history, "objective/kl", o.window)
   if now and now < o.limit then
     local text = "Negative KL: %s nats a sequence on average. Answers were not drawn from the "
-      .. "policy that scores them: check temperature, top_p and top_k, and that nothing is forbidden or "
+      .. "policy that scores them: check temperature, top_p and top_k, and that nothing is "
+      .. "forbidden or "
       .. "forced while sampling."
     return text:format(show(now))
   end
@@ -145,7 +146,8 @@ function health.entropy_collapse(history, options)
   local first, now = first_and_last(history, "policy/entropy_avg", o.window)
   if first and first > 0 and now < o.part * first then
     local text = "Entropy collapse: from %s to %s nats a token; the policy has settled on few "
-      .. "answers and learns little from more. Raise kl_coef, add an entropy bonus, or lower learning_rate."
+      .. "answers and learns little from more. Raise kl_coef, add an entropy bonus, or lower "
+      .. "learning_rate."
     return text:format(show(first), show(now))
   end
 end
@@ -189,7 +191,8 @@ function health.constant_reward(history, options)
   local mean = last_mean(history, "objective/scores", o.window) or 0
   if deviation and deviation <= o.deviation * math.max(1, math.abs(mean)) then
     local text = "Constant reward: every answer scores %s, so there is nothing to learn from. "
-      .. "Check that the score is read at the last token, and that reward_clip or the missing-end rule "
+      .. "Check that the score is read at the last token, and that reward_clip or the missing-end "
+      .. "rule "
       .. "does not give all answers one value."
     return text:format(show(mean))
   end

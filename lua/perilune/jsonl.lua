@@ -7,7 +7,7 @@
 --
 -- Numbers read back equal to the last bit. JSON has no NaN and no infinities, and many readers
 -- refuse the bare words, so these are written as the texts "NaN", "Infinity" and "-Infinity";
--- `read` with `numbers` turns them back. The step stands first in its line, the other keys are sorted.
+-- `read` with `numbers` turns them back. The step stands first in its line, other keys are sorted.
 
 local json = require("perilune.json")
 local system = require("perilune.core").system

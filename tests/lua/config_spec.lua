@@ -92,7 +92,8 @@ describe("config", function()
   end)
 
   it("lets flags take a word and optional keys go off", function()
-    local cfg = make({ "--shuffle", "no", "--whiten_rewards=on", "--target_kl", "0.1", "--no-target_kl" })
+    local cfg = make({ "--shuffle", "no", "--whiten_rewards=on", "--target_kl", "0.1",
+      "--no-target_kl" })
     assert.is_false(cfg.shuffle)
     assert.is_true(cfg.whiten_rewards)
     assert.is_false(cfg.target_kl)
@@ -123,7 +124,8 @@ describe("config", function()
     assert.are.equal(42, cfg.seed)
     assert.are.equal("runs/x", cfg.output_dir)
     assert.is_truthy(cfg:help(100):find("all random numbers of the run follow from it", 1, true))
-    assert.is_truthy(message_of(function() return cfg.save_steps end):find("no key 'save_steps'", 1, true))
+    assert.is_truthy(message_of(function() return cfg.save_steps end):find("no key 'save_steps'", 1,
+      true))
   end)
 end)
 
@@ -133,29 +135,39 @@ describe("a wrong command line", function()
       "ppo: unknown key 'learing_rate'; did you mean 'learning_rate'? (--help lists all)" },
     { { "--no-shufle" }, "ppo: unknown key 'no_shufle' (--help lists all)" },
     { { "--kl_coef", "-1" },
-      "ppo: command line: kl_coef = -1 is out of range; give a number ≥ 0 or a schedule such as cosine(0.1, 0.01, 500)" },
+      "ppo: command line: kl_coef = -1 is out of range; give a number ≥ 0 or a schedule such as "
+        .. "cosine(0.1, 0.01, 500)" },
     { { "--kl_coef", "linear(0.1, -0.1, 5)" },
       "ppo: command line: kl_coef = linear(0.1, -0.1, 5) reaches -0.1, which is out of range; "
       .. "give a number ≥ 0 or a schedule such as cosine(0.1, 0.01, 500)" },
     { { "--kl_coef", "linaer(1,2)" },
-      "ppo: command line: kl_coef: 'linaer(1,2)': there is no schedule 'linaer'; did you mean 'linear'?" },
-    { { "--cliprange", "1" }, "ppo: command line: cliprange = '1' is out of range; give a number in (0, 1)" },
-    { { "--cliprange", "wide" }, "ppo: command line: cliprange = 'wide' is no number; give a number in (0, 1)" },
+      "ppo: command line: kl_coef: 'linaer(1,2)': there is no schedule 'linaer'; did you mean "
+        .. "'linear'?" },
+    { { "--cliprange", "1" },
+      "ppo: command line: cliprange = '1' is out of range; give a number in (0, 1)" },
+    { { "--cliprange", "wide" },
+      "ppo: command line: cliprange = 'wide' is no number; give a number in (0, 1)" },
     { { "--batch_size", "4.5" },
       "ppo: command line: batch_size = '4.5' is no whole number; give a whole number ≥ 1" },
     { { "--kl_estimator", "k4" },
-      "ppo: command line: kl_estimator = 'k4' is not known; give one of k1 | k2 | k3; did you mean 'k1'?" },
-    { { "--shuffle=maybe" }, "ppo: command line: shuffle = 'maybe' is neither yes nor no; give yes or no" },
+      "ppo: command line: kl_estimator = 'k4' is not known; give one of k1 | k2 | k3; did you "
+        .. "mean 'k1'?" },
+    { { "--shuffle=maybe" },
+      "ppo: command line: shuffle = 'maybe' is neither yes nor no; give yes or no" },
     { { "--eval_k", "1,x" },
-      "ppo: command line: eval_k = '1,x' has 'x' at place 2, which is no integer; give a list such as 1,2,3 ≥ 1" },
+      "ppo: command line: eval_k = '1,x' has 'x' at place 2, which is no integer; give a list "
+        .. "such as 1,2,3 ≥ 1" },
     { { "--mini_batch_size", "4" },
       "ppo: command line: mini_batch_size follows from other keys and cannot be set: rows" },
-    { { "--no-batch_size" }, "ppo: batch_size is no flag; it cannot be switched off with --no-batch_size" },
+    { { "--no-batch_size" },
+      "ppo: batch_size is no flag; it cannot be switched off with --no-batch_size" },
     { { "--batch_size", "--shuffle" }, "ppo: --batch_size needs a value" },
     { { "--batch_size" }, "ppo: --batch_size needs a value" },
-    { { "fast" }, "ppo: 'fast' belongs to no key; write --key value, and quote values that have blanks" },
+    { { "fast" }, "ppo: 'fast' belongs to no key; write --key value, and quote values that have "
+      .. "blanks" },
     { { "--preset", "nowhere" },
-      "ppo: preset 'nowhere' cannot be read: recipes/presets/nowhere.lua: No such file or directory" },
+      "ppo: preset 'nowhere' cannot be read: recipes/presets/nowhere.lua: No such file or "
+        .. "directory" },
   }
   for _, case in ipairs(cases) do
     it(table.concat(case[1], " "), function()
@@ -187,13 +199,15 @@ describe("a name that is not there", function()
   it("is an error when read, with the nearest name and the reader's line", function()
     local cfg = make({})
     local message = message_of(function() return cfg.kl_coeff end)
-    assert.is_truthy(message:match("config_spec%.lua:%d+: there is no key 'kl_coeff' in the config of ppo; did you mean 'kl_coef'%?"))
+    assert.is_truthy(message:match("config_spec%.lua:%d+: there is no key 'kl_coeff' in the "
+      .. "config of ppo; did you mean 'kl_coef'%?"))
   end)
 
   it("is an error when written", function()
     local cfg = make({})
     local message = message_of(function() cfg.lamm = 1 end)
-    assert.is_truthy(message:match("config_spec%.lua:%d+: unknown key 'lamm'; did you mean 'lam'%?"))
+    assert.is_truthy(message:match("config_spec%.lua:%d+: unknown key 'lamm'; did you mean "
+      .. "'lam'%?"))
   end)
 end)
 
@@ -237,7 +251,8 @@ describe("a live change", function()
   it("out of range changes nothing", function()
     local cfg = make({})
     local message = message_of(function() cfg.lam = 2 end)
-    assert.is_truthy(message:match("config_spec%.lua:%d+: lam = 2 is out of range; give a number in %[0, 1%]$"))
+    assert.is_truthy(message:match("config_spec%.lua:%d+: lam = 2 is out of range; give a number "
+      .. "in %[0, 1%]$"))
     assert.are.equal(0.95, cfg.lam)
   end)
 
@@ -262,14 +277,16 @@ describe("a live change", function()
       second:at(step)
       seen[step] = { second.lam, second.kl_coef(step) }
     end
-    assert.are.same({ { 0.95, 0.05 }, { 0.95, 0.05 }, { 0.5, 0.05 }, { 0.5, 0.05 }, { 0.5, 0.2 }, { 0.5, 0.2 } }, seen)
+    assert.are.same({ { 0.95, 0.05 }, { 0.95, 0.05 }, { 0.5, 0.05 }, { 0.5, 0.05 }, { 0.5, 0.2 },
+      { 0.5, 0.2 } }, seen)
     assert.are.same(first:journal(), second:journal())
   end)
 end)
 
 describe("to_table", function()
   it("is plain, and rebuilds an equal config", function()
-    local cfg = make({ "--kl_coef", "adaptive_kl{init = 0.1, target = 3}", "--no-shuffle", "--eval_k", "2,9" })
+    local cfg = make({ "--kl_coef", "adaptive_kl{init = 0.1, target = 3}", "--no-shuffle",
+      "--eval_k", "2,9" })
     local plain = cfg:to_table()
     assert.are.equal("adaptive_kl{init = 0.1, target = 3, horizon = 10000}", plain.kl_coef)
     assert.are.equal("warmup(10, 3e-06, 0.1)", plain.learning_rate)
@@ -282,7 +299,8 @@ describe("to_table", function()
       local rebuilt = ...
       return require("perilune.config") {
         name = "ppo",
-        { kl_coef = 0.05, "β", schedule = true }, { shuffle = true, "order" }, { eval_k = { 1 }, "k" },
+        { kl_coef = 0.05, "β", schedule = true }, { shuffle = true, "order" }, { eval_k = { 1 },
+          "k" },
       }]])
     local rebuilt = config.run_recipe(path, {
       kl_coef = plain.kl_coef, shuffle = plain.shuffle, eval_k = plain.eval_k, _recipe = "ppo",
@@ -335,9 +353,11 @@ describe("presets", function()
   end)
 
   it("are refused when they fit no key or no recipe", function()
-    assert.are.equal(("ppo: preset %s/presets/other.lua has a part for 'sft', but none for 'ppo'"):format(folder),
+    assert.are.equal(("ppo: preset %s/presets/other.lua has a part for 'sft', but none for "
+      .. "'ppo'"):format(folder),
       message_of(make, { "--preset", "other" }, { recipe = folder .. "/ppo.lua" }))
-    assert.are.equal(("ppo: preset %s/presets/typo.lua: unknown key 'lamm'; did you mean 'lam'? (--help lists all)"):format(folder),
+    assert.are.equal(("ppo: preset %s/presets/typo.lua: unknown key 'lamm'; did you mean 'lam'? "
+      .. "(--help lists all)"):format(folder),
       message_of(make, { "--preset", "typo" }, { recipe = folder .. "/ppo.lua" }))
   end)
 end)
@@ -371,7 +391,8 @@ describe("--help", function()
   it("prints each key once, in the recipe's order, within the width", function()
     local text = make({}):help(80)
     local last = 0
-    for _, name in ipairs({ "kl_coef", "cliprange", "kl_estimator", "mini_batch_size", "output_dir", "resume" }) do
+    for _, name in ipairs({ "kl_coef", "cliprange", "kl_estimator", "mini_batch_size", "output_dir",
+      "resume" }) do
       local at = text:find("--" .. name .. " ", 1, true)
       assert.is_truthy(at and at > last, name)
       last = at
@@ -384,10 +405,12 @@ describe("--help", function()
 
   it("leaves the program with success before anything else is checked", function()
     local path = os.tmpname()
-    write(path, [[require("perilune.config") { name = "demo", { model = "", "folder", required = true } }
+    write(path, [[
+      require("perilune.config") { name = "demo", { model = "", "folder", required = true } }
       error("must not be reached")]])
-    local program = require("perilune.host").executable
-    local pipe = io.popen(("%s %s --help 2>&1; echo $?"):format(program, path))
+    local program = require("lfs").symlinkattributes("/proc/self/exe", "target")
+    local command = "LUA_PATH='%s' LUA_CPATH='%s' '%s' %s --help 2>&1; echo $?"
+    local pipe = io.popen(command:format(package.path, package.cpath, program, path))
     local text = pipe:read("a")
     pipe:close()
     os.remove(path)
@@ -406,16 +429,21 @@ describe("a wrong declaration", function()
     return message_of(config, spec)
   end
   it("is refused at the recipe's line", function()
-    assert.is_truthy(declare({ a = 1, b = 2 }):match("config_spec%.lua:%d+: config: one row defines both 'a' and 'b'"))
-    assert.is_truthy(declare({ a = 1, "x" }, { a = 2, "y" }):find("key 'a' is defined twice", 1, true))
-    assert.is_truthy(declare({ set = 1, "x" }):find("key 'set' would hide the config's own 'set'", 1, true))
-    assert.is_truthy(declare({ a = 1, "x", min = 2 }):find("default of a = 1 is out of range", 1, true))
+    assert.is_truthy(declare({ a = 1,
+      b = 2 }):match("config_spec%.lua:%d+: config: one row defines both 'a' and 'b'"))
+    assert.is_truthy(declare({ a = 1, "x" }, { a = 2, "y" }):find("key 'a' is defined twice", 1,
+      true))
+    assert.is_truthy(declare({ set = 1, "x" }):find("key 'set' would hide the config's own 'set'",
+      1, true))
+    assert.is_truthy(declare({ a = 1, "x", min = 2 }):find("default of a = 1 is out of range", 1,
+      true))
     assert.is_truthy(declare({ a = "t", "x", schedule = true }):find("default of a: 't'", 1, true))
     assert.is_truthy(declare({ a = true, "x", type = "bool" }):find("has the type 'bool'", 1, true))
   end)
   it("with a key in place of a row says how a row is written", function()
     local message = message_of(config, { name = "x", args = {}, lam = 0.5 })
-    assert.is_truthy(message:find("config has no field 'lam'; a key is written as a row, { lam = default, \"meaning\" }", 1, true))
+    assert.is_truthy(message:find("config has no field 'lam'; a key is written as a row, { lam = "
+      .. "default, \"meaning\" }", 1, true))
   end)
 end)
 

@@ -39,7 +39,8 @@ describe("an alarm", function()
   it("hears a KL that runs away, by size and by pace", function()
     says(health.kl_runaway(rows("objective/kl", steps(5, 50, 5, 70))),
       "70 nats a sequence away from the reference, more than 60", "Raise kl_coef")
-    says(health.kl_runaway(rows("objective/kl", steps(5, 2, 5, 8))), "from 2 to 8 nats a sequence within 10 rows")
+    says(health.kl_runaway(rows("objective/kl", steps(5, 2, 5, 8))),
+      "from 2 to 8 nats a sequence within 10 rows")
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 4, 5, 8))))
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 0.01, 5, 1))))
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(4, 2, 5, 800))))
@@ -47,7 +48,8 @@ describe("an alarm", function()
   end)
 
   it("hears a negative KL, but not noise around zero", function()
-    says(health.kl_negative(rows("objective/kl", steps(3, 0, 5, -2))), "Negative KL: -2 nats", "temperature")
+    says(health.kl_negative(rows("objective/kl", steps(3, 0, 5, -2))), "Negative KL: -2 nats",
+      "temperature")
     assert.is_nil(health.kl_negative(rows("objective/kl", steps(3, 0, 5, -0.2))))
   end)
 
@@ -58,30 +60,36 @@ describe("an alarm", function()
   end)
 
   it("hears length drift both ways", function()
-    says(health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 40))), "from 20 to 40 tokens")
-    says(health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 8))), "from 20 to 8 tokens")
+    says(health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 40))),
+      "from 20 to 40 tokens")
+    says(health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 8))),
+      "from 20 to 8 tokens")
     assert.is_nil(health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 30))))
   end)
 
   it("hears answers without end", function()
-    says(health.no_end(rows("completions/clipped_ratio", { 0, 0.75, 0.75, 0.75 })), "No end: 75 % of the answers")
+    says(health.no_end(rows("completions/clipped_ratio", { 0, 0.75, 0.75, 0.75 })),
+      "No end: 75 % of the answers")
     assert.is_nil(health.no_end(rows("completions/clipped_ratio", { 0.4, 0.5, 0.5 })))
   end)
 
   it("hears a constant reward", function()
-    says(health.constant_reward(rows("objective/scores_std", { 0, 0, 0 }, { ["objective/scores"] = 0.5 })),
+    says(health.constant_reward(rows("objective/scores_std", { 0, 0, 0 },
+      { ["objective/scores"] = 0.5 })),
       "every answer scores 0.5000")
     assert.is_nil(health.constant_reward(rows("objective/scores_std", { 0, 0, 0.1 })))
   end)
 
   it("hears a value function that is worse than none", function()
-    says(health.value_useless(rows("val/var_explained", steps(0, 0, 10, -0.5))), "it explains -0.5000")
+    says(health.value_useless(rows("val/var_explained", steps(0, 0, 10, -0.5))),
+      "it explains -0.5000")
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(0, 0, 10, 0.1))))
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(0, 0, 9, -0.5))))
   end)
 
   it("hears a reward that is length", function()
-    says(health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, 0.95))), "r = 0.95", "longer")
+    says(health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, 0.95))), "r = 0.95",
+      "longer")
     says(health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, -0.95))), "shorter")
     assert.is_nil(health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, 0.85))))
   end)
@@ -112,6 +120,7 @@ describe("a watch", function()
       "health.watch has no option 'kl_runawy'; did you mean 'kl_runaway'?")
     local ok, message = pcall(health.kl_runaway, {}, { limt = 3 })
     assert.is_false(ok)
-    assert.is_truthy(message:find("kl_runaway has no option 'limt'; did you mean 'limit'?", 1, true))
+    assert.is_truthy(message:find("kl_runaway has no option 'limt'; did you mean 'limit'?", 1,
+      true))
   end)
 end)

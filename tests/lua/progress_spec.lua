@@ -19,7 +19,8 @@ describe("progress", function()
     now[1] = 40
     p:update(120, { loss = 0.312, reward = 1.24 })
     assert.are.same({
-      "\r\27[Kppo   40 % ━━━━━━━━────────────  120/300  3 step/s  1m 00s left  loss 0.3120  reward 1.240",
+      "\r\27[Kppo   40 % ━━━━━━━━────────────  120/300  3 step/s  1m 00s left  loss 0.3120  "
+        .. "reward 1.240",
     }, written)
     now[1] = 40.05
     p:update(121)
@@ -34,7 +35,8 @@ describe("progress", function()
   end)
 
   it("elsewhere writes a line now and then, without control codes", function()
-    local p, now, written = make({ label = "sft", total = 100, tty = false, every = 10, unit = "batch" })
+    local p, now, written = make({ label = "sft", total = 100, tty = false, every = 10,
+      unit = "batch" })
     for i = 1, 30 do
       now[1] = i
       p:update(i)
@@ -48,7 +50,8 @@ describe("progress", function()
     end
   end)
 
-  it("shows seconds a step when steps are slow, and no share when the total is not known", function()
+  it("shows seconds a step when steps are slow, and no share when the total is not known",
+    function()
     local p, now, written = make({ label = "x", tty = false })
     now[1] = 8
     p:update(2)
@@ -70,7 +73,8 @@ describe("progress", function()
     assert.are.equal("x  1 step  1 step/s  kl 4  loss 4", p:line())
     now[1] = 2
     p:update(2, { loss = 2, kl = 2 })
-    assert.are.equal(("x  2 steps  1 step/s  kl 2  loss %.3f"):format((0.9 * 0.1 * 4 + 0.1 * 2) / 0.19), p:line())
+    assert.are.equal(("x  2 steps  1 step/s  kl 2  loss "
+      .. "%.3f"):format((0.9 * 0.1 * 4 + 0.1 * 2) / 0.19), p:line())
   end)
 
   it("counts a resumed loop from where it begins", function()
@@ -113,7 +117,8 @@ describe("format", function()
   it("number keeps so many digits", function()
     local cases = {
       [0.05] = "0.05000", [1.5] = "1.500", [123.456] = "123.5", [1234.56] = "1235", [12] = "12",
-      [1e-5] = "1.000e-5", [1e7] = "1.000e7", [-3.25] = "-3.250", [0] = "0", [0.00012345] = "0.0001234",
+      [1e-5] = "1.000e-5", [1e7] = "1.000e7", [-3.25] = "-3.250", [0] = "0",
+      [0.00012345] = "0.0001234",
     }
     for x, text in pairs(cases) do
       assert.are.equal(text, format.number(x))
@@ -122,7 +127,8 @@ describe("format", function()
   end)
 
   it("counts, bytes, durations", function()
-    assert.are.same({ "950", "12.3k", "1.00M", "1.05M", "-2.10G" }, { format.count(950), format.count(12345),
+    assert.are.same({ "950", "12.3k", "1.00M", "1.05M", "-2.10G" },
+      { format.count(950), format.count(12345),
       format.count(999999), format.count(1.05e6), format.count(-2.1e9) })
     assert.are.same({ "512 B", "1.50 KiB", "1.00 GiB" },
       { format.bytes(512), format.bytes(1536), format.bytes(2 ^ 30) })
@@ -133,20 +139,39 @@ describe("format", function()
 
   it("columns are aligned by character, numbers to the right", function()
     assert.are.equal(table.concat({
-      "model   score   n",
-      "─────  ──────  ──",
-      "base   0.1200   8",
-      "β-sft      12  16",
-    }, "\n"), format.columns({ { "base", 0.12, 8 }, { "β-sft", 12, 16 } }, { head = { "model", "score", "n" } }))
+      "model  score   n",
+      "─────  ─────  ──",
+      "base    0.12   8",
+      "β-sft  12.00  16",
+      "none          16",
+    }, "\n"), format.columns({ { "base", 0.12, 8 }, { "β-sft", 12, 16 }, { "none", nil,
+      16 } }, { head = { "model", "score", "n" } }))
   end)
 
   it("wraps, cuts and pads by character", function()
-    assert.are.same({ "ein βeta", "wort", "unteilbarlang" }, format.wrap("ein βeta  wort\nunteilbarlang", 8))
+    assert.are.same({ "ein βeta", "wort", "unteilbarlang" },
+      format.wrap("ein βeta  wort\nunteilbarlang", 8))
     assert.are.same({ "" }, format.wrap("", 8))
     assert.are.equal("ββ…", format.truncate("ββββ", 3))
     assert.are.equal("ββββ", format.truncate("ββββ", 4))
     assert.are.equal("  β", format.pad("β", 3, "right"))
     assert.are.equal(" β ", format.pad("β", 3, "centre"))
     assert.are.equal(1, format.width("\27[1mβ\27[0m"))
+  end)
+end)
+
+describe("format.cells", function()
+  it("gives a column the decimals that its numbers need", function()
+    local texts, numeric, count = format.cells({
+      { "a", 0.11, 0.02, 1.204, 1e-7, 0 / 0 }, { "b", 0.66, 0.035, 12, 5, 2 }, { "c", 1 / 3, 0, 1,
+        0.5 },
+    })
+    assert.are.same({
+      { "a", "0.1100", "0.020", "1.20", "1.000e-7", "nan" }, { "b", "0.6600", "0.035", "12.00",
+        "5", "2" },
+      { "c", "0.3333", "0.000", "1.00", "0.5000", "" },
+    }, texts)
+    assert.are.same({ nil, true, true, true, true, true }, numeric)
+    assert.are.equal(6, count)
   end)
 end)

@@ -57,7 +57,8 @@ describe("a run folder", function()
   it("tells what was run, and keeps metrics that read back equal", function()
     local folder = temporary_folder()
     local r = run.open(make(folder, "--lam", "0.5"), { environment = { threads = 2 } })
-    local row = { loss = 1 / 3, tiny = 5e-324, n = 7, bad = 0 / 0, up = math.huge, note = "x", ok = true,
+    local row = { loss = 1 / 3, tiny = 5e-324, n = 7, bad = 0 / 0, up = math.huge, note = "x",
+      ok = true,
       ["objective/kl"] = 0.1 }
     r:log(1, row)
     r:log(2, { loss = 0.25 })
@@ -66,7 +67,8 @@ describe("a run folder", function()
     r:close()
     r:close()
 
-    assert.are.same({ "config.json", "env.json", "journal.jsonl", "metrics.jsonl", "recipe.lua", "run.lock",
+    assert.are.same({ "config.json", "env.json", "journal.jsonl", "metrics.jsonl", "recipe.lua",
+      "run.lock",
       "runs", "samples.jsonl", "summary.json" }, names_in(folder))
     assert.are.equal(read("tests/lua/run_spec.lua"), read(folder .. "/recipe.lua"))
     assert.are.equal(0.5, read_json(folder .. "/config.json").lam)
@@ -146,7 +148,8 @@ describe("the lock of a run folder", function()
       return text
     end
     local pid = require("perilune.core").system.pid()
-    assert.is_truthy(child():find(("false\t%s is in use by process %d on "):format(folder, pid), 1, true))
+    assert.is_truthy(child():find(("false\t%s is in use by process %d on "):format(folder, pid), 1,
+      true))
     r:log(1, { loss = 1 })
     r:close()
     assert.is_truthy(child():find("already holds a run", 1, true))
@@ -166,7 +169,8 @@ describe("checkpoints", function()
     end
     assert.are.same({ 20, 50, 60 }, steps)
     assert.are.same({ step = 60, path = folder .. "/checkpoint-60" }, run.latest(folder))
-    assert.are.same({ step = 20, metric = 0.9, path = "checkpoint-20" }, read_json(folder .. "/best.json"))
+    assert.are.same({ step = 20, metric = 0.9, path = "checkpoint-20" },
+      read_json(folder .. "/best.json"))
     local state = read_json(folder .. "/checkpoint-60/trainer_state.json")
     assert.are.equal(60, state.global_step)
     assert.are.equal("checkpoint-20", state.best_model_checkpoint)
@@ -241,7 +245,8 @@ describe("a resumed run", function()
     assert.are.equal(4, #r.history)
     assert.are.equal(1, before:find(read(folder .. "/metrics.jsonl"), 1, true))
     assert.are.equal(4, #jsonl.read(folder .. "/samples.jsonl"))
-    assert.are.same({ { step = 2, key = "lam", old = 0.8, new = 0.2 } }, jsonl.read(folder .. "/journal.jsonl"))
+    assert.are.same({ { step = 2, key = "lam", old = 0.8, new = 0.2 } },
+      jsonl.read(folder .. "/journal.jsonl"))
     assert.are.equal(0.8, read_json(folder .. "/config.json").lam)
     r:log(5, { loss = 0.2 })
     assert.is_true(r.history[5].time >= r.history[4].time)

@@ -33,7 +33,8 @@ describe("a schedule", function()
   it("gives the rates of transformers' cosine with warm-up", function()
     -- get_cosine_schedule_with_warmup(lr = 1, warm-up 2, total 6): 0, 0.5, 1, then half a cosine
     local s = schedule.warmup(2, schedule.cosine(1, 0, 4))
-    local expected = { 0, 0.5, 1, 0.5 * (1 + math.cos(math.pi / 4)), 0.5, 0.5 * (1 + math.cos(0.75 * math.pi)) }
+    local expected = { 0, 0.5, 1, 0.5 * (1 + math.cos(math.pi / 4)), 0.5,
+      0.5 * (1 + math.cos(0.75 * math.pi)) }
     for step, rate in ipairs(expected) do
       assert.is_true(math.abs(s(step) - rate) < 1e-15, "step " .. step)
     end
@@ -126,7 +127,8 @@ describe("schedule.parse", function()
       refusal("{}"))
     assert.are.equal("'linear(1' is neither a number nor a schedule such as cosine(0.1, 0.01, 500)",
       refusal("linear(1"))
-    assert.are.equal("'adaptive_kl{targt=3}': adaptive_kl has no option 'targt'; did you mean 'target'?",
+    assert.are.equal("'adaptive_kl{targt=3}': adaptive_kl has no option 'targt'; did you mean "
+      .. "'target'?",
       refusal("adaptive_kl{targt=3}"))
     assert.are.equal("'linear(1, 2, 0)': linear: the number of steps must be 1 or more, got 0",
       refusal("linear(1, 2, 0)"))

@@ -80,7 +80,8 @@ describe("stats", function()
   end)
 
   it("refuses lists with nothing to say", function()
-    assert.has_error(function() stats.mean({}) end, "stats.mean needs a list of at least 1 number, got 0")
+    assert.has_error(function() stats.mean({}) end,
+      "stats.mean needs a list of at least 1 number, got 0")
     assert.has_error(function() stats.paired({ 1, 2 }, { 1, 2, 3 }) end,
       "stats.paired needs two lists of one length, got 2 and 3")
     assert.has_error(function() stats.rate(3, 2) end,
@@ -119,7 +120,8 @@ describe("strict_table", function()
     assert.are.same({ width = 3 }, draw({ width = 3 }))
     assert.are.same({}, draw(nil))
     local _, message = pcall(function() draw({ widht = 3 }) end)
-    assert.is_truthy(message:match("stats_spec%.lua:%d+: draw has no option 'widht'; did you mean 'width'%?$"))
+    assert.is_truthy(message:match("stats_spec%.lua:%d+: draw has no option 'widht'; did you mean "
+      .. "'width'%?$"))
     _, message = pcall(function() draw({ colour = 3 }) end)
     assert.is_truthy(message:find("draw has no option 'colour'; it knows width, height", 1, true))
     _, message = pcall(function() draw({ 3 }) end)
@@ -134,7 +136,8 @@ describe("strict_table", function()
     assert.is_false(t.kl)
     t.score = 2
     assert.are.equal(2, t.score)
-    assert.has_error(function() return t.scroe end, "there is no result 'scroe'; did you mean 'score'?")
+    assert.has_error(function() return t.scroe end,
+      "there is no result 'scroe'; did you mean 'score'?")
     assert.has_error(function() t.loss = 1 end, "there is no result 'loss'")
     local names = {}
     for name in pairs(t) do
