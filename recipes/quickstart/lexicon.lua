@@ -33,9 +33,10 @@ lexicon.day_parts = words "morning evening day"
 
 --- Verbs, each with its form in the present (`sings`), the past and plain.
 lexicon.verbs = {}
-for present, past, plain in ([[
+local VERB_FORMS <const> = [[
   sings sang sing  barks barked bark    hums hummed hum    roars roared roar
-  runs ran run     sleeps slept sleep   jumps jumped jump  swims swam swim]]):gmatch("(%S+)%s+(%S+)%s+(%S+)") do
+  runs ran run     sleeps slept sleep   jumps jumped jump  swims swam swim]]
+for present, past, plain in VERB_FORMS:gmatch("(%S+)%s+(%S+)%s+(%S+)") do
   lexicon.verbs[#lexicon.verbs + 1] = { present = present, past = past, plain = plain }
 end
 
