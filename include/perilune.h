@@ -293,7 +293,8 @@ typedef struct {
     int64_t shape[PL_MAX_RANK];
 } pl_weight_info;
 
-/* A .safetensors file, or a model.safetensors.index.json with its shards beside it. */
+/* A .safetensors file, a model.safetensors.index.json with its shards beside it, or the folder that
+** holds one of the two. */
 pl_status pl_safetensors_open(pl_ctx *ctx, pl_weights **out, const char *path);
 
 typedef struct {

@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "io/file.h"
 #include "io/weights.h"
@@ -443,22 +444,51 @@ done:
     return st;
 }
 
+/* A new string: the weight file of a model folder, or the path itself when it is no folder. */
+static pl_status find_file(pl_ctx *ctx, char **found, const char *path)
+{
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json",
+                                        "adapter_model.safetensors"};
+    struct stat info;
+    *found = NULL;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        *found = pl_strndup(ctx, path, strlen(path));
+        return *found == NULL ? PL_ERR_NOMEM : PL_OK;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *full = pl__join_name(ctx, path, names[i]);
+        if (full == NULL) return PL_ERR_NOMEM;
+        if (stat(full, &info) == 0) {
+            *found = full;
+            return PL_OK;
+        }
+        pl_free(ctx, full);
+    }
+    return pl__fail(ctx, PL_ERR_FORMAT,
+                    "'%s' is a folder without model.safetensors or model.safetensors.index.json "
+                    "(PyTorch's .bin and .pt files are never read: convert them)",
+                    path);
+}
+
 pl_status pl_safetensors_open(pl_ctx *ctx, pl_weights **out, const char *path)
 {
     pl_status st;
     pl_weights *w = NULL;
-    const size_t length = strlen(path);
+    char *file = NULL;
     *out = NULL;
+    PL_GO(find_file(ctx, &file, path));
     PL_GO(pl__weights_new(ctx, &w));
-    if (length > 5 && strcmp(path + length - 5, ".json") == 0) {
-        PL_GO(add_index(w, path));
+    const size_t length = strlen(file);
+    if (length > 5 && strcmp(file + length - 5, ".json") == 0) {
+        PL_GO(add_index(w, file));
     } else {
-        PL_GO(add_file(w, path));
+        PL_GO(add_file(w, file));
         PL_GO(pl__weights_sort(w));
     }
     *out = w;
     w = NULL;
 done:
     pl_weights_close(w);
+    pl_free(ctx, file);
     return st;
 }
