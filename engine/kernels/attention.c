@@ -59,6 +59,21 @@ static int64_t work_of(const att_shape *a, const int32_t *past)
 ** Units
 */
 
+/* The greatest of n scores and `before`, four at a time to be quick. */
+ATT_INLINE vec greatest(const vec *s, int64_t n, const int nv, vec before)
+{
+    vec a = before, b = before, c = before, d = before;
+    int64_t j = 0;
+    for (; j + 4 <= n; j += 4, s += 4 * nv) {
+        a = v_max(s[0], a);
+        b = v_max(s[nv], b);
+        c = v_max(s[2 * nv], c);
+        d = v_max(s[3 * nv], d);
+    }
+    for (; j < n; j++, s += nv) a = v_max(s[0], a);
+    return v_max(v_max(a, b), v_max(c, d));
+}
+
 /* The sum over a tile: runs in pairs, then lanes folded as by v_sum. s is lost. */
 ATT_INLINE vec sum_tile(vec *s, int64_t runs, const int nv)
 {
@@ -118,11 +133,10 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
         att_dots(s, qt, k, kv->k_key, kv->k_dim, n, D, nv);
         for (int64_t j = max64(0, first[0] + 1 - k0); j < n; j++)
             for (int u = 0; u < nv; u++)
-                s[j * nv + u] = att_select(att_sees(first[u], k0 + j), s[j * nv + u],
+                s[j * nv + u] = v_select(att_sees(first[u], k0 + j), s[j * nv + u],
                                            v_set1(-INFINITY));
         for (int u = 0; u < nv; u++) {
-            vec top = max[u];
-            for (int64_t j = 0; j < n; j++) top = v_max(s[j * nv + u], top);
+            vec top = greatest(s + u, n, nv, max[u]);
             corr[u] = v_exp(max[u] - top);
             max[u] = top;
         }
@@ -213,16 +227,9 @@ void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const re
 ** Rows
 */
 
-/* Half vectors are common (D = 8) and get a copy of fixed size. */
 ATT_INLINE vec load_channels(const real *p, int64_t n)
 {
-    vec r = {0};
-    if (n == VL) return v_load(p);
-    if (n == VL / 2) {
-        memcpy(&r, p, sizeof r / 2);
-        return r;
-    }
-    return v_load_n(p, n, REAL(0.0));
+    return n == VL ? v_load(p) : v_load_n(p, n, REAL(0.0));
 }
 
 /* y[h][d..] = corr y + mix of the tile, for the nc vectors of channels from d on. */
@@ -290,7 +297,7 @@ ATT_INLINE void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, 
         if (n < ATT_TILE)
             for (int h = 0; h < nh; h++)
                 for (int r = 0; r < 4; r++)
-                    s[h][r] = att_select(att_iota() + (ireal)(r * VL) < (ireal)n, s[h][r],
+                    s[h][r] = v_select(att_iota() + (ireal)(r * VL) < (ireal)n, s[h][r],
                                          v_set1(-INFINITY));
         for (int h = 0; h < nh; h++) {
             vec top = v_max(v_max(s[h][0], s[h][1]), v_max(s[h][2], s[h][3]));

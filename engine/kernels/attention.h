@@ -11,7 +11,8 @@
 **
 ** One canonical order makes a row's bits the same in a training batch, in a prefill chunk and in a
 ** decode step against a cache. Keys are cut into tiles of ATT_TILE counted from the start of the
-** sequence, tiles into 4 runs of VL. For a row and a tile, over the keys the row sees and no others:
+** sequence, tiles into 4 runs of VL (so the last bits are the variant's own). For a row and a tile,
+** over the keys the row sees and no others:
 **   score  one FMA chain over the channels, from 0, of the scaled query and the key
 **   m      the greatest score so far; c = exp(m_before - m)
 **   l      = c l + the sum of p over the tile: run 0+1 and 2+3, then lanes folded as by v_sum
@@ -19,7 +20,7 @@
 ** and at the end y (1/l). Which of these are lanes of a vector is free: many rows put rows into
 ** lanes, one row puts keys and channels there.
 **
-** Caches (PL_REAL elements, both [slots, G, max_len, D], max_len a multiple of ATT_TILE_MAX):
+** Caches (both [slots, G, max_len, D], max_len a multiple of ATT_TILE_MAX):
 ** v_cache is plain; in k_cache the max_len*D numbers of a slot's head stand as
 ** [max_len/ATT_TILE, D, ATT_TILE], so that the keys of a tile are the lanes.
 **
@@ -31,7 +32,7 @@
 #include "vec.h"
 
 #define ATT_TILE (4 * VL)
-#define ATT_TILE_MAX 64 /* the ATT_TILE of float32; float64 has half */
+#define ATT_TILE_MAX 64 /* the widest variant's ATT_TILE; a multiple of all others */
 
 typedef struct {
     const int32_t *offsets; /* [B+1] */

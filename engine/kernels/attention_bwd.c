@@ -94,7 +94,7 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
         att_dots(p, w->qt, k, h->kv_step, 1, n, D, nv);
         for (int64_t j = max64(0, first + 1 - k0); j < n; j++)
             for (int u = 0; u < nv; u++)
-                p[j * nv + u] = att_select(att_sees(first + u * VL, k0 + j), p[j * nv + u],
+                p[j * nv + u] = v_select(att_sees(first + u * VL, k0 + j), p[j * nv + u],
                                            v_set1(-INFINITY));
         att_dots(ds, w->dyt, v, h->kv_step, 1, n, D, nv);
         for (int64_t j = 0; j < n; j++)

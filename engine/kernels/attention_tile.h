@@ -18,17 +18,8 @@
 #if defined(__AVX512F__)
 #define ATT_BLOCK 8
 #else
-#define ATT_BLOCK 2
+#define ATT_BLOCK 4
 #endif
-
-ATT_INLINE vec att_select(ivec mask, vec a, vec b)
-{
-#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
-    return (vec)_mm512_mask_mov_ps((__m512)b, _mm512_movepi32_mask((__m512i)mask), (__m512)a);
-#else
-    return v_select(mask, a, b);
-#endif
-}
 
 ATT_INLINE ivec att_iota(void)
 {
@@ -86,7 +77,7 @@ ATT_INLINE void att_mix(vec *out, const vec *p, const real *x, int64_t key_step,
             vec b = v_set1(x[d]);
             for (int u = 0; u < nv; u++) {
                 vec t = v_fma(p[u], b, acc[d][u]);
-                acc[d][u] = first ? att_select(sees[u], t, acc[d][u]) : t;
+                acc[d][u] = first ? v_select(sees[u], t, acc[d][u]) : t;
             }
         }
     }

@@ -1,8 +1,9 @@
 /*
-** vec.h - one vector type for every variant: 64 bytes, 16 floats or 8 doubles.
+** vec.h - one vector type, as wide as a register of the variant: VL elements.
 **
-** Written with the compilers' vector extensions, so the same text becomes one AVX-512 register, two
-** AVX2 registers or plain SSE. A partial vector at the end of a row goes through the very same
+** Written with the compilers' vector extensions, so the same text becomes AVX-512 (16 floats), AVX2
+** (8) or plain SSE (4; 2 doubles). Wider types than the register are taken apart by way of the
+** stack, at 5 to 8 times the cost. A partial vector at the end of a row goes through the very same
 ** arithmetic as a full one (load_n pads, store_n cuts), and sums are folded in one fixed tree: an
 ** element's result never depends on where in a row or a call it stands. That is what makes results
 ** batch-invariant; scalar tails are forbidden in kernels for that reason.
@@ -12,19 +13,27 @@
 
 #include "variant.h"
 
-#if defined(__AVX2__) || defined(__AVX512F__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
+#if defined(__AVX512F__)
+#define VEC_BYTES 64
+#elif defined(__AVX2__)
+#define VEC_BYTES 32
+#else
+#define VEC_BYTES 16
+#endif
+
 #ifdef PL_F64_BUILD
-#define VL 8
+#define VL (VEC_BYTES / 8)
 typedef int64_t ireal;
 #else
-#define VL 16
+#define VL (VEC_BYTES / 4)
 typedef int32_t ireal;
 #endif
-typedef real vec __attribute__((vector_size(64)));
-typedef ireal ivec __attribute__((vector_size(64)));
+typedef real vec __attribute__((vector_size(VEC_BYTES)));
+typedef ireal ivec __attribute__((vector_size(VEC_BYTES)));
 
 static inline vec v_load(const real *p)
 {
@@ -71,11 +80,8 @@ static inline vec v_fma(vec a, vec b, vec c)
     return a * b + c;
 #elif defined(__AVX512F__)
     return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__FMA__)
-    union { vec v; __m256 h[2]; } x = {a}, y = {b}, z = {c};
-    z.h[0] = _mm256_fmadd_ps(x.h[0], y.h[0], z.h[0]);
-    z.h[1] = _mm256_fmadd_ps(x.h[1], y.h[1], z.h[1]);
-    return z.v;
+#elif defined(__AVX2__) && defined(__FMA__)
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #else
     return a * b + c;
 #endif
@@ -87,8 +93,19 @@ static inline vec v_select(ivec mask, vec a, vec b) /* mask ? a : b; mask of all
 }
 
 /* NaN in either argument gives the second, as the SSE instruction does. */
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+static inline vec v_max(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline vec v_min(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__) && !defined(PL_F64_BUILD)
+static inline vec v_max(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
+static inline vec v_min(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(__SSE2__) && !defined(PL_F64_BUILD)
+static inline vec v_max(vec a, vec b) { return (vec)_mm_max_ps((__m128)a, (__m128)b); }
+static inline vec v_min(vec a, vec b) { return (vec)_mm_min_ps((__m128)a, (__m128)b); }
+#else
 static inline vec v_max(vec a, vec b) { return v_select(a > b, a, b); }
 static inline vec v_min(vec a, vec b) { return v_select(a < b, a, b); }
+#endif
 
 static inline vec v_sqrt(vec a)
 {
@@ -102,7 +119,7 @@ static inline vec v_sqrt(vec a)
     return r;
 }
 
-/* Folds in the fixed tree (0+8)(1+9)... -> 8 -> 4 -> 2 -> 1. */
+/* Folds halves onto each other: (0 + VL/2) (1 + VL/2+1) ... until one number is left. */
 static inline real v_sum(vec v)
 {
     real t[VL];

@@ -177,8 +177,10 @@ static const struct { int64_t H, G, D; } head_shapes[] = {
 };
 #define N_HEAD_SHAPES ((int)(sizeof head_shapes / sizeof *head_shapes))
 
-static const int ragged[] = {1, 2, ATT_TILE - 1, 0, ATT_TILE, ATT_TILE + 1, 3 * ATT_TILE + 5, VL,
-                             VL + 1};
+/* Tiles have 64 keys and units 16 rows in the widest variant, a power of two less in others. */
+#define TILE ATT_TILE_MAX
+#define UNIT (TILE / 4)
+static const int ragged[] = {1, 2, TILE - 1, 0, TILE, TILE + 1, 3 * TILE + 5, UNIT, UNIT + 1};
 #define N_RAGGED ((int)(sizeof ragged / sizeof *ragged))
 
 #define EACH_VARIANT(v)                                                                           \
@@ -286,7 +288,7 @@ static void test_alone(void **state)
 static void test_causal(void **state)
 {
     (void)state;
-    const int length[] = {2 * ATT_TILE + 9};
+    const int length[] = {2 * TILE + 9};
     EACH_VARIANT(v)
     for (int at = 0; at < length[0]; at += 7) {
         problem p = problem_new(v, length, 1, 3, 1, 12, 2);
@@ -307,7 +309,7 @@ static void test_causal(void **state)
 /* Runs the batch through a cache in calls of `chunk` rows a sequence (0: uneven stretches). */
 static void through_cache(const variant *v, problem *p, int chunk, real *y)
 {
-    const int64_t H = p->a.H, G = p->a.G, D = p->a.D, B = p->a.B, max_len = 4 * ATT_TILE_MAX;
+    const int64_t H = p->a.H, G = p->a.G, D = p->a.D, B = p->a.B, max_len = 4 * TILE;
     const int64_t slot_size = G * max_len * D, n_slots = B + 2;
     real *kc = zeros(n_slots * slot_size, sizeof(real));
     real *vc = zeros(n_slots * slot_size, sizeof(real));
@@ -316,7 +318,7 @@ static void through_cache(const variant *v, problem *p, int chunk, real *y)
     real *q = zeros(p->nq, sizeof(real)), *k = zeros(p->nk, sizeof(real));
     real *w = zeros(p->nk, sizeof(real)), *out = zeros(p->nq, sizeof(real));
     int32_t past[32] = {0};
-    static const int uneven[] = {1, 5, 7, 20, VL, 1, 64, 3, 200};
+    static const int uneven[] = {1, 5, 7, 20, UNIT, 1, 64, 3, 200};
     for (int call = 0;; call++) {
         int32_t offsets[32] = {0}, slots[32], now[32], from[32];
         int64_t n = 0;
@@ -376,8 +378,8 @@ static void test_cache(void **state)
 static void test_cache_copy(void **state)
 {
     (void)state;
-    const int length[] = {ATT_TILE + 20};
-    const int64_t G = 2, H = 4, D = 12, max_len = 2 * ATT_TILE_MAX, size = 3 * G * max_len * D;
+    const int length[] = {TILE + 20};
+    const int64_t G = 2, H = 4, D = 12, max_len = 2 * TILE, size = 3 * G * max_len * D;
     EACH_VARIANT(v)
     for (int n = 1; n < length[0]; n += 6) {
         problem p = problem_new(v, length, 1, H, G, D, 2);
@@ -409,7 +411,7 @@ static void test_cache_copy(void **state)
 static void test_numeric_gradient(void **state)
 {
     (void)state;
-    const int lengths[] = {1, VL + 3, ATT_TILE + 2};
+    const int lengths[] = {1, UNIT + 3, TILE + 2};
     EACH_VARIANT(v) {
         problem p = problem_new(v, lengths, 3, 4, 2, 5, 1);
         run(v, &p);
