@@ -39,10 +39,12 @@ typedef struct {
     real *c;
 } job;
 
-/* A block of B ready for tiles: panel p at at + p * ps, row k of it bs further. */
+/* A block of B for tiles: panel p at at + p * ps, row k of it bs further. `direct`: B itself, where
+** the last panel may not be read beyond the row. */
 typedef struct {
     const real *at;
     int64_t bs, ps;
+    bool direct;
 } b_view;
 
 static int64_t min_of(int64_t a, int64_t b)
@@ -170,7 +172,7 @@ static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64
     real edge[NR * KC] __attribute__((aligned(64)));
     const int64_t strips = ceil_div(g->m, MR);
     const int64_t odd = col + panels * NR > g->n ? (g->n - col) % NR : 0; /* in the last panel */
-    const bool pack_edge = odd && g->kind == B_STRAIGHT && b.bs != NR;
+    const bool pack_edge = odd && b.direct;
     const bool pack_a = g->ta && panels >= 2;
     tile_args t = tile_of(g, k0, kc);
 
@@ -208,7 +210,7 @@ static void share_tiles(const job *g, const b_view *b, int64_t col, int64_t pane
             const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
             b_view v = *b;
             if (g->kind == B_PACKED) v.at = g->b + col * g->k + k0 * NR;
-            if (g->kind == B_STRAIGHT && v.bs != NR) v.at = g->b + k0 * g->ldb + col;
+            if (v.direct) v.at = g->b + k0 * g->ldb + col;
             run_tiles(g, v, col, panels, k0, kc, tiles * w / workers, tiles * (w + 1) / workers);
         }
 }
@@ -225,14 +227,14 @@ static void run_blocks(const job *g, real *work)
         const int64_t panels = ceil_div(min_of(NC, g->n - col), NR);
         if (g->kind == B_PACKED || is_direct(g)) {
             const bool packed = g->kind == B_PACKED;
-            b_view v = {NULL, packed ? NR : g->ldb, packed ? NR * g->k : NR};
+            b_view v = {NULL, packed ? NR : g->ldb, packed ? NR * g->k : NR, !packed};
             share_tiles(g, &v, col, panels, 0, blocks);
             continue;
         }
         for (int64_t i = 0; i < blocks; i++) {
             const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
             const bool turned = g->kind == B_TURNED;
-            b_view v = {work, NR, NR * kc};
+            b_view v = {work, NR, NR * kc, false};
             PL_PARALLEL_FOR(panels * NR * kc)
             for (int64_t p = 0; p < panels; p++) {
                 const int64_t j = col + p * NR;
