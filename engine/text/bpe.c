@@ -186,7 +186,7 @@ static pl_status first_symbols(pl_tokenizer *tok, const char *text, size_t lengt
             }
         } else {
             unsigned byte = (unsigned char)text[at];
-            id = tok->byte_id[byte] >= 0 ? tok->byte_id[byte] : tok->unk;
+            id = tok->byte_id[byte] >= 0 ? tok->byte_id[byte] : pl__tok_unknown(tok);
             if (id < 0)
                 return pl__fail(tok->ctx, PL_ERR_ARG,
                                 "encode: the vocabulary has no token for the byte 0x%02X and no "

@@ -162,6 +162,9 @@ void pl__tok_index_name(pl_tokenizer *tok, int32_t id);
 pl_status pl__tok_derive(pl_tokenizer *tok);
 /* Adds PL__TOK_ADDED | PL__TOK_SPECIAL, before the derivation. */
 void pl__tok_make_special(pl_tokenizer *tok, int32_t id);
+/* The id for what the vocabulary cannot say, -1: none. Never one that begins, ends or pads: GPT-2
+** names its end token as unknown too, and text must not be able to end itself. */
+int32_t pl__tok_unknown(const pl_tokenizer *tok);
 int32_t pl__tok_by_name(const pl_tokenizer *tok, const char *name, size_t length);
 int32_t pl__tok_by_bytes(const pl_tokenizer *tok, const char *bytes, size_t length);
 

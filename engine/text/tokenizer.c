@@ -61,7 +61,8 @@ const char *pl_tokenizer_bytes(const pl_tokenizer *tok, int64_t id, size_t *leng
 
 bool pl_tokenizer_is_control(const pl_tokenizer *tok, int64_t id)
 {
-    return is_token(tok, id) && (tok->tokens[id].flags & PL__TOK_CONTROL);
+    return is_token(tok, id) && (tok->tokens[id].flags & PL__TOK_CONTROL) &&
+           id != pl__tok_unknown(tok);
 }
 
 /* ------------------------------------------------------------------------------------------- */
@@ -75,7 +76,7 @@ static pl_status encode_words(pl_tokenizer *tok, pl__ids *out, const char *text,
         size_t n = pieces->data[i].length;
         if (tok->kind == PL_TOKENIZER_WORD) {
             int32_t id = pl__tok_by_bytes(tok, word, n);
-            if (id < 0) id = tok->unk;
+            if (id < 0) id = pl__tok_unknown(tok);
             if (id < 0)
                 return pl__fail(tok->ctx, PL_ERR_ARG,
                                 "encode: '%.*s' is not in the vocabulary and there is no unknown "

@@ -373,6 +373,12 @@ static pl_status list_added(pl_tokenizer *tok)
     return PL_OK;
 }
 
+int32_t pl__tok_unknown(const pl_tokenizer *tok)
+{
+    int32_t id = tok->unk;
+    return id == tok->bos || id == tok->eos || id == tok->pad ? -1 : id;
+}
+
 void pl__tok_make_special(pl_tokenizer *tok, int32_t id)
 {
     if (id >= 0) tok->tokens[id].flags |= PL__TOK_ADDED | PL__TOK_SPECIAL;

@@ -136,7 +136,9 @@ end
 function chat.control_names(template)
   local names, seen = {}, {}
   for _, role in ipairs({ "system", "user", "assistant" }) do
-    for _, part in ipairs(turn_parts(template, { role = role, content = "" }, 1)) do
+    local parts = (template.turn or template[role])
+      and turn_parts(template, { role = role, content = "" }, 1)
+    for _, part in ipairs(parts or {}) do
       if type(part) == "table" and part.control and not seen[part.control] then
         seen[part.control] = true
         names[#names + 1] = part.control
@@ -305,8 +307,9 @@ local function fit(turns, room, info)
     excess = 0
   end
   if excess > 0 then
-    return ("the last user turn and what must follow it take %d tokens, %d more than max_length "
-      .. "leaves"):format(room + excess - #last.body, excess - #last.body + 1)
+    local least = total - #last.body + math.min(1, #last.body)
+    return ("the last user turn and what must follow it need %d tokens; max_length leaves %d"):format(
+      least, math.max(room, 0))
   end
 end
 
@@ -563,27 +566,35 @@ function chat.jinja(template, tok)
   if bos == nil then
     bos = tok and tok.adds_bos
   end
-  return table.concat({
-    bos and "{{ bos_token }}" or "",
-    "{%- for message in messages -%}",
-    "{%- if message['role'] == 'system' -%}",
-    expression(template.system, 1, #template.system),
-    "{%- elif message['role'] == 'user' -%}",
-    expression(template.user, 1, #template.user),
-    "{%- elif message['role'] == 'assistant' -%}",
-    expression(parts, 1, content_at - 1),
-    "{%- generation -%}",
-    expression(parts, content_at, stop_at),
-    "{%- endgeneration -%}",
-    expression(parts, stop_at + 1, #parts),
+  local out = { bos and "{{ bos_token }}" or "", "{%- for message in messages -%}" }
+  for i, role in ipairs({ "assistant", "user", "system" }) do
+    local turn = template[role]
+    if turn then
+      out[#out + 1] = ("{%%- %s message['role'] == '%s' -%%}"):format(i == 1 and "if" or "elif", role)
+      if role == "assistant" then
+        append(out, {
+          expression(turn, 1, content_at - 1),
+          "{%- generation -%}",
+          expression(turn, content_at, stop_at),
+          "{%- endgeneration -%}",
+          expression(turn, stop_at + 1, #turn),
+        })
+      else
+        out[#out + 1] = expression(turn, 1, #turn)
+      end
+    end
+  end
+  local before = generation_parts(template, 1)
+  append(out, {
     "{%- else -%}",
     "{{ raise_exception('unknown role ' + message['role']) }}",
     "{%- endif -%}",
     "{%- endfor -%}",
     "{%- if add_generation_prompt -%}",
-    expression(generation_parts(template, 1), 1, #generation_parts(template, 1)),
+    expression(before, 1, #before),
     "{%- endif -%}",
-  }, "\n")
+  })
+  return table.concat(out, "\n")
 end
 
 return chat
