@@ -367,6 +367,7 @@ static int safetensors_save(lua_State *L)
     const char **names, **keys, **values;
     pl_tensor **tensors;
     const char *path = check_path(L, 1);
+    lua_settop(L, 3);
     const lua_Integer n = gather(L, 2, &names, &tensors);
     const lua_Integer n_notes = gather_notes(L, 3, &keys, &values);
     return succeed(L, pl_safetensors_save(lb_ctx(L), path, names, tensors, n, keys, values,

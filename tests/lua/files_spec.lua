@@ -1,0 +1,218 @@
+local files = require("perilune.files")
+local lfs = require("lfs")
+local pl = require("perilune")
+
+local stories = "../shared/data/models/stories260K/stories260K.bin"
+
+local folder
+
+before_each(function()
+  folder = os.tmpname()
+  os.remove(folder)
+  assert(lfs.mkdir(folder))
+end)
+
+local function remove_tree(path)
+  if lfs.symlinkattributes(path, "mode") == "directory" then
+    for name in lfs.dir(path) do
+      if name ~= "." and name ~= ".." then
+        remove_tree(path .. "/" .. name)
+      end
+    end
+  end
+  os.remove(path)
+end
+
+after_each(function()
+  files.io_fail_at(0)
+  remove_tree(folder)
+end)
+
+local function names_in(path)
+  local names = {}
+  for name in lfs.dir(path) do
+    if name ~= "." and name ~= ".." then
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  return names
+end
+
+describe("single files", function()
+  it("are written whole or not at all", function()
+    local path = folder .. "/a"
+    assert.is_true(files.write_atomic(path, "old\0text"))
+    assert.equal("old\0text", files.read(path))
+    local k = 1
+    while true do
+      files.io_fail_at(k, "ENOSPC")
+      local ok, message = files.write_atomic(path, "new")
+      files.io_fail_at(0)
+      if ok then
+        break
+      end
+      assert.matches("No space left on device %(free some space and try again%)", message)
+      local text = files.read(path)
+      assert.is_true(text == "old\0text" or message:find("the folder") ~= nil)
+      assert.same({ "a" }, names_in(folder))
+      k = k + 1
+    end
+    assert.is_true(k >= 6)
+    assert.equal("new", files.read(path))
+  end)
+
+  it("give nil and a message when they cannot be read", function()
+    for _, case in ipairs({
+      { folder .. "/none", "No such file" },
+      { folder, "is a folder, not a regular file" },
+      { "/dev/zero", "is a device, not a regular file" },
+    }) do
+      local text, message = files.read(case[1])
+      assert.is_nil(text)
+      assert.matches(case[2], message, 1, true)
+    end
+    files.write_atomic(folder .. "/a", "12345")
+    assert.is_nil((files.read(folder .. "/a", 4)))
+    assert.equal("12345", files.read(folder .. "/a", 5))
+    assert.has_error(function()
+      files.read("a\0b")
+    end)
+  end)
+
+  it("are copied and hashed", function()
+    files.write_atomic(folder .. "/a", "abc")
+    assert.is_true(files.copy(folder .. "/a", folder .. "/b"))
+    assert.equal("abc", files.read(folder .. "/b"))
+    assert.equal("06b05ab6733a618578af5f94892f3950", files.hash(folder .. "/b"))
+    assert.equal("06b05ab6733a618578af5f94892f3950", files.hash_string("abc"))
+    assert.is_nil((files.hash(folder .. "/none")))
+  end)
+
+  it("hold JSON", function()
+    local path = folder .. "/a.json"
+    assert.is_true(files.write_json(path, { b = 1, a = { 0.5 } }))
+    assert.equal('{\n  "a": [\n    0.5\n  ],\n  "b": 1\n}\n', files.read(path))
+    assert.equal(0.5, files.read_json(path).a[1])
+    files.write_atomic(path, "{")
+    local value, message = files.read_json(path)
+    assert.is_nil(value)
+    assert.equal(("'%s': json: unexpected end of text at line 1, column 2"):format(path), message)
+  end)
+end)
+
+describe("folders", function()
+  local function save(text)
+    local tmp = assert(files.folder_begin(folder .. "/out"))
+    assert(files.write_atomic(tmp .. "/text", text))
+    return files.folder_commit(tmp, folder .. "/out")
+  end
+
+  it("appear whole, replace one another and know when they are damaged", function()
+    assert.is_true(save("one"))
+    assert.is_true(save("two"))
+    assert.same({ "out" }, names_in(folder))
+    assert.equal("two", files.read(folder .. "/out/text"))
+    assert.is_true(files.folder_verify(folder .. "/out"))
+    files.write_atomic(folder .. "/out/text", "twO")
+    local ok, message = files.folder_verify(folder .. "/out")
+    assert.is_nil(ok)
+    assert.matches("out/text' is damaged", message)
+  end)
+
+  it("can be given up, and nothing else can", function()
+    local tmp = assert(files.folder_begin(folder .. "/out"))
+    assert.is_true(files.folder_discard(tmp))
+    assert.same({}, names_in(folder))
+    local ok, message = files.folder_discard(folder)
+    assert.is_nil(ok)
+    assert.matches("is no temporary folder", message)
+  end)
+end)
+
+describe("safetensors", function()
+  local path
+
+  before_each(function()
+    path = folder .. "/model.safetensors"
+  end)
+
+  it("come back as they were", function()
+    local tensors = {
+      ["a.weight"] = pl.tensor({ { 1, 0 / 0, -1 / 0 }, { -0.0, 0.1, 1e-45 } }),
+      ids = pl.tensor({ 7, -2147483648 }, "int32"),
+      wide = pl.tensor({ 0.1 }, "float64"),
+      none = pl.zeros({ 0, 4 }),
+    }
+    assert.is_true(files.safetensors.save(path, tensors, { step = "12" }))
+    local loaded, metadata = files.safetensors.load(path)
+    assert.same({ format = "pt", step = "12" }, metadata)
+    assert.equal(files.hash_tensors(tensors), files.hash_tensors(loaded))
+    local few = files.safetensors.load(folder, { only = { "ids" } })
+    assert.is_nil(few.wide)
+    assert.equal("int32", few.ids:dtype())
+  end)
+
+  it("list their names without being loaded", function()
+    files.safetensors.save(path, { b = pl.zeros({ 2, 3 }), a = pl.zeros({}) })
+    local names, info, metadata = files.safetensors.names(path)
+    assert.same({ "a", "b" }, names)
+    assert.same({ stored = "F32", dtype = "float32", shape = { 2, 3 } }, info.b)
+    assert.same({}, info.a.shape)
+    assert.equal("pt", metadata.format)
+  end)
+
+  it("give nil and a message for files that are none", function()
+    files.write_atomic(path, "hello, world")
+    local loaded, message = files.safetensors.load(path)
+    assert.is_nil(loaded)
+    assert.matches("this is no safetensors file", message)
+    assert.is_nil((files.safetensors.names(path)))
+    assert.is_nil((files.safetensors.load(folder .. "/none")))
+    files.safetensors.save(path, { a = pl.zeros({ 1 }) })
+    loaded, message = files.safetensors.load(path, { only = { "a", "b" } })
+    assert.is_nil(loaded)
+    assert.matches("has no tensor 'b'", message)
+  end)
+
+  it("refuse what cannot be saved", function()
+    assert.has_error(function()
+      files.safetensors.save(path, { a = 1 })
+    end, "'a' must be a tensor, not number")
+    assert.has_error(function()
+      files.safetensors.save(path, { pl.zeros({ 1 }) })
+    end)
+    assert.has_error(function()
+      files.safetensors.save(path, {}, { step = 1 })
+    end)
+    assert.same({}, names_in(folder))
+  end)
+end)
+
+describe("llama2.c checkpoints", function()
+  it("are read under Hugging Face's names", function()
+    if not lfs.attributes(stories) then
+      pending("there is no " .. stories)
+      return
+    end
+    local config, tensors = files.llama2c.load(stories)
+    assert.equal(64, config.hidden_size)
+    assert.equal(4, config.num_key_value_heads)
+    assert.is_true(config.tie_word_embeddings)
+    assert.is_true(config.rope_interleaved)
+    assert.is_nil(tensors["lm_head.weight"])
+    local count = 0
+    for _ in pairs(tensors) do
+      count = count + 1
+    end
+    assert.equal(47, count)
+    assert.same({ 172, 64 }, tensors["model.layers.4.mlp.gate_proj.weight"]:shape())
+  end)
+
+  it("give nil and a message when they are cut short", function()
+    files.write_atomic(folder .. "/m.bin", ("\1\0\0\0"):rep(7))
+    local config, message = files.llama2c.load(folder .. "/m.bin")
+    assert.is_nil(config)
+    assert.matches("dim is no even multiple of n_heads", message)
+  end)
+end)
