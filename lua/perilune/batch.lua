@@ -33,7 +33,7 @@ end
 
 --- Rows and targets of the tokens a loss is taken at.
 -- @tparam table sequences list of lists of token ids
--- @tparam[opt] table masks for each sequence a list of booleans: is this token trained? Absent: all
+-- @tparam[opt] table masks for each sequence a list of 1 or 0 (or booleans): is this token trained? Absent: all
 --   tokens but the first (which nothing predicts)
 -- @treturn table `rows` and `targets` (int32 [N]), `segments` (int32 [B+1], how many in each
 --   sequence), `count` N
@@ -46,7 +46,7 @@ function batch.targets(sequences, masks)
       error(("sequence %d has %d tokens, its mask has %d"):format(b, #sequence, #mask), 2)
     end
     for t = 2, #sequence do
-      if not mask or mask[t] then
+      if not mask or (mask[t] and mask[t] ~= 0) then
         n = n + 1
         rows[n], targets[n] = start + t - 2, sequence[t]
       end

@@ -14,8 +14,8 @@
 local core = require("perilune.core")
 
 local modules = {
-  batch = true, chat = true, checkpoint = true, config = true, files = true, health = true,
-  json = true, loss = true, model = true, plot = true, preflight = true, progress = true,
+  batch = true, chat = true, config = true, data = true, files = true,
+  health = true, json = true, loss = true, meter = true, model = true, plot = true, preflight = true, progress = true,
   report = true, run = true, schedule = true, stats = true, tokenizer = true, twins = true,
 }
 

@@ -1,6 +1,6 @@
 --- Losses and scores of models over sequences: packing, forward, fused kernel.
 --
--- Sequences are lists of token ids, masks lists of booleans (is this token trained?). Every sum is
+-- Sequences are lists of token ids, masks lists of 1 and 0 (is this token trained?). Every sum is
 -- divided by a number the caller may give (`norm`), so that a batch taken in micro-batches has the
 -- gradient of the whole batch.
 -- @module perilune.loss
@@ -76,6 +76,22 @@ function loss.sequence_scores(model, sequences, opts)
     end
   end)
   return list
+end
+
+--- Values of a scalar-head model where the masked tokens are predicted, one list for each sequence.
+function loss.sequence_values(model, sequences, masks, opts)
+  opts = opts or {}
+  local lists = {}
+  loss.in_parts(sequences, opts.max_tokens or 16384, function(indices)
+    local part = batch.take(sequences, indices)
+    local at = batch.targets(part, masks and batch.take(masks, indices))
+    local flat = core.gather(model:scores(batch.pack(part)), at.rows):totable()
+    local segments = at.segments:totable()
+    for i, index in ipairs(indices) do
+      lists[index] = table.move(flat, segments[i] + 1, segments[i + 1], 1, {})
+    end
+  end)
+  return lists
 end
 
 --- Mean loss over a whole set, nats a token, without a tape.
