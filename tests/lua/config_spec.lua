@@ -40,10 +40,13 @@ local function refusal(...)
   return tostring(err)
 end
 
+local made = {}
+
 local function temporary_folder()
   local path = os.tmpname()
   os.remove(path)
   assert(require("lfs").mkdir(path))
+  made[#made + 1] = path
   return path
 end
 
@@ -52,6 +55,12 @@ local function write(path, text)
   file:write(text)
   file:close()
 end
+
+teardown(function()
+  for _, path in ipairs(made) do
+    os.execute("rm -rf '" .. path .. "'")
+  end
+end)
 
 describe("config", function()
   it("gives defaults, callable where a schedule is allowed", function()

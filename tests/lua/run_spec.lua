@@ -4,9 +4,12 @@ local jsonl = require("perilune.jsonl")
 local lfs = require("lfs")
 local run = require("perilune.run")
 
+local made = {}
+
 local function temporary_folder()
   local path = os.tmpname()
   os.remove(path)
+  made[#made + 1] = path
   return path
 end
 
@@ -52,6 +55,12 @@ local function message_of(fn, ...)
   assert.is_false(ok)
   return tostring(err)
 end
+
+teardown(function()
+  for _, path in ipairs(made) do
+    os.execute("rm -rf '" .. path .. "'")
+  end
+end)
 
 describe("a run folder", function()
   it("tells what was run, and keeps metrics that read back equal", function()
@@ -272,6 +281,52 @@ describe("a resumed run", function()
     assert.is_nil(r.resumed)
     assert.are.same({}, r.history)
     r:close()
+  end)
+
+  it("that was killed at any moment has every row up to its checkpoint, and no other", function()
+    local system = require("perilune.core").system
+    local folder = temporary_folder()
+    assert(lfs.mkdir(folder))
+    local script = folder .. "/child.lua"
+    local file = assert(io.open(script, "w"))
+    file:write([[
+      local folder = ...
+      package.path, package.cpath = os.getenv("TEST_PATH"), os.getenv("TEST_CPATH")
+      local cfg = require("perilune.config") { name = "toy", args = { "--output_dir", folder,
+        "--resume" }, { kl_coef = 0.05, "β", schedule = true }, { lam = 0.95, "λ" } }
+      local r = require("perilune.run").open(cfg)
+      for step = (r.resumed and r.resumed.step or 0) + 1, math.huge do
+        r:log(step, { loss = 1 / step })
+        if step % 7 == 0 then
+          r:checkpoint(step, function() end, { state = { cursor = step } })
+        end
+      end]])
+    file:close()
+    system.setenv("TEST_PATH", package.path)
+    system.setenv("TEST_CPATH", package.cpath)
+    local program = lfs.symlinkattributes("/proc/self/exe", "target")
+    local last = 0
+    for round = 1, 5 do
+      local log = folder .. "/child.log"
+      local pid = assert(system.spawn({ program, script, folder }, { wait = false, stderr = log }))
+      local deadline = system.monotonic() + 20
+      while (run.latest(folder) or { step = 0 }).step <= last + 7 * round
+        and system.monotonic() < deadline do
+        system.sleep(0.001 * round)
+      end
+      assert(system.kill(pid, 9))
+      assert.are.equal("signal", (system.wait(pid)))
+      local r = run.open(make(folder, "--resume"))
+      assert.is_true(r.resumed.step > last)
+      last = r.resumed.step
+      assert.are.equal(last, r.resumed.state.cursor)
+      assert.are.equal(last, #r.history)
+      for step, row in ipairs(r.history) do
+        assert.are.equal(step, row.step)
+        assert.are.equal(1 / step, row.loss)
+      end
+      r:close()
+    end
   end)
 
   it("says so when the checkpoint named is none", function()

@@ -21,12 +21,21 @@ local function records(text)
   return list
 end
 
+local made = {}
+
 local function folder()
   local path = os.tmpname()
   os.remove(path)
   assert(require("lfs").mkdir(path))
+  made[#made + 1] = path
   return path
 end
+
+teardown(function()
+  for _, path in ipairs(made) do
+    os.execute("rm -rf '" .. path .. "'")
+  end
+end)
 
 describe("crc32c", function()
   it("gives the check values of RFC 3720 B.4", function()
