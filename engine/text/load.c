@@ -415,6 +415,7 @@ pl_status pl_tokenizer_load(pl_ctx *ctx, pl_tokenizer **out, const char *path)
     pl_tokenizer *tok = NULL;
     char *file = NULL, *folder = NULL;
     pl_status st = PL_OK;
+    *out = NULL;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
         PL_GO(find_file(ctx, &file, path));
     } else {

@@ -173,6 +173,8 @@ pl_status pl_tokenizer_encode(pl_tokenizer *tok, int32_t **ids, int64_t *count, 
     pl_ctx *ctx = tok->ctx;
     pl__ids out = {0};
     pl_status st = PL_OK;
+    *ids = NULL;
+    *count = 0;
     if ((flags & PL_ENCODE_BOS) && tok->bos < 0)
         return pl__fail(ctx, PL_ERR_ARG, "encode: this tokenizer names no beginning token (bos)");
     if ((flags & PL_ENCODE_EOS) && tok->eos < 0)
@@ -222,6 +224,8 @@ pl_status pl_tokenizer_decode(pl_tokenizer *tok, char **text, size_t *length, co
     pl__buf out = {0};
     pl_text_stream stream = {0};
     pl_status st = PL_OK;
+    *text = NULL;
+    *length = 0;
     for (int64_t i = 0; i < count; i++) PL_GO(decode_one(tok, &out, &stream, ids[i], flags));
     PL_GO(pl__buf_add(tok->ctx, &out, "", 1));
     *text = out.data;

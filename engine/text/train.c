@@ -448,6 +448,7 @@ pl_status pl_tokenizer_train(pl_ctx *ctx, pl_tokenizer **out, const char *const 
     trainer t = {.ctx = ctx};
     pl_status st = PL_OK;
     bool words = o->kind == PL_TOKENIZER_WORD;
+    *out = NULL;
     if (!words && o->kind != PL_TOKENIZER_BYTELEVEL)
         return pl__fail(ctx, PL_ERR_ARG, "train: byte-level and word vocabularies can be trained");
     if (o->vocab_size < 1 || o->vocab_size > (1 << 24) || o->n_special < 0)
