@@ -1,0 +1,150 @@
+--- Pretraining: a language model learns the next token of plain text.
+--
+--     loss = - mean over tokens of ln π(x_t | x_<t)
+--
+-- Text is laid end to end and cut into pieces of `context` tokens; a step takes `batch_size` pieces
+-- from shuffled passes. With `model` it goes on from a model, else it starts one from scratch, with
+-- a tokenizer from `tokenizer` or learnt from the text.
+
+local pl = require "perilune"
+local batch, data, loss = pl.batch, pl.data, pl.loss
+local checkpoint = require "perilune.checkpoint"
+
+local cfg = pl.config {
+  name = "pretrain", about = "next-token training on plain text",
+  "Data",
+  { text = "", "plain text (.txt) or JSON Lines of {text}", required = true },
+  { eval_text = "", "text to measure on; nothing: the last twentieth of `text`" },
+  { tokenizer = "", "model folder or tokenizer.json; nothing: one is learnt" },
+  { tokenizer_kind = "bytelevel", "what to learn", choices = { "bytelevel", "word" } },
+  { vocab_size = 1024, "of a learnt tokenizer", min = 16 },
+  { template = "plain", "its control tokens enter a learnt vocabulary",
+    choices = { "none", "plain", "chatml" } },
+  "Model",
+  { model = "", "go on from this model folder instead of starting one" },
+  { architecture = "llama", "of a new model", choices = { "llama", "gpt2" } },
+  { hidden_size = 128, "channels", min = 8 },
+  { num_hidden_layers = 4, "blocks", min = 1 },
+  { num_attention_heads = 4, "heads", min = 1 },
+  { num_key_value_heads = 2, "key and value heads (llama)", min = 1 },
+  { intermediate_size = 352, "channels inside the feed-forward part", min = 8 },
+  { context = 128, "tokens in a piece", min = 2 },
+  { max_position_embeddings = 256, "longest sequence of a new model", min = 2 },
+  "Optimisation",
+  { num_train_epochs = 1, "passes over the text", min = 1 },
+  { batch_size = 32, "pieces in a step", min = 1 },
+  { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
+  { learning_rate = "warmup(20, cosine(0.002, 0.0002))", "of AdamW", min = 0, schedule = true },
+  { adam_beta1 = 0.9, "Adam", min = 0, under = 1 },
+  { adam_beta2 = 0.95, "Adam", min = 0, under = 1 },
+  { adam_epsilon = 1e-8, "Adam", over = 0 },
+  { weight_decay = 0.1, "on matrices", min = 0 },
+  { max_grad_norm = 1.0, "clip gradients to this norm; 0: not", min = 0 },
+}
+local run = pl.run.open(cfg)
+if cfg.threads > 0 then pl.threads(cfg.threads) end
+pl.nan_check(cfg.nan_check)
+
+-- Tokenizer and model --------------------------------------------------------------------------------
+local function learn_tokenizer()
+  local documents = {}
+  for document in (assert(pl.files.read(cfg.text)) .. "\n\n"):gmatch("(.-)\n%s*\n") do
+    documents[#documents + 1] = document
+  end
+  local template = data.template(cfg.template)
+  local special = { "<|begin|>", "<|eos|>" }
+  for _, name in ipairs(template and pl.chat.control_names(template) or {}) do
+    special[#special + 1] = name
+  end
+  local tok = pl.tokenizer.train { texts = documents, vocab_size = cfg.vocab_size,
+    kind = cfg.tokenizer_kind, special = special }
+  tok:set_special { bos = "<|begin|>", eos = "<|eos|>" }
+  return tok
+end
+
+local from = cfg.tokenizer ~= "" and cfg.tokenizer or cfg.model
+local tok = from ~= "" and assert(pl.tokenizer.load(from)) or learn_tokenizer()
+
+local function new_config()
+  if cfg.architecture == "gpt2" then
+    return { architectures = { "GPT2LMHeadModel" }, n_embd = cfg.hidden_size,
+      n_layer = cfg.num_hidden_layers, n_head = cfg.num_attention_heads,
+      n_inner = cfg.intermediate_size, n_positions = cfg.max_position_embeddings,
+      vocab_size = #tok, bos_token_id = tok.bos_id, eos_token_id = tok.eos_id }
+  end
+  return { architectures = { "LlamaForCausalLM" }, hidden_size = cfg.hidden_size,
+    num_hidden_layers = cfg.num_hidden_layers, num_attention_heads = cfg.num_attention_heads,
+    num_key_value_heads = cfg.num_key_value_heads, intermediate_size = cfg.intermediate_size,
+    max_position_embeddings = cfg.max_position_embeddings, tie_word_embeddings = true,
+    vocab_size = #tok, bos_token_id = tok.bos_id, eos_token_id = tok.eos_id }
+end
+
+local model = cfg.model ~= "" and assert(pl.load(cfg.model))
+  or pl.model.new(new_config(), { seed = cfg.seed })
+local pieces = data.text(tok, cfg.text, cfg.context)
+local held_out
+if cfg.eval_text ~= "" then
+  held_out = data.text(tok, cfg.eval_text, cfg.context)
+else
+  held_out = {}
+  for _ = 1, math.max(1, #pieces // 20) do
+    held_out[#held_out + 1] = table.remove(pieces)
+  end
+end
+local optimizer = pl.adamw(model.block)
+local piece_at = data.stream(#pieces, cfg.seed, 10)
+local steps = cfg.num_train_epochs * math.max(1, #pieces // cfg.batch_size)
+if cfg.max_steps > 0 then steps = math.min(steps, cfg.max_steps) end
+cfg:set_horizon(steps)
+local parts = { model = model, tokenizer = tok, optimizers = { model = optimizer } }
+local step, skipped = 0, 0
+if run.resumed then
+  checkpoint.read(run.resumed.path, parts)
+  step, skipped = run.resumed.state.step, run.resumed.state.skipped
+end
+local check = pl.preflight.new(cfg, { tokenizer = tok, stop = tok.eos_id, models = { model = model } })
+check:sizes { { "pieces", #pieces }, { "held out", #held_out }, { "pieces a step", cfg.batch_size },
+  { "tokens a step", cfg.batch_size * cfg.context }, { "steps", steps } }
+
+-- The loop -------------------------------------------------------------------------------------------
+local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet, smooth = { "loss" } }
+while step < steps do
+  local scope <close> = pl.scope "pretrain.step"
+  step = step + 1
+  cfg:at(step)
+  local sequences = {}
+  for i = 1, cfg.batch_size do
+    sequences[i] = pieces[piece_at((step - 1) * cfg.batch_size + i)]
+  end
+  if not run.resumed and step == 1 then check:tokens(sequences) end
+  local tokens = -#sequences -- the first token of each is not predicted
+  for _, sequence in ipairs(sequences) do tokens = tokens + #sequence end
+  model.block:zero_grad()
+  local sum = 0
+  for _, indices in ipairs(batch.split(sequences, cfg.micro_batch_tokens)) do
+    local micro <close> = pl.scope "pretrain.micro"
+    local lm = loss.lm(model, batch.take(sequences, indices), nil, { norm = tokens })
+    lm:backward()
+    sum = sum + lm:item()
+  end
+  local result = optimizer:step { lr = cfg.learning_rate(step), beta1 = cfg.adam_beta1,
+    beta2 = cfg.adam_beta2, eps = cfg.adam_epsilon, weight_decay = cfg.weight_decay,
+    max_grad_norm = cfg.max_grad_norm }
+  if result.skipped then skipped = skipped + 1 end
+  if run:should_log(step) or step == steps then
+    run:log(step, { loss = sum, grad_norm = result.grad_norm, lr = cfg.learning_rate(step),
+      num_tokens = step * cfg.batch_size * cfg.context, skipped_steps = skipped })
+  end
+  progress:update(step, { loss = sum })
+  if run:should_save(step) or step == steps then
+    run:checkpoint(step, function(dir) checkpoint.write(dir, parts) end,
+      { state = { step = step, skipped = skipped } })
+  end
+end
+progress:finish()
+
+local eval_loss = loss.evaluate(model, held_out)
+assert(model:save(cfg.output_dir .. "/model", { tokenizer = tok }))
+run:summary { weights_hash = model:hash(), eval_loss = eval_loss, parameters = model:count() }
+run:close()
+return { model = cfg.output_dir .. "/model", history = run.history, eval_loss = eval_loss }
