@@ -34,16 +34,6 @@ typedef struct {
     real scale;
 } dims;
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-
-static int64_t longest(const att_shape *a)
-{
-    int64_t n = 0;
-    for (int64_t b = 0; b < a->B; b++) n = max64(n, a->offsets[b + 1] - a->offsets[b]);
-    return n;
-}
-
 /* A rough count of multiplications, for the number of threads. */
 static int64_t work_of(const att_shape *a, const int32_t *past)
 {
@@ -133,8 +123,8 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
         att_dots(s, qt, k, kv->k_key, kv->k_dim, n, D, nv);
         for (int64_t j = max64(0, first[0] + 1 - k0); j < n; j++)
             for (int u = 0; u < nv; u++)
-                s[j * nv + u] = v_select(att_sees(first[u], k0 + j), s[j * nv + u],
-                                           v_set1(-INFINITY));
+                s[j * nv + u] = att_where(att_sees(first[u], k0 + j), s[j * nv + u],
+                                          v_set1(-INFINITY));
         for (int u = 0; u < nv; u++) {
             vec top = greatest(s + u, n, nv, max[u]);
             corr[u] = v_exp(max[u] - top);
@@ -154,10 +144,11 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
     for (int u = 0; u < nv; u++) {
         vec inverse = v_set1(REAL(1.0)) / sum[u];
         for (int64_t d = 0; d < D; d++) y[d * nv + u] *= inverse;
-        att_from_lanes(un[u].y, y + u, m->q_step, un[u].lo, un[u].hi, D, nv);
+        att_from_lanes(un[u].y, y + u, m->q_step, un[u].lo, un[u].hi, D, nv, REAL(1.0));
         if (un[u].lse) {
-            vec lse = max[u] + v_log(sum[u]);
-            att_from_lanes(un[u].lse, &lse, m->H, un[u].lo, un[u].hi, 1, 1);
+            const vec lse = max[u] + v_log(sum[u]);
+            for (int64_t r = un[u].lo; r < un[u].hi; r++)
+                un[u].lse[(r - un[u].lo) * m->H] = lse[r];
         }
     }
 }
@@ -204,7 +195,7 @@ void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const re
 {
     const int64_t stretches = (longest(a) + STRETCH - 1) / STRETCH;
     const int64_t tasks = a->B * a->G * stretches, n_heads = a->H / a->G;
-    const int64_t kv_step = a->G * a->D;
+    const int64_t kv_step = a->G * a->D, share = att_fwd_share(longest(a), a->D);
     const dims m = {a->H * a->D, a->H, a->D, (real)a->scale};
     const int threads = pl__threads_for(work_of(a, NULL));
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
@@ -214,12 +205,15 @@ void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const re
         const int64_t from = (stretches - 1 - task / a->B / a->G) * STRETCH;
         const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
         if (from >= n) continue;
-        const real *k_head = k + start * kv_step + g * a->D;
-        const keys kv = {k_head, v + (k_head - k), kv_step * ATT_TILE, kv_step, 1, kv_step, n};
+        const int64_t to = min64(n, from + STRETCH), kv_at = start * kv_step + g * a->D;
+        vec *mine = (vec *)work + omp_get_thread_num() * share;
+        real *k_rows = (real *)(mine + 4 * a->D), *v_rows = k_rows + to * a->D;
+        att_gather(k_rows, k + kv_at, kv_step, to, a->D);
+        att_gather(v_rows, v + kv_at, kv_step, to, a->D);
+        const keys kv = {k_rows, v_rows, ATT_TILE * a->D, a->D, 1, a->D, to};
         const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
         fwd_stretch(&kv, q + row, y + row, lse ? lse + (start + from) * a->H + g * n_heads : NULL,
-                    &m, from, min64(n, from + STRETCH), n_heads,
-                    (vec *)work + omp_get_thread_num() * 4 * a->D);
+                    &m, from, to, n_heads, mine);
     }
 }
 

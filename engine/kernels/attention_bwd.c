@@ -17,22 +17,14 @@ typedef struct {
     vec *qt, *dyt, *yt, *dqt;     /* [D, 2]: rows in the lanes */
     real *q_rows, *dy_rows;       /* [2 VL, Dp]: scaled queries and dy, as rows */
     real *dk, *dv;                /* [n, Dp] */
+    real *k, *v;                  /* [n, D] */
 } scratch;
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t padded(int64_t D) { return (D + VL - 1) / VL * VL; }
-
-static int64_t longest(const att_shape *a)
-{
-    int64_t n = 0;
-    for (int64_t b = 0; b < a->B; b++) n = max64(n, a->offsets[b + 1] - a->offsets[b]);
-    return n;
-}
 
 static int64_t scratch_vecs(int64_t n, int64_t D)
 {
-    return 8 * D + (4 * VL + 2 * n) * (padded(D) / VL);
+    return 8 * D + (4 * VL + 4 * n) * (padded(D) / VL);
 }
 
 static scratch scratch_at(void *work, int64_t n, int64_t D)
@@ -40,31 +32,37 @@ static scratch scratch_at(void *work, int64_t n, int64_t D)
     vec *t = (vec *)work + omp_get_thread_num() * scratch_vecs(n, D);
     real *rows = (real *)(t + 8 * D);
     const int64_t Dp = padded(D);
+    real *keys = rows + 4 * VL * Dp;
     return (scratch){t, t + 2 * D, t + 4 * D, t + 6 * D, rows, rows + 2 * VL * Dp,
-                     rows + 4 * VL * Dp, rows + (4 * VL + n) * Dp};
+                     keys, keys + n * Dp, keys + 2 * n * Dp, keys + 3 * n * Dp};
 }
 
 int64_t K(attention_work)(const att_shape *a, bool backward)
 {
-    int64_t vecs = backward ? scratch_vecs(longest(a), a->D) : 4 * a->D;
+    const int64_t n = longest(a);
+    const int64_t vecs = backward ? scratch_vecs(n, a->D) : att_fwd_share(n, a->D);
     return vecs * (int64_t)sizeof(vec) * omp_get_max_threads();
 }
 
 /* One head's rows of one sequence. */
 typedef struct {
-    const real *q, *dy, *y, *lse, *k, *v;
+    const real *q, *dy, *y, *lse;
     real *dq;
-    int64_t n, q_step, lse_step, kv_step, D;
+    int64_t n, q_step, lse_step, D;
     real scale;
 } head_rows;
 
-/* `count` rows as they are, channels padded with 0, missing rows of the unit 0. */
+/* `count` rows times f, channels padded with 0, missing rows of the unit 0. */
 static void copy_rows(real *to, const real *x, int64_t step, int64_t count, int64_t D, real f)
 {
     const int64_t Dp = padded(D);
     for (int64_t r = 0; r < VL; r++)
-        for (int64_t d = 0; d < Dp; d++)
-            to[r * Dp + d] = r < count && d < D ? x[r * step + d] * f : REAL(0.0);
+        V_EACH(d, n, D) {
+            const real *at = x + r * step + d;
+            v_store(to + r * Dp + d, r >= count ? v_set1(REAL(0.0))
+                                     : n == VL  ? v_load(at) * v_set1(f)
+                                                : v_load_n(at, n, REAL(0.0)) * v_set1(f));
+        }
 }
 
 /* The rows first..first + nv VL - 1 against all their keys. */
@@ -78,7 +76,8 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
         att_to_lanes(w->qt + u, h->q + at, h->q_step, 0, count, D, nv, h->scale);
         att_to_lanes(w->dyt + u, h->dy + at, h->q_step, 0, count, D, nv, REAL(1.0));
         att_to_lanes(w->yt + u, h->y + at, h->q_step, 0, count, D, nv, REAL(1.0));
-        att_to_lanes(&lse[u], h->lse + row * h->lse_step, h->lse_step, 0, count, 1, 1, REAL(1.0));
+        lse[u] = v_set1(REAL(0.0));
+        for (int64_t r = 0; r < count; r++) lse[u][r] = h->lse[(row + r) * h->lse_step];
         copy_rows(w->q_rows + u * VL * Dp, h->q + at, h->q_step, count, D, h->scale);
         copy_rows(w->dy_rows + u * VL * Dp, h->dy + at, h->q_step, count, D, REAL(1.0));
         delta[u] = v_set1(REAL(0.0));
@@ -90,13 +89,13 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
     const int64_t n_keys = min64(h->n, first + nv * VL);
     for (int64_t k0 = 0; k0 < n_keys; k0 += ATT_TILE) {
         const int64_t n = min64(ATT_TILE, n_keys - k0);
-        const real *k = h->k + k0 * h->kv_step, *v = h->v + k0 * h->kv_step;
-        att_dots(p, w->qt, k, h->kv_step, 1, n, D, nv);
+        const real *k = w->k + k0 * D, *v = w->v + k0 * D;
+        att_dots(p, w->qt, k, D, 1, n, D, nv);
         for (int64_t j = max64(0, first + 1 - k0); j < n; j++)
             for (int u = 0; u < nv; u++)
-                p[j * nv + u] = v_select(att_sees(first + u * VL, k0 + j), p[j * nv + u],
-                                           v_set1(-INFINITY));
-        att_dots(ds, w->dyt, v, h->kv_step, 1, n, D, nv);
+                p[j * nv + u] = att_where(att_sees(first + u * VL, k0 + j), p[j * nv + u],
+                                          v_set1(-INFINITY));
+        att_dots(ds, w->dyt, v, D, 1, n, D, nv);
         for (int64_t j = 0; j < n; j++)
             for (int u = 0; u < nv; u++) {
                 p[j * nv + u] = v_exp(p[j * nv + u] - lse[u]);
@@ -104,16 +103,15 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
             }
         int64_t d = 0;
         for (; d + ATT_BLOCK <= D; d += ATT_BLOCK)
-            att_mix(w->dqt + d * nv, ds, k + d, h->kv_step, n, nv, ATT_BLOCK, true, NULL, 0);
-        for (; d < D; d++) att_mix(w->dqt + d * nv, ds, k + d, h->kv_step, n, nv, 1, true, NULL, 0);
+            att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, ATT_BLOCK, true, NULL, 0);
+        for (; d < D; d++) att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, 1, true, NULL, 0);
         att_outer(w->dv + k0 * Dp, p, w->dy_rows, n, Dp, nv);
         att_outer(w->dk + k0 * Dp, ds, w->q_rows, n, Dp, nv);
     }
     for (int u = 0; u < nv; u++) {
         const int64_t row = first + u * VL;
-        for (int64_t d = 0; d < D; d++) w->dqt[d * nv + u] *= v_set1(h->scale);
         att_from_lanes(h->dq + row * h->q_step, w->dqt + u, h->q_step, 0, min64(VL, h->n - row), D,
-                       nv);
+                       nv, h->scale);
     }
 }
 
@@ -145,13 +143,14 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
         const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
         const int64_t kv_at = start * kv_step + g * D;
         const scratch w = scratch_at(work, n_max, D);
+        att_gather(w.k, k + kv_at, kv_step, n, D);
+        att_gather(w.v, v + kv_at, kv_step, n, D);
         memset(w.dk, 0, (size_t)(n * Dp) * sizeof(real));
         memset(w.dv, 0, (size_t)(n * Dp) * sizeof(real));
         for (int64_t i = 0; i < n_heads; i++) {
             const int64_t head = g * n_heads + i, q_at = start * q_step + head * D;
             const head_rows h = {q + q_at, dy + q_at, y + q_at, lse + start * a->H + head,
-                                 k + kv_at, v + kv_at, dq + q_at, n, q_step, a->H, kv_step, D,
-                                 (real)a->scale};
+                                 dq + q_at, n, q_step, a->H, D, (real)a->scale};
             int64_t first = 0;
             for (; first + VL < n; first += 2 * VL) bwd_units_2(&h, &w, first);
             if (first < n) bwd_units_1(&h, &w, first);

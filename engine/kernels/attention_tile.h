@@ -21,6 +21,23 @@
 #define ATT_BLOCK 4
 #endif
 
+static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Rows of the longest sequence. */
+static inline int64_t longest(const att_shape *a)
+{
+    int64_t n = 0;
+    for (int64_t b = 0; b < a->B; b++) n = max64(n, a->offsets[b + 1] - a->offsets[b]);
+    return n;
+}
+
+/* Vectors of workspace one thread has in the forward: [D, 2] twice, and the keys and values. */
+static inline int64_t att_fwd_share(int64_t n, int64_t D)
+{
+    return 4 * D + (2 * n * D + VL - 1) / VL;
+}
+
 ATT_INLINE ivec att_iota(void)
 {
     ivec r;
@@ -28,10 +45,53 @@ ATT_INLINE ivec att_iota(void)
     return r;
 }
 
-/* Lanes whose row, at position first + lane, sees key `key`. */
-ATT_INLINE ivec att_sees(int64_t first, int64_t key)
+/* A choice of lanes: those whose row, at position first + lane, sees key `key`. */
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+typedef __mmask16 att_mask;
+
+ATT_INLINE att_mask att_sees(int64_t first, int64_t key)
+{
+    return _mm512_cmp_epi32_mask((__m512i)att_iota(), _mm512_set1_epi32((int)(key - first)),
+                                 _MM_CMPINT_NLT);
+}
+
+ATT_INLINE vec att_where(att_mask mask, vec a, vec b) /* mask ? a : b */
+{
+    return (vec)_mm512_mask_mov_ps((__m512)b, mask, (__m512)a);
+}
+
+ATT_INLINE vec att_fma_where(att_mask mask, vec a, vec b, vec c) /* mask ? a b + c : c */
+{
+    return (vec)_mm512_mask3_fmadd_ps((__m512)a, (__m512)b, (__m512)c, mask);
+}
+#else
+typedef ivec att_mask;
+
+ATT_INLINE att_mask att_sees(int64_t first, int64_t key)
 {
     return att_iota() >= (ireal)(key - first);
+}
+
+ATT_INLINE vec att_where(att_mask mask, vec a, vec b)
+{
+    return v_select(mask, a, b);
+}
+
+ATT_INLINE vec att_fma_where(att_mask mask, vec a, vec b, vec c)
+{
+    return v_select(mask, v_fma(a, b, c), c);
+}
+#endif
+
+/* n rows of D numbers out of a packed batch, end to end: at the batch's own distance the rows of a
+** tile fall on few sets of the cache and push each other out. */
+static inline void att_gather(real *to, const real *x, int64_t step, int64_t n, int64_t D)
+{
+    for (int64_t j = 0; j < n; j++, x += step, to += D)
+        V_EACH(d, m, D) {
+            if (m == VL) v_store(to + d, v_load(x + d));
+            else v_store_n(to + d, v_load_n(x + d, m, REAL(0.0)), m);
+        }
 }
 
 /* s[j, u] = sum_d qt[d, u] x[j, d] for `n` keys: scores, and gradients of probabilities. */
@@ -70,15 +130,14 @@ ATT_INLINE void att_mix(vec *out, const vec *p, const real *x, int64_t key_step,
     for (int d = 0; d < nd; d++)
         for (int u = 0; u < nv; u++) acc[d][u] = add ? out[d * nv + u] : v_set1(REAL(0.0));
     for (int64_t j = 0; j < n; j++, x += key_step, p += nv) {
-        ivec sees[2];
+        att_mask sees[2];
         if (first)
             for (int u = 0; u < nv; u++) sees[u] = att_sees(first[u], key + j);
         for (int d = 0; d < nd; d++) {
             vec b = v_set1(x[d]);
-            for (int u = 0; u < nv; u++) {
-                vec t = v_fma(p[u], b, acc[d][u]);
-                acc[d][u] = first ? v_select(sees[u], t, acc[d][u]) : t;
-            }
+            for (int u = 0; u < nv; u++)
+                acc[d][u] = first ? att_fma_where(sees[u], p[u], b, acc[d][u])
+                                  : v_fma(p[u], b, acc[d][u]);
         }
     }
     for (int d = 0; d < nd; d++)
@@ -123,23 +182,75 @@ ATT_INLINE void att_outer(real *out, const vec *p, const real *rows, int64_t n, 
             att_outer_block(out + j * Dp + c, ps + j * n_rows, rows + c, Dp, n_rows, 1, 1);
 }
 
-/* Lane r of t[d * nv] = f x[(r - lo)*step + d] for lo <= r < hi and d < D; 0 in other lanes. */
-ATT_INLINE void att_to_lanes(vec *t, const real *x, int64_t step, int64_t lo, int64_t hi,
-                             int64_t D, const int nv, real f)
+/* VL x VL transpose by rounds: at width w, where rows r and r + w (r without bit w) meet, the lanes
+** with bit w of the one and those without of the other change places. */
+#define ATT_LOW(i, w) ((i) & (w) ? VL + (i) - (w) : (i))
+#define ATT_HIGH(i, w) ((i) & (w) ? VL + (i) : (i) + (w))
+#if VL == 16
+#define ATT_LIST(f, w)                                                                            \
+    f(0, w), f(1, w), f(2, w), f(3, w), f(4, w), f(5, w), f(6, w), f(7, w), f(8, w), f(9, w),     \
+        f(10, w), f(11, w), f(12, w), f(13, w), f(14, w), f(15, w)
+#elif VL == 8
+#define ATT_LIST(f, w) f(0, w), f(1, w), f(2, w), f(3, w), f(4, w), f(5, w), f(6, w), f(7, w)
+#elif VL == 4
+#define ATT_LIST(f, w) f(0, w), f(1, w), f(2, w), f(3, w)
+#elif VL == 2
+#define ATT_LIST(f, w) f(0, w), f(1, w)
+#endif
+#define ATT_ROUND(t, w)                                                                           \
+    for (int r = 0; r < VL; r++)                                                                  \
+        if (!(r & (w))) {                                                                         \
+            const vec a = t[r], b = t[r + (w)];                                                   \
+            t[r] = __builtin_shufflevector(a, b, ATT_LIST(ATT_LOW, w));                           \
+            t[r + (w)] = __builtin_shufflevector(a, b, ATT_LIST(ATT_HIGH, w));                    \
+        }
+
+ATT_INLINE void att_transpose(vec t[VL])
 {
-    real *to = (real *)t;
-    for (int64_t r = 0; r < VL; r++)
-        for (int64_t d = 0; d < D; d++)
-            to[d * nv * VL + r] = r >= lo && r < hi ? x[(r - lo) * step + d] * f : REAL(0.0);
+#if VL == 16
+    ATT_ROUND(t, 8)
+#endif
+#if VL >= 8
+    ATT_ROUND(t, 4)
+#endif
+#if VL >= 4
+    ATT_ROUND(t, 2)
+#endif
+    ATT_ROUND(t, 1)
 }
 
-/* The way back: y[(r - lo)*step + d] = lane r of t[d * nv] for the rows lo <= r < hi. */
-ATT_INLINE void att_from_lanes(real *y, const vec *t, int64_t step, int64_t lo, int64_t hi,
-                               int64_t D, const int nv)
+/* Lane r of t[d * nv] = f x[(r - lo)*step + d] for lo <= r < hi and d < D; 0 in other lanes. */
+static inline void att_to_lanes(vec *t, const real *x, int64_t step, int64_t lo, int64_t hi,
+                                int64_t D, const int nv, real f)
 {
-    const real *from = (const real *)t;
-    for (int64_t r = lo; r < hi; r++)
-        for (int64_t d = 0; d < D; d++) y[(r - lo) * step + d] = from[d * nv * VL + r];
+    V_EACH(d, n, D) {
+        vec block[VL];
+        for (int r = 0; r < VL; r++) {
+            const real *at = x + (r - lo) * step + d;
+            block[r] = r < lo || r >= hi ? v_set1(REAL(0.0))
+                       : n == VL         ? v_load(at) * v_set1(f)
+                                         : v_load_n(at, n, REAL(0.0)) * v_set1(f);
+        }
+        att_transpose(block);
+        for (int64_t i = 0; i < n; i++) t[(d + i) * nv] = block[i];
+    }
+}
+
+/* The way back: y[(r - lo)*step + d] = f lane r of t[d * nv] for the rows lo <= r < hi. */
+static inline void att_from_lanes(real *y, const vec *t, int64_t step, int64_t lo, int64_t hi,
+                                  int64_t D, const int nv, real f)
+{
+    V_EACH(d, n, D) {
+        vec block[VL];
+        for (int64_t i = 0; i < VL; i++)
+            block[i] = i < n ? t[(d + i) * nv] * v_set1(f) : v_set1(REAL(0.0));
+        att_transpose(block);
+        for (int64_t r = lo; r < hi; r++) {
+            real *at = y + (r - lo) * step + d;
+            if (n == VL) v_store(at, block[r]);
+            else v_store_n(at, block[r], n);
+        }
+    }
 }
 
 #endif
