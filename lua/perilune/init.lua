@@ -49,6 +49,7 @@ function pl.generate(model, prompts, opts)
 end
 
 return setmetatable(pl, {
+  __names = modules, -- for completion, before they are loaded
   __index = function(t, name)
     if not modules[name] then
       return nil

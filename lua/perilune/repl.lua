@@ -11,6 +11,7 @@
 
 local complete = require("perilune.repl.complete")
 local core = require("perilune.core")
+local help = require("perilune.help")
 local history = require("perilune.repl.history")
 local host = require("perilune.host")
 local lineedit = require("perilune.lineedit")
@@ -87,16 +88,13 @@ local function explain(message)
     :gsub("\nstack traceback:%s*$", ""))
 end
 
---- Help: an op's row through pl.help, else what can be said of the value.
-local function help(session, what)
-  local ok, pl = pcall(require, "perilune")
+--- Help: an op's row, else what can be said of the value.
+local function show_help(session, what)
   local op = what:match("^pl[.:]([%w_]+)$") or what:match("^[%w_]+$")
-  if ok and type(pl) == "table" and pl.help and op then
-    local found, text = pcall(pl.help, op)
-    if found and text then
-      io.stdout:write(tostring(text), "\n")
-      return
-    end
+  local text = op and help.op(op)
+  if text then
+    io.stdout:write(text, "\n")
+    return
   end
   local chunk = load("return " .. what, "=help", "t", session.env)
   local fine, value = pcall(chunk or error)
@@ -209,7 +207,7 @@ end
 --- Starts the session; returns when it ends.
 function repl.start()
   local session = new_session()
-  local edits = lineedit.edits()
+  local edits, last_entry = lineedit.edits(), nil
   local ok, pl = host.call(require, "perilune")
   if ok then
     rawset(session.env, "pl", pl)
@@ -235,13 +233,14 @@ function repl.start()
     if text == nil then
       break
     elseif text and not text:find("^%s*$") then
-      if edits then
+      if edits and text ~= last_entry then
         lineedit.add(text)
         history.append(text)
+        last_entry = text
       end
       local topic = text:match("^%s*%?+%s*([%w_.:]+)%s*$") or text:match("^%s*([%w_.:]+)%?%s*$")
       if topic then
-        host.call(help, session, topic)
+        host.call(show_help, session, topic)
       elseif text:find("^%s*%?") then
         io.stdout:write("?name tells about an op, a function or a value, e.g. ?matmul\n")
       elseif chunk then

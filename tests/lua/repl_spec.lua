@@ -76,6 +76,11 @@ describe("completion", function()
       select(2, complete.line(env, "apple.r")) })
   end)
 
+  it("lists fields that come at first use", function()
+    local lazy = setmetatable({}, { __names = { schedule = true } })
+    assert.are.same({ "schedule" }, (complete.candidates({ lazy = lazy }, "lazy.sch")))
+  end)
+
   it("calls nothing", function()
     local touched = false
     local trap = setmetatable({}, { __index = function() touched = true end })
@@ -110,6 +115,24 @@ describe("pretty.show", function()
       long[i] = i
     end
     assert.truthy(pretty.show(long):find("... 50 more", 1, true))
+  end)
+end)
+
+describe("help.op", function()
+  local help = require("perilune.help")
+
+  it("tells of every op", function()
+    for _, row in ipairs(core.ops()) do
+      local text = help.op(row.name)
+      assert.truthy(text:find("pl." .. row.name .. "(", 1, true))
+      assert.truthy(text:find(row.doc, 1, true))
+    end
+    assert.is_nil(help.op("no_such_op"))
+  end)
+
+  it("shows the call with its defaults", function()
+    assert.truthy(help.op("matmul"):find(
+      "y = pl.matmul(a, b, {transpose_a = false, transpose_b = false})", 1, true))
   end)
 end)
 

@@ -41,9 +41,8 @@ return function(args)
     io.stdout:write(overview:format(host.version))
     return 0
   end
-  local ok, pl = pcall(require, "perilune")
-  local text = ok and pl.help and select(2, pcall(pl.help, name))
-  if type(text) == "string" and pl[name] ~= nil then
+  local text = require("perilune.help").op(name)
+  if text then
     io.stdout:write(text, "\n")
     return 0
   end

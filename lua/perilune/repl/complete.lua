@@ -21,7 +21,13 @@ local function behind(value)
 end
 
 --- Calls visit(name, value) for each field of a value that has a name; first the nearest.
+-- A table whose fields come at first use lists them as the keys of its metatable's __names.
 local function each_field(value, visit)
+  local meta = debug.getmetatable(value)
+  local names = type(meta) == "table" and rawget(meta, "__names")
+  for name in next, type(names) == "table" and names or {} do
+    visit(name, nil)
+  end
   local where = type(value) == "table" and value or behind(value)
   for _ = 1, 10 do
     if not where then
