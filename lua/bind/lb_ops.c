@@ -62,7 +62,8 @@ static void read_param(lua_State *L, int idx, pl_op_id op, const pl_op_row *row,
                 return;
             }
         }
-        lb_unknown(L, p->name, name, names);
+        lua_pushfstring(L, "%s of %s", p->name, row->name);
+        lb_unknown(L, lua_tostring(L, -1), name, names);
         break;
     }
     case PL_PARAM_LIST: read_list(L, idx, value); break;
@@ -224,6 +225,13 @@ static int op_call(lua_State *L)
     return row->n_out;
 }
 
+/* Lua gives the operand of unary minus twice. */
+static int op_negate(lua_State *L)
+{
+    lua_settop(L, 1);
+    return op_call(L);
+}
+
 /* ---- what rows say about themselves -------------------------------------------------------------- */
 
 static void push_param_row(lua_State *L, const pl_param_row *p)
@@ -327,7 +335,8 @@ void lb_open_ops(lua_State *L)
         }
         for (size_t k = 0; k < sizeof operators / sizeof *operators; k++)
             if (strcmp(row->name, operators[k].op) == 0) {
-                lua_pushvalue(L, -1);
+                lua_pushinteger(L, op);
+                lua_pushcclosure(L, op == PL_OP_neg ? op_negate : op_call, 1);
                 lua_setfield(L, -4, operators[k].event);
             }
         lua_setfield(L, -4, row->name);
