@@ -95,8 +95,8 @@ end
 local reference = cfg.reference ~= "" and assert(pl.load(cfg.reference)):freeze()
 local mine = answer_all(model, 1, reference)
 local scores = column(mine, "score")
-local mean, interval = pl.stats.ci95(scores)
-local figures = { score = mean, score_ci95 = interval, prompts = #prompts,
+local score = pl.stats.ci95(scores)
+local figures = { score = score.mean, score_ci95 = { score.low, score.high }, prompts = #prompts,
   mean_length = pl.stats.mean(column(mine, "length")), weights_hash = model:hash() }
 local examples = {}
 for i = 1, math.min(16, #mine) do
@@ -106,8 +106,9 @@ if reference then
   figures.kl = pl.stats.mean(column(mine, "kl"))
   local theirs = answer_all(reference, 1)
   local other = column(theirs, "score")
-  figures.reference_score, figures.reference_score_ci95 = pl.stats.ci95(other)
-  figures.gain, figures.gain_ci95 = pl.stats.paired(scores, other)
+  local before, gain = pl.stats.ci95(other), pl.stats.paired(scores, other)
+  figures.reference_score, figures.reference_score_ci95 = before.mean, { before.low, before.high }
+  figures.gain, figures.gain_ci95 = gain.mean, { gain.low, gain.high }
   local wins = 0
   for i = 1, #scores do wins = wins + (scores[i] > other[i] and 1 or scores[i] == other[i] and 0.5 or 0) end
   figures.win_rate = wins / #scores
@@ -118,8 +119,9 @@ if cfg.best_of > 1 then
   figures.best_of = {}
   local n = 1
   while n <= cfg.best_of do
-    local best, best_ci = pl.stats.ci95(best_of(many, cfg.best_of, n))
-    figures.best_of[#figures.best_of + 1] = { n = n, score = best, ci95 = best_ci, kl = math.log(n) - (n - 1) / n }
+    local best = pl.stats.ci95(best_of(many, cfg.best_of, n))
+    figures.best_of[#figures.best_of + 1] = { n = n, score = best.mean, ci95 = { best.low, best.high },
+      kl = math.log(n) - (n - 1) / n }
     n = n < cfg.best_of and math.min(cfg.best_of, n * 2) or n + 1
   end
 end
@@ -130,8 +132,9 @@ for i, example in ipairs(examples) do run:sample(i, example) end
 run:summary(figures)
 run:close()
 if not cfg.quiet then
-  print(pl.progress.table and "" or ("score %.4f ± %.4f on %d prompts%s"):format(mean, interval, #prompts,
-    figures.kl and (", KL %.3f nats an answer, win rate %.1f %%"):format(figures.kl, 100 * figures.win_rate) or ""))
+  print(("score %.4f ± %.4f on %d prompts%s"):format(score.mean, score.half, #prompts,
+    figures.kl and (", KL %.3f nats an answer, win rate %.1f %%"):format(figures.kl,
+      100 * figures.win_rate) or ""))
 end
 figures.examples = examples
 return figures
