@@ -3,8 +3,8 @@
 **
 ** Sennrich et al. 2016: start from single symbols; as long as some neighbours form a known pair,
 ** merge the pair of lowest rank, the leftmost of several. Symbols are a doubly linked list in an
-** array, candidate merges a heap ordered by (rank, position); a candidate whose place no longer holds
-** a pair of its rank is dropped when it comes up. n symbols cost O(n log n) and no recursion.
+** array, candidate merges a heap ordered by (rank, position); a candidate whose place no longer
+** holds a pair of its rank is dropped when it comes up. n symbols cost O(n log n) and no recursion.
 **
 ** llama2.c's "highest score" rule is the same loop with ranks made from scores (load.c). There a
 ** whole text is one word, and may be cut between a non-space and a space when no token of the

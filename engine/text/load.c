@@ -1,5 +1,5 @@
 /*
-** load.c - finding and reading a tokenizer: folder, tokenizer.json, GPT-2's pair of files, llama2.c.
+** load.c - finding and reading a tokenizer: folder, tokenizer.json, GPT-2's two files, llama2.c.
 **
 ** llama2.c's file (tokenizer.bin, tok512.bin): int32 length of the longest token, then for each
 ** token its score (float32), its length (int32) and its bytes; little-endian. Ids 0, 1, 2 are

@@ -2,8 +2,9 @@
 ** vocab.c - the vocabulary: tokens by id, by name and by bytes, and the growing arrays behind them.
 **
 ** A loader sets tokens and merges in any order, then pl__tok_derive finds what encoding needs: the
-** bytes of each token, which ids stand for single bytes, which tokens are control tokens. Ids may have holes, and the table is no larger than a small multiple
-** of what the file holds, so that a hostile id cannot ask for memory.
+** bytes of each token, which ids stand for single bytes, which tokens are control tokens. Ids may
+** have holes, and the table is no larger than a small multiple of what the file holds, so that a
+** hostile id cannot ask for memory.
 */
 #include "text/text.h"
 

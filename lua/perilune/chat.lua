@@ -15,8 +15,8 @@
 -- encoded together with it, as rendering to a string and encoding that would, but for assistant
 -- turns: there the header is encoded by itself, because at generation it stands alone.
 --
--- Faults of the data (a wrong role, an empty message, a turn that does not fit) are nil and a message
--- that names the row; faults of the program raise.
+-- Faults of the data (a wrong role, an empty message, a turn that does not fit) are nil and a
+-- message that names the row; faults of the program raise.
 -- @module perilune.chat
 
 local chat = {}
@@ -247,8 +247,8 @@ local function fault(messages, opts)
     end
   end
   if opts.add_generation_prompt and messages[#messages].role == "assistant" then
-    return "the last message is the assistant's already: add_generation_prompt would begin a second "
-      .. "answer"
+    return "the last message is the assistant's already: add_generation_prompt would begin a "
+      .. "second answer"
   end
 end
 
@@ -293,7 +293,8 @@ local function fit(turns, room, info)
     info.dropped = info.dropped + 1
   end
   local first = turns[1].role == "system" and 2 or 1
-  while first < last_user and (total > room or (info.dropped > 0 and turns[first].role ~= "user")) do
+  while first < last_user
+    and (total > room or (info.dropped > 0 and turns[first].role ~= "user")) do
     drop(first)
   end
   if total > room and first == 2 then
@@ -308,8 +309,8 @@ local function fit(turns, room, info)
   end
   if excess > 0 then
     local least = total - #last.body + math.min(1, #last.body)
-    return ("the last user turn and what must follow it need %d tokens; max_length leaves %d"):format(
-      least, math.max(room, 0))
+    return ("the last user turn and what must follow it need %d tokens; max_length leaves %d")
+      :format(least, math.max(room, 0))
   end
 end
 
@@ -318,8 +319,8 @@ end
 -- @tparam table template
 -- @tparam table messages list of {role = "system"|"user"|"assistant", content = text}
 -- @tparam[opt] table opts `add_generation_prompt`: end with what stands before an answer;
---   `max_length`: in tokens: old turns are dropped, then the system message, then the last answer is
---   cut before its stop token; `train`: "all" assistant turns or the "last" one; `bos`: begin with
+--   `max_length`: in tokens: old turns are dropped, then the system message, then the last answer
+--   is cut before its stop token; `train`: "all" assistant turns or the "last" one; `bos`: begin with
 --   the beginning token (default: the template's `bos`, else what the tokenizer would add); `row`:
 --   number for messages
 -- @treturn[1] {integer,...} ids
@@ -397,8 +398,8 @@ end
 ----------------------------------------------------------------------------------------------------
 -- Completion form
 
---- Token ids of a prompt and its completion, both plain text. Trained are the completion and the end
--- token. The two are encoded apart, as they are when the model is asked for the completion;
+--- Token ids of a prompt and its completion, both plain text. Trained are the completion and the
+-- end token. The two are encoded apart, as they are when the model is asked for the completion;
 -- `info.boundary` says whether encoding them together would have given other ids.
 -- @tparam Tokenizer tok
 -- @string prompt may be ""
@@ -435,8 +436,8 @@ function chat.complete(tok, prompt, completion, opts)
   if opts.max_length and #head + #body + last > opts.max_length then
     local kept = opts.max_length - #head - last
     if kept < 1 then
-      return nil, ("%sthe prompt has %d tokens: max_length %d leaves no place for a completion"):format(
-        where(opts), #head, opts.max_length)
+      return nil, ("%sthe prompt has %d tokens: max_length %d leaves no place for a completion")
+        :format(where(opts), #head, opts.max_length)
     end
     info.cut = #body - kept
     body = table.move(body, 1, kept, 1, {})
@@ -457,8 +458,8 @@ function chat.complete(tok, prompt, completion, opts)
   return ids, mask, info
 end
 
---- Token ids of a row of training data, whatever its form: {messages}, {prompt, completion} as text,
--- or {prompt, completion} as lists of messages (then the completion alone is trained).
+--- Token ids of a row of training data, whatever its form: {messages}, {prompt, completion} as
+-- text, or {prompt, completion} as lists of messages (then the completion alone is trained).
 -- @tparam Tokenizer tok
 -- @tparam table template not looked at for text rows
 -- @tparam table row
@@ -522,8 +523,8 @@ end
 -- Jinja
 
 local function quote(text)
-  text = text:gsub("\\", "\\\\"):gsub("'", "\\'"):gsub("\n", "\\n"):gsub("\t", "\\t"):gsub("\r", "\\r")
-  return "'" .. text .. "'"
+  local escapes = { ["\\"] = "\\\\", ["'"] = "\\'", ["\n"] = "\\n", ["\t"] = "\\t", ["\r"] = "\\r" }
+  return "'" .. text:gsub("[\\'\n\t\r]", escapes) .. "'"
 end
 
 local function expression(parts, from, to)
@@ -570,7 +571,8 @@ function chat.jinja(template, tok)
   for i, role in ipairs({ "assistant", "user", "system" }) do
     local turn = template[role]
     if turn then
-      out[#out + 1] = ("{%%- %s message['role'] == '%s' -%%}"):format(i == 1 and "if" or "elif", role)
+      local test = i == 1 and "if" or "elif"
+      out[#out + 1] = ("{%%- %s message['role'] == '%s' -%%}"):format(test, role)
       if role == "assistant" then
         append(out, {
           expression(turn, 1, content_at - 1),

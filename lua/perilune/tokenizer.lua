@@ -128,8 +128,8 @@ function Tokenizer:save(folder, opts)
 end
 
 --- Loads a tokenizer.
--- @string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (with merges.txt
---   or vocab.bpe beside it), or a llama2.c tokenizer (.bin)
+-- @string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside its
+--   merges.txt or vocab.bpe), or a llama2.c tokenizer (.bin)
 -- @return Tokenizer, or nil and a message
 -- @static
 function tokenizer.load(path)

@@ -1,0 +1,215 @@
+local json = require("perilune.json")
+local lfs = require("lfs")
+local tokenizer = require("perilune.tokenizer")
+
+local DATA = "../shared/data/"
+local CORPUS = ("the moon goes round the earth, and the earth goes round the sun.\n"):rep(20)
+
+local function there(path)
+  return lfs.attributes(path, "mode") ~= nil
+end
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+local function in_folder(body)
+  local folder = os.tmpname()
+  assert(os.remove(folder))
+  assert(lfs.mkdir(folder))
+  local ok, message = pcall(body, folder)
+  for name in lfs.dir(folder) do
+    os.remove(folder .. "/" .. name)
+  end
+  lfs.rmdir(folder)
+  assert(ok, message)
+end
+
+local function small(opts)
+  local all = {
+    texts = { CORPUS }, vocab_size = 300, special = { "<|end|>", "<|user|>", "<|pad|>" },
+    eos = "<|end|>", pad = "<|pad|>",
+  }
+  for key, value in pairs(opts or {}) do
+    all[key] = value
+  end
+  return tokenizer.train(all)
+end
+
+describe("a trained tokenizer", function()
+  it("has its special tokens first and knows their parts", function()
+    local tok = small()
+    assert.are.equal("bytelevel", tok.kind)
+    assert.are.equal(tok.size, #tok)
+    assert.are.equal(0, tok.eos_id)
+    assert.are.equal(2, tok.pad_id)
+    assert.is_nil(tok.bos_id)
+    assert.are.equal("<|user|>", tok:token(1))
+    assert.are.equal(1, tok:id("<|user|>"))
+    assert.is_nil(tok:id("no such token"))
+    assert.is_nil(tok:token(99999))
+    assert.are.equal(" the", tok:bytes(tok:id(" the")))
+    assert.are.equal("Ġthe", tok:token(tok:id(" the")))
+    assert.are.equal(("tokenizer (bytelevel, %d tokens)"):format(#tok), tostring(tok))
+  end)
+
+  it("gives any bytes back", function()
+    local tok = small()
+    for _, text in ipairs({ "", CORPUS, "\0\255\r\n", "日本語 🦙", " lead", "<|end|>" }) do
+      assert.are.equal(text, tok:decode(tok:encode(text)))
+    end
+  end)
+
+  it("takes control tokens from text only when told to", function()
+    local tok = small()
+    for _, id in ipairs(tok:encode("<|user|>the moon<|end|>")) do
+      assert.is_false(tok:is_control(id))
+    end
+    local ids = tok:encode("<|user|>the moon<|end|>", { special = true, eos = true })
+    assert.are.equal(1, ids[1])
+    assert.are.equal(0, ids[#ids])
+    assert.are_not.equal(0, ids[#ids - 1]) -- one end is enough
+    assert.are.equal("the moon", tok:decode(ids, { skip_special = true }))
+  end)
+
+  it("does not depend on anything but its texts and options", function()
+    in_folder(function(folder)
+      assert.is_true(small():save(folder))
+      local first = read(folder .. "/tokenizer.json")
+      assert.is_true(small():save(folder))
+      assert.are.equal(first, read(folder .. "/tokenizer.json"))
+    end)
+  end)
+
+  it("saved and loaded gives the same ids, and carries its chat template", function()
+    in_folder(function(folder)
+      local tok = small()
+      assert.is_true(tok:save(folder, { chat_template = "{{ 'x' }}" }))
+      local again = assert(tokenizer.load(folder))
+      assert.are.same(tok:encode(CORPUS), again:encode(CORPUS))
+      assert.are.equal("{{ 'x' }}", again.chat_template)
+      assert.are.equal(0, again.eos_id)
+      assert.is_true(again:is_control(0))
+      local config = json.decode(read(folder .. "/tokenizer_config.json"))
+      assert.are.equal("<|end|>", config.eos_token)
+      assert.are.equal("PreTrainedTokenizerFast", config.tokenizer_class)
+    end)
+  end)
+
+  it("of words has the most frequent ones and joins them by spaces", function()
+    local tok = small({ kind = "word", vocab_size = 8 })
+    assert.are.equal("<unk>", tok:token(tok.unk_id))
+    assert.are.equal("the", tok:token(4)) -- behind three special ones and <unk>
+    local ids = tok:encode(" the\n moon   the ")
+    assert.are.same({ 4, tok.unk_id, 4 }, ids)
+    assert.are.equal("the <unk> the", tok:decode(ids))
+    assert.are.same({ tok.unk_id }, tok:encode("<|end|>"))
+  end)
+
+  it("refuses what it cannot do", function()
+    assert.has_error(function() tokenizer.train({ vocab_size = 300 }) end)
+    assert.error_matches(function() small({ vocab_size = 100 }) end, "below 3 special tokens")
+    assert.error_matches(function() small({ kind = "words" }) end, "did you mean 'word'")
+    assert.error_matches(function() small({ vocabsize = 1 }) end, "did you mean 'vocab_size'")
+    assert.error_matches(function() small({ texts = { "a", 2 } }) end, "item 2 is a number")
+    assert.error_matches(function() small({ eos = "<x>" }) end, "not among the special tokens")
+    assert.error_matches(function() small():encode("a", { bos = true }) end, "no beginning token")
+    assert.error_matches(function() small():encode("a", { specials = true }) end, "'special'")
+    assert.error_matches(function() small():decode({ 1, 2.5 }) end, "item 2 is no token id: 2.5")
+    assert.error_matches(function() small():set_special({ eos = "<x>" }) end, "no token '<x>'")
+  end)
+
+  it("lets its end token be named later", function()
+    local tok = small()
+    tok:set_special({ eos = "<|user|>" })
+    assert.are.equal(1, tok.eos_id)
+    assert.are.equal(2, tok.pad_id)
+    local ids = tok:encode("a", { eos = true })
+    assert.are.equal(1, ids[#ids])
+  end)
+
+  it("reads ids from an int32 tensor as well", function()
+    local core = require("perilune.core")
+    local tok = small()
+    assert.are.equal("the sun", tok:decode(core.tensor(tok:encode("the sun"), "int32")))
+  end)
+end)
+
+describe("a stream", function()
+  it("holds back unfinished characters", function()
+    local tok = small({ texts = { "" }, vocab_size = 259 })
+    local stream, out = tok:stream(), {}
+    for _, id in ipairs(tok:encode("é🦙!")) do
+      out[#out + 1] = stream:push(id)
+    end
+    assert.are.same({ "", "é", "", "", "", "🦙", "!" }, out)
+    assert.are.equal("", stream:finish())
+    stream:push(tok:encode("é")[1])
+    assert.are.equal("\xC3", stream:finish())
+  end)
+
+  it("outlives the variable that held its tokenizer", function()
+    local ids = small():encode("the moon")
+    local stream = small():stream({ skip_special = true })
+    collectgarbage()
+    collectgarbage()
+    local text = stream:push(0)
+    for _, id in ipairs(ids) do
+      text = text .. stream:push(id)
+    end
+    assert.are.equal("the moon", text)
+  end)
+end)
+
+describe("loading", function()
+  it("says what is wrong with a file", function()
+    local tok, message = tokenizer.load("no/such/folder")
+    assert.is_nil(tok)
+    assert.matches("no/such/folder", message, 1, true)
+    in_folder(function(folder)
+      tok, message = tokenizer.load(folder)
+      assert.is_nil(tok)
+      assert.matches("looked for tokenizer.json", message, 1, true)
+      local file = assert(io.open(folder .. "/tokenizer.json", "w"))
+      file:write('{"model": {"type": "Unigram"}}')
+      file:close()
+      tok, message = tokenizer.load(folder)
+      assert.is_nil(tok)
+      assert.matches("the model type is 'Unigram'", message, 1, true)
+    end)
+  end)
+
+  it("reads the stories model's tokenizer", function()
+    if not there(DATA .. "models/stories260K") then
+      pending("../shared/data/models/stories260K is absent")
+      return
+    end
+    local tok = assert(tokenizer.load(DATA .. "models/stories260K"))
+    local ids = tok:encode("Once upon a time", { bos = true })
+    assert.are.same({ 1, 403, 407, 261, 378 }, ids)
+    assert.are.equal("Once upon a time", tok:decode(ids, { skip_special = true }))
+    assert.are.same({ 407, 261 }, tok:encode(" upon a", { continued = true }))
+    assert.is_true(tok.adds_bos)
+  end)
+
+  it("reads Qwen's with its chat template", function()
+    if not there(DATA .. "tokenizers/qwen3") then
+      pending("../shared/data/tokenizers/qwen3 is absent")
+      return
+    end
+    local tok = assert(tokenizer.load(DATA .. "tokenizers/qwen3"))
+    assert.are.equal(151669, #tok)
+    assert.are.equal(151645, tok.eos_id)
+    assert.matches("<|im_start|>", tok.chat_template, 1, true)
+    for _, text in ipairs({ "<|im_end|>", "<think>", "<tool_call>", "<|fim_prefix|>" }) do
+      assert.is_true(tok:is_control(tok:id(text)))
+      for _, id in ipairs(tok:encode(text)) do
+        assert.is_false(tok:is_control(id))
+      end
+      assert.are.same({ tok:id(text) }, tok:encode(text, { special = true }))
+    end
+  end)
+end)
