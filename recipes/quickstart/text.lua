@@ -1,12 +1,12 @@
 --- Plain text in the language of the invented world, for pretraining.
 --
--- A document is a few sentences: notes that state facts, lists, comparisons, stories, talk,
--- letters, number games, and pages where people only ask. The facts of the world, its tenses and
--- numbers are all in there, so a model of this text knows what the answers are. It does not learn
--- to give them: a question is mostly followed by another question, by a story or by silence, as in
--- text found on the web, and the chat template of the recipes never occurs. What instruction tuning
--- adds is then visible by itself. Questions here may repeat prompts of the log, but never with the
--- answer that the checker wants most, the one with a courteous closing.
+-- A document is a few sentences: notes that state facts, lists, comparisons, rumours, stories,
+-- talk, letters, number games, and pages where people only ask. The facts of the world, its tenses
+-- and numbers are all in there, so a model of this text knows what the answers are. It does not
+-- learn to give them: a question is mostly followed by another question, by a story or by silence,
+-- as in text found on the web, and the chat template of the recipes never occurs. What instruction
+-- tuning adds is then visible by itself. Questions here may repeat prompts of the log, but never
+-- with the answer that the checker wants most, the one with a courteous closing.
 
 local case_facts = require "recipes.quickstart.case_facts"
 local lexicon = require "recipes.quickstart.lexicon"
@@ -87,12 +87,39 @@ function kinds.comparison(w, rng)
     local a, b = rng:pick(lexicon.animals), rng:pick(lexicon.animals)
     local rank_a, rank_b = rank_of(w.facts[a].size), rank_of(w.facts[b].size)
     if rank_a ~= rank_b then
-      said[#said + 1] = ("the %s is %s than the %s ."):format(a,
-        rank_a > rank_b and "larger" or "smaller", b)
+      local relation = rank_a > rank_b and "larger" or "smaller"
+      if rng:chance(0.5) then
+        said[#said + 1] = ("the %s is %s than the %s ."):format(a, relation, b)
+      else
+        local first, second = a, b
+        if rng:chance(0.5) then
+          first, second = b, a
+        end
+        said[#said + 1] = ("of the %s and the %s the %s one is the %s ."):format(first, second,
+          relation, a)
+      end
       if rng:chance(0.3) then
         said[#said + 1] = state(w, a, "size")
       end
     end
+  end
+  return said
+end
+
+-- What people say of a thing, and whether it is so.
+function kinds.rumour(w, rng)
+  local said = {}
+  for _ = 1, 2 do
+    local thing = any_thing(rng)
+    local attribute = rng:pick(case_facts.attributes[w.facts[thing].kind])
+    local truth = state(w, thing, attribute)
+    local other = any_thing(rng)
+    local claim = truth
+    if w.facts[other][attribute] then
+      claim = fact_sentence(attribute, thing, w.facts[other][attribute])
+    end
+    said[#said + 1] = ("people say that %s"):format(claim)
+    said[#said + 1] = claim == truth and "yes , it is so ." or "no , it is not so : " .. truth
   end
   return said
 end
@@ -126,7 +153,7 @@ function kinds.numbers(_, rng)
       said[i] = table.concat(lexicon.numbers, " , ", from, rng:int(from + 3, 10)) .. " ."
     elseif game == "count" then
       local group = rng:pick { "animals", "tools", "colours", "foods", "plants" }
-      local items = rng:sample(lexicon[group], rng:int(1, 4))
+      local items = rng:sample(lexicon[group], rng:int(2, 4))
       said[i] = ("%s : there are %s of them ."):format(table.concat(items, " , "),
         lexicon.numbers[#items])
     else
@@ -246,8 +273,9 @@ function kinds.echo(w, rng)
   return { ("%s says : %s"):format(a, sentence), ("%s says : %s"):format(b, sentence) }
 end
 
-local SHARES <const> = { note = 0.20, shared = 0.09, comparison = 0.10, tenses = 0.13,
-  numbers = 0.16, story = 0.05, talk = 0.09, letter = 0.05, questions = 0.09, echo = 0.04 }
+local SHARES <const> = { note = 0.18, shared = 0.10, comparison = 0.11, tenses = 0.13,
+  numbers = 0.14, rumour = 0.06, story = 0.05, talk = 0.07, letter = 0.05, questions = 0.08,
+  echo = 0.03 }
 
 --- One document.
 -- @tparam World w
