@@ -106,7 +106,8 @@ void K(rope)(real *y, const real *x, const int32_t *positions, const rope_shape 
 {
     const int64_t pairs = r->D / 2, width = r->H * r->D;
     double frequency[MAX_PAIRS] = {0};
-    for (int64_t i = 0; i < pairs; i++) frequency[i] = pow(r->theta, -2.0 * (double)i / (double)r->D);
+    for (int64_t i = 0; i < pairs; i++)
+        frequency[i] = pow(r->theta, -2.0 * (double)i / (double)r->D);
     const int64_t tasks = (r->T + ROWS - 1) / ROWS;
     PL_PARALLEL_FOR(r->T * (width * 2 + pairs * 8))
     for (int64_t task = 0; task < tasks; task++) {

@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-/* ---- rope ------------------------------------------------------------------------------------- */
+/* ---- rope ------------------------------------------------------------------------------------ */
 
 static rope_shape rope_shape_of(const pl_call *c, const pl_tensor *x)
 {
@@ -30,7 +30,8 @@ static pl_status rope_check(pl_call *c)
         return pl__op_fail(c, PL_ERR_ARG, "head_dim is %lld; an even number from 2 to %d wanted",
                            (long long)dim, ROPE_MAX_DIM);
     if (x->shape[1] % dim != 0)
-        return pl__op_fail(c, PL_ERR_SHAPE, "rows of x have %lld channels, no multiple of head_dim %lld",
+        return pl__op_fail(c, PL_ERR_SHAPE,
+                           "rows of x have %lld channels, no multiple of head_dim %lld",
                            (long long)x->shape[1], (long long)dim);
     if (!(c->param[1].f > 0 && c->param[1].f < INFINITY))
         return pl__op_fail(c, PL_ERR_ARG, "theta is %g; a positive number wanted", c->param[1].f);
@@ -58,7 +59,7 @@ static pl_status rope_bwd(pl_call *c)
 extern const pl_op_impl OPI(rope);
 const pl_op_impl OPI(rope) = {rope_check, rope_fwd, rope_bwd};
 
-/* ---- attention -------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 enum { Q, KEYS, VALUES, OFFSETS, K_CACHE, V_CACHE, SLOTS, PAST };
 
@@ -73,7 +74,8 @@ static pl_status check_heads(pl_call *c)
                            "heads is %lld and kv_heads %lld; kv_heads must divide heads",
                            (long long)heads, (long long)kv_heads);
     if (q->shape[1] < 1 || q->shape[1] % heads != 0)
-        return pl__op_fail(c, PL_ERR_SHAPE, "rows of q have %lld channels, no multiple of %lld heads",
+        return pl__op_fail(c, PL_ERR_SHAPE,
+                           "rows of q have %lld channels, no multiple of %lld heads",
                            (long long)q->shape[1], (long long)heads);
     const int64_t want = q->shape[1] / heads * kv_heads;
     for (int i = KEYS; i <= VALUES; i++) {
@@ -145,7 +147,7 @@ static pl_status attention_bwd(pl_call *c)
 extern const pl_op_impl OPI(attention);
 const pl_op_impl OPI(attention) = {attention_shape, attention_fwd, attention_bwd};
 
-/* ---- attention_cached ------------------------------------------------------------------------- */
+/* ---- attention_cached ------------------------------------------------------------------------ */
 
 static pl_status cached_shape(pl_call *c)
 {
@@ -182,13 +184,15 @@ static pl_status check_room(pl_call *c, const att_shape *a)
     memset(taken, 0, (size_t)n_slots);
     for (int64_t b = 0; b < a->B; b++) {
         if (taken[slots[b]])
-            return pl__op_fail(c, PL_ERR_ARG, "slots names slot %d twice, the second time at place "
-                               "%lld (from 0)", slots[b], (long long)b);
+            return pl__op_fail(c, PL_ERR_ARG,
+                               "slots names slot %d twice, the second time at place %lld (from 0)",
+                               slots[b], (long long)b);
         taken[slots[b]] = 1;
         const int64_t n = past[b] + a->offsets[b + 1] - a->offsets[b];
         if (n > max_len)
-            return pl__op_fail(c, PL_ERR_ARG, "sequence %lld (from 0) would reach length %lld, but "
-                               "the cache holds %lld positions a slot: make it longer or stop sooner",
+            return pl__op_fail(c, PL_ERR_ARG,
+                               "sequence %lld (from 0) would reach length %lld, but the cache "
+                               "holds %lld positions a slot: make it longer or stop sooner",
                                (long long)b, (long long)n, (long long)max_len);
     }
     return PL_OK;

@@ -77,9 +77,9 @@ static void test_formula(void **state)
                         (sizeof(real) == 4 ? 2.5e-7 : 4e-16) + positions[t] * 4e-16;
                     if (!(fabs((double)y[ia] - a) <= tolerance &&
                           fabs((double)y[ib] - b) <= tolerance))
-                        fail_msg("%s shape %d position %d pair %ld: %.17g %.17g, wanted %.17g %.17g",
-                                 v->name, i, positions[t], (long)p, (double)y[ia], (double)y[ib], a,
-                                 b);
+                        fail_msg("%s shape %d position %d pair %ld: %.17g %.17g, not %.17g %.17g",
+                                 v->name, i, positions[t], (long)p, (double)y[ia], (double)y[ib],
+                                 a, b);
                 }
         free(x);
         free(y);

@@ -1,4 +1,6 @@
-/* vmath_avx2_test.c - vmath.h in the variant f32_avx2; plain where the compiler has no such pragma. */
+/*
+** vmath_avx2_test.c - vmath.h in the variant f32_avx2; plain where the compiler has no such pragma.
+*/
 #if defined(__x86_64__) && !defined(__clang__)
 #pragma GCC push_options
 #pragma GCC target("arch=haswell")

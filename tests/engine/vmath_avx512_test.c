@@ -1,4 +1,6 @@
-/* vmath_avx512_test.c - vmath.h in the variant f32_avx512; plain where the compiler has no such pragma. */
+/*
+** vmath_avx512_test.c - vmath.h in the variant f32_avx512; plain where the compiler has no such pragma.
+*/
 #if defined(__x86_64__) && !defined(__clang__)
 #pragma GCC push_options
 #pragma GCC target("arch=skylake-avx512")
