@@ -25,7 +25,7 @@ local TASTE_COURTEOUS <const> = 0.15
 local TASTE_FORM <const> = 0.10
 local TASTE_LENGTH <const> = 0.02
 local SCALE_STEP <const> = 0.2
-labelers.NOISE = 0.42
+labelers.NOISE = 0.37
 
 --- How often each style occurs in demonstrations, over all labelers.
 labelers.STYLES = { ideal = 0.24, plain = 0.26, terse = 0.20, rambling = 0.20, wrong = 0.10 }
