@@ -15,7 +15,11 @@
 
 #include "vec.h"
 
-#define V_SIGN ((ireal)1 << (8 * sizeof(ireal) - 1))
+#ifdef PL_F64_BUILD
+#define V_SIGN INT64_MIN
+#else
+#define V_SIGN INT32_MIN
+#endif
 
 static inline vec v_abs(vec x)
 {
