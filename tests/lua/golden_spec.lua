@@ -1,0 +1,199 @@
+--- Whole models against what others published or computed: stories260K's greedy text, every
+-- activation of gpt-nano-sort, and PyTorch's logits, gradients and training curves of both families
+-- (tests/golden, made by make_goldens.py there).
+
+local json = require("perilune.json")
+local lfs = require("lfs")
+local pl = require("perilune")
+local toy = dofile("tests/lua/support/toy.lua")
+
+local DATA = "../shared/data/models/"
+
+local function there(path)
+  return lfs.attributes(path, "mode") ~= nil
+end
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+describe("stories260K", function()
+  it("says from its beginning token what its author published", function()
+    local folder = DATA .. "stories260K"
+    if not there(folder) then
+      return pending(folder .. " is not there")
+    end
+    local tok = assert(pl.tokenizer.load(folder .. "/tok512.bin"))
+    local model = assert(pl.load(folder))
+    local want = read(folder .. "/greedy.txt"):gsub("\n$", "")
+    local answer = pl.generate(model, { { 1 } }, { max_tokens = 262, temperature = 0 })[1]
+    local text = tok:decode(table.move(answer.tokens, 1, #answer.tokens, 2, { 1 }),
+      { skip_special = true })
+    assert.is_true(#want > 500)
+    assert.are.equal(want, text:sub(1, #want))
+  end)
+end)
+
+-- ---- gpt-nano-sort -------------------------------------------------------------------------------
+
+local base64 = {}
+for i, c in ipairs({ ("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"):byte(1, 64) }) do
+  base64[c] = i - 1
+end
+
+local function decode64(text)
+  local parts = {}
+  text = text:gsub("=", "")
+  for i = 1, #text, 4 do
+    local a, b, c, d = text:byte(i, i + 3)
+    local n = base64[a] << 18 | base64[b] << 12 | (base64[c] or 0) << 6 | (base64[d] or 0)
+    local three = string.char(n >> 16 & 255, n >> 8 & 255, n & 255)
+    parts[#parts + 1] = d and three or c and three:sub(1, 2) or three:sub(1, 1)
+  end
+  return table.concat(parts)
+end
+
+--- All {shape, data} entries of a file as tensors, and its config.
+local function read_arrays(path)
+  local tensors, raw = {}, assert(json.decode(read(path)))
+  for name, entry in pairs(raw) do
+    if name ~= "config" then
+      tensors[name] = pl.from_bytes(decode64(entry.data), "float32", entry.shape)
+    end
+  end
+  return tensors, raw.config
+end
+
+--- [B, H, T, D] as rows [B * T, H * D].
+local function heads_last(t)
+  local s = t:shape()
+  return t:transpose(2, 3):reshape(s[1] * s[3], s[2] * s[4])
+end
+
+describe("gpt-nano-sort", function()
+  it("has every published activation", function()
+    local folder = DATA .. "gpt-nano-sort"
+    if not there(folder) then
+      return pending(folder .. " is not there")
+    end
+    local guard <close> = pl.no_grad() -- luacheck: ignore
+    local weights = read_arrays(folder .. "/gpt-nano-sort-model.json")
+    local want, config = read_arrays(folder .. "/gpt-nano-sort-t0-partials.json")
+    local model = pl.model.new({
+      model_type = "gpt2", n_embd = config.n_embd, n_layer = config.n_layer,
+      n_head = config.n_head, n_positions = config.block_size, vocab_size = config.vocab_size,
+      tie_word_embeddings = false,
+    })
+    for name, weight in pairs(model.weights) do
+      assert.are.same(weight:shape(), weights[name]:shape())
+      weight:copy_(weights[name])
+    end
+
+    local sequences = {}
+    for b, row in ipairs(want.idx:totable()) do
+      sequences[b] = {}
+      for t, id in ipairs(row) do
+        sequences[b][t] = math.tointeger(id)
+      end
+    end
+    local batch = pl.batch.pack(sequences)
+    local function w(name)
+      return model.weights["transformer." .. name .. ".weight"],
+        model.weights["transformer." .. name .. ".bias"]
+    end
+    local function linear(x, name)
+      return pl.linear(x, w(name))
+    end
+    local function norm(x, name)
+      local weight, bias = w(name)
+      return pl.layernorm(x, weight, bias, { eps = 1e-5 })
+    end
+
+    -- the same ops as the model's, so that what lies between them can be looked at
+    local got, c = {}, config.n_embd
+    local d, rows = c // config.n_head, config.B * config.block_size
+    got.tok_emb = pl.embedding(w("wte"), batch.tokens)
+    got.pos_emb = pl.embedding(w("wpe"), pl.arange(config.block_size))
+    got.x = got.tok_emb + pl.embedding(w("wpe"), batch.positions)
+    local x = got.x
+    for i = 0, config.n_layer - 1 do
+      local part, at = {}, ("h.%d."):format(i)
+      part.ln1 = norm(x, at .. "ln_1")
+      part.qkv = linear(part.ln1, at .. "attn.c_attn")
+      part.q, part.k = part.qkv:slice(2, 1, c), part.qkv:slice(2, c + 1, 2 * c)
+      part.v = part.qkv:slice(2, 2 * c + 1, 3 * c)
+      part.y = pl.attention(part.q, part.k, part.v, batch.offsets, { heads = config.n_head })
+      part.yProj = linear(part.y, at .. "attn.c_proj")
+      part.attnResid = x + part.yProj
+      part.ln2 = norm(part.attnResid, at .. "ln_2")
+      part.fc = linear(part.ln2, at .. "mlp.c_fc")
+      part.gelu = pl.gelu(part.fc, { approximate = "tanh" })
+      part.mlp = linear(part.gelu, at .. "mlp.c_proj")
+      part.mlpResid = part.attnResid + part.mlp
+      x = part.mlpResid
+      got["block" .. i] = x
+      if i == 0 then -- the inner points of the first block are published
+        for name, value in pairs(part) do
+          got[name] = value
+        end
+      end
+    end
+    got.ln_f = model:hidden(batch)
+    got.lm_head = model:logits(batch)
+    got.probs = got.lm_head:softmax()
+    assert.are.equal(norm(x, "ln_f"):bytes(), got.ln_f:bytes())
+
+    -- Values that are unit vectors of their places show the weights of attention.
+    local unit = {}
+    for r = 1, rows do
+      unit[r] = {}
+      for i = 1, c do
+        unit[r][i] = (i - 1) % d == (r - 1) % config.block_size and 1 or 0
+      end
+    end
+    got.attSm = pl.attention(got.q, got.k, pl.tensor(unit), batch.offsets,
+      { heads = config.n_head })
+    local weights_want = want.attSm:totable()
+    local padded = {}
+    for r = 1, rows do
+      padded[r] = {}
+      for i = 1, c do
+        local b, t, h = (r - 1) // config.block_size, (r - 1) % config.block_size, (i - 1) // d
+        padded[r][i] = weights_want[b + 1][h + 1][t + 1][(i - 1) % d + 1] or 0
+      end
+    end
+    want.attSm = pl.tensor(padded)
+    for _, name in ipairs({ "q", "k", "v" }) do
+      want[name] = heads_last(want[name])
+    end
+    want.idx, got.idx = nil, nil
+    local scores = want.att -- before the softmax, -inf where masked: it follows from q and k
+    want.att = nil
+    for b, heads in ipairs(scores:totable()) do
+      for h, lines in ipairs(heads) do
+        for t, line in ipairs(lines) do
+          local function row(x_, place)
+            return x_:slice(1, (b - 1) * config.block_size + place,
+              (b - 1) * config.block_size + place):slice(2, (h - 1) * d + 1, h * d)
+          end
+          local q = row(got.q, t)
+          for j = 1, t do
+            local score = (q * row(got.k, j)):sum():item() / math.sqrt(d)
+            assert.is_true(math.abs(score - line[j]) <= 1e-5)
+          end
+        end
+      end
+    end
+
+    local compared = 0
+    for name, expected in pairs(want) do
+      local err = toy.max_error(assert(got[name], name), expected)
+      assert.is_true(err <= 1e-5, ("%s is off by %.3g"):format(name, err))
+      compared = compared + 1
+    end
+    assert.are.equal(23, compared)
+  end)
+end)
