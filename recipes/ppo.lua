@@ -13,7 +13,7 @@
 -- every detail of practice and where it is below. `--preset instructgpt` sets appendix C's numbers.
 
 local pl = require "perilune"
-local batch, data, loss = pl.batch, pl.data, pl.loss
+local batch, data, loss, rollout = pl.batch, pl.data, pl.loss, pl.rollout
 local checkpoint = require "perilune.checkpoint"
 
 local cfg = pl.config {
@@ -88,96 +88,80 @@ local template = data.template(cfg.template)
 local stop = data.stop_id(tok, template)
 local policy = assert(pl.load(cfg.model))
 local reference = assert(pl.load(cfg.model)):freeze()
-local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze()
+local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze() or nil
 local reward_function = cfg.reward_function ~= "" and dofile(cfg.reward_function)
-local value = reward_model and reward_model:copy() or policy:copy { scalar_head = true, seed = cfg.seed }
-local ema = cfg.ema_decay > 0 and policy:copy():freeze()
+local value = reward_model and reward_model:copy() -- V starts as the reward model
+  or policy:copy { scalar_head = true, seed = cfg.seed }
+local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
 local prompts, too_long = data.prompts(tok, template, data.rows(cfg.dataset), cfg.max_prompt_length)
 local ptx = cfg.ptx_dataset ~= "" and data.text(tok, cfg.ptx_dataset, cfg.ptx_length)
 local prompt_at = data.stream(#prompts, cfg.seed, 1)
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, 2)
 local optimizer, value_optimizer = pl.adamw(policy.block), pl.adamw(value.block)
+local parts = { model = policy, tokenizer = tok, models = { value_model = value, ema = ema },
+  optimizers = { policy = optimizer, value = value_optimizer } }
 
 local iterations = math.ceil(cfg.total_episodes / cfg.batch_size)
 if cfg.max_steps > 0 then iterations = math.min(iterations, cfg.max_steps) end
 cfg:set_horizon(iterations)
 local mini_size = cfg.batch_size // cfg.num_mini_batches
-local ptx_size = math.floor(mini_size * cfg.ptx_batch_ratio + 0.5)
-local parts = { model = policy, tokenizer = tok,
-  models = { value_model = value, ema = ema or nil }, optimizers = { policy = optimizer, value = value_optimizer } }
+local ptx_size = ptx and math.floor(mini_size * cfg.ptx_batch_ratio + 0.5) or 0
+local scoring = { temperature = cfg.temperature, max_tokens = cfg.micro_batch_tokens }
 local done, step, skipped = 0, 0, 0 -- iterations, optimizer steps, steps skipped as not finite
 if run.resumed then
   checkpoint.read(run.resumed.path, parts)
-  done, step, skipped = run.resumed.state.iterations, run.resumed.state.step, run.resumed.state.skipped
+  local state = run.resumed.state
+  done, step, skipped = state.iterations, state.step, state.skipped
 end
-local check = pl.preflight.new(cfg, { tokenizer = tok, stop = stop, models = {
-  policy = policy, reference = reference, value = value, reward = reward_model or nil, ema = ema or nil } })
-check:sizes { { "prompts", #prompts }, { "prompts dropped as too long", too_long }, { "answers an iteration", cfg.batch_size },
-  { "minibatches", cfg.num_mini_batches }, { "answers a minibatch", mini_size }, { "pretraining examples a minibatch", ptx and ptx_size or 0 },
-  { "optimizer steps", iterations * cfg.num_ppo_epochs * cfg.num_mini_batches }, { "iterations", iterations } }
+local check = pl.preflight.new(cfg, { tokenizer = tok, stop = stop, models = { policy = policy,
+  reference = reference, value = value, reward = reward_model, ema = ema } })
+check:sizes { { "prompts", #prompts }, { "dropped as too long", too_long },
+  { "answers an iteration", cfg.batch_size }, { "iterations", iterations },
+  { "minibatches", cfg.num_mini_batches }, { "answers a minibatch", mini_size },
+  { "pretraining examples a minibatch", ptx_size },
+  { "optimizer steps", iterations * cfg.num_ppo_epochs * cfg.num_mini_batches } }
 
-local function whiten(x, shift_mean) -- biased variance, as Ziegler et al.
-  local mean = x:mean()
-  local scaled = (x - mean) / ((x - mean):square():mean() + 1e-8):sqrt()
-  return shift_mean and scaled or scaled + mean
-end
-
-local function score(answers, sequences, episodes)
-  local scores
-  if reward_model then
-    scores = loss.sequence_scores(reward_model, sequences, { max_tokens = cfg.micro_batch_tokens })
-  else
-    local texts, rows, asked = {}, {}, {}
-    for i, answer in ipairs(answers) do
-      texts[i] = tok:decode(answer.tokens, { skip_special = true })
-      rows[i], asked[i] = episodes[i].row, tok:decode(episodes[i].tokens, { skip_special = true })
-    end
-    scores = reward_function(asked, texts, rows)
+local function score(roll, episodes)
+  if reward_model then return loss.sequence_scores(reward_model, roll.sequences, scoring) end
+  local asked, texts, rows = {}, {}, {}
+  for i, answer in ipairs(roll.answers) do
+    asked[i] = tok:decode(episodes[i].tokens, { skip_special = true })
+    texts[i], rows[i] = tok:decode(answer.tokens, { skip_special = true }), episodes[i].row
   end
-  local raw = pl.stats.mean(scores)
-  for i, answer in ipairs(answers) do
-    if answer.finish_reason ~= "stop" and cfg.missing_eos_rule ~= "none" then
-      scores[i] = (cfg.missing_eos_rule == "subtract" and scores[i] or 0) - cfg.missing_eos_penalty
-    end
-    if cfg.reward_clip > 0 then scores[i] = math.max(-cfg.reward_clip, math.min(cfg.reward_clip, scores[i])) end
-  end
-  return scores, raw
+  return reward_function(asked, texts, rows)
 end
 
--- Per-token rewards, advantages and returns, flat [N] over all answer tokens ---------------------------
-local function advantages_of(roll, beta)
-  local n = roll.at.count
-  local reward = roll.reference * 0
-  if cfg.kl_placement == "reward" then
-    reward = pl.kl_estimate(roll.old, roll.reference, { kind = cfg.kl_estimator }) * -beta
+-- Gradients of policy and value over one micro-batch; losses are sums over tokens / `tokens`.
+local function accumulate(roll, ids, flats, tokens, beta, seen)
+  local scope <close> = pl.scope "ppo.micro"
+  local sequences, of = batch.take(roll.sequences, ids), rollout.pick(flats, roll.segments, ids)
+  local packed = batch.pack(sequences)
+  local at = batch.targets(sequences, batch.take(roll.masks, ids))
+  local logprob, entropy = loss.logprobs(policy, packed, at, scoring)
+  local pg, ratio = pl.ppo_loss(logprob, of.old, of.advantages, nil,
+    { cliprange = cfg.cliprange(done), norm = tokens })
+  local total = pg - entropy:sum() * (cfg.entropy_coef(done) / tokens)
+  if cfg.kl_placement == "loss" then
+    local kl = pl.kl_estimate(logprob, of.reference, { kind = cfg.kl_estimator })
+    total = total + kl:sum() * (beta / tokens)
   end
-  local last, following, segments = {}, {}, roll.at.segments:totable()
-  for i = 1, n do last[i], following[i] = 0, i end
-  for b, s in ipairs(roll.scores) do
-    last[segments[b + 1]] = s
-    following[segments[b + 1]] = n -- the value after an answer's end is 0
-  end
-  reward = reward + pl.tensor(last)
-  if cfg.whiten_rewards then reward = whiten(reward, false) end
-  local next_value = pl.gather(pl.concat { roll.values, pl.zeros { 1 } }, following)
-  local delta = reward + next_value * cfg.gamma - roll.values
-  local advantage = pl.reverse_scan(delta, roll.at.segments, { decay = cfg.gamma * cfg.lam })
-  local returns = advantage + roll.values
-  if cfg.whiten_advantages then advantage = whiten(advantage, true) end
-  return advantage, returns, reward
-end
-
--- The elements of flat tables that belong to the given answers
-local function pick(flat, segments, indices)
-  local list = {}
-  for _, b in ipairs(indices) do
-    for i = segments[b] + 1, segments[b + 1] do list[#list + 1] = flat[i] end
-  end
-  return pl.tensor(list)
+  total:backward()
+  local predicted = pl.gather(value:scores(packed), at.rows)
+  local vf, vf_stats = pl.value_loss(predicted, of.values, of.returns, nil,
+    { cliprange = cfg.cliprange_value, norm = tokens })
+  if cfg.vf_coef > 0 then (vf * cfg.vf_coef):backward() end
+  local names = { "policy/approxkl_avg", "policy/clipfrac_avg", "val/ratio", "val/ratio_var" }
+  for i, name in ipairs(names) do seen:add(name, ratio:get(i), at.count) end
+  seen:add("policy/entropy_avg", entropy:mean():item(), at.count)
+  seen:add("loss/policy_avg", pg:item() * tokens / at.count, at.count)
+  seen:add("loss/value_avg", vf:item() * tokens / at.count, at.count)
+  seen:add("val/clipfrac_avg", vf_stats:get(1), at.count)
+  return ratio:get(1) * at.count / tokens -- this part's share of approxkl
 end
 
 -- The loop ---------------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = iterations, unit = "iteration", first = done, quiet = cfg.quiet }
+local progress = pl.progress.new { total = iterations, unit = "iteration", first = done,
+  quiet = cfg.quiet }
 local watch = pl.health.watch()
 while done < iterations do
   local iteration <close> = pl.scope "ppo.iteration"
@@ -185,138 +169,88 @@ while done < iterations do
   cfg:at(done)
   local beta, gamma_ptx = cfg.kl_coef(done), cfg.ptx_coef(done)
 
-  -- (a) Rollout. Episode numbers name the random stream, so an answer depends on nothing beside it.
+  -- (a) Rollout. Episode numbers name the random stream: an answer depends on nothing beside it.
   local episodes, keys, questions = {}, {}, {}
   for i = 1, cfg.batch_size do
     keys[i] = (done - 1) * cfg.batch_size + i
     episodes[i] = prompts[prompt_at(keys[i])]
     questions[i] = episodes[i].tokens
   end
-  local answers = pl.generate(policy, questions, { max_tokens = cfg.response_length, temperature = cfg.temperature,
-    top_k = cfg.top_k, top_p = cfg.top_p, min_p = cfg.min_p, seed = cfg.seed, keys = keys, stop = { stop }, slots = cfg.slots })
-  local sequences, masks, old = {}, {}, {}
-  for i, answer in ipairs(answers) do
-    sequences[i], masks[i] = data.join(questions[i], answer.tokens)
-    table.move(answer.logprobs, 1, #answer.logprobs, #old + 1, old)
-  end
+  local answers = pl.generate(policy, questions, { max_tokens = cfg.response_length,
+    temperature = cfg.temperature, top_k = cfg.top_k, top_p = cfg.top_p, min_p = cfg.min_p,
+    seed = cfg.seed, keys = keys, stop = { stop }, slots = cfg.slots })
+  local roll = rollout.new(questions, answers)
 
   -- (b) What the other models say of it; nothing here is on the tape.
-  local roll = { at = batch.targets(sequences, masks), scores = nil }
-  roll.scores, roll.raw_score = score(answers, sequences, episodes)
-  local ref_logprobs, values = {}, {}
-  local opts = { temperature = cfg.temperature, max_tokens = cfg.micro_batch_tokens }
-  for _, list in ipairs(loss.sequence_logprobs(reference, sequences, masks, opts)) do
-    table.move(list, 1, #list, #ref_logprobs + 1, ref_logprobs)
-  end
-  for _, list in ipairs(loss.sequence_values(value, sequences, masks, opts)) do
-    table.move(list, 1, #list, #values + 1, values)
-  end
-  roll.old, roll.reference, roll.values = pl.tensor(old), pl.tensor(ref_logprobs), pl.tensor(values)
-  if done == 1 then check:first_batch(policy, sequences, masks, old, ref_logprobs, opts) end
+  roll.raw_scores = score(roll, episodes)
+  roll.scores = rollout.shape_scores(roll.raw_scores, answers, { rule = cfg.missing_eos_rule,
+    penalty = cfg.missing_eos_penalty, clip = cfg.reward_clip })
+  roll.reference = rollout.flatten(
+    loss.sequence_logprobs(reference, roll.sequences, roll.masks, scoring))
+  local values = rollout.flatten(loss.sequence_values(value, roll.sequences, roll.masks, scoring))
+  if done == 1 then check:first_batch(policy, roll, scoring) end
 
-  -- (c) Rewards and advantages.
-  local advantage, returns, rewards = advantages_of(roll, beta)
-  local segments = roll.at.segments:totable()
-  local flat = { old = old, reference = ref_logprobs, values = values, advantage = advantage:totable(), returns = returns:totable() }
+  -- (c) Rewards, advantages, returns.
+  local old, ref = pl.tensor(roll.old), pl.tensor(roll.reference)
+  local penalty = pl.kl_estimate(old, ref, { kind = cfg.kl_estimator })
+    * (cfg.kl_placement == "reward" and -beta or 0)
+  local rewards = rollout.rewards(penalty, roll.scores, roll.segments)
+  local advantages, returns = rollout.gae(cfg.whiten_rewards and rollout.whiten(rewards, false)
+    or rewards, pl.tensor(values), roll, cfg.gamma, cfg.lam)
+  if cfg.whiten_advantages then advantages = rollout.whiten(advantages, true) end
+  local flats = { old = roll.old, reference = roll.reference, values = values,
+    advantages = advantages:totable(), returns = returns:totable() }
 
-  -- (d) Minibatches.
-  local stats, stop_early = pl.meter.new(), false
+  -- (d) Minibatches: policy, value and pretraining gradients, then one step of each optimizer.
+  local seen, too_far = pl.meter.new(), false
   for epoch = 1, cfg.num_ppo_epochs do
     local order = batch.permutation(cfg.batch_size, cfg.seed, 3000000 + done * 100 + epoch)
-    for mini = 1, cfg.num_mini_batches do
-      if stop_early then break end
-      local scope <close> = pl.scope "ppo.minibatch"
-      local chosen, tokens, kl_seen = {}, 0, 0
-      for i = 1, mini_size do
-        chosen[i] = order[(mini - 1) * mini_size + i]
-        tokens = tokens + segments[chosen[i] + 1] - segments[chosen[i]]
-      end
+    for mini = 1, too_far and 0 or cfg.num_mini_batches do
+      local chosen = table.move(order, (mini - 1) * mini_size + 1, mini * mini_size, 1, {})
+      local tokens, approxkl = 0, 0
+      for _, b in ipairs(chosen) do tokens = tokens + roll.segments[b + 1] - roll.segments[b] end
       policy.block:zero_grad()
       value.block:zero_grad()
-      for _, places in ipairs(batch.split(batch.take(sequences, chosen), cfg.micro_batch_tokens)) do
-        local micro <close> = pl.scope "ppo.micro"
+      for _, places in ipairs(batch.split(batch.take(roll.sequences, chosen), cfg.micro_batch_tokens)) do
         local ids = batch.take(chosen, places)
-        local part = batch.take(sequences, ids)
-        local packed, at = batch.pack(part), batch.targets(part, batch.take(masks, ids))
-        local of = {}
-        for name, list in pairs(flat) do of[name] = pick(list, segments, ids) end
-
-        local logprob, entropy = loss.logprobs(policy, packed, at, opts)
-        local pg, pg_stats = pl.ppo_loss(logprob, of.old, of.advantage, { cliprange = cfg.cliprange(done), norm = tokens })
-        local total = pg
-        if cfg.entropy_coef(done) > 0 then total = total - entropy:sum() * (cfg.entropy_coef(done) / tokens) end
-        if cfg.kl_placement == "loss" then
-          total = total + pl.kl_estimate(logprob, of.reference, { kind = cfg.kl_estimator }):sum() * (beta / tokens)
-        end
-        total:backward()
-
-        local predicted = pl.gather(value:scores(packed), at.rows)
-        local vf, vf_stats = pl.value_loss(predicted, of.values, of.returns, { cliprange = cfg.cliprange_value, norm = tokens })
-        if cfg.vf_coef > 0 then (vf * cfg.vf_coef):backward() end
-
-        local seen, weight = pg_stats:totable(), at.count
-        kl_seen = kl_seen + seen[1] * weight / tokens
-        stats:add("policy/approxkl_avg", seen[1], weight)
-        stats:add("policy/clipfrac_avg", seen[2], weight)
-        stats:add("val/ratio", seen[3], weight)
-        stats:add("val/ratio_var", seen[4], weight)
-        stats:add("policy/entropy_avg", entropy:mean():item(), weight)
-        stats:add("loss/policy_avg", pg:item() * tokens / weight, weight)
-        stats:add("loss/value_avg", vf:item() * tokens / weight, weight)
-        stats:add("val/clipfrac_avg", vf_stats:get(1), weight)
+        approxkl = approxkl + accumulate(roll, ids, flats, tokens, beta, seen)
       end
-      if gamma_ptx > 0 and ptx_size > 0 then -- gradients of (2)'s last term, into the same buffers
-        local scope_ptx <close> = pl.scope "ppo.ptx"
+      if gamma_ptx > 0 and ptx_size > 0 then -- the last term of (2), into the same gradients
+        local scope <close> = pl.scope "ppo.ptx"
         local pieces = {}
         for i = 1, ptx_size do pieces[i] = ptx[ptx_at(step * ptx_size + i)] end
         local lm = loss.lm(policy, pieces)
-        lm = lm * gamma_ptx
-        lm:backward()
-        stats:add("loss/ptx_avg", lm:item() / gamma_ptx, 1)
+        seen:add("loss/ptx_avg", lm:item(), 1);
+        (lm * gamma_ptx):backward()
       end
       step = step + 1
-      local adam = { beta1 = cfg.adam_beta1, beta2 = cfg.adam_beta2, eps = cfg.adam_epsilon, tf_eps = cfg.adam_tf_epsilon,
-        weight_decay = cfg.weight_decay, max_grad_norm = cfg.max_grad_norm, lr = cfg.learning_rate(done) }
+      local adam = { beta1 = cfg.adam_beta1, beta2 = cfg.adam_beta2, eps = cfg.adam_epsilon,
+        tf_eps = cfg.adam_tf_epsilon, weight_decay = cfg.weight_decay,
+        max_grad_norm = cfg.max_grad_norm, lr = cfg.learning_rate(done) }
       local result = optimizer:step(adam)
       adam.lr = cfg.value_learning_rate(done)
-      local value_result = value_optimizer:step(adam)
-      if result.skipped or value_result.skipped then skipped = skipped + 1 end
-      stats:add("grad_norm", result.grad_norm, 1)
-      stop_early = cfg.target_kl > 0 and kl_seen > cfg.target_kl
+      if value_optimizer:step(adam).skipped or result.skipped then skipped = skipped + 1 end
+      seen:add("grad_norm", result.grad_norm, 1)
+      too_far = cfg.target_kl > 0 and approxkl > cfg.target_kl
     end
   end
   if ema then ema.block:average(policy.block, cfg.ema_decay) end
 
-  -- Metrics, samples, alarms, checkpoint. KL and entropy: sums over tokens, means over answers.
-  local ended, length, entropy_sum, lengths = 0, 0, 0, {}
-  for i, answer in ipairs(answers) do
-    lengths[i] = #answer.tokens
-    ended = ended + (answer.finish_reason == "stop" and 1 or 0)
-    length = length + #answer.tokens
-    for _, e in ipairs(answer.entropies) do entropy_sum = entropy_sum + e end
-  end
-  local n = #answers
-  local function per_answer(kind) return pl.kl_estimate(roll.old, roll.reference, { kind = kind }):sum():item() / n end
-  local metrics = stats:result()
-  local kl = per_answer("k1")
-  local mean_score = pl.stats.mean(roll.scores)
-  metrics["objective/kl"], metrics["objective/kl_k2"], metrics["objective/kl_k3"] = kl, per_answer("k2"), per_answer("k3")
-  metrics["objective/entropy"], metrics["objective/scores"] = entropy_sum / n, mean_score
-  metrics["objective/raw_scores"] = roll.raw_score
-  metrics["objective/non_score_reward"] = rewards:sum():item() / n - mean_score
-  metrics["objective/rlhf_reward"] = rewards:sum():item() / n
-  metrics["objective/kl_coef"], metrics["val/num_eos_tokens"] = beta, ended
-  metrics["val/var_explained"] = pl.stats.explained_variance(flat.returns, values)
-  metrics["completions/mean_length"], metrics["health/length_corr"] = length / n, pl.stats.correlation(roll.scores, lengths)
-  metrics["objective/scores_std"] = pl.stats.std(roll.scores)
-  metrics["completions/clipped_ratio"] = 1 - ended / n
-  metrics["lr"], metrics["episode"], metrics["skipped_steps"] = cfg.learning_rate(done), done * cfg.batch_size, skipped
-  cfg.kl_coef:update(kl, cfg.batch_size)
+  -- Metrics, samples, alarms, checkpoint.
+  local metrics = rollout.metrics(roll, rewards)
+  for name, figure in pairs(seen:result()) do metrics[name] = figure end
+  metrics["val/var_explained"] = pl.stats.explained_variance(flats.returns, values)
+  metrics["objective/kl_coef"], metrics["objective/ptx_coef"] = beta, gamma_ptx
+  metrics.lr, metrics.episode, metrics.skipped_steps =
+    cfg.learning_rate(done), done * cfg.batch_size, skipped
+  cfg.kl_coef:update(metrics["objective/kl"], cfg.batch_size)
   run:log(done, metrics)
-  for i = 1, 2 do
-    run:sample(done, { prompt = tok:decode(questions[i]), answer = tok:decode(answers[i].tokens), score = roll.scores[i] })
+  for i = 1, math.min(2, #answers) do
+    run:sample(done, { prompt = tok:decode(questions[i]), answer = tok:decode(answers[i].tokens),
+      score = roll.scores[i] })
   end
-  progress:update(done, { score = mean_score, kl = kl, len = length / n }, { "score", "kl", "len" })
+  progress:update(done, { score = metrics["objective/scores"], kl = metrics["objective/kl"],
+    length = metrics["completions/mean_length"] }, { "score", "kl", "length" })
   for _, sentence in ipairs(watch:check(run.history)) do progress:print("alarm: " .. sentence) end
   if run:should_save(done) or done == iterations then
     run:checkpoint(done, function(dir) checkpoint.write(dir, parts) end,
@@ -325,9 +259,9 @@ while done < iterations do
 end
 progress:finish()
 
-local final = ema and cfg.ema_final and ema or policy
-assert(final:save(cfg.output_dir .. "/model", { tokenizer = tok }))
-local last_row = run.history[#run.history] or {}
-run:summary { weights_hash = policy:hash(), kl = last_row["objective/kl"], score = last_row["objective/scores"], iterations = done }
+assert((cfg.ema_final and ema or policy):save(cfg.output_dir .. "/model", { tokenizer = tok }))
+local last = run.history[#run.history] or {}
+run:summary { weights_hash = policy:hash(), kl = last["objective/kl"],
+  score = last["objective/scores"], iterations = done }
 run:close()
 return { model = cfg.output_dir .. "/model", history = run.history }

@@ -30,7 +30,7 @@ local cfg = pl.config {
   { total_episodes = 5120, "answers in the PPO run", min = 64 },
   { kl_coef = 0.05, "β of PPO", min = 0, schedule = true },
   { ptx_coef = 1.0, "γ of PPO-ptx", min = 0, schedule = true },
-  { ppo_learning_rate = "warmup(3, 0.0003)", "of the policy", min = 0, schedule = true },
+  { ppo_learning_rate = "warmup(3, 0.0003, 0.1)", "of the policy", min = 0, schedule = true },
 }
 local here = pl.config.describe(cfg).recipe:match("^(.*)/[^/]*$") or "."
 package.path = here .. "/../?.lua;" .. package.path
@@ -223,12 +223,14 @@ print(("reward model: %.1f %% of held-out pairs in the labeler's order; %s in al
   100 * rm.rm_accuracy, pl.format.duration(figures.seconds)))
 local shown = {}
 for i = 1, #of.ppo.examples do
-  local function of_model(e) return { text = e.examples[i].answer, score = e.examples[i].score } end
-  shown[i] = { prompt = of.ppo.examples[i].prompt, answers = { of_model(of.base), of_model(of.sft), of_model(of.ppo) } }
+  shown[i] = { prompt = of.ppo.examples[i].prompt, answers = {}, scores = {} }
+  for k, e in ipairs { of.base, of.sft, of.ppo } do
+    shown[i].answers[k], shown[i].scores[k] = e.examples[i].answer, e.examples[i].score
+  end
   if i <= 4 then
     print("prompt   " .. shown[i].prompt)
     for k, who in ipairs { "base", "SFT", "PPO-ptx" } do
-      print(("  %-8s %.2f  %s"):format(who, shown[i].answers[k].score, shown[i].answers[k].text))
+      print(("  %-8s %.2f  %s"):format(who, shown[i].scores[k], shown[i].answers[k]))
     end
   end
 end

@@ -16,7 +16,7 @@ local core = require("perilune.core")
 local modules = {
   batch = true, chat = true, config = true, data = true, files = true, format = true,
   health = true, json = true, loss = true, meter = true, model = true, plot = true, preflight = true, progress = true,
-  report = true, run = true, schedule = true, stats = true, tokenizer = true, twins = true,
+  report = true, rollout = true, run = true, schedule = true, stats = true, tokenizer = true, twins = true,
 }
 
 local pl = {}

@@ -8,6 +8,7 @@
 local chat = require("perilune.chat")
 local core = require("perilune.core")
 local format = require("perilune.format")
+local loss = require("perilune.loss")
 local system = core.system
 
 local preflight = {}
@@ -48,7 +49,7 @@ function Check:sizes(list)
     if entry[2] == 0 and entry[1]:match("^prompts$") then
       refuse("there are no prompts: the data set is empty, or all were too long")
     end
-    cells[#cells + 1] = ("%s %s"):format(entry[1], format.count and format.count(entry[2]) or entry[2])
+    cells[#cells + 1] = ("%s %s"):format(entry[1], format.count(entry[2]))
   end
   self:say("%s", table.concat(cells, ", "))
   local total = 0
@@ -115,19 +116,17 @@ end
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
 -- and so the KL to a reference of the same weights exactly 0.
 -- @param policy
--- @tparam table sequences prompt and answer
--- @tparam table masks of the answers
--- @tparam table old log-probs from generation, flat
--- @tparam table reference log-probs of the reference, flat
+-- @tparam table roll as perilune.rollout makes it, with `reference`
 -- @tparam table opts `temperature`, `max_tokens`
-function Check:first_batch(policy, sequences, masks, old, reference, opts)
-  self:tokens(sequences, masks)
-  local again, at, worst, kl = require("perilune.loss").sequence_logprobs(policy, sequences, masks, opts), 0, 0, 0
-  for _, list in ipairs(again) do
+function Check:first_batch(policy, roll, opts)
+  self:tokens(roll.sequences, roll.masks)
+  local lists = loss.sequence_logprobs(policy, roll.sequences, roll.masks, opts)
+  local at, worst, kl = 0, 0, 0
+  for _, list in ipairs(lists) do
     for _, logprob in ipairs(list) do
       at = at + 1
-      worst = math.max(worst, math.abs(math.exp(logprob - old[at]) - 1))
-      kl = kl + old[at] - reference[at]
+      worst = math.max(worst, math.abs(math.exp(logprob - roll.old[at]) - 1))
+      kl = kl + roll.old[at] - roll.reference[at]
     end
   end
   if worst ~= 0 then
@@ -135,7 +134,7 @@ function Check:first_batch(policy, sequences, masks, old, reference, opts)
       .. "training do not see the same model (a changed weight, temperature or prompt?)", worst)
   end
   self:say("first-minibatch ratio is 1 for all %d tokens; KL to the reference at step 0 is %.6g nats "
-    .. "an answer", at, kl / #sequences)
+    .. "an answer", at, kl / #roll.sequences)
   if policy:hash() == self.parts.models.reference:hash() and kl ~= 0 then
     refuse("policy and reference have the same weights, but their KL is %.3g", kl)
   end
