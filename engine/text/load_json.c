@@ -290,8 +290,7 @@ static pl_status load_steps(pl_tokenizer *tok, struct json_object *thing, const 
         } else if (!strcmp(type, "WhitespaceSplit")) {
             PL_TRY(add_pattern(tok, "\\s+", false, true, path));
         } else if (!strcmp(type, "Whitespace")) {
-            const char *words = "[\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}]+"
-                                "|[^\\s\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}]+";
+            const char *words = "[" PL_TEXT_WORD "]+|[^\\s" PL_TEXT_WORD "]+"; /* Rust's \w */
             PL_TRY(add_pattern(tok, words, true, false, path));
         } else {
             return refuse(tok->ctx, path, "pre-tokenizer", item[i]);

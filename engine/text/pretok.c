@@ -5,9 +5,9 @@
 ** and keeps the matches, the gaps between them, or both. Patterns see valid UTF-8 only: a byte that
 ** is none is a piece by itself, so it meets the merge loop alone and comes back as itself.
 **
-** Patterns are written for Oniguruma, which Hugging Face's tokenizers use. The one difference that
-** matters is \s: pcre2's also takes U+180E, which is no white space since Unicode 6.3. So \s and \S
-** are written out here as the White_Space property.
+** Patterns are written for Oniguruma, which Hugging Face's tokenizers use. What differs is written
+** out: \s (pcre2's also takes U+180E, no white space since Unicode 6.3) and \w (pcre2's lacks marks
+** and connectors but "_"). Characters newer than pcre2's tables count as unassigned.
 */
 #include "text/text.h"
 
@@ -18,6 +18,8 @@ const char pl__gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[
 
 #define WHITE_SPACE "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}"         \
                     "\\x{202F}\\x{205F}\\x{3000}"
+
+#define WORD PL_TEXT_WORD "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" /* Oniguruma adds these */
 
 /* ------------------------------------------------------------------------------------------- */
 
@@ -55,18 +57,28 @@ void pl__steps_free(pl_tokenizer *tok)
     pcre2_general_context_free(tok->regex_memory);
 }
 
-/* Copies the pattern with \s and \S written out. \S inside a class stays: it cannot be. */
+/* What \s, \S, \w and \W are written as; NULL for every other escape. A negated one inside a class
+** stays: it cannot be written out there. */
+static const char *written_out(char letter, bool in_class)
+{
+    switch (letter) {
+    case 's': return in_class ? WHITE_SPACE : "[" WHITE_SPACE "]";
+    case 'w': return in_class ? WORD : "[" WORD "]";
+    case 'S': return in_class ? NULL : "[^" WHITE_SPACE "]";
+    case 'W': return in_class ? NULL : "[^" WORD "]";
+    default: return NULL;
+    }
+}
+
+/* Copies the pattern with those escapes written out. */
 static pl_status rewrite(pl_ctx *ctx, pl__buf *out, const char *pattern, size_t length)
 {
     bool in_class = false;
     for (size_t i = 0; i < length; i++) {
         char c = pattern[i], next = i + 1 < length ? pattern[i + 1] : '\0';
-        if (c == '\\' && next == 's') {
-            const char *text = in_class ? WHITE_SPACE : "[" WHITE_SPACE "]";
+        const char *text = c == '\\' ? written_out(next, in_class) : NULL;
+        if (text) {
             PL_TRY(pl__buf_add(ctx, out, text, strlen(text)));
-            i++;
-        } else if (c == '\\' && next == 'S' && !in_class) {
-            PL_TRY(pl__buf_add(ctx, out, "[^" WHITE_SPACE "]", strlen("[^" WHITE_SPACE "]")));
             i++;
         } else if (c == '\\' && i + 1 < length) {
             PL_TRY(pl__buf_add(ctx, out, pattern + i, 2));
@@ -149,6 +161,7 @@ static pl_status cut(pl_tokenizer *tok, const pl__step *step, pl__pieces *out, c
         int n = pcre2_match(step->code, (PCRE2_SPTR)subject, length, at, PCRE2_NO_UTF_CHECK,
                             tok->regex_match, tok->regex_context);
         if (n == PCRE2_ERROR_NOMATCH) break;
+        if (n == PCRE2_ERROR_NOMEMORY) return PL_ERR_NOMEM;
         if (n < 0) {
             char why[160];
             pcre2_get_error_message(n, (PCRE2_UCHAR *)why, sizeof why);

@@ -28,6 +28,10 @@
 #define PL_TEXT_MAX_FILE (1 << 29)      /* bytes of one file */
 #define PL_TEXT_KEEP 65536              /* symbols of work space kept between calls */
 
+/* Inside a pattern's class: alphabetic characters, marks, decimal digits and connectors. */
+#define PL_TEXT_WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}"               \
+                     "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+
 /* A growing run of bytes. */
 typedef struct {
     char *data;

@@ -94,14 +94,16 @@ static pl_status encode_plain(pl_tokenizer *tok, pl__ids *out, const char *text,
                               bool prefix)
 {
     if (length == 0) return PL_OK;
-    /* SentencePiece puts its space always, byte-level BPE where there is none. */
-    prefix = prefix && tok->prefix_space &&
-             (tok->kind == PL_TOKENIZER_SENTENCEPIECE || text[0] != ' ');
+    prefix = prefix && tok->prefix_space;
     if (!prefix && tok->normal == PL__NORMAL_NONE) return encode_words(tok, out, text, length);
-    tok->normalized.length = 0;
-    if (prefix) PL_TRY(pl__buf_add(tok->ctx, &tok->normalized, " ", 1));
-    PL_TRY(pl__normalize(tok->ctx, &tok->normalized, text, length, tok->normal));
-    return encode_words(tok, out, tok->normalized.data, tok->normalized.length);
+    pl__buf *made = &tok->normalized;
+    made->length = 0;
+    PL_TRY(pl__buf_add(tok->ctx, made, " ", 1));
+    PL_TRY(pl__normalize(tok->ctx, made, text, length, tok->normal));
+    /* SentencePiece puts its space always, byte-level BPE where there is none. */
+    if (tok->kind == PL_TOKENIZER_BYTELEVEL && made->length > 1 && made->data[1] == ' ')
+        prefix = false;
+    return encode_words(tok, out, made->data + !prefix, made->length - !prefix);
 }
 
 /* The longest added token at `text`. */

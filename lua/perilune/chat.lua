@@ -320,9 +320,9 @@ end
 -- @tparam table messages list of {role = "system"|"user"|"assistant", content = text}
 -- @tparam[opt] table opts `add_generation_prompt`: end with what stands before an answer;
 --   `max_length`: in tokens: old turns are dropped, then the system message, then the last answer
---   is cut before its stop token; `train`: "all" assistant turns or the "last" one; `bos`: begin with
---   the beginning token (default: the template's `bos`, else what the tokenizer would add); `row`:
---   number for messages
+--   is cut before its stop token; `train`: "all" assistant turns or the "last" one; `bos`: begin
+--   with the beginning token (default: the template's `bos`, else what the tokenizer would add);
+--   `row`: number for messages
 -- @treturn[1] {integer,...} ids
 -- @treturn[1] {integer,...} mask, 1 where a token is trained
 -- @treturn[1] table info: `spans` (list of {first, last}, trained runs, 1-based, inclusive),

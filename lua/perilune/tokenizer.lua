@@ -121,10 +121,14 @@ end
 
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
 -- @string folder
--- @tparam[opt] table opts `chat_template`: Jinja text in place of the tokenizer's own
+-- @tparam[opt] table opts `chat_template`: Jinja text in place of `self.chat_template`
 -- @return true, or nil and a message
 function Tokenizer:save(folder, opts)
-  return self.core:save(folder, opts and opts.chat_template or self.chat_template)
+  local chat_template = opts and opts.chat_template or self.chat_template
+  if chat_template == self.core:info().chat_template then
+    chat_template = nil -- the engine writes its own back in the form it had
+  end
+  return self.core:save(folder, chat_template)
 end
 
 --- Loads a tokenizer.

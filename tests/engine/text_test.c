@@ -491,6 +491,14 @@ static void steps_of_a_file(void **state)
     expect_ids(tok, "ab-1", 0, "0 1");
     pl_tokenizer_free(tok);
 
+    /* \w and \s as Oniguruma has them: a combining mark is of the word, U+180E is no space */
+    tok = load_text(s, "{" MODEL "," STEPS("{\"type\":\"Split\",\"pattern\":{\"Regex\":"
+                                           "\"[^\\\\w\\\\s]|\\\\w\\\\w\"},"
+                                           "\"behavior\":\"Removed\"}") "}");
+    expect_ids(tok, "a\xCC\x81" "ab", 0, ""); /* a with acute: \w\w; then ab */
+    expect_ids(tok, "a-b\xE1\xA0\x8E" "a", 0, "0 1 0");
+    pl_tokenizer_free(tok);
+
     tok = load_text(s, "{" MODEL "," STEPS("{\"type\":\"Digits\",\"individual_digits\":true}")
                        ",\"normalizer\":{\"type\":\"NFC\"}}");
     expect_ids(tok, "11", 0, "4 4");
