@@ -197,3 +197,77 @@ describe("gpt-nano-sort", function()
     assert.are.equal(23, compared)
   end)
 end)
+
+-- ---- PyTorch -------------------------------------------------------------------------------------
+
+--- A golden and the model and batch it tells of.
+local function read_golden(name, dtype)
+  local path = "tests/golden/" .. name .. ".safetensors"
+  local tensors, notes = pl.files.safetensors.load(path)
+  assert(tensors, notes)
+  local config = assert(json.decode(notes.config))
+  local model = pl.model.new(config, { dtype = dtype })
+  local seen = 0
+  for parameter, weight in pairs(model.weights) do
+    local given = assert(tensors["w." .. parameter], parameter)
+    assert.are.same(given:shape(), weight:shape())
+    weight:copy_(dtype == "float64" and given:cast({ dtype = "float64" }) or given)
+    seen = seen + 1
+  end
+  local held = 0
+  for key in pairs(tensors) do
+    held = held + (key:match("^w%.") and 1 or 0)
+  end
+  assert.are.equal(held, seen)
+  local tokens, masks, offsets = tensors.tokens:totable(), tensors.masks:totable(),
+    tensors.offsets:totable()
+  local sequences, answer_masks = {}, {}
+  for b = 1, #offsets - 1 do
+    sequences[b] = table.move(tokens, offsets[b] + 1, offsets[b + 1], 1, {})
+    answer_masks[b] = table.move(masks, offsets[b] + 1, offsets[b + 1], 1, {})
+  end
+  return tensors, model, sequences, answer_masks
+end
+
+for _, name in ipairs({ "llama_untied", "llama_tied", "gpt2" }) do
+  for dtype, bound in pairs({ float32 = 1e-5, float64 = 5e-7 }) do
+    describe(("PyTorch's %s in %s"):format(name, dtype), function()
+      local want, model, sequences, masks = read_golden(name, dtype)
+
+      it("has the same logits", function()
+        local guard <close> = pl.no_grad() -- luacheck: ignore
+        local err = toy.max_error(model:logits(pl.batch.pack(sequences)), want.logits)
+        assert.is_true(err <= (dtype == "float32" and 1e-5 or 1e-6), "logits: " .. err)
+      end)
+
+      it("has the same gradient of every parameter", function()
+        local got = toy.gradients(model, function()
+          pl.loss.lm(model, sequences, masks):backward()
+        end)
+        for _, entry in ipairs(got) do
+          local expected = want["g." .. entry[1]]
+          local err = toy.relative_error(entry[2], expected)
+          assert.is_true(err <= bound, ("%s: %.3g"):format(entry[1], err))
+        end
+      end)
+
+      it("learns along the same curve for ten steps of AdamW", function()
+        local losses = want.losses:totable()
+        local optimizer = pl.adamw(model.block)
+        for step = 1, #losses do
+          local scope <close> = pl.scope("golden.step")
+          model.block:zero_grad()
+          local loss = pl.loss.lm(model, sequences, masks)
+          local err = math.abs(loss:item() - losses[step]) / losses[step]
+          assert.is_true(err <= bound, ("step %d: %.3g"):format(step, err))
+          loss:backward()
+          if step < #losses then
+            optimizer:step({ lr = 3e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1,
+              max_grad_norm = 1 })
+          end
+        end
+        assert.is_true(losses[#losses] < losses[1] - 0.5)
+      end)
+    end)
+  end
+end
