@@ -61,8 +61,10 @@ local function answer_all(who, n, against)
     { temperature = cfg.temperature > 0 and cfg.temperature or 1 })
   for i, answer in ipairs(answers) do
     local kl = 0
-    for t, logprob in ipairs(answer.logprobs) do kl = kl + logprob - (reference and reference[i][t] or 0) end
-    results[i] = { score = scores[i], length = #answer.tokens, kl = reference and kl, text = texts[i],
+    for t, logprob in ipairs(answer.logprobs) do kl = kl + logprob - (reference and reference[i][t]
+      or 0) end
+    results[i] = { score = scores[i], length = #answer.tokens, kl = reference and kl,
+      text = texts[i],
       prompt = asked[i], ended = answer.finish_reason == "stop" }
   end
   return results
@@ -110,9 +112,11 @@ if reference then
   figures.reference_score, figures.reference_score_ci95 = before.mean, { before.low, before.high }
   figures.gain, figures.gain_ci95 = gain.mean, { gain.low, gain.high }
   local wins = 0
-  for i = 1, #scores do wins = wins + (scores[i] > other[i] and 1 or scores[i] == other[i] and 0.5 or 0) end
+  for i = 1, #scores do wins = wins + (scores[i] > other[i] and 1 or scores[i] == other[i] and 0.5
+    or 0) end
   figures.win_rate = wins / #scores
-  for i, example in ipairs(examples) do example.reference_answer, example.reference_score = theirs[i].text, other[i] end
+  for i, example in ipairs(examples) do example.reference_answer,
+    example.reference_score = theirs[i].text, other[i] end
 end
 if cfg.best_of > 1 then
   local many = answer_all(model, cfg.best_of)
@@ -120,7 +124,8 @@ if cfg.best_of > 1 then
   local n = 1
   while n <= cfg.best_of do
     local best = pl.stats.ci95(best_of(many, cfg.best_of, n))
-    figures.best_of[#figures.best_of + 1] = { n = n, score = best.mean, ci95 = { best.low, best.high },
+    figures.best_of[#figures.best_of + 1] = { n = n, score = best.mean, ci95 = { best.low,
+      best.high },
       kl = math.log(n) - (n - 1) / n }
     n = n < cfg.best_of and math.min(cfg.best_of, n * 2) or n + 1
   end

@@ -19,9 +19,12 @@ local checkpoint = require "perilune.checkpoint"
 local cfg = pl.config {
   name = "ppo", about = "PPO-ptx against a reward model",
   "Models and data",
-  { model = "", "model folder the policy starts from; also the KL reference", required = true, alias = "sft_model_path" },
-  { reward_model = "", "model folder with a scalar head; the value model starts from it too", alias = "reward_model_path" },
-  { reward_function = "", "Lua file returning f(prompts, answers, rows) -> scores, instead of a reward model" },
+  { model = "", "model folder the policy starts from; also the KL reference", required = true,
+    alias = "sft_model_path" },
+  { reward_model = "", "model folder with a scalar head; the value model starts from it too",
+    alias = "reward_model_path" },
+  { reward_function = "",
+    "Lua file returning f(prompts, answers, rows) -> scores, instead of a reward model" },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
   { ptx_dataset = "", "pretraining text: .txt or JSON Lines of {text}" },
   { template = "none", "chat template", choices = { "none", "plain", "chatml" } },
@@ -38,8 +41,11 @@ local cfg = pl.config {
   "Rewards",
   { kl_coef = 0.05, "β: weight of the per-token KL to the reference", min = 0, schedule = true },
   { kl_estimator = "k1", "estimate of the KL from samples", choices = { "k1", "k2", "k3" } },
-  { kl_placement = "reward", "the KL as part of the reward, or as a loss", choices = { "reward", "loss" } },
-  { missing_eos_rule = "none", "for answers that do not end: nothing, subtract the penalty, or it replaces the score", choices = { "none", "subtract", "replace" } },
+  { kl_placement = "reward", "the KL as part of the reward, or as a loss", choices = { "reward",
+    "loss" } },
+  { missing_eos_rule = "none",
+    "for answers that do not end: nothing, subtract the penalty, or it replaces the score",
+    choices = { "none", "subtract", "replace" } },
   { missing_eos_penalty = 1.0, "subtracted from the score, or its replacement (negated)", min = 0 },
   { reward_clip = 0.0, "scores are clipped to ± this; 0: not", min = 0 },
   { whiten_rewards = false, "divide rewards by their deviation (the mean stays)" },
@@ -51,7 +57,8 @@ local cfg = pl.config {
   { value_learning_rate = 1e-5, "of the value model", min = 0, schedule = true },
   { num_ppo_epochs = 1, "passes over each batch", min = 1 },
   { num_mini_batches = 8, "steps in a pass", min = 1 },
-  { micro_batch_tokens = 16384, "tokens in one forward: for memory, changes no result beyond rounding", min = 1 },
+  { micro_batch_tokens = 16384,
+    "tokens in one forward: for memory, changes no result beyond rounding", min = 1 },
   { cliprange = 0.2, "ε of the policy ratio", over = 0, schedule = true },
   { cliprange_value = 0.2, "ε of the value; 0: no clip", min = 0 },
   { vf_coef = 0.1, "weight of the value loss", min = 0 },
@@ -211,7 +218,8 @@ while done < iterations do
       for _, b in ipairs(chosen) do tokens = tokens + roll.segments[b + 1] - roll.segments[b] end
       policy.block:zero_grad()
       value.block:zero_grad()
-      for _, places in ipairs(batch.split(batch.take(roll.sequences, chosen), cfg.micro_batch_tokens)) do
+      for _, places in ipairs(batch.split(batch.take(roll.sequences, chosen),
+        cfg.micro_batch_tokens)) do
         local ids = batch.take(chosen, places)
         approxkl = approxkl + accumulate(roll, ids, flats, tokens, beta, seen)
       end

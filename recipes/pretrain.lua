@@ -102,12 +102,14 @@ if run.resumed then
   checkpoint.read(run.resumed.path, parts)
   step, skipped = run.resumed.state.step, run.resumed.state.skipped
 end
-local check = pl.preflight.new(cfg, { tokenizer = tok, stop = tok.eos_id, models = { model = model } })
+local check = pl.preflight.new(cfg, { tokenizer = tok, stop = tok.eos_id,
+  models = { model = model } })
 check:sizes { { "pieces", #pieces }, { "held out", #held_out }, { "pieces a step", cfg.batch_size },
   { "tokens a step", cfg.batch_size * cfg.context }, { "steps", steps } }
 
 -- The loop -------------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet, smooth = { "loss" } }
+local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet,
+  smooth = { "loss" } }
 while step < steps do
   local scope <close> = pl.scope "pretrain.step"
   step = step + 1

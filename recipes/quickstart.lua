@@ -51,7 +51,8 @@ local function stage(title, recipe, name, settings)
   say("%s  (%s)", title, pl.format.duration(pl.system.monotonic() - began))
   settings.output_dir, settings.seed, settings.quiet = dir .. "/" .. name, cfg.seed, cfg.quiet
   settings.threads = cfg.threads
-  if cfg.resume and recipe ~= "eval" then settings.resume = "latest" -- stages that are done end at once
+  if cfg.resume
+    and recipe ~= "eval" then settings.resume = "latest" -- stages that are done end at once
   else settings.overwrite_output_dir = true end
   local from = pl.system.monotonic()
   local result = pl.config.run_recipe(here .. "/" .. recipe .. ".lua", settings)
@@ -71,7 +72,8 @@ local function first(list, n) return table.move(list, 1, math.min(n, #list), 1, 
 -- 1. The world and its three data sets ---------------------------------------------------------------
 say("a world, its users and labelers")
 assert(pl.system.mkdir_p(dir .. "/data"))
-local built = datasets.build { seed = cfg.seed, rows = cfg.log_rows, labeler_rows = cfg.labeler_rows,
+local built = datasets.build { seed = cfg.seed, rows = cfg.log_rows,
+  labeler_rows = cfg.labeler_rows,
   documents = cfg.documents }
 local function prompt_rows(rows)
   local list = {}
@@ -108,7 +110,8 @@ for i, r in ipairs(built.reports) do
   rule_rows[i] = { r.rule, r.rows_in, r.rows_out, table.concat(reasons, ", ") }
 end
 if not cfg.quiet then
-  io.stderr:write(pl.format.columns(rule_rows, { head = { "rule", "rows in", "rows out", "why" } }), "\n")
+  io.stderr:write(pl.format.columns(rule_rows, { head = { "rule", "rows in", "rows out",
+    "why" } }), "\n")
 end
 
 -- 2. Pretraining ---------------------------------------------------------------------------------------
@@ -141,7 +144,8 @@ local function ranked(rows, labeler, seed)
   local asked = data.prompts(tok, template, rows, 192)
   local questions, lists = {}, {}
   for i, prompt in ipairs(asked) do questions[i] = prompt.tokens end
-  local answers = pl.generate(model, questions, { max_tokens = 24, samples = cfg.answers, seed = seed, stop = { stop } })
+  local answers = pl.generate(model, questions, { max_tokens = 24, samples = cfg.answers,
+    seed = seed, stop = { stop } })
   for i, prompt in ipairs(asked) do
     local texts, tokens = {}, {}
     for k = 1, cfg.answers do
@@ -150,17 +154,20 @@ local function ranked(rows, labeler, seed)
       texts[k] = { text = tok:decode(answer.tokens, { skip_special = true }),
         finished = answer.finish_reason == "stop" }
     end
-    lists[i] = { messages = prompt.row.messages, completion_tokens = tokens, ranks = labeler:rank(prompt.row.task, texts),
+    lists[i] = { messages = prompt.row.messages, completion_tokens = tokens,
+      ranks = labeler:rank(prompt.row.task, texts),
       source = prompt.row.source, user_id = prompt.row.user_id }
   end
   return lists
 end
 local w = built.world
 local rankings = write("rankings.jsonl",
-  ranked(first(prompt_rows(sets.rm.train), cfg.rank_prompts), labelers.hidden(w, "trainer"), cfg.seed + 1))
+  ranked(first(prompt_rows(sets.rm.train), cfg.rank_prompts), labelers.hidden(w, "trainer"),
+    cfg.seed + 1))
 -- Held-out pairs are judged by the same tastes without noise.
 local judged = write("rankings-test.jsonl",
-  ranked(first(prompt_rows(sets.rm.test), 150), labelers.hidden(w, "judge", { noise = 0 }), cfg.seed + 2))
+  ranked(first(prompt_rows(sets.rm.test), 150), labelers.hidden(w, "judge", { noise = 0 }),
+    cfg.seed + 2))
 local rm = stage("reward model", "reward", "reward", {
   model = sft.model, dataset = rankings, eval_dataset = judged, demonstrations = paths.sft_valid,
   template = "plain", batch_size = 16, learning_rate = "cosine(0.001, 0.0001)" })
@@ -169,7 +176,8 @@ local rm = stage("reward model", "reward", "reward", {
 local function ppo(title, name, ptx_coef)
   return stage(title, "ppo", name, {
     model = sft.model, reward_model = rm.model, dataset = paths.ppo, ptx_dataset = paths.text,
-    template = "plain", max_prompt_length = 192, total_episodes = cfg.total_episodes, batch_size = 128,
+    template = "plain", max_prompt_length = 192, total_episodes = cfg.total_episodes,
+      batch_size = 128,
     num_mini_batches = 2, response_length = 24, slots = 128, missing_eos_rule = "subtract",
     kl_coef = cfg.kl_coef, ptx_coef = ptx_coef, ptx_batch_ratio = 0.25, ptx_length = 96,
     learning_rate = cfg.ppo_learning_rate, value_learning_rate = 0.0006, ema_decay = 0.0 })
@@ -198,13 +206,15 @@ local figures = {
   score_ppo_noptx = of.noptx.score, score_ppo_noptx_ci95 = of.noptx.score_ci95,
   gain = of.ppo.gain, gain_ci95 = of.ppo.gain_ci95, win_rate = of.ppo.win_rate,
   kl = of.ppo.kl, kl_noptx = of.noptx.kl, rm_accuracy = rm.rm_accuracy, best_of_n = of.sft.best_of,
-  ptx_loss_base = of.base.text_loss, ptx_loss_sft = of.sft.text_loss, ptx_loss_ppo = of.ppo.text_loss,
+  ptx_loss_base = of.base.text_loss, ptx_loss_sft = of.sft.text_loss,
+    ptx_loss_ppo = of.ppo.text_loss,
   ptx_loss_ppo_noptx = of.noptx.text_loss, weights_hash = of.ppo.weights_hash,
   stage_seconds = stage_seconds, seconds = pl.system.monotonic() - began,
 }
 local rows = {}
 local function row(name, e)
-  rows[#rows + 1] = { name, ("%.3f"):format(e.score), ("%.3f to %.3f"):format(e.score_ci95[1], e.score_ci95[2]),
+  rows[#rows + 1] = { name, ("%.3f"):format(e.score), ("%.3f to %.3f"):format(e.score_ci95[1],
+    e.score_ci95[2]),
     name == "SFT" and "0" or ("%.2f"):format(e.kl), ("%.3f"):format(e.text_loss) }
 end
 row("base", of.base)
@@ -246,22 +256,34 @@ local chart = pl.plot.chart
 pl.report.new { title = "Perilune: instruction tuning on an invented world",
   subtitle = ("base, SFT and PPO judged by the world's own checker; seed %d, %s"):format(cfg.seed,
     pl.format.duration(figures.seconds)) }
-  :tiles { { "score of PPO-ptx", ("%.2f"):format(of.ppo.score), ("SFT %.2f, base %.2f"):format(of.sft.score, of.base.score) },
-    { "PPO over SFT", ("%+.2f"):format(of.ppo.gain), ("%.2f to %.2f"):format(of.ppo.gain_ci95[1], of.ppo.gain_ci95[2]) },
+  :tiles { { "score of PPO-ptx", ("%.2f"):format(of.ppo.score),
+    ("SFT %.2f, base %.2f"):format(of.sft.score, of.base.score) },
+    { "PPO over SFT", ("%+.2f"):format(of.ppo.gain), ("%.2f to %.2f"):format(of.ppo.gain_ci95[1],
+      of.ppo.gain_ci95[2]) },
     { "win rate over SFT", ("%.0f %%"):format(100 * of.ppo.win_rate) },
     { "reward model", ("%.0f %%"):format(100 * rm.rm_accuracy), "of held-out pairs in order" } }
   :heading("Scores"):table { head = head, rows = rows }
   :heading("Answers, side by side"):answers { models = { "base", "SFT", "PPO-ptx" }, rows = shown }
   :heading("Training"):charts {
-    chart { title = "Pretraining loss", x_label = "step", y_label = "nats a token", series = { series("loss", base.history, nil, "loss", true) } },
-    chart { title = "SFT loss", x_label = "step", y_label = "nats a token", series = { series("training", sft.history, nil, "loss", true), series("validation", sft.history, nil, "eval_loss") } },
-    chart { title = "Reward model accuracy", x_label = "step", y_label = "pairs in order", series = { series("accuracy", rm.history, nil, "accuracy", true) } },
-    chart { title = "Reward against KL", x_label = "KL to SFT, nats an answer", y_label = "reward-model score", series = {
-      series("PPO-ptx", with_ptx.history, "objective/kl", "objective/raw_scores"), series("PPO", without.history, "objective/kl", "objective/raw_scores") } },
-    chart { title = "Reward over iterations", x_label = "iteration", y_label = "reward-model score", series = {
-      series("PPO-ptx", with_ptx.history, nil, "objective/raw_scores"), series("PPO", without.history, nil, "objective/raw_scores") } },
-    chart { title = "Pretraining loss during PPO", x_label = "iteration", y_label = "nats a token", series = { series("PPO-ptx", with_ptx.history, nil, "loss/ptx_avg", true) } } }
-  :heading("Where the data went"):table { head = { "rule", "rows in", "rows out", "why" }, rows = rule_rows }
+    chart { title = "Pretraining loss", x_label = "step", y_label = "nats a token",
+      series = { series("loss", base.history, nil, "loss", 0.8) } },
+    chart { title = "SFT loss", x_label = "step", y_label = "nats a token",
+      series = { series("training", sft.history, nil, "loss", 0.8), series("validation",
+      sft.history, nil, "eval_loss") } },
+    chart { title = "Reward model accuracy", x_label = "step", y_label = "pairs in order",
+      series = { series("accuracy", rm.history, nil, "accuracy", 0.8) } },
+    chart { title = "Reward against KL", x_label = "KL to SFT, nats an answer",
+      y_label = "reward-model score", series = {
+      series("PPO-ptx", with_ptx.history, "objective/kl", "objective/raw_scores"), series("PPO",
+        without.history, "objective/kl", "objective/raw_scores") } },
+    chart { title = "Reward over iterations", x_label = "iteration",
+      y_label = "reward-model score", series = {
+      series("PPO-ptx", with_ptx.history, nil, "objective/raw_scores"), series("PPO",
+        without.history, nil, "objective/raw_scores") } },
+    chart { title = "Pretraining loss during PPO", x_label = "iteration", y_label = "nats a token",
+      series = { series("PPO-ptx", with_ptx.history, nil, "loss/ptx_avg", 0.8) } } }
+  :heading("Where the data went"):table { head = { "rule", "rows in", "rows out", "why" },
+    rows = rule_rows }
   :write(dir .. "/report.html")
 run:summary(figures)
 run:close()

@@ -22,8 +22,10 @@ local cfg = pl.config {
   { template = "none", "chat template", choices = { "none", "plain", "chatml" } },
   { max_length = 2048, "longer demonstrations are cut, tokens", min = 2 },
   "Loss",
-  { variant = "logsigmoid", "of a pair's difference", choices = { "logsigmoid", "sigmoid", "linear" } },
-  { ties = "drop", "equal ranks are dropped, or count half for either side", choices = { "drop", "half" } },
+  { variant = "logsigmoid", "of a pair's difference", choices = { "logsigmoid", "sigmoid",
+    "linear" } },
+  { ties = "drop", "equal ranks are dropped, or count half for either side", choices = { "drop",
+    "half" } },
   { center_rewards_coefficient = 0.0, "weight of the squared mean score of a set", min = 0 },
   "Optimisation",
   { num_train_epochs = 1, "passes over the rankings", min = 1 },
@@ -70,7 +72,8 @@ for _, set in ipairs(train) do
   end
 end
 local check = pl.preflight.new(cfg, { tokenizer = tok, models = { model = model } })
-check:sizes { { "prompts", #train }, { "answers", answers }, { "pairs", pairs_seen }, { "ties", ties },
+check:sizes { { "prompts", #train }, { "answers", answers }, { "pairs", pairs_seen }, { "ties",
+  ties },
   { "prompts a step", cfg.batch_size }, { "steps", steps } }
 
 -- Score differences and outcomes of all pairs, better answer first
@@ -112,7 +115,8 @@ local function evaluate(sets)
 end
 
 -- The loop -------------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet, smooth = { "loss", "accuracy" } }
+local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet,
+  smooth = { "loss", "accuracy" } }
 while step < steps do
   local scope <close> = pl.scope "reward.step"
   step = step + 1
@@ -124,7 +128,8 @@ while step < steps do
     local set = train[order[i]]
     sets[#sets + 1] = set
     local flat = {} -- for cutting into micro-batches a set counts as one piece
-    for _, sequence in ipairs(set.sequences) do table.move(sequence, 1, #sequence, #flat + 1, flat) end
+    for _, sequence in ipairs(set.sequences) do table.move(sequence, 1, #sequence, #flat + 1,
+      flat) end
     lengths[#lengths + 1] = flat
   end
   model.block:zero_grad()
@@ -149,7 +154,8 @@ while step < steps do
     local list, minus = scores:totable(), {}
     for i, rank in ipairs(ranks) do minus[i] = -rank end
     for b = 1, #offsets - 1 do
-      local right, n = pl.stats.ordered_pairs({ table.unpack(list, offsets[b] + 1, offsets[b + 1]) },
+      local right, n = pl.stats.ordered_pairs({ table.unpack(list, offsets[b] + 1,
+        offsets[b + 1]) },
         { table.unpack(minus, offsets[b] + 1, offsets[b + 1]) })
       if n > 0 then seen:add("accuracy", right / n, n) end
     end

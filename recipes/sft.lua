@@ -79,7 +79,8 @@ if run.resumed then
   step, skipped, best = state.step, state.skipped, state.best
 end
 local check = pl.preflight.new(cfg, { tokenizer = tok, stop = stop, models = { model = model } })
-check:sizes { { "examples", n }, { "trained tokens", train.trained }, { "examples a step", cfg.batch_size },
+check:sizes { { "examples", n }, { "trained tokens", train.trained }, { "examples a step",
+  cfg.batch_size },
   { "pretraining examples a step", ptx and ptx_size or 0 }, { "steps an epoch", steps_each },
   { "steps", steps } }
 
@@ -109,21 +110,24 @@ local function end_of_epoch(epoch)
 end
 
 -- The loop -------------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet, smooth = { "loss" } }
+local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet,
+  smooth = { "loss" } }
 local order, order_of, last_eval = nil, nil, {}
 while step < steps do
   local scope <close> = pl.scope "sft.step"
   step = step + 1
   cfg:at(step)
   local epoch, place = (step - 1) // steps_each + 1, (step - 1) % steps_each
-  if order_of ~= epoch then order, order_of = batch.permutation(n, cfg.seed, 20 * 100000 + epoch), epoch end
+  if order_of ~= epoch then order, order_of = batch.permutation(n, cfg.seed, 20 * 100000 + epoch),
+    epoch end
   local sequences, masks, tokens = {}, {}, 0
   for i = place * cfg.batch_size + 1, math.min(n, (place + 1) * cfg.batch_size) do
     sequences[#sequences + 1], masks[#masks + 1] = train.sequences[order[i]], train.masks[order[i]]
   end
   for i = 1, ptx_size do
     local piece = ptx[ptx_at((step - 1) * ptx_size + i)]
-    sequences[#sequences + 1], masks[#masks + 1] = data.join({ piece[1] }, table.move(piece, 2, #piece, 1, {}))
+    sequences[#sequences + 1], masks[#masks + 1] = data.join({ piece[1] }, table.move(piece, 2,
+      #piece, 1, {}))
   end
   if step == 1 then check:tokens(sequences, masks) end
   for _, mask in ipairs(masks) do
@@ -166,4 +170,5 @@ assert(model:save(cfg.output_dir .. "/model", { tokenizer = tok }))
 run:summary { weights_hash = model:hash(), eval_loss = last_eval.eval_loss, eval_score = best,
   best_checkpoint = run.best and run.best.path }
 run:close()
-return { model = cfg.output_dir .. "/model", history = run.history, eval_loss = last_eval.eval_loss }
+return { model = cfg.output_dir .. "/model", history = run.history,
+  eval_loss = last_eval.eval_loss }
