@@ -224,12 +224,17 @@ while done < iterations do
         approxkl = approxkl + accumulate(roll, ids, flats, tokens, beta, seen)
       end
       if gamma_ptx > 0 and ptx_size > 0 then -- the last term of (2), into the same gradients
-        local scope <close> = pl.scope "ppo.ptx"
-        local pieces = {}
-        for i = 1, ptx_size do pieces[i] = ptx[ptx_at(step * ptx_size + i)] end
-        local lm = loss.lm(policy, pieces)
-        seen:add("loss/ptx_avg", lm:item(), 1);
-        (lm * gamma_ptx):backward()
+        local pieces, trained = {}, 0
+        for i = 1, ptx_size do
+          pieces[i] = ptx[ptx_at(step * ptx_size + i)]
+          trained = trained + #pieces[i] - 1
+        end
+        for _, indices in ipairs(batch.split(pieces, cfg.micro_batch_tokens)) do
+          local scope <close> = pl.scope "ppo.ptx"
+          local lm, n = loss.lm(policy, batch.take(pieces, indices), nil, { norm = trained })
+          seen:add("loss/ptx_avg", lm:item() * trained / n, n);
+          (lm * gamma_ptx):backward()
+        end
       end
       step = step + 1
       local adam = { beta1 = cfg.adam_beta1, beta2 = cfg.adam_beta2, eps = cfg.adam_epsilon,
