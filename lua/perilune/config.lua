@@ -68,8 +68,8 @@ end
 --- Declare a recipe's keys and read the command line. Called as `config { ... }`.
 -- Besides rows and headings the table may hold `name`, `about`, `check` (a function of the config
 -- that returns a sentence when keys do not fit together), `without` (list of common keys this
--- recipe has no use for), `args` (instead of the global `arg`) and `recipe` (path of its
--- file).
+-- recipe has no use for), `args` (instead of the global `arg`), `recipe` (path of its file) and
+-- `usage` (how it is called, for --help).
 -- With --help it prints and leaves the program.
 -- @tparam table spec
 -- @treturn config
@@ -82,7 +82,7 @@ function config.new(spec)
     fail("it takes a table with at least a name, config { name = \"ppo\", ... }")
   end
   local self = {
-    name = spec.name, about = spec.about, check = spec.check,
+    name = spec.name, about = spec.about, check = spec.check, usage = spec.usage,
     recipe = spec.recipe or recipe,
     rows = {}, by_name = {}, reserved = methods, values = {}, source = {}, journal = {},
     listeners = {}, told = {}, notes = {}, step = 0,

@@ -36,7 +36,7 @@ end
 
 --- The help of a recipe.
 -- @tparam table shape `name`, `about`, `recipe` (path or nil), and `rows`, in which a text stands
--- for a heading
+-- for a heading; `usage` in place of how recipes are called
 -- @tparam[opt=100] integer width
 -- @tparam[opt=false] boolean color
 -- @treturn string
@@ -44,8 +44,9 @@ function help.text(shape, width, color)
   width = width or 100
   local paint = terminal.painter(color)
   local lines = { paint("bold", shape.name) .. (shape.about and "  " .. shape.about or ""), "" }
-  local usage = "usage: perilune run %s [--key value] [--flag | --no-flag] [--preset NAME] [--help]"
-  lines[#lines + 1] = usage:format(shape.recipe or shape.name .. ".lua")
+  local usage = "perilune run %s [--key value] [--flag | --no-flag] [--preset NAME] [--help]"
+  lines[#lines + 1] = "usage: "
+    .. (shape.usage or usage:format(shape.recipe or shape.name .. ".lua"))
   local key_width, default_width, range_width = 0, 7, 5
   for _, one in ipairs(shape.rows) do
     if type(one) == "table" then
@@ -79,13 +80,19 @@ function help.text(shape, width, color)
       end
     end
   end
-  lines[#lines + 1] = ""
   local note = "~ may be a schedule of the step: a number, linear(a, b, steps), "
     .. "cosine(a, b, steps), warmup(n, value or schedule), piecewise{{step, value}, …}, "
     .. "adaptive_kl{init =, target =, horizon =} or formula(\"0.2 / sqrt(step)\"); "
     .. "without steps it spans the run."
-  for _, text in ipairs(format.wrap(note, width)) do
-    lines[#lines + 1] = paint("dim", text)
+  local scheduled = false
+  for _, one in ipairs(shape.rows) do
+    scheduled = scheduled or (type(one) == "table" and one.schedule)
+  end
+  if scheduled then
+    lines[#lines + 1] = ""
+    for _, text in ipairs(format.wrap(note, width)) do
+      lines[#lines + 1] = paint("dim", text)
+    end
   end
   for i, line in ipairs(lines) do
     lines[i] = line:gsub("%s+$", "")

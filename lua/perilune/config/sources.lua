@@ -194,7 +194,7 @@ local function add_rows(self, list, fail)
 end
 
 local spec_fields = { name = true, about = true, check = true, without = true, args = true,
-  recipe = true }
+  recipe = true, usage = true }
 
 --- Rows of the recipe and of every recipe, in the order of --help.
 function sources.build_rows(self, spec, fail)
