@@ -16,6 +16,7 @@
 -- folder to a function and makes it appear under its name when that returns.
 
 local config = require("perilune.config")
+local files = require("perilune.files")
 local json = require("perilune.json")
 local jsonl = require("perilune.jsonl")
 local lfs = require("lfs")
@@ -50,17 +51,6 @@ local function remove_tree(path)
     end
   end
   return os.remove(path)
-end
-
-local function sync_tree(path)
-  if lfs.attributes(path, "mode") == "directory" then
-    for name in lfs.dir(path) do
-      if name ~= "." and name ~= ".." then
-        sync_tree(path .. "/" .. name)
-      end
-    end
-  end
-  assert(system.fsync(path))
 end
 
 local function read_json(path)
@@ -121,19 +111,11 @@ function run.latest(folder)
   return list[#list]
 end
 
---- What is left of checkpoints that were being written or replaced when the process died.
+--- What is left of checkpoints that were being written when the process died.
 local function clean_up(folder)
   for name in lfs.dir(folder) do
-    local path = folder .. "/" .. name
-    local replaced = name:match("^(checkpoint%-%d+)%.old$")
     if name:match("^checkpoint%-%d+%.tmp") then
-      remove_tree(path)
-    elseif replaced then
-      if exists(folder .. "/" .. replaced) then
-        remove_tree(path)
-      else
-        os.rename(path, folder .. "/" .. replaced)
-      end
+      remove_tree(folder .. "/" .. name)
     end
   end
 end
@@ -184,13 +166,26 @@ local function find_checkpoint(cfg, folder)
   if not cfg.resume then
     return nil
   elseif cfg.resume == "latest" then
-    return run.latest(folder)
+    local list = run.checkpoints(folder)
+    for i = #list, 1, -1 do -- a damaged one is named, and the one before it is taken
+      local sound, damage = files.folder_verify(list[i].path)
+      if sound then
+        return list[i]
+      end
+      io.stderr:write(("%s is damaged (%s); looking at the checkpoint before it\n"):format(
+        list[i].path, damage))
+    end
+    return nil
   end
   local path = cfg.resume:gsub("/+$", "")
   local step = math.tointeger(tonumber(path:match("checkpoint%-(%d+)$") or ""))
   if not step or not exists(path .. "/trainer_state.json") then
     return false, ("%s is no checkpoint; give the path of a checkpoint-N folder, or --resume alone "
       .. "for the newest of %s"):format(path, folder)
+  end
+  local sound, damage = files.folder_verify(path)
+  if not sound then
+    return false, ("%s is damaged: %s"):format(path, damage)
   end
   return { step = step, path = path }
 end
@@ -408,9 +403,7 @@ function Run:checkpoint(step, write, options)
   options = strict_table.check(options, { "state", "metric", "best" }, "run:checkpoint")
   local name = ("checkpoint-%d"):format(step)
   local path = self.dir .. "/" .. name
-  local temporary, old = path .. ".tmp", path .. ".old"
-  remove_tree(temporary)
-  assert(system.mkdir_p(temporary))
+  local temporary = assert(files.folder_begin(path))
   local ok, err = pcall(function()
     write(temporary)
     local best = self.best
@@ -424,26 +417,22 @@ function Run:checkpoint(step, write, options)
       best_model_checkpoint = best and best.path,
       perilune = { config = self.cfg:state(), state = plain(options.state or {}) },
     })
-    sync_tree(temporary)
     self.metrics:sync()
     self.samples:sync()
     self.changes:sync()
-    if exists(path) then
-      remove_tree(old)
-      assert(system.rename(path, old))
+    local committed, message = files.folder_commit(temporary, path)
+    if not committed then
+      error(message, 0)
     end
-    assert(system.rename(temporary, path))
-    assert(system.fsync(self.dir))
     if options.best then
       write_json(self.dir .. "/best.json", plain(best))
       self.best = best
     end
   end)
   if not ok then
-    remove_tree(temporary)
+    files.folder_discard(temporary)
     error(err, 0)
   end
-  remove_tree(old)
   rotate(self, self.cfg.save_total_limit)
   return path
 end
