@@ -136,7 +136,7 @@ static void run_panel(const job *g, int64_t col, int64_t cols)
         }
         for (int64_t s = 0; s < strips; s++) {
             const int64_t row = strip_bound(g->m, strips, s);
-            t.a = a_at(g, row, k0);
+            t.a = t.next = a_at(g, row, k0);
             tile_place(&t, g, row, col, cols);
             tile_run(strip_bound(g->m, strips, s + 1) - row, &t);
         }
@@ -173,7 +173,8 @@ static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64
     const int64_t strips = ceil_div(g->m, MR);
     const int64_t odd = col + panels * NR > g->n ? (g->n - col) % NR : 0; /* in the last panel */
     const bool pack_edge = odd && b.direct;
-    const bool pack_a = g->ta && panels >= 2;
+    const bool pack_a = g->ta && panels > 2;
+    const bool fetch_a = !g->ta && g->lda == kc; /* strips lie end to end */
     tile_args t = tile_of(g, k0, kc);
 
     if (pack_edge) pack(false, b.at + (panels - 1) * b.ps, b.bs, odd, kc, edge, NR);
@@ -191,6 +192,7 @@ static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64
             const bool at_edge = pack_edge && p == panels - 1;
             t.b = at_edge ? edge : b.at + p * b.ps;
             t.bs = at_edge ? NR : b.bs;
+            t.next = fetch_a && p == 0 ? t.a + mr * kc : t.a;
             tile_place(&t, g, row, col + p * NR, odd && p == panels - 1 ? odd : NR);
             tile_run(mr, &t);
         }

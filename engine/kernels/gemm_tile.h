@@ -29,6 +29,13 @@
 #define RBYTES 16
 #endif
 
+/* Before a loop over registers: an array of them lives in registers only when it is unrolled. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 typedef real reg __attribute__((vector_size(RBYTES)));
 enum { RL = RBYTES / (int)sizeof(real) }; /* elements in a register */
 
@@ -130,7 +137,8 @@ static inline int64_t r_cols(int64_t cols, int v)
 /*
 ** c[mr, cols] = (acc ? c : 0) + a[mr, kc] b[kc, cols] (+ bias[cols] after the chain).
 ** a[i,k] lies at a[i * lda + k], or at a[i + k * lda] when `turned`; register pair v of row k of b
-** at b[k * bs + v * ps]. All registers of b must be readable, whatever cols is.
+** at b[k * bs + v * ps]. All registers of b must be readable, whatever cols is. While it runs, a line
+** of memory from `next` on is fetched ahead for each k: what the caller will read soon.
 */
 typedef struct {
     int64_t kc;
@@ -138,11 +146,18 @@ typedef struct {
     int64_t lda;
     const real *b;
     int64_t bs, ps;
+    const real *next;
     const real *bias; /* NULL for none */
     real *c;
     int64_t ldc, cols;
     bool acc, turned;
 } tile_args;
+
+enum {
+    AHEAD = 16,                     /* rows of b, and of a turned a, to fetch ahead */
+    LINE = 64 / (int)sizeof(real),  /* elements in a line of the cache */
+    LINE_REGS = 64 / RBYTES
+};
 
 /* Rows of A that are not turned go in threes behind one pointer: p, p + lda and p + 2 lda are one
 ** instruction's addresses each, and the few pointers stay in registers. */
@@ -159,42 +174,52 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
     const real *b = t->b;
     real *c = t->c;
 
-#pragma GCC unroll 4
+    UNROLL
     for (int v = 0; v < nv; v++) n[v] = r_first(t->acc ? r_cols(t->cols, v) : 0);
-#pragma GCC unroll 16
+    UNROLL
     for (int i = 0; i < mr; i++)
-#pragma GCC unroll 4
+        UNROLL
         for (int v = 0; v < nv; v++) x[i][v] = r_load_n(c + i * ldc + v * RL, n[v]);
+    UNROLL
+    for (int i = 0; i < mr && nv == 2; i++)
+        UNROLL
+        for (int v = 0; v < nv; v += LINE_REGS) /* the tile to the right comes next */
+            __builtin_prefetch(c + i * ldc + NR + v * RL, 1);
 
-#pragma GCC unroll 8
+    UNROLL
     for (int g = 0; g < groups; g++) a[g] = t->a + 3 * g * lda;
     for (int64_t k = 0; k < kc; k++) {
         reg w[4];
-#pragma GCC unroll 4
+        if (nv <= 2) { /* a wide tile is bound by its loads already */
+            UNROLL
+            for (int v = 0; v < nv; v += LINE_REGS) __builtin_prefetch(b + AHEAD * bs + v * RL);
+            __builtin_prefetch(turned ? a[0] + AHEAD * lda : t->next + k * LINE);
+        }
+        UNROLL
         for (int v = 0; v < nv; v++) w[v] = r_load(b + (v / 2) * ps + (v % 2) * RL);
-#pragma GCC unroll 16
+        UNROLL
         for (int i = 0; i < mr; i++) {
             reg s = (turned ? a[0][i] : a[i / 3][(i % 3) * lda]) - (reg){0};
-#pragma GCC unroll 4
+            UNROLL
             for (int v = 0; v < nv; v++) x[i][v] = r_fma(s, w[v], x[i][v]);
         }
         b += bs;
-#pragma GCC unroll 8
+        UNROLL
         for (int g = 0; g < groups; g++) a[g] += turned ? lda : 1;
     }
 
-#pragma GCC unroll 4
+    UNROLL
     for (int v = 0; v < nv; v++) n[v] = r_first(r_cols(t->cols, v));
     if (t->bias)
-#pragma GCC unroll 4
+        UNROLL
         for (int v = 0; v < nv; v++) {
             reg s = r_load_n(t->bias + v * RL, n[v]);
-#pragma GCC unroll 16
+            UNROLL
             for (int i = 0; i < mr; i++) x[i][v] += s;
         }
-#pragma GCC unroll 16
+    UNROLL
     for (int i = 0; i < mr; i++)
-#pragma GCC unroll 4
+        UNROLL
         for (int v = 0; v < nv; v++) r_store_n(c + i * ldc + v * RL, x[i][v], n[v]);
 }
 
@@ -251,7 +276,7 @@ static inline void tile_run(int64_t mr, const tile_args *t)
 #endif
 #define EXCHANGE_(h)                                                                              \
     if ((h) < RL)                                                                                 \
-        _Pragma("GCC unroll 16")                                                                  \
+        UNROLL                                                                                    \
         for (int i = 0; i < RL; i++)                                                              \
             if (!(i & (h))) {                                                                     \
                 reg lo = __builtin_shufflevector(r[i], r[(i + (h)) % RL], LANES_(LO_, (h) % RL)); \
