@@ -482,6 +482,7 @@ typedef struct pl_generator pl_generator;
 typedef struct {
     int64_t max_tokens; /* new tokens for each answer */
     int64_t samples;    /* answers to each prompt; they share its prefill */
+    int64_t context;    /* prompt and answer together have at most so many tokens; 0: no limit */
     double temperature; /* 0: the most likely token */
     int64_t top_k;      /* 0: off */
     double top_p;       /* 1: off */

@@ -236,7 +236,8 @@ static pl_status ended(job *j, const runner *w, bool *end)
         if (text) return PL_OK;
     }
     r->finish[w->answer] = PL_FINISH_LENGTH;
-    *end = length == r->max_tokens || w->past == j->g->max_len;
+    *end = length == r->max_tokens || w->past == j->g->max_len ||
+           (j->o->context > 0 && w->past + 1 >= j->o->context); /* the last token has no row */
     return PL_OK;
 }
 
@@ -372,6 +373,11 @@ static pl_status check(const job *j)
         const int64_t size = prompt_length(j, p);
         if (size < 1) return pl__fail(ctx, PL_ERR_ARG, "generate: prompt %lld is empty",
                                       (long long)p + 1);
+        if (o->context > 0 && size >= o->context)
+            return pl__fail(ctx, PL_ERR_ARG,
+                            "generate: prompt %lld has %lld tokens, the model's context is %lld: no "
+                            "room for an answer; shorten the prompt",
+                            (long long)p + 1, (long long)size, (long long)o->context);
         if (size >= j->g->max_len)
             return pl__fail(ctx, PL_ERR_ARG,
                             "generate: prompt %lld has %lld tokens, the cache holds %lld; make it "

@@ -91,6 +91,14 @@ static void push_back(const head_job *job, int64_t first, int64_t m, real *d_hid
     }
 }
 
+/* For a row that sends nothing back: what it holds, NaN perhaps, must not come to the head's gradient
+** as 0 x NaN. */
+static void silence(const head_job *job, int64_t i)
+{
+    memset(job->logits + i * job->v, 0, (size_t)job->v * sizeof(real));
+    memset(job->picked + i * job->c, 0, (size_t)job->c * sizeof(real));
+}
+
 static void zero_unless(bool acc, pl_tensor *t)
 {
     if (t != NULL && !acc) memset(pl__data(t), 0, (size_t)t->count * sizeof(real));
@@ -146,7 +154,7 @@ static pl_status cross_entropy_fwd(pl_call *c)
             /* Chosen by selection: a row of weight 0 adds nothing, whatever it holds. */
             nll[first + i] = w == 0 ? 0 : (double)w * (double)(lse - z[target]);
             if (d_hidden == NULL && d_head == NULL) continue;
-            if (w == 0) memset(z, 0, (size_t)job.v * sizeof(real));
+            if (w == 0) silence(&job, i);
             else K(logprob_row_bwd)(job.v, z, 1, target, lse, 0, -w * scale, 0);
         }
         if (d_hidden != NULL || d_head != NULL)
@@ -241,9 +249,11 @@ static pl_status logprob_bwd(pl_call *c)
         PL_PARALLEL_FOR(m * job.v * 4)
         for (int64_t i = 0; i < m; i++) {
             const int64_t r = first + i;
-            K(logprob_row_bwd)(job.v, job.logits + i * job.v, inv_t, targets[r], lse[r],
-                               entropy[r], g_logprob != NULL ? g_logprob[r] : 0,
-                               g_entropy != NULL ? g_entropy[r] : 0);
+            const real g = g_logprob != NULL ? g_logprob[r] : 0;
+            const real h = g_entropy != NULL ? g_entropy[r] : 0;
+            if (g == 0 && h == 0) silence(&job, i);
+            else K(logprob_row_bwd)(job.v, job.logits + i * job.v, inv_t, targets[r], lse[r],
+                                    entropy[r], g, h);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
     }
@@ -316,8 +326,9 @@ static pl_status kl_full_bwd(pl_call *c)
         PL_PARALLEL_FOR(m * job.v * 8)
         for (int64_t i = 0; i < m; i++) {
             const int64_t r = first + i;
-            K(kl_row_bwd)(job.v, job.logits + i * job.v, ref.logits + i * job.v, inv_t, lse[r],
-                          ref_lse[r], kl[r], g[r]);
+            if (g[r] == 0) silence(&job, i);
+            else K(kl_row_bwd)(job.v, job.logits + i * job.v, ref.logits + i * job.v, inv_t, lse[r],
+                               ref_lse[r], kl[r], g[r]);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
     }

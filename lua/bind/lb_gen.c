@@ -188,7 +188,8 @@ static void push_answer(lua_State *L, const pl_gen_result *r, int64_t i, int64_t
 static int generator_generate(lua_State *L)
 {
     static const char *const names[] = {"max_tokens", "samples", "temperature", "top_k", "top_p",
-                                        "min_p", "seed", "stop", "ends", "keys", NULL};
+                                        "min_p", "seed", "stop", "ends", "keys", "context",
+                                        NULL};
     pl_generator **box = luaL_checkudata(L, 1, GENERATOR);
     luaL_argcheck(L, *box != NULL, 1, "generator was collected");
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -221,6 +222,7 @@ static int generator_generate(lua_State *L)
     pl_gen_options o = {
         .max_tokens = lb_integer_field(L, 3, "max_tokens", 64),
         .samples = lb_integer_field(L, 3, "samples", 1),
+        .context = lb_integer_field(L, 3, "context", 0),
         .temperature = lb_number_field(L, 3, "temperature", 1),
         .top_k = lb_integer_field(L, 3, "top_k", 0),
         .top_p = lb_number_field(L, 3, "top_p", 1),

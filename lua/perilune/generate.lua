@@ -59,7 +59,7 @@ function generate.generate(model, prompts, opts)
   local options = {
     max_tokens = max_tokens, samples = opts.samples, temperature = opts.temperature,
     top_k = opts.top_k, top_p = opts.top_p, min_p = opts.min_p, seed = opts.seed,
-    stop = opts.stop, keys = opts.keys,
+    stop = opts.stop, keys = opts.keys, context = context,
   }
   local known = { slots = true, stop_strings = true, tokenizer = true }
   for key, value in pairs(opts) do
