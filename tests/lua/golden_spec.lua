@@ -37,11 +37,11 @@ describe("stories260K", function()
   end)
 end)
 
--- ---- gpt-nano-sort -------------------------------------------------------------------------------
+-- ---- gpt-nano-sort ------------------------------------------------------------------------------
 
 local base64 = {}
-for i, c in ipairs({ ("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"):byte(1, 64) }) do
-  base64[c] = i - 1
+for c in ("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"):gmatch(".") do
+  base64[c:byte()], base64.count = base64.count or 0, (base64.count or 0) + 1
 end
 
 local function decode64(text)
@@ -198,7 +198,7 @@ describe("gpt-nano-sort", function()
   end)
 end)
 
--- ---- PyTorch -------------------------------------------------------------------------------------
+-- ---- PyTorch ------------------------------------------------------------------------------------
 
 --- A golden and the model and batch it tells of.
 local function read_golden(name, dtype)

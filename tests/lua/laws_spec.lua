@@ -7,7 +7,7 @@ local toy = dofile("tests/lua/support/toy.lua")
 
 local batch, loss = pl.batch, pl.loss
 
--- ---- nine sequences: three prompts' sets of three answers, none as long as another ------------------
+-- ---- nine sequences: three prompts' sets of three answers, none as long as another --------------
 
 local LENGTHS <const> = { 9, 4, 14, 5, 11, 7, 6, 3, 17 }
 local PROMPT <const> = 2
@@ -231,7 +231,7 @@ toy.each(function(config)
   end)
 end)
 
--- ---- garbage where no loss is taken ----------------------------------------------------------------
+-- ---- garbage where no loss is taken -------------------------------------------------------------
 
 describe("garbage where no loss is taken", function()
   local garbage = { 0 / 0, 1 / 0, -1 / 0, 1e30, -1e30 }
@@ -250,8 +250,8 @@ describe("garbage where no loss is taken", function()
     return copy
   end
 
-  --- fn(inputs...) gives a loss; the inputs' rows `bad` are spoiled; values and the gradients of all
-  -- other rows must keep their bits, those of spoiled rows must be 0.
+  --- fn(inputs...) gives a loss; rows `bad` of the spoiled inputs hold garbage: the value and all
+  -- gradients must keep their bits.
   local function hold(inputs, spoiled, bad, fn)
     local function run(list)
       for _, t in ipairs(list) do
@@ -356,7 +356,7 @@ describe("garbage where no loss is taken", function()
   end
 end)
 
--- ---- preferences ---------------------------------------------------------------------------------------
+-- ---- preferences --------------------------------------------------------------------------------
 
 describe("a preference", function()
   local function rank(scores, ranks, opts)
@@ -414,7 +414,7 @@ describe("a preference", function()
   end)
 end)
 
--- ---- policy and reference --------------------------------------------------------------------------------
+-- ---- policy and reference -----------------------------------------------------------------------
 
 describe("a policy", function()
   it("has KL exactly 0 and ratio exactly 1 to itself", function()
@@ -451,11 +451,11 @@ describe("a policy", function()
   end)
 end)
 
--- ---- sampling and scoring, alone and in company ------------------------------------------------------------
+-- ---- sampling and scoring, alone and in company -------------------------------------------------
 
 toy.each(function(config)
   describe("generation of " .. config, function()
-    local prompts = { { 1, 2, 3 }, { 4 }, { 5, 6, 7, 8, 9, 10, 11 }, { 12, 13 }, { 14, 15, 16, 17 } }
+    local prompts = { { 1, 2, 3 }, { 4 }, { 5, 6, 7, 8, 9, 10 }, { 12, 13 }, { 14, 15, 16, 17 } }
     local keys = { 11, 12, 13, 14, 15 }
 
     local function opts(more)
@@ -538,7 +538,7 @@ toy.each(function(config)
       end
     end)
 
-    it("is the same when K answers share one prefill, in few slots and with a warm cache", function()
+    it("is the same when K answers share a prefill, in few slots and with a warm cache", function()
       local model = toy.model(config)
       local want = pl.generate(toy.model(config), prompts, opts({ keys = keys, samples = 4 }))
       for _, slots in ipairs({ 3, 20, 7 }) do
