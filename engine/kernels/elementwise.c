@@ -79,12 +79,12 @@ INLINE void put_n(real *y, bool acc, vec v, int64_t n)
 
 /* ---- one input ---- */
 #define X(op, f, df)                                                                              \
-    INLINE vec value_of_##op(vec x, vec lo, vec hi)                                                  \
+    INLINE vec value_of_##op(vec x, vec lo, vec hi)                                               \
     {                                                                                             \
         (void)lo, (void)hi;                                                                       \
         return f;                                                                                 \
     }                                                                                             \
-    INLINE vec slope_of_##op(vec d, vec u, vec lo, vec hi)                                           \
+    INLINE vec slope_of_##op(vec d, vec u, vec lo, vec hi)                                        \
     {                                                                                             \
         const vec zero = v_set1(REAL(0.0)), one = v_set1(REAL(1.0));                              \
         (void)u, (void)lo, (void)hi, (void)zero, (void)one;                                       \
@@ -94,9 +94,9 @@ INLINE void put_n(real *y, bool acc, vec v, int64_t n)
     {                                                                                             \
         const vec l = v_set1(lo), h = v_set1(hi);                                                 \
         int64_t i = 0;                                                                            \
-        for (; n - i >= VL; i += VL) v_store(y + i, value_of_##op(v_load(x + i), l, h));             \
+        for (; n - i >= VL; i += VL) v_store(y + i, value_of_##op(v_load(x + i), l, h));          \
         if (i < n)                                                                                \
-            v_store_n(y + i, value_of_##op(v_load_n(x + i, n - i, REAL(0.0)), l, h), n - i);         \
+            v_store_n(y + i, value_of_##op(v_load_n(x + i, n - i, REAL(0.0)), l, h), n - i);      \
     }                                                                                             \
     void K(op##_bwd)(int64_t n, real *dx, bool acc, const real *dy, const real *u, real lo,       \
                      real hi)                                                                     \
@@ -104,10 +104,10 @@ INLINE void put_n(real *y, bool acc, vec v, int64_t n)
         const vec l = v_set1(lo), h = v_set1(hi);                                                 \
         int64_t i = 0;                                                                            \
         for (; n - i >= VL; i += VL)                                                              \
-            put(dx + i, acc, slope_of_##op(v_load(dy + i), v_load(u + i), l, h));                    \
+            put(dx + i, acc, slope_of_##op(v_load(dy + i), v_load(u + i), l, h));                 \
         if (i < n)                                                                                \
             put_n(dx + i, acc,                                                                    \
-                  slope_of_##op(v_load_n(dy + i, n - i, REAL(0.0)),                                  \
+                  slope_of_##op(v_load_n(dy + i, n - i, REAL(0.0)),                               \
                              v_load_n(u + i, n - i, REAL(0.0)), l, h),                            \
                   n - i);                                                                         \
     }
@@ -129,7 +129,7 @@ PL_GELU_MAP(X)
     } while (0)
 
 #define RUN(name, expr)                                                                           \
-    INLINE vec expr_of_##name(vec a, vec b, vec d)                                                   \
+    INLINE vec expr_of_##name(vec a, vec b, vec d)                                                \
     {                                                                                             \
         const vec zero = v_set1(REAL(0.0)), one = v_set1(REAL(1.0));                              \
         (void)a, (void)b, (void)d, (void)zero, (void)one;                                         \
@@ -138,10 +138,10 @@ PL_GELU_MAP(X)
     PL_RUN(name)                                                                                  \
     {                                                                                             \
         (void)dy;                                                                                 \
-        if (step[0] && step[1]) LOOP(expr_of_##name, true, true);                                    \
-        else if (step[0]) LOOP(expr_of_##name, true, false);                                         \
-        else if (step[1]) LOOP(expr_of_##name, false, true);                                         \
-        else LOOP(expr_of_##name, false, false);                                                     \
+        if (step[0] && step[1]) LOOP(expr_of_##name, true, true);                                 \
+        else if (step[0]) LOOP(expr_of_##name, true, false);                                      \
+        else if (step[1]) LOOP(expr_of_##name, false, true);                                      \
+        else LOOP(expr_of_##name, false, false);                                                  \
     }
 
 #define GRADIENT(i) zero_vec

@@ -63,7 +63,8 @@ typedef void (*pl_run)(int64_t n, real *y, bool acc, const real *const *in, cons
 
 #define X(op, f, df)                                                                              \
     void K(op##_fwd)(int64_t n, real *y, const real *x, real lo, real hi);                        \
-    void K(op##_bwd)(int64_t n, real *dx, bool acc, const real *dy, const real *u, real lo, real hi);
+    void K(op##_bwd)(int64_t n, real *dx, bool acc, const real *dy, const real *u, real lo,       \
+                     real hi);
 PL_UNARY_MAP(X)
 PL_GELU_MAP(X)
 #undef X

@@ -18,7 +18,21 @@ static pl_status dropout_shape(pl_call *c)
     return pl__out_like(c, 0);
 }
 
-/* y (+)= x scaled where kept, else 0 */
+#define BLOCK (4 * PHILOX_LANES)
+
+/* y (+)= x scaled where kept, else 0; n <= BLOCK elements whose first one is at `from`. */
+static inline void run_block(int64_t from, int64_t n, uint64_t seed, uint64_t purpose,
+                             uint32_t limit, real scale, real *y, bool acc, const real *x)
+{
+    uint32_t words[4][PHILOX_LANES], bits[BLOCK];
+    philox_lanes(seed, purpose, (uint64_t)from / 4, words);
+    for (int i = 0; i < BLOCK; i++) bits[i] = words[i % 4][i / 4];
+    if (acc)
+        for (int64_t i = 0; i < n; i++) y[i] += bits[i] >= limit ? x[i] * scale : REAL(0.0);
+    else
+        for (int64_t i = 0; i < n; i++) y[i] = bits[i] >= limit ? x[i] * scale : REAL(0.0);
+}
+
 static void run(const pl_call *c, int64_t n, real *y, bool acc, const real *x)
 {
     const double p = c->param[P].f;
@@ -26,15 +40,9 @@ static void run(const pl_call *c, int64_t n, real *y, bool acc, const real *x)
     const uint32_t limit = (uint32_t)(p * 4294967296.0);
     const real scale = (real)(1.0 / (1.0 - p));
     PL_PARALLEL_FOR(n * 8)
-    for (int64_t from = 0; from < n; from += 4 * PHILOX_LANES) {
-        uint32_t bits[4][PHILOX_LANES];
-        const int64_t m = pl__least(n - from, 4 * PHILOX_LANES);
-        philox_lanes(seed, purpose, (uint64_t)from / 4, bits);
-        for (int64_t i = 0; i < m; i++) {
-            const real v = bits[i % 4][i / 4] >= limit ? x[from + i] * scale : REAL(0.0);
-            y[from + i] = acc ? y[from + i] + v : v;
-        }
-    }
+    for (int64_t from = 0; from < n; from += BLOCK)
+        run_block(from, pl__least(BLOCK, n - from), seed, purpose, limit, scale, y + from, acc,
+                  x + from);
 }
 
 static pl_status dropout_forward(pl_call *c)

@@ -1,9 +1,9 @@
 /*
 ** norm.c - RMSNorm, LayerNorm, softmax and log-softmax over the last axis (maths: kernels/norm.h).
 **
-** Rows are shared among threads in tiles. The gradients of w and b are summed over tiles of 64 rows,
-** each into a row of scratch memory, and those rows then in order: the same bits for any number of
-** threads.
+** Rows are shared among threads in tiles. The gradients of w and b are summed over tiles of 64
+** rows, each into a row of scratch memory, and those rows then in order: the same bits for any
+** number of threads.
 */
 #include "kernels/norm.h"
 

@@ -566,6 +566,35 @@ for _, row in ipairs(pl.ops()) do
       end)
     end)
 
+    it("fails in words at every allocation that fails, and leaves nothing behind", function()
+      local case = entry[MIN_CASES]
+      local arrays = arrays_of(case)
+      local function run()
+        local step <close> = pl.scope("ops_spec") -- luacheck: ignore
+        if row.flags.nograd then
+          call(pl[row.name], tensors_of(arrays, "float32"), case.params)
+        else
+          gradients(row, entry, case, arrays, "float32", 2)
+        end
+      end
+      run()
+      collectgarbage()
+      local live, failures, done = pl.mem().live, 0, false
+      while not done do
+        pl.mem_fail_at(failures + 1, true) -- and all after it: some calls try again
+        local message
+        done, message = pcall(run)
+        pl.mem_fail_at(0)
+        if not done then
+          failures = failures + 1
+          assert(tostring(message):find("memory", 1, true), message)
+        end
+      end
+      assert(failures > 3, "only " .. failures .. " allocations were seen")
+      collectgarbage()
+      assert.equal(live, pl.mem().live)
+    end)
+
     it("refuses what does not fit, saying what and where", function()
       check_bad_calls(row, entry)
       check_wrong_inputs(row, entry)
