@@ -48,6 +48,7 @@ struct pl_ctx {
         pl_op_row *rows;
         const struct pl_ops_table *f32, *f64;
         bool nan_check;
+        bool openblas; /* matmul and linear by OpenBLAS, for comparison; not batch-invariant */
         struct pl_plan *recording;
     } ops;
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "autograd/tape.h"
@@ -34,6 +35,8 @@ pl_status pl__ops_open(pl_ctx *ctx)
 {
     ctx->ops.f32 = table_of_machine();
     ctx->ops.f64 = &op_table__f64;
+    const char *gemm = getenv("PERILUNE_GEMM");
+    ctx->ops.openblas = gemm != NULL && strcmp(gemm, "openblas") == 0;
     ctx->ops.rows = pl_calloc(ctx, PL_OP_COUNT, sizeof(pl_op_row));
     if (ctx->ops.rows == NULL) return PL_ERR_NOMEM;
 #define OP(op, inputs, params, outputs, opflags, opshapes, opdoc)                                 \

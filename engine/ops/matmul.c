@@ -5,11 +5,13 @@
 ** gets its gradient transposed. For linear: dx = dy W, dW = dyᵀ x, db = sum of the rows of dy.
 **
 ** A weight used without a tape for a few rows (decoding) is packed once and the packed copy kept by
-** the tensor until its data changes. All ways give the same bits (kernels/gemm.h).
+** the tensor until its data changes. All ways give the same bits (kernels/gemm.h), but for the
+** environment's PERILUNE_GEMM=openblas, which is there to compare with.
 */
 #include <stdio.h>
 
 #include "kernels/gemm.h"
+#include "kernels/gemm_blas.h"
 #include "kernels/reduce.h"
 #include "ops/geometry.h"
 
@@ -42,13 +44,22 @@ static real *gemm_scratch(pl_call *c, bool ta, bool tb, int64_t m, int64_t n, in
 
 static pl_status run_products(pl_call *c, const products *p)
 {
+    const bool openblas = c->ctx->ops.openblas;
     /* Several small products: one a thread. Not when they add to the same place (sc = 0). */
-    if (p->count > 1 && p->sc != 0 && p->m * p->n * p->k <= SERIAL_COST) {
+    if (!openblas && p->count > 1 && p->sc != 0 && p->m * p->n * p->k <= SERIAL_COST) {
         PL_PARALLEL_FOR(p->count * p->m * p->n / 16 * p->k)
         for (int64_t i = 0; i < p->count; i++)
             K(gemm_serial)(p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda,
                            p->b + i * p->sb, p->ldb, p->acc, p->c + i * p->sc, p->ldc);
         return PL_OK;
+    }
+    if (openblas) {
+        bool done = true;
+        for (int64_t i = 0; done && i < p->count; i++)
+            done = K(gemm_blas)(p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda,
+                                p->b + i * p->sb, p->ldb, p->acc || (p->sc == 0 && i > 0),
+                                p->c + i * p->sc, p->ldc);
+        if (done) return PL_OK;
     }
     pl_status st;
     real *work = gemm_scratch(c, p->ta, p->tb, p->m, p->n, p->k, &st);
@@ -211,13 +222,18 @@ static pl_status linear_forward(pl_call *c)
     pl_tensor *w = c->in[W];
     const int64_t n = w->shape[0], k = w->shape[1];
     const int64_t m = pl__product(c->in[X]->shape, c->in[X]->rank - 1);
+    const real *x = pl__real(c->in[X]), *bias = c->in[B] != NULL ? pl__real(c->in[B]) : NULL;
+    real *y = pl__real(c->out[0]), *work = NULL;
+    if (c->ctx->ops.openblas &&
+        K(gemm_blas)(false, true, m, n, k, x, k, pl__real(w), k, false, y, n)) {
+        for (int64_t i = 0; bias != NULL && i < m * n; i++) y[i] += bias[i % n];
+        return PL_OK;
+    }
     const real *packed = packed_weight(c, w, m);
-    real *work = NULL;
     pl_status st = PL_OK;
     if (packed == NULL) work = gemm_scratch(c, false, true, m, n, k, &st);
     PL_TRY(st);
-    K(gemm_linear)(m, n, k, pl__real(c->in[X]), pl__real(w), packed,
-                   c->in[B] != NULL ? pl__real(c->in[B]) : NULL, pl__real(c->out[0]), work);
+    K(gemm_linear)(m, n, k, x, pl__real(w), packed, bias, y, work);
     return PL_OK;
 }
 
