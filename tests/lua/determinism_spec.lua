@@ -1,0 +1,221 @@
+--- The same bits: generation against training, any number of threads, before and after SIGKILL, with
+-- and without activation checkpointing.
+--
+-- PERILUNE_LONG=1 kills PPO ten times instead of twice. Kills come at moments drawn from the clock;
+-- a failure names the moment.
+
+local pl = require("perilune")
+local toy = dofile("tests/lua/support/toy.lua")
+local world = dofile("tests/lua/support/world.lua")
+
+local batch, loss, system = pl.batch, pl.loss, pl.system
+local LONG <const> = os.getenv("PERILUNE_LONG") == "1"
+
+-- ---- generation and training ---------------------------------------------------------------------
+
+toy.each(function(config)
+  describe("log-probs of " .. config, function()
+    local prompts = { { 1, 2, 3 }, { 4 }, { 5, 6, 7, 8, 9, 10 }, { 12, 13 }, { 14, 15, 16, 17 } }
+    local TEMPERATURE <const> = 0.8
+
+    --- Scores answers by the forward pass of training, all in one batch, with a tape.
+    local function score(model, list, answer_masks)
+      return loss.logprobs(model, batch.pack(list), batch.targets(list, answer_masks),
+        { temperature = TEMPERATURE }):totable()
+    end
+
+    for name, opts in pairs({
+      ["one prompt"] = { count = 1 },
+      ["a batch"] = {},
+      ["a shared prefix"] = { samples = 4 },
+      ["continuous batching in few slots"] = { samples = 4, slots = 3 },
+      ["one slot"] = { samples = 2, slots = 1 },
+      ["greedy"] = { temperature = 0 },
+      ["cut distributions"] = { top_k = 9, top_p = 0.8, min_p = 0.02, samples = 2 },
+    }) do
+      it("of generation have the bits of a training forward: " .. name, function()
+        local model = toy.model(config)
+        local asked = table.move(prompts, 1, opts.count or #prompts, 1, {})
+        local answers = pl.generate(model, asked, {
+          max_tokens = 20, temperature = opts.temperature or TEMPERATURE, seed = 8, stop = { 0 },
+          samples = opts.samples, slots = opts.slots, top_k = opts.top_k, top_p = opts.top_p,
+          min_p = opts.min_p,
+        })
+        local list, answer_masks, old = {}, {}, {}
+        for i, answer in ipairs(answers) do
+          list[i], answer_masks[i] = pl.data.join(asked[answer.prompt], answer.tokens)
+          table.move(answer.logprobs, 1, #answer.logprobs, #old + 1, old)
+        end
+        if opts.temperature == 0 then -- greedy log-probs are of the plain model
+          local at = batch.targets(list, answer_masks)
+          local plain = loss.logprobs(model, batch.pack(list), at)
+          assert.are.same(old, plain:totable())
+          return
+        end
+        assert.are.same(old, score(model, list, answer_masks))
+        -- and in another order, in parts, without a tape
+        local order = batch.permutation(#list, 6, 1)
+        local moved = loss.sequence_logprobs(model, batch.take(list, order),
+          batch.take(answer_masks, order), { temperature = TEMPERATURE, max_tokens = 30 })
+        for i, from in ipairs(order) do
+          assert.are.same(answers[from].logprobs, moved[i])
+        end
+      end)
+    end
+
+    it("follow the weights: after a step the decode plan sees the new ones", function()
+      local model = toy.model(config)
+      local opts = { max_tokens = 6, temperature = TEMPERATURE, seed = 2 }
+      local before = pl.generate(model, { prompts[1] }, opts)[1]
+      loss.lm(model, prompts):backward()
+      pl.adamw(model.block):step({ lr = 0.05 })
+      local after = pl.generate(model, { prompts[1] }, opts)[1]
+      local list, mask = pl.data.join(prompts[1], after.tokens)
+      assert.are.same(after.logprobs, score(model, { list }, { mask }))
+      assert.are_not.same(before.logprobs, after.logprobs)
+    end)
+  end)
+
+  -- ---- activation checkpointing ------------------------------------------------------------------
+
+  describe("activation checkpointing of " .. config, function()
+    for name, dropout in pairs({ ["without dropout"] = false,
+      ["with dropout"] = { p = 0.3, seed = 4, index = 9 } }) do
+      it("gives the same gradients bit for bit, " .. name, function()
+        local model = toy.model(config)
+        local list = toy.sequences({ 9, 3, 17, 1, 6 })
+        local values = {}
+        local function run(checkpoint)
+          return toy.gradients(model, function()
+            local value = loss.lm(model, list, nil,
+              { checkpoint = checkpoint, dropout = dropout or nil })
+            value:backward()
+            values[#values + 1] = value:item()
+          end)
+        end
+        local want, got = run(false), run(true)
+        assert.are.equal(values[1], values[2])
+        local same, where = toy.same_bits(want, got)
+        assert.is_true(same, where)
+      end)
+    end
+  end)
+end)
+
+-- ---- threads and SIGKILL -------------------------------------------------------------------------
+
+describe("a run", function()
+  local made
+
+  setup(function()
+    -- More threads than processors shall sleep, not spin, while they wait.
+    system.setenv("OMP_WAIT_POLICY", "passive")
+    made = { gpt2 = world.new("gpt2"), llama = world.new("llama") }
+  end)
+
+  teardown(function()
+    world.clean()
+  end)
+
+  --- A place in the world's folder that no other run uses.
+  local runs = 0
+  local function place(w)
+    runs = runs + 1
+    return ("%s/run%d"):format(w.dir, runs)
+  end
+
+  for _, family in ipairs({ "gpt2", "llama" }) do
+    it("of PPO has the same weights for 1, 2, 3 and 4 threads: " .. family, function()
+      local w = made[family]
+      local settings = world.settings(w, "ppo")
+      settings.save_steps = 0
+      local want
+      for threads = 1, 4 do
+        local summary = world.run("ppo", settings, place(w), { "--threads", tostring(threads) })
+        assert.are.equal(32, #summary.weights_hash)
+        assert.are.equal(5, summary.iterations)
+        want = want or summary.weights_hash
+        assert.are.equal(want, summary.weights_hash)
+      end
+      settings.seed = 6 -- the hash tells runs apart
+      assert.are_not.equal(want, world.run("ppo", settings, place(w),
+        { "--threads", "1" }).weights_hash)
+    end)
+  end
+
+  it("of PPO without KL does not depend on how the KL would be estimated", function()
+    local w = made.llama
+    local settings, want = world.settings(w, "ppo"), nil
+    settings.kl_coef, settings.save_steps, settings.total_episodes = 0, 0, 32
+    for _, way in ipairs({ { "k1", "reward" }, { "k3", "reward" }, { "k2", "loss" } }) do
+      settings.kl_estimator, settings.kl_placement = way[1], way[2]
+      local hash = world.run("ppo", settings, place(w), { "--threads", "1" }).weights_hash
+      want = want or hash
+      assert.are.equal(want, hash)
+    end
+  end)
+
+  --- Kills a run after `seconds`; whether it was still alive then.
+  local function kill_after(recipe, settings, folder, seconds)
+    local pid = assert(system.spawn(world.command(recipe, settings, folder, { "--threads", "1" }),
+      { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err", wait = false }))
+    system.sleep(seconds)
+    system.kill(pid, 9)
+    local how, code = system.wait(pid)
+    if how == "exit" and code ~= 0 then
+      error(("%s: exit %d\n%s"):format(recipe, code, world.read(folder .. ".err")), 0)
+    end
+    return how == "signal"
+  end
+
+  --- Runs undisturbed and with kills at random moments; the hashes must be equal.
+  local function hold_kills(w, recipe, kills)
+    local settings = world.settings(w, recipe)
+    local begun = system.monotonic()
+    local want = world.run(recipe, settings, place(w), { "--threads", "1" }).weights_hash
+    local duration = system.monotonic() - begun
+    local seed, killed, tries, moments = math.floor(system.realtime() * 1000), 0, 0, {}
+    while killed < kills do
+      tries = tries + 1
+      assert.is_true(tries <= 10 * kills, "the run always ends before it is killed")
+      local folder = place(w)
+      local moment = duration * pl.random_uniform(seed, 1, tries) * 0.9
+      if kill_after(recipe, settings, folder, moment) then
+        killed = killed + 1
+        moments[#moments + 1] = ("%.3f"):format(moment)
+        local more = require("lfs").attributes(folder) and { "--threads", "1", "--resume" }
+          or { "--threads", "1" }
+        local summary = world.run(recipe, settings, folder, more)
+        assert.are.equal(want, summary.weights_hash, ("killed after %s of %.3f s"):format(
+          table.concat(moments, ", "), duration))
+      else
+        duration = duration * 0.7 -- the machine is faster than it was
+      end
+      toy.remove_tree(folder)
+    end
+  end
+
+  it("of PPO ends with the same weights when it is killed and resumed", function()
+    hold_kills(made.gpt2, "ppo", LONG and 10 or 2)
+  end)
+
+  it("of SFT and of a reward model does so too", function()
+    hold_kills(made.llama, "sft", LONG and 4 or 1)
+    hold_kills(made.gpt2, "reward", LONG and 4 or 1)
+  end)
+
+  it("resumes from every checkpoint of one run with the same weights", function()
+    local w = made.llama
+    local settings = world.settings(w, "ppo")
+    settings.save_total_limit = 0
+    local folder = place(w)
+    local want = world.run("ppo", settings, folder, { "--threads", "1" }).weights_hash
+    local checkpoints = pl.run.checkpoints(folder)
+    assert.are.equal(5, #checkpoints)
+    for i = LONG and 1 or 3, LONG and 4 or 3 do
+      local summary = world.run("ppo", settings, folder,
+        { "--threads", "2", "--resume", checkpoints[i].path })
+      assert.are.equal(want, summary.weights_hash)
+    end
+  end)
+end)

@@ -1,0 +1,144 @@
+--- A world of a few words in which the recipes can run within a second: a random model with its
+-- tokenizer, prompts, demonstrations, rankings, plain text and a reward function.
+--
+-- The model is small, but large enough that the engine shares its work among threads.
+
+local json = require("perilune.json")
+local lfs = require("lfs")
+local pl = require("perilune")
+local toy = dofile("tests/lua/support/toy.lua")
+
+local world = { program = lfs.symlinkattributes("/proc/self/exe", "target") }
+
+local subjects = { "the moon", "a fox", "my boat", "the old tower", "some rain", "the small bird" }
+local verbs = { "sees", "wants", "follows", "forgets", "paints", "finds" }
+local objects = { "the sea", "a lamp", "nobody", "bread and salt", "the long road", "two coins" }
+
+local function sentence(i)
+  return ("%s %s %s ."):format(subjects[i % 6 + 1], verbs[i // 6 % 6 + 1],
+    objects[(i * 5 + i // 7) % 6 + 1])
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+  return path
+end
+world.write = write
+
+function world.read(path)
+  local file = io.open(path, "rb")
+  local text = file and file:read("a")
+  if file then
+    file:close()
+  end
+  return text
+end
+
+local function jsonl(path, rows)
+  local lines = {}
+  for i, row in ipairs(rows) do
+    lines[i] = json.encode(row)
+  end
+  return write(path, table.concat(lines, "\n") .. "\n")
+end
+
+local configs = {
+  gpt2 = { model_type = "gpt2", n_embd = 52, n_layer = 2, n_head = 4, n_positions = 64,
+    initializer_range = 0.15 },
+  llama = { model_type = "llama", hidden_size = 52, intermediate_size = 100,
+    num_hidden_layers = 2, num_attention_heads = 2, num_key_value_heads = 1,
+    max_position_embeddings = 64, initializer_range = 0.15 },
+}
+
+--- Fills a new folder; the paths of everything in it.
+-- @param family "gpt2" or "llama"
+function world.new(family)
+  local dir = toy.folder()
+  local w = { dir = dir }
+  local texts, prompts, demos, rankings = {}, {}, {}, {}
+  for i = 1, 40 do
+    texts[i] = sentence(i) .. " " .. sentence(3 * i + 1)
+    prompts[i] = { prompt = sentence(2 * i):match("^(.-%S+ %S+) ") }
+    demos[i] = { prompt = prompts[i].prompt, completion = " " .. sentence(i * i + 2) }
+    rankings[i] = { prompt = prompts[i].prompt,
+      completions = { sentence(i), sentence(2 * i + 3), "the moon", sentence(7 * i) },
+      ranks = { 1 + i % 4, 2, 4, 1 + i % 3 } }
+  end
+  local tok = pl.tokenizer.train({ kind = "word", texts = texts, vocab_size = 60,
+    special = { "<s>", "</s>", "<unk>" }, bos = "<s>", eos = "</s>", unk = "<unk>" })
+  local config = {}
+  for key, value in pairs(configs[family]) do
+    config[key] = value
+  end
+  config.vocab_size = #tok
+  w.model = dir .. "/model"
+  assert(pl.model.new(config, { seed = 4 }):save(w.model, { tokenizer = tok }))
+  w.prompts = jsonl(dir .. "/prompts.jsonl", prompts)
+  w.demos = jsonl(dir .. "/demos.jsonl", demos)
+  w.rankings = jsonl(dir .. "/rankings.jsonl", rankings)
+  w.text = write(dir .. "/text.txt", table.concat(texts, "\n\n") .. "\n")
+  w.reward = write(dir .. "/reward.lua", [[
+return function(_, answers)
+  local scores = {}
+  for i, answer in ipairs(answers) do
+    scores[i] = select(2, answer:gsub("moon", "")) - 0.1 * select(2, answer:gsub("a", ""))
+  end
+  return scores
+end
+]])
+  return w
+end
+
+--- The settings of a short run of a recipe in this world.
+function world.settings(w, recipe)
+  if recipe == "ppo" then -- five iterations of four steps
+    return { model = w.model, reward_function = w.reward, dataset = w.prompts, ptx_dataset = w.text,
+      ptx_coef = 0.5, ptx_length = 12, response_length = 10, batch_size = 16, num_mini_batches = 4,
+      total_episodes = 80, learning_rate = 0.003, value_learning_rate = 0.003, kl_coef = 0.02,
+      temperature = 0.8, top_p = 0.95, slots = 7, micro_batch_tokens = 40, whiten_rewards = true,
+      entropy_coef = 0.01, seed = 5, save_steps = 1, quiet = true }
+  elseif recipe == "sft" then
+    return { model = w.model, dataset = w.demos, ptx_dataset = w.text, ptx_fraction = 0.25,
+      ptx_length = 12, batch_size = 8, num_train_epochs = 4, learning_rate = 0.003,
+      resid_dropout = 0.1, micro_batch_tokens = 60, seed = 5, save_steps = 1, quiet = true }
+  elseif recipe == "reward" then
+    return { model = w.model, dataset = w.rankings, demonstrations = w.demos, batch_size = 4,
+      num_train_epochs = 2, learning_rate = 0.003, micro_batch_tokens = 150, seed = 5,
+      save_steps = 1, quiet = true }
+  end
+end
+
+--- The command line of a run in `folder`.
+function world.command(recipe, settings, folder, more)
+  local args, names = { world.program, ("recipes/%s.lua"):format(recipe) }, {}
+  for name in pairs(settings) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    args[#args + 1] = "--" .. name
+    if settings[name] ~= true then
+      args[#args + 1] = tostring(settings[name])
+    end
+  end
+  table.move({ "--output_dir", folder }, 1, 2, #args + 1, args)
+  for _, arg in ipairs(more or {}) do
+    args[#args + 1] = arg
+  end
+  return args
+end
+
+--- Runs to the end in a process of its own: the summary.
+function world.run(recipe, settings, folder, more)
+  local how, code = pl.system.spawn(world.command(recipe, settings, folder, more),
+    { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err" })
+  if how ~= "exit" or code ~= 0 then
+    error(("%s: %s %d\n%s"):format(recipe, how, code, world.read(folder .. ".err")), 0)
+  end
+  return assert(json.decode(world.read(folder .. "/summary.json")))
+end
+
+world.clean = toy.clean
+return world
