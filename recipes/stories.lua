@@ -1,0 +1,215 @@
+--- A really trained model made gladder: SFT, reward model and PPO-ptx on story openings.
+--
+-- (1) Stories are dealt to train, validation and test; their openings are the prompts. (2) SFT on the
+-- training stories. (3) The SFT model continues openings K = 9 times; a labeler ranks by the VADER
+-- score of the continuation through noise that lets two labelers agree on 73 % of pairs; a reward
+-- model learns the rankings. (4) PPO-ptx against it, once for `kl_coef` and once for each of
+-- `curve_kl_coefs`. (5) The noise-free score, which no training saw, judges held-out openings, for
+-- each checkpoint: gold against KL. Each stage is a recipe of its own, run with settings.
+
+local pl = require "perilune"
+local data = pl.data
+
+local cfg = pl.config {
+  name = "stories", about = "steer a trained story model by rankings of its continuations",
+  "Models and data",
+  { model = "", "model to start from: a llama2.c or model folder", required = true },
+  { text = "", "stories: plain text, a single newline ends a story", required = true },
+  { lexicon = "", "VADER's lexicon: the gold score", required = true },
+  { test_stories = 272, "held out for evaluation", min = 8 },
+  { valid_stories = 64, "held out for the reward model's accuracy", min = 2 },
+  { response_length = 64, "tokens of a continuation", min = 1 },
+  "Supervised fine-tuning",
+  { sft_epochs = 1, "passes over the training stories", min = 1 },
+  { sft_learning_rate = "cosine(0.0003, 0.00003)", "of SFT", min = 0, schedule = true },
+  "Labelers and the reward model",
+  { rank_prompts = 2000, "openings whose continuations are ranked", min = 8 },
+  { answers = 9, "K, continuations of each", min = 2, max = 64 },
+  { agreement = 0.73, "part of pairs two labelers agree on", over = 0.5, under = 1 },
+  { rm_epochs = 1, "passes over the rankings", min = 1 },
+  { rm_batch_size = 16, "openings in a step", min = 1 },
+  { rm_learning_rate = "warmup(5, cosine(0.002, 0.0002))", "of the reward model", min = 0,
+    schedule = true },
+  "PPO-ptx",
+  { total_episodes = 7680, "answers in a PPO run", min = 8 },
+  { batch_size = 128, "answers in one iteration", min = 8 },
+  { num_mini_batches = 2, "steps in a pass", min = 1 },
+  { num_ppo_epochs = 1, "passes over each batch", min = 1 },
+  { learning_rate = "warmup(4, 0.0005, 0.1)", "of the policy", min = 0, schedule = true },
+  { value_learning_rate = 0.001, "of the value model", min = 0, schedule = true },
+  { kl_coef = 0.15, "β of the run that is summarised", min = 0 },
+  { curve_kl_coefs = "0.05,0.3", "further runs for the curve of gold against KL; empty: none" },
+  { curve_steps = 10, "a point of the curve every so many iterations", min = 1 },
+  { ptx_coef = 0.5, "γ: weight of the pretraining loss", min = 0, schedule = true },
+  { ptx_batch_ratio = 0.5, "pretraining examples for each answer", min = 0 },
+  { whiten_rewards = false, "divide rewards by their deviation" },
+  { lam = 0.95, "λ of generalized advantage estimation", min = 0, max = 1 },
+  { ema_decay = 0.9, "of the averaged policy, which is the result; 0: none", min = 0, under = 1 },
+  "Evaluation",
+  { best_of = 16, "SFT continuations of each opening for the best-of-n curve", min = 1 },
+}
+local here = pl.config.describe(cfg).recipe:match("^(.*)/[^/]*$") or "."
+package.path = here .. "/../?.lua;" .. package.path
+local gold = require "recipes.stories.gold"
+local labeler = require "recipes.stories.labeler"
+local openings = require "recipes.stories.openings"
+local present = require "recipes.stories.present"
+
+local run = pl.run.open(cfg)
+if cfg.threads > 0 then pl.threads(cfg.threads) end
+local dir, began, stage_seconds = cfg.output_dir, pl.system.monotonic(), {}
+
+local function say(text, ...)
+  if not cfg.quiet then io.stderr:write("\n== ", text:format(...), "\n") end
+end
+
+-- Runs a recipe into a folder of this run; all take the same seed.
+local function stage(recipe, name, settings)
+  say("%s  (%s)", name, pl.format.duration(pl.system.monotonic() - began))
+  settings.output_dir, settings.seed, settings.quiet = dir .. "/" .. name, cfg.seed, cfg.quiet
+  settings.threads = cfg.threads
+  if cfg.resume and recipe ~= "eval" then settings.resume = "latest" -- what is done ends at once
+  else settings.overwrite_output_dir = true end
+  local from = pl.system.monotonic()
+  local result = pl.config.run_recipe(here .. "/" .. recipe .. ".lua", settings)
+  stage_seconds[name] = pl.system.monotonic() - from
+  return result
+end
+
+local function write(name, text)
+  if type(text) == "table" then
+    local lines = {}
+    for i, row in ipairs(text) do lines[i] = pl.json.encode(row) .. "\n" end
+    text = table.concat(lines)
+  end
+  assert(pl.files.write_atomic(dir .. "/data/" .. name, text))
+  return dir .. "/data/" .. name
+end
+
+local function first(list, n) return table.move(list, 1, math.min(n, #list), 1, {}) end
+
+local function text_rows(stories)
+  local rows = {}
+  for i, story in ipairs(stories) do rows[i] = { text = story } end
+  return rows
+end
+
+-- 1. Stories, sides, openings --------------------------------------------------------------------------
+assert(pl.system.mkdir_p(dir .. "/data"))
+local text, message = pl.files.read(cfg.text)
+if not text then error(("text %s cannot be read: %s"):format(cfg.text, message), 0) end
+local stories = openings.stories(text, 40)
+local sides = openings.split(stories,
+  { { "test", cfg.test_stories }, { "valid", cfg.valid_stories }, { "train", 0 } }, cfg.seed)
+local LENGTHS <const> = { 10, 6, 14, 8, 12 } -- words
+local prompts = openings.prompts(sides.train, LENGTHS)
+local paths = {
+  train = write("train.jsonl", text_rows(sides.train)),
+  valid = write("valid.jsonl", text_rows(sides.valid)),
+  test = write("test.jsonl", text_rows(sides.test)),
+  prompts = write("prompts.jsonl", prompts),
+  held_out = write("test-prompts.jsonl", openings.prompts(sides.test, { LENGTHS[1] })),
+  judge = write("gold.lua", ("return require(%q).judge(%q)\n"):format("recipes.stories.gold",
+    cfg.lexicon)),
+}
+say("%d stories: %d to train, %d to validate, %d to test; %d openings", #stories, #sides.train,
+  #sides.valid, #sides.test, #prompts)
+
+-- 2. SFT ---------------------------------------------------------------------------------------------------
+local sft = stage("sft", "sft", { model = cfg.model, dataset = paths.train,
+  eval_dataset = paths.valid, max_length = 512, num_train_epochs = cfg.sft_epochs, batch_size = 16,
+  learning_rate = cfg.sft_learning_rate })
+
+-- 3. Rankings and the reward model -------------------------------------------------------------------------
+local lexicon, sft_model = gold.lexicon(cfg.lexicon), assert(pl.load(sft.model)):freeze()
+local tok = assert(pl.tokenizer.load(sft.model))
+
+-- K continuations of each opening, and what they are worth in truth
+local function continuations(rows, seed)
+  local scope <close> = pl.scope "stories.continuations"
+  local questions, sets, truths = {}, {}, {}
+  for i, row in ipairs(rows) do questions[i] = data.prompt_ids(tok, nil, row) end
+  local answers = pl.generate(sft_model, questions, { max_tokens = cfg.response_length,
+    samples = cfg.answers, seed = seed, slots = 128, stop = { data.stop_id(tok) } })
+  for i in ipairs(rows) do
+    sets[i], truths[i] = { prompt_tokens = questions[i], completion_tokens = {} }, {}
+    for k = 1, cfg.answers do
+      local tokens = answers[(i - 1) * cfg.answers + k].tokens
+      sets[i].completion_tokens[k] = tokens
+      truths[i][k] = gold.score(tok:decode(tokens, { skip_special = true }), lexicon)
+    end
+  end
+  return sets, truths
+end
+
+local from = pl.system.monotonic()
+local ranked, truths = continuations(first(prompts, cfg.rank_prompts), cfg.seed + 1)
+local noise = labeler.calibrate(truths, cfg.agreement)
+local function who(name) return { noise = noise, seed = cfg.seed, name = name } end
+for i, set in ipairs(ranked) do
+  set.ranks = labeler.ranks(labeler.opinions(truths[i], who(1), i))
+end
+local agreement = labeler.measured_agreement(truths, who(1), who(2))
+local judged, judged_truths = continuations(openings.prompts(sides.valid, { 10, 14 }), cfg.seed + 2)
+for i, set in ipairs(judged) do set.ranks = labeler.ranks(judged_truths[i]) end
+local rankings, judged_path = write("rankings.jsonl", ranked), write("rankings-valid.jsonl", judged)
+stage_seconds.rankings = pl.system.monotonic() - from
+say("%d openings ranked, K = %d; noise %.3f: two labelers agree on %.1f %% of pairs", #ranked,
+  cfg.answers, noise, 100 * agreement)
+local rm = stage("reward", "reward", { model = sft.model, dataset = rankings,
+  eval_dataset = judged_path, num_train_epochs = cfg.rm_epochs, batch_size = cfg.rm_batch_size,
+  learning_rate = cfg.rm_learning_rate })
+
+-- 4. PPO-ptx ------------------------------------------------------------------------------------------------
+local function ppo(kl_coef)
+  local name = ("ppo-%g"):format(kl_coef)
+  local trained = stage("ppo", name, { model = sft.model, reward_model = rm.model,
+    dataset = paths.prompts, ptx_dataset = paths.train, response_length = cfg.response_length,
+    total_episodes = cfg.total_episodes, batch_size = cfg.batch_size, slots = 128,
+    num_mini_batches = cfg.num_mini_batches, num_ppo_epochs = cfg.num_ppo_epochs,
+    kl_coef = kl_coef, learning_rate = cfg.learning_rate, lam = cfg.lam,
+    value_learning_rate = cfg.value_learning_rate, whiten_rewards = cfg.whiten_rewards,
+    ptx_coef = cfg.ptx_coef, ptx_batch_ratio = cfg.ptx_batch_ratio,
+    ema_decay = cfg.ema_decay, ema_final = cfg.ema_decay > 0,
+    save_steps = cfg.curve_steps, save_total_limit = 0 })
+  return { kl_coef = kl_coef, name = name, model = trained.model, history = trained.history }
+end
+
+-- 5. Held-out openings, noise-free score ---------------------------------------------------------------------
+local function judge(name, model, settings)
+  settings.model, settings.dataset, settings.count = model, paths.held_out, 0
+  settings.reward_function, settings.response_length = paths.judge, cfg.response_length
+  return stage("eval", name, settings)
+end
+
+local before = judge("eval-sft", sft.model, { text = paths.test, best_of = cfg.best_of })
+local runs = { ppo(cfg.kl_coef) }
+local after = judge("eval-ppo", runs[1].model, { reference = sft.model, text = paths.test })
+for coef in cfg.curve_kl_coefs:gmatch("[^,%s]+") do
+  runs[#runs + 1] = ppo(tonumber(coef) or error("curve_kl_coefs wants numbers, got " .. coef, 0))
+end
+for _, one in ipairs(runs) do
+  one.points = { { step = 0, gold = before.score, kl = 0.0 } }
+  for _, saved in ipairs(pl.run.checkpoints(dir .. "/" .. one.name)) do
+    local at = judge("eval-curve", saved.path, { reference = sft.model })
+    one.points[#one.points + 1] = { step = saved.step, gold = at.score, kl = at.kl,
+      ci95 = at.score_ci95 }
+  end
+end
+
+-- 6. Figures and report ----------------------------------------------------------------------------------------
+local figures = {
+  gold_sft = before.score, gold_sft_ci95 = before.score_ci95,
+  gold_ppo = after.score, gold_ppo_ci95 = after.score_ci95,
+  gold_gain = after.gain, gold_ci95 = after.gain_ci95, kl = after.kl, win_rate = after.win_rate,
+  rm_accuracy = rm.rm_accuracy, labeler_agreement = agreement, labeler_noise = noise,
+  rankings = #ranked, ptx_loss_sft = before.text_loss, ptx_loss_ppo = after.text_loss,
+  best_of = before.best_of, held_out_openings = after.prompts, weights_hash = after.weights_hash,
+  stage_seconds = stage_seconds,
+}
+present.write(dir, figures, runs, { sft = sft, rm = rm, examples = after.examples })
+figures.seconds = run:seconds()
+run:summary(figures)
+run:close()
+if not cfg.quiet then io.stdout:write(present.table(figures, runs), "\n") end
+return figures
