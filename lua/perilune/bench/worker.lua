@@ -1,0 +1,99 @@
+--- One case of `perilune bench`, in a process of its own so that its peak memory is its own.
+--
+--     perilune worker.lua train l260k 32 256 0
+--     perilune worker.lua generate l260k 64 128 16
+--
+-- Says {"ready": true, ...} when the model is made and warm, then answers each line it reads:
+--
+--     sample    {"seconds", "cpu", "tokens"} of one step (forward, backward, AdamW), or of one call
+--               that generates; cpu is the time of all threads
+--     witness   {"gflops"} of matrix products 512 x 512 x 512: the state the machine is in
+--     peak      {"bytes"} of resident memory at its highest
+--
+-- tests/bench/peer_torch.py speaks the same lines.
+
+local core = require("perilune.core")
+local generate = require("perilune.generate")
+local json = require("perilune.json")
+local loss = require("perilune.loss")
+local model_of = require("perilune.model")
+local shapes = require("perilune.bench.shapes")
+local system = core.system
+
+local what, name, size, length, prompt = ...
+size, length, prompt = math.tointeger(size), math.tointeger(length), math.tointeger(prompt)
+local model = model_of.new(shapes.models[name], { seed = 1 })
+local vocab = shapes.models[name].vocab_size
+
+local function random_sequences(n, purpose)
+  local sequences = {}
+  for i = 1, size do
+    local tokens = {}
+    for t = 1, n do
+      tokens[t] = math.floor(core.random_uniform(1, purpose, i * 100000 + t) * vocab)
+    end
+    sequences[i] = tokens
+  end
+  return sequences
+end
+
+local work = {}
+
+-- A sequence of length + 1 has `length` trained tokens; the peer's batch is counted the same way.
+function work.train()
+  local sequences = random_sequences(length + 1, 1)
+  local optimizer = core.adamw(model.block)
+  return function()
+    local scope <close> = core.scope("bench.step")
+    model.block:zero_grad()
+    loss.lm(model, sequences):backward()
+    optimizer:step({ lr = 1e-4 })
+    return size * length
+  end
+end
+
+function work.generate()
+  local prompts = random_sequences(prompt, 2)
+  return function()
+    generate.generate(model, prompts, { max_tokens = length, slots = size, seed = 1 })
+    return size * length
+  end
+end
+
+local step = work[what]()
+
+local answer = {}
+
+function answer.sample()
+  collectgarbage()
+  local began, cpu = system.monotonic(), os.clock()
+  local tokens = step()
+  return { seconds = system.monotonic() - began, cpu = os.clock() - cpu, tokens = tokens }
+end
+
+function answer.witness()
+  local scope <close> = core.scope("bench.witness")
+  local n, times = 512, 16
+  local a, b = core.randn({ n, n }, { seed = 1 }), core.randn({ n, n }, { seed = 2 })
+  core.matmul(a, b)
+  local began = system.monotonic()
+  for _ = 1, times do
+    core.matmul(a, b)
+  end
+  return { gflops = 2e-9 * n ^ 3 * times / (system.monotonic() - began) }
+end
+
+function answer.peak()
+  return { bytes = system.meminfo().peak_rss }
+end
+
+local function say(message)
+  io.stdout:write(json.encode(message), "\n")
+  io.stdout:flush()
+end
+
+step()
+say({ ready = true, threads = core.threads(), isa = core.isa(), version = _VERSION })
+for line in io.lines() do
+  say(answer[line]())
+end
