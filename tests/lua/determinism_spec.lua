@@ -1,17 +1,16 @@
---- The same bits: generation against training, any number of threads, before and after SIGKILL, with
--- and without activation checkpointing.
+--- The same bits: generation against training, any number of threads, before and after SIGKILL,
+-- with and without activation checkpointing.
 --
--- PERILUNE_LONG=1 kills PPO ten times instead of twice. Kills come at moments drawn from the clock;
--- a failure names the moment.
+-- Kills come at moments drawn from the clock; a failure names them. The long suite (#long) has ten
+-- for PPO and four for each of SFT and reward model.
 
 local pl = require("perilune")
 local toy = dofile("tests/lua/support/toy.lua")
 local world = dofile("tests/lua/support/world.lua")
 
 local batch, loss, system = pl.batch, pl.loss, pl.system
-local LONG <const> = os.getenv("PERILUNE_LONG") == "1"
 
--- ---- generation and training ---------------------------------------------------------------------
+-- ---- generation and training --------
 
 toy.each(function(config)
   describe("log-probs of " .. config, function()
@@ -76,7 +75,7 @@ toy.each(function(config)
     end)
   end)
 
-  -- ---- activation checkpointing ------------------------------------------------------------------
+  -- ---- activation checkpointing --------
 
   describe("activation checkpointing of " .. config, function()
     for name, dropout in pairs({ ["without dropout"] = false,
@@ -102,7 +101,7 @@ toy.each(function(config)
   end)
 end)
 
--- ---- threads and SIGKILL -------------------------------------------------------------------------
+-- ---- threads and SIGKILL --------
 
 describe("a run", function()
   local made
@@ -196,26 +195,40 @@ describe("a run", function()
   end
 
   it("of PPO ends with the same weights when it is killed and resumed", function()
-    hold_kills(made.gpt2, "ppo", LONG and 10 or 2)
+    hold_kills(made.gpt2, "ppo", 2)
   end)
 
   it("of SFT and of a reward model does so too", function()
-    hold_kills(made.llama, "sft", LONG and 4 or 1)
-    hold_kills(made.gpt2, "reward", LONG and 4 or 1)
+    hold_kills(made.llama, "sft", 1)
+    hold_kills(made.gpt2, "reward", 1)
   end)
 
-  it("resumes from every checkpoint of one run with the same weights", function()
-    local w = made.llama
+  it("of PPO does so at ten moments, of SFT and reward model at four #long", function()
+    hold_kills(made.llama, "ppo", 10)
+    hold_kills(made.gpt2, "sft", 4)
+    hold_kills(made.llama, "reward", 4)
+  end)
+
+  --- Resumes from each of the listed checkpoints of one PPO run.
+  local function hold_resume(w, which)
     local settings = world.settings(w, "ppo")
     settings.save_total_limit = 0
     local folder = place(w)
     local want = world.run("ppo", settings, folder, { "--threads", "1" }).weights_hash
     local checkpoints = pl.run.checkpoints(folder)
     assert.are.equal(5, #checkpoints)
-    for i = LONG and 1 or 3, LONG and 4 or 3 do
+    for _, i in ipairs(which) do
       local summary = world.run("ppo", settings, folder,
         { "--threads", "2", "--resume", checkpoints[i].path })
       assert.are.equal(want, summary.weights_hash)
     end
+  end
+
+  it("resumes from a checkpoint that is named, with other threads", function()
+    hold_resume(made.llama, { 3 })
+  end)
+
+  it("resumes from each of its checkpoints #long", function()
+    hold_resume(made.gpt2, { 1, 2, 3, 4, 5 })
   end)
 end)
