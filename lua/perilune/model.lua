@@ -6,7 +6,8 @@
 --     bind(model)                 what the forward pass wants at hand, from model.weights
 --     hidden(model, batch, opts)  final hidden states [T, C]; opts.caches, opts.dropout ...
 --     caches(model, slots, len)   list of k and v caches, one pair for each layer
---     to_file / from_file         tensors under their Hugging Face names and layouts
+--     to_file / from_file         tensors under their Hugging Face names and layouts; to_file may
+--                                 be asked for a layout that other programs know (`export`)
 -- The same forward pass trains, scores and generates.
 --
 -- The head is the language model's (tied or not) or, with config.scalar_head, one number for each
@@ -93,6 +94,10 @@ function model.new(config, opts)
   return self
 end
 
+local function shape_text(tensor)
+  return "[" .. table.concat(tensor:shape(), ",") .. "]"
+end
+
 --- Copies tensors (by Hugging Face name) into the parameters; both sides must match exactly.
 local function fill(self, tensors, where)
   tensors = self.arch.from_file(self.config, tensors)
@@ -101,9 +106,11 @@ local function fill(self, tensors, where)
     local given = tensors[name]
     if not given then
       return nil, ("%s: tensor '%s' is missing"):format(where, name)
-    elseif given:count() ~= weight:count() then
-      return nil, ("%s: tensor '%s' has %d elements, %d wanted by config.json"):format(
-        where, name, given:count(), weight:count())
+    end
+    local shape, wanted = shape_text(given), shape_text(weight)
+    if shape ~= wanted then
+      return nil, ("%s: tensor '%s' has shape %s, config.json wants %s"):format(where, name, shape,
+        wanted)
     end
     weight:copy_(given:dtype() == self.dtype and given or core.cast(given, self.dtype))
     tensors[name] = nil
@@ -264,12 +271,12 @@ function Model:hash()
   return self.block:hash()
 end
 
-local function file_config(self)
+local function file_config(self, export)
   local config = {}
   for key, value in pairs(self.config) do
     config[key] = value
   end
-  self.arch.complete(config)
+  self.arch.complete(config, export)
   config.architectures = { self.arch.class .. (config.scalar_head and "ForSequenceClassification"
     or self.arch.causal) }
   config.torch_dtype, config.dtype = "float32", "float32"
@@ -281,17 +288,19 @@ local function file_config(self)
   return config
 end
 
---- Writes config.json, model.safetensors and tokenizer files into an existing folder.
+--- Writes config.json, model.safetensors and tokenizer files into an existing folder. Read back,
+-- the model has the same bits, unless `export` asks for a layout that other programs know as well.
 -- @string dir
--- @tparam[opt] table opts `tokenizer`
+-- @tparam[opt] table opts `tokenizer`, `export` (false)
 -- @return true, or nil and a message
 function Model:write(dir, opts)
   local scope <close> = core.scope("model.write")
-  local ok, message = files.write_json(dir .. "/config.json", file_config(self))
+  local ok, message = files.write_json(dir .. "/config.json",
+    file_config(self, opts and opts.export))
   if not ok then
     return nil, message
   end
-  local tensors = self.arch.to_file(self.config, self.weights)
+  local tensors = self.arch.to_file(self.config, self.weights, opts and opts.export)
   ok, message = files.safetensors.save(dir .. "/model.safetensors", tensors, { format = "pt" })
   if not ok then
     return nil, message
@@ -302,7 +311,7 @@ function Model:write(dir, opts)
   return true
 end
 
---- Writes a model folder that appears whole.
+--- Writes a model folder that appears whole, in the layout that transformers knows.
 -- @string path
 -- @tparam[opt] table opts `tokenizer`
 -- @return true, or nil and a message
@@ -312,7 +321,7 @@ function Model:save(path, opts)
     return nil, message
   end
   local ok
-  ok, message = self:write(tmp, opts)
+  ok, message = self:write(tmp, { tokenizer = opts and opts.tokenizer, export = true })
   if not ok then
     files.folder_discard(tmp)
     return nil, message

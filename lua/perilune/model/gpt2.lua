@@ -28,7 +28,8 @@ end
 function gpt2.check(config)
   for _, key in ipairs({ "n_embd", "n_layer", "n_head", "n_positions", "vocab_size" }) do
     if math.type(config[key]) ~= "integer" or config[key] < 1 then
-      error(("config.json: '%s' must be a whole number above 0, not %s"):format(key, config[key]), 0)
+      error(("config.json: '%s' must be a whole number above 0, not %s"):format(key,
+        config[key]), 0)
     end
   end
   if config.n_embd % config.n_head ~= 0 then

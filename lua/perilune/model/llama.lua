@@ -42,7 +42,8 @@ function llama.check(config)
   for _, key in ipairs({ "hidden_size", "intermediate_size", "num_hidden_layers",
     "num_attention_heads", "vocab_size" }) do
     if math.type(config[key]) ~= "integer" or config[key] < 1 then
-      error(("config.json: '%s' must be a whole number above 0, not %s"):format(key, config[key]), 0)
+      error(("config.json: '%s' must be a whole number above 0, not %s"):format(key,
+        config[key]), 0)
     end
   end
   if config.num_attention_heads % kv_heads(config) ~= 0 then
@@ -56,8 +57,11 @@ function llama.check(config)
 end
 
 --- What a written config.json says in full, for readers with other defaults.
-function llama.complete(config)
+function llama.complete(config, export)
   config.model_type = "llama"
+  if export then
+    config.rope_interleaved = nil -- to_file has put the rows in halves
+  end
   config.head_dim, config.num_key_value_heads = head_dim(config), kv_heads(config)
   config.rope_theta = rope_theta(config)
   config.rope_parameters = { rope_type = "default", rope_theta = config.rope_theta }
@@ -169,8 +173,29 @@ function llama.from_file(_, tensors)
   return tensors
 end
 
-function llama.to_file(_, weights)
-  return weights
+--- For each head rows 0, 2, 4 ... then 1, 3, 5 ...: neighbouring pairs become halves.
+local function halves(weight, d)
+  local rows, half = {}, d // 2
+  for i = 0, weight:size(1) - 1 do
+    local place = i % d
+    rows[i + 1] = i - place + (place < half and 2 * place or 2 * (place - half) + 1)
+  end
+  return core.gather(weight:detach(), rows)
+end
+
+--- With `export` a model of neighbouring pairs is written in halves, which is all that other
+-- readers of Hugging Face folders know: the same function, but sums over a head run in another
+-- order, so its last bits differ. Checkpoints of a run are written without.
+function llama.to_file(config, weights, export)
+  if not (export and config.rope_interleaved) then
+    return weights
+  end
+  local result = {}
+  for name, weight in pairs(weights) do
+    local turned = name:match("%.self_attn%.[qk]_proj%.weight$")
+    result[name] = turned and halves(weight, head_dim(config)) or weight
+  end
+  return result
 end
 
 return llama
