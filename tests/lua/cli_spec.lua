@@ -1,0 +1,220 @@
+--- Commands of the program from outside: generate, bench, ops.
+local core = require("perilune.core")
+local host = require("perilune.host")
+local json = require("perilune.json")
+local pl = require("perilune")
+local system = core.system
+
+local stories = "../shared/data/models/stories260K"
+local folder
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+--- Runs the program: exit code, output, errors. `input` is what it reads.
+local function run(args, input)
+  local from = "/dev/null"
+  if input then
+    from = folder .. "/in"
+    local file = assert(io.open(from, "wb"))
+    file:write(input)
+    file:close()
+  end
+  local how, code = system.spawn({ host.executable, table.unpack(args) },
+    { stdin = from, stdout = folder .. "/out", stderr = folder .. "/err" })
+  return how == "exit" and code or how, read(folder .. "/out"), read(folder .. "/err")
+end
+
+--- A tiny model with a tokenizer, saved in `folder`; control tokens as the plain template wants.
+local function make_model(name, config)
+  local special = pl.chat.control_names(pl.chat.plain)
+  table.insert(special, 1, "<|bos|>")
+  local tok = pl.tokenizer.train({ texts = { ("the cat sat on a mat. "):rep(20) }, vocab_size = 300,
+    special = special, bos = "<|bos|>", eos = "<|end|>" })
+  local model = pl.model.new({
+    model_type = "llama", architectures = { "LlamaForCausalLM" }, tie_word_embeddings = true,
+    hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 32,
+    vocab_size = #tok, max_position_embeddings = 64, scalar_head = config and config.scalar_head,
+  }, { seed = 3 })
+  local path = folder .. "/" .. name
+  assert(model:save(path, { tokenizer = tok }))
+  return path, model, tok
+end
+
+local path, model, tok
+
+setup(function()
+  folder = os.tmpname()
+  os.remove(folder)
+  assert(system.mkdir_p(folder))
+  path, model, tok = make_model("model")
+end)
+
+teardown(function()
+  system.spawn({ "rm", "-r", folder })
+end)
+
+describe("generate", function()
+  it("gives what the library gives, and nothing else", function()
+    local prompt = tok:encode("the cat", { bos = true })
+    local answer = pl.generate(model, { prompt },
+      { max_tokens = 12, seed = 5, stop = { tok.eos_id, tok.bos_id } })[1]
+    local wanted = tok:decode(answer.tokens, { skip_special = true })
+    local code, out, err = run({ "generate", path, "--prompt", "the cat", "--max_tokens", "12",
+      "--seed", "5" })
+    assert.are.same({ 0, wanted .. "\n", "" }, { code, out, err })
+    local _, echoed = run({ "generate", path, "--prompt", "-", "--max_tokens", "12", "--seed=5",
+      "--echo" }, "the cat\n")
+    assert.are.equal("the cat" .. wanted .. "\n", echoed)
+  end)
+
+  it("writes a JSON object for each answer", function()
+    local code, out = run({ "generate", path, "--n", "3", "--max_tokens", "4", "--json" })
+    assert.are.equal(0, code)
+    local lines = {}
+    for line in out:gmatch("[^\n]+") do
+      lines[#lines + 1] = assert(json.decode(line))
+    end
+    local prompt = { tok.bos_id }
+    local wanted = pl.generate(model, { prompt },
+      { samples = 3, max_tokens = 4, seed = 0, stop = { tok.eos_id, tok.bos_id } })
+    assert.are.equal(3, #lines)
+    for i, answer in ipairs(wanted) do
+      assert.are.same(answer.tokens, lines[i].tokens)
+      assert.are.same(answer.logprobs, lines[i].logprobs)
+      assert.are.equal(answer.finish_reason, lines[i].finish_reason)
+      assert.are.equal(i, lines[i].sample)
+    end
+    assert.are_not.same(lines[1].tokens, lines[2].tokens)
+  end)
+
+  it("ends before a stop text and leaves it out", function()
+    local _, whole = run({ "generate", path, "--temperature", "0", "--max_tokens", "30" })
+    local stop = whole:sub(6, 7)
+    local _, short = run({ "generate", path, "--temperature", "0", "--max_tokens", "30", "--stop",
+      stop })
+    assert.are.equal(whole:sub(1, whole:find(stop, 1, true) - 1) .. "\n", short)
+  end)
+
+  it("puts a message to the model by its template", function()
+    local prompt = assert(pl.chat.render(tok, pl.chat.plain,
+      { { role = "user", content = "sat" } }, { add_generation_prompt = true }))
+    local answer = pl.generate(model, { prompt },
+      { max_tokens = 6, temperature = 0, stop = { tok.eos_id, tok.bos_id } })[1]
+    local code, out = run({ "generate", path, "--prompt", "sat", "--template", "plain",
+      "--temperature", "0", "--max_tokens", "6" })
+    assert.are.equal(0, code)
+    assert.are.equal(tok:decode(answer.tokens, { skip_special = true }) .. "\n", out)
+  end)
+
+  --- Fails with exit status 1, no output and these words.
+  local function refused(args, ...)
+    local code, out, err = run(args)
+    assert.are.same({ 1, "" }, { code, out })
+    for _, words in ipairs({ ... }) do
+      assert.truthy(err:find(words, 1, true), ("'%s' is not in: %s"):format(words, err))
+    end
+    assert.falsy(err:find("traceback", 1, true), err)
+  end
+
+  it("names what is wrong", function()
+    refused({ "generate" }, "which model")
+    refused({ "generate", "--seed", "1" }, "which model")
+    refused({ "generate", path, "--temprature", "1" }, "did you mean 'temperature'?")
+    refused({ "generate", path, "--top_p", "2" }, "top_p = '2'", "(0, 1]")
+    refused({ "generate", path, "--template", "chatmil" }, "none | plain | chatml")
+    refused({ "generate", path, "--prompt", "x", "--template", "chatml" }, "<|im_start|>")
+    refused({ "generate", folder .. "/nothing" }, "nothing/config.json")
+    refused({ "generate", path, "--prompt", ("the cat "):rep(200) }, "context of 64")
+    refused({ "generate", (make_model("scorer", { scalar_head = true })) }, "scores answers")
+  end)
+
+  it("--help lists the options and no run keys", function()
+    local code, out = run({ "generate", "--help" })
+    assert.are.equal(0, code)
+    assert.truthy(out:find("usage: perilune generate MODEL", 1, true))
+    assert.truthy(out:find("--min_p", 1, true))
+    assert.falsy(out:find("--output_dir", 1, true))
+    assert.falsy(out:find("schedule", 1, true))
+  end)
+
+  it("tells stories260K's story byte for byte", function()
+    if not require("lfs").attributes(stories .. "/greedy.txt") then
+      pending("no model at " .. stories)
+      return
+    end
+    local wanted = read(stories .. "/greedy.txt")
+    for _, model_path in ipairs({ stories, stories .. "/stories260K.bin" }) do
+      local code, out = run({ "generate", model_path, "--temperature", "0", "--max_tokens", "256" })
+      assert.are.equal(0, code)
+      assert.are.equal(wanted, out:sub(1, #wanted))
+    end
+  end)
+end)
+
+describe("bench", function()
+  it("startup prints milliseconds and writes them", function()
+    local file = folder .. "/bench.json"
+    local code, out = run({ "bench", "startup", "--json", file })
+    assert.are.equal(0, code)
+    assert.truthy(out:find("median %d+%.%d ms"))
+    local all = assert(json.decode(read(file)))
+    assert.truthy(all.startup.median_ms >= all.startup.least_ms and all.startup.least_ms > 0)
+    assert.are.equal(20, all.startup.samples)
+  end)
+
+  it("a worker answers line by line", function()
+    local code, out = run({ host.root .. "/lua/perilune/bench/worker.lua", "generate", "l260k", "2",
+      "4", "3" }, "sample\nwitness\npeak\n")
+    assert.are.equal(0, code)
+    local answers = {}
+    for line in out:gmatch("[^\n]+") do
+      answers[#answers + 1] = assert(json.decode(line))
+    end
+    assert.is_true(answers[1].ready)
+    assert.are.equal(8, answers[2].tokens)
+    assert.truthy(answers[2].seconds > 0 and answers[3].gflops > 0 and answers[4].bytes > 2 ^ 20)
+    assert.are.equal(4, #answers)
+  end)
+
+  it("does without a peer, says so, and writes every sample #long", function()
+    local file = folder .. "/bench.json"
+    local code, out = run({ "bench", "train", "--model", "l260k", "--no-peer", "--samples", "2",
+      "--json", file })
+    assert.are.equal(0, code)
+    assert.truthy(out:find("train l260k 32x256", 1, true))
+    assert.truthy(out:find("no peer: none was asked for", 1, true))
+    local all = assert(json.decode(read(file)))
+    assert.are.equal(2, #all.cases[1].ours.rates)
+    assert.truthy(all.cases[1].ours.peak > 2 ^ 20)
+  end)
+
+  it("an unknown name gets the nearest", function()
+    local code, out, err = run({ "bench", "trian" })
+    assert.are.same({ 1, "" }, { code, out })
+    assert.truthy(err:find("did you mean 'train'?", 1, true))
+  end)
+end)
+
+describe("ops", function()
+  it("docs/ops.md is what `perilune ops` prints", function()
+    local code, out = run({ "ops" })
+    assert.are.equal(0, code)
+    assert.is_true(out == read("docs/ops.md"),
+      "docs/ops.md is stale: run `perilune ops > docs/ops.md`")
+  end)
+
+  it("has every op once, and takes no argument", function()
+    local _, out = run({ "ops" })
+    local _, headings = out:gsub("\n### ", "")
+    assert.are.equal(#core.ops(), headings)
+    for _, row in ipairs(core.ops()) do
+      assert.truthy(out:find("\n### " .. row.name .. "\n", 1, true), row.name)
+    end
+    assert.are.equal(1, (run({ "ops", "matmul" })))
+  end)
+end)
