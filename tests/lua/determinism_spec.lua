@@ -136,6 +136,12 @@ describe("a run", function()
         want = want or summary.weights_hash
         assert.are.equal(want, summary.weights_hash)
       end
+      local rows = assert(require("perilune.jsonl").read(("%s/run%d/metrics.jsonl"):format(w.dir,
+        runs)))
+      assert.are.equal(5, #rows) -- the policy begins as its reference
+      assert.are.equal(0, rows[1]["objective/kl"])
+      assert.are.equal(0, rows[1]["objective/kl_k3"])
+      assert.is_true(rows[5]["objective/kl_k3"] > 0)
       settings.seed = 6 -- the hash tells runs apart
       assert.are_not.equal(want, world.run("ppo", settings, place(w),
         { "--threads", "1" }).weights_hash)

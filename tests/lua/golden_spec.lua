@@ -35,6 +35,26 @@ describe("stories260K", function()
     assert.is_true(#want > 500)
     assert.are.equal(want, text:sub(1, #want))
   end)
+
+  it("is the same function when it is exported with RoPE in halves", function()
+    local folder = DATA .. "stories260K"
+    if not there(folder) then
+      return pending(folder .. " is not there")
+    end
+    local guard <close> = pl.no_grad() -- luacheck: ignore
+    local model = assert(pl.load(folder))
+    assert.is_true(model.config.rope_interleaved)
+    local dir = toy.folder() .. "/model"
+    assert(model:save(dir))
+    local exported = assert(pl.load(dir))
+    toy.clean()
+    assert.is_falsy(exported.config.rope_interleaved)
+    local list = { pl.generate(model, { { 1 } }, { max_tokens = 100, temperature = 0 })[1].tokens }
+    local packed = pl.batch.pack(list)
+    local got, want = exported:logits(packed), model:logits(packed)
+    local err = toy.max_error(got, want) / want:abs():max():item()
+    assert.is_true(err <= 2e-6, "logits, relative to the largest: " .. err)
+  end)
 end)
 
 -- ---- gpt-nano-sort ------------------------------------------------------------------------------
