@@ -218,3 +218,54 @@ describe("ops", function()
     assert.are.equal(1, (run({ "ops", "matmul" })))
   end)
 end)
+
+describe("docs", function()
+  it("the smallest training loop of docs/recipes.md runs and learns", function()
+    local program
+    for block in read("docs/recipes.md"):gmatch("```lua\n(.-)```") do
+      program = block:find("optimizer:step", 1, true) and block or program
+    end
+    local code, out, err = run({ "-e", (program:gsub('"base"', ("%q"):format(path))) })
+    assert.are.equal("", err)
+    assert.are.equal(0, code)
+    local losses = {}
+    for step, loss in out:gmatch("(%d+)\t(%S+)\n") do
+      losses[tonumber(step)] = tonumber(loss)
+    end
+    assert.are.equal(10, #losses)
+    assert.truthy(losses[10] < losses[1])
+  end)
+
+  it("link to files that are there", function()
+    for name in require("lfs").dir("docs") do
+      if name:match("%.md$") then
+        for target in read("docs/" .. name):gmatch("%]%(([^)#]+)%)") do
+          assert.truthy(require("lfs").attributes("docs/" .. target),
+            ("docs/%s links to %s"):format(name, target))
+        end
+      end
+    end
+  end)
+
+  it("name files of the engine that are there", function()
+    local text, tour = read("docs/engine-tour.md"), {}
+    for name in text:gmatch("`[%w/_]-([%w_]+%.[chd]e?f?)`") do
+      tour[name] = true
+    end
+    local there = {}
+    for folder_name in require("lfs").dir("engine") do
+      if not folder_name:find(".", 1, true) then
+        for name in require("lfs").dir("engine/" .. folder_name) do
+          there[name] = true
+        end
+      end
+    end
+    local found = 0
+    for name in pairs(tour) do
+      local known = there[name] or name == "perilune.h" or name:match("^lb_")
+      assert.truthy(known, "docs/engine-tour.md names " .. name)
+      found = found + 1
+    end
+    assert.truthy(found > 40, "only " .. found .. " files are named")
+  end)
+end)
