@@ -96,7 +96,9 @@ function world.settings(w, recipe)
   if recipe == "ppo" then -- five iterations of four steps
     return { model = w.model, reward_function = w.reward, dataset = w.prompts, ptx_dataset = w.text,
       ptx_coef = 0.5, ptx_length = 12, response_length = 10, batch_size = 16, num_mini_batches = 4,
-      total_episodes = 80, learning_rate = 0.003, value_learning_rate = 0.003, kl_coef = 0.02,
+      total_episodes = 80, value_learning_rate = 0.003,
+      learning_rate = "cosine(0.003, 0.0005)", -- both schedules are part of what a checkpoint keeps
+      kl_coef = "adaptive_kl{init = 0.02, target = 0.5, horizon = 40}",
       temperature = 0.8, top_p = 0.95, slots = 7, micro_batch_tokens = 40, whiten_rewards = true,
       entropy_coef = 0.01, seed = 5, save_steps = 1, quiet = true }
   elseif recipe == "sft" then
