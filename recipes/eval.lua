@@ -14,7 +14,7 @@ local cfg = pl.config {
   { model = "", "model folder to judge", required = true },
   { reference = "", "model folder for KL and win rate; nothing: neither" },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
-  { reward_function = "", "Lua file returning f(prompts, answers, rows) -> scores" },
+  { reward_function = "", "Lua file returning f(prompts, answers, rows, ended) -> scores" },
   { reward_model = "", "model folder with a scalar head" },
   { text = "", "pretraining text to measure the loss on" },
   { template = "none", "chat template", choices = { "none", "plain", "chatml" } },
@@ -49,14 +49,15 @@ local function answer_all(who, n, against)
   for i, prompt in ipairs(prompts) do questions[i] = prompt.tokens end
   local answers = pl.generate(who, questions, { max_tokens = cfg.response_length, samples = n,
     temperature = cfg.temperature, seed = cfg.seed + 7777, stop = { stop } })
-  local sequences, masks, asked, texts, rows = {}, {}, {}, {}, {}
+  local sequences, masks, asked, texts, rows, ended = {}, {}, {}, {}, {}, {}
   for i, answer in ipairs(answers) do
     local prompt = prompts[answer.prompt]
     sequences[i], masks[i] = data.join(prompt.tokens, answer.tokens)
     texts[i] = tok:decode(answer.tokens, { skip_special = true })
     asked[i], rows[i] = tok:decode(prompt.tokens, { skip_special = true }), prompt.row
+    ended[i] = answer.finish_reason == "stop"
   end
-  local scores = gold and gold(asked, texts, rows) or loss.sequence_scores(judge, sequences)
+  local scores = gold and gold(asked, texts, rows, ended) or loss.sequence_scores(judge, sequences)
   local reference = against and loss.sequence_logprobs(against, sequences, masks,
     { temperature = cfg.temperature > 0 and cfg.temperature or 1 })
   for i, answer in ipairs(answers) do
@@ -65,7 +66,7 @@ local function answer_all(who, n, against)
       or 0) end
     results[i] = { score = scores[i], length = #answer.tokens, kl = reference and kl,
       text = texts[i],
-      prompt = asked[i], ended = answer.finish_reason == "stop" }
+      prompt = asked[i], ended = ended[i] }
   end
   return results
 end

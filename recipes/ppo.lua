@@ -24,7 +24,7 @@ local cfg = pl.config {
   { reward_model = "", "model folder with a scalar head; the value model starts from it too",
     alias = "reward_model_path" },
   { reward_function = "",
-    "Lua file returning f(prompts, answers, rows) -> scores, instead of a reward model" },
+    "Lua file returning f(prompts, answers, rows, ended) -> scores, instead of a reward model" },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
   { ptx_dataset = "", "pretraining text: .txt or JSON Lines of {text}" },
   { template = "none", "chat template", choices = { "none", "plain", "chatml" } },
@@ -130,12 +130,13 @@ check:sizes { { "prompts", #prompts }, { "dropped as too long", too_long },
 
 local function score(roll, episodes)
   if reward_model then return loss.sequence_scores(reward_model, roll.sequences, scoring) end
-  local asked, texts, rows = {}, {}, {}
+  local asked, texts, rows, ended = {}, {}, {}, {}
   for i, answer in ipairs(roll.answers) do
     asked[i] = tok:decode(episodes[i].tokens, { skip_special = true })
+    ended[i] = answer.finish_reason == "stop"
     texts[i], rows[i] = tok:decode(answer.tokens, { skip_special = true }), episodes[i].row
   end
-  return reward_function(asked, texts, rows)
+  return reward_function(asked, texts, rows, ended)
 end
 
 -- Gradients of policy and value over one micro-batch; losses are sums over tokens / `tokens`.

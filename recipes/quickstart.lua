@@ -16,17 +16,17 @@ local cfg = pl.config {
   "World",
   { log_rows = 10000, "prompts in the users' log", min = 100 },
   { labeler_rows = 4000, "demonstrations", min = 50 },
-  { documents = 24000, "of plain text", min = 100 },
-  { rank_prompts = 900, "prompts the labeler ranks K answers to", min = 8 },
+  { documents = 30000, "of plain text", min = 100 },
+  { rank_prompts = 1600, "prompts the labeler ranks K answers to", min = 8 },
   { answers = 9, "K, answers to each of them", min = 2, max = 9 },
-  { eval_prompts = 400, "held-out prompts", min = 8 },
+  { eval_prompts = 560, "held-out prompts", min = 8 },
   "Model",
   { hidden_size = 128, "channels", min = 16 },
   { num_hidden_layers = 4, "blocks", min = 1 },
   { intermediate_size = 512, "channels of the feed-forward part", min = 16 },
   "Training",
   { pretrain_epochs = 1, "passes over the text", min = 1 },
-  { sft_epochs = 4, "passes over the demonstrations", min = 1 },
+  { sft_epochs = 5, "passes over the demonstrations", min = 1 },
   { total_episodes = 5120, "answers in the PPO run", min = 64 },
   { kl_coef = 0.05, "β of PPO", min = 0, schedule = true },
   { ptx_coef = 1.0, "γ of PPO-ptx", min = 0, schedule = true },
@@ -98,7 +98,7 @@ local paths = {
   sft = write("sft.jsonl", demonstration_rows(sets.sft.train)),
   sft_valid = write("sft-validation.jsonl", demonstration_rows(first(sets.sft.validation, 200))),
   ppo = write("ppo.jsonl", prompt_rows(sets.ppo.train)),
-  test = write("test.jsonl", prompt_rows(first(sets.ppo.test, cfg.eval_prompts))),
+  test = write("test.jsonl", prompt_rows(first(built.sides.test, cfg.eval_prompts))),
 }
 assert(pl.files.write_atomic(paths.text, table.concat(built.text.train, "\n\n") .. "\n"))
 assert(pl.files.write_atomic(paths.held_out, table.concat(built.text.validation, "\n\n") .. "\n"))
@@ -124,17 +124,17 @@ tok:set_special { bos = "<|begin|>", eos = "<|eos|>" }
 assert(pl.system.mkdir_p(dir .. "/tokenizer"))
 assert(tok:save(dir .. "/tokenizer"))
 local base = stage("pretraining: the language, from plain text", "pretrain", "pretrain", {
-  text = paths.text, eval_text = paths.held_out, tokenizer = dir .. "/tokenizer", context = 96,
+  text = paths.text, eval_text = paths.held_out, tokenizer = dir .. "/tokenizer", context = 64,
   hidden_size = cfg.hidden_size, num_hidden_layers = cfg.num_hidden_layers,
   intermediate_size = cfg.intermediate_size, num_attention_heads = 4, num_key_value_heads = 2,
-  num_train_epochs = cfg.pretrain_epochs, batch_size = 32,
-  learning_rate = "warmup(20, cosine(0.003, 0.0003))" })
+  num_train_epochs = cfg.pretrain_epochs, batch_size = 16,
+  learning_rate = "warmup(50, cosine(0.002, 0.0002))" })
 
 -- 3. SFT, with a tenth of pretraining text ------------------------------------------------------------
 local sft = stage("SFT: demonstrations of labelers", "sft", "sft", {
   model = base.model, dataset = paths.sft, eval_dataset = paths.sft_valid, template = "plain",
-  ptx_dataset = paths.text, ptx_fraction = 0.1, ptx_length = 96, max_length = 192,
-  num_train_epochs = cfg.sft_epochs, batch_size = 32, learning_rate = "cosine(0.0015, 0.00015)" })
+  ptx_dataset = paths.text, ptx_fraction = 0.1, ptx_length = 64, max_length = 192,
+  num_train_epochs = cfg.sft_epochs, batch_size = 24, learning_rate = "cosine(0.001, 0.0001)" })
 
 -- 4. Rankings and the reward model --------------------------------------------------------------------
 say("the hidden labeler ranks K = %d answers to each of %d prompts", cfg.answers, cfg.rank_prompts)
@@ -179,7 +179,7 @@ local function ppo(title, name, ptx_coef)
     template = "plain", max_prompt_length = 192, total_episodes = cfg.total_episodes,
       batch_size = 128,
     num_mini_batches = 2, response_length = 24, slots = 128, missing_eos_rule = "subtract",
-    kl_coef = cfg.kl_coef, ptx_coef = ptx_coef, ptx_batch_ratio = 0.25, ptx_length = 96,
+    kl_coef = cfg.kl_coef, ptx_coef = ptx_coef, ptx_batch_ratio = 0.5, ptx_length = 64,
     learning_rate = cfg.ppo_learning_rate, value_learning_rate = 0.0006, ema_decay = 0.0 })
 end
 local with_ptx = ppo("PPO-ptx", "ppo", cfg.ptx_coef)
@@ -189,7 +189,7 @@ local without = ppo("PPO without pretraining gradients", "ppo-noptx", 0.0)
 local function judge(title, name, model, best_of)
   return stage(title, "eval", name, { model = model, reference = sft.model, dataset = paths.test,
     reward_function = here .. "/quickstart/gold.lua", template = "plain", response_length = 24,
-    text = paths.held_out, text_length = 96, best_of = best_of, count = cfg.eval_prompts })
+    text = paths.held_out, text_length = 64, best_of = best_of, count = cfg.eval_prompts })
 end
 local of = {
   base = judge("evaluation: base", "eval-base", base.model, 1),
