@@ -39,12 +39,13 @@
 typedef real reg __attribute__((vector_size(RBYTES)));
 enum { RL = RBYTES / (int)sizeof(real) }; /* elements in a register */
 
-#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+/* Debug builds have low tiles only: sanitizers would take minutes to compile the high ones. */
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD) && !defined(PL_DEBUG)
 #define MR 14
 #define EACH_MR(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #define EACH_WIDE(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #define WIDE_MR 6
-#elif defined(__AVX2__) && !defined(PL_F64_BUILD)
+#elif defined(__AVX2__) && !defined(PL_F64_BUILD) && !defined(PL_DEBUG)
 #define MR 6
 #define EACH_MR(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #define EACH_WIDE(X) X(1) X(2)
