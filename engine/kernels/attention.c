@@ -127,11 +127,11 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
                                           v_set1(-INFINITY));
         for (int u = 0; u < nv; u++) {
             vec top = greatest(s + u, n, nv, max[u]);
-            corr[u] = att_exp(max[u] - top);
+            corr[u] = v_exp_normal(max[u] - top);
             max[u] = top;
         }
         for (int64_t j = 0; j < n; j++)
-            for (int u = 0; u < nv; u++) s[j * nv + u] = att_exp(s[j * nv + u] - max[u]);
+            for (int u = 0; u < nv; u++) s[j * nv + u] = v_exp_normal(s[j * nv + u] - max[u]);
         for (int64_t j = n * nv; j < runs * VL * nv; j++) s[j] = v_set1(REAL(0.0));
 
         int64_t d = 0;
@@ -296,10 +296,10 @@ ATT_INLINE void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, 
         for (int h = 0; h < nh; h++) {
             vec top = v_max(v_max(s[h][0], s[h][1]), v_max(s[h][2], s[h][3]));
             top = v_max(v_set1(v_fold_max(top)), max[h]);
-            corr[h] = att_exp(max[h] - top);
+            corr[h] = v_exp_normal(max[h] - top);
             max[h] = top;
             for (int r = 0; r < 4; r++) {
-                s[h][r] = att_exp(s[h][r] - top);
+                s[h][r] = v_exp_normal(s[h][r] - top);
                 v_store(p + h * ATT_TILE + r * VL, s[h][r]);
             }
             real t = v_sum((s[h][0] + s[h][1]) + (s[h][2] + s[h][3]));

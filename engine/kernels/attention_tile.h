@@ -83,14 +83,6 @@ ATT_INLINE vec att_fma_where(att_mask mask, vec a, vec b, vec c)
 }
 #endif
 
-/* e^x for x <= 0, and 0 where it would be no normal number: keys that are not seen stand at -inf,
-** and a processor takes some hundred cycles over each underflow. NaN stays NaN. */
-ATT_INLINE vec att_exp(vec x)
-{
-    const vec least = v_set1(sizeof(real) == 4 ? REAL(-87.0) : REAL(-708.0));
-    return (vec)((ivec)v_exp(v_max(least, x)) & ~(x < least));
-}
-
 /* n rows of D numbers out of a packed batch, end to end: at the batch's own distance the rows of a
 ** tile fall on few sets of the cache and push each other out. */
 static inline void att_gather(real *to, const real *x, int64_t step, int64_t n, int64_t D)

@@ -141,7 +141,7 @@ void K(softmax_fwd)(int64_t rows, int64_t c, real *y, const real *x)
         const vec top = row_largest(c, x);
         vec s = ZERO;
         V_EACH(i, m, c) {
-            vec e = v_exp(load(x + i, m, -(real)INFINITY) - top);
+            vec e = v_exp_normal(load(x + i, m, -(real)INFINITY) - top);
             s += e;
             store(y + i, e, m);
         }
@@ -166,7 +166,7 @@ void K(log_softmax_fwd)(int64_t rows, int64_t c, real *y, const real *x)
     for (int64_t r = 0; r < rows; r++, x += c, y += c) {
         const vec top = row_largest(c, x);
         vec s = ZERO;
-        V_EACH(i, m, c) s += v_exp(load(x + i, m, -(real)INFINITY) - top);
+        V_EACH(i, m, c) s += v_exp_normal(load(x + i, m, -(real)INFINITY) - top);
         const vec log_sum = v_log(v_set1(v_sum(s)));
         V_EACH(i, m, c) store(y + i, load(x + i, m, REAL(0.0)) - top - log_sum, m);
     }
@@ -181,6 +181,6 @@ void K(log_softmax_bwd)(int64_t rows, int64_t c, real *dx, bool acc, const real 
         const vec sum = v_set1(v_sum(s));
         V_EACH(i, m, c)
             put(dx + i, acc,
-                load(dy + i, m, REAL(0.0)) - v_exp(load(y + i, m, REAL(0.0))) * sum, m);
+                load(dy + i, m, REAL(0.0)) - v_exp_normal(load(y + i, m, REAL(0.0))) * sum, m);
     }
 }

@@ -23,7 +23,7 @@ real K(lse_row)(int64_t n, const real *logits, real inv_temperature, real *entro
     V_EACH(i, k, n)
     {
         const vec z = v_load_n(logits + i, k, -(real)INFINITY) * t - m;
-        const vec e = v_exp(z);
+        const vec e = v_exp_normal(z);
         sum += e;
         if (entropy != NULL) /* 0 ln 0 = 0 */
             weighted += v_select(e > v_set1(0), e * z, v_set1(0));
@@ -41,7 +41,7 @@ void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t t
     V_EACH(i, k, n)
     {
         const vec log_p = v_load_n(logits + i, k, 0) * t - l;
-        const vec p = v_exp(log_p);
+        const vec p = v_exp_normal(log_p);
         /* -p (g_logprob + g_entropy (ln p + H)); where p = 0 nothing flows */
         const vec d = v_select(p > v_set1(0), p * (gl + ge * (log_p + h)), v_set1(0));
         v_store_n(logits + i, -(d * t), k);
@@ -58,7 +58,7 @@ real K(kl_row)(int64_t n, const real *logits, const real *ref_logits, real inv_t
     {
         const vec log_p = v_load_n(logits + i, k, -(real)INFINITY) * t - l;
         const vec log_q = v_load_n(ref_logits + i, k, 0) * t - r;
-        const vec p = v_exp(log_p);
+        const vec p = v_exp_normal(log_p);
         sum += v_select(p > v_set1(0), p * (log_p - log_q), v_set1(0));
     }
     return v_sum(sum);
@@ -73,7 +73,7 @@ void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_tem
     {
         const vec log_p = v_load_n(logits + i, k, 0) * t - l;
         const vec log_q = v_load_n(ref_logits + i, k, 0) * t - r;
-        const vec p = v_exp(log_p);
+        const vec p = v_exp_normal(log_p);
         const vec d = v_select(p > v_set1(0), p * ((log_p - log_q) - mean), v_set1(0));
         v_store_n(logits + i, gv * d, k);
     }
@@ -98,5 +98,5 @@ void K(softmax_row_any)(int64_t n, const void *logits, double inv_temperature, v
     const real t = (real)inv_temperature;
     const vec l = v_set1(K(lse_row)(n, z, t, NULL)), tv = v_set1(t);
     V_EACH(i, k, n)
-    v_store_n((real *)out + i, v_exp(v_load_n(z + i, k, 0) * tv - l), k);
+    v_store_n((real *)out + i, v_exp_normal(v_load_n(z + i, k, 0) * tv - l), k);
 }

@@ -157,4 +157,12 @@ static inline vec v_log_sigmoid(vec x)
     return v_min(v_set1(REAL(0.0)), x) - v_log1p(v_exp(-v_abs(x)));
 }
 
+/* e^x, and 0 where that would be no normal number: a processor takes some hundred cycles over each
+** underflow, and softmax rows are full of them. NaN stays NaN. */
+static inline vec v_exp_normal(vec x)
+{
+    const vec least = v_set1(sizeof(real) == 4 ? REAL(-87.0) : REAL(-708.0));
+    return (vec)((ivec)v_exp(v_max(least, x)) & ~(x < least));
+}
+
 #endif
