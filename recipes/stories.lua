@@ -18,6 +18,7 @@ local cfg = pl.config {
   { lexicon = "", "VADER's lexicon: the gold score", required = true },
   { test_stories = 272, "held out for evaluation", min = 8 },
   { valid_stories = 64, "held out for the reward model's accuracy", min = 2 },
+  { train_stories = 0, "to train on; 0: all that are left", min = 0 },
   { response_length = 64, "tokens of a continuation", min = 1 },
   "Supervised fine-tuning",
   { sft_epochs = 1, "passes over the training stories", min = 1 },
@@ -101,6 +102,7 @@ if not text then error(("text %s cannot be read: %s"):format(cfg.text, message),
 local stories = openings.stories(text, 40)
 local sides = openings.split(stories,
   { { "test", cfg.test_stories }, { "valid", cfg.valid_stories }, { "train", 0 } }, cfg.seed)
+if cfg.train_stories > 0 then sides.train = first(sides.train, cfg.train_stories) end
 local LENGTHS <const> = { 10, 6, 14, 8, 12 } -- words
 local prompts = openings.prompts(sides.train, LENGTHS)
 local paths = {

@@ -1,0 +1,191 @@
+--- The stories recipe: its gold score by hand, its labelers, its split, and a short run of it all.
+
+local pl = require "perilune"
+local lfs = require "lfs"
+package.path = "./?.lua;" .. package.path
+local gold = require "recipes.stories.gold"
+local labeler = require "recipes.stories.labeler"
+local openings = require "recipes.stories.openings"
+
+local DATA <const> = "../shared/data"
+
+describe("the gold score", function()
+  local lexicon = { good = 2.0, sad = -2.0, love = 3.0, ["can't"] = 0.5 }
+
+  local function compound(sum)
+    return sum / math.sqrt(sum * sum + 15)
+  end
+
+  local function score(text)
+    return gold.score(text, lexicon)
+  end
+
+  it("adds valences and squeezes the sum", function()
+    assert.equal(0, score("a plain day"))
+    assert.equal(0, score(""))
+    assert.is_near(2 / math.sqrt(19), score("a good day"), 1e-12)
+    assert.is_near(compound(2 + 3), score("Good! I LOVE it."), 1e-12)
+    assert.is_near(compound(0), score("sad but good"), 1e-12)
+  end)
+
+  it("turns what follows a negation within three words", function()
+    assert.is_near(compound(-0.74 * 2), score("not good"), 1e-12)
+    assert.is_near(compound(-0.74 * 2), score("not a very good day"), 1e-12)
+    assert.is_near(compound(2), score("not at all a good day"), 1e-12)
+    assert.is_near(compound(0.74 * 2), score("she wasn't sad"), 1e-12)
+    assert.is_near(compound(0.74 * 2 + 3), score("never sad, he was all love"), 1e-12)
+    assert.is_near(compound(-0.74 * 2), score("never was not good"), 1e-12)
+  end)
+
+  it("counts a negation that has a valence itself, untouched by itself", function()
+    assert.is_near(compound(0.5 - 0.74 * 3), score("can't love"), 1e-12)
+  end)
+
+  it("takes words, not parts of them nor quotes about them", function()
+    assert.same({ "lily's", "mum", "said", "hello", "don't" }, gold.words("Lily's mum said 'hello', don't"))
+    assert.equal(0, score("goodness"))
+    assert.is_near(compound(2), score("'good'"), 1e-12)
+  end)
+
+  it("reads a lexicon and refuses what is none", function()
+    local path = os.tmpname()
+    assert(pl.files.write_atomic(path, ":)\t2.0\t0.5\t[1]\nGood\t1.9\t0.9\t[2]\nsad\t-2.1\t0.9\t[2]\n"))
+    assert.same({ good = 1.9, sad = -2.1 }, gold.lexicon(path))
+    assert.near(compound(1.9), gold.judge(path)({ "p" }, { "good" })[1], 1e-12)
+    assert(pl.files.write_atomic(path, "no tabs here\n"))
+    assert.has_error(function() gold.lexicon(path) end)
+    os.remove(path)
+    assert.has_error(function() gold.lexicon(path) end)
+  end)
+end)
+
+describe("the labelers", function()
+  local sets = {}
+  for i = 1, 400 do
+    sets[i] = {}
+    for k = 1, 9 do
+      sets[i][k] = pl.random_normal(5, 77, i * 9 + k) * 0.4
+    end
+  end
+
+  it("agree as often as is asked for", function()
+    for _, wanted in ipairs { 0.6, 0.73, 0.9 } do
+      local noise = labeler.calibrate(sets, wanted)
+      assert.is_near(wanted, labeler.expected_agreement(sets, noise), 1e-6)
+      local first = { noise = noise, seed = 3, name = 1 }
+      local second = { noise = noise, seed = 3, name = 2 }
+      -- 14,400 pairs in 400 sets: a deviation of about 0.006
+      assert.is_near(wanted, labeler.measured_agreement(sets, first, second), 0.02)
+      assert.equal(1, labeler.measured_agreement(sets, first, first))
+    end
+  end)
+
+  it("agree on all pairs only without noise, on half of them with nothing but noise", function()
+    assert.is_true(labeler.expected_agreement(sets, 1e-3) > 0.99)
+    assert.is_near(0.5, labeler.expected_agreement(sets, 100), 1e-3)
+    assert.has_error(function() labeler.calibrate(sets, 0.4999) end)
+    assert.has_error(function() labeler.calibrate({ { 1, 1, 1 } }, 0.73) end)
+    assert.has_error(function() labeler.expected_agreement({ { 1 } }, 1) end)
+  end)
+
+  it("expect what the normal distribution gives", function()
+    -- d / (s √2) = 1: p = 0.8413447, p² + (1 - p)² = 0.7330332
+    assert.is_near(0.7330332, labeler.expected_agreement({ { math.sqrt(2), 0 } }, 1), 1e-6)
+  end)
+
+  it("give rank 1 to the best and one rank to equals", function()
+    assert.same({ 2, 1, 2, 4 }, labeler.ranks { 0.5, 0.9, 0.5, -1 })
+  end)
+end)
+
+describe("the openings", function()
+  it("find stories by single newlines and keep each once", function()
+    local text = "One day a cat came.\n\nIt sat down.\nTom ran far away.\n\n\nThe End.\n"
+      .. "Tom ran far away.\n\n\nThe End.\nHi.\n"
+    assert.same({ "One day a cat came.\n\nIt sat down.", "Tom ran far away.\n\n\nThe End." },
+      openings.stories(text, 3))
+  end)
+
+  it("cut whole words and refuse a story that is too short", function()
+    assert.equal("One day a", openings.opening("One day\n\na cat came.", 3))
+    assert.is_nil(openings.opening("One day a", 3))
+    local rows = openings.prompts({ "a b c d", "e f" }, { 1, 3 })
+    assert.same({ { prompt = "a", story = 1 }, { prompt = "e", story = 2 },
+      { prompt = "a b c", story = 1 } }, rows)
+  end)
+
+  it("leave no story on two sides and lose none", function()
+    local stories = {}
+    for i = 1, 100 do
+      stories[i] = "story " .. i
+    end
+    local sides = { { "test", 20 }, { "valid", 10 }, { "train", 0 } }
+    local split = openings.split(stories, sides, 4)
+    local seen, n = {}, 0
+    for _, side in pairs(split) do
+      for _, story in ipairs(side) do
+        assert.is_nil(seen[story])
+        seen[story], n = true, n + 1
+      end
+    end
+    assert.equal(100, n)
+    assert.equal(20, #split.test)
+    assert.equal(10, #split.valid)
+    assert.same(split, openings.split(stories, sides, 4))
+    assert.not_same(split, openings.split(stories, sides, 5))
+    assert.has_error(function() openings.split({ "a", "b" }, sides, 4) end)
+  end)
+end)
+
+describe("the recipe", function()
+  local found = lfs.attributes(DATA .. "/models/stories260K", "mode") == "directory"
+
+  local function read_json(path)
+    local file = assert(io.open(path, "rb"))
+    local value = pl.json.decode(file:read("a"))
+    file:close()
+    return value
+  end
+
+  if not found then
+    pending("runs from story to report: skipped, there is no " .. DATA)
+    return
+  end
+
+  it("runs from story to report", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    local figures = pl.config.run_recipe("recipes/stories.lua", {
+      model = DATA .. "/models/stories260K", text = DATA .. "/text/tinystories.txt",
+      lexicon = DATA .. "/rewards/vader_lexicon.txt", output_dir = dir, quiet = true,
+      test_stories = 32, valid_stories = 8, train_stories = 32, rank_prompts = 16, answers = 4,
+      rm_batch_size = 8, total_episodes = 32, batch_size = 16, curve_steps = 1, best_of = 2,
+      response_length = 16, curve_kl_coefs = "0.3",
+    })
+    local summary, curve = read_json(dir .. "/summary.json"), read_json(dir .. "/curve.json")
+    for _, key in ipairs { "gold_sft", "gold_ppo", "kl", "rm_accuracy", "ptx_loss_sft",
+      "ptx_loss_ppo", "seconds", "labeler_agreement" } do
+      assert.is_number(summary[key], key)
+    end
+    assert.equal(2, #summary.gold_ci95)
+    assert.is_true(summary.gold_ci95[1] < summary.gold_gain)
+    assert.is_true(summary.gold_gain < summary.gold_ci95[2])
+    assert.is_near(summary.gold_ppo - summary.gold_sft, summary.gold_gain, 1e-9)
+    assert.equal(figures.weights_hash, summary.weights_hash)
+    assert.is_true(#summary.weights_hash == 32)
+    assert.is_true(summary.ptx_loss_sft > 1 and summary.ptx_loss_sft < 2)
+    assert.equal(2, #curve.runs)
+    assert.equal(3, #curve.runs[1].points) -- SFT and two iterations
+    assert.equal(0, curve.runs[1].points[1].kl)
+    assert.is_true(lfs.attributes(dir .. "/report.html", "size") > 10000)
+    -- what was ranked comes from training stories alone
+    local train = {}
+    for _, row in ipairs(pl.data.rows(dir .. "/data/train.jsonl")) do
+      train[row.text] = true
+    end
+    for _, row in ipairs(pl.data.rows(dir .. "/data/test.jsonl")) do
+      assert.is_nil(train[row.text])
+    end
+    os.execute("rm -r '" .. dir .. "'")
+  end)
+end)
