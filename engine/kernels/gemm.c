@@ -248,11 +248,12 @@ static void run_blocks(const job *g, real *work)
     }
 }
 
-static void run(const job *g, real *work)
+static void run(job *g, bool parallel, real *work)
 {
     if (g->m <= 0 || g->n <= 0) return;
-    if (g->m <= M_FEW && g->kind != B_STRAIGHT)
-        run_panels(g, true);
+    if (g->k <= 0) g->a = g->b = g->c; /* not read, but NULL has no places to point at */
+    if (!parallel || (g->m <= M_FEW && g->kind != B_STRAIGHT))
+        run_panels(g, parallel);
     else
         run_blocks(g, work);
 }
@@ -270,17 +271,17 @@ int64_t K(gemm_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
 void K(gemm)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
              const real *b, int64_t ldb, bool acc, real *c, int64_t ldc, real *work)
 {
-    const job g = {.m = m, .n = n, .k = k, .ta = ta, .acc = acc, .a = a, .b = b, .lda = lda,
-                   .ldb = ldb, .c = c, .ldc = ldc, .kind = tb ? B_TURNED : B_STRAIGHT};
-    run(&g, work);
+    job g = {.m = m, .n = n, .k = k, .ta = ta, .acc = acc, .a = a, .b = b, .lda = lda,
+             .ldb = ldb, .c = c, .ldc = ldc, .kind = tb ? B_TURNED : B_STRAIGHT};
+    run(&g, true, work);
 }
 
 void K(gemm_serial)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
                     const real *b, int64_t ldb, bool acc, real *c, int64_t ldc)
 {
-    const job g = {.m = m, .n = n, .k = k, .ta = ta, .acc = acc, .a = a, .b = b, .lda = lda,
-                   .ldb = ldb, .c = c, .ldc = ldc, .kind = tb ? B_TURNED : B_STRAIGHT};
-    if (m > 0 && n > 0) run_panels(&g, false);
+    job g = {.m = m, .n = n, .k = k, .ta = ta, .acc = acc, .a = a, .b = b, .lda = lda,
+             .ldb = ldb, .c = c, .ldc = ldc, .kind = tb ? B_TURNED : B_STRAIGHT};
+    run(&g, false, NULL);
 }
 
 int64_t K(gemm_pack_size)(int64_t n, int64_t k)
@@ -290,7 +291,7 @@ int64_t K(gemm_pack_size)(int64_t n, int64_t k)
 
 void K(gemm_pack)(bool tb, int64_t n, int64_t k, const real *b, int64_t ldb, real *packed)
 {
-    const int64_t panels = ceil_div(n, NR);
+    const int64_t panels = k > 0 ? ceil_div(n, NR) : 0;
     PL_PARALLEL_FOR(n * k)
     for (int64_t p = 0; p < panels; p++) {
         const int64_t j = p * NR;
@@ -302,15 +303,15 @@ void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
                     const real *packed, bool acc, real *c, int64_t ldc, real *work)
 {
     (void)work;
-    const job g = {.m = m, .n = n, .k = k, .acc = acc, .a = a, .b = packed, .lda = lda, .c = c,
-                   .ldc = ldc, .kind = B_PACKED};
-    run(&g, NULL);
+    job g = {.m = m, .n = n, .k = k, .acc = acc, .a = a, .b = packed, .lda = lda, .c = c,
+             .ldc = ldc, .kind = B_PACKED};
+    run(&g, true, NULL);
 }
 
 void K(gemm_linear)(int64_t m, int64_t n, int64_t k, const real *x, const real *w,
                     const real *packed, const real *bias, real *y, real *work)
 {
-    const job g = {.m = m, .n = n, .k = k, .a = x, .b = packed ? packed : w, .bias = bias,
-                   .lda = k, .ldb = k, .c = y, .ldc = n, .kind = packed ? B_PACKED : B_TURNED};
-    run(&g, work);
+    job g = {.m = m, .n = n, .k = k, .a = x, .b = packed ? packed : w, .bias = bias,
+             .lda = k, .ldb = k, .c = y, .ldc = n, .kind = packed ? B_PACKED : B_TURNED};
+    run(&g, true, work);
 }
