@@ -3,14 +3,14 @@
 **
 ** Three ways, all made of the tiles of gemm_tile.h and therefore equal in every bit:
 **   panels  few rows, or serial: for each panel of NR columns of B, all rows. B is read once, from
-**           memory when it is packed beforehand, else turned piece by piece into a buffer on the stack.
-**   blocks  many rows: columns in chunks of NC, K in blocks of KC; the block of B is packed into the
-**           workspace by all threads, then strips of MR rows are shared out. Between blocks the
-**           chains rest in C.
+**           memory when packed beforehand, else packed piece by piece into a buffer on the stack.
+**   blocks  many rows: columns in chunks of NC, K in blocks of KC; all threads pack the block of B
+**           into the workspace, then share the strips of MR rows. Between blocks the chains rest in
+**           C.
 **   direct  many rows, B not transposed and narrow: as blocks, but B is read where it stands and
-**           threads need not wait for each other between blocks of K (the dW = dYᵀ X products, K in
-**           the thousands).
-** A is packed strip by strip on the stack when the strip is used often enough to pay.
+**           threads need not wait for each other between blocks of K (the products dW = dYᵀ X, K
+**           in the thousands).
+** A is read where it stands; only a transposed A used for several panels is packed, on the stack.
 **
 ** Blocking after Goto & van de Geijn, "Anatomy of high-performance matrix multiplication" (2008);
 ** the tile of A stays in L1 and the block of B in L2.

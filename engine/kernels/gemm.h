@@ -31,7 +31,7 @@ void K(gemm_serial)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const rea
 int64_t K(gemm_pack_size)(int64_t n, int64_t k);
 void K(gemm_pack)(bool tb, int64_t n, int64_t k, const real *b, int64_t ldb, real *packed);
 
-/* C = A B (+ C) with packed B; A is m x k, not transposed. Needs no workspace (work is not read). */
+/* C = A B (+ C) with packed B; A is m x k, not transposed. `work` is not read. */
 void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
                     const real *packed, bool acc, real *c, int64_t ldc, real *work);
 

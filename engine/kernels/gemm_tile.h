@@ -138,8 +138,8 @@ static inline int64_t r_cols(int64_t cols, int v)
 /*
 ** c[mr, cols] = (acc ? c : 0) + a[mr, kc] b[kc, cols] (+ bias[cols] after the chain).
 ** a[i,k] lies at a[i * lda + k], or at a[i + k * lda] when `turned`; register pair v of row k of b
-** at b[k * bs + v * ps]. All registers of b must be readable, whatever cols is. While it runs, a line
-** of memory from `next` on is fetched ahead for each k: what the caller will read soon.
+** at b[k * bs + v * ps]. All registers of b must be readable, whatever cols is. While it runs, a
+** line of memory from `next` on is fetched ahead for each k: what the caller will read soon.
 */
 typedef struct {
     int64_t kc;
@@ -322,7 +322,8 @@ static void pack_straight(const real *src, int64_t ld, int64_t cols, int64_t kc,
     if (cols == RL)
         for (int64_t k = 0; k < kc; k++) r_store(dst + k * ds, r_load(src + k * ld));
     else
-        for (int64_t k = 0; k < kc; k++) r_store(dst + k * ds, r_load_n(src + k * ld, r_first(cols)));
+        for (int64_t k = 0; k < kc; k++)
+            r_store(dst + k * ds, r_load_n(src + k * ld, r_first(cols)));
 }
 
 /* `width` (a multiple of RL) rows or columns, `valid` of them real, k-major into dst[kc][width].
