@@ -7,8 +7,8 @@
 ** depend on that row of A and on B alone; float32 bits are equal for AVX2 and AVX-512.
 **
 ** Matrices are row-major with a leading dimension in elements; op(A) is m x k, so with ta the array
-** holds k x m, and with tb the array of B holds n x k. Sizes of zero are fine: k = 0 gives zeros (or
-** leaves C when acc). C must not overlap A, B or work. The kernels allocate nothing and cannot
+** holds k x m, and with tb the array of B holds n x k. Sizes of zero are fine: k = 0 gives zeros
+** (or leaves C when acc). C must not overlap A, B or work. The kernels allocate nothing and cannot
 ** fail; `work` is the caller's, K(gemm_work) elements, 64-byte alignment is best.
 */
 #ifndef PL_KERNELS_GEMM_H
