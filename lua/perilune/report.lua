@@ -177,12 +177,16 @@ end
 function Report:answers(options)
   options = strict_table.check(options, { "models", "rows" }, "report:answers")
   for _, row in ipairs(options.rows) do
-    local best
+    local best, least -- nobody is best when all are equal
     for i in ipairs(options.models) do
       local score = row.scores and row.scores[i]
       if score and (not best or score > row.scores[best]) then
         best = i
       end
+      least = score and math.min(score, least or score) or least
+    end
+    if best and row.scores[best] == least then
+      best = nil
     end
     local parts = {
       '<div class="card"><div class="prompt">', escape(row.prompt), '</div><div class="answers">',

@@ -25,7 +25,7 @@ local function settings(args)
     name = "bench", about = "speed, as ratios",
     usage = "perilune bench [train|generate|ops|startup] [--key value]", args = args,
     without = { "output_dir", "max_steps", "logging_steps", "save_steps", "save_total_limit",
-      "resume", "verify_resume", "overwrite_output_dir", "nan_check", "seed" },
+      "resume", "overwrite_output_dir", "nan_check", "seed" },
     { samples = 5, "samples of each side", min = 1 },
     { model = "all", "which of the shapes", choices = { "all", "l260k", "l15m" } },
     { peer = true, "measure PyTorch beside it, when /usr/bin/python3 has it" },

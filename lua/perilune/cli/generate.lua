@@ -25,7 +25,7 @@ local function settings(args)
     name = "generate", about = "text from a model folder, or from a llama2.c .bin file",
     usage = usage, args = args,
     without = { "output_dir", "max_steps", "logging_steps", "save_steps", "save_total_limit",
-      "resume", "verify_resume", "overwrite_output_dir", "nan_check", "quiet" },
+      "resume", "overwrite_output_dir", "nan_check", "quiet" },
     "Prompt",
     { prompt = "", "what to go on from; - reads it from standard input, less one final newline" },
     { template = "none", "how a message is put to the model",

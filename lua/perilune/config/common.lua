@@ -17,8 +17,6 @@ common.rows = {
   { save_total_limit = 2, "checkpoints to keep, the best one not counted; 0 keeps all", min = 0 },
   { resume = false, "go on from the newest checkpoint of output_dir, or from the one named",
     type = "string", flag = "latest", transient = true, alias = "resume_from_checkpoint" },
-  { verify_resume = false, "prove that a resumed run has the same bits, then stop",
-    transient = true },
   { overwrite_output_dir = false, "delete the run that output_dir already holds",
     transient = true },
   { nan_check = false, "name the first op that makes a NaN or an infinity (slower)" },
