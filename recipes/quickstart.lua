@@ -28,9 +28,9 @@ local cfg = pl.config {
   { pretrain_epochs = 1, "passes over the text", min = 1 },
   { sft_epochs = 5, "passes over the demonstrations", min = 1 },
   { total_episodes = 5120, "answers in the PPO run", min = 64 },
-  { kl_coef = 0.05, "β of PPO", min = 0, schedule = true },
+  { kl_coef = 0.3, "β of PPO", min = 0, schedule = true },
   { ptx_coef = 1.0, "γ of PPO-ptx", min = 0, schedule = true },
-  { ppo_learning_rate = "warmup(3, 0.0003, 0.1)", "of the policy", min = 0, schedule = true },
+  { ppo_learning_rate = "warmup(3, 0.00007, 0.1)", "of the policy", min = 0, schedule = true },
 }
 local here = pl.config.describe(cfg).recipe:match("^(.*)/[^/]*$") or "."
 package.path = here .. "/../?.lua;" .. package.path
@@ -170,7 +170,8 @@ local judged = write("rankings-test.jsonl",
     cfg.seed + 2))
 local rm = stage("reward model", "reward", "reward", {
   model = sft.model, dataset = rankings, eval_dataset = judged, demonstrations = paths.sft_valid,
-  template = "plain", batch_size = 16, learning_rate = "cosine(0.001, 0.0001)" })
+  template = "plain", batch_size = 16, num_train_epochs = 3,
+  learning_rate = "cosine(0.0007, 0.00005)" })
 
 -- 5. PPO-ptx, and PPO without the pretraining term -------------------------------------------------------
 local function ppo(title, name, ptx_coef)
