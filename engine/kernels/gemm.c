@@ -192,7 +192,8 @@ static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64
             const bool at_edge = pack_edge && p == panels - 1;
             t.b = at_edge ? edge : b.at + p * b.ps;
             t.bs = at_edge ? NR : b.bs;
-            t.next = fetch_a && p == 0 ? t.a + mr * kc : t.a;
+            t.next_step = fetch_a && p == 0 ? LINE : 0;
+            t.next = t.next_step ? t.a + mr * kc : t.a;
             tile_place(&t, g, row, col + p * NR, odd && p == panels - 1 ? odd : NR);
             tile_run(mr, &t);
         }

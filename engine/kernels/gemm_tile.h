@@ -138,8 +138,8 @@ static inline int64_t r_cols(int64_t cols, int v)
 /*
 ** c[mr, cols] = (acc ? c : 0) + a[mr, kc] b[kc, cols] (+ bias[cols] after the chain).
 ** a[i,k] lies at a[i * lda + k], or at a[i + k * lda] when `turned`; register pair v of row k of b
-** at b[k * bs + v * ps]. All registers of b must be readable, whatever cols is. While it runs, a
-** line of memory from `next` on is fetched ahead for each k: what the caller will read soon.
+** at b[k * bs + v * ps]. All registers of b must be readable, whatever cols is. Unless turned, the
+** line of memory at next + k * next_step is fetched ahead for each k: what will be read soon.
 */
 typedef struct {
     int64_t kc;
@@ -148,6 +148,7 @@ typedef struct {
     const real *b;
     int64_t bs, ps;
     const real *next;
+    int64_t next_step; /* LINE, or 0 for nothing */
     const real *bias; /* NULL for none */
     real *c;
     int64_t ldc, cols;
@@ -172,7 +173,8 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
     const int64_t lda = t->lda, bs = t->bs, ps = t->ps, ldc = t->ldc, kc = t->kc;
     const int groups = turned ? 1 : GROUPS(mr);
     const real *a[GROUPS(MR)];
-    const real *b = t->b;
+    const real *b = t->b, *next = t->next;
+    const int64_t next_step = t->next_step;
     real *c = t->c;
 
     UNROLL
@@ -194,7 +196,8 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
         if (nv <= 2) { /* a wide tile is bound by its loads already */
             UNROLL
             for (int v = 0; v < nv; v += LINE_REGS) __builtin_prefetch(b + AHEAD * bs + v * RL);
-            __builtin_prefetch(turned ? a[0] + AHEAD * lda : t->next + k * LINE);
+            __builtin_prefetch(turned ? a[0] + AHEAD * lda : next);
+            next += next_step;
         }
         UNROLL
         for (int v = 0; v < nv; v++) w[v] = r_load(b + (v / 2) * ps + (v % 2) * RL);
