@@ -1,9 +1,9 @@
 --- A really trained model made gladder: SFT, reward model and PPO-ptx on story openings.
 --
--- (1) Stories are dealt to train, validation and test; their openings are the prompts. (2) SFT on the
--- training stories. (3) The SFT model continues openings K = 9 times; a labeler ranks by the VADER
--- score of the continuation through noise that lets two labelers agree on 73 % of pairs; a reward
--- model learns the rankings. (4) PPO-ptx against it, once for `kl_coef` and once for each of
+-- (1) Stories are dealt to train, validation and test; their openings are the prompts. (2) SFT on
+-- the training stories. (3) The SFT model continues openings K = 9 times; a labeler ranks by the
+-- VADER score of the continuation through noise that lets two labelers agree on 73 % of pairs; a
+-- reward model learns the rankings. (4) PPO-ptx against it, once for `kl_coef` and once for each of
 -- `curve_kl_coefs`. (5) The noise-free score, which no training saw, judges held-out openings, for
 -- each checkpoint: gold against KL. Each stage is a recipe of its own, run with settings.
 
@@ -22,27 +22,28 @@ local cfg = pl.config {
   { response_length = 64, "tokens of a continuation", min = 1 },
   "Supervised fine-tuning",
   { sft_epochs = 1, "passes over the training stories", min = 1 },
-  { sft_learning_rate = "cosine(0.0003, 0.00003)", "of SFT", min = 0, schedule = true },
+  { sft_learning_rate = "warmup(4, cosine(0.0015, 0.0001))", "of SFT", min = 0, schedule = true },
   "Labelers and the reward model",
-  { rank_prompts = 2000, "openings whose continuations are ranked", min = 8 },
+  { rank_prompts = 3350, "openings whose continuations are ranked", min = 8 },
   { answers = 9, "K, continuations of each", min = 2, max = 64 },
   { agreement = 0.73, "part of pairs two labelers agree on", over = 0.5, under = 1 },
   { rm_epochs = 1, "passes over the rankings", min = 1 },
-  { rm_batch_size = 16, "openings in a step", min = 1 },
-  { rm_learning_rate = "warmup(5, cosine(0.002, 0.0002))", "of the reward model", min = 0,
+  { rm_batch_size = 8, "openings in a step", min = 1 },
+  { rm_learning_rate = "warmup(10, cosine(0.001, 0.00005))", "of the reward model", min = 0,
     schedule = true },
   "PPO-ptx",
-  { total_episodes = 7680, "answers in a PPO run", min = 8 },
+  { total_episodes = 5120, "answers in a PPO run", min = 8 },
   { batch_size = 128, "answers in one iteration", min = 8 },
   { num_mini_batches = 2, "steps in a pass", min = 1 },
   { num_ppo_epochs = 1, "passes over each batch", min = 1 },
-  { learning_rate = "warmup(4, 0.0005, 0.1)", "of the policy", min = 0, schedule = true },
+  { learning_rate = "warmup(6, linear(0.0004, 0.00001), 0.1)", "of the policy", min = 0,
+    schedule = true },
   { value_learning_rate = 0.001, "of the value model", min = 0, schedule = true },
   { kl_coef = 0.15, "β of the run that is summarised", min = 0 },
   { curve_kl_coefs = "0.05,0.3", "further runs for the curve of gold against KL; empty: none" },
   { curve_steps = 10, "a point of the curve every so many iterations", min = 1 },
-  { ptx_coef = 0.5, "γ: weight of the pretraining loss", min = 0, schedule = true },
-  { ptx_batch_ratio = 0.5, "pretraining examples for each answer", min = 0 },
+  { ptx_coef = 0.1, "γ: weight of the pretraining loss", min = 0, schedule = true },
+  { ptx_batch_ratio = 0.25, "pretraining examples for each answer", min = 0 },
   { whiten_rewards = false, "divide rewards by their deviation" },
   { lam = 0.95, "λ of generalized advantage estimation", min = 0, max = 1 },
   { ema_decay = 0.9, "of the averaged policy, which is the result; 0: none", min = 0, under = 1 },
@@ -95,7 +96,7 @@ local function text_rows(stories)
   return rows
 end
 
--- 1. Stories, sides, openings --------------------------------------------------------------------------
+-- 1. Stories, sides, openings ---------------------------------------------------------------------
 assert(pl.system.mkdir_p(dir .. "/data"))
 local text, message = pl.files.read(cfg.text)
 if not text then error(("text %s cannot be read: %s"):format(cfg.text, message), 0) end
@@ -103,26 +104,30 @@ local stories = openings.stories(text, 40)
 local sides = openings.split(stories,
   { { "test", cfg.test_stories }, { "valid", cfg.valid_stories }, { "train", 0 } }, cfg.seed)
 if cfg.train_stories > 0 then sides.train = first(sides.train, cfg.train_stories) end
-local LENGTHS <const> = { 10, 6, 14, 8, 12 } -- words
+local LENGTHS <const> = { 10, 6, 14, 8, 12 } -- of openings, in words
+local PIECE <const> = 128 -- of pretraining text, in tokens
 local prompts = openings.prompts(sides.train, LENGTHS)
 local paths = {
   train = write("train.jsonl", text_rows(sides.train)),
   valid = write("valid.jsonl", text_rows(sides.valid)),
   test = write("test.jsonl", text_rows(sides.test)),
   prompts = write("prompts.jsonl", prompts),
-  held_out = write("test-prompts.jsonl", openings.prompts(sides.test, { LENGTHS[1] })),
+  held_out = write("test-prompts.jsonl", openings.prompts(sides.test, { 10, 14, 6 })),
   judge = write("gold.lua", ("return require(%q).judge(%q)\n"):format("recipes.stories.gold",
     cfg.lexicon)),
 }
 say("%d stories: %d to train, %d to validate, %d to test; %d openings", #stories, #sides.train,
   #sides.valid, #sides.test, #prompts)
 
--- 2. SFT ---------------------------------------------------------------------------------------------------
+-- 2. SFT ------------------------------------------------------------------------------------------
 local sft = stage("sft", "sft", { model = cfg.model, dataset = paths.train,
   eval_dataset = paths.valid, max_length = 512, num_train_epochs = cfg.sft_epochs, batch_size = 16,
-  learning_rate = cfg.sft_learning_rate })
+  learning_rate = cfg.sft_learning_rate,
+  -- Pieces of text as PPO's pretraining term sees them: else that term alone would move the policy
+  -- from its reference, and be charged for it as KL.
+  ptx_dataset = paths.train, ptx_fraction = 0.5, ptx_length = PIECE })
 
--- 3. Rankings and the reward model -------------------------------------------------------------------------
+-- 3. Rankings and the reward model ----------------------------------------------------------------
 local lexicon, sft_model = gold.lexicon(cfg.lexicon), assert(pl.load(sft.model)):freeze()
 local tok = assert(pl.tokenizer.load(sft.model))
 
@@ -162,7 +167,7 @@ local rm = stage("reward", "reward", { model = sft.model, dataset = rankings,
   eval_dataset = judged_path, num_train_epochs = cfg.rm_epochs, batch_size = cfg.rm_batch_size,
   learning_rate = cfg.rm_learning_rate })
 
--- 4. PPO-ptx ------------------------------------------------------------------------------------------------
+-- 4. PPO-ptx --------------------------------------------------------------------------------------
 local function ppo(kl_coef)
   local name = ("ppo-%g"):format(kl_coef)
   local trained = stage("ppo", name, { model = sft.model, reward_model = rm.model,
@@ -171,42 +176,47 @@ local function ppo(kl_coef)
     num_mini_batches = cfg.num_mini_batches, num_ppo_epochs = cfg.num_ppo_epochs,
     kl_coef = kl_coef, learning_rate = cfg.learning_rate, lam = cfg.lam,
     value_learning_rate = cfg.value_learning_rate, whiten_rewards = cfg.whiten_rewards,
-    ptx_coef = cfg.ptx_coef, ptx_batch_ratio = cfg.ptx_batch_ratio,
+    ptx_coef = cfg.ptx_coef, ptx_batch_ratio = cfg.ptx_batch_ratio, ptx_length = PIECE,
     ema_decay = cfg.ema_decay, ema_final = cfg.ema_decay > 0,
     save_steps = cfg.curve_steps, save_total_limit = 0 })
   return { kl_coef = kl_coef, name = name, model = trained.model, history = trained.history }
 end
 
--- 5. Held-out openings, noise-free score ---------------------------------------------------------------------
+-- 5. Held-out openings, noise-free score ----------------------------------------------------------
+-- (the first of them for the curve: one of each story)
 local function judge(name, model, settings)
-  settings.model, settings.dataset, settings.count = model, paths.held_out, 0
+  settings.model, settings.dataset, settings.text_length = model, paths.held_out, PIECE
   settings.reward_function, settings.response_length = paths.judge, cfg.response_length
   return stage("eval", name, settings)
 end
 
-local before = judge("eval-sft", sft.model, { text = paths.test, best_of = cfg.best_of })
+local before = judge("eval-sft", sft.model, { text = paths.test, count = 0 })
+local best = judge("eval-best-of-n", sft.model,
+  { count = cfg.test_stories, best_of = cfg.best_of }).best_of
 local runs = { ppo(cfg.kl_coef) }
-local after = judge("eval-ppo", runs[1].model, { reference = sft.model, text = paths.test })
+local after = judge("eval-ppo", runs[1].model, { reference = sft.model, text = paths.test,
+  count = 0 })
 for coef in cfg.curve_kl_coefs:gmatch("[^,%s]+") do
   runs[#runs + 1] = ppo(tonumber(coef) or error("curve_kl_coefs wants numbers, got " .. coef, 0))
 end
 for _, one in ipairs(runs) do
   one.points = { { step = 0, gold = before.score, kl = 0.0 } }
   for _, saved in ipairs(pl.run.checkpoints(dir .. "/" .. one.name)) do
-    local at = judge("eval-curve", saved.path, { reference = sft.model })
+    local at = judge("eval-curve", saved.path,
+      { reference = sft.model, count = cfg.test_stories })
     one.points[#one.points + 1] = { step = saved.step, gold = at.score, kl = at.kl,
       ci95 = at.score_ci95 }
   end
 end
 
--- 6. Figures and report ----------------------------------------------------------------------------------------
+-- 6. Figures and report ---------------------------------------------------------------------------
 local figures = {
   gold_sft = before.score, gold_sft_ci95 = before.score_ci95,
   gold_ppo = after.score, gold_ppo_ci95 = after.score_ci95,
   gold_gain = after.gain, gold_ci95 = after.gain_ci95, kl = after.kl, win_rate = after.win_rate,
   rm_accuracy = rm.rm_accuracy, labeler_agreement = agreement, labeler_noise = noise,
   rankings = #ranked, ptx_loss_sft = before.text_loss, ptx_loss_ppo = after.text_loss,
-  best_of = before.best_of, held_out_openings = after.prompts, weights_hash = after.weights_hash,
+  best_of = best, held_out_openings = after.prompts, weights_hash = after.weights_hash,
   stage_seconds = stage_seconds,
 }
 present.write(dir, figures, runs, { sft = sft, rm = rm, examples = after.examples })

@@ -1,8 +1,8 @@
 --- Simulated labelers: they rank answers by the gold score plus normal noise of their own.
 --
 -- Two labelers that see the true difference d of a pair through independent noise of deviation s
--- each order it rightly with p = Φ(d / (s √2)) and agree with p² + (1 - p)². `calibrate` finds the s
--- at which agreement over given sets is what one wants: people agreed on 73 % of pairs
+-- each order it rightly with p = Φ(d / (s √2)) and agree with p² + (1 - p)². `calibrate` finds the
+-- s at which agreement over given sets is what one wants: people agreed on 73 % of pairs
 -- (arXiv:2203.02155, section 3.4). Pairs of equal truth are pairs too: there two labelers agree by
 -- chance. Draws are named by (seed, labeler, set, answer), so nothing depends on their order.
 

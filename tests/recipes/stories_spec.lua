@@ -42,14 +42,16 @@ describe("the gold score", function()
   end)
 
   it("takes words, not parts of them nor quotes about them", function()
-    assert.same({ "lily's", "mum", "said", "hello", "don't" }, gold.words("Lily's mum said 'hello', don't"))
+    assert.same({ "lily's", "mum", "said", "hello", "don't" },
+      gold.words("Lily's mum said 'hello', don't"))
     assert.equal(0, score("goodness"))
     assert.is_near(compound(2), score("'good'"), 1e-12)
   end)
 
   it("reads a lexicon and refuses what is none", function()
     local path = os.tmpname()
-    assert(pl.files.write_atomic(path, ":)\t2.0\t0.5\t[1]\nGood\t1.9\t0.9\t[2]\nsad\t-2.1\t0.9\t[2]\n"))
+    assert(pl.files.write_atomic(path,
+      ":)\t2.0\t0.5\t[1]\nGood\t1.9\t0.9\t[2]\nsad\t-2.1\t0.9\t[2]\n"))
     assert.same({ good = 1.9, sad = -2.1 }, gold.lexicon(path))
     assert.near(compound(1.9), gold.judge(path)({ "p" }, { "good" })[1], 1e-12)
     assert(pl.files.write_atomic(path, "no tabs here\n"))
