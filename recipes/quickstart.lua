@@ -16,8 +16,8 @@ local cfg = pl.config {
   "World",
   { log_rows = 10000, "prompts in the users' log", min = 100 },
   { labeler_rows = 4000, "demonstrations", min = 50 },
-  { documents = 30000, "of plain text", min = 100 },
-  { rank_prompts = 1600, "prompts the labeler ranks K answers to", min = 8 },
+  { documents = 26000, "of plain text", min = 100 },
+  { rank_prompts = 1400, "prompts the labeler ranks K answers to", min = 8 },
   { answers = 9, "K, answers to each of them", min = 2, max = 9 },
   { eval_prompts = 560, "held-out prompts", min = 8 },
   "Model",
@@ -180,7 +180,7 @@ local function ppo(title, name, ptx_coef)
     template = "plain", max_prompt_length = 192, total_episodes = cfg.total_episodes,
       batch_size = 128,
     num_mini_batches = 2, response_length = 24, slots = 128, missing_eos_rule = "subtract",
-    kl_coef = cfg.kl_coef, ptx_coef = ptx_coef, ptx_batch_ratio = 0.5, ptx_length = 64,
+    kl_coef = cfg.kl_coef, ptx_coef = ptx_coef, ptx_batch_ratio = 0.25, ptx_length = 64,
     learning_rate = cfg.ppo_learning_rate, value_learning_rate = 0.0006, ema_decay = 0.0 })
 end
 local with_ptx = ppo("PPO-ptx", "ppo", cfg.ptx_coef)
