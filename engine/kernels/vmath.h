@@ -87,7 +87,7 @@ static inline vec v_log(vec x)
                               1.188816210e-1f,  -1.167565197e-1f, 6.746641048e-2f};
     const vec inf = v_set1(INFINITY);
     ivec denormal = x < v_set1(1.17549435e-38f);
-    vec m = v_select(denormal, x * v_set1(8388608.0f), x);
+    vec m = v_abs(v_select(denormal, x * v_set1(8388608.0f), x)); /* the sign is seen to below */
     ivec k = ((ivec)m - 0x3f3504f3) >> 23; /* 0x3f3504f3: the bits of sqrt(1/2) */
     vec f = (vec)((ivec)m - (k << 23)) - v_set1(1.0f);
     vec e = __builtin_convertvector(k - (denormal & 23), vec);
