@@ -285,6 +285,10 @@ describe("stock lua5.4", function()
       local a = core.tensor({ { 1, 2 }, { 3, 4 } })
       print(core.matmul(a, a):get(2, 1))]] }, { stdout = path("out"), stderr = path("err") })
     system.setenv("LUA_CPATH", nil)
+    if read("err"):find("ASan runtime does not come first", 1, true) then
+      pending("a sanitized module cannot be loaded into a program without the sanitizer")
+      return
+    end
     assert.are.equal("", read("err"))
     assert.are.equal("exit 0", how .. " " .. code)
     assert.are.equal("15.0\n", read("out"))
