@@ -183,7 +183,7 @@ local function ppo(kl_coef)
 end
 
 -- 5. Held-out openings, noise-free score ----------------------------------------------------------
--- (the first of them for the curve: one of each story)
+-- (for the curve the first of them, one of each story, and the averaged policy where there is one)
 local function judge(name, model, settings)
   settings.model, settings.dataset, settings.text_length = model, paths.held_out, PIECE
   settings.reward_function, settings.response_length = paths.judge, cfg.response_length
@@ -202,7 +202,7 @@ end
 for _, one in ipairs(runs) do
   one.points = { { step = 0, gold = before.score, kl = 0.0 } }
   for _, saved in ipairs(pl.run.checkpoints(dir .. "/" .. one.name)) do
-    local at = judge("eval-curve", saved.path,
+    local at = judge("eval-curve", saved.path .. (cfg.ema_decay > 0 and "/ema" or ""),
       { reference = sft.model, count = cfg.test_stories })
     one.points[#one.points + 1] = { step = saved.step, gold = at.score, kl = at.kl,
       ci95 = at.score_ci95 }

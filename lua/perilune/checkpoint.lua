@@ -29,7 +29,7 @@ function checkpoint.write(dir, parts)
   check(parts.model:write(dir, { tokenizer = parts.tokenizer }))
   for name, other in pairs(parts.models or {}) do
     check(system.mkdir_p(dir .. "/" .. name))
-    check(other:write(dir .. "/" .. name))
+    check(other:write(dir .. "/" .. name, { tokenizer = parts.tokenizer }))
   end
   local tensors, steps = {}, {}
   for name, optimizer in pairs(parts.optimizers or {}) do
