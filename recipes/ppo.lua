@@ -178,7 +178,7 @@ while done < iterations do
   local beta, gamma_ptx = cfg.kl_coef(done), cfg.ptx_coef(done)
 
   -- (a) Rollout. Episode numbers name the random stream: an answer depends on nothing beside it.
-  local episodes, keys, questions = {}, {}, {}
+  local episodes, keys, questions, began = {}, {}, {}, pl.system.monotonic()
   for i = 1, cfg.batch_size do
     keys[i] = (done - 1) * cfg.batch_size + i
     episodes[i] = prompts[prompt_at(keys[i])]
@@ -188,6 +188,7 @@ while done < iterations do
     temperature = cfg.temperature, top_k = cfg.top_k, top_p = cfg.top_p, min_p = cfg.min_p,
     seed = cfg.seed, keys = keys, stop = { stop }, slots = cfg.slots })
   local roll = rollout.new(questions, answers)
+  local rollout_seconds = pl.system.monotonic() - began
 
   -- (b) What the other models say of it; nothing here is on the tape.
   roll.raw_scores = score(roll, episodes)
@@ -196,7 +197,13 @@ while done < iterations do
   roll.reference = rollout.flatten(
     loss.sequence_logprobs(reference, roll.sequences, roll.masks, scoring))
   local values = rollout.flatten(loss.sequence_values(value, roll.sequences, roll.masks, scoring))
-  if done == 1 then check:first_batch(policy, roll, scoring) end
+  if done == 1 then
+    check:first_batch(policy, roll, scoring)
+    check:time { steps = iterations, forwards = 3 + 6 * cfg.num_ppo_epochs, -- (b), then two models
+      seconds = rollout_seconds, forward = function()
+        loss.sequence_logprobs(policy, roll.sequences, roll.masks, scoring)
+      end }
+  end
 
   -- (c) Rewards, advantages, returns.
   local old, ref = pl.tensor(roll.old), pl.tensor(roll.reference)

@@ -118,7 +118,11 @@ while step < steps do
   for i = 1, cfg.batch_size do
     sequences[i] = pieces[piece_at((step - 1) * cfg.batch_size + i)]
   end
-  if not run.resumed and step == 1 then check:tokens(sequences) end
+  if step == 1 then
+    check:tokens(sequences)
+    check:time { steps = steps, forwards = 3,
+      forward = function() loss.evaluate(model, sequences) end }
+  end
   local tokens = -#sequences -- the first token of each is not predicted
   for _, sequence in ipairs(sequences) do tokens = tokens + #sequence end
   model.block:zero_grad()

@@ -132,6 +132,9 @@ while step < steps do
       flat) end
     lengths[#lengths + 1] = flat
   end
+  if step == 1 then
+    check:time { steps = steps, forwards = 3, forward = function() pair_gaps(sets) end }
+  end
   model.block:zero_grad()
   local seen = pl.meter.new()
   for _, indices in ipairs(batch.split(lengths, cfg.micro_batch_tokens)) do

@@ -129,7 +129,11 @@ while step < steps do
     sequences[#sequences + 1], masks[#masks + 1] = data.join({ piece[1] }, table.move(piece, 2,
       #piece, 1, {}))
   end
-  if step == 1 then check:tokens(sequences, masks) end
+  if step == 1 then
+    check:tokens(sequences, masks)
+    check:time { steps = steps, forwards = 3,
+      forward = function() loss.evaluate(model, sequences, masks) end }
+  end
   for _, mask in ipairs(masks) do
     for t = 2, #mask do tokens = tokens + mask[t] end
   end

@@ -113,6 +113,19 @@ function Check:tokens(sequences, masks)
   self:say("first sequence, trained part in brackets: %s", (shown:gsub("\n", "\\n")))
 end
 
+--- How long the run will take, from a forward over the first batch that is timed here.
+-- @tparam table cost `steps`, `forward` (a function that runs the model over a step's batch without a
+--   tape), `forwards` (how many of these a step is worth: 3 for a forward and its backward), `seconds`
+--   (of a step, beside them)
+function Check:time(cost)
+  cost.forward() -- memory and caches are warm afterwards, as in every later step
+  local from = system.monotonic()
+  cost.forward()
+  local step = (system.monotonic() - from) * cost.forwards + (cost.seconds or 0)
+  self:say("estimate: %s a step, %s in all (%s steps; validation and checkpoints beside it)",
+    format.duration(step), format.duration(step * cost.steps), format.count(cost.steps))
+end
+
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
 -- and so the KL to a reference of the same weights exactly 0.
 -- @param policy
