@@ -274,6 +274,35 @@ pl_status pl_folder_commit(pl_ctx *ctx, const char *tmp, const char *path);
 pl_status pl_folder_verify(pl_ctx *ctx, const char *path);
 pl_status pl_folder_discard(pl_ctx *ctx, const char *tmp);
 
+/* Lines: a text file, plain or gzip (told by its content), one line after the other. Memory is flat
+** in the size of the file: at most one line of max_bytes is held. */
+typedef struct pl_lines pl_lines;
+
+#define PL_LINES_MAX_BYTES ((int64_t)16 << 20)
+
+typedef struct {
+    int64_t max_bytes; /* longer lines are passed over and told; 0: PL_LINES_MAX_BYTES */
+    int64_t offset;    /* uncompressed byte to start at: where a line begins */
+    int64_t line;      /* lines before that byte: the first line given has number line + 1 */
+} pl_lines_options;
+
+typedef struct {
+    const char *text; /* without "\n" or "\r\n"; any bytes; borrowed until the next call */
+    int64_t size, number;
+    const char *problem; /* NULL, or why there is no text (text NULL); borrowed likewise */
+} pl_line;
+
+/* `options` NULL: all zeros. A byte-order mark at the beginning is passed over. PL_ERR_FORMAT when
+** the file holds fewer than `offset` bytes. */
+pl_status pl_lines_open(pl_ctx *ctx, pl_lines **out, const char *path,
+                        const pl_lines_options *options);
+/* The next line; *more is false at the end. Damage (gzip that is cut off or corrupt, a read that
+** fails) is the problem of a last line; the lines before it have come out whole. */
+pl_status pl_lines_next(pl_lines *reader, pl_line *line, bool *more);
+/* The uncompressed byte where the next line starts. */
+int64_t pl_lines_offset(const pl_lines *reader);
+void pl_lines_close(pl_lines *reader); /* NULL is fine */
+
 /* Test hook: the k-th input/output call from now on fails with `error` (an errno; 0: it moves only
 ** half of the bytes), with `forever` all later ones too; k = 0 turns it off. The removal of
 ** temporary files is not counted. */
@@ -322,6 +351,57 @@ void pl_weights_note(const pl_weights *w, int64_t i, const char **key, const cha
 pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *names,
                               pl_tensor *const *tensors, int64_t n, const char *const *keys,
                               const char *const *values, int64_t n_notes);
+
+/* --------------------------------------------------------------------------------------------
+** Store: SQLite by prepared statements. Error texts name the file and the statement. pl_interrupt
+** stops a long statement; a write that it stops rolls back its whole transaction.
+*/
+typedef struct pl_db pl_db;
+typedef struct pl_statement pl_statement;
+
+typedef struct {
+    bool readonly;
+    int64_t busy_ms;  /* how long to wait for another program's lock */
+    int64_t cache_kb; /* page cache; 0: SQLite's own size */
+} pl_db_options;
+
+typedef enum { PL_DB_NULL, PL_DB_INTEGER, PL_DB_FLOAT, PL_DB_TEXT } pl_db_kind;
+
+typedef struct {
+    pl_db_kind kind;
+    int64_t integer;
+    double number;
+    const char *text; /* any bytes, NUL too; blobs are read as text */
+    int64_t size;
+} pl_db_value;
+
+/* Opens or makes a file; ":memory:" and "" are databases for the time they are open. `options`
+** NULL: {false, 5000, 0}. Foreign keys are on. What is no database, cannot be written or does not
+** exist (readonly) is refused here. */
+pl_status pl_db_open(pl_ctx *ctx, pl_db **out, const char *path, const pl_db_options *options);
+/* Closes the file at once. Statements that are left fail from now on and are still to be freed. */
+void pl_db_close(pl_db *db); /* NULL is fine */
+/* A script; rows that it gives are passed over. It stops at the first failure. */
+pl_status pl_db_exec(pl_db *db, const char *sql);
+int64_t pl_db_last_id(const pl_db *db); /* of the last row that was inserted */
+int64_t pl_db_changes(const pl_db *db); /* rows that the last insert, update or delete changed */
+bool pl_db_in_transaction(const pl_db *db);
+
+pl_status pl_statement_new(pl_db *db, pl_statement **out, const char *sql); /* one statement */
+void pl_statement_free(pl_statement *s); /* NULL is fine; after its pl_db is fine too */
+int pl_statement_parameters(const pl_statement *s);
+/* Parameter i, from 0, of a statement at its beginning (new, reset or run to its end). A text that
+** is not copied must live until the parameter is bound anew. NaN: PL_ERR_NONFINITE. */
+pl_status pl_statement_bind(pl_statement *s, int i, const pl_db_value *value, bool copy);
+/* To the next row; *row is false at the end, where the statement is at its beginning again, as it
+** is after a failure. */
+pl_status pl_statement_step(pl_statement *s, bool *row);
+/* To the end; *changed rows. */
+pl_status pl_statement_run(pl_statement *s, int64_t *changed);
+void pl_statement_reset(pl_statement *s); /* back to the beginning; parameters stay bound */
+int pl_statement_columns(const pl_statement *s);
+/* Column i of the row that step went to; its text is borrowed until the next call. */
+pl_db_value pl_statement_column(const pl_statement *s, int i);
 
 /* --------------------------------------------------------------------------------------------
 ** Text: tokenizers (engine/text). Text is bytes with a length; NUL and invalid UTF-8 are fine.

@@ -58,5 +58,7 @@ void lb_open_io(lua_State *L);
 void lb_open_text(lua_State *L);
 void lb_open_gen(lua_State *L);
 void lb_open_system(lua_State *L);
+void lb_open_store(lua_State *L);
+void lb_open_lines(lua_State *L);
 
 #endif

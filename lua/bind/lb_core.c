@@ -184,6 +184,8 @@ int luaopen_perilune_core(lua_State *L)
     lb_open_text(L);
     lb_open_gen(L);
     lb_open_system(L);
+    lb_open_store(L);
+    lb_open_lines(L);
     lua_pushliteral(L, PL_VERSION);
     lua_setfield(L, -2, "_VERSION");
     return 1;
