@@ -1,0 +1,66 @@
+--- At most so many prompts a user.
+--
+-- Source: Ouyang et al., arXiv:2203.02155, section 3.2: "we limit the number of prompts to 200 per
+-- user ID". The paper does not say which 200; here a uniform sample by seed (see sample.lua), since
+-- the first 200 of a user are his first days, and users change.
+-- @module perilune.rules.cap
+
+local hash = require("perilune.rules.hash")
+local sample = require("perilune.rules.sample")
+local settings = require("perilune.rules.settings")
+local spool = require("perilune.rules.spool")
+local text_of = require("perilune.rules.text")
+
+--- The rule.
+-- @tparam ?table given
+--   `by = "user_id"`: the field whose values are capped ("organisation" is another reading of the
+--   paper);
+--   `max = 200`;
+--   `keep = "sample"`, or "first" or "last" in the order the rows come;
+--   `missing = "keep"`: rows without the key are kept, and counted in the report; "drop" drops
+--   them, "error" raises
+-- @treturn table rule
+return function(given)
+  local taken = settings.take("cap", given, { by = "user_id", max = 200, keep = "sample",
+    missing = "keep" })
+  local by = settings.name("cap", "by", taken.by)
+  local max = settings.whole("cap", "max", taken.max, 1)
+  settings.choice("cap", "keep", taken.keep, { "sample", "first", "last" })
+  settings.choice("cap", "missing", taken.missing, { "keep", "drop", "error" })
+  local over, absent = ("over %d for one %s"):format(max, by), "no " .. by
+
+  local function apply(rows, context)
+    local members = sample.new(taken.keep)
+    local set, get = spool.marks()
+    return spool.judged(rows, context, function(row, n)
+      local key = row[by]
+      if key == nil then
+        if taken.missing == "error" then
+          error(("cap: row %d has no %s; set `missing` to \"keep\" or \"drop\", or another `by`")
+            :format(n, by), 0)
+        elseif taken.missing == "drop" then
+          set(n, 2)
+        else
+          context.tally(absent)
+        end
+        return
+      end
+      local group = hash.parts(by, key)
+      local identity = taken.keep == "sample"
+        and hash.parts(context.seed, "cap", group, row.time, text_of(row)) or 0
+      members:add(group, identity, n)
+    end, function()
+      members:leave(function()
+        return max
+      end, function(n)
+        set(n, 1)
+      end)
+      return function(n)
+        local mark = get(n)
+        return mark == 1 and over or mark == 2 and absent or nil
+      end
+    end)
+  end
+
+  return { name = "cap", settings = settings.shown(taken), apply = apply }
+end

@@ -1,0 +1,156 @@
+--- Text folded for comparing: case, white space and punctuation.
+--
+-- Case is that of the Unicode character database for Latin (ASCII, Latin-1, Latin Extended-A),
+-- Greek and Cyrillic; full-width ASCII becomes ASCII. White space is every character with the
+-- property White_Space. Punctuation is what ends, parts, quotes or decorates: signs that carry a
+-- meaning of their own (+ - = < > / % & @ $ ^ | \) stay, or "2+2" and "2-2" would be one prompt.
+--
+-- Deliberately not here: accents are never dropped (a composed and a decomposed letter differ), nor
+-- is a locale asked. Bytes that are no UTF-8 stay as they are.
+-- @module perilune.rules.fold
+
+local fold = {}
+
+local lower, spaces, marks = {}, {}, {}
+
+local function map(first, last, by, step)
+  for code = first, last, step or 1 do
+    lower[utf8.char(code)] = utf8.char(code + by)
+  end
+end
+
+map(0xC0, 0xD6, 32)          -- Latin-1
+map(0xD8, 0xDE, 32)
+map(0x100, 0x12E, 1, 2)      -- Latin Extended-A; U+0130 has no lower case of one character
+map(0x132, 0x136, 1, 2)
+map(0x139, 0x147, 1, 2)
+map(0x14A, 0x176, 1, 2)
+map(0x178, 0x178, -121)
+map(0x179, 0x17D, 1, 2)
+map(0x386, 0x386, 38)        -- Greek
+map(0x388, 0x38A, 37)
+map(0x38C, 0x38C, 64)
+map(0x38E, 0x38F, 63)
+map(0x391, 0x3A1, 32)
+map(0x3A3, 0x3AB, 32)
+map(0x3C2, 0x3C2, 1)         -- the sigma at a word's end
+map(0x400, 0x40F, 80)        -- Cyrillic
+map(0x410, 0x42F, 32)
+map(0x460, 0x480, 1, 2)
+map(0x48A, 0x4BE, 1, 2)
+for code = 0xFF01, 0xFF5E do -- full-width forms
+  lower[utf8.char(code)] = string.char(code - 0xFEE0):lower()
+end
+
+for _, code in ipairs { 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF } do
+  spaces[utf8.char(code)] = " "
+end
+for code = 0x2000, 0x200B do -- the last two are format characters that show nothing
+  spaces[utf8.char(code)] = " "
+end
+
+local function punctuation(first, last)
+  for code = first, last do
+    marks[utf8.char(code)] = " "
+  end
+end
+
+punctuation(0xA1, 0xA1)      -- inverted exclamation mark
+punctuation(0xAB, 0xAB)      -- guillemets
+punctuation(0xBB, 0xBB)
+punctuation(0xB7, 0xB7)
+punctuation(0xBF, 0xBF)
+punctuation(0x2010, 0x2027)  -- dashes, quotes, bullets, dots
+punctuation(0x2030, 0x205E)
+punctuation(0x3001, 0x3003)  -- ideographic comma, stop, brackets
+punctuation(0x3008, 0x3011)
+punctuation(0x3014, 0x301F)
+
+local cased, plain = {}, {}  -- what each level of folding replaces
+for from, to in pairs(lower) do
+  cased[from], plain[from] = to, to
+end
+for from, to in pairs(spaces) do
+  cased[from], plain[from] = to, to
+end
+for from, to in pairs(marks) do
+  plain[from] = to
+end
+
+local WIDE <const> = "[\xC2-\xEF][\x80-\xBF]+"
+
+--- Lower case, and every white space that is not ASCII as a plain space.
+-- @string text
+-- @treturn string
+function fold.case(text)
+  text = text:lower()
+  if text:find("[\xC2-\xEF]") then
+    text = text:gsub(WIDE, cased)
+  end
+  return text
+end
+
+--- Lower case, punctuation and runs of white space as one space, none at either end.
+-- A text of nothing else (such as "???") folds to itself: it would match every other such text.
+-- @string text
+-- @treturn string
+function fold.text(text)
+  local folded = text:lower()
+  if folded:find("[\xC2-\xEF]") then
+    folded = folded:gsub(WIDE, plain)
+  end
+  folded = folded:gsub("[%c%s.,;:!?'\"()%[%]{}`*_#~]+", " ")
+  local first = folded:byte(1) == 32 and 2 or 1
+  local last = folded:byte(-1) == 32 and -2 or -1
+  if first == 2 or last == -2 then
+    folded = folded:sub(first, last)
+  end
+  return folded == "" and text or folded
+end
+
+--- How many characters; in a text that is no UTF-8, how many bytes.
+-- @string text
+-- @treturn integer
+function fold.chars(text)
+  return utf8.len(text) or #text
+end
+
+--- How many words: runs of anything but white space.
+-- @string text
+-- @treturn integer
+function fold.words(text)
+  local _, count = text:gsub("%S+", "")
+  return count
+end
+
+--- The first `n` units of a text, or nil when it has fewer.
+-- @string text
+-- @int n
+-- @string unit "chars" or "words" (joined by one space)
+-- @treturn ?string
+function fold.prefix(text, n, unit)
+  if unit == "words" then
+    local words, count = {}, 0
+    for word in text:gmatch("%S+") do
+      count = count + 1
+      words[count] = word
+      if count == n then
+        return table.concat(words, " ")
+      end
+    end
+    return nil
+  end
+  if #text < n then
+    return nil
+  end
+  local head = text:sub(1, n)
+  if not head:find("[\x80-\xFF]") then
+    return head
+  elseif text:find("^[\x80-\xBF]") then
+    return head -- no UTF-8: bytes are what there is to count
+  end
+  local past = utf8.offset(text, n + 1)
+  return past and text:sub(1, past - 1)
+end
+
+return fold

@@ -1,0 +1,46 @@
+--- Prompts that are neither too short nor too long.
+--
+-- Source: Ouyang et al., arXiv:2203.02155, appendix C: prompts over 1k tokens are left out. Before a
+-- tokenizer is chosen, 4,096 characters are about as much; with one, give `unit` a function.
+-- @module perilune.rules.length
+
+local fold = require("perilune.rules.fold")
+local settings = require("perilune.rules.settings")
+local text_of = require("perilune.rules.text")
+
+local measures = { chars = fold.chars, words = fold.words }
+
+--- The rule.
+-- @tparam ?table given
+--   `min = 1`, `max = 4096`, both included;
+--   `unit = "chars"`, "words", or a function(text, row) -> number, such as a count of tokens
+-- @treturn table rule
+return function(given)
+  local taken = settings.take("length", given, { min = 1, max = 4096, unit = "chars" })
+  local unit = taken.unit
+  if type(unit) ~= "function" then
+    settings.choice("length", "unit", unit, { "chars", "words" })
+  end
+  local min = settings.whole("length", "min", taken.min, 0)
+  local max = settings.whole("length", "max", taken.max, min)
+  local measure = measures[unit] or unit
+  local named = measures[unit] and unit or "units"
+  local short, long = ("under %d %s"):format(min, named), ("over %d %s"):format(max, named)
+
+  local function apply(rows, context)
+    return function()
+      for row in rows do
+        local length = measure(text_of(row), row)
+        if length < min then
+          context.drop(row, short)
+        elseif length > max then
+          context.drop(row, long)
+        else
+          return row
+        end
+      end
+    end
+  end
+
+  return { name = "length", settings = settings.shown(taken), apply = apply }
+end
