@@ -163,9 +163,10 @@ function rules.run(rows, list, options)
     end
     local entry = new_entry(rule)
     local context, check = new_context(entry, taken)
-    guard = rule.guard or guard
     report[i] = entry
-    stream = watched(rule.apply(counted(stream, entry, "rows_in"), context), rule, entry, guard, check)
+    stream = watched(rule.apply(counted(stream, entry, "rows_in"), context), rule, entry,
+      not rule.guard and guard, check)
+    guard = rule.guard or guard
   end
   return stream, report
 end

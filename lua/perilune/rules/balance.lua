@@ -13,7 +13,6 @@ local hash = require("perilune.rules.hash")
 local sample = require("perilune.rules.sample")
 local settings = require("perilune.rules.settings")
 local spool = require("perilune.rules.spool")
-local text_of = require("perilune.rules.text")
 
 local balance = {}
 
@@ -107,9 +106,8 @@ function balance.rule(given)
         return
       end
       counts[class] = (counts[class] or 0) + 1
-      local group = hash.parts("balance", class)
-      members:add(group, hash.parts(context.seed, "balance", group, row.user_id, row.time,
-        text_of(row)), n)
+      local group = hash.text("class " .. tostring(class))
+      members:add(group, hash.row(context.seed, group, row), n)
     end, function()
       local list = {}
       for _, count in pairs(counts) do

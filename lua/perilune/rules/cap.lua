@@ -9,7 +9,6 @@ local hash = require("perilune.rules.hash")
 local sample = require("perilune.rules.sample")
 local settings = require("perilune.rules.settings")
 local spool = require("perilune.rules.spool")
-local text_of = require("perilune.rules.text")
 
 --- The rule.
 -- @tparam ?table given
@@ -27,6 +26,7 @@ return function(given)
   local max = settings.whole("cap", "max", taken.max, 1)
   settings.choice("cap", "keep", taken.keep, { "sample", "first", "last" })
   settings.choice("cap", "missing", taken.missing, { "keep", "drop", "error" })
+  local sampled = taken.keep == "sample"
   local over, absent = ("over %d for one %s"):format(max, by), "no " .. by
 
   local function apply(rows, context)
@@ -45,10 +45,8 @@ return function(given)
         end
         return
       end
-      local group = hash.parts(by, key)
-      local identity = taken.keep == "sample"
-        and hash.parts(context.seed, "cap", group, row.time, text_of(row)) or 0
-      members:add(group, identity, n)
+      local group = hash.text(tostring(key))
+      members:add(group, sampled and hash.row(context.seed, group, row) or 0, n)
     end, function()
       members:leave(function()
         return max

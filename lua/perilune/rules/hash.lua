@@ -1,11 +1,12 @@
 --- Hashes of keys: 64 bits of XXH3-128, by which rules sample, split and compare.
 --
--- Parts are packed with their lengths, so that ("ab", "c") and ("a", "bc") differ. Two of n
--- different keys meet with probability n^2 / 2^65: 3e-6 among ten million. The hash is the same on
--- every machine; it is no defence against someone who seeks collisions.
+-- Two of n different keys meet with probability n^2 / 2^65: 3e-6 among ten million. The hash is the
+-- same on every machine; it is no defence against someone who seeks collisions.
 -- @module perilune.rules.hash
 
 local hash_string = require("perilune.core").files.hash_string
+
+local text_of = require("perilune.rules.text")
 
 local hash = {}
 
@@ -14,19 +15,6 @@ local hash = {}
 -- @treturn integer
 function hash.text(text)
   return tonumber(hash_string(text):sub(1, 16), 16)
-end
-
---- Several parts as one integer.
--- @param ... strings, numbers, booleans or nil
--- @treturn integer
-function hash.parts(...)
-  local n = select("#", ...)
-  local parts = { ... }
-  for i = 1, n do
-    local part = tostring(parts[i])
-    parts[i] = #part .. ":" .. part
-  end
-  return hash.text(table.concat(parts))
 end
 
 --- An integer mixed with a second one: SplitMix64's finisher (Steele, Lea and Flood 2014).
@@ -38,6 +26,20 @@ function hash.mix(value, with)
   z = (z ~ (z >> 30)) * 0xBF58476D1CE4E5B9
   z = (z ~ (z >> 27)) * 0x94D049BB133111EB
   return z ~ (z >> 31)
+end
+
+--- What a row says, as an integer: its text and its time, under a seed and a group.
+-- @int seed
+-- @int group
+-- @tparam table row
+-- @treturn integer
+function hash.row(seed, group, row)
+  local said = hash.mix(hash.mix(hash.text(text_of(row)), group), seed)
+  local time = row.time
+  if time == nil then
+    return said
+  end
+  return hash.mix(said, math.tointeger(time) or hash.text(tostring(time)))
 end
 
 --- An integer as a number in [0, 1).

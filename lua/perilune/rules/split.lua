@@ -34,11 +34,14 @@ local function check(given)
     error(("split: train, valid and test are shares of the whole; %g + %g + %g is %g, not 1")
       :format(taken.train, taken.valid, taken.test, sum), 0)
   end
-  return taken
+  local salted = ("split %d:%s "):format(#taken.salt, taken.salt)
+  return taken, { key = salted .. "key ", text = salted .. "text ", by = taken.by,
+    test = taken.test, valid = taken.valid }
 end
 
+-- `taken` below is the second value of `check`: settings, and what a key and a text are hashed after.
 local function side_of(kind, key, taken)
-  local at = hash.fraction(hash.parts("split", taken.salt, kind, key))
+  local at = hash.fraction(hash.text(taken[kind] .. tostring(key)))
   if at < taken.test then
     return "test"
   end
@@ -50,7 +53,8 @@ end
 -- @tparam ?table given as for the rule
 -- @treturn string "train", "valid" or "test"
 function split.side(key, given)
-  return side_of("key", key, check(given))
+  local _, taken = check(given)
+  return side_of("key", key, taken)
 end
 
 -- The side of a row, and the hash of its text when that is what it goes by.
@@ -68,7 +72,8 @@ end
 -- @tparam ?table given as for the rule
 -- @treturn string
 function split.row_side(row, given)
-  return (row_side(row, check(given)))
+  local _, taken = check(given)
+  return (row_side(row, taken))
 end
 
 --- The rule: sets `side`.
@@ -78,7 +83,7 @@ end
 --   `salt = ""`: another text gives another split
 -- @treturn table rule, whose `guard(row)` gives nil, or what is wrong with a row's side
 function split.rule(given)
-  local taken = check(given)
+  local shown, taken = check(given)
 
   local function apply(rows, context)
     return function()
@@ -114,7 +119,7 @@ function split.rule(given)
     end
   end
 
-  return { name = "split", settings = settings.shown(taken), apply = apply, guard = guard }
+  return { name = "split", settings = settings.shown(shown), apply = apply, guard = guard }
 end
 
 return split

@@ -18,101 +18,187 @@ Spool.__name = "spool"
 
 local ARRAY <const> = getmetatable(core.json.array({}))
 local DEPTH <const> = 100
-local pack, unpack, byte = string.pack, string.unpack, string.byte
+local pack, unpack = string.pack, string.unpack
 
--- A record is fields and an end. A field is the type's tag, the key, the value; the tag has BY_INDEX
--- added when the key is an integer.
-local END <const>, STRING <const>, INTEGER <const>, FLOAT <const> = 0, 1, 2, 3
-local YES <const>, NO <const>, TABLE <const>, LIST <const>, BY_INDEX <const> = 4, 5, 6, 7, 8
+-- A record begins with its shape: the fields' keys and types in the order `next` gave them, and so
+-- the format of one string.pack. Shapes are kept in a trie and numbered; a table inside is a record in
+-- a string. What has more than WIDE fields, or a shape beyond the first SHAPES, says its own keys and
+-- kinds after the number 0.
+local SHAPES <const>, WIDE <const> = 4096, 64
+local shapes, root = {}, {}
 
-local value_format = { [STRING] = "s4", [INTEGER] = "i8", [FLOAT] = "d", [YES] = "", [NO] = "",
-  [TABLE] = "", [LIST] = "" }
-local field_format, rest_format = {}, {}
-for tag, format in pairs(value_format) do
-  field_format[tag], rest_format[tag] = "<Bs4" .. format, "<s4" .. format
-  field_format[tag + BY_INDEX], rest_format[tag + BY_INDEX] = "<Bi8" .. format, "<i8" .. format
-end
+local format_of = { string = "s4", integer = "j", float = "n", yes = "", no = "", table = "s4",
+  list = "s4" }
 
-local function tag_of(value, key)
+local function kind_of(value, key)
   local kind = type(value)
   if kind == "string" then
-    return STRING
+    return kind
   elseif kind == "number" then
-    return math.type(value) == "integer" and INTEGER or FLOAT
+    return math.type(value)
   elseif kind == "boolean" then
-    return value and YES or NO
+    return value and "yes" or "no"
   elseif kind == "table" then
-    return getmetatable(value) == ARRAY and LIST or TABLE
+    return getmetatable(value) == ARRAY and "list" or "table"
   end
   error(("a row's field '%s' is a %s; rows hold text, numbers, booleans and tables")
     :format(tostring(key), kind), 0)
 end
 
-local function write_fields(out, n, fields, depth)
-  if depth > DEPTH then
-    error(("a row nests tables more than %d deep"):format(DEPTH), 0)
+local function check_key(key)
+  if type(key) ~= "string" and math.type(key) ~= "integer" then
+    error(("a row has a %s as a key; keys are strings or integers"):format(type(key)), 0)
   end
+end
+
+local function shape_from(keys, kinds)
+  local formats = {}
+  for i, kind in ipairs(kinds) do
+    formats[i] = format_of[kind]
+  end
+  return { keys = keys, kinds = kinds, count = #keys, format = "<I2" .. table.concat(formats) }
+end
+
+local write_record
+
+local function nested(value, kind, depth)
+  if kind == "table" or kind == "list" then
+    if depth == DEPTH then
+      error(("a row nests tables more than %d deep"):format(DEPTH), 0)
+    end
+    return write_record(value, depth + 1)
+  end
+  return value
+end
+
+-- One that is not in the trie: the number 0, its keys and kinds, its values one by one.
+local function write_loose(fields, depth)
+  local out, n = { "\0\0" }, 1
   for key, value in next, fields do
-    local tag = tag_of(value, key)
-    local field_tag = tag
-    if type(key) ~= "string" then
-      if math.type(key) ~= "integer" then
-        error(("a row has a %s as a key; keys are strings or integers"):format(type(key)), 0)
-      end
-      field_tag = tag + BY_INDEX
-    end
+    local kind = kind_of(value, key)
     n = n + 1
-    if tag <= FLOAT then
-      out[n] = pack(field_format[field_tag], field_tag, key, value)
+    out[n] = pack("<s1", kind) .. (type(key) == "string" and pack("<s1s4", "s4", key)
+      or pack("<s1j", "j", key)) .. (format_of[kind] == "" and ""
+      or pack("<" .. format_of[kind], nested(value, kind, depth)))
+  end
+  return table.concat(out)
+end
+
+local function new_shape(fields, node)
+  local keys, kinds = {}, {}
+  for key, value in next, fields do
+    keys[#keys + 1], kinds[#kinds + 1] = key, kind_of(value, key)
+  end
+  local shape = shape_from(keys, kinds)
+  shapes[#shapes + 1] = shape
+  shape.number = #shapes
+  node[SHAPES] = shape -- no key of a field: those lie one table deeper
+  return shape
+end
+
+function write_record(fields, depth)
+  local node, values, n, steps = root, {}, 0, 0
+  for key, value in next, fields do
+    local kind = type(value)
+    if kind ~= "string" then
+      kind = kind_of(value, key)
+    end
+    local by_kind = node[kind]
+    if not by_kind then
+      by_kind = {}
+      node[kind] = by_kind
+    end
+    node = by_kind[key]
+    if not node then
+      check_key(key)
+      if #shapes >= SHAPES or steps == WIDE then
+        return write_loose(fields, depth)
+      end
+      node = {}
+      by_kind[key] = node
+    end
+    steps = steps + 1
+    if kind == "table" or kind == "list" then
+      value = nested(value, kind, depth)
+    end
+    if format_of[kind] ~= "" then
+      n = n + 1
+      values[n] = value
+    end
+  end
+  local shape = node[SHAPES]
+  if not shape then
+    if #shapes >= SHAPES then
+      return write_loose(fields, depth)
+    end
+    shape = new_shape(fields, node)
+  end
+  return pack(shape.format, shape.number, table.unpack(values, 1, n))
+end
+
+local read_record
+
+local function value_from(kind, packed)
+  if kind == "yes" or kind == "no" then
+    return kind == "yes"
+  elseif kind == "table" then
+    return read_record(packed)
+  elseif kind == "list" then
+    return core.json.array(read_record(packed))
+  end
+  return packed
+end
+
+local function read_loose(record)
+  local fields, at = {}, 3
+  while at <= #record do
+    local kind, key_format, key, packed
+    kind, key_format, at = unpack("<s1s1", record, at)
+    key, at = unpack("<" .. key_format, record, at)
+    if format_of[kind] ~= "" then
+      packed, at = unpack("<" .. format_of[kind], record, at)
+    end
+    fields[key] = value_from(kind, packed)
+  end
+  return fields
+end
+
+function read_record(record)
+  local number = unpack("<I2", record)
+  if number == 0 then
+    return read_loose(record)
+  end
+  local shape = shapes[number]
+  local keys, kinds = shape.keys, shape.kinds
+  local values = { unpack(shape.format, record) }
+  local fields, at = {}, 1
+  for i = 1, shape.count do
+    local kind = kinds[i]
+    if kind == "string" or kind == "integer" or kind == "float" then
+      at = at + 1
+      fields[keys[i]] = values[at]
+    elseif format_of[kind] == "" then
+      fields[keys[i]] = kind == "yes"
     else
-      out[n] = pack(field_format[field_tag], field_tag, key)
-      if tag >= TABLE then
-        n = write_fields(out, n, value, depth + 1)
-      end
+      at = at + 1
+      fields[keys[i]] = value_from(kind, values[at])
     end
   end
-  out[n + 1] = "\0"
-  return n + 1
+  return fields
 end
 
-local function read_fields(record, at)
-  local fields = {}
-  while true do
-    local tag = byte(record, at)
-    if tag == END then
-      return fields, at + 1
-    end
-    local key, value, past = unpack(rest_format[tag], record, at + 1)
-    local kind = tag % BY_INDEX
-    if kind > FLOAT then -- no value follows the key
-      past = value
-      if kind >= TABLE then
-        value, past = read_fields(record, past)
-        if kind == LIST then
-          core.json.array(value)
-        end
-      else
-        value = kind == YES
-      end
-    end
-    fields[key], at = value, past
-  end
-end
-
---- A row as bytes.
+--- A row as bytes, which this process can read again (shapes are its own).
 -- @tparam table row
 -- @treturn string
 function spool.pack(row)
-  local out = {}
-  local n = write_fields(out, 0, row, 1)
-  return table.concat(out, "", 1, n)
+  return write_record(row, 1)
 end
 
 --- The row of such bytes.
 -- @string record
 -- @treturn table
 function spool.unpack(record)
-  return (read_fields(record, 1))
+  return read_record(record)
 end
 
 local opened = 0
@@ -151,7 +237,7 @@ end
 --- Takes a row.
 -- @treturn integer its number, from 1
 function Spool:add(row)
-  check(self.file:write(pack("<s4", spool.pack(row))))
+  check(self.file:write(pack("<s4", write_record(row, 1))))
   self.count = self.count + 1
   return self.count
 end
@@ -195,7 +281,7 @@ function Spool:rows()
   return function()
     local record, number = records()
     if record then
-      return read_fields(record, 1), number
+      return read_record(record), number
     end
   end
 end

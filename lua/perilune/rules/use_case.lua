@@ -80,7 +80,7 @@ local phrases = {
     "as many as", "what are some", "list the", "list some", "suggest some", "some names",
     "conversation starters", "an idea", "synonyms", "antonyms", "pros and cons", "to do list" },
   { "brainstorming", 1.5, "list", "suggest", "recommend", "ways to", "tips", "options", "creative" },
-  { "chat", 5, "human:", "ai:", "the following is a conversation", "chat history",
+  { "chat", 5, "human ai", "you are chatting", "the following is a conversation", "chat history",
     "previous conversation", "conversation with" },
   { "rewrite", 3, "rewrite", "rephrase", "paraphrase", "translate", "into french", "into english",
     "into spanish", "proofread", "correct the", "grammar", "more formal", "more concise", "reword",
@@ -98,14 +98,25 @@ local phrases = {
     "pos tag", "in the sentence", "exact sentences" },
 }
 
--- The score of each case that has one; `whole` is the text folded, between spaces.
+-- First word -> list of {case, points, phrase between spaces, group}: what a text's words may begin.
+local begun = {}
+for group, list in ipairs(phrases) do
+  for i = 3, #list do
+    local word = list[i]:match("^%S+")
+    begun[word] = begun[word] or {}
+    table.insert(begun[word], { list[1], list[2], " " .. list[i] .. " ", group })
+  end
+end
+
+-- Adds each group's points once; `whole` is the text folded, between spaces.
 local function add_phrases(scores, whole)
-  for _, group in ipairs(phrases) do
-    local case, points = group[1], group[2]
-    for i = 3, #group do
-      if whole:find(group[i], 1, true) and whole:find(" " .. group[i] .. " ", 1, true) then
+  local counted = {}
+  for word in whole:gmatch("%S+") do
+    for _, phrase in ipairs(begun[word] or {}) do
+      local case, points, text, group = phrase[1], phrase[2], phrase[3], phrase[4]
+      if not counted[group] and whole:find(text, 1, true) then
+        counted[group] = true
         scores[case] = (scores[case] or 0) + points
-        break
       end
     end
   end
@@ -157,7 +168,7 @@ function use_case.guess(row)
   local head = fold.case(text:sub(1, HEAD))
   local scores = {}
   add_verbs(scores, head)
-  add_phrases(scores, " " .. fold.text(head):gsub(":", " ") .. " ")
+  add_phrases(scores, " " .. fold.text(head) .. " ")
   if turns_of(row) > 1 then
     scores.chat = (scores.chat or 0) + 6
   end
