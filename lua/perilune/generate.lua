@@ -69,8 +69,13 @@ function generate.generate(model, prompts, opts)
   end
   if opts.stop_strings then
     local tokenizer = assert(opts.tokenizer, "stop_strings wants the tokenizer")
+    local reach = 4 -- tokens a stop may lie in: one a byte, and an unfinished character before
+    for _, stop in ipairs(opts.stop_strings) do
+      reach = math.max(reach, #stop + 4)
+    end
     options.ends = function(tokens)
-      local text = tokenizer:decode(tokens)
+      local last = table.move(tokens, math.max(1, #tokens - reach), #tokens, 1, {})
+      local text = tokenizer:decode(last)
       for _, stop in ipairs(opts.stop_strings) do
         if text:find(stop, 1, true) then
           return true

@@ -1,0 +1,64 @@
+--- Where answers end: tokens, strings, length; and that a stop changes nothing before it.
+
+local pl = require("perilune")
+
+local tok, model, greedy
+
+setup(function()
+  tok = pl.tokenizer.train({ texts = { ("the cat sat on a mat. héé, "):rep(20) }, vocab_size = 300,
+    special = { "<|bos|>", "<|end|>" }, bos = "<|bos|>", eos = "<|end|>" })
+  model = pl.model.new({ model_type = "llama", tie_word_embeddings = true, hidden_size = 32,
+    num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 32, vocab_size = #tok,
+    max_position_embeddings = 64, initializer_range = 0.4 }, { seed = 3 })
+end)
+
+local function answer(opts)
+  opts.max_tokens, opts.seed, opts.samples = 40, 5, 6
+  return pl.generate(model, { tok:encode("the cat") }, opts)
+end
+
+describe("generation", function()
+  it("stops where a string is complete, in any split over tokens", function()
+    local free = answer {}
+    for i, one in ipairs(free) do
+      local text = tok:decode(one.tokens)
+      for _, place in ipairs { { 3, 5 }, { 10, 13 }, { 17, 17 } } do
+        local stop = text:sub(place[1], place[2])
+        local stopped = answer({ stop_strings = { "never in any answer", stop }, tokenizer = tok })[i]
+        local wanted -- the first token with which the text so far holds the string
+        for n = 1, #one.tokens do
+          if tok:decode(table.move(one.tokens, 1, n, 1, {})):find(stop, 1, true) then
+            wanted = n
+            break
+          end
+        end
+        assert.are.same(table.move(one.tokens, 1, wanted, 1, {}), stopped.tokens)
+        assert.are.equal("stop_string", stopped.finish_reason)
+        for t = 1, wanted do
+          assert.are.equal(one.logprobs[t], stopped.logprobs[t])
+        end
+      end
+    end
+  end)
+
+  it("stops with a stop token, which belongs to the answer", function()
+    greedy = answer { temperature = 0 }
+    local stop = greedy[1].tokens[7]
+    local first
+    for n, id in ipairs(greedy[1].tokens) do
+      if id == stop then
+        first = n
+        break
+      end
+    end
+    local stopped = answer { temperature = 0, stop = { stop } }
+    assert.are.same(table.move(greedy[1].tokens, 1, first, 1, {}), stopped[1].tokens)
+    assert.are.equal("stop", stopped[1].finish_reason)
+    assert.are.equal("length", greedy[1].finish_reason)
+  end)
+
+  it("wants a tokenizer for strings", function()
+    assert.has_error(function() answer { stop_strings = { "x" } } end,
+      "stop_strings wants the tokenizer")
+  end)
+end)
