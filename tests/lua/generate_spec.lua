@@ -24,7 +24,8 @@ describe("generation", function()
       local text = tok:decode(one.tokens)
       for _, place in ipairs { { 3, 5 }, { 10, 13 }, { 17, 17 } } do
         local stop = text:sub(place[1], place[2])
-        local stopped = answer({ stop_strings = { "never in any answer", stop }, tokenizer = tok })[i]
+        local stopped = answer({ stop_strings = { "never in any answer", stop },
+          tokenizer = tok })[i]
         local wanted -- the first token with which the text so far holds the string
         for n = 1, #one.tokens do
           if tok:decode(table.move(one.tokens, 1, n, 1, {})):find(stop, 1, true) then
