@@ -1,0 +1,141 @@
+--- Field names of the user's own: canonical name = where it stands in a record.
+--
+-- A place is a field's name, "a.b.c" for nested fields (a number counts a list's elements from 1; a
+-- field whose own name has dots wins over the nested one), or a column's number in a CSV file. A
+-- mapping may be a function(record) -> row | nil, reason, skipped instead; its rows are checked like
+-- all others.
+-- @module perilune.ingest.mapping
+
+local nearest = require("perilune.nearest")
+local row_of = require("perilune.ingest.row")
+local turns = require("perilune.ingest.turns")
+
+local mapping = {}
+
+local function keys_of(place)
+  local keys = {}
+  for key in place:gmatch("[^.]+") do
+    keys[#keys + 1] = math.tointeger(tonumber(key)) or key
+  end
+  return keys
+end
+
+local function getter(place)
+  if type(place) ~= "string" or not place:find(".", 1, true) then
+    return function(record)
+      return record[place]
+    end
+  end
+  local keys = keys_of(place)
+  return function(record)
+    local value = record[place]
+    if value ~= nil then
+      return value
+    end
+    value = record
+    for _, key in ipairs(keys) do
+      if type(value) ~= "table" then
+        return nil
+      end
+      value = value[key]
+    end
+    return value
+  end
+end
+
+local function valid_text(value, depth)
+  if type(value) == "string" then
+    return utf8.len(value) ~= nil and not value:find("\0", 1, true)
+  elseif type(value) == "table" and depth < 8 then
+    for _, inner in pairs(value) do
+      if not valid_text(inner, depth + 1) then
+        return false
+      end
+    end
+  end
+  return true
+end
+
+local function by_function(map)
+  return function(record, out)
+    local ok, row, reason, skipped = pcall(map, record)
+    if not ok then
+      return 0, "the mapping failed: " .. tostring(row)
+    elseif row == nil then
+      return 0, reason or "left out by the mapping", skipped ~= false
+    elseif type(row) ~= "table" then
+      return 0, ("the mapping gave a %s, not a row"):format(type(row))
+    elseif not valid_text(row, 0) then
+      return 0, "the mapping gave a text that is not UTF-8 or holds a NUL"
+    end
+    out[#out + 1] = row
+    return 1
+  end
+end
+
+--- Compiles a mapping.
+-- @tparam table|function fields
+-- @tparam boolean|table extra true: small fields that are not mapped go to `extra`
+-- @treturn ?function(record, out) -> count, reason, skipped
+-- @treturn ?string what is wrong with the mapping
+function mapping.compile(fields, extra)
+  if type(fields) == "function" then
+    return by_function(fields)
+  elseif type(fields) ~= "table" then
+    return nil, ("fields must be a table of names or a function, got a %s"):format(type(fields))
+  end
+  local getters, used, names = {}, {}, {}
+  for name in pairs(fields) do
+    names[#names + 1] = name
+  end
+  table.sort(names, function(a, b)
+    return tostring(a) < tostring(b)
+  end)
+  for i, name in ipairs(names) do
+    local place = fields[name]
+    if not row_of.names[name] then
+      local known = {}
+      for canonical in pairs(row_of.names) do
+        known[#known + 1] = canonical
+      end
+      local hint = nearest.hint(tostring(name), known)
+      return nil, ("unknown field '%s' in the mapping%s"):format(tostring(name), hint)
+    elseif type(place) ~= "string" and math.type(place) ~= "integer" then
+      return nil, ("fields.%s must name a field or a column's number, got a %s"):format(name,
+        type(place))
+    end
+    getters[i] = getter(place)
+    used[type(place) == "string" and place:match("^[^.]+") or place] = true
+    used[place] = true
+  end
+  if not fields.prompt and not fields.messages then
+    return nil, "fields maps neither prompt nor messages"
+  end
+
+  return function(record, out)
+    local row = {}
+    for i = 1, #names do
+      row[names[i]] = getters[i](record)
+    end
+    local reason
+    if row.messages ~= nil then
+      local messages
+      messages, reason = turns.messages(row.messages)
+      row.messages = nil
+      if messages and row.completion == nil and row.completions == nil then
+        reason = turns.set_dialogue(row, messages)
+      elseif messages then
+        reason = turns.set_prompt(row, messages)
+      end
+    end
+    if reason then
+      return 0, reason
+    elseif extra then
+      row.extra = row_of.rest(record, used)
+    end
+    out[#out + 1] = row
+    return 1
+  end
+end
+
+return mapping

@@ -1,0 +1,186 @@
+--- One file as a stream of canonical rows: the reader of its records, the shape or mapping that makes
+-- rows of them, and the check that every row passes.
+--
+-- `source:next()` gives the line of the next record, or nil at the end; its rows are then
+-- `source.rows[1 .. source.count]`. With the line may come a reason, and true when the record holds
+-- no row by nature (skipped) rather than being bad. A record can give good rows and a reason both.
+-- Here no store is known.
+-- @module perilune.ingest.source
+
+local core = require("perilune.core")
+local chat_log = require("perilune.ingest.chat_log")
+local detect = require("perilune.ingest.detect")
+local mapping = require("perilune.ingest.mapping")
+local records = require("perilune.ingest.records")
+local row_of = require("perilune.ingest.row")
+local shapes = require("perilune.ingest.shapes")
+local check_row = require("perilune.store.check").row
+
+local source = {}
+
+local EXCERPT_BYTES <const> = 160
+local LINE_BYTES <const> = 16 << 20
+
+local known_options = {
+  format = true, fields = true, pattern = true, skip = true, source = true, labeler = true,
+  organisation = true, day = true, extra = true, delimiter = true, header = true, max_bytes = true,
+  max_json_bytes = true,
+}
+source.known_options = known_options
+
+local Source = {}
+Source.__index = Source
+
+--- A beginning of a text that is valid UTF-8 without control characters.
+function source.excerpt(text)
+  if not text then
+    return ""
+  end
+  local stop = math.min(#text, EXCERPT_BYTES)
+  while stop > 0 and stop > EXCERPT_BYTES - 4 and stop < #text
+    and (text:byte(stop + 1) & 0xc0) == 0x80 do
+    stop = stop - 1
+  end
+  local cut = text:sub(1, stop):gsub("%c", " ")
+  return utf8.len(cut) and cut or core.json.decode(core.json.encode(cut))
+end
+
+local function numbered(fields)
+  if type(fields) == "table" then
+    for _, place in pairs(fields) do
+      if math.type(place) == "integer" then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+--- Settings with their defaults.
+local function settle(opts)
+  local settled = {}
+  for name in pairs(known_options) do
+    settled[name] = opts[name]
+  end
+  settled.extra = opts.extra ~= false
+  settled.max_bytes = opts.max_bytes or LINE_BYTES
+  if opts.header == nil and numbered(opts.fields) then
+    settled.header = false
+  end
+  return settled
+end
+
+local function converter(path, taken, opts)
+  if taken.shape == "chat_log" then
+    return chat_log.reader(opts)
+  elseif taken.shape == "mapping" then
+    return mapping.compile(opts.fields, opts.extra)
+  elseif taken.kind == "csv" and opts.header == false then
+    return nil, path .. ": columns without a header need numbers: fields = { prompt = 2, ... }"
+  end
+  local shape = shapes[taken.shape]
+  return function(record, out)
+    return shape(record, out, opts)
+  end
+end
+
+--- Opens a file.
+-- @string path
+-- @tparam ?table opts as for ingest.rows
+-- @tparam ?table cursor {offset =, line =}
+-- @tparam ?table taken what `detect` said before, for going on with the same reading
+-- @treturn ?source with `taken`
+-- @treturn ?string message
+function source.open(path, opts, cursor, taken)
+  opts = settle(opts or {})
+  local message
+  if not taken then
+    taken, message = detect(path, opts)
+    if not taken then
+      return nil, message
+    end
+  end
+  local self = { path = path, taken = taken, rows = {}, count = 0, labeler = opts.labeler,
+    organisation = opts.organisation, by_function = type(opts.fields) == "function",
+    default_source = opts.source or shapes.sources[taken.shape] or "api" }
+  if opts.source ~= nil and opts.source ~= "api" and opts.source ~= "labeler" then
+    return nil, ("source must be 'api' or 'labeler', got '%s'"):format(tostring(opts.source))
+  end
+  self.convert, message = converter(path, taken, opts)
+  if not self.convert then
+    return nil, message
+  end
+  self.day, message = chat_log.day(path, opts.day)
+  if message then
+    return nil, message
+  end
+  self.records, message = records.open(path, taken.kind, opts, cursor)
+  if not self.records then
+    return nil, message:find(path, 1, true) and message or ("%s: %s"):format(path, message)
+  end
+  return setmetatable(self, Source)
+end
+
+--- Defaults into the rows, the check over them; good ones move up.
+function Source:check(count, reason, skipped)
+  local rows, good = self.rows, 0
+  for i = 1, count do
+    local row = rows[i]
+    row.source = row.source or self.default_source
+    row.labeler = row.labeler or self.labeler
+    row.organisation = row.organisation or self.organisation
+    local wrong, passed_over = row_of.check(row, self.day)
+    if not wrong and (self.by_function or row.rankings) then
+      wrong = select(2, check_row(row)) -- a store's own look at what it did not make
+    end
+    if wrong then
+      reason, skipped = wrong, passed_over
+    else
+      good = good + 1
+      rows[good] = row
+    end
+  end
+  for i = good + 1, count do
+    rows[i] = nil
+  end
+  self.count = good
+  return reason, skipped
+end
+
+--- The next record.
+-- @treturn ?integer line
+-- @treturn ?string reason
+-- @treturn ?boolean skipped
+function Source:next()
+  local record, line, reason = self.records:next()
+  local rows = self.rows
+  for i = 1, self.count do
+    rows[i] = nil
+  end
+  self.count = 0
+  if record == nil then
+    return nil
+  elseif not record then
+    return line, reason, false
+  end
+  local count, skipped
+  count, reason, skipped = self.convert(record, rows)
+  reason, skipped = self:check(count, reason, skipped)
+  return line, reason, skipped
+end
+
+--- What stood where the last record was, shortened.
+function Source:excerpt()
+  return source.excerpt(self.records.text)
+end
+
+--- Byte and line after the last record.
+function Source:cursor()
+  return self.records:cursor()
+end
+
+function Source:close()
+  self.records:close()
+end
+
+return source

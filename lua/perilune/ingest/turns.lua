@@ -1,0 +1,137 @@
+--- Messages of a dialogue, from any of the ways data sets write them, and what a row makes of them.
+--
+-- A dialogue that ends in an assistant turn is a prompt and its answer; one that ends in a user turn
+-- is a prompt. A prompt of one user turn alone is plain text. Assistant turns before the first user
+-- turn have nothing they answer and are left out. Roles: system, user, assistant, tool.
+-- @module perilune.ingest.turns
+
+local turns = {}
+
+local roles = {
+  system = "system", developer = "system", user = "user", human = "user", prompter = "user",
+  assistant = "assistant", gpt = "assistant", chatgpt = "assistant", bing = "assistant",
+  bard = "assistant", model = "assistant", tool = "tool", observation = "tool",
+  ["function"] = "tool",
+}
+
+--- A list of {role|from =, content|value|text =} as messages of our own.
+-- @treturn ?{{role=,content=},...}
+-- @treturn ?string reason
+function turns.messages(list)
+  if type(list) ~= "table" or #list == 0 then
+    return nil, "messages are not a list of turns"
+  end
+  local messages, n = {}, 0
+  for i, turn in ipairs(list) do
+    if type(turn) ~= "table" then
+      return nil, ("turn %d is a %s, not an object"):format(i, type(turn))
+    end
+    local name, content = turn.role or turn.from, turn.content or turn.value or turn.text
+    local role = type(name) == "string" and roles[name:lower()]
+    if not role then
+      return nil, ("turn %d has the role %s (known: system, user, assistant, tool)"):format(i,
+        type(name) == "string" and "'" .. name:sub(1, 40) .. "'" or type(name))
+    elseif type(content) ~= "string" then
+      return nil, ("turn %d has no text"):format(i)
+    end
+    if n > 0 or role ~= "assistant" then
+      n = n + 1
+      messages[n] = { role = role, content = content }
+    end
+  end
+  return messages
+end
+
+local marks = { { "\n\nHuman:", "user" }, { "\n\nAssistant:", "assistant" } }
+
+--- The turns of a "\n\nHuman: ...\n\nAssistant: ..." transcript, nil when it is none.
+function turns.transcript(text)
+  if not text:find("^%s*Human:") and not text:find("^%s*Assistant:") then
+    return nil
+  end
+  text = "\n\n" .. text:gsub("^%s+", "")
+  local messages, found = {}, { 0, 0 }
+  local at, role = 1, nil
+  while at do
+    local stop, mark
+    for i, pair in ipairs(marks) do -- each mark is looked for once behind its last place
+      if found[i] and found[i] < at then
+        found[i] = text:find(pair[1], at, true)
+      end
+      if found[i] and (not stop or found[i] < stop) then
+        stop, mark = found[i], pair
+      end
+    end
+    if role then
+      local content = text:sub(at, (stop or #text + 1) - 1):match("^%s*(.-)%s*$")
+      messages[#messages + 1] = { role = role, content = content }
+    end
+    role = mark and mark[2]
+    at = stop and stop + #mark[1]
+  end
+  return messages
+end
+
+--- Puts a prompt of messages into a row.
+-- @treturn ?string reason when there is nothing to answer
+function turns.set_prompt(row, messages)
+  local last = messages[#messages]
+  if not last or last.role ~= "user" then
+    return last and "the prompt does not end in a user turn" or "there is no turn of a user"
+  end
+  if #messages == 1 then
+    row.prompt = last.content
+  else
+    row.messages = messages
+  end
+end
+
+--- Puts a whole dialogue into a row: its last assistant turn, when it ends in one, is the answer.
+-- @treturn ?string reason
+function turns.set_dialogue(row, messages)
+  local n = #messages
+  if n > 0 and messages[n].role == "assistant" then
+    row.completion = messages[n].content
+    messages[n] = nil
+  end
+  return turns.set_prompt(row, messages)
+end
+
+--- What two dialogues share, and how each ends.
+-- @treturn ?table messages in common
+-- @return the two answers, or a reason after nil
+function turns.common(a, b)
+  local n = 0
+  while a[n + 1] and b[n + 1] and a[n + 1].role == b[n + 1].role
+    and a[n + 1].content == b[n + 1].content do
+    n = n + 1
+  end
+  if n == #a and n == #b then
+    return nil, "both answers are the same", true
+  elseif #a ~= n + 1 or #b ~= n + 1 or a[n + 1].role ~= "assistant"
+    or b[n + 1].role ~= "assistant" then
+    return nil, "the two dialogues part before their last answer", true
+  end
+  return table.move(a, 1, n, 1, {}), a[n + 1].content, b[n + 1].content
+end
+
+--- The longest common beginning of two texts, cut back to a blank.
+-- @return prompt, rest of a, rest of b
+function turns.common_text(a, b)
+  local low, high = 0, math.min(#a, #b)
+  while low < high do -- the longest equal prefix by halving
+    local middle = (low + high + 1) // 2
+    if a:sub(1, middle) == b:sub(1, middle) then
+      low = middle
+    else
+      high = middle - 1
+    end
+  end
+  while low > 0 and not a:sub(low, low):find("%s") do
+    low = low - 1
+  end
+  local prompt = a:sub(1, low):match("^(.-)%s*$")
+  return prompt, a:sub(#prompt + 1), b:sub(#prompt + 1)
+end
+
+return turns
