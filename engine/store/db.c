@@ -67,6 +67,7 @@ static pl_status status_of(int code)
 
 static const char *hint_of(int code)
 {
+    if (code == SQLITE_CONSTRAINT_FOREIGNKEY) return " (it names a row that does not exist)";
     switch (code & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED: return " (another program is writing to it: wait until it is done)";

@@ -8,9 +8,10 @@
 --   completion, labeler                       a demonstration
 --   completions, ranks or rankings            ranked answers; competition ranks: 1, 2, 2, 4
 --
--- Texts are UTF-8 and may hold NULs. What people answered is never changed and outlives a power cut
--- from the moment the call returns; all else is safe against a crash of the program at any time, and
--- against a power cut but for the last transactions. The library is the one place that knows SQL.
+-- Texts are UTF-8 and may hold NULs. What people answered is never changed and outlives a power
+-- cut from the moment the call returns (within a transaction: from its end); all else is safe
+-- against a crash of the program at any time, and against a power cut but for the last
+-- transactions. The library is the one place that knows SQL.
 --
 -- What is wrong outside (a folder, another program's file) is nil and a message from `open`; all
 -- that goes wrong later raises.
@@ -38,6 +39,7 @@ local Store = {
   sets = sets.sets, export = export.export,
   sources = sources.sources, source = sources.source, new_source = sources.new_source,
   update_source = sources.update_source, bad_line = sources.bad_line, bad_lines = sources.bad_lines,
+  forget_bad_lines = sources.forget_bad_lines,
 }
 Store.__index = Store
 Store.__name = "store"
@@ -80,17 +82,23 @@ function store.import(folder, path)
   if lfs.attributes(path) then
     return nil, ("'%s' exists already (an import makes a new store)"):format(path)
   end
-  local made, message = store.open(path)
+  local tmp = path .. ".import"
+  os.remove(tmp) -- of an import that was killed
+  os.remove(tmp .. "-wal")
+  local made, message = store.open(tmp)
   if not made then
     return nil, message
   end
   local ok, wrong = pcall(export.read_into, made, folder)
+  made:close()
+  if ok then
+    ok, wrong = os.rename(tmp, path)
+  end
   if not ok then
-    made:close()
-    os.remove(path)
+    os.remove(tmp)
     return nil, wrong
   end
-  return made
+  return store.open(path)
 end
 
 --- Close the file; more than once is fine.
@@ -100,8 +108,17 @@ function Store:close()
 end
 Store.__close = Store.close
 
+-- A full disk or Ctrl-C in the middle of a write makes SQLite undo the whole transaction. Who
+-- caught that error and went on would write outside of any.
+local function check_undone(self)
+  if self.depth > 0 and not self.conn:in_transaction() then
+    error(("store '%s': an earlier failure undid the whole transaction"):format(self.path), 0)
+  end
+end
+
 --- The prepared statement of an SQL text, made once. For the modules of the store.
 function Store:statement(sql)
+  check_undone(self)
   local statement = self.statements[sql]
   if not statement then
     statement = self.conn:prepare(sql)
@@ -127,8 +144,8 @@ function Level.__close(level)
   end
 end
 
--- SQLite waits for the disk at the end of a transaction only with synchronous = FULL, which cannot be
--- set within one. A second one that changes nothing waits for all before it.
+-- SQLite waits for the disk at the end of a transaction only with synchronous = FULL, which cannot
+-- be set within one. A second one that changes nothing waits for all before it.
 local function wait_for_disk(self)
   self.human = false
   self.conn:exec(([[PRAGMA synchronous = FULL; BEGIN IMMEDIATE; PRAGMA user_version = %d; COMMIT;
@@ -136,13 +153,12 @@ local function wait_for_disk(self)
 end
 
 local function run_level(self, level, begin, commit, f, ...)
+  check_undone(self)
   self.conn:exec(begin)
   local guard <close> = setmetatable(level, Level)
   self.depth = level.depth + 1
   local results = table.pack(f(...))
-  if not self.conn:in_transaction() then
-    error(("store '%s': the transaction was undone by an earlier failure in it"):format(self.path), 0)
-  end
+  check_undone(self)
   self.conn:exec(commit)
   guard.done = true
   return results
@@ -153,18 +169,17 @@ end
 -- @tparam function f
 -- @return what f returns
 function Store:transaction(f, ...)
-  local depth, results = self.depth, nil
-  if depth == 0 then
-    results = run_level(self, { store = self, depth = 0, undo = "ROLLBACK" }, "BEGIN IMMEDIATE", "COMMIT",
-      f, ...)
-    if self.human then
-      wait_for_disk(self)
-    end
-  else
+  local depth = self.depth
+  local level = { store = self, depth = depth, undo = "ROLLBACK" }
+  local begin, commit = "BEGIN IMMEDIATE", "COMMIT"
+  if depth > 0 then
     local name = "level" .. depth
-    results = run_level(self, { store = self, depth = depth,
-      undo = ("ROLLBACK TO %s; RELEASE %s"):format(name, name) }, "SAVEPOINT " .. name,
-      "RELEASE " .. name, f, ...)
+    begin, commit = "SAVEPOINT " .. name, "RELEASE " .. name
+    level.undo = ("ROLLBACK TO %s; RELEASE %s"):format(name, name)
+  end
+  local results = run_level(self, level, begin, commit, f, ...)
+  if depth == 0 and self.human then
+    wait_for_disk(self)
   end
   return table.unpack(results, 1, results.n)
 end
@@ -174,8 +189,8 @@ function Store:snapshot(f, ...)
   if self.depth > 0 then
     return f(...)
   end
-  local results = run_level(self, { store = self, depth = 0, undo = "ROLLBACK" }, "BEGIN", "COMMIT", f,
-    ...)
+  local level = { store = self, depth = 0, undo = "ROLLBACK" }
+  local results = run_level(self, level, "BEGIN", "COMMIT", f, ...)
   return table.unpack(results, 1, results.n)
 end
 
@@ -189,7 +204,8 @@ local function user_of(self, name, organisation)
     return id
   end
   organisation = organisation or ""
-  id = self:statement("SELECT id FROM users WHERE name = ? AND organisation = ?"):row(name, organisation)
+  id = self:statement("SELECT id FROM users WHERE name = ? AND organisation = ?")
+    :row(name, organisation)
   if not id then
     self:statement("INSERT INTO users (name, organisation) VALUES (?, ?)"):run(name, organisation)
     id = self.conn:last_id()
@@ -207,22 +223,26 @@ local function json_or_nil(value)
   return value ~= nil and json.encode(value, strict) or nil
 end
 
-local insert_prompt = [[INSERT INTO prompts (text, messages, user_id, time, source, use_case, kind, extra,
-  source_id, line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]]
+local insert_prompt = [[INSERT INTO prompts (text, messages, user_id, time, source, use_case, kind,
+  extra, source_id, line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]]
 
 local function add_prompt(self, row, source_id, line)
-  local user = (row.user_id or row.organisation) and user_of(self, row.user_id or "", row.organisation)
-  self:statement(insert_prompt):run(row.prompt, row.messages and json_or_nil(row.messages), user or nil,
-    row.time, row.source, row.use_case, row.kind, json_or_nil(row.extra), source_id, line)
+  local user
+  if row.user_id or row.organisation then
+    user = user_of(self, row.user_id or "", row.organisation)
+  end
+  self:statement(insert_prompt):run(row.prompt, json_or_nil(row.messages), user, row.time,
+    row.source, row.use_case, row.kind, json_or_nil(row.extra), source_id, line)
   return self.conn:last_id()
 end
 
 local function add_completions(self, prompt_id, list)
   local ids = {}
-  local statement = self:statement([[INSERT INTO completions (prompt_id, text, model, tokens, sampling)
-    VALUES (?, ?, ?, ?, ?)]])
+  local statement = self:statement([[INSERT INTO completions (prompt_id, text, model, tokens,
+    sampling) VALUES (?, ?, ?, ?, ?)]])
   for i, one in ipairs(list) do
-    statement:run(prompt_id, one.text, one.model, json_or_nil(one.tokens), json_or_nil(one.sampling))
+    statement:run(prompt_id, one.text, one.model, json_or_nil(one.tokens),
+      json_or_nil(one.sampling))
     ids[i] = self.conn:last_id()
   end
   return ids
@@ -230,14 +250,16 @@ end
 
 local function add_demonstration(self, prompt_id, answer)
   self:statement([[INSERT INTO demonstrations (prompt_id, text, labeler, time, replaces)
-    VALUES (?, ?, ?, ?, ?)]]):run(prompt_id, answer.completion, answer.labeler, answer.time, answer.replaces)
+    VALUES (?, ?, ?, ?, ?)]]):run(prompt_id, answer.completion, answer.labeler, answer.time,
+    answer.replaces)
   return self.conn:last_id()
 end
 
 -- The items first: the ranking's row seals them.
 local function add_ranking(self, prompt_id, ids, ranking)
   local id = self:statement("SELECT coalesce(max(id), 0) + 1 FROM rankings"):row()
-  local item = self:statement("INSERT INTO ranking_items (ranking_id, completion_id, rank) VALUES (?, ?, ?)")
+  local item = self:statement([[INSERT INTO ranking_items (ranking_id, completion_id, rank)
+    VALUES (?, ?, ?)]])
   for i, completion_id in ipairs(ids) do
     item:run(id, completion_id, ranking.ranks[i])
   end
@@ -302,7 +324,8 @@ end
 
 --- Keep what a person answered to a prompt.
 -- @int prompt_id
--- @tparam table answer completion, labeler, time (default: now), replaces (id of the version it edits)
+-- @tparam table answer completion, labeler, time (default: now), replaces (id of the version that
+--   it edits)
 -- @treturn integer the demonstration's id; it is on the disk
 function Store:demonstrate(prompt_id, answer)
   local wrong = check.text("completion", answer.completion)
@@ -320,8 +343,8 @@ end
 
 --- Keep how a person ranked completions of a prompt.
 -- @int prompt_id
--- @tparam table answer ranks ({[completion id] = rank}), labeler, time (default: now), seconds (that
---   it took), replaces (id of the version it edits)
+-- @tparam table answer ranks ({[completion id] = rank}), labeler, time (default: now), seconds
+--   (that it took), replaces (id of the version that it edits)
 -- @treturn integer the ranking's id; it is on the disk
 function Store:rank(prompt_id, answer)
   local ids, ranks = {}, {}

@@ -51,8 +51,8 @@ function check.ranks(ranks, n)
       better = better + (ranks[k] < ranks[i] and 1 or 0)
     end
     if ranks[i] ~= better + 1 then
-      return ("rank %d is %d with %d better: ties share a rank and the next is left out, as 1, 2, 2, 4")
-        :format(i, ranks[i], better)
+      return ("rank %d is %d with %d better: ties share a rank and the next is left out, as in "
+        .. "1, 2, 2, 4"):format(i, ranks[i], better)
     end
   end
 end

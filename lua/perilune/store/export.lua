@@ -28,10 +28,7 @@ local function row_of(info, ...)
 end
 
 local function write_table(self, info, path)
-  local file, message = io.open(path, "wb")
-  if not file then
-    error(message, 0)
-  end
+  local file <close> = assert(io.open(path, "wb"))
   file:setvbuf("full", 1 << 16)
   local statement <close> = self.conn:prepare(("SELECT %s FROM %s ORDER BY %s"):format(
     table.concat(info.columns, ", "), info.name, info.key or "id"))
@@ -40,16 +37,10 @@ local function write_table(self, info, path)
     if first == nil then
       return false
     end
-    local ok, wrong = file:write(json.encode(row_of(info, first, ...), { strict = true }), "\n")
-    return ok or error(wrong, 0)
+    return assert(file:write(json.encode(row_of(info, first, ...), { strict = true }), "\n"))
   end
-  local ok, wrong = pcall(function()
-    while write(next_row()) do end -- luacheck: ignore 542
-  end)
-  local closed, why = file:close()
-  if not (ok and closed) then
-    error(wrong or why, 0)
-  end
+  while write(next_row()) do end -- luacheck: ignore 542
+  assert(file:close())
 end
 
 --- Write the store into a folder: every table as TABLE.jsonl.
@@ -64,6 +55,10 @@ function export.export(self, folder)
   if not tmp then
     return nil, message
   end
+  local done = false
+  local scope <close> = setmetatable({}, { __close = function()
+    return done or files.folder_discard(tmp)
+  end })
   local ok, wrong = pcall(self.snapshot, self, function()
     for _, info in ipairs(schema.tables) do
       write_table(self, info, ("%s/%s.jsonl"):format(tmp, info.name))
@@ -73,8 +68,8 @@ function export.export(self, folder)
   if ok then
     ok, wrong = files.folder_commit(tmp, folder)
   end
+  done = ok
   if not ok then
-    files.folder_discard(tmp)
     return nil, wrong
   end
   return true

@@ -13,11 +13,12 @@ local base_columns = "p.id, p.text, p.messages, u.name, u.organisation, p.time, 
 local base_tables = "prompts AS p LEFT JOIN users AS u ON u.id = p.user_id"
 
 --- The row of the columns of `base_columns`.
-local function base_row(id, text, messages, user_id, organisation, time, source, use_case, kind, extra,
-    source_id, line)
+local function base_row(id, text, messages, user_id, organisation, time, source, use_case, kind,
+    extra, source_id, line)
   return {
     id = id, prompt = text, messages = messages and json.decode(messages), time = time,
-    user_id = user_id ~= "" and user_id or nil, organisation = organisation ~= "" and organisation or nil,
+    user_id = user_id ~= "" and user_id or nil,
+    organisation = organisation ~= "" and organisation or nil,
     source = source, use_case = use_case, kind = kind, extra = extra and json.decode(extra),
     source_id = source_id, line = line,
   }
@@ -87,8 +88,8 @@ end
 -- @return iterator of rows
 function read.prompts(self, filter)
   local terms, values = terms_of(filter)
-  local sql = ("SELECT %s FROM %s WHERE p.id <= ?%s ORDER BY p.id"):format(base_columns, base_tables,
-    terms)
+  local sql = ("SELECT %s FROM %s WHERE p.id <= ?%s ORDER BY p.id")
+    :format(base_columns, base_tables, terms)
   return each(self, sql, { last_id(self, "prompts"), table.unpack(values) }, base_row)
 end
 
@@ -122,8 +123,8 @@ function read.completions(self, prompt_id)
   local statement = self:statement([[SELECT id, text, model, tokens, sampling FROM completions
     WHERE prompt_id = ? ORDER BY id]])
   for id, text, model, tokens, sampling in statement:rows(prompt_id) do
-    list[#list + 1] = { id = id, text = text, model = model, tokens = tokens and json.decode(tokens),
-      sampling = sampling and json.decode(sampling) }
+    list[#list + 1] = { id = id, text = text, model = model,
+      tokens = tokens and json.decode(tokens), sampling = sampling and json.decode(sampling) }
   end
   return list
 end
@@ -131,8 +132,9 @@ end
 -- What a ranking ranked: texts, ranks and ids, in the order of the completions.
 local function items_of(self, ranking_id)
   local texts, ranks, ids = {}, {}, {}
-  local statement = self:statement([[SELECT i.completion_id, i.rank, c.text FROM ranking_items AS i
-    JOIN completions AS c ON c.id = i.completion_id WHERE i.ranking_id = ? ORDER BY i.completion_id]])
+  local statement = self:statement([[SELECT i.completion_id, i.rank, c.text
+    FROM ranking_items AS i JOIN completions AS c ON c.id = i.completion_id
+    WHERE i.ranking_id = ? ORDER BY i.completion_id]])
   for id, rank, text in statement:rows(ranking_id) do
     local n = #ids + 1
     ids[n], ranks[n], texts[n] = id, rank, text
@@ -236,7 +238,8 @@ function read.set_rows(self, part, side, options)
   local sql = ([[SELECT s.id, s.side, s.demonstration_id, s.ranking_id, s.derived, s.changes, %s
     FROM set_rows AS s CROSS JOIN %s WHERE p.id = s.prompt_id AND s.set_id = ? AND s.part = ?%s
     ORDER BY s.id]]):format(base_columns, base_tables, side and " AND s.side = ?" or "")
-  local demonstration = self:statement("SELECT text, labeler, time FROM demonstrations WHERE id = ?")
+  local demonstration = self:statement(
+    "SELECT text, labeler, time FROM demonstrations WHERE id = ?")
   local ranking = self:statement("SELECT labeler, time, seconds FROM rankings WHERE id = ?")
   return each(self, sql, values,
     function(id, row_side, demonstration_id, ranking_id, derived, changes, ...)

@@ -6,7 +6,7 @@
 --   prompts          text or messages, of the API's users or of labelers
 --   completions      answers of models or of a file, to be ranked
 --   demonstrations   answers that people wrote
---   rankings         one person's order of some completions of a prompt; 1 is best, ties share a rank
+--   rankings         one person's order of completions of a prompt; 1 is best, ties share a rank
 --   ranking_items    its ranks
 --   set_rows, sets   the training sets made of these, row by row with what the rules changed
 --
@@ -14,6 +14,9 @@
 -- in `replaces`, and a version can be replaced once. The parts of a whole are written before the
 -- whole, whose row seals them: ranking_items before their ranking, set_rows before `finished`. The
 -- foreign keys of these parts are therefore looked at when a transaction is committed.
+--
+-- Times and seconds are whole or not, as they were given: of type ANY, where `x < ''` holds for all
+-- numbers and no text. No IN within a CHECK: SQLite builds its list anew for every row.
 --
 -- Every store carries its schema's number in `user_version`; `migrations[n]` makes n of n - 1, in
 -- one transaction with the number. A script that was released is never edited: a change is a new
@@ -62,10 +65,10 @@ CREATE TABLE prompts (
   text TEXT,
   messages TEXT,
   user_id INTEGER REFERENCES users,
-  time ANY CHECK (typeof(time) IN ('null', 'integer', 'real')),
-  source TEXT NOT NULL CHECK (source IN ('api', 'labeler')),
+  time ANY CHECK (time < ''),
+  source TEXT NOT NULL CHECK (source = 'api' OR source = 'labeler'),
   use_case TEXT,
-  kind TEXT CHECK (kind IN ('plain', 'few_shot', 'user_based')),
+  kind TEXT CHECK (kind = 'plain' OR kind = 'few_shot' OR kind = 'user_based'),
   extra TEXT,
   source_id INTEGER REFERENCES sources,
   line INTEGER,
@@ -87,7 +90,7 @@ CREATE TABLE demonstrations (
   prompt_id INTEGER NOT NULL REFERENCES prompts,
   text TEXT NOT NULL,
   labeler TEXT,
-  time ANY CHECK (typeof(time) IN ('null', 'integer', 'real')),
+  time ANY CHECK (time < ''),
   replaces INTEGER UNIQUE REFERENCES demonstrations
 ) STRICT;
 CREATE INDEX demonstrations_by_prompt ON demonstrations (prompt_id);
@@ -103,8 +106,8 @@ CREATE TABLE rankings (
   id INTEGER PRIMARY KEY,
   prompt_id INTEGER NOT NULL REFERENCES prompts,
   labeler TEXT,
-  time ANY CHECK (typeof(time) IN ('null', 'integer', 'real')),
-  seconds ANY CHECK (typeof(seconds) IN ('null', 'integer', 'real')),
+  time ANY CHECK (time < ''),
+  seconds ANY CHECK (seconds < ''),
   replaces INTEGER UNIQUE REFERENCES rankings
 ) STRICT;
 CREATE INDEX rankings_by_prompt ON rankings (prompt_id);
@@ -112,8 +115,8 @@ CREATE INDEX rankings_by_prompt ON rankings (prompt_id);
 CREATE TABLE set_rows (
   id INTEGER PRIMARY KEY,
   set_id INTEGER NOT NULL REFERENCES sets DEFERRABLE INITIALLY DEFERRED,
-  part TEXT NOT NULL CHECK (part IN ('sft', 'rm', 'ppo')),
-  side TEXT NOT NULL CHECK (side IN ('train', 'valid', 'test')),
+  part TEXT NOT NULL CHECK (part = 'sft' OR part = 'rm' OR part = 'ppo'),
+  side TEXT NOT NULL CHECK (side = 'train' OR side = 'valid' OR side = 'test'),
   prompt_id INTEGER NOT NULL REFERENCES prompts,
   demonstration_id INTEGER REFERENCES demonstrations,
   ranking_id INTEGER REFERENCES rankings,
@@ -236,8 +239,8 @@ local function step(conn, path, version, script)
   if conn:in_transaction() then
     conn:exec("ROLLBACK")
   end
-  return nil, ("store '%s' stays at version %d, the step to %d failed: %s"):format(path, version - 1,
-    version, message)
+  return nil, ("store '%s' stays at version %d, the step to %d failed: %s")
+    :format(path, version - 1, version, message)
 end
 
 --- Bring a database to the newest version.
@@ -252,7 +255,8 @@ function schema.migrate(conn, path, options)
   local ours = number_of(conn, "PRAGMA application_id") == schema.application_id
   local filled = number_of(conn, "SELECT count(*) FROM sqlite_schema") > 0
   if not ours and (filled or version ~= 0) then
-    return nil, ("'%s' is a database of another program, not a store (name another file)"):format(path)
+    return nil, ("'%s' is a database of another program, not a store (name another file)")
+      :format(path)
   elseif version > #migrations then
     return nil, ("store '%s' has version %d, this Perilune knows versions up to %d (use the newer "
       .. "Perilune that wrote it; the file was left as it is)"):format(path, version, #migrations)

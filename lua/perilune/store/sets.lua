@@ -1,5 +1,5 @@
---- Training sets in a store: which prompt, demonstration or ranking each row came from, and what the
--- rules made of it.
+--- Training sets in a store: which prompt, demonstration or ranking each row came from, and what
+-- the rules made of it.
 --
 -- A row whose texts are those of the store is ids alone; what differs is kept in `derived`, so a
 -- set of unchanged rows costs a few bytes a row and every change can be shown beside its original.
@@ -8,6 +8,10 @@ local json = require("perilune.json")
 local read = require("perilune.store.read")
 
 local sets = {}
+
+local function json_or_nil(value)
+  return value ~= nil and json.encode(value, { strict = true }) or nil
+end
 
 --- Begin a set. Unfinished sets of this name, left by a run that was stopped, are removed.
 -- @string name
@@ -20,7 +24,7 @@ function sets.new_set(self, name, about)
       (SELECT id FROM sets WHERE name = ? AND finished = 0)]]):run(name)
     self:statement("DELETE FROM sets WHERE name = ? AND finished = 0"):run(name)
     self:statement("INSERT INTO sets (name, recipe, settings, seed) VALUES (?, ?, ?, ?)")
-      :run(name, about.recipe, about.settings ~= nil and json.encode(about.settings) or nil, about.seed)
+      :run(name, about.recipe, json_or_nil(about.settings), about.seed)
     return self.conn:last_id()
   end)
 end
@@ -99,15 +103,16 @@ local parts = { sft = add_sft, rm = add_rm, ppo = function() end }
 -- @tparam table row with `id` of its prompt; `changes` (what the rules did) is kept with it
 -- @treturn integer id of the set's row
 function sets.add_to_set(self, set, part, side, row)
-  local add = parts[part] or error(("the parts of a set are sft, rm and ppo, not '%s'"):format(part), 2)
+  local add = parts[part]
+    or error(("the parts of a set are sft, rm and ppo, not '%s'"):format(part), 2)
   local stored = row.id and read.prompt(self, row.id)
     or error("the row has no `id` of a prompt in this store: store:add it first", 2)
   local derived = derived_prompt(row, stored)
   local demonstration_id, ranking_id = add(self, row, derived)
-  self:statement([[INSERT INTO set_rows (set_id, part, side, prompt_id, demonstration_id, ranking_id,
-    derived, changes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)]]):run(set, part, side, row.id, demonstration_id,
-    ranking_id, next(derived) and json.encode(derived, { strict = true }) or nil,
-    row.changes ~= nil and json.encode(row.changes) or nil)
+  self:statement([[INSERT INTO set_rows (set_id, part, side, prompt_id, demonstration_id,
+    ranking_id, derived, changes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)]]):run(set, part, side, row.id,
+    demonstration_id, ranking_id, next(derived) and json_or_nil(derived) or nil,
+    json_or_nil(row.changes))
   return self.conn:last_id()
 end
 
@@ -130,7 +135,8 @@ function sets.sets(self)
   end
   for id, part, count in self:statement(
     "SELECT set_id, part, count(*) FROM set_rows GROUP BY set_id, part"):rows() do
-    by_id[id].rows[part] = count
+    local set = by_id[id]
+    set.rows[part] = count
   end
   return list
 end

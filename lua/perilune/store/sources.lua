@@ -1,7 +1,7 @@
 --- The files a store was filled from: how far each was read, and the lines that gave no row.
 --
--- The cursor and the rows before it are written in one transaction, so that a reader that was killed
--- goes on where it stopped.
+-- The cursor and the rows before it are written in one transaction, so that a reader that was
+-- killed goes on where it stopped.
 
 local json = require("perilune.json")
 
@@ -9,8 +9,8 @@ local sources = {}
 
 local excerpt_bytes = 200
 
-local source_columns = { "id", "path", "hash", "bytes", "format", "settings", "line", "offset", "rows",
-  "bad", "finished" }
+local source_columns = { "id", "path", "hash", "bytes", "format", "settings", "line", "offset",
+  "rows", "bad", "finished" }
 local source_may_change = { hash = true, bytes = true, line = true, offset = true, rows = true,
   bad = true, finished = true }
 
@@ -31,8 +31,8 @@ function sources.sources(self, filter)
       values[#values + 1] = name == "settings" and settings_text(value) or value
     end
   end
-  local sql = ("SELECT %s FROM sources WHERE %s ORDER BY id"):format(table.concat(source_columns, ", "),
-    table.concat(terms, " AND "))
+  local sql = ("SELECT %s FROM sources WHERE %s ORDER BY id")
+    :format(table.concat(source_columns, ", "), table.concat(terms, " AND "))
   local list = {}
   local function keep(first, ...)
     local one = {}
@@ -114,13 +114,22 @@ function sources.bad_line(self, source_id, line, reason, text)
     :run(source_id, line, excerpt_of(reason), excerpt_of(text or ""))
 end
 
+--- Forget the bad lines after a line: they are about to be read again, now that more of the file is
+-- there.
+-- @treturn integer how many they were
+function sources.forget_bad_lines(self, source_id, line)
+  return self:statement("DELETE FROM bad_lines WHERE source_id = ? AND line > ?")
+    :run(source_id, line)
+end
+
 --- The lines of a source that gave no row, by line.
 -- @int source_id
 -- @treturn {{line=,reason=,excerpt=},...}
 function sources.bad_lines(self, source_id)
   local list = {}
-  for line, reason, excerpt in self:statement(
-    "SELECT line, reason, excerpt FROM bad_lines WHERE source_id = ? ORDER BY line, id"):rows(source_id) do
+  local statement = self:statement(
+    "SELECT line, reason, excerpt FROM bad_lines WHERE source_id = ? ORDER BY line, id")
+  for line, reason, excerpt in statement:rows(source_id) do
     list[#list + 1] = { line = line, reason = reason, excerpt = excerpt }
   end
   return list
