@@ -1,12 +1,12 @@
 --- What labelers are asked to write, and what their few-shot prompts become.
 --
--- Source: Ouyang et al., arXiv:2203.02155, section 3.2 and appendix A.1: plain prompts (an arbitrary
--- task, as varied as possible), few-shot prompts (an instruction and several query/response pairs for
--- it), user-based prompts (for a use case that users of the service have).
+-- Source: Ouyang et al., arXiv:2203.02155, section 3.2 and appendix A.1: plain prompts (an
+-- arbitrary task, as varied as possible), few-shot prompts (an instruction and several
+-- query/response pairs for it), user-based prompts (for a use case that users of the service have).
 --
--- Briefs are drawn by seed: the same lists, count and seed give the same briefs. Variety is dealt, not
--- hoped for: each list is a shuffled deck that is dealt out before it is shuffled again, so the counts
--- of any two of its items differ by one at most.
+-- Briefs are drawn by seed: the same lists, count and seed give the same briefs. Variety is dealt,
+-- not hoped for: each list is a shuffled deck that is dealt out before it is shuffled again, so
+-- the counts of any two of its items differ by one at most.
 -- @module perilune.labeler_prompts
 
 local fold = require("perilune.rules.fold")
@@ -19,9 +19,12 @@ local labeler_prompts = {}
 
 local described = {
   generation = "asks for a text to be written", open_qa = "asks a question of general knowledge",
-  brainstorming = "asks for ideas or a list", chat = "is a turn of a conversation, with what was said",
-  rewrite = "gives a text and asks for it to be changed", summarization = "asks for a summary of a text",
-  classification = "asks which of some classes a text belongs to", other = "is none of the usual kinds",
+  brainstorming = "asks for ideas or a list",
+  chat = "is a turn of a conversation, with what was said",
+  rewrite = "gives a text and asks for it to be changed",
+  summarization = "asks for a summary of a text",
+  classification = "asks which of some classes a text belongs to",
+  other = "is none of the usual kinds",
   closed_qa = "asks a question that a given text answers",
   extraction = "asks for some facts to be taken out of a text",
 }
@@ -31,7 +34,8 @@ local TOPICS <const> = { "animals and plants", "arts and crafts", "business and 
   "health and sport", "history", "home and garden", "language", "law and society", "mathematics",
   "money", "music", "nature and weather", "science", "technology", "travel" }
 
-local FORMS <const> = { "in one sentence", "in a few words, as typed in a hurry", "in a short paragraph",
+local FORMS <const> = { "in one sentence", "in a few words, as typed in a hurry",
+  "in a short paragraph",
   "with an example of what is wanted", "with a limit on the answer's length",
   "with a form the answer must have", "for a reader who is a child", "for an expert",
   "in a polite and formal tone", "in a friendly tone", "with one thing the answer must avoid" }
@@ -75,8 +79,8 @@ local function check_list(list, name)
 end
 
 --- Briefs for plain prompts.
--- @tparam table given `n`: how many; `seed = 1`; `use_cases`, `topics`, `forms`: lists of texts to vary
---   over, each with a default
+-- @tparam table given `n`: how many; `seed = 1`; `use_cases`, `topics`, `forms`: lists of texts to
+--   vary over, each with a default
 -- @treturn {table,...} {kind = "plain", use_case =, topic =, form =, ask = what the labeler reads}
 function labeler_prompts.plain(given)
   local taken = settings.take("plain", given, { n = 10, seed = 1, use_cases = use_case.names,
@@ -153,13 +157,19 @@ end
 -- Words that say nothing of a topic.
 local stop = {}
 for word in ([[about above after again against also always another anything around back because been
-  before being below best better between both call came cannot come could does doing done down during
-  each either else even ever every everything find first following from further gave getting give given
+  before being below best better between both call came cannot come could does doing done down
+  during
+  each either else even ever every everything find first following from further gave getting give
+  given
   goes going gonna good great have having hello help here hers himself however into itself just keep
-  know last less like list little long look made make makes many maybe might more most much must myself
-  need never next nothing okay once only other others over please possible really right said same sentence
-  should show since some someone something still such sure take tell text than thank thanks that their
-  them themselves then there these they thing things think this those though through time told under until
+  know last less like list little long look made make makes many maybe might more most much must
+  myself
+  need never next nothing okay once only other others over please possible really right said same
+  sentence
+  should show since some someone something still such sure take tell text than thank thanks that
+  their
+  them themselves then there these they thing things think this those though through time told
+  under until
   upon used user using very want well were what when where whether which while will wish with within
   without word words work would write wrote yeah your yours yourself]]):gmatch("%a+") do
   stop[word] = true
@@ -238,7 +248,7 @@ local function read_logs(rows, n, seed, taken, mask)
     for part in fold.case(user or ""):gmatch(LETTERS) do
       logs.ids[part] = true
     end
-    local writer = user or number
+    local writer = user or "" -- all who are unknown count as one
     local words = topic_words(mask(text_of(row), row))
     for _, word in ipairs(words) do
       local writers = logs.writers[word]
@@ -262,12 +272,13 @@ local function read_logs(rows, n, seed, taken, mask)
   return logs, number
 end
 
---- Briefs for user-based prompts: use cases as often as the logs have them, and a topic in a few words.
+--- Briefs for user-based prompts: use cases as often as the logs have them, and a topic in a few
+-- words.
 --
--- Nothing of a user's text goes into a brief but single words, and only those that remain when personal
--- data is masked, that at least `min_users` users wrote, that hold nothing but letters and are no part
--- of any user's id; they are put in the order of the alphabet. Memory grows with the number of different
--- words and users, not with rows.
+-- Nothing of a user's text goes into a brief but single words, and only those that remain when
+-- personal data is masked, that at least `min_users` users wrote, that hold nothing but letters
+-- and are no part of any user's id; they are put in the order of the alphabet. Memory grows with
+-- the number of different words and users, not with rows.
 -- @tparam function|table rows of logs, an iterator or a list
 -- @int n
 -- @int seed
@@ -309,8 +320,8 @@ function labeler_prompts.user_based(rows, n, seed, given)
       words = table.move(words, 1, math.min(#words, taken.keywords), 1, {})
       table.sort(words)
       briefs[#briefs + 1] = { kind = "user_based", use_case = entry.case, keywords = words,
-        ask = ("Users of the service often send a prompt that %s (use case: %s)%s. Write such a prompt "
-          .. "of your own, and the best answer you can."):format(
+        ask = ("Users of the service often send a prompt that %s (use case: %s)%s. Write such a "
+          .. "prompt of your own, and the best answer you can."):format(
             described[entry.case] or "fits the use case", entry.case,
             #words > 0 and ", having to do with: " .. table.concat(words, ", ") or "") }
     end

@@ -9,13 +9,13 @@
 --     for row in rows do ... end
 --
 -- A rule is {name =, settings =, apply = function(rows, context) -> rows}: plain functions over an
--- iterator, in the recipe's own order. Each lives in a file of its own in rules/, with its source and
--- the reasons for its defaults. Rows are the store's, see perilune.store; a rule that changes a row
--- hands on a copy.
+-- iterator, in the recipe's own order. Each lives in a file of its own in rules/, with its source
+-- and the reasons for its defaults. Rows are the store's, see perilune.store; a rule that changes
+-- a row hands on a copy.
 --
 -- Whatever the order, the same rows, rules and seed give the same rows out, to the byte, and the
--- report adds up: rows in, less those dropped, are rows out; that is checked at the end of each run.
--- After a split, every row that a later rule hands on must still stand on the side of its key.
+-- report adds up: rows in, less those dropped, are rows out; that is checked at the end of each
+-- run. After a split, every row that a later rule hands on must still stand on the side of its key.
 -- @module perilune.rules
 
 local settings = require("perilune.rules.settings")
@@ -71,7 +71,6 @@ local function new_context(entry, options)
 
   function context.change(row, what)
     entry.changed = entry.changed + 1
-    entry.tallies[what] = (entry.tallies[what] or 0) + 1
     local changes = table.move(row.changes or {}, 1, #(row.changes or {}), 1, {})
     changes[#changes + 1] = entry.rule .. ": " .. what
     row.changes = changes
@@ -83,9 +82,9 @@ local function new_context(entry, options)
 
   local function check()
     if entry.rows_in - dropped ~= entry.rows_out then
-      error(("rule %s took %d rows, dropped %d and handed on %d; each row must be handed on once or "
-        .. "dropped once through context.drop"):format(entry.rule, entry.rows_in, dropped,
-          entry.rows_out), 0)
+      error(("rule %s took %d rows, dropped %d and handed on %d; each row must be handed on "
+        .. "or dropped, once, the latter through context.drop"):format(entry.rule, entry.rows_in,
+          dropped, entry.rows_out), 0)
     end
   end
   return context, check
@@ -101,7 +100,8 @@ local function counted(rows, entry, field)
   end
 end
 
--- What a rule hands on, counted, held against the split before it, and against its drops at the end.
+-- What a rule hands on, counted, held against the split before it, and against its drops at the
+-- end.
 local function watched(rows, rule, entry, guard, check)
   local ended = false
   return function()
@@ -141,17 +141,17 @@ end
 --
 -- A rule's `context` has `seed`, `scratch` and four things to tell:
 -- `drop(row, reason, like)` for each row it does not hand on (`like`: a text to show beside it),
--- `change(row, what)` for each row it changed, called with the row it hands on, which then says so in
--- `changes`, and `tally(what)` to count anything else.
+-- `change(row, what)` for each row it changed, called with the row it hands on, which then says so
+-- in `changes`, and `tally(what)` to count anything else.
 --
 -- @tparam function|table rows an iterator that gives a row a call, or a list
 -- @tparam table list rules, in order
 -- @tparam ?table options `seed = 1`, `scratch` (a folder for temporary files)
 -- @treturn function an iterator
 -- @treturn table report: for each rule {rule, settings, rows_in, rows_out, changed,
---   reasons = {[reason] = count}, examples = {[reason] = up to 3 texts}, likes = {[reason] = what each
---   example is like, where the rule says so}, tallies = {[what] = count}}; complete when the iterator
---   is spent
+--   reasons = {[reason] = count}, examples = {[reason] = up to 3 texts}, likes = {[reason] = what
+--   each example is like, where the rule says so}, tallies = {[what] = count}}; complete when the
+--   iterator is spent
 function rules.run(rows, list, options)
   local taken = settings.take("rules.run", options, { seed = 1, scratch = settings.none })
   taken.seed = settings.whole("rules.run", "seed", taken.seed, 0)
@@ -216,8 +216,7 @@ rules.use_case = made(require("perilune.rules.use_case").rule)
 -- These bring tables of their own, read at first use.
 for _, name in ipairs { "personal_data", "language" } do
   rules[name] = made(function(given)
-    local module = require("perilune.rules." .. name)
-    return (type(module) == "table" and module.rule or module)(given)
+    return require("perilune.rules." .. name).rule(given)
   end)
 end
 

@@ -1,108 +1,21 @@
--- The data rules: their laws under random data. Every law is tried on the seeds of SEEDS; a failure
--- names the seed.
+-- The data rules: the pipeline and the laws of cap, dedupe and split, under random data. Every law
+-- is tried on several seeds; a failure names the seed.
 
-local balance = require("perilune.rules.balance")
 local dedupe = require("perilune.rules.dedupe")
-local fold = require("perilune.rules.fold")
-local hash = require("perilune.rules.hash")
 local json = require("perilune.json")
+local log = dofile("tests/lua/support/log.lua")
 local near = require("perilune.rules.near")
 local rules = require("perilune.rules")
-local sorter = require("perilune.rules.sorter")
 local split = require("perilune.rules.split")
-local spool = require("perilune.rules.spool")
 
-local SEEDS <const> = { 1, 2, 3, 5, 8, 13, 21, 34, 55, 89 }
-
-local function generator(seed)
-  local state = hash.text("rules spec " .. seed)
-  return function(n)
-    state = state + 1
-    return math.floor(hash.fraction(hash.mix(state, 7)) * n) + 1
-  end
-end
-
-local function shuffled(list, draw)
-  local copy = table.move(list, 1, #list, 1, {})
-  for i = #copy, 2, -1 do
-    local j = draw(i)
-    copy[i], copy[j] = copy[j], copy[i]
-  end
-  return copy
-end
-
--- Rows out and the report, whose counts are held against what went in and came out.
-local function run(rows, list, seed)
-  local stream, report = rules.run(rows, list, { seed = seed })
-  local out = {}
-  for row in stream do
-    out[#out + 1] = row
-  end
-  assert.is_nil(stream())
-  local left = #rows
-  for _, entry in ipairs(report) do
-    assert.equal(left, entry.rows_in)
-    for reason, count in pairs(entry.reasons) do
-      left = left - count
-      assert.equal(math.min(count, 3), #entry.examples[reason])
-    end
-    assert.equal(left, entry.rows_out)
-  end
-  assert.equal(left, #out)
-  return out, report
-end
-
--- A log with a heavy tail of users, some rows without one; texts are of few words, so many meet.
-local function random_log(seed, size)
-  local draw = generator(seed)
-  local rows = {}
-  for i = 1, size or 100 + draw(200) do
-    local words = {}
-    for k = 1, draw(9) do
-      words[k] = ({ "one", "two", "Two", "three,", "four", "é", "É" })[draw(7)]
-    end
-    local user = draw(3) == 1 and draw(3) or draw(60)
-    rows[i] = { n = i, prompt = table.concat(words, ({ " ", " ", "  " })[draw(3)]), time = 1000 + i,
-      user_id = draw(15) > 1 and "user " .. user or nil, source = "api",
-      use_case = ({ "chat", "chat", "chat", "chat", "rewrite", "rewrite", "other" })[draw(7)] }
-  end
-  return rows, draw
-end
-
-local function numbers(rows)
-  local list = {}
-  for i, row in ipairs(rows) do
-    list[i] = row.n
-  end
-  return list
-end
-
-local function count_by(rows, key)
-  local counts = {}
-  for _, row in ipairs(rows) do
-    local value = row[key]
-    if value ~= nil then
-      counts[value] = (counts[value] or 0) + 1
-    end
-  end
-  return counts
-end
-
-local function assert_in_order(rows)
-  for i = 2, #rows do
-    assert.is_true(rows[i - 1].n < rows[i].n)
-  end
-end
-
-local function for_seeds(law)
-  for _, seed in ipairs(SEEDS) do
-    local ok, message = pcall(law, seed)
-    if not ok then
-      error(("seed %d: %s"):format(seed, type(message) == "table" and message.message
-        or tostring(message)), 0)
-    end
-  end
-end
+local assert_in_order = log.assert_in_order
+local count_by = log.count_by
+local for_seeds = log.for_seeds
+local generator = log.generator
+local numbers = log.numbers
+local random_log = log.random_log
+local run = log.run
+local shuffled = log.shuffled
 
 describe("the pipeline", function()
   local rows = { { prompt = "a" }, { prompt = "bb" }, { prompt = "ccc" }, { prompt = "dddd" },
@@ -185,8 +98,8 @@ describe("the pipeline", function()
       assert.is_false(ok)
       return message
     end
-    assert.matches("unknown setting 'maks'; did you mean 'max'?", message_of(function()
-      rules.cap { maks = 3 }
+    assert.matches("unknown setting 'maxx'; did you mean 'max'?", message_of(function()
+      rules.cap { maxx = 3 }
     end), 1, true)
     assert.matches("rules_spec.lua:%d+: cap: max = 0; it must be a whole number of at least 1",
       message_of(function()
@@ -194,7 +107,8 @@ describe("the pipeline", function()
       end))
     for _, case in ipairs {
       { rules.cap, { keep = "best" }, 'keep = "best"' }, { rules.cap, { by = 3 }, "by = 3" },
-      { rules.split, { train = 0.9 }, "is 1.1, not 1" }, { rules.split, { test = -1 }, "test = -1" },
+      { rules.split, { train = 0.9 }, "is 1.1, not 1" }, { rules.split, { test = -1 },
+      "test = -1" },
       { rules.dedupe, { prefix = 0 }, "prefix = 0" }, { rules.dedupe, { unit = "byte" }, "unit" },
       { rules.dedupe, { exact = false, normalized = false, prefix = false }, "all off" },
       { rules.length, { min = 5, max = 4 }, "max = 4" }, { rules.keyword, {}, "`any` or `none`" },
@@ -235,7 +149,7 @@ describe("cap", function()
     assert.same({ 7, 8, 9, 10 }, numbers(run(rows, { rules.cap { max = 2, keep = "last" } })))
   end)
 
-  it("samples the same rows in whatever order they come, and moves one when one is added", function()
+  it("samples the same rows in whatever order they come; one more moves one at most", function()
     for_seeds(function(seed)
       local draw = generator(seed)
       local rows = {}
@@ -261,7 +175,8 @@ describe("cap", function()
   end)
 
   -- Each of N rows is kept with probability p = max / N; the counts over S seeds have variance
-  -- S p (1 - p), and the sum of squares so scaled, times (N - 1) / N, is chi-square of N - 1 degrees.
+  -- S p (1 - p), and the sum of squares so scaled, times (N - 1) / N, is chi-square
+  -- of N - 1 degrees.
   it("samples uniformly", function()
     local N <const>, MAX <const>, S <const> = 20, 5, 1000
     local rows, kept, twins = {}, {}, {}
@@ -395,7 +310,8 @@ describe("dedupe", function()
 
   it("says why, and shows what the dropped prompt is like", function()
     local long = ("word "):rep(20)
-    local list, entry = kept { "What is it?", "What is it?", "what  is it", long .. "a", long .. "b" }
+    local list, entry = kept { "What is it?", "What is it?", "what  is it", long .. "a",
+      long .. "b" }
     assert.same({ 1, 4 }, list)
     assert.same({ ["same prompt"] = 1, ["same but for case, spaces and punctuation"] = 1,
       ["same first 64 chars"] = 1 }, entry.reasons)
@@ -409,7 +325,8 @@ describe("dedupe", function()
   end)
 
   it("folds case, spaces and punctuation, and no sign that means something", function()
-    assert.same({ 1 }, (kept { "ÄPFEL, БРАТ ΣΟΦΟΣ", "äpfel брат σοφος", "Äpfel\u{A0}брат — «σοφος»!" }))
+    assert.same({ 1 }, (kept { "ÄPFEL, БРАТ ΣΟΦΟΣ", "äpfel брат σοφος",
+      "Äpfel\u{A0}брат — «σοφος»!" }))
     assert.same({ 1, 2, 3, 4 }, (kept { "2+2", "2-2", "a/b", "a b" }))
     assert.same({ 1, 2, 4 }, (kept { "???", "!!!", "!!!", "" }))
     assert.same({ 1, 2 }, (kept { "\xFFa", "\xFEa" }))
@@ -511,8 +428,8 @@ describe("split", function()
     for i = 1, 12 do
       sides[i] = split.side("user " .. i):sub(1, 2)
     end
-    assert.equal("GOLDEN", table.concat(sides, " "))
-    assert.equal("GOLDEN2", split.side("user 1", { salt = "other" }))
+    assert.equal("tr tr tr tr tr tr te tr tr tr tr te", table.concat(sides, " "))
+    assert.equal("train", split.side("user 1", { salt = "other" }))
   end)
 
   it("goes by the text where there is no key, also when the text is masked later", function()
@@ -541,7 +458,7 @@ describe("split", function()
   it("is asserted after every later rule", function()
     local rows = random_log(1)
     local function broken(change)
-      return pcall(run, rows, { rules.split {}, rules.cap {}, { name = "broken", apply = function(input)
+      local function apply(input)
         return function()
           local row = input()
           if row and row.n == 40 then
@@ -549,7 +466,9 @@ describe("split", function()
           end
           return row
         end
-      end }, rules.cap {} })
+      end
+      return pcall(run, rows, { rules.split {}, rules.cap {}, { name = "broken", apply = apply },
+        rules.cap {} })
     end
     rows[40].user_id = "user 5"
     local ok, message = broken(function(row)
@@ -610,238 +529,5 @@ describe("any order of rules", function()
     local a, b = run(rows, { rules.cap { max = 2 } }, 1), run(rows, { rules.cap { max = 2 } }, 2)
     assert.equal(#a, #b)
     assert.not_same(numbers(a), numbers(b))
-  end)
-end)
-
-describe("length", function()
-  it("counts characters, words, or what a function says", function()
-    local rows = { { n = 1, prompt = "" }, { n = 2, prompt = "ééé" }, { n = 3, prompt = "a b c d" } }
-    assert.same({ 2, 3 }, numbers(run(rows, { rules.length {} })))
-    assert.same({ 2 }, numbers(run(rows, { rules.length { min = 2, max = 3 } })))
-    assert.same({ 3 }, numbers(run(rows, { rules.length { min = 2, unit = "words" } })))
-    local out, report = run(rows, { rules.length { min = 2, max = 2, unit = function(_, row)
-      return row.n
-    end } })
-    assert.same({ 2 }, numbers(out))
-    assert.same({ ["under 2 units"] = 1, ["over 2 units"] = 1 }, report[1].reasons)
-  end)
-end)
-
-describe("keyword", function()
-  local function keeps(text, settings)
-    return #run({ { prompt = text, title = "A Title" } }, { rules.keyword(settings) }) == 1
-  end
-
-  it("finds whole words, whatever their case", function()
-    assert.is_true(keeps("The Fox, asleep", { any = { "fox" } }))
-    assert.is_false(keeps("foxes outfox", { any = { "fox" } }))
-    assert.is_false(keeps("a FOX", { none = { "dog", "fox" } }))
-    assert.is_true(keeps("ÉTÉ chaud", { any = "été" }))
-    assert.is_true(keeps("in New\n York.", { any = { "new york" } }))
-    assert.is_false(keeps("in new yorkshire", { any = { "new york" } }))
-    assert.is_true(keeps("renew york or new york", { any = { "new york" } }))
-    assert.is_true(keeps("I write C++.", { any = { "c++" } }))
-    assert.is_false(keeps("abc++", { any = { "c++" } }))
-    assert.is_false(keeps("I write C", { any = { "c++" } }))
-    assert.is_true(keeps("100%d", { any = { "%d" } }))
-    assert.is_true(keeps("c++", { any = { "c++" } }))
-    assert.is_true(keeps("text", { any = { "title" }, field = "title" }))
-    assert.is_false(keeps("title", { any = { "title" }, field = "absent" }))
-  end)
-
-  it("says which word", function()
-    local _, report = run({ { prompt = "A Fox" }, { prompt = "a cat" } },
-      { rules.keyword { none = { "FOX" }, any = { "dog" } } })
-    assert.same({ ['has "FOX"'] = 1, ["none of the words"] = 1 }, report[1].reasons)
-  end)
-end)
-
-describe("use_case", function()
-  it("tells plain cases apart", function()
-    for prompt, case in pairs {
-      ["Write a short story about a fox."] = "generation", ["What is the capital of Peru?"] = "open_qa",
-      ["Summarize the following text."] = "summarization",
-      ["Please translate the sentence into French: good day"] = "rewrite",
-      ["Brainstorm ten names for a bakery"] = "brainstorming",
-      ["Classify the review as positive or negative."] = "classification",
-      ["Extract all the names mentioned in the letter."] = "extraction",
-      ["Answer the question based on the passage: when did it begin?"] = "closed_qa", ["xyzzy"] = "other",
-    } do
-      assert.equal(case, run({ { prompt = prompt } }, { rules.use_case {} })[1].use_case, prompt)
-    end
-    local turns = { { role = "user", content = "hi" }, { role = "assistant", content = "hello" },
-      { role = "user", content = "how are you?" } }
-    assert.equal("chat", run({ { messages = turns } }, { rules.use_case {} })[1].use_case)
-  end)
-
-  it("keeps a labeler's word, and takes a model's", function()
-    local rows = { { prompt = "Write a poem", use_case = "chat" }, { prompt = "Write a poem" } }
-    local function score()
-      return "rewrite"
-    end
-    local out = run(rows, { rules.use_case { score = score } })
-    assert.same({ "chat", "rewrite" }, { out[1].use_case, out[2].use_case })
-    assert.is_nil(rows[2].use_case)
-    out = run(rows, { rules.use_case { overwrite = true } })
-    assert.equal("generation", out[1].use_case)
-    assert.has_error(function()
-      run(rows, { rules.use_case { overwrite = true, score = function()
-        return "poetry"
-      end } })
-    end)
-  end)
-end)
-
-describe("balance", function()
-  it("holds each class to its part, and takes no more than it must", function()
-    for_seeds(function(seed)
-      local rows, draw = random_log(seed)
-      local before = count_by(rows, "use_case")
-      local least = math.min(before.chat, before.rewrite, before.other)
-      local share = 0.34 + draw(50) / 100
-      for cap, settings in pairs { [7] = { max = 7 }, [least * 3 // 2] = { ratio = 1.5 } } do
-        local after = count_by(run(rows, { rules.balance(settings) }, seed), "use_case")
-        for class, count in pairs(before) do
-          assert.equal(math.min(count, cap), after[class])
-        end
-      end
-      local out = run(rows, { rules.balance { share = share } }, seed)
-      local after, greatest = count_by(out, "use_case"), 0
-      for _, count in pairs(after) do
-        assert.is_true(count <= share * #out + 1e-6)
-        greatest = math.max(greatest, count)
-      end
-      local sum, higher = 0, 0 -- one more a class would be too many, or there is no more
-      for _, count in pairs(before) do
-        sum, higher = sum + math.min(count, greatest + 1), math.max(higher, count)
-      end
-      assert.is_true(greatest == higher or greatest + 1 > share * sum)
-    end)
-  end)
-
-  it("says when no cap can hold, and leaves rows without a class", function()
-    local rows = { { prompt = "a", use_case = "chat" }, { prompt = "b", use_case = "other" },
-      { prompt = "c" } }
-    assert.has_error(function()
-      run(rows, { rules.balance { share = 0.3 } })
-    end, "balance: share = 0.3 cannot hold with 2 values of use_case; set it to 0.50 or more")
-    assert.equal(3, #run(rows, { rules.balance { share = 0.5 } }))
-    assert.equal(0, balance.cap_for_share({}, 0.5))
-  end)
-end)
-
-describe("spool and sorter", function()
-  local function random_value(draw, depth)
-    local kind = draw(depth > 3 and 6 or 8)
-    if kind == 1 then
-      return draw(1000) - 500
-    elseif kind == 2 then
-      return ({ 0.5, -0.0, 1e300, 1.0, math.huge, math.mininteger, math.maxinteger })[draw(7)]
-    elseif kind <= 4 then
-      local bytes = {}
-      for i = 1, draw(12) - 1 do
-        bytes[i] = string.char(draw(256) - 1)
-      end
-      return table.concat(bytes)
-    elseif kind <= 6 then
-      return kind == 5
-    end
-    local list = kind == 7 and json.array({}) or {}
-    for i = 1, draw(5) - 1 do
-      list[kind == 7 and i or "key" .. draw(9)] = random_value(draw, depth + 1)
-    end
-    return list
-  end
-
-  it("give back every row as it was", function()
-    for_seeds(function(seed)
-      local draw = generator(seed)
-      local held, rows = spool.new(), {}
-      for i = 1, 600 do -- 6,000 rows in all: more shapes than are kept
-        rows[i] = { text = "x", ["field" .. draw(10000)] = true, extra = random_value(draw, 1),
-          list = random_value(draw, 1) }
-        assert.equal(i, held:add(rows[i]))
-      end
-      for k = 1, 200 do
-        rows[7][k] = k
-      end
-      held:close()
-      held = spool.new()
-      for _, row in ipairs(rows) do
-        held:add(row)
-      end
-      local count = 0
-      for row, n in held:rows() do
-        count = count + 1
-        assert.equal(count, n)
-        assert.same(rows[n], row)
-        assert.equal(getmetatable(rows[n].list), getmetatable(row.list))
-        assert.equal(math.type(rows[n].list), math.type(row.list))
-      end
-      assert.equal(600, count)
-      held:close()
-    end)
-  end)
-
-  it("refuse what is no plain row", function()
-    local held = spool.new()
-    assert.has_error(function()
-      held:add { f = print }
-    end, "a row's field 'f' is a function; rows hold text, numbers, booleans and tables")
-    local deep = {}
-    deep.deep = deep
-    assert.has_error(function()
-      held:add(deep)
-    end, "a row nests tables more than 100 deep")
-    assert.has_error(function()
-      spool.new("no/such/folder")
-    end)
-  end)
-
-  it("sort as table.sort does", function()
-    for _, size in ipairs { 0, 1, 63, 64, 65, 1000 } do
-      local draw, keys, expected = generator(size), sorter.new(2), {}
-      for i = 1, size do
-        local tuple = { hash.mix(draw(size // 3 + 1), 1), draw(10) - 5 }
-        keys:add(tuple[1], tuple[2])
-        expected[i] = tuple
-      end
-      table.sort(expected, function(a, b)
-        if a[1] ~= b[1] then
-          return a[1] < b[1]
-        end
-        return a[2] < b[2]
-      end)
-      local got = {}
-      for a, b in keys:sorted() do
-        got[#got + 1] = { a, b }
-      end
-      keys:close()
-      assert.same(expected, got)
-    end
-  end)
-
-  it("keep four bits for each row", function()
-    local set, get = spool.marks()
-    for n = 1, 100 do
-      set(n, n % 16)
-    end
-    set(17, 15)
-    set(18, 0)
-    for n = 1, 100 do
-      assert.equal(n == 17 and 15 or n == 18 and 0 or n % 16, get(n))
-    end
-    assert.equal(0, get(1000))
-  end)
-end)
-
-describe("fold", function()
-  it("is a projection", function()
-    for_seeds(function(seed)
-      for _, row in ipairs(random_log(seed, 50)) do
-        local once = fold.text("«" .. row.prompt .. "»?!")
-        assert.equal(once, fold.text(once))
-      end
-    end)
   end)
 end)

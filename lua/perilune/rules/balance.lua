@@ -1,10 +1,11 @@
 --- No class above its part: rows of big classes are left out, at random by seed.
 --
--- A class is a value of a field (the use case). The cap c, the same for all classes, follows from the
--- counts n_i by one of three settings:
+-- A class is a value of a field (the use case). The cap c, the same for all classes, follows from
+-- the counts n_i by one of three settings:
 --   max    c itself
 --   ratio  c = ratio * min n_i, rounded down
---   share  the greatest c with c <= share * sum_i min(n_i, c): then no class has more than that share
+--   share  the greatest c with c <= share * sum_i min(n_i, c): then no class has more than that
+--   share
 --          of what is left. With k classes there is one only when share >= 1/k.
 -- Which rows of a class stay is a uniform draw (see sample.lua).
 -- @module perilune.rules.balance

@@ -4,13 +4,14 @@
 -- checking for prompts that share a long common prefix". How long is long is not said; here 64
 -- characters of the folded text (about a dozen words), in any script.
 --
--- Let f be the text, folded (case, white space, punctuation: fold.lua) when `normalized`. Two prompts
--- are alike when both have at least `prefix` units and their first `prefix` units are equal, or when
--- neither needs a prefix to be equal: f is the same. A prompt shorter than `prefix` is alike only
--- with its equals, never with a longer one that begins with it. So being alike is an equivalence, a
--- prompt's class is a hash of its prefix or of its whole, and sorting the hashes puts classes together
--- in n log n. Of each class the earliest stays: no two that stay are alike, every row that goes has
--- an earlier one that stays and is alike, and doing it again changes nothing.
+-- Let f be the text, folded (case, white space, punctuation: fold.lua) when `normalized`. Two
+-- prompts are alike when both have at least `prefix` units and their first `prefix` units are
+-- equal, or when neither needs a prefix to be equal: f is the same. A prompt shorter than `prefix`
+-- is alike only with its equals, never with a longer one that begins with it. So being alike is an
+-- equivalence, a prompt's class is a hash of its prefix or of its whole, and sorting the hashes
+-- puts classes together in n log n. Of each class the earliest stays: no two that stay are alike,
+-- every row that goes has an earlier one that stays and is alike, and doing it again changes
+-- nothing.
 --
 -- Near duplicates (`near`) are looked for among what stays by near.lua; that is no equivalence, and
 -- its promises are weaker.

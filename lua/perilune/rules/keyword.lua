@@ -2,8 +2,8 @@
 --
 -- Words are found whole and whatever their case, as plain text: nothing in them is a pattern, so no
 -- text can make the search run away. One word of letters and digits is looked up in the set of the
--- text's words; anything else ("c++", "new york") is searched for, and must not go on into a word at
--- an end that is a letter or digit. White space of any kind and length in the text counts as one
+-- text's words; anything else ("c++", "new york") is searched for, and must not go on into a word
+-- at an end that is a letter or digit. White space of any kind and length in the text counts as one
 -- space.
 -- @module perilune.rules.keyword
 

@@ -1,7 +1,7 @@
 --- Prompts that are neither too short nor too long.
 --
--- Source: Ouyang et al., arXiv:2203.02155, appendix C: prompts over 1k tokens are left out. Before a
--- tokenizer is chosen, 4,096 characters are about as much; with one, give `unit` a function.
+-- Source: Ouyang et al., arXiv:2203.02155, appendix C: prompts over 1k tokens are left out. Before
+-- a tokenizer is chosen, 4,096 characters are about as much; with one, give `unit` a function.
 -- @module perilune.rules.length
 
 local fold = require("perilune.rules.fold")

@@ -6,13 +6,14 @@
 -- holds the least of K hash functions over the set, and the share of places in which two signatures
 -- agree estimates J without bias, with a standard error of sqrt(J (1 - J) / K): 0.035 at J = 0.8.
 --
--- Signatures are cut into bands of r numbers; texts that agree in a whole band are candidates, which
--- two texts of likeness t are with probability 1 - (1 - t^r)^(K // r). r is the greatest for which
--- that is at least FOUND at the threshold.
+-- Signatures are cut into bands of r numbers; texts that agree in a whole band are candidates,
+-- which two texts of likeness t are with probability 1 - (1 - t^r)^(K // r). r is the greatest for
+-- which that is at least FOUND at the threshold.
 --
 -- Rows are taken in order; one goes when an earlier one that stays is a candidate and its estimated
--- likeness reaches the threshold. So whatever goes has a reason that stays; but a pair may be missed
--- (rarely, above; and in a band that more than CROWD texts share, only the first CROWD are compared).
+-- likeness reaches the threshold. So whatever goes has a reason that stays; but a pair may be
+-- missed (rarely, above; and in a band that more than CROWD texts share, only the first CROWD are
+-- compared).
 --
 -- Memory is flat: signatures (0.5 kB a row), bands and candidates lie on disk.
 -- @module perilune.rules.near

@@ -2,9 +2,9 @@
 --
 -- The sample of a group is its `limit` members with the smallest ranks. A rank is a hash of the
 -- seed, the group and what the member says (its text and time), so it is a uniform draw without
--- replacement, the same whatever order the rows come in; adding a row to a group puts out at most one
--- other. Members that say the same are told apart by a running number, mixed into the rank: which of
--- them is which depends on the order, but they are alike.
+-- replacement, the same whatever order the rows come in; adding a row to a group puts out at most
+-- one other. Members that say the same are told apart by a running number, mixed into the rank:
+-- which of them is which depends on the order, but they are alike.
 --
 -- Groups are 64-bit hashes (see hash.lua); everything is sorted out of core: memory does not grow
 -- with rows, nor with groups.

@@ -35,7 +35,8 @@ function sorter.new(columns)
   return setmetatable({ conn = conn, columns = columns, waiting = {}, filled = 0, count = 0,
     select = ("SELECT %s FROM keys ORDER BY %s"):format(list, list),
     one = conn:prepare("INSERT INTO keys VALUES " .. one),
-    many = conn:prepare("INSERT INTO keys VALUES " .. (one .. ", "):rep(BATCH - 1) .. one) }, Sorter)
+    many = conn:prepare("INSERT INTO keys VALUES " .. (one .. ", "):rep(BATCH - 1) .. one),
+  }, Sorter)
 end
 
 --- Takes a tuple.

@@ -1,12 +1,12 @@
 --- Train, validation and test sides: by user, for ever.
 --
--- Source: Ouyang et al., arXiv:2203.02155, section 3.2: splits are made by user id. A user's side is
--- where the hash of his id falls in [0, 1): [0, test) is test, then valid, the rest train. It
+-- Source: Ouyang et al., arXiv:2203.02155, section 3.2: splits are made by user id. A user's side
+-- is where the hash of his id falls in [0, 1): [0, test) is test, then valid, the rest train. It
 -- depends on nothing but the id, the salt and the shares: rows added later never move anyone.
 --
--- A row without the key goes by its own text, so that equal texts stay on one side; the hash of that
--- text is kept in `extra.split_key`, since a later rule may change the text (a mask) but must not
--- move the row.
+-- A row without the key goes by its own text, so that equal texts stay on one side; the hash of
+-- that text is kept in `extra.split_key`, since a later rule may change the text (a mask) but must
+-- not move the row.
 -- @module perilune.rules.split
 
 local core = require("perilune.core")
@@ -39,7 +39,8 @@ local function check(given)
     test = taken.test, valid = taken.valid }
 end
 
--- `taken` below is the second value of `check`: settings, and what a key and a text are hashed after.
+-- `taken` below is the second value of `check`: settings, and what a key and a text are hashed
+-- after.
 local function side_of(kind, key, taken)
   local at = hash.fraction(hash.text(taken[kind] .. tostring(key)))
   if at < taken.test then

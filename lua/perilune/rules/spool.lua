@@ -21,9 +21,9 @@ local DEPTH <const> = 100
 local pack, unpack = string.pack, string.unpack
 
 -- A record begins with its shape: the fields' keys and types in the order `next` gave them, and so
--- the format of one string.pack. Shapes are kept in a trie and numbered; a table inside is a record in
--- a string. What has more than WIDE fields, or a shape beyond the first SHAPES, says its own keys and
--- kinds after the number 0.
+-- the format of one string.pack. Shapes are kept in a trie and numbered; a table inside is a
+-- record in a string. What has more than WIDE fields, or a shape beyond the first SHAPES, says its
+-- own keys and kinds after the number 0.
 local SHAPES <const>, WIDE <const> = 4096, 64
 local shapes, root = {}, {}
 
