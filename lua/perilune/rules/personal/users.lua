@@ -1,0 +1,126 @@
+--- The log's own user names in a text.
+--
+-- A user name counts as a whole token, in any case of letters. Tokens are runs of letters, digits,
+-- `_ - [ ] { } \ ^ |` and the backtick, as chat servers allow them; a token that is no user name is
+-- tried again without the brackets around it and in its parts between such marks. Names with other
+-- characters (dots, spaces) are compared as they stand.
+--
+-- A name that is a common English word, that is one or two letters, or digits alone, counts only
+-- where someone is addressed or cited by it: `name:` or `name,` at the start of a line, `@name`,
+-- `<name>`, and after thanks, hi, hey, ping and their like at the end of a clause.
+
+local words = require("perilune.rules.personal.words")
+
+local users = {}
+
+local find, sub, byte = string.find, string.sub, string.byte
+
+local function set(text)
+  local list = {}
+  for word in text:gmatch("%S+") do
+    list[word] = true
+  end
+  return list
+end
+
+local STRONG <const>, WEAK <const> = 1, 2
+
+local addressing = set([[
+thanks thank thx ty tnx tks cheers hi hey hello ping welcome bye cya sorry yo greetings hiya morning
+evening thankyou ack
+]])
+local interjections = set([[
+well so ok okay yes no yeah oh hey hi hello thanks thank sorry please now then also anyway
+actually but and lol hmm hm um uh ah right sure nope yep yup first second last next if or maybe
+perhaps again cool nice great good true wow man dude guys all hehe haha btw fine still however
+instead otherwise
+]])
+local headings = set("note re ps warning error edit update question problem hint tip example")
+
+local proper = {}
+for word in pairs(words.proper) do
+  proper[word:lower()] = true
+end
+
+--- Make a list of user names ready for `find`.
+-- @tparam {string,...} list
+-- @treturn table
+function users.compile(list)
+  local ready = { tokens = {}, others = {}, has_others = false }
+  for _, name in ipairs(list) do
+    local low = name:lower()
+    if find(low, "^[%w_%[%]{}\\`^|\128-\255-]+$") then
+      local weak = #low <= 2 or not find(low, "[%a\128-\255]") or words.common[low] or proper[low]
+      ready.tokens[low] = weak and WEAK or STRONG
+    elseif low ~= "" then
+      local offset, token = low:match("()([%w_%[%]{}\\`^|\128-\255-]+)")
+      if token then
+        ready.others[token] = ready.others[token] or {}
+        table.insert(ready.others[token], { low, offset })
+        ready.has_others = true
+      end
+    end
+  end
+  return ready
+end
+
+local function addressed(low, first, last, token)
+  local before, following = byte(low, first - 1), byte(low, last + 1)
+  if before == 64 then -- @
+    return not find(sub(low, first - 2, first - 2), "%w")
+  elseif before == 60 and following == 62 then -- < >
+    return true
+  elseif not before or before == 10 then
+    return following == 58 and not headings[token] and not find(low, "^[/:]", last + 2)
+      or following == 44 and not interjections[token]
+  elseif following and not find(low, "^%s*[.,!?:;)\n]", last + 1) and find(low, "^%s*%S", last + 1) then
+    return false
+  end
+  local word = sub(low, first > 12 and first - 12 or 1, first - 1):match("(%a+),? $")
+  return word ~= nil and addressing[word] == true
+end
+
+local function part(known, low, at, token, report)
+  if known[token] == STRONG then
+    report("USER", at, at + #token - 1)
+  elseif known[token] == WEAK and addressed(low, at, at + #token - 1, token) then
+    report("USER", at, at + #token - 1)
+  end
+end
+
+--- Find user names.
+-- @string text
+-- @tparam table ready as from `compile`
+-- @tparam function report called with kind, first, last
+function users.find(text, ready, report)
+  local low = text:lower()
+  local known = ready.tokens
+  for at, token in low:gmatch("()([%w_%[%]{}\\`^|\128-\255-]+)") do
+    local kind = known[token]
+    if kind == STRONG or kind == WEAK and addressed(low, at, at + #token - 1, token) then
+      report("USER", at, at + #token - 1)
+    elseif not kind and #token > 2 and find(token, "[^%w_]") then
+      local lead, inner = token:match("^([%[%]{}\\`^|-]*)(.*)$")
+      inner = inner:match("^[%w_\128-\255]+")
+      if inner and lead ~= "" or inner and #inner < #token then
+        for offset, piece in token:gmatch("()([%w_]+)") do
+          if #piece > 2 then
+            part(known, low, at + offset - 1, piece, report)
+          end
+        end
+      end
+    end
+    if ready.has_others and ready.others[token] then
+      for _, other in ipairs(ready.others[token]) do
+        local first = at - other[2] + 1
+        local last = first + #other[1] - 1
+        if first > 0 and sub(low, first, last) == other[1]
+          and not find(sub(low, first - 1, first - 1), "[%w_]") and not find(low, "^[%w_]", last + 1) then
+          report("USER", first, last)
+        end
+      end
+    end
+  end
+end
+
+return users
