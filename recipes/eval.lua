@@ -40,7 +40,7 @@ local template = data.template(cfg.template)
 local stop = data.stop_id(tok, template)
 local judge = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze()
 local gold = cfg.reward_function ~= "" and dofile(cfg.reward_function)
-local prompts = data.prompts(tok, template, data.rows(cfg.dataset), cfg.max_prompt_length)
+local prompts = data.prompts(tok, template, cfg.dataset, cfg.max_prompt_length)
 if cfg.count > 0 then prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {}) end
 
 -- n answers to each prompt: {score, length, kl (when `against` is given), text} in order of prompts

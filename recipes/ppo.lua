@@ -100,13 +100,14 @@ local reward_function = cfg.reward_function ~= "" and dofile(cfg.reward_function
 local value = reward_model and reward_model:copy() -- V starts as the reward model
   or policy:copy { scalar_head = true, seed = cfg.seed }
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
-local prompts, too_long = data.prompts(tok, template, data.rows(cfg.dataset), cfg.max_prompt_length)
+local prompts, too_long = data.prompts(tok, template, cfg.dataset, cfg.max_prompt_length)
 local ptx = cfg.ptx_dataset ~= "" and data.text(tok, cfg.ptx_dataset, cfg.ptx_length)
 local prompt_at = data.stream(#prompts, cfg.seed, 1)
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, 2)
 local optimizer, value_optimizer = pl.adamw(policy.block), pl.adamw(value.block)
 local parts = { model = policy, tokenizer = tok, models = { value_model = value, ema = ema },
-  optimizers = { policy = optimizer, value = value_optimizer } }
+  optimizers = { policy = optimizer, value = value_optimizer },
+  data = { dataset = prompts, ptx_dataset = ptx } }
 
 local iterations = math.ceil(cfg.total_episodes / cfg.batch_size)
 if cfg.max_steps > 0 then iterations = math.min(iterations, cfg.max_steps) end

@@ -82,21 +82,20 @@ end
 local model = cfg.model ~= "" and assert(pl.load(cfg.model))
   or pl.model.new(new_config(), { seed = cfg.seed })
 local pieces = data.text(tok, cfg.text, cfg.context)
-local held_out
+local count, held_out = #pieces, nil
 if cfg.eval_text ~= "" then
   held_out = data.text(tok, cfg.eval_text, cfg.context)
 else
-  held_out = {}
-  for _ = 1, math.max(1, #pieces // 20) do
-    held_out[#held_out + 1] = table.remove(pieces)
-  end
+  count = count - math.max(1, count // 20)
+  held_out = table.move(pieces, count + 1, #pieces, 1, {})
 end
 local optimizer = pl.adamw(model.block)
-local piece_at = data.stream(#pieces, cfg.seed, 10)
-local steps = cfg.num_train_epochs * math.max(1, #pieces // cfg.batch_size)
+local piece_at = data.stream(count, cfg.seed, 10)
+local steps = cfg.num_train_epochs * math.max(1, count // cfg.batch_size)
 if cfg.max_steps > 0 then steps = math.min(steps, cfg.max_steps) end
 cfg:set_horizon(steps)
-local parts = { model = model, tokenizer = tok, optimizers = { model = optimizer } }
+local parts = { model = model, tokenizer = tok, optimizers = { model = optimizer },
+  data = { text = pieces } }
 local step, skipped = 0, 0
 if run.resumed then
   checkpoint.read(run.resumed.path, parts)
@@ -104,7 +103,7 @@ if run.resumed then
 end
 local check = pl.preflight.new(cfg, { tokenizer = tok, stop = tok.eos_id,
   models = { model = model } })
-check:sizes { { "pieces", #pieces }, { "held out", #held_out }, { "pieces a step", cfg.batch_size },
+check:sizes { { "pieces", count }, { "held out", #held_out }, { "pieces a step", cfg.batch_size },
   { "tokens a step", cfg.batch_size * cfg.context }, { "steps", steps } }
 
 -- The loop -------------------------------------------------------------------------------------------

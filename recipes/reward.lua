@@ -48,14 +48,15 @@ local template = data.template(cfg.template)
 -- The head is drawn from N(0, 1/√(d+1)), as Stiennon et al. (arXiv:2009.01325).
 local model = assert(pl.load(cfg.model, { scalar_head = true, seed = cfg.seed }))
 model.config.score_bias = 0
-local train = data.ranked(tok, template, data.rows(cfg.dataset))
-local valid = cfg.eval_dataset ~= "" and data.ranked(tok, template, data.rows(cfg.eval_dataset))
+local train = data.ranked(tok, template, cfg.dataset)
+local valid = cfg.eval_dataset ~= "" and data.ranked(tok, template, cfg.eval_dataset)
 local optimizer = pl.adamw(model.block)
 local steps_each = math.max(1, math.ceil(#train / cfg.batch_size))
 local steps = steps_each * cfg.num_train_epochs
 if cfg.max_steps > 0 then steps = math.min(steps, cfg.max_steps) end
 cfg:set_horizon(steps)
-local parts = { model = model, tokenizer = tok, optimizers = { model = optimizer } }
+local parts = { model = model, tokenizer = tok, optimizers = { model = optimizer },
+  data = { dataset = train } }
 local step, skipped = 0, 0
 if run.resumed then
   checkpoint.read(run.resumed.path, parts)
@@ -190,7 +191,7 @@ progress:finish()
 
 -- Bias: demonstrations score 0 on average; and does the score only like length? -----------------------
 if cfg.demonstrations ~= "" then
-  local demos = data.examples(tok, template, data.rows(cfg.demonstrations), cfg.max_length)
+  local demos = data.examples(tok, template, cfg.demonstrations, cfg.max_length)
   local scores = loss.sequence_scores(model, demos.sequences)
   model.config.score_bias = model.config.score_bias + pl.stats.mean(scores)
 end

@@ -55,14 +55,14 @@ local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template)
 local stop = data.stop_id(tok, template)
 local model = assert(pl.load(cfg.model))
-local train = data.examples(tok, template, data.rows(cfg.dataset), cfg.max_length)
+local train = data.examples(tok, template, cfg.dataset, cfg.max_length)
 local valid = cfg.eval_dataset ~= ""
-  and data.examples(tok, template, data.rows(cfg.eval_dataset), cfg.max_length)
+  and data.examples(tok, template, cfg.eval_dataset, cfg.max_length)
 local ptx = cfg.ptx_dataset ~= "" and data.text(tok, cfg.ptx_dataset, cfg.ptx_length)
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, 21)
 local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze()
 local select_from = reward_model
-  and data.prompts(tok, template, data.rows(cfg.select_prompts), cfg.max_length)
+  and data.prompts(tok, template, cfg.select_prompts, cfg.max_length)
 
 local n = #train.sequences
 local ptx_size = math.floor(cfg.batch_size * cfg.ptx_fraction / (1 - cfg.ptx_fraction) + 0.5)
@@ -71,7 +71,8 @@ local steps = steps_each * cfg.num_train_epochs
 if cfg.max_steps > 0 then steps = math.min(steps, cfg.max_steps) end
 cfg:set_horizon(steps)
 local optimizer = pl.adamw(model.block)
-local parts = { model = model, tokenizer = tok, optimizers = { model = optimizer } }
+local parts = { model = model, tokenizer = tok, optimizers = { model = optimizer },
+  data = { dataset = train, ptx_dataset = ptx } }
 local step, skipped, best = 0, 0, nil
 if run.resumed then
   checkpoint.read(run.resumed.path, parts)

@@ -4,7 +4,10 @@
 --       config.json model.safetensors tokenizer...   the model, as transformers reads it
 --       value_model/ ema/ ...                         further models of the recipe
 --       optimizer.safetensors                         moments and step counts of all optimizers
+--       data.json                                     which data the run reads, by hash
 --       trainer_state.json                            the recipe's state (written by perilune.run)
+-- The place in the data is a function of the step, which is in the state; `data.json` makes sure
+-- that the run goes on with the same rows.
 -- @module perilune.checkpoint
 
 local core = require("perilune.core")
@@ -23,7 +26,16 @@ end
 
 --- Writes models and optimizers into a folder.
 -- @string dir an existing folder, as run:checkpoint gives
--- @tparam table parts `model`, `tokenizer`, `models` {name = model}, `optimizers` {name = adamw}
+-- @tparam table parts `model`, `tokenizer`, `models` {name = model}, `optimizers` {name = adamw},
+--   `data` {key of the recipe = set of perilune.data, nil or false}
+local function data_keys(parts)
+  local keys = {}
+  for name, set in pairs(parts.data or {}) do
+    keys[name] = set and set.key or nil
+  end
+  return keys
+end
+
 function checkpoint.write(dir, parts)
   local scope <close> = core.scope("checkpoint.write")
   check(parts.model:write(dir, { tokenizer = parts.tokenizer }))
@@ -31,6 +43,7 @@ function checkpoint.write(dir, parts)
     check(system.mkdir_p(dir .. "/" .. name))
     check(other:write(dir .. "/" .. name, { tokenizer = parts.tokenizer }))
   end
+  check(files.write_json(dir .. "/data.json", data_keys(parts)))
   local tensors, steps = {}, {}
   for name, optimizer in pairs(parts.optimizers or {}) do
     local state = optimizer:state()
@@ -47,6 +60,13 @@ end
 -- @tparam table parts as for `write`
 function checkpoint.read(dir, parts)
   local scope <close> = core.scope("checkpoint.read")
+  local before, now = check(files.read_json(dir .. "/data.json")), data_keys(parts)
+  for name, key in pairs(before) do
+    if now[name] ~= key then
+      error(("%s is not the data that %s was trained on: rows, tokenizer or template changed. Put "
+        .. "them back, or start a new run with --model %s"):format(name, dir, dir), 0)
+    end
+  end
   local function read_weights(into, from)
     local loaded = check(model.load(from, { dtype = into.dtype }))
     into.block:average(loaded.block, 0)

@@ -178,8 +178,12 @@ function token_cache.open(identity, build)
   if set then
     return set
   end
-  assert(system.mkdir_p(token_cache.folder()))
-  local partial = assert(files.folder_begin(folder))
+  local made, problem = system.mkdir_p(token_cache.folder())
+  local partial = made and files.folder_begin(folder)
+  if not partial then
+    error(("tokenised data cannot be kept in %s (%s): set PERILUNE_CACHE to a folder that can be "
+      .. "written"):format(token_cache.folder(), problem or "no new folder there"), 0)
+  end
   local ok, message = pcall(write_set, partial, build)
   if not ok then
     files.folder_discard(partial)

@@ -131,6 +131,24 @@ function Tokenizer:save(folder, opts)
   return self.core:save(folder, chat_template)
 end
 
+--- A hash of all that decides which ids a text gets, for caches.
+-- @treturn string
+function Tokenizer:fingerprint()
+  if not self.hash then
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert(core.system.mkdir_p(folder))
+    assert(self:save(folder))
+    self.hash = assert(core.files.hash(folder .. "/tokenizer.json"))
+      .. ("-%s-%s"):format(self.bos_id, self.eos_id)
+    for name in require("lfs").dir(folder) do
+      os.remove(folder .. "/" .. name)
+    end
+    os.remove(folder)
+  end
+  return self.hash
+end
+
 --- Loads a tokenizer.
 -- @string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside its
 --   merges.txt or vocab.bpe), or a llama2.c tokenizer (.bin)

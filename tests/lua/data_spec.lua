@@ -1,0 +1,158 @@
+--- Data sets of the recipes: the same rows from JSON Lines, gzip, other people's forms and a store;
+-- and a run that goes on with other data is refused.
+
+local pl = require("perilune")
+local checkpoint = require("perilune.checkpoint")
+local store = require("perilune.store")
+local system = require("perilune.core").system
+
+local data = pl.data
+local folder, tok
+
+local function write(name, text)
+  local path = folder .. "/" .. name
+  assert(pl.files.write_atomic(path, text))
+  return path
+end
+
+local function lines(rows)
+  local list = {}
+  for i, row in ipairs(rows) do
+    list[i] = pl.json.encode(row)
+  end
+  return table.concat(list, "\n") .. "\n"
+end
+
+setup(function()
+  folder = os.tmpname()
+  os.remove(folder)
+  assert(system.mkdir_p(folder))
+  tok = pl.tokenizer.train({ texts = { ("the cat sat on a mat. "):rep(20) }, vocab_size = 300,
+    special = { "<|bos|>", "<|end|>" }, bos = "<|bos|>", eos = "<|end|>" })
+end)
+
+teardown(function()
+  system.spawn({ "rm", "-r", folder })
+end)
+
+describe("rows of a data set", function()
+  it("are as they stand in JSON Lines of our own forms, token ids and further fields as well",
+    function()
+      local rows = { { prompt = "a", prompt_tokens = { 1, 2 }, task = { x = 1 } },
+        { messages = { { role = "user", content = "b" } } } }
+      assert.are.same(rows, data.rows(write("own.jsonl", lines(rows))))
+    end)
+
+  it("come from pairs, each answer with its rank", function()
+    local path = write("pairs.jsonl", lines { { prompt = "q", chosen = "good", rejected = "bad" },
+      { prompt = "r", chosen = "yes", rejected = "no" } })
+    local rows = data.rows(path)
+    assert.are.equal(2, #rows)
+    assert.are.same({ "good", "bad" }, rows[1].completions)
+    assert.are.same({ 1, 2 }, rows[1].ranks)
+  end)
+
+  it("name the file and the line that cannot be read", function()
+    local path = write("broken.jsonl", '{"prompt":"a"}\n\n{"prompt":\n')
+    assert.has_error(function() data.rows(path) end)
+    local ok, message = pcall(data.rows, path)
+    assert.is_false(ok)
+    assert.is_truthy(message:find(path .. ":3: ", 1, true), message)
+    ok, message = pcall(data.rows, folder .. "/absent.jsonl")
+    assert.is_false(ok)
+    assert.is_truthy(message:find("absent.jsonl", 1, true), message)
+  end)
+
+  it("come from a part of a store", function()
+    local path = folder .. "/store.db"
+    local s = assert(store.open(path))
+    local id = s:add { prompt = "say cat", source = "api", user_id = "u" }
+    local answer = s:demonstrate(id, { completion = "cat", labeler = "ana" })
+    local set = s:new_set("one", { seed = 1 })
+    s:add_to_set(set, "sft", "train",
+      { id = id, prompt = "say cat", completion = "cat", demonstration_id = answer })
+    s:add_to_set(set, "ppo", "train", { id = id, prompt = "say cat" })
+    s:finish_set(set)
+    s:close()
+    local rows = data.rows(path .. "#sft.train")
+    assert.are.equal(1, #rows)
+    assert.are.equal("say cat", rows[1].prompt)
+    assert.are.equal("cat", rows[1].completion)
+    assert.are.equal("say cat", data.rows(path .. "#one:ppo.train")[1].prompt)
+    assert.are.same({}, data.rows(path .. "#ppo.test"))
+
+    local from_store = data.examples(tok, nil, path .. "#sft.train", 100)
+    local from_list = data.examples(tok, nil, { { prompt = "say cat", completion = "cat" } }, 100)
+    assert.are.same(from_list.sequences[1], from_store.sequences[1])
+    assert.are.same(from_list.masks[1], from_store.masks[1])
+    assert.are.equal(from_list.trained, from_store.trained)
+    assert.are.equal(1, #from_store.sequences)
+  end)
+end)
+
+describe("a tokenised set", function()
+  it("is the same from a file as from a list", function()
+    local rows = {}
+    for i = 1, 20 do
+      rows[i] = { prompt = "the cat " .. i, completions = { "sat", "on", "mat" },
+        ranks = { 1, 2, 2 } }
+    end
+    local path = write("ranked.jsonl", lines(rows))
+    local from_list, from_file = data.ranked(tok, nil, rows), data.ranked(tok, nil, path)
+    assert.are.equal(20, #from_file)
+    for i = 1, 20 do
+      assert.are.same(from_list[i].sequences, from_file[i].sequences)
+      assert.are.same(from_list[i].ranks, from_file[i].ranks)
+      assert.are.same(rows[i], from_file[i].row)
+    end
+    local count = 0
+    for _, set in ipairs(from_file) do
+      count = count + #set.sequences
+    end
+    assert.are.equal(60, count)
+    local prompts, dropped = data.prompts(tok, nil, path, 5)
+    local listed, listed_dropped = data.prompts(tok, nil, rows, 5)
+    assert.are.equal(listed_dropped, dropped)
+    assert.are.equal(#listed, #prompts)
+    assert.is_true(dropped > 0 and #prompts > 0)
+  end)
+
+  it("has another key for other rows, another length and another tokenizer", function()
+    local path = write("keys.jsonl", lines { { text = "the cat" }, { text = "sat on a mat" } })
+    local key = data.text(tok, path, 8).key
+    assert.are.equal(key, data.text(tok, path, 8).key)
+    assert.are_not.equal(key, data.text(tok, path, 9).key)
+    local other = pl.tokenizer.train({ texts = { ("a dog ran. "):rep(20) }, vocab_size = 290,
+      special = { "<|bos|>", "<|end|>" }, bos = "<|bos|>", eos = "<|end|>" })
+    assert.are_not.equal(key, data.text(other, path, 8).key)
+    write("keys.jsonl", lines { { text = "the cat" }, { text = "sat on a hat" } })
+    assert.are_not.equal(key, data.text(tok, path, 8).key)
+  end)
+
+  it("cuts plain text at blank lines into documents, none lost", function()
+    local path = write("text.txt", "\n\nthe cat\nsat\n\n \n\non a mat")
+    local pieces = data.text(tok, path, 1000)
+    assert.are.equal(1, #pieces)
+    local shown = tok:decode(pieces[1], { skip_special = false })
+    assert.are.equal("<|bos|>the cat\nsat<|end|><|bos|>on a mat<|end|>", shown)
+  end)
+end)
+
+describe("a checkpoint", function()
+  it("is not continued with other data", function()
+    local model = pl.model.new({ model_type = "llama", hidden_size = 16, num_hidden_layers = 1,
+      num_attention_heads = 2, intermediate_size = 16, vocab_size = #tok,
+      max_position_embeddings = 32 }, { seed = 1 })
+    local path = write("train.jsonl", lines { { text = "the cat sat" } })
+    local parts = { model = model, tokenizer = tok, data = { dataset = data.text(tok, path, 8) } }
+    local dir = folder .. "/checkpoint"
+    assert(system.mkdir_p(dir))
+    checkpoint.write(dir, parts)
+    checkpoint.read(dir, parts)
+    write("train.jsonl", lines { { text = "the cat sat on" } })
+    parts.data = { dataset = data.text(tok, path, 8) }
+    local ok, message = pcall(checkpoint.read, dir, parts)
+    assert.is_false(ok)
+    assert.is_truthy(message:find("dataset is not the data", 1, true), message)
+  end)
+end)
