@@ -27,7 +27,7 @@ local cfg = pl.config {
   { rank_prompts = 3350, "openings whose continuations are ranked", min = 8 },
   { answers = 9, "K, continuations of each", min = 2, max = 64 },
   { agreement = 0.73, "part of pairs two labelers agree on", over = 0.5, under = 1 },
-  { rm_epochs = 1, "passes over the rankings", min = 1 },
+  { rm_epochs = 2, "passes over the rankings", min = 1 },
   { rm_batch_size = 8, "openings in a step", min = 1 },
   { rm_learning_rate = "warmup(10, cosine(0.001, 0.00005))", "of the reward model", min = 0,
     schedule = true },
