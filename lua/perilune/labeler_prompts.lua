@@ -156,22 +156,19 @@ end
 
 -- Words that say nothing of a topic.
 local stop = {}
-for word in ([[about above after again against also always another anything around back because been
-  before being below best better between both call came cannot come could does doing done down
-  during
-  each either else even ever every everything find first following from further gave getting give
-  given
-  goes going gonna good great have having hello help here hers himself however into itself just keep
-  know last less like list little long look made make makes many maybe might more most much must
-  myself
-  need never next nothing okay once only other others over please possible really right said same
-  sentence
-  should show since some someone something still such sure take tell text than thank thanks that
-  their
-  them themselves then there these they thing things think this those though through time told
-  under until
-  upon used user using very want well were what when where whether which while will wish with within
-  without word words work would write wrote yeah your yours yourself]]):gmatch("%a+") do
+for word in ([[
+  about above after again against also always another anything around back because been before
+  being below best better between both call came cannot come could does doing done down during
+  each either else even ever every everything find first following from further gave getting
+  give given goes going gonna good great have having hello help here hers himself however into
+  itself just keep know last less like list little long look made make makes many maybe might
+  more most much must myself name need never next nothing okay once only other others over
+  please possible really right said same sentence shall should show since some someone something
+  still such sure take tell text than thank thanks thankyou that their them themselves then
+  there these they thing things think this those though through time told under until upon used
+  user using very want well were what when where whether which while will wish with within
+  without word words work would write wrote yeah your yours yourself
+]]):gmatch("%a+") do
   stop[word] = true
 end
 
@@ -235,6 +232,14 @@ local function apportion(counts, n)
   return cases
 end
 
+local function default_mask()
+  local personal_data = require("perilune.rules.personal_data")
+  local ready = personal_data.compile()
+  return function(text)
+    return (personal_data.mask(text, ready))
+  end
+end
+
 -- What the logs say: counts by case, the candidates by case, words that enough users wrote.
 local function read_logs(rows, n, seed, taken, mask)
   local logs = { counts = {}, drawn = {}, writers = {}, ids = {} }
@@ -249,7 +254,7 @@ local function read_logs(rows, n, seed, taken, mask)
       logs.ids[part] = true
     end
     local writer = user or "" -- all who are unknown count as one
-    local words = topic_words(mask(text_of(row), row))
+    local words = topic_words(mask(text_of(row)))
     for _, word in ipairs(words) do
       local writers = logs.writers[word]
       if not writers then
@@ -284,7 +289,7 @@ end
 -- @int seed
 -- @tparam ?table given
 --   `keywords = 3`: at most so many words; `min_users = 3`;
---   `mask`: function(text, row) -> text; perilune.rules.personal_data's when absent
+--   `mask`: function(text) -> text; perilune.rules.personal_data's when absent
 -- @treturn {table,...} {kind = "user_based", use_case =, keywords = {...}, ask =}
 function labeler_prompts.user_based(rows, n, seed, given)
   local taken = settings.take("user_based", given, { keywords = 3, min_users = 3,
@@ -293,7 +298,7 @@ function labeler_prompts.user_based(rows, n, seed, given)
   seed = settings.whole("user_based", "seed", seed, 0)
   settings.whole("user_based", "keywords", taken.keywords, 0)
   settings.whole("user_based", "min_users", taken.min_users, 1)
-  local mask = taken.mask or require("perilune.rules.personal_data").mask
+  local mask = taken.mask or default_mask()
   if type(rows) == "table" then
     local list, at = rows, 0
     rows = function()

@@ -327,5 +327,10 @@ describe("prompts for labelers", function()
     end, 21, 5, { mask = mask, keywords = 9 }))
     assert.same({}, labeler_prompts.user_based({}, 5, 1, { mask = mask }))
     assert.same({}, labeler_prompts.user_based({ rows[1] }, 1, 1, { mask = mask })[1].keywords)
+    for i = 1, 4 do -- the mask of the library, when none is given
+      rows[i] = { prompt = "My name is Eleanor and tomatoes grow", user_id = "u" .. i }
+    end
+    briefs = labeler_prompts.user_based({ table.unpack(rows, 1, 4) }, 1, 1)
+    assert.same({ "grow", "tomatoes" }, briefs[1].keywords)
   end)
 end)
