@@ -30,7 +30,7 @@ local CLAUSES <const> = 12
 
 -- What a clause that begins with this word asks for, and how surely.
 local verbs = {}
-for case, words in pairs {
+local verbs_of = {
   generation = "write generate create compose draft design plan make produce craft invent imagine "
     .. "continue complete build prepare develop reply respond schedule implement code program add "
     .. "story poem describe react",
@@ -43,25 +43,27 @@ for case, words in pairs {
   classification = "classify categorize categorise detect determine verify decide label predict "
     .. "identify indicate judge rate check rank choose select evaluate",
   extraction = "extract retrieve find locate return parse pick",
-} do
-  for word in words:gmatch("%S+") do
+}
+for _, case in ipairs(use_case.names) do
+  for word in (verbs_of[case] or ""):gmatch("%S+") do
     verbs[word] = case
   end
 end
 
 -- Words that come before the verb of a request and say nothing.
 local fillers = {}
-for word in ([[please kindly then and also now you your need to must should will be required asked
-  we i
-  want would like help me could can task is in this the job try just let us by if so need]])
-  :gmatch("%S+") do
+for word in ([[
+  please kindly then and also now you your need to must should will be required asked we i want
+  would like help me could can task is in this the job try just let us by if so trying
+]]):gmatch("%S+") do
   fillers[word] = true
 end
 
 local questions = {}
-for word in ([[what who whom whose when where why how which is are was were can could do does did
-  will
-  would should am has have]]):gmatch("%S+") do
+for word in ([[
+  what who whom whose when where why how which is are was were can could do does did will would
+  should am has have
+]]):gmatch("%S+") do
   questions[word] = true
 end
 
@@ -85,8 +87,7 @@ local phrases = {
     "the given passage", "read the following", "using the information in",
     "given paragraph answer" },
   { "brainstorming", 3, "brainstorm", "ideas", "list of possible", "come up with",
-    "coming up with", "suggestions",
-    "some examples", "think of", "give me some", "name some", "a list of", "examples of",
+    "coming up with", "suggestions", "some examples", "think of", "give me some", "name some", "a list of", "examples of",
     "as many as", "what are some", "list the", "list some", "suggest some", "some names",
     "conversation starters", "an idea", "synonyms", "antonyms", "pros and cons", "to do list" },
   { "brainstorming", 1.5, "list", "suggest", "recommend", "ways to", "tips", "options",
