@@ -6,8 +6,8 @@
 ** things of a long call listen to pl_interrupt: the virtual machine, every few thousand of its
 ** instructions, and the wait for another program's lock.
 **
-** It knows no table and writes no SQL of its own but pragmas: schema and queries are Lua's. Nor does
-** it share a connection between threads: the context's rule, one thread at a time, is SQLite's
+** It knows no table and writes no SQL of its own but pragmas: schema and queries are Lua's. Nor
+** does it share a connection between threads: the context's rule, one thread at a time, is SQLite's
 ** "multi-thread" mode.
 */
 #include "base/ctx.h"
@@ -124,8 +124,8 @@ static pl_status check_place(pl_ctx *ctx, const char *path, bool readonly)
     struct stat info;
     if (stat(path, &info) == 0) {
         if (S_ISREG(info.st_mode)) return PL_OK;
-        return pl__fail(ctx, PL_ERR_FORMAT, "store '%s': this is %s, not a file (name a file)", path,
-                        S_ISDIR(info.st_mode) ? "a folder" : "a pipe or device");
+        return pl__fail(ctx, PL_ERR_FORMAT, "store '%s': this is %s, not a file (name a file)",
+                        path, S_ISDIR(info.st_mode) ? "a folder" : "a pipe or device");
     }
     if (errno == ENOENT && !readonly) return PL_OK;
     return pl__fail(ctx, PL_ERR_IO, "store '%s': %m%s", path,
@@ -158,6 +158,41 @@ static pl_status set_up(pl_db *db, const pl_db_options *o)
     return pl_db_exec(db, "PRAGMA foreign_keys = ON");
 }
 
+static pl_status open_handle(pl_db *db, const char *name, int flags, const pl_db_options *o)
+{
+    const int code = sqlite3_open_v2(name, &db->handle, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    return code == SQLITE_OK ? set_up(db, o) : db_fail(db, code, NULL);
+}
+
+/* Readers of a WAL database share a file beside it, which a read-only place does not let them make.
+** Where no writer has left a log, nobody can write either, and the file is read as it stands. */
+static pl_status open_unshared(pl_db *db, const pl_db_options *o)
+{
+    static const char hex[] = "0123456789abcdef", head[] = "file:", tail[] = "?immutable=1";
+    const size_t n = strlen(db->path);
+    struct stat info;
+    char *uri = pl_alloc(db->ctx, 3 * n + sizeof head + sizeof tail);
+    if (uri == NULL) return PL_ERR_NOMEM;
+    memcpy(uri, db->path, n);
+    memcpy(uri + n, "-wal", 5);
+    const bool log = stat(uri, &info) == 0;
+    char *to = stpcpy(uri, head);
+    for (const char *from = db->path; *from != '\0'; from++) {
+        const bool special = strchr("%?#", *from) != NULL;
+        if (special) *to++ = '%';
+        if (special) *to++ = hex[(unsigned char)*from >> 4];
+        *to++ = special ? hex[*from & 15] : *from;
+    }
+    stpcpy(to, tail);
+    pl_status st = PL_ERR_IO; /* of the first try: its text stands */
+    if (!log) {
+        sqlite3_close(db->handle);
+        st = open_handle(db, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, o);
+    }
+    pl_free(db->ctx, uri);
+    return st;
+}
+
 pl_status pl_db_open(pl_ctx *ctx, pl_db **out, const char *path, const pl_db_options *options)
 {
     static const pl_db_options defaults = {false, 5000, 0};
@@ -175,14 +210,10 @@ pl_status pl_db_open(pl_ctx *ctx, pl_db **out, const char *path, const pl_db_opt
     db->ctx = ctx;
     db->busy_ms = o->busy_ms;
     memcpy(db->path, path, n + 1);
-    const int flags = (o->readonly ? SQLITE_OPEN_READONLY
-                                   : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) |
-                      SQLITE_OPEN_NOMUTEX;
-    const int code = sqlite3_open_v2(path, &db->handle, flags, NULL);
-    if (code != SQLITE_OK)
-        st = db_fail(db, code, NULL);
-    else
-        st = set_up(db, o);
+    const int flags =
+        o->readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    st = open_handle(db, path, flags, o);
+    if (st == PL_ERR_IO && o->readonly && on_disk) st = open_unshared(db, o);
     if (st != PL_OK) {
         pl_db_close(db);
         return st;

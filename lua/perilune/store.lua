@@ -22,6 +22,7 @@ local db = require("perilune.core").db
 local export = require("perilune.store.export")
 local json = require("perilune.json")
 local lfs = require("lfs")
+local people = require("perilune.store.people")
 local read = require("perilune.store.read")
 local schema = require("perilune.store.schema")
 local sets = require("perilune.store.sets")
@@ -35,6 +36,7 @@ local store = {
 local Store = {
   prompt = read.prompt, prompts = read.prompts, demonstrations = read.demonstrations,
   completions = read.completions, ranked = read.ranked, set_rows = read.set_rows,
+  user_names = people.user_names, human_answers = people.human_answers,
   new_set = sets.new_set, add_to_set = sets.add_to_set, finish_set = sets.finish_set,
   sets = sets.sets, export = export.export,
   sources = sources.sources, source = sources.source, new_source = sources.new_source,
@@ -44,7 +46,7 @@ local Store = {
 Store.__index = Store
 Store.__name = "store"
 
-local users_remembered = 100000
+local users_remembered = 1 << 18
 local cache_kb = 32768
 
 --- Open a store, made new when there is no file.

@@ -79,7 +79,8 @@ static void failures_name_file_and_statement(void **state)
     pl_statement *statement;
     pl_db *db = open_db(s, "CREATE TABLE t (id INTEGER PRIMARY KEY, up INTEGER REFERENCES t)");
     expect_error(s, pl_db_exec(db, "INSERT INTO t VALUES (1, NULL); INSERT INTO t VALUES (2, 9)"),
-                 PL_ERR_ARG, "(it names a row that does not exist); in: INSERT INTO t VALUES (2, 9)");
+                 PL_ERR_ARG,
+                 "(it names a row that does not exist); in: INSERT INTO t VALUES (2, 9)");
     assert_non_null(strstr(pl_error(s->ctx), s->path));
     expect_error(s, pl_statement_new(db, &statement, "SELECT 1; SELECT 2"), PL_ERR_ARG,
                  "here are several");
@@ -97,6 +98,34 @@ static void failures_name_file_and_statement(void **state)
     expect_error(s, pl_db_open(s->ctx, &none, in(s, "text"), NULL), PL_ERR_FORMAT,
                  "not a database");
     assert_int_equal(count_items(s->folder), 2);
+}
+
+static void reads_from_a_read_only_place(void **state)
+{
+    scratch *s = *state;
+    pl_ctx *ctx = s->ctx;
+    char path[300];
+    snprintf(path, sizeof path, "%s/50%%?#.db", s->folder);
+    pl_db *db;
+    OK(pl_db_open(ctx, &db, path, NULL));
+    OK(pl_db_exec(db, "PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES (7)"));
+    pl_db_close(db);
+    assert_int_equal(chmod(s->folder, 0555), 0);
+    assert_int_equal(chmod(path, 0444), 0);
+    const bool can_write = access(s->folder, W_OK) == 0; /* root can write anywhere */
+    const pl_db_options readonly = {.readonly = true};
+    OK(pl_db_open(ctx, &db, path, &readonly));
+    pl_statement *get;
+    bool row;
+    OK(pl_statement_new(db, &get, "SELECT a FROM t"));
+    OK(pl_statement_step(get, &row));
+    assert_true(row);
+    assert_int_equal(pl_statement_column(get, 0).integer, 7);
+    pl_statement_free(get);
+    pl_db_close(db);
+    if (!can_write)
+        expect_error(s, pl_db_open(ctx, &db, path, NULL), PL_ERR_IO, "its place cannot be written");
+    assert_int_equal(chmod(s->folder, 0755), 0);
 }
 
 static const char endless[] =
@@ -162,6 +191,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(values_come_back, scratch_open, scratch_close),
         cmocka_unit_test_setup_teardown(failures_name_file_and_statement, scratch_open,
                                         scratch_close),
+        cmocka_unit_test_setup_teardown(reads_from_a_read_only_place, scratch_open, scratch_close),
         cmocka_unit_test_setup_teardown(interrupts_stop_it, scratch_open, scratch_close),
         cmocka_unit_test_setup_teardown(lack_of_memory_releases_everything, scratch_open,
                                         scratch_close),

@@ -51,8 +51,8 @@ static unsigned char *pack(const char *text, size_t size, int members, size_t *p
     return out;
 }
 
-/* Reads to the end; every text must be that of `text`, whose line `number` starts at *at. The return
-** is the number of whole lines; *problem says whether a last line told of damage. */
+/* Reads to the end; every line must be that of `text`, where `number` lines stand before `offset`.
+** The return is the number of the last whole line; *problem: a last line told of damage. */
 static int64_t read_all(scratch *s, const char *text, size_t size, int64_t offset, int64_t number,
                         bool *problem)
 {
