@@ -10,13 +10,14 @@
 -- same). Neither stops the reading nor costs a good row. Memory does not grow with the file.
 --
 -- Reading into a store goes in transactions of some 10,000 records that hold the rows and the place
--- in the file both, so that a reader killed at any moment goes on where it was. A file is known again
--- by its content: read once, it adds nothing; grown, it adds what is new; with other settings, it is
--- refused, since its rows are there already.
+-- in the file both, so that a reader killed at any moment goes on where it was. A file is known
+-- again by its content: read once, it adds nothing; grown, it adds what is new; with other
+-- settings, it is refused, since its rows are there already.
 --
 -- Options, of `rows` and `file` alike:
---   format        "auto", a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh", "alpaca",
---                 "sharegpt", "self_instruct", "turns", "oasst", "pandalm"); see ingest/shapes.lua
+--   format        "auto", a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh",
+--                 "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm"); see
+--                 ingest/shapes.lua
 --   fields        {prompt = "text", user_id = "meta.user", ...} or function(record) -> row; see
 --                 ingest/mapping.lua. Column numbers for CSV without a header
 --   pattern, skip, day   of chat logs; see ingest/chat_log.lua. The day is else in the file's name
@@ -64,8 +65,8 @@ end
 
 --- The rows of a file, without a store.
 --
--- Each call gives a row and its line; for a bad record nil, its line and the reason, unless `on_bad`
--- is given; nil alone at the end. With `strict` a bad record raises.
+-- Each call gives a row and its line; for a bad record nil, its line and the reason, unless
+-- `on_bad` is given; nil alone at the end. With `strict` a bad record raises.
 -- @string path
 -- @tparam ?table opts see above, and on_bad(line, reason, excerpt), on_skip(line, reason)
 -- @treturn ?function iterator
@@ -172,9 +173,9 @@ local function find(store, path, hash, bytes, settings, replaced)
       end
       return entry, true
     elseif here and not replaced then
-      return nil, nil, ("%s: its content is not the one that was ingested from there, nor that with "
-        .. "more behind it, and rows of then would come twice: if it is another file under an old "
-        .. "name, set replaced = true; if it was edited, ingest it into a new store"):format(path)
+      return nil, nil, ("%s: its content is not the one that was ingested from there, nor that "
+        .. "with more behind it, and rows of then would come twice: if it is another file under an "
+        .. "old name, set replaced = true; if it was edited, ingest it into a new store"):format(path)
     end
   end
 end
@@ -288,16 +289,17 @@ function Batch:run()
   if not offset then
     offset, place = from:cursor()
   end
-  store:update_source(self.id, { hash = self.hash, bytes = result.bytes, offset = offset, line = place,
-    rows = self.rows_before + result.rows, bad = self.bad_before + result.bad, finished = ended })
+  store:update_source(self.id, { hash = self.hash, bytes = result.bytes, offset = offset,
+    line = place, rows = self.rows_before + result.rows, bad = self.bad_before + result.bad,
+    finished = ended })
   return ended
 end
 
 --- Reads a file into a store.
 -- @param store of pl.store
 -- @string path
--- @tparam ?table opts see above; replaced = true takes a file with new content under an old path for
---   a new one; progress(result) is called after each transaction
+-- @tparam ?table opts see above; replaced = true takes a file with new content under an old path
+--   for a new one; progress(result) is called after each transaction
 -- @treturn ?table rows, bad, skipped (this time), reasons of the skipped ({[reason] = count}),
 --   already (rows that were there from this file before), seconds, bytes (of the file), says (what
 --   the file was taken for), source_id, finished
@@ -335,8 +337,8 @@ function ingest.file(store, path, opts)
     return nil, message
   end
   result.says = from.taken.says
-  local batch = setmetatable({ store = store, from = from, path = path, hash = hash, result = result,
-    kinds = 0, limit = opts.limit or math.maxinteger, id = entry and entry.id,
+  local batch = setmetatable({ store = store, from = from, path = path, hash = hash,
+    result = result, kinds = 0, limit = opts.limit or math.maxinteger, id = entry and entry.id,
     rows_before = result.already, bad_before = entry and entry.bad or 0 }, Batch)
 
   repeat

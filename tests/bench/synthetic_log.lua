@@ -4,14 +4,14 @@
 --
 -- One JSON object a line: time, user_id, organisation, prompt. What it is like:
 --
---   users       USERS of them (200,000); the k-th most active asks in proportion to 1 / (k + 10), so
---               that a few hundred ask far more than 200 times and most ask a few times
+--   users       USERS of them (200,000); the k-th most active asks in proportion to 1 / (k + 10),
+--               so that a few hundred ask far more than 200 times and most ask a few times
 --   prompts     three in ten are an instruction kept by an organisation, long and always the same,
 --               followed by a short case of its own: long common prefixes. One in twenty repeats an
 --               earlier prompt with another case and other blanks; the rest are of drawn words
---   people      one in twelve holds a made-up name, e-mail address, telephone number, street, IBAN or
---               address of a computer. No real person's data is here: the names are common ones drawn
---               apart, numbers are of ranges kept for examples
+--   people      one in twelve holds a made-up name, e-mail address, telephone number, street, IBAN
+--               or address of a computer. No real person's data is here: the names are common ones
+--               drawn apart, numbers are of ranges kept for examples
 --
 -- The same arguments give the same bytes: the only source of chance is the seeded generator below.
 -- 10 million rows are about 2.3 GB.
@@ -44,11 +44,12 @@ local topics = words([[garden winter bicycle ocean kitchen library mountain mark
   compiler spreadsheet invoice holiday wedding interview painting basketball chess marathon]])
 local qualities = words([[short long cheerful sober formal friendly simple detailed vivid careful
   honest gentle bold quiet modern old-fashioned precise playful patient clever]])
-local verbs = words("Write Draft Explain Summarise Improve Translate Rewrite Compose Prepare Describe")
+local verbs = words([[Write Draft Explain Summarise Improve Translate Rewrite Compose Prepare
+  Describe]])
 local fillers = words([[about the with for and from into under beside without before after during
   between around toward against within]])
-local first_names = words([[Anna Bruno Carla David Elena Felix Greta Hugo Irene Jonas Klara Leon Maria
-  Nils Olga Peter Rosa Simon Tessa Victor]])
+local first_names = words([[Anna Bruno Carla David Elena Felix Greta Hugo Irene Jonas Klara Leon
+  Maria Nils Olga Peter Rosa Simon Tessa Victor]])
 local last_names = words([[Adler Brandt Castillo Dawson Eriksen Fischer Garner Hoffman Ivanov Jensen
   Keller Larsen Moreau Novak Olsen Petrov Quinn Rossi Schmidt Turner]])
 local streets = words("Oak Mill Church Station Garden Park Bridge Lake Hill River")
@@ -90,14 +91,14 @@ local personal = {
 --- The standing instructions of organisations.
 local instructions = {}
 for i = 1, 400 do
-  instructions[i] = ("You are an assistant of team %d. Keep these rules: be %s, be %s, never mention "
-    .. "the %s, always end with a word about the %s. %s a %s text for the following case, in the "
-    .. "manner of a %s. Case: "):format(i, one(qualities), one(qualities), one(topics), one(topics),
+  instructions[i] = ("You are an assistant of team %d. Keep these rules: be %s, be %s, never "
+    .. "mention the %s, always end with a word about the %s. %s a %s text for the following case, in "
+    .. "the manner of a %s. Case: "):format(i, one(qualities), one(qualities), one(topics), one(topics),
     one(verbs), one(qualities), one(subjects))
 end
 
---- The rank of the user of a draw: with weight 1 / (k + 10) the sum up to k is near ln(k + 10), which
--- is turned round.
+--- The rank of the user of a draw: with weight 1 / (k + 10) the sum up to k is near ln(k + 10),
+-- which is turned round.
 local low = math.log(10.5)
 local span = math.log(users + 10.5) - low
 
@@ -109,8 +110,8 @@ end
 local earlier, earlier_count, EARLIER <const> = {}, 0, 4096
 
 local function fresh_prompt()
-  return ("%s a %s %s about the %s, %s"):format(one(verbs), one(qualities), one(subjects), one(topics),
-    phrase(random(4, 24)))
+  return ("%s a %s %s about the %s, %s"):format(one(verbs), one(qualities), one(subjects),
+    one(topics), phrase(random(4, 24)))
 end
 
 local function draw_prompt(user)

@@ -5,8 +5,8 @@
 -- character that follows it in the pattern, so that reading a line takes time in proportion to its
 -- length, whatever it holds.
 --
--- What channels write between messages (joins, parts, actions, notices) is no prompt: such lines are
--- passed over with a reason. A line that is neither is bad.
+-- What channels write between messages (joins, parts, actions, notices) is no prompt: such lines
+-- are passed over with a reason. A line that is neither is bad.
 -- @module perilune.ingest.chat_log
 
 local clock = require("perilune.ingest.clock")
@@ -25,6 +25,7 @@ chat_log.passed_over = {
   { "^%*%*%*", "a status line" },
   { "^%[[^%]]*%]%s*%*%s", "an action" },
   { "^%[[^%]]*%]%s*%-!%-", "a status line" },
+  { "^%[[^%]]*%]%s*%-%S+%-%s", "a notice" },
 }
 
 local function literal(text)

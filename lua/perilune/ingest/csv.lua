@@ -120,10 +120,13 @@ end
 --- The next record.
 -- @return fields, line number; or false, line number, reason, the line; nil at the end
 function Reader:next()
-  local entry = self:take()
-  if not entry then
-    return nil
-  end
+  local entry
+  repeat -- a blank line is no record, unless there is but one field
+    entry = self:take()
+    if not entry then
+      return nil
+    end
+  until entry.text ~= "" or self.opts.width == 1
   local number = entry.number
   self.place, self.line = entry.after, number
   if not entry.text then

@@ -91,7 +91,7 @@ local function kind_of(path, opts, sample, looked)
     return name:find("%.jsonl$") and "jsonl" or "json", "an object opens in its first line"
   end
   local messages, others = chat_score(sample, opts)
-  if messages > others then
+  if messages > 0 and messages >= others then
     return "lines", ("lines of the pattern '%s'"):format(opts.pattern or chat_log.pattern)
   elseif has_header(first) then
     return "csv", "a header with known names"
@@ -153,7 +153,8 @@ end
 return function(path, opts)
   local format = opts.format or "auto"
   format = aliases[format] or format
-  if format ~= "auto" and format ~= "chat_log" and not kinds[format] and not shapes.sources[format] then
+  local known = format == "auto" or format == "chat_log" or kinds[format] or shapes.sources[format]
+  if not known then
     return nil, ("unknown format '%s'; known: auto, jsonl, json, csv, chat_log, hf, hh, alpaca, "
       .. "sharegpt, self_instruct, turns, oasst, pandalm"):format(format)
   elseif format == "chat_log" then
@@ -175,9 +176,11 @@ return function(path, opts)
   elseif kind == "lines" then
     return { kind = kind, shape = "chat_log", says = "a chat log: " .. because }
   end
-  local shape, message = shapes.sources[format] and format, nil
+  local shape, message = shapes.sources[format] and format
   if opts.fields then
     shape = "mapping"
+  elseif kind == "csv" and opts.header == false then
+    return fail(path, "columns without a header need numbers: fields = { prompt = 2, ... }")
   elseif not shape then
     shape, message = shape_of(path, kind, opts)
     if not shape then

@@ -2,8 +2,8 @@
 --
 -- A place is a field's name, "a.b.c" for nested fields (a number counts a list's elements from 1; a
 -- field whose own name has dots wins over the nested one), or a column's number in a CSV file. A
--- mapping may be a function(record) -> row | nil, reason, skipped instead; its rows are checked like
--- all others.
+-- mapping may be a function(record) -> row | nil, reason, skipped instead; its rows are checked
+-- like all others.
 -- @module perilune.ingest.mapping
 
 local nearest = require("perilune.nearest")

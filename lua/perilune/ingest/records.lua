@@ -223,24 +223,21 @@ end
 local Csv = object_class({})
 
 function Csv:next()
-  while true do
-    local fields, line, problem, text = self.csv:next()
-    if fields == nil then
-      return nil
-    end
-    self.text = text
-    if not fields then
-      return false, line, problem
-    elseif #fields > 1 or fields[1] ~= "" then
-      for i = 1, #fields do
-        problem = not_text(fields[i])
-        if problem then
-          return false, line, ("field %d: %s"):format(i, problem)
-        end
-      end
-      return self:named(fields), line
+  local fields, line, problem, text = self.csv:next()
+  if fields == nil then
+    return nil
+  end
+  self.text = text
+  if not fields then
+    return false, line, problem
+  end
+  for i = 1, #fields do
+    problem = not_text(fields[i])
+    if problem then
+      return false, line, ("field %d: %s"):format(i, problem)
     end
   end
+  return self:named(fields), line
 end
 
 --- Fields under their names (an empty one is absent), or numbered.

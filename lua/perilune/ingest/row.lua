@@ -36,6 +36,9 @@ for name, others in pairs(row_of.names) do
 end
 row_of.canonical = canonical
 
+local sources = { api = true, labeler = true }
+local kinds = { plain = true, few_shot = true, user_based = true }
+
 local EXTRA_BYTES <const> = 200 -- texts longer than this are no small fields
 local EXTRA_FIELDS <const> = 24
 local MOST_COMPLETIONS <const> = 64
@@ -80,12 +83,39 @@ local function first_of(record, name, known)
   end
 end
 
+--- Others use `source` and `kind` for things of their own: these are small fields then.
+local function set_aside(row, keep_extra)
+  for name, valid in pairs({ source = sources, kind = kinds }) do
+    local value = row[name]
+    if value ~= nil and not valid[value] then
+      row[name] = nil
+      if keep_extra and is_small(value) then
+        row.extra = row.extra or {}
+        row.extra[name] = value
+      end
+    end
+  end
+end
+
 --- The fields of a record under their canonical names; what else is small goes to `extra`.
 -- @tparam table record
 -- @tparam ?table known names that a reader takes itself: neither canonical nor extra
 -- @bool keep_extra
 function row_of.collect(record, known, keep_extra)
-  local row, extra = {}, nil
+  local plain = not known
+  for key in next, record do
+    if canonical[key] ~= key then
+      plain = false
+      break
+    end
+  end
+  if plain then -- a record that is a row already need not be copied
+    if record.source ~= nil or record.kind ~= nil then
+      set_aside(record, keep_extra)
+    end
+    return record
+  end
+  local row, extra = { prompt = nil, user_id = nil, time = nil, source = nil, extra = nil }, nil
   for key, value in pairs(record) do
     if not (known and known[key]) then
       local name = canonical[key]
@@ -98,6 +128,9 @@ function row_of.collect(record, known, keep_extra)
     end
   end
   row.extra = extra and keep_small(extra)
+  if row.source ~= nil or row.kind ~= nil then
+    set_aside(row, keep_extra)
+  end
   return row
 end
 
@@ -182,8 +215,6 @@ local function check_messages(messages)
 end
 
 local texts = { "organisation", "use_case", "kind", "labeler" }
-local sources = { api = true, labeler = true }
-local kinds = { plain = true, few_shot = true, user_based = true }
 
 --- Makes a row canonical, or says why it cannot be.
 -- @tparam table row changed in place

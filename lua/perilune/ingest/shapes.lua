@@ -1,9 +1,9 @@
 --- The shapes in which data sets write prompts, answers and rankings: from one record (a table, as
 -- JSON gives it) to canonical rows.
 --
--- `shapes[name](record, out, opts)` appends rows to `out` and gives how many; when it is 0, also the
--- reason, and true when such a record holds no row by nature (it is skipped, not bad). Rows are not
--- checked here. `opts.extra == false` leaves the other fields of a record out.
+-- `shapes[name](record, out, opts)` appends rows to `out` and gives how many; when it is 0, also
+-- the reason, and true when such a record holds no row by nature (it is skipped, not bad). Rows
+-- are not checked here. `opts.extra == false` leaves the other fields of a record out.
 --
 --   rows           prompts and messages under the usual names; HF's prompt/completion,
 --                  prompt/chosen/rejected, chosen/rejected, completions and ranks, text
@@ -130,7 +130,6 @@ local function pair(row, record)
 end
 
 function shapes.rows(record, out, opts)
-  local prompt = record.prompt
   if record.chosen ~= nil or record.rejected ~= nil then
     local row = collect(record, pair_keys, opts.extra)
     local reason, skipped = pair(row, record)
@@ -141,7 +140,7 @@ function shapes.rows(record, out, opts)
   end
   local row = collect(record, nil, opts.extra)
   local reason
-  prompt = row.prompt
+  local prompt = row.prompt
   if type(row.messages) == "table" and prompt == nil then
     local messages = row.messages
     row.messages = nil

@@ -1,5 +1,5 @@
---- One file as a stream of canonical rows: the reader of its records, the shape or mapping that makes
--- rows of them, and the check that every row passes.
+--- One file as a stream of canonical rows: the reader of its records, the shape or mapping that
+-- makes rows of them, and the check that every row passes.
 --
 -- `source:next()` gives the line of the next record, or nil at the end; its rows are then
 -- `source.rows[1 .. source.count]`. With the line may come a reason, and true when the record holds
@@ -70,13 +70,11 @@ local function settle(opts)
   return settled
 end
 
-local function converter(path, taken, opts)
+local function converter(taken, opts)
   if taken.shape == "chat_log" then
     return chat_log.reader(opts)
   elseif taken.shape == "mapping" then
     return mapping.compile(opts.fields, opts.extra)
-  elseif taken.kind == "csv" and opts.header == false then
-    return nil, path .. ": columns without a header need numbers: fields = { prompt = 2, ... }"
   end
   local shape = shapes[taken.shape]
   return function(record, out)
@@ -106,7 +104,7 @@ function source.open(path, opts, cursor, taken)
   if opts.source ~= nil and opts.source ~= "api" and opts.source ~= "labeler" then
     return nil, ("source must be 'api' or 'labeler', got '%s'"):format(tostring(opts.source))
   end
-  self.convert, message = converter(path, taken, opts)
+  self.convert, message = converter(taken, opts)
   if not self.convert then
     return nil, message
   end

@@ -1,8 +1,8 @@
 --- Messages of a dialogue, from any of the ways data sets write them, and what a row makes of them.
 --
--- A dialogue that ends in an assistant turn is a prompt and its answer; one that ends in a user turn
--- is a prompt. A prompt of one user turn alone is plain text. Assistant turns before the first user
--- turn have nothing they answer and are left out. Roles: system, user, assistant, tool.
+-- A dialogue that ends in an assistant turn is a prompt and its answer; one that ends in a user
+-- turn is a prompt. A prompt of one user turn alone is plain text. Assistant turns before the
+-- first user turn have nothing they answer and are left out. Roles: system, user, assistant, tool.
 -- @module perilune.ingest.turns
 
 local turns = {}
