@@ -502,6 +502,7 @@ describe("sets", function()
     for row in s:prompts({ source = "api" }) do
       if row.prompt then
         row.prompt, row.user_id = row.prompt:gsub("quotes", "[NAME]"), nil
+        row.extra = row.extra and { n = 4 }
         row.changes = { { rule = "personal_data", what = "name" } }
       end
       s:add_to_set(set, "ppo", row.id == 1 and "valid" or "train", row)
@@ -525,6 +526,7 @@ describe("sets", function()
     assert.equal(3, #ppo)
     assert.equal((hostile:gsub("quotes", "[NAME]")), ppo[1].prompt)
     assert.is_nil(ppo[1].user_id)
+    assert.same({ n = 4 }, ppo[1].extra)
     assert.same({ { rule = "personal_data", what = "name" } }, ppo[1].changes)
     assert.same(examples[2].messages, ppo[2].messages)
     assert.equal("u2", ppo[2].user_id)

@@ -41,22 +41,25 @@ local function same_list(a, b)
   return true
 end
 
-local plain_fields = { "user_id", "organisation", "use_case", "kind", "source", "time" }
+local other_fields = { "user_id", "organisation", "use_case", "kind", "source", "time", "extra" }
+
+local function same_value(a, b)
+  return a == b or type(a) == "table" and type(b) == "table" and json.encode(a) == json.encode(b)
+end
 
 -- What of the prompt differs from the store.
 local function derived_prompt(row, stored)
   local derived = {}
   if row.prompt and row.prompt ~= stored.prompt then
     derived.prompt = row.prompt
-  elseif row.messages and not (stored.messages
-      and json.encode(row.messages) == json.encode(stored.messages)) then
+  elseif row.messages and not same_value(row.messages, stored.messages) then
     derived.messages = row.messages
   end
-  for _, name in ipairs(plain_fields) do
+  for _, name in ipairs(other_fields) do
     if row[name] == nil and stored[name] ~= nil then
       derived.removed = derived.removed or {}
       table.insert(derived.removed, name)
-    elseif row[name] ~= stored[name] then
+    elseif not same_value(row[name], stored[name]) then
       derived[name] = row[name]
     end
   end
