@@ -14,9 +14,11 @@
 local core = require("perilune.core")
 
 local modules = {
-  batch = true, chat = true, config = true, data = true, files = true, format = true,
-  health = true, json = true, loss = true, meter = true, model = true, plot = true, preflight = true, progress = true,
-  report = true, rollout = true, run = true, schedule = true, stats = true, tokenizer = true, twins = true,
+  agreement = true, batch = true, chat = true, config = true, data = true, files = true,
+  format = true, health = true, ingest = true, json = true, labeler_prompts = true, loss = true,
+  meter = true, model = true, plot = true, preflight = true, progress = true, report = true,
+  rollout = true, rules = true, run = true, schedule = true, stats = true, store = true,
+  tokenizer = true, twins = true,
 }
 
 local pl = {}

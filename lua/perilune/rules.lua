@@ -193,6 +193,36 @@ function rules.filter(name, verdict)
   return { name = name, settings = {}, apply = apply }
 end
 
+--- A rule for some rows alone; the others pass by it, unseen, and come between or after the rest.
+-- Those that pass while the rule looks at a whole set are held in memory.
+-- @tparam function when(row) -> whether the rule is for it
+-- @tparam table rule
+-- @treturn table rule
+function rules.only(when, rule)
+  local function apply(rows, context)
+    local passed, first, last = {}, 1, 0
+    local function chosen()
+      for row in rows do
+        if when(row) then
+          return row
+        end
+        last = last + 1
+        passed[last] = row
+      end
+    end
+    local inner = rule.apply(chosen, context)
+    return function()
+      local row = inner()
+      if row == nil and first <= last then
+        row, passed[first] = passed[first], nil
+        first = first + 1
+      end
+      return row
+    end
+  end
+  return { name = rule.name, settings = rule.settings, guard = rule.guard, apply = apply }
+end
+
 -- A mistake in a rule's settings is the caller's: its line is named.
 local function made(build)
   return function(given)

@@ -2,9 +2,10 @@
 --
 --   perilune recipes/collect/check_personal_data.lua [FILE] [--show | --show-all]
 --
--- FILE is by default tests/data/personal_data.tsv, whose head says its format. Odd sentences are the
--- development half, even ones the held-out half; the honest figures are the held-out ones. `--show`
--- prints the sentences of the development half that the rule gets wrong, `--show-all` of both.
+-- FILE is by default tests/data/personal_data.tsv, whose head says its format. Odd sentences are
+-- the development half, even ones the held-out half; the honest figures are the held-out ones.
+-- `--show` prints the sentences of the development half that the rule gets wrong, `--show-all`
+-- of both.
 --
 -- Two measures: `overlap` counts a found span right when it touches a span of the same kind in the
 -- labels, and a label as recalled when a found span of its kind touches it; `exact` wants the same
@@ -125,7 +126,8 @@ end
 --- The figures.
 -- @tparam table sentences as from `read`
 -- @tparam table options
--- @treturn table figures[half][kind][measure] = {found, right, labels, recalled, precision, recall};
+-- @treturn table figures[half][kind][measure] = {found, right, labels, recalled, precision,
+--   recall};
 --   halves are "development", "held out", "whole"; kinds the rule's and "all"
 -- @treturn table wrong {{sentence=, found=},...}
 function check.figures(sentences, options)

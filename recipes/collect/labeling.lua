@@ -1,0 +1,174 @@
+--- What waits for labelers goes out as JSON Lines, what they wrote comes back.
+--
+--   to-demonstrate.jsonl   {id, prompt | messages, use_case}       back: the same with `completion`
+--   to-rank.jsonl          {id, prompt | messages, completions,    back: the same with `ranks`
+--                           completion_ids}
+-- and `labeler` in both. Completions stand in an order of the seed's, so that nobody can tell models
+-- apart by place; `ranks` are those of the completions in the file's order, 1 is best, ties share a
+-- rank. Reading a file again adds nothing: an answer that the store has as this labeler's latest is
+-- passed over, another one replaces it.
+
+local pl = require "perilune"
+
+local labeling = {}
+
+local function question(row, more)
+  local line = { id = row.id, prompt = row.prompt, messages = row.messages,
+    use_case = row.use_case }
+  for key, value in pairs(more or {}) do line[key] = value end
+  return pl.json.encode(line) .. "\n"
+end
+
+-- K of a prompt, uniform over the range.
+local function wanted_answers(cfg, row)
+  local hash = pl.files.hash_string(("answers\0%d\0%d"):format(cfg.seed, row.id))
+  return cfg.min_answers + tonumber(hash:sub(1, 12), 16) % (cfg.max_answers - cfg.min_answers + 1)
+end
+
+-- Answers of the policy to prompts, into the store. Prompts of one K go together.
+local function sample(store, cfg, rows)
+  local tok = assert(pl.tokenizer.load(cfg.policy))
+  local policy, template = assert(pl.load(cfg.policy)):freeze(), pl.data.template(cfg.template)
+  local stop = pl.data.stop_id(tok, template)
+  local by_count = {}
+  for _, row in ipairs(rows) do
+    local k = wanted_answers(cfg, row)
+    by_count[k] = by_count[k] or {}
+    table.insert(by_count[k], row)
+  end
+  local sampling = { temperature = cfg.temperature, max_tokens = cfg.response_length,
+    seed = cfg.seed }
+  for k = cfg.min_answers, cfg.max_answers do
+    local scope <close> = pl.scope "collect.sample"
+    local prompts, keys, asked = {}, {}, by_count[k] or {}
+    for i, row in ipairs(asked) do
+      prompts[i] = assert(pl.data.prompt_ids(tok, template, row))
+      keys[i] = row.id
+    end
+    local answers = #prompts == 0 and {} or pl.generate(policy, prompts, { samples = k, keys = keys,
+      seed = cfg.seed, temperature = cfg.temperature, max_tokens = cfg.response_length,
+      stop = { stop } })
+    store:transaction(function()
+      for i, row in ipairs(asked) do
+        local list = {}
+        for n = 1, k do
+          list[n] = { text = tok:decode(answers[(i - 1) * k + n].tokens, { skip_special = true }),
+            model = cfg.policy, sampling = sampling }
+        end
+        store:complete(row.id, list)
+      end
+    end)
+  end
+end
+
+-- Completions in an order of their own for each prompt.
+local function shuffled(cfg, row, completions)
+  local texts, ids = {}, {}
+  for place, n in ipairs(pl.batch.permutation(#completions, cfg.seed, 8800000 + row.id)) do
+    texts[place], ids[place] = completions[n].text, completions[n].id
+  end
+  return { completions = texts, completion_ids = ids }
+end
+
+--- Sample answers to prompts that wait for a ranking, and write both files.
+-- @treturn table how many: `demonstrate`, `rank`, `rank_unanswered`, `sampled`
+function labeling.export(store, sets, dir, cfg)
+  local counts = { demonstrate = 0, rank = 0, rank_unanswered = 0, sampled = 0 }
+  local out = assert(io.open(dir .. "/to-demonstrate.jsonl", "wb"))
+  for row in sets.waiting.demonstrate:rows() do
+    assert(out:write(question(row)))
+    counts.demonstrate = counts.demonstrate + 1
+  end
+  assert(out:close())
+  if cfg.policy ~= "" then
+    local asked = {}
+    for row in sets.waiting.rank:rows() do
+      if #asked == cfg.rank_prompts then break end
+      if #store:completions(row.id) == 0 then asked[#asked + 1] = row end
+    end
+    sample(store, cfg, asked)
+    counts.sampled = #asked
+  end
+  out = assert(io.open(dir .. "/to-rank.jsonl", "wb"))
+  for row in sets.waiting.rank:rows() do
+    local completions = store:completions(row.id)
+    if #completions >= 2 then
+      assert(out:write(question(row, shuffled(cfg, row, completions))))
+      counts.rank = counts.rank + 1
+    else
+      counts.rank_unanswered = counts.rank_unanswered + 1
+    end
+  end
+  assert(out:close())
+  return counts
+end
+
+local function same_ranks(a, b)
+  for id, rank in pairs(a) do
+    if b[id] ~= rank then return false end
+  end
+  for id in pairs(b) do
+    if a[id] == nil then return false end
+  end
+  return true
+end
+
+local function fault(row)
+  if math.type(row.id) ~= "integer" then
+    return "no `id` of a prompt"
+  elseif type(row.labeler) ~= "string" then
+    return "no `labeler`"
+  elseif row.ranks == nil and type(row.completion) ~= "string" then
+    return "neither `ranks` nor `completion`"
+  elseif row.ranks and (type(row.completion_ids) ~= "table" or type(row.ranks) ~= "table"
+    or #row.ranks ~= #row.completion_ids) then
+    return "`ranks` must have one number for each of `completion_ids`"
+  end
+  for _, rank in ipairs(row.ranks or {}) do
+    if math.type(rank) ~= "integer" or rank < 1 then
+      return "a rank is a whole number from 1"
+    end
+  end
+end
+
+-- The latest answer of this labeler to this prompt.
+local function latest(list, labeler)
+  for _, answer in ipairs(list) do
+    if answer.labeler == labeler then return answer end
+  end
+end
+
+local function add_answer(store, row)
+  local people = store:human_answers(row.id)
+  if row.ranks then
+    local ranks = {}
+    for i, id in ipairs(row.completion_ids) do ranks[id] = row.ranks[i] end
+    local before = latest(people.ranked, row.labeler)
+    if before and same_ranks(before.ranks_by_id, ranks) then return 0 end
+    store:rank(row.id, { labeler = row.labeler, ranks = ranks, seconds = row.seconds,
+      time = row.time, replaces = before and before.ranking_id })
+  else
+    local before = latest(people.demonstrations, row.labeler)
+    if before and before.completion == row.completion then return 0 end
+    store:demonstrate(row.id, { labeler = row.labeler, completion = row.completion,
+      time = row.time, replaces = before and before.demonstration_id })
+  end
+  return 1
+end
+
+--- Read what labelers wrote, all of a file or nothing of it.
+-- @treturn integer answers that were new
+function labeling.import(store, path)
+  local rows = assert(require("perilune.jsonl").read(path))
+  local added = 0
+  store:transaction(function()
+    for number, row in ipairs(rows) do
+      local wrong = fault(row)
+      if wrong then error(("%s:%d: %s"):format(path, number, wrong), 0) end
+      added = added + add_answer(store, row)
+    end
+  end)
+  return added
+end
+
+return labeling

@@ -1,0 +1,160 @@
+--- The three sets while they are made: rows on disk by part and side, then cut to size and written
+-- to the store and to data/PART-SIDE.jsonl.
+--
+-- Every row goes to a spool first, since a size wanted (`most`) is a sample of all that came: the
+-- rule `cap` over one group. Two further spools hold the API prompts that wait for people. A row of
+-- JSON Lines names its user by a hash, never by name.
+
+local pl = require "perilune"
+local dedupe = require "perilune.rules.dedupe"
+local hash = require "perilune.rules.hash"
+local sorter = require "perilune.rules.sorter"
+local spool = require "perilune.rules.spool"
+
+local sets = {}
+
+local PARTS <const> = { "sft", "rm", "ppo" }
+local SIDES <const> = { "train", "valid", "test" }
+
+local Sets = {}
+Sets.__index = Sets
+
+--- Begin three sets.
+-- @param store
+-- @tparam string dir run folder
+-- @tparam table options `name`, `recipe`, `settings`, `seed`, `scratch`, `most` {part = train rows},
+--   `user_key`, `prefix` (for the check of leaks), `personal` (the rule for what people wrote)
+function sets.new(store, dir, options)
+  local self = setmetatable({ store = store, dir = dir, options = options, spools = {},
+    waiting = {} }, Sets)
+  for _, part in ipairs(PARTS) do
+    self.spools[part] = {}
+    for _, side in ipairs(SIDES) do
+      self.spools[part][side] = spool.new(options.scratch)
+    end
+  end
+  for _, what in ipairs { "demonstrate", "rank" } do
+    self.waiting[what] = spool.new(options.scratch)
+  end
+  return self
+end
+
+--- Where an API prompt without human answers goes: a number in [0, 1) that is the prompt's own.
+function sets.fraction(seed, row)
+  local text = ("%d\0%s\0%s"):format(seed, tostring(row.user_id), pl.rules.text(row))
+  return tonumber(pl.files.hash_string("set\0" .. text):sub(1, 12), 16) / (1 << 48)
+end
+
+--- Add a row to a part.
+-- @tparam string part
+-- @tparam table row with its side
+-- @tparam ?table answer what a person said: fields that are laid over the row
+function Sets:add(part, row, answer)
+  local joined = {}
+  for key, value in pairs(row) do joined[key] = value end
+  for key, value in pairs(answer or {}) do joined[key] = value end
+  self.spools[part][row.side]:add(joined)
+end
+
+--- Keep an API prompt that waits for a "demonstrate"-r or to be "rank"-ed.
+function Sets:wait(what, row)
+  self.waiting[what]:add(row)
+end
+
+local function as_line(row)
+  local user = row.user_id and pl.files.hash_string("user\0" .. row.user_id):sub(1, 12)
+  return pl.json.encode { prompt = row.prompt, messages = row.messages,
+    completion = row.completion, completions = row.completions, ranks = row.ranks, id = row.id,
+    source = row.source, use_case = row.use_case, user = user, labeler = row.labeler } .. "\n"
+end
+
+-- What stands on two sides at once: users, and beginnings of prompts.
+local Leaks = {}
+Leaks.__index = Leaks
+
+local NUMBER_OF <const> = { train = 1, valid = 2, test = 3 }
+
+local function new_leaks(options)
+  return setmetatable({ key = options.user_key, alike = { prefix = options.prefix or false },
+    side_of = {}, sorter = sorter.new(2), found = { users = 0, prefixes = 0 } }, Leaks)
+end
+
+function Leaks:row(row, side)
+  local user = row[self.key]
+  if user and self.side_of[user] and self.side_of[user] ~= side then
+    self.found.users = self.found.users + 1
+  elseif user then
+    self.side_of[user] = side
+  end
+  local text = pl.rules.text(row)
+  self.sorter:add(hash.text(dedupe.class(text, self.alike) or text), NUMBER_OF[side])
+end
+
+function Leaks:result()
+  local last, last_side
+  for class, side in self.sorter:sorted() do
+    if class == last and side ~= last_side then
+      self.found.prefixes = self.found.prefixes + 1
+    end
+    last, last_side = class, side
+  end
+  self.sorter:close()
+  return self.found
+end
+
+--- Cut to size, mask what people wrote, write everything, finish the set in the store.
+-- @treturn table counts: list of {part, side, rows, api, labeler, users, prompts, changed}
+-- @treturn table leaks between sides: `users`, `prefixes`
+function Sets:finish()
+  local options, counts, leaks = self.options, {}, new_leaks(self.options)
+  local set = self.store:new_set(options.name, { recipe = options.recipe,
+    settings = options.settings, seed = options.seed })
+  for _, part in ipairs(PARTS) do
+    for _, side in ipairs(SIDES) do
+      counts[#counts + 1] = self.store:transaction(function()
+        return self:write(set, part, side, leaks)
+      end)
+    end
+  end
+  self.store:finish_set(set)
+  return counts, leaks:result()
+end
+
+function Sets:write(set, part, side, leaks)
+  local count = { part = part, side = side, rows = 0, api = 0, labeler = 0, users = 0, prompts = 0 }
+  local users, last_id = {}, nil
+  local path = ("%s/data/%s-%s.jsonl"):format(self.dir, part, side)
+  local file = assert(io.open(path .. ".partial", "wb"))
+  file:setvbuf("full", 1 << 16)
+  local rows, report = self:rows(part, side)
+  for row in rows do
+    self.store:add_to_set(set, part, side, row)
+    assert(file:write(as_line(row)))
+    leaks:row(row, side)
+    count.rows, count[row.source] = count.rows + 1, count[row.source] + 1
+    if row.id ~= last_id then count.prompts, last_id = count.prompts + 1, row.id end
+    local user = row[self.options.user_key]
+    if user and not users[user] then users[user], count.users = true, count.users + 1 end
+  end
+  assert(file:close())
+  assert(os.rename(path .. ".partial", path))
+  count.changed = report[#report] and report[#report].changed or 0
+  return count
+end
+
+--- The rows of a part and side, as they go into the set: a sample of the size wanted, and personal
+-- data masked in what people wrote (in the prompts it is already).
+-- @treturn function iterator
+-- @treturn table report of perilune.rules
+function Sets:rows(part, side)
+  local spooled, most, list = self.spools[part][side]:rows(), self.options.most[part], {}
+  if side == "train" and most > 0 then list[1] = pl.rules.cap { by = "group", max = most } end
+  if part ~= "ppo" then list[#list + 1] = self.options.personal or nil end
+  return pl.rules.run(function()
+    local row = spooled()
+    if row then row.group = part end
+    return row
+  end, list, { seed = self.options.seed, scratch = self.options.scratch })
+end
+
+return sets

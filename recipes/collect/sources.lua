@@ -1,0 +1,84 @@
+--- Small readers of collect.lua's settings: lists, files, fields.
+
+local lfs = require "lfs"
+
+local sources = {}
+
+--- The parts of a text between commas.
+-- @tparam string text
+-- @treturn {string,...}
+function sources.list(text)
+  local list = {}
+  for part in text:gmatch("[^,]+") do
+    list[#list + 1] = part:match("^%s*(.-)%s*$")
+  end
+  return list
+end
+
+--- Files of a list; a folder stands for the files in it, in the order of their names.
+-- @tparam string text paths by commas
+-- @treturn {string,...}
+function sources.files(text)
+  local files = {}
+  for _, path in ipairs(sources.list(text)) do
+    local mode, message = lfs.attributes(path, "mode")
+    if not mode then
+      error(("%s cannot be read: %s"):format(path, message), 0)
+    elseif mode == "directory" then
+      local names = {}
+      for name in lfs.dir(path) do
+        if name:sub(1, 1) ~= "." and lfs.attributes(path .. "/" .. name, "mode") == "file" then
+          names[#names + 1] = name
+        end
+      end
+      table.sort(names)
+      for _, name in ipairs(names) do
+        files[#files + 1] = path .. "/" .. name
+      end
+    else
+      files[#files + 1] = path
+    end
+  end
+  return files
+end
+
+--- "prompt=text,user_id=author.id" as a table; nil for an empty text.
+function sources.fields(text)
+  if text == "" then
+    return nil
+  end
+  local fields = {}
+  for _, pair in ipairs(sources.list(text)) do
+    local name, from = pair:match("^([%w_]+)%s*=%s*(.+)$")
+    if not name then
+      error(("fields wants name=field, got '%s'"):format(pair), 0)
+    end
+    fields[name] = from
+  end
+  return fields
+end
+
+--- The lines of a file that are not empty; an empty path has none.
+function sources.lines(path)
+  local lines = {}
+  if path ~= "" then
+    for line in assert(io.lines(path)) do
+      if line:find("%S") then
+        lines[#lines + 1] = line:match("^%s*(.-)%s*$")
+      end
+    end
+  end
+  return lines
+end
+
+--- A function that masks personal data of a text, for what the report quotes.
+-- @tparam table people `names`, `users`
+function sources.hider(people)
+  local personal_data = require "perilune.rules.personal_data"
+  local ready = personal_data.compile { names = people.names, users = people.users }
+  return function(text)
+    return (personal_data.mask(text, ready))
+  end
+end
+
+return sources
