@@ -53,9 +53,9 @@ local function class_of(text, taken)
   local folded = taken.normalized and fold.text(text) or text
   local head = taken.prefix and fold.prefix(folded, taken.prefix, taken.unit)
   if head then
-    return "prefix\0" .. head, folded
+    return head, folded -- never equal to a whole text: those below have fewer units
   elseif taken.normalized or taken.exact then
-    return "whole\0" .. folded, folded
+    return folded, folded
   end
   return nil, folded
 end

@@ -1,11 +1,12 @@
 --- Rows set down on disk, so that a rule may look at all of them before it judges one.
 --
 -- A spool takes rows once and gives them back in order, equal in every value: a record is packed
--- binary, since JSON costs three times as much and cannot hold text that is no UTF-8. The file has
--- no name after it was opened: nothing is left behind, even by a kill. `marks` is half a byte a
+-- binary, since JSON cannot hold text that is no UTF-8, and costs half as much again. The file has no
+-- name after it was opened: nothing is left behind, even by a kill. `marks` is half a byte a
 -- row (ten million rows: ten megabytes in Lua's integers), which is all that grows.
 --
--- Rows are plain: strings, numbers, booleans and tables of those, keys strings or integers.
+-- Rows are plain: strings, numbers, booleans, JSON's null and tables of those; keys are strings or
+-- integers.
 -- @module perilune.rules.spool
 
 local core = require("perilune.core")
@@ -17,6 +18,7 @@ Spool.__index = Spool
 Spool.__name = "spool"
 
 local ARRAY <const> = getmetatable(core.json.array({}))
+local NULL <const> = core.json.null
 local DEPTH <const> = 100
 local pack, unpack = string.pack, string.unpack
 
@@ -27,8 +29,8 @@ local pack, unpack = string.pack, string.unpack
 local SHAPES <const>, WIDE <const> = 4096, 64
 local shapes, root = {}, {}
 
-local format_of = { string = "s4", integer = "j", float = "n", yes = "", no = "", table = "s4",
-  list = "s4" }
+local format_of = { string = "s4", integer = "j", float = "n", yes = "", no = "", null = "",
+  table = "s4", list = "s4" }
 
 local function kind_of(value, key)
   local kind = type(value)
@@ -40,6 +42,8 @@ local function kind_of(value, key)
     return value and "yes" or "no"
   elseif kind == "table" then
     return getmetatable(value) == ARRAY and "list" or "table"
+  elseif value == NULL then
+    return "null"
   end
   error(("a row's field '%s' is a %s; rows hold text, numbers, booleans and tables")
     :format(tostring(key), kind), 0)
@@ -141,6 +145,8 @@ local read_record
 local function value_from(kind, packed)
   if kind == "yes" or kind == "no" then
     return kind == "yes"
+  elseif kind == "null" then
+    return NULL
   elseif kind == "table" then
     return read_record(packed)
   elseif kind == "list" then
@@ -178,7 +184,7 @@ function read_record(record)
       at = at + 1
       fields[keys[i]] = values[at]
     elseif format_of[kind] == "" then
-      fields[keys[i]] = kind == "yes"
+      fields[keys[i]] = value_from(kind)
     else
       at = at + 1
       fields[keys[i]] = value_from(kind, values[at])
