@@ -58,6 +58,24 @@ teardown(function()
   system.spawn({ "rm", "-r", folder })
 end)
 
+describe("the presets that come with the recipes", function()
+  it("are taken by each recipe they have a part for", function()
+    local lfs, parts = require("lfs"), 0
+    for file in lfs.dir("recipes/presets") do
+      local name = file:match("^(.+)%.lua$")
+      for recipe in pairs(name and dofile("recipes/presets/" .. file) or {}) do
+        -- comes to the settings' checks, or to a folder that cannot be made, but past the preset
+        local code, _, err = run({ "run", "recipes/" .. recipe .. ".lua", "--preset", name,
+          "--output_dir", "/dev/null/none" })
+        assert.are_not.equal(0, code)
+        assert.is_nil(err:find("preset", 1, true), err)
+        parts = parts + 1
+      end
+    end
+    assert.is_true(parts >= 5)
+  end)
+end)
+
 describe("generate", function()
   it("gives what the library gives, and nothing else", function()
     local prompt = tok:encode("the cat", { bos = true })
