@@ -2,7 +2,8 @@
 --
 -- Source: Ouyang et al., arXiv:2203.02155, section 3.2: "We heuristically deduplicate prompts by
 -- checking for prompts that share a long common prefix". How long is long is not said; here 64
--- characters of the folded text (about a dozen words), in any script.
+-- characters of the folded text (about a dozen words), in any script: of 427 instructions that all
+-- differ (self-instruct's), 32 characters take two for others and 48 none.
 --
 -- Let f be the text, folded (case, white space, punctuation: fold.lua) when `normalized`. Two
 -- prompts are alike when both have at least `prefix` units and their first `prefix` units are
@@ -13,8 +14,8 @@
 -- every row that goes has an earlier one that stays and is alike, and doing it again changes
 -- nothing.
 --
--- Near duplicates (`near`) are looked for among what stays by near.lua; that is no equivalence, and
--- its promises are weaker.
+-- Near duplicates (`near`) are looked for by near.lua among the earliest of the classes: one that
+-- goes takes its class with it. That is no equivalence, and its promises are weaker.
 -- @module perilune.rules.dedupe
 
 local fold = require("perilune.rules.fold")

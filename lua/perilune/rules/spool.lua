@@ -1,8 +1,8 @@
 --- Rows set down on disk, so that a rule may look at all of them before it judges one.
 --
 -- A spool takes rows once and gives them back in order, equal in every value: a record is packed
--- binary, since JSON cannot hold text that is no UTF-8, and costs half as much again. The file has no
--- name after it was opened: nothing is left behind, even by a kill. `marks` is half a byte a
+-- binary, since JSON cannot hold text that is no UTF-8, and costs half as much again. The file has
+-- no name after it was opened: nothing is left behind, even by a kill. `marks` is half a byte a
 -- row (ten million rows: ten megabytes in Lua's integers), which is all that grows.
 --
 -- Rows are plain: strings, numbers, booleans, JSON's null and tables of those; keys are strings or
