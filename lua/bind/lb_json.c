@@ -8,13 +8,15 @@
 ** an array. With `ordered` an object remembers the order of its keys and its nulls, which is what
 ** editing somebody's config.json needs; without it a null member is absent (nil).
 **
-** json-c does the grammar. What it lets through silently is looked for in one scan of the text
-** (check_text): integers beyond 64 bits (which it clamps; here they become floats), keys cut at
-** \u0000, and in strict mode also control characters, lone surrogates, duplicate keys, "1." and
-** NaN. Misuse of encode raises an error with the path of the value; a malformed text is
+** A text that is as it should be is read by lb_json_read.c, in one pass. For all others, and for
+** ordered objects, json-c does the grammar. What it lets through silently is looked for in one scan
+** of the text (check_text): integers beyond 64 bits (which it clamps; here they become floats),
+** keys cut at \u0000, and in strict mode also control characters, lone surrogates, duplicate keys,
+** "1." and NaN. Misuse of encode raises an error with the path of the value; a malformed text is
 ** nil, message, with line and column.
 */
 #include "lb.h"
+#include "lb_json_read.h"
 
 #include <errno.h>
 #include <json-c/json.h>
@@ -73,14 +75,17 @@ static size_t utf8_step(const char *s, size_t n)
     return step > 0 ? (size_t)step : 0;
 }
 
+/* Length of the valid UTF-8 that s begins with. */
+static size_t utf8_length(const char *s, size_t n)
+{
+    size_t i = 0, step;
+    while (i < n && (step = utf8_step(s + i, n - i)) > 0) i += step;
+    return i;
+}
+
 static bool utf8_valid(const char *s, size_t n)
 {
-    for (size_t i = 0; i < n;) {
-        size_t step = utf8_step(s + i, n - i);
-        if (step == 0) return false;
-        i += step;
-    }
-    return true;
+    return utf8_length(s, n) == n;
 }
 
 /* Pushes the text with U+FFFD for each byte that is not UTF-8. */
@@ -309,6 +314,7 @@ static int json_decode(lua_State *L)
     if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) skip = 3; /* byte order mark */
     text += skip, n -= skip;
     if (n >= INT_MAX - 1) return decode_fail(L, text, 0, "a text of 2 GB or more is not supported");
+    if (!state.ordered && lb_json_read(L, text, n, depth, ARRAY_MT)) return 1;
 
     text_facts facts;
     struct json_object **box = new_tree(L);
@@ -316,6 +322,8 @@ static int json_decode(lua_State *L)
     if (why != NULL) return decode_fail(L, text, at, why);
     why = check_text(text, n, state.strict, &facts, NULL);
     if (why != NULL) return decode_fail(L, text, facts.at, why);
+    at = state.strict ? utf8_length(text, n) : n; /* json-c lets surrogates and long forms pass */
+    if (at < n) return decode_fail(L, text, at, "invalid utf-8");
     if (facts.n_huge > 0) {
         luaL_Buffer copy;
         size_t copied;

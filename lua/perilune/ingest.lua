@@ -175,7 +175,8 @@ local function find(store, path, hash, bytes, settings, replaced)
     elseif here and not replaced then
       return nil, nil, ("%s: its content is not the one that was ingested from there, nor that "
         .. "with more behind it, and rows of then would come twice: if it is another file under an "
-        .. "old name, set replaced = true; if it was edited, ingest it into a new store"):format(path)
+        .. "old name, set replaced = true; if it was edited, ingest it into a new store")
+        :format(path)
     end
   end
 end

@@ -92,9 +92,9 @@ local personal = {
 local instructions = {}
 for i = 1, 400 do
   instructions[i] = ("You are an assistant of team %d. Keep these rules: be %s, be %s, never "
-    .. "mention the %s, always end with a word about the %s. %s a %s text for the following case, in "
-    .. "the manner of a %s. Case: "):format(i, one(qualities), one(qualities), one(topics), one(topics),
-    one(verbs), one(qualities), one(subjects))
+    .. "mention the %s, always end with a word about the %s. %s a %s text for the following case, "
+    .. "in the manner of a %s. Case: "):format(i, one(qualities), one(qualities), one(topics),
+    one(topics), one(verbs), one(qualities), one(subjects))
 end
 
 --- The rank of the user of a draw: with weight 1 / (k + 10) the sum up to k is near ln(k + 10),

@@ -117,6 +117,92 @@ describe("json.decode", function()
     assert.equal('{"a":{"a":"\u{1F600}"}}', again(text, { strict = true }))
   end)
 
+  it("knows strictly what is UTF-8: no surrogates, no longer forms than needed", function()
+    for _, bytes in ipairs({ "\xed\xa0\x80", "\xc0\x80", "\xe0\x80\x80", "\xf4\x90\x80\x80",
+      "\xf8\x88\x80\x80\x80", "\x80", "\xc3" }) do
+      local value, message = json.decode('["ok", "' .. bytes .. '"]', { strict = true })
+      assert.is_nil(value)
+      assert.matches("^json: invalid utf%-8.* at line 1, column %d+$", message)
+    end
+  end)
+
+  it("reads the same on its short way as by json-c, whatever the text", function()
+    local function without_nulls(value)
+      if type(value) ~= "table" then
+        return value
+      end
+      local keys = {}
+      for key in pairs(value) do
+        keys[#keys + 1] = key
+      end
+      for _, key in ipairs(keys) do
+        if value[key] == json.null and type(key) == "string" then
+          value[key] = nil
+        else
+          without_nulls(value[key])
+        end
+      end
+      return value
+    end
+
+    --- What a decoding gives, as text: ordered objects always go by json-c.
+    local function told(text, strict, ordered)
+      local value, message = json.decode(text, { strict = strict, ordered = ordered, depth = 5 })
+      if value == nil then
+        return message
+      end
+      local parts = {}
+      local function write(inner)
+        if type(inner) ~= "table" then
+          parts[#parts + 1] = ("%s %s"):format(math.type(inner) or type(inner),
+            type(inner) == "string" and ("%q"):format(inner) or tostring(inner))
+          return
+        end
+        local keys = {}
+        for key in pairs(inner) do
+          keys[#keys + 1] = key
+        end
+        table.sort(keys)
+        parts[#parts + 1] = getmetatable(inner) == getmetatable(json.array()) and "[" or "{"
+        for _, key in ipairs(keys) do
+          parts[#parts + 1] = tostring(key)
+          write(inner[key])
+        end
+        parts[#parts + 1] = "end"
+      end
+      write(without_nulls(value))
+      return table.concat(parts, "\n")
+    end
+
+    local texts = {
+      '{"a":1,"b":[true,false,null,{"c":null,"d":"x\\n\\u00e4\\ud83d\\ude00\\/"}],'
+        .. '"e":-1.5e3,"f":""}',
+      '[0,-0,-0.0,12345678901234567,123456789012345678,1234567890123456789,1e5,1E-5,0.1,'
+        .. '5e-324]',
+      ' { "k" : "v" , "\u{e4}" : [ ] , "z" : { } } ', '"\u{1F600}\\"\\\\"', "null", "[[[[[1]]]]]",
+      "[[[[[[1]]]]]]",
+    }
+    local pieces = { '"', "\\", "{", "}", "[", "]", ",", ":", "0", "1", "9", "-", "+", ".", "e",
+      "E", " ", "\n", "\t", "\0", "\1", "u", "null", "true", "\xff", "\xc3", "\\ud800", "\\u0000", "a",
+      '"a":1,', "99999999999999999999", "NaN", "\x7f", "\u{fffd}", "//", "\\x" }
+    local state = 20240531
+    local function draw(n)
+      state = (state * 1103515245 + 12345) & 0x7fffffff
+      return (state >> 8) % n + 1
+    end
+    for _ = 1, 6000 do
+      local text = texts[draw(#texts)]
+      for _ = 1, draw(3) - 1 do
+        local at = draw(#text + 1)
+        local piece = draw(3) > 1 and pieces[draw(#pieces)] or ""
+        text = text:sub(1, at - 1) .. piece .. text:sub(at + draw(2) - 1)
+      end
+      for _, strict in ipairs({ false, true }) do
+        assert.equal(told(text, strict, true), told(text, strict, false), text)
+      end
+    end
+  end)
+
   it("refuses options it does not know", function()
     assert.has_error(function()
       json.decode("1", { strickt = true })
