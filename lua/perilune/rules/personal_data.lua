@@ -148,28 +148,32 @@ local function settle(spans)
   return kept
 end
 
---- Find personal data in a text.
--- @string text
--- @tparam ?table options as for `rule`, or from `compile`
--- @treturn {{kind=string,first=integer,last=integer},...} in order, without overlap
-function personal_data.find(text, options)
-  local ready = options and options.is_compiled and options or personal_data.compile(options)
-  local spans = {}
+-- The spans of the text at hand; a table only when there are any.
+local spans_here, wanted_here
+
+local function add(kind, first, last)
+  if wanted_here[kind] then
+    spans_here = spans_here or {}
+    spans_here[#spans_here + 1] = { kind = kind, first = first, last = last }
+  end
+end
+
+-- Four digits near one another: fewer make no number of a person but a house's.
+local DIGITS <const> = "%d%D?%D?%D?%d%D?%D?%D?%d%D?%D?%D?%d"
+
+local function search(text, ready)
   local wanted = ready.wanted
-  local function add(kind, first, last)
-    if wanted[kind] then
-      spans[#spans + 1] = { kind = kind, first = first, last = last }
-    end
-  end
-  if ready.net then
-    net.find(text, add)
-  end
+  spans_here, wanted_here = nil, wanted
   local plain = tokens.plain(text)
+  if ready.net then
+    net.find(plain, add)
+  end
   if find(text, "%d") then
-    if ready.numbers then
-      numbers.find(text, add)
+    if ready.numbers and find(text, DIGITS) then
+      numbers.find(plain, add)
     end
-    if wanted.ADDRESS then
+    if wanted.ADDRESS and (find(text, "%u") or find(text, " at ", 1, true)
+      or find(text, "address", 1, true)) then
       address.find(plain, add)
     end
   end
@@ -182,7 +186,18 @@ function personal_data.find(text, options)
   if ready.users then
     users.find(text, ready.users, add)
   end
-  return settle(spans)
+  local spans = spans_here
+  spans_here = nil
+  return spans and settle(spans)
+end
+
+--- Find personal data in a text.
+-- @string text
+-- @tparam ?table options as for `rule`, or from `compile`
+-- @treturn {{kind=string,first=integer,last=integer},...} in order, without overlap
+function personal_data.find(text, options)
+  local ready = options and options.is_compiled and options or personal_data.compile(options)
+  return search(text, ready) or {}
 end
 
 --- Put placeholders such as [NAME] for the personal data of a text.
@@ -191,9 +206,10 @@ end
 -- @treturn string
 -- @treturn {[string]=integer} how many of each kind; empty when there are none
 function personal_data.mask(text, options)
-  local spans = personal_data.find(text, options)
+  local ready = options and options.is_compiled and options or personal_data.compile(options)
+  local spans = search(text, ready)
   local counts = {}
-  if #spans == 0 then
+  if not spans then
     return text, counts
   end
   local pieces, at = {}, 1
@@ -280,8 +296,8 @@ local actions = { mask = true, drop = true, flag = true }
 --- The rule.
 -- @tparam ?table given
 --   action "mask" (default), "drop", or "flag" (row.extra.personal_data = counts by kind);
---   sides list of sides whose rows are looked at, {"train"} by default, false for all; a row without
---   a side is always looked at;
+--   sides list of sides whose rows are looked at, {"train"} by default, false for all; a row
+--   without a side is always looked at;
 --   kinds list, all by default;
 --   names list of names that always count; users list of user names, or a function that returns it,
 --   called once when the first row arrives
@@ -293,7 +309,8 @@ function personal_data.rule(given)
   })
   local action = settings.action
   if not actions[action] then
-    error(("personal_data: no action %q; there are mask, drop and flag"):format(tostring(action)), 0)
+    error(("personal_data: no action %q; there are mask, drop and flag")
+      :format(tostring(action)), 0)
   end
   local sides
   if settings.sides ~= false then

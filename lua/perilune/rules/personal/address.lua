@@ -5,7 +5,7 @@
 --
 --   English      42 Maple Street, Apt 3, Springfield, IL 62704; 7B Kingsley Crescent
 --   French       12 bis rue des Lilas, 69003 Lyon
---   street first Lindenstraße 17; Am Stadtpark 5; Keizersgracht 241; Calle Mayor 15; Rua das Flores, 123
+--   street first Lindenstraße 17; Am Stadtpark 5; Keizersgracht 241; Calle Mayor 15
 --   post boxes   P.O. Box 4471
 --
 -- A flat before it and the town and postcode after it belong to the address. A lower-case street
@@ -63,6 +63,7 @@ local endings = { -- of one-word streets, and the fewest letters of the whole
   { "ring", 9 }, { "ufer", 7 }, { "damm", 7 }, { "gracht", 9 }, { "straat", 8 }, { "laan", 7 },
   { "plein", 8 }, { "kade", 7 }, { "gatan", 7 }, { "vägen", 8 }, { "gade", 7 }, { "vej", 6 },
 }
+local before_years = set("in since of by until")
 local lead_in = { " at ", "address", "ship ", "deliver", "live in", "send it to", "moved to" }
 local units = set("Apt Apartment Suite Unit Flat Floor Ste apt apartment suite unit flat")
 
@@ -168,7 +169,7 @@ local function is_year(text, first, digits)
   end
   local before = match(sub(text, first > 12 and first - 12 or 1, first - 1), "(%a+) $")
   before = before and before:lower()
-  return before == "in" or before == "since" or before == "of" or before == "by" or before == "until"
+  return before ~= nil and before_years[before] == true
 end
 
 -- Number first, English: `after` is the byte after the number.

@@ -234,7 +234,8 @@ function net.find(text, add)
   if find(text, "dot", 1, true) then
     spelled_emails(text, add)
   end
-  if find(text, ":", 1, true) then
+  local colon = find(text, ":", 1, true)
+  if colon and find(text, ":", colon + 1, true) then
     ipv6(text, add)
   end
 end

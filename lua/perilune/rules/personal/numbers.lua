@@ -7,8 +7,8 @@
 --
 -- What tells a phone from any other number is its form (a plus, an area code in brackets, groups of
 -- 3-3-4, a leading zero and two groups) or a word within the 40 bytes before (phone, call, Tel.);
--- words such as order, version or ISBN speak against it. Identity numbers that are bare digits count
--- only beside their name (see `named_ids`), as one in ten numbers has the right check digit.
+-- words such as order, version or ISBN speak against it. Identity numbers that are bare digits
+-- count only beside their name (see `named_ids`): one number in ten has the right check digit.
 --
 -- IPv4: 127/8, 0/8 and 224.0.0.0 to 255.255.255.255 are no person's address and stay. Private and
 -- documentation ranges count: their form is that of any other address. Four small numbers (each
@@ -73,7 +73,7 @@ end
 
 -- The groups of the run at hand; filled anew for each run.
 local starts, ends, n_groups, run_text
-local context, context_head
+local context, context_head, named_here
 
 local function the_context()
   if not context then
@@ -265,9 +265,17 @@ local function id_at(i)
   if j and free_right(j) and checks.nir(digits(i, j)) then
     return j
   end
-  for _, id in ipairs(named_ids) do
+  if not named_here then -- those that the words before the run name
+    named_here = {}
+    for _, id in ipairs(named_ids) do
+      if any(the_context(), id[2]) then
+        named_here[#named_here + 1] = id
+      end
+    end
+  end
+  for _, id in ipairs(named_here) do
     j = reach(i, id[1], "^[ ./-]$")
-    if j and free_right(j) and any(the_context(), id[2]) and id[3](digits(i, j)) then
+    if j and free_right(j) and id[3](digits(i, j)) then
       return j
     end
   end
@@ -420,7 +428,8 @@ local function lettered(text, at)
     end
   elseif count == 6 then
     local code = sub(text, first, first + 15)
-    if #code == 16 and not find(text, "^%w", first + 16) and checks.codice_fiscale(code:upper()) then
+    if #code == 16 and not find(text, "^%w", first + 16)
+      and checks.codice_fiscale(code:upper()) then
       return "ID", first, first + 15
     end
   end
@@ -455,7 +464,7 @@ local function fill(text, at)
     starts[n], ends[n] = at, last
     at = match(text, "^[ ().%-/][ ().%-/]?[ ().%-/]?()%d", last + 1)
   end
-  n_groups, run_text, context = n, text, nil
+  n_groups, run_text, context, named_here = n, text, nil, nil
 end
 
 local order = { -- kind, finder; the first that fits wins
@@ -477,7 +486,10 @@ end
 local function scan_run(add)
   local i = 1
   while i <= n_groups do
-    local stop, harmless = ipv4_at(i)
+    local stop, harmless
+    if byte(run_text, ends[i] + 1) == 46 then
+      stop, harmless = ipv4_at(i)
+    end
     if stop then
       if not harmless then
         add("IP", starts[i], ends[stop])
@@ -486,6 +498,11 @@ local function scan_run(add)
       stop = i
     else
       stop = date_at(i) or isbn_at(i)
+    end
+    -- Single digits apart ("1 2 3"), unless after a plus, are no number of anybody.
+    if not stop and i < n_groups and ends[i] == starts[i] and ends[i + 1] == starts[i + 1]
+      and byte(run_text, starts[i] - 1) ~= 43 then
+      stop = i
     end
     if not stop then
       for _, try in ipairs(order) do

@@ -5,8 +5,8 @@
 --
 --   given name, sure       a name, unless a thing is named after it (Victoria Station, St. Patrick)
 --   given name, unsure     a name with evidence: a family name after it, a greeting or a word for a
---                          relative before it, a verb of saying after it, or a capital in the middle
---                          of a sentence where the word itself would have none
+--                          relative before it, a verb of saying after it, or a capital in the
+--                          middle of a sentence where the word itself would have none
 --   honorific              the capitalised words after it
 --   introduction           "my name is", "I'm", "call me", "ich heiße", "je m'appelle" and others
 --   closing                "Regards," and others, where names are all that follows on the line
@@ -26,7 +26,7 @@ local words = require("perilune.rules.personal.words")
 
 local person = {}
 
-local find, sub = string.find, string.sub
+local find, sub, byte = string.find, string.sub, string.byte
 local capital, titled = tokens.capital, tokens.titled
 local common, proper, after = words.common, words.proper, words.after
 local sure, unsure = given.sure, given.unsure
@@ -125,7 +125,7 @@ local text, W, first, last, count -- the text at hand and its words
 local spans, found_parts
 
 local function gap(i)
-  return i < count and sub(text, last[i] + 1, first[i + 1] - 1) or sub(text, last[i] + 1, last[i] + 3)
+  return sub(text, last[i] + 1, i < count and first[i + 1] - 1 or last[i] + 3)
 end
 
 -- Whether word i begins a sentence, a line, a quotation.
@@ -159,8 +159,8 @@ end
 
 -- A capitalised word of which nothing is known.
 local function is_unknown(i)
-  return i <= count and capital(W[i]) and #W[i] > 1 and not is_common(i) and not proper[titled(W[i])]
-    and not after[W[i]]
+  return i <= count and capital(W[i]) and #W[i] > 1 and not is_common(i)
+    and not proper[titled(W[i])] and not after[W[i]]
 end
 
 local function add(i, j)
@@ -223,7 +223,8 @@ local function extend(i)
 end
 
 local function is_thing(i)
-  if i > 1 and thing_before[W[i - 1]] and find(sub(text, last[i - 1] + 1, first[i] - 1), "^%.? $") then
+  if i > 1 and thing_before[W[i - 1]]
+    and find(sub(text, last[i - 1] + 1, first[i] - 1), "^%.? $") then
     return true
   end
   for j = math.max(1, i - 2), i do -- a firm's name, from either end
@@ -485,14 +486,23 @@ local function name_at(i, floor)
     end
     if i > floor + 1 and sub(text, last[i - 1] + 1, first[i] - 1) == " " and is_unknown(i - 1)
       and not starts_sentence(i - 1) and not thing_before[W[i - 1]] and not is_thing(i)
-      and not (i < count and after[W[i + 1]] and gap(i) == " ") and not unsure[titled(W[i - 1])] then
+      and not (i < count and after[W[i + 1]] and gap(i) == " ")
+      and not unsure[titled(W[i - 1])] then
       return add(i - 1, i)
     end
   end
   return nil
 end
 
--- Words that make a closer look worth its time: 1 always, 2 where a capital follows a space.
+-- Words in small letters that may begin or announce a name; others are passed over.
+local active = set("name naam nome nombre i'm im am me named called dear hi hello hey i'\1\1m")
+for _, list in ipairs({ titles, callings, introducers, closings, relatives }) do
+  for word in pairs(list) do
+    active[word] = true
+  end
+end
+
+-- Words that make a closer look worth its time: 1 always, 2 beside an unknown word with a capital.
 local interest = {}
 local function interested(list, value)
   for word in pairs(list) do
@@ -520,25 +530,33 @@ for _, list in ipairs({ "I", "IM", "AM", "ME", "DO", "LE", "MA" }) do
   interest[list] = nil
 end
 
+-- Whether a text can hold a name at all: a known one with a capital; an unknown word with a capital
+-- and a word that introduces; or one of the introductions that take small letters.
 local function worth_it(plain)
   if find(plain, "[\195-\209]") then
     return true
   end
-  local spaced
-  for word in plain:gmatch("%a+") do
-    local value = interest[word]
-    if value == 1 then
-      return true
-    elseif value then
-      if spaced == nil then
-        spaced = find(plain, "[%s:,(]%u%l") ~= nil
-      end
-      if spaced then
+  if find(plain, "%u") then
+    local unknown = false
+    for at, word in plain:gmatch("()(%u%a*)") do
+      if interest[word] == 1 then
         return true
+      elseif at > 1 and not unknown and #word > 1 then
+        unknown = not common[word:lower()]
       end
     end
+    if unknown then
+      for word in plain:gmatch("%a+") do
+        if interest[word] then
+          return true
+        end
+      end
+      return false
+    end
   end
-  return false
+  return find(plain, "name", 1, true) ~= nil or find(plain, "'m ", 1, true) ~= nil
+    or find(plain, "im ", 1, true) ~= nil or find(plain, " am ", 1, true) ~= nil
+    or find(plain, "mr", 1, true) ~= nil or find(plain, "dr ", 1, true) ~= nil
 end
 
 --- Find the names of a text.
@@ -558,7 +576,9 @@ function person.find(plain, report, split)
   count, spans, found_parts = #W, {}, {}
   local i, floor = 1, 0
   while i <= count do
-    local stop = name_at(i, floor)
+    local word = W[i]
+    local c = byte(word)
+    local stop = (c < 97 or c > 122 or active[word]) and name_at(i, floor)
     if stop then
       floor, i = stop, stop
     end

@@ -1,8 +1,8 @@
 --- A text's words with their places, as the name and address searches want them.
 --
 -- A word is a run of letters, bytes of UTF-8 above ASCII, inner apostrophes and hyphens; a closing
--- `'s` is outside. Typographic quotes, dashes and spaces are blanked first (byte for byte, so places
--- hold), as their bytes would pass for letters. One pass, linear in the text.
+-- `'s` is outside. Typographic quotes, dashes and spaces are blanked first (byte for byte, so
+-- places hold), as their bytes would pass for letters. One pass, linear in the text.
 
 local tokens = {}
 
@@ -66,6 +66,13 @@ end
 -- @treturn {integer,...} last byte of each
 function tokens.split(text)
   local words, first, last, n = {}, {}, {}, 0
+  if not find(text, "['-]") then
+    for at, word in text:gmatch("()([%a\128-\255][%a\128-\255\1]*)") do
+      n = n + 1
+      words[n], first[n], last[n] = word, at, at + #word - 1
+    end
+    return words, first, last
+  end
   for at, word in text:gmatch("()([%a\128-\255][%a\128-\255'\1-]*)") do
     local size = #word
     if find(word, "['-]", -4) then

@@ -42,6 +42,23 @@ for word in pairs(words.proper) do
   proper[word:lower()] = true
 end
 
+local endings = { "s", "es", "ed", "d", "ing", "er", "r", "ly", "y", "rs", "ers", "ings" }
+
+-- A common word or a form of one: wanted, boxes, searching, stopping.
+local function is_word(low)
+  if words.common[low] or proper[low] then
+    return true
+  end
+  for _, ending in ipairs(endings) do
+    local stem = #low > #ending + 2 and sub(low, -#ending) == ending and sub(low, 1, -#ending - 1)
+    if stem and (words.common[stem] or words.common[stem .. "e"]
+      or sub(stem, -1) == sub(stem, -2, -2) and words.common[sub(stem, 1, -2)]) then
+      return true
+    end
+  end
+  return false
+end
+
 --- Make a list of user names ready for `find`.
 -- @tparam {string,...} list
 -- @treturn table
@@ -50,7 +67,7 @@ function users.compile(list)
   for _, name in ipairs(list) do
     local low = name:lower()
     if find(low, "^[%w_%[%]{}\\`^|\128-\255-]+$") then
-      local weak = #low <= 2 or not find(low, "[%a\128-\255]") or words.common[low] or proper[low]
+      local weak = #low <= 2 or not find(low, "[%a\128-\255]") or is_word(low)
       ready.tokens[low] = weak and WEAK or STRONG
     elseif low ~= "" then
       local offset, token = low:match("()([%w_%[%]{}\\`^|\128-\255-]+)")
@@ -73,7 +90,7 @@ local function addressed(low, first, last, token)
   elseif not before or before == 10 then
     return following == 58 and not headings[token] and not find(low, "^[/:]", last + 2)
       or following == 44 and not interjections[token]
-  elseif following and not find(low, "^%s*[.,!?:;)\n]", last + 1) and find(low, "^%s*%S", last + 1) then
+  elseif following and find(low, "^%s*[^%s.,!?:;)]", last + 1) then
     return false
   end
   local word = sub(low, first > 12 and first - 12 or 1, first - 1):match("(%a+),? $")
@@ -115,7 +132,8 @@ function users.find(text, ready, report)
         local first = at - other[2] + 1
         local last = first + #other[1] - 1
         if first > 0 and sub(low, first, last) == other[1]
-          and not find(sub(low, first - 1, first - 1), "[%w_]") and not find(low, "^[%w_]", last + 1) then
+          and not find(sub(low, first - 1, first - 1), "[%w_]")
+          and not find(low, "^[%w_]", last + 1) then
           report("USER", first, last)
         end
       end

@@ -1,0 +1,306 @@
+--- The language of a text, and the rule that keeps the languages wanted.
+--
+-- A naive Bayes identifier over character 1-, 2- and 3-grams (Cavnar and Trenkle 1994; Lui and
+-- Baldwin 2012), learnt at first use from the samples in language_samples.lua:
+--
+--   score(l) = sum over orders n and grams g of log((count(l, g) + a) / (total(l, n) + a V(n)))
+--
+-- Grams are taken inside words with a space at both ends, letters in small case; a gram that no
+-- sample holds says nothing. Grams overlap, so scores are divided by TEMPER before they are made a
+-- posterior: that is the confidence. Texts in Greek, Hebrew, Arabic, Devanagari, Thai, Hangul, Kana
+-- and Han are told by their script alone (el he ar hi th ko ja zh; Persian and Urdu pass for ar,
+-- Marathi and Nepali for hi).
+--
+-- "unknown" are texts of fewer than 12 letters, texts whose best language lacks confidence, and
+-- text like program code (more than one sign in five is a mark such as { } ( ) ; = < > or a digit).
+-- The rule keeps unknown rows unless told otherwise: a wrong drop costs more than a stray row.
+--
+-- What it does not do: tell languages it has no sample of (Danish comes out as Swedish, Czech as
+-- Polish, mostly with low confidence), or name the parts of a mixed text. At most the first 800
+-- letters are read.
+
+local samples = require("perilune.rules.language_samples")
+local settings = require("perilune.rules.settings")
+local text_of = require("perilune.rules.text")
+
+local language = {}
+
+local SMOOTHING <const> = 0.1
+local TEMPER <const> = 4
+local LEAST_LETTERS <const> = 12
+local LETTERS_READ <const> = 800
+local BYTES_READ <const> = 4000
+local CODE_SHARE <const> = 0.2
+local DEFAULT_CONFIDENCE <const> = 0.8
+
+-- Small letters for the capitals of two bytes; others stay as they are.
+local small = {}
+for point = 0xC0, 0xDE do
+  small[utf8.char(point)] = utf8.char(point + 32)
+end
+for point = 0x100, 0x17E, 2 do
+  small[utf8.char(point)] = utf8.char(point + 1)
+end
+for point = 0x139, 0x147, 2 do
+  small[utf8.char(point)] = utf8.char(point + 1)
+  small[utf8.char(point + 1)] = nil
+end
+for point = 0x179, 0x17D, 2 do
+  small[utf8.char(point)] = utf8.char(point + 1)
+  small[utf8.char(point + 1)] = nil
+end
+for point = 0x410, 0x42F do
+  small[utf8.char(point)] = utf8.char(point + 32)
+end
+for point = 0x400, 0x40F do
+  small[utf8.char(point)] = utf8.char(point + 80)
+end
+small["İ"], small["Ґ"] = "i", "ґ"
+
+-- The script that a character's first bytes name: "word" for those told by grams.
+local function script_of(char)
+  local a, b = char:byte(1, 2)
+  if a < 0xC3 or not b then
+    return nil
+  elseif a <= 0xCD then
+    return "word"
+  elseif a <= 0xCF then
+    return "el"
+  elseif a <= 0xD4 then
+    return "word"
+  elseif a == 0xD6 or a == 0xD7 then
+    return "he"
+  elseif a >= 0xD8 and a <= 0xDB then
+    return "ar"
+  elseif a == 0xE0 then
+    return (b == 0xA4 or b == 0xA5) and "hi" or (b == 0xB8 or b == 0xB9) and "th" or nil
+  elseif a == 0xE3 then
+    return b >= 0x81 and b <= 0x83 and "ja" or nil
+  elseif a >= 0xE4 and a <= 0xE9 then
+    return "zh"
+  elseif a >= 0xEA and a <= 0xED then
+    return "ko"
+  end
+  return nil
+end
+
+-- The letters of a text as characters, " " between words; letters by script; marks of code.
+local function letters_of(text)
+  local chars, n, letters, marks = { " " }, 1, 0, 0
+  local scripts = {}
+  local ascii = text:sub(1, BYTES_READ):lower()
+  for char in ascii:gmatch("[\0-\x7F\xC2-\xF4][\x80-\xBF]*") do
+    local byte = char:byte()
+    local kind
+    if byte < 128 then
+      kind = byte >= 97 and byte <= 122 and "word" or nil
+      if not kind and byte > 32 and not char:find("[.,!?'\"%-:]") then
+        marks = marks + 1
+      end
+    else
+      char = small[char] or char
+      kind = script_of(char)
+    end
+    if kind then
+      letters = letters + 1
+      scripts[kind] = (scripts[kind] or 0) + 1
+      n = n + 1
+      chars[n] = char
+      if letters >= LETTERS_READ then
+        break
+      end
+    elseif chars[n] ~= " " then
+      n = n + 1
+      chars[n] = " "
+    end
+  end
+  if chars[n] ~= " " then
+    chars[n + 1] = " "
+  end
+  return chars, letters, marks, scripts
+end
+
+-- Call `each` with every gram and its order.
+local function grams(chars, each)
+  local one, two = chars[1], nil
+  for i = 2, #chars do
+    local char = chars[i]
+    if char ~= " " then
+      each(char, 1)
+    end
+    local pair = one .. char
+    each(pair, 2)
+    if two then
+      each(two .. char, 3)
+    end
+    two = char ~= " " and pair or nil
+    one = char
+  end
+end
+
+local model
+
+local function train()
+  local names = {}
+  for name in pairs(samples) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  local counts, totals, kinds = { {}, {}, {} }, { {}, {}, {} }, { 0, 0, 0 }
+  for l, name in ipairs(names) do
+    local text = samples[name]
+    local at = 1
+    for order = 1, 3 do
+      totals[order][l] = 0
+    end
+    while at <= #text do -- in stretches that letters_of reads whole, cut between words
+      local stop = text:find("%s", at + BYTES_READ // 5) or #text
+      grams((letters_of(text:sub(at, stop))), function(gram, order)
+        local row = counts[order][gram]
+        if not row then
+          row = {}
+          counts[order][gram] = row
+          kinds[order] = kinds[order] + 1
+        end
+        row[l] = (row[l] or 0) + 1
+        totals[order][l] = totals[order][l] + 1
+      end)
+      at = stop + 1
+    end
+  end
+  local logs = {}
+  for order = 1, 3 do
+    for gram, row in pairs(counts[order]) do
+      local list = {}
+      for l = 1, #names do
+        list[l] = math.log(((row[l] or 0) + SMOOTHING)
+          / (totals[order][l] + SMOOTHING * kinds[order]))
+      end
+      logs[gram] = list
+    end
+  end
+  return { names = names, logs = logs }
+end
+
+--- The languages told by grams, in order.
+-- @treturn {string,...}
+function language.known()
+  model = model or train()
+  return table.move(model.names, 1, #model.names, 1, {})
+end
+
+local function by_grams(chars)
+  model = model or train()
+  local names, logs = model.names, model.logs
+  local count = #names
+  local scores = {}
+  for l = 1, count do
+    scores[l] = 0
+  end
+  grams(chars, function(gram)
+    local list = logs[gram]
+    if list then
+      for l = 1, count do
+        scores[l] = scores[l] + list[l]
+      end
+    end
+  end)
+  local best = 1
+  for l = 2, count do
+    if scores[l] > scores[best] then
+      best = l
+    end
+  end
+  local sum = 0
+  for l = 1, count do
+    sum = sum + math.exp((scores[l] - scores[best]) / TEMPER)
+  end
+  return names[best], 1 / sum
+end
+
+--- The language of a text.
+-- @string text
+-- @tparam ?number min_confidence 0.8
+-- @treturn string an ISO 639-1 code, or "unknown"
+-- @treturn number confidence from 0 to 1 in the best language
+-- @treturn string the best language whatever the confidence; "code" for text like code, "short"
+function language.identify(text, min_confidence)
+  local chars, letters, marks, scripts = letters_of(text)
+  local wide = (scripts.zh or 0) + (scripts.ja or 0)
+  local best, most = nil, 0
+  for kind, n in pairs(scripts) do
+    if kind ~= "word" and kind ~= "zh" and kind ~= "ja" and n > most then
+      best, most = kind, n
+    end
+  end
+  if wide > most then
+    best, most = (scripts.ja or 0) * 10 >= wide and "ja" or "zh", wide
+  end
+  -- A character of these scripts says more than one letter; four of them are enough.
+  if most >= 4 and most * 2 >= letters then
+    return best, most / letters, best
+  elseif marks > CODE_SHARE * (letters + marks) then
+    return "unknown", 0, letters < LEAST_LETTERS and "short" or "code"
+  elseif letters < LEAST_LETTERS then
+    return "unknown", 0, "short"
+  end
+  local name, confidence = by_grams(chars)
+  if confidence < (min_confidence or DEFAULT_CONFIDENCE) then
+    return "unknown", confidence, name
+  end
+  return name, confidence, name
+end
+
+--- The rule: rows in other languages than the wanted ones are dropped.
+-- @tparam ?table given
+--   `keep` list of codes, {"en"} by default; `min_confidence` 0.8; `unknown` "keep" or "drop"
+-- @treturn table rule
+function language.rule(given)
+  local taken = settings.take("language", given, {
+    keep = { "en" }, min_confidence = DEFAULT_CONFIDENCE, unknown = "keep",
+  })
+  settings.number("language", "min_confidence", taken.min_confidence, 0, 1)
+  if taken.unknown ~= "keep" and taken.unknown ~= "drop" then
+    error(("language: unknown = %q; it must be \"keep\" or \"drop\""):format(
+      tostring(taken.unknown)), 0)
+  end
+  local told = { el = true, he = true, ar = true, hi = true, th = true, ko = true, ja = true,
+    zh = true }
+  for name in pairs(samples) do
+    told[name] = true
+  end
+  local keep = {}
+  if type(taken.keep) ~= "table" or #taken.keep == 0 then
+    error("language: `keep` must be a list of languages such as {\"en\"}", 0)
+  end
+  for _, code in ipairs(taken.keep) do
+    if not told[code] then
+      local list = {}
+      for name in pairs(told) do
+        list[#list + 1] = name
+      end
+      table.sort(list)
+      error(("language: no language %q; there are %s"):format(tostring(code),
+        table.concat(list, ", ")), 0)
+    end
+    keep[code] = true
+  end
+  keep.unknown = taken.unknown == "keep"
+
+  local function apply(rows, context)
+    return function()
+      for row in rows do
+        local name = language.identify(text_of(row), taken.min_confidence)
+        if keep[name] then
+          return row
+        end
+        context.drop(row, "language " .. name)
+      end
+      return nil
+    end
+  end
+
+  return { name = "language", settings = taken, apply = apply }
+end
+
+return language

@@ -1,0 +1,390 @@
+--- The personal-data rule: labelled sentences, check digits, work on hostile text, user names, rows.
+
+local check = require("recipes.collect.check_personal_data")
+local checks = require("perilune.rules.personal.checks")
+local personal_data = require("perilune.rules.personal_data")
+local rules = require("perilune.rules")
+
+local SENTENCES <const> = "tests/data/personal_data.tsv"
+local BOUND <const> = 0.95
+
+local function masked(text, options)
+  return (personal_data.mask(text, options))
+end
+
+describe("labelled sentences", function()
+  local sentences, options = check.read(SENTENCES)
+
+  it("are at least 400, half of them traps, with marks in both halves", function()
+    assert.is_true(#sentences >= 400)
+    local traps, halves = 0, { 0, 0 }
+    for i, sentence in ipairs(sentences) do
+      assert.equal(i, sentence.number)
+      traps = traps + (#sentence.spans == 0 and 1 or 0)
+      halves[i % 2 + 1] = halves[i % 2 + 1] + #sentence.spans
+      for _, span in ipairs(sentence.spans) do
+        assert.is_true(span.first >= 1 and span.last <= #sentence.text and span.first <= span.last)
+      end
+      assert.is_nil(sentence.text:find("{{", 1, true))
+    end
+    assert.is_true(traps / #sentences > 0.45 and traps / #sentences < 0.55)
+    assert.is_true(halves[1] > 100 and halves[2] > 100)
+  end)
+
+  it("are told with precision and recall of 0.95 on the whole and on the held-out half", function()
+    local figures = check.figures(sentences, options)
+    for _, half in ipairs({ "whole", "held out" }) do
+      for _, measure in ipairs({ "overlap", "exact" }) do
+        local cell = figures[half].all[measure]
+        assert.is_true(cell.precision >= BOUND, half .. " precision, " .. measure)
+        assert.is_true(cell.recall >= BOUND, half .. " recall, " .. measure)
+      end
+    end
+  end)
+
+  it("fail the bound when the rule finds nothing, or labels lie", function()
+    local figures = check.figures(sentences, { kinds = { "IBAN" } })
+    assert.is_true(figures.whole.all.overlap.recall < 0.1)
+    local moved = {}
+    for i, sentence in ipairs(sentences) do
+      local other = sentences[i % #sentences + 1]
+      moved[i] = { number = i, topic = "", text = sentence.text, spans = other.spans }
+    end
+    figures = check.figures(moved, options)
+    assert.is_true(figures.whole.all.exact.precision < 0.2)
+    assert.is_true(figures.whole.all.exact.recall < 0.2)
+  end)
+
+  it("are counted as the head of the command says", function()
+    local one = { { number = 1, topic = "x", text = "Mail anna@example.com or Anna now",
+      spans = { { kind = "EMAIL", first = 6, last = 12 }, { kind = "PHONE", first = 1, last = 4 } } } }
+    local row = check.figures(one, {}).development
+    assert.same({ found = 1, right = 1, labels = 1, recalled = 1, precision = 1, recall = 1 },
+      row.EMAIL.overlap)
+    assert.same({ found = 1, right = 0, labels = 1, recalled = 0, precision = 0, recall = 0 },
+      row.EMAIL.exact)
+    assert.same({ found = 0, right = 0, labels = 1, recalled = 0, precision = 1, recall = 0 },
+      row.PHONE.overlap)
+    assert.equal(1 / 3, check.figures({ { number = 2, topic = "x", text = "Anna, Olga, Ingrid",
+      spans = { { kind = "NAME", first = 1, last = 4 } } } }, {})["held out"].all.exact.precision)
+  end)
+
+  it("are refused with the line when a line is not in the format", function()
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write("# head\n1\tname\tfine\nno tabs\n")
+    file:close()
+    local list, message = check.read(path)
+    os.remove(path)
+    assert.is_nil(list)
+    assert.equal(path .. ":3: not number, topic and sentence with tabs between", message)
+  end)
+end)
+
+describe("check digits", function()
+  -- One right number each; every other last digit (or letter) must be refused.
+  local right = {
+    { "luhn", "4539380675691933" }, { "card", "4539380675691933" },
+    { "iban", "DE32945807302157368193" }, { "dni", "02448594Z" }, { "dni", "X3471406Q" },
+    { "nir", "185077594742257" }, { "codice_fiscale", "RSSGNN84C52H501F" },
+    { "pesel", "85031241105" }, { "personnummer", "8503123914" }, { "cpf", "26219308166" },
+    { "bsn", "142430705" }, { "sin", "248853558" }, { "aadhaar", "635778913601" },
+    { "verhoeff", "635778913601" }, { "steuer_id", "92659083448" },
+  }
+  for _, case in ipairs(right) do
+    it(case[1] .. " takes " .. case[2] .. " and no other last character", function()
+      local number = case[2]
+      assert.is_true(checks[case[1]](number))
+      local last = number:sub(-1)
+      local others = last:find("%d") and "0123456789" or "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+      for other in others:gmatch(".") do
+        assert.equal(other == last, checks[case[1]](number:sub(1, -2) .. other), other)
+      end
+    end)
+  end
+
+  it("know the areas and letters that are never issued", function()
+    for number, wanted in pairs({
+      ["219487730"] = true, ["000123456"] = false, ["666451234"] = false, ["900451234"] = false,
+      ["219007730"] = false, ["219480000"] = false,
+    }) do
+      assert.equal(wanted, checks.ssn(number), number)
+    end
+    for number, wanted in pairs({
+      AB123456C = true, GB123456C = false, DA123456C = false, AO123456C = false, AB123456E = false,
+    }) do
+      assert.equal(wanted, checks.nino(number), number)
+    end
+  end)
+end)
+
+describe("mask", function()
+  it("puts typed placeholders and counts them", function()
+    local text, counts = personal_data.mask("Mail anna@example.org or bob@example.org, +49 30 901820.")
+    assert.equal("Mail [EMAIL] or [EMAIL], [PHONE].", text)
+    assert.same({ EMAIL = 2, PHONE = 1 }, counts)
+  end)
+
+  it("leaves a text without personal data as it is", function()
+    for _, text in ipairs({ "", "nothing here", "\255\254\0x", "Paris in May" }) do
+      local same, counts = personal_data.mask(text)
+      assert.equal(text, same)
+      assert.same({}, counts)
+    end
+  end)
+
+  it("keeps to the kinds that are asked for", function()
+    assert.equal("Anna has [IP]", masked("Anna has 84.172.19.203", { kinds = { "IP" } }))
+    assert.equal("[NAME] has 84.172.19.203", masked("Anna has 84.172.19.203", { kinds = { "NAME" } }))
+    local ok, message = pcall(masked, "x", { kinds = { "NAMES" } })
+    assert.is_false(ok)
+    assert.truthy(message:find('no kind "NAMES"; there are URL, EMAIL', 1, true))
+  end)
+
+  it("gives a name found once its other occurrences", function()
+    assert.equal("Dear Dr [NAME], is [NAME] right?", masked("Dear Dr Okafor, is Okafor right?"))
+  end)
+
+  it("masks a URL with a secret whole, whatever is inside", function()
+    assert.equal("at [URL].", masked("at https://a.example/x?mail=anna@example.org&token=8f3kd92j."))
+  end)
+
+  it("finds nothing new in what it masked", function()
+    local sentences, options = check.read(SENTENCES)
+    for _, sentence in ipairs(sentences) do
+      local once = masked(sentence.text, options)
+      assert.equal(once, masked(once, options))
+    end
+  end)
+
+  it("keeps offsets with typographic marks", function()
+    assert.equal("“[NAME]” – [NAME]’s mail: «[EMAIL]»",
+      masked("“Anna Keller” – Anna’s mail: «anna@example.org»"))
+  end)
+end)
+
+describe("user names", function()
+  local options = { kinds = { "USER" }, users = { "zorbo77", "Table", "mel.ody", "[vex]", "x1", "Ëlf" } }
+
+  it("count as whole tokens in any case", function()
+    assert.equal("[USER]: so [USER], not zorbo778 or azorbo77",
+      masked("ZORBO77: so zorbo77, not zorbo778 or azorbo77", options))
+    assert.equal("<[USER]> [USER] ([USER])'s", masked("<zorbo77> mel.ody (Mel.Ody)'s", options))
+    assert.equal("[USER] and vex, vexed", masked("[vex] and vex, vexed", options))
+    assert.equal("[USER]-laptop", masked("zorbo77-laptop", options))
+  end)
+
+  it("that are words count only where someone is addressed", function()
+    for text, wanted in pairs({
+      ["table: look"] = "[USER]: look", ["a table: look"] = "a table: look",
+      ["table, look"] = "[USER], look", ["@table look"] = "@[USER] look", ["<table> hm"] = "<[USER]> hm",
+      ["thanks table"] = "thanks [USER]", ["thanks table is set"] = "thanks table is set",
+      ["one\ntable: two"] = "one\n[USER]: two", ["x1 and y"] = "x1 and y", ["x1: hi"] = "[USER]: hi",
+      ["on the table"] = "on the table",
+    }) do
+      assert.equal(wanted, masked(text, options))
+    end
+  end)
+end)
+
+describe("the recipe's names", function()
+  it("count anywhere; words only with a capital", function()
+    local options = { names = { "Falkenrath", "Brightwater Jones", "Stone" } }
+    assert.equal("[NAME] met [NAME]. A stone for [NAME].",
+      masked("falkenrath met brightwater Jones. A stone for Stone.", options))
+    assert.equal("the [NAME]'s desk", masked("the Brightwater Jones's desk", options))
+  end)
+end)
+
+describe("hostile text", function()
+  local units = {
+    "a", "A", "1", " ", "\n", ".", "@", ":", "/", "-", "'", "\"", "(", "+", "\195", "\226\128\153",
+    "a@", "@a", "a@a.", "a.a", "1.1.1.", "1.", "1 ", "1-", "12 ", "1234 ", "123-", "+1 ", "(1) ", "00",
+    "AA11", "AA11 ", "GB11 ", "DE32 9458 ", "X1", "a1", "1a", "::", ":a", "a:", "1:", "://", "a://",
+    "http://a?b=", "http://a:b@", "a=b&", "/a", "Anna ", "Anna, ", "Anna", "A. ", "A.", "Mr ", "Mr. ",
+    "my name is ", "I'm ", "Regards, ", "Regards,\n", "Rose ", "Will ", "van der ", "Keller ",
+    "X Keller ", "12 Rose ", "12 rue ", "1 Street ", "Flat 1, ", "P.O. Box ", "call 1234567 ",
+    "zorbo77", "zorbo77 ", "zorbo77-", "table ", "thanks ", "[", "]", "a at b dot ", " dot ", "dot",
+    "passport ", "passport A1", "A1B2C3", "1,", "Falkenrath ", "Brightwater ",
+  }
+  local ready = personal_data.compile({
+    users = { "zorbo77", "table", "a.b" }, names = { "Falkenrath", "Brightwater Jones" },
+  })
+
+  -- Instructions of the interpreter, in hundreds.
+  local function instructions(text)
+    local n = 0
+    debug.sethook(function()
+      n = n + 1
+    end, "", 100)
+    personal_data.mask(text, ready)
+    debug.sethook()
+    return n
+  end
+
+  -- Work inside the pattern matcher is no instruction: the clock sees it. The least of three runs.
+  local function seconds(text)
+    local least = math.huge
+    for _ = 1, 3 do
+      local start = os.clock()
+      personal_data.mask(text, ready)
+      least = math.min(least, os.clock() - start)
+    end
+    return least
+  end
+
+  local function of_size(unit, size)
+    return unit:rep(size // #unit)
+  end
+
+  it("costs less than three times the instructions at twice the length", function()
+    for _, unit in ipairs(units) do
+      local half, whole = instructions(of_size(unit, 6000)), instructions(of_size(unit, 12000))
+      assert.is_true(whole < 3 * half + 10, ("%q: %d, %d"):format(unit, half, whole))
+    end
+  end)
+
+  it("costs less than sixteen times the time at eight times the length", function()
+    for _, unit in ipairs(units) do
+      local short, long = of_size(unit, 3000), of_size(unit, 24000)
+      local ratio
+      for _ = 1, 4 do -- others share the machine: one good measurement is enough
+        ratio = seconds(long) / (seconds(short) + 0.0002)
+        if ratio < 16 then
+          break
+        end
+      end
+      assert.is_true(ratio < 16, ("%q: %.1f"):format(unit, ratio))
+    end
+  end)
+
+  it("would be caught: a pattern that backtracks is over both bounds", function()
+    local function backtracking(text)
+      return text:find("a+a+b")
+    end
+    local function clock(text)
+      local start = os.clock()
+      backtracking(text)
+      return os.clock() - start
+    end
+    assert.is_true(clock(of_size("a", 1600)) / clock(of_size("a", 200)) > 16)
+  end)
+end)
+
+describe("the rule", function()
+  local function run(list, given)
+    local kept = {}
+    local rows, report = rules.run(list, { personal_data.rule(given) })
+    for row in rows do
+      kept[#kept + 1] = row
+    end
+    return kept, report[1]
+  end
+
+  local function rows()
+    return {
+      { prompt = "I asked Anna Keller", user_id = "u1", side = "train" },
+      { prompt = "mail anna@example.org", side = "valid", completion = "Dear Anna," },
+      { prompt = "nothing here", side = "train" },
+      { messages = { { role = "system", content = "Be kind to Olga" },
+        { role = "user", content = "hi" } }, completion = "Call Ingrid",
+        completions = { "Ingrid", "nobody" }, ranks = { 1, 2 } },
+    }
+  end
+
+  it("masks the train side and rows of no side, in every text, and leaves its input alone", function()
+    local input = rows()
+    local kept, report = run(input, nil)
+    assert.same({ 4, 4, 2 }, { report.rows_in, report.rows_out, report.changed })
+    assert.equal("I asked [NAME]", kept[1].prompt)
+    assert.equal("u1", kept[1].user_id)
+    assert.equal(input[2], kept[2])
+    assert.equal("mail anna@example.org", kept[2].prompt)
+    assert.equal(input[3], kept[3])
+    assert.equal("Be kind to [NAME]", kept[4].messages[1].content)
+    assert.equal("system", kept[4].messages[1].role)
+    assert.equal("Call [NAME]", kept[4].completion)
+    assert.same({ "[NAME]", "nobody" }, kept[4].completions)
+    assert.same({ "personal_data: masked name" }, kept[1].changes)
+    assert.same(rows()[4].messages, input[4].messages)
+    assert.equal("Call Ingrid", input[4].completion)
+  end)
+
+  it("drops with the kinds for a reason", function()
+    local kept, report = run(rows(), { action = "drop", sides = false })
+    assert.equal(1, #kept)
+    assert.same({ ["personal data: name"] = 2, ["personal data: email, name"] = 1 }, report.reasons)
+  end)
+
+  it("flags without touching the text", function()
+    local kept = run(rows(), { action = "flag", sides = { "valid" } })
+    assert.is_nil(kept[1].extra)
+    assert.same({ EMAIL = 1, NAME = 1 }, kept[2].extra.personal_data)
+    assert.equal("mail anna@example.org", kept[2].prompt)
+  end)
+
+  it("asks a function for the users once, when the first row arrives", function()
+    local calls = 0
+    local rule = personal_data.rule({ users = function()
+      calls = calls + 1
+      return { "zorbo77" }
+    end })
+    assert.equal(0, calls)
+    local out = rules.run({ { prompt = "zorbo77 left" }, { prompt = "no zorbo77" } }, { rule })
+    assert.equal("[USER] left", out().prompt)
+    assert.equal("no [USER]", out().prompt)
+    assert.equal(1, calls)
+  end)
+
+  it("names a wrong setting", function()
+    for message, given in pairs({
+      ['no action "masks"; there are mask, drop and flag'] = { action = "masks" },
+      ["`users` is a table, not a string"] = { users = "zorbo77" },
+      ["unknown setting 'side'"] = { side = { "train" } },
+    }) do
+      local ok, said = pcall(personal_data.rule, given)
+      assert.is_false(ok)
+      assert.truthy(tostring(said):find(message, 1, true), tostring(said))
+    end
+  end)
+end)
+
+describe("a real log", function()
+  local folder = "../shared/data/logs/irc-ubuntu"
+
+  it("has no nick left that is no common word", function()
+    local first = io.open(folder .. "/2004-12-25.train-c.raw.txt", "rb")
+    if not first then
+      pending("the log is not at " .. folder)
+      return
+    end
+    first:close()
+    local nicks, said = {}, {}
+    for line in io.lines(folder .. "/2004-12-25.train-c.raw.txt") do
+      local nick, text = line:match("^%[[%d:]+%] <([^>]+)> (.*)$")
+      if nick then
+        nicks[nick], said[#said + 1] = true, text
+      end
+    end
+    local list = {}
+    for nick in pairs(nicks) do
+      list[#list + 1] = nick
+    end
+    assert.is_true(#list > 50 and #said > 500)
+    local users = require("perilune.rules.personal.users").compile(list)
+    local ready = personal_data.compile({ users = list })
+    local before, left = 0, 0
+    for _, text in ipairs(said) do
+      local function strong(t)
+        local n = 0
+        for token in t:lower():gmatch("[%w_%[%]{}\\`^|\128-\255-]+") do
+          n = n + (users.tokens[token] == 1 and 1 or 0)
+        end
+        return n
+      end
+      before, left = before + strong(text), left + strong(masked(text, ready))
+    end
+    assert.is_true(before > 100)
+    assert.equal(0, left)
+  end)
+end)
