@@ -99,19 +99,22 @@ end
 -- 2. Prompts through the rules -------------------------------------------------------------------------
 local tok = cfg.policy ~= "" and assert(pl.tokenizer.load(cfg.policy)) or nil
 local watch = present.watch(cfg.user_key, tok) -- counts what the report shows while rows pass
+local function is_api(row) return row.source == "api" end
 local function asked_by_user(row)
   watch:before_cap(row)
-  return row.source == "api"
+  return is_api(row)
 end
-local function independent(row) return row.kind ~= "few_shot" end -- siblings share their beginning
 local people = { names = sources.lines(cfg.names), users = store:user_names() }
 local personal = cfg.personal_data ~= "none" and rules.personal_data {
   action = cfg.personal_data, names = people.names, users = people.users,
   sides = cfg.personal_data_sides == "train" and { "train" } or false } or nil
+local alike = { prefix = cfg.prefix > 0 and cfg.prefix or false,
+  near = cfg.near > 0 and cfg.near or nil }
+local written = sets.classes(store:prompts { source = "labeler" }, alike)
 local list = {
   rules.length { unit = "words", min = cfg.min_length, max = cfg.max_length },
-  rules.only(independent, rules.dedupe { prefix = cfg.prefix > 0 and cfg.prefix or false,
-    near = cfg.near > 0 and cfg.near or nil }),
+  sets.apart(written, alike), -- what labelers wrote is never dropped as a duplicate
+  rules.only(is_api, rules.dedupe(alike)),
   rules.only(asked_by_user, rules.cap { by = cfg.user_key, max = cfg.max_per_user }),
   rules.split { by = cfg.user_key, train = 1 - cfg.valid - cfg.test, valid = cfg.valid,
     test = cfg.test },
@@ -127,7 +130,7 @@ local rows, report = rules.run(store:prompts {}, list, { seed = cfg.seed, scratc
 -- 3. Three sets --------------------------------------------------------------------------------------
 local parts = sets.new(store, dir, { name = cfg.output_dir, recipe = "collect",
   settings = cfg:to_table(), seed = cfg.seed, scratch = scratch, user_key = cfg.user_key,
-  prefix = cfg.prefix > 0 and cfg.prefix or false, personal = personal,
+  alike = alike, personal = personal,
   most = { sft = cfg.sft_size, rm = cfg.rm_size, ppo = cfg.ppo_size } })
 for row in rows do
   local answers = store:human_answers(row.id)

@@ -119,7 +119,8 @@ end
 -- @tparam ?table given
 --   `form = "text"` (one prompt) or "messages" (the instruction as system, the pairs as turns);
 --   `query = "Input: "`, `response = "Output: "`: what stands before each in the text form
--- @treturn {table,...} rows {kind = "few_shot", source = "labeler", prompt or messages, completion}
+-- @treturn {table,...} rows {kind = "few_shot", source = "labeler", prompt or messages, completion,
+--   extra.group: the same for all, since they show each other's answers and belong on one side}
 function labeler_prompts.few_shot(instruction, pairs_list, given)
   local taken = settings.take("few_shot", given, { form = "text", query = "Input: ",
     response = "Output: " })
@@ -129,7 +130,7 @@ function labeler_prompts.few_shot(instruction, pairs_list, given)
   elseif type(pairs_list) ~= "table" or #pairs_list == 0 then
     error("few_shot: give at least one pair {query =, response =}", 2)
   end
-  local rows = {}
+  local rows, group = {}, ("%016x"):format(hash.text(instruction))
   for i, asked in ipairs(pairs_list) do
     local query, completion = pair_of(asked, i)
     local messages = { { role = "system", content = instruction } }
@@ -144,7 +145,8 @@ function labeler_prompts.few_shot(instruction, pairs_list, given)
     end
     messages[#messages + 1] = { role = "user", content = query }
     parts[#parts + 1] = taken.query .. query .. "\n" .. taken.response:match("^(.-)%s*$")
-    rows[i] = { kind = "few_shot", source = "labeler", completion = completion }
+    rows[i] = { kind = "few_shot", source = "labeler", completion = completion,
+      extra = { group = group } }
     if taken.form == "messages" then
       rows[i].messages = messages
     else

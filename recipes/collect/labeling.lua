@@ -3,8 +3,8 @@
 --   to-demonstrate.jsonl   {id, prompt | messages, use_case}       back: the same with `completion`
 --   to-rank.jsonl          {id, prompt | messages, completions,    back: the same with `ranks`
 --                           completion_ids}
--- and `labeler` in both. Completions stand in an order of the seed's, so that nobody can tell models
--- apart by place; `ranks` are those of the completions in the file's order, 1 is best, ties share a
+-- and `labeler` in both. Completions stand in an order of the seed's, so that nobody can tell
+-- models apart by place; `ranks` are those of the completions in the file's order, 1 is best, ties share a
 -- rank. Reading a file again adds nothing: an answer that the store has as this labeler's latest is
 -- passed over, another one replaces it.
 
@@ -23,6 +23,11 @@ end
 local function wanted_answers(cfg, row)
   local hash = pl.files.hash_string(("answers\0%d\0%d"):format(cfg.seed, row.id))
   return cfg.min_answers + tonumber(hash:sub(1, 12), 16) % (cfg.max_answers - cfg.min_answers + 1)
+end
+
+-- A byte-level model may end within a character: such bytes become U+FFFD, as JSON has them.
+local function as_utf8(text)
+  return utf8.len(text) and text or pl.json.decode(pl.json.encode(text))
 end
 
 -- Answers of the policy to prompts, into the store. Prompts of one K go together.
@@ -52,7 +57,8 @@ local function sample(store, cfg, rows)
       for i, row in ipairs(asked) do
         local list = {}
         for n = 1, k do
-          list[n] = { text = tok:decode(answers[(i - 1) * k + n].tokens, { skip_special = true }),
+          local tokens = answers[(i - 1) * k + n].tokens
+          list[n] = { text = as_utf8(tok:decode(tokens, { skip_special = true })),
             model = cfg.policy, sampling = sampling }
         end
         store:complete(row.id, list)

@@ -23,7 +23,8 @@ Sets.__index = Sets
 -- @param store
 -- @tparam string dir run folder
 -- @tparam table options `name`, `recipe`, `settings`, `seed`, `scratch`, `most` {part = train rows},
---   `user_key`, `prefix` (for the check of leaks), `personal` (the rule for what people wrote)
+--   `user_key` and `alike` (settings of dedupe) for the check of leaks, `personal` (the rule for what
+--   people wrote)
 function sets.new(store, dir, options)
   local self = setmetatable({ store = store, dir = dir, options = options, spools = {},
     waiting = {} }, Sets)
@@ -37,6 +38,45 @@ function sets.new(store, dir, options)
     self.waiting[what] = spool.new(options.scratch)
   end
   return self
+end
+
+--- The classes of likeness that prompts fall into, as hashes.
+-- @tparam function rows
+-- @tparam table alike settings of dedupe
+-- @treturn {[integer] = true}
+function sets.classes(rows, alike)
+  local classes = {}
+  for row in rows do
+    local text = pl.rules.text(row)
+    classes[hash.text(dedupe.class(text, alike) or text)] = true
+  end
+  return classes
+end
+
+--- A rule that keeps apart what would leak between sides: labelers' prompts that are alike get one
+-- `split_key` (the examples of one few-shot instruction are alike by their kind), and API prompts
+-- that are like one of theirs go.
+function sets.apart(written, alike)
+  local function apply(rows, context)
+    return function()
+      for row in rows do
+        local text = pl.rules.text(row)
+        local class = hash.text(dedupe.class(text, alike) or text)
+        if row.source == "api" then
+          if not written[class] then return row end
+          context.drop(row, "like a labeler's prompt")
+        else
+          local copy, extra = {}, {}
+          for key, value in pairs(row) do copy[key] = value end
+          for key, value in pairs(row.extra or {}) do extra[key] = value end
+          extra.split_key = extra.group or tostring(class)
+          copy.extra = extra
+          return copy
+        end
+      end
+    end
+  end
+  return { name = "apart from labelers'", settings = {}, apply = apply }
 end
 
 --- Where an API prompt without human answers goes: a number in [0, 1) that is the prompt's own.
@@ -75,7 +115,7 @@ Leaks.__index = Leaks
 local NUMBER_OF <const> = { train = 1, valid = 2, test = 3 }
 
 local function new_leaks(options)
-  return setmetatable({ key = options.user_key, alike = { prefix = options.prefix or false },
+  return setmetatable({ key = options.user_key, alike = options.alike,
     side_of = {}, sorter = sorter.new(2), found = { users = 0, prefixes = 0 } }, Leaks)
 end
 
