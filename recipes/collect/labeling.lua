@@ -144,11 +144,18 @@ local function latest(list, labeler)
   end
 end
 
+-- 1 and how many are better: whatever numbers a labeler took, 1 2 2 4 comes out, not 1 2 2 3.
+local function competition_rank(ranks, i)
+  local better = 0
+  for _, other in ipairs(ranks) do better = better + (other < ranks[i] and 1 or 0) end
+  return 1 + better
+end
+
 local function add_answer(store, row)
   local people = store:human_answers(row.id)
   if row.ranks then
     local ranks = {}
-    for i, id in ipairs(row.completion_ids) do ranks[id] = row.ranks[i] end
+    for i, id in ipairs(row.completion_ids) do ranks[id] = competition_rank(row.ranks, i) end
     local before = latest(people.ranked, row.labeler)
     if before and same_ranks(before.ranks_by_id, ranks) then return 0 end
     store:rank(row.id, { labeler = row.labeler, ranks = ranks, seconds = row.seconds,
