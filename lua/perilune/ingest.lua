@@ -236,9 +236,17 @@ local function strict_pass(path, opts, cursor, taken)
   from:close()
 end
 
---- Whether the last line of a file has no end yet.
-local function is_open_ended(path, bytes)
-  return bytes > 0 and bytes_at(path, bytes - 1, 1) ~= "\n" or is_gzip(path)
+--- Where to go on when the file has grown, after a last record that was bad: before it, when it may
+-- be half a line that is being written or the place where a gzip file was cut.
+local function before_last(from, path, bytes)
+  local offset, line = from:cursor()
+  local text = from.records.text
+  if is_gzip(path) then
+    return offset, text and line or line - 1
+  elseif text and offset >= #text and bytes_at(path, bytes - 1, 1) ~= "\n" then
+    return offset - #text, line - 1
+  end
+  return offset, line
 end
 
 local Batch = {}
@@ -260,14 +268,13 @@ function Batch:run()
   local origin = { source_id = self.id }
   local rows = from.rows
   local read, ended = 0, false
-  local offset, place, was_bad
+  local offset, place
   while read < BATCH and result.rows < self.limit do
-    local before, before_line = from:cursor()
     local line, reason, skipped = from:next()
     if not line then
       ended = true
-      if self.was_bad and is_open_ended(self.path, result.bytes) then
-        offset, place = self.before, self.before_line -- it may be half a line that is being written
+      if self.was_bad then
+        offset, place = before_last(from, self.path, result.bytes)
       end
       break
     end
@@ -277,15 +284,14 @@ function Batch:run()
       store:add(rows[i], origin)
     end
     result.rows = result.rows + from.count
-    was_bad = reason ~= nil and not skipped
-    if was_bad then
+    self.was_bad = reason ~= nil and not skipped
+    if self.was_bad then
       store:bad_line(self.id, line, reason, from:excerpt())
       result.bad = result.bad + 1
     elseif reason then
       result.skipped = result.skipped + 1
       self:count_reason(reason)
     end
-    self.was_bad, self.before, self.before_line = was_bad, before, before_line
   end
   if not offset then
     offset, place = from:cursor()
