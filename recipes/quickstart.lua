@@ -96,7 +96,7 @@ local sets = built.sets
 local paths = {
   text = dir .. "/data/text.txt", held_out = dir .. "/data/text-validation.txt",
   sft = write("sft.jsonl", demonstration_rows(sets.sft.train)),
-  sft_valid = write("sft-validation.jsonl", demonstration_rows(first(sets.sft.validation, 200))),
+  sft_valid = write("sft-validation.jsonl", demonstration_rows(first(sets.sft.valid, 200))),
   ppo = write("ppo.jsonl", prompt_rows(sets.ppo.train)),
   test = write("test.jsonl", prompt_rows(first(built.sides.test, cfg.eval_prompts))),
 }

@@ -12,13 +12,17 @@
 
 local labelers = require "recipes.quickstart.labelers"
 local lexicon = require "recipes.quickstart.lexicon"
+local pl = require "perilune"
 local random = require "recipes.quickstart.random"
-local rules = require "recipes.quickstart.rules"
 local text = require "recipes.quickstart.text"
 local users = require "recipes.quickstart.users"
 local world = require "recipes.quickstart.world"
 
+local rules = pl.rules
+
 local datasets = {}
+
+local SIDES <const> = { "train", "valid", "test" }
 
 local FEW_SHOT_PAIRS <const> = 3
 
@@ -45,14 +49,63 @@ local function few_shot_rows(w, rng)
     shown[i] = { query = thing, response = w.facts[thing][attribute] .. " ." }
   end
   local rows = {}
-  for i, example in ipairs(rules.expand_few_shot(instruction, shown)) do
+  local spelled = { query = "", response = ": " } -- in words of the world
+  for i, example in ipairs(pl.labeler_prompts.few_shot(instruction, shown, spelled)) do
+    local prompt = example.prompt:gsub("%s+", " ")
     rows[i] = {
-      use_case = "answer", prompt = example.prompt, few_shot_index = i,
-      messages = { { role = "user", content = example.prompt } },
-      task = { use_case = "answer", thing = example.query, attribute = attribute, form = "word" },
+      use_case = "answer", prompt = prompt, few_shot_index = i,
+      messages = { { role = "user", content = prompt } },
+      task = { use_case = "answer", thing = shown[i].query, attribute = attribute, form = "word" },
     }
   end
   return rows
+end
+
+-- Names of this world's people. It writes without capitals, and "bell" and "reed" are things as well
+-- as family names: those count behind a title alone.
+local function people()
+  local names = table.move(lexicon.given_names, 1, #lexicon.given_names, 1, {})
+  for _, title in ipairs(lexicon.titles) do
+    for _, family in ipairs(lexicon.family_names) do
+      names[#names + 1] = title .. " " .. family
+    end
+  end
+  return names
+end
+
+local function streets()
+  local list = {}
+  for _, name in ipairs(lexicon.street_names) do
+    for _, kind in ipairs(lexicon.street_kinds) do
+      list[#list + 1] = name .. " " .. kind
+    end
+  end
+  return list
+end
+
+--- The log through the rules, in the order of the paper: long common prefixes, cap, split by user,
+-- then personal data out of the train side.
+-- @tparam table log
+-- @tparam[opt] table opts `{seed = 1, cap = 200, prefix = 12}` (words)
+-- @treturn table `{train, valid, test}` of rows
+-- @treturn table report of perilune.rules
+function datasets.prepare(log, opts)
+  opts = opts or {}
+  local function in_train(row)
+    return row.side == "train"
+  end
+  local rows, report = rules.run(log, {
+    rules.dedupe { prefix = opts.prefix or 12, unit = "words" },
+    rules.cap { by = "user_id", max = opts.cap or 200 },
+    rules.split { by = "user_id", train = 0.75, valid = 0.1, test = 0.15 },
+    rules.personal_data { action = "drop", names = people() },
+    rules.only(in_train, rules.keyword { none = streets() }), -- addresses as this world writes them
+  }, { seed = opts.seed or 1 })
+  local sides = { train = {}, valid = {}, test = {} }
+  for row in rows do
+    table.insert(sides[row.side], row)
+  end
+  return sides, report
 end
 
 local function demand(rows)
@@ -111,11 +164,11 @@ end
 
 --- The three sets from prepared sides of the log and from labelers' rows.
 -- @tparam World w
--- @tparam table sides what `rules.prepare` returned
+-- @tparam table sides what `datasets.prepare` returned
 -- @tparam table labeler_rows what `datasets.labeler_rows` returned
 -- @tparam[opt] table opts `{api_sft = 0.08, api_rm = 0.40, labeler_rm = 0.15}`: shares of the API
 -- prompts that go to SFT and RM (PPO has the others), share of labelers' prompts also in RM
--- @treturn table `{sft, rm, ppo}`, each `{train, validation, test}` of rows
+-- @treturn table `{sft, rm, ppo}`, each `{train, valid, test}` of rows
 -- @treturn table list of `{set, side, api, labeler}` counts
 function datasets.assemble(w, sides, labeler_rows, opts)
   opts = opts or {}
@@ -123,7 +176,7 @@ function datasets.assemble(w, sides, labeler_rows, opts)
   local labeler_rm = opts.labeler_rm or 0.15
   local sets = {}
   for _, name in ipairs { "sft", "rm", "ppo" } do
-    sets[name] = { train = {}, validation = {}, test = {} }
+    sets[name] = { train = {}, valid = {}, test = {} }
   end
   for side, rows in pairs(sides) do
     for _, log_row in ipairs(rows) do
@@ -139,7 +192,7 @@ function datasets.assemble(w, sides, labeler_rows, opts)
   for i, row in ipairs(labeler_rows) do
     -- Few-shot siblings show each other's answers, so they are kept on one side.
     local side = rules.side(("%s %d"):format(row.labeler, i - (row.few_shot_index or 1) + 1),
-      { test = 0, validation = 0.1 })
+      { train = 0.9, valid = 0.1, test = 0 })
     table.insert(sets.sft[side], row)
     if random.fraction("labeler rm", row.prompt) < labeler_rm then
       table.insert(sets.rm[side], row)
@@ -147,7 +200,7 @@ function datasets.assemble(w, sides, labeler_rows, opts)
   end
   local counts = {}
   for _, name in ipairs { "sft", "rm", "ppo" } do
-    for _, side in ipairs { "train", "validation", "test" } do
+    for _, side in ipairs(SIDES) do
       local count = { set = name, side = side, api = 0, labeler = 0 }
       for _, row in ipairs(sets[name][side]) do
         count[row.source] = count[row.source] + 1
@@ -160,14 +213,14 @@ end
 
 --- All that a run of the demo needs, from one seed.
 -- @tparam[opt] table opts `{seed = 1, rows = 10000, users = 250, labeler_rows = 3000,
--- documents = 20000, validation_documents = 500}` and what `rules.prepare` and
+-- documents = 20000, validation_documents = 500}` and what `datasets.prepare` and
 -- `datasets.assemble` take
 -- @treturn table `{world, sets, sides, reports, counts, text = {train, validation}, vocabulary}`
 function datasets.build(opts)
   opts = opts or {}
   local w = world.new(opts.seed or 1)
   local log = users.log(w, { rows = opts.rows, users = opts.users })
-  local sides, reports = rules.prepare(log, opts)
+  local sides, reports = datasets.prepare(log, opts)
   local written = datasets.labeler_rows(w, opts.labeler_rows or 3000, sides.train)
   local sets, counts = datasets.assemble(w, sides, written, opts)
   return {

@@ -1,11 +1,11 @@
 --- The invented world of the demo: facts, checker, labelers, log, data rules, text.
 -- Run from the top of the checkout with stock Lua: no engine is needed.
 
+local pl = require "perilune"
 local datasets = require "recipes.quickstart.datasets"
 local labelers = require "recipes.quickstart.labelers"
 local lexicon = require "recipes.quickstart.lexicon"
 local random = require "recipes.quickstart.random"
-local rules = require "recipes.quickstart.rules"
 local text = require "recipes.quickstart.text"
 local users = require "recipes.quickstart.users"
 local world = require "recipes.quickstart.world"
@@ -340,148 +340,62 @@ describe("users", function()
   end)
 end)
 
-describe("rules", function()
-  it("cap: at most 200 for a user, the earliest, and the report adds up", function()
-    local kept, report = rules.cap(log)
-    local counts, before = {}, {}
-    for _, row in ipairs(log) do
-      before[row.user_id] = (before[row.user_id] or 0) + 1
+describe("the log through the rules", function()
+  local sides, report = datasets.prepare(log)
+
+  local function count(rows, mark)
+    local n = 0
+    for _, row in ipairs(rows) do
+      n = n + (row.marks[mark] and 1 or 0)
     end
-    for _, row in ipairs(kept) do
-      counts[row.user_id] = (counts[row.user_id] or 0) + 1
+    return n
+  end
+
+  it("has the rules of the paper in their order, and adds up", function()
+    local names = {}
+    for i, entry in ipairs(report) do
+      names[i] = entry.rule
+      assert.are.equal(i == 1 and #log or report[i - 1].rows_out, entry.rows_in)
     end
-    for id, count in pairs(before) do
-      assert.are.equal(math.min(200, count), counts[id])
-    end
-    assert.are.equal(#log, report.rows_in)
-    assert.are.equal(#kept, report.rows_out)
-    local reason = "over 200 for one user_id"
-    assert.are.equal(#log - #kept, report.reasons[reason])
-    assert.are.equal(3, #report.examples[reason])
-    local two = { { user_id = "x", prompt = "a" }, { user_id = "x", prompt = "b" } }
-    assert.are.same({ { user_id = "x", prompt = "a" } }, (rules.cap(two, { max = 1 })))
+    assert.are.same({ "dedupe", "cap", "split", "personal_data", "keyword" }, names)
+    assert.are.equal(#sides.train + #sides.valid + #sides.test, report[#report].rows_out)
   end)
 
-  it("cap by another key, and say which field is missing", function()
-    local rows = { { organization = "o", prompt = "a" }, { organization = "o", prompt = "b" } }
-    assert.are.equal(1, #rules.cap(rows, { max = 1, key = "organization" }))
-    assert.has_error(function()
-      rules.cap(rows)
-    end, "a row has no field \"user_id\" to go by; set `key` to a field that every row has")
-  end)
-
-  it("split: no user on two sides, stable when rows are added or left out", function()
-    local sides, report = rules.split(log)
-    local side_of, total = {}, 0
+  it("keeps 200 prompts of a user at most, and a user on one side", function()
+    local side_of, counts = {}, {}
     for side, rows in pairs(sides) do
       assert.is_true(#rows > 0, side)
-      total = total + #rows
-      assert.are.equal(#rows, report.reasons[side])
       for _, row in ipairs(rows) do
         assert.are.equal(side, side_of[row.user_id] or side)
         side_of[row.user_id] = side
+        counts[row.user_id] = (counts[row.user_id] or 0) + 1
+        assert.is_true(counts[row.user_id] <= 200)
       end
     end
-    assert.are.equal(#log, total)
-    local half = rules.split(table.move(log, 1, 500, 1, {}))
-    for side, rows in pairs(half) do
-      for _, row in ipairs(rows) do
-        assert.are.equal(side_of[row.user_id], side)
+    assert.is_true(report[2].reasons["over 200 for one user_id"] > 0)
+  end)
+
+  it("drops most of what was pasted with the same beginning", function()
+    local left = count(sides.train, "preamble") + count(sides.valid, "preamble")
+      + count(sides.test, "preamble")
+    assert.is_true(count(log, "preamble") > 300 and left < count(log, "preamble") / 2)
+  end)
+
+  it("takes all personal data out of train, nothing else, and none out of the other sides",
+    function()
+      assert.are.equal(0, count(sides.train, "personal"))
+      assert.is_true(count(sides.test, "personal") > 0 and count(sides.valid, "personal") > 0)
+      local split = report[3]
+      assert.are.equal("split", split.rule)
+      local planted = 0 -- in train, before the rules on personal data
+      local before = pl.rules.run(log, { pl.rules.dedupe { prefix = 12, unit = "words" },
+        pl.rules.cap { max = 200 }, pl.rules.split { train = 0.75, valid = 0.1, test = 0.15 } })
+      for row in before do
+        planted = planted + (row.side == "train" and row.marks.personal and 1 or 0)
       end
-    end
-  end)
-
-  it("split: shares near those asked for", function()
-    local counts = { train = 0, validation = 0, test = 0 }
-    for i = 1, 5000 do
-      local side = rules.side("user " .. i, { test = 0.2, validation = 0.1 })
-      counts[side] = counts[side] + 1
-    end
-    assert.is_true(math.abs(counts.test / 5000 - 0.2) < 0.02)
-    assert.is_true(math.abs(counts.validation / 5000 - 0.1) < 0.015)
-  end)
-
-  it("personal data: precision and recall 1 on this log, traps included", function()
-    local found, planted, both, harmless = 0, 0, 0, 0
-    for _, row in ipairs(log) do
-      local kind = rules.personal_kind(row.prompt)
-      found = found + (kind and 1 or 0)
-      planted = planted + (row.marks.personal and 1 or 0)
-      both = both + ((kind and kind == row.marks.personal) and 1 or 0)
-      harmless = harmless + (row.marks.harmless and 1 or 0)
-    end
-    assert.is_true(planted > 100 and harmless > 50)
-    assert.are.equal(planted, both, "recall")
-    assert.are.equal(found, both, "precision")
-    local kept, report = rules.drop_personal(log)
-    assert.are.equal(#log - planted, #kept)
-    assert.are.equal(planted, report.reasons.name + report.reasons.mail + report.reasons.address)
-  end)
-
-  it("personal data: forms beside those of this log", function()
-    assert.are.equal("mail", rules.personal_kind("write to orla.venn@post.lune now"))
-    assert.are.equal("address", rules.personal_kind("i live at 17 mill lane ."))
-    assert.are.equal("name", rules.personal_kind("lady bell sings"))
-    assert.is_nil(rules.personal_kind("the bell by the mill lane"))
-    assert.is_nil(rules.personal_kind("two @ signs @ once"))
-  end)
-
-  it("prefix: near duplicates go, the first stays", function()
-    local long = "a b c d e f g h i j k l"
-    local rows = {}
-    local asked = { long .. " m", long .. " n", "a b", "a b", "a b c", long, "z " .. long }
-    for i, prompt in ipairs(asked) do
-      rows[i] = { user_id = "u", prompt = prompt }
-    end
-    local kept, report = rules.dedupe_prefix(rows)
-    local left = {}
-    for i, row in ipairs(kept) do
-      left[i] = row.prompt
-    end
-    assert.are.same({ long .. " m", "a b", "a b c", "z " .. long }, left)
-    assert.are.same({ ["same first 12 tokens"] = 2, ["same prompt"] = 1 }, report.reasons)
-    local unique = rules.dedupe_prefix(log)
-    local pasted, pasted_left = 0, 0
-    for _, row in ipairs(log) do
-      pasted = pasted + (row.marks.preamble and 1 or 0)
-    end
-    for _, row in ipairs(unique) do
-      pasted_left = pasted_left + (row.marks.preamble and 1 or 0)
-    end
-    assert.is_true(pasted > 300 and pasted_left < pasted / 2)
-  end)
-
-  it("prepare: personal data leaves the train split only, unless all is said", function()
-    local sides, reports = rules.prepare(log)
-    local function personal(rows)
-      local n = 0
-      for _, row in ipairs(rows) do
-        n = n + (row.marks.personal and 1 or 0)
-      end
-      return n
-    end
-    assert.are.equal(0, personal(sides.train))
-    assert.is_true(personal(sides.test) > 0 and personal(sides.validation) > 0)
-    for i = 2, 3 do
-      assert.are.equal(reports[i - 1].rows_out, reports[i].rows_in)
-    end
-    local clean = rules.prepare(log, { personal = "all" })
-    assert.are.equal(0, personal(clean.test) + personal(clean.validation))
-    assert.has_error(function()
-      rules.prepare(log, { personal = "some" })
-    end, "personal = \"some\": say \"train\", \"all\" or \"none\"")
-  end)
-
-  it("few-shot: K pairs make K examples, each with the other K-1 in context", function()
-    local pairs_list = { { query = "a", response = "1 ." }, { query = "b", response = "2 ." },
-      { query = "c", response = "3 ." } }
-    local examples = rules.expand_few_shot("go .", pairs_list)
-    assert.are.equal(3, #examples)
-    assert.are.equal("go . b : 2 . c : 3 . a :", examples[1].prompt)
-    assert.are.equal("go . a : 1 . c : 3 . b :", examples[2].prompt)
-    assert.are.equal("go . a : 1 . b : 2 . c :", examples[3].prompt)
-    assert.are.equal("3 .", examples[3].response)
-  end)
+      assert.is_true(planted > 50 and count(sides.train, "harmless") > 20)
+      assert.are.equal(planted, split.rows_out - report[#report].rows_out)
+    end)
 end)
 
 describe("data sets", function()
