@@ -16,15 +16,15 @@ local cfg = pl.config {
   { model = "", "model to start from: a llama2.c or model folder", required = true },
   { text = "", "stories: plain text, a single newline ends a story", required = true },
   { lexicon = "", "VADER's lexicon: the gold score", required = true },
-  { test_stories = 272, "held out for evaluation", min = 8 },
-  { valid_stories = 64, "held out for the reward model's accuracy", min = 2 },
+  { test = 0.27, "part of the stories held out for evaluation", over = 0, under = 1 },
+  { valid = 0.065, "part held out for the reward model's accuracy", over = 0, under = 1 },
   { train_stories = 0, "to train on; 0: all that are left", min = 0 },
   { response_length = 64, "tokens of a continuation", min = 1 },
   "Supervised fine-tuning",
   { sft_epochs = 1, "passes over the training stories", min = 1 },
   { sft_learning_rate = "warmup(4, cosine(0.0015, 0.0001))", "of SFT", min = 0, schedule = true },
   "Labelers and the reward model",
-  { rank_prompts = 3350, "openings whose continuations are ranked", min = 8 },
+  { rank_prompts = 3400, "openings whose continuations are ranked", min = 8 },
   { answers = 9, "K, continuations of each", min = 2, max = 64 },
   { agreement = 0.73, "part of pairs two labelers agree on", over = 0.5, under = 1 },
   { rm_epochs = 2, "passes over the rankings", min = 1 },
@@ -100,9 +100,9 @@ end
 assert(pl.system.mkdir_p(dir .. "/data"))
 local text, message = pl.files.read(cfg.text)
 if not text then error(("text %s cannot be read: %s"):format(cfg.text, message), 0) end
-local stories = openings.stories(text, 40)
-local sides = openings.split(stories,
-  { { "test", cfg.test_stories }, { "valid", cfg.valid_stories }, { "train", 0 } }, cfg.seed)
+local stories = openings.stories(text)
+local sides = openings.sides(stories, { valid = cfg.valid, test = cfg.test, least_words = 40,
+  seed = cfg.seed })
 if cfg.train_stories > 0 then sides.train = first(sides.train, cfg.train_stories) end
 local LENGTHS <const> = { 10, 6, 14, 8, 12 } -- of openings, in words
 local PIECE <const> = 128 -- of pretraining text, in tokens
@@ -192,7 +192,7 @@ end
 
 local before = judge("eval-sft", sft.model, { text = paths.test, count = 0 })
 local best = judge("eval-best-of-n", sft.model,
-  { count = cfg.test_stories, best_of = cfg.best_of }).best_of
+  { count = #sides.test, best_of = cfg.best_of }).best_of
 local runs = { ppo(cfg.kl_coef) }
 local after = judge("eval-ppo", runs[1].model, { reference = sft.model, text = paths.test,
   count = 0 })
@@ -203,7 +203,7 @@ for _, one in ipairs(runs) do
   one.points = { { step = 0, gold = before.score, kl = 0.0 } }
   for _, saved in ipairs(pl.run.checkpoints(dir .. "/" .. one.name)) do
     local at = judge("eval-curve", saved.path .. (cfg.ema_decay > 0 and "/ema" or ""),
-      { reference = sft.model, count = cfg.test_stories })
+      { reference = sft.model, count = #sides.test })
     one.points[#one.points + 1] = { step = saved.step, gold = at.score, kl = at.kl,
       ci95 = at.score_ci95 }
   end

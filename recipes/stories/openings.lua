@@ -1,27 +1,23 @@
 --- Stories of a text file, split into sides, and their openings.
 --
 -- In the file a single newline ends a story and blank lines part its paragraphs. A story is on one
--- side only, by a permutation of the seed, and every opening is of its own story: nothing of a
--- held-out story is seen in training. A story that stands in the file twice counts once.
+-- side only, by the library's rules, and every opening is of its own story: nothing of a held-out
+-- story is seen in training. A story that stands in the file twice counts once.
 
 local pl = require "perilune"
 
 local openings = {}
 
-local PURPOSE <const> = 7400
-
---- The stories of a text.
+--- The stories of a text, in order.
 -- @tparam string text
--- @tparam integer least_words shorter pieces are left out
 -- @treturn {string,...}
-function openings.stories(text, least_words)
-  local list, seen, lines = {}, {}, {}
+function openings.stories(text)
+  local list, lines = {}, {}
   local function flush()
     local story = table.concat(lines, "\n"):match("^%s*(.-)%s*$")
     lines = {}
-    local _, words = story:gsub("%S+", "")
-    if words >= least_words and not seen[story] then
-      seen[story], list[#list + 1] = true, story
+    if story ~= "" then
+      list[#list + 1] = story
     end
   end
   local blank = true
@@ -40,29 +36,29 @@ function openings.stories(text, least_words)
   return list
 end
 
---- Shuffle stories and deal them to sides.
+--- Stories through the rules: each once, none too short, each on one side by a hash of its text.
 -- @tparam {string,...} stories
--- @tparam {{string,integer},...} sides name and number of each but the last, which takes the rest
--- @tparam integer seed
--- @treturn {[string]={string,...}}
-function openings.split(stories, sides, seed)
-  local order, at, split = pl.batch.permutation(#stories, seed, PURPOSE), 0, {}
-  for place, side in ipairs(sides) do
-    local name, count = side[1], side[2]
-    if place == #sides then
-      count = #stories - at
-    end
-    if count < 1 or at + count > #stories then
-      error(("%d stories are too few: side '%s' is left with %d"):format(
-        #stories, name, #stories - at), 2)
-    end
-    split[name] = {}
-    for i = 1, count do
-      split[name][i] = stories[order[at + i]]
-    end
-    at = at + count
+-- @tparam table options `valid` and `test` (parts of the whole), `least_words`, `seed`
+-- @treturn {train={string,...},valid={string,...},test={string,...}}
+function openings.sides(stories, options)
+  local rows, sides = {}, { train = {}, valid = {}, test = {} }
+  for i, story in ipairs(stories) do
+    rows[i] = { prompt = story }
   end
-  return split
+  for row in pl.rules.run(rows, {
+    pl.rules.length { min = options.least_words, max = 100000, unit = "words" },
+    pl.rules.dedupe { prefix = false }, -- stories do begin alike
+    pl.rules.split { train = 1 - options.valid - options.test, valid = options.valid,
+      test = options.test, salt = tostring(options.seed) },
+  }, { seed = options.seed }) do
+    table.insert(sides[row.side], row.prompt)
+  end
+  for side, list in pairs(sides) do
+    if #list == 0 then
+      error(("%d stories are too few: side '%s' has none"):format(#stories, side), 0)
+    end
+  end
+  return sides
 end
 
 --- The first words of a story, line breaks made spaces.

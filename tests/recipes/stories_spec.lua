@@ -101,11 +101,10 @@ describe("the labelers", function()
 end)
 
 describe("the openings", function()
-  it("find stories by single newlines and keep each once", function()
-    local text = "One day a cat came.\n\nIt sat down.\nTom ran far away.\n\n\nThe End.\n"
-      .. "Tom ran far away.\n\n\nThe End.\nHi.\n"
-    assert.same({ "One day a cat came.\n\nIt sat down.", "Tom ran far away.\n\n\nThe End." },
-      openings.stories(text, 3))
+  it("find stories by single newlines", function()
+    local text = "One day a cat came.\n\nIt sat down.\nTom ran far away.\n\n\nThe End.\nHi.\n"
+    assert.same({ "One day a cat came.\n\nIt sat down.", "Tom ran far away.\n\n\nThe End.", "Hi." },
+      openings.stories(text))
   end)
 
   it("cut whole words and refuse a story that is too short", function()
@@ -116,26 +115,26 @@ describe("the openings", function()
       { prompt = "a b c", story = 1 } }, rows)
   end)
 
-  it("leave no story on two sides and lose none", function()
-    local stories = {}
-    for i = 1, 100 do
-      stories[i] = "story " .. i
+  it("are of stories on one side each, that are there once and long enough", function()
+    local stories = { "too short", "Story number 7, told at length." }
+    for i = 1, 300 do
+      stories[#stories + 1] = ("Story number %d, told at length."):format(i)
     end
-    local sides = { { "test", 20 }, { "valid", 10 }, { "train", 0 } }
-    local split = openings.split(stories, sides, 4)
+    local options = { valid = 0.1, test = 0.2, least_words = 3, seed = 4 }
+    local sides = openings.sides(stories, options)
     local seen, n = {}, 0
-    for _, side in pairs(split) do
+    for _, side in pairs(sides) do
       for _, story in ipairs(side) do
         assert.is_nil(seen[story])
         seen[story], n = true, n + 1
       end
     end
-    assert.equal(100, n)
-    assert.equal(20, #split.test)
-    assert.equal(10, #split.valid)
-    assert.same(split, openings.split(stories, sides, 4))
-    assert.not_same(split, openings.split(stories, sides, 5))
-    assert.has_error(function() openings.split({ "a", "b" }, sides, 4) end)
+    assert.equal(300, n)
+    assert.is_true(#sides.test > 40 and #sides.test < 80 and #sides.valid > 15)
+    assert.same(sides, openings.sides(stories, options))
+    options.seed = 5
+    assert.not_same(sides, openings.sides(stories, options))
+    assert.has_error(function() openings.sides({ "a story of five words" }, options) end)
   end)
 end)
 
@@ -160,7 +159,7 @@ describe("the recipe", function()
     local figures = pl.config.run_recipe("recipes/stories.lua", {
       model = DATA .. "/models/stories260K", text = DATA .. "/text/tinystories.txt",
       lexicon = DATA .. "/rewards/vader_lexicon.txt", output_dir = dir, quiet = true,
-      test_stories = 32, valid_stories = 8, train_stories = 32, rank_prompts = 16, answers = 4,
+      test = 0.03, valid = 0.01, train_stories = 32, rank_prompts = 16, answers = 4,
       rm_batch_size = 8, total_episodes = 32, batch_size = 16, curve_steps = 1, best_of = 2,
       response_length = 16, curve_kl_coefs = "0.3",
     })
