@@ -1,4 +1,4 @@
---- The personal-data rule: labelled sentences, check digits, work on hostile text, user names, rows.
+--- The personal-data rule: labelled sentences, check digits, hostile text, user names, rows.
 
 local check = require("recipes.collect.check_personal_data")
 local checks = require("perilune.rules.personal.checks")
@@ -57,7 +57,8 @@ describe("labelled sentences", function()
 
   it("are counted as the head of the command says", function()
     local one = { { number = 1, topic = "x", text = "Mail anna@example.com or Anna now",
-      spans = { { kind = "EMAIL", first = 6, last = 12 }, { kind = "PHONE", first = 1, last = 4 } } } }
+      spans = { { kind = "EMAIL", first = 6, last = 12 },
+        { kind = "PHONE", first = 1, last = 4 } } } }
     local row = check.figures(one, {}).development
     assert.same({ found = 1, right = 1, labels = 1, recalled = 1, precision = 1, recall = 1 },
       row.EMAIL.overlap)
@@ -120,7 +121,8 @@ end)
 
 describe("mask", function()
   it("puts typed placeholders and counts them", function()
-    local text, counts = personal_data.mask("Mail anna@example.org or bob@example.org, +49 30 901820.")
+    local text, counts = personal_data.mask(
+      "Mail anna@example.org or bob@example.org, +49 30 901820.")
     assert.equal("Mail [EMAIL] or [EMAIL], [PHONE].", text)
     assert.same({ EMAIL = 2, PHONE = 1 }, counts)
   end)
@@ -135,7 +137,8 @@ describe("mask", function()
 
   it("keeps to the kinds that are asked for", function()
     assert.equal("Anna has [IP]", masked("Anna has 84.172.19.203", { kinds = { "IP" } }))
-    assert.equal("[NAME] has 84.172.19.203", masked("Anna has 84.172.19.203", { kinds = { "NAME" } }))
+    assert.equal("[NAME] has 84.172.19.203",
+      masked("Anna has 84.172.19.203", { kinds = { "NAME" } }))
     local ok, message = pcall(masked, "x", { kinds = { "NAMES" } })
     assert.is_false(ok)
     assert.truthy(message:find('no kind "NAMES"; there are URL, EMAIL', 1, true))
@@ -146,7 +149,8 @@ describe("mask", function()
   end)
 
   it("masks a URL with a secret whole, whatever is inside", function()
-    assert.equal("at [URL].", masked("at https://a.example/x?mail=anna@example.org&token=8f3kd92j."))
+    assert.equal("at [URL].",
+      masked("at https://a.example/x?mail=anna@example.org&token=8f3kd92j."))
   end)
 
   it("finds nothing new in what it masked", function()
@@ -164,7 +168,8 @@ describe("mask", function()
 end)
 
 describe("user names", function()
-  local options = { kinds = { "USER" }, users = { "zorbo77", "Table", "mel.ody", "[vex]", "x1", "Ëlf" } }
+  local options = { kinds = { "USER" },
+    users = { "zorbo77", "Table", "mel.ody", "[vex]", "x1", "Ëlf" } }
 
   it("count as whole tokens in any case", function()
     assert.equal("[USER]: so [USER], not zorbo778 or azorbo77",
@@ -177,9 +182,11 @@ describe("user names", function()
   it("that are words count only where someone is addressed", function()
     for text, wanted in pairs({
       ["table: look"] = "[USER]: look", ["a table: look"] = "a table: look",
-      ["table, look"] = "[USER], look", ["@table look"] = "@[USER] look", ["<table> hm"] = "<[USER]> hm",
+      ["table, look"] = "[USER], look", ["@table look"] = "@[USER] look",
+      ["<table> hm"] = "<[USER]> hm",
       ["thanks table"] = "thanks [USER]", ["thanks table is set"] = "thanks table is set",
-      ["one\ntable: two"] = "one\n[USER]: two", ["x1 and y"] = "x1 and y", ["x1: hi"] = "[USER]: hi",
+      ["one\ntable: two"] = "one\n[USER]: two", ["x1 and y"] = "x1 and y",
+      ["x1: hi"] = "[USER]: hi",
       ["on the table"] = "on the table",
     }) do
       assert.equal(wanted, masked(text, options))
@@ -199,9 +206,11 @@ end)
 describe("hostile text", function()
   local units = {
     "a", "A", "1", " ", "\n", ".", "@", ":", "/", "-", "'", "\"", "(", "+", "\195", "\226\128\153",
-    "a@", "@a", "a@a.", "a.a", "1.1.1.", "1.", "1 ", "1-", "12 ", "1234 ", "123-", "+1 ", "(1) ", "00",
+    "a@", "@a", "a@a.", "a.a", "1.1.1.", "1.", "1 ", "1-", "12 ", "1234 ", "123-", "+1 ",
+    "(1) ", "00",
     "AA11", "AA11 ", "GB11 ", "DE32 9458 ", "X1", "a1", "1a", "::", ":a", "a:", "1:", "://", "a://",
-    "http://a?b=", "http://a:b@", "a=b&", "/a", "Anna ", "Anna, ", "Anna", "A. ", "A.", "Mr ", "Mr. ",
+    "http://a?b=", "http://a:b@", "a=b&", "/a", "Anna ", "Anna, ", "Anna", "A. ", "A.",
+    "Mr ", "Mr. ",
     "my name is ", "I'm ", "Regards, ", "Regards,\n", "Rose ", "Will ", "van der ", "Keller ",
     "X Keller ", "12 Rose ", "12 rue ", "1 Street ", "Flat 1, ", "P.O. Box ", "call 1234567 ",
     "zorbo77", "zorbo77 ", "zorbo77-", "table ", "thanks ", "[", "]", "a at b dot ", " dot ", "dot",
@@ -210,6 +219,9 @@ describe("hostile text", function()
   local ready = personal_data.compile({
     users = { "zorbo77", "table", "a.b" }, names = { "Falkenrath", "Brightwater Jones" },
   })
+
+  -- What each search waits for, so that it runs over the unit's text as well.
+  local GATES <const> = " @ a@b.co x://y?z=1 :: 1 12345678 Anna dot passport zorbo77"
 
   -- Instructions of the interpreter, in hundreds.
   local function instructions(text)
@@ -222,10 +234,10 @@ describe("hostile text", function()
     return n
   end
 
-  -- Work inside the pattern matcher is no instruction: the clock sees it. The least of three runs.
+  -- Work inside the pattern matcher is no instruction: the clock sees it. The lesser of two runs.
   local function seconds(text)
     local least = math.huge
-    for _ = 1, 3 do
+    for _ = 1, 2 do
       local start = os.clock()
       personal_data.mask(text, ready)
       least = math.min(least, os.clock() - start)
@@ -245,8 +257,14 @@ describe("hostile text", function()
   end)
 
   it("costs less than sixteen times the time at eight times the length", function()
+    local texts = {}
     for _, unit in ipairs(units) do
-      local short, long = of_size(unit, 3000), of_size(unit, 24000)
+      texts[#texts + 1] = { unit, "" }
+      texts[#texts + 1] = { unit, GATES }
+    end
+    for _, case in ipairs(texts) do
+      local unit, tail = case[1], case[2]
+      local short, long = of_size(unit, 2000) .. tail, of_size(unit, 16000) .. tail
       local ratio
       for _ = 1, 4 do -- others share the machine: one good measurement is enough
         ratio = seconds(long) / (seconds(short) + 0.0002)
@@ -254,7 +272,7 @@ describe("hostile text", function()
           break
         end
       end
-      assert.is_true(ratio < 16, ("%q: %.1f"):format(unit, ratio))
+      assert.is_true(ratio < 16, ("%q %q: %.1f"):format(unit, tail, ratio))
     end
   end)
 
@@ -292,7 +310,7 @@ describe("the rule", function()
     }
   end
 
-  it("masks the train side and rows of no side, in every text, and leaves its input alone", function()
+  it("masks the train side and rows of no side, every text, and leaves its input alone", function()
     local input = rows()
     local kept, report = run(input, nil)
     assert.same({ 4, 4, 2 }, { report.rows_in, report.rows_out, report.changed })

@@ -34,28 +34,28 @@ Fuller Gallagher Gallego Gallo Galloway Garcia García Gardner Garner Garrison G
 Gebhardt Georgiou Gerber Ghosh Gibbs Gibson Giordano Girard Goldberg Goldman Goldstein Gomes Gomez
 Gonzales Gonzalez González Goodman Goodwin Gordon Graf Graves Greco Greenberg Greene Griffith
 Gruber Guerra Guerrero Gunther Gupta Gustafsson Gutierrez Guzman Haas Hahn Hale Halloran Hamilton
-Hancock Hansen Hansson Harding Hardy Harmon Harrington Harris Harrison Hartmann Harvey Hashimoto
-Hassan Hathaway Hawkins Hayashi Hayes Haynes Hebert Heinrich Helmholtz Henderson Hendrickson
-Henriksen Hensley Herman Hernandez Hernández Herrera Herrmann Hess Hewitt Hickman Hicks Higgins
-Hoang Hobbs Hodges Hoffman Hoffmann Hofmann Hogan Holden Holland Holloway Holm Holmes Holt Hopkins
-Horakova Horton Horvath Houghton Howard Howell Hubbard Huber Hudson Huerta Huff Huffman Hughes
-Humphrey Hussain Hutchinson Huynh Hyland Ibarra Ibrahimovic Iglesias Ikeda Inoue Ismail Ito Ivanov
-Ivanova Iwu Iyer Jackson Jacobs Jacobsen Jacobson Jain Jakobsen James Jansen Janssen Jansson
-Jarvis Jefferson Jenkins Jennings Jensen Jha Jimenez Jiménez Johansen Johansson Johns Johnson
-Johnston Jokinen Jones Jorgensen Joseph Joshi Joyce Juarez Kaiser Kamara Kaminski Kang Kaplan
-Kapoor Karlsson Kaur Kavanagh Kaya Kaye Keita Keller Kelley Kemp Kennedy Khan Khanna Kimura
-Kingsley Kirby Kirk Kjeldsen Klein Knapp Knox Kobayashi Koch Koenig Kone Konrad Korhonen Kovac
-Kovalenko Kovács Kowalczyk Kowalska Kowalski Kozlov Kramer Krause Kristensen Kruse Krüger Kuhn
-Kulkarni Kumar Kuznetsov Köhler Lam Lambert Lang Lange Larsen Larson Larsson Laurent Lawson
-Leblanc Leclerc Lefebvre Lehmann Lehtonen Leon Leroux Levy Lewandowski Lewis Lindberg Lindgren
-Lindholm Lindqvist Lindsey Liu Lombardi Lopes Lopez Lorenz Lozano Lucero Luna Lund Lundberg
-Lundqvist Luong Lutz Lynch Lyons López Macdonald Macias Mackay Mackenzie Maclean Madsen Mahmood
-Maier Majewski Maldonado Malhotra Malik Mancini Mann Marchetti Mariani Marin Marino Markovic
-Marques Marquez Martel Martens Martin Martinelli Martinez Martins Martínez Matsumoto Matthews
-Maxwell Mayer Mbeki McCarthy McDonald Mcallister Mcbride Mccall Mccann Mccarthy Mcclure Mcconnell
-Mccormick Mccoy Mccullough Mcdaniel Mcdonald Mcdowell Mcfarland Mcgee Mcgrath Mcguire Mcintosh
-Mcintyre Mckay Mckee Mckenna Mckenzie Mckinney Mcknight Mclaughlin Mclean Mcleod Mcmahon Mcmillan
-Mcneil Mcpherson Medina Mehta Meier Mejia Melendez Melo Mendes Mendez Mendoza Menon Mensah Mercado
+Hancock Hansen Hansson Harding Harmon Harrington Harris Harrison Hartmann Harvey Hashimoto Hassan
+Hathaway Hawkins Hayashi Hayes Haynes Hebert Heinrich Helmholtz Henderson Hendrickson Henriksen
+Hensley Herman Hernandez Hernández Herrera Herrmann Hess Hewitt Hickman Hicks Higgins Hoang Hobbs
+Hodges Hoffman Hoffmann Hofmann Hogan Holden Holland Holloway Holm Holmes Holt Hopkins Horakova
+Horton Horvath Houghton Howard Howell Hubbard Huber Hudson Huerta Huff Huffman Hughes Humphrey
+Hussain Hutchinson Huynh Hyland Ibarra Ibrahimovic Iglesias Ikeda Inoue Ismail Ito Ivanov Ivanova
+Iwu Iyer Jackson Jacobs Jacobsen Jacobson Jain Jakobsen James Jansen Janssen Jansson Jarvis
+Jefferson Jenkins Jennings Jensen Jha Jimenez Jiménez Johansen Johansson Johns Johnson Johnston
+Jokinen Jones Jorgensen Joseph Joshi Joyce Juarez Kaiser Kamara Kaminski Kang Kaplan Kapoor
+Karlsson Kaur Kavanagh Kaya Kaye Keita Keller Kelley Kemp Kennedy Khan Khanna Kimura Kingsley
+Kirby Kirk Kjeldsen Klein Knapp Knox Kobayashi Koch Koenig Kone Konrad Korhonen Kovac Kovalenko
+Kovács Kowalczyk Kowalska Kowalski Kozlov Kramer Krause Kristensen Kruse Krüger Kuhn Kulkarni
+Kumar Kuznetsov Köhler Lam Lambert Lang Lange Larsen Larson Larsson Laurent Lawson Leblanc Leclerc
+Lefebvre Lehmann Lehtonen Leon Leroux Levy Lewandowski Lewis Lindberg Lindgren Lindholm Lindqvist
+Lindsey Liu Lombardi Lopes Lopez Lorenz Lozano Lucero Luna Lund Lundberg Lundqvist Luong Lutz
+Lynch Lyons López Macdonald Macias Mackay Mackenzie Maclean Madsen Mahmood Maier Majewski
+Maldonado Malhotra Malik Mancini Mann Marchetti Mariani Marin Marino Markovic Marques Marquez
+Martel Martens Martin Martinelli Martinez Martins Martínez Matsumoto Matthews Maxwell Mayer Mbeki
+McCarthy McDonald Mcallister Mcbride Mccall Mccann Mccarthy Mcclure Mcconnell Mccormick Mccoy
+Mccullough Mcdaniel Mcdonald Mcdowell Mcfarland Mcgee Mcgrath Mcguire Mcintosh Mcintyre Mckay
+Mckee Mckenna Mckenzie Mckinney Mcknight Mclaughlin Mclean Mcleod Mcmahon Mcmillan Mcneil
+Mcpherson Medina Mehta Meier Mejia Melendez Melo Mendes Mendez Mendoza Menon Mensah Mercado
 Mercier Messina Meyer Meyers Mikkelsen Miller Mills Miranda Mishra Mitchell Miyazaki Moeller
 Mohamud Molina Monteiro Montgomery Montoya Mooney Mora Morales Moran Moreau Moreira Moreno Moretti
 Mori Morozov Morozova Morris Morrison Morrow Morton Moser Moss Mueller Mukherjee Mullins Munoz

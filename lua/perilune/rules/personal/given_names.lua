@@ -40,8 +40,8 @@ Carlos Carmen Carol Carole Caroline Carolyn Carsten Casey Caspar Cassandra Catal
 Caterina Catherine Cathy Cecil Cecilia Cedric Celeste Celia Celine Cem Cesar Chandra Chantal
 Charlene Charles Charlie Cheryl Chiara Chidi Chinedu Chinwe Chioma Chloe Chloé Chris Christa
 Christelle Christiane Christina Christine Christof Christoph Christophe Christopher Chukwuemeka
-Cindy Ciro Claire Clara Clarence Clarissa Claude Claudia Claudio Claus Clemens Clifford Clive
-Clyde Clément Colette Colin Colleen Connor Conor Conrad Constanze Cora Corinna Corinne Cornelia
+Cindy Ciro Claire Clara Clarence Clarissa Claude Claudia Claudio Clemens Clifford Clive Clyde
+Clément Colette Colin Colleen Connor Conor Conrad Constanze Cora Corinna Corinne Cornelia
 Cornelius Cosima Craig Cristian Cristiana Cristina Curtis Cuthbert Cynthia Cyril Dagmar Damian
 Damien Damir Daniel Daniela Daniele Danielle Daniil Danilo Danny Danuta Daphne Darius Dariusz
 Darlene Darren Darya Dave David Davide Davina Dawid Debbie Deborah Debra Declan Deepak Deirdre
@@ -146,20 +146,20 @@ Ada Adelaide Africa Alba Alexa Amber Ampere An Angel Ani April Ariel Art Ash Ash
 Asia Athena August Aurora Austin Autumn Avery Bailey Baker Barbara Barney Basil Bay Bea Bella
 Berkeley Bill Bin Blair Blake Blanche Bo Bob Bradford Brandon Brandy Bridge Bristol Brook Brooke
 Brooklyn Buck Bud Buddy Camden Carlisle Carolina Carson Carter Cass Celsius Chad Chance Chandler
-Charity Charlotte Chase Chelsea Chen Cherry Chester Cheyenne Chi China Chip Christian Chuck Clay
-Clement Cliff Clifton Clover Cody Colby Cole Colt Constance Constant Cooper Coral Corey Crystal
-Cuba Daisy Dakota Dale Dallas Dana Dante Darcy Darwin Dawn Day Dayton Dean Dee Denver Destiny
-Devin Dexter Diamond Dick Dina Dolly Dominica Don Dot Drake Drew Duc Duke Dusty Earl Easton Echo
-Ed Eden Elle Elton Elvis Ember Ernestine Essence Faith Fan Fay Fern Finn Flora Florence Ford
-Forest Forrest Fox Fran Francis Francisco Frank Franklin Fred Gale Garrett Gemini Gene Genesis
-Georgia Ginger Glen Glory Grace Grant Griffin Grover Gus Guy Gypsy Hal Hamilton Hana Hank Happy
-Harley Harmony Harper Hazel Heath Heather Heaven Henry Herb Hertz Holly Homer Honey Hong Honor
-Hope Houston Hudson Hunter Ike Iman India Indiana Ira Iris Irving Isis Israel Ivory Ivy Jack
-Jackson Jade Jarvis Jasmine Jasper Jay Jenkins Jersey Jesse Jesus Jewel Jo Job Jordan Jose Josue
-José Joule Joy Jude Jules Julia Jun June Junior Juno Justice Karma Kelly Kelsey Kelvin Kendall
-Kent Kerry Kim King Kingston Kit Krishna Lake Lance Lane Laurel Le Lee Leia Lennon Les Lester Li
-Liberty Lilac Lily Lima Lincoln Ling Lloyd London Long Lorraine Lotus Lourdes Love Loyal Lucky
-Luna Lux Ma Mac Maddox Madison Mae Maggie Magnolia Major Mandarin Margo Mark Marley Marlin
+Charity Charlotte Chase Chelsea Chen Cherry Chester Cheyenne Chi China Chip Christian Chuck Claus
+Clay Clement Cliff Clifton Clover Cody Colby Cole Colt Constance Constant Cooper Coral Corey
+Crystal Cuba Daisy Dakota Dale Dallas Dana Dante Darcy Darwin Dawn Day Dayton Dean Dee Denver
+Destiny Devin Dexter Diamond Dick Dina Dolly Dominica Don Dot Drake Drew Duc Duke Dusty Earl
+Easton Echo Ed Eden Elle Elton Elvis Ember Ernestine Essence Faith Fan Fay Fern Finn Flora
+Florence Ford Forest Forrest Fox Fran Francis Francisco Frank Franklin Fred Gale Garrett Gemini
+Gene Genesis Georgia Ginger Glen Glory Grace Grant Griffin Grover Gus Guy Gypsy Hal Hamilton Hana
+Hank Happy Harley Harmony Harper Hazel Heath Heather Heaven Henry Herb Hertz Holly Homer Honey
+Hong Honor Hope Houston Hudson Hunter Ike Iman India Indiana Ira Iris Irving Isis Israel Ivory Ivy
+Jack Jackson Jade Jarvis Jasmine Jasper Jay Jenkins Jersey Jesse Jesus Jewel Jo Job Jordan Jose
+Josue José Joule Joy Jude Jules Julia Jun June Junior Juno Justice Karma Kelly Kelsey Kelvin
+Kendall Kent Kerry Kim King Kingston Kit Krishna Lake Lance Lane Laurel Le Lee Leia Lennon Les
+Lester Li Liberty Lilac Lily Lima Lincoln Ling Lloyd London Long Lorraine Lotus Lourdes Love Loyal
+Lucky Luna Lux Ma Maddox Madison Mae Maggie Magnolia Major Mandarin Margo Mark Marley Marlin
 Marshall Martin Marvin Mason Matt Maverick Max May Mel Melba Melody Mercedes Mercy Merlin Merry
 Messiah Mick Milan Miles Milton Ming Mitch Mo Mohawk Molly Monroe Montana Morgan Moses Myrtle Nan
 Nancy Nash Ned Nevada Newton Nick Nike Noel Nolan Norman Nova Oak Ocean Odessa Ohm Olive Opal

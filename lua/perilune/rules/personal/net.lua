@@ -117,9 +117,9 @@ end
 local secrets = set([[
 token access_token refresh_token id_token auth_token authtoken auth api_key apikey api-key password
 passwd pwd pass secret client_secret sig signature x-amz-signature x-goog-signature
-x-amz-security-token sessionid session_id session sid jwt jsessionid phpsessid awsaccesskeyid
+x-amz-security-token sessionid session_id session jwt jsessionid phpsessid awsaccesskeyid
 ]])
-local weak_secrets = set("key k code hash uid")
+local weak_secrets = set("key k code hash uid sid")
 local reset_words = set([[
 reset reset-password password-reset verify confirm confirmation unsubscribe invite invitation magic
 activate optout

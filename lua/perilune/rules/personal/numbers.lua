@@ -11,9 +11,9 @@
 -- count only beside their name (see `named_ids`): one number in ten has the right check digit.
 --
 -- IPv4: 127/8, 0/8 and 224.0.0.0 to 255.255.255.255 are no person's address and stay. Private and
--- documentation ranges count: their form is that of any other address. Four small numbers (each
--- below 10) are a version unless a word of `network` stands before; so is anything after a word of
--- `versions`.
+-- documentation ranges count: their form is that of any other address. Four small numbers (below
+-- 10, then below 32) are a version unless a word of `network` stands before; so is anything after
+-- a word of `versions`.
 --
 -- What this does not do: local numbers of fewer than seven digits, numbers spelled in words.
 
@@ -33,6 +33,7 @@ local function set(text)
   return list
 end
 
+local nino_words = set("insurance ni nino")
 local phone_words = set([[
 phone phones phoned telephone tel telephones call calls called calling mobile cell cellphone text
 sms whatsapp ring fax dial dialled dialed reach landline hotline telefon telefono teléfono
@@ -177,7 +178,7 @@ local function ipv4_at(i)
       or (k < i + 3 and gap(k) ~= ".") then
       return nil
     end
-    small = small and value < 10
+    small = small and value < (k == i and 10 or 32)
   end
   local before = sub(run_text, starts[i] - 1, starts[i] - 1)
   if i > 1 and find(gap(i - 1), "[.-]$") or find(before, "[%w_.~^-]") then
@@ -348,7 +349,7 @@ local function phone_at(i)
     total, stop = total + size(k), k
     if k < n_groups then
       local between = gap(k)
-      if find(between, "^[ ()/-]+$") then
+      if find(between, "^[ ()/-]+$") and not find(between, "  ", 1, true) then
         others = others + 1
       elseif between == "." then
         dots = dots + 1
@@ -417,8 +418,10 @@ local function lettered(text, at)
       end
     end
     local a, b, c, letter = match(text, "^(%d%d) ?(%d%d) ?(%d%d) ?([A-D])%f[^%w]", at)
-    if letter and checks.nino(country .. a .. b .. c .. letter) then
-      local _, last = find(text, "^%d%d ?%d%d ?%d%d ?%u", at)
+    local _, last = find(text, "^%d%d ?%d%d ?%d%d ?%u", at)
+    if letter and checks.nino(country .. a .. b .. c .. letter)
+      -- In one piece it may as well be a model's number: its name must stand before.
+      and (last - at > 6 or any(words_before(text, first), nino_words)) then
       return "ID", first, last
     end
   elseif count == 1 and find(letters, "[XYZ]") then

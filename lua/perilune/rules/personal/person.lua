@@ -297,6 +297,9 @@ local function after_title(i, between)
   end
   local low = W[i]:lower()
   local formal = titles[low]
+  if W[i] == "MS" or W[i] == "PAN" then
+    return nil -- a firm, a network
+  end
   if titles[W[k]:lower()] then
     return nil -- the next title's turn
   elseif not capital(W[k]) then
@@ -352,16 +355,17 @@ end
 local function introduction(i, low)
   if low == "name" or low == "naam" or low == "nome" or low == "nombre" or low == "navn" then
     if gap(i) == ": " and i < count and capital(W[i + 1]) then
-      return introduced(i + 1, true)
+      return introduced(i + 1, false)
     end
     for k = i + 1, math.min(count - 1, i + 5) do
       local verb = W[k]
       if verb == "is" or verb == "é" or verb == "es" or verb == "ist" or verb == "er" then
-        return introduced(k + 1, k == i + 1)
+        local owned = low ~= "name" or i > 1 and owners[W[i - 1]:lower()]
+        return introduced(k + 1, k == i + 1 and owned)
       end
     end
     if sub(text, last[i] + 1, last[i] + 3) == "'s " then
-      return introduced(i + 1, true)
+      return introduced(i + 1, false)
     end
   elseif low == "i'm" or low == "im" or low == "i'\1\1m" then
     return introduced(i + 1, false)
@@ -454,11 +458,12 @@ local function name_at(i, floor)
   end
   if #word == 1 then -- initials and a family name
     local k = i
-    while k < count and is_initial(k) and find(gap(k), "^%. ?$") do
+    while k < count and k - i < 4 and is_initial(k) and find(gap(k), "^%. ?$") do
       k = k + 1
     end
     if k > i and not is_initial(k) and capital(W[k])
-      and (family[titled(W[k])] or k > i + 1 and is_unknown(k)) then
+      and (family[titled(W[k])] or k > i + 1 and is_unknown(k))
+      and not (W[i] == "U" and W[i + 1] == "S") then
       return add(i, k)
     end
     return nil
@@ -473,7 +478,8 @@ local function name_at(i, floor)
     local stop = extend(i)
     return stop and add(leftmost(i, floor), stop)
   elseif unsure[form] then
-    if is_thing(i) or not has_evidence(i) then
+    if is_thing(i) or find(word, "^%u%u+$") and not (i < count and family[titled(W[i + 1])])
+      or not has_evidence(i) then
       return nil
     end
     local stop = extend(i)

@@ -112,11 +112,12 @@ end
 function users.find(text, ready, report)
   local low = text:lower()
   local known = ready.tokens
-  for at, token in low:gmatch("()([%w_%[%]{}\\`^|\128-\255-]+)") do
+  local marks = find(low, "[%[%]{}\\`^|\128-\255-]")
+  for at, token in low:gmatch(marks and "()([%w_%[%]{}\\`^|\128-\255-]+)" or "()([%w_]+)") do
     local kind = known[token]
     if kind == STRONG or kind == WEAK and addressed(low, at, at + #token - 1, token) then
       report("USER", at, at + #token - 1)
-    elseif not kind and #token > 2 and find(token, "[^%w_]") then
+    elseif marks and not kind and #token > 2 and find(token, "[^%w_]") then
       local lead, inner = token:match("^([%[%]{}\\`^|-]*)(.*)$")
       inner = inner:match("^[%w_\128-\255]+")
       if inner and lead ~= "" or inner and #inner < #token then

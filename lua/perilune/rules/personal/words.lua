@@ -190,37 +190,37 @@ Bangladesh Bangladeshi Barcelona Basel Batman Bavaria Bean Beijing Beirut Belgia
 Berlin Bermuda Bible Bing Bitcoin Bluetooth Bogota Bolivia Bombay Bosnia Bosnian Boston Brazil
 Brazilian Bremen Brexit Britain British Brussels Budapest Buddhist Buffalo Bulgaria Bulgarian
 Cairo Calgary California Cambridge Canada Canadian Cardiff Caribbean Catalan Catholic Chicago
-Chile Chilean Chinese Christian Christmas Chrome Clean Cologne Colombia Colombian Colorado
+Chile Chilean Chinese Christian Christmas Chrome Claus Clean Cologne Colombia Colombian Colorado
 Columbia Congo Connecticut Copenhagen Croatia Croatian Cuban Cyprus Czech Danish Debian December
 Delaware Delhi Denmark Detroit Disney Django Docker Dubai Dublin Dubuntu Dutch Easter Ecuador
 Edinburgh Egypt Egyptian England English Essex Estonia Estonian Ethiopia Ethiopian Europe European
-Everest Evil Facebook February Fedora Filipino Finland Finnish Firefox Florida Fortune France
-Frankfurt French Friday Gdansk Geneva German Germany Ghana Ghanaian Git GitHub Glasgow Gnome God
-Google Gotham Greece Greek Haitian Halloween Hamburg Hanukkah Harvard Havana Hawaii Hebrew
-Helsinki Himalaya Hindu Hispanic Hollywood Hungarian Hungary IBM Iceland Icelandic Idaho Illinois
-Indian Indonesia Indonesian Instagram Intel Internet Iowa Iran Iranian Iraq Iraqi Ireland Irish
-Israeli Istanbul Italian Italy Jamaica Jamaican January Japan Japanese Java JavaScript Jerusalem
-Jew Jewish Jira July June Jupiter Jupyter Kabul Kansas Karachi Kentucky Kenya Kenyan Keras Kiev
-Kitty Koran Korea Korean Kotlin Krakow Kubernetes Kubuntu Kurdish Kuwait Kyoto Latin Latino Latvia
-Latvian Lebanon Leeds Leicester Leipzig LibreOffice Libya Linkedin Linux Lisbon Lithuania
-Lithuanian Liverpool Louisiana Lua Luxembourg Lyon Madrid Maine Malaysia Malaysian Malta
-Manchester Manhattan March Marple Mars Maryland Massachusetts May Mecca Melbourne Mexican Mexico
-Miami Michigan Microsoft Milan Minecraft Minnesota Mississippi Missouri Monday Montreal Mormon
-Moroccan Morocco Moscow Mozilla Mumbai Munich Muslim Naples Nashville Nebraska Nepal Nepali
-Netflix Netherlands Nigeria Nigerian Norway Norwegian Norwich November NumPy Nvidia October Ohio
-Oklahoma Ontario Oregon Orthodox Oslo Oxford Pacific Pakistan Pakistani Palestine Palestinian
-Panama Pandas Paypal Pennsylvania Pepper Perl Persian Perth Peru Peruvian Philadelphia Philippines
-Pixel Pluto Poland Polish Portland Portugal Portuguese Prague Protestant PyTorch Python Quebec
-Quora Quran Ramadan Reddit Reykjavik Right Robot Romania Romanian Rome Russia Russian Rust SQL
-Samsung Saturday Saturn Scotland Scottish Seattle Senegal Seoul September Serbia Serbian Seville
-Shanghai Siberia Sikh Silicon Singapore Skype Slovak Slovakia Slovenia Slovenian Snapchat Somali
-Somalia Spain Spanish Sparta Spiderman Spock Spotify Springfield Steam Stockholm Strange
-Strasbourg Stuttgart Sudan Sudanese Sunday Superman Sweden Swedish Swiss Switzerland Syria Syrian
-TV Taiwan Taiwanese Tennessee Texas Thai Thailand Thanksgiving Thursday Tokyo Toronto Toyota
-Tuesday Tunisia Tunisian Turin Turkey Turkish Twitter USA Uber Ubuntu Uganda Ukraine Ukrainian
-Universe Utah Vancouver Vatican Venezuela Venezuelan Venice Vermont Vietnam Vietnamese Volkswagen
-Wales Walmart Warsaw Watson Wednesday Welsh Whatsapp Who Wikipedia Windows Wisconsin Word World
-Wrong Xbox Xubuntu Yahoo YouTube Zoom Zurich Zürich
+Everest Evil Excel Facebook February Fedora Filipino Finland Finnish Firefox Florida Fortune
+France Frankfurt French Friday Gdansk Geneva German Germany Ghana Ghanaian Git GitHub Glasgow
+Gnome God Google Gotham Greece Greek Haitian Halloween Hamburg Hanukkah Harvard Havana Hawaii
+Hebrew Helsinki Himalaya Hindu Hispanic Hollywood Hungarian Hungary IBM Iceland Icelandic Idaho
+Illinois Indian Indonesia Indonesian Instagram Intel International Internet Iowa Iran Iranian Iraq
+Iraqi Ireland Irish Israeli Istanbul Italian Italy Jamaica Jamaican January Japan Japanese Java
+JavaScript Jerusalem Jet Jew Jewish Jira July June Jupiter Jupyter Kabul Kansas Karachi Kentucky
+Kenya Kenyan Keras Kiev Kitty Koran Korea Korean Kotlin Krakow Kubernetes Kubuntu Kurdish Kuwait
+Kyoto Latin Latino Latvia Latvian Lebanon Leeds Leicester Leipzig LibreOffice Libya Linkedin Linux
+Lisbon Lithuania Lithuanian Liverpool Louisiana Lua Luxembourg Lyon Mac Madrid Maine Malaysia
+Malaysian Malta Manchester Manhattan March Marple Mars Maryland Massachusetts May Mecca Melbourne
+Mexican Mexico Miami Michigan Microsoft Milan Minecraft Minnesota Mississippi Missouri Monday
+Montreal Mormon Moroccan Morocco Moscow Mozilla Mumbai Munich Muslim Naples Nashville Nebraska
+Nepal Nepali Netflix Netherlands Nigeria Nigerian Norway Norwegian Norwich November NumPy Nvidia
+October Office Ohio Oklahoma Ontario Oregon Orthodox Oslo Oxford Pacific Pakistan Pakistani
+Palestine Palestinian Panama Pandas Paypal Pennsylvania Pepper Perl Persian Perth Peru Peruvian
+Philadelphia Philippines Pixel Pluto Poland Polish Portland Portugal Portuguese Prague Protestant
+PyTorch Python Quebec Quora Quran Ramadan Reddit Reykjavik Right Robot Romania Romanian Rome
+Russia Russian Rust SQL Samsung Saturday Saturn Scotland Scottish Seattle Senegal Seoul September
+Serbia Serbian Seville Shanghai Siberia Sikh Silicon Singapore Skype Slovak Slovakia Slovenia
+Slovenian Snapchat Somali Somalia Spain Spanish Sparta Spiderman Spock Spotify Springfield Steam
+Stockholm Strange Strasbourg Stuttgart Sudan Sudanese Sunday Superman Sweden Swedish Swiss
+Switzerland Syria Syrian TV Taiwan Taiwanese Tennessee Texas Thai Thailand Thanksgiving Thursday
+Tokyo Toronto Toyota Tuesday Tunisia Tunisian Turin Turkey Turkish Twitter USA Uber Ubuntians
+Ubuntu Uganda Ukraine Ukrainian Universe Utah Vancouver Vatican Venezuela Venezuelan Venice
+Vermont Vietnam Vietnamese Volkswagen Wales Walmart Warsaw Watson Wednesday Welsh Whatsapp Who
+Wikipedia Windows Wisconsin Word World Wrong Xbox Xubuntu Yahoo YouTube Zoom Zurich Zürich
 ]])
 
 words.after = set([[
