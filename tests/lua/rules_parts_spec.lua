@@ -200,6 +200,12 @@ describe("spool and sorter", function()
     assert.has_error(function()
       held:add(deep)
     end, "a row nests tables more than 100 deep")
+    local row = {}
+    for _ = 2, 100 do
+      row = { row }
+    end
+    assert.same(row, spool.unpack(spool.pack(row)))
+    assert.is_false((pcall(spool.pack, { row })))
     assert.has_error(function()
       spool.new("no/such/folder")
     end)
@@ -283,8 +289,10 @@ describe("prompts for labelers", function()
   it("few_shot: K examples, each with the K-1 others in their order", function()
     local rows = labeler_prompts.few_shot("Say it.", three)
     assert.equal(3, #rows)
-    assert.same({ kind = "few_shot", source = "labeler", completion = "r2", prompt = "Say it.\n\n"
+    assert.same({ kind = "few_shot", source = "labeler", completion = "r2",
+      extra = rows[1].extra, prompt = "Say it.\n\n"
       .. "Input: q1\nOutput: r1\n\nInput: q3\nOutput: r3\n\nInput: q2\nOutput:" }, rows[2])
+    assert.equal("string", type(rows[1].extra.group)) -- they hold each other's answers: one side
     rows = labeler_prompts.few_shot("Say it.", three, { form = "messages" })
     local said = {}
     for i, message in ipairs(rows[1].messages) do
@@ -303,7 +311,8 @@ describe("prompts for labelers", function()
     local rows = {}
     for i = 1, 100 do
       local words = { "please tell zorblatt about gardens", "secret" .. ("x"):rep(i), "mary",
-        "with tomatoes", "mail jane" .. i .. "@example.org", i <= 2 and "rareword" or "" }
+        "with tomatoes", "mail jane" .. i .. "@example.org", i <= 2 and "rareword" or "",
+        i % 2 == 0 and "mine" or "" }
       rows[i] = { prompt = table.concat(words, " "), time = i,
         user_id = i % 2 == 0 and "Zorblatt" or "u" .. i,
         use_case = i <= 60 and "chat" or i <= 90 and "rewrite" or "other" }

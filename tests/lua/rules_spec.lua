@@ -103,15 +103,15 @@ describe("the pipeline", function()
       return function()
         local row = input()
         if row and row.prompt then
-          local copy = { prompt = row.prompt:upper() }
+          local copy = { prompt = row.prompt .. "!", changes = row.changes }
           context.change(copy, "made loud")
           return copy
         end
         return row
       end
     end }
-    local out, report = run(rows, { loud, rules.cap {} })
-    assert.same({ "loud: made loud" }, out[1].changes)
+    local out, report = run(rows, { loud, rules.cap {}, loud })
+    assert.same({ "loud: made loud", "loud: made loud" }, out[1].changes)
     assert.equal(4, report[1].changed)
     assert.is_nil(rows[1].changes)
   end)
