@@ -248,6 +248,9 @@ describe("data sets", function()
     for text, row in pairs({
       ['{"messages":' .. turns .. "}"] = { messages = system_turn, completion = "a" },
       ['{"messages":[{"role":"user","content":"q"}]}'] = { prompt = "q" },
+      ['{"prompt":"q","messages":' .. turns .. "}"] = { messages = system_turn, completion = "a" },
+      ['{"prompt":"q","messages":' .. turns .. ',"chosen":"a","rejected":"b"}']
+        = { prompt = "q", completions = { "a", "b" }, ranks = { 1, 2 } },
       ['{"prompt":"q","completion":"a"}'] = { prompt = "q", completion = "a" },
       ['{"prompt":[{"role":"user","content":"q"}],'
         .. '"completion":[{"role":"assistant","content":"a"}]}']
@@ -371,6 +374,28 @@ describe("data sets", function()
     none, message = ingest.rows(made.write(path_of("n.json"), '[{"prompt":"q"},\n{"prompt":\n'))
     assert.is_nil(none)
     assert.matches("unexpected end of text at line 2, column 11", message)
+  end)
+end)
+
+describe("a hostile line", function()
+  it("of a data set takes time in proportion to its length", function()
+    local blanks = (" "):rep(250000)
+    local begun = os.clock()
+    for _, text in ipairs({ "\n\nHuman: a" .. blanks .. "b\n\nAssistant: c" .. blanks .. "d",
+      ("\n\nHuman: x"):rep(25000), blanks .. "\n\nHuman:" .. blanks,
+      ("\n\nHuman: x\n\nAssistant: y"):rep(12500), blanks .. "x" }) do
+      for _, record in ipairs({ { prompt = text },
+        { messages = { { role = "user", content = text } } },
+        { chosen = text .. " a", rejected = text .. " b" },
+        { instruction = "i", input = text, output = text }, { prompt = "p", time = text },
+        { text = text, user_id = text } }) do
+        rows_of("h.jsonl", json.encode(record) .. "\n")
+      end
+      rows_of("h.csv", "prompt,user_id\n" .. text .. ",u\n")
+      rows_of("h.csv", 'prompt,user_id\n"' .. text .. ",u\n")
+    end
+    rows_of("h.csv", ('prompt,"%sx%s"\n1,2\n'):format(blanks, blanks))
+    assert.is_true(os.clock() - begun < 30)
   end)
 end)
 

@@ -18,6 +18,7 @@
 
 local core = require("perilune.core")
 local csv = require("perilune.ingest.csv")
+local row_of = require("perilune.ingest.row")
 
 local json, lines = core.json, core.lines
 
@@ -280,7 +281,7 @@ local function csv_head(path, opts)
   end
   local seen = {}
   for i, name in ipairs(names) do
-    names[i] = name:match("^%s*(.-)%s*$")
+    names[i] = row_of.trim(name)
     if opts.header ~= false and seen[names[i]] then
       return nil, ("the header names '%s' twice (number the columns instead: header = false)")
         :format(names[i])

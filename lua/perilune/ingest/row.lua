@@ -57,6 +57,19 @@ local function keep_small(extra)
   return extra
 end
 
+--- A text without the blanks around it, in time proportional to its length (a pattern such as
+-- "^%s*(.-)%s*$" takes the square of it).
+function row_of.trim(text)
+  local from, to = text:find("%S"), #text
+  if not from then
+    return ""
+  end
+  while text:find("^%s", to) do
+    to = to - 1
+  end
+  return text:sub(from, to)
+end
+
 local function is_small(value)
   local kind = type(value)
   return kind == "number" or kind == "boolean" or kind == "string" and #value <= EXTRA_BYTES
@@ -223,7 +236,9 @@ local texts = { "organisation", "use_case", "kind", "labeler" }
 -- @treturn ?boolean true when such a row is passed over rather than bad
 function row_of.check(row, day)
   local prompt = row.prompt
-  if type(prompt) == "string" then
+  if prompt ~= nil and row.messages ~= nil then
+    return "both a prompt and messages"
+  elseif type(prompt) == "string" then
     if not prompt:find("%S") then
       return "an empty prompt", true
     end

@@ -126,7 +126,9 @@ local function pair(row, record)
   if row.completions[1] == row.completions[2] then
     return "both answers are the same", true
   end
-  return put_prompt(row, row.prompt or row.messages)
+  local prompt = row.prompt or row.messages
+  row.messages = nil
+  return put_prompt(row, prompt)
 end
 
 function shapes.rows(record, out, opts)
@@ -141,9 +143,9 @@ function shapes.rows(record, out, opts)
   local row = collect(record, nil, opts.extra)
   local reason
   local prompt = row.prompt
-  if type(row.messages) == "table" and prompt == nil then
+  if type(row.messages) == "table" then -- a prompt beside them is their beginning once more
     local messages = row.messages
-    row.messages = nil
+    row.prompt, row.messages = nil, nil
     messages, reason = turns.messages(messages)
     if messages and row.completion == nil and row.completions == nil then
       reason = turns.set_dialogue(row, messages)

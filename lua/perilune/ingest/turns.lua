@@ -5,6 +5,8 @@
 -- first user turn have nothing they answer and are left out. Roles: system, user, assistant, tool.
 -- @module perilune.ingest.turns
 
+local row_of = require("perilune.ingest.row")
+
 local turns = {}
 
 local roles = {
@@ -63,7 +65,7 @@ function turns.transcript(text)
       end
     end
     if role then
-      local content = text:sub(at, (stop or #text + 1) - 1):match("^%s*(.-)%s*$")
+      local content = row_of.trim(text:sub(at, (stop or #text + 1) - 1))
       messages[#messages + 1] = { role = role, content = content }
     end
     role = mark and mark[2]
@@ -130,7 +132,10 @@ function turns.common_text(a, b)
   while low > 0 and not a:sub(low, low):find("%s") do
     low = low - 1
   end
-  local prompt = a:sub(1, low):match("^(.-)%s*$")
+  while low > 0 and a:find("^%s", low) do
+    low = low - 1
+  end
+  local prompt = a:sub(1, low)
   return prompt, a:sub(#prompt + 1), b:sub(#prompt + 1)
 end
 

@@ -102,6 +102,18 @@ made.bad = {
   { "no prompt", function()
     return '{"user_id":"u","time":3}'
   end, "^no prompt$" },
+  { "prompt and messages that are no list", function()
+    return '{"prompt":"p","messages":"m"}'
+  end, "^both a prompt and messages$" },
+  { "a rank that is no number", function()
+    return '{"prompt":"p","completions":["a","b"],"ranks":[1,"2"]}'
+  end, "^a rank is no number$" },
+  { "rankings by nobody of our kind", function()
+    return '{"prompt":"p","completions":["a","b"],"rankings":[{"labeler":[],"ranks":[1,2]}]}'
+  end, "`labeler` must be text" },
+  { "half a surrogate in bytes", function()
+    return '{"prompt":"p \xed\xa0\x80"}'
+  end, "utf%-8" },
   { "NaN", function()
     return '{"prompt":"p","time":NaN}'
   end, "^NaN and Infinity are not allowed" },
