@@ -4,11 +4,12 @@
 -- demonstrations and rankings go into a store; what is there already is not added again. (2) All
 -- prompts go through the rules below, in their order: no user has more than 200, no user stands on
 -- two sides, prompts that share a long beginning are one, personal data leaves the train side.
--- (3) SFT and RM rows are from labelers and from the API, PPO rows from the API alone. A prompt with
--- a demonstration goes to SFT, one with a ranking to RM; the other API prompts are dealt out by a
--- hash of their own, so that adding rows moves none. (4) A policy answers the RM's share K = 4 to 9
--- times; what waits for people is written for them, and what they write is read back with
--- `answers`. (5) The sets stand in the store and as JSON Lines; a report says what was dropped, why.
+-- (3) SFT and RM rows are from labelers and from the API, PPO rows from the API alone. A prompt
+-- with a demonstration goes to SFT, one with a ranking to RM; the other API prompts are dealt out
+-- by a hash of their own, so that adding rows moves none. (4) A policy answers the RM's share K = 4
+-- to 9 times; what waits for people is written for them, and what they write is read back with
+-- `answers`. (5) The sets stand in the store and as JSON Lines; a report says what was dropped,
+-- why.
 --
 -- Deviations: the paper contradicts itself on user id against organisation for cap and split:
 -- `user_key` decides. How API prompts are dealt to the three sets is not printed: `api_sft` and
@@ -79,7 +80,7 @@ local function say(text, ...)
   if not cfg.quiet then io.stderr:write(text:format(...), "\n") end
 end
 
--- 1. Sources into the store --------------------------------------------------------------------------
+-- 1. Sources into the store -----------------------------------------------------------------------
 local read = {}
 local function ingest(list, settings)
   for _, path in ipairs(sources.files(list)) do
@@ -96,7 +97,7 @@ for _, path in ipairs(sources.files(cfg.answers)) do
   say("%s: %d answers of labelers are new", path, labeling.import(store, path))
 end
 
--- 2. Prompts through the rules -------------------------------------------------------------------------
+-- 2. Prompts through the rules --------------------------------------------------------------------
 local tok = cfg.policy ~= "" and assert(pl.tokenizer.load(cfg.policy)) or nil
 local watch = present.watch(cfg.user_key, tok) -- counts what the report shows while rows pass
 local function is_api(row) return row.source == "api" end
@@ -127,7 +128,7 @@ assert(pl.system.mkdir_p(scratch))
 assert(pl.system.mkdir_p(dir .. "/data"))
 local rows, report = rules.run(store:prompts {}, list, { seed = cfg.seed, scratch = scratch })
 
--- 3. Three sets --------------------------------------------------------------------------------------
+-- 3. Three sets -----------------------------------------------------------------------------------
 local parts = sets.new(store, dir, { name = cfg.output_dir, recipe = "collect",
   settings = cfg:to_table(), seed = cfg.seed, scratch = scratch, user_key = cfg.user_key,
   alike = alike, personal = personal,
@@ -148,10 +149,10 @@ for row in rows do
 end
 local counts, leaks = parts:finish()
 
--- 4. Answers to be ranked, and what else waits for people ----------------------------------------------
+-- 4. Answers to be ranked, and what else waits for people -----------------------------------------
 local waiting = labeling.export(store, parts, dir, cfg)
 
--- 5. Report ------------------------------------------------------------------------------------------
+-- 5. Report ---------------------------------------------------------------------------------------
 local figures = present.write(dir, { report = report, read = read, counts = counts, watch = watch,
   leaks = leaks, waiting = waiting, store = store:counts(), cap = cfg.max_per_user,
   hide = sources.hider(people) })

@@ -1,9 +1,10 @@
 --- Evaluation: how good are a model's answers, and how far did it go from its reference?
 --
--- Answers to held-out prompts are scored by a gold function or a reward model. Reported are the mean
--- score with its 95 % interval, the KL to the reference (k1: Σ_t ln π - ln π_ref, nats an answer), the
--- best-of-n curve (n answers each, the best kept; its KL is ln n - (n-1)/n, Stiennon et al. 2020),
--- the win rate against the reference on the same prompts, and the loss on pretraining text.
+-- Answers to held-out prompts are scored by a gold function or a reward model. Reported are the
+-- mean score with its 95 % interval, the KL to the reference (k1: Σ_t ln π - ln π_ref, nats an
+-- answer), the best-of-n curve (n answers each, the best kept; its KL is ln n - (n-1)/n, Stiennon
+-- et al. 2020), the win rate against the reference on the same prompts, and the loss on pretraining
+-- text.
 
 local pl = require "perilune"
 local data, loss = pl.data, pl.loss
@@ -78,7 +79,8 @@ local function column(results, key)
 end
 
 -- Mean of the best of the first n answers to each prompt; unbiased over all choices of n among m by
--- order statistics: the k-th best of m is the best of a random n with probability C(m-k, n-1)/C(m, n).
+-- order statistics: the k-th best of m is the best of a random n with probability
+-- C(m-k, n-1)/C(m, n).
 local function best_of(results, m, n)
   local bests = {}
   for p = 1, #results // m do

@@ -1,16 +1,18 @@
---- PPO-ptx against a reward model (Ouyang et al. 2022, arXiv:2203.02155, section 3.5, appendix C.4).
+--- PPO-ptx against a reward model (Ouyang et al. 2022, arXiv:2203.02155, section 3.5, C.4).
 --
---   objective(φ) = E_{(x,y)~π} [ r(x,y) - β ln( π(y|x) / π_SFT(y|x) ) ] + γ E_{x~pretrain} [ ln π(x) ]   (2)
+--   objective(φ) = E_{(x,y)~π} [ r(x,y) - β ln( π(y|x) / π_SFT(y|x) ) ]
+--                + γ E_{x~pretrain} [ ln π(x) ]                           (2)
 --
--- One iteration: (a) the policy answers a batch of prompts; (b) the reward model scores each answer,
--- the reference policy and the value model read it; (c) each token's reward is -β times its log
--- ratio, the last one's also the score; advantages by GAE (arXiv:1506.02438); (d) clipped policy and
--- value losses (arXiv:1707.06347) over minibatches, with γ times the loss on pretraining text in the
--- same gradient.
+-- One iteration: (a) the policy answers a batch of prompts; (b) the reward model scores each
+-- answer, the reference policy and the value model read it; (c) each token's reward is -β times
+-- its log ratio, the last one's also the score; advantages by GAE (arXiv:1506.02438); (d) clipped
+-- policy and value losses (arXiv:1707.06347) over minibatches, with γ times the loss on
+-- pretraining text in the same gradient.
 --
--- Deviations from the paper, each a key: λ, value coefficient and clip, whitening and Adam's ε are
--- not printed there, so they have the defaults of Ziegler et al.'s code; docs/ppo-details.md lists
--- every detail of practice and where it is below. `--preset instructgpt` sets appendix C's numbers.
+-- Deviations from the paper, each a key: λ, value coefficient and clip, whitening and Adam's ε
+-- are not printed there, so they have the defaults of Ziegler et al.'s code; docs/ppo-details.md
+-- lists every detail of practice and where it is below. `--preset instructgpt` sets appendix C's
+-- numbers.
 
 local pl = require "perilune"
 local batch, data, loss, rollout = pl.batch, pl.data, pl.loss, pl.rollout
@@ -89,7 +91,7 @@ local run = pl.run.open(cfg)
 if cfg.threads > 0 then pl.threads(cfg.threads) end
 pl.nan_check(cfg.nan_check)
 
--- Models and data ------------------------------------------------------------------------------------
+-- Models and data ---------------------------------------------------------------------------------
 local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template)
 local stop = data.stop_id(tok, template)
@@ -168,7 +170,7 @@ local function accumulate(roll, ids, flats, tokens, beta, seen)
   return ratio:get(1) * at.count / tokens -- this part's share of approxkl
 end
 
--- The loop ---------------------------------------------------------------------------------------------
+-- The loop ----------------------------------------------------------------------------------------
 local progress = pl.progress.new { total = iterations, unit = "iteration", first = done,
   quiet = cfg.quiet }
 local watch = pl.health.watch()

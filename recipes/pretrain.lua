@@ -45,7 +45,7 @@ local run = pl.run.open(cfg)
 if cfg.threads > 0 then pl.threads(cfg.threads) end
 pl.nan_check(cfg.nan_check)
 
--- Tokenizer and model --------------------------------------------------------------------------------
+-- Tokenizer and model -----------------------------------------------------------------------------
 local function learn_tokenizer()
   local documents = {}
   for document in (assert(pl.files.read(cfg.text)) .. "\n\n"):gmatch("(.-)\n%s*\n") do
@@ -82,7 +82,8 @@ end
 local model = cfg.model ~= "" and assert(pl.load(cfg.model))
   or pl.model.new(new_config(), { seed = cfg.seed })
 local pieces = data.text(tok, cfg.text, cfg.context)
-local count, held_out = #pieces, nil
+local count = #pieces
+local held_out
 if cfg.eval_text ~= "" then
   held_out = data.text(tok, cfg.eval_text, cfg.context)
 else
@@ -106,7 +107,7 @@ local check = pl.preflight.new(cfg, { tokenizer = tok, stop = tok.eos_id,
 check:sizes { { "pieces", count }, { "held out", #held_out }, { "pieces a step", cfg.batch_size },
   { "tokens a step", cfg.batch_size * cfg.context }, { "steps", steps } }
 
--- The loop -------------------------------------------------------------------------------------------
+-- The loop ----------------------------------------------------------------------------------------
 local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet,
   smooth = { "loss" } }
 while step < steps do

@@ -1,12 +1,12 @@
 --- The whole of instruction tuning on an invented world, in minutes: what `perilune demo` runs.
 --
--- (1) A world with facts, users who leave a log, labelers; the log goes through the rules (prefixes,
--- cap, split by user, personal data) and becomes the SFT, RM and PPO sets. (2) A model of about a
--- million parameters learns the language from plain text. (3) SFT on demonstrations of mixed
--- quality. (4) The SFT model answers K = 9 times; a hidden labeler ranks; a reward model learns the
--- rankings. (5) PPO-ptx against it, and PPO without the pretraining term. (6) All are judged by the
--- world's own checker, which no training ever saw. Each stage is a recipe of its own, run with
--- settings; this file is the road between them.
+-- (1) A world with facts, users who leave a log, labelers; the log goes through the rules
+-- (prefixes, cap, split by user, personal data) and becomes the SFT, RM and PPO sets. (2) A model
+-- of about a million parameters learns the language from plain text. (3) SFT on demonstrations of
+-- mixed quality. (4) The SFT model answers K = 9 times; a hidden labeler ranks; a reward model
+-- learns the rankings. (5) PPO-ptx against it, and PPO without the pretraining term. (6) All are
+-- judged by the world's own checker, which no training ever saw. Each stage is a recipe of its own,
+-- run with settings; this file is the road between them.
 
 local pl = require "perilune"
 local data = pl.data
@@ -69,7 +69,7 @@ end
 
 local function first(list, n) return table.move(list, 1, math.min(n, #list), 1, {}) end
 
--- 1. The world and its three data sets ---------------------------------------------------------------
+-- 1. The world and its three data sets ------------------------------------------------------------
 say("a world, its users and labelers")
 assert(pl.system.mkdir_p(dir .. "/data"))
 local built = datasets.build { seed = cfg.seed, rows = cfg.log_rows,
@@ -114,7 +114,7 @@ if not cfg.quiet then
     "why" } }), "\n")
 end
 
--- 2. Pretraining ---------------------------------------------------------------------------------------
+-- 2. Pretraining ----------------------------------------------------------------------------------
 local template = data.template("plain")
 local special = { "<|begin|>", "<|eos|>" }
 for _, name in ipairs(pl.chat.control_names(template)) do special[#special + 1] = name end
@@ -130,13 +130,13 @@ local base = stage("pretraining: the language, from plain text", "pretrain", "pr
   num_train_epochs = cfg.pretrain_epochs, batch_size = 16,
   learning_rate = "warmup(50, cosine(0.002, 0.0002))" })
 
--- 3. SFT, with a tenth of pretraining text ------------------------------------------------------------
+-- 3. SFT, with a tenth of pretraining text --------------------------------------------------------
 local sft = stage("SFT: demonstrations of labelers", "sft", "sft", {
   model = base.model, dataset = paths.sft, eval_dataset = paths.sft_valid, template = "plain",
   ptx_dataset = paths.text, ptx_fraction = 0.1, ptx_length = 64, max_length = 192,
   num_train_epochs = cfg.sft_epochs, batch_size = 24, learning_rate = "cosine(0.001, 0.0001)" })
 
--- 4. Rankings and the reward model --------------------------------------------------------------------
+-- 4. Rankings and the reward model ----------------------------------------------------------------
 say("the hidden labeler ranks K = %d answers to each of %d prompts", cfg.answers, cfg.rank_prompts)
 local stop = data.stop_id(tok, template)
 local function ranked(rows, labeler, seed)
@@ -173,7 +173,7 @@ local rm = stage("reward model", "reward", "reward", {
   template = "plain", batch_size = 16, num_train_epochs = 3,
   learning_rate = "cosine(0.0007, 0.00005)" })
 
--- 5. PPO-ptx, and PPO without the pretraining term -------------------------------------------------------
+-- 5. PPO-ptx, and PPO without the pretraining term ------------------------------------------------
 local function ppo(title, name, ptx_coef)
   return stage(title, "ppo", name, {
     model = sft.model, reward_model = rm.model, dataset = paths.ppo, ptx_dataset = paths.text,
@@ -186,7 +186,7 @@ end
 local with_ptx = ppo("PPO-ptx", "ppo", cfg.ptx_coef)
 local without = ppo("PPO without pretraining gradients", "ppo-noptx", 0.0)
 
--- 6. Evaluation by the world's checker --------------------------------------------------------------------
+-- 6. Evaluation by the world's checker ------------------------------------------------------------
 local function judge(title, name, model, best_of)
   return stage(title, "eval", name, { model = model, reference = sft.model, dataset = paths.test,
     reward_function = here .. "/quickstart/gold.lua", template = "plain", response_length = 24,
@@ -199,7 +199,7 @@ local of = {
   noptx = judge("evaluation: PPO", "eval-noptx", without.model, 1),
 }
 
--- Figures, table, report ---------------------------------------------------------------------------------
+-- Figures, table, report --------------------------------------------------------------------------
 local figures = {
   score_base = of.base.score, score_base_ci95 = of.base.score_ci95,
   score_sft = of.sft.score, score_sft_ci95 = of.sft.score_ci95,

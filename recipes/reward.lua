@@ -1,7 +1,7 @@
 --- The reward model: a scalar head on the SFT model, trained on rankings of K answers
 -- (arXiv:2203.02155, section 3.5, equation 1, appendix C.2).
 --
---   loss(θ) = -1/C(K,2) E_(x, y_w, y_l) [ ln σ( r(x, y_w) - r(x, y_l) ) ]                            (1)
+--   loss(θ) = -1/C(K,2) E_(x, y_w, y_l) [ ln σ( r(x, y_w) - r(x, y_l) ) ]               (1)
 --
 -- All C(K,2) pairs of a prompt come from one forward of its K answers and stay in one step: taken
 -- apart they would be seen K-1 times and overfit. `variant` also offers the two sums the loss grew
@@ -42,7 +42,7 @@ local run = pl.run.open(cfg)
 if cfg.threads > 0 then pl.threads(cfg.threads) end
 pl.nan_check(cfg.nan_check)
 
--- Model and data -------------------------------------------------------------------------------------
+-- Model and data ----------------------------------------------------------------------------------
 local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template)
 -- The head is drawn from N(0, 1/√(d+1)), as Stiennon et al. (arXiv:2009.01325).
@@ -115,7 +115,7 @@ local function evaluate(sets)
   return figures
 end
 
--- The loop -------------------------------------------------------------------------------------------
+-- The loop ----------------------------------------------------------------------------------------
 local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet,
   smooth = { "loss", "accuracy" } }
 while step < steps do
@@ -189,7 +189,7 @@ while step < steps do
 end
 progress:finish()
 
--- Bias: demonstrations score 0 on average; and does the score only like length? -----------------------
+-- Bias: demonstrations score 0 on average; and does the score only like length? -------------------
 if cfg.demonstrations ~= "" then
   local demos = data.examples(tok, template, cfg.demonstrations, cfg.max_length)
   local scores = loss.sequence_scores(model, demos.sequences)

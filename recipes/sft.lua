@@ -4,8 +4,9 @@
 --
 -- The end token of each answer is trained. Validation loss overfits after the first epoch and that
 -- is fine: with `reward_model` every epoch's model answers `select_prompts` and the checkpoint of
--- the best mean score is the result. `ptx_fraction` mixes pretraining text in, as the paper does for
--- the model PPO starts from. Batches are ragged and packed; nothing is padded or cut to a block.
+-- the best mean score is the result. `ptx_fraction` mixes pretraining text in, as the paper does
+-- for the model PPO starts from. Batches are ragged and packed; nothing is padded or cut to a
+-- block.
 
 local pl = require "perilune"
 local batch, data, loss = pl.batch, pl.data, pl.loss
@@ -50,7 +51,7 @@ local run = pl.run.open(cfg)
 if cfg.threads > 0 then pl.threads(cfg.threads) end
 pl.nan_check(cfg.nan_check)
 
--- Models and data ------------------------------------------------------------------------------------
+-- Models and data ---------------------------------------------------------------------------------
 local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template)
 local stop = data.stop_id(tok, template)
@@ -110,7 +111,7 @@ local function end_of_epoch(epoch)
   return figures
 end
 
--- The loop -------------------------------------------------------------------------------------------
+-- The loop ----------------------------------------------------------------------------------------
 local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet,
   smooth = { "loss" } }
 local order, order_of, last_eval = nil, nil, {}

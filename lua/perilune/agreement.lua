@@ -187,8 +187,8 @@ end
 
 --- What was found.
 -- @treturn table `pairwise`, `strict`, `alpha` (nil when nobody judged what another did),
---   `tie_rate`, `sets`, `shared_sets`, `rankings`, `judgements`, and `labelers`: a list of `{labeler,
---   rankings, tie_rate, agreement (with the others)}`, sorted by name
+--   `tie_rate`, `sets`, `shared_sets`, `rankings`, `judgements`, and `labelers`: a list of
+--   `{labeler, rankings, tie_rate, agreement (with the others)}`, sorted by name
 function Agreement:result()
   local labelers = {}
   for name, seen in pairs(self.labelers) do

@@ -33,8 +33,8 @@ end
 
 --- Rows and targets of the tokens a loss is taken at.
 -- @tparam table sequences list of lists of token ids
--- @tparam[opt] table masks for each sequence a list of 1 or 0 (or booleans): is this token trained? Absent: all
---   tokens but the first (which nothing predicts)
+-- @tparam[opt] table masks for each sequence a list of 1 or 0 (or booleans): is this token trained?
+--   Absent: all tokens but the first (which nothing predicts)
 -- @treturn table `rows` and `targets` (int32 [N]), `segments` (int32 [B+1], how many in each
 --   sequence), `count` N
 function batch.targets(sequences, masks)

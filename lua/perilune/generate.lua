@@ -43,9 +43,9 @@ end
 -- @tparam table prompts list of lists of token ids
 -- @tparam[opt] table opts
 --   `max_tokens` 64, `samples` 1 (answers to each prompt, sharing its prefill), `temperature` 1
---   (0: greedy), `top_k` 0, `top_p` 1, `min_p` 0 (off), `seed` 0, `stop` (list of token ids that end
---   an answer and belong to it), `stop_strings` with `tokenizer`, `slots` 64 (answers that grow at
---   the same time), `keys` (name prompts to the random stream; default their places)
+--   (0: greedy), `top_k` 0, `top_p` 1, `min_p` 0 (off), `seed` 0, `stop` (list of token ids that
+--   end an answer and belong to it), `stop_strings` with `tokenizer`, `slots` 64 (answers that grow
+--   at the same time), `keys` (name prompts to the random stream; default their places)
 -- @treturn table list of answers in the order of prompts and samples: `tokens`, `logprobs` (of the
 --   model at this temperature), `sampling_logprobs` (after top-k, top-p, min-p), `entropies`,
 --   `finish_reason` ("stop", "length" or "stop_string"), `prompt`, `sample`

@@ -1,8 +1,8 @@
 --- What a training run says before its first step, and refuses to start with.
 --
 -- Silent mistakes of masks, end tokens and references cost days; each check here names one, with
--- the figure, in plain words. A finding that makes training meaningless is an error, one that may be
--- meant is a warning.
+-- the figure, in plain words. A finding that makes training meaningless is an error, one that may
+-- be meant is a warning.
 -- @module perilune.preflight
 
 local chat = require("perilune.chat")
@@ -94,8 +94,8 @@ function Check:tokens(sequences, masks)
       .. "messages and at `template`")
   end
   if stop and ended == 0 then
-    self:warn("no end token (id %d) of the first batch is trained: the model will not learn to stop",
-      stop)
+    self:warn("no end token (id %d) of the first batch is trained: the model will not learn to "
+      .. "stop", stop)
   elseif stop then
     self:say("end token: %d in the batch, %d trained", ends, ended)
   end
@@ -114,9 +114,9 @@ function Check:tokens(sequences, masks)
 end
 
 --- How long the run will take, from a forward over the first batch that is timed here.
--- @tparam table cost `steps`, `forward` (a function that runs the model over a step's batch without a
---   tape), `forwards` (how many of these a step is worth: 3 for a forward and its backward), `seconds`
---   (of a step, beside them)
+-- @tparam table cost `steps`, `forward` (a function that runs the model over a step's batch without
+--   a tape), `forwards` (how many of these a step is worth: 3 for a forward and its backward),
+--   `seconds` (of a step, beside them)
 function Check:time(cost)
   cost.forward() -- memory and caches are warm afterwards, as in every later step
   local from = system.monotonic()
@@ -146,8 +146,8 @@ function Check:first_batch(policy, roll, opts)
     refuse("scoring the first answers again gives ratios up to %.3g away from 1: sampling and "
       .. "training do not see the same model (a changed weight, temperature or prompt?)", worst)
   end
-  self:say("first-minibatch ratio is 1 for all %d tokens; KL to the reference at step 0 is %.6g nats "
-    .. "an answer", at, kl / #roll.sequences)
+  self:say("first-minibatch ratio is 1 for all %d tokens; KL to the reference at step 0 is %.6g "
+    .. "nats an answer", at, kl / #roll.sequences)
   if policy:hash() == self.parts.models.reference:hash() and kl ~= 0 then
     refuse("policy and reference have the same weights, but their KL is %.3g", kl)
   end

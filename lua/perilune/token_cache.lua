@@ -50,7 +50,8 @@ function Set:__len()
   return self.count
 end
 
---- Element i: `sequences` (lists of token ids), `masks` (lists of 0 and 1), `info` as given to `add`.
+--- Element i: `sequences` (lists of token ids), `masks` (lists of 0 and 1), `info` as given to
+-- `add`.
 function Set:get(i)
   if self.last_index ~= i then
     self.last, self.last_index = self:read(i), i

@@ -4,9 +4,9 @@
 --   to-rank.jsonl          {id, prompt | messages, completions,    back: the same with `ranks`
 --                           completion_ids}
 -- and `labeler` in both. Completions stand in an order of the seed's, so that nobody can tell
--- models apart by place; `ranks` are those of the completions in the file's order, 1 is best, ties share a
--- rank. Reading a file again adds nothing: an answer that the store has as this labeler's latest is
--- passed over, another one replaces it.
+-- models apart by place; `ranks` are those of the completions in the file's order, 1 is best, ties
+-- share a rank. Reading a file again adds nothing: an answer that the store has as this labeler's
+-- latest is passed over, another one replaces it.
 
 local pl = require "perilune"
 

@@ -216,8 +216,9 @@ local function users_part(r, of, figures)
       log_x = true, series = { { x = lengths_x, y = lengths_y, mark = "both" } } }
   end
   if #charts > 0 then r:charts(charts) end
-  r:text(("%d of %d users came to the cap with more than %d prompts, the most active with %d."):format(
-    figures.users.before.above, figures.users.before.users, cap, figures.users.before.most))
+  local before = figures.users.before
+  r:text(("%d of %d users came to the cap with more than %d prompts, the most active with %d.")
+    :format(before.above, before.users, cap, before.most))
 end
 
 local function people_part(r, agreed)

@@ -22,9 +22,9 @@ Sets.__index = Sets
 --- Begin three sets.
 -- @param store
 -- @tparam string dir run folder
--- @tparam table options `name`, `recipe`, `settings`, `seed`, `scratch`, `most` {part = train rows},
---   `user_key` and `alike` (settings of dedupe) for the check of leaks, `personal` (the rule for what
---   people wrote)
+-- @tparam table options `name`, `recipe`, `settings`, `seed`, `scratch`, `most` {part = train
+--   rows}, `user_key` and `alike` (settings of dedupe) for the check of leaks, `personal` (the rule
+--   for what people wrote)
 function sets.new(store, dir, options)
   local self = setmetatable({ store = store, dir = dir, options = options, spools = {},
     waiting = {} }, Sets)

@@ -14,8 +14,8 @@ return {
     max_per_user = 200, sft_size = 13000, rm_size = 33000, ppo_size = 31000, min_answers = 4,
     max_answers = 9, personal_data = "mask", personal_data_sides = "train",
   },
-  -- C.1: 16 epochs, residual dropout 0.2, cosine to a tenth, no warm-up, batch 32; the checkpoint is
-  -- chosen by reward-model score (give reward_model and select_prompts).
+  -- C.1: 16 epochs, residual dropout 0.2, cosine to a tenth, no warm-up, batch 32; the checkpoint
+  -- is chosen by reward-model score (give reward_model and select_prompts).
   sft = {
     adam_beta1 = 0.9, adam_beta2 = 0.95,
     num_train_epochs = 16, batch_size = 32, resid_dropout = 0.2, max_length = 2048,
@@ -27,9 +27,9 @@ return {
     num_train_epochs = 1, batch_size = 64, ties = "drop", variant = "logsigmoid",
     learning_rate = "cosine(9e-6, 9e-7)",
   },
-  -- C.4: β 0.02, 256k episodes, batch 512 in 8 minibatches, one inner epoch, constant rate after 10
-  -- iterations of warm-up from a tenth, EMA 0.992, no discount, clip 0.2, temperature 1; PPO-ptx: γ
-  -- 27.8 and eight pretraining examples for each episode.
+  -- C.4: β 0.02, 256k episodes, batch 512 in 8 minibatches, one inner epoch, constant rate after
+  -- 10 iterations of warm-up from a tenth, EMA 0.992, no discount, clip 0.2, temperature 1;
+  -- PPO-ptx: γ 27.8 and eight pretraining examples for each episode.
   ppo = {
     adam_beta1 = 0.9, adam_beta2 = 0.95,
     kl_coef = 0.02, kl_estimator = "k1", kl_placement = "reward", total_episodes = 256000,

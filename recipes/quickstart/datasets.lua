@@ -61,8 +61,8 @@ local function few_shot_rows(w, rng)
   return rows
 end
 
--- Names of this world's people. It writes without capitals, and "bell" and "reed" are things as well
--- as family names: those count behind a title alone.
+-- Names of this world's people. It writes without capitals, and "bell" and "reed" are things as
+-- well as family names: those count behind a title alone.
 local function people()
   local names = table.move(lexicon.given_names, 1, #lexicon.given_names, 1, {})
   for _, title in ipairs(lexicon.titles) do

@@ -7,8 +7,8 @@ local lfs = require("lfs")
 
 -- Floors of the engine: a folder may include its own files and those of lower floors. The rooms of
 -- floor 5 are apart from each other.
-local floor = { base = 0, tensor = 1, kernels = 1, ops = 2, autograd = 3, train = 4, io = 5, text = 5,
-  gen = 5, dist = 5, store = 5, net = 5 }
+local floor = { base = 0, tensor = 1, kernels = 1, ops = 2, autograd = 3, train = 4, io = 5,
+  text = 5, gen = 5, dist = 5, store = 5, net = 5 }
 
 -- Arrows that go up, each with its reason.
 local allowed = {
