@@ -3,7 +3,8 @@
 local language = require("perilune.rules.language")
 local rules = require("perilune.rules")
 
--- Held out: none of these is in the samples, nor was the identifier changed after them.
+-- Held out: none of these is in the samples, nor was the identifier fitted to them (TEMPER was set
+-- by how many lines of an English chat log came out as something else).
 local HELD_OUT <const> = {
   en = {
     "Where did you put the scissors?", "The train to the airport leaves every half hour.",

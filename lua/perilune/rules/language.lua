@@ -26,7 +26,7 @@ local text_of = require("perilune.rules.text")
 local language = {}
 
 local SMOOTHING <const> = 0.1
-local TEMPER <const> = 4
+local TEMPER <const> = 8
 local LEAST_LETTERS <const> = 12
 local LETTERS_READ <const> = 800
 local BYTES_READ <const> = 4000
