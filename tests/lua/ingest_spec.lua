@@ -49,6 +49,10 @@ local function row_of(name, text, opts)
   return rows[1]
 end
 
+local function new_store()
+  return assert(pl_store.open(path_of("store.db")))
+end
+
 setup(function()
   folder, files = made.folder(), 0
 end)
@@ -399,6 +403,51 @@ describe("a hostile line", function()
   end)
 end)
 
+describe("any record", function()
+  it("gives rows that a store takes, or a reason", function()
+    local state = 20240601
+    local function draw(n)
+      state = (state * 1103515245 + 12345) & 0x7fffffff
+      return (state >> 8) % n + 1
+    end
+    local values = { "text", "", " ", 3, -1, 2.5, 1e300, true, false, json.null, "api", "plain",
+      "2024-05-31", {}, { "a", "b" }, { 1, 2 }, { 2, 2 }, { "a" }, { x = 1 },
+      { { role = "user", content = "q" } }, { { from = "human", value = "q" },
+      { from = "gpt", value = "a" } }, { { role = "assistant", content = "a" } },
+      { { role = "user" } },
+      { { labeler = "l", ranks = { 1, 1 } } }, { { ranks = { 2, 5 }, time = "x" } },
+      { { ranks = 1 } },
+      "\n\nHuman: a\n\nAssistant: b", "\n\nHuman: a\n\nAssistant: c",
+      { { input = "i", output = "o" } },
+      { text = "q", role = "prompter", replies = { { text = "a", role = "assistant", rank = 0 },
+        { text = "b", role = "assistant", rank = 1 } } } }
+    local names = { "prompt", "text", "messages", "user_id", "user", "organisation", "time",
+      "source", "use_case", "kind", "labeler", "completion", "completions", "ranks", "rankings",
+      "chosen",
+      "rejected", "label", "instruction", "input", "output", "instances", "conversations", "turns",
+      "response1", "response2", "annotator1", "other", "extra", "seconds", "answered", "id" }
+    local lines = { '{"prompt":"p"}' }
+    for i = 2, 6000 do
+      local record = i % 2 == 0 and { prompt = "p" } or {}
+      for _ = 1, draw(5) do
+        record[names[draw(#names)]] = values[draw(#values)]
+      end
+      lines[i] = json.encode(record)
+    end
+    local path = made.write(path_of("any.jsonl"), table.concat(lines, "\n") .. "\n")
+    local taken = 0
+    for _, format in ipairs({ "hf", "alpaca", "sharegpt", "self_instruct", "turns", "oasst",
+      "pandalm" }) do
+      local store <close> = new_store()
+      local done = assert(ingest.file(store, path, { format = format }))
+      assert.equal(#store:bad_lines(done.source_id), done.bad)
+      assert.is_true(done.rows + done.bad + done.skipped >= 6000)
+      taken = taken + done.rows
+    end
+    assert.is_true(taken > 600)
+  end)
+end)
+
 describe("options", function()
   it("that are unknown or wrong are refused with a hint", function()
     local path = made.write(path_of("a.jsonl"), '{"prompt":"q"}\n')
@@ -447,10 +496,6 @@ describe("options", function()
 end)
 
 -- ---- into a store --------
-
-local function new_store()
-  return assert(pl_store.open(path_of("store.db")))
-end
 
 --- Everything in a store, as text.
 local function content(store)
