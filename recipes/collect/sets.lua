@@ -60,6 +60,7 @@ function sets.apart(written, alike)
   local function apply(rows, context)
     return function()
       for row in rows do
+        if row.source == "api" and not next(written) then return row end
         local text = pl.rules.text(row)
         local class = hash.text(dedupe.class(text, alike) or text)
         if row.source == "api" then

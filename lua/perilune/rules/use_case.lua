@@ -112,26 +112,44 @@ local phrases = {
     "pos tag", "in the sentence", "exact sentences" },
 }
 
--- First word -> list of {case, points, phrase between spaces, group}: what a text's words may
--- begin.
+-- First word -> list of {case, points, group, further words...}: what a text's words may begin.
 local begun = {}
 for group, list in ipairs(phrases) do
   for i = 3, #list do
-    local word = list[i]:match("^%S+")
-    begun[word] = begun[word] or {}
-    table.insert(begun[word], { list[1], list[2], " " .. list[i] .. " ", group })
+    local phrase, first = { list[1], list[2], group }, nil
+    for word in list[i]:gmatch("%S+") do
+      if first then
+        phrase[#phrase + 1] = word
+      else
+        first = word
+      end
+    end
+    begun[first] = begun[first] or {}
+    table.insert(begun[first], phrase)
   end
 end
 
--- Adds each group's points once; `whole` is the text folded, between spaces.
-local function add_phrases(scores, whole)
-  local counted = {}
-  for word in whole:gmatch("%S+") do
+-- Whether the words after place `at` are the further words of a phrase.
+local function goes_on(words, at, phrase)
+  for i = 4, #phrase do
+    if words[at + i - 3] ~= phrase[i] then
+      return false
+    end
+  end
+  return true
+end
+
+-- Adds each group's points once; `folded` is the text folded.
+local function add_phrases(scores, folded)
+  local counted, words = {}, {}
+  for word in folded:gmatch("%S+") do
+    words[#words + 1] = word
+  end
+  for at, word in ipairs(words) do
     for _, phrase in ipairs(begun[word] or {}) do
-      local case, points, text, group = phrase[1], phrase[2], phrase[3], phrase[4]
-      if not counted[group] and whole:find(text, 1, true) then
-        counted[group] = true
-        scores[case] = (scores[case] or 0) + points
+      if not counted[phrase[3]] and goes_on(words, at, phrase) then
+        counted[phrase[3]] = true
+        scores[phrase[1]] = (scores[phrase[1]] or 0) + phrase[2]
       end
     end
   end
@@ -183,7 +201,7 @@ function use_case.guess(row)
   local head = fold.case(text:sub(1, HEAD))
   local scores = {}
   add_verbs(scores, head)
-  add_phrases(scores, " " .. fold.text(head) .. " ")
+  add_phrases(scores, fold.text(head))
   if turns_of(row) > 1 then
     scores.chat = (scores.chat or 0) + 6
   end

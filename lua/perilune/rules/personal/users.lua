@@ -42,9 +42,10 @@ for word in pairs(words.proper) do
   proper[word:lower()] = true
 end
 
-local endings = { "s", "es", "ed", "d", "ing", "er", "r", "ly", "y", "rs", "ers", "ings" }
+local endings = { "s", "es", "ed", "d", "ing" }
 
--- A common word or a form of one: wanted, boxes, searching, stopping.
+-- A common word or a form of one: wanted, boxes, searching, stopping. Not more than the forms of
+-- grammar: people do call themselves blocky or licker.
 local function is_word(low)
   if words.common[low] or proper[low] then
     return true
@@ -111,6 +112,9 @@ end
 -- @tparam function report called with kind, first, last
 function users.find(text, ready, report)
   local low = text:lower()
+  if find(low, "[\xE2\xEF]") then -- symbols, and marks of byte order, are no part of a name
+    low = low:gsub("\xE2[\x80-\xAF][\x80-\xBF]", "   "):gsub("\xEF\xBB\xBF", "   ")
+  end
   local known = ready.tokens
   local marks = find(low, "[%[%]{}\\`^|\128-\255-]")
   for at, token in low:gmatch(marks and "()([%w_%[%]{}\\`^|\128-\255-]+)" or "()([%w_]+)") do
