@@ -105,9 +105,10 @@ local function asked_by_user(row)
   watch:before_cap(row)
   return is_api(row)
 end
-local people = { names = sources.lines(cfg.names), users = store:user_names() }
+local people = sources.people(store, cfg.names)
 local personal = cfg.personal_data ~= "none" and rules.personal_data {
   action = cfg.personal_data, names = people.names, users = people.users,
+  users_by_use = people.users_by_use,
   sides = cfg.personal_data_sides == "train" and { "train" } or false } or nil
 local alike = { prefix = cfg.prefix > 0 and cfg.prefix or false,
   near = cfg.near > 0 and cfg.near or nil }

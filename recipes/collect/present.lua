@@ -181,15 +181,16 @@ local function rules_part(r, of)
   for _, entry in ipairs(of.report) do
     for _, pair in ipairs(sorted_by_count(entry.reasons)) do
       for n, text in ipairs(entry.examples[pair[1]] or {}) do
+        local like = (entry.likes[pair[1]] or {})[n]
         examples[#examples + 1] = { n == 1 and entry.rule or "", n == 1 and pair[1] or "",
-          of.hide(text) }
+          of.hide(text), like and of.hide(like) or "" }
       end
     end
   end
   if #examples > 0 then
     r:heading("What was dropped: examples")
     r:text("Personal data is masked here, whatever the rule does in the sets.")
-    r:table { head = { "rule", "why", "prompt" }, rows = examples }
+    r:table { head = { "rule", "why", "prompt", "like" }, rows = examples }
   end
 end
 

@@ -1,6 +1,8 @@
 --- Small readers of collect.lua's settings: lists, files, fields.
 
 local lfs = require "lfs"
+local personal_data = require "perilune.rules.personal_data"
+local pl = require "perilune"
 
 local sources = {}
 
@@ -71,11 +73,26 @@ function sources.lines(path)
   return lines
 end
 
+--- Whose names are to be found: users of the store, names of a file, and users whose names are
+-- words but stand for the person in the log.
+-- @param store
+-- @tparam string path of a file of names; may be empty
+-- @treturn table `names`, `users`, `users_by_use`
+function sources.people(store, path)
+  local names, users = sources.lines(path), store:user_names()
+  local rows = store:prompts { source = "api" }
+  local function texts()
+    local row = rows()
+    return row and pl.rules.text(row)
+  end
+  return { names = names, users = users,
+    users_by_use = #users > 0 and personal_data.users_by_use(texts, users) or {} }
+end
+
 --- A function that masks personal data of a text, for what the report quotes.
--- @tparam table people `names`, `users`
+-- @tparam table people as from `people`
 function sources.hider(people)
-  local personal_data = require "perilune.rules.personal_data"
-  local ready = personal_data.compile { names = people.names, users = people.users }
+  local ready = personal_data.compile(people)
   return function(text)
     return (personal_data.mask(text, ready))
   end

@@ -194,6 +194,39 @@ describe("user names", function()
   end)
 end)
 
+describe("user names that are words", function()
+  local log = { "tritium: how do I do it?", "tritium, and then?", "thanks tritium", "use tritium",
+    "wb tritium", "will: are you there?", "will it work? it will", "hundred: one", "a hundred" }
+  local names = { "tritium", "will", "hundred", "zorbo77" }
+
+  local function texts()
+    local at = 0
+    return function()
+      at = at + 1
+      return log[at]
+    end
+  end
+
+  it("are told to be names by their use in the log", function()
+    assert.are.same({ "tritium" }, personal_data.users_by_use(texts(), names))
+  end)
+
+  it("then count anywhere", function()
+    local without = { users = names }
+    assert.are.equal("ask tritium about it", (personal_data.mask("ask tritium about it", without)))
+    local with = { users = names, users_by_use = personal_data.users_by_use(texts(), names) }
+    assert.are.equal("ask [USER] about it", (personal_data.mask("ask tritium about it", with)))
+    assert.are.equal("it will work", (personal_data.mask("it will work", with)))
+  end)
+
+  it("stand beside symbols and marks of byte order", function()
+    assert.are.equal("\u{FEFF}[USER]: cheers", (personal_data.mask("\u{FEFF}zorbo77: cheers",
+      { users = names })))
+    assert.are.equal("[USER]\u{2765} you could", (personal_data.mask("zorbo77\u{2765} you could",
+      { users = names })))
+  end)
+end)
+
 describe("the recipe's names", function()
   it("count anywhere; words only with a capital", function()
     local options = { names = { "Falkenrath", "Brightwater Jones", "Stone" } }

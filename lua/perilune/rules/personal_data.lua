@@ -115,7 +115,7 @@ function personal_data.compile(options)
     list = list()
   end
   if w.USER and option(list, "users", "table") and #list > 0 then
-    ready.users = users.compile(list)
+    ready.users = users.compile(list, option(options.users_by_use, "users_by_use", "table"))
   end
   return ready
 end
@@ -189,6 +189,14 @@ local function search(text, ready)
   local spans = spans_here
   spans_here = nil
   return spans and settle(spans)
+end
+
+--- User names that are common words, yet names by their use in a log: for `users_by_use`.
+-- @tparam function texts an iterator of texts of the log
+-- @tparam {string,...} list user names
+-- @treturn {string,...} those that stand for a person in at least half of their places
+function personal_data.users_by_use(texts, list)
+  return users.mostly_names(texts, users.compile(list))
 end
 
 --- Find personal data in a text.
@@ -300,12 +308,13 @@ local actions = { mask = true, drop = true, flag = true }
 --   without a side is always looked at;
 --   kinds list, all by default;
 --   names list of names that always count; users list of user names, or a function that returns it,
---   called once when the first row arrives
+--   called once when the first row arrives; users_by_use list of those that count anywhere though
+--   they are words (`personal_data.users_by_use` tells which)
 -- @treturn table {name=, settings=, apply=}
 function personal_data.rule(given)
   local settings = settings_of.take("personal_data", given, {
     action = "mask", sides = settings_of.none, kinds = settings_of.none, names = settings_of.none,
-    users = settings_of.none,
+    users = settings_of.none, users_by_use = settings_of.none,
   })
   local action = settings.action
   if not actions[action] then

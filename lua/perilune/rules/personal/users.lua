@@ -7,7 +7,8 @@
 --
 -- A name that is a common English word, that is one or two letters, or digits alone, counts only
 -- where someone is addressed or cited by it: `name:` or `name,` at the start of a line, `@name`,
--- `<name>`, and after thanks, hi, hey, ping and their like at the end of a clause.
+-- `<name>`, and after thanks, hi, hey, ping and their like at the end of a clause. `mostly_names`
+-- tells which of these a log uses as names all the same.
 
 local words = require("perilune.rules.personal.words")
 
@@ -62,13 +63,19 @@ end
 
 --- Make a list of user names ready for `find`.
 -- @tparam {string,...} list
+-- @tparam ?{string,...} always those of them that count anywhere, words or not
 -- @treturn table
-function users.compile(list)
+function users.compile(list, always)
   local ready = { tokens = {}, others = {}, has_others = false }
+  local strong = {}
+  for _, name in ipairs(always or {}) do
+    strong[name:lower()] = true
+  end
   for _, name in ipairs(list) do
     local low = name:lower()
     if find(low, "^[%w_%[%]{}\\`^|\128-\255-]+$") then
-      local weak = #low <= 2 or not find(low, "[%a\128-\255]") or is_word(low)
+      local weak = not strong[low]
+        and (#low <= 2 or not find(low, "[%a\128-\255]") or is_word(low))
       ready.tokens[low] = weak and WEAK or STRONG
     elseif low ~= "" then
       local offset, token = low:match("()([%w_%[%]{}\\`^|\128-\255-]+)")
@@ -106,15 +113,20 @@ local function part(known, low, at, token, report)
   end
 end
 
+-- Symbols and marks of byte order are no part of a name; places stay.
+local function without_symbols(low)
+  if find(low, "[\xE2\xEF]") then
+    low = low:gsub("\xE2[\x80-\xAF][\x80-\xBF]", "   "):gsub("\xEF\xBB\xBF", "   ")
+  end
+  return low
+end
+
 --- Find user names.
 -- @string text
 -- @tparam table ready as from `compile`
 -- @tparam function report called with kind, first, last
 function users.find(text, ready, report)
-  local low = text:lower()
-  if find(low, "[\xE2\xEF]") then -- symbols, and marks of byte order, are no part of a name
-    low = low:gsub("\xE2[\x80-\xAF][\x80-\xBF]", "   "):gsub("\xEF\xBB\xBF", "   ")
-  end
+  local low = without_symbols(text:lower())
   local known = ready.tokens
   local marks = find(low, "[%[%]{}\\`^|\128-\255-]")
   for at, token in low:gmatch(marks and "()([%w_%[%]{}\\`^|\128-\255-]+)" or "()([%w_]+)") do
@@ -144,6 +156,36 @@ function users.find(text, ready, report)
       end
     end
   end
+end
+
+--- Names that are words, yet by their use in a log are names: of all places where the word stands,
+-- people are addressed by it in at least `share`, and at least `least` times.
+-- @tparam function texts an iterator of texts
+-- @tparam table ready as from `compile`
+-- @tparam ?table given `least = 3`, `share = 0.5`
+-- @treturn {string,...} sorted
+function users.mostly_names(texts, ready, given)
+  local least, share = given and given.least or 3, given and given.share or 0.5
+  local all, as_names = {}, {}
+  for text in texts do
+    local low = without_symbols(text:lower())
+    for at, token in low:gmatch("()([%w_%[%]{}\\`^|\128-\255-]+)") do
+      if ready.tokens[token] == WEAK then
+        all[token] = (all[token] or 0) + 1
+        if addressed(low, at, at + #token - 1, token) then
+          as_names[token] = (as_names[token] or 0) + 1
+        end
+      end
+    end
+  end
+  local names = {}
+  for name, count in pairs(as_names) do
+    if count >= least and count >= share * all[name] then
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  return names
 end
 
 return users
