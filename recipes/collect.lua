@@ -53,6 +53,7 @@ local cfg = pl.config {
   { ppo_size = 0, "train prompts of PPO at most; 0: all", min = 0 },
   "Answers to be ranked",
   { policy = "", "model that answers RM prompts; empty: none are asked for" },
+  { tokenizer = "", "for lengths in tokens: a model folder; empty: the policy's" },
   { template = "none", "chat template of the policy", choices = { "none", "plain", "chatml" } },
   { rank_prompts = 1000, "prompts answered in this run", min = 1 },
   { min_answers = 4, "K at least", min = 2, max = 64 },
@@ -98,7 +99,8 @@ for _, path in ipairs(sources.files(cfg.answers)) do
 end
 
 -- 2. Prompts through the rules --------------------------------------------------------------------
-local tok = cfg.policy ~= "" and assert(pl.tokenizer.load(cfg.policy)) or nil
+local spoken = cfg.tokenizer ~= "" and cfg.tokenizer or cfg.policy
+local tok = spoken ~= "" and assert(pl.tokenizer.load(spoken)) or nil
 local watch = present.watch(cfg.user_key, tok) -- counts what the report shows while rows pass
 local function is_api(row) return row.source == "api" end
 local function asked_by_user(row)

@@ -20,7 +20,8 @@ local cfg = pl.config {
   { eval_dataset = "", "the same, to measure on" },
   { demonstrations = "", "JSON Lines of demonstrations that shall score 0 on average" },
   { template = "none", "chat template", choices = { "none", "plain", "chatml" } },
-  { max_length = 2048, "longer demonstrations are cut, tokens", min = 2 },
+  { max_length = 2048,
+    "prompts with a longer answer are dropped, longer demonstrations are cut, tokens", min = 2 },
   "Loss",
   { variant = "logsigmoid", "of a pair's difference", choices = { "logsigmoid", "sigmoid",
     "linear" } },
@@ -48,8 +49,9 @@ local template = data.template(cfg.template)
 -- The head is drawn from N(0, 1/√(d+1)), as Stiennon et al. (arXiv:2009.01325).
 local model = assert(pl.load(cfg.model, { scalar_head = true, seed = cfg.seed }))
 model.config.score_bias = 0
-local train = data.ranked(tok, template, cfg.dataset)
-local valid = cfg.eval_dataset ~= "" and data.ranked(tok, template, cfg.eval_dataset)
+local train, too_long = data.ranked(tok, template, cfg.dataset, cfg.max_length)
+local valid = cfg.eval_dataset ~= "" and data.ranked(tok, template, cfg.eval_dataset,
+  cfg.max_length)
 local optimizer = pl.adamw(model.block)
 local steps_each = math.max(1, math.ceil(#train / cfg.batch_size))
 local steps = steps_each * cfg.num_train_epochs
@@ -73,7 +75,8 @@ for _, set in ipairs(train) do
   end
 end
 local check = pl.preflight.new(cfg, { tokenizer = tok, models = { model = model } })
-check:sizes { { "prompts", #train }, { "answers", answers }, { "pairs", pairs_seen }, { "ties",
+check:sizes { { "prompts", #train }, { "dropped as too long", too_long }, { "answers", answers },
+  { "pairs", pairs_seen }, { "ties",
   ties },
   { "prompts a step", cfg.batch_size }, { "steps", steps } }
 

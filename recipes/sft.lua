@@ -81,7 +81,8 @@ if run.resumed then
   step, skipped, best = state.step, state.skipped, state.best
 end
 local check = pl.preflight.new(cfg, { tokenizer = tok, stop = stop, models = { model = model } })
-check:sizes { { "examples", n }, { "trained tokens", train.trained }, { "examples a step",
+check:sizes { { "examples", n }, { "dropped as too long", train.dropped }, { "trained tokens",
+  train.trained }, { "examples a step",
   cfg.batch_size },
   { "pretraining examples a step", ptx and ptx_size or 0 }, { "steps an epoch", steps_each },
   { "steps", steps } }

@@ -329,6 +329,7 @@ end
 --   `trained` (count), `dropped` (turns), `cut` (tokens)
 -- @treturn[2] nil
 -- @treturn[2] string what is wrong with the row
+-- @treturn[2] ?string "length" when that is `max_length` alone
 function chat.render(tok, template, messages, opts)
   opts = opts or {}
   check_options("chat.render", opts)
@@ -361,7 +362,7 @@ function chat.render(tok, template, messages, opts)
   if opts.max_length then
     wrong = fit(turns, opts.max_length - #prompt - (bos and 1 or 0), info)
     if wrong then
-      return nil, where(opts) .. wrong
+      return nil, where(opts) .. wrong, "length"
     end
   end
 
@@ -406,7 +407,8 @@ end
 -- @string completion
 -- @tparam[opt] table opts `max_length` (the completion's end is cut, the end token stays), `bos`
 --   (default: what the tokenizer would add), `eos` (false: no end token), `row`
--- @return ids, mask, info as for render, or nil and what is wrong with the row
+-- @return ids, mask, info as for render, or nil, what is wrong with the row, and "length" when that
+--   is max_length alone
 function chat.complete(tok, prompt, completion, opts)
   opts = opts or {}
   check_options("chat.complete", opts)
@@ -437,7 +439,7 @@ function chat.complete(tok, prompt, completion, opts)
     local kept = opts.max_length - #head - last
     if kept < 1 then
       return nil, ("%sthe prompt has %d tokens: max_length %d leaves no place for a completion")
-        :format(where(opts), #head, opts.max_length)
+        :format(where(opts), #head, opts.max_length), "length"
     end
     info.cut = #body - kept
     body = table.move(body, 1, kept, 1, {})
@@ -464,7 +466,7 @@ end
 -- @tparam table template not looked at for text rows
 -- @tparam table row
 -- @tparam[opt] table opts as for render and complete
--- @return ids, mask, info, or nil and what is wrong with the row
+-- @return ids, mask, info, or nil, what is wrong with the row, and "length" when that is max_length
 function chat.example(tok, template, row, opts)
   opts = opts or {}
   local messages = row.messages

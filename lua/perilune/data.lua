@@ -307,33 +307,41 @@ local function example(tok, template, row, max_length, number)
   return chat.example(tok, template, row, { max_length = max_length, row = number })
 end
 
---- Training examples and which of their tokens are trained.
+--- Training examples and which of their tokens are trained. An example whose prompt leaves no room
+-- for an answer is dropped.
 -- @tparam string|table rows a path, or a list of rows
--- @treturn table {sequences =, masks =, rows =, trained =}
+-- @treturn table {sequences =, masks =, rows =, trained = tokens, dropped = rows}
 function data.examples(tok, template, rows, max_length)
   local set = tokenised("examples", tok, template, rows, { max_length }, function(each, add)
-    local trained = 0
+    local trained, dropped = 0, 0
     for row, number in each do
       local tokens, mask, info = example(tok, template, row, max_length, number)
-      if not tokens then
+      if tokens then
+        trained = trained + info.trained
+        add({ tokens }, { mask }, { row = row })
+      elseif info == "length" then
+        dropped = dropped + 1
+      else
         error(mask, 0)
       end
-      trained = trained + info.trained
-      add({ tokens }, { mask }, { row = row })
     end
-    return { trained = trained }
+    return { trained = trained, dropped = dropped }
   end)
-  return { key = set.key, trained = set.totals.trained,
+  return { key = set.key, trained = set.totals.trained, dropped = set.totals.dropped,
     sequences = lazy(set, function(element) return element.sequences[1] end),
     masks = lazy(set, function(element) return element.masks[1] end),
     rows = lazy(set, function(element) return element.info.row end) }
 end
 
---- Ranked sets: all K answers to a prompt stay together.
+--- Ranked sets: all K answers to a prompt stay together. A set is dropped whole when an answer with
+-- its prompt is longer than `max_length`: a cut answer is not what was ranked.
 -- @tparam string|table rows a path, or a list of rows
+-- @tparam ?integer max_length in tokens
 -- @treturn table list of {sequences = K lists, ranks = K numbers, row =}
-function data.ranked(tok, template, rows)
-  local set = tokenised("ranked", tok, template, rows, {}, function(each, add)
+-- @treturn integer how many were dropped as too long
+function data.ranked(tok, template, rows, max_length)
+  local set = tokenised("ranked", tok, template, rows, { max_length }, function(each, add)
+    local dropped = 0
     for row, number in each do
       local prompt, message = data.prompt_ids(tok, template, row)
       local answers = row.completion_tokens
@@ -343,17 +351,23 @@ function data.ranked(tok, template, rows)
         error(("ranking row %d: `ranks` must have one number for each of `completions`")
           :format(number), 0)
       end
-      local sequences = {}
+      local sequences, longest = {}, 0
       for k = 1, #row.ranks do
         local ids = answers and answers[k] or data.answer_ids(tok, template, row.completions[k])
         sequences[k] = concat(prompt, ids)
+        longest = math.max(longest, #sequences[k])
       end
-      add(sequences, nil, { row = row })
+      if max_length and longest > max_length then
+        dropped = dropped + 1
+      else
+        add(sequences, nil, { row = row })
+      end
     end
+    return { dropped = dropped }
   end)
   return lazy(set, function(element)
     return { sequences = element.sequences, ranks = element.info.row.ranks, row = element.info.row }
-  end, { key = set.key })
+  end, { key = set.key }), set.totals.dropped
 end
 
 -- Documents of a file: {text} rows, or plain text between blank lines.

@@ -19,7 +19,7 @@ local system = require("perilune.core").system
 
 local token_cache = {}
 
-local FORMAT <const> = "1" -- of the files above; counts in the hash
+local FORMAT <const> = "2" -- of the files above and of what perilune.data puts there
 local CHUNK <const> = 1024 -- tokens packed in one call
 local PAIR <const> = 16 -- bytes of an entry of index.bin
 

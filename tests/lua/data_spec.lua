@@ -117,6 +117,22 @@ describe("a tokenised set", function()
     assert.is_true(dropped > 0 and #prompts > 0)
   end)
 
+  it("drops what cannot be as long as it is, and says how many", function()
+    local long = ("the cat sat on a mat. "):rep(40)
+    local examples = data.examples(tok, nil, { { prompt = long, completion = "x" },
+      { prompt = "the cat", completion = long } }, 30)
+    assert.are.equal(1, examples.dropped)
+    assert.are.equal(1, #examples.sequences)
+    assert.are.equal(30, #examples.sequences[1])
+    local sets, dropped = data.ranked(tok, nil, { { prompt = "a", completions = { "b", long },
+      ranks = { 1, 2 } }, { prompt = "a", completions = { "b", "c" }, ranks = { 2, 1 } } }, 30)
+    assert.are.equal(1, dropped)
+    assert.are.same({ 2, 1 }, sets[1].ranks)
+    assert.has_error(function()
+      data.examples(tok, nil, { { prompt = "a", completion = "" } }, 30)
+    end, "row 1: the completion is empty")
+  end)
+
   it("has another key for other rows, another length and another tokenizer", function()
     local path = write("keys.jsonl", lines { { text = "the cat" }, { text = "sat on a mat" } })
     local key = data.text(tok, path, 8).key
