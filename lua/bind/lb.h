@@ -45,6 +45,16 @@ const char *lb_string_field(lua_State *L, int idx, const char *name, const char 
 /* Raises "unknown <what> 'name'; did you mean 'x'?" with the nearest of `names` (NULL ended). */
 int lb_unknown(lua_State *L, const char *what, const char *name, const char *const *names);
 
+/* A path: not empty, without NUL. */
+const char *lb_check_path(lua_State *L, int idx);
+
+/* Pushes a to-be-closed box for a block of pl_alloc that is freed whatever happens; fill ->block. */
+typedef struct {
+    pl_ctx *ctx;
+    void *block;
+} lb_block;
+lb_block *lb_new_block(lua_State *L);
+
 /* nil, message for what can go wrong outside (files); returns 2. */
 int lb_soft_fail(lua_State *L, pl_status st);
 

@@ -4,6 +4,8 @@
 */
 #include "lb.h"
 
+#define BLOCK_MT "perilune.Block"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +34,31 @@ int lb_soft_fail(lua_State *L, pl_status st)
     lua_pushnil(L);
     lua_pushstring(L, pl_error(lb_ctx(L)));
     return 2;
+}
+
+const char *lb_check_path(lua_State *L, int idx)
+{
+    size_t n;
+    const char *path = luaL_checklstring(L, idx, &n);
+    luaL_argcheck(L, n > 0 && strlen(path) == n, idx, "a path must not be empty or hold a NUL");
+    return path;
+}
+
+static int block_free(lua_State *L)
+{
+    lb_block *box = luaL_checkudata(L, 1, BLOCK_MT);
+    pl_free(box->ctx, box->block);
+    box->block = NULL;
+    return 0;
+}
+
+lb_block *lb_new_block(lua_State *L)
+{
+    lb_block *box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = (lb_block){lb_ctx(L), NULL};
+    luaL_setmetatable(L, BLOCK_MT);
+    lua_toclose(L, -1);
+    return box;
 }
 
 void lb_class(lua_State *L, const char *name, const luaL_Reg *methods)
@@ -173,7 +200,9 @@ int luaopen_perilune_core(lua_State *L);
 
 int luaopen_perilune_core(lua_State *L)
 {
+    static const luaL_Reg block[] = {{"__gc", block_free}, {"__close", block_free}, {NULL, NULL}};
     make_context(L);
+    lb_class(L, BLOCK_MT, block);
     lua_newtable(L);
     lb_open_tensor(L);
     lb_open_ops(L);

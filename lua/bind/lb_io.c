@@ -10,35 +10,12 @@
 
 #include "lb.h"
 
-#define BLOCK_MT "perilune.Block"
 #define WEIGHTS_MT "perilune.Weights"
 #define READ_LIMIT ((lua_Integer)1 << 31)
 
 /* --------------------------------------------------------------------------------------------
 ** Boxes
 */
-typedef struct {
-    pl_ctx *ctx;
-    void *block;
-} block_box;
-
-static int block_free(lua_State *L)
-{
-    block_box *box = luaL_checkudata(L, 1, BLOCK_MT);
-    pl_free(box->ctx, box->block);
-    box->block = NULL;
-    return 0;
-}
-
-static block_box *new_block(lua_State *L)
-{
-    block_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = (block_box){lb_ctx(L), NULL};
-    luaL_setmetatable(L, BLOCK_MT);
-    lua_toclose(L, -1);
-    return box;
-}
-
 static int weights_close(lua_State *L)
 {
     pl_weights **box = luaL_checkudata(L, 1, WEIGHTS_MT);
@@ -56,14 +33,6 @@ static pl_weights **new_weights(lua_State *L)
     return box;
 }
 
-static const char *check_path(lua_State *L, int idx)
-{
-    size_t n;
-    const char *path = luaL_checklstring(L, idx, &n);
-    luaL_argcheck(L, n > 0 && strlen(path) == n, idx, "a path must not be empty or hold a NUL");
-    return path;
-}
-
 static int succeed(lua_State *L, pl_status st)
 {
     if (st != PL_OK) return lb_soft_fail(L, st);
@@ -78,9 +47,9 @@ static int succeed(lua_State *L, pl_status st)
 /// files.read(path, limit = 2 GB) -> text | nil, message
 static int files_read(lua_State *L)
 {
-    const char *path = check_path(L, 1);
+    const char *path = lb_check_path(L, 1);
     const lua_Integer limit = luaL_optinteger(L, 2, READ_LIMIT);
-    block_box *box = new_block(L);
+    lb_block *box = lb_new_block(L);
     char *data;
     size_t size;
     const pl_status st = pl_file_read(lb_ctx(L), &data, &size, path, limit);
@@ -94,14 +63,14 @@ static int files_read(lua_State *L)
 static int files_write(lua_State *L)
 {
     size_t size;
-    const char *path = check_path(L, 1), *text = luaL_checklstring(L, 2, &size);
+    const char *path = lb_check_path(L, 1), *text = luaL_checklstring(L, 2, &size);
     return succeed(L, pl_file_write(lb_ctx(L), path, text, size));
 }
 
 /// files.copy(from, to) -> true | nil, message
 static int files_copy(lua_State *L)
 {
-    const char *from = check_path(L, 1), *to = check_path(L, 2);
+    const char *from = lb_check_path(L, 1), *to = lb_check_path(L, 2);
     return succeed(L, pl_file_copy(lb_ctx(L), to, from));
 }
 
@@ -109,7 +78,7 @@ static int files_copy(lua_State *L)
 static int files_hash(lua_State *L)
 {
     char hex[PL_HASH_TEXT];
-    const pl_status st = pl_file_hash(lb_ctx(L), hex, check_path(L, 1));
+    const pl_status st = pl_file_hash(lb_ctx(L), hex, lb_check_path(L, 1));
     if (st != PL_OK) return lb_soft_fail(L, st);
     lua_pushstring(L, hex);
     return 1;
@@ -133,8 +102,8 @@ static int files_hash_string(lua_State *L)
 /// files.folder_begin(path) -> name of a temporary folder to fill | nil, message
 static int folder_begin(lua_State *L)
 {
-    const char *path = check_path(L, 1);
-    block_box *box = new_block(L);
+    const char *path = lb_check_path(L, 1);
+    lb_block *box = lb_new_block(L);
     char *tmp;
     const pl_status st = pl_folder_begin(lb_ctx(L), &tmp, path);
     box->block = tmp;
@@ -146,20 +115,20 @@ static int folder_begin(lua_State *L)
 /// files.folder_commit(tmp, path) -> true | nil, message
 static int folder_commit(lua_State *L)
 {
-    const char *tmp = check_path(L, 1), *path = check_path(L, 2);
+    const char *tmp = lb_check_path(L, 1), *path = lb_check_path(L, 2);
     return succeed(L, pl_folder_commit(lb_ctx(L), tmp, path));
 }
 
 /// files.folder_verify(path) -> true | nil, message
 static int folder_verify(lua_State *L)
 {
-    return succeed(L, pl_folder_verify(lb_ctx(L), check_path(L, 1)));
+    return succeed(L, pl_folder_verify(lb_ctx(L), lb_check_path(L, 1)));
 }
 
 /// files.folder_discard(tmp) -> true | nil, message
 static int folder_discard(lua_State *L)
 {
-    return succeed(L, pl_folder_discard(lb_ctx(L), check_path(L, 1)));
+    return succeed(L, pl_folder_discard(lb_ctx(L), lb_check_path(L, 1)));
 }
 
 /// files.io_fail_at(k, kind = "EIO", forever = false): test hook; k = 0 turns it off
@@ -309,7 +278,7 @@ static int check_only(lua_State *L, int idx)
 /// safetensors.load(path, {only = names}) -> {name = tensor}, metadata | nil, message
 static int safetensors_load(lua_State *L)
 {
-    const char *path = check_path(L, 1);
+    const char *path = lb_check_path(L, 1);
     const int only = check_only(L, 2);
     pl_weights **box = new_weights(L);
     pl_status st = pl_safetensors_open(lb_ctx(L), box, path);
@@ -344,7 +313,7 @@ static void push_info(lua_State *L, const pl_weight_info *info)
 /// safetensors.names(path) -> {name, ...}, {name = {stored =, dtype =, shape =}}, metadata
 static int safetensors_names(lua_State *L)
 {
-    const char *path = check_path(L, 1);
+    const char *path = lb_check_path(L, 1);
     pl_weights **box = new_weights(L);
     const pl_status st = pl_safetensors_open(lb_ctx(L), box, path);
     if (st != PL_OK) return lb_soft_fail(L, st);
@@ -366,7 +335,7 @@ static int safetensors_save(lua_State *L)
 {
     const char **names, **keys, **values;
     pl_tensor **tensors;
-    const char *path = check_path(L, 1);
+    const char *path = lb_check_path(L, 1);
     lua_settop(L, 3);
     const lua_Integer n = gather(L, 2, &names, &tensors);
     const lua_Integer n_notes = gather_notes(L, 3, &keys, &values);
@@ -377,7 +346,7 @@ static int safetensors_save(lua_State *L)
 /// llama2c.load(path) -> config in Hugging Face's names, {name = tensor} | nil, message
 static int llama2c_load(lua_State *L)
 {
-    const char *path = check_path(L, 1);
+    const char *path = lb_check_path(L, 1);
     pl_llama2c_config c;
     pl_weights **box = new_weights(L);
     pl_status st = pl_llama2c_open(lb_ctx(L), box, &c, path);
@@ -424,7 +393,6 @@ static void sub_table(lua_State *L, const char *name, const luaL_Reg *functions)
 
 void lb_open_io(lua_State *L)
 {
-    static const luaL_Reg block[] = {{"__gc", block_free}, {"__close", block_free}, {NULL, NULL}};
     static const luaL_Reg weights[] = {
         {"__gc", weights_close}, {"__close", weights_close}, {NULL, NULL}};
     static const luaL_Reg files[] = {{"read", files_read},
@@ -445,7 +413,6 @@ void lb_open_io(lua_State *L)
                                            {"save", safetensors_save},
                                            {NULL, NULL}};
     static const luaL_Reg llama2c[] = {{"load", llama2c_load}, {NULL, NULL}};
-    lb_class(L, BLOCK_MT, block);
     lb_class(L, WEIGHTS_MT, weights);
     sub_table(L, "files", files);
     sub_table(L, "safetensors", safetensors);

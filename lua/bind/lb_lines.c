@@ -21,9 +21,7 @@ static pl_lines *check_lines(lua_State *L)
 static int lines_open(lua_State *L)
 {
     static const char *const known[] = {"max_bytes", "offset", "line", NULL};
-    size_t n;
-    const char *path = luaL_checklstring(L, 1, &n);
-    luaL_argcheck(L, n > 0 && strlen(path) == n, 1, "a path must not be empty or hold a NUL");
+    const char *path = lb_check_path(L, 1);
     lb_known(L, 2, "lines.open option", known);
     const pl_lines_options options = {
         .max_bytes = lb_integer_field(L, 2, "max_bytes", PL_LINES_MAX_BYTES),

@@ -10,36 +10,12 @@
 
 #define TOKENIZER_MT "perilune.TokenizerCore"
 #define STREAM_MT "perilune.TextStream"
-#define BLOCK_MT "perilune.TextBlock"
 
 static const char *const kinds[] = {"bytelevel", "sentencepiece", "word", NULL};
 
 /* --------------------------------------------------------------------------------------------
 ** Boxes
 */
-typedef struct {
-    pl_ctx *ctx;
-    void *block;
-} block_box;
-
-static int block_free(lua_State *L)
-{
-    block_box *box = luaL_checkudata(L, 1, BLOCK_MT);
-    pl_free(box->ctx, box->block);
-    box->block = NULL;
-    return 0;
-}
-
-/* A block of the engine that is freed whatever happens. */
-static block_box *new_block(lua_State *L)
-{
-    block_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = (block_box){lb_ctx(L), NULL};
-    luaL_setmetatable(L, BLOCK_MT);
-    lua_toclose(L, -1);
-    return box;
-}
-
 static int tokenizer_gc(lua_State *L)
 {
     pl_tokenizer **box = luaL_checkudata(L, 1, TOKENIZER_MT);
@@ -68,9 +44,7 @@ static pl_tokenizer *check_tokenizer(lua_State *L)
 */
 static int load(lua_State *L)
 {
-    size_t length;
-    const char *path = luaL_checklstring(L, 1, &length);
-    luaL_argcheck(L, strlen(path) == length, 1, "a path cannot hold a NUL");
+    const char *path = lb_check_path(L, 1);
     pl_tokenizer **box = new_tokenizer(L);
     pl_status st = pl_tokenizer_load(lb_ctx(L), box, path);
     return st == PL_OK ? 1 : lb_soft_fail(L, st);
@@ -180,7 +154,7 @@ static int tok_encode(lua_State *L)
                      (lb_boolean_field(L, 3, "bos", false) ? PL_ENCODE_BOS : 0u) |
                      (lb_boolean_field(L, 3, "eos", false) ? PL_ENCODE_EOS : 0u) |
                      (lb_boolean_field(L, 3, "continued", false) ? PL_ENCODE_CONTINUED : 0u);
-    block_box *box = new_block(L);
+    lb_block *box = lb_new_block(L);
     int32_t *ids = NULL;
     int64_t count = 0;
     pl_status st = pl_tokenizer_encode(tok, &ids, &count, text, length, flags);
@@ -234,7 +208,7 @@ static int tok_decode(lua_State *L)
     unsigned flags = decode_flags(L, 3);
     int64_t count;
     const int32_t *ids = check_ids(L, 2, &count);
-    block_box *box = new_block(L);
+    lb_block *box = lb_new_block(L);
     char *text = NULL;
     size_t length = 0;
     pl_status st = pl_tokenizer_decode(tok, &text, &length, ids, count, flags);
@@ -364,8 +338,6 @@ static int stream_finish(lua_State *L)
 
 void lb_open_text(lua_State *L)
 {
-    static const luaL_Reg block_methods[] = {{"__gc", block_free}, {"__close", block_free},
-                                             {NULL, NULL}};
     static const luaL_Reg stream_methods[] = {{"push", stream_push}, {"finish", stream_finish},
                                               {NULL, NULL}};
     static const luaL_Reg methods[] = {
@@ -374,7 +346,6 @@ void lb_open_text(lua_State *L)
         {"save", tok_save},   {"is_control", tok_is_control}, {"set_special", tok_set_special},
         {"stream", tok_stream}, {"__gc", tokenizer_gc},       {NULL, NULL}};
     static const luaL_Reg functions[] = {{"load", load}, {"train", train}, {NULL, NULL}};
-    lb_class(L, BLOCK_MT, block_methods);
     lb_class(L, STREAM_MT, stream_methods);
     lb_class(L, TOKENIZER_MT, methods);
     luaL_newlib(L, functions);
