@@ -67,6 +67,22 @@ local function sample(store, cfg, rows)
   end
 end
 
+-- A sample of the prompts without answers.
+local function unanswered(store, rows, cfg)
+  local list = {}
+  for row in pl.rules.run(function()
+    for row in rows do
+      if #store:completions(row.id) == 0 then
+        row.group = "unanswered"
+        return row
+      end
+    end
+  end, { pl.rules.cap { by = "group", max = cfg.rank_prompts } }, { seed = cfg.seed }) do
+    list[#list + 1] = row
+  end
+  return list
+end
+
 -- Completions in an order of their own for each prompt.
 local function shuffled(cfg, row, completions)
   local texts, ids = {}, {}
@@ -87,11 +103,7 @@ function labeling.export(store, sets, dir, cfg)
   end
   assert(out:close())
   if cfg.policy ~= "" then
-    local asked = {}
-    for row in sets.waiting.rank:rows() do
-      if #asked == cfg.rank_prompts then break end
-      if #store:completions(row.id) == 0 then asked[#asked + 1] = row end
-    end
+    local asked = unanswered(store, sets.waiting.rank:rows(), cfg)
     sample(store, cfg, asked)
     counts.sampled = #asked
   end
