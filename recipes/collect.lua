@@ -132,7 +132,7 @@ assert(pl.system.mkdir_p(dir .. "/data"))
 local rows, report = rules.run(store:prompts {}, list, { seed = cfg.seed, scratch = scratch })
 
 -- 3. Three sets -----------------------------------------------------------------------------------
-local parts = sets.new(store, dir, { name = cfg.output_dir, recipe = "collect",
+local parts = sets.new(store, dir, { name = dir:match("[^/]+/*$"), recipe = "collect",
   settings = cfg:to_table(), seed = cfg.seed, scratch = scratch, user_key = cfg.user_key,
   alike = alike, personal = personal,
   most = { sft = cfg.sft_size, rm = cfg.rm_size, ppo = cfg.ppo_size } })
