@@ -85,6 +85,14 @@ end
 local read = {}
 local function ingest(list, settings)
   for _, path in ipairs(sources.files(list)) do
+    local said = pl.system.monotonic()
+    function settings.progress(so_far)
+      local now = pl.system.monotonic()
+      if now - said > 5 then
+        say("  %s: %s rows, %d bad lines", path, pl.format.count(so_far.rows), so_far.bad)
+        said = now
+      end
+    end
     local done, message = pl.ingest.file(store, path, settings)
     read[#read + 1] = done or error(message, 0)
     done.path = path
@@ -129,7 +137,15 @@ end
 local scratch = dir .. "/scratch"
 assert(pl.system.mkdir_p(scratch))
 assert(pl.system.mkdir_p(dir .. "/data"))
-local rows, report = rules.run(store:prompts {}, list, { seed = cfg.seed, scratch = scratch })
+local progress = pl.progress.new { total = math.max(1, store:counts().prompts), unit = "prompt",
+  quiet = cfg.quiet }
+local all, seen = store:prompts {}, 0
+local rows, report = rules.run(function()
+  local row = all()
+  seen = seen + (row and 1 or 0)
+  if row and seen % 4096 == 0 then progress:update(seen) end
+  return row
+end, list, { seed = cfg.seed, scratch = scratch })
 
 -- 3. Three sets -----------------------------------------------------------------------------------
 local parts = sets.new(store, dir, { name = dir:match("[^/]+/*$"), recipe = "collect",
@@ -150,6 +166,7 @@ for row in rows do
   end
   watch:row(row, answers)
 end
+progress:finish()
 local counts, leaks = parts:finish()
 
 -- 4. Answers to be ranked, and what else waits for people -----------------------------------------
@@ -160,6 +177,7 @@ local figures = present.write(dir, { report = report, read = read, counts = coun
   leaks = leaks, waiting = waiting, store = store:counts(), cap = cfg.max_per_user,
   hide = sources.hider(people) })
 store:close()
+require("lfs").rmdir(scratch)
 figures.seconds = run:seconds()
 run:summary(figures)
 run:close()
