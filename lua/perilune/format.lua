@@ -213,8 +213,12 @@ function format.cells(rows, digits)
   end
   local texts = {}
   for column, values in pairs(columns) do
-    local decimals = common_decimals(values, digits or 4)
-    columns[column] = decimals and "%." .. decimals .. "f"
+    local whole = true
+    for _, value in ipairs(values) do
+      whole = whole and math.type(value) == "integer"
+    end
+    local decimals = not whole and common_decimals(values, digits or 4)
+    columns[column] = whole and "%d" or decimals and "%." .. decimals .. "f"
   end
   for i, row in ipairs(rows) do
     texts[i] = {}

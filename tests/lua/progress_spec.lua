@@ -161,6 +161,12 @@ describe("format", function()
 end)
 
 describe("format.cells", function()
+  it("writes counts in full, however large", function()
+    local texts = format.cells({ { 10000000, 0.5 }, { 3, 20000000 } })
+    assert.are.same({ "10000000", "3" }, { texts[1][1], texts[2][1] })
+    assert.are.equal("2.000e7", texts[2][2])
+  end)
+
   it("gives a column the decimals that its numbers need", function()
     local texts, numeric, count = format.cells({
       { "a", 0.11, 0.02, 1.204, 1e-7, 0 / 0 }, { "b", 0.66, 0.035, 12, 5, 2 }, { "c", 1 / 3, 0, 1,
