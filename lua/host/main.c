@@ -54,12 +54,18 @@ static void find_place(void)
     const char *slash = strrchr(place.executable, '/');
     int dir = (int)(slash - place.executable);
     static const char *const candidates[] = {".", PL_SHARE_DIR};
+    static const char room[] = "/lua/perilune";
     for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
-        char probe[PATH_MAX + 32], root[PATH_MAX];
-        int length = snprintf(root, sizeof root, "%.*s/%s", dir, place.executable, candidates[i]);
-        if (length >= (int)sizeof root) continue;
-        snprintf(probe, sizeof probe, "%s/lua/perilune", root);
-        if (is_folder(probe) && realpath(root, place.root)) return;
+        char probe[PATH_MAX + 32];
+        int length = snprintf(probe, sizeof probe, "%.*s/%s%s", dir, place.executable,
+                              candidates[i], room);
+        if (length >= (int)sizeof probe || !is_folder(probe)) continue;
+        /* In a build folder lua/ is a link: the root is where it leads. */
+        if (!realpath(probe, place.root)) continue;
+        const size_t end = strlen(place.root), tail = sizeof room - 1;
+        if (end <= tail || strcmp(place.root + end - tail, room) != 0) continue;
+        place.root[end - tail] = '\0';
+        return;
     }
     place.root[0] = '\0';
 }

@@ -54,6 +54,15 @@ teardown(function()
   os.remove(folder)
 end)
 
+describe("the program's root", function()
+  it("is the checkout, from a build folder too: the peer of `perilune bench` lies in it", function()
+    for _, name in ipairs { "lua/perilune/init.lua", "recipes/ppo.lua", "tests/bench/peer_torch.py",
+      "CMakeLists.txt" } do
+      assert.are.equal("file", require("lfs").attributes(host.root .. "/" .. name, "mode"), name)
+    end
+  end)
+end)
+
 describe("options", function()
   it("-e runs and keeps their order with -l", function()
     local code, out = run({ "-e", "x = 1", "-l", "lfs", "-l", "f=lfs", "-e",
