@@ -21,13 +21,7 @@ local address = {}
 local find, sub, match = string.find, string.sub, string.match
 local capital, common = tokens.capital, words.common
 
-local function set(text)
-  local list = {}
-  for word in text:gmatch("%S+") do
-    list[word] = true
-  end
-  return list
-end
+local set = require("perilune.rules.personal.word_set")
 
 local strong_types = set([[
 Street St Avenue Ave Road Rd Lane Ln Boulevard Blvd Crescent Terrace Parkway Pkwy Highway Hwy Mews

@@ -10,13 +10,7 @@
 
 local given = {}
 
-local function set(text)
-  local list = {}
-  for word in text:gmatch("%S+") do
-    list[word] = true
-  end
-  return list
-end
+local set = require("perilune.rules.personal.word_set")
 
 given.sure = set([[
 Aaron Abbie Abby Abdel Abdul Abdullah Abdulrahman Abel Abigail Abraham Achim Adalbert Adam Adela

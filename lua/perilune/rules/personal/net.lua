@@ -15,13 +15,7 @@ local net = {}
 
 local byte, find, sub, match = string.byte, string.find, string.sub, string.match
 
-local function set(text)
-  local list = {}
-  for word in text:gmatch("%S+") do
-    list[word] = true
-  end
-  return list
-end
+local set = require("perilune.rules.personal.word_set")
 
 local LOCAL_BYTES <const> = 64
 local file_endings = set("png jpg jpeg gif svg webp css js ts tsx jsx html htm json pdf py name")

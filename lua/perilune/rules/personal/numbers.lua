@@ -25,13 +25,7 @@ local byte, find, sub, match = string.byte, string.find, string.sub, string.matc
 
 local CONTEXT_BYTES <const> = 40
 
-local function set(text)
-  local list = {}
-  for word in text:gmatch("%S+") do
-    list[word] = true
-  end
-  return list
-end
+local set = require("perilune.rules.personal.word_set")
 
 local nino_words = set("insurance ni nino")
 local phone_words = set([[

@@ -31,13 +31,7 @@ local capital, titled = tokens.capital, tokens.titled
 local common, proper, after = words.common, words.proper, words.after
 local sure, unsure = given.sure, given.unsure
 
-local function set(text)
-  local list = {}
-  for word in text:gmatch("%S+") do
-    list[word] = true
-  end
-  return list
-end
+local set = require("perilune.rules.personal.word_set")
 
 local LONGEST_NAME <const> = 5
 

@@ -16,13 +16,7 @@ local users = {}
 
 local find, sub, byte = string.find, string.sub, string.byte
 
-local function set(text)
-  local list = {}
-  for word in text:gmatch("%S+") do
-    list[word] = true
-  end
-  return list
-end
+local set = require("perilune.rules.personal.word_set")
 
 local STRONG <const>, WEAK <const> = 1, 2
 

@@ -7,13 +7,7 @@
 
 local words = {}
 
-local function set(text)
-  local list = {}
-  for word in text:gmatch("%S+") do
-    list[word] = true
-  end
-  return list
-end
+local set = require("perilune.rules.personal.word_set")
 
 words.common = set([[
 a abc abiword able about above accept access according account acer across act action active
