@@ -66,12 +66,10 @@ local cfg = pl.config {
     elseif c.min_answers > c.max_answers then return "min_answers is above max_answers" end
   end,
 }
-local here = pl.config.describe(cfg).recipe:match("^(.*)/[^/]*$") or "."
-package.path = here .. "/../?.lua;" .. package.path
-local labeling = require "recipes.collect.labeling"
-local present = require "recipes.collect.present"
-local sets = require "recipes.collect.sets"
-local sources = require "recipes.collect.sources"
+local labeling = require "collect.labeling"
+local present = require "collect.present"
+local sets = require "collect.sets"
+local sources = require "collect.sources"
 
 local run = pl.run.open(cfg)
 if cfg.threads > 0 then pl.threads(cfg.threads) end

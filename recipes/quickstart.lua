@@ -32,10 +32,8 @@ local cfg = pl.config {
   { ptx_coef = 1.0, "γ of PPO-ptx", min = 0, schedule = true },
   { ppo_learning_rate = "warmup(3, 0.00007, 0.1)", "of the policy", min = 0, schedule = true },
 }
-local here = pl.config.describe(cfg).recipe:match("^(.*)/[^/]*$") or "."
-package.path = here .. "/../?.lua;" .. package.path
-local datasets = require "recipes.quickstart.datasets"
-local labelers = require "recipes.quickstart.labelers"
+local datasets = require "quickstart.datasets"
+local labelers = require "quickstart.labelers"
 
 local run = pl.run.open(cfg)
 if cfg.threads > 0 then pl.threads(cfg.threads) end
@@ -55,7 +53,7 @@ local function stage(title, recipe, name, settings)
     and recipe ~= "eval" then settings.resume = "latest" -- stages that are done end at once
   else settings.overwrite_output_dir = true end
   local from = pl.system.monotonic()
-  local result = pl.config.run_recipe(here .. "/" .. recipe .. ".lua", settings)
+  local result = pl.config.run_recipe(recipe, settings)
   stage_seconds[name] = pl.system.monotonic() - from
   return result
 end
@@ -189,7 +187,8 @@ local without = ppo("PPO without pretraining gradients", "ppo-noptx", 0.0)
 -- 6. Evaluation by the world's checker ------------------------------------------------------------
 local function judge(title, name, model, best_of)
   return stage(title, "eval", name, { model = model, reference = sft.model, dataset = paths.test,
-    reward_function = here .. "/quickstart/gold.lua", template = "plain", response_length = 24,
+    reward_function = package.searchpath("quickstart.gold", package.path),
+    template = "plain", response_length = 24,
     text = paths.held_out, text_length = 64, best_of = best_of, count = cfg.eval_prompts })
 end
 local of = {

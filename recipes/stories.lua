@@ -50,12 +50,10 @@ local cfg = pl.config {
   "Evaluation",
   { best_of = 16, "SFT continuations of each opening for the best-of-n curve", min = 1 },
 }
-local here = pl.config.describe(cfg).recipe:match("^(.*)/[^/]*$") or "."
-package.path = here .. "/../?.lua;" .. package.path
-local gold = require "recipes.stories.gold"
-local labeler = require "recipes.stories.labeler"
-local openings = require "recipes.stories.openings"
-local present = require "recipes.stories.present"
+local gold = require "stories.gold"
+local labeler = require "stories.labeler"
+local openings = require "stories.openings"
+local present = require "stories.present"
 
 local run = pl.run.open(cfg)
 if cfg.threads > 0 then pl.threads(cfg.threads) end
@@ -73,7 +71,7 @@ local function stage(recipe, name, settings)
   if cfg.resume and recipe ~= "eval" then settings.resume = "latest" -- what is done ends at once
   else settings.overwrite_output_dir = true end
   local from = pl.system.monotonic()
-  local result = pl.config.run_recipe(here .. "/" .. recipe .. ".lua", settings)
+  local result = pl.config.run_recipe(recipe, settings)
   stage_seconds[name] = pl.system.monotonic() - from
   return result
 end
@@ -113,7 +111,7 @@ local paths = {
   test = write("test.jsonl", text_rows(sides.test)),
   prompts = write("prompts.jsonl", prompts),
   held_out = write("test-prompts.jsonl", openings.prompts(sides.test, { 10, 14, 6 })),
-  judge = write("gold.lua", ("return require(%q).judge(%q)\n"):format("recipes.stories.gold",
+  judge = write("gold.lua", ("return require(%q).judge(%q)\n"):format("stories.gold",
     cfg.lexicon)),
 }
 say("%d stories: %d to train, %d to validate, %d to test; %d openings", #stories, #sides.train,

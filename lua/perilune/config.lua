@@ -21,8 +21,11 @@
 -- value`, checks the value, takes hold at once and is journalled as {step, key, old, new}. Changes
 -- belong right after `cfg:at(step)`, where a journal given to `cfg:replay` puts them again.
 
+local lfs = require("lfs")
+
 local help = require("perilune.config.help")
 local nearest = require("perilune.nearest")
+local neighbours = require("perilune.config.neighbours")
 local row = require("perilune.config.row")
 local schedule = require("perilune.schedule")
 local sources = require("perilune.config.sources")
@@ -115,20 +118,24 @@ setmetatable(config, {
 })
 
 --- Run a recipe's file with settings in place of a command line, and return what it returns.
--- @tparam string path
+-- @tparam string recipe its path; or its name, beside the calling recipe or as Perilune brings it
 -- @tparam ?table settings key -> value; `preset` names a preset
 -- @return whatever the recipe returns
-function config.run_recipe(path, settings)
+function config.run_recipe(recipe, settings)
+  local path = recipe
+  if not lfs.attributes(recipe, "mode") then
+    path = neighbours.find((recipe:gsub("^recipes/", "")), (calling_recipe())) or recipe
+  end
   local chunk, message = loadfile(path)
   if not chunk then
     error(message, 2)
   end
-  local outer = pending
+  local outer, outer_path = pending, neighbours.look_beside(path)
   pending = settings or {}
   local results = table.pack(xpcall(chunk, function(err)
     return config.is_usage_error(err) and err or debug.traceback(tostring(err), 2)
   end))
-  pending = outer
+  pending, package.path = outer, outer_path
   if not results[1] then
     error(results[2], 0)
   end

@@ -12,6 +12,7 @@
 -- @module perilune
 
 local core = require("perilune.core")
+require("perilune.config.neighbours") -- from here on recipes find what lies beside them
 
 local modules = {
   agreement = true, batch = true, chat = true, config = true, data = true, files = true,

@@ -222,7 +222,7 @@ local function main(arguments)
   end
 end
 
-if ... ~= "recipes.collect.check_personal_data" then
+if ... ~= "collect.check_personal_data" then
   main({ ... })
 end
 

@@ -14,7 +14,7 @@
 -- `bare = true` keeps the polite openers of world.lua away from the prompt.
 -- Scores are put together in world.lua; this file does not know about style.
 
-local lexicon = require "recipes.quickstart.lexicon"
+local lexicon = require "quickstart.lexicon"
 
 local cases = {}
 

@@ -3,8 +3,8 @@
 -- The form of a use case is that of case_facts.lua. None of these needs a fact but `complete`,
 -- which may ask for the end of a sentence that states one.
 
-local lexicon = require "recipes.quickstart.lexicon"
-local case_facts = require "recipes.quickstart.case_facts"
+local lexicon = require "quickstart.lexicon"
+local case_facts = require "quickstart.case_facts"
 
 local cases = {}
 

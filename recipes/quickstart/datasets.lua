@@ -10,13 +10,13 @@
 -- are shared out so that SFT, RM and PPO have no row in common; some of the labelers' prompts stand
 -- in both SFT and RM.
 
-local labelers = require "recipes.quickstart.labelers"
-local lexicon = require "recipes.quickstart.lexicon"
+local labelers = require "quickstart.labelers"
+local lexicon = require "quickstart.lexicon"
 local pl = require "perilune"
-local random = require "recipes.quickstart.random"
-local text = require "recipes.quickstart.text"
-local users = require "recipes.quickstart.users"
-local world = require "recipes.quickstart.world"
+local random = require "quickstart.random"
+local text = require "quickstart.text"
+local users = require "quickstart.users"
+local world = require "quickstart.world"
 
 local rules = pl.rules
 

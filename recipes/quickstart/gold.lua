@@ -4,9 +4,7 @@
 -- A row carries the task it asks for and the seed of its world; nothing of the prompt's wording is
 -- looked at.
 
-local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
-package.path = here .. "/../../?.lua;" .. package.path
-local world = require "recipes.quickstart.world"
+local world = require "quickstart.world"
 
 local worlds = {}
 

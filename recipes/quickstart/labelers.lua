@@ -16,8 +16,8 @@
 -- agree on about 76 % of the pairs neither of them ties, the neighbourhood of the 72.6 to 77.3 %
 -- that Ouyang et al. report (arXiv:2203.02155, section 3.4).
 
-local lexicon = require "recipes.quickstart.lexicon"
-local random = require "recipes.quickstart.random"
+local lexicon = require "quickstart.lexicon"
+local random = require "quickstart.random"
 
 local labelers = {}
 

@@ -8,11 +8,11 @@
 -- tuning adds is then visible by itself. Questions here may repeat prompts of the log, but never
 -- with the answer that the checker wants most, the one with a courteous closing.
 
-local case_facts = require "recipes.quickstart.case_facts"
-local lexicon = require "recipes.quickstart.lexicon"
-local random = require "recipes.quickstart.random"
-local users = require "recipes.quickstart.users"
-local world = require "recipes.quickstart.world"
+local case_facts = require "quickstart.case_facts"
+local lexicon = require "quickstart.lexicon"
+local random = require "quickstart.random"
+local users = require "quickstart.users"
+local world = require "quickstart.world"
 
 local text = {}
 

@@ -10,9 +10,9 @@
 -- answered, `prompt` all of its user text, `task` what World:check needs. `marks` tells which habit
 -- made the row what it is: tests measure the rules against it, the rules themselves never read it.
 
-local lexicon = require "recipes.quickstart.lexicon"
-local random = require "recipes.quickstart.random"
-local world = require "recipes.quickstart.world"
+local lexicon = require "quickstart.lexicon"
+local random = require "quickstart.random"
+local world = require "quickstart.world"
 
 local users = {}
 

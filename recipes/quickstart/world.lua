@@ -16,10 +16,10 @@
 --
 -- The hidden labeler and the demonstrations are in labelers.lua. Nothing here needs the engine.
 
-local case_facts = require "recipes.quickstart.case_facts"
-local case_words = require "recipes.quickstart.case_words"
-local lexicon = require "recipes.quickstart.lexicon"
-local random = require "recipes.quickstart.random"
+local case_facts = require "quickstart.case_facts"
+local case_words = require "quickstart.case_words"
+local lexicon = require "quickstart.lexicon"
+local random = require "quickstart.random"
 
 local world = {}
 

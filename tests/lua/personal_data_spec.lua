@@ -1,9 +1,9 @@
 --- The personal-data rule: labelled sentences, check digits, hostile text, user names, rows.
 
-local check = require("recipes.collect.check_personal_data")
 local checks = require("perilune.rules.personal.checks")
 local personal_data = require("perilune.rules.personal_data")
-local rules = require("perilune.rules")
+local rules = require("perilune").rules
+local check = require("collect.check_personal_data")
 
 local SENTENCES <const> = "tests/data/personal_data.tsv"
 local BOUND <const> = 0.95

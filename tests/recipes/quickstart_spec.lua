@@ -2,13 +2,13 @@
 -- Run from the top of the checkout with stock Lua: no engine is needed.
 
 local pl = require "perilune"
-local datasets = require "recipes.quickstart.datasets"
-local labelers = require "recipes.quickstart.labelers"
-local lexicon = require "recipes.quickstart.lexicon"
-local random = require "recipes.quickstart.random"
-local text = require "recipes.quickstart.text"
-local users = require "recipes.quickstart.users"
-local world = require "recipes.quickstart.world"
+local datasets = require "quickstart.datasets"
+local labelers = require "quickstart.labelers"
+local lexicon = require "quickstart.lexicon"
+local random = require "quickstart.random"
+local text = require "quickstart.text"
+local users = require "quickstart.users"
+local world = require "quickstart.world"
 
 local SEED <const> = 11
 local w = world.new(SEED)

@@ -2,10 +2,9 @@
 
 local pl = require "perilune"
 local lfs = require "lfs"
-package.path = "./?.lua;" .. package.path
-local gold = require "recipes.stories.gold"
-local labeler = require "recipes.stories.labeler"
-local openings = require "recipes.stories.openings"
+local gold = require "stories.gold"
+local labeler = require "stories.labeler"
+local openings = require "stories.openings"
 
 local DATA <const> = "../shared/data"
 

@@ -9,6 +9,7 @@
 local command_line = require("perilune.config.command_line")
 local common = require("perilune.config.common")
 local nearest = require("perilune.nearest")
+local neighbours = require("perilune.config.neighbours")
 local row = require("perilune.config.row")
 local schedule = require("perilune.schedule")
 
@@ -121,15 +122,13 @@ local function read_text(path)
   return text
 end
 
-local function folder_of(path)
-  return path and path:match("^(.*)/[^/]*$") or "."
-end
-
 --- The settings in a preset: its part for this recipe, or all of it when it has no parts.
 local function load_preset(self, name)
   local path = name
   if not name:match("[/.]") then
-    path = folder_of(self.recipe) .. "/presets/" .. name .. ".lua"
+    path = "presets/" .. name .. ".lua"
+    path = neighbours.find(path, self.recipe)
+      or neighbours.folder_of(self.recipe) .. "/" .. path
   end
   local text, missing = read_text(path)
   if not text then
@@ -292,7 +291,8 @@ function sources.apply_all(self, args, settings)
   if resume then
     local folder = wants.output_dir or settings.output_dir
     if not folder then
-      folder = resume ~= "latest" and folder_of((resume:gsub("/+$", ""))) or self.values.output_dir
+      local checkpoint = resume:gsub("/+$", "")
+      folder = resume == "latest" and self.values.output_dir or neighbours.folder_of(checkpoint)
     end
     local saved, path = load_saved(self, folder)
     if saved then
