@@ -1,40 +1,10 @@
 /*
-** ctx.c - making and freeing a context, its error text, interrupts, checked arithmetic.
+** ctx.c - error text, interrupts, fault hooks, checked arithmetic.
 */
 #include "base/ctx.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "autograd/tape.h"
-#include "base/cpu.h"
-#include "base/mem.h"
-#include "ops/op.h"
-#include "tensor/tensor.h"
-
-pl_ctx *pl_ctx_new(void)
-{
-    pl_ctx *ctx = pl__mem_context();
-    if (ctx == NULL) return NULL;
-    ctx->tape.enabled = true;
-    if (pl__ops_open(ctx) != PL_OK) {
-        pl_ctx_free(ctx);
-        return NULL;
-    }
-    return ctx;
-}
-
-void pl_ctx_free(pl_ctx *ctx)
-{
-    if (ctx == NULL) return;
-    pl_scope_close(ctx, 1); /* the outermost, and so all */
-    pl__tape_release(ctx, NULL);
-    pl__ops_close(ctx);
-    pl__scopes_close(ctx);
-    pl__mem_close(ctx);
-}
 
 const char *pl_error(const pl_ctx *ctx)
 {
@@ -81,6 +51,24 @@ pl_status pl__check_interrupt(pl_ctx *ctx)
     if (!ctx->interrupted) return PL_OK;
     ctx->interrupted = 0;
     return pl__fail(ctx, PL_ERR_INTERRUPTED, "interrupted!");
+}
+
+bool pl__faults_next(pl__faults *faults)
+{
+    faults->calls++;
+    if (faults->fail_at == 0) return false;
+    if (faults->fail_at > 1) {
+        faults->fail_at--;
+        return false;
+    }
+    if (!faults->forever) faults->fail_at = 0;
+    return true;
+}
+
+void pl__faults_set(pl__faults *faults, int64_t k, bool forever)
+{
+    faults->fail_at = k > 0 ? k : 0;
+    faults->forever = forever;
 }
 
 bool pl__mul(int64_t a, int64_t b, int64_t *out)

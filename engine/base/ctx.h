@@ -1,8 +1,11 @@
 /*
-** ctx.h - the context's inside and how the engine reports failures.
+** ctx.h - what every floor needs of a context: error text, memory, the interrupt flag.
 **
-** Struct bodies are for the engine alone; other code holds pointers. Each floor keeps its own part
-** of the context here, so that nothing in the engine is global.
+** Nothing in the engine is global: each floor keeps what it must remember in the context, and base/
+** does not know what that is. A floor's part is a struct that begins with the part of the floor
+** below: pl_ctx here, pl_tensor_floor (tensor/tensor.h), pl_ops_floor (ops/op.h), pl_graph_floor
+** (graph/graph.h). So one pointer is a pointer to each of them, and a floor reaches its own part at
+** a fixed distance. context/context.c makes the whole.
 */
 #ifndef PL_BASE_CTX_H
 #define PL_BASE_CTX_H
@@ -14,10 +17,16 @@
 #define PL_ERROR_MAX 1024
 #define PL_MEM_CLASSES 160
 
-struct pl_node;
-struct pl_plan;
-struct pl_scope;
-struct pl_ops_table;
+/* A fault hook for tests: the `fail_at`-th try from now fails. */
+typedef struct {
+    int64_t calls;   /* tries so far */
+    int64_t fail_at; /* 0: off; counts down */
+    bool forever;    /* and every later one too */
+} pl__faults;
+
+/* Counts a try; true when it must fail. */
+bool pl__faults_next(pl__faults *faults);
+void pl__faults_set(pl__faults *faults, int64_t k, bool forever);
 
 struct pl_ctx {
     char error[PL_ERROR_MAX];
@@ -25,38 +34,12 @@ struct pl_ctx {
 
     struct { /* mem.c */
         pl_mem_info info;
-        int64_t fail_at; /* 0: off; else counts down to the failing allocation */
-        bool fail_forever;
+        pl__faults faults;
         void *bins[PL_MEM_CLASSES];
     } mem;
 
-    struct { /* scope.c */
-        struct pl_scope *innermost;
-        int64_t opened; /* scopes so far: the next id */
-        char **names; /* interned: a freed tensor still names its scope */
-        int n_names;
-    } scopes;
-
-    struct { /* autograd/tape.c */
-        struct pl_node *first, *last;
-        struct pl_node *barrier; /* a nested backward walks no further back */
-        int walking;             /* depth of running backwards */
-        bool enabled;
-    } tape;
-
-    struct { /* ops/ */
-        pl_op_row *rows;
-        const struct pl_ops_table *f32, *f64;
-        bool nan_check;
-        bool openblas; /* matmul and linear by OpenBLAS, for comparison; not batch-invariant */
-        struct pl_plan *recording;
-    } ops;
-
-    struct { /* io/file.c: the fault hook */
-        int64_t calls, fail_at;
-        int fail_error;
-        bool fail_forever;
-    } io;
+    pl__faults system_calls; /* those that read and write files */
+    int system_error;        /* errno of the failing one */
 };
 
 /* Keeps the text and returns `st`, so that a failure is one line: return pl__fail(...). */

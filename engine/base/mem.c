@@ -57,9 +57,9 @@ static int bin_of(size_t bytes, size_t *rounded)
     return -1;
 }
 
-pl_ctx *pl__mem_context(void)
+pl_ctx *pl__mem_context(size_t size)
 {
-    return calloc(1, sizeof(pl_ctx));
+    return calloc(1, size);
 }
 
 void pl__mem_close(pl_ctx *ctx)
@@ -81,18 +81,6 @@ void pl_mem_trim(pl_ctx *ctx)
     ctx->mem.info.cached = 0;
 }
 
-static bool fault(pl_ctx *ctx)
-{
-    ctx->mem.info.calls++;
-    if (ctx->mem.fail_at == 0) return false;
-    if (ctx->mem.fail_at > 1) {
-        ctx->mem.fail_at--;
-        return false;
-    }
-    if (!ctx->mem.fail_forever) ctx->mem.fail_at = 0;
-    return true;
-}
-
 static header *from_system(size_t size)
 {
     header *h = NULL;
@@ -108,7 +96,7 @@ void *pl_alloc(pl_ctx *ctx, size_t bytes)
     const int bin = bin_of(bytes, &size);
     pl_mem_info *info = &ctx->mem.info;
     header *h = NULL;
-    if (!fault(ctx) && bin >= 0 && (info->limit == 0 || info->live + (int64_t)size <= info->limit)) {
+    if (!pl__faults_next(&ctx->mem.faults) && bin >= 0 && (info->limit == 0 || info->live + (int64_t)size <= info->limit)) {
         h = ctx->mem.bins[bin];
         if (h != NULL) {
             ctx->mem.bins[bin] = h->next;
@@ -183,7 +171,9 @@ void pl_free(pl_ctx *ctx, void *block)
 
 pl_mem_info pl_mem_get(const pl_ctx *ctx)
 {
-    return ctx->mem.info;
+    pl_mem_info info = ctx->mem.info;
+    info.calls = ctx->mem.faults.calls;
+    return info;
 }
 
 void pl_mem_set_limit(pl_ctx *ctx, int64_t bytes)
@@ -198,6 +188,5 @@ void pl_mem_reset_peak(pl_ctx *ctx)
 
 void pl_mem_fail_at(pl_ctx *ctx, int64_t k, bool forever)
 {
-    ctx->mem.fail_at = k > 0 ? k : 0;
-    ctx->mem.fail_forever = forever;
+    pl__faults_set(&ctx->mem.faults, k, forever);
 }

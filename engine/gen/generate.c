@@ -190,7 +190,7 @@ static pl_status want_scratch(job *j, int64_t vocabulary)
 static void draw(job *j, runner *w, const float *logits, int64_t scratch)
 {
     const pl_gen_options *o = j->o;
-    const pl_kernel_set *k = &j->ctx->ops.f32->kernels;
+    const pl_kernel_set *k = &pl__ops_for(j->ctx, PL_F32)->kernels;
     pl_gen_result *r = j->r;
     const int64_t at = w->answer * r->max_tokens + r->length[w->answer], v = j->vocabulary;
     const double inv_t = o->temperature > 0 ? 1 / o->temperature : 1;
@@ -264,7 +264,7 @@ static int64_t prompt_length(const job *j, int64_t p)
 
 static void copy_cache(job *j, int32_t from, int32_t to, int64_t n)
 {
-    const pl_kernel_set *k = &j->ctx->ops.f32->kernels;
+    const pl_kernel_set *k = &pl__ops_for(j->ctx, PL_F32)->kernels;
     for (int i = 0; i < j->g->n_caches; i += 2) {
         const pl_tensor *t = j->g->caches[i];
         k->cache_copy(pl__data(t), pl__data(j->g->caches[i + 1]), t->shape[1], t->shape[2],

@@ -29,27 +29,20 @@
 */
 void pl_io_fail_at(pl_ctx *ctx, int64_t k, int error, bool forever)
 {
-    ctx->io.fail_at = k > 0 ? k : 0;
-    ctx->io.fail_error = error;
-    ctx->io.fail_forever = forever;
+    pl__faults_set(&ctx->system_calls, k, forever);
+    ctx->system_error = error;
 }
 
 int64_t pl_io_calls(const pl_ctx *ctx)
 {
-    return ctx->io.calls;
+    return ctx->system_calls.calls;
 }
 
 /* Counts the call; true when it shall fail, with errno set. */
 static bool fault(pl_ctx *ctx)
 {
-    ctx->io.calls++;
-    if (ctx->io.fail_at == 0) return false;
-    if (ctx->io.fail_at > 1) {
-        ctx->io.fail_at--;
-        return false;
-    }
-    if (!ctx->io.fail_forever) ctx->io.fail_at = 0;
-    errno = ctx->io.fail_error;
+    if (!pl__faults_next(&ctx->system_calls)) return false;
+    errno = ctx->system_error;
     return true;
 }
 

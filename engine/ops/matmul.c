@@ -44,7 +44,7 @@ static real *gemm_scratch(pl_call *c, bool ta, bool tb, int64_t m, int64_t n, in
 
 static pl_status run_products(pl_call *c, const products *p)
 {
-    const bool openblas = c->ctx->ops.openblas;
+    const bool openblas = pl__ops_floor(c->ctx)->openblas;
     /* Several small products: one a thread. Not when they add to the same place (sc = 0). */
     if (!openblas && p->count > 1 && p->sc != 0 && p->m * p->n * p->k <= SERIAL_COST) {
         PL_PARALLEL_FOR(p->count * p->m * p->n / 16 * p->k)
@@ -224,7 +224,7 @@ static pl_status linear_forward(pl_call *c)
     const int64_t m = pl__product(c->in[X]->shape, c->in[X]->rank - 1);
     const real *x = pl__real(c->in[X]), *bias = c->in[B] != NULL ? pl__real(c->in[B]) : NULL;
     real *y = pl__real(c->out[0]), *work = NULL;
-    if (c->ctx->ops.openblas &&
+    if (pl__ops_floor(c->ctx)->openblas &&
         K(gemm_blas)(false, true, m, n, k, x, k, pl__real(w), k, false, y, n)) {
         for (int64_t i = 0; bias != NULL && i < m * n; i++) y[i] += bias[i % n];
         return PL_OK;

@@ -69,6 +69,19 @@ pl_status pl__check_index(pl_call *c, int input, int64_t limit);
 /* offsets: rank 1, begins with 0, never falls, ends with `total`; *segments = its length - 1. */
 pl_status pl__check_offsets(pl_call *c, int input, int64_t total, int64_t *segments);
 
+/* This floor's part of a context (base/ctx.h). */
+typedef struct {
+    pl_tensor_floor tensors;
+    pl_op_row *rows;
+    const pl_ops_table *f32, *f64;
+    bool openblas; /* matmul and linear by OpenBLAS, for comparison; not batch-invariant */
+} pl_ops_floor;
+
+static inline pl_ops_floor *pl__ops_floor(const pl_ctx *ctx)
+{
+    return (pl_ops_floor *)ctx;
+}
+
 pl_status pl__ops_open(pl_ctx *ctx);
 void pl__ops_close(pl_ctx *ctx);
 const pl_ops_table *pl__ops_for(pl_ctx *ctx, pl_dtype dtype);
@@ -76,8 +89,6 @@ const pl_ops_table *pl__ops_for(pl_ctx *ctx, pl_dtype dtype);
 void pl__call_release(pl_call *c, bool all);
 pl_status pl__parse_row(pl_ctx *ctx, pl_op_row *row, const char *inputs, const char *params,
                         const char *outputs);
-/* Recording of a plan (plan.c); nothing when none is being recorded. */
-pl_status pl__plan_record(pl_ctx *ctx, const pl_call *c);
 
 #define pl__real(t) ((real *)pl__data(t))
 #define pl__ints(t) ((const int32_t *)pl__data(t))

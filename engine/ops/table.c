@@ -4,8 +4,8 @@
 #include "ops/op.h"
 
 #include "kernels/attention.h"
+#include "kernels/flat.h"
 #include "kernels/sample.h"
-#include "kernels/train.h"
 
 #define OP(name, inputs, params, outputs, flags, shapes, doc) extern const pl_op_impl OPI(name);
 #include "ops.def"

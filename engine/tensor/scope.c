@@ -4,29 +4,29 @@
 ** Closing a scope ends the users' claim on its tensors: their handles stay (a later use is a clear
 ** error), their data goes at once, unless the tape still holds it and the scope is a frame.
 */
-#include <string.h>
-
-#include "autograd/tape.h"
 #include "tensor/tensor.h"
 
-static const char *intern(pl_ctx *ctx, const char *name)
+#include <string.h>
+
+static const char *intern(pl_tensor_floor *floor, const char *name)
 {
-    for (int i = 0; i < ctx->scopes.n_names; i++)
-        if (strcmp(ctx->scopes.names[i], name) == 0) return ctx->scopes.names[i];
-    char **names =
-        pl_realloc(ctx, ctx->scopes.names, sizeof(char *) * (size_t)(ctx->scopes.n_names + 1));
+    pl_ctx *ctx = &floor->base;
+    for (int i = 0; i < floor->n_names; i++)
+        if (strcmp(floor->names[i], name) == 0) return floor->names[i];
+    char **names = pl_realloc(ctx, floor->names, sizeof(char *) * (size_t)(floor->n_names + 1));
     if (names == NULL) return NULL;
-    ctx->scopes.names = names;
+    floor->names = names;
     char *copy = pl_strndup(ctx, name, strlen(name));
     if (copy == NULL) return NULL;
-    names[ctx->scopes.n_names++] = copy;
+    names[floor->n_names++] = copy;
     return copy;
 }
 
 void pl__scopes_close(pl_ctx *ctx)
 {
-    for (int i = 0; i < ctx->scopes.n_names; i++) pl_free(ctx, ctx->scopes.names[i]);
-    pl_free(ctx, ctx->scopes.names);
+    pl_tensor_floor *floor = pl__tensor_floor(ctx);
+    for (int i = 0; i < floor->n_names; i++) pl_free(ctx, floor->names[i]);
+    pl_free(ctx, floor->names);
 }
 
 void pl__scope_add(pl_tensor *t, pl_scope *scope)
@@ -51,24 +51,26 @@ void pl__scope_remove(pl_tensor *t)
 
 pl_status pl_scope_open(pl_ctx *ctx, int64_t *id, const char *name, bool frame)
 {
+    pl_tensor_floor *floor = pl__tensor_floor(ctx);
     *id = 0;
-    const char *interned = intern(ctx, name);
+    const char *interned = intern(floor, name);
     if (interned == NULL) return PL_ERR_NOMEM;
     pl_scope *s = pl_calloc(ctx, 1, sizeof *s);
     if (s == NULL) return PL_ERR_NOMEM;
-    s->id = *id = ++ctx->scopes.opened;
+    s->id = *id = ++floor->opened;
     s->name = interned;
     s->frame = frame;
-    s->outer = ctx->scopes.innermost;
-    s->mark = ctx->tape.last;
-    ctx->scopes.innermost = s;
+    s->outer = floor->innermost;
+    floor->innermost = s;
+    floor->hooks->scope_opened(ctx, s);
     return PL_OK;
 }
 
 static void close_innermost(pl_ctx *ctx)
 {
-    pl_scope *scope = ctx->scopes.innermost;
-    if (!scope->frame) pl__tape_release(ctx, scope->mark);
+    pl_tensor_floor *floor = pl__tensor_floor(ctx);
+    pl_scope *scope = floor->innermost;
+    if (!scope->frame) floor->hooks->scope_closing(ctx, scope);
     while (scope->tensors != NULL) {
         pl_tensor *t = scope->tensors;
         t->freed_in = scope->name;
@@ -79,20 +81,20 @@ static void close_innermost(pl_ctx *ctx)
         pl__tensor_unhold(t); /* lets the data go unless the tape holds it */
         pl_tensor_release(t);
     }
-    ctx->scopes.innermost = scope->outer;
+    floor->innermost = scope->outer;
     pl_free(ctx, scope);
 }
 
 void pl_scope_close(pl_ctx *ctx, int64_t id)
 {
-    while (id > 0 && ctx->scopes.innermost != NULL && ctx->scopes.innermost->id >= id)
-        close_innermost(ctx);
+    const pl_tensor_floor *floor = pl__tensor_floor(ctx);
+    while (id > 0 && floor->innermost != NULL && floor->innermost->id >= id) close_innermost(ctx);
 }
 
 int pl_scope_depth(const pl_ctx *ctx)
 {
     int depth = 0;
-    for (const pl_scope *s = ctx->scopes.innermost; s != NULL; s = s->outer) depth++;
+    for (const pl_scope *s = pl__tensor_floor(ctx)->innermost; s != NULL; s = s->outer) depth++;
     return depth;
 }
 

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "autograd/tape.h"
 #include "base/thread.h"
 
 size_t pl_dtype_size(pl_dtype dtype)
@@ -90,7 +89,7 @@ pl_status pl_tensor_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                         const int64_t *shape)
 {
     PL_TRY(pl__tensor_new_free(ctx, out, dtype, rank, shape));
-    pl__scope_add(*out, ctx->scopes.innermost);
+    pl__scope_add(*out, pl__tensor_floor(ctx)->innermost);
     return PL_OK;
 }
 
@@ -118,7 +117,7 @@ pl_status pl_tensor_view(pl_ctx *ctx, pl_tensor **out, pl_tensor *base, int64_t 
     t->storage = base->storage;
     t->storage->users++;
     t->offset = base->offset + offset;
-    pl__scope_add(t, ctx->scopes.innermost);
+    pl__scope_add(t, pl__tensor_floor(ctx)->innermost);
     *out = t;
     return PL_OK;
 }
@@ -167,7 +166,7 @@ void pl_tensor_release(pl_tensor *t)
         return;
     }
     drop_data(t);
-    if (t->node != NULL) pl__tape_prune(t->ctx, t->node);
+    if (t->node != NULL) pl__tensor_floor(t->ctx)->hooks->last_user_gone(t->ctx, t);
 }
 
 void pl__tensor_node_ref(pl_tensor *t)

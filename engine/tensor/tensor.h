@@ -36,7 +36,7 @@ struct pl_tensor {
     pl_scope *scope;     /* NULL: in no scope */
     pl_tensor *prev, *next;
     const char *freed_in;
-    struct pl_node *node; /* the tape's node that made it, NULL for a leaf */
+    struct pl_node *node; /* of the tape that made it (graph/), NULL for a leaf */
     pl_tensor *grad;
     void *pack; /* a kernel's packed copy of the data */
     uint64_t pack_version;
@@ -49,8 +49,30 @@ struct pl_scope {
     const char *name; /* interned */
     bool frame;
     pl_tensor *tensors;
-    struct pl_node *mark; /* the tape's last node when the scope was opened */
+    struct pl_node *mark; /* the tape's last node when the scope was opened (graph/) */
 };
+
+/* What the tape wants to know of tensors and scopes; set before the first scope is opened. */
+typedef struct {
+    void (*scope_opened)(pl_ctx *ctx, pl_scope *scope);
+    void (*scope_closing)(pl_ctx *ctx, pl_scope *scope); /* not told of a frame's end */
+    void (*last_user_gone)(pl_ctx *ctx, pl_tensor *t);   /* of a tensor with a node; it may go */
+} pl_tensor_hooks;
+
+/* This floor's part of a context (base/ctx.h). */
+typedef struct {
+    pl_ctx base;
+    pl_scope *innermost;
+    int64_t opened; /* scopes so far: the next id */
+    char **names;   /* interned: a freed tensor still names its scope */
+    int n_names;
+    const pl_tensor_hooks *hooks;
+} pl_tensor_floor;
+
+static inline pl_tensor_floor *pl__tensor_floor(const pl_ctx *ctx)
+{
+    return (pl_tensor_floor *)ctx;
+}
 
 static inline void *pl__data(const pl_tensor *t)
 {

@@ -1,5 +1,5 @@
 /*
-** adamw.c - the optimizer's state and step; the arithmetic is in kernels/train.c.
+** adamw.c - the optimizer's state and step; the arithmetic is in kernels/adamw.c.
 **
 ** A gradient norm that is not finite means that some gradient is not: then nothing is updated, and
 ** the caller is told. Weight decay (Loshchilov & Hutter) touches parameters of rank 2 and more.

@@ -1,5 +1,5 @@
 /*
-** train.c - learning a vocabulary from texts: byte-level BPE, or whole words by frequency.
+** learn.c - learning a vocabulary from texts: byte-level BPE, or whole words by frequency.
 **
 ** BPE (Sennrich et al. 2016): cut the texts into words, count the different ones, then again and
 ** again merge the most frequent pair of neighbours. Each pair keeps its count and the words it was

@@ -5,31 +5,30 @@
 ** gradients go); data only where the op's backward reads it. Walking back frees each node as soon
 ** as it is done, so memory falls while gradients flow. Nothing here recurses on the graph's depth.
 */
-#include "autograd/tape.h"
+#include "graph/graph.h"
 
 #include <string.h>
 
-#include "ops/op.h"
-
-typedef struct pl_node {
-    struct pl_node *prev, *next, *next_dead;
+struct pl_node {
+    pl_node *prev, *next, *next_dead;
     bool dying;
     int n_in, n_out;
     pl_call call;
     pl_backward_fn fn; /* a custom node */
     void (*drop)(void *data);
     void *data;
-} pl_node;
+};
 
 bool pl_grad_enabled(const pl_ctx *ctx)
 {
-    return ctx->tape.enabled;
+    return pl__graph_floor(ctx)->enabled;
 }
 
 bool pl_set_grad_enabled(pl_ctx *ctx, bool on)
 {
-    const bool former = ctx->tape.enabled;
-    ctx->tape.enabled = on;
+    pl_graph_floor *graph = pl__graph_floor(ctx);
+    const bool former = graph->enabled;
+    graph->enabled = on;
     return former;
 }
 
@@ -55,20 +54,22 @@ void pl_tensor_zero_grad(pl_tensor *t)
 
 static void append(pl_ctx *ctx, pl_node *node)
 {
-    node->prev = ctx->tape.last;
+    pl_graph_floor *graph = pl__graph_floor(ctx);
+    node->prev = graph->last;
     if (node->prev != NULL) node->prev->next = node;
-    else ctx->tape.first = node;
-    ctx->tape.last = node;
+    else graph->first = node;
+    graph->last = node;
 }
 
 static void unlink_node(pl_ctx *ctx, pl_node *node)
 {
+    pl_graph_floor *graph = pl__graph_floor(ctx);
     if (node->prev != NULL) node->prev->next = node->next;
-    else ctx->tape.first = node->next;
+    else graph->first = node->next;
     if (node->next != NULL) node->next->prev = node->prev;
-    else ctx->tape.last = node->prev;
+    else graph->last = node->prev;
     /* A scope's mark must stay a node of the list, or NULL. */
-    for (pl_scope *s = ctx->scopes.innermost; s != NULL; s = s->outer)
+    for (pl_scope *s = pl__tensor_floor(ctx)->innermost; s != NULL; s = s->outer)
         if (s->mark == node) s->mark = node->prev;
 }
 
@@ -160,9 +161,11 @@ pl_status pl_custom(pl_ctx *ctx, pl_tensor *const *in, int n_in, pl_tensor *cons
     return PL_OK;
 }
 
-void pl__tape_release(pl_ctx *ctx, pl_node *mark)
+/* Releases every node after `mark` (NULL: all). */
+static void release_after(pl_ctx *ctx, const pl_node *mark)
 {
-    while (ctx->tape.last != mark) free_node(ctx, ctx->tape.last);
+    const pl_graph_floor *graph = pl__graph_floor(ctx);
+    while (graph->last != mark) free_node(ctx, graph->last);
 }
 
 /* No user, later node or waiting gradient can reach the node. */
@@ -175,9 +178,10 @@ static bool is_dead(const pl_node *node)
     return true;
 }
 
-void pl__tape_prune(pl_ctx *ctx, pl_node *node)
+/* Releases a node nobody can reach any more, and those that only led to it. */
+static void prune(pl_ctx *ctx, pl_node *node)
 {
-    if (ctx->tape.walking || node->dying || !is_dead(node)) return;
+    if (pl__graph_floor(ctx)->walking || node->dying || !is_dead(node)) return;
     node->dying = true;
     pl_node *dead = node;
     while (dead != NULL) {
@@ -195,6 +199,33 @@ void pl__tape_prune(pl_ctx *ctx, pl_node *node)
             dead = makers[i];
         }
     }
+}
+
+static void scope_opened(pl_ctx *ctx, pl_scope *scope)
+{
+    scope->mark = pl__graph_floor(ctx)->last;
+}
+
+static void scope_closing(pl_ctx *ctx, pl_scope *scope)
+{
+    release_after(ctx, scope->mark);
+}
+
+static void last_user_gone(pl_ctx *ctx, pl_tensor *t)
+{
+    prune(ctx, t->node);
+}
+
+void pl__tape_open(pl_ctx *ctx)
+{
+    static const pl_tensor_hooks hooks = {scope_opened, scope_closing, last_user_gone};
+    pl__tensor_floor(ctx)->hooks = &hooks;
+    pl__graph_floor(ctx)->enabled = true;
+}
+
+void pl__tape_close(pl_ctx *ctx)
+{
+    release_after(ctx, NULL);
 }
 
 static void add_into(pl_tensor *dst, const pl_tensor *src)
@@ -336,29 +367,30 @@ static pl_status seed_grad(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
 
 pl_status pl_backward(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
 {
+    pl_graph_floor *graph = pl__graph_floor(ctx);
     PL_TRY(pl_tensor_check(ctx, t));
     PL_TRY(seed_grad(ctx, t, seed));
-    pl_node *stop = ctx->tape.barrier;
+    pl_node *stop = graph->barrier;
     const bool enabled = pl_set_grad_enabled(ctx, false);
-    ctx->tape.walking++; /* a walk holds nodes by pointer: nothing is pruned meanwhile */
+    graph->walking++; /* a walk holds nodes by pointer: nothing is pruned meanwhile */
     pl_status st = PL_OK;
-    pl_node *node = t->node != NULL ? ctx->tape.last : stop;
+    pl_node *node = t->node != NULL ? graph->last : stop;
     while (node != stop) {
         if (!reached(node)) {
             node = node->prev;
             continue;
         }
-        ctx->tape.barrier = ctx->tape.last; /* a backward inside a custom node ends here */
+        graph->barrier = graph->last; /* a backward inside a custom node ends here */
         st = backward_node(ctx, node);
         pl_node *before = node->prev;
         if (st != PL_OK) break;
         free_node(ctx, node);
         node = before;
     }
-    ctx->tape.barrier = stop;
-    ctx->tape.walking--;
+    graph->barrier = stop;
+    graph->walking--;
     if (st != PL_OK) /* gradients on their way are lost, the leaves keep what came so far */
-        for (pl_node *n = ctx->tape.last; n != stop; n = n->prev)
+        for (pl_node *n = graph->last; n != stop; n = n->prev)
             for (int i = 0; i < n->n_out; i++)
                 if (n->call.out[i] != NULL) clear_grad(n->call.out[i]);
     pl_set_grad_enabled(ctx, enabled);

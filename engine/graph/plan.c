@@ -8,7 +8,7 @@
 */
 #include <string.h>
 
-#include "ops/op.h"
+#include "graph/graph.h"
 
 typedef struct {
     pl_op_id op;
@@ -64,7 +64,7 @@ static pl_status find_slot(pl_plan *plan, pl_tensor *t, int *slot)
 
 pl_status pl_plan_begin(pl_ctx *ctx, pl_tensor *const *inputs, int n)
 {
-    if (ctx->ops.recording != NULL)
+    if (pl__graph_floor(ctx)->recording != NULL)
         return pl__fail(ctx, PL_ERR_ARG, "plan: one is being recorded already");
     pl_plan *plan = pl_calloc(ctx, 1, sizeof *plan);
     if (plan == NULL) return PL_ERR_NOMEM;
@@ -73,14 +73,13 @@ pl_status pl_plan_begin(pl_ctx *ctx, pl_tensor *const *inputs, int n)
     pl_status st = PL_OK;
     for (int i = 0, slot; i < n && st == PL_OK; i++) st = add_slot(plan, inputs[i], false, &slot);
     if (st != PL_OK) pl_plan_free(plan);
-    else ctx->ops.recording = plan;
+    else pl__graph_floor(ctx)->recording = plan;
     return st;
 }
 
 pl_status pl__plan_record(pl_ctx *ctx, const pl_call *c)
 {
-    pl_plan *plan = ctx->ops.recording;
-    if (plan == NULL) return PL_OK;
+    pl_plan *plan = pl__graph_floor(ctx)->recording;
     if (plan->n_steps == plan->steps_room) {
         const int room = plan->steps_room > 0 ? 2 * plan->steps_room : 64;
         plan_step *steps = pl_realloc(ctx, plan->steps, sizeof *steps * (size_t)room);
@@ -101,8 +100,8 @@ pl_status pl__plan_record(pl_ctx *ctx, const pl_call *c)
 
 void pl_plan_cancel(pl_ctx *ctx)
 {
-    pl_plan *plan = ctx->ops.recording;
-    ctx->ops.recording = NULL;
+    pl_plan *plan = pl__graph_floor(ctx)->recording;
+    pl__graph_floor(ctx)->recording = NULL;
     pl_plan_free(plan);
 }
 
@@ -118,10 +117,10 @@ static void drop_moment(pl_plan *plan)
 
 pl_status pl_plan_end(pl_ctx *ctx, pl_tensor *output, pl_plan **out)
 {
-    pl_plan *plan = ctx->ops.recording;
+    pl_plan *plan = pl__graph_floor(ctx)->recording;
     *out = NULL;
     if (plan == NULL) return pl__fail(ctx, PL_ERR_ARG, "plan: none is being recorded");
-    ctx->ops.recording = NULL;
+    pl__graph_floor(ctx)->recording = NULL;
     plan->output = -1;
     for (int i = 0; i < plan->n_slots; i++)
         if (plan->slots[i] == output && !plan->constant[i] && i >= plan->n_inputs)

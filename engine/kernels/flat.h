@@ -1,0 +1,23 @@
+/*
+** flat.h - kernels over the flat blocks that hold all parameters of a model, or all gradients.
+**
+** They are cut into pieces of fixed size, so results do not depend on the number of threads.
+*/
+#ifndef PL_KERNELS_FLAT_H
+#define PL_KERNELS_FLAT_H
+
+#include "kernels/set.h"
+#include "kernels/variant.h"
+
+#define FLAT_BLOCK 16384 /* elements one thread takes at a time */
+
+/* w, m, v [n] updated from grad [n]; formula and sources in adamw.c. */
+void K(adamw)(int64_t n, void *weight, const void *grad, void *m, void *v,
+              const pl_adamw_args *args);
+/* average = decay average + (1 - decay) weight */
+void K(ema)(int64_t n, void *average, const void *weight, double decay);
+/* Sum of squares in double, added in order. NaN and infinity propagate. */
+double K(sum_squares)(int64_t n, const void *x);
+void K(scale)(int64_t n, void *x, double factor);
+
+#endif
