@@ -4,7 +4,7 @@
 **   local g = pl.generator(step, caches)     step(batch) gives logits of the last rows
 **   local answers = g:generate(prompts, {max_tokens =, temperature =, ...})
 **
-** lua/perilune/generate.lua wraps these for models.
+** lua/perilune/model/generate.lua wraps these for models.
 */
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /*
-** lb_store.c - core.db: connections and prepared statements for lua/perilune/store.lua and the
+** lb_store.c - core.db: connections and prepared statements for lua/perilune/store/init.lua and the
 ** sorter of lua/perilune/rules, the two places that write SQL.
 **
 ** A statement holds its connection, so that the collector takes them in the right order; closing

@@ -319,10 +319,12 @@ static int run_script(lua_State *L, const char *file)
     return report(L, status);
 }
 
-/* A sub-command is a name without dot or slash that has a file in lua/perilune/cli. */
+/* A sub-command is a name without dot or slash that has a file in lua/perilune/cli; init.lua is the
+** head of that folder. */
 static bool is_command(const char *name)
 {
     if (!place.root[0] || name[0] == '\0' || strpbrk(name, "./") || is_file(name)) return false;
+    if (strcmp(name, "init") == 0) return false;
     char path[PATH_MAX + 64];
     int n = snprintf(path, sizeof path, "%s/lua/perilune/cli/%s.lua", place.root, name);
     return n < (int)sizeof path && is_file(path);

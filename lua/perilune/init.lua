@@ -12,14 +12,38 @@
 -- @module perilune
 
 local core = require("perilune.core")
+local lazy = require("perilune.base.lazy")
 require("perilune.config.neighbours") -- from here on recipes find what lies beside them
 
+-- The public modules, by name, and where each lives: a room, or a module of one.
 local modules = {
-  agreement = true, batch = true, chat = true, config = true, data = true, files = true,
-  format = true, health = true, ingest = true, json = true, labeler_prompts = true, loss = true,
-  meter = true, model = true, plot = true, preflight = true, progress = true, report = true,
-  rollout = true, rules = true, run = true, schedule = true, stats = true, store = true,
-  tokenizer = true, twins = true,
+  agreement = "perilune.human.agreement",
+  batch = "perilune.data.batch",
+  chat = "perilune.data.chat",
+  config = "perilune.config",
+  data = "perilune.data",
+  files = "perilune.base.files",
+  format = "perilune.base.format",
+  health = "perilune.run.health",
+  ingest = "perilune.ingest",
+  json = "perilune.base.json",
+  labeler_prompts = "perilune.human.labeler_prompts",
+  loss = "perilune.learn.loss",
+  meter = "perilune.run.meter",
+  model = "perilune.model",
+  plot = "perilune.show.plot",
+  preflight = "perilune.run.preflight",
+  progress = "perilune.run.progress",
+  report = "perilune.show.report",
+  rollout = "perilune.learn.rollout",
+  rules = "perilune.rules",
+  run = "perilune.run",
+  schedule = "perilune.config.schedule",
+  state = "perilune.run.state",
+  stats = "perilune.base.stats",
+  store = "perilune.store",
+  tokenizer = "perilune.model.tokenizer",
+  twins = "perilune.learn.twins",
 }
 
 local pl = {}
@@ -46,19 +70,9 @@ function pl.load(path, opts)
   return require("perilune.model").load(path, opts)
 end
 
---- Answers of a model to prompts: see perilune.generate.
+--- Answers of a model to prompts: see perilune.model.generate.
 function pl.generate(model, prompts, opts)
-  return require("perilune.generate").generate(model, prompts, opts)
+  return require("perilune.model.generate").generate(model, prompts, opts)
 end
 
-return setmetatable(pl, {
-  __names = modules, -- for completion, before they are loaded
-  __index = function(t, name)
-    if not modules[name] then
-      return nil
-    end
-    local module = require("perilune." .. name)
-    rawset(t, name, module)
-    return module
-  end,
-})
+return lazy(pl, modules)

@@ -2,7 +2,7 @@
 --
 -- What is counted grows with the number of users, use cases and lengths, not with rows.
 
-local agreement = require "perilune.agreement"
+local agreement = require "perilune.human.agreement"
 local pl = require "perilune"
 
 local present = {}

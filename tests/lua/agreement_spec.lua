@@ -1,6 +1,6 @@
 --- Agreement of labelers: Krippendorff's published example, and pairs counted by hand.
 
-local agreement = require("perilune.agreement")
+local agreement = require("perilune.human.agreement")
 
 -- Twelve units, four observers, as printed in Krippendorff's "Computing Krippendorff's
 -- Alpha-Reliability" (2011), section C; 0 stands for a missing value.

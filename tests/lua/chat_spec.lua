@@ -1,5 +1,5 @@
-local chat = require("perilune.chat")
-local tokenizer = require("perilune.tokenizer")
+local chat = require("perilune.data.chat")
+local tokenizer = require("perilune.model.tokenizer")
 
 local SPECIAL = {
   "<|begin|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|im_start|>", "<|im_end|>",

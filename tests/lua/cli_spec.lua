@@ -1,7 +1,7 @@
 --- Commands of the program from outside: generate, bench, ops.
 local core = require("perilune.core")
 local host = require("perilune.host")
-local json = require("perilune.json")
+local json = require("perilune.base.json")
 local pl = require("perilune")
 local system = core.system
 

@@ -1,5 +1,5 @@
 local config = require("perilune.config")
-local schedule = require("perilune.schedule")
+local schedule = require("perilune.config.schedule")
 
 --- A recipe's config from a command line; extra rows and fields are merged in.
 local function make(args, extra)

@@ -2,7 +2,7 @@
 -- and a run that goes on with other data is refused.
 
 local pl = require("perilune")
-local checkpoint = require("perilune.checkpoint")
+local checkpoint = require("perilune.run.state")
 local store = require("perilune.store")
 local system = require("perilune.core").system
 

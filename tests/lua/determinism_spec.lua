@@ -136,7 +136,7 @@ describe("a run", function()
         want = want or summary.weights_hash
         assert.are.equal(want, summary.weights_hash)
       end
-      local rows = assert(require("perilune.jsonl").read(("%s/run%d/metrics.jsonl"):format(w.dir,
+      local rows = assert(require("perilune.run.log").read(("%s/run%d/metrics.jsonl"):format(w.dir,
         runs)))
       assert.are.equal(5, #rows) -- the policy begins as its reference
       assert.are.equal(0, rows[1]["objective/kl"])

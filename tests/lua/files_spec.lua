@@ -1,4 +1,4 @@
-local files = require("perilune.files")
+local files = require("perilune.base.files")
 local lfs = require("lfs")
 local pl = require("perilune")
 

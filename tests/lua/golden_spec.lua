@@ -2,7 +2,7 @@
 -- activation of gpt-nano-sort, and PyTorch's logits, gradients and training curves of both families
 -- (tests/golden, made by make_goldens.py there).
 
-local json = require("perilune.json")
+local json = require("perilune.base.json")
 local lfs = require("lfs")
 local pl = require("perilune")
 local toy = dofile("tests/lua/support/toy.lua")

@@ -1,4 +1,4 @@
-local health = require("perilune.health")
+local health = require("perilune.run.health")
 
 --- A history in which one metric has the given values.
 local function rows(name, values, more)

@@ -111,7 +111,7 @@ describe("options", function()
     write("strange_name_of_a_module.lua", "return 'found'")
     system.setenv("LUA_PATH", folder .. "/?.lua")
     local code, out = run({ "-e",
-      "print(require('strange_name_of_a_module'), (require('perilune.pretty').show(1)))" })
+      "print(require('strange_name_of_a_module'), (require('perilune.repl.pretty').show(1)))" })
     system.setenv("LUA_PATH", nil)
     assert.are.equal(0, code)
     assert.are.equal("found\t1\n", out)

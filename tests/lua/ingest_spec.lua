@@ -6,7 +6,7 @@
 
 local core = require("perilune.core")
 local ingest = require("perilune.ingest")
-local json = require("perilune.json")
+local json = require("perilune.base.json")
 local lfs = require("lfs")
 local made = dofile("tests/lua/support/ingest_files.lua")
 local pl_store = require("perilune.store")

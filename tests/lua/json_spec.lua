@@ -1,4 +1,4 @@
-local json = require("perilune.json")
+local json = require("perilune.base.json")
 
 -- Decodes and writes again.
 local function again(text, opts)

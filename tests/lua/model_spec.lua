@@ -2,8 +2,8 @@
 -- other programs, refused when a folder does not fit. What they compute is in golden_spec and
 -- laws_spec.
 
-local checkpoint = require("perilune.checkpoint")
-local json = require("perilune.json")
+local checkpoint = require("perilune.run.state")
+local json = require("perilune.base.json")
 local pl = require("perilune")
 local toy = dofile("tests/lua/support/toy.lua")
 

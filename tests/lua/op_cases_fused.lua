@@ -1,4 +1,4 @@
---- Cases of the fused losses; see op_cases.lua. Their reference is the twin in perilune.twins.
+--- Cases of the fused losses; see op_cases.lua. Their reference is the twin in pl.twins.
 --
 -- @param make the makers of input specs of op_cases.lua
 -- @return entries by op

@@ -221,7 +221,8 @@ local function wanted_outputs(row, case, arrays)
   if not row.flags.fused then
     return reference[row.name](arrays, params)
   end
-  local wanted = call(require("perilune.twins")[row.name], tensors_of(arrays, "float64"), params)
+  local twin = require("perilune.learn.twins")[row.name]
+  local wanted = call(twin, tensors_of(arrays, "float64"), params)
   for k, y in ipairs(wanted) do
     wanted[k] = flat_values(y)
     wanted[k].shape = y:shape()

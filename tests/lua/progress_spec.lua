@@ -1,5 +1,5 @@
-local format = require("perilune.format")
-local progress = require("perilune.progress")
+local format = require("perilune.base.format")
+local progress = require("perilune.run.progress")
 
 --- A progress line with a clock of our own, writing into a list.
 local function make(options)

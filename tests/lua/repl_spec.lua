@@ -3,7 +3,7 @@ local complete = require("perilune.repl.complete")
 local core = require("perilune.core")
 local host = require("perilune.host")
 local locals = require("perilune.repl.locals")
-local pretty = require("perilune.pretty")
+local pretty = require("perilune.repl.pretty")
 
 describe("locals.rewrite", function()
   local cases = {
@@ -119,7 +119,7 @@ describe("pretty.show", function()
 end)
 
 describe("help.op", function()
-  local help = require("perilune.help")
+  local help = require("perilune.repl.op_help")
 
   it("tells of every op", function()
     for _, row in ipairs(core.ops()) do

@@ -1,5 +1,5 @@
-local plot = require("perilune.plot")
-local report = require("perilune.report")
+local plot = require("perilune.show.plot")
+local report = require("perilune.show.report")
 
 --- How often a plain text occurs in another.
 local function count(text, part)

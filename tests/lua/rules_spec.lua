@@ -2,7 +2,7 @@
 -- is tried on several seeds; a failure names the seed.
 
 local dedupe = require("perilune.rules.dedupe")
-local json = require("perilune.json")
+local json = require("perilune.base.json")
 local log = dofile("tests/lua/support/log.lua")
 local near = require("perilune.rules.near")
 local rules = require("perilune.rules")

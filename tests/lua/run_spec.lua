@@ -1,6 +1,6 @@
 local config = require("perilune.config")
-local json = require("perilune.json")
-local jsonl = require("perilune.jsonl")
+local json = require("perilune.base.json")
+local jsonl = require("perilune.run.log")
 local lfs = require("lfs")
 local run = require("perilune.run")
 

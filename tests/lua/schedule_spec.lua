@@ -1,4 +1,4 @@
-local schedule = require("perilune.schedule")
+local schedule = require("perilune.config.schedule")
 
 describe("a schedule", function()
   it("of one number is that number at every step", function()

@@ -1,6 +1,6 @@
-local nearest = require("perilune.nearest")
-local stats = require("perilune.stats")
-local strict_table = require("perilune.strict_table")
+local nearest = require("perilune.base.nearest")
+local stats = require("perilune.base.stats")
+local strict_table = require("perilune.base.strict_table")
 
 local function near(expected, got, tolerance)
   local text = ("expected %.17g, got %.17g"):format(expected, got)

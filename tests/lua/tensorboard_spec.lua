@@ -1,4 +1,4 @@
-local tensorboard = require("perilune.tensorboard")
+local tensorboard = require("perilune.run.tensorboard")
 
 local function read(path)
   local file = assert(io.open(path, "rb"))

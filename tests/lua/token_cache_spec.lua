@@ -2,7 +2,7 @@
 
 local lfs = require("lfs")
 local system = require("perilune.core").system
-local token_cache = require("perilune.token_cache")
+local token_cache = require("perilune.data.token_cache")
 
 local folder = os.tmpname()
 os.remove(folder)

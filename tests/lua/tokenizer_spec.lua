@@ -1,6 +1,6 @@
-local json = require("perilune.json")
+local json = require("perilune.base.json")
 local lfs = require("lfs")
-local tokenizer = require("perilune.tokenizer")
+local tokenizer = require("perilune.model.tokenizer")
 
 local DATA = "../shared/data/"
 local CORPUS = ("the moon goes round the earth, and the earth goes round the sun.\n"):rep(20)

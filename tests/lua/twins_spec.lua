@@ -3,7 +3,7 @@
 -- input, and numeric gradients in float64. ops_spec does the same at ordinary numbers.
 
 local pl = require("perilune")
-local twins = require("perilune.twins")
+local twins = require("perilune.learn.twins")
 local gradcheck = dofile("tests/lua/gradcheck.lua")
 local toy = dofile("tests/lua/support/toy.lua")
 

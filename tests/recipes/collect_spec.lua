@@ -3,7 +3,7 @@
 
 local lfs = require "lfs"
 local pl = require "perilune"
-local labeler_prompts = require "perilune.labeler_prompts"
+local labeler_prompts = require "perilune.human.labeler_prompts"
 
 local folder, paths
 
@@ -16,7 +16,7 @@ local function write(name, rows)
 end
 
 local function read(path)
-  return assert(require("perilune.jsonl").read(path))
+  return assert(require("perilune.run.log").read(path))
 end
 
 local THINGS <const> = { "tea", "a boat", "the sea", "bread", "an old clock", "two cats", "rain",

@@ -9,8 +9,8 @@
 
 local core = require("perilune.core")
 local host = require("perilune.host")
-local json = require("perilune.json")
-local stats = require("perilune.stats")
+local json = require("perilune.base.json")
+local stats = require("perilune.base.stats")
 local system = core.system
 
 local duel = {}
@@ -132,7 +132,7 @@ local function pair_ratios(a, b)
 end
 
 --- Measures a case.
--- @tparam table case of perilune.bench.shapes
+-- @tparam table case of perilune.bench.workloads
 -- @tparam table opts `samples` of each side, `peer` (whether to look for one), `note` (function
 --   that is told of progress)
 -- @treturn table `ours`, `peer` (or `no_peer`, the reason), `ratio` {median, least, greatest},

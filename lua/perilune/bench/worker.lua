@@ -13,17 +13,17 @@
 -- tests/bench/peer_torch.py speaks the same lines.
 
 local core = require("perilune.core")
-local generate = require("perilune.generate")
-local json = require("perilune.json")
-local loss = require("perilune.loss")
+local generate = require("perilune.model.generate")
+local json = require("perilune.base.json")
+local loss = require("perilune.learn.loss")
 local model_of = require("perilune.model")
-local shapes = require("perilune.bench.shapes")
+local workloads = require("perilune.bench.workloads")
 local system = core.system
 
 local what, name, size, length, prompt = ...
 size, length, prompt = math.tointeger(size), math.tointeger(length), math.tointeger(prompt)
-local model = model_of.new(shapes.models[name], { seed = 1 })
-local vocab = shapes.models[name].vocab_size
+local model = model_of.new(workloads.models[name], { seed = 1 })
+local vocab = workloads.models[name].vocab_size
 
 local function random_sequences(n, purpose)
   local sequences = {}

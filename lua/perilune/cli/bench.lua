@@ -9,13 +9,13 @@
 -- Nothing is asserted: figures depend on the machine and on what else it does. See
 -- perilune.bench.duel on how pairs of samples are taken.
 
+local bench = require("perilune.bench")
 local config = require("perilune.config")
 local core = require("perilune.core")
-local format = require("perilune.format")
+local format = require("perilune.base.format")
 local host = require("perilune.host")
-local nearest = require("perilune.nearest")
-local shapes = require("perilune.bench.shapes")
-local stats = require("perilune.stats")
+local nearest = require("perilune.base.nearest")
+local stats = require("perilune.base.stats")
 local system = core.system
 
 local names = { "all", "train", "generate", "ops", "startup" }
@@ -49,7 +49,7 @@ end
 
 local function cases_of(cfg, what)
   local list = {}
-  for _, case in ipairs(shapes.cases) do
+  for _, case in ipairs(bench.workloads.cases) do
     if case.what == what and (cfg.model == "all" or cfg.model == case.model) then
       list[#list + 1] = case
     end
@@ -59,13 +59,12 @@ end
 
 --- Training and generation against the peer.
 local function compare(cfg, whats)
-  local duel = require("perilune.bench.duel")
   local results, rows, why, witness = {}, {}, nil, {}
   for _, what in ipairs(whats) do
     for _, case in ipairs(cases_of(cfg, what)) do
-      local title = shapes.title(case)
+      local title = bench.workloads.title(case)
       note(cfg, "%s ...", title)
-      local result = duel.run(case, { samples = cfg.samples, peer = cfg.peer,
+      local result = bench.duel.run(case, { samples = cfg.samples, peer = cfg.peer,
         note = function(i, mine, theirs)
           note(cfg, "  %d: %s tokens/s%s", i, rate(mine.tokens / mine.seconds),
             theirs and ", PyTorch " .. rate(theirs.tokens / theirs.seconds) or "")
@@ -113,7 +112,7 @@ local function startup(cfg)
 end
 
 local function ops(cfg)
-  local rows, results = {}, require("perilune.bench.ops").run(cfg.samples)
+  local rows, results = {}, bench.op_times.run(cfg.samples)
   for i, row in ipairs(results) do
     rows[i] = { row.name, ("%.3f"):format(row.forward_ms),
       row.backward_ms and ("%.3f"):format(row.backward_ms) or "-",
@@ -138,7 +137,7 @@ local function run(cfg, name)
     all.cases = compare(cfg, { name })
   end
   if cfg.json ~= "" then
-    assert(require("perilune.files").write_json(cfg.json, all))
+    assert(require("perilune.base.files").write_json(cfg.json, all))
   end
 end
 

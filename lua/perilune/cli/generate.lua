@@ -8,15 +8,15 @@
 -- Several answers are parted by an empty line; --json writes one object a line instead:
 -- {sample, text, finish_reason, tokens, logprobs}.
 
-local chat = require("perilune.chat")
+local chat = require("perilune.data.chat")
 local config = require("perilune.config")
 local core = require("perilune.core")
 local data = require("perilune.data")
-local generate = require("perilune.generate")
-local json = require("perilune.json")
+local generate = require("perilune.model.generate")
+local json = require("perilune.base.json")
 local model_files = require("perilune.model")
-local terminal = require("perilune.terminal")
-local tokenizer = require("perilune.tokenizer")
+local terminal = require("perilune.base.terminal")
+local tokenizer = require("perilune.model.tokenizer")
 
 local usage = "perilune generate MODEL [--key value] [--flag]"
 

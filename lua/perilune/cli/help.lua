@@ -1,7 +1,8 @@
 --- `perilune help`: the commands in one screen; `perilune help NAME`: an op, or what is near.
 
+local cli = require("perilune.cli")
 local host = require("perilune.host")
-local nearest = require("perilune.nearest")
+local nearest = require("perilune.base.nearest")
 
 local overview = [[
 Perilune %s: teaches language models from human feedback. Recipes are Lua, the engine is C.
@@ -26,29 +27,18 @@ In a checkout ./perilune is the same program, built when needed; it adds
 Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), LUA_PATH, LUA_INIT, NO_COLOR.
 ]]
 
---- The commands there are, by the files of this folder.
-local function commands()
-  local names = { "run" }
-  local folder = host.root .. "/lua/perilune/cli"
-  for file in require("lfs").dir(folder) do
-    names[#names + 1] = file:match("^(%w+)%.lua$")
-  end
-  table.sort(names)
-  return names
-end
-
 return function(args)
   local name = args[1]
   if not name then
     io.stdout:write(overview:format(host.version))
     return 0
   end
-  local text = require("perilune.help").op(name)
+  local text = require("perilune.repl.op_help").op(name)
   if text then
     io.stdout:write(text, "\n")
     return 0
   end
-  local known = commands()
+  local known = cli.names()
   for _, command in ipairs(known) do
     if command == name then
       io.stdout:write(overview:format(host.version))

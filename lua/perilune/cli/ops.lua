@@ -3,7 +3,7 @@
 -- docs/ops.md is its output; a test fails when that file is not what the program says.
 
 local core = require("perilune.core")
-local help = require("perilune.help")
+local op_help = require("perilune.repl.op_help")
 
 -- Each heading and the op it stands before.
 local headings = {
@@ -38,7 +38,7 @@ positions and token ids are data and count from 0.
 ]]
 
 local function entry(row)
-  local lines, integers = { "```", help.op(row.name) }, {}
+  local lines, integers = { "```", op_help.op(row.name) }, {}
   for _, input in ipairs(row.inputs) do
     if input.integer then
       integers[#integers + 1] = input.name

@@ -1,6 +1,6 @@
 --- `perilune store FILE`: what a store holds; `export` and `import` as JSON Lines; bad lines.
 
-local format = require("perilune.format")
+local format = require("perilune.base.format")
 local store = require("perilune.store")
 
 local usage = [[

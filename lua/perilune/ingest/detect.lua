@@ -9,8 +9,8 @@ local core = require("perilune.core")
 local chat_log = require("perilune.ingest.chat_log")
 local csv = require("perilune.ingest.csv")
 local records = require("perilune.ingest.records")
-local row_of = require("perilune.ingest.row")
-local shapes = require("perilune.ingest.shapes")
+local row_fields = require("perilune.ingest.row_fields")
+local forms = require("perilune.ingest.forms")
 
 local SAMPLE_LINES <const> = 200
 local SAMPLE_RECORDS <const> = 40
@@ -65,7 +65,7 @@ local function has_header(line)
   end)
   for _, name in ipairs(fields and #fields > 1 and fields or {}) do
     name = name:lower()
-    if row_of.canonical[name] or name == "instruction" or name == "chosen" then
+    if row_fields.canonical[name] or name == "instruction" or name == "chosen" then
       return true
     end
   end
@@ -113,7 +113,7 @@ local function shape_of(path, kind, opts)
       break
     elseif record then
       good = good + 1
-      local shape = shapes.of(record)
+      local shape = forms.of(record)
       if shape then
         votes[shape] = (votes[shape] or 0) + 1
       else
@@ -153,7 +153,7 @@ end
 return function(path, opts)
   local format = opts.format or "auto"
   format = aliases[format] or format
-  local known = format == "auto" or format == "chat_log" or kinds[format] or shapes.sources[format]
+  local known = format == "auto" or format == "chat_log" or kinds[format] or forms.sources[format]
   if not known then
     return nil, ("unknown format '%s'; known: auto, jsonl, json, csv, chat_log, hf, hh, alpaca, "
       .. "sharegpt, self_instruct, turns, oasst, pandalm"):format(format)
@@ -176,7 +176,7 @@ return function(path, opts)
   elseif kind == "lines" then
     return { kind = kind, shape = "chat_log", says = "a chat log: " .. because }
   end
-  local shape, message = shapes.sources[format] and format
+  local shape, message = forms.sources[format] and format
   if opts.fields then
     shape = "mapping"
   elseif kind == "csv" and opts.header == false then

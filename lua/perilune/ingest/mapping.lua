@@ -6,8 +6,8 @@
 -- like all others.
 -- @module perilune.ingest.mapping
 
-local nearest = require("perilune.nearest")
-local row_of = require("perilune.ingest.row")
+local nearest = require("perilune.base.nearest")
+local row_fields = require("perilune.ingest.row_fields")
 local turns = require("perilune.ingest.turns")
 
 local mapping = {}
@@ -93,9 +93,9 @@ function mapping.compile(fields, extra)
   end)
   for i, name in ipairs(names) do
     local place = fields[name]
-    if not row_of.names[name] then
+    if not row_fields.names[name] then
       local known = {}
-      for canonical in pairs(row_of.names) do
+      for canonical in pairs(row_fields.names) do
         known[#known + 1] = canonical
       end
       local hint = nearest.hint(tostring(name), known)
@@ -131,7 +131,7 @@ function mapping.compile(fields, extra)
     if reason then
       return 0, reason
     elseif extra then
-      row.extra = row_of.rest(record, used)
+      row.extra = row_fields.rest(record, used)
     end
     out[#out + 1] = row
     return 1

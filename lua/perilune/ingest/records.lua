@@ -18,7 +18,7 @@
 
 local core = require("perilune.core")
 local csv = require("perilune.ingest.csv")
-local row_of = require("perilune.ingest.row")
+local row_fields = require("perilune.ingest.row_fields")
 
 local json, lines = core.json, core.lines
 
@@ -281,7 +281,7 @@ local function csv_head(path, opts)
   end
   local seen = {}
   for i, name in ipairs(names) do
-    names[i] = row_of.trim(name)
+    names[i] = row_fields.trim(name)
     if opts.header ~= false and seen[names[i]] then
       return nil, ("the header names '%s' twice (number the columns instead: header = false)")
         :format(names[i])

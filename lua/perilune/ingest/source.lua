@@ -12,8 +12,8 @@ local chat_log = require("perilune.ingest.chat_log")
 local detect = require("perilune.ingest.detect")
 local mapping = require("perilune.ingest.mapping")
 local records = require("perilune.ingest.records")
-local row_of = require("perilune.ingest.row")
-local shapes = require("perilune.ingest.shapes")
+local row_fields = require("perilune.ingest.row_fields")
+local forms = require("perilune.ingest.forms")
 local check_row = require("perilune.store.check").row
 
 local source = {}
@@ -76,7 +76,7 @@ local function converter(taken, opts)
   elseif taken.shape == "mapping" then
     return mapping.compile(opts.fields, opts.extra)
   end
-  local shape = shapes[taken.shape]
+  local shape = forms[taken.shape]
   return function(record, out)
     return shape(record, out, opts)
   end
@@ -100,7 +100,7 @@ function source.open(path, opts, cursor, taken)
   end
   local self = { path = path, taken = taken, rows = {}, count = 0, labeler = opts.labeler,
     organisation = opts.organisation, by_function = type(opts.fields) == "function",
-    default_source = opts.source or shapes.sources[taken.shape] or "api" }
+    default_source = opts.source or forms.sources[taken.shape] or "api" }
   if opts.source ~= nil and opts.source ~= "api" and opts.source ~= "labeler" then
     return nil, ("source must be 'api' or 'labeler', got '%s'"):format(tostring(opts.source))
   end
@@ -127,7 +127,7 @@ function Source:check(count, reason, skipped)
     row.source = row.source or self.default_source
     row.labeler = row.labeler or self.labeler
     row.organisation = row.organisation or self.organisation
-    local wrong, passed_over = row_of.check(row, self.day)
+    local wrong, passed_over = row_fields.check(row, self.day)
     if not wrong and (self.by_function or row.rankings) then
       wrong = select(2, check_row(row)) -- a store's own look at what it did not make
     end

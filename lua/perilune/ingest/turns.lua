@@ -5,7 +5,7 @@
 -- first user turn have nothing they answer and are left out. Roles: system, user, assistant, tool.
 -- @module perilune.ingest.turns
 
-local row_of = require("perilune.ingest.row")
+local row_fields = require("perilune.ingest.row_fields")
 
 local turns = {}
 
@@ -65,7 +65,7 @@ function turns.transcript(text)
       end
     end
     if role then
-      local content = row_of.trim(text:sub(at, (stop or #text + 1) - 1))
+      local content = row_fields.trim(text:sub(at, (stop or #text + 1) - 1))
       messages[#messages + 1] = { role = role, content = content }
     end
     role = mark and mark[2]

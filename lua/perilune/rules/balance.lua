@@ -12,7 +12,7 @@
 
 local hash = require("perilune.rules.hash")
 local sample = require("perilune.rules.sample")
-local settings = require("perilune.rules.settings")
+local settings = require("perilune.rules.options")
 local spool = require("perilune.rules.spool")
 
 local balance = {}

@@ -21,10 +21,10 @@
 local fold = require("perilune.rules.fold")
 local hash = require("perilune.rules.hash")
 local near = require("perilune.rules.near")
-local settings = require("perilune.rules.settings")
+local settings = require("perilune.rules.options")
 local sorter = require("perilune.rules.sorter")
 local spool = require("perilune.rules.spool")
-local text_of = require("perilune.rules.text")
+local text_of = require("perilune.rules.row_text")
 
 local dedupe = {}
 

@@ -6,7 +6,7 @@
 
 local hash_string = require("perilune.core").files.hash_string
 
-local text_of = require("perilune.rules.text")
+local text_of = require("perilune.rules.row_text")
 
 local hash = {}
 

@@ -8,8 +8,8 @@
 -- @module perilune.rules.keyword
 
 local fold = require("perilune.rules.fold")
-local settings = require("perilune.rules.settings")
-local text_of = require("perilune.rules.text")
+local settings = require("perilune.rules.options")
+local text_of = require("perilune.rules.row_text")
 
 local WORD <const> = "[%w_\x80-\xFF]"
 

@@ -20,8 +20,8 @@
 -- letters are read.
 
 local samples = require("perilune.rules.language_samples")
-local settings = require("perilune.rules.settings")
-local text_of = require("perilune.rules.text")
+local settings = require("perilune.rules.options")
+local text_of = require("perilune.rules.row_text")
 
 local language = {}
 

@@ -5,8 +5,8 @@
 -- @module perilune.rules.length
 
 local fold = require("perilune.rules.fold")
-local settings = require("perilune.rules.settings")
-local text_of = require("perilune.rules.text")
+local settings = require("perilune.rules.options")
+local text_of = require("perilune.rules.row_text")
 
 local measures = { chars = fold.chars, words = fold.words }
 

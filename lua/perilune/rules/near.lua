@@ -22,7 +22,7 @@ local fold = require("perilune.rules.fold")
 local hash = require("perilune.rules.hash")
 local sorter = require("perilune.rules.sorter")
 local spool = require("perilune.rules.spool")
-local text_of = require("perilune.rules.text")
+local text_of = require("perilune.rules.row_text")
 
 local near = {}
 

@@ -12,8 +12,8 @@
 local core = require("perilune.core")
 
 local hash = require("perilune.rules.hash")
-local settings = require("perilune.rules.settings")
-local text_of = require("perilune.rules.text")
+local settings = require("perilune.rules.options")
+local text_of = require("perilune.rules.row_text")
 
 local split = {}
 

@@ -15,8 +15,8 @@
 -- @module perilune.rules.use_case
 
 local fold = require("perilune.rules.fold")
-local settings = require("perilune.rules.settings")
-local text_of = require("perilune.rules.text")
+local settings = require("perilune.rules.options")
+local text_of = require("perilune.rules.row_text")
 
 local use_case = {}
 

@@ -5,8 +5,8 @@
 -- folder appears whole, with a manifest of hashes that import holds it against; who edits an export
 -- by hand removes `manifest.json`.
 
-local files = require("perilune.files")
-local json = require("perilune.json")
+local files = require("perilune.base.files")
+local json = require("perilune.base.json")
 local lfs = require("lfs")
 local lines = require("perilune.core").lines
 local schema = require("perilune.store.schema")

@@ -4,7 +4,7 @@
 -- written meanwhile; rows that are added after its start are not given. `for` closes it when the
 -- loop is left early.
 
-local json = require("perilune.json")
+local json = require("perilune.base.json")
 
 local read = {}
 

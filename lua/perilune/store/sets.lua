@@ -4,7 +4,7 @@
 -- A row whose texts are those of the store is ids alone; what differs is kept in `derived`, so a
 -- set of unchanged rows costs a few bytes a row and every change can be shown beside its original.
 
-local json = require("perilune.json")
+local json = require("perilune.base.json")
 local read = require("perilune.store.read")
 
 local sets = {}

@@ -3,7 +3,7 @@
 --
 -- The model is small, but large enough that the engine shares its work among threads.
 
-local json = require("perilune.json")
+local json = require("perilune.base.json")
 local lfs = require("lfs")
 local pl = require("perilune")
 local toy = dofile("tests/lua/support/toy.lua")

@@ -1,0 +1,130 @@
+--- Files: atomic writing, folders that appear whole, hashes, weight files.
+--
+-- Whatever can go wrong outside gives nil and a message; wrong arguments raise.
+--
+-- @usage
+--   local files = require("perilune.base.files")
+--   local tmp = assert(files.folder_begin("runs/x/checkpoint-10"))
+--   assert(files.safetensors.save(tmp .. "/model.safetensors", model:named_parameters()))
+--   assert(files.write_json(tmp .. "/trainer_state.json", state))
+--   assert(files.folder_commit(tmp, "runs/x/checkpoint-10"))
+-- @module perilune.base.files
+
+local core = require("perilune.core")
+local json = core.json
+
+local files = {}
+
+--- The text of a regular file of at most `limit` bytes (2 GB).
+-- @function read
+-- @string path
+-- @int[opt] limit
+-- @treturn string text, or nil and a message
+files.read = core.files.read
+
+--- Writes a file that appears whole: a temporary file beside it, synced, renamed over it.
+-- @function write_atomic
+-- @string path
+-- @string text
+-- @treturn boolean true, or nil and a message; then the old file is untouched
+files.write_atomic = core.files.write_atomic
+
+--- Copies a file, atomically.
+-- @function copy
+-- @string from
+-- @string to
+-- @treturn boolean true, or nil and a message
+files.copy = core.files.copy
+
+--- XXH3-128 of a file, 32 hexadecimal digits.
+-- @function hash
+-- @string path
+-- @treturn string hash, or nil and a message
+files.hash = core.files.hash
+
+--- XXH3-128 of a string.
+-- @function hash_string
+-- @string text
+-- @treturn string 32 hexadecimal digits
+files.hash_string = core.files.hash_string
+
+--- XXH3-128 over names, dtypes, shapes and bytes of tensors, in the order of their names.
+-- @function hash_tensors
+-- @tparam table tensors `{name = tensor}`
+-- @treturn string 32 hexadecimal digits
+files.hash_tensors = core.files.hash_tensors
+
+--- Makes a temporary folder beside `path`, to be filled and committed.
+-- @function folder_begin
+-- @string path the name the folder shall have at last
+-- @treturn string its name for now, or nil and a message
+files.folder_begin = core.files.folder_begin
+
+--- Syncs every file, writes `manifest.json`, renames the folder to `path` (in one step with what
+-- stood there), syncs the folder above. On failure the temporary folder is removed.
+-- @function folder_commit
+-- @string tmp
+-- @string path
+-- @treturn boolean true, or nil and a message
+files.folder_commit = core.files.folder_commit
+
+--- Holds a committed folder against its manifest.
+-- @function folder_verify
+-- @string path
+-- @treturn boolean true, or nil and a message that names the first damaged file
+files.folder_verify = core.files.folder_verify
+
+--- Removes a temporary folder of folder_begin; no other folder.
+-- @function folder_discard
+-- @string tmp
+-- @treturn boolean true, or nil and a message
+files.folder_discard = core.files.folder_discard
+
+--- Test hook: the k-th input/output call from now on fails.
+-- @function io_fail_at
+-- @int k 0 turns the hook off
+-- @string[opt="EIO"] kind EIO, ENOSPC, EDQUOT, EINTR or short (half of the bytes move)
+-- @bool[opt=false] forever all later calls fail too
+files.io_fail_at = core.files.io_fail_at
+
+--- Input/output calls of this module since the start.
+-- @function io_calls
+-- @treturn int
+files.io_calls = core.files.io_calls
+
+--- `load(path, {only = names}) -> {name = tensor}, metadata`, `names(path) -> names, info,
+-- metadata`, `save(path, {name = tensor}, metadata) -> true`. `path` may be a
+-- `model.safetensors.index.json`. float16 and bfloat16 are loaded as float32.
+-- @field safetensors
+files.safetensors = core.safetensors
+
+--- `load(path) -> config, {name = tensor}`: a llama2.c checkpoint, in Hugging Face's names.
+-- @field llama2c
+files.llama2c = core.llama2c
+
+--- Reads and decodes a JSON file.
+-- @string path
+-- @tparam[opt] table opts as for `json.decode`
+-- @return the value, or nil and a message that names the file
+function files.read_json(path, opts)
+  local text, message = files.read(path)
+  if text == nil then
+    return nil, message
+  end
+  local value
+  value, message = json.decode(text, opts)
+  if value == nil then
+    return nil, ("'%s': %s"):format(path, message)
+  end
+  return value
+end
+
+--- Writes a JSON file, atomically, indented, with a newline at its end.
+-- @string path
+-- @param value
+-- @treturn boolean true, or nil and a message
+function files.write_json(path, value)
+  return files.write_atomic(path, json.encode(value, { pretty = true }) .. "\n")
+end
+
+return files

@@ -1,0 +1,290 @@
+--- Numbers, durations and aligned columns, as people read them.
+--
+-- `exact` is for files: the shortest decimal that reads back as the same double. Everything else
+-- is for eyes and may round. Widths count characters of UTF-8, so that "β" takes one column.
+
+local strict_table = require("perilune.base.strict_table")
+
+local format = {}
+
+--- The shortest decimal text that reads back to exactly the same number.
+-- Integers stay integers; a float that happens to be whole keeps its ".0" off (5, not 5.0).
+-- NaN and the infinities come out as "nan", "inf" and "-inf".
+-- @tparam number x
+-- @treturn string
+function format.exact(x)
+  if math.type(x) == "integer" then
+    return ("%d"):format(x)
+  elseif x ~= x then
+    return "nan"
+  elseif x == math.huge then
+    return "inf"
+  elseif x == -math.huge then
+    return "-inf"
+  end
+  for digits = 14, 16 do
+    local text = ("%." .. digits .. "g"):format(x)
+    if tonumber(text) == x then
+      return text
+    end
+  end
+  return ("%.17g"):format(x)
+end
+
+--- A number rounded to so many significant digits, without a needless exponent.
+-- @tparam number x
+-- @tparam[opt=4] integer digits
+-- @treturn string
+function format.number(x, digits)
+  digits = digits or 4
+  if x ~= x or x == math.huge or x == -math.huge then
+    return format.exact(x)
+  end
+  if x == math.floor(x) and math.abs(x) < 1e6 then
+    return ("%d"):format(math.tointeger(x))
+  end
+  local size = math.abs(x)
+  if size >= 1e6 or size < 1e-4 then
+    return (("%." .. (digits - 1) .. "e"):format(x):gsub("e([+-])0*(%d)", "e%1%2"):gsub("e%+", "e"))
+  end
+  local decimals = math.max(0, digits - 1 - math.floor(math.log(size, 10)))
+  return ("%." .. math.min(decimals, 9) .. "f"):format(x)
+end
+
+local function scaled(x, base, units)
+  local size, unit = math.abs(x), 1
+  while unit < #units and size >= base * 0.9995 do
+    size, unit = size / base, unit + 1
+  end
+  local text
+  if unit == 1 then
+    text = size == math.floor(size) and ("%d"):format(math.tointeger(size)) or ("%.3g"):format(size)
+  else
+    text = size < 9.995 and ("%.2f"):format(size)
+      or size < 99.95 and ("%.1f"):format(size)
+      or ("%.0f"):format(size)
+  end
+  return (x < 0 and "-" or "") .. text, units[unit]
+end
+
+--- A count with three digits and a unit: 950, 12.3k, 1.05M, 2.10G.
+-- @tparam number n
+-- @treturn string
+function format.count(n)
+  local text, unit = scaled(n, 1000, { "", "k", "M", "G", "T" })
+  return text .. unit
+end
+
+--- A number of bytes: 950 B, 12.3 KiB, 1.05 GiB.
+-- @tparam number n
+-- @treturn string
+function format.bytes(n)
+  local text, unit = scaled(n, 1024, { "B", "KiB", "MiB", "GiB", "TiB" })
+  return text .. " " .. unit
+end
+
+--- A duration: 85 ms, 4.2 s, 3m 20s, 1h 02m, 2d 03h.
+-- @tparam number seconds
+-- @treturn string
+function format.duration(seconds)
+  if seconds ~= seconds or seconds == math.huge then
+    return "?"
+  elseif seconds < 0.9995 then
+    return ("%.0f ms"):format(seconds * 1000)
+  elseif seconds < 59.95 then
+    return ("%.1f s"):format(seconds)
+  end
+  local whole = math.floor(seconds + 0.5)
+  if whole < 3600 then
+    return ("%dm %02ds"):format(whole // 60, whole % 60)
+  elseif whole < 86400 then
+    return ("%dh %02dm"):format(whole // 3600, whole % 3600 // 60)
+  end
+  return ("%dd %02dh"):format(whole // 86400, whole % 86400 // 3600)
+end
+
+--- Characters in a text, colour codes not counted; bytes where it is not UTF-8.
+-- @tparam string text
+-- @treturn integer
+function format.width(text)
+  local plain = text:gsub("\27%[[%d;]*m", "")
+  return utf8.len(plain) or #plain
+end
+
+--- A text filled with blanks to a width.
+-- @tparam string text
+-- @tparam integer width
+-- @tparam[opt="left"] string align "left", "right" or "centre"
+-- @treturn string
+function format.pad(text, width, align)
+  local missing = math.max(0, width - format.width(text))
+  if align == "right" then
+    return (" "):rep(missing) .. text
+  elseif align == "centre" then
+    return (" "):rep(missing // 2) .. text .. (" "):rep(missing - missing // 2)
+  end
+  return text .. (" "):rep(missing)
+end
+
+--- The first `width` characters of a text, the last of them "…" when something was cut.
+-- @tparam string text
+-- @tparam integer width
+-- @treturn string
+function format.truncate(text, width)
+  local length = utf8.len(text)
+  if (length or #text) <= width then
+    return text
+  end
+  if not length then
+    return text:sub(1, width - 1) .. "…"
+  end
+  return text:sub(1, utf8.offset(text, width) - 1) .. "…"
+end
+
+--- Lines of at most `width` characters, broken at blanks; a longer word stands alone.
+-- @tparam string text
+-- @tparam integer width
+-- @treturn {string,...}
+function format.wrap(text, width)
+  local lines, line = {}, nil
+  for word in text:gmatch("%S+") do
+    if not line then
+      line = word
+    elseif format.width(line) + 1 + format.width(word) <= width then
+      line = line .. " " .. word
+    else
+      lines[#lines + 1] = line
+      line = word
+    end
+  end
+  lines[#lines + 1] = line or ""
+  return lines
+end
+
+--- The decimals with which all numbers of a column show at least their leading digits.
+local function common_decimals(values, digits)
+  local most, least = 0, math.huge
+  for _, value in ipairs(values) do
+    local size = math.abs(value)
+    most = math.max(most, size)
+    if size > 0 then
+      least = math.min(least, size)
+    end
+  end
+  if most >= 1e6 or least < 1e-5 or most - most ~= 0 then
+    return nil
+  end
+  local function needed(size, count)
+    return count - 1 - math.floor(math.log(size, 10))
+  end
+  local decimals = most > 0 and math.max(0, needed(most, digits), needed(least, 2)) or 0
+  local function exact_with(count)
+    for _, value in ipairs(values) do
+      local scaled_value = value * 10.0 ^ count
+      if math.abs(scaled_value - math.floor(scaled_value + 0.5)) > 1e-6 then
+        return false
+      end
+    end
+    return true
+  end
+  while decimals > 0 and exact_with(decimals - 1) do
+    decimals = decimals - 1
+  end
+  return decimals
+end
+
+--- The cells of a table as text, the numbers of each column with the same decimals.
+-- @tparam {{any,...},...} rows
+-- @tparam[opt=4] integer digits of the largest number
+-- @treturn {{string,...},...} cells; an absent value is ""
+-- @treturn {[integer]=boolean} which columns hold numbers
+-- @treturn integer how many columns there are
+function format.cells(rows, digits)
+  local count, columns, numeric = 0, {}, {}
+  for _, row in ipairs(rows) do
+    for column, value in pairs(row) do
+      count = math.max(count, column)
+      if type(value) == "number" and value == value then
+        numeric[column] = true
+        columns[column] = columns[column] or {}
+        table.insert(columns[column], value)
+      end
+    end
+  end
+  local texts = {}
+  for column, values in pairs(columns) do
+    local whole = true
+    for _, value in ipairs(values) do
+      whole = whole and math.type(value) == "integer"
+    end
+    local decimals = not whole and common_decimals(values, digits or 4)
+    columns[column] = whole and "%d" or decimals and "%." .. decimals .. "f"
+  end
+  for i, row in ipairs(rows) do
+    texts[i] = {}
+    for column = 1, count do
+      local value = row[column]
+      if type(value) ~= "number" then
+        texts[i][column] = value == nil and "" or tostring(value)
+      elseif columns[column] and value == value then
+        texts[i][column] = columns[column]:format(value)
+      else
+        texts[i][column] = format.number(value)
+      end
+    end
+  end
+  return texts, numeric, count
+end
+
+--- A table for the terminal: a head, a rule, rows in aligned columns.
+--
+--     print(format.columns({ { "base", 0.12 }, { "sft", 0.61 } }, { head = { "model", "score" } }))
+--
+-- Numbers are set flush right with the same decimals in a column, anything else flush left.
+-- @tparam {{any,...},...} rows
+-- @tparam ?table options `head` (list of titles), `align` (list of "left"/"right"/"centre"),
+-- `indent` (blanks before each line), `gap` (blanks between columns, 2)
+-- @treturn string without a newline at its end
+function format.columns(rows, options)
+  options = strict_table.check(options, { "head", "align", "indent", "gap" }, "format.columns")
+  local head, align = options.head, options.align or {}
+  local gap = (" "):rep(options.gap or 2)
+  local indent = (" "):rep(options.indent or 0)
+  local cells, numeric, count = format.cells(rows)
+  local widths = {}
+  count = math.max(count, head and #head or 0)
+  local function measure(texts)
+    for column = 1, count do
+      widths[column] = math.max(widths[column] or 0, format.width(texts[column] or ""))
+    end
+  end
+  for _, texts in ipairs(cells) do
+    measure(texts)
+  end
+  if head then
+    measure(head)
+  end
+  local lines = {}
+  local function add(texts)
+    local parts = {}
+    for column = 1, count do
+      local side = align[column] or (numeric[column] and "right" or "left")
+      parts[column] = format.pad(texts[column] or "", widths[column], side)
+    end
+    lines[#lines + 1] = indent .. table.concat(parts, gap):gsub("%s+$", "")
+  end
+  if head then
+    add(head)
+    local rules = {}
+    for column = 1, count do
+      rules[column] = ("─"):rep(widths[column])
+    end
+    lines[#lines + 1] = indent .. table.concat(rules, gap)
+  end
+  for _, texts in ipairs(cells) do
+    add(texts)
+  end
+  return table.concat(lines, "\n")
+end
+
+return format

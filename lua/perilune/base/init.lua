@@ -1,0 +1,19 @@
+--- base: what every room may use and that knows nothing of training: files and JSON, checked
+-- option tables, the nearest name, lists, statistics, numbers and text as people read them, the
+-- terminal.
+--
+-- May use: nothing.
+-- @module perilune.base
+
+local lazy = require("perilune.base.lazy")
+
+return lazy({}, {
+  files = "perilune.base.files",
+  format = "perilune.base.format",
+  json = "perilune.base.json",
+  list = "perilune.base.list",
+  nearest = "perilune.base.nearest",
+  stats = "perilune.base.stats",
+  strict_table = "perilune.base.strict_table",
+  terminal = "perilune.base.terminal",
+})

@@ -1,0 +1,43 @@
+--- Lists: the few moves that loops over token ids, rows and names need over and over.
+-- @module perilune.base.list
+
+local list = {}
+
+--- Appends the elements of `more` to `into`.
+-- @tparam table into
+-- @tparam table more
+-- @treturn table `into`
+function list.append(into, more)
+  return table.move(more, 1, #more, #into + 1, into)
+end
+
+--- A new list of the elements of `a`, then those of `b`.
+-- @tparam table a
+-- @tparam table b
+-- @treturn table
+function list.concat(a, b)
+  return list.append(table.move(a, 1, #a, 1, {}), b)
+end
+
+--- A new list of the elements `from` to `to`.
+-- @tparam table items
+-- @int[opt=1] from
+-- @int[opt=#items] to
+-- @treturn table
+function list.slice(items, from, to)
+  return table.move(items, from or 1, to or #items, 1, {})
+end
+
+--- A new list of the elements at `places`.
+-- @tparam table items
+-- @tparam table places list of indices
+-- @treturn table
+function list.take(items, places)
+  local taken = {}
+  for i, place in ipairs(places) do
+    taken[i] = items[place]
+  end
+  return taken
+end
+
+return list

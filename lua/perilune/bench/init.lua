@@ -1,0 +1,13 @@
+--- bench: how fast the engine is, beside PyTorch and beside the machine's limits. Figures are
+-- ratios from one run on one machine.
+--
+-- May use: base, model, learn.
+-- @module perilune.bench
+
+local lazy = require("perilune.base.lazy")
+
+return lazy({}, {
+  duel = "perilune.bench.duel",
+  op_times = "perilune.bench.op_times",
+  workloads = "perilune.bench.workloads",
+})

@@ -1,0 +1,390 @@
+--- The hyper-parameters of a recipe: declared once, set from anywhere, watched while it runs.
+--
+--     local cfg = config {
+--       name = "ppo", about = "PPO-ptx against a reward model (Ouyang et al. 2022)",
+--       "Objective",
+--       { kl_coef = 0.05, "β: weight of the per-token KL", min = 0, schedule = true },
+--       { whiten_rewards = false, "divide rewards by their standard deviation" },
+--       { rows = function(c) return c.batch_size // c.num_mini_batches end, "rows in a step" },
+--     }
+--
+-- Rows are described in `perilune.config.param`; a bare text is a heading of `--help`; the keys
+-- that all recipes have (`perilune.config.common`) are added, or given other defaults by a row of
+-- the same name. Later wins: default, preset, config.json of the run that is resumed, settings of
+-- the caller (`config.run_recipe`), command line.
+--
+-- Reading `cfg.seed` gives the value; a key with `schedule = true` gives a schedule, called as
+-- `cfg.kl_coef(step)` whether it was set to a number or to a function of the step. Reading, writing
+-- or passing a name that is not there is an error that names the nearest one.
+--
+-- Live changes: a loop begins each step with `cfg:at(step)`. `cfg:set(key, value)`, or `cfg.key =
+-- value`, checks the value, takes hold at once and is journalled as {step, key, old, new}. Changes
+-- belong right after `cfg:at(step)`, where a journal given to `cfg:replay` puts them again.
+--
+-- May use: base.
+-- @module perilune.config
+
+local lfs = require("lfs")
+
+local layers = require("perilune.config.layers")
+local nearest = require("perilune.base.nearest")
+local neighbours = require("perilune.config.neighbours")
+local param = require("perilune.config.param")
+local schedule = require("perilune.config.schedule")
+local terminal = require("perilune.base.terminal")
+local usage = require("perilune.config.usage")
+
+local config = {}
+
+local Config = { __name = "config" }
+local methods = {}
+
+-- The state of each config, kept apart so that the config itself has nothing but its keys.
+local hidden = setmetatable({}, { __mode = "k" })
+
+--- Whether an error value is a wrong command line or setting, to be shown without a traceback.
+-- @param err
+-- @treturn boolean
+function config.is_usage_error(err)
+  return layers.is_usage_error(err)
+end
+
+local function run_check(self, cfg)
+  local message = self.check and self.check(cfg)
+  if message then
+    return tostring(message)
+  end
+end
+
+-- Settings that the next config takes instead of the command line; see run_recipe.
+local pending
+
+local own_source = debug.getinfo(1, "S").source
+
+--- The recipe that calls us: its path, nil for text typed into a REPL, and "path:line:".
+local function calling_recipe()
+  for level = 3, 20 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then
+      return nil, ""
+    elseif info.what ~= "C" and info.source ~= own_source then
+      return info.source:match("^@(.+)$"), ("%s:%d: "):format(info.short_src, info.currentline)
+    end
+  end
+end
+
+--- Declare a recipe's keys and read the command line. Called as `config { ... }`.
+-- Besides rows and headings the table may hold `name`, `about`, `check` (a function of the config
+-- that returns a sentence when keys do not fit together), `without` (list of common keys this
+-- recipe has no use for), `args` (instead of the global `arg`), `recipe` (path of its file) and
+-- `usage` (how it is called, for --help).
+-- With --help it prints and leaves the program.
+-- @tparam table spec
+-- @treturn config
+function config.new(spec)
+  local recipe, place = calling_recipe()
+  local function fail(message)
+    error(place .. "config: " .. message, 0)
+  end
+  if type(spec) ~= "table" or type(spec.name) ~= "string" then
+    fail("it takes a table with at least a name, config { name = \"ppo\", ... }")
+  end
+  local self = {
+    name = spec.name, about = spec.about, check = spec.check, usage = spec.usage,
+    recipe = spec.recipe or recipe,
+    rows = {}, by_name = {}, reserved = methods, values = {}, source = {}, journal = {},
+    listeners = {}, told = {}, notes = {}, step = 0,
+  }
+  layers.build_rows(self, spec, fail)
+  local settings = pending
+  pending = nil
+  local args = spec.args or (settings == nil and type(arg) == "table" and arg) or {}
+  layers.apply_all(self, args, settings or {})
+  if self.help_wanted then
+    io.stdout:write(usage.text(self, terminal.width(), terminal.has_color(1)))
+    os.exit(0, true)
+  end
+  for _, note in ipairs(self.notes) do
+    io.stderr:write(("%s: note: %s\n"):format(self.name, note))
+  end
+  local cfg = setmetatable({}, Config)
+  hidden[cfg] = self
+  local message = run_check(self, cfg)
+  if message then
+    layers.usage(self, message)
+  end
+  return cfg
+end
+
+setmetatable(config, {
+  __call = function(_, spec)
+    return (config.new(spec))
+  end,
+})
+
+--- Run a recipe's file with settings in place of a command line, and return what it returns.
+-- @tparam string recipe its path; or its name, beside the calling recipe or as Perilune brings it
+-- @tparam ?table settings key -> value; `preset` names a preset
+-- @return whatever the recipe returns
+function config.run_recipe(recipe, settings)
+  local path = recipe
+  if not lfs.attributes(recipe, "mode") then
+    path = neighbours.find((recipe:gsub("^recipes/", "")), (calling_recipe())) or recipe
+  end
+  local chunk, message = loadfile(path)
+  if not chunk then
+    error(message, 2)
+  end
+  local outer, outer_path = pending, neighbours.look_beside(path)
+  pending = settings or {}
+  local results = table.pack(xpcall(chunk, function(err)
+    return config.is_usage_error(err) and err or debug.traceback(tostring(err), 2)
+  end))
+  pending, package.path = outer, outer_path
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return table.unpack(results, 2, results.n)
+end
+
+--- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.
+-- @tparam config cfg
+-- @treturn table a copy
+function config.describe(cfg)
+  local self = hidden[cfg]
+  return {
+    name = self.name, about = self.about, recipe = self.recipe, preset = self.preset,
+    step = self.step,
+  }
+end
+
+--- Whether a value is a config.
+-- @param value
+-- @treturn boolean
+function config.is(value)
+  return hidden[value] ~= nil
+end
+
+function Config.__index(cfg, key)
+  local self = hidden[cfg]
+  local value = self.values[key]
+  if value ~= nil then
+    return value
+  elseif methods[key] then
+    return methods[key]
+  end
+  local one = self.by_name[key]
+  if one and one.derived then
+    return one.default(cfg)
+  end
+  error(("there is no key '%s' in the config of %s%s"):format(
+    tostring(key), self.name, nearest.hint(tostring(key), layers.known_names(self))), 2)
+end
+
+--- Journal a change that was made, and tell whoever listens.
+local function note_change(self, key, old)
+  local entry = { step = self.step, key = key, old = old, new = param.plain(self.values[key]) }
+  self.journal[#self.journal + 1] = entry
+  for _, listener in ipairs(self.listeners) do
+    listener(entry)
+  end
+end
+
+local function set(cfg, key, value, level)
+  local self = hidden[cfg]
+  local one = layers.find_row(self, tostring(key))
+  if not one then
+    error(layers.unknown(self, tostring(key)), level + 1)
+  end
+  local old, old_source = self.values[one.name], self.source[one.name]
+  local ok, message = layers.assign(self, one, value, "live")
+  if ok then
+    message = run_check(self, cfg)
+    if message then
+      self.values[one.name], self.source[one.name] = old, old_source
+    end
+  end
+  if message then
+    error(message, level + 1)
+  end
+  note_change(self, one.name, param.plain(old))
+end
+
+function Config.__newindex(cfg, key, value)
+  set(cfg, key, value, 2)
+end
+
+function Config.__pairs(cfg)
+  local names, i = layers.known_names(hidden[cfg]), 0
+  return function()
+    i = i + 1
+    local name = names[i]
+    if name then
+      return name, cfg[name]
+    end
+  end
+end
+
+function Config.__tostring(cfg)
+  local self = hidden[cfg]
+  local lines = { self.name }
+  for name, value in pairs(cfg) do
+    local source = self.source[name]
+    local note = source and source ~= "default" and "   -- " .. source or ""
+    local text = param.value_text(self.by_name[name], value)
+    lines[#lines + 1] = ("  %s = %s%s"):format(name, text, note)
+  end
+  return table.concat(lines, "\n")
+end
+
+--- Change a key while the recipe runs; the same as `cfg.key = value`.
+-- @tparam string key
+-- @param value a value, a schedule, a function of the step, or text of any of these
+function methods.set(cfg, key, value)
+  set(cfg, key, value, 2)
+end
+
+--- Begin a step: changes from here on are journalled with it, and those of `replay` are made.
+-- @tparam integer step
+function methods.at(cfg, step)
+  local self = hidden[cfg]
+  self.step = step
+  local waiting = self.waiting
+  while waiting and waiting[1] and waiting[1].step <= step do
+    local entry = table.remove(waiting, 1)
+    set(cfg, entry.key, entry.new, 2)
+  end
+end
+
+--- Repeat the live changes of an earlier run at the steps they were made at.
+-- @tparam {{step=integer,key=string,new=any},...} journal
+function methods.replay(cfg, journal)
+  local self = hidden[cfg]
+  self.waiting = table.move(journal, 1, #journal, 1, {})
+  for _, entry in ipairs(self.waiting) do
+    if not self.by_name[entry.key] then
+      error("replay: " .. layers.unknown(self, tostring(entry.key)), 2)
+    end
+  end
+end
+
+--- All live changes so far.
+-- @treturn {{step=integer,key=string,old=any,new=any},...} a copy
+function methods.journal(cfg)
+  local list = hidden[cfg].journal
+  return table.move(list, 1, #list, 1, {})
+end
+
+--- Call a function with each live change from now on.
+-- @tparam function listener
+function methods.on_change(cfg, listener)
+  local list = hidden[cfg].listeners
+  list[#list + 1] = listener
+end
+
+--- Tell schedules that span the run how many steps it has.
+-- @tparam integer steps
+function methods.set_horizon(cfg, steps)
+  local self = hidden[cfg]
+  self.horizon = steps
+  for _, value in pairs(self.values) do
+    if schedule.is(value) then
+      value:set_horizon(steps)
+    end
+  end
+end
+
+--- Names of all keys, in the order of --help.
+-- @treturn {string,...}
+function methods.keys(cfg)
+  return layers.known_names(hidden[cfg])
+end
+
+--- Where a key's value came from: "default", "command line", "live", or the name of a file.
+-- @tparam string key
+-- @treturn string
+function methods.source(cfg, key)
+  local self = hidden[cfg]
+  if not self.by_name[key] then
+    error(layers.unknown(self, tostring(key)), 2)
+  end
+  return self.source[key] or "derived"
+end
+
+--- The text of --help.
+-- @tparam ?integer width
+-- @treturn string
+function methods.help(cfg, width)
+  return usage.text(hidden[cfg], width or terminal.width(), false)
+end
+
+--- All values as JSON can hold them: schedules as text, derived keys apart.
+-- Feeding the table to `config.run_recipe` gives an equal config.
+-- @treturn table
+function methods.to_table(cfg)
+  local self = hidden[cfg]
+  local result = { _recipe = self.name, _preset = self.preset }
+  for name, value in pairs(cfg) do
+    if self.by_name[name].derived then
+      result._derived = result._derived or {}
+      result._derived[name] = param.plain(value)
+    else
+      result[name] = param.plain(value)
+    end
+  end
+  return result
+end
+
+--- What a checkpoint keeps of a config: live values and the memory of adaptive schedules.
+-- @treturn table
+function methods.state(cfg)
+  local self = hidden[cfg]
+  local state = { step = self.step, values = {}, schedules = {} }
+  for name, value in pairs(self.values) do
+    local one = self.by_name[name]
+    if not one.transient and not (schedule.is(value) and not value:has_text()) then
+      state.values[name] = param.plain(value)
+    end
+    if schedule.is(value) then
+      state.schedules[name] = value:state()
+    end
+  end
+  return state
+end
+
+--- Go on from a checkpoint. Keys given on this process's command line or by its caller keep what
+-- was given, and that is journalled as a change at the checkpoint's step.
+-- @tparam table state
+function methods.load_state(cfg, state)
+  local self = hidden[cfg]
+  self.step = state.step
+  local kept = {}
+  for name, saved in pairs(state.values) do
+    local one, source = self.by_name[name], self.source[name]
+    if one and not one.derived and name ~= "output_dir" then
+      local given = self.values[name]
+      local ok, message = layers.assign(self, one, saved, source)
+      if not ok then
+        error("checkpoint: " .. message, 2)
+      end
+      local now_given = source == "command line" or source == "settings"
+      if now_given and param.value_text(one, given) ~= param.value_text(one, self.values[name]) then
+        kept[#kept + 1] = { key = name, old = param.plain(self.values[name]), value = given }
+      end
+    end
+  end
+  for name, memory in pairs(state.schedules or {}) do
+    if schedule.is(self.values[name]) then
+      self.values[name]:load_state(memory)
+    end
+  end
+  table.sort(kept, function(a, b)
+    return a.key < b.key
+  end)
+  for _, change in ipairs(kept) do
+    self.values[change.key] = change.value
+    note_change(self, change.key, change.old)
+  end
+end
+
+return config

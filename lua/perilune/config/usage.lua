@@ -1,0 +1,103 @@
+--- The text of `--help`: each key with its default, range and meaning, fitted to the terminal.
+--
+-- Four columns, each as wide as it needs to be; meanings are wrapped, never cut. A default too wide
+-- for its column pushes the meaning to the next line, choices too wide for theirs follow the
+-- meaning. A "~" after the default says that the key may be a schedule.
+
+local format = require("perilune.base.format")
+local param = require("perilune.config.param")
+local terminal = require("perilune.base.terminal")
+
+local usage = {}
+
+local widest_default, widest_range = 16, 10
+
+local function default_text(one)
+  if one.derived then
+    return "derived"
+  elseif one.required then
+    return "required"
+  end
+  local text = param.value_text(one, one.default)
+  return (text == "" and "\"\"" or text) .. (one.schedule and " ~" or "")
+end
+
+--- The range for its own column, or "" when it is too wide and follows the meaning.
+local function range_text(one)
+  local range = param.range_text(one)
+  return format.width(range) <= widest_range and range or ""
+end
+
+local function meaning_text(one)
+  local range = param.range_text(one)
+  local meaning = one.meaning or ""
+  return format.width(range) <= widest_range and meaning or meaning .. ": " .. range
+end
+
+--- The help of a recipe.
+-- @tparam table shape `name`, `about`, `recipe` (path or nil), and `rows`, in which a text stands
+-- for a heading; `usage` in place of how recipes are called
+-- @tparam[opt=100] integer width
+-- @tparam[opt=false] boolean color
+-- @treturn string
+function usage.text(shape, width, color)
+  width = width or 100
+  local paint = terminal.painter(color)
+  local lines = { paint("bold", shape.name) .. (shape.about and "  " .. shape.about or ""), "" }
+  local call = "perilune run %s [--key value] [--flag | --no-flag] [--preset NAME] [--help]"
+  lines[#lines + 1] = "usage: "
+    .. (shape.usage or call:format(shape.recipe or shape.name .. ".lua"))
+  local key_width, default_width, range_width = 0, 7, 5
+  for _, one in ipairs(shape.rows) do
+    if type(one) == "table" then
+      key_width = math.max(key_width, #one.name + 2)
+      range_width = math.max(range_width, format.width(range_text(one)))
+      local length = format.width(default_text(one))
+      if length <= widest_default then
+        default_width = math.max(default_width, length)
+      end
+    end
+  end
+  local left = 2 + key_width + 2 + default_width + 2 + range_width + 2
+  local indent = width - left < 28 and 6 or left
+  for _, one in ipairs(shape.rows) do
+    if type(one) == "string" then
+      lines[#lines + 1] = ""
+      lines[#lines + 1] = paint("bold", one)
+    else
+      local default = default_text(one)
+      local start = "  " .. paint("cyan", format.pad("--" .. one.name, key_width))
+        .. "  " .. format.pad(default, default_width)
+        .. "  " .. paint("dim", format.pad(range_text(one), range_width))
+      local meaning = format.wrap(meaning_text(one), width - indent)
+      if indent < left or format.width(default) > default_width then
+        lines[#lines + 1] = start
+      else
+        lines[#lines + 1] = start .. "  " .. table.remove(meaning, 1)
+      end
+      for _, text in ipairs(meaning) do
+        lines[#lines + 1] = (" "):rep(indent) .. text
+      end
+    end
+  end
+  local note = "~ may be a schedule of the step: a number, linear(a, b, steps), "
+    .. "cosine(a, b, steps), warmup(n, value or schedule), piecewise{{step, value}, …}, "
+    .. "adaptive_kl{init =, target =, horizon =} or formula(\"0.2 / sqrt(step)\"); "
+    .. "without steps it spans the run."
+  local scheduled = false
+  for _, one in ipairs(shape.rows) do
+    scheduled = scheduled or (type(one) == "table" and one.schedule)
+  end
+  if scheduled then
+    lines[#lines + 1] = ""
+    for _, text in ipairs(format.wrap(note, width)) do
+      lines[#lines + 1] = paint("dim", text)
+    end
+  end
+  for i, line in ipairs(lines) do
+    lines[i] = line:gsub("%s+$", "")
+  end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+return usage

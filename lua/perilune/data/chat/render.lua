@@ -1,0 +1,375 @@
+--- Messages and completions to token ids and the mask of those that are trained.
+--
+-- Trained are the content of assistant turns and the stop token behind it. What a message holds
+-- stays text: no content becomes a control token. Text beside content is encoded together with it,
+-- as rendering to a string and encoding that would, but for assistant turns: there the header is
+-- encoded by itself, because at generation it stands alone.
+--
+-- Faults of the data (a wrong role, an empty message, a turn that does not fit) are nil and a
+-- message that names the row; faults of the program raise.
+-- @module perilune.data.chat.render
+
+local append = require("perilune.base.list").append
+local templates = require("perilune.data.chat.templates")
+
+local render = {}
+
+local roles = { system = true, user = true, assistant = true }
+
+-- The ids of parts [from, to]; neighbouring texts are encoded as one.
+local function encode_parts(tok, template, parts, from, to, message, first)
+  local ids, text = {}, {}
+  local function flush()
+    if #text > 0 then
+      append(ids, tok:encode(table.concat(text), { continued = not first }))
+      text, first = {}, false
+    end
+  end
+  for i = from, to do
+    local part = parts[i]
+    if part == templates.content then
+      text[#text + 1] = message.content
+    elseif type(part) == "string" then
+      text[#text + 1] = part
+    elseif type(part) == "table" and part.control then
+      flush()
+      ids[#ids + 1] = templates.control_id(tok, template, part.control)
+    else
+      error(("chat template %s: part %d of a turn is neither text, chat.content, chat.control nor "
+        .. "chat.stop"):format(template.name or "without a name", i), 0)
+    end
+  end
+  flush()
+  return ids, first
+end
+
+-- One message as {role, head, body, tail}: body and the first id of tail (the stop) are trained.
+-- Other roles have a head alone.
+local function encode_turn(tok, template, message, index, first)
+  local parts = templates.turn_parts(template, message, index)
+  local turn = { role = message.role, body = {}, tail = {} }
+  if message.role ~= "assistant" then
+    turn.head, first = encode_parts(tok, template, parts, 1, #parts, message, first)
+    return turn, first
+  end
+  local at, stop_at = templates.assistant_places(template, parts)
+  turn.head, first = encode_parts(tok, template, parts, 1, at - 1, message, first)
+  turn.body, first = encode_parts(tok, template, parts, at, at, message, first)
+  turn.tail, first = encode_parts(tok, template, parts, stop_at, #parts, message, first)
+  return turn, first
+end
+
+local function turn_length(turn)
+  return #turn.head + #turn.body + #turn.tail
+end
+
+----------------------------------------------------------------------------------------------------
+-- Checks
+
+local function where(opts)
+  return opts.row and ("row %d: "):format(opts.row) or ""
+end
+
+-- nil when the messages are well-formed, else what is wrong.
+local function fault(messages, opts)
+  if type(messages) ~= "table" then
+    return ("messages is a %s, not a list"):format(type(messages))
+  end
+  if #messages == 0 then
+    return "messages is empty"
+  end
+  for i, message in ipairs(messages) do
+    if type(message) ~= "table" then
+      return ("message %d is a %s, not a table"):format(i, type(message))
+    end
+    if not roles[message.role] then
+      return ("message %d has the role '%s'; roles are system, user and assistant"):format(
+        i, tostring(message.role))
+    end
+    if type(message.content) ~= "string" then
+      return ("message %d (%s): content is a %s, not text"):format(
+        i, message.role, type(message.content))
+    end
+    if message.content == "" then
+      return ("message %d (%s) is empty"):format(i, message.role)
+    end
+    if message.role == "system" and i > 1 then
+      return ("message %d is a system message; only the first can be"):format(i)
+    end
+  end
+  if opts.add_generation_prompt and messages[#messages].role == "assistant" then
+    return "the last message is the assistant's already: add_generation_prompt would begin a "
+      .. "second answer"
+  end
+end
+
+local known = {
+  add_generation_prompt = true, max_length = true, row = true, train = true, bos = true, eos = true,
+}
+
+local function check_options(name, opts)
+  for key in pairs(opts) do
+    if not known[key] then
+      local names = {}
+      for k in pairs(known) do
+        names[#names + 1] = k
+      end
+      table.sort(names)
+      error(("%s: unknown option '%s'; there are %s"):format(
+        name, tostring(key), table.concat(names, ", ")), 3)
+    end
+  end
+  if opts.train and opts.train ~= "all" and opts.train ~= "last" then
+    error(("%s: train is '%s'; it can be 'all' or 'last'"):format(name, tostring(opts.train)), 3)
+  end
+end
+
+----------------------------------------------------------------------------------------------------
+-- Fitting
+
+-- Makes the turns fit into `room` ids: old turns go first, then the system message, then the end of
+-- the last answer's content. The last user turn and the stop token stay.
+local function fit(turns, room, info)
+  local total, last_user = 0, 1
+  for i, turn in ipairs(turns) do
+    total = total + turn_length(turn)
+    if turn.role == "user" then
+      last_user = i
+    end
+  end
+  local function drop(i)
+    total = total - turn_length(turns[i])
+    table.remove(turns, i)
+    last_user = last_user - 1
+    info.dropped = info.dropped + 1
+  end
+  local first = turns[1].role == "system" and 2 or 1
+  while first < last_user
+    and (total > room or (info.dropped > 0 and turns[first].role ~= "user")) do
+    drop(first)
+  end
+  if total > room and first == 2 then
+    drop(1)
+  end
+  local last = turns[#turns]
+  local excess = total - room
+  if excess > 0 and #last.body > excess then
+    info.cut = excess
+    last.body = table.move(last.body, 1, #last.body - excess, 1, {})
+    excess = 0
+  end
+  if excess > 0 then
+    local least = total - #last.body + math.min(1, #last.body)
+    return ("the last user turn and what must follow it need %d tokens; max_length leaves %d")
+      :format(least, math.max(room, 0))
+  end
+end
+
+--- Token ids of a conversation.
+-- @tparam Tokenizer tok
+-- @tparam table template
+-- @tparam table messages list of {role = "system"|"user"|"assistant", content = text}
+-- @tparam[opt] table opts `add_generation_prompt`: end with what stands before an answer;
+--   `max_length`: in tokens: old turns are dropped, then the system message, then the last answer
+--   is cut before its stop token; `train`: "all" assistant turns or the "last" one; `bos`: begin
+--   with the beginning token (default: the template's `bos`, else what the tokenizer would add);
+--   `row`: number for messages
+-- @treturn[1] {integer,...} ids
+-- @treturn[1] {integer,...} mask, 1 where a token is trained
+-- @treturn[1] table info: `spans` (list of {first, last}, trained runs, 1-based, inclusive),
+--   `trained` (count), `dropped` (turns), `cut` (tokens)
+-- @treturn[2] nil
+-- @treturn[2] string what is wrong with the row
+-- @treturn[2] ?string "length" when that is `max_length` alone
+function render.messages(tok, template, messages, opts)
+  opts = opts or {}
+  check_options("chat.render", opts)
+  local wrong = fault(messages, opts)
+  if wrong then
+    return nil, where(opts) .. wrong
+  end
+  local bos = opts.bos
+  if bos == nil then
+    bos = template.bos
+  end
+  if bos == nil then
+    bos = tok.adds_bos
+  end
+  if bos and not tok.bos_id then
+    error("chat.render: a beginning token is wanted, but the tokenizer names none (bos_id)", 2)
+  end
+
+  local turns, first = {}, true
+  for i, message in ipairs(messages) do
+    turns[i], first = encode_turn(tok, template, message, i, first)
+  end
+  local prompt = {}
+  if opts.add_generation_prompt then
+    local parts = templates.generation_parts(template, #messages + 1)
+    prompt = encode_parts(tok, template, parts, 1, #parts, nil, first)
+  end
+
+  local info = { spans = {}, trained = 0, dropped = 0, cut = 0 }
+  if opts.max_length then
+    wrong = fit(turns, opts.max_length - #prompt - (bos and 1 or 0), info)
+    if wrong then
+      return nil, where(opts) .. wrong, "length"
+    end
+  end
+
+  local ids, mask = {}, {}
+  local function add(list, from, to, trained)
+    for i = from, to do
+      ids[#ids + 1] = list[i]
+      mask[#mask + 1] = trained and 1 or 0
+    end
+  end
+  if bos then
+    ids[1], mask[1] = tok.bos_id, 0
+  end
+  for i, turn in ipairs(turns) do
+    local trained = turn.role == "assistant" and (opts.train ~= "last" or i == #turns)
+    add(turn.head, 1, #turn.head, false)
+    if bos and i == 1 and ids[2] == tok.bos_id then -- the template writes it itself
+      table.remove(ids, 1)
+      table.remove(mask, 1)
+    end
+    local from = #ids + 1
+    add(turn.body, 1, #turn.body, trained)
+    add(turn.tail, 1, math.min(1, #turn.tail), trained)
+    if trained then
+      info.spans[#info.spans + 1] = { from, #ids }
+      info.trained = info.trained + #ids - from + 1
+    end
+    add(turn.tail, 2, #turn.tail, false)
+  end
+  add(prompt, 1, #prompt, false)
+  return ids, mask, info
+end
+
+----------------------------------------------------------------------------------------------------
+-- Completion form
+
+--- Token ids of a prompt and its completion, both plain text. Trained are the completion and the
+-- end token. The two are encoded apart, as they are when the model is asked for the completion;
+-- `info.boundary` says whether encoding them together would have given other ids.
+-- @tparam Tokenizer tok
+-- @string prompt may be ""
+-- @string completion
+-- @tparam[opt] table opts `max_length` (the completion's end is cut, the end token stays), `bos`
+--   (default: what the tokenizer would add), `eos` (false: no end token), `row`
+-- @return ids, mask, info as for render, or nil, what is wrong with the row, and "length" when that
+--   is max_length alone
+function render.complete(tok, prompt, completion, opts)
+  opts = opts or {}
+  check_options("chat.complete", opts)
+  if type(prompt) ~= "string" or type(completion) ~= "string" then
+    return nil, ("%sprompt is a %s and completion a %s; both must be text"):format(
+      where(opts), type(prompt), type(completion))
+  end
+  if completion == "" then
+    return nil, where(opts) .. "the completion is empty"
+  end
+  if opts.eos ~= false and not tok.eos_id then
+    error("chat.complete: the tokenizer names no end token (eos_id); see tok:set_special", 2)
+  end
+  local bos = opts.bos
+  if bos == nil then
+    bos = tok.adds_bos
+  end
+  local head = tok:encode(prompt, { bos = bos })
+  local body = tok:encode(completion, { continued = prompt ~= "" })
+  local info = { spans = {}, dropped = 0, cut = 0 }
+  local together = tok:encode(prompt .. completion, { bos = bos })
+  info.boundary = #together ~= #head + #body
+  for i = 1, #head do
+    info.boundary = info.boundary or together[i] ~= head[i]
+  end
+  local last = opts.eos ~= false and 1 or 0
+  if opts.max_length and #head + #body + last > opts.max_length then
+    local kept = opts.max_length - #head - last
+    if kept < 1 then
+      return nil, ("%sthe prompt has %d tokens: max_length %d leaves no place for a completion")
+        :format(where(opts), #head, opts.max_length), "length"
+    end
+    info.cut = #body - kept
+    body = table.move(body, 1, kept, 1, {})
+  end
+  local ids, mask = head, {}
+  for i = 1, #head do
+    mask[i] = 0
+  end
+  append(ids, body)
+  if last == 1 then
+    ids[#ids + 1] = tok.eos_id
+  end
+  for i = #mask + 1, #ids do
+    mask[i] = 1
+  end
+  info.trained = #body + last
+  info.spans[1] = { #ids - info.trained + 1, #ids }
+  return ids, mask, info
+end
+
+--- Token ids of a row of training data, whatever its form: {messages}, {prompt, completion} as
+-- text, or {prompt, completion} as lists of messages (then the completion alone is trained).
+-- @tparam Tokenizer tok
+-- @tparam table template not looked at for text rows
+-- @tparam table row
+-- @tparam[opt] table opts as for render and complete
+-- @return ids, mask, info, or nil, what is wrong with the row, and "length" when that is max_length
+function render.example(tok, template, row, opts)
+  opts = opts or {}
+  local messages = row.messages
+  if not messages and type(row.prompt) == "table" and type(row.completion) == "table" then
+    messages = {}
+    append(messages, row.prompt)
+    append(messages, row.completion)
+    if #row.completion ~= 1 or row.completion[1].role ~= "assistant" then
+      return nil, where(opts) .. "the completion must be one assistant message"
+    end
+    opts = { train = "last", max_length = opts.max_length, bos = opts.bos, row = opts.row }
+  end
+  if not messages and (row.prompt ~= nil or row.completion ~= nil) then
+    return render.complete(tok, row.prompt, row.completion, opts)
+  end
+  if not messages then
+    return nil, where(opts) .. "neither messages nor prompt and completion"
+  end
+  local ids, mask, info = render.messages(tok, template, messages, opts)
+  if ids and info.trained == 0 then
+    return nil, where(opts) .. "no assistant message: nothing would be trained"
+  end
+  return ids, mask, info
+end
+
+----------------------------------------------------------------------------------------------------
+-- Looking
+
+--- The decoded text with the trained runs marked.
+-- @tparam Tokenizer tok
+-- @tparam {integer,...} ids
+-- @tparam {integer,...} mask
+-- @tparam[opt] table opts `color`: green for trained ones (a terminal), else ⟦ ⟧
+-- @treturn string
+function render.show(tok, ids, mask, opts)
+  local open, close = "⟦", "⟧"
+  if opts and opts.color then
+    open, close = "\27[32m", "\27[0m"
+  end
+  local out, stream, inside = {}, tok:stream(), false
+  for i, id in ipairs(ids) do
+    local trained = mask[i] ~= 0
+    if trained ~= inside then
+      out[#out + 1] = stream:finish()
+      out[#out + 1] = trained and open or close
+      inside = trained
+    end
+    out[#out + 1] = stream:push(id)
+  end
+  out[#out + 1] = stream:finish()
+  out[#out + 1] = inside and close or ""
+  return table.concat(out)
+end
+
+return render

@@ -1,0 +1,12 @@
+--- human: what people do for the training data: how far labelers agree with each other, and the
+-- prompts that they are asked for.
+--
+-- May use: base, rules.
+-- @module perilune.human
+
+local lazy = require("perilune.base.lazy")
+
+return lazy({}, {
+  agreement = "perilune.human.agreement",
+  labeler_prompts = "perilune.human.labeler_prompts",
+})

@@ -1,0 +1,339 @@
+--- What labelers are asked to write, and what their few-shot prompts become.
+--
+-- Source: Ouyang et al., arXiv:2203.02155, section 3.2 and appendix A.1: plain prompts (an
+-- arbitrary task, as varied as possible), few-shot prompts (an instruction and several
+-- query/response pairs for it), user-based prompts (for a use case that users of the service have).
+--
+-- Briefs are drawn by seed: the same lists, count and seed give the same briefs. Variety is dealt,
+-- not hoped for: each list is a shuffled deck that is dealt out before it is shuffled again, so
+-- the counts of any two of its items differ by one at most.
+-- @module perilune.human.labeler_prompts
+
+local fold = require("perilune.rules.fold")
+local hash = require("perilune.rules.hash")
+local settings = require("perilune.rules.options")
+local text_of = require("perilune.rules.row_text")
+local use_case = require("perilune.rules.use_case")
+
+local labeler_prompts = {}
+
+local described = {
+  generation = "asks for a text to be written", open_qa = "asks a question of general knowledge",
+  brainstorming = "asks for ideas or a list",
+  chat = "is a turn of a conversation, with what was said",
+  rewrite = "gives a text and asks for it to be changed",
+  summarization = "asks for a summary of a text",
+  classification = "asks which of some classes a text belongs to",
+  other = "is none of the usual kinds",
+  closed_qa = "asks a question that a given text answers",
+  extraction = "asks for some facts to be taken out of a text",
+}
+
+local TOPICS <const> = { "animals and plants", "arts and crafts", "business and work", "computers",
+  "cooking and food", "education", "family and friends", "films and books", "games", "geography",
+  "health and sport", "history", "home and garden", "language", "law and society", "mathematics",
+  "money", "music", "nature and weather", "science", "technology", "travel" }
+
+local FORMS <const> = { "in one sentence", "in a few words, as typed in a hurry",
+  "in a short paragraph",
+  "with an example of what is wanted", "with a limit on the answer's length",
+  "with a form the answer must have", "for a reader who is a child", "for an expert",
+  "in a polite and formal tone", "in a friendly tone", "with one thing the answer must avoid" }
+
+-- A shuffled copy of a list, by seed and purpose.
+local function shuffled(list, seed, purpose)
+  local start = hash.mix(hash.text(purpose), seed)
+  local order = {}
+  for i, item in ipairs(list) do
+    order[i] = { item = item, rank = hash.mix(start, i), at = i }
+  end
+  table.sort(order, function(a, b)
+    if a.rank ~= b.rank then
+      return a.rank < b.rank
+    end
+    return a.at < b.at
+  end)
+  local out = {}
+  for i, entry in ipairs(order) do
+    out[i] = entry.item
+  end
+  return out
+end
+
+-- A function(i) that gives the i-th card of the decks of a list.
+local function deck(list, seed, purpose)
+  local round, cards
+  return function(i)
+    local wanted = (i - 1) // #list
+    if wanted ~= round then
+      round, cards = wanted, shuffled(list, seed, purpose .. " " .. wanted)
+    end
+    return cards[(i - 1) % #list + 1]
+  end
+end
+
+local function check_list(list, name)
+  if type(list) ~= "table" or #list == 0 then
+    error(("plain: `%s` must be a list with something in it"):format(name), 3)
+  end
+end
+
+--- Briefs for plain prompts.
+-- @tparam table given `n`: how many; `seed = 1`; `use_cases`, `topics`, `forms`: lists of texts to
+--   vary over, each with a default
+-- @treturn {table,...} {kind = "plain", use_case =, topic =, form =, ask = what the labeler reads}
+function labeler_prompts.plain(given)
+  local taken = settings.take("plain", given, { n = 10, seed = 1, use_cases = use_case.names,
+    topics = TOPICS, forms = FORMS })
+  local n = settings.whole("plain", "n", taken.n, 0)
+  local seed = settings.whole("plain", "seed", taken.seed, 0)
+  for _, name in ipairs { "use_cases", "topics", "forms" } do
+    check_list(taken[name], name)
+  end
+  local cases = deck(taken.use_cases, seed, "use case")
+  local topics = deck(taken.topics, seed, "topic")
+  local forms = deck(taken.forms, seed, "form")
+  local briefs = {}
+  for i = 1, n do
+    local case, topic, form = cases(i), topics(i), forms(i)
+    briefs[i] = { kind = "plain", use_case = case, topic = topic, form = form,
+      ask = ("Write a prompt that %s (use case: %s), on %s, %s. Choose a task that you have not "
+        .. "written before. Then write the best answer you can."):format(
+          described[case] or "fits the use case", case, topic, form) }
+  end
+  return briefs
+end
+
+local function pair_of(entry, i)
+  local query, response = entry.query, entry.response
+  if type(query) ~= "string" or type(response) ~= "string" then
+    error(("few_shot: pair %d must have `query` and `response`, texts"):format(i), 3)
+  end
+  return query, response
+end
+
+--- K examples from an instruction with K query/response pairs: each pair is once the one to be
+-- answered, with the K-1 others before it, in their order.
+-- @string instruction
+-- @tparam {table,...} pairs_list {query =, response =}
+-- @tparam ?table given
+--   `form = "text"` (one prompt) or "messages" (the instruction as system, the pairs as turns);
+--   `query = "Input: "`, `response = "Output: "`: what stands before each in the text form
+-- @treturn {table,...} rows {kind = "few_shot", source = "labeler", prompt or messages, completion,
+--   extra.group: the same for all, since they show each other's answers and belong on one side}
+function labeler_prompts.few_shot(instruction, pairs_list, given)
+  local taken = settings.take("few_shot", given, { form = "text", query = "Input: ",
+    response = "Output: " })
+  settings.choice("few_shot", "form", taken.form, { "text", "messages" })
+  if type(instruction) ~= "string" or instruction == "" then
+    error("few_shot: the instruction must be a text", 2)
+  elseif type(pairs_list) ~= "table" or #pairs_list == 0 then
+    error("few_shot: give at least one pair {query =, response =}", 2)
+  end
+  local rows, group = {}, ("%016x"):format(hash.text(instruction))
+  for i, asked in ipairs(pairs_list) do
+    local query, completion = pair_of(asked, i)
+    local messages = { { role = "system", content = instruction } }
+    local parts = { instruction, "\n\n" }
+    for j, shown in ipairs(pairs_list) do
+      if j ~= i then
+        local q, r = pair_of(shown, j)
+        messages[#messages + 1] = { role = "user", content = q }
+        messages[#messages + 1] = { role = "assistant", content = r }
+        parts[#parts + 1] = taken.query .. q .. "\n" .. taken.response .. r .. "\n\n"
+      end
+    end
+    messages[#messages + 1] = { role = "user", content = query }
+    parts[#parts + 1] = taken.query .. query .. "\n" .. taken.response:match("^(.-)%s*$")
+    rows[i] = { kind = "few_shot", source = "labeler", completion = completion,
+      extra = { group = group } }
+    if taken.form == "messages" then
+      rows[i].messages = messages
+    else
+      rows[i].prompt = table.concat(parts)
+    end
+  end
+  return rows
+end
+
+-- Words that say nothing of a topic.
+local stop = {}
+for word in ([[
+  about above after again against also always another anything around back because been before
+  being below best better between both call came cannot come could does doing done down during
+  each either else even ever every everything find first following from further gave getting
+  give given goes going gonna good great have having hello help here hers himself however into
+  itself just keep know last less like list little long look made make makes many maybe might
+  more most much must myself name need never next nothing okay once only other others over
+  please possible really right said same sentence shall should show since some someone something
+  still such sure take tell text than thank thanks thankyou that their them themselves then
+  there these they thing things think this those though through time told under until upon used
+  user using very want well were what when where whether which while will wish with within
+  without word words work would write wrote yeah your yours yourself
+]]):gmatch("%a+") do
+  stop[word] = true
+end
+
+local LETTERS <const> = "[%a\x80-\xFF]+"
+local LEAST_LETTERS <const> = 4
+
+-- Distinct words of a masked text that may tell its topic; a word with digits or joined to one by
+-- any of . _ @ / - is a name of something, and left out.
+local function topic_words(text)
+  local words, seen = {}, {}
+  text = fold.case((text:gsub("[%[<][%u][%u%d_ -]*[%]>]", " ")))
+  for token in text:gmatch("%S+") do
+    local word = token:match("^[\"'(]*(" .. LETTERS .. ")[\"'),.;:!?]*$")
+    if word and fold.chars(word) >= LEAST_LETTERS and not stop[word] and not seen[word] then
+      seen[word] = true
+      words[#words + 1] = word
+    end
+  end
+  return words
+end
+
+local function by_rank(a, b)
+  if a.rank ~= b.rank then
+    return a.rank < b.rank
+  end
+  return table.concat(a.words, " ") < table.concat(b.words, " ")
+end
+
+-- Keeps the `most` entries of the smallest ranks, looking only now and then.
+local function prune(list, most)
+  if #list >= 2 * most + 64 then
+    table.sort(list, by_rank)
+    for i = #list, most + 1, -1 do
+      list[i] = nil
+    end
+  end
+end
+
+-- How many of n each case gets: in proportion to counts, by largest remainders.
+local function apportion(counts, n)
+  local total, cases = 0, {}
+  for case, count in pairs(counts) do
+    total = total + count
+    cases[#cases + 1] = { case = case, count = count }
+  end
+  local given = 0
+  for _, entry in ipairs(cases) do
+    entry.quota = n * entry.count // total
+    entry.rest = n * entry.count % total
+    given = given + entry.quota
+  end
+  table.sort(cases, function(a, b)
+    if a.rest ~= b.rest then
+      return a.rest > b.rest
+    end
+    return a.case < b.case
+  end)
+  for i = 1, n - given do
+    cases[i].quota = cases[i].quota + 1
+  end
+  return cases
+end
+
+local function default_mask()
+  local personal_data = require("perilune.rules.personal_data")
+  local ready = personal_data.compile()
+  return function(text)
+    return (personal_data.mask(text, ready))
+  end
+end
+
+-- What the logs say: counts by case, the candidates by case, words that enough users wrote.
+local function read_logs(rows, n, seed, taken, mask)
+  local logs = { counts = {}, drawn = {}, writers = {}, ids = {} }
+  local number = 0
+  for row in rows do
+    number = number + 1
+    local case = row.use_case or use_case.guess(row)
+    local group = hash.text("user based " .. case)
+    local user = row.user_id and tostring(row.user_id)
+    logs.counts[case] = (logs.counts[case] or 0) + 1
+    for part in fold.case(user or ""):gmatch(LETTERS) do
+      logs.ids[part] = true
+    end
+    local writer = user or "" -- all who are unknown count as one
+    local words = topic_words(mask(text_of(row)))
+    for _, word in ipairs(words) do
+      local writers = logs.writers[word]
+      if not writers then
+        writers = {}
+        logs.writers[word] = writers
+      end
+      if #writers < taken.min_users then
+        local new = true
+        for _, other in ipairs(writers) do
+          new = new and other ~= writer
+        end
+        writers[#writers + 1] = new and writer or nil
+      end
+    end
+    local drawn = logs.drawn[case] or {}
+    logs.drawn[case] = drawn
+    drawn[#drawn + 1] = { rank = hash.row(seed, group, row), words = words }
+    prune(drawn, n)
+  end
+  return logs, number
+end
+
+--- Briefs for user-based prompts: use cases as often as the logs have them, and a topic in a few
+-- words.
+--
+-- Nothing of a user's text goes into a brief but single words, and only those that remain when
+-- personal data is masked, that at least `min_users` users wrote, that hold nothing but letters
+-- and are no part of any user's id; they are put in the order of the alphabet. Memory grows with
+-- the number of different words and users, not with rows.
+-- @tparam function|table rows of logs, an iterator or a list
+-- @int n
+-- @int seed
+-- @tparam ?table given
+--   `keywords = 3`: at most so many words; `min_users = 3`;
+--   `mask`: function(text) -> text; perilune.rules.personal_data's when absent
+-- @treturn {table,...} {kind = "user_based", use_case =, keywords = {...}, ask =}
+function labeler_prompts.user_based(rows, n, seed, given)
+  local taken = settings.take("user_based", given, { keywords = 3, min_users = 3,
+    mask = settings.none })
+  n = settings.whole("user_based", "n", n, 0)
+  seed = settings.whole("user_based", "seed", seed, 0)
+  settings.whole("user_based", "keywords", taken.keywords, 0)
+  settings.whole("user_based", "min_users", taken.min_users, 1)
+  local mask = taken.mask or default_mask()
+  if type(rows) == "table" then
+    local list, at = rows, 0
+    rows = function()
+      at = at + 1
+      return list[at]
+    end
+  end
+  local logs, number = read_logs(rows, n, seed, taken, mask)
+  if number == 0 then
+    return {}
+  end
+  local briefs = {}
+  for _, entry in ipairs(apportion(logs.counts, n)) do
+    local drawn = logs.drawn[entry.case]
+    table.sort(drawn, by_rank)
+    for i = 1, entry.quota do
+      local safe = {}
+      for _, word in ipairs(drawn[(i - 1) % #drawn + 1].words) do
+        if #logs.writers[word] >= taken.min_users and not logs.ids[word] then
+          safe[#safe + 1] = word
+        end
+      end
+      local words = shuffled(safe, seed, ("keywords %s %d"):format(entry.case, i))
+      words = table.move(words, 1, math.min(#words, taken.keywords), 1, {})
+      table.sort(words)
+      briefs[#briefs + 1] = { kind = "user_based", use_case = entry.case, keywords = words,
+        ask = ("Users of the service often send a prompt that %s (use case: %s)%s. Write such a "
+          .. "prompt of your own, and the best answer you can."):format(
+            described[entry.case] or "fits the use case", entry.case,
+            #words > 0 and ", having to do with: " .. table.concat(words, ", ") or "") }
+    end
+  end
+  return shuffled(briefs, seed, "user based order")
+end
+
+return labeler_prompts

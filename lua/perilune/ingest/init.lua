@@ -1,0 +1,375 @@
+--- Files of others to canonical rows, and into a store.
+--
+--     local store = assert(pl.store.open("data.db"))
+--     local done = assert(pl.ingest.file(store, "logs/2024-05-31.jsonl.gz",
+--       { fields = { prompt = "request.text", user_id = "uid", time = "at" } }))
+--     print(done.rows, done.bad, done.skipped)
+--
+-- A record gives rows, is bad (counted and kept aside with its line, the reason and its beginning),
+-- or is skipped (it is no prompt by nature: a join line of a channel, a pair whose answers are the
+-- same). Neither stops the reading nor costs a good row. Memory does not grow with the file.
+--
+-- Reading into a store goes in transactions of some 10,000 records that hold the rows and the place
+-- in the file both, so that a reader killed at any moment goes on where it was. A file is known
+-- again by its content: read once, it adds nothing; grown, it adds what is new; with other
+-- settings, it is refused, since its rows are there already.
+--
+-- Options, of `rows` and `file` alike:
+--   format        "auto", a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh",
+--                 "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm"); see
+--                 ingest/forms.lua
+--   fields        {prompt = "text", user_id = "meta.user", ...} or function(record) -> row; see
+--                 ingest/mapping.lua. Column numbers for CSV without a header
+--   pattern, skip, day   of chat logs; see ingest/chat_log.lua. The day is else in the file's name
+--   source, labeler, organisation   where the records do not say
+--   extra         false: other small fields of a record are not kept
+--   delimiter, header, max_bytes (of a line: 16 MB), max_json_bytes (256 MB)
+--   strict        a bad record is an error, "file:line: reason", and nothing of the file is stored
+--   limit         so many rows, then stop; the next call goes on
+--
+-- May use: base, store.
+-- @module perilune.ingest
+
+local core = require("perilune.core")
+local fingerprint = require("perilune.ingest.fingerprint")
+local nearest = require("perilune.base.nearest")
+local source = require("perilune.ingest.source")
+
+local json, system = core.json, core.system
+
+local ingest = {}
+
+local BATCH <const> = 10000
+local MOST_REASONS <const> = 100
+
+local own_options = { strict = true, limit = true, on_bad = true, on_skip = true, progress = true,
+  replaced = true }
+
+local function check_options(opts)
+  local known = {}
+  for name in pairs(source.known_options) do
+    known[#known + 1] = name
+  end
+  for name in pairs(own_options) do
+    known[#known + 1] = name
+  end
+  for name in pairs(opts) do
+    if not source.known_options[name] and not own_options[name] then
+      error(("unknown ingest option '%s'%s"):format(tostring(name),
+        nearest.hint(tostring(name), known)), 3)
+    end
+  end
+end
+
+local function bad_line(path, line, reason)
+  return ("%s:%d: %s"):format(path, line, reason)
+end
+
+--- The rows of a file, without a store.
+--
+-- Each call gives a row and its line; for a bad record nil, its line and the reason, unless
+-- `on_bad` is given; nil alone at the end. With `strict` a bad record raises.
+-- @string path
+-- @tparam ?table opts see above, and on_bad(line, reason, excerpt), on_skip(line, reason)
+-- @treturn ?function iterator
+-- @treturn ?string message
+function ingest.rows(path, opts)
+  opts = opts or {}
+  check_options(opts)
+  local from, message = source.open(path, opts)
+  if not from then
+    return nil, message
+  end
+  local limit = opts.limit or math.maxinteger
+  local given, place, line, problem = 0, 0, nil, nil
+  return function()
+    while given < limit do
+      place = place + 1
+      if place <= from.count then
+        given = given + 1
+        return from.rows[place], line
+      elseif problem then
+        local reason = problem
+        problem = nil
+        return nil, line, reason
+      end
+      place = 0
+      local reason, skipped
+      line, reason, skipped = from:next()
+      if not line then
+        break
+      elseif skipped and opts.on_skip then
+        opts.on_skip(line, reason)
+      elseif reason and not skipped then
+        if opts.strict then
+          error(bad_line(path, line, reason), 0)
+        elseif opts.on_bad then
+          opts.on_bad(line, reason, from:excerpt())
+        else
+          problem = reason
+        end
+      end
+    end
+    from:close()
+    limit = 0
+    return nil
+  end
+end
+
+-- ---- which source a file is --------
+
+local function function_name(f)
+  local ok, code = pcall(string.dump, f, true)
+  return "function " .. (ok and core.files.hash_string(code) or "of C")
+end
+
+--- The settings that decide what rows a file gives, as text.
+local function settings_text(opts)
+  local settings = json.object()
+  local names = {}
+  for name in pairs(source.known_options) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local value = opts[name]
+    if type(value) == "function" then
+      value = function_name(value)
+    end
+    settings[name] = value
+  end
+  settings.format = opts.format or "auto"
+  return json.encode(settings)
+end
+
+local function other_settings(path, entry, settings)
+  return nil, ("%s: this content is in the store already, read as '%s' with other settings (then "
+    .. "%s, now %s): give the settings of then, or ingest it into a new store"):format(path,
+    entry.path, entry.settings, settings)
+end
+
+local function base_name(path)
+  return path:match("[^/]*$")
+end
+
+--- The source in the store that this file is or continues.
+-- @return entry or nil, true when it has grown; or nil, nil, message
+local function find(store, path, hash, bytes, settings, replaced)
+  local same = store:sources({ hash = hash })
+  for _, entry in ipairs(same) do
+    if entry.settings == settings then
+      return entry
+    end
+  end
+  if same[1] then
+    return nil, nil, select(2, other_settings(path, same[1], settings))
+  end
+  local entries = store:sources()
+  for i = #entries, 1, -1 do
+    local entry = entries[i]
+    local here = entry.path == path
+    if base_name(entry.path) == base_name(path) and (here or entry.bytes > 0)
+      and entry.bytes < bytes and fingerprint(path, entry.bytes) == entry.hash then
+      if entry.settings ~= settings then
+        return nil, nil, select(2, other_settings(path, entry, settings))
+      end
+      return entry, true
+    elseif here and not replaced then
+      return nil, nil, ("%s: its content is not the one that was ingested from there, nor that "
+        .. "with more behind it, and rows of then would come twice: if it is another file under an "
+        .. "old name, set replaced = true; if it was edited, ingest it into a new store")
+        :format(path)
+    end
+  end
+end
+
+--- The byte at an offset of a plain file: what a line that had no end yet goes on with.
+local function bytes_at(path, offset, count)
+  local file = io.open(path, "rb")
+  if not file then
+    return ""
+  end
+  file:seek("set", offset)
+  local text = file:read(count) or ""
+  file:close()
+  return text
+end
+
+local function is_gzip(path)
+  return bytes_at(path, 0, 2) == "\x1f\x8b"
+end
+
+--- Where reading goes on. The last line may have been read before its end was written.
+local function cursor_of(path, entry, grown)
+  local cursor = { offset = entry.offset, line = entry.line }
+  if grown and entry.offset > 0 and not is_gzip(path)
+    and bytes_at(path, entry.offset - 1, 1) ~= "\n" then
+    local next_bytes = bytes_at(path, entry.offset, 2)
+    if next_bytes:sub(1, 1) == "\n" then
+      cursor.offset = cursor.offset + 1
+    elseif next_bytes == "\r\n" then
+      cursor.offset = cursor.offset + 2
+    else
+      cursor.line = cursor.line - 1 -- more of the same line
+    end
+  end
+  return cursor
+end
+
+local function taken_of(entry)
+  local kind, shape = entry.format:match("^(%l+)/(.+)$")
+  return { kind = kind, shape = shape, says = entry.format .. ", as before" }
+end
+
+-- ---- into the store --------
+
+--- The first bad record, without storing anything.
+local function strict_pass(path, opts, cursor, taken)
+  local from, message = source.open(path, opts, cursor, taken)
+  if not from then
+    return message
+  end
+  for line, reason, skipped in from.next, from do
+    if reason and not skipped then
+      from:close()
+      return bad_line(path, line, reason)
+    end
+  end
+  from:close()
+end
+
+--- Where to go on when the file has grown, after a last record that was bad: before it, when it may
+-- be half a line that is being written or the place where a gzip file was cut.
+local function before_last(from, path, bytes)
+  local offset, line = from:cursor()
+  local text = from.records.text
+  if is_gzip(path) then
+    return offset, text and line or line - 1
+  elseif text and offset >= #text and bytes_at(path, bytes - 1, 1) ~= "\n" then
+    return offset - #text, line - 1
+  end
+  return offset, line
+end
+
+local Batch = {}
+Batch.__index = Batch
+
+function Batch:count_reason(reason)
+  local reasons = self.result.reasons
+  if not reasons[reason] and self.kinds == MOST_REASONS then
+    reason = "other reasons"
+  elseif not reasons[reason] then
+    self.kinds = self.kinds + 1
+  end
+  reasons[reason] = (reasons[reason] or 0) + 1
+end
+
+--- Reads some records into the store; true when the file is at its end.
+function Batch:run()
+  local store, from, result = self.store, self.from, self.result
+  local origin = { source_id = self.id }
+  local rows = from.rows
+  local read, ended = 0, false
+  local offset, place
+  while read < BATCH and result.rows < self.limit do
+    local line, reason, skipped = from:next()
+    if not line then
+      ended = true
+      if self.was_bad then
+        offset, place = before_last(from, self.path, result.bytes)
+      end
+      break
+    end
+    read = read + 1
+    origin.line = line
+    for i = 1, from.count do
+      store:add(rows[i], origin)
+    end
+    result.rows = result.rows + from.count
+    self.was_bad = reason ~= nil and not skipped
+    if self.was_bad then
+      store:bad_line(self.id, line, reason, from:excerpt())
+      result.bad = result.bad + 1
+    elseif reason then
+      result.skipped = result.skipped + 1
+      self:count_reason(reason)
+    end
+  end
+  if not offset then
+    offset, place = from:cursor()
+  end
+  store:update_source(self.id, { hash = self.hash, bytes = result.bytes, offset = offset,
+    line = place, rows = self.rows_before + result.rows, bad = self.bad_before + result.bad,
+    finished = ended })
+  return ended
+end
+
+--- Reads a file into a store.
+-- @param store of pl.store
+-- @string path
+-- @tparam ?table opts see above; replaced = true takes a file with new content under an old path
+--   for a new one; progress(result) is called after each transaction
+-- @treturn ?table rows, bad, skipped (this time), reasons of the skipped ({[reason] = count}),
+--   already (rows that were there from this file before), seconds, bytes (of the file), says (what
+--   the file was taken for), source_id, finished
+-- @treturn ?string message
+function ingest.file(store, path, opts)
+  opts = opts or {}
+  check_options(opts)
+  local begun = system.monotonic()
+  local hash, bytes = fingerprint(path)
+  if not hash then
+    return nil, bytes
+  end
+  local settings = settings_text(opts)
+  local entry, grown, message = find(store, path, hash, bytes, settings, opts.replaced)
+  if message then
+    return nil, message
+  end
+  local result = { rows = 0, bad = 0, skipped = 0, reasons = {}, bytes = bytes,
+    already = entry and entry.rows or 0, source_id = entry and entry.id, finished = true }
+  if entry and entry.finished and not grown then
+    result.says = "in the store already"
+    result.seconds = system.monotonic() - begun
+    return result
+  end
+
+  local cursor = entry and cursor_of(path, entry, grown)
+  local taken = entry and taken_of(entry)
+  message = opts.strict and strict_pass(path, opts, cursor, taken)
+  if message then
+    return nil, message
+  end
+  local from
+  from, message = source.open(path, opts, cursor, taken)
+  if not from then
+    return nil, message
+  end
+  result.says = from.taken.says
+  local batch = setmetatable({ store = store, from = from, path = path, hash = hash,
+    result = result, kinds = 0, limit = opts.limit or math.maxinteger, id = entry and entry.id,
+    rows_before = result.already, bad_before = entry and entry.bad or 0 }, Batch)
+
+  repeat
+    local ended = store:transaction(function()
+      if not batch.id then
+        batch.id = store:new_source({ path = path, hash = hash, bytes = bytes, settings = settings,
+          format = ("%s/%s"):format(from.taken.kind, from.taken.shape) })
+      elseif grown then
+        batch.bad_before = batch.bad_before - store:forget_bad_lines(batch.id, cursor.line)
+        grown = false
+      end
+      return batch:run()
+    end)
+    result.finished = ended
+    result.seconds = system.monotonic() - begun
+    if opts.progress then
+      opts.progress(result)
+    end
+  until ended or result.rows >= batch.limit
+  from:close()
+  result.source_id = batch.id
+  return result
+end
+
+return ingest

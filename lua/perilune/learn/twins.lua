@@ -1,0 +1,126 @@
+--- Readable twins of the fused kernels: the same mathematics made of primitive ops, with the
+-- equation beside it. The place to experiment; the kernel is the place to be fast. A test holds
+-- kernel, twin and numeric gradient together on random, extreme and degenerate inputs.
+--
+-- Every twin takes the arguments of its kernel and gives its first result.
+-- @module perilune.learn.twins
+
+local pl = require("perilune.core")
+
+local twins = {}
+
+local function logits(hidden, head, rows, temperature)
+  return pl.matmul(pl.gather(hidden, rows), head, { transpose_b = true }) / (temperature or 1)
+end
+
+--- -scale Σ_n w_n ln softmax(z_n)[target_n],  z_n = hidden[row_n] headᵀ
+function twins.cross_entropy(hidden, head, rows, targets, weights, opts)
+  local logprob = logits(hidden, head, rows):log_softmax():pick(targets)
+  if weights then
+    logprob = logprob * weights
+  end
+  return -logprob:sum() * (opts and opts.scale or 1)
+end
+
+--- ln p[target] and the entropy -Σ_v p_v ln p_v,  p = softmax(z/temperature)
+function twins.logprob(hidden, head, rows, targets, opts)
+  local log_p = logits(hidden, head, rows, opts and opts.temperature):log_softmax()
+  return log_p:pick(targets), -(log_p:exp() * log_p):sum(2)
+end
+
+--- Σ_v p_v (ln p_v - ln q_v)
+function twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts)
+  local log_p = logits(hidden, head, rows, opts and opts.temperature):log_softmax()
+  local log_q = logits(ref_hidden, ref_head, rows, opts and opts.temperature):log_softmax()
+  return (log_p:exp() * (log_p - log_q)):sum(2)
+end
+
+local outcome = {
+  logsigmoid = function(d)
+    return d:log_sigmoid()
+  end,
+  sigmoid = function(d)
+    return d:sigmoid()
+  end,
+  linear = function(d)
+    return d
+  end,
+}
+
+--- -1/B Σ_b 1/C_b Σ_{w before l} f(r_w - r_l - (m_w - m_l)): all pairs of each ranked set,
+-- arXiv:2203.02155, equation 1. A tie counts half for either side, or is dropped.
+function twins.rank_loss(scores, offsets, ranks, margins, opts)
+  opts = opts or {}
+  local rank, first, winners, losers, weights = ranks:totable(), offsets:totable(), {}, {}, {}
+  for b = 1, #first - 1 do
+    local pairs_of_set = {}
+    for i = first[b] + 1, first[b + 1] do
+      for j = i + 1, first[b + 1] do
+        if rank[i] ~= rank[j] then
+          pairs_of_set[#pairs_of_set + 1] = rank[i] < rank[j] and { i, j, 1 } or { j, i, 1 }
+        elseif opts.ties == "half" then
+          pairs_of_set[#pairs_of_set + 1] = { i, j, 0.5, j, i, 0.5 }
+        end
+      end
+    end
+    for _, pair in ipairs(pairs_of_set) do
+      for at = 1, #pair, 3 do
+        winners[#winners + 1], losers[#losers + 1] = pair[at] - 1, pair[at + 1] - 1
+        weights[#weights + 1] = pair[at + 2] / #pairs_of_set
+      end
+    end
+  end
+  local d = pl.gather(scores, winners) - pl.gather(scores, losers)
+  if margins then
+    d = d - (pl.gather(margins, winners) - pl.gather(margins, losers))
+  end
+  local norm = opts.norm and opts.norm > 0 and opts.norm or math.max(1, #first - 1)
+  local weight = pl.tensor(weights, scores:dtype())
+  return -(outcome[opts.variant or "logsigmoid"](d) * weight):sum() / norm
+end
+
+local function weighted(term, weights, norm)
+  if weights then
+    term = term * weights
+  end
+  if not norm or norm <= 0 then
+    norm = weights and weights:sum():item() or term:count()
+  end
+  return term:sum() / (norm == 0 and 1 or norm)
+end
+
+--- Σ w max(-A ρ, -A clip(ρ, 1-ε, 1+ε)) / Σ w,  ρ = e^(ln π - ln π_old); arXiv:1707.06347, eq. 7
+function twins.ppo_loss(logprob, old_logprob, advantages, weights, opts)
+  opts = opts or {}
+  local low = opts.cliprange or 0.2
+  local high = opts.cliprange_high and opts.cliprange_high > 0 and opts.cliprange_high or low
+  local ratio = (logprob - old_logprob):exp()
+  local clipped = ratio:clamp(1 - low, 1 + high)
+  return weighted(pl.maximum(-advantages * ratio, -advantages * clipped), weights, opts.norm)
+end
+
+--- ½ Σ w max((v-R)², (clip(v, v_old-ε, v_old+ε)-R)²) / Σ w
+function twins.value_loss(values, old_values, returns, weights, opts)
+  opts = opts or {}
+  local range = opts.cliprange or 0.2
+  local term = (values - returns):square()
+  if range > 0 then
+    local near = pl.maximum(pl.minimum(values, old_values + range), old_values - range)
+    term = pl.maximum(term, (near - returns):square())
+  end
+  return weighted(term * 0.5, weights, opts.norm)
+end
+
+--- With d = ln π - ln π_ref, an estimate of KL(π, π_ref) from samples of π: k1 = d, k2 = d²/2,
+-- k3 = e^-d - 1 + d; Schulman, "Approximating KL divergence" (2020).
+function twins.kl_estimate(logprob, ref_logprob, opts)
+  local kind, d = opts and opts.kind or "k1", logprob - ref_logprob
+  if kind == "k1" then
+    return d
+  elseif kind == "k2" then
+    return d:square() * 0.5
+  end
+  return (-d):exp() - 1 + d
+end
+
+return twins

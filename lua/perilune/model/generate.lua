@@ -1,0 +1,91 @@
+--- Generation from models: the decode step is recorded once for a model and replayed from C.
+-- @module perilune.model.generate
+
+local core = require("perilune.core")
+
+local generate = {}
+
+local TILE <const> = 64 -- cache lengths are multiples of the attention's key tile
+
+local function longest(prompts)
+  local n = 0
+  for _, prompt in ipairs(prompts) do
+    n = math.max(n, #prompt)
+  end
+  return n
+end
+
+--- The model's recorded step, made anew when it is too small.
+local function generator_of(model, slots, len)
+  len = (len + TILE - 1) // TILE * TILE
+  local made = model.generator
+  if made and made.slots >= slots and made.len >= len then
+    return made.generator
+  end
+  if made then
+    slots, len = math.max(slots, made.slots), math.max(len, made.len)
+  end
+  model.generator = nil
+  local scope <close> = core.scope("generate.record")
+  local caches = model:caches(slots, len)
+  for _, cache in ipairs(caches) do
+    cache:keep(true)
+  end
+  local made_now = core.generator(function(batch)
+    return model:step(batch, caches)
+  end, caches)
+  model.generator = { generator = made_now, slots = slots, len = len }
+  return made_now
+end
+
+--- Answers to prompts.
+-- @param model
+-- @tparam table prompts list of lists of token ids
+-- @tparam[opt] table opts
+--   `max_tokens` 64, `samples` 1 (answers to each prompt, sharing its prefill), `temperature` 1
+--   (0: greedy), `top_k` 0, `top_p` 1, `min_p` 0 (off), `seed` 0, `stop` (list of token ids that
+--   end an answer and belong to it), `stop_strings` with `tokenizer`, `slots` 64 (answers that grow
+--   at the same time), `keys` (name prompts to the random stream; default their places)
+-- @treturn table list of answers in the order of prompts and samples: `tokens`, `logprobs` (of the
+--   model at this temperature), `sampling_logprobs` (after top-k, top-p, min-p), `entropies`,
+--   `finish_reason` ("stop", "length" or "stop_string"), `prompt`, `sample`
+function generate.generate(model, prompts, opts)
+  opts = opts or {}
+  local max_tokens = opts.max_tokens or 64
+  local context = model:context()
+  local room = context and math.min(longest(prompts) + max_tokens, context)
+    or longest(prompts) + max_tokens
+  local slots = math.min(opts.slots or 64, math.max(1, #prompts * (opts.samples or 1)))
+  local options = {
+    max_tokens = max_tokens, samples = opts.samples, temperature = opts.temperature,
+    top_k = opts.top_k, top_p = opts.top_p, min_p = opts.min_p, seed = opts.seed,
+    stop = opts.stop, keys = opts.keys, context = context,
+  }
+  local known = { slots = true, stop_strings = true, tokenizer = true }
+  for key, value in pairs(opts) do
+    if not known[key] then
+      options[key] = value -- an unknown one is refused by the engine, with the nearest name
+    end
+  end
+  if opts.stop_strings then
+    local tokenizer = assert(opts.tokenizer, "stop_strings wants the tokenizer")
+    local reach = 4 -- tokens a stop may lie in: one a byte, and an unfinished character before
+    for _, stop in ipairs(opts.stop_strings) do
+      reach = math.max(reach, #stop + 4)
+    end
+    options.ends = function(tokens)
+      local last = table.move(tokens, math.max(1, #tokens - reach), #tokens, 1, {})
+      local text = tokenizer:decode(last)
+      for _, stop in ipairs(opts.stop_strings) do
+        if text:find(stop, 1, true) then
+          return true
+        end
+      end
+      return false
+    end
+  end
+  local scope <close> = core.scope("generate")
+  return generator_of(model, slots, room):generate(prompts, options)
+end
+
+return generate

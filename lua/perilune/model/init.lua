@@ -1,0 +1,340 @@
+--- Models: parameters in one flat block, an architecture, a head.
+--
+-- An architecture (perilune.model.llama, perilune.model.gpt2) is a table of
+--     parameters(config)          list of {name, shape, init}; init is a standard deviation, or
+--                                 "ones", "zeros"
+--     bind(model)                 what the forward pass wants at hand, from model.weights
+--     hidden(model, batch, opts)  final hidden states [T, C]; opts.caches, opts.dropout ...
+--     caches(model, slots, len)   list of k and v caches, one pair for each layer
+--     to_file / from_file         tensors under their Hugging Face names and layouts; to_file may
+--                                 be asked for a layout that other programs know (`export`)
+-- The same forward pass trains, scores and generates.
+--
+-- The head is the language model's (tied or not) or, with config.scalar_head, one number for each
+-- token: `score.weight` [1, C], less `config.score_bias`. A reward model is read at the last token
+-- of an answer; a value model at every token.
+--
+-- May use: base.
+-- @module perilune.model
+
+local core = require("perilune.core")
+local files = require("perilune.base.files")
+local json = require("perilune.base.json")
+
+local model = {}
+
+local architectures = {
+  LlamaForCausalLM = "llama", LlamaForSequenceClassification = "llama",
+  GPT2LMHeadModel = "gpt2", GPT2ForSequenceClassification = "gpt2",
+}
+
+local Model = {}
+Model.__index = Model
+Model.__name = "model"
+
+local function architecture_of(config)
+  local name = config.architectures and config.architectures[1]
+  local module = architectures[name]
+  if not module then
+    local by_type = { llama = "llama", gpt2 = "gpt2" }
+    module = by_type[config.model_type]
+  end
+  if not module then
+    return nil, ("unknown architecture '%s' (model_type '%s'); known: LlamaForCausalLM, "
+      .. "GPT2LMHeadModel and their ForSequenceClassification"):format(name, config.model_type)
+  end
+  return require("perilune.model." .. module)
+end
+
+local function head_entries(config, arch)
+  local width = arch.width(config)
+  if config.scalar_head then
+    return { { "score.weight", { 1, width }, 1 / math.sqrt(width + 1) } }
+  elseif not arch.is_tied(config) then
+    return { { "lm_head.weight", { config.vocab_size, width }, arch.init_std(config) } }
+  end
+  return {}
+end
+
+--- A new model with memory for its parameters, all zeros.
+local function allocate(config, dtype)
+  local arch, message = architecture_of(config)
+  if not arch then
+    return nil, message
+  end
+  arch.check(config)
+  local entries = arch.parameters(config)
+  for _, entry in ipairs(head_entries(config, arch)) do
+    entries[#entries + 1] = entry
+  end
+  local self = setmetatable({
+    config = config, arch = arch, entries = entries, dtype = dtype or "float32",
+    block = core.block(entries, dtype or "float32"),
+  }, Model)
+  self.weights = self.block:tensors()
+  arch.bind(self)
+  return self
+end
+
+--- A model with freshly drawn parameters.
+-- @tparam table config as in config.json
+-- @tparam[opt] table opts `seed` (0), `dtype` ("float32")
+-- @return model
+function model.new(config, opts)
+  opts = opts or {}
+  local self = assert(allocate(config, opts.dtype))
+  for index, entry in ipairs(self.entries) do
+    local weight, init = self.weights[entry[1]], entry[3]
+    if init == "ones" then
+      weight:fill_(1)
+    elseif init ~= "zeros" then
+      -- A stream for each parameter, so that a new layer does not shift the others' values.
+      weight:copy_(core.randn(weight:shape(),
+        { a = 0, b = init, seed = opts.seed or 0, purpose = 1000 + index, dtype = self.dtype }))
+    end
+  end
+  return self
+end
+
+local function shape_text(tensor)
+  return "[" .. table.concat(tensor:shape(), ",") .. "]"
+end
+
+--- Copies tensors (by Hugging Face name) into the parameters; both sides must match exactly.
+local function fill(self, tensors, where)
+  tensors = self.arch.from_file(self.config, tensors)
+  for _, entry in ipairs(self.entries) do
+    local name, weight = entry[1], self.weights[entry[1]]
+    local given = tensors[name]
+    if not given then
+      return nil, ("%s: tensor '%s' is missing"):format(where, name)
+    end
+    local shape, wanted = shape_text(given), shape_text(weight)
+    if shape ~= wanted then
+      return nil, ("%s: tensor '%s' has shape %s, config.json wants %s"):format(where, name, shape,
+        wanted)
+    end
+    weight:copy_(given:dtype() == self.dtype and given or core.cast(given, self.dtype))
+    tensors[name] = nil
+  end
+  local left = next(tensors)
+  if left and not (left == "lm_head.weight" or left == "score.weight") then
+    return nil, ("%s: tensor '%s' belongs to no parameter of this architecture"):format(where, left)
+  end
+  return self
+end
+
+local function read_folder(path)
+  local text, message = files.read(path .. "/config.json")
+  if not text then
+    return nil, message
+  end
+  local config
+  config, message = json.decode(text)
+  if not config then
+    return nil, path .. "/config.json: " .. message
+  end
+  local tensors
+  tensors, message = files.safetensors.load(path)
+  if not tensors then
+    return nil, message
+  end
+  return config, tensors
+end
+
+local function find_llama2c(path)
+  if path:match("%.bin$") then
+    return path
+  end
+  local lfs = require("lfs")
+  if lfs.attributes(path, "mode") ~= "directory" or lfs.attributes(path .. "/config.json") then
+    return nil
+  end
+  for name in lfs.dir(path) do
+    if name:match("%.bin$") and not name:match("^tok") then
+      return path .. "/" .. name
+    end
+  end
+end
+
+--- Loads a Hugging Face folder (config.json and safetensors) or a llama2.c .bin file.
+-- @string path folder or file
+-- @tparam[opt] table opts `dtype`; `scalar_head = true` replaces the head by a projection to one
+--   number (drawn by `seed` when the folder has none), as a reward or value model wants
+-- @return model, or nil and a message
+function model.load(path, opts)
+  opts = opts or {}
+  local scope <close> = core.scope("model.load")
+  local bin = find_llama2c(path)
+  local config, tensors
+  if bin then
+    config, tensors = files.llama2c.load(bin)
+  else
+    config, tensors = read_folder(path)
+  end
+  if not config then
+    return nil, tensors
+  end
+  if config.scalar_head == nil then
+    config.scalar_head = tensors["score.weight"] ~= nil
+  end
+  local fresh_head = opts.scalar_head and not tensors["score.weight"]
+  if opts.scalar_head then
+    config.scalar_head = true
+  end
+  local self, message = allocate(config, opts.dtype)
+  if not self then
+    return nil, message
+  end
+  if fresh_head then
+    local width = self.arch.width(config)
+    tensors["score.weight"] = core.randn({ 1, width },
+      { a = 0, b = 1 / math.sqrt(width + 1), seed = opts.seed or 0, purpose = 999 })
+  end
+  self.path = path
+  return fill(self, tensors, path)
+end
+
+--- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head.
+-- @tparam[opt] table opts `scalar_head`, `seed`
+-- @return model
+function Model:copy(opts)
+  opts = opts or {}
+  local config = {}
+  for key, value in pairs(self.config) do
+    config[key] = value
+  end
+  if opts.scalar_head ~= nil then
+    config.scalar_head = opts.scalar_head
+  end
+  local other = model.new(config, { seed = opts.seed, dtype = self.dtype })
+  for name, weight in pairs(other.weights) do
+    if self.weights[name] then
+      weight:copy_(self.weights[name])
+    end
+  end
+  other.path = self.path
+  return other
+end
+
+--- Marks every parameter as constant: no gradient, no tape. For reference and reward models.
+function Model:freeze()
+  self.block:requires_grad(false)
+  return self
+end
+
+--- Final hidden states, [T, C].
+-- @tparam table batch see perilune.data.batch
+-- @tparam[opt] table opts `dropout` {p, seed, index}, `checkpoint` (recompute blocks in backward),
+--   `caches`
+function Model:hidden(batch, opts)
+  return self.arch.hidden(self, batch, opts or {})
+end
+
+--- The matrix that turns hidden states into logits, [V, C].
+function Model:head()
+  if self.config.scalar_head then
+    error("this model has a scalar head: it scores, it does not predict tokens", 2)
+  end
+  return self.arch.is_tied(self.config) and self.arch.embedding(self) or
+    self.weights["lm_head.weight"]
+end
+
+--- Logits [T, V], for looking at; losses take hidden states and the head instead.
+function Model:logits(batch)
+  return core.linear(self:hidden(batch), self:head())
+end
+
+--- One number for each token, [T]: a reward model's score or a value.
+function Model:scores(batch, opts)
+  if not self.config.scalar_head then
+    error("this model has no scalar head: make one with model:copy{scalar_head = true}", 2)
+  end
+  local y = core.linear(self:hidden(batch, opts), self.weights["score.weight"])
+  return y:reshape(-1) - (self.config.score_bias or 0)
+end
+
+function Model:caches(slots, len)
+  return self.arch.caches(self, slots, len)
+end
+
+--- The longest sequence the model was made for.
+function Model:context()
+  return self.arch.context(self.config)
+end
+
+--- Number of parameters.
+function Model:count()
+  return self.block:count()
+end
+
+--- XXH3-128 over names, shapes and values of all parameters.
+function Model:hash()
+  return self.block:hash()
+end
+
+local function file_config(self, export)
+  local config = {}
+  for key, value in pairs(self.config) do
+    config[key] = value
+  end
+  self.arch.complete(config, export)
+  config.architectures = { self.arch.class .. (config.scalar_head and "ForSequenceClassification"
+    or self.arch.causal) }
+  config.torch_dtype, config.dtype = "float32", "float32"
+  if config.scalar_head then
+    config.num_labels = 1
+    config.id2label, config.label2id = { ["0"] = "LABEL_0" }, { LABEL_0 = 0 }
+    config.pad_token_id = config.pad_token_id or config.eos_token_id
+  end
+  return config
+end
+
+--- Writes config.json, model.safetensors and tokenizer files into an existing folder. Read back,
+-- the model has the same bits, unless `export` asks for a layout that other programs know as well.
+-- @string dir
+-- @tparam[opt] table opts `tokenizer`, `export` (false)
+-- @return true, or nil and a message
+function Model:write(dir, opts)
+  local scope <close> = core.scope("model.write")
+  local ok, message = files.write_json(dir .. "/config.json",
+    file_config(self, opts and opts.export))
+  if not ok then
+    return nil, message
+  end
+  local tensors = self.arch.to_file(self.config, self.weights, opts and opts.export)
+  ok, message = files.safetensors.save(dir .. "/model.safetensors", tensors, { format = "pt" })
+  if not ok then
+    return nil, message
+  end
+  if opts and opts.tokenizer then
+    return opts.tokenizer:save(dir)
+  end
+  return true
+end
+
+--- Writes a model folder that appears whole, in the layout that transformers knows.
+-- @string path
+-- @tparam[opt] table opts `tokenizer`
+-- @return true, or nil and a message
+function Model:save(path, opts)
+  local tmp, message = files.folder_begin(path)
+  if not tmp then
+    return nil, message
+  end
+  local ok
+  ok, message = self:write(tmp, { tokenizer = opts and opts.tokenizer, export = true })
+  if not ok then
+    files.folder_discard(tmp)
+    return nil, message
+  end
+  return files.folder_commit(tmp, path)
+end
+
+--- What the generator records: logits of the last row of each sequence.
+function Model:step(batch, caches)
+  local hidden = self:hidden(batch, { caches = caches })
+  return core.linear(core.gather(hidden, batch.last), self:head())
+end
+
+return model

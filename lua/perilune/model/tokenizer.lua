@@ -1,0 +1,176 @@
+--- Tokenizers: text to token ids and back.
+--
+--     local tok = assert(pl.tokenizer.load("path/to/model"))
+--     local ids = tok:encode("Once upon a time", { bos = true })
+--     print(tok:decode(ids, { skip_special = true }), #tok)
+--
+-- Text never becomes a control token by itself: `<|im_end|>` in somebody's message is ten
+-- characters of text, unless `encode` is told `special = true`. Ids count from 0.
+--
+-- Byte-level BPE gives text back byte for byte (after the tokenizer's own normal form, if it has
+-- one). SentencePiece models put a space before the text, which `decode` takes away behind the
+-- beginning token alone: the ids of an answer keep the space that separates it from its prompt.
+-- Word tokenizers join words by single spaces.
+-- @module perilune.model.tokenizer
+
+local core = require("perilune.core")
+
+local tokenizer = {}
+
+--- A tokenizer. Fields: `kind` ("bytelevel", "sentencepiece", "word"), `size`, `bos_id`, `eos_id`,
+-- `pad_id`, `unk_id` (nil: none), `adds_bos`, `adds_eos` (what its own post-processor would add; it
+-- is never run), `chat_template` (Jinja text or nil), `core` (the engine's handle).
+-- @type Tokenizer
+local Tokenizer = {}
+Tokenizer.__index = Tokenizer
+
+local function wrap(handle)
+  local self = handle:info()
+  self.core = handle
+  return setmetatable(self, Tokenizer)
+end
+
+--- The number of ids: the highest id + 1.
+function Tokenizer:__len()
+  return self.size
+end
+
+function Tokenizer:__tostring()
+  return ("tokenizer (%s, %d tokens)"):format(self.kind, self.size)
+end
+
+--- The ids of a text.
+-- @string text
+-- @tparam[opt] table opts `special`: control tokens spelled in the text become their ids; `bos`,
+--   `eos`: put the beginning or end token there, unless the text has it already; `continued`: the
+--   text follows another, so no space is put before it
+-- @treturn {integer,...} ids
+function Tokenizer:encode(text, opts)
+  return self.core:encode(text, opts)
+end
+
+--- The text of ids; an id without a token is U+FFFD.
+-- @tparam table|tensor ids a list, or an int32 tensor
+-- @tparam[opt] table opts `skip_special`: leave special tokens out
+-- @treturn string
+function Tokenizer:decode(ids, opts)
+  return self.core:decode(ids, opts)
+end
+
+--- For printing while tokens arrive: `push(id)` gives the text that is complete now, and holds back
+-- the bytes of an unfinished character; `finish()` gives what is held.
+-- @tparam[opt] table opts as for decode
+-- @return stream
+function Tokenizer:stream(opts)
+  return self.core:stream(opts)
+end
+
+--- The id of a token, by its name in the vocabulary or the text it stands for.
+-- @string text
+-- @treturn ?integer
+function Tokenizer:id(text)
+  return self.core:id(text)
+end
+
+--- The name of a token in the vocabulary ("Ġthe", "▁the", "<|im_end|>").
+-- @int id
+-- @treturn ?string
+function Tokenizer:token(id)
+  return self.core:token(id)
+end
+
+--- The bytes a token stands for (" the"): perhaps a part of a character.
+-- @int id
+-- @treturn ?string
+function Tokenizer:bytes(id)
+  return self.core:bytes(id)
+end
+
+--- Whether no ordinary text can give this id.
+-- @int id
+-- @treturn boolean
+function Tokenizer:is_control(id)
+  return self.core:is_control(id)
+end
+
+local function role_id(self, name)
+  if name == nil then
+    return nil
+  end
+  local id = self.core:id(name)
+  if not id then
+    error(("set_special: no token '%s' in the vocabulary"):format(name), 3)
+  end
+  return id
+end
+
+--- Names the beginning, end and padding tokens; what is not given stays.
+-- @tparam table names `bos`, `eos`, `pad`: names of tokens
+function Tokenizer:set_special(names)
+  for key in pairs(names) do
+    if key ~= "bos" and key ~= "eos" and key ~= "pad" then
+      error(("set_special: unknown name '%s'; there are bos, eos and pad"):format(key), 2)
+    end
+  end
+  local bos = role_id(self, names.bos) or self.bos_id
+  local eos = role_id(self, names.eos) or self.eos_id
+  local pad = role_id(self, names.pad) or self.pad_id
+  self.core:set_special(bos, eos, pad)
+  self.bos_id, self.eos_id, self.pad_id = bos, eos, pad
+end
+
+--- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
+-- @string folder
+-- @tparam[opt] table opts `chat_template`: Jinja text in place of `self.chat_template`
+-- @return true, or nil and a message
+function Tokenizer:save(folder, opts)
+  local chat_template = opts and opts.chat_template or self.chat_template
+  if chat_template == self.core:info().chat_template then
+    chat_template = nil -- the engine writes its own back in the form it had
+  end
+  return self.core:save(folder, chat_template)
+end
+
+--- A hash of all that decides which ids a text gets, for caches.
+-- @treturn string
+function Tokenizer:fingerprint()
+  if not self.hash then
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert(core.system.mkdir_p(folder))
+    assert(self:save(folder))
+    self.hash = assert(core.files.hash(folder .. "/tokenizer.json"))
+      .. ("-%s-%s"):format(self.bos_id, self.eos_id)
+    for name in require("lfs").dir(folder) do
+      os.remove(folder .. "/" .. name)
+    end
+    os.remove(folder)
+  end
+  return self.hash
+end
+
+--- Loads a tokenizer.
+-- @string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside its
+--   merges.txt or vocab.bpe), or a llama2.c tokenizer (.bin)
+-- @return Tokenizer, or nil and a message
+-- @static
+function tokenizer.load(path)
+  local handle, message = core.tokenizer.load(path)
+  if not handle then
+    return nil, message
+  end
+  return wrap(handle)
+end
+
+--- Learns a vocabulary. The outcome depends on the texts and options alone.
+-- @tparam table opts `texts` (list of strings), `vocab_size`, `kind` ("bytelevel": BPE over bytes,
+--   GPT-2's word cuts; "word": the most frequent white-space separated words), `special` (control
+--   tokens: they get the first ids), `bos`, `eos`, `pad`, `unk` (each one of `special`),
+--   `min_frequency`
+-- @treturn Tokenizer perhaps with fewer tokens than asked, when the texts hold no more
+-- @static
+function tokenizer.train(opts)
+  return wrap(core.tokenizer.train(opts))
+end
+
+return tokenizer

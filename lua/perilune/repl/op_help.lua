@@ -1,0 +1,71 @@
+--- What an op is, in a few lines, from its row in engine/ops/ops.def.
+--
+-- The same row makes the op's Lua function, so this text cannot be out of date. `?name` in the REPL
+-- and `perilune help name` print it.
+
+local core = require("perilune.core")
+
+local op_help = {}
+
+local rows
+
+local function row_of(name)
+  if not rows then
+    rows = {}
+    for _, row in ipairs(core.ops()) do
+      rows[row.name] = row
+    end
+  end
+  return rows[name]
+end
+
+--- How the op is called: y = pl.matmul(a, b, {transpose_a = false})
+local function call_of(row)
+  local words = {}
+  for i, input in ipairs(row.inputs) do
+    words[i] = input.optional and "[" .. input.name .. "]" or input.name
+  end
+  local options = {}
+  for i, param in ipairs(row.params) do
+    options[i] = ("%s = %s"):format(param.name, tostring(param.default))
+  end
+  if #options > 0 then
+    words[#words + 1] = "{" .. table.concat(options, ", ") .. "}"
+  end
+  return ("%s = pl.%s(%s)"):format(
+    table.concat(row.outputs, ", "),
+    row.name,
+    table.concat(words, ", ")
+  )
+end
+
+--- The text of an op.
+-- @tparam string name
+-- @treturn string, or nil when there is no such op
+function op_help.op(name)
+  local row = row_of(name)
+  if not row then
+    return nil
+  end
+  local lines = { call_of(row), "  " .. row.doc, "  shapes   " .. row.shapes }
+  for _, param in ipairs(row.params) do
+    local choices = param.choices and ": " .. table.concat(param.choices, ", ") or ""
+    lines[#lines + 1] = ("  %-8s %s%s"):format(param.name, param.kind, choices)
+  end
+  local marks = {}
+  if row.flags.method then
+    marks[#marks + 1] = ("method: %s:%s(...)"):format(row.inputs[1].name, row.name)
+  end
+  if row.flags.nograd then
+    marks[#marks + 1] = "no gradient"
+  end
+  if row.flags.fused then
+    marks[#marks + 1] = "fused: pl.twins has it written in primitive ops"
+  end
+  if #marks > 0 then
+    lines[#lines + 1] = "  " .. table.concat(marks, "; ")
+  end
+  return table.concat(lines, "\n")
+end
+
+return op_help

@@ -1,0 +1,471 @@
+--- A run folder: everything a run leaves behind, and what it needs to go on after a crash.
+--
+--     output_dir/
+--       recipe.lua config.json env.json     what was run, with which keys, where
+--       metrics.jsonl samples.jsonl         one row a log step, one row an example
+--       journal.jsonl                       live changes of hyper-parameters
+--       runs/<time>_<host>/events...        the same metrics for TensorBoard
+--       checkpoint-N/                       a model folder, and trainer_state.json
+--       best.json summary.json              the best checkpoint so far; the final figures
+--
+-- A folder belongs to one process at a time: `open` takes a lock that the kernel drops when the
+-- process ends, however it ends. Resuming cuts every log back to the step of the checkpoint, so
+-- that a killed and resumed run leaves the rows of one that was never killed.
+--
+-- What a checkpoint holds of the model is the recipe's business: `checkpoint` hands a temporary
+-- folder to a function and makes it appear under its name when that returns.
+--
+-- May use: base, config, model, data, learn.
+-- @module perilune.run
+
+local config = require("perilune.config")
+local files = require("perilune.base.files")
+local json = require("perilune.base.json")
+local log = require("perilune.run.log")
+local lfs = require("lfs")
+local strict_table = require("perilune.base.strict_table")
+local system = require("perilune.core").system
+local tensorboard = require("perilune.run.tensorboard")
+
+local run = {}
+
+local Run = {}
+Run.__index = Run
+Run.__name = "run"
+
+-- Folders this process has open: the kernel's lock keeps out other processes, not ourselves.
+local open_here = {}
+
+local written = {
+  "metrics.jsonl", "samples.jsonl", "journal.jsonl", "config.json", "env.json", "summary.json",
+  "best.json", "recipe.lua", "report.html",
+}
+
+local function exists(path)
+  return lfs.attributes(path, "mode") ~= nil
+end
+
+local function remove_tree(path)
+  if lfs.symlinkattributes(path, "mode") == "directory" then
+    for name in lfs.dir(path) do
+      if name ~= "." and name ~= ".." then
+        remove_tree(path .. "/" .. name)
+      end
+    end
+  end
+  return os.remove(path)
+end
+
+local function read_json(path)
+  local file = io.open(path, "rb")
+  if not file then
+    return nil
+  end
+  local text = file:read("a")
+  file:close()
+  return json.decode(text)
+end
+
+local function write_json(path, value)
+  local ok, message = system.write_file_atomic(path, json.encode(value, { pretty = true }) .. "\n")
+  if not ok then
+    error(message, 3)
+  end
+end
+
+--- Values JSON can hold: numbers that are not finite become text.
+local function plain(value)
+  if type(value) == "number" and value - value ~= 0 then
+    return value ~= value and "NaN" or value > 0 and "Infinity" or "-Infinity"
+  elseif type(value) == "table" and not getmetatable(value) then
+    local copy = {}
+    for key, item in pairs(value) do
+      copy[key] = plain(item)
+    end
+    return copy
+  end
+  return value
+end
+
+--- The checkpoints in a run folder, oldest first.
+-- @tparam string folder
+-- @treturn {{step=integer,path=string},...}
+function run.checkpoints(folder)
+  local list = {}
+  if lfs.attributes(folder, "mode") == "directory" then
+    for name in lfs.dir(folder) do
+      local step = name:match("^checkpoint%-(%d+)$")
+      if step and exists(folder .. "/" .. name .. "/trainer_state.json") then
+        list[#list + 1] = { step = math.tointeger(step), path = folder .. "/" .. name }
+      end
+    end
+  end
+  table.sort(list, function(a, b)
+    return a.step < b.step
+  end)
+  return list
+end
+
+--- The newest checkpoint in a run folder.
+-- @tparam string folder
+-- @treturn ?{step=integer,path=string}
+function run.latest(folder)
+  local list = run.checkpoints(folder)
+  return list[#list]
+end
+
+--- What is left of checkpoints that were being written when the process died.
+local function clean_up(folder)
+  for name in lfs.dir(folder) do
+    if name:match("^checkpoint%-%d+%.tmp") then
+      remove_tree(folder .. "/" .. name)
+    end
+  end
+end
+
+--- Take the lock of a folder. Closing any handle of the lock file would drop the lock, so a folder
+-- that is open here is refused before the file is touched.
+-- @treturn ?table the lock
+-- @treturn ?string who has it
+local function take_lock(folder)
+  local key = lfs.attributes(folder, "dev") .. ":" .. lfs.attributes(folder, "ino")
+  if open_here[key] then
+    return nil, "this process"
+  end
+  local file = assert(io.open(folder .. "/run.lock", "a+"))
+  if not lfs.lock(file, "w") then
+    local owner
+    for line in file:lines() do
+      owner = line
+    end
+    file:close()
+    return nil, owner or "another process"
+  end
+  file:write(("process %d on %s\n"):format(system.pid(), system.hostname()))
+  file:flush()
+  open_here[key] = true
+  return { file = file, key = key }
+end
+
+--- Whether there is anything in a folder that starting afresh would lose.
+local function holds_run(folder)
+  return (lfs.attributes(folder .. "/metrics.jsonl", "size") or 0) > 0
+    or run.latest(folder) ~= nil
+    or exists(folder .. "/summary.json")
+end
+
+local function remove_run(folder)
+  for _, name in ipairs(written) do
+    os.remove(folder .. "/" .. name)
+  end
+  for _, checkpoint in ipairs(run.checkpoints(folder)) do
+    remove_tree(checkpoint.path)
+  end
+  remove_tree(folder .. "/runs")
+end
+
+--- The checkpoint to go on from: nil to start afresh, false and a sentence when it is not there.
+local function find_checkpoint(cfg, folder)
+  if not cfg.resume then
+    return nil
+  elseif cfg.resume == "latest" then
+    local list = run.checkpoints(folder)
+    for i = #list, 1, -1 do -- a damaged one is named, and the one before it is taken
+      local sound, damage = files.folder_verify(list[i].path)
+      if sound then
+        return list[i]
+      end
+      io.stderr:write(("%s is damaged (%s); looking at the checkpoint before it\n"):format(
+        list[i].path, damage))
+    end
+    return nil
+  end
+  local path = cfg.resume:gsub("/+$", "")
+  local step = math.tointeger(tonumber(path:match("checkpoint%-(%d+)$") or ""))
+  if not step or not exists(path .. "/trainer_state.json") then
+    return false, ("%s is no checkpoint; give the path of a checkpoint-N folder, or --resume alone "
+      .. "for the newest of %s"):format(path, folder)
+  end
+  local sound, damage = files.folder_verify(path)
+  if not sound then
+    return false, ("%s is damaged: %s"):format(path, damage)
+  end
+  return { step = step, path = path }
+end
+
+local function git_revision(path)
+  local folder = path and path:match("^(.*)/[^/]*$") or "."
+  local command = "git -C '%s' describe --always --dirty --abbrev=40 2> /dev/null"
+  local pipe = io.popen(command:format((folder:gsub("'", "'\\''"))))
+  local text = pipe and pipe:read("l")
+  if pipe then
+    pipe:close()
+  end
+  return text
+end
+
+local function write_environment(self, environment, recipe)
+  local env = plain(environment or {})
+  env.started = os.date("!%Y-%m-%dT%H:%M:%SZ")
+  env.host = env.host or system.hostname()
+  env.pid = system.pid()
+  env.folder = lfs.currentdir()
+  env.lua = _VERSION
+  env.cpus = env.cpus or system.affinity()
+  env.git = env.git or git_revision(recipe)
+  env.command = type(arg) == "table" and table.move(arg, 0, #arg, 1, {}) or nil
+  env.resumed_from = self.resumed and self.resumed.step or nil
+  write_json(self.dir .. "/env.json", env)
+end
+
+local function copy_recipe(self, recipe)
+  local file = recipe and io.open(recipe, "rb")
+  if file then
+    assert(system.write_file_atomic(self.dir .. "/recipe.lua", file:read("a")))
+    file:close()
+  end
+end
+
+local function open_logs(self)
+  local keep = self.resumed and { keep_to = self.resumed.step } or { keep_to = -1 }
+  self.metrics = assert(log.open(self.dir .. "/metrics.jsonl", keep))
+  self.samples = assert(log.open(self.dir .. "/samples.jsonl", keep))
+  self.changes = assert(log.open(self.dir .. "/journal.jsonl", keep))
+  self.history = assert(log.read(self.metrics.path, { numbers = true }))
+  local last = self.history[#self.history]
+  self.clock_start = system.monotonic() - (last and type(last.time) == "number" and last.time or 0)
+  local folder = ("%s/runs/%s_%s"):format(self.dir, os.date("%b%d_%H-%M-%S"), system.hostname())
+  assert(system.mkdir_p(folder))
+  self.events = assert(tensorboard.open(folder, {
+    start_step = self.resumed and self.resumed.step + 1,
+  }))
+end
+
+--- Open the run folder `cfg.output_dir`.
+-- With `cfg.resume` the config takes up the state of the checkpoint, and `self.resumed` is
+-- {step, path, state}: the recipe loads its model from there. When there is no checkpoint yet the
+-- run starts at the beginning and `resumed` is nil.
+-- @tparam config cfg
+-- @tparam ?table options `environment`: what env.json should tell besides the obvious (versions,
+-- threads, BLAS)
+-- @treturn run with the fields `dir`, `resumed`, `history` (the rows of metrics.jsonl)
+function run.open(cfg, options)
+  options = strict_table.check(options, { "environment" }, "run.open")
+  local folder = cfg.output_dir:gsub("(.)/+$", "%1")
+  local made, message = system.mkdir_p(folder)
+  if not made then
+    error(("output_dir %s cannot be made: %s"):format(folder, message), 2)
+  end
+  local lock, owner = take_lock(folder)
+  if not lock then
+    local text = "%s is in use by %s; wait for it, or give another --output_dir"
+    error(text:format(folder, owner), 2)
+  end
+  local self = setmetatable({ dir = folder, cfg = cfg, lock = lock, best = nil }, Run)
+  local ok, err = pcall(function()
+    clean_up(folder)
+    local checkpoint, wrong = find_checkpoint(cfg, folder)
+    if checkpoint == false then
+      error(wrong, 0)
+    end
+    if not cfg.resume and holds_run(folder) then
+      if not cfg.overwrite_output_dir then
+        error(("%s already holds a run; --resume goes on with it, --overwrite_output_dir deletes "
+          .. "it, another --output_dir leaves it alone"):format(folder), 0)
+      end
+      remove_run(folder)
+    end
+    local about = config.describe(cfg)
+    if checkpoint then
+      local saved, unreadable = read_json(checkpoint.path .. "/trainer_state.json")
+      if type(saved) ~= "table" or type(saved.perilune) ~= "table" then
+        error(("%s/trainer_state.json cannot be read: %s"):format(
+          checkpoint.path, tostring(unreadable)), 0)
+      end
+      self.resumed =
+        { step = checkpoint.step, path = checkpoint.path, state = saved.perilune.state }
+      local best = read_json(folder .. "/best.json")
+      self.best = type(best) == "table" and best.step <= checkpoint.step and best or nil
+    end
+    copy_recipe(self, about.recipe)
+    write_environment(self, options.environment, about.recipe)
+    open_logs(self)
+    cfg:on_change(function(entry)
+      if self.changes then
+        self.changes:append(entry)
+      end
+    end)
+    if self.resumed then
+      cfg:load_state(read_json(checkpoint.path .. "/trainer_state.json").perilune.config)
+    end
+    if not (self.resumed and exists(folder .. "/config.json")) then
+      write_json(folder .. "/config.json", cfg:to_table())
+    end
+  end)
+  if not ok then
+    self:close()
+    error(err, 2)
+  end
+  return self
+end
+
+--- Whether this step's metrics are to be written.
+-- @tparam integer step
+-- @treturn boolean
+function Run:should_log(step)
+  return step % self.cfg.logging_steps == 0
+end
+
+--- Whether a checkpoint is due after this step.
+-- @tparam integer step
+-- @treturn boolean
+function Run:should_save(step)
+  return self.cfg.save_steps > 0 and step % self.cfg.save_steps == 0
+end
+
+--- Write a row of metrics to metrics.jsonl and TensorBoard.
+-- The row gets `step` and `time`, the seconds the run has taken so far, resumed ones counted.
+-- @tparam integer step
+-- @tparam {[string]=number|string|boolean} metrics
+function Run:log(step, metrics)
+  local row = {}
+  for name, value in pairs(metrics) do
+    local kind = type(value)
+    if kind ~= "number" and kind ~= "string" and kind ~= "boolean" then
+      local text = "metric '%s' is a %s; log a number, a text or a boolean (tensors: t:item())"
+      error(text:format(tostring(name), kind), 2)
+    end
+    row[name] = value
+  end
+  row.step = step
+  row.time = row.time or self:seconds()
+  self.metrics:append(row)
+  self.history[#self.history + 1] = row
+  local shown = {}
+  for name, value in pairs(row) do
+    if name ~= "step" and name ~= "time" then
+      shown[name] = value
+    end
+  end
+  self.events:scalars(step, shown)
+end
+
+--- Write an example to samples.jsonl: prompt, answer, score, whatever the recipe has.
+-- The first example of each step also goes to TensorBoard as a text.
+-- @tparam integer step
+-- @tparam table sample
+function Run:sample(step, sample)
+  local row = plain(sample)
+  row.step = step
+  self.samples:append(row)
+  if self.last_sample_step ~= step then
+    self.last_sample_step = step
+    local parts = {}
+    for key, value in pairs(sample) do
+      if type(value) == "string" or type(value) == "number" then
+        parts[#parts + 1] = ("**%s** %s"):format(key, tostring(value))
+      end
+    end
+    table.sort(parts)
+    self.events:text(step, "samples", table.concat(parts, "\n\n"))
+  end
+end
+
+--- Seconds the run has taken, those before a resumed checkpoint included.
+-- @treturn number
+function Run:seconds()
+  return system.monotonic() - self.clock_start
+end
+
+--- The checkpoints of this run, oldest first.
+-- @treturn {{step=integer,path=string},...}
+function Run:checkpoints()
+  return run.checkpoints(self.dir)
+end
+
+--- Delete the oldest checkpoints until `limit` are left; the best is neither counted nor deleted.
+local function rotate(self, limit)
+  local others = {}
+  for _, checkpoint in ipairs(self:checkpoints()) do
+    if not (self.best and checkpoint.step == self.best.step) then
+      others[#others + 1] = checkpoint
+    end
+  end
+  for i = 1, limit > 0 and #others - limit or 0 do
+    remove_tree(others[i].path)
+  end
+end
+
+--- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
+-- @tparam integer step
+-- @tparam function write writes the model and whatever else into the folder it is given
+-- @tparam ?table options `state`: what the recipe needs to go on (JSON-able: cursors, counters);
+-- `metric`: a figure, with `best = true` when it is the best so far
+-- @treturn string the checkpoint's path
+function Run:checkpoint(step, write, options)
+  options = strict_table.check(options, { "state", "metric", "best" }, "run:checkpoint")
+  local name = ("checkpoint-%d"):format(step)
+  local path = self.dir .. "/" .. name
+  local temporary = assert(files.folder_begin(path))
+  local ok, err = pcall(function()
+    write(temporary)
+    local best = self.best
+    if options.best then
+      best = { step = step, metric = options.metric, path = name }
+    end
+    write_json(temporary .. "/trainer_state.json", {
+      global_step = step,
+      max_steps = self.cfg.max_steps,
+      best_metric = best and plain(best.metric),
+      best_model_checkpoint = best and best.path,
+      perilune = { config = self.cfg:state(), state = plain(options.state or {}) },
+    })
+    self.metrics:sync()
+    self.samples:sync()
+    self.changes:sync()
+    local committed, message = files.folder_commit(temporary, path)
+    if not committed then
+      error(message, 0)
+    end
+    if options.best then
+      write_json(self.dir .. "/best.json", plain(best))
+      self.best = best
+    end
+  end)
+  if not ok then
+    files.folder_discard(temporary)
+    error(err, 0)
+  end
+  rotate(self, self.cfg.save_total_limit)
+  return path
+end
+
+--- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing.
+-- @tparam table figures
+function Run:summary(figures)
+  local summary = plain(figures)
+  summary.seconds = summary.seconds or self:seconds()
+  local last = self.history[#self.history]
+  summary.steps = summary.steps or (last and last.step)
+  write_json(self.dir .. "/summary.json", summary)
+end
+
+--- Close all files and give the folder free; more than once is fine.
+function Run:close()
+  for _, name in ipairs({ "metrics", "samples", "changes", "events" }) do
+    if self[name] then
+      self[name]:close()
+      self[name] = nil
+    end
+  end
+  if self.lock then
+    self.lock.file:close()
+    open_here[self.lock.key] = nil
+    self.lock = nil
+  end
+end
+
+Run.__close = Run.close
+Run.__gc = Run.close
+
+return run

@@ -1,0 +1,156 @@
+--- What a training run says before its first step, and refuses to start with.
+--
+-- Silent mistakes of masks, end tokens and references cost days; each check here names one, with
+-- the figure, in plain words. A finding that makes training meaningless is an error, one that may
+-- be meant is a warning.
+-- @module perilune.run.preflight
+
+local chat = require("perilune.data.chat")
+local core = require("perilune.core")
+local format = require("perilune.base.format")
+local loss = require("perilune.learn.loss")
+local system = core.system
+
+local preflight = {}
+
+local Check = {}
+Check.__index = Check
+Check.__name = "preflight"
+
+--- Begin the checks of a run.
+-- @param cfg the recipe's config; with `quiet` only warnings are printed
+-- @tparam table parts `tokenizer`, `stop` (id of the end token), `models` {name = model}
+function preflight.new(cfg, parts)
+  return setmetatable({ cfg = cfg, parts = parts, warnings = {} }, Check)
+end
+
+function Check:say(text, ...)
+  if not self.cfg.quiet then
+    io.stderr:write("  ", text:format(...), "\n")
+  end
+end
+
+function Check:warn(text, ...)
+  text = text:format(...)
+  self.warnings[#self.warnings + 1] = text
+  io.stderr:write("  warning: ", text, "\n")
+end
+
+local function refuse(text, ...)
+  error("pre-flight: " .. text:format(...), 0)
+end
+
+--- Prints the numbers that say how the run is cut, and what memory the models take.
+-- @tparam table list of {name, number}
+function Check:sizes(list)
+  self:say("pre-flight of %s", self.cfg.output_dir)
+  local cells = {}
+  for _, entry in ipairs(list) do
+    if entry[2] == 0 and entry[1]:match("^prompts$") then
+      refuse("there are no prompts: the data set is empty, or all were too long")
+    end
+    cells[#cells + 1] = ("%s %s"):format(entry[1], format.count(entry[2]))
+  end
+  self:say("%s", table.concat(cells, ", "))
+  local total = 0
+  for _, model in pairs(self.parts.models or {}) do
+    total = total + model:count()
+  end
+  -- weights 4 bytes; trained models also gradients and two moments
+  local trained = 0
+  for name, model in pairs(self.parts.models or {}) do
+    if name ~= "reference" and name ~= "reward" and name ~= "ema" then
+      trained = trained + model:count()
+    end
+  end
+  local bytes = 4 * total + 12 * trained
+  local free = system.meminfo().available
+  self:say("models hold %.1f M parameters, %.1f MB with gradients and moments; %.0f MB are free",
+    total / 1e6, bytes / 1e6, free / 1e6)
+  if bytes > free then
+    self:warn("the models alone want more memory than is free: expect an out-of-memory error")
+  end
+end
+
+--- Trained tokens of the first batch: none is an error, an untrained end token a warning; shows one
+-- sequence with the trained part marked.
+function Check:tokens(sequences, masks)
+  local tokens, trained, ends, ended = 0, 0, 0, 0
+  local stop = self.parts.stop
+  for b, sequence in ipairs(sequences) do
+    tokens = tokens + #sequence
+    for t = 2, #sequence do
+      local on = not masks or (masks[b][t] and masks[b][t] ~= 0)
+      trained = trained + (on and 1 or 0)
+      if sequence[t] == stop then
+        ends, ended = ends + 1, ended + (on and 1 or 0)
+      end
+    end
+  end
+  self:say("first batch: %d sequences, %d tokens, %d of them trained (%.0f %%)", #sequences, tokens,
+    trained, 100 * trained / math.max(1, tokens))
+  if trained == 0 then
+    refuse("no token of the first batch is trained: the mask is empty. Look at the roles of the "
+      .. "messages and at `template`")
+  end
+  if stop and ended == 0 then
+    self:warn("no end token (id %d) of the first batch is trained: the model will not learn to "
+      .. "stop", stop)
+  elseif stop then
+    self:say("end token: %d in the batch, %d trained", ends, ended)
+  end
+  local mask = masks and masks[1]
+  if not mask then
+    mask = {}
+    for t = 1, #sequences[1] do
+      mask[t] = t > 1 and 1 or 0
+    end
+  end
+  local shown = chat.show(self.parts.tokenizer, sequences[1], mask)
+  if #shown > 600 then
+    shown = shown:sub(1, 600) .. " ..."
+  end
+  self:say("first sequence, trained part in brackets: %s", (shown:gsub("\n", "\\n")))
+end
+
+--- How long the run will take, from a forward over the first batch that is timed here.
+-- @tparam table cost `steps`, `forward` (a function that runs the model over a step's batch without
+--   a tape), `forwards` (how many of these a step is worth: 3 for a forward and its backward),
+--   `seconds` (of a step, beside them)
+function Check:time(cost)
+  cost.forward() -- memory and caches are warm afterwards, as in every later step
+  local from = system.monotonic()
+  cost.forward()
+  local step = (system.monotonic() - from) * cost.forwards + (cost.seconds or 0)
+  self:say("estimate: %s a step, %s in all (%s steps; validation and checkpoints beside it)",
+    format.duration(step), format.duration(step * cost.steps), format.count(cost.steps))
+end
+
+--- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
+-- and so the KL to a reference of the same weights exactly 0.
+-- @param policy
+-- @tparam table roll as perilune.learn.rollout makes it, with `reference`
+-- @tparam table opts `temperature`, `max_tokens`
+function Check:first_batch(policy, roll, opts)
+  self:tokens(roll.sequences, roll.masks)
+  local lists = loss.sequence_logprobs(policy, roll.sequences, roll.masks, opts)
+  local at, worst, kl = 0, 0, 0
+  for _, list in ipairs(lists) do
+    for _, logprob in ipairs(list) do
+      at = at + 1
+      worst = math.max(worst, math.abs(math.exp(logprob - roll.old[at]) - 1))
+      kl = kl + roll.old[at] - roll.reference[at]
+    end
+  end
+  if worst ~= 0 then
+    refuse("scoring the first answers again gives ratios up to %.3g away from 1: sampling and "
+      .. "training do not see the same model (a changed weight, temperature or prompt?)", worst)
+  end
+  self:say("first-minibatch ratio is 1 for all %d tokens; KL to the reference at step 0 is %.6g "
+    .. "nats an answer", at, kl / #roll.sequences)
+  if policy:hash() == self.parts.models.reference:hash() and kl ~= 0 then
+    refuse("policy and reference have the same weights, but their KL is %.3g", kl)
+  end
+end
+
+return preflight
