@@ -22,6 +22,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* libperilune.so exports what stands here and no more */
 
 #define PL_VERSION "0.1.0"
 #define PL_MAX_RANK 6
@@ -602,6 +603,7 @@ pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
                       const pl_gen_options *options);
 void pl_gen_result_free(pl_ctx *ctx, pl_gen_result *result);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

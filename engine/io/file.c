@@ -228,7 +228,7 @@ done:
 pl_status pl_file_hash(pl_ctx *ctx, char hex[PL_HASH_TEXT], const char *path)
 {
     int fd;
-    int64_t size;
+    int64_t size = 0;
     PL_TRY(pl__file_open(ctx, &fd, &size, path, true));
     const pl_status st = pl__file_hash_fd(ctx, hex, fd, path, size);
     pl__file_close(&fd);
