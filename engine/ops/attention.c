@@ -13,19 +13,23 @@
 
 /* ---- rope ------------------------------------------------------------------------------------ */
 
+enum { ROPE_SAVED_POSITIONS };
+
 static rope_shape rope_shape_of(const pl_call *c, const pl_tensor *x)
 {
-    const int64_t width = x->shape[1], dim = c->param[0].i != 0 ? c->param[0].i : width;
-    return (rope_shape){x->shape[0], width / dim, dim, c->param[1].f, c->param[2].i != 0};
+    const int64_t width = x->shape[1], given = c->param[ROPE_head_dim].i;
+    const int64_t dim = given != 0 ? given : width;
+    return (rope_shape){x->shape[0], width / dim, dim, c->param[ROPE_theta].f,
+                        c->param[ROPE_interleaved].i != 0};
 }
 
 static pl_status rope_check(pl_call *c)
 {
-    const pl_tensor *x = c->in[0];
-    if (x->rank != 2 || x->shape[1] < 1) return pl__shape_fail(c, 0, "[T,H*D]");
-    if (c->in[1]->rank != 1 || c->in[1]->count != x->shape[0])
-        return pl__shape_fail(c, 1, "[T], one position for each row of x,");
-    const int64_t dim = c->param[0].i != 0 ? c->param[0].i : x->shape[1];
+    const pl_tensor *x = c->in[ROPE_x];
+    if (x->rank != 2 || x->shape[1] < 1) return pl__shape_fail(c, ROPE_x, "[T,H*D]");
+    if (c->in[ROPE_positions]->rank != 1 || c->in[ROPE_positions]->count != x->shape[0])
+        return pl__shape_fail(c, ROPE_positions, "[T], one position for each row of x,");
+    const int64_t dim = c->param[ROPE_head_dim].i != 0 ? c->param[ROPE_head_dim].i : x->shape[1];
     if (dim < 2 || dim % 2 != 0 || dim > ROPE_MAX_DIM)
         return pl__op_fail(c, PL_ERR_ARG, "head_dim is %lld; an even number from 2 to %d wanted",
                            (long long)dim, ROPE_MAX_DIM);
@@ -33,26 +37,28 @@ static pl_status rope_check(pl_call *c)
         return pl__op_fail(c, PL_ERR_SHAPE,
                            "rows of x have %lld channels, no multiple of head_dim %lld",
                            (long long)x->shape[1], (long long)dim);
-    if (!(c->param[1].f > 0 && c->param[1].f < INFINITY))
-        return pl__op_fail(c, PL_ERR_ARG, "theta is %g; a positive number wanted", c->param[1].f);
-    PL_TRY(pl__save_ints(c, 0, 1));
-    return pl__out(c, 0, PL_REAL_DTYPE, 2, x->shape);
+    const double theta = c->param[ROPE_theta].f;
+    if (!(theta > 0 && theta < INFINITY))
+        return pl__op_fail(c, PL_ERR_ARG, "theta is %g; a positive number wanted", theta);
+    PL_TRY(pl__save_ints(c, ROPE_SAVED_POSITIONS, ROPE_positions));
+    return pl__out(c, ROPE_y, PL_REAL_DTYPE, 2, x->shape);
 }
 
 static pl_status rope_fwd(pl_call *c)
 {
-    PL_TRY(pl__check_index(c, 1, INT32_MAX));
-    const rope_shape r = rope_shape_of(c, c->in[0]);
-    K(rope)(pl__real(c->out[0]), pl__real(c->in[0]), pl__ints(c->in[1]), &r, false, false);
+    PL_TRY(pl__check_index(c, ROPE_positions, INT32_MAX));
+    const rope_shape r = rope_shape_of(c, c->in[ROPE_x]);
+    K(rope)(pl__real(c->out[ROPE_y]), pl__real(c->in[ROPE_x]), pl__ints(c->in[ROPE_positions]), &r,
+            false, false);
     return PL_OK;
 }
 
 static pl_status rope_bwd(pl_call *c)
 {
-    if (c->d_in[0] == NULL) return PL_OK;
-    const rope_shape r = rope_shape_of(c, c->d_out[0]);
-    K(rope)(pl__real(c->d_in[0]), pl__real(c->d_out[0]), pl__ints(c->saved[0]), &r, true,
-            c->acc[0]);
+    if (c->d_in[ROPE_x] == NULL) return PL_OK;
+    const rope_shape r = rope_shape_of(c, c->d_out[ROPE_y]);
+    K(rope)(pl__real(c->d_in[ROPE_x]), pl__real(c->d_out[ROPE_y]),
+            pl__ints(c->saved[ROPE_SAVED_POSITIONS]), &r, true, c->acc[ROPE_x]);
     return PL_OK;
 }
 
@@ -61,13 +67,33 @@ const pl_op_impl OPI(rope) = {rope_check, rope_fwd, rope_bwd};
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
-enum { Q, KEYS, VALUES, OFFSETS, K_CACHE, V_CACHE, SLOTS, PAST };
+/* What attention and attention_cached have at the same places. */
+enum {
+    Q = ATTENTION_q,
+    KEYS = ATTENTION_k,
+    VALUES = ATTENTION_v,
+    OFFSETS = ATTENTION_offsets,
+    HEADS = ATTENTION_heads,
+    KV_HEADS = ATTENTION_kv_heads,
+    SCALE = ATTENTION_scale,
+    Y = ATTENTION_y
+};
+PL_SAME_PLACE(ATTENTION_CACHED_q, Q);
+PL_SAME_PLACE(ATTENTION_CACHED_k, KEYS);
+PL_SAME_PLACE(ATTENTION_CACHED_v, VALUES);
+PL_SAME_PLACE(ATTENTION_CACHED_offsets, OFFSETS);
+PL_SAME_PLACE(ATTENTION_CACHED_heads, HEADS);
+PL_SAME_PLACE(ATTENTION_CACHED_kv_heads, KV_HEADS);
+PL_SAME_PLACE(ATTENTION_CACHED_scale, SCALE);
+
+enum { LOG_SUM_EXP }; /* saved */
 
 /* Heads and widths of q, k, v. */
 static pl_status check_heads(pl_call *c)
 {
     const pl_tensor *q = c->in[Q];
-    const int64_t heads = c->param[0].i, kv_heads = c->param[1].i != 0 ? c->param[1].i : heads;
+    const int64_t heads = c->param[HEADS].i;
+    const int64_t kv_heads = c->param[KV_HEADS].i != 0 ? c->param[KV_HEADS].i : heads;
     if (q->rank != 2) return pl__shape_fail(c, Q, "[T,H*D]");
     if (heads < 1 || kv_heads < 1 || heads % kv_heads != 0)
         return pl__op_fail(c, PL_ERR_ARG,
@@ -90,13 +116,13 @@ static pl_status check_heads(pl_call *c)
 
 static att_shape shape_of(const pl_call *c)
 {
-    const int64_t heads = c->param[0].i, dim = c->in[Q]->shape[1] / heads;
+    const int64_t heads = c->param[HEADS].i, dim = c->in[Q]->shape[1] / heads;
     return (att_shape){.offsets = pl__ints(c->in[OFFSETS]),
                        .B = c->in[OFFSETS]->count - 1,
                        .H = heads,
-                       .G = c->param[1].i != 0 ? c->param[1].i : heads,
+                       .G = c->param[KV_HEADS].i != 0 ? c->param[KV_HEADS].i : heads,
                        .D = dim,
-                       .scale = c->param[2].f != 0 ? c->param[2].f : 1 / sqrt((double)dim)};
+                       .scale = c->param[SCALE].f != 0 ? c->param[SCALE].f : 1 / sqrt((double)dim)};
 }
 
 static pl_status attention_shape(pl_call *c)
@@ -105,10 +131,10 @@ static pl_status attention_shape(pl_call *c)
     PL_TRY(check_heads(c));
     PL_TRY(pl__check_offsets(c, OFFSETS, c->in[Q]->shape[0], &segments));
     if (c->grad) {
-        const int64_t lse[] = {c->in[Q]->shape[0], c->param[0].i};
-        PL_TRY(pl__saved(c, 0, PL_REAL_DTYPE, 2, lse));
+        const int64_t lse[] = {c->in[Q]->shape[0], c->param[HEADS].i};
+        PL_TRY(pl__saved(c, LOG_SUM_EXP, PL_REAL_DTYPE, 2, lse));
     }
-    return pl__out(c, 0, PL_REAL_DTYPE, 2, c->in[Q]->shape);
+    return pl__out(c, Y, PL_REAL_DTYPE, 2, c->in[Q]->shape);
 }
 
 static pl_status attention_fwd(pl_call *c)
@@ -116,7 +142,7 @@ static pl_status attention_fwd(pl_call *c)
     const att_shape a = shape_of(c);
     void *work = pl__work(c, K(attention_work)(&a, false));
     if (work == NULL) return PL_ERR_NOMEM;
-    K(attention_fwd)(pl__real(c->out[0]), c->grad ? pl__real(c->saved[0]) : NULL,
+    K(attention_fwd)(pl__real(c->out[Y]), c->grad ? pl__real(c->saved[LOG_SUM_EXP]) : NULL,
                      pl__real(c->in[Q]), pl__real(c->in[KEYS]), pl__real(c->in[VALUES]), &a, work);
     return PL_OK;
 }
@@ -133,9 +159,9 @@ static pl_status attention_bwd(pl_call *c)
                     : pl__work(c, c->in[i]->count * (int64_t)sizeof(real));
         if (to[i] == NULL) return PL_ERR_NOMEM;
     }
-    K(attention_bwd)(to[Q], to[KEYS], to[VALUES], pl__real(c->d_out[0]), pl__real(c->in[Q]),
-                     pl__real(c->in[KEYS]), pl__real(c->in[VALUES]), pl__real(c->out[0]),
-                     pl__real(c->saved[0]), &a, work);
+    K(attention_bwd)(to[Q], to[KEYS], to[VALUES], pl__real(c->d_out[Y]), pl__real(c->in[Q]),
+                     pl__real(c->in[KEYS]), pl__real(c->in[VALUES]), pl__real(c->out[Y]),
+                     pl__real(c->saved[LOG_SUM_EXP]), &a, work);
     for (int i = Q; i <= VALUES; i++) {
         if (c->d_in[i] == NULL || !c->acc[i]) continue;
         real *sum = pl__real(c->d_in[i]);
@@ -148,6 +174,13 @@ extern const pl_op_impl OPI(attention);
 const pl_op_impl OPI(attention) = {attention_shape, attention_fwd, attention_bwd};
 
 /* ---- attention_cached ------------------------------------------------------------------------ */
+
+enum {
+    K_CACHE = ATTENTION_CACHED_k_cache,
+    V_CACHE = ATTENTION_CACHED_v_cache,
+    SLOTS = ATTENTION_CACHED_slots,
+    PAST = ATTENTION_CACHED_past
+};
 
 static pl_status cached_shape(pl_call *c)
 {
@@ -167,7 +200,7 @@ static pl_status cached_shape(pl_call *c)
     for (int i = SLOTS; i <= PAST; i++)
         if (c->in[i]->rank != 1 || c->in[i]->count != a.B)
             return pl__shape_fail(c, i, "[B], one for each sequence,");
-    return pl__out(c, 0, PL_REAL_DTYPE, 2, c->in[Q]->shape);
+    return pl__out(c, Y, PL_REAL_DTYPE, 2, c->in[Q]->shape);
 }
 
 /* Every slot exists and is named once, and has room for what comes. */
@@ -207,7 +240,7 @@ static pl_status cached_fwd(pl_call *c)
                              pl__ints(c->in[PAST])};
     void *work = pl__work(c, K(attention_work)(&a, false));
     if (work == NULL) return PL_ERR_NOMEM;
-    K(attention_cached)(pl__real(c->out[0]), pl__real(c->in[Q]), pl__real(c->in[KEYS]),
+    K(attention_cached)(pl__real(c->out[Y]), pl__real(c->in[Q]), pl__real(c->in[KEYS]),
                         pl__real(c->in[VALUES]), &a, &cache, work);
     return PL_OK;
 }

@@ -14,6 +14,12 @@
 
 #define MAX_OPERANDS 3
 
+/* The same places in every row of this file; swiglu's gate and up stand at A and B. `where` alone
+** has its condition before them. */
+enum { A = ADD_a, B = ADD_b, Y = ADD_y };
+PL_SAME_PLACE(SWIGLU_gate, A);
+PL_SAME_PLACE(SWIGLU_up, B);
+
 typedef struct {
     int rank, n_in;
     int64_t count;
@@ -49,12 +55,12 @@ static pl_status shape_of(pl_call *c, int n_in)
     int rank;
     int64_t shape[PL_MAX_RANK];
     PL_TRY(broadcast_shape(c, n_in, &rank, shape));
-    return pl__out(c, 0, c->in[0]->dtype, rank, shape);
+    return pl__out(c, Y, c->in[A]->dtype, rank, shape);
 }
 
 static walk_plan plan_walk(const pl_call *c, int n_in)
 {
-    const pl_tensor *y = c->out[0];
+    const pl_tensor *y = c->out[Y];
     walk_plan p = {.n_in = n_in, .count = y->count};
     int64_t dense[MAX_OPERANDS] = {1, 1, 1};
     int64_t size[PL_MAX_RANK], step[MAX_OPERANDS][PL_MAX_RANK];
@@ -117,7 +123,7 @@ static pl_status run_forward(pl_call *c, int n_in, pl_run f)
     const walk_plan p = plan_walk(c, n_in);
     const real *in[MAX_OPERANDS] = {NULL};
     for (int k = 0; k < n_in; k++) in[k] = pl__real(c->in[k]);
-    walk(&p, f, pl__real(c->out[0]), false, in, NULL);
+    walk(&p, f, pl__real(c->out[Y]), false, in, NULL);
     return PL_OK;
 }
 
@@ -148,7 +154,7 @@ static pl_status reduce_to(pl_call *c, const walk_plan *p, int k, real *dx, bool
 static pl_status backward_one(pl_call *c, const walk_plan *p, int k, pl_run df)
 {
     if (c->d_in[k] == NULL) return PL_OK;
-    const real *dy = pl__real(c->d_out[0]);
+    const real *dy = pl__real(c->d_out[Y]);
     real *dx = pl__real(c->d_in[k]);
     const bool acc = c->acc[k];
     const real *in[MAX_OPERANDS] = {dy, dy, dy}; /* not read where the row keeps no inputs */
@@ -178,8 +184,8 @@ static pl_status binary_shape(pl_call *c)
     static pl_status op##_backward(pl_call *c)                                                    \
     {                                                                                             \
         const walk_plan p = plan_walk(c, 2);                                                      \
-        PL_TRY(backward_one(c, &p, 0, K(op##_bwd_a)));                                            \
-        return backward_one(c, &p, 1, K(op##_bwd_b));                                             \
+        PL_TRY(backward_one(c, &p, A, K(op##_bwd_a)));                                            \
+        return backward_one(c, &p, B, K(op##_bwd_b));                                             \
     }                                                                                             \
     const pl_op_impl OPI(op) = {shape, op##_forward, op##_backward};
 BINARY(add, binary_shape)
@@ -198,7 +204,7 @@ PL_COMPARE_MAP(X)
 /* swiglu: the two halves of a layer, of one shape */
 static pl_status swiglu_shape(pl_call *c)
 {
-    const pl_tensor *gate = c->in[0], *up = c->in[1];
+    const pl_tensor *gate = c->in[SWIGLU_gate], *up = c->in[SWIGLU_up];
     bool same = gate->rank == up->rank;
     for (int i = 0; same && i < gate->rank; i++) same = gate->shape[i] == up->shape[i];
     if (!same) {
@@ -206,7 +212,7 @@ static pl_status swiglu_shape(pl_call *c)
         return pl__op_fail(c, PL_ERR_SHAPE, "gate has shape %s and up %s, equal shapes wanted",
                            pl__shape_text(gate, text[0]), pl__shape_text(up, text[1]));
     }
-    return pl__out_like(c, 0);
+    return pl__out_like(c, SWIGLU_gate);
 }
 
 BINARY(swiglu, swiglu_shape)
@@ -224,10 +230,11 @@ static pl_status where_forward(pl_call *c)
 static pl_status where_backward(pl_call *c)
 {
     const walk_plan p = plan_walk(c, 3);
-    if (c->d_in[0] != NULL && !c->acc[0])
-        K(put_value)(c->in[0]->count, pl__real(c->d_in[0]), false, REAL(0.0));
-    PL_TRY(backward_one(c, &p, 1, K(where_bwd_a)));
-    return backward_one(c, &p, 2, K(where_bwd_b));
+    const pl_tensor *d_cond = c->d_in[WHERE_cond];
+    if (d_cond != NULL && !c->acc[WHERE_cond])
+        K(put_value)(d_cond->count, pl__real(d_cond), false, REAL(0.0));
+    PL_TRY(backward_one(c, &p, WHERE_a, K(where_bwd_a)));
+    return backward_one(c, &p, WHERE_b, K(where_bwd_b));
 }
 
 const pl_op_impl OPI(where) = {where_shape, where_forward, where_backward};

@@ -8,14 +8,12 @@
 #include "kernels/philox.h"
 #include "ops/geometry.h"
 
-enum { P, SEED, INDEX }; /* parameters */
-
 static pl_status dropout_shape(pl_call *c)
 {
-    const double p = c->param[P].f;
+    const double p = c->param[DROPOUT_p].f;
     if (!(p >= 0 && p < 1))
         return pl__op_fail(c, PL_ERR_ARG, "p is %g, a number from 0 and below 1 wanted", p);
-    return pl__out_like(c, 0);
+    return pl__out_like(c, DROPOUT_x);
 }
 
 #define BLOCK (4 * PHILOX_LANES)
@@ -35,8 +33,9 @@ static inline void run_block(int64_t from, int64_t n, uint64_t seed, uint64_t pu
 
 static void run(const pl_call *c, int64_t n, real *y, bool acc, const real *x)
 {
-    const double p = c->param[P].f;
-    const uint64_t seed = (uint64_t)c->param[SEED].i, purpose = (uint64_t)c->param[INDEX].i;
+    const double p = c->param[DROPOUT_p].f;
+    const uint64_t seed = (uint64_t)c->param[DROPOUT_seed].i;
+    const uint64_t purpose = (uint64_t)c->param[DROPOUT_index].i;
     const uint32_t limit = (uint32_t)(p * 4294967296.0);
     const real scale = (real)(1.0 / (1.0 - p));
     PL_PARALLEL_FOR(n * 8)
@@ -47,14 +46,16 @@ static void run(const pl_call *c, int64_t n, real *y, bool acc, const real *x)
 
 static pl_status dropout_forward(pl_call *c)
 {
-    run(c, c->in[0]->count, pl__real(c->out[0]), false, pl__real(c->in[0]));
+    run(c, c->in[DROPOUT_x]->count, pl__real(c->out[DROPOUT_y]), false,
+        pl__real(c->in[DROPOUT_x]));
     return PL_OK;
 }
 
 static pl_status dropout_backward(pl_call *c)
 {
-    if (c->d_in[0] != NULL)
-        run(c, c->d_in[0]->count, pl__real(c->d_in[0]), c->acc[0], pl__real(c->d_out[0]));
+    const pl_tensor *dx = c->d_in[DROPOUT_x];
+    if (dx != NULL)
+        run(c, dx->count, pl__real(dx), c->acc[DROPOUT_x], pl__real(c->d_out[DROPOUT_y]));
     return PL_OK;
 }
 

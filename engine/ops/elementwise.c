@@ -5,16 +5,19 @@
 
 #include "ops/geometry.h"
 
+/* The same places in every row of this file. */
+enum { X = NEG_x, Y = NEG_y };
+
 static pl_status same_shape(pl_call *c)
 {
-    return pl__out_like(c, 0);
+    return pl__out_like(c, X);
 }
 
 static pl_status run_forward(pl_call *c, pl_unary_fwd f, real lo, real hi)
 {
-    const int64_t n = c->in[0]->count;
-    const real *x = pl__real(c->in[0]);
-    real *y = pl__real(c->out[0]);
+    const int64_t n = c->in[X]->count;
+    const real *x = pl__real(c->in[X]);
+    real *y = pl__real(c->out[Y]);
     PL_PARALLEL_FOR(n * 4)
     for (int64_t i = 0; i < n; i += PL_TILE) f(pl__least(PL_TILE, n - i), y + i, x + i, lo, hi);
     return PL_OK;
@@ -22,14 +25,14 @@ static pl_status run_forward(pl_call *c, pl_unary_fwd f, real lo, real hi)
 
 static pl_status run_backward(pl_call *c, pl_unary_bwd f, real lo, real hi)
 {
-    if (c->d_in[0] == NULL) return PL_OK;
-    const int64_t n = c->in[0]->count;
-    const bool acc = c->acc[0];
-    const real *dy = pl__real(c->d_out[0]);
-    const real *u = c->row->flags & PL_OPF_KEEP_OUT  ? pl__real(c->out[0])
-                    : c->row->flags & PL_OPF_KEEP_IN ? pl__real(c->in[0])
+    if (c->d_in[X] == NULL) return PL_OK;
+    const int64_t n = c->in[X]->count;
+    const bool acc = c->acc[X];
+    const real *dy = pl__real(c->d_out[Y]);
+    const real *u = c->row->flags & PL_OPF_KEEP_OUT  ? pl__real(c->out[Y])
+                    : c->row->flags & PL_OPF_KEEP_IN ? pl__real(c->in[X])
                                                      : dy;
-    real *dx = pl__real(c->d_in[0]);
+    real *dx = pl__real(c->d_in[X]);
     PL_PARALLEL_FOR(n * 4)
     for (int64_t i = 0; i < n; i += PL_TILE)
         f(pl__least(PL_TILE, n - i), dx + i, acc, dy + i, u + i, lo, hi);
@@ -51,36 +54,43 @@ UNARY(log_sigmoid)
 UNARY(tanh)
 UNARY(silu)
 
-/* gelu: parameter 0 chooses the form */
+/* ---- gelu, in two forms ---- */
+static bool is_erf(const pl_call *c)
+{
+    return c->param[GELU_approximate].i == GELU_approximate_none;
+}
+
 static pl_status gelu_forward(pl_call *c)
 {
-    return run_forward(c, c->param[0].i == 0 ? K(gelu_erf_fwd) : K(gelu_tanh_fwd), 0, 0);
+    return run_forward(c, is_erf(c) ? K(gelu_erf_fwd) : K(gelu_tanh_fwd), 0, 0);
 }
 
 static pl_status gelu_backward(pl_call *c)
 {
-    return run_backward(c, c->param[0].i == 0 ? K(gelu_erf_bwd) : K(gelu_tanh_bwd), 0, 0);
+    return run_backward(c, is_erf(c) ? K(gelu_erf_bwd) : K(gelu_tanh_bwd), 0, 0);
 }
 
 const pl_op_impl OPI(gelu) = {same_shape, gelu_forward, gelu_backward};
 
 static pl_status clamp_shape(pl_call *c)
 {
-    const double lo = c->param[0].f, hi = c->param[1].f;
+    const double lo = c->param[CLAMP_min].f, hi = c->param[CLAMP_max].f;
     if (!(lo <= hi))
         return pl__op_fail(c, PL_ERR_ARG, "min %g and max %g: min must not be above max, nor a NaN",
                            lo, hi);
-    return pl__out_like(c, 0);
+    return pl__out_like(c, X);
 }
 
 static pl_status clamp_forward(pl_call *c)
 {
-    return run_forward(c, K(clamp_fwd), (real)c->param[0].f, (real)c->param[1].f);
+    return run_forward(c, K(clamp_fwd), (real)c->param[CLAMP_min].f,
+                       (real)c->param[CLAMP_max].f);
 }
 
 static pl_status clamp_backward(pl_call *c)
 {
-    return run_backward(c, K(clamp_bwd), (real)c->param[0].f, (real)c->param[1].f);
+    return run_backward(c, K(clamp_bwd), (real)c->param[CLAMP_min].f,
+                        (real)c->param[CLAMP_max].f);
 }
 
 const pl_op_impl OPI(clamp) = {clamp_shape, clamp_forward, clamp_backward};

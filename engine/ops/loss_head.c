@@ -11,7 +11,19 @@
 #include "kernels/sample.h"
 #include "ops/op.h"
 
-enum { HIDDEN, HEAD, ROWS, TARGETS, WEIGHTS };
+/* The same places in every row of this file; ROWS and TARGETS not in kl_full. */
+enum {
+    HIDDEN = CROSS_ENTROPY_hidden,
+    HEAD = CROSS_ENTROPY_head,
+    ROWS = CROSS_ENTROPY_rows,
+    TARGETS = CROSS_ENTROPY_targets
+};
+PL_SAME_PLACE(LOGPROB_hidden, HIDDEN);
+PL_SAME_PLACE(LOGPROB_head, HEAD);
+PL_SAME_PLACE(LOGPROB_rows, ROWS);
+PL_SAME_PLACE(LOGPROB_targets, TARGETS);
+PL_SAME_PLACE(KL_FULL_hidden, HIDDEN);
+PL_SAME_PLACE(KL_FULL_head, HEAD);
 
 #define CHUNK_ELEMENTS ((int64_t)8 << 20)
 
@@ -111,6 +123,8 @@ static bool wants(const pl_call *c, int i)
     return c->grad && c->in[i]->requires_grad;
 }
 
+enum { SAVED_D_HIDDEN = HIDDEN, SAVED_D_HEAD = HEAD }; /* gradients for d_loss = 1, kept by input */
+
 static pl_status cross_entropy_shape(pl_call *c)
 {
     PL_TRY(check_head(c, HIDDEN, HEAD, ROWS));
@@ -118,14 +132,15 @@ static pl_status cross_entropy_shape(pl_call *c)
     if (c->in[TARGETS]->rank != 1 || c->in[TARGETS]->count != n)
         return pl__shape_fail(c, TARGETS, "[N], one for each row,");
     PL_TRY(pl__check_index(c, TARGETS, c->in[HEAD]->shape[0]));
-    if (c->in[WEIGHTS] != NULL && (c->in[WEIGHTS]->rank != 1 || c->in[WEIGHTS]->count != n))
-        return pl__shape_fail(c, WEIGHTS, "[N], one for each row,");
-    if (c->in[WEIGHTS] != NULL && c->in[WEIGHTS]->requires_grad && c->grad)
+    const pl_tensor *weights = c->in[CROSS_ENTROPY_weights];
+    if (weights != NULL && (weights->rank != 1 || weights->count != n))
+        return pl__shape_fail(c, CROSS_ENTROPY_weights, "[N], one for each row,");
+    if (weights != NULL && weights->requires_grad && c->grad)
         return pl__op_fail(c, PL_ERR_GRAD, "weights are constants: no gradient is defined for them");
     for (int i = HIDDEN; i <= HEAD; i++)
         if (wants(c, i))
             PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, c->in[i]->rank, c->in[i]->shape));
-    return pl__out(c, 0, PL_REAL_DTYPE, 0, NULL);
+    return pl__out(c, CROSS_ENTROPY_loss, PL_REAL_DTYPE, 0, NULL);
 }
 
 static pl_status cross_entropy_fwd(pl_call *c)
@@ -133,12 +148,14 @@ static pl_status cross_entropy_fwd(pl_call *c)
     head_job job;
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
     const int32_t *targets = pl__ints(c->in[TARGETS]);
-    const real *weights = c->in[WEIGHTS] != NULL ? pl__real(c->in[WEIGHTS]) : NULL;
-    const real scale = (real)c->param[0].f;
-    real *d_hidden = c->saved[HIDDEN] != NULL ? pl__real(c->saved[HIDDEN]) : NULL;
-    real *d_head = c->saved[HEAD] != NULL ? pl__real(c->saved[HEAD]) : NULL;
-    zero_unless(false, c->saved[HIDDEN]);
-    if (job.n == 0) zero_unless(false, c->saved[HEAD]);
+    const pl_tensor *given = c->in[CROSS_ENTROPY_weights];
+    const real *weights = given != NULL ? pl__real(given) : NULL;
+    const real scale = (real)c->param[CROSS_ENTROPY_scale].f;
+    pl_tensor *saved_hidden = c->saved[SAVED_D_HIDDEN], *saved_head = c->saved[SAVED_D_HEAD];
+    real *d_hidden = saved_hidden != NULL ? pl__real(saved_hidden) : NULL;
+    real *d_head = saved_head != NULL ? pl__real(saved_head) : NULL;
+    zero_unless(false, saved_hidden);
+    if (job.n == 0) zero_unless(false, saved_head);
     double *nll = pl__work(c, job.n * 8);
     if (nll == NULL) return PL_ERR_NOMEM;
 
@@ -162,13 +179,13 @@ static pl_status cross_entropy_fwd(pl_call *c)
     }
     double sum = 0;
     for (int64_t i = 0; i < job.n; i++) sum += nll[i];
-    *pl__real(c->out[0]) = (real)(sum * c->param[0].f);
+    *pl__real(c->out[CROSS_ENTROPY_loss]) = (real)(sum * c->param[CROSS_ENTROPY_scale].f);
     return PL_OK;
 }
 
 static pl_status cross_entropy_bwd(pl_call *c)
 {
-    const real g = *pl__real(c->d_out[0]);
+    const real g = *pl__real(c->d_out[CROSS_ENTROPY_loss]);
     for (int i = HIDDEN; i <= HEAD; i++) {
         if (c->d_in[i] == NULL) continue;
         real *d = pl__real(c->d_in[i]);
@@ -186,11 +203,17 @@ const pl_op_impl OPI(cross_entropy) = {cross_entropy_shape, cross_entropy_fwd, c
 
 /* ---- logprob -------------------------------------------------------------------------------------- */
 
+enum { TEMPERATURE = LOGPROB_temperature }; /* of kl_full too */
+PL_SAME_PLACE(KL_FULL_temperature, TEMPERATURE);
+
 static pl_status check_temperature(pl_call *c)
 {
-    if (c->param[0].f > 0) return PL_OK;
-    return pl__op_fail(c, PL_ERR_ARG, "temperature is %g, more than 0 wanted", c->param[0].f);
+    const double temperature = c->param[TEMPERATURE].f;
+    if (temperature > 0) return PL_OK;
+    return pl__op_fail(c, PL_ERR_ARG, "temperature is %g, more than 0 wanted", temperature);
 }
+
+enum { LSE, ENTROPY }; /* saved, for each row */
 
 static pl_status logprob_shape(pl_call *c)
 {
@@ -200,11 +223,10 @@ static pl_status logprob_shape(pl_call *c)
     if (c->in[TARGETS]->rank != 1 || c->in[TARGETS]->count != n)
         return pl__shape_fail(c, TARGETS, "[N], one for each row,");
     PL_TRY(pl__check_index(c, TARGETS, c->in[HEAD]->shape[0]));
-    for (int i = 0; i < 2; i++) { /* log-sum-exp and entropy of each row */
-        PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, 1, &n));
-        PL_TRY(pl__out(c, i, PL_REAL_DTYPE, 1, &n));
-    }
-    return PL_OK;
+    PL_TRY(pl__saved(c, LSE, PL_REAL_DTYPE, 1, &n));
+    PL_TRY(pl__saved(c, ENTROPY, PL_REAL_DTYPE, 1, &n));
+    PL_TRY(pl__out(c, LOGPROB_logprob, PL_REAL_DTYPE, 1, &n));
+    return pl__out(c, LOGPROB_entropy, PL_REAL_DTYPE, 1, &n);
 }
 
 static pl_status logprob_fwd(pl_call *c)
@@ -212,9 +234,10 @@ static pl_status logprob_fwd(pl_call *c)
     head_job job;
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
     const int32_t *targets = pl__ints(c->in[TARGETS]);
-    const real inv_t = (real)(1 / c->param[0].f);
-    real *lse = pl__real(c->saved[0]), *saved_entropy = pl__real(c->saved[1]);
-    real *logprob = pl__real(c->out[0]), *entropy = pl__real(c->out[1]);
+    const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
+    real *lse = pl__real(c->saved[LSE]), *saved_entropy = pl__real(c->saved[ENTROPY]);
+    real *logprob = pl__real(c->out[LOGPROB_logprob]);
+    real *entropy = pl__real(c->out[LOGPROB_entropy]);
     for (int64_t first = 0; first < job.n; first += job.chunk) {
         const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
         PL_TRY(pl__check_interrupt(c->ctx));
@@ -235,10 +258,11 @@ static pl_status logprob_bwd(pl_call *c)
     head_job job;
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
     const int32_t *targets = pl__ints(c->in[TARGETS]);
-    const real inv_t = (real)(1 / c->param[0].f);
-    const real *lse = pl__real(c->saved[0]), *entropy = pl__real(c->saved[1]);
-    const real *g_logprob = c->d_out[0] != NULL ? pl__real(c->d_out[0]) : NULL;
-    const real *g_entropy = c->d_out[1] != NULL ? pl__real(c->d_out[1]) : NULL;
+    const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
+    const real *lse = pl__real(c->saved[LSE]), *entropy = pl__real(c->saved[ENTROPY]);
+    const pl_tensor *d_logprob = c->d_out[LOGPROB_logprob], *d_entropy = c->d_out[LOGPROB_entropy];
+    const real *g_logprob = d_logprob != NULL ? pl__real(d_logprob) : NULL;
+    const real *g_entropy = d_entropy != NULL ? pl__real(d_entropy) : NULL;
     real *d_hidden = c->d_in[HIDDEN] != NULL ? pl__real(c->d_in[HIDDEN]) : NULL;
     real *d_head = c->d_in[HEAD] != NULL ? pl__real(c->d_in[HEAD]) : NULL;
     zero_unless(c->acc[HIDDEN], c->d_in[HIDDEN]);
@@ -265,7 +289,12 @@ const pl_op_impl OPI(logprob) = {logprob_shape, logprob_fwd, logprob_bwd};
 
 /* ---- kl_full -------------------------------------------------------------------------------------- */
 
-enum { REF_HIDDEN = 2, REF_HEAD = 3, KL_ROWS = 4 };
+enum {
+    REF_HIDDEN = KL_FULL_ref_hidden,
+    REF_HEAD = KL_FULL_ref_head,
+    KL_ROWS = KL_FULL_rows
+};
+enum { KL_LSE, KL_REF_LSE, KL_VALUE, N_KL_SAVED }; /* saved, for each row */
 
 static pl_status kl_full_shape(pl_call *c)
 {
@@ -278,8 +307,8 @@ static pl_status kl_full_shape(pl_call *c)
         return pl__op_fail(c, PL_ERR_GRAD,
                            "the reference is a constant: compute it under no_grad");
     const int64_t n = c->in[KL_ROWS]->count;
-    for (int i = 0; i < 3; i++) PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, 1, &n)); /* lse, ref lse, kl */
-    return pl__out(c, 0, PL_REAL_DTYPE, 1, &n);
+    for (int i = 0; i < N_KL_SAVED; i++) PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, 1, &n));
+    return pl__out(c, KL_FULL_kl, PL_REAL_DTYPE, 1, &n);
 }
 
 static pl_status kl_full_fwd(pl_call *c)
@@ -287,9 +316,9 @@ static pl_status kl_full_fwd(pl_call *c)
     head_job job, ref;
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS));
     PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS));
-    const real inv_t = (real)(1 / c->param[0].f);
-    real *lse = pl__real(c->saved[0]), *ref_lse = pl__real(c->saved[1]);
-    real *saved_kl = pl__real(c->saved[2]), *kl = pl__real(c->out[0]);
+    const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
+    real *lse = pl__real(c->saved[KL_LSE]), *ref_lse = pl__real(c->saved[KL_REF_LSE]);
+    real *saved_kl = pl__real(c->saved[KL_VALUE]), *kl = pl__real(c->out[KL_FULL_kl]);
     for (int64_t first = 0; first < job.n; first += job.chunk) {
         const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
         PL_TRY(pl__check_interrupt(c->ctx));
@@ -312,9 +341,9 @@ static pl_status kl_full_bwd(pl_call *c)
     head_job job, ref;
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS));
     PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS));
-    const real inv_t = (real)(1 / c->param[0].f);
-    const real *lse = pl__real(c->saved[0]), *ref_lse = pl__real(c->saved[1]);
-    const real *kl = pl__real(c->saved[2]), *g = pl__real(c->d_out[0]);
+    const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
+    const real *lse = pl__real(c->saved[KL_LSE]), *ref_lse = pl__real(c->saved[KL_REF_LSE]);
+    const real *kl = pl__real(c->saved[KL_VALUE]), *g = pl__real(c->d_out[KL_FULL_kl]);
     real *d_hidden = c->d_in[HIDDEN] != NULL ? pl__real(c->d_in[HIDDEN]) : NULL;
     real *d_head = c->d_in[HEAD] != NULL ? pl__real(c->d_in[HEAD]) : NULL;
     zero_unless(c->acc[HIDDEN], c->d_in[HIDDEN]);

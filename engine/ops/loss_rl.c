@@ -10,9 +10,10 @@
 */
 #include "ops/op.h"
 
-static pl_status check_vectors(pl_call *c, int n_in)
+/* All inputs [N], the N of the first. */
+static pl_status check_vectors(pl_call *c)
 {
-    for (int i = 0; i < n_in; i++) {
+    for (int i = 0; i < c->row->n_in; i++) {
         if (c->in[i] == NULL) continue;
         if (c->in[i]->rank != 1 || c->in[i]->count != c->in[0]->count)
             return pl__shape_fail(c, i, i == 0 ? "[N]" : "[N], one for each of the first input,");
@@ -38,9 +39,6 @@ static void put(pl_call *c, int input, int64_t i, double value)
 
 /* ---- rank_loss ------------------------------------------------------------------------------------ */
 
-enum { SCORES, OFFSETS, RANKS, MARGINS };
-enum { LOGSIGMOID, SIGMOID, LINEAR };
-
 static double log_sigmoid(double x)
 {
     return x > 0 ? -log1p(exp(-x)) : x - log1p(exp(x));
@@ -55,8 +53,8 @@ static double sigmoid(double x)
 static double rank_term(int64_t variant, double d, double *slope)
 {
     switch (variant) {
-    case LOGSIGMOID: *slope = sigmoid(-d); return log_sigmoid(d);
-    case SIGMOID: *slope = sigmoid(d) * sigmoid(-d); return sigmoid(d);
+    case RANK_LOSS_variant_logsigmoid: *slope = sigmoid(-d); return log_sigmoid(d);
+    case RANK_LOSS_variant_sigmoid: *slope = sigmoid(d) * sigmoid(-d); return sigmoid(d);
     default: *slope = 1; return d;
     }
 }
@@ -64,23 +62,24 @@ static double rank_term(int64_t variant, double d, double *slope)
 static pl_status rank_loss_shape(pl_call *c)
 {
     int64_t segments;
-    const pl_tensor *scores = c->in[SCORES];
-    if (scores->rank != 1) return pl__shape_fail(c, SCORES, "[N]");
-    PL_TRY(pl__check_offsets(c, OFFSETS, scores->count, &segments));
-    for (int i = RANKS; i <= MARGINS; i++)
+    const pl_tensor *scores = c->in[RANK_LOSS_scores];
+    if (scores->rank != 1) return pl__shape_fail(c, RANK_LOSS_scores, "[N]");
+    PL_TRY(pl__check_offsets(c, RANK_LOSS_offsets, scores->count, &segments));
+    for (int i = RANK_LOSS_ranks; i <= RANK_LOSS_margins; i++)
         if (c->in[i] != NULL && (c->in[i]->rank != 1 || c->in[i]->count != scores->count))
             return pl__shape_fail(c, i, "[N], one for each score,");
-    PL_TRY(constants_only(c, RANKS));
-    return pl__out(c, 0, PL_REAL_DTYPE, 0, NULL);
+    PL_TRY(constants_only(c, RANK_LOSS_ranks));
+    return pl__out(c, RANK_LOSS_loss, PL_REAL_DTYPE, 0, NULL);
 }
 
 /* The loss of one set of answers; its slopes by score, times `factor`, into d (zeroed before) when
 ** that is not NULL. */
 static double rank_set(const pl_call *c, int64_t first, int64_t last, double factor, double *d)
 {
-    const real *r = pl__real(c->in[SCORES]), *rank = pl__real(c->in[RANKS]);
-    const real *margin = c->in[MARGINS] != NULL ? pl__real(c->in[MARGINS]) : NULL;
-    const bool half = c->param[1].i == 1;
+    const real *r = pl__real(c->in[RANK_LOSS_scores]), *rank = pl__real(c->in[RANK_LOSS_ranks]);
+    const pl_tensor *margins = c->in[RANK_LOSS_margins];
+    const real *margin = margins != NULL ? pl__real(margins) : NULL;
+    const bool half = c->param[RANK_LOSS_ties].i == RANK_LOSS_ties_half;
     int64_t pairs = 0;
     for (int64_t i = first; i < last; i++)
         for (int64_t j = i + 1; j < last; j++) pairs += half || rank[i] != rank[j];
@@ -93,9 +92,9 @@ static double rank_set(const pl_call *c, int64_t first, int64_t last, double fac
             const double gap = margin != NULL ? (double)margin[w] - (double)margin[l] : 0;
             const double x = (double)r[w] - (double)r[l] - gap;
             double slope, back = 0;
-            double f = rank_term(c->param[0].i, x, &slope);
+            double f = rank_term(c->param[RANK_LOSS_variant].i, x, &slope);
             if (tie) {
-                f = 0.5 * (f + rank_term(c->param[0].i, -x, &back));
+                f = 0.5 * (f + rank_term(c->param[RANK_LOSS_variant].i, -x, &back));
                 slope = 0.5 * (slope - back);
             }
             sum -= f / (double)pairs;
@@ -108,32 +107,33 @@ static double rank_set(const pl_call *c, int64_t first, int64_t last, double fac
 
 static double rank_norm(const pl_call *c)
 {
-    const int64_t segments = c->in[OFFSETS]->count - 1;
-    if (c->param[2].f > 0) return c->param[2].f;
+    const int64_t segments = c->in[RANK_LOSS_offsets]->count - 1;
+    const double given = c->param[RANK_LOSS_norm].f;
+    if (given > 0) return given;
     return segments > 0 ? (double)segments : 1;
 }
 
 static pl_status rank_loss_fwd(pl_call *c)
 {
-    const int32_t *offsets = pl__ints(c->in[OFFSETS]);
+    const int32_t *offsets = pl__ints(c->in[RANK_LOSS_offsets]);
     double sum = 0;
-    for (int64_t b = 0; b + 1 < c->in[OFFSETS]->count; b++)
+    for (int64_t b = 0; b + 1 < c->in[RANK_LOSS_offsets]->count; b++)
         sum += rank_set(c, offsets[b], offsets[b + 1], 0, NULL);
-    *pl__real(c->out[0]) = (real)(sum / rank_norm(c));
+    *pl__real(c->out[RANK_LOSS_loss]) = (real)(sum / rank_norm(c));
     return PL_OK;
 }
 
 static pl_status rank_loss_bwd(pl_call *c)
 {
-    const int32_t *offsets = pl__ints(c->in[OFFSETS]);
-    const double g = (double)*pl__real(c->d_out[0]) / rank_norm(c);
-    const int64_t n = c->in[SCORES]->count;
+    const int32_t *offsets = pl__ints(c->in[RANK_LOSS_offsets]);
+    const double g = (double)*pl__real(c->d_out[RANK_LOSS_loss]) / rank_norm(c);
+    const int64_t n = c->in[RANK_LOSS_scores]->count;
     double *d = pl__work(c, n * 8);
     if (d == NULL) return PL_ERR_NOMEM;
     memset(d, 0, (size_t)n * sizeof *d);
-    for (int64_t b = 0; b + 1 < c->in[OFFSETS]->count; b++)
+    for (int64_t b = 0; b + 1 < c->in[RANK_LOSS_offsets]->count; b++)
         rank_set(c, offsets[b], offsets[b + 1], g, d + offsets[b]);
-    for (int64_t i = 0; i < n; i++) put(c, SCORES, i, d[i]);
+    for (int64_t i = 0; i < n; i++) put(c, RANK_LOSS_scores, i, d[i]);
     return PL_OK;
 }
 
@@ -142,15 +142,18 @@ const pl_op_impl OPI(rank_loss) = {rank_loss_shape, rank_loss_fwd, rank_loss_bwd
 
 /* ---- weighted means ------------------------------------------------------------------------------- */
 
+enum { WEIGHTS = PPO_LOSS_weights }; /* of value_loss too */
+PL_SAME_PLACE(VALUE_LOSS_weights, WEIGHTS);
+
 static double weight_at(const pl_call *c, int64_t i)
 {
-    return c->in[3] != NULL ? (double)pl__real(c->in[3])[i] : 1;
+    return c->in[WEIGHTS] != NULL ? (double)pl__real(c->in[WEIGHTS])[i] : 1;
 }
 
 static double weight_sum(const pl_call *c)
 {
     double sum = 0;
-    for (int64_t i = 0; i < c->in[0]->count; i++) sum += weight_at(c, i);
+    for (int64_t i = 0; i < c->in[0]->count; i++) sum += weight_at(c, i); /* all are [N] */
     return sum;
 }
 
@@ -164,13 +167,15 @@ static double norm_of(const pl_call *c, double given)
 
 /* ---- ppo_loss ------------------------------------------------------------------------------------- */
 
+enum { APPROXKL, CLIPFRAC, RATIO_MEAN, RATIO_VARIANCE, RATIO_LEAST, RATIO_LARGEST, N_PPO_STATS };
+
 static pl_status ppo_loss_shape(pl_call *c)
 {
-    const int64_t n_stats = 6;
-    PL_TRY(check_vectors(c, 4));
-    PL_TRY(constants_only(c, 1));
-    PL_TRY(pl__out(c, 0, PL_REAL_DTYPE, 0, NULL));
-    return pl__out(c, 1, PL_REAL_DTYPE, 1, &n_stats);
+    const int64_t n_stats = N_PPO_STATS;
+    PL_TRY(check_vectors(c));
+    PL_TRY(constants_only(c, PPO_LOSS_old_logprob));
+    PL_TRY(pl__out(c, PPO_LOSS_loss, PL_REAL_DTYPE, 0, NULL));
+    return pl__out(c, PPO_LOSS_stats, PL_REAL_DTYPE, 1, &n_stats);
 }
 
 typedef struct {
@@ -178,13 +183,19 @@ typedef struct {
     bool clipped;
 } ppo_token;
 
+static double log_ratio(const pl_call *c, int64_t i)
+{
+    return (double)pl__real(c->in[PPO_LOSS_logprob])[i] -
+           (double)pl__real(c->in[PPO_LOSS_old_logprob])[i];
+}
+
 static ppo_token ppo_at(const pl_call *c, int64_t i)
 {
-    const double low = 1 - c->param[0].f;
-    const double high = 1 + (c->param[1].f > 0 ? c->param[1].f : c->param[0].f);
-    const double a = (double)pl__real(c->in[2])[i];
+    const double e = c->param[PPO_LOSS_cliprange].f, e_high = c->param[PPO_LOSS_cliprange_high].f;
+    const double low = 1 - e, high = 1 + (e_high > 0 ? e_high : e);
+    const double a = (double)pl__real(c->in[PPO_LOSS_advantages])[i];
     ppo_token t;
-    t.ratio = exp((double)pl__real(c->in[0])[i] - (double)pl__real(c->in[1])[i]);
+    t.ratio = exp(log_ratio(c, i));
     const double inside = t.ratio < low ? low : t.ratio > high ? high : t.ratio;
     const double plain = -a * t.ratio, limited = -a * inside;
     t.clipped = limited > plain;
@@ -195,14 +206,14 @@ static ppo_token ppo_at(const pl_call *c, int64_t i)
 
 static pl_status ppo_loss_fwd(pl_call *c)
 {
-    const int64_t n = c->in[0]->count;
+    const int64_t n = c->in[PPO_LOSS_logprob]->count;
     double loss = 0, kl = 0, clipped = 0, ratio = 0, square = 0;
     double least = INFINITY, most = -INFINITY, total = weight_sum(c);
     for (int64_t i = 0; i < n; i++) {
         const double w = weight_at(c, i);
         if (w == 0) continue; /* garbage where no loss is taken changes nothing */
         const ppo_token t = ppo_at(c, i);
-        const double d = (double)pl__real(c->in[0])[i] - (double)pl__real(c->in[1])[i];
+        const double d = log_ratio(c, i);
         loss += w * t.loss;
         kl += w * 0.5 * d * d;
         clipped += w * t.clipped;
@@ -213,27 +224,28 @@ static pl_status ppo_loss_fwd(pl_call *c)
     }
     if (total == 0) total = 1;
     const double mean = ratio / total, variance = square / total - mean * mean;
-    real *stats = pl__real(c->out[1]);
-    *pl__real(c->out[0]) = (real)(loss / norm_of(c, c->param[2].f));
-    stats[0] = (real)(kl / total);
-    stats[1] = (real)(clipped / total);
-    stats[2] = (real)mean;
-    stats[3] = (real)(variance > 0 ? variance : 0);
-    stats[4] = (real)(n > 0 && least <= most ? least : 1);
-    stats[5] = (real)(n > 0 && least <= most ? most : 1);
+    real *stats = pl__real(c->out[PPO_LOSS_stats]);
+    *pl__real(c->out[PPO_LOSS_loss]) = (real)(loss / norm_of(c, c->param[PPO_LOSS_norm].f));
+    stats[APPROXKL] = (real)(kl / total);
+    stats[CLIPFRAC] = (real)(clipped / total);
+    stats[RATIO_MEAN] = (real)mean;
+    stats[RATIO_VARIANCE] = (real)(variance > 0 ? variance : 0);
+    stats[RATIO_LEAST] = (real)(n > 0 && least <= most ? least : 1);
+    stats[RATIO_LARGEST] = (real)(n > 0 && least <= most ? most : 1);
     return PL_OK;
 }
 
 static pl_status ppo_loss_bwd(pl_call *c)
 {
-    if (c->d_out[0] == NULL) {
-        for (int64_t i = 0; i < c->in[0]->count; i++) put(c, 0, i, 0);
+    if (c->d_out[PPO_LOSS_loss] == NULL) {
+        for (int64_t i = 0; i < c->in[PPO_LOSS_logprob]->count; i++) put(c, PPO_LOSS_logprob, i, 0);
         return PL_OK;
     }
-    const double g = (double)*pl__real(c->d_out[0]) / norm_of(c, c->param[2].f);
-    for (int64_t i = 0; i < c->in[0]->count; i++) {
+    const double norm = norm_of(c, c->param[PPO_LOSS_norm].f);
+    const double g = (double)*pl__real(c->d_out[PPO_LOSS_loss]) / norm;
+    for (int64_t i = 0; i < c->in[PPO_LOSS_logprob]->count; i++) {
         const double w = weight_at(c, i);
-        put(c, 0, i, w == 0 ? 0 : g * w * ppo_at(c, i).slope);
+        put(c, PPO_LOSS_logprob, i, w == 0 ? 0 : g * w * ppo_at(c, i).slope);
     }
     return PL_OK;
 }
@@ -243,20 +255,24 @@ const pl_op_impl OPI(ppo_loss) = {ppo_loss_shape, ppo_loss_fwd, ppo_loss_bwd};
 
 /* ---- value_loss ----------------------------------------------------------------------------------- */
 
+enum { VALUE_CLIPFRAC, SQUARED_ERROR, N_VALUE_STATS };
+
 static pl_status value_loss_shape(pl_call *c)
 {
-    const int64_t n_stats = 2;
-    PL_TRY(check_vectors(c, 4));
-    PL_TRY(constants_only(c, 1));
-    PL_TRY(pl__out(c, 0, PL_REAL_DTYPE, 0, NULL));
-    return pl__out(c, 1, PL_REAL_DTYPE, 1, &n_stats);
+    const int64_t n_stats = N_VALUE_STATS;
+    PL_TRY(check_vectors(c));
+    PL_TRY(constants_only(c, VALUE_LOSS_old_values));
+    PL_TRY(pl__out(c, VALUE_LOSS_loss, PL_REAL_DTYPE, 0, NULL));
+    return pl__out(c, VALUE_LOSS_stats, PL_REAL_DTYPE, 1, &n_stats);
 }
 
 /* Loss of one value, its slope, whether the clipped error was the larger. */
 static double value_at(const pl_call *c, int64_t i, double *slope, bool *clipped)
 {
-    const double e = c->param[0].f, v = (double)pl__real(c->in[0])[i];
-    const double old = (double)pl__real(c->in[1])[i], ret = (double)pl__real(c->in[2])[i];
+    const double e = c->param[VALUE_LOSS_cliprange].f;
+    const double v = (double)pl__real(c->in[VALUE_LOSS_values])[i];
+    const double old = (double)pl__real(c->in[VALUE_LOSS_old_values])[i];
+    const double ret = (double)pl__real(c->in[VALUE_LOSS_returns])[i];
     const double near = e > 0 ? (v < old - e ? old - e : v > old + e ? old + e : v) : v;
     const double plain = (v - ret) * (v - ret), limited = (near - ret) * (near - ret);
     *clipped = limited > plain;
@@ -268,31 +284,33 @@ static pl_status value_loss_fwd(pl_call *c)
 {
     double loss = 0, count = 0, error = 0, total = weight_sum(c), slope;
     bool clipped;
-    for (int64_t i = 0; i < c->in[0]->count; i++) {
+    for (int64_t i = 0; i < c->in[VALUE_LOSS_values]->count; i++) {
         const double w = weight_at(c, i);
         if (w == 0) continue;
-        const double d = (double)pl__real(c->in[0])[i] - (double)pl__real(c->in[2])[i];
+        const double d = (double)pl__real(c->in[VALUE_LOSS_values])[i] -
+                         (double)pl__real(c->in[VALUE_LOSS_returns])[i];
         loss += w * value_at(c, i, &slope, &clipped);
         count += w * clipped;
         error += w * d * d;
     }
     if (total == 0) total = 1;
-    *pl__real(c->out[0]) = (real)(loss / norm_of(c, c->param[1].f));
-    pl__real(c->out[1])[0] = (real)(count / total);
-    pl__real(c->out[1])[1] = (real)(error / total);
+    *pl__real(c->out[VALUE_LOSS_loss]) = (real)(loss / norm_of(c, c->param[VALUE_LOSS_norm].f));
+    pl__real(c->out[VALUE_LOSS_stats])[VALUE_CLIPFRAC] = (real)(count / total);
+    pl__real(c->out[VALUE_LOSS_stats])[SQUARED_ERROR] = (real)(error / total);
     return PL_OK;
 }
 
 static pl_status value_loss_bwd(pl_call *c)
 {
+    const pl_tensor *d_loss = c->d_out[VALUE_LOSS_loss];
     const double g =
-        c->d_out[0] != NULL ? (double)*pl__real(c->d_out[0]) / norm_of(c, c->param[1].f) : 0;
-    for (int64_t i = 0; i < c->in[0]->count; i++) {
+        d_loss != NULL ? (double)*pl__real(d_loss) / norm_of(c, c->param[VALUE_LOSS_norm].f) : 0;
+    for (int64_t i = 0; i < c->in[VALUE_LOSS_values]->count; i++) {
         const double w = weight_at(c, i);
         double slope = 0;
         bool clipped;
         if (w != 0) value_at(c, i, &slope, &clipped);
-        put(c, 0, i, g * w * slope);
+        put(c, VALUE_LOSS_values, i, g * w * slope);
     }
     return PL_OK;
 }
@@ -302,23 +320,23 @@ const pl_op_impl OPI(value_loss) = {value_loss_shape, value_loss_fwd, value_loss
 
 /* ---- kl_estimate ---------------------------------------------------------------------------------- */
 
-enum { K1, K2, K3 };
-
 static pl_status kl_estimate_shape(pl_call *c)
 {
-    PL_TRY(check_vectors(c, 2));
-    return pl__out(c, 0, PL_REAL_DTYPE, 1, c->in[0]->shape);
+    PL_TRY(check_vectors(c));
+    return pl__out(c, KL_ESTIMATE_kl, PL_REAL_DTYPE, 1, c->in[KL_ESTIMATE_logprob]->shape);
 }
 
 static pl_status kl_estimate_fwd(pl_call *c)
 {
-    const real *a = pl__real(c->in[0]), *b = pl__real(c->in[1]);
-    real *y = pl__real(c->out[0]);
-    for (int64_t i = 0; i < c->in[0]->count; i++) {
+    const real *a = pl__real(c->in[KL_ESTIMATE_logprob]);
+    const real *b = pl__real(c->in[KL_ESTIMATE_ref_logprob]);
+    const int64_t kind = c->param[KL_ESTIMATE_kind].i;
+    real *y = pl__real(c->out[KL_ESTIMATE_kl]);
+    for (int64_t i = 0; i < c->in[KL_ESTIMATE_logprob]->count; i++) {
         const double d = (double)a[i] - (double)b[i];
-        switch (c->param[0].i) {
-        case K1: y[i] = (real)d; break;
-        case K2: y[i] = (real)(0.5 * d * d); break;
+        switch (kind) {
+        case KL_ESTIMATE_kind_k1: y[i] = (real)d; break;
+        case KL_ESTIMATE_kind_k2: y[i] = (real)(0.5 * d * d); break;
         default: y[i] = (real)(expm1(-d) + d); break;
         }
     }
@@ -327,12 +345,17 @@ static pl_status kl_estimate_fwd(pl_call *c)
 
 static pl_status kl_estimate_bwd(pl_call *c)
 {
-    const real *a = pl__real(c->in[0]), *b = pl__real(c->in[1]), *g = pl__real(c->d_out[0]);
-    for (int64_t i = 0; i < c->in[0]->count; i++) {
+    const real *a = pl__real(c->in[KL_ESTIMATE_logprob]);
+    const real *b = pl__real(c->in[KL_ESTIMATE_ref_logprob]);
+    const real *g = pl__real(c->d_out[KL_ESTIMATE_kl]);
+    const int64_t kind = c->param[KL_ESTIMATE_kind].i;
+    for (int64_t i = 0; i < c->in[KL_ESTIMATE_logprob]->count; i++) {
         const double d = (double)a[i] - (double)b[i];
-        const double slope = c->param[0].i == K1 ? 1 : c->param[0].i == K2 ? d : -expm1(-d);
-        put(c, 0, i, slope * (double)g[i]);
-        put(c, 1, i, -slope * (double)g[i]);
+        const double slope = kind == KL_ESTIMATE_kind_k1   ? 1
+                             : kind == KL_ESTIMATE_kind_k2 ? d
+                                                           : -expm1(-d);
+        put(c, KL_ESTIMATE_logprob, i, slope * (double)g[i]);
+        put(c, KL_ESTIMATE_ref_logprob, i, -slope * (double)g[i]);
     }
     return PL_OK;
 }

@@ -81,10 +81,11 @@ typedef struct {
 
 static pl_status matmul_measure(pl_call *c, matmul_sizes *s)
 {
-    const pl_tensor *a = c->in[0], *b = c->in[1];
-    if (a->rank < 2) return pl__shape_fail(c, 0, "[...,M,K]");
-    if (b->rank < 2) return pl__shape_fail(c, 1, "[...,K,N]");
-    *s = (matmul_sizes){.ta = c->param[0].i != 0, .tb = c->param[1].i != 0};
+    const pl_tensor *a = c->in[MATMUL_a], *b = c->in[MATMUL_b];
+    if (a->rank < 2) return pl__shape_fail(c, MATMUL_a, "[...,M,K]");
+    if (b->rank < 2) return pl__shape_fail(c, MATMUL_b, "[...,K,N]");
+    *s = (matmul_sizes){.ta = c->param[MATMUL_transpose_a].i != 0,
+                        .tb = c->param[MATMUL_transpose_b].i != 0};
     const int64_t *ea = a->shape + a->rank - 2, *eb = b->shape + b->rank - 2;
     s->m = ea[s->ta];
     s->k = ea[!s->ta];
@@ -102,7 +103,7 @@ static pl_status matmul_measure(pl_call *c, matmul_sizes *s)
     if (a->rank > 2 && b->rank > 2) {
         bool equal = a->rank == b->rank;
         for (int i = 0; equal && i < a->rank - 2; i++) equal = a->shape[i] == b->shape[i];
-        if (!equal) return pl__shape_fail(c, 1, "the leading axes of a, or a rank of 2");
+        if (!equal) return pl__shape_fail(c, MATMUL_b, "the leading axes of a, or a rank of 2");
     }
     s->count = pl__product(lead->shape, lead->rank - 2);
     s->a_step = a->rank > 2 ? s->m * s->k : 0;
@@ -120,7 +121,7 @@ static pl_status matmul_shape(pl_call *c)
 {
     matmul_sizes s;
     PL_TRY(matmul_measure(c, &s));
-    return pl__out(c, 0, c->in[0]->dtype, s.rank, s.shape);
+    return pl__out(c, MATMUL_y, c->in[MATMUL_a]->dtype, s.rank, s.shape);
 }
 
 static pl_status matmul_forward(pl_call *c)
@@ -128,9 +129,9 @@ static pl_status matmul_forward(pl_call *c)
     matmul_sizes s;
     PL_TRY(matmul_measure(c, &s));
     const products p = {.ta = s.ta, .tb = s.tb, .m = s.m, .n = s.n, .k = s.k, .count = s.count,
-                        .a = pl__real(c->in[0]), .lda = s.ta ? s.m : s.k, .sa = s.a_step,
-                        .b = pl__real(c->in[1]), .ldb = s.tb ? s.k : s.n, .sb = s.b_step,
-                        .c = pl__real(c->out[0]), .ldc = s.n, .sc = s.m * s.n};
+                        .a = pl__real(c->in[MATMUL_a]), .lda = s.ta ? s.m : s.k, .sa = s.a_step,
+                        .b = pl__real(c->in[MATMUL_b]), .ldb = s.tb ? s.k : s.n, .sb = s.b_step,
+                        .c = pl__real(c->out[MATMUL_y]), .ldc = s.n, .sc = s.m * s.n};
     return run_products(c, &p);
 }
 
@@ -144,11 +145,12 @@ static pl_status matmul_backward(pl_call *c)
 {
     matmul_sizes s;
     PL_TRY(matmul_measure(c, &s));
-    const real *a = pl__real(c->in[0]), *b = pl__real(c->in[1]), *dy = pl__real(c->d_out[0]);
+    const real *a = pl__real(c->in[MATMUL_a]), *b = pl__real(c->in[MATMUL_b]);
+    const real *dy = pl__real(c->d_out[MATMUL_y]);
     const int64_t lda = s.ta ? s.m : s.k, ldb = s.tb ? s.k : s.n;
-    if (c->d_in[0] != NULL) {
-        products p = {.count = s.count, .c = pl__real(c->d_in[0]), .ldc = lda, .sc = s.a_step,
-                      .k = s.n, .acc = c->acc[0]};
+    if (c->d_in[MATMUL_a] != NULL) {
+        products p = {.count = s.count, .c = pl__real(c->d_in[MATMUL_a]), .ldc = lda,
+                      .sc = s.a_step, .k = s.n, .acc = c->acc[MATMUL_a]};
         if (s.ta) { /* stored k x m: op(B) dyᵀ */
             p.ta = s.tb, p.tb = true, p.m = s.k, p.n = s.m;
             p.a = b, p.lda = ldb, p.sa = s.b_step, p.b = dy, p.ldb = s.n, p.sb = s.m * s.n;
@@ -157,11 +159,11 @@ static pl_status matmul_backward(pl_call *c)
             p.a = dy, p.lda = s.n, p.sa = s.m * s.n, p.b = b, p.ldb = ldb, p.sb = s.b_step;
         }
         PL_TRY(run_products(c, &p));
-        clear_if_none(c->d_in[0], c->acc[0], s.count);
+        clear_if_none(c->d_in[MATMUL_a], c->acc[MATMUL_a], s.count);
     }
-    if (c->d_in[1] != NULL) {
-        products p = {.count = s.count, .c = pl__real(c->d_in[1]), .ldc = ldb, .sc = s.b_step,
-                      .k = s.m, .acc = c->acc[1]};
+    if (c->d_in[MATMUL_b] != NULL) {
+        products p = {.count = s.count, .c = pl__real(c->d_in[MATMUL_b]), .ldc = ldb,
+                      .sc = s.b_step, .k = s.m, .acc = c->acc[MATMUL_b]};
         if (s.tb) { /* stored n x k: dyᵀ op(A) */
             p.ta = true, p.tb = s.ta, p.m = s.n, p.n = s.k;
             p.a = dy, p.lda = s.n, p.sa = s.m * s.n, p.b = a, p.ldb = lda, p.sb = s.a_step;
@@ -170,7 +172,7 @@ static pl_status matmul_backward(pl_call *c)
             p.a = a, p.lda = lda, p.sa = s.a_step, p.b = dy, p.ldb = s.n, p.sb = s.m * s.n;
         }
         PL_TRY(run_products(c, &p));
-        clear_if_none(c->d_in[1], c->acc[1], s.count);
+        clear_if_none(c->d_in[MATMUL_b], c->acc[MATMUL_b], s.count);
     }
     return PL_OK;
 }
@@ -178,7 +180,7 @@ static pl_status matmul_backward(pl_call *c)
 const pl_op_impl OPI(matmul) = {matmul_shape, matmul_forward, matmul_backward};
 
 /* ---- linear ---- */
-enum { X, W, B };
+enum { X = LINEAR_x, W = LINEAR_w, B = LINEAR_b, Y = LINEAR_y };
 
 static pl_status linear_shape(pl_call *c)
 {
@@ -198,7 +200,7 @@ static pl_status linear_shape(pl_call *c)
     int64_t shape[PL_MAX_RANK];
     memcpy(shape, x->shape, sizeof shape);
     shape[x->rank - 1] = w->shape[0];
-    return pl__out(c, 0, x->dtype, x->rank, shape);
+    return pl__out(c, Y, x->dtype, x->rank, shape);
 }
 
 /* The packed copy of w, made now when that is worth it; NULL to do without (which gives the same
@@ -223,7 +225,7 @@ static pl_status linear_forward(pl_call *c)
     const int64_t n = w->shape[0], k = w->shape[1];
     const int64_t m = pl__product(c->in[X]->shape, c->in[X]->rank - 1);
     const real *x = pl__real(c->in[X]), *bias = c->in[B] != NULL ? pl__real(c->in[B]) : NULL;
-    real *y = pl__real(c->out[0]), *work = NULL;
+    real *y = pl__real(c->out[Y]), *work = NULL;
     if (pl__ops_floor(c->ctx)->openblas &&
         K(gemm_blas)(false, true, m, n, k, x, k, pl__real(w), k, false, y, n)) {
         for (int64_t i = 0; bias != NULL && i < m * n; i++) y[i] += bias[i % n];
@@ -241,7 +243,7 @@ static pl_status linear_backward(pl_call *c)
 {
     const int64_t n = c->in[W]->shape[0], k = c->in[W]->shape[1];
     const int64_t m = pl__product(c->in[X]->shape, c->in[X]->rank - 1);
-    const real *dy = pl__real(c->d_out[0]);
+    const real *dy = pl__real(c->d_out[Y]);
     if (c->d_in[X] != NULL) {
         const products dx = {.m = m, .n = k, .k = n, .count = 1, .a = dy, .lda = n,
                              .b = pl__real(c->in[W]), .ldb = k, .c = pl__real(c->d_in[X]),

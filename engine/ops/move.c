@@ -18,17 +18,20 @@ static int64_t row_width(const pl_tensor *t)
     return pl__product(t->shape + 1, t->rank - 1);
 }
 
-/* ---- embedding, gather: rows of in[0] named by in[1] ---- */
+/* ---- embedding, gather: rows of the first input named by the second ---- */
+PL_SAME_PLACE(EMBEDDING_w, GATHER_x);
+PL_SAME_PLACE(EMBEDDING_ids, GATHER_rows);
+
 static pl_status rows_shape(pl_call *c, const char *want)
 {
-    const pl_tensor *x = c->in[0], *rows = c->in[1];
+    const pl_tensor *x = c->in[GATHER_x], *rows = c->in[GATHER_rows];
     int64_t shape[PL_MAX_RANK];
-    if (x->rank < 1) return pl__shape_fail(c, 0, want);
-    if (rows->rank != 1) return pl__shape_fail(c, 1, "rank 1");
-    PL_TRY(pl__save_ints(c, SAVED_INDEX, 1));
+    if (x->rank < 1) return pl__shape_fail(c, GATHER_x, want);
+    if (rows->rank != 1) return pl__shape_fail(c, GATHER_rows, "rank 1");
+    PL_TRY(pl__save_ints(c, SAVED_INDEX, GATHER_rows));
     memcpy(shape, x->shape, sizeof shape);
     shape[0] = rows->count;
-    return pl__out(c, 0, x->dtype, x->rank, shape);
+    return pl__out(c, GATHER_y, x->dtype, x->rank, shape);
 }
 
 static pl_status gather_shape(pl_call *c)
@@ -38,11 +41,12 @@ static pl_status gather_shape(pl_call *c)
 
 static pl_status gather_forward(pl_call *c)
 {
-    const int64_t n = c->in[1]->count, width = row_width(c->in[0]);
-    const real *x = pl__real(c->in[0]);
-    const int32_t *rows = pl__ints(c->in[1]);
-    real *y = pl__real(c->out[0]);
-    PL_TRY(pl__check_index(c, 1, c->in[0]->shape[0])); /* here: a plan replays with other rows */
+    const int64_t n = c->in[GATHER_rows]->count, width = row_width(c->in[GATHER_x]);
+    const real *x = pl__real(c->in[GATHER_x]);
+    const int32_t *rows = pl__ints(c->in[GATHER_rows]);
+    real *y = pl__real(c->out[GATHER_y]);
+    /* here and not in the shape: a plan replays with other rows */
+    PL_TRY(pl__check_index(c, GATHER_rows, c->in[GATHER_x]->shape[0]));
     PL_PARALLEL_FOR(n * width)
     for (int64_t i = 0; i < n; i++)
         memcpy(y + i * width, x + rows[i] * width, (size_t)width * sizeof *y);
@@ -51,13 +55,13 @@ static pl_status gather_forward(pl_call *c)
 
 static pl_status gather_backward(pl_call *c)
 {
-    if (c->d_in[0] == NULL) return PL_OK;
-    const pl_tensor *x = c->in[0], *index = c->saved[SAVED_INDEX];
+    if (c->d_in[GATHER_x] == NULL) return PL_OK;
+    const pl_tensor *x = c->in[GATHER_x], *index = c->saved[SAVED_INDEX];
     const int64_t n = index->count, limit = x->shape[0], width = row_width(x);
     const int32_t *rows = pl__ints(index);
-    const real *dy = pl__real(c->d_out[0]);
-    const bool acc = c->acc[0];
-    real *dx = pl__real(c->d_in[0]);
+    const real *dy = pl__real(c->d_out[GATHER_y]);
+    const bool acc = c->acc[GATHER_x];
+    real *dx = pl__real(c->d_in[GATHER_x]);
     /* readers of row r: place[start[r]] .. place[start[r+1]-1], in rising order */
     int64_t *start = pl__work(c, (limit + 2) * (int64_t)sizeof *start);
     int64_t *place = pl__work(c, n * (int64_t)sizeof *place);
@@ -80,7 +84,7 @@ const pl_op_impl OPI(gather) = {gather_shape, gather_forward, gather_backward};
 
 static pl_status embedding_shape(pl_call *c)
 {
-    if (c->in[0]->rank != 2) return pl__shape_fail(c, 0, "[V,C]");
+    if (c->in[EMBEDDING_w]->rank != 2) return pl__shape_fail(c, EMBEDDING_w, "[V,C]");
     return rows_shape(c, "[V,C]");
 }
 
@@ -89,37 +93,37 @@ const pl_op_impl OPI(embedding) = {embedding_shape, gather_forward, gather_backw
 /* ---- pick ---- */
 static pl_status pick_shape(pl_call *c)
 {
-    const pl_tensor *x = c->in[0], *columns = c->in[1];
-    if (x->rank != 2) return pl__shape_fail(c, 0, "[N,C]");
+    const pl_tensor *x = c->in[PICK_x], *columns = c->in[PICK_columns];
+    if (x->rank != 2) return pl__shape_fail(c, PICK_x, "[N,C]");
     if (columns->rank != 1 || columns->count != x->shape[0]) {
         char text[2][PL_SHAPE_TEXT];
         return pl__op_fail(c, PL_ERR_SHAPE, "x has shape %s and columns %s, one column for each "
                            "row wanted",
                            pl__shape_text(x, text[0]), pl__shape_text(columns, text[1]));
     }
-    PL_TRY(pl__save_ints(c, SAVED_INDEX, 1));
-    return pl__out(c, 0, x->dtype, 1, x->shape);
+    PL_TRY(pl__save_ints(c, SAVED_INDEX, PICK_columns));
+    return pl__out(c, PICK_y, x->dtype, 1, x->shape);
 }
 
 static pl_status pick_forward(pl_call *c)
 {
-    const int64_t n = c->in[0]->shape[0], width = c->in[0]->shape[1];
-    const real *x = pl__real(c->in[0]);
-    const int32_t *columns = pl__ints(c->in[1]);
-    real *y = pl__real(c->out[0]);
-    PL_TRY(pl__check_index(c, 1, width));
+    const int64_t n = c->in[PICK_x]->shape[0], width = c->in[PICK_x]->shape[1];
+    const real *x = pl__real(c->in[PICK_x]);
+    const int32_t *columns = pl__ints(c->in[PICK_columns]);
+    real *y = pl__real(c->out[PICK_y]);
+    PL_TRY(pl__check_index(c, PICK_columns, width));
     for (int64_t i = 0; i < n; i++) y[i] = x[i * width + columns[i]];
     return PL_OK;
 }
 
 static pl_status pick_backward(pl_call *c)
 {
-    if (c->d_in[0] == NULL) return PL_OK;
-    const int64_t n = c->in[0]->shape[0], width = c->in[0]->shape[1];
+    if (c->d_in[PICK_x] == NULL) return PL_OK;
+    const int64_t n = c->in[PICK_x]->shape[0], width = c->in[PICK_x]->shape[1];
     const int32_t *columns = pl__ints(c->saved[SAVED_INDEX]);
-    const real *dy = pl__real(c->d_out[0]);
-    real *dx = pl__real(c->d_in[0]);
-    if (!c->acc[0]) memset(dx, 0, (size_t)(n * width) * sizeof *dx);
+    const real *dy = pl__real(c->d_out[PICK_y]);
+    real *dx = pl__real(c->d_in[PICK_x]);
+    if (!c->acc[PICK_x]) memset(dx, 0, (size_t)(n * width) * sizeof *dx);
     for (int64_t i = 0; i < n; i++) dx[i * width + columns[i]] += dy[i];
     return PL_OK;
 }
@@ -129,8 +133,8 @@ const pl_op_impl OPI(pick) = {pick_shape, pick_forward, pick_backward};
 /* ---- reshape ---- */
 static pl_status reshape_shape(pl_call *c)
 {
-    const pl_param *want = &c->param[0];
-    const int64_t count = c->in[0]->count;
+    const pl_param *want = &c->param[RESHAPE_shape];
+    const int64_t count = c->in[RESHAPE_x]->count;
     int64_t shape[PL_MAX_RANK], known = 1;
     int open = -1;
     bool fine = true;
@@ -153,9 +157,9 @@ static pl_status reshape_shape(pl_call *c)
         return pl__op_fail(c, PL_ERR_SHAPE,
                            "x of shape %s has %lld elements and cannot take shape [%s] (one axis "
                            "may be -1)",
-                           pl__shape_text(c->in[0], text), (long long)count, wanted);
+                           pl__shape_text(c->in[RESHAPE_x], text), (long long)count, wanted);
     }
-    return pl__out_view(c, 0, c->in[0], 0, want->n, shape);
+    return pl__out_view(c, RESHAPE_y, c->in[RESHAPE_x], 0, want->n, shape);
 }
 
 static pl_status reshape_forward(pl_call *c)
@@ -166,8 +170,9 @@ static pl_status reshape_forward(pl_call *c)
 
 static pl_status reshape_backward(pl_call *c)
 {
-    if (c->d_in[0] != NULL)
-        K(put)(c->d_in[0]->count, pl__real(c->d_in[0]), c->acc[0], pl__real(c->d_out[0]));
+    const pl_tensor *dx = c->d_in[RESHAPE_x];
+    if (dx != NULL)
+        K(put)(dx->count, pl__real(dx), c->acc[RESHAPE_x], pl__real(c->d_out[RESHAPE_y]));
     return PL_OK;
 }
 
@@ -176,8 +181,8 @@ const pl_op_impl OPI(reshape) = {reshape_shape, reshape_forward, reshape_backwar
 /* ---- transpose: [p, a, q, b, r] -> [p, b, q, a, r] ---- */
 static pl_status axes_of(pl_call *c, int *a, int *b)
 {
-    PL_TRY(pl__axis(c, 0, c->in[0]->rank, a));
-    PL_TRY(pl__axis(c, 1, c->in[0]->rank, b));
+    PL_TRY(pl__axis(c, TRANSPOSE_a, c->in[TRANSPOSE_x]->rank, a));
+    PL_TRY(pl__axis(c, TRANSPOSE_b, c->in[TRANSPOSE_x]->rank, b));
     if (*a > *b) {
         const int other = *a;
         *a = *b;
@@ -188,14 +193,14 @@ static pl_status axes_of(pl_call *c, int *a, int *b)
 
 static pl_status transpose_shape(pl_call *c)
 {
-    const pl_tensor *x = c->in[0];
+    const pl_tensor *x = c->in[TRANSPOSE_x];
     int a = 0, b = 0;
     int64_t shape[PL_MAX_RANK];
     PL_TRY(axes_of(c, &a, &b));
     memcpy(shape, x->shape, sizeof shape);
     shape[a] = x->shape[b];
     shape[b] = x->shape[a];
-    return pl__out(c, 0, x->dtype, x->rank, shape);
+    return pl__out(c, TRANSPOSE_y, x->dtype, x->rank, shape);
 }
 
 /* to[p, b, q, a, r] (+)= from[p, a, q, b, r]; blocks of 16 x 16 keep both sides in the cache. */
@@ -224,19 +229,20 @@ static void exchange(const int64_t *shape, int rank, int ax, int bx, real *to, b
 static pl_status transpose_forward(pl_call *c)
 {
     int a = 0, b = 0;
+    const pl_tensor *x = c->in[TRANSPOSE_x];
     PL_TRY(axes_of(c, &a, &b));
-    exchange(c->in[0]->shape, c->in[0]->rank, a, b, pl__real(c->out[0]), false,
-             pl__real(c->in[0]));
+    exchange(x->shape, x->rank, a, b, pl__real(c->out[TRANSPOSE_y]), false, pl__real(x));
     return PL_OK;
 }
 
 static pl_status transpose_backward(pl_call *c)
 {
     int a = 0, b = 0;
-    if (c->d_in[0] == NULL) return PL_OK;
+    const pl_tensor *y = c->out[TRANSPOSE_y];
+    if (c->d_in[TRANSPOSE_x] == NULL) return PL_OK;
     PL_TRY(axes_of(c, &a, &b));
-    exchange(c->out[0]->shape, c->out[0]->rank, a, b, pl__real(c->d_in[0]), c->acc[0],
-             pl__real(c->d_out[0]));
+    exchange(y->shape, y->rank, a, b, pl__real(c->d_in[TRANSPOSE_x]), c->acc[TRANSPOSE_x],
+             pl__real(c->d_out[TRANSPOSE_y]));
     return PL_OK;
 }
 
@@ -266,11 +272,11 @@ static void give_part(pl_split whole, int64_t start, int64_t size, real *to, boo
 
 static pl_status slice_shape(pl_call *c)
 {
-    const pl_tensor *x = c->in[0];
-    const int64_t start = c->param[1].i, stop = c->param[2].i;
+    const pl_tensor *x = c->in[SLICE_x];
+    const int64_t start = c->param[SLICE_start].i, stop = c->param[SLICE_stop].i;
     int axis = 0;
     int64_t shape[PL_MAX_RANK];
-    PL_TRY(pl__axis(c, 0, x->rank, &axis));
+    PL_TRY(pl__axis(c, SLICE_axis, x->rank, &axis));
     if (start < 0 || stop < start || stop > x->shape[axis]) {
         char text[PL_SHAPE_TEXT];
         return pl__op_fail(c, PL_ERR_SHAPE,
@@ -280,27 +286,29 @@ static pl_status slice_shape(pl_call *c)
     }
     memcpy(shape, x->shape, sizeof shape);
     shape[axis] = stop - start;
-    return pl__out(c, 0, x->dtype, x->rank, shape);
+    return pl__out(c, SLICE_y, x->dtype, x->rank, shape);
 }
 
 static pl_status slice_forward(pl_call *c)
 {
     int axis = 0;
-    PL_TRY(pl__axis(c, 0, c->in[0]->rank, &axis));
-    take_part(pl__split_at(c->in[0], axis), c->param[1].i, c->out[0]->shape[axis],
-              pl__real(c->out[0]), false, pl__real(c->in[0]));
+    const pl_tensor *x = c->in[SLICE_x], *y = c->out[SLICE_y];
+    PL_TRY(pl__axis(c, SLICE_axis, x->rank, &axis));
+    take_part(pl__split_at(x, axis), c->param[SLICE_start].i, y->shape[axis], pl__real(y), false,
+              pl__real(x));
     return PL_OK;
 }
 
 static pl_status slice_backward(pl_call *c)
 {
     int axis = 0;
-    if (c->d_in[0] == NULL) return PL_OK;
-    PL_TRY(pl__axis(c, 0, c->in[0]->rank, &axis));
-    real *dx = pl__real(c->d_in[0]);
-    if (!c->acc[0]) memset(dx, 0, (size_t)c->d_in[0]->count * sizeof *dx);
-    give_part(pl__split_at(c->in[0], axis), c->param[1].i, c->out[0]->shape[axis], dx, c->acc[0],
-              pl__real(c->d_out[0]));
+    const pl_tensor *dx = c->d_in[SLICE_x], *dy = c->d_out[SLICE_y];
+    const bool acc = c->acc[SLICE_x];
+    if (dx == NULL) return PL_OK;
+    PL_TRY(pl__axis(c, SLICE_axis, dx->rank, &axis));
+    if (!acc) memset(pl__real(dx), 0, (size_t)dx->count * sizeof(real));
+    give_part(pl__split_at(dx, axis), c->param[SLICE_start].i, dy->shape[axis], pl__real(dx), acc,
+              pl__real(dy));
     return PL_OK;
 }
 
@@ -308,10 +316,10 @@ const pl_op_impl OPI(slice) = {slice_shape, slice_forward, slice_backward};
 
 static pl_status concat_shape(pl_call *c)
 {
-    const pl_tensor *first = c->in[0];
+    const pl_tensor *first = c->in[CONCAT_a];
     int axis = 0;
     int64_t shape[PL_MAX_RANK];
-    PL_TRY(pl__axis(c, 0, first->rank, &axis));
+    PL_TRY(pl__axis(c, CONCAT_axis, first->rank, &axis));
     memcpy(shape, first->shape, sizeof shape);
     for (int k = 1; k < c->row->n_in; k++) {
         const pl_tensor *t = c->in[k];
@@ -323,24 +331,24 @@ static pl_status concat_shape(pl_call *c)
             char text[2][PL_SHAPE_TEXT];
             return pl__op_fail(c, PL_ERR_SHAPE,
                                "%s has shape %s and %s %s: all but axis %d (from 0) must be equal",
-                               c->row->in[0].name, pl__shape_text(first, text[0]),
+                               c->row->in[CONCAT_a].name, pl__shape_text(first, text[0]),
                                c->row->in[k].name, pl__shape_text(t, text[1]), axis);
         }
         shape[axis] += t->shape[axis];
     }
-    return pl__out(c, 0, first->dtype, first->rank, shape);
+    return pl__out(c, CONCAT_y, first->dtype, first->rank, shape);
 }
 
 static pl_status concat_forward(pl_call *c)
 {
+    const pl_tensor *y = c->out[CONCAT_y];
     int axis = 0;
     int64_t at = 0;
-    PL_TRY(pl__axis(c, 0, c->in[0]->rank, &axis));
+    PL_TRY(pl__axis(c, CONCAT_axis, c->in[CONCAT_a]->rank, &axis));
     for (int k = 0; k < c->row->n_in; k++) {
         if (c->in[k] == NULL) continue;
         const int64_t size = c->in[k]->shape[axis];
-        give_part(pl__split_at(c->out[0], axis), at, size, pl__real(c->out[0]), false,
-                  pl__real(c->in[k]));
+        give_part(pl__split_at(y, axis), at, size, pl__real(y), false, pl__real(c->in[k]));
         at += size;
     }
     return PL_OK;
@@ -348,15 +356,16 @@ static pl_status concat_forward(pl_call *c)
 
 static pl_status concat_backward(pl_call *c)
 {
+    const pl_tensor *dy = c->d_out[CONCAT_y];
     int axis = 0;
     int64_t at = 0;
-    PL_TRY(pl__axis(c, 0, c->in[0]->rank, &axis));
+    PL_TRY(pl__axis(c, CONCAT_axis, c->in[CONCAT_a]->rank, &axis));
     for (int k = 0; k < c->row->n_in; k++) {
         if (c->in[k] == NULL) continue;
         const int64_t size = c->in[k]->shape[axis];
         if (c->d_in[k] != NULL)
-            take_part(pl__split_at(c->out[0], axis), at, size, pl__real(c->d_in[k]), c->acc[k],
-                      pl__real(c->d_out[0]));
+            take_part(pl__split_at(dy, axis), at, size, pl__real(c->d_in[k]), c->acc[k],
+                      pl__real(dy));
         at += size;
     }
     return PL_OK;
@@ -383,22 +392,23 @@ static void convert(int64_t n, pl_dtype to_dtype, void *to, bool acc, pl_dtype f
 
 static pl_status cast_shape(pl_call *c)
 {
-    const pl_tensor *x = c->in[0];
-    return pl__out(c, 0, c->param[0].i == 0 ? PL_F32 : PL_F64, x->rank, x->shape);
+    const pl_tensor *x = c->in[CAST_x];
+    const bool narrow = c->param[CAST_dtype].i == CAST_dtype_float32;
+    return pl__out(c, CAST_y, narrow ? PL_F32 : PL_F64, x->rank, x->shape);
 }
 
 static pl_status cast_forward(pl_call *c)
 {
-    convert(c->in[0]->count, c->out[0]->dtype, pl__data(c->out[0]), false, c->in[0]->dtype,
-            pl__data(c->in[0]));
+    const pl_tensor *x = c->in[CAST_x], *y = c->out[CAST_y];
+    convert(x->count, y->dtype, pl__data(y), false, x->dtype, pl__data(x));
     return PL_OK;
 }
 
 static pl_status cast_backward(pl_call *c)
 {
-    if (c->d_in[0] != NULL)
-        convert(c->d_in[0]->count, c->d_in[0]->dtype, pl__data(c->d_in[0]), c->acc[0],
-                c->d_out[0]->dtype, pl__data(c->d_out[0]));
+    const pl_tensor *dx = c->d_in[CAST_x], *dy = c->d_out[CAST_y];
+    if (dx != NULL)
+        convert(dx->count, dx->dtype, pl__data(dx), c->acc[CAST_x], dy->dtype, pl__data(dy));
     return PL_OK;
 }
 

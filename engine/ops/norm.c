@@ -16,9 +16,12 @@
 
 enum { RSTD, MEAN }; /* saved */
 
+/* The same places in every row of this file. */
+enum { X = RMSNORM_x, Y = RMSNORM_y };
+
 static pl_status check_rows(pl_call *c, const char *want)
 {
-    return c->in[0]->rank >= 1 ? PL_OK : pl__shape_fail(c, 0, want);
+    return c->in[X]->rank >= 1 ? PL_OK : pl__shape_fail(c, X, want);
 }
 
 static int64_t width_of(const pl_tensor *x)
@@ -34,7 +37,7 @@ static int64_t rows_of(const pl_tensor *x)
 /* w (and b): [C] with the C of x. */
 static pl_status check_scale(pl_call *c, int input)
 {
-    const pl_tensor *x = c->in[0], *w = c->in[input];
+    const pl_tensor *x = c->in[X], *w = c->in[input];
     if (w == NULL || (w->rank == 1 && w->count == width_of(x))) return PL_OK;
     char want[64];
     snprintf(want, sizeof want, "[%lld] as the last axis of x", (long long)width_of(x));
@@ -60,18 +63,19 @@ static real *partial_grads(pl_call *c, int64_t rows, int64_t width, int kinds, i
 static pl_status rmsnorm_shape(pl_call *c)
 {
     PL_TRY(check_rows(c, "[...,C]"));
-    PL_TRY(check_scale(c, 1));
-    const int64_t rows = rows_of(c->in[0]);
-    if (c->grad) PL_TRY(pl__saved(c, RSTD, c->in[0]->dtype, 1, &rows));
-    return pl__out_like(c, 0);
+    PL_TRY(check_scale(c, RMSNORM_w));
+    const int64_t rows = rows_of(c->in[X]);
+    if (c->grad) PL_TRY(pl__saved(c, RSTD, c->in[X]->dtype, 1, &rows));
+    return pl__out_like(c, X);
 }
 
 static pl_status rmsnorm_forward(pl_call *c)
 {
-    const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);
+    const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);
     const int64_t tile = pl__tile_rows(width);
-    const real *x = pl__real(c->in[0]), *w = pl__real(c->in[1]), eps = (real)c->param[0].f;
-    real *y = pl__real(c->out[0]), *rstd = saved_or_null(c, RSTD);
+    const real *x = pl__real(c->in[X]), *w = pl__real(c->in[RMSNORM_w]);
+    const real eps = (real)c->param[RMSNORM_eps].f;
+    real *y = pl__real(c->out[Y]), *rstd = saved_or_null(c, RSTD);
     PL_PARALLEL_FOR(rows * width * 2)
     for (int64_t r = 0; r < rows; r += tile)
         K(rmsnorm_fwd)(pl__least(tile, rows - r), width, eps, y + r * width,
@@ -81,11 +85,11 @@ static pl_status rmsnorm_forward(pl_call *c)
 
 static pl_status rmsnorm_backward(pl_call *c)
 {
-    const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);
-    const real *x = pl__real(c->in[0]), *w = pl__real(c->in[1]), *rstd = pl__real(c->saved[RSTD]);
-    const real *dy = pl__real(c->d_out[0]);
-    real *dx = c->d_in[0] != NULL ? pl__real(c->d_in[0]) : NULL;
-    const bool acc = c->acc[0], want_dw = c->d_in[1] != NULL;
+    const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);
+    const real *x = pl__real(c->in[X]), *w = pl__real(c->in[RMSNORM_w]);
+    const real *rstd = pl__real(c->saved[RSTD]), *dy = pl__real(c->d_out[Y]);
+    real *dx = c->d_in[X] != NULL ? pl__real(c->d_in[X]) : NULL;
+    const bool acc = c->acc[X], want_dw = c->d_in[RMSNORM_w] != NULL;
     int64_t tiles;
     real *dw = partial_grads(c, rows, width, want_dw, &tiles);
     if (dw == NULL) return PL_ERR_NOMEM;
@@ -97,7 +101,8 @@ static pl_status rmsnorm_backward(pl_call *c)
                        rstd + r);
     }
     if (want_dw)
-        K(sum_axis)(1, tiles, width, pl__real(c->d_in[1]), c->acc[1], dw, REAL(1.0));
+        K(sum_axis)(1, tiles, width, pl__real(c->d_in[RMSNORM_w]), c->acc[RMSNORM_w], dw,
+                    REAL(1.0));
     return PL_OK;
 }
 
@@ -107,23 +112,24 @@ const pl_op_impl OPI(rmsnorm) = {rmsnorm_shape, rmsnorm_forward, rmsnorm_backwar
 static pl_status layernorm_shape(pl_call *c)
 {
     PL_TRY(check_rows(c, "[...,C]"));
-    PL_TRY(check_scale(c, 1));
-    PL_TRY(check_scale(c, 2));
-    const int64_t rows = rows_of(c->in[0]);
+    PL_TRY(check_scale(c, LAYERNORM_w));
+    PL_TRY(check_scale(c, LAYERNORM_b));
+    const int64_t rows = rows_of(c->in[X]);
     if (c->grad) {
-        PL_TRY(pl__saved(c, RSTD, c->in[0]->dtype, 1, &rows));
-        PL_TRY(pl__saved(c, MEAN, c->in[0]->dtype, 1, &rows));
+        PL_TRY(pl__saved(c, RSTD, c->in[X]->dtype, 1, &rows));
+        PL_TRY(pl__saved(c, MEAN, c->in[X]->dtype, 1, &rows));
     }
-    return pl__out_like(c, 0);
+    return pl__out_like(c, X);
 }
 
 static pl_status layernorm_forward(pl_call *c)
 {
-    const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);
+    const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);
     const int64_t tile = pl__tile_rows(width);
-    const real *x = pl__real(c->in[0]), *w = pl__real(c->in[1]), eps = (real)c->param[0].f;
-    const real *b = c->in[2] != NULL ? pl__real(c->in[2]) : NULL;
-    real *y = pl__real(c->out[0]);
+    const real *x = pl__real(c->in[X]), *w = pl__real(c->in[LAYERNORM_w]);
+    const real eps = (real)c->param[LAYERNORM_eps].f;
+    const real *b = c->in[LAYERNORM_b] != NULL ? pl__real(c->in[LAYERNORM_b]) : NULL;
+    real *y = pl__real(c->out[Y]);
     real *rstd = saved_or_null(c, RSTD), *mean = saved_or_null(c, MEAN);
     PL_PARALLEL_FOR(rows * width * 3)
     for (int64_t r = 0; r < rows; r += tile)
@@ -135,11 +141,13 @@ static pl_status layernorm_forward(pl_call *c)
 
 static pl_status layernorm_backward(pl_call *c)
 {
-    const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);
-    const real *x = pl__real(c->in[0]), *w = pl__real(c->in[1]), *dy = pl__real(c->d_out[0]);
+    const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);
+    const real *x = pl__real(c->in[X]), *w = pl__real(c->in[LAYERNORM_w]);
+    const real *dy = pl__real(c->d_out[Y]);
     const real *rstd = pl__real(c->saved[RSTD]), *mean = pl__real(c->saved[MEAN]);
-    real *dx = c->d_in[0] != NULL ? pl__real(c->d_in[0]) : NULL;
-    const bool acc = c->acc[0], want_dw = c->d_in[1] != NULL, want_db = c->d_in[2] != NULL;
+    real *dx = c->d_in[X] != NULL ? pl__real(c->d_in[X]) : NULL;
+    const bool acc = c->acc[X], want_dw = c->d_in[LAYERNORM_w] != NULL;
+    const bool want_db = c->d_in[LAYERNORM_b] != NULL;
     int64_t tiles;
     real *dw = partial_grads(c, rows, width, 2, &tiles);
     if (dw == NULL) return PL_ERR_NOMEM;
@@ -153,9 +161,11 @@ static pl_status layernorm_backward(pl_call *c)
                          dy + r * width, x + r * width, w, mean + r, rstd + r);
     }
     if (want_dw)
-        K(sum_axis)(1, tiles, width, pl__real(c->d_in[1]), c->acc[1], dw, REAL(1.0));
+        K(sum_axis)(1, tiles, width, pl__real(c->d_in[LAYERNORM_w]), c->acc[LAYERNORM_w], dw,
+                    REAL(1.0));
     if (want_db)
-        K(sum_axis)(1, tiles, width, pl__real(c->d_in[2]), c->acc[2], db, REAL(1.0));
+        K(sum_axis)(1, tiles, width, pl__real(c->d_in[LAYERNORM_b]), c->acc[LAYERNORM_b], db,
+                    REAL(1.0));
     return PL_OK;
 }
 
@@ -165,16 +175,16 @@ const pl_op_impl OPI(layernorm) = {layernorm_shape, layernorm_forward, layernorm
 static pl_status softmax_shape(pl_call *c)
 {
     PL_TRY(check_rows(c, "[...,N]"));
-    return pl__out_like(c, 0);
+    return pl__out_like(c, X);
 }
 
 #define SOFTMAX(op)                                                                               \
     static pl_status op##_forward(pl_call *c)                                                     \
     {                                                                                             \
-        const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);                       \
+        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                       \
         const int64_t tile = pl__tile_rows(width);                                                \
-        const real *x = pl__real(c->in[0]);                                                       \
-        real *y = pl__real(c->out[0]);                                                            \
+        const real *x = pl__real(c->in[X]);                                                       \
+        real *y = pl__real(c->out[Y]);                                                            \
         PL_PARALLEL_FOR(rows * width * 8)                                                         \
         for (int64_t r = 0; r < rows; r += tile)                                                  \
             K(op##_fwd)(pl__least(tile, rows - r), width, y + r * width, x + r * width);          \
@@ -182,12 +192,12 @@ static pl_status softmax_shape(pl_call *c)
     }                                                                                             \
     static pl_status op##_backward(pl_call *c)                                                    \
     {                                                                                             \
-        if (c->d_in[0] == NULL) return PL_OK;                                                     \
-        const int64_t rows = rows_of(c->in[0]), width = width_of(c->in[0]);                       \
+        if (c->d_in[X] == NULL) return PL_OK;                                                     \
+        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                       \
         const int64_t tile = pl__tile_rows(width);                                                \
-        const real *dy = pl__real(c->d_out[0]), *y = pl__real(c->out[0]);                         \
-        const bool acc = c->acc[0];                                                               \
-        real *dx = pl__real(c->d_in[0]);                                                          \
+        const real *dy = pl__real(c->d_out[Y]), *y = pl__real(c->out[Y]);                         \
+        const bool acc = c->acc[X];                                                               \
+        real *dx = pl__real(c->d_in[X]);                                                          \
         PL_PARALLEL_FOR(rows * width * 4)                                                         \
         for (int64_t r = 0; r < rows; r += tile)                                                  \
             K(op##_bwd)(pl__least(tile, rows - r), width, dx + r * width, acc, dy + r * width,    \

@@ -15,6 +15,7 @@
 #define PL_OPS_OP_H
 
 #include "kernels/set.h"
+#include "op_names.h"
 #ifdef PL_VARIANT
 #include "kernels/variant.h"
 #endif
@@ -89,6 +90,10 @@ const pl_ops_table *pl__ops_for(pl_ctx *ctx, pl_dtype dtype);
 void pl__call_release(pl_call *c, bool all);
 pl_status pl__parse_row(pl_ctx *ctx, pl_op_row *row, const char *inputs, const char *params,
                         const char *outputs);
+
+/* Of code for several ops: their rows have the two at one place. */
+#define PL_SAME_PLACE(a, b)                                                                       \
+    _Static_assert((int)(a) == (int)(b), #a " and " #b " are not at one place of their rows")
 
 #define pl__real(t) ((real *)pl__data(t))
 #define pl__ints(t) ((const int32_t *)pl__data(t))

@@ -7,12 +7,19 @@
 
 #include "ops/geometry.h"
 
-enum { AXIS, KEEPDIM }; /* parameters */
+/* The same places in every row of this file. */
+enum { X = SUM_x, AXIS = SUM_axis, KEEPDIM = SUM_keepdim, Y = SUM_y };
+PL_SAME_PLACE(MEAN_axis, AXIS);
+PL_SAME_PLACE(MAX_axis, AXIS);
+PL_SAME_PLACE(MIN_axis, AXIS);
+PL_SAME_PLACE(MEAN_keepdim, KEEPDIM);
+PL_SAME_PLACE(MAX_keepdim, KEEPDIM);
+PL_SAME_PLACE(MIN_keepdim, KEEPDIM);
 
 /* The input as [before, size, after] around the axis; "all" is one run. */
 static pl_status split_input(pl_call *c, pl_split *s)
 {
-    const pl_tensor *x = c->in[0];
+    const pl_tensor *x = c->in[X];
     int axis = 0;
     if (c->param[AXIS].i == PL_AXIS_ALL) {
         *s = (pl_split){1, x->count, 1};
@@ -25,7 +32,7 @@ static pl_status split_input(pl_call *c, pl_split *s)
 
 static pl_status sum_shape(pl_call *c)
 {
-    const pl_tensor *x = c->in[0];
+    const pl_tensor *x = c->in[X];
     const bool keep = c->param[KEEPDIM].i != 0;
     int axis = -1, rank = 0;
     int64_t shape[PL_MAX_RANK];
@@ -34,14 +41,14 @@ static pl_status sum_shape(pl_call *c)
         if (axis >= 0 && i != axis) shape[rank++] = x->shape[i];
         else if (keep) shape[rank++] = 1;
     }
-    return pl__out(c, 0, x->dtype, rank, shape);
+    return pl__out(c, Y, x->dtype, rank, shape);
 }
 
 static pl_status forward(pl_call *c, bool mean)
 {
     pl_split s;
     PL_TRY(split_input(c, &s));
-    K(sum_axis)(s.before, s.size, s.after, pl__real(c->out[0]), false, pl__real(c->in[0]),
+    K(sum_axis)(s.before, s.size, s.after, pl__real(c->out[Y]), false, pl__real(c->in[X]),
                 mean ? (real)s.size : REAL(1.0));
     return PL_OK;
 }
@@ -49,10 +56,10 @@ static pl_status forward(pl_call *c, bool mean)
 static pl_status backward(pl_call *c, bool mean)
 {
     pl_split s;
-    if (c->d_in[0] == NULL) return PL_OK;
+    if (c->d_in[X] == NULL) return PL_OK;
     PL_TRY(split_input(c, &s));
-    K(spread_axis)(s.before, s.size, s.after, pl__real(c->d_in[0]), c->acc[0],
-                   pl__real(c->d_out[0]), mean ? (real)s.size : REAL(1.0));
+    K(spread_axis)(s.before, s.size, s.after, pl__real(c->d_in[X]), c->acc[X],
+                   pl__real(c->d_out[Y]), mean ? (real)s.size : REAL(1.0));
     return PL_OK;
 }
 
@@ -69,7 +76,7 @@ static pl_status extreme_shape(pl_call *c)
     pl_split s;
     PL_TRY(split_input(c, &s));
     if (s.size == 0)
-        return pl__shape_fail(c, 0, c->param[AXIS].i == PL_AXIS_ALL
+        return pl__shape_fail(c, X, c->param[AXIS].i == PL_AXIS_ALL
                                         ? "one element or more"
                                         : "one element or more along the axis");
     return sum_shape(c);
@@ -79,17 +86,17 @@ static pl_status extreme_forward(pl_call *c, bool least)
 {
     pl_split s;
     PL_TRY(split_input(c, &s));
-    K(extreme_axis)(s.before, s.size, s.after, pl__real(c->out[0]), pl__real(c->in[0]), least);
+    K(extreme_axis)(s.before, s.size, s.after, pl__real(c->out[Y]), pl__real(c->in[X]), least);
     return PL_OK;
 }
 
 static pl_status extreme_backward(pl_call *c)
 {
     pl_split s;
-    if (c->d_in[0] == NULL) return PL_OK;
+    if (c->d_in[X] == NULL) return PL_OK;
     PL_TRY(split_input(c, &s));
-    K(extreme_axis_bwd)(s.before, s.size, s.after, pl__real(c->d_in[0]), c->acc[0],
-                        pl__real(c->d_out[0]), pl__real(c->in[0]), pl__real(c->out[0]));
+    K(extreme_axis_bwd)(s.before, s.size, s.after, pl__real(c->d_in[X]), c->acc[X],
+                        pl__real(c->d_out[Y]), pl__real(c->in[X]), pl__real(c->out[Y]));
     return PL_OK;
 }
 

@@ -10,6 +10,12 @@
 
 enum { SAVED_OFFSETS };
 
+/* The same places in every row of this file. */
+enum { X = SEGMENT_SUM_x, OFFSETS = SEGMENT_SUM_offsets, Y = SEGMENT_SUM_y };
+PL_SAME_PLACE(SEGMENT_MEAN_offsets, OFFSETS);
+PL_SAME_PLACE(SEGMENT_REPEAT_offsets, OFFSETS);
+PL_SAME_PLACE(REVERSE_SCAN_offsets, OFFSETS);
+
 static int64_t row_width(const pl_tensor *t)
 {
     return pl__product(t->shape + 1, t->rank - 1);
@@ -18,13 +24,13 @@ static int64_t row_width(const pl_tensor *t)
 /* ---- segment_sum, segment_mean ---- */
 static pl_status segment_sum_shape(pl_call *c)
 {
-    const pl_tensor *x = c->in[0];
+    const pl_tensor *x = c->in[X];
     int64_t shape[PL_MAX_RANK];
-    if (x->rank < 1) return pl__shape_fail(c, 0, "[N,...]");
+    if (x->rank < 1) return pl__shape_fail(c, X, "[N,...]");
     memcpy(shape, x->shape, sizeof shape);
-    PL_TRY(pl__check_offsets(c, 1, x->shape[0], &shape[0]));
-    PL_TRY(pl__save_ints(c, SAVED_OFFSETS, 1));
-    return pl__out(c, 0, x->dtype, x->rank, shape);
+    PL_TRY(pl__check_offsets(c, OFFSETS, x->shape[0], &shape[0]));
+    PL_TRY(pl__save_ints(c, SAVED_OFFSETS, OFFSETS));
+    return pl__out(c, Y, x->dtype, x->rank, shape);
 }
 
 /* y[b] (+)= the sum, or mean, of the rows of segment b; 0 for an empty one. */
@@ -61,17 +67,17 @@ static void repeat_segments(int64_t segments, const int32_t *offsets, int64_t wi
 
 static pl_status sum_forward(pl_call *c, bool mean)
 {
-    gather_segments(c->in[1]->count - 1, pl__ints(c->in[1]), row_width(c->in[0]),
-                    pl__real(c->out[0]), false, pl__real(c->in[0]), mean);
+    gather_segments(c->in[OFFSETS]->count - 1, pl__ints(c->in[OFFSETS]), row_width(c->in[X]),
+                    pl__real(c->out[Y]), false, pl__real(c->in[X]), mean);
     return PL_OK;
 }
 
 static pl_status sum_backward(pl_call *c, bool mean)
 {
-    if (c->d_in[0] == NULL) return PL_OK;
+    if (c->d_in[X] == NULL) return PL_OK;
     const pl_tensor *offsets = c->saved[SAVED_OFFSETS];
-    repeat_segments(offsets->count - 1, pl__ints(offsets), row_width(c->in[0]),
-                    pl__real(c->d_in[0]), c->acc[0], pl__real(c->d_out[0]), mean);
+    repeat_segments(offsets->count - 1, pl__ints(offsets), row_width(c->in[X]),
+                    pl__real(c->d_in[X]), c->acc[X], pl__real(c->d_out[Y]), mean);
     return PL_OK;
 }
 
@@ -87,9 +93,9 @@ const pl_op_impl OPI(segment_mean) = {segment_sum_shape, segment_mean_forward,
 /* ---- segment_repeat ---- */
 static pl_status segment_repeat_shape(pl_call *c)
 {
-    const pl_tensor *x = c->in[0], *offsets = c->in[1];
+    const pl_tensor *x = c->in[X], *offsets = c->in[OFFSETS];
     int64_t shape[PL_MAX_RANK], segments;
-    if (x->rank < 1) return pl__shape_fail(c, 0, "[B,...]");
+    if (x->rank < 1) return pl__shape_fail(c, X, "[B,...]");
     if (offsets->rank != 1 || offsets->count != x->shape[0] + 1) {
         char text[2][PL_SHAPE_TEXT];
         return pl__op_fail(c, PL_ERR_SHAPE, "x has shape %s and offsets %s, one offset more than "
@@ -98,24 +104,24 @@ static pl_status segment_repeat_shape(pl_call *c)
     }
     memcpy(shape, x->shape, sizeof shape);
     shape[0] = pl__ints(offsets)[offsets->count - 1];
-    PL_TRY(pl__check_offsets(c, 1, shape[0], &segments));
-    PL_TRY(pl__save_ints(c, SAVED_OFFSETS, 1));
-    return pl__out(c, 0, x->dtype, x->rank, shape);
+    PL_TRY(pl__check_offsets(c, OFFSETS, shape[0], &segments));
+    PL_TRY(pl__save_ints(c, SAVED_OFFSETS, OFFSETS));
+    return pl__out(c, Y, x->dtype, x->rank, shape);
 }
 
 static pl_status segment_repeat_forward(pl_call *c)
 {
-    repeat_segments(c->in[1]->count - 1, pl__ints(c->in[1]), row_width(c->in[0]),
-                    pl__real(c->out[0]), false, pl__real(c->in[0]), false);
+    repeat_segments(c->in[OFFSETS]->count - 1, pl__ints(c->in[OFFSETS]), row_width(c->in[X]),
+                    pl__real(c->out[Y]), false, pl__real(c->in[X]), false);
     return PL_OK;
 }
 
 static pl_status segment_repeat_backward(pl_call *c)
 {
-    if (c->d_in[0] == NULL) return PL_OK;
+    if (c->d_in[X] == NULL) return PL_OK;
     const pl_tensor *offsets = c->saved[SAVED_OFFSETS];
-    gather_segments(offsets->count - 1, pl__ints(offsets), row_width(c->in[0]),
-                    pl__real(c->d_in[0]), c->acc[0], pl__real(c->d_out[0]), false);
+    gather_segments(offsets->count - 1, pl__ints(offsets), row_width(c->in[X]),
+                    pl__real(c->d_in[X]), c->acc[X], pl__real(c->d_out[Y]), false);
     return PL_OK;
 }
 
@@ -126,19 +132,19 @@ const pl_op_impl OPI(segment_repeat) = {segment_repeat_shape, segment_repeat_for
 static pl_status reverse_scan_shape(pl_call *c)
 {
     int64_t segments;
-    if (c->in[0]->rank != 1) return pl__shape_fail(c, 0, "[N]");
-    PL_TRY(pl__check_offsets(c, 1, c->in[0]->count, &segments));
-    PL_TRY(pl__save_ints(c, SAVED_OFFSETS, 1));
-    return pl__out_like(c, 0);
+    if (c->in[X]->rank != 1) return pl__shape_fail(c, X, "[N]");
+    PL_TRY(pl__check_offsets(c, OFFSETS, c->in[X]->count, &segments));
+    PL_TRY(pl__save_ints(c, SAVED_OFFSETS, OFFSETS));
+    return pl__out_like(c, X);
 }
 
 static pl_status reverse_scan_forward(pl_call *c)
 {
-    const int64_t segments = c->in[1]->count - 1;
-    const int32_t *offsets = pl__ints(c->in[1]);
-    const real decay = (real)c->param[0].f, *x = pl__real(c->in[0]);
-    real *y = pl__real(c->out[0]);
-    PL_PARALLEL_FOR(c->in[0]->count * 4)
+    const int64_t segments = c->in[OFFSETS]->count - 1;
+    const int32_t *offsets = pl__ints(c->in[OFFSETS]);
+    const real decay = (real)c->param[REVERSE_SCAN_decay].f, *x = pl__real(c->in[X]);
+    real *y = pl__real(c->out[Y]);
+    PL_PARALLEL_FOR(c->in[X]->count * 4)
     for (int64_t b = 0; b < segments; b++) {
         real s = 0;
         for (int64_t t = offsets[b + 1] - 1; t >= offsets[b]; t--) y[t] = s = x[t] + decay * s;
@@ -148,13 +154,13 @@ static pl_status reverse_scan_forward(pl_call *c)
 
 static pl_status reverse_scan_backward(pl_call *c)
 {
-    if (c->d_in[0] == NULL) return PL_OK;
+    if (c->d_in[X] == NULL) return PL_OK;
     const int64_t segments = c->saved[SAVED_OFFSETS]->count - 1;
     const int32_t *offsets = pl__ints(c->saved[SAVED_OFFSETS]);
-    const real decay = (real)c->param[0].f, *dy = pl__real(c->d_out[0]);
-    const bool acc = c->acc[0];
-    real *dx = pl__real(c->d_in[0]);
-    PL_PARALLEL_FOR(c->d_in[0]->count * 4)
+    const real decay = (real)c->param[REVERSE_SCAN_decay].f, *dy = pl__real(c->d_out[Y]);
+    const bool acc = c->acc[X];
+    real *dx = pl__real(c->d_in[X]);
+    PL_PARALLEL_FOR(c->d_in[X]->count * 4)
     for (int64_t b = 0; b < segments; b++) {
         real s = 0;
         for (int64_t t = offsets[b]; t < offsets[b + 1]; t++) {
