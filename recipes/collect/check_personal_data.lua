@@ -17,12 +17,39 @@ local personal_data = require("perilune.rules.personal_data")
 
 local check = {}
 
+local function trimmed(text)
+  return text:match("^%s*(.-)%s*$")
+end
+
+-- A line of the file that is an option for all sentences.
+local function read_option(options, name, value)
+  local list = {}
+  for item in value:gmatch(name == "users" and "%S+" or "[^,]+") do
+    list[#list + 1] = trimmed(item)
+  end
+  options[name] = list
+end
+
+-- The text of a marked sentence, and its spans.
+local function unmarked(sentence)
+  local pieces, spans, size, at = {}, {}, 0, 1
+  for first, kind, text, after in sentence:gmatch("(){{(%u+) (.-)}}()") do
+    local between = sentence:sub(at, first - 1)
+    pieces[#pieces + 1] = between .. text
+    size = size + #between
+    spans[#spans + 1] = { kind = kind, first = size + 1, last = size + #text }
+    size, at = size + #text, after
+  end
+  pieces[#pieces + 1] = sentence:sub(at)
+  return table.concat(pieces), spans
+end
+
 --- Read labelled sentences.
 -- @string path
 -- @treturn ?{{number=,topic=,text=,spans=},...} nil when the file cannot be read
--- @treturn table|string options for personal_data.find, or the message
+-- @treturn table|string options for personal_data.matcher, or the message
 function check.read(path)
-  local file, message = io.open(path, "rb")
+  local file <close>, message = io.open(path, "rb")
   if not file then
     return nil, message
   end
@@ -30,39 +57,24 @@ function check.read(path)
   local line_number = 0
   for line in file:lines() do
     line_number = line_number + 1
-    local directive, value = line:match("^!(%l+)\t(.*)$")
-    if directive == "users" then
-      options.users = {}
-      for name in value:gmatch("%S+") do
-        table.insert(options.users, name)
-      end
-    elseif directive == "names" then
-      options.names = {}
-      for name in value:gmatch("[^,]+") do
-        table.insert(options.names, (name:match("^%s*(.-)%s*$")))
-      end
+    local name, value = line:match("^!(%l+)\t(.*)$")
+    if name then
+      read_option(options, name, value)
     elseif line ~= "" and not line:find("^#") then
       local number, topic, marked = line:match("^(%d+)\t(%l+)\t(.+)$")
       if not number then
-        file:close()
         return nil, ("%s:%d: not number, topic and sentence with tabs between"):format(path,
           line_number)
       end
-      local pieces, spans, size, at = {}, {}, 0, 1
-      for first, kind, text, after in marked:gmatch("(){{(%u+) (.-)}}()") do
-        local between = marked:sub(at, first - 1)
-        pieces[#pieces + 1] = between .. text
-        size = size + #between
-        spans[#spans + 1] = { kind = kind, first = size + 1, last = size + #text }
-        size, at = size + #text, after
-      end
-      pieces[#pieces + 1] = marked:sub(at)
+      local text, spans = unmarked(marked)
       sentences[#sentences + 1] = {
-        number = tonumber(number), topic = topic, text = table.concat(pieces), spans = spans,
+        number = tonumber(number),
+        topic = topic,
+        text = text,
+        spans = spans,
       }
     end
   end
-  file:close()
   return sentences, options
 end
 
@@ -131,7 +143,7 @@ end
 --   halves are "development", "held out", "whole"; kinds the rule's and "all"
 -- @treturn table wrong {{sentence=, found=},...}
 function check.figures(sentences, options)
-  local ready = personal_data.compile(options)
+  local matcher = personal_data.matcher(options)
   local kinds = table.move(personal_data.kinds, 1, #personal_data.kinds, 1, {})
   kinds[#kinds + 1] = "all"
   local figures = { development = {}, ["held out"] = {}, whole = {} }
@@ -142,7 +154,7 @@ function check.figures(sentences, options)
   end
   local wrong = {}
   for _, sentence in ipairs(sentences) do
-    local found = personal_data.find(sentence.text, ready)
+    local found = matcher:find(sentence.text)
     local half = figures[sentence.number % 2 == 1 and "development" or "held out"]
     for _, kind in ipairs(kinds) do
       local labels, hits = of_kind(sentence.spans, kind), of_kind(found, kind)

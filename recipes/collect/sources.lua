@@ -92,9 +92,9 @@ end
 --- A function that masks personal data of a text, for what the report quotes.
 -- @tparam table people as from `people`
 function sources.hider(people)
-  local ready = personal_data.compile(people)
+  local matcher = personal_data.matcher(people)
   return function(text)
-    return (personal_data.mask(text, ready))
+    return (matcher:mask(text))
   end
 end
 

@@ -1,15 +1,18 @@
 --- The personal-data rule: labelled sentences, check digits, hostile text, user names, rows.
 
-local checks = require("perilune.rules.personal.checks")
+local UserNames = require("perilune.rules.personal.user_names")
+local check_digits = require("perilune.rules.personal.check_digits")
 local personal_data = require("perilune.rules.personal_data")
 local rules = require("perilune").rules
+local word_lists = require("perilune.rules.personal.word_lists")
+local lfs = require("lfs")
 local check = require("collect.check_personal_data")
 
 local SENTENCES <const> = "tests/data/personal_data.tsv"
 local BOUND <const> = 0.95
 
 local function masked(text, options)
-  return (personal_data.mask(text, options))
+  return (personal_data.matcher(options):mask(text))
 end
 
 describe("labelled sentences", function()
@@ -95,11 +98,11 @@ describe("check digits", function()
   for _, case in ipairs(right) do
     it(case[1] .. " takes " .. case[2] .. " and no other last character", function()
       local number = case[2]
-      assert.is_true(checks[case[1]](number))
+      assert.is_true(check_digits[case[1]](number))
       local last = number:sub(-1)
       local others = last:find("%d") and "0123456789" or "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
       for other in others:gmatch(".") do
-        assert.equal(other == last, checks[case[1]](number:sub(1, -2) .. other), other)
+        assert.equal(other == last, check_digits[case[1]](number:sub(1, -2) .. other), other)
       end
     end)
   end
@@ -109,19 +112,19 @@ describe("check digits", function()
       ["219487730"] = true, ["000123456"] = false, ["666451234"] = false, ["900451234"] = false,
       ["219007730"] = false, ["219480000"] = false,
     }) do
-      assert.equal(wanted, checks.ssn(number), number)
+      assert.equal(wanted, check_digits.ssn(number), number)
     end
     for number, wanted in pairs({
       AB123456C = true, GB123456C = false, DA123456C = false, AO123456C = false, AB123456E = false,
     }) do
-      assert.equal(wanted, checks.nino(number), number)
+      assert.equal(wanted, check_digits.nino(number), number)
     end
   end)
 end)
 
 describe("mask", function()
   it("puts typed placeholders and counts them", function()
-    local text, counts = personal_data.mask(
+    local text, counts = personal_data.matcher():mask(
       "Mail anna@example.org or bob@example.org, +49 30 901820.")
     assert.equal("Mail [EMAIL] or [EMAIL], [PHONE].", text)
     assert.same({ EMAIL = 2, PHONE = 1 }, counts)
@@ -129,7 +132,7 @@ describe("mask", function()
 
   it("leaves a text without personal data as it is", function()
     for _, text in ipairs({ "", "nothing here", "\255\254\0x", "Paris in May" }) do
-      local same, counts = personal_data.mask(text)
+      local same, counts = personal_data.matcher():mask(text)
       assert.equal(text, same)
       assert.same({}, counts)
     end
@@ -164,6 +167,76 @@ describe("mask", function()
   it("keeps offsets with typographic marks", function()
     assert.equal("“[NAME]” – [NAME]’s mail: «[EMAIL]»",
       masked("“Anna Keller” – Anna’s mail: «anna@example.org»"))
+  end)
+end)
+
+describe("a matcher", function()
+  it("keeps nothing of a text, and no options of another", function()
+    local one = personal_data.matcher({ users = { "zorbo77" }, names = { "Falkenrath" } })
+    local other = personal_data.matcher({ users = { "mel_ody" }, kinds = { "USER", "PHONE" } })
+    local text = "Falkenrath: zorbo77 met mel_ody, +49 30 901820"
+    for _ = 1, 2 do
+      assert.equal("[NAME]: [USER] met mel_ody, [PHONE]", (one:mask(text)))
+      assert.equal("Falkenrath: zorbo77 met [USER], [PHONE]", (other:mask(text)))
+      assert.equal("is Okafor right?", (one:mask("is Okafor right?")))
+      assert.equal("Dear Dr [NAME], is [NAME] right?",
+        (one:mask("Dear Dr Okafor, is Okafor right?")))
+    end
+  end)
+
+  it("searches one text in the midst of another", function()
+    local matcher = personal_data.matcher()
+    local text, other = "I asked Anna Keller, +49 30 901820", "Walsh, Patricia has 84.172.19.203"
+    local wanted, wanted_other = matcher:find(text), matcher:find(other)
+    local times, found_other = 0, nil
+    debug.sethook(function()
+      times = times + 1
+      found_other = matcher:find(other)
+    end, "", 20)
+    local found = matcher:find(text)
+    debug.sethook()
+    assert.is_true(times > 20)
+    assert.same(wanted, found)
+    assert.same(wanted_other, found_other)
+  end)
+end)
+
+describe("word lists", function()
+  it("have sections of words, comments apart", function()
+    local lists = word_lists.parse("# head\n[one]\na b\n\n# [no]\n c\n[two]\nÖl\n", "x.txt")
+    assert.same({ one = { a = true, b = true, c = true }, two = { ["Öl"] = true } }, lists)
+  end)
+
+  it("that are missing are named", function()
+    for message, wrong in pairs({
+      ["lists/nowhere.txt: No such file"] = function()
+        return word_lists.read("nowhere")
+      end,
+      ["lists/user_names.txt has no section [titles]"] = function()
+        return word_lists.read("user_names").titles
+      end,
+      ['x.txt has the word "lost" above its first section'] = function()
+        return word_lists.parse("# head\nlost\n[one]\n", "x.txt")
+      end,
+    }) do
+      local ok, said = pcall(wrong)
+      assert.is_false(ok)
+      assert.truthy(said:find(message, 1, true), said)
+    end
+  end)
+
+  it("say at their heads where they come from", function()
+    local module = assert(package.searchpath("perilune.rules.personal.word_lists", package.path))
+    local folder, files = module:gsub("word_lists%.lua$", "lists/"), 0
+    for name in lfs.dir(folder) do
+      if name:find("%.txt$") then
+        local file <close> = assert(io.open(folder .. name))
+        local head = file:read("a"):match("^(.-)%[")
+        assert.truthy(head:find("Source:", 1, true), name)
+        files = files + 1
+      end
+    end
+    assert.is_true(files >= 8)
   end)
 end)
 
@@ -213,17 +286,16 @@ describe("user names that are words", function()
 
   it("then count anywhere", function()
     local without = { users = names }
-    assert.are.equal("ask tritium about it", (personal_data.mask("ask tritium about it", without)))
+    assert.are.equal("ask tritium about it", masked("ask tritium about it", without))
     local with = { users = names, users_by_use = personal_data.users_by_use(texts(), names) }
-    assert.are.equal("ask [USER] about it", (personal_data.mask("ask tritium about it", with)))
-    assert.are.equal("it will work", (personal_data.mask("it will work", with)))
+    assert.are.equal("ask [USER] about it", masked("ask tritium about it", with))
+    assert.are.equal("it will work", masked("it will work", with))
   end)
 
   it("stand beside symbols and marks of byte order", function()
-    assert.are.equal("\u{FEFF}[USER]: cheers", (personal_data.mask("\u{FEFF}zorbo77: cheers",
-      { users = names })))
-    assert.are.equal("[USER]\u{2765} you could", (personal_data.mask("zorbo77\u{2765} you could",
-      { users = names })))
+    local options = { users = names }
+    assert.are.equal("\u{FEFF}[USER]: cheers", masked("\u{FEFF}zorbo77: cheers", options))
+    assert.are.equal("[USER]\u{2765} you could", masked("zorbo77\u{2765} you could", options))
   end)
 end)
 
@@ -249,7 +321,7 @@ describe("hostile text", function()
     "zorbo77", "zorbo77 ", "zorbo77-", "table ", "thanks ", "[", "]", "a at b dot ", " dot ", "dot",
     "passport ", "passport A1", "A1B2C3", "1,", "Falkenrath ", "Brightwater ",
   }
-  local ready = personal_data.compile({
+  local matcher = personal_data.matcher({
     users = { "zorbo77", "table", "a.b" }, names = { "Falkenrath", "Brightwater Jones" },
   })
 
@@ -262,7 +334,7 @@ describe("hostile text", function()
     debug.sethook(function()
       n = n + 1
     end, "", 100)
-    personal_data.mask(text, ready)
+    matcher:mask(text)
     debug.sethook()
     return n
   end
@@ -272,7 +344,7 @@ describe("hostile text", function()
     local least = math.huge
     for _ = 1, 2 do
       local start = os.clock()
-      personal_data.mask(text, ready)
+      matcher:mask(text)
       least = math.min(least, os.clock() - start)
     end
     return least
@@ -422,8 +494,8 @@ describe("a real log", function()
       list[#list + 1] = nick
     end
     assert.is_true(#list > 50 and #said > 500)
-    local users = require("perilune.rules.personal.users").compile(list)
-    local ready = personal_data.compile({ users = list })
+    local users = UserNames.new(list)
+    local matcher = personal_data.matcher({ users = list })
     local before, left = 0, 0
     for _, text in ipairs(said) do
       local function strong(t)
@@ -433,7 +505,7 @@ describe("a real log", function()
         end
         return n
       end
-      before, left = before + strong(text), left + strong(masked(text, ready))
+      before, left = before + strong(text), left + strong((matcher:mask(text)))
     end
     assert.is_true(before > 100)
     assert.equal(0, left)

@@ -235,10 +235,9 @@ local function apportion(counts, n)
 end
 
 local function default_mask()
-  local personal_data = require("perilune.rules.personal_data")
-  local ready = personal_data.compile()
+  local matcher = require("perilune.rules.personal_data").matcher()
   return function(text)
-    return (personal_data.mask(text, ready))
+    return (matcher:mask(text))
   end
 end
 

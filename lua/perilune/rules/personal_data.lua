@@ -8,284 +8,79 @@
 -- Kinds and placeholders: NAME, EMAIL, PHONE, ADDRESS, IBAN, CARD, IP, URL (those that carry a
 -- secret), ID (national identity numbers and passports), USER (the log's own user names). How each
 -- is told is in the head of its module in personal/; what each misses too. Every search is linear
--- in the text, whatever stands in it.
+-- in the text, whatever stands in it. The words the searches know are in personal/lists/*.txt.
 --
 -- The figures for the labelled sentences are printed by recipes/collect/check_personal_data.lua.
 -- What the rule does not do: promise that nothing is left. It reads forms and lists, not meaning.
 --
 -- @usage
 --   local personal_data = require("perilune.rules.personal_data")
---   personal_data.mask("Mail anna@example.org") --> "Mail [EMAIL]", { EMAIL = 1 }
+--   local matcher = personal_data.matcher({ users = { "zorbo77" } })
+--   matcher:mask("Mail anna@example.org") --> "Mail [EMAIL]", { EMAIL = 1 }
 --   local rule = personal_data.rule({ action = "mask", users = { "zorbo77" } })
 
-local address = require("perilune.rules.personal.address")
-local net = require("perilune.rules.personal.net")
-local numbers = require("perilune.rules.personal.numbers")
-local person = require("perilune.rules.personal.person")
+local FoundSpans = require("perilune.rules.personal.found_spans")
+local Matcher = require("perilune.rules.personal.matcher")
+local UserNames = require("perilune.rules.personal.user_names")
 local settings_of = require("perilune.rules.options")
-local tokens = require("perilune.rules.personal.tokens")
-local users = require("perilune.rules.personal.users")
-local words = require("perilune.rules.personal.words")
 
 local personal_data = {}
 
 --- The kinds, the strongest first: where two overlap, the one named first stays.
-personal_data.kinds = {
-  "URL", "EMAIL", "IP", "IBAN", "CARD", "ID", "ADDRESS", "PHONE", "USER", "NAME",
-}
+personal_data.kinds = FoundSpans.kinds
 
-local rank = {}
-for i, kind in ipairs(personal_data.kinds) do
-  rank[kind] = i
-end
-
-local find, sub = string.find, string.sub
-
-local function option(value, name, kind)
-  if value ~= nil and type(value) ~= kind then
-    error(("personal_data: `%s` is a %s, not a %s"):format(name, kind, type(value)), 0)
-  end
-  return value
-end
-
--- The recipe's names by their first word in lower case: lists of {words, capital wanted}.
-local function compile_names(list)
-  local ready = {}
-  for _, name in ipairs(list) do
-    local parts = {}
-    for word in tokens.plain(name):lower():gmatch("[%w\128-\255'-]+") do
-      parts[#parts + 1] = word
-    end
-    if #parts > 0 then
-      ready[parts[1]] = ready[parts[1]] or {}
-      local needs_capital = #parts == 1 and words.common[parts[1]] ~= nil
-      table.insert(ready[parts[1]], { parts, needs_capital })
-    end
-  end
-  return ready
-end
-
-local function listed_names(text, ready, add)
-  for first, word, stop in text:gmatch("()([%w\128-\255'-]+)()") do
-    local entries = ready[word:lower()] or find(word, "'", 1, true)
-      and ready[word:lower():gsub("'s?$", "")]
-    for _, entry in ipairs(entries or {}) do
-      local parts, at = entry[1], stop
-      for k = 2, #parts do
-        local following, next_at = text:match("^%s([%w\128-\255'-]+)()", at)
-        at = following and following:lower():gsub("'s?$", "") == parts[k] and next_at
-        if not at then
-          break
-        end
-      end
-      if at and not (entry[2] and not tokens.capital(word)) then
-        local last = at - 1
-        local ending = sub(text, first, last):match("'s?$")
-        add("NAME", first, ending and last - #ending or last)
-      end
-    end
-  end
-end
-
---- Make options ready once for many texts; `find` and `mask` take the result as well.
--- @tparam ?table options kinds, names, users as for `rule`
--- @treturn table
-function personal_data.compile(options)
-  options = options or {}
-  if options.is_compiled then
-    return options
-  end
-  local ready = { is_compiled = true, wanted = {} }
-  option(options.kinds, "kinds", "table")
-  for _, kind in ipairs(options.kinds or personal_data.kinds) do
-    if not rank[kind] then
-      error(("personal_data: no kind %q; there are %s")
-        :format(tostring(kind), table.concat(personal_data.kinds, ", ")), 0)
-    end
-    ready.wanted[kind] = true
-  end
-  local w = ready.wanted
-  ready.numbers = w.IP or w.IBAN or w.CARD or w.ID or w.PHONE
-  ready.net = w.URL or w.EMAIL or w.IP
-  if w.NAME and option(options.names, "names", "table") and #options.names > 0 then
-    ready.names = compile_names(options.names)
-  end
-  local list = options.users
-  if type(list) == "function" then
-    list = list()
-  end
-  if w.USER and option(list, "users", "table") and #list > 0 then
-    ready.users = users.compile(list, option(options.users_by_use, "users_by_use", "table"))
-  end
-  return ready
-end
-
-local function by_place(a, b)
-  if a.first ~= b.first then
-    return a.first < b.first
-  elseif a.last ~= b.last then
-    return a.last > b.last
-  end
-  return rank[a.kind] < rank[b.kind]
-end
-
--- The spans in order and without overlap: the stronger kind stays, then the longer span.
-local function settle(spans)
-  if #spans < 2 then
-    return spans
-  end
-  table.sort(spans, by_place)
-  local kept = {}
-  for _, span in ipairs(spans) do
-    local before = kept[#kept]
-    if not before or span.first > before.last then
-      kept[#kept + 1] = span
-    elseif rank[span.kind] < rank[before.kind]
-      or span.kind == before.kind and span.last - span.first > before.last - before.first then
-      kept[#kept] = span
-    end
-  end
-  return kept
-end
-
--- The spans of the text at hand; a table only when there are any.
-local spans_here, wanted_here
-
-local function add(kind, first, last)
-  if wanted_here[kind] then
-    spans_here = spans_here or {}
-    spans_here[#spans_here + 1] = { kind = kind, first = first, last = last }
-  end
-end
-
--- Four digits near one another: fewer make no number of a person but a house's.
-local DIGITS <const> = "%d%D?%D?%D?%d%D?%D?%D?%d%D?%D?%D?%d"
-
-local function search(text, ready)
-  local wanted = ready.wanted
-  spans_here, wanted_here = nil, wanted
-  local plain = tokens.plain(text)
-  if ready.net then
-    net.find(plain, add)
-  end
-  if find(text, "%d") then
-    if ready.numbers and find(text, DIGITS) then
-      numbers.find(plain, add)
-    end
-    if wanted.ADDRESS and (find(text, "%u") or find(text, " at ", 1, true)
-      or find(text, "address", 1, true)) then
-      address.find(plain, add)
-    end
-  end
-  if wanted.NAME then
-    person.find(plain, add)
-  end
-  if ready.names then
-    listed_names(plain, ready.names, add)
-  end
-  if ready.users then
-    users.find(text, ready.users, add)
-  end
-  local spans = spans_here
-  spans_here = nil
-  return spans and settle(spans)
-end
+--- Makes an object that finds and masks personal data: see personal/matcher.lua.
+-- @function matcher
+personal_data.matcher = Matcher.new
 
 --- User names that are common words, yet names by their use in a log: for `users_by_use`.
 -- @tparam function texts an iterator of texts of the log
 -- @tparam {string,...} list user names
 -- @treturn {string,...} those that stand for a person in at least half of their places
 function personal_data.users_by_use(texts, list)
-  return users.mostly_names(texts, users.compile(list))
+  return UserNames.new(list):mostly_names(texts)
 end
 
---- Find personal data in a text.
--- @string text
--- @tparam ?table options as for `rule`, or from `compile`
--- @treturn {{kind=string,first=integer,last=integer},...} in order, without overlap
-function personal_data.find(text, options)
-  local ready = options and options.is_compiled and options or personal_data.compile(options)
-  return search(text, ready) or {}
-end
-
---- Put placeholders such as [NAME] for the personal data of a text.
--- @string text
--- @tparam ?table options as for `find`
--- @treturn string
--- @treturn {[string]=integer} how many of each kind; empty when there are none
-function personal_data.mask(text, options)
-  local ready = options and options.is_compiled and options or personal_data.compile(options)
-  local spans = search(text, ready)
-  local counts = {}
-  if not spans then
-    return text, counts
-  end
-  local pieces, at = {}, 1
-  for _, span in ipairs(spans) do
-    pieces[#pieces + 1] = sub(text, at, span.first - 1)
-    pieces[#pieces + 1] = "[" .. span.kind .. "]"
-    at = span.last + 1
-    counts[span.kind] = (counts[span.kind] or 0) + 1
-  end
-  pieces[#pieces + 1] = sub(text, at)
-  return table.concat(pieces), counts
-end
-
-local function sum_into(total, counts)
-  for kind, n in pairs(counts) do
-    total[kind] = (total[kind] or 0) + n
-  end
-end
-
-local function masked_list(list, field, ready, total)
+local function copy_of(object)
   local copy = {}
-  for i, item in ipairs(list) do
-    local text = field and item[field] or item
-    local masked, counts = text, {}
-    if type(text) == "string" then
-      masked, counts = personal_data.mask(text, ready)
-    end
-    sum_into(total, counts)
-    if field then
-      local other = {}
-      for key, value in pairs(item) do
-        other[key] = value
-      end
-      other[field] = masked
-      copy[i] = other
-    else
-      copy[i] = masked
-    end
+  for key, value in pairs(object or {}) do
+    copy[key] = value
   end
   return copy
 end
 
---- A row with placeholders in its prompt, messages, completion and completions.
--- @tparam table row left as it is
--- @tparam ?table options as for `find`
--- @treturn table a copy; the row itself when it holds no personal data
--- @treturn {[string]=integer} counts by kind
-function personal_data.mask_row(row, options)
-  local ready = personal_data.compile(options)
-  local total, copy = {}, {}
-  for key, value in pairs(row) do
-    copy[key] = value
+-- A text, or an object whose field `field` is one, with placeholders; what is neither stays.
+local function masked_item(item, field, matcher, total)
+  if field and type(item) == "table" then
+    local copy = copy_of(item)
+    copy[field] = masked_item(item[field], nil, matcher, total)
+    return copy
+  elseif type(item) ~= "string" then
+    return item
   end
-  for _, key in ipairs({ "prompt", "completion" }) do
-    if type(row[key]) == "string" then
-      local counts
-      copy[key], counts = personal_data.mask(row[key], ready)
-      sum_into(total, counts)
-    end
+  local masked, counts = matcher:mask(item)
+  for kind, n in pairs(counts) do
+    total[kind] = (total[kind] or 0) + n
   end
-  if row.messages then
-    copy.messages = masked_list(row.messages, "content", ready, total)
+  return masked
+end
+
+local function masked_list(list, field, matcher, total)
+  local copy = {}
+  for i, item in ipairs(list) do
+    copy[i] = masked_item(item, field, matcher, total)
   end
-  if row.completions then
-    local first = row.completions[1]
-    copy.completions = masked_list(row.completions, type(first) == "table" and "text" or nil, ready,
-      total)
-  end
+  return copy
+end
+
+-- A copy of a row with placeholders in its prompt, messages, completion and completions, and the
+-- counts by kind; the row itself when it holds no personal data.
+local function masked_row(row, matcher)
+  local total, copy = {}, copy_of(row)
+  copy.prompt = masked_item(row.prompt, nil, matcher, total)
+  copy.completion = masked_item(row.completion, nil, matcher, total)
+  copy.messages = row.messages and masked_list(row.messages, "content", matcher, total)
+  copy.completions = row.completions and masked_list(row.completions, "text", matcher, total)
   return next(total) and copy or row, total
 end
 
@@ -299,7 +94,34 @@ local function described(counts)
   return table.concat(list, ", ")
 end
 
-local actions = { mask = true, drop = true, flag = true }
+-- What becomes of a row with personal data: each action takes the row, its masked copy, the counts
+-- and the context of the rules, and returns the row that passes, or nil.
+local actions = {}
+
+function actions.mask(_, masked, counts, context)
+  context.change(masked, "masked " .. described(counts))
+  return masked
+end
+
+function actions.flag(row, _, counts, context)
+  local flagged = copy_of(row)
+  flagged.extra = copy_of(row.extra)
+  flagged.extra.personal_data = counts
+  context.change(flagged, "flagged " .. described(counts))
+  return flagged
+end
+
+function actions.drop(row, _, counts, context)
+  context.drop(row, "personal data: " .. described(counts))
+end
+
+local function set_of(list)
+  local set = {}
+  for _, item in ipairs(list) do
+    set[item] = true
+  end
+  return set
+end
 
 --- The rule.
 -- @tparam ?table given
@@ -313,72 +135,58 @@ local actions = { mask = true, drop = true, flag = true }
 -- @treturn table {name=, settings=, apply=}
 function personal_data.rule(given)
   local settings = settings_of.take("personal_data", given, {
-    action = "mask", sides = settings_of.none, kinds = settings_of.none, names = settings_of.none,
-    users = settings_of.none, users_by_use = settings_of.none,
+    action = "mask",
+    sides = { "train" },
+    kinds = settings_of.none,
+    names = settings_of.none,
+    users = settings_of.none,
+    users_by_use = settings_of.none,
   })
-  local action = settings.action
-  if not actions[action] then
+  local act, users, sides = actions[settings.action], settings.users, settings.sides
+  if not act then
     error(("personal_data: no action %q; there are mask, drop and flag")
-      :format(tostring(action)), 0)
+      :format(tostring(settings.action)), 0)
+  elseif sides and type(sides) ~= "table" then
+    error(("personal_data: `sides` is a table, not a %s"):format(type(sides)), 0)
   end
-  local sides
-  if settings.sides ~= false then
-    sides = {}
-    for _, side in ipairs(option(settings.sides, "sides", "table") or { "train" }) do
-      sides[side] = true
-    end
-  end
-  local rule = {
-    name = "personal_data",
-    settings = {
-      action = action,
-      kinds = settings.kinds or personal_data.kinds,
-      names = settings.names and #settings.names or 0,
-      users = type(settings.users) == "table" and #settings.users or settings.users and "function"
-        or 0,
-    },
-  }
-  rule.settings.sides = settings.sides
-  if settings.sides == nil then
-    rule.settings.sides = { "train" }
-  end
-  if type(settings.users) ~= "function" then
-    settings = personal_data.compile(settings)
-  end
-  function rule.apply(rows, context)
-    local ready
+  local looked_at = sides and set_of(sides)
+  local known = type(users) ~= "function" and personal_data.matcher(settings)
+
+  local function apply(rows, context)
+    local matcher = known
     return function()
-      ready = ready or personal_data.compile(settings)
+      if not matcher then
+        settings.users = users()
+        matcher = personal_data.matcher(settings)
+      end
       for row in rows do
-        if sides and row.side ~= nil and not sides[row.side] then
+        if looked_at and row.side ~= nil and not looked_at[row.side] then
           return row
         end
-        local masked, counts = personal_data.mask_row(row, ready)
-        if masked == row then
-          return row
+        local masked, counts = masked_row(row, matcher)
+        local passed = row
+        if masked ~= row then
+          passed = act(row, masked, counts, context)
         end
-        if action == "mask" then
-          context.change(masked, "masked " .. described(counts))
-          return masked
-        elseif action == "flag" then
-          local flagged, extra = {}, {}
-          for key, value in pairs(row) do
-            flagged[key] = value
-          end
-          for key, value in pairs(row.extra or {}) do
-            extra[key] = value
-          end
-          extra.personal_data = counts
-          flagged.extra = extra
-          context.change(flagged, "flagged " .. described(counts))
-          return flagged
+        if passed then
+          return passed
         end
-        context.drop(row, "personal data: " .. described(counts))
       end
       return nil
     end
   end
-  return rule
+
+  return {
+    name = "personal_data",
+    settings = {
+      action = settings.action,
+      kinds = settings.kinds or personal_data.kinds,
+      names = settings.names and #settings.names or 0,
+      users = type(users) == "function" and "function" or users and #users or 0,
+      sides = sides,
+    },
+    apply = apply,
+  }
 end
 
 return personal_data

@@ -10,77 +10,67 @@
 -- `<name>`, and after thanks, hi, hey, ping and their like at the end of a clause. `mostly_names`
 -- tells which of these a log uses as names all the same.
 
-local words = require("perilune.rules.personal.words")
+local word_lists = require("perilune.rules.personal.word_lists")
 
-local users = {}
+local UserNames = {}
+UserNames.__index = UserNames
 
 local find, sub, byte = string.find, string.sub, string.byte
 
-local set = require("perilune.rules.personal.word_set")
-
-local STRONG <const>, WEAK <const> = 1, 2
-
-local addressing = set([[
-thanks thank thx ty tnx tks cheers hi hey hello ping welcome bye cya sorry yo greetings hiya morning
-evening thankyou ack
-]])
-local interjections = set([[
-well so ok okay yes no yeah oh hey hi hello thanks thank sorry please now then also anyway
-actually but and lol hmm hm um uh ah right sure nope yep yup first second last next if or maybe
-perhaps again cool nice great good true wow man dude guys all hehe haha btw fine still however
-instead otherwise
-]])
-local headings = set("note re ps warning error edit update question problem hint tip example")
-
-local proper = {}
-for word in pairs(words.proper) do
+local common, proper = word_lists.read("english_words").common, {}
+for word in pairs(word_lists.read("english_words").proper) do
   proper[word:lower()] = true
 end
+
+local list = word_lists.read("user_names")
+
+local STRONG <const>, WEAK <const> = 1, 2
 
 local endings = { "s", "es", "ed", "d", "ing" }
 
 -- A common word or a form of one: wanted, boxes, searching, stopping. Not more than the forms of
 -- grammar: people do call themselves blocky or licker.
 local function is_word(low)
-  if words.common[low] or proper[low] then
+  if common[low] or proper[low] then
     return true
   end
   for _, ending in ipairs(endings) do
     local stem = #low > #ending + 2 and sub(low, -#ending) == ending and sub(low, 1, -#ending - 1)
-    if stem and (words.common[stem] or words.common[stem .. "e"]
-      or sub(stem, -1) == sub(stem, -2, -2) and words.common[sub(stem, 1, -2)]) then
+    if stem and (common[stem] or common[stem .. "e"]
+      or sub(stem, -1) == sub(stem, -2, -2) and common[sub(stem, 1, -2)]) then
       return true
     end
   end
   return false
 end
 
---- Make a list of user names ready for `find`.
--- @tparam {string,...} list
+-- Whether a name in small letters is one that counts only where someone is addressed.
+local function is_weak(low)
+  return #low <= 2 or not find(low, "[%a\128-\255]") or is_word(low)
+end
+
+--- The user names of a log, ready to be found.
+-- @tparam {string,...} names
 -- @tparam ?{string,...} always those of them that count anywhere, words or not
--- @treturn table
-function users.compile(list, always)
-  local ready = { tokens = {}, others = {}, has_others = false }
+function UserNames.new(names, always)
+  local self = setmetatable({ tokens = {}, others = {} }, UserNames)
   local strong = {}
   for _, name in ipairs(always or {}) do
     strong[name:lower()] = true
   end
-  for _, name in ipairs(list) do
+  for _, name in ipairs(names) do
     local low = name:lower()
     if find(low, "^[%w_%[%]{}\\`^|\128-\255-]+$") then
-      local weak = not strong[low]
-        and (#low <= 2 or not find(low, "[%a\128-\255]") or is_word(low))
-      ready.tokens[low] = weak and WEAK or STRONG
+      self.tokens[low] = not strong[low] and is_weak(low) and WEAK or STRONG
     elseif low ~= "" then
       local offset, token = low:match("()([%w_%[%]{}\\`^|\128-\255-]+)")
       if token then
-        ready.others[token] = ready.others[token] or {}
-        table.insert(ready.others[token], { low, offset })
-        ready.has_others = true
+        self.others[token] = self.others[token] or {}
+        table.insert(self.others[token], { low, offset })
       end
     end
   end
-  return ready
+  return self
 end
 
 local function addressed(low, first, last, token)
@@ -90,21 +80,19 @@ local function addressed(low, first, last, token)
   elseif before == 60 and following == 62 then -- < >
     return true
   elseif not before or before == 10 then
-    return following == 58 and not headings[token] and not find(low, "^[/:]", last + 2)
-      or following == 44 and not interjections[token]
+    return following == 58 and not list.headings[token] and not find(low, "^[/:]", last + 2)
+      or following == 44 and not list.interjections[token]
   elseif following and find(low, "^%s*[^%s.,!?:;)]", last + 1) then
     return false
   end
   local word = sub(low, first > 12 and first - 12 or 1, first - 1):match("(%a+),? $")
-  return word ~= nil and addressing[word] == true
+  return word ~= nil and list.addressing[word] == true
 end
 
-local function part(known, low, at, token, report)
-  if known[token] == STRONG then
-    report("USER", at, at + #token - 1)
-  elseif known[token] == WEAK and addressed(low, at, at + #token - 1, token) then
-    report("USER", at, at + #token - 1)
-  end
+-- Whether the token of `low` at `at` counts as a user name there.
+local function counts(known, low, at, token)
+  local kind = known[token]
+  return kind == STRONG or kind == WEAK and addressed(low, at, at + #token - 1, token)
 end
 
 -- Symbols and marks of byte order are no part of a name; places stay.
@@ -115,39 +103,50 @@ local function without_symbols(low)
   return low
 end
 
+-- The names of a token that is none itself: without the brackets around it, between its marks.
+local function find_parts(known, low, at, token, spans)
+  local lead, inner = token:match("^([%[%]{}\\`^|-]*)(.*)$")
+  inner = inner:match("^[%w_\128-\255]+")
+  if not inner or lead == "" and #inner == #token then
+    return
+  end
+  for offset, piece in token:gmatch("()([%w_]+)") do
+    if #piece > 2 and counts(known, low, at + offset - 1, piece) then
+      spans:add("USER", at + offset - 1, at + offset + #piece - 2)
+    end
+  end
+end
+
+-- The names with other characters of which `token` is the first part.
+local function find_others(others, low, at, spans)
+  for _, other in ipairs(others) do
+    local first = at - other[2] + 1
+    local last = first + #other[1] - 1
+    if first > 0 and sub(low, first, last) == other[1]
+      and not find(sub(low, first - 1, first - 1), "[%w_]")
+      and not find(low, "^[%w_]", last + 1) then
+      spans:add("USER", first, last)
+    end
+  end
+end
+
 --- Find user names.
 -- @string text
--- @tparam table ready as from `compile`
--- @tparam function report called with kind, first, last
-function users.find(text, ready, report)
+-- @tparam FoundSpans spans
+function UserNames:find(text, spans)
   local low = without_symbols(text:lower())
-  local known = ready.tokens
+  local known, others = self.tokens, next(self.others) and self.others
   local marks = find(low, "[%[%]{}\\`^|\128-\255-]")
   for at, token in low:gmatch(marks and "()([%w_%[%]{}\\`^|\128-\255-]+)" or "()([%w_]+)") do
-    local kind = known[token]
-    if kind == STRONG or kind == WEAK and addressed(low, at, at + #token - 1, token) then
-      report("USER", at, at + #token - 1)
-    elseif marks and not kind and #token > 2 and find(token, "[^%w_]") then
-      local lead, inner = token:match("^([%[%]{}\\`^|-]*)(.*)$")
-      inner = inner:match("^[%w_\128-\255]+")
-      if inner and lead ~= "" or inner and #inner < #token then
-        for offset, piece in token:gmatch("()([%w_]+)") do
-          if #piece > 2 then
-            part(known, low, at + offset - 1, piece, report)
-          end
-        end
+    if known[token] then
+      if counts(known, low, at, token) then
+        spans:add("USER", at, at + #token - 1)
       end
+    elseif marks and #token > 2 and find(token, "[^%w_]") then
+      find_parts(known, low, at, token, spans)
     end
-    if ready.has_others and ready.others[token] then
-      for _, other in ipairs(ready.others[token]) do
-        local first = at - other[2] + 1
-        local last = first + #other[1] - 1
-        if first > 0 and sub(low, first, last) == other[1]
-          and not find(sub(low, first - 1, first - 1), "[%w_]")
-          and not find(low, "^[%w_]", last + 1) then
-          report("USER", first, last)
-        end
-      end
+    if others and others[token] then
+      find_others(others[token], low, at, spans)
     end
   end
 end
@@ -155,16 +154,15 @@ end
 --- Names that are words, yet by their use in a log are names: of all places where the word stands,
 -- people are addressed by it in at least `share`, and at least `least` times.
 -- @tparam function texts an iterator of texts
--- @tparam table ready as from `compile`
 -- @tparam ?table given `least = 3`, `share = 0.5`
 -- @treturn {string,...} sorted
-function users.mostly_names(texts, ready, given)
+function UserNames:mostly_names(texts, given)
   local least, share = given and given.least or 3, given and given.share or 0.5
   local all, as_names = {}, {}
   for text in texts do
     local low = without_symbols(text:lower())
     for at, token in low:gmatch("()([%w_%[%]{}\\`^|\128-\255-]+)") do
-      if ready.tokens[token] == WEAK then
+      if self.tokens[token] == WEAK then
         all[token] = (all[token] or 0) + 1
         if addressed(low, at, at + #token - 1, token) then
           as_names[token] = (as_names[token] or 0) + 1
@@ -182,4 +180,4 @@ function users.mostly_names(texts, ready, given)
   return names
 end
 
-return users
+return UserNames

@@ -19,7 +19,7 @@
 --
 -- What these do not do: tell whether a number was ever issued.
 
-local checks = {}
+local check_digits = {}
 
 local byte = string.byte
 local ZERO <const> = 48
@@ -27,7 +27,7 @@ local ZERO <const> = 48
 --- Luhn's check over a string of digits.
 -- @string digits
 -- @treturn boolean
-function checks.luhn(digits)
+function check_digits.luhn(digits)
   local sum, double = 0, false
   for i = #digits, 1, -1 do
     local d = byte(digits, i) - ZERO
@@ -58,7 +58,7 @@ local issuers = {
 --- A payment card: an issuer's prefix, one of its lengths, Luhn.
 -- @string digits
 -- @treturn boolean
-function checks.card(digits)
+function check_digits.card(digits)
   local size = #digits
   if size < 13 or size > 19 then
     return false
@@ -67,7 +67,7 @@ function checks.card(digits)
     if issuer[3][size] then
       local prefix = tonumber(digits:sub(1, #tostring(issuer[1])))
       if prefix >= issuer[1] and prefix <= issuer[2] then
-        return checks.luhn(digits)
+        return check_digits.luhn(digits)
       end
     end
   end
@@ -75,7 +75,7 @@ function checks.card(digits)
 end
 
 -- Characters of an IBAN by country, from the registry of ISO 13616.
-checks.iban_lengths = {
+check_digits.iban_lengths = {
   AD = 24, AE = 23, AL = 28, AT = 20, AZ = 28, BA = 20, BE = 16, BG = 22, BH = 22, BR = 29, BY = 28,
   CH = 21, CR = 22, CY = 28, CZ = 24, DE = 22, DK = 18, DO = 28, EE = 20, EG = 29, ES = 24, FI = 18,
   FO = 18, FR = 27, GB = 22, GE = 22, GI = 23, GL = 18, GR = 27, GT = 28, HR = 21, HU = 28, IE = 22,
@@ -88,8 +88,8 @@ checks.iban_lengths = {
 --- An IBAN: the country's length and the remainder 1 modulo 97.
 -- @string text capitals and digits
 -- @treturn boolean
-function checks.iban(text)
-  if checks.iban_lengths[text:sub(1, 2)] ~= #text or not text:find("^%u%u%d%d[%u%d]+$") then
+function check_digits.iban(text)
+  if check_digits.iban_lengths[text:sub(1, 2)] ~= #text or not text:find("^%u%u%d%d[%u%d]+$") then
     return false
   end
   local rest = 0
@@ -107,7 +107,7 @@ end
 --- US social security number of nine digits.
 -- @string n
 -- @treturn boolean
-function checks.ssn(n)
+function check_digits.ssn(n)
   local area = n:sub(1, 3)
   return #n == 9 and area ~= "000" and area ~= "666" and n:sub(1, 1) ~= "9"
     and n:sub(4, 5) ~= "00" and n:sub(6) ~= "0000"
@@ -118,7 +118,7 @@ local nino_barred = { BG = true, GB = true, NK = true, KN = true, TN = true, NT 
 --- UK National Insurance number, capitals without spaces.
 -- @string n
 -- @treturn boolean
-function checks.nino(n)
+function check_digits.nino(n)
   return n:find("^[ABCEGHJ-PRSTW-Z][ABCEGHJ-NPRSTW-Z]%d%d%d%d%d%d[A-D]$") ~= nil
     and not nino_barred[n:sub(1, 2)]
 end
@@ -128,7 +128,7 @@ local dni_letters <const> = "TRWAGMYFPDXBNJZSQVHLCKE"
 --- Spanish DNI or NIE.
 -- @string n
 -- @treturn boolean
-function checks.dni(n)
+function check_digits.dni(n)
   local head, digits, letter = n:match("^([XYZ]?)(%d+)(%u)$")
   if not head or #head + #digits ~= 8 then
     return false
@@ -143,7 +143,7 @@ end
 --- French number of inscription (social security), fifteen digits.
 -- @string n
 -- @treturn boolean
-function checks.nir(n)
+function check_digits.nir(n)
   if not n:find("^[12]%d%d%d%d%d%d%d%d%d%d%d%d%d%d$") then
     return false
   end
@@ -164,7 +164,7 @@ end
 --- Italian codice fiscale.
 -- @string n
 -- @treturn boolean
-function checks.codice_fiscale(n)
+function check_digits.codice_fiscale(n)
   if not n:find("^%u%u%u%u%u%u[%dL-V][%dL-V]%u[%dL-V][%dL-V]%u[%dL-V][%dL-V][%dL-V]%u$") then
     return false
   end
@@ -191,7 +191,7 @@ end
 --- Polish PESEL, eleven digits.
 -- @string n
 -- @treturn boolean
-function checks.pesel(n)
+function check_digits.pesel(n)
   return #n == 11 and day_of_month(tonumber(n:sub(3, 4)) % 20, tonumber(n:sub(5, 6)))
     and weighted(n, { 1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1 }) % 10 == 0
 end
@@ -199,16 +199,16 @@ end
 --- Swedish personnummer, ten digits.
 -- @string n
 -- @treturn boolean
-function checks.personnummer(n)
+function check_digits.personnummer(n)
   local day = tonumber(n:sub(5, 6))
   return #n == 10 and day_of_month(tonumber(n:sub(3, 4)), day > 60 and day - 60 or day)
-    and checks.luhn(n)
+    and check_digits.luhn(n)
 end
 
 --- Brazilian CPF, eleven digits.
 -- @string n
 -- @treturn boolean
-function checks.cpf(n)
+function check_digits.cpf(n)
   if #n ~= 11 or n == n:sub(1, 1):rep(11) then
     return false
   end
@@ -220,15 +220,15 @@ end
 --- Dutch BSN, nine digits.
 -- @string n
 -- @treturn boolean
-function checks.bsn(n)
+function check_digits.bsn(n)
   return #n == 9 and weighted(n, { 9, 8, 7, 6, 5, 4, 3, 2, -1 }) % 11 == 0
 end
 
 --- Canadian SIN, nine digits.
 -- @string n
 -- @treturn boolean
-function checks.sin(n)
-  return #n == 9 and n:find("^[1-79]") ~= nil and checks.luhn(n)
+function check_digits.sin(n)
+  return #n == 9 and n:find("^[1-79]") ~= nil and check_digits.luhn(n)
 end
 
 -- The dihedral group of order ten: reflections stand at 5 to 9.
@@ -244,7 +244,7 @@ local verhoeff_step = { [0] = 1, 5, 7, 6, 2, 8, 3, 0, 9, 4 }
 --- Verhoeff's check over a string of digits.
 -- @string digits
 -- @treturn boolean
-function checks.verhoeff(digits)
+function check_digits.verhoeff(digits)
   local check = 0
   for i = 0, #digits - 1 do
     local d = byte(digits, #digits - i) - ZERO
@@ -259,14 +259,14 @@ end
 --- Indian Aadhaar number, twelve digits.
 -- @string n
 -- @treturn boolean
-function checks.aadhaar(n)
-  return #n == 12 and n:find("^[2-9]") ~= nil and checks.verhoeff(n)
+function check_digits.aadhaar(n)
+  return #n == 12 and n:find("^[2-9]") ~= nil and check_digits.verhoeff(n)
 end
 
 --- German Steuer-ID, eleven digits.
 -- @string n
 -- @treturn boolean
-function checks.steuer_id(n)
+function check_digits.steuer_id(n)
   if #n ~= 11 or n:sub(1, 1) == "0" then
     return false
   end
@@ -278,4 +278,4 @@ function checks.steuer_id(n)
   return (11 - product) % 10 == byte(n, 11) - ZERO
 end
 
-return checks
+return check_digits

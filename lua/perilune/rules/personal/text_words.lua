@@ -1,10 +1,10 @@
---- A text's words with their places, as the name and address searches want them.
+--- The words of a text with their places, as the searches for names and addresses want them.
 --
 -- A word is a run of letters, bytes of UTF-8 above ASCII, inner apostrophes and hyphens; a closing
 -- `'s` is outside. Typographic quotes, dashes and spaces are blanked first (byte for byte, so
 -- places hold), as their bytes would pass for letters. One pass, linear in the text.
 
-local tokens = {}
+local text_words = {}
 
 local find, sub, byte = string.find, string.sub, string.byte
 
@@ -19,7 +19,7 @@ end
 --- The text with typographic marks of UTF-8 blanked; as long as the text.
 -- @string text
 -- @treturn string
-function tokens.plain(text)
+function text_words.plain(text)
   if find(text, "[\194\226]") then
     text = text:gsub("\226[\128\134-\158][\128-\191]", blank):gsub("\194[\160-\191]", blank)
   end
@@ -29,7 +29,7 @@ end
 --- Whether a word begins with a capital (Latin, Cyrillic).
 -- @string word
 -- @treturn boolean
-function tokens.capital(word)
+function text_words.capital(word)
   local a, b = byte(word, 1, 2)
   if a < 128 then
     return a >= 65 and a <= 90
@@ -48,7 +48,7 @@ local lower_two = { ["é"] = "É", ["ö"] = "Ö", ["ø"] = "Ø", ["å"] = "Å", 
 --- A word as a list of names has it: capital first, the rest small.
 -- @string word
 -- @treturn string
-function tokens.titled(word)
+function text_words.titled(word)
   if find(word, "^%l") then
     return sub(word, 1, 1):upper() .. sub(word, 2)
   elseif find(word, "^%u%u[%u-]*$") then
@@ -64,7 +64,7 @@ end
 -- @treturn {string,...} words
 -- @treturn {integer,...} first byte of each
 -- @treturn {integer,...} last byte of each
-function tokens.split(text)
+function text_words.split(text)
   local words, first, last, n = {}, {}, {}, 0
   if not find(text, "['-]") then
     for at, word in text:gmatch("()([%a\128-\255][%a\128-\255\1]*)") do
@@ -91,4 +91,4 @@ function tokens.split(text)
   return words, first, last
 end
 
-return tokens
+return text_words

@@ -11,17 +11,13 @@
 -- invite. A value that is a placeholder (`YOUR_API_KEY`, `<token>`, `xxxx`) is no secret.
 -- IPv6: eight groups, or `::` and three groups or more with a digit among them; not the loopback.
 
-local net = {}
+local list = require("perilune.rules.personal.word_lists").read("net_addresses")
+
+local net_addresses = {}
 
 local byte, find, sub, match = string.byte, string.find, string.sub, string.match
 
-local set = require("perilune.rules.personal.word_set")
-
 local LOCAL_BYTES <const> = 64
-local file_endings = set("png jpg jpeg gif svg webp css js ts tsx jsx html htm json pdf py name")
-local spelled_endings = set([[
-com org net edu gov io co uk de fr es it se pl nl pt br ru info eu us ca au ch at be dk no fi in jp
-]])
 
 local local_part = {}
 for c in ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-'"):gmatch(".") do
@@ -44,13 +40,13 @@ local function domain_end(text, at)
   local tail = sub(text, last > at + 30 and last - 30 or at, last)
   local dot = match(tail, "()%.%a+$")
   if not dot or #tail - dot < 2 or not find(text, "^[%w\128-\255]", at)
-    or file_endings[tail:sub(dot + 1):lower()] then
+    or list.file_endings[tail:sub(dot + 1):lower()] then
     return nil, stop
   end
   return last, stop
 end
 
-local function emails(text, add)
+local function emails(text, spans)
   local at = find(text, "@", 1, true)
   local floor = 0 -- nothing at or before it belongs to a further address
   while at do
@@ -67,7 +63,7 @@ local function emails(text, add)
       stop = run
       local git = sub(text, first, at - 1) == "git" and last and byte(text, last + 1) == 58
       if last and not git then
-        add("EMAIL", first, last)
+        spans:add("EMAIL", first, last)
         floor = last
       end
     end
@@ -83,7 +79,7 @@ local function spelled_email(text, at, dot_last)
   end
   local user, at_word = match(head, "()[%w._%-]+%s?[%[(]?()at[%])]?%s?[%w-]+%s?[%[(]?$")
   local ending, last = match(text, "^[%])]?%s?(%a+)()", dot_last + 1)
-  if not user or not ending or not spelled_endings[ending:lower()] then
+  if not user or not ending or not list.spelled_endings[ending:lower()] then
     return nil
   end
   local before = sub(head, at_word - 1, at_word - 1)
@@ -93,7 +89,7 @@ local function spelled_email(text, at, dot_last)
   return at - #head + user - 1, last - 1
 end
 
-local function spelled_emails(text, add)
+local function spelled_emails(text, spans)
   local at = 1
   while true do
     local first, last = find(text, "[ %[(]dot[ %])]", at)
@@ -102,27 +98,28 @@ local function spelled_emails(text, add)
     end
     local from, to = spelled_email(text, first, last - (byte(text, last) == 32 and 1 or 0))
     if from then
-      add("EMAIL", from, to)
+      spans:add("EMAIL", from, to)
     end
     at = last + 1
   end
 end
 
-local secrets = set([[
-token access_token refresh_token id_token auth_token authtoken auth api_key apikey api-key password
-passwd pwd pass secret client_secret sig signature x-amz-signature x-goog-signature
-x-amz-security-token sessionid session_id session jwt jsessionid phpsessid awsaccesskeyid
-]])
-local weak_secrets = set("key k code hash uid sid")
-local reset_words = set([[
-reset reset-password password-reset verify confirm confirmation unsubscribe invite invitation magic
-activate optout
-]])
-
-local function placeholder(value)
+local function is_placeholder(value)
   local low = value:lower()
   return #value < 4 or find(value, "^[<{$%[*]") or find(value, "^%u[%u_]+$") or find(low, "^your")
-    or find(low, "^x+$") or find(low, "^%.+$") or secrets[low] or low == "value" or low == "example"
+    or find(low, "^x+$") or find(low, "^%.+$") or low == "value" or low == "example"
+    or list.secrets[low]
+end
+
+-- Whether a field `name=value` of a query or fragment is a secret.
+local function is_secret_field(field)
+  local name, value = match(field, "^(.-)=(.*)$")
+  if not name or is_placeholder(value) then
+    return false
+  end
+  name = name:lower()
+  return list.secrets[name]
+    or list.weak_secrets[name] and #value >= 8 and find(value, "%d") and find(value, "%a")
 end
 
 local function has_secret(url)
@@ -131,24 +128,17 @@ local function has_secret(url)
     authority, rest = "", url
   end
   local password = match(authority, "^[^:@]*:([^@]+)@.")
-  if password and not placeholder(password) then
+  if password and not is_placeholder(password) then
     return true
   end
-  local query = match(rest, "[?#].*$")
-  if query then
-    for field in query:gmatch("[^?&;#]+") do
-      local equals = find(field, "=", 1, true)
-      local name = equals and sub(field, 1, equals - 1):lower()
-      local value = equals and sub(field, equals + 1)
-      if name and not placeholder(value) and (secrets[name] or weak_secrets[name] and #value >= 8
-        and find(value, "%d") and find(value, "%a")) then
-        return true
-      end
+  for field in (match(rest, "[?#].*$") or ""):gmatch("[^?&;#]+") do
+    if is_secret_field(field) then
+      return true
     end
   end
   local before = ""
   for segment in (match(rest, "^[^?#]*")):gmatch("[^/]+") do
-    if reset_words[before:lower()] and #segment >= 12 and find(segment, "%d") then
+    if list.reset_words[before:lower()] and #segment >= 12 and find(segment, "%d") then
       return true
     end
     before = segment
@@ -156,7 +146,7 @@ local function has_secret(url)
   return false
 end
 
-local function urls(text, add)
+local function urls(text, spans)
   local at = find(text, "://", 1, true)
   while at do
     local scheme = match(sub(text, at > 12 and at - 12 or 1, at - 1), "%a+$")
@@ -169,7 +159,7 @@ local function urls(text, add)
       last = last - 1
     end
     if scheme and has_secret(sub(text, first, last)) then
-      add("URL", first, last)
+      spans:add("URL", first, last)
     end
     at = find(text, "://", stop + 1, true)
   end
@@ -195,7 +185,7 @@ local function is_ipv6(run)
   return gaps == 1 and groups >= 3 and groups < 8 and find(run, "%d") ~= nil
 end
 
-local function ipv6(text, add)
+local function ipv6(text, spans)
   local at = find(text, ":%x?%x?%x?%x?:")
   while at do
     local first = at
@@ -209,7 +199,7 @@ local function ipv6(text, add)
     end
     if not find(sub(text, first - 1, first - 1), "[%w_]") and not find(text, "^[%w_]", last + 1)
       and last - first < 45 and is_ipv6(sub(text, first, last)) then
-      add("IP", first, last)
+      spans:add("IP", first, last)
     end
     at = find(text, ":%x?%x?%x?%x?:", stop + 1)
   end
@@ -217,21 +207,21 @@ end
 
 --- Find addresses of the net.
 -- @string text
--- @tparam function add called with kind, first, last
-function net.find(text, add)
+-- @tparam FoundSpans spans
+function net_addresses.find(text, spans)
   if find(text, "://", 1, true) then
-    urls(text, add)
+    urls(text, spans)
   end
   if find(text, "@", 1, true) then
-    emails(text, add)
+    emails(text, spans)
   end
   if find(text, "dot", 1, true) then
-    spelled_emails(text, add)
+    spelled_emails(text, spans)
   end
   local colon = find(text, ":", 1, true)
   if colon and find(text, ":", colon + 1, true) then
-    ipv6(text, add)
+    ipv6(text, spans)
   end
 end
 
-return net
+return net_addresses
