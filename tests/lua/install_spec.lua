@@ -33,8 +33,8 @@ teardown(function()
   system.spawn({ "rm", "-r", folder })
 end)
 
-describe("an installed tree #long", function()
-  it("names the checkout nowhere, nor the prefix it was installed to", function()
+describe("an installed tree", function()
+  it("names the checkout nowhere, nor the prefix it was installed to #long", function()
     assert.are.equal("", (shell("grep -rlF -e '%s' -e '%s/first' '%s'", host.root, folder, prefix)))
   end)
 
@@ -54,7 +54,7 @@ describe("an installed tree #long", function()
     end
   end)
 
-  it("has a shared library that exports what perilune.h declares and no more", function()
+  it("has a shared library that exports what perilune.h declares and no more #long", function()
     local exported, declared = {}, {}
     for name in succeed("nm -D --defined-only '%s/libperilune.so'", lib):gmatch(" %u ([^\n]+)") do
       exported[name] = true
@@ -70,7 +70,7 @@ describe("an installed tree #long", function()
 
   for _, example in ipairs { "linear", "ppo_loss" } do
     for kind, edit in pairs { shared = "", static = " | sed s/-lperilune/-l:libperilune.a/" } do
-      it(("compiles and runs %s.c with the %s library"):format(example, kind), function()
+      it(("compiles and runs %s.c with the %s library #long"):format(example, kind), function()
         local text = succeed([[cd '%s' && PKG_CONFIG_PATH='%s/pkgconfig' &&
           export PKG_CONFIG_PATH LD_LIBRARY_PATH='%s' &&
           eval cc -Wall -Wextra -Werror '%s/share/doc/perilune/docs/examples/%s.c' -o %s-%s \
@@ -98,7 +98,7 @@ describe("an installed tree #long", function()
       [[require("perilune") print(require("quickstart.world").new(1))]]):find("table", 1, true))
   end)
 
-  it("is a module of stock Lua", function()
+  it("is a module of stock Lua #long", function()
     if not lfs.attributes("/usr/bin/lua5.4") then
       return pending("lua5.4 is not installed")
     end
