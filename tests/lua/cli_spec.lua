@@ -298,6 +298,19 @@ describe("docs", function()
     end
   end)
 
+  it("have a manual page with every command and every recipe", function()
+    local page = read("docs/perilune.1")
+    local commands = page:match("(Ss Commands.*)Ss Options")
+    for _, name in ipairs(require("perilune.cli").names()) do
+      assert.truthy(commands:find("%.It Cm " .. name .. "%f[%s]"), name)
+    end
+    local recipes = page:match("%.Pq Cm ([^\n]+)")
+    for file in require("lfs").dir("recipes") do
+      local name = file:match("^(%w+)%.lua$")
+      assert.truthy(not name or recipes:find("%f[%w]" .. name .. "%f[%W]"), name)
+    end
+  end)
+
   it("name files of the engine that are there", function()
     local text, tour = read("docs/engine-tour.md"), {}
     for name in text:gmatch("`[%w/_]-([%w_]+%.[chd]e?f?)`") do
