@@ -78,6 +78,7 @@ INLINE void put_n(real *y, bool acc, vec v, int64_t n)
 }
 
 /* ---- one input ---- */
+/* clang-format off */
 #define X(op, f, df)                                                                              \
     INLINE vec value_of_##op(vec x, vec lo, vec hi)                                               \
     {                                                                                             \
@@ -111,6 +112,7 @@ INLINE void put_n(real *y, bool acc, vec v, int64_t n)
                              v_load_n(u + i, n - i, REAL(0.0)), l, h),                            \
                   n - i);                                                                         \
     }
+/* clang-format on */
 PL_UNARY_MAP(X)
 PL_GELU_MAP(X)
 #undef X

@@ -12,6 +12,8 @@
 
 #include "kernels/variant.h"
 
+/* Unformatted: clang-format 14 would write d *u and real * y in these macros. */
+/* clang-format off */
 /* X(op, f(x), d f'(x)) */
 #define PL_UNARY_MAP(X)                                                                           \
     X(neg, -x, -d)                                                                                \
@@ -50,6 +52,7 @@
     X(le, a <= b)                                                                                 \
     X(gt, a > b)                                                                                  \
     X(ge, a >= b)
+/* clang-format on */
 
 /* y = f(x) */
 typedef void (*pl_unary_fwd)(int64_t n, real *y, const real *x, real lo, real hi);
@@ -61,6 +64,7 @@ typedef void (*pl_unary_bwd)(int64_t n, real *dx, bool acc, const real *dy, cons
 typedef void (*pl_run)(int64_t n, real *y, bool acc, const real *const *in, const bool *step,
                        const real *dy);
 
+/* clang-format off */
 #define X(op, f, df)                                                                              \
     void K(op##_fwd)(int64_t n, real *y, const real *x, real lo, real hi);                        \
     void K(op##_bwd)(int64_t n, real *dx, bool acc, const real *dy, const real *u, real lo,       \
@@ -72,6 +76,7 @@ PL_GELU_MAP(X)
 #define PL_RUN(name)                                                                              \
     void K(name)(int64_t n, real *y, bool acc, const real *const *in, const bool *step,           \
                  const real *dy)
+/* clang-format on */
 #define X(op, f, da, db)                                                                          \
     PL_RUN(op##_fwd);                                                                             \
     PL_RUN(op##_bwd_a);                                                                           \

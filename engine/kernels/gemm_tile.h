@@ -180,14 +180,16 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
     UNROLL
     for (int v = 0; v < nv; v++) n[v] = r_first(t->acc ? r_cols(t->cols, v) : 0);
     UNROLL
-    for (int i = 0; i < mr; i++)
+    for (int i = 0; i < mr; i++) {
         UNROLL
         for (int v = 0; v < nv; v++) x[i][v] = r_load_n(c + i * ldc + v * RL, n[v]);
+    }
     UNROLL
-    for (int i = 0; i < mr && nv == 2; i++)
+    for (int i = 0; i < mr && nv == 2; i++) {
         UNROLL
         for (int v = 0; v < nv; v += LINE_REGS) /* the tile to the right comes next */
             __builtin_prefetch(c + i * ldc + NR + v * RL, 1);
+    }
 
     UNROLL
     for (int g = 0; g < groups; g++) a[g] = t->a + 3 * g * lda;
@@ -214,25 +216,29 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
 
     UNROLL
     for (int v = 0; v < nv; v++) n[v] = r_first(r_cols(t->cols, v));
-    if (t->bias)
+    if (t->bias) {
         UNROLL
         for (int v = 0; v < nv; v++) {
             reg s = r_load_n(t->bias + v * RL, n[v]);
             UNROLL
             for (int i = 0; i < mr; i++) x[i][v] += s;
         }
+    }
     UNROLL
-    for (int i = 0; i < mr; i++)
+    for (int i = 0; i < mr; i++) {
         UNROLL
         for (int v = 0; v < nv; v++) r_store_n(c + i * ldc + v * RL, x[i][v], n[v]);
+    }
 }
 
 typedef void (*tile_fn)(const tile_args *);
 
 /* Tiles of each height: half a panel, a panel and two panels wide, A as it stands and turned. */
+/* clang-format off */
 #define TILE(m, name, nv)                                                                         \
     static void tile_##name##_##m(const tile_args *t) { tile(m, nv, false, t); }                  \
     static void tile_##name##_turned_##m(const tile_args *t) { tile(m, nv, true, t); }
+/* clang-format on */
 #define TILE_HALF(m) TILE(m, half, 1)
 #define TILE_FULL(m) TILE(m, full, 2)
 #define TILE_WIDE(m) TILE(m, wide, 4)
@@ -278,6 +284,7 @@ static inline void tile_run(int64_t mr, const tile_args *t)
 #else
 #define LANES_(F, h) LANES2_(F, h, 0)
 #endif
+/* clang-format off */
 #define EXCHANGE_(h)                                                                              \
     if ((h) < RL)                                                                                 \
         UNROLL                                                                                    \
@@ -288,6 +295,7 @@ static inline void tile_run(int64_t mr, const tile_args *t)
                 r[i] = lo;                                                                        \
                 r[(i + (h)) % RL] = hi;                                                           \
             }
+/* clang-format on */
 
 /* Transposes an RL x RL block held in registers. */
 static inline __attribute__((always_inline)) void r_transpose(reg r[RL])

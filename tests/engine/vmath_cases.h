@@ -44,8 +44,14 @@ static wide exact_softplus(wide x)
 static wide exact_log_sigmoid(wide x) { return -exact_softplus(-x); }
 
 #define WRAP(f) static void do_##f(real *y, const real *x) { v_store(y, f(v_load(x))); }
-WRAP(v_exp) WRAP(v_log) WRAP(v_log1p) WRAP(v_tanh) WRAP(v_erf)
-WRAP(v_sigmoid) WRAP(v_softplus) WRAP(v_log_sigmoid)
+WRAP(v_exp)
+WRAP(v_log)
+WRAP(v_log1p)
+WRAP(v_tanh)
+WRAP(v_erf)
+WRAP(v_sigmoid)
+WRAP(v_softplus)
+WRAP(v_log_sigmoid)
 
 static const struct {
     const char *name;
