@@ -151,6 +151,15 @@ describe("mask", function()
     assert.equal("Dear Dr [NAME], is [NAME] right?", masked("Dear Dr Okafor, is Okafor right?"))
   end)
 
+  it("knows every introduction in small letters", function()
+    for _, introduction in ipairs({
+      "my name is", "mijn naam is", "mi nombre es", "mitt navn er", "ich heiße", "ich heisse",
+      "je m'appelle", "me llamo", "mi chiamo", "jag heter", "nazywam się",
+    }) do
+      assert.equal(introduction .. " [NAME]", masked(introduction .. " Zorblat"))
+    end
+  end)
+
   it("masks a URL with a secret whole, whatever is inside", function()
     assert.equal("at [URL].",
       masked("at https://a.example/x?mail=anna@example.org&token=8f3kd92j."))

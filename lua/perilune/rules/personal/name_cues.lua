@@ -167,14 +167,25 @@ end
 
 --- The search of each announcing word in small letters, honorifics apart.
 name_cues.search = {
-  ["i'm"] = after_pronoun, ["im"] = after_pronoun, ["i'\1\1m"] = after_pronoun, am = after_am,
-  me = after_me, named = after_named, called = after_named,
-  dear = after_dear, hi = after_hello, hello = after_hello, hey = after_hello,
+  ["i'm"] = after_pronoun,
+  ["i'\1\1m"] = after_pronoun,
+  im = after_pronoun,
+  am = after_am,
+  me = after_me,
+  named = after_named,
+  called = after_named,
+  dear = after_dear,
+  hi = after_hello,
+  hello = after_hello,
+  hey = after_hello,
 }
-for section, search in pairs({
-  name_nouns = after_noun, introducers = after_introducer, relatives = after_relative,
+local search_of = {
+  name_nouns = after_noun,
+  introducers = after_introducer,
+  relatives = after_relative,
   closings = after_closing,
-}) do
+}
+for section, search in pairs(search_of) do
   for word in pairs(list[section]) do
     name_cues.search[word] = search
   end
@@ -187,6 +198,5 @@ for _, words in ipairs({ titles, callings, name_cues.search }) do
     name_cues.active[word] = true
   end
 end
-name_cues.active.navn = nil
 
 return name_cues
