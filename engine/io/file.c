@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/path.h"
+
 #define CHUNK ((int64_t)8 << 20) /* bytes between two looks at the interrupt flag */
 #define HASH_BUFFER ((int64_t)1 << 20)
 #define MAX_RETRIES 1000 /* interrupted calls in a row */

@@ -46,27 +46,4 @@ pl_status pl__writer_put(pl__writer *w, const void *data, size_t size);
 pl_status pl__writer_commit(pl__writer *w);
 void pl__writer_abort(pl__writer *w);
 
-/* A new string "<path>.<mark>-<pid>-<n>" (pl_free). */
-char *pl__tmp_name(pl_ctx *ctx, const char *path, const char *mark, int n);
-/* A new string: the folder that holds path. */
-char *pl__parent_name(pl_ctx *ctx, const char *path);
-/* A new string "<folder>/<name>". */
-char *pl__join_name(pl_ctx *ctx, const char *folder, const char *name);
-
-/* A growing text. The failure of any step is kept: check `failed` once, at the end. */
-typedef struct {
-    pl_ctx *ctx;
-    char *s;
-    size_t n, cap;
-    bool failed;
-} pl__text;
-
-void pl__text_put(pl__text *t, const char *s, size_t n);
-void pl__text_format(pl__text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void pl__text_quote(pl__text *t, const char *s); /* as a JSON string */
-void pl__text_free(pl__text *t);
-
-/* True when s is UTF-8 throughout. */
-bool pl__utf8_valid(const char *s, size_t n);
-
 #endif

@@ -20,6 +20,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
+#include "base/path.h"
+#include "base/utf8.h"
 #include "io/file.h"
 
 #define MANIFEST "manifest.json"
@@ -172,7 +175,7 @@ pl_status pl_folder_begin(pl_ctx *ctx, char **tmp, const char *path)
 */
 
 /* Syncs the file and adds its row to the manifest. */
-static pl_status seal_file(pl_ctx *ctx, pl__text *manifest, const char *root, const char *name,
+static pl_status seal_file(pl_ctx *ctx, pl__buf *manifest, const char *root, const char *name,
                            bool first)
 {
     pl_status st;
@@ -181,16 +184,17 @@ static pl_status seal_file(pl_ctx *ctx, pl__text *manifest, const char *root, co
     char hex[PL_HASH_TEXT];
     char *full = pl__join_name(ctx, root, name);
     if (full == NULL) return PL_ERR_NOMEM;
-    if (!pl__utf8_valid(name, strlen(name))) {
+    if (pl__utf8_run(name, strlen(name)) < strlen(name)) {
         st = pl__fail(ctx, PL_ERR_ARG, "'%s': a file name is not UTF-8", root);
         goto done;
     }
     PL_GO(pl__file_open(ctx, &fd, &size, full, false));
     PL_GO(pl__file_hash_fd(ctx, hex, fd, full, size));
     PL_GO(pl__file_sync(ctx, fd, full));
-    pl__text_format(manifest, "%s\n    {\"name\": ", first ? "" : ",");
-    pl__text_quote(manifest, name);
-    pl__text_format(manifest, ", \"size\": %lld, \"xxh3_128\": \"%s\"}", (long long)size, hex);
+    PL_GO(pl__buf_format(ctx, manifest, "%s\n    {\"name\": ", first ? "" : ","));
+    PL_GO(pl__buf_quote(ctx, manifest, name));
+    PL_GO(pl__buf_format(ctx, manifest, ", \"size\": %lld, \"xxh3_128\": \"%s\"}", (long long)size,
+                         hex));
 done:
     pl__file_close(&fd);
     pl_free(ctx, full);
@@ -201,13 +205,14 @@ static pl_status seal(pl_ctx *ctx, const char *root)
 {
     pl_status st;
     name_list list = {.ctx = ctx};
-    pl__text text = {.ctx = ctx};
+    pl__buf text = {0};
     char *full = NULL;
     bool first = true;
     PL_GO(names_walk(&list, root));
     if (list.n > 1) qsort(list.names, (size_t)list.n, sizeof *list.names, by_text);
-    pl__text_format(&text, "{\n  \"format\": \"perilune-manifest\",\n  \"version\": 1,\n"
-                           "  \"files\": [");
+    PL_GO(pl__buf_format(ctx, &text,
+                         "{\n  \"format\": \"perilune-manifest\",\n  \"version\": 1,\n"
+                         "  \"files\": ["));
     for (int64_t i = 0; i < list.n; i++) {
         const char *name = list.names[i];
         if (strcmp(name, MANIFEST) == 0) continue;
@@ -225,16 +230,16 @@ static pl_status seal(pl_ctx *ctx, const char *root)
             first = false;
         }
     }
-    pl__text_format(&text, "\n  ]\n}\n");
+    PL_GO(pl__buf_format(ctx, &text, "\n  ]\n}\n"));
     full = pl__join_name(ctx, root, MANIFEST);
-    if (full == NULL || text.failed) {
+    if (full == NULL) {
         st = PL_ERR_NOMEM;
         goto done;
     }
-    st = pl_file_write(ctx, full, text.s, text.n);
+    st = pl_file_write(ctx, full, text.data, text.length);
 done:
     pl_free(ctx, full);
-    pl__text_free(&text);
+    pl__buf_free(ctx, &text);
     names_free(&list);
     return st;
 }

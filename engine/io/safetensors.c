@@ -19,6 +19,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/path.h"
+#include "base/utf8.h"
 #include "io/file.h"
 #include "io/weights.h"
 
@@ -128,7 +130,7 @@ static pl_status take_string(cursor *c, const char **out)
             *to++ = means[letter - letters];
     }
     if (c->at >= c->end) return fail(c, "string without an end");
-    if (!pl__utf8_valid(*out, (size_t)(to - *out))) return fail(c, "string is not UTF-8");
+    if (pl__utf8_run(*out, (size_t)(to - *out)) < (size_t)(to - *out)) return fail(c, "string is not UTF-8");
     c->at++;
     *to = '\0';
     return PL_OK;

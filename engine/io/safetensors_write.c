@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
+#include "base/utf8.h"
 #include "io/file.h"
 
 typedef struct {
@@ -30,6 +32,11 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+static bool is_utf8(const char *text)
+{
+    return pl__utf8_run(text, strlen(text)) == strlen(text);
+}
+
 /* PL_ERR_ARG when a text stands twice or is not UTF-8. */
 static pl_status check_texts(pl_ctx *ctx, const char *path, const char *what,
                              const char *const *texts, int64_t n)
@@ -40,7 +47,7 @@ static pl_status check_texts(pl_ctx *ctx, const char *path, const char *what,
     for (int64_t i = 0; i < n; i++) sorted[i] = texts[i];
     qsort(sorted, (size_t)n, sizeof *sorted, by_name);
     for (int64_t i = 0; i < n && st == PL_OK; i++) {
-        if (!pl__utf8_valid(sorted[i], strlen(sorted[i])))
+        if (!is_utf8(sorted[i]))
             st = pl__fail(ctx, PL_ERR_ARG, "saving '%s': a %s is not UTF-8", path, what);
         else if (i > 0 && strcmp(sorted[i - 1], sorted[i]) == 0)
             st = pl__fail(ctx, PL_ERR_ARG, "saving '%s': the %s '%.200s' stands twice", path, what,
@@ -50,33 +57,35 @@ static pl_status check_texts(pl_ctx *ctx, const char *path, const char *what,
     return st;
 }
 
-static void put_notes(pl__text *text, const char *const *keys, const char *const *values,
-                      int64_t n)
+static pl_status put_notes(pl_ctx *ctx, pl__buf *text, const char *const *keys,
+                           const char *const *values, int64_t n)
 {
     bool has_format = false;
-    pl__text_format(text, "{\"__metadata__\":{");
+    PL_TRY(pl__buf_format(ctx, text, "{\"__metadata__\":{"));
     for (int64_t i = 0; i < n; i++) {
-        if (i > 0) pl__text_put(text, ",", 1);
-        pl__text_quote(text, keys[i]);
-        pl__text_put(text, ":", 1);
-        pl__text_quote(text, values[i]);
+        if (i > 0) PL_TRY(pl__buf_add(ctx, text, ",", 1));
+        PL_TRY(pl__buf_quote(ctx, text, keys[i]));
+        PL_TRY(pl__buf_add(ctx, text, ":", 1));
+        PL_TRY(pl__buf_quote(ctx, text, values[i]));
         has_format = has_format || strcmp(keys[i], "format") == 0;
     }
-    if (!has_format) pl__text_format(text, "%s\"format\":\"pt\"", n > 0 ? "," : "");
-    pl__text_put(text, "}", 1);
+    if (!has_format)
+        PL_TRY(pl__buf_format(ctx, text, "%s\"format\":\"pt\"", n > 0 ? "," : ""));
+    return pl__buf_add(ctx, text, "}", 1);
 }
 
-static void put_entry(pl__text *text, const entry *e, int64_t begin)
+static pl_status put_entry(pl_ctx *ctx, pl__buf *text, const entry *e, int64_t begin)
 {
     static const char *const names[] = {[PL_F32] = "F32", [PL_F64] = "F64", [PL_I32] = "I32"};
     const int64_t *shape = pl_tensor_shape(e->tensor);
-    pl__text_put(text, ",", 1);
-    pl__text_quote(text, e->name);
-    pl__text_format(text, ":{\"dtype\":\"%s\",\"shape\":[", names[pl_tensor_dtype(e->tensor)]);
+    PL_TRY(pl__buf_add(ctx, text, ",", 1));
+    PL_TRY(pl__buf_quote(ctx, text, e->name));
+    PL_TRY(pl__buf_format(ctx, text, ":{\"dtype\":\"%s\",\"shape\":[",
+                          names[pl_tensor_dtype(e->tensor)]));
     for (int i = 0; i < pl_tensor_rank(e->tensor); i++)
-        pl__text_format(text, i > 0 ? ",%lld" : "%lld", (long long)shape[i]);
-    pl__text_format(text, "],\"data_offsets\":[%lld,%lld]}", (long long)begin,
-                    (long long)(begin + e->bytes));
+        PL_TRY(pl__buf_format(ctx, text, i > 0 ? ",%lld" : "%lld", (long long)shape[i]));
+    return pl__buf_format(ctx, text, "],\"data_offsets\":[%lld,%lld]}", (long long)begin,
+                          (long long)(begin + e->bytes));
 }
 
 pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *names,
@@ -84,7 +93,7 @@ pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *
                               const char *const *values, int64_t n_notes)
 {
     pl_status st;
-    pl__text text = {.ctx = ctx};
+    pl__buf text = {0};
     pl__writer w = {.ctx = ctx, .fd = -1};
     int64_t at = 0;
     entry *entries = pl_calloc(ctx, (size_t)n + 1, sizeof *entries);
@@ -92,7 +101,7 @@ pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *
     PL_GO(check_texts(ctx, path, "tensor name", names, n));
     PL_GO(check_texts(ctx, path, "metadata key", keys, n_notes));
     for (int64_t i = 0; i < n_notes; i++)
-        if (!pl__utf8_valid(values[i], strlen(values[i]))) {
+        if (!is_utf8(values[i])) {
             st = pl__fail(ctx, PL_ERR_ARG, "saving '%s': the metadata of '%.200s' is not UTF-8",
                           path, keys[i]);
             goto done;
@@ -109,27 +118,23 @@ pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *
     }
     qsort(entries, (size_t)n, sizeof *entries, by_width_and_name);
 
-    put_notes(&text, keys, values, n_notes);
+    PL_GO(put_notes(ctx, &text, keys, values, n_notes));
     for (int64_t i = 0; i < n; i++) {
-        put_entry(&text, &entries[i], at);
+        PL_GO(put_entry(ctx, &text, &entries[i], at));
         at += entries[i].bytes;
     }
-    pl__text_put(&text, "}", 1);
-    while (text.n % 8 != 0 && !text.failed) pl__text_put(&text, " ", 1);
-    if (text.failed) {
-        st = PL_ERR_NOMEM;
-        goto done;
-    }
-    const uint64_t length = text.n;
+    PL_GO(pl__buf_add(ctx, &text, "}", 1));
+    while (text.length % 8 != 0) PL_GO(pl__buf_add(ctx, &text, " ", 1));
+    const uint64_t length = text.length;
     PL_GO(pl__writer_open(ctx, &w, path));
     PL_GO(pl__writer_put(&w, &length, sizeof length));
-    PL_GO(pl__writer_put(&w, text.s, text.n));
+    PL_GO(pl__writer_put(&w, text.data, text.length));
     for (int64_t i = 0; i < n; i++)
         PL_GO(pl__writer_put(&w, pl_tensor_data(entries[i].tensor), (size_t)entries[i].bytes));
     st = pl__writer_commit(&w);
 done:
     pl__writer_abort(&w);
-    pl__text_free(&text);
+    pl__buf_free(ctx, &text);
     pl_free(ctx, entries);
     return st;
 }

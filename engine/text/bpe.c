@@ -12,6 +12,8 @@
 */
 #include "text/text.h"
 
+#include "base/utf8.h"
+
 typedef struct {
     int32_t id, previous, next; /* id -1: merged away */
 } symbol;

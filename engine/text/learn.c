@@ -14,6 +14,8 @@
 
 #include <stdlib.h>
 
+#include "base/utf8.h"
+
 typedef struct {
     uint32_t hash;
     size_t text_at;

@@ -18,18 +18,10 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-/* ------------------------------------------------------------------------------------------- */
+#include "base/path.h"
+#include "base/utf8.h"
 
-static char *join(pl_ctx *ctx, const char *folder, const char *name)
-{
-    size_t a = strlen(folder), b = strlen(name);
-    char *path = pl_alloc(ctx, a + b + 2);
-    if (!path) return NULL;
-    memcpy(path, folder, a);
-    path[a] = '/';
-    memcpy(path + a + 1, name, b + 1);
-    return path;
-}
+/* ------------------------------------------------------------------------------------------- */
 
 static bool is_there(const char *path)
 {
@@ -41,14 +33,6 @@ static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && !strcmp(text + n - m, end);
-}
-
-/* The folder a file is in. */
-static char *folder_of(pl_ctx *ctx, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    if (!slash) return pl_strndup(ctx, ".", 1);
-    return pl_strndup(ctx, path, slash == path ? 1 : (size_t)(slash - path));
 }
 
 /* ------------------------------------------------------------------------------------------- */
@@ -291,7 +275,7 @@ static pl_status read_template(pl_tokenizer *tok, struct json_object *config)
 static pl_status read_config(pl_tokenizer *tok, const char *folder, const char *file, bool keep)
 {
     pl_ctx *ctx = tok->ctx;
-    char *path = join(ctx, folder, file), *text = NULL;
+    char *path = pl__join_name(ctx, folder, file), *text = NULL;
     struct json_object *config = NULL;
     size_t size = 0;
     pl_status st = path ? PL_OK : PL_ERR_NOMEM;
@@ -320,7 +304,7 @@ static pl_status read_jinja(pl_tokenizer *tok, const char *folder)
 {
     if (tok->chat_template) return PL_OK;
     size_t size;
-    char *path = join(tok->ctx, folder, "chat_template.jinja");
+    char *path = pl__join_name(tok->ctx, folder, "chat_template.jinja");
     if (!path) return PL_ERR_NOMEM;
     pl_status st = is_there(path) ? pl_file_read(tok->ctx, &tok->chat_template, &size, path,
                                                  PL_TEXT_MAX_FILE)
@@ -345,7 +329,7 @@ static pl_status find_llama2c(pl_ctx *ctx, char **out, const char *folder)
                           strrchr(*out, '/') + 1, entry->d_name);
             break;
         }
-        *out = join(ctx, folder, entry->d_name);
+        *out = pl__join_name(ctx, folder, entry->d_name);
         if (!*out) {
             st = PL_ERR_NOMEM;
             break;
@@ -364,7 +348,7 @@ static pl_status find_file(pl_ctx *ctx, char **out, const char *folder)
 {
     static const char *const names[] = {"tokenizer.json", "vocab.json", "encoder.json"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        char *path = join(ctx, folder, names[i]);
+        char *path = pl__join_name(ctx, folder, names[i]);
         if (!path) return PL_ERR_NOMEM;
         if (is_there(path)) {
             *out = path;
@@ -382,7 +366,7 @@ static pl_status load_file(pl_ctx *ctx, pl_tokenizer **tok, const char *path, co
     char *text = NULL, *merges = NULL;
     size_t size = 0;
     if (vocab || encoder) {
-        merges = join(ctx, folder, vocab ? "merges.txt" : "vocab.bpe");
+        merges = pl__join_name(ctx, folder, vocab ? "merges.txt" : "vocab.bpe");
         PL_GO(merges ? load_pair_of_files(ctx, tok, path, merges) : PL_ERR_NOMEM);
     } else {
         PL_GO(pl_file_read(ctx, &text, &size, path, PL_TEXT_MAX_FILE));
@@ -421,7 +405,7 @@ pl_status pl_tokenizer_load(pl_ctx *ctx, pl_tokenizer **out, const char *path)
     } else {
         file = pl_strndup(ctx, path, strlen(path));
     }
-    folder = file ? folder_of(ctx, file) : NULL;
+    folder = file ? pl__parent_name(ctx, file) : NULL;
     if (!folder) {
         st = PL_ERR_NOMEM;
         goto done;

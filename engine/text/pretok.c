@@ -11,6 +11,8 @@
 */
 #include "text/text.h"
 
+#include "base/utf8.h"
+
 /* GPT-2's: contractions, letters, digits, others, each with one space in front; the white space
 ** before a word without its last character; white space. */
 const char pl__gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+"

@@ -14,6 +14,9 @@
 #include <json-c/json.h>
 #include <stdio.h>
 
+#include "base/path.h"
+#include "base/utf8.h"
+
 #define LOWER_BLOCK "\xE2\x96\x81"
 
 /* Takes `value` even on failure. */
@@ -190,14 +193,10 @@ static pl_status put_model(const pl_tokenizer *tok, struct json_object *root)
 static pl_status write_in(pl_ctx *ctx, const char *folder, const char *name, const char *data,
                           size_t size)
 {
-    pl__buf path = {0};
-    pl_status st = PL_OK;
-    PL_GO(pl__buf_add(ctx, &path, folder, strlen(folder)));
-    PL_GO(pl__buf_add(ctx, &path, "/", 1));
-    PL_GO(pl__buf_add(ctx, &path, name, strlen(name) + 1));
-    PL_GO(pl_file_write(ctx, path.data, data, size));
-done:
-    pl__buf_free(ctx, &path);
+    char *path = pl__join_name(ctx, folder, name);
+    if (!path) return PL_ERR_NOMEM;
+    pl_status st = pl_file_write(ctx, path, data, size);
+    pl_free(ctx, path);
     return st;
 }
 

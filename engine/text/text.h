@@ -16,7 +16,7 @@
 #ifndef PL_TEXT_TEXT_H
 #define PL_TEXT_TEXT_H
 
-#include "base/ctx.h"
+#include "base/buffer.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -31,24 +31,6 @@
 /* Inside a pattern's class: alphabetic characters, marks, decimal digits and connectors. */
 #define PL_TEXT_WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}"               \
                      "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
-
-/* A growing run of bytes. */
-typedef struct {
-    char *data;
-    size_t length, room;
-} pl__buf;
-
-pl_status pl__buf_reserve(pl_ctx *ctx, pl__buf *buf, size_t more);
-pl_status pl__buf_add(pl_ctx *ctx, pl__buf *buf, const char *data, size_t length);
-void pl__buf_free(pl_ctx *ctx, pl__buf *buf);
-
-/* A growing run of ids. */
-typedef struct {
-    int32_t *data;
-    int64_t count, room;
-} pl__ids;
-
-pl_status pl__ids_add(pl_ctx *ctx, pl__ids *ids, int32_t id);
 
 enum {
     PL__TOK_PRESENT = 1, /* the id has a token: vocabularies may have holes */
@@ -184,18 +166,11 @@ static inline const char *pl__tok_bytes(const pl_tokenizer *tok, int64_t id)
 
 uint32_t pl__text_hash(const char *data, size_t length);
 
-/* utf8.c ----------------------------------------------------------------------------------- */
-/* Bytes of the valid UTF-8 character at `text`, 0 when there is none. */
-int pl__utf8_char(const char *text, size_t length);
-/* Length of the longest valid run at the start of `text`. */
-size_t pl__utf8_run(const char *text, size_t length);
-/* Bytes at the end of `text` that may still become a character. */
-size_t pl__utf8_unfinished(const char *text, size_t length);
-int pl__utf8_put(uint32_t code, char out[4]);
-uint32_t pl__utf8_get(const char *text, int length);
 /* GPT-2's printable alphabet: byte to code point, and back (-1: not of the alphabet). */
 uint32_t pl__alphabet_char(unsigned byte);
 int pl__alphabet_byte(uint32_t code);
+
+/* normalize.c ------------------------------------------------------------------------------ */
 /* Appends `text` normalized; invalid bytes pass unchanged. */
 pl_status pl__normalize(pl_ctx *ctx, pl__buf *out, const char *text, size_t length,
                         pl__normal form);

@@ -1,5 +1,5 @@
 /*
-** tokenizer.c - the public face: text to ids, ids to text, and looking tokens up.
+** tokenizer.c - the public face: text to ids, ids to text, looking tokens up, freeing all.
 **
 ** Encoding: look for added tokens (only when asked), then for each stretch of plain text between
 ** them: normalize, put the prefix space, cut into words, merge. A stray byte of invalid UTF-8 goes
@@ -8,6 +8,8 @@
 ** Decoding has one path, a token at a time, which decode and the stream share.
 */
 #include "text/text.h"
+
+#include "base/utf8.h"
 
 #define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, for an id without a token */
 
@@ -63,6 +65,30 @@ bool pl_tokenizer_is_control(const pl_tokenizer *tok, int64_t id)
 {
     return is_token(tok, id) && (tok->tokens[id].flags & PL__TOK_CONTROL) &&
            id != pl__tok_unknown(tok);
+}
+
+void pl_tokenizer_free(pl_tokenizer *tok)
+{
+    if (!tok) return;
+    pl_ctx *ctx = tok->ctx;
+    pl__bpe_free(tok);
+    pl__steps_free(tok);
+    pl_free(ctx, tok->tokens);
+    pl_free(ctx, tok->by_name.slot);
+    pl_free(ctx, tok->by_bytes.slot);
+    pl_free(ctx, tok->merges);
+    pl_free(ctx, tok->pairs.slot);
+    pl_free(ctx, tok->added);
+    pl_free(ctx, tok->chat_template);
+    pl_free(ctx, tok->pieces[0].data);
+    pl_free(ctx, tok->pieces[1].data);
+    pl__buf_free(ctx, &tok->names);
+    pl__buf_free(ctx, &tok->bytes);
+    pl_free(ctx, tok->json);
+    pl_free(ctx, tok->config);
+    pl__buf_free(ctx, &tok->normalized);
+    pl__buf_free(ctx, &tok->streamed);
+    pl_free(ctx, tok);
 }
 
 /* ------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /*
-** vocab.c - the vocabulary: tokens by id, by name and by bytes, and the growing arrays behind them.
+** vocab.c - the vocabulary: tokens by id, by name and by bytes.
 **
 ** A loader sets tokens and merges in any order, then pl__tok_derive finds what encoding needs: the
 ** bytes of each token, which ids stand for single bytes, which tokens are control tokens. Ids may
@@ -8,49 +8,7 @@
 */
 #include "text/text.h"
 
-#include <stdlib.h>
-
-/* ------------------------------------------------------------------------------------------- */
-
-pl_status pl__buf_reserve(pl_ctx *ctx, pl__buf *buf, size_t more)
-{
-    if (buf->room - buf->length >= more) return PL_OK;
-    if (more > SIZE_MAX / 4 - buf->length)
-        return pl__fail(ctx, PL_ERR_NOMEM, "text of more than %zu bytes", SIZE_MAX / 4);
-    size_t room = (buf->length + more) + (buf->length + more) / 2 + 64;
-    char *data = pl_realloc(ctx, buf->data, room);
-    if (!data) return PL_ERR_NOMEM;
-    buf->data = data;
-    buf->room = room;
-    return PL_OK;
-}
-
-pl_status pl__buf_add(pl_ctx *ctx, pl__buf *buf, const char *data, size_t length)
-{
-    PL_TRY(pl__buf_reserve(ctx, buf, length));
-    if (length > 0) memcpy(buf->data + buf->length, data, length);
-    buf->length += length;
-    return PL_OK;
-}
-
-void pl__buf_free(pl_ctx *ctx, pl__buf *buf)
-{
-    pl_free(ctx, buf->data);
-    *buf = (pl__buf){0};
-}
-
-pl_status pl__ids_add(pl_ctx *ctx, pl__ids *ids, int32_t id)
-{
-    if (ids->count == ids->room) {
-        int64_t room = ids->room * 2 + 64;
-        int32_t *data = pl_realloc(ctx, ids->data, (size_t)room * sizeof *data);
-        if (!data) return PL_ERR_NOMEM;
-        ids->data = data;
-        ids->room = room;
-    }
-    ids->data[ids->count++] = id;
-    return PL_OK;
-}
+#include "base/utf8.h"
 
 uint32_t pl__text_hash(const char *data, size_t length)
 {
@@ -78,30 +36,6 @@ pl_tokenizer *pl__tok_new(pl_ctx *ctx, pl_tokenizer_kind kind)
     tok->kind = kind;
     tok->bos = tok->eos = tok->pad = tok->unk = -1;
     return tok;
-}
-
-void pl_tokenizer_free(pl_tokenizer *tok)
-{
-    if (!tok) return;
-    pl_ctx *ctx = tok->ctx;
-    pl__bpe_free(tok);
-    pl__steps_free(tok);
-    pl_free(ctx, tok->tokens);
-    pl_free(ctx, tok->by_name.slot);
-    pl_free(ctx, tok->by_bytes.slot);
-    pl_free(ctx, tok->merges);
-    pl_free(ctx, tok->pairs.slot);
-    pl_free(ctx, tok->added);
-    pl_free(ctx, tok->chat_template);
-    pl_free(ctx, tok->pieces[0].data);
-    pl_free(ctx, tok->pieces[1].data);
-    pl__buf_free(ctx, &tok->names);
-    pl__buf_free(ctx, &tok->bytes);
-    pl_free(ctx, tok->json);
-    pl_free(ctx, tok->config);
-    pl__buf_free(ctx, &tok->normalized);
-    pl__buf_free(ctx, &tok->streamed);
-    pl_free(ctx, tok);
 }
 
 pl_status pl__tok_set(pl_tokenizer *tok, int64_t id, const char *name, size_t length,
@@ -229,7 +163,26 @@ pl_status pl__tok_index_names(pl_tokenizer *tok)
     return PL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------- */
+/* -------------------------------------------------------------------------------------------
+** The alphabet: printable Latin-1 bytes stand for themselves, the 68 others, in order, for the
+** code points from 256 on.
+*/
+uint32_t pl__alphabet_char(unsigned byte)
+{
+    if (byte <= 32) return 256 + byte;
+    if (byte >= 127 && byte <= 160) return 256 + 33 + (byte - 127);
+    if (byte == 173) return 256 + 67;
+    return byte;
+}
+
+int pl__alphabet_byte(uint32_t code)
+{
+    if (code >= 256 && code <= 288) return (int)(code - 256);
+    if (code >= 289 && code <= 322) return (int)(code - 289) + 127;
+    if (code == 323) return 173;
+    if (code > 255 || code <= 32 || code == 173 || (code >= 127 && code <= 160)) return -1;
+    return (int)code;
+}
 
 /* Byte-level: the bytes a name stands for; false when it has a character outside the alphabet. */
 static bool name_to_bytes(const char *name, size_t length, char *out, size_t *n)

@@ -14,7 +14,8 @@
 
 #include "perilune.h"
 
-/* The engine context of this Lua state. */
+/* Makes the engine context of this Lua state, once; afterwards lb_ctx gives it. */
+void lb_make_context(lua_State *L);
 pl_ctx *lb_ctx(lua_State *L);
 
 /* Raises the context's error text when st is not PL_OK. PL_ERR_INTERRUPTED raises "interrupted!". */

@@ -1,13 +1,11 @@
 /*
-** lb_core.c - luaopen_perilune_core: makes the context and registers every part; helpers that all
-** binding files share.
+** lb.c - what the binding files share: the context, errors, classes, option tables, paths, blocks.
 */
 #include "lb.h"
 
-#define BLOCK_MT "perilune.Block"
-
-#include <stdlib.h>
 #include <string.h>
+
+#define BLOCK_MT "perilune.Block"
 
 static const char ctx_key = 0; /* its address is the registry key */
 
@@ -183,8 +181,9 @@ static int ctx_gc(lua_State *L)
 
 /* The context must outlive every tensor userdata; Lua closes a state by calling finalizers in the
 ** reverse order of their marking, so the context, marked first, goes last. */
-static void make_context(lua_State *L)
+void lb_make_context(lua_State *L)
 {
+    static const luaL_Reg block[] = {{"__gc", block_free}, {"__close", block_free}, {NULL, NULL}};
     pl_ctx **box = lua_newuserdatauv(L, sizeof *box, 0);
     *box = NULL;
     lua_newtable(L);
@@ -194,28 +193,5 @@ static void make_context(lua_State *L)
     *box = pl_ctx_new();
     if (*box == NULL) luaL_error(L, "not enough memory for an engine context");
     lua_rawsetp(L, LUA_REGISTRYINDEX, &ctx_key);
-}
-
-int luaopen_perilune_core(lua_State *L);
-
-int luaopen_perilune_core(lua_State *L)
-{
-    static const luaL_Reg block[] = {{"__gc", block_free}, {"__close", block_free}, {NULL, NULL}};
-    make_context(L);
     lb_class(L, BLOCK_MT, block);
-    lua_newtable(L);
-    lb_open_tensor(L);
-    lb_open_ops(L);
-    lb_open_autograd(L);
-    lb_open_train(L);
-    lb_open_json(L);
-    lb_open_io(L);
-    lb_open_text(L);
-    lb_open_gen(L);
-    lb_open_system(L);
-    lb_open_store(L);
-    lb_open_lines(L);
-    lua_pushliteral(L, PL_VERSION);
-    lua_setfield(L, -2, "_VERSION");
-    return 1;
 }

@@ -1,0 +1,26 @@
+/*
+** lb_open.c - luaopen_perilune_core: makes the context and opens every part.
+*/
+#include "lb.h"
+
+int luaopen_perilune_core(lua_State *L);
+
+int luaopen_perilune_core(lua_State *L)
+{
+    lb_make_context(L);
+    lua_newtable(L);
+    lb_open_tensor(L);
+    lb_open_ops(L);
+    lb_open_autograd(L);
+    lb_open_train(L);
+    lb_open_json(L);
+    lb_open_io(L);
+    lb_open_text(L);
+    lb_open_gen(L);
+    lb_open_system(L);
+    lb_open_store(L);
+    lb_open_lines(L);
+    lua_pushliteral(L, PL_VERSION);
+    lua_setfield(L, -2, "_VERSION");
+    return 1;
+}
