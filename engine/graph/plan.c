@@ -1,31 +1,12 @@
 /*
-** plan.c - a recorded run of ops, to be replayed from C with other inputs.
+** plan.c - recording a run of ops, to be replayed from C with other inputs.
 **
 ** While a plan is recorded every op that runs is also written down. A tensor the plan has not seen
-** before is a constant (a weight, a cache) and is held. Replaying runs the same ops by the same
-** door, without a tape; sizes may differ where the ops' shape rules allow it, so one recording with
-** a few rows serves any number of rows. Results are freed after their last use.
+** before is a constant (a weight, a cache) and is held. replay.c runs a plan.
 */
+#include "graph/plan.h"
+
 #include <string.h>
-
-#include "graph/graph.h"
-
-typedef struct {
-    pl_op_id op;
-    int in[PL_MAX_IN], out[PL_MAX_OUT]; /* slots; -1: absent */
-    pl_param param[PL_MAX_PARAM];
-} plan_step;
-
-struct pl_plan {
-    pl_ctx *ctx;
-    pl_tensor **slots; /* inputs, constants and results; in a replay, the present ones */
-    int *last_use;     /* step after which a result may go; -1 for inputs and constants */
-    bool *constant;
-    int n_slots, slots_room;
-    plan_step *steps;
-    int n_steps, steps_room;
-    int n_inputs, output;
-};
 
 static pl_status add_slot(pl_plan *plan, pl_tensor *t, bool constant, int *slot)
 {
@@ -60,6 +41,17 @@ static pl_status find_slot(pl_plan *plan, pl_tensor *t, int *slot)
             return PL_OK;
         }
     return add_slot(plan, t, true, slot);
+}
+
+void pl_plan_free(pl_plan *plan)
+{
+    if (plan == NULL) return;
+    for (int i = 0; i < plan->n_slots; i++) pl_tensor_release(plan->slots[i]);
+    pl_free(plan->ctx, plan->slots);
+    pl_free(plan->ctx, plan->last_use);
+    pl_free(plan->ctx, plan->constant);
+    pl_free(plan->ctx, plan->steps);
+    pl_free(plan->ctx, plan);
 }
 
 pl_status pl_plan_begin(pl_ctx *ctx, pl_tensor *const *inputs, int n)
@@ -105,8 +97,7 @@ void pl_plan_cancel(pl_ctx *ctx)
     pl_plan_free(plan);
 }
 
-/* Everything that stands for a moment is let go; constants stay. */
-static void drop_moment(pl_plan *plan)
+void pl__plan_drop_moment(pl_plan *plan)
 {
     for (int i = 0; i < plan->n_slots; i++)
         if (!plan->constant[i]) {
@@ -136,57 +127,7 @@ pl_status pl_plan_end(pl_ctx *ctx, pl_tensor *output, pl_plan **out)
         for (int i = 0; i < row->n_out; i++) /* a result nobody reads goes at once */
             plan->last_use[plan->steps[s].out[i]] = s;
     }
-    drop_moment(plan);
+    pl__plan_drop_moment(plan);
     *out = plan;
     return PL_OK;
-}
-
-static void release_used(pl_plan *plan, const plan_step *step, int s, int n_in, int n_out)
-{
-    for (int k = 0; k < n_in + n_out; k++) {
-        const int slot = k < n_in ? step->in[k] : step->out[k - n_in];
-        if (slot < plan->n_inputs || plan->constant[slot] || slot == plan->output) continue;
-        if (plan->last_use[slot] != s) continue;
-        pl_tensor_release(plan->slots[slot]);
-        plan->slots[slot] = NULL;
-    }
-}
-
-pl_status pl_plan_run(pl_plan *plan, pl_tensor *const *inputs, pl_tensor **output)
-{
-    pl_ctx *ctx = plan->ctx;
-    const bool grad = pl_set_grad_enabled(ctx, false);
-    pl_status st = PL_OK;
-    *output = NULL;
-    for (int i = 0; i < plan->n_inputs; i++) {
-        plan->slots[i] = inputs[i];
-        pl_tensor_retain(inputs[i]);
-    }
-    for (int s = 0; s < plan->n_steps; s++) {
-        const plan_step *step = &plan->steps[s];
-        const pl_op_row *row = pl_op_get(ctx, step->op);
-        pl_tensor *in[PL_MAX_IN], *out[PL_MAX_OUT];
-        for (int i = 0; i < row->n_in; i++)
-            in[i] = step->in[i] >= 0 ? plan->slots[step->in[i]] : NULL;
-        PL_GO(pl_op(ctx, step->op, in, step->param, out));
-        for (int i = 0; i < row->n_out; i++) plan->slots[step->out[i]] = out[i];
-        release_used(plan, step, s, row->n_in, row->n_out);
-    }
-    *output = plan->slots[plan->output];
-    pl_tensor_retain(*output);
-done:
-    drop_moment(plan);
-    pl_set_grad_enabled(ctx, grad);
-    return st;
-}
-
-void pl_plan_free(pl_plan *plan)
-{
-    if (plan == NULL) return;
-    for (int i = 0; i < plan->n_slots; i++) pl_tensor_release(plan->slots[i]);
-    pl_free(plan->ctx, plan->slots);
-    pl_free(plan->ctx, plan->last_use);
-    pl_free(plan->ctx, plan->constant);
-    pl_free(plan->ctx, plan->steps);
-    pl_free(plan->ctx, plan);
 }

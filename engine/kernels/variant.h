@@ -4,7 +4,7 @@
 ** Every file of kernels/ and ops/ is compiled once for each variant: float32 for AVX-512, AVX2 and
 ** plain x86-64, and float64 (for gradient checks: the same op code). The build defines PL_VARIANT
 ** (f32_avx512, f32_avx2, f32_plain, f64) and, for float64, PL_F64_BUILD. Code writes `real` for
-** the element and K(name) / OPI(name) for names that must differ between variants.
+** the element and K(name) for names that must differ between variants.
 */
 #ifndef PL_VARIANT_H
 #define PL_VARIANT_H
@@ -17,8 +17,7 @@
 
 #define PL_CAT2_(a, b) a##_##b
 #define PL_CAT_(a, b) PL_CAT2_(a, b)
-#define K(name) PL_CAT_(k_##name, PL_VARIANT)    /* a kernel */
-#define OPI(name) PL_CAT_(op_##name, PL_VARIANT) /* an op's pl_op_impl */
+#define K(name) PL_CAT_(k_##name, PL_VARIANT)
 
 #ifdef PL_F64_BUILD
 typedef double real;

@@ -18,6 +18,7 @@
 #include "op_names.h"
 #ifdef PL_VARIANT
 #include "kernels/variant.h"
+#define OPI(name) PL_CAT_(op_##name, PL_VARIANT) /* an op's pl_op_impl in this variant */
 #endif
 #include "tensor/tensor.h"
 

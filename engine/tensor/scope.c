@@ -29,26 +29,6 @@ void pl__scopes_close(pl_ctx *ctx)
     pl_free(ctx, floor->names);
 }
 
-void pl__scope_add(pl_tensor *t, pl_scope *scope)
-{
-    t->scope = scope;
-    if (scope == NULL) return;
-    t->prev = NULL;
-    t->next = scope->tensors;
-    if (t->next != NULL) t->next->prev = t;
-    scope->tensors = t;
-}
-
-void pl__scope_remove(pl_tensor *t)
-{
-    if (t->scope == NULL) return;
-    if (t->prev != NULL) t->prev->next = t->next;
-    else t->scope->tensors = t->next;
-    if (t->next != NULL) t->next->prev = t->prev;
-    t->scope = NULL;
-    t->prev = t->next = NULL;
-}
-
 pl_status pl_scope_open(pl_ctx *ctx, int64_t *id, const char *name, bool frame)
 {
     pl_tensor_floor *floor = pl__tensor_floor(ctx);

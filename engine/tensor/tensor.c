@@ -62,6 +62,26 @@ static pl_status handle_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int ra
     return PL_OK;
 }
 
+void pl__scope_add(pl_tensor *t, pl_scope *scope)
+{
+    t->scope = scope;
+    if (scope == NULL) return;
+    t->prev = NULL;
+    t->next = scope->tensors;
+    if (t->next != NULL) t->next->prev = t;
+    scope->tensors = t;
+}
+
+void pl__scope_remove(pl_tensor *t)
+{
+    if (t->scope == NULL) return;
+    if (t->prev != NULL) t->prev->next = t->next;
+    else t->scope->tensors = t->next;
+    if (t->next != NULL) t->next->prev = t->prev;
+    t->scope = NULL;
+    t->prev = t->next = NULL;
+}
+
 pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                               const int64_t *shape)
 {

@@ -100,8 +100,9 @@ const char *pl__shape_text(const pl_tensor *t, char text[PL_SHAPE_TEXT]);
 /* *count = product of the shape; false when negative or too large for memory. */
 bool pl__shape_count(int rank, const int64_t *shape, int64_t *count);
 
-void pl__scopes_close(pl_ctx *ctx);
+/* Enters the tensor into a scope's list (NULL: none), or takes it out of its own. */
 void pl__scope_add(pl_tensor *t, pl_scope *scope);
 void pl__scope_remove(pl_tensor *t);
+void pl__scopes_close(pl_ctx *ctx);
 
 #endif

@@ -1,0 +1,29 @@
+/*
+** plan.h - the inside of a plan, for recording (plan.c) and replaying (replay.c) alone.
+*/
+#ifndef PL_GRAPH_PLAN_H
+#define PL_GRAPH_PLAN_H
+
+#include "graph/graph.h"
+
+typedef struct {
+    pl_op_id op;
+    int in[PL_MAX_IN], out[PL_MAX_OUT]; /* slots; -1: absent */
+    pl_param param[PL_MAX_PARAM];
+} plan_step;
+
+struct pl_plan {
+    pl_ctx *ctx;
+    pl_tensor **slots; /* inputs, constants and results; in a replay, the present ones */
+    int *last_use;     /* step after which a result may go; -1 for inputs and constants */
+    bool *constant;
+    int n_slots, slots_room;
+    plan_step *steps;
+    int n_steps, steps_room;
+    int n_inputs, output;
+};
+
+/* Everything that stands for a moment is let go; constants stay. */
+void pl__plan_drop_moment(pl_plan *plan);
+
+#endif
