@@ -16,7 +16,7 @@
 
 local pl = require "perilune"
 local batch, data, loss, rollout = pl.batch, pl.data, pl.loss, pl.rollout
-local checkpoint = require "perilune.run.state"
+local checkpoint = pl.state
 
 local cfg = pl.config {
   name = "ppo", about = "PPO-ptx against a reward model",

@@ -8,7 +8,7 @@
 
 local pl = require "perilune"
 local batch, data, loss = pl.batch, pl.data, pl.loss
-local checkpoint = require "perilune.run.state"
+local checkpoint = pl.state
 
 local cfg = pl.config {
   name = "pretrain", about = "next-token training on plain text",

@@ -10,7 +10,7 @@
 
 local pl = require "perilune"
 local batch, data, loss = pl.batch, pl.data, pl.loss
-local checkpoint = require "perilune.run.state"
+local checkpoint = pl.state
 
 local cfg = pl.config {
   name = "sft", about = "supervised fine-tuning on demonstrations",

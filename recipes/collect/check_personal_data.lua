@@ -13,7 +13,8 @@
 --
 -- What it does not do: vouch for other text. The sentences are ours, invented for the rule.
 
-local personal_data = require("perilune.rules.personal_data")
+local pl = require "perilune"
+local personal_data = pl.rules.parts.personal_data
 
 local check = {}
 

@@ -184,7 +184,7 @@ end
 --- Read what labelers wrote, all of a file or nothing of it.
 -- @treturn integer answers that were new
 function labeling.import(store, path)
-  local rows = assert(require("perilune.run.log").read(path))
+  local rows = assert(pl.run.read_rows(path))
   local added = 0
   store:transaction(function()
     for number, row in ipairs(rows) do

@@ -2,7 +2,6 @@
 --
 -- What is counted grows with the number of users, use cases and lengths, not with rows.
 
-local agreement = require "perilune.human.agreement"
 local pl = require "perilune"
 
 local present = {}
@@ -15,7 +14,7 @@ Watch.__index = Watch
 -- @tparam ?Tokenizer tok for lengths in tokens; without it they are in words
 function present.watch(key, tok)
   return setmetatable({ key = key, tok = tok, before = {}, after = {}, use_cases = {}, sources = {},
-    lengths = {}, kinds = {}, agreement = agreement.new() }, Watch)
+    lengths = {}, kinds = {}, agreement = pl.agreement.new() }, Watch)
 end
 
 local function tick(counts, name)

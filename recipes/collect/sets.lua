@@ -6,10 +6,8 @@
 -- JSON Lines names its user by a hash, never by name.
 
 local pl = require "perilune"
-local dedupe = require "perilune.rules.dedupe"
-local hash = require "perilune.rules.hash"
-local sorter = require "perilune.rules.sorter"
-local spool = require "perilune.rules.spool"
+local parts = pl.rules.parts
+local dedupe, hash, sorter, spool = parts.dedupe, parts.hash, parts.sorter, parts.spool
 
 local sets = {}
 

@@ -1,8 +1,8 @@
 --- Small readers of collect.lua's settings: lists, files, fields.
 
 local lfs = require "lfs"
-local personal_data = require "perilune.rules.personal_data"
 local pl = require "perilune"
+local personal_data = pl.rules.parts.personal_data
 
 local sources = {}
 

@@ -20,6 +20,7 @@
 -- May use: base.
 -- @module perilune.rules
 
+local lazy = require("perilune.base.lazy")
 local settings = require("perilune.rules.options")
 local text_of = require("perilune.rules.row_text")
 
@@ -251,6 +252,15 @@ for _, name in ipairs { "personal_data", "language" } do
     return require("perilune.rules." .. name).rule(given)
   end)
 end
+
+--- The modules behind the rules, for recipes that want a part alone.
+rules.parts = lazy({}, {
+  dedupe = "perilune.rules.dedupe",
+  hash = "perilune.rules.hash",
+  personal_data = "perilune.rules.personal_data",
+  sorter = "perilune.rules.sorter",
+  spool = "perilune.rules.spool",
+})
 
 --- The side of a key: `side(key, settings)`, as the rule `split` has it.
 rules.side = require("perilune.rules.split").side

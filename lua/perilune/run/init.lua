@@ -29,6 +29,9 @@ local tensorboard = require("perilune.run.tensorboard")
 
 local run = {}
 
+--- The rows of a file of one JSON object a line: see perilune.run.log.
+run.read_rows = log.read
+
 local Run = {}
 Run.__index = Run
 Run.__name = "run"
