@@ -177,13 +177,14 @@ typedef enum {
 } pl_op_id;
 
 enum { PL_OPF_NOGRAD = 1, PL_OPF_FUSED = 2, PL_OPF_KEEP_IN = 4, PL_OPF_KEEP_OUT = 8,
-       PL_OPF_METHOD = 16 };
+       PL_OPF_METHOD = 16, PL_OPF_LIST = 32 };
 
 typedef enum { PL_PARAM_INT, PL_PARAM_FLOAT, PL_PARAM_BOOL, PL_PARAM_ENUM, PL_PARAM_AXIS,
-               PL_PARAM_LIST } pl_param_kind;
+               PL_PARAM_LIST, PL_PARAM_START, PL_PARAM_STOP } pl_param_kind;
 
-/* One parameter value: `i` for INT, BOOL, ENUM (index of the choice) and AXIS; `f` for FLOAT;
-** `list`, `n` for LIST. PL_AXIS_ALL as an axis means "all". */
+/* One parameter value: `f` for FLOAT; `list`, `n` for LIST; `i` for all others: the index of the
+** choice for ENUM; PL_AXIS_ALL as an AXIS means "all". START and STOP bound a run of elements of an
+** axis: from 0 and without STOP here, from 1 and with STOP in Lua. */
 typedef struct {
     int64_t i;
     double f;
@@ -502,6 +503,8 @@ pl_status pl_plan_end(pl_ctx *ctx, pl_tensor *output, pl_plan **out);
 void pl_plan_cancel(pl_ctx *ctx);
 /* Runs the plan without a tape; *output is a new reference. */
 pl_status pl_plan_run(pl_plan *plan, pl_tensor *const *inputs, pl_tensor **output);
+/* Size of the output's last axis when it was recorded: the vocabulary of a decode step. */
+int64_t pl_plan_columns(const pl_plan *plan);
 void pl_plan_free(pl_plan *plan);
 
 /* --------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@
 **
 ** pl_<op>(ctx, outputs, inputs, parameters). Inputs whose names end in _or_null may be NULL;
 ** outputs are new references, NULL after a failure. Axes count from 0, or from the end with -1;
-** PL_AXIS_ALL means all. Shapes: see docs/ops.md.
+** PL_AXIS_ALL means all. Elements count from 0; of a run, `stop` is the first one not taken.
+** Shapes: see docs/ops.md.
 */
 #ifndef PERILUNE_OPS_H
 #define PERILUNE_OPS_H
@@ -327,7 +328,7 @@ static inline pl_status pl_transpose(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, i
     return pl_op(ctx, PL_OP_transpose, in, param, y);
 }
 
-/* [*] -> [*]: elements start..stop-1 along axis */
+/* [*] -> [*]: a run of elements along axis */
 static inline pl_status pl_slice(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, int64_t axis,
                                  int64_t start, int64_t stop)
 {
@@ -337,12 +338,12 @@ static inline pl_status pl_slice(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, int64
 }
 
 /* [*],[*],... -> [*]: joined along axis */
-static inline pl_status pl_concat(pl_ctx *ctx, pl_tensor **y, pl_tensor *a, pl_tensor *b,
+static inline pl_status pl_concat(pl_ctx *ctx, pl_tensor **y, pl_tensor *a, pl_tensor *b_or_null,
                                   pl_tensor *c_or_null, pl_tensor *d_or_null, pl_tensor *e_or_null,
                                   pl_tensor *f_or_null, pl_tensor *g_or_null, pl_tensor *h_or_null,
                                   int64_t axis)
 {
-    pl_tensor *const in[] = {a, b, c_or_null, d_or_null, e_or_null, f_or_null, g_or_null,
+    pl_tensor *const in[] = {a, b_or_null, c_or_null, d_or_null, e_or_null, f_or_null, g_or_null,
                              h_or_null};
     const pl_param param[] = {pl_param_int(axis)};
     return pl_op(ctx, PL_OP_concat, in, param, y);

@@ -65,6 +65,11 @@ static bool parse_param(pl_param_row *p, char *word)
         p->fallback.i = fallback == NULL || *fallback == '*' ? PL_AXIS_ALL
                                                              : strtoll(fallback, NULL, 10);
         return true;
+    case 's':
+    case 't':
+        p->kind = *kind == 's' ? PL_PARAM_START : PL_PARAM_STOP;
+        if (fallback != NULL) p->fallback.i = strtoll(fallback, NULL, 10);
+        return true;
     case 'l': p->kind = PL_PARAM_LIST; return true;
     case 'e':
         p->kind = PL_PARAM_ENUM;

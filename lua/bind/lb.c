@@ -34,6 +34,27 @@ int lb_soft_fail(lua_State *L, pl_status st)
     return 2;
 }
 
+lua_Integer lb_list_integer(lua_State *L, const char *what, int64_t place)
+{
+    int fine = 0;
+    const int type = lua_type(L, -1);
+    const char *quote = type == LUA_TSTRING ? "'" : "";
+    const lua_Integer value = type == LUA_TNUMBER ? lua_tointegerx(L, -1, &fine) : 0;
+    if (!fine)
+        luaL_error(L, "%s: item %I is %s%s%s, not an integer", what, (LUAI_UACINT)place, quote,
+                   luaL_tolstring(L, -1, NULL), quote);
+    return value;
+}
+
+int32_t lb_list_int32(lua_State *L, const char *what, int64_t place)
+{
+    const lua_Integer value = lb_list_integer(L, what, place);
+    if (value < INT32_MIN || value > INT32_MAX)
+        luaL_error(L, "%s: item %I is %I, not an integer of 32 bits", what, (LUAI_UACINT)place,
+                   (LUAI_UACINT)value);
+    return (int32_t)value;
+}
+
 const char *lb_check_path(lua_State *L, int idx)
 {
     size_t n;
@@ -148,7 +169,7 @@ lua_Integer lb_integer_field(lua_State *L, int idx, const char *name, lua_Intege
     if (!field(L, idx, name)) return fallback;
     int is_integer;
     const lua_Integer value = lua_tointegerx(L, -1, &is_integer);
-    if (!is_integer) luaL_error(L, "'%s' must be a whole number", name);
+    if (!is_integer) luaL_error(L, "'%s' must be an integer", name);
     lua_pop(L, 1);
     return value;
 }

@@ -46,6 +46,11 @@ const char *lb_string_field(lua_State *L, int idx, const char *name, const char 
 /* Raises "unknown <what> 'name'; did you mean 'x'?" with the nearest of `names` (NULL ended). */
 int lb_unknown(lua_State *L, const char *what, const char *name, const char *const *names);
 
+/* The integer on top of the stack, item `place` (from 1) of the list `what`: raises with these words
+** when it is none. A string that reads like an integer is none. */
+lua_Integer lb_list_integer(lua_State *L, const char *what, int64_t place);
+int32_t lb_list_int32(lua_State *L, const char *what, int64_t place); /* and fits into 32 bits */
+
 /* A path: not empty, without NUL. */
 const char *lb_check_path(lua_State *L, int idx);
 

@@ -2,9 +2,9 @@
 ** lb_ops.c - one Lua function for each row of ops.def, and the method where the row has the flag M.
 **
 ** pl.<op>(inputs..., parameters): inputs in the row's order; a number stands for a tensor of one
-** element, a table of whole numbers for an int32 tensor, nil for an absent optional input.
+** element, a table of integers for an int32 tensor, nil for an absent optional input.
 ** Parameters follow by position, or as one table with names; an unknown name is an error. Axes
-** count from 1 (negative from the end), and so does `start` of slice.
+** count from 1 (negative from the end), and so do elements along an axis.
 */
 #include <stdio.h>
 #include <string.h>
@@ -20,26 +20,28 @@ static pl_tensor *test_tensor(lua_State *L, int idx)
 
 /* ---- parameters --------------------------------------------------------------------------------- */
 
-static void read_list(lua_State *L, int idx, pl_param *p)
-{
-    luaL_checktype(L, idx, LUA_TTABLE);
-    p->n = 0;
-    const lua_Integer n = luaL_len(L, idx);
-    if (n > PL_MAX_RANK) luaL_error(L, "a list of at most %d numbers wanted", PL_MAX_RANK);
-    for (lua_Integer i = 1; i <= n; i++) {
-        lua_geti(L, idx, i);
-        p->list[p->n++] = luaL_checkinteger(L, -1);
-        lua_pop(L, 1);
-    }
-}
-
 static int bad_value(lua_State *L, const pl_op_row *row, const pl_param_row *p, const char *want)
 {
     return luaL_error(L, "%s: parameter '%s' must be %s", row->name, p->name, want);
 }
 
-static void read_param(lua_State *L, int idx, pl_op_id op, const pl_op_row *row, int k,
-                       pl_param *value)
+static void read_list(lua_State *L, int idx, const pl_op_row *row, const pl_param_row *p,
+                      pl_param *value)
+{
+    const char *what = lua_pushfstring(L, "%s: %s", row->name, p->name);
+    if (!lua_istable(L, idx)) bad_value(L, row, p, "a list of integers");
+    value->n = 0;
+    const lua_Integer n = luaL_len(L, idx);
+    if (n > PL_MAX_RANK) luaL_error(L, "%s: at most %d integers wanted", what, PL_MAX_RANK);
+    for (lua_Integer i = 1; i <= n; i++) {
+        lua_geti(L, idx, i);
+        value->list[value->n++] = lb_list_integer(L, what, i);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+static void read_param(lua_State *L, int idx, const pl_op_row *row, int k, pl_param *value)
 {
     const pl_param_row *p = &row->param[k];
     int fine = 1;
@@ -66,12 +68,14 @@ static void read_param(lua_State *L, int idx, pl_op_id op, const pl_op_row *row,
         lb_unknown(L, lua_tostring(L, -1), name, names);
         break;
     }
-    case PL_PARAM_LIST: read_list(L, idx, value); break;
+    case PL_PARAM_LIST: read_list(L, idx, row, p, value); break;
     case PL_PARAM_INT:
     case PL_PARAM_AXIS:
+    case PL_PARAM_START:
+    case PL_PARAM_STOP: /* the last one taken, from 1, is the first one not taken, from 0 */
         value->i = lua_tointegerx(L, idx, &fine);
-        if (!fine) bad_value(L, row, p, "a whole number");
-        if (p->kind == PL_PARAM_AXIS || (op == PL_OP_slice && strcmp(p->name, "start") == 0)) {
+        if (!fine) bad_value(L, row, p, "an integer");
+        if (p->kind == PL_PARAM_AXIS || p->kind == PL_PARAM_START) {
             if (value->i == 0) bad_value(L, row, p, "counted from 1");
             if (value->i > 0) value->i--;
         }
@@ -79,7 +83,7 @@ static void read_param(lua_State *L, int idx, pl_op_id op, const pl_op_row *row,
     }
 }
 
-static void read_named(lua_State *L, int idx, pl_op_id op, const pl_op_row *row, pl_param *values)
+static void read_named(lua_State *L, int idx, const pl_op_row *row, pl_param *values)
 {
     const char *names[PL_MAX_PARAM + 1] = {NULL};
     for (int k = 0; k < row->n_param; k++) names[k] = row->param[k].name;
@@ -88,12 +92,12 @@ static void read_named(lua_State *L, int idx, pl_op_id op, const pl_op_row *row,
     lua_pop(L, 1);
     for (int k = 0; k < row->n_param; k++) {
         if (lua_getfield(L, idx, names[k]) != LUA_TNIL)
-            read_param(L, lua_gettop(L), op, row, k, &values[k]);
+            read_param(L, lua_gettop(L), row, k, &values[k]);
         lua_pop(L, 1);
     }
 }
 
-static void read_params(lua_State *L, int idx, pl_op_id op, const pl_op_row *row, pl_param *values)
+static void read_params(lua_State *L, int idx, const pl_op_row *row, pl_param *values)
 {
     for (int k = 0; k < row->n_param; k++) values[k] = row->param[k].fallback;
     const int top = lua_gettop(L);
@@ -107,13 +111,13 @@ static void read_params(lua_State *L, int idx, pl_op_id op, const pl_op_row *row
     }
     if (lua_istable(L, idx) && !(list_first && lua_rawlen(L, idx) > 0)) {
         if (top > idx) luaL_error(L, "%s: nothing may follow the table of parameters", row->name);
-        read_named(L, idx, op, row, values);
+        read_named(L, idx, row, values);
         return;
     }
     if (top - idx + 1 > row->n_param)
         luaL_error(L, "%s: %d arguments too many", row->name, top - idx + 1 - row->n_param);
     for (int k = 0; idx <= top; idx++, k++)
-        if (!lua_isnil(L, idx)) read_param(L, idx, op, row, k, &values[k]);
+        if (!lua_isnil(L, idx)) read_param(L, idx, row, k, &values[k]);
 }
 
 /* ---- inputs ------------------------------------------------------------------------------------- */
@@ -130,20 +134,20 @@ static pl_tensor *scalar_at(lua_State *L, int idx, pl_dtype dtype)
     return *(pl_tensor **)lua_touserdata(L, idx);
 }
 
-static pl_tensor *ints_at(lua_State *L, int idx)
+static pl_tensor *ints_at(lua_State *L, int idx, const pl_op_row *row, const pl_input_row *want)
 {
+    const char *what = lua_pushfstring(L, "%s: %s", row->name, want->name);
     const int64_t n = luaL_len(L, idx);
     pl_tensor **box = lb_new_tensor(L);
     lb_check(L, pl_tensor_new(lb_ctx(L), box, PL_I32, 1, &n));
     int32_t *data = pl_tensor_data(*box);
     for (int64_t i = 0; i < n; i++) {
         lua_geti(L, idx, i + 1);
-        const lua_Integer v = luaL_checkinteger(L, -1);
-        if (v < INT32_MIN || v > INT32_MAX) luaL_error(L, "a number does not fit into int32");
-        data[i] = (int32_t)v;
+        data[i] = lb_list_int32(L, what, i + 1);
         lua_pop(L, 1);
     }
     lua_replace(L, idx);
+    lua_pop(L, 1);
     return *(pl_tensor **)lua_touserdata(L, idx);
 }
 
@@ -168,7 +172,7 @@ static int read_inputs(lua_State *L, const pl_op_row *row, pl_tensor **in)
         if (in[i] != NULL) continue;
         if (want->integer && lua_istable(L, idx) &&
             (!want->optional || lua_rawlen(L, idx) > 0)) {
-            in[i] = ints_at(L, idx);
+            in[i] = ints_at(L, idx, row, want);
             continue;
         }
         if (!want->integer && !want->optional && lua_isnumber(L, idx)) {
@@ -205,9 +209,8 @@ static int op_call(lua_State *L)
     const pl_op_row *row = pl_op_get(ctx, op);
     pl_tensor *in[PL_MAX_IN], *out[PL_MAX_OUT];
     pl_param values[PL_MAX_PARAM];
-    if (op == PL_OP_concat && lua_istable(L, 1)) spread_table(L);
-    if (op == PL_OP_concat && lua_gettop(L) == 1) return 1;
-    read_params(L, read_inputs(L, row, in), op, row, values);
+    if ((row->flags & PL_OPF_LIST) && lua_istable(L, 1)) spread_table(L);
+    read_params(L, read_inputs(L, row, in), row, values);
 
     luaL_checkstack(L, PL_MAX_OUT + 4, NULL);
     pl_tensor **boxes[PL_MAX_OUT];
@@ -226,7 +229,7 @@ static int op_call(lua_State *L)
 }
 
 /* Lua gives the operand of unary minus twice. */
-static int op_negate(lua_State *L)
+static int op_unary(lua_State *L)
 {
     lua_settop(L, 1);
     return op_call(L);
@@ -236,7 +239,8 @@ static int op_negate(lua_State *L)
 
 static void push_param_row(lua_State *L, const pl_param_row *p)
 {
-    static const char *const kinds[] = {"int", "float", "bool", "enum", "axis", "list"};
+    static const char *const kinds[] = {"int",  "float", "bool",  "enum",
+                                        "axis", "list",  "start", "stop"};
     lua_newtable(L);
     lua_pushstring(L, p->name);
     lua_setfield(L, -2, "name");
@@ -246,6 +250,7 @@ static void push_param_row(lua_State *L, const pl_param_row *p)
     else if (p->kind == PL_PARAM_BOOL) lua_pushboolean(L, p->fallback.i != 0);
     else if (p->kind == PL_PARAM_ENUM) lua_pushstring(L, p->choices[p->fallback.i]);
     else if (p->kind == PL_PARAM_AXIS && p->fallback.i == PL_AXIS_ALL) lua_pushliteral(L, "all");
+    else if (p->kind == PL_PARAM_START) lua_pushinteger(L, p->fallback.i + 1);
     else if (p->kind == PL_PARAM_AXIS && p->fallback.i >= 0) lua_pushinteger(L, p->fallback.i + 1);
     else if (p->kind == PL_PARAM_LIST) lua_pushnil(L);
     else lua_pushinteger(L, p->fallback.i);
@@ -299,6 +304,8 @@ static void push_row(lua_State *L, const pl_op_row *row)
     lua_setfield(L, -2, "fused");
     lua_pushboolean(L, row->flags & PL_OPF_METHOD);
     lua_setfield(L, -2, "method");
+    lua_pushboolean(L, row->flags & PL_OPF_LIST);
+    lua_setfield(L, -2, "list");
     lua_setfield(L, -2, "flags");
 }
 
@@ -336,7 +343,7 @@ void lb_open_ops(lua_State *L)
         for (size_t k = 0; k < sizeof operators / sizeof *operators; k++)
             if (strcmp(row->name, operators[k].op) == 0) {
                 lua_pushinteger(L, op);
-                lua_pushcclosure(L, op == PL_OP_neg ? op_negate : op_call, 1);
+                lua_pushcclosure(L, row->n_in == 1 ? op_unary : op_call, 1);
                 lua_setfield(L, -4, operators[k].event);
             }
         lua_setfield(L, -4, row->name);

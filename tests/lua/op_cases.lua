@@ -479,6 +479,7 @@ cases.concat = {
   },
   { inputs = { normal(0, 3), normal(2, 3) } },
   { inputs = { normal(1), normal(1) } },
+  { inputs = { normal(2, 3) }, params = { axis = 2 } },
   { inputs = { normal(3), normal(7), normal(2) } },
   { inputs = { normal(2, 3), normal(4, 3) }, params = { axis = 1 } },
   { inputs = { normal(2, 3), normal(2, 4), normal(2, 0) }, params = { axis = 2 } },

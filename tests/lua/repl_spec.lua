@@ -134,6 +134,35 @@ describe("help.op", function()
     assert.truthy(help.op("matmul"):find(
       "y = pl.matmul(a, b, {transpose_a = false, transpose_b = false})", 1, true))
   end)
+
+  it("says what one types in Lua: counted from 1, choices in quotes", function()
+    assert.are.equal([[
+y = pl.slice(x, {axis = 1, start = 1, stop = 0})
+  a run of elements along axis
+  shapes   [*] -> [*]
+  axis     axis, from 1
+  start    first element taken, from 1
+  stop     last element taken, from 1
+  method: x:slice(...)]], help.op("slice"))
+    assert.truthy(help.op("gelu"):find('approximate one of "none", "tanh"', 1, true))
+    assert.truthy(help.op("gelu"):find('{approximate = "none"}', 1, true))
+  end)
+
+  it("shows defaults that give what leaving them out gives", function()
+    for _, row in ipairs(core.ops()) do
+      local options = help.op(row.name):match("^[^\n]*(%b{})%)\n")
+      if options and not options:find("{...}", 1, true) then
+        local typed = assert(load("return " .. options))()
+        for _, param in ipairs(row.params) do
+          local default = param.default
+          if default == "all" then
+            default = nil
+          end
+          assert.are.equal(default, typed[param.name], row.name .. "." .. param.name)
+        end
+      end
+    end
+  end)
 end)
 
 describe("a session", function()

@@ -35,8 +35,8 @@ V vocabulary, N and M rows, K the axis a product sums over. `[*]` is any shape, 
 broadcast, `[...]` any leading axes, `[.]` what a reduction leaves, `[]` a single number.
 
 Axes count from 1, or from the end with -1; without an axis a reduction goes over everything.
-`slice` counts from 1 too and includes both ends: `x:slice(1, 2, 3)` is rows 2 and 3. Offsets, rows,
-positions and token ids are data and count from 0.
+Elements along an axis count from 1 too, and `stop` is the last one taken: `x:slice(1, 2, 3)` is
+rows 2 and 3. Offsets, rows, positions and token ids are data and count from 0.
 ]]
 
 local function entry(row)
@@ -79,7 +79,8 @@ local header_intro = [[
 **
 ** pl_<op>(ctx, outputs, inputs, parameters). Inputs whose names end in _or_null may be NULL;
 ** outputs are new references, NULL after a failure. Axes count from 0, or from the end with -1;
-** PL_AXIS_ALL means all. Shapes: see docs/ops.md.
+** PL_AXIS_ALL means all. Elements count from 0; of a run, `stop` is the first one not taken.
+** Shapes: see docs/ops.md.
 */
 #ifndef PERILUNE_OPS_H
 #define PERILUNE_OPS_H
@@ -110,7 +111,8 @@ static inline pl_param pl_param_list(const int64_t *values, int n)
 local kinds = {
   int = { "int64_t %s", "pl_param_int(%s)" },
   axis = { "int64_t %s", "pl_param_int(%s)" },
-  index = { "int64_t %s", "pl_param_int(%s)" },
+  start = { "int64_t %s", "pl_param_int(%s)" },
+  stop = { "int64_t %s", "pl_param_int(%s)" },
   bool = { "bool %s", "pl_param_int(%s)" },
   enum = { "%s", "pl_param_int(%s)" },
   float = { "double %s", "pl_param_float(%s)" },

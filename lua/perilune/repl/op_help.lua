@@ -19,6 +19,29 @@ local function row_of(name)
   return rows[name]
 end
 
+-- What the kinds of parameters are called; the others by their own names.
+local kinds = {
+  axis = "axis, from 1",
+  start = "first element taken, from 1",
+  stop = "last element taken, from 1",
+  enum = "one of",
+}
+
+--- The default as one would type it.
+local function default_of(param)
+  local value = param.default
+  if param.kind == "enum" then
+    return ("%q"):format(value)
+  elseif param.kind == "list" then
+    return "{...}"
+  elseif value == "all" then
+    return "nil"
+  elseif value == math.huge or value == -math.huge then
+    return value > 0 and "math.huge" or "-math.huge"
+  end
+  return tostring(value)
+end
+
 --- How the op is called: y = pl.matmul(a, b, {transpose_a = false})
 local function call_of(row)
   local words = {}
@@ -27,7 +50,7 @@ local function call_of(row)
   end
   local options = {}
   for i, param in ipairs(row.params) do
-    options[i] = ("%s = %s"):format(param.name, tostring(param.default))
+    options[i] = ("%s = %s"):format(param.name, default_of(param))
   end
   if #options > 0 then
     words[#words + 1] = "{" .. table.concat(options, ", ") .. "}"
@@ -49,12 +72,21 @@ function op_help.op(name)
   end
   local lines = { call_of(row), "  " .. row.doc, "  shapes   " .. row.shapes }
   for _, param in ipairs(row.params) do
-    local choices = param.choices and ": " .. table.concat(param.choices, ", ") or ""
-    lines[#lines + 1] = ("  %-8s %s%s"):format(param.name, param.kind, choices)
+    local kind = kinds[param.kind] or param.kind
+    if param.choices then
+      kind = ('%s "%s"'):format(kind, table.concat(param.choices, '", "'))
+    elseif param.default == "all" then
+      kind = kind .. "; nil: all"
+    end
+    lines[#lines + 1] = ("  %-8s %s"):format(param.name, kind)
   end
   local marks = {}
   if row.flags.method then
     marks[#marks + 1] = ("method: %s:%s(...)"):format(row.inputs[1].name, row.name)
+  end
+  if row.flags.list then
+    marks[#marks + 1] = ("the inputs may be one list: pl.%s({%s, ...})"):format(row.name,
+      row.inputs[1].name)
   end
   if row.flags.nograd then
     marks[#marks + 1] = "no gradient"
