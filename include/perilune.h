@@ -599,8 +599,9 @@ typedef struct {
 pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan,
                            pl_tensor *const *caches, int n_caches);
 void pl_generator_free(pl_generator *g);
-/* Prompt i is tokens[offsets[i]] ..; `keys` (NULL: 0, 1, ..) name prompts to the random stream, so
-** that an answer depends on (seed, key, sample) alone and not on what is generated beside it. */
+/* Prompt i is tokens[offsets[i]] ..; prompts and `stop` hold ids of the vocabulary. `keys` (NULL: 0,
+** 1, ..) name prompts to the random stream, so that an answer depends on (seed, key, sample) alone
+** and not on what is generated beside it. */
 pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
                       const int32_t *tokens, const int64_t *offsets, const int64_t *keys,
                       const pl_gen_options *options);

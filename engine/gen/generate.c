@@ -8,6 +8,7 @@
 ** position), an answer does not depend on what is generated beside it.
 */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/thread.h"
@@ -21,7 +22,7 @@ struct pl_generator {
     pl_plan *plan;
     pl_tensor **caches;
     int n_caches;
-    int64_t slots, max_len;
+    int64_t slots, max_len, vocabulary;
 };
 
 /* One growing answer. */
@@ -76,6 +77,7 @@ pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan,
     g->n_caches = n_caches;
     g->slots = caches[0]->shape[0];
     g->max_len = caches[0]->shape[2];
+    g->vocabulary = pl_plan_columns(plan);
     for (int i = 0; i < n_caches; i++) {
         g->caches[i] = caches[i];
         pl_tensor_retain(caches[i]);
@@ -358,6 +360,17 @@ done:
 
 /* ---- the door ------------------------------------------------------------------------------------ */
 
+/* Token ids of the list `what`, all in the vocabulary. */
+static pl_status check_ids(const pl_generator *g, const char *what, const int32_t *ids, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= g->vocabulary)
+            return pl__fail(g->ctx, PL_ERR_ARG,
+                            "generate: %s: item %lld is %d; token ids from 0 to %lld wanted", what,
+                            (long long)i + 1, ids[i], (long long)g->vocabulary - 1);
+    return PL_OK;
+}
+
 static pl_status check(const job *j)
 {
     const pl_gen_options *o = j->o;
@@ -383,8 +396,11 @@ static pl_status check(const job *j)
                             "generate: prompt %lld has %lld tokens, the cache holds %lld; make it "
                             "with a greater max_len or shorten the prompt",
                             (long long)p + 1, (long long)size, (long long)j->g->max_len);
+        char what[32];
+        snprintf(what, sizeof what, "prompt %lld", (long long)p + 1);
+        PL_TRY(check_ids(j->g, what, j->tokens + j->offsets[p], size));
     }
-    return PL_OK;
+    return check_ids(j->g, "stop", o->stop, o->n_stop);
 }
 
 pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,

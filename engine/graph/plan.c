@@ -127,7 +127,13 @@ pl_status pl_plan_end(pl_ctx *ctx, pl_tensor *output, pl_plan **out)
         for (int i = 0; i < row->n_out; i++) /* a result nobody reads goes at once */
             plan->last_use[plan->steps[s].out[i]] = s;
     }
+    plan->columns = output->rank > 0 ? output->shape[output->rank - 1] : 1;
     pl__plan_drop_moment(plan);
     *out = plan;
     return PL_OK;
+}
+
+int64_t pl_plan_columns(const pl_plan *plan)
+{
+    return plan->columns;
 }

@@ -21,6 +21,7 @@ struct pl_plan {
     plan_step *steps;
     int n_steps, steps_room;
     int n_inputs, output;
+    int64_t columns; /* of the output, as recorded */
 };
 
 /* Everything that stands for a moment is let go; constants stay. */

@@ -6,6 +6,7 @@
 **
 ** lua/perilune/model/generate.lua wraps these for models.
 */
+#include <stdio.h>
 #include <string.h>
 
 #include "lb.h"
@@ -82,19 +83,14 @@ static int generator_new(lua_State *L)
     return 1;
 }
 
-/* Lists of whole numbers into memory that Lua owns. */
-static int32_t *read_tokens(lua_State *L, int idx, int64_t *n)
+/* The list of token ids on top of the stack, n of them; the engine knows the vocabulary. */
+static void read_ids(lua_State *L, const char *what, int32_t *ids, int64_t n)
 {
-    luaL_checktype(L, idx, LUA_TTABLE);
-    idx = lua_absindex(L, idx);
-    *n = luaL_len(L, idx);
-    int32_t *data = lua_newuserdatauv(L, sizeof *data * (size_t)(*n + 1), 0);
-    for (int64_t i = 0; i < *n; i++) {
-        lua_geti(L, idx, i + 1);
-        data[i] = (int32_t)luaL_checkinteger(L, -1);
+    for (int64_t i = 0; i < n; i++) {
+        lua_geti(L, -1, i + 1);
+        ids[i] = lb_list_int32(L, what, i + 1);
         lua_pop(L, 1);
     }
-    return data;
 }
 
 typedef struct {
@@ -211,12 +207,10 @@ static int generator_generate(lua_State *L)
     offsets[n] = total;
     int32_t *tokens = lua_newuserdatauv(L, sizeof *tokens * (size_t)(total + 1), 0);
     for (int64_t i = 0; i < n; i++) {
+        char what[48];
+        snprintf(what, sizeof what, "generate: prompt %lld", (long long)i + 1);
         lua_geti(L, 2, i + 1);
-        for (int64_t k = offsets[i]; k < offsets[i + 1]; k++) {
-            lua_geti(L, -1, k - offsets[i] + 1);
-            tokens[k] = (int32_t)luaL_checkinteger(L, -1);
-            lua_pop(L, 1);
-        }
+        read_ids(L, what, tokens + offsets[i], offsets[i + 1] - offsets[i]);
         lua_pop(L, 1);
     }
     pl_gen_options o = {
@@ -229,18 +223,23 @@ static int generator_generate(lua_State *L)
         .min_p = lb_number_field(L, 3, "min_p", 0),
         .seed = (uint64_t)lb_integer_field(L, 3, "seed", 0),
     };
-    int64_t n_stop = 0, *keys = NULL;
+    int64_t *keys = NULL;
     if (lua_getfield(L, 3, "stop") != LUA_TNIL) {
-        o.stop = read_tokens(L, -1, &n_stop);
-        o.n_stop = (int)n_stop;
+        if (!lua_istable(L, -1)) luaL_error(L, "generate: stop must be a list of token ids");
+        o.n_stop = (int)luaL_len(L, -1);
+        int32_t *stop = lua_newuserdatauv(L, sizeof *stop * (size_t)(o.n_stop + 1), 0);
+        lua_insert(L, -2);
+        read_ids(L, "generate: stop", stop, o.n_stop);
+        o.stop = stop;
     }
     if (lua_getfield(L, 3, "keys") != LUA_TNIL) {
-        luaL_argcheck(L, lua_istable(L, -1) && luaL_len(L, -1) == n, 3, "keys: one for each prompt");
+        if (!lua_istable(L, -1) || luaL_len(L, -1) != n)
+            luaL_error(L, "generate: keys: one for each prompt wanted");
         const int list = lua_gettop(L);
         keys = lua_newuserdatauv(L, sizeof *keys * (size_t)(n + 1), 0);
         for (int64_t i = 0; i < n; i++) {
             lua_geti(L, list, i + 1);
-            keys[i] = luaL_checkinteger(L, -1);
+            keys[i] = lb_list_integer(L, "generate: keys", i + 1);
             lua_pop(L, 1);
         }
     }

@@ -100,19 +100,16 @@ static pl_tensor *make(lua_State *L, pl_dtype dtype, int rank, const int64_t *sh
     return t;
 }
 
-static void write_element(lua_State *L, pl_tensor *t, int64_t i, int idx)
+/* The value on top of the stack as element i; `what` is the function at work. */
+static void write_element(lua_State *L, pl_tensor *t, int64_t i, const char *what)
 {
     int fine;
     if (pl_tensor_dtype(t) == PL_I32) {
-        const lua_Integer v = lua_tointegerx(L, idx, &fine);
-        if (!fine || v < INT32_MIN || v > INT32_MAX)
-            luaL_error(L, "int32 tensor: '%s' is no whole number of 32 bits",
-                       luaL_tolstring(L, idx, NULL));
-        ((int32_t *)pl_tensor_data(t))[i] = (int32_t)v;
+        ((int32_t *)pl_tensor_data(t))[i] = lb_list_int32(L, what, i + 1);
         return;
     }
-    const lua_Number v = lua_tonumberx(L, idx, &fine);
-    if (!fine) luaL_error(L, "tensor: a number wanted, got %s", luaL_typename(L, idx));
+    const lua_Number v = lua_tonumberx(L, -1, &fine);
+    if (!fine) luaL_error(L, "%s: a number wanted, got %s", what, luaL_typename(L, -1));
     if (pl_tensor_dtype(t) == PL_F32) ((float *)pl_tensor_data(t))[i] = (float)v;
     else ((double *)pl_tensor_data(t))[i] = v;
 }
@@ -151,7 +148,7 @@ static void fill_nested(lua_State *L, pl_tensor *t, int level, int64_t *at)
 {
     const int rank = pl_tensor_rank(t);
     if (level == rank) {
-        write_element(L, t, (*at)++, -1);
+        write_element(L, t, (*at)++, "tensor");
         return;
     }
     const int64_t n = pl_tensor_shape(t)[level];
@@ -322,7 +319,8 @@ static int tensor_set(lua_State *L)
     pl_tensor *t = lb_check_tensor(L, 1);
     const int64_t at = place(L, t);
     luaL_checknumber(L, 2 + pl_tensor_rank(t));
-    write_element(L, t, at, 2 + pl_tensor_rank(t));
+    lua_settop(L, 2 + pl_tensor_rank(t));
+    write_element(L, t, at, "set");
     pl_tensor_touch(t);
     lua_settop(L, 1);
     return 1;

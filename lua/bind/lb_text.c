@@ -97,7 +97,7 @@ static int train(lua_State *L)
         static const char *const trainable[] = {"bytelevel", "word", NULL};
         return lb_unknown(L, "kind of tokenizer", kind, trainable);
     }
-    if (o.vocab_size < 1) return luaL_error(L, "tokenizer.train wants vocab_size, a whole number");
+    if (o.vocab_size < 1) return luaL_error(L, "tokenizer.train wants vocab_size, an integer");
     size_t *lengths = NULL;
     int64_t n_texts;
     o.special = string_list(L, 1, "special", NULL, &o.n_special);
@@ -171,25 +171,27 @@ static int tok_encode(lua_State *L)
 /* The ids at idx: a list, or an int32 tensor; in memory Lua or the tensor owns. */
 static const int32_t *check_ids(lua_State *L, int idx, int64_t *count)
 {
+    const int32_t *ids;
     if (lua_type(L, idx) == LUA_TUSERDATA) {
         pl_tensor *t = lb_check_tensor(L, idx);
         luaL_argcheck(L, pl_tensor_dtype(t) == PL_I32, idx, "ids are a list or an int32 tensor");
         *count = pl_tensor_count(t);
-        return pl_tensor_data(t);
+        ids = pl_tensor_data(t);
+    } else {
+        luaL_checktype(L, idx, LUA_TTABLE);
+        *count = (int64_t)lua_rawlen(L, idx);
+        int32_t *list = lua_newuserdatauv(L, (size_t)(*count + 1) * sizeof *list, 0);
+        for (int64_t i = 0; i < *count; i++) {
+            lua_rawgeti(L, idx, i + 1);
+            list[i] = lb_list_int32(L, "decode: ids", i + 1);
+            lua_pop(L, 1);
+        }
+        ids = list;
     }
-    luaL_checktype(L, idx, LUA_TTABLE);
-    *count = (int64_t)lua_rawlen(L, idx);
-    int32_t *ids = lua_newuserdatauv(L, (size_t)(*count + 1) * sizeof *ids, 0);
-    for (int64_t i = 0; i < *count; i++) {
-        int whole;
-        lua_rawgeti(L, idx, i + 1);
-        lua_Integer id = lua_tointegerx(L, -1, &whole);
-        if (!whole || id < 0 || id > INT32_MAX)
-            luaL_error(L, "decode: item %I is no token id: %s", (LUAI_UACINT)(i + 1),
-                       luaL_tolstring(L, -1, NULL));
-        ids[i] = (int32_t)id;
-        lua_pop(L, 1);
-    }
+    for (int64_t i = 0; i < *count; i++)
+        if (ids[i] < 0)
+            luaL_error(L, "decode: ids: item %I is %d; token ids from 0 wanted",
+                       (LUAI_UACINT)(i + 1), (int)ids[i]);
     return ids;
 }
 
