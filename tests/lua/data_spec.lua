@@ -63,6 +63,30 @@ describe("rows of a data set", function()
     assert.is_truthy(message:find("absent.jsonl", 1, true), message)
   end)
 
+  it("of a set of our own are never left out: what is no good JSON is an error", function()
+    for _, bad in ipairs { '{"prompt":"b","prompt":"c"}', '{"prompt":NaN}', '{"prompt":"\\ud83d"}',
+      '{"prompt":"\xff"}', "[1]", "5" } do
+      local path = write("bad.jsonl", '{"prompt":"a"}\n' .. bad .. "\n")
+      local ok, message = pcall(data.rows, path)
+      assert.is_false(ok, bad)
+      assert.is_truthy(message:find(path .. ":2: ", 1, true), message)
+    end
+    local path = write("nul.jsonl", '{"prompt":"a\\u0000b"}\n')
+    assert.are.same({ { prompt = "a\0b" } }, data.rows(path))
+    assert.are.same({}, data.rows(write("blank.jsonl", " \n\n")))
+  end)
+
+  it("come one for each person who ranked, from files of others", function()
+    local path = write("people.json", pl.json.encode { { instruction = "q", response1 = "x",
+      response2 = "y", annotator1 = 1, annotator2 = 2 } })
+    local rows = data.rows(path)
+    assert.are.equal(2, #rows)
+    assert.are.same({ 1, 2 }, rows[1].ranks)
+    assert.are.same({ 2, 1 }, rows[2].ranks)
+    assert.are.equal("annotator2", rows[2].labeler)
+    assert.is_nil(rows[2].rankings)
+  end)
+
   it("come from a part of a store", function()
     local path = folder .. "/store.db"
     local s = assert(store.open(path))
@@ -101,6 +125,12 @@ describe("a tokenised set", function()
     local from_list, from_file = data.ranked(tok, nil, rows), data.ranked(tok, nil, path)
     assert.are.equal(20, #from_file)
     for i = 1, 20 do
+      local lengths = {}
+      for k, sequence in ipairs(from_file[i].sequences) do
+        lengths[k] = #sequence
+      end
+      assert.are.same(lengths, from_file.lengths[i])
+      assert.are.same(lengths, from_list.lengths[i])
       assert.are.same(from_list[i].sequences, from_file[i].sequences)
       assert.are.same(from_list[i].ranks, from_file[i].ranks)
       assert.are.same(rows[i], from_file[i].row)
@@ -124,6 +154,8 @@ describe("a tokenised set", function()
     assert.are.equal(1, examples.dropped)
     assert.are.equal(1, #examples.sequences)
     assert.are.equal(30, #examples.sequences[1])
+    assert.are.equal(30, examples.lengths[1])
+    assert.is_nil(examples.lengths[2])
     local sets, dropped = data.ranked(tok, nil, { { prompt = "a", completions = { "b", long },
       ranks = { 1, 2 } }, { prompt = "a", completions = { "b", "c" }, ranks = { 2, 1 } } }, 30)
     assert.are.equal(1, dropped)

@@ -21,7 +21,6 @@ local chat = require("perilune.data.chat")
 local files = require("perilune.base.files")
 local ingest = require("perilune.ingest")
 local json = require("perilune.base.json")
-local lines = require("perilune.core").lines
 local store = require("perilune.store")
 local token_cache = require("perilune.data.token_cache")
 
@@ -53,81 +52,6 @@ local function open_store(path)
   return opened or error(("cannot open the store %s: %s"):format(path, message), 0)
 end
 
--- Whether a row is in a form of this module, as it stands.
-local function is_own_form(row)
-  local prompt = row.prompt
-  return not row.chosen and (type(prompt) == "string" or type(prompt) == "table" and prompt[1]
-    or row.messages or row.prompt_tokens or row.text) and true or false
-end
-
--- Rows of a JSON Lines file as they stand; nil when its first row is of another form, or no row.
-local function own_rows(path)
-  local reader, message = lines.open(path)
-  if not reader then
-    error(("cannot read %s: %s"):format(path, message), 0)
-  end
-  local function next_row()
-    for text, number, problem in reader.next, reader do
-      if not text or text:find("%S") then
-        local row, wrong
-        if text then
-          row, wrong = json.decode(text)
-        end
-        if type(row) ~= "table" then
-          return nil, number, problem or wrong or "not an object"
-        end
-        return row, number
-      end
-    end
-  end
-  local first, first_number = next_row()
-  if first_number and not (first and is_own_form(first)) then
-    reader:close()
-    return nil
-  end
-  return function()
-    local row, number, problem = first, first_number, nil
-    if first then
-      first = nil
-    else
-      row, number, problem = next_row()
-    end
-    if problem then
-      error(("%s:%d: %s"):format(path, number, problem), 0)
-    end
-    return row, number
-  end
-end
-
--- Rows of any other form; rankings of several people become rows of their own. Records that give no
--- row are named and left out.
-local function foreign_rows(path)
-  local next_row, message = ingest.rows(path, { on_bad = function(number, reason)
-    io.stderr:write(("warning: %s:%d: %s; left out\n"):format(path, number, reason))
-  end })
-  if not next_row then
-    error(message, 0)
-  end
-  local row, number, person = nil, nil, 0
-  return function()
-    local ranking = row and row.rankings and row.rankings[person + 1]
-    if not ranking then
-      row, number = next_row()
-      person, ranking = 0, row and row.rankings and row.rankings[1]
-    end
-    if not ranking then
-      return row, number
-    end
-    person = person + 1
-    local one = {}
-    for key, value in pairs(row) do
-      one[key] = value
-    end
-    one.rankings, one.ranks, one.labeler = nil, ranking.ranks, ranking.labeler
-    return one, number
-  end
-end
-
 --- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
 -- @string path a file, or a part of a store
 -- @treturn function giving a row and its number, nil at the end
@@ -144,7 +68,8 @@ function data.each(path)
       end
     end
   end
-  return own_rows(path) or foreign_rows(path)
+  local next_row, message = ingest.training(path)
+  return next_row or error(message, 0)
 end
 
 --- All rows of a data set as a list.
@@ -223,15 +148,29 @@ function data.join(prompt, answer)
   return concat(prompt, answer), mask
 end
 
--- Elements of a list that is read when it is asked: what `get` gives for number i.
+-- A list that is read when it is asked: what `get` gives for element i of a set.
 local function lazy(set, get, fields)
   return setmetatable(fields or {}, {
     __len = function() return #set end,
     __index = function(_, i)
-      local element = math.type(i) == "integer" and set:get(i)
-      return element and get(element) or nil
+      if math.type(i) == "integer" and i >= 1 and i <= #set then
+        return get(i)
+      end
     end,
   })
+end
+
+-- Lists of a set whose elements are one sequence each.
+local function sequences_of(set, fields)
+  return lazy(set, function(i) return set:tokens(i).sequences[1] end, fields)
+end
+
+local function lengths_of(set)
+  return lazy(set, function(i) return set:lengths(i)[1] end)
+end
+
+local function rows_of(set)
+  return lazy(set, function(i) return set:info(i).row end)
 end
 
 -- All that decides what a data set is as token ids.
@@ -262,7 +201,7 @@ end
 
 --- Prompts of at most `max_length` tokens.
 -- @tparam string|table rows a path, or a list of rows
--- @treturn table list of {tokens =, row =}
+-- @treturn table list of {tokens =, row =}, with `key` and `lengths` (a number for each)
 -- @treturn integer how many were dropped as too long
 function data.prompts(tok, template, rows, max_length)
   local set = tokenised("prompts", tok, template, rows, { max_length }, function(each, add)
@@ -279,9 +218,9 @@ function data.prompts(tok, template, rows, max_length)
     end
     return { dropped = dropped }
   end)
-  return lazy(set, function(element)
-    return { tokens = element.sequences[1], row = element.info.row }
-  end, { key = set.key }), set.totals.dropped
+  return lazy(set, function(i)
+    return { tokens = set:tokens(i).sequences[1], row = set:info(i).row }
+  end, { key = set.key, lengths = lengths_of(set) }), set.totals.dropped
 end
 
 -- Token ids, mask and the number of trained tokens of a row of training data.
@@ -312,7 +251,7 @@ end
 --- Training examples and which of their tokens are trained. An example whose prompt leaves no room
 -- for an answer is dropped.
 -- @tparam string|table rows a path, or a list of rows
--- @treturn table {sequences =, masks =, rows =, trained = tokens, dropped = rows}
+-- @treturn table {sequences =, masks =, rows =, lengths =, trained = tokens, dropped = rows}
 function data.examples(tok, template, rows, max_length)
   local set = tokenised("examples", tok, template, rows, { max_length }, function(each, add)
     local trained, dropped = 0, 0
@@ -330,16 +269,18 @@ function data.examples(tok, template, rows, max_length)
     return { trained = trained, dropped = dropped }
   end)
   return { key = set.key, trained = set.totals.trained, dropped = set.totals.dropped,
-    sequences = lazy(set, function(element) return element.sequences[1] end),
-    masks = lazy(set, function(element) return element.masks[1] end),
-    rows = lazy(set, function(element) return element.info.row end) }
+    sequences = sequences_of(set),
+    masks = lazy(set, function(i) return set:tokens(i).masks[1] end),
+    rows = rows_of(set),
+    lengths = lengths_of(set) }
 end
 
 --- Ranked sets: all K answers to a prompt stay together. A set is dropped whole when an answer with
 -- its prompt is longer than `max_length`: a cut answer is not what was ranked.
 -- @tparam string|table rows a path, or a list of rows
 -- @tparam ?integer max_length in tokens
--- @treturn table list of {sequences = K lists, ranks = K numbers, row =}
+-- @treturn table list of {sequences = K lists, ranks = K numbers, row =}, with `key` and `lengths`
+--   (a list of K numbers for each)
 -- @treturn integer how many were dropped as too long
 function data.ranked(tok, template, rows, max_length)
   local set = tokenised("ranked", tok, template, rows, { max_length }, function(each, add)
@@ -367,9 +308,11 @@ function data.ranked(tok, template, rows, max_length)
     end
     return { dropped = dropped }
   end)
-  return lazy(set, function(element)
-    return { sequences = element.sequences, ranks = element.info.row.ranks, row = element.info.row }
-  end, { key = set.key }), set.totals.dropped
+  return lazy(set, function(i)
+    local row = set:info(i).row
+    return { sequences = set:tokens(i).sequences, ranks = row.ranks, row = row }
+  end, { key = set.key, lengths = lazy(set, function(i) return set:lengths(i) end) }),
+    set.totals.dropped
 end
 
 -- Documents of a file: {text} rows, or plain text between blank lines.
@@ -407,7 +350,7 @@ end
 -- and end token, cut where a piece is full; nothing is dropped.
 -- @string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else plain text with
 --   blank lines between documents
--- @treturn table list of sequences
+-- @treturn table list of sequences, with `key` and `lengths` (a number for each)
 function data.text(tok, path, length)
   local set = token_cache.open(identity_of("text", tok, nil, path, { length }), function(add)
     local piece = {}
@@ -425,7 +368,7 @@ function data.text(tok, path, length)
       add({ piece })
     end
   end)
-  return lazy(set, function(element) return element.sequences[1] end, { key = set.key })
+  return sequences_of(set, { key = set.key, lengths = lengths_of(set) })
 end
 
 --- An endless stream over 1..n in shuffled passes: element k (from 1) is a function of k alone, so

@@ -4,11 +4,14 @@
 -- template, the options. So nothing is ever out of date, and a folder may be deleted at any time.
 -- It appears whole or not at all. Memory does not grow with the set, neither in making nor in use.
 --
---   tokens.bin   int32, little endian: token id * 2 + 1 when it is trained
---   index.bin    int64 pairs: where element i begins in tokens.bin and in rows.jsonl; one more pair
---                for the end
---   rows.jsonl   a line an element: {"n": lengths of its sequences, "row": the row, ...}
---   meta.json    count and totals
+--   tokens.bin     int32, little endian: token id * 2 + 1 when it is trained
+--   sequences.bin  int64: where sequence k begins in tokens.bin, in tokens; one more for the end
+--   index.bin      int64 pairs: the first sequence of element i, and where its line begins in
+--                  rows.jsonl; one more pair for the end
+--   rows.jsonl     a line an element: {"row": the row, ...}
+--   meta.json      counts and totals
+--
+-- So lengths are known without a look at tokens or rows, and tokens without one at rows.
 --
 -- The folder of sets is $PERILUNE_CACHE, else perilune/ in $XDG_CACHE_HOME or ~/.cache.
 -- @module perilune.data.token_cache
@@ -19,9 +22,9 @@ local system = require("perilune.core").system
 
 local token_cache = {}
 
-local FORMAT <const> = "2" -- of the files above and of what perilune.data puts there
+local FORMAT <const> = "3" -- of the files above and of what perilune.data puts there
 local CHUNK <const> = 1024 -- tokens packed in one call
-local PAIR <const> = 16 -- bytes of an entry of index.bin
+local NAMES <const> = { "tokens.bin", "sequences.bin", "index.bin", "rows.jsonl" }
 
 local packs = {}
 local function pack_of(n)
@@ -50,15 +53,6 @@ function Set:__len()
   return self.count
 end
 
---- Element i: `sequences` (lists of token ids), `masks` (lists of 0 and 1), `info` as given to
--- `add`.
-function Set:get(i)
-  if self.last_index ~= i then
-    self.last, self.last_index = self:read(i), i
-  end
-  return self.last
-end
-
 -- Writing ----------------------------------------------------------------------------------------
 
 local function write_tokens(file, sequence, mask)
@@ -70,12 +64,11 @@ local function write_tokens(file, sequence, mask)
     local to = math.min(#coded, from + CHUNK - 1)
     assert(file:write(pack_of(to - from + 1):pack(table.unpack(coded, from, to))))
   end
-  return 4 * #coded
 end
 
 local function open_all(folder, mode)
   local list = {}
-  for _, name in ipairs { "tokens.bin", "index.bin", "rows.jsonl" } do
+  for _, name in ipairs(NAMES) do
     local file, message = io.open(folder .. "/" .. name, mode)
     if not file then
       return nil, message
@@ -88,26 +81,27 @@ end
 
 local function write_set(folder, build)
   local opened = assert(open_all(folder, "wb"))
-  local tokens, index, rows = table.unpack(opened)
-  local count, token_at, row_at = 0, 0, 0
+  local tokens, starts, index, rows = table.unpack(opened)
+  local count, sequence_count, token_count, row_at = 0, 0, 0, 0
   local function add(sequences, masks, info)
-    local line = { n = {}, info = info }
-    assert(index:write(("<i8i8"):pack(token_at, row_at)))
+    assert(index:write(("<i8i8"):pack(sequence_count, row_at)))
     for k, sequence in ipairs(sequences) do
-      line.n[k] = #sequence
-      token_at = token_at + write_tokens(tokens, sequence, masks and masks[k])
+      assert(starts:write(("<i8"):pack(token_count)))
+      write_tokens(tokens, sequence, masks and masks[k])
+      sequence_count, token_count = sequence_count + 1, token_count + #sequence
     end
-    local text = json.encode(line) .. "\n"
+    local text = json.encode(info or json.object()) .. "\n"
     assert(rows:write(text))
     count, row_at = count + 1, row_at + #text
   end
   local totals = build(add) or {}
-  assert(index:write(("<i8i8"):pack(token_at, row_at)))
+  assert(starts:write(("<i8"):pack(token_count)))
+  assert(index:write(("<i8i8"):pack(sequence_count, row_at)))
   for _, file in ipairs(opened) do
     assert(file:close())
   end
-  assert(files.write_json(folder .. "/meta.json",
-    { count = count, token_bytes = token_at, row_bytes = row_at, totals = totals }))
+  assert(files.write_json(folder .. "/meta.json", { count = count, sequences = sequence_count,
+    tokens = token_count, row_bytes = row_at, totals = totals }))
 end
 
 -- Reading ----------------------------------------------------------------------------------------
@@ -117,7 +111,7 @@ local function read_at(file, at, bytes)
   return bytes == 0 and "" or assert(file:read(bytes))
 end
 
-local function read_tokens(bytes, at, n)
+local function unpack_tokens(bytes, at, n)
   local ids, mask, got = {}, {}, 0
   while got < n do
     local part = math.min(CHUNK, n - got)
@@ -130,19 +124,63 @@ local function read_tokens(bytes, at, n)
   return ids, mask, at
 end
 
-local function read_element(self, i)
-  if math.type(i) ~= "integer" or i < 1 or i > self.count then
+local function is_element(self, i)
+  return math.type(i) == "integer" and i >= 1 and i <= self.count
+end
+
+--- How many tokens each sequence of element i has; no token is read for it.
+-- @int i
+-- @treturn ?{int,...} nil when there is no such element
+-- @treturn ?integer where the first begins in tokens.bin
+function Set:lengths(i)
+  if not is_element(self, i) then
     return nil
   end
-  local tokens, index, rows = table.unpack(self.files)
-  local from, row_from, to, row_to = ("<i8i8i8i8"):unpack(read_at(index, (i - 1) * PAIR, 2 * PAIR))
-  local line = assert(json.decode(read_at(rows, row_from, row_to - row_from)))
-  local bytes, at = read_at(tokens, from, to - from), 1
-  local element = { sequences = {}, masks = {}, info = line.info or {} }
-  for k, n in ipairs(line.n) do
-    element.sequences[k], element.masks[k], at = read_tokens(bytes, at, n)
+  local _, starts, index = table.unpack(self.files)
+  local first, _, after = ("<i8i8i8"):unpack(read_at(index, (i - 1) * 16, 24))
+  local bytes, lengths = read_at(starts, first * 8, (after - first + 1) * 8), {}
+  local from = ("<i8"):unpack(bytes)
+  for k = 1, after - first do
+    local start, stop = ("<i8i8"):unpack(bytes, (k - 1) * 8 + 1)
+    lengths[k] = stop - start
   end
+  return lengths, from
+end
+
+--- The tokens of element i.
+-- @int i
+-- @treturn ?table `sequences` (lists of token ids) and `masks` (lists of 0 and 1)
+function Set:tokens(i)
+  if self.last_index == i then
+    return self.last
+  end
+  local lengths, from = self:lengths(i)
+  if not lengths then
+    return nil
+  end
+  local total, at = 0, 1
+  for _, length in ipairs(lengths) do
+    total = total + length
+  end
+  local bytes = read_at(self.files[1], from * 4, total * 4)
+  local element = { sequences = {}, masks = {} }
+  for k, length in ipairs(lengths) do
+    element.sequences[k], element.masks[k], at = unpack_tokens(bytes, at, length)
+  end
+  self.last, self.last_index = element, i
   return element
+end
+
+--- What was given to `add` with element i.
+-- @int i
+-- @treturn ?table
+function Set:info(i)
+  if not is_element(self, i) then
+    return nil
+  end
+  local _, _, index, rows = table.unpack(self.files)
+  local from, _, to = ("<i8i8i8"):unpack(read_at(index, (i - 1) * 16 + 8, 24))
+  return assert(json.decode(read_at(rows, from, to - from)))
 end
 
 local function size_of(path)
@@ -157,21 +195,26 @@ end
 -- The set in a folder; nil when it is not there, or not as it was written.
 local function open_set(folder, key)
   local meta = files.read_json(folder .. "/meta.json")
-  if not meta or size_of(folder .. "/tokens.bin") ~= meta.token_bytes
-    or size_of(folder .. "/index.bin") ~= (meta.count + 1) * PAIR
-    or size_of(folder .. "/rows.jsonl") ~= meta.row_bytes then
+  if not meta then
     return nil
+  end
+  local sizes = { meta.tokens * 4, (meta.sequences + 1) * 8, (meta.count + 1) * 16,
+    meta.row_bytes }
+  for i, name in ipairs(NAMES) do
+    if size_of(folder .. "/" .. name) ~= sizes[i] then
+      return nil
+    end
   end
   local opened = open_all(folder, "rb")
   return opened and setmetatable({ key = key, count = meta.count, totals = meta.totals,
-    files = opened, read = read_element }, Set)
+    files = opened }, Set)
 end
 
 --- A set, read from the cache or made by `build` and then read.
 -- @tparam {string,...} identity all that decides the content
 -- @tparam function build called with `add(sequences, masks or nil, info)`, to be called for every
 --   element; returns a table of totals
--- @return Set with `key`, `totals`, `get(i)` and a length
+-- @return Set with `key`, `totals`, `tokens(i)`, `lengths(i)`, `info(i)` and a length
 function token_cache.open(identity, build)
   local key = files.hash_string(FORMAT .. "\0" .. table.concat(identity, "\0"))
   local folder = token_cache.folder() .. "/tokens-" .. key
@@ -209,8 +252,21 @@ function token_cache.memory(build)
     end
     elements[#elements + 1] = { sequences = sequences, masks = masks, info = info or {} }
   end) or {}
-  return setmetatable({ key = "memory", count = #elements, totals = totals,
-    read = function(_, i) return elements[i] end }, Set)
+  local set = setmetatable({ key = "memory", count = #elements, totals = totals }, Set)
+  function set.tokens(_, i)
+    return elements[i]
+  end
+  function set.lengths(_, i)
+    local lengths = {}
+    for k, sequence in ipairs(elements[i].sequences) do
+      lengths[k] = #sequence
+    end
+    return lengths
+  end
+  function set.info(_, i)
+    return elements[i].info
+  end
+  return set
 end
 
 return token_cache

@@ -61,10 +61,6 @@ local function check_options(opts)
   end
 end
 
-local function bad_line(path, line, reason)
-  return ("%s:%d: %s"):format(path, line, reason)
-end
-
 --- The rows of a file, without a store.
 --
 -- Each call gives a row and its line; for a bad record nil, its line and the reason, unless
@@ -80,41 +76,15 @@ function ingest.rows(path, opts)
   if not from then
     return nil, message
   end
-  local limit = opts.limit or math.maxinteger
-  local given, place, line, problem = 0, 0, nil, nil
-  return function()
-    while given < limit do
-      place = place + 1
-      if place <= from.count then
-        given = given + 1
-        return from.rows[place], line
-      elseif problem then
-        local reason = problem
-        problem = nil
-        return nil, line, reason
-      end
-      place = 0
-      local reason, skipped
-      line, reason, skipped = from:next()
-      if not line then
-        break
-      elseif skipped and opts.on_skip then
-        opts.on_skip(line, reason)
-      elseif reason and not skipped then
-        if opts.strict then
-          error(bad_line(path, line, reason), 0)
-        elseif opts.on_bad then
-          opts.on_bad(line, reason, from:excerpt())
-        else
-          problem = reason
-        end
-      end
-    end
-    from:close()
-    limit = 0
-    return nil
-  end
+  return from:each(opts)
 end
+
+--- The rows of a training set, as the recipes read it: see ingest/training.lua.
+-- @function training
+-- @string path
+-- @treturn ?function iterator of rows and their lines
+-- @treturn ?string message
+ingest.training = require("perilune.ingest.training")
 
 -- ---- which source a file is --------
 
@@ -232,7 +202,7 @@ local function strict_pass(path, opts, cursor, taken)
   for line, reason, skipped in from.next, from do
     if reason and not skipped then
       from:close()
-      return bad_line(path, line, reason)
+      return source.bad_line(path, line, reason)
     end
   end
   from:close()

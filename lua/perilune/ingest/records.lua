@@ -128,7 +128,7 @@ function Jsonl:next()
       local record, reason = as_record(json.decode(text, STRICT))
       if not record then
         return false, line, reason
-      elseif text:find("\\u0000", 1, true) and holds_nul(record) then
+      elseif not self.nul and text:find("\\u0000", 1, true) and holds_nul(record) then
         return false, line, NUL_REASON
       end
       return record, line
@@ -311,7 +311,8 @@ end
 --- Opens a file.
 -- @string path
 -- @string kind lines, jsonl, json or csv
--- @tparam table opts max_bytes (of a line), max_json_bytes, delimiter, header
+-- @tparam table opts max_bytes (of a line), max_json_bytes, delimiter, header, nul (JSON Lines may
+--   hold NULs)
 -- @tparam ?table cursor {offset =, line =} where to go on
 -- @treturn ?reader
 -- @treturn ?string message
@@ -327,7 +328,8 @@ function records.open(path, kind, opts, cursor)
   elseif kind == "csv" then
     return open_csv(reader, path, opts, cursor)
   end
-  return setmetatable({ lines = reader, line = cursor.line }, kind == "lines" and Lines or Jsonl)
+  return setmetatable({ lines = reader, line = cursor.line, nul = opts.nul },
+    kind == "lines" and Lines or Jsonl)
 end
 
 return records

@@ -4,7 +4,7 @@
 -- `source:next()` gives the line of the next record, or nil at the end; its rows are then
 -- `source.rows[1 .. source.count]`. With the line may come a reason, and true when the record holds
 -- no row by nature (skipped) rather than being bad. A record can give good rows and a reason both.
--- Here no store is known.
+-- `source:each(opts)` is an iterator over them all. Here no store is known.
 -- @module perilune.ingest.source
 
 local core = require("perilune.core")
@@ -70,8 +70,15 @@ local function settle(opts)
   return settled
 end
 
+local function as_it_stands(record, out)
+  out[1] = record
+  return 1
+end
+
 local function converter(taken, opts)
-  if taken.shape == "chat_log" then
+  if taken.shape == "training" then
+    return as_it_stands
+  elseif taken.shape == "chat_log" then
     return chat_log.reader(opts)
   elseif taken.shape == "mapping" then
     return mapping.compile(opts.fields, opts.extra)
@@ -86,7 +93,8 @@ end
 -- @string path
 -- @tparam ?table opts as for ingest.rows
 -- @tparam ?table cursor {offset =, line =}
--- @tparam ?table taken what `detect` said before, for going on with the same reading
+-- @tparam ?table taken what `detect` said before, for going on with the same reading; the shape
+--   "training" is a row as it stands, unchecked
 -- @treturn ?source with `taken`
 -- @treturn ?string message
 function source.open(path, opts, cursor, taken)
@@ -98,6 +106,7 @@ function source.open(path, opts, cursor, taken)
       return nil, message
     end
   end
+  opts.nul = taken.shape == "training"
   local self = { path = path, taken = taken, rows = {}, count = 0, labeler = opts.labeler,
     organisation = opts.organisation, by_function = type(opts.fields) == "function",
     default_source = opts.source or forms.sources[taken.shape] or "api" }
@@ -163,8 +172,57 @@ function Source:next()
   end
   local count, skipped
   count, reason, skipped = self.convert(record, rows)
-  reason, skipped = self:check(count, reason, skipped)
+  if self.taken.shape == "training" then
+    self.count = count
+  else
+    reason, skipped = self:check(count, reason, skipped)
+  end
   return line, reason, skipped
+end
+
+--- A record that is bad, as a message.
+function source.bad_line(path, line, reason)
+  return ("%s:%d: %s"):format(path, line, reason)
+end
+
+--- An iterator over the rows: see ingest.rows.
+-- @tparam table opts strict, limit, on_bad, on_skip
+-- @treturn function
+function Source:each(opts)
+  local limit = opts.limit or math.maxinteger
+  local given, place, line, problem = 0, 0, nil, nil
+  return function()
+    while given < limit do
+      place = place + 1
+      if place <= self.count then
+        given = given + 1
+        return self.rows[place], line
+      elseif problem then
+        local reason = problem
+        problem = nil
+        return nil, line, reason
+      end
+      place = 0
+      local reason, skipped
+      line, reason, skipped = self:next()
+      if not line then
+        break
+      elseif skipped and opts.on_skip then
+        opts.on_skip(line, reason)
+      elseif reason and not skipped then
+        if opts.strict then
+          error(source.bad_line(self.path, line, reason), 0)
+        elseif opts.on_bad then
+          opts.on_bad(line, reason, self:excerpt())
+        else
+          problem = reason
+        end
+      end
+    end
+    self:close()
+    limit = 0
+    return nil
+  end
 end
 
 --- What stood where the last record was, shortened.
