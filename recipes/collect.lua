@@ -137,19 +137,15 @@ assert(pl.system.mkdir_p(scratch))
 assert(pl.system.mkdir_p(dir .. "/data"))
 local progress = pl.progress.new { total = math.max(1, store:counts().prompts), unit = "prompt",
   quiet = cfg.quiet }
-local all, seen = store:prompts {}, 0
-local rows, report = rules.run(function()
-  local row = all()
-  seen = seen + (row and 1 or 0)
-  if row and seen % 4096 == 0 then progress:update(seen) end
-  return row
-end, list, { seed = cfg.seed, scratch = scratch })
+local rows, report = rules.run(sources.prompts(store, function(n) progress:update(n) end), list,
+  { seed = cfg.seed, scratch = scratch })
 
 -- 3. Three sets -----------------------------------------------------------------------------------
 local parts = sets.new(store, dir, { name = dir:match("[^/]+/*$"), recipe = "collect",
   settings = cfg:to_table(), seed = cfg.seed, scratch = scratch, user_key = cfg.user_key,
   alike = alike, personal = personal,
   most = { sft = cfg.sft_size, rm = cfg.rm_size, ppo = cfg.ppo_size } })
+local waiting = labeling.new(store, dir, cfg, scratch)
 for row in rows do
   local answers = store:human_answers(row.id)
   for _, demonstration in ipairs(answers.demonstrations) do
@@ -158,8 +154,8 @@ for row in rows do
   for _, ranking in ipairs(answers.ranked) do parts:add("rm", row, ranking) end
   if row.source == "api" and #answers.demonstrations == 0 and #answers.ranked == 0 then
     local at = sets.fraction(cfg.seed, row)
-    if at < cfg.api_sft then parts:wait("demonstrate", row)
-    elseif at < cfg.api_sft + cfg.api_rm then parts:wait("rank", row)
+    if at < cfg.api_sft then waiting:demonstrate(row)
+    elseif at < cfg.api_sft + cfg.api_rm then waiting:rank(row)
     else parts:add("ppo", row) end
   end
   watch:row(row, answers)
@@ -168,11 +164,11 @@ progress:finish()
 local counts, leaks = parts:finish()
 
 -- 4. Answers to be ranked, and what else waits for people -----------------------------------------
-local waiting = labeling.export(store, parts, dir, cfg)
+local waiting_counts = waiting:finish()
 
 -- 5. Report ---------------------------------------------------------------------------------------
 local figures = present.write(dir, { report = report, read = read, counts = counts, watch = watch,
-  leaks = leaks, waiting = waiting, store = store:counts(), cap = cfg.max_per_user,
+  leaks = leaks, waiting = waiting_counts, store = store:counts(), cap = cfg.max_per_user,
   hide = sources.hider(people) })
 store:close()
 require("lfs").rmdir(scratch)

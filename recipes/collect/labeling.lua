@@ -9,6 +9,7 @@
 -- latest is passed over, another one replaces it.
 
 local pl = require "perilune"
+local spool = pl.rules.parts.spool
 
 local labeling = {}
 
@@ -70,14 +71,9 @@ end
 -- A sample of the prompts without answers.
 local function unanswered(store, rows, cfg)
   local list = {}
-  for row in pl.rules.run(function()
-    for row in rows do
-      if #store:completions(row.id) == 0 then
-        row.group = "unanswered"
-        return row
-      end
-    end
-  end, { pl.rules.cap { by = "group", max = cfg.rank_prompts } }, { seed = cfg.seed }) do
+  for row in pl.rules.run(rows, {
+    pl.rules.filter("answered", function(row) return #store:completions(row.id) == 0 end),
+    pl.rules.cap { by = "group", max = cfg.rank_prompts } }, { seed = cfg.seed }) do
     list[#list + 1] = row
   end
   return list
@@ -92,33 +88,65 @@ local function shuffled(cfg, row, completions)
   return { completions = texts, completion_ids = ids }
 end
 
---- Sample answers to prompts that wait for a ranking, and write both files.
+local FILES <const> = { demonstrate = "to-demonstrate.jsonl", rank = "to-rank.jsonl" }
+
+local Waiting = {}
+Waiting.__index = Waiting
+
+--- What waits for people, from now on.
+-- @param store
+-- @tparam string dir run folder
+-- @tparam table cfg
+-- @tparam string scratch folder for prompts that wait for answers of the policy
+function labeling.new(store, dir, cfg, scratch)
+  local self = setmetatable({ store = store, dir = dir, cfg = cfg, files = {},
+    counts = { demonstrate = 0, rank = 0, rank_unanswered = 0, sampled = 0 } }, Waiting)
+  for what, name in pairs(FILES) do
+    self.files[what] = assert(io.open(("%s/%s.partial"):format(dir, name), "wb"))
+  end
+  if cfg.policy ~= "" then self.unanswered = spool.new(scratch) end
+  return self
+end
+
+--- A prompt that waits for a demonstration.
+function Waiting:demonstrate(row)
+  assert(self.files.demonstrate:write(question(row)))
+  self.counts.demonstrate = self.counts.demonstrate + 1
+end
+
+-- A prompt that waits for a ranking, when it has answers by now.
+function Waiting:ask(row)
+  local completions = self.store:completions(row.id)
+  if #completions >= 2 then
+    assert(self.files.rank:write(question(row, shuffled(self.cfg, row, completions))))
+    self.counts.rank = self.counts.rank + 1
+  else
+    self.counts.rank_unanswered = self.counts.rank_unanswered + 1
+  end
+end
+
+--- A prompt that waits for a ranking: of answers it has, and of those the policy will give.
+function Waiting:rank(row)
+  if not self.unanswered then return self:ask(row) end
+  row.group = "unanswered"
+  self.unanswered:add(row)
+end
+
+--- Sample answers to prompts that wait for a ranking, and finish both files.
 -- @treturn table how many: `demonstrate`, `rank`, `rank_unanswered`, `sampled`
-function labeling.export(store, sets, dir, cfg)
-  local counts = { demonstrate = 0, rank = 0, rank_unanswered = 0, sampled = 0 }
-  local out = assert(io.open(dir .. "/to-demonstrate.jsonl", "wb"))
-  for row in sets.waiting.demonstrate:rows() do
-    assert(out:write(question(row)))
-    counts.demonstrate = counts.demonstrate + 1
+function Waiting:finish()
+  if self.unanswered then
+    local asked = unanswered(self.store, self.unanswered, self.cfg)
+    sample(self.store, self.cfg, asked)
+    self.counts.sampled = #asked
+    for row in self.unanswered:rows() do self:ask(row) end
   end
-  assert(out:close())
-  if cfg.policy ~= "" then
-    local asked = unanswered(store, sets.waiting.rank:rows(), cfg)
-    sample(store, cfg, asked)
-    counts.sampled = #asked
+  for what, name in pairs(FILES) do
+    local path = ("%s/%s"):format(self.dir, name)
+    assert(self.files[what]:close())
+    assert(os.rename(path .. ".partial", path))
   end
-  out = assert(io.open(dir .. "/to-rank.jsonl", "wb"))
-  for row in sets.waiting.rank:rows() do
-    local completions = store:completions(row.id)
-    if #completions >= 2 then
-      assert(out:write(question(row, shuffled(cfg, row, completions))))
-      counts.rank = counts.rank + 1
-    else
-      counts.rank_unanswered = counts.rank_unanswered + 1
-    end
-  end
-  assert(out:close())
-  return counts
+  return self.counts
 end
 
 local function same_ranks(a, b)

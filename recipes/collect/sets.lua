@@ -1,9 +1,9 @@
---- The three sets while they are made: rows on disk by part and side, then cut to size and written
--- to the store and to data/PART-SIDE.jsonl.
+--- The three sets while they are made: rows by part and side, into the store and into
+-- data/PART-SIDE.jsonl as they come.
 --
--- Every row goes to a spool first, since a size wanted (`most`) is a sample of all that came: the
--- rule `cap` over one group. Two further spools hold the API prompts that wait for people. A row of
--- JSON Lines names its user by a hash, never by name.
+-- A part whose train side has a size (`most`) is a sample of all that came: these rows wait in a
+-- spool for the rule `cap` over one group. A row of JSON Lines names its user by a hash, never by
+-- name.
 
 local pl = require "perilune"
 local parts = pl.rules.parts
@@ -13,30 +13,7 @@ local sets = {}
 
 local PARTS <const> = { "sft", "rm", "ppo" }
 local SIDES <const> = { "train", "valid", "test" }
-
-local Sets = {}
-Sets.__index = Sets
-
---- Begin three sets.
--- @param store
--- @tparam string dir run folder
--- @tparam table options `name`, `recipe`, `settings`, `seed`, `scratch`, `most` {part = train
---   rows}, `user_key` and `alike` (settings of dedupe) for the check of leaks, `personal` (the rule
---   for what people wrote)
-function sets.new(store, dir, options)
-  local self = setmetatable({ store = store, dir = dir, options = options, spools = {},
-    waiting = {} }, Sets)
-  for _, part in ipairs(PARTS) do
-    self.spools[part] = {}
-    for _, side in ipairs(SIDES) do
-      self.spools[part][side] = spool.new(options.scratch)
-    end
-  end
-  for _, what in ipairs { "demonstrate", "rank" } do
-    self.waiting[what] = spool.new(options.scratch)
-  end
-  return self
-end
+local BATCH <const> = 256 -- rows written in one transaction
 
 --- The classes of likeness that prompts fall into, as hashes.
 -- @tparam function rows
@@ -84,22 +61,6 @@ function sets.fraction(seed, row)
   return tonumber(pl.files.hash_string("set\0" .. text):sub(1, 12), 16) / (1 << 48)
 end
 
---- Add a row to a part.
--- @tparam string part
--- @tparam table row with its side
--- @tparam ?table answer what a person said: fields that are laid over the row
-function Sets:add(part, row, answer)
-  local joined = {}
-  for key, value in pairs(row) do joined[key] = value end
-  for key, value in pairs(answer or {}) do joined[key] = value end
-  self.spools[part][row.side]:add(joined)
-end
-
---- Keep an API prompt that waits for a "demonstrate"-r or to be "rank"-ed.
-function Sets:wait(what, row)
-  self.waiting[what]:add(row)
-end
-
 local function as_line(row)
   local user = row.user_id and pl.files.hash_string("user\0" .. row.user_id):sub(1, 12)
   return pl.json.encode { prompt = row.prompt, messages = row.messages,
@@ -141,59 +102,107 @@ function Leaks:result()
   return self.found
 end
 
---- Cut to size, mask what people wrote, write everything, finish the set in the store.
--- @treturn table counts: list of {part, side, rows, api, labeler, users, prompts, changed}
--- @treturn table leaks between sides: `users`, `prefixes`
-function Sets:finish()
-  local options, counts, leaks = self.options, {}, new_leaks(self.options)
-  local set = self.store:new_set(options.name, { recipe = options.recipe,
-    settings = options.settings, seed = options.seed })
-  for _, part in ipairs(PARTS) do
-    for _, side in ipairs(SIDES) do
-      counts[#counts + 1] = self.store:transaction(function()
-        return self:write(set, part, side, leaks)
-      end)
-    end
-  end
-  self.store:finish_set(set)
-  return counts, leaks:result()
-end
+local Sets = {}
+Sets.__index = Sets
 
-function Sets:write(set, part, side, leaks)
-  local count = { part = part, side = side, rows = 0, api = 0, labeler = 0, users = 0, prompts = 0 }
-  local users, last_id = {}, nil
+-- One part and side: its count, its file, and rows that are not written yet.
+local function new_side(self, part, side)
+  local options = self.options
   local path = ("%s/data/%s-%s.jsonl"):format(self.dir, part, side)
   local file = assert(io.open(path .. ".partial", "wb"))
   file:setvbuf("full", 1 << 16)
-  local rows, report = self:rows(part, side)
-  for row in rows do
-    self.store:add_to_set(set, part, side, row)
-    assert(file:write(as_line(row)))
-    leaks:row(row, side)
-    count.rows, count[row.source] = count.rows + 1, count[row.source] + 1
-    if row.id ~= last_id then count.prompts, last_id = count.prompts + 1, row.id end
-    local user = row[self.options.user_key]
-    if user and not users[user] then users[user], count.users = true, count.users + 1 end
+  local one = { part = part, side = side, path = path, file = file, users = {}, waiting = {},
+    rules = {}, count = { part = part, side = side, rows = 0, api = 0, labeler = 0, users = 0,
+      prompts = 0, changed = 0 } }
+  local most = side == "train" and options.most[part] or 0
+  if most > 0 then
+    one.spool = spool.new(options.scratch)
+    one.rules[1] = pl.rules.cap { by = "group", max = most }
   end
-  assert(file:close())
-  assert(os.rename(path .. ".partial", path))
-  count.changed = report[#report] and report[#report].changed or 0
-  return count
+  if part ~= "ppo" then -- in prompts personal data is masked already, in answers not
+    one.rules[#one.rules + 1] = options.personal
+  end
+  return one
 end
 
---- The rows of a part and side, as they go into the set: a sample of the size wanted, and personal
--- data masked in what people wrote (in the prompts it is already).
--- @treturn function iterator
--- @treturn table report of perilune.rules
-function Sets:rows(part, side)
-  local spooled, most, list = self.spools[part][side]:rows(), self.options.most[part], {}
-  if side == "train" and most > 0 then list[1] = pl.rules.cap { by = "group", max = most } end
-  if part ~= "ppo" then list[#list + 1] = self.options.personal or nil end
-  return pl.rules.run(function()
-    local row = spooled()
-    if row then row.group = part end
-    return row
-  end, list, { seed = self.options.seed, scratch = self.options.scratch })
+--- Begin three sets.
+-- @param store
+-- @tparam string dir run folder
+-- @tparam table options `name`, `recipe`, `settings`, `seed`, `scratch`, `most` {part = train
+--   rows}, `user_key` and `alike` (settings of dedupe) for the check of leaks, `personal` (the rule
+--   for what people wrote)
+function sets.new(store, dir, options)
+  local self = setmetatable({ store = store, dir = dir, options = options, sides = {},
+    leaks = new_leaks(options) }, Sets)
+  for _, part in ipairs(PARTS) do
+    self.sides[part] = {}
+    for _, side in ipairs(SIDES) do
+      self.sides[part][side] = new_side(self, part, side)
+    end
+  end
+  self.set = store:new_set(options.name, { recipe = options.recipe, settings = options.settings,
+    seed = options.seed })
+  return self
+end
+
+--- Add a row to a part.
+-- @tparam string part
+-- @tparam table row with its side
+-- @tparam ?table answer what a person said: fields that are laid over the row
+function Sets:add(part, row, answer)
+  local joined = {}
+  for key, value in pairs(row) do joined[key] = value end
+  for key, value in pairs(answer or {}) do joined[key] = value end
+  joined.group = part
+  local one = self.sides[part][row.side]
+  if one.spool then
+    one.spool:add(joined)
+  else
+    table.insert(one.waiting, joined)
+    if #one.waiting == BATCH then self:write(one) end
+  end
+end
+
+-- Rows that waited go through the last rules, into the store and the file.
+function Sets:write(one)
+  local options, count = self.options, one.count
+  local rows, report = pl.rules.run(one.spool or one.waiting, one.rules,
+    { seed = options.seed, scratch = options.scratch })
+  self.store:transaction(function()
+    for row in rows do
+      self.store:add_to_set(self.set, one.part, one.side, row)
+      assert(one.file:write(as_line(row)))
+      self.leaks:row(row, one.side)
+      count.rows, count[row.source] = count.rows + 1, count[row.source] + 1
+      if row.id ~= one.last_id then
+        count.prompts, one.last_id = count.prompts + 1, row.id
+      end
+      local user = row[options.user_key]
+      if user and not one.users[user] then
+        one.users[user], count.users = true, count.users + 1
+      end
+    end
+  end)
+  count.changed = count.changed + (#report > 0 and report[#report].changed or 0)
+  one.waiting = {}
+end
+
+--- Cut to size, write what waits, finish the set in the store.
+-- @treturn table counts: list of {part, side, rows, api, labeler, users, prompts, changed}
+-- @treturn table leaks between sides: `users`, `prefixes`
+function Sets:finish()
+  local counts = {}
+  for _, part in ipairs(PARTS) do
+    for _, side in ipairs(SIDES) do
+      local one = self.sides[part][side]
+      self:write(one)
+      assert(one.file:close())
+      assert(os.rename(one.path .. ".partial", one.path))
+      counts[#counts + 1] = one.count
+    end
+  end
+  self.store:finish_set(self.set)
+  return counts, self.leaks:result()
 end
 
 return sets

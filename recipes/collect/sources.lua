@@ -6,6 +6,8 @@ local personal_data = pl.rules.parts.personal_data
 
 local sources = {}
 
+local PAGE <const> = 256 -- rows of the store read at once
+
 --- The parts of a text between commas.
 -- @tparam string text
 -- @treturn {string,...}
@@ -71,6 +73,37 @@ function sources.lines(path)
     end
   end
   return lines
+end
+
+--- All prompts of a store, to be read as often as rules want. They are read in pages, so that no
+-- statement is open while the sets are written.
+-- @param store
+-- @tparam function tell is called with the number of every 4096th row, the first time
+-- @treturn table for rules.run
+function sources.prompts(store, tell)
+  local told = 0
+  local function rows()
+    local page, at, n, last = {}, 0, 0, 0
+    return function()
+      at = at + 1
+      if at > #page then
+        page, at = {}, 1
+        for row in store:prompts { after = last } do
+          page[#page + 1] = row
+          if #page == PAGE then break end
+        end
+      end
+      local row = page[at]
+      if not row then return nil end
+      n, last = n + 1, row.id
+      if n > told and n % 4096 == 0 then
+        told = n
+        tell(n)
+      end
+      return row, n
+    end
+  end
+  return { rows = rows }
 end
 
 --- Whose names are to be found: users of the store, names of a file, and users whose names are

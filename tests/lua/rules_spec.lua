@@ -5,6 +5,7 @@ local dedupe = require("perilune.rules.dedupe")
 local json = require("perilune.base.json")
 local log = dofile("tests/lua/support/log.lua")
 local near = require("perilune.rules.near")
+local spool = require("perilune.rules.spool")
 local rules = require("perilune.rules")
 local split = require("perilune.rules.split")
 
@@ -521,6 +522,104 @@ describe("split", function()
     end)
     assert.is_false(ok)
     assert.is_true((broken(function() end)))
+  end)
+end)
+
+describe("rows held by rules that look at all of them", function()
+  local judges = { rules.dedupe { prefix = 20 }, rules.filter("not 7", function(row)
+    return row.n ~= 7
+  end), rules.cap { max = 5 }, rules.balance { by = "source", max = 60 } }
+  local real_new, opened
+
+  setup(function()
+    real_new = spool.new
+    function spool.new(...)
+      opened = opened + 1
+      return real_new(...)
+    end
+  end)
+  teardown(function()
+    spool.new = real_new
+  end)
+  before_each(function()
+    opened = 0
+  end)
+
+  -- The same rows, to be read as often as wanted: new tables each time.
+  local function source_of(list)
+    return { rows = function()
+      local n = 0
+      return function()
+        n = n + 1
+        local copy = list[n] and {}
+        for key, value in pairs(list[n] or {}) do
+          copy[key] = value
+        end
+        return copy, n
+      end
+    end }
+  end
+
+  it("lie on disk once, or not at all when they can be read again", function()
+    for_seeds(function(seed)
+      local rows = random_log(seed)
+      opened = 0
+      local expected, report = run(rows, judges, seed)
+      assert.equal(1, opened)
+      local stream, again = rules.run(source_of(rows), judges, { seed = seed })
+      local out = {}
+      for row in stream do
+        out[#out + 1] = row
+      end
+      assert.equal(1, opened)
+      assert.same(expected, out)
+      assert.same(report, again)
+    end)
+  end)
+
+  it("come in the same order when a rule is for some of them alone", function()
+    local rows = random_log(3)
+    local function is_odd(row)
+      return row.n % 2 == 1
+    end
+    local list = { rules.only(is_odd, rules.dedupe {}), rules.cap { max = 4 },
+      rules.only(is_odd, rules.cap { max = 2 }) }
+    local stream = rules.run(source_of(rows), list, { seed = 1 })
+    local out = {}
+    for row in stream do
+      out[#out + 1] = row
+    end
+    assert.same(run(rows, list, 1), out)
+    assert.is_true(opened > 0 and #out > 0)
+  end)
+
+  it("keep what a rule between wrote into them, a copy or not", function()
+    local function marked(copied)
+      return { name = "mark", apply = function(input)
+        return function()
+          local row = input()
+          if not row or row.n % 3 == 0 then
+            return row
+          end
+          local out = copied and { n = row.n, prompt = row.prompt } or row
+          out.mark = true
+          return out
+        end
+      end }
+    end
+    for _, copied in ipairs { true, false } do
+      local rows = {}
+      for i = 1, 30 do
+        rows[i] = { n = i, prompt = "text " .. i }
+      end
+      local stream = rules.run(source_of(rows), { rules.dedupe {}, marked(copied), rules.cap {} })
+      local n = 0
+      for row in stream do
+        n = n + 1
+        assert.same({ n = n, prompt = "text " .. n, mark = n % 3 ~= 0 or nil }, row)
+      end
+      assert.equal(30, n)
+    end
   end)
 end)
 

@@ -11,6 +11,7 @@
 -- @module perilune.rules.balance
 
 local hash = require("perilune.rules.hash")
+local held = require("perilune.rules.held")
 local sample = require("perilune.rules.sample")
 local settings = require("perilune.rules.options")
 local spool = require("perilune.rules.spool")
@@ -93,7 +94,7 @@ function balance.rule(given)
     local members = sample.new("sample")
     local set, get = spool.marks()
     local counts, reasons = {}, {}
-    return spool.judged(rows, context, function(row, n)
+    return held.judged(rows, context, function(row, n)
       local class = row[by]
       if class == nil then
         if taken.missing == "error" then

@@ -6,6 +6,7 @@
 -- @module perilune.rules.cap
 
 local hash = require("perilune.rules.hash")
+local held = require("perilune.rules.held")
 local sample = require("perilune.rules.sample")
 local settings = require("perilune.rules.options")
 local spool = require("perilune.rules.spool")
@@ -32,7 +33,7 @@ return function(given)
   local function apply(rows, context)
     local members = sample.new(taken.keep)
     local set, get = spool.marks()
-    return spool.judged(rows, context, function(row, n)
+    return held.judged(rows, context, function(row, n)
       local key = row[by]
       if key == nil then
         if taken.missing == "error" then

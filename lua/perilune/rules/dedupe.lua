@@ -20,6 +20,7 @@
 
 local fold = require("perilune.rules.fold")
 local hash = require("perilune.rules.hash")
+local held = require("perilune.rules.held")
 local near = require("perilune.rules.near")
 local settings = require("perilune.rules.options")
 local sorter = require("perilune.rules.sorter")
@@ -119,17 +120,17 @@ function dedupe.rule(given)
       remember(shown[reason], n, first)
     end
 
-    return spool.judged(rows, context, function(row, n)
+    return held.judged(rows, context, function(row, n)
       local text = text_of(row)
       local class, folded = class_of(text, taken)
       if class then
         local text_hash = hash.text(text)
         keys:add(hash.text(class), n, text_hash, folded == text and text_hash or hash.text(folded))
       end
-    end, function(held)
+    end, function(all)
       judge_classes(keys, mark)
       if taken.near then
-        near.judge(held, taken.near, get, function(n, first)
+        near.judge(all, taken.near, get, function(n, first)
           mark(n, NEAR, first)
         end, context)
       end

@@ -11,7 +11,7 @@
 -- A rule is {name =, settings =, apply = function(rows, context) -> rows}: plain functions over an
 -- iterator, in the recipe's own order. Each lives in a file of its own in rules/, with its source
 -- and the reasons for its defaults. Rows are the store's, see perilune.store; a rule that changes
--- a row hands on a copy.
+-- a row hands on a copy, since one that needs all rows first may read it again (rules/held.lua).
 --
 -- Whatever the order, the same rows, rules and seed give the same rows out, to the byte, and the
 -- report adds up: rows in, less those dropped, are rows out; that is checked at the end of each
@@ -20,6 +20,7 @@
 -- May use: base.
 -- @module perilune.rules
 
+local held = require("perilune.rules.held")
 local lazy = require("perilune.base.lazy")
 local settings = require("perilune.rules.options")
 local text_of = require("perilune.rules.row_text")
@@ -52,9 +53,9 @@ local function new_entry(rule)
 end
 
 -- What a rule may tell: see `run`.
-local function new_context(entry, options)
+local function new_context(entry, options, origin)
   local dropped = 0
-  local context = { seed = options.seed, scratch = options.scratch }
+  local context = { seed = options.seed, scratch = options.scratch, origin = origin }
 
   function context.drop(row, reason, like)
     dropped = dropped + 1
@@ -127,11 +128,18 @@ local function watched(rows, rule, entry, guard, check)
   end
 end
 
-local function as_iterator(rows)
+local function as_iterator(rows, origin)
   if type(rows) == "function" then
     return rows
   elseif type(rows) ~= "table" then
     error(("rules.run takes rows as a list or an iterator, not a %s"):format(type(rows)), 3)
+  elseif rows.rows then
+    local next_row = rows:rows()
+    return function()
+      local row, n = next_row()
+      origin:note(row, rows, n)
+      return row
+    end
   end
   local at = 0
   return function()
@@ -147,7 +155,9 @@ end
 -- `change(row, what)` for each row it changed, called with the row it hands on, which then says so
 -- in `changes`, and `tally(what)` to count anything else.
 --
--- @tparam function|table rows an iterator that gives a row a call, or a list
+-- @tparam function|table rows an iterator that gives a row a call, or a list; or what can be read
+--   more than once, so that rules which must see all rows first need not hold copies: a table whose
+--   `rows()` gives an iterator of rows and their numbers, the same each time (a spool is one)
 -- @tparam table list rules, in order
 -- @tparam ?table options `seed = 1`, `scratch` (a folder for temporary files)
 -- @treturn function an iterator
@@ -158,20 +168,26 @@ end
 function rules.run(rows, list, options)
   local taken = settings.take("rules.run", options, { seed = 1, scratch = settings.none })
   taken.seed = settings.whole("rules.run", "seed", taken.seed, 0)
-  local report, guard = {}, nil
-  local stream = as_iterator(rows)
+  local report, guard, origin = {}, nil, held.origin()
+  local stream = as_iterator(rows, origin)
   for i, rule in ipairs(list) do
     if type(rule) ~= "table" or type(rule.apply) ~= "function" or type(rule.name) ~= "string" then
       error(("rules.run: rule %d is no rule, {name =, settings =, apply = function}"):format(i), 2)
     end
     local entry = new_entry(rule)
-    local context, check = new_context(entry, taken)
+    local context, check = new_context(entry, taken, origin)
     report[i] = entry
     stream = watched(rule.apply(counted(stream, entry, "rows_in"), context), rule, entry,
       not rule.guard and guard, check)
     guard = rule.guard or guard
   end
-  return stream, report
+  return function()
+    local row = stream()
+    if row == nil then
+      origin:close()
+    end
+    return row
+  end, report
 end
 
 --- A rule of one function.

@@ -125,7 +125,7 @@ local function pair_up(bands, pairs_found)
 end
 
 --- Calls `mark(n, first)` for each row that is a near duplicate of an earlier one that stays.
--- @tparam Spool held the rows
+-- @tparam table held the rows, by `held:rows()`
 -- @number threshold
 -- @tparam function gone(n) is not 0 for rows that do not take part
 -- @tparam function mark

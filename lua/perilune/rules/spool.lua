@@ -1,4 +1,4 @@
---- Rows set down on disk, so that a rule may look at all of them before it judges one.
+--- Rows set down on disk, to be read again in order.
 --
 -- A spool takes rows once and gives them back in order, equal in every value: a record is packed
 -- binary, since JSON cannot hold text that is no UTF-8, and costs half as much again. The file has
@@ -314,40 +314,6 @@ function spool.marks()
     return word and word >> n % 16 * 4 & 15 or 0
   end
   return set, get
-end
-
---- The rows that a rule keeps which must see all of them first.
--- @tparam function rows
--- @tparam table context `scratch` and `drop`
--- @tparam function see(row, n) is shown each row
--- @tparam function decide(spool) is called after the last; gives verdict(n, row) -> nil to keep, or
---   the reason to drop it and a text for the report to show beside it
--- @treturn function
-function spool.judged(rows, context, see, decide)
-  local held, next_row, verdict
-  return function()
-    if not held then
-      held = spool.new(context.scratch)
-      for row in rows do
-        see(row, held:add(row))
-      end
-      verdict = decide(held)
-      next_row = held:rows()
-    end
-    while next_row do
-      local row, n = next_row()
-      if not row then
-        held:close()
-        next_row = nil
-        return nil
-      end
-      local reason, about = verdict(n, row)
-      if not reason then
-        return row
-      end
-      context.drop(row, reason, about)
-    end
-  end
 end
 
 return spool
