@@ -151,6 +151,21 @@ pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value);
 pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, double b,
                            uint64_t seed, uint64_t purpose);
 
+/* Ragged batches: B sequences laid end to end along the first axis, and int32 offsets [B+1] of where
+** each begins (offsets[0] = 0, the last is the number of rows). Any dtype; nothing is recorded on
+** the tape. */
+/* The sequences `index` (0-based, n of them) in that order, and where each begins now. */
+pl_status pl_ragged_take(pl_ctx *ctx, pl_tensor **out, pl_tensor **out_offsets, const pl_tensor *x,
+                         const pl_tensor *offsets, const int64_t *index, int64_t n);
+/* Each sequence of `a` followed by that of `b` (the answer to a prompt); `before` gives for each row
+** of b the place of the row before it, which predicts it. A sequence of a may be empty only where
+** b's is. */
+pl_status pl_ragged_join(pl_ctx *ctx, pl_tensor **out, pl_tensor **out_offsets, pl_tensor **before,
+                         const pl_tensor *a, const pl_tensor *a_offsets, const pl_tensor *b,
+                         const pl_tensor *b_offsets);
+/* int32 [T]: the place of each row in its own sequence, from 0. */
+pl_status pl_ragged_positions(pl_ctx *ctx, pl_tensor **out, const pl_tensor *offsets);
+
 /* Scopes: tensors made while a scope is open end with it, unless kept. A `frame` is a scope inside
 ** a forward pass: what the tape still needs stays until the tape is done with it, the rest goes. */
 pl_status pl_scope_open(pl_ctx *ctx, int64_t *id, const char *name, bool frame);

@@ -72,7 +72,6 @@ local sets = require "collect.sets"
 local sources = require "collect.sources"
 
 local run = pl.run.open(cfg)
-if cfg.threads > 0 then pl.threads(cfg.threads) end
 local dir = cfg.output_dir
 local store = assert(pl.store.open(cfg.store ~= "" and cfg.store or dir .. "/store.db"))
 local function say(text, ...)

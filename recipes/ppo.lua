@@ -16,10 +16,10 @@
 
 local pl = require "perilune"
 local batch, data, loss, rollout = pl.batch, pl.data, pl.loss, pl.rollout
-local checkpoint = pl.state
 
 local cfg = pl.config {
-  name = "ppo", about = "PPO-ptx against a reward model",
+  name = "ppo",
+  about = "PPO-ptx against a reward model",
   "Models and data",
   { model = "", "model folder the policy starts from; also the KL reference", required = true,
     alias = "sft_model_path" },
@@ -43,8 +43,8 @@ local cfg = pl.config {
   "Rewards",
   { kl_coef = 0.05, "β: weight of the per-token KL to the reference", min = 0, schedule = true },
   { kl_estimator = "k1", "estimate of the KL from samples", choices = { "k1", "k2", "k3" } },
-  { kl_placement = "reward", "the KL as part of the reward, or as a loss", choices = { "reward",
-    "loss" } },
+  { kl_placement = "reward", "the KL as part of the reward, or as a loss",
+    choices = { "reward", "loss" } },
   { missing_eos_rule = "none",
     "for answers that do not end: nothing, subtract the penalty, or it replaces the score",
     choices = { "none", "subtract", "replace" } },
@@ -71,12 +71,7 @@ local cfg = pl.config {
   { ptx_length = 128, "tokens in a pretraining example", min = 2 },
   { ema_decay = 0.992, "of the averaged policy, once an iteration; 0: none", min = 0, under = 1 },
   { ema_final = false, "the final model is the averaged policy" },
-  { max_grad_norm = 1.0, "clip gradients to this norm; 0: not", min = 0 },
-  { adam_beta1 = 0.9, "Adam", min = 0, under = 1 },
-  { adam_beta2 = 0.95, "Adam", min = 0, under = 1 },
-  { adam_epsilon = 1e-8, "Adam", over = 0 },
-  { adam_tf_epsilon = false, "ε where TensorFlow's Adam has it" },
-  { weight_decay = 0.0, "on matrices", min = 0 },
+  pl.config.adam { learning_rate = false },
   check = function(c)
     if (c.reward_model == "") == (c.reward_function == "") then
       return "give one of reward_model and reward_function"
@@ -88,8 +83,6 @@ local cfg = pl.config {
   end,
 }
 local run = pl.run.open(cfg)
-if cfg.threads > 0 then pl.threads(cfg.threads) end
-pl.nan_check(cfg.nan_check)
 
 -- Models and data ---------------------------------------------------------------------------------
 local tok = assert(pl.tokenizer.load(cfg.model))
@@ -97,9 +90,8 @@ local template = data.template(cfg.template)
 local stop = data.stop_id(tok, template)
 local policy = assert(pl.load(cfg.model))
 local reference = assert(pl.load(cfg.model)):freeze()
-local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze() or nil
-local reward_function = cfg.reward_function ~= "" and dofile(cfg.reward_function)
-local value = reward_model and reward_model:copy() -- V starts as the reward model
+local judge = pl.score.open(cfg, tok)
+local value = judge.model and judge.model:copy() -- V starts as the reward model
   or policy:copy { scalar_head = true, seed = cfg.seed }
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
 local prompts, too_long = data.prompts(tok, template, cfg.dataset, cfg.max_prompt_length)
@@ -107,62 +99,106 @@ local ptx = cfg.ptx_dataset ~= "" and data.text(tok, cfg.ptx_dataset, cfg.ptx_le
 local prompt_at = data.stream(#prompts, cfg.seed, 1)
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, 2)
 local optimizer, value_optimizer = pl.adamw(policy.block), pl.adamw(value.block)
-local parts = { model = policy, tokenizer = tok, models = { value_model = value, ema = ema },
-  optimizers = { policy = optimizer, value = value_optimizer },
-  data = { dataset = prompts, ptx_dataset = ptx } }
 
-local iterations = math.ceil(cfg.total_episodes / cfg.batch_size)
-if cfg.max_steps > 0 then iterations = math.min(iterations, cfg.max_steps) end
-cfg:set_horizon(iterations)
+local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
 local mini_size = cfg.batch_size // cfg.num_mini_batches
 local ptx_size = ptx and math.floor(mini_size * cfg.ptx_batch_ratio + 0.5) or 0
-local scoring = { temperature = cfg.temperature, max_tokens = cfg.micro_batch_tokens }
-local done, step, skipped = 0, 0, 0 -- iterations, optimizer steps, steps skipped as not finite
-if run.resumed then
-  checkpoint.read(run.resumed.path, parts)
-  local state = run.resumed.state
-  done, step, skipped = state.iterations, state.step, state.skipped
-end
-local check = pl.preflight.new(cfg, { tokenizer = tok, stop = stop, models = { policy = policy,
-  reference = reference, value = value, reward = reward_model, ema = ema } })
-check:sizes { { "prompts", #prompts }, { "dropped as too long", too_long },
-  { "answers an iteration", cfg.batch_size }, { "iterations", iterations },
-  { "minibatches", cfg.num_mini_batches }, { "answers a minibatch", mini_size },
+local scoring = { temperature = cfg.temperature }
+
+local parts = {
+  model = policy,
+  tokenizer = tok,
+  models = { value_model = value, ema = ema },
+  optimizers = { policy = optimizer, value = value_optimizer },
+  data = { dataset = prompts, ptx_dataset = ptx },
+}
+-- iterations, optimizer steps, steps skipped because a gradient was not finite
+local state = run:restore(parts, { iterations = 0, step = 0, skipped = 0 })
+
+local check = pl.preflight.new(cfg, {
+  tokenizer = tok,
+  stop = stop,
+  models = { policy = policy, reference = reference, value = value, reward = judge.model,
+    ema = ema },
+})
+check:sizes {
+  { "prompts", #prompts },
+  { "dropped as too long", too_long },
+  { "answers an iteration", cfg.batch_size },
+  { "iterations", iterations },
+  { "minibatches", cfg.num_mini_batches },
+  { "answers a minibatch", mini_size },
   { "pretraining examples a minibatch", ptx_size },
-  { "optimizer steps", iterations * cfg.num_ppo_epochs * cfg.num_mini_batches } }
+  { "optimizer steps", iterations * cfg.num_ppo_epochs * cfg.num_mini_batches },
+}
 
-local function score(roll, episodes)
-  if reward_model then return loss.sequence_scores(reward_model, roll.sequences, scoring) end
-  local asked, texts, rows, ended = {}, {}, {}, {}
-  for i, answer in ipairs(roll.answers) do
-    asked[i] = tok:decode(episodes[i].tokens, { skip_special = true })
-    ended[i] = answer.finish_reason == "stop"
-    texts[i], rows[i] = tok:decode(answer.tokens, { skip_special = true }), episodes[i].row
+-- (a) Rollout. Episode numbers name the random stream: an answer depends on nothing beside it.
+local function sample(iteration)
+  local episodes, keys, questions = {}, {}, {}
+  for i = 1, cfg.batch_size do
+    keys[i] = (iteration - 1) * cfg.batch_size + i
+    episodes[i] = prompts[prompt_at(keys[i])]
+    questions[i] = episodes[i].tokens
   end
-  return reward_function(asked, texts, rows, ended)
+  local answers = pl.generate(policy, questions, {
+    max_tokens = cfg.response_length,
+    temperature = cfg.temperature,
+    top_k = cfg.top_k,
+    top_p = cfg.top_p,
+    min_p = cfg.min_p,
+    seed = cfg.seed,
+    keys = keys,
+    stop = { stop },
+    slots = cfg.slots,
+  })
+  return rollout.new(questions, answers, cfg.micro_batch_tokens), episodes
 end
 
--- Gradients of policy and value over one micro-batch; losses are sums over tokens / `tokens`.
-local function accumulate(roll, ids, flats, tokens, beta, seen)
+-- (b) What the other models say of it; nothing here is on the tape.
+local function evaluate(roll, episodes)
+  roll.raw_scores = judge:score(roll, episodes)
+  roll.scores = rollout.shape_scores(roll.raw_scores, roll.answers.finish_reasons,
+    { rule = cfg.missing_eos_rule, penalty = cfg.missing_eos_penalty, clip = cfg.reward_clip })
+  roll.reference = loss.sequence_logprobs(reference, roll.parts, scoring)
+  roll.values = loss.sequence_values(value, roll.parts)
+end
+
+-- (c) Rewards of each token; advantages and returns.
+local function credit(roll, beta)
+  local penalty = pl.kl_estimate(roll.old, roll.reference, { kind = cfg.kl_estimator })
+    * (cfg.kl_placement == "reward" and -beta or 0)
+  local rewards = rollout.rewards(penalty, roll.scores, roll.segments)
+  local scaled = cfg.whiten_rewards and rollout.whiten(rewards, false) or rewards
+  local advantages, returns = rollout.gae(scaled, roll.values, roll, cfg.gamma, cfg.lam)
+  if cfg.whiten_advantages then
+    advantages = rollout.whiten(advantages, true)
+  end
+  return rewards, advantages, returns
+end
+
+-- (d) Gradients of policy and value over one micro-batch; losses are sums over tokens / `tokens`.
+local function accumulate(roll, ids, per_token, tokens, iteration, seen)
   local scope <close> = pl.scope "ppo.micro"
-  local sequences, of = batch.take(roll.sequences, ids), rollout.pick(flats, roll.segments, ids)
-  local packed = batch.pack(sequences)
-  local at = batch.targets(sequences, batch.take(roll.masks, ids))
+  local packed, at, of = rollout.take(roll, ids, per_token)
   local logprob, entropy = loss.logprobs(policy, packed, at, scoring)
   local pg, ratio = pl.ppo_loss(logprob, of.old, of.advantages, nil,
-    { cliprange = cfg.cliprange(done), norm = tokens })
-  local total = pg - entropy:sum() * (cfg.entropy_coef(done) / tokens)
+    { cliprange = cfg.cliprange(iteration), norm = tokens })
+  local total = pg - entropy:sum() * (cfg.entropy_coef(iteration) / tokens)
   if cfg.kl_placement == "loss" then
     local kl = pl.kl_estimate(logprob, of.reference, { kind = cfg.kl_estimator })
-    total = total + kl:sum() * (beta / tokens)
+    total = total + kl:sum() * (cfg.kl_coef(iteration) / tokens)
   end
   total:backward()
   local predicted = pl.gather(value:scores(packed), at.rows)
   local vf, vf_stats = pl.value_loss(predicted, of.values, of.returns, nil,
     { cliprange = cfg.cliprange_value, norm = tokens })
-  if cfg.vf_coef > 0 then (vf * cfg.vf_coef):backward() end
-  local names = { "policy/approxkl_avg", "policy/clipfrac_avg", "val/ratio", "val/ratio_var" }
-  for i, name in ipairs(names) do seen:add(name, ratio:get(i), at.count) end
+  if cfg.vf_coef > 0 then
+    (vf * cfg.vf_coef):backward()
+  end
+  seen:add("policy/approxkl_avg", ratio:get(1), at.count)
+  seen:add("policy/clipfrac_avg", ratio:get(2), at.count)
+  seen:add("val/ratio", ratio:get(3), at.count)
+  seen:add("val/ratio_var", ratio:get(4), at.count)
   seen:add("policy/entropy_avg", entropy:mean():item(), at.count)
   seen:add("loss/policy_avg", pg:item() * tokens / at.count, at.count)
   seen:add("loss/value_avg", vf:item() * tokens / at.count, at.count)
@@ -170,122 +206,130 @@ local function accumulate(roll, ids, flats, tokens, beta, seen)
   return ratio:get(1) * at.count / tokens -- this part's share of approxkl
 end
 
+-- The last term of (2), into the same gradients.
+local function accumulate_ptx(gamma_ptx, step, seen)
+  local pieces = {}
+  for i = 1, ptx_size do
+    pieces[i] = ptx[ptx_at(step * ptx_size + i)]
+  end
+  seen:add("loss/ptx_avg", loss.accumulate(policy, pieces, nil,
+    { max_tokens = cfg.micro_batch_tokens, weight = gamma_ptx }))
+end
+
+-- One optimizer step of policy and value on the answers `chosen`; gives its approxkl.
+local function minibatch(roll, chosen, per_token, iteration, seen)
+  local tokens, approxkl, sizes = 0, 0, batch.take(roll.sizes, chosen)
+  for _, b in ipairs(chosen) do
+    tokens = tokens + roll.lengths[b]
+  end
+  policy.block:zero_grad()
+  value.block:zero_grad()
+  for _, places in ipairs(batch.split(sizes, cfg.micro_batch_tokens)) do
+    local ids = batch.take(chosen, places)
+    approxkl = approxkl + accumulate(roll, ids, per_token, tokens, iteration, seen)
+  end
+  local gamma_ptx = cfg.ptx_coef(iteration)
+  if gamma_ptx > 0 and ptx_size > 0 then
+    accumulate_ptx(gamma_ptx, state.step, seen)
+  end
+  state.step = state.step + 1
+  local result = optimizer:step(cfg, iteration)
+  local value_result = value_optimizer:step(cfg, iteration, cfg.value_learning_rate)
+  if result.skipped or value_result.skipped then
+    state.skipped = state.skipped + 1
+  end
+  seen:add("grad_norm", result.grad_norm)
+  return approxkl
+end
+
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = iterations, unit = "iteration", first = done,
+local progress = pl.progress.new { total = iterations, unit = "iteration", first = state.iterations,
   quiet = cfg.quiet }
 local watch = pl.health.watch()
-while done < iterations do
-  local iteration <close> = pl.scope "ppo.iteration"
-  done = done + 1
-  cfg:at(done)
-  local beta, gamma_ptx = cfg.kl_coef(done), cfg.ptx_coef(done)
+for iteration = state.iterations + 1, iterations do
+  local scope <close> = pl.scope "ppo.iteration"
+  cfg:at(iteration)
+  local beta = cfg.kl_coef(iteration)
 
-  -- (a) Rollout. Episode numbers name the random stream: an answer depends on nothing beside it.
-  local episodes, keys, questions, began = {}, {}, {}, pl.system.monotonic()
-  for i = 1, cfg.batch_size do
-    keys[i] = (done - 1) * cfg.batch_size + i
-    episodes[i] = prompts[prompt_at(keys[i])]
-    questions[i] = episodes[i].tokens
-  end
-  local answers = pl.generate(policy, questions, { max_tokens = cfg.response_length,
-    temperature = cfg.temperature, top_k = cfg.top_k, top_p = cfg.top_p, min_p = cfg.min_p,
-    seed = cfg.seed, keys = keys, stop = { stop }, slots = cfg.slots })
-  local roll = rollout.new(questions, answers)
+  local began = pl.system.monotonic()
+  local roll, episodes = sample(iteration)
   local rollout_seconds = pl.system.monotonic() - began
-
-  -- (b) What the other models say of it; nothing here is on the tape.
-  roll.raw_scores = score(roll, episodes)
-  roll.scores = rollout.shape_scores(roll.raw_scores, answers, { rule = cfg.missing_eos_rule,
-    penalty = cfg.missing_eos_penalty, clip = cfg.reward_clip })
-  roll.reference = rollout.flatten(
-    loss.sequence_logprobs(reference, roll.sequences, roll.masks, scoring))
-  local values = rollout.flatten(loss.sequence_values(value, roll.sequences, roll.masks, scoring))
-  if done == 1 then
+  evaluate(roll, episodes)
+  if iteration == 1 then
     check:first_batch(policy, roll, scoring)
-    check:time { steps = iterations, forwards = 3 + 6 * cfg.num_ppo_epochs, -- (b), then two models
-      seconds = rollout_seconds, forward = function()
-        loss.sequence_logprobs(policy, roll.sequences, roll.masks, scoring)
-      end }
+    check:time {
+      steps = iterations,
+      forwards = 3 + 6 * cfg.num_ppo_epochs, -- (b), then two models forward and backward
+      seconds = rollout_seconds,
+      forward = function() loss.sequence_logprobs(policy, roll.parts, scoring) end,
+    }
   end
+  local rewards, advantages, returns = credit(roll, beta)
+  local per_token = {
+    old = roll.old,
+    reference = roll.reference,
+    values = roll.values,
+    advantages = advantages,
+    returns = returns,
+  }
 
-  -- (c) Rewards, advantages, returns.
-  local old, ref = pl.tensor(roll.old), pl.tensor(roll.reference)
-  local penalty = pl.kl_estimate(old, ref, { kind = cfg.kl_estimator })
-    * (cfg.kl_placement == "reward" and -beta or 0)
-  local rewards = rollout.rewards(penalty, roll.scores, roll.segments)
-  local advantages, returns = rollout.gae(cfg.whiten_rewards and rollout.whiten(rewards, false)
-    or rewards, pl.tensor(values), roll, cfg.gamma, cfg.lam)
-  if cfg.whiten_advantages then advantages = rollout.whiten(advantages, true) end
-  local flats = { old = roll.old, reference = roll.reference, values = values,
-    advantages = advantages:totable(), returns = returns:totable() }
-
-  -- (d) Minibatches: policy, value and pretraining gradients, then one step of each optimizer.
   local seen, too_far = pl.meter.new(), false
   for epoch = 1, cfg.num_ppo_epochs do
-    local order = batch.permutation(cfg.batch_size, cfg.seed, 3000000 + done * 100 + epoch)
+    local order = batch.permutation(cfg.batch_size, cfg.seed, 3000000 + iteration * 100 + epoch)
     for mini = 1, too_far and 0 or cfg.num_mini_batches do
       local chosen = table.move(order, (mini - 1) * mini_size + 1, mini * mini_size, 1, {})
-      local tokens, approxkl = 0, 0
-      for _, b in ipairs(chosen) do tokens = tokens + roll.segments[b + 1] - roll.segments[b] end
-      policy.block:zero_grad()
-      value.block:zero_grad()
-      for _, places in ipairs(batch.split(batch.take(roll.sequences, chosen),
-        cfg.micro_batch_tokens)) do
-        local ids = batch.take(chosen, places)
-        approxkl = approxkl + accumulate(roll, ids, flats, tokens, beta, seen)
-      end
-      if gamma_ptx > 0 and ptx_size > 0 then -- the last term of (2), into the same gradients
-        local pieces, trained = {}, 0
-        for i = 1, ptx_size do
-          pieces[i] = ptx[ptx_at(step * ptx_size + i)]
-          trained = trained + #pieces[i] - 1
-        end
-        for _, indices in ipairs(batch.split(pieces, cfg.micro_batch_tokens)) do
-          local scope <close> = pl.scope "ppo.ptx"
-          local lm, n = loss.lm(policy, batch.take(pieces, indices), nil, { norm = trained })
-          seen:add("loss/ptx_avg", lm:item() * trained / n, n);
-          (lm * gamma_ptx):backward()
-        end
-      end
-      step = step + 1
-      local adam = { beta1 = cfg.adam_beta1, beta2 = cfg.adam_beta2, eps = cfg.adam_epsilon,
-        tf_eps = cfg.adam_tf_epsilon, weight_decay = cfg.weight_decay,
-        max_grad_norm = cfg.max_grad_norm, lr = cfg.learning_rate(done) }
-      local result = optimizer:step(adam)
-      adam.lr = cfg.value_learning_rate(done)
-      if value_optimizer:step(adam).skipped or result.skipped then skipped = skipped + 1 end
-      seen:add("grad_norm", result.grad_norm, 1)
+      local approxkl = minibatch(roll, chosen, per_token, iteration, seen)
       too_far = cfg.target_kl > 0 and approxkl > cfg.target_kl
     end
   end
-  if ema then ema.block:average(policy.block, cfg.ema_decay) end
+  if ema then
+    ema.block:average(policy.block, cfg.ema_decay)
+  end
+  state.iterations = iteration
 
   -- Metrics, samples, alarms, checkpoint.
   local metrics = rollout.metrics(roll, rewards)
-  for name, figure in pairs(seen:result()) do metrics[name] = figure end
-  metrics["val/var_explained"] = pl.stats.explained_variance(flats.returns, values)
-  metrics["objective/kl_coef"], metrics["objective/ptx_coef"] = beta, gamma_ptx
-  metrics.lr, metrics.episode, metrics.skipped_steps =
-    cfg.learning_rate(done), done * cfg.batch_size, skipped
-  cfg.kl_coef:update(metrics["objective/kl"], cfg.batch_size)
-  run:log(done, metrics)
-  for i = 1, math.min(2, #answers) do
-    run:sample(done, { prompt = tok:decode(questions[i]), answer = tok:decode(answers[i].tokens),
-      score = roll.scores[i] })
+  for name, figure in pairs(seen:result()) do
+    metrics[name] = figure
   end
-  progress:update(done, { score = metrics["objective/scores"], kl = metrics["objective/kl"],
-    length = metrics["completions/mean_length"] }, { "score", "kl", "length" })
-  for _, sentence in ipairs(watch:check(run.history)) do progress:print("alarm: " .. sentence) end
-  if run:should_save(done) or done == iterations then
-    run:checkpoint(done, function(dir) checkpoint.write(dir, parts) end,
-      { state = { iterations = done, step = step, skipped = skipped } })
+  metrics["val/var_explained"] =
+    pl.stats.explained_variance(returns:totable(), roll.values:totable())
+  metrics["objective/kl_coef"] = beta
+  metrics["objective/ptx_coef"] = cfg.ptx_coef(iteration)
+  metrics.lr = cfg.learning_rate(iteration)
+  metrics.episode = iteration * cfg.batch_size
+  metrics.skipped_steps = state.skipped
+  cfg.kl_coef:update(metrics["objective/kl"], cfg.batch_size)
+  run:log(iteration, metrics)
+  for i = 1, math.min(2, #roll.answers) do
+    run:sample(iteration, {
+      prompt = tok:decode(episodes[i].tokens),
+      answer = tok:decode(roll.answers[i].tokens),
+      score = roll.scores[i],
+    })
+  end
+  progress:update(iteration, {
+    score = metrics["objective/scores"],
+    kl = metrics["objective/kl"],
+    length = metrics["completions/mean_length"],
+  }, { "score", "kl", "length" })
+  for _, sentence in ipairs(watch:check(run.history)) do
+    progress:print("alarm: " .. sentence)
+  end
+  if run:should_save(iteration) or iteration == iterations then
+    run:save(iteration, parts, state)
   end
 end
 progress:finish()
 
-assert((cfg.ema_final and ema or policy):save(cfg.output_dir .. "/model", { tokenizer = tok }))
+local model_dir = cfg.output_dir .. "/model"
+assert((cfg.ema_final and ema or policy):save(model_dir, { tokenizer = tok }))
 local last = run.history[#run.history] or {}
-run:summary { weights_hash = policy:hash(), kl = last["objective/kl"],
-  score = last["objective/scores"], iterations = done }
+run:summary {
+  weights_hash = policy:hash(),
+  kl = last["objective/kl"],
+  score = last["objective/scores"],
+  iterations = state.iterations,
+}
 run:close()
-return { model = cfg.output_dir .. "/model", history = run.history }
+return { model = model_dir, history = run.history }

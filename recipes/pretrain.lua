@@ -7,11 +7,11 @@
 -- a tokenizer from `tokenizer` or learnt from the text.
 
 local pl = require "perilune"
-local batch, data, loss = pl.batch, pl.data, pl.loss
-local checkpoint = pl.state
+local data, loss = pl.data, pl.loss
 
 local cfg = pl.config {
-  name = "pretrain", about = "next-token training on plain text",
+  name = "pretrain",
+  about = "next-token training on plain text",
   "Data",
   { text = "", "plain text (.txt) or JSON Lines of {text}", required = true },
   { eval_text = "", "text to measure on; nothing: the last twentieth of `text`" },
@@ -34,16 +34,9 @@ local cfg = pl.config {
   { num_train_epochs = 1, "passes over the text", min = 1 },
   { batch_size = 32, "pieces in a step", min = 1 },
   { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
-  { learning_rate = "warmup(20, cosine(0.002, 0.0002))", "of AdamW", min = 0, schedule = true },
-  { adam_beta1 = 0.9, "Adam", min = 0, under = 1 },
-  { adam_beta2 = 0.95, "Adam", min = 0, under = 1 },
-  { adam_epsilon = 1e-8, "Adam", over = 0 },
-  { weight_decay = 0.1, "on matrices", min = 0 },
-  { max_grad_norm = 1.0, "clip gradients to this norm; 0: not", min = 0 },
+  pl.config.adam { learning_rate = "warmup(20, cosine(0.002, 0.0002))", weight_decay = 0.1 },
 }
 local run = pl.run.open(cfg)
-if cfg.threads > 0 then pl.threads(cfg.threads) end
-pl.nan_check(cfg.nan_check)
 
 -- Tokenizer and model -----------------------------------------------------------------------------
 local function learn_tokenizer()
@@ -56,8 +49,12 @@ local function learn_tokenizer()
   for _, name in ipairs(template and pl.chat.control_names(template) or {}) do
     special[#special + 1] = name
   end
-  local tok = pl.tokenizer.train { texts = documents, vocab_size = cfg.vocab_size,
-    kind = cfg.tokenizer_kind, special = special }
+  local tok = pl.tokenizer.train {
+    texts = documents,
+    vocab_size = cfg.vocab_size,
+    kind = cfg.tokenizer_kind,
+    special = special,
+  }
   tok:set_special { bos = "<|begin|>", eos = "<|eos|>" }
   return tok
 end
@@ -67,16 +64,31 @@ local tok = from ~= "" and assert(pl.tokenizer.load(from)) or learn_tokenizer()
 
 local function new_config()
   if cfg.architecture == "gpt2" then
-    return { architectures = { "GPT2LMHeadModel" }, n_embd = cfg.hidden_size,
-      n_layer = cfg.num_hidden_layers, n_head = cfg.num_attention_heads,
-      n_inner = cfg.intermediate_size, n_positions = cfg.max_position_embeddings,
-      vocab_size = #tok, bos_token_id = tok.bos_id, eos_token_id = tok.eos_id }
+    return {
+      architectures = { "GPT2LMHeadModel" },
+      n_embd = cfg.hidden_size,
+      n_layer = cfg.num_hidden_layers,
+      n_head = cfg.num_attention_heads,
+      n_inner = cfg.intermediate_size,
+      n_positions = cfg.max_position_embeddings,
+      vocab_size = #tok,
+      bos_token_id = tok.bos_id,
+      eos_token_id = tok.eos_id,
+    }
   end
-  return { architectures = { "LlamaForCausalLM" }, hidden_size = cfg.hidden_size,
-    num_hidden_layers = cfg.num_hidden_layers, num_attention_heads = cfg.num_attention_heads,
-    num_key_value_heads = cfg.num_key_value_heads, intermediate_size = cfg.intermediate_size,
-    max_position_embeddings = cfg.max_position_embeddings, tie_word_embeddings = true,
-    vocab_size = #tok, bos_token_id = tok.bos_id, eos_token_id = tok.eos_id }
+  return {
+    architectures = { "LlamaForCausalLM" },
+    hidden_size = cfg.hidden_size,
+    num_hidden_layers = cfg.num_hidden_layers,
+    num_attention_heads = cfg.num_attention_heads,
+    num_key_value_heads = cfg.num_key_value_heads,
+    intermediate_size = cfg.intermediate_size,
+    max_position_embeddings = cfg.max_position_embeddings,
+    tie_word_embeddings = true,
+    vocab_size = #tok,
+    bos_token_id = tok.bos_id,
+    eos_token_id = tok.eos_id,
+  }
 end
 
 local model = cfg.model ~= "" and assert(pl.load(cfg.model))
@@ -92,27 +104,31 @@ else
 end
 local optimizer = pl.adamw(model.block)
 local piece_at = data.stream(count, cfg.seed, 10)
-local steps = cfg.num_train_epochs * math.max(1, count // cfg.batch_size)
-if cfg.max_steps > 0 then steps = math.min(steps, cfg.max_steps) end
-cfg:set_horizon(steps)
-local parts = { model = model, tokenizer = tok, optimizers = { model = optimizer },
-  data = { text = pieces } }
-local step, skipped = 0, 0
-if run.resumed then
-  checkpoint.read(run.resumed.path, parts)
-  step, skipped = run.resumed.state.step, run.resumed.state.skipped
-end
+local steps = cfg:set_horizon(cfg.num_train_epochs * math.max(1, count // cfg.batch_size))
+
+local parts = {
+  model = model,
+  tokenizer = tok,
+  optimizers = { model = optimizer },
+  data = { text = pieces },
+}
+local state = run:restore(parts, { step = 0, skipped = 0 })
+
 local check = pl.preflight.new(cfg, { tokenizer = tok, stop = tok.eos_id,
   models = { model = model } })
-check:sizes { { "pieces", count }, { "held out", #held_out }, { "pieces a step", cfg.batch_size },
-  { "tokens a step", cfg.batch_size * cfg.context }, { "steps", steps } }
+check:sizes {
+  { "pieces", count },
+  { "held out", #held_out },
+  { "pieces a step", cfg.batch_size },
+  { "tokens a step", cfg.batch_size * cfg.context },
+  { "steps", steps },
+}
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = steps, first = step, quiet = cfg.quiet,
+local progress = pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet,
   smooth = { "loss" } }
-while step < steps do
+for step = state.step + 1, steps do
   local scope <close> = pl.scope "pretrain.step"
-  step = step + 1
   cfg:at(step)
   local sequences = {}
   for i = 1, cfg.batch_size do
@@ -120,37 +136,36 @@ while step < steps do
   end
   if step == 1 then
     check:tokens(sequences)
-    check:time { steps = steps, forwards = 3,
-      forward = function() loss.evaluate(model, sequences) end }
+    check:time {
+      steps = steps,
+      forwards = 3,
+      forward = function() loss.evaluate(model, sequences) end,
+    }
   end
-  local tokens = -#sequences -- the first token of each is not predicted
-  for _, sequence in ipairs(sequences) do tokens = tokens + #sequence end
   model.block:zero_grad()
-  local sum = 0
-  for _, indices in ipairs(batch.split(sequences, cfg.micro_batch_tokens)) do
-    local micro <close> = pl.scope "pretrain.micro"
-    local lm = loss.lm(model, batch.take(sequences, indices), nil, { norm = tokens })
-    lm:backward()
-    sum = sum + lm:item()
-  end
-  local result = optimizer:step { lr = cfg.learning_rate(step), beta1 = cfg.adam_beta1,
-    beta2 = cfg.adam_beta2, eps = cfg.adam_epsilon, weight_decay = cfg.weight_decay,
-    max_grad_norm = cfg.max_grad_norm }
-  if result.skipped then skipped = skipped + 1 end
+  local mean_loss = loss.accumulate(model, sequences, nil, { max_tokens = cfg.micro_batch_tokens })
+  local result = optimizer:step(cfg, step)
+  state.step = step
+  state.skipped = state.skipped + (result.skipped and 1 or 0)
   if run:should_log(step) or step == steps then
-    run:log(step, { loss = sum, grad_norm = result.grad_norm, lr = cfg.learning_rate(step),
-      num_tokens = step * cfg.batch_size * cfg.context, skipped_steps = skipped })
+    run:log(step, {
+      loss = mean_loss,
+      grad_norm = result.grad_norm,
+      lr = cfg.learning_rate(step),
+      num_tokens = step * cfg.batch_size * cfg.context,
+      skipped_steps = state.skipped,
+    })
   end
-  progress:update(step, { loss = sum })
+  progress:update(step, { loss = mean_loss })
   if run:should_save(step) or step == steps then
-    run:checkpoint(step, function(dir) checkpoint.write(dir, parts) end,
-      { state = { step = step, skipped = skipped } })
+    run:save(step, parts, state)
   end
 end
 progress:finish()
 
 local eval_loss = loss.evaluate(model, held_out)
-assert(model:save(cfg.output_dir .. "/model", { tokenizer = tok }))
+local model_dir = cfg.output_dir .. "/model"
+assert(model:save(model_dir, { tokenizer = tok }))
 run:summary { weights_hash = model:hash(), eval_loss = eval_loss, parameters = model:count() }
 run:close()
-return { model = cfg.output_dir .. "/model", history = run.history, eval_loss = eval_loss }
+return { model = model_dir, history = run.history, eval_loss = eval_loss }

@@ -36,7 +36,6 @@ local datasets = require "quickstart.datasets"
 local labelers = require "quickstart.labelers"
 
 local run = pl.run.open(cfg)
-if cfg.threads > 0 then pl.threads(cfg.threads) end
 local dir, began = cfg.output_dir, pl.system.monotonic()
 local stage_seconds = {}
 

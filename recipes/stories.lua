@@ -56,7 +56,6 @@ local openings = require "stories.openings"
 local present = require "stories.present"
 
 local run = pl.run.open(cfg)
-if cfg.threads > 0 then pl.threads(cfg.threads) end
 local dir, began, stage_seconds = cfg.output_dir, pl.system.monotonic(), {}
 
 local function say(text, ...)

@@ -73,6 +73,7 @@ void lb_open_json(lua_State *L);
 void lb_open_io(lua_State *L);
 void lb_open_text(lua_State *L);
 void lb_open_gen(lua_State *L);
+void lb_open_ragged(lua_State *L);
 void lb_open_system(lua_State *L);
 void lb_open_store(lua_State *L);
 void lb_open_lines(lua_State *L);

@@ -128,24 +128,6 @@ static pl_status ends(void *data, const int32_t *tokens, int64_t n, bool *end)
     return st;
 }
 
-static void push_ints(lua_State *L, const int32_t *data, int64_t n)
-{
-    lua_createtable(L, (int)n, 0);
-    for (int64_t i = 0; i < n; i++) {
-        lua_pushinteger(L, data[i]);
-        lua_seti(L, -2, i + 1);
-    }
-}
-
-static void push_floats(lua_State *L, const float *data, int64_t n)
-{
-    lua_createtable(L, (int)n, 0);
-    for (int64_t i = 0; i < n; i++) {
-        lua_pushnumber(L, data[i]);
-        lua_seti(L, -2, i + 1);
-    }
-}
-
 typedef struct {
     pl_ctx *ctx;
     pl_gen_result *result;
@@ -159,28 +141,57 @@ static int result_gc(lua_State *L)
     return 0;
 }
 
-static void push_answer(lua_State *L, const pl_gen_result *r, int64_t i, int64_t samples)
+/* Sets field `name` to a tensor of the answers' elements, laid end to end. `from` has 4 bytes an
+** element, answer i at [i * max_tokens]. */
+static void set_flat(lua_State *L, const char *name, const pl_gen_result *r, pl_dtype dtype,
+                     const void *from, int64_t total)
 {
-    static const char *const reasons[] = {"stop", "length", "stop_string"};
-    const int64_t at = i * r->max_tokens, n = r->length[i];
-    lua_createtable(L, 0, 7);
-    push_ints(L, r->tokens + at, n);
-    lua_setfield(L, -2, "tokens");
-    push_floats(L, r->logprob + at, n);
-    lua_setfield(L, -2, "logprobs");
-    push_floats(L, r->sampling_logprob + at, n);
-    lua_setfield(L, -2, "sampling_logprobs");
-    push_floats(L, r->entropy + at, n);
-    lua_setfield(L, -2, "entropies");
-    lua_pushstring(L, reasons[r->finish[i]]);
-    lua_setfield(L, -2, "finish_reason");
-    lua_pushinteger(L, i / samples + 1);
-    lua_setfield(L, -2, "prompt");
-    lua_pushinteger(L, i % samples + 1);
-    lua_setfield(L, -2, "sample");
+    pl_tensor **box = lb_new_tensor(L);
+    lb_check(L, pl_tensor_new(lb_ctx(L), box, dtype, 1, &total));
+    char *to = pl_tensor_data(*box);
+    for (int64_t i = 0; i < r->n; i++) {
+        memcpy(to, (const char *)from + 4 * (size_t)(i * r->max_tokens), 4 * (size_t)r->length[i]);
+        to += 4 * r->length[i];
+    }
+    lb_charge(L, *box);
+    lua_setfield(L, -2, name);
 }
 
-/* g:generate(prompts, options): prompts is a list of lists of token ids. */
+/* The answers as flat tensors and where each begins. */
+static void push_answers(lua_State *L, const pl_gen_result *r, int64_t samples)
+{
+    static const char *const reasons[] = {"stop", "length", "stop_string"};
+    int64_t total = 0;
+    for (int64_t i = 0; i < r->n; i++) total += r->length[i];
+    if (total > INT32_MAX) luaL_error(L, "generate: the answers have more than 2^31 tokens");
+    lua_createtable(L, 0, 9);
+    pl_tensor **box = lb_new_tensor(L);
+    lb_check(L, pl_tensor_new(lb_ctx(L), box, PL_I32, 1, &(int64_t){r->n + 1}));
+    int32_t *offsets = pl_tensor_data(*box);
+    offsets[0] = 0;
+    for (int64_t i = 0; i < r->n; i++) offsets[i + 1] = offsets[i] + (int32_t)r->length[i];
+    lua_setfield(L, -2, "offsets");
+    set_flat(L, "tokens", r, PL_I32, r->tokens, total);
+    set_flat(L, "logprobs", r, PL_F32, r->logprob, total);
+    set_flat(L, "sampling_logprobs", r, PL_F32, r->sampling_logprob, total);
+    set_flat(L, "entropies", r, PL_F32, r->entropy, total);
+    lua_createtable(L, (int)r->n, 0);
+    for (int64_t i = 0; i < r->n; i++) {
+        lua_pushstring(L, reasons[r->finish[i]]);
+        lua_seti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "finish_reasons");
+    lua_pushinteger(L, samples);
+    lua_setfield(L, -2, "samples");
+    lua_pushinteger(L, r->steps);
+    lua_setfield(L, -2, "steps");
+    lua_pushinteger(L, r->prefill_tokens);
+    lua_setfield(L, -2, "prefill_tokens");
+}
+
+/* g:generate(prompts, options): prompts is a list of lists of token ids. Gives a table of flat
+** tensors (tokens, logprobs, sampling_logprobs, entropies [N]), offsets [B+1], the list
+** finish_reasons, and the numbers samples (answers to each prompt), steps and prefill_tokens. */
 static int generator_generate(lua_State *L)
 {
     static const char *const names[] = {"max_tokens", "samples", "temperature", "top_k", "top_p",
@@ -260,15 +271,7 @@ static int generator_generate(lua_State *L)
     luaL_checkstack(L, 20, NULL);
     lb_check(L, pl_generate(*box, &holder->result, n, tokens, offsets, keys, &o));
     const pl_gen_result *r = holder->result;
-    lua_createtable(L, (int)r->n, 2);
-    for (int64_t i = 0; i < r->n; i++) {
-        push_answer(L, r, i, o.samples);
-        lua_seti(L, -2, i + 1);
-    }
-    lua_pushinteger(L, r->steps);
-    lua_setfield(L, -2, "steps");
-    lua_pushinteger(L, r->prefill_tokens);
-    lua_setfield(L, -2, "prefill_tokens");
+    push_answers(L, r, o.samples);
     pl_gen_result_free(holder->ctx, holder->result);
     holder->result = NULL;
     return 1;

@@ -17,6 +17,7 @@ int luaopen_perilune_core(lua_State *L)
     lb_open_io(L);
     lb_open_text(L);
     lb_open_gen(L);
+    lb_open_ragged(L);
     lb_open_system(L);
     lb_open_store(L);
     lb_open_lines(L);

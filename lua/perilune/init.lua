@@ -35,11 +35,12 @@ local modules = {
   preflight = "perilune.run.preflight",
   progress = "perilune.run.progress",
   report = "perilune.show.report",
+  ranking = "perilune.learn.ranking",
   rollout = "perilune.learn.rollout",
   rules = "perilune.rules",
   run = "perilune.run",
   schedule = "perilune.config.schedule",
-  state = "perilune.run.state",
+  score = "perilune.learn.score",
   stats = "perilune.base.stats",
   store = "perilune.store",
   tokenizer = "perilune.model.tokenizer",
@@ -68,6 +69,11 @@ end
 -- @return model, or nil and a message
 function pl.load(path, opts)
   return require("perilune.model").load(path, opts)
+end
+
+--- An AdamW optimizer over a block of parameters: see perilune.learn.adamw.
+function pl.adamw(block)
+  return require("perilune.learn.adamw").new(block)
 end
 
 --- Answers of a model to prompts: see perilune.model.generate.

@@ -206,6 +206,26 @@ function stats.ordered_pairs(scores, truth)
   return correct, pairs_seen
 end
 
+--- What the best of n numbers drawn from the list without putting back is worth on average.
+-- By order statistics: the k-th best of m is the best of the n drawn with probability
+-- C(m-k, n-1)/C(m, n).
+-- @tparam {number,...} xs m of them
+-- @tparam integer n 1 to m
+-- @treturn number
+function stats.best_of(xs, n)
+  need(xs, n, "stats.best_of")
+  local sorted, m = table.move(xs, 1, #xs, 1, {}), #xs
+  table.sort(sorted, function(a, b)
+    return a > b
+  end)
+  local expectation, chance = 0, n / m -- of k = 1: C(m-1, n-1)/C(m, n)
+  for k = 1, m - n + 1 do
+    expectation = expectation + chance * sorted[k]
+    chance = chance * (m - k - n + 1) / (m - k)
+  end
+  return expectation
+end
+
 --- The part of the variance of returns that values explain,
 -- 1 - var(returns - values) / var(returns).
 -- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant.

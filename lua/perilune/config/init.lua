@@ -8,10 +8,11 @@
 --       { rows = function(c) return c.batch_size // c.num_mini_batches end, "rows in a step" },
 --     }
 --
--- Rows are described in `perilune.config.param`; a bare text is a heading of `--help`; the keys
--- that all recipes have (`perilune.config.common`) are added, or given other defaults by a row of
--- the same name. Later wins: default, preset, config.json of the run that is resumed, settings of
--- the caller (`config.run_recipe`), command line.
+-- Rows are described in `perilune.config.param`; a bare text is a heading of `--help`; a list of
+-- rows is a group, such as `config.adam {}`; the keys that all recipes have
+-- (`perilune.config.common`) are added, or given other defaults by a row of the same name. Later
+-- wins: default, preset, config.json of the run that is resumed, settings of the caller
+-- (`config.run_recipe`), command line.
 --
 -- Reading `cfg.seed` gives the value; a key with `schedule = true` gives a schedule, called as
 -- `cfg.kl_coef(step)` whether it was set to a number or to a function of the step. Reading, writing
@@ -26,6 +27,7 @@
 
 local lfs = require("lfs")
 
+local adam = require("perilune.config.adam")
 local layers = require("perilune.config.layers")
 local nearest = require("perilune.base.nearest")
 local neighbours = require("perilune.config.neighbours")
@@ -34,7 +36,7 @@ local schedule = require("perilune.config.schedule")
 local terminal = require("perilune.base.terminal")
 local usage = require("perilune.config.usage")
 
-local config = {}
+local config = { adam = adam }
 
 local Config = { __name = "config" }
 local methods = {}
@@ -282,16 +284,21 @@ function methods.on_change(cfg, listener)
   list[#list + 1] = listener
 end
 
---- Tell schedules that span the run how many steps it has.
+--- Tell schedules that span the run how many steps it has: `steps`, or `max_steps` when that is
+-- less.
 -- @tparam integer steps
+-- @treturn integer the steps of this run
 function methods.set_horizon(cfg, steps)
   local self = hidden[cfg]
+  local most = self.values.max_steps or 0
+  steps = most > 0 and math.min(steps, most) or steps
   self.horizon = steps
   for _, value in pairs(self.values) do
     if schedule.is(value) then
       value:set_horizon(steps)
     end
   end
+  return steps
 end
 
 --- Names of all keys, in the order of --help.

@@ -8,6 +8,7 @@
 
 local command_line = require("perilune.config.command_line")
 local common = require("perilune.config.common")
+local list = require("perilune.base.list")
 local nearest = require("perilune.base.nearest")
 local neighbours = require("perilune.config.neighbours")
 local param = require("perilune.config.param")
@@ -170,8 +171,8 @@ local function load_saved(self, folder)
   return settings, path
 end
 
-local function add_rows(self, list, fail)
-  for _, raw in ipairs(list) do
+local function add_rows(self, rows, fail)
+  for _, raw in ipairs(rows) do
     if type(raw) == "string" then
       self.rows[#self.rows + 1] = raw
     elseif type(raw) ~= "table" then
@@ -207,6 +208,14 @@ function layers.build_rows(self, spec, fail)
         :format(key, nearest.hint(key, field_names), key))
     end
   end
+  local rows = {}
+  for _, raw in ipairs(spec) do
+    if type(raw) == "table" and type(raw[1]) == "table" then -- a group of rows
+      list.append(rows, raw)
+    else
+      rows[#rows + 1] = raw
+    end
+  end
   local without, defaults = {}, {}
   for _, name in ipairs(spec.without or {}) do
     without[name] = true
@@ -216,7 +225,7 @@ function layers.build_rows(self, spec, fail)
     is_common[param.new(raw).name] = true
   end
   local own = {}
-  for _, raw in ipairs(spec) do
+  for _, raw in ipairs(rows) do
     local one = type(raw) == "table" and param.new(raw)
     if one and is_common[one.name] and not raw[1] then
       defaults[one.name] = one.default

@@ -5,38 +5,72 @@
 --     batch.offsets    int32 [B+1]  where sequences start; the last is T
 --     batch.size, batch.count       B and T
 -- There is no padding, so there are no pad ids and no attention masks. A loss names the rows (flat
--- places) it is taken at: row r predicts the token after r.
+-- places) it is taken at: row r predicts the token after r. Those of a batch are its `at`:
+--
+--     at.rows, at.targets  int32 [N]    where, and the token that stands behind
+--     at.segments          int32 [B+1]  how many there are in each sequence, as offsets
+--     at.count             N
 -- @module perilune.data.batch
 
 local core = require("perilune.core")
+local list = require("perilune.base.list")
+local ragged = core.ragged
 
 local batch = {}
+
+--- Sequences laid end to end.
+-- @tparam table sequences list of lists of token ids
+-- @treturn table `tokens` (int32 [T]), `offsets` (int32 [B+1])
+function batch.ragged(sequences)
+  local tokens, offsets = {}, { 0 }
+  for b, sequence in ipairs(sequences) do
+    list.append(tokens, sequence)
+    offsets[b + 1] = #tokens
+  end
+  return { tokens = core.tensor(tokens, "int32"), offsets = core.tensor(offsets, "int32") }
+end
+
+local function packed(tokens, offsets)
+  return {
+    tokens = tokens,
+    positions = ragged.positions(offsets),
+    offsets = offsets,
+    size = #offsets - 1,
+    count = #tokens,
+  }
+end
 
 --- Packs sequences.
 -- @tparam table sequences list of lists of token ids
 -- @treturn table batch
 function batch.pack(sequences)
-  local tokens, positions, offsets = {}, {}, { 0 }
-  local n = 0
-  for b, sequence in ipairs(sequences) do
-    for t = 1, #sequence do
-      n = n + 1
-      tokens[n], positions[n] = sequence[t], t - 1
-    end
-    offsets[b + 1] = n
+  local flat = batch.ragged(sequences)
+  return packed(flat.tokens, flat.offsets)
+end
+
+--- Prompts with their answers behind them; the loss is taken at the answers.
+-- @tparam table prompts `tokens`, `offsets` as batch.ragged makes them; none is empty
+-- @tparam table answers the same, as batch.ragged or perilune.model.generate makes them
+-- @tparam[opt] table indices which of the sequences (default: all)
+-- @treturn table batch
+-- @treturn table at
+function batch.join(prompts, answers, indices)
+  local asked, asked_offsets = prompts.tokens, prompts.offsets
+  local said, said_offsets = answers.tokens, answers.offsets
+  if indices then
+    asked, asked_offsets = ragged.take(asked, asked_offsets, indices)
+    said, said_offsets = ragged.take(said, said_offsets, indices)
   end
-  return {
-    tokens = core.tensor(tokens, "int32"), positions = core.tensor(positions, "int32"),
-    offsets = core.tensor(offsets, "int32"), size = #sequences, count = n,
-  }
+  local tokens, offsets, rows = ragged.join(asked, asked_offsets, said, said_offsets)
+  return packed(tokens, offsets),
+    { rows = rows, targets = said, segments = said_offsets, count = #said }
 end
 
 --- Rows and targets of the tokens a loss is taken at.
 -- @tparam table sequences list of lists of token ids
 -- @tparam[opt] table masks for each sequence a list of 1 or 0 (or booleans): is this token trained?
 --   Absent: all tokens but the first (which nothing predicts)
--- @treturn table `rows` and `targets` (int32 [N]), `segments` (int32 [B+1], how many in each
---   sequence), `count` N
+-- @treturn table at
 function batch.targets(sequences, masks)
   local rows, targets, segments = {}, {}, { 0 }
   local n, start = 0, 0
@@ -55,31 +89,38 @@ function batch.targets(sequences, masks)
     segments[b + 1] = n
   end
   return {
-    rows = core.tensor(rows, "int32"), targets = core.tensor(targets, "int32"),
-    segments = core.tensor(segments, "int32"), count = n,
+    rows = core.tensor(rows, "int32"),
+    targets = core.tensor(targets, "int32"),
+    segments = core.tensor(segments, "int32"),
+    count = n,
   }
 end
 
---- Flat places of the last token of each sequence, int32 [B].
-function batch.last_rows(sequences)
-  local rows, at = {}, 0
-  for b, sequence in ipairs(sequences) do
-    at = at + #sequence
-    rows[b] = at - 1
+--- Flat places of the last token of each sequence.
+-- @tparam table packed_batch
+-- @treturn tensor int32 [B]
+function batch.last_rows(packed_batch)
+  local offsets, rows = packed_batch.offsets:totable(), {}
+  for b = 1, packed_batch.size do
+    rows[b] = offsets[b + 1] - 1
   end
   return core.tensor(rows, "int32")
 end
 
 --- Cuts a list of sequences into micro-batches of at most `max_tokens` tokens each (one sequence
--- may be longer), in order. Each part is a list of indices.
+-- may be longer), in order.
+-- @tparam table sequences list of sequences, or of their lengths
+-- @int max_tokens
+-- @treturn table list of lists of indices
 function batch.split(sequences, max_tokens)
   local parts, part, total = {}, {}, 0
   for i, sequence in ipairs(sequences) do
-    if #part > 0 and total + #sequence > max_tokens then
+    local length = type(sequence) == "number" and sequence or #sequence
+    if #part > 0 and total + length > max_tokens then
       parts[#parts + 1], part, total = part, {}, 0
     end
     part[#part + 1] = i
-    total = total + #sequence
+    total = total + length
   end
   if #part > 0 then
     parts[#parts + 1] = part
@@ -87,14 +128,25 @@ function batch.split(sequences, max_tokens)
   return parts
 end
 
---- The elements of `list` at `indices`.
-function batch.take(list, indices)
-  local taken = {}
-  for i, index in ipairs(indices) do
-    taken[i] = list[index]
+--- Packs sequences in parts of at most `max_tokens` tokens, to be scored by one model or several.
+-- @tparam table sequences list of lists of token ids
+-- @tparam[opt] table masks as of batch.targets
+-- @int[opt=16384] max_tokens
+-- @treturn table list of {batch =, at =}
+function batch.parts(sequences, masks, max_tokens)
+  local parts = {}
+  for i, indices in ipairs(batch.split(sequences, max_tokens or 16384)) do
+    local part = list.take(sequences, indices)
+    parts[i] = {
+      batch = batch.pack(part),
+      at = batch.targets(part, masks and list.take(masks, indices)),
+    }
   end
-  return taken
+  return parts
 end
+
+--- The elements of `list` at `indices`.
+batch.take = list.take
 
 --- A permutation of 1..n that depends on (seed, purpose) alone.
 function batch.permutation(n, seed, purpose)

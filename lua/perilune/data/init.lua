@@ -371,6 +371,31 @@ function data.text(tok, path, length)
   return sequences_of(set, { key = set.key, lengths = lengths_of(set) })
 end
 
+--- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its
+-- last part may be smaller.
+-- @int n
+-- @int size
+-- @int seed
+-- @int purpose
+-- @treturn table `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part,
+--   and the number of its pass, from 1
+function data.epochs(n, size, seed, purpose)
+  if n < 1 then
+    error("the data set is empty: there is nothing to train on", 0)
+  end
+  local steps, pass, order = (n + size - 1) // size, nil, nil
+  return {
+    steps = steps,
+    at = function(step)
+      local wanted, place = (step - 1) // steps + 1, (step - 1) % steps
+      if wanted ~= pass then
+        pass, order = wanted, batch.permutation(n, seed, purpose * 100000 + wanted)
+      end
+      return table.move(order, place * size + 1, math.min(n, (place + 1) * size), 1, {}), pass
+    end,
+  }
+end
+
 --- An endless stream over 1..n in shuffled passes: element k (from 1) is a function of k alone, so
 -- the place in the data is one number in a checkpoint.
 -- @int n

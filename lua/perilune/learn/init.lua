@@ -1,15 +1,19 @@
---- learn: what training is made of: losses and scores of models over sequences, rollouts with
--- rewards and advantages, and the readable twins of the engine's fused kernels.
+--- learn: what training is made of: losses of models over sequences, scores by a model or a
+-- function, rollouts with rewards and advantages, the optimizer, how well rankings are met, and the
+-- readable twins of the engine's fused kernels.
 --
 -- No loop and no model lives here: recipes hold the loops, perilune.model the models.
 --
--- May use: base, data.
+-- May use: base, model, data.
 -- @module perilune.learn
 
 local lazy = require("perilune.base.lazy")
 
 return lazy({}, {
+  adamw = "perilune.learn.adamw",
   loss = "perilune.learn.loss",
+  ranking = "perilune.learn.ranking",
   rollout = "perilune.learn.rollout",
+  score = "perilune.learn.score",
   twins = "perilune.learn.twins",
 })

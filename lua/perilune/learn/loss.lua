@@ -25,6 +25,47 @@ function loss.lm(model, sequences, masks, opts)
     at.count
 end
 
+-- The tokens that a loss over sequences is taken at.
+local function trained_tokens(sequences, masks)
+  local n = 0
+  for b, sequence in ipairs(sequences) do
+    if masks then
+      for t = 2, #sequence do
+        n = n + (masks[b][t] ~= 0 and 1 or 0)
+      end
+    else
+      n = n + #sequence - 1
+    end
+  end
+  return n
+end
+
+--- Adds the gradient of the mean loss over sequences, taken in micro-batches.
+-- @param model
+-- @tparam table sequences
+-- @tparam[opt] table masks of 1 and 0
+-- @tparam[opt] table opts `max_tokens` 16384 a forward, `weight` 1 of the gradient, `dropout`
+--   {p =, seed =, index =} (index + i names the random stream of micro-batch i)
+-- @treturn number the mean loss, nats a token (not weighted)
+-- @treturn integer trained tokens
+function loss.accumulate(model, sequences, masks, opts)
+  opts = opts or {}
+  local trained, sum = trained_tokens(sequences, masks), 0
+  local weight, given = opts.weight or 1, opts.dropout
+  for i, indices in ipairs(batch.split(sequences, opts.max_tokens or 16384)) do
+    local scope <close> = core.scope("loss.micro")
+    local part_masks = masks and batch.take(masks, indices)
+    local lm = loss.lm(model, batch.take(sequences, indices), part_masks, {
+      norm = math.max(1, trained),
+      dropout = given and { p = given.p, seed = given.seed, index = given.index + i },
+    })
+    local scaled = weight == 1 and lm or lm * weight
+    scaled:backward()
+    sum = sum + lm:item()
+  end
+  return sum, trained
+end
+
 --- Log-probs (and entropies) of the chosen tokens, in the order of batch.targets.
 -- @param model
 -- @tparam table packed from batch.pack
@@ -37,72 +78,69 @@ function loss.logprobs(model, packed, at, opts)
     { temperature = opts.temperature or 1 })
 end
 
---- Runs `fn(indices)` over parts of `sequences` of at most `max_tokens` tokens, without a tape.
-function loss.in_parts(sequences, max_tokens, fn)
+-- The results of fn(part) for each part, laid end to end; without a tape.
+local function over(parts, fn)
   local guard <close> = core.no_grad()
-  for _, indices in ipairs(batch.split(sequences, max_tokens)) do
+  local results, total = {}, 0
+  for i, part in ipairs(parts) do
     local scope <close> = core.scope("loss.part")
-    fn(indices)
+    results[i] = fn(part):keep()
+    total = total + #results[i]
   end
+  if #results == 1 then
+    return results[1]
+  end
+  local all, at = core.zeros({ total }), 0
+  for _, result in ipairs(results) do
+    all:view({ #result }, at):copy_(result)
+    at = at + #result
+  end
+  return all
 end
 
---- Log-probs of the masked tokens as plain tables, one list for each sequence.
--- @tparam[opt] table opts `temperature` 1, `max_tokens` 16384 a part
--- @treturn table list of lists
-function loss.sequence_logprobs(model, sequences, masks, opts)
-  opts = opts or {}
-  local lists = {}
-  loss.in_parts(sequences, opts.max_tokens or 16384, function(indices)
-    local part = batch.take(sequences, indices)
-    local at = batch.targets(part, masks and batch.take(masks, indices))
-    local flat = loss.logprobs(model, batch.pack(part), at, opts):totable()
-    local segments = at.segments:totable()
-    for i, index in ipairs(indices) do
-      lists[index] = table.move(flat, segments[i] + 1, segments[i + 1], 1, {})
-    end
+--- Log-probs of the tokens a loss would be taken at, without a tape.
+-- @param model
+-- @tparam table parts of batch.parts or a rollout
+-- @tparam[opt] table opts `temperature` 1
+-- @treturn tensor [N] in the order of the sequences
+function loss.sequence_logprobs(model, parts, opts)
+  return over(parts, function(part)
+    return (loss.logprobs(model, part.batch, part.at, opts))
   end)
-  return lists
 end
 
---- Scores of sequences by a scalar-head model, read at their last tokens, as a plain list.
-function loss.sequence_scores(model, sequences, opts)
-  opts = opts or {}
-  local list = {}
-  loss.in_parts(sequences, opts.max_tokens or 16384, function(indices)
-    local part = batch.take(sequences, indices)
-    local flat = core.gather(model:scores(batch.pack(part)), batch.last_rows(part)):totable()
-    for i, index in ipairs(indices) do
-      list[index] = flat[i]
-    end
+--- Scores of sequences by a scalar-head model, read at their last tokens, without a tape.
+-- @param model
+-- @tparam table parts
+-- @treturn tensor [B]
+function loss.sequence_scores(model, parts)
+  return over(parts, function(part)
+    return core.gather(model:scores(part.batch), batch.last_rows(part.batch))
   end)
-  return list
 end
 
---- Values of a scalar-head model where the masked tokens are predicted, one list for each sequence.
-function loss.sequence_values(model, sequences, masks, opts)
-  opts = opts or {}
-  local lists = {}
-  loss.in_parts(sequences, opts.max_tokens or 16384, function(indices)
-    local part = batch.take(sequences, indices)
-    local at = batch.targets(part, masks and batch.take(masks, indices))
-    local flat = core.gather(model:scores(batch.pack(part)), at.rows):totable()
-    local segments = at.segments:totable()
-    for i, index in ipairs(indices) do
-      lists[index] = table.move(flat, segments[i] + 1, segments[i + 1], 1, {})
-    end
+--- Values of a scalar-head model where the tokens a loss would be taken at are predicted, without a
+-- tape.
+-- @param model
+-- @tparam table parts
+-- @treturn tensor [N] in the order of the sequences
+function loss.sequence_values(model, parts)
+  return over(parts, function(part)
+    return core.gather(model:scores(part.batch), part.at.rows)
   end)
-  return lists
 end
 
 --- Mean loss over a whole set, nats a token, without a tape.
 function loss.evaluate(model, sequences, masks, opts)
   opts = opts or {}
   local sum, count = 0, 0
-  loss.in_parts(sequences, opts.max_tokens or 16384, function(indices)
+  local guard <close> = core.no_grad()
+  for _, indices in ipairs(batch.split(sequences, opts.max_tokens or 16384)) do
+    local scope <close> = core.scope("loss.part")
     local part_loss, n = loss.lm(model, batch.take(sequences, indices),
       masks and batch.take(masks, indices), { norm = 1 })
     sum, count = sum + part_loss:item(), count + n
-  end)
+  end
   return sum / math.max(1, count), count
 end
 

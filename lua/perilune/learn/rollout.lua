@@ -1,68 +1,81 @@
 --- What PPO does to a batch of answers between sampling and learning.
 --
--- Per-token quantities are flat over all answer tokens of the batch, in the order of the answers;
--- `segments` says where each answer's tokens begin, so nothing is padded or masked.
+-- Per-token quantities are tensors [N] over all answer tokens of the batch, in the order of the
+-- answers; `segments` says where each answer's tokens begin, so nothing is padded or masked.
 -- @module perilune.learn.rollout
 
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
-local data = require("perilune.data")
 local stats = require("perilune.base.stats")
 
 local rollout = {}
 
---- Answers as training sequences.
+--- Answers as training sequences, packed once for all models that read them.
 -- @tparam table questions list of prompts (token lists)
--- @tparam table answers as perilune.model.generate gives them
--- @treturn table `sequences`, `masks`, `at` (batch.targets), `segments` (plain list), `old` (flat
---   log-probs of sampling), `answers`
-function rollout.new(questions, answers)
-  local roll = { sequences = {}, masks = {}, old = {}, answers = answers }
-  for i, answer in ipairs(answers) do
-    roll.sequences[i], roll.masks[i] = data.join(questions[i], answer.tokens)
-    table.move(answer.logprobs, 1, #answer.logprobs, #roll.old + 1, roll.old)
+-- @tparam table answers as perilune.model.generate gives them, in tensors of the caller's scope
+-- @int[opt=16384] max_tokens of a part
+-- @treturn table `questions`, `answers`; `prompts` (ragged, one an answer); `parts` for
+--   perilune.learn.loss; `old` (log-probs of sampling [N]); `segments` (list [B+1]), `lengths` of
+--   the answers and `sizes` of prompts with answers (lists [B], tokens); `count` N
+function rollout.new(questions, answers, max_tokens)
+  local prompts = batch.ragged(questions)
+  if answers.samples > 1 then
+    local asked = {}
+    for i = 1, #answers do
+      asked[i] = (i - 1) // answers.samples + 1
+    end
+    prompts.tokens, prompts.offsets = core.ragged.take(prompts.tokens, prompts.offsets, asked)
   end
-  roll.at = batch.targets(roll.sequences, roll.masks)
-  roll.segments = roll.at.segments:totable()
+  local roll = {
+    questions = questions,
+    answers = answers,
+    prompts = prompts,
+    parts = {},
+    old = answers.logprobs,
+    segments = answers.offsets:totable(),
+    lengths = {},
+    sizes = {},
+    count = #answers.tokens,
+  }
+  local starts = prompts.offsets:totable()
+  for b = 1, #answers do
+    roll.lengths[b] = roll.segments[b + 1] - roll.segments[b]
+    roll.sizes[b] = starts[b + 1] - starts[b] + roll.lengths[b]
+  end
+  for i, indices in ipairs(batch.split(roll.sizes, max_tokens or 16384)) do
+    local part = {}
+    part.batch, part.at = batch.join(prompts, answers, indices)
+    roll.parts[i] = part
+  end
   return roll
 end
 
---- Lists of numbers, one for each answer, laid end to end.
-function rollout.flatten(lists)
-  local flat = {}
-  for _, list in ipairs(lists) do
-    table.move(list, 1, #list, #flat + 1, flat)
-  end
-  return flat
-end
-
---- The elements of flat lists that belong to the given answers, as tensors.
--- @tparam table flats {name = flat list}
--- @tparam table segments
+--- Some answers of a rollout as a batch of their own.
+-- @tparam table roll
 -- @tparam table indices of answers
--- @treturn table {name = tensor}
-function rollout.pick(flats, segments, indices)
-  local picked = {}
-  for name, flat in pairs(flats) do
-    local list = {}
-    for _, b in ipairs(indices) do
-      table.move(flat, segments[b] + 1, segments[b + 1], #list + 1, list)
-    end
-    picked[name] = core.tensor(list)
+-- @tparam table per_token {name = tensor [N]}
+-- @treturn table batch
+-- @treturn table at
+-- @treturn table {name = tensor} of these answers' tokens
+function rollout.take(roll, indices, per_token)
+  local packed, at = batch.join(roll.prompts, roll.answers, indices)
+  local taken = {}
+  for name, flat in pairs(per_token) do
+    taken[name] = core.ragged.take(flat, roll.answers.offsets, indices)
   end
-  return picked
+  return packed, at, taken
 end
 
 --- Scores after the rule for answers without an end token, and clipping.
 -- @tparam table scores
--- @tparam table answers
+-- @tparam table finish_reasons
 -- @tparam table opts `rule` ("none", "subtract": score - penalty, "replace": -penalty), `penalty`,
 --   `clip` (0: none)
 -- @treturn table scores
-function rollout.shape_scores(scores, answers, opts)
+function rollout.shape_scores(scores, finish_reasons, opts)
   local shaped = {}
   for i, score in ipairs(scores) do
-    if answers[i].finish_reason ~= "stop" and opts.rule ~= "none" then
+    if finish_reasons[i] ~= "stop" and opts.rule ~= "none" then
       score = (opts.rule == "subtract" and score or 0) - opts.penalty
     end
     if opts.clip > 0 then
@@ -74,6 +87,9 @@ function rollout.shape_scores(scores, answers, opts)
 end
 
 --- Variance 1 (biased, as in Ziegler et al.'s code), and mean 0 when `shift_mean`.
+-- @tparam tensor x [N]
+-- @bool shift_mean
+-- @treturn tensor [N]
 function rollout.whiten(x, shift_mean)
   local mean = x:mean()
   local centred = x - mean
@@ -81,71 +97,68 @@ function rollout.whiten(x, shift_mean)
   return shift_mean and scaled or scaled + mean
 end
 
---- Rewards of each token: the given penalty tensor, and the score at the last token of each answer.
--- @param penalty flat tensor, for instance -β (ln π - ln π_ref)
+--- Rewards of each token: the given penalty, and the score at the last token of each answer.
+-- @tparam tensor penalty [N], for instance -β (ln π - ln π_ref)
 -- @tparam table scores one for each answer
 -- @tparam table segments
+-- @treturn tensor [N]
 function rollout.rewards(penalty, scores, segments)
-  local at_end = {}
-  for i = 1, segments[#segments] do
-    at_end[i] = 0
-  end
+  local at_end = core.zeros({ #penalty })
   for b, score in ipairs(scores) do
-    at_end[segments[b + 1]] = score
+    at_end:set(segments[b + 1], score)
   end
-  return penalty + core.tensor(at_end)
+  return penalty + at_end
 end
 
 --- Generalized advantage estimation (Schulman et al., arXiv:1506.02438, eq. 16):
 --     δ_t = r_t + γ V_(t+1) - V_t,   A_t = δ_t + γλ A_(t+1),   R_t = A_t + V_t
 -- with V = 0 after the end of an answer.
--- @param rewards flat tensor
--- @param values flat tensor
--- @tparam table roll for `segments` and `at`
--- @number gamma
--- @number lam
--- @return advantages, returns
+-- @tparam tensor rewards [N]
+-- @tparam tensor values [N]
+-- @tparam table roll for `segments` and `answers.offsets`
+-- @number gamma γ
+-- @number lam λ
+-- @treturn tensor advantages [N]
+-- @treturn tensor returns [N]
 function rollout.gae(rewards, values, roll, gamma, lam)
-  local n, following = roll.at.count, {}
-  for i = 1, n do
-    following[i] = i
-  end
+  local n = #values
+  local next_values = core.zeros({ n })
+  next_values:view({ n - 1 }):copy_(values:view({ n - 1 }, 1))
   for b = 2, #roll.segments do
-    following[roll.segments[b]] = n -- the zero that stands behind all values
+    next_values:set(roll.segments[b], 0)
   end
-  local next_values = core.gather(core.concat({ values, core.zeros({ 1 }) }), following)
   local delta = rewards + next_values * gamma - values
-  local advantages = core.reverse_scan(delta, roll.at.segments, { decay = gamma * lam })
+  local advantages = core.reverse_scan(delta, roll.answers.offsets, { decay = gamma * lam })
   return advantages, advantages + values
 end
 
 --- Figures of a rollout under TRL's names: KL and entropy are sums over tokens, means over answers.
--- @tparam table roll with `old` and `reference` (flat lists), `scores` and `raw_scores`, `answers`
--- @param rewards flat tensor
+-- @tparam table roll with `reference` (log-probs [N]), `scores` and `raw_scores` (lists)
+-- @tparam tensor rewards [N]
 -- @treturn table metrics
 function rollout.metrics(roll, rewards)
-  local n, entropy, ended, lengths = #roll.answers, 0, 0, {}
-  for i, answer in ipairs(roll.answers) do
-    lengths[i] = #answer.tokens
-    ended = ended + (answer.finish_reason == "stop" and 1 or 0)
-    for _, e in ipairs(answer.entropies) do
-      entropy = entropy + e
-    end
+  local n, ended = #roll.answers, 0
+  for _, reason in ipairs(roll.answers.finish_reasons) do
+    ended = ended + (reason == "stop" and 1 or 0)
   end
-  local old, reference = core.tensor(roll.old), core.tensor(roll.reference)
   local function kl(kind)
-    return core.kl_estimate(old, reference, { kind = kind }):sum():item() / n
+    return core.kl_estimate(roll.old, roll.reference, { kind = kind }):sum():item() / n
   end
   local score, total = stats.mean(roll.scores), rewards:sum():item() / n
   return {
-    ["objective/kl"] = kl("k1"), ["objective/kl_k2"] = kl("k2"), ["objective/kl_k3"] = kl("k3"),
-    ["objective/entropy"] = entropy / n, ["objective/scores"] = score,
+    ["objective/kl"] = kl("k1"),
+    ["objective/kl_k2"] = kl("k2"),
+    ["objective/kl_k3"] = kl("k3"),
+    ["objective/entropy"] = roll.answers.entropies:sum():item() / n,
+    ["objective/scores"] = score,
     ["objective/scores_std"] = stats.std(roll.scores),
     ["objective/raw_scores"] = stats.mean(roll.raw_scores),
-    ["objective/non_score_reward"] = total - score, ["objective/rlhf_reward"] = total,
-    ["val/num_eos_tokens"] = ended, ["completions/clipped_ratio"] = 1 - ended / n,
-    ["completions/mean_length"] = stats.mean(lengths),
-    ["health/length_corr"] = stats.correlation(roll.scores, lengths),
+    ["objective/non_score_reward"] = total - score,
+    ["objective/rlhf_reward"] = total,
+    ["val/num_eos_tokens"] = ended,
+    ["completions/clipped_ratio"] = 1 - ended / n,
+    ["completions/mean_length"] = stats.mean(roll.lengths),
+    ["health/length_corr"] = stats.correlation(roll.scores, roll.lengths),
   }
 end
 

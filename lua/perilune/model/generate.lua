@@ -38,6 +38,48 @@ local function generator_of(model, slots, len)
   return made_now
 end
 
+-- Answers as tensors; answers[i] gives one of them as plain lists.
+local Answers = {}
+
+function Answers:__len()
+  return #self.finish_reasons
+end
+
+-- The lists behind answers[i], made when they are first asked for.
+local function lists_of(self)
+  local lists = rawget(self, "lists")
+  if not lists then
+    lists = { offsets = self.offsets:totable() }
+    for _, name in ipairs { "tokens", "logprobs", "sampling_logprobs", "entropies" } do
+      lists[name] = self[name]:totable()
+    end
+    rawset(self, "lists", lists)
+  end
+  return lists
+end
+
+function Answers:__index(i)
+  local reason = math.type(i) == "integer" and self.finish_reasons[i]
+  if not reason then
+    return nil
+  end
+  local lists, samples = lists_of(self), self.samples
+  local function part(flat)
+    return table.move(flat, lists.offsets[i] + 1, lists.offsets[i + 1], 1, {})
+  end
+  local answer = {
+    tokens = part(lists.tokens),
+    logprobs = part(lists.logprobs),
+    sampling_logprobs = part(lists.sampling_logprobs),
+    entropies = part(lists.entropies),
+    finish_reason = reason,
+    prompt = (i - 1) // samples + 1,
+    sample = (i - 1) % samples + 1,
+  }
+  rawset(self, i, answer)
+  return answer
+end
+
 --- Answers to prompts.
 -- @param model
 -- @tparam table prompts list of lists of token ids
@@ -46,9 +88,12 @@ end
 --   (0: greedy), `top_k` 0, `top_p` 1, `min_p` 0 (off), `seed` 0, `stop` (list of token ids that
 --   end an answer and belong to it), `stop_strings` with `tokenizer`, `slots` 64 (answers that grow
 --   at the same time), `keys` (name prompts to the random stream; default their places)
--- @treturn table list of answers in the order of prompts and samples: `tokens`, `logprobs` (of the
---   model at this temperature), `sampling_logprobs` (after top-k, top-p, min-p), `entropies`,
---   `finish_reason` ("stop", "length" or "stop_string"), `prompt`, `sample`
+-- @treturn table answers in the order of prompts and samples, laid end to end in tensors of the
+--   caller's scope: `tokens` (int32), `logprobs` (of the model at this temperature),
+--   `sampling_logprobs` (after top-k, top-p, min-p), `entropies` (nats), each [N]; `offsets` (int32
+--   [B+1]) where each begins; `finish_reasons` (list of "stop", "length" or "stop_string");
+--   `steps` (of decoding) and `prefill_tokens`. #answers is B, and answers[i] one answer as lists:
+--   `tokens`, `logprobs`, `sampling_logprobs`, `entropies`, `finish_reason`, `prompt`, `sample`
 function generate.generate(model, prompts, opts)
   opts = opts or {}
   local max_tokens = opts.max_tokens or 64
@@ -85,7 +130,11 @@ function generate.generate(model, prompts, opts)
     end
   end
   local scope <close> = core.scope("generate")
-  return generator_of(model, slots, room):generate(prompts, options)
+  local answers = generator_of(model, slots, room):generate(prompts, options)
+  for _, name in ipairs { "tokens", "logprobs", "sampling_logprobs", "entropies", "offsets" } do
+    answers[name]:keep()
+  end
+  return setmetatable(answers, Answers)
 end
 
 return generate

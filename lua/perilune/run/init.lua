@@ -12,19 +12,22 @@
 -- process ends, however it ends. Resuming cuts every log back to the step of the checkpoint, so
 -- that a killed and resumed run leaves the rows of one that was never killed.
 --
--- What a checkpoint holds of the model is the recipe's business: `checkpoint` hands a temporary
--- folder to a function and makes it appear under its name when that returns.
+-- What a checkpoint holds is described by the recipe's `parts` (perilune.run.state): `save` writes
+-- them, `restore` reads them back. `checkpoint`, below them, hands a temporary folder to a function
+-- and makes it appear under its name when that returns.
 --
 -- May use: base, config, model, data, learn.
 -- @module perilune.run
 
 local config = require("perilune.config")
+local core = require("perilune.core")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
 local log = require("perilune.run.log")
 local lfs = require("lfs")
 local strict_table = require("perilune.base.strict_table")
-local system = require("perilune.core").system
+local state = require("perilune.run.state")
+local system = core.system
 local tensorboard = require("perilune.run.tensorboard")
 
 local run = {}
@@ -290,6 +293,10 @@ function run.open(cfg, options)
       local best = read_json(folder .. "/best.json")
       self.best = type(best) == "table" and best.step <= checkpoint.step and best or nil
     end
+    if cfg.threads > 0 then
+      core.threads(cfg.threads)
+    end
+    core.nan_check(cfg.nan_check)
     copy_recipe(self, about.recipe)
     write_environment(self, options.environment, about.recipe)
     open_logs(self)
@@ -441,6 +448,31 @@ function Run:checkpoint(step, write, options)
   end
   rotate(self, self.cfg.save_total_limit)
   return path
+end
+
+--- Write checkpoint-N of a recipe's parts.
+-- @tparam integer step
+-- @tparam table parts as of perilune.run.state
+-- @tparam table recipe_state what the recipe needs to go on (JSON-able: cursors, counters)
+-- @tparam ?table options `metric`: a figure, with `best = true` when it is the best so far
+-- @treturn string the checkpoint's path
+function Run:save(step, parts, recipe_state, options)
+  options = strict_table.check(options, { "metric", "best" }, "run:save")
+  return self:checkpoint(step, function(dir)
+    state.write(dir, parts)
+  end, { state = recipe_state, metric = options.metric, best = options.best })
+end
+
+--- Take up the parts of the checkpoint that the run goes on from.
+-- @tparam table parts objects that were made as those of the checkpoint
+-- @tparam table beginning the recipe's state of a run that starts afresh
+-- @treturn table the recipe's state: as saved, or `beginning`
+function Run:restore(parts, beginning)
+  if not self.resumed then
+    return beginning
+  end
+  state.read(self.resumed.path, parts)
+  return self.resumed.state
 end
 
 --- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing.

@@ -7,6 +7,7 @@
 
 local chat = require("perilune.data.chat")
 local core = require("perilune.core")
+local data = require("perilune.data")
 local format = require("perilune.base.format")
 local loss = require("perilune.learn.loss")
 local system = core.system
@@ -130,24 +131,23 @@ end
 -- and so the KL to a reference of the same weights exactly 0.
 -- @param policy
 -- @tparam table roll as perilune.learn.rollout makes it, with `reference`
--- @tparam table opts `temperature`, `max_tokens`
+-- @tparam table opts `temperature`
 function Check:first_batch(policy, roll, opts)
-  self:tokens(roll.sequences, roll.masks)
-  local lists = loss.sequence_logprobs(policy, roll.sequences, roll.masks, opts)
-  local at, worst, kl = 0, 0, 0
-  for _, list in ipairs(lists) do
-    for _, logprob in ipairs(list) do
-      at = at + 1
-      worst = math.max(worst, math.abs(math.exp(logprob - roll.old[at]) - 1))
-      kl = kl + roll.old[at] - roll.reference[at]
-    end
+  local sequences, masks = {}, {}
+  for i = 1, #roll.answers do
+    local answer = roll.answers[i]
+    sequences[i], masks[i] = data.join(roll.questions[answer.prompt], answer.tokens)
   end
-  if worst ~= 0 then
+  self:tokens(sequences, masks)
+  local again = loss.sequence_logprobs(policy, roll.parts, opts)
+  local worst = ((again - roll.old):exp() - 1):abs():max():item()
+  local kl = (roll.old - roll.reference):sum():item()
+  if again:bytes() ~= roll.old:bytes() then
     refuse("scoring the first answers again gives ratios up to %.3g away from 1: sampling and "
       .. "training do not see the same model (a changed weight, temperature or prompt?)", worst)
   end
   self:say("first-minibatch ratio is 1 for all %d tokens; KL to the reference at step 0 is %.6g "
-    .. "nats an answer", at, kl / #roll.sequences)
+    .. "nats an answer", roll.count, kl / #roll.answers)
   if policy:hash() == self.parts.models.reference:hash() and kl ~= 0 then
     refuse("policy and reference have the same weights, but their KL is %.3g", kl)
   end

@@ -1,0 +1,32 @@
+--- The rows of AdamW, for the recipes that train: a group, put among a config's own rows.
+--
+--     pl.config { name = "sft", ..., "Optimisation", pl.config.adam { weight_decay = 0.1 } }
+-- @module perilune.config.adam
+
+local list = require("perilune.base.list")
+local options = require("perilune.base.strict_table")
+
+local betas = {
+  { adam_beta1 = 0.9, "Adam: decay of the first moment", min = 0, under = 1 },
+  { adam_beta2 = 0.95, "Adam: decay of the second moment", min = 0, under = 1 },
+  { adam_epsilon = 1e-8, "Adam: added to the root of the second moment", over = 0 },
+  { adam_tf_epsilon = false, "ε where TensorFlow's Adam has it" },
+}
+
+--- The rows, with defaults of the recipe's own.
+-- @tparam ?table defaults `learning_rate` (a number, a schedule's text, or false when the recipe
+--   writes that row itself), `weight_decay`
+-- @treturn {table,...}
+return function(defaults)
+  defaults = options.check(defaults, { "learning_rate", "weight_decay" }, "config.adam")
+  local rate = defaults.learning_rate
+  local rows = {}
+  if rate ~= false then
+    rows[1] = { learning_rate = rate or 1e-5, "of AdamW", min = 0, schedule = true }
+  end
+  list.append(rows, betas)
+  return list.append(rows, {
+    { weight_decay = defaults.weight_decay or 0.0, "on matrices", min = 0 },
+    { max_grad_norm = 1.0, "clip gradients to this norm; 0: not", min = 0 },
+  })
+end

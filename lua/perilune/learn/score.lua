@@ -1,0 +1,138 @@
+--- Scores of answers, by a reward model or by a function of the user's.
+--
+-- A reward function is a Lua file that returns f(prompts, answers, rows, ended) -> scores: texts of
+-- prompts and answers, the rows of the data set that the prompts came from, whether each answer
+-- ended by itself; a list of as many numbers.
+-- @module perilune.learn.score
+
+local core = require("perilune.core")
+local batch = require("perilune.data.batch")
+local list = require("perilune.base.list")
+local loss = require("perilune.learn.loss")
+local model = require("perilune.model")
+
+local score = {}
+
+local Judge = {}
+Judge.__index = Judge
+Judge.__name = "judge"
+
+local function load_function(path)
+  local chunk, message = loadfile(path)
+  local fn = chunk and chunk()
+  if type(fn) ~= "function" then
+    error(("reward_function %s %s"):format(path,
+      chunk and "must return a function of (prompts, answers, rows, ended), not a " .. type(fn)
+      or "cannot be read: " .. message), 0)
+  end
+  return fn
+end
+
+--- Who judges: the model or the function that a config names.
+-- @param cfg config with `reward_model` and `reward_function`, one of them not ""
+-- @param tok tokenizer of the answers
+-- @treturn table judge; `judge.model` when it is a model
+function score.open(cfg, tok)
+  local judge = setmetatable({ tokenizer = tok }, Judge)
+  if cfg.reward_model ~= "" then
+    judge.model = assert(model.load(cfg.reward_model)):freeze()
+  else
+    judge.path, judge.fn = cfg.reward_function, load_function(cfg.reward_function)
+  end
+  return judge
+end
+
+-- What a function returned, or an error that says what is wrong with it.
+local function checked(judge, scores, wanted)
+  local function refuse(text, ...)
+    error(("reward_function %s: %s"):format(judge.path, text:format(...)), 0)
+  end
+  if type(scores) ~= "table" then
+    refuse("it returned a %s; a list of %d numbers is wanted", type(scores), wanted)
+  elseif #scores ~= wanted then
+    refuse("it returned %d scores for %d answers", #scores, wanted)
+  end
+  for i = 1, wanted do
+    local value = scores[i]
+    if math.type(value) == nil then
+      refuse("the score of answer %d is a %s, not a number", i, type(value))
+    elseif value - value ~= 0 then
+      refuse("the score of answer %d is %s", i, tostring(value))
+    end
+  end
+  return scores
+end
+
+--- Scores of a rollout.
+-- @tparam table roll of perilune.learn.rollout
+-- @tparam table prompts list of {tokens =, row =}, one for each answer
+-- @treturn {number,...} one for each answer
+function Judge:score(roll, prompts)
+  if self.model then
+    return loss.sequence_scores(self.model, roll.parts):totable()
+  end
+  local texts = self:texts(roll, prompts)
+  return checked(self, self.fn(texts.prompts, texts.answers, texts.rows, texts.ended),
+    #roll.answers)
+end
+
+--- What a reward function is given.
+-- @treturn table `prompts`, `answers` (texts), `rows`, `ended` (booleans)
+function Judge:texts(roll, prompts)
+  local tok = self.tokenizer
+  local texts = { prompts = {}, answers = {}, rows = {}, ended = {} }
+  for i, prompt in ipairs(prompts) do
+    local answer = roll.answers[i]
+    texts.prompts[i] = tok:decode(prompt.tokens, { skip_special = true })
+    texts.answers[i] = tok:decode(answer.tokens, { skip_special = true })
+    texts.rows[i] = prompt.row
+    texts.ended[i] = answer.finish_reason == "stop"
+  end
+  return texts
+end
+
+--- Scores of whole sequences by a scalar-head model. Any number of them: they are packed and scored
+-- part by part.
+-- @param scalar_model
+-- @tparam table sequences list of lists of token ids
+-- @int[opt=16384] max_tokens of a forward
+-- @treturn {number,...}
+function score.sequences(scalar_model, sequences, max_tokens)
+  local scores = {}
+  for _, indices in ipairs(batch.split(sequences, max_tokens or 16384)) do
+    local scope <close> = core.scope("score.sequences")
+    local parts = batch.parts(list.take(sequences, indices), nil, max_tokens)
+    list.append(scores, loss.sequence_scores(scalar_model, parts):totable())
+  end
+  return scores
+end
+
+--- Scores of all answers of ranked sets.
+-- @param scalar_model
+-- @tparam table sets list of {sequences =, ranks =}, as perilune.data.ranked gives them
+-- @int[opt=16384] max_tokens of a forward
+-- @treturn {number,...} scores, set after set
+-- @treturn {table,...} the ranks of each set
+-- @treturn {integer,...} the lengths of the sequences, tokens
+function score.sets(scalar_model, sets, max_tokens)
+  local scores, ranks, lengths, waiting, tokens = {}, {}, {}, {}, 0
+  local function flush()
+    list.append(scores, score.sequences(scalar_model, waiting, max_tokens))
+    waiting, tokens = {}, 0
+  end
+  for i, set in ipairs(sets) do
+    ranks[i] = set.ranks
+    for _, sequence in ipairs(set.sequences) do
+      waiting[#waiting + 1] = sequence
+      lengths[#lengths + 1] = #sequence
+      tokens = tokens + #sequence
+    end
+    if tokens >= (max_tokens or 16384) then
+      flush()
+    end
+  end
+  flush()
+  return scores, ranks, lengths
+end
+
+return score
