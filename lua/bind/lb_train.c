@@ -2,7 +2,8 @@
 ** lb_train.c - parameter blocks and AdamW in Lua.
 **
 **   local block = pl.block({ {"wte", {512, 64}}, ... } [, dtype])
-**   local opt = pl.adamw(block);  local r = opt:step{lr = 1e-4, ...}   -- r.grad_norm, r.skipped
+**   local opt = core.adamw_state(block)          -- wrapped by learn/adamw.lua
+**   local r = opt:step{lr = 1e-4, ...}           -- r.grad_norm, r.skipped
 **
 ** An optimizer keeps its block alive, and a parameter tensor may outlive its block: its memory is
 ** counted by the views.
@@ -266,7 +267,7 @@ void lb_open_train(lua_State *L)
         {"set_steps", adamw_set_steps}, {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"block", block_new}, {"adamw", adamw_new}, {NULL, NULL},
+        {"block", block_new}, {"adamw_state", adamw_new}, {NULL, NULL},
     };
     lb_class(L, BLOCK, block_methods);
     lb_class(L, ADAMW, adamw_methods);

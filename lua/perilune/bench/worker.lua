@@ -12,6 +12,7 @@
 --
 -- tests/bench/peer_torch.py speaks the same lines.
 
+local adamw = require("perilune.learn.adamw")
 local core = require("perilune.core")
 local generate = require("perilune.model.generate")
 local json = require("perilune.base.json")
@@ -42,7 +43,7 @@ local work = {}
 -- A sequence of length + 1 has `length` trained tokens; the peer's batch is counted the same way.
 function work.train()
   local sequences = random_sequences(length + 1, 1)
-  local optimizer = core.adamw(model.block)
+  local optimizer = adamw.new(model.block)
   return function()
     local scope <close> = core.scope("bench.step")
     model.block:zero_grad()

@@ -15,7 +15,7 @@ AdamW.__name = "adamw"
 --- A new optimizer.
 -- @param block the parameters, model.block
 function adamw.new(block)
-  return setmetatable({ engine = core.adamw(block) }, AdamW)
+  return setmetatable({ engine = core.adamw_state(block) }, AdamW)
 end
 
 --- One step on the gradients of the block.
