@@ -1,0 +1,117 @@
+--- Ranked answers: differences of pairs, accuracy, calibration; scores by a model or a function.
+
+local pl = require("perilune")
+local toy = dofile("tests/lua/support/toy.lua")
+local world = dofile("tests/lua/support/world.lua")
+
+local ranking, score = pl.ranking, pl.score
+
+describe("the pairs of ranked answers", function()
+  local sets = { { ranks = { 1, 2, 2 } }, { ranks = { 3, 1 } }, { ranks = { 1 } } }
+
+  it("are counted with their ties", function()
+    assert.are.same({ 6, 4, 1 }, { ranking.count(sets) })
+    assert.are.same({ 0, 0, 0 }, { ranking.count({}) })
+  end)
+
+  it("give differences, better answer first; ties give none", function()
+    local scores = { 5, 1, 2, -1, 0.5, 9 }
+    assert.are.same({ 4, 3, 1.5 }, ranking.gaps(scores, { { 1, 2, 2 }, { 3, 1 }, { 1 } }))
+  end)
+
+  it("are ordered right, wrong, or not at all", function()
+    -- σ(2) = .8808 falls into .8 to .9, σ(0.5) = .6225 into .6 to .7, σ(0) into .5 to .6
+    local figures = ranking.calibration({ 2, 2, -2, 0.5, 0 })
+    assert.are.equal(5, figures.eval_pairs)
+    assert.are.equal(3.5 / 5, figures.eval_accuracy)
+    assert.are.equal(2 / 3, figures.eval_accuracy_p80)
+    assert.are.equal(1, figures.eval_accuracy_p60)
+    assert.are.equal(0.5, figures.eval_accuracy_p50)
+    local p2, p05 = 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-0.5))
+    local wanted = (math.abs(2 - 3 * p2) + math.abs(1 - p05) + 0) / 5
+    assert.is_true(math.abs(figures.eval_calibration_error - wanted) < 1e-12)
+  end)
+end)
+
+describe("best of n", function()
+  it("is the mean over all choices of n", function()
+    assert.are.equal(2.5, pl.stats.best_of({ 4, 1, 3, 2 }, 1))
+    -- the pairs of 1, 2, 3, 4 have the largest 2, 3, 4, 3, 4, 4
+    assert.is_true(math.abs(pl.stats.best_of({ 4, 1, 3, 2 }, 2) - 20 / 6) < 1e-12)
+    assert.are.equal(4, pl.stats.best_of({ 4, 1, 3, 2 }, 4))
+    assert.has_error(function() pl.stats.best_of({ 1 }, 2) end)
+  end)
+end)
+
+describe("scores", function()
+  local questions = { { 1, 2, 3 }, { 4 } }
+  local model = toy.model("gpt2", { scalar_head = true })
+
+  it("of sets come set after set, whatever the size of a forward", function()
+    local sets = {}
+    for i = 1, 4 do
+      sets[i] = { sequences = toy.sequences({ 5, 3, 9 }, i), ranks = { 2, 1, 3 } }
+    end
+    local scores, ranks, lengths = score.sets(model, sets)
+    assert.are.same({ 5, 3, 9, 5, 3, 9, 5, 3, 9, 5, 3, 9 }, lengths)
+    assert.are.same({ 2, 1, 3 }, ranks[4])
+    assert.are.equal(12, #scores)
+    for _, most in ipairs({ 1, 20 }) do
+      assert.are.same(scores, (score.sets(model, sets, most)))
+    end
+    assert.are.same(table.move(scores, 4, 6, 1, {}), score.sequences(model, sets[2].sequences))
+  end)
+
+  describe("of a function", function()
+    local w, tok, roll, prompts
+
+    setup(function()
+      w = world.new("llama")
+      tok = assert(pl.tokenizer.load(w.model))
+      local policy = assert(pl.load(w.model))
+      local answers = pl.generate(policy, questions, { max_tokens = 4, seed = 2 })
+      roll = pl.rollout.new(questions, answers)
+      prompts = {
+        { tokens = questions[1], row = { id = "a" } },
+        { tokens = questions[2], row = {} },
+      }
+    end)
+
+    teardown(world.clean)
+
+    local function judge(body)
+      local path = world.write(w.dir .. "/judge.lua", body)
+      return score.open({ reward_model = "", reward_function = path }, tok)
+    end
+
+    it("are what it returns, of texts, rows and whether an answer ended", function()
+      local scores = judge([[
+        return function(prompts, answers, rows, ended)
+          return { rows[1].id == "a" and #prompts or 0, ended[2] and 1 or #answers / 4 }
+        end]]):score(roll, prompts)
+      assert.are.same({ 2, roll.answers.finish_reasons[2] == "stop" and 1 or 0.5 }, scores)
+    end)
+
+    for body, wrong in pairs({
+      ["return function() return 1 end"] = "it returned a number; a list of 2 numbers is wanted",
+      ["return function() end"] = "it returned a nil; a list of 2 numbers is wanted",
+      ["return function() return { 1 } end"] = "it returned 1 scores for 2 answers",
+      ["return function() return { 1, 2, 3 } end"] = "it returned 3 scores for 2 answers",
+      ["return function() return { 1, 0 / 0 } end"] = "the score of answer 2 is",
+      ["return function() return { math.huge, 1 } end"] = "the score of answer 1 is inf",
+      ["return function() return { 'good', 1 } end"] = "the score of answer 1 is a string",
+      ["return function() return { true, 1 } end"] = "the score of answer 1 is a boolean",
+      ["return 7"] = "must return a function of (prompts, answers, rows, ended), not a number",
+      ["return function("] = "cannot be read",
+    }) do
+      it("are refused: " .. body, function()
+        local ok, message = pcall(function()
+          judge(body):score(roll, prompts)
+        end)
+        assert.is_false(ok)
+        assert.is_truthy(message:find(wrong, 1, true), message)
+        assert.is_truthy(message:find("judge.lua", 1, true), message)
+      end)
+    end
+  end)
+end)

@@ -1,0 +1,224 @@
+--- Rewards, advantages and whitening by numbers worked out by hand; rollouts and ragged batches
+-- against the lists they stand for.
+
+local pl = require("perilune")
+local toy = dofile("tests/lua/support/toy.lua")
+
+local batch, rollout = pl.batch, pl.rollout
+
+local function near(want, tensor)
+  local got = tensor:totable()
+  assert.are.equal(#want, #got)
+  for i, value in ipairs(want) do
+    assert.is_true(math.abs(got[i] - value) < 2e-6, ("[%d] is %.9g, not %.9g"):format(i, got[i],
+      value))
+  end
+end
+
+-- Three answers of 3, 1 and 2 tokens.
+local segments = { 0, 3, 4, 6 }
+local roll = { segments = segments, answers = { offsets = pl.tensor(segments, "int32") } }
+
+describe("advantages", function()
+  -- γ = 0.9, λ = 0.8, γλ = 0.72. First answer: δ_3 = 1 + 0 + 0.2 = 1.2, δ_2 = -0.2 - 0.18 - 0.1 =
+  -- -0.48, δ_1 = 0.1 + 0.09 - 0.3 = -0.11; A_3 = 1.2, A_2 = -0.48 + 0.72 * 1.2 = 0.384, A_1 = -0.11
+  -- + 0.72 * 0.384 = 0.16648. Second: A = 0.5 - 0.4. Third: δ_2 = -1 - 0.2, δ_1 = 0.18 - 0.6, A_1 =
+  -- -0.42 - 0.72 * 1.2 = -1.284.
+  local rewards = pl.tensor({ 0.1, -0.2, 1, 0.5, 0, -1 })
+  local values = pl.tensor({ 0.3, 0.1, -0.2, 0.4, 0.6, 0.2 })
+
+  it("are those of generalized advantage estimation, each answer by itself", function()
+    local advantages, returns = rollout.gae(rewards, values, roll, 0.9, 0.8)
+    near({ 0.16648, 0.384, 1.2, 0.1, -1.284, -1.2 }, advantages)
+    near({ 0.46648, 0.484, 1, 0.5, -0.684, -1 }, returns)
+  end)
+
+  it("are one-step errors at λ 0 and returns less values at λ 1, γ 1", function()
+    near({ -0.11, -0.48, 1.2, 0.1, -0.42, -1.2 }, (rollout.gae(rewards, values, roll, 0.9, 0)))
+    local advantages, returns = rollout.gae(rewards, values, roll, 1, 1)
+    near({ 0.6, 0.7, 1.2, 0.1, -1.6, -1.2 }, advantages)
+    near({ 0.9, 0.8, 1, 0.5, -1, -1 }, returns)
+  end)
+
+  it("of one answer of one token", function()
+    local one = { segments = { 0, 1 }, answers = { offsets = pl.tensor({ 0, 1 }, "int32") } }
+    local advantages, returns = rollout.gae(pl.tensor({ 2 }), pl.tensor({ 0.5 }), one, 0.9, 0.8)
+    near({ 1.5 }, advantages)
+    near({ 2 }, returns)
+  end)
+end)
+
+describe("rewards", function()
+  it("are the penalty of each token, and the score at the last one of each answer", function()
+    local penalty = pl.tensor({ -0.5, 0.25, 0, 0.125, -1, 2 })
+    near({ -0.5, 0.25, 3, -0.875, -1, 2.5 }, rollout.rewards(penalty, { 3, -1, 0.5 }, segments))
+  end)
+end)
+
+describe("whitening", function()
+  -- Of 1, 2, 3, 6: mean 3, deviations -2, -1, 0, 3, population variance 14 / 4 = 3.5.
+  local x = pl.tensor({ 1, 2, 3, 6 })
+  local deviation = math.sqrt(3.5 + 1e-8)
+
+  it("gives mean 0 and population deviation 1", function()
+    near({ -2 / deviation, -1 / deviation, 0, 3 / deviation }, rollout.whiten(x, true))
+  end)
+
+  it("keeps the mean when it is asked to", function()
+    near({ 3 - 2 / deviation, 3 - 1 / deviation, 3, 3 + 3 / deviation }, rollout.whiten(x, false))
+  end)
+
+  it("of equal numbers is 0", function()
+    near({ 0, 0, 0 }, rollout.whiten(pl.tensor({ 4, 4, 4 }), true))
+  end)
+end)
+
+describe("scores", function()
+  local reasons = { "stop", "length", "stop", "stop_string" }
+  local scores = { 2, 5, -7, 1 }
+
+  for _, case in ipairs({
+    { "as they are", { rule = "none", penalty = 1, clip = 0 }, { 2, 5, -7, 1 } },
+    { "less a penalty", { rule = "subtract", penalty = 1.5, clip = 0 }, { 2, 3.5, -7, -0.5 } },
+    { "or the penalty alone", { rule = "replace", penalty = 2, clip = 0 }, { 2, -2, -7, -2 } },
+    { "then clipped", { rule = "subtract", penalty = 1, clip = 3 }, { 2, 3, -3, 0 } },
+  }) do
+    it("of answers that did not end: " .. case[1], function()
+      assert.are.same(case[3], rollout.shape_scores(scores, reasons, case[2]))
+    end)
+  end
+end)
+
+describe("a rollout", function()
+  local questions = { { 1, 2, 3 }, { 4 }, { 5, 6 } }
+  local model = toy.model("llama")
+  local answers = pl.generate(model, questions, { max_tokens = 7, samples = 2, stop = { 0, 3, 9 },
+    seed = 3 })
+  local sequences, masks = {}, {}
+  for i, answer in ipairs(answers) do
+    sequences[i], masks[i] = pl.data.join(questions[answer.prompt], answer.tokens)
+  end
+
+  it("stands for the sequences of its prompts and answers", function()
+    local whole = rollout.new(questions, answers)
+    local packed, at = batch.pack(sequences), batch.targets(sequences, masks)
+    assert.are.equal(1, #whole.parts)
+    for _, name in ipairs({ "tokens", "positions", "offsets" }) do
+      assert.are.equal(packed[name]:bytes(), whole.parts[1].batch[name]:bytes())
+    end
+    for _, name in ipairs({ "rows", "targets", "segments" }) do
+      assert.are.equal(at[name]:bytes(), whole.parts[1].at[name]:bytes())
+    end
+    assert.are.same(at.segments:totable(), whole.segments)
+    assert.are.equal(at.count, whole.count)
+    for i, sequence in ipairs(sequences) do
+      assert.are.equal(#sequence, whole.sizes[i])
+      assert.are.equal(#answers[i].tokens, whole.lengths[i])
+    end
+  end)
+
+  it("is cut into parts in the order of its answers", function()
+    local cut = rollout.new(questions, answers, 12)
+    local tokens = {}
+    assert.is_true(#cut.parts > 1)
+    for _, part in ipairs(cut.parts) do
+      table.move(part.at.targets:totable(), 1, part.at.count, #tokens + 1, tokens)
+    end
+    assert.are.same(answers.tokens:totable(), tokens)
+  end)
+
+  it("gives some answers with their figures, in the order that is asked for", function()
+    local whole = rollout.new(questions, answers)
+    local chosen = { 5, 2 }
+    local packed, at, of = rollout.take(whole, chosen, { old = whole.old })
+    local want = batch.pack(batch.take(sequences, chosen))
+    assert.are.equal(want.tokens:bytes(), packed.tokens:bytes())
+    assert.are.equal(want.offsets:bytes(), packed.offsets:bytes())
+    assert.are.equal(2, packed.size)
+    local list = table.move(answers[5].logprobs, 1, #answers[5].logprobs, 1, {})
+    table.move(answers[2].logprobs, 1, #answers[2].logprobs, #list + 1, list)
+    assert.are.same(list, of.old:totable())
+    assert.are.equal(batch.targets(batch.take(sequences, chosen), batch.take(masks, chosen)).rows
+      :bytes(), at.rows:bytes())
+  end)
+
+  it("tells what was sampled", function()
+    local whole = rollout.new(questions, answers)
+    whole.reference, whole.scores, whole.raw_scores = whole.old, {}, {}
+    for i = 1, #answers do
+      whole.scores[i], whole.raw_scores[i] = i, 2 * i
+    end
+    local metrics = rollout.metrics(whole, rollout.rewards(whole.old * 0, whole.scores,
+      whole.segments))
+    local ended, tokens = 0, 0
+    for _, answer in ipairs(answers) do
+      ended = ended + (answer.finish_reason == "stop" and 1 or 0)
+      tokens = tokens + #answer.tokens
+    end
+    assert.are.equal(0, metrics["objective/kl"])
+    assert.are.equal(3.5, metrics["objective/scores"])
+    assert.are.equal(7, metrics["objective/raw_scores"])
+    assert.are.equal(3.5, metrics["objective/rlhf_reward"])
+    assert.are.equal(ended, metrics["val/num_eos_tokens"])
+    assert.are.equal(1 - ended / 6, metrics["completions/clipped_ratio"])
+    assert.are.equal(tokens / 6, metrics["completions/mean_length"])
+  end)
+end)
+
+describe("a ragged batch", function()
+  local ragged = pl.ragged
+  local x = pl.tensor({ 10, 11, 12, 20, 30, 31 }, "int32")
+  local offsets = pl.tensor({ 0, 3, 3, 4, 6 }, "int32") -- of 3, 0, 1 and 2 rows
+
+  it("gives sequences in any order, also twice", function()
+    local taken, where = ragged.take(x, offsets, { 4, 1, 2, 4 })
+    assert.are.same({ 30, 31, 10, 11, 12, 30, 31 }, taken:totable())
+    assert.are.same({ 0, 2, 5, 5, 7 }, where:totable())
+    taken, where = ragged.take(x, offsets, {})
+    assert.are.same({}, taken:totable())
+    assert.are.same({ 0 }, where:totable())
+  end)
+
+  it("moves rows of any form", function()
+    local rows = pl.tensor({ { 1, 2 }, { 3, 4 }, { 5, 6 } }, "float64")
+    local taken = ragged.take(rows, pl.tensor({ 0, 1, 3 }, "int32"), { 2, 1 })
+    assert.are.same({ { 3, 4 }, { 5, 6 }, { 1, 2 } }, taken:totable())
+  end)
+
+  it("is joined with another, sequence by sequence", function()
+    local asked, asked_at = pl.tensor({ 1, 2, 3 }, "int32"), pl.tensor({ 0, 2, 3 }, "int32")
+    local said, said_at = pl.tensor({ 7, 8, 9 }, "int32"), pl.tensor({ 0, 1, 3 }, "int32")
+    local joined, where, before = ragged.join(asked, asked_at, said, said_at)
+    assert.are.same({ 1, 2, 7, 3, 8, 9 }, joined:totable())
+    assert.are.same({ 0, 3, 6 }, where:totable())
+    assert.are.same({ 1, 3, 4 }, before:totable())
+    assert.are.same({ 0, 1, 2, 0, 1, 2 }, ragged.positions(where):totable())
+  end)
+
+  for what, call in pairs({
+    ["there is no sequence 4 (from 0) of 4"] = function()
+      ragged.take(x, offsets, { 5 })
+    end,
+    ["index 2 is not an integer"] = function()
+      ragged.take(x, offsets, { 1, 1.5 })
+    end,
+    ["must begin with 0, never fall and end with its number of rows"] = function()
+      ragged.take(x, pl.tensor({ 0, 3 }, "int32"), { 1 })
+    end,
+    ["must be int32"] = function()
+      ragged.take(x, pl.tensor({ 0, 6 }), { 1 })
+    end,
+    ["they must be alike"] = function()
+      ragged.join(x, offsets, x, pl.tensor({ 0, 6 }, "int32"))
+    end,
+    ["nothing stands before the first row of b"] = function()
+      ragged.join(x, offsets, x, pl.tensor({ 0, 2, 3, 4, 6 }, "int32"))
+    end,
+  }) do
+    it("is refused when it is wrong: " .. what, function()
+      local ok, message = pcall(call)
+      assert.is_false(ok)
+      assert.is_truthy(message:find(what, 1, true), message)
+    end)
+  end
+end)
