@@ -7,7 +7,7 @@
 
 local pl = require "perilune"
 local parts = pl.rules.parts
-local dedupe, hash, sorter, spool = parts.dedupe, parts.hash, parts.sorter, parts.spool
+local dedupe, sorter, spool = parts.dedupe, parts.sorter, parts.spool
 
 local sets = {}
 
@@ -20,10 +20,9 @@ local BATCH <const> = 256 -- rows written in one transaction
 -- @tparam table alike settings of dedupe
 -- @treturn {[integer] = true}
 function sets.classes(rows, alike)
-  local classes = {}
+  local classes, class_of = {}, dedupe.classes(alike)
   for row in rows do
-    local text = pl.rules.text(row)
-    classes[hash.text(dedupe.class(text, alike) or text)] = true
+    classes[class_of(row)] = true
   end
   return classes
 end
@@ -32,12 +31,12 @@ end
 -- `split_key` (the examples of one few-shot instruction are alike by their kind), and API prompts
 -- that are like one of theirs go.
 function sets.apart(written, alike)
+  local class_of = dedupe.classes(alike)
   local function apply(rows, context)
     return function()
       for row in rows do
         if row.source == "api" and not next(written) then return row end
-        local text = pl.rules.text(row)
-        local class = hash.text(dedupe.class(text, alike) or text)
+        local class = class_of(row)
         if row.source == "api" then
           if not written[class] then return row end
           context.drop(row, "like a labeler's prompt")
@@ -75,7 +74,7 @@ Leaks.__index = Leaks
 local NUMBER_OF <const> = { train = 1, valid = 2, test = 3 }
 
 local function new_leaks(options)
-  return setmetatable({ key = options.user_key, alike = options.alike,
+  return setmetatable({ key = options.user_key, class_of = dedupe.classes(options.alike),
     side_of = {}, sorter = sorter.new(2), found = { users = 0, prefixes = 0 } }, Leaks)
 end
 
@@ -86,8 +85,7 @@ function Leaks:row(row, side)
   elseif user then
     self.side_of[user] = side
   end
-  local text = pl.rules.text(row)
-  self.sorter:add(hash.text(dedupe.class(text, self.alike) or text), NUMBER_OF[side])
+  self.sorter:add(self.class_of(row), NUMBER_OF[side])
 end
 
 function Leaks:result()

@@ -164,7 +164,7 @@ describe("spool and sorter", function()
     for_seeds(function(seed)
       local draw = generator(seed)
       local held, rows = spool.new(), {}
-      for i = 1, 600 do -- 6,000 rows in all: more shapes than are kept
+      for i = 1, 600 do
         rows[i] = { text = "x", ["field" .. draw(10000)] = true, extra = random_value(draw, 1),
           list = random_value(draw, 1) }
         assert.equal(i, held:add(rows[i]))

@@ -643,7 +643,7 @@ describe("any order of rules", function()
     permutations(list, #list, function(order)
       local out = run(rows, order, seed)
       assert_in_order(out)
-      local classes = {}
+      local classes, class_of = {}, dedupe.classes { prefix = 8 }
       for _, count in pairs(count_by(out, "user_id")) do
         assert.is_true(count <= 4)
       end
@@ -654,7 +654,7 @@ describe("any order of rules", function()
         assert.equal(split.row_side(row), row.side)
         local length = utf8.len(row.prompt)
         assert.is_true(length >= 4 and length <= 40)
-        local class = dedupe.class(row.prompt, { prefix = 8 })
+        local class = class_of(row)
         assert.is_nil(classes[class])
         classes[class] = true
       end

@@ -62,12 +62,15 @@ local function class_of(text, taken)
   return nil, folded
 end
 
---- What stands for the class of a prompt: two prompts are alike when these are equal.
--- @string text
+--- The classes of rows: two are alike when these are equal.
 -- @tparam ?table given as for the rule
--- @treturn ?string nil when nothing else is alike
-function dedupe.class(text, given)
-  return (class_of(text, check(given)))
+-- @treturn function(row) -> integer, a hash
+function dedupe.classes(given)
+  local taken = check(given)
+  return function(row)
+    local text = text_of(row)
+    return hash.text(class_of(text, taken) or text)
+  end
 end
 
 -- The three earliest of each reason, for the report: {n =, about = number of the row that stays}.

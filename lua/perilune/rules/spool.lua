@@ -1,9 +1,9 @@
 --- Rows set down on disk, to be read again in order.
 --
 -- A spool takes rows once and gives them back in order, equal in every value: a record is packed
--- binary, since JSON cannot hold text that is no UTF-8, and costs half as much again. The file has
--- no name after it was opened: nothing is left behind, even by a kill. `marks` is half a byte a
--- row (ten million rows: ten megabytes in Lua's integers), which is all that grows.
+-- binary, since JSON cannot hold text that is no UTF-8. The file has no name after it was opened:
+-- nothing is left behind, even by a kill. `marks` is half a byte a row (ten million rows: ten
+-- megabytes in Lua's integers), which is all that grows.
 --
 -- Rows are plain: strings, numbers, booleans, JSON's null and tables of those; keys are strings or
 -- integers.
@@ -22,15 +22,19 @@ local NULL <const> = core.json.null
 local DEPTH <const> = 100
 local pack, unpack = string.pack, string.unpack
 
--- A record begins with its shape: the fields' keys and types in the order `next` gave them, and so
--- the format of one string.pack. Shapes are kept in a trie and numbered; a table inside is a
--- record in a string. What has more than WIDE fields, or a shape beyond the first SHAPES, says its
--- own keys and kinds after the number 0.
-local SHAPES <const>, WIDE <const> = 4096, 64
-local shapes, root = {}, {}
-
-local format_of = { string = "s4", integer = "j", float = "n", yes = "", no = "", null = "",
-  table = "s4", list = "s4" }
+-- A record is its fields in the order `next` gave them, each as string.pack has it: a number that
+-- says what key and value are, the key, the value. A table inside is a record in a string.
+local KEYS <const> = { string = "s4", integer = "j" }
+local VALUES <const> = { string = "s4", integer = "j", float = "n", [true] = "", [false] = "",
+  null = "", table = "s4", list = "s4" }
+local layouts, by_key = {}, { string = {}, integer = {} }
+for key_type, key_format in pairs(KEYS) do
+  for kind, value_format in pairs(VALUES) do
+    local format = "<B" .. key_format .. value_format
+    local layout = { kind = kind, number = #layouts + 1, format = format }
+    layouts[layout.number], by_key[key_type][kind] = layout, layout
+  end
+end
 
 local function kind_of(value, key)
   local kind = type(value)
@@ -39,7 +43,7 @@ local function kind_of(value, key)
   elseif kind == "number" then
     return math.type(value)
   elseif kind == "boolean" then
-    return value and "yes" or "no"
+    return value
   elseif kind == "table" then
     return getmetatable(value) == ARRAY and "list" or "table"
   elseif value == NULL then
@@ -49,151 +53,50 @@ local function kind_of(value, key)
     :format(tostring(key), kind), 0)
 end
 
-local function check_key(key)
-  if type(key) ~= "string" and math.type(key) ~= "integer" then
-    error(("a row has a %s as a key; keys are strings or integers"):format(type(key)), 0)
-  end
-end
-
-local function shape_from(keys, kinds)
-  local formats = {}
-  for i, kind in ipairs(kinds) do
-    formats[i] = format_of[kind]
-  end
-  return { keys = keys, kinds = kinds, count = #keys, format = "<I2" .. table.concat(formats) }
-end
-
-local write_record
-
-local function nested(value, kind, depth)
-  if kind == "table" or kind == "list" then
-    if depth == DEPTH then
-      error(("a row nests tables more than %d deep"):format(DEPTH), 0)
-    end
-    return write_record(value, depth + 1)
-  end
-  return value
-end
-
--- One that is not in the trie: the number 0, its keys and kinds, its values one by one.
-local function write_loose(fields, depth)
-  local out, n = { "\0\0" }, 1
+local function write_record(fields, depth)
+  local out, n = {}, 0
   for key, value in next, fields do
+    local kinds_of_key = by_key[type(key) == "string" and "string" or math.type(key)]
+    if not kinds_of_key then
+      error(("a row has a %s as a key; keys are strings or integers"):format(type(key)), 0)
+    end
     local kind = kind_of(value, key)
+    if kind == "table" or kind == "list" then
+      if depth == DEPTH then
+        error(("a row nests tables more than %d deep"):format(DEPTH), 0)
+      end
+      value = write_record(value, depth + 1)
+    end
+    local layout = kinds_of_key[kind]
     n = n + 1
-    out[n] = pack("<s1", kind) .. (type(key) == "string" and pack("<s1s4", "s4", key)
-      or pack("<s1j", "j", key)) .. (format_of[kind] == "" and ""
-      or pack("<" .. format_of[kind], nested(value, kind, depth)))
+    out[n] = pack(layout.format, layout.number, key, value)
   end
   return table.concat(out)
 end
 
-local function new_shape(fields, node)
-  local keys, kinds = {}, {}
-  for key, value in next, fields do
-    keys[#keys + 1], kinds[#kinds + 1] = key, kind_of(value, key)
-  end
-  local shape = shape_from(keys, kinds)
-  shapes[#shapes + 1] = shape
-  shape.number = #shapes
-  node[SHAPES] = shape -- no key of a field: those lie one table deeper
-  return shape
-end
-
-function write_record(fields, depth)
-  local node, values, n, steps = root, {}, 0, 0
-  for key, value in next, fields do
-    local kind = type(value)
-    if kind ~= "string" then
-      kind = kind_of(value, key)
-    end
-    local by_kind = node[kind]
-    if not by_kind then
-      by_kind = {}
-      node[kind] = by_kind
-    end
-    node = by_kind[key]
-    if not node then
-      check_key(key)
-      if #shapes >= SHAPES or steps == WIDE then
-        return write_loose(fields, depth)
-      end
-      node = {}
-      by_kind[key] = node
-    end
-    steps = steps + 1
-    if kind == "table" or kind == "list" then
-      value = nested(value, kind, depth)
-    end
-    if format_of[kind] ~= "" then
-      n = n + 1
-      values[n] = value
-    end
-  end
-  local shape = node[SHAPES]
-  if not shape then
-    if #shapes >= SHAPES then
-      return write_loose(fields, depth)
-    end
-    shape = new_shape(fields, node)
-  end
-  return pack(shape.format, shape.number, table.unpack(values, 1, n))
-end
-
-local read_record
-
-local function value_from(kind, packed)
-  if kind == "yes" or kind == "no" then
-    return kind == "yes"
-  elseif kind == "null" then
-    return NULL
-  elseif kind == "table" then
-    return read_record(packed)
-  elseif kind == "list" then
-    return core.json.array(read_record(packed))
-  end
-  return packed
-end
-
-local function read_loose(record)
-  local fields, at = {}, 3
-  while at <= #record do
-    local kind, key_format, key, packed
-    kind, key_format, at = unpack("<s1s1", record, at)
-    key, at = unpack("<" .. key_format, record, at)
-    if format_of[kind] ~= "" then
-      packed, at = unpack("<" .. format_of[kind], record, at)
-    end
-    fields[key] = value_from(kind, packed)
-  end
-  return fields
-end
-
-function read_record(record)
-  local number = unpack("<I2", record)
-  if number == 0 then
-    return read_loose(record)
-  end
-  local shape = shapes[number]
-  local keys, kinds = shape.keys, shape.kinds
-  local values = { unpack(shape.format, record) }
+local function read_record(record)
   local fields, at = {}, 1
-  for i = 1, shape.count do
-    local kind = kinds[i]
+  while at <= #record do
+    local layout = layouts[record:byte(at)]
+    local kind, _, key, value, after = layout.kind, unpack(layout.format, record, at)
     if kind == "string" or kind == "integer" or kind == "float" then
-      at = at + 1
-      fields[keys[i]] = values[at]
-    elseif format_of[kind] == "" then
-      fields[keys[i]] = value_from(kind)
-    else
-      at = at + 1
-      fields[keys[i]] = value_from(kind, values[at])
+      at = after
+    elseif kind == "table" then
+      value, at = read_record(value), after
+    elseif kind == "list" then
+      value, at = core.json.array(read_record(value)), after
+    else -- the kind is the value: none was packed, and `value` is the place after
+      value, at = kind, value
+      if kind == "null" then
+        value = NULL
+      end
     end
+    fields[key] = value
   end
   return fields
 end
 
---- A row as bytes, which this process can read again (shapes are its own).
+--- A row as bytes, which this process can read again.
 -- @tparam table row
 -- @treturn string
 function spool.pack(row)
