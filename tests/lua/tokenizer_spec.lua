@@ -118,7 +118,8 @@ describe("a trained tokenizer", function()
     assert.error_matches(function() small({ eos = "<x>" }) end, "not among the special tokens")
     assert.error_matches(function() small():encode("a", { bos = true }) end, "no beginning token")
     assert.error_matches(function() small():encode("a", { specials = true }) end, "'special'")
-    assert.error_matches(function() small():decode({ 1, 2.5 }) end, "item 2 is no token id: 2.5")
+    assert.error_matches(function() small():decode({ 1, 2.5 }) end,
+      "decode: ids: item 2 is 2.5, not an integer")
     assert.error_matches(function() small():set_special({ eos = "<x>" }) end, "no token '<x>'")
   end)
 
