@@ -241,6 +241,19 @@ pl_status pl_op(pl_ctx *ctx, pl_op_id op, pl_tensor *const *in, const pl_param *
 /* With the check on, the first op that makes a NaN or an infinity fails with PL_ERR_NONFINITE. */
 void pl_set_nan_check(pl_ctx *ctx, bool on);
 
+/* Who does the matrix products of matmul, linear and the losses over a head: "own" (the engine's
+** kernels), "openblas" (all but small ones), or "auto", which takes OpenBLAS where it is faster and
+** a row's bits do not depend on the other rows (docs/performance.md). Begins with the environment
+** variable PERILUNE_GEMM, or "auto". PL_ERR_ARG for another name, from the variable too: then from
+** every such product. */
+pl_status pl_gemm_set(pl_ctx *ctx, const char *name);
+typedef struct {
+    const char *wish; /* "auto", "own" or "openblas" */
+    bool openblas;    /* large products of the dtype go to OpenBLAS */
+    bool rows_alone;  /* a row's bits depend on no other row */
+} pl_gemm_info;
+pl_status pl_gemm_get(pl_ctx *ctx, pl_dtype dtype, pl_gemm_info *info);
+
 /* --------------------------------------------------------------------------------------------
 ** Autograd
 */

@@ -31,6 +31,15 @@ pl_isa_kind pl__isa(void)
     return isa;
 }
 
+bool pl__has_avx(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx");
+#else
+    return false;
+#endif
+}
+
 const char *pl_isa(void)
 {
     return isa_names[pl__isa()];

@@ -26,6 +26,9 @@ typedef struct {
     /* attention_cache_copy of kernels/attention.h */
     void (*cache_copy)(void *k_cache, void *v_cache, int64_t G, int64_t max_len, int64_t D,
                        int64_t from, int64_t to, int64_t n);
+    /* gemm_blas_group of kernels/gemm_blas.h: bytes of work, and the trial. */
+    int64_t (*gemm_blas_group_work)(void);
+    int (*gemm_blas_group)(void *work);
     /* One row of logits to what sampling needs; see kernels/sample.h. */
     double (*row_max)(int64_t n, const void *x);
     void (*logprob_row)(int64_t n, const void *logits, double inv_temperature, int64_t target,

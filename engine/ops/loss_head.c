@@ -7,9 +7,8 @@
 ** logprob and kl_full get one gradient a row later, so their backward makes the logits again.
 */
 #include "base/thread.h"
-#include "kernels/gemm.h"
 #include "kernels/sample.h"
-#include "ops/op.h"
+#include "ops/product.h"
 
 /* The same places in every row of this file; ROWS and TARGETS not in kl_full. */
 enum {
@@ -34,6 +33,7 @@ typedef struct {
     real *picked; /* [chunk,C] rows of hidden */
     real *logits; /* [chunk,V] */
     real *work;
+    int group; /* of pl__gemm_group */
 } head_job;
 
 static int64_t chunk_rows(int64_t v)
@@ -63,9 +63,11 @@ static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int r
     job->rows = pl__ints(c->in[rows]);
     job->chunk = chunk_rows(job->v);
     const int64_t m = job->n < job->chunk ? job->n : job->chunk;
-    int64_t work = K(gemm_work)(false, true, m, job->v, job->c);
-    const int64_t back = K(gemm_work)(false, false, m, job->c, job->v);
-    const int64_t side = K(gemm_work)(true, false, job->v, job->c, m);
+    PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(false, m, job->v, job->c),
+                          &job->group));
+    int64_t work = product_work(job->group, false, true, m, job->v, job->c);
+    const int64_t back = product_work(job->group, false, false, m, job->c, job->v);
+    const int64_t side = product_work(job->group, true, false, job->v, job->c, m);
     work = back > work ? back : work;
     work = side > work ? side : work;
     const int64_t size = (int64_t)sizeof(real);
@@ -81,8 +83,8 @@ static void make_logits(const head_job *job, int64_t first, int64_t m)
     for (int64_t i = 0; i < m; i++)
         memcpy(job->picked + i * job->c, job->hidden + job->rows[first + i] * job->c,
                (size_t)job->c * sizeof(real));
-    K(gemm)(false, true, m, job->v, job->c, job->picked, job->c, job->head, job->c, false,
-            job->logits, job->v, job->work);
+    product(job->group, false, true, m, job->v, job->c, job->picked, job->c, job->head, job->c,
+            false, job->logits, job->v, job->work);
 }
 
 /* From dlogits: adds to d_hidden (whole, [T,C]) and d_head; either may be NULL. `first_acc` tells
@@ -91,11 +93,11 @@ static void push_back(const head_job *job, int64_t first, int64_t m, real *d_hid
                       bool head_acc)
 {
     if (d_head != NULL)
-        K(gemm)(true, false, job->v, job->c, m, job->logits, job->v, job->picked, job->c, head_acc,
-                d_head, job->c, job->work);
+        product(job->group, true, false, job->v, job->c, m, job->logits, job->v, job->picked,
+                job->c, head_acc, d_head, job->c, job->work);
     if (d_hidden == NULL) return;
-    K(gemm)(false, false, m, job->c, job->v, job->logits, job->v, job->head, job->c, false,
-            job->picked, job->c, job->work);
+    product(job->group, false, false, m, job->c, job->v, job->logits, job->v, job->head, job->c,
+            false, job->picked, job->c, job->work);
     for (int64_t i = 0; i < m; i++) { /* rows may repeat: one after the other */
         real *to = d_hidden + job->rows[first + i] * job->c;
         const real *from = job->picked + i * job->c;

@@ -5,15 +5,14 @@
 ** gets its gradient transposed. For linear: dx = dy W, dW = dyᵀ x, db = sum of the rows of dy.
 **
 ** A weight used without a tape for a few rows (decoding) is packed once and the packed copy kept by
-** the tensor until its data changes. All ways give the same bits (kernels/gemm.h), but for the
-** environment's PERILUNE_GEMM=openblas, which is there to compare with.
+** the tensor until its data changes. All own ways give the same bits (kernels/gemm.h). Which products
+** OpenBLAS does is said in docs/performance.md.
 */
 #include <stdio.h>
 
-#include "kernels/gemm.h"
-#include "kernels/gemm_blas.h"
 #include "kernels/reduce.h"
 #include "ops/geometry.h"
+#include "ops/product.h"
 
 enum {
     PACK_ROWS = 64,            /* rows up to which a packed copy of the weight is worth making */
@@ -30,11 +29,11 @@ typedef struct {
     bool acc;
 } products;
 
-/* Scratch memory for K(gemm); *st tells of failure, NULL alone only that none is needed. */
-static real *gemm_scratch(pl_call *c, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
-                          pl_status *st)
+/* Scratch memory for product(); *st tells of failure, NULL alone only that none is needed. */
+static real *product_scratch(pl_call *c, int group, bool ta, bool tb, int64_t m, int64_t n,
+                             int64_t k, pl_status *st)
 {
-    const int64_t size = K(gemm_work)(ta, tb, m, n, k);
+    const int64_t size = product_work(group, ta, tb, m, n, k);
     *st = PL_OK;
     if (size == 0) return NULL;
     real *work = pl__work(c, size * (int64_t)sizeof(real));
@@ -44,29 +43,23 @@ static real *gemm_scratch(pl_call *c, bool ta, bool tb, int64_t m, int64_t n, in
 
 static pl_status run_products(pl_call *c, const products *p)
 {
-    const bool openblas = pl__ops_floor(c->ctx)->openblas;
+    int group;
+    PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(p->ta, p->m, p->n, p->k),
+                          &group));
     /* Several small products: one a thread. Not when they add to the same place (sc = 0). */
-    if (!openblas && p->count > 1 && p->sc != 0 && p->m * p->n * p->k <= SERIAL_COST) {
+    if (group == 0 && p->count > 1 && p->sc != 0 && p->m * p->n * p->k <= SERIAL_COST) {
         PL_PARALLEL_FOR(p->count * p->m * p->n / 16 * p->k)
         for (int64_t i = 0; i < p->count; i++)
             K(gemm_serial)(p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda,
                            p->b + i * p->sb, p->ldb, p->acc, p->c + i * p->sc, p->ldc);
         return PL_OK;
     }
-    if (openblas) {
-        bool done = true;
-        for (int64_t i = 0; done && i < p->count; i++)
-            done = K(gemm_blas)(p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda,
-                                p->b + i * p->sb, p->ldb, p->acc || (p->sc == 0 && i > 0),
-                                p->c + i * p->sc, p->ldc);
-        if (done) return PL_OK;
-    }
     pl_status st;
-    real *work = gemm_scratch(c, p->ta, p->tb, p->m, p->n, p->k, &st);
+    real *work = product_scratch(c, group, p->ta, p->tb, p->m, p->n, p->k, &st);
     PL_TRY(st);
     for (int64_t i = 0; i < p->count; i++)
-        K(gemm)(p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda, p->b + i * p->sb, p->ldb,
-                p->acc || (p->sc == 0 && i > 0), p->c + i * p->sc, p->ldc, work);
+        product(group, p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda, p->b + i * p->sb,
+                p->ldb, p->acc || (p->sc == 0 && i > 0), p->c + i * p->sc, p->ldc, work);
     return PL_OK;
 }
 
@@ -219,6 +212,13 @@ static const real *packed_weight(pl_call *c, pl_tensor *w, int64_t rows)
     return packed;
 }
 
+static void add_bias(int64_t m, int64_t n, const real *bias, real *y)
+{
+    PL_PARALLEL_FOR(m * n)
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) y[i * n + j] += bias[j];
+}
+
 static pl_status linear_forward(pl_call *c)
 {
     pl_tensor *w = c->in[W];
@@ -226,15 +226,17 @@ static pl_status linear_forward(pl_call *c)
     const int64_t m = pl__product(c->in[X]->shape, c->in[X]->rank - 1);
     const real *x = pl__real(c->in[X]), *bias = c->in[B] != NULL ? pl__real(c->in[B]) : NULL;
     real *y = pl__real(c->out[Y]), *work = NULL;
-    if (pl__ops_floor(c->ctx)->openblas &&
-        K(gemm_blas)(false, true, m, n, k, x, k, pl__real(w), k, false, y, n)) {
-        for (int64_t i = 0; bias != NULL && i < m * n; i++) y[i] += bias[i % n];
+    int group;
+    PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(false, m, n, k), &group));
+    const real *packed = group > 0 ? NULL : packed_weight(c, w, m);
+    pl_status st = PL_OK;
+    if (packed == NULL) work = product_scratch(c, group, false, true, m, n, k, &st);
+    PL_TRY(st);
+    if (group > 0) {
+        product(group, false, true, m, n, k, x, k, pl__real(w), k, false, y, n, work);
+        if (bias != NULL) add_bias(m, n, bias, y);
         return PL_OK;
     }
-    const real *packed = packed_weight(c, w, m);
-    pl_status st = PL_OK;
-    if (packed == NULL) work = gemm_scratch(c, false, true, m, n, k, &st);
-    PL_TRY(st);
     K(gemm_linear)(m, n, k, x, pl__real(w), packed, bias, y, work);
     return PL_OK;
 }

@@ -36,8 +36,6 @@ pl_status pl__ops_open(pl_ctx *ctx)
     pl_ops_floor *floor = pl__ops_floor(ctx);
     floor->f32 = table_of_machine();
     floor->f64 = &op_table__f64;
-    const char *gemm = getenv("PERILUNE_GEMM");
-    floor->openblas = gemm != NULL && strcmp(gemm, "openblas") == 0;
     floor->rows = pl_calloc(ctx, PL_OP_COUNT, sizeof(pl_op_row));
     if (floor->rows == NULL) return PL_ERR_NOMEM;
 #define OP(op, inputs, params, outputs, opflags, opshapes, opdoc)                                 \
@@ -51,6 +49,69 @@ pl_status pl__ops_open(pl_ctx *ctx)
     }
 #include "ops.def"
 #undef OP
+    return PL_OK;
+}
+
+static const char *const gemm_names[] = {"auto", "own", "openblas"};
+
+pl_status pl_gemm_set(pl_ctx *ctx, const char *name)
+{
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, gemm_names[i]) == 0) {
+            pl__ops_floor(ctx)->gemm.wish = (pl_gemm)i;
+            pl__ops_floor(ctx)->gemm.known = true;
+            return PL_OK;
+        }
+    return pl__fail(ctx, PL_ERR_ARG, "matrix products by '%s' (PERILUNE_GEMM): auto, own or "
+                    "openblas wanted", name);
+}
+
+static pl_status gemm_wish(pl_ctx *ctx, pl_gemm *wish)
+{
+    const char *name = getenv("PERILUNE_GEMM");
+    if (!pl__ops_floor(ctx)->gemm.known)
+        PL_TRY(pl_gemm_set(ctx, name != NULL && *name != '\0' ? name : "auto"));
+    *wish = pl__ops_floor(ctx)->gemm.wish;
+    return PL_OK;
+}
+
+/* The table these rules come from is in docs/performance.md. */
+static bool openblas_is_faster(pl_dtype dtype)
+{
+    return pl__has_avx() && (dtype == PL_F64 || pl__isa() == PL_ISA_PLAIN);
+}
+
+pl_status pl__gemm_group(pl_ctx *ctx, pl_dtype dtype, bool large, int *group)
+{
+    pl_ops_floor *floor = pl__ops_floor(ctx);
+    const int i = dtype == PL_F64;
+    pl_gemm wish;
+    *group = 0;
+    PL_TRY(gemm_wish(ctx, &wish));
+    if (!large) return PL_OK;
+    if (wish == PL_GEMM_OWN || (wish == PL_GEMM_AUTO && !openblas_is_faster(dtype))) return PL_OK;
+    if (!floor->gemm.tried[i]) {
+        const pl_kernel_set *kernels = &pl__ops_for(ctx, dtype)->kernels;
+        void *work = pl_alloc(ctx, (size_t)kernels->gemm_blas_group_work());
+        if (work == NULL) return PL_ERR_NOMEM;
+        floor->gemm.group[i] = kernels->gemm_blas_group(work);
+        floor->gemm.tried[i] = true;
+        pl_free(ctx, work);
+    }
+    *group = floor->gemm.group[i];
+    if (*group == 0 && wish == PL_GEMM_OPENBLAS) *group = 1; /* asked for, whatever rows lose */
+    return PL_OK;
+}
+
+pl_status pl_gemm_get(pl_ctx *ctx, pl_dtype dtype, pl_gemm_info *info)
+{
+    int group;
+    *info = (pl_gemm_info){0};
+    PL_TRY(pl__gemm_group(ctx, dtype, true, &group));
+    const pl_ops_floor *floor = pl__ops_floor(ctx);
+    info->wish = gemm_names[floor->gemm.wish];
+    info->openblas = group > 0;
+    info->rows_alone = group == 0 || floor->gemm.group[dtype == PL_F64] > 0;
     return PL_OK;
 }
 

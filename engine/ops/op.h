@@ -71,12 +71,20 @@ pl_status pl__check_index(pl_call *c, int input, int64_t limit);
 /* offsets: rank 1, begins with 0, never falls, ends with `total`; *segments = its length - 1. */
 pl_status pl__check_offsets(pl_call *c, int input, int64_t total, int64_t *segments);
 
+/* In the order of gemm_names in op.c. */
+typedef enum { PL_GEMM_AUTO, PL_GEMM_OWN, PL_GEMM_OPENBLAS } pl_gemm;
+
 /* This floor's part of a context (base/ctx.h). */
 typedef struct {
     pl_tensor_floor tensors;
     pl_op_row *rows;
     const pl_ops_table *f32, *f64;
-    bool openblas; /* matmul and linear by OpenBLAS, for comparison; not batch-invariant */
+    struct {
+        pl_gemm wish;
+        bool known;          /* wish was set or read from the environment */
+        bool tried[2];       /* for float32, float64: */
+        int group[2];        /* gemm_blas_group of kernels/gemm_blas.h, once tried */
+    } gemm;
 } pl_ops_floor;
 
 static inline pl_ops_floor *pl__ops_floor(const pl_ctx *ctx)
@@ -87,6 +95,9 @@ static inline pl_ops_floor *pl__ops_floor(const pl_ctx *ctx)
 pl_status pl__ops_open(pl_ctx *ctx);
 void pl__ops_close(pl_ctx *ctx);
 const pl_ops_table *pl__ops_for(pl_ctx *ctx, pl_dtype dtype);
+/* The group of rows by which OpenBLAS does the products of this dtype (kernels/gemm_blas.h); 0 when
+** the engine does them itself, as always when they are not `large`. */
+pl_status pl__gemm_group(pl_ctx *ctx, pl_dtype dtype, bool large, int *group);
 /* Frees scratch memory; outputs and saved tensors too when `all`. */
 void pl__call_release(pl_call *c, bool all);
 pl_status pl__parse_row(pl_ctx *ctx, pl_op_row *row, const char *inputs, const char *params,

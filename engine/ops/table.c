@@ -5,6 +5,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/flat.h"
+#include "kernels/gemm_blas.h"
 #include "kernels/sample.h"
 
 #define OP(name, inputs, params, outputs, flags, shapes, doc) extern const pl_op_impl OPI(name);
@@ -15,6 +16,16 @@ static void cache_copy(void *k_cache, void *v_cache, int64_t G, int64_t max_len,
                        int64_t from, int64_t to, int64_t n)
 {
     K(attention_cache_copy)(k_cache, v_cache, G, max_len, D, from, to, n);
+}
+
+static int64_t gemm_blas_group_work(void)
+{
+    return K(gemm_blas_group_work)() * (int64_t)sizeof(real);
+}
+
+static int gemm_blas_group(void *work)
+{
+    return K(gemm_blas_group)(work);
 }
 
 extern const pl_ops_table OPI(table_);
@@ -30,6 +41,8 @@ const pl_ops_table OPI(table_) = {
         .sum_squares = K(sum_squares),
         .scale = K(scale),
         .cache_copy = cache_copy,
+        .gemm_blas_group_work = gemm_blas_group_work,
+        .gemm_blas_group = gemm_blas_group,
         .row_max = K(row_max),
         .logprob_row = K(logprob_row_any),
         .softmax_row = K(softmax_row_any),

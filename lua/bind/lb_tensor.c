@@ -587,6 +587,29 @@ static int isa(lua_State *L)
     return 1;
 }
 
+/* gemm([name]) -> {wish =, float32 =, float64 =}: who does large matrix products, "own" or
+** "openblas"; rows_alone tells whether rows keep their bits beside any others. */
+static int gemm(lua_State *L)
+{
+    static const struct { pl_dtype dtype; const char *field; } dtypes[] = {{PL_F32, "float32"},
+                                                                           {PL_F64, "float64"}};
+    bool rows_alone = true;
+    if (!lua_isnoneornil(L, 1)) lb_check(L, pl_gemm_set(lb_ctx(L), luaL_checkstring(L, 1)));
+    lua_newtable(L);
+    for (int i = 0; i < 2; i++) {
+        pl_gemm_info info;
+        lb_check(L, pl_gemm_get(lb_ctx(L), dtypes[i].dtype, &info));
+        lua_pushstring(L, info.openblas ? "openblas" : "own");
+        lua_setfield(L, -2, dtypes[i].field);
+        lua_pushstring(L, info.wish);
+        lua_setfield(L, -2, "wish");
+        rows_alone = rows_alone && info.rows_alone;
+    }
+    lua_pushboolean(L, rows_alone);
+    lua_setfield(L, -2, "rows_alone");
+    return 1;
+}
+
 static int random_uniform(lua_State *L)
 {
     lua_pushnumber(L, pl_random_uniform((uint64_t)luaL_checkinteger(L, 1),
@@ -624,6 +647,7 @@ static const luaL_Reg functions[] = {
     {"scope", scope_new},       {"frame", frame_new},            {"mem", mem_info},
     {"mem_limit", mem_limit},   {"mem_reset_peak", mem_reset_peak}, {"mem_fail_at", mem_fail_at},
     {"mem_trim", mem_trim},     {"threads", threads},            {"isa", isa},
+    {"gemm", gemm},
     {"random_uniform", random_uniform}, {"random_normal", random_normal}, {NULL, NULL},
 };
 

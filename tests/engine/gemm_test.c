@@ -379,40 +379,6 @@ static void test_linear_packs_and_unpacks(void **state)
     pl_ctx_free(ctx);
 }
 
-/* PERILUNE_GEMM=openblas: the same products, within rounding; the environment is read once. */
-static void test_ops_by_openblas(void **state)
-{
-    (void)state;
-    const int64_t a_shape[] = {3, 20, 30}, w_shape[] = {40, 30}, b_shape[] = {40};
-    pl_tensor *y[2][2];
-    pl_ctx *ctx[2];
-    for (int way = 0; way < 2; way++) {
-        if (way) setenv("PERILUNE_GEMM", "openblas", 1);
-        ctx[way] = pl_ctx_new();
-        unsetenv("PERILUNE_GEMM");
-        assert_non_null(ctx[way]);
-        pl_tensor *in[3];
-        assert_int_equal(pl_tensor_new(ctx[way], &in[0], PL_F32, 3, a_shape), PL_OK);
-        assert_int_equal(pl_tensor_new(ctx[way], &in[1], PL_F32, 2, w_shape), PL_OK);
-        assert_int_equal(pl_tensor_new(ctx[way], &in[2], PL_F32, 1, b_shape), PL_OK);
-        for (int i = 0; i < 3; i++)
-            assert_int_equal(pl_tensor_random(ctx[way], in[i], true, 0, 1, 3, (uint64_t)i), PL_OK);
-        assert_int_equal(pl_op(ctx[way], PL_OP_linear, in, NULL, &y[way][0]), PL_OK);
-        pl_param flags[] = {{.i = 0}, {.i = 1}};
-        assert_int_equal(pl_op(ctx[way], PL_OP_matmul, in, flags, &y[way][1]), PL_OK);
-        for (int i = 0; i < 3; i++) pl_tensor_release(in[i]);
-    }
-    for (int op = 0; op < 2; op++) {
-        const float *own = pl_tensor_data(y[0][op]), *blas = pl_tensor_data(y[1][op]);
-        assert_int_equal(pl_tensor_count(y[0][op]), 3 * 20 * 40);
-        for (int i = 0; i < 3 * 20 * 40; i++) assert_true(fabsf(own[i] - blas[i]) < 1e-4f);
-    }
-    for (int way = 0; way < 2; way++) {
-        for (int op = 0; op < 2; op++) pl_tensor_release(y[way][op]);
-        pl_ctx_free(ctx[way]);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,7 +391,6 @@ int main(void)
         cmocka_unit_test(test_against_openblas_and_double),
         cmocka_unit_test(test_nan_stays_in_its_row),
         cmocka_unit_test(test_linear_packs_and_unpacks),
-        cmocka_unit_test(test_ops_by_openblas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,6 +74,13 @@ function checks.blas()
     return "BAD", text, "this is not the OpenMP flavour, and its threads fight ours: "
       .. "apt-get install libopenblas-openmp-dev, unset LD_LIBRARY_PATH and LD_PRELOAD, build again"
   end
+  local gemm = core.gemm()
+  text = ("%s; large products: float32 %s, float64 %s (PERILUNE_GEMM %s)"):format(text,
+    gemm.float32, gemm.float64, gemm.wish)
+  if not gemm.rows_alone then
+    return "note", text, "with these kernels a row's last bits depend on the rows beside it, so "
+      .. "the first PPO ratio need not be 1: unset PERILUNE_GEMM"
+  end
   return "ok", text
 end
 
@@ -142,7 +149,7 @@ function checks.numbers()
   end
   if not (worst < 1e-5) then
     return "BAD", ("matrix product wrong by %.1e in %s"):format(worst, where),
-      "try OPENBLAS_CORETYPE=Haswell, then PERILUNE_ISA=plain; report what helps with this page"
+      "try PERILUNE_GEMM=own, then PERILUNE_ISA=plain; report what helps with this page"
   end
   return "ok", ("20 matrix products right to %.1e"):format(worst)
 end

@@ -24,7 +24,8 @@ In a checkout ./perilune is the same program, built when needed; it adds
   ./perilune build                   builds only
   ./perilune test [--long] [-R NAME] builds and tests
 
-Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), LUA_PATH, LUA_INIT, NO_COLOR.
+Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), PERILUNE_GEMM (auto, own,
+openblas), LUA_PATH, LUA_INIT, NO_COLOR.
 ]]
 
 return function(args)
