@@ -15,13 +15,6 @@ static pl_db *open_db(scratch *s, const char *sql)
     return db;
 }
 
-static void expect_error(scratch *s, pl_status st, pl_status wanted, const char *text)
-{
-    if (st != wanted) fail_msg("status %s: %s", pl_status_name(st), pl_error(s->ctx));
-    if (strstr(pl_error(s->ctx), text) == NULL)
-        fail_msg("expected '%s', got '%s'", text, pl_error(s->ctx));
-}
-
 static void values_come_back(void **state)
 {
     scratch *s = *state;
@@ -48,7 +41,7 @@ static void values_come_back(void **state)
         assert_int_equal(pl_db_last_id(db), i + 1);
     }
     const pl_db_value nan_value = {.kind = PL_DB_FLOAT, .number = NAN};
-    expect_error(s, pl_statement_bind(put, 0, &nan_value, false), PL_ERR_NONFINITE, "parameter 1");
+    FAILS(pl_statement_bind(put, 0, &nan_value, false), PL_ERR_NONFINITE, "parameter 1");
     OK(pl_statement_new(db, &get, "SELECT v FROM t ORDER BY rowid"));
     bool row = true;
     for (int i = 0;; i++) {
@@ -68,7 +61,7 @@ static void values_come_back(void **state)
     pl_statement_free(put);
     pl_db_close(db); /* `get` is still there */
     assert_int_equal(count_items(s->folder), 1);
-    expect_error(s, pl_statement_step(get, &row), PL_ERR_ARG, "was closed");
+    FAILS(pl_statement_step(get, &row), PL_ERR_ARG, "was closed");
     assert_int_equal(pl_statement_columns(get), 0);
     pl_statement_free(get);
 }
@@ -76,27 +69,24 @@ static void values_come_back(void **state)
 static void failures_name_file_and_statement(void **state)
 {
     scratch *s = *state;
+    pl_ctx *ctx = s->ctx;
     pl_statement *statement;
     pl_db *db = open_db(s, "CREATE TABLE t (id INTEGER PRIMARY KEY, up INTEGER REFERENCES t)");
-    expect_error(s, pl_db_exec(db, "INSERT INTO t VALUES (1, NULL); INSERT INTO t VALUES (2, 9)"),
-                 PL_ERR_ARG,
-                 "(it names a row that does not exist); in: INSERT INTO t VALUES (2, 9)");
-    assert_non_null(strstr(pl_error(s->ctx), s->path));
-    expect_error(s, pl_statement_new(db, &statement, "SELECT 1; SELECT 2"), PL_ERR_ARG,
-                 "here are several");
+    FAILS(pl_db_exec(db, "INSERT INTO t VALUES (1, NULL); INSERT INTO t VALUES (2, 9)"), PL_ERR_ARG,
+          "(it names a row that does not exist); in: INSERT INTO t VALUES (2, 9)");
+    assert_non_null(strstr(pl_error(ctx), s->path));
+    FAILS(pl_statement_new(db, &statement, "SELECT 1; SELECT 2"), PL_ERR_ARG, "here are several");
     assert_null(statement);
-    expect_error(s, pl_statement_new(db, &statement, " -- nothing"), PL_ERR_ARG, "here is none");
-    expect_error(s, pl_statement_new(db, &statement, "SELECT \"text\""), PL_ERR_ARG,
-                 "no such column");
+    FAILS(pl_statement_new(db, &statement, " -- nothing"), PL_ERR_ARG, "here is none");
+    FAILS(pl_statement_new(db, &statement, "SELECT \"text\""), PL_ERR_ARG, "no such column");
     pl_db_close(db);
     pl_db *none;
     const pl_db_options readonly = {.readonly = true};
-    expect_error(s, pl_db_open(s->ctx, &none, in(s, "none"), &readonly), PL_ERR_IO, "must exist");
+    FAILS(pl_db_open(ctx, &none, in(s, "none"), &readonly), PL_ERR_IO, "must exist");
     assert_null(none);
-    expect_error(s, pl_db_open(s->ctx, &none, s->folder, NULL), PL_ERR_FORMAT, "a folder");
+    FAILS(pl_db_open(ctx, &none, s->folder, NULL), PL_ERR_FORMAT, "a folder");
     put_raw(in(s, "text"), "this is only a text, but one of more than sixteen bytes", 55);
-    expect_error(s, pl_db_open(s->ctx, &none, in(s, "text"), NULL), PL_ERR_FORMAT,
-                 "not a database");
+    FAILS(pl_db_open(ctx, &none, in(s, "text"), NULL), PL_ERR_FORMAT, "not a database");
     assert_int_equal(count_items(s->folder), 2);
 }
 
@@ -124,7 +114,7 @@ static void reads_from_a_read_only_place(void **state)
     pl_statement_free(get);
     pl_db_close(db);
     if (!can_write)
-        expect_error(s, pl_db_open(ctx, &db, path, NULL), PL_ERR_IO, "its place cannot be written");
+        FAILS(pl_db_open(ctx, &db, path, NULL), PL_ERR_IO, "its place cannot be written");
     assert_int_equal(chmod(s->folder, 0755), 0);
 }
 
@@ -140,9 +130,9 @@ static void interrupts_stop_it(void **state)
     bool row;
     OK(pl_statement_new(db, &statement, endless));
     pl_interrupt(ctx);
-    expect_error(s, pl_statement_step(statement, &row), PL_ERR_INTERRUPTED, "interrupted!");
+    FAILS(pl_statement_step(statement, &row), PL_ERR_INTERRUPTED, "interrupted!");
     pl_interrupt(ctx);
-    expect_error(s, pl_db_exec(db, endless), PL_ERR_INTERRUPTED, "interrupted!");
+    FAILS(pl_db_exec(db, endless), PL_ERR_INTERRUPTED, "interrupted!");
     OK(pl_db_exec(db, "INSERT INTO t VALUES (1)")); /* the request is spent */
 
     pl_db *other;
@@ -151,10 +141,10 @@ static void interrupts_stop_it(void **state)
     OK(pl_db_exec(db, "BEGIN IMMEDIATE"));
     assert_true(pl_db_in_transaction(db));
     pl_interrupt(ctx);
-    expect_error(s, pl_db_exec(other, "BEGIN IMMEDIATE"), PL_ERR_INTERRUPTED, "interrupted!");
+    FAILS(pl_db_exec(other, "BEGIN IMMEDIATE"), PL_ERR_INTERRUPTED, "interrupted!");
     pl_db_close(other);
     OK(pl_db_open(ctx, &other, s->path, &hasty));
-    expect_error(s, pl_db_exec(other, "BEGIN IMMEDIATE"), PL_ERR_IO, "database is locked");
+    FAILS(pl_db_exec(other, "BEGIN IMMEDIATE"), PL_ERR_IO, "database is locked");
     pl_db_close(other);
     OK(pl_db_exec(db, "ROLLBACK"));
     assert_false(pl_db_in_transaction(db));

@@ -8,30 +8,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "perilune.h"
-
-#define OK(expr) check_ok(ctx, (expr), #expr, __LINE__)
-
-static inline void check_ok(pl_ctx *ctx, pl_status st, const char *what, int line)
-{
-    if (st != PL_OK) fail_msg("line %d: %s: %s: %s", line, what, pl_status_name(st), pl_error(ctx));
-}
+#include "check.h"
 
 typedef struct {
     pl_ctx *ctx;
-    int64_t live; /* bytes of the context itself */
+    int64_t live;                /* bytes of the context itself */
     char folder[200], path[256]; /* path: "<folder>/x" */
 } scratch;
 
