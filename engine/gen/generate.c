@@ -243,11 +243,11 @@ static pl_status ended(job *j, const runner *w, bool *end)
     return PL_OK;
 }
 
-/* Retires the runners that have ended, keeping the order of the others. */
-static pl_status retire(job *j)
+/* Retires the runners from number `from` on that have ended, keeping the order of the others. */
+static pl_status retire(job *j, int64_t from)
 {
-    int64_t kept = 0;
-    for (int64_t i = 0; i < j->n_run; i++) {
+    int64_t kept = from;
+    for (int64_t i = from; i < j->n_run; i++) {
         bool end;
         PL_TRY(ended(j, &j->run[i], &end));
         if (end) j->free_slots[j->n_free++] = j->run[i].slot;
@@ -316,7 +316,7 @@ static pl_status enter(job *j)
             draw(j, &j->run[w], (const float *)pl__data(logits) + i * j->vocabulary, 0);
         }
     j->n_run = runners;
-    st = retire(j);
+    st = retire(j, first[0]); /* the others have no new token */
 done:
     pl_tensor_release(logits);
     pl_free(j->ctx, text);
@@ -348,7 +348,7 @@ static pl_status decode(job *j)
     const float *z = pl__data(logits);
     PL_PARALLEL_FOR(j->n_run * j->vocabulary * 8)
     for (int64_t i = 0; i < j->n_run; i++) draw(j, &j->run[i], z + i * j->vocabulary, i);
-    st = retire(j);
+    st = retire(j, 0);
 done:
     pl_tensor_release(logits);
     pl_free(j->ctx, text);
