@@ -140,6 +140,11 @@ function Check:first_batch(policy, roll, opts)
   end
   self:tokens(sequences, masks)
   local again = loss.sequence_logprobs(policy, roll.parts, opts)
+  local total = again:sum():item()
+  if total - total ~= 0 then
+    refuse("scoring the first answers again gives a log-prob that is not a number: the policy's "
+      .. "weights are broken")
+  end
   local worst = ((again - roll.old):exp() - 1):abs():max():item()
   local kl = (roll.old - roll.reference):sum():item()
   if again:bytes() ~= roll.old:bytes() then
