@@ -2,18 +2,15 @@
 local core = require("perilune.core")
 local host = require("perilune.host")
 local json = require("perilune.base.json")
+local llama2c = dofile("tests/lua/support/llama2c.lua")
 local pl = require("perilune")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local system = core.system
 
 local stories = "../shared/data/models/stories260K"
 local folder
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
+local read = scratch.read
 
 --- Runs the program: exit code, output, errors. `input` is what it reads.
 local function run(args, input)
@@ -48,15 +45,11 @@ end
 local path, model, tok
 
 setup(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  assert(system.mkdir_p(folder))
+  folder = scratch.folder()
   path, model, tok = make_model("model")
 end)
 
-teardown(function()
-  system.spawn({ "rm", "-r", folder })
-end)
+teardown(scratch.clean)
 
 describe("the presets that come with the recipes", function()
   it("are taken by each recipe they have a part for", function()
@@ -184,6 +177,22 @@ describe("generate", function()
     assert.truthy(out:find("--min_p", 1, true))
     assert.falsy(out:find("--output_dir", 1, true))
     assert.falsy(out:find("schedule", 1, true))
+  end)
+
+  it("tells a llama2.c model's text from its beginning token", function()
+    local dir = folder .. "/llama2c"
+    assert(system.mkdir_p(dir))
+    local written = llama2c.write(dir)
+    local answer = pl.generate(written, { { 1 } },
+      { max_tokens = 20, temperature = 0, stop = { 1, 2 } })[1]
+    local wanted = assert(pl.tokenizer.load(dir)):decode(
+      table.move(answer.tokens, 1, #answer.tokens, 2, { 1 }), { skip_special = true })
+    assert.is_true(#answer.tokens > 5)
+    for _, model_path in ipairs({ dir, dir .. "/tiny.bin" }) do
+      local code, out, err = run({ "generate", model_path, "--temperature", "0", "--max_tokens",
+        "20" })
+      assert.are.same({ 0, wanted .. "\n", "" }, { code, out, err })
+    end
   end)
 
   it("tells stories260K's story byte for byte", function()

@@ -1,5 +1,8 @@
 local config = require("perilune.config")
+local message_of = dofile("tests/lua/support/message_of.lua")
+local said = dofile("tests/lua/support/said.lua")
 local schedule = require("perilune.config.schedule")
+local scratch = dofile("tests/lua/support/scratch.lua")
 
 --- A recipe's config from a command line; extra rows and fields are merged in.
 local function make(args, extra)
@@ -26,12 +29,6 @@ local function make(args, extra)
   return config(spec)
 end
 
-local function message_of(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return tostring(err)
-end
-
 local function refusal(...)
   local args = { ... }
   local ok, err = pcall(make, args)
@@ -40,27 +37,9 @@ local function refusal(...)
   return tostring(err)
 end
 
-local made = {}
+local write = scratch.write
 
-local function temporary_folder()
-  local path = os.tmpname()
-  os.remove(path)
-  assert(require("lfs").mkdir(path))
-  made[#made + 1] = path
-  return path
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-end
-
-teardown(function()
-  for _, path in ipairs(made) do
-    os.execute("rm -rf '" .. path .. "'")
-  end
-end)
+teardown(scratch.clean)
 
 describe("config", function()
   it("gives defaults, callable where a schedule is allowed", function()
@@ -222,20 +201,15 @@ end)
 
 describe("aliases", function()
   it("are understood, from other programs and from the row", function()
-    local stderr = io.stderr
-    local said = {}
-    io.stderr = { write = function(_, text) said[#said + 1] = text end } -- luacheck: ignore
-    local ok, cfg = pcall(make, { "--init_kl_coef", "0.2", "--eps_clip", "0.1", "--tau", "0.9" })
-    io.stderr = stderr -- luacheck: ignore
+    local text, ok, cfg = said(make,
+      { "--init_kl_coef", "0.2", "--eps_clip", "0.1", "--tau", "0.9" })
     assert.is_true(ok, tostring(cfg))
     assert.are.equal(0.2, cfg.kl_coef(1))
     assert.are.equal(0.1, cfg.cliprange)
     assert.are.equal(0.9, cfg.lam)
-    assert.are.same({
-      "ppo: note: 'init_kl_coef' is called 'kl_coef' here\n",
-      "ppo: note: 'eps_clip' is called 'cliprange' here\n",
-      "ppo: note: 'tau' is called 'lam' here\n",
-    }, said)
+    assert.are.equal("ppo: note: 'init_kl_coef' is called 'kl_coef' here\n"
+      .. "ppo: note: 'eps_clip' is called 'cliprange' here\n"
+      .. "ppo: note: 'tau' is called 'lam' here\n", text)
   end)
 end)
 
@@ -303,7 +277,7 @@ describe("to_table", function()
     assert.are.same({ mini_batch_size = 64 }, plain._derived)
     assert.is_nil(plain.mini_batch_size)
 
-    local path = os.tmpname()
+    local path = scratch.path()
     write(path, [[
       local rebuilt = ...
       return require("perilune.config") {
@@ -314,7 +288,6 @@ describe("to_table", function()
     local rebuilt = config.run_recipe(path, {
       kl_coef = plain.kl_coef, shuffle = plain.shuffle, eval_k = plain.eval_k, _recipe = "ppo",
     })
-    os.remove(path)
     local again = rebuilt:to_table()
     assert.are.equal(plain.kl_coef, again.kl_coef)
     assert.is_false(again.shuffle)
@@ -324,7 +297,7 @@ end)
 
 describe("run_recipe", function()
   it("puts settings in place of the command line and hands back the result", function()
-    local folder = temporary_folder()
+    local folder = scratch.folder()
     write(folder .. "/r.lua", [[
       local cfg = require("perilune.config") { name = "r", { lam = 0.5, "λ", max = 1 } }
       return cfg.lam, require("perilune.config").describe(cfg).recipe
@@ -338,7 +311,7 @@ describe("run_recipe", function()
 end)
 
 describe("presets", function()
-  local folder = temporary_folder()
+  local folder = scratch.folder()
   require("lfs").mkdir(folder .. "/presets")
   write(folder .. "/presets/paper.lua", [[return {
     ppo = { kl_coef = 0.02, learning_rate = warmup(5, 1e-5, 0.1), lam = 0.9 },
@@ -413,7 +386,7 @@ describe("--help", function()
   end)
 
   it("leaves the program with success before anything else is checked", function()
-    local path = os.tmpname()
+    local path = scratch.path()
     write(path, [[
       require("perilune.config") { name = "demo", { model = "", "folder", required = true } }
       error("must not be reached")]])
@@ -422,7 +395,6 @@ describe("--help", function()
     local pipe = io.popen(command:format(package.path, package.cpath, program, path))
     local text = pipe:read("a")
     pipe:close()
-    os.remove(path)
     assert.is_truthy(text:match("^demo\n\nusage: perilune run "))
     assert.is_truthy(text:match("\n0\n$"))
     assert.is_nil(text:find("must not", 1, true))
@@ -435,7 +407,9 @@ describe("a wrong declaration", function()
     for i, raw in ipairs({ ... }) do
       spec[i] = raw
     end
-    return message_of(config, spec)
+    return message_of(function()
+      config(spec) -- its caller's line is in the message
+    end)
   end
   it("is refused at the recipe's line", function()
     assert.is_truthy(declare({ a = 1,

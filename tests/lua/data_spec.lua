@@ -2,6 +2,7 @@
 -- and a run that goes on with other data is refused.
 
 local pl = require("perilune")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local checkpoint = require("perilune.run.state")
 local store = require("perilune.store")
 local system = require("perilune.core").system
@@ -24,16 +25,12 @@ local function lines(rows)
 end
 
 setup(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  assert(system.mkdir_p(folder))
+  folder = scratch.folder()
   tok = pl.tokenizer.train({ texts = { ("the cat sat on a mat. "):rep(20) }, vocab_size = 300,
     special = { "<|bos|>", "<|end|>" }, bos = "<|bos|>", eos = "<|end|>" })
 end)
 
-teardown(function()
-  system.spawn({ "rm", "-r", folder })
-end)
+teardown(scratch.clean)
 
 describe("rows of a data set", function()
   it("are as they stand in JSON Lines of our own forms, token ids and further fields as well",

@@ -198,7 +198,7 @@ describe("a run", function()
       else
         duration = duration * 0.7 -- the machine is faster than it was
       end
-      toy.remove_tree(folder)
+      world.remove(folder)
     end
   end
 

@@ -1,43 +1,21 @@
 local files = require("perilune.base.files")
 local lfs = require("lfs")
+local llama2c = dofile("tests/lua/support/llama2c.lua")
 local pl = require("perilune")
+local scratch = dofile("tests/lua/support/scratch.lua")
 
 local stories = "../shared/data/models/stories260K/stories260K.bin"
 
 local folder
 
 before_each(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  assert(lfs.mkdir(folder))
+  folder = scratch.folder()
 end)
-
-local function remove_tree(path)
-  if lfs.symlinkattributes(path, "mode") == "directory" then
-    for name in lfs.dir(path) do
-      if name ~= "." and name ~= ".." then
-        remove_tree(path .. "/" .. name)
-      end
-    end
-  end
-  os.remove(path)
-end
 
 after_each(function()
   files.io_fail_at(0)
-  remove_tree(folder)
+  scratch.clean()
 end)
-
-local function names_in(path)
-  local names = {}
-  for name in lfs.dir(path) do
-    if name ~= "." and name ~= ".." then
-      names[#names + 1] = name
-    end
-  end
-  table.sort(names)
-  return names
-end
 
 describe("single files", function()
   it("are written whole or not at all", function()
@@ -55,7 +33,7 @@ describe("single files", function()
       assert.matches("No space left on device %(free some space and try again%)", message)
       local text = files.read(path)
       assert.is_true(text == "old\0text" or message:find("the folder") ~= nil)
-      assert.same({ "a" }, names_in(folder))
+      assert.same({ "a" }, scratch.names(folder))
       k = k + 1
     end
     assert.is_true(k >= 6)
@@ -111,7 +89,7 @@ describe("folders", function()
   it("appear whole, replace one another and know when they are damaged", function()
     assert.is_true(save("one"))
     assert.is_true(save("two"))
-    assert.same({ "out" }, names_in(folder))
+    assert.same({ "out" }, scratch.names(folder))
     assert.equal("two", files.read(folder .. "/out/text"))
     assert.is_true(files.folder_verify(folder .. "/out"))
     files.write_atomic(folder .. "/out/text", "twO")
@@ -123,7 +101,7 @@ describe("folders", function()
   it("can be given up, and nothing else can", function()
     local tmp = assert(files.folder_begin(folder .. "/out"))
     assert.is_true(files.folder_discard(tmp))
-    assert.same({}, names_in(folder))
+    assert.same({}, scratch.names(folder))
     local ok, message = files.folder_discard(folder)
     assert.is_nil(ok)
     assert.matches("is no temporary folder", message)
@@ -185,12 +163,30 @@ describe("safetensors", function()
     assert.has_error(function()
       files.safetensors.save(path, {}, { step = 1 })
     end)
-    assert.same({}, names_in(folder))
+    assert.same({}, scratch.names(folder))
   end)
 end)
 
 describe("llama2.c checkpoints", function()
   it("are read under Hugging Face's names", function()
+    local model = llama2c.write(folder)
+    local config, tensors = files.llama2c.load(folder .. "/tiny.bin")
+    for key, value in pairs(llama2c.config) do
+      if key ~= "initializer_range" then
+        assert.equal(value, config[key], key)
+      end
+    end
+    local count = 0
+    for name, tensor in pairs(tensors) do
+      count = count + 1
+      assert.same(model.weights[name]:shape(), tensor:shape())
+      assert.is_true(model.weights[name]:bytes() == tensor:bytes(), name)
+    end
+    assert.equal(20, count)
+    assert.equal(#model.entries, count)
+  end)
+
+  it("of a published model are read as well", function()
     if not lfs.attributes(stories) then
       pending("there is no " .. stories)
       return

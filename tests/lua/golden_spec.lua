@@ -3,21 +3,30 @@
 -- (tests/golden, made by make_goldens.py there).
 
 local json = require("perilune.base.json")
-local lfs = require("lfs")
+local llama2c = dofile("tests/lua/support/llama2c.lua")
 local pl = require("perilune")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local toy = dofile("tests/lua/support/toy.lua")
 
 local DATA = "../shared/data/models/"
 
-local function there(path)
-  return lfs.attributes(path, "mode") ~= nil
-end
+local read, there = scratch.read, scratch.there
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
+--- Holds an exported llama2.c model against itself, over its own greedy answer to a prompt.
+local function exported_in_halves(folder, prompt)
+  local guard <close> = pl.no_grad() -- luacheck: ignore
+  local model = assert(pl.load(folder))
+  assert.is_true(model.config.rope_interleaved)
+  local dir = scratch.folder() .. "/model"
+  assert(model:save(dir))
+  local exported = assert(pl.load(dir))
+  scratch.clean()
+  assert.is_falsy(exported.config.rope_interleaved)
+  local list = { pl.generate(model, { prompt }, { max_tokens = 100, temperature = 0 })[1].tokens }
+  local packed = pl.batch.pack(list)
+  local got, want = exported:logits(packed), model:logits(packed)
+  local err = toy.max_error(got, want) / want:abs():max():item()
+  assert.is_true(err <= 2e-6, "logits, relative to the largest: " .. err)
 end
 
 describe("stories260K", function()
@@ -41,19 +50,26 @@ describe("stories260K", function()
     if not there(folder) then
       return pending(folder .. " is not there")
     end
+    exported_in_halves(folder, { 1 })
+  end)
+end)
+
+describe("a llama2.c model of the test's own", function()
+  it("has the logits of the model it was written from", function()
+    local folder = scratch.folder()
+    local wanted = llama2c.write(folder)
     local guard <close> = pl.no_grad() -- luacheck: ignore
-    local model = assert(pl.load(folder))
-    assert.is_true(model.config.rope_interleaved)
-    local dir = toy.folder() .. "/model"
-    assert(model:save(dir))
-    local exported = assert(pl.load(dir))
-    toy.clean()
-    assert.is_falsy(exported.config.rope_interleaved)
-    local list = { pl.generate(model, { { 1 } }, { max_tokens = 100, temperature = 0 })[1].tokens }
-    local packed = pl.batch.pack(list)
-    local got, want = exported:logits(packed), model:logits(packed)
-    local err = toy.max_error(got, want) / want:abs():max():item()
-    assert.is_true(err <= 2e-6, "logits, relative to the largest: " .. err)
+    local packed = pl.batch.pack({ { 1, 259, 264, 4, 5 }, { 1, 265 } })
+    for _, path in ipairs({ folder, folder .. "/tiny.bin" }) do
+      assert.is_true(assert(pl.load(path)):logits(packed):bytes() == wanted:logits(packed):bytes())
+    end
+    scratch.clean()
+  end)
+
+  it("is the same function when it is exported with RoPE in halves", function()
+    local folder = scratch.folder()
+    llama2c.write(folder)
+    exported_in_halves(folder, { 1, 262, 259 })
   end)
 end)
 

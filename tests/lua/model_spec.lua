@@ -5,22 +5,12 @@
 local checkpoint = require("perilune.run.state")
 local json = require("perilune.base.json")
 local pl = require("perilune")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local toy = dofile("tests/lua/support/toy.lua")
 
 local packed = pl.batch.pack(toy.sequences({ 9, 1, 14 }))
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local read, write = scratch.read, scratch.write
 
 local function logits(model)
   local guard <close> = pl.no_grad() -- luacheck: ignore
@@ -35,7 +25,7 @@ local function refused(fn, ...)
   end
 end
 
-teardown(toy.clean)
+teardown(scratch.clean)
 
 toy.each(function(name)
   describe(name, function()
@@ -70,7 +60,7 @@ toy.each(function(name)
     end)
 
     it("has the same bits when it is written and read again", function()
-      local dir = toy.folder()
+      local dir = scratch.folder()
       local model = toy.model(name)
       assert(model:write(dir))
       local again = assert(pl.load(dir))
@@ -78,7 +68,7 @@ toy.each(function(name)
       assert.is_true(logits(model):bytes() == logits(again):bytes())
       local scalar = toy.model(name, { scalar_head = true })
       scalar.config.score_bias = 0.75
-      dir = toy.folder()
+      dir = scratch.folder()
       assert(scalar:write(dir))
       again = assert(pl.load(dir))
       assert.are.equal(scalar:scores(packed):bytes(), again:scores(packed):bytes())
@@ -86,7 +76,7 @@ toy.each(function(name)
     end)
 
     it("is exported as the same function in Hugging Face's layout", function()
-      local dir = toy.folder() .. "/model"
+      local dir = scratch.folder() .. "/model"
       local model = toy.model(name)
       assert(model:save(dir))
       local config = assert(json.decode(read(dir .. "/config.json")))
@@ -98,7 +88,7 @@ toy.each(function(name)
         assert.are_not.equal(model:hash(), again:hash())
         assert.is_true(model.config.rope_interleaved) -- the model in memory is what it was
         -- a checkpoint keeps the rows as they are
-        local kept = toy.folder()
+        local kept = scratch.folder()
         assert(model:write(kept))
         assert.is_true(assert(pl.load(kept)).config.rope_interleaved)
       else
@@ -110,7 +100,7 @@ toy.each(function(name)
     end)
 
     it("may be saved onto the folder it came from", function()
-      local dir = toy.folder() .. "/model"
+      local dir = scratch.folder() .. "/model"
       assert(toy.model(name):save(dir))
       local model = assert(pl.load(dir))
       local hash = model:hash()
@@ -135,7 +125,7 @@ toy.each(function(name)
       local a, b = model:hidden(packed), value:hidden(packed)
       assert.is_true(a:bytes() == b:bytes())
       assert.are.same({ packed.count }, value:scores(packed):shape())
-      local dir = toy.folder()
+      local dir = scratch.folder()
       assert(model:write(dir))
       local loaded = assert(pl.load(dir, { scalar_head = true, seed = 3 }))
       assert.is_true(loaded:hidden(packed):bytes() == a:bytes())
@@ -159,7 +149,7 @@ toy.each(function(name)
       end
       step(model, optimizer)
       step(model, optimizer)
-      local dir = toy.folder()
+      local dir = scratch.folder()
       checkpoint.write(dir, { model = model, models = { ema = ema },
         optimizers = { policy = optimizer } })
       step(model, optimizer)
@@ -174,7 +164,7 @@ toy.each(function(name)
     end)
 
     it("is the same function in float64", function()
-      local dir = toy.folder()
+      local dir = scratch.folder()
       local model = toy.model(name)
       assert(model:write(dir))
       local wide = assert(pl.load(dir, { dtype = "float64" }))
@@ -185,7 +175,7 @@ end)
 
 describe("a GPT-2 folder", function()
   it("has the four projections of a block as [in, out]", function()
-    local dir = toy.folder()
+    local dir = scratch.folder()
     local model = toy.model("gpt2")
     assert(model:write(dir))
     local tensors = assert(pl.files.safetensors.load(dir))
@@ -196,7 +186,7 @@ describe("a GPT-2 folder", function()
   end)
 
   it("may have names without prefix, and masks", function()
-    local dir = toy.folder()
+    local dir = scratch.folder()
     local model = toy.model("gpt2")
     assert(model:write(dir))
     local tensors, old = assert(pl.files.safetensors.load(dir)), {}
@@ -214,7 +204,7 @@ describe("a model folder that does not fit", function()
   local dir, config
 
   before_each(function()
-    dir = toy.folder()
+    dir = scratch.folder()
     assert(toy.model("llama"):write(dir))
     config = assert(json.decode(read(dir .. "/config.json")))
   end)

@@ -2,16 +2,9 @@ local config = require("perilune.config")
 local json = require("perilune.base.json")
 local jsonl = require("perilune.run.log")
 local lfs = require("lfs")
+local message_of = dofile("tests/lua/support/message_of.lua")
 local run = require("perilune.run")
-
-local made = {}
-
-local function temporary_folder()
-  local path = os.tmpname()
-  os.remove(path)
-  made[#made + 1] = path
-  return path
-end
+local scratch = dofile("tests/lua/support/scratch.lua")
 
 local function make(folder, ...)
   return config({
@@ -22,26 +15,10 @@ local function make(folder, ...)
   })
 end
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
+local read = scratch.read
 
 local function read_json(path)
   return assert(json.decode(read(path)))
-end
-
-local function names_in(folder)
-  local names = {}
-  for name in lfs.dir(folder) do
-    if name ~= "." and name ~= ".." then
-      names[#names + 1] = name
-    end
-  end
-  table.sort(names)
-  return names
 end
 
 local function write_model(folder)
@@ -50,21 +27,11 @@ local function write_model(folder)
   file:close()
 end
 
-local function message_of(fn, ...)
-  local ok, err = pcall(fn, ...)
-  assert.is_false(ok)
-  return tostring(err)
-end
-
-teardown(function()
-  for _, path in ipairs(made) do
-    os.execute("rm -rf '" .. path .. "'")
-  end
-end)
+teardown(scratch.clean)
 
 describe("a run folder", function()
   it("tells what was run, and keeps metrics that read back equal", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     local r = run.open(make(folder, "--lam", "0.5"), { environment = { threads = 2 } })
     local row = { loss = 1 / 3, tiny = 5e-324, n = 7, bad = 0 / 0, up = math.huge, note = "x",
       ok = true,
@@ -78,7 +45,7 @@ describe("a run folder", function()
 
     assert.are.same({ "config.json", "env.json", "journal.jsonl", "metrics.jsonl", "recipe.lua",
       "run.lock",
-      "runs", "samples.jsonl", "summary.json" }, names_in(folder))
+      "runs", "samples.jsonl", "summary.json" }, scratch.names(folder))
     assert.are.equal(read("tests/lua/run_spec.lua"), read(folder .. "/recipe.lua"))
     assert.are.equal(0.5, read_json(folder .. "/config.json").lam)
     assert.are.equal("toy", read_json(folder .. "/config.json")._recipe)
@@ -106,14 +73,14 @@ describe("a run folder", function()
   end)
 
   it("refuses what is no metric, by name", function()
-    local r <close> = run.open(make(temporary_folder()))
+    local r <close> = run.open(make(scratch.path()))
     assert.is_truthy(message_of(r.log, r, 1, { loss = {} }):find(
       "metric 'loss' is a table; log a number, a text or a boolean (tensors: t:item())", 1, true))
     assert.are.equal(0, #r.history)
   end)
 
   it("that holds a run is refused, resumed or deleted, as asked", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     local r = run.open(make(folder))
     r:log(1, { loss = 1 })
     r:checkpoint(1, write_model)
@@ -129,7 +96,7 @@ end)
 
 describe("the lock of a run folder", function()
   it("keeps out this process a second time, and lets it in after close", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     local r = run.open(make(folder))
     assert.is_truthy(message_of(run.open, make(folder)):find(
       folder .. " is in use by this process; wait for it, or give another --output_dir", 1, true))
@@ -138,7 +105,7 @@ describe("the lock of a run folder", function()
   end)
 
   it("keeps out another process, names it, and ends with it", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     assert(lfs.mkdir(folder))
     local lua = lfs.symlinkattributes("/proc/self/exe", "target")
     local script = folder .. "/child.lua"
@@ -167,7 +134,7 @@ end)
 
 describe("checkpoints", function()
   it("rotate, but never the best one", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     local r <close> = run.open(make(folder, "--save_total_limit", "2"))
     for step = 10, 60, 10 do
       r:checkpoint(step, write_model, { metric = step == 20 and 0.9 or 0.1, best = step == 20 })
@@ -187,7 +154,7 @@ describe("checkpoints", function()
   end)
 
   it("that fail half way leave no trace, and the error", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     local r <close> = run.open(make(folder))
     r:checkpoint(5, write_model)
     assert.are.equal("disk on fire", message_of(r.checkpoint, r, 5, function(temporary)
@@ -202,7 +169,7 @@ describe("checkpoints", function()
   end)
 
   it("left half written by a crash are cleared away", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     local r = run.open(make(folder))
     r:checkpoint(5, write_model)
     r:close()
@@ -215,7 +182,7 @@ describe("checkpoints", function()
   end)
 
   it("that were damaged are passed over for the one before", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     local r = run.open(make(folder, "--save_total_limit", "0"))
     r:checkpoint(5, write_model)
     r:checkpoint(6, write_model)
@@ -251,7 +218,7 @@ describe("a resumed run", function()
   end
 
   it("has the keys, memories and rows it had at the checkpoint", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     local before = begin(folder)
     local torn = assert(io.open(folder .. "/metrics.jsonl", "a"))
     torn:write('{"step":7,"lo')
@@ -276,7 +243,7 @@ describe("a resumed run", function()
   end)
 
   it("takes what the command line changes, and journals it", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     begin(folder)
     local cfg = make(folder, "--resume", folder .. "/checkpoint-4", "--lam", "0.7")
     local r <close> = run.open(cfg)
@@ -287,7 +254,7 @@ describe("a resumed run", function()
   end)
 
   it("without a checkpoint yet starts at the beginning", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     local r = run.open(make(folder))
     r:log(1, { loss = 1 })
     r:close()
@@ -299,7 +266,7 @@ describe("a resumed run", function()
 
   it("that was killed at any moment has every row up to its checkpoint, and no other", function()
     local system = require("perilune.core").system
-    local folder = temporary_folder()
+    local folder = scratch.path()
     assert(lfs.mkdir(folder))
     local script = folder .. "/child.lua"
     local file = assert(io.open(script, "w"))
@@ -344,7 +311,7 @@ describe("a resumed run", function()
   end)
 
   it("says so when the checkpoint named is none", function()
-    local folder = temporary_folder()
+    local folder = scratch.path()
     assert.is_truthy(message_of(run.open, make(folder, "--resume", "nowhere/checkpoint-3")):find(
       "nowhere/checkpoint-3 is no checkpoint; give the path of a checkpoint-N folder", 1, true))
   end)

@@ -3,31 +3,17 @@ local files = require("perilune.base.files")
 local json = require("perilune.base.json")
 local lfs = require("lfs")
 local schema = require("perilune.store.schema")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local store = require("perilune.store")
 
 local folder, path
 
-local function remove_tree(name)
-  if lfs.symlinkattributes(name, "mode") == "directory" then
-    for entry in lfs.dir(name) do
-      if entry ~= "." and entry ~= ".." then
-        remove_tree(name .. "/" .. entry)
-      end
-    end
-  end
-  os.remove(name)
-end
-
 before_each(function()
-  folder = os.tmpname()
-  os.remove(folder)
-  assert(lfs.mkdir(folder))
+  folder = scratch.folder()
   path = folder .. "/x.store"
 end)
 
-after_each(function()
-  remove_tree(folder)
-end)
+after_each(scratch.clean)
 
 local function list_of(next_row, ...)
   local list = {}

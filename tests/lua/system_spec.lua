@@ -1,24 +1,13 @@
 --- perilune.core.system: files that last, processes, clocks, hashing.
 local lfs = require("lfs")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local system = require("perilune.core").system
 
-local folder
+local folder = scratch.path()
 
-setup(function()
-  folder = os.tmpname()
-  os.remove(folder)
-end)
+teardown(scratch.clean)
 
-teardown(function()
-  system.spawn({ "rm", "-rf", folder })
-end)
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read("a")
-  file:close()
-  return text
-end
+local read = scratch.read
 
 it("mkdir_p makes what is missing and says what is in the way", function()
   assert.is_true(system.mkdir_p(folder .. "/a/b/c/"))

@@ -1,11 +1,7 @@
+local scratch = dofile("tests/lua/support/scratch.lua")
 local tensorboard = require("perilune.run.tensorboard")
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
+local read = scratch.read
 
 --- The data of each record, both checksums held against it.
 local function records(text)
@@ -21,21 +17,7 @@ local function records(text)
   return list
 end
 
-local made = {}
-
-local function folder()
-  local path = os.tmpname()
-  os.remove(path)
-  assert(require("lfs").mkdir(path))
-  made[#made + 1] = path
-  return path
-end
-
-teardown(function()
-  for _, path in ipairs(made) do
-    os.execute("rm -rf '" .. path .. "'")
-  end
-end)
+teardown(scratch.clean)
 
 describe("crc32c", function()
   it("gives the check values of RFC 3720 B.4", function()
@@ -61,7 +43,7 @@ describe("an event file", function()
   end)
 
   it("is what protoc reads back", function()
-    local w = assert(tensorboard.open(folder(),
+    local w = assert(tensorboard.open(scratch.folder(),
       { time = 1700000000, host = "box", start_step = 5 }))
     assert.is_truthy(w.path:match("/events%.out%.tfevents%.1700000000%.box%.%d+%.0$"))
     w:scalars(300, { loss = 0.5, eval_score = -2, note = "text" }, 1700000001)
@@ -80,7 +62,7 @@ describe("an event file", function()
         .. "program")
       return
     end
-    local path = os.tmpname()
+    local path = scratch.path()
     local expected = {
       '1: 0x41d954fc40400000\n2: 300\n5 {\n  1 {\n    1: "eval/score"\n    2: 0xc0000000\n  }\n'
         .. '  1 {\n    1: "train/loss"\n    2: 0x3f000000\n  }\n}\n',
@@ -91,13 +73,10 @@ describe("an event file", function()
         .. '        1: "text"\n      }\n    }\n  }\n}\n',
     }
     for i, text in ipairs(expected) do
-      local file = assert(io.open(path, "wb"))
-      file:write(list[i + 2])
-      file:close()
+      scratch.write(path, list[i + 2])
       local pipe = io.popen("protoc --decode_raw < " .. path)
       assert.are.equal(text, pipe:read("a"))
       pipe:close()
     end
-    os.remove(path)
   end)
 end)

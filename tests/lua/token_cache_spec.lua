@@ -1,27 +1,13 @@
 --- Tokenised data sets on disk: equal to what was put in, made once, never out of date, never half.
 
 local lfs = require("lfs")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local system = require("perilune.core").system
 local token_cache = require("perilune.data.token_cache")
 
-local folder = os.tmpname()
-os.remove(folder)
+local folder = scratch.path()
 
 local real_folder = token_cache.folder
-
-local function remove_tree(path)
-  for name in lfs.dir(path) do
-    if name ~= "." and name ~= ".." then
-      local inner = path .. "/" .. name
-      if lfs.attributes(inner, "mode") == "directory" then
-        remove_tree(inner)
-      else
-        os.remove(inner)
-      end
-    end
-  end
-  lfs.rmdir(path)
-end
 
 local function long_list(n)
   local list = {}
@@ -38,7 +24,7 @@ describe("token_cache", function()
   end)
   teardown(function()
     token_cache.folder = real_folder
-    remove_tree(folder)
+    scratch.clean()
   end)
 
   local function three(add)

@@ -1,32 +1,14 @@
 local json = require("perilune.base.json")
-local lfs = require("lfs")
+local llama2c = dofile("tests/lua/support/llama2c.lua")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local tokenizer = require("perilune.model.tokenizer")
 
 local DATA = "../shared/data/"
 local CORPUS = ("the moon goes round the earth, and the earth goes round the sun.\n"):rep(20)
 
-local function there(path)
-  return lfs.attributes(path, "mode") ~= nil
-end
+local read, there = scratch.read, scratch.there
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read("a")
-  file:close()
-  return text
-end
-
-local function in_folder(body)
-  local folder = os.tmpname()
-  assert(os.remove(folder))
-  assert(lfs.mkdir(folder))
-  local ok, message = pcall(body, folder)
-  for name in lfs.dir(folder) do
-    os.remove(folder .. "/" .. name)
-  end
-  lfs.rmdir(folder)
-  assert(ok, message)
-end
+after_each(scratch.clean)
 
 local function small(opts)
   local all = {
@@ -76,27 +58,25 @@ describe("a trained tokenizer", function()
   end)
 
   it("does not depend on anything but its texts and options", function()
-    in_folder(function(folder)
-      assert.is_true(small():save(folder))
-      local first = read(folder .. "/tokenizer.json")
-      assert.is_true(small():save(folder))
-      assert.are.equal(first, read(folder .. "/tokenizer.json"))
-    end)
+    local folder = scratch.folder()
+    assert.is_true(small():save(folder))
+    local first = read(folder .. "/tokenizer.json")
+    assert.is_true(small():save(folder))
+    assert.are.equal(first, read(folder .. "/tokenizer.json"))
   end)
 
   it("saved and loaded gives the same ids, and carries its chat template", function()
-    in_folder(function(folder)
-      local tok = small()
-      assert.is_true(tok:save(folder, { chat_template = "{{ 'x' }}" }))
-      local again = assert(tokenizer.load(folder))
-      assert.are.same(tok:encode(CORPUS), again:encode(CORPUS))
-      assert.are.equal("{{ 'x' }}", again.chat_template)
-      assert.are.equal(0, again.eos_id)
-      assert.is_true(again:is_control(0))
-      local config = json.decode(read(folder .. "/tokenizer_config.json"))
-      assert.are.equal("<|end|>", config.eos_token)
-      assert.are.equal("PreTrainedTokenizerFast", config.tokenizer_class)
-    end)
+    local folder = scratch.folder()
+    local tok = small()
+    assert.is_true(tok:save(folder, { chat_template = "{{ 'x' }}" }))
+    local again = assert(tokenizer.load(folder))
+    assert.are.same(tok:encode(CORPUS), again:encode(CORPUS))
+    assert.are.equal("{{ 'x' }}", again.chat_template)
+    assert.are.equal(0, again.eos_id)
+    assert.is_true(again:is_control(0))
+    local config = json.decode(read(folder .. "/tokenizer_config.json"))
+    assert.are.equal("<|end|>", config.eos_token)
+    assert.are.equal("PreTrainedTokenizerFast", config.tokenizer_class)
   end)
 
   it("of words has the most frequent ones and joins them by spaces", function()
@@ -170,17 +150,31 @@ describe("loading", function()
     local tok, message = tokenizer.load("no/such/folder")
     assert.is_nil(tok)
     assert.matches("no/such/folder", message, 1, true)
-    in_folder(function(folder)
-      tok, message = tokenizer.load(folder)
-      assert.is_nil(tok)
-      assert.matches("looked for tokenizer.json", message, 1, true)
-      local file = assert(io.open(folder .. "/tokenizer.json", "w"))
-      file:write('{"model": {"type": "Unigram"}}')
-      file:close()
-      tok, message = tokenizer.load(folder)
-      assert.is_nil(tok)
-      assert.matches("the model type is 'Unigram'", message, 1, true)
-    end)
+    local folder = scratch.folder()
+    tok, message = tokenizer.load(folder)
+    assert.is_nil(tok)
+    assert.matches("looked for tokenizer.json", message, 1, true)
+    local file = assert(io.open(folder .. "/tokenizer.json", "w"))
+    file:write('{"model": {"type": "Unigram"}}')
+    file:close()
+    tok, message = tokenizer.load(folder)
+    assert.is_nil(tok)
+    assert.matches("the model type is 'Unigram'", message, 1, true)
+  end)
+
+  it("reads a llama2.c model's tokenizer", function()
+    local folder = scratch.folder()
+    llama2c.write(folder)
+    for _, path in ipairs({ folder, folder .. "/tok266.bin" }) do
+      local tok = assert(tokenizer.load(path))
+      assert.are.equal(266, #tok)
+      -- " abb": " a" (-4) and "ab" (-5) before " ab" (-6), which then joins
+      assert.are.same({ 1, 264, 260 }, tok:encode("abb", { bos = true }))
+      assert.are.equal("abb", tok:decode({ 1, 264, 260 }, { skip_special = true }))
+      assert.are.same({ 265, 260 }, tok:encode("bbb", { continued = true }))
+      assert.are.same({ 195 + 3, 169 + 3 }, tok:encode("é", { continued = true }))
+      assert.is_true(tok.adds_bos)
+    end
   end)
 
   it("reads the stories model's tokenizer", function()

@@ -179,36 +179,4 @@ function toy.same_bits(a, b)
   return true
 end
 
---- An empty folder that `toy.clean` removes.
-local folders = {}
-function toy.folder()
-  local path = os.tmpname()
-  os.remove(path)
-  assert(pl.system.mkdir_p(path))
-  folders[#folders + 1] = path
-  return path
-end
-
-local function remove_tree(path)
-  local lfs = require("lfs")
-  if lfs.symlinkattributes(path, "mode") == "directory" then
-    for name in lfs.dir(path) do
-      if name ~= "." and name ~= ".." then
-        remove_tree(path .. "/" .. name)
-      end
-    end
-    lfs.rmdir(path)
-  else
-    os.remove(path)
-  end
-end
-toy.remove_tree = remove_tree
-
-function toy.clean()
-  for _, path in ipairs(folders) do
-    remove_tree(path)
-  end
-  folders = {}
-end
-
 return toy

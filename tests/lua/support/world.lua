@@ -6,7 +6,7 @@
 local json = require("perilune.base.json")
 local lfs = require("lfs")
 local pl = require("perilune")
-local toy = dofile("tests/lua/support/toy.lua")
+local scratch = dofile("tests/lua/support/scratch.lua")
 
 local world = { program = lfs.symlinkattributes("/proc/self/exe", "target") }
 
@@ -19,12 +19,7 @@ local function sentence(i)
     objects[(i * 5 + i // 7) % 6 + 1])
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-  return path
-end
+local write = scratch.write
 world.write = write
 
 function world.read(path)
@@ -55,7 +50,7 @@ local configs = {
 --- Fills a new folder; the paths of everything in it.
 -- @param family "gpt2" or "llama"
 function world.new(family)
-  local dir = toy.folder()
+  local dir = scratch.folder()
   local w = { dir = dir }
   local texts, prompts, demos, rankings = {}, {}, {}, {}
   for i = 1, 40 do
@@ -142,5 +137,5 @@ function world.run(recipe, settings, folder, more)
   return assert(json.decode(world.read(folder .. "/summary.json")))
 end
 
-world.clean = toy.clean
+world.clean, world.remove = scratch.clean, scratch.remove
 return world
