@@ -99,6 +99,12 @@ int pl_threads_get(void);
 ** variable PERILUNE_ISA when that names a variant the machine can run. */
 const char *pl_isa(void);
 
+/* Of `names` (n of them) the one that was probably meant by `name`, NULL when none is near: the
+** fewest edits (a letter more, less, another or two swapped; case does not count), at most one in
+** three letters; else a name that continues it. Ties: the first in the alphabet. For errors that
+** name what is known. Borrowed. */
+const char *pl_nearest(const char *name, const char *const *names, int64_t n);
+
 /* --------------------------------------------------------------------------------------------
 ** Random numbers: Philox4x32-10 (Salmon et al., SC'11). Stateless: value i of stream (seed,
 ** purpose) is a pure function of the three.

@@ -94,40 +94,21 @@ void lb_class(lua_State *L, const char *name, const luaL_Reg *methods)
     lua_pop(L, 1);
 }
 
-/* Edit distance (insertions, deletions, exchanges of one character), names cut at 31. */
-static int distance(const char *a, const char *b)
-{
-    int row[32];
-    const int m = (int)strnlen(a, 31), n = (int)strnlen(b, 31);
-    for (int j = 0; j <= n; j++) row[j] = j;
-    for (int i = 1; i <= m; i++) {
-        int corner = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            const int up = row[j];
-            int best = corner + (a[i - 1] != b[j - 1]);
-            if (up + 1 < best) best = up + 1;
-            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-            row[j] = best;
-            corner = up;
-        }
-    }
-    return row[n];
-}
-
 int lb_unknown(lua_State *L, const char *what, const char *name, const char *const *names)
 {
-    const char *nearest = NULL;
-    int least = 1000;
-    for (; *names != NULL; names++) {
-        const int d = distance(name, *names);
-        if (d < least) {
-            least = d;
-            nearest = *names;
-        }
+    int64_t n = 0;
+    while (names[n] != NULL) n++;
+    const char *nearest = pl_nearest(name, names, n);
+    if (nearest != NULL)
+        return luaL_error(L, "unknown %s '%s'; did you mean '%s'?", what, name, nearest);
+    luaL_Buffer list;
+    luaL_buffinit(L, &list);
+    for (int64_t i = 0; i < n; i++) {
+        if (i > 0) luaL_addstring(&list, ", ");
+        luaL_addstring(&list, names[i]);
     }
-    if (nearest == NULL) return luaL_error(L, "unknown %s '%s'; none is known here", what, name);
-    return luaL_error(L, "unknown %s '%s'; did you mean '%s'?", what, name, nearest);
+    luaL_pushresult(&list);
+    return luaL_error(L, "unknown %s '%s'; there are %s", what, name, lua_tostring(L, -1));
 }
 
 void lb_known(lua_State *L, int idx, const char *what, const char *const *names)

@@ -411,6 +411,23 @@ static int l_xxh3(lua_State *L)
     return 1;
 }
 
+/* nearest(name, names): of the list the name that was probably meant, nil when none is near */
+static int l_nearest(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    const lua_Integer n = luaL_len(L, 2);
+    const char **names = lua_newuserdatauv(L, sizeof *names * (size_t)(n + 1), 0);
+    for (lua_Integer i = 0; i < n; i++) {
+        lua_geti(L, 2, i + 1);
+        luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, 2, "a list of names wanted");
+        names[i] = lua_tostring(L, -1); /* the list holds the string */
+        lua_pop(L, 1);
+    }
+    lua_pushstring(L, pl_nearest(name, names, n));
+    return 1;
+}
+
 void lb_open_system(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -427,4 +444,6 @@ void lb_open_system(lua_State *L)
         {"xxh3", l_xxh3},           {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "system");
+    lua_pushcfunction(L, l_nearest);
+    lua_setfield(L, -2, "nearest");
 }

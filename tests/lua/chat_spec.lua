@@ -139,7 +139,7 @@ describe("rendering a conversation", function()
     local silent = { name = "silent", user = { chat.content } }
     assert.error_matches(function() chat.render(tok, silent, { TALK[1] }) end, "role 'system'")
     assert.error_matches(function() chat.render(tok, chat.plain, TALK, { max_len = 3 }) end,
-      "unknown option 'max_len'")
+      "has no option 'max_len'")
   end)
 
   it("takes a template that is a function", function()

@@ -453,7 +453,7 @@ describe("options", function()
     local path = made.write(path_of("a.jsonl"), '{"prompt":"q"}\n')
     assert.has_error(function()
       ingest.rows(path, { fromat = "csv" })
-    end, "unknown ingest option 'fromat'; did you mean 'format'?")
+    end, "ingest.rows has no option 'fromat'; did you mean 'format'?")
     for _, case in ipairs({
       { { format = "jsnol" }, "unknown format 'jsnol'" },
       { { fields = { promt = "q" } },

@@ -195,7 +195,7 @@ describe("language", function()
     assert.truthy(message:find('no language "english"; there are ar, de, el, en', 1, true))
     ok, message = pcall(language.rule, { keeps = { "en" } })
     assert.is_false(ok)
-    assert.truthy(message:find("unknown setting 'keeps'", 1, true))
+    assert.truthy(message:find("language has no option 'keeps'", 1, true))
   end)
 
   it("reads a bounded part of a text, in bounded work", function()

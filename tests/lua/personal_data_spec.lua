@@ -470,9 +470,9 @@ describe("the rule", function()
 
   it("names a wrong setting", function()
     for message, given in pairs({
-      ['no action "masks"; there are mask, drop and flag'] = { action = "masks" },
+      ['action = "masks"; it must be "mask" or "drop" or "flag"'] = { action = "masks" },
       ["`users` is a table, not a string"] = { users = "zorbo77" },
-      ["unknown setting 'side'"] = { side = { "train" } },
+      ["personal_data has no option 'side'"] = { side = { "train" } },
     }) do
       local ok, said = pcall(personal_data.rule, given)
       assert.is_false(ok)

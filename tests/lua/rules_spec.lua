@@ -123,10 +123,10 @@ describe("the pipeline", function()
       assert.is_false(ok)
       return message
     end
-    assert.matches("unknown setting 'maxx'; did you mean 'max'?", message_of(function()
+    assert.matches("cap has no option 'maxx'; did you mean 'max'?", message_of(function()
       rules.cap { maxx = 3 }
     end), 1, true)
-    assert.matches("rules_spec.lua:%d+: cap: max = 0; it must be a whole number of at least 1",
+    assert.matches("rules_spec.lua:%d+: cap: max = 0; it must be an integer of at least 1",
       message_of(function()
         rules.cap { max = 0 }
       end))

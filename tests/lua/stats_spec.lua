@@ -1,6 +1,6 @@
 local nearest = require("perilune.base.nearest")
 local stats = require("perilune.base.stats")
-local strict_table = require("perilune.base.strict_table")
+local options = require("perilune.base.options")
 
 local function near(expected, got, tolerance)
   local text = ("expected %.17g, got %.17g"):format(expected, got)
@@ -90,14 +90,6 @@ describe("stats", function()
 end)
 
 describe("nearest", function()
-  it("measures edits, swaps counted once", function()
-    assert.are.equal(0, nearest.distance("kl_coef", "kl_coef"))
-    assert.are.equal(1, nearest.distance("learing_rate", "learning_rate"))
-    assert.are.equal(1, nearest.distance("alpha", "aplha"))
-    assert.are.equal(3, nearest.distance("kitten", "sitting"))
-    assert.are.equal(4, nearest.distance("", "seed"))
-  end)
-
   it("finds what was meant, and nothing when nothing is near", function()
     local known = { "kl_coef", "learning_rate", "lam", "seed" }
     assert.are.equal("learning_rate", nearest.find("learing_rate", known))
@@ -106,43 +98,79 @@ describe("nearest", function()
     assert.are.equal("lam", nearest.find("lamb", known))
     assert.is_nil(nearest.find("temperature", known))
     assert.are.equal("ab", nearest.find("aa", { "ac", "ab" }))
+    assert.are.equal("alpha", nearest.find("aplha", { "beta", "alpha" })) -- a swap is one edit
+    assert.is_nil(nearest.find("aphla", { "beta", "alpha" }))
+    assert.is_nil(nearest.find("", known))
+    assert.is_nil(nearest.find("lam", {}))
     assert.are.equal("", nearest.hint("temperature", known))
   end)
 end)
 
-describe("strict_table", function()
-  local function draw(options)
-    local checked = strict_table.check(options, { "width", "height" }, "draw")
-    return checked
+describe("options", function()
+  local wanted = {
+    width = options.integer(80, 1, 200),
+    share = options.number(0.5, 0, 1),
+    way = options.choice("up", { "up", "down" }),
+    field = options.name("id"),
+    near = options.off_or(options.number(nil, 0, 1)),
+    fn = options.of_type("function"),
+    loud = false,
+    anything = options.any(),
+  }
+
+  local function draw(given)
+    return (options.take("draw", given, wanted))
   end
 
-  it("passes known options and refuses others at the caller's line", function()
-    assert.are.same({ width = 3 }, draw({ width = 3 }))
-    assert.are.same({}, draw(nil))
-    local _, message = pcall(function() draw({ widht = 3 }) end)
-    assert.is_truthy(message:match("stats_spec%.lua:%d+: draw has no option 'widht'; did you mean "
-      .. "'width'%?$"))
-    _, message = pcall(function() draw({ colour = 3 }) end)
-    assert.is_truthy(message:find("draw has no option 'colour'; it knows width, height", 1, true))
-    _, message = pcall(function() draw({ 3 }) end)
-    assert.is_truthy(message:find("draw takes named options only, got a value at [1]", 1, true))
-    _, message = pcall(function() draw(3) end)
-    assert.is_truthy(message:find("draw takes a table of named options, got number", 1, true))
+  local function wrong(given)
+    return select(2, pcall(function()
+      draw(given)
+    end))
+  end
+
+  it("come over the defaults, in a new table", function()
+    local plain = { width = 80, share = 0.5, way = "up", field = "id", loud = false }
+    assert.are.same(plain, draw(nil))
+    assert.are.same(plain, draw({}))
+    local given = { width = 3.0, way = "down", near = false, loud = true, anything = 7 }
+    local taken = draw(given)
+    assert.are.same({ width = 3, share = 0.5, way = "down", field = "id", near = false, loud = true,
+      anything = 7 }, taken)
+    assert.are.equal("integer", math.type(taken.width))
+    assert.are_not.equal(given, taken)
   end)
 
-  it("wraps a table whose names are fixed", function()
-    local t = strict_table.wrap({ score = 1, kl = false }, "result")
-    assert.are.equal(1, t.score)
-    assert.is_false(t.kl)
-    t.score = 2
-    assert.are.equal(2, t.score)
-    assert.has_error(function() return t.scroe end,
-      "there is no result 'scroe'; did you mean 'score'?")
-    assert.has_error(function() t.loss = 1 end, "there is no result 'loss'")
-    local names = {}
-    for name in pairs(t) do
-      names[name] = true
-    end
-    assert.are.same({ score = true, kl = true }, names)
+  it("that nobody knows are refused at the caller's line, with the nearest", function()
+    assert.is_truthy(wrong({ widht = 3 }):match("stats_spec%.lua:%d+: draw has no option 'widht'; "
+      .. "did you mean 'width'%?$"))
+    assert.is_truthy(wrong({ colour = 3 }):find("draw has no option 'colour'; it knows anything, "
+      .. "field, fn, loud, near, share, way, width", 1, true))
+    assert.is_truthy(wrong({ 3 }):find("draw takes named options only, got a value at [1]", 1,
+      true))
+    assert.is_truthy(wrong(3):find("draw takes a table of named options, got number", 1, true))
+  end)
+
+  for text, given in pairs({
+    ["draw: width = 0; it must be an integer from 1 to 200"] = { width = 0 },
+    ["draw: width = 1.5; it must be an integer from 1 to 200"] = { width = 1.5 },
+    ['draw: width = "9"; it must be an integer from 1 to 200'] = { width = "9" },
+    ["draw: share = nan; it must be a number from 0 to 1"] = { share = math.abs(0 / 0) },
+    ["draw: share = 2; it must be a number from 0 to 1"] = { share = 2 },
+    ['draw: way = "left"; it must be "up" or "down"'] = { way = "left" },
+    ['draw: field = ""; it must be a text that is not empty'] = { field = "" },
+    ["draw: near = true; it must be a number from 0 to 1, or false"] = { near = true },
+    ["draw: fn = 1; it must be a function"] = { fn = 1 },
+    ["draw: loud = 1; it must be a boolean"] = { loud = 1 },
+  }) do
+    it("that break their rule are refused: " .. text, function()
+      local message = wrong(given)
+      assert.is_truthy(message:find(text, 1, true), message)
+      assert.is_truthy(message:match("stats_spec%.lua:%d+: "), message)
+    end)
+  end
+
+  it("are written down with functions as a word", function()
+    assert.are.same({ a = 1, b = "function", c = { d = "function" } },
+      options.described({ a = 1, b = print, c = { d = print } }))
   end)
 end)

@@ -3,7 +3,8 @@
 -- `exact` is for files: the shortest decimal that reads back as the same double. Everything else
 -- is for eyes and may round. Widths count characters of UTF-8, so that "β" takes one column.
 
-local strict_table = require("perilune.base.strict_table")
+
+local checked = require("perilune.base.options")
 
 local format = {}
 
@@ -246,7 +247,9 @@ end
 -- `indent` (blanks before each line), `gap` (blanks between columns, 2)
 -- @treturn string without a newline at its end
 function format.columns(rows, options)
-  options = strict_table.check(options, { "head", "align", "indent", "gap" }, "format.columns")
+  options = checked.take("format.columns", options, checked.any_of {
+    "head", "align", "indent", "gap",
+  })
   local head, align = options.head, options.align or {}
   local gap = (" "):rep(options.gap or 2)
   local indent = (" "):rep(options.indent or 0)

@@ -13,7 +13,7 @@ return lazy({}, {
   json = "perilune.base.json",
   list = "perilune.base.list",
   nearest = "perilune.base.nearest",
+  options = "perilune.base.options",
   stats = "perilune.base.stats",
-  strict_table = "perilune.base.strict_table",
   terminal = "perilune.base.terminal",
 })

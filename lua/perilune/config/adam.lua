@@ -4,7 +4,7 @@
 -- @module perilune.config.adam
 
 local list = require("perilune.base.list")
-local options = require("perilune.base.strict_table")
+local options = require("perilune.base.options")
 
 local betas = {
   { adam_beta1 = 0.9, "Adam: decay of the first moment", min = 0, under = 1 },
@@ -18,7 +18,8 @@ local betas = {
 --   writes that row itself), `weight_decay`
 -- @treturn {table,...}
 return function(defaults)
-  defaults = options.check(defaults, { "learning_rate", "weight_decay" }, "config.adam")
+  defaults = options.take("config.adam", defaults,
+    { learning_rate = options.any(), weight_decay = 0.0 })
   local rate = defaults.learning_rate
   local rows = {}
   if rate ~= false then
@@ -26,7 +27,7 @@ return function(defaults)
   end
   list.append(rows, betas)
   return list.append(rows, {
-    { weight_decay = defaults.weight_decay or 0.0, "on matrices", min = 0 },
+    { weight_decay = defaults.weight_decay, "on matrices", min = 0 },
     { max_grad_norm = 1.0, "clip gradients to this norm; 0: not", min = 0 },
   })
 end

@@ -22,8 +22,8 @@
 -- `tostring(s)` is text that `schedule.parse` turns back into an equal schedule. The exception is a
 -- bare Lua function, which has no text; use `formula` for one that has to survive a restart.
 
+local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
-local strict_table = require("perilune.base.strict_table")
 
 local schedule = {}
 
@@ -174,18 +174,14 @@ end
 -- @tparam table options `init` (0.15), `target` (6 nats a sequence), `horizon` (10000 episodes)
 -- @treturn schedule with `update(kl, n)`
 function schedule.adaptive_kl(options)
-  options = strict_table.check(options, { "init", "target", "horizon" }, "adaptive_kl")
-  local fields = {
-    init = options.init or 0.15,
-    target = options.target or 6,
-    kl_horizon = options.horizon or 10000,
-  }
+  options = checked.take("adaptive_kl", options, { init = 0.15, target = 6, horizon = 10000 })
   for _, name in ipairs({ "init", "target", "horizon" }) do
-    local value = fields[name == "horizon" and "kl_horizon" or name]
+    local value = options[name]
     if not finite(value) or value <= 0 then
       error(("adaptive_kl: %s must be a number above 0, got %s"):format(name, tostring(value)), 2)
     end
   end
+  local fields = { init = options.init, target = options.target, kl_horizon = options.horizon }
   fields.coef = fields.init
   return new("adaptive_kl", fields, function(self)
     return self.coef

@@ -11,7 +11,7 @@
 
 local fold = require("perilune.rules.fold")
 local hash = require("perilune.rules.hash")
-local settings = require("perilune.rules.options")
+local options = require("perilune.base.options")
 local text_of = require("perilune.rules.row_text")
 local use_case = require("perilune.rules.use_case")
 
@@ -83,10 +83,14 @@ end
 --   vary over, each with a default
 -- @treturn {table,...} {kind = "plain", use_case =, topic =, form =, ask = what the labeler reads}
 function labeler_prompts.plain(given)
-  local taken = settings.take("plain", given, { n = 10, seed = 1, use_cases = use_case.names,
-    topics = TOPICS, forms = FORMS })
-  local n = settings.whole("plain", "n", taken.n, 0)
-  local seed = settings.whole("plain", "seed", taken.seed, 0)
+  local taken = options.take("plain", given, {
+    n = options.integer(10, 0),
+    seed = options.integer(1, 0),
+    use_cases = use_case.names,
+    topics = TOPICS,
+    forms = FORMS,
+  })
+  local n, seed = taken.n, taken.seed
   for _, name in ipairs { "use_cases", "topics", "forms" } do
     check_list(taken[name], name)
   end
@@ -122,9 +126,11 @@ end
 -- @treturn {table,...} rows {kind = "few_shot", source = "labeler", prompt or messages, completion,
 --   extra.group: the same for all, since they show each other's answers and belong on one side}
 function labeler_prompts.few_shot(instruction, pairs_list, given)
-  local taken = settings.take("few_shot", given, { form = "text", query = "Input: ",
-    response = "Output: " })
-  settings.choice("few_shot", "form", taken.form, { "text", "messages" })
+  local taken = options.take("few_shot", given, {
+    form = options.choice("text", { "text", "messages" }),
+    query = "Input: ",
+    response = "Output: ",
+  })
   if type(instruction) ~= "string" or instruction == "" then
     error("few_shot: the instruction must be a text", 2)
   elseif type(pairs_list) ~= "table" or #pairs_list == 0 then
@@ -293,12 +299,11 @@ end
 --   `mask`: function(text) -> text; perilune.rules.personal_data's when absent
 -- @treturn {table,...} {kind = "user_based", use_case =, keywords = {...}, ask =}
 function labeler_prompts.user_based(rows, n, seed, given)
-  local taken = settings.take("user_based", given, { keywords = 3, min_users = 3,
-    mask = settings.none })
-  n = settings.whole("user_based", "n", n, 0)
-  seed = settings.whole("user_based", "seed", seed, 0)
-  settings.whole("user_based", "keywords", taken.keywords, 0)
-  settings.whole("user_based", "min_users", taken.min_users, 1)
+  local taken = options.take("user_based", given, {
+    keywords = options.integer(3, 0),
+    min_users = options.integer(3, 1),
+    mask = options.of_type("function"),
+  })
   local mask = taken.mask or default_mask()
   if type(rows) == "table" then
     local list, at = rows, 0

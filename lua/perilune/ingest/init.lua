@@ -32,7 +32,7 @@
 
 local core = require("perilune.core")
 local fingerprint = require("perilune.ingest.fingerprint")
-local nearest = require("perilune.base.nearest")
+local checked = require("perilune.base.options")
 local source = require("perilune.ingest.source")
 
 local json, system = core.json, core.system
@@ -42,23 +42,10 @@ local ingest = {}
 local BATCH <const> = 10000
 local MOST_REASONS <const> = 100
 
-local own_options = { strict = true, limit = true, on_bad = true, on_skip = true, progress = true,
-  replaced = true }
-
-local function check_options(opts)
-  local known = {}
-  for name in pairs(source.known_options) do
-    known[#known + 1] = name
-  end
-  for name in pairs(own_options) do
-    known[#known + 1] = name
-  end
-  for name in pairs(opts) do
-    if not source.known_options[name] and not own_options[name] then
-      error(("unknown ingest option '%s'%s"):format(tostring(name),
-        nearest.hint(tostring(name), known)), 3)
-    end
-  end
+-- What a call takes: the options of a source, and its own.
+local known = checked.any_of { "strict", "limit", "on_bad", "on_skip", "progress", "replaced" }
+for name in pairs(source.known_options) do
+  known[name] = checked.any()
 end
 
 --- The rows of a file, without a store.
@@ -70,8 +57,7 @@ end
 -- @treturn ?function iterator
 -- @treturn ?string message
 function ingest.rows(path, opts)
-  opts = opts or {}
-  check_options(opts)
+  opts = checked.take("ingest.rows", opts, known)
   local from, message = source.open(path, opts)
   if not from then
     return nil, message
@@ -284,8 +270,7 @@ end
 --   the file was taken for), source_id, finished
 -- @treturn ?string message
 function ingest.file(store, path, opts)
-  opts = opts or {}
-  check_options(opts)
+  opts = checked.take("ingest.file", opts, known)
   local begun = system.monotonic()
   local hash, bytes = fingerprint(path)
   if not hash then

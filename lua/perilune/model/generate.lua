@@ -2,6 +2,7 @@
 -- @module perilune.model.generate
 
 local core = require("perilune.core")
+local options = require("perilune.base.options")
 
 local generate = {}
 
@@ -80,6 +81,21 @@ function Answers:__index(i)
   return answer
 end
 
+local known = {
+  max_tokens = options.integer(64),
+  samples = options.integer(1, 1),
+  temperature = 1.0,
+  top_k = options.integer(0, 0),
+  top_p = 1.0,
+  min_p = 0.0,
+  seed = options.integer(0),
+  stop = options.any(),
+  stop_strings = options.of_type("table"),
+  tokenizer = options.any(),
+  slots = options.integer(64, 1),
+  keys = options.any(),
+}
+
 --- Answers to prompts.
 -- @param model
 -- @tparam table prompts list of lists of token ids
@@ -95,30 +111,31 @@ end
 --   `steps` (of decoding) and `prefill_tokens`. #answers is B, and answers[i] one answer as lists:
 --   `tokens`, `logprobs`, `sampling_logprobs`, `entropies`, `finish_reason`, `prompt`, `sample`
 function generate.generate(model, prompts, opts)
-  opts = opts or {}
-  local max_tokens = opts.max_tokens or 64
+  opts = options.take("generate", opts, known)
+  local max_tokens = opts.max_tokens
   local context = model:context()
   local room = context and math.min(longest(prompts) + max_tokens, context)
     or longest(prompts) + max_tokens
-  local slots = math.min(opts.slots or 64, math.max(1, #prompts * (opts.samples or 1)))
-  local options = {
-    max_tokens = max_tokens, samples = opts.samples, temperature = opts.temperature,
-    top_k = opts.top_k, top_p = opts.top_p, min_p = opts.min_p, seed = opts.seed,
-    stop = opts.stop, keys = opts.keys, context = context,
+  local slots = math.min(opts.slots, math.max(1, #prompts * opts.samples))
+  local sampling = {
+    max_tokens = max_tokens,
+    samples = opts.samples,
+    temperature = opts.temperature,
+    top_k = opts.top_k,
+    top_p = opts.top_p,
+    min_p = opts.min_p,
+    seed = opts.seed,
+    stop = opts.stop,
+    keys = opts.keys,
+    context = context,
   }
-  local known = { slots = true, stop_strings = true, tokenizer = true }
-  for key, value in pairs(opts) do
-    if not known[key] then
-      options[key] = value -- an unknown one is refused by the engine, with the nearest name
-    end
-  end
   if opts.stop_strings then
     local tokenizer = assert(opts.tokenizer, "stop_strings wants the tokenizer")
     local reach = 4 -- tokens a stop may lie in: one a byte, and an unfinished character before
     for _, stop in ipairs(opts.stop_strings) do
       reach = math.max(reach, #stop + 4)
     end
-    options.ends = function(tokens)
+    sampling.ends = function(tokens)
       local last = table.move(tokens, math.max(1, #tokens - reach), #tokens, 1, {})
       local text = tokenizer:decode(last)
       for _, stop in ipairs(opts.stop_strings) do
@@ -130,7 +147,7 @@ function generate.generate(model, prompts, opts)
     end
   end
   local scope <close> = core.scope("generate")
-  local answers = generator_of(model, slots, room):generate(prompts, options)
+  local answers = generator_of(model, slots, room):generate(prompts, sampling)
   for _, name in ipairs { "tokens", "logprobs", "sampling_logprobs", "entropies", "offsets" } do
     answers[name]:keep()
   end

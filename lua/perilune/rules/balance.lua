@@ -10,10 +10,10 @@
 -- Which rows of a class stay is a uniform draw (see sample.lua).
 -- @module perilune.rules.balance
 
+local options = require("perilune.base.options")
 local hash = require("perilune.rules.hash")
 local held = require("perilune.rules.held")
 local sample = require("perilune.rules.sample")
-local settings = require("perilune.rules.options")
 local spool = require("perilune.rules.spool")
 
 local balance = {}
@@ -52,21 +52,18 @@ end
 --   `missing = "keep"`: rows without a class stay, and count for nothing; or "drop", "error"
 -- @treturn table rule
 function balance.rule(given)
-  local taken = settings.take("balance", given, { by = "use_case", max = settings.none,
-    ratio = settings.none, share = settings.none, missing = "keep" })
-  local by = settings.name("balance", "by", taken.by)
-  settings.choice("balance", "missing", taken.missing, { "keep", "drop", "error" })
+  local taken = options.take("balance", given, {
+    by = options.name("use_case"),
+    max = options.integer(nil, 1),
+    ratio = options.number(nil, 1),
+    share = options.number(nil, 0, 1),
+    missing = options.choice("keep", { "keep", "drop", "error" }),
+  }, 0)
+  local by = taken.by
   local ways = (taken.max and 1 or 0) + (taken.ratio and 1 or 0) + (taken.share and 1 or 0)
   if ways ~= 1 then
     error("balance: give one of `max` (rows a class), `ratio` (times the smallest class) and "
       .. "`share` (of the whole)", 0)
-  end
-  if taken.max then
-    settings.whole("balance", "max", taken.max, 1)
-  elseif taken.ratio then
-    settings.number("balance", "ratio", taken.ratio, 1, math.huge)
-  else
-    settings.number("balance", "share", taken.share, 0, 1)
   end
   local absent = "no " .. by
 
@@ -133,7 +130,7 @@ function balance.rule(given)
     end)
   end
 
-  return { name = "balance", settings = settings.shown(taken), apply = apply }
+  return { name = "balance", settings = options.described(taken), apply = apply }
 end
 
 return balance

@@ -5,10 +5,10 @@
 -- the first 200 of a user are his first days, and users change.
 -- @module perilune.rules.cap
 
+local options = require("perilune.base.options")
 local hash = require("perilune.rules.hash")
 local held = require("perilune.rules.held")
 local sample = require("perilune.rules.sample")
-local settings = require("perilune.rules.options")
 local spool = require("perilune.rules.spool")
 
 --- The rule.
@@ -21,12 +21,13 @@ local spool = require("perilune.rules.spool")
 --   them, "error" raises
 -- @treturn table rule
 return function(given)
-  local taken = settings.take("cap", given, { by = "user_id", max = 200, keep = "sample",
-    missing = "keep" })
-  local by = settings.name("cap", "by", taken.by)
-  local max = settings.whole("cap", "max", taken.max, 1)
-  settings.choice("cap", "keep", taken.keep, { "sample", "first", "last" })
-  settings.choice("cap", "missing", taken.missing, { "keep", "drop", "error" })
+  local taken = options.take("cap", given, {
+    by = options.name("user_id"),
+    max = options.integer(200, 1),
+    keep = options.choice("sample", { "sample", "first", "last" }),
+    missing = options.choice("keep", { "keep", "drop", "error" }),
+  }, 0)
+  local by, max = taken.by, taken.max
   local sampled = taken.keep == "sample"
   local over, absent = ("over %d for one %s"):format(max, by), "no " .. by
 
@@ -61,5 +62,5 @@ return function(given)
     end)
   end
 
-  return { name = "cap", settings = settings.shown(taken), apply = apply }
+  return { name = "cap", settings = options.described(taken), apply = apply }
 end

@@ -18,11 +18,11 @@
 -- goes takes its class with it. That is no equivalence, and its promises are weaker.
 -- @module perilune.rules.dedupe
 
+local options = require("perilune.base.options")
 local fold = require("perilune.rules.fold")
 local hash = require("perilune.rules.hash")
 local held = require("perilune.rules.held")
 local near = require("perilune.rules.near")
-local settings = require("perilune.rules.options")
 local sorter = require("perilune.rules.sorter")
 local spool = require("perilune.rules.spool")
 local text_of = require("perilune.rules.row_text")
@@ -33,17 +33,13 @@ local SAME <const>, FOLDED <const>, PREFIX <const>, NEAR <const> = 1, 2, 3, 4
 local EXAMPLES_KEPT <const> = 3
 
 local function check(given)
-  local taken = settings.take("dedupe", given, { exact = true, normalized = true, prefix = 64,
-    unit = "chars", near = settings.none })
-  settings.choice("dedupe", "exact", taken.exact, { true, false })
-  settings.choice("dedupe", "normalized", taken.normalized, { true, false })
-  settings.choice("dedupe", "unit", taken.unit, { "chars", "words" })
-  if taken.prefix then
-    taken.prefix = settings.whole("dedupe", "prefix", taken.prefix, 1)
-  end
-  if taken.near then
-    settings.number("dedupe", "near", taken.near, 0.3, 1)
-  end
+  local taken = options.take("dedupe", given, {
+    exact = true,
+    normalized = true,
+    prefix = options.off_or(options.integer(64, 1)),
+    unit = options.choice("chars", { "chars", "words" }),
+    near = options.off_or(options.number(nil, 0.3, 1)),
+  }, 0)
   if not (taken.exact or taken.normalized or taken.prefix or taken.near) then
     error("dedupe: exact, normalized, prefix and near are all off; leave the rule out", 0)
   end
@@ -154,7 +150,7 @@ function dedupe.rule(given)
     end)
   end
 
-  return { name = "dedupe", settings = settings.shown(taken), apply = apply }
+  return { name = "dedupe", settings = options.described(taken), apply = apply }
 end
 
 return dedupe

@@ -22,7 +22,7 @@
 
 local held = require("perilune.rules.held")
 local lazy = require("perilune.base.lazy")
-local settings = require("perilune.rules.options")
+local checked = require("perilune.base.options")
 local text_of = require("perilune.rules.row_text")
 
 local rules = {}
@@ -166,8 +166,8 @@ end
 --   each example is like, where the rule says so}, tallies = {[what] = count}}; complete when the
 --   iterator is spent
 function rules.run(rows, list, options)
-  local taken = settings.take("rules.run", options, { seed = 1, scratch = settings.none })
-  taken.seed = settings.whole("rules.run", "seed", taken.seed, 0)
+  local taken = checked.take("rules.run", options,
+    { seed = checked.integer(1, 0), scratch = checked.name() })
   local report, guard, origin = {}, nil, held.origin()
   local stream = as_iterator(rows, origin)
   for i, rule in ipairs(list) do

@@ -7,8 +7,8 @@
 -- space.
 -- @module perilune.rules.keyword
 
+local options = require("perilune.base.options")
 local fold = require("perilune.rules.fold")
-local settings = require("perilune.rules.options")
 local text_of = require("perilune.rules.row_text")
 
 local WORD <const> = "[%w_\x80-\xFF]"
@@ -79,14 +79,17 @@ end
 --   `field`: the field to look in; the prompt's text when absent
 -- @treturn table rule
 return function(given)
-  local taken = settings.take("keyword", given, { any = settings.none, none = settings.none,
-    field = settings.none })
+  local taken = options.take("keyword", given, {
+    any = options.any(),
+    none = options.any(),
+    field = options.name(),
+  }, 0)
   if taken.any == nil and taken.none == nil then
     error("keyword: give `any` or `none`, a list of words", 0)
   end
   local any = taken.any and compile("any", taken.any)
   local none = taken.none and compile("none", taken.none)
-  local field = taken.field and settings.name("keyword", "field", taken.field)
+  local field = taken.field
 
   local function reason_to_drop(row)
     local text
@@ -115,5 +118,5 @@ return function(given)
     end
   end
 
-  return { name = "keyword", settings = settings.shown(taken), apply = apply }
+  return { name = "keyword", settings = options.described(taken), apply = apply }
 end

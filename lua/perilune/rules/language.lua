@@ -19,8 +19,8 @@
 -- Polish, mostly with low confidence), or name the parts of a mixed text. At most the first 800
 -- letters are read.
 
+local options = require("perilune.base.options")
 local samples = require("perilune.rules.language_samples")
-local settings = require("perilune.rules.options")
 local text_of = require("perilune.rules.row_text")
 
 local language = {}
@@ -256,14 +256,11 @@ end
 --   `keep` list of codes, {"en"} by default; `min_confidence` 0.8; `unknown` "keep" or "drop"
 -- @treturn table rule
 function language.rule(given)
-  local taken = settings.take("language", given, {
-    keep = { "en" }, min_confidence = DEFAULT_CONFIDENCE, unknown = "keep",
-  })
-  settings.number("language", "min_confidence", taken.min_confidence, 0, 1)
-  if taken.unknown ~= "keep" and taken.unknown ~= "drop" then
-    error(("language: unknown = %q; it must be \"keep\" or \"drop\""):format(
-      tostring(taken.unknown)), 0)
-  end
+  local taken = options.take("language", given, {
+    keep = { "en" },
+    min_confidence = options.number(DEFAULT_CONFIDENCE, 0, 1),
+    unknown = options.choice("keep", { "keep", "drop" }),
+  }, 0)
   local told = { el = true, he = true, ar = true, hi = true, th = true, ko = true, ja = true,
     zh = true }
   for name in pairs(samples) do

@@ -4,8 +4,8 @@
 -- a tokenizer is chosen, 4,096 characters are about as much; with one, give `unit` a function.
 -- @module perilune.rules.length
 
+local options = require("perilune.base.options")
 local fold = require("perilune.rules.fold")
-local settings = require("perilune.rules.options")
 local text_of = require("perilune.rules.row_text")
 
 local measures = { chars = fold.chars, words = fold.words }
@@ -16,13 +16,16 @@ local measures = { chars = fold.chars, words = fold.words }
 --   `unit = "chars"`, "words", or a function(text, row) -> number, such as a count of tokens
 -- @treturn table rule
 return function(given)
-  local taken = settings.take("length", given, { min = 1, max = 4096, unit = "chars" })
-  local unit = taken.unit
-  if type(unit) ~= "function" then
-    settings.choice("length", "unit", unit, { "chars", "words" })
+  local counts = type(given) == "table" and type(given.unit) == "function"
+  local taken = options.take("length", given, {
+    min = options.integer(1, 0),
+    max = options.integer(4096, 0),
+    unit = counts and options.any() or options.choice("chars", { "chars", "words" }),
+  }, 0)
+  local unit, min, max = taken.unit, taken.min, taken.max
+  if max < min then
+    error(("length: max = %d; it must be at least min = %d"):format(max, min), 0)
   end
-  local min = settings.whole("length", "min", taken.min, 0)
-  local max = settings.whole("length", "max", taken.max, min)
   local measure = measures[unit] or unit
   local named = measures[unit] and unit or "units"
   local short, long = ("under %d %s"):format(min, named), ("over %d %s"):format(max, named)
@@ -42,5 +45,5 @@ return function(given)
     end
   end
 
-  return { name = "length", settings = settings.shown(taken), apply = apply }
+  return { name = "length", settings = options.described(taken), apply = apply }
 end

@@ -22,7 +22,7 @@
 local FoundSpans = require("perilune.rules.personal.found_spans")
 local Matcher = require("perilune.rules.personal.matcher")
 local UserNames = require("perilune.rules.personal.user_names")
-local settings_of = require("perilune.rules.options")
+local options = require("perilune.base.options")
 
 local personal_data = {}
 
@@ -134,21 +134,15 @@ end
 --   they are words (`personal_data.users_by_use` tells which)
 -- @treturn table {name=, settings=, apply=}
 function personal_data.rule(given)
-  local settings = settings_of.take("personal_data", given, {
-    action = "mask",
-    sides = { "train" },
-    kinds = settings_of.none,
-    names = settings_of.none,
-    users = settings_of.none,
-    users_by_use = settings_of.none,
-  })
+  local settings = options.take("personal_data", given, {
+    action = options.choice("mask", { "mask", "drop", "flag" }),
+    sides = options.off_or(options.of_type("table", { "train" })),
+    kinds = options.any(),
+    names = options.any(),
+    users = options.any(),
+    users_by_use = options.any(),
+  }, 0)
   local act, users, sides = actions[settings.action], settings.users, settings.sides
-  if not act then
-    error(("personal_data: no action %q; there are mask, drop and flag")
-      :format(tostring(settings.action)), 0)
-  elseif sides and type(sides) ~= "table" then
-    error(("personal_data: `sides` is a table, not a %s"):format(type(sides)), 0)
-  end
   local looked_at = sides and set_of(sides)
   local known = type(users) ~= "function" and personal_data.matcher(settings)
 

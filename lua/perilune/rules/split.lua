@@ -9,10 +9,10 @@
 -- not move the row.
 -- @module perilune.rules.split
 
+local options = require("perilune.base.options")
 local core = require("perilune.core")
 
 local hash = require("perilune.rules.hash")
-local settings = require("perilune.rules.options")
 local text_of = require("perilune.rules.row_text")
 
 local split = {}
@@ -20,15 +20,16 @@ local split = {}
 local SIDES <const> = { "train", "valid", "test" }
 
 local function check(given)
-  local taken = settings.take("split", given, { by = "user_id", train = 0.8, valid = 0.1,
-    test = 0.1, salt = "" })
-  settings.name("split", "by", taken.by)
-  if type(taken.salt) ~= "string" then
-    error("split: `salt` must be a text", 0)
-  end
+  local taken = options.take("split", given, {
+    by = options.name("user_id"),
+    train = options.number(0.8, 0, 1),
+    valid = options.number(0.1, 0, 1),
+    test = options.number(0.1, 0, 1),
+    salt = "",
+  }, 0)
   local sum = 0
   for _, side in ipairs(SIDES) do
-    sum = sum + settings.number("split", side, taken[side], 0, 1)
+    sum = sum + taken[side]
   end
   if math.abs(sum - 1) > 1e-9 then
     error(("split: train, valid and test are shares of the whole; %g + %g + %g is %g, not 1")
@@ -120,7 +121,7 @@ function split.rule(given)
     end
   end
 
-  return { name = "split", settings = settings.shown(shown), apply = apply, guard = guard }
+  return { name = "split", settings = options.described(shown), apply = apply, guard = guard }
 end
 
 return split

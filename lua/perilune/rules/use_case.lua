@@ -14,8 +14,8 @@
 -- in by `score`.
 -- @module perilune.rules.use_case
 
+local options = require("perilune.base.options")
 local fold = require("perilune.rules.fold")
-local settings = require("perilune.rules.options")
 local text_of = require("perilune.rules.row_text")
 
 local use_case = {}
@@ -234,11 +234,10 @@ end
 --   `overwrite = false`: rows that have a use case (from a labeler) keep it
 -- @treturn table rule
 function use_case.rule(given)
-  local taken = settings.take("use_case", given, { score = settings.none, overwrite = false })
-  settings.choice("use_case", "overwrite", taken.overwrite, { true, false })
-  if taken.score ~= nil and type(taken.score) ~= "function" then
-    error("use_case: `score` is a function(row) that gives a use case", 0)
-  end
+  local taken = options.take("use_case", given, {
+    score = options.of_type("function"), -- (row) that gives a use case
+    overwrite = false,
+  }, 0)
   local score = taken.score or use_case.guess
 
   local function apply(rows, context)
@@ -266,7 +265,7 @@ function use_case.rule(given)
     end
   end
 
-  return { name = "use_case", settings = settings.shown(taken), apply = apply }
+  return { name = "use_case", settings = options.described(taken), apply = apply }
 end
 
 return use_case

@@ -16,8 +16,8 @@
 --
 -- An alarm only speaks: what to do about it is the recipe's choice.
 
+local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
-local strict_table = require("perilune.base.strict_table")
 
 local health = {}
 
@@ -57,24 +57,6 @@ local function last_mean(history, name, window)
   return mean_of(values, #values - window + 1, #values)
 end
 
-local function options_of(options, defaults, where)
-  local names = {}
-  for name in pairs(defaults) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  options = strict_table.check(options, names, where, 4)
-  return setmetatable({}, {
-    __index = function(_, name)
-      local value = options[name]
-      if value == nil then
-        value = defaults[name]
-      end
-      return value
-    end,
-  })
-end
-
 local show = format.number
 
 --- A metric of the last row is NaN or infinite.
@@ -102,7 +84,7 @@ end
 -- nats: no growth below it counts), `window` (5)
 -- @treturn ?string
 function health.kl_runaway(history, options)
-  local o = options_of(options, { limit = 60, growth = 3, floor = 2, window = 5 }, "kl_runaway")
+  local o = checked.take("kl_runaway", options, { limit = 60, growth = 3, floor = 2, window = 5 })
   local values = values_of(history, "objective/kl")
   if #values < 2 * o.window then
     return nil
@@ -126,7 +108,7 @@ end
 -- @tparam ?table options `limit` (-0.5 nats), `window` (5)
 -- @treturn ?string
 function health.kl_negative(history, options)
-  local o = options_of(options, { limit = -0.5, window = 5 }, "kl_negative")
+  local o = checked.take("kl_negative", options, { limit = -0.5, window = 5 })
   local now = last_mean(history, "objective/kl", o.window)
   if now and now < o.limit then
     local text = "Negative KL: %s nats a sequence on average. Answers were not drawn from the "
@@ -142,7 +124,7 @@ end
 -- @tparam ?table options `part` (0.2 of the entropy at the start), `window` (5)
 -- @treturn ?string
 function health.entropy_collapse(history, options)
-  local o = options_of(options, { part = 0.2, window = 5 }, "entropy_collapse")
+  local o = checked.take("entropy_collapse", options, { part = 0.2, window = 5 })
   local first, now = first_and_last(history, "policy/entropy_avg", o.window)
   if first and first > 0 and now < o.part * first then
     local text = "Entropy collapse: from %s to %s nats a token; the policy has settled on few "
@@ -157,7 +139,7 @@ end
 -- @tparam ?table options `longer` (1.6 times the start), `shorter` (0.5), `window` (5)
 -- @treturn ?string
 function health.length_drift(history, options)
-  local o = options_of(options, { longer = 1.6, shorter = 0.5, window = 5 }, "length_drift")
+  local o = checked.take("length_drift", options, { longer = 1.6, shorter = 0.5, window = 5 })
   local first, now = first_and_last(history, "completions/mean_length", o.window)
   if first and first > 0 and (now > o.longer * first or now < o.shorter * first) then
     local text = "Length drift: answers went from %s to %s tokens; the reward model may pay for "
@@ -172,7 +154,7 @@ end
 -- @tparam ?table options `part` (0.5), `window` (3)
 -- @treturn ?string
 function health.no_end(history, options)
-  local o = options_of(options, { part = 0.5, window = 3 }, "no_end")
+  local o = checked.take("no_end", options, { part = 0.5, window = 3 })
   local now = last_mean(history, "completions/clipped_ratio", o.window)
   if now and now > o.part then
     local text = "No end: %.0f %% of the answers stop at response_length without an end token. "
@@ -186,7 +168,7 @@ end
 -- @tparam ?table options `deviation` (1e-6, of the size of the mean or 1), `window` (3)
 -- @treturn ?string
 function health.constant_reward(history, options)
-  local o = options_of(options, { deviation = 1e-6, window = 3 }, "constant_reward")
+  local o = checked.take("constant_reward", options, { deviation = 1e-6, window = 3 })
   local deviation = last_mean(history, "objective/scores_std", o.window)
   local mean = last_mean(history, "objective/scores", o.window) or 0
   if deviation and deviation <= o.deviation * math.max(1, math.abs(mean)) then
@@ -203,7 +185,7 @@ end
 -- @tparam ?table options `limit` (0), `window` (10)
 -- @treturn ?string
 function health.value_useless(history, options)
-  local o = options_of(options, { limit = 0, window = 10 }, "value_useless")
+  local o = checked.take("value_useless", options, { limit = 0, window = 10 })
   local now = last_mean(history, "val/var_explained", o.window)
   if now and now < o.limit then
     local text = "Value below nothing: it explains %s of the variance of the returns, a constant "
@@ -218,7 +200,7 @@ end
 -- @tparam ?table options `limit` (0.9 in size), `window` (5)
 -- @treturn ?string
 function health.reward_is_length(history, options)
-  local o = options_of(options, { limit = 0.9, window = 5 }, "reward_is_length")
+  local o = checked.take("reward_is_length", options, { limit = 0.9, window = 5 })
   local now = last_mean(history, "health/length_corr", o.window)
   if now and math.abs(now) > o.limit then
     local text = "Reward is length: score and length correlate with r = %.2f, so the policy will "
@@ -247,7 +229,7 @@ Watch.__name = "health.watch"
 -- @treturn watch
 function health.watch(options)
   local known = table.move(health.alarms, 1, #health.alarms, 2, { "every" })
-  options = strict_table.check(options, known, "health.watch")
+  options = checked.take("health.watch", options, checked.any_of(known))
   return setmetatable({ options = options, every = options.every or 50, spoken = {} }, Watch)
 end
 

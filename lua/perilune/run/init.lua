@@ -19,13 +19,13 @@
 -- May use: base, config, model, data, learn.
 -- @module perilune.run
 
+local checked = require("perilune.base.options")
 local config = require("perilune.config")
 local core = require("perilune.core")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
 local log = require("perilune.run.log")
 local lfs = require("lfs")
-local strict_table = require("perilune.base.strict_table")
 local state = require("perilune.run.state")
 local system = core.system
 local tensorboard = require("perilune.run.tensorboard")
@@ -256,7 +256,7 @@ end
 -- threads, BLAS)
 -- @treturn run with the fields `dir`, `resumed`, `history` (the rows of metrics.jsonl)
 function run.open(cfg, options)
-  options = strict_table.check(options, { "environment" }, "run.open")
+  options = checked.take("run.open", options, checked.any_of { "environment" })
   local folder = cfg.output_dir:gsub("(.)/+$", "%1")
   local made, message = system.mkdir_p(folder)
   if not made then
@@ -413,7 +413,7 @@ end
 -- `metric`: a figure, with `best = true` when it is the best so far
 -- @treturn string the checkpoint's path
 function Run:checkpoint(step, write, options)
-  options = strict_table.check(options, { "state", "metric", "best" }, "run:checkpoint")
+  options = checked.take("run:checkpoint", options, checked.any_of { "state", "metric", "best" })
   local name = ("checkpoint-%d"):format(step)
   local path = self.dir .. "/" .. name
   local temporary = assert(files.folder_begin(path))
@@ -457,7 +457,7 @@ end
 -- @tparam ?table options `metric`: a figure, with `best = true` when it is the best so far
 -- @treturn string the checkpoint's path
 function Run:save(step, parts, recipe_state, options)
-  options = strict_table.check(options, { "metric", "best" }, "run:save")
+  options = checked.take("run:save", options, checked.any_of { "metric", "best" })
   return self:checkpoint(step, function(dir)
     state.write(dir, parts)
   end, { state = recipe_state, metric = options.metric, best = options.best })

@@ -13,8 +13,8 @@
 -- The rate is of the last half minute or so, not of the whole run, so that the time left follows a
 -- change of pace.
 
+local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
-local strict_table = require("perilune.base.strict_table")
 local system = require("perilune.core").system
 local terminal = require("perilune.base.terminal")
 
@@ -34,10 +34,10 @@ local decay = 0.9 -- of smoothed figures
 -- `out` (a file), `tty`, `color`, `width`, `clock`
 -- @treturn progress
 function progress.new(options)
-  options = strict_table.check(options, {
+  options = checked.take("progress.new", options, checked.any_of {
     "label", "total", "unit", "smooth", "every", "quiet", "first", "out", "tty", "color", "width",
     "clock",
-  }, "progress.new")
+  })
   local tty = options.tty
   if tty == nil then
     tty = terminal.is_tty(2)

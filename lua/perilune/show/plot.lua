@@ -7,8 +7,8 @@
 -- A long series is thinned to what can be seen: of the points that fall on one pixel column the
 -- lowest and the highest are kept. Values that are not finite break a line and show as a gap.
 
+local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
-local strict_table = require("perilune.base.strict_table")
 
 local plot = {}
 
@@ -354,7 +354,7 @@ local function draw_legend(out, series, left, top, width)
   return rows * 18
 end
 
-local series_fields = {
+local series_fields = checked.any_of {
   "name", "x", "y", "low", "high", "x_low", "x_high", "labels", "mark", "dashed", "smooth", "color",
 }
 
@@ -363,7 +363,7 @@ local function check_series(list)
     error("plot.chart needs series = { { name = ..., x = {...}, y = {...} }, ... }", 3)
   end
   for i, series in ipairs(list) do
-    strict_table.check(series, series_fields, ("series %d of plot.chart"):format(i), 4)
+    checked.take(("series %d of plot.chart"):format(i), series, series_fields, 4)
     if type(series.x) ~= "table" or type(series.y) ~= "table" or #series.x ~= #series.y then
       error(("series %d of plot.chart needs lists x and y of one length"):format(i), 3)
     end
@@ -381,10 +381,10 @@ end
 -- `standalone`, `lines` (list of {y =, label =} or {x =, label =}: dashed marks)
 -- @treturn string
 function plot.chart(options)
-  options = strict_table.check(options, {
+  options = checked.take("plot.chart", options, checked.any_of {
     "title", "x_label", "y_label", "series", "log_x", "log_y", "x_min", "x_max", "y_min", "y_max",
     "width", "height", "standalone", "lines",
-  }, "plot.chart")
+  })
   check_series(options.series)
   local width, height = options.width or 480, options.height or 270
   local xs, ys = {}, {}
@@ -491,8 +491,9 @@ end
 -- `x_min`, `x_max`, `width` (960), `standalone`
 -- @treturn string
 function plot.intervals(options)
-  options = strict_table.check(options,
-    { "title", "x_label", "rows", "x_min", "x_max", "width", "standalone" }, "plot.intervals")
+  options = checked.take("plot.intervals", options, checked.any_of {
+    "title", "x_label", "rows", "x_min", "x_max", "width", "standalone",
+  })
   if type(options.rows) ~= "table" or #options.rows == 0 then
     error("plot.intervals needs rows = { { name = ..., value = ..., low = ..., high = ... }, ... }",
       2)

@@ -10,9 +10,9 @@
 -- Text is escaped, SVG from `perilune.show.plot` is put in as it is. There is no script and no
 -- outside resource; the page follows the reader's light or dark setting and prints well.
 
+local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
 local plot = require("perilune.show.plot")
-local strict_table = require("perilune.base.strict_table")
 local system = require("perilune.core").system
 
 local report = {}
@@ -74,7 +74,7 @@ footer{color:var(--quiet);font-size:13px;margin-top:44px}
 -- @tparam table options `title`, `subtitle`, `footer`
 -- @treturn report
 function report.new(options)
-  options = strict_table.check(options, { "title", "subtitle", "footer" }, "report.new")
+  options = checked.take("report.new", options, checked.any_of { "title", "subtitle", "footer" })
   if type(options.title) ~= "string" then
     error("report.new needs a title", 2)
   end
@@ -125,7 +125,7 @@ end
 --- A table. Numbers of a column have the same decimals and stand flush right.
 -- @tparam table options `head`, `rows`, `best` (number of the row to stress), `note`
 function Report:table(options)
-  options = strict_table.check(options, { "head", "rows", "best", "note" }, "report:table")
+  options = checked.take("report:table", options, checked.any_of { "head", "rows", "best", "note" })
   local texts, numeric = format.cells(options.rows)
   local parts = { '<div class="card"><div class="scroll"><table>' }
   local function cells(tag, row)
@@ -176,7 +176,7 @@ end
 -- @tparam table options `models` (names), `rows` (list of {prompt =, answers = {...},
 -- scores = {...}}; an answer may be missing, scores may be)
 function Report:answers(options)
-  options = strict_table.check(options, { "models", "rows" }, "report:answers")
+  options = checked.take("report:answers", options, checked.any_of { "models", "rows" })
   for _, row in ipairs(options.rows) do
     local best, least -- nobody is best when all are equal
     for i in ipairs(options.models) do

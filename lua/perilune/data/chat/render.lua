@@ -10,6 +10,7 @@
 -- @module perilune.data.chat.render
 
 local append = require("perilune.base.list").append
+local options = require("perilune.base.options")
 local templates = require("perilune.data.chat.templates")
 
 local render = {}
@@ -104,25 +105,13 @@ local function fault(messages, opts)
 end
 
 local known = {
-  add_generation_prompt = true, max_length = true, row = true, train = true, bos = true, eos = true,
+  add_generation_prompt = false,
+  max_length = options.integer(),
+  row = options.any(),
+  train = options.choice("all", { "all", "last" }),
+  bos = options.of_type("boolean"),
+  eos = options.of_type("boolean"),
 }
-
-local function check_options(name, opts)
-  for key in pairs(opts) do
-    if not known[key] then
-      local names = {}
-      for k in pairs(known) do
-        names[#names + 1] = k
-      end
-      table.sort(names)
-      error(("%s: unknown option '%s'; there are %s"):format(
-        name, tostring(key), table.concat(names, ", ")), 3)
-    end
-  end
-  if opts.train and opts.train ~= "all" and opts.train ~= "last" then
-    error(("%s: train is '%s'; it can be 'all' or 'last'"):format(name, tostring(opts.train)), 3)
-  end
-end
 
 ----------------------------------------------------------------------------------------------------
 -- Fitting
@@ -182,8 +171,7 @@ end
 -- @treturn[2] string what is wrong with the row
 -- @treturn[2] ?string "length" when that is `max_length` alone
 function render.messages(tok, template, messages, opts)
-  opts = opts or {}
-  check_options("chat.render", opts)
+  opts = options.take("chat.render", opts, known)
   local wrong = fault(messages, opts)
   if wrong then
     return nil, where(opts) .. wrong
@@ -261,8 +249,7 @@ end
 -- @return ids, mask, info as for render, or nil, what is wrong with the row, and "length" when that
 --   is max_length alone
 function render.complete(tok, prompt, completion, opts)
-  opts = opts or {}
-  check_options("chat.complete", opts)
+  opts = options.take("chat.complete", opts, known)
   if type(prompt) ~= "string" or type(completion) ~= "string" then
     return nil, ("%sprompt is a %s and completion a %s; both must be text"):format(
       where(opts), type(prompt), type(completion))
