@@ -5,6 +5,7 @@ local lfs = require "lfs"
 local gold = require "stories.gold"
 local labeler = require "stories.labeler"
 local openings = require "stories.openings"
+local scratch = dofile "tests/lua/support/scratch.lua"
 
 local DATA <const> = "../shared/data"
 
@@ -138,31 +139,14 @@ describe("the openings", function()
 end)
 
 describe("the recipe", function()
-  local found = lfs.attributes(DATA .. "/models/stories260K", "mode") == "directory"
-
-  local function read_json(path)
-    local file = assert(io.open(path, "rb"))
-    local value = pl.json.decode(file:read("a"))
-    file:close()
-    return value
-  end
-
-  if not found then
-    pending("runs from story to report: skipped, there is no " .. DATA)
-    return
-  end
-
-  it("runs from story to report", function()
-    local dir = os.tmpname()
-    os.remove(dir)
-    local figures = pl.config.run_recipe("recipes/stories.lua", {
-      model = DATA .. "/models/stories260K", text = DATA .. "/text/tinystories.txt",
-      lexicon = DATA .. "/rewards/vader_lexicon.txt", output_dir = dir, quiet = true,
-      test = 0.03, valid = 0.01, train_stories = 32, rank_prompts = 16, answers = 4,
-      rm_batch_size = 8, total_episodes = 32, batch_size = 16, curve_steps = 1, best_of = 2,
-      response_length = 16, curve_kl_coefs = "0.3",
-    })
-    local summary, curve = read_json(dir .. "/summary.json"), read_json(dir .. "/curve.json")
+  --- Runs it and holds its folder against what every run must have: the summary.
+  local function run(settings)
+    local dir = scratch.path()
+    settings.output_dir, settings.quiet = dir, true
+    settings.curve_steps, settings.curve_kl_coefs, settings.best_of = 1, "0.3", 2
+    local figures = pl.config.run_recipe("recipes/stories.lua", settings)
+    local summary = pl.json.decode(scratch.read(dir .. "/summary.json"))
+    local curve = pl.json.decode(scratch.read(dir .. "/curve.json"))
     for _, key in ipairs { "gold_sft", "gold_ppo", "kl", "rm_accuracy", "ptx_loss_sft",
       "ptx_loss_ppo", "seconds", "labeler_agreement" } do
       assert.is_number(summary[key], key)
@@ -173,7 +157,6 @@ describe("the recipe", function()
     assert.is_near(summary.gold_ppo - summary.gold_sft, summary.gold_gain, 1e-9)
     assert.equal(figures.weights_hash, summary.weights_hash)
     assert.is_true(#summary.weights_hash == 32)
-    assert.is_true(summary.ptx_loss_sft > 1 and summary.ptx_loss_sft < 2)
     assert.equal(2, #curve.runs)
     assert.equal(3, #curve.runs[1].points) -- SFT and two iterations
     assert.equal(0, curve.runs[1].points[1].kl)
@@ -186,6 +169,85 @@ describe("the recipe", function()
     for _, row in ipairs(pl.data.rows(dir .. "/data/test.jsonl")) do
       assert.is_nil(train[row.text])
     end
-    os.execute("rm -r '" .. dir .. "'")
+    return summary
+  end
+
+  after_each(scratch.clean)
+
+  it("runs from story to report in a world of a few words", function()
+    local folder, words, stories = scratch.folder(), {}, {}
+    local all = "the a fox moon sees loves hates good sad happy old sea boat and but ."
+    for word in all:gmatch("%S+") do
+      words[#words + 1] = word
+    end
+    for i = 1, 120 do
+      local story = {}
+      for k = 1, 50 do
+        story[k] = words[math.floor(pl.random_uniform(1, i, k) * #words) + 1]
+      end
+      stories[i] = table.concat(story, " ")
+    end
+    local tok = pl.tokenizer.train {
+      kind = "word",
+      texts = stories,
+      vocab_size = 40,
+      special = { "<s>", "</s>", "<unk>" },
+      bos = "<s>",
+      eos = "</s>",
+      unk = "<unk>",
+    }
+    local model = pl.model.new({
+      model_type = "llama",
+      vocab_size = #tok,
+      hidden_size = 20,
+      intermediate_size = 28,
+      num_hidden_layers = 1,
+      num_attention_heads = 2,
+      num_key_value_heads = 1,
+      max_position_embeddings = 256,
+    }, { seed = 4 })
+    assert(model:save(folder .. "/model", { tokenizer = tok }))
+    local summary = run {
+      model = folder .. "/model",
+      text = scratch.write(folder .. "/stories.txt", table.concat(stories, "\n") .. "\n"),
+      lexicon = scratch.write(folder .. "/lexicon.txt",
+        "good\t1.9\t0.9\t[2]\nsad\t-2.1\t0.9\t[2]\nhappy\t2.7\t0.9\t[3]\nhates\t-1.9\t1\t[-2]\n"
+        .. "loves\t2.7\t0.6\t[3]\n"),
+      test = 0.2,
+      valid = 0.1,
+      train_stories = 24,
+      rank_prompts = 8,
+      answers = 3,
+      rm_batch_size = 4,
+      total_episodes = 16,
+      batch_size = 8,
+      response_length = 8,
+      learning_rate = 0.03, -- so that two steps can be seen
+      ema_decay = 0,
+    }
+    -- of the few words each is as likely as another
+    assert.is_near(math.log(#words), summary.ptx_loss_sft, 1)
+  end)
+
+  it("runs from story to report with a trained model", function()
+    if lfs.attributes(DATA .. "/models/stories260K", "mode") ~= "directory" then
+      pending("skipped: there is no " .. DATA)
+      return
+    end
+    local summary = run {
+      model = DATA .. "/models/stories260K",
+      text = DATA .. "/text/tinystories.txt",
+      lexicon = DATA .. "/rewards/vader_lexicon.txt",
+      test = 0.03,
+      valid = 0.01,
+      train_stories = 32,
+      rank_prompts = 16,
+      answers = 4,
+      rm_batch_size = 8,
+      total_episodes = 32,
+      batch_size = 16,
+      response_length = 16,
+    }
+    assert.is_true(summary.ptx_loss_sft > 1 and summary.ptx_loss_sft < 2)
   end)
 end)
