@@ -3,7 +3,7 @@
 **
 ** Conventions
 **   - A call that can fail returns pl_status; the text (operation, argument, shapes, hint) is kept
-**     by the context: pl_error(ctx). The engine never exits, never prints, never calls back unasked.
+**     by the context: pl_error(ctx). The engine never exits, prints or calls back unasked.
 **   - `new`/`load`: the caller owns the result; `get`/`view`: borrowed; `take`: the callee owns.
 **   - Order of arguments: context, outputs, inputs, sizes, options.
 **   - Every tensor is dense and row-major. Axes and indices count from 0 here; the Lua binding
@@ -504,8 +504,8 @@ pl_status pl_tokenizer_stream(pl_tokenizer *tok, pl_text_stream *stream, const c
                               size_t *length, int32_t id, unsigned flags);
 
 /* A vocabulary learned from texts: byte-level BPE with GPT-2's cuts, or the most frequent white-
-** space separated words. Ids: `special` in order, the 256 bytes (BPE), then merges or words. Ties go
-** to the smaller ids (BPE) or to byte order (words), so the result depends on the texts alone.
+** space separated words. Ids: `special` in order, the 256 bytes (BPE), then merges or words. Ties
+** go to the smaller ids (BPE) or to byte order (words), so the result depends on the texts alone.
 ** bos, eos, pad and unk name one of `special` or are NULL; words need an unknown token: "<unk>" is
 ** added behind `special` when unk is NULL. A vocabulary smaller than asked is not an error. */
 typedef struct {
@@ -633,8 +633,8 @@ typedef struct {
 pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan,
                            pl_tensor *const *caches, int n_caches);
 void pl_generator_free(pl_generator *g);
-/* Prompt i is tokens[offsets[i]] ..; prompts and `stop` hold ids of the vocabulary. `keys` (NULL: 0,
-** 1, ..) name prompts to the random stream, so that an answer depends on (seed, key, sample) alone
+/* Prompt i is tokens[offsets[i]] ..; prompts and `stop` hold ids of the vocabulary. `keys` (NULL:
+** 0, 1, ..) name prompts to the random stream, so that an answer depends on (seed, key, sample) alone
 ** and not on what is generated beside it. */
 pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
                       const int32_t *tokens, const int64_t *offsets, const int64_t *keys,

@@ -4,7 +4,7 @@
 **   cc linear.c $(pkg-config --cflags --libs perilune) -o linear && ./linear
 **
 ** The data are y = 2 x0 - 3 x1 + 0.5 x2 + 1 and a little noise; the loss is the mean squared error.
-** The program prints the loss as it falls and the weights it found; it fails when they are not near.
+** Prints the loss as it falls and the weights found; fails when they are not near.
 */
 #include <math.h>
 #include <perilune_ops.h>

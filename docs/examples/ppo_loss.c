@@ -3,7 +3,7 @@
 **
 **   cc ppo_loss.c $(pkg-config --cflags --libs perilune) -lm -o ppo_loss && ./ppo_loss
 **
-** With rho = exp(logprob - old_logprob), advantage A and clip range e (Schulman et al. 2017, eq. 7):
+** With rho = exp(logprob - old_logprob), advantage A, clip range e (Schulman et al. 2017, eq. 7):
 **
 **   loss = 1/N sum_n max(-A rho, -A clip(rho, 1 - e, 1 + e))
 **   dloss/dlogprob = -A rho / N, but 0 where the clipped branch is the larger and rho is clipped

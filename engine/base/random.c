@@ -1,7 +1,7 @@
 /*
 ** random.c - Philox4x32-10, a counter-based generator (Salmon, Moraes, Dror, Shaw: "Parallel random
-** numbers: as easy as 1, 2, 3", SC'11). A value is a function of (seed, purpose, index): there is no
-** state to save, and any value can be had out of order, on any thread.
+** numbers: as easy as 1, 2, 3", SC'11). A value is a function of (seed, purpose, index): there is
+** no state to save, and any value can be had out of order, on any thread.
 */
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /*
-** context.c - making and freeing a context: every floor's part, opened from below, closed from above.
+** context.c - making and freeing a context: each floor's part, opened upward, closed downward.
 */
 #include "base/mem.h"
 #include "graph/graph.h"

@@ -70,7 +70,7 @@ static pl_status read_header(pl_ctx *ctx, pl_llama2c_config *config, const pl__w
 }
 
 /* One tensor for each layer (layers > 0; "%d" of the name is the layer) or one in all (layers 0).
-** No overflow: three factors below 2^24 give less than 2^63, and the caller's file is that large. */
+** No overflow: three factors below 2^24 give less than 2^63, and the file is that large. */
 static pl_status add(layout *to, const char *name, int layers, int64_t rows, int64_t columns)
 {
     const int64_t bytes = rows * (columns ? columns : 1) * 4;

@@ -12,7 +12,7 @@
 /* ln sum_v e^(z_v); entropy (NULL: not wanted) of softmax(z) in nats. */
 real K(lse_row)(int64_t n, const real *logits, real inv_temperature, real *entropy);
 
-/* logits -> dlogits of  g_logprob ln p[target] + g_entropy H(p), given lse and entropy of the row. */
+/* logits -> dlogits of  g_logprob ln p[target] + g_entropy H(p), by the row's lse and entropy. */
 void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t target, real lse,
                         real entropy, real g_logprob, real g_entropy);
 

@@ -105,8 +105,8 @@ static void push_back(const head_job *job, int64_t first, int64_t m, real *d_hid
     }
 }
 
-/* For a row that sends nothing back: what it holds, NaN perhaps, must not come to the head's gradient
-** as 0 x NaN. */
+/* For a row that sends nothing back: what it holds, NaN perhaps, must not come to the head's
+** gradient as 0 x NaN. */
 static void silence(const head_job *job, int64_t i)
 {
     memset(job->logits + i * job->v, 0, (size_t)job->v * sizeof(real));

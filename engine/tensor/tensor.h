@@ -3,7 +3,8 @@
 **
 ** A tensor is a handle (shape, dtype, name, autograd state) on a storage that views may share. Two
 ** counts keep the handle alive: `refs` (users: Lua, C programs) and `node_refs` (the tape). The
-** data lives while `claimed` (its scope is open and a user can reach it) or while the tape holds it.
+** data lives while `claimed` (its scope is open and a user can reach it) or while the tape
+** holds it.
 */
 #ifndef PL_TENSOR_TENSOR_H
 #define PL_TENSOR_TENSOR_H

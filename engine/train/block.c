@@ -1,8 +1,8 @@
 /*
 ** block.c - all parameters of a model in one flat piece of memory.
 **
-** Adam, averaging, norms, hashes and checkpoints are then one loop over one array. Each parameter is
-** a view of the weights and has a view of the gradients waiting for it; memory for gradients is
+** Adam, averaging, norms, hashes and checkpoints are then one loop over one array. Each parameter
+** is a view of the weights and has a view of the gradients waiting for it; memory for gradients is
 ** there only once a gradient is asked for.
 */
 #include "train/block.h"

@@ -18,7 +18,7 @@
 void lb_make_context(lua_State *L);
 pl_ctx *lb_ctx(lua_State *L);
 
-/* Raises the context's error text when st is not PL_OK. PL_ERR_INTERRUPTED raises "interrupted!". */
+/* Raises the context's error text when st is not PL_OK; "interrupted!" for PL_ERR_INTERRUPTED. */
 void lb_check(lua_State *L, pl_status st);
 
 /* Pushes an empty tensor userdata; fill *box afterwards (it takes the reference). */
@@ -47,15 +47,15 @@ const char *lb_string_field(lua_State *L, int idx, const char *name, const char 
 ** list of them when none is near. */
 int lb_unknown(lua_State *L, const char *what, const char *name, const char *const *names);
 
-/* The integer on top of the stack, item `place` (from 1) of the list `what`: raises with these words
-** when it is none. A string that reads like an integer is none. */
+/* The integer on top of the stack, item `place` (from 1) of the list `what`: raises with these
+** words when it is none. A string that reads like an integer is none. */
 lua_Integer lb_list_integer(lua_State *L, const char *what, int64_t place);
 int32_t lb_list_int32(lua_State *L, const char *what, int64_t place); /* and fits into 32 bits */
 
 /* A path: not empty, without NUL. */
 const char *lb_check_path(lua_State *L, int idx);
 
-/* Pushes a to-be-closed box for a block of pl_alloc that is freed whatever happens; fill ->block. */
+/* Pushes a to-be-closed box for a block of pl_alloc that is freed in any case; fill ->block. */
 typedef struct {
     pl_ctx *ctx;
     void *block;

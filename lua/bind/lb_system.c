@@ -3,7 +3,8 @@
 ** LuaFileSystem do not offer. Terminal, clocks, processes, durable files, the machine, hashing.
 **
 ** What can go wrong outside gives nil, message, errno. Times are seconds as floats. A child process
-** is started by posix_spawn, never by fork: the OpenMP threads of this process would not survive it.
+** is started by posix_spawn, never by fork: the OpenMP threads of this process would not
+** survive it.
 */
 #include "lb.h"
 

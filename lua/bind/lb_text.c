@@ -1,5 +1,5 @@
 /*
-** lb_text.c - core.tokenizer: load, train, and the handle that lua/perilune/model/tokenizer.lua wraps.
+** lb_text.c - core.tokenizer: load, train, and the handle that model/tokenizer.lua wraps.
 **
 ** The handle's methods take plain arguments; names, defaults and documentation are the Lua side's.
 ** A file that cannot be read is nil, message; everything else raises.

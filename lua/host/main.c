@@ -1,7 +1,7 @@
 /*
 ** main.c - the program: stock Lua's command line, sub-commands, recipes, the REPL.
 **
-**   perilune [options] [script [args]]   as lua5.4: -e -l -i -v -E -W -- -, LUA_INIT, arg, exit codes
+**   perilune [options] [script [args]]   as lua5.4: -e -l -i -v -E -W -- -, LUA_INIT, arg, status
 **   perilune COMMAND [args]              lua/perilune/cli/COMMAND.lua, a function(args)
 **   perilune run RECIPE [args]           a script, also found by its name in recipes/
 **   perilune                             the REPL on a terminal, else a script from standard input

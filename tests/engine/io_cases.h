@@ -87,7 +87,7 @@ static inline int count_fds(void)
 }
 
 /* Calls `work` with its k-th input/output call failing, k = 1, 2, ... until it passes unharmed, for
-** every kind of fault, once and for ever; after each failure calls `check`. The return: calls seen. */
+** every kind of fault, once and for ever; after each failure calls `check`. Returns calls seen. */
 typedef struct {
     pl_status (*work)(scratch *s);
     void (*check)(scratch *s, pl_status st);

@@ -1,5 +1,5 @@
 /*
-** vmath_avx512_test.c - vmath.h in the variant f32_avx512; plain where the compiler has no such pragma.
+** vmath_avx512_test.c - vmath.h in the variant f32_avx512; plain where the compiler has no pragma.
 */
 #if defined(__x86_64__) && !defined(__clang__)
 #pragma GCC push_options

@@ -230,8 +230,10 @@ describe("recipes", function()
       "recipes/a.lua:4: a recipe may not require perilune.core",
       "recipes/a.lua:5: a recipe may not require a.gone",
     }, floors.recipe_faults {
-      ["recipes/a.lua"] = 'local pl = require "perilune"\nlocal s = require "perilune.run.state"\n'
-        .. 'local b = require("a.b")\nlocal ok, core = pcall(require, "perilune.core")\n'
+      ["recipes/a.lua"] = 'local pl = require "perilune"\n'
+        .. 'local s = require "perilune.run.state"\n'
+        .. 'local b = require("a.b")\n'
+        .. 'local ok, core = pcall(require, "perilune.core")\n'
         .. 'local gone = require "a.gone"\n',
       ["recipes/a/b.lua"] = 'return require "lfs"\n',
     })

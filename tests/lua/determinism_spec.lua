@@ -19,8 +19,9 @@ toy.each(function(config)
 
     --- Scores answers by the forward pass of training, all in one batch, with a tape.
     local function score(model, list, answer_masks)
-      return loss.logprobs(model, batch.pack(list), batch.targets(list, answer_masks),
-        { temperature = TEMPERATURE }):totable()
+      local targets = batch.targets(list, answer_masks)
+      local options = { temperature = TEMPERATURE }
+      return loss.logprobs(model, batch.pack(list), targets, options):totable()
     end
 
     for name, opts in pairs({

@@ -37,7 +37,8 @@ local gradcheck = {}
 -- @param inputs list of tensors; those that require a gradient get one
 -- @param opts   outputs: how many outputs count (default all)
 function gradcheck.backward(f, inputs, opts)
-  total(f, inputs, {}, opts and opts.outputs):backward()
+  local sum = total(f, inputs, {}, opts and opts.outputs)
+  sum:backward()
 end
 
 --- Compares gradients with numeric ones for every element of every float input that is not const.

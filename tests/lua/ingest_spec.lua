@@ -244,8 +244,10 @@ describe("a chat log", function()
 end)
 
 describe("data sets", function()
-  local turns = '[{"role":"system","content":"s"},{"role":"user","content":"q"},'
-    .. '{"role":"assistant","content":"a"}]'
+  local user_q = '{"role":"user","content":"q"}'
+  local says_a = '{"role":"assistant","content":"a"}'
+  local says_b = '{"role":"assistant","content":"b"}'
+  local turns = '[{"role":"system","content":"s"},' .. user_q .. "," .. says_a .. "]"
 
   it("of Hugging Face's forms give prompts, demonstrations and rankings", function()
     local system_turn = { { role = "system", content = "s" }, { role = "user", content = "q" } }
@@ -256,13 +258,11 @@ describe("data sets", function()
       ['{"prompt":"q","messages":' .. turns .. ',"chosen":"a","rejected":"b"}']
         = { prompt = "q", completions = { "a", "b" }, ranks = { 1, 2 } },
       ['{"prompt":"q","completion":"a"}'] = { prompt = "q", completion = "a" },
-      ['{"prompt":[{"role":"user","content":"q"}],'
-        .. '"completion":[{"role":"assistant","content":"a"}]}']
+      ['{"prompt":[' .. user_q .. '],"completion":[' .. says_a .. "]}"]
         = { prompt = "q", completion = "a" },
       ['{"prompt":"q","chosen":"a","rejected":"b"}']
         = { prompt = "q", completions = { "a", "b" }, ranks = { 1, 2 } },
-      ['{"prompt":[{"role":"user","content":"q"}],"chosen":[{"role":"assistant","content":"a"}],'
-        .. '"rejected":[{"role":"assistant","content":"b"}]}']
+      ['{"prompt":[' .. user_q .. '],"chosen":[' .. says_a .. '],"rejected":[' .. says_b .. "]}"]
         = { prompt = "q", completions = { "a", "b" }, ranks = { 1, 2 } },
       ['{"prompt":"q","chosen":' .. turns .. ',"rejected":' .. turns:gsub('"a"', '"b"') .. "}"]
         = { messages = system_turn, completions = { "a", "b" }, ranks = { 1, 2 } },

@@ -34,7 +34,8 @@ local function apart(kinks, ...)
 end
 
 local function ints(...)
-  return { fill = "ints", shape = { select("#", ...) }, values = { ... } }
+  local values = { ... }
+  return { fill = "ints", shape = { #values }, values = values }
 end
 
 --- n row numbers, each below limit, with repeats.
@@ -90,8 +91,8 @@ local function add_cases(name, ...)
   end
 end
 
-for _, name in ipairs({ "neg", "exp", "square", "sigmoid", "log_sigmoid", "tanh", "silu",
-  "gelu" }) do
+local smooth = { "neg", "exp", "square", "sigmoid", "log_sigmoid", "tanh", "silu", "gelu" }
+for _, name in ipairs(smooth) do
   unary(name, normal)
 end
 unary("log", positive)

@@ -81,8 +81,13 @@ describe("rows", function()
     local more = s:complete(id, { { text = "w", model = "m", tokens = { 1, 2 },
       sampling = { temperature = 0.7 } } })
     local all = s:completions(id)
-    assert.same({ id = more[1], text = "w", model = "m", tokens = { 1, 2 },
-      sampling = { temperature = 0.7 } }, all[4])
+    assert.same({
+      id = more[1],
+      text = "w",
+      model = "m",
+      tokens = { 1, 2 },
+      sampling = { temperature = 0.7 },
+    }, all[4])
     s:rank(id, { labeler = "c", ranks = { [all[1].id] = 2, [more[1]] = 1 }, time = 7 })
     s:add({ prompt = "q", source = "api", completions = { "x", "y" }, ranks = { 1, 1 } })
     local rows = list_of(s:ranked())

@@ -72,7 +72,7 @@ function checks.blas()
   local text = ("OpenBLAS, %s flavour, %s kernels"):format(blas.parallel, blas.core)
   if blas.parallel ~= "openmp" then
     return "BAD", text, "this is not the OpenMP flavour, and its threads fight ours: "
-      .. "apt-get install libopenblas-openmp-dev, unset LD_LIBRARY_PATH and LD_PRELOAD, build again"
+      .. "apt-get install libopenblas-openmp-dev, unset LD_LIBRARY_PATH and LD_PRELOAD, rebuild"
   end
   local gemm = core.gemm()
   text = ("%s; large products: float32 %s, float64 %s (PERILUNE_GEMM %s)"):format(text,
@@ -126,7 +126,8 @@ function checks.numbers()
   local scope <close> = core.scope("doctor")
   for case = 1, 20 do
     local function size(purpose)
-      return 1 + math.floor(core.random_uniform(7, purpose, case) * 40)
+      local u = core.random_uniform(7, purpose, case)
+      return 1 + math.floor(u * 40)
     end
     local m, k, n = size(1), size(2), size(3)
     local a = core.randn({ m, k }, { seed = 7, purpose = 10 + case })

@@ -139,9 +139,13 @@ function config.run_recipe(recipe, settings)
   end
   local outer, outer_path = pending, neighbours.look_beside(path)
   pending = settings or {}
-  local results = table.pack(xpcall(chunk, function(err)
-    return config.is_usage_error(err) and err or debug.traceback(tostring(err), 2)
-  end))
+  local function traced(err)
+    if config.is_usage_error(err) then
+      return err
+    end
+    return debug.traceback(tostring(err), 2)
+  end
+  local results = table.pack(xpcall(chunk, traced))
   pending, package.path = outer, outer_path
   if not results[1] then
     error(results[2], 0)
@@ -322,7 +326,8 @@ end
 -- @tparam ?integer width
 -- @treturn string
 function methods.help(cfg, width)
-  return usage.text(hidden[cfg], width or terminal.width(), false)
+  width = width or terminal.width()
+  return usage.text(hidden[cfg], width, false)
 end
 
 --- All values as JSON can hold them: schedules as text, derived keys apart.

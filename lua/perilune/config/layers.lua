@@ -204,8 +204,9 @@ function layers.build_rows(self, spec, fail)
   end
   for key in pairs(spec) do
     if type(key) == "string" and not spec_fields[key] then
-      fail(("config has no field '%s'%s; a key is written as a row, { %s = default, \"meaning\" }")
-        :format(key, nearest.hint(key, field_names), key))
+      local text = "config has no field '%s'%s; a key is written as a row, "
+        .. '{ %s = default, "meaning" }'
+      fail(text:format(key, nearest.hint(key, field_names), key))
     end
   end
   local rows = {}

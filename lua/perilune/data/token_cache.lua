@@ -125,7 +125,8 @@ local function unpack_tokens(bytes, at, n)
 end
 
 local function is_element(self, i)
-  return math.type(i) == "integer" and i >= 1 and i <= self.count
+  local is_integer = math.type(i) == "integer"
+  return is_integer and i >= 1 and i <= self.count
 end
 
 --- How many tokens each sequence of element i has; no token is read for it.

@@ -29,7 +29,8 @@ chat_log.passed_over = {
 }
 
 local function literal(text)
-  return (text:gsub("%s+", "\0"):gsub("%p", "%%%0"):gsub("%z", "%%s+"))
+  local pattern = text:gsub("%s+", "\0"):gsub("%p", "%%%0"):gsub("%z", "%%s+")
+  return pattern
 end
 
 --- Compiles a pattern.

@@ -131,10 +131,10 @@ local function find(store, path, hash, bytes, settings, replaced)
       end
       return entry, true
     elseif here and not replaced then
-      return nil, nil, ("%s: its content is not the one that was ingested from there, nor that "
-        .. "with more behind it, and rows of then would come twice: if it is another file under an "
-        .. "old name, set replaced = true; if it was edited, ingest it into a new store")
-        :format(path)
+      local text = "%s: its content is not the one that was ingested from there, nor that with "
+        .. "more behind it, and rows of then would come twice: if it is another file under an old "
+        .. "name, set replaced = true; if it was edited, ingest it into a new store"
+      return nil, nil, text:format(path)
     end
   end
 end

@@ -15,8 +15,12 @@ local TAKEN <const> = { kind = "jsonl", shape = "training", says = "rows of a tr
 
 local function is_training(row)
   local prompt = row.prompt
-  return not row.chosen and (type(prompt) == "string" or type(prompt) == "table" and prompt[1]
-    or row.messages or row.prompt_tokens or row.text) and true or false
+  if row.chosen then
+    return false
+  elseif type(prompt) == "string" or type(prompt) == "table" and prompt[1] then
+    return true
+  end
+  return (row.messages or row.prompt_tokens or row.text) and true or false
 end
 
 -- Whether the first line that is not blank says so; a file without lines is an empty set.

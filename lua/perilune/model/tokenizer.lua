@@ -36,7 +36,8 @@ function Tokenizer:__len()
 end
 
 function Tokenizer:__tostring()
-  return ("tokenizer (%s, %d tokens)"):format(self.kind, self.size)
+  local text = "tokenizer (%s, %d tokens)"
+  return text:format(self.kind, self.size)
 end
 
 --- The ids of a text.

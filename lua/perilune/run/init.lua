@@ -285,8 +285,8 @@ function run.open(cfg, options)
     if checkpoint then
       local saved, unreadable = read_json(checkpoint.path .. "/trainer_state.json")
       if type(saved) ~= "table" or type(saved.perilune) ~= "table" then
-        error(("%s/trainer_state.json cannot be read: %s"):format(
-          checkpoint.path, tostring(unreadable)), 0)
+        local text = "%s/trainer_state.json cannot be read: %s"
+        error(text:format(checkpoint.path, tostring(unreadable)), 0)
       end
       self.resumed =
         { step = checkpoint.step, path = checkpoint.path, state = saved.perilune.state }
@@ -330,7 +330,8 @@ end
 -- @tparam integer step
 -- @treturn boolean
 function Run:should_save(step)
-  return self.cfg.save_steps > 0 and step % self.cfg.save_steps == 0
+  local every = self.cfg.save_steps
+  return every > 0 and step % every == 0
 end
 
 --- Write a row of metrics to metrics.jsonl and TensorBoard.

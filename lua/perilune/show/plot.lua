@@ -322,11 +322,13 @@ end
 
 local function writer()
   local parts = {}
-  return function(text)
+  local function add(text)
     parts[#parts + 1] = text
-  end, function()
+  end
+  local function all()
     return table.concat(parts, "\n")
   end
+  return add, all
 end
 
 --- Legend in one or more rows; returns the height it took.

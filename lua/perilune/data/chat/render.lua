@@ -149,8 +149,8 @@ local function fit(turns, room, info)
   end
   if excess > 0 then
     local least = total - #last.body + math.min(1, #last.body)
-    return ("the last user turn and what must follow it need %d tokens; max_length leaves %d")
-      :format(least, math.max(room, 0))
+    local text = "the last user turn and what must follow it need %d tokens; max_length leaves %d"
+    return text:format(least, math.max(room, 0))
   end
 end
 

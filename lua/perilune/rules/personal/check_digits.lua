@@ -185,7 +185,8 @@ local function weighted(n, weights)
 end
 
 local function day_of_month(month, day)
-  return month >= 1 and month <= 12 and day >= 1 and day <= 31
+  local is_month = month >= 1 and month <= 12
+  return is_month and day >= 1 and day <= 31
 end
 
 --- Polish PESEL, eleven digits.
@@ -228,7 +229,8 @@ end
 -- @string n
 -- @treturn boolean
 function check_digits.sin(n)
-  return #n == 9 and n:find("^[1-79]") ~= nil and check_digits.luhn(n)
+  local is_form = #n == 9 and n:find("^[1-79]") ~= nil
+  return is_form and check_digits.luhn(n)
 end
 
 -- The dihedral group of order ten: reflections stand at 5 to 9.

@@ -42,7 +42,8 @@ end
 
 --- Whether word i begins a sentence, a line, a quotation.
 function NameText:starts_sentence(i)
-  return i == 1 or find(self:gap(i - 1), "[.!?:;\n\"(>*]") ~= nil
+  local gap = i > 1 and self:gap(i - 1)
+  return not gap or find(gap, "[.!?:;\n\"(>*]") ~= nil
 end
 
 --- Whether a clause ends after word i.

@@ -30,8 +30,10 @@ local endings = { -- of one-word streets, and the fewest letters of the whole
 }
 local lead_in = { " at ", "address", "ship ", "deliver", "live in", "send it to", "moved to" }
 
+local WORD <const> = "^([%a\128-\255][%a\128-\255'\1-]*)()"
+
 local function next_word(text, at)
-  return match(text, "^([%a\128-\255][%a\128-\255'\1-]*)()", at)
+  return match(text, WORD, at)
 end
 
 -- Capitalised words from `at` on, particles allowed inside; the last byte, and how many.
