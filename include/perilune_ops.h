@@ -8,6 +8,7 @@
 ** PL_AXIS_ALL means all. Elements count from 0; of a run, `stop` is the first one not taken.
 ** Shapes: see docs/ops.md.
 */
+/* clang-format off */
 #ifndef PERILUNE_OPS_H
 #define PERILUNE_OPS_H
 

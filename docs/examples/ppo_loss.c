@@ -23,9 +23,9 @@ static const double LOGPROB[TOKENS] = {-1.0, -0.5, -2.0, -0.9, -1.6};
 static const double OLD_LOGPROB[TOKENS] = {-1.0, -0.9, -1.5, -1.4, -1.0};
 static const double ADVANTAGE[TOKENS] = {0.7, 1.2, 0.4, -0.8, -1.5};
 
-#define TRY(call)                                                                                 \
-    do {                                                                                          \
-        if ((st = (call)) != PL_OK) goto done;                                                    \
+#define TRY(call)                              \
+    do {                                       \
+        if ((st = (call)) != PL_OK) goto done; \
     } while (0)
 
 static pl_status vector_new(pl_ctx *ctx, pl_tensor **out, const double values[TOKENS])
@@ -79,8 +79,7 @@ int main(void)
     pl_tensor_set_requires_grad(logprob, true);
     TRY(pl_ppo_loss(ctx, &loss, &stats, logprob, old_logprob, advantage, NULL, CLIPRANGE, 0, 0));
     TRY(pl_backward(ctx, loss, NULL));
-    agree = compare(*(const double *)pl_tensor_data(loss),
-                    pl_tensor_data(pl_tensor_grad(logprob)));
+    agree = compare(*(const double *)pl_tensor_data(loss), pl_tensor_data(pl_tensor_grad(logprob)));
     printf("clipped: %.0f %% of the tokens\n", 100 * ((const double *)pl_tensor_data(stats))[1]);
 done:
     if (st != PL_OK) fprintf(stderr, "ppo_loss: %s\n", pl_error(ctx));
