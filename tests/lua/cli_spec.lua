@@ -307,7 +307,7 @@ describe("docs", function()
     end
   end)
 
-  it("have a manual page with every command and every recipe", function()
+  it("have a manual page with every command, recipe and variable of ours", function()
     local page = read("docs/perilune.1")
     local commands = page:match("(Ss Commands.*)Ss Options")
     for _, name in ipairs(require("perilune.cli").names()) do
@@ -318,6 +318,12 @@ describe("docs", function()
       local name = file:match("^(%w+)%.lua$")
       assert.truthy(not name or recipes:find("%f[%w]" .. name .. "%f[%W]"), name)
     end
+    local sources = assert(io.popen("grep -rho 'getenv(\"PERILUNE_[A-Z_]*' engine lua"))
+    for line in sources:lines() do
+      local name = line:match("PERILUNE_[A-Z_]+")
+      assert.truthy(page:find(".It Ev " .. name .. "\n", 1, true), name)
+    end
+    sources:close()
   end)
 
   it("name files of the engine that are there", function()
