@@ -7,11 +7,15 @@
 -- `curve_kl_coefs`. (5) The noise-free score, which no training saw, judges held-out openings, for
 -- each checkpoint: gold against KL. Each stage is a recipe of its own, run with settings.
 
-local pl = require "perilune"
+local pl = require("perilune")
 local data = pl.data
 
+-- "0.05,0.15" one by one, as texts.
+local function coefs_of(text) return text:gmatch("[^,%s]+") end
+
 local cfg = pl.config {
-  name = "stories", about = "steer a trained story model by rankings of its continuations",
+  name = "stories",
+  about = "steer a trained story model by rankings of its continuations",
   "Models and data",
   { model = "", "model to start from: a llama2.c or model folder", required = true },
   { text = "", "stories: plain text, a single newline ends a story", required = true },
@@ -29,15 +33,23 @@ local cfg = pl.config {
   { agreement = 0.73, "part of pairs two labelers agree on", over = 0.5, under = 1 },
   { rm_epochs = 2, "passes over the rankings", min = 1 },
   { rm_batch_size = 8, "openings in a step", min = 1 },
-  { rm_learning_rate = "warmup(10, cosine(0.001, 0.00005))", "of the reward model", min = 0,
-    schedule = true },
+  {
+    rm_learning_rate = "warmup(10, cosine(0.001, 0.00005))",
+    "of the reward model",
+    min = 0,
+    schedule = true,
+  },
   "PPO-ptx",
   { total_episodes = 5120, "answers in a PPO run", min = 8 },
   { batch_size = 128, "answers in one iteration", min = 8 },
   { num_mini_batches = 2, "steps in a pass", min = 1 },
   { num_ppo_epochs = 1, "passes over each batch", min = 1 },
-  { learning_rate = "warmup(8, linear(0.00025, 0.00001), 0.1)", "of the policy", min = 0,
-    schedule = true },
+  {
+    learning_rate = "warmup(8, linear(0.00025, 0.00001), 0.1)",
+    "of the policy",
+    min = 0,
+    schedule = true,
+  },
   { value_learning_rate = 0.001, "of the value model", min = 0, schedule = true },
   { kl_coef = 0.13, "β of the run that is summarised", min = 0 },
   { curve_kl_coefs = "", "further runs for the curve of gold against KL, such as 0.05,0.15,0.3" },
@@ -49,94 +61,104 @@ local cfg = pl.config {
   { ema_decay = 0.9, "of the averaged policy, which is the result; 0: none", min = 0, under = 1 },
   "Evaluation",
   { best_of = 16, "SFT continuations of each opening for the best-of-n curve", min = 1 },
+  check = function(c)
+    for coef in coefs_of(c.curve_kl_coefs) do
+      if not tonumber(coef) then return "curve_kl_coefs wants numbers, got " .. coef end
+    end
+  end,
 }
-local gold = require "stories.gold"
-local labeler = require "stories.labeler"
-local openings = require "stories.openings"
-local present = require "stories.present"
+local gold = require("stories.gold")
+local labeler = require("stories.labeler")
+local openings = require("stories.openings")
+local present = require("stories.present")
+
+local LENGTHS <const> = { 10, 6, 14, 8, 12 } -- of training openings, in words
+local HELD_OUT_LENGTHS <const> = { 10, 14, 6 } -- of those that evaluation continues
+local JUDGED_LENGTHS <const> = { 10, 14 } -- of those that measure the reward model
+local PIECE <const> = 128 -- of pretraining text, in tokens
+local SLOTS <const> = 128 -- answers generated at a time
 
 local run = pl.run.open(cfg)
-local dir, began, stage_seconds = cfg.output_dir, pl.system.monotonic(), {}
-
-local function say(text, ...)
-  if not cfg.quiet then io.stderr:write("\n== ", text:format(...), "\n") end
-end
-
--- Runs a recipe into a folder of this run; all take the same seed.
-local function stage(recipe, name, settings)
-  say("%s  (%s)", name, pl.format.duration(pl.system.monotonic() - began))
-  settings.output_dir, settings.seed, settings.quiet = dir .. "/" .. name, cfg.seed, cfg.quiet
-  settings.threads = cfg.threads
-  if cfg.resume and recipe ~= "eval" then settings.resume = "latest" -- what is done ends at once
-  else settings.overwrite_output_dir = true end
-  local from = pl.system.monotonic()
-  local result = pl.config.run_recipe(recipe, settings)
-  stage_seconds[name] = pl.system.monotonic() - from
-  return result
-end
-
-local function write(name, text)
-  if type(text) == "table" then
-    local lines = {}
-    for i, row in ipairs(text) do lines[i] = pl.json.encode(row) .. "\n" end
-    text = table.concat(lines)
-  end
-  assert(pl.files.write_atomic(dir .. "/data/" .. name, text))
-  return dir .. "/data/" .. name
-end
+local stages = pl.stages.new(run)
 
 local function first(list, n) return table.move(list, 1, math.min(n, #list), 1, {}) end
 
 local function text_rows(stories)
   local rows = {}
-  for i, story in ipairs(stories) do rows[i] = { text = story } end
+  for i, story in ipairs(stories) do
+    rows[i] = { text = story }
+  end
   return rows
 end
 
 -- 1. Stories, sides, openings ---------------------------------------------------------------------
-assert(pl.system.mkdir_p(dir .. "/data"))
 local text, message = pl.files.read(cfg.text)
 if not text then error(("text %s cannot be read: %s"):format(cfg.text, message), 0) end
 local stories = openings.stories(text)
-local sides = openings.sides(stories, { valid = cfg.valid, test = cfg.test, least_words = 40,
-  seed = cfg.seed })
+local sides = openings.sides(stories, {
+  valid = cfg.valid,
+  test = cfg.test,
+  least_words = 40,
+  seed = cfg.seed,
+})
 if cfg.train_stories > 0 then sides.train = first(sides.train, cfg.train_stories) end
-local LENGTHS <const> = { 10, 6, 14, 8, 12 } -- of openings, in words
-local PIECE <const> = 128 -- of pretraining text, in tokens
 local prompts = openings.prompts(sides.train, LENGTHS)
+local judge_text = ("return require(%q).judge(%q)\n"):format("stories.gold", cfg.lexicon)
 local paths = {
-  train = write("train.jsonl", text_rows(sides.train)),
-  valid = write("valid.jsonl", text_rows(sides.valid)),
-  test = write("test.jsonl", text_rows(sides.test)),
-  prompts = write("prompts.jsonl", prompts),
-  held_out = write("test-prompts.jsonl", openings.prompts(sides.test, { 10, 14, 6 })),
-  judge = write("gold.lua", ("return require(%q).judge(%q)\n"):format("stories.gold",
-    cfg.lexicon)),
+  train = stages:write("train.jsonl", text_rows(sides.train)),
+  valid = stages:write("valid.jsonl", text_rows(sides.valid)),
+  test = stages:write("test.jsonl", text_rows(sides.test)),
+  prompts = stages:write("prompts.jsonl", prompts),
+  held_out = stages:write("test-prompts.jsonl", openings.prompts(sides.test, HELD_OUT_LENGTHS)),
+  judge = stages:write("gold.lua", judge_text),
 }
-say("%d stories: %d to train, %d to validate, %d to test; %d openings", #stories, #sides.train,
-  #sides.valid, #sides.test, #prompts)
+stages:say(
+  "%d stories: %d to train, %d to validate, %d to test; %d openings",
+  #stories,
+  #sides.train,
+  #sides.valid,
+  #sides.test,
+  #prompts
+)
 
 -- 2. SFT ------------------------------------------------------------------------------------------
-local sft = stage("sft", "sft", { model = cfg.model, dataset = paths.train,
-  eval_dataset = paths.valid, max_length = 512, num_train_epochs = cfg.sft_epochs, batch_size = 16,
+local sft = stages:stage("sft", "sft", "SFT on the training stories", {
+  model = cfg.model,
+  dataset = paths.train,
+  eval_dataset = paths.valid,
+  max_length = 512,
+  num_train_epochs = cfg.sft_epochs,
+  batch_size = 16,
   learning_rate = cfg.sft_learning_rate,
   -- Pieces of text as PPO's pretraining term sees them: else that term alone would move the policy
   -- from its reference, and be charged for it as KL.
-  ptx_dataset = paths.train, ptx_fraction = 0.5, ptx_length = PIECE })
+  ptx_dataset = paths.train,
+  ptx_fraction = 0.5,
+  ptx_length = PIECE,
+})
 
 -- 3. Rankings and the reward model ----------------------------------------------------------------
-local lexicon, sft_model = gold.lexicon(cfg.lexicon), assert(pl.load(sft.model)):freeze()
+local lexicon = gold.lexicon(cfg.lexicon)
+local sft_model = assert(pl.load(sft.model)):freeze()
 local tok = assert(pl.tokenizer.load(sft.model))
 
--- K continuations of each opening, and what they are worth in truth
+-- K continuations of each opening, and what they are worth in truth.
 local function continuations(rows, seed)
-  local scope <close> = pl.scope "stories.continuations"
+  local scope <close> = pl.scope("stories.continuations")
   local questions, sets, truths = {}, {}, {}
-  for i, row in ipairs(rows) do questions[i] = data.prompt_ids(tok, nil, row) end
-  local answers = pl.generate(sft_model, questions, { max_tokens = cfg.response_length,
-    samples = cfg.answers, seed = seed, slots = 128, stop = { data.stop_id(tok) } })
+  for i, row in ipairs(rows) do
+    questions[i] = data.prompt_ids(tok, nil, row)
+  end
+  local answers = pl.generate(sft_model, questions, {
+    max_tokens = cfg.response_length,
+    samples = cfg.answers,
+    seed = seed,
+    slots = SLOTS,
+    stop = { data.stop_id(tok) },
+  })
   for i in ipairs(rows) do
-    sets[i], truths[i] = { prompt_tokens = questions[i], completion_tokens = {} }, {}
+    sets[i] = { prompt_tokens = questions[i], completion_tokens = {} }
+    truths[i] = {}
     for k = 1, cfg.answers do
       local tokens = answers[(i - 1) * cfg.answers + k].tokens
       sets[i].completion_tokens[k] = tokens
@@ -146,79 +168,158 @@ local function continuations(rows, seed)
   return sets, truths
 end
 
-local from = pl.system.monotonic()
+local began = pl.system.monotonic()
 local ranked, truths = continuations(first(prompts, cfg.rank_prompts), cfg.seed + 1)
 local noise = labeler.calibrate(truths, cfg.agreement)
-local function who(name) return { noise = noise, seed = cfg.seed, name = name } end
+local trainer = { noise = noise, seed = cfg.seed, name = 1 }
+local colleague = { noise = noise, seed = cfg.seed, name = 2 }
 for i, set in ipairs(ranked) do
-  set.ranks = labeler.ranks(labeler.opinions(truths[i], who(1), i))
+  set.ranks = labeler.ranks(labeler.opinions(truths[i], trainer, i))
 end
-local agreement = labeler.measured_agreement(truths, who(1), who(2))
-local judged, judged_truths = continuations(openings.prompts(sides.valid, { 10, 14 }), cfg.seed + 2)
-for i, set in ipairs(judged) do set.ranks = labeler.ranks(judged_truths[i]) end
-local rankings, judged_path = write("rankings.jsonl", ranked), write("rankings-valid.jsonl", judged)
-stage_seconds.rankings = pl.system.monotonic() - from
-say("%d openings ranked, K = %d; noise %.3f: two labelers agree on %.1f %% of pairs", #ranked,
-  cfg.answers, noise, 100 * agreement)
-local rm = stage("reward", "reward", { model = sft.model, dataset = rankings,
-  eval_dataset = judged_path, num_train_epochs = cfg.rm_epochs, batch_size = cfg.rm_batch_size,
-  learning_rate = cfg.rm_learning_rate })
+local agreement = labeler.measured_agreement(truths, trainer, colleague)
+local judged, judged_truths =
+  continuations(openings.prompts(sides.valid, JUDGED_LENGTHS), cfg.seed + 2)
+for i, set in ipairs(judged) do
+  set.ranks = labeler.ranks(judged_truths[i]) -- without noise
+end
+paths.rankings = stages:write("rankings.jsonl", ranked)
+paths.judged = stages:write("rankings-valid.jsonl", judged)
+stages.seconds.rankings = pl.system.monotonic() - began
+stages:say(
+  "%d openings ranked, K = %d; noise %.3f: two labelers agree on %.1f %% of pairs",
+  #ranked,
+  cfg.answers,
+  noise,
+  100 * agreement
+)
+
+local rm = stages:stage("reward", "reward", "reward model on the rankings", {
+  model = sft.model,
+  dataset = paths.rankings,
+  eval_dataset = paths.judged,
+  num_train_epochs = cfg.rm_epochs,
+  batch_size = cfg.rm_batch_size,
+  learning_rate = cfg.rm_learning_rate,
+})
 
 -- 4. PPO-ptx --------------------------------------------------------------------------------------
 local function ppo(kl_coef)
-  local name = ("ppo-%g"):format(kl_coef)
-  local trained = stage("ppo", name, { model = sft.model, reward_model = rm.model,
-    dataset = paths.prompts, ptx_dataset = paths.train, response_length = cfg.response_length,
-    total_episodes = cfg.total_episodes, batch_size = cfg.batch_size, slots = 128,
-    num_mini_batches = cfg.num_mini_batches, num_ppo_epochs = cfg.num_ppo_epochs,
-    kl_coef = kl_coef, learning_rate = cfg.learning_rate, lam = cfg.lam,
-    value_learning_rate = cfg.value_learning_rate, whiten_rewards = cfg.whiten_rewards,
-    ptx_coef = cfg.ptx_coef, ptx_batch_ratio = cfg.ptx_batch_ratio, ptx_length = PIECE,
-    ema_decay = cfg.ema_decay, ema_final = cfg.ema_decay > 0,
-    save_steps = cfg.curve_steps, save_total_limit = 0 })
-  return { kl_coef = kl_coef, name = name, model = trained.model, history = trained.history }
+  local folder = ("ppo-%g"):format(kl_coef)
+  local trained = stages:stage("ppo", folder, ("PPO-ptx, β %g"):format(kl_coef), {
+    model = sft.model,
+    reward_model = rm.model,
+    dataset = paths.prompts,
+    ptx_dataset = paths.train,
+    response_length = cfg.response_length,
+    total_episodes = cfg.total_episodes,
+    batch_size = cfg.batch_size,
+    num_mini_batches = cfg.num_mini_batches,
+    num_ppo_epochs = cfg.num_ppo_epochs,
+    slots = SLOTS,
+    kl_coef = kl_coef,
+    learning_rate = cfg.learning_rate,
+    value_learning_rate = cfg.value_learning_rate,
+    lam = cfg.lam,
+    whiten_rewards = cfg.whiten_rewards,
+    ptx_coef = cfg.ptx_coef,
+    ptx_batch_ratio = cfg.ptx_batch_ratio,
+    ptx_length = PIECE,
+    ema_decay = cfg.ema_decay,
+    ema_final = cfg.ema_decay > 0,
+    save_steps = cfg.curve_steps,
+    save_total_limit = 0,
+  })
+  return {
+    kl_coef = kl_coef,
+    folder = folder,
+    model = trained.model,
+    history = trained.history,
+  }
 end
 
 -- 5. Held-out openings, noise-free score ----------------------------------------------------------
--- (for the curve the first of them, one of each story, and the averaged policy where there is one)
-local function judge(name, model, settings)
-  settings.model, settings.dataset, settings.text_length = model, paths.held_out, PIECE
-  settings.reward_function, settings.response_length = paths.judge, cfg.response_length
-  return stage("eval", name, settings)
+-- `more`: what differs from one evaluation to the next
+local function judge(folder, title, more)
+  local settings = {
+    dataset = paths.held_out,
+    reward_function = paths.judge,
+    response_length = cfg.response_length,
+    text_length = PIECE,
+  }
+  for key, value in pairs(more) do
+    settings[key] = value
+  end
+  return stages:stage("eval", folder, title, settings)
 end
 
-local before = judge("eval-sft", sft.model, { text = paths.test, count = 0 })
-local best = judge("eval-best-of-n", sft.model,
-  { count = #sides.test, best_of = cfg.best_of }).best_of
+-- Gold against KL along a run: its checkpoints, or their averaged policies, on the first opening of
+-- each held-out story.
+local function curve(one, at_start)
+  local points = { { step = 0, gold = at_start, kl = 0.0 } }
+  for _, saved in ipairs(pl.run.checkpoints(run.dir .. "/" .. one.folder)) do
+    local at = judge("eval-curve", ("evaluation: %s, step %d"):format(one.folder, saved.step), {
+      model = saved.path .. (cfg.ema_decay > 0 and "/ema" or ""),
+      reference = sft.model,
+      count = #sides.test,
+    })
+    points[#points + 1] = {
+      step = saved.step,
+      gold = at.score,
+      kl = at.kl,
+      ci95 = at.score_ci95,
+    }
+  end
+  return points
+end
+
+local before = judge("eval-sft", "evaluation: SFT", {
+  model = sft.model,
+  text = paths.test,
+  count = 0,
+})
+local best_of = judge("eval-best-of-n", "evaluation: SFT, best of n", {
+  model = sft.model,
+  count = #sides.test,
+  best_of = cfg.best_of,
+}).best_of
 local runs = { ppo(cfg.kl_coef) }
-local after = judge("eval-ppo", runs[1].model, { reference = sft.model, text = paths.test,
-  count = 0 })
-for coef in cfg.curve_kl_coefs:gmatch("[^,%s]+") do
-  runs[#runs + 1] = ppo(tonumber(coef) or error("curve_kl_coefs wants numbers, got " .. coef, 0))
+local after = judge("eval-ppo", "evaluation: PPO-ptx", {
+  model = runs[1].model,
+  reference = sft.model,
+  text = paths.test,
+  count = 0,
+})
+for coef in coefs_of(cfg.curve_kl_coefs) do
+  runs[#runs + 1] = ppo(tonumber(coef))
 end
 for _, one in ipairs(runs) do
-  one.points = { { step = 0, gold = before.score, kl = 0.0 } }
-  for _, saved in ipairs(pl.run.checkpoints(dir .. "/" .. one.name)) do
-    local at = judge("eval-curve", saved.path .. (cfg.ema_decay > 0 and "/ema" or ""),
-      { reference = sft.model, count = #sides.test })
-    one.points[#one.points + 1] = { step = saved.step, gold = at.score, kl = at.kl,
-      ci95 = at.score_ci95 }
-  end
+  one.points = curve(one, before.score)
 end
 
 -- 6. Figures and report ---------------------------------------------------------------------------
 local figures = {
-  gold_sft = before.score, gold_sft_ci95 = before.score_ci95,
-  gold_ppo = after.score, gold_ppo_ci95 = after.score_ci95,
-  gold_gain = after.gain, gold_ci95 = after.gain_ci95, kl = after.kl, win_rate = after.win_rate,
-  rm_accuracy = rm.rm_accuracy, labeler_agreement = agreement, labeler_noise = noise,
-  rankings = #ranked, ptx_loss_sft = before.text_loss, ptx_loss_ppo = after.text_loss,
-  best_of = best, held_out_openings = after.prompts, weights_hash = after.weights_hash,
-  stage_seconds = stage_seconds,
+  gold_sft = before.score,
+  gold_sft_ci95 = before.score_ci95,
+  gold_ppo = after.score,
+  gold_ppo_ci95 = after.score_ci95,
+  gold_gain = after.gain,
+  gold_ci95 = after.gain_ci95,
+  kl = after.kl,
+  win_rate = after.win_rate,
+  rm_accuracy = rm.rm_accuracy,
+  labeler_agreement = agreement,
+  labeler_noise = noise,
+  rankings = #ranked,
+  ptx_loss_sft = before.text_loss,
+  ptx_loss_ppo = after.text_loss,
+  best_of = best_of,
+  held_out_openings = after.prompts,
+  weights_hash = after.weights_hash,
+  stage_seconds = stages.seconds,
 }
-present.write(dir, figures, runs, { sft = sft, rm = rm, examples = after.examples })
+present.write(run.dir, figures, runs, { sft = sft, rm = rm, examples = after.examples })
 figures.seconds = run:seconds()
 run:summary(figures)
 run:close()
-if not cfg.quiet then io.stdout:write(present.table(figures, runs), "\n") end
+if not cfg.quiet then print(present.table(figures, runs)) end
 return figures

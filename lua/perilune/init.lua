@@ -41,6 +41,7 @@ local modules = {
   run = "perilune.run",
   schedule = "perilune.config.schedule",
   score = "perilune.learn.score",
+  stages = "perilune.run.stages",
   stats = "perilune.base.stats",
   store = "perilune.store",
   tokenizer = "perilune.model.tokenizer",

@@ -17,16 +17,18 @@ local TURN <const> = -0.74
 local REACH <const> = 3 -- words a negation looks ahead
 local ALPHA <const> = 15
 
-local negations = {}
-for word in ([[not never none nope nor neither nothing nowhere without rarely seldom despite cannot
+local NEGATIONS <const> = [[
+  not never none nope nor neither nothing nowhere without rarely seldom despite cannot
   aint arent cant couldnt didnt doesnt dont hadnt hasnt havent isnt mightnt mustnt neednt oughtnt
-  shant shouldnt wasnt werent wont wouldnt]]):gmatch("%S+") do
+  shant shouldnt wasnt werent wont wouldnt
+]]
+
+local negations = {}
+for word in NEGATIONS:gmatch("%S+") do
   negations[word] = true
 end
 
-local function is_negation(word)
-  return negations[word] or word:sub(-3) == "n't"
-end
+local function is_negation(word) return negations[word] or word:sub(-3) == "n't" end
 
 --- Words of a text.
 -- @tparam string text
@@ -44,9 +46,7 @@ end
 -- @treturn {[string]=number} entries that are words as `gold.words` gives them
 function gold.lexicon(path)
   local file, message = io.open(path, "rb")
-  if not file then
-    error(("the lexicon cannot be read: %s"):format(message), 2)
-  end
+  if not file then error(("the lexicon cannot be read: %s"):format(message), 2) end
   local lexicon, count = {}, 0
   for line in file:lines() do
     local word, valence = line:match("^(%a[%a']*)\t(%-?[%d.]+)")
@@ -67,12 +67,8 @@ function gold.valence(text, lexicon)
   local sum, negated_to = 0.0, 0
   for i, word in ipairs(gold.words(text)) do
     local valence = lexicon[word]
-    if valence then
-      sum = sum + (i <= negated_to and TURN or 1) * valence
-    end
-    if is_negation(word) then
-      negated_to = i + REACH
-    end
+    if valence then sum = sum + (i <= negated_to and TURN or 1) * valence end
+    if is_negation(word) then negated_to = i + REACH end
   end
   return sum
 end

@@ -6,7 +6,7 @@
 -- (arXiv:2203.02155, section 3.4). Pairs of equal truth are pairs too: there two labelers agree by
 -- chance. Draws are named by (seed, labeler, set, answer), so nothing depends on their order.
 
-local pl = require "perilune"
+local pl = require("perilune")
 
 local labeler = {}
 
@@ -15,8 +15,10 @@ local PURPOSE <const> = 7300
 --- The normal distribution function: Abramowitz and Stegun 26.2.17, error below 7.5e-8.
 local function normal_cdf(x)
   local t = 1 / (1 + 0.2316419 * math.abs(x))
-  local tail = math.exp(-x * x / 2) / math.sqrt(2 * math.pi) * t * (0.319381530 + t
-    * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
+  local density = math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+  local polynomial = 0.319381530
+    + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429)))
+  local tail = density * t * polynomial
   return x >= 0 and 1 - tail or tail
 end
 
@@ -34,9 +36,7 @@ function labeler.expected_agreement(sets, noise)
       end
     end
   end
-  if pairs_seen == 0 then
-    error("labelers need sets of at least two answers to disagree on", 2)
-  end
+  if pairs_seen == 0 then error("labelers need sets of at least two answers to disagree on", 2) end
   return sum / pairs_seen
 end
 
@@ -46,8 +46,9 @@ end
 -- @treturn number deviation
 function labeler.calibrate(sets, agreement)
   local low, high = 1e-3, 100
-  if labeler.expected_agreement(sets, low) < agreement
-    or labeler.expected_agreement(sets, high) > agreement then
+  local most = labeler.expected_agreement(sets, low)
+  local least = labeler.expected_agreement(sets, high)
+  if agreement < least or agreement > most then
     error(("no noise makes two labelers agree on %.3f of these pairs"):format(agreement), 2)
   end
   for _ = 1, 40 do
@@ -69,8 +70,7 @@ end
 function labeler.opinions(scores, who, set)
   local list = {}
   for k, score in ipairs(scores) do
-    list[k] = score + who.noise
-      * pl.random_normal(who.seed, PURPOSE + who.name, (set - 1) * 64 + k)
+    list[k] = score + who.noise * pl.random_normal(who.seed, PURPOSE + who.name, (set - 1) * 64 + k)
   end
   return list
 end
@@ -83,9 +83,7 @@ function labeler.ranks(values)
   for i, value in ipairs(values) do
     ranks[i] = 1
     for _, other in ipairs(values) do
-      if other > value then
-        ranks[i] = ranks[i] + 1
-      end
+      if other > value then ranks[i] = ranks[i] + 1 end
     end
   end
   return ranks
@@ -95,8 +93,9 @@ end
 function labeler.measured_agreement(sets, first, second)
   local agreed, pairs_seen = 0, 0
   for number, scores in ipairs(sets) do
-    local n, of = pl.stats.ordered_pairs(labeler.opinions(scores, first, number),
-      labeler.opinions(scores, second, number))
+    local one = labeler.opinions(scores, first, number)
+    local other = labeler.opinions(scores, second, number)
+    local n, of = pl.stats.ordered_pairs(one, other)
     agreed, pairs_seen = agreed + n, pairs_seen + of
   end
   return agreed / pairs_seen

@@ -4,7 +4,7 @@
 -- side only, by the library's rules, and every opening is of its own story: nothing of a held-out
 -- story is seen in training. A story that stands in the file twice counts once.
 
-local pl = require "perilune"
+local pl = require("perilune")
 
 local openings = {}
 
@@ -16,16 +16,12 @@ function openings.stories(text)
   local function flush()
     local story = table.concat(lines, "\n"):match("^%s*(.-)%s*$")
     lines = {}
-    if story ~= "" then
-      list[#list + 1] = story
-    end
+    if story ~= "" then list[#list + 1] = story end
   end
   local blank = true
   for line in (text .. "\n"):gmatch("(.-)\r?\n") do
     if line:find("%S") then
-      if not blank then
-        flush()
-      end
+      if not blank then flush() end
       blank = false
     else
       blank = true
@@ -45,16 +41,21 @@ function openings.sides(stories, options)
   for i, story in ipairs(stories) do
     rows[i] = { prompt = story }
   end
-  for row in pl.rules.run(rows, {
+  local list = {
     pl.rules.length { min = options.least_words, max = 100000, unit = "words" },
     pl.rules.dedupe { prefix = false }, -- stories do begin alike
-    pl.rules.split { train = 1 - options.valid - options.test, valid = options.valid,
-      test = options.test, salt = tostring(options.seed) },
-  }, { seed = options.seed }) do
+    pl.rules.split {
+      train = 1 - options.valid - options.test,
+      valid = options.valid,
+      test = options.test,
+      salt = tostring(options.seed),
+    },
+  }
+  for row in pl.rules.run(rows, list, { seed = options.seed }) do
     table.insert(sides[row.side], row.prompt)
   end
-  for side, list in pairs(sides) do
-    if #list == 0 then
+  for side, kept in pairs(sides) do
+    if #kept == 0 then
       error(("%d stories are too few: side '%s' has none"):format(#stories, side), 0)
     end
   end
@@ -66,9 +67,7 @@ end
 function openings.opening(story, words)
   local list = {}
   for word in story:gmatch("%S+") do
-    if #list == words then
-      return table.concat(list, " ")
-    end
+    if #list == words then return table.concat(list, " ") end
     list[#list + 1] = word
   end
 end
@@ -82,9 +81,7 @@ function openings.prompts(stories, lengths)
   for _, words in ipairs(lengths) do
     for number, story in ipairs(stories) do
       local prompt = openings.opening(story, words)
-      if prompt then
-        rows[#rows + 1] = { prompt = prompt, story = number }
-      end
+      if prompt then rows[#rows + 1] = { prompt = prompt, story = number } end
     end
   end
   return rows

@@ -116,6 +116,14 @@ describe("plot.chart", function()
   end)
 end)
 
+describe("plot.series", function()
+  it("takes the rows that have both fields", function()
+    local history = { { step = 1, loss = 3 }, { step = 2 }, { loss = 1 }, { step = 4, loss = 2 } }
+    assert.are.same({ name = "SFT", x = { 1, 4 }, y = { 3, 2 }, smooth = 0.8 },
+      plot.series("SFT", history, "step", "loss", 0.8))
+  end)
+end)
+
 describe("plot.intervals", function()
   it("draws each row's value and interval", function()
     local svg = plot.intervals({ title = "T", rows = {

@@ -372,6 +372,24 @@ local function check_series(list)
   end
 end
 
+--- Figures of a run's history as a series of a chart: the rows that have both fields.
+-- @tparam string name
+-- @tparam {table,...} rows such as `history` of a recipe's result
+-- @tparam string x field, such as "step"
+-- @tparam string y field
+-- @tparam ?number smooth decay of a running mean, as of a series
+-- @treturn table series for `chart`
+function plot.series(name, rows, x, y, smooth)
+  local xs, ys = {}, {}
+  for _, row in ipairs(rows) do
+    if row[x] and row[y] then
+      xs[#xs + 1] = row[x]
+      ys[#ys + 1] = row[y]
+    end
+  end
+  return { name = name, x = xs, y = ys, smooth = smooth }
+end
+
 --- A chart of lines or points.
 --
 -- A series has `name`, `x`, `y`; `mark` "line" (default), "points" or "both"; `low` and `high`,

@@ -1,0 +1,88 @@
+--- Recipes that run one after another inside a run: stages of one experiment.
+--
+--     local stages = pl.stages.new(run)
+--     local sft = stages:stage("sft", "sft", "SFT on the demonstrations", {
+--       model = "base",
+--       dataset = stages:write("demonstrations.jsonl", rows),
+--     })
+--     stages.seconds.sft                  -- what it took
+--
+-- Each stage has its own folder in the run's folder, and takes seed, threads and quiet from the
+-- run. When the run is resumed, a stage goes on from its newest checkpoint, and one that is done
+-- ends at once; a stage that keeps no checkpoints, such as an evaluation, is done again.
+-- @module perilune.run.stages
+
+local config = require("perilune.config")
+local files = require("perilune.base.files")
+local format = require("perilune.base.format")
+local json = require("perilune.base.json")
+local run = require("perilune.run")
+local system = require("perilune.core").system
+
+local stages = {}
+
+local Stages = {}
+Stages.__index = Stages
+Stages.__name = "stages"
+
+--- The stages of a run.
+-- @tparam run of perilune.run, opened
+-- @treturn stages with `seconds`: what each stage took, by the name of its folder
+function stages.new(of)
+  return setmetatable({ run = of, dir = of.dir, cfg = of.cfg, seconds = {} }, Stages)
+end
+
+--- A heading on the terminal, unless the run is quiet.
+-- @tparam string text a pattern of string.format, with what goes into it
+function Stages:say(text, ...)
+  if not self.cfg.quiet then io.stderr:write("\n== ", text:format(...), "\n") end
+end
+
+--- Writes a file of the run's folder data/, whole.
+-- @tparam string name
+-- @tparam table|string content rows for JSON Lines, or the text itself
+-- @treturn string its path
+function Stages:write(name, content)
+  local text = content
+  if type(content) == "table" then
+    local lines = {}
+    for i, row in ipairs(content) do
+      lines[i] = json.encode(row) .. "\n"
+    end
+    text = table.concat(lines)
+  end
+  local folder = self.dir .. "/data"
+  assert(system.mkdir_p(folder))
+  local path = folder .. "/" .. name
+  assert(files.write_atomic(path, text))
+  return path
+end
+
+--- Runs a recipe in a folder of the run.
+-- @tparam string recipe its name or path, as for config.run_recipe
+-- @tparam string folder its name
+-- @tparam string title says on the terminal what begins
+-- @tparam table settings of the recipe; the common ones are laid over a copy
+-- @return what the recipe returns
+function Stages:stage(recipe, folder, title, settings)
+  self:say("%s  (%s)", title, format.duration(self.run:seconds()))
+  local all = {}
+  for key, value in pairs(settings) do
+    all[key] = value
+  end
+  all.output_dir = self.dir .. "/" .. folder
+  all.seed = self.cfg.seed
+  all.threads = self.cfg.threads
+  all.quiet = self.cfg.quiet
+  if self.cfg.resume and run.latest(all.output_dir) then
+    all.resume = "latest"
+  else
+    all.overwrite_output_dir = true
+  end
+  local began = system.monotonic()
+  local result = config.run_recipe(recipe, all)
+  self.seconds[folder] = (self.seconds[folder] or 0) + system.monotonic() - began
+  return result
+end
+
+return stages
