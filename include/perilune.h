@@ -283,7 +283,8 @@ pl_status pl_custom(pl_ctx *ctx, pl_tensor *const *in, int n_in, pl_tensor *cons
 
 /* --------------------------------------------------------------------------------------------
 ** Files. Writing never touches the old file: a temporary file in the same folder is written, synced
-** and renamed over it. Only regular files are opened. A failed sync is a failed write.
+** and renamed over it, with the old file's mode. Only regular files are opened. A failed sync is a
+** failed write.
 */
 #define PL_HASH_TEXT 33 /* XXH3-128 as 32 hexadecimal digits, and the final NUL */
 
@@ -294,11 +295,38 @@ pl_status pl_file_read(pl_ctx *ctx, char **data, size_t *size, const char *path,
 ** complete, but may not survive a power cut; on every other failure the old one is. */
 pl_status pl_file_write(pl_ctx *ctx, const char *path, const void *data, size_t size);
 pl_status pl_file_copy(pl_ctx *ctx, const char *to, const char *from);
+/* In one step, in place of what stands at `to`; the folder is synced. */
+pl_status pl_file_rename(pl_ctx *ctx, const char *from, const char *to);
+pl_status pl_file_remove(pl_ctx *ctx, const char *path); /* PL_OK when there is none */
 pl_status pl_file_hash(pl_ctx *ctx, char hex[PL_HASH_TEXT], const char *path);
 void pl_hash(char hex[PL_HASH_TEXT], const void *data, size_t size);
 /* Over names, dtypes, shapes and bytes, in the order of the names. */
 pl_status pl_hash_tensors(pl_ctx *ctx, char hex[PL_HASH_TEXT], const char *const *names,
                           pl_tensor *const *tensors, int64_t n);
+
+/* A file written piece by piece, which appears whole at `commit` as by pl_file_write. A failed put
+** fails the commit. `close` without a commit gives it up; NULL is fine. */
+typedef struct pl_writer pl_writer;
+pl_status pl_writer_open(pl_ctx *ctx, pl_writer **out, const char *path);
+pl_status pl_writer_put(pl_writer *writer, const void *data, size_t size);
+pl_status pl_writer_commit(pl_writer *writer); /* afterwards only close */
+void pl_writer_close(pl_writer *writer);
+
+/* A log: a file that rows are appended to, made when it is not there; `owner_only`: then nobody
+** else can read it. Each row is with the kernel, whole, when append returns, so that a killed
+** process loses none; of a row whose append failed nothing stays. `sync`: the rows so far outlive a
+** power cut. Ctrl-C does not stop an append. */
+typedef struct pl_logfile pl_logfile;
+pl_status pl_logfile_open(pl_ctx *ctx, pl_logfile **out, const char *path, bool owner_only);
+pl_status pl_logfile_append(pl_logfile *log, const void *row, size_t size);
+pl_status pl_logfile_sync(pl_logfile *log);
+void pl_logfile_close(pl_logfile *log); /* NULL is fine */
+
+/* The folder and those above it, as far as they are missing. */
+pl_status pl_folder_make(pl_ctx *ctx, const char *path);
+/* The folder and all that is in it; symbolic links are not followed; PL_OK when there is none. It
+** goes away as a whole: renamed aside ("<path>.tmp-gone-<pid>-<n>") first. */
+pl_status pl_folder_remove(pl_ctx *ctx, const char *path);
 
 /* A folder that appears whole or not at all. `begin` makes "<path>.tmp-<pid>-<n>" and gives its
 ** name (pl_free) to be filled with files; `commit` syncs every file, writes manifest.json (name,
@@ -341,7 +369,7 @@ void pl_lines_close(pl_lines *reader); /* NULL is fine */
 
 /* Test hook: the k-th input/output call from now on fails with `error` (an errno; 0: it moves only
 ** half of the bytes), with `forever` all later ones too; k = 0 turns it off. The removal of
-** temporary files is not counted. */
+** temporary files, and undoing what a failed call left, is not counted. */
 void pl_io_fail_at(pl_ctx *ctx, int64_t k, int error, bool forever);
 int64_t pl_io_calls(const pl_ctx *ctx); /* since the context was made */
 

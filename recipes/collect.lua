@@ -132,8 +132,8 @@ if cfg.language ~= "" then
   table.insert(list, 2, rules.language { keep = sources.list(cfg.language) })
 end
 local scratch = dir .. "/scratch"
-assert(pl.system.mkdir_p(scratch))
-assert(pl.system.mkdir_p(dir .. "/data"))
+assert(pl.files.folder_make(scratch))
+assert(pl.files.folder_make(dir .. "/data"))
 local progress = pl.progress.new { total = math.max(1, store:counts().prompts), unit = "prompt",
   quiet = cfg.quiet }
 local rows, report = rules.run(sources.prompts(store, function(n) progress:update(n) end), list,

@@ -109,7 +109,7 @@ local tok = pl.tokenizer.train {
 }
 tok:set_special { bos = "<|begin|>", eos = "<|eos|>" }
 local tokenizer_dir = run.dir .. "/tokenizer"
-assert(pl.system.mkdir_p(tokenizer_dir))
+assert(pl.files.folder_make(tokenizer_dir))
 assert(tok:save(tokenizer_dir))
 
 local base = stages:stage("pretrain", "pretrain", "pretraining: the language, from plain text", {

@@ -48,11 +48,11 @@ static bool fault(pl_ctx *ctx)
     return true;
 }
 
-static int sys_open(pl_ctx *ctx, const char *path, int flags)
+static int sys_open(pl_ctx *ctx, const char *path, int flags, mode_t mode)
 {
     for (int tries = 0; tries < MAX_RETRIES; tries++) {
         const bool bad = fault(ctx) && errno != 0;
-        const int fd = bad ? -1 : open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
+        const int fd = bad ? -1 : open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
         if (fd >= 0 || errno != EINTR) return fd;
     }
     return -1;
@@ -90,6 +90,16 @@ static int sys_close(pl_ctx *ctx, int fd)
     return rc < 0 && errno == EINTR ? 0 : rc;
 }
 
+static int sys_fchmod(pl_ctx *ctx, int fd, mode_t mode)
+{
+    return fault(ctx) && errno != 0 ? -1 : fchmod(fd, mode);
+}
+
+static int sys_unlink(pl_ctx *ctx, const char *path)
+{
+    return fault(ctx) && errno != 0 ? -1 : unlink(path);
+}
+
 static int sys_rename(pl_ctx *ctx, const char *from, const char *to)
 {
     return fault(ctx) && errno != 0 ? -1 : rename(from, to);
@@ -120,7 +130,7 @@ pl_status pl__file_open(pl_ctx *ctx, int *fd, int64_t *size, const char *path, b
 {
     struct stat info;
     /* O_NONBLOCK: opening a pipe must not wait for its writer. */
-    *fd = sys_open(ctx, path, O_RDONLY | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW));
+    *fd = sys_open(ctx, path, O_RDONLY | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW), 0);
     if (*fd < 0 && errno == ELOOP && !follow)
         return pl__fail(ctx, PL_ERR_FORMAT, "'%s' is a symbolic link, which is not allowed here",
                         path);
@@ -247,7 +257,7 @@ pl_status pl__file_sync(pl_ctx *ctx, int fd, const char *path)
 
 pl_status pl__file_sync_folder(pl_ctx *ctx, const char *path)
 {
-    int fd = sys_open(ctx, path, O_RDONLY | O_DIRECTORY);
+    int fd = sys_open(ctx, path, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0) return pl__io_fail(ctx, "opening the folder", path);
     /* EINVAL: a file system that cannot sync folders. */
     if (sys_fsync(ctx, fd) != 0 && errno != EINVAL) {
@@ -293,17 +303,58 @@ pl_status pl__folder_make(pl_ctx *ctx, const char *path)
     return PL_ERR_IO;
 }
 
+pl_status pl__file_append_open(pl_ctx *ctx, int *fd, const char *path, bool owner_only)
+{
+    struct stat info;
+    /* O_NONBLOCK: opening a pipe must not wait for its reader. */
+    *fd = sys_open(ctx, path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, owner_only ? 0600 : 0666);
+    if (*fd < 0 || fstat(*fd, &info) != 0) return pl__io_fail(ctx, "opening", path);
+    if (S_ISREG(info.st_mode)) return PL_OK;
+    return pl__fail(ctx, PL_ERR_FORMAT, "'%s' is %s, not a regular file", path,
+                    kind_name(info.st_mode));
+}
+
+pl_status pl__file_put(pl_ctx *ctx, int fd, const char *path, const void *data, size_t size,
+                       size_t *done)
+{
+    const ssize_t n = sys_move(ctx, fd, NULL, (const char *)data + *done, (int64_t)(size - *done), 0);
+    if (n == 0) errno = EIO;
+    if (n <= 0) return pl__io_fail(ctx, "writing", path);
+    *done += (size_t)n;
+    return PL_OK;
+}
+
+pl_status pl_file_rename(pl_ctx *ctx, const char *from, const char *to)
+{
+    pl_status st;
+    char *parent = pl__parent_name(ctx, to);
+    if (parent == NULL) return PL_ERR_NOMEM;
+    PL_GO(pl__file_rename(ctx, from, to));
+    st = pl__file_sync_folder(ctx, parent);
+done:
+    pl_free(ctx, parent);
+    return st;
+}
+
+pl_status pl_file_remove(pl_ctx *ctx, const char *path)
+{
+    return sys_unlink(ctx, path) == 0 || errno == ENOENT ? PL_OK
+                                                         : pl__io_fail(ctx, "removing", path);
+}
+
 pl_status pl__writer_open(pl_ctx *ctx, pl__writer *w, const char *path)
 {
     struct stat info;
     *w = (pl__writer){.ctx = ctx, .fd = -1, .path = path};
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+    const bool stood = stat(path, &info) == 0;
+    if (stood && !S_ISREG(info.st_mode))
         return pl__fail(ctx, PL_ERR_IO, "writing '%s': it is %s, which is not replaced by a file",
                         path, kind_name(info.st_mode));
     for (int n = 0; n < MAX_NAMES; n++) {
         w->tmp = pl__tmp_name(ctx, path, "tmp", n);
         if (w->tmp == NULL) return PL_ERR_NOMEM;
-        w->fd = sys_open(ctx, w->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+        w->fd = sys_open(ctx, w->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
+        if (w->fd >= 0 && stood && sys_fchmod(ctx, w->fd, info.st_mode & 07777) != 0) break;
         if (w->fd >= 0) return PL_OK;
         const int error = errno;
         pl_free(ctx, w->tmp);
@@ -318,13 +369,7 @@ pl_status pl__writer_put(pl__writer *w, const void *data, size_t size)
 {
     for (size_t done = 0; done < size;) {
         PL_TRY(pl__check_interrupt(w->ctx));
-        const ssize_t n =
-            sys_move(w->ctx, w->fd, NULL, (const char *)data + done, (int64_t)(size - done), 0);
-        if (n <= 0) {
-            if (n == 0) errno = EIO;
-            return pl__io_fail(w->ctx, "writing", w->path);
-        }
-        done += (size_t)n;
+        PL_TRY(pl__file_put(w->ctx, w->fd, w->path, data, size, &done));
     }
     return PL_OK;
 }

@@ -19,6 +19,11 @@ pl_status pl__file_open(pl_ctx *ctx, int *fd, int64_t *size, const char *path, b
 pl_status pl__file_pread(pl_ctx *ctx, int fd, const char *path, void *to, int64_t size,
                          int64_t offset);
 void pl__file_close(int *fd); /* of a file that was read; -1 is fine, sets -1 */
+/* For appending, made when it is not there; the caller closes *fd on failure too. */
+pl_status pl__file_append_open(pl_ctx *ctx, int *fd, const char *path, bool owner_only);
+/* Writes some of the bytes from data + *done on, at least one, and moves *done. */
+pl_status pl__file_put(pl_ctx *ctx, int fd, const char *path, const void *data, size_t size,
+                       size_t *done);
 pl_status pl__file_sync(pl_ctx *ctx, int fd, const char *path);
 pl_status pl__file_sync_folder(pl_ctx *ctx, const char *path);
 pl_status pl__file_rename(pl_ctx *ctx, const char *from, const char *to);
@@ -32,7 +37,8 @@ pl_status pl__file_hash_fd(pl_ctx *ctx, char hex[PL_HASH_TEXT], int fd, const ch
                            int64_t size);
 void pl__hash_hex(char hex[PL_HASH_TEXT], XXH128_hash_t hash);
 
-/* A file on its way: the bytes go to `tmp`, commit renames it to `path`. Abort may follow
+/* A file on its way: the bytes go to `tmp`, which has the mode of what stands at `path`; commit
+** renames it to `path`. Abort may follow
 ** anything, commit too, and is idempotent; it keeps the context's error text. */
 typedef struct {
     pl_ctx *ctx;

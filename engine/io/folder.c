@@ -7,7 +7,7 @@
 ** folder in one step (renameat2) and is removed afterwards, so that there is never a moment without
 ** one of the two. A folder with a manifest that verifies is complete; one without is not.
 **
-** It does not follow or store symbolic links, and removes only folders that carry its own mark.
+** It does not follow or store symbolic links.
 */
 #include <dirent.h>
 #include <errno.h>
@@ -143,6 +143,49 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 static int remove_tree(const char *path)
 {
     return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+pl_status pl_folder_make(pl_ctx *ctx, const char *path)
+{
+    pl_status st = PL_OK;
+    struct stat info;
+    const size_t length = strlen(path);
+    char *part = pl_strndup(ctx, path, length);
+    if (part == NULL) return PL_ERR_NOMEM;
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != '\0') continue;
+        part[i] = '\0';
+        if ((st = pl__folder_make(ctx, part)) != PL_OK && errno != EEXIST) goto done;
+        part[i] = path[i];
+    }
+    st = PL_OK;
+    if (stat(path, &info) != 0)
+        st = pl__io_fail(ctx, "making the folder", path);
+    else if (!S_ISDIR(info.st_mode))
+        st = pl__fail(ctx, PL_ERR_IO, "making the folder '%s': a file of that name is in the way",
+                      path);
+done:
+    pl_free(ctx, part);
+    return st;
+}
+
+pl_status pl_folder_remove(pl_ctx *ctx, const char *path)
+{
+    pl_status st = PL_ERR_IO;
+    struct stat info;
+    char *aside = NULL;
+    if (lstat(path, &info) != 0 && errno == ENOENT) return PL_OK;
+    for (int n = 0; n < MAX_NAMES && st != PL_OK; n++) {
+        pl_free(ctx, aside);
+        aside = pl__tmp_name(ctx, path, "tmp-gone", n);
+        if (aside == NULL) return PL_ERR_NOMEM;
+        if (lstat(aside, &info) == 0) continue;
+        PL_GO(pl__file_rename(ctx, path, aside));
+    }
+    if (st != PL_OK || remove_tree(aside) != 0) st = pl__io_fail(ctx, "removing", path);
+done:
+    pl_free(ctx, aside);
+    return st;
 }
 
 pl_status pl_folder_discard(pl_ctx *ctx, const char *tmp)

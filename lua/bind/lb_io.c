@@ -11,6 +11,8 @@
 #include "lb.h"
 
 #define WEIGHTS_MT "perilune.Weights"
+#define WRITER_MT "perilune.Writer"
+#define LOG_MT "perilune.Log"
 #define READ_LIMIT ((lua_Integer)1 << 31)
 
 /* --------------------------------------------------------------------------------------------
@@ -95,9 +97,129 @@ static int files_hash_string(lua_State *L)
     return 1;
 }
 
+/// files.rename(from, to) -> true | nil, message
+static int files_rename(lua_State *L)
+{
+    const char *from = lb_check_path(L, 1), *to = lb_check_path(L, 2);
+    return succeed(L, pl_file_rename(lb_ctx(L), from, to));
+}
+
+/// files.remove(path) -> true | nil, message
+static int files_remove(lua_State *L)
+{
+    return succeed(L, pl_file_remove(lb_ctx(L), lb_check_path(L, 1)));
+}
+
+/* --------------------------------------------------------------------------------------------
+** Files written piece by piece, and logs
+*/
+static pl_writer *check_writer(lua_State *L)
+{
+    pl_writer **box = luaL_checkudata(L, 1, WRITER_MT);
+    luaL_argcheck(L, *box != NULL, 1, "the file was closed");
+    return *box;
+}
+
+/// files.create(path) -> writer | nil, message
+static int files_create(lua_State *L)
+{
+    const char *path = lb_check_path(L, 1);
+    pl_writer **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    luaL_setmetatable(L, WRITER_MT);
+    const pl_status st = pl_writer_open(lb_ctx(L), box, path);
+    return st == PL_OK ? 1 : lb_soft_fail(L, st);
+}
+
+/// writer:write(text, ...) -> true | nil, message
+static int writer_write(lua_State *L)
+{
+    pl_writer *writer = check_writer(L);
+    const int n = lua_gettop(L);
+    pl_status st = PL_OK;
+    for (int i = 2; i <= n; i++) luaL_checkstring(L, i);
+    for (int i = 2; i <= n && st == PL_OK; i++)
+        st = pl_writer_put(writer, lua_tostring(L, i), lua_rawlen(L, i));
+    return succeed(L, st);
+}
+
+/// writer:commit() -> true | nil, message
+static int writer_commit(lua_State *L)
+{
+    return succeed(L, pl_writer_commit(check_writer(L)));
+}
+
+/// writer:close(): gives up what was not committed; more than once is fine
+static int writer_close(lua_State *L)
+{
+    pl_writer **box = luaL_checkudata(L, 1, WRITER_MT);
+    pl_writer *writer = *box;
+    *box = NULL;
+    pl_writer_close(writer);
+    return 0;
+}
+
+static pl_logfile *check_log(lua_State *L)
+{
+    pl_logfile **box = luaL_checkudata(L, 1, LOG_MT);
+    luaL_argcheck(L, *box != NULL, 1, "the log was closed");
+    return *box;
+}
+
+/// files.open_log(path, {owner_only = false}) -> log | nil, message
+static int files_open_log(lua_State *L)
+{
+    static const char *const known[] = {"owner_only", NULL};
+    const char *path = lb_check_path(L, 1);
+    lb_known(L, 2, "open_log option", known);
+    const bool owner_only = lb_boolean_field(L, 2, "owner_only", false);
+    pl_logfile **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    luaL_setmetatable(L, LOG_MT);
+    const pl_status st = pl_logfile_open(lb_ctx(L), box, path, owner_only);
+    return st == PL_OK ? 1 : lb_soft_fail(L, st);
+}
+
+/// log:append(text) -> true | nil, message
+static int log_append(lua_State *L)
+{
+    size_t size;
+    pl_logfile *log = check_log(L);
+    const char *text = luaL_checklstring(L, 2, &size);
+    return succeed(L, pl_logfile_append(log, text, size));
+}
+
+/// log:sync() -> true | nil, message
+static int log_sync(lua_State *L)
+{
+    return succeed(L, pl_logfile_sync(check_log(L)));
+}
+
+/// log:close(): more than once is fine
+static int log_close(lua_State *L)
+{
+    pl_logfile **box = luaL_checkudata(L, 1, LOG_MT);
+    pl_logfile *log = *box;
+    *box = NULL;
+    pl_logfile_close(log);
+    return 0;
+}
+
 /* --------------------------------------------------------------------------------------------
 ** Folders
 */
+
+/// files.folder_make(path) -> true | nil, message
+static int folder_make(lua_State *L)
+{
+    return succeed(L, pl_folder_make(lb_ctx(L), lb_check_path(L, 1)));
+}
+
+/// files.folder_remove(path) -> true | nil, message
+static int folder_remove(lua_State *L)
+{
+    return succeed(L, pl_folder_remove(lb_ctx(L), lb_check_path(L, 1)));
+}
 
 /// files.folder_begin(path) -> name of a temporary folder to fill | nil, message
 static int folder_begin(lua_State *L)
@@ -395,12 +517,24 @@ void lb_open_io(lua_State *L)
 {
     static const luaL_Reg weights[] = {
         {"__gc", weights_close}, {"__close", weights_close}, {NULL, NULL}};
+    static const luaL_Reg writer[] = {{"write", writer_write},   {"commit", writer_commit},
+                                      {"close", writer_close},   {"__gc", writer_close},
+                                      {"__close", writer_close}, {NULL, NULL}};
+    static const luaL_Reg log[] = {{"append", log_append}, {"sync", log_sync},
+                                   {"close", log_close},   {"__gc", log_close},
+                                   {"__close", log_close}, {NULL, NULL}};
     static const luaL_Reg files[] = {{"read", files_read},
                                      {"write_atomic", files_write},
                                      {"copy", files_copy},
+                                     {"rename", files_rename},
+                                     {"remove", files_remove},
+                                     {"create", files_create},
+                                     {"open_log", files_open_log},
                                      {"hash", files_hash},
                                      {"hash_string", files_hash_string},
                                      {"hash_tensors", files_hash_tensors},
+                                     {"folder_make", folder_make},
+                                     {"folder_remove", folder_remove},
                                      {"folder_begin", folder_begin},
                                      {"folder_commit", folder_commit},
                                      {"folder_verify", folder_verify},
@@ -414,6 +548,8 @@ void lb_open_io(lua_State *L)
                                            {NULL, NULL}};
     static const luaL_Reg llama2c[] = {{"load", llama2c_load}, {NULL, NULL}};
     lb_class(L, WEIGHTS_MT, weights);
+    lb_class(L, WRITER_MT, writer);
+    lb_class(L, LOG_MT, log);
     sub_table(L, "files", files);
     sub_table(L, "safetensors", safetensors);
     sub_table(L, "llama2c", llama2c);

@@ -3,7 +3,8 @@
 **
 ** json.decode(text, opts) reads, json.encode(value, opts) writes. Integers stay integers, floats
 ** are written with the fewest of 15, 16 or 17 digits that read back to the same bits (and with a
-** ".0" when they look like integers), NaN and the infinities as Python writes them. Objects are
+** ".0" when they look like integers), NaN and the infinities as Python writes them (as texts, which every
+** reader takes, when `finite` numbers alone are asked for). Objects are
 ** plain tables, written with sorted keys; arrays carry a shared metatable, so an empty one stays
 ** an array. With `ordered` an object remembers the order of its keys and its nulls, which is what
 ** editing somebody's config.json needs; without it a null member is absent (nil).
@@ -361,7 +362,7 @@ typedef struct path {
 typedef struct {
     struct json_object **root;
     int max_depth;
-    bool strict;
+    bool strict, finite;
 } encode_state;
 
 static int encode_fail(lua_State *L, const path *where, const char *why)
@@ -397,11 +398,13 @@ static void attach(lua_State *L, encode_state *state, struct json_object *parent
     }
 }
 
-static struct json_object *new_float(double x)
+static struct json_object *new_float(const encode_state *state, double x)
 {
     char text[40];
-    if (isnan(x)) return json_object_new_double_s(x, "NaN");
-    if (isinf(x)) return json_object_new_double_s(x, x > 0 ? "Infinity" : "-Infinity");
+    if (!isfinite(x)) {
+        const char *name = isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity";
+        return state->finite ? json_object_new_string(name) : json_object_new_double_s(x, name);
+    }
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(text, sizeof text - 2, "%.*g", digits, x);
         if (strtod(text, NULL) == x) break;
@@ -544,7 +547,7 @@ static void put_value(lua_State *L, encode_state *state, struct json_object *par
     case LUA_TBOOLEAN: child = json_object_new_boolean(lua_toboolean(L, -1)); break;
     case LUA_TNUMBER:
         child = lua_isinteger(L, -1) ? json_object_new_int64(lua_tointeger(L, -1))
-                                     : new_float(lua_tonumber(L, -1));
+                                     : new_float(state, lua_tonumber(L, -1));
         break;
     case LUA_TSTRING: child = new_string(L, state, where); break;
     case LUA_TLIGHTUSERDATA:
@@ -560,16 +563,17 @@ static void put_value(lua_State *L, encode_state *state, struct json_object *par
     attach(L, state, parent, where, child, is_null || child != NULL);
 }
 
-/// json.encode(value, {pretty = false, strict = false, depth = 128}) -> text
+/// json.encode(value, {pretty = false, strict = false, finite = false, depth = 128}) -> text
 static int json_encode(lua_State *L)
 {
-    static const char *const known[] = {"pretty", "strict", "depth", NULL};
+    static const char *const known[] = {"pretty", "strict", "finite", "depth", NULL};
     luaL_checkany(L, 1);
     lb_known(L, 2, "json.encode option", known);
     int flags = JSON_C_TO_STRING_NOSLASHESCAPE;
     if (lb_boolean_field(L, 2, "pretty", false))
         flags |= JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED;
     encode_state state = {.strict = lb_boolean_field(L, 2, "strict", false),
+                          .finite = lb_boolean_field(L, 2, "finite", false),
                           .max_depth = check_depth(L, 2)};
     state.root = new_tree(L);
     lua_pushvalue(L, 1);

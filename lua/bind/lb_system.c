@@ -1,6 +1,7 @@
 /*
 ** lb_system.c - perilune.core.system: what Lua programs need of the operating system and Lua and
-** LuaFileSystem do not offer. Terminal, clocks, processes, durable files, the machine, hashing.
+** LuaFileSystem do not offer: terminal, clocks, processes, the machine.
+** Also core.nearest.
 **
 ** What can go wrong outside gives nil, message, errno. Times are seconds as floats. A child process
 ** is started by posix_spawn, never by fork: the OpenMP threads of this process would not
@@ -19,14 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 extern char **environ;
 
@@ -208,118 +205,7 @@ static int l_spawn(lua_State *L)
     return 1;
 }
 
-/* ---- Files ------------------------------------------------------------------------------------ */
-
-/* mkdir_p(path): the folder and those above it, as far as they are missing */
-static int l_mkdir_p(lua_State *L)
-{
-    size_t length;
-    const char *path = luaL_checklstring(L, 1, &length);
-    luaL_argcheck(L, length > 0, 1, "a path");
-    char *part = lua_newuserdatauv(L, length + 1, 0);
-    memcpy(part, path, length + 1);
-    for (size_t i = 1; i <= length; i++) {
-        if (part[i] != '/' && part[i] != '\0') continue;
-        part[i] = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) return soft_errno(L, part);
-        if (i < length) part[i] = '/';
-    }
-    struct stat st;
-    if (stat(path, &st) != 0) return soft_errno(L, path);
-    if (!S_ISDIR(st.st_mode)) {
-        errno = ENOTDIR;
-        return soft_errno(L, path);
-    }
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-/* rename(from, to): replaces `to` in one step */
-static int l_rename(lua_State *L)
-{
-    const char *from = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
-    return true_or_errno(L, rename(from, to), from);
-}
-
-static int sync_path(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -1;
-    int result = fsync(fd), code = errno;
-    close(fd);
-    errno = code;
-    return result;
-}
-
-/* fsync(path): a file or a folder */
-static int l_fsync(lua_State *L)
-{
-    const char *path = luaL_checkstring(L, 1);
-    return true_or_errno(L, sync_path(path), path);
-}
-
-static int write_all(int fd, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t n = write(fd, data, length);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return -1;
-        data += n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
-/*
-** write_file_atomic(path, data): after it, whatever happens, the file has the old or the new
-** content. Written beside, synced, renamed, the folder synced. A former file keeps its mode; a new
-** one gets what the umask says.
-*/
-static int l_write_file_atomic(lua_State *L)
-{
-    size_t length;
-    const char *path = luaL_checkstring(L, 1);
-    const char *data = luaL_checklstring(L, 2, &length);
-    const char *slash = strrchr(path, '/');
-    const char *folder = slash == path ? "/" : slash ? lua_pushlstring(L, path, (size_t)(slash - path))
-                                                     : ".";
-    const char *aside = lua_pushfstring(L, "%s.tmp%d", path, (int)getpid());
-    struct stat st;
-    bool existed = stat(path, &st) == 0;
-    int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return soft_errno(L, aside);
-    int result = write_all(fd, data, length);
-    if (result == 0 && existed) result = fchmod(fd, st.st_mode & 07777);
-    if (result == 0) result = fsync(fd);
-    int code = errno;
-    if (close(fd) != 0 && result == 0) {
-        result = -1;
-        code = errno;
-    }
-    if (result == 0 && rename(aside, path) != 0) {
-        result = -1;
-        code = errno;
-    }
-    if (result != 0) {
-        unlink(aside);
-        errno = code;
-        return soft_errno(L, path);
-    }
-    return true_or_errno(L, sync_path(folder), folder);
-}
-
-/* append_private(path, data): in one write; a new file can be read by its owner alone */
-static int l_append_private(lua_State *L)
-{
-    size_t length;
-    const char *path = luaL_checkstring(L, 1), *data = luaL_checklstring(L, 2, &length);
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd < 0) return soft_errno(L, path);
-    int result = write_all(fd, data, length), code = errno;
-    close(fd);
-    errno = code;
-    return true_or_errno(L, result, path);
-}
+/* ---- The machine ------------------------------------------------------------------------------ */
 
 /* disk_free(path) -> bytes an ordinary user can still write there */
 static int l_disk_free(lua_State *L)
@@ -330,8 +216,6 @@ static int l_disk_free(lua_State *L)
     lua_pushinteger(L, (lua_Integer)fs.f_bavail * (lua_Integer)fs.f_frsize);
     return 1;
 }
-
-/* ---- The machine ------------------------------------------------------------------------------ */
 
 /* affinity() -> how many CPUs this process may run on */
 static int l_affinity(lua_State *L)
@@ -396,21 +280,7 @@ static int l_setenv(lua_State *L)
     return true_or_errno(L, value ? setenv(name, value, 1) : unsetenv(name), name);
 }
 
-/* ---- Hashing ---------------------------------------------------------------------------------- */
-
-/* xxh3(text) -> 32 hexadecimal digits: XXH3, 128 bits, in canonical order */
-static int l_xxh3(lua_State *L)
-{
-    size_t length;
-    const char *text = luaL_checklstring(L, 1, &length);
-    XXH128_canonical_t bytes;
-    XXH128_canonicalFromHash(&bytes, XXH3_128bits(text, length));
-    char hex[2 * sizeof bytes.digest + 1];
-    for (size_t i = 0; i < sizeof bytes.digest; i++)
-        snprintf(hex + 2 * i, 3, "%02x", bytes.digest[i]);
-    lua_pushstring(L, hex);
-    return 1;
-}
+/* ---- Names ------------------------------------------------------------------------------------ */
 
 /* nearest(name, names): of the list the name that was probably meant, nil when none is near */
 static int l_nearest(lua_State *L)
@@ -437,12 +307,9 @@ void lb_open_system(lua_State *L)
         {"sleep", l_sleep},         {"pid", l_pid},
         {"hostname", l_hostname},   {"kill", l_kill},
         {"wait", l_wait},           {"spawn", l_spawn},
-        {"mkdir_p", l_mkdir_p},     {"rename", l_rename},
-        {"fsync", l_fsync},         {"write_file_atomic", l_write_file_atomic},
         {"disk_free", l_disk_free}, {"affinity", l_affinity},
         {"meminfo", l_meminfo},     {"openblas", l_openblas},
-        {"setenv", l_setenv},       {"append_private", l_append_private},
-        {"xxh3", l_xxh3},           {NULL, NULL}};
+        {"setenv", l_setenv},       {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "system");
     lua_pushcfunction(L, l_nearest);

@@ -181,7 +181,7 @@ describe("generate", function()
 
   it("tells a llama2.c model's text from its beginning token", function()
     local dir = folder .. "/llama2c"
-    assert(system.mkdir_p(dir))
+    assert(core.files.folder_make(dir))
     local written = llama2c.write(dir)
     local answer = pl.generate(written, { { 1 } },
       { max_tokens = 20, temperature = 0, stop = { 1, 2 } })[1]

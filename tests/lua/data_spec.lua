@@ -5,7 +5,7 @@ local pl = require("perilune")
 local scratch = dofile("tests/lua/support/scratch.lua")
 local checkpoint = require("perilune.run.state")
 local store = require("perilune.store")
-local system = require("perilune.core").system
+local files = require("perilune.base.files")
 
 local data = pl.data
 local folder, tok
@@ -191,7 +191,7 @@ describe("a checkpoint", function()
     local path = write("train.jsonl", lines { { text = "the cat sat" } })
     local parts = { model = model, tokenizer = tok, data = { dataset = data.text(tok, path, 8) } }
     local dir = folder .. "/checkpoint"
-    assert(system.mkdir_p(dir))
+    assert(files.folder_make(dir))
     checkpoint.write(dir, parts)
     checkpoint.read(dir, parts)
     write("train.jsonl", lines { { text = "the cat sat on" } })

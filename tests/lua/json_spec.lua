@@ -233,6 +233,8 @@ describe("json.encode", function()
 
   it("writes numbers that are none as Python does", function()
     assert.equal("[NaN,Infinity,-Infinity]", json.encode({ 0 / 0, 1 / 0, -1 / 0 }))
+    assert.equal('{"a":["NaN","Infinity","-Infinity",0.5]}',
+      json.encode({ a = json.array({ 0 / 0, 1 / 0, -1 / 0, 0.5 }) }, { finite = true }))
   end)
 
   it("keeps integers whole", function()

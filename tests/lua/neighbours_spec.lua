@@ -1,5 +1,6 @@
 --- What lies beside a recipe is found, whoever runs it, from wherever.
 local host = require("perilune.host")
+local files = require("perilune.base.files")
 local system = require("perilune.core").system
 
 local STOCK <const> = "/usr/bin/lua5.4"
@@ -29,9 +30,9 @@ end
 setup(function()
   folder = os.tmpname()
   os.remove(folder)
-  assert(system.mkdir_p(folder .. "/parts"))
-  assert(system.mkdir_p(folder .. "/presets"))
-  assert(system.mkdir_p(folder .. "/quickstart"))
+  assert(files.folder_make(folder .. "/parts"))
+  assert(files.folder_make(folder .. "/presets"))
+  assert(files.folder_make(folder .. "/quickstart"))
   write("parts/one.lua", "return { two = require('parts.two') }")
   write("parts/two.lua", "return 2")
   write("presets/high.lua", "return { lam = 0.75 }")

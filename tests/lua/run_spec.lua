@@ -1,4 +1,5 @@
 local config = require("perilune.config")
+local files = require("perilune.base.files")
 local json = require("perilune.base.json")
 local jsonl = require("perilune.run.log")
 local lfs = require("lfs")
@@ -28,6 +29,75 @@ local function write_model(folder)
 end
 
 teardown(scratch.clean)
+
+--- A folder and all in it hold no half file: JSON and rows can be read, checkpoints verify.
+local function assert_whole(folder)
+  for _, name in ipairs(scratch.names(folder)) do
+    local path = folder .. "/" .. name
+    assert.is_nil(name:find(".tmp", 1, true), path)
+    if name:find("%.json$") then
+      read_json(path)
+    elseif name:find("%.jsonl$") then
+      assert.is_true(read(path) == "" or read(path):sub(-1) == "\n", path)
+      assert(jsonl.read(path))
+    elseif name:find("^checkpoint%-") then
+      assert(files.folder_verify(path))
+    end
+  end
+end
+
+--- A short run from beginning to end.
+local function short_run(folder, ...)
+  local r <close> = run.open(make(folder, ...))
+  r:log(1, { loss = 1 })
+  r:sample(1, { prompt = "a", answer = "b" })
+  r:checkpoint(1, write_model)
+  r:checkpoint(2, write_model, { metric = 0.5, best = true })
+  r:checkpoint(3, write_model)
+  r:log(2, { loss = 0.5 })
+  r:summary({ score = 0 / 0 })
+end
+
+describe("a run on a disk that fails", function()
+  after_each(function()
+    files.io_fail_at(0)
+  end)
+
+  it("ends with an error that names a file, leaves nothing half written, and can be repeated",
+    function()
+      local folder = scratch.quick_path()
+      local k, reached = 0, true
+      while reached do
+        k = k + 1
+        local calls = files.io_calls()
+        files.io_fail_at(k, "ENOSPC")
+        local ok, message = pcall(short_run, folder, "--overwrite_output_dir", "--save_total_limit",
+          "1")
+        files.io_fail_at(0)
+        reached = files.io_calls() - calls >= k
+        assert.is_true(ok or reached)
+        if not ok then
+          assert.is_truthy(message:find("'[^']+': No space left on device"), message)
+        end
+        if scratch.there(folder) then
+          assert_whole(folder)
+        end
+      end
+      assert.is_true(k > 100, k)
+      assert.are.equal(2, #jsonl.read(folder .. "/metrics.jsonl"))
+      assert.are.same({ { step = 2, path = folder .. "/checkpoint-2" },
+        { step = 3, path = folder .. "/checkpoint-3" } }, run.checkpoints(folder))
+    end)
+
+  it("is as any other when calls move only half of the bytes", function()
+    local folder = scratch.path()
+    files.io_fail_at(1, "short", true)
+    short_run(folder)
+    files.io_fail_at(0)
+    assert_whole(folder)
+    assert.are.equal('{"step":1,"answer":"b","prompt":"a"}\n', read(folder .. "/samples.jsonl"))
+  end)
+end)
 
 describe("a run folder", function()
   it("tells what was run, and keeps metrics that read back equal", function()

@@ -1,57 +1,12 @@
---- perilune.core.system: files that last, processes, clocks, hashing.
-local lfs = require("lfs")
+--- perilune.core.system: processes, clocks, the machine.
 local scratch = dofile("tests/lua/support/scratch.lua")
 local system = require("perilune.core").system
 
-local folder = scratch.path()
+local folder = scratch.folder()
 
 teardown(scratch.clean)
 
 local read = scratch.read
-
-it("mkdir_p makes what is missing and says what is in the way", function()
-  assert.is_true(system.mkdir_p(folder .. "/a/b/c/"))
-  assert.is_true(system.mkdir_p(folder .. "/a/b"))
-  assert.are.equal("directory", lfs.attributes(folder .. "/a/b/c", "mode"))
-  assert(system.write_file_atomic(folder .. "/file", "x"))
-  local ok, message, code = system.mkdir_p(folder .. "/file/inside")
-  assert.is_nil(ok)
-  assert.truthy(message:find("Not a directory", 1, true))
-  assert.are.equal(20, code)
-end)
-
-it("write_file_atomic replaces the whole file and keeps its mode", function()
-  local path = folder .. "/atomic"
-  assert.is_true(system.write_file_atomic(path, "one\0two"))
-  assert.are.equal("one\0two", read(path))
-  system.spawn({ "chmod", "640", path })
-  assert.is_true(system.write_file_atomic(path, ""))
-  assert.are.equal("", read(path))
-  assert.are.equal("rw-r-----", lfs.attributes(path, "permissions"))
-  local left = {}
-  for name in lfs.dir(folder) do
-    left[#left + 1] = name:match("tmp%d+$")
-  end
-  assert.are.same({}, left)
-  assert.is_nil((system.write_file_atomic(folder .. "/no/such/folder", "x")))
-end)
-
-it("append_private is for the owner alone", function()
-  local path = folder .. "/private"
-  assert.is_true(system.append_private(path, "a"))
-  assert.is_true(system.append_private(path, "b"))
-  assert.are.equal("ab", read(path))
-  assert.are.equal("rw-------", lfs.attributes(path, "permissions"))
-end)
-
-it("rename and fsync", function()
-  assert(system.write_file_atomic(folder .. "/from", "x"))
-  assert.is_true(system.rename(folder .. "/from", folder .. "/to"))
-  assert.is_nil(lfs.attributes(folder .. "/from"))
-  assert.is_true(system.fsync(folder .. "/to"))
-  assert.is_true(system.fsync(folder))
-  assert.is_nil((system.fsync(folder .. "/from")))
-end)
 
 it("spawn gives the status, redirects, and reports what it cannot start", function()
   assert.are.same({ "exit", 3 }, { system.spawn({ "sh", "-c", "exit 3" }) })
@@ -89,11 +44,6 @@ it("clocks go forward", function()
   local passed = system.monotonic() - before
   assert.truthy(passed >= 0.02 and passed < 5)
   assert.truthy(math.abs(system.realtime() - os.time()) < 5)
-end)
-
-it("hashes as xxhsum -H128 does", function()
-  assert.are.equal("99aa06d3014798d86001c324468d497f", system.xxh3(""))
-  assert.are_not.equal(system.xxh3("a"), system.xxh3("b"))
 end)
 
 it("knows the machine", function()

@@ -2,7 +2,7 @@
 
 local lfs = require("lfs")
 local scratch = dofile("tests/lua/support/scratch.lua")
-local system = require("perilune.core").system
+local files = require("perilune.base.files")
 local token_cache = require("perilune.data.token_cache")
 
 local folder = scratch.path()
@@ -19,7 +19,7 @@ end
 
 describe("token_cache", function()
   setup(function()
-    assert(system.mkdir_p(folder))
+    assert(files.folder_make(folder))
     token_cache.folder = function() return folder end
   end)
   teardown(function()

@@ -85,7 +85,7 @@ local SIDES <const> = { "train", "valid", "test" }
 setup(function()
   folder = os.tmpname()
   os.remove(folder)
-  assert(pl.system.mkdir_p(folder))
+  assert(pl.files.folder_make(folder))
   paths = { log = write("log.jsonl", log_rows()), demos = write("demos.jsonl", labeler_rows()),
     ranked = write("ranked.jsonl", ranked_rows()) }
 end)

@@ -1,4 +1,5 @@
---- Files: atomic writing, folders that appear whole, hashes, weight files.
+--- Files: atomic writing, logs, folders that appear whole, hashes, weight files. Whatever the
+-- library and recipes write goes through here, so through the engine's checks and its fault hook.
 --
 -- Whatever can go wrong outside gives nil and a message; wrong arguments raise.
 --
@@ -22,7 +23,8 @@ local files = {}
 -- @treturn string text, or nil and a message
 files.read = core.files.read
 
---- Writes a file that appears whole: a temporary file beside it, synced, renamed over it.
+--- Writes a file that appears whole: a temporary file beside it, synced, renamed over it. The mode
+-- of the old file stays.
 -- @function write_atomic
 -- @string path
 -- @string text
@@ -35,6 +37,36 @@ files.write_atomic = core.files.write_atomic
 -- @string to
 -- @treturn boolean true, or nil and a message
 files.copy = core.files.copy
+
+--- Renames a file, in place of what stands there, and syncs the folder.
+-- @function rename
+-- @string from
+-- @string to
+-- @treturn boolean true, or nil and a message
+files.rename = core.files.rename
+
+--- Removes a file; fine when there is none.
+-- @function remove
+-- @string path
+-- @treturn boolean true, or nil and a message
+files.remove = core.files.remove
+
+--- A file written piece by piece, which appears whole at last: `writer:write(text, ...)` and
+-- `writer:commit()` give true, or nil and a message; `writer:close()`, also by `<close>`, gives up
+-- what was not committed. A commit after a failed write fails.
+-- @function create
+-- @string path
+-- @treturn writer or nil and a message
+files.create = core.files.create
+
+--- A file that rows are appended to, made when it is not there: `log:append(text)` has the text
+-- with the kernel, whole, when it returns, and leaves nothing of it when it fails; `log:sync()` has
+-- the texts so far outlive a power cut. Both give true, or nil and a message. `log:close()`.
+-- @function open_log
+-- @string path
+-- @tparam[opt] table opts `owner_only`: nobody else can read the file, when it is made
+-- @treturn log or nil and a message
+files.open_log = core.files.open_log
 
 --- XXH3-128 of a file, 32 hexadecimal digits.
 -- @function hash
@@ -53,6 +85,19 @@ files.hash_string = core.files.hash_string
 -- @tparam table tensors `{name = tensor}`
 -- @treturn string 32 hexadecimal digits
 files.hash_tensors = core.files.hash_tensors
+
+--- Makes a folder and those above it, as far as they are missing.
+-- @function folder_make
+-- @string path
+-- @treturn boolean true, or nil and a message
+files.folder_make = core.files.folder_make
+
+--- Removes a folder and all that is in it; symbolic links are not followed. Fine when there is
+-- none. The folder goes away as a whole: it is renamed aside first.
+-- @function folder_remove
+-- @string path
+-- @treturn boolean true, or nil and a message
+files.folder_remove = core.files.folder_remove
 
 --- Makes a temporary folder beside `path`, to be filled and committed.
 -- @function folder_begin
@@ -122,9 +167,11 @@ end
 --- Writes a JSON file, atomically, indented, with a newline at its end.
 -- @string path
 -- @param value
+-- @tparam[opt] table opts `finite`, as for `json.encode`
 -- @treturn boolean true, or nil and a message
-function files.write_json(path, value)
-  return files.write_atomic(path, json.encode(value, { pretty = true }) .. "\n")
+function files.write_json(path, value, opts)
+  local finite = opts ~= nil and opts.finite
+  return files.write_atomic(path, json.encode(value, { pretty = true, finite = finite }) .. "\n")
 end
 
 return files

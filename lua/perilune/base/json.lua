@@ -8,7 +8,8 @@
 -- `json.encode(value, opts)` gives a text or raises an error that names the value's path.
 -- Keys are sorted unless the object is ordered, so equal values give equal texts. Options:
 -- `pretty`; `strict` refuses text that is not UTF-8 (otherwise each bad byte becomes U+FFFD);
--- `depth`.
+-- `finite` writes NaN and the infinities as the texts "NaN", "Infinity" and "-Infinity" (otherwise
+-- as bare words, which are not JSON and which many readers refuse); `depth`.
 --
 -- `json.array(t)` marks a table as an array even when empty, `json.object()` makes an object that
 -- remembers the order of its keys, `json.null` is null. A null member of a plain object is nil

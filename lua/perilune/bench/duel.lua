@@ -8,6 +8,7 @@
 -- Speaks with the processes of worker.lua and tests/bench/peer_torch.py through named pipes.
 
 local core = require("perilune.core")
+local files = require("perilune.base.files")
 local host = require("perilune.host")
 local json = require("perilune.base.json")
 local stats = require("perilune.base.stats")
@@ -25,8 +26,8 @@ Process.__index = Process
 --- Starts a program that talks in lines of JSON; nil and a message when it does not come up.
 local function start(label, words, environment)
   local folder = os.tmpname()
-  os.remove(folder)
-  assert(system.mkdir_p(folder))
+  assert(files.remove(folder))
+  assert(files.folder_make(folder))
   local pipe, log = folder .. "/in", folder .. "/err"
   local self = setmetatable({ label = label, folder = folder, log = log }, Process)
   if select(2, system.spawn({ "mkfifo", pipe })) ~= 0 then
@@ -71,10 +72,7 @@ end
 function Process:close()
   self.input:close()
   self.output:close()
-  for _, name in ipairs({ "in", "err" }) do
-    os.remove(self.folder .. "/" .. name)
-  end
-  os.remove(self.folder)
+  files.folder_remove(self.folder)
 end
 
 Process.__close = Process.close

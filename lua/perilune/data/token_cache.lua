@@ -18,7 +18,6 @@
 
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
-local system = require("perilune.core").system
 
 local token_cache = {}
 
@@ -66,21 +65,21 @@ local function write_tokens(file, sequence, mask)
   end
 end
 
-local function open_all(folder, mode)
+--- The files of a set, opened by `open(path)`.
+local function open_all(folder, open)
   local list = {}
   for _, name in ipairs(NAMES) do
-    local file, message = io.open(folder .. "/" .. name, mode)
+    local file, message = open(folder .. "/" .. name)
     if not file then
       return nil, message
     end
-    file:setvbuf("full", 1 << 16)
     list[#list + 1] = file
   end
   return list
 end
 
 local function write_set(folder, build)
-  local opened = assert(open_all(folder, "wb"))
+  local opened = assert(open_all(folder, files.create))
   local tokens, starts, index, rows = table.unpack(opened)
   local count, sequence_count, token_count, row_at = 0, 0, 0, 0
   local function add(sequences, masks, info)
@@ -98,7 +97,8 @@ local function write_set(folder, build)
   assert(starts:write(("<i8"):pack(token_count)))
   assert(index:write(("<i8i8"):pack(sequence_count, row_at)))
   for _, file in ipairs(opened) do
-    assert(file:close())
+    assert(file:commit())
+    file:close()
   end
   assert(files.write_json(folder .. "/meta.json", { count = count, sequences = sequence_count,
     tokens = token_count, row_bytes = row_at, totals = totals }))
@@ -206,7 +206,7 @@ local function open_set(folder, key)
       return nil
     end
   end
-  local opened = open_all(folder, "rb")
+  local opened = open_all(folder, io.open)
   return opened and setmetatable({ key = key, count = meta.count, totals = meta.totals,
     files = opened }, Set)
 end
@@ -223,7 +223,7 @@ function token_cache.open(identity, build)
   if set then
     return set
   end
-  local made, problem = system.mkdir_p(token_cache.folder())
+  local made, problem = files.folder_make(token_cache.folder())
   local partial = made and files.folder_begin(folder)
   if not partial then
     error(("tokenised data cannot be kept in %s (%s): set PERILUNE_CACHE to a folder that can be "

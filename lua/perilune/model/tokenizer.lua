@@ -14,6 +14,7 @@
 -- @module perilune.model.tokenizer
 
 local core = require("perilune.core")
+local files = require("perilune.base.files")
 
 local tokenizer = {}
 
@@ -137,15 +138,12 @@ end
 function Tokenizer:fingerprint()
   if not self.hash then
     local folder = os.tmpname()
-    os.remove(folder)
-    assert(core.system.mkdir_p(folder))
+    assert(files.remove(folder))
+    assert(files.folder_make(folder))
     assert(self:save(folder))
-    self.hash = assert(core.files.hash(folder .. "/tokenizer.json"))
+    self.hash = assert(files.hash(folder .. "/tokenizer.json"))
       .. ("-%s-%s"):format(self.bos_id, self.eos_id)
-    for name in require("lfs").dir(folder) do
-      os.remove(folder .. "/" .. name)
-    end
-    os.remove(folder)
+    assert(files.folder_remove(folder))
   end
   return self.hash
 end

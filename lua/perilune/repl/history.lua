@@ -3,7 +3,7 @@
 -- Entries are appended one write each, so sessions side by side do not lose each other's. The file
 -- is cut when it has grown to twice what is kept. Only its owner can read it.
 
-local core = require("perilune.core")
+local files = require("perilune.base.files")
 
 local history = {}
 
@@ -29,18 +29,17 @@ local unescape = { n = "\n", ["\\"] = "\\" }
 function history.load()
   local entries = {}
   local name = path()
-  local file = name and io.open(name)
-  if not file then
+  local text = name and files.read(name)
+  if not text then
     return entries
   end
   local lines = {}
-  for line in file:lines() do
+  for line in text:gmatch("[^\n]+") do
     lines[#lines + 1] = line
   end
-  file:close()
   local first = math.max(1, #lines - kept + 1)
   if #lines > 2 * kept then
-    core.system.write_file_atomic(name, table.concat(lines, "\n", first) .. "\n")
+    files.write_atomic(name, table.concat(lines, "\n", first) .. "\n")
   end
   for i = first, #lines do
     entries[#entries + 1] = lines[i]:gsub("\\(.)", unescape)
@@ -52,10 +51,13 @@ end
 -- @tparam string entry
 function history.append(entry)
   local name = path()
-  if not name or not core.system.mkdir_p(name:match("^(.*)/")) then
+  if not name or not files.folder_make(name:match("^(.*)/")) then
     return
   end
-  core.system.append_private(name, entry:gsub("[\n\\]", escape) .. "\n")
+  local log <close> = files.open_log(name, { owner_only = true })
+  if log then
+    log:append(entry:gsub("[\n\\]", escape) .. "\n")
+  end
 end
 
 return history

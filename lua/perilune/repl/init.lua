@@ -9,7 +9,7 @@
 -- Ctrl-C stops what runs and keeps the session; Ctrl-D leaves it. The history is shared by all
 -- sessions, in $XDG_STATE_HOME/perilune/history.
 --
--- May use: perilune.
+-- May use: base, perilune.
 -- @module perilune.repl
 
 local complete = require("perilune.repl.complete")

@@ -23,7 +23,6 @@ local checked = require("perilune.base.options")
 local config = require("perilune.config")
 local core = require("perilune.core")
 local files = require("perilune.base.files")
-local json = require("perilune.base.json")
 local log = require("perilune.run.log")
 local lfs = require("lfs")
 local state = require("perilune.run.state")
@@ -51,46 +50,19 @@ local function exists(path)
   return lfs.attributes(path, "mode") ~= nil
 end
 
-local function remove_tree(path)
-  if lfs.symlinkattributes(path, "mode") == "directory" then
-    for name in lfs.dir(path) do
-      if name ~= "." and name ~= ".." then
-        remove_tree(path .. "/" .. name)
-      end
-    end
-  end
-  return os.remove(path)
-end
-
-local function read_json(path)
-  local file = io.open(path, "rb")
-  if not file then
-    return nil
-  end
-  local text = file:read("a")
-  file:close()
-  return json.decode(text)
-end
-
 local function write_json(path, value)
-  local ok, message = system.write_file_atomic(path, json.encode(value, { pretty = true }) .. "\n")
+  local ok, message = files.write_json(path, value, { finite = true })
   if not ok then
     error(message, 3)
   end
 end
 
---- Values JSON can hold: numbers that are not finite become text.
-local function plain(value)
-  if type(value) == "number" and value - value ~= 0 then
-    return value ~= value and "NaN" or value > 0 and "Infinity" or "-Infinity"
-  elseif type(value) == "table" and not getmetatable(value) then
-    local copy = {}
-    for key, item in pairs(value) do
-      copy[key] = plain(item)
-    end
-    return copy
+local function copy(t)
+  local made = {}
+  for key, value in pairs(t or {}) do
+    made[key] = value
   end
-  return value
+  return made
 end
 
 --- The checkpoints in a run folder, oldest first.
@@ -124,7 +96,7 @@ end
 local function clean_up(folder)
   for name in lfs.dir(folder) do
     if name:match("^checkpoint%-%d+%.tmp") then
-      remove_tree(folder .. "/" .. name)
+      assert(files.folder_remove(folder .. "/" .. name))
     end
   end
 end
@@ -162,12 +134,12 @@ end
 
 local function remove_run(folder)
   for _, name in ipairs(written) do
-    os.remove(folder .. "/" .. name)
+    assert(files.remove(folder .. "/" .. name))
   end
   for _, checkpoint in ipairs(run.checkpoints(folder)) do
-    remove_tree(checkpoint.path)
+    assert(files.folder_remove(checkpoint.path))
   end
-  remove_tree(folder .. "/runs")
+  assert(files.folder_remove(folder .. "/runs"))
 end
 
 --- The checkpoint to go on from: nil to start afresh, false and a sentence when it is not there.
@@ -211,7 +183,7 @@ local function git_revision(path)
 end
 
 local function write_environment(self, environment, recipe)
-  local env = plain(environment or {})
+  local env = copy(environment)
   env.started = os.date("!%Y-%m-%dT%H:%M:%SZ")
   env.host = env.host or system.hostname()
   env.pid = system.pid()
@@ -225,10 +197,8 @@ local function write_environment(self, environment, recipe)
 end
 
 local function copy_recipe(self, recipe)
-  local file = recipe and io.open(recipe, "rb")
-  if file then
-    assert(system.write_file_atomic(self.dir .. "/recipe.lua", file:read("a")))
-    file:close()
+  if recipe and lfs.attributes(recipe, "mode") == "file" then
+    assert(files.copy(recipe, self.dir .. "/recipe.lua"))
   end
 end
 
@@ -241,7 +211,7 @@ local function open_logs(self)
   local last = self.history[#self.history]
   self.clock_start = system.monotonic() - (last and type(last.time) == "number" and last.time or 0)
   local folder = ("%s/runs/%s_%s"):format(self.dir, os.date("%b%d_%H-%M-%S"), system.hostname())
-  assert(system.mkdir_p(folder))
+  assert(files.folder_make(folder))
   self.events = assert(tensorboard.open(folder, {
     start_step = self.resumed and self.resumed.step + 1,
   }))
@@ -258,7 +228,7 @@ end
 function run.open(cfg, options)
   options = checked.take("run.open", options, checked.any_of { "environment" })
   local folder = cfg.output_dir:gsub("(.)/+$", "%1")
-  local made, message = system.mkdir_p(folder)
+  local made, message = files.folder_make(folder)
   if not made then
     error(("output_dir %s cannot be made: %s"):format(folder, message), 2)
   end
@@ -282,16 +252,18 @@ function run.open(cfg, options)
       remove_run(folder)
     end
     local about = config.describe(cfg)
+    local saved, unreadable
     if checkpoint then
-      local saved, unreadable = read_json(checkpoint.path .. "/trainer_state.json")
+      saved, unreadable = files.read_json(checkpoint.path .. "/trainer_state.json")
       if type(saved) ~= "table" or type(saved.perilune) ~= "table" then
         local text = "%s/trainer_state.json cannot be read: %s"
-        error(text:format(checkpoint.path, tostring(unreadable)), 0)
+        error(text:format(checkpoint.path, unreadable or "it is of another program"), 0)
       end
       self.resumed =
         { step = checkpoint.step, path = checkpoint.path, state = saved.perilune.state }
-      local best = read_json(folder .. "/best.json")
-      self.best = type(best) == "table" and best.step <= checkpoint.step and best or nil
+      local path = folder .. "/best.json"
+      local best = exists(path) and assert(files.read_json(path))
+      self.best = best and best.step <= checkpoint.step and best or nil
     end
     if cfg.threads > 0 then
       core.threads(cfg.threads)
@@ -306,7 +278,7 @@ function run.open(cfg, options)
       end
     end)
     if self.resumed then
-      cfg:load_state(read_json(checkpoint.path .. "/trainer_state.json").perilune.config)
+      cfg:load_state(saved.perilune.config)
     end
     if not (self.resumed and exists(folder .. "/config.json")) then
       write_json(folder .. "/config.json", cfg:to_table())
@@ -366,7 +338,7 @@ end
 -- @tparam integer step
 -- @tparam table sample
 function Run:sample(step, sample)
-  local row = plain(sample)
+  local row = copy(sample)
   row.step = step
   self.samples:append(row)
   if self.last_sample_step ~= step then
@@ -403,7 +375,10 @@ local function rotate(self, limit)
     end
   end
   for i = 1, limit > 0 and #others - limit or 0 do
-    remove_tree(others[i].path)
+    local ok, message = files.folder_remove(others[i].path)
+    if not ok then -- the new one is safe: no reason to end the run
+      io.stderr:write(message, "\n")
+    end
   end
 end
 
@@ -427,9 +402,9 @@ function Run:checkpoint(step, write, options)
     write_json(temporary .. "/trainer_state.json", {
       global_step = step,
       max_steps = self.cfg.max_steps,
-      best_metric = best and plain(best.metric),
+      best_metric = best and best.metric,
       best_model_checkpoint = best and best.path,
-      perilune = { config = self.cfg:state(), state = plain(options.state or {}) },
+      perilune = { config = self.cfg:state(), state = options.state or {} },
     })
     self.metrics:sync()
     self.samples:sync()
@@ -439,7 +414,7 @@ function Run:checkpoint(step, write, options)
       error(message, 0)
     end
     if options.best then
-      write_json(self.dir .. "/best.json", plain(best))
+      write_json(self.dir .. "/best.json", best)
       self.best = best
     end
   end)
@@ -479,7 +454,7 @@ end
 --- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing.
 -- @tparam table figures
 function Run:summary(figures)
-  local summary = plain(figures)
+  local summary = copy(figures)
   summary.seconds = summary.seconds or self:seconds()
   local last = self.history[#self.history]
   summary.steps = summary.steps or (last and last.step)

@@ -1,7 +1,7 @@
 --- Files of one JSON object a line, appended to while a run goes on and whole after any crash.
 --
--- Each row goes to the kernel in one write before `append` returns, so a killed process loses no
--- row and leaves at most one line without its end. Opening a file with `keep_to` cuts it back: rows
+-- Each row is with the kernel before `append` returns, so a killed process loses no row and leaves
+-- at most one line without its end. Opening a file with `keep_to` cuts it back: rows
 -- of later steps, and a torn last line, are gone, and the run that goes on from a checkpoint writes
 -- them again.
 --
@@ -9,8 +9,9 @@
 -- refuse the bare words, so these are written as the texts "NaN", "Infinity" and "-Infinity";
 -- `read` with `numbers` turns them back. The step stands first in its line, other keys are sorted.
 
+local files = require("perilune.base.files")
 local json = require("perilune.base.json")
-local system = require("perilune.core").system
+local lfs = require("lfs")
 
 local log = {}
 
@@ -20,30 +21,16 @@ Log.__name = "jsonl"
 
 local names_of = { ["NaN"] = 0 / 0, ["Infinity"] = math.huge, ["-Infinity"] = -math.huge }
 
-local function writable(value)
-  if type(value) ~= "number" or value - value == 0 then
-    return value
-  end
-  return value ~= value and "NaN" or value > 0 and "Infinity" or "-Infinity"
-end
-
 --- One row as a line.
 -- @tparam table row
 -- @treturn string without its newline
 function log.line(row)
-  local rest, count = {}, 0
+  local object = json.object() -- writes keys in the order they were set; those set raw come sorted
+  object.step = row.step
   for key, value in pairs(row) do
-    if key ~= "step" then
-      rest[key] = writable(value)
-      count = count + 1
-    end
+    rawset(object, key, value)
   end
-  if row.step == nil then
-    return json.encode(rest)
-  elseif count == 0 then
-    return ('{"step":%s}'):format(json.encode(row.step))
-  end
-  return ('{"step":%s,%s'):format(json.encode(row.step), (json.encode(rest):gsub("^{%s*", "")))
+  return json.encode(object, { finite = true })
 end
 
 --- The rows of a file; a last line without its end is passed over.
@@ -52,12 +39,10 @@ end
 -- @treturn ?{table,...}
 -- @treturn ?string what is wrong, with the line's number
 function log.read(path, options)
-  local file, message = io.open(path, "rb")
-  if not file then
+  local text, message = files.read(path, math.maxinteger)
+  if not text then
     return nil, message
   end
-  local text = file:read("a")
-  file:close()
   local rows, number = {}, 0
   for line in text:gmatch("([^\n]*)\n") do
     number = number + 1
@@ -78,19 +63,21 @@ function log.read(path, options)
 end
 
 local function cut_back(path, step)
-  local file = io.open(path, "rb")
-  if not file then
+  if not lfs.attributes(path) then
     return true
   end
+  local text, message = files.read(path, math.maxinteger)
+  if not text then
+    return nil, message
+  end
   local kept = {}
-  for line in file:read("a"):gmatch("[^\n]*\n") do
+  for line in text:gmatch("[^\n]*\n") do
     local row = json.decode(line)
     if type(row) == "table" and type(row.step) == "number" and row.step <= step then
       kept[#kept + 1] = line
     end
   end
-  file:close()
-  return system.write_file_atomic(path, table.concat(kept))
+  return files.write_atomic(path, table.concat(kept))
 end
 
 --- Open a file for appending.
@@ -105,38 +92,33 @@ function log.open(path, options)
       return nil, message
     end
   end
-  local file, message = io.open(path, "ab")
+  local file, message = files.open_log(path)
   if not file then
     return nil, message
   end
-  file:setvbuf("full", 1 << 16)
   return setmetatable({ path = path, file = file }, Log)
 end
 
---- Append a row.
--- @tparam table row
-function Log:append(row)
-  local ok, message = self.file:write(log.line(row), "\n")
-  if ok then
-    ok, message = self.file:flush()
-  end
+local function must(ok, message)
   if not ok then
-    error(("%s cannot be written: %s"):format(self.path, tostring(message)), 2)
+    error(message, 3)
   end
 end
 
---- Have the rows so far outlive a power cut.
+--- Append a row; an error that names the file when that fails, and then the file is as before.
+-- @tparam table row
+function Log:append(row)
+  must(self.file:append(log.line(row) .. "\n"))
+end
+
+--- Have the rows so far outlive a power cut; an error that names the file when that fails.
 function Log:sync()
-  self.file:flush()
-  return system.fsync(self.path)
+  must(self.file:sync())
 end
 
 --- Close the file; more than once is fine.
 function Log:close()
-  if self.file then
-    self.file:close()
-    self.file = nil
-  end
+  self.file:close()
 end
 
 return log

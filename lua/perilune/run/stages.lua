@@ -52,7 +52,7 @@ function Stages:write(name, content)
     text = table.concat(lines)
   end
   local folder = self.dir .. "/data"
-  assert(system.mkdir_p(folder))
+  assert(files.folder_make(folder))
   local path = folder .. "/" .. name
   assert(files.write_atomic(path, text))
   return path

@@ -13,7 +13,6 @@
 local core = require("perilune.core")
 local files = require("perilune.base.files")
 local model = require("perilune.model")
-local system = core.system
 
 local state = {}
 
@@ -40,7 +39,7 @@ function state.write(dir, parts)
   local scope <close> = core.scope("run.state.write")
   check(parts.model:write(dir, { tokenizer = parts.tokenizer }))
   for name, other in pairs(parts.models or {}) do
-    check(system.mkdir_p(dir .. "/" .. name))
+    check(files.folder_make(dir .. "/" .. name))
     check(other:write(dir .. "/" .. name, { tokenizer = parts.tokenizer }))
   end
   check(files.write_json(dir .. "/data.json", data_keys(parts)))

@@ -17,6 +17,7 @@
 -- Tags are those of transformers (rewrite_logs): "train/" before a name, "eval_x" becomes "eval/x",
 -- "test_x" becomes "test/x". Histograms and images are not written here.
 
+local files = require("perilune.base.files")
 local system = require("perilune.core").system
 
 local tensorboard = {}
@@ -104,23 +105,28 @@ function tensorboard.open(folder, options)
   local host = options.host or system.hostname()
   local name = ("events.out.tfevents.%010d.%s.%d.0"):format(math.floor(time), host, system.pid())
   local path = folder .. "/" .. name
-  local file, message = io.open(path, "ab")
+  local file, message = files.open_log(path)
   if not file then
     return nil, message
   end
-  local self = setmetatable({ path = path, file = file }, Writer)
-  self:write(event(time, nil, field_bytes(3, "brain.Event:2")))
+  local head = tensorboard.record(event(time, nil, field_bytes(3, "brain.Event:2")))
   if options.start_step then
-    self:write(event(time, options.start_step, field_bytes(7, field_varint(1, 1))))
+    head = head
+      .. tensorboard.record(event(time, options.start_step, field_bytes(7, field_varint(1, 1))))
   end
-  self.file:flush()
-  return self
+  local ok
+  ok, message = file:append(head)
+  if not ok then
+    file:close()
+    return nil, message
+  end
+  return setmetatable({ path = path, file = file }, Writer)
 end
 
 function Writer:write(data)
-  local ok, message = self.file:write(tensorboard.record(data))
+  local ok, message = self.file:append(tensorboard.record(data))
   if not ok then
-    error(("%s cannot be written: %s"):format(self.path, message), 3)
+    error(message, 3)
   end
 end
 
@@ -145,7 +151,6 @@ function Writer:scalars(step, metrics, time)
   if #values > 0 then
     local summary = field_bytes(5, table.concat(values))
     self:write(event(time or system.realtime(), step, summary))
-    self.file:flush()
   end
 end
 
@@ -162,15 +167,11 @@ function Writer:text(step, name, text, time)
     .. field_bytes(9, metadata)
   local summary = field_bytes(5, field_bytes(1, value))
   self:write(event(time or system.realtime(), step, summary))
-  self.file:flush()
 end
 
 --- Close the file; more than once is fine.
 function Writer:close()
-  if self.file then
-    self.file:close()
-    self.file = nil
-  end
+  self.file:close()
 end
 
 return tensorboard

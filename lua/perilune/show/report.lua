@@ -11,9 +11,9 @@
 -- outside resource; the page follows the reader's light or dark setting and prints well.
 
 local checked = require("perilune.base.options")
+local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local plot = require("perilune.show.plot")
-local system = require("perilune.core").system
 
 local report = {}
 
@@ -231,7 +231,7 @@ end
 --- Write the page to a file, whole or not at all.
 -- @tparam string path
 function Report:write(path)
-  local ok, message = system.write_file_atomic(path, self:html())
+  local ok, message = files.write_atomic(path, self:html())
   if not ok then
     error(("the report cannot be written: %s"):format(message), 2)
   end

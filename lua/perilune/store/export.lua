@@ -28,8 +28,7 @@ local function row_of(info, ...)
 end
 
 local function write_table(self, info, path)
-  local file <close> = assert(io.open(path, "wb"))
-  file:setvbuf("full", 1 << 16)
+  local file <close> = assert(files.create(path))
   local statement <close> = self.conn:prepare(("SELECT %s FROM %s ORDER BY %s"):format(
     table.concat(info.columns, ", "), info.name, info.key or "id"))
   local next_row = statement:rows()
@@ -40,7 +39,7 @@ local function write_table(self, info, path)
     return assert(file:write(json.encode(row_of(info, first, ...), { strict = true }), "\n"))
   end
   while write(next_row()) do end -- luacheck: ignore 542
-  assert(file:close())
+  assert(file:commit())
 end
 
 --- Write the store into a folder: every table as TABLE.jsonl.

@@ -22,6 +22,7 @@
 local check = require("perilune.store.check")
 local db = require("perilune.core").db
 local export = require("perilune.store.export")
+local files = require("perilune.base.files")
 local json = require("perilune.base.json")
 local lfs = require("lfs")
 local people = require("perilune.store.people")
@@ -88,8 +89,8 @@ function store.import(folder, path)
     return nil, ("'%s' exists already (an import makes a new store)"):format(path)
   end
   local tmp = path .. ".import"
-  os.remove(tmp) -- of an import that was killed
-  os.remove(tmp .. "-wal")
+  assert(files.remove(tmp)) -- of an import that was killed
+  assert(files.remove(tmp .. "-wal"))
   local made, message = store.open(tmp)
   if not made then
     return nil, message
@@ -97,10 +98,10 @@ function store.import(folder, path)
   local ok, wrong = pcall(export.read_into, made, folder)
   made:close()
   if ok then
-    ok, wrong = os.rename(tmp, path)
+    ok, wrong = files.rename(tmp, path)
   end
   if not ok then
-    os.remove(tmp)
+    files.remove(tmp)
     return nil, wrong
   end
   return store.open(path)

@@ -14,6 +14,16 @@ function scratch.path()
   return path
 end
 
+--- The same, in memory where that is possible: for loops that sync thousands of times.
+function scratch.quick_path()
+  if lfs.attributes("/dev/shm", "mode") ~= "directory" then
+    return scratch.path()
+  end
+  local name = scratch.path():match("[^/]*$")
+  made[#made + 1] = "/dev/shm/perilune-" .. name
+  return made[#made]
+end
+
 --- An empty folder; `clean` removes it.
 function scratch.folder()
   local path = scratch.path()
