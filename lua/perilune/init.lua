@@ -9,7 +9,6 @@
 --
 -- Counting: axes and indices count from 1; token ids and the int32 tensors that hold offsets, rows
 -- and positions are data and count from 0.
--- @module perilune
 
 local core = require("perilune.core")
 local lazy = require("perilune.base.lazy")
@@ -65,9 +64,10 @@ function pl.arange(n)
 end
 
 --- Loads a model folder (Hugging Face) or a llama2.c file.
--- @string path
--- @tparam[opt] table opts see perilune.model.load
--- @return model, or nil and a message
+-- @tparam string path
+-- @tparam ?table opts see perilune.model.load
+-- @treturn ?Model
+-- @treturn ?string message
 function pl.load(path, opts)
   return require("perilune.model").load(path, opts)
 end

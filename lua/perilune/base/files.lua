@@ -3,13 +3,10 @@
 --
 -- Whatever can go wrong outside gives nil and a message; wrong arguments raise.
 --
--- @usage
---   local files = require("perilune.base.files")
---   local tmp = assert(files.folder_begin("runs/x/checkpoint-10"))
---   assert(files.safetensors.save(tmp .. "/model.safetensors", model:named_parameters()))
---   assert(files.write_json(tmp .. "/trainer_state.json", state))
---   assert(files.folder_commit(tmp, "runs/x/checkpoint-10"))
--- @module perilune.base.files
+--     local tmp = assert(files.folder_begin("runs/x/checkpoint-10"))
+--     assert(files.safetensors.save(tmp .. "/model.safetensors", tensors))
+--     assert(files.write_json(tmp .. "/trainer_state.json", state))
+--     assert(files.folder_commit(tmp, "runs/x/checkpoint-10"))
 
 local core = require("perilune.core")
 local json = core.json
@@ -17,140 +14,124 @@ local json = core.json
 local files = {}
 
 --- The text of a regular file of at most `limit` bytes (2 GB).
--- @function read
--- @string path
--- @int[opt] limit
+-- @tparam string path
+-- @tparam ?integer limit
 -- @treturn string text, or nil and a message
 files.read = core.files.read
 
 --- Writes a file that appears whole: a temporary file beside it, synced, renamed over it. The mode
 -- of the old file stays.
--- @function write_atomic
--- @string path
--- @string text
+-- @tparam string path
+-- @tparam string text
 -- @treturn boolean true, or nil and a message; then the old file is untouched
 files.write_atomic = core.files.write_atomic
 
 --- Copies a file, atomically.
--- @function copy
--- @string from
--- @string to
+-- @tparam string from
+-- @tparam string to
 -- @treturn boolean true, or nil and a message
 files.copy = core.files.copy
 
 --- Renames a file, in place of what stands there, and syncs the folder.
--- @function rename
--- @string from
--- @string to
+-- @tparam string from
+-- @tparam string to
 -- @treturn boolean true, or nil and a message
 files.rename = core.files.rename
 
 --- Removes a file; fine when there is none.
--- @function remove
--- @string path
+-- @tparam string path
 -- @treturn boolean true, or nil and a message
 files.remove = core.files.remove
 
 --- A file written piece by piece, which appears whole at last: `writer:write(text, ...)` and
 -- `writer:commit()` give true, or nil and a message; `writer:close()`, also by `<close>`, gives up
 -- what was not committed. A commit after a failed write fails.
--- @function create
--- @string path
--- @treturn writer or nil and a message
+-- @tparam string path
+-- @treturn Writer or nil and a message
 files.create = core.files.create
 
 --- A file that rows are appended to, made when it is not there: `log:append(text)` has the text
 -- with the kernel, whole, when it returns, and leaves nothing of it when it fails; `log:sync()` has
 -- the texts so far outlive a power cut. Both give true, or nil and a message. `log:close()`.
--- @function open_log
--- @string path
--- @tparam[opt] table opts `owner_only`: nobody else can read the file, when it is made
+-- @tparam string path
+-- @tparam ?table opts `owner_only`: nobody else can read the file, when it is made
 -- @treturn log or nil and a message
 files.open_log = core.files.open_log
 
 --- XXH3-128 of a file, 32 hexadecimal digits.
--- @function hash
--- @string path
+-- @tparam string path
 -- @treturn string hash, or nil and a message
 files.hash = core.files.hash
 
 --- XXH3-128 of a string.
--- @function hash_string
--- @string text
+-- @tparam string text
 -- @treturn string 32 hexadecimal digits
 files.hash_string = core.files.hash_string
 
 --- XXH3-128 over names, dtypes, shapes and bytes of tensors, in the order of their names.
--- @function hash_tensors
 -- @tparam table tensors `{name = tensor}`
 -- @treturn string 32 hexadecimal digits
 files.hash_tensors = core.files.hash_tensors
 
 --- Makes a folder and those above it, as far as they are missing.
--- @function folder_make
--- @string path
+-- @tparam string path
 -- @treturn boolean true, or nil and a message
 files.folder_make = core.files.folder_make
 
 --- Removes a folder and all that is in it; symbolic links are not followed. Fine when there is
 -- none. The folder goes away as a whole: it is renamed aside first.
--- @function folder_remove
--- @string path
+-- @tparam string path
 -- @treturn boolean true, or nil and a message
 files.folder_remove = core.files.folder_remove
 
 --- Makes a temporary folder beside `path`, to be filled and committed.
--- @function folder_begin
--- @string path the name the folder shall have at last
+-- @tparam string path the name the folder shall have at last
 -- @treturn string its name for now, or nil and a message
 files.folder_begin = core.files.folder_begin
 
 --- Syncs every file, writes `manifest.json`, renames the folder to `path` (in one step with what
 -- stood there), syncs the folder above. On failure the temporary folder is removed.
--- @function folder_commit
--- @string tmp
--- @string path
+-- @tparam string tmp
+-- @tparam string path
 -- @treturn boolean true, or nil and a message
 files.folder_commit = core.files.folder_commit
 
 --- Holds a committed folder against its manifest.
--- @function folder_verify
--- @string path
+-- @tparam string path
 -- @treturn boolean true, or nil and a message that names the first damaged file
 files.folder_verify = core.files.folder_verify
 
 --- Removes a temporary folder of folder_begin; no other folder.
--- @function folder_discard
--- @string tmp
+-- @tparam string tmp
 -- @treturn boolean true, or nil and a message
 files.folder_discard = core.files.folder_discard
 
 --- Test hook: the k-th input/output call from now on fails.
--- @function io_fail_at
--- @int k 0 turns the hook off
--- @string[opt="EIO"] kind EIO, ENOSPC, EDQUOT, EINTR or short (half of the bytes move)
--- @bool[opt=false] forever all later calls fail too
+-- @tparam integer k 0 turns the hook off
+-- @tparam ?string kind EIO, ENOSPC, EDQUOT, EINTR or short (half of the bytes move) (default:
+--   "EIO")
+-- @tparam ?boolean forever all later calls fail too (default: false)
 files.io_fail_at = core.files.io_fail_at
 
 --- Input/output calls of this module since the start.
--- @function io_calls
--- @treturn int
+-- @treturn integer
 files.io_calls = core.files.io_calls
 
 --- `load(path, {only = names}) -> {name = tensor}, metadata`, `names(path) -> names, info,
 -- metadata`, `save(path, {name = tensor}, metadata) -> true`. `path` may be a
 -- `model.safetensors.index.json`. float16 and bfloat16 are loaded as float32.
--- @field safetensors
+-- @type table
 files.safetensors = core.safetensors
 
 --- `load(path) -> config, {name = tensor}`: a llama2.c checkpoint, in Hugging Face's names.
--- @field llama2c
+-- @type table
 files.llama2c = core.llama2c
 
 --- Reads and decodes a JSON file.
--- @string path
--- @tparam[opt] table opts as for `json.decode`
--- @return the value, or nil and a message that names the file
+-- @tparam string path
+-- @tparam ?table opts as for `json.decode`
+-- @treturn any the value
+-- @treturn ?string message that names the file; the value is nil then
 function files.read_json(path, opts)
   local text, message = files.read(path)
   if text == nil then
@@ -165,9 +146,9 @@ function files.read_json(path, opts)
 end
 
 --- Writes a JSON file, atomically, indented, with a newline at its end.
--- @string path
--- @param value
--- @tparam[opt] table opts `finite`, as for `json.encode`
+-- @tparam string path
+-- @tparam any value
+-- @tparam ?table opts `finite`, as for `json.encode`
 -- @treturn boolean true, or nil and a message
 function files.write_json(path, value, opts)
   local finite = opts ~= nil and opts.finite

@@ -34,7 +34,7 @@ end
 
 --- A number rounded to so many significant digits, without a needless exponent.
 -- @tparam number x
--- @tparam[opt=4] integer digits
+-- @tparam ?integer digits (default: 4)
 -- @treturn string
 function format.number(x, digits)
   digits = digits or 4
@@ -115,7 +115,7 @@ end
 --- A text filled with blanks to a width.
 -- @tparam string text
 -- @tparam integer width
--- @tparam[opt="left"] string align "left", "right" or "centre"
+-- @tparam ?string align "left", "right" or "centre" (default: "left")
 -- @treturn string
 function format.pad(text, width, align)
   local missing = math.max(0, width - format.width(text))
@@ -196,7 +196,7 @@ end
 
 --- The cells of a table as text, the numbers of each column with the same decimals.
 -- @tparam {{any,...},...} rows
--- @tparam[opt=4] integer digits of the largest number
+-- @tparam ?integer digits of the largest number (default: 4)
 -- @treturn {{string,...},...} cells; an absent value is ""
 -- @treturn {[integer]=boolean} which columns hold numbers
 -- @treturn integer how many columns there are

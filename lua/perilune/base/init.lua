@@ -3,7 +3,6 @@
 -- terminal.
 --
 -- May use: nothing.
--- @module perilune.base
 
 local lazy = require("perilune.base.lazy")
 

@@ -15,6 +15,5 @@
 -- remembers the order of its keys, `json.null` is null. A null member of a plain object is nil
 -- when read; a null in an array is `json.null`, so that the length stays. A whole text of `null`
 -- is `json.null`. Integers beyond 64 bits become floats.
--- @module perilune.base.json
 
 return require("perilune.core").json

@@ -1,7 +1,5 @@
 --- A table of modules that are loaded at first use.
--- @module perilune.base.lazy
-
---- @tparam table fields what the table holds at once
+-- @tparam table fields what the table holds at once
 -- @tparam table modules {name = module path}
 -- @treturn table `fields`, in which each name of `modules` gives its module
 return function(fields, modules)

@@ -1,5 +1,4 @@
 --- Lists: the few moves that loops over token ids, rows and names need over and over.
--- @module perilune.base.list
 
 local list = {}
 
@@ -21,8 +20,8 @@ end
 
 --- A new list of the elements `from` to `to`.
 -- @tparam table items
--- @int[opt=1] from
--- @int[opt=#items] to
+-- @tparam ?integer from (default: 1)
+-- @tparam ?integer to (default: #items)
 -- @treturn table
 function list.slice(items, from, to)
   return table.move(items, from or 1, to or #items, 1, {})

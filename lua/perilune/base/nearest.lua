@@ -1,5 +1,4 @@
 --- Nearest known name: what the user probably meant.
--- @module perilune.base.nearest
 
 local nearest = {}
 
@@ -7,7 +6,6 @@ local nearest = {}
 -- Near is one edit (a letter more, less, another or two swapped) for names up to five letters, and
 -- one edit in three letters above that; a name that continues `name` (as "kl_coef" does "kl") is
 -- near too. Ties go to the name that comes first in the alphabet.
--- @function nearest.find
 -- @tparam string name
 -- @tparam {string,...} known
 -- @treturn ?string

@@ -11,7 +11,6 @@
 -- A name that is not in the list is an error with the nearest one that is, a value that breaks its
 -- rule an error that says what it must be; both at the line of whoever gave the table. The one
 -- checker of the library: the bindings' own (lua/bind) has the same sentences.
--- @module perilune.base.options
 
 local nearest = require("perilune.base.nearest")
 
@@ -143,10 +142,10 @@ local function check_names(where, given, wanted, level)
 end
 
 --- The options that were given, over the defaults.
--- @string where the function, as its caller wrote it
+-- @tparam string where the function, as its caller wrote it
 -- @tparam ?table given nil counts as an empty table
 -- @tparam table wanted {name = rule, or a plain default}: every option there is
--- @int[opt=3] level whose line an error names, as in `error`
+-- @tparam ?integer level whose line an error names, as in `error` (default: 3)
 -- @treturn table a new table; an option without value and default is absent
 function options.take(where, given, wanted, level)
   level = level and (level > 0 and level + 1 or 0) or 3

@@ -2,7 +2,6 @@
 -- ratios from one run on one machine.
 --
 -- May use: base, model, learn.
--- @module perilune.bench
 
 local lazy = require("perilune.base.lazy")
 

@@ -4,7 +4,6 @@
 -- `run`, the options of stock Lua and the REPL are the host's own (lua/host/main.c).
 --
 -- May use: base, config, model, data, store, run, show, repl, bench.
--- @module perilune.cli
 
 local host = require("perilune.host")
 local lfs = require("lfs")

@@ -1,7 +1,6 @@
 --- The rows of AdamW, for the recipes that train: a group, put among a config's own rows.
 --
 --     pl.config { name = "sft", ..., "Optimisation", pl.config.adam { weight_decay = 0.1 } }
--- @module perilune.config.adam
 
 local list = require("perilune.base.list")
 local options = require("perilune.base.options")

@@ -23,7 +23,6 @@
 -- belong right after `cfg:at(step)`, where a journal given to `cfg:replay` puts them again.
 --
 -- May use: base.
--- @module perilune.config
 
 local lfs = require("lfs")
 
@@ -39,13 +38,15 @@ local usage = require("perilune.config.usage")
 local config = { adam = adam }
 
 local Config = { __name = "config" }
+--- A config: its keys are its fields.
+-- @class Config
 local methods = {}
 
 -- The state of each config, kept apart so that the config itself has nothing but its keys.
 local hidden = setmetatable({}, { __mode = "k" })
 
 --- Whether an error value is a wrong command line or setting, to be shown without a traceback.
--- @param err
+-- @tparam any err
 -- @treturn boolean
 function config.is_usage_error(err)
   return layers.is_usage_error(err)
@@ -82,7 +83,7 @@ end
 -- `usage` (how it is called, for --help).
 -- With --help it prints and leaves the program.
 -- @tparam table spec
--- @treturn config
+-- @treturn Config
 function config.new(spec)
   local recipe, place = calling_recipe()
   local function fail(message)
@@ -127,7 +128,7 @@ setmetatable(config, {
 --- Run a recipe's file with settings in place of a command line, and return what it returns.
 -- @tparam string recipe its path; or its name, beside the calling recipe or as Perilune brings it
 -- @tparam ?table settings key -> value; `preset` names a preset
--- @return whatever the recipe returns
+-- @treturn any whatever the recipe returns
 function config.run_recipe(recipe, settings)
   local path = recipe
   if not lfs.attributes(recipe, "mode") then
@@ -154,7 +155,7 @@ function config.run_recipe(recipe, settings)
 end
 
 --- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.
--- @tparam config cfg
+-- @tparam Config cfg
 -- @treturn table a copy
 function config.describe(cfg)
   local self = hidden[cfg]
@@ -165,7 +166,7 @@ function config.describe(cfg)
 end
 
 --- Whether a value is a config.
--- @param value
+-- @tparam any value
 -- @treturn boolean
 function config.is(value)
   return hidden[value] ~= nil
@@ -245,7 +246,7 @@ end
 
 --- Change a key while the recipe runs; the same as `cfg.key = value`.
 -- @tparam string key
--- @param value a value, a schedule, a function of the step, or text of any of these
+-- @tparam any value a value, a schedule, a function of the step, or text of any of these
 function methods.set(cfg, key, value)
   set(cfg, key, value, 2)
 end

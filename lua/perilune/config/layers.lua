@@ -337,7 +337,7 @@ function layers.apply_all(self, args, settings)
 end
 
 --- Whether an error value is a usage error.
--- @param err
+-- @tparam any err
 -- @treturn boolean
 function layers.is_usage_error(err)
   return getmetatable(err) == Usage

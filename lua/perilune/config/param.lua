@@ -95,7 +95,6 @@ function param.new(raw)
 end
 
 --- The range in words of mathematics: "[0, 1]", "(0, ∞)", "a | b", or "".
--- @tparam table self
 -- @treturn string
 function param.range_text(self)
   if self.choices then
@@ -120,8 +119,7 @@ function param.range_text(self)
 end
 
 --- A value as text that `param.coerce` reads back.
--- @tparam table self
--- @param value
+-- @tparam any value
 -- @treturn string
 function param.value_text(self, value)
   if type(value) == "number" then
@@ -257,9 +255,8 @@ local function coerce_schedule(self, value)
 end
 
 --- The value of a key from text or from a Lua value, checked.
--- @tparam table self
--- @param value text of the command line, or any Lua value
--- @return the value; nil when it does not fit
+-- @tparam any value text of the command line, or any Lua value
+-- @treturn any the value; nil when it does not fit
 -- @treturn ?string what is wrong: what, why, and what to give
 function param.coerce(self, value)
   if self.optional and (value == false or value == "off" or value == "false") then
@@ -309,8 +306,8 @@ function param.coerce(self, value)
 end
 
 --- A value as JSON can hold it: schedules as their text, numbers that are not finite as text.
--- @param value
--- @return a boolean, number, string or list
+-- @tparam any value
+-- @treturn any a boolean, number, string or list
 function param.plain(value)
   if schedule.is(value) then
     return value:fixed() or tostring(value)

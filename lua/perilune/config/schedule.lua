@@ -27,6 +27,8 @@ local format = require("perilune.base.format")
 
 local schedule = {}
 
+--- A hyper-parameter that changes with the step.
+-- @class Schedule
 local Schedule = {}
 Schedule.__index = Schedule
 Schedule.__name = "schedule"
@@ -71,7 +73,7 @@ end
 
 --- Always the same value.
 -- @tparam number value
--- @treturn schedule
+-- @treturn Schedule
 function schedule.constant(value)
   want_number(value, "the value", "constant")
   return new("constant", { value = value }, function(self)
@@ -83,7 +85,7 @@ end
 -- @tparam number from
 -- @tparam number to
 -- @tparam ?number steps the whole run when left out
--- @treturn schedule
+-- @treturn Schedule
 function schedule.linear(from, to, steps)
   want_number(from, "the first value", "linear")
   want_number(to, "the last value", "linear")
@@ -98,7 +100,7 @@ end
 -- @tparam number from
 -- @tparam number to
 -- @tparam ?number steps the whole run when left out
--- @treturn schedule
+-- @treturn Schedule
 function schedule.cosine(from, to, steps)
   want_number(from, "the first value", "cosine")
   want_number(to, "the last value", "cosine")
@@ -112,9 +114,9 @@ end
 
 --- A rise to `inner` over `steps` steps, then `inner` from its own beginning.
 -- @tparam number steps
--- @tparam number|schedule|function inner
--- @tparam[opt=0] number start_fraction the part of inner's first value that step 1 has
--- @treturn schedule
+-- @tparam number|Schedule|function inner
+-- @tparam ?number start_fraction the part of inner's first value that step 1 has (default: 0)
+-- @treturn Schedule
 function schedule.warmup(steps, inner, start_fraction)
   if steps == nil then
     error("warmup: the number of steps is missing; write warmup(steps, value or schedule)", 2)
@@ -138,7 +140,7 @@ end
 --- Straight lines through the given points, level before the first and after the last.
 -- Two points at one step make a jump: the later one holds from that step on.
 -- @tparam {{number,number},...} points {step, value}, in order of step
--- @treturn schedule
+-- @treturn Schedule
 function schedule.piecewise(points)
   if type(points) ~= "table" or #points == 0 then
     error("piecewise takes a list of {step, value} points, such as {{1, 0.2}, {500, 0.05}}", 2)
@@ -172,7 +174,7 @@ end
 
 --- A coefficient that grows while the measured KL is above its target and shrinks while below.
 -- @tparam table options `init` (0.15), `target` (6 nats a sequence), `horizon` (10000 episodes)
--- @treturn schedule with `update(kl, n)`
+-- @treturn Schedule with `update(kl, n)`
 function schedule.adaptive_kl(options)
   options = checked.take("adaptive_kl", options, { init = 0.15, target = 6, horizon = 10000 })
   for _, name in ipairs({ "init", "target", "horizon" }) do
@@ -195,7 +197,7 @@ end
 
 --- A schedule written as an expression of `step` (from 1), with the functions of `math` at hand.
 -- @tparam string text for example "0.2 / sqrt(step)"
--- @treturn schedule
+-- @treturn Schedule
 function schedule.formula(text)
   if type(text) ~= "string" then
     error(("formula takes a text such as \"0.2 / sqrt(step)\", got %s"):format(type(text)), 2)
@@ -217,7 +219,7 @@ end
 
 --- A schedule made of any Lua function of the step.
 -- @tparam function fn
--- @treturn schedule
+-- @treturn Schedule
 function schedule.from_function(fn)
   if type(fn) ~= "function" then
     error("from_function takes a function of the step, got " .. type(fn), 2)
@@ -228,15 +230,15 @@ function schedule.from_function(fn)
 end
 
 --- Whether a value is a schedule.
--- @param value
+-- @tparam any value
 -- @treturn boolean
 function schedule.is(value)
   return getmetatable(value) == Schedule
 end
 
 --- A schedule of whatever a recipe may write: a number, a schedule, a function, or text of one.
--- @tparam number|schedule|function|string value
--- @treturn schedule
+-- @tparam number|Schedule|function|string value
+-- @treturn Schedule
 function schedule.of(value)
   if schedule.is(value) then
     return value
@@ -270,7 +272,7 @@ local neither = "'%s' is neither a number nor a schedule such as cosine(0.1, 0.0
 
 --- Read a schedule from text: a number, or an expression of the constructors alone.
 -- @tparam string text
--- @treturn ?schedule
+-- @treturn ?Schedule
 -- @treturn ?string what is wrong with the text
 function schedule.parse(text)
   local number = tonumber(text)

@@ -37,8 +37,8 @@ end
 --- The help of a recipe.
 -- @tparam table shape `name`, `about`, `recipe` (path or nil), and `rows`, in which a text stands
 -- for a heading; `usage` in place of how recipes are called
--- @tparam[opt=100] integer width
--- @tparam[opt=false] boolean color
+-- @tparam ?integer width (default: 100)
+-- @tparam ?boolean color (default: false)
 -- @treturn string
 function usage.text(shape, width, color)
   width = width or 100

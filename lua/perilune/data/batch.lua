@@ -10,7 +10,6 @@
 --     at.rows, at.targets  int32 [N]    where, and the token that stands behind
 --     at.segments          int32 [B+1]  how many there are in each sequence, as offsets
 --     at.count             N
--- @module perilune.data.batch
 
 local core = require("perilune.core")
 local list = require("perilune.base.list")
@@ -51,7 +50,7 @@ end
 --- Prompts with their answers behind them; the loss is taken at the answers.
 -- @tparam table prompts `tokens`, `offsets` as batch.ragged makes them; none is empty
 -- @tparam table answers the same, as batch.ragged or perilune.model.generate makes them
--- @tparam[opt] table indices which of the sequences (default: all)
+-- @tparam ?table indices which of the sequences (default: all)
 -- @treturn table batch
 -- @treturn table at
 function batch.join(prompts, answers, indices)
@@ -68,7 +67,7 @@ end
 
 --- Rows and targets of the tokens a loss is taken at.
 -- @tparam table sequences list of lists of token ids
--- @tparam[opt] table masks for each sequence a list of 1 or 0 (or booleans): is this token trained?
+-- @tparam ?table masks for each sequence a list of 1 or 0 (or booleans): is this token trained?
 --   Absent: all tokens but the first (which nothing predicts)
 -- @treturn table at
 function batch.targets(sequences, masks)
@@ -98,7 +97,7 @@ end
 
 --- Flat places of the last token of each sequence.
 -- @tparam table packed_batch
--- @treturn tensor int32 [B]
+-- @treturn Tensor int32 [B]
 function batch.last_rows(packed_batch)
   local offsets, rows = packed_batch.offsets:totable(), {}
   for b = 1, packed_batch.size do
@@ -110,7 +109,7 @@ end
 --- Cuts a list of sequences into micro-batches of at most `max_tokens` tokens each (one sequence
 -- may be longer), in order.
 -- @tparam table sequences list of sequences, or of their lengths
--- @int max_tokens
+-- @tparam integer max_tokens
 -- @treturn table list of lists of indices
 function batch.split(sequences, max_tokens)
   local parts, part, total = {}, {}, 0
@@ -130,8 +129,8 @@ end
 
 --- Packs sequences in parts of at most `max_tokens` tokens, to be scored by one model or several.
 -- @tparam table sequences list of lists of token ids
--- @tparam[opt] table masks as of batch.targets
--- @int[opt=16384] max_tokens
+-- @tparam ?table masks as of batch.targets
+-- @tparam ?integer max_tokens (default: 16384)
 -- @treturn table list of {batch =, at =}
 function batch.parts(sequences, masks, max_tokens)
   local parts = {}

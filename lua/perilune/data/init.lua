@@ -14,7 +14,6 @@
 -- step of a checkpoint. `key` of a set says which data it is.
 --
 -- May use: base, store, ingest.
--- @module perilune.data
 
 local batch = require("perilune.data.batch")
 local chat = require("perilune.data.chat")
@@ -26,7 +25,9 @@ local token_cache = require("perilune.data.token_cache")
 
 local data = {}
 
---- The template of a name: "none" gives nil, and prompts are then plain text.
+--- The template of a name; raises when there is none of it.
+-- @tparam string name "none", "plain" or "chatml"
+-- @treturn ?table nil for "none": prompts are then plain text
 function data.template(name)
   if name == "none" then
     return nil
@@ -53,7 +54,7 @@ local function open_store(path)
 end
 
 --- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
--- @string path a file, or a part of a store
+-- @tparam string path a file, or a part of a store
 -- @treturn function giving a row and its number, nil at the end
 function data.each(path)
   local number = 0
@@ -72,7 +73,9 @@ function data.each(path)
   return next_row or error(message, 0)
 end
 
---- All rows of a data set as a list.
+--- All rows of a data set as a list; raises as `each` does.
+-- @tparam string path a file, or a part of a store
+-- @treturn {table,...}
 function data.rows(path)
   local rows = {}
   for row in data.each(path) do
@@ -82,7 +85,7 @@ function data.rows(path)
 end
 
 --- A hash of the content of a data set.
--- @string path
+-- @tparam string path
 -- @treturn string
 function data.hash(path)
   if not store_part(path) then
@@ -96,7 +99,10 @@ function data.hash(path)
   return hash
 end
 
---- The token that ends an answer.
+--- The token that ends an answer; raises when neither template nor tokenizer names one.
+-- @tparam Tokenizer tok
+-- @tparam ?table template
+-- @treturn integer its id
 function data.stop_id(tok, template)
   if template then
     return chat.stop_id(tok, template)
@@ -105,7 +111,11 @@ function data.stop_id(tok, template)
 end
 
 --- Token ids of what stands before an answer.
--- @return ids, or nil and what is wrong with the row
+-- @tparam Tokenizer tok
+-- @tparam ?table template nil: prompts are plain text
+-- @tparam table row
+-- @treturn ?{integer,...} ids
+-- @treturn ?string what is wrong with the row
 function data.prompt_ids(tok, template, row)
   if row.prompt_tokens then
     return row.prompt_tokens
@@ -200,7 +210,10 @@ local function tokenised(form, tok, template, rows, options, build)
 end
 
 --- Prompts of at most `max_length` tokens.
+-- @tparam Tokenizer tok
+-- @tparam ?table template nil: prompts are plain text
 -- @tparam string|table rows a path, or a list of rows
+-- @tparam integer max_length in tokens
 -- @treturn table list of {tokens =, row =}, with `key` and `lengths` (a number for each)
 -- @treturn integer how many were dropped as too long
 function data.prompts(tok, template, rows, max_length)
@@ -250,7 +263,10 @@ end
 
 --- Training examples and which of their tokens are trained. An example whose prompt leaves no room
 -- for an answer is dropped.
+-- @tparam Tokenizer tok
+-- @tparam ?table template nil: prompts are plain text
 -- @tparam string|table rows a path, or a list of rows
+-- @tparam integer max_length in tokens
 -- @treturn table {sequences =, masks =, rows =, lengths =, trained = tokens, dropped = rows}
 function data.examples(tok, template, rows, max_length)
   local set = tokenised("examples", tok, template, rows, { max_length }, function(each, add)
@@ -277,6 +293,8 @@ end
 
 --- Ranked sets: all K answers to a prompt stay together. A set is dropped whole when an answer with
 -- its prompt is longer than `max_length`: a cut answer is not what was ranked.
+-- @tparam Tokenizer tok
+-- @tparam ?table template nil: prompts are plain text
 -- @tparam string|table rows a path, or a list of rows
 -- @tparam ?integer max_length in tokens
 -- @treturn table list of {sequences = K lists, ranks = K numbers, row =}, with `key` and `lengths`
@@ -348,8 +366,10 @@ end
 
 --- Text in pieces of at most `length` tokens: documents laid end to end, each with its beginning
 -- and end token, cut where a piece is full; nothing is dropped.
--- @string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else plain text with
---   blank lines between documents
+-- @tparam Tokenizer tok
+-- @tparam string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else plain
+--   text with blank lines between documents
+-- @tparam integer length of a piece, in tokens
 -- @treturn table list of sequences, with `key` and `lengths` (a number for each)
 function data.text(tok, path, length)
   local set = token_cache.open(identity_of("text", tok, nil, path, { length }), function(add)
@@ -373,10 +393,10 @@ end
 
 --- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its
 -- last part may be smaller.
--- @int n
--- @int size
--- @int seed
--- @int purpose
+-- @tparam integer n
+-- @tparam integer size
+-- @tparam integer seed
+-- @tparam integer purpose
 -- @treturn table `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part,
 --   and the number of its pass, from 1
 function data.epochs(n, size, seed, purpose)
@@ -398,10 +418,10 @@ end
 
 --- An endless stream over 1..n in shuffled passes: element k (from 1) is a function of k alone, so
 -- the place in the data is one number in a checkpoint.
--- @int n
--- @int seed
--- @int purpose
--- @treturn function(k) -> index
+-- @tparam integer n
+-- @tparam integer seed
+-- @tparam integer purpose
+-- @treturn function (k) -> index
 function data.stream(n, seed, purpose)
   local pass, order
   return function(k)

@@ -14,7 +14,6 @@
 -- So lengths are known without a look at tokens or rows, and tokens without one at rows.
 --
 -- The folder of sets is $PERILUNE_CACHE, else perilune/ in $XDG_CACHE_HOME or ~/.cache.
--- @module perilune.data.token_cache
 
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
@@ -130,8 +129,8 @@ local function is_element(self, i)
 end
 
 --- How many tokens each sequence of element i has; no token is read for it.
--- @int i
--- @treturn ?{int,...} nil when there is no such element
+-- @tparam integer i
+-- @treturn ?{integer,...} nil when there is no such element
 -- @treturn ?integer where the first begins in tokens.bin
 function Set:lengths(i)
   if not is_element(self, i) then
@@ -149,7 +148,7 @@ function Set:lengths(i)
 end
 
 --- The tokens of element i.
--- @int i
+-- @tparam integer i
 -- @treturn ?table `sequences` (lists of token ids) and `masks` (lists of 0 and 1)
 function Set:tokens(i)
   if self.last_index == i then
@@ -173,7 +172,7 @@ function Set:tokens(i)
 end
 
 --- What was given to `add` with element i.
--- @int i
+-- @tparam integer i
 -- @treturn ?table
 function Set:info(i)
   if not is_element(self, i) then
@@ -215,7 +214,7 @@ end
 -- @tparam {string,...} identity all that decides the content
 -- @tparam function build called with `add(sequences, masks or nil, info)`, to be called for every
 --   element; returns a table of totals
--- @return Set with `key`, `totals`, `tokens(i)`, `lengths(i)`, `info(i)` and a length
+-- @treturn table a set with `key`, `totals`, `tokens(i)`, `lengths(i)`, `info(i)` and a length
 function token_cache.open(identity, build)
   local key = files.hash_string(FORMAT .. "\0" .. table.concat(identity, "\0"))
   local folder = token_cache.folder() .. "/tokens-" .. key

@@ -14,15 +14,14 @@
 --              in both directions, so that it does not matter which answer stands first.
 --
 -- Counts only are kept: memory does not grow with the number of rankings.
--- @module perilune.human.agreement
 
 local agreement = {}
 
 --- Krippendorff's α from values that several observers gave to units.
 -- @tparam function|table units an iterator giving a list of the values present in each unit, or
 --   a list of such lists; units with fewer than two values say nothing and are passed over
--- @string[opt="ordinal"] metric "nominal", "ordinal" or "interval"
--- @treturn number|nil α; nil when no two values can be compared, or all are the same
+-- @tparam ?string metric "nominal", "ordinal" or "interval" (default: "ordinal")
+-- @treturn ?number α; nil when no two values can be compared, or all are the same
 function agreement.alpha(units, metric)
   local coincidences, counts, n = {}, {}, 0
   local function unit(values)
@@ -57,6 +56,8 @@ end
 -- @tparam table coincidences [a][b] = count
 -- @tparam table counts [a] = how often a was given, in units that count
 -- @tparam number n their sum
+-- @tparam ?string metric "nominal", "ordinal" or "interval" (default: "ordinal")
+-- @treturn ?number α; nil when no two values can be compared, or all are the same
 function agreement.alpha_of(coincidences, counts, n, metric)
   local values = {}
   for value in pairs(counts) do
@@ -91,6 +92,8 @@ function agreement.alpha_of(coincidences, counts, n, metric)
   return 1 - (n - 1) * observed / expected
 end
 
+--- Counts of who agreed with whom.
+-- @class Agreement
 local Agreement = {}
 Agreement.__index = Agreement
 Agreement.__name = "agreement"

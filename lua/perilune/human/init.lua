@@ -2,7 +2,6 @@
 -- prompts that they are asked for.
 --
 -- May use: base, rules.
--- @module perilune.human
 
 local lazy = require("perilune.base.lazy")
 

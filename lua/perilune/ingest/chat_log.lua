@@ -7,7 +7,6 @@
 --
 -- What channels write between messages (joins, parts, actions, notices) is no prompt: such lines
 -- are passed over with a reason. A line that is neither is bad.
--- @module perilune.ingest.chat_log
 
 local clock = require("perilune.ingest.clock")
 
@@ -76,7 +75,8 @@ end
 
 --- A reader of lines.
 -- @tparam table opts pattern; skip = list of {Lua pattern, reason} in place of `passed_over`
--- @treturn function(line, out) -> count, reason, skipped; or nil and a message
+-- @treturn ?function (line, out) -> count, reason, skipped
+-- @treturn ?string message
 function chat_log.reader(opts)
   local wanted = opts.pattern or chat_log.pattern
   local pattern, names = chat_log.compile(wanted)

@@ -4,7 +4,6 @@
 -- 8601 (`2021-03-04T05:06:07.8+01:00`, a space for the T, a date alone), and `05:06` or `05:06:07`
 -- with the day given apart. A text without a zone is taken as UTC. Other writings need a mapping
 -- function.
--- @module perilune.ingest.clock
 
 local clock = {}
 
@@ -65,7 +64,7 @@ end
 
 --- Unix seconds.
 -- @tparam number|string value
--- @tparam[opt] number day seconds of the day that a bare time of day belongs to
+-- @tparam ?number day seconds of the day that a bare time of day belongs to
 -- @treturn ?number nil when it is not understood
 function clock.seconds(value, day)
   if type(value) == "number" then

@@ -6,7 +6,6 @@
 -- kept; their number is bounded, and with it memory and the cost of a hostile file.
 --
 -- A quote inside an unquoted field is text. A line end inside quotes becomes "\n".
--- @module perilune.ingest.csv
 
 local csv = {}
 
@@ -27,7 +26,9 @@ function csv.delimiter(line)
 end
 
 --- The rest of a quoted field that opened before `start`.
--- @return text, the place after the closing quote, the line it closed in; or nil and a reason
+-- @treturn ?string text
+-- @treturn integer|string the place after the closing quote; or a reason
+-- @treturn ?string the line it closed in
 local function quoted(line, start, more)
   local pieces = {}
   while true do
@@ -52,9 +53,9 @@ local function quoted(line, start, more)
 end
 
 --- The fields of one record.
--- @string line its first line
--- @string delimiter one character
--- @tparam function() more the next line, or nil and why there is none
+-- @tparam string line its first line
+-- @tparam string delimiter one character
+-- @tparam function more () -> the next line, or nil and why there is none
 -- @treturn ?{string,...}
 -- @treturn ?string reason
 function csv.fields(line, delimiter, more)
@@ -89,7 +90,7 @@ local Reader = {}
 Reader.__index = Reader
 
 --- Records out of a line reader.
--- @param lines gives `next() -> text, number, problem` and `offset()`
+-- @tparam any lines gives `next() -> text, number, problem` and `offset()`
 -- @tparam table opts delimiter, width (fields a record must have, or nil)
 function csv.reader(lines, opts)
   return setmetatable({ lines = lines, opts = opts, waiting = {}, first = 1, last = 0,
@@ -118,7 +119,10 @@ function Reader:give_back(entries)
 end
 
 --- The next record.
--- @return fields, line number; or false, line number, reason, the line; nil at the end
+-- @treturn ?{string,...}|boolean fields; false for a bad record, nil at the end
+-- @treturn ?integer line number
+-- @treturn ?string reason
+-- @treturn ?string the line
 function Reader:next()
   local entry
   repeat -- a blank line is no record, unless there is but one field

@@ -3,7 +3,6 @@
 -- `detect(path, opts)` gives { kind =, shape =, says = } or nil and a message; `says` is a sentence
 -- on what was taken and why. Lines that cannot be read do not count, whatever their number at the
 -- start; a setting of the user's always wins over a guess.
--- @module perilune.ingest.detect
 
 local core = require("perilune.core")
 local chat_log = require("perilune.ingest.chat_log")
@@ -146,7 +145,7 @@ local function fail(path, message)
 end
 
 --- Told from settings and the file's beginning.
--- @string path
+-- @tparam string path
 -- @tparam table opts format, fields, pattern, delimiter, header, max_bytes
 -- @treturn ?table kind, shape ("mapping", "chat_log" or one of shapes), says
 -- @treturn ?string message

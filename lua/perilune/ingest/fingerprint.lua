@@ -4,7 +4,6 @@
 -- The file is hashed in pieces of 1 MB, each with what came before it: h = XXH3-128(h .. XXH3-128(
 -- piece)). The hash of the first n bytes of a file is then the hash of a file of these n bytes,
 -- whatever follows.
--- @module perilune.ingest.fingerprint
 
 local files = require("perilune.core").files
 

@@ -14,7 +14,6 @@
 --   turns          questions in several turns (the first is taken: the others want answers before)
 --   oasst          message trees: a row for each prompter's turn with at least two ranked replies
 --   pandalm        instruction, input, response1, response2 and a column for each annotator
--- @module perilune.ingest.forms
 
 local row_fields = require("perilune.ingest.row_fields")
 local turns = require("perilune.ingest.turns")

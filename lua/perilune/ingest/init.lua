@@ -28,7 +28,6 @@
 --   limit         so many rows, then stop; the next call goes on
 --
 -- May use: base, store.
--- @module perilune.ingest
 
 local core = require("perilune.core")
 local fingerprint = require("perilune.ingest.fingerprint")
@@ -52,7 +51,7 @@ end
 --
 -- Each call gives a row and its line; for a bad record nil, its line and the reason, unless
 -- `on_bad` is given; nil alone at the end. With `strict` a bad record raises.
--- @string path
+-- @tparam string path
 -- @tparam ?table opts see above, and on_bad(line, reason, excerpt), on_skip(line, reason)
 -- @treturn ?function iterator
 -- @treturn ?string message
@@ -66,8 +65,7 @@ function ingest.rows(path, opts)
 end
 
 --- The rows of a training set, as the recipes read it: see ingest/training.lua.
--- @function training
--- @string path
+-- @tparam string path
 -- @treturn ?function iterator of rows and their lines
 -- @treturn ?string message
 ingest.training = require("perilune.ingest.training")
@@ -109,7 +107,9 @@ local function base_name(path)
 end
 
 --- The source in the store that this file is or continues.
--- @return entry or nil, true when it has grown; or nil, nil, message
+-- @treturn ?table entry
+-- @treturn ?boolean whether it has grown
+-- @treturn ?string message
 local function find(store, path, hash, bytes, settings, replaced)
   local same = store:sources({ hash = hash })
   for _, entry in ipairs(same) do
@@ -261,8 +261,8 @@ function Batch:run()
 end
 
 --- Reads a file into a store.
--- @param store of pl.store
--- @string path
+-- @tparam Store store of pl.store
+-- @tparam string path
 -- @tparam ?table opts see above; replaced = true takes a file with new content under an old path
 --   for a new one; progress(result) is called after each transaction
 -- @treturn ?table rows, bad, skipped (this time), reasons of the skipped ({[reason] = count}),

@@ -4,7 +4,6 @@
 -- field whose own name has dots wins over the nested one), or a column's number in a CSV file. A
 -- mapping may be a function(record) -> row | nil, reason, skipped instead; its rows are checked
 -- like all others.
--- @module perilune.ingest.mapping
 
 local nearest = require("perilune.base.nearest")
 local row_fields = require("perilune.ingest.row_fields")
@@ -76,7 +75,7 @@ end
 --- Compiles a mapping.
 -- @tparam table|function fields
 -- @tparam boolean|table extra true: small fields that are not mapped go to `extra`
--- @treturn ?function(record, out) -> count, reason, skipped
+-- @treturn ?function (record, out) -> count, reason, skipped
 -- @treturn ?string what is wrong with the mapping
 function mapping.compile(fields, extra)
   if type(fields) == "function" then

@@ -14,7 +14,6 @@
 -- in the list (a whole file is in memory, at most `max_json_bytes`), and the byte counts nothing.
 --
 -- JSON is read strictly: bad UTF-8, a key twice, NaN, half surrogates and NUL are bad records.
--- @module perilune.ingest.records
 
 local core = require("perilune.core")
 local csv = require("perilune.ingest.csv")
@@ -309,12 +308,12 @@ end
 -- ---- opening --------
 
 --- Opens a file.
--- @string path
--- @string kind lines, jsonl, json or csv
+-- @tparam string path
+-- @tparam string kind lines, jsonl, json or csv
 -- @tparam table opts max_bytes (of a line), max_json_bytes, delimiter, header, nul (JSON Lines may
 --   hold NULs)
 -- @tparam ?table cursor {offset =, line =} where to go on
--- @treturn ?reader
+-- @treturn ?Reader
 -- @treturn ?string message
 function records.open(path, kind, opts, cursor)
   cursor = cursor or { offset = 0, line = 0 }

@@ -5,7 +5,6 @@
 -- `ranks` (competition ranks: 1 is best, ties share) or `rankings`; `extra` for small other fields.
 -- A model's answer in a log (`response`, `answer`) is no demonstration: only `completion` is one.
 -- Every reader's rows pass through `check`, so that nothing else reaches a store.
--- @module perilune.ingest.row_fields
 
 local clock = require("perilune.ingest.clock")
 
@@ -113,7 +112,7 @@ end
 --- The fields of a record under their canonical names; what else is small goes to `extra`.
 -- @tparam table record
 -- @tparam ?table known names that a reader takes itself: neither canonical nor extra
--- @bool keep_extra
+-- @tparam boolean keep_extra
 function row_fields.collect(record, known, keep_extra)
   local plain = not known
   for key in next, record do

@@ -5,7 +5,6 @@
 -- `source.rows[1 .. source.count]`. With the line may come a reason, and true when the record holds
 -- no row by nature (skipped) rather than being bad. A record can give good rows and a reason both.
 -- `source:each(opts)` is an iterator over them all. Here no store is known.
--- @module perilune.ingest.source
 
 local core = require("perilune.core")
 local chat_log = require("perilune.ingest.chat_log")
@@ -90,12 +89,12 @@ local function converter(taken, opts)
 end
 
 --- Opens a file.
--- @string path
+-- @tparam string path
 -- @tparam ?table opts as for ingest.rows
 -- @tparam ?table cursor {offset =, line =}
 -- @tparam ?table taken what `detect` said before, for going on with the same reading; the shape
 --   "training" is a row as it stands, unchecked
--- @treturn ?source with `taken`
+-- @treturn ?Source with `taken`
 -- @treturn ?string message
 function source.open(path, opts, cursor, taken)
   opts = settle(opts or {})

@@ -6,7 +6,6 @@
 --
 -- Any other file is somebody else's: its rows are as ingest.rows gives them, those that cannot be
 -- read are named and left out, and of rankings by several people each is a row of its own.
--- @module perilune.ingest.training
 
 local core = require("perilune.core")
 local source = require("perilune.ingest.source")
@@ -61,7 +60,7 @@ local function by_person(next_row)
 end
 
 --- The rows of a training set.
--- @string path
+-- @tparam string path
 -- @treturn ?function an iterator of rows and their lines; raises with file and line at a bad record
 --   of a set in our own forms
 -- @treturn ?string message when the file cannot be read

@@ -3,7 +3,6 @@
 -- A dialogue that ends in an assistant turn is a prompt and its answer; one that ends in a user
 -- turn is a prompt. A prompt of one user turn alone is plain text. Assistant turns before the
 -- first user turn have nothing they answer and are left out. Roles: system, user, assistant, tool.
--- @module perilune.ingest.turns
 
 local row_fields = require("perilune.ingest.row_fields")
 
@@ -17,7 +16,7 @@ local roles = {
 }
 
 --- A list of {role|from =, content|value|text =} as messages of our own.
--- @treturn ?{{role=,content=},...}
+-- @treturn ?{{role=string,content=string},...}
 -- @treturn ?string reason
 function turns.messages(list)
   if type(list) ~= "table" or #list == 0 then
@@ -101,7 +100,8 @@ end
 
 --- What two dialogues share, and how each ends.
 -- @treturn ?table messages in common
--- @return the two answers, or a reason after nil
+-- @treturn string the first answer, or a reason
+-- @treturn string|boolean the second answer; true after a reason: the pair is skipped
 function turns.common(a, b)
   local n = 0
   while a[n + 1] and b[n + 1] and a[n + 1].role == b[n + 1].role
@@ -118,7 +118,9 @@ function turns.common(a, b)
 end
 
 --- The longest common beginning of two texts, cut back to a blank.
--- @return prompt, rest of a, rest of b
+-- @treturn string prompt
+-- @treturn string rest of a
+-- @treturn string rest of b
 function turns.common_text(a, b)
   local low, high = 0, math.min(#a, #b)
   while low < high do -- the longest equal prefix by halving

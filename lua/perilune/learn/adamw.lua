@@ -2,27 +2,29 @@
 --
 -- A step takes its numbers from a table, or from a config that has the rows of
 -- perilune.config.adam.
--- @module perilune.learn.adamw
 
 local core = require("perilune.core")
 
 local adamw = {}
 
+--- An AdamW optimizer.
+-- @class AdamW
 local AdamW = {}
 AdamW.__index = AdamW
 AdamW.__name = "adamw"
 
 --- A new optimizer.
--- @param block the parameters, model.block
+-- @tparam any block the parameters, model.block
 function adamw.new(block)
   return setmetatable({ engine = core.adamw_state(block) }, AdamW)
 end
 
 --- One step on the gradients of the block.
--- @param given a table with `lr`, `beta1`, `beta2`, `eps`, `tf_eps`, `weight_decay` and
+-- @tparam any given a table with `lr`, `beta1`, `beta2`, `eps`, `tf_eps`, `weight_decay` and
 --   `max_grad_norm`, or a config with the rows of perilune.config.adam
--- @int[opt] step of the config's schedules
--- @param[opt=given.learning_rate] rate another schedule of the config for the learning rate
+-- @tparam ?integer step of the config's schedules
+-- @tparam ?any rate another schedule of the config for the learning rate (default:
+--   given.learning_rate)
 -- @treturn table `grad_norm` before clipping; `skipped` when a gradient was not finite
 function AdamW:step(given, step, rate)
   if step then
@@ -45,7 +47,7 @@ function AdamW:state()
 end
 
 --- Sets the number of steps taken, as a checkpoint has it.
--- @int steps
+-- @tparam integer steps
 function AdamW:set_steps(steps)
   self.engine:set_steps(steps)
 end

@@ -5,7 +5,6 @@
 -- No loop and no model lives here: recipes hold the loops, perilune.model the models.
 --
 -- May use: base, model, data.
--- @module perilune.learn
 
 local lazy = require("perilune.base.lazy")
 

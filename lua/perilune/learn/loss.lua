@@ -3,7 +3,6 @@
 -- Sequences are lists of token ids, masks lists of 1 and 0 (is this token trained?). Every sum is
 -- divided by a number the caller may give (`norm`), so that a batch taken in micro-batches has the
 -- gradient of the whole batch.
--- @module perilune.learn.loss
 
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
@@ -11,11 +10,12 @@ local batch = require("perilune.data.batch")
 local loss = {}
 
 --- Mean negative log-likelihood of the trained tokens, nats a token.
--- @param model
+-- @tparam Model model
 -- @tparam table sequences
--- @tparam[opt] table masks
--- @tparam[opt] table opts `norm` (default: the number of trained tokens), `dropout`, `checkpoint`
--- @return loss tensor, number of trained tokens
+-- @tparam ?table masks
+-- @tparam ?table opts `norm` (default: the number of trained tokens), `dropout`, `checkpoint`
+-- @treturn Tensor loss, []
+-- @treturn integer trained tokens
 function loss.lm(model, sequences, masks, opts)
   opts = opts or {}
   local packed, at = batch.pack(sequences), batch.targets(sequences, masks)
@@ -41,10 +41,10 @@ local function trained_tokens(sequences, masks)
 end
 
 --- Adds the gradient of the mean loss over sequences, taken in micro-batches.
--- @param model
+-- @tparam Model model
 -- @tparam table sequences
--- @tparam[opt] table masks of 1 and 0
--- @tparam[opt] table opts `max_tokens` 16384 a forward, `weight` 1 of the gradient, `dropout`
+-- @tparam ?table masks of 1 and 0
+-- @tparam ?table opts `max_tokens` 16384 a forward, `weight` 1 of the gradient, `dropout`
 --   {p =, seed =, index =} (index + i names the random stream of micro-batch i)
 -- @treturn number the mean loss, nats a token (not weighted)
 -- @treturn integer trained tokens
@@ -67,11 +67,12 @@ function loss.accumulate(model, sequences, masks, opts)
 end
 
 --- Log-probs (and entropies) of the chosen tokens, in the order of batch.targets.
--- @param model
+-- @tparam Model model
 -- @tparam table packed from batch.pack
 -- @tparam table at from batch.targets
--- @tparam[opt] table opts `temperature` 1
--- @return logprob [N], entropy [N]
+-- @tparam ?table opts `temperature` 1
+-- @treturn Tensor log-probs [N], nats
+-- @treturn Tensor entropies [N], nats
 function loss.logprobs(model, packed, at, opts)
   opts = opts or {}
   return core.logprob(model:hidden(packed, opts), model:head(), at.rows, at.targets,
@@ -99,10 +100,10 @@ local function over(parts, fn)
 end
 
 --- Log-probs of the tokens a loss would be taken at, without a tape.
--- @param model
+-- @tparam Model model
 -- @tparam table parts of batch.parts or a rollout
--- @tparam[opt] table opts `temperature` 1
--- @treturn tensor [N] in the order of the sequences
+-- @tparam ?table opts `temperature` 1
+-- @treturn Tensor [N] in the order of the sequences
 function loss.sequence_logprobs(model, parts, opts)
   return over(parts, function(part)
     return (loss.logprobs(model, part.batch, part.at, opts))
@@ -110,9 +111,9 @@ function loss.sequence_logprobs(model, parts, opts)
 end
 
 --- Scores of sequences by a scalar-head model, read at their last tokens, without a tape.
--- @param model
+-- @tparam Model model
 -- @tparam table parts
--- @treturn tensor [B]
+-- @treturn Tensor [B]
 function loss.sequence_scores(model, parts)
   return over(parts, function(part)
     return core.gather(model:scores(part.batch), batch.last_rows(part.batch))
@@ -121,9 +122,9 @@ end
 
 --- Values of a scalar-head model where the tokens a loss would be taken at are predicted, without a
 -- tape.
--- @param model
+-- @tparam Model model
 -- @tparam table parts
--- @treturn tensor [N] in the order of the sequences
+-- @treturn Tensor [N] in the order of the sequences
 function loss.sequence_values(model, parts)
   return over(parts, function(part)
     return core.gather(model:scores(part.batch), part.at.rows)

@@ -1,5 +1,4 @@
 --- How well scores order ranked answers: differences of pairs, accuracy, calibration.
--- @module perilune.learn.ranking
 
 local ranking = {}
 

@@ -2,7 +2,6 @@
 --
 -- Per-token quantities are tensors [N] over all answer tokens of the batch, in the order of the
 -- answers; `segments` says where each answer's tokens begin, so nothing is padded or masked.
--- @module perilune.learn.rollout
 
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
@@ -13,7 +12,7 @@ local rollout = {}
 --- Answers as training sequences, packed once for all models that read them.
 -- @tparam table questions list of prompts (token lists)
 -- @tparam table answers as perilune.model.generate gives them, in tensors of the caller's scope
--- @int[opt=16384] max_tokens of a part
+-- @tparam ?integer max_tokens of a part (default: 16384)
 -- @treturn table `questions`, `answers`; `prompts` (ragged, one an answer); `parts` for
 --   perilune.learn.loss; `old` (log-probs of sampling [N]); `segments` (list [B+1]), `lengths` of
 --   the answers and `sizes` of prompts with answers (lists [B], tokens); `count` N
@@ -87,9 +86,9 @@ function rollout.shape_scores(scores, finish_reasons, opts)
 end
 
 --- Variance 1 (biased, as in Ziegler et al.'s code), and mean 0 when `shift_mean`.
--- @tparam tensor x [N]
--- @bool shift_mean
--- @treturn tensor [N]
+-- @tparam Tensor x [N]
+-- @tparam boolean shift_mean
+-- @treturn Tensor [N]
 function rollout.whiten(x, shift_mean)
   local mean = x:mean()
   local centred = x - mean
@@ -98,10 +97,10 @@ function rollout.whiten(x, shift_mean)
 end
 
 --- Rewards of each token: the given penalty, and the score at the last token of each answer.
--- @tparam tensor penalty [N], for instance -β (ln π - ln π_ref)
+-- @tparam Tensor penalty [N], for instance -β (ln π - ln π_ref)
 -- @tparam table scores one for each answer
 -- @tparam table segments
--- @treturn tensor [N]
+-- @treturn Tensor [N]
 function rollout.rewards(penalty, scores, segments)
   local at_end = core.zeros({ #penalty })
   for b, score in ipairs(scores) do
@@ -113,13 +112,13 @@ end
 --- Generalized advantage estimation (Schulman et al., arXiv:1506.02438, eq. 16):
 --     δ_t = r_t + γ V_(t+1) - V_t,   A_t = δ_t + γλ A_(t+1),   R_t = A_t + V_t
 -- with V = 0 after the end of an answer.
--- @tparam tensor rewards [N]
--- @tparam tensor values [N]
+-- @tparam Tensor rewards [N]
+-- @tparam Tensor values [N]
 -- @tparam table roll for `segments` and `answers.offsets`
--- @number gamma γ
--- @number lam λ
--- @treturn tensor advantages [N]
--- @treturn tensor returns [N]
+-- @tparam number gamma γ
+-- @tparam number lam λ
+-- @treturn Tensor advantages [N]
+-- @treturn Tensor returns [N]
 function rollout.gae(rewards, values, roll, gamma, lam)
   local n = #values
   local next_values = core.zeros({ n })
@@ -134,7 +133,7 @@ end
 
 --- Figures of a rollout under TRL's names: KL and entropy are sums over tokens, means over answers.
 -- @tparam table roll with `reference` (log-probs [N]), `scores` and `raw_scores` (lists)
--- @tparam tensor rewards [N]
+-- @tparam Tensor rewards [N]
 -- @treturn table metrics
 function rollout.metrics(roll, rewards)
   local n, ended = #roll.answers, 0

@@ -3,7 +3,6 @@
 -- A reward function is a Lua file that returns f(prompts, answers, rows, ended) -> scores: texts of
 -- prompts and answers, the rows of the data set that the prompts came from, whether each answer
 -- ended by itself; a list of as many numbers.
--- @module perilune.learn.score
 
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
@@ -13,6 +12,9 @@ local model = require("perilune.model")
 
 local score = {}
 
+--- Who scores answers.
+-- @class Judge
+-- @field ?Model model when it is one
 local Judge = {}
 Judge.__index = Judge
 Judge.__name = "judge"
@@ -29,8 +31,8 @@ local function load_function(path)
 end
 
 --- Who judges: the model or the function that a config names.
--- @param cfg config with `reward_model` and `reward_function`, one of them not ""
--- @param tok tokenizer of the answers
+-- @tparam Config cfg config with `reward_model` and `reward_function`, one of them not ""
+-- @tparam Tokenizer tok tokenizer of the answers
 -- @treturn table judge; `judge.model` when it is a model
 function score.open(cfg, tok)
   local judge = setmetatable({ tokenizer = tok }, Judge)
@@ -93,9 +95,9 @@ end
 
 --- Scores of whole sequences by a scalar-head model. Any number of them: they are packed and scored
 -- part by part.
--- @param scalar_model
+-- @tparam Model scalar_model
 -- @tparam table sequences list of lists of token ids
--- @int[opt=16384] max_tokens of a forward
+-- @tparam ?integer max_tokens of a forward (default: 16384)
 -- @treturn {number,...}
 function score.sequences(scalar_model, sequences, max_tokens)
   local scores = {}
@@ -108,9 +110,9 @@ function score.sequences(scalar_model, sequences, max_tokens)
 end
 
 --- Scores of all answers of ranked sets.
--- @param scalar_model
+-- @tparam Model scalar_model
 -- @tparam table sets list of {sequences =, ranks =}, as perilune.data.ranked gives them
--- @int[opt=16384] max_tokens of a forward
+-- @tparam ?integer max_tokens of a forward (default: 16384)
 -- @treturn {number,...} scores, set after set
 -- @treturn {table,...} the ranks of each set
 -- @treturn {integer,...} the lengths of the sequences, tokens

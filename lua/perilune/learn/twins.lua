@@ -3,7 +3,6 @@
 -- kernel, twin and numeric gradient together on random, extreme and degenerate inputs.
 --
 -- Every twin takes the arguments of its kernel and gives its first result.
--- @module perilune.learn.twins
 
 local pl = require("perilune.core")
 

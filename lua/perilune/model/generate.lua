@@ -1,5 +1,4 @@
 --- Generation from models: the decode step is recorded once for a model and replayed from C.
--- @module perilune.model.generate
 
 local core = require("perilune.core")
 local options = require("perilune.base.options")
@@ -39,7 +38,19 @@ local function generator_of(model, slots, len)
   return made_now
 end
 
--- Answers as tensors; answers[i] gives one of them as plain lists.
+--- Answers in the order of prompts and samples, laid end to end in tensors. `#answers` is B, and
+-- `answers[i]` one answer as lists: `tokens`, `logprobs`, `sampling_logprobs`, `entropies`,
+-- `finish_reason`, `prompt`, `sample`.
+-- @class Answers
+-- @field Tensor tokens int32 [N]
+-- @field Tensor logprobs of the model at this temperature [N], nats
+-- @field Tensor sampling_logprobs after top-k, top-p, min-p [N], nats
+-- @field Tensor entropies [N], nats
+-- @field Tensor offsets int32 [B+1], where each answer begins
+-- @field {string,...} finish_reasons "stop", "length" or "stop_string"
+-- @field integer samples answers to each prompt
+-- @field integer steps of decoding
+-- @field integer prefill_tokens
 local Answers = {}
 
 function Answers:__len()
@@ -97,19 +108,14 @@ local known = {
 }
 
 --- Answers to prompts.
--- @param model
+-- @tparam Model model
 -- @tparam table prompts list of lists of token ids
--- @tparam[opt] table opts
+-- @tparam ?table opts
 --   `max_tokens` 64, `samples` 1 (answers to each prompt, sharing its prefill), `temperature` 1
 --   (0: greedy), `top_k` 0, `top_p` 1, `min_p` 0 (off), `seed` 0, `stop` (list of token ids that
 --   end an answer and belong to it), `stop_strings` with `tokenizer`, `slots` 64 (answers that grow
 --   at the same time), `keys` (name prompts to the random stream; default their places)
--- @treturn table answers in the order of prompts and samples, laid end to end in tensors of the
---   caller's scope: `tokens` (int32), `logprobs` (of the model at this temperature),
---   `sampling_logprobs` (after top-k, top-p, min-p), `entropies` (nats), each [N]; `offsets` (int32
---   [B+1]) where each begins; `finish_reasons` (list of "stop", "length" or "stop_string");
---   `steps` (of decoding) and `prefill_tokens`. #answers is B, and answers[i] one answer as lists:
---   `tokens`, `logprobs`, `sampling_logprobs`, `entropies`, `finish_reason`, `prompt`, `sample`
+-- @treturn Answers in tensors of the caller's scope
 function generate.generate(model, prompts, opts)
   opts = options.take("generate", opts, known)
   local max_tokens = opts.max_tokens

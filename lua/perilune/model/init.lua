@@ -15,7 +15,6 @@
 -- of an answer; a value model at every token.
 --
 -- May use: base.
--- @module perilune.model
 
 local core = require("perilune.core")
 local files = require("perilune.base.files")
@@ -28,6 +27,13 @@ local architectures = {
   GPT2LMHeadModel = "gpt2", GPT2ForSequenceClassification = "gpt2",
 }
 
+--- A model.
+-- @class Model
+-- @field table config as in config.json
+-- @field ParameterBlock block all parameters, in one flat piece
+-- @field {[string]=Tensor} weights the parameters by name, views into the block
+-- @field string dtype of the parameters
+-- @field ?string path where it was loaded from
 local Model = {}
 Model.__index = Model
 Model.__name = "model"
@@ -78,8 +84,8 @@ end
 
 --- A model with freshly drawn parameters.
 -- @tparam table config as in config.json
--- @tparam[opt] table opts `seed` (0), `dtype` ("float32")
--- @return model
+-- @tparam ?table opts `seed` (0), `dtype` ("float32")
+-- @treturn any model
 function model.new(config, opts)
   opts = opts or {}
   local self = assert(allocate(config, opts.dtype))
@@ -158,10 +164,11 @@ local function find_llama2c(path)
 end
 
 --- Loads a Hugging Face folder (config.json and safetensors) or a llama2.c .bin file.
--- @string path folder or file
--- @tparam[opt] table opts `dtype`; `scalar_head = true` replaces the head by a projection to one
+-- @tparam string path folder or file
+-- @tparam ?table opts `dtype`; `scalar_head = true` replaces the head by a projection to one
 --   number (drawn by `seed` when the folder has none), as a reward or value model wants
--- @return model, or nil and a message
+-- @treturn ?Model
+-- @treturn ?string message
 function model.load(path, opts)
   opts = opts or {}
   local scope <close> = core.scope("model.load")
@@ -196,8 +203,8 @@ function model.load(path, opts)
 end
 
 --- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head.
--- @tparam[opt] table opts `scalar_head`, `seed`
--- @return model
+-- @tparam ?table opts `scalar_head`, `seed`
+-- @treturn any model
 function Model:copy(opts)
   opts = opts or {}
   local config = {}
@@ -225,7 +232,7 @@ end
 
 --- Final hidden states, [T, C].
 -- @tparam table batch see perilune.data.batch
--- @tparam[opt] table opts `dropout` {p, seed, index}, `checkpoint` (recompute blocks in backward),
+-- @tparam ?table opts `dropout` {p, seed, index}, `checkpoint` (recompute blocks in backward),
 --   `caches`
 function Model:hidden(batch, opts)
   return self.arch.hidden(self, batch, opts or {})
@@ -292,9 +299,10 @@ end
 
 --- Writes config.json, model.safetensors and tokenizer files into an existing folder. Read back,
 -- the model has the same bits, unless `export` asks for a layout that other programs know as well.
--- @string dir
--- @tparam[opt] table opts `tokenizer`, `export` (false)
--- @return true, or nil and a message
+-- @tparam string dir
+-- @tparam ?table opts `tokenizer`, `export` (false)
+-- @treturn ?boolean true
+-- @treturn ?string message
 function Model:write(dir, opts)
   local scope <close> = core.scope("model.write")
   local ok, message = files.write_json(dir .. "/config.json",
@@ -314,9 +322,10 @@ function Model:write(dir, opts)
 end
 
 --- Writes a model folder that appears whole, in the layout that transformers knows.
--- @string path
--- @tparam[opt] table opts `tokenizer`
--- @return true, or nil and a message
+-- @tparam string path
+-- @tparam ?table opts `tokenizer`
+-- @treturn ?boolean true
+-- @treturn ?string message
 function Model:save(path, opts)
   local tmp, message = files.folder_begin(path)
   if not tmp then

@@ -11,17 +11,24 @@
 -- one). SentencePiece models put a space before the text, which `decode` takes away behind the
 -- beginning token alone: the ids of an answer keep the space that separates it from its prompt.
 -- Word tokenizers join words by single spaces.
--- @module perilune.model.tokenizer
 
 local core = require("perilune.core")
 local files = require("perilune.base.files")
 
 local tokenizer = {}
 
---- A tokenizer. Fields: `kind` ("bytelevel", "sentencepiece", "word"), `size`, `bos_id`, `eos_id`,
--- `pad_id`, `unk_id` (nil: none), `adds_bos`, `adds_eos` (what its own post-processor would add; it
--- is never run), `chat_template` (Jinja text or nil), `core` (the engine's handle).
--- @type Tokenizer
+--- A tokenizer.
+-- @class Tokenizer
+-- @field string kind "bytelevel", "sentencepiece" or "word"
+-- @field integer size the number of ids
+-- @field ?integer bos_id
+-- @field ?integer eos_id
+-- @field ?integer pad_id
+-- @field ?integer unk_id
+-- @field boolean adds_bos what its own post-processor would add; it is never run
+-- @field boolean adds_eos
+-- @field ?string chat_template Jinja text
+-- @field userdata core the engine's handle
 local Tokenizer = {}
 Tokenizer.__index = Tokenizer
 
@@ -42,8 +49,8 @@ function Tokenizer:__tostring()
 end
 
 --- The ids of a text.
--- @string text
--- @tparam[opt] table opts `special`: control tokens spelled in the text become their ids; `bos`,
+-- @tparam string text
+-- @tparam ?table opts `special`: control tokens spelled in the text become their ids; `bos`,
 --   `eos`: put the beginning or end token there, unless the text has it already; `continued`: the
 --   text follows another, so no space is put before it
 -- @treturn {integer,...} ids
@@ -52,8 +59,8 @@ function Tokenizer:encode(text, opts)
 end
 
 --- The text of ids; an id without a token is U+FFFD.
--- @tparam table|tensor ids a list, or an int32 tensor
--- @tparam[opt] table opts `skip_special`: leave special tokens out
+-- @tparam table|Tensor ids a list, or an int32 tensor
+-- @tparam ?table opts `skip_special`: leave special tokens out
 -- @treturn string
 function Tokenizer:decode(ids, opts)
   return self.core:decode(ids, opts)
@@ -61,35 +68,35 @@ end
 
 --- For printing while tokens arrive: `push(id)` gives the text that is complete now, and holds back
 -- the bytes of an unfinished character; `finish()` gives what is held.
--- @tparam[opt] table opts as for decode
--- @return stream
+-- @tparam ?table opts as for decode
+-- @treturn any stream
 function Tokenizer:stream(opts)
   return self.core:stream(opts)
 end
 
 --- The id of a token, by its name in the vocabulary or the text it stands for.
--- @string text
+-- @tparam string text
 -- @treturn ?integer
 function Tokenizer:id(text)
   return self.core:id(text)
 end
 
 --- The name of a token in the vocabulary ("Ġthe", "▁the", "<|im_end|>").
--- @int id
+-- @tparam integer id
 -- @treturn ?string
 function Tokenizer:token(id)
   return self.core:token(id)
 end
 
 --- The bytes a token stands for (" the"): perhaps a part of a character.
--- @int id
+-- @tparam integer id
 -- @treturn ?string
 function Tokenizer:bytes(id)
   return self.core:bytes(id)
 end
 
 --- Whether no ordinary text can give this id.
--- @int id
+-- @tparam integer id
 -- @treturn boolean
 function Tokenizer:is_control(id)
   return self.core:is_control(id)
@@ -122,9 +129,10 @@ function Tokenizer:set_special(names)
 end
 
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
--- @string folder
--- @tparam[opt] table opts `chat_template`: Jinja text in place of `self.chat_template`
--- @return true, or nil and a message
+-- @tparam string folder
+-- @tparam ?table opts `chat_template`: Jinja text in place of `self.chat_template`
+-- @treturn ?boolean true
+-- @treturn ?string message
 function Tokenizer:save(folder, opts)
   local chat_template = opts and opts.chat_template or self.chat_template
   if chat_template == self.core:info().chat_template then
@@ -149,10 +157,10 @@ function Tokenizer:fingerprint()
 end
 
 --- Loads a tokenizer.
--- @string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside its
---   merges.txt or vocab.bpe), or a llama2.c tokenizer (.bin)
--- @return Tokenizer, or nil and a message
--- @static
+-- @tparam string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside
+--   its merges.txt or vocab.bpe), or a llama2.c tokenizer (.bin)
+-- @treturn ?Tokenizer
+-- @treturn ?string message
 function tokenizer.load(path)
   local handle, message = core.tokenizer.load(path)
   if not handle then
@@ -167,7 +175,6 @@ end
 --   tokens: they get the first ids), `bos`, `eos`, `pad`, `unk` (each one of `special`),
 --   `min_frequency`
 -- @treturn Tokenizer perhaps with fewer tokens than asked, when the texts hold no more
--- @static
 function tokenizer.train(opts)
   return wrap(core.tokenizer.train(opts))
 end

@@ -74,7 +74,7 @@ local function collect(value, prefix, methods_only)
 end
 
 --- The names of a value's fields, in order.
--- @param value anything
+-- @tparam any value anything
 -- @treturn {string,...}
 function complete.fields(value)
   return collect(value, "", false)

@@ -10,7 +10,6 @@
 -- sessions, in $XDG_STATE_HOME/perilune/history.
 --
 -- May use: base, perilune.
--- @module perilune.repl
 
 local complete = require("perilune.repl.complete")
 local core = require("perilune.core")
@@ -132,7 +131,7 @@ local function show_help(session, what)
 end
 
 --- The documentation comment above a Lua function, without its dashes.
--- @param info what debug.getinfo(f, "S") gave
+-- @tparam any info what debug.getinfo(f, "S") gave
 -- @treturn {string,...}
 function repl.comment_above(info)
   local lines, found = {}, {}

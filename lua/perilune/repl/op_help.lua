@@ -64,7 +64,7 @@ end
 
 --- The text of an op.
 -- @tparam string name
--- @treturn string, or nil when there is no such op
+-- @treturn ?string nil when there is no such op
 function op_help.op(name)
   local row = row_of(name)
   if not row then

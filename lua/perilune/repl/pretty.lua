@@ -126,8 +126,8 @@ function show(value, width, indent, seen, depth)
 end
 
 --- A value as text.
--- @param value anything
--- @tparam[opt=100] integer width where a table is broken into lines
+-- @tparam any value anything
+-- @tparam ?integer width where a table is broken into lines (default: 100)
 -- @treturn string
 function pretty.show(value, width)
   return show(value, width or 100, "", {}, 0)

@@ -8,7 +8,6 @@
 --   share
 --          of what is left. With k classes there is one only when share >= 1/k.
 -- Which rows of a class stay is a uniform draw (see sample.lua).
--- @module perilune.rules.balance
 
 local options = require("perilune.base.options")
 local hash = require("perilune.rules.hash")
@@ -19,8 +18,8 @@ local spool = require("perilune.rules.spool")
 local balance = {}
 
 --- The greatest cap that gives no class more than a share of the whole.
--- @tparam {int,...} counts of the classes
--- @number share
+-- @tparam {integer,...} counts of the classes
+-- @tparam number share
 -- @treturn integer 0 when there is none
 function balance.cap_for_share(counts, share)
   local function holds(cap)

@@ -3,7 +3,6 @@
 -- Source: Ouyang et al., arXiv:2203.02155, section 3.2: "we limit the number of prompts to 200 per
 -- user ID". The paper does not say which 200; here a uniform sample by seed (see sample.lua), since
 -- the first 200 of a user are his first days, and users change.
--- @module perilune.rules.cap
 
 local options = require("perilune.base.options")
 local hash = require("perilune.rules.hash")

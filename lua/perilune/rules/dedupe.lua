@@ -16,7 +16,6 @@
 --
 -- Near duplicates (`near`) are looked for by near.lua among the earliest of the classes: one that
 -- goes takes its class with it. That is no equivalence, and its promises are weaker.
--- @module perilune.rules.dedupe
 
 local options = require("perilune.base.options")
 local fold = require("perilune.rules.fold")
@@ -60,7 +59,7 @@ end
 
 --- The classes of rows: two are alike when these are equal.
 -- @tparam ?table given as for the rule
--- @treturn function(row) -> integer, a hash
+-- @treturn function (row) -> integer, a hash
 function dedupe.classes(given)
   local taken = check(given)
   return function(row)

@@ -7,7 +7,6 @@
 --
 -- Deliberately not here: accents are never dropped (a composed and a decomposed letter differ), nor
 -- is a locale asked. Bytes that are no UTF-8 stay as they are.
--- @module perilune.rules.fold
 
 local fold = {}
 
@@ -85,7 +84,7 @@ end
 local WIDE <const> = "[\xC2-\xEF][\x80-\xBF]+"
 
 --- Lower case, and every white space that is not ASCII as a plain space.
--- @string text
+-- @tparam string text
 -- @treturn string
 function fold.case(text)
   text = text:lower()
@@ -97,7 +96,7 @@ end
 
 --- Lower case, punctuation and runs of white space as one space, none at either end.
 -- A text of nothing else (such as "???") folds to itself: it would match every other such text.
--- @string text
+-- @tparam string text
 -- @treturn string
 function fold.text(text)
   local folded = text:lower()
@@ -121,14 +120,14 @@ function fold.text(text)
 end
 
 --- How many characters; in a text that is no UTF-8, how many bytes.
--- @string text
+-- @tparam string text
 -- @treturn integer
 function fold.chars(text)
   return utf8.len(text) or #text
 end
 
 --- How many words: runs of anything but white space.
--- @string text
+-- @tparam string text
 -- @treturn integer
 function fold.words(text)
   local _, count = text:gsub("%S+", "")
@@ -136,9 +135,9 @@ function fold.words(text)
 end
 
 --- The first `n` units of a text, or nil when it has fewer.
--- @string text
--- @int n
--- @string unit "chars" or "words" (joined by one space)
+-- @tparam string text
+-- @tparam integer n
+-- @tparam string unit "chars" or "words" (joined by one space)
 -- @treturn ?string
 function fold.prefix(text, n, unit)
   if unit == "words" then

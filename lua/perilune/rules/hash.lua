@@ -2,7 +2,6 @@
 --
 -- Two of n different keys meet with probability n^2 / 2^65: 3e-6 among ten million. The hash is the
 -- same on every machine; it is no defence against someone who seeks collisions.
--- @module perilune.rules.hash
 
 local hash_string = require("perilune.core").files.hash_string
 
@@ -11,15 +10,15 @@ local text_of = require("perilune.rules.row_text")
 local hash = {}
 
 --- A text as an integer, every value of which is as likely as any other.
--- @string text
+-- @tparam string text
 -- @treturn integer
 function hash.text(text)
   return tonumber(hash_string(text):sub(1, 16), 16)
 end
 
 --- An integer mixed with a second one: SplitMix64's finisher (Steele, Lea and Flood 2014).
--- @int value
--- @int with
+-- @tparam integer value
+-- @tparam integer with
 -- @treturn integer
 function hash.mix(value, with)
   local z = value + with * 0x9E3779B97F4A7C15
@@ -29,8 +28,8 @@ function hash.mix(value, with)
 end
 
 --- What a row says, as an integer: its text and its time, under a seed and a group.
--- @int seed
--- @int group
+-- @tparam integer seed
+-- @tparam integer group
 -- @tparam table row
 -- @treturn integer
 function hash.row(seed, group, row)
@@ -43,7 +42,7 @@ function hash.row(seed, group, row)
 end
 
 --- An integer as a number in [0, 1).
--- @int value
+-- @tparam integer value
 -- @treturn number
 function hash.fraction(value)
   return (value >> 11) * 2.0 ^ -53

@@ -7,7 +7,6 @@
 -- How a row is known: rows come one at a time, and the run's `origin` remembers the table that was
 -- read last, with a copy of its fields. A rule that changes a row hands on a copy; one that changes
 -- a field in place is noticed all the same, one that changes a table inside of a row is not.
--- @module perilune.rules.held
 
 local spool = require("perilune.rules.spool")
 

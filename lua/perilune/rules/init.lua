@@ -18,7 +18,6 @@
 -- run. After a split, every row that a later rule hands on must still stand on the side of its key.
 --
 -- May use: base.
--- @module perilune.rules
 
 local held = require("perilune.rules.held")
 local lazy = require("perilune.base.lazy")
@@ -31,7 +30,6 @@ local EXAMPLES_KEPT <const> = 3
 local EXAMPLE_LENGTH <const> = 400
 
 --- The text a rule looks at: the prompt, or the user's turns of a conversation, a line each.
--- @function text
 -- @tparam table row
 -- @treturn string
 rules.text = text_of
@@ -191,7 +189,7 @@ function rules.run(rows, list, options)
 end
 
 --- A rule of one function.
--- @string name
+-- @tparam string name
 -- @tparam function verdict(row) -> keep, reason: the row is dropped when `keep` is false or nil
 -- @treturn table rule
 function rules.filter(name, verdict)
@@ -269,17 +267,16 @@ for _, name in ipairs { "personal_data", "language" } do
   end)
 end
 
---- The side of a key: `side(key, settings)`, as the rule `split` has it.
-rules.side = require("perilune.rules.split").side
-
---- The classes of likeness: `classes(settings)` gives a function(row) -> integer, equal for rows
--- that the rule `dedupe` with these settings takes for one.
-rules.classes = require("perilune.rules.dedupe").classes
-
---- What rules stand on, for recipes that want it alone: `personal` finds and masks personal data,
--- `spool` sets rows down on disk, `sorter` sorts there.
-return lazy(rules, {
-  personal = "perilune.rules.personal_data",
+--- The modules behind the rules, for recipes that want a part alone.
+rules.parts = lazy({}, {
+  dedupe = "perilune.rules.dedupe",
+  hash = "perilune.rules.hash",
+  personal_data = "perilune.rules.personal_data",
   sorter = "perilune.rules.sorter",
   spool = "perilune.rules.spool",
 })
+
+--- The side of a key: `side(key, settings)`, as the rule `split` has it.
+rules.side = require("perilune.rules.split").side
+
+return rules

@@ -5,7 +5,6 @@
 -- text's words; anything else ("c++", "new york") is searched for, and must not go on into a word
 -- at an end that is a letter or digit. White space of any kind and length in the text counts as one
 -- space.
--- @module perilune.rules.keyword
 
 local options = require("perilune.base.options")
 local fold = require("perilune.rules.fold")

@@ -219,7 +219,7 @@ local function by_grams(chars)
 end
 
 --- The language of a text.
--- @string text
+-- @tparam string text
 -- @tparam ?number min_confidence 0.8
 -- @treturn string an ISO 639-1 code, or "unknown"
 -- @treturn number confidence from 0 to 1 in the best language

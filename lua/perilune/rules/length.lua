@@ -2,7 +2,6 @@
 --
 -- Source: Ouyang et al., arXiv:2203.02155, appendix C: prompts over 1k tokens are left out. Before
 -- a tokenizer is chosen, 4,096 characters are about as much; with one, give `unit` a function.
--- @module perilune.rules.length
 
 local options = require("perilune.base.options")
 local fold = require("perilune.rules.fold")

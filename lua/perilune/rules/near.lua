@@ -16,7 +16,6 @@
 -- compared).
 --
 -- Memory is flat: signatures (0.5 kB a row), bands and candidates lie on disk.
--- @module perilune.rules.near
 
 local fold = require("perilune.rules.fold")
 local hash = require("perilune.rules.hash")
@@ -40,8 +39,8 @@ for i = 1, K do
 end
 
 --- The signature of a text.
--- @string text
--- @treturn {int,...} K numbers of 32 bits
+-- @tparam string text
+-- @treturn {integer,...} K numbers of 32 bits
 function near.signature(text)
   local least = {}
   for i = 1, K do
@@ -77,7 +76,7 @@ function near.likeness(a, b)
 end
 
 --- How many numbers a band has for a threshold.
--- @number threshold
+-- @tparam number threshold
 -- @treturn integer
 function near.band(threshold)
   local best = 1
@@ -126,7 +125,7 @@ end
 
 --- Calls `mark(n, first)` for each row that is a near duplicate of an earlier one that stays.
 -- @tparam table held the rows, by `held:rows()`
--- @number threshold
+-- @tparam number threshold
 -- @tparam function gone(n) is not 0 for rows that do not take part
 -- @tparam function mark
 -- @tparam table context `scratch`

@@ -13,11 +13,10 @@
 -- The figures for the labelled sentences are printed by recipes/collect/check_personal_data.lua.
 -- What the rule does not do: promise that nothing is left. It reads forms and lists, not meaning.
 --
--- @usage
---   local personal_data = require("perilune.rules.personal_data")
---   local matcher = personal_data.matcher({ users = { "zorbo77" } })
---   matcher:mask("Mail anna@example.org") --> "Mail [EMAIL]", { EMAIL = 1 }
---   local rule = personal_data.rule({ action = "mask", users = { "zorbo77" } })
+--     local personal_data = require("perilune.rules.personal_data")
+--     local matcher = personal_data.matcher({ users = { "zorbo77" } })
+--     matcher:mask("Mail anna@example.org") --> "Mail [EMAIL]", { EMAIL = 1 }
+--     local rule = personal_data.rule({ action = "mask", users = { "zorbo77" } })
 
 local FoundSpans = require("perilune.rules.personal.found_spans")
 local Matcher = require("perilune.rules.personal.matcher")
@@ -30,7 +29,6 @@ local personal_data = {}
 personal_data.kinds = FoundSpans.kinds
 
 --- Makes an object that finds and masks personal data: see personal/matcher.lua.
--- @function matcher
 personal_data.matcher = Matcher.new
 
 --- User names that are common words, yet names by their use in a log: for `users_by_use`.

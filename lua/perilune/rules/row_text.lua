@@ -1,5 +1,4 @@
 --- The text a rule looks at.
--- @module perilune.rules.row_text
 
 --- The prompt, or the user's turns of a conversation, a line each.
 -- @tparam table row

@@ -8,7 +8,6 @@
 --
 -- Groups are 64-bit hashes (see hash.lua); everything is sorted out of core: memory does not grow
 -- with rows, nor with groups.
--- @module perilune.rules.sample
 
 local hash = require("perilune.rules.hash")
 local sorter = require("perilune.rules.sorter")
@@ -22,16 +21,16 @@ Sample.__name = "sample"
 local HELD <const> = 4096 -- members of one group held in memory until it is known to be too big
 
 --- An empty sample.
--- @string keep "sample", "first" or "last"
+-- @tparam string keep "sample", "first" or "last"
 -- @treturn Sample
 function sample.new(keep)
   return setmetatable({ keep = keep, members = sorter.new(3) }, Sample)
 end
 
 --- Takes a member.
--- @int group
--- @int identity a hash of the seed, the group and what the member says
--- @int n its number
+-- @tparam integer group
+-- @tparam integer identity a hash of the seed, the group and what the member says
+-- @tparam integer n its number
 function Sample:add(group, identity, n)
   if self.keep == "first" then
     identity = n

@@ -4,7 +4,6 @@
 -- which SQLite does by merging runs of at most `CACHE_KB` in a temporary file without a name.
 -- Nothing of it outlives the sorter. Temporary files lie where SQLite puts them: in the folder of
 -- SQLITE_TMPDIR or TMPDIR, else /var/tmp.
--- @module perilune.rules.sorter
 
 local db = require("perilune.core").db
 
@@ -18,7 +17,7 @@ local CACHE_KB <const> = 32768
 local BATCH <const> = 64 -- tuples a statement: most of the cost of one is in the call
 
 --- An empty sorter.
--- @int columns integers a tuple
+-- @tparam integer columns integers a tuple
 -- @treturn Sorter
 function sorter.new(columns)
   local conn = assert(db.open("", { cache_kb = CACHE_KB }))

@@ -7,7 +7,6 @@
 -- A row without the key goes by its own text, so that equal texts stay on one side; the hash of
 -- that text is kept in `extra.split_key`, since a later rule may change the text (a mask) but must
 -- not move the row.
--- @module perilune.rules.split
 
 local options = require("perilune.base.options")
 local core = require("perilune.core")
@@ -51,7 +50,7 @@ local function side_of(kind, key, taken)
 end
 
 --- The side of a key.
--- @string key a value of the field `by`
+-- @tparam string key a value of the field `by`
 -- @tparam ?table given as for the rule
 -- @treturn string "train", "valid" or "test"
 function split.side(key, given)

@@ -7,7 +7,6 @@
 --
 -- Rows are plain: strings, numbers, booleans, JSON's null and tables of those; keys are strings or
 -- integers.
--- @module perilune.rules.spool
 
 local core = require("perilune.core")
 
@@ -104,7 +103,7 @@ function spool.pack(row)
 end
 
 --- The row of such bytes.
--- @string record
+-- @tparam string record
 -- @treturn table
 function spool.unpack(record)
   return read_record(record)
@@ -176,8 +175,8 @@ function Spool:records()
 end
 
 --- One record, where all are of one size.
--- @int index
--- @int size bytes of a record
+-- @tparam integer index
+-- @tparam integer size bytes of a record
 -- @treturn string
 function Spool:record_at(index, size)
   check(self.file:seek("set", (index - 1) * (size + 4) + 4))
@@ -204,8 +203,8 @@ function Spool:close()
 end
 
 --- A number from 0 to 15 for each row, 0 at first.
--- @treturn function(n, mark) sets
--- @treturn function(n) gets
+-- @treturn function (n, mark) sets
+-- @treturn function (n) gets
 function spool.marks()
   local words = {}
   local function set(n, mark)

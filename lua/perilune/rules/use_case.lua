@@ -12,7 +12,6 @@
 -- what goes to open_qa; "closed_qa" and "extraction" are often missed. That will do to balance a
 -- set or to choose what labelers write; it will not do to report shares. A model's judgement comes
 -- in by `score`.
--- @module perilune.rules.use_case
 
 local options = require("perilune.base.options")
 local fold = require("perilune.rules.fold")

@@ -215,6 +215,8 @@ health.alarms = {
   "constant_reward", "value_useless", "reward_is_length",
 }
 
+--- Alarms that do not repeat themselves.
+-- @class Watch
 local Watch = {}
 Watch.__index = Watch
 Watch.__name = "health.watch"
@@ -226,7 +228,7 @@ Watch.__name = "health.watch"
 --
 -- @tparam ?table options by alarm: a table of its options, or false to leave it out;
 -- `every`: steps before the same alarm speaks again (50)
--- @treturn watch
+-- @treturn Watch
 function health.watch(options)
   local known = table.move(health.alarms, 1, #health.alarms, 2, { "every" })
   options = checked.take("health.watch", options, checked.any_of(known))

@@ -17,7 +17,6 @@
 -- and makes it appear under its name when that returns.
 --
 -- May use: base, config, model, data, learn.
--- @module perilune.run
 
 local checked = require("perilune.base.options")
 local config = require("perilune.config")
@@ -34,6 +33,12 @@ local run = {}
 --- The rows of a file of one JSON object a line: see perilune.run.log.
 run.read_rows = log.read
 
+--- An open run folder.
+-- @class Run
+-- @field string dir the folder
+-- @field Config cfg
+-- @field ?table resumed {step =, path =, state =} of the checkpoint that the run goes on from
+-- @field {table,...} history the rows of metrics.jsonl
 local Run = {}
 Run.__index = Run
 Run.__name = "run"
@@ -221,10 +226,10 @@ end
 -- With `cfg.resume` the config takes up the state of the checkpoint, and `self.resumed` is
 -- {step, path, state}: the recipe loads its model from there. When there is no checkpoint yet the
 -- run starts at the beginning and `resumed` is nil.
--- @tparam config cfg
+-- @tparam Config cfg
 -- @tparam ?table options `environment`: what env.json should tell besides the obvious (versions,
 -- threads, BLAS)
--- @treturn run with the fields `dir`, `resumed`, `history` (the rows of metrics.jsonl)
+-- @treturn Run with the fields `dir`, `resumed`, `history` (the rows of metrics.jsonl)
 function run.open(cfg, options)
   options = checked.take("run.open", options, checked.any_of { "environment" })
   local folder = cfg.output_dir:gsub("(.)/+$", "%1")

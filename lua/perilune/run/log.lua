@@ -83,7 +83,7 @@ end
 --- Open a file for appending.
 -- @tparam string path
 -- @tparam ?table options `keep_to`: drop the rows of later steps first
--- @treturn ?jsonl
+-- @treturn ?Log
 -- @treturn ?string
 function log.open(path, options)
   if options and options.keep_to then

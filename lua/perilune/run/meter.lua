@@ -3,10 +3,11 @@
 --     local seen = meter.new()
 --     seen:add("loss", 2.5, 128)      -- of 128 tokens
 --     seen:result()                   -- {loss = ...}
--- @module perilune.run.meter
 
 local meter = {}
 
+--- Sums and weights of named figures.
+-- @class Meter
 local Meter = {}
 Meter.__index = Meter
 Meter.__name = "meter"

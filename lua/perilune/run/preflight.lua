@@ -3,7 +3,6 @@
 -- Silent mistakes of masks, end tokens and references cost days; each check here names one, with
 -- the figure, in plain words. A finding that makes training meaningless is an error, one that may
 -- be meant is a warning.
--- @module perilune.run.preflight
 
 local chat = require("perilune.data.chat")
 local core = require("perilune.core")
@@ -14,12 +13,14 @@ local system = core.system
 
 local preflight = {}
 
+--- The checks of a run.
+-- @class Check
 local Check = {}
 Check.__index = Check
 Check.__name = "preflight"
 
 --- Begin the checks of a run.
--- @param cfg the recipe's config; with `quiet` only warnings are printed
+-- @tparam Config cfg the recipe's config; with `quiet` only warnings are printed
 -- @tparam table parts `tokenizer`, `stop` (id of the end token), `models` {name = model}
 function preflight.new(cfg, parts)
   return setmetatable({ cfg = cfg, parts = parts, warnings = {} }, Check)
@@ -129,7 +130,7 @@ end
 
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
 -- and so the KL to a reference of the same weights exactly 0.
--- @param policy
+-- @tparam Model policy
 -- @tparam table roll as perilune.learn.rollout makes it, with `reference`
 -- @tparam table opts `temperature`
 function Check:first_batch(policy, roll, opts)

@@ -20,6 +20,8 @@ local terminal = require("perilune.base.terminal")
 
 local progress = {}
 
+--- A progress line.
+-- @class Progress
 local Progress = {}
 Progress.__index = Progress
 Progress.__name = "progress"
@@ -32,7 +34,7 @@ local decay = 0.9 -- of smoothed figures
 -- figures to be shown as running means; `every`: seconds between lines when there is no terminal
 -- (10); `quiet`: show nothing; `first`: count at which a resumed loop begins (0); and for tests
 -- `out` (a file), `tty`, `color`, `width`, `clock`
--- @treturn progress
+-- @treturn Progress
 function progress.new(options)
   options = checked.take("progress.new", options, checked.any_of {
     "label", "total", "unit", "smooth", "every", "quiet", "first", "out", "tty", "color", "width",

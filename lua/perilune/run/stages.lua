@@ -10,7 +10,6 @@
 -- Each stage has its own folder in the run's folder, and takes seed, threads and quiet from the
 -- run. When the run is resumed, a stage goes on from its newest checkpoint, and one that is done
 -- ends at once; a stage that keeps no checkpoints, such as an evaluation, is done again.
--- @module perilune.run.stages
 
 local config = require("perilune.config")
 local files = require("perilune.base.files")
@@ -21,19 +20,23 @@ local system = require("perilune.core").system
 
 local stages = {}
 
+--- The stages of a run.
+-- @class Stages
+-- @field {[string]=number} seconds what each stage took, by the name of its folder
 local Stages = {}
 Stages.__index = Stages
 Stages.__name = "stages"
 
 --- The stages of a run.
--- @tparam run of perilune.run, opened
--- @treturn stages with `seconds`: what each stage took, by the name of its folder
+-- @tparam Run of the run, opened
+-- @treturn Stages with `seconds`: what each stage took, by the name of its folder
 function stages.new(of)
   return setmetatable({ run = of, dir = of.dir, cfg = of.cfg, seconds = {} }, Stages)
 end
 
 --- A heading on the terminal, unless the run is quiet.
--- @tparam string text a pattern of string.format, with what goes into it
+-- @tparam string text a pattern of string.format
+-- @tparam any ... what goes into it
 function Stages:say(text, ...)
   if not self.cfg.quiet then io.stderr:write("\n== ", text:format(...), "\n") end
 end
@@ -63,7 +66,7 @@ end
 -- @tparam string folder its name
 -- @tparam string title says on the terminal what begins
 -- @tparam table settings of the recipe; the common ones are laid over a copy
--- @return what the recipe returns
+-- @treturn any what the recipe returns
 function Stages:stage(recipe, folder, title, settings)
   self:say("%s  (%s)", title, format.duration(self.run:seconds()))
   local all = {}

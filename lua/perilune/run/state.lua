@@ -8,7 +8,6 @@
 --       trainer_state.json                            the recipe's state (written by perilune.run)
 -- The place in the data is a function of the step, which is in the state; `data.json` makes sure
 -- that the run goes on with the same rows.
--- @module perilune.run.state
 
 local core = require("perilune.core")
 local files = require("perilune.base.files")
@@ -23,10 +22,6 @@ local function check(ok, message)
   return ok
 end
 
---- Writes models and optimizers into a folder.
--- @string dir an existing folder, as run:checkpoint gives
--- @tparam table parts `model`, `tokenizer`, `models` {name = model}, `optimizers` {name = adamw},
---   `data` {key of the recipe = set of perilune.data, nil or false}
 local function data_keys(parts)
   local keys = {}
   for name, set in pairs(parts.data or {}) do
@@ -35,6 +30,10 @@ local function data_keys(parts)
   return keys
 end
 
+--- Writes models and optimizers into a folder.
+-- @tparam string dir an existing folder, as run:checkpoint gives
+-- @tparam table parts `model`, `tokenizer`, `models` {name = model}, `optimizers` {name = adamw},
+--   `data` {key of the recipe = set of perilune.data, nil or false}
 function state.write(dir, parts)
   local scope <close> = core.scope("run.state.write")
   check(parts.model:write(dir, { tokenizer = parts.tokenizer }))
@@ -55,7 +54,7 @@ function state.write(dir, parts)
 end
 
 --- Reads them back, into objects that were made the same way.
--- @string dir
+-- @tparam string dir
 -- @tparam table parts as for `write`
 function state.read(dir, parts)
   local scope <close> = core.scope("run.state.read")

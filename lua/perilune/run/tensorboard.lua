@@ -97,7 +97,7 @@ end
 -- @tparam string folder
 -- @tparam ?table options `time` (seconds since 1970, now), `host`, `start_step` (the run goes on:
 -- drop what earlier files hold from this step on)
--- @treturn ?writer with the field `path`
+-- @treturn ?Writer with the field `path`
 -- @treturn ?string
 function tensorboard.open(folder, options)
   options = options or {}

@@ -1,7 +1,6 @@
 --- show: what a person sees of a run afterwards: curves and the report page.
 --
 -- May use: base.
--- @module perilune.show
 
 local lazy = require("perilune.base.lazy")
 

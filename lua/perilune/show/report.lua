@@ -17,6 +17,8 @@ local plot = require("perilune.show.plot")
 
 local report = {}
 
+--- A report that is being written.
+-- @class Report
 local Report = {}
 Report.__index = Report
 Report.__name = "report"
@@ -72,7 +74,7 @@ footer{color:var(--quiet);font-size:13px;margin-top:44px}
 
 --- Begin a report.
 -- @tparam table options `title`, `subtitle`, `footer`
--- @treturn report
+-- @treturn Report
 function report.new(options)
   options = checked.take("report.new", options, checked.any_of { "title", "subtitle", "footer" })
   if type(options.title) ~= "string" then

@@ -43,7 +43,7 @@ local function write_table(self, info, path)
 end
 
 --- Write the store into a folder: every table as TABLE.jsonl.
--- @string folder its earlier export is replaced; any other folder is refused
+-- @tparam string folder its earlier export is replaced; any other folder is refused
 -- @treturn ?boolean true
 -- @treturn ?string what went wrong
 function export.export(self, folder)
@@ -119,7 +119,7 @@ local function read_table(self, info, path)
 end
 
 --- Fill an empty store from an export, in one transaction; raises when a line does not fit.
--- @string folder
+-- @tparam string folder
 function export.read_into(self, folder)
   local about = assert(files.read_json(folder .. "/store.json"))
   if about.version ~= #schema.migrations then

@@ -17,7 +17,6 @@
 -- that goes wrong later raises.
 --
 -- May use: base.
--- @module perilune.store
 
 local check = require("perilune.store.check")
 local db = require("perilune.core").db
@@ -36,6 +35,9 @@ local store = {
   check = check.row,
 }
 
+--- An open store.
+-- @class Store
+-- @field string path of its file
 local Store = {
   prompt = read.prompt, prompts = read.prompts, demonstrations = read.demonstrations,
   completions = read.completions, ranked = read.ranked, set_rows = read.set_rows,
@@ -54,9 +56,9 @@ local users_remembered = 1 << 18
 local cache_kb = 32768
 
 --- Open a store, made new when there is no file.
--- @string path
+-- @tparam string path
 -- @tparam ?table options `readonly`
--- @treturn ?store
+-- @treturn ?Store
 -- @treturn ?string what is wrong
 function store.open(path, options)
   local readonly = options and options.readonly or false
@@ -80,9 +82,9 @@ function store.open(path, options)
 end
 
 --- Make a store of an export.
--- @string folder of store:export
--- @string path of a file that does not exist yet
--- @treturn ?store equal to the one that was exported
+-- @tparam string folder of store:export
+-- @tparam string path of a file that does not exist yet
+-- @treturn ?Store equal to the one that was exported
 -- @treturn ?string what is wrong; there is no file then
 function store.import(folder, path)
   if lfs.attributes(path) then
@@ -173,7 +175,8 @@ end
 --- Call f(...); all it writes is kept together, or nothing when it raises.
 -- Within another transaction it is a part that can be undone alone.
 -- @tparam function f
--- @return what f returns
+-- @tparam any ... what f is given
+-- @treturn any ... what f returns
 function Store:transaction(f, ...)
   local depth = self.depth
   local level = { store = self, depth = depth, undo = "ROLLBACK" }
@@ -191,6 +194,9 @@ function Store:transaction(f, ...)
 end
 
 --- Call f(...) reading one state of the store, whatever other programs write meanwhile.
+-- @tparam function f
+-- @tparam any ... what f is given
+-- @treturn any ... what f returns
 function Store:snapshot(f, ...)
   if self.depth > 0 then
     return f(...)
@@ -315,7 +321,7 @@ function Store:add(row, from)
 end
 
 --- Add completions of models to a prompt, to be ranked.
--- @int prompt_id
+-- @tparam integer prompt_id
 -- @tparam table list {{text=, model=, tokens=, sampling=},...}
 -- @treturn {integer,...} their ids
 function Store:complete(prompt_id, list)
@@ -329,7 +335,7 @@ function Store:complete(prompt_id, list)
 end
 
 --- Keep what a person answered to a prompt.
--- @int prompt_id
+-- @tparam integer prompt_id
 -- @tparam table answer completion, labeler, time (default: now), replaces (id of the version that
 --   it edits)
 -- @treturn integer the demonstration's id; it is on the disk
@@ -348,7 +354,7 @@ function Store:demonstrate(prompt_id, answer)
 end
 
 --- Keep how a person ranked completions of a prompt.
--- @int prompt_id
+-- @tparam integer prompt_id
 -- @tparam table answer ranks ({[completion id] = rank}), labeler, time (default: now), seconds
 --   (that it took), replaces (id of the version that it edits)
 -- @treturn integer the ranking's id; it is on the disk
@@ -376,7 +382,7 @@ function Store:rank(prompt_id, answer)
 end
 
 --- How many rows each table has.
--- @treturn {[table name] = count}
+-- @treturn {[string]=integer} by the name of the table
 function Store:counts()
   local counts = {}
   for _, info in ipairs(schema.tables) do

@@ -17,7 +17,7 @@ end
 
 --- Latest versions of what people wrote and ranked for a prompt: fields that can be laid over its
 -- row to make a row of a training set.
--- @int prompt_id
+-- @tparam integer prompt_id
 -- @treturn table `demonstrations`: list of {completion, labeler, demonstration_id}; `ranked`: list
 --   of {completions, ranks, completion_ids, ranks_by_id = {[completion id] = rank}, labeler,
 --   ranking_id}

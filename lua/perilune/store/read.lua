@@ -85,7 +85,7 @@ end
 
 --- All prompts, in the order they were added.
 -- @tparam ?table filter source, use_case, kind, user_id, organisation, source_id, id, after (an id)
--- @return iterator of rows
+-- @treturn function iterator of rows
 function read.prompts(self, filter)
   local terms, values = terms_of(filter)
   local sql = ("SELECT %s FROM %s WHERE p.id <= ?%s ORDER BY p.id")
@@ -101,7 +101,8 @@ end
 
 --- Demonstrations with their prompts, in the order they were written.
 -- @tparam ?table filter as of `prompts`, and labeler; `all = true` gives replaced versions as well
--- @return iterator of rows with completion, labeler, demonstration_id, answered (when), replaces
+-- @treturn function iterator of rows with completion, labeler, demonstration_id, answered (when),
+--   replaces
 function read.demonstrations(self, filter)
   local terms, values = terms_of(filter, true)
   local sql = ([[SELECT a.id, a.text, a.labeler, a.time, a.replaces, %s FROM demonstrations AS a
@@ -117,7 +118,7 @@ function read.demonstrations(self, filter)
 end
 
 --- Completions of a prompt.
--- @treturn {{id=,text=,model=,tokens=,sampling=},...}
+-- @treturn {table,...} each {id =, text =, model =, tokens =, sampling =}
 function read.completions(self, prompt_id)
   local list = {}
   local statement = self:statement([[SELECT id, text, model, tokens, sampling FROM completions
@@ -155,7 +156,7 @@ end
 
 --- Ranked prompts, in the order of the prompts: a row for each set of completions that was ranked.
 -- @tparam ?table filter as of `prompts`, and labeler; `all = true` gives replaced versions as well
--- @return iterator of rows with completions, completion_ids and
+-- @treturn function iterator of rows with completions, completion_ids and
 --   rankings = {{id=, labeler=, ranks=, time=, seconds=, replaces=},...}; of one ranking alone also
 --   ranks, labeler, ranking_id, answered, seconds
 function read.ranked(self, filter)
@@ -229,10 +230,10 @@ end
 --- Rows of a training set in the form the recipes read: prompt or messages, with completion (sft)
 -- or completions and ranks (rm), as the rules left them; and id, user_id, source and what else the
 -- prompt has, set_row_id, side, changes, demonstration_id or ranking_id.
--- @string part sft, rm or ppo
+-- @tparam string part sft, rm or ppo
 -- @tparam ?string side train, valid or test; nil: all
 -- @tparam ?table options `set`: id or name (default: the latest finished set)
--- @return iterator of rows
+-- @treturn function iterator of rows
 function read.set_rows(self, part, side, options)
   local values = { set_id_of(self, options and options.set), part, side }
   local sql = ([[SELECT s.id, s.side, s.demonstration_id, s.ranking_id, s.derived, s.changes, %s

@@ -244,8 +244,8 @@ local function step(conn, path, version, script)
 end
 
 --- Bring a database to the newest version.
--- @param conn connection of core.db
--- @string path for messages
+-- @tparam any conn connection of core.db
+-- @tparam string path for messages
 -- @tparam ?table options `readonly`: nothing may be written; `migrations`: another list
 -- @treturn ?boolean true
 -- @treturn ?string what is wrong; the file is then as it was

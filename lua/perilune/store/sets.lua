@@ -14,7 +14,7 @@ local function json_or_nil(value)
 end
 
 --- Begin a set. Unfinished sets of this name, left by a run that was stopped, are removed.
--- @string name
+-- @tparam string name
 -- @tparam ?table about recipe (text), settings (any value), seed (whole number)
 -- @treturn integer the set's id
 function sets.new_set(self, name, about)
@@ -100,9 +100,9 @@ end
 local parts = { sft = add_sft, rm = add_rm, ppo = function() end }
 
 --- Add a row to an unfinished set.
--- @int set id of new_set
--- @string part sft, rm or ppo
--- @string side train, valid or test
+-- @tparam integer set id of new_set
+-- @tparam string part sft, rm or ppo
+-- @tparam string side train, valid or test
 -- @tparam table row with `id` of its prompt; `changes` (what the rules did) is kept with it
 -- @treturn integer id of the set's row
 function sets.add_to_set(self, set, part, side, row)
@@ -127,7 +127,8 @@ function sets.finish_set(self, set)
 end
 
 --- All sets, oldest first.
--- @treturn {{id=,name=,recipe=,settings=,seed=,finished=,rows={sft=,rm=,ppo=}},...}
+-- @treturn {table,...} each {id =, name =, recipe =, settings =, seed =, finished =,
+--   rows = {sft =, rm =, ppo =}}
 function sets.sets(self)
   local list, by_id = {}, {}
   for id, name, recipe, settings, seed, finished in self:statement(

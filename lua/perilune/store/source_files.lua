@@ -54,7 +54,7 @@ function source_files.sources(self, filter)
 end
 
 --- The source of this content, read with these settings.
--- @string hash
+-- @tparam string hash
 -- @tparam table|string settings
 -- @treturn ?table as of `sources`
 function source_files.source(self, hash, settings)
@@ -71,7 +71,7 @@ function source_files.new_source(self, about)
 end
 
 --- Note how far a source was read; call it in the transaction that adds its rows.
--- @int id
+-- @tparam integer id
 -- @tparam table changes some of line, offset, rows, bad, finished, hash, bytes
 function source_files.update_source(self, id, changes)
   local names, terms, values = {}, {}, {}
@@ -105,9 +105,9 @@ local function excerpt_of(text)
 end
 
 --- Keep a line that gave no row aside.
--- @int source_id
--- @int line
--- @string reason
+-- @tparam integer source_id
+-- @tparam integer line
+-- @tparam string reason
 -- @tparam ?string text the line; its beginning is kept
 function source_files.bad_line(self, source_id, line, reason, text)
   self:statement("INSERT INTO bad_lines (source_id, line, reason, excerpt) VALUES (?, ?, ?, ?)")
@@ -123,8 +123,8 @@ function source_files.forget_bad_lines(self, source_id, line)
 end
 
 --- The lines of a source that gave no row, by line.
--- @int source_id
--- @treturn {{line=,reason=,excerpt=},...}
+-- @tparam integer source_id
+-- @treturn {table,...} each {line =, reason =, excerpt =}
 function source_files.bad_lines(self, source_id)
   local list = {}
   local statement = self:statement(

@@ -7,7 +7,6 @@
 --     print(chat.show(tok, ids, mask))
 --
 -- This is the face of three modules: the templates, the rendering, and the templates as Jinja.
--- @module perilune.data.chat
 
 local jinja = require("perilune.data.chat.jinja")
 local render = require("perilune.data.chat.render")

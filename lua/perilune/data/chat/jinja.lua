@@ -1,5 +1,4 @@
 --- A template as Jinja text, as transformers writes and reads it.
--- @module perilune.data.chat.jinja
 
 local append = require("perilune.base.list").append
 local templates = require("perilune.data.chat.templates")
@@ -35,7 +34,7 @@ end
 --- The template as Jinja text, for transformers (`chat_template` of a saved tokenizer). Assistant
 -- turns stand in generation blocks, so that `return_assistant_tokens_mask` gives our mask.
 -- @tparam table template a template with `jinja` gives that; one with `turn` must have it
--- @tparam[opt] Tokenizer tok to know whether the beginning token is written
+-- @tparam ?Tokenizer tok to know whether the beginning token is written
 -- @treturn string
 function jinja.of(template, tok)
   if template.jinja then

@@ -7,7 +7,6 @@
 --
 -- Faults of the data (a wrong role, an empty message, a turn that does not fit) are nil and a
 -- message that names the row; faults of the program raise.
--- @module perilune.data.chat.render
 
 local append = require("perilune.base.list").append
 local options = require("perilune.base.options")
@@ -158,18 +157,16 @@ end
 -- @tparam Tokenizer tok
 -- @tparam table template
 -- @tparam table messages list of {role = "system"|"user"|"assistant", content = text}
--- @tparam[opt] table opts `add_generation_prompt`: end with what stands before an answer;
+-- @tparam ?table opts `add_generation_prompt`: end with what stands before an answer;
 --   `max_length`: in tokens: old turns are dropped, then the system message, then the last answer
 --   is cut before its stop token; `train`: "all" assistant turns or the "last" one; `bos`: begin
 --   with the beginning token (default: the template's `bos`, else what the tokenizer would add);
 --   `row`: number for messages
--- @treturn[1] {integer,...} ids
--- @treturn[1] {integer,...} mask, 1 where a token is trained
--- @treturn[1] table info: `spans` (list of {first, last}, trained runs, 1-based, inclusive),
---   `trained` (count), `dropped` (turns), `cut` (tokens)
--- @treturn[2] nil
--- @treturn[2] string what is wrong with the row
--- @treturn[2] ?string "length" when that is `max_length` alone
+-- @treturn ?{integer,...} ids; nil when something is wrong with the row
+-- @treturn {integer,...}|string mask, 1 where a token is trained; or what is wrong with the row
+-- @treturn ?table|string info: `spans` (list of {first, last}, trained runs, 1-based, inclusive),
+--   `trained` (count), `dropped` (turns), `cut` (tokens); or "length" when `max_length` alone is
+--   what is wrong
 function render.messages(tok, template, messages, opts)
   opts = options.take("chat.render", opts, known)
   local wrong = fault(messages, opts)
@@ -242,12 +239,13 @@ end
 -- end token. The two are encoded apart, as they are when the model is asked for the completion;
 -- `info.boundary` says whether encoding them together would have given other ids.
 -- @tparam Tokenizer tok
--- @string prompt may be ""
--- @string completion
--- @tparam[opt] table opts `max_length` (the completion's end is cut, the end token stays), `bos`
+-- @tparam string prompt may be ""
+-- @tparam string completion
+-- @tparam ?table opts `max_length` (the completion's end is cut, the end token stays), `bos`
 --   (default: what the tokenizer would add), `eos` (false: no end token), `row`
--- @return ids, mask, info as for render, or nil, what is wrong with the row, and "length" when that
---   is max_length alone
+-- @treturn ?{integer,...} ids; nil when something is wrong with the row
+-- @treturn {integer,...}|string mask, or what is wrong with the row
+-- @treturn ?table|string info as of render, or "length" when `max_length` alone is what is wrong
 function render.complete(tok, prompt, completion, opts)
   opts = options.take("chat.complete", opts, known)
   if type(prompt) ~= "string" or type(completion) ~= "string" then
@@ -303,8 +301,10 @@ end
 -- @tparam Tokenizer tok
 -- @tparam table template not looked at for text rows
 -- @tparam table row
--- @tparam[opt] table opts as for render and complete
--- @return ids, mask, info, or nil, what is wrong with the row, and "length" when that is max_length
+-- @tparam ?table opts as for render and complete
+-- @treturn ?{integer,...} ids; nil when something is wrong with the row
+-- @treturn {integer,...}|string mask, or what is wrong with the row
+-- @treturn ?table|string info as of render, or "length" when `max_length` alone is what is wrong
 function render.example(tok, template, row, opts)
   opts = opts or {}
   local messages = row.messages
@@ -337,7 +337,7 @@ end
 -- @tparam Tokenizer tok
 -- @tparam {integer,...} ids
 -- @tparam {integer,...} mask
--- @tparam[opt] table opts `color`: green for trained ones (a terminal), else ⟦ ⟧
+-- @tparam ?table opts `color`: green for trained ones (a terminal), else ⟦ ⟧
 -- @treturn string
 function render.show(tok, ids, mask, opts)
   local open, close = "⟦", "⟧"

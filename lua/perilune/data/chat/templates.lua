@@ -3,7 +3,6 @@
 -- A template gives each role a list of parts: plain text, `chat.content` (the message),
 -- `chat.control "<|user|>"` (a control token), `chat.stop "<|end|>"` (the one that ends an answer).
 -- A template whose assistant part has no stop is refused: a model would never learn to end.
--- @module perilune.data.chat.templates
 
 local templates = {}
 
@@ -11,13 +10,13 @@ local templates = {}
 templates.content = setmetatable({}, { __name = "chat.content" })
 
 --- A control token of the tokenizer, by name.
--- @string name
+-- @tparam string name
 function templates.control(name)
   return { control = name }
 end
 
 --- The control token that ends an assistant's turn.
--- @string name
+-- @tparam string name
 function templates.stop(name)
   return { control = name, stop = true }
 end
@@ -25,7 +24,7 @@ end
 local control, stop, content = templates.control, templates.stop, templates.content
 
 --- Role token, content, end token: the shortest form, for tokenizers trained here.
--- @tparam[opt] table names of the tokens: `system`, `user`, `assistant`, `stop`
+-- @tparam ?table names of the tokens: `system`, `user`, `assistant`, `stop`
 -- @treturn table template
 function templates.plain_template(names)
   names = names or {}

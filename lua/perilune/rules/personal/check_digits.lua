@@ -25,7 +25,7 @@ local byte = string.byte
 local ZERO <const> = 48
 
 --- Luhn's check over a string of digits.
--- @string digits
+-- @tparam string digits
 -- @treturn boolean
 function check_digits.luhn(digits)
   local sum, double = 0, false
@@ -56,7 +56,7 @@ local issuers = {
 }
 
 --- A payment card: an issuer's prefix, one of its lengths, Luhn.
--- @string digits
+-- @tparam string digits
 -- @treturn boolean
 function check_digits.card(digits)
   local size = #digits
@@ -86,7 +86,7 @@ check_digits.iban_lengths = {
 }
 
 --- An IBAN: the country's length and the remainder 1 modulo 97.
--- @string text capitals and digits
+-- @tparam string text capitals and digits
 -- @treturn boolean
 function check_digits.iban(text)
   if check_digits.iban_lengths[text:sub(1, 2)] ~= #text or not text:find("^%u%u%d%d[%u%d]+$") then
@@ -105,7 +105,7 @@ function check_digits.iban(text)
 end
 
 --- US social security number of nine digits.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.ssn(n)
   local area = n:sub(1, 3)
@@ -116,7 +116,7 @@ end
 local nino_barred = { BG = true, GB = true, NK = true, KN = true, TN = true, NT = true, ZZ = true }
 
 --- UK National Insurance number, capitals without spaces.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.nino(n)
   return n:find("^[ABCEGHJ-PRSTW-Z][ABCEGHJ-NPRSTW-Z]%d%d%d%d%d%d[A-D]$") ~= nil
@@ -126,7 +126,7 @@ end
 local dni_letters <const> = "TRWAGMYFPDXBNJZSQVHLCKE"
 
 --- Spanish DNI or NIE.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.dni(n)
   local head, digits, letter = n:match("^([XYZ]?)(%d+)(%u)$")
@@ -141,7 +141,7 @@ function check_digits.dni(n)
 end
 
 --- French number of inscription (social security), fifteen digits.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.nir(n)
   if not n:find("^[12]%d%d%d%d%d%d%d%d%d%d%d%d%d%d$") then
@@ -162,7 +162,7 @@ for i, value in ipairs({
 end
 
 --- Italian codice fiscale.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.codice_fiscale(n)
   if not n:find("^%u%u%u%u%u%u[%dL-V][%dL-V]%u[%dL-V][%dL-V]%u[%dL-V][%dL-V][%dL-V]%u$") then
@@ -190,7 +190,7 @@ local function day_of_month(month, day)
 end
 
 --- Polish PESEL, eleven digits.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.pesel(n)
   return #n == 11 and day_of_month(tonumber(n:sub(3, 4)) % 20, tonumber(n:sub(5, 6)))
@@ -198,7 +198,7 @@ function check_digits.pesel(n)
 end
 
 --- Swedish personnummer, ten digits.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.personnummer(n)
   local day = tonumber(n:sub(5, 6))
@@ -207,7 +207,7 @@ function check_digits.personnummer(n)
 end
 
 --- Brazilian CPF, eleven digits.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.cpf(n)
   if #n ~= 11 or n == n:sub(1, 1):rep(11) then
@@ -219,14 +219,14 @@ function check_digits.cpf(n)
 end
 
 --- Dutch BSN, nine digits.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.bsn(n)
   return #n == 9 and weighted(n, { 9, 8, 7, 6, 5, 4, 3, 2, -1 }) % 11 == 0
 end
 
 --- Canadian SIN, nine digits.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.sin(n)
   local is_form = #n == 9 and n:find("^[1-79]") ~= nil
@@ -244,7 +244,7 @@ end
 local verhoeff_step = { [0] = 1, 5, 7, 6, 2, 8, 3, 0, 9, 4 }
 
 --- Verhoeff's check over a string of digits.
--- @string digits
+-- @tparam string digits
 -- @treturn boolean
 function check_digits.verhoeff(digits)
   local check = 0
@@ -259,14 +259,14 @@ function check_digits.verhoeff(digits)
 end
 
 --- Indian Aadhaar number, twelve digits.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.aadhaar(n)
   return #n == 12 and n:find("^[2-9]") ~= nil and check_digits.verhoeff(n)
 end
 
 --- German Steuer-ID, eleven digits.
--- @string n
+-- @tparam string n
 -- @treturn boolean
 function check_digits.steuer_id(n)
   if #n ~= 11 or n:sub(1, 1) == "0" then

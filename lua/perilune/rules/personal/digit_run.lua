@@ -11,8 +11,8 @@ local byte, find, sub, match = string.byte, string.find, string.sub, string.matc
 local CONTEXT_BYTES <const> = 40
 
 --- The words of the 40 bytes before a position, in small letters, and those bytes.
--- @string text
--- @int at
+-- @tparam string text
+-- @tparam integer at
 -- @treturn {string,...}
 -- @treturn string
 function DigitRun.words_before(text, at)
@@ -27,7 +27,7 @@ end
 --- Whether one of the words, of the `last` ones if that is given, is in a list.
 -- @tparam {string,...} found
 -- @tparam {[string]=true} list
--- @tparam ?int last
+-- @tparam ?integer last
 -- @treturn boolean
 function DigitRun.any(found, list, last)
   for i = #found, math.max(1, #found - (last or #found) + 1), -1 do
@@ -39,13 +39,13 @@ function DigitRun.any(found, list, last)
 end
 
 --- An empty run over a text; `read` fills it.
--- @string text
+-- @tparam string text
 function DigitRun.new(text)
   return setmetatable({ text = text, starts = {}, ends = {}, count = 0 }, DigitRun)
 end
 
 --- Take the run that begins at a digit.
--- @int at
+-- @tparam integer at
 function DigitRun:read(at)
   local text, starts, ends, n = self.text, self.starts, self.ends, 0
   while at do

@@ -23,9 +23,9 @@ function FoundSpans.new(wanted)
 end
 
 --- Note a find.
--- @string kind
--- @int first byte
--- @int last byte
+-- @tparam string kind
+-- @tparam integer first byte
+-- @tparam integer last byte
 function FoundSpans:add(kind, first, last)
   if self.wanted[kind] then
     self[#self + 1] = { kind = kind, first = first, last = last }

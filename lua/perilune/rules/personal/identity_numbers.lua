@@ -47,7 +47,7 @@ end
 
 --- The last group of the identity number that begins at group i, or nil.
 -- @tparam DigitRun run
--- @int i
+-- @tparam integer i
 -- @treturn ?integer
 function identity_numbers.at(run, i)
   if run:size(i) > 15 or not run:free_left(i) then
@@ -108,8 +108,8 @@ local function nino_end(text, first, letters, at)
 end
 
 --- The identity number or IBAN that has letters and whose first digit is at `at`.
--- @string text
--- @int at
+-- @tparam string text
+-- @tparam integer at
 -- @treturn ?string kind
 -- @treturn ?integer first byte
 -- @treturn ?integer last byte
@@ -141,7 +141,7 @@ function identity_numbers.lettered(text, at)
 end
 
 --- Find the numbers of passports: after the word, six to nine capitals and digits.
--- @string text
+-- @tparam string text
 -- @tparam FoundSpans spans
 function identity_numbers.passports(text, spans)
   local _, last = find(text, "[Pp]assport")

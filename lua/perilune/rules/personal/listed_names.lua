@@ -45,7 +45,7 @@ local function after_parts(text, parts, at)
 end
 
 --- Find the names.
--- @string text as from text_words.plain
+-- @tparam string text as from text_words.plain
 -- @tparam FoundSpans spans
 function ListedNames:find(text, spans)
   local by_first = self.by_first

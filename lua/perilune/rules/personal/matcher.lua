@@ -56,7 +56,7 @@ function Matcher.new(options)
 end
 
 --- Find personal data in a text.
--- @string text
+-- @tparam string text
 -- @treturn {{kind=string,first=integer,last=integer},...} in order, without overlap
 function Matcher:find(text)
   local wanted, spans = self.wanted, FoundSpans.new(self.wanted)
@@ -86,7 +86,7 @@ function Matcher:find(text)
 end
 
 --- Put placeholders such as [NAME] for the personal data of a text.
--- @string text
+-- @tparam string text
 -- @treturn string
 -- @treturn {[string]=integer} how many of each kind; empty when there are none
 function Matcher:mask(text)

@@ -30,7 +30,7 @@ end
 
 --- A name after the honorific at i.
 -- @tparam NameText text
--- @int i
+-- @tparam integer i
 -- @treturn ?integer
 function name_cues.after_honorific(text, i)
   local words, k = text.words, i + 1

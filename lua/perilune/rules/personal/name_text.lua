@@ -24,7 +24,7 @@ local particles, small_words, thing_before = list.particles, list.small_words, l
 local LONGEST_NAME <const> = 5
 
 --- The words of a text, and no name yet.
--- @string plain the text as from text_words.plain
+-- @tparam string plain the text as from text_words.plain
 function NameText.new(plain)
   local words, first, last = text_words.split(plain)
   return setmetatable({

@@ -29,7 +29,7 @@ name_words.sure, name_words.unsure, name_words.family = sure, unsure, family
 name_words.firms = firms
 
 --- A word as the lists of names have it: of a double name that no list has, the first half.
--- @string word
+-- @tparam string word
 -- @treturn string
 function name_words.form(word)
   word = titled(word)
@@ -44,7 +44,7 @@ function name_words.form(word)
 end
 
 --- Whether a word in any letters is an everyday one.
--- @string word
+-- @tparam string word
 -- @treturn ?boolean
 function name_words.is_common(word)
   local low = word:lower()
@@ -52,7 +52,7 @@ function name_words.is_common(word)
 end
 
 --- Whether a word is a capitalised one of which nothing is known.
--- @string word
+-- @tparam string word
 -- @treturn boolean
 function name_words.is_unknown(word)
   return capital(word) and #word > 1 and not name_words.is_common(word)
@@ -99,7 +99,7 @@ end
 
 --- Whether a text can hold a name at all: a known one with a capital; an unknown word with a
 -- capital and a word that introduces; or one of the introductions that take small letters.
--- @string plain the text as from text_words.plain
+-- @tparam string plain the text as from text_words.plain
 -- @treturn boolean
 function name_words.worth_search(plain)
   if find(plain, "[\195-\209]") then

@@ -206,7 +206,7 @@ local function ipv6(text, spans)
 end
 
 --- Find addresses of the net.
--- @string text
+-- @tparam string text
 -- @tparam FoundSpans spans
 function net_addresses.find(text, spans)
   if find(text, "://", 1, true) then

@@ -152,7 +152,7 @@ local function name_at(text, i, floor)
 end
 
 --- Find the names of a text.
--- @string plain the text as from text_words.plain
+-- @tparam string plain the text as from text_words.plain
 -- @tparam FoundSpans spans
 function person_names.find(plain, spans)
   if not name_words.worth_search(plain) then

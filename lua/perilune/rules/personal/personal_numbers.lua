@@ -136,7 +136,7 @@ local function search_run(run, spans)
 end
 
 --- Find the numbers of a text.
--- @string text
+-- @tparam string text
 -- @tparam FoundSpans spans
 function personal_numbers.find(text, spans)
   local run = DigitRun.new(text)

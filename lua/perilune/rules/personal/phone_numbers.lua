@@ -107,7 +107,7 @@ end
 
 --- The last group of the phone number that begins at group i, or nil.
 -- @tparam DigitRun run
--- @int i
+-- @tparam integer i
 -- @treturn ?integer
 function phone_numbers.at(run, i)
   if run:size(i) > 15 or not run:free_left(i) then
@@ -133,7 +133,7 @@ end
 --- The first byte of the phone number at group i: its plus and the bracket around its area code
 -- belong to it.
 -- @tparam DigitRun run
--- @int i
+-- @tparam integer i
 -- @treturn integer
 function phone_numbers.first_byte(run, i)
   local text, first = run.text, run.starts[i]

@@ -298,7 +298,7 @@ local function address_at(text, at, after, digits)
 end
 
 --- Find the addresses of a text.
--- @string text as from text_words.plain
+-- @tparam string text as from text_words.plain
 -- @tparam FoundSpans spans
 function street_addresses.find(text, spans)
   local at = find(text, "%d")

@@ -17,7 +17,7 @@ local function blank(mark)
 end
 
 --- The text with typographic marks of UTF-8 blanked; as long as the text.
--- @string text
+-- @tparam string text
 -- @treturn string
 function text_words.plain(text)
   if find(text, "[\194\226]") then
@@ -27,7 +27,7 @@ function text_words.plain(text)
 end
 
 --- Whether a word begins with a capital (Latin, Cyrillic).
--- @string word
+-- @tparam string word
 -- @treturn boolean
 function text_words.capital(word)
   local a, b = byte(word, 1, 2)
@@ -46,7 +46,7 @@ end
 local lower_two = { ["é"] = "É", ["ö"] = "Ö", ["ø"] = "Ø", ["å"] = "Å", ["á"] = "Á", ["ó"] = "Ó" }
 
 --- A word as a list of names has it: capital first, the rest small.
--- @string word
+-- @tparam string word
 -- @treturn string
 function text_words.titled(word)
   if find(word, "^%l") then
@@ -60,7 +60,7 @@ function text_words.titled(word)
 end
 
 --- The words of a text.
--- @string text as from `plain`
+-- @tparam string text as from `plain`
 -- @treturn {string,...} words
 -- @treturn {integer,...} first byte of each
 -- @treturn {integer,...} last byte of each

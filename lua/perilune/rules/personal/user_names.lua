@@ -131,7 +131,7 @@ local function find_others(others, low, at, spans)
 end
 
 --- Find user names.
--- @string text
+-- @tparam string text
 -- @tparam FoundSpans spans
 function UserNames:find(text, spans)
   local low = without_symbols(text:lower())

@@ -12,8 +12,8 @@ local folder = select(2, ...):match("^(.*[/\\])") or ""
 local read_already = {}
 
 --- The lists of a text.
--- @string text
--- @string name what errors call it
+-- @tparam string text
+-- @tparam string name what errors call it
 -- @treturn {[string]={[string]=true}} the words of each section as a set; to ask for a section that
 --   the text does not have is an error
 function word_lists.parse(text, name)
@@ -41,7 +41,7 @@ function word_lists.parse(text, name)
 end
 
 --- The lists of the file lists/`name`.txt.
--- @string name
+-- @tparam string name
 -- @treturn {[string]={[string]=true}} as from `parse`
 function word_lists.read(name)
   if not read_already[name] then
