@@ -81,22 +81,18 @@ end
 -- 1. Sources into the store -----------------------------------------------------------------------
 local read = {}
 local function ingest(list, settings)
-  for _, path in ipairs(sources.files(list)) do
-    local said = pl.system.monotonic()
-    function settings.progress(so_far)
-      local now = pl.system.monotonic()
-      if now - said > 5 then
-        say("  %s: %s rows, %d bad lines", path, pl.format.count(so_far.rows), so_far.bad)
-        said = now
-      end
-    end
-    local done, message = pl.ingest.file(store, path, settings)
-    read[#read + 1] = done or error(message, 0)
-    done.path = path
-  end
+  local more = sources.ingest(store, list, settings, function(path, so_far)
+    say("  %s: %s rows, %d bad lines", path, pl.format.count(so_far.rows), so_far.bad)
+  end)
+  table.move(more, 1, #more, #read + 1, read)
 end
-ingest(cfg.logs, { format = cfg.format, fields = sources.fields(cfg.fields), source = "api",
-  pattern = cfg.pattern ~= "" and cfg.pattern or nil, strict = cfg.strict })
+ingest(cfg.logs, {
+  format = cfg.format,
+  fields = sources.fields(cfg.fields),
+  source = "api",
+  pattern = cfg.pattern ~= "" and cfg.pattern or nil,
+  strict = cfg.strict,
+})
 ingest(cfg.demonstrations, { source = "labeler", strict = cfg.strict })
 ingest(cfg.rankings, { source = "labeler", strict = cfg.strict })
 for _, path in ipairs(sources.files(cfg.answers)) do

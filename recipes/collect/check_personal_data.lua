@@ -14,7 +14,7 @@
 -- What it does not do: vouch for other text. The sentences are ours, invented for the rule.
 
 local pl = require "perilune"
-local personal_data = pl.rules.parts.personal_data
+local personal_data = pl.rules.personal
 
 local check = {}
 

@@ -9,7 +9,7 @@
 -- latest is passed over, another one replaces it.
 
 local pl = require "perilune"
-local spool = pl.rules.parts.spool
+local spool = pl.rules.spool
 
 local labeling = {}
 

@@ -6,8 +6,7 @@
 -- name.
 
 local pl = require "perilune"
-local parts = pl.rules.parts
-local dedupe, sorter, spool = parts.dedupe, parts.sorter, parts.spool
+local sorter, spool = pl.rules.sorter, pl.rules.spool
 
 local sets = {}
 
@@ -20,7 +19,7 @@ local BATCH <const> = 256 -- rows written in one transaction
 -- @tparam table alike settings of dedupe
 -- @treturn {[integer] = true}
 function sets.classes(rows, alike)
-  local classes, class_of = {}, dedupe.classes(alike)
+  local classes, class_of = {}, pl.rules.classes(alike)
   for row in rows do
     classes[class_of(row)] = true
   end
@@ -31,7 +30,7 @@ end
 -- `split_key` (the examples of one few-shot instruction are alike by their kind), and API prompts
 -- that are like one of theirs go.
 function sets.apart(written, alike)
-  local class_of = dedupe.classes(alike)
+  local class_of = pl.rules.classes(alike)
   local function apply(rows, context)
     return function()
       for row in rows do
@@ -74,7 +73,7 @@ Leaks.__index = Leaks
 local NUMBER_OF <const> = { train = 1, valid = 2, test = 3 }
 
 local function new_leaks(options)
-  return setmetatable({ key = options.user_key, class_of = dedupe.classes(options.alike),
+  return setmetatable({ key = options.user_key, class_of = pl.rules.classes(options.alike),
     side_of = {}, sorter = sorter.new(2), found = { users = 0, prefixes = 0 } }, Leaks)
 end
 

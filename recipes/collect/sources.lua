@@ -1,12 +1,14 @@
---- Small readers of collect.lua's settings: lists, files, fields.
+--- Where prompts come from: files and fields as they are named in settings, what a store holds, and
+-- whose names are in it.
 
-local lfs = require "lfs"
-local pl = require "perilune"
-local personal_data = pl.rules.parts.personal_data
+local lfs = require("lfs")
+local pl = require("perilune")
 
 local sources = {}
 
 local PAGE <const> = 256 -- rows of the store read at once
+local TELL_ROWS <const> = 4096
+local TELL_SECONDS <const> = 5
 
 --- The parts of a text between commas.
 -- @tparam string text
@@ -19,6 +21,19 @@ function sources.list(text)
   return list
 end
 
+-- The files in a folder, in the order of their names.
+local function files_in(folder)
+  local files = {}
+  for name in lfs.dir(folder) do
+    local path = folder .. "/" .. name
+    if name:sub(1, 1) ~= "." and lfs.attributes(path, "mode") == "file" then
+      files[#files + 1] = path
+    end
+  end
+  table.sort(files)
+  return files
+end
+
 --- Files of a list; a folder stands for the files in it, in the order of their names.
 -- @tparam string text paths by commas
 -- @treturn {string,...}
@@ -26,53 +41,64 @@ function sources.files(text)
   local files = {}
   for _, path in ipairs(sources.list(text)) do
     local mode, message = lfs.attributes(path, "mode")
-    if not mode then
-      error(("%s cannot be read: %s"):format(path, message), 0)
-    elseif mode == "directory" then
-      local names = {}
-      for name in lfs.dir(path) do
-        if name:sub(1, 1) ~= "." and lfs.attributes(path .. "/" .. name, "mode") == "file" then
-          names[#names + 1] = name
-        end
-      end
-      table.sort(names)
-      for _, name in ipairs(names) do
-        files[#files + 1] = path .. "/" .. name
-      end
-    else
-      files[#files + 1] = path
-    end
+    if not mode then error(("%s cannot be read: %s"):format(path, message), 0) end
+    local more = mode == "directory" and files_in(path) or { path }
+    table.move(more, 1, #more, #files + 1, files)
   end
   return files
 end
 
 --- "prompt=text,user_id=author.id" as a table; nil for an empty text.
+-- @tparam string text
+-- @treturn ?table
 function sources.fields(text)
-  if text == "" then
-    return nil
-  end
+  if text == "" then return nil end
   local fields = {}
   for _, pair in ipairs(sources.list(text)) do
     local name, from = pair:match("^([%w_]+)%s*=%s*(.+)$")
-    if not name then
-      error(("fields wants name=field, got '%s'"):format(pair), 0)
-    end
+    if not name then error(("fields wants name=field, got '%s'"):format(pair), 0) end
     fields[name] = from
   end
   return fields
 end
 
 --- The lines of a file that are not empty; an empty path has none.
+-- @tparam string path
+-- @treturn {string,...}
 function sources.lines(path)
   local lines = {}
   if path ~= "" then
     for line in assert(io.lines(path)) do
-      if line:find("%S") then
-        lines[#lines + 1] = line:match("^%s*(.-)%s*$")
-      end
+      if line:find("%S") then lines[#lines + 1] = line:match("^%s*(.-)%s*$") end
     end
   end
   return lines
+end
+
+--- Reads files into a store.
+-- @param store
+-- @tparam string text paths by commas
+-- @tparam table settings of pl.ingest.file
+-- @tparam ?function tell is called with a file's path and what was read of it so far, each five
+--   seconds
+-- @treturn {table,...} what pl.ingest.file says of each file, and its `path`
+function sources.ingest(store, text, settings, tell)
+  local read = {}
+  for _, path in ipairs(sources.files(text)) do
+    local told = pl.system.monotonic()
+    function settings.progress(so_far)
+      local now = pl.system.monotonic()
+      if tell and now - told > TELL_SECONDS then
+        told = now
+        tell(path, so_far)
+      end
+    end
+    local done, message = pl.ingest.file(store, path, settings)
+    if not done then error(message, 0) end
+    done.path = path
+    read[#read + 1] = done
+  end
+  return read
 end
 
 --- All prompts of a store, to be read as often as rules want. They are read in pages, so that no
@@ -82,21 +108,25 @@ end
 -- @treturn table for rules.run
 function sources.prompts(store, tell)
   local told = 0
+  local function next_page(last)
+    local page = {}
+    for row in store:prompts { after = last } do
+      page[#page + 1] = row
+      if #page == PAGE then break end
+    end
+    return page
+  end
   local function rows()
     local page, at, n, last = {}, 0, 0, 0
     return function()
       at = at + 1
       if at > #page then
-        page, at = {}, 1
-        for row in store:prompts { after = last } do
-          page[#page + 1] = row
-          if #page == PAGE then break end
-        end
+        page, at = next_page(last), 1
       end
       local row = page[at]
       if not row then return nil end
       n, last = n + 1, row.id
-      if n > told and n % 4096 == 0 then
+      if n > told and n % TELL_ROWS == 0 then
         told = n
         tell(n)
       end
@@ -110,25 +140,30 @@ end
 -- words but stand for the person in the log.
 -- @param store
 -- @tparam string path of a file of names; may be empty
--- @treturn table `names`, `users`, `users_by_use`
+-- @treturn table `names`, `users`, `users_by_use`: options of rules.personal.matcher
 function sources.people(store, path)
-  local names, users = sources.lines(path), store:user_names()
-  local rows = store:prompts { source = "api" }
-  local function texts()
-    local row = rows()
-    return row and pl.rules.text(row)
+  local people = {
+    names = sources.lines(path),
+    users = store:user_names(),
+    users_by_use = {},
+  }
+  if #people.users > 0 then
+    local rows = store:prompts { source = "api" }
+    local function texts()
+      local row = rows()
+      return row and pl.rules.text(row)
+    end
+    people.users_by_use = pl.rules.personal.users_by_use(texts, people.users)
   end
-  return { names = names, users = users,
-    users_by_use = #users > 0 and personal_data.users_by_use(texts, users) or {} }
+  return people
 end
 
---- A function that masks personal data of a text, for what the report quotes.
+--- A function that masks personal data of a text, for what people read of it.
 -- @tparam table people as from `people`
+-- @treturn function(text) -> text
 function sources.hider(people)
-  local matcher = personal_data.matcher(people)
-  return function(text)
-    return (matcher:mask(text))
-  end
+  local matcher = pl.rules.personal.matcher(people)
+  return function(text) return (matcher:mask(text)) end
 end
 
 return sources

@@ -261,11 +261,17 @@ end)
 
 describe("prompts for labelers", function()
   it("are plain, as varied as the lists allow, the same for a seed", function()
+    local lists = { use_cases = { "u", "v", "w", "x", "y" }, topics = { "a", "b", "c" },
+      forms = { "f" } }
+    local function plain(n, seed)
+      return labeler_prompts.plain { n = n, seed = seed, use_cases = lists.use_cases,
+        topics = lists.topics, forms = lists.forms }
+    end
     for_seeds(function(seed)
       local n = generator(seed)(70)
-      local briefs = labeler_prompts.plain { n = n, seed = seed, topics = { "a", "b", "c" } }
+      local briefs = plain(n, seed)
       assert.equal(n, #briefs)
-      for field, size in pairs { use_case = 10, topic = 3 } do
+      for field, size in pairs { use_case = 5, topic = 3, form = 1 } do
         local counts = count_by(briefs, field)
         local sum, kinds = 0, 0
         for _, count in pairs(counts) do
@@ -274,13 +280,19 @@ describe("prompts for labelers", function()
         end
         assert.same({ n, math.min(n, size) }, { sum, kinds })
       end
-      assert.same(briefs, labeler_prompts.plain { n = n, seed = seed, topics = { "a", "b", "c" } })
+      assert.same(briefs, plain(n, seed))
     end)
-    assert.not_same(labeler_prompts.plain { n = 20, seed = 1 },
-      labeler_prompts.plain { n = 20, seed = 2 })
-    assert.has_error(function()
-      labeler_prompts.plain { topics = {} }
-    end, "plain: `topics` must be a list with something in it")
+    assert.not_same(plain(20, 1), plain(20, 2))
+    assert.same({}, plain(0, 1))
+    for _, name in ipairs { "use_cases", "topics", "forms" } do
+      local kept = lists[name]
+      for _, wrong in ipairs { {}, "a text" } do
+        lists[name] = wrong
+        assert.has_error(function() plain(1, 1) end,
+          ("plain: `%s` must be a list with something in it"):format(name))
+      end
+      lists[name] = kept
+    end
   end)
 
   local three = { { query = "q1", response = "r1" }, { query = "q2", response = "r2" },
@@ -320,26 +332,29 @@ describe("prompts for labelers", function()
     local function mask(text)
       return (text:gsub("mary", "[NAME]"))
     end
-    local briefs = labeler_prompts.user_based(rows, 21, 5, { mask = mask, keywords = 9 })
+    local briefs = labeler_prompts.user_based(rows,
+      { n = 21, seed = 5, mask = mask, keywords = 9 })
     local counts = count_by(briefs, "use_case")
     assert.equal(13, counts.chat) -- 21 * 0.6 = 12.6, 6.3, 2.1: the largest remainder goes up
     assert.equal(6, counts.rewrite)
     assert.equal(2, counts.other)
     for _, brief in ipairs(briefs) do
       assert.same({ "gardens", "mail", "tomatoes" }, brief.keywords)
-      assert.matches("gardens, mail, tomatoes", brief.ask, 1, true)
     end
     local at = #rows + 1
     assert.same(briefs, labeler_prompts.user_based(function() -- backwards
       at = at - 1
       return rows[at]
-    end, 21, 5, { mask = mask, keywords = 9 }))
-    assert.same({}, labeler_prompts.user_based({}, 5, 1, { mask = mask }))
-    assert.same({}, labeler_prompts.user_based({ rows[1] }, 1, 1, { mask = mask })[1].keywords)
+    end, { n = 21, seed = 5, mask = mask, keywords = 9 }))
+    assert.same({}, labeler_prompts.user_based({}, { n = 5, mask = mask }))
+    assert.same({}, labeler_prompts.user_based({ rows[1] }, { n = 1, mask = mask })[1].keywords)
+    assert.same({}, labeler_prompts.user_based(rows, { n = 0, mask = mask }))
+    assert.has_error(function() labeler_prompts.user_based(rows, { n = -1 }) end,
+      "user_based: n = -1; it must be an integer of at least 0")
     for i = 1, 4 do -- the mask of the library, when none is given
       rows[i] = { prompt = "My name is Eleanor and tomatoes grow", user_id = "u" .. i }
     end
-    briefs = labeler_prompts.user_based({ table.unpack(rows, 1, 4) }, 1, 1)
+    briefs = labeler_prompts.user_based({ table.unpack(rows, 1, 4) }, { n = 1 })
     assert.same({ "grow", "tomatoes" }, briefs[1].keywords)
   end)
 end)

@@ -3,7 +3,7 @@
 
 local lfs = require "lfs"
 local pl = require "perilune"
-local labeler_prompts = require "perilune.human.labeler_prompts"
+local labeler_prompts = pl.labeler_prompts
 
 local folder, paths
 

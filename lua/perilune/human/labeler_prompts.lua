@@ -1,4 +1,4 @@
---- What labelers are asked to write, and what their few-shot prompts become.
+--- What labelers are asked to write about, and what their few-shot prompts become.
 --
 -- Source: Ouyang et al., arXiv:2203.02155, section 3.2 and appendix A.1: plain prompts (an
 -- arbitrary task, as varied as possible), few-shot prompts (an instruction and several
@@ -6,7 +6,8 @@
 --
 -- Briefs are drawn by seed: the same lists, count and seed give the same briefs. Variety is dealt,
 -- not hoped for: each list is a shuffled deck that is dealt out before it is shuffled again, so
--- the counts of any two of its items differ by one at most.
+-- the counts of any two of its items differ by one at most. The lists, and the sentences that
+-- labelers read, are a recipe's: recipes/briefs.lua has some.
 
 local fold = require("perilune.rules.fold")
 local hash = require("perilune.rules.hash")
@@ -16,29 +17,6 @@ local use_case = require("perilune.rules.use_case")
 
 local labeler_prompts = {}
 
-local described = {
-  generation = "asks for a text to be written", open_qa = "asks a question of general knowledge",
-  brainstorming = "asks for ideas or a list",
-  chat = "is a turn of a conversation, with what was said",
-  rewrite = "gives a text and asks for it to be changed",
-  summarization = "asks for a summary of a text",
-  classification = "asks which of some classes a text belongs to",
-  other = "is none of the usual kinds",
-  closed_qa = "asks a question that a given text answers",
-  extraction = "asks for some facts to be taken out of a text",
-}
-
-local TOPICS <const> = { "animals and plants", "arts and crafts", "business and work", "computers",
-  "cooking and food", "education", "family and friends", "films and books", "games", "geography",
-  "health and sport", "history", "home and garden", "language", "law and society", "mathematics",
-  "money", "music", "nature and weather", "science", "technology", "travel" }
-
-local FORMS <const> = { "in one sentence", "in a few words, as typed in a hurry",
-  "in a short paragraph",
-  "with an example of what is wanted", "with a limit on the answer's length",
-  "with a form the answer must have", "for a reader who is a child", "for an expert",
-  "in a polite and formal tone", "in a friendly tone", "with one thing the answer must avoid" }
-
 -- A shuffled copy of a list, by seed and purpose.
 local function shuffled(list, seed, purpose)
   local start = hash.mix(hash.text(purpose), seed)
@@ -47,9 +25,7 @@ local function shuffled(list, seed, purpose)
     order[i] = { item = item, rank = hash.mix(start, i), at = i }
   end
   table.sort(order, function(a, b)
-    if a.rank ~= b.rank then
-      return a.rank < b.rank
-    end
+    if a.rank ~= b.rank then return a.rank < b.rank end
     return a.at < b.at
   end)
   local out = {}
@@ -78,31 +54,31 @@ local function check_list(list, name)
 end
 
 --- Briefs for plain prompts.
--- @tparam table given `n`: how many; `seed = 1`; `use_cases`, `topics`, `forms`: lists of texts to
---   vary over, each with a default
--- @treturn {table,...} {kind = "plain", use_case =, topic =, form =, ask = what the labeler reads}
+-- @tparam table given `use_cases`, `topics`, `forms`: lists of texts to vary over, none empty;
+--   `n = 10`: how many briefs; `seed = 1`
+-- @treturn {table,...} {kind = "plain", use_case =, topic =, form =}
 function labeler_prompts.plain(given)
   local taken = options.take("plain", given, {
     n = options.integer(10, 0),
     seed = options.integer(1, 0),
-    use_cases = use_case.names,
-    topics = TOPICS,
-    forms = FORMS,
+    use_cases = options.any(),
+    topics = options.any(),
+    forms = options.any(),
   })
-  local n, seed = taken.n, taken.seed
   for _, name in ipairs { "use_cases", "topics", "forms" } do
     check_list(taken[name], name)
   end
-  local cases = deck(taken.use_cases, seed, "use case")
-  local topics = deck(taken.topics, seed, "topic")
-  local forms = deck(taken.forms, seed, "form")
+  local use_case_at = deck(taken.use_cases, taken.seed, "use case")
+  local topic_at = deck(taken.topics, taken.seed, "topic")
+  local form_at = deck(taken.forms, taken.seed, "form")
   local briefs = {}
-  for i = 1, n do
-    local case, topic, form = cases(i), topics(i), forms(i)
-    briefs[i] = { kind = "plain", use_case = case, topic = topic, form = form,
-      ask = ("Write a prompt that %s (use case: %s), on %s, %s. Choose a task that you have not "
-        .. "written before. Then write the best answer you can."):format(
-          described[case] or "fits the use case", case, topic, form) }
+  for i = 1, taken.n do
+    briefs[i] = {
+      kind = "plain",
+      use_case = use_case_at(i),
+      topic = topic_at(i),
+      form = form_at(i),
+    }
   end
   return briefs
 end
@@ -150,8 +126,12 @@ function labeler_prompts.few_shot(instruction, pairs_list, given)
     end
     messages[#messages + 1] = { role = "user", content = query }
     parts[#parts + 1] = taken.query .. query .. "\n" .. taken.response:match("^(.-)%s*$")
-    rows[i] = { kind = "few_shot", source = "labeler", completion = completion,
-      extra = { group = group } }
+    rows[i] = {
+      kind = "few_shot",
+      source = "labeler",
+      completion = completion,
+      extra = { group = group },
+    }
     if taken.form == "messages" then
       rows[i].messages = messages
     else
@@ -163,7 +143,8 @@ end
 
 -- Words that say nothing of a topic.
 local stop = {}
-for word in ([[
+for word in
+  ([[
   about above after again against also always another anything around back because been before
   being below best better between both call came cannot come could does doing done down during
   each either else even ever every everything find first following from further gave getting
@@ -175,7 +156,8 @@ for word in ([[
   there these they thing things think this those though through time told under until upon used
   user using very want well were what when where whether which while will wish with within
   without word words work would write wrote yeah your yours yourself
-]]):gmatch("%a+") do
+]]):gmatch("%a+")
+do
   stop[word] = true
 end
 
@@ -198,9 +180,7 @@ local function topic_words(text)
 end
 
 local function by_rank(a, b)
-  if a.rank ~= b.rank then
-    return a.rank < b.rank
-  end
+  if a.rank ~= b.rank then return a.rank < b.rank end
   return table.concat(a.words, " ") < table.concat(b.words, " ")
 end
 
@@ -228,9 +208,7 @@ local function apportion(counts, n)
     given = given + entry.quota
   end
   table.sort(cases, function(a, b)
-    if a.rest ~= b.rest then
-      return a.rest > b.rest
-    end
+    if a.rest ~= b.rest then return a.rest > b.rest end
     return a.case < b.case
   end)
   for i = 1, n - given do
@@ -241,46 +219,52 @@ end
 
 local function default_mask()
   local matcher = require("perilune.rules.personal_data").matcher()
-  return function(text)
-    return (matcher:mask(text))
-  end
+  return function(text) return (matcher:mask(text)) end
 end
 
--- What the logs say: counts by case, the candidates by case, words that enough users wrote.
-local function read_logs(rows, n, seed, taken, mask)
+-- Notes that somebody wrote a word; those beyond `most` are not told apart any more.
+local function note_writer(writers, word, writer, most)
+  local list = writers[word] or {}
+  writers[word] = list
+  if #list == most then return end
+  for _, other in ipairs(list) do
+    if other == writer then return end
+  end
+  list[#list + 1] = writer
+end
+
+-- What the logs say: `counts` by case, `drawn` candidates by case, `writers` of each word as far as
+-- they matter, `ids`: parts of users' names; and the number of rows.
+local function read_logs(rows, taken, mask)
   local logs = { counts = {}, drawn = {}, writers = {}, ids = {} }
   local number = 0
   for row in rows do
     number = number + 1
     local case = row.use_case or use_case.guess(row)
-    local group = hash.text("user based " .. case)
-    local user = row.user_id and tostring(row.user_id)
     logs.counts[case] = (logs.counts[case] or 0) + 1
-    for part in fold.case(user or ""):gmatch(LETTERS) do
+    local user = row.user_id and tostring(row.user_id) or "" -- all who are unknown count as one
+    for part in fold.case(user):gmatch(LETTERS) do
       logs.ids[part] = true
     end
-    local writer = user or "" -- all who are unknown count as one
     local words = topic_words(mask(text_of(row)))
     for _, word in ipairs(words) do
-      local writers = logs.writers[word]
-      if not writers then
-        writers = {}
-        logs.writers[word] = writers
-      end
-      if #writers < taken.min_users then
-        local new = true
-        for _, other in ipairs(writers) do
-          new = new and other ~= writer
-        end
-        writers[#writers + 1] = new and writer or nil
-      end
+      note_writer(logs.writers, word, user, taken.min_users)
     end
     local drawn = logs.drawn[case] or {}
     logs.drawn[case] = drawn
-    drawn[#drawn + 1] = { rank = hash.row(seed, group, row), words = words }
-    prune(drawn, n)
+    local rank = hash.row(taken.seed, hash.text("user based " .. case), row)
+    drawn[#drawn + 1] = { rank = rank, words = words }
+    prune(drawn, taken.n)
   end
   return logs, number
+end
+
+local function iterator_over(list)
+  local at = 0
+  return function()
+    at = at + 1
+    return list[at]
+  end
 end
 
 --- Briefs for user-based prompts: use cases as often as the logs have them, and a topic in a few
@@ -291,52 +275,40 @@ end
 -- and are no part of any user's id; they are put in the order of the alphabet. Memory grows with
 -- the number of different words and users, not with rows.
 -- @tparam function|table rows of logs, an iterator or a list
--- @tparam integer n
--- @tparam integer seed
 -- @tparam ?table given
---   `keywords = 3`: at most so many words; `min_users = 3`;
+--   `n = 10`: how many briefs; `seed = 1`; `keywords = 3`: at most so many words; `min_users = 3`;
 --   `mask`: function(text) -> text; perilune.rules.personal_data's when absent
--- @treturn {table,...} {kind = "user_based", use_case =, keywords = {...}, ask =}
-function labeler_prompts.user_based(rows, n, seed, given)
+-- @treturn {table,...} {kind = "user_based", use_case =, keywords = {...}}; none without rows
+function labeler_prompts.user_based(rows, given)
   local taken = options.take("user_based", given, {
+    n = options.integer(10, 0),
+    seed = options.integer(1, 0),
     keywords = options.integer(3, 0),
     min_users = options.integer(3, 1),
     mask = options.of_type("function"),
   })
-  local mask = taken.mask or default_mask()
-  if type(rows) == "table" then
-    local list, at = rows, 0
-    rows = function()
-      at = at + 1
-      return list[at]
-    end
-  end
-  local logs, number = read_logs(rows, n, seed, taken, mask)
-  if number == 0 then
-    return {}
+  if type(rows) == "table" then rows = iterator_over(rows) end
+  local logs, number = read_logs(rows, taken, taken.mask or default_mask())
+  if number == 0 then return {} end
+  local function may_be_told(word)
+    return #logs.writers[word] >= taken.min_users and not logs.ids[word]
   end
   local briefs = {}
-  for _, entry in ipairs(apportion(logs.counts, n)) do
+  for _, entry in ipairs(apportion(logs.counts, taken.n)) do
     local drawn = logs.drawn[entry.case]
     table.sort(drawn, by_rank)
     for i = 1, entry.quota do
-      local safe = {}
+      local words = {}
       for _, word in ipairs(drawn[(i - 1) % #drawn + 1].words) do
-        if #logs.writers[word] >= taken.min_users and not logs.ids[word] then
-          safe[#safe + 1] = word
-        end
+        words[#words + 1] = may_be_told(word) and word or nil
       end
-      local words = shuffled(safe, seed, ("keywords %s %d"):format(entry.case, i))
+      words = shuffled(words, taken.seed, ("keywords %s %d"):format(entry.case, i))
       words = table.move(words, 1, math.min(#words, taken.keywords), 1, {})
       table.sort(words)
-      briefs[#briefs + 1] = { kind = "user_based", use_case = entry.case, keywords = words,
-        ask = ("Users of the service often send a prompt that %s (use case: %s)%s. Write such a "
-          .. "prompt of your own, and the best answer you can."):format(
-            described[entry.case] or "fits the use case", entry.case,
-            #words > 0 and ", having to do with: " .. table.concat(words, ", ") or "") }
+      briefs[#briefs + 1] = { kind = "user_based", use_case = entry.case, keywords = words }
     end
   end
-  return shuffled(briefs, seed, "user based order")
+  return shuffled(briefs, taken.seed, "user based order")
 end
 
 return labeler_prompts

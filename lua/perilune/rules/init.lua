@@ -267,16 +267,17 @@ for _, name in ipairs { "personal_data", "language" } do
   end)
 end
 
---- The modules behind the rules, for recipes that want a part alone.
-rules.parts = lazy({}, {
-  dedupe = "perilune.rules.dedupe",
-  hash = "perilune.rules.hash",
-  personal_data = "perilune.rules.personal_data",
-  sorter = "perilune.rules.sorter",
-  spool = "perilune.rules.spool",
-})
-
 --- The side of a key: `side(key, settings)`, as the rule `split` has it.
 rules.side = require("perilune.rules.split").side
 
-return rules
+--- The classes of likeness: `classes(settings)` gives a function(row) -> integer, equal for rows
+-- that the rule `dedupe` with these settings takes for one.
+rules.classes = require("perilune.rules.dedupe").classes
+
+--- What rules stand on, for recipes that want it alone: `personal` finds and masks personal data,
+-- `spool` sets rows down on disk, `sorter` sorts there.
+return lazy(rules, {
+  personal = "perilune.rules.personal_data",
+  sorter = "perilune.rules.sorter",
+  spool = "perilune.rules.spool",
+})
