@@ -15,11 +15,12 @@
 -- `user_key` decides. How API prompts are dealt to the three sets is not printed: `api_sft` and
 -- `api_rm` have the shares of its table 6.
 
-local pl = require "perilune"
+local pl = require("perilune")
 local rules = pl.rules
 
 local cfg = pl.config {
-  name = "collect", about = "user logs and labelers' work to the SFT, RM and PPO sets",
+  name = "collect",
+  about = "user logs and labelers' work to the SFT, RM and PPO sets",
   "Sources",
   { store = "", "store to add to; empty: store.db of the run folder" },
   { logs = "", "user logs: files and folders, by commas" },
@@ -37,16 +38,23 @@ local cfg = pl.config {
   { prefix = 64, "prompts whose first so many characters are the same are one; 0: not", min = 0 },
   { near = 0.0, "near-duplicates from this similarity on are one; 0: not", min = 0, max = 1 },
   { max_per_user = 200, "prompts of one user", min = 1 },
-  { user_key = "user_id", "who is a user, for cap and split",
-    choices = { "user_id", "organisation" } },
+  {
+    user_key = "user_id",
+    "who is a user, for cap and split",
+    choices = { "user_id", "organisation" },
+  },
   { valid = 0.1, "part of the users in validation", min = 0, under = 1 },
   { test = 0.1, "part of the users in test", min = 0, under = 1 },
   { personal_data = "mask", "what becomes of it", choices = { "mask", "drop", "flag", "none" } },
   { personal_data_sides = "train", "where", choices = { "train", "all" } },
   { names = "", "a file of further names, one a line" },
   "Sets",
-  { api_sft = 0.024, "part of the API prompts for SFT (they want a demonstration)", min = 0,
-    max = 1 },
+  {
+    api_sft = 0.024,
+    "part of the API prompts for SFT (they want a demonstration)",
+    min = 0,
+    max = 1,
+  },
   { api_rm = 0.45, "part of the API prompts for RM (they want a ranking)", min = 0, max = 1 },
   { sft_size = 0, "train rows of SFT at most; 0: all", min = 0 },
   { rm_size = 0, "train prompts of RM at most; 0: all", min = 0 },
@@ -61,19 +69,27 @@ local cfg = pl.config {
   { response_length = 128, "longest answer, tokens", min = 1 },
   { temperature = 1.0, "of sampling", over = 0 },
   check = function(c)
-    if c.valid + c.test >= 1 then return "valid and test leave no users to train on"
-    elseif c.api_sft + c.api_rm > 1 then return "api_sft and api_rm are more than all prompts"
-    elseif c.min_answers > c.max_answers then return "min_answers is above max_answers" end
+    if c.valid + c.test >= 1 then
+      return "valid and test leave no users to train on"
+    elseif c.api_sft + c.api_rm > 1 then
+      return "api_sft and api_rm are more than all prompts"
+    elseif c.min_answers > c.max_answers then
+      return "min_answers is above max_answers"
+    end
   end,
 }
-local labeling = require "collect.labeling"
-local present = require "collect.present"
-local sets = require "collect.sets"
-local sources = require "collect.sources"
+local labeling = require("collect.labeling")
+local present = require("collect.present")
+local sets = require("collect.sets")
+local sources = require("collect.sources")
+local watching = require("collect.watch")
 
 local run = pl.run.open(cfg)
-local dir = cfg.output_dir
-local store = assert(pl.store.open(cfg.store ~= "" and cfg.store or dir .. "/store.db"))
+local store = assert(pl.store.open(cfg.store ~= "" and cfg.store or run.dir .. "/store.db"))
+local scratch = run.dir .. "/scratch"
+assert(pl.files.folder_make(scratch))
+assert(pl.files.folder_make(run.dir .. "/data"))
+
 local function say(text, ...)
   if not cfg.quiet then io.stderr:write(text:format(...), "\n") end
 end
@@ -81,9 +97,14 @@ end
 -- 1. Sources into the store -----------------------------------------------------------------------
 local read = {}
 local function ingest(list, settings)
-  local more = sources.ingest(store, list, settings, function(path, so_far)
-    say("  %s: %s rows, %d bad lines", path, pl.format.count(so_far.rows), so_far.bad)
-  end)
+  local more = sources.ingest(
+    store,
+    list,
+    settings,
+    function(path, so_far)
+      say("  %s: %s rows, %d bad lines", path, pl.format.count(so_far.rows), so_far.bad)
+    end
+  )
   table.move(more, 1, #more, #read + 1, read)
 end
 ingest(cfg.logs, {
@@ -102,57 +123,93 @@ end
 -- 2. Prompts through the rules --------------------------------------------------------------------
 local spoken = cfg.tokenizer ~= "" and cfg.tokenizer or cfg.policy
 local tok = spoken ~= "" and assert(pl.tokenizer.load(spoken)) or nil
-local watch = present.watch(cfg.user_key, tok) -- counts what the report shows while rows pass
+local watch = watching.new(cfg.user_key, tok) -- counts what the report shows while rows pass
+local people = sources.people(store, cfg.names)
+local alike = {
+  prefix = cfg.prefix > 0 and cfg.prefix or false,
+  near = cfg.near > 0 and cfg.near or nil,
+}
+local written = sets.classes(store:prompts { source = "labeler" }, alike)
+
 local function is_api(row) return row.source == "api" end
+
 local function asked_by_user(row)
   watch:before_cap(row)
   return is_api(row)
 end
-local people = sources.people(store, cfg.names)
-local personal = cfg.personal_data ~= "none" and rules.personal_data {
-  action = cfg.personal_data, names = people.names, users = people.users,
-  users_by_use = people.users_by_use,
-  sides = cfg.personal_data_sides == "train" and { "train" } or false } or nil
-local alike = { prefix = cfg.prefix > 0 and cfg.prefix or false,
-  near = cfg.near > 0 and cfg.near or nil }
-local written = sets.classes(store:prompts { source = "labeler" }, alike)
+
+local personal
+if cfg.personal_data ~= "none" then
+  personal = rules.personal_data {
+    action = cfg.personal_data,
+    names = people.names,
+    users = people.users,
+    users_by_use = people.users_by_use,
+    sides = cfg.personal_data_sides == "train" and { "train" } or false,
+  }
+end
+
 local list = {
   rules.length { unit = "words", min = cfg.min_length, max = cfg.max_length },
   sets.apart(written, alike), -- what labelers wrote is never dropped as a duplicate
   rules.only(is_api, rules.dedupe(alike)),
   rules.only(asked_by_user, rules.cap { by = cfg.user_key, max = cfg.max_per_user }),
-  rules.split { by = cfg.user_key, train = 1 - cfg.valid - cfg.test, valid = cfg.valid,
-    test = cfg.test },
-  rules.use_case {}, personal }
+  rules.split {
+    by = cfg.user_key,
+    train = 1 - cfg.valid - cfg.test,
+    valid = cfg.valid,
+    test = cfg.test,
+  },
+  rules.use_case {},
+  personal,
+}
 if cfg.language ~= "" then
   table.insert(list, 2, rules.language { keep = sources.list(cfg.language) })
 end
-local scratch = dir .. "/scratch"
-assert(pl.files.folder_make(scratch))
-assert(pl.files.folder_make(dir .. "/data"))
-local progress = pl.progress.new { total = math.max(1, store:counts().prompts), unit = "prompt",
-  quiet = cfg.quiet }
-local rows, report = rules.run(sources.prompts(store, function(n) progress:update(n) end), list,
-  { seed = cfg.seed, scratch = scratch })
+
+local progress = pl.progress.new {
+  total = math.max(1, store:counts().prompts),
+  unit = "prompt",
+  quiet = cfg.quiet,
+}
+local prompts = sources.prompts(store, function(n) progress:update(n) end)
+local rows, report = rules.run(prompts, list, { seed = cfg.seed, scratch = scratch })
 
 -- 3. Three sets -----------------------------------------------------------------------------------
-local parts = sets.new(store, dir, { name = dir:match("[^/]+/*$"), recipe = "collect",
-  settings = cfg:to_table(), seed = cfg.seed, scratch = scratch, user_key = cfg.user_key,
-  alike = alike, personal = personal,
-  most = { sft = cfg.sft_size, rm = cfg.rm_size, ppo = cfg.ppo_size } })
-local waiting = labeling.new(store, dir, cfg, scratch)
+local parts = sets.new(store, run.dir, {
+  name = run.dir:match("[^/]+$"),
+  recipe = "collect",
+  settings = cfg:to_table(),
+  seed = cfg.seed,
+  scratch = scratch,
+  user_key = cfg.user_key,
+  alike = alike,
+  personal = personal,
+  most = { sft = cfg.sft_size, rm = cfg.rm_size, ppo = cfg.ppo_size },
+})
+local waiting = labeling.new(store, run.dir, cfg, scratch)
+
+-- An API prompt without human answers goes where a number of its own says.
+local function deal(row)
+  local at = sets.fraction(cfg.seed, row)
+  if at < cfg.api_sft then
+    waiting:demonstrate(row)
+  elseif at < cfg.api_sft + cfg.api_rm then
+    waiting:rank(row)
+  else
+    parts:add("ppo", row)
+  end
+end
+
 for row in rows do
   local answers = store:human_answers(row.id)
   for _, demonstration in ipairs(answers.demonstrations) do
     parts:add("sft", row, demonstration)
   end
-  for _, ranking in ipairs(answers.ranked) do parts:add("rm", row, ranking) end
-  if row.source == "api" and #answers.demonstrations == 0 and #answers.ranked == 0 then
-    local at = sets.fraction(cfg.seed, row)
-    if at < cfg.api_sft then waiting:demonstrate(row)
-    elseif at < cfg.api_sft + cfg.api_rm then waiting:rank(row)
-    else parts:add("ppo", row) end
+  for _, ranking in ipairs(answers.ranked) do
+    parts:add("rm", row, ranking)
   end
+  if is_api(row) and #answers.demonstrations == 0 and #answers.ranked == 0 then deal(row) end
   watch:row(row, answers)
 end
 progress:finish()
@@ -162,11 +219,19 @@ local counts, leaks = parts:finish()
 local waiting_counts = waiting:finish()
 
 -- 5. Report ---------------------------------------------------------------------------------------
-local figures = present.write(dir, { report = report, read = read, counts = counts, watch = watch,
-  leaks = leaks, waiting = waiting_counts, store = store:counts(), cap = cfg.max_per_user,
-  hide = sources.hider(people) })
+local figures = present.write(run.dir, {
+  report = report,
+  read = read,
+  counts = counts,
+  watch = watch,
+  leaks = leaks,
+  waiting = waiting_counts,
+  store = store:counts(),
+  cap = cfg.max_per_user,
+  hide = sources.hider(people),
+})
 store:close()
-require("lfs").rmdir(scratch)
+assert(pl.files.folder_remove(scratch))
 figures.seconds = run:seconds()
 run:summary(figures)
 run:close()

@@ -13,14 +13,12 @@
 --
 -- What it does not do: vouch for other text. The sentences are ours, invented for the rule.
 
-local pl = require "perilune"
+local pl = require("perilune")
 local personal_data = pl.rules.personal
 
 local check = {}
 
-local function trimmed(text)
-  return text:match("^%s*(.-)%s*$")
-end
+local function trimmed(text) return text:match("^%s*(.-)%s*$") end
 
 -- A line of the file that is an option for all sentences.
 local function read_option(options, name, value)
@@ -51,9 +49,7 @@ end
 -- @treturn table|string options for personal_data.matcher, or the message
 function check.read(path)
   local file <close>, message = io.open(path, "rb")
-  if not file then
-    return nil, message
-  end
+  if not file then return nil, message end
   local sentences, options = {}, {}
   local line_number = 0
   for line in file:lines() do
@@ -64,8 +60,8 @@ function check.read(path)
     elseif line ~= "" and not line:find("^#") then
       local number, topic, marked = line:match("^(%d+)\t(%l+)\t(.+)$")
       if not number then
-        return nil, ("%s:%d: not number, topic and sentence with tabs between"):format(path,
-          line_number)
+        return nil,
+          ("%s:%d: not number, topic and sentence with tabs between"):format(path, line_number)
       end
       local text, spans = unmarked(marked)
       sentences[#sentences + 1] = {
@@ -79,25 +75,19 @@ function check.read(path)
   return sentences, options
 end
 
-local function touches(a, b)
-  return a.kind == b.kind and a.first <= b.last and b.first <= a.last
-end
+local function touches(a, b) return a.kind == b.kind and a.first <= b.last and b.first <= a.last end
 
-local function same(a, b)
-  return a.kind == b.kind and a.first == b.first and a.last == b.last
-end
+local function same(a, b) return a.kind == b.kind and a.first == b.first and a.last == b.last end
 
 local function any(span, list, fits)
   for _, other in ipairs(list) do
-    if fits(span, other) then
-      return true
-    end
+    if fits(span, other) then return true end
   end
   return false
 end
 
 local function count(row, labels, found)
-  for measure, fits in pairs({ overlap = touches, exact = same }) do
+  for measure, fits in pairs { overlap = touches, exact = same } do
     local cell = row[measure]
     for _, span in ipairs(found) do
       local hit = any(span, labels, fits)
@@ -114,16 +104,14 @@ end
 local function of_kind(spans, kind)
   local list = {}
   for _, span in ipairs(spans) do
-    if kind == "all" or span.kind == kind then
-      list[#list + 1] = span
-    end
+    if kind == "all" or span.kind == kind then list[#list + 1] = span end
   end
   return list
 end
 
 local function new_row()
   local row = {}
-  for _, measure in ipairs({ "overlap", "exact" }) do
+  for _, measure in ipairs { "overlap", "exact" } do
     row[measure] = { found = 0, right = 0, labels = 0, recalled = 0 }
   end
   return row
@@ -166,9 +154,7 @@ function check.figures(sentences, options)
     for _, span in ipairs(found) do
       exact = exact and any(span, sentence.spans, same)
     end
-    if not exact then
-      wrong[#wrong + 1] = { sentence = sentence, found = found }
-    end
+    if not exact then wrong[#wrong + 1] = { sentence = sentence, found = found } end
   end
   for _, half in pairs(figures) do
     for _, row in pairs(half) do
@@ -183,16 +169,28 @@ end
 -- @treturn string
 function check.table(figures)
   local lines = {}
-  for _, half in ipairs({ "development", "held out", "whole" }) do
-    lines[#lines + 1] = ("%-12s %8s %8s   %-19s %-19s"):format(half, "labels", "found",
-      "overlap  prec  rec", "exact  prec  rec")
+  for _, half in ipairs { "development", "held out", "whole" } do
+    lines[#lines + 1] = ("%-12s %8s %8s   %-19s %-19s"):format(
+      half,
+      "labels",
+      "found",
+      "overlap  prec  rec",
+      "exact  prec  rec"
+    )
     local kinds = table.move(personal_data.kinds, 1, #personal_data.kinds, 1, {})
     kinds[#kinds + 1] = "all"
     for _, kind in ipairs(kinds) do
       local row = figures[half][kind]
       local over, exact = row.overlap, row.exact
-      lines[#lines + 1] = ("  %-10s %8d %8d        %6.3f %6.3f      %6.3f %6.3f"):format(kind,
-        over.labels, over.found, over.precision, over.recall, exact.precision, exact.recall)
+      lines[#lines + 1] = ("  %-10s %8d %8d        %6.3f %6.3f      %6.3f %6.3f"):format(
+        kind,
+        over.labels,
+        over.found,
+        over.precision,
+        over.recall,
+        exact.precision,
+        exact.recall
+      )
     end
   end
   return table.concat(lines, "\n")
@@ -203,8 +201,11 @@ local function shown(case)
   for _, span in ipairs(case.found) do
     marks[#marks + 1] = span.kind .. " " .. case.sentence.text:sub(span.first, span.last)
   end
-  return ("%d: %s\n     found: %s"):format(case.sentence.number, case.sentence.text,
-    #marks > 0 and table.concat(marks, " | ") or "nothing")
+  return ("%d: %s\n     found: %s"):format(
+    case.sentence.number,
+    case.sentence.text,
+    #marks > 0 and table.concat(marks, " | ") or "nothing"
+  )
 end
 
 local function main(arguments)
@@ -218,8 +219,13 @@ local function main(arguments)
   end
   local sentences, options = check.read(path)
   if not sentences then
-    error(("the labelled sentences cannot be read: %s; run from the top of the checkout or name "
-      .. "the file"):format(options), 0)
+    error(
+      (
+        "the labelled sentences cannot be read: %s; run from the top of the checkout or name "
+        .. "the file"
+      ):format(options),
+      0
+    )
   end
   local figures, wrong = check.figures(sentences, options)
   local traps = 0
@@ -229,14 +235,10 @@ local function main(arguments)
   print(("%s: %d sentences, %d of them traps"):format(path, #sentences, traps))
   print(check.table(figures))
   for _, case in ipairs(wrong) do
-    if show == "--show-all" or show and case.sentence.number % 2 == 1 then
-      print(shown(case))
-    end
+    if show == "--show-all" or show and case.sentence.number % 2 == 1 then print(shown(case)) end
   end
 end
 
-if ... ~= "collect.check_personal_data" then
-  main({ ... })
-end
+if ... ~= "collect.check_personal_data" then main { ... } end
 
 return check

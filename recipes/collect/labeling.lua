@@ -8,16 +8,23 @@
 -- share a rank. Reading a file again adds nothing: an answer that the store has as this labeler's
 -- latest is passed over, another one replaces it.
 
-local pl = require "perilune"
+local pl = require("perilune")
 local spool = pl.rules.spool
 
 local labeling = {}
 
-local function question(row, more)
-  local line = { id = row.id, prompt = row.prompt, messages = row.messages,
-    use_case = row.use_case }
-  for key, value in pairs(more or {}) do line[key] = value end
-  return pl.json.encode(line) .. "\n"
+local FILES <const> = { demonstrate = "to-demonstrate.jsonl", rank = "to-rank.jsonl" }
+
+-- A line of a file: what is asked, and the completions to be ranked.
+local function question(row, ranked)
+  return pl.json.encode {
+    id = row.id,
+    prompt = row.prompt,
+    messages = row.messages,
+    use_case = row.use_case,
+    completions = ranked and ranked.completions,
+    completion_ids = ranked and ranked.completion_ids,
+  } .. "\n"
 end
 
 -- K of a prompt, uniform over the range.
@@ -28,52 +35,83 @@ end
 
 -- A byte-level model may end within a character: such bytes become U+FFFD, as JSON has them.
 local function as_utf8(text)
-  return utf8.len(text) and text or pl.json.decode(pl.json.encode(text))
+  if utf8.len(text) then return text end
+  return pl.json.decode(pl.json.encode(text))
+end
+
+-- Rows by the number of answers they want.
+local function by_answers(cfg, rows)
+  local lists = {}
+  for _, row in ipairs(rows) do
+    local k = wanted_answers(cfg, row)
+    lists[k] = lists[k] or {}
+    table.insert(lists[k], row)
+  end
+  return lists
+end
+
+-- k answers of a policy to each row's prompt, as the store takes them: a list for each row.
+local function answers_of(speaker, cfg, rows, k)
+  local scope <close> = pl.scope("collect.answers")
+  local prompts, keys, lists = {}, {}, {}
+  for i, row in ipairs(rows) do
+    prompts[i] = assert(pl.data.prompt_ids(speaker.tok, speaker.template, row))
+    keys[i] = row.id
+  end
+  local answers = pl.generate(speaker.policy, prompts, {
+    samples = k,
+    keys = keys,
+    seed = cfg.seed,
+    temperature = cfg.temperature,
+    max_tokens = cfg.response_length,
+    stop = { pl.data.stop_id(speaker.tok, speaker.template) },
+  })
+  local sampling = {
+    temperature = cfg.temperature,
+    max_tokens = cfg.response_length,
+    seed = cfg.seed,
+  }
+  for i in ipairs(rows) do
+    lists[i] = {}
+    for n = 1, k do
+      local tokens = answers[(i - 1) * k + n].tokens
+      local text = speaker.tok:decode(tokens, { skip_special = true })
+      lists[i][n] = { text = as_utf8(text), model = cfg.policy, sampling = sampling }
+    end
+  end
+  return lists
 end
 
 -- Answers of the policy to prompts, into the store. Prompts of one K go together.
 local function sample(store, cfg, rows)
-  local tok = assert(pl.tokenizer.load(cfg.policy))
-  local policy, template = assert(pl.load(cfg.policy)):freeze(), pl.data.template(cfg.template)
-  local stop = pl.data.stop_id(tok, template)
-  local by_count = {}
-  for _, row in ipairs(rows) do
-    local k = wanted_answers(cfg, row)
-    by_count[k] = by_count[k] or {}
-    table.insert(by_count[k], row)
-  end
-  local sampling = { temperature = cfg.temperature, max_tokens = cfg.response_length,
-    seed = cfg.seed }
+  local speaker = {
+    policy = assert(pl.load(cfg.policy)):freeze(),
+    tok = assert(pl.tokenizer.load(cfg.policy)),
+    template = pl.data.template(cfg.template),
+  }
+  local lists = by_answers(cfg, rows)
   for k = cfg.min_answers, cfg.max_answers do
-    local scope <close> = pl.scope "collect.sample"
-    local prompts, keys, asked = {}, {}, by_count[k] or {}
-    for i, row in ipairs(asked) do
-      prompts[i] = assert(pl.data.prompt_ids(tok, template, row))
-      keys[i] = row.id
-    end
-    local answers = #prompts == 0 and {} or pl.generate(policy, prompts, { samples = k, keys = keys,
-      seed = cfg.seed, temperature = cfg.temperature, max_tokens = cfg.response_length,
-      stop = { stop } })
-    store:transaction(function()
-      for i, row in ipairs(asked) do
-        local list = {}
-        for n = 1, k do
-          local tokens = answers[(i - 1) * k + n].tokens
-          list[n] = { text = as_utf8(tok:decode(tokens, { skip_special = true })),
-            model = cfg.policy, sampling = sampling }
+    local asked = lists[k]
+    if asked then
+      local answers = answers_of(speaker, cfg, asked, k)
+      store:transaction(function()
+        for i, row in ipairs(asked) do
+          store:complete(row.id, answers[i])
         end
-        store:complete(row.id, list)
-      end
-    end)
+      end)
+    end
   end
 end
 
 -- A sample of the prompts without answers.
 local function unanswered(store, rows, cfg)
+  local function has_none(row) return #store:completions(row.id) == 0 end
+  local rules = {
+    pl.rules.filter("answered", has_none),
+    pl.rules.cap { by = "group", max = cfg.rank_prompts },
+  }
   local list = {}
-  for row in pl.rules.run(rows, {
-    pl.rules.filter("answered", function(row) return #store:completions(row.id) == 0 end),
-    pl.rules.cap { by = "group", max = cfg.rank_prompts } }, { seed = cfg.seed }) do
+  for row in pl.rules.run(rows, rules, { seed = cfg.seed }) do
     list[#list + 1] = row
   end
   return list
@@ -83,12 +121,11 @@ end
 local function shuffled(cfg, row, completions)
   local texts, ids = {}, {}
   for place, n in ipairs(pl.batch.permutation(#completions, cfg.seed, 8800000 + row.id)) do
-    texts[place], ids[place] = completions[n].text, completions[n].id
+    texts[place] = completions[n].text
+    ids[place] = completions[n].id
   end
   return { completions = texts, completion_ids = ids }
 end
-
-local FILES <const> = { demonstrate = "to-demonstrate.jsonl", rank = "to-rank.jsonl" }
 
 local Waiting = {}
 Waiting.__index = Waiting
@@ -99,12 +136,16 @@ Waiting.__index = Waiting
 -- @tparam table cfg
 -- @tparam string scratch folder for prompts that wait for answers of the policy
 function labeling.new(store, dir, cfg, scratch)
-  local self = setmetatable({ store = store, dir = dir, cfg = cfg, files = {},
-    counts = { demonstrate = 0, rank = 0, rank_unanswered = 0, sampled = 0 } }, Waiting)
+  local self = setmetatable({
+    store = store,
+    cfg = cfg,
+    files = {},
+    unanswered = cfg.policy ~= "" and spool.new(scratch) or nil,
+    counts = { demonstrate = 0, rank = 0, rank_unanswered = 0, sampled = 0 },
+  }, Waiting)
   for what, name in pairs(FILES) do
-    self.files[what] = assert(io.open(("%s/%s.partial"):format(dir, name), "wb"))
+    self.files[what] = assert(pl.files.create(dir .. "/" .. name))
   end
-  if cfg.policy ~= "" then self.unanswered = spool.new(scratch) end
   return self
 end
 
@@ -127,7 +168,10 @@ end
 
 --- A prompt that waits for a ranking: of answers it has, and of those the policy will give.
 function Waiting:rank(row)
-  if not self.unanswered then return self:ask(row) end
+  if not self.unanswered then
+    self:ask(row)
+    return
+  end
   row.group = "unanswered"
   self.unanswered:add(row)
 end
@@ -139,12 +183,12 @@ function Waiting:finish()
     local asked = unanswered(self.store, self.unanswered, self.cfg)
     sample(self.store, self.cfg, asked)
     self.counts.sampled = #asked
-    for row in self.unanswered:rows() do self:ask(row) end
+    for row in self.unanswered:rows() do
+      self:ask(row)
+    end
   end
-  for what, name in pairs(FILES) do
-    local path = ("%s/%s"):format(self.dir, name)
-    assert(self.files[what]:close())
-    assert(os.rename(path .. ".partial", path))
+  for _, file in pairs(self.files) do
+    assert(file:commit())
   end
   return self.counts
 end
@@ -159,21 +203,26 @@ local function same_ranks(a, b)
   return true
 end
 
+local function fault_of_ranks(row)
+  local ranks, ids = row.ranks, row.completion_ids
+  if type(ids) ~= "table" or type(ranks) ~= "table" or #ranks ~= #ids then
+    return "`ranks` must have one number for each of `completion_ids`"
+  end
+  for _, rank in ipairs(ranks) do
+    if math.type(rank) ~= "integer" or rank < 1 then return "a rank is an integer from 1" end
+  end
+end
+
+-- What is wrong with a line of a labeler's.
 local function fault(row)
   if math.type(row.id) ~= "integer" then
     return "no `id` of a prompt"
   elseif type(row.labeler) ~= "string" then
     return "no `labeler`"
-  elseif row.ranks == nil and type(row.completion) ~= "string" then
+  elseif row.ranks then
+    return fault_of_ranks(row)
+  elseif type(row.completion) ~= "string" then
     return "neither `ranks` nor `completion`"
-  elseif row.ranks and (type(row.completion_ids) ~= "table" or type(row.ranks) ~= "table"
-    or #row.ranks ~= #row.completion_ids) then
-    return "`ranks` must have one number for each of `completion_ids`"
-  end
-  for _, rank in ipairs(row.ranks or {}) do
-    if math.type(rank) ~= "integer" or rank < 1 then
-      return "a rank is a whole number from 1"
-    end
   end
 end
 
@@ -187,26 +236,44 @@ end
 -- 1 and how many are better: whatever numbers a labeler took, 1 2 2 4 comes out, not 1 2 2 3.
 local function competition_rank(ranks, i)
   local better = 0
-  for _, other in ipairs(ranks) do better = better + (other < ranks[i] and 1 or 0) end
+  for _, other in ipairs(ranks) do
+    better = better + (other < ranks[i] and 1 or 0)
+  end
   return 1 + better
 end
 
+local function add_ranking(store, row, before)
+  local ranks = {}
+  for i, id in ipairs(row.completion_ids) do
+    ranks[id] = competition_rank(row.ranks, i)
+  end
+  if before and same_ranks(before.ranks_by_id, ranks) then return 0 end
+  store:rank(row.id, {
+    labeler = row.labeler,
+    ranks = ranks,
+    seconds = row.seconds,
+    time = row.time,
+    replaces = before and before.ranking_id,
+  })
+  return 1
+end
+
+local function add_demonstration(store, row, before)
+  if before and before.completion == row.completion then return 0 end
+  store:demonstrate(row.id, {
+    labeler = row.labeler,
+    completion = row.completion,
+    time = row.time,
+    replaces = before and before.demonstration_id,
+  })
+  return 1
+end
+
+-- How many answers were new: 0 or 1.
 local function add_answer(store, row)
   local people = store:human_answers(row.id)
-  if row.ranks then
-    local ranks = {}
-    for i, id in ipairs(row.completion_ids) do ranks[id] = competition_rank(row.ranks, i) end
-    local before = latest(people.ranked, row.labeler)
-    if before and same_ranks(before.ranks_by_id, ranks) then return 0 end
-    store:rank(row.id, { labeler = row.labeler, ranks = ranks, seconds = row.seconds,
-      time = row.time, replaces = before and before.ranking_id })
-  else
-    local before = latest(people.demonstrations, row.labeler)
-    if before and before.completion == row.completion then return 0 end
-    store:demonstrate(row.id, { labeler = row.labeler, completion = row.completion,
-      time = row.time, replaces = before and before.demonstration_id })
-  end
-  return 1
+  if row.ranks then return add_ranking(store, row, latest(people.ranked, row.labeler)) end
+  return add_demonstration(store, row, latest(people.demonstrations, row.labeler))
 end
 
 --- Read what labelers wrote, all of a file or nothing of it.

@@ -11,31 +11,60 @@
 return {
   -- A.2 and A.3: at most 200 prompts a user, 13k, 33k and 31k training prompts, K = 4 to 9.
   collect = {
-    max_per_user = 200, sft_size = 13000, rm_size = 33000, ppo_size = 31000, min_answers = 4,
-    max_answers = 9, personal_data = "mask", personal_data_sides = "train",
+    max_per_user = 200,
+    sft_size = 13000,
+    rm_size = 33000,
+    ppo_size = 31000,
+    min_answers = 4,
+    max_answers = 9,
+    personal_data = "mask",
+    personal_data_sides = "train",
   },
   -- C.1: 16 epochs, residual dropout 0.2, cosine to a tenth, no warm-up, batch 32; the checkpoint
   -- is chosen by reward-model score (give reward_model and select_prompts).
   sft = {
-    adam_beta1 = 0.9, adam_beta2 = 0.95,
-    num_train_epochs = 16, batch_size = 32, resid_dropout = 0.2, max_length = 2048,
+    adam_beta1 = 0.9,
+    adam_beta2 = 0.95,
+    num_train_epochs = 16,
+    batch_size = 32,
+    resid_dropout = 0.2,
+    max_length = 2048,
     learning_rate = "cosine(9.65e-6, 9.65e-7)",
   },
   -- C.2: one epoch, 64 prompts with K = 4 to 9 answers each, ties dropped, cosine to a tenth.
   reward = {
-    adam_beta1 = 0.9, adam_beta2 = 0.95,
-    num_train_epochs = 1, batch_size = 64, ties = "drop", variant = "logsigmoid",
+    adam_beta1 = 0.9,
+    adam_beta2 = 0.95,
+    num_train_epochs = 1,
+    batch_size = 64,
+    ties = "drop",
+    variant = "logsigmoid",
     learning_rate = "cosine(9e-6, 9e-7)",
   },
   -- C.4: β 0.02, 256k episodes, batch 512 in 8 minibatches, one inner epoch, constant rate after
   -- 10 iterations of warm-up from a tenth, EMA 0.992, no discount, clip 0.2, temperature 1;
   -- PPO-ptx: γ 27.8 and eight pretraining examples for each episode.
   ppo = {
-    adam_beta1 = 0.9, adam_beta2 = 0.95,
-    kl_coef = 0.02, kl_estimator = "k1", kl_placement = "reward", total_episodes = 256000,
-    batch_size = 512, num_mini_batches = 8, num_ppo_epochs = 1, cliprange = 0.2, gamma = 1.0,
-    temperature = 1.0, ema_decay = 0.992, ema_final = true, ptx_coef = 27.8, ptx_batch_ratio = 8.0,
-    ptx_length = 2048, max_prompt_length = 1024, response_length = 1024,
-    learning_rate = "warmup(10, 9.65e-6, 0.1)", value_learning_rate = "warmup(10, 9e-6, 0.1)",
+    adam_beta1 = 0.9,
+    adam_beta2 = 0.95,
+    kl_coef = 0.02,
+    kl_estimator = "k1",
+    kl_placement = "reward",
+    total_episodes = 256000,
+    batch_size = 512,
+    num_mini_batches = 8,
+    num_ppo_epochs = 1,
+    cliprange = 0.2,
+    gamma = 1.0,
+    temperature = 1.0,
+    ema_decay = 0.992,
+    ema_final = true,
+    ptx_coef = 27.8,
+    ptx_batch_ratio = 8.0,
+    ptx_length = 2048,
+    max_prompt_length = 1024,
+    response_length = 1024,
+    learning_rate = "warmup(10, 9.65e-6, 0.1)",
+    value_learning_rate = "warmup(10, 9e-6, 0.1)",
   },
 }

@@ -7,7 +7,13 @@
 
 return {
   sft = {
-    num_train_epochs = 2, batch_size = 32, ptx_fraction = 0.1, ptx_length = 2048, max_length = 2048,
-    learning_rate = "cosine(5e-6, 5e-7)", adam_beta1 = 0.9, adam_beta2 = 0.95,
+    num_train_epochs = 2,
+    batch_size = 32,
+    ptx_fraction = 0.1,
+    ptx_length = 2048,
+    max_length = 2048,
+    learning_rate = "cosine(5e-6, 5e-7)",
+    adam_beta1 = 0.9,
+    adam_beta2 = 0.95,
   },
 }
