@@ -107,8 +107,11 @@ const char *pl_nearest(const char *name, const char *const *names, int64_t n);
 
 /* --------------------------------------------------------------------------------------------
 ** Random numbers: Philox4x32-10 (Salmon et al., SC'11). Stateless: value i of stream (seed,
-** purpose) is a pure function of the three.
+** purpose) is a pure function of the three. A purpose is a hash of what the numbers are for, so that
+** two uses never draw the same ones: pl_random_purpose("ppo.order", (int64_t[]){iteration, epoch}, 2).
 */
+/* XXH3 of the name and the parts (n of them; NULL for none). */
+uint64_t pl_random_purpose(const char *name, const int64_t *parts, int n);
 void pl_random_bits(uint64_t seed, uint64_t purpose, uint64_t index, uint32_t out[4]);
 double pl_random_uniform(uint64_t seed, uint64_t purpose, uint64_t index); /* [0, 1), 53 bits */
 double pl_random_normal(uint64_t seed, uint64_t purpose, uint64_t index);  /* N(0, 1), Box-Muller */
@@ -634,6 +637,7 @@ typedef struct {
     double top_p;       /* 1: off */
     double min_p;       /* 0: off */
     uint64_t seed;
+    uint64_t stream; /* what the answers are for, as pl_random_purpose gives it; 0 is one too */
     const int32_t *stop; /* tokens that end an answer (and belong to it) */
     int n_stop;
     /* Asked after each token of an answer; true ends it. NULL: never asked. A failure stops all. */

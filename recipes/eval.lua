@@ -58,7 +58,8 @@ local function answer_all(who, n, against)
     max_tokens = cfg.response_length,
     samples = n,
     temperature = cfg.temperature,
-    seed = cfg.seed + 7777,
+    seed = cfg.seed,
+    stream = "eval",
     stop = { stop },
   })
   for i = 1, #answers do

@@ -96,8 +96,8 @@ local value = judge.model and judge.model:copy() -- V starts as the reward model
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
 local prompts, too_long = data.prompts(tok, template, cfg.dataset, cfg.max_prompt_length)
 local ptx = cfg.ptx_dataset ~= "" and data.text(tok, cfg.ptx_dataset, cfg.ptx_length)
-local prompt_at = data.stream(#prompts, cfg.seed, 1)
-local ptx_at = ptx and data.stream(#ptx, cfg.seed, 2)
+local prompt_at = data.stream(#prompts, cfg.seed, "ppo.prompts")
+local ptx_at = ptx and data.stream(#ptx, cfg.seed, "ppo.ptx")
 local optimizer, value_optimizer = pl.adamw(policy.block), pl.adamw(value.block)
 
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
@@ -147,6 +147,7 @@ local function sample(iteration)
     top_p = cfg.top_p,
     min_p = cfg.min_p,
     seed = cfg.seed,
+    stream = "ppo.rollout",
     keys = keys,
     stop = { stop },
     slots = cfg.slots,
@@ -275,7 +276,7 @@ for iteration = state.iterations + 1, iterations do
 
   local seen, too_far = pl.meter.new(), false
   for epoch = 1, cfg.num_ppo_epochs do
-    local order = batch.permutation(cfg.batch_size, cfg.seed, 3000000 + iteration * 100 + epoch)
+    local order = pl.random.permutation(cfg.batch_size, cfg.seed, "ppo.order", iteration, epoch)
     for mini = 1, too_far and 0 or cfg.num_mini_batches do
       local chosen = table.move(order, (mini - 1) * mini_size + 1, mini * mini_size, 1, {})
       local approxkl = minibatch(roll, chosen, per_token, iteration, seen)

@@ -103,7 +103,7 @@ else
   held_out = table.move(pieces, count + 1, #pieces, 1, {})
 end
 local optimizer = pl.adamw(model.block)
-local piece_at = data.stream(count, cfg.seed, 10)
+local piece_at = data.stream(count, cfg.seed, "pretrain.pieces")
 local steps = cfg:set_horizon(cfg.num_train_epochs * math.max(1, count // cfg.batch_size))
 
 local parts = {

@@ -44,7 +44,7 @@ model.config.score_bias = 0
 local train, too_long = data.ranked(tok, template, cfg.dataset, cfg.max_length)
 local valid = cfg.eval_dataset ~= ""
   and data.ranked(tok, template, cfg.eval_dataset, cfg.max_length)
-local epochs = data.epochs(#train, cfg.batch_size, cfg.seed, 30)
+local epochs = data.epochs(#train, cfg.batch_size, cfg.seed, "reward.order")
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)
 

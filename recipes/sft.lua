@@ -53,13 +53,13 @@ local train = data.examples(tok, template, cfg.dataset, cfg.max_length)
 local valid = cfg.eval_dataset ~= ""
   and data.examples(tok, template, cfg.eval_dataset, cfg.max_length)
 local ptx = cfg.ptx_dataset ~= "" and data.text(tok, cfg.ptx_dataset, cfg.ptx_length)
-local ptx_at = ptx and data.stream(#ptx, cfg.seed, 21)
+local ptx_at = ptx and data.stream(#ptx, cfg.seed, "sft.ptx")
 local ptx_share = cfg.ptx_fraction / (1 - cfg.ptx_fraction) -- pieces of text to one example
 local ptx_size = ptx and math.floor(cfg.batch_size * ptx_share + 0.5) or 0
 local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze()
 local select_from = reward_model
   and data.prompts(tok, template, cfg.select_prompts, cfg.max_length)
-local epochs = data.epochs(#train.sequences, cfg.batch_size, cfg.seed, 20)
+local epochs = data.epochs(#train.sequences, cfg.batch_size, cfg.seed, "sft.order")
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)
 
@@ -90,7 +90,7 @@ local function selection_score()
     questions[i] = select_from[i].tokens
   end
   local answers = pl.generate(model, questions,
-    { max_tokens = cfg.response_length, seed = cfg.seed, stop = { stop } })
+    { max_tokens = cfg.response_length, seed = cfg.seed, stream = "sft.select", stop = { stop } })
   local roll = pl.rollout.new(questions, answers, cfg.micro_batch_tokens)
   return pl.stats.mean(loss.sequence_scores(reward_model, roll.parts):totable())
 end
@@ -139,8 +139,11 @@ for step = state.step + 1, steps do
   model.block:zero_grad()
   local mean_loss, tokens = loss.accumulate(model, sequences, masks, {
     max_tokens = cfg.micro_batch_tokens,
-    dropout = cfg.resid_dropout > 0
-      and { p = cfg.resid_dropout, seed = cfg.seed, index = step * 1000 } or nil,
+    dropout = cfg.resid_dropout > 0 and {
+      p = cfg.resid_dropout,
+      seed = cfg.seed,
+      index = pl.random.purpose("sft.dropout", step),
+    } or nil,
   })
   local result = optimizer:step(cfg, step)
   state.step = step

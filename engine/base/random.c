@@ -4,8 +4,18 @@
 ** no state to save, and any value can be had out of order, on any thread.
 */
 #include <math.h>
+#include <string.h>
+
+#include <xxhash.h>
 
 #include "perilune.h"
+
+uint64_t pl_random_purpose(const char *name, const int64_t *parts, int n)
+{
+    uint64_t purpose = XXH3_64bits(name, strlen(name));
+    for (int i = 0; i < n; i++) purpose = XXH3_64bits_withSeed(&parts[i], sizeof parts[i], purpose);
+    return purpose;
+}
 
 static void multiply(uint32_t a, uint32_t b, uint32_t *high, uint32_t *low)
 {

@@ -200,9 +200,9 @@ static void draw(job *j, runner *w, const float *logits, int64_t scratch)
     int64_t token;
     if (o->temperature > 0) {
         const pl_truncation cut = {o->top_k, o->top_p, o->min_p};
-        const uint64_t key = j->keys != NULL ? (uint64_t)j->keys[w->prompt] : (uint64_t)w->prompt;
-        const double u = pl_random_uniform(o->seed, key << 20 | (uint64_t)w->sample,
-                                           (uint64_t)r->length[w->answer]);
+        const int64_t key = j->keys != NULL ? j->keys[w->prompt] : w->prompt;
+        const uint64_t purpose = pl_random_purpose("generate", (int64_t[]){(int64_t)o->stream, key, w->sample}, 3);
+        const double u = pl_random_uniform(o->seed, purpose, (uint64_t)r->length[w->answer]);
         float *p = j->probs + scratch * v;
         k->softmax_row(v, logits, inv_t, p);
         token = pl__sample(p, v, u, &cut, j->heaps + scratch * v, &mass);

@@ -195,7 +195,7 @@ static void push_answers(lua_State *L, const pl_gen_result *r, int64_t samples)
 static int generator_generate(lua_State *L)
 {
     static const char *const names[] = {"max_tokens", "samples", "temperature", "top_k", "top_p",
-                                        "min_p", "seed", "stop", "ends", "keys", "context",
+                                        "min_p", "seed", "stream", "stop", "ends", "keys", "context",
                                         NULL};
     pl_generator **box = luaL_checkudata(L, 1, GENERATOR);
     luaL_argcheck(L, *box != NULL, 1, "generator was collected");
@@ -233,6 +233,7 @@ static int generator_generate(lua_State *L)
         .top_p = lb_number_field(L, 3, "top_p", 1),
         .min_p = lb_number_field(L, 3, "min_p", 0),
         .seed = (uint64_t)lb_integer_field(L, 3, "seed", 0),
+        .stream = pl_random_purpose(lb_string_field(L, 3, "stream", ""), NULL, 0),
     };
     int64_t *keys = NULL;
     if (lua_getfield(L, 3, "stop") != LUA_TNIL) {

@@ -196,20 +196,60 @@ static int tensor_zeros(lua_State *L)
     return 1;
 }
 
+/* The session's stream, for tensors whose seed nobody gave: registry[&session_key] is its seed,
+** [&drawn_key] how many tensors were drawn from it. */
+static const char session_key = 0, drawn_key = 0;
+
+static lua_Integer session_number(lua_State *L, const char *key)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, key);
+    const lua_Integer n = lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    return n;
+}
+
+static void set_session_number(lua_State *L, const char *key, lua_Integer n)
+{
+    lua_pushinteger(L, n);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+/* seed(n): begins the session's stream anew; seed() gives its seed. */
+static int seed(lua_State *L)
+{
+    if (lua_isnoneornil(L, 1)) {
+        lua_pushinteger(L, session_number(L, &session_key));
+        return 1;
+    }
+    set_session_number(L, &session_key, luaL_checkinteger(L, 1));
+    set_session_number(L, &drawn_key, 0);
+    return 0;
+}
+
+/* randn(shape, options) and uniform(shape, options): without `seed` the next draw of the session's
+** stream; with it, the stream (seed, purpose). */
 static int random_tensor(lua_State *L, bool normal)
 {
     static const char *const names[] = {"seed", "purpose", "dtype", "a", "b", NULL};
     int64_t shape[PL_MAX_RANK];
     const int rank = check_shape(L, 1, shape);
     lb_known(L, 2, "option", names);
-    const uint64_t seed = (uint64_t)lb_integer_field(L, 2, "seed", 0);
-    const uint64_t purpose = (uint64_t)lb_integer_field(L, 2, "purpose", 0);
+    uint64_t from = (uint64_t)session_number(L, &session_key), purpose;
+    if (lua_istable(L, 2) && lua_getfield(L, 2, "seed") != LUA_TNIL) {
+        from = (uint64_t)lb_integer_field(L, 2, "seed", 0);
+        purpose = (uint64_t)lb_integer_field(L, 2, "purpose", 0);
+    } else {
+        const lua_Integer drawn = session_number(L, &drawn_key) + 1;
+        set_session_number(L, &drawn_key, drawn);
+        purpose = pl_random_purpose("session", (int64_t[]){drawn}, 1);
+    }
+    lua_settop(L, 2);
     const double a = lb_number_field(L, 2, "a", 0), b = lb_number_field(L, 2, "b", 1);
     const char *name = lb_string_field(L, 2, "dtype", "float32");
     lua_pushstring(L, name);
     const pl_dtype dtype = (pl_dtype)luaL_checkoption(L, -1, NULL, dtype_names);
     pl_tensor *t = make(L, dtype, rank, shape);
-    lb_check(L, pl_tensor_random(lb_ctx(L), t, normal, a, b, seed, purpose));
+    lb_check(L, pl_tensor_random(lb_ctx(L), t, normal, a, b, from, purpose));
     return 1;
 }
 
@@ -610,6 +650,24 @@ static int gemm(lua_State *L)
     return 1;
 }
 
+/* random_purpose(name, ...): a text part counts as the hash of the text. */
+static int random_purpose(lua_State *L)
+{
+    enum { MOST = 16 };
+    int64_t parts[MOST];
+    const int n = lua_gettop(L) - 1;
+    const char *name = luaL_checkstring(L, 1);
+    luaL_argcheck(L, n <= MOST, n, "at most 16 parts");
+    for (int i = 0; i < n; i++) {
+        const int idx = i + 2;
+        if (lua_type(L, idx) == LUA_TSTRING)
+            parts[i] = (int64_t)pl_random_purpose(lua_tostring(L, idx), NULL, 0);
+        else parts[i] = luaL_checkinteger(L, idx);
+    }
+    lua_pushinteger(L, (lua_Integer)pl_random_purpose(name, parts, n));
+    return 1;
+}
+
 static int random_uniform(lua_State *L)
 {
     lua_pushnumber(L, pl_random_uniform((uint64_t)luaL_checkinteger(L, 1),
@@ -648,7 +706,8 @@ static const luaL_Reg functions[] = {
     {"mem_limit", mem_limit},   {"mem_reset_peak", mem_reset_peak}, {"mem_fail_at", mem_fail_at},
     {"mem_trim", mem_trim},     {"threads", threads},            {"isa", isa},
     {"gemm", gemm},
-    {"random_uniform", random_uniform}, {"random_normal", random_normal}, {NULL, NULL},
+    {"random_uniform", random_uniform}, {"random_normal", random_normal},
+    {"random_purpose", random_purpose}, {"seed", seed},          {NULL, NULL},
 };
 
 void lb_open_tensor(lua_State *L)

@@ -34,6 +34,7 @@ local modules = {
   preflight = "perilune.run.preflight",
   progress = "perilune.run.progress",
   report = "perilune.show.report",
+  random = "perilune.base.random",
   ranking = "perilune.learn.ranking",
   rollout = "perilune.learn.rollout",
   rules = "perilune.rules",

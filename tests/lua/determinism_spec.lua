@@ -54,7 +54,7 @@ toy.each(function(config)
         end
         assert.are.same(old, score(model, list, answer_masks))
         -- and in another order, in parts, without a tape
-        local order = batch.permutation(#list, 6, 1)
+        local order = pl.random.permutation(#list, 6, "order")
         local moved, wanted = loss.sequence_logprobs(model,
           batch.parts(batch.take(list, order), batch.take(answer_masks, order), 30),
           { temperature = TEMPERATURE }), {}

@@ -503,7 +503,7 @@ toy.each(function(config)
         for i, token in ipairs(answer.tokens) do
           local logits = model:logits(batch.pack({ so_far }))
           local p = (logits:slice(1, #so_far, #so_far) / 0.7):softmax():totable()[1]
-          local order = batch.permutation(#p, 1, 1)
+          local order = pl.random.permutation(#p, 1, "laws")
           table.sort(order, function(a, b)
             return p[a] > p[b]
           end)

@@ -215,7 +215,7 @@ describe("spool and sorter", function()
     for _, size in ipairs { 0, 1, 63, 64, 65, 1000 } do
       local draw, keys, expected = generator(size), sorter.new(2), {}
       for i = 1, size do
-        local tuple = { hash.mix(draw(size // 3 + 1), 1), draw(10) - 5 }
+        local tuple = { hash.text(tostring(draw(size // 3 + 1))), draw(10) - 5 }
         keys:add(tuple[1], tuple[2])
         expected[i] = tuple
       end

@@ -13,6 +13,7 @@ return lazy({}, {
   list = "perilune.base.list",
   nearest = "perilune.base.nearest",
   options = "perilune.base.options",
+  random = "perilune.base.random",
   stats = "perilune.base.stats",
   terminal = "perilune.base.terminal",
 })

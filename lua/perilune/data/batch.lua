@@ -147,17 +147,4 @@ end
 --- The elements of `list` at `indices`.
 batch.take = list.take
 
---- A permutation of 1..n that depends on (seed, purpose) alone.
-function batch.permutation(n, seed, purpose)
-  local order = {}
-  for i = 1, n do
-    order[i] = i
-  end
-  for i = n, 2, -1 do
-    local j = 1 + math.floor(core.random_uniform(seed, purpose, i) * i)
-    order[i], order[j] = order[j], order[i]
-  end
-  return order
-end
-
 return batch

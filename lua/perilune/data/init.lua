@@ -15,11 +15,11 @@
 --
 -- May use: base, store, ingest.
 
-local batch = require("perilune.data.batch")
 local chat = require("perilune.data.chat")
 local files = require("perilune.base.files")
 local ingest = require("perilune.ingest")
 local json = require("perilune.base.json")
+local random = require("perilune.base.random")
 local store = require("perilune.store")
 local token_cache = require("perilune.data.token_cache")
 
@@ -396,10 +396,10 @@ end
 -- @tparam integer n
 -- @tparam integer size
 -- @tparam integer seed
--- @tparam integer purpose
+-- @tparam string name of the random stream, such as "sft.order"
 -- @treturn table `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part,
 --   and the number of its pass, from 1
-function data.epochs(n, size, seed, purpose)
+function data.epochs(n, size, seed, name)
   if n < 1 then
     error("the data set is empty: there is nothing to train on", 0)
   end
@@ -409,7 +409,7 @@ function data.epochs(n, size, seed, purpose)
     at = function(step)
       local wanted, place = (step - 1) // steps + 1, (step - 1) % steps
       if wanted ~= pass then
-        pass, order = wanted, batch.permutation(n, seed, purpose * 100000 + wanted)
+        pass, order = wanted, random.permutation(n, seed, name, wanted)
       end
       return table.move(order, place * size + 1, math.min(n, (place + 1) * size), 1, {}), pass
     end,
@@ -420,14 +420,14 @@ end
 -- the place in the data is one number in a checkpoint.
 -- @tparam integer n
 -- @tparam integer seed
--- @tparam integer purpose
+-- @tparam string name of the random stream, such as "sft.order"
 -- @treturn function (k) -> index
-function data.stream(n, seed, purpose)
+function data.stream(n, seed, name)
   local pass, order
   return function(k)
     local wanted = (k - 1) // n
     if wanted ~= pass then
-      pass, order = wanted, batch.permutation(n, seed, purpose * 100000 + wanted)
+      pass, order = wanted, random.permutation(n, seed, name, wanted)
     end
     return order[(k - 1) % n + 1]
   end

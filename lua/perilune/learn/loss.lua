@@ -6,6 +6,7 @@
 
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
+local random = require("perilune.base.random")
 
 local loss = {}
 
@@ -45,7 +46,7 @@ end
 -- @tparam table sequences
 -- @tparam ?table masks of 1 and 0
 -- @tparam ?table opts `max_tokens` 16384 a forward, `weight` 1 of the gradient, `dropout`
---   {p =, seed =, index =} (index + i names the random stream of micro-batch i)
+--   {p =, seed =, index =} (each micro-batch draws from a stream of its own)
 -- @treturn number the mean loss, nats a token (not weighted)
 -- @treturn integer trained tokens
 function loss.accumulate(model, sequences, masks, opts)
@@ -57,7 +58,11 @@ function loss.accumulate(model, sequences, masks, opts)
     local part_masks = masks and batch.take(masks, indices)
     local lm = loss.lm(model, batch.take(sequences, indices), part_masks, {
       norm = math.max(1, trained),
-      dropout = given and { p = given.p, seed = given.seed, index = given.index + i },
+      dropout = given and {
+        p = given.p,
+        seed = given.seed,
+        index = random.purpose("micro", given.index, i),
+      },
     })
     local scaled = weight == 1 and lm or lm * weight
     scaled:backward()

@@ -100,6 +100,7 @@ local known = {
   top_p = 1.0,
   min_p = 0.0,
   seed = options.integer(0),
+  stream = "",
   stop = options.any(),
   stop_strings = options.of_type("table"),
   tokenizer = options.any(),
@@ -112,9 +113,10 @@ local known = {
 -- @tparam table prompts list of lists of token ids
 -- @tparam ?table opts
 --   `max_tokens` 64, `samples` 1 (answers to each prompt, sharing its prefill), `temperature` 1
---   (0: greedy), `top_k` 0, `top_p` 1, `min_p` 0 (off), `seed` 0, `stop` (list of token ids that
---   end an answer and belong to it), `stop_strings` with `tokenizer`, `slots` 64 (answers that grow
---   at the same time), `keys` (name prompts to the random stream; default their places)
+--   (0: greedy), `top_k` 0, `top_p` 1, `min_p` 0 (off), `seed` 0, `stream` "" (what the answers
+--   are for: a part of the random stream's name), `stop` (list of token ids that end an answer and
+--   belong to it), `stop_strings` with `tokenizer`, `slots` 64 (answers that grow at the same
+--   time), `keys` (name prompts to the random stream; default their places)
 -- @treturn Answers in tensors of the caller's scope
 function generate.generate(model, prompts, opts)
   opts = options.take("generate", opts, known)
@@ -131,6 +133,7 @@ function generate.generate(model, prompts, opts)
     top_p = opts.top_p,
     min_p = opts.min_p,
     seed = opts.seed,
+    stream = opts.stream,
     stop = opts.stop,
     keys = opts.keys,
     context = context,

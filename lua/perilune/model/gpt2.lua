@@ -6,6 +6,7 @@
 -- else, and are turned at the door.
 
 local core = require("perilune.core")
+local dropped = require("perilune.model.residual_dropout")
 
 local gpt2 = { class = "GPT2", causal = "LMHeadModel" }
 
@@ -128,17 +129,11 @@ end
 
 local function block(m, i, x, batch, opts)
   local frame <close> = core.frame("gpt2.block")
-  local w, drop = m.layers[i], opts.dropout
+  local w = m.layers[i]
   local y = linear(attention(m, i, norm(m, x, w.ln_1), batch, opts.caches), w["attn.c_proj"])
-  if drop then
-    y = core.dropout(y, { p = drop.p, seed = drop.seed, index = drop.index * 1000 + 2 * i - 1 })
-  end
-  x = x + y
+  x = x + dropped(y, opts.dropout, i, 1)
   y = linear(core.gelu(linear(norm(m, x, w.ln_2), w["mlp.c_fc"]), m.gelu), w["mlp.c_proj"])
-  if drop then
-    y = core.dropout(y, { p = drop.p, seed = drop.seed, index = drop.index * 1000 + 2 * i })
-  end
-  return (x + y):keep()
+  return (x + dropped(y, opts.dropout, i, 2)):keep()
 end
 
 function gpt2.hidden(m, batch, opts)

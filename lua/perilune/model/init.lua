@@ -19,6 +19,7 @@
 local core = require("perilune.core")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
+local random = require("perilune.base.random")
 
 local model = {}
 
@@ -89,14 +90,19 @@ end
 function model.new(config, opts)
   opts = opts or {}
   local self = assert(allocate(config, opts.dtype))
-  for index, entry in ipairs(self.entries) do
+  for _, entry in ipairs(self.entries) do
     local weight, init = self.weights[entry[1]], entry[3]
     if init == "ones" then
       weight:fill_(1)
     elseif init ~= "zeros" then
       -- A stream for each parameter, so that a new layer does not shift the others' values.
-      weight:copy_(core.randn(weight:shape(),
-        { a = 0, b = init, seed = opts.seed or 0, purpose = 1000 + index, dtype = self.dtype }))
+      weight:copy_(core.randn(weight:shape(), {
+        a = 0,
+        b = init,
+        seed = opts.seed or 0,
+        purpose = random.purpose("model.init", entry[1]),
+        dtype = self.dtype,
+      }))
     end
   end
   return self
@@ -196,7 +202,8 @@ function model.load(path, opts)
   if fresh_head then
     local width = self.arch.width(config)
     tensors["score.weight"] = core.randn({ 1, width },
-      { a = 0, b = 1 / math.sqrt(width + 1), seed = opts.seed or 0, purpose = 999 })
+      { a = 0, b = 1 / math.sqrt(width + 1), seed = opts.seed or 0,
+        purpose = random.purpose("model.init", "score.weight") })
   end
   self.path = path
   return fill(self, tensors, path)

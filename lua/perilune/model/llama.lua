@@ -6,6 +6,7 @@
 -- llama2.c files turn neighbouring pairs (config.rope_interleaved), Hugging Face folders halves.
 
 local core = require("perilune.core")
+local dropped = require("perilune.model.residual_dropout")
 
 local llama = { class = "Llama", causal = "ForCausalLM" }
 
@@ -140,18 +141,12 @@ end
 
 local function block(m, i, x, batch, opts)
   local frame <close> = core.frame("llama.block")
-  local w, drop = m.layers[i], opts.dropout
+  local w = m.layers[i]
   local y = core.linear(attention(m, i, core.rmsnorm(x, w.norm1, m.eps), batch, opts.caches), w.o)
-  if drop then
-    y = core.dropout(y, { p = drop.p, seed = drop.seed, index = drop.index * 1000 + 2 * i - 1 })
-  end
-  x = x + y
+  x = x + dropped(y, opts.dropout, i, 1)
   local n = core.rmsnorm(x, w.norm2, m.eps)
   y = core.linear(core.swiglu(core.linear(n, w.gate), core.linear(n, w.up)), w.down)
-  if drop then
-    y = core.dropout(y, { p = drop.p, seed = drop.seed, index = drop.index * 1000 + 2 * i })
-  end
-  return (x + y):keep()
+  return (x + dropped(y, opts.dropout, i, 2)):keep()
 end
 
 function llama.hidden(m, batch, opts)

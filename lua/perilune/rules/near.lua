@@ -19,6 +19,7 @@
 
 local fold = require("perilune.rules.fold")
 local hash = require("perilune.rules.hash")
+local random = require("perilune.base.random")
 local sorter = require("perilune.rules.sorter")
 local spool = require("perilune.rules.spool")
 local text_of = require("perilune.rules.row_text")
@@ -35,7 +36,8 @@ local HEAD <const> = 8
 
 local multiplier, addend = {}, {}
 for i = 1, K do
-  multiplier[i], addend[i] = hash.mix(i, 1) | 1, hash.mix(i, 2)
+  multiplier[i], addend[i] = random.purpose("rules.near.multiplier", i) | 1,
+    random.purpose("rules.near.addend", i)
 end
 
 --- The signature of a text.

@@ -9,7 +9,7 @@
 -- Groups are 64-bit hashes (see hash.lua); everything is sorted out of core: memory does not grow
 -- with rows, nor with groups.
 
-local hash = require("perilune.rules.hash")
+local random = require("perilune.base.random")
 local sorter = require("perilune.rules.sorter")
 
 local sample = {}
@@ -67,7 +67,7 @@ local function ranked(members, limit)
     again = what == identity and again + 1 or 0
     identity = what
     count = count + 1
-    local rank = hash.mix(what, again)
+    local rank = random.purpose("rules.rank", what, again)
     if count <= most then
       held_ranks[count], held_numbers[count] = rank, n
     else

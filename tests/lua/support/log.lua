@@ -1,7 +1,7 @@
 -- Random logs, and runs of rules over them whose reports are held against the rows.
 
 local assert = require("luassert")
-local hash = require("perilune.rules.hash")
+local random = require("perilune.base.random")
 local rules = require("perilune.rules")
 
 local log = {}
@@ -9,10 +9,9 @@ local log = {}
 local SEEDS <const> = { 1, 2, 3, 5, 8, 13, 21, 34, 55, 89 }
 
 function log.generator(seed)
-  local state = hash.text("rules spec " .. seed)
+  local stream = random.stream(seed, "rules spec")
   return function(n)
-    state = state + 1
-    return math.floor(hash.fraction(hash.mix(state, 7)) * n) + 1
+    return stream:int(1, n)
   end
 end
 

@@ -1,0 +1,152 @@
+--- Random numbers by name: what they are for is part of what they are.
+--
+--     local order = random.permutation(n, seed, "ppo.order", iteration, epoch)
+--     local stream = random.stream(seed, "world.facts", "animals")
+--     if stream:chance(0.3) then ... stream:pick(list) ... end
+--
+-- A stream is Philox4x32-10 of the engine, keyed by the seed and by a hash of its name and parts
+-- (integers or texts): streams of different names never meet, what one draws never shifts what
+-- another draws, and nothing has to be saved to draw the same again.
+-- @module perilune.base.random
+
+local core = require("perilune.core")
+
+local random = {}
+
+local Stream = {}
+Stream.__index = Stream
+Stream.__name = "random stream"
+
+--- The hash of a name and its parts, as the ops and the engine take it.
+-- @function random.purpose
+-- @string name such as "model.init"
+-- @tparam integer|string ... parts
+-- @treturn integer
+random.purpose = core.random_purpose
+
+--- A stream of numbers; each call of its methods draws on.
+-- @int seed
+-- @string name
+-- @tparam integer|string ... parts
+-- @treturn Stream
+function random.stream(seed, name, ...)
+  return setmetatable({ seed = seed, purpose = random.purpose(name, ...), drawn = 0 }, Stream)
+end
+
+--- One number in [0, 1) that depends on its arguments alone.
+-- @int seed
+-- @string name
+-- @tparam integer|string ... parts
+-- @treturn number
+function random.real(seed, name, ...)
+  return core.random_uniform(seed, random.purpose(name, ...), 0)
+end
+
+--- One draw from the standard normal distribution that depends on its arguments alone.
+-- @int seed
+-- @string name
+-- @tparam integer|string ... parts
+-- @treturn number
+function random.normal(seed, name, ...)
+  return core.random_normal(seed, random.purpose(name, ...), 0)
+end
+
+--- The numbers 1 to n in an order that depends on the other arguments alone.
+-- @int n
+-- @int seed
+-- @string name
+-- @tparam integer|string ... parts
+-- @treturn {integer,...}
+function random.permutation(n, seed, name, ...)
+  local order = {}
+  for i = 1, n do
+    order[i] = i
+  end
+  return random.stream(seed, name, ...):shuffle(order)
+end
+
+--- A number in [0, 1).
+-- @treturn number
+function Stream:real()
+  self.drawn = self.drawn + 1
+  return core.random_uniform(self.seed, self.purpose, self.drawn)
+end
+
+--- A draw from the standard normal distribution.
+-- @treturn number
+function Stream:normal()
+  self.drawn = self.drawn + 1
+  return core.random_normal(self.seed, self.purpose, self.drawn)
+end
+
+--- An integer from `low` to `high`, both included.
+-- @int low
+-- @int high
+-- @treturn integer
+function Stream:int(low, high)
+  return low + math.floor(self:real() * (high - low + 1))
+end
+
+--- True with probability `p`.
+-- @number p
+-- @treturn boolean
+function Stream:chance(p)
+  return self:real() < p
+end
+
+--- One element of a list.
+-- @tparam table list
+-- @return the element
+function Stream:pick(list)
+  return list[self:int(1, #list)]
+end
+
+--- A key of `weights`, drawn in proportion to its value.
+-- @tparam table weights key (string) to weight (number, not negative)
+-- @treturn string
+function Stream:weighted(weights)
+  local keys, total = {}, 0
+  for key in pairs(weights) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys) -- the order of a sum is part of its bits
+  for _, key in ipairs(keys) do
+    total = total + weights[key]
+  end
+  local left = self:real() * total
+  for _, key in ipairs(keys) do
+    left = left - weights[key]
+    if left < 0 then
+      return key
+    end
+  end
+  return keys[#keys]
+end
+
+--- Shuffles a list in place (Fisher and Yates).
+-- @tparam table list
+-- @treturn table the list
+function Stream:shuffle(list)
+  for i = #list, 2, -1 do
+    local j = self:int(1, i)
+    list[i], list[j] = list[j], list[i]
+  end
+  return list
+end
+
+--- A shuffled copy of a list.
+-- @tparam table list
+-- @treturn table
+function Stream:shuffled(list)
+  return self:shuffle(table.move(list, 1, #list, 1, {}))
+end
+
+--- `n` different elements of a list, in random order.
+-- @tparam table list
+-- @int n
+-- @treturn table
+function Stream:sample(list, n)
+  return table.move(self:shuffled(list), 1, n, 1, {})
+end
+
+return random
