@@ -150,7 +150,7 @@ stages:say(
 )
 
 -- K answers of the SFT model to each prompt, ranked by a labeler: rows for the reward model.
-local function ranked(rows, labeler, seed)
+local function ranked(rows, labeler, stream)
   local model = assert(pl.load(sft.model)):freeze()
   local asked = data.prompts(tok, template, rows, LONGEST)
   local questions, lists = {}, {}
@@ -160,7 +160,8 @@ local function ranked(rows, labeler, seed)
   local answers = pl.generate(model, questions, {
     max_tokens = LONGEST_ANSWER,
     samples = cfg.answers,
-    seed = seed,
+    seed = cfg.seed,
+    stream = stream,
     stop = { data.stop_id(tok, template) },
   })
   for i, prompt in ipairs(asked) do
@@ -186,11 +187,11 @@ end
 
 local trainer = labelers.hidden(world, "trainer")
 local to_rank = first(prompt_rows(sets.rm.train), cfg.rank_prompts)
-local rankings = stages:write("rankings.jsonl", ranked(to_rank, trainer, cfg.seed + 1))
+local rankings = stages:write("rankings.jsonl", ranked(to_rank, trainer, "quickstart.rankings"))
 -- Held-out pairs are judged by the same tastes without noise.
 local exact = labelers.hidden(world, "judge", { noise = 0 })
 local to_judge = first(prompt_rows(sets.rm.test), 150)
-local judged = stages:write("rankings-test.jsonl", ranked(to_judge, exact, cfg.seed + 2))
+local judged = stages:write("rankings-test.jsonl", ranked(to_judge, exact, "quickstart.judged"))
 
 local rm = stages:stage("reward", "reward", "reward model", {
   model = sft.model,

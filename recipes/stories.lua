@@ -143,7 +143,7 @@ local sft_model = assert(pl.load(sft.model)):freeze()
 local tok = assert(pl.tokenizer.load(sft.model))
 
 -- K continuations of each opening, and what they are worth in truth.
-local function continuations(rows, seed)
+local function continuations(rows, stream)
   local scope <close> = pl.scope("stories.continuations")
   local questions, sets, truths = {}, {}, {}
   for i, row in ipairs(rows) do
@@ -152,7 +152,8 @@ local function continuations(rows, seed)
   local answers = pl.generate(sft_model, questions, {
     max_tokens = cfg.response_length,
     samples = cfg.answers,
-    seed = seed,
+    seed = cfg.seed,
+    stream = stream,
     slots = SLOTS,
     stop = { data.stop_id(tok) },
   })
@@ -169,7 +170,7 @@ local function continuations(rows, seed)
 end
 
 local began = pl.system.monotonic()
-local ranked, truths = continuations(first(prompts, cfg.rank_prompts), cfg.seed + 1)
+local ranked, truths = continuations(first(prompts, cfg.rank_prompts), "stories.rankings")
 local noise = labeler.calibrate(truths, cfg.agreement)
 local trainer = { noise = noise, seed = cfg.seed, name = 1 }
 local colleague = { noise = noise, seed = cfg.seed, name = 2 }
@@ -178,7 +179,7 @@ for i, set in ipairs(ranked) do
 end
 local agreement = labeler.measured_agreement(truths, trainer, colleague)
 local judged, judged_truths =
-  continuations(openings.prompts(sides.valid, JUDGED_LENGTHS), cfg.seed + 2)
+  continuations(openings.prompts(sides.valid, JUDGED_LENGTHS), "stories.judged")
 for i, set in ipairs(judged) do
   set.ranks = labeler.ranks(judged_truths[i]) -- without noise
 end

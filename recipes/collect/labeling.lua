@@ -120,7 +120,7 @@ end
 -- Completions in an order of their own for each prompt.
 local function shuffled(cfg, row, completions)
   local texts, ids = {}, {}
-  for place, n in ipairs(pl.batch.permutation(#completions, cfg.seed, 8800000 + row.id)) do
+  for place, n in ipairs(pl.random.permutation(#completions, cfg.seed, "collect.rank", row.id)) do
     texts[place] = completions[n].text
     ids[place] = completions[n].id
   end

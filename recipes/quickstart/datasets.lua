@@ -13,7 +13,6 @@
 local labelers = require "quickstart.labelers"
 local lexicon = require "quickstart.lexicon"
 local pl = require "perilune"
-local random = require "quickstart.random"
 local text = require "quickstart.text"
 local users = require "quickstart.users"
 local world = require "quickstart.world"
@@ -123,7 +122,7 @@ end
 -- @tparam[opt] integer|string seed
 -- @treturn table list of rows with `source = "labeler"`, `kind`, `labeler`, `answer`, `style`
 function datasets.labeler_rows(w, n, log_rows, seed)
-  local rng = random.new(w.seed, "labeler rows", seed or 0)
+  local rng = pl.random.stream(w.seed, "quickstart.labeler_rows", seed or 0)
   local wanted = demand(log_rows)
   local list = {}
   while #list < n do
@@ -155,7 +154,7 @@ end
 
 -- Where a user's prompt goes: SFT, RM or PPO. By prompt, so that adding rows moves none.
 local function api_set(row, shares)
-  local at = random.fraction("set", row.user_id, row.prompt)
+  local at = pl.random.real(0, "quickstart.set", row.user_id, row.prompt)
   if at < shares.sft then
     return "sft"
   end
@@ -183,7 +182,8 @@ function datasets.assemble(w, sides, labeler_rows, opts)
       local row = as_api(log_row)
       local name = api_set(row, shares)
       if name == "sft" then
-        local rng = random.new(w.seed, "api demonstration", row.user_id, row.time, row.prompt)
+        local rng = pl.random.stream(w.seed, "quickstart.demonstration", row.user_id,
+          tostring(row.time), row.prompt)
         write_demonstration(w, row, rng, rng:pick(labelers.IDS))
       end
       table.insert(sets[name][side], row)
@@ -194,7 +194,7 @@ function datasets.assemble(w, sides, labeler_rows, opts)
     local side = rules.side(("%s %d"):format(row.labeler, i - (row.few_shot_index or 1) + 1),
       { train = 0.9, valid = 0.1, test = 0 })
     table.insert(sets.sft[side], row)
-    if random.fraction("labeler rm", row.prompt) < labeler_rm then
+    if pl.random.real(0, "quickstart.labeler_rm", row.prompt) < labeler_rm then
       table.insert(sets.rm[side], row)
     end
   end

@@ -17,7 +17,7 @@
 -- that Ouyang et al. report (arXiv:2203.02155, section 3.4).
 
 local lexicon = require "quickstart.lexicon"
-local random = require "quickstart.random"
+local random = require("perilune").random
 
 local labelers = {}
 
@@ -37,7 +37,7 @@ labelers.IDS = { "labeler-1", "labeler-2", "labeler-3", "labeler-4", "labeler-5"
 local function style_weights(id)
   local weights = {}
   for style, share in pairs(labelers.STYLES) do
-    weights[style] = share * (0.5 + random.fraction("leaning", id, style))
+    weights[style] = share * (0.5 + random.real(0, "quickstart.leaning", id, style))
   end
   return weights
 end
@@ -173,7 +173,8 @@ function Labeler:utility(task, answer)
     return liked
   end
   local finished = type(answer) ~= "table" or answer.finished ~= false
-  local rng = random.new(self.world.seed, self.id, task_key(task), text, finished)
+  local rng = random.stream(self.world.seed, "quickstart.opinion", self.id, task_key(task),
+    text, tostring(finished))
   return liked + self.noise * rng:normal()
 end
 

@@ -10,7 +10,7 @@
 
 local case_facts = require "quickstart.case_facts"
 local lexicon = require "quickstart.lexicon"
-local random = require "quickstart.random"
+local random = require("perilune").random
 local users = require "quickstart.users"
 local world = require "quickstart.world"
 
@@ -293,7 +293,7 @@ end
 -- @tparam[opt] integer|string seed another seed gives other documents of the same world
 -- @treturn table list of strings
 function text.documents(w, n, seed)
-  local rng = random.new(w.seed, "text", seed or 0)
+  local rng = random.stream(w.seed, "quickstart.text", seed or 0)
   local list = {}
   for i = 1, n do
     list[i] = text.document(w, rng)

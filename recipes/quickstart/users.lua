@@ -11,7 +11,7 @@
 -- made the row what it is: tests measure the rules against it, the rules themselves never read it.
 
 local lexicon = require "quickstart.lexicon"
-local random = require "quickstart.random"
+local random = require("perilune").random
 local world = require "quickstart.world"
 
 local users = {}
@@ -106,10 +106,10 @@ local function prepend(instruction, text)
 end
 
 local function user_habits(seed, id)
-  local rng = random.new(seed, "habits", id)
+  local rng = random.stream(seed, "quickstart.habits", id)
   local tastes = {}
   for use_case, share in pairs(DEMAND) do
-    tastes[use_case] = share * (0.4 + 1.2 * random.fraction(seed, "taste", id, use_case))
+    tastes[use_case] = share * (0.4 + 1.2 * random.real(seed, "quickstart.taste", id, use_case))
   end
   return { tastes = tastes, pastes = rng:chance(0.3) and 0.3 or 0.02,
     careless = rng:chance(0.4) and 0.12 or 0.02, preamble = users.preamble(rng) }
@@ -143,9 +143,10 @@ function users.log(w, opts)
   local seed = opts.seed or w.seed
   local rows = {}
   for rank, count in ipairs(zipf_counts(opts.users or 250, opts.rows or 10000)) do
-    local id = ("u%03d"):format(random.hash(seed, "user", rank) % 900 + 100) .. "-" .. rank
+    local number = random.purpose("quickstart.user", seed, rank) % 900 + 100
+    local id = ("u%03d-%d"):format(number, rank)
     local habits = user_habits(seed, id)
-    local rng = random.new(seed, "log", id)
+    local rng = random.stream(seed, "quickstart.log", id)
     for _ = 1, count do
       rows[#rows + 1] = write_row(w, id, habits, rng)
     end

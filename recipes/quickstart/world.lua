@@ -19,7 +19,7 @@
 local case_facts = require "quickstart.case_facts"
 local case_words = require "quickstart.case_words"
 local lexicon = require "quickstart.lexicon"
-local random = require "quickstart.random"
+local random = require("perilune").random
 
 local world = {}
 
@@ -64,7 +64,7 @@ local function deal(seed, things, values, purpose)
   for i = 1, #things do
     deck[i] = values[(i - 1) % #values + 1]
   end
-  return random.new(seed, "facts", purpose):shuffled(deck)
+  return random.stream(seed, "quickstart.facts", purpose):shuffled(deck)
 end
 
 --- A world with facts of its own.

@@ -10,7 +10,6 @@ local pl = require("perilune")
 
 local labeler = {}
 
-local PURPOSE <const> = 7300
 
 --- The normal distribution function: Abramowitz and Stegun 26.2.17, error below 7.5e-8.
 local function normal_cdf(x)
@@ -70,7 +69,7 @@ end
 function labeler.opinions(scores, who, set)
   local list = {}
   for k, score in ipairs(scores) do
-    list[k] = score + who.noise * pl.random_normal(who.seed, PURPOSE + who.name, (set - 1) * 64 + k)
+    list[k] = score + who.noise * pl.random.normal(who.seed, "stories.opinion", who.name, set, k)
   end
   return list
 end

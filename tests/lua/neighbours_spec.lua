@@ -47,9 +47,9 @@ setup(function()
   write("copy.lua", [[
     local pl = require "perilune"
     pl.config { name = "copy" }
-    print(require("quickstart.random"), type(require("quickstart.lexicon")),
+    print(require("quickstart.gold"), type(require("quickstart.lexicon")),
       select(2, pcall(pl.config.run_recipe, "sft", { model = 1 })))]])
-  write("quickstart/random.lua", "return 'the copy'")
+  write("quickstart/gold.lua", "return 'the copy'")
 end)
 
 teardown(function()

@@ -80,6 +80,16 @@ describe("a stream", function()
     assert.is_true(math.abs(weighed.b - 2250) < 100, "b: " .. weighed.b)
   end)
 
+  it("gives normals of mean 0 and variance 1", function()
+    local stream, sum, squares = random.stream(0, "moments"), 0, 0
+    for _ = 1, 20000 do
+      local z = stream:normal()
+      sum, squares = sum + z, squares + z * z
+    end
+    assert.is_true(math.abs(sum / 20000) < 0.025)
+    assert.is_true(math.abs(squares / 20000 - 1) < 0.04)
+  end)
+
   it("shuffles copies and takes samples", function()
     local stream, list = random.stream(5, "list"), { "a", "b", "c", "d" }
     local copy = stream:shuffled(list)

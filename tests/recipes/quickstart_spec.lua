@@ -5,10 +5,13 @@ local pl = require "perilune"
 local datasets = require "quickstart.datasets"
 local labelers = require "quickstart.labelers"
 local lexicon = require "quickstart.lexicon"
-local random = require "quickstart.random"
 local text = require "quickstart.text"
 local users = require "quickstart.users"
 local world = require "quickstart.world"
+
+local function stream(...)
+  return pl.random.stream(0, "spec", ...)
+end
 
 local SEED <const> = 11
 local w = world.new(SEED)
@@ -37,7 +40,7 @@ local function assert_in_vocabulary(said)
 end
 
 local function some_tasks(n_each)
-  local rng, list = random.new("spec tasks"), {}
+  local rng, list = stream("spec tasks"), {}
   for _, use_case in ipairs(world.use_cases) do
     for _ = 1, n_each do
       list[#list + 1] = w:instruction(use_case, rng)
@@ -45,46 +48,6 @@ local function some_tasks(n_each)
   end
   return list
 end
-
-describe("random", function()
-  it("gives the same stream for the same key and another for another", function()
-    local a, b, c = random.new(1, "x"), random.new(1, "x"), random.new("1x")
-    local same_as_c = 0
-    for _ = 1, 100 do
-      local value = a:real()
-      assert.are.equal(value, b:real())
-      assert.is_true(value >= 0 and value < 1)
-      same_as_c = same_as_c + (value == c:real() and 1 or 0)
-    end
-    assert.are.equal(0, same_as_c)
-  end)
-
-  it("draws whole numbers evenly and normals with mean 0 and variance 1", function()
-    local rng, counts, sum, squares = random.new("moments"), {}, 0, 0
-    for _ = 1, 20000 do
-      local k = rng:int(1, 5)
-      counts[k] = (counts[k] or 0) + 1
-      local z = rng:normal()
-      sum, squares = sum + z, squares + z * z
-    end
-    assert.are.equal(5, #counts)
-    for k = 1, 5 do
-      assert.is_true(math.abs(counts[k] / 20000 - 0.2) < 0.012)
-    end
-    assert.is_true(math.abs(sum / 20000) < 0.025)
-    assert.is_true(math.abs(squares / 20000 - 1) < 0.04)
-  end)
-
-  it("draws keys in proportion to their weights, never one of weight 0", function()
-    local rng, counts = random.new("weights"), { a = 0, b = 0, c = 0 }
-    for _ = 1, 10000 do
-      local key = rng:weighted { a = 3, b = 1, c = 0 }
-      counts[key] = counts[key] + 1
-    end
-    assert.are.equal(0, counts.c)
-    assert.is_true(math.abs(counts.a / 10000 - 0.75) < 0.02)
-  end)
-end)
 
 describe("world", function()
   it("is the same for the same seed and has other facts for another", function()
@@ -119,15 +82,15 @@ describe("world", function()
     assert.is_true(#world.use_cases >= 8)
     for _, name in ipairs { "answer", "list", "rewrite", "count", "sort", "classify", "complete",
       "chat" } do
-      assert.are.equal(name, w:instruction(name, random.new(name)).use_case)
+      assert.are.equal(name, w:instruction(name, stream(name)).use_case)
     end
     assert.has_error(function()
-      w:instruction("sing", random.new(1))
+      w:instruction("sing", stream(1))
     end, "no use case \"sing\"; there are: " .. table.concat(world.use_cases, ", "))
   end)
 
   it("asks in many phrasings and, in chat, over several turns", function()
-    local rng = random.new("phrasings")
+    local rng = stream("phrasings")
     for _, use_case in ipairs(world.use_cases) do
       local beginnings, n = {}, 0
       for _ = 1, 300 do
@@ -153,7 +116,7 @@ end)
 
 describe("checker", function()
   it("gives 1 to the right answer with a closing, for every task", function()
-    local rng = random.new("ideal")
+    local rng = stream("ideal")
     for _, row in ipairs(some_tasks(60)) do
       local answer = labelers.answer(w, row.task, "ideal", rng)
       local score, parts = w:check(row.task, answer)
@@ -165,7 +128,7 @@ describe("checker", function()
   it("orders the styles: ideal, plain, then terse and rambling, wrong far below", function()
     local means = {}
     for style in pairs(labelers.STYLES) do
-      local rng, sum, rows = random.new("style", style), 0, some_tasks(40)
+      local rng, sum, rows = stream("style", style), 0, some_tasks(40)
       for _, row in ipairs(rows) do
         sum = sum + w:check(row.task, labelers.answer(w, row.task, style, rng))
       end
@@ -178,7 +141,7 @@ describe("checker", function()
   end)
 
   it("gives little to the right answer of another task, and to shuffled words", function()
-    local rng, rows = random.new("others"), some_tasks(60)
+    local rng, rows = stream("others"), some_tasks(60)
     local right, foreign, shuffled, told_apart = 0, 0, 0, 0
     for i, row in ipairs(rows) do
       local answer = labelers.answer(w, row.task, "ideal", rng)
@@ -231,7 +194,7 @@ describe("checker", function()
   end)
 
   it("knows every answer it gives itself to be right, and every lie to be wrong", function()
-    local rng = random.new("lies")
+    local rng = stream("lies")
     for _, row in ipairs(some_tasks(40)) do
       local right, wrong = w:right_answers(row.task), w:wrong_answers(row.task, rng)
       for _, core in ipairs(right.full) do
@@ -248,7 +211,7 @@ end)
 
 describe("labelers", function()
   it("write demonstrations of mixed quality: mean score between 0.6 and 0.8", function()
-    local rng, sum, seen, rows = random.new("demos"), 0, {}, some_tasks(60)
+    local rng, sum, seen, rows = stream("demos"), 0, {}, some_tasks(60)
     for _, row in ipairs(rows) do
       local answer, style = labelers.demonstrate(w, row.task, rng, rng:pick(labelers.IDS))
       seen[style] = true
@@ -262,7 +225,7 @@ describe("labelers", function()
 
   it("agree with each other on 73 to 80 % of the pairs, with ties", function()
     local a, b = labelers.hidden(w, "a"), labelers.hidden(w, "b")
-    local rng, alike, compared, ties, n = random.new("agreement"), 0, 0, 0, 0
+    local rng, alike, compared, ties, n = stream("agreement"), 0, 0, 0, 0
     for _, row in ipairs(some_tasks(60)) do
       local answers = labelers.varied_answers(w, row.task, 9, rng)
       local ranks_a, ranks_b = a:rank(row.task, answers), b:rank(row.task, answers)
@@ -276,7 +239,7 @@ describe("labelers", function()
   end)
 
   it("rank the same answers alike each time, whatever stands beside them", function()
-    local labeler, rng = labelers.hidden(w, "a"), random.new("again")
+    local labeler, rng = labelers.hidden(w, "a"), stream("again")
     local row = w:instruction("answer", rng)
     local answers = labelers.varied_answers(w, row.task, 9, rng)
     local ranks, levels = labeler:rank(row.task, answers)
@@ -287,7 +250,7 @@ describe("labelers", function()
 
   it("without noise prefer the right, courteous, short sentence", function()
     local labeler = labelers.hidden(w, "clean", { noise = 0 })
-    local rng = random.new("tastes")
+    local rng = stream("tastes")
     for _, row in ipairs(some_tasks(10)) do
       local answers = {}
       for i, style in ipairs { "ideal", "terse", "rambling", "wrong" } do

@@ -12,28 +12,11 @@
 local fold = require("perilune.rules.fold")
 local hash = require("perilune.rules.hash")
 local options = require("perilune.base.options")
+local random = require("perilune.base.random")
 local text_of = require("perilune.rules.row_text")
 local use_case = require("perilune.rules.use_case")
 
 local labeler_prompts = {}
-
--- A shuffled copy of a list, by seed and purpose.
-local function shuffled(list, seed, purpose)
-  local start = hash.mix(hash.text(purpose), seed)
-  local order = {}
-  for i, item in ipairs(list) do
-    order[i] = { item = item, rank = hash.mix(start, i), at = i }
-  end
-  table.sort(order, function(a, b)
-    if a.rank ~= b.rank then return a.rank < b.rank end
-    return a.at < b.at
-  end)
-  local out = {}
-  for i, entry in ipairs(order) do
-    out[i] = entry.item
-  end
-  return out
-end
 
 -- A function(i) that gives the i-th card of the decks of a list.
 local function deck(list, seed, purpose)
@@ -41,7 +24,7 @@ local function deck(list, seed, purpose)
   return function(i)
     local wanted = (i - 1) // #list
     if wanted ~= round then
-      round, cards = wanted, shuffled(list, seed, purpose .. " " .. wanted)
+      round, cards = wanted, random.stream(seed, purpose, wanted):shuffled(list)
     end
     return cards[(i - 1) % #list + 1]
   end
@@ -68,9 +51,9 @@ function labeler_prompts.plain(given)
   for _, name in ipairs { "use_cases", "topics", "forms" } do
     check_list(taken[name], name)
   end
-  local use_case_at = deck(taken.use_cases, taken.seed, "use case")
-  local topic_at = deck(taken.topics, taken.seed, "topic")
-  local form_at = deck(taken.forms, taken.seed, "form")
+  local use_case_at = deck(taken.use_cases, taken.seed, "briefs.use_case")
+  local topic_at = deck(taken.topics, taken.seed, "briefs.topic")
+  local form_at = deck(taken.forms, taken.seed, "briefs.form")
   local briefs = {}
   for i = 1, taken.n do
     briefs[i] = {
@@ -302,13 +285,13 @@ function labeler_prompts.user_based(rows, given)
       for _, word in ipairs(drawn[(i - 1) % #drawn + 1].words) do
         words[#words + 1] = may_be_told(word) and word or nil
       end
-      words = shuffled(words, taken.seed, ("keywords %s %d"):format(entry.case, i))
+      words = random.stream(taken.seed, "briefs.keywords", entry.case, i):shuffled(words)
       words = table.move(words, 1, math.min(#words, taken.keywords), 1, {})
       table.sort(words)
       briefs[#briefs + 1] = { kind = "user_based", use_case = entry.case, keywords = words }
     end
   end
-  return shuffled(briefs, taken.seed, "user based order")
+  return random.stream(taken.seed, "briefs.order"):shuffled(briefs)
 end
 
 return labeler_prompts
