@@ -9,19 +9,19 @@ local system = pl.system
 -- The weights_hash of each recipe in the world of world.new("llama"), recorded once.
 local kept = {
   plain = {
-    sft = "3bf96d9431b7824d944303964d47c903",
-    reward = "b6af6342763d2a1fe1cf407b110dd660",
-    ppo = "bce56a830efad854c3b9d3f1adf50df1",
+    sft = "b1d0a3184d6a3170e6c9a593cb4b65e1",
+    reward = "9486b5b3edf2fe38acd1c9fa749a7694",
+    ppo = "9d38f9390a513896f745b3a486f9fedb",
   },
   avx2 = {
-    sft = "58d1fb536645f2f27a10e02728488e90",
-    reward = "43c1bea462564b39be814e439785d3e1",
-    ppo = "f0ec1031c97c3d52d926d1cfd5b82441",
+    sft = "3ec55cfe9fa4a9741195fef23649297d",
+    reward = "ea3215b0be3f759ed9b31579a5fd59b6",
+    ppo = "8763f96469ec71610d23a48c35672fba",
   },
   avx512 = {
-    sft = "78f825cbd684d8c480d7ff0af1a8f9ab",
-    reward = "4cba7f164dc1dd23c1e932fe6d5e7192",
-    ppo = "bdd6baf0a9aacec2737ace4c7201ea38",
+    sft = "9fb16310490f2caf44e552758fa88f31",
+    reward = "914e7fcb0718aba052f1c3ccf280d3d6",
+    ppo = "f42510ec0d946ada931813578a3f3c39",
   },
 }
 
