@@ -1,52 +1,19 @@
 /*
 ** utf8.c - UTF-8 as in the Unicode standard's table 3-7: no surrogates, no overlong forms, at most
-** U+10FFFF.
+** U+10FFFF; the tables are utf8proc's.
 */
 #include "base/utf8.h"
 
+#include <stdbool.h>
+#include <string.h>
 #include <utf8proc.h>
-
-/* Lead byte to length and the permitted range of the second byte; length 0: no lead byte. */
-static int lead_byte(unsigned char c, unsigned char *low, unsigned char *high)
-{
-    *low = 0x80;
-    *high = 0xBF;
-    if (c < 0x80) return 1;
-    if (c < 0xC2) return 0;
-    if (c < 0xE0) return 2;
-    if (c < 0xF0) {
-        if (c == 0xE0) *low = 0xA0;
-        if (c == 0xED) *high = 0x9F;
-        return 3;
-    }
-    if (c < 0xF5) {
-        if (c == 0xF0) *low = 0x90;
-        if (c == 0xF4) *high = 0x8F;
-        return 4;
-    }
-    return 0;
-}
-
-/* How many bytes of the character at `text` are there and well-formed; *need is its full length. */
-static int well_formed(const char *text, size_t length, int *need)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    unsigned char low, high;
-    *need = length > 0 ? lead_byte(s[0], &low, &high) : 0;
-    if (*need == 0) return 0;
-    int n = 1;
-    while (n < *need && (size_t)n < length && s[n] >= low && s[n] <= high) {
-        low = 0x80;
-        high = 0xBF;
-        n++;
-    }
-    return n;
-}
 
 int pl__utf8_char(const char *text, size_t length)
 {
-    int need, have = well_formed(text, length, &need);
-    return have == need ? have : 0;
+    utf8proc_int32_t code;
+    const utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text,
+                                                length < 4 ? (utf8proc_ssize_t)length : 4, &code);
+    return n > 0 ? (int)n : 0;
 }
 
 size_t pl__utf8_run(const char *text, size_t length)
@@ -64,16 +31,24 @@ size_t pl__utf8_run(const char *text, size_t length)
     return at;
 }
 
+/* Whether some bytes more make one character of the text. The second byte of a character is bounded
+** from one side at most, so that the least or the greatest continuation fits. */
+static bool may_become_char(const char *text, size_t length)
+{
+    for (int fill = 0x80; fill <= 0xBF; fill += 0x3F) {
+        char whole[4];
+        memset(whole, fill, sizeof whole);
+        memcpy(whole, text, length);
+        if (pl__utf8_char(whole, sizeof whole) > (int)length) return true;
+    }
+    return false;
+}
+
 size_t pl__utf8_unfinished(const char *text, size_t length)
 {
-    for (size_t back = 1; back <= 3 && back <= length; back++) {
-        unsigned char c = (unsigned char)text[length - back];
-        if (c < 0x80) return 0;
-        if (c >= 0xC0) {
-            int need, have = well_formed(text + length - back, back, &need);
-            return (size_t)have == back && have < need ? back : 0;
-        }
-    }
+    for (size_t back = 1; back <= 3 && back <= length; back++)
+        if (((unsigned char)text[length - back] & 0xC0) != 0x80)
+            return may_become_char(text + length - back, back) ? back : 0;
     return 0;
 }
 
@@ -84,8 +59,7 @@ int pl__utf8_put(uint32_t code, char out[4])
 
 uint32_t pl__utf8_get(const char *text, int length)
 {
-    static const unsigned char lead_mask[5] = {0, 0x7F, 0x1F, 0x0F, 0x07};
-    uint32_t code = (unsigned char)text[0] & lead_mask[length];
-    for (int i = 1; i < length; i++) code = (code << 6) | ((unsigned char)text[i] & 0x3F);
-    return code;
+    utf8proc_int32_t code;
+    utf8proc_iterate((const utf8proc_uint8_t *)text, length, &code);
+    return (uint32_t)code;
 }

@@ -44,16 +44,10 @@ void pl__bpe_free(pl_tokenizer *tok)
 
 /* ------------------------------------------------------------------------------------------- */
 
-static inline uint32_t pair_hash(int32_t left, int32_t right)
-{
-    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
-    return (uint32_t)(h >> 32) ^ (uint32_t)(h >> 13);
-}
-
 const pl__pair *pl__pairs_get(const pl__pairs *pairs, int32_t left, int32_t right)
 {
     if (!pairs->slot) return NULL;
-    for (uint32_t i = pair_hash(left, right);; i++) {
+    for (uint32_t i = pl__pair_hash(left, right);; i++) {
         const pl__pair *p = &pairs->slot[i & pairs->mask];
         if (p->left < 0) return NULL;
         if (p->left == left && p->right == right) return p;
@@ -72,7 +66,7 @@ pl_status pl__pairs_build(pl_tokenizer *tok)
     for (int64_t m = 0; m < tok->n_merges; m++) {
         pl__pair merge = tok->merges[m];
         if (tok->tokens[merge.result].flags & PL__TOK_CONTROL) continue;
-        uint32_t i = pair_hash(merge.left, merge.right);
+        uint32_t i = pl__pair_hash(merge.left, merge.right);
         while (pairs->slot[i & pairs->mask].left >= 0 &&
                (pairs->slot[i & pairs->mask].left != merge.left ||
                 pairs->slot[i & pairs->mask].right != merge.right))

@@ -154,8 +154,7 @@ static pl_status count_words(trainer *t, const char *const *texts, const size_t 
 */
 static int64_t pair_place(const pair_count *pairs, int64_t slots, int32_t left, int32_t right)
 {
-    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
-    int64_t i = (int64_t)(h >> 24) & (slots - 1);
+    int64_t i = pl__pair_hash(left, right) & (slots - 1);
     while (pairs[i].left >= 0 && (pairs[i].left != left || pairs[i].right != right))
         i = (i + 1) & (slots - 1);
     return i;

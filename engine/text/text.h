@@ -23,6 +23,9 @@
 
 #include <string.h>
 
+#define XXH_INLINE_ALL /* keys are short */
+#include <xxhash.h>
+
 #define PL_TEXT_MAX_STEPS 8
 #define PL_TEXT_MAX_TOKEN 4096          /* bytes of one token */
 #define PL_TEXT_MAX_FILE (1 << 29)      /* bytes of one file */
@@ -164,7 +167,17 @@ static inline const char *pl__tok_bytes(const pl_tokenizer *tok, int64_t id)
     return tok->bytes.data + tok->tokens[id].bytes_at;
 }
 
-uint32_t pl__text_hash(const char *data, size_t length);
+/* For tables in memory alone: nothing that is written depends on them. */
+static inline uint32_t pl__text_hash(const char *data, size_t length)
+{
+    return (uint32_t)XXH3_64bits(data, length);
+}
+
+static inline uint32_t pl__pair_hash(int32_t left, int32_t right)
+{
+    const int32_t pair[2] = {left, right};
+    return (uint32_t)XXH3_64bits(pair, sizeof pair);
+}
 
 /* GPT-2's printable alphabet: byte to code point, and back (-1: not of the alphabet). */
 uint32_t pl__alphabet_char(unsigned byte);

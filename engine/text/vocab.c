@@ -10,22 +10,6 @@
 
 #include "base/utf8.h"
 
-uint32_t pl__text_hash(const char *data, size_t length)
-{
-    uint64_t h = 0x9E3779B97F4A7C15u ^ (length * 0xD6E8FEB86659FD93u), word;
-    for (; length >= 8; data += 8, length -= 8) {
-        memcpy(&word, data, 8);
-        h = (h ^ word) * 0xFF51AFD7ED558CCDu;
-        h ^= h >> 32;
-    }
-    word = 0;
-    if (length > 0) memcpy(&word, data, length);
-    h = (h ^ word) * 0xC4CEB9FE1A85EC53u;
-    h ^= h >> 29;
-    h *= 0xFF51AFD7ED558CCDu;
-    return (uint32_t)(h >> 32);
-}
-
 /* ------------------------------------------------------------------------------------------- */
 
 pl_tokenizer *pl__tok_new(pl_ctx *ctx, pl_tokenizer_kind kind)
