@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <utf8proc.h>
+
 extern char **environ;
 
 static int soft_errno(lua_State *L, const char *what)
@@ -280,6 +282,31 @@ static int l_setenv(lua_State *L)
     return true_or_errno(L, value ? setenv(name, value, 1) : unsetenv(name), name);
 }
 
+/* ---- Text ------------------------------------------------------------------------------------- */
+
+/// columns(text[, limit]) -> columns, bytes: how wide a terminal shows the text (2 for a wide
+/// character, 0 for a mark on the one before) and how many of its first bytes fit within `limit`
+/// columns; nil when it is not UTF-8
+static int l_columns(lua_State *L)
+{
+    size_t length;
+    const utf8proc_uint8_t *text = (const utf8proc_uint8_t *)luaL_checklstring(L, 1, &length);
+    const lua_Integer limit = luaL_optinteger(L, 2, LUA_MAXINTEGER);
+    lua_Integer columns = 0, fits = 0;
+    for (size_t at = 0; at < length;) {
+        utf8proc_int32_t code;
+        const utf8proc_ssize_t n =
+            utf8proc_iterate(text + at, (utf8proc_ssize_t)(length - at), &code);
+        if (n <= 0) return 0;
+        at += (size_t)n;
+        columns += utf8proc_charwidth(code);
+        if (columns <= limit) fits = (lua_Integer)at;
+    }
+    lua_pushinteger(L, columns);
+    lua_pushinteger(L, fits);
+    return 2;
+}
+
 /* ---- Names ------------------------------------------------------------------------------------ */
 
 /* nearest(name, names): of the list the name that was probably meant, nil when none is near */
@@ -309,7 +336,8 @@ void lb_open_system(lua_State *L)
         {"wait", l_wait},           {"spawn", l_spawn},
         {"disk_free", l_disk_free}, {"affinity", l_affinity},
         {"meminfo", l_meminfo},     {"openblas", l_openblas},
-        {"setenv", l_setenv},       {NULL, NULL}};
+        {"setenv", l_setenv},       {"columns", l_columns},
+        {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "system");
     lua_pushcfunction(L, l_nearest);

@@ -1,10 +1,10 @@
 --- Numbers, durations and aligned columns, as people read them.
 --
 -- `exact` is for files: the shortest decimal that reads back as the same double. Everything else
--- is for eyes and may round. Widths count characters of UTF-8, so that "β" takes one column.
-
+-- is for eyes and may round. Widths are columns of a terminal: 1 for "β", 2 for "漢".
 
 local checked = require("perilune.base.options")
+local system = require("perilune.core").system
 
 local format = {}
 
@@ -104,12 +104,12 @@ function format.duration(seconds)
   return ("%dd %02dh"):format(whole // 86400, whole % 86400 // 3600)
 end
 
---- Characters in a text, colour codes not counted; bytes where it is not UTF-8.
+--- Columns a terminal shows a text in, colour codes not counted; bytes where it is not UTF-8.
 -- @tparam string text
 -- @treturn integer
 function format.width(text)
   local plain = text:gsub("\27%[[%d;]*m", "")
-  return utf8.len(plain) or #plain
+  return system.columns(plain) or #plain
 end
 
 --- A text filled with blanks to a width.
@@ -127,19 +127,17 @@ function format.pad(text, width, align)
   return text .. (" "):rep(missing)
 end
 
---- The first `width` characters of a text, the last of them "…" when something was cut.
+--- As much of a text as `width` columns show, with "…" in place of what was cut.
 -- @tparam string text
 -- @tparam integer width
 -- @treturn string
 function format.truncate(text, width)
-  local length = utf8.len(text)
-  if (length or #text) <= width then
+  local columns = system.columns(text)
+  if (columns or #text) <= width then
     return text
   end
-  if not length then
-    return text:sub(1, width - 1) .. "…"
-  end
-  return text:sub(1, utf8.offset(text, width) - 1) .. "…"
+  local bytes = columns and select(2, system.columns(text, width - 1)) or width - 1
+  return text:sub(1, bytes) .. "…"
 end
 
 --- Lines of at most `width` characters, broken at blanks; a longer word stands alone.
