@@ -220,6 +220,19 @@ describe("bench", function()
     assert.are.equal(20, all.startup.samples)
   end)
 
+  it("gemm times own products beside OpenBLAS's and leaves the setting as it was", function()
+    local products = require("perilune.bench.products")
+    local before = core.gemm().wish
+    local result = products.here(2, { { name = "square", m = 48, n = 192, k = 192 } })
+    assert.are.equal(before, core.gemm().wish)
+    assert.are.equal(core.isa(), result.isa)
+    for _, dtype in ipairs({ "float32", "float64" }) do
+      local one = result.rows[1][dtype]
+      assert.truthy(one.own > 0 and one.least > 0)
+      assert.truthy(one.least <= one.ratio and one.ratio <= one.greatest)
+    end
+  end)
+
   it("a worker answers line by line", function()
     local code, out = run({ host.root .. "/lua/perilune/bench/worker.lua", "generate", "l260k", "2",
       "4", "3" }, "sample\nwitness\npeak\n")

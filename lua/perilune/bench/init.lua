@@ -8,5 +8,6 @@ local lazy = require("perilune.base.lazy")
 return lazy({}, {
   duel = "perilune.bench.duel",
   op_times = "perilune.bench.op_times",
+  products = "perilune.bench.products",
   workloads = "perilune.bench.workloads",
 })

@@ -4,6 +4,7 @@
 --     perilune bench train        forward, backward and AdamW, tokens/s
 --     perilune bench generate     64 answers at once, tokens/s
 --     perilune bench ops          the ops that matter at these shapes, milliseconds and GFLOP/s
+--     perilune bench gemm         own matrix products beside OpenBLAS's, by kind of processor
 --     perilune bench startup      milliseconds of `perilune -e ''`
 --
 -- Nothing is asserted: figures depend on the machine and on what else it does. See
@@ -18,12 +19,12 @@ local nearest = require("perilune.base.nearest")
 local stats = require("perilune.base.stats")
 local system = core.system
 
-local names = { "all", "train", "generate", "ops", "startup" }
+local names = { "all", "train", "generate", "ops", "gemm", "startup" }
 
 local function settings(args)
   return config({
     name = "bench", about = "speed, as ratios",
-    usage = "perilune bench [train|generate|ops|startup] [--key value]", args = args,
+    usage = "perilune bench [train|generate|ops|gemm|startup] [--key value]", args = args,
     without = { "output_dir", "max_steps", "logging_steps", "save_steps", "save_total_limit",
       "resume", "overwrite_output_dir", "nan_check", "seed" },
     { samples = 5, "samples of each side", min = 1 },
@@ -125,10 +126,43 @@ local function ops(cfg)
   return results
 end
 
+--- "31.2, 1.75 (1.60 to 1.92)": GFLOP/s of our own products, and how much faster OpenBLAS's are.
+local function of_openblas(one)
+  return ("%.3g"):format(one.own),
+    ("%.2f (%.2f to %.2f)"):format(one.ratio, one.least, one.greatest)
+end
+
+local function gemm(cfg)
+  local results = bench.products.run(cfg.samples, function(kind)
+    note(cfg, "%s ...", kind.isa and kind.isa .. ", " .. kind.core or "this processor")
+  end)
+  for _, result in ipairs(results) do
+    local rows = {}
+    for i, row in ipairs(result.rows) do
+      local own32, ratio32 = of_openblas(row.float32)
+      local own64, ratio64 = of_openblas(row.float64)
+      rows[i] = { row.name, row.m, row.n, row.k, own32, ratio32, own64, ratio64 }
+    end
+    print(("own kernels %s, OpenBLAS's %s, %d threads; auto: float32 %s, float64 %s"):format(
+      result.isa, result.core, result.threads, result.auto.float32, result.auto.float64))
+    print(format.columns(rows, {
+      head = { "product", "m", "n", "k", "float32 GFLOP/s", "OpenBLAS is x faster",
+        "float64 GFLOP/s", "OpenBLAS is x faster" },
+      align = { "left", "right", "right", "right", "right", "right", "right", "right" },
+    }))
+    print()
+  end
+  print(("%d samples of each side by turns: medians; ratios of neighbours, their median, least "
+    .. "and greatest"):format(cfg.samples))
+  return results
+end
+
 local function run(cfg, name)
   local all = { threads = core.threads(), isa = core.isa(), version = host.version }
   if name == "ops" then
     all.ops = ops(cfg)
+  elseif name == "gemm" then
+    all.gemm = gemm(cfg)
   elseif name == "startup" then
     all.startup = startup(cfg)
   elseif name == "all" then
