@@ -524,6 +524,10 @@ pl_status pl_tokenizer_encode(pl_tokenizer *tok, int32_t **ids, int64_t *count, 
 pl_status pl_tokenizer_decode(pl_tokenizer *tok, char **text, size_t *length, const int32_t *ids,
                               int64_t count, unsigned flags);
 
+/* The text with each character in Unicode's simple lower case; bytes that are no UTF-8 stay. The
+** caller frees *out with pl_free; a final NUL is added. */
+pl_status pl_text_lower(pl_ctx *ctx, char **out, size_t *size, const char *text, size_t length);
+
 /* Decoding one id at a time: start with {0}. A character whose bytes are not all there yet is held
 ** back; id -1 gives out what is held. *text is borrowed until the tokenizer's next call. */
 typedef struct {

@@ -1,5 +1,5 @@
 /*
-** normalize.c - Unicode's normal forms: UAX #15 with the tables of utf8proc.
+** normalize.c - Unicode's normal forms, UAX #15, and its lower case, with the tables of utf8proc.
 **
 ** The canonical ordering is done here by a counting sort, since utf8proc's own is quadratic in the
 ** length of a run of combining marks, which a hostile text can make as long as it likes.
@@ -106,4 +106,26 @@ pl_status pl__normalize(pl_ctx *ctx, pl__buf *out, const char *text, size_t leng
     pl_free(ctx, c.code);
     pl_free(ctx, c.spare);
     return st;
+}
+
+pl_status pl_text_lower(pl_ctx *ctx, char **out, size_t *size, const char *text, size_t length)
+{
+    size_t n = 0;
+    *size = 0;
+    /* A character of two bytes or more becomes at most four. */
+    char *lower = *out = pl_calloc(ctx, 2, length + 1);
+    if (lower == NULL) return PL_ERR_NOMEM;
+    for (size_t at = 0; at < length;) {
+        const int bytes = pl__utf8_char(text + at, length - at);
+        if (bytes <= 1) {
+            const char c = text[at++];
+            lower[n++] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+            continue;
+        }
+        const uint32_t code = pl__utf8_get(text + at, bytes);
+        n += (size_t)pl__utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)code), lower + n);
+        at += (size_t)bytes;
+    }
+    *size = n;
+    return PL_OK;
 }

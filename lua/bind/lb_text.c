@@ -338,6 +338,20 @@ static int stream_finish(lua_State *L)
 
 /* ------------------------------------------------------------------------------------------ */
 
+/* text.lower(text): each character in Unicode's simple lower case; bytes that are no UTF-8 stay */
+static int text_lower(lua_State *L)
+{
+    size_t length, size;
+    const char *text = luaL_checklstring(L, 1, &length);
+    lb_block *box = lb_new_block(L);
+    char *lower;
+    const pl_status st = pl_text_lower(lb_ctx(L), &lower, &size, text, length);
+    box->block = lower;
+    lb_check(L, st);
+    lua_pushlstring(L, lower, size);
+    return 1;
+}
+
 void lb_open_text(lua_State *L)
 {
     static const luaL_Reg stream_methods[] = {{"push", stream_push}, {"finish", stream_finish},
@@ -352,4 +366,8 @@ void lb_open_text(lua_State *L)
     lb_class(L, TOKENIZER_MT, methods);
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "tokenizer");
+    lua_newtable(L);
+    lua_pushcfunction(L, text_lower);
+    lua_setfield(L, -2, "lower");
+    lua_setfield(L, -2, "text");
 }

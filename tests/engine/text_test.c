@@ -510,6 +510,28 @@ static void steps_of_a_file(void **state)
     pl_tokenizer_free(tok);
 }
 
+static void expect_lower(scratch *s, const char *text, size_t length, const char *want)
+{
+    char *got;
+    size_t size;
+    OK(pl_text_lower(s->ctx, &got, &size, text, length));
+    assert_int_equal(size, strlen(want));
+    assert_string_equal(got, want);
+    pl_free(s->ctx, got);
+}
+
+static void lower_case(void **state)
+{
+    scratch *s = *state;
+    expect_lower(s, "", 0, "");
+    expect_lower(s, "A[Z]@`z{1", 9, "a[z]@`z{1");
+    expect_lower(s, "\xC3\x84\xC8\x98\xCE\xA3", 6, "\xC3\xA4\xC8\x99\xCF\x83"); /* ÄȘΣ */
+    expect_lower(s, "\xC8\xBA", 2, "\xE2\xB1\xA5"); /* U+023A: two bytes become three */
+    expect_lower(s, "\xC4\xB0\xE2\x84\xAA", 5, "ik"); /* U+0130, the sign of kelvin */
+    expect_lower(s, "\xF0\x90\x90\x80", 4, "\xF0\x90\x90\xA8"); /* U+10400 */
+    expect_lower(s, "A\xFF\xC3", 3, "a\xFF\xC3");
+}
+
 static void normal_form(void **state)
 {
     scratch *s = *state;
@@ -869,7 +891,8 @@ int main(void)
         CASE(stories_tokenizer), CASE(merges_are_the_most_frequent), CASE(bytes_come_back),
         CASE(text_gives_no_control_token), CASE(training_refuses), CASE(words),
         CASE(every_allocation_may_fail), CASE(steps_of_a_file), CASE(normal_form),
-        CASE(added_tokens), CASE(saved_unchanged), CASE(gpt2_pair_of_files), CASE(refusals),
+        CASE(lower_case), CASE(added_tokens), CASE(saved_unchanged), CASE(gpt2_pair_of_files),
+        CASE(refusals),
         CASE(llama2c_files), CASE(damaged_files), CASE(streams),
         CASE(long_words_on_a_small_stack),
     };

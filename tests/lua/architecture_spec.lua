@@ -252,6 +252,29 @@ describe("recipes", function()
   end)
 end)
 
+describe("files", function()
+  it("are written, renamed and removed through the engine", function()
+    local found = {}
+    for _, texts in ipairs({ library, recipes }) do
+      for path, text in pairs(texts) do
+        table.move(floors.file_faults(path, text), 1, 100, #found + 1, found)
+      end
+    end
+    table.sort(found)
+    assert.are.same({
+      "lua/perilune/bench/duel.lua: io.open for writing", -- a pipe
+      "lua/perilune/rules/spool.lua: io.open for writing", -- read back, and gone with its handle
+      "lua/perilune/run/init.lua: io.open for writing", -- the lock
+    }, found)
+  end)
+
+  it("show a way round it", function()
+    assert.are.same({ "a.lua: io.open for writing", "a.lua: lfs.mkdir", "a.lua: os.rename" },
+      floors.file_faults("a.lua", 'local f = io.open(name(x),\n "ab")\n'
+        .. 'local g = io.open("w", "rb")\nos.rename(a, b)\nlfs.mkdir(a)\n'))
+  end)
+end)
+
 describe("the engine", function()
   local function calls(path, names)
     local uses, found = sources.c(path, engine[path]).uses, {}

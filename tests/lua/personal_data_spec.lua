@@ -218,7 +218,7 @@ describe("word lists", function()
 
   it("that are missing are named", function()
     for message, wrong in pairs({
-      ["lists/nowhere.txt: No such file"] = function()
+      ["lists/nowhere.txt': No such file"] = function()
         return word_lists.read("nowhere")
       end,
       ["lists/user_names.txt has no section [titles]"] = function()

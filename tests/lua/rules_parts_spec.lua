@@ -249,6 +249,13 @@ describe("spool and sorter", function()
 end)
 
 describe("fold", function()
+  it("has the case of every script, and takes what is no UTF-8 as it is", function()
+    assert.equal("äöü ș ț ơư ạ ѐж ӂ աբ ⴀ ά σασ i ⱥ 𐐨",
+      fold.case("ÄÖÜ Ș Ț ƠƯ Ạ ЀЖ Ӂ ԱԲ Ⴀ Ά ΣΑς İ Ⱥ 𐐀"))
+    assert.equal("hello (b)", fold.case("ＨＥＬＬＯ\u{3000}（Ｂ）"))
+    assert.equal("a\xff\xc3b\0c", fold.case("A\xff\xc3B\0C"))
+  end)
+
   it("is a projection", function()
     for_seeds(function(seed)
       for _, row in ipairs(random_log(seed, 50)) do

@@ -17,6 +17,7 @@
 
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
+local lfs = require("lfs")
 
 local token_cache = {}
 
@@ -183,15 +184,6 @@ function Set:info(i)
   return assert(json.decode(read_at(rows, from, to - from)))
 end
 
-local function size_of(path)
-  local file = io.open(path, "rb")
-  local size = file and file:seek("end")
-  if file then
-    file:close()
-  end
-  return size
-end
-
 -- The set in a folder; nil when it is not there, or not as it was written.
 local function open_set(folder, key)
   local meta = files.read_json(folder .. "/meta.json")
@@ -201,7 +193,7 @@ local function open_set(folder, key)
   local sizes = { meta.tokens * 4, (meta.sequences + 1) * 8, (meta.count + 1) * 16,
     meta.row_bytes }
   for i, name in ipairs(NAMES) do
-    if size_of(folder .. "/" .. name) ~= sizes[i] then
+    if lfs.attributes(folder .. "/" .. name, "size") ~= sizes[i] then
       return nil
     end
   end

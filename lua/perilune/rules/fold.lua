@@ -1,44 +1,21 @@
 --- Text folded for comparing: case, white space and punctuation.
 --
--- Case is that of the Unicode character database for Latin (ASCII, Latin-1, Latin Extended-A),
--- Greek and Cyrillic; full-width ASCII becomes ASCII. White space is every character with the
+-- Case is that of the Unicode character database; full-width ASCII becomes ASCII, and the sigma at
+-- a word's end a sigma. White space is every character with the
 -- property White_Space. Punctuation is what ends, parts, quotes or decorates: signs that carry a
 -- meaning of their own (+ - = < > / % & @ $ ^ | \) stay, or "2+2" and "2-2" would be one prompt.
 --
 -- Deliberately not here: accents are never dropped (a composed and a decomposed letter differ), nor
 -- is a locale asked. Bytes that are no UTF-8 stay as they are.
 
+local lower = require("perilune.core").text.lower
+
 local fold = {}
 
-local lower, spaces, marks = {}, {}, {}
+local likened, spaces, marks = { ["ς"] = "σ" }, {}, {}
 
-local function map(first, last, by, step)
-  for code = first, last, step or 1 do
-    lower[utf8.char(code)] = utf8.char(code + by)
-  end
-end
-
-map(0xC0, 0xD6, 32)          -- Latin-1
-map(0xD8, 0xDE, 32)
-map(0x100, 0x12E, 1, 2)      -- Latin Extended-A; U+0130 has no lower case of one character
-map(0x132, 0x136, 1, 2)
-map(0x139, 0x147, 1, 2)
-map(0x14A, 0x176, 1, 2)
-map(0x178, 0x178, -121)
-map(0x179, 0x17D, 1, 2)
-map(0x386, 0x386, 38)        -- Greek
-map(0x388, 0x38A, 37)
-map(0x38C, 0x38C, 64)
-map(0x38E, 0x38F, 63)
-map(0x391, 0x3A1, 32)
-map(0x3A3, 0x3AB, 32)
-map(0x3C2, 0x3C2, 1)         -- the sigma at a word's end
-map(0x400, 0x40F, 80)        -- Cyrillic
-map(0x410, 0x42F, 32)
-map(0x460, 0x480, 1, 2)
-map(0x48A, 0x4BE, 1, 2)
 for code = 0xFF01, 0xFF5E do -- full-width forms
-  lower[utf8.char(code)] = string.char(code - 0xFEE0):lower()
+  likened[utf8.char(code)] = string.char(code - 0xFEE0)
 end
 
 for _, code in ipairs { 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF } do
@@ -66,7 +43,7 @@ punctuation(0x3008, 0x3011)
 punctuation(0x3014, 0x301F)
 
 local cased, plain = {}, {}  -- what each level of folding replaces
-for from, to in pairs(lower) do
+for from, to in pairs(likened) do
   cased[from], plain[from] = to, to
 end
 for from, to in pairs(spaces) do
@@ -87,7 +64,7 @@ local WIDE <const> = "[\xC2-\xEF][\x80-\xBF]+"
 -- @tparam string text
 -- @treturn string
 function fold.case(text)
-  text = text:lower()
+  text = lower(text)
   if text:find("[\xC2-\xEF]") then
     text = text:gsub(WIDE, cased)
   end
@@ -99,7 +76,7 @@ end
 -- @tparam string text
 -- @treturn string
 function fold.text(text)
-  local folded = text:lower()
+  local folded = lower(text)
   if folded:find("[\xC2-\xEF]") then
     folded = folded:gsub(WIDE, plain)
   end

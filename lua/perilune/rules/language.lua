@@ -19,6 +19,7 @@
 -- Polish, mostly with low confidence), or name the parts of a mixed text. At most the first 800
 -- letters are read.
 
+local lower = require("perilune.core").text.lower
 local options = require("perilune.base.options")
 local samples = require("perilune.rules.language_samples")
 local text_of = require("perilune.rules.row_text")
@@ -32,30 +33,6 @@ local LETTERS_READ <const> = 800
 local BYTES_READ <const> = 4000
 local CODE_SHARE <const> = 0.2
 local DEFAULT_CONFIDENCE <const> = 0.8
-
--- Small letters for the capitals of two bytes; others stay as they are.
-local small = {}
-for point = 0xC0, 0xDE do
-  small[utf8.char(point)] = utf8.char(point + 32)
-end
-for point = 0x100, 0x17E, 2 do
-  small[utf8.char(point)] = utf8.char(point + 1)
-end
-for point = 0x139, 0x147, 2 do
-  small[utf8.char(point)] = utf8.char(point + 1)
-  small[utf8.char(point + 1)] = nil
-end
-for point = 0x179, 0x17D, 2 do
-  small[utf8.char(point)] = utf8.char(point + 1)
-  small[utf8.char(point + 1)] = nil
-end
-for point = 0x410, 0x42F do
-  small[utf8.char(point)] = utf8.char(point + 32)
-end
-for point = 0x400, 0x40F do
-  small[utf8.char(point)] = utf8.char(point + 80)
-end
-small["İ"], small["Ґ"] = "i", "ґ"
 
 -- The script that a character's first bytes name: "word" for those told by grams.
 local function script_of(char)
@@ -88,8 +65,8 @@ end
 local function letters_of(text)
   local chars, n, letters, marks = { " " }, 1, 0, 0
   local scripts = {}
-  local ascii = text:sub(1, BYTES_READ):lower()
-  for char in ascii:gmatch("[\0-\x7F\xC2-\xF4][\x80-\xBF]*") do
+  local low = lower(text:sub(1, BYTES_READ))
+  for char in low:gmatch("[\0-\x7F\xC2-\xF4][\x80-\xBF]*") do
     local byte = char:byte()
     local kind
     if byte < 128 then
@@ -98,7 +75,6 @@ local function letters_of(text)
         marks = marks + 1
       end
     else
-      char = small[char] or char
       kind = script_of(char)
     end
     if kind then

@@ -9,6 +9,7 @@
 -- integers.
 
 local core = require("perilune.core")
+local files = require("perilune.base.files")
 
 local spool = {}
 
@@ -122,7 +123,7 @@ local function nameless(folder)
   if not file then
     error(("rows cannot be set aside in the scratch folder: %s"):format(message), 0)
   end
-  os.remove(path)
+  assert(files.remove(path))
   file:setvbuf("full", 1 << 18)
   return file
 end

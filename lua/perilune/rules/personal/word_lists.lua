@@ -6,6 +6,8 @@
 
 local word_lists = {}
 
+local files = require("perilune.base.files")
+
 -- `require` hands a module the path it was found at.
 local folder = select(2, ...):match("^(.*[/\\])") or ""
 
@@ -46,12 +48,11 @@ end
 function word_lists.read(name)
   if not read_already[name] then
     local path = folder .. "lists/" .. name .. ".txt"
-    local file, message = io.open(path, "rb")
-    if not file then
+    local text, message = files.read(path)
+    if not text then
       error("personal data: a word list cannot be read: " .. message, 2)
     end
-    read_already[name] = word_lists.parse(file:read("a"), path)
-    file:close()
+    read_already[name] = word_lists.parse(text, path)
   end
   return read_already[name]
 end
