@@ -175,13 +175,13 @@ local noise = labeler.calibrate(truths, cfg.agreement)
 local trainer = { noise = noise, seed = cfg.seed, name = 1 }
 local colleague = { noise = noise, seed = cfg.seed, name = 2 }
 for i, set in ipairs(ranked) do
-  set.ranks = labeler.ranks(labeler.opinions(truths[i], trainer, i))
+  set.ranks = pl.ranking.ranks(labeler.opinions(truths[i], trainer, i))
 end
 local agreement = labeler.measured_agreement(truths, trainer, colleague)
 local judged, judged_truths =
   continuations(openings.prompts(sides.valid, JUDGED_LENGTHS), "stories.judged")
 for i, set in ipairs(judged) do
-  set.ranks = labeler.ranks(judged_truths[i]) -- without noise
+  set.ranks = pl.ranking.ranks(judged_truths[i]) -- without noise
 end
 paths.rankings = stages:write("rankings.jsonl", ranked)
 paths.judged = stages:write("rankings-valid.jsonl", judged)

@@ -233,19 +233,14 @@ local function latest(list, labeler)
   end
 end
 
--- 1 and how many are better: whatever numbers a labeler took, 1 2 2 4 comes out, not 1 2 2 3.
-local function competition_rank(ranks, i)
-  local better = 0
-  for _, other in ipairs(ranks) do
-    better = better + (other < ranks[i] and 1 or 0)
-  end
-  return 1 + better
-end
-
 local function add_ranking(store, row, before)
-  local ranks = {}
-  for i, id in ipairs(row.completion_ids) do
-    ranks[id] = competition_rank(row.ranks, i)
+  local minus = {}
+  for i, rank in ipairs(row.ranks) do
+    minus[i] = -rank
+  end
+  local ranks = {} -- whatever numbers a labeler took, 1 2 2 4 comes out, not 1 2 2 3
+  for i, rank in ipairs(pl.ranking.ranks(minus)) do
+    ranks[row.completion_ids[i]] = rank
   end
   if before and same_ranks(before.ranks_by_id, ranks) then return 0 end
   store:rank(row.id, {

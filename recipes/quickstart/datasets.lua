@@ -10,12 +10,12 @@
 -- are shared out so that SFT, RM and PPO have no row in common; some of the labelers' prompts stand
 -- in both SFT and RM.
 
-local labelers = require "quickstart.labelers"
-local lexicon = require "quickstart.lexicon"
-local pl = require "perilune"
-local text = require "quickstart.text"
-local users = require "quickstart.users"
-local world = require "quickstart.world"
+local labelers = require("quickstart.labelers")
+local lexicon = require("quickstart.lexicon")
+local pl = require("perilune")
+local text = require("quickstart.text")
+local users = require("quickstart.users")
+local world = require("quickstart.world")
 
 local rules = pl.rules
 
@@ -52,7 +52,9 @@ local function few_shot_rows(w, rng)
   for i, example in ipairs(pl.labeler_prompts.few_shot(instruction, shown, spelled)) do
     local prompt = example.prompt:gsub("%s+", " ")
     rows[i] = {
-      use_case = "answer", prompt = prompt, few_shot_index = i,
+      use_case = "answer",
+      prompt = prompt,
+      few_shot_index = i,
       messages = { { role = "user", content = prompt } },
       task = { use_case = "answer", thing = shown[i].query, attribute = attribute, form = "word" },
     }
@@ -90,9 +92,7 @@ end
 -- @treturn table report of perilune.rules
 function datasets.prepare(log, opts)
   opts = opts or {}
-  local function in_train(row)
-    return row.side == "train"
-  end
+  local function in_train(row) return row.side == "train" end
   local rows, report = rules.run(log, {
     rules.dedupe { prefix = opts.prefix or 12, unit = "words" },
     rules.cap { by = "user_id", max = opts.cap or 200 },
@@ -155,9 +155,7 @@ end
 -- Where a user's prompt goes: SFT, RM or PPO. By prompt, so that adding rows moves none.
 local function api_set(row, shares)
   local at = pl.random.real(0, "quickstart.set", row.user_id, row.prompt)
-  if at < shares.sft then
-    return "sft"
-  end
+  if at < shares.sft then return "sft" end
   return at < shares.sft + shares.rm and "rm" or "ppo"
 end
 
@@ -182,8 +180,13 @@ function datasets.assemble(w, sides, labeler_rows, opts)
       local row = as_api(log_row)
       local name = api_set(row, shares)
       if name == "sft" then
-        local rng = pl.random.stream(w.seed, "quickstart.demonstration", row.user_id,
-          tostring(row.time), row.prompt)
+        local rng = pl.random.stream(
+          w.seed,
+          "quickstart.demonstration",
+          row.user_id,
+          tostring(row.time),
+          row.prompt
+        )
         write_demonstration(w, row, rng, rng:pick(labelers.IDS))
       end
       table.insert(sets[name][side], row)
@@ -191,8 +194,10 @@ function datasets.assemble(w, sides, labeler_rows, opts)
   end
   for i, row in ipairs(labeler_rows) do
     -- Few-shot siblings show each other's answers, so they are kept on one side.
-    local side = rules.side(("%s %d"):format(row.labeler, i - (row.few_shot_index or 1) + 1),
-      { train = 0.9, valid = 0.1, test = 0 })
+    local side = rules.side(
+      ("%s %d"):format(row.labeler, i - (row.few_shot_index or 1) + 1),
+      { train = 0.9, valid = 0.1, test = 0 }
+    )
     table.insert(sets.sft[side], row)
     if pl.random.real(0, "quickstart.labeler_rm", row.prompt) < labeler_rm then
       table.insert(sets.rm[side], row)
@@ -224,7 +229,11 @@ function datasets.build(opts)
   local written = datasets.labeler_rows(w, opts.labeler_rows or 3000, sides.train)
   local sets, counts = datasets.assemble(w, sides, written, opts)
   return {
-    world = w, sets = sets, sides = sides, reports = reports, counts = counts,
+    world = w,
+    sets = sets,
+    sides = sides,
+    reports = reports,
+    counts = counts,
     vocabulary = world.vocabulary(),
     text = {
       train = text.documents(w, opts.documents or 20000, "train"),

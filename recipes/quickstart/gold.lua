@@ -4,7 +4,7 @@
 -- A row carries the task it asks for and the seed of its world; nothing of the prompt's wording is
 -- looked at.
 
-local world = require "quickstart.world"
+local world = require("quickstart.world")
 
 local worlds = {}
 

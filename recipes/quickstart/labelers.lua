@@ -16,8 +16,8 @@
 -- agree on about 76 % of the pairs neither of them ties, the neighbourhood of the 72.6 to 77.3 %
 -- that Ouyang et al. report (arXiv:2203.02155, section 3.4).
 
-local lexicon = require "quickstart.lexicon"
-local random = require("perilune").random
+local lexicon = require("quickstart.lexicon")
+local pl = require("perilune")
 
 local labelers = {}
 
@@ -37,28 +37,20 @@ labelers.IDS = { "labeler-1", "labeler-2", "labeler-3", "labeler-4", "labeler-5"
 local function style_weights(id)
   local weights = {}
   for style, share in pairs(labelers.STYLES) do
-    weights[style] = share * (0.5 + random.real(0, "quickstart.leaning", id, style))
+    weights[style] = share * (0.5 + pl.random.real(0, "quickstart.leaning", id, style))
   end
   return weights
 end
 
-local function closed(core, rng)
-  return core .. " " .. rng:pick(lexicon.closings)
-end
+local function closed(core, rng) return core .. " " .. rng:pick(lexicon.closings) end
 
 local styles = {}
 
-function styles.ideal(right, _, rng)
-  return closed(rng:pick(right[right.asked]), rng)
-end
+function styles.ideal(right, _, rng) return closed(rng:pick(right[right.asked]), rng) end
 
-function styles.plain(right, _, rng)
-  return rng:pick(right[right.asked])
-end
+function styles.plain(right, _, rng) return rng:pick(right[right.asked]) end
 
-function styles.terse(right, _, rng)
-  return rng:pick(right.word)
-end
+function styles.terse(right, _, rng) return rng:pick(right.word) end
 
 function styles.rambling(right, _, rng)
   local core, filler = rng:pick(right.full), rng:pick(lexicon.fillers)
@@ -79,8 +71,12 @@ end
 -- @treturn string
 function labelers.answer(w, task, style, rng)
   if not styles[style] then
-    error(("no style %q of answer; there are ideal, plain, terse, rambling, wrong")
-      :format(tostring(style)), 2)
+    error(
+      ("no style %q of answer; there are ideal, plain, terse, rambling, wrong"):format(
+        tostring(style)
+      ),
+      2
+    )
   end
   local wrong = style == "wrong" and w:wrong_answers(task, rng) or nil
   return styles[style](w:right_answers(task), wrong, rng)
@@ -104,9 +100,7 @@ local function off_topic(w, rng)
   return labelers.answer(w, elsewhere.task, "plain", rng)
 end
 
-local function scrambled(text, rng)
-  return table.concat(rng:shuffled(lexicon.tokens(text)), " ")
-end
+local function scrambled(text, rng) return table.concat(rng:shuffled(lexicon.tokens(text)), " ") end
 
 --- Answers of varied quality, as a half-trained model would give: to try rules and rankings
 -- without a model.
@@ -143,8 +137,10 @@ Labeler.__index = Labeler
 -- @tparam[opt] table opts `{noise = standard deviation}`
 -- @treturn Labeler
 function labelers.hidden(w, id, opts)
-  return setmetatable({ world = w, id = id, noise = opts and opts.noise or labelers.NOISE },
-    Labeler)
+  return setmetatable(
+    { world = w, id = id, noise = opts and opts.noise or labelers.NOISE },
+    Labeler
+  )
 end
 
 local function task_key(task)
@@ -167,14 +163,20 @@ function Labeler:utility(task, answer)
   local right = self.world:right_answers(task)
   local allowed = #lexicon.tokens(right[right.asked][1]) + #lexicon.tokens(lexicon.closings[3])
   local excess = math.max(0, #lexicon.tokens(text) - allowed)
-  local liked = gold + TASTE_COURTEOUS * parts.courteous + TASTE_FORM * parts.form
+  local liked = gold
+    + TASTE_COURTEOUS * parts.courteous
+    + TASTE_FORM * parts.form
     - TASTE_LENGTH * math.min(excess, 20)
-  if self.noise == 0 then
-    return liked
-  end
+  if self.noise == 0 then return liked end
   local finished = type(answer) ~= "table" or answer.finished ~= false
-  local rng = random.stream(self.world.seed, "quickstart.opinion", self.id, task_key(task),
-    text, tostring(finished))
+  local rng = pl.random.stream(
+    self.world.seed,
+    "quickstart.opinion",
+    self.id,
+    task_key(task),
+    text,
+    tostring(finished)
+  )
   return liked + self.noise * rng:normal()
 end
 
@@ -184,37 +186,11 @@ end
 -- @treturn table list of integer ranks, in the order of the answers
 -- @treturn table the rounded utilities behind them
 function Labeler:rank(task, answers)
-  local levels, ranks = {}, {}
+  local levels = {}
   for i, answer in ipairs(answers) do
     levels[i] = math.floor(self:utility(task, answer) / SCALE_STEP + 0.5)
   end
-  for i, level in ipairs(levels) do
-    local better = 0
-    for _, rival in ipairs(levels) do
-      better = better + (rival > level and 1 or 0)
-    end
-    ranks[i] = better + 1
-  end
-  return ranks, levels
-end
-
---- How often two rankings order a pair alike, over pairs neither of them ties.
--- @tparam table ranks_a
--- @tparam table ranks_b
--- @treturn integer pairs ordered alike
--- @treturn integer pairs compared
-function labelers.agreement(ranks_a, ranks_b)
-  local alike, compared = 0, 0
-  for i = 1, #ranks_a do
-    for j = i + 1, #ranks_a do
-      local a, b = ranks_a[i] - ranks_a[j], ranks_b[i] - ranks_b[j]
-      if a ~= 0 and b ~= 0 then
-        compared = compared + 1
-        alike = alike + (((a < 0) == (b < 0)) and 1 or 0)
-      end
-    end
-  end
-  return alike, compared
+  return pl.ranking.ranks(levels), levels
 end
 
 return labelers

@@ -5,7 +5,7 @@
 -- hundred entries covers everything, including the personal data that users leave in their
 -- prompts. The vocabulary is the same for every seed: a seed changes the facts, not the words.
 --
--- No grammar and no facts live here; see world.lua, case_facts.lua, case_words.lua and text.lua.
+-- No grammar and no facts live here; see world.lua, facts.lua, case_*.lua and text.lua.
 
 local lexicon = {}
 
@@ -17,19 +17,19 @@ local function words(text)
   return list
 end
 
-lexicon.animals = words "mirro tolb sarn pevit gorum lisk wuvel nakka"
-lexicon.plants = words "ferrin ulba tarrow kess"
-lexicon.tools = words "dram hixel lorn skerry"
-lexicon.colours = words "red blue green white"
-lexicon.sizes = words "tiny small large giant"
-lexicon.places = words "forest river cave hill"
-lexicon.foods = words "nuts fish grass honey"
-lexicon.tastes = words "sweet bitter"
-lexicon.kinds = words "animal plant tool"
-lexicon.numbers = words "one two three four five six seven eight nine ten"
-lexicon.sad_feelings = words "sad tired lonely afraid"
-lexicon.glad_feelings = words "happy proud calm merry"
-lexicon.day_parts = words "morning evening day"
+lexicon.animals = words("mirro tolb sarn pevit gorum lisk wuvel nakka")
+lexicon.plants = words("ferrin ulba tarrow kess")
+lexicon.tools = words("dram hixel lorn skerry")
+lexicon.colours = words("red blue green white")
+lexicon.sizes = words("tiny small large giant")
+lexicon.places = words("forest river cave hill")
+lexicon.foods = words("nuts fish grass honey")
+lexicon.tastes = words("sweet bitter")
+lexicon.kinds = words("animal plant tool")
+lexicon.numbers = words("one two three four five six seven eight nine ten")
+lexicon.sad_feelings = words("sad tired lonely afraid")
+lexicon.glad_feelings = words("happy proud calm merry")
+lexicon.day_parts = words("morning evening day")
 
 --- Verbs, each with its form in the present (`sings`), the past and plain.
 lexicon.verbs = {}
@@ -48,18 +48,18 @@ end
 
 -- Personal data. "bell" and "reed" are also things of the world and "rose" is also a verb, on
 -- purpose: a filter that drops every row with a listed word in it drops too much.
-lexicon.given_names = words "orla tomas ivet ruben selma dario milla anselm petra jonas"
-lexicon.family_names = words "venn arkady holm duarte bell reed"
-lexicon.titles = words "mister lady"
-lexicon.street_names = words "lantern harbour mill"
-lexicon.street_kinds = words "street lane"
-lexicon.mail_hosts = words "post mail"
-lexicon.mail_ends = words "lune"
+lexicon.given_names = words("orla tomas ivet ruben selma dario milla anselm petra jonas")
+lexicon.family_names = words("venn arkady holm duarte bell reed")
+lexicon.titles = words("mister lady")
+lexicon.street_names = words("lantern harbour mill")
+lexicon.street_kinds = words("street lane")
+lexicon.mail_hosts = words("post mail")
+lexicon.mail_ends = words("lune")
 
-lexicon.marks = words ". , ? ! : ; @"
+lexicon.marks = words(". , ? ! : ; @")
 
 -- Words of the grammar: all that templates in the sibling files use beside the groups above.
-lexicon.grammar = words [[
+lexicon.grammar = words([[
   a again am an and animals answer ask asks at bags before big book by class colour complete count
   dear describe do does down eat eats end far feel felt find finish food for friends from game
   give go good had has hear hello helper here high home how in into its kind larger learn life
@@ -67,7 +67,7 @@ lexicon.grammar = words [[
   order past place plants play please put quick says send sentence should size smaller song sorry
   sort sound talk taste tastes tell than the them there these they thing things today true turn up
   very want wants was we went where which with word write writing yes your
-]]
+]])
 
 --- The courteous ways to end an answer.
 lexicon.closings = { "glad to help !", "you are welcome !", "be well , friend !" }
@@ -85,9 +85,7 @@ lexicon.fillers = {
 --- A text cut at its spaces.
 -- @tparam string text
 -- @treturn table list of tokens
-function lexicon.tokens(text)
-  return words(text)
-end
+function lexicon.tokens(text) return words(text) end
 
 local function add(list, seen, tokens)
   for _, token in ipairs(tokens) do
@@ -103,9 +101,28 @@ end
 function lexicon.vocabulary()
   local list, seen = {}, {}
   for _, group in ipairs {
-    "marks", "grammar", "animals", "plants", "tools", "colours", "sizes", "places", "foods",
-    "tastes", "kinds", "numbers", "sad_feelings", "glad_feelings", "day_parts", "given_names",
-    "family_names", "titles", "street_names", "street_kinds", "mail_hosts", "mail_ends",
+    "marks",
+    "grammar",
+    "animals",
+    "plants",
+    "tools",
+    "colours",
+    "sizes",
+    "places",
+    "foods",
+    "tastes",
+    "kinds",
+    "numbers",
+    "sad_feelings",
+    "glad_feelings",
+    "day_parts",
+    "given_names",
+    "family_names",
+    "titles",
+    "street_names",
+    "street_kinds",
+    "mail_hosts",
+    "mail_ends",
   } do
     add(list, seen, lexicon[group])
   end
@@ -119,6 +136,17 @@ function lexicon.vocabulary()
     add(list, seen, words(filler))
   end
   return list
+end
+
+--- The elements of several lists, one list after the other.
+-- @tparam table ... lists
+-- @treturn table
+function lexicon.join(...)
+  local all = {}
+  for _, list in ipairs { ... } do
+    table.move(list, 1, #list, #all + 1, all)
+  end
+  return all
 end
 
 --- A set (token to true) of the list's elements.

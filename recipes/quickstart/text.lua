@@ -8,18 +8,16 @@
 -- tuning adds is then visible by itself. Questions here may repeat prompts of the log, but never
 -- with the answer that the checker wants most, the one with a courteous closing.
 
-local case_facts = require "quickstart.case_facts"
-local lexicon = require "quickstart.lexicon"
+local facts = require("quickstart.facts")
+local lexicon = require("quickstart.lexicon")
 local random = require("perilune").random
-local users = require "quickstart.users"
-local world = require "quickstart.world"
+local users = require("quickstart.users")
+local world = require("quickstart.world")
 
 local text = {}
 
-local fact_sentence = case_facts.fact_sentence
-
 local function state(w, thing, attribute)
-  return fact_sentence(attribute, thing, w.facts[thing][attribute])
+  return facts.sentence(attribute, thing, w.facts[thing][attribute])
 end
 
 local function class_sentence(w, thing)
@@ -38,7 +36,7 @@ end
 
 local function any_fact(w, rng)
   local thing = any_thing(rng)
-  return state(w, thing, rng:pick(case_facts.attributes[w.facts[thing].kind])), thing
+  return state(w, thing, rng:pick(facts.OF_KIND[w.facts[thing].kind])), thing
 end
 
 local kinds = {}
@@ -48,13 +46,11 @@ function kinds.note(w, rng)
   local thing = any_thing(rng)
   local kind = w.facts[thing].kind
   local said = {}
-  for _, attribute in ipairs(case_facts.attributes[kind]) do
+  for _, attribute in ipairs(facts.OF_KIND[kind]) do
     said[#said + 1] = state(w, thing, attribute)
   end
   said[#said + 1] = class_sentence(w, thing)
-  if kind == "animal" then
-    said[#said + 1] = description(w, thing)
-  end
+  if kind == "animal" then said[#said + 1] = description(w, thing) end
   return rng:sample(said, math.min(#said, rng:int(3, 5)))
 end
 
@@ -67,17 +63,14 @@ function kinds.shared(w, rng)
     local attribute = rng:pick { "home", "food", "colour" }
     local value = rng:pick(lexicon[groups[attribute]])
     local pair = rng:shuffled(w:animals_with(attribute, value))
-    said[i] = ("the %s and the %s %s ."):format(pair[1], pair[2],
-      phrases[attribute]:format(value))
+    said[i] = ("the %s and the %s %s ."):format(pair[1], pair[2], phrases[attribute]:format(value))
   end
   return said
 end
 
 local function rank_of(size)
   for rank, name in ipairs(lexicon.sizes) do
-    if name == size then
-      return rank
-    end
+    if name == size then return rank end
   end
 end
 
@@ -95,12 +88,14 @@ function kinds.comparison(w, rng)
         if rng:chance(0.5) then
           first, second = b, a
         end
-        said[#said + 1] = ("of the %s and the %s the %s one is the %s ."):format(first, second,
-          relation, a)
+        said[#said + 1] = ("of the %s and the %s the %s one is the %s ."):format(
+          first,
+          second,
+          relation,
+          a
+        )
       end
-      if rng:chance(0.3) then
-        said[#said + 1] = state(w, a, "size")
-      end
+      if rng:chance(0.3) then said[#said + 1] = state(w, a, "size") end
     end
   end
   return said
@@ -111,12 +106,12 @@ function kinds.rumour(w, rng)
   local said = {}
   for _ = 1, 2 do
     local thing = any_thing(rng)
-    local attribute = rng:pick(case_facts.attributes[w.facts[thing].kind])
+    local attribute = rng:pick(facts.OF_KIND[w.facts[thing].kind])
     local truth = state(w, thing, attribute)
     local other = any_thing(rng)
     local claim = truth
     if w.facts[other][attribute] then
-      claim = fact_sentence(attribute, thing, w.facts[other][attribute])
+      claim = facts.sentence(attribute, thing, w.facts[other][attribute])
     end
     said[#said + 1] = ("people say that %s"):format(claim)
     said[#said + 1] = claim == truth and "yes , it is so ." or "no , it is not so : " .. truth
@@ -154,8 +149,10 @@ function kinds.numbers(_, rng)
     elseif game == "count" then
       local group = rng:pick { "animals", "tools", "colours", "foods", "plants" }
       local items = rng:sample(lexicon[group], rng:int(2, 4))
-      said[i] = ("%s : there are %s of them ."):format(table.concat(items, " , "),
-        lexicon.numbers[#items])
+      said[i] = ("%s : there are %s of them ."):format(
+        table.concat(items, " , "),
+        lexicon.numbers[#items]
+      )
     else
       local places = {}
       for at = 1, #lexicon.numbers do
@@ -166,14 +163,15 @@ function kinds.numbers(_, rng)
       for at, place in ipairs(chosen) do
         mixed[at] = lexicon.numbers[place]
       end
-      table.sort(chosen, function(a, b)
-        return (a < b) == (game == "up") and a ~= b
-      end)
+      table.sort(chosen, function(a, b) return (a < b) == (game == "up") and a ~= b end)
       for at, place in ipairs(chosen) do
         ordered[at] = lexicon.numbers[place]
       end
-      said[i] = ("%s , from %s : in order : %s ."):format(table.concat(mixed, " , "),
-        game == "up" and "low to high" or "high to low", table.concat(ordered, " , "))
+      said[i] = ("%s , from %s : in order : %s ."):format(
+        table.concat(mixed, " , "),
+        game == "up" and "low to high" or "high to low",
+        table.concat(ordered, " , ")
+      )
     end
   end
   return said
@@ -189,7 +187,7 @@ function kinds.story(w, rng)
     ("there a %s %s ."):format(animal, verb.past),
   }
   local more = {
-    state(w, animal, rng:pick(case_facts.attributes.animal)),
+    state(w, animal, rng:pick(facts.OF_KIND.animal)),
     ("%s felt %s ."):format(name, rng:pick(lexicon.glad_feelings)),
     ("%s had %s for the %s ."):format(name, w.facts[animal].food, animal),
     ("%s wants to send a song to the %s ."):format(name, animal),
@@ -218,9 +216,7 @@ function kinds.talk(w, rng)
   else
     said[2] = ("%s says : %s"):format(b, rng:pick(w:right_answers(asked.task).full))
   end
-  if rng:chance(0.4) then
-    said[3] = ("%s says : %s"):format(a, rng:pick(lexicon.fillers))
-  end
+  if rng:chance(0.4) then said[3] = ("%s says : %s"):format(a, rng:pick(lexicon.fillers)) end
   return said
 end
 
@@ -228,20 +224,29 @@ end
 function kinds.letter(w, rng)
   local said = {
     ("dear %s %s ,"):format(rng:pick(lexicon.given_names), rng:pick(lexicon.family_names)),
-    (rng:pick { "good morning to you .", "good evening to you .", "hello , my friend .",
-      "good day to you ." }),
+    (rng:pick {
+      "good morning to you .",
+      "good evening to you .",
+      "hello , my friend .",
+      "good day to you .",
+    }),
     (rng:chance(0.5) and any_fact(w, rng) or rng:pick(users.HARMLESS)),
   }
   local sad = rng:chance(0.5)
-  said[#said + 1] = sad
-    and ("i am sorry that you feel %s ."):format(rng:pick(lexicon.sad_feelings))
+  said[#said + 1] = sad and ("i am sorry that you feel %s ."):format(rng:pick(lexicon.sad_feelings))
     or ("i am glad that you feel %s ."):format(rng:pick(lexicon.glad_feelings))
   if rng:chance(0.5) then
-    said[#said + 1] = ("i live at %s %s %s ."):format(rng:pick(lexicon.numbers),
-      rng:pick(lexicon.street_names), rng:pick(lexicon.street_kinds))
+    said[#said + 1] = ("i live at %s %s %s ."):format(
+      rng:pick(lexicon.numbers),
+      rng:pick(lexicon.street_names),
+      rng:pick(lexicon.street_kinds)
+    )
   else
-    said[#said + 1] = ("write to %s @ %s . %s ."):format(rng:pick(lexicon.given_names),
-      rng:pick(lexicon.mail_hosts), lexicon.mail_ends[1])
+    said[#said + 1] = ("write to %s @ %s . %s ."):format(
+      rng:pick(lexicon.given_names),
+      rng:pick(lexicon.mail_hosts),
+      lexicon.mail_ends[1]
+    )
   end
   said[#said + 1] = rng:pick(lexicon.closings)
   if rng:chance(0.5) then
@@ -273,9 +278,19 @@ function kinds.echo(w, rng)
   return { ("%s says : %s"):format(a, sentence), ("%s says : %s"):format(b, sentence) }
 end
 
-local SHARES <const> = { note = 0.18, shared = 0.10, comparison = 0.11, tenses = 0.13,
-  numbers = 0.14, rumour = 0.06, story = 0.05, talk = 0.07, letter = 0.05, questions = 0.08,
-  echo = 0.03 }
+local SHARES <const> = {
+  note = 0.18,
+  shared = 0.10,
+  comparison = 0.11,
+  tenses = 0.13,
+  numbers = 0.14,
+  rumour = 0.06,
+  story = 0.05,
+  talk = 0.07,
+  letter = 0.05,
+  questions = 0.08,
+  echo = 0.03,
+}
 
 --- One document.
 -- @tparam World w

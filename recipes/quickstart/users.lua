@@ -10,9 +10,9 @@
 -- answered, `prompt` all of its user text, `task` what World:check needs. `marks` tells which habit
 -- made the row what it is: tests measure the rules against it, the rules themselves never read it.
 
-local lexicon = require "quickstart.lexicon"
+local lexicon = require("quickstart.lexicon")
 local random = require("perilune").random
-local world = require "quickstart.world"
+local world = require("quickstart.world")
 
 local users = {}
 
@@ -21,9 +21,19 @@ local FIRST_SECOND <const> = 1640995200 -- 2022-01-01, as good a day as any
 local DAYS <const> = 90
 
 -- Shares of all prompts by use case: a log is not balanced.
-local DEMAND <const> = { answer = 0.18, verify = 0.10, list = 0.08, classify = 0.08,
-  compare = 0.10, describe = 0.06, chat = 0.12, rewrite = 0.10, count = 0.07, sort = 0.07,
-  complete = 0.04 }
+local DEMAND <const> = {
+  answer = 0.18,
+  verify = 0.10,
+  list = 0.08,
+  classify = 0.08,
+  compare = 0.10,
+  describe = 0.06,
+  chat = 0.12,
+  rewrite = 0.10,
+  count = 0.07,
+  sort = 0.07,
+  complete = 0.04,
+}
 
 local function zipf_counts(n_users, n_rows)
   local total = 0
@@ -40,13 +50,19 @@ local function zipf_counts(n_users, n_rows)
 end
 
 local function mail_address(rng)
-  return ("%s @ %s . %s"):format(rng:pick(lexicon.given_names), rng:pick(lexicon.mail_hosts),
-    lexicon.mail_ends[1])
+  return ("%s @ %s . %s"):format(
+    rng:pick(lexicon.given_names),
+    rng:pick(lexicon.mail_hosts),
+    lexicon.mail_ends[1]
+  )
 end
 
 local function street_address(rng)
-  return ("%s %s %s"):format(rng:pick(lexicon.numbers), rng:pick(lexicon.street_names),
-    rng:pick(lexicon.street_kinds))
+  return ("%s %s %s"):format(
+    rng:pick(lexicon.numbers),
+    rng:pick(lexicon.street_names),
+    rng:pick(lexicon.street_kinds)
+  )
 end
 
 local function full_name(rng)
@@ -70,18 +86,32 @@ local PERSONAL <const> = {
 
 -- Words that look personal and are not: a filter that catches these is too eager.
 users.HARMLESS = {
-  "i hear a bell .", "the reed by the river is green .", "there is a lane by the mill .",
-  "the harbour and the street are far .", "i have two mail bags .",
+  "i hear a bell .",
+  "the reed by the river is green .",
+  "there is a lane by the mill .",
+  "the harbour and the street are far .",
+  "i have two mail bags .",
 }
 
 local PREAMBLE_PARTS <const> = {
-  { "i am writing a book", "we play a long game", "my class has to learn", "i want to make a song",
-    "my friends and i talk" },
-  { "about the animals of the @", "about all that lives in the @", "about life in the @",
-    "about the @ and its plants" },
-  { "and there is one thing i do not know , so here it is :",
+  {
+    "i am writing a book",
+    "we play a long game",
+    "my class has to learn",
+    "i want to make a song",
+    "my friends and i talk",
+  },
+  {
+    "about the animals of the @",
+    "about all that lives in the @",
+    "about life in the @",
+    "about the @ and its plants",
+  },
+  {
+    "and there is one thing i do not know , so here it is :",
     "and i need to know one thing before the evening :",
-    "and you are the one who can help me with this :" },
+    "and you are the one who can help me with this :",
+  },
 }
 
 --- A long opening that a user pastes before prompt after prompt.
@@ -111,8 +141,12 @@ local function user_habits(seed, id)
   for use_case, share in pairs(DEMAND) do
     tastes[use_case] = share * (0.4 + 1.2 * random.real(seed, "quickstart.taste", id, use_case))
   end
-  return { tastes = tastes, pastes = rng:chance(0.3) and 0.3 or 0.02,
-    careless = rng:chance(0.4) and 0.12 or 0.02, preamble = users.preamble(rng) }
+  return {
+    tastes = tastes,
+    pastes = rng:chance(0.3) and 0.3 or 0.02,
+    careless = rng:chance(0.4) and 0.12 or 0.02,
+    preamble = users.preamble(rng),
+  }
 end
 
 local function write_row(w, id, habits, rng)
@@ -152,9 +186,7 @@ function users.log(w, opts)
     end
   end
   table.sort(rows, function(a, b)
-    if a.time ~= b.time then
-      return a.time < b.time
-    end
+    if a.time ~= b.time then return a.time < b.time end
     return a.user_id .. a.prompt < b.user_id .. b.prompt
   end)
   return rows

@@ -2,8 +2,9 @@
 --
 -- A world is eight animals, four plants and four tools, each with attributes drawn once from the
 -- seed and then fixed, so that every question has an answer that can be checked. Instructions come
--- in the use cases of case_facts.lua and case_words.lua. A task is a plain table that says what was
--- asked, and can be written to a file and read back; its answer is derived from the facts.
+-- in the use cases of case_facts.lua, case_chat.lua and case_words.lua. A task is a plain table
+-- that says what was asked, and can be written to a file and read back; its answer is derived from
+-- the facts.
 --
 -- The gold score of an answer lies in [0, 1]:
 --
@@ -16,9 +17,10 @@
 --
 -- The hidden labeler and the demonstrations are in labelers.lua. Nothing here needs the engine.
 
-local case_facts = require "quickstart.case_facts"
-local case_words = require "quickstart.case_words"
-local lexicon = require "quickstart.lexicon"
+local case_chat = require("quickstart.case_chat")
+local case_facts = require("quickstart.case_facts")
+local case_words = require("quickstart.case_words")
+local lexicon = require("quickstart.lexicon")
 local random = require("perilune").random
 
 local world = {}
@@ -27,7 +29,7 @@ local World = {}
 World.__index = World
 
 local cases = {}
-for _, module in ipairs { case_facts, case_words } do
+for _, module in ipairs { case_facts, case_chat, case_words } do
   for name, case in pairs(module.cases) do
     cases[name] = case
   end
@@ -42,8 +44,16 @@ table.sort(world.use_cases)
 
 -- Polite or impatient beginnings that users put before an instruction.
 local OPENERS <const> = {
-  "please ,", "hello .", "tell me :", "dear helper ,", "quick question :", "can you help me ?",
-  "i need your help :", "good day .", "now ,", "one more thing :",
+  "please ,",
+  "hello .",
+  "tell me :",
+  "dear helper ,",
+  "quick question :",
+  "can you help me ?",
+  "i need your help :",
+  "good day .",
+  "now ,",
+  "one more thing :",
 }
 
 local SYSTEM_TEXT <const> = "you are a kind helper ."
@@ -52,8 +62,15 @@ local SYSTEM_TEXT <const> = "you are a kind helper ."
 -- evenly gives every value the same number of owners, so that "name two animals that ..." has
 -- exactly one right set.
 local ATTRIBUTES <const> = {
-  { group = "animals", kind = "animal", colour = "colours", size = "sizes", home = "places",
-    food = "foods", sound = "sounds" },
+  {
+    group = "animals",
+    kind = "animal",
+    colour = "colours",
+    size = "sizes",
+    home = "places",
+    food = "foods",
+    sound = "sounds",
+  },
   { group = "plants", kind = "plant", colour = "colours", home = "places", taste = "tastes" },
   { group = "tools", kind = "tool", colour = "colours" },
 }
@@ -107,9 +124,7 @@ world.tokens = lexicon.tokens
 function World:animals_with(attribute, value)
   local found = {}
   for _, animal in ipairs(lexicon.animals) do
-    if self.facts[animal][attribute] == value then
-      found[#found + 1] = animal
-    end
+    if self.facts[animal][attribute] == value then found[#found + 1] = animal end
   end
   return found
 end
@@ -121,22 +136,23 @@ end
 function World:instruction(use_case, rng)
   local case = cases[use_case]
   if not case then
-    error(("no use case %q; there are: %s"):format(tostring(use_case),
-      table.concat(world.use_cases, ", ")), 2)
+    error(
+      ("no use case %q; there are: %s"):format(
+        tostring(use_case),
+        table.concat(world.use_cases, ", ")
+      ),
+      2
+    )
   end
   local task = case.make(self, rng)
   task.use_case = use_case
   local asked = case.prompt(self, task, rng)
-  if type(asked) == "string" then
-    asked = { { role = "user", content = asked } }
-  end
+  if type(asked) == "string" then asked = { { role = "user", content = asked } } end
   local last = asked[#asked]
   if #asked == 1 and not case.bare and rng:chance(0.5) then
     last.content = rng:pick(OPENERS) .. " " .. last.content
   end
-  if rng:chance(0.1) then
-    table.insert(asked, 1, { role = "system", content = SYSTEM_TEXT })
-  end
+  if rng:chance(0.1) then table.insert(asked, 1, { role = "system", content = SYSTEM_TEXT }) end
   return { use_case = use_case, task = task, messages = asked, prompt = world.prompt_text(asked) }
 end
 
@@ -146,9 +162,7 @@ end
 function world.prompt_text(messages)
   local said = {}
   for _, message in ipairs(messages) do
-    if message.role == "user" then
-      said[#said + 1] = message.content
-    end
+    if message.role == "user" then said[#said + 1] = message.content end
   end
   return table.concat(said, " ")
 end
@@ -191,9 +205,7 @@ local function says(text, phrase)
   local from = 1
   while true do
     local first, last = text:find(phrase, from, true)
-    if not first then
-      return false
-    end
+    if not first then return false end
     local before, after = text:sub(1, first - 1), text:sub(last + 1, last + 1)
     if (before == "" or before:find("[%.!%?] $")) and (after == "" or after == " ") then
       return true
@@ -204,9 +216,7 @@ end
 
 local function says_any(text, phrases)
   for _, phrase in ipairs(phrases) do
-    if says(text, phrase) then
-      return true
-    end
+    if says(text, phrase) then return true end
   end
   return false
 end
@@ -243,23 +253,13 @@ function World:check(task, answer)
     local credit = case.content(self, task, tokens, case.truth(self, task))
     parts.content = math.max(0, math.min(1, credit))
   end
-  if case.contradicts and case.contradicts(self, task, tokens) then
-    parts.content = 0
-  end
-  if says_any(core, wanted) then
-    parts.form = 1
-  end
-  if closed and finished then
-    parts.courteous = 1
-  end
-  if #tokens <= longest(wanted) then
-    parts.concise = 1
-  end
-  if finished and text:find("[%.!%?]$") then
-    parts.ends = 1
-  end
-  local score = parts.content * (0.4 + 0.2 * parts.form + 0.2 * parts.courteous
-    + 0.15 * parts.concise + 0.05 * parts.ends)
+  if case.contradicts and case.contradicts(self, task, tokens) then parts.content = 0 end
+  if says_any(core, wanted) then parts.form = 1 end
+  if closed and finished then parts.courteous = 1 end
+  if #tokens <= longest(wanted) then parts.concise = 1 end
+  if finished and text:find("[%.!%?]$") then parts.ends = 1 end
+  local score = parts.content
+    * (0.4 + 0.2 * parts.form + 0.2 * parts.courteous + 0.15 * parts.concise + 0.05 * parts.ends)
   return score, parts
 end
 

@@ -10,7 +10,6 @@ local pl = require("perilune")
 
 local labeler = {}
 
-
 --- The normal distribution function: Abramowitz and Stegun 26.2.17, error below 7.5e-8.
 local function normal_cdf(x)
   local t = 1 / (1 + 0.2316419 * math.abs(x))
@@ -72,20 +71,6 @@ function labeler.opinions(scores, who, set)
     list[k] = score + who.noise * pl.random.normal(who.seed, "stories.opinion", who.name, set, k)
   end
   return list
-end
-
---- Ranks of values: 1 for the highest, equal values share a rank.
--- @tparam {number,...} values
--- @treturn {integer,...}
-function labeler.ranks(values)
-  local ranks = {}
-  for i, value in ipairs(values) do
-    ranks[i] = 1
-    for _, other in ipairs(values) do
-      if other > value then ranks[i] = ranks[i] + 1 end
-    end
-  end
-  return ranks
 end
 
 --- The part of pairs on which two labelers do agree.

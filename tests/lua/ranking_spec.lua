@@ -14,6 +14,11 @@ describe("the pairs of ranked answers", function()
     assert.are.same({ 0, 0, 0 }, { ranking.count({}) })
   end)
 
+  it("are ranked from values: 1 for the highest, equals share", function()
+    assert.are.same({ 2, 1, 2, 4 }, ranking.ranks { 0.5, 0.9, 0.5, -1 })
+    assert.are.same({}, ranking.ranks {})
+  end)
+
   it("give differences, better answer first; ties give none", function()
     local scores = { 5, 1, 2, -1, 0.5, 9 }
     assert.are.same({ 4, 3, 1.5 }, ranking.gaps(scores, { { 1, 2, 2 }, { 3, 1 }, { 1 } }))

@@ -94,10 +94,6 @@ describe("the labelers", function()
     -- d / (s √2) = 1: p = 0.8413447, p² + (1 - p)² = 0.7330332
     assert.is_near(0.7330332, labeler.expected_agreement({ { math.sqrt(2), 0 } }, 1), 1e-6)
   end)
-
-  it("give rank 1 to the best and one rank to equals", function()
-    assert.same({ 2, 1, 2, 4 }, labeler.ranks { 0.5, 0.9, 0.5, -1 })
-  end)
 end)
 
 describe("the openings", function()

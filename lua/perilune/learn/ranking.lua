@@ -53,6 +53,23 @@ function ranking.calibration(gaps)
   return figures
 end
 
+--- Ranks of values: 1 for the highest; equal values share a rank, and the next has as many better
+-- ones as there are, plus 1 (1, 2, 2, 4).
+-- @tparam {number,...} values
+-- @treturn {integer,...}
+function ranking.ranks(values)
+  local ranks = {}
+  for i, value in ipairs(values) do
+    ranks[i] = 1
+    for _, other in ipairs(values) do
+      if other > value then
+        ranks[i] = ranks[i] + 1
+      end
+    end
+  end
+  return ranks
+end
+
 --- How much there is to learn from ranked sets.
 -- @tparam {table,...} sets each with `ranks`
 -- @treturn integer answers
