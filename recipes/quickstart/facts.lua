@@ -111,7 +111,7 @@ function facts.sentence(attribute, thing, value)
 end
 
 --- A value of a list that is not `but`.
--- @tparam Random rng
+-- @tparam Stream rng of pl.random
 -- @tparam table values
 -- @param but
 function facts.other(rng, values, but)
@@ -123,7 +123,7 @@ function facts.other(rng, values, but)
 end
 
 --- A thing and one of its attributes.
--- @tparam Random rng
+-- @tparam Stream rng of pl.random
 -- @treturn string thing
 -- @treturn string attribute
 function facts.any(rng)

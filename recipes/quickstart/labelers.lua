@@ -67,7 +67,7 @@ end
 -- @tparam World w
 -- @tparam table task
 -- @tparam string style a key of `labelers.STYLES`
--- @tparam Random rng
+-- @tparam Stream rng of pl.random
 -- @treturn string
 function labelers.answer(w, task, style, rng)
   if not styles[style] then
@@ -85,7 +85,7 @@ end
 --- What a labeler writes as demonstration for a task.
 -- @tparam World w
 -- @tparam table task
--- @tparam Random rng
+-- @tparam Stream rng of pl.random
 -- @tparam[opt] string id the labeler; without it the average of all
 -- @treturn string answer
 -- @treturn string style
@@ -107,7 +107,7 @@ local function scrambled(text, rng) return table.concat(rng:shuffled(lexicon.tok
 -- @tparam World w
 -- @tparam table task
 -- @tparam integer k
--- @tparam Random rng
+-- @tparam Stream rng of pl.random
 -- @treturn table list of `{text, finished}`
 function labelers.varied_answers(w, task, k, rng)
   local list = {}

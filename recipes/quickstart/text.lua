@@ -294,7 +294,7 @@ local SHARES <const> = {
 
 --- One document.
 -- @tparam World w
--- @tparam Random rng
+-- @tparam Stream rng of pl.random
 -- @treturn string sentences on one line, tokens separated by single spaces
 -- @treturn string kind of the document
 function text.document(w, rng)

@@ -2,7 +2,7 @@
 --
 -- Activity is heavy-tailed, as Zipf found for words and as server logs show: user r of n sends a
 -- share of all prompts proportional to r^-1, so a handful of users send far more than the cap of
--- rules.lua allows and most send a few. Each user prefers some use cases. Three habits make work
+-- the rules allows and most send a few. Each user prefers some use cases. Three habits make work
 -- for the rules: some users paste the same long preamble before many prompts (near duplicates),
 -- some leave personal data of invented people in a prompt, and everybody asks what others asked.
 --
@@ -115,7 +115,7 @@ local PREAMBLE_PARTS <const> = {
 }
 
 --- A long opening that a user pastes before prompt after prompt.
--- @tparam Random rng
+-- @tparam Stream rng of pl.random
 -- @treturn string at least twelve tokens
 function users.preamble(rng)
   local parts = {}

@@ -15,7 +15,7 @@
 -- no longer than the sentence and the closing; ends: the answer was finished, with a mark.
 -- A wrong answer is worth nothing, however polite.
 --
--- The hidden labeler and the demonstrations are in labelers.lua. Nothing here needs the engine.
+-- The hidden labeler and the demonstrations are in labelers.lua.
 
 local case_chat = require("quickstart.case_chat")
 local case_facts = require("quickstart.case_facts")
@@ -131,7 +131,7 @@ end
 
 --- A task and a prompt that asks for it.
 -- @tparam string use_case one of `world.use_cases`
--- @tparam Random rng
+-- @tparam Stream rng of pl.random
 -- @treturn table `{use_case, task, messages, prompt}`; `prompt` is all user text in one string
 function World:instruction(use_case, rng)
   local case = cases[use_case]
@@ -180,7 +180,7 @@ end
 
 --- Wrong answers in the form of right ones.
 -- @tparam table task
--- @tparam Random rng
+-- @tparam Stream rng of pl.random
 -- @treturn table like `right_answers`
 function World:wrong_answers(task, rng)
   local case = cases[task.use_case]

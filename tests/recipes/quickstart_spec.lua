@@ -1,5 +1,4 @@
 --- The invented world of the demo: facts, checker, labelers, log, data rules, text.
--- Run from the top of the checkout with stock Lua: no engine is needed.
 
 local pl = require "perilune"
 local datasets = require "quickstart.datasets"
