@@ -443,8 +443,8 @@ typedef struct {
 } pl_db_value;
 
 /* Opens or makes a file; ":memory:" and "" are databases for the time they are open. `options`
-** NULL: {false, 5000, 0}. Foreign keys are on. What is no database, cannot be written or does not
-** exist (readonly) is refused here. */
+** NULL: {false, 5000, 0}. Foreign keys are on. What is not a database, cannot be written or does
+** not exist (readonly) is refused here. */
 pl_status pl_db_open(pl_ctx *ctx, pl_db **out, const char *path, const pl_db_options *options);
 /* Closes the file at once. Statements that are left fail from now on and are still to be freed. */
 void pl_db_close(pl_db *db); /* NULL is fine */

@@ -269,8 +269,8 @@ static inline pl_status pl_log_softmax(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
     return pl_op(ctx, PL_OP_log_softmax, in, NULL, y);
 }
 
-/* [T,H*D],[T] -> [T,H*D]: pairs of each head turned by positions[t] theta^(-2i/D) (Su et al. 2021)
-   */
+/* [T,H*D],[T] -> [T,H*D]: pairs of each head rotated by positions[t] theta^(-2i/D) (Su et al.
+   2021) */
 static inline pl_status pl_rope(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_tensor *positions,
                                 int64_t head_dim, double theta, bool interleaved)
 {

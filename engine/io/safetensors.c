@@ -149,7 +149,7 @@ static pl_status take_size(cursor *c, int64_t *out)
     }
     const char next = c->at < c->end ? c->s[c->at] : '\0';
     if (c->at == start || next == '.' || next == 'e' || next == 'E')
-        return fail(c, "whole number from 0 expected");
+        return fail(c, "an integer from 0 expected");
     if (c->s[start] == '0' && c->at > start + 1) return fail(c, "number with a leading zero");
     *out = value;
     return PL_OK;

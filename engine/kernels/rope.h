@@ -1,7 +1,7 @@
 /*
 ** rope.h - rotary position embedding (Su et al. 2021, arXiv:2104.09864).
 **
-** Pair i of a head of D channels at position t is turned by the angle t theta^(-2i/D):
+** Pair i of a head of D channels at position t is rotated by the angle t theta^(-2i/D):
 **   (a, b) -> (a cos - b sin, b cos + a sin)
 ** The pair is (2i, 2i+1) when interleaved (the paper, llama2.c), else (i, i + D/2) (Hugging Face).
 ** The inverse turns back: it is the gradient.

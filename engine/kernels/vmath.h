@@ -104,9 +104,9 @@ static inline vec v_log1p(vec x)
 {
     const vec one = v_set1(1.0f);
     vec u = one + x, y = v_log(u);
-    vec mended = y + (x - (u - one)) / u;
+    vec fixed = y + (x - (u - one)) / u;
     ivec edge = (u == v_set1(0.0f)) | (u == v_set1(INFINITY));
-    return v_select(edge, y, v_select(x == v_set1(0.0f), x, mended));
+    return v_select(edge, y, v_select(x == v_set1(0.0f), x, fixed));
 }
 
 /* Near 0 an odd polynomial, elsewhere 1 - 2 / (e^2x + 1). */

@@ -312,7 +312,7 @@ pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value)
 {
     PL_TRY(pl_tensor_check(ctx, t));
     if (t->dtype == PL_I32 && !(value >= INT32_MIN && value <= INT32_MAX && value == floor(value)))
-        return pl__fail(ctx, PL_ERR_ARG, "fill: %.17g is no integer of 32 bits", value);
+        return pl__fail(ctx, PL_ERR_ARG, "fill: %.17g is not an integer of 32 bits", value);
     for (int64_t i = 0; i < t->count; i++) store(t, i, value);
     pl_tensor_touch(t);
     return PL_OK;

@@ -101,7 +101,7 @@ pl_status pl__load_vocab(pl_tokenizer *tok, struct json_object *vocab, const cha
         int64_t id = json_object_get_int64(value);
         if (!json_object_is_type(value, json_type_int) || id < 0 || id >= limit)
             return pl__fail(tok->ctx, PL_ERR_FORMAT,
-                            "%s: token '%.60s' has the id %.40s; ids are whole numbers below %lld "
+                            "%s: token '%.60s' has the id %.40s; ids are integers below %lld "
                             "here", path, name, json_object_to_json_string(value),
                             (long long)limit);
         PL_TRY(pl__tok_set(tok, id, name, strlen(name), 0));
@@ -169,7 +169,7 @@ static pl_status load_added(pl_tokenizer *tok, struct json_object *list, const c
     pl_ctx *ctx = tok->ctx;
     if (!list) return PL_OK;
     if (!json_object_is_type(list, json_type_array))
-        return pl__fail(ctx, PL_ERR_FORMAT, "%s: added_tokens is no list", path);
+        return pl__fail(ctx, PL_ERR_FORMAT, "%s: added_tokens is not a list", path);
     size_t n = json_object_array_length(list);
     tok->added = pl_calloc(ctx, n + 1, sizeof *tok->added);
     if (!tok->added) return PL_ERR_NOMEM;

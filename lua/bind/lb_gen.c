@@ -211,7 +211,7 @@ static int generator_generate(lua_State *L)
     for (int64_t i = 0; i < n; i++) {
         offsets[i] = total;
         if (lua_geti(L, 2, i + 1) != LUA_TTABLE)
-            luaL_error(L, "generate: prompt %d is no list of token ids", (int)i + 1);
+            luaL_error(L, "generate: prompt %d is not a list of token ids", (int)i + 1);
         total += luaL_len(L, -1);
         lua_pop(L, 1);
     }

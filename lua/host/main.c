@@ -469,7 +469,7 @@ int main(int argc, char **argv)
     lua_pushlightuserdata(L, &c);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
         const char *message = lua_tostring(L, -1);
-        complain(message ? message : "error that is no text");
+        complain(message ? message : "error that is not text");
         c.result = EXIT_FAILURE;
     }
     host_interrupt_close();

@@ -145,7 +145,7 @@ static void only_what_wants_gradients_is_recorded(void **state)
     assert_false(pl_tensor_requires_grad(constant));
     assert_false(pl_tensor_requires_grad(flag));
     pl_tensor_set_requires_grad(ids, true);
-    assert_false(pl_tensor_requires_grad(ids)); /* no derivative by whole numbers */
+    assert_false(pl_tensor_requires_grad(ids)); /* nothing is differentiated by integers */
     VALUES(flag, 1, 1);
     RELEASE(x, w, ids, constant, y, flag);
 }

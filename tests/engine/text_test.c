@@ -693,7 +693,7 @@ static void refusals(void **state)
          "Lowercase"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
          "BertProcessing"},
-        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":{}}", "is no list"},
+        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":{}}", "is not a list"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":[" ADDED("1", "<x>", "") "]}",
          "which is 'b' in the vocabulary"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":[" ADDED("11", "", "") "]}",

@@ -134,16 +134,16 @@ describe("a wrong command line", function()
     { { "--cliprange", "1" },
       "ppo: command line: cliprange = '1' is out of range; give a number in (0, 1)" },
     { { "--cliprange", "wide" },
-      "ppo: command line: cliprange = 'wide' is no number; give a number in (0, 1)" },
+      "ppo: command line: cliprange = 'wide' is not a number; give a number in (0, 1)" },
     { { "--batch_size", "4.5" },
-      "ppo: command line: batch_size = '4.5' is no whole number; give a whole number ≥ 1" },
+      "ppo: command line: batch_size = '4.5' is not an integer; give an integer ≥ 1" },
     { { "--kl_estimator", "k4" },
       "ppo: command line: kl_estimator = 'k4' is not known; give one of k1 | k2 | k3; did you "
         .. "mean 'k1'?" },
     { { "--shuffle=maybe" },
       "ppo: command line: shuffle = 'maybe' is neither yes nor no; give yes or no" },
     { { "--eval_k", "1,x" },
-      "ppo: command line: eval_k = '1,x' has 'x' at place 2, which is no integer; give a list "
+      "ppo: command line: eval_k = '1,x' has 'x' at place 2, which is not an integer; give a list "
         .. "such as 1,2,3 ≥ 1" },
     { { "--mini_batch_size", "4" },
       "ppo: command line: mini_batch_size follows from other keys and cannot be set: rows" },

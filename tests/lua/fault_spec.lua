@@ -95,7 +95,7 @@ local function hold(loop, name, forever, stride)
     pl.mem_fail_at(k, forever)
     local ok, message = pcall(loop, name)
     pl.mem_fail_at(0)
-    if ok then -- one failure may be mended: garbage is collected and the call made again
+    if ok then -- one failure may be survived: garbage is collected and the call made again
       assert.is_false(forever, "allocation " .. k)
       assert.are.equal(want, message)
     else

@@ -91,7 +91,7 @@ perilune lint: 3 faults in 3 files; --fix lays files out
     assert.equal(0, (lint("DIR/bad.c DIR/bad.lua")))
   end)
 
-  case("reports a file that is no Lua", function()
+  case("reports a file that is not Lua", function()
     made.write(folder .. "/bad.lua", "local = 1\n")
     local code, text = lint("DIR/bad.lua")
     assert.equal(1, code)

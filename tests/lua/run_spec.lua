@@ -383,6 +383,6 @@ describe("a resumed run", function()
   it("says so when the checkpoint named is none", function()
     local folder = scratch.path()
     assert.is_truthy(message_of(run.open, make(folder, "--resume", "nowhere/checkpoint-3")):find(
-      "nowhere/checkpoint-3 is no checkpoint; give the path of a checkpoint-N folder", 1, true))
+      "nowhere/checkpoint-3 is not a checkpoint; give the path of a checkpoint-N folder", 1, true))
   end)
 end)

@@ -130,7 +130,7 @@ describe("rows", function()
       { prompt = "a", source = "api", completions = { "x", "y", "z" }, ranks = { 1, 1, 2 } })
     refused("one number for each",
       { prompt = "a", source = "api", completions = { "x", "y" }, ranks = { 1 } })
-    refused("rank 1 is no whole number",
+    refused("rank 1 is not an integer",
       { prompt = "a", source = "api", completions = { "x", "y" }, ranks = { "1", "2" } })
     refused("without `completions`", { prompt = "a", source = "api", ranks = { 1, 2 } })
     refused("ranking 2: ", { prompt = "a", source = "api", completions = { "x", "y" },

@@ -1,4 +1,4 @@
---- `perilune doctor`: what this machine offers, what is wrong with it, and the mend.
+--- `perilune doctor`: what this machine offers, what is wrong with it, and the fix.
 --
 -- Each check gives a line: ok, note (works, could be better) or BAD (results or speed are not to be
 -- relied on). The exit status is 1 when anything is bad.
@@ -197,14 +197,14 @@ return function(args)
   local bad = 0
   io.stdout:write(("Perilune %s\n"):format(host.version))
   for _, name in ipairs(order) do
-    local ok, verdict, text, mend = pcall(checks[name])
+    local ok, verdict, text, fix = pcall(checks[name])
     if not ok then
-      verdict, text, mend = "BAD", "the check itself failed: " .. tostring(verdict), nil
+      verdict, text, fix = "BAD", "the check itself failed: " .. tostring(verdict), nil
     end
     bad = bad + (verdict == "BAD" and 1 or 0)
     io.stdout:write(("%-8s %-5s %s\n"):format(name, verdict, text))
-    if mend then
-      io.stdout:write("               -> ", mend, "\n")
+    if fix then
+      io.stdout:write("               -> ", fix, "\n")
     end
   end
   io.stdout:write(bad == 0 and "all is well\n" or ("%d bad\n"):format(bad))

@@ -14,7 +14,7 @@ Perilune %s: teaches language models from human feedback. Recipes are Lua, the e
   perilune generate MODEL [...]      text from a model folder
   perilune store FILE                what a data store holds; its export and import
   perilune bench [NAME]              speed, as ratios
-  perilune doctor                    what this machine offers, and the mend for what is wrong
+  perilune doctor                    what this machine offers, and how to fix what is wrong
   perilune help [OP]                 this page; one op of the engine
   perilune ops                       all ops, as docs/ops.md
   perilune -e 'lua code'             as lua5.4: -e -i -l mod -l g=mod -v -E -W -- -

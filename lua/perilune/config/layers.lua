@@ -139,7 +139,7 @@ local function load_preset(self, name)
   scope.math = math
   local chunk, wrong = load(text, "@" .. path, "t", scope)
   if not chunk then
-    layers.usage(self, "preset '%s' is no Lua: %s", name, wrong)
+    layers.usage(self, "preset '%s' is not Lua: %s", name, wrong)
   end
   local ok, settings = pcall(chunk)
   if not ok or type(settings) ~= "table" then

@@ -86,7 +86,7 @@ function param.new(raw)
     local message = "key '%s' has the type '%s'; known are integer, number, boolean, string, list"
     return nil, message:format(name, tostring(self.type))
   elseif self.schedule and self.type ~= "number" then
-    return nil, ("key '%s' is no number, so it cannot have a schedule"):format(name)
+    return nil, ("key '%s' is not a number, so it cannot have a schedule"):format(name)
   end
   if self.type == "list" and type(default) == "table" then
     self.element = infer_type(default[1]) or "string"
@@ -157,7 +157,7 @@ local function expected(self)
   elseif self.type == "boolean" then
     return "yes or no"
   end
-  local noun = ({ integer = "a whole number", number = "a number", string = "a text",
+  local noun = ({ integer = "an integer", number = "a number", string = "a text",
     list = "a list such as 1,2,3" })[self.type]
   if range ~= "" then
     noun = noun .. (range:match("^[%[%(]") and " in " or " ") .. range
@@ -203,7 +203,7 @@ local function coerce_list(self, value)
     value = { value }
   end
   if type(value) ~= "table" or schedule.is(value) then
-    return refuse(self, given, "is no list")
+    return refuse(self, given, "is not a list")
   end
   local list = {}
   for i, element in ipairs(value) do
@@ -213,8 +213,9 @@ local function coerce_list(self, value)
       list[i] = to_number(element, self.element)
     end
     if list[i] == nil then
-      return refuse(self, given, ("has '%s' at place %d, which is no %s"):format(
-        tostring(element), i, self.element))
+      local wanted = self.element == "integer" and "an integer" or "a number"
+      return refuse(self, given, ("has '%s' at place %d, which is not %s"):format(
+        tostring(element), i, wanted))
     elseif type(list[i]) == "number" and outside(self, list[i]) then
       return refuse(self, given, ("is out of range at place %d"):format(i))
     end
@@ -236,7 +237,7 @@ local function coerce_schedule(self, value)
     end
     made = schedule.of(value)
   else
-    return refuse(self, value, "is no number")
+    return refuse(self, value, "is not a number")
   end
   for _, point in ipairs(made:extremes()) do
     if outside(self, point) then
@@ -278,13 +279,14 @@ function param.coerce(self, value)
     return coerce_list(self, value)
   elseif self.type == "string" then
     if type(value) ~= "string" and type(value) ~= "number" then
-      return refuse(self, value, "is no text")
+      return refuse(self, value, "is not text")
     end
     result = tostring(value)
   else
     result = to_number(value, self.type)
     if not result then
-      return refuse(self, value, self.type == "integer" and "is no whole number" or "is no number")
+      local wrong = self.type == "integer" and "is not an integer" or "is not a number"
+      return refuse(self, value, wrong)
     elseif outside(self, result) then
       return refuse(self, value, "is out of range")
     end

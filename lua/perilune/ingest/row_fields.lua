@@ -169,7 +169,7 @@ local function check_ranks(numbers, count)
   end
   for _, number in ipairs(numbers) do
     if type(number) ~= "number" or number ~= number then
-      return nil, "a rank is no number"
+      return nil, "a rank is not a number"
     end
   end
   return row_fields.ranks(numbers)

@@ -3,7 +3,7 @@
 --     x = x + c_proj(attention(c_attn(ln_1(x))))
 --     x = x + c_proj(gelu(c_fc(ln_2(x))))
 -- Files keep the four projections of a block as [in, out]; parameters are [out, in] like everywhere
--- else, and are turned at the door.
+-- else, and are transposed when they are read.
 
 local core = require("perilune.core")
 local dropped = require("perilune.model.residual_dropout")
@@ -29,7 +29,7 @@ end
 function gpt2.check(config)
   for _, key in ipairs({ "n_embd", "n_layer", "n_head", "n_positions", "vocab_size" }) do
     if math.type(config[key]) ~= "integer" or config[key] < 1 then
-      error(("config.json: '%s' must be a whole number above 0, not %s"):format(key,
+      error(("config.json: '%s' must be an integer above 0, not %s"):format(key,
         config[key]), 0)
     end
   end
@@ -51,7 +51,7 @@ function gpt2.complete(config)
   config.resid_pdrop, config.embd_pdrop, config.attn_pdrop = 0.0, 0.0, 0.0
 end
 
-local turned = { ["attn.c_attn"] = true, ["attn.c_proj"] = true, ["mlp.c_fc"] = true,
+local transposed = { ["attn.c_attn"] = true, ["attn.c_proj"] = true, ["mlp.c_fc"] = true,
   ["mlp.c_proj"] = true }
 
 function gpt2.parameters(config)
@@ -154,7 +154,7 @@ end
 
 local function is_turned(name)
   local part = name:match("%.h%.%d+%.(.-)%.weight$")
-  return part ~= nil and turned[part] == true
+  return part ~= nil and transposed[part] == true
 end
 
 --- Older files have no "transformer." before the names and carry the attention masks.

@@ -43,7 +43,7 @@ function llama.check(config)
   for _, key in ipairs({ "hidden_size", "intermediate_size", "num_hidden_layers",
     "num_attention_heads", "vocab_size" }) do
     if math.type(config[key]) ~= "integer" or config[key] < 1 then
-      error(("config.json: '%s' must be a whole number above 0, not %s"):format(key,
+      error(("config.json: '%s' must be an integer above 0, not %s"):format(key,
         config[key]), 0)
     end
   end
@@ -187,8 +187,8 @@ function llama.to_file(config, weights, export)
   end
   local result = {}
   for name, weight in pairs(weights) do
-    local turned = name:match("%.self_attn%.[qk]_proj%.weight$")
-    result[name] = turned and halves(weight, head_dim(config)) or weight
+    local permuted = name:match("%.self_attn%.[qk]_proj%.weight$")
+    result[name] = permuted and halves(weight, head_dim(config)) or weight
   end
   return result
 end

@@ -170,7 +170,8 @@ function rules.run(rows, list, options)
   local stream = as_iterator(rows, origin)
   for i, rule in ipairs(list) do
     if type(rule) ~= "table" or type(rule.apply) ~= "function" or type(rule.name) ~= "string" then
-      error(("rules.run: rule %d is no rule, {name =, settings =, apply = function}"):format(i), 2)
+      local text = "rules.run: rule %d is not a rule, {name =, settings =, apply = function}"
+      error(text:format(i), 2)
     end
     local entry = new_entry(rule)
     local context, check = new_context(entry, taken, origin)

@@ -166,8 +166,8 @@ local function find_checkpoint(cfg, folder)
   local path = cfg.resume:gsub("/+$", "")
   local step = math.tointeger(tonumber(path:match("checkpoint%-(%d+)$") or ""))
   if not step or not exists(path .. "/trainer_state.json") then
-    return false, ("%s is no checkpoint; give the path of a checkpoint-N folder, or --resume alone "
-      .. "for the newest of %s"):format(path, folder)
+    return false, ("%s is not a checkpoint; give the path of a checkpoint-N folder, or --resume "
+      .. "alone for the newest of %s"):format(path, folder)
   end
   local sound, damage = files.folder_verify(path)
   if not sound then

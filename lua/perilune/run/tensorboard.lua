@@ -130,7 +130,7 @@ function Writer:write(data)
   end
 end
 
---- Write metrics of one step in one event; what is no number is passed over.
+--- Write metrics of one step in one event; what is not a number is passed over.
 -- @tparam integer step
 -- @tparam {[string]=number} metrics by name, not by tag
 -- @tparam ?number time seconds since 1970

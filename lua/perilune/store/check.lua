@@ -46,7 +46,7 @@ function check.ranks(ranks, n)
     local better = 0
     for k = 1, n do
       if math.type(ranks[k]) ~= "integer" then
-        return ("rank %d is no whole number"):format(k)
+        return ("rank %d is not an integer"):format(k)
       end
       better = better + (ranks[k] < ranks[i] and 1 or 0)
     end

@@ -15,7 +15,7 @@ end
 
 --- Begin a set. Unfinished sets of this name, left by a run that was stopped, are removed.
 -- @tparam string name
--- @tparam ?table about recipe (text), settings (any value), seed (whole number)
+-- @tparam ?table about recipe (text), settings (any value), seed (integer)
 -- @treturn integer the set's id
 function sets.new_set(self, name, about)
   about = about or {}

@@ -105,9 +105,9 @@ made.bad = {
   { "prompt and messages that are no list", function()
     return '{"prompt":"p","messages":"m"}'
   end, "^both a prompt and messages$" },
-  { "a rank that is no number", function()
+  { "a rank that is not a number", function()
     return '{"prompt":"p","completions":["a","b"],"ranks":[1,"2"]}'
-  end, "^a rank is no number$" },
+  end, "^a rank is not a number$" },
   { "rankings by nobody of our kind", function()
     return '{"prompt":"p","completions":["a","b"],"rankings":[{"labeler":[],"ranks":[1,2]}]}'
   end, "`labeler` must be text" },

@@ -62,7 +62,7 @@ function toy.model(name, opts)
   return model
 end
 
---- A whole number from 0 to n - 1 that depends on the arguments alone.
+--- An integer from 0 to n - 1 that depends on the arguments alone.
 function toy.draw(n, seed, index)
   return math.floor(pl.random_uniform(seed, 77, index) * n)
 end
