@@ -478,7 +478,7 @@ typedef enum { PL_RANK_LOSS_VARIANT_logsigmoid, PL_RANK_LOSS_VARIANT_sigmoid,
     PL_RANK_LOSS_VARIANT_linear } pl_rank_loss_variant;
 typedef enum { PL_RANK_LOSS_TIES_drop, PL_RANK_LOSS_TIES_half } pl_rank_loss_ties;
 /* [N],[B+1],[N],[N] -> []: -1/norm sum_b 1/C_b sum_(w before l) f(r_w - r_l - (m_w - m_l)); f = ln
-   s, s or identity; rank 1 is best; C_b counted pairs; norm 0 = B */
+   s, s or identity; rank 1 is best; C_b counted pairs; norm 0 = sets with C_b > 0 */
 static inline pl_status pl_rank_loss(pl_ctx *ctx, pl_tensor **loss, pl_tensor *scores,
                                      pl_tensor *offsets, pl_tensor *ranks,
                                      pl_tensor *margins_or_null, pl_rank_loss_variant variant,

@@ -19,7 +19,8 @@ local cfg = pl.config {
   { reward_function = "", "Lua file returning f(prompts, answers, rows, ended) -> scores" },
   { reward_model = "", "model folder with a scalar head" },
   { text = "", "pretraining text to measure the loss on" },
-  { template = "none", "chat template", choices = { "none", "plain", "chatml" } },
+  { template = "auto", "chat template; auto: the model's own",
+    choices = { "auto", "none", "plain", "chatml" } },
   "Answers",
   { count = 256, "prompts to take; 0: all", min = 0 },
   { best_of = 1, "answers to each prompt for the best-of-n curve", min = 1 },
@@ -37,11 +38,15 @@ local run = pl.run.open(cfg)
 
 local model = assert(pl.load(cfg.model)):freeze()
 local tok = assert(pl.tokenizer.load(cfg.model))
-local template = data.template(cfg.template)
+local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
 local judge = pl.score.open(cfg, tok)
 local reference = cfg.reference ~= "" and assert(pl.load(cfg.reference)):freeze()
-local prompts = data.prompts(tok, template, cfg.dataset, cfg.max_prompt_length)
+local prompts = data.required(data.prompts(tok, template, cfg.dataset,
+  data.room(model, cfg.max_prompt_length, cfg.response_length)), "dataset", cfg.dataset)
+local text = cfg.text ~= ""
+  and data.required(data.text(tok, cfg.text, data.room(model, cfg.text_length)), "text", cfg.text)
+pl.preflight.new(cfg, {}):rows { dataset = prompts, text = text }
 if cfg.count > 0 then
   prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {})
 end
@@ -140,8 +145,8 @@ if cfg.best_of > 1 then
   end
 end
 
-if cfg.text ~= "" then
-  figures.text_loss = pl.loss.evaluate(model, data.text(tok, cfg.text, cfg.text_length))
+if text then
+  figures.text_loss = pl.loss.evaluate(model, text)
 end
 for i, example in ipairs(examples) do
   run:sample(i, example)

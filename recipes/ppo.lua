@@ -29,7 +29,8 @@ local cfg = pl.config {
     "Lua file returning f(prompts, answers, rows, ended) -> scores, instead of a reward model" },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
   { ptx_dataset = "", "pretraining text: .txt or JSON Lines of {text}" },
-  { template = "none", "chat template", choices = { "none", "plain", "chatml" } },
+  { template = "auto", "chat template; auto: the model's own",
+    choices = { "auto", "none", "plain", "chatml" } },
   { max_prompt_length = 1024, "longer prompts are dropped, tokens", min = 1 },
   "Rollouts",
   { total_episodes = 8192, "answers in the whole run", min = 1 },
@@ -45,7 +46,7 @@ local cfg = pl.config {
   { kl_estimator = "k1", "estimate of the KL from samples", choices = { "k1", "k2", "k3" } },
   { kl_placement = "reward", "the KL as part of the reward, or as a loss",
     choices = { "reward", "loss" } },
-  { missing_eos_rule = "none",
+  { missing_eos_rule = "subtract",
     "for answers that do not end: nothing, subtract the penalty, or it replaces the score",
     choices = { "none", "subtract", "replace" } },
   { missing_eos_penalty = 1.0, "subtracted from the score, or its replacement (negated)", min = 0 },
@@ -86,7 +87,7 @@ local run = pl.run.open(cfg)
 
 -- Models and data ---------------------------------------------------------------------------------
 local tok = assert(pl.tokenizer.load(cfg.model))
-local template = data.template(cfg.template)
+local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
 local policy = assert(pl.load(cfg.model))
 local reference = assert(pl.load(cfg.model)):freeze()
@@ -94,8 +95,11 @@ local judge = pl.score.open(cfg, tok)
 local value = judge.model and judge.model:copy() -- V starts as the reward model
   or policy:copy { scalar_head = true, seed = cfg.seed }
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
-local prompts, too_long = data.prompts(tok, template, cfg.dataset, cfg.max_prompt_length)
-local ptx = cfg.ptx_dataset ~= "" and data.text(tok, cfg.ptx_dataset, cfg.ptx_length)
+local prompts = data.required(data.prompts(tok, template, cfg.dataset,
+  data.room(policy, cfg.max_prompt_length, cfg.response_length)), "dataset", cfg.dataset)
+local ptx = cfg.ptx_dataset ~= ""
+  and data.required(data.text(tok, cfg.ptx_dataset, data.room(policy, cfg.ptx_length)),
+    "ptx_dataset", cfg.ptx_dataset)
 local prompt_at = data.stream(#prompts, cfg.seed, "ppo.prompts")
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, "ppo.ptx")
 local optimizer, value_optimizer = pl.adamw(policy.block), pl.adamw(value.block)
@@ -123,7 +127,6 @@ local check = pl.preflight.new(cfg, {
 })
 check:sizes {
   { "prompts", #prompts },
-  { "dropped as too long", too_long },
   { "answers an iteration", cfg.batch_size },
   { "iterations", iterations },
   { "minibatches", cfg.num_mini_batches },
@@ -131,6 +134,7 @@ check:sizes {
   { "pretraining examples a minibatch", ptx_size },
   { "optimizer steps", iterations * cfg.num_ppo_epochs * cfg.num_mini_batches },
 }
+check:rows { dataset = prompts, ptx_dataset = ptx }
 
 -- (a) Rollout. Episode numbers name the random stream: an answer depends on nothing beside it.
 local function sample(iteration)

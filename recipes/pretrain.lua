@@ -3,8 +3,9 @@
 --     loss = - mean over tokens of ln π(x_t | x_<t)
 --
 -- Text is laid end to end and cut into pieces of `context` tokens; a step takes `batch_size` pieces
--- from shuffled passes. With `model` it goes on from a model, else it starts one from scratch, with
--- a tokenizer from `tokenizer` or learnt from the text.
+-- of a shuffled pass, its last step what is left: every pass sees every piece. With `model` it goes
+-- on from a model, else it starts one from scratch, with a tokenizer from `tokenizer` or learnt
+-- from the text.
 
 local pl = require "perilune"
 local data, loss = pl.data, pl.loss
@@ -41,7 +42,7 @@ local run = pl.run.open(cfg)
 -- Tokenizer and model -----------------------------------------------------------------------------
 local function learn_tokenizer()
   local documents = {}
-  for document in (assert(pl.files.read(cfg.text)) .. "\n\n"):gmatch("(.-)\n%s*\n") do
+  for document in data.documents(cfg.text) do
     documents[#documents + 1] = document
   end
   local template = data.template(cfg.template)
@@ -93,18 +94,25 @@ end
 
 local model = cfg.model ~= "" and assert(pl.load(cfg.model))
   or pl.model.new(new_config(), { seed = cfg.seed })
-local pieces = data.text(tok, cfg.text, cfg.context)
+local function text_of(key)
+  return data.required(data.text(tok, cfg[key], data.room(model, cfg.context)), key, cfg[key])
+end
+local pieces = text_of("text")
 local count = #pieces
 local held_out
 if cfg.eval_text ~= "" then
-  held_out = data.text(tok, cfg.eval_text, cfg.context)
+  held_out = text_of("eval_text")
 else
   count = count - math.max(1, count // 20)
+  if count == 0 then
+    error(("text %s gives one piece of %d tokens, which is held out to measure on: give eval_text, "
+      .. "more text or a shorter context"):format(cfg.text, cfg.context), 0)
+  end
   held_out = table.move(pieces, count + 1, #pieces, 1, {})
 end
 local optimizer = pl.adamw(model.block)
-local piece_at = data.stream(count, cfg.seed, "pretrain.pieces")
-local steps = cfg:set_horizon(cfg.num_train_epochs * math.max(1, count // cfg.batch_size))
+local epochs = data.epochs(count, cfg.batch_size, cfg.seed, "pretrain.order")
+local steps = cfg:set_horizon(cfg.num_train_epochs * epochs.steps)
 
 local parts = {
   model = model,
@@ -112,7 +120,7 @@ local parts = {
   optimizers = { model = optimizer },
   data = { text = pieces },
 }
-local state = run:restore(parts, { step = 0, skipped = 0 })
+local state = run:restore(parts, { step = 0, tokens = 0, skipped = 0 })
 
 local check = pl.preflight.new(cfg, { tokenizer = tok, stop = tok.eos_id,
   models = { model = model } })
@@ -123,6 +131,7 @@ check:sizes {
   { "tokens a step", cfg.batch_size * cfg.context },
   { "steps", steps },
 }
+check:rows { text = pieces, eval_text = cfg.eval_text ~= "" and held_out or nil }
 
 -- The loop ----------------------------------------------------------------------------------------
 local progress = pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet,
@@ -130,10 +139,7 @@ local progress = pl.progress.new { total = steps, first = state.step, quiet = cf
 for step = state.step + 1, steps do
   local scope <close> = pl.scope "pretrain.step"
   cfg:at(step)
-  local sequences = {}
-  for i = 1, cfg.batch_size do
-    sequences[i] = pieces[piece_at((step - 1) * cfg.batch_size + i)]
-  end
+  local sequences = pl.batch.take(pieces, (epochs.at(step)))
   if step == 1 then
     check:tokens(sequences)
     check:time {
@@ -144,6 +150,9 @@ for step = state.step + 1, steps do
   end
   model.block:zero_grad()
   local mean_loss = loss.accumulate(model, sequences, nil, { max_tokens = cfg.micro_batch_tokens })
+  for _, sequence in ipairs(sequences) do
+    state.tokens = state.tokens + #sequence
+  end
   local result = optimizer:step(cfg, step)
   state.step = step
   state.skipped = state.skipped + (result.skipped and 1 or 0)
@@ -152,7 +161,8 @@ for step = state.step + 1, steps do
       loss = mean_loss,
       grad_norm = result.grad_norm,
       lr = cfg.learning_rate(step),
-      num_tokens = step * cfg.batch_size * cfg.context,
+      num_tokens = state.tokens,
+      epoch = step / epochs.steps,
       skipped_steps = state.skipped,
     })
   end

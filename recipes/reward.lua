@@ -19,9 +19,10 @@ local cfg = pl.config {
   { dataset = "", "rankings: JSON Lines of {prompt, completions, ranks}", required = true },
   { eval_dataset = "", "the same, to measure on" },
   { demonstrations = "", "JSON Lines of demonstrations that shall score 0 on average" },
-  { template = "none", "chat template", choices = { "none", "plain", "chatml" } },
+  { template = "auto", "chat template; auto: the model's own",
+    choices = { "auto", "none", "plain", "chatml" } },
   { max_length = 2048,
-    "prompts with a longer answer are dropped, longer demonstrations are cut, tokens", min = 2 },
+    "prompts with a longer answer are left out, longer demonstrations are cut, tokens", min = 2 },
   "Loss",
   { variant = "logsigmoid", "of a pair's difference",
     choices = { "logsigmoid", "sigmoid", "linear" } },
@@ -38,12 +39,16 @@ local run = pl.run.open(cfg)
 
 -- Model and data ----------------------------------------------------------------------------------
 local tok = assert(pl.tokenizer.load(cfg.model))
-local template = data.template(cfg.template)
+local template = data.template(cfg.template, tok)
 local model = assert(pl.load(cfg.model, { scalar_head = true, seed = cfg.seed }))
 model.config.score_bias = 0
-local train, too_long = data.ranked(tok, template, cfg.dataset, cfg.max_length)
-local valid = cfg.eval_dataset ~= ""
-  and data.ranked(tok, template, cfg.eval_dataset, cfg.max_length)
+local longest = data.room(model, cfg.max_length)
+local train = data.required(data.ranked(tok, template, cfg.dataset, longest, cfg.ties), "dataset",
+  cfg.dataset)
+local valid = cfg.eval_dataset ~= "" and data.ranked(tok, template, cfg.eval_dataset, longest)
+local demos = cfg.demonstrations ~= ""
+  and data.required(data.examples(tok, template, cfg.demonstrations, longest), "demonstrations",
+    cfg.demonstrations)
 local epochs = data.epochs(#train, cfg.batch_size, cfg.seed, "reward.order")
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)
@@ -60,13 +65,18 @@ local answers, pairs_seen, ties = ranking.count(train)
 local check = pl.preflight.new(cfg, { tokenizer = tok, models = { model = model } })
 check:sizes {
   { "prompts", #train },
-  { "dropped as too long", too_long },
   { "answers", answers },
   { "pairs", pairs_seen },
   { "ties", ties },
   { "prompts a step", cfg.batch_size },
   { "steps", steps },
 }
+check:rows { dataset = train, eval_dataset = valid, demonstrations = demos }
+if valid and #valid == 0 then
+  check:warn("eval_dataset %s has no set of answers that can be compared: there will be no "
+    .. "eval_accuracy", cfg.eval_dataset)
+  valid = nil
+end
 
 local function evaluate(sets)
   local scores, ranks = pl.score.sets(model, sets, cfg.micro_batch_tokens)
@@ -161,8 +171,7 @@ end
 progress:finish()
 
 -- Bias: demonstrations score 0 on average; and does the score only like length? -------------------
-if cfg.demonstrations ~= "" then
-  local demos = data.examples(tok, template, cfg.demonstrations, cfg.max_length)
+if demos then
   local scores = pl.score.sequences(model, demos.sequences)
   model.config.score_bias = model.config.score_bias + pl.stats.mean(scores)
 end

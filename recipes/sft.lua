@@ -2,7 +2,8 @@
 --
 --     loss = - mean over the assistant's tokens of ln π(y_t | x, y_<t)
 --
--- The end token of each answer is trained. Validation loss overfits after the first epoch and that
+-- The end token of each answer is trained; an answer that was cut, before or here, has none.
+-- Validation loss overfits after the first epoch and that
 -- is fine: with `reward_model` every epoch's model answers `select_prompts` and the checkpoint of
 -- the best mean score is the result. `ptx_fraction` mixes pretraining text in, as the paper does
 -- for the model PPO starts from. Batches are ragged and packed; nothing is padded or cut to a
@@ -18,7 +19,8 @@ local cfg = pl.config {
   { model = "", "model folder to start from", required = true },
   { dataset = "", "JSON Lines of {messages}, {prompt, completion} or {text}", required = true },
   { eval_dataset = "", "the same, to measure on" },
-  { template = "none", "chat template", choices = { "none", "plain", "chatml" } },
+  { template = "auto", "chat template; auto: the model's own",
+    choices = { "auto", "none", "plain", "chatml" } },
   { max_length = 2048, "longer examples lose their earliest turns or their end, tokens", min = 2 },
   { ptx_dataset = "", "pretraining text to mix in: .txt or JSON Lines of {text}" },
   { ptx_fraction = 0.0, "part of each batch that is pretraining text", min = 0, under = 1 },
@@ -46,19 +48,25 @@ local run = pl.run.open(cfg)
 
 -- Models and data ---------------------------------------------------------------------------------
 local tok = assert(pl.tokenizer.load(cfg.model))
-local template = data.template(cfg.template)
+local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
 local model = assert(pl.load(cfg.model))
-local train = data.examples(tok, template, cfg.dataset, cfg.max_length)
-local valid = cfg.eval_dataset ~= ""
-  and data.examples(tok, template, cfg.eval_dataset, cfg.max_length)
-local ptx = cfg.ptx_dataset ~= "" and data.text(tok, cfg.ptx_dataset, cfg.ptx_length)
+local longest = data.room(model, cfg.max_length)
+local function examples(key)
+  local path = cfg[key]
+  return path ~= "" and data.required(data.examples(tok, template, path, longest), key, path)
+end
+local train, valid = examples("dataset"), examples("eval_dataset")
+local ptx = cfg.ptx_dataset ~= ""
+  and data.required(data.text(tok, cfg.ptx_dataset, data.room(model, cfg.ptx_length)),
+    "ptx_dataset", cfg.ptx_dataset)
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, "sft.ptx")
 local ptx_share = cfg.ptx_fraction / (1 - cfg.ptx_fraction) -- pieces of text to one example
 local ptx_size = ptx and math.floor(cfg.batch_size * ptx_share + 0.5) or 0
 local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze()
 local select_from = reward_model
-  and data.prompts(tok, template, cfg.select_prompts, cfg.max_length)
+  and data.required(data.prompts(tok, template, cfg.select_prompts,
+    data.room(model, cfg.max_length, cfg.response_length)), "select_prompts", cfg.select_prompts)
 local epochs = data.epochs(#train.sequences, cfg.batch_size, cfg.seed, "sft.order")
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)
@@ -75,12 +83,17 @@ local state = run:restore(parts, { step = 0, skipped = 0, best = nil })
 local check = pl.preflight.new(cfg, { tokenizer = tok, stop = stop, models = { model = model } })
 check:sizes {
   { "examples", #train.sequences },
-  { "dropped as too long", train.dropped },
   { "trained tokens", train.trained },
   { "examples a step", cfg.batch_size },
   { "pretraining examples a step", ptx_size },
   { "steps an epoch", epochs.steps },
   { "steps", steps },
+}
+check:rows {
+  dataset = train,
+  eval_dataset = valid,
+  ptx_dataset = ptx,
+  select_prompts = select_from,
 }
 
 -- Mean reward-model score of answers to validation prompts

@@ -217,6 +217,7 @@ local function ppo(kl_coef)
     num_mini_batches = cfg.num_mini_batches,
     num_ppo_epochs = cfg.num_ppo_epochs,
     slots = SLOTS,
+    missing_eos_rule = "none", -- a continuation is as long as it may be; none is to end the story
     kl_coef = kl_coef,
     learning_rate = cfg.learning_rate,
     value_learning_rate = cfg.value_learning_rate,

@@ -72,6 +72,17 @@ static pl_status rank_loss_shape(pl_call *c)
     return pl__out(c, RANK_LOSS_loss, PL_REAL_DTYPE, 0, NULL);
 }
 
+/* The pairs of a set that count. */
+static int64_t rank_pairs(const pl_call *c, int64_t first, int64_t last)
+{
+    const real *rank = pl__real(c->in[RANK_LOSS_ranks]);
+    const bool half = c->param[RANK_LOSS_ties].i == RANK_LOSS_ties_half;
+    int64_t pairs = 0;
+    for (int64_t i = first; i < last; i++)
+        for (int64_t j = i + 1; j < last; j++) pairs += half || rank[i] != rank[j];
+    return pairs;
+}
+
 /* The loss of one set of answers; its slopes by score, times `factor`, into d (zeroed before) when
 ** that is not NULL. */
 static double rank_set(const pl_call *c, int64_t first, int64_t last, double factor, double *d)
@@ -80,9 +91,7 @@ static double rank_set(const pl_call *c, int64_t first, int64_t last, double fac
     const pl_tensor *margins = c->in[RANK_LOSS_margins];
     const real *margin = margins != NULL ? pl__real(margins) : NULL;
     const bool half = c->param[RANK_LOSS_ties].i == RANK_LOSS_ties_half;
-    int64_t pairs = 0;
-    for (int64_t i = first; i < last; i++)
-        for (int64_t j = i + 1; j < last; j++) pairs += half || rank[i] != rank[j];
+    const int64_t pairs = rank_pairs(c, first, last);
     double sum = 0;
     for (int64_t i = first; i < last; i++)
         for (int64_t j = i + 1; j < last; j++) {
@@ -105,12 +114,16 @@ static double rank_set(const pl_call *c, int64_t first, int64_t last, double fac
     return sum;
 }
 
+/* A set without a pair that counts (one answer, or ties alone) is no part of the mean. */
 static double rank_norm(const pl_call *c)
 {
-    const int64_t segments = c->in[RANK_LOSS_offsets]->count - 1;
     const double given = c->param[RANK_LOSS_norm].f;
     if (given > 0) return given;
-    return segments > 0 ? (double)segments : 1;
+    const int32_t *offsets = pl__ints(c->in[RANK_LOSS_offsets]);
+    int64_t sets = 0;
+    for (int64_t b = 0; b + 1 < c->in[RANK_LOSS_offsets]->count; b++)
+        sets += rank_pairs(c, offsets[b], offsets[b + 1]) > 0;
+    return sets > 0 ? (double)sets : 1;
 }
 
 static pl_status rank_loss_fwd(pl_call *c)

@@ -57,6 +57,7 @@ return {
     cliprange = 0.2,
     gamma = 1.0,
     temperature = 1.0,
+    missing_eos_rule = "subtract",
     ema_decay = 0.992,
     ema_final = true,
     ptx_coef = 27.8,

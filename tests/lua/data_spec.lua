@@ -137,29 +137,32 @@ describe("a tokenised set", function()
       count = count + #set.sequences
     end
     assert.are.equal(60, count)
-    local prompts, dropped = data.prompts(tok, nil, path, 5)
-    local listed, listed_dropped = data.prompts(tok, nil, rows, 5)
-    assert.are.equal(listed_dropped, dropped)
+    local prompts, listed = data.prompts(tok, nil, path, 5), data.prompts(tok, nil, rows, 5)
+    assert.are.same(listed.counts, prompts.counts)
     assert.are.equal(#listed, #prompts)
-    assert.is_true(dropped > 0 and #prompts > 0)
+    assert.are.equal(20, prompts.counts.rows)
+    assert.are.same({ ["too long"] = 20 - #prompts }, prompts.counts.left_out)
+    assert.is_true(#prompts > 0 and #prompts < 20)
   end)
 
   it("drops what cannot be as long as it is, and says how many", function()
     local long = ("the cat sat on a mat. "):rep(40)
     local examples = data.examples(tok, nil, { { prompt = long, completion = "x" },
       { prompt = "the cat", completion = long } }, 30)
-    assert.are.equal(1, examples.dropped)
+    assert.are.equal("2 rows, 1 used; left out: no room for an answer 1; answers cut at the end 1",
+      data.account(examples.counts))
     assert.are.equal(1, #examples.sequences)
     assert.are.equal(30, #examples.sequences[1])
     assert.are.equal(30, examples.lengths[1])
     assert.is_nil(examples.lengths[2])
-    local sets, dropped = data.ranked(tok, nil, { { prompt = "a", completions = { "b", long },
+    local sets = data.ranked(tok, nil, { { prompt = "a", completions = { "b", long },
       ranks = { 1, 2 } }, { prompt = "a", completions = { "b", "c" }, ranks = { 2, 1 } } }, 30)
-    assert.are.equal(1, dropped)
+    assert.are.same({ rows = 2, used = 1, left_out = { ["too long"] = 1 }, changed = {} },
+      sets.counts)
     assert.are.same({ 2, 1 }, sets[1].ranks)
     assert.has_error(function()
       data.examples(tok, nil, { { prompt = "a", completion = "" } }, 30)
-    end, "row 1: the completion is empty")
+    end, "example row 1: the completion is empty")
   end)
 
   it("has another key for other rows, another length and another tokenizer", function()
@@ -174,12 +177,92 @@ describe("a tokenised set", function()
     assert.are_not.equal(key, data.text(tok, path, 8).key)
   end)
 
+  it("takes no part of a template by its name", function()
+    local turns = { messages = { { role = "user", content = "the cat" },
+      { role = "assistant", content = "sat" } } }
+    local path = write("template.jsonl", lines { turns })
+    local function own(stop)
+      return { name = "own",
+        user = { "Q: ", pl.chat.content, "\n" },
+        assistant = { "A" .. stop, pl.chat.content, pl.chat.stop("<|end|>") } }
+    end
+    local first = data.examples(tok, own(":"), path, 100)
+    local edited = data.examples(tok, own(": "), path, 100)
+    assert.are_not.same(first.sequences[1], edited.sequences[1])
+    assert.are.same(data.examples(tok, own(": "), { turns }, 100).sequences[1],
+      edited.sequences[1])
+    local function counted(index_shown)
+      return { name = "own", turn = function(message, index)
+        local head = index_shown and tostring(index) or ""
+        if message.role == "assistant" then
+          return { head, pl.chat.content, pl.chat.stop("<|end|>") }
+        end
+        return { head, pl.chat.content }
+      end }
+    end
+    assert.are_not.same(data.examples(tok, counted(true), path, 100).sequences[1],
+      data.examples(tok, counted(false), path, 100).sequences[1])
+  end)
+
+  it("leaves out rankings that say nothing, and refuses what is none", function()
+    local sets = data.ranked(tok, nil, {
+      { prompt = "a", completions = { "b", "c" }, ranks = { 1, 1 } },
+      { prompt = "a", completions = { "b", "b" }, ranks = { 1, 2 } },
+      { prompt = "a", completions = { "b", "c" }, ranks = { 1, 2 },
+        completion_finished = { true, false } },
+    })
+    assert.are.equal(1, #sets)
+    assert.are.same({ rows = 3, used = 1, left_out = { ["all ranks equal"] = 1,
+      ["equal answers"] = 1 }, changed = { ["answers that were cut when they were made"] = 1 } },
+      sets.counts)
+    assert.are.equal(tok.eos_id, sets[1].sequences[1][#sets[1].sequences[1]])
+    assert.are_not.equal(tok.eos_id, sets[1].sequences[2][#sets[1].sequences[2]])
+    assert.are.equal(2, #data.ranked(tok, nil, {
+      { prompt = "a", completions = { "b", "c" }, ranks = { 1, 1 } },
+      { prompt = "a", completions = { "b", "c" }, ranks = { 1, 2 } } }, nil, "half"))
+    local function refused(row, words)
+      local ok, message = pcall(data.ranked, tok, nil, { row })
+      assert.is_false(ok)
+      assert.are.equal("ranking row 1: " .. words, message)
+    end
+    refused({ prompt = "a", completions = { "b" }, ranks = { 1 } },
+      "1 answers: a ranking has two or more")
+    refused({ prompt = "a", completions = {}, ranks = {} }, "0 answers: a ranking has two or more")
+    refused({ prompt = "a", completions = { "b", "c" }, ranks = { true, false } },
+      "rank 1 is a boolean, not a number")
+    refused({ prompt = "a", completions = { "b", "c" }, ranks = { 1 } },
+      "`ranks` must have one number for each of `completions`")
+    refused({ prompt = "a", completions = { "b", pl.json.null }, ranks = { 1, 2 } },
+      "answer 2 is a userdata, not text")
+  end)
+
+  it("says why nothing of it can be used", function()
+    local path = write("long.jsonl", lines { { prompt = ("the cat sat on a mat. "):rep(9) } })
+    local ok, message = pcall(data.required, data.prompts(tok, nil, path, 5), "dataset", path)
+    assert.is_false(ok)
+    assert.are.equal(("dataset %s: nothing in it can be used (1 rows, 0 used; left out: too long "
+      .. "1)"):format(path), message)
+    path = write("empty.txt", "\n \n")
+    ok, message = pcall(data.required, data.text(tok, path, 8), "text", path)
+    assert.is_false(ok)
+    assert.are.equal(("text %s: nothing in it can be used (0 rows, 0 used)"):format(path), message)
+  end)
+
   it("cuts plain text at blank lines into documents, none lost", function()
     local path = write("text.txt", "\n\nthe cat\nsat\n\n \n\non a mat")
     local pieces = data.text(tok, path, 1000)
     assert.are.equal(1, #pieces)
     local shown = tok:decode(pieces[1], { skip_special = false })
     assert.are.equal("<|bos|>the cat\nsat<|end|><|bos|>on a mat<|end|>", shown)
+    assert.are.same({ rows = 2, used = 2, left_out = {}, changed = {} }, pieces.counts)
+    assert.are.equal(#pieces[1], pieces.tokens)
+    path = write("crlf.txt", "the cat\r\nsat\r\n\r\non a mat\r\n")
+    assert.are.same(pieces[1], data.text(tok, path, 1000)[1])
+    path = write("one.jsonl", lines { { text = "" }, { text = "aaaaaaaa" } })
+    pieces = data.text(tok, path, 9)
+    assert.are.equal("2 rows, 1 used; left out: empty 1; last token left over 1",
+      data.account(pieces.counts))
+    assert.are.equal(9, pieces.tokens)
   end)
 end)
 

@@ -9,19 +9,19 @@ local system = pl.system
 -- The weights_hash of each recipe in the world of world.new("llama"), recorded once.
 local kept = {
   plain = {
-    sft = "b1d0a3184d6a3170e6c9a593cb4b65e1",
+    sft = "979799ef67ebfe51e89d2f9c6260030f",
     reward = "9486b5b3edf2fe38acd1c9fa749a7694",
-    ppo = "9d38f9390a513896f745b3a486f9fedb",
+    ppo = "93f6b389b172af6fc8bede07a2a203b2",
   },
   avx2 = {
-    sft = "3ec55cfe9fa4a9741195fef23649297d",
+    sft = "aea81a70c2e91910f9baa67bad690bf4",
     reward = "ea3215b0be3f759ed9b31579a5fd59b6",
-    ppo = "8763f96469ec71610d23a48c35672fba",
+    ppo = "6685b99c9daeab644dc4b97c1ed42085",
   },
   avx512 = {
-    sft = "9fb16310490f2caf44e552758fa88f31",
+    sft = "8de733417d1536682053fcd2d570700d",
     reward = "914e7fcb0718aba052f1c3ccf280d3d6",
-    ppo = "f42510ec0d946ada931813578a3f3c39",
+    ppo = "0bb34addaa6064cb37fde4aa4e2ba58f",
   },
 }
 

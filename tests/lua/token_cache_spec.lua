@@ -93,10 +93,69 @@ describe("token_cache", function()
 
   it("makes a set anew whose files were cut", function()
     local set = token_cache.open({ "cut" }, three)
-    local path = folder .. "/tokens-" .. set.key .. "/tokens.bin"
+    local path = set.path .. "/tokens.bin"
     local file = assert(io.open(path, "wb"))
     file:write("half")
     file:close()
     assert.are.same({ { 1, 2, 3 } }, token_cache.open({ "cut" }, three):tokens(1).sequences)
+  end)
+
+  it("makes a set anew of which a byte was changed", function()
+    local set = token_cache.open({ "flipped" }, three)
+    local path = set.path .. "/tokens.bin"
+    local bytes = scratch.read(path)
+    scratch.write(path, bytes:sub(1, 4) .. string.char(bytes:byte(5) ~ 2) .. bytes:sub(6))
+    assert.are.same({ { 1, 2, 3 } }, token_cache.open({ "flipped" }, three):tokens(1).sequences)
+  end)
+
+  it("has a key of its content, whatever it was made of", function()
+    local one, same = token_cache.open({ "one" }, three), token_cache.open({ "same" }, three)
+    assert.are_not.equal(one.path, same.path)
+    assert.are.equal(one.key, same.key)
+    local other = token_cache.open({ "other" }, function(add)
+      add({ { 1, 2, 3 } }, { { 0, 1, 0 } })
+    end)
+    assert.are_not.equal(one.key, other.key)
+  end)
+
+  it("takes the set that another program made meanwhile", function()
+    local inner
+    local outer = token_cache.open({ "meanwhile" }, function(add)
+      inner = token_cache.open({ "meanwhile" }, three)
+      three(add)
+    end)
+    assert.are.equal(inner.path, outer.path)
+    assert.are.same(inner:tokens(2), outer:tokens(2))
+    for name in lfs.dir(folder) do
+      assert.is_nil(name:match("tmp"), name)
+    end
+  end)
+
+  it("is made by three programs at once, and all of them have it", function()
+    local program = lfs.symlinkattributes("/proc/self/exe", "target")
+    local cold, children = scratch.folder(), {}
+    local script = scratch.write(cold .. "/child.lua", [[
+      local token_cache = require("perilune.data.token_cache")
+      local list = {}
+      for i = 1, 20000 do
+        list[i] = i
+      end
+      for round = 1, 20 do
+        local set = token_cache.open({ "round", tostring(round) }, function(add)
+          add({ list })
+          add({ { round } })
+        end)
+        assert(set:tokens(2).sequences[1][1] == round and #set == 2)
+      end
+      print("had all")
+    ]])
+    for i = 1, 3 do
+      children[i] = assert(io.popen(("PERILUNE_CACHE=%s/cache %s %s 2>&1"):format(cold, program,
+        script)))
+    end
+    for i = 1, 3 do
+      assert.are.equal("had all\n", children[i]:read("a"))
+      assert.is_true(children[i]:close())
+    end
   end)
 end)

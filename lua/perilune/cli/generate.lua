@@ -1,14 +1,15 @@
 --- `perilune generate MODEL`: text of a model on standard output, and nothing else.
 --
--- Without --template the prompt is plain text that the model goes on with (the beginning token
--- before it, when the tokenizer has one); with a template it is a user's message that the model
--- answers. What is written is the answer without its end token; the prompt only with --echo. On a
+-- The prompt is put to the model as it was trained: with its template, as a user's message that it
+-- answers; without one as plain text that it goes on with (the beginning token before it, when the
+-- tokenizer has one). --template says otherwise.
+--
+-- What is written is the answer without its end token; the prompt only with --echo. On a
 -- terminal a single answer appears as it grows.
 --
 -- Several answers are parted by an empty line; --json writes one object a line instead:
 -- {sample, text, finish_reason, tokens, logprobs}.
 
-local chat = require("perilune.data.chat")
 local config = require("perilune.config")
 local core = require("perilune.core")
 local data = require("perilune.data")
@@ -28,8 +29,8 @@ local function settings(args)
       "resume", "overwrite_output_dir", "nan_check", "quiet" },
     "Prompt",
     { prompt = "", "what to go on from; - reads it from standard input, less one final newline" },
-    { template = "none", "how a message is put to the model",
-      choices = { "none", "plain", "chatml" } },
+    { template = "auto", "how a message is put to the model; auto: as it was trained",
+      choices = { "auto", "none", "plain", "chatml" } },
     { tokenizer = "", "folder or file of the tokenizer, when it is not the model's folder" },
     "Sampling",
     { n = 1, "answers", min = 1 },
@@ -61,15 +62,13 @@ local function prompt_of(cfg, tok)
   if text == "-" then
     text = io.read("a"):gsub("\n$", "")
   end
-  local template = data.template(cfg.template)
+  local template = data.template(cfg.template, tok)
   local prompt, message = data.prompt_ids(tok, template, { prompt = text })
   if not prompt then
-    return fail("the prompt: %s", message)
-  elseif #prompt == 0 then
-    return fail("nothing to begin with: the tokenizer has no beginning token; give --prompt TEXT")
+    return fail("the prompt: %s; give --prompt TEXT", message)
   end
   -- A beginning token inside an answer is where the next document begins.
-  local stop = { tok.eos_id, template and chat.stop_id(tok, template) }
+  local stop = { tok.eos_id, template and data.stop_id(tok, template) }
   if tok.bos_id and tok.bos_id ~= tok.eos_id then
     stop[#stop + 1] = tok.bos_id
   end
@@ -80,7 +79,7 @@ end
 -- that it starts without the blank that separates words.
 local function text_of(cfg, tok, prompt, tokens)
   local ids = tokens
-  if cfg.echo or (#prompt == 1 and prompt[1] == tok.bos_id) then
+  if cfg.echo or data.encode.is_bare(tok, prompt) then
     ids = data.join(prompt, tokens)
   end
   return tok:decode(ids, { skip_special = true })

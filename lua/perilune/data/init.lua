@@ -4,8 +4,8 @@
 --   examples   {messages}, {prompt, completion}, {text}
 --   ranked     {prompt, completions, ranks}; rank 1 is best, ties share a rank
 --   text       a file of plain text (documents apart by blank lines) or {text} rows
--- A row may bring token ids of its own (`prompt_tokens`, `completion_tokens`): those are used as
--- they are, so that what a model said is never spelled out and tokenised again.
+-- A row may bring token ids of its own (`prompt_tokens`, `completion_tokens`), and say whether its
+-- answer was finished: see perilune.data.encode, the one way from text to tokens.
 --
 -- A data set is named by a path: rows of any form perilune.ingest reads, gzip or not, or a part of
 -- a store, "runs/collect/store.db#sft.train". It is read as a stream, tokenised once and kept by
@@ -16,25 +16,20 @@
 -- May use: base, store, ingest.
 
 local chat = require("perilune.data.chat")
+local encode = require("perilune.data.encode")
 local files = require("perilune.base.files")
 local ingest = require("perilune.ingest")
 local json = require("perilune.base.json")
+local lfs = require("lfs")
 local random = require("perilune.base.random")
 local store = require("perilune.store")
 local token_cache = require("perilune.data.token_cache")
 
 local data = {}
 
---- The template of a name; raises when there is none of it.
--- @tparam string name "none", "plain" or "chatml"
--- @treturn ?table nil for "none": prompts are then plain text
-function data.template(name)
-  if name == "none" then
-    return nil
-  end
-  return chat.templates[name]
-    or error(("unknown template '%s'; known: none, plain, chatml"):format(name), 2)
-end
+--- The template of a name: see perilune.data.template.
+-- @function template
+data.template = require("perilune.data.template")
 
 -- "PATH#PART.SIDE" or "PATH#SET:PART.SIDE" of a store, or nil.
 local function store_part(path)
@@ -55,8 +50,9 @@ end
 
 --- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
 -- @tparam string path a file, or a part of a store
+-- @tparam ?table account takes what the reader leaves out (files of others' forms)
 -- @treturn function giving a row and its number, nil at the end
-function data.each(path)
+function data.each(path, account)
   local number = 0
   local file, set, part, side = store_part(path)
   if file then
@@ -69,7 +65,10 @@ function data.each(path)
       end
     end
   end
-  local next_row, message = ingest.training(path)
+  local next_row, message = ingest.training(path, account and {
+    on_bad = function() account:leave_out("cannot be read") end,
+    on_skip = function(_, reason) account:leave_out(reason) end,
+  })
   return next_row or error(message, 0)
 end
 
@@ -99,64 +98,10 @@ function data.hash(path)
   return hash
 end
 
---- The token that ends an answer; raises when neither template nor tokenizer names one.
--- @tparam Tokenizer tok
--- @tparam ?table template
--- @treturn integer its id
-function data.stop_id(tok, template)
-  if template then
-    return chat.stop_id(tok, template)
-  end
-  return tok.eos_id or error("the tokenizer names no end token: see tok:set_special", 2)
-end
-
---- Token ids of what stands before an answer.
--- @tparam Tokenizer tok
--- @tparam ?table template nil: prompts are plain text
--- @tparam table row
--- @treturn ?{integer,...} ids
--- @treturn ?string what is wrong with the row
-function data.prompt_ids(tok, template, row)
-  if row.prompt_tokens then
-    return row.prompt_tokens
-  end
-  local messages = row.messages or (type(row.prompt) == "table" and row.prompt)
-  if not messages and type(row.prompt) ~= "string" then
-    return nil, "neither prompt nor messages"
-  elseif messages and not template then
-    return nil, "messages want a template: set `template`"
-  elseif not template then
-    return tok:encode(row.prompt, { bos = tok.bos_id ~= nil })
-  end
-  messages = messages or { { role = "user", content = row.prompt } }
-  if messages[#messages].role == "assistant" then
-    messages = table.move(messages, 1, #messages - 1, 1, {})
-  end
-  return chat.render(tok, template, messages, { add_generation_prompt = true })
-end
-
---- Token ids of an answer given as text, its end token included.
-function data.answer_ids(tok, template, text)
-  local ids = tok:encode(text, { continued = true })
-  ids[#ids + 1] = data.stop_id(tok, template)
-  return ids
-end
-
-local function concat(a, b)
-  local joined = table.move(a, 1, #a, 1, {})
-  return table.move(b, 1, #b, #joined + 1, joined)
-end
-
---- Prompt and answer as one sequence, and the mask of the answer.
--- @treturn table sequence
--- @treturn table mask
-function data.join(prompt, answer)
-  local mask = {}
-  for i = 1, #prompt + #answer do
-    mask[i] = i > #prompt and 1 or 0
-  end
-  return concat(prompt, answer), mask
-end
+--- The one way from text to tokens: see perilune.data.encode.
+-- @field encode
+data.encode = encode
+data.stop_id, data.prompt_ids, data.join = encode.stop_id, encode.prompt, encode.join
 
 -- A list that is read when it is asked: what `get` gives for element i of a set.
 local function lazy(set, get, fields)
@@ -183,165 +128,338 @@ local function rows_of(set)
   return lazy(set, function(i) return set:info(i).row end)
 end
 
+-- Accounts ---------------------------------------------------------------------------------------
+
+-- Every row that comes in is used or left out for a reason; used rows may be changed.
+local Account = {}
+Account.__index = Account
+
+function Account.new()
+  return setmetatable({ rows = 0, used = 0, left_out = {}, changed = {} }, Account)
+end
+
+local function count(into, name, n)
+  into[name] = (into[name] or 0) + (n or 1)
+end
+
+function Account:use()
+  self.rows, self.used = self.rows + 1, self.used + 1
+end
+
+function Account:leave_out(reason)
+  self.rows = self.rows + 1
+  count(self.left_out, reason)
+end
+
+-- n of something that was changed in rows that are used.
+function Account:change(what, n)
+  if n > 0 then
+    count(self.changed, what, n)
+  end
+end
+
+-- The account as plain data, once it adds up.
+function Account:close()
+  local left_out = 0
+  for _, n in pairs(self.left_out) do
+    left_out = left_out + n
+  end
+  assert(self.rows == self.used + left_out, "rows in are not used and left out")
+  return { rows = self.rows, used = self.used, left_out = self.left_out, changed = self.changed }
+end
+
+local function listed(counts)
+  local parts = {}
+  for name, n in pairs(counts) do
+    parts[#parts + 1] = ("%s %d"):format(name, n)
+  end
+  table.sort(parts)
+  return table.concat(parts, ", ")
+end
+
+--- An account in a line: "10 rows, 8 used; left out: too long 2; answers cut at the end 1".
+-- @tparam table counts of a set: `rows` in, `used`, `left_out` {reason = rows}, `changed`
+--   {what = how many}; rows is used and all of left_out
+-- @treturn string
+function data.account(counts)
+  local text = ("%d rows, %d used"):format(counts.rows, counts.used)
+  local left_out, changed = listed(counts.left_out), listed(counts.changed)
+  return text
+    .. (left_out ~= "" and "; left out: " .. left_out or "")
+    .. (changed ~= "" and "; " .. changed or "")
+end
+
+--- The set itself, when there is something in it; else an error that says what became of its rows.
+-- @tparam table set of data.prompts, data.examples, data.ranked or data.text
+-- @tparam string key of the recipe that named it
+-- @tparam string path
+-- @treturn table set
+function data.required(set, key, path)
+  if set.counts.used == 0 then
+    error(("%s %s: nothing in it can be used (%s)"):format(key, path, data.account(set.counts)), 0)
+  end
+  return set
+end
+
+--- The longest sequence of a run: what is asked for, or the model's context when that is shorter.
+-- @param model
+-- @tparam integer wanted tokens
+-- @tparam ?integer behind tokens that must fit behind it, such as an answer
+-- @treturn integer
+function data.room(model, wanted, behind)
+  local context = model:context()
+  if not context then
+    return wanted
+  elseif context - (behind or 0) < 1 then
+    error(("the model has a context of %d tokens: an answer of %d leaves no place for a prompt"):
+      format(context, behind), 0)
+  end
+  return math.min(wanted, context - (behind or 0))
+end
+
+-- Tokenised sets ---------------------------------------------------------------------------------
+
+-- A hash of the Lua files of a folder and those below it.
+local function hash_of_sources(folder)
+  local names, hashes = {}, {}
+  for name in lfs.dir(folder) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local path = folder .. "/" .. name
+    if name:match("%.lua$") then
+      hashes[#hashes + 1] = assert(files.hash(path))
+    elseif name:sub(1, 1) ~= "." and lfs.attributes(path, "mode") == "directory" then
+      hashes[#hashes + 1] = hash_of_sources(path)
+    end
+  end
+  return files.hash_string(table.concat(hashes, "\n"))
+end
+
+-- The code that makes rows of files, and tokens of rows: what it made before it was changed is not
+-- taken.
+local code
+local function code_version()
+  if not code then
+    local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$")
+    code = hash_of_sources(here) .. hash_of_sources(here .. "/../ingest")
+  end
+  return code
+end
+
 -- All that decides what a data set is as token ids.
 local function identity_of(form, tok, template, path, options)
-  local identity = { form, data.hash(path), tok:fingerprint(),
-    template and template.name or "none" }
+  local identity = { form, code_version(), data.hash(path), tok:fingerprint(),
+    chat.description.identity(tok, template) }
   for _, option in ipairs(options) do
     identity[#identity + 1] = tostring(option)
   end
   return identity
 end
 
--- The set of rows (a path or a list) under one form; `build(each, add)` makes it.
+-- The set of rows (a path or a list) under one form; `build(each, add, account)` makes it and may
+-- return further totals.
 local function tokenised(form, tok, template, rows, options, build)
+  local account = Account.new()
+  local function whole(each, add)
+    local totals = build(each, add, account) or {}
+    totals.counts = account:close()
+    return totals
+  end
   if type(rows) == "table" then
     return token_cache.memory(function(add)
       local number = 0
-      return build(function()
+      return whole(function()
         number = number + 1
-        return rows[number], number
+        return rows[number], rows[number] and number
       end, add)
     end)
   end
   return token_cache.open(identity_of(form, tok, template, rows, options), function(add)
-    return build(data.each(rows), add)
+    return whole(data.each(rows, account), add)
   end)
+end
+
+local function refuse(rows, what, number, message)
+  error(("%s%s row %d: %s"):format(type(rows) == "string" and rows .. ": " or "", what, number,
+    message), 0)
 end
 
 --- Prompts of at most `max_length` tokens.
 -- @tparam Tokenizer tok
 -- @tparam ?table template nil: prompts are plain text
 -- @tparam string|table rows a path, or a list of rows
--- @tparam integer max_length in tokens
--- @treturn table list of {tokens =, row =}, with `key` and `lengths` (a number for each)
--- @treturn integer how many were dropped as too long
+-- @tparam integer max_length in tokens; longer ones are left out
+-- @treturn table list of {tokens =, row =}, with `key`, `counts` (see data.account) and `lengths`
+--   (a number for each)
 function data.prompts(tok, template, rows, max_length)
-  local set = tokenised("prompts", tok, template, rows, { max_length }, function(each, add)
-    local dropped = 0
+  local set = tokenised("prompts", tok, template, rows, { max_length }, function(each, add, account)
     for row, number in each do
-      local tokens, message = data.prompt_ids(tok, template, row)
+      local tokens, message = encode.prompt(tok, template, row)
       if not tokens then
-        error(("prompt row %d: %s"):format(number, message), 0)
+        refuse(rows, "prompt", number, message)
       elseif #tokens > max_length then
-        dropped = dropped + 1
+        account:leave_out("too long")
       else
+        account:use()
         add({ tokens }, nil, { row = row })
       end
     end
-    return { dropped = dropped }
   end)
   return lazy(set, function(i)
     return { tokens = set:tokens(i).sequences[1], row = set:info(i).row }
-  end, { key = set.key, lengths = lengths_of(set) }), set.totals.dropped
-end
-
--- Token ids, mask and the number of trained tokens of a row of training data.
-local function example(tok, template, row, max_length, number)
-  if row.completion_tokens then
-    local tokens, mask = data.join(assert(data.prompt_ids(tok, template, row)),
-      row.completion_tokens)
-    return tokens, mask, { trained = #row.completion_tokens }
-  elseif row.text then
-    local tokens = tok:encode(row.text, { bos = tok.bos_id ~= nil, eos = tok.eos_id ~= nil })
-    tokens = table.move(tokens, 1, math.min(#tokens, max_length), 1, {})
-    local mask = {}
-    for i = 1, #tokens do
-      mask[i] = i > 1 and 1 or 0
-    end
-    return tokens, mask, { trained = #tokens - 1 }
-  end
-  if template and type(row.prompt) == "string" then
-    row = { messages = { { role = "user", content = row.prompt },
-      { role = "assistant", content = row.completion } } }
-  elseif row.completion and row.messages then -- as a store has it: the answer stands apart
-    local messages = concat(row.messages, { { role = "assistant", content = row.completion } })
-    row = { messages = messages }
-  end
-  return chat.example(tok, template, row, { max_length = max_length, row = number })
+  end, { key = set.key, counts = set.totals.counts, lengths = lengths_of(set) })
 end
 
 --- Training examples and which of their tokens are trained. An example whose prompt leaves no room
--- for an answer is dropped.
+-- for an answer is left out; a longer one loses its earliest turns, or the end of its answer.
 -- @tparam Tokenizer tok
 -- @tparam ?table template nil: prompts are plain text
 -- @tparam string|table rows a path, or a list of rows
 -- @tparam integer max_length in tokens
--- @treturn table {sequences =, masks =, rows =, lengths =, trained = tokens, dropped = rows}
+-- @treturn table {sequences =, masks =, rows =, lengths =, trained = tokens, counts =, key =}
 function data.examples(tok, template, rows, max_length)
-  local set = tokenised("examples", tok, template, rows, { max_length }, function(each, add)
-    local trained, dropped = 0, 0
+  local options = { max_length }
+  local set = tokenised("examples", tok, template, rows, options, function(each, add, account)
+    local trained = 0
     for row, number in each do
-      local tokens, mask, info = example(tok, template, row, max_length, number)
-      if tokens then
+      local tokens, mask, info = encode.example(tok, template, row, max_length)
+      if not tokens and info ~= "length" then
+        refuse(rows, "example", number, mask)
+      elseif not tokens then
+        account:leave_out("no room for an answer")
+      elseif info.trained == 0 then
+        account:leave_out("nothing to train")
+      else
+        account:use()
+        account:change("answers cut at the end", info.cut > 0 and 1 or 0)
+        account:change("earlier turns dropped", info.dropped)
+        account:change("turns behind the last answer dropped", info.behind)
         trained = trained + info.trained
         add({ tokens }, { mask }, { row = row })
-      elseif info == "length" then
-        dropped = dropped + 1
-      else
-        error(mask, 0)
       end
     end
-    return { trained = trained, dropped = dropped }
+    return { trained = trained }
   end)
-  return { key = set.key, trained = set.totals.trained, dropped = set.totals.dropped,
+  return { key = set.key, trained = set.totals.trained, counts = set.totals.counts,
     sequences = sequences_of(set),
     masks = lazy(set, function(i) return set:tokens(i).masks[1] end),
     rows = rows_of(set),
     lengths = lengths_of(set) }
 end
 
---- Ranked sets: all K answers to a prompt stay together. A set is dropped whole when an answer with
--- its prompt is longer than `max_length`: a cut answer is not what was ranked.
+local function wrong_ranks(row)
+  local answers = row.completion_tokens or row.completions
+  if type(row.ranks) ~= "table" or type(answers) ~= "table" or #row.ranks ~= #answers then
+    return "`ranks` must have one number for each of `completions`"
+  elseif #answers < 2 then
+    return ("%d answers: a ranking has two or more"):format(#answers)
+  end
+  for k, rank in ipairs(row.ranks) do
+    if math.type(rank) == nil or rank ~= rank then
+      return ("rank %d is %s, not a number"):format(k,
+        type(rank) == "number" and tostring(rank) or "a " .. type(rank))
+    end
+  end
+end
+
+-- Whether some answer is better than another.
+local function has_order(ranks)
+  for k = 2, #ranks do
+    if ranks[k] ~= ranks[1] then
+      return true
+    end
+  end
+  return false
+end
+
+local function all_same(sequences)
+  local first = table.concat(sequences[1], ",")
+  for k = 2, #sequences do
+    if table.concat(sequences[k], ",") ~= first then
+      return false
+    end
+  end
+  return true
+end
+
+--- Ranked sets: all K answers to a prompt stay together. Left out are sets whose answers are all
+-- equal; of which an answer with its prompt is longer than `max_length` (a cut answer is not what
+-- was ranked); and, unless ties count, those in which all answers share a rank.
 -- @tparam Tokenizer tok
 -- @tparam ?table template nil: prompts are plain text
 -- @tparam string|table rows a path, or a list of rows
 -- @tparam ?integer max_length in tokens
--- @treturn table list of {sequences = K lists, ranks = K numbers, row =}, with `key` and `lengths`
---   (a list of K numbers for each)
--- @treturn integer how many were dropped as too long
-function data.ranked(tok, template, rows, max_length)
-  local set = tokenised("ranked", tok, template, rows, { max_length }, function(each, add)
-    local dropped = 0
+-- @tparam ?string ties "half" when equal ranks count
+-- @treturn table list of {sequences = K lists, ranks = K numbers, row =}, with `key`, `counts` and
+--   `lengths` (a list of K numbers for each)
+function data.ranked(tok, template, rows, max_length, ties)
+  local options = { max_length, ties or "drop" }
+  local set = tokenised("ranked", tok, template, rows, options, function(each, add, account)
     for row, number in each do
-      local prompt, message = data.prompt_ids(tok, template, row)
-      local answers = row.completion_tokens
-      if not prompt then
-        error(("ranking row %d: %s"):format(number, message), 0)
-      elseif not (row.ranks and #row.ranks == #(answers or row.completions or {})) then
-        error(("ranking row %d: `ranks` must have one number for each of `completions`")
-          :format(number), 0)
+      local wrong = wrong_ranks(row)
+      local sequences = nil
+      if not wrong then
+        sequences, wrong = encode.ranked(tok, template, row)
       end
-      local sequences, longest = {}, 0
-      for k = 1, #row.ranks do
-        local ids = answers and answers[k] or data.answer_ids(tok, template, row.completions[k])
-        sequences[k] = concat(prompt, ids)
-        longest = math.max(longest, #sequences[k])
+      if not sequences then
+        refuse(rows, "ranking", number, wrong)
+      end
+      local longest, unfinished = 0, 0
+      for k, sequence in ipairs(sequences) do
+        longest = math.max(longest, #sequence)
+        unfinished = unfinished + (encode.finished(row, k) == false and 1 or 0)
       end
       if max_length and longest > max_length then
-        dropped = dropped + 1
+        account:leave_out("too long")
+      elseif all_same(sequences) then
+        account:leave_out("equal answers")
+      elseif ties ~= "half" and not has_order(row.ranks) then
+        account:leave_out("all ranks equal")
       else
+        account:use()
+        account:change("answers that were cut when they were made", unfinished)
         add(sequences, nil, { row = row })
       end
     end
-    return { dropped = dropped }
   end)
   return lazy(set, function(i)
     local row = set:info(i).row
     return { sequences = set:tokens(i).sequences, ranks = row.ranks, row = row }
-  end, { key = set.key, lengths = lazy(set, function(i) return set:lengths(i) end) }),
-    set.totals.dropped
+  end, { key = set.key, counts = set.totals.counts,
+    lengths = lazy(set, function(i) return set:lengths(i) end) })
 end
 
--- Documents of a file: {text} rows, or plain text between blank lines.
-local function documents_of(path)
+-- The next run of lines that are not blank; line ends are \n whatever they were.
+local function next_document(file)
+  local document = {}
+  for line in file:lines("L") do
+    if line:find("%S") then
+      document[#document + 1] = line:gsub("\r\n$", "\n")
+    elseif #document > 0 then
+      break
+    end
+  end
+  if #document > 0 then
+    return (table.concat(document):gsub("\n$", ""))
+  end
+  file:close()
+end
+
+--- Documents of a file: {text} rows, or plain text between blank lines.
+-- @tparam string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text
+-- @tparam ?table account takes what is left out
+-- @treturn function giving a document, nil at the end
+function data.documents(path, account)
   if path:match("%.jsonl?$") or path:match("%.jsonl?%.gz$") or store_part(path) then
-    local each = data.each(path)
+    local each = data.each(path, account)
     return function()
       local row, number = each()
-      if row then
-        return row.text or error(("%s: row %d has no text"):format(path, number), 0)
+      if row and type(row.text) ~= "string" then
+        error(("%s: row %d has no text"):format(path, number), 0)
       end
+      return row and row.text
     end
   end
   local file, message = io.open(path, "rb")
@@ -349,46 +467,47 @@ local function documents_of(path)
     error(("cannot read %s: %s"):format(path, message), 0)
   end
   return function()
-    local document = {}
-    for line in file:lines("L") do
-      if line:find("%S") then
-        document[#document + 1] = line
-      elseif #document > 0 then
-        break
-      end
-    end
-    if #document > 0 then
-      return (table.concat(document):gsub("\n$", ""))
-    end
-    file:close()
+    return next_document(file)
   end
 end
 
 --- Text in pieces of at most `length` tokens: documents laid end to end, each with its beginning
--- and end token, cut where a piece is full; nothing is dropped.
+-- and end token, cut where a piece is full. Empty documents are left out, and a last piece of one
+-- token, which nothing can be learnt from.
 -- @tparam Tokenizer tok
--- @tparam string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else plain
---   text with blank lines between documents
--- @tparam integer length of a piece, in tokens
--- @treturn table list of sequences, with `key` and `lengths` (a number for each)
+-- @tparam string path as for data.documents
+-- @tparam integer length
+-- @treturn table list of sequences, with `key`, `counts` (its rows are documents), `tokens` (in all
+--   pieces) and `lengths` (a number for each)
 function data.text(tok, path, length)
+  local account = Account.new()
   local set = token_cache.open(identity_of("text", tok, nil, path, { length }), function(add)
-    local piece = {}
-    for document in documents_of(path) do
-      for _, id in ipairs(tok:encode(document,
-        { bos = tok.bos_id ~= nil, eos = tok.eos_id ~= nil })) do
-        piece[#piece + 1] = id
-        if #piece == length then
-          add({ piece })
-          piece = {}
+    local piece, tokens = {}, 0
+    local function finish_piece()
+      add({ piece })
+      tokens, piece = tokens + #piece, {}
+    end
+    for document in data.documents(path, account) do
+      if document == "" then
+        account:leave_out("empty")
+      else
+        account:use()
+        for _, id in ipairs((encode.text(tok, document))) do
+          piece[#piece + 1] = id
+          if #piece == length then
+            finish_piece()
+          end
         end
       end
     end
     if #piece > 1 then
-      add({ piece })
+      finish_piece()
     end
+    account:change("last token left over", #piece)
+    return { counts = account:close(), tokens = tokens }
   end)
-  return sequences_of(set, { key = set.key, lengths = lengths_of(set) })
+  return sequences_of(set, { key = set.key, counts = set.totals.counts, tokens = set.totals.tokens,
+    lengths = lengths_of(set) })
 end
 
 --- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its

@@ -1,15 +1,17 @@
 --- Tokenised data sets on disk: made once from rows, then read an element at a time.
 --
 -- A set is a folder named by a hash of all that decides its content: the data, the tokenizer, the
--- template, the options. So nothing is ever out of date, and a folder may be deleted at any time.
--- It appears whole or not at all. Memory does not grow with the set, neither in making nor in use.
+-- template, the options, the code. So nothing is ever out of date, and a folder may be deleted at
+-- any time. It appears whole or not at all, and is held against its manifest when it is opened;
+-- several programs may make the same set at once. Memory does not grow with the set, neither in
+-- making nor in use.
 --
 --   tokens.bin     int32, little endian: token id * 2 + 1 when it is trained
 --   sequences.bin  int64: where sequence k begins in tokens.bin, in tokens; one more for the end
 --   index.bin      int64 pairs: the first sequence of element i, and where its line begins in
 --                  rows.jsonl; one more pair for the end
 --   rows.jsonl     a line an element: {"row": the row, ...}
---   meta.json      counts and totals
+--   meta.json      counts, totals, and a hash of the content
 --
 -- So lengths are known without a look at tokens or rows, and tokens without one at rows.
 --
@@ -21,7 +23,7 @@ local lfs = require("lfs")
 
 local token_cache = {}
 
-local FORMAT <const> = "3" -- of the files above and of what perilune.data puts there
+local FORMAT <const> = "4" -- of the files above and of what perilune.data puts there
 local CHUNK <const> = 1024 -- tokens packed in one call
 local NAMES <const> = { "tokens.bin", "sequences.bin", "index.bin", "rows.jsonl" }
 
@@ -100,8 +102,18 @@ local function write_set(folder, build)
     assert(file:commit())
     file:close()
   end
-  assert(files.write_json(folder .. "/meta.json", { count = count, sequences = sequence_count,
-    tokens = token_count, row_bytes = row_at, totals = totals }))
+  local hashes = {}
+  for i, name in ipairs(NAMES) do
+    hashes[i] = assert(files.hash(folder .. "/" .. name))
+  end
+  assert(files.write_json(folder .. "/meta.json", {
+    content = files.hash_string(table.concat(hashes)),
+    count = count,
+    sequences = sequence_count,
+    tokens = token_count,
+    row_bytes = row_at,
+    totals = totals,
+  }))
 end
 
 -- Reading ----------------------------------------------------------------------------------------
@@ -185,7 +197,7 @@ function Set:info(i)
 end
 
 -- The set in a folder; nil when it is not there, or not as it was written.
-local function open_set(folder, key)
+local function open_set(folder)
   local meta = files.read_json(folder .. "/meta.json")
   if not meta then
     return nil
@@ -197,20 +209,26 @@ local function open_set(folder, key)
       return nil
     end
   end
-  local opened = open_all(folder, io.open)
-  return opened and setmetatable({ key = key, count = meta.count, totals = meta.totals,
-    files = opened }, Set)
+  local opened = files.folder_verify(folder) and open_all(folder, io.open)
+  return opened and setmetatable({
+    key = meta.content,
+    path = folder,
+    count = meta.count,
+    totals = meta.totals,
+    files = opened,
+  }, Set)
 end
 
 --- A set, read from the cache or made by `build` and then read.
 -- @tparam {string,...} identity all that decides the content
 -- @tparam function build called with `add(sequences, masks or nil, info)`, to be called for every
 --   element; returns a table of totals
--- @treturn table a set with `key`, `totals`, `tokens(i)`, `lengths(i)`, `info(i)` and a length
+-- @treturn table a set with `key` (a hash of its content), `path`, `totals`, `tokens(i)`,
+--   `lengths(i)`, `info(i)` and a length
 function token_cache.open(identity, build)
   local key = files.hash_string(FORMAT .. "\0" .. table.concat(identity, "\0"))
   local folder = token_cache.folder() .. "/tokens-" .. key
-  local set = open_set(folder, key)
+  local set = open_set(folder)
   if set then
     return set
   end
@@ -225,8 +243,14 @@ function token_cache.open(identity, build)
     files.folder_discard(partial)
     error(message, 0)
   end
-  assert(files.folder_commit(partial, folder))
-  return assert(open_set(folder, key), folder .. " cannot be read back")
+  local elsewhere = open_set(folder) -- another program made it meanwhile
+  if elsewhere then
+    files.folder_discard(partial)
+    return elsewhere
+  end
+  ok, message = files.folder_commit(partial, folder)
+  set = open_set(folder) -- that program may have been quicker by a moment
+  return set or error(ok and folder .. " cannot be read back" or message, 0)
 end
 
 --- The same set kept in memory: for rows that are no file.

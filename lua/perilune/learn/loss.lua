@@ -137,6 +137,8 @@ function loss.sequence_values(model, parts)
 end
 
 --- Mean loss over a whole set, nats a token, without a tape.
+-- @treturn ?number nil when no token is trained: nothing measured is not 0
+-- @treturn integer trained tokens
 function loss.evaluate(model, sequences, masks, opts)
   opts = opts or {}
   local sum, count = 0, 0
@@ -147,7 +149,7 @@ function loss.evaluate(model, sequences, masks, opts)
       masks and batch.take(masks, indices), { norm = 1 })
     sum, count = sum + part_loss:item(), count + n
   end
-  return sum / math.max(1, count), count
+  return count > 0 and sum / count or nil, count
 end
 
 return loss

@@ -51,6 +51,7 @@ local outcome = {
 function twins.rank_loss(scores, offsets, ranks, margins, opts)
   opts = opts or {}
   local rank, first, winners, losers, weights = ranks:totable(), offsets:totable(), {}, {}, {}
+  local counted = 0 -- B: sets with a pair
   for b = 1, #first - 1 do
     local pairs_of_set = {}
     for i = first[b] + 1, first[b + 1] do
@@ -62,6 +63,7 @@ function twins.rank_loss(scores, offsets, ranks, margins, opts)
         end
       end
     end
+    counted = counted + math.min(1, #pairs_of_set)
     for _, pair in ipairs(pairs_of_set) do
       for at = 1, #pair, 3 do
         winners[#winners + 1], losers[#losers + 1] = pair[at] - 1, pair[at + 1] - 1
@@ -73,7 +75,7 @@ function twins.rank_loss(scores, offsets, ranks, margins, opts)
   if margins then
     d = d - (pl.gather(margins, winners) - pl.gather(margins, losers))
   end
-  local norm = opts.norm and opts.norm > 0 and opts.norm or math.max(1, #first - 1)
+  local norm = opts.norm and opts.norm > 0 and opts.norm or math.max(1, counted)
   local weight = pl.tensor(weights, scores:dtype())
   return -(outcome[opts.variant or "logsigmoid"](d) * weight):sum() / norm
 end

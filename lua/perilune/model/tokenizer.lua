@@ -17,6 +17,8 @@ local files = require("perilune.base.files")
 
 local tokenizer = {}
 
+local TEMPLATE <const> = "perilune_template.json"
+
 --- A tokenizer.
 -- @class Tokenizer
 -- @field string kind "bytelevel", "sentencepiece" or "word"
@@ -28,6 +30,7 @@ local tokenizer = {}
 -- @field boolean adds_bos what its own post-processor would add; it is never run
 -- @field boolean adds_eos
 -- @field ?string chat_template Jinja text
+-- @field ?table template how the model writes conversations: data of perilune.data.chat.description
 -- @field userdata core the engine's handle
 local Tokenizer = {}
 Tokenizer.__index = Tokenizer
@@ -125,10 +128,12 @@ function Tokenizer:set_special(names)
   local eos = role_id(self, names.eos) or self.eos_id
   local pad = role_id(self, names.pad) or self.pad_id
   self.core:set_special(bos, eos, pad)
+  self.hash = nil
   self.bos_id, self.eos_id, self.pad_id = bos, eos, pad
 end
 
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
+-- The template goes into perilune_template.json.
 -- @tparam string folder
 -- @tparam ?table opts `chat_template`: Jinja text in place of `self.chat_template`
 -- @treturn ?boolean true
@@ -138,7 +143,11 @@ function Tokenizer:save(folder, opts)
   if chat_template == self.core:info().chat_template then
     chat_template = nil -- the engine writes its own back in the form it had
   end
-  return self.core:save(folder, chat_template)
+  local saved, message = self.core:save(folder, chat_template)
+  if saved and self.template then
+    return files.write_json(folder .. "/" .. TEMPLATE, self.template)
+  end
+  return saved, message
 end
 
 --- A hash of all that decides which ids a text gets, for caches.
@@ -150,7 +159,7 @@ function Tokenizer:fingerprint()
     assert(files.folder_make(folder))
     assert(self:save(folder))
     self.hash = assert(files.hash(folder .. "/tokenizer.json"))
-      .. ("-%s-%s"):format(self.bos_id, self.eos_id)
+      .. ("-%s-%s-%s"):format(self.bos_id, self.eos_id, self.adds_bos)
     assert(files.folder_remove(folder))
   end
   return self.hash
@@ -166,7 +175,15 @@ function tokenizer.load(path)
   if not handle then
     return nil, message
   end
-  return wrap(handle)
+  local self = wrap(handle)
+  local text = files.read(path .. "/" .. TEMPLATE)
+  if text then
+    self.template, message = core.json.decode(text)
+    if type(self.template) ~= "table" then
+      return nil, ("%s/%s: %s"):format(path, TEMPLATE, message or "not a JSON object")
+    end
+  end
+  return self
 end
 
 --- Learns a vocabulary. The outcome depends on the texts and options alone.

@@ -158,7 +158,8 @@ function health.no_end(history, options)
   local now = last_mean(history, "completions/clipped_ratio", o.window)
   if now and now > o.part then
     local text = "No end: %.0f %% of the answers stop at response_length without an end token. "
-      .. "Raise response_length, set missing_eos_penalty, and check that SFT trained the end token."
+      .. "Raise response_length, set missing_eos_rule to subtract (or replace) "
+      .. "and missing_eos_penalty, and check that SFT trained the end token."
     return text:format(100 * now)
   end
 end

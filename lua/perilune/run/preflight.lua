@@ -74,6 +74,19 @@ function Check:sizes(list)
   end
 end
 
+--- Prints what became of the rows of each data set: rows in are used, or left out for a reason.
+-- @tparam table sets {key of the recipe = set of perilune.data, or nil or false}
+function Check:rows(sets)
+  local keys = {}
+  for key, set in pairs(sets) do
+    keys[#keys + 1] = set and key or nil
+  end
+  table.sort(keys)
+  for _, key in ipairs(keys) do
+    self:say("%s: %s", key, data.account(sets[key].counts))
+  end
+end
+
 --- Trained tokens of the first batch: none is an error, an untrained end token a warning; shows one
 -- sequence with the trained part marked.
 function Check:tokens(sequences, masks)

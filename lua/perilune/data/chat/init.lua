@@ -6,13 +6,16 @@
 --     })
 --     print(chat.show(tok, ids, mask))
 --
--- This is the face of three modules: the templates, the rendering, and the templates as Jinja.
+-- This is the face of four modules: the templates, the rendering, the templates as Jinja and as
+-- data. Training data goes through perilune.data.encode.
 
+local description = require("perilune.data.chat.description")
 local jinja = require("perilune.data.chat.jinja")
 local render = require("perilune.data.chat.render")
 local templates = require("perilune.data.chat.templates")
 
 return {
+  description = description,
   content = templates.content,
   control = templates.control,
   stop = templates.stop,
@@ -23,8 +26,6 @@ return {
   control_names = templates.control_names,
   stop_id = templates.stop_id,
   render = render.messages,
-  complete = render.complete,
-  example = render.example,
   show = render.show,
   jinja = jinja.of,
 }

@@ -1,4 +1,4 @@
---- Messages and completions to token ids and the mask of those that are trained.
+--- Messages to token ids and the mask of those that are trained.
 --
 -- Trained are the content of assistant turns and the stop token behind it. What a message holds
 -- stays text: no content becomes a control token. Text beside content is encoded together with it,
@@ -105,6 +105,7 @@ end
 
 local known = {
   add_generation_prompt = false,
+  answer = options.of_type("table"),
   max_length = options.integer(),
   row = options.any(),
   train = options.choice("all", { "all", "last" }),
@@ -116,7 +117,7 @@ local known = {
 -- Fitting
 
 -- Makes the turns fit into `room` ids: old turns go first, then the system message, then the end of
--- the last answer's content. The last user turn and the stop token stay.
+-- the last answer with its stop token. The last user turn and one token of the answer stay.
 local function fit(turns, room, info)
   local total, last_user = 0, 1
   for i, turn in ipairs(turns) do
@@ -139,17 +140,23 @@ local function fit(turns, room, info)
   if total > room and first == 2 then
     drop(1)
   end
-  local last = turns[#turns]
-  local excess = total - room
-  if excess > 0 and #last.body > excess then
-    info.cut = excess
-    last.body = table.move(last.body, 1, #last.body - excess, 1, {})
-    excess = 0
+  if total <= room then
+    return nil
   end
-  if excess > 0 then
-    local least = total - #last.body + math.min(1, #last.body)
+  local last = turns[#turns]
+  local answer = #last.body + #last.tail
+  local kept = answer - (total - room)
+  if kept < 1 then
     local text = "the last user turn and what must follow it need %d tokens; max_length leaves %d"
-    return text:format(least, math.max(room, 0))
+    return text:format(total - answer + math.min(1, answer), math.max(room, 0))
+  end
+  local wanted = #last.body + math.min(1, #last.tail) -- what stands behind the stop is not missed
+  if kept >= wanted then
+    last.tail = table.move(last.tail, 1, kept - #last.body, 1, {})
+  else
+    info.cut = wanted - kept
+    last.body = table.move(last.body, 1, math.min(kept, #last.body), 1, {})
+    last.tail = {}
   end
 end
 
@@ -157,16 +164,17 @@ end
 -- @tparam Tokenizer tok
 -- @tparam table template
 -- @tparam table messages list of {role = "system"|"user"|"assistant", content = text}
--- @tparam ?table opts `add_generation_prompt`: end with what stands before an answer;
+-- @tparam ?table opts `add_generation_prompt`: end with what stands before an answer; `answer`:
+--   token ids that go behind that, trained, its stop token among them when it was finished;
 --   `max_length`: in tokens: old turns are dropped, then the system message, then the last answer
---   is cut before its stop token; `train`: "all" assistant turns or the "last" one; `bos`: begin
---   with the beginning token (default: the template's `bos`, else what the tokenizer would add);
---   `row`: number for messages
+--   is cut and its stop token is not there; `train`: "all" assistant turns or the "last" one;
+--   `bos`: begin with the beginning token (default: the template's `bos`, else what the tokenizer
+--   would add); `row`: number for messages
 -- @treturn ?{integer,...} ids; nil when something is wrong with the row
 -- @treturn {integer,...}|string mask, 1 where a token is trained; or what is wrong with the row
 -- @treturn ?table|string info: `spans` (list of {first, last}, trained runs, 1-based, inclusive),
---   `trained` (count), `dropped` (turns), `cut` (tokens); or "length" when `max_length` alone is
---   what is wrong
+--   `trained` (count), `dropped` (turns), `cut` (tokens of the answer); or "length" when
+--   `max_length` alone is what is wrong
 function render.messages(tok, template, messages, opts)
   opts = options.take("chat.render", opts, known)
   local wrong = fault(messages, opts)
@@ -192,6 +200,10 @@ function render.messages(tok, template, messages, opts)
   if opts.add_generation_prompt then
     local parts = templates.generation_parts(template, #messages + 1)
     prompt = encode_parts(tok, template, parts, 1, #parts, nil, first)
+  end
+  if opts.answer then
+    turns[#turns + 1] = { role = "assistant", head = prompt, body = opts.answer, tail = {} }
+    prompt = {}
   end
 
   local info = { spans = {}, trained = 0, dropped = 0, cut = 0 }
@@ -229,104 +241,6 @@ function render.messages(tok, template, messages, opts)
     add(turn.tail, 2, #turn.tail, false)
   end
   add(prompt, 1, #prompt, false)
-  return ids, mask, info
-end
-
-----------------------------------------------------------------------------------------------------
--- Completion form
-
---- Token ids of a prompt and its completion, both plain text. Trained are the completion and the
--- end token. The two are encoded apart, as they are when the model is asked for the completion;
--- `info.boundary` says whether encoding them together would have given other ids.
--- @tparam Tokenizer tok
--- @tparam string prompt may be ""
--- @tparam string completion
--- @tparam ?table opts `max_length` (the completion's end is cut, the end token stays), `bos`
---   (default: what the tokenizer would add), `eos` (false: no end token), `row`
--- @treturn ?{integer,...} ids; nil when something is wrong with the row
--- @treturn {integer,...}|string mask, or what is wrong with the row
--- @treturn ?table|string info as of render, or "length" when `max_length` alone is what is wrong
-function render.complete(tok, prompt, completion, opts)
-  opts = options.take("chat.complete", opts, known)
-  if type(prompt) ~= "string" or type(completion) ~= "string" then
-    return nil, ("%sprompt is a %s and completion a %s; both must be text"):format(
-      where(opts), type(prompt), type(completion))
-  end
-  if completion == "" then
-    return nil, where(opts) .. "the completion is empty"
-  end
-  if opts.eos ~= false and not tok.eos_id then
-    error("chat.complete: the tokenizer names no end token (eos_id); see tok:set_special", 2)
-  end
-  local bos = opts.bos
-  if bos == nil then
-    bos = tok.adds_bos
-  end
-  local head = tok:encode(prompt, { bos = bos })
-  local body = tok:encode(completion, { continued = prompt ~= "" })
-  local info = { spans = {}, dropped = 0, cut = 0 }
-  local together = tok:encode(prompt .. completion, { bos = bos })
-  info.boundary = #together ~= #head + #body
-  for i = 1, #head do
-    info.boundary = info.boundary or together[i] ~= head[i]
-  end
-  local last = opts.eos ~= false and 1 or 0
-  if opts.max_length and #head + #body + last > opts.max_length then
-    local kept = opts.max_length - #head - last
-    if kept < 1 then
-      return nil, ("%sthe prompt has %d tokens: max_length %d leaves no place for a completion")
-        :format(where(opts), #head, opts.max_length), "length"
-    end
-    info.cut = #body - kept
-    body = table.move(body, 1, kept, 1, {})
-  end
-  local ids, mask = head, {}
-  for i = 1, #head do
-    mask[i] = 0
-  end
-  append(ids, body)
-  if last == 1 then
-    ids[#ids + 1] = tok.eos_id
-  end
-  for i = #mask + 1, #ids do
-    mask[i] = 1
-  end
-  info.trained = #body + last
-  info.spans[1] = { #ids - info.trained + 1, #ids }
-  return ids, mask, info
-end
-
---- Token ids of a row of training data, whatever its form: {messages}, {prompt, completion} as
--- text, or {prompt, completion} as lists of messages (then the completion alone is trained).
--- @tparam Tokenizer tok
--- @tparam table template not looked at for text rows
--- @tparam table row
--- @tparam ?table opts as for render and complete
--- @treturn ?{integer,...} ids; nil when something is wrong with the row
--- @treturn {integer,...}|string mask, or what is wrong with the row
--- @treturn ?table|string info as of render, or "length" when `max_length` alone is what is wrong
-function render.example(tok, template, row, opts)
-  opts = opts or {}
-  local messages = row.messages
-  if not messages and type(row.prompt) == "table" and type(row.completion) == "table" then
-    messages = {}
-    append(messages, row.prompt)
-    append(messages, row.completion)
-    if #row.completion ~= 1 or row.completion[1].role ~= "assistant" then
-      return nil, where(opts) .. "the completion must be one assistant message"
-    end
-    opts = { train = "last", max_length = opts.max_length, bos = opts.bos, row = opts.row }
-  end
-  if not messages and (row.prompt ~= nil or row.completion ~= nil) then
-    return render.complete(tok, row.prompt, row.completion, opts)
-  end
-  if not messages then
-    return nil, where(opts) .. "neither messages nor prompt and completion"
-  end
-  local ids, mask, info = render.messages(tok, template, messages, opts)
-  if ids and info.trained == 0 then
-    return nil, where(opts) .. "no assistant message: nothing would be trained"
-  end
   return ids, mask, info
 end
 

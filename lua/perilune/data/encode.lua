@@ -1,0 +1,337 @@
+--- The one way from text to tokens: (prompt, answer, finished?) for SFT, reward model, PPO,
+-- evaluation and generation.
+--
+--   before an answer   with a template, what it writes before an answer (and the beginning token
+--                      when the template or the tokenizer says so); without one the prompt, behind
+--                      the beginning token when the tokenizer has one
+--   an answer          its text, spelled as what follows the prompt; behind nothing but a beginning
+--                      token as a text of its own, which is how a model writes it there
+--   its end            the end token, when the answer was finished; never behind one that was cut
+--   behind its end     nothing: the last token of a sequence is the last of its answer, and that
+--                      is where scores are read
+--
+-- `completion_finished` (for ranked answers a list) or `finish_reason` ("stop" is finished) says
+-- whether an answer ended by itself; where nothing is said a text did, as what people write does.
+--
+-- A row may bring token ids of its own: `prompt_tokens`, `completion_tokens`. They are used as they
+-- are, so that what a model said is never spelled out and tokenised again; only when the answer was
+-- finished and the end token is missing is it added. A row that says whose ids they are
+-- (`tokenizer`, a fingerprint) has them used with that tokenizer alone, else its texts.
+--
+-- What is wrong with a row is nil and a message.
+
+local chat = require("perilune.data.chat")
+local concat = require("perilune.base.list").concat
+
+local encode = {}
+
+--- The token that ends an answer; raises when neither template nor tokenizer names one.
+-- @tparam Tokenizer tok
+-- @tparam ?table template
+-- @treturn integer its id
+function encode.stop_id(tok, template)
+  if template then
+    return chat.stop_id(tok, template)
+  end
+  return tok.eos_id or error("the tokenizer names no end token: see tok:set_special", 2)
+end
+
+--- Whether a prompt is nothing but a beginning token: what follows is a text of its own.
+-- @tparam Tokenizer tok
+-- @tparam {integer,...} prompt
+-- @treturn boolean
+function encode.is_bare(tok, prompt)
+  return #prompt == 1 and prompt[1] == tok.bos_id
+end
+
+-- Whether the token ids of a row are those of this tokenizer: a row may say whose they are.
+local function has_own_ids(tok, row)
+  return row.tokenizer == nil or row.tokenizer == tok:fingerprint()
+end
+
+--- Whether answer k of a row was finished.
+-- @tparam table row
+-- @tparam ?integer k place among ranked answers
+-- @treturn ?boolean nil when the row does not say
+function encode.finished(row, k)
+  local finished, reason = row.completion_finished, row.finish_reason
+  if k then
+    finished = type(finished) == "table" and finished[k]
+    reason = type(reason) == "table" and reason[k]
+  end
+  if type(finished) == "boolean" and (not k or type(row.completion_finished) == "table") then
+    return finished
+  elseif type(reason) == "string" then
+    return reason == "stop"
+  end
+end
+
+-- Own token ids, each of the vocabulary; or nil and what is wrong.
+local function checked_ids(tok, ids, name)
+  if type(ids) ~= "table" then
+    return nil, ("`%s` is a %s, not a list of token ids"):format(name, type(ids))
+  end
+  for i, id in ipairs(ids) do
+    if math.type(id) ~= "integer" or id < 0 or id >= #tok then
+      return nil, ("`%s`: number %d is %s; this tokenizer's ids are 0 to %d"):format(name, i,
+        tostring(id), #tok - 1)
+    end
+  end
+  return ids
+end
+
+-- Messages of a row as a list, or nil when its prompt is text.
+local function messages_of(row)
+  return row.messages or type(row.prompt) == "table" and row.prompt or nil
+end
+
+--- Token ids of what stands before an answer. Of messages that end with an answer, that answer is
+-- left out.
+-- @tparam Tokenizer tok
+-- @tparam ?table template
+-- @tparam table row
+-- @treturn ?{integer,...} ids, at least one
+-- @treturn ?string what is wrong with the row
+function encode.prompt(tok, template, row)
+  if row.prompt_tokens and has_own_ids(tok, row) then
+    local ids, wrong = checked_ids(tok, row.prompt_tokens, "prompt_tokens")
+    if ids and #ids == 0 then
+      return nil, "`prompt_tokens` is empty: nothing stands before the answer"
+    end
+    return ids, wrong
+  end
+  local messages = messages_of(row)
+  if not messages and type(row.prompt) ~= "string" then
+    return nil, "neither prompt nor messages"
+  elseif messages and not template then
+    return nil, "messages want a template: set `template`"
+  elseif not template then
+    local ids = tok:encode(row.prompt, { bos = tok.bos_id ~= nil })
+    if #ids == 0 then
+      return nil, "the prompt is empty and the tokenizer has no beginning token: nothing stands "
+        .. "before the answer"
+    end
+    return ids
+  end
+  messages = messages or { { role = "user", content = row.prompt } }
+  local last = messages[#messages]
+  if type(last) == "table" and last.role == "assistant" then
+    messages = table.move(messages, 1, #messages - 1, 1, {})
+  end
+  return chat.render(tok, template, messages, { add_generation_prompt = true })
+end
+
+--- Token ids of an answer.
+-- @tparam Tokenizer tok
+-- @tparam ?table template
+-- @tparam {integer,...} prompt what stands before it
+-- @tparam string|table answer text, or token ids
+-- @tparam ?boolean finished whether it ended by itself; nil: a text did, ids are as they are
+-- @treturn ?{integer,...} ids
+-- @treturn ?string what is wrong
+function encode.answer(tok, template, prompt, answer, finished)
+  if type(answer) == "string" then
+    local continued = template ~= nil or not encode.is_bare(tok, prompt)
+    local ids = tok:encode(answer, { continued = continued })
+    if finished ~= false then
+      ids[#ids + 1] = encode.stop_id(tok, template)
+    end
+    if #ids == 0 then
+      return nil, "an answer that was cut has no text"
+    end
+    return ids
+  end
+  local ids, wrong = checked_ids(tok, answer, "completion_tokens")
+  if not ids then
+    return nil, wrong
+  elseif finished and ids[#ids] ~= encode.stop_id(tok, template) then
+    ids = concat(ids, { encode.stop_id(tok, template) })
+  end
+  if #ids == 0 then
+    return nil, "`completion_tokens` has an answer without a token"
+  end
+  return ids
+end
+
+--- Prompt and answer as one sequence, and the mask of the answer.
+-- @tparam {integer,...} prompt
+-- @tparam {integer,...} answer
+-- @treturn table sequence
+-- @treturn table mask
+function encode.join(prompt, answer)
+  local mask = {}
+  for i = 1, #prompt + #answer do
+    mask[i] = i > #prompt and 1 or 0
+  end
+  return concat(prompt, answer), mask
+end
+
+-- Prompt and answer, the answer's end cut where they are longer than max_length.
+local function join_cut(prompt, answer, max_length)
+  local cut = max_length and math.max(0, #prompt + #answer - max_length) or 0
+  if cut >= #answer then
+    return nil, ("the prompt has %d tokens: max_length %d leaves no place for an answer"):format(
+      #prompt, max_length), "length"
+  end
+  local kept = cut > 0 and table.move(answer, 1, #answer - cut, 1, {}) or answer
+  local ids, mask = encode.join(prompt, kept)
+  return ids, mask, { trained = #kept, cut = cut, dropped = 0, behind = 0 }
+end
+
+--- Token ids of a text as it stands, between beginning and end token where the tokenizer has them.
+-- @tparam Tokenizer tok
+-- @tparam string text
+-- @treturn {integer,...}
+function encode.text(tok, text)
+  return tok:encode(text, { bos = tok.bos_id ~= nil, eos = tok.eos_id ~= nil })
+end
+
+-- A text of its own: every token is trained but the first, which nothing predicts.
+local function text_example(tok, text, max_length)
+  if type(text) ~= "string" then
+    return nil, ("text is a %s"):format(type(text))
+  end
+  local all = encode.text(tok, text)
+  local ids = table.move(all, 1, math.min(#all, max_length or #all), 1, {})
+  local mask = {}
+  for i = 1, #ids do
+    mask[i] = i > 1 and 1 or 0
+  end
+  return ids, mask, {
+    trained = text ~= "" and math.max(0, #ids - 1) or 0,
+    cut = #all - #ids,
+    dropped = 0,
+    behind = 0,
+  }
+end
+
+-- A conversation as what stands before its last answer, that answer, and how many turns stand
+-- behind it: those are no part of an example.
+local function split(messages)
+  local at = #messages
+  while at > 0 and type(messages[at]) == "table" and messages[at].role ~= "assistant" do
+    at = at - 1
+  end
+  if at == 0 then
+    return nil, "no assistant message: nothing would be trained"
+  elseif at == 1 then
+    return nil, "the first message is the assistant's: nothing stands before the answer"
+  end
+  local answer = messages[at]
+  if type(answer) ~= "table" or type(answer.content) ~= "string" then
+    return nil, ("message %d: content is no text"):format(at)
+  end
+  return table.move(messages, 1, at - 1, 1, {}), answer.content, #messages - at
+end
+
+-- {before = messages or nil, answer = text or ids, last_only, behind} of a row with an answer.
+local function parts_of(tok, row)
+  local messages = messages_of(row)
+  local ids = has_own_ids(tok, row) and row.completion_tokens or nil
+  local answer = ids or row.completion
+  if type(answer) == "table" and not ids then
+    if #row.completion ~= 1 or row.completion[1].role ~= "assistant" then
+      return nil, "the completion must be one assistant message"
+    end
+    answer = row.completion[1].content
+  end
+  if answer == nil and messages then
+    if #messages == 0 then
+      return nil, "messages is empty"
+    end
+    local before, text, behind = split(messages)
+    if not before then
+      return nil, text
+    end
+    return { before = before, answer = text, behind = behind }
+  elseif answer == nil or (not messages and row.prompt == nil and not row.prompt_tokens) then
+    return nil, "neither messages nor prompt and completion"
+  elseif type(answer) ~= "string" and not ids then
+    return nil, ("completion is a %s; it must be text"):format(type(answer))
+  end
+  return { before = messages, answer = answer, behind = 0,
+    last_only = ids ~= nil or type(row.prompt) == "table" }
+end
+
+--- Token ids of a row of training data and which of them are trained. When they are longer than
+-- `max_length` the earliest turns go, then the system message, then the end of the answer with its
+-- end token: an answer that was cut here is not trained to end there.
+-- @tparam Tokenizer tok
+-- @tparam ?table template
+-- @tparam table row {text}; {messages}; a prompt and an answer in any form
+-- @tparam ?integer max_length in tokens
+-- @treturn ?{integer,...} ids; nil when something is wrong with the row
+-- @treturn {integer,...}|string mask, or what is wrong with the row
+-- @treturn ?table|string info: `trained`, `cut` (tokens of the answer), `dropped` (turns before
+--   it), `behind` (turns behind it, left out); or "length" when `max_length` alone is wrong
+function encode.example(tok, template, row, max_length)
+  if row.text and not (row.prompt or row.messages or row.prompt_tokens) then
+    return text_example(tok, row.text, max_length)
+  end
+  local parts, wrong = parts_of(tok, row)
+  if not parts then
+    return nil, wrong
+  elseif parts.answer == "" then
+    return nil, "the completion is empty"
+  end
+  local finished = encode.finished(row)
+  if not template or row.prompt_tokens and has_own_ids(tok, row) then
+    local prompt, answer
+    prompt, wrong = encode.prompt(tok, template, row)
+    if not prompt then
+      return nil, wrong
+    end
+    answer, wrong = encode.answer(tok, template, prompt, parts.answer, finished)
+    if not answer then
+      return nil, wrong
+    end
+    return join_cut(prompt, answer, max_length)
+  end
+  local answer
+  answer, wrong = encode.answer(tok, template, {}, parts.answer, finished)
+  if not answer then
+    return nil, wrong
+  end
+  local before = parts.before or { { role = "user", content = row.prompt } }
+  local ids, mask, info = chat.render(tok, template, before, {
+    add_generation_prompt = true,
+    answer = answer,
+    max_length = max_length,
+    train = parts.last_only and "last" or "all",
+  })
+  if ids then
+    info.behind = parts.behind
+  end
+  return ids, mask, info
+end
+
+--- Token ids of ranked answers, each behind the prompt.
+-- @tparam Tokenizer tok
+-- @tparam ?table template
+-- @tparam table row a prompt, `ranks`, and `completions` (texts) or `completion_tokens` (lists of
+--   ids; false where an answer has none)
+-- @treturn ?{table,...} sequences
+-- @treturn ?string what is wrong
+function encode.ranked(tok, template, row)
+  local prompt, wrong = encode.prompt(tok, template, row)
+  if not prompt then
+    return nil, wrong
+  end
+  local own = has_own_ids(tok, row) and row.completion_tokens or {}
+  local sequences = {}
+  for k = 1, #row.ranks do
+    local answer = own[k] or row.completions and row.completions[k]
+    if type(answer) ~= "string" and type(answer) ~= "table" then
+      return nil, ("answer %d is a %s, not text"):format(k, type(answer))
+    end
+    local ids
+    ids, wrong = encode.answer(tok, template, prompt, answer, encode.finished(row, k))
+    if not ids then
+      return nil, ("answer %d: %s"):format(k, wrong)
+    end
+    sequences[k] = concat(prompt, ids)
+  end
+  return sequences
+end
+
+return encode
