@@ -14,21 +14,33 @@
 #include <stdbool.h>
 
 /* interrupt.c. `host_interrupt_open` replaces pcall, xpcall and the coroutine functions of the
-** global table by ones that Ctrl-C passes through, and takes over SIGINT. */
+** global table by ones that Ctrl-C passes through, and takes over SIGINT and SIGTERM. */
 void host_interrupt_open(lua_State *L);
-/* Gives SIGINT back: before the state closes, with it the engine's context. */
+/* Gives the signals back: before the state closes, with it the engine's context. */
 void host_interrupt_close(void);
 /* True while a Ctrl-C waits to be honoured. */
 bool host_interrupt_pending(void);
 /* Forgets it, in Lua and in the engine. */
 void host_interrupt_clear(lua_State *L);
+/* The signal that the pending interrupt comes from. */
+int host_interrupt_cause(void);
+/* While graceful a first SIGINT or SIGTERM is noted for the loop that asked for it. Returns the
+** former state. */
+bool host_interrupt_graceful(bool on);
+/* The signal that was noted, 0 when none. */
+int host_interrupt_noted(void);
+/* Honours the noted signal: raises the error of an interrupt. */
+int host_interrupt_stop(lua_State *L);
 /* While idle (a prompt is shown) Ctrl-C is only noted: nothing runs that it could stop, and a
 ** second one does not end the process. Returns the former state. */
 bool host_interrupt_idle(bool idle);
 
-/* lua_pcall with a handler that adds a traceback; forgets any Ctrl-C on the way out.
-** The stack is as for lua_pcall. */
+/* lua_pcall with a handler that adds a traceback to faults of the program; forgets any Ctrl-C on the
+** way out. The stack is as for lua_pcall. */
 int host_call(lua_State *L, int nargs, int nresults);
+
+/* Whether every error gets a traceback, also those that are sentences for the user. */
+void host_always_trace(bool on);
 
 /* lineedit.c: the module "perilune.lineedit". */
 int luaopen_perilune_lineedit(lua_State *L);

@@ -10,6 +10,11 @@
 **   - a second Ctrl-C within a second ends the process, for code that never comes back.
 ** To-be-closed variables run on the way out as with any error, without the hook.
 **
+** A training loop that keeps checkpoints asks for a grace (perilune.host.graceful): then the first
+** Ctrl-C or SIGTERM is only noted, the loop ends its step, writes a checkpoint and calls
+** perilune.host.stop; a second one acts as the first does elsewhere. Without a grace SIGTERM ends
+** the process at once, as ever.
+**
 ** Not covered: a long run inside one C function of Lua's own library, such as string.find with a
 ** pattern that backtracks without end; there the second Ctrl-C is the way out.
 */
@@ -20,11 +25,14 @@
 #include <signal.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static struct {
     lua_State *volatile running;
     pl_ctx *volatile ctx;
     volatile sig_atomic_t pending, idle;
+    volatile sig_atomic_t graceful, noted; /* a loop honours signals; the signal it has to honour */
+    int cause;                             /* the signal that ended the program's work */
     struct timespec last;
 } intr;
 
@@ -43,6 +51,18 @@ static void arm(lua_State *L)
 
 static void on_signal(int sig)
 {
+    if (intr.graceful && !intr.noted) {
+        static const char text[] = "\nperilune: the step is finished and a checkpoint written; "
+                                   "once more stops at once\n";
+        intr.noted = sig;
+        (void)!write(STDERR_FILENO, text, sizeof text - 1);
+        return;
+    }
+    if (sig != SIGINT) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+        return;
+    }
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     double since = (double)(now.tv_sec - intr.last.tv_sec) +
@@ -67,9 +87,34 @@ bool host_interrupt_pending(void)
     return intr.pending != 0;
 }
 
+int host_interrupt_cause(void)
+{
+    return intr.cause ? intr.cause : SIGINT;
+}
+
+bool host_interrupt_graceful(bool on)
+{
+    bool was = intr.graceful != 0;
+    intr.graceful = on;
+    return was;
+}
+
+int host_interrupt_noted(void)
+{
+    return intr.noted;
+}
+
+int host_interrupt_stop(lua_State *L)
+{
+    intr.cause = intr.noted;
+    intr.pending = 1;
+    return luaL_error(L, "interrupted!");
+}
+
 void host_interrupt_clear(lua_State *L)
 {
-    intr.pending = 0;
+    intr.pending = intr.noted = intr.graceful = 0;
+    intr.cause = 0;
     lua_sethook(L, NULL, 0, 0);
     if (intr.ctx) pl_interrupt_clear(intr.ctx);
 }
@@ -200,16 +245,36 @@ static int co_wrap(lua_State *L)
 
 /* ---- The outer boundary ---------------------------------------------------------------------- */
 
-/* A message becomes message and traceback; an error object with __tostring speaks for itself: that
-** is how a wrong option is reported without a traceback. */
+static bool always_trace;
+
+void host_always_trace(bool on)
+{
+    always_trace = on;
+}
+
+/* Whether the program itself is at fault: an operation of Lua code failed. What error(), assert()
+** or a C function raises is a sentence for the user, whom a traceback does not help. */
+static bool is_fault(lua_State *L, const char *message)
+{
+    lua_Debug ar;
+    if (strstr(message, "attempt to ") || strstr(message, "stack overflow")) return true;
+    return !lua_getstack(L, 1, &ar) || !lua_getinfo(L, "S", &ar) || *ar.what != 'C';
+}
+
+/* A fault of the program gets its traceback, as does everything with --traceback; an error object
+** with __tostring speaks for itself. */
 static int add_traceback(lua_State *L)
 {
     const char *message = lua_tostring(L, 1);
     if (!message) {
-        if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) return 1;
+        if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) {
+            if (always_trace) luaL_traceback(L, L, lua_tostring(L, -1), 1);
+            return 1;
+        }
         message = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
     }
-    luaL_traceback(L, L, message, 1);
+    if (always_trace || is_fault(L, message)) luaL_traceback(L, L, message, 1);
+    else lua_pushstring(L, message);
     return 1;
 }
 
@@ -243,10 +308,14 @@ void host_interrupt_open(lua_State *L)
     action.sa_handler = on_signal;
     sigemptyset(&action.sa_mask); /* no SA_RESTART: a read at the prompt has to come back */
     sigaction(SIGINT, &action, NULL);
+    struct sigaction before;
+    sigaction(SIGTERM, NULL, &before);
+    if (before.sa_handler != SIG_IGN) sigaction(SIGTERM, &action, NULL);
 }
 
 void host_interrupt_close(void)
 {
     signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
     intr.ctx = NULL;
 }

@@ -9,7 +9,8 @@
 ** package.path: the script's own folder, then LUA_PATH (";;" stands for the rest), then lua/ of the
 ** build or of the installed share folder, then Lua's own default.
 **
-** An error is reported with its traceback and gives status 1; Ctrl-C gives 130.
+** An error gives status 1; Ctrl-C gives 130, a SIGTERM that a run honoured 143. A traceback is
+** printed when Lua code failed, or always with --traceback, which may stand at the end of `run` too.
 */
 #include "host.h"
 
@@ -25,7 +26,6 @@
 #include <unistd.h>
 
 #define PROGRAM "perilune"
-#define EXIT_INTERRUPTED 130
 
 int luaopen_perilune_core(lua_State *L);
 
@@ -70,10 +70,16 @@ static void find_place(void)
     place.root[0] = '\0';
 }
 
+/* Texts of data and models may stand in a message: their control characters are spelled out. */
 static void complain(const char *message)
 {
     fflush(stdout);
-    fprintf(stderr, PROGRAM ": %s\n", message);
+    fputs(PROGRAM ": ", stderr);
+    for (const unsigned char *c = (const unsigned char *)message; *c; c++) {
+        if ((*c < 32 && *c != '\n' && *c != '\t') || *c == 127) fprintf(stderr, "\\x%02X", *c);
+        else fputc(*c, stderr);
+    }
+    fputc('\n', stderr);
     fflush(stderr);
 }
 
@@ -84,7 +90,7 @@ static int report(lua_State *L, int status)
     if (host_interrupt_pending()) {
         complain("interrupted");
         lua_pop(L, 1);
-        return EXIT_INTERRUPTED;
+        return 128 + host_interrupt_cause();
     }
     complain(lua_tostring(L, -1));
     lua_pop(L, 1);
@@ -122,6 +128,8 @@ static int read_options(char **argv, options *o)
         }
         if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
             o->help = true;
+        } else if (strcmp(a, "--traceback") == 0) {
+            host_always_trace(true);
         } else if (strcmp(a, "--version") == 0) {
             o->version = true;
         } else if (a[1] == 'e' || a[1] == 'l') {
@@ -265,9 +273,36 @@ static int l_call(lua_State *L)
     return lua_gettop(L);
 }
 
+/* host.graceful(on): whether Ctrl-C and SIGTERM wait for the caller, who asks `stopping` at each step
+** and calls `stop` when it has written what it keeps. Returns the former state. */
+static int l_graceful(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TBOOLEAN);
+    lua_pushboolean(L, host_interrupt_graceful(lua_toboolean(L, 1)));
+    return 1;
+}
+
+/* host.stopping(): whether a signal waits for the caller. */
+static int l_stopping(lua_State *L)
+{
+    lua_pushboolean(L, host_interrupt_noted() != 0);
+    return 1;
+}
+
+/* host.stop(): honours it; does not return. */
+static int l_stop(lua_State *L)
+{
+    if (!host_interrupt_noted()) return luaL_error(L, "host.stop: no signal waits");
+    return host_interrupt_stop(L);
+}
+
 static int open_host(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"call", l_call}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"call", l_call},
+                                         {"graceful", l_graceful},
+                                         {"stopping", l_stopping},
+                                         {"stop", l_stop},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_pushstring(L, place.executable);
     lua_setfield(L, -2, "executable");
@@ -385,6 +420,15 @@ static void print_version(void)
     fflush(stdout);
 }
 
+/* --traceback behind a recipe's own arguments; gives the number of arguments that are left. */
+static int take_traceback(char **argv, int argc)
+{
+    if (strcmp(argv[argc - 1], "--traceback") != 0) return argc;
+    host_always_trace(true);
+    argv[argc - 1] = NULL;
+    return argc - 1;
+}
+
 static int run(lua_State *L, int argc, char **argv, const options *o)
 {
     int result = o->no_env ? EXIT_SUCCESS : run_init(L);
@@ -399,6 +443,7 @@ static int run(lua_State *L, int argc, char **argv, const options *o)
                 complain("run: which recipe? Try 'perilune run recipes/ppo.lua --help'");
                 return EXIT_FAILURE;
             }
+            argc = take_traceback(argv, argc);
             set_arg(L, argv, argc, o->first + 1);
             result = run_script(L, find_recipe(L, argv[o->first + 1]));
         } else if (strcmp(argv[o->first - 1], "--") != 0 && is_command(first)) {

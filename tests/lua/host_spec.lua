@@ -119,12 +119,35 @@ describe("options", function()
 end)
 
 describe("exit codes", function()
-  it("an error gives 1 and a traceback", function()
+  it("a sentence for the user gives 1 and no traceback, unless one is asked for", function()
     local script = write("bad.lua", "local function inner() error('no good') end inner()")
     local code, _, err = run({ script })
     assert.are.equal(1, code)
-    assert.truthy(err:find("bad.lua:1: no good", 1, true))
-    assert.truthy(err:find("in upvalue 'inner'", 1, true) or err:find("in local 'inner'", 1, true))
+    assert.are.equal(("perilune: %s:1: no good\n"):format(script), err)
+    for _, args in ipairs({ { "--traceback", script }, { "run", script, "--traceback" } }) do
+      code, _, err = run(args)
+      assert.are.equal(1, code)
+      assert.truthy(err:find("bad.lua:1: no good\nstack traceback:", 1, true), err)
+      assert.truthy(err:find("'inner'", 1, true), err)
+    end
+    script = write("bad.lua", "assert(io.open('/no/such/file'))")
+    code, _, err = run({ script })
+    assert.are.equal(1, code)
+    assert.truthy(err:find("/no/such/file: No such file or directory\n$"), err)
+  end)
+
+  it("a fault of Lua code gives 1 and its traceback", function()
+    for _, body in ipairs({ "local t; t.x = 1", "table.sort({ 1, 'a' })",
+      "local function f() return f() + 1 end f()" }) do
+      local code, _, err = run({ write("bad.lua", body) })
+      assert.are.equal(1, code)
+      assert.truthy(err:find("stack traceback:", 1, true), err)
+    end
+  end)
+
+  it("control characters of a message are spelled out", function()
+    local _, _, err = run({ "-e", "error('a\\27[31mb\\rc\\7\\tü', 0)" })
+    assert.are.equal("perilune: a\\x1B[31mb\\x0Dc\\x07\tü\n", err)
   end)
 
   it("an error object that explains itself gives no traceback", function()

@@ -1,3 +1,4 @@
+local message_of = dofile("tests/lua/support/message_of.lua")
 local schedule = require("perilune.config.schedule")
 
 describe("a schedule", function()
@@ -99,7 +100,7 @@ describe("a schedule", function()
     local s = schedule.of(function() return "x" end)
     local ok, message = pcall(s, 3)
     assert.is_false(ok)
-    assert.is_truthy(message:find("gave string at step 3; it must give a number", 1, true))
+    assert.is_truthy(message:find("gave a string at step 3; it must give a finite number", 1, true))
   end)
 end)
 
@@ -118,15 +119,48 @@ describe("schedule.parse", function()
   it("reaches nothing of Lua's own", function()
     assert.are.equal("'os.exit()': there is no schedule 'os'; known are constant, linear, cosine, "
       .. "warmup, piecewise, adaptive_kl, formula", refusal("os.exit()"))
-    local s = assert(schedule.parse('formula("os.time()")'))
-    assert.has_error(function() s(1) end)
+    assert.are.equal("'formula(\"os.time()\")': formula \"os.time()\" cannot be read: there is "
+      .. "no name 'os'; did you mean 'cos'?", refusal('formula("os.time()")'))
+    for _, text in ipairs({
+      'formula("(\'\'):rep(9)")', 'formula("(function() while true do end end)()")',
+      'formula("step; os.exit()")', "linear((function() return 1 end)(), 2)",
+      '(""):rep(1e9)', "constant(#{1, 2})", "load('x')", 'formula("' .. ("("):rep(1e5) .. '")',
+    }) do
+      assert.is_truthy(refusal(text), text)
+    end
+  end)
+
+  it("finds a wrong name in a formula when it is read", function()
+    assert.are.equal("'formula(\"0.2/sqrt(stp)\")': formula \"0.2/sqrt(stp)\" cannot be read: "
+      .. "there is no name 'stp'; did you mean 'step'?", refusal('formula("0.2/sqrt(stp)")'))
+  end)
+
+  it("reckons as Lua does", function()
+    for _, text in ipairs({
+      "1 + 2 * 3 - 4 / 5", "-2 ^ 2 + 2 ^ -1", "2 ^ 3 ^ 2", "7 // 2 * 3 % 2.5", "(1 + 2) * 3",
+      "step < 10 and 0.2 or 0.1", "not (step >= 3) and 1 or 2", "max(1, step, 2) + min(3, 4)",
+      "0x10 + 1e-3 + .5", "exp(-step / 10) * cos(pi)", "1 - -1", "step == 3 and 5 or 6",
+    }) do
+      local lua = load("local step, max, min, exp, cos, pi = 3, math.max, math.min, math.exp, "
+        .. "math.cos, math.pi return " .. text)()
+      assert.are.equal(lua, schedule.formula(text)(3), text)
+    end
+  end)
+
+  it("whose value is not finite is an error that names the step", function()
+    assert.is_truthy(message_of(schedule.formula("1 / (step - 1)"), 1):find(
+      'the schedule formula("1 / (step - 1)") gave inf at step 1; it must give a finite number',
+      1, true))
+    assert.is_truthy(message_of(schedule.formula("step < 2"), 3):find("gave a boolean at step 3",
+      1, true))
+    assert.is_truthy(message_of(schedule.formula("(step < 2) + 1"), 3):find(
+      "at step 3: + takes numbers, not a boolean", 1, true))
   end)
 
   it("explains what it wants", function()
     assert.are.equal("'{}' is neither a number nor a schedule such as cosine(0.1, 0.01, 500)",
       refusal("{}"))
-    assert.are.equal("'linear(1' is neither a number nor a schedule such as cosine(0.1, 0.01, 500)",
-      refusal("linear(1"))
+    assert.are.equal("'linear(1': ')' is wanted before the end", refusal("linear(1"))
     assert.are.equal("'adaptive_kl{targt=3}': adaptive_kl has no option 'targt'; did you mean "
       .. "'target'?",
       refusal("adaptive_kl{targt=3}"))

@@ -245,6 +245,7 @@ local function coerce_schedule(self, value)
         or "reaches " .. format.exact(point) .. ", which is out of range")
     end
   end
+  made.key = self.name
   made.guard = function(got, step)
     if outside(self, got) then
       local message = "%s = %s gave %s at step %s, which is out of range; it takes %s"

@@ -19,10 +19,13 @@
 -- n being the number of episodes since the last update. Every schedule has `update`, and only this
 -- one does anything there, so a loop can call it without asking what it holds.
 --
--- `tostring(s)` is text that `schedule.parse` turns back into an equal schedule. The exception is a
--- bare Lua function, which has no text; use `formula` for one that has to survive a restart.
+-- `tostring(s)` is text that `schedule.parse` turns back into an equal schedule. Text is read as an
+-- expression (perilune.config.expression), never as Lua, for it may come out of a run folder. The
+-- exception is a bare Lua function, which has no text; use `formula` for one that has to survive a
+-- restart, or give the function again.
 
 local checked = require("perilune.base.options")
+local expression = require("perilune.config.expression")
 local format = require("perilune.base.format")
 
 local schedule = {}
@@ -202,18 +205,17 @@ function schedule.formula(text)
   if type(text) ~= "string" then
     error(("formula takes a text such as \"0.2 / sqrt(step)\", got %s"):format(type(text)), 2)
   end
-  local scope = setmetatable({}, {
-    __index = formula_names,
-    __newindex = function()
-      error("a formula must not set variables", 2)
-    end,
-  })
-  local chunk, message = load("local step = ... return " .. text, "=formula", "t", scope)
-  if not chunk then
-    error(("formula \"%s\" cannot be read: %s"):format(text, message:gsub("^formula:%d+: ", "")), 2)
+  local value_of, message = expression.parse(text,
+    { scope = formula_names, variables = { step = true } })
+  if not value_of then
+    error(("formula \"%s\" cannot be read: %s"):format(text, message), 2)
   end
   return new("formula", { text = text }, function(_, step)
-    return chunk(step)
+    local value, wrong = value_of({ step = step })
+    if wrong then
+      error(("formula \"%s\" at step %s: %s"):format(text, format.exact(step), wrong), 0)
+    end
+    return value
   end)
 end
 
@@ -282,22 +284,17 @@ function schedule.parse(text)
     end
     return schedule.constant(number)
   end
-  local known = schedule.constructor_names
-  local function refuse(_, name)
-    local hint = require("perilune.base.nearest").hint(tostring(name), known)
-    if hint == "" then
-      hint = "; known are " .. table.concat(known, ", ")
-    end
-    error(("there is no schedule '%s'%s"):format(tostring(name), hint), 0)
+  local value_of, message = expression.parse(text, {
+    scope = schedule.constructors(),
+    noun = "schedule",
+    listed = schedule.constructor_names,
+  })
+  local result
+  if value_of then
+    result, message = value_of()
   end
-  local scope = setmetatable(schedule.constructors(), { __index = refuse, __newindex = refuse })
-  local chunk = load("return " .. text, "=schedule", "t", scope)
-  if not chunk then
-    return nil, neither:format(text)
-  end
-  local ok, result = pcall(chunk)
-  if not ok then
-    return nil, ("'%s': %s"):format(text, tostring(result):gsub("^[^\n]-:%d+: ", ""))
+  if message then
+    return nil, ("'%s': %s"):format(text, message)
   end
   if type(result) == "number" and finite(result) then
     return schedule.constant(result)
@@ -315,9 +312,11 @@ function Schedule:__call(step)
     error(("a schedule is called with the step, as in s(step); got %s"):format(type(step)), 2)
   end
   local value = self:value_at(step)
-  if type(value) ~= "number" then
-    local message = "the schedule %s gave %s at step %s; it must give a number"
-    error(message:format(tostring(self), type(value), format.exact(step)), 2)
+  if not finite(value) then
+    local message = "%sthe schedule %s gave %s at step %s; it must give a finite number"
+    error(message:format(self.key and self.key .. ": " or "", tostring(self),
+      type(value) == "number" and format.exact(value) or "a " .. type(value),
+      format.exact(step)), 2)
   end
   if self.guard then
     self.guard(value, step)
