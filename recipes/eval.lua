@@ -1,10 +1,15 @@
 --- Evaluation: how good are a model's answers, and how far did it go from its reference?
 --
--- Answers to held-out prompts are scored by a gold function or a reward model. Reported are the
--- mean score with its 95 % interval, the KL to the reference (k1: Σ_t ln π - ln π_ref, nats an
--- answer), the best-of-n curve (n answers each, the best kept; its KL is ln n - (n-1)/n, Stiennon
--- et al. 2020), the win rate against the reference on the same prompts, and the loss on pretraining
+-- Answers to held-out prompts are scored by the judge, a gold function or a reward model. Reported
+-- are the mean score with its 95 % interval, the KL to the reference (k1: Σ_t ln π - ln π_ref, nats
+-- an answer), the win rate against the reference on the same prompts, and the loss on pretraining
 -- text.
+--
+-- The best-of-n curve tells what could be had by choosing among n answers. `chosen` is the judge's
+-- score of the answer that the chooser, a reward model, likes best: what a policy trained on that
+-- reward model can be held against. `oracle` is that of the answer the judge itself likes best: no
+-- policy without the judge gets there. The KL is an estimate from the choices, beside its bound
+-- ln n - (n-1)/n (Stiennon et al. 2020).
 
 local pl = require "perilune"
 local data = pl.data
@@ -17,7 +22,8 @@ local cfg = pl.config {
   { reference = "", "model folder for KL and win rate; nothing: neither" },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
   { reward_function = "", "Lua file returning f(prompts, answers, rows, ended) -> scores" },
-  { reward_model = "", "model folder with a scalar head" },
+  { reward_model = "", "model folder with a scalar head, to judge instead" },
+  { chooser = "", "model folder with a scalar head that chooses the best of n for the judge" },
   { text = "", "pretraining text to measure the loss on" },
   { template = "auto", "chat template; auto: the model's own",
     choices = { "auto", "none", "plain", "chatml" } },
@@ -31,6 +37,8 @@ local cfg = pl.config {
   check = function(c)
     if (c.reward_model == "") == (c.reward_function == "") then
       return "give one of reward_model and reward_function"
+    elseif c.chooser ~= "" and c.best_of < 2 then
+      return "a chooser wants a best_of of at least 2"
     end
   end,
 }
@@ -41,6 +49,7 @@ local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
 local judge = pl.score.open(cfg, tok)
+local chooser = cfg.chooser ~= "" and assert(pl.load(cfg.chooser)):freeze()
 local reference = cfg.reference ~= "" and assert(pl.load(cfg.reference)):freeze()
 local prompts = data.required(data.prompts(tok, template, cfg.dataset,
   data.room(model, cfg.max_prompt_length, cfg.response_length)), "dataset", cfg.dataset)
@@ -51,8 +60,8 @@ if cfg.count > 0 then
   prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {})
 end
 
--- n answers to each prompt: `scores`, `lengths`, `prompts` and `answers` (texts), and `kls` to
--- `against` when it is given, in order of prompts
+-- n answers to each prompt: `scores`, `lengths`, `prompts` and `answers` (texts), `kls` to
+-- `against` when it is given, and `choices`, the chooser's scores, when n > 1; in order of prompts
 local function answer_all(who, n, against)
   local scope <close> = pl.scope "eval.answers"
   local questions, asked = {}, {}
@@ -83,18 +92,28 @@ local function answer_all(who, n, against)
     local theirs = pl.loss.sequence_logprobs(against, roll.parts, scoring)
     result.kls = pl.segment_sum(roll.old - theirs, answers.offsets):totable()
   end
+  if chooser and n > 1 then
+    result.choices = pl.loss.sequence_scores(chooser, roll.parts):totable()
+  end
   return result
 end
 
+-- Mean of a list, and its interval where two values or more give one.
+local function mean_of(list)
+  if #list < 2 then
+    return list[1], nil
+  end
+  local interval = pl.stats.ci95(list)
+  return interval.mean, { interval.low, interval.high }
+end
+
 local mine = answer_all(model, 1, reference)
-local score = pl.stats.ci95(mine.scores)
 local figures = {
-  score = score.mean,
-  score_ci95 = { score.low, score.high },
   prompts = #prompts,
   mean_length = pl.stats.mean(mine.lengths),
   weights_hash = model:hash(),
 }
+figures.score, figures.score_ci95 = mean_of(mine.scores)
 local examples = {}
 for i = 1, math.min(16, #mine.answers) do
   examples[i] = { prompt = mine.prompts[i], answer = mine.answers[i], score = mine.scores[i] }
@@ -102,45 +121,48 @@ end
 
 if reference then
   local theirs = answer_all(reference, 1)
-  local before = pl.stats.ci95(theirs.scores)
-  local gain = pl.stats.paired(mine.scores, theirs.scores)
-  figures.kl = pl.stats.mean(mine.kls)
-  figures.reference_score = before.mean
-  figures.reference_score_ci95 = { before.low, before.high }
-  figures.gain = gain.mean
-  figures.gain_ci95 = { gain.low, gain.high }
-  local wins = 0
+  local gains, wins = {}, 0
   for i, own in ipairs(mine.scores) do
     local other = theirs.scores[i]
+    gains[i] = own - other
     wins = wins + (own > other and 1 or own == other and 0.5 or 0)
   end
-  figures.win_rate = wins / #prompts
+  local rate = pl.stats.rate(wins, #prompts)
+  figures.kl, figures.kl_ci95 = mean_of(mine.kls)
+  figures.reference_score, figures.reference_score_ci95 = mean_of(theirs.scores)
+  figures.gain, figures.gain_ci95 = mean_of(gains)
+  figures.win_rate, figures.win_rate_ci95 = rate.mean, { rate.low, rate.high }
   for i, example in ipairs(examples) do
     example.reference_answer = theirs.answers[i]
     example.reference_score = theirs.scores[i]
   end
 end
 
-if cfg.best_of > 1 then
-  local scores = answer_all(model, cfg.best_of).scores
-  local by_prompt = {}
+-- One point of the curve: means over prompts of what the best of n is worth.
+local function best_of_n(n, scores, choices)
+  local oracle, chosen, kls = {}, {}, {}
   for p = 1, #prompts do
-    by_prompt[p] = table.move(scores, (p - 1) * cfg.best_of + 1, p * cfg.best_of, 1, {})
+    local from, to = (p - 1) * cfg.best_of + 1, p * cfg.best_of
+    local worth = table.move(scores, from, to, 1, {})
+    local by = choices and table.move(choices, from, to, 1, {}) or worth
+    oracle[p] = pl.stats.best_of(worth, n)
+    chosen[p] = pl.stats.best_of(worth, n, by)
+    kls[p] = pl.stats.best_of_kl(by, n)
   end
+  local point = { n = n, kl = pl.stats.mean(kls), kl_bound = math.log(n) - (n - 1) / n }
+  point.oracle, point.oracle_ci95 = mean_of(oracle)
+  if choices then
+    point.chosen, point.chosen_ci95 = mean_of(chosen)
+  end
+  return point
+end
+
+if cfg.best_of > 1 then
+  local many = answer_all(model, cfg.best_of)
   figures.best_of = {}
   local n = 1
   while n <= cfg.best_of do
-    local bests = {}
-    for p, list in ipairs(by_prompt) do
-      bests[p] = pl.stats.best_of(list, n)
-    end
-    local best = pl.stats.ci95(bests)
-    figures.best_of[#figures.best_of + 1] = {
-      n = n,
-      score = best.mean,
-      ci95 = { best.low, best.high },
-      kl = math.log(n) - (n - 1) / n,
-    }
+    figures.best_of[#figures.best_of + 1] = best_of_n(n, many.scores, many.choices)
     n = n < cfg.best_of and math.min(cfg.best_of, n * 2) or n + 1
   end
 end
@@ -154,9 +176,35 @@ end
 run:summary(figures)
 run:close()
 if not cfg.quiet then
-  local far = figures.kl and (", KL %.3f nats an answer, win rate %.1f %%"):format(figures.kl,
-    100 * figures.win_rate) or ""
-  print(("score %.4f ± %.4f on %d prompts%s"):format(score.mean, score.half, #prompts, far))
+  local function shown(value, ci95, form)
+    local number = form:format(value)
+    if not ci95 then
+      return number
+    end
+    return ("%s (%s to %s)"):format(number, form:format(ci95[1]), form:format(ci95[2]))
+  end
+  local score = shown(figures.score, figures.score_ci95, "%.4f")
+  print(("score %s on %d prompts"):format(score, #prompts))
+  if reference then
+    local kl = shown(figures.kl, figures.kl_ci95, "%.3f")
+    local rate = shown(figures.win_rate, figures.win_rate_ci95, "%.3f")
+    print(("KL %s nats an answer, win rate %s"):format(kl, rate))
+  end
+  local rows = {}
+  for i, point in ipairs(figures.best_of or {}) do
+    rows[i] = { point.n, ("%.2f"):format(point.kl), ("%.2f"):format(point.kl_bound) }
+    if chooser then
+      table.insert(rows[i], shown(point.chosen, point.chosen_ci95, "%.3f"))
+    end
+    table.insert(rows[i], shown(point.oracle, point.oracle_ci95, "%.3f"))
+  end
+  if #rows > 0 then
+    local head = { "best of", "KL", "bound", "oracle" }
+    if chooser then
+      table.insert(head, 4, "chosen")
+    end
+    print(pl.format.columns(rows, { head = head }))
+  end
 end
 figures.examples = examples
 return figures

@@ -232,7 +232,7 @@ local with_ptx = ppo("PPO-ptx", "ppo", cfg.ptx_coef)
 local without = ppo("PPO without pretraining gradients", "ppo-noptx", 0.0)
 
 -- 6. Evaluation by the world's checker ------------------------------------------------------------
-local function judge(title, folder, model, best_of)
+local function judge(title, folder, model, best_of, chooser)
   return stages:stage("eval", folder, title, {
     model = model,
     reference = sft.model,
@@ -243,12 +243,13 @@ local function judge(title, folder, model, best_of)
     text = paths.held_out,
     text_length = PIECE,
     best_of = best_of,
+    chooser = chooser,
     count = cfg.eval_prompts,
   })
 end
 local evals = {
   base = judge("evaluation: base", "eval-base", base.model, 1),
-  sft = judge("evaluation: SFT and its best of n", "eval-sft", sft.model, 16),
+  sft = judge("evaluation: SFT and its best of n", "eval-sft", sft.model, 16, rm.model),
   ppo = judge("evaluation: PPO-ptx", "eval-ppo", with_ptx.model, 1),
   noptx = judge("evaluation: PPO", "eval-noptx", without.model, 1),
 }

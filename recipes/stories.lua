@@ -283,6 +283,7 @@ local best_of = judge("eval-best-of-n", "evaluation: SFT, best of n", {
   model = sft.model,
   count = #sides.test,
   best_of = cfg.best_of,
+  chooser = rm.model,
 }).best_of
 local runs = { ppo(cfg.kl_coef) }
 local after = judge("eval-ppo", "evaluation: PPO-ptx", {

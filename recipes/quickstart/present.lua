@@ -30,17 +30,20 @@ local function model_rows(evals)
     model_row("PPO-ptx", evals.ppo),
     model_row("PPO", evals.noptx),
   }
-  for _, best in ipairs(evals.sft.best_of) do
-    if best.n > 1 then
-      rows[#rows + 1] = {
-        ("SFT, best of %d"):format(best.n),
-        ("%.3f"):format(best.score),
-        interval(best.ci95),
-        ("%.2f"):format(best.kl),
-        "",
-      }
-    end
+  local function best_row(best, who, score, ci95)
+    rows[#rows + 1] = {
+      ("SFT, best of %d by %s"):format(best.n, who),
+      ("%.3f"):format(score),
+      interval(ci95),
+      ("%.2f"):format(best.kl),
+      "",
+    }
   end
+  for _, best in ipairs(evals.sft.best_of) do
+    if best.n > 1 then best_row(best, "the RM", best.chosen, best.chosen_ci95) end
+  end
+  local last = evals.sft.best_of[#evals.sft.best_of]
+  best_row(last, "the judge (oracle)", last.oracle, last.oracle_ci95)
   return rows
 end
 

@@ -20,7 +20,8 @@ function present.table(figures, runs)
     row(ppo_name, figures.gold_ppo, figures.gold_ppo_ci95, figures.kl, figures.ptx_loss_ppo),
   }
   for _, best in ipairs(figures.best_of or {}) do
-    rows[#rows + 1] = row(("SFT, best of %d"):format(best.n), best.score, best.ci95, best.kl)
+    local name = ("SFT, best of %d by RM"):format(best.n)
+    rows[#rows + 1] = row(name, best.chosen, best.chosen_ci95, best.kl)
   end
   local gain = ("PPO over SFT %+.3f (%.3f to %.3f)"):format(
     figures.gold_gain,
@@ -47,14 +48,16 @@ local function chart(title, x_label, y_label, name, rows, y)
   }
 end
 
--- Gold against KL: a line for each run, and one for best of n.
+-- Gold against KL: a line for each run, and two for best of n: chosen by the reward model, and by
+-- the judge itself.
 local function curves(figures, runs)
   local lines = {}
   for i, one in ipairs(runs) do
     lines[i] = series(("β %g"):format(one.kl_coef), one.points, "kl", "gold")
   end
   if figures.best_of then
-    lines[#lines + 1] = series("best of n", figures.best_of, "kl", "score")
+    lines[#lines + 1] = series("best of n, chosen by the RM", figures.best_of, "kl", "chosen")
+    lines[#lines + 1] = series("best of n, oracle", figures.best_of, "kl", "oracle")
   end
   return lines
 end

@@ -46,6 +46,30 @@ describe("best of n", function()
     assert.are.equal(4, pl.stats.best_of({ 4, 1, 3, 2 }, 4))
     assert.has_error(function() pl.stats.best_of({ 1 }, 2) end)
   end)
+
+  it("is worth what it is worth to the judge, chosen by another", function()
+    -- of a, b, c with worth 0, 1, 5 the chooser likes a best, then b; pairs choose a, a, b
+    assert.is_true(math.abs(pl.stats.best_of({ 0, 1, 5 }, 2, { 3, 2, 1 }) - 1 / 3) < 1e-12)
+    -- equals are as likely as each other: ab chooses a or b, ac and bc choose a and b
+    assert.is_true(math.abs(pl.stats.best_of({ 0, 1, 5 }, 2, { 2, 2, 1 }) - (0.5 + 0 + 1) / 3)
+      < 1e-12)
+    assert.is_true(math.abs(pl.stats.best_of({ 0, 1, 5 }, 3, { 4, 4, 4 }) - 2) < 1e-12)
+    assert.is_true(math.abs(pl.stats.best_of({ 0, 1, 5 }, 1, { 3, 1, 2 }) - 2) < 1e-12)
+  end)
+
+  it("has a KL of 0 when the chooser cannot tell, and nears its bound when it can", function()
+    assert.are.equal(0, pl.stats.best_of_kl({ 1, 1, 1, 1 }, 4))
+    assert.is_true(math.abs(pl.stats.best_of_kl({ 1, 2, 3 }, 1)) < 1e-12)
+    -- two of four are best: 1 - 1/4 of pairs take one of them, of which half are
+    local wanted = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert.is_true(math.abs(pl.stats.best_of_kl({ 2, 1, 2, 1 }, 2) - wanted) < 1e-12)
+    local many = {}
+    for i = 1, 2000 do
+      many[i] = i
+    end
+    local bound = math.log(4) - 3 / 4
+    assert.is_true(math.abs(pl.stats.best_of_kl(many, 4) - bound) < 2e-3)
+  end)
 end)
 
 describe("scores", function()

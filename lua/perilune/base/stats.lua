@@ -206,24 +206,70 @@ function stats.ordered_pairs(scores, truth)
   return correct, pairs_seen
 end
 
---- What the best of n numbers drawn from the list without putting back is worth on average.
--- By order statistics: the k-th best of m is the best of the n drawn with probability
--- C(m-k, n-1)/C(m, n).
--- @tparam {number,...} xs m of them
--- @tparam integer n 1 to m
--- @treturn number
-function stats.best_of(xs, n)
-  need(xs, n, "stats.best_of")
-  local sorted, m = table.move(xs, 1, #xs, 1, {}), #xs
-  table.sort(sorted, function(a, b)
-    return a > b
+-- Places of a list from the highest number to the lowest, and the last place of each run of equals.
+local function ranked(by)
+  local order, last = {}, {}
+  for i = 1, #by do
+    order[i] = i
+  end
+  table.sort(order, function(a, b)
+    if by[a] ~= by[b] then return by[a] > by[b] end
+    return a < b
   end)
-  local expectation, chance = 0, n / m -- of k = 1: C(m-1, n-1)/C(m, n)
-  for k = 1, m - n + 1 do
-    expectation = expectation + chance * sorted[k]
-    chance = chance * (m - k - n + 1) / (m - k)
+  for k = #order, 1, -1 do
+    local same = k < #order and by[order[k]] == by[order[k + 1]]
+    last[k] = same and last[k + 1] or k
+  end
+  return order, last
+end
+
+--- What the best of n numbers drawn from the list without putting back is worth on average, when
+-- it is chosen by other numbers: by a reward model's scores, say, where the worth is the truth.
+-- By order statistics: the k-th best of m is the best of the n drawn with probability
+-- C(m-k, n-1)/C(m, n); of equals each is as likely as the other.
+-- @tparam {number,...} xs worth of each, m of them
+-- @tparam integer n 1 to m
+-- @tparam ?{number,...} by what it is chosen by; the worth itself when absent
+-- @treturn number
+function stats.best_of(xs, n, by)
+  need(xs, n, "stats.best_of")
+  by = by or xs
+  need_pairs(xs, by, n, "stats.best_of")
+  local order, last = ranked(by)
+  local m, expectation, from = #xs, 0, 1
+  local chance = n / m -- of k = 1: C(m-1, n-1)/C(m, n)
+  while from <= m do -- a run of equals at a time
+    local worth, chances = 0, 0
+    for k = from, last[from] do
+      worth = worth + xs[order[k]]
+      chances = chances + chance
+      chance = k < m and chance * (m - k - n + 1) / (m - k) or 0
+    end
+    expectation = expectation + chances * worth / (last[from] - from + 1)
+    from = last[from] + 1
   end
   return expectation
+end
+
+--- An estimate of the KL divergence, in nats, of the best of n from a single draw, from m draws and
+-- what the best is chosen by: the best of n draws with putting back from the m. Equal numbers
+-- cannot be told apart, so it is below ln n - (n-1)/n, which bounds it (Beirami et al.,
+-- arXiv:2401.01879).
+-- @tparam {number,...} by m of them
+-- @tparam integer n
+-- @treturn number
+function stats.best_of_kl(by, n)
+  need(by, 1, "stats.best_of_kl")
+  local _, last = ranked(by)
+  local m, kl, from = #by, 0, 1
+  while from <= m do
+    local to = last[from]
+    local above, up_to = (m - from + 1) / m, (m - to) / m -- parts not better than each end
+    local chance, part = above ^ n - up_to ^ n, (to - from + 1) / m
+    if chance > 0 then kl = kl + chance * math.log(chance / part) end
+    from = to + 1
+  end
+  return kl
 end
 
 --- The part of the variance of returns that values explain,

@@ -1,0 +1,76 @@
+--- The recipe eval: chooser and judge, one prompt, no answers to choose among.
+
+local pl = require("perilune")
+local world = dofile("tests/lua/support/world.lua")
+
+describe("eval", function()
+  local w, chooser
+
+  setup(function()
+    w = world.new("llama")
+    chooser = w.dir .. "/chooser"
+    local tok = assert(pl.tokenizer.load(w.model))
+    local head = assert(pl.load(w.model, { scalar_head = true, seed = 3 }))
+    assert(head:save(chooser, { tokenizer = tok }))
+  end)
+
+  teardown(world.clean)
+
+  local runs = 0
+  local function eval(settings)
+    runs = runs + 1
+    settings.model = w.model
+    settings.dataset = settings.dataset or w.prompts
+    settings.reward_function = w.reward
+    settings.output_dir = ("%s/eval%d"):format(w.dir, runs)
+    settings.response_length = 6
+    settings.quiet = true
+    return pl.config.run_recipe("eval", settings)
+  end
+
+  it("tells the best of n that another chose from the oracle's", function()
+    local figures = eval({ count = 20, best_of = 8, chooser = chooser })
+    assert.are.equal(4, #figures.best_of)
+    for i, point in ipairs(figures.best_of) do
+      assert.are.equal(2 ^ (i - 1), point.n)
+      assert.is_true(point.oracle >= point.chosen - 1e-12)
+      assert.is_true(point.kl <= point.kl_bound + 0.1, ("%g above %g"):format(point.kl,
+        point.kl_bound))
+      assert.are.equal(2, #point.chosen_ci95)
+    end
+    local first, last = figures.best_of[1], figures.best_of[4]
+    assert.is_true(math.abs(first.oracle - first.chosen) < 1e-9) -- of one there is no choice
+    assert.is_true(math.abs(first.kl) < 1e-9)
+    assert.is_true(last.oracle > last.chosen)
+    assert.is_true(last.oracle > first.oracle)
+  end)
+
+  it("has an oracle alone when nobody else chooses", function()
+    local figures = eval({ count = 20, best_of = 2 })
+    assert.is_nil(figures.best_of[2].chosen)
+    assert.is_number(figures.best_of[2].oracle)
+  end)
+
+  it("gives a win rate with its interval against a reference", function()
+    local figures = eval({ count = 20, reference = w.model })
+    assert.are.equal(0.5, figures.win_rate)
+    assert.are.equal(0, figures.kl)
+    assert.are.equal(0, figures.gain)
+    assert.is_true(figures.win_rate_ci95[1] < 0.5 and figures.win_rate_ci95[2] > 0.5)
+  end)
+
+  it("gives a score without an interval for one prompt", function()
+    local figures = eval({ count = 1, best_of = 2, chooser = chooser, reference = w.model })
+    assert.are.equal(1, figures.prompts)
+    assert.is_number(figures.score)
+    assert.is_nil(figures.score_ci95)
+    assert.is_nil(figures.gain_ci95)
+    assert.is_nil(figures.best_of[2].chosen_ci95)
+  end)
+
+  it("refuses a chooser that has nothing to choose", function()
+    local ok, message = pcall(eval, { chooser = chooser })
+    assert.is_false(ok)
+    assert.is_truthy(tostring(message):find("a chooser wants a best_of of at least 2", 1, true))
+  end)
+end)
