@@ -351,6 +351,7 @@ typedef struct {
     int64_t max_bytes; /* longer lines are passed over and told; 0: PL_LINES_MAX_BYTES */
     int64_t offset;    /* uncompressed byte to start at: where a line begins */
     int64_t line;      /* lines before that byte: the first line given has number line + 1 */
+    bool skip_empty;   /* lines without a byte are counted but not given */
 } pl_lines_options;
 
 typedef struct {
@@ -366,8 +367,9 @@ pl_status pl_lines_open(pl_ctx *ctx, pl_lines **out, const char *path,
 /* The next line; *more is false at the end. Damage (gzip that is cut off or corrupt, a read that
 ** fails) is the problem of a last line; the lines before it have come out whole. */
 pl_status pl_lines_next(pl_lines *reader, pl_line *line, bool *more);
-/* The uncompressed byte where the next line starts. */
+/* The uncompressed byte where the next line starts, and the number of lines before it. */
 int64_t pl_lines_offset(const pl_lines *reader);
+int64_t pl_lines_count(const pl_lines *reader);
 void pl_lines_close(pl_lines *reader); /* NULL is fine */
 
 /* Test hook: the k-th input/output call from now on fails with `error` (an errno; 0: it moves only

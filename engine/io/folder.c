@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/json.h"
 #include "base/path.h"
 #include "base/utf8.h"
 #include "io/file.h"
@@ -318,11 +318,6 @@ done:
 /* --------------------------------------------------------------------------------------------
 ** Verify
 */
-static pl_status bad_manifest(pl_ctx *ctx, const char *path, const char *why)
-{
-    return pl__fail(ctx, PL_ERR_FORMAT, "'%s/" MANIFEST "': %s", path, why);
-}
-
 /* A relative name that stays in its folder. */
 static bool is_safe_name(const char *name)
 {
@@ -334,33 +329,34 @@ static bool is_safe_name(const char *name)
     return true;
 }
 
-static pl_status verify_file(pl_ctx *ctx, const char *path, struct json_object *row)
+static pl_status verify_file(pl_ctx *ctx, const char *path, struct json_object *row,
+                             const char *manifest)
 {
+    static const pl__json_field fields[] = {{"name", PL__JSON_TEXT, true},
+                                            {"size", PL__JSON_INTEGER, true},
+                                            {"xxh3_128", PL__JSON_TEXT, true},
+                                            {NULL, 0, false}};
     pl_status st;
-    struct json_object *name = NULL, *size = NULL, *hash = NULL;
     char hex[PL_HASH_TEXT];
     int fd = -1;
     int64_t length = 0;
-    if (!json_object_object_get_ex(row, "name", &name) ||
-        !json_object_object_get_ex(row, "size", &size) ||
-        !json_object_object_get_ex(row, "xxh3_128", &hash) ||
-        !json_object_is_type(name, json_type_string) || !json_object_is_type(size, json_type_int) ||
-        !json_object_is_type(hash, json_type_string))
-        return bad_manifest(ctx, path, "a row without name, size and xxh3_128");
-    if (!is_safe_name(json_object_get_string(name)))
-        return bad_manifest(ctx, path, "a name leads out of the folder");
-    char *full = pl__join_name(ctx, path, json_object_get_string(name));
+    PL_TRY(pl__json_check(ctx, row, "a row of 'files'", fields, manifest));
+    const int64_t size = json_object_get_int64(pl__json_get(row, "size"));
+    const char *hash = pl__json_text(row, "xxh3_128");
+    if (!is_safe_name(pl__json_text(row, "name")))
+        return pl__fail(ctx, PL_ERR_FORMAT, "'%s': a name leads out of the folder", manifest);
+    char *full = pl__join_name(ctx, path, pl__json_text(row, "name"));
     if (full == NULL) return PL_ERR_NOMEM;
     PL_GO(pl__file_open(ctx, &fd, &length, full, false));
-    if (length != json_object_get_int64(size)) {
+    if (length != size) {
         st = pl__fail(ctx, PL_ERR_FORMAT, "'%s' has %lld bytes, its manifest says %lld", full,
-                      (long long)length, (long long)json_object_get_int64(size));
+                      (long long)length, (long long)size);
         goto done;
     }
     PL_GO(pl__file_hash_fd(ctx, hex, fd, full, length));
-    if (strcmp(hex, json_object_get_string(hash)) != 0)
+    if (strcmp(hex, hash) != 0)
         st = pl__fail(ctx, PL_ERR_FORMAT, "'%s' is damaged: its hash is %s, its manifest says %s",
-                      full, hex, json_object_get_string(hash));
+                      full, hex, hash);
 done:
     pl__file_close(&fd);
     pl_free(ctx, full);
@@ -369,34 +365,20 @@ done:
 
 pl_status pl_folder_verify(pl_ctx *ctx, const char *path)
 {
+    static const pl__json_field fields[] = {{"files", PL__JSON_LIST, true}, {NULL, 0, false}};
     pl_status st;
     char *text = NULL, *full = pl__join_name(ctx, path, MANIFEST);
     size_t size = 0;
-    struct json_tokener *tokener = json_tokener_new_ex(8);
-    struct json_object *root = NULL, *files = NULL;
-    if (full == NULL || tokener == NULL) {
-        st = pl__fail(ctx, PL_ERR_NOMEM, "verifying '%s': not enough memory", path);
-        goto done;
-    }
+    struct json_object *root = NULL, *files;
+    if (full == NULL) return PL_ERR_NOMEM;
     PL_GO(pl_file_read(ctx, &text, &size, full, MAX_MANIFEST));
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    root = json_tokener_parse_ex(tokener, text, (int)size + 1);
-    if (json_tokener_get_error(tokener) != json_tokener_success ||
-        json_tokener_get_parse_end(tokener) < size) {
-        st = bad_manifest(ctx, path, "malformed JSON");
-        goto done;
-    }
-    if (!json_object_is_type(root, json_type_object) ||
-        !json_object_object_get_ex(root, "files", &files) ||
-        !json_object_is_type(files, json_type_array)) {
-        st = bad_manifest(ctx, path, "no list of files");
-        goto done;
-    }
+    PL_GO(pl__json_parse(ctx, &root, text, size, 8, full));
+    PL_GO(pl__json_check(ctx, root, "a manifest", fields, full));
+    files = pl__json_get(root, "files");
     for (size_t i = 0; i < json_object_array_length(files); i++)
-        PL_GO(verify_file(ctx, path, json_object_array_get_idx(files, i)));
+        PL_GO(verify_file(ctx, path, json_object_array_get_idx(files, i), full));
 done:
     json_object_put(root);
-    if (tokener != NULL) json_tokener_free(tokener);
     pl_free(ctx, text);
     pl_free(ctx, full);
     return st;

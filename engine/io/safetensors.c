@@ -13,12 +13,13 @@
 **
 ** It does not follow names out of the folder of an index, map files into memory, or read pickles.
 */
-#include <json-c/json.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/json.h"
 #include "base/path.h"
 #include "base/utf8.h"
 #include "io/file.h"
@@ -376,22 +377,16 @@ static pl_status add_shards(pl_weights *w, struct json_object *map, const char *
 {
     pl_status st = PL_OK;
     struct json_object_iter it;
+    char key[256];
     int64_t kept = 0;
     int index;
     char *folder = pl__parent_name(w->ctx, path);
     if (folder == NULL) return PL_ERR_NOMEM;
     json_object_object_foreachC(map, it)
     {
-        if (!json_object_is_type(it.val, json_type_string)) {
-            st = bad_index(w->ctx, path, "a value of weight_map is no file name");
-            goto done;
-        }
-        const char *name = json_object_get_string(it.val);
-        if ((int)strlen(name) != json_object_get_string_len(it.val)) {
-            st = bad_index(w->ctx, path, "a shard name holds \\u0000");
-            goto done;
-        }
-        PL_GO(shard_source(w, folder, path, name, &index));
+        snprintf(key, sizeof key, "'%.200s' of weight_map", it.key);
+        PL_GO(pl__json_check_type(w->ctx, it.val, key, PL__JSON_TEXT, path));
+        PL_GO(shard_source(w, folder, path, json_object_get_string(it.val), &index));
     }
     PL_GO(pl__weights_sort(w));
     json_object_object_foreachC(map, it)
@@ -415,33 +410,18 @@ done:
 
 static pl_status add_index(pl_weights *w, const char *path)
 {
+    static const pl__json_field fields[] = {{"weight_map", PL__JSON_OBJECT, true},
+                                            {NULL, 0, false}};
     pl_status st;
     char *text = NULL;
     size_t size = 0;
-    struct json_tokener *tokener = json_tokener_new_ex(8);
-    struct json_object *root = NULL, *map = NULL;
+    struct json_object *root = NULL;
     PL_GO(pl_file_read(w->ctx, &text, &size, path, MAX_INDEX));
-    if (tokener == NULL) {
-        st = pl__fail(w->ctx, PL_ERR_NOMEM, "reading '%s': not enough memory", path);
-        goto done;
-    }
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    root = json_tokener_parse_ex(tokener, text, (int)size + 1);
-    const size_t at = json_tokener_get_parse_end(tokener);
-    if (json_tokener_get_error(tokener) != json_tokener_success || at < size) {
-        st = pl__fail(w->ctx, PL_ERR_FORMAT, "'%s', byte %zu: malformed JSON", path, at);
-        goto done;
-    }
-    if (!json_object_is_type(root, json_type_object) ||
-        !json_object_object_get_ex(root, "weight_map", &map) ||
-        !json_object_is_type(map, json_type_object)) {
-        st = bad_index(w->ctx, path, "no weight_map: this is no index of safetensors shards");
-        goto done;
-    }
-    st = add_shards(w, map, path);
+    PL_GO(pl__json_parse(w->ctx, &root, text, size, 8, path));
+    PL_GO(pl__json_check(w->ctx, root, "an index of safetensors shards", fields, path));
+    st = add_shards(w, pl__json_get(root, "weight_map"), path);
 done:
     json_object_put(root);
-    if (tokener != NULL) json_tokener_free(tokener);
     pl_free(w->ctx, text);
     return st;
 }

@@ -12,12 +12,12 @@
 #include "text/text.h"
 
 #include <dirent.h>
-#include <json-c/json.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/json.h"
 #include "base/path.h"
 #include "base/utf8.h"
 
@@ -57,20 +57,55 @@ static int by_rank(const void *a, const void *b)
     return x->right < y->right ? -1 : x->right > y->right;
 }
 
-/* Every cut of a token into two ordinary tokens. */
-static pl_status merges_into(pl_tokenizer *tok, int32_t id, int32_t rank)
+/* Ordinary tokens by their beginnings and by their ends, to find every cut of a token into two. */
+typedef struct {
+    pl_tokenizer *tok;
+    pl__prefixes begin, end;
+    int32_t *begin_at, *end_at;             /* the place of each id in the two; -1: not ordinary */
+    int32_t right_of[PL_TEXT_MAX_TOKEN + 1]; /* of the token at hand: what stands behind a cut */
+} cutter;
+
+static bool is_ordinary(const pl_tokenizer *tok, int64_t id)
 {
+    const pl__token *t = &tok->tokens[id];
+    return !(t->flags & (PL__TOK_ADDED | PL__TOK_BYTE)) &&
+           pl__tok_by_bytes(tok, pl__tok_bytes(tok, id), t->bytes_length) == id;
+}
+
+static pl_status order_tokens(const pl_tokenizer *tok, pl__prefixes *set, int32_t **place,
+                              bool backwards)
+{
+    int64_t n = 0;
+    *place = pl_alloc(tok->ctx, ((size_t)tok->count + 1) * sizeof **place);
+    if (!*place) return PL_ERR_NOMEM;
+    memset(*place, 0xFF, (size_t)tok->count * sizeof **place);
+    PL_TRY(pl__prefixes_new(tok->ctx, set, tok->count));
+    for (int64_t id = 0; id < tok->count; id++)
+        if (is_ordinary(tok, id)) set->ids[n++] = (int32_t)id;
+    set->count = n;
+    pl__prefixes_order(tok, set, backwards);
+    for (int64_t i = 0; i < set->count; i++) (*place)[set->ids[i]] = (int32_t)i;
+    return PL_OK;
+}
+
+/* Every cut of a token, behind a character, into two ordinary tokens: as many steps as bytes. */
+static pl_status merges_into(cutter *c, int32_t id, int32_t rank)
+{
+    pl_tokenizer *tok = c->tok;
+    const pl__token *t = &tok->tokens[id];
+    const size_t length = t->bytes_length;
     const char *bytes = pl__tok_bytes(tok, id);
-    size_t length = tok->tokens[id].bytes_length;
-    if ((tok->tokens[id].flags & (PL__TOK_ADDED | PL__TOK_BYTE)) ||
-        pl__tok_by_bytes(tok, bytes, length) != id)
-        return PL_OK;
-    for (size_t at = 0; at < length;) {
-        int step = pl__utf8_char(bytes + at, length - at);
+    if (c->begin_at[id] < 0) return PL_OK;
+    for (size_t at = 0; at <= length; at++) c->right_of[at] = -1;
+    for (int64_t i = c->end.shorter[c->end_at[id]]; i >= 0; i = c->end.shorter[i])
+        c->right_of[length - tok->tokens[c->end.ids[i]].bytes_length] = c->end.ids[i];
+    for (size_t at = 0; at < length;) { /* no cut inside a character */
+        const int step = pl__utf8_char(bytes + at, length - at);
+        for (int i = 1; i < step; i++) c->right_of[at + (size_t)i] = -1;
         at += step > 0 ? (size_t)step : 1;
-        if (at >= length) break;
-        int32_t left = pl__tok_by_bytes(tok, bytes, at);
-        int32_t right = left < 0 ? -1 : pl__tok_by_bytes(tok, bytes + at, length - at);
+    }
+    for (int64_t i = c->begin.shorter[c->begin_at[id]]; i >= 0; i = c->begin.shorter[i]) {
+        const int32_t left = c->begin.ids[i], right = c->right_of[tok->tokens[left].bytes_length];
         if (right >= 0) PL_TRY(pl__tok_add_merge(tok, left, right, rank, id));
     }
     return PL_OK;
@@ -78,15 +113,28 @@ static pl_status merges_into(pl_tokenizer *tok, int32_t id, int32_t rank)
 
 static pl_status merges_from_scores(pl_tokenizer *tok, scored *scores)
 {
+    pl_ctx *ctx = tok->ctx;
+    pl_status st = PL_OK;
+    cutter *c = pl_calloc(ctx, 1, sizeof *c);
+    if (!c) return PL_ERR_NOMEM;
+    c->tok = tok;
+    PL_GO(order_tokens(tok, &c->begin, &c->begin_at, false));
+    PL_GO(order_tokens(tok, &c->end, &c->end_at, true));
     qsort(scores, (size_t)tok->count, sizeof *scores, by_score);
     int32_t rank = 0;
     for (int64_t i = 0; i < tok->count; i++) {
         if (i > 0 && scores[i].score != scores[i - 1].score) rank++;
-        PL_TRY(merges_into(tok, scores[i].id, rank));
+        PL_GO(merges_into(c, scores[i].id, rank));
     }
     if (tok->n_merges > 0)
         qsort(tok->merges, (size_t)tok->n_merges, sizeof *tok->merges, by_rank);
-    return PL_OK;
+done:
+    pl__prefixes_free(ctx, &c->begin);
+    pl__prefixes_free(ctx, &c->end);
+    pl_free(ctx, c->begin_at);
+    pl_free(ctx, c->end_at);
+    pl_free(ctx, c);
+    return st;
 }
 
 /* The name of an ordinary token is its text with "▁" for spaces. */
@@ -196,10 +244,10 @@ static pl_status load_pair_of_files(pl_ctx *ctx, pl_tokenizer **out, const char 
     pl_status st = PL_OK;
     PL_GO(pl_file_read(ctx, &vocab, &n_vocab, vocab_path, PL_TEXT_MAX_FILE));
     PL_GO(pl_file_read(ctx, &merges, &n_merges, merges_path, PL_TEXT_MAX_FILE));
-    root = pl__json_parse(ctx, vocab, n_vocab, vocab_path);
-    tok = root ? pl__tok_new(ctx, PL_TOKENIZER_BYTELEVEL) : NULL;
+    PL_GO(pl__json_parse(ctx, &root, vocab, n_vocab, PL_TEXT_JSON_DEPTH, vocab_path));
+    tok = pl__tok_new(ctx, PL_TOKENIZER_BYTELEVEL);
     if (!tok) {
-        st = root ? PL_ERR_NOMEM : PL_ERR_FORMAT;
+        st = PL_ERR_NOMEM;
         goto done;
     }
     PL_GO(pl__load_vocab(tok, root, vocab_path));
@@ -220,15 +268,31 @@ done:
 
 /* ------------------------------------------------------------------------------------------- */
 
-/* A token named in a config: "text", or {"content": "text"}. */
-static const char *token_name(struct json_object *config, const char *key)
+/* What is read of tokenizer_config.json and special_tokens_map.json. */
+static const pl__json_field config_fields[] = {
+    {"bos_token", PL__JSON_TEXT | PL__JSON_OBJECT, false},
+    {"eos_token", PL__JSON_TEXT | PL__JSON_OBJECT, false},
+    {"pad_token", PL__JSON_TEXT | PL__JSON_OBJECT, false},
+    {"unk_token", PL__JSON_TEXT | PL__JSON_OBJECT, false},
+    {"chat_template", PL__JSON_TEXT | PL__JSON_LIST, false},
+    {NULL, 0, false}};
+static const pl__json_field token_fields[] = {{"content", PL__JSON_TEXT, true}, {NULL, 0, false}};
+static const pl__json_field template_fields[] = {
+    {"name", PL__JSON_TEXT, true}, {"template", PL__JSON_TEXT, true}, {NULL, 0, false}};
+
+/* A token named in a config, "text" or {"content": "text"}; NULL when it is absent. */
+static pl_status token_name(pl_ctx *ctx, const char **out, struct json_object *config,
+                            const char *key, const char *path)
 {
-    struct json_object *value = NULL;
-    if (!json_object_object_get_ex(config, key, &value)) return NULL;
-    if (json_object_is_type(value, json_type_object) &&
-        !json_object_object_get_ex(value, "content", &value))
-        return NULL;
-    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
+    struct json_object *value = pl__json_get(config, key);
+    *out = NULL;
+    if (json_object_is_type(value, json_type_object)) {
+        PL_TRY(pl__json_check(ctx, value, key, token_fields, path));
+        *out = pl__json_text(value, "content");
+    } else if (value) {
+        *out = pl__json_text(config, key);
+    }
+    return PL_OK;
 }
 
 static pl_status read_roles(pl_tokenizer *tok, struct json_object *config, const char *path)
@@ -236,7 +300,8 @@ static pl_status read_roles(pl_tokenizer *tok, struct json_object *config, const
     static const char *const key[] = {"bos_token", "eos_token", "pad_token", "unk_token"};
     int32_t *role[] = {&tok->bos, &tok->eos, &tok->pad, &tok->unk};
     for (int i = 0; i < 4; i++) {
-        const char *name = token_name(config, key[i]);
+        const char *name;
+        PL_TRY(token_name(tok->ctx, &name, config, key[i], path));
         if (!name || (i == 3 && tok->unk >= 0)) continue;
         int32_t id = pl__tok_by_name(tok, name, strlen(name));
         if (id < 0 && i < 2)
@@ -250,24 +315,21 @@ static pl_status read_roles(pl_tokenizer *tok, struct json_object *config, const
 }
 
 /* The chat template: a text, or a list of {name, template} whose "default" counts. */
-static pl_status read_template(pl_tokenizer *tok, struct json_object *config)
+static pl_status read_template(pl_tokenizer *tok, struct json_object *config, const char *path)
 {
-    struct json_object *value = NULL, *name = NULL, *text = NULL;
-    if (!json_object_object_get_ex(config, "chat_template", &value)) return PL_OK;
-    if (json_object_is_type(value, json_type_array)) {
-        size_t n = json_object_array_length(value);
-        for (size_t i = 0; i < n && !text; i++) {
-            struct json_object *item = json_object_array_get_idx(value, i);
-            if (json_object_is_type(item, json_type_object) &&
-                json_object_object_get_ex(item, "name", &name) &&
-                !strcmp(json_object_get_string(name), "default"))
-                json_object_object_get_ex(item, "template", &text);
-        }
-        value = text;
+    struct json_object *value = pl__json_get(config, "chat_template");
+    const char *text = pl__json_text(config, "chat_template");
+    if (!value) return PL_OK;
+    for (size_t n = json_object_is_type(value, json_type_array) ? json_object_array_length(value)
+                                                                : 0;
+         n > 0; n--) {
+        struct json_object *item = json_object_array_get_idx(value, n - 1);
+        PL_TRY(pl__json_check(tok->ctx, item, "an item of 'chat_template'", template_fields, path));
+        if (!strcmp(pl__json_text(item, "name"), "default"))
+            text = pl__json_text(item, "template");
     }
-    if (!json_object_is_type(value, json_type_string)) return PL_OK;
-    tok->chat_template = pl_strndup(tok->ctx, json_object_get_string(value),
-                                    (size_t)json_object_get_string_len(value));
+    if (*text == '\0') return PL_OK;
+    tok->chat_template = pl_strndup(tok->ctx, text, strlen(text));
     return tok->chat_template ? PL_OK : PL_ERR_NOMEM;
 }
 
@@ -281,14 +343,11 @@ static pl_status read_config(pl_tokenizer *tok, const char *folder, const char *
     pl_status st = path ? PL_OK : PL_ERR_NOMEM;
     if (!path || !is_there(path)) goto done;
     PL_GO(pl_file_read(ctx, &text, &size, path, PL_TEXT_MAX_FILE));
-    config = pl__json_parse(ctx, text, size, path);
-    if (!config) {
-        st = PL_ERR_FORMAT;
-        goto done;
-    }
+    PL_GO(pl__json_parse(ctx, &config, text, size, PL_TEXT_JSON_DEPTH, path));
+    PL_GO(pl__json_check(ctx, config, "the file", config_fields, path));
     PL_GO(read_roles(tok, config, path));
     if (keep) {
-        PL_GO(read_template(tok, config));
+        PL_GO(read_template(tok, config, path));
         tok->config = text;
         tok->config_length = size;
         text = NULL;

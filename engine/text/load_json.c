@@ -10,76 +10,91 @@
 */
 #include "text/text.h"
 
-#include <json-c/json.h>
+#include "base/json.h"
 
-#define JSON_DEPTH 64
 #define MAX_ITEMS 16 /* of a Sequence */
 #define LOWER_BLOCK "\xE2\x96\x81"
 
 /* ------------------------------------------------------------------------------------------- */
 
-struct json_object *pl__json_parse(pl_ctx *ctx, const char *text, size_t length, const char *path)
+/* The keys that are read, and the types they may have; all others change no ids. */
+static const pl__json_field root_fields[] = {
+    {"model", PL__JSON_OBJECT, true},     {"added_tokens", PL__JSON_LIST, false},
+    {"normalizer", PL__JSON_OBJECT, false}, {"pre_tokenizer", PL__JSON_OBJECT, false},
+    {"post_processor", PL__JSON_OBJECT, false}, {NULL, 0, false}};
+static const pl__json_field type_fields[] = {{"type", PL__JSON_TEXT, false}, {NULL, 0, false}};
+static const pl__json_field model_fields[] = {
+    {"vocab", PL__JSON_OBJECT, true},
+    {"merges", PL__JSON_LIST, false},
+    {"unk_token", PL__JSON_TEXT, false},
+    {"dropout", PL__JSON_NUMBER, false},
+    {"byte_fallback", PL__JSON_BOOLEAN, false},
+    {"ignore_merges", PL__JSON_BOOLEAN, false},
+    {"continuing_subword_prefix", PL__JSON_TEXT, false},
+    {"end_of_word_suffix", PL__JSON_TEXT, false},
+    {NULL, 0, false}};
+static const pl__json_field added_fields[] = {
+    {"id", PL__JSON_INTEGER, true},          {"content", PL__JSON_TEXT, true},
+    {"single_word", PL__JSON_BOOLEAN, false}, {"lstrip", PL__JSON_BOOLEAN, false},
+    {"rstrip", PL__JSON_BOOLEAN, false},      {"special", PL__JSON_BOOLEAN, false},
+    {NULL, 0, false}};
+/* Of a normalizer, pre-tokenizer or post-processor. */
+static const pl__json_field step_fields[] = {
+    {"type", PL__JSON_TEXT, true},
+    {"normalizers", PL__JSON_LIST, false},
+    {"pretokenizers", PL__JSON_LIST, false},
+    {"processors", PL__JSON_LIST, false},
+    {"prepend", PL__JSON_TEXT, false},
+    {"content", PL__JSON_TEXT, false},
+    {"pattern", PL__JSON_OBJECT, false},
+    {"behavior", PL__JSON_TEXT, false},
+    {"invert", PL__JSON_BOOLEAN, false},
+    {"replacement", PL__JSON_TEXT, false},
+    {"prepend_scheme", PL__JSON_TEXT, false},
+    {"split", PL__JSON_BOOLEAN, false},
+    {"add_prefix_space", PL__JSON_BOOLEAN, false},
+    {"use_regex", PL__JSON_BOOLEAN, false},
+    {"individual_digits", PL__JSON_BOOLEAN, false},
+    {"single", PL__JSON_LIST, false},
+    {NULL, 0, false}};
+static const pl__json_field pattern_fields[] = {
+    {"Regex", PL__JSON_TEXT, false}, {"String", PL__JSON_TEXT, false}, {NULL, 0, false}};
+static const pl__json_field part_fields[] = {
+    {"SpecialToken", PL__JSON_OBJECT, false}, {"Sequence", PL__JSON_OBJECT, false},
+    {NULL, 0, false}};
+static const pl__json_field special_fields[] = {{"id", PL__JSON_TEXT, true}, {NULL, 0, false}};
+
+static pl_status check_step(pl_ctx *ctx, struct json_object *item, const char *what,
+                            const char *path)
 {
-    struct json_object *root = NULL;
-    struct json_tokener *parser = json_tokener_new_ex(JSON_DEPTH);
-    if (!parser) {
-        pl__fail(ctx, PL_ERR_NOMEM, "%s: no memory to read it", path);
-        return NULL;
-    }
-    root = json_tokener_parse_ex(parser, text, (int)length);
-    enum json_tokener_error error = json_tokener_get_error(parser);
-    if (error != json_tokener_success || !json_object_is_type(root, json_type_object)) {
-        const char *why = error != json_tokener_success && error != json_tokener_continue
-                              ? json_tokener_error_desc(error)
-                              : "the file ends early or is no object";
-        pl__fail(ctx, PL_ERR_FORMAT, "%s: no JSON object: %s at byte %zu", path, why,
-                 json_tokener_get_parse_end(parser));
-        json_object_put(root);
-        root = NULL;
-    }
-    json_tokener_free(parser);
-    return root;
+    PL_TRY(pl__json_check(ctx, item, what, step_fields, path));
+    struct json_object *pattern = pl__json_get(item, "pattern");
+    return pattern ? pl__json_check(ctx, pattern, "a pattern", pattern_fields, path) : PL_OK;
 }
 
-static struct json_object *member(struct json_object *object, const char *key)
-{
-    struct json_object *value = NULL;
-    if (json_object_is_type(object, json_type_object))
-        json_object_object_get_ex(object, key, &value);
-    return value;
-}
-
-static const char *text_of(struct json_object *object, const char *key)
-{
-    struct json_object *value = member(object, key);
-    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
-}
-
-static bool flag_of(struct json_object *object, const char *key, bool fallback)
-{
-    struct json_object *value = member(object, key);
-    return json_object_is_type(value, json_type_boolean) ? json_object_get_boolean(value)
-                                                         : fallback;
-}
-
-/* The items of a Sequence, or the thing itself; *n of them. */
-static pl_status items(pl_ctx *ctx, struct json_object *thing, const char *list_key,
-                       struct json_object *out[MAX_ITEMS], int *n, const char *path)
+/* The items of a Sequence, or the thing itself, all of them checked; *n of them. */
+static pl_status items(pl_ctx *ctx, struct json_object *thing, const char *what,
+                       const char *list_key, struct json_object *out[MAX_ITEMS], int *n,
+                       const char *path)
 {
     *n = 0;
     if (!thing) return PL_OK;
-    if (strcmp(text_of(thing, "type"), "Sequence") != 0) {
+    PL_TRY(check_step(ctx, thing, what, path));
+    if (strcmp(pl__json_text(thing, "type"), "Sequence") != 0) {
         out[(*n)++] = thing;
         return PL_OK;
     }
-    struct json_object *list = member(thing, list_key);
+    struct json_object *list = pl__json_get(thing, list_key);
     if (!json_object_is_type(list, json_type_array))
         return pl__fail(ctx, PL_ERR_FORMAT, "%s: a Sequence without '%s'", path, list_key);
     size_t count = json_object_array_length(list);
     if (count > MAX_ITEMS)
         return pl__fail(ctx, PL_ERR_FORMAT, "%s: '%s' has %zu items; at most %d are taken", path,
                         list_key, count, MAX_ITEMS);
-    for (size_t i = 0; i < count; i++) out[(*n)++] = json_object_array_get_idx(list, i);
+    for (size_t i = 0; i < count; i++) {
+        out[*n] = json_object_array_get_idx(list, i);
+        PL_TRY(check_step(ctx, out[(*n)++], what, path));
+    }
     return PL_OK;
 }
 
@@ -98,8 +113,8 @@ pl_status pl__load_vocab(pl_tokenizer *tok, struct json_object *vocab, const cha
     int64_t limit = 16 * (int64_t)json_object_object_length(vocab) + 65536;
     json_object_object_foreach(vocab, name, value)
     {
-        int64_t id = json_object_get_int64(value);
-        if (!json_object_is_type(value, json_type_int) || id < 0 || id >= limit)
+        const int64_t id = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
+        if (id < 0 || id >= limit)
             return pl__fail(tok->ctx, PL_ERR_FORMAT,
                             "%s: token '%.60s' has the id %.40s; ids are integers below %lld "
                             "here", path, name, json_object_to_json_string(value),
@@ -150,14 +165,16 @@ static pl_status load_merges(pl_tokenizer *tok, struct json_object *list, const 
                                   path));
         } else if (json_object_is_type(merge, json_type_array) &&
                    json_object_array_length(merge) == 2 &&
-                   (left = json_object_array_get_idx(merge, 0)) != NULL &&
-                   (right = json_object_array_get_idx(merge, 1)) != NULL) {
+                   json_object_is_type(left = json_object_array_get_idx(merge, 0),
+                                       json_type_string) &&
+                   json_object_is_type(right = json_object_array_get_idx(merge, 1),
+                                       json_type_string)) {
             PL_TRY(pl__load_merge(tok, json_object_get_string(left),
                                   (size_t)json_object_get_string_len(left),
                                   json_object_get_string(right),
                                   (size_t)json_object_get_string_len(right), (int64_t)i, path));
         } else {
-            return pl__fail(tok->ctx, PL_ERR_FORMAT, "%s: merge %zu is neither text nor a pair",
+            return pl__fail(tok->ctx, PL_ERR_FORMAT, "%s: merge %zu is neither text nor a pair of texts",
                             path, i);
         }
     }
@@ -168,21 +185,16 @@ static pl_status load_added(pl_tokenizer *tok, struct json_object *list, const c
 {
     pl_ctx *ctx = tok->ctx;
     if (!list) return PL_OK;
-    if (!json_object_is_type(list, json_type_array))
-        return pl__fail(ctx, PL_ERR_FORMAT, "%s: added_tokens is not a list", path);
     size_t n = json_object_array_length(list);
-    tok->added = pl_calloc(ctx, n + 1, sizeof *tok->added);
-    if (!tok->added) return PL_ERR_NOMEM;
     for (size_t i = 0; i < n; i++) {
         struct json_object *item = json_object_array_get_idx(list, i);
-        const char *content = text_of(item, "content");
+        PL_TRY(pl__json_check(ctx, item, "an added token", added_fields, path));
+        const char *content = pl__json_text(item, "content");
         size_t length = strlen(content);
-        struct json_object *number = member(item, "id");
-        int64_t id = json_object_get_int64(number);
-        if (length == 0 || !json_object_is_type(number, json_type_int) || id < 0 ||
-            id >= 16 * (tok->count + (int64_t)n) + 65536)
+        int64_t id = json_object_get_int64(pl__json_get(item, "id"));
+        if (length == 0 || id < 0 || id >= 16 * (tok->count + (int64_t)n) + 65536)
             return refuse(ctx, path, "added token", item);
-        if (flag_of(item, "single_word", false))
+        if (pl__json_flag(item, "single_word", false))
             return refuse(ctx, path, "added token with single_word", item);
         if (id >= tok->count || !(tok->tokens[id].flags & PL__TOK_PRESENT))
             PL_TRY(pl__tok_set(tok, id, content, length, 0));
@@ -193,9 +205,9 @@ static pl_status load_added(pl_tokenizer *tok, struct json_object *list, const c
                             "vocabulary", path, content, (long long)id, pl__tok_name(tok, id));
         if (tok->tokens[id].flags & PL__TOK_ADDED) continue;
         tok->tokens[id].flags |= PL__TOK_ADDED;
-        if (flag_of(item, "special", false)) tok->tokens[id].flags |= PL__TOK_SPECIAL;
-        tok->added[tok->n_added++] = (pl__added){(int32_t)id, flag_of(item, "lstrip", false),
-                                                 flag_of(item, "rstrip", false)};
+        if (pl__json_flag(item, "special", false)) tok->tokens[id].flags |= PL__TOK_SPECIAL;
+        if (pl__json_flag(item, "lstrip", false)) tok->tokens[id].flags |= PL__TOK_STRIP_LEFT;
+        if (pl__json_flag(item, "rstrip", false)) tok->tokens[id].flags |= PL__TOK_STRIP_RIGHT;
     }
     return PL_OK;
 }
@@ -211,9 +223,9 @@ static pl_status load_normalizer(pl_tokenizer *tok, struct json_object *thing, c
                  {"NFKD", PL__NORMAL_NFKD}};
     struct json_object *item[MAX_ITEMS];
     int n;
-    PL_TRY(items(tok->ctx, thing, "normalizers", item, &n, path));
+    PL_TRY(items(tok->ctx, thing, "a normalizer", "normalizers", item, &n, path));
     for (int i = 0; i < n; i++) {
-        const char *type = text_of(item[i], "type");
+        const char *type = pl__json_text(item[i], "type");
         bool known = false;
         for (size_t k = 0; k < sizeof forms / sizeof forms[0]; k++)
             if (!strcmp(type, forms[k].name) && tok->normal == PL__NORMAL_NONE) {
@@ -221,11 +233,11 @@ static pl_status load_normalizer(pl_tokenizer *tok, struct json_object *thing, c
                 known = true;
             }
         if (tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
-            if (!strcmp(type, "Prepend") && !strcmp(text_of(item[i], "prepend"), LOWER_BLOCK))
+            if (!strcmp(type, "Prepend") && !strcmp(pl__json_text(item[i], "prepend"), LOWER_BLOCK))
                 known = tok->prefix_space = true;
             if (!strcmp(type, "Replace") &&
-                !strcmp(text_of(member(item[i], "pattern"), "String"), " ") &&
-                !strcmp(text_of(item[i], "content"), LOWER_BLOCK))
+                !strcmp(pl__json_text(pl__json_get(item[i], "pattern"), "String"), " ") &&
+                !strcmp(pl__json_text(item[i], "content"), LOWER_BLOCK))
                 known = true;
         }
         if (!known) return refuse(tok->ctx, path, "normalizer", item[i]);
@@ -235,14 +247,14 @@ static pl_status load_normalizer(pl_tokenizer *tok, struct json_object *thing, c
 
 static pl_status load_split(pl_tokenizer *tok, struct json_object *item, const char *path)
 {
-    const char *behavior = text_of(item, "behavior");
-    struct json_object *pattern = member(item, "pattern"), *text = member(pattern, "Regex");
+    const char *behavior = pl__json_text(item, "behavior");
+    struct json_object *pattern = pl__json_get(item, "pattern"), *text = pl__json_get(pattern, "Regex");
     bool literal = text == NULL, isolated = !strcmp(behavior, "Isolated");
-    if (literal) text = member(pattern, "String");
+    if (literal) text = pl__json_get(pattern, "String");
     if (!json_object_is_type(text, json_type_string) ||
         (!isolated && strcmp(behavior, "Removed") != 0))
         return refuse(tok->ctx, path, "pre-tokenizer", item);
-    bool invert = flag_of(item, "invert", false);
+    bool invert = pl__json_flag(item, "invert", false);
     return pl__step_add(tok, json_object_get_string(text),
                         (size_t)json_object_get_string_len(text), literal, isolated || invert,
                         isolated || !invert, path);
@@ -250,11 +262,11 @@ static pl_status load_split(pl_tokenizer *tok, struct json_object *item, const c
 
 static pl_status load_metaspace(pl_tokenizer *tok, struct json_object *item, const char *path)
 {
-    const char *scheme = text_of(item, "prepend_scheme");
-    if (strcmp(text_of(item, "replacement"), LOWER_BLOCK) != 0 || flag_of(item, "split", true))
+    const char *scheme = pl__json_text(item, "prepend_scheme");
+    if (strcmp(pl__json_text(item, "replacement"), LOWER_BLOCK) != 0 || pl__json_flag(item, "split", true))
         return refuse(tok->ctx, path, "pre-tokenizer", item);
     tok->prefix_space = *scheme ? strcmp(scheme, "never") != 0
-                                : flag_of(item, "add_prefix_space", true);
+                                : pl__json_flag(item, "add_prefix_space", true);
     tok->prefix_once = !strcmp(scheme, "first");
     return PL_OK;
 }
@@ -270,22 +282,22 @@ static pl_status load_steps(pl_tokenizer *tok, struct json_object *thing, const 
     struct json_object *item[MAX_ITEMS];
     int n;
     bool bytes = false;
-    PL_TRY(items(tok->ctx, thing, "pretokenizers", item, &n, path));
+    PL_TRY(items(tok->ctx, thing, "a pre-tokenizer", "pretokenizers", item, &n, path));
     for (int i = 0; i < n; i++) {
-        const char *type = text_of(item[i], "type");
+        const char *type = pl__json_text(item[i], "type");
         if (tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
             if (strcmp(type, "Metaspace") != 0)
                 return refuse(tok->ctx, path, "pre-tokenizer", item[i]);
             PL_TRY(load_metaspace(tok, item[i], path));
         } else if (!strcmp(type, "ByteLevel") && tok->kind == PL_TOKENIZER_BYTELEVEL) {
             bytes = true;
-            tok->prefix_space = flag_of(item[i], "add_prefix_space", true);
-            if (flag_of(item[i], "use_regex", true))
+            tok->prefix_space = pl__json_flag(item[i], "add_prefix_space", true);
+            if (pl__json_flag(item[i], "use_regex", true))
                 PL_TRY(add_pattern(tok, pl__gpt2_pattern, true, true, path));
         } else if (!strcmp(type, "Split")) {
             PL_TRY(load_split(tok, item[i], path));
         } else if (!strcmp(type, "Digits")) {
-            bool single = flag_of(item[i], "individual_digits", false);
+            bool single = pl__json_flag(item[i], "individual_digits", false);
             PL_TRY(add_pattern(tok, single ? "\\p{N}" : "\\p{N}+", true, true, path));
         } else if (!strcmp(type, "WhitespaceSplit")) {
             PL_TRY(add_pattern(tok, "\\s+", false, true, path));
@@ -306,16 +318,18 @@ static pl_status load_steps(pl_tokenizer *tok, struct json_object *thing, const 
 
 static pl_status load_template(pl_tokenizer *tok, struct json_object *item, const char *path)
 {
-    struct json_object *single = member(item, "single");
+    struct json_object *single = pl__json_get(item, "single");
     bool behind = false;
     if (!json_object_is_type(single, json_type_array))
         return refuse(tok->ctx, path, "post-processor", item);
     for (size_t i = 0; i < json_object_array_length(single); i++) {
         struct json_object *part = json_object_array_get_idx(single, i);
-        struct json_object *special = member(part, "SpecialToken");
-        if (member(part, "Sequence")) behind = true;
+        PL_TRY(pl__json_check(tok->ctx, part, "a part of the post-processor", part_fields, path));
+        struct json_object *special = pl__json_get(part, "SpecialToken");
+        if (pl__json_get(part, "Sequence")) behind = true;
         if (!special) continue;
-        const char *name = text_of(special, "id");
+        PL_TRY(pl__json_check(tok->ctx, special, "a SpecialToken", special_fields, path));
+        const char *name = pl__json_text(special, "id");
         int32_t id = pl__tok_by_name(tok, name, strlen(name));
         int32_t *role = behind ? &tok->eos : &tok->bos;
         if (id < 0 || (*role >= 0 && *role != id))
@@ -330,9 +344,9 @@ static pl_status load_post(pl_tokenizer *tok, struct json_object *thing, const c
 {
     struct json_object *item[MAX_ITEMS];
     int n;
-    PL_TRY(items(tok->ctx, thing, "processors", item, &n, path));
+    PL_TRY(items(tok->ctx, thing, "a post-processor", "processors", item, &n, path));
     for (int i = 0; i < n; i++) {
-        const char *type = text_of(item[i], "type");
+        const char *type = pl__json_text(item[i], "type");
         if (!strcmp(type, "TemplateProcessing")) PL_TRY(load_template(tok, item[i], path));
         else if (strcmp(type, "ByteLevel") != 0)
             return refuse(tok->ctx, path, "post-processor", item[i]);
@@ -343,10 +357,10 @@ static pl_status load_post(pl_tokenizer *tok, struct json_object *thing, const c
 /* What would change ids and is not done here. */
 static pl_status check_model(pl_ctx *ctx, struct json_object *model, const char *path)
 {
-    struct json_object *dropout = member(model, "dropout");
+    struct json_object *dropout = pl__json_get(model, "dropout");
     if (dropout && json_object_get_double(dropout) != 0.0)
         return pl__fail(ctx, PL_ERR_FORMAT, "%s: BPE dropout is not supported", path);
-    if (*text_of(model, "continuing_subword_prefix") || *text_of(model, "end_of_word_suffix"))
+    if (*pl__json_text(model, "continuing_subword_prefix") || *pl__json_text(model, "end_of_word_suffix"))
         return pl__fail(ctx, PL_ERR_FORMAT,
                         "%s: subword prefixes and word suffixes are not supported", path);
     return PL_OK;
@@ -357,35 +371,37 @@ pl_status pl__load_json(pl_ctx *ctx, pl_tokenizer **out, const char *text, size_
 {
     pl_tokenizer *tok = NULL;
     pl_status st = PL_OK;
-    struct json_object *root = pl__json_parse(ctx, text, length, path);
-    if (!root) return PL_ERR_FORMAT;
-
-    struct json_object *model = member(root, "model");
-    const char *type = text_of(model, "type");
+    struct json_object *root, *model;
+    PL_TRY(pl__json_parse(ctx, &root, text, length, PL_TEXT_JSON_DEPTH, path));
+    PL_GO(pl__json_check(ctx, root, "the file", root_fields, path));
+    model = pl__json_get(root, "model");
+    PL_GO(pl__json_check(ctx, model, "the model", type_fields, path));
+    const char *type = pl__json_text(model, "type");
     bool words = !strcmp(type, "WordLevel");
-    if (!words && strcmp(type, "BPE") != 0 && !(member(model, "merges") && !*type)) {
+    if (!words && strcmp(type, "BPE") != 0 && !(pl__json_get(model, "merges") && !*type)) {
         st = pl__fail(ctx, PL_ERR_FORMAT,
                       "%s: the model type is '%s'; BPE and WordLevel can be read", path, type);
         goto done;
     }
+    PL_GO(pl__json_check(ctx, model, "the model", model_fields, path));
     PL_GO(check_model(ctx, model, path));
     tok = pl__tok_new(ctx, words ? PL_TOKENIZER_WORD
-                           : flag_of(model, "byte_fallback", false) ? PL_TOKENIZER_SENTENCEPIECE
+                           : pl__json_flag(model, "byte_fallback", false) ? PL_TOKENIZER_SENTENCEPIECE
                                                                      : PL_TOKENIZER_BYTELEVEL);
     if (!tok) {
         st = PL_ERR_NOMEM;
         goto done;
     }
-    tok->whole_words = flag_of(model, "ignore_merges", false);
-    PL_GO(pl__load_vocab(tok, member(model, "vocab"), path));
-    PL_GO(load_added(tok, member(root, "added_tokens"), path));
+    tok->whole_words = pl__json_flag(model, "ignore_merges", false);
+    PL_GO(pl__load_vocab(tok, pl__json_get(model, "vocab"), path));
+    PL_GO(load_added(tok, pl__json_get(root, "added_tokens"), path));
     PL_GO(pl__tok_index_names(tok));
-    if (!words) PL_GO(load_merges(tok, member(model, "merges"), path));
-    const char *unk = text_of(model, "unk_token");
-    tok->unk = pl__tok_by_name(tok, unk, strlen(unk));
-    PL_GO(load_normalizer(tok, member(root, "normalizer"), path));
-    PL_GO(load_steps(tok, member(root, "pre_tokenizer"), path));
-    PL_GO(load_post(tok, member(root, "post_processor"), path));
+    if (!words) PL_GO(load_merges(tok, pl__json_get(model, "merges"), path));
+    const char *unk = pl__json_text(model, "unk_token");
+    if (pl__json_get(model, "unk_token")) tok->unk = pl__tok_by_name(tok, unk, strlen(unk));
+    PL_GO(load_normalizer(tok, pl__json_get(root, "normalizer"), path));
+    PL_GO(load_steps(tok, pl__json_get(root, "pre_tokenizer"), path));
+    PL_GO(load_post(tok, pl__json_get(root, "post_processor"), path));
     *out = tok;
     tok = NULL;
 done:

@@ -11,9 +11,9 @@
 */
 #include "text/text.h"
 
-#include <json-c/json.h>
 #include <stdio.h>
 
+#include "base/json.h"
 #include "base/path.h"
 #include "base/utf8.h"
 
@@ -144,6 +144,14 @@ static pl_status put_merges(const pl_tokenizer *tok, struct json_object *model)
 {
     pl_ctx *ctx = tok->ctx;
     char text[2 * PL_TEXT_MAX_TOKEN + 1];
+    size_t size = 0;
+    for (int64_t i = 0; i < tok->n_merges; i++)
+        size += tok->tokens[tok->merges[i].left].name_length +
+                tok->tokens[tok->merges[i].right].name_length + 1;
+    if (size > PL_TEXT_MAX_FILE) /* long tokens that can be cut everywhere */
+        return pl__fail(ctx, PL_ERR_FORMAT,
+                        "%lld merges of %zu bytes: a tokenizer.json has at most %d",
+                        (long long)tok->n_merges, size, PL_TEXT_MAX_FILE);
     struct json_object *list = json_object_new_array();
     PL_TRY(put(ctx, model, "merges", list));
     for (int64_t i = 0; i < tok->n_merges; i++) {
@@ -234,15 +242,11 @@ done:
 static pl_status put_role(const pl_tokenizer *tok, struct json_object *config, const char *key,
                           int32_t id)
 {
-    struct json_object *old = NULL, *content = NULL;
-    json_object_object_get_ex(config, key, &old);
+    struct json_object *old = pl__json_get(config, key);
     if (id < 0) return old ? put(tok->ctx, config, key, NULL) : PL_OK;
-    if (json_object_is_type(old, json_type_object) &&
-        json_object_object_get_ex(old, "content", &content))
-        old = content;
-    if (json_object_is_type(old, json_type_string) &&
-        !strcmp(json_object_get_string(old), pl__tok_name(tok, id)))
-        return PL_OK;
+    const char *name = json_object_is_type(old, json_type_object) ? pl__json_text(old, "content")
+                                                                  : pl__json_text(config, key);
+    if (old && !strcmp(name, pl__tok_name(tok, id))) return PL_OK;
     return put(tok->ctx, config, key, name_of(tok, id));
 }
 
@@ -250,9 +254,12 @@ static pl_status save_config(const pl_tokenizer *tok, const char *folder, const 
 {
     pl_ctx *ctx = tok->ctx;
     pl_status st = PL_OK;
-    struct json_object *config =
-        tok->config ? pl__json_parse(ctx, tok->config, tok->config_length, "tokenizer_config.json")
-                    : json_object_new_object();
+    struct json_object *config = NULL;
+    if (tok->config)
+        PL_TRY(pl__json_parse(ctx, &config, tok->config, tok->config_length, PL_TEXT_JSON_DEPTH,
+                              "tokenizer_config.json"));
+    else
+        config = json_object_new_object();
     if (!config) return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
     if (!tok->config) {
         PL_GO(put_json(ctx, config, "tokenizer_class", "\"PreTrainedTokenizerFast\""));
@@ -262,9 +269,7 @@ static pl_status save_config(const pl_tokenizer *tok, const char *folder, const 
     PL_GO(put_role(tok, config, "eos_token", tok->eos));
     PL_GO(put_role(tok, config, "pad_token", tok->pad));
     if (tok->unk >= 0) PL_GO(put_role(tok, config, "unk_token", tok->unk));
-    struct json_object *had = NULL;
-    json_object_object_get_ex(config, "chat_template", &had);
-    if (!chat && !had) chat = tok->chat_template;
+    if (!chat && !pl__json_get(config, "chat_template")) chat = tok->chat_template;
     if (chat) PL_GO(put(ctx, config, "chat_template", json_object_new_string(chat)));
     PL_GO(write_tree(ctx, folder, "tokenizer_config.json", config));
 done:

@@ -29,6 +29,7 @@
 #define PL_TEXT_MAX_STEPS 8
 #define PL_TEXT_MAX_TOKEN 4096          /* bytes of one token */
 #define PL_TEXT_MAX_FILE (1 << 29)      /* bytes of one file */
+#define PL_TEXT_JSON_DEPTH 64
 #define PL_TEXT_KEEP 65536              /* symbols of work space kept between calls */
 
 /* Inside a pattern's class: alphabetic characters, marks, decimal digits and connectors. */
@@ -40,7 +41,9 @@ enum {
     PL__TOK_ADDED = 2,   /* listed under added_tokens */
     PL__TOK_SPECIAL = 4, /* dropped by PL_DECODE_SKIP_SPECIAL */
     PL__TOK_BYTE = 8,    /* a <0xXX> token */
-    PL__TOK_CONTROL = 16 /* never from user text */
+    PL__TOK_CONTROL = 16, /* never from user text */
+    PL__TOK_STRIP_LEFT = 32, /* an added token that swallows the white space before it */
+    PL__TOK_STRIP_RIGHT = 64 /* and behind it */
 };
 
 typedef struct {
@@ -72,10 +75,12 @@ typedef struct {
     bool keep_match, keep_gap;
 } pl__step;
 
+/* Tokens of different bytes, sorted by them; shorter[i] is the place of the longest other one that
+** ids[i] begins with, -1: none. So the tokens that a text begins with are one chain. */
 typedef struct {
-    int32_t id;
-    bool strip_left, strip_right;
-} pl__added;
+    int32_t *ids, *shorter;
+    int64_t count;
+} pl__prefixes;
 
 typedef enum { PL__NORMAL_NONE, PL__NORMAL_NFC, PL__NORMAL_NFD, PL__NORMAL_NFKC,
                PL__NORMAL_NFKD } pl__normal;
@@ -116,8 +121,7 @@ struct pl_tokenizer {
     pl__normal normal;
     bool prefix_space, prefix_once; /* a space in front; not again behind an added token */
 
-    pl__added *added; /* longest first */
-    int64_t n_added;
+    pl__prefixes added;
     uint8_t added_starts[256]; /* 1: a control token starts with this byte, 2: another added one */
 
     int32_t bos, eos, pad, unk; /* -1: none */
@@ -156,6 +160,14 @@ void pl__tok_make_special(pl_tokenizer *tok, int32_t id);
 int32_t pl__tok_unknown(const pl_tokenizer *tok);
 int32_t pl__tok_by_name(const pl_tokenizer *tok, const char *name, size_t length);
 int32_t pl__tok_by_bytes(const pl_tokenizer *tok, const char *bytes, size_t length);
+
+/* Room for `count` ids, to be filled by the caller. */
+pl_status pl__prefixes_new(pl_ctx *ctx, pl__prefixes *set, int64_t count);
+/* Sorts the ids, drops all but the lowest of those with the same bytes, sets `shorter`. With
+** `backwards` bytes are read from the last to the first: "ends with" in place of "begins with".
+** Linear in the bytes of all tokens, but for the sorting. */
+void pl__prefixes_order(const pl_tokenizer *tok, pl__prefixes *set, bool backwards);
+void pl__prefixes_free(pl_ctx *ctx, pl__prefixes *set);
 
 static inline const char *pl__tok_name(const pl_tokenizer *tok, int64_t id)
 {
@@ -211,10 +223,7 @@ void pl__bpe_free(pl_tokenizer *tok);
 /* A tokenizer.json already in memory, up to the derivation; `path` for error texts. */
 pl_status pl__load_json(pl_ctx *ctx, pl_tokenizer **out, const char *text, size_t length,
                         const char *path);
-/* The text of a JSON file as a json-c tree; NULL and error text on failure. */
 struct json_object;
-struct json_object *pl__json_parse(pl_ctx *ctx, const char *text, size_t length,
-                                   const char *path);
 /* Takes every member of a {name: id} object as a token. */
 pl_status pl__load_vocab(pl_tokenizer *tok, struct json_object *vocab, const char *path);
 /* One merge by the names of its parts. */

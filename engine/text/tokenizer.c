@@ -78,7 +78,7 @@ void pl_tokenizer_free(pl_tokenizer *tok)
     pl_free(ctx, tok->by_bytes.slot);
     pl_free(ctx, tok->merges);
     pl_free(ctx, tok->pairs.slot);
-    pl_free(ctx, tok->added);
+    pl__prefixes_free(ctx, &tok->added);
     pl_free(ctx, tok->chat_template);
     pl_free(ctx, tok->pieces[0].data);
     pl_free(ctx, tok->pieces[1].data);
@@ -132,19 +132,28 @@ static pl_status encode_plain(pl_tokenizer *tok, pl__ids *out, const char *text,
     return encode_words(tok, out, made->data + !prefix, made->length - !prefix);
 }
 
-/* The longest added token at `text`. */
-static const pl__added *added_at(const pl_tokenizer *tok, const char *text, size_t length,
-                                 bool control)
+/* The id of the longest added token at `text`, -1: none. */
+static int32_t added_at(const pl_tokenizer *tok, const char *text, size_t length, bool control)
 {
-    if (!(tok->added_starts[(unsigned char)text[0]] & (control ? 3 : 2))) return NULL;
-    for (int64_t i = 0; i < tok->n_added; i++) {
-        const pl__token *t = &tok->tokens[tok->added[i].id];
-        const char *bytes = tok->bytes.data + t->bytes_at;
-        if (t->bytes_length <= length && bytes[0] == text[0] &&
-            (control || !(t->flags & PL__TOK_CONTROL)) && !memcmp(bytes, text, t->bytes_length))
-            return &tok->added[i];
+    const pl__prefixes *added = &tok->added;
+    if (!(tok->added_starts[(unsigned char)text[0]] & (control ? 3 : 2))) return -1;
+    int64_t low = 0, high = added->count; /* those before `low` are not behind the text, sorted */
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        const size_t n = tok->tokens[added->ids[middle]].bytes_length;
+        const int sign =
+            memcmp(pl__tok_bytes(tok, added->ids[middle]), text, n < length ? n : length);
+        if (sign < 0 || (sign == 0 && n <= length)) low = middle + 1;
+        else high = middle;
     }
-    return NULL;
+    for (int64_t i = low - 1; i >= 0; i = added->shorter[i]) {
+        const int32_t id = added->ids[i];
+        const pl__token *t = &tok->tokens[id];
+        if (t->bytes_length <= length && (control || !(t->flags & PL__TOK_CONTROL)) &&
+            !memcmp(pl__tok_bytes(tok, id), text, t->bytes_length))
+            return id;
+    }
+    return -1;
 }
 
 static bool is_blank(char c)
@@ -157,17 +166,18 @@ static pl_status encode_text(pl_tokenizer *tok, pl__ids *out, const char *text, 
 {
     bool control = (flags & PL_ENCODE_SPECIAL) != 0, prefix = !(flags & PL_ENCODE_CONTINUED);
     size_t start = 0, at = 0;
-    while (tok->n_added > 0 && at < length) {
-        const pl__added *a = added_at(tok, text + at, length - at, control);
-        if (!a) {
+    while (tok->added.count > 0 && at < length) {
+        const int32_t id = added_at(tok, text + at, length - at, control);
+        if (id < 0) {
             at++;
             continue;
         }
-        size_t end = at, next = at + tok->tokens[a->id].bytes_length;
-        while (a->strip_left && end > start && is_blank(text[end - 1])) end--;
-        while (a->strip_right && next < length && is_blank(text[next])) next++;
+        const pl__token *t = &tok->tokens[id];
+        size_t end = at, next = at + t->bytes_length;
+        while ((t->flags & PL__TOK_STRIP_LEFT) && end > start && is_blank(text[end - 1])) end--;
+        while ((t->flags & PL__TOK_STRIP_RIGHT) && next < length && is_blank(text[next])) next++;
         PL_TRY(encode_plain(tok, out, text + start, end - start, prefix));
-        PL_TRY(pl__ids_add(tok->ctx, out, a->id));
+        PL_TRY(pl__ids_add(tok->ctx, out, id));
         prefix = !tok->prefix_once;
         start = at = next;
     }

@@ -8,6 +8,8 @@
 */
 #include "text/text.h"
 
+#include <stdlib.h>
+
 #include "base/utf8.h"
 
 /* ------------------------------------------------------------------------------------------- */
@@ -241,19 +243,70 @@ static pl_status find_bytes(pl_tokenizer *tok, int64_t id)
     return pl__buf_add(tok->ctx, &tok->bytes, "", 1);
 }
 
-/* Longest first, so that the first that fits is the longest that fits. */
-static void sort_added(pl_tokenizer *tok)
+/* ------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const pl_tokenizer *tok;
+    bool backwards;
+} byte_order;
+
+/* The first byte where the tokens differ decides, else the length. */
+static int by_bytes(const void *x, const void *y, void *how)
 {
-    pl__added *a = tok->added;
-    for (int64_t gap = tok->n_added / 2; gap > 0; gap /= 2)
-        for (int64_t i = gap; i < tok->n_added; i++) {
-            pl__added x = a[i];
-            uint32_t length = tok->tokens[x.id].bytes_length;
-            int64_t j = i;
-            for (; j >= gap && tok->tokens[a[j - gap].id].bytes_length < length; j -= gap)
-                a[j] = a[j - gap];
-            a[j] = x;
-        }
+    const byte_order *order = how;
+    const int32_t a = *(const int32_t *)x, b = *(const int32_t *)y;
+    const unsigned char *s = (const unsigned char *)pl__tok_bytes(order->tok, a);
+    const unsigned char *t = (const unsigned char *)pl__tok_bytes(order->tok, b);
+    const int64_t n = order->tok->tokens[a].bytes_length, m = order->tok->tokens[b].bytes_length;
+    const int64_t least = n < m ? n : m;
+    int sign = 0;
+    if (!order->backwards) sign = memcmp(s, t, (size_t)least);
+    for (int64_t i = 1; order->backwards && sign == 0 && i <= least; i++) sign = s[n - i] - t[m - i];
+    if (sign != 0) return sign;
+    return n != m ? (n > m ? 1 : -1) : a > b ? 1 : -1;
+}
+
+/* Whether `longer` begins (ends) with `shorter`. */
+static bool holds(const byte_order *order, int32_t longer, int32_t shorter)
+{
+    const pl_tokenizer *tok = order->tok;
+    const size_t n = tok->tokens[longer].bytes_length, m = tok->tokens[shorter].bytes_length;
+    const char *at = pl__tok_bytes(tok, longer) + (order->backwards && m <= n ? n - m : 0);
+    return m <= n && !memcmp(at, pl__tok_bytes(tok, shorter), m);
+}
+
+pl_status pl__prefixes_new(pl_ctx *ctx, pl__prefixes *set, int64_t count)
+{
+    set->ids = pl_alloc(ctx, ((size_t)count + 1) * sizeof *set->ids);
+    set->shorter = pl_alloc(ctx, ((size_t)count + 1) * sizeof *set->shorter);
+    set->count = count;
+    return set->ids && set->shorter ? PL_OK : PL_ERR_NOMEM;
+}
+
+void pl__prefixes_order(const pl_tokenizer *tok, pl__prefixes *set, bool backwards)
+{
+    byte_order order = {tok, backwards};
+    int64_t kept = 0;
+    qsort_r(set->ids, (size_t)set->count, sizeof *set->ids, by_bytes, &order);
+    for (int64_t i = 0; i < set->count; i++) {
+        const int32_t id = set->ids[i];
+        int64_t before = kept - 1;
+        if (kept > 0 && tok->tokens[id].bytes_length == tok->tokens[set->ids[before]].bytes_length &&
+            holds(&order, id, set->ids[before]))
+            continue;
+        /* What does not hold for this one holds for none after it: each link is followed once. */
+        while (before >= 0 && !holds(&order, id, set->ids[before])) before = set->shorter[before];
+        set->shorter[kept] = (int32_t)before;
+        set->ids[kept++] = id;
+    }
+    set->count = kept;
+}
+
+void pl__prefixes_free(pl_ctx *ctx, pl__prefixes *set)
+{
+    pl_free(ctx, set->ids);
+    pl_free(ctx, set->shorter);
+    *set = (pl__prefixes){0};
 }
 
 static pl_status index_bytes(pl_tokenizer *tok)
@@ -290,24 +343,22 @@ static pl_status check_bytes(const pl_tokenizer *tok)
 
 static pl_status list_added(pl_tokenizer *tok)
 {
-    pl_ctx *ctx = tok->ctx;
-    int64_t n = 0, listed = tok->n_added;
+    int64_t n = 0;
     for (int64_t id = 0; id < tok->count; id++) n += (tok->tokens[id].flags & PL__TOK_ADDED) != 0;
-    pl__added *added = pl_realloc(ctx, tok->added, (size_t)(n + listed + 1) * sizeof *added);
-    if (!added) return PL_ERR_NOMEM;
-    tok->added = added;
+    pl__prefixes_free(tok->ctx, &tok->added);
+    PL_TRY(pl__prefixes_new(tok->ctx, &tok->added, n));
+    n = 0;
     for (int64_t id = 0; id < tok->count; id++) {
         pl__token *t = &tok->tokens[id];
         if (!(t->flags & PL__TOK_ADDED)) continue;
         if (t->bytes_length == 0)
-            return pl__fail(ctx, PL_ERR_FORMAT, "the added token %lld is empty", (long long)id);
+            return pl__fail(tok->ctx, PL_ERR_FORMAT, "the added token %lld is empty",
+                            (long long)id);
         uint8_t bit = t->flags & PL__TOK_CONTROL ? 1 : 2;
         tok->added_starts[(unsigned char)*pl__tok_bytes(tok, id)] |= bit;
-        int64_t k = 0;
-        while (k < listed && added[k].id != id) k++;
-        if (k == listed) added[tok->n_added++] = (pl__added){.id = (int32_t)id};
+        tok->added.ids[n++] = (int32_t)id;
     }
-    sort_added(tok);
+    pl__prefixes_order(tok, &tok->added, false);
     return PL_OK;
 }
 

@@ -17,16 +17,18 @@ static pl_lines *check_lines(lua_State *L)
     return *box;
 }
 
-/// lines.open(path, {max_bytes = 16 MB, offset = 0, line = 0}) -> reader | nil, message
+/// lines.open(path, {max_bytes = 16 MB, offset = 0, line = 0, skip_empty = false})
+///   -> reader | nil, message
 static int lines_open(lua_State *L)
 {
-    static const char *const known[] = {"max_bytes", "offset", "line", NULL};
+    static const char *const known[] = {"max_bytes", "offset", "line", "skip_empty", NULL};
     const char *path = lb_check_path(L, 1);
     lb_known(L, 2, "lines.open option", known);
     const pl_lines_options options = {
         .max_bytes = lb_integer_field(L, 2, "max_bytes", PL_LINES_MAX_BYTES),
         .offset = lb_integer_field(L, 2, "offset", 0),
-        .line = lb_integer_field(L, 2, "line", 0)};
+        .line = lb_integer_field(L, 2, "line", 0),
+        .skip_empty = lb_boolean_field(L, 2, "skip_empty", false)};
     if (options.max_bytes < 1) return luaL_error(L, "'max_bytes' must be at least 1");
     pl_lines **box = lua_newuserdatauv(L, sizeof *box, 0);
     *box = NULL;
@@ -35,7 +37,7 @@ static int lines_open(lua_State *L)
     return st == PL_OK ? 1 : lb_soft_fail(L, st);
 }
 
-/// reader:next() -> text, number | false, number, problem | nil at the end
+/// reader:next() -> text, number | false, number, problem | nil, lines at the end
 static int lines_next(lua_State *L)
 {
     pl_lines *reader = check_lines(L);
@@ -44,7 +46,8 @@ static int lines_next(lua_State *L)
     lb_check(L, pl_lines_next(reader, &line, &more));
     if (!more) {
         lua_pushnil(L);
-        return 1;
+        lua_pushinteger(L, pl_lines_count(reader));
+        return 2;
     }
     if (line.problem != NULL)
         lua_pushboolean(L, 0);

@@ -231,10 +231,11 @@ static void bad_manifests(void **state)
         const char *text, *why;
     } cases[] = {
         {"{", "malformed JSON"},
-        {"{}", "no list of files"},
-        {"[]", "no list of files"},
-        {"{\"files\":[3]}", "a row without"},
-        {"{\"files\":[{\"name\":\"a\",\"size\":\"1\",\"xxh3_128\":\"\"}]}", "a row without"},
+        {"{}", "'files' of a manifest is missing"},
+        {"[]", "the whole file is a list, not an object"},
+        {"{\"files\":[3]}", "a row of 'files' is 3, not an object"},
+        {"{\"files\":[{\"name\":\"a\",\"size\":\"1\",\"xxh3_128\":\"\"}]}",
+         "'size' of a row of 'files' is '1', not an integer"},
         {"{\"files\":[{\"name\":\"../x\",\"size\":1,\"xxh3_128\":\"\"}]}", "out of the folder"},
         {"{\"files\":[{\"name\":\"a/../../x\",\"size\":1,\"xxh3_128\":\"\"}]}",
          "out of the folder"},

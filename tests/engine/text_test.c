@@ -645,7 +645,7 @@ static void gpt2_pair_of_files(void **state)
     snprintf(path, sizeof path, "%s/merges.txt", s->folder);
     put_file(path, "#version: 0.2\na b\r\n\n", 20);
     snprintf(path, sizeof path, "%s/vocab.json", s->folder);
-    put_file(path, "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}", 39);
+    put_file(path, "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}", 38);
     pl_tokenizer *tok = load(s, s->folder);
     expect_ids(tok, "aab", PL_ENCODE_EOS, "0 2 3");
     assert_true(pl_tokenizer_is_control(tok, 3));
@@ -661,12 +661,15 @@ static void gpt2_pair_of_files(void **state)
 static void refusals(void **state)
 {
     static const char *const cases[][2] = {
-        {"", "no JSON object"},
-        {"[1]", "no JSON object"},
-        {"{\"model\":", "no JSON object"},
-        {"{}", "the model type is ''"},
+        {"", "the text ends early"},
+        {"[1]", "the whole file is a list, not an object"},
+        {"{\"model\":", "the text ends early"},
+        {"{\"model\":{\"type\":\"BPE\"}} x", "unexpected character"},
+        {"{}", "'model' of the file is missing"},
+        {"{\"model\":{\"vocab\":{}}}", "the model type is ''"},
         {"{\"model\":{\"type\":\"Unigram\"}}", "the model type is 'Unigram'"},
-        {"{\"model\":{\"type\":\"BPE\",\"vocab\":[],\"merges\":[]}}", "no vocabulary"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":[],\"merges\":[]}}",
+         "'vocab' of the model is a list, not an object"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "has the id -1"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1.5},\"merges\":[]}}", "has the id 1.5"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":2000000000},\"merges\":[]}}",
@@ -693,7 +696,8 @@ static void refusals(void **state)
          "Lowercase"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
          "BertProcessing"},
-        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":{}}", "is not a list"},
+        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":{}}",
+         "'added_tokens' of the file is an object, not a list"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":[" ADDED("1", "<x>", "") "]}",
          "which is 'b' in the vocabulary"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":[" ADDED("11", "", "") "]}",

@@ -118,12 +118,15 @@ function Jsonl:next()
   while true do
     local text, line, problem = self.lines:next()
     if text == nil then
+      if line > self.line then -- empty lines stood behind the last record
+        self.line, self.text = line, ""
+      end
       return nil
     end
     self.line, self.text = line, text or nil
     if not text then
       return false, line, problem
-    elseif text ~= "" and text:find("%S") then
+    elseif text:find("%S") then
       local record, reason = as_record(json.decode(text, STRICT))
       if not record then
         return false, line, reason
@@ -321,7 +324,7 @@ function records.open(path, kind, opts, cursor)
     return open_json(path, opts, cursor)
   end
   local reader, message = lines.open(path, { max_bytes = opts.max_bytes, offset = cursor.offset,
-    line = cursor.line })
+    line = cursor.line, skip_empty = kind == "jsonl" })
   if not reader then
     return nil, message
   elseif kind == "csv" then

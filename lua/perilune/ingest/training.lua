@@ -24,7 +24,7 @@ end
 
 -- Whether the first line that is not blank says so; a file without lines is an empty set.
 local function is_set(path)
-  local reader <close>, message = core.lines.open(path)
+  local reader <close>, message = core.lines.open(path, { skip_empty = true })
   if not reader then
     return nil, message
   end
