@@ -73,6 +73,13 @@ local cfg = pl.config {
   { ema_decay = 0.992, "of the averaged policy, once an iteration; 0: none", min = 0, under = 1 },
   { ema_final = false, "the final model is the averaged policy" },
   pl.config.adam { learning_rate = false },
+  "Evaluation",
+  { eval_dataset = "", "held-out prompts to measure on: JSON Lines of {prompt} or {messages}" },
+  { eval_steps = 10, "iterations between measurements", min = 1 },
+  { eval_count = 64, "how many of the prompts", min = 1 },
+  { checkpoint_choice = "last",
+    "the final model: the last, or the best by eval_score or by eval_reward (score - β KL)",
+    choices = { "last", "eval_score", "eval_reward" } },
   check = function(c)
     if (c.reward_model == "") == (c.reward_function == "") then
       return "give one of reward_model and reward_function"
@@ -80,6 +87,8 @@ local cfg = pl.config {
       return "num_mini_batches must divide batch_size"
     elseif c.ptx_coef:fixed() ~= 0 and c.ptx_dataset == "" then
       return "ptx_coef wants a ptx_dataset"
+    elseif c.checkpoint_choice ~= "last" and c.eval_dataset == "" then
+      return "checkpoint_choice wants an eval_dataset"
     end
   end,
 }
@@ -95,8 +104,12 @@ local judge = pl.score.open(cfg, tok)
 local value = judge.model and judge.model:copy() -- V starts as the reward model
   or policy:copy { scalar_head = true, seed = cfg.seed }
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
-local prompts = data.required(data.prompts(tok, template, cfg.dataset,
-  data.room(policy, cfg.max_prompt_length, cfg.response_length)), "dataset", cfg.dataset)
+local room = data.room(policy, cfg.max_prompt_length, cfg.response_length)
+local prompts = data.required(data.prompts(tok, template, cfg.dataset, room), "dataset",
+  cfg.dataset)
+local held_out = cfg.eval_dataset ~= ""
+  and data.required(data.prompts(tok, template, cfg.eval_dataset, room), "eval_dataset",
+    cfg.eval_dataset)
 local ptx = cfg.ptx_dataset ~= ""
   and data.required(data.text(tok, cfg.ptx_dataset, data.room(policy, cfg.ptx_length)),
     "ptx_dataset", cfg.ptx_dataset)
@@ -116,8 +129,8 @@ local parts = {
   optimizers = { policy = optimizer, value = value_optimizer },
   data = { dataset = prompts, ptx_dataset = ptx },
 }
--- iterations, optimizer steps, steps skipped because a gradient was not finite
-local state = run:restore(parts, { iterations = 0, step = 0, skipped = 0 })
+-- iterations, optimizer steps, steps skipped because a gradient was not finite, best measurement
+local state = run:restore(parts, { iterations = 0, step = 0, skipped = 0, best = nil })
 
 local check = pl.preflight.new(cfg, {
   tokenizer = tok,
@@ -134,7 +147,7 @@ check:sizes {
   { "pretraining examples a minibatch", ptx_size },
   { "optimizer steps", iterations * cfg.num_ppo_epochs * cfg.num_mini_batches },
 }
-check:rows { dataset = prompts, ptx_dataset = ptx }
+check:rows { dataset = prompts, ptx_dataset = ptx, eval_dataset = held_out }
 
 -- (a) Rollout. Episode numbers name the random stream: an answer depends on nothing beside it.
 local function sample(iteration)
@@ -247,6 +260,34 @@ local function minibatch(roll, chosen, per_token, iteration, seen)
   return approxkl
 end
 
+-- Answers of what would be the final model to held-out prompts: always the same prompts and random
+-- streams, so that measurements differ by the model alone.
+local function measure(beta)
+  local scope <close> = pl.scope "ppo.measure"
+  local asked, questions = {}, {}
+  for i = 1, math.min(cfg.eval_count, #held_out) do
+    asked[i] = held_out[i]
+    questions[i] = asked[i].tokens
+  end
+  local answers = pl.generate(cfg.ema_final and ema or policy, questions, {
+    max_tokens = cfg.response_length,
+    temperature = cfg.temperature,
+    seed = cfg.seed,
+    stream = "ppo.measure",
+    stop = { stop },
+    slots = cfg.slots,
+  })
+  local roll = rollout.new(questions, answers, cfg.micro_batch_tokens)
+  local theirs = loss.sequence_logprobs(reference, roll.parts, scoring)
+  local figures = {
+    eval_score = pl.stats.mean(judge:score(roll, asked)),
+    eval_kl = (roll.old - theirs):sum():item() / #answers,
+    eval_length = pl.stats.mean(roll.lengths),
+  }
+  figures.eval_reward = figures.eval_score - beta * figures.eval_kl
+  return figures
+end
+
 -- The loop ----------------------------------------------------------------------------------------
 local progress = pl.progress.new { total = iterations, unit = "iteration", first = state.iterations,
   quiet = cfg.quiet }
@@ -305,6 +346,15 @@ for iteration = state.iterations + 1, iterations do
   metrics.episode = iteration * cfg.batch_size
   metrics.skipped_steps = state.skipped
   cfg.kl_coef:update(metrics["objective/kl"], cfg.batch_size)
+  local figure, is_best
+  if held_out and (iteration % cfg.eval_steps == 0 or iteration == iterations) then
+    for name, value_now in pairs(measure(beta)) do
+      metrics[name] = value_now
+    end
+    figure = metrics[cfg.checkpoint_choice]
+    is_best = figure ~= nil and (state.best == nil or figure > state.best)
+    state.best = is_best and figure or state.best
+  end
   run:log(iteration, metrics)
   for i = 1, math.min(2, #roll.answers) do
     run:sample(iteration, {
@@ -321,12 +371,20 @@ for iteration = state.iterations + 1, iterations do
   for _, sentence in ipairs(watch:check(run.history)) do
     progress:print("alarm: " .. sentence)
   end
-  if run:should_save(iteration) or iteration == iterations then
-    run:save(iteration, parts, state)
+  if is_best or run:should_save(iteration) or iteration == iterations then
+    run:save(iteration, parts, state, { metric = figure, best = is_best })
   end
 end
 progress:finish()
 
+if cfg.checkpoint_choice ~= "last" and run.best then
+  local scope <close> = pl.scope "ppo.best"
+  local best = cfg.output_dir .. "/" .. run.best.path
+  policy.block:average(assert(pl.load(best)).block, 0)
+  if ema then
+    ema.block:average(assert(pl.load(best .. "/ema")).block, 0)
+  end
+end
 local model_dir = cfg.output_dir .. "/model"
 assert((cfg.ema_final and ema or policy):save(model_dir, { tokenizer = tok }))
 local last = run.history[#run.history] or {}
@@ -335,6 +393,9 @@ run:summary {
   kl = last["objective/kl"],
   score = last["objective/scores"],
   iterations = state.iterations,
+  eval_score = last.eval_score,
+  eval_kl = last.eval_kl,
+  best_checkpoint = run.best and run.best.path,
 }
 run:close()
 return { model = model_dir, history = run.history }

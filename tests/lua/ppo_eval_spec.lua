@@ -1,0 +1,82 @@
+--- Measuring during PPO, and the choice of the checkpoint by it.
+
+local pl = require("perilune")
+local world = dofile("tests/lua/support/world.lua")
+
+describe("PPO with held-out prompts", function()
+  local w
+
+  setup(function()
+    w = world.new("llama")
+  end)
+
+  teardown(world.clean)
+
+  local runs = 0
+  local function run(choice, more)
+    local settings = world.settings(w, "ppo")
+    settings.eval_dataset, settings.eval_steps, settings.eval_count = w.prompts, 2, 8
+    settings.checkpoint_choice, settings.save_steps = choice, 0
+    settings.save_total_limit = 0
+    for key, value in pairs(more or {}) do
+      settings[key] = value
+    end
+    runs = runs + 1
+    local folder = ("%s/choice%d"):format(w.dir, runs)
+    local summary = world.run("ppo", settings, folder)
+    return summary, assert(pl.run.read_rows(folder .. "/metrics.jsonl")), folder
+  end
+
+  local function measured(rows, key)
+    local list = {}
+    for _, row in ipairs(rows) do
+      if row.eval_score then
+        list[#list + 1] = { step = row.step, value = row[key] }
+      end
+    end
+    return list
+  end
+
+  it("measures every so many iterations and at the end", function()
+    local summary, rows = run("last")
+    local list = measured(rows, "eval_score")
+    assert.are.same({ 2, 4, 5 }, { list[1].step, list[2].step, list[3].step })
+    assert.are.equal(list[3].value, summary.eval_score)
+    for _, row in ipairs(rows) do
+      if row.eval_score then
+        local reward = row.eval_score - row["objective/kl_coef"] * row.eval_kl
+        assert.is_true(math.abs(reward - row.eval_reward) < 1e-9)
+      end
+    end
+    assert.is_nil(summary.best_checkpoint)
+  end)
+
+  for _, key in ipairs({ "eval_score", "eval_reward" }) do
+    it("takes the checkpoint with the best " .. key, function()
+      local summary, rows, folder = run(key, { seed = 9 })
+      local best
+      for _, one in ipairs(measured(rows, key)) do
+        if not best or one.value > best.value then
+          best = one
+        end
+      end
+      assert.are.equal("checkpoint-" .. best.step, summary.best_checkpoint)
+      local chosen = assert(pl.load(("%s/checkpoint-%d"):format(folder, best.step)))
+      assert.are.equal(chosen:hash(), assert(pl.load(folder .. "/model")):hash())
+      assert.are.equal(chosen:hash(), summary.weights_hash)
+    end)
+  end
+
+  it("has the bits of a run that does not measure", function()
+    local with = run("last").weights_hash
+    local settings = world.settings(w, "ppo")
+    settings.save_steps = 0
+    assert.are.equal(world.run("ppo", settings, w.dir .. "/plain").weights_hash, with)
+  end)
+
+  it("refuses a choice without prompts to choose by", function()
+    local ok, message = pcall(run, "eval_score", { eval_dataset = "" })
+    assert.is_false(ok)
+    assert.is_truthy(message:find("checkpoint_choice wants an eval_dataset", 1, true), message)
+  end)
+end)
