@@ -55,7 +55,9 @@ for name, value in pairs(core) do
   end
 end
 
---- A tensor of the elements 0 .. n-1, int32.
+--- A tensor of the elements 0 .. n-1.
+-- @tparam integer n
+-- @treturn Tensor int32 [n]
 function pl.arange(n)
   local list = {}
   for i = 1, n do
@@ -74,11 +76,17 @@ function pl.load(path, opts)
 end
 
 --- An AdamW optimizer over a block of parameters: see perilune.learn.adamw.
+-- @tparam ParameterBlock block the parameters, model.block
+-- @treturn AdamW
 function pl.adamw(block)
   return require("perilune.learn.adamw").new(block)
 end
 
 --- Answers of a model to prompts: see perilune.model.generate.
+-- @tparam Model model
+-- @tparam {table,...} prompts lists of token ids
+-- @tparam ?table opts see there
+-- @treturn Answers in tensors of the caller's scope
 function pl.generate(model, prompts, opts)
   return require("perilune.model.generate").generate(model, prompts, opts)
 end

@@ -42,7 +42,7 @@ describe("an installed tree", function()
     succeed("DESTDIR='%s/stage' cmake --install '%s' --prefix /opt/p", folder, build)
     for _, file in ipairs { "bin/perilune", "share/man/man1/perilune.1",
       "share/doc/perilune/LICENSE", "share/doc/perilune/docs/examples/linear.c",
-      "include/perilune/perilune.h" } do
+      "include/perilune/perilune.h", "share/perilune/luacats/perilune.lua" } do
       assert.are.equal("file", lfs.attributes(folder .. "/stage/opt/p/" .. file, "mode"), file)
     end
   end)

@@ -16,38 +16,44 @@ local files = {}
 --- The text of a regular file of at most `limit` bytes (2 GB).
 -- @tparam string path
 -- @tparam ?integer limit
--- @treturn string text, or nil and a message
+-- @treturn ?string text
+-- @treturn ?string message
 files.read = core.files.read
 
 --- Writes a file that appears whole: a temporary file beside it, synced, renamed over it. The mode
 -- of the old file stays.
 -- @tparam string path
 -- @tparam string text
--- @treturn boolean true, or nil and a message; then the old file is untouched
+-- @treturn ?boolean true; nil: the old file is untouched
+-- @treturn ?string message
 files.write_atomic = core.files.write_atomic
 
 --- Copies a file, atomically.
 -- @tparam string from
 -- @tparam string to
--- @treturn boolean true, or nil and a message
+-- @treturn ?boolean true
+-- @treturn ?string message
 files.copy = core.files.copy
 
 --- Renames a file, in place of what stands there, and syncs the folder.
 -- @tparam string from
 -- @tparam string to
--- @treturn boolean true, or nil and a message
+-- @treturn ?boolean true
+-- @treturn ?string message
 files.rename = core.files.rename
 
 --- Removes a file; fine when there is none.
 -- @tparam string path
--- @treturn boolean true, or nil and a message
+-- @treturn ?boolean true
+-- @treturn ?string message
 files.remove = core.files.remove
 
 --- A file written piece by piece, which appears whole at last: `writer:write(text, ...)` and
 -- `writer:commit()` give true, or nil and a message; `writer:close()`, also by `<close>`, gives up
 -- what was not committed. A commit after a failed write fails.
 -- @tparam string path
--- @treturn Writer or nil and a message
+-- @treturn ?userdata writer
+-- @treturn ?string message
 files.create = core.files.create
 
 --- A file that rows are appended to, made when it is not there: `log:append(text)` has the text
@@ -55,12 +61,14 @@ files.create = core.files.create
 -- the texts so far outlive a power cut. Both give true, or nil and a message. `log:close()`.
 -- @tparam string path
 -- @tparam ?table opts `owner_only`: nobody else can read the file, when it is made
--- @treturn log or nil and a message
+-- @treturn ?userdata log
+-- @treturn ?string message
 files.open_log = core.files.open_log
 
 --- XXH3-128 of a file, 32 hexadecimal digits.
 -- @tparam string path
--- @treturn string hash, or nil and a message
+-- @treturn ?string hash
+-- @treturn ?string message
 files.hash = core.files.hash
 
 --- XXH3-128 of a string.
@@ -75,35 +83,41 @@ files.hash_tensors = core.files.hash_tensors
 
 --- Makes a folder and those above it, as far as they are missing.
 -- @tparam string path
--- @treturn boolean true, or nil and a message
+-- @treturn ?boolean true
+-- @treturn ?string message
 files.folder_make = core.files.folder_make
 
 --- Removes a folder and all that is in it; symbolic links are not followed. Fine when there is
 -- none. The folder goes away as a whole: it is renamed aside first.
 -- @tparam string path
--- @treturn boolean true, or nil and a message
+-- @treturn ?boolean true
+-- @treturn ?string message
 files.folder_remove = core.files.folder_remove
 
 --- Makes a temporary folder beside `path`, to be filled and committed.
 -- @tparam string path the name the folder shall have at last
--- @treturn string its name for now, or nil and a message
+-- @treturn ?string its name for now
+-- @treturn ?string message
 files.folder_begin = core.files.folder_begin
 
 --- Syncs every file, writes `manifest.json`, renames the folder to `path` (in one step with what
 -- stood there), syncs the folder above. On failure the temporary folder is removed.
 -- @tparam string tmp
 -- @tparam string path
--- @treturn boolean true, or nil and a message
+-- @treturn ?boolean true
+-- @treturn ?string message
 files.folder_commit = core.files.folder_commit
 
 --- Holds a committed folder against its manifest.
 -- @tparam string path
--- @treturn boolean true, or nil and a message that names the first damaged file
+-- @treturn ?boolean true
+-- @treturn ?string message that names the first damaged file
 files.folder_verify = core.files.folder_verify
 
 --- Removes a temporary folder of folder_begin; no other folder.
 -- @tparam string tmp
--- @treturn boolean true, or nil and a message
+-- @treturn ?boolean true
+-- @treturn ?string message
 files.folder_discard = core.files.folder_discard
 
 --- Test hook: the k-th input/output call from now on fails.
@@ -149,7 +163,8 @@ end
 -- @tparam string path
 -- @tparam any value
 -- @tparam ?table opts `finite`, as for `json.encode`
--- @treturn boolean true, or nil and a message
+-- @treturn ?boolean true
+-- @treturn ?string message
 function files.write_json(path, value, opts)
   local finite = opts ~= nil and opts.finite
   return files.write_atomic(path, json.encode(value, { pretty = true, finite = finite }) .. "\n")

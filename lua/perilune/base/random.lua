@@ -7,26 +7,26 @@
 -- A stream is Philox4x32-10 of the engine, keyed by the seed and by a hash of its name and parts
 -- (integers or texts): streams of different names never meet, what one draws never shifts what
 -- another draws, and nothing has to be saved to draw the same again.
--- @module perilune.base.random
 
 local core = require("perilune.core")
 
 local random = {}
 
+--- A stream of random numbers.
+-- @class Stream
 local Stream = {}
 Stream.__index = Stream
 Stream.__name = "random stream"
 
 --- The hash of a name and its parts, as the ops and the engine take it.
--- @function random.purpose
--- @string name such as "model.init"
+-- @tparam string name such as "model.init"
 -- @tparam integer|string ... parts
 -- @treturn integer
 random.purpose = core.random_purpose
 
 --- A stream of numbers; each call of its methods draws on.
--- @int seed
--- @string name
+-- @tparam integer seed
+-- @tparam string name
 -- @tparam integer|string ... parts
 -- @treturn Stream
 function random.stream(seed, name, ...)
@@ -34,8 +34,8 @@ function random.stream(seed, name, ...)
 end
 
 --- One number in [0, 1) that depends on its arguments alone.
--- @int seed
--- @string name
+-- @tparam integer seed
+-- @tparam string name
 -- @tparam integer|string ... parts
 -- @treturn number
 function random.real(seed, name, ...)
@@ -43,8 +43,8 @@ function random.real(seed, name, ...)
 end
 
 --- One draw from the standard normal distribution that depends on its arguments alone.
--- @int seed
--- @string name
+-- @tparam integer seed
+-- @tparam string name
 -- @tparam integer|string ... parts
 -- @treturn number
 function random.normal(seed, name, ...)
@@ -52,9 +52,9 @@ function random.normal(seed, name, ...)
 end
 
 --- The numbers 1 to n in an order that depends on the other arguments alone.
--- @int n
--- @int seed
--- @string name
+-- @tparam integer n
+-- @tparam integer seed
+-- @tparam string name
 -- @tparam integer|string ... parts
 -- @treturn {integer,...}
 function random.permutation(n, seed, name, ...)
@@ -80,15 +80,15 @@ function Stream:normal()
 end
 
 --- An integer from `low` to `high`, both included.
--- @int low
--- @int high
+-- @tparam integer low
+-- @tparam integer high
 -- @treturn integer
 function Stream:int(low, high)
   return low + math.floor(self:real() * (high - low + 1))
 end
 
 --- True with probability `p`.
--- @number p
+-- @tparam number p
 -- @treturn boolean
 function Stream:chance(p)
   return self:real() < p
@@ -96,7 +96,7 @@ end
 
 --- One element of a list.
 -- @tparam table list
--- @return the element
+-- @treturn any the element
 function Stream:pick(list)
   return list[self:int(1, #list)]
 end
@@ -143,7 +143,7 @@ end
 
 --- `n` different elements of a list, in random order.
 -- @tparam table list
--- @int n
+-- @tparam integer n
 -- @treturn table
 function Stream:sample(list, n)
   return table.move(self:shuffled(list), 1, n, 1, {})

@@ -91,7 +91,7 @@ end
 
 --- Every shape in both types with the kernels of this process.
 -- @tparam integer samples
--- @tparam[opt=products.shapes] table shapes
+-- @tparam ?table shapes (default: products.shapes)
 -- @treturn table isa, core, threads, auto (what core.gemm says), rows: {name, m, n, k, float32,
 --   float64}
 function products.here(samples, shapes)
@@ -119,7 +119,7 @@ end
 
 --- The results of products.here for each kind of processor.
 -- @tparam integer samples
--- @tparam[opt] function note told of each kind before it is measured
+-- @tparam ?function note told of each kind before it is measured
 function products.run(samples, note)
   local path, results = host.root .. "/lua/perilune/bench/products.lua", {}
   local isa, core_type = os.getenv("PERILUNE_ISA"), os.getenv("OPENBLAS_CORETYPE")

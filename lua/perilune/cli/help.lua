@@ -17,6 +17,7 @@ Perilune %s: teaches language models from human feedback. Recipes are Lua, the e
   perilune doctor                    what this machine offers, and how to fix what is wrong
   perilune help [OP]                 this page; one op of the engine
   perilune ops                       all ops, as docs/ops.md
+  perilune api                       the library's functions, as docs/api.md
   perilune -e 'lua code'             as lua5.4: -e -i -l mod -l g=mod -v -E -W -- -
 
 In a checkout ./perilune is the same program, built when needed; it adds

@@ -267,6 +267,8 @@ function schedule.constructors()
   return names
 end
 
+--- The names of the constructors that a text may use.
+-- @type {string,...}
 schedule.constructor_names =
   { "constant", "linear", "cosine", "warmup", "piecewise", "adaptive_kl", "formula" }
 

@@ -144,7 +144,6 @@ function batch.parts(sequences, masks, max_tokens)
   return parts
 end
 
---- The elements of `list` at `indices`.
 batch.take = list.take
 
 return batch

@@ -28,7 +28,6 @@ local token_cache = require("perilune.data.token_cache")
 local data = {}
 
 --- The template of a name: see perilune.data.template.
--- @function template
 data.template = require("perilune.data.template")
 
 -- "PATH#PART.SIDE" or "PATH#SET:PART.SIDE" of a store, or nil.
@@ -98,8 +97,6 @@ function data.hash(path)
   return hash
 end
 
---- The one way from text to tokens: see perilune.data.encode.
--- @field encode
 data.encode = encode
 data.stop_id, data.prompt_ids, data.join = encode.stop_id, encode.prompt, encode.join
 
@@ -202,7 +199,7 @@ function data.required(set, key, path)
 end
 
 --- The longest sequence of a run: what is asked for, or the model's context when that is shorter.
--- @param model
+-- @tparam Model model
 -- @tparam integer wanted tokens
 -- @tparam ?integer behind tokens that must fit behind it, such as an answer
 -- @treturn integer

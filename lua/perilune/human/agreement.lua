@@ -99,6 +99,7 @@ Agreement.__index = Agreement
 Agreement.__name = "agreement"
 
 --- Begin to count.
+-- @treturn Agreement
 function agreement.new()
   return setmetatable({ coincidences = { [-1] = {}, [0] = {}, [1] = {} }, counts = {}, n = 0,
     same = 0, compared = 0, strict_same = 0, strict = 0, ties = 0, judgements = 0, rankings = 0,
@@ -131,6 +132,7 @@ end
 --- Add what several people said of the same answers.
 -- @tparam table rankings list of `{labeler =, ranks = {of each answer}}`; a rank of nil or false
 --   means: not judged
+-- @treturn Agreement itself
 function Agreement:add(rankings)
   local most = 0
   for _, ranking in ipairs(rankings) do
@@ -163,7 +165,9 @@ function Agreement:add(rankings)
   return self
 end
 
--- The judgements of one pair of answers.
+--- Counts the judgements of one pair of answers.
+-- @tparam {integer,...} given -1, 0 or 1: which answer is better, or that they tie
+-- @tparam {string,...} by whom
 function Agreement:unit(given, by)
   if #given < 2 then
     return

@@ -26,6 +26,8 @@ local records = {}
 local STRICT <const> = { strict = true }
 local JSON_BYTES <const> = 256 << 20
 
+--- A file as records.
+-- @class RecordReader
 local Reader = {}
 Reader.__index = Reader
 
@@ -316,7 +318,7 @@ end
 -- @tparam table opts max_bytes (of a line), max_json_bytes, delimiter, header, nul (JSON Lines may
 --   hold NULs)
 -- @tparam ?table cursor {offset =, line =} where to go on
--- @treturn ?Reader
+-- @treturn ?RecordReader
 -- @treturn ?string message
 function records.open(path, kind, opts, cursor)
   cursor = cursor or { offset = 0, line = 0 }

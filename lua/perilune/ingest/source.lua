@@ -27,6 +27,8 @@ local known_options = {
 }
 source.known_options = known_options
 
+--- A file that rows are read from.
+-- @class Source
 local Source = {}
 Source.__index = Source
 

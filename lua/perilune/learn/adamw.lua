@@ -14,16 +14,17 @@ AdamW.__index = AdamW
 AdamW.__name = "adamw"
 
 --- A new optimizer.
--- @tparam any block the parameters, model.block
+-- @tparam ParameterBlock block the parameters, model.block
+-- @treturn AdamW
 function adamw.new(block)
   return setmetatable({ engine = core.adamw_state(block) }, AdamW)
 end
 
 --- One step on the gradients of the block.
--- @tparam any given a table with `lr`, `beta1`, `beta2`, `eps`, `tf_eps`, `weight_decay` and
---   `max_grad_norm`, or a config with the rows of perilune.config.adam
+-- @tparam table|Config given a table with `lr`, `beta1`, `beta2`, `eps`, `tf_eps`, `weight_decay`
+--   and `max_grad_norm`, or a config with the rows of perilune.config.adam
 -- @tparam ?integer step of the config's schedules
--- @tparam ?any rate another schedule of the config for the learning rate (default:
+-- @tparam ?Schedule rate another schedule of the config for the learning rate (default:
 --   given.learning_rate)
 -- @treturn table `grad_norm` before clipping; `skipped` when a gradient was not finite
 function AdamW:step(given, step, rate)
@@ -42,6 +43,7 @@ function AdamW:step(given, step, rate)
 end
 
 --- The moments as tensors `m` and `v`, and the number of `steps` taken.
+-- @treturn {m=Tensor,v=Tensor,steps=integer} the tensors are the live moments
 function AdamW:state()
   return self.engine:state()
 end

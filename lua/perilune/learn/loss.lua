@@ -137,6 +137,10 @@ function loss.sequence_values(model, parts)
 end
 
 --- Mean loss over a whole set, nats a token, without a tape.
+-- @tparam Model model
+-- @tparam table sequences list of lists of token ids
+-- @tparam ?table masks for each sequence a list of 1 or 0
+-- @tparam ?table opts `max_tokens` 16384 a forward
 -- @treturn ?number nil when no token is trained: nothing measured is not 0
 -- @treturn integer trained tokens
 function loss.evaluate(model, sequences, masks, opts)

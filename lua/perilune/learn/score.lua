@@ -33,7 +33,7 @@ end
 --- Who judges: the model or the function that a config names.
 -- @tparam Config cfg config with `reward_model` and `reward_function`, one of them not ""
 -- @tparam Tokenizer tok tokenizer of the answers
--- @treturn table judge; `judge.model` when it is a model
+-- @treturn Judge
 function score.open(cfg, tok)
   local judge = setmetatable({ tokenizer = tok }, Judge)
   if cfg.reward_model ~= "" then
@@ -79,6 +79,8 @@ function Judge:score(roll, prompts)
 end
 
 --- What a reward function is given.
+-- @tparam table roll of perilune.learn.rollout
+-- @tparam {table,...} prompts {tokens =, row =}, one for each answer
 -- @treturn table `prompts`, `answers` (texts), `rows`, `ended` (booleans)
 function Judge:texts(roll, prompts)
   local tok = self.tokenizer

@@ -13,6 +13,13 @@ local function logits(hidden, head, rows, temperature)
 end
 
 --- -scale Σ_n w_n ln softmax(z_n)[target_n],  z_n = hidden[row_n] headᵀ
+-- @tparam Tensor hidden [T, C]
+-- @tparam Tensor head [V, C]
+-- @tparam {integer,...}|Tensor rows int32 [N], from 0
+-- @tparam {integer,...}|Tensor targets int32 [N], from 0
+-- @tparam ?Tensor weights [N]
+-- @tparam ?table opts `scale` (1)
+-- @treturn Tensor []
 function twins.cross_entropy(hidden, head, rows, targets, weights, opts)
   local logprob = logits(hidden, head, rows):log_softmax():pick(targets)
   if weights then
@@ -22,12 +29,26 @@ function twins.cross_entropy(hidden, head, rows, targets, weights, opts)
 end
 
 --- ln p[target] and the entropy -Σ_v p_v ln p_v,  p = softmax(z/temperature)
+-- @tparam Tensor hidden [T, C]
+-- @tparam Tensor head [V, C]
+-- @tparam {integer,...}|Tensor rows int32 [N], from 0
+-- @tparam {integer,...}|Tensor targets int32 [N], from 0
+-- @tparam ?table opts `temperature` (1)
+-- @treturn Tensor log-probs [N], nats
+-- @treturn Tensor entropies [N], nats
 function twins.logprob(hidden, head, rows, targets, opts)
   local log_p = logits(hidden, head, rows, opts and opts.temperature):log_softmax()
   return log_p:pick(targets), -(log_p:exp() * log_p):sum(2)
 end
 
 --- Σ_v p_v (ln p_v - ln q_v)
+-- @tparam Tensor hidden [T, C]
+-- @tparam Tensor head [V, C]
+-- @tparam Tensor ref_hidden [T, C]
+-- @tparam Tensor ref_head [V, C]
+-- @tparam {integer,...}|Tensor rows int32 [N], from 0
+-- @tparam ?table opts `temperature` (1)
+-- @treturn Tensor [N], nats
 function twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts)
   local log_p = logits(hidden, head, rows, opts and opts.temperature):log_softmax()
   local log_q = logits(ref_hidden, ref_head, rows, opts and opts.temperature):log_softmax()
@@ -48,6 +69,13 @@ local outcome = {
 
 --- -1/B Σ_b 1/C_b Σ_{w before l} f(r_w - r_l - (m_w - m_l)): all pairs of each ranked set,
 -- arXiv:2203.02155, equation 1. A tie counts half for either side, or is dropped.
+-- @tparam Tensor scores [N], set after set
+-- @tparam Tensor offsets int32 [B+1], where each set begins
+-- @tparam Tensor ranks [N]; 1 is best
+-- @tparam ?Tensor margins [N], taken from the scores
+-- @tparam ?table opts `variant` "logsigmoid" (default), "sigmoid" or "linear"; `ties` "drop"
+--   (default) or "half"; `norm` (B) in place of the number of sets
+-- @treturn Tensor []
 function twins.rank_loss(scores, offsets, ranks, margins, opts)
   opts = opts or {}
   local rank, first, winners, losers, weights = ranks:totable(), offsets:totable(), {}, {}, {}
@@ -91,6 +119,12 @@ local function weighted(term, weights, norm)
 end
 
 --- Σ w max(-A ρ, -A clip(ρ, 1-ε, 1+ε)) / Σ w,  ρ = e^(ln π - ln π_old); arXiv:1707.06347, eq. 7
+-- @tparam Tensor logprob [N], nats
+-- @tparam Tensor old_logprob [N], nats
+-- @tparam Tensor advantages [N]
+-- @tparam ?Tensor weights [N]
+-- @tparam ?table opts `cliprange` (0.2), `cliprange_high` (as cliprange), `norm` (the weights' sum)
+-- @treturn Tensor []
 function twins.ppo_loss(logprob, old_logprob, advantages, weights, opts)
   opts = opts or {}
   local low = opts.cliprange or 0.2
@@ -101,6 +135,12 @@ function twins.ppo_loss(logprob, old_logprob, advantages, weights, opts)
 end
 
 --- ½ Σ w max((v-R)², (clip(v, v_old-ε, v_old+ε)-R)²) / Σ w
+-- @tparam Tensor values [N]
+-- @tparam Tensor old_values [N]
+-- @tparam Tensor returns [N]
+-- @tparam ?Tensor weights [N]
+-- @tparam ?table opts `cliprange` (0.2; 0: none), `norm` (the weights' sum)
+-- @treturn Tensor []
 function twins.value_loss(values, old_values, returns, weights, opts)
   opts = opts or {}
   local range = opts.cliprange or 0.2
@@ -114,6 +154,10 @@ end
 
 --- With d = ln π - ln π_ref, an estimate of KL(π, π_ref) from samples of π: k1 = d, k2 = d²/2,
 -- k3 = e^-d - 1 + d; Schulman, "Approximating KL divergence" (2020).
+-- @tparam Tensor logprob [N], nats
+-- @tparam Tensor ref_logprob [N], nats
+-- @tparam ?table opts `kind` "k1" (default), "k2" or "k3"
+-- @treturn Tensor [N], nats
 function twins.kl_estimate(logprob, ref_logprob, opts)
   local kind, d = opts and opts.kind or "k1", logprob - ref_logprob
   if kind == "k1" then

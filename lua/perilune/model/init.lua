@@ -232,20 +232,23 @@ function Model:copy(opts)
 end
 
 --- Marks every parameter as constant: no gradient, no tape. For reference and reward models.
+-- @treturn Model itself
 function Model:freeze()
   self.block:requires_grad(false)
   return self
 end
 
---- Final hidden states, [T, C].
+--- Final hidden states.
 -- @tparam table batch see perilune.data.batch
 -- @tparam ?table opts `dropout` {p, seed, index}, `checkpoint` (recompute blocks in backward),
 --   `caches`
+-- @treturn Tensor [T, C]
 function Model:hidden(batch, opts)
   return self.arch.hidden(self, batch, opts or {})
 end
 
---- The matrix that turns hidden states into logits, [V, C].
+--- The matrix that turns hidden states into logits; raises for a model with a scalar head.
+-- @treturn Tensor [V, C]
 function Model:head()
   if self.config.scalar_head then
     error("this model has a scalar head: it scores, it does not predict tokens", 2)
@@ -254,12 +257,17 @@ function Model:head()
     self.weights["lm_head.weight"]
 end
 
---- Logits [T, V], for looking at; losses take hidden states and the head instead.
+--- Logits, for looking at; losses take hidden states and the head instead.
+-- @tparam table batch see perilune.data.batch
+-- @treturn Tensor [T, V]
 function Model:logits(batch)
   return core.linear(self:hidden(batch), self:head())
 end
 
---- One number for each token, [T]: a reward model's score or a value.
+--- One number for each token: a reward model's score or a value. Raises without a scalar head.
+-- @tparam table batch see perilune.data.batch
+-- @tparam ?table opts as of hidden
+-- @treturn Tensor [T]
 function Model:scores(batch, opts)
   if not self.config.scalar_head then
     error("this model has no scalar head: make one with model:copy{scalar_head = true}", 2)
@@ -268,21 +276,28 @@ function Model:scores(batch, opts)
   return y:reshape(-1) - (self.config.score_bias or 0)
 end
 
+--- Room for the keys and values of sequences that are being generated.
+-- @tparam integer slots sequences at the same time
+-- @tparam integer len tokens of each
+-- @treturn {Tensor,...} k and v of each layer
 function Model:caches(slots, len)
   return self.arch.caches(self, slots, len)
 end
 
 --- The longest sequence the model was made for.
+-- @treturn ?integer tokens
 function Model:context()
   return self.arch.context(self.config)
 end
 
 --- Number of parameters.
+-- @treturn integer
 function Model:count()
   return self.block:count()
 end
 
 --- XXH3-128 over names, shapes and values of all parameters.
+-- @treturn string 32 hexadecimal digits
 function Model:hash()
   return self.block:hash()
 end
@@ -348,6 +363,9 @@ function Model:save(path, opts)
 end
 
 --- What the generator records: logits of the last row of each sequence.
+-- @tparam table batch with the places of these rows as `last`
+-- @tparam {Tensor,...} caches of `caches`
+-- @treturn Tensor [B, V]
 function Model:step(batch, caches)
   local hidden = self:hidden(batch, { caches = caches })
   return core.linear(core.gather(hidden, batch.last), self:head())

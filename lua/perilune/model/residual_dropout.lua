@@ -1,13 +1,14 @@
 --- Dropout on what a block adds to the residual stream.
--- @module perilune.model.residual_dropout
 
 local core = require("perilune.core")
 local random = require("perilune.base.random")
 
---- @param y what is added, [T, C]
+--- What is added, with dropout.
+-- @tparam Tensor y what is added, [T, C]
 -- @tparam ?table dropout {p =, seed =, index =} of the forward pass; nil: y as it is
--- @int block
--- @int place in the block, from 1
+-- @tparam integer block
+-- @tparam integer place in the block, from 1
+-- @treturn Tensor [T, C]
 return function(y, dropout, block, place)
   if not dropout then
     return y

@@ -72,7 +72,7 @@ end
 --- For printing while tokens arrive: `push(id)` gives the text that is complete now, and holds back
 -- the bytes of an unfinished character; `finish()` gives what is held.
 -- @tparam ?table opts as for decode
--- @treturn any stream
+-- @treturn userdata stream
 function Tokenizer:stream(opts)
   return self.core:stream(opts)
 end

@@ -69,8 +69,8 @@ local function tokens_of(source)
 end
 
 --- Reads the declaration whose `local` is tokens[at].
--- @treturn {string,...} names, or nil when it must stay a local
--- @treturn {token,...} tokens to take out
+-- @treturn ?{string,...} names; nil when it must stay a local
+-- @treturn {table,...} tokens to take out
 -- @treturn boolean whether a value follows
 local function declaration(tokens, at)
   local names, out = {}, { tokens[at] }

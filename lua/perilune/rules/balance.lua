@@ -45,7 +45,7 @@ function balance.cap_for_share(counts, share)
   return low
 end
 
---- The rule.
+--- The rule: no class above its part.
 -- @tparam table given one of `max`, `ratio`, `share`, and
 --   `by = "use_case"`: the field that holds the class; it takes few values, whose counts are held;
 --   `missing = "keep"`: rows without a class stay, and count for nothing; or "drop", "error"

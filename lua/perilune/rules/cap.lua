@@ -10,7 +10,7 @@ local held = require("perilune.rules.held")
 local sample = require("perilune.rules.sample")
 local spool = require("perilune.rules.spool")
 
---- The rule.
+--- The rule: at most so many prompts a user.
 -- @tparam ?table given
 --   `by = "user_id"`: the field whose values are capped ("organisation" is another reading of the
 --   paper);

@@ -93,7 +93,7 @@ local function judge_classes(keys, mark)
   keys:close()
 end
 
---- The rule.
+--- The rule: of prompts that say the same, the earliest stays.
 -- @tparam ?table given
 --   `exact = true`: equal texts; `normalized = true`: equal but for case, white space, punctuation;
 --   `prefix = 64`: how many leading units are a long common prefix, or false;

@@ -12,6 +12,8 @@ local spool = require("perilune.rules.spool")
 
 local held = {}
 
+--- What a run knows of the row that was read last.
+-- @class Origin
 local Origin = {}
 Origin.__index = Origin
 

@@ -252,7 +252,7 @@ local function made(build)
   end
 end
 
---- The rules; each takes a table of settings, described in its file.
+-- The rules; each takes a table of settings, described in its file.
 rules.balance = made(require("perilune.rules.balance").rule)
 rules.cap = made(require("perilune.rules.cap"))
 rules.dedupe = made(require("perilune.rules.dedupe").rule)
@@ -262,20 +262,28 @@ rules.split = made(require("perilune.rules.split").rule)
 rules.use_case = made(require("perilune.rules.use_case").rule)
 
 -- These bring tables of their own, read at first use.
+
+--- The rule: personal data is masked, or its rows dropped or flagged.
+-- @tparam ?table given see perilune.rules.personal_data
+-- @treturn table rule
+-- @name rules.personal_data
+
+--- The rule: rows in other languages than the wanted ones are dropped.
+-- @tparam ?table given see perilune.rules.language
+-- @treturn table rule
+-- @name rules.language
+
 for _, name in ipairs { "personal_data", "language" } do
   rules[name] = made(function(given)
     return require("perilune.rules." .. name).rule(given)
   end)
 end
 
---- The side of a key: `side(key, settings)`, as the rule `split` has it.
 rules.side = require("perilune.rules.split").side
 
---- The classes of likeness: `classes(settings)` gives a function(row) -> integer, equal for rows
--- that the rule `dedupe` with these settings takes for one.
 rules.classes = require("perilune.rules.dedupe").classes
 
---- What rules stand on, for recipes that want it alone: `personal` finds and masks personal data,
+-- What rules stand on, for recipes that want it alone: `personal` finds and masks personal data,
 -- `spool` sets rows down on disk, `sorter` sorts there.
 return lazy(rules, {
   personal = "perilune.rules.personal_data",

@@ -71,7 +71,7 @@ local function found(text, wanted)
   end
 end
 
---- The rule.
+--- The rule: prompts with, or without, certain words.
 -- @tparam table given
 --   `any`: a list; prompts with none of these are dropped;
 --   `none`: a list; prompts with one of these are dropped;

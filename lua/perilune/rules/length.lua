@@ -9,7 +9,7 @@ local text_of = require("perilune.rules.row_text")
 
 local measures = { chars = fold.chars, words = fold.words }
 
---- The rule.
+--- The rule: prompts that are neither too short nor too long.
 -- @tparam ?table given
 --   `min = 1`, `max = 4096`, both included;
 --   `unit = "chars"`, "words", or a function(text, row) -> number, such as a count of tokens

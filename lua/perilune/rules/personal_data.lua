@@ -26,9 +26,9 @@ local options = require("perilune.base.options")
 local personal_data = {}
 
 --- The kinds, the strongest first: where two overlap, the one named first stays.
+-- @type {string,...}
 personal_data.kinds = FoundSpans.kinds
 
---- Makes an object that finds and masks personal data: see personal/matcher.lua.
 personal_data.matcher = Matcher.new
 
 --- User names that are common words, yet names by their use in a log: for `users_by_use`.
@@ -121,7 +121,7 @@ local function set_of(list)
   return set
 end
 
---- The rule.
+--- The rule: personal data is masked, or its rows dropped or flagged.
 -- @tparam ?table given
 --   action "mask" (default), "drop", or "flag" (row.extra.personal_data = counts by kind);
 --   sides list of sides whose rows are looked at, {"train"} by default, false for all; a row
@@ -130,7 +130,7 @@ end
 --   names list of names that always count; users list of user names, or a function that returns it,
 --   called once when the first row arrives; users_by_use list of those that count anywhere though
 --   they are words (`personal_data.users_by_use` tells which)
--- @treturn table {name=, settings=, apply=}
+-- @treturn table rule
 function personal_data.rule(given)
   local settings = options.take("personal_data", given, {
     action = options.choice("mask", { "mask", "drop", "flag" }),

@@ -14,6 +14,8 @@ local sorter = require("perilune.rules.sorter")
 
 local sample = {}
 
+--- A sample of each of many groups.
+-- @class Sample
 local Sample = {}
 Sample.__index = Sample
 Sample.__name = "sample"

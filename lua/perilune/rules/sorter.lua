@@ -9,6 +9,8 @@ local db = require("perilune.core").db
 
 local sorter = {}
 
+--- Tuples to be sorted.
+-- @class Sorter
 local Sorter = {}
 Sorter.__index = Sorter
 Sorter.__name = "sorter"
@@ -39,6 +41,7 @@ function sorter.new(columns)
 end
 
 --- Takes a tuple.
+-- @tparam integer ... as many as there are columns
 function Sorter:add(...)
   local waiting, filled, columns = self.waiting, self.filled, self.columns
   local a, b, c, d = ...
@@ -63,6 +66,7 @@ end
 
 --- The tuples in order of their first integer, then the second, and so on: an iterator of the
 -- integers, for a `for`. Nothing can be added any more.
+-- @treturn function
 function Sorter:sorted()
   local columns = self.columns
   for at = 1, self.filled, columns do

@@ -13,6 +13,9 @@ local files = require("perilune.base.files")
 
 local spool = {}
 
+--- Rows, or bytes, on disk.
+-- @class Spool
+-- @field integer count how many there are
 local Spool = {}
 Spool.__index = Spool
 Spool.__name = "spool"
@@ -144,6 +147,7 @@ local function check(ok, message)
 end
 
 --- Takes a row.
+-- @tparam table row
 -- @treturn integer its number, from 1
 function Spool:add(row)
   check(self.file:write(pack("<s4", write_record(row, 1))))
@@ -152,6 +156,7 @@ function Spool:add(row)
 end
 
 --- Takes bytes as a record; a spool holds rows or bytes, not both.
+-- @tparam string bytes
 -- @treturn integer its number, from 1
 function Spool:add_bytes(bytes)
   check(self.file:write(pack("<s4", bytes)))
@@ -159,7 +164,8 @@ function Spool:add_bytes(bytes)
   return self.count
 end
 
---- The records from the first: a function that gives bytes and their number, nil at the end.
+--- The records from the first.
+-- @treturn function gives bytes and their number, nil at the end
 function Spool:records()
   local file, number = self.file, 0
   check(file:flush())
@@ -184,7 +190,8 @@ function Spool:record_at(index, size)
   return check(self.file:read(size), "it ends early")
 end
 
---- The rows from the first: a function that gives a row and its number, nil at the end.
+--- The rows from the first.
+-- @treturn function gives a row and its number, nil at the end
 function Spool:rows()
   local records = self:records()
   return function()

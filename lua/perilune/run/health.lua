@@ -211,6 +211,7 @@ function health.reward_is_length(history, options)
 end
 
 --- All alarms, in the order in which they are asked.
+-- @type {string,...}
 health.alarms = {
   "not_finite", "kl_runaway", "kl_negative", "entropy_collapse", "length_drift", "no_end",
   "constant_reward", "value_useless", "reward_is_length",

@@ -15,6 +15,9 @@ local lfs = require("lfs")
 
 local log = {}
 
+--- A file of one JSON object a line.
+-- @class Log
+-- @field string path
 local Log = {}
 Log.__index = Log
 Log.__name = "jsonl"

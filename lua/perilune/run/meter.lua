@@ -13,11 +13,15 @@ Meter.__index = Meter
 Meter.__name = "meter"
 
 --- An empty meter.
+-- @treturn Meter
 function meter.new()
   return setmetatable({ sums = {}, weights = {} }, Meter)
 end
 
---- Adds a figure that stands for `weight` (1) things.
+--- Adds a figure.
+-- @tparam string name
+-- @tparam number value
+-- @tparam ?number weight how many things it stands for (default: 1)
 function Meter:add(name, value, weight)
   weight = weight or 1
   self.sums[name] = (self.sums[name] or 0) + value * weight
@@ -25,7 +29,7 @@ function Meter:add(name, value, weight)
 end
 
 --- The mean of each figure.
--- @treturn table {name = mean}
+-- @treturn {[string]=number}
 function Meter:result()
   local means = {}
   for name, sum in pairs(self.sums) do

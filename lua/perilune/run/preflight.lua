@@ -22,16 +22,23 @@ Check.__name = "preflight"
 --- Begin the checks of a run.
 -- @tparam Config cfg the recipe's config; with `quiet` only warnings are printed
 -- @tparam table parts `tokenizer`, `stop` (id of the end token), `models` {name = model}
+-- @treturn Check
 function preflight.new(cfg, parts)
   return setmetatable({ cfg = cfg, parts = parts, warnings = {} }, Check)
 end
 
+--- Prints a line, unless the run is quiet.
+-- @tparam string text a pattern of string.format
+-- @tparam any ... what goes into it
 function Check:say(text, ...)
   if not self.cfg.quiet then
     io.stderr:write("  ", text:format(...), "\n")
   end
 end
 
+--- Prints a warning and keeps it.
+-- @tparam string text a pattern of string.format
+-- @tparam any ... what goes into it
 function Check:warn(text, ...)
   text = text:format(...)
   self.warnings[#self.warnings + 1] = text
@@ -89,6 +96,8 @@ end
 
 --- Trained tokens of the first batch: none is an error, an untrained end token a warning; shows one
 -- sequence with the trained part marked.
+-- @tparam {table,...} sequences lists of token ids
+-- @tparam {table,...} masks for each sequence a list of 1 or 0
 function Check:tokens(sequences, masks)
   local tokens, trained, ends, ended = 0, 0, 0, 0
   local stop = self.parts.stop

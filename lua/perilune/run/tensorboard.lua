@@ -22,6 +22,9 @@ local system = require("perilune.core").system
 
 local tensorboard = {}
 
+--- A file of events.
+-- @class EventWriter
+-- @field string path
 local Writer = {}
 Writer.__index = Writer
 Writer.__name = "tensorboard.writer"
@@ -97,7 +100,7 @@ end
 -- @tparam string folder
 -- @tparam ?table options `time` (seconds since 1970, now), `host`, `start_step` (the run goes on:
 -- drop what earlier files hold from this step on)
--- @treturn ?Writer with the field `path`
+-- @treturn ?EventWriter with the field `path`
 -- @treturn ?string
 function tensorboard.open(folder, options)
   options = options or {}

@@ -13,6 +13,7 @@ local format = require("perilune.base.format")
 local plot = {}
 
 --- Colours and type, as CSS for light and dark.
+-- @type string
 plot.style = [[
 .pl{--ink:#1d2026;--soft:#646b78;--rule:#cfd3da;--grid:#eceef2;--s1:#2f6fde;--s2:#dd6426;
 --s3:#16936b;--s4:#9450cc;--s5:#b98a06;--s6:#cf3a6a;font:12px system-ui,sans-serif;

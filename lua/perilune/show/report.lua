@@ -90,20 +90,23 @@ local function add(self, ...)
   return self
 end
 
---- A heading. All these methods return the report, so that they can be chained.
+--- A heading.
 -- @tparam string text
+-- @treturn Report itself
 function Report:heading(text)
   return add(self, "<h2>", escape(text), "</h2>")
 end
 
 --- A paragraph.
 -- @tparam string text
+-- @treturn Report itself
 function Report:text(text)
   return add(self, "<p>", escape(text), "</p>")
 end
 
 --- Figures that are to be seen first.
 -- @tparam {{string,string|number,string},...} list label, value, and a note or nil
+-- @treturn Report itself
 function Report:tiles(list)
   local parts = { '<div class="tiles">' }
   for _, tile in ipairs(list) do
@@ -117,6 +120,7 @@ end
 
 --- Something to be warned of, such as the sentences of `perilune.run.health`.
 -- @tparam {string,...} sentences none: nothing is shown
+-- @treturn Report itself
 function Report:alarms(sentences)
   for _, sentence in ipairs(sentences) do
     add(self, '<div class="card alarm">', escape(sentence), "</div>")
@@ -126,6 +130,7 @@ end
 
 --- A table. Numbers of a column have the same decimals and stand flush right.
 -- @tparam table options `head`, `rows`, `best` (number of the row to stress), `note`
+-- @treturn Report itself
 function Report:table(options)
   options = checked.take("report:table", options, checked.any_of { "head", "rows", "best", "note" })
   local texts, numeric = format.cells(options.rows)
@@ -158,6 +163,7 @@ end
 --- A chart over the whole width: draw it with `width = 960`.
 -- @tparam string svg of `perilune.show.plot`
 -- @tparam ?string note
+-- @treturn Report itself
 function Report:chart(svg, note)
   return add(self, '<figure class="card scroll">', svg,
     note and '<figcaption class="note">' .. escape(note) .. "</figcaption>" or "", "</figure>")
@@ -165,6 +171,7 @@ end
 
 --- Charts side by side, as many as the window has room for.
 -- @tparam {string,...} list SVG of `perilune.show.plot`
+-- @treturn Report itself
 function Report:charts(list)
   local parts = { '<div class="grid">' }
   for _, svg in ipairs(list) do
@@ -177,6 +184,7 @@ end
 --- What several models answer to the same prompts, side by side; the best score is marked.
 -- @tparam table options `models` (names), `rows` (list of {prompt =, answers = {...},
 -- scores = {...}}; an answer may be missing, scores may be)
+-- @treturn Report itself
 function Report:answers(options)
   options = checked.take("report:answers", options, checked.any_of { "models", "rows" })
   for _, row in ipairs(options.rows) do

@@ -125,6 +125,8 @@ local function check_undone(self)
 end
 
 --- The prepared statement of an SQL text, made once. For the modules of the store.
+-- @tparam string sql
+-- @treturn userdata
 function Store:statement(sql)
   check_undone(self)
   local statement = self.statements[sql]

@@ -74,6 +74,7 @@ local function last_id(self, name)
 end
 
 --- The prompt of an id.
+-- @tparam integer id
 -- @treturn ?table row
 function read.prompt(self, id)
   local sql = ("SELECT %s FROM %s WHERE p.id = ?"):format(base_columns, base_tables)
@@ -118,6 +119,7 @@ function read.demonstrations(self, filter)
 end
 
 --- Completions of a prompt.
+-- @tparam integer prompt_id
 -- @treturn {table,...} each {id =, text =, model =, tokens =, sampling =}
 function read.completions(self, prompt_id)
   local list = {}
@@ -159,6 +161,9 @@ end
 -- @treturn function iterator of rows with completions, completion_ids and
 --   rankings = {{id=, labeler=, ranks=, time=, seconds=, replaces=},...}; of one ranking alone also
 --   ranks, labeler, ranking_id, answered, seconds
+-- @treturn ?any none; a `for` takes four values
+-- @treturn ?any none
+-- @treturn any closes the statement when the loop is left
 function read.ranked(self, filter)
   local terms, values = terms_of(filter, true)
   local sql = ([[SELECT a.id, a.labeler, a.time, a.seconds, a.replaces, %s FROM rankings AS a

@@ -120,6 +120,7 @@ function sets.add_to_set(self, set, part, side, row)
 end
 
 --- Seal a set: readers see it from now on and its rows stay as they are.
+-- @tparam integer set id of new_set
 function sets.finish_set(self, set)
   if self:statement("UPDATE sets SET finished = 1 WHERE id = ? AND finished = 0"):run(set) ~= 1 then
     error(("there is no unfinished set %s"):format(set), 2)

@@ -116,6 +116,8 @@ end
 
 --- Forget the bad lines after a line: they are about to be read again, now that more of the file is
 -- there.
+-- @tparam integer source_id
+-- @tparam integer line
 -- @treturn integer how many they were
 function source_files.forget_bad_lines(self, source_id, line)
   return self:statement("DELETE FROM bad_lines WHERE source_id = ? AND line > ?")

@@ -7,16 +7,19 @@
 local templates = {}
 
 --- Stands for the message's text in a template.
+-- @type table
 templates.content = setmetatable({}, { __name = "chat.content" })
 
 --- A control token of the tokenizer, by name.
 -- @tparam string name
+-- @treturn table part of a template
 function templates.control(name)
   return { control = name }
 end
 
 --- The control token that ends an assistant's turn.
 -- @tparam string name
+-- @treturn table part of a template
 function templates.stop(name)
   return { control = name, stop = true }
 end
@@ -41,9 +44,11 @@ function templates.plain_template(names)
 end
 
 --- Role token, content, `<|end|>`.
+-- @type table
 templates.plain = templates.plain_template()
 
 --- ChatML, as Qwen and many others write it.
+-- @type table
 templates.chatml = {
   name = "chatml",
   system = { control("<|im_start|>"), "system\n", content, control("<|im_end|>"), "\n" },
@@ -52,6 +57,7 @@ templates.chatml = {
 }
 
 --- The templates by name.
+-- @type {[string]=table}
 templates.by_name = { plain = templates.plain, chatml = templates.chatml }
 
 --- Where content and stop are; raises for a template that cannot work.

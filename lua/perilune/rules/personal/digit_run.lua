@@ -3,6 +3,8 @@
 -- The groups of the run have numbers from 1. What asks for several groups looks at most at seven,
 -- so work is linear in the text whatever it holds.
 
+--- A run of digits in a text.
+-- @class DigitRun
 local DigitRun = {}
 DigitRun.__index = DigitRun
 
@@ -26,7 +28,7 @@ end
 
 --- Whether one of the words, of the `last` ones if that is given, is in a list.
 -- @tparam {string,...} found
--- @tparam {[string]=true} list
+-- @tparam {[string]=boolean} list
 -- @tparam ?integer last
 -- @treturn boolean
 function DigitRun.any(found, list, last)

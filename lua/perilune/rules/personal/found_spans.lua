@@ -1,5 +1,7 @@
 --- Collects what the searches find in one text, and settles what overlaps.
 
+--- What was found in one text.
+-- @class FoundSpans
 local FoundSpans = {}
 FoundSpans.__index = FoundSpans
 
@@ -17,7 +19,7 @@ end
 local rank = FoundSpans.rank
 
 --- An empty collection for one text.
--- @tparam {[string]=true} wanted kinds that are collected; others pass by
+-- @tparam {[string]=boolean} wanted kinds that are collected; others pass by
 function FoundSpans.new(wanted)
   return setmetatable({ wanted = wanted }, FoundSpans)
 end

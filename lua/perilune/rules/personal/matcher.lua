@@ -12,6 +12,8 @@ local personal_numbers = require("perilune.rules.personal.personal_numbers")
 local street_addresses = require("perilune.rules.personal.street_addresses")
 local text_words = require("perilune.rules.personal.text_words")
 
+--- A matcher.
+-- @class Matcher
 local Matcher = {}
 Matcher.__index = Matcher
 
@@ -34,6 +36,7 @@ end
 --   names list of names that always count;
 --   users list of user names;
 --   users_by_use list of those users that count anywhere though they are words
+-- @treturn Matcher
 function Matcher.new(options)
   options = options or {}
   local wanted = {}

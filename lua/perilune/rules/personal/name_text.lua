@@ -8,6 +8,8 @@ local name_words = require("perilune.rules.personal.name_words")
 local text_words = require("perilune.rules.personal.text_words")
 local word_lists = require("perilune.rules.personal.word_lists")
 
+--- A text as the search for names reads it.
+-- @class NameText
 local NameText = {}
 NameText.__index = NameText
 

@@ -16,8 +16,8 @@ local read_already = {}
 --- The lists of a text.
 -- @tparam string text
 -- @tparam string name what errors call it
--- @treturn {[string]={[string]=true}} the words of each section as a set; to ask for a section that
---   the text does not have is an error
+-- @treturn {[string]={[string]=boolean}} the words of each section as a set; to ask for a section
+--   that the text does not have is an error
 function word_lists.parse(text, name)
   local sections = setmetatable({}, {
     __index = function(_, section)
@@ -44,7 +44,7 @@ end
 
 --- The lists of the file lists/`name`.txt.
 -- @tparam string name
--- @treturn {[string]={[string]=true}} as from `parse`
+-- @treturn {[string]={[string]=boolean}} as from `parse`
 function word_lists.read(name)
   if not read_already[name] then
     local path = folder .. "lists/" .. name .. ".txt"

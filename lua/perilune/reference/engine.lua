@@ -1,0 +1,326 @@
+--- What the engine gives to Lua and C alone declares (lua/bind/lb_*.c): the doc comments of these
+-- functions and objects. There is nothing here to run; ops are described by their rows in
+-- engine/ops/ops.def.
+
+--- A tensor of the values of a table.
+-- @tparam number|table values a number, or a table nested as deep as there are axes (at most 6);
+--   raises when it is ragged
+-- @tparam ?string dtype "float32" (default), "float64" or "int32"
+-- @treturn Tensor
+-- @name pl.tensor
+
+--- A tensor of one value.
+-- @tparam {integer,...} shape
+-- @tparam number value
+-- @tparam ?string dtype (default: "float32")
+-- @treturn Tensor
+-- @name pl.full
+
+--- A tensor of zeros.
+-- @tparam {integer,...} shape
+-- @tparam ?string dtype (default: "float32")
+-- @treturn Tensor
+-- @name pl.zeros
+
+--- A tensor of normal random numbers with mean `a` and standard deviation `b`: the next draw of the
+-- session's stream, or, with `seed`, the stream of seed and purpose.
+-- @tparam {integer,...} shape
+-- @tparam ?table opts `seed`, `purpose` (0), `dtype` ("float32"), `a` (0), `b` (1)
+-- @treturn Tensor
+-- @name pl.randn
+
+--- A tensor of uniform random numbers in [a, b).
+-- @tparam {integer,...} shape
+-- @tparam ?table opts as of randn
+-- @treturn Tensor
+-- @name pl.uniform
+
+--- A tensor of bytes as they lie in memory; raises when their number is not the shape's.
+-- @tparam string bytes
+-- @tparam string dtype
+-- @tparam {integer,...} shape
+-- @treturn Tensor
+-- @name pl.from_bytes
+
+--- Opens a scope: the tensors made until it closes end with it, and so does the tape. Hold it in a
+-- variable with `<close>`.
+-- @tparam ?string name for messages (default: "scope")
+-- @treturn Scope
+-- @name pl.scope
+
+--- Opens a scope whose tensors end with it, but not the tape: for parts of a forward pass.
+-- @tparam ?string name for messages (default: "frame")
+-- @treturn Scope
+-- @name pl.frame
+
+--- What memory the engine holds.
+-- @treturn {live=integer,peak=integer,limit=integer,cached=integer,calls=integer} bytes, and the
+--   number of allocations; a limit of 0 is none
+-- @name pl.mem
+
+--- Sets a limit: what would pass it raises instead.
+-- @tparam integer bytes 0: none
+-- @name pl.mem_limit
+
+--- Lets the peak begin anew, at what is live now.
+-- @name pl.mem_reset_peak
+
+--- For tests: the k-th allocation from now on fails.
+-- @tparam integer k 0: none
+-- @tparam ?boolean forever all later ones fail too
+-- @name pl.mem_fail_at
+
+--- Gives cached memory back to the system.
+-- @name pl.mem_trim
+
+--- The number of threads, set before when it is given.
+-- @tparam ?integer n at least 1
+-- @treturn integer
+-- @name pl.threads
+
+--- The kernels in use.
+-- @treturn string "avx512", "avx2" or "plain"
+-- @name pl.isa
+
+--- Who does large matrix products, set before when it is given.
+-- @tparam ?string name "auto", "own" or "openblas"
+-- @treturn {wish=string,float32=string,float64=string,rows_alone=boolean} "own" or "openblas" for
+--   each dtype; whether a row's bits depend on that row alone
+-- @name pl.gemm
+
+--- One uniform random number in [0, 1), 53 bits.
+-- @tparam integer seed
+-- @tparam integer purpose
+-- @tparam integer index
+-- @treturn number
+-- @name pl.random_uniform
+
+--- One normal random number, mean 0 and variance 1.
+-- @tparam integer seed
+-- @tparam integer purpose
+-- @tparam integer index
+-- @treturn number
+-- @name pl.random_normal
+
+--- The hash of a name and its parts: see perilune.base.random.
+-- @tparam string name
+-- @tparam integer|string ... parts
+-- @treturn integer
+-- @name pl.random_purpose
+
+--- The seed of the session's stream, from which tensors without a seed are drawn; with a number,
+-- the stream begins anew with that.
+-- @tparam ?integer n
+-- @treturn ?integer the seed, when no number is given
+-- @name pl.seed
+
+--- A block of parameters: tensors that lie in one flat piece, for optimizers and averages.
+-- @tparam {table,...} entries each {name, shape}
+-- @tparam ?string dtype "float32" (default) or "float64"
+-- @treturn ParameterBlock
+-- @name pl.block
+
+--- The engine's part of an optimizer: `pl.adamw` wraps it.
+-- @tparam ParameterBlock block
+-- @treturn userdata
+-- @name pl.adamw_state
+
+--- Records no tape until the guard closes. Hold it in a variable with `<close>`.
+-- @treturn userdata guard
+-- @name pl.no_grad
+
+--- Records a tape until the guard closes, inside of no_grad too.
+-- @treturn userdata guard
+-- @name pl.with_grad
+
+--- Whether a tape is recorded now.
+-- @treturn boolean
+-- @name pl.grad_enabled
+
+--- Activation checkpointing: calls `f` without a tape and keeps only what it was given; the
+-- backward pass calls it again, with a tape. So `f` must give the same values each time.
+-- @tparam function f (tensors...) -> one tensor
+-- @tparam Tensor ... 1 to 8 of them
+-- @treturn Tensor
+-- @name pl.checkpoint
+
+--- A generator over a recorded decode step: `pl.generate` makes one for a model.
+-- @tparam function step (batch) -> logits [B, V] of the last row of each sequence
+-- @tparam {Tensor,...} caches the k and v cache of each layer
+-- @treturn userdata with `generate(prompts, opts)`
+-- @name pl.generator
+
+--- Whether each op looks for results that are not finite, and raises with its name.
+-- @tparam boolean on
+-- @name pl.nan_check
+
+--- The rows of engine/ops/ops.def, in their order.
+-- @treturn {table,...} each with `name`, `doc`, `shapes`, `inputs`, `params`, `outputs`, `flags`
+-- @name pl.ops
+
+--- The known name nearest to one that is not known: see perilune.base.nearest.
+-- @tparam string name
+-- @tparam {string,...} known
+-- @treturn ?string nil when none is near
+-- @name pl.nearest
+
+--- A tensor: at most 6 axes of float32, float64 or int32. Ops are methods too, where the tensor is
+-- their first input; + - * / and unary minus are ops. `#t` is the size of the first axis. Two
+-- handles are equal when they are the same tensor.
+-- @class Tensor
+
+--- The sizes of all axes.
+-- @treturn {integer,...}
+-- @name Tensor:shape
+
+--- The size of an axis.
+-- @tparam ?integer axis from 1, or from the end with -1 (default: 1)
+-- @treturn integer
+-- @name Tensor:size
+
+--- The number of axes.
+-- @treturn integer
+-- @name Tensor:rank
+
+--- The number of elements.
+-- @treturn integer
+-- @name Tensor:count
+
+--- The type of the elements.
+-- @treturn string "float32", "float64" or "int32"
+-- @name Tensor:dtype
+
+--- The value of a tensor with one element; raises for any other.
+-- @treturn number
+-- @name Tensor:item
+
+--- One element.
+-- @tparam integer ... an index for each axis, from 1, or from the end with -1
+-- @treturn number
+-- @name Tensor:get
+
+--- Writes one element.
+-- @tparam number ... an index for each axis, then the value
+-- @treturn Tensor itself
+-- @name Tensor:set
+
+--- The elements as a table nested as deep as there are axes.
+-- @treturn number|table
+-- @name Tensor:totable
+
+--- The elements as they lie in memory.
+-- @treturn string
+-- @name Tensor:bytes
+
+--- Writes one value everywhere.
+-- @tparam number value
+-- @treturn Tensor itself
+-- @name Tensor:fill_
+
+--- Writes the elements of another tensor of the same shape and dtype.
+-- @tparam Tensor from
+-- @treturn Tensor itself
+-- @name Tensor:copy_
+
+--- A copy with memory of its own, without a tape.
+-- @treturn Tensor
+-- @name Tensor:clone
+
+--- The same memory in another shape, without a tape.
+-- @tparam {integer,...} shape
+-- @tparam ?integer offset the element to begin at, from 0 (default: 0)
+-- @treturn Tensor
+-- @name Tensor:view
+
+--- The same memory, without a tape.
+-- @treturn Tensor
+-- @name Tensor:detach
+
+--- Moves it to the scope around its own.
+-- @tparam ?boolean forever to no scope at all
+-- @treturn Tensor itself
+-- @name Tensor:keep
+
+--- Gives its memory back now; using it later raises.
+-- @name Tensor:free
+
+--- Whether its memory is still there.
+-- @treturn boolean
+-- @name Tensor:alive
+
+--- Its name in messages, or names it.
+-- @tparam ?string name
+-- @treturn string|Tensor the name; itself when it is named
+-- @name Tensor:name
+
+--- Whether it wants a gradient, or says so.
+-- @tparam ?boolean on
+-- @treturn boolean|Tensor whether it does; itself when it is told
+-- @name Tensor:requires_grad
+
+--- The gradient that backward left.
+-- @treturn ?Tensor nil when there is none
+-- @name Tensor:grad
+
+--- Drops the gradient.
+-- @treturn Tensor itself
+-- @name Tensor:zero_grad
+
+--- Adds its gradient to all that it was made of and that want one.
+-- @tparam ?Tensor seed its own gradient (default: 1, for a tensor of one element)
+-- @name Tensor:backward
+
+--- An open scope.
+-- @class Scope
+
+--- Closes the scope and those opened after it; more than once is fine.
+-- @name Scope:close
+
+--- Parameters in one flat piece of memory.
+-- @class ParameterBlock
+
+--- The parameters.
+-- @treturn {[string]=Tensor} by name, views into the block
+-- @name ParameterBlock:tensors
+
+--- Their names, in order.
+-- @treturn {string,...}
+-- @name ParameterBlock:names
+
+--- The number of parameters, elements of all tensors.
+-- @treturn integer
+-- @name ParameterBlock:count
+
+--- All of them as one tensor; gaps are zeros.
+-- @treturn Tensor
+-- @name ParameterBlock:flat
+
+--- All gradients as one tensor.
+-- @treturn Tensor
+-- @name ParameterBlock:grads
+
+--- Drops all gradients.
+-- @name ParameterBlock:zero_grad
+
+--- The Euclidean norm of all gradients.
+-- @treturn number
+-- @name ParameterBlock:grad_norm
+
+--- The parameters that no gradient has reached since the last zero_grad.
+-- @treturn {string,...} their names
+-- @name ParameterBlock:unreached
+
+--- Moves towards another block of the same parameters: block = decay block + (1 - decay) other.
+-- @tparam ParameterBlock other
+-- @tparam number decay
+-- @name ParameterBlock:average
+
+--- XXH3-128 over names, shapes and values.
+-- @treturn string 32 hexadecimal digits
+-- @name ParameterBlock:hash
+
+--- Whether all of them want gradients.
+-- @tparam boolean on
+-- @name ParameterBlock:requires_grad
+
+return {}

@@ -1,0 +1,15 @@
+--- reference: what the library says of itself: the doc comments of its sources, read and put
+-- together as the public face, and written as pages (docs/api.md) and as declarations for editors
+-- (docs/luacats).
+--
+-- May use: base.
+
+local lazy = require("perilune.base.lazy")
+
+return lazy({}, {
+  doc_comments = "perilune.reference.doc_comments",
+  luacats = "perilune.reference.luacats",
+  markdown = "perilune.reference.markdown",
+  public = "perilune.reference.public",
+  type_names = "perilune.reference.type_names",
+})
