@@ -23,7 +23,7 @@ local cfg = pl.config {
   about = "user logs and labelers' work to the SFT, RM and PPO sets",
   "Sources",
   { store = "", "store to add to; empty: store.db of the run folder" },
-  { logs = "", "user logs: files and folders, by commas" },
+  { logs = "", "user logs: files and folders, by commas; answers in them are a model's" },
   { demonstrations = "", "labelers' prompts with answers, by commas" },
   { rankings = "", "ranked answers, by commas" },
   { answers = "", "what labelers wrote into this recipe's own to-rank and to-demonstrate files" },
@@ -47,6 +47,7 @@ local cfg = pl.config {
   { test = 0.1, "part of the users in test", min = 0, under = 1 },
   { personal_data = "mask", "what becomes of it", choices = { "mask", "drop", "flag", "none" } },
   { personal_data_sides = "train", "where", choices = { "train", "all" } },
+  { personal_data_answers = false, "also in answers, which a placeholder may spoil" },
   { names = "", "a file of further names, one a line" },
   "Sets",
   {
@@ -96,10 +97,11 @@ end
 
 -- 1. Sources into the store -----------------------------------------------------------------------
 local read = {}
-local function ingest(list, settings)
+local function ingest(list, kind, settings)
   local more = sources.ingest(
     store,
     list,
+    kind,
     settings,
     function(path, so_far)
       say("  %s: %s rows, %d bad lines", path, pl.format.count(so_far.rows), so_far.bad)
@@ -107,15 +109,22 @@ local function ingest(list, settings)
   )
   table.move(more, 1, #more, #read + 1, read)
 end
-ingest(cfg.logs, {
+ingest(cfg.logs, "prompts", {
   format = cfg.format,
   fields = sources.fields(cfg.fields),
   source = "api",
+  answers = "model",
   pattern = cfg.pattern ~= "" and cfg.pattern or nil,
   strict = cfg.strict,
 })
-ingest(cfg.demonstrations, { source = "labeler", strict = cfg.strict })
-ingest(cfg.rankings, { source = "labeler", strict = cfg.strict })
+local by_people = { source = "labeler", answers = "person", strict = cfg.strict }
+ingest(cfg.demonstrations, "demonstrations", by_people)
+ingest(cfg.rankings, "rankings", by_people)
+local missing = sources.missing(store, read)
+if missing then
+  say("%s\n", present.sources(read))
+  error(missing, 0)
+end
 for _, path in ipairs(sources.files(cfg.answers)) do
   say("%s: %d answers of labelers are new", path, labeling.import(store, path))
 end
@@ -184,7 +193,7 @@ local parts = sets.new(store, run.dir, {
   scratch = scratch,
   user_key = cfg.user_key,
   alike = alike,
-  personal = personal,
+  personal = cfg.personal_data_answers and personal or nil,
   most = { sft = cfg.sft_size, rm = cfg.rm_size, ppo = cfg.ppo_size },
 })
 local waiting = labeling.new(store, run.dir, cfg, scratch)
@@ -194,24 +203,33 @@ local function deal(row)
   local at = sets.fraction(cfg.seed, row)
   if at < cfg.api_sft then
     waiting:demonstrate(row)
+    return "waiting for a demonstration"
   elseif at < cfg.api_sft + cfg.api_rm then
     waiting:rank(row)
-  else
-    parts:add("ppo", row)
+    return "waiting for a ranking"
   end
+  parts:add("ppo", row)
+  return "PPO"
 end
 
-for row in rows do
-  local answers = store:human_answers(row.id)
+-- A prompt goes where its answers say; returns where.
+local function place(row, answers)
   for _, demonstration in ipairs(answers.demonstrations) do
     parts:add("sft", row, demonstration)
   end
   for _, ranking in ipairs(answers.ranked) do
     parts:add("rm", row, ranking)
   end
-  if is_api(row) and #answers.demonstrations == 0 and #answers.ranked == 0 then deal(row) end
-  watch:row(row, answers)
+  local sft, rm = #answers.demonstrations > 0, #answers.ranked > 0
+  if sft or rm then return sft and rm and "SFT and RM" or sft and "SFT" or "RM" end
+  return is_api(row) and deal(row) or "a labeler's prompt without an answer, left out"
 end
+
+for row in rows do
+  local answers = store:human_answers(row.id)
+  watch:row(row, answers, place(row, answers))
+end
+watch:check(report[#report].rows_out)
 progress:finish()
 local counts, leaks = parts:finish()
 

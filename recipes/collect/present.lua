@@ -49,6 +49,7 @@ local function sentences(figures)
   local waiting =
     "waiting for labelers: %d demonstrations, %d rankings (%d prompts without answers)"
   local list = {
+    ("prompts %d: %s"):format(figures.prompts, table.concat(tables.counted(figures.places), ", ")),
     users .. "; " .. leaks,
     waiting:format(
       figures.waiting.demonstrate,
@@ -69,6 +70,11 @@ local function sentences(figures)
   return list
 end
 
+--- What was read, for the terminal.
+-- @tparam table read as from sources.ingest
+-- @treturn string
+function present.sources(read) return columns(tables.sources(read)) end
+
 --- What the terminal shows.
 -- @tparam table figures as from `write`
 -- @tparam table report of pl.rules.run
@@ -76,7 +82,7 @@ end
 -- @treturn string
 function present.table(figures, report, read)
   local parts = { columns(tables.rules(report)), columns(tables.sets(figures.sets)) }
-  if #read > 0 then table.insert(parts, 1, columns(tables.sources(read))) end
+  if #read > 0 then table.insert(parts, 1, present.sources(read)) end
   local more = sentences(figures)
   table.move(more, 1, #more, #parts + 1, parts)
   return table.concat(parts, "\n\n")
@@ -265,6 +271,8 @@ local function figures_of(of, agreed)
     },
     use_cases = of.watch.use_cases,
     sources = of.watch.sources,
+    prompts = of.watch.prompts,
+    places = of.watch.places,
   }
 end
 

@@ -3,6 +3,7 @@
 
 local lfs = require("lfs")
 local pl = require("perilune")
+local tables = require("collect.tables")
 
 local sources = {}
 
@@ -78,11 +79,12 @@ end
 --- Reads files into a store.
 -- @param store
 -- @tparam string text paths by commas
+-- @tparam string kind what they are read for: prompts, demonstrations or rankings
 -- @tparam table settings of pl.ingest.file
 -- @tparam ?function tell is called with a file's path and what was read of it so far, each five
 --   seconds
--- @treturn {table,...} what pl.ingest.file says of each file, and its `path`
-function sources.ingest(store, text, settings, tell)
+-- @treturn {table,...} what pl.ingest.file says of each file, its `path` and `kind`
+function sources.ingest(store, text, kind, settings, tell)
   local read = {}
   for _, path in ipairs(sources.files(text)) do
     local told = pl.system.monotonic()
@@ -95,10 +97,59 @@ function sources.ingest(store, text, settings, tell)
     end
     local done, message = pl.ingest.file(store, path, settings)
     if not done then error(message, 0) end
-    done.path = path
+    done.path, done.kind = path, kind
     read[#read + 1] = done
   end
   return read
+end
+
+-- Whether a file gave the store something of the kind it was read for, now or before.
+local function gave(store, done)
+  if done.kind == "prompts" then return done.rows + done.already > 0 end
+  return done[done.kind] > 0 or done.already > 0 and store:has_from(done.source_id, done.kind)
+end
+
+-- "3 records: not UTF-8 at byte 3 2, no prompt 1"
+local function account(done)
+  if done.records == 0 and done.already > 0 then
+    return ("%d prompts of it are in the store already"):format(done.already)
+  end
+  local parts = {}
+  if done.used > 0 then parts[1] = ("%d gave prompts"):format(done.used) end
+  for _, reasons in ipairs { done.bad_reasons, done.reasons } do
+    for _, pair in ipairs(tables.sorted(reasons)) do
+      parts[#parts + 1] = ("%s (%d)"):format(pair[1], pair[2])
+    end
+  end
+  local why = #parts > 0 and ": " .. table.concat(parts, "; ", 1, math.min(#parts, 4)) or ""
+  return ("it has %d records%s"):format(done.records, why)
+end
+
+local HINTS <const> = {
+  prompts = "see `perilune store STORE bad` for the lines, and --format, --fields, --pattern",
+  demonstrations = "a demonstration is a prompt with a person's wanted answer, as in "
+    .. '{"prompt": ..., "completion": ...}',
+  rankings = "a ranking is a prompt with answers that are compared, as in "
+    .. '{"prompt": ..., "chosen": ..., "rejected": ...} or "completions" with "ranks"',
+}
+
+--- Which files gave nothing of what they were read for, and why.
+-- @param store
+-- @tparam {table,...} read as from `ingest`
+-- @treturn ?string a line for each; nil when all gave something
+function sources.missing(store, read)
+  local wrong = {}
+  for _, done in ipairs(read) do
+    if not gave(store, done) then
+      local says = "%s gave no %s (taken as %s): %s; %s"
+      wrong[#wrong + 1] =
+        says:format(done.path, done.kind, done.says, account(done), HINTS[done.kind])
+    end
+  end
+  if #wrong > 0 then
+    wrong[#wrong + 1] = "nothing was made of the other files: mend these or leave them out"
+    return table.concat(wrong, "\n")
+  end
 end
 
 --- All prompts of a store, to be read as often as rules want. They are read in pages, so that no

@@ -23,8 +23,8 @@ function tables.percent(part) return part and ("%.1f %%"):format(100 * part) or 
 --- The last part of a path.
 function tables.name_of(path) return path:match("[^/]*$") end
 
--- "same prompt 4, same first 40 chars 4"
-local function counted(counts)
+--- "same prompt 4, same first 40 chars 4" as a list.
+function tables.counted(counts)
   local parts = {}
   for i, pair in ipairs(tables.sorted(counts)) do
     parts[i] = ("%s %d"):format(pair[1], pair[2])
@@ -33,7 +33,7 @@ local function counted(counts)
 end
 
 local function reasons_of(entry)
-  local parts = counted(entry.reasons)
+  local parts = tables.counted(entry.reasons)
   if entry.changed > 0 then parts[#parts + 1] = ("%d rows changed"):format(entry.changed) end
   return table.concat(parts, ", ")
 end
@@ -63,6 +63,14 @@ end
 
 -- One row a file; many files of one form are a row together.
 local MANY_FILES <const> = 12
+local SUMMED <const> = {
+  "records",
+  "used",
+  "rows",
+  "demonstrations",
+  "rankings",
+  "already",
+}
 
 -- Sums over the files that share a row.
 local function source_sums(read)
@@ -74,8 +82,11 @@ local function source_sums(read)
         name = tables.name_of(done.path),
         says = done.says,
         files = 0,
+        records = 0,
+        used = 0,
         rows = 0,
-        bad = 0,
+        demonstrations = 0,
+        rankings = 0,
         already = 0,
         reasons = {},
       }
@@ -83,28 +94,68 @@ local function source_sums(read)
       together[done.says] = sum
     end
     sum.files = sum.files + 1
-    sum.rows = sum.rows + done.rows
-    sum.bad = sum.bad + done.bad
-    sum.already = sum.already + done.already
-    for reason, n in pairs(done.reasons) do
-      sum.reasons[reason] = (sum.reasons[reason] or 0) + n
+    for _, name in ipairs(SUMMED) do
+      sum[name] = sum[name] + done[name]
+    end
+    for _, reasons in ipairs { done.reasons, done.bad_reasons, done.notes } do
+      for reason, n in pairs(reasons) do
+        sum.reasons[reason] = (sum.reasons[reason] or 0) + n
+      end
     end
   end
   return sums
 end
 
---- What was read from where.
+-- All rows of sources in one.
+local function whole(sums)
+  local all = { name = "all", says = "", files = 1, reasons = {} }
+  for _, name in ipairs(SUMMED) do
+    all[name] = 0
+    for _, sum in ipairs(sums) do
+      all[name] = all[name] + sum[name]
+    end
+  end
+  for _, sum in ipairs(sums) do
+    for reason, n in pairs(sum.reasons) do
+      all.reasons[reason] = (all.reasons[reason] or 0) + n
+    end
+  end
+  return all
+end
+
+--- What was read from where: records are those that gave prompts and those with a reason why not.
 -- @tparam table read as from sources.ingest
 function tables.sources(read)
   local rows = {}
-  for i, sum in ipairs(source_sums(read)) do
+  local sums = source_sums(read)
+  if #sums > 1 then sums[#sums + 1] = whole(sums) end
+  for i, sum in ipairs(sums) do
     local name = sum.name
     if sum.files > 1 then name = ("%s and %d more"):format(name, sum.files - 1) end
-    local passed = table.concat(counted(sum.reasons), ", ")
-    rows[i] = { name, sum.says, sum.rows, sum.bad, sum.already, passed }
+    rows[i] = {
+      name,
+      sum.says,
+      sum.records,
+      sum.used,
+      sum.rows,
+      sum.demonstrations,
+      sum.rankings,
+      sum.already,
+      table.concat(tables.counted(sum.reasons), ", "),
+    }
   end
   return {
-    head = { "file", "taken as", "rows", "bad lines", "there before", "passed over" },
+    head = {
+      "file",
+      "taken as",
+      "records",
+      "used",
+      "prompts",
+      "demonstrations",
+      "rankings",
+      "there before",
+      "not used, or in part",
+    },
     rows = rows,
   }
 end

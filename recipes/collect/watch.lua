@@ -22,6 +22,8 @@ function watch.new(key, tok)
     sources = {},
     kinds = {}, -- of labelers' prompts
     lengths = {}, -- by powers of two
+    places = {}, -- prompts by where they went
+    prompts = 0,
     agreement = pl.agreement.new(),
   }, Watch)
 end
@@ -43,8 +45,10 @@ function Watch:length(row)
   return self.tok and #self.tok:encode(text) or select(2, text:gsub("%S+", ""))
 end
 
---- A row that came through all rules, and what people said of it.
-function Watch:row(row, people)
+--- A row that came through all rules, what people said of it, and where it went.
+function Watch:row(row, people, place)
+  self.prompts = self.prompts + 1
+  tick(self.places, place)
   local user = row[self.key]
   if user and row.source == "api" then tick(self.after, user) end
   tick(self.use_cases, row.use_case or "unknown")
@@ -52,6 +56,17 @@ function Watch:row(row, people)
   if row.source == "labeler" then tick(self.kinds, row.kind or "unknown") end
   tick(self.lengths, bin_of(self:length(row)))
   if #people.ranked > 0 then self:judge(people.ranked) end
+end
+
+--- Raises unless every prompt that came through the rules went somewhere.
+function Watch:check(rows_out)
+  local placed = 0
+  for _, n in pairs(self.places) do
+    placed = placed + n
+  end
+  if placed ~= rows_out or self.prompts ~= rows_out then
+    error(("%d prompts came through the rules, %d were placed"):format(rows_out, placed), 0)
+  end
 end
 
 -- Rankings of one prompt, each over completions named by their ids.

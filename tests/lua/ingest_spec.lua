@@ -256,7 +256,7 @@ describe("data sets", function()
       ['{"messages":[{"role":"user","content":"q"}]}'] = { prompt = "q" },
       ['{"prompt":"q","messages":' .. turns .. "}"] = { messages = system_turn, completion = "a" },
       ['{"prompt":"q","messages":' .. turns .. ',"chosen":"a","rejected":"b"}']
-        = { prompt = "q", completions = { "a", "b" }, ranks = { 1, 2 } },
+        = { messages = system_turn, completions = { "a", "b" }, ranks = { 1, 2 } },
       ['{"prompt":"q","completion":"a"}'] = { prompt = "q", completion = "a" },
       ['{"prompt":[' .. user_q .. '],"completion":[' .. says_a .. "]}"]
         = { prompt = "q", completion = "a" },

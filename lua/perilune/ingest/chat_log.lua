@@ -22,10 +22,18 @@ chat_log.passed_over = {
   { "^===", "a status line" },
   { "^%-%-%-", "a status line" },
   { "^%*%*%*", "a status line" },
+  { "^%[[^%]]*%]%s*%*%*%*", "a status line" },
   { "^%[[^%]]*%]%s*%*%s", "an action" },
   { "^%[[^%]]*%]%s*%-!%-", "a status line" },
   { "^%[[^%]]*%]%s*%-%S+%-%s", "a notice" },
+  { "^%d%d?:[%d:]+%s+%*%*%*", "a status line" },
+  { "^%d%d?:[%d:]+%s+%*%s", "an action" },
+  { "^%d%d?:[%d:]+%s+%-!%-", "a status line" },
+  { "^%d%d?:[%d:]+%s+%-%S+%-%s", "a notice" },
 }
+
+--- The signs that channels put before a user's name for what he may do.
+local STANDING <const> = "^[%s@%+%%&~!]+"
 
 local function literal(text)
   local pattern = text:gsub("%s+", "\0"):gsub("%p", "%%%0"):gsub("%z", "%%s+")
@@ -105,6 +113,11 @@ function chat_log.reader(opts)
     end
     if d then
       row[d] = s
+    end
+    local user = row.user_id
+    local bare = user and user:gsub(STANDING, "")
+    if bare and bare ~= "" then
+      row.user_id = bare
     end
     if not row.prompt:find("%S") then
       return 0, "a message without text", true

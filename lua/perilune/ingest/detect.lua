@@ -7,6 +7,7 @@
 local core = require("perilune.core")
 local chat_log = require("perilune.ingest.chat_log")
 local csv = require("perilune.ingest.csv")
+local field_names = require("perilune.ingest.field_names")
 local records = require("perilune.ingest.records")
 local row_fields = require("perilune.ingest.row_fields")
 local forms = require("perilune.ingest.forms")
@@ -17,21 +18,43 @@ local SAMPLE_RECORDS <const> = 40
 local aliases = { hf = "rows" }
 local kinds = { jsonl = true, json = true, csv = true }
 
+-- How texts begin that are in other encodings than UTF-8.
+local encodings = { { "\xff\xfe", "UTF-16" }, { "\xfe\xff", "UTF-16" } }
+
+--- Why a file cannot be cut into lines of UTF-8, told from its first line, or nil.
+local function not_lines(first, looked)
+  for _, entry in ipairs(encodings) do
+    if first:sub(1, #entry[1]) == entry[1] then
+      return ("the file is %s, expected UTF-8: convert it, as in iconv -f %s -t UTF-8"):format(
+        entry[2], entry[2])
+    end
+  end
+  if looked == 1 and first:find("\r[^\r\n]") and not first:find("^%s*[%[{]") then
+    return "its lines end in a carriage return alone, expected newlines: convert it, as in "
+      .. "tr '\\r' '\\n'"
+  end
+end
+
 --- Lines at the start that can be read and are not blank.
 local function beginning(path, opts)
   local reader <close>, message = core.lines.open(path, { max_bytes = opts.max_bytes })
   if not reader then
     return nil, message
   end
-  local sample, looked = {}, 0
+  local sample, looked, first = {}, 0, nil
   for text in reader.next, reader do
     looked = looked + 1
+    first = first or text or ""
     if text and text:find("%S") and not records.not_text(text) then
       sample[#sample + 1] = text
     end
     if looked == SAMPLE_LINES then
       break
     end
+  end
+  message = first and not_lines(first, looked)
+  if message then
+    return nil, ("%s: %s"):format(path, message)
   end
   return sample, looked
 end
@@ -63,7 +86,7 @@ local function has_header(line)
     return nil, "open"
   end)
   for _, name in ipairs(fields and #fields > 1 and fields or {}) do
-    name = name:lower()
+    name = field_names.fold(row_fields.trim(name))
     if row_fields.canonical[name] or name == "instruction" or name == "chosen" then
       return true
     end

@@ -7,7 +7,8 @@
 --
 -- A record gives rows, is bad (counted and kept aside with its line, the reason and its beginning),
 -- or is skipped (it is no prompt by nature: a join line of a channel, a pair whose answers are the
--- same). Neither stops the reading nor costs a good row. Memory does not grow with the file.
+-- same). Neither stops the reading nor costs a good row. Every record is accounted for: records =
+-- used + each reason, which `file` asserts. Memory does not grow with the file.
 --
 -- Reading into a store goes in transactions of some 10,000 records that hold the rows and the place
 -- in the file both, so that a reader killed at any moment goes on where it was. A file is known
@@ -22,6 +23,8 @@
 --                 ingest/mapping.lua. Column numbers for CSV without a header
 --   pattern, skip, day   of chat logs; see ingest/chat_log.lua. The day is else in the file's name
 --   source, labeler, organisation   where the records do not say
+--   answers       whose the answers are: "person", or "model" for the logs of a deployed model,
+--                 whose answers are no demonstrations; see ingest/exchange.lua
 --   extra         false: other small fields of a record are not kept
 --   delimiter, header, max_bytes (of a line: 16 MB), max_json_bytes (256 MB)
 --   strict        a bad record is an error, "file:line: reason", and nothing of the file is stored
@@ -210,14 +213,28 @@ end
 local Batch = {}
 Batch.__index = Batch
 
-function Batch:count_reason(reason)
-  local reasons = self.result.reasons
+--- Counts why a record gave nothing (`reasons`, of `bad_reasons` those that were bad).
+function Batch:count_reason(reason, reasons)
   if not reasons[reason] and self.kinds == MOST_REASONS then
     reason = "other reasons"
   elseif not reasons[reason] then
     self.kinds = self.kinds + 1
   end
   reasons[reason] = (reasons[reason] or 0) + 1
+end
+
+--- Every record gave rows or has a reason; those that have both are `partly`.
+local function check_account(path, result)
+  local reasons = 0
+  for _, list in ipairs({ result.reasons, result.bad_reasons }) do
+    for _, count in pairs(list) do
+      reasons = reasons + count
+    end
+  end
+  if result.records ~= result.used + reasons - result.partly then
+    error(("%s: %d records, but %d gave rows and %d reasons are counted (%d of both)"):format(path,
+      result.records, result.used, reasons, result.partly), 0)
+  end
 end
 
 --- Reads some records into the store; true when the file is at its end.
@@ -239,18 +256,28 @@ function Batch:run()
     read = read + 1
     origin.line = line
     for i = 1, from.count do
-      store:add(rows[i], origin)
+      local row = rows[i]
+      store:add(row, origin)
+      result.demonstrations = result.demonstrations + (row.completion and 1 or 0)
+      result.rankings = result.rankings + (row.rankings and #row.rankings or row.ranks and 1 or 0)
     end
     result.rows = result.rows + from.count
+    result.records = result.records + 1
+    if from.count > 0 then
+      result.used = result.used + 1
+      result.partly = result.partly + (reason and 1 or 0)
+    end
     self.was_bad = reason ~= nil and not skipped
     if self.was_bad then
       store:bad_line(self.id, line, reason, from:excerpt())
       result.bad = result.bad + 1
+      self:count_reason(reason, result.bad_reasons)
     elseif reason then
       result.skipped = result.skipped + 1
-      self:count_reason(reason)
+      self:count_reason(reason, result.reasons)
     end
   end
+  check_account(self.path, result)
   if not offset then
     offset, place = from:cursor()
   end
@@ -265,9 +292,12 @@ end
 -- @tparam string path
 -- @tparam ?table opts see above; replaced = true takes a file with new content under an old path
 --   for a new one; progress(result) is called after each transaction
--- @treturn ?table rows, bad, skipped (this time), reasons of the skipped ({[reason] = count}),
---   already (rows that were there from this file before), seconds, bytes (of the file), says (what
---   the file was taken for), source_id, finished
+-- @treturn ?table all of this time: records, of which `used` gave rows; rows, of which there
+--   are demonstrations and rankings; bad and skipped records, with reasons of the skipped and
+--   bad_reasons ({[reason] = count}); partly: records that gave rows and are bad in part; notes:
+--   what was left out of good rows ({[what] = count}). And already (rows that were there from this
+--   file before), seconds, bytes (of the file), says (what the file was taken for), source_id,
+--   finished
 -- @treturn ?string message
 function ingest.file(store, path, opts)
   opts = checked.take("ingest.file", opts, known)
@@ -281,7 +311,8 @@ function ingest.file(store, path, opts)
   if message then
     return nil, message
   end
-  local result = { rows = 0, bad = 0, skipped = 0, reasons = {}, bytes = bytes,
+  local result = { records = 0, used = 0, partly = 0, rows = 0, demonstrations = 0, rankings = 0,
+    bad = 0, skipped = 0, reasons = {}, bad_reasons = {}, notes = {}, bytes = bytes,
     already = entry and entry.rows or 0, source_id = entry and entry.id, finished = true }
   if entry and entry.finished and not grown then
     result.says = "in the store already"
@@ -300,7 +331,7 @@ function ingest.file(store, path, opts)
   if not from then
     return nil, message
   end
-  result.says = from.taken.says
+  result.says, result.notes = from.taken.says, from.notes
   local batch = setmetatable({ store = store, from = from, path = path, hash = hash,
     result = result, kinds = 0, limit = opts.limit or math.maxinteger, id = entry and entry.id,
     rows_before = result.already, bad_before = entry and entry.bad or 0 }, Batch)

@@ -116,6 +116,41 @@ end
 
 local NUL_REASON <const> = "a NUL in a text (\\u0000)"
 
+--- A JSON text in which integers beyond 64 bits stand as texts: as numbers they would be rounded,
+-- and two ids could become one.
+local function with_long_numbers_as_text(text)
+  if not text:find("%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d") then
+    return text
+  end
+  local pieces, from, at = {}, 1, 1
+  while true do
+    local place = text:find('["%d]', at)
+    if not place then
+      break
+    elseif text:byte(place) == 34 then -- over a string
+      repeat
+        place = text:find('["\\]', place + 1)
+        local escape = place and text:byte(place) == 92
+        place = escape and place + 1 or place
+      until not escape
+      at = (place or #text) + 1
+    else
+      local stop = text:match("^%d+()", place)
+      local is_integer = stop - place > 18 and not text:find("^[.eE]", stop)
+        and not text:find("^[.eE+]", place - 1)
+      if is_integer and math.type(tonumber(text:sub(place, stop - 1))) == "float" then
+        local minus = text:byte(place - 1) == 45 and 1 or 0
+        pieces[#pieces + 1] = text:sub(from, place - minus - 1) .. '"'
+          .. text:sub(place - minus, stop - 1) .. '"'
+        from = stop
+      end
+      at = stop
+    end
+  end
+  pieces[#pieces + 1] = text:sub(from)
+  return table.concat(pieces)
+end
+
 function Jsonl:next()
   while true do
     local text, line, problem = self.lines:next()
@@ -129,10 +164,10 @@ function Jsonl:next()
     if not text then
       return false, line, problem
     elseif text:find("%S") then
-      local record, reason = as_record(json.decode(text, STRICT))
+      local record, reason = as_record(json.decode(with_long_numbers_as_text(text), STRICT))
       if not record then
         return false, line, reason
-      elseif not self.nul and text:find("\\u0000", 1, true) and holds_nul(record) then
+      elseif text:find("\\u0000", 1, true) and holds_nul(record) then
         return false, line, NUL_REASON
       end
       return record, line
@@ -212,7 +247,7 @@ local function open_json(path, opts, cursor)
     return nil, message
   end
   local value, list
-  value, message = json.decode(text, STRICT)
+  value, message = json.decode(with_long_numbers_as_text(text), STRICT)
   if value == nil then
     return nil, (message:gsub("^json: ", ""))
   end
@@ -315,8 +350,7 @@ end
 --- Opens a file.
 -- @tparam string path
 -- @tparam string kind lines, jsonl, json or csv
--- @tparam table opts max_bytes (of a line), max_json_bytes, delimiter, header, nul (JSON Lines may
---   hold NULs)
+-- @tparam table opts max_bytes (of a line), max_json_bytes, delimiter, header
 -- @tparam ?table cursor {offset =, line =} where to go on
 -- @treturn ?RecordReader
 -- @treturn ?string message
@@ -332,7 +366,7 @@ function records.open(path, kind, opts, cursor)
   elseif kind == "csv" then
     return open_csv(reader, path, opts, cursor)
   end
-  return setmetatable({ lines = reader, line = cursor.line, nul = opts.nul },
+  return setmetatable({ lines = reader, line = cursor.line },
     kind == "lines" and Lines or Jsonl)
 end
 

@@ -3,10 +3,11 @@
 -- Canonical: `prompt` (text) or `messages` ending in a user turn; `user_id`, `organisation`, `time`
 -- (Unix seconds), `source`, `use_case`, `kind`; `completion` with `labeler`; `completions` with
 -- `ranks` (competition ranks: 1 is best, ties share) or `rankings`; `extra` for small other fields.
--- A model's answer in a log (`response`, `answer`) is no demonstration: only `completion` is one.
--- Every reader's rows pass through `check`, so that nothing else reaches a store.
+-- Which answer is a demonstration is decided in exchange.lua. Every reader's rows pass through
+-- `check`, so that nothing else reaches a store.
 
 local clock = require("perilune.ingest.clock")
+local field_names = require("perilune.ingest.field_names")
 
 local row_fields = {}
 
@@ -14,13 +15,14 @@ local row_fields = {}
 row_fields.names = {
   prompt = { "prompt", "text", "query", "question" },
   messages = { "messages", "conversation" },
-  user_id = { "user_id", "user", "uid", "username", "author" },
+  user_id = { "user_id", "author_id", "user", "uid", "username", "author" },
   organisation = { "organisation", "organization", "org", "org_id" },
-  time = { "time", "timestamp", "created_at", "created", "created_utc", "created_date", "ts" },
+  time = { "time", "timestamp", "created_at", "created", "created_utc", "created_date", "ts",
+    "date" },
   use_case = { "use_case", "category" },
   source = { "source" },
   kind = { "kind" },
-  labeler = { "labeler", "annotator", "labeler_id" },
+  labeler = { "labeler", "annotator", "labeler_id", "annotator_id" },
   completion = { "completion" },
   completions = { "completions" },
   ranks = { "ranks" },
@@ -32,6 +34,7 @@ for name, others in pairs(row_fields.names) do
   for _, other in ipairs(others) do
     canonical[other] = name
   end
+  field_names.know(others)
 end
 row_fields.canonical = canonical
 
@@ -163,19 +166,29 @@ function row_fields.ranks(numbers)
   return ranks
 end
 
+local function described(value)
+  if type(value) == "userdata" then
+    return "null"
+  elseif type(value) == "string" then
+    return ("the text '%s'"):format(value:sub(1, 40))
+  end
+  return "a " .. type(value)
+end
+
 local function check_ranks(numbers, count)
   if type(numbers) ~= "table" or #numbers ~= count then
     return nil, ("ranks are not a list of %d numbers, one for each completion"):format(count)
   end
-  for _, number in ipairs(numbers) do
+  for i, number in ipairs(numbers) do
     if type(number) ~= "number" or number ~= number then
-      return nil, "a rank is not a number"
+      return nil, ("rank %d is %s, not a number"):format(i, described(number))
     end
   end
   return row_fields.ranks(numbers)
 end
 
-local function check_completions(row)
+--- The completions of a row and their ranks: made canonical, or what is wrong with them.
+function row_fields.check_completions(row)
   local list = row.completions
   if type(list) ~= "table" or #list == 0 then
     return "completions are not a list"
@@ -186,7 +199,7 @@ local function check_completions(row)
   end
   for i, text in ipairs(list) do
     if type(text) ~= "string" then
-      return ("completion %d is a %s, not a text"):format(i, type(text))
+      return ("completion %d is %s, not a text"):format(i, described(text))
     end
   end
   local reason
@@ -226,6 +239,28 @@ local function check_messages(messages)
   end
 end
 
+-- What services leave where a message was.
+local gone = { ["[deleted]"] = true, ["[removed]"] = true }
+
+--- A user's id as text. Numbers of one value are one user, however they are written; an object
+-- stands for what identifies it.
+-- @treturn ?string
+-- @treturn ?string reason
+local function user_of(user)
+  if type(user) == "table" then
+    user = user.id or user._id or user.user_id or user["$oid"] or user.name or user.username or user
+  end
+  if user == nil or user == "" then
+    return nil
+  elseif type(user) == "string" then
+    return user
+  elseif type(user) == "number" and user - user == 0 then
+    local whole = math.tointeger(user)
+    return whole and ("%d"):format(whole) or ("%.17g"):format(user)
+  end
+  return nil, ("user_id is a %s, not a text"):format(type(user))
+end
+
 local texts = { "organisation", "use_case", "kind", "labeler" }
 
 --- Makes a row canonical, or says why it cannot be.
@@ -233,12 +268,15 @@ local texts = { "organisation", "use_case", "kind", "labeler" }
 -- @tparam ?number day for times of day without a day
 -- @treturn ?string reason, nil when the row is good
 -- @treturn ?boolean true when such a row is passed over rather than bad
+-- @treturn ?string note what was left out of a good row
 function row_fields.check(row, day)
-  local prompt = row.prompt
+  local prompt, note = row.prompt, nil
   if prompt ~= nil and row.messages ~= nil then
     return "both a prompt and messages"
   elseif type(prompt) == "string" then
-    if not prompt:find("%S") then
+    if gone[prompt] then
+      return "a deleted message", true
+    elseif not prompt:find("%S") and row.completion == nil and row.completions == nil then
       return "an empty prompt", true
     end
   elseif prompt ~= nil then
@@ -252,14 +290,10 @@ function row_fields.check(row, day)
     return row.messages == nil and "no prompt" or "messages are not a list"
   end
 
-  local user = row.user_id
-  if math.type(user) == "integer" then
-    row.user_id = ("%d"):format(user)
-  elseif user ~= nil and (type(user) ~= "string" or user == "") then
-    if user ~= "" then
-      return ("user_id is a %s, not a text"):format(type(user))
-    end
-    row.user_id = nil
+  local reason
+  row.user_id, reason = user_of(row.user_id)
+  if reason then
+    return reason
   end
   for i = 1, #texts do
     local value = row[texts[i]]
@@ -283,8 +317,7 @@ function row_fields.check(row, day)
   elseif time ~= nil then
     row.time = clock.seconds(time, day)
     if not row.time and not (type(time) == "string" and clock.is_time_of_day(time)) then
-      return ("time %s is not understood"):format(type(time) == "table" and "that is a table"
-        or "'" .. tostring(time):sub(1, 40) .. "'")
+      note = "a time that is not understood, left out"
     end
   end
 
@@ -294,10 +327,14 @@ function row_fields.check(row, day)
   elseif completion and not completion:find("%S") then
     return "an empty answer", true
   elseif row.completions ~= nil then
-    return check_completions(row)
+    reason = row_fields.check_completions(row)
+    if reason then
+      return reason
+    end
   elseif row.ranks ~= nil or row.rankings ~= nil then
     return "ranks without completions"
   end
+  return nil, nil, note
 end
 
 --- Small fields that other readers put beside the canonical ones.

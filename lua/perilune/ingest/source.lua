@@ -4,12 +4,14 @@
 -- `source:next()` gives the line of the next record, or nil at the end; its rows are then
 -- `source.rows[1 .. source.count]`. With the line may come a reason, and true when the record holds
 -- no row by nature (skipped) rather than being bad. A record can give good rows and a reason both.
+-- `source.notes` counts what was left out of good rows, by what it was.
 -- `source:each(opts)` is an iterator over them all. Here no store is known.
 
 local core = require("perilune.core")
 local chat_log = require("perilune.ingest.chat_log")
 local detect = require("perilune.ingest.detect")
 local mapping = require("perilune.ingest.mapping")
+local own_rows = require("perilune.ingest.own_rows")
 local records = require("perilune.ingest.records")
 local row_fields = require("perilune.ingest.row_fields")
 local forms = require("perilune.ingest.forms")
@@ -22,8 +24,8 @@ local LINE_BYTES <const> = 16 << 20
 
 local known_options = {
   format = true, fields = true, pattern = true, skip = true, source = true, labeler = true,
-  organisation = true, day = true, extra = true, delimiter = true, header = true, max_bytes = true,
-  max_json_bytes = true,
+  organisation = true, answers = true, day = true, extra = true, delimiter = true, header = true,
+  max_bytes = true, max_json_bytes = true,
 }
 source.known_options = known_options
 
@@ -71,14 +73,9 @@ local function settle(opts)
   return settled
 end
 
-local function as_it_stands(record, out)
-  out[1] = record
-  return 1
-end
-
 local function converter(taken, opts)
   if taken.shape == "training" then
-    return as_it_stands
+    return own_rows.read
   elseif taken.shape == "chat_log" then
     return chat_log.reader(opts)
   elseif taken.shape == "mapping" then
@@ -95,7 +92,7 @@ end
 -- @tparam ?table opts as for ingest.rows
 -- @tparam ?table cursor {offset =, line =}
 -- @tparam ?table taken what `detect` said before, for going on with the same reading; the shape
---   "training" is a row as it stands, unchecked
+--   "training" is a row of a set made for training, see own_rows.lua
 -- @treturn ?Source with `taken`
 -- @treturn ?string message
 function source.open(path, opts, cursor, taken)
@@ -107,12 +104,14 @@ function source.open(path, opts, cursor, taken)
       return nil, message
     end
   end
-  opts.nul = taken.shape == "training"
-  local self = { path = path, taken = taken, rows = {}, count = 0, labeler = opts.labeler,
-    organisation = opts.organisation, by_function = type(opts.fields) == "function",
+  local self = { path = path, taken = taken, rows = {}, count = 0, notes = {},
+    labeler = opts.labeler, organisation = opts.organisation, by_function = type(opts.fields) == "function",
     default_source = opts.source or forms.sources[taken.shape] or "api" }
   if opts.source ~= nil and opts.source ~= "api" and opts.source ~= "labeler" then
     return nil, ("source must be 'api' or 'labeler', got '%s'"):format(tostring(opts.source))
+  end
+  if opts.answers ~= nil and opts.answers ~= "person" and opts.answers ~= "model" then
+    return nil, ("answers must be 'person' or 'model', got '%s'"):format(tostring(opts.answers))
   end
   self.convert, message = converter(taken, opts)
   if not self.convert then
@@ -137,7 +136,7 @@ function Source:check(count, reason, skipped)
     row.source = row.source or self.default_source
     row.labeler = row.labeler or self.labeler
     row.organisation = row.organisation or self.organisation
-    local wrong, passed_over = row_fields.check(row, self.day)
+    local wrong, passed_over, note = row_fields.check(row, self.day)
     if not wrong and (self.by_function or row.rankings) then
       wrong = select(2, check_row(row)) -- a store's own look at what it did not make
     end
@@ -146,6 +145,9 @@ function Source:check(count, reason, skipped)
     else
       good = good + 1
       rows[good] = row
+      if note then
+        self.notes[note] = (self.notes[note] or 0) + 1
+      end
     end
   end
   for i = good + 1, count do

@@ -1,40 +1,41 @@
 --- Training sets: the rows of a file as the recipes read it.
 --
--- A file of JSON Lines whose first record is in a form of perilune.data (prompt, messages,
--- prompt_tokens or text) is a set that was made for training: its rows are as they stand, every
--- field kept, since a reward function may look at any of them; and a bad record is an error.
+-- The rules are those of every other door (see "What a row must be" in docs/data.md): JSON is read
+-- strictly, and what a record says is decided in exchange.lua. A file of JSON Lines whose first
+-- record that can be read is in a form of perilune.data (prompt, messages, prompt_tokens or text)
+-- is a set that was made for training: its rows keep every field, since a reward function may look
+-- at any of them, and a bad record is an error with file and line.
 --
 -- Any other file is somebody else's: its rows are as ingest.rows gives them, those that cannot be
--- read are named and left out, and of rankings by several people each is a row of its own.
+-- read are named and left out, and of rankings by several people each is a row of its own. What was
+-- passed over is said once, with counts.
 
 local core = require("perilune.core")
+local own_rows = require("perilune.ingest.own_rows")
 local source = require("perilune.ingest.source")
 
 local TAKEN <const> = { kind = "jsonl", shape = "training", says = "rows of a training set" }
+local LINES_LOOKED_AT <const> = 200
 
-local function is_training(row)
-  local prompt = row.prompt
-  if row.chosen then
-    return false
-  elseif type(prompt) == "string" or type(prompt) == "table" and prompt[1] then
-    return true
-  end
-  return (row.messages or row.prompt_tokens or row.text) and true or false
-end
-
--- Whether the first line that is not blank says so; a file without lines is an empty set.
+-- Whether the first line that holds a record says so; a file without lines is an empty set. A
+-- broken line says nothing: what follows it does.
 local function is_set(path)
   local reader <close>, message = core.lines.open(path, { skip_empty = true })
   if not reader then
     return nil, message
   end
+  local looked = 0
   for text in reader.next, reader do
-    if not text or text:find("%S") then
-      local record = text and core.json.decode(text)
-      return type(record) == "table" and is_training(record)
+    local record = text and text:find("%S") and core.json.decode(text)
+    if type(record) == "table" then
+      return own_rows.is_own(record)
+    end
+    looked = looked + 1
+    if looked == LINES_LOOKED_AT then
+      return false
     end
   end
-  return true
+  return looked == 0
 end
 
 -- A row for each person who ranked.
@@ -59,6 +60,25 @@ local function by_person(next_row)
   end
 end
 
+local function warn(text, ...)
+  io.stderr:write("warning: ", text:format(...), "\n")
+end
+
+-- What was passed over, once at the end of the rows.
+local function telling(path, next_row, passed)
+  return function()
+    local row, line = next_row()
+    if row == nil then
+      for _, reason in ipairs(passed) do
+        warn("%s: %d rows passed over: %s (the first in line %d)", path, passed[reason].count,
+          reason, passed[reason].line)
+      end
+      passed = {}
+    end
+    return row, line
+  end
+end
+
 --- The rows of a training set.
 -- @tparam string path
 -- @treturn ?function an iterator of rows and their lines; raises with file and line at a bad record
@@ -73,10 +93,18 @@ return function(path)
   from, message = source.open(path, {}, nil, own and TAKEN or nil)
   if not from then
     return nil, message
-  elseif own then
-    return from:each({ strict = true })
   end
-  return by_person(from:each({ on_bad = function(line, reason)
-    io.stderr:write(("warning: %s; left out\n"):format(source.bad_line(path, line, reason)))
-  end }))
+  local passed = {}
+  local function on_skip(line, reason)
+    if not passed[reason] then
+      passed[#passed + 1], passed[reason] = reason, { count = 0, line = line }
+    end
+    passed[reason].count = passed[reason].count + 1
+  end
+  if own then
+    return telling(path, from:each({ strict = true, on_skip = on_skip }), passed)
+  end
+  return telling(path, by_person(from:each({ on_skip = on_skip, on_bad = function(line, reason)
+    warn("%s; left out", source.bad_line(path, line, reason))
+  end })), passed)
 end

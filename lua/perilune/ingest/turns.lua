@@ -15,6 +15,29 @@ local roles = {
   ["function"] = "tool",
 }
 
+--- The role of a turn, or nil.
+function turns.role(turn)
+  local name = turn.role or turn.from
+  return type(name) == "string" and roles[name:lower()] or nil
+end
+
+--- The text of a turn: text, or the texts of its parts when all of them are text; else nil.
+function turns.text(content)
+  if type(content) ~= "table" then
+    return type(content) == "string" and content or nil
+  end
+  local texts = {}
+  for i, part in ipairs(content) do
+    local text = type(part) == "table" and (part.type == nil or part.type == "text") and part.text
+      or part
+    if type(text) ~= "string" then
+      return nil
+    end
+    texts[i] = text
+  end
+  return #texts > 0 and table.concat(texts, "\n") or nil
+end
+
 --- A list of {role|from =, content|value|text =} as messages of our own.
 -- @treturn ?{{role=string,content=string},...}
 -- @treturn ?string reason
@@ -27,12 +50,12 @@ function turns.messages(list)
     if type(turn) ~= "table" then
       return nil, ("turn %d is a %s, not an object"):format(i, type(turn))
     end
-    local name, content = turn.role or turn.from, turn.content or turn.value or turn.text
-    local role = type(name) == "string" and roles[name:lower()]
+    local name, role = turn.role or turn.from, turns.role(turn)
+    local content = turns.text(turn.content or turn.value or turn.text)
     if not role then
       return nil, ("turn %d has the role %s (known: system, user, assistant, tool)"):format(i,
         type(name) == "string" and "'" .. name:sub(1, 40) .. "'" or type(name))
-    elseif type(content) ~= "string" then
+    elseif not content then
       return nil, ("turn %d has no text"):format(i)
     end
     if n > 0 or role ~= "assistant" then

@@ -47,7 +47,7 @@ local Store = {
   sources = source_files.sources, source = source_files.source,
   new_source = source_files.new_source, update_source = source_files.update_source,
   bad_line = source_files.bad_line, bad_lines = source_files.bad_lines,
-  forget_bad_lines = source_files.forget_bad_lines,
+  forget_bad_lines = source_files.forget_bad_lines, has_from = source_files.has_from,
 }
 Store.__index = Store
 Store.__name = "store"

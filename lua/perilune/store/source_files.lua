@@ -53,6 +53,16 @@ function source_files.sources(self, filter)
   return list
 end
 
+--- Whether the store holds something that people did on prompts of a source.
+-- @tparam integer id of the source
+-- @tparam string kind "demonstrations" or "rankings"
+-- @treturn boolean
+function source_files.has_from(self, id, kind)
+  assert(kind == "demonstrations" or kind == "rankings")
+  return self:statement(([[SELECT 1 FROM %s AS a JOIN prompts AS p ON p.id = a.prompt_id
+    WHERE p.source_id = ? LIMIT 1]]):format(kind)):row(id) ~= nil
+end
+
 --- The source of this content, read with these settings.
 -- @tparam string hash
 -- @tparam table|string settings

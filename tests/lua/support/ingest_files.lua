@@ -66,9 +66,6 @@ made.bad = {
   { "a user that is a list", function()
     return '{"prompt":"p","user_id":["u"]}'
   end, "^user_id is a table, not a text$" },
-  { "a time that is none", function()
-    return '{"prompt":"p","time":"yesterday"}'
-  end, "^time 'yesterday' is not understood$" },
   { "bad UTF-8", function(n)
     return ('{"prompt":"p \xff\xfe %d"}'):format(n)
   end, "utf%-8" },
@@ -107,7 +104,7 @@ made.bad = {
   end, "^both a prompt and messages$" },
   { "a rank that is not a number", function()
     return '{"prompt":"p","completions":["a","b"],"ranks":[1,"2"]}'
-  end, "^a rank is not a number$" },
+  end, "^rank 2 is the text '2', not a number$" },
   { "rankings by nobody of our kind", function()
     return '{"prompt":"p","completions":["a","b"],"rankings":[{"labeler":[],"ranks":[1,2]}]}'
   end, "`labeler` must be text" },
