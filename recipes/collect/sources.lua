@@ -147,7 +147,9 @@ function sources.missing(store, read)
     end
   end
   if #wrong > 0 then
-    wrong[#wrong + 1] = "nothing was made of the other files: mend these or leave them out"
+    if #wrong < #read then
+      wrong[#wrong + 1] = "no sets were made of the other files: fix these or leave them out"
+    end
     return table.concat(wrong, "\n")
   end
 end

@@ -281,8 +281,9 @@ end
 local function unread_text(record)
   local found
   for key, value in pairs(record) do
-    if type(key) == "string" and not read_here[key] and type(value) == "string"
-      and value:find("%S%s+%S") and not row_fields.canonical[key] and (not found or key < found) then
+    local unread = type(key) == "string" and not read_here[key] and not row_fields.canonical[key]
+    if unread and type(value) == "string" and value:find("%S%s+%S")
+      and (not found or key < found) then
       found = key
     end
   end
@@ -492,7 +493,8 @@ local function dialogue_or_question(row, record, opts)
     return ("turn %d has weight 0 and is not the last: leave it out or cut the dialogue there")
       :format(turn), true
   end
-  if answer == nil and is_dialogue and last and last.role == "assistant" and last.content:find("%S") then
+  if answer == nil and is_dialogue and last and last.role == "assistant"
+    and last.content:find("%S") then
     answer, name = last.content, "the last turn"
     unwanted = unwanted or turn ~= nil
     context[#context] = nil

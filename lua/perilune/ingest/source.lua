@@ -105,7 +105,8 @@ function source.open(path, opts, cursor, taken)
     end
   end
   local self = { path = path, taken = taken, rows = {}, count = 0, notes = {},
-    labeler = opts.labeler, organisation = opts.organisation, by_function = type(opts.fields) == "function",
+    labeler = opts.labeler, organisation = opts.organisation,
+    by_function = type(opts.fields) == "function",
     default_source = opts.source or forms.sources[taken.shape] or "api" }
   if opts.source ~= nil and opts.source ~= "api" and opts.source ~= "labeler" then
     return nil, ("source must be 'api' or 'labeler', got '%s'"):format(tostring(opts.source))

@@ -103,10 +103,74 @@ function fold.chars(text)
   return utf8.len(text) or #text
 end
 
---- How many words: runs of anything but white space.
+-- Characters that a word has on average where words are not set apart by blanks: Han and Kana two,
+-- the scripts of South-East Asia and Tibetan five. Ranges of code points; false is punctuation.
+local SPACELESS <const> = {
+  { 0x0E00, 0x0EFF, 5 }, -- Thai, Lao
+  { 0x0F00, 0x0FFF, 5 }, -- Tibetan
+  { 0x1000, 0x109F, 5 }, -- Burmese
+  { 0x1780, 0x17FF, 5 }, -- Khmer
+  { 0x3000, 0x303F, false }, -- ideographic comma, stop, brackets
+  { 0x3040, 0x30FF, 2 }, -- Kana
+  { 0x3400, 0x9FFF, 2 }, -- Han
+  { 0xF900, 0xFAFF, 2 },
+  { 0xFF00, 0xFF0F, false }, -- full-width punctuation
+  { 0xFF1A, 0xFF20, false },
+  { 0xFF61, 0xFF65, false },
+  { 0xFF66, 0xFF9F, 2 }, -- half-width Kana
+  { 0x20000, 0x323AF, 2 },
+}
+
+-- Characters a word of the script of a code point; false for punctuation; nil where blanks part
+-- words.
+local function characters_a_word(code)
+  if code < 0x0E00 then
+    return nil
+  end
+  for _, range in ipairs(SPACELESS) do
+    if code <= range[2] then
+      if code >= range[1] then
+        return range[3]
+      end
+      return nil
+    end
+  end
+end
+
+-- Words of a text with characters above U+07FF: runs between blanks, cut where a script without
+-- blanks begins and ends; a run of such a script has as many words as its length lets expect.
+local function mixed_words(text)
+  local words, kind, run = 0, nil, 0
+  local function finish()
+    if kind then
+      words = words + (kind == 0 and 1 or (run + kind - 1) // kind)
+    end
+    kind, run = nil, 0
+  end
+  for _, code in utf8.codes(text) do
+    local size = characters_a_word(code)
+    if size == false or code == 32 or code >= 9 and code <= 13 then
+      finish()
+    else
+      if kind ~= (size or 0) then
+        finish()
+        kind = size or 0
+      end
+      run = run + 1
+    end
+  end
+  finish()
+  return words
+end
+
+--- How many words: runs of anything but white space; of scripts that set no blanks between words
+-- (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Tibetan) as many as a text of that length has.
 -- @tparam string text
 -- @treturn integer
 function fold.words(text)
+  if text:find("[\xE0-\xF4]") and utf8.len(text) then
+    return mixed_words(text)
+  end
   local _, count = text:gsub("%S+", "")
   return count
 end

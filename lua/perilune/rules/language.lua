@@ -7,9 +7,10 @@
 --
 -- Grams are taken inside words with a space at both ends, letters in small case; a gram that no
 -- sample holds says nothing. Grams overlap, so scores are divided by TEMPER before they are made a
--- posterior: that is the confidence. Texts in Greek, Hebrew, Arabic, Devanagari, Thai, Hangul, Kana
--- and Han are told by their script alone (el he ar hi th ko ja zh; Persian and Urdu pass for ar,
--- Marathi and Nepali for hi).
+-- posterior: that is the confidence. Texts in scripts of one language are told by their script
+-- alone (Greek, Hebrew, Armenian, Georgian, Thai, Tamil and so on: see SCRIPTS; Persian and Urdu
+-- pass for ar, Marathi and Nepali for hi). Vietnamese is told by the Latin letters that it alone
+-- has.
 --
 -- "unknown" are texts of fewer than 12 letters, texts whose best language lacks confidence, and
 -- text like program code (more than one sign in five is a mark such as { } ( ) ; = < > or a digit).
@@ -33,38 +34,88 @@ local LETTERS_READ <const> = 800
 local BYTES_READ <const> = 4000
 local CODE_SHARE <const> = 0.2
 local DEFAULT_CONFIDENCE <const> = 0.8
+local VIETNAMESE_SHARE <const> = 15 -- one letter in so many is of Vietnamese alone
 
--- The script that a character's first bytes name: "word" for those told by grams.
+-- Scripts by code point: the language they tell, or "word" for those told by grams. What is in no
+-- range is no letter.
+local SCRIPTS <const> = {
+  { 0x00C0, 0x024F, "word" }, -- Latin
+  { 0x0370, 0x03FF, "el" },
+  { 0x0400, 0x052F, "word" }, -- Cyrillic
+  { 0x0531, 0x058F, "hy" },
+  { 0x0591, 0x05FF, "he" },
+  { 0x0600, 0x06FF, "ar" },
+  { 0x0700, 0x074F, "syr" },
+  { 0x0750, 0x077F, "ar" },
+  { 0x0780, 0x07BF, "dv" },
+  { 0x0900, 0x097F, "hi" },
+  { 0x0980, 0x09FF, "bn" },
+  { 0x0A00, 0x0A7F, "pa" },
+  { 0x0A80, 0x0AFF, "gu" },
+  { 0x0B00, 0x0B7F, "or" },
+  { 0x0B80, 0x0BFF, "ta" },
+  { 0x0C00, 0x0C7F, "te" },
+  { 0x0C80, 0x0CFF, "kn" },
+  { 0x0D00, 0x0D7F, "ml" },
+  { 0x0D80, 0x0DFF, "si" },
+  { 0x0E00, 0x0E7F, "th" },
+  { 0x0E80, 0x0EFF, "lo" },
+  { 0x0F00, 0x0FFF, "bo" },
+  { 0x1000, 0x109F, "my" },
+  { 0x10A0, 0x10FF, "ka" },
+  { 0x1100, 0x11FF, "ko" },
+  { 0x1200, 0x139F, "am" },
+  { 0x13A0, 0x13FF, "chr" },
+  { 0x1400, 0x167F, "iu" },
+  { 0x1780, 0x17FF, "km" },
+  { 0x1800, 0x18AF, "mn" },
+  { 0x1E00, 0x1E9F, "word" },
+  { 0x1EA0, 0x1EF9, "word" },
+  { 0x1F00, 0x1FFF, "el" },
+  { 0x3041, 0x30FF, "ja" },
+  { 0x3131, 0x318E, "ko" },
+  { 0x3400, 0x9FFF, "zh" },
+  { 0xAC00, 0xD7A3, "ko" },
+  { 0xF900, 0xFAFF, "zh" },
+  { 0xFB50, 0xFDFF, "ar" },
+  { 0xFE70, 0xFEFC, "ar" },
+  { 0xFF66, 0xFF9F, "ja" },
+  { 0x20000, 0x323AF, "zh" },
+}
+
+local SCRIPTS_REMEMBERED <const> = 8192
+local script_of_char, remembered = {}, 0
+
+-- The script of a character of two bytes or more, or false.
 local function script_of(char)
-  local a, b = char:byte(1, 2)
-  if a < 0xC3 or not b then
-    return nil
-  elseif a <= 0xCD then
-    return "word"
-  elseif a <= 0xCF then
-    return "el"
-  elseif a <= 0xD4 then
-    return "word"
-  elseif a == 0xD6 or a == 0xD7 then
-    return "he"
-  elseif a >= 0xD8 and a <= 0xDB then
-    return "ar"
-  elseif a == 0xE0 then
-    return (b == 0xA4 or b == 0xA5) and "hi" or (b == 0xB8 or b == 0xB9) and "th" or nil
-  elseif a == 0xE3 then
-    return b >= 0x81 and b <= 0x83 and "ja" or nil
-  elseif a >= 0xE4 and a <= 0xE9 then
-    return "zh"
-  elseif a >= 0xEA and a <= 0xED then
-    return "ko"
+  local script = script_of_char[char]
+  if script == nil then
+    script = false
+    local code = utf8.len(char) and utf8.codepoint(char) or 0
+    for _, range in ipairs(SCRIPTS) do
+      if code <= range[2] then
+        script = code >= range[1] and range[3]
+        break
+      end
+    end
+    if remembered == SCRIPTS_REMEMBERED then
+      script_of_char, remembered = {}, 0
+    end
+    script_of_char[char], remembered = script, remembered + 1
   end
-  return nil
+  return script
+end
+
+-- Whether a Latin letter is of Vietnamese alone.
+local function is_vietnamese(char)
+  local code = utf8.codepoint(char)
+  return code >= 0x1EA0 and code <= 0x1EF9 or code == 0x01A1 or code == 0x01B0
 end
 
 -- The letters of a text as characters, " " between words; letters by script; marks of code.
 local function letters_of(text)
   local chars, n, letters, marks = { " " }, 1, 0, 0
-  local scripts = {}
+  local scripts, vietnamese = {}, 0
   local low = lower(text:sub(1, BYTES_READ))
   for char in low:gmatch("[\0-\x7F\xC2-\xF4][\x80-\xBF]*") do
     local byte = char:byte()
@@ -80,6 +131,9 @@ local function letters_of(text)
     if kind then
       letters = letters + 1
       scripts[kind] = (scripts[kind] or 0) + 1
+      if byte >= 0xC6 and kind == "word" and is_vietnamese(char) then
+        vietnamese = vietnamese + 1
+      end
       n = n + 1
       chars[n] = char
       if letters >= LETTERS_READ then
@@ -93,7 +147,7 @@ local function letters_of(text)
   if chars[n] ~= " " then
     chars[n + 1] = " "
   end
-  return chars, letters, marks, scripts
+  return chars, letters, marks, scripts, vietnamese
 end
 
 -- Call `each` with every gram and its order.
@@ -201,7 +255,7 @@ end
 -- @treturn number confidence from 0 to 1 in the best language
 -- @treturn string the best language whatever the confidence; "code" for text like code, "short"
 function language.identify(text, min_confidence)
-  local chars, letters, marks, scripts = letters_of(text)
+  local chars, letters, marks, scripts, vietnamese = letters_of(text)
   local wide = (scripts.zh or 0) + (scripts.ja or 0)
   local best, most = nil, 0
   for kind, n in pairs(scripts) do
@@ -219,6 +273,8 @@ function language.identify(text, min_confidence)
     return "unknown", 0, letters < LEAST_LETTERS and "short" or "code"
   elseif letters < LEAST_LETTERS then
     return "unknown", 0, "short"
+  elseif vietnamese >= 2 and vietnamese * VIETNAMESE_SHARE >= letters then
+    return "vi", 1, "vi"
   end
   local name, confidence = by_grams(chars)
   if confidence < (min_confidence or DEFAULT_CONFIDENCE) then
@@ -237,8 +293,10 @@ function language.rule(given)
     min_confidence = options.number(DEFAULT_CONFIDENCE, 0, 1),
     unknown = options.choice("keep", { "keep", "drop" }),
   }, 0)
-  local told = { el = true, he = true, ar = true, hi = true, th = true, ko = true, ja = true,
-    zh = true }
+  local told = { vi = true }
+  for _, range in ipairs(SCRIPTS) do
+    told[range[3]] = range[3] ~= "word" or nil
+  end
   for name in pairs(samples) do
     told[name] = true
   end
