@@ -140,10 +140,16 @@ describe("collect", function()
     assert.equal(1, #pl.json.encode(few_shot):gsub("[^:]", ""))
   end)
 
-  it("leaves no personal data in train, neither in prompts nor in answers", function()
+  it("leaves no personal data in train: in prompts, and in answers when asked", function()
+    local answers = {}
+    for _, row in ipairs(rows_of("one", "sft", "train")) do
+      answers[#answers + 1] = row.completion
+    end
+    assert.is_truthy(table.concat(answers, "\n"):find("Ask Mr. Arthur Penrose", 1, true))
+    collect("answers", { personal_data_answers = true })
     local masked = 0
     for _, part in ipairs { "sft", "rm", "ppo" } do
-      for _, row in ipairs(rows_of("one", part, "train")) do
+      for _, row in ipairs(rows_of("answers", part, "train")) do
         local text = row.prompt .. " " .. (row.completion or "")
         assert.is_nil(text:find("kestrel77", 1, true), text)
         assert.is_nil(text:find("@example.org", 1, true), text)

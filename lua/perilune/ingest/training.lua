@@ -24,18 +24,19 @@ local function is_set(path)
   if not reader then
     return nil, message
   end
-  local looked = 0
+  local broken = 0
   for text in reader.next, reader do
-    local record = text and text:find("%S") and core.json.decode(text)
+    local record = text and core.json.decode(text)
     if type(record) == "table" then
       return own_rows.is_own(record)
+    elseif not text or text:find("%S") then
+      broken = broken + 1
     end
-    looked = looked + 1
-    if looked == LINES_LOOKED_AT then
-      return false
+    if broken == LINES_LOOKED_AT then
+      break
     end
   end
-  return looked == 0
+  return broken == 0
 end
 
 -- A row for each person who ranked.
