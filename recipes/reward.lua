@@ -18,6 +18,7 @@ local cfg = pl.config {
   { model = "", "SFT model folder to start from", required = true },
   { dataset = "", "rankings: JSON Lines of {prompt, completions, ranks}", required = true },
   { eval_dataset = "", "the same, to measure on" },
+  { held_out_labelers = "", "whose rankings are measured on and not trained on: names, by commas" },
   { demonstrations = "", "JSON Lines of demonstrations that shall score 0 on average" },
   { template = "auto", "chat template; auto: the model's own",
     choices = { "auto", "none", "plain", "chatml" } },
@@ -49,7 +50,15 @@ local valid = cfg.eval_dataset ~= "" and data.ranked(tok, template, cfg.eval_dat
 local demos = cfg.demonstrations ~= ""
   and data.required(data.examples(tok, template, cfg.demonstrations, longest), "demonstrations",
     cfg.demonstrations)
-local epochs = data.epochs(#train, cfg.batch_size, cfg.seed, "reward.order")
+local held_out_names, kept, held_out = {}, {}, {}
+for name in cfg.held_out_labelers:gmatch("[^,]+") do
+  held_out_names[name:match("^%s*(.-)%s*$")] = true
+end
+for i, set in ipairs(train) do
+  local into = held_out_names[set.row.labeler] and held_out or kept
+  into[#into + 1] = i
+end
+local epochs = data.epochs(#kept, cfg.batch_size, cfg.seed, "reward.order")
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)
 
@@ -69,8 +78,12 @@ check:sizes {
   { "pairs", pairs_seen },
   { "ties", ties },
   { "prompts a step", cfg.batch_size },
+  { "sets of held-out labelers", #held_out },
   { "steps", steps },
 }
+if cfg.held_out_labelers ~= "" and #held_out == 0 then
+  check:warn("no set of %s is by one of held_out_labelers (%s)", cfg.dataset, cfg.held_out_labelers)
+end
 check:rows { dataset = train, eval_dataset = valid, demonstrations = demos }
 if valid and #valid == 0 then
   check:warn("eval_dataset %s has no set of answers that can be compared: there will be no "
@@ -78,9 +91,10 @@ if valid and #valid == 0 then
   valid = nil
 end
 
+-- Figures of the sets, and those of each labeler.
 local function evaluate(sets)
   local scores, ranks = pl.score.sets(model, sets, cfg.micro_batch_tokens)
-  return ranking.calibration(ranking.gaps(scores, ranks))
+  return ranking.calibration(ranking.gaps(scores, ranks)), ranking.by_labeler(scores, sets)
 end
 
 -- Gradient of the loss over some of the sets of a step.
@@ -126,7 +140,7 @@ local progress = pl.progress.new { total = steps, first = state.step, quiet = cf
 for step = state.step + 1, steps do
   local scope <close> = pl.scope "reward.step"
   cfg:at(step)
-  local sets, sizes = batch.take(train, (epochs.at(step))), {}
+  local sets, sizes = batch.take(train, batch.take(kept, (epochs.at(step)))), {}
   for i, set in ipairs(sets) do -- for cutting into micro-batches a set counts as one piece
     sizes[i] = 0
     for _, sequence in ipairs(set.sequences) do
@@ -156,8 +170,10 @@ for step = state.step + 1, steps do
   metrics.epoch = step / epochs.steps
   metrics.skipped_steps = state.skipped
   if step == steps and valid then
-    for name, figure in pairs(evaluate(valid)) do
-      metrics[name] = figure
+    for name, figure in pairs((evaluate(valid))) do
+      if type(figure) == "number" then
+        metrics[name] = figure
+      end
     end
   end
   if run:should_log(step) or step == steps then
@@ -175,7 +191,19 @@ if demos then
   local scores = pl.score.sequences(model, demos.sequences)
   model.config.score_bias = model.config.score_bias + pl.stats.mean(scores)
 end
-local figures = valid and evaluate(valid) or {}
+local figures = {}
+if valid then
+  local labelers
+  figures, labelers = evaluate(valid)
+  figures.eval_labelers = labelers
+end
+if #held_out > 0 then
+  local apart, labelers = evaluate(batch.take(train, held_out))
+  figures.held_out_accuracy = apart.eval_accuracy
+  figures.held_out_accuracy_ci95 = apart.eval_accuracy_ci95
+  figures.held_out_pairs = apart.eval_pairs
+  figures.held_out_labelers = labelers
+end
 local scores, _, lengths = pl.score.sets(model, valid or train, cfg.micro_batch_tokens)
 figures.length_correlation = pl.stats.correlation(lengths, scores)
 if math.abs(figures.length_correlation or 0) > 0.9 then

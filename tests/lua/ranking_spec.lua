@@ -38,6 +38,28 @@ describe("the pairs of ranked answers", function()
   end)
 end)
 
+describe("accuracy", function()
+  it("of no pairs is absent", function()
+    assert.are.same({ eval_pairs = 0 }, ranking.calibration({}))
+  end)
+
+  it("is told by who ranked, with an interval", function()
+    local sets = {
+      { ranks = { 1, 2 }, row = { labeler = "ann" } },
+      { ranks = { 2, 1, 3 }, row = { labeler = "ben" } },
+      { ranks = { 1, 2 }, row = { labeler = "ann" } },
+      { ranks = { 1, 1 }, row = { labeler = "cy" } }, -- no pair
+      { ranks = { 1, 2 } },
+    }
+    local figures = ranking.by_labeler({ 5, 1, 2, 9, 1, 1, 1, 3, 4, 0, 1 }, sets)
+    assert.are.same({ 2, 0.75 }, { figures.ann.pairs, figures.ann.accuracy })
+    assert.are.same({ 3, 1 }, { figures.ben.pairs, figures.ben.accuracy })
+    assert.are.same({ 1, 0 }, { figures.unknown.pairs, figures.unknown.accuracy })
+    assert.is_nil(figures.cy)
+    assert.is_true(figures.ann.ci95[1] < 0.75 and figures.ann.ci95[2] > 0.75)
+  end)
+end)
+
 describe("best of n", function()
   it("is the mean over all choices of n", function()
     assert.are.equal(2.5, pl.stats.best_of({ 4, 1, 3, 2 }, 1))

@@ -1,5 +1,7 @@
 --- How well scores order ranked answers: differences of pairs, accuracy, calibration.
 
+local stats = require("perilune.base.stats")
+
 local ranking = {}
 
 --- Score differences of all pairs of different rank, better answer first.
@@ -28,10 +30,14 @@ end
 --- How many pairs are ordered right, and whether confidence is earned: of the pairs that the model
 -- gives probability p = σ(gap) to order right, how many does it order right?
 -- @tparam {number,...} gaps
--- @treturn table `eval_accuracy`, `eval_pairs`, `eval_accuracy_p50` ... `_p90` (accuracy of the
---   pairs with p in tenths from .5), `eval_calibration_error` (mean |accuracy - p| over the tenths,
---   weighted by their pairs)
+-- @treturn table `eval_accuracy` with its interval `eval_accuracy_ci95`, `eval_pairs`,
+--   `eval_accuracy_p50` ... `_p90` (accuracy of the pairs with p in tenths from .5),
+--   `eval_calibration_error` (mean |accuracy - p| over the tenths, weighted by their pairs); of no
+--   pairs `eval_pairs` alone
 function ranking.calibration(gaps)
+  if #gaps == 0 then
+    return { eval_pairs = 0 }
+  end
   local right, bins = 0, {}
   for _, gap in ipairs(gaps) do
     local confidence = 1 / (1 + math.exp(-math.abs(gap)))
@@ -43,13 +49,45 @@ function ranking.calibration(gaps)
     bin.confidence = bin.confidence + confidence
     right = right + rightness(gap)
   end
-  local figures = { eval_accuracy = right / math.max(1, #gaps), eval_pairs = #gaps }
+  local rate = stats.rate(right, #gaps)
+  local figures = {
+    eval_accuracy = rate.mean,
+    eval_accuracy_ci95 = { rate.low, rate.high },
+    eval_pairs = #gaps,
+  }
   local error_sum = 0
   for place, bin in pairs(bins) do
     figures[("eval_accuracy_p%d"):format(40 + 10 * place)] = bin.right / bin.n
     error_sum = error_sum + math.abs(bin.right - bin.confidence)
   end
-  figures.eval_calibration_error = error_sum / math.max(1, #gaps)
+  figures.eval_calibration_error = error_sum / #gaps
+  return figures
+end
+
+--- The same by who ranked: a reward model may have learnt one labeler's taste.
+-- @tparam {number,...} scores of all sets, laid end to end
+-- @tparam {table,...} sets each with `ranks` and `row.labeler` ("unknown" when it has none)
+-- @treturn {[string]=table} by labeler: `accuracy`, `ci95` (low and high), `pairs`
+function ranking.by_labeler(scores, sets)
+  local seen, at = {}, 0
+  for _, set in ipairs(sets) do
+    local name = set.row and set.row.labeler or "unknown"
+    local own = seen[name] or { right = 0, pairs = 0 }
+    seen[name] = own
+    local part = table.move(scores, at + 1, at + #set.ranks, 1, {})
+    for _, gap in ipairs(ranking.gaps(part, { set.ranks })) do
+      own.right = own.right + rightness(gap)
+      own.pairs = own.pairs + 1
+    end
+    at = at + #set.ranks
+  end
+  local figures = {}
+  for name, own in pairs(seen) do
+    if own.pairs > 0 then
+      local rate = stats.rate(own.right, own.pairs)
+      figures[name] = { accuracy = rate.mean, ci95 = { rate.low, rate.high }, pairs = own.pairs }
+    end
+  end
   return figures
 end
 
