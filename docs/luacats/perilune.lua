@@ -666,6 +666,12 @@ function Store:finish_set(set) end
 ---@return integer # how many they were
 function Store:forget_bad_lines(source_id, line) end
 
+--- Whether the store holds something that people did on prompts of a source.
+---@param id integer # of the source
+---@param kind string # "demonstrations" or "rankings"
+---@return boolean
+function Store:has_from(id, kind) end
+
 --- Latest versions of what people wrote and ranked for a prompt: fields that can be laid over its
 --- row to make a row of a training set.
 ---@param prompt_id integer
@@ -2032,7 +2038,8 @@ function pl.health.watch(options) end
 ---
 --- A record gives rows, is bad (counted and kept aside with its line, the reason and its beginning),
 --- or is skipped (it is no prompt by nature: a join line of a channel, a pair whose answers are the
---- same). Neither stops the reading nor costs a good row. Memory does not grow with the file.
+--- same). Neither stops the reading nor costs a good row. Every record is accounted for: records =
+--- used + each reason, which `file` asserts. Memory does not grow with the file.
 ---
 --- Reading into a store goes in transactions of some 10,000 records that hold the rows and the place
 --- in the file both, so that a reader killed at any moment goes on where it was. A file is known
@@ -2047,6 +2054,8 @@ function pl.health.watch(options) end
 ---                 ingest/mapping.lua. Column numbers for CSV without a header
 ---   pattern, skip, day   of chat logs; see ingest/chat_log.lua. The day is else in the file's name
 ---   source, labeler, organisation   where the records do not say
+---   answers       whose the answers are: "person", or "model" for the logs of a deployed model,
+---                 whose answers are no demonstrations; see ingest/exchange.lua
 ---   extra         false: other small fields of a record are not kept
 ---   delimiter, header, max_bytes (of a line: 16 MB), max_json_bytes (256 MB)
 ---   strict        a bad record is an error, "file:line: reason", and nothing of the file is stored
@@ -2060,7 +2069,7 @@ pl.ingest = {}
 ---@param store perilune.Store # of pl.store
 ---@param path string
 ---@param opts? table # see above; replaced = true takes a file with new content under an old path for a new one; progress(result) is called after each transaction
----@return table? # rows, bad, skipped (this time), reasons of the skipped ({[reason] = count}), already (rows that were there from this file before), seconds, bytes (of the file), says (what the file was taken for), source_id, finished
+---@return table? # all of this time: records, of which `used` gave rows; rows, of which there are demonstrations and rankings; bad and skipped records, with reasons of the skipped and bad_reasons ({[reason] = count}); partly: records that gave rows and are bad in part; notes: what was left out of good rows ({[what] = count}). And already (rows that were there from this file before), seconds, bytes (of the file), says (what the file was taken for), source_id, finished
 ---@return string? # message
 function pl.ingest.file(store, path, opts) end
 
@@ -2400,10 +2409,16 @@ function pl.random.stream(seed, name, ...) end
 ---@class perilune.ranking
 pl.ranking = {}
 
+--- The same by who ranked: a reward model may have learnt one labeler's taste.
+---@param scores number[] # of all sets, laid end to end
+---@param sets table[] # each with `ranks` and `row.labeler` ("unknown" when it has none)
+---@return table<string, table> # by labeler: `accuracy`, `ci95` (low and high), `pairs`
+function pl.ranking.by_labeler(scores, sets) end
+
 --- How many pairs are ordered right, and whether confidence is earned: of the pairs that the model
 --- gives probability p = σ(gap) to order right, how many does it order right?
 ---@param gaps number[]
----@return table # `eval_accuracy`, `eval_pairs`, `eval_accuracy_p50` ... `_p90` (accuracy of the pairs with p in tenths from .5), `eval_calibration_error` (mean |accuracy - p| over the tenths, weighted by their pairs)
+---@return table # `eval_accuracy` with its interval `eval_accuracy_ci95`, `eval_pairs`, `eval_accuracy_p50` ... `_p90` (accuracy of the pairs with p in tenths from .5), `eval_calibration_error` (mean |accuracy - p| over the tenths, weighted by their pairs); of no pairs `eval_pairs` alone
 function pl.ranking.calibration(gaps) end
 
 --- How much there is to learn from ranked sets.

@@ -44,8 +44,8 @@ local function unmarked(sentence)
 end
 
 --- Read labelled sentences.
--- @string path
--- @treturn ?{{number=,topic=,text=,spans=},...} nil when the file cannot be read
+-- @tparam string path
+-- @treturn ?{table,...} each {number =, topic =, text =, spans =}; nil when the file cannot be read
 -- @treturn table|string options for personal_data.matcher, or the message
 function check.read(path)
   local file <close>, message = io.open(path, "rb")

@@ -132,7 +132,7 @@ local Waiting = {}
 Waiting.__index = Waiting
 
 --- What waits for people, from now on.
--- @param store
+-- @tparam Store store
 -- @tparam string dir run folder
 -- @tparam table cfg
 -- @tparam string scratch folder for prompts that wait for answers of the policy

@@ -29,7 +29,7 @@ end
 --- The classes of likeness that prompts fall into, as hashes.
 -- @tparam function rows
 -- @tparam table alike settings of dedupe
--- @treturn {[integer] = true}
+-- @treturn {[integer]=boolean}
 function sets.classes(rows, alike)
   local classes, class_of = {}, pl.rules.classes(alike)
   for row in rows do
@@ -162,7 +162,7 @@ local function new_side(self, part, side)
 end
 
 --- Begin three sets.
--- @param store
+-- @tparam Store store
 -- @tparam string dir run folder
 -- @tparam table options `name`, `recipe`, `settings`, `seed`, `scratch`, `most` {part = train
 --   rows}, `user_key` and `alike` (settings of dedupe) for the check of leaks, `personal` (the rule

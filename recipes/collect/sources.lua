@@ -77,7 +77,7 @@ function sources.lines(path)
 end
 
 --- Reads files into a store.
--- @param store
+-- @tparam Store store
 -- @tparam string text paths by commas
 -- @tparam string kind what they are read for: prompts, demonstrations or rankings
 -- @tparam table settings of pl.ingest.file
@@ -134,7 +134,7 @@ local HINTS <const> = {
 }
 
 --- Which files gave nothing of what they were read for, and why.
--- @param store
+-- @tparam Store store
 -- @tparam {table,...} read as from `ingest`
 -- @treturn ?string a line for each; nil when all gave something
 function sources.missing(store, read)
@@ -156,7 +156,7 @@ end
 
 --- All prompts of a store, to be read as often as rules want. They are read in pages, so that no
 -- statement is open while the sets are written.
--- @param store
+-- @tparam Store store
 -- @tparam function tell is called with the number of every 4096th row, the first time
 -- @treturn table for rules.run
 function sources.prompts(store, tell)
@@ -191,7 +191,7 @@ end
 
 --- Whose names are to be found: users of the store, names of a file, and users whose names are
 -- words but stand for the person in the log.
--- @param store
+-- @tparam Store store
 -- @tparam string path of a file of names; may be empty
 -- @treturn table `names`, `users`, `users_by_use`: options of rules.personal.matcher
 function sources.people(store, path)
@@ -213,7 +213,7 @@ end
 
 --- A function that masks personal data of a text, for what people read of it.
 -- @tparam table people as from `people`
--- @treturn function(text) -> text
+-- @treturn function (text) -> text
 function sources.hider(people)
   local matcher = pl.rules.personal.matcher(people)
   return function(text) return (matcher:mask(text)) end

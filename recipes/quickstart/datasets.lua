@@ -87,7 +87,7 @@ end
 --- The log through the rules, in the order of the paper: long common prefixes, cap, split by user,
 -- then personal data out of the train side.
 -- @tparam table log
--- @tparam[opt] table opts `{seed = 1, cap = 200, prefix = 12}` (words)
+-- @tparam ?table opts `{seed = 1, cap = 200, prefix = 12}` (words)
 -- @treturn table `{train, valid, test}` of rows
 -- @treturn table report of perilune.rules
 function datasets.prepare(log, opts)
@@ -119,7 +119,7 @@ end
 -- @tparam World w
 -- @tparam integer n how many rows, at least
 -- @tparam table log_rows rows whose use cases the user-based prompts follow
--- @tparam[opt] integer|string seed
+-- @tparam ?integer|string seed
 -- @treturn table list of rows with `source = "labeler"`, `kind`, `labeler`, `answer`, `style`
 function datasets.labeler_rows(w, n, log_rows, seed)
   local rng = pl.random.stream(w.seed, "quickstart.labeler_rows", seed or 0)
@@ -163,7 +163,7 @@ end
 -- @tparam World w
 -- @tparam table sides what `datasets.prepare` returned
 -- @tparam table labeler_rows what `datasets.labeler_rows` returned
--- @tparam[opt] table opts `{api_sft = 0.08, api_rm = 0.40, labeler_rm = 0.15}`: shares of the API
+-- @tparam ?table opts `{api_sft = 0.08, api_rm = 0.40, labeler_rm = 0.15}`: shares of the API
 -- prompts that go to SFT and RM (PPO has the others), share of labelers' prompts also in RM
 -- @treturn table `{sft, rm, ppo}`, each `{train, valid, test}` of rows
 -- @treturn table list of `{set, side, api, labeler}` counts
@@ -217,7 +217,7 @@ function datasets.assemble(w, sides, labeler_rows, opts)
 end
 
 --- All that a run of the demo needs, from one seed.
--- @tparam[opt] table opts `{seed = 1, rows = 10000, users = 250, labeler_rows = 3000,
+-- @tparam ?table opts `{seed = 1, rows = 10000, users = 250, labeler_rows = 3000,
 -- documents = 20000, validation_documents = 500}` and what `datasets.prepare` and
 -- `datasets.assemble` take
 -- @treturn table `{world, sets, sides, reports, counts, text = {train, validation}, vocabulary}`

@@ -113,7 +113,7 @@ end
 --- A value of a list that is not `but`.
 -- @tparam Stream rng of pl.random
 -- @tparam table values
--- @param but
+-- @tparam any but what it is not
 function facts.other(rng, values, but)
   local value
   repeat

@@ -86,7 +86,7 @@ end
 -- @tparam World w
 -- @tparam table task
 -- @tparam Stream rng of pl.random
--- @tparam[opt] string id the labeler; without it the average of all
+-- @tparam ?string id the labeler; without it the average of all
 -- @treturn string answer
 -- @treturn string style
 function labelers.demonstrate(w, task, rng, id)
@@ -128,13 +128,15 @@ function labelers.varied_answers(w, task, k, rng)
   return list
 end
 
+--- One labeler.
+-- @class Labeler
 local Labeler = {}
 Labeler.__index = Labeler
 
 --- A hidden labeler: one set of tastes, noise of its own.
 -- @tparam World w
 -- @tparam string id keys the noise
--- @tparam[opt] table opts `{noise = standard deviation}`
+-- @tparam ?table opts `{noise = standard deviation}`
 -- @treturn Labeler
 function labelers.hidden(w, id, opts)
   return setmetatable(

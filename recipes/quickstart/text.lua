@@ -305,7 +305,7 @@ end
 --- Many documents.
 -- @tparam World w
 -- @tparam integer n
--- @tparam[opt] integer|string seed another seed gives other documents of the same world
+-- @tparam ?integer|string seed another seed gives other documents of the same world
 -- @treturn table list of strings
 function text.documents(w, n, seed)
   local rng = random.stream(w.seed, "quickstart.text", seed or 0)

@@ -25,6 +25,8 @@ local random = require("perilune").random
 
 local world = {}
 
+--- An invented world.
+-- @class World
 local World = {}
 World.__index = World
 
@@ -107,12 +109,10 @@ function world.new(seed)
 end
 
 --- Every token that can occur in text of any world, in an order that never changes.
--- @function world.vocabulary
 -- @treturn table list of strings
 world.vocabulary = lexicon.vocabulary
 
 --- A text cut into its tokens.
--- @function world.tokens
 -- @tparam string text
 -- @treturn table list of strings
 world.tokens = lexicon.tokens

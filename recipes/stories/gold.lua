@@ -84,7 +84,7 @@ end
 
 --- A judge as `reward_function` of the recipes wants it.
 -- @tparam string path of the lexicon
--- @treturn function(prompts, answers) -> list of scores
+-- @treturn function (prompts, answers) -> list of scores
 function gold.judge(path)
   local lexicon = gold.lexicon(path)
   return function(_, answers)

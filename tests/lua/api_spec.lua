@@ -8,6 +8,7 @@ local pl = require("perilune")
 local public = require("perilune.reference.public")
 local returns = dofile("tests/lua/support/returns.lua")
 local scratch = dofile("tests/lua/support/scratch.lua")
+local sources = dofile("tests/lua/support/sources.lua")
 local type_names = require("perilune.reference.type_names")
 
 local face = public.read()
@@ -60,6 +61,19 @@ end
 describe("the doc comments", function()
   it("keep to the dialect and say all of the public face", function()
     assert.are.same({}, public.faults(face))
+  end)
+
+  it("keep to it in recipes and tests as well", function()
+    local files = {}
+    for module, file in pairs(face.files) do
+      files[module] = file
+    end
+    for _, folder in ipairs { "recipes", "tests" } do
+      for path, text in pairs(sources.texts(folder, "%.lua$")) do
+        files[path] = doc_comments.read(text)
+      end
+    end
+    assert.are.same({}, public.faults({ files = files, modules = {}, classes = {} }))
   end)
 
   it("say what the functions return", function()

@@ -33,20 +33,21 @@ end
 local gradcheck = {}
 
 --- Runs f forward and backward once; gradients are added to what the inputs hold already.
--- @param f      function of tensors, giving one or more tensors
--- @param inputs list of tensors; those that require a gradient get one
--- @param opts   outputs: how many outputs count (default all)
+-- @tparam function f of tensors, giving one or more tensors
+-- @tparam {Tensor,...} inputs; those that require a gradient get one
+-- @tparam ?table opts `outputs`: how many outputs count (default all)
 function gradcheck.backward(f, inputs, opts)
   local sum = total(f, inputs, {}, opts and opts.outputs)
   sum:backward()
 end
 
 --- Compares gradients with numeric ones for every element of every float input that is not const.
--- @param f      function of tensors, giving one or more tensors
--- @param inputs list of float64 and int32 tensors; `n` its length when it has holes
--- @param opts   outputs: how many outputs count; const: set of input numbers left alone;
---               most: elements tried of each input (default 64, spread over it)
--- @return the largest error relative to max(1, |slope|), and where it is, in words
+-- @tparam function f of tensors, giving one or more tensors
+-- @tparam table inputs list of float64 and int32 tensors; `n` its length when it has holes
+-- @tparam ?table opts `outputs`: how many outputs count; `const`: set of input numbers left alone;
+--   `most`: elements tried of each input (default 64, spread over it)
+-- @treturn number the largest error relative to max(1, |slope|)
+-- @treturn string where it is, in words
 function gradcheck.check(f, inputs, opts)
   opts = opts or {}
   local const, weights, wanted = opts.const or {}, {}, {}

@@ -1,8 +1,8 @@
 --- Cases of the fused losses; see op_cases.lua. Their reference is the twin in pl.twins.
---
--- @param make the makers of input specs of op_cases.lua
--- @return entries by op
 
+--- The cases.
+-- @tparam table make the makers of input specs of op_cases.lua
+-- @treturn table entries by op
 return function(make)
   local normal, positive, steps, const = make.normal, make.positive, make.steps, make.const
   local ids, ints, lengths = make.ids, make.ints, make.lengths

@@ -194,7 +194,7 @@ local function has_preamble(record)
 end
 
 --- The whole context: a text, or messages that may end with an answer; nil when there is none.
--- @return text or messages, or nil
+-- @treturn ?string|table text or messages
 -- @treturn ?string reason
 -- @treturn ?boolean true for messages that were one dialogue
 local function context_of(record)

@@ -88,7 +88,7 @@ end
 --- The value of a group in a record, and its name.
 -- @tparam table record
 -- @tparam string group
--- @return value or nil
+-- @treturn any value, or nil
 -- @treturn ?string name
 function field_names.first(record, group)
   for _, name in ipairs(field_names.groups[group]) do

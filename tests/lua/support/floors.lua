@@ -318,7 +318,7 @@ function floors.library_names(paths)
 end
 
 --- Names of the face that the engine has too, as an op or another function.
--- @string text of lua/perilune/init.lua
+-- @tparam string text of lua/perilune/init.lua
 -- @tparam table core the engine's table
 function floors.face_faults(text, core)
   local faults = {}

@@ -139,9 +139,10 @@ made.huge = {
 }
 
 --- Writes good lines with bad ones strewn in; the bad ones as {line, kind}.
--- @int good how many good ones
--- @int bad how many bad ones
--- @tparam function uniform(n) a number from 1 to n
+-- @tparam string path
+-- @tparam integer good how many good ones
+-- @tparam integer bad how many bad ones
+-- @tparam function uniform (n) -> a number from 1 to n
 function made.strewn(path, good, bad, uniform)
   local file = assert(io.open(path, "wb"))
   file:setvbuf("full", 1 << 20)

@@ -72,7 +72,8 @@ local function model_bytes(model)
 end
 
 --- Writes tiny.bin and tok266.bin into a folder.
--- @return the model whose weights they hold
+-- @tparam string folder
+-- @treturn Model the model whose weights they hold
 function llama2c.write(folder)
   local model = pl.model.new(llama2c.config, { seed = 3 })
   scratch.write(folder .. "/tiny.bin", model_bytes(model))

@@ -1,7 +1,10 @@
 --- What a function writes to standard error.
 
 --- Calls fn(...) with io.stderr replaced.
--- @return what was written, in one piece, then what pcall gives
+-- @tparam function fn
+-- @tparam any ...
+-- @treturn string what was written, in one piece
+-- @treturn any ... what pcall gives
 return function(fn, ...)
   local stderr, pieces = io.stderr, {}
   io.stderr = { -- luacheck: ignore

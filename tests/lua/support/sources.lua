@@ -151,8 +151,10 @@ local function each_definition(path, code, found)
 end
 
 --- One C file.
--- @return {path =, lines =, includes = {{name, line}}, defines = {name -> line} of what other files
---   can use, uses = {name -> line}, functions = {{name, lines}}}
+-- @tparam string path
+-- @tparam string text
+-- @treturn table {path =, lines =, includes = {{name, line}}, defines = {name -> line} of what
+--   other files can use, uses = {name -> line}, functions = {{name, lines}}}
 function sources.c(path, text)
   local file = { path = path, lines = count_lines(text), includes = {}, defines = {}, uses = {},
     functions = {} }
@@ -233,7 +235,9 @@ end
 -- string that reads like a module of the library counts wherever it stands, since it may reach
 -- `require` on a longer way. With `..` behind it, it is the beginning of names. Code that stands in
 -- a string is read as well.
--- @return {path =, lines =, names = {{text =, line =, required =, beginning =}}}
+-- @tparam string path
+-- @tparam string text
+-- @treturn table {path =, lines =, names = {{text =, line =, required =, beginning =}}}
 function sources.lua(path, text)
   local file = { path = path, lines = count_lines(text), names = {} }
   local function add(name, line, required, beginning)

@@ -44,8 +44,8 @@ local function copy(t)
 end
 
 --- A random model; biases and norms are moved away from 0 and 1, so that their place counts.
--- @param name  one of toy.configs
--- @param opts  seed, dtype, scalar_head
+-- @tparam string name one of toy.configs
+-- @tparam ?table opts seed, dtype, scalar_head
 function toy.model(name, opts)
   opts = opts or {}
   local config = copy(toy.configs[name])

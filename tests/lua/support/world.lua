@@ -48,7 +48,7 @@ local configs = {
 }
 
 --- Fills a new folder; the paths of everything in it.
--- @param family "gpt2" or "llama"
+-- @tparam string family "gpt2" or "llama"
 function world.new(family)
   local dir = scratch.folder()
   local w = { dir = dir }
