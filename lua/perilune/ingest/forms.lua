@@ -27,8 +27,23 @@ local function put(out, row)
   return 1
 end
 
+-- Which shape of several exchanges a record has, whatever the others of its file are, or nil.
+local function nested_shape(record)
+  if type(record.prompt) == "table" and record.prompt.replies ~= nil then
+    return "oasst"
+  elseif record.instruction ~= nil and type(record.instances) == "table" then
+    return "self_instruct"
+  elseif type(record.turns) == "table" and record.prompt == nil then
+    return "turns"
+  end
+end
+
 --- One exchange, in any of its writings.
 function forms.rows(record, out, opts)
+  local nested = nested_shape(record)
+  if nested then
+    return forms[nested](record, out, opts)
+  end
   local row, reason, skipped = exchange.read(record, opts)
   if not row then
     return 0, reason, skipped
@@ -170,19 +185,16 @@ forms.sources = { rows = "api", hh = "labeler", alpaca = "labeler", sharegpt = "
 --- The shape of a record, or nil.
 function forms.of(record)
   record = field_names.folded(record)
-  if type(record.prompt) == "table" and record.prompt.replies ~= nil then
-    return "oasst"
+  local nested = nested_shape(record)
+  if nested then
+    return nested
   elseif record.instruction ~= nil and record.response1 ~= nil and record.response2 ~= nil then
     return "pandalm"
-  elseif record.instruction ~= nil and type(record.instances) == "table" then
-    return "self_instruct"
   elseif record.instruction ~= nil and (record.output ~= nil or record.response ~= nil
     or record.chosen ~= nil or record.rejected ~= nil) then
     return "alpaca"
   elseif type(record.conversations) == "table" then
     return "sharegpt"
-  elseif type(record.turns) == "table" then
-    return "turns"
   elseif type(record.chosen) == "string" and record.prompt == nil
     and turns.transcript(record.chosen) then
     return "hh"
