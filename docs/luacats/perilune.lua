@@ -1045,7 +1045,8 @@ function pl.block(entries, dtype) end
 ---@return perilune.Tensor
 function pl.checkpoint(f, ...) end
 
---- Opens a scope whose tensors end with it, but not the tape: for parts of a forward pass.
+--- Opens a scope inside a forward pass: what the tape still needs of its tensors stays until the
+--- tape is done with it, the rest ends with the scope.
 ---@param name? string # for messages (default: "frame")
 ---@return perilune.Scope
 function pl.frame(name) end

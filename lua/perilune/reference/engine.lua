@@ -48,7 +48,8 @@
 -- @treturn Scope
 -- @name pl.scope
 
---- Opens a scope whose tensors end with it, but not the tape: for parts of a forward pass.
+--- Opens a scope inside a forward pass: what the tape still needs of its tensors stays until the
+-- tape is done with it, the rest ends with the scope.
 -- @tparam ?string name for messages (default: "frame")
 -- @treturn Scope
 -- @name pl.frame
