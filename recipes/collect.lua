@@ -63,7 +63,11 @@ local cfg = pl.config {
   "Answers to be ranked",
   { policy = "", "model that answers RM prompts; empty: none are asked for" },
   { tokenizer = "", "for lengths in tokens: a model folder; empty: the policy's" },
-  { template = "none", "chat template of the policy", choices = { "none", "plain", "chatml" } },
+  {
+    template = "auto",
+    "chat template of the policy; auto: its own",
+    choices = { "auto", "none", "plain", "chatml" },
+  },
   { rank_prompts = 1000, "prompts answered in this run", min = 1 },
   { min_answers = 4, "K at least", min = 2, max = 64 },
   { max_answers = 9, "K at most", min = 2, max = 64 },

@@ -74,9 +74,16 @@ local function answers_of(speaker, cfg, rows, k)
   for i in ipairs(rows) do
     lists[i] = {}
     for n = 1, k do
-      local tokens = answers[(i - 1) * k + n].tokens
-      local text = speaker.tok:decode(tokens, { skip_special = true })
-      lists[i][n] = { text = as_utf8(text), model = cfg.policy, sampling = sampling }
+      local answer = answers[(i - 1) * k + n]
+      local text = speaker.tok:decode(answer.tokens, { skip_special = true })
+      lists[i][n] = {
+        text = as_utf8(text),
+        model = cfg.policy,
+        sampling = sampling,
+        tokens = answer.tokens,
+        tokenizer = speaker.tok:fingerprint(),
+        finish_reason = answer.finish_reason,
+      }
     end
   end
   return lists
@@ -87,8 +94,8 @@ local function sample(store, cfg, rows)
   local speaker = {
     policy = assert(pl.load(cfg.policy)):freeze(),
     tok = assert(pl.tokenizer.load(cfg.policy)),
-    template = pl.data.template(cfg.template),
   }
+  speaker.template = pl.data.template(cfg.template, speaker.tok)
   local lists = by_answers(cfg, rows)
   for k = cfg.min_answers, cfg.max_answers do
     local asked = lists[k]

@@ -81,6 +81,7 @@ local function as_line(row)
     messages = row.messages,
     completion = row.completion,
     completions = row.completions,
+    completion_finished = row.completion_finished,
     ranks = row.ranks,
     id = row.id,
     source = row.source,

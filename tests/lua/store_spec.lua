@@ -570,6 +570,79 @@ describe("sets", function()
   end)
 end)
 
+describe("what a model said", function()
+  -- Two answers of a model to a prompt, one of them cut, ranked; and a set of it.
+  local function with_answers(s)
+    local id = s:add({ prompt = "p", source = "api" })
+    local ids = s:complete(id, {
+      { text = "ab", tokens = { 5, 6 }, tokenizer = "t", finish_reason = "length" },
+      { text = "c", tokens = { 7, 2 }, tokenizer = "t", finish_reason = "stop" },
+      { text = "d" },
+    })
+    s:rank(id, { labeler = "ann", ranks = { [ids[1]] = 2, [ids[2]] = 1, [ids[3]] = 3 } })
+    local ranking = s:human_answers(id).ranked[1]
+    local set = s:new_set("one", { seed = 1 })
+    local row = { id = id, prompt = "p", source = "api" }
+    for key, value in pairs(ranking) do
+      row[key] = value
+    end
+    s:add_to_set(set, "rm", "train", row)
+    row.completions = { "ab", "[NAME]", "d" }
+    s:add_to_set(set, "rm", "train", row)
+    s:finish_set(set)
+    return id
+  end
+
+  it("keeps its tokens and whether it was finished, into a set and through an export", function()
+    local s <close> = assert(store.open(path))
+    local id = with_answers(s)
+    assert.is_true(s:export(folder .. "/finished"))
+    assert(store.import(folder .. "/finished", folder .. "/finished.db"))
+    local copy <close> = assert(store.open(folder .. "/finished.db"))
+    for _, one in ipairs { s, copy } do
+      local all = one:completions(id)
+      assert.same({ "length", "t", { 5, 6 } },
+        { all[1].finish_reason, all[1].tokenizer, all[1].tokens })
+      assert.is_nil(all[3].finish_reason)
+      assert.same({ false, true, true }, one:human_answers(id).ranked[1].completion_finished)
+      assert.same({ false, true, true }, list_of(one:ranked())[1].completion_finished)
+      local rows = list_of(one:set_rows("rm"))
+      assert.same({ false, true, true }, rows[1].completion_finished)
+      assert.same({ { 5, 6 }, { 7, 2 }, false }, rows[1].completion_tokens)
+      assert.equal("t", rows[1].tokenizer)
+      assert.same({ false, true, true }, rows[2].completion_finished)
+      assert.is_nil(rows[2].completion_tokens) -- the rules changed a text: its tokens are stale
+      assert.is_nil(rows[2].tokenizer)
+    end
+  end)
+
+  it("comes with a row that says so", function()
+    local s <close> = assert(store.open(path))
+    s:add({ prompt = "q", source = "labeler", completions = { "x", "y" }, ranks = { 1, 2 },
+      completion_finished = { true, false } })
+    assert.same({ true, false }, list_of(s:ranked())[1].completion_finished)
+  end)
+
+  it("is not known in a store of 0.1.0, whose export is read", function()
+    local s <close> = assert(store.open(path))
+    with_answers(s)
+    local out = folder .. "/old"
+    assert.is_true(s:export(out))
+    os.remove(out .. "/manifest.json")
+    scratch.write(out .. "/store.json", '{"version":1}\n')
+    local lines = scratch.read(out .. "/completions.jsonl")
+    scratch.write(out .. "/completions.jsonl",
+      (lines:gsub('"finish_reason":"%a+",', ""):gsub(',"tokenizer":"t"', "")))
+    assert(store.import(out, folder .. "/from-old.db"))
+    local copy <close> = assert(store.open(folder .. "/from-old.db"))
+    assert.is_nil(list_of(copy:ranked())[1].completion_finished)
+    scratch.write(out .. "/store.json", '{"version":99}\n')
+    local made, message = store.import(out, folder .. "/newer.db")
+    assert.is_nil(made)
+    assert.matches("imports up to version", message)
+  end)
+end)
+
 describe("export and import", function()
   local function hashes(where)
     local list = {}

@@ -235,6 +235,20 @@ describe("labelers' work", function()
     assert.equal(0, second.waiting.demonstrate)
     assert.equal(first.store.rankings + 12, second.store.rankings)
     assert.equal(first.store.demonstrations + #wanted, second.store.demonstrations)
+    -- what the policy said comes to the reward model as it was: cut answers have no end token
+    local cut, sampled = 0, 0
+    for _, side in ipairs(SIDES) do
+      local rows = pl.data.rows(folder .. "/people/store.db#rm." .. side)
+      local sets = pl.data.ranked(tok, nil, rows, 1000, "half")
+      for _, set in ipairs(sets) do
+        for n, finished in ipairs(set.row.completion_finished or {}) do
+          local last = set.sequences[n][#set.sequences[n]]
+          assert.equal(finished, last == tok.eos_id)
+          cut, sampled = cut + (finished and 0 or 1), sampled + 1
+        end
+      end
+    end
+    assert.is_true(cut > 0 and sampled >= cut)
     local hand = 0
     for _, side in ipairs(SIDES) do
       for _, row in ipairs(rows_of("people2", "sft", side)) do

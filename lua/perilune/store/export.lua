@@ -122,9 +122,9 @@ end
 -- @tparam string folder
 function export.read_into(self, folder)
   local about = assert(files.read_json(folder .. "/store.json"))
-  if about.version ~= #schema.migrations then
-    error(("%s was exported at version %s of the tables, this Perilune imports version %d"):format(
-      folder, about.version, #schema.migrations), 0)
+  if math.type(about.version) ~= "integer" or about.version > #schema.migrations then
+    error(("%s was exported at version %s of the tables, this Perilune imports up to version %d")
+      :format(folder, about.version, #schema.migrations), 0)
   end
   if lfs.attributes(folder .. "/manifest.json") then
     assert(files.folder_verify(folder))

@@ -7,6 +7,8 @@
 --   user_id, organisation, time, source = "api" | "labeler", use_case, kind, extra,
 --   completion, labeler                       a demonstration
 --   completions, ranks or rankings            ranked answers; competition ranks: 1, 2, 2, 4
+--   completion_finished, completion_tokens    of each: whether it ended by itself; its token ids,
+--                                             those of `tokenizer` (false: none are known)
 --
 -- Texts are UTF-8 and may hold NULs. What people answered is never changed and outlives a power
 -- cut from the moment the call returns (within a transaction: from its end); all else is safe
@@ -253,10 +255,10 @@ end
 local function add_completions(self, prompt_id, list)
   local ids = {}
   local statement = self:statement([[INSERT INTO completions (prompt_id, text, model, tokens,
-    sampling) VALUES (?, ?, ?, ?, ?)]])
+    sampling, finish_reason, tokenizer) VALUES (?, ?, ?, ?, ?, ?, ?)]])
   for i, one in ipairs(list) do
     statement:run(prompt_id, one.text, one.model, json_or_nil(one.tokens),
-      json_or_nil(one.sampling))
+      json_or_nil(one.sampling), one.finish_reason, one.tokenizer)
     ids[i] = self.conn:last_id()
   end
   return ids
@@ -283,6 +285,13 @@ local function add_ranking(self, prompt_id, ids, ranking)
   return id
 end
 
+-- "stop" for an answer that ended by itself, "length" for one that was cut; nil: nobody said.
+local function finish_reason(finished, i)
+  if type(finished) == "table" and finished[i] ~= nil then
+    return finished[i] and "stop" or "length"
+  end
+end
+
 local function add_whole(self, row, source_id, line)
   local id = add_prompt(self, row, source_id, line)
   if row.completion then
@@ -292,7 +301,12 @@ local function add_whole(self, row, source_id, line)
   if row.completions then
     local list = {}
     for i, text in ipairs(row.completions) do
-      list[i] = { text = text }
+      list[i] = {
+        text = text,
+        tokens = row.completion_tokens and row.completion_tokens[i] or nil,
+        finish_reason = finish_reason(row.completion_finished, i),
+        tokenizer = row.tokenizer,
+      }
     end
     local ids = add_completions(self, id, list)
     for _, ranking in ipairs(row.rankings or {}) do
@@ -324,7 +338,7 @@ end
 
 --- Add completions of models to a prompt, to be ranked.
 -- @tparam integer prompt_id
--- @tparam table list {{text=, model=, tokens=, sampling=},...}
+-- @tparam table list {{text=, model=, tokens=, sampling=, finish_reason=, tokenizer=},...}
 -- @treturn {integer,...} their ids
 function Store:complete(prompt_id, list)
   for i, one in ipairs(list) do

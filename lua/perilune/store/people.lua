@@ -19,8 +19,8 @@ end
 -- row to make a row of a training set.
 -- @tparam integer prompt_id
 -- @treturn table `demonstrations`: list of {completion, labeler, demonstration_id}; `ranked`: list
---   of {completions, ranks, completion_ids, ranks_by_id = {[completion id] = rank}, labeler,
---   ranking_id}
+--   of {completions, completion_finished, ranks, completion_ids, ranks_by_id = {[completion id] =
+--   rank}, labeler, ranking_id}
 function people.human_answers(self, prompt_id)
   local answers = { demonstrations = {}, ranked = {} }
   local written = self:statement([[SELECT a.id, a.text, a.labeler FROM demonstrations AS a
@@ -34,13 +34,14 @@ function people.human_answers(self, prompt_id)
     WHERE a.prompt_id = ? AND NOT EXISTS (SELECT 1 FROM rankings AS newer
     WHERE newer.replaces = a.id) ORDER BY a.id]])
   for id, labeler in ranked:rows(prompt_id) do
-    local texts, ranks, ids = read.items_of(self, id)
+    local texts, ranks, ids, said = read.items_of(self, id)
     local by_id = {}
     for i, completion_id in ipairs(ids) do
       by_id[completion_id] = ranks[i]
     end
     table.insert(answers.ranked, { completions = texts, ranks = ranks, completion_ids = ids,
-      ranks_by_id = by_id, labeler = labeler, ranking_id = id })
+      ranks_by_id = by_id, labeler = labeler, ranking_id = id,
+      completion_finished = said.finished })
   end
   return answers
 end

@@ -120,29 +120,50 @@ end
 
 --- Completions of a prompt.
 -- @tparam integer prompt_id
--- @treturn {table,...} each {id =, text =, model =, tokens =, sampling =}
+-- @treturn {table,...} each {id =, text =, model =, tokens =, sampling =, finish_reason =,
+--   tokenizer =}
 function read.completions(self, prompt_id)
   local list = {}
-  local statement = self:statement([[SELECT id, text, model, tokens, sampling FROM completions
-    WHERE prompt_id = ? ORDER BY id]])
-  for id, text, model, tokens, sampling in statement:rows(prompt_id) do
-    list[#list + 1] = { id = id, text = text, model = model,
-      tokens = tokens and json.decode(tokens), sampling = sampling and json.decode(sampling) }
+  local statement = self:statement([[SELECT id, text, model, tokens, sampling, finish_reason,
+    tokenizer FROM completions WHERE prompt_id = ? ORDER BY id]])
+  for id, text, model, tokens, sampling, reason, tokenizer in statement:rows(prompt_id) do
+    list[#list + 1] = {
+      id = id,
+      text = text,
+      model = model,
+      tokens = tokens and json.decode(tokens),
+      sampling = sampling and json.decode(sampling),
+      finish_reason = reason,
+      tokenizer = tokenizer,
+    }
   end
   return list
 end
 
--- What a ranking ranked: texts, ranks and ids, in the order of the completions.
+-- What a ranking ranked: texts, ranks and ids, in the order of the completions; and a table with
+-- `finished`, whether each ended by itself (nil when none says), `tokens`, its ids (false where
+-- there are none; nil when no answer has any), and `tokenizer`, whose these are.
 local function items_of(self, ranking_id)
-  local texts, ranks, ids = {}, {}, {}
-  local statement = self:statement([[SELECT i.completion_id, i.rank, c.text
-    FROM ranking_items AS i JOIN completions AS c ON c.id = i.completion_id
+  local texts, ranks, ids, finished, tokens = {}, {}, {}, {}, {}
+  local said, known, own = {}, false, 0
+  local statement = self:statement([[SELECT i.completion_id, i.rank, c.text, c.finish_reason,
+    c.tokens, c.tokenizer FROM ranking_items AS i JOIN completions AS c ON c.id = i.completion_id
     WHERE i.ranking_id = ? ORDER BY i.completion_id]])
-  for id, rank, text in statement:rows(ranking_id) do
+  for id, rank, text, reason, spelled, tokenizer in statement:rows(ranking_id) do
     local n = #ids + 1
     ids[n], ranks[n], texts[n] = id, rank, text
+    finished[n], known = reason == nil or reason == "stop", known or reason ~= nil
+    tokens[n] = spelled and tokenizer and json.decode(spelled) or false
+    said.tokenizer = said.tokenizer or tokens[n] and tokenizer or nil
+    if tokens[n] and tokenizer == said.tokenizer then
+      own = own + 1
+    else
+      tokens[n] = false
+    end
   end
-  return texts, ranks, ids
+  said.finished = known and finished or nil
+  said.tokens = own > 0 and tokens or nil
+  return texts, ranks, ids, said
 end
 read.items_of = items_of
 
@@ -181,12 +202,13 @@ function read.ranked(self, filter)
     local prompt_id, by_items = pending.row.id, {}
     ready, at = {}, 1
     while pending and pending.row.id == prompt_id do
-      local texts, ranks, ids = items_of(self, pending.id)
+      local texts, ranks, ids, said = items_of(self, pending.id)
       local key = table.concat(ids, ",")
       local row = by_items[key]
       if not row then
         row = pending.row
         row.completions, row.completion_ids, row.rankings = texts, ids, {}
+        row.completion_finished = said.finished
         by_items[key], ready[#ready + 1] = row, row
       end
       pending.row, pending.ranks = nil, ranks
@@ -227,6 +249,9 @@ local function apply_derived(row, derived)
   elseif derived.messages then
     row.prompt = nil
   end
+  if derived.completions then
+    row.completion_tokens, row.tokenizer = nil, nil -- of the texts that were
+  end
   for name, value in pairs(derived) do
     row[name] = name ~= "removed" and value or nil
   end
@@ -255,7 +280,10 @@ function read.set_rows(self, part, side, options)
       if demonstration_id then
         row.completion, row.labeler, row.answered = demonstration:row(demonstration_id)
       elseif ranking_id then
-        row.completions, row.ranks, row.completion_ids = items_of(self, ranking_id)
+        local said
+        row.completions, row.ranks, row.completion_ids, said = items_of(self, ranking_id)
+        row.completion_finished, row.completion_tokens = said.finished, said.tokens
+        row.tokenizer = said.tokens and said.tokenizer
         row.labeler, row.answered, row.seconds = ranking:row(ranking_id)
       end
       if derived then

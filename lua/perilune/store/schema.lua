@@ -4,7 +4,8 @@
 --   bad_lines        lines of a source that gave no row, each with the reason
 --   users            who asked: one row for a name within an organisation
 --   prompts          text or messages, of the API's users or of labelers
---   completions      answers of models or of a file, to be ranked
+--   completions      answers of models or of a file, to be ranked; `finish_reason` is "stop" when
+--                    the answer ended by itself, `tokenizer` says whose ids `tokens` are
 --   demonstrations   answers that people wrote
 --   rankings         one person's order of completions of a prompt; 1 is best, ties share a rank
 --   ranking_items    its ranks
@@ -192,6 +193,9 @@ CREATE TRIGGER set_rows_last BEFORE DELETE ON set_rows
 WHEN (SELECT finished FROM sets WHERE id = OLD.set_id) = 1 BEGIN
   SELECT RAISE(ABORT, 'the set is finished: make a new one');
 END;
+]], [[
+ALTER TABLE completions ADD COLUMN finish_reason TEXT;
+ALTER TABLE completions ADD COLUMN tokenizer TEXT;
 ]] }
 
 --- Tables in the order in which an import can write them, each with its columns in order. A column
@@ -203,8 +207,8 @@ schema.tables = {
   { name = "users", columns = { "id", "name", "organisation" }, json = {} },
   { name = "prompts", columns = { "id", "text", "messages", "user_id", "time", "source", "use_case",
     "kind", "extra", "source_id", "line" }, json = { messages = true, extra = true } },
-  { name = "completions", columns = { "id", "prompt_id", "text", "model", "tokens", "sampling" },
-    json = { tokens = true, sampling = true } },
+  { name = "completions", columns = { "id", "prompt_id", "text", "model", "tokens", "sampling",
+    "finish_reason", "tokenizer" }, json = { tokens = true, sampling = true } },
   { name = "demonstrations", columns = { "id", "prompt_id", "text", "labeler", "time", "replaces" },
     json = {} },
   { name = "ranking_items", columns = { "ranking_id", "completion_id", "rank" }, json = {},

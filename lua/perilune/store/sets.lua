@@ -84,9 +84,13 @@ local function add_rm(self, row, derived)
   if type(row.completions) ~= "table" or type(ranks) ~= "table" or #ranks ~= #row.completions then
     error("a row of the rm set needs `completions` and as many `ranks`", 4)
   end
-  local texts, stored_ranks = {}, {}
+  local texts, stored_ranks, said = {}, {}, {}
   if ranking_id then
-    texts, stored_ranks = read.items_of(self, ranking_id)
+    local _
+    texts, stored_ranks, _, said = read.items_of(self, ranking_id)
+  end
+  if row.completion_finished and not same_value(row.completion_finished, said.finished) then
+    derived.completion_finished = row.completion_finished
   end
   if not (same_list(texts, row.completions) and same_list(stored_ranks, ranks)) then
     derived.completions, derived.ranks = row.completions, ranks
