@@ -30,8 +30,11 @@ local data = {}
 --- The template of a name: see perilune.data.template.
 data.template = require("perilune.data.template")
 
--- "PATH#PART.SIDE" or "PATH#SET:PART.SIDE" of a store, or nil.
+-- "PATH#PART.SIDE" or "PATH#SET:PART.SIDE" of a store; nil when that is the name of a file.
 local function store_part(path)
+  if lfs.attributes(path, "mode") then
+    return nil
+  end
   local file, name = path:match("^(.+)#([^#]+)$")
   if file then
     local set, rest = name:match("^(.*):([^:]*)$")
