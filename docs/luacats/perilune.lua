@@ -625,13 +625,13 @@ function Store:close() end
 
 --- Add completions of models to a prompt, to be ranked.
 ---@param prompt_id integer
----@param list table # {{text=, model=, tokens=, sampling=},...}
+---@param list table # {{text=, model=, tokens=, sampling=, finish_reason=, tokenizer=},...}
 ---@return integer[] # their ids
 function Store:complete(prompt_id, list) end
 
 --- Completions of a prompt.
 ---@param prompt_id integer
----@return table[] # each {id =, text =, model =, tokens =, sampling =}
+---@return table[] # each {id =, text =, model =, tokens =, sampling =, finish_reason =, tokenizer =}
 function Store:completions(prompt_id) end
 
 --- How many rows each table has.
@@ -675,7 +675,7 @@ function Store:has_from(id, kind) end
 --- Latest versions of what people wrote and ranked for a prompt: fields that can be laid over its
 --- row to make a row of a training set.
 ---@param prompt_id integer
----@return table # `demonstrations`: list of {completion, labeler, demonstration_id}; `ranked`: list of {completions, ranks, completion_ids, ranks_by_id = {[completion id] = rank}, labeler, ranking_id}
+---@return table # `demonstrations`: list of {completion, labeler, demonstration_id}; `ranked`: list of {completions, completion_finished, ranks, completion_ids, ranks_by_id = {[completion id] = rank}, labeler, ranking_id}
 function Store:human_answers(prompt_id) end
 
 --- Begin a set. Unfinished sets of this name, left by a run that was stopped, are removed.
@@ -2086,9 +2086,10 @@ function pl.ingest.rows(path, opts) end
 
 --- The rows of a training set, as the recipes read it: see ingest/training.lua.
 ---@param path string
+---@param opts? table # on_bad(line, reason) and on_skip(line, reason), told of what is left out
 ---@return function? # iterator of rows and their lines
 ---@return string? # message
-function pl.ingest.training(path) end
+function pl.ingest.training(path, opts) end
 
 --- JSON, over json-c.
 ---
@@ -3033,6 +3034,8 @@ function pl.stats.variance(xs) end
 ---   user_id, organisation, time, source = "api" | "labeler", use_case, kind, extra,
 ---   completion, labeler                       a demonstration
 ---   completions, ranks or rankings            ranked answers; competition ranks: 1, 2, 2, 4
+---   completion_finished, completion_tokens    of each: whether it ended by itself; its token ids,
+---                                             those of `tokenizer` (false: none are known)
 ---
 --- Texts are UTF-8 and may hold NULs. What people answered is never changed and outlives a power
 --- cut from the moment the call returns (within a transaction: from its end); all else is safe

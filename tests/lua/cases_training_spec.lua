@@ -409,6 +409,32 @@ describe("training:", function()
     assert.are_not.equal(tok.eos_id, one[#one])
   end)
 
+  it("whether answers were finished, through ingest and a store", function()
+    local store = assert(pl.store.open(path_of("finished.db")))
+    assert(pl.ingest.file(store, rows_file({ { prompt = "q", completions = { " a", " b" },
+      ranks = { 1, 2 }, completion_finished = { true, false } } }, "finished.jsonl"), {}))
+    local set = store:new_set("one", { seed = 1 })
+    for row in store:ranked() do
+      store:add_to_set(set, "rm", "train", row)
+    end
+    store:finish_set(set)
+    store:close()
+    local sets = data.ranked(tok, nil, path_of("finished.db") .. "#rm.train")
+    assert.are.equal(tok.eos_id, sets[1].sequences[1][#sets[1].sequences[1]])
+    assert.are_not.equal(tok.eos_id, sets[1].sequences[2][#sets[1].sequences[2]])
+    assert.are.same({ ["answers that were cut when they were made"] = 1 }, sets.counts.changed)
+  end)
+
+  it("rows that the reader leaves out are counted", function()
+    local path = rows_file({
+      { instruction = "q", response1 = "a", response2 = "b", annotator1 = 1 },
+      { instruction = "q", response1 = "a", response2 = "b", annotator1 = "x" },
+    }, "others.jsonl")
+    local set = data.ranked(tok, nil, path)
+    assert.are.equal(1, set.counts.used)
+    assert.are.equal(2, set.counts.rows)
+  end)
+
   it("the template a model was trained with is its template", function()
     local rows = { { prompt = "Hi", completion = "Ho" } }
     local _, folder = runs_well("sft", sft(rows, { template = "plain" }))

@@ -69,6 +69,7 @@ end
 
 --- The rows of a training set, as the recipes read it: see ingest/training.lua.
 -- @tparam string path
+-- @tparam ?table opts on_bad(line, reason) and on_skip(line, reason), told of what is left out
 -- @treturn ?function iterator of rows and their lines
 -- @treturn ?string message
 ingest.training = require("perilune.ingest.training")

@@ -25,6 +25,7 @@ row_fields.names = {
   labeler = { "labeler", "annotator", "labeler_id", "annotator_id" },
   completion = { "completion" },
   completions = { "completions" },
+  completion_finished = { "completion_finished" },
   ranks = { "ranks" },
   rankings = { "rankings" },
 }
@@ -187,6 +188,18 @@ local function check_ranks(numbers, count)
   return row_fields.ranks(numbers)
 end
 
+local function are_booleans(list, n)
+  if type(list) ~= "table" or #list ~= n then
+    return false
+  end
+  for _, value in ipairs(list) do
+    if type(value) ~= "boolean" then
+      return false
+    end
+  end
+  return true
+end
+
 --- The completions of a row and their ranks: made canonical, or what is wrong with them.
 function row_fields.check_completions(row)
   local list = row.completions
@@ -201,6 +214,9 @@ function row_fields.check_completions(row)
     if type(text) ~= "string" then
       return ("completion %d is %s, not a text"):format(i, described(text))
     end
+  end
+  if row.completion_finished ~= nil and not are_booleans(row.completion_finished, #list) then
+    return "completion_finished does not have true or false for each of completions"
   end
   local reason
   if row.ranks ~= nil then

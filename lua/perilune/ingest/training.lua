@@ -82,10 +82,11 @@ end
 
 --- The rows of a training set.
 -- @tparam string path
+-- @tparam ?table opts on_bad(line, reason) and on_skip(line, reason), told of what is left out
 -- @treturn ?function an iterator of rows and their lines; raises with file and line at a bad record
 --   of a set in our own forms
 -- @treturn ?string message when the file cannot be read
-return function(path)
+return function(path, opts)
   local own, message = is_set(path)
   if own == nil then
     return nil, message
@@ -97,6 +98,9 @@ return function(path)
   end
   local passed = {}
   local function on_skip(line, reason)
+    if opts and opts.on_skip then
+      opts.on_skip(line, reason)
+    end
     if not passed[reason] then
       passed[#passed + 1], passed[reason] = reason, { count = 0, line = line }
     end
@@ -106,6 +110,9 @@ return function(path)
     return telling(path, from:each({ strict = true, on_skip = on_skip }), passed)
   end
   return telling(path, by_person(from:each({ on_skip = on_skip, on_bad = function(line, reason)
+    if opts and opts.on_bad then
+      opts.on_bad(line, reason)
+    end
     warn("%s; left out", source.bad_line(path, line, reason))
   end })), passed)
 end
