@@ -148,6 +148,7 @@ check:sizes {
   { "optimizer steps", iterations * cfg.num_ppo_epochs * cfg.num_mini_batches },
 }
 check:rows { dataset = prompts, ptx_dataset = ptx, eval_dataset = held_out }
+check:settings(iterations)
 
 -- (a) Rollout. Episode numbers name the random stream: an answer depends on nothing beside it.
 local function sample(iteration)
@@ -291,7 +292,7 @@ end
 -- The loop ----------------------------------------------------------------------------------------
 local progress = pl.progress.new { total = iterations, unit = "iteration", first = state.iterations,
   quiet = cfg.quiet }
-local watch = pl.health.watch()
+local watch = pl.health.watch(nil, cfg)
 for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope "ppo.iteration"
   cfg:at(iteration)
@@ -369,7 +370,7 @@ for iteration = state.iterations + 1, iterations do
     length = metrics["completions/mean_length"],
   }, { "score", "kl", "length" })
   for _, sentence in ipairs(watch:check(run.history)) do
-    progress:print("alarm: " .. sentence)
+    progress:print(("alarm at iteration %d: %s"):format(iteration, sentence))
   end
   if is_best or run:should_save(iteration) or iteration == iterations then
     run:save(iteration, parts, state, { metric = figure, best = is_best })

@@ -9,7 +9,7 @@
 -- makes the demonstrations score 0 on average, so that 0 means "as good as a labeler".
 
 local pl = require "perilune"
-local batch, data, ranking = pl.batch, pl.data, pl.ranking
+local batch, data, health, ranking = pl.batch, pl.data, pl.health, pl.ranking
 
 local cfg = pl.config {
   name = "reward",
@@ -137,6 +137,7 @@ end
 -- The loop ----------------------------------------------------------------------------------------
 local progress = pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet,
   smooth = { "loss", "accuracy" } }
+local watch = health.watch(nil, cfg)
 for step = state.step + 1, steps do
   local scope <close> = pl.scope "reward.step"
   cfg:at(step)
@@ -178,6 +179,9 @@ for step = state.step + 1, steps do
   end
   if run:should_log(step) or step == steps then
     run:log(step, metrics)
+    for _, sentence in ipairs(watch:check(run.history)) do
+      progress:print(("alarm at step %d: %s"):format(step, sentence))
+    end
   end
   progress:update(step, { loss = metrics.loss, accuracy = metrics.accuracy })
   if run:should_save(step) or step == steps then
@@ -186,11 +190,7 @@ for step = state.step + 1, steps do
 end
 progress:finish()
 
--- Bias: demonstrations score 0 on average; and does the score only like length? -------------------
-if demos then
-  local scores = pl.score.sequences(model, demos.sequences)
-  model.config.score_bias = model.config.score_bias + pl.stats.mean(scores)
-end
+-- What became of the scores? Bias: demonstrations score 0 on average ------------------------------
 local figures = {}
 if valid then
   local labelers
@@ -204,11 +204,16 @@ if #held_out > 0 then
   figures.held_out_pairs = apart.eval_pairs
   figures.held_out_labelers = labelers
 end
-local scores, _, lengths = pl.score.sets(model, valid or train, cfg.micro_batch_tokens)
-figures.length_correlation = pl.stats.correlation(lengths, scores)
-if math.abs(figures.length_correlation or 0) > 0.9 then
-  check:warn("scores follow the length of the answer (correlation %.2f) and little else: rankings "
-    .. "that prefer long answers will be all that PPO learns", figures.length_correlation)
+local scores, ranks, lengths = pl.score.sets(model, valid or train, cfg.micro_batch_tokens)
+local of_demos = demos and pl.score.sequences(model, demos.sequences)
+local alarms
+alarms, figures.length_correlation = health.reward_model(scores, ranks, lengths,
+  { demonstrations = of_demos or nil, key = valid and "eval_dataset" or "dataset" })
+for _, sentence in ipairs(alarms) do
+  check:warn("%s", sentence)
+end
+if demos then
+  model.config.score_bias = model.config.score_bias + pl.stats.mean(of_demos)
 end
 local model_dir = cfg.output_dir .. "/model"
 assert(model:save(model_dir, { tokenizer = tok }))

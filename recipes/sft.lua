@@ -95,6 +95,7 @@ check:rows {
   ptx_dataset = ptx,
   select_prompts = select_from,
 }
+check:answers(train.sequences, train.masks)
 
 -- Mean reward-model score of answers to validation prompts
 local function selection_score()
@@ -129,7 +130,7 @@ end
 -- The loop ----------------------------------------------------------------------------------------
 local progress = pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet,
   smooth = { "loss" } }
-local last_eval = {}
+local watch, last_eval = pl.health.watch(nil, cfg), {}
 for step = state.step + 1, steps do
   local scope <close> = pl.scope "sft.step"
   cfg:at(step)
@@ -170,6 +171,9 @@ for step = state.step + 1, steps do
       num_tokens = tokens,
       skipped_steps = state.skipped,
     })
+    for _, sentence in ipairs(watch:check(run.history)) do
+      progress:print(("alarm at step %d: %s"):format(step, sentence))
+    end
   end
   progress:update(step, { loss = mean_loss })
   if step % epochs.steps == 0 or step == steps then

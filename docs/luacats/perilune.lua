@@ -62,6 +62,11 @@ local Answers = {}
 ---@class perilune.Check
 local Check = {}
 
+--- Warns of trained answers that are empty or blank: from them a model learns to say nothing.
+---@param sequences table
+---@param masks table
+function Check:answers(sequences, masks) end
+
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
 --- and so the KL to a reference of the same weights exactly 0.
 ---@param policy perilune.Model
@@ -77,6 +82,10 @@ function Check:rows(sets) end
 ---@param text string # a pattern of string.format
 ---@param ... any # what goes into it
 function Check:say(text, ...) end
+
+--- Settings of PPO that undo each other, which no figure of the first steps shows.
+---@param iterations integer # of the run
+function Check:settings(iterations) end
 
 --- Prints the numbers that say how the run is cut, and what memory the models take.
 ---@param list table # of {name, number}
@@ -1945,11 +1954,13 @@ function pl.format.width(text) end
 ---@return string[]
 function pl.format.wrap(text, width) end
 
---- Alarms: what goes wrong in reinforcement learning from feedback, said in plain words.
+--- Alarms: what goes wrong in learning from feedback, said in plain words.
 ---
---- Each alarm is a function of the metrics so far, a list of rows as `run.history` has it, and
---- returns nil or a sentence that names the symptom with its figures, the likely cause and what to
---- change.
+--- Each alarm of a run is a function of the metrics so far, a list of rows as `run.history` has it,
+--- and returns nil or a sentence that names the symptom with its figures, the likely cause and what
+--- to change. Given the run's settings (its config), it names the keys that apply with their values.
+--- The alarms of a reward model look at its scores once it is trained.
+---
 --- Alarms look at means over a few rows, because one row of a small batch proves nothing. They read
 --- these metrics, and say nothing when a row does not have them:
 ---
@@ -1958,22 +1969,39 @@ function pl.format.wrap(text, width) end
 ---     completions/mean_length    tokens an answer
 ---     completions/clipped_ratio  part of the answers without an end token
 ---     objective/scores, objective/scores_std
+---     completions/empty_ratio    part of the answers that are an end token and nothing else
 ---     val/var_explained          1 - var(returns - values) / var(returns)
----     health/length_corr         correlation of score and length within the batch
+---     val/clipfrac_avg, loss/value_avg
+---     health/length_corr         correlation of score and answer length, see learn/rollout
+---     loss                       of supervised training
 ---
 --- An alarm only speaks: what to do about it is the recipe's choice.
 ---@class perilune.health
 pl.health = {}
 
---- All alarms, in the order in which they are asked.
+--- All alarms of a run, in the order in which they are asked.
 ---@type string[]
 pl.health.alarms = nil
 
 --- All answers get the same reward.
 ---@param history table[]
 ---@param options? table # `deviation` (1e-6, of the size of the mean or 1), `window` (3)
+---@param settings? table # of the run
 ---@return string?
-function pl.health.constant_reward(history, options) end
+function pl.health.constant_reward(history, options, settings) end
+
+--- Demonstrations that score clearly below the answers that were ranked.
+---@param demonstrations number[] # their scores
+---@param answers number[] # scores of the ranked answers
+---@param options? table # `part` (0.25 of a deviation of the answers' scores: less does not count)
+---@return string?
+function pl.health.demonstrations_low(demonstrations, answers, options) end
+
+--- Too many answers are empty: an end token and nothing before it.
+---@param history table[]
+---@param options? table # `part` (0.5), `window` (3)
+---@return string?
+function pl.health.empty_answers(history, options) end
 
 --- The policy has lost most of its entropy.
 ---@param history table[]
@@ -1987,11 +2015,13 @@ function pl.health.entropy_collapse(history, options) end
 ---@return string?
 function pl.health.kl_negative(history, options) end
 
---- The KL to the reference grows faster than the penalty holds it, or passes a limit.
+--- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
+--- asked from the first row on, the growth once there are two windows.
 ---@param history table[]
 ---@param options? table # `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (2 nats: no growth below it counts), `window` (5)
+---@param settings? table # of the run
 ---@return string?
-function pl.health.kl_runaway(history, options) end
+function pl.health.kl_runaway(history, options, settings) end
 
 --- Answers have become much longer or shorter.
 ---@param history table[]
@@ -1999,11 +2029,19 @@ function pl.health.kl_runaway(history, options) end
 ---@return string?
 function pl.health.length_drift(history, options) end
 
+--- A training loss that is higher than it began.
+---@param history table[]
+---@param options? table # `growth` (1.5 times the start), `window` (5)
+---@param settings? table # of the run
+---@return string?
+function pl.health.loss_rises(history, options, settings) end
+
 --- Too many answers have no end token.
 ---@param history table[]
 ---@param options? table # `part` (0.5), `window` (3)
+---@param settings? table # of the run
 ---@return string?
-function pl.health.no_end(history, options) end
+function pl.health.no_end(history, options, settings) end
 
 --- A metric of the last row is NaN or infinite.
 ---@param history table[]
@@ -2013,22 +2051,53 @@ function pl.health.not_finite(history) end
 --- The score follows the length of the answer and little else.
 ---@param history table[]
 ---@param options? table # `limit` (0.9 in size), `window` (5)
+---@param settings? table # of the run
 ---@return string?
-function pl.health.reward_is_length(history, options) end
+function pl.health.reward_is_length(history, options, settings) end
 
---- The value function predicts worse than a constant.
+--- All alarms of a trained reward model.
+---@param scores number[] # of ranked sets, laid end to end
+---@param ranks table[] # of each set; rank 1 is best
+---@param lengths number[] # of the answers, with or without their prompt
+---@param options? table # `demonstrations` (their scores), `key` (of the recipe that the sets were given by: "dataset")
+---@return string[] # sentences
+---@return number? # correlation of score and length within prompts
+function pl.health.reward_model(scores, ranks, lengths, options) end
+
+--- Scores that follow the length of the answer and little else, within each prompt: between prompts
+--- both may differ for other reasons. Says nothing while fewer than 8 answers are free to differ.
+---@param scores number[] # of all sets, laid end to end
+---@param lengths number[] # of the answers, with or without their prompt
+---@param groups integer[] # the set of each answer
+---@param options? table # `limit` (0.9 in size)
+---@return string?
+---@return number? # the correlation, where there are enough answers
+function pl.health.score_is_length(scores, lengths, groups, options) end
+
+--- The value function predicts worse than a constant, and is not getting better.
 ---@param history table[]
 ---@param options? table # `limit` (0), `window` (10)
+---@param settings? table # of the run
 ---@return string?
-function pl.health.value_useless(history, options) end
+function pl.health.value_useless(history, options, settings) end
 
 --- An object that asks all alarms and does not repeat itself.
 ---
----     local watch = health.watch { kl_runaway = { limit = 20 }, length_drift = false }
+---     local watch = health.watch({ kl_runaway = { limit = 20 }, length_drift = false }, cfg)
 ---     for _, sentence in ipairs(watch:check(run.history)) do ... end
 ---@param options? table # by alarm: a table of its options, or false to leave it out; `every`: steps before the same alarm speaks again (50)
+---@param settings? table # of the run, by which the alarms name the keys that apply
 ---@return perilune.Watch
-function pl.health.watch(options) end
+function pl.health.watch(options, settings) end
+
+--- Accuracy at or below one half: a coin orders pairs as well. Clearly below, the rankings are the
+--- wrong way round; how clearly is asked of the sets, because the pairs of a set hang together.
+---@param right number # pairs in the right order, equal scores count half
+---@param pairs integer
+---@param sets integer # that the pairs are of
+---@param key string # of the recipe that the sets were given by
+---@return string?
+function pl.health.wrong_order(right, pairs, sets, key) end
 
 --- Files of others to canonical rows, and into a store.
 ---
@@ -2953,11 +3022,20 @@ function pl.stats.best_of_kl(by, n) end
 ---@return { mean: number, half: number, low: number, high: number, n: integer, std: number }
 function pl.stats.ci95(xs) end
 
---- Pearson's correlation; nil when one of the lists is constant.
+--- Pearson's correlation; nil when one of the lists is constant or has a value that is not finite.
 ---@param x number[]
 ---@param y number[]
 ---@return number?
 function pl.stats.correlation(x, y) end
+
+--- Pearson's correlation within groups: of the differences to each group's means, so that what
+--- differs between groups counts for nothing.
+---@param x number[]
+---@param y number[]
+---@param groups any[] # the group of each
+---@return number? # nil as for `correlation`
+---@return integer # values that are free to differ: as many as there are, less one a group
+function pl.stats.correlation_within(x, y, groups) end
 
 --- Difference of the means of two independent lists with its 95 % interval (Welch).
 ---@param a number[]

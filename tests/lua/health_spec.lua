@@ -36,6 +36,27 @@ describe("an alarm", function()
     assert.is_nil(health.not_finite({}))
   end)
 
+  it("does not blame the learning rate for scores that are no numbers", function()
+    local sentence = health.not_finite(rows("objective/raw_scores", { 0 / 0 }, { loss = 0 / 0 }))
+    says(sentence, "loss, objective/raw_scores at step 1", "reward function", "reward model")
+    assert.not_matches("lower learning_rate", sentence, 1, true)
+  end)
+
+  it("asks for the limit of the KL from the first row", function()
+    says(health.kl_runaway(rows("objective/kl", { 70 })), "70 nats a sequence", "more than 60")
+    assert.is_nil(health.kl_runaway(rows("objective/kl", { 10, 70 }))) -- 40 on average
+    assert.is_nil(health.kl_runaway({}))
+  end)
+
+  it("says of a KL that runs away what does not hold it", function()
+    local history = rows("objective/kl", { 70 })
+    says(health.kl_runaway(history, nil, { kl_coef = 0 }), "kl_coef is 0, so nothing holds it")
+    says(health.kl_runaway(history, nil,
+      { kl_coef = 0.1, kl_placement = "loss", kl_estimator = "k1" }), "set kl_estimator to k2")
+    says(health.kl_runaway(history, nil,
+      { kl_coef = 0.1, kl_placement = "loss", kl_estimator = "k2" }), "Raise kl_coef")
+  end)
+
   it("hears a KL that runs away, by size and by pace", function()
     says(health.kl_runaway(rows("objective/kl", steps(5, 50, 5, 70))),
       "70 nats a sequence away from the reference, more than 60", "Raise kl_coef")
@@ -43,7 +64,7 @@ describe("an alarm", function()
       "from 2 to 8 nats a sequence within 10 rows")
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 4, 5, 8))))
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 0.01, 5, 1))))
-    assert.is_nil(health.kl_runaway(rows("objective/kl", steps(4, 2, 5, 800))))
+    assert.is_nil(health.kl_runaway(rows("objective/kl", steps(4, 2, 5, 8))))
     says(health.kl_runaway(rows("objective/kl", steps(5, 1, 5, 8)), { limit = 7 }), "more than 7")
   end)
 
@@ -73,6 +94,34 @@ describe("an alarm", function()
     assert.is_nil(health.no_end(rows("completions/clipped_ratio", { 0.4, 0.5, 0.5 })))
   end)
 
+  it("names the key that makes answers end", function()
+    local history = rows("completions/clipped_ratio", { 1, 1, 1 })
+    says(health.no_end(history, nil, { missing_eos_rule = "none" }),
+      "Set missing_eos_rule to subtract")
+    local sentence = health.no_end(history, nil,
+      { missing_eos_rule = "subtract", missing_eos_penalty = 1.5, response_length = 12 })
+    says(sentence, "missing_eos_rule is subtract already: raise missing_eos_penalty (1.500)",
+      "raise response_length (12)")
+    assert.not_matches("Set missing_eos_rule", sentence, 1, true)
+  end)
+
+  it("hears empty answers", function()
+    says(health.empty_answers(rows("completions/empty_ratio", { 0.8, 0.8, 0.8 })),
+      "80 % are an end token and nothing else")
+    assert.is_nil(health.empty_answers(rows("completions/empty_ratio", { 0.4, 0.4, 0.4 })))
+  end)
+
+  it("says why a reward is constant", function()
+    local settings = { reward_clip = 0.5, missing_eos_rule = "subtract" }
+    local history = rows("objective/scores_std", { 0, 0, 0 },
+      { ["objective/scores"] = 0.5, ["completions/clipped_ratio"] = 1 })
+    says(health.constant_reward(history, nil, settings), "cut at reward_clip 0.5000")
+    settings = { reward_clip = 0, missing_eos_rule = "replace" }
+    says(health.constant_reward(history, nil, settings), "missing_eos_rule replaces the score")
+    settings.missing_eos_rule = "none"
+    says(health.constant_reward(history, nil, settings), "two different answers")
+  end)
+
   it("hears a constant reward", function()
     says(health.constant_reward(rows("objective/scores_std", { 0, 0, 0 },
       { ["objective/scores"] = 0.5 })),
@@ -85,6 +134,35 @@ describe("an alarm", function()
       "it explains -0.5000")
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(0, 0, 10, 0.1))))
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(0, 0, 9, -0.5))))
+  end)
+
+  it("names the key that holds the value function back", function()
+    local function advice(settings, more)
+      return health.value_useless(rows("val/var_explained", steps(0, 0, 10, -0.5), more), nil,
+        settings)
+    end
+    says(advice({ vf_coef = 0, value_learning_rate = 1 }), "vf_coef is 0")
+    says(advice({ vf_coef = 1, value_learning_rate = 0 }), "value_learning_rate is 0")
+    local settings = { vf_coef = 1, value_learning_rate = 0.25, cliprange_value = 0.125 }
+    says(advice(settings, { ["val/clipfrac_avg"] = 0.75 }), "holds 75 % of its updates back",
+      "(cliprange_value 0.1250)")
+    says(advice(settings, { ["val/clipfrac_avg"] = 0.1 }), "raise value_learning_rate (0.2500)")
+    local history = rows("val/var_explained", steps(0, 0, 10, -0.5))
+    for i, row in ipairs(history) do
+      row["loss/value_avg"] = i < 6 and 1 or 4
+    end
+    says(health.value_useless(history), "Its loss rises, from 1 to 4: lower value_learning_rate")
+  end)
+
+  it("lets a value function learn", function()
+    assert.is_nil(health.value_useless(rows("val/var_explained", steps(5, -3, 5, -1))))
+    says(health.value_useless(rows("val/var_explained", steps(5, -1, 5, -3))), "explains -3")
+  end)
+
+  it("hears a loss that rises", function()
+    says(health.loss_rises(rows("loss", steps(5, 2, 5, 4)), nil, { learning_rate = 0.5 }),
+      "from 2 to 4", "lower learning_rate (0.5000)")
+    assert.is_nil(health.loss_rises(rows("loss", steps(5, 2, 5, 2.5))))
   end)
 
   it("hears a reward that is length", function()
@@ -102,7 +180,76 @@ describe("an alarm", function()
   end)
 end)
 
+describe("of a trained reward model an alarm", function()
+  it("says that rankings are the wrong way round, or that a coin does as well", function()
+    says(health.wrong_order(10, 100, 40, "eval_dataset"),
+      "orders 0.10 of the 100 pairs of eval_dataset right", "wrong way round", "rank 1 is the best")
+    says(health.wrong_order(49, 100, 40, "dataset"), "A coin does as well")
+    says(health.wrong_order(0, 1, 1, "dataset"), "A coin does as well")
+    assert.is_nil(health.wrong_order(51, 100, 40, "dataset"))
+    assert.is_nil(health.wrong_order(0, 0, 0, "dataset"))
+  end)
+
+  it("hears scores that follow length within prompts, whatever differs between them", function()
+    local scores, lengths, groups = {}, {}, {}
+    for i = 1, 30 do
+      local set, k = (i - 1) // 3 + 1, (i - 1) % 3
+      groups[i] = set
+      lengths[i] = 7 * k + 100 * (set % 4) -- with prompts of other lengths
+      scores[i] = 0.1 * 7 * k - 20 * (set % 5)
+    end
+    says(health.score_is_length(scores, lengths, groups), "r = 1.00", "longer")
+    local few = { 1, 1 }
+    assert.is_nil((health.score_is_length({ 1, 2 }, { 5, 9 }, few)))
+    scores[4] = 0 / 0
+    assert.is_nil((health.score_is_length(scores, lengths, groups)))
+    for i = 1, 30 do -- follows the prompt's length alone
+      scores[i] = 100 * (groups[i] % 4) + i * i % 7
+    end
+    local sentence, r = health.score_is_length(scores, lengths, groups)
+    assert.is_nil(sentence)
+    assert.is_true(math.abs(r) < 0.5)
+  end)
+
+  it("hears demonstrations below sampled answers", function()
+    says(health.demonstrations_low({ -1, -1.2, -0.8 }, { 1, 2, 3, 1, 2, 3 }), "-1 on average",
+      "against 2", "wrong way round")
+    assert.is_nil(health.demonstrations_low({ 2, 2.2, 1.8 }, { 1, 2, 3, 1, 2, 3 }))
+    assert.is_nil(health.demonstrations_low({ 5, 4, 6 }, { 1, 2, 3, 1, 2, 3 }))
+    assert.is_nil(health.demonstrations_low({ -9 }, { 1, 2, 3 }))
+  end)
+end)
+
+describe("the alarms of a trained reward model", function()
+  it("are asked together", function()
+    local scores, ranks, lengths = {}, {}, {}
+    for i = 1, 12 do -- the longer answer is ranked second and scores higher
+      ranks[i] = { 1, 2 }
+      scores[2 * i - 1], scores[2 * i] = 1, 2
+      lengths[2 * i - 1], lengths[2 * i] = 5, 9
+    end
+    local sentences, r = health.reward_model(scores, ranks, lengths,
+      { demonstrations = { 0, 0.1 }, key = "eval_dataset" })
+    assert.are.equal(3, #sentences)
+    says(sentences[1], "0.00 of the 12 pairs of eval_dataset", "wrong way round")
+    says(sentences[2], "r = 1.00")
+    says(sentences[3], "Demonstrations score below")
+    assert.are.equal(1, r)
+    for i = 1, 12 do
+      ranks[i], lengths[2 * i] = { 2, 1 }, 4 + i % 3
+    end
+    assert.are.same({}, (health.reward_model(scores, ranks, lengths)))
+  end)
+end)
+
 describe("a watch", function()
+  it("tells its alarms the settings of the run", function()
+    local watch = health.watch(nil, { missing_eos_rule = "none" })
+    local sentences = watch:check(rows("completions/clipped_ratio", { 1, 1, 1 }))
+    assert.are.equal(1, #sentences)
+    says(sentences[1], "Set missing_eos_rule to subtract")
+  end)
+
   it("repeats an alarm only after a while", function()
     local watch = health.watch({ every = 10, entropy_collapse = false })
     local history, heard = {}, {}

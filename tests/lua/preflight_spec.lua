@@ -182,6 +182,60 @@ describe("the first batch's tokens", function()
   end)
 end)
 
+describe("trained answers", function()
+  it("that are empty or blank are counted", function()
+    local bytes = pl.tokenizer.train({ texts = { "a b" }, vocab_size = 300,
+      special = { "<s>", "</s>" }, bos = "<s>", eos = "</s>" })
+    local sequences, masks = {}, {}
+    for i, answer in ipairs({ "b", "", " \n", "\u{3000}\u{A0}" }) do
+      sequences[i], masks[i] = pl.data.join(bytes:encode("a"), bytes:encode(answer))
+      sequences[i][#sequences[i] + 1] = bytes.eos_id
+      masks[i][#masks[i] + 1] = 1
+    end
+    local check = new({ tokenizer = bytes })
+    passes(check, "answers", sequences, masks)
+    assert.are.same({ "3 of 4 answers are empty or blank (the first in example 2): the model "
+      .. "learns to say nothing. Leave these rows out" }, check.warnings)
+    check = new({ tokenizer = bytes })
+    assert.are.equal("", passes(check, "answers", { sequences[1] }, { masks[1] }))
+  end)
+end)
+
+describe("settings of PPO that undo each other", function()
+  local function warnings(changed, iterations)
+    local cfg = { kl_coef = 0.05, kl_placement = "reward", kl_estimator = "k1", vf_coef = 0.1,
+      value_learning_rate = 1e-5, ema_decay = 0.992, ema_final = false }
+    for key, value in pairs(changed) do
+      cfg[key] = value
+    end
+    local check = new({}, cfg)
+    passes(check, "settings", iterations or 40)
+    return check.warnings
+  end
+
+  it("are named", function()
+    assert.are.same({}, warnings({}))
+    assert.matches("^kl_coef is 0: nothing holds", warnings({ kl_coef = 0 })[1])
+    assert.matches("^kl_placement loss with kl_estimator k1 controls nothing",
+      warnings({ kl_placement = "loss" })[1])
+    assert.are.same({}, warnings({ kl_placement = "loss", kl_estimator = "k2" }))
+    assert.are.same({ "vf_coef is 0: the value model is never trained" },
+      warnings({ vf_coef = 0 }))
+    assert.are.same({ "value_learning_rate is 0: the value model is never trained" },
+      warnings({ value_learning_rate = 0 }))
+    local schedule = pl.schedule.linear(0.1, 0, 10)
+    assert.are.same({}, warnings({ kl_coef = schedule, value_learning_rate = schedule }))
+  end)
+
+  it("include an average that is still the start", function()
+    assert.are.same({ "ema_final: after 40 iterations 73 % of the averaged policy is still the "
+      .. "start. Set ema_decay to 0.928 or less (then 5 % are), or leave ema_final off" },
+      warnings({ ema_final = true }, 40))
+    assert.are.same({}, warnings({ ema_final = true }, 400))
+    assert.are.same({}, warnings({ ema_final = true, ema_decay = 0 }, 40))
+  end)
+end)
+
 describe("the estimate", function()
   it("times the second forward, and counts what a step is worth", function()
     local now, calls = 100, 0

@@ -165,6 +165,46 @@ describe("a rollout", function()
   end)
 end)
 
+describe("the correlation of score and length", function()
+  -- `asked` prompts, each answered `times` times; answer k has k tokens.
+  local function metrics_of(asked, times, score)
+    local prompts = {}
+    for i = 1, asked * times do
+      prompts[i] = { 1 + (i - 1) // times, 2 }
+    end
+    local whole = rollout.new(prompts, pl.generate(toy.model("llama"), prompts, { max_tokens = 2 }))
+    whole.reference, whole.scores, whole.raw_scores = whole.old, {}, {}
+    for i = 1, #prompts do
+      local group, k = (i - 1) // times, (i - 1) % times + 1
+      whole.lengths[i] = 10 * (group % 3) + k
+      whole.raw_scores[i] = score(group, k)
+      whole.scores[i] = 7 - i -- with penalties; not what is asked about
+    end
+    return rollout.metrics(whole, whole.old)
+  end
+
+  it("is within prompts where they were asked more than once", function()
+    local metrics = metrics_of(4, 4, function(group, k) return k - 50 * (group % 3) end)
+    assert.are.equal(1, metrics["health/length_corr"])
+    assert.are.equal(0, metrics["completions/empty_ratio"])
+  end)
+
+  it("is over the batch where they were not", function()
+    local metrics = metrics_of(9, 1, function(group) return group % 3 end)
+    assert.are.equal(1, metrics["health/length_corr"])
+  end)
+
+  it("is absent of few answers, which always correlate", function()
+    assert.is_nil(metrics_of(2, 1, function(group) return group end)["health/length_corr"])
+    assert.is_nil(metrics_of(1, 7, function(_, k) return k end)["health/length_corr"])
+  end)
+
+  it("leaves the deviation of a single score out", function()
+    assert.is_nil(metrics_of(1, 1, function() return 1 end)["objective/scores_std"])
+    assert.is_number(metrics_of(2, 1, function() return 1 end)["objective/scores_std"])
+  end)
+end)
+
 describe("a ragged batch", function()
   local ragged = pl.ragged
   local x = pl.tensor({ 10, 11, 12, 20, 30, 31 }, "int32")

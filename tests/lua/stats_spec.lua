@@ -63,6 +63,18 @@ describe("stats", function()
     assert.are.equal(-1, stats.correlation({ 1, 2, 3 }, { 3, 2, 1 }))
     near(0.5, stats.correlation({ 1, 2, 3 }, { 1, 3, 2 }))
     assert.is_nil(stats.correlation({ 1, 1 }, { 1, 2 }))
+    assert.is_nil(stats.correlation({ 1, 2, 0 / 0 }, { 3, 2, 1 }))
+    assert.is_nil(stats.correlation({ 1, 2, 3 }, { 3, math.huge, 1 }))
+  end)
+
+  it("correlates within groups", function()
+    local groups = { "a", "a", "b", "b", "b" }
+    local r, free = stats.correlation_within({ 1, 2, 11, 12, 13 }, { 9, 8, 3, 2, 1 }, groups)
+    assert.are.equal(-1, r)
+    assert.are.equal(3, free)
+    r, free = stats.correlation_within({ 1, 2, 3 }, { 1, 2, 3 }, { 1, 2, 3 })
+    assert.is_nil(r)
+    assert.are.equal(0, free)
   end)
 
   it("counts ordered pairs, ties in truth out, ties in score half", function()

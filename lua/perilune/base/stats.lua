@@ -163,7 +163,7 @@ function stats.rate(successes, n)
   }
 end
 
---- Pearson's correlation; nil when one of the lists is constant.
+--- Pearson's correlation; nil when one of the lists is constant or has a value that is not finite.
 -- @tparam {number,...} x
 -- @tparam {number,...} y
 -- @treturn ?number
@@ -175,10 +175,39 @@ function stats.correlation(x, y)
     products[i] = (x[i] - mx) * (y[i] - my)
   end
   local scale = math.sqrt(squared_deviations(x, mx) * squared_deviations(y, my))
-  if scale == 0 then
+  local r = stats.sum(products) / scale
+  if r ~= r then
     return nil
   end
-  return math.max(-1, math.min(1, stats.sum(products) / scale))
+  return math.max(-1, math.min(1, r))
+end
+
+--- Pearson's correlation within groups: of the differences to each group's means, so that what
+-- differs between groups counts for nothing.
+-- @tparam {number,...} x
+-- @tparam {number,...} y
+-- @tparam {any,...} groups the group of each
+-- @treturn ?number nil as for `correlation`
+-- @treturn integer values that are free to differ: as many as there are, less one a group
+function stats.correlation_within(x, y, groups)
+  need_pairs(x, y, 2, "stats.correlation_within")
+  need_pairs(x, groups, 2, "stats.correlation_within")
+  local sums, free = {}, 0
+  for i, name in ipairs(groups) do
+    local group = sums[name]
+    if not group then
+      group = { n = 0, x = 0, y = 0 }
+      sums[name] = group
+    end
+    free = free + (group.n > 0 and 1 or 0)
+    group.n, group.x, group.y = group.n + 1, group.x + x[i], group.y + y[i]
+  end
+  local dx, dy = {}, {}
+  for i, name in ipairs(groups) do
+    local group = sums[name]
+    dx[i], dy[i] = x[i] - group.x / group.n, y[i] - group.y / group.n
+  end
+  return stats.correlation(dx, dy), free
 end
 
 --- How many pairs of one group the scores order as the truth does.

@@ -131,14 +131,33 @@ function rollout.gae(rewards, values, roll, gamma, lam)
   return advantages, advantages + values
 end
 
+-- Correlation of score and answer length: within prompts where enough of them were asked more than
+-- once, else over the batch. Few answers always correlate (two with ±1): they give none.
+local function length_correlation(roll)
+  local asked, n = {}, #roll.lengths
+  for i = 1, n do
+    local question = roll.questions[(i - 1) // roll.answers.samples + 1]
+    asked[i] = table.concat(question, " ")
+  end
+  if n < 8 then
+    return nil
+  end
+  local within, free = stats.correlation_within(roll.raw_scores, roll.lengths, asked)
+  if free >= 8 then
+    return within
+  end
+  return stats.correlation(roll.raw_scores, roll.lengths)
+end
+
 --- Figures of a rollout under TRL's names: KL and entropy are sums over tokens, means over answers.
 -- @tparam table roll with `reference` (log-probs [N]), `scores` and `raw_scores` (lists)
 -- @tparam Tensor rewards [N]
 -- @treturn table metrics
 function rollout.metrics(roll, rewards)
-  local n, ended = #roll.answers, 0
-  for _, reason in ipairs(roll.answers.finish_reasons) do
+  local n, ended, empty = #roll.answers, 0, 0
+  for i, reason in ipairs(roll.answers.finish_reasons) do
     ended = ended + (reason == "stop" and 1 or 0)
+    empty = empty + (reason == "stop" and roll.lengths[i] <= 1 and 1 or 0)
   end
   local function kl(kind)
     return core.kl_estimate(roll.old, roll.reference, { kind = kind }):sum():item() / n
@@ -150,14 +169,15 @@ function rollout.metrics(roll, rewards)
     ["objective/kl_k3"] = kl("k3"),
     ["objective/entropy"] = roll.answers.entropies:sum():item() / n,
     ["objective/scores"] = score,
-    ["objective/scores_std"] = stats.std(roll.scores),
+    ["objective/scores_std"] = n > 1 and stats.std(roll.scores) or nil,
     ["objective/raw_scores"] = stats.mean(roll.raw_scores),
     ["objective/non_score_reward"] = total - score,
     ["objective/rlhf_reward"] = total,
     ["val/num_eos_tokens"] = ended,
     ["completions/clipped_ratio"] = 1 - ended / n,
+    ["completions/empty_ratio"] = empty / n,
     ["completions/mean_length"] = stats.mean(roll.lengths),
-    ["health/length_corr"] = stats.correlation(roll.scores, roll.lengths),
+    ["health/length_corr"] = length_correlation(roll),
   }
 end
 

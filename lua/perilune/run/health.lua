@@ -1,8 +1,10 @@
---- Alarms: what goes wrong in reinforcement learning from feedback, said in plain words.
+--- Alarms: what goes wrong in learning from feedback, said in plain words.
 --
--- Each alarm is a function of the metrics so far, a list of rows as `run.history` has it, and
--- returns nil or a sentence that names the symptom with its figures, the likely cause and what to
--- change.
+-- Each alarm of a run is a function of the metrics so far, a list of rows as `run.history` has it,
+-- and returns nil or a sentence that names the symptom with its figures, the likely cause and what
+-- to change. Given the run's settings (its config), it names the keys that apply with their values.
+-- The alarms of a reward model look at its scores once it is trained.
+--
 -- Alarms look at means over a few rows, because one row of a small batch proves nothing. They read
 -- these metrics, and say nothing when a row does not have them:
 --
@@ -11,13 +13,18 @@
 --     completions/mean_length    tokens an answer
 --     completions/clipped_ratio  part of the answers without an end token
 --     objective/scores, objective/scores_std
+--     completions/empty_ratio    part of the answers that are an end token and nothing else
 --     val/var_explained          1 - var(returns - values) / var(returns)
---     health/length_corr         correlation of score and length within the batch
+--     val/clipfrac_avg, loss/value_avg
+--     health/length_corr         correlation of score and answer length, see learn/rollout
+--     loss                       of supervised training
 --
 -- An alarm only speaks: what to do about it is the recipe's choice.
 
 local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
+local ranking = require("perilune.learn.ranking")
+local stats = require("perilune.base.stats")
 
 local health = {}
 
@@ -59,6 +66,15 @@ end
 
 local show = format.number
 
+-- The value that a setting always has; nil without settings, or when it is a schedule.
+local function fixed(settings, key)
+  local value = settings and settings[key]
+  if type(value) == "number" then
+    return value
+  end
+  return value and value:fixed()
+end
+
 --- A metric of the last row is NaN or infinite.
 -- @tparam {table,...} history
 -- @treturn ?string
@@ -70,36 +86,60 @@ function health.not_finite(history)
       bad[#bad + 1] = name
     end
   end
-  if #bad > 0 then
-    table.sort(bad)
-    local text = "Not a number: %s at step %s. The update was not made; run again with --nan_check "
-      .. "to see which operation made it, or lower learning_rate."
-    return text:format(table.concat(bad, ", "), tostring(row.step))
+  if #bad == 0 then
+    return nil
   end
+  table.sort(bad)
+  local text = ("Not a number: %s at step %s. "):format(table.concat(bad, ", "),
+    tostring(row.step))
+  for _, name in ipairs({ "objective/raw_scores", "objective/scores" }) do
+    if row[name] and row[name] - row[name] ~= 0 then
+      return text .. "The scores themselves are not numbers, so no update was made, and no "
+        .. "learning rate helps: look at the reward model's weights, or at what the reward "
+        .. "function returns."
+    end
+  end
+  return text .. "The update was not made; run again with --nan_check to see which operation made "
+    .. "it, or lower learning_rate."
 end
 
---- The KL to the reference grows faster than the penalty holds it, or passes a limit.
+-- What to do about a KL that grows.
+local function kl_advice(settings)
+  if fixed(settings, "kl_coef") == 0 then
+    return "kl_coef is 0, so nothing holds it: set kl_coef."
+  elseif settings and settings.kl_placement == "loss" and settings.kl_estimator == "k1" then
+    return "With kl_placement loss the gradient of k1 is 0 on average, so nothing holds it: set "
+      .. "kl_estimator to k2, or kl_placement to reward."
+  end
+  return "Raise kl_coef, lower learning_rate, or set target_kl."
+end
+
+--- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
+-- asked from the first row on, the growth once there are two windows.
 -- @tparam {table,...} history
 -- @tparam ?table options `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (2
 -- nats: no growth below it counts), `window` (5)
+-- @tparam ?table settings of the run
 -- @treturn ?string
-function health.kl_runaway(history, options)
+function health.kl_runaway(history, options, settings)
   local o = checked.take("kl_runaway", options, { limit = 60, growth = 3, floor = 2, window = 5 })
   local values = values_of(history, "objective/kl")
-  if #values < 2 * o.window then
+  if #values == 0 then
     return nil
   end
-  local now = mean_of(values, #values - o.window + 1, #values)
-  local before = mean_of(values, #values - 2 * o.window + 1, #values - o.window)
-  local advice = "Raise kl_coef, lower learning_rate, or set target_kl."
+  local now = mean_of(values, math.max(1, #values - o.window + 1), #values)
   if now > o.limit then
     local text = "KL runaway: the policy is %s nats a sequence away from the reference, more than "
       .. "%s. At such distances the reward model scores text it was never trained on. "
-    return text:format(show(now), show(o.limit)) .. advice
-  elseif now > o.floor and now > o.growth * math.max(before, 0) then
+    return text:format(show(now), show(o.limit)) .. kl_advice(settings)
+  elseif #values < 2 * o.window then
+    return nil
+  end
+  local before = mean_of(values, #values - 2 * o.window + 1, #values - o.window)
+  if now > o.floor and now > o.growth * math.max(before, 0) then
     local text = "KL runaway: from %s to %s nats a sequence within %d rows; the policy leaves "
       .. "the reference faster than the penalty holds it. "
-    return text:format(show(before), show(now), 2 * o.window) .. advice
+    return text:format(show(before), show(now), 2 * o.window) .. kl_advice(settings)
   end
 end
 
@@ -149,72 +189,258 @@ function health.length_drift(history, options)
   end
 end
 
+-- What makes answers end under the settings.
+local function ending_advice(settings)
+  if not settings or settings.missing_eos_rule == "none" then
+    return "Set missing_eos_rule to subtract, so that an answer without an end costs "
+      .. "missing_eos_penalty; raise response_length; check that SFT trained the end token."
+  end
+  local text = "missing_eos_rule is %s already: raise missing_eos_penalty (%s) above what the "
+    .. "score gives for going on, raise response_length (%d), and check that SFT trained the end "
+    .. "token."
+  return text:format(settings.missing_eos_rule, show(settings.missing_eos_penalty),
+    settings.response_length)
+end
+
 --- Too many answers have no end token.
 -- @tparam {table,...} history
 -- @tparam ?table options `part` (0.5), `window` (3)
+-- @tparam ?table settings of the run
 -- @treturn ?string
-function health.no_end(history, options)
+function health.no_end(history, options, settings)
   local o = checked.take("no_end", options, { part = 0.5, window = 3 })
   local now = last_mean(history, "completions/clipped_ratio", o.window)
   if now and now > o.part then
     local text = "No end: %.0f %% of the answers stop at response_length without an end token. "
-      .. "Raise response_length, set missing_eos_rule to subtract (or replace) "
-      .. "and missing_eos_penalty, and check that SFT trained the end token."
+    return text:format(100 * now) .. ending_advice(settings)
+  end
+end
+
+--- Too many answers are empty: an end token and nothing before it.
+-- @tparam {table,...} history
+-- @tparam ?table options `part` (0.5), `window` (3)
+-- @treturn ?string
+function health.empty_answers(history, options)
+  local o = checked.take("empty_answers", options, { part = 0.5, window = 3 })
+  local now = last_mean(history, "completions/empty_ratio", o.window)
+  if now and now > o.part then
+    local text = "Empty answers: %.0f %% are an end token and nothing else. Either the policy was "
+      .. "trained on empty answers (look at the demonstrations), or saying nothing scores best "
+      .. "(look at what the reward gives an empty answer)."
     return text:format(100 * now)
   end
+end
+
+-- Why all scores are the same under the settings.
+local function constant_cause(settings, mean, unended)
+  if settings and settings.reward_clip > 0
+    and math.abs(mean) >= 0.999 * settings.reward_clip then
+    return ("All are cut at reward_clip %s: raise it, or set it to 0."):format(
+      show(settings.reward_clip))
+  elseif settings and settings.missing_eos_rule == "replace" and unended == 1 then
+    return "No answer ends, and missing_eos_rule replaces the score of each: raise "
+      .. "response_length, or set missing_eos_rule to subtract."
+  end
+  return "Look at what the reward model or the reward function gives two different answers."
 end
 
 --- All answers get the same reward.
 -- @tparam {table,...} history
 -- @tparam ?table options `deviation` (1e-6, of the size of the mean or 1), `window` (3)
+-- @tparam ?table settings of the run
 -- @treturn ?string
-function health.constant_reward(history, options)
+function health.constant_reward(history, options, settings)
   local o = checked.take("constant_reward", options, { deviation = 1e-6, window = 3 })
   local deviation = last_mean(history, "objective/scores_std", o.window)
   local mean = last_mean(history, "objective/scores", o.window) or 0
   if deviation and deviation <= o.deviation * math.max(1, math.abs(mean)) then
     local text = "Constant reward: every answer scores %s, so there is nothing to learn from. "
-      .. "Check that the score is read at the last token, and that reward_clip or the missing-end "
-      .. "rule "
-      .. "does not give all answers one value."
-    return text:format(show(mean))
+    return text:format(show(mean)) .. constant_cause(settings, mean,
+      last_mean(history, "completions/clipped_ratio", o.window))
   end
 end
 
---- The value function predicts worse than a constant.
+-- Why values do not explain returns, and the key that changes it.
+local function value_advice(history, settings, window)
+  for _, key in ipairs({ "vf_coef", "value_learning_rate" }) do
+    if fixed(settings, key) == 0 then
+      return ("%s is 0, so the value model is never trained: raise it."):format(key)
+    end
+  end
+  local clipped = last_mean(history, "val/clipfrac_avg", window)
+  if clipped and clipped > 0.4 then
+    local text = "The clip holds %.0f %% of its updates back%s: raise cliprange_value to the size "
+      .. "of the returns, or set it to 0."
+    local range = settings and settings.cliprange_value
+    return text:format(100 * clipped, range and " (cliprange_value " .. show(range) .. ")" or "")
+  end
+  local first, now = first_and_last(history, "loss/value_avg", window // 2)
+  if first and now > 2 * first then
+    return ("Its loss rises, from %s to %s: lower value_learning_rate."):format(show(first),
+      show(now))
+  end
+  local rate = fixed(settings, "value_learning_rate")
+  return ("It learns too slowly: raise value_learning_rate%s."):format(
+    rate and " (" .. show(rate) .. ")" or "")
+end
+
+--- The value function predicts worse than a constant, and is not getting better.
 -- @tparam {table,...} history
 -- @tparam ?table options `limit` (0), `window` (10)
+-- @tparam ?table settings of the run
 -- @treturn ?string
-function health.value_useless(history, options)
+function health.value_useless(history, options, settings)
   local o = checked.take("value_useless", options, { limit = 0, window = 10 })
-  local now = last_mean(history, "val/var_explained", o.window)
-  if now and now < o.limit then
-    local text = "Value below nothing: it explains %s of the variance of the returns, a constant "
-      .. "explains 0. Start it from the reward model, raise vf_coef or its learning rate, or check "
-      .. "that values and returns stand at the same tokens."
-    return text:format(show(now))
+  local values = values_of(history, "val/var_explained")
+  if #values < o.window then
+    return nil
   end
+  local half = o.window // 2
+  local now = mean_of(values, #values - half + 1, #values)
+  local before = mean_of(values, #values - o.window + 1, #values - half)
+  local learns = now > before + 0.1 * math.abs(before)
+  if now < o.limit and before < o.limit and not learns then
+    local text = "Value below nothing: it explains %s of the variance of the returns, a constant "
+      .. "explains 0. "
+    return text:format(show(now)) .. value_advice(history, settings, o.window)
+  end
+end
+
+-- Who pays for length, by the settings.
+local function length_advice(settings)
+  if settings and settings.reward_function ~= "" then
+    return "Look at what the reward function counts, or subtract a length term from it."
+  end
+  return "Balance lengths in the reward model's pairs, or subtract a length term from the reward."
 end
 
 --- The score follows the length of the answer and little else.
 -- @tparam {table,...} history
 -- @tparam ?table options `limit` (0.9 in size), `window` (5)
+-- @tparam ?table settings of the run
 -- @treturn ?string
-function health.reward_is_length(history, options)
+function health.reward_is_length(history, options, settings)
   local o = checked.take("reward_is_length", options, { limit = 0.9, window = 5 })
   local now = last_mean(history, "health/length_corr", o.window)
   if now and math.abs(now) > o.limit then
     local text = "Reward is length: score and length correlate with r = %.2f, so the policy will "
-      .. "learn to write %s. Balance lengths in the reward model's pairs."
+      .. "learn to write %s. "
     return text:format(now, now > 0 and "longer and nothing else" or "shorter and nothing else")
+      .. length_advice(settings)
   end
 end
 
---- All alarms, in the order in which they are asked.
+--- A training loss that is higher than it began.
+-- @tparam {table,...} history
+-- @tparam ?table options `growth` (1.5 times the start), `window` (5)
+-- @tparam ?table settings of the run
+-- @treturn ?string
+function health.loss_rises(history, options, settings)
+  local o = checked.take("loss_rises", options, { growth = 1.5, window = 5 })
+  local first, now = first_and_last(history, "loss", o.window)
+  if first and first > 0 and now > o.growth * first then
+    local rate = fixed(settings, "learning_rate")
+    return ("Loss rises: from %s to %s. The steps are too long: lower learning_rate%s."):format(
+      show(first), show(now), rate and " (" .. show(rate) .. ")" or "")
+  end
+end
+
+-- A reward model once it is trained ---------------------------------------------------------------
+
+--- Accuracy at or below one half: a coin orders pairs as well. Clearly below, the rankings are the
+-- wrong way round; how clearly is asked of the sets, because the pairs of a set hang together.
+-- @tparam number right pairs in the right order, equal scores count half
+-- @tparam integer pairs
+-- @tparam integer sets that the pairs are of
+-- @tparam string key of the recipe that the sets were given by
+-- @treturn ?string
+function health.wrong_order(right, pairs, sets, key)
+  if pairs == 0 or right > 0.5 * pairs then
+    return nil
+  end
+  local accuracy = right / pairs
+  local text = ("Accuracy below one half: the reward model orders %.2f of the %d pairs of %s "
+    .. "right. "):format(accuracy, pairs, key)
+  if stats.rate(accuracy * sets, sets).high < 0.5 then
+    return text .. "It learnt the opposite: rankings are the wrong way round in one of the files "
+      .. "(rank 1 is the best answer)."
+  end
+  return text .. "A coin does as well: raise learning_rate, give it more rankings, or look whether "
+    .. "the labelers agree with each other."
+end
+
+--- Scores that follow the length of the answer and little else, within each prompt: between prompts
+-- both may differ for other reasons. Says nothing while fewer than 8 answers are free to differ.
+-- @tparam {number,...} scores of all sets, laid end to end
+-- @tparam {number,...} lengths of the answers, with or without their prompt
+-- @tparam {integer,...} groups the set of each answer
+-- @tparam ?table options `limit` (0.9 in size)
+-- @treturn ?string
+-- @treturn ?number the correlation, where there are enough answers
+function health.score_is_length(scores, lengths, groups, options)
+  local o = checked.take("score_is_length", options, { limit = 0.9 })
+  local r, free = stats.correlation_within(scores, lengths, groups)
+  if not r or free < 8 then
+    return nil
+  elseif math.abs(r) <= o.limit then
+    return nil, r
+  end
+  local text = "Scores follow length: among answers to one prompt, score and length correlate with "
+    .. "r = %.2f, so PPO will learn to write %s and little else. Balance lengths in the rankings."
+  return text:format(r, r > 0 and "longer" or "shorter"), r
+end
+
+--- Demonstrations that score clearly below the answers that were ranked.
+-- @tparam {number,...} demonstrations their scores
+-- @tparam {number,...} answers scores of the ranked answers
+-- @tparam ?table options `part` (0.25 of a deviation of the answers' scores: less does not count)
+-- @treturn ?string
+function health.demonstrations_low(demonstrations, answers, options)
+  local o = checked.take("demonstrations_low", options, { part = 0.25 })
+  if #demonstrations < 2 or #answers < 2 then
+    return nil
+  end
+  local apart = stats.difference(demonstrations, answers)
+  if apart.high < 0 and -apart.mean > o.part * stats.std(answers) then
+    local text = "Demonstrations score below sampled answers: %s on average against %s. Either the "
+      .. "rankings are the wrong way round (rank 1 is the best answer), or the demonstrations are "
+      .. "worse than what was ranked, or of another form."
+    return text:format(show(stats.mean(demonstrations)), show(stats.mean(answers)))
+  end
+end
+
+--- All alarms of a trained reward model.
+-- @tparam {number,...} scores of ranked sets, laid end to end
+-- @tparam {table,...} ranks of each set; rank 1 is best
+-- @tparam {number,...} lengths of the answers, with or without their prompt
+-- @tparam ?table options `demonstrations` (their scores), `key` (of the recipe that the sets were
+-- given by: "dataset")
+-- @treturn {string,...} sentences
+-- @treturn ?number correlation of score and length within prompts
+function health.reward_model(scores, ranks, lengths, options)
+  local o = checked.take("reward_model", options, { demonstrations = {}, key = "dataset" })
+  local groups, right = {}, 0
+  for i, set in ipairs(ranks) do
+    for _ = 1, #set do
+      groups[#groups + 1] = i
+    end
+  end
+  local gaps = ranking.gaps(scores, ranks)
+  for _, gap in ipairs(gaps) do
+    right = right + (gap > 0 and 1 or gap == 0 and 0.5 or 0)
+  end
+  local sentences = { health.wrong_order(right, #gaps, #ranks, o.key) }
+  local correlation
+  sentences[#sentences + 1], correlation = health.score_is_length(scores, lengths, groups)
+  sentences[#sentences + 1] = health.demonstrations_low(o.demonstrations or {}, scores)
+  return sentences, correlation
+end
+
+--- All alarms of a run, in the order in which they are asked.
 -- @type {string,...}
 health.alarms = {
   "not_finite", "kl_runaway", "kl_negative", "entropy_collapse", "length_drift", "no_end",
-  "constant_reward", "value_useless", "reward_is_length",
+  "empty_answers", "constant_reward", "value_useless", "reward_is_length", "loss_rises",
 }
 
 --- Alarms that do not repeat themselves.
@@ -225,16 +451,18 @@ Watch.__name = "health.watch"
 
 --- An object that asks all alarms and does not repeat itself.
 --
---     local watch = health.watch { kl_runaway = { limit = 20 }, length_drift = false }
+--     local watch = health.watch({ kl_runaway = { limit = 20 }, length_drift = false }, cfg)
 --     for _, sentence in ipairs(watch:check(run.history)) do ... end
 --
 -- @tparam ?table options by alarm: a table of its options, or false to leave it out;
 -- `every`: steps before the same alarm speaks again (50)
+-- @tparam ?table settings of the run, by which the alarms name the keys that apply
 -- @treturn Watch
-function health.watch(options)
+function health.watch(options, settings)
   local known = table.move(health.alarms, 1, #health.alarms, 2, { "every" })
   options = checked.take("health.watch", options, checked.any_of(known))
-  return setmetatable({ options = options, every = options.every or 50, spoken = {} }, Watch)
+  return setmetatable({ options = options, every = options.every or 50, spoken = {},
+    settings = settings }, Watch)
 end
 
 --- The alarms that ring now and did not ring lately.
@@ -248,7 +476,7 @@ function Watch:check(history)
     if options ~= false then
       local last = self.spoken[name]
       if not last or step - last >= self.every then
-        local sentence = health[name](history, options)
+        local sentence = health[name](history, options, self.settings)
         if sentence then
           self.spoken[name] = step
           sentences[#sentences + 1] = sentence

@@ -137,6 +137,74 @@ function Check:tokens(sequences, masks)
   self:say("first sequence, trained part in brackets: %s", (shown:gsub("\n", "\\n")))
 end
 
+-- The value a setting always has; nil when it is a schedule.
+local function fixed(value)
+  if type(value) == "number" then
+    return value
+  end
+  return value:fixed()
+end
+
+--- Settings of PPO that undo each other, which no figure of the first steps shows.
+-- @tparam integer iterations of the run
+function Check:settings(iterations)
+  local cfg = self.cfg
+  if fixed(cfg.kl_coef) == 0 then
+    self:warn("kl_coef is 0: nothing holds the policy near the reference, and it will leave what "
+      .. "the reward model knows")
+  elseif cfg.kl_placement == "loss" and cfg.kl_estimator == "k1" then
+    self:warn("kl_placement loss with kl_estimator k1 controls nothing: the gradient of k1 is 0 on "
+      .. "average. Set kl_estimator to k2 (whose gradient is that of the KL), or kl_placement to "
+      .. "reward")
+  end
+  for _, key in ipairs({ "vf_coef", "value_learning_rate" }) do
+    if fixed(cfg[key]) == 0 then
+      self:warn("%s is 0: the value model is never trained", key)
+    end
+  end
+  local left = cfg.ema_decay ^ iterations
+  if cfg.ema_final and left > 0.1 then
+    self:warn("ema_final: after %d iterations %.0f %% of the averaged policy is still the start. "
+      .. "Set ema_decay to %.3g or less (then 5 %% are), or leave ema_final off", iterations,
+      100 * left, 0.05 ^ (1 / iterations))
+  end
+end
+
+local invisible = { "\u{00A0}", "\u{200B}", "\u{3000}", "\u{FEFF}" }
+
+-- Whether a text shows nothing.
+local function is_blank(text)
+  for _, character in ipairs(invisible) do
+    text = text:gsub(character, "")
+  end
+  return not text:find("%S")
+end
+
+--- Warns of trained answers that are empty or blank: from them a model learns to say nothing.
+-- @tparam table sequences
+-- @tparam table masks
+function Check:answers(sequences, masks)
+  local tok, answers, blank, first = self.parts.tokenizer, 0, 0, nil
+  for b = 1, #sequences do
+    local sequence, mask, run = sequences[b], masks[b], {}
+    for t = 1, #sequence + 1 do
+      if sequence[t] and mask[t] ~= 0 then
+        run[#run + 1] = sequence[t]
+      elseif #run > 0 then
+        answers = answers + 1
+        if is_blank(tok:decode(run, { skip_special = true })) then
+          blank, first = blank + 1, first or b
+        end
+        run = {}
+      end
+    end
+  end
+  if blank > 0 then
+    self:warn("%d of %d answers are empty or blank (the first in example %d): the model learns to "
+      .. "say nothing. Leave these rows out", blank, answers, first)
+  end
+end
+
 --- How long the run will take, from a forward over the first batch that is timed here.
 -- @tparam table cost `steps`, `forward` (a function that runs the model over a step's batch without
 --   a tape), `forwards` (how many of these a step is worth: 3 for a forward and its backward),
