@@ -125,7 +125,7 @@ local function user_based_briefs()
   local path = cfg.store ~= "" and cfg.store or run.dir .. "/store.db"
   local store, message = pl.store.open(path, { readonly = cfg.logs == "" })
   if not store then error(message, 0) end
-  sources.ingest(store, cfg.logs, {
+  sources.ingest(store, cfg.logs, "prompts", {
     format = cfg.format,
     fields = sources.fields(cfg.fields),
     source = "api",
