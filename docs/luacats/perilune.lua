@@ -2130,6 +2130,7 @@ function pl.health.wrong_order(right, pairs, sets, key) end
 ---   delimiter, header, max_bytes (of a line: 16 MB), max_json_bytes (256 MB)
 ---   strict        a bad record is an error, "file:line: reason", and nothing of the file is stored
 ---   limit         so many rows, then stop; the next call goes on
+---   wanted        (`file`) "demonstrations" or "rankings": rows of prompts alone are noted
 ---
 --- May use: base, store.
 ---@class perilune.ingest
@@ -2142,6 +2143,12 @@ pl.ingest = {}
 ---@return table? # all of this time: records, of which `used` gave rows; rows, of which there are demonstrations and rankings; bad and skipped records, with reasons of the skipped and bad_reasons ({[reason] = count}); partly: records that gave rows and are bad in part; notes: what was left out of good rows ({[what] = count}). And already (rows that were there from this file before), seconds, bytes (of the file), says (what the file was taken for), source_id, finished
 ---@return string? # message
 function pl.ingest.file(store, path, opts) end
+
+--- The objects of a file of JSON Lines as they stand, read as strictly as rows.
+---@param path string
+---@return function? # iterator of objects and their lines; raises with file and line at a bad one
+---@return string? # message
+function pl.ingest.objects(path) end
 
 --- The rows of a file, without a store.
 ---

@@ -282,15 +282,17 @@ end
 --- Read what labelers wrote, all of a file or nothing of it.
 -- @treturn integer answers that were new
 function labeling.import(store, path)
-  local rows = assert(pl.run.read_rows(path))
-  local added = 0
+  local rows = assert(pl.ingest.objects(path))
+  local added, read = 0, 0
   store:transaction(function()
-    for number, row in ipairs(rows) do
+    for row, line in rows do
       local wrong = fault(row)
-      if wrong then error(("%s:%d: %s"):format(path, number, wrong), 0) end
+      if wrong then error(("%s:%d: %s"):format(path, line, wrong), 0) end
+      read = read + 1
       added = added + add_answer(store, row)
     end
   end)
+  if read == 0 then error(path .. " gave no answers of labelers: it holds no rows", 0) end
   return added
 end
 

@@ -95,6 +95,7 @@ function sources.ingest(store, text, kind, settings, tell)
         tell(path, so_far)
       end
     end
+    settings.wanted = kind
     local done, message = pl.ingest.file(store, path, settings)
     if not done then error(message, 0) end
     done.path, done.kind = path, kind
@@ -117,12 +118,12 @@ local function account(done)
   local parts = {}
   if done.used > 0 then parts[1] = ("%d gave prompts"):format(done.used) end
   for _, reasons in ipairs { done.bad_reasons, done.reasons } do
-    for _, pair in ipairs(tables.sorted(reasons)) do
-      parts[#parts + 1] = ("%s (%d)"):format(pair[1], pair[2])
+    for _, reason in ipairs(tables.counted(reasons)) do
+      parts[#parts + 1] = reason
     end
   end
   local why = #parts > 0 and ": " .. table.concat(parts, "; ", 1, math.min(#parts, 4)) or ""
-  return ("it has %d records%s"):format(done.records, why)
+  return ("records %d%s"):format(done.records, why)
 end
 
 local HINTS <const> = {

@@ -23,11 +23,11 @@ function tables.percent(part) return part and ("%.1f %%"):format(100 * part) or 
 --- The last part of a path.
 function tables.name_of(path) return path:match("[^/]*$") end
 
---- "same prompt 4, same first 40 chars 4" as a list.
+--- "same prompt (4)", "same first 40 chars (2)": the most frequent first.
 function tables.counted(counts)
   local parts = {}
   for i, pair in ipairs(tables.sorted(counts)) do
-    parts[i] = ("%s %d"):format(pair[1], pair[2])
+    parts[i] = ("%s (%d)"):format(pair[1], pair[2])
   end
   return parts
 end

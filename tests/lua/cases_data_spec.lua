@@ -163,6 +163,11 @@ describe("a list keeps its verdict:", function()
   case("UltraFeedback as it was scored", "rankings", { { instruction = Q, completions = {
     { response = NO, overall_score = 2 }, { response = YES, overall_score = 8.5 } } } },
     { by_score })
+  case("ranks in the answers", "rankings", { { prompt = Q, answers = { { text = NO, rank = 1 },
+    { text = YES, rank = 0 } } } }, { by_score })
+  case("one chosen, several rejected", "rankings", { { prompt = Q, chosen = YES,
+    rejected = { NO, "No." } } }, { { prompt = Q, completions = { YES, NO, "No." },
+    ranks = { 1, 2, 2 } } })
   case("scores that do not fit", "rankings",
     { { prompt = Q, completions = { NO, YES }, scores = { 1 } } }, {},
     { "1: scores are not a list of 2 numbers, one for each answer" })
@@ -407,7 +412,8 @@ describe("a training set is held to the rules of ingest:", function()
   it("unwanted answers are passed over", function()
     assert.same({ { prompt = Q, completion = YES, label = true } }, pl.data.rows(
       file_of("kto.jsonl", lines({ prompt = Q, completion = YES, label = true },
-        { prompt = Q, completion = NO, label = false }, { prompt = Q, completion = " " }))))
+        { prompt = Q, completion = NO, label = false }, { prompt = Q, completion = " " },
+        { prompt = " " }))))
   end)
 end)
 
@@ -444,7 +450,7 @@ describe("accounts:", function()
       assert.is_false(ok)
       assert.is_truthy(message:find(path .. " gave no "
         .. (kind == "logs" and "prompts" or kind) .. " (taken as jsonl", 1, true), message)
-      assert.is_truthy(message:find("it has 1 records: ", 1, true), message)
+      assert.is_truthy(message:find("records 1: ", 1, true), message)
     end)
   end
 end)

@@ -27,9 +27,9 @@ local exchange = {}
 local first = field_names.first
 
 --- Names that this module reads: they are no small fields of a record.
-local read_here = { ranks = true, rankings = true, response1 = true, response2 = true }
+local read_here = { rankings = true, response1 = true, response2 = true }
 for _, group in ipairs({ "system", "history", "dialogue", "question", "material", "chosen",
-  "rejected", "answers", "scores" }) do
+  "rejected", "answers", "ranks", "scores" }) do
   for _, name in ipairs(field_names.groups[group]) do
     read_here[name] = true
   end
@@ -102,8 +102,10 @@ local UNWANTED <const> = "an answer that is labelled as bad, without a better on
 
 -- Why a record is no part of the data whatever else it says, or nil.
 local function passed_over(record)
-  if record.deleted ~= nil and flag(record.deleted) then
-    return "a deleted message"
+  for _, name in ipairs(field_names.groups.deleted) do
+    if record[name] ~= nil and flag(record[name]) then
+      return "a deleted message"
+    end
   end
   local role = record.role ~= nil and first(record, "dialogue") == nil and turns.role(record)
   if role and role ~= "user" then
@@ -328,6 +330,10 @@ local function is_whole(answer)
     or type(answer) == "string" and answer:find("Human:", 1, true) and turns.transcript(answer)
 end
 
+local function is_text_list(value)
+  return type(value) == "table" and #value > 1 and type(value[1]) == "string"
+end
+
 local function pair(row, record, chosen, rejected)
   if chosen == nil or rejected == nil then
     return "chosen without rejected, or the other way round"
@@ -343,6 +349,13 @@ local function pair(row, record, chosen, rejected)
     return reason
   elseif context == nil then
     return implicit_pair(row, record, chosen, rejected)
+  end
+  if is_text_list(rejected) then -- one is better than each of several
+    row.completions, row.ranks = { answer_text(chosen) }, { 1 }
+    for i, text in ipairs(rejected) do
+      row.completions[i + 1], row.ranks[i + 1] = text, 2
+    end
+    return put_context(row, context)
   end
   row.completions = { answer_text(chosen), answer_text(rejected) }
   if row.completions[1] == row.completions[2] then
@@ -371,12 +384,14 @@ local function ranks_of_scores(scores, count, name)
   return row_fields.ranks(negated)
 end
 
--- Scores that stand in the answers themselves, or nil when not all have one.
+-- Scores that stand in the answers themselves, or nil when not all have one. Of ranks the lowest is
+-- best.
 local function inner_scores(list)
   local scores = {}
   for i, answer in ipairs(list) do
     local score = type(answer) == "table"
-      and (answer.score or answer.overall_score or answer.reward)
+      and (answer.score or answer.overall_score or answer.reward
+        or type(answer.rank) == "number" and -answer.rank)
     if type(score) ~= "number" then
       return nil
     end
@@ -389,7 +404,7 @@ local function ranked_list(row, record, list)
   if record.labels ~= nil then
     return "steps of one answer with labels, no answers to compare", true
   end
-  row.ranks, row.rankings = record.ranks, record.rankings
+  row.ranks, row.rankings = first(record, "ranks"), record.rankings
   if type(list) == "table" then
     local scores, name = first(record, "scores")
     if scores == nil then
@@ -549,7 +564,7 @@ function exchange.read(record, opts)
   elseif answers ~= nil then
     reason, skipped = ranked_list(row, record, answers)
   else
-    row.ranks, row.rankings = record.ranks, record.rankings
+    row.ranks, row.rankings = first(record, "ranks"), record.rankings
     reason, skipped = dialogue_or_question(row, record, opts)
   end
   if reason then

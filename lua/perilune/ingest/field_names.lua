@@ -17,7 +17,9 @@ field_names.groups = {
   rejected = { "rejected", "non_preferred_output" },
   answer = { "completion", "output", "response", "answer" },
   answers = { "completions", "responses", "answers" },
+  ranks = { "ranks", "ranking" },
   scores = { "scores", "rewards" },
+  deleted = { "deleted", "removed", "is_deleted" },
 }
 
 --- Names that say whether an answer was wanted.
@@ -40,8 +42,8 @@ for _, list in pairs(field_names.groups) do
   field_names.know(list)
 end
 field_names.know(field_names.verdicts)
-field_names.know({ "ranks", "rankings", "labels", "role", "deleted", "parent_id", "turns",
-  "instances", "response1", "response2" })
+field_names.know({ "rankings", "labels", "role", "parent_id", "turns", "instances", "response1",
+  "response2" })
 
 --- The known name that a key is another writing of, or the key.
 -- @tparam string key

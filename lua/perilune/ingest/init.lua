@@ -29,12 +29,14 @@
 --   delimiter, header, max_bytes (of a line: 16 MB), max_json_bytes (256 MB)
 --   strict        a bad record is an error, "file:line: reason", and nothing of the file is stored
 --   limit         so many rows, then stop; the next call goes on
+--   wanted        (`file`) "demonstrations" or "rankings": rows of prompts alone are noted
 --
 -- May use: base, store.
 
 local core = require("perilune.core")
 local fingerprint = require("perilune.ingest.fingerprint")
 local checked = require("perilune.base.options")
+local records = require("perilune.ingest.records")
 local source = require("perilune.ingest.source")
 
 local json, system = core.json, core.system
@@ -45,7 +47,8 @@ local BATCH <const> = 10000
 local MOST_REASONS <const> = 100
 
 -- What a call takes: the options of a source, and its own.
-local known = checked.any_of { "strict", "limit", "on_bad", "on_skip", "progress", "replaced" }
+local known = checked.any_of { "strict", "limit", "on_bad", "on_skip", "progress", "replaced",
+  "wanted" }
 for name in pairs(source.known_options) do
   known[name] = checked.any()
 end
@@ -73,6 +76,26 @@ end
 -- @treturn ?function iterator of rows and their lines
 -- @treturn ?string message
 ingest.training = require("perilune.ingest.training")
+
+--- The objects of a file of JSON Lines as they stand, read as strictly as rows.
+-- @tparam string path
+-- @treturn ?function iterator of objects and their lines; raises with file and line at a bad one
+-- @treturn ?string message
+function ingest.objects(path)
+  local reader, message = records.open(path, "jsonl", {})
+  if not reader then
+    return nil, message
+  end
+  return function()
+    local record, line, reason = reader:next()
+    if record == false then
+      error(source.bad_line(path, line, reason), 0)
+    elseif record == nil then
+      reader:close()
+    end
+    return record, line
+  end
+end
 
 -- ---- which source a file is --------
 
@@ -176,6 +199,10 @@ local function cursor_of(path, entry, grown)
   return cursor
 end
 
+--- What is noted of rows that are prompts alone in a file of people's work.
+local lacks = { demonstrations = "a prompt without a demonstration",
+  rankings = "a prompt without a ranking" }
+
 local function taken_of(entry)
   local kind, shape = entry.format:match("^(%l+)/(.+)$")
   return { kind = kind, shape = shape, says = entry.format .. ", as before" }
@@ -261,6 +288,9 @@ function Batch:run()
       store:add(row, origin)
       result.demonstrations = result.demonstrations + (row.completion and 1 or 0)
       result.rankings = result.rankings + (row.rankings and #row.rankings or row.ranks and 1 or 0)
+      if self.lacks and not (row.completion or row.rankings or row.ranks) then
+        result.notes[self.lacks] = (result.notes[self.lacks] or 0) + 1
+      end
     end
     result.rows = result.rows + from.count
     result.records = result.records + 1
@@ -334,7 +364,8 @@ function ingest.file(store, path, opts)
   end
   result.says, result.notes = from.taken.says, from.notes
   local batch = setmetatable({ store = store, from = from, path = path, hash = hash,
-    result = result, kinds = 0, limit = opts.limit or math.maxinteger, id = entry and entry.id,
+    result = result, kinds = 0, lacks = lacks[opts.wanted],
+    limit = opts.limit or math.maxinteger, id = entry and entry.id,
     rows_before = result.already, bad_before = entry and entry.bad or 0 }, Batch)
 
   repeat

@@ -24,8 +24,8 @@ function own_rows.is_own(row)
 end
 
 --- Fields that say of context or answers what the forms of perilune.data do not.
-local more = { role = true, deleted = true }
-for _, group in ipairs({ "system", "history", "chosen", "rejected", "scores" }) do
+local more = { role = true, ranking = true }
+for _, group in ipairs({ "system", "history", "chosen", "rejected", "scores", "deleted" }) do
   for _, name in ipairs(field_names.groups[group]) do
     more[name] = true
   end
@@ -94,6 +94,8 @@ local function wrong(row)
     return type(row.text) ~= "string" and ("text is a %s, not a text"):format(type(row.text)) or nil
   elseif type(prompt) ~= "string" then
     return prompt == nil and "no prompt" or ("prompt is a %s, not a text"):format(type(prompt))
+  elseif not prompt:find("%S") and row.completion == nil and row.completions == nil then
+    return "an empty prompt", true
   end
   local completion = row.completion
   if completion ~= nil and type(completion) ~= "string" then
