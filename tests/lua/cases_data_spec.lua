@@ -359,7 +359,7 @@ describe("a training set is held to the rules of ingest:", function()
     end)
   end
   refused("bad UTF-8", '{"prompt":"\xff"}', "invalid utf-8 string at column 12")
-  refused("an escaped NUL", '{"prompt":"a\\u0000"}', "a NUL in a text (\\u0000)")
+  refused("a NUL byte", '{"prompt":"a\0"}', "NUL byte in the text at column 13")
   refused("a key twice", '{"prompt":"a","prompt":"b"}', "a key stands twice in one object")
   refused("K = 1", '{"prompt":"a","completions":["b"],"ranks":[1]}', "ranks of one completion")
   refused("K = 0", '{"prompt":"a","completions":[],"ranks":[]}', "completions are not a list")
@@ -388,6 +388,12 @@ describe("a training set is held to the rules of ingest:", function()
       assert.is_false(ok)
       assert.equal(path .. ":1: " .. reason, message)
     end
+  end)
+
+  it("an escaped NUL is a character like others, at both doors", function()
+    local path = file_of("nul.jsonl", '{"prompt":"a\\u0000b"}\n')
+    assert.equal("a\0b", pl.data.rows(path)[1].prompt)
+    assert.equal("a\0b", assert(ingest.rows(path))().prompt)
   end)
 
   it("a broken first line is an error, not another form", function()

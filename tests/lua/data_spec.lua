@@ -62,12 +62,14 @@ describe("rows of a data set", function()
 
   it("of a set of our own are never left out: what is no good JSON is an error", function()
     for _, bad in ipairs { '{"prompt":"b","prompt":"c"}', '{"prompt":NaN}', '{"prompt":"\\ud83d"}',
-      '{"prompt":"\xff"}', '{"prompt":"a\\u0000b"}', "[1]", "5" } do
+      '{"prompt":"\xff"}', "[1]", "5" } do
       local path = write("bad.jsonl", '{"prompt":"a"}\n' .. bad .. "\n")
       local ok, message = pcall(data.rows, path)
       assert.is_false(ok, bad)
       assert.is_truthy(message:find(path .. ":2: ", 1, true), message)
     end
+    local path = write("nul.jsonl", '{"prompt":"a\\u0000b"}\n')
+    assert.are.same({ { prompt = "a\0b" } }, data.rows(path))
     assert.are.same({}, data.rows(write("blank.jsonl", " \n\n")))
   end)
 

@@ -106,7 +106,7 @@ describe("JSON Lines", function()
     assert.same({ { prompt = "ONE", source = "labeler" } }, rows)
     assert.same({ { 2, "not wanted" } }, skipped)
     assert.same({ { 3, "the mapping failed: oops" },
-      { 4, "the mapping gave a text that is not UTF-8 or holds a NUL" },
+      { 4, "the mapping gave a text that is not UTF-8" },
       { 5, "`extra` must be a table" } },
       { { bad[1][1], bad[1][2] }, { bad[2][1], bad[2][2] }, { bad[3][1], bad[3][2] } })
   end)

@@ -44,7 +44,7 @@ end
 
 local function valid_text(value, depth)
   if type(value) == "string" then
-    return utf8.len(value) ~= nil and not value:find("\0", 1, true)
+    return utf8.len(value) ~= nil
   elseif type(value) == "table" and depth < 8 then
     for _, inner in pairs(value) do
       if not valid_text(inner, depth + 1) then
@@ -65,7 +65,7 @@ local function by_function(map)
     elseif type(row) ~= "table" then
       return 0, ("the mapping gave a %s, not a row"):format(type(row))
     elseif not valid_text(row, 0) then
-      return 0, "the mapping gave a text that is not UTF-8 or holds a NUL"
+      return 0, "the mapping gave a text that is not UTF-8"
     end
     out[#out + 1] = row
     return 1

@@ -13,7 +13,8 @@
 -- byte and line after the last record. For `json` the line is the place
 -- in the list (a whole file is in memory, at most `max_json_bytes`), and the byte counts nothing.
 --
--- JSON is read strictly: bad UTF-8, a key twice, NaN, half surrogates and NUL are bad records.
+-- JSON is read strictly: bad UTF-8, a key twice, NaN, half surrogates and NUL bytes are bad
+-- records. An escaped NUL (\u0000) is a character like others: models of bytes write some.
 
 local core = require("perilune.core")
 local csv = require("perilune.ingest.csv")
@@ -100,22 +101,6 @@ local function as_record(value, message)
   return value
 end
 
---- Whether a text of a value holds a NUL. Values are at most as deep as the decoder lets through.
-local function holds_nul(value)
-  if type(value) == "string" then
-    return value:find("\0", 1, true) ~= nil
-  elseif type(value) == "table" then
-    for _, inner in pairs(value) do
-      if holds_nul(inner) then
-        return true
-      end
-    end
-  end
-  return false
-end
-
-local NUL_REASON <const> = "a NUL in a text (\\u0000)"
-
 --- A JSON text in which integers beyond 64 bits stand as texts: as numbers they would be rounded,
 -- and two ids could become one.
 local function with_long_numbers_as_text(text)
@@ -163,12 +148,12 @@ function Jsonl:next()
     self.line, self.text = line, text or nil
     if not text then
       return false, line, problem
+    elseif text:find("\0", 1, true) then
+      return false, line, ("NUL byte in the text at column %d"):format(text:find("\0", 1, true))
     elseif text:find("%S") then
       local record, reason = as_record(json.decode(with_long_numbers_as_text(text), STRICT))
       if not record then
         return false, line, reason
-      elseif text:find("\\u0000", 1, true) and holds_nul(record) then
-        return false, line, NUL_REASON
       end
       return record, line
     end
@@ -190,8 +175,6 @@ function Json:next()
   self.text = json.encode(value)
   if not record then
     return false, place, reason
-  elseif self.text:find("\\u0000", 1, true) and holds_nul(record) then
-    return false, place, NUL_REASON
   end
   return record, place
 end

@@ -78,9 +78,6 @@ made.bad = {
   { "a NUL behind the object", function()
     return '{"prompt":"p"}\0'
   end, "^NUL byte in the text" },
-  { "an escaped NUL", function()
-    return '{"prompt":"p \\u0000"}'
-  end, "^a NUL in a text" },
   { "half a surrogate pair", function()
     return '{"prompt":"p \\ud800"}'
   end, "^half of a surrogate pair" },
