@@ -415,11 +415,17 @@ describe("a training set is held to the rules of ingest:", function()
     assert.same({ 1, 2, 3 }, { rows[1].id, rows[2].id, rows[3].id }) -- every field is kept
   end)
 
+  it("turns of parts and of other programs' roles are ours", function()
+    local path = file_of("parts.jsonl", lines({ messages = { { role = "human", content = {
+      { type = "text", text = Q } } }, assistant(YES) }, id = 1 }))
+    assert.same({ { messages = { user(Q), assistant(YES) }, id = 1 } }, plain(pl.data.rows(path)))
+  end)
+
   it("unwanted answers are passed over", function()
     assert.same({ { prompt = Q, completion = YES, label = true } }, pl.data.rows(
       file_of("kto.jsonl", lines({ prompt = Q, completion = YES, label = true },
         { prompt = Q, completion = NO, label = false }, { prompt = Q, completion = " " },
-        { prompt = " " }))))
+        { messages = { user(Q), { role = "assistant", content = NO, weight = 0 } } }))))
   end)
 end)
 

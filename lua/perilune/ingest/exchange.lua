@@ -88,8 +88,10 @@ local function is_unwanted(record)
   return false
 end
 
--- The assistant's turn that a dialogue marks as not to be learnt, with its number, or nil.
-local function unwanted_turn(dialogue)
+--- The number of the assistant's turn that a dialogue marks as not to be learnt, or nil.
+-- @tparam {table,...} dialogue
+-- @treturn ?integer
+function exchange.unwanted_turn(dialogue)
   for i, turn in ipairs(dialogue) do
     if type(turn) == "table" and turn.weight ~= nil and flag(turn.weight) == false
       and turns.role(turn) == "assistant" then
@@ -503,7 +505,7 @@ local function dialogue_or_question(row, record, opts)
   end
   local unwanted, last = is_unwanted(record), context[#context]
   local dialogue = is_dialogue and dialogue_of(record)
-  local turn = dialogue and unwanted_turn(dialogue)
+  local turn = dialogue and exchange.unwanted_turn(dialogue)
   if turn and turn < #dialogue and not is_models(row, opts) then
     return ("turn %d has weight 0 and is not the last: leave it out or cut the dialogue there")
       :format(turn), true

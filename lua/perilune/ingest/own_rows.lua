@@ -82,8 +82,9 @@ local function wrong(row)
     end
   elseif messages ~= nil then
     local reason = wrong_messages(messages, "messages")
-    if reason then
-      return reason
+    local turn = not reason and exchange.unwanted_turn(messages)
+    if reason or turn then
+      return reason or ("turn %d is an answer of weight 0: leave it out"):format(turn), not reason
     end
   elseif type(prompt) == "table" then
     local reason = wrong_messages(prompt, "prompt")
@@ -94,8 +95,6 @@ local function wrong(row)
     return type(row.text) ~= "string" and ("text is a %s, not a text"):format(type(row.text)) or nil
   elseif type(prompt) ~= "string" then
     return prompt == nil and "no prompt" or ("prompt is a %s, not a text"):format(type(prompt))
-  elseif not prompt:find("%S") and row.completion == nil and row.completions == nil then
-    return "an empty prompt", true
   end
   local completion = row.completion
   if completion ~= nil and type(completion) ~= "string" then
@@ -112,6 +111,17 @@ local function wrong(row)
     return "ranks without completions"
   end
   return nil
+end
+
+--- Turns in our own writing: the same list when it is so, else a copy (texts in parts are joined,
+-- roles of other programs are ours).
+local function plain_turns(list)
+  for _, turn in ipairs(type(list) == "table" and list or {}) do
+    if type(turn) ~= "table" or type(turn.content) ~= "string" or turns.role(turn) ~= turn.role then
+      return turns.messages(list) or list
+    end
+  end
+  return list
 end
 
 -- A row whose context or answers are said in another way, in the canonical fields.
@@ -141,6 +151,9 @@ function own_rows.read(record, out)
     row, reason, skipped = converted(record)
   end
   if row then
+    for _, name in ipairs({ "messages", "prompt", "completion" }) do
+      row[name] = plain_turns(row[name])
+    end
     reason, skipped = wrong(row)
   end
   if reason then
