@@ -257,5 +257,5 @@ assert(pl.files.folder_remove(scratch))
 figures.seconds = run:seconds()
 run:summary(figures)
 run:close()
-if not cfg.quiet then print(present.table(figures, report, read)) end
+if not cfg.quiet then print(pl.format.safe(present.table(figures, report, read))) end
 return figures

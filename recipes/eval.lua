@@ -21,7 +21,8 @@ local cfg = pl.config {
   { model = "", "model folder to judge", required = true },
   { reference = "", "model folder for KL and win rate; nothing: neither" },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
-  { reward_function = "", "Lua file returning f(prompts, answers, rows, ended) -> scores" },
+  { reward_function = "", "Lua file returning f(prompts, answers, rows, ended) -> scores",
+    code = true },
   { reward_model = "", "model folder with a scalar head, to judge instead" },
   { chooser = "", "model folder with a scalar head that chooses the best of n for the judge" },
   { text = "", "pretraining text to measure the loss on" },
@@ -51,6 +52,17 @@ local stop = data.stop_id(tok, template)
 local judge = pl.score.open(cfg, tok)
 local chooser = cfg.chooser ~= "" and assert(pl.load(cfg.chooser)):freeze()
 local reference = cfg.reference ~= "" and assert(pl.load(cfg.reference)):freeze()
+local models = { { name = "model", path = cfg.model, model = model } }
+if reference then
+  models[#models + 1] = { name = "reference", path = cfg.reference, model = reference }
+end
+if judge.model then
+  models[#models + 1] = { name = "reward_model", path = cfg.reward_model, model = judge.model }
+end
+if chooser then
+  models[#models + 1] = { name = "chooser", path = cfg.chooser, model = chooser }
+end
+pl.companions.check(models)
 local prompts = data.required(data.prompts(tok, template, cfg.dataset,
   data.room(model, cfg.max_prompt_length, cfg.response_length)), "dataset", cfg.dataset)
 local text = cfg.text ~= ""

@@ -26,7 +26,8 @@ local cfg = pl.config {
   { reward_model = "", "model folder with a scalar head; the value model starts from it too",
     alias = "reward_model_path" },
   { reward_function = "",
-    "Lua file returning f(prompts, answers, rows, ended) -> scores, instead of a reward model" },
+    "Lua file returning f(prompts, answers, rows, ended) -> scores, instead of a reward model",
+    code = true },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
   { ptx_dataset = "", "pretraining text: .txt or JSON Lines of {text}" },
   { template = "auto", "chat template; auto: the model's own",
@@ -66,7 +67,8 @@ local cfg = pl.config {
   { cliprange_value = 0.2, "ε of the value; 0: no clip", min = 0 },
   { vf_coef = 0.1, "weight of the value loss", min = 0 },
   { entropy_coef = 0.0, "weight of an entropy bonus", min = 0, schedule = true },
-  { target_kl = 0.0, "stop a batch's passes when approxkl exceeds this; 0: never", min = 0 },
+  { target_kl = 0.0, "stop a batch's steps when a minibatch's approxkl exceeds this; 0: never",
+    min = 0 },
   { ptx_coef = 0.0, "γ: weight of the pretraining loss", min = 0, schedule = true },
   { ptx_batch_ratio = 1.0, "pretraining examples for each answer", min = 0 },
   { ptx_length = 128, "tokens in a pretraining example", min = 2 },
@@ -101,6 +103,11 @@ local stop = data.stop_id(tok, template)
 local policy = assert(pl.load(cfg.model))
 local reference = assert(pl.load(cfg.model)):freeze()
 local judge = pl.score.open(cfg, tok)
+local longest = data.room(policy, cfg.max_prompt_length, cfg.response_length) + cfg.response_length
+pl.companions.check({
+  { name = "model", path = cfg.model, model = policy },
+  judge.model and { name = "reward_model", path = cfg.reward_model, model = judge.model } or nil,
+}, longest)
 local value = judge.model and judge.model:copy() -- V starts as the reward model
   or policy:copy { scalar_head = true, seed = cfg.seed }
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
@@ -128,6 +135,11 @@ local parts = {
   models = { value_model = value, ema = ema },
   optimizers = { policy = optimizer, value = value_optimizer },
   data = { dataset = prompts, ptx_dataset = ptx },
+  made_with = {
+    model = reference:hash(),
+    reward_model = judge.model and judge.model:hash(),
+    reward_function = judge.path and pl.files.hash(judge.path),
+  },
 }
 -- iterations, optimizer steps, steps skipped because a gradient was not finite, best measurement
 local state = run:restore(parts, { iterations = 0, step = 0, skipped = 0, best = nil })
@@ -323,7 +335,10 @@ for iteration = state.iterations + 1, iterations do
   local seen, too_far = pl.meter.new(), false
   for epoch = 1, cfg.num_ppo_epochs do
     local order = pl.random.permutation(cfg.batch_size, cfg.seed, "ppo.order", iteration, epoch)
-    for mini = 1, too_far and 0 or cfg.num_mini_batches do
+    for mini = 1, cfg.num_mini_batches do
+      if too_far then
+        break
+      end
       local chosen = table.move(order, (mini - 1) * mini_size + 1, mini * mini_size, 1, {})
       local approxkl = minibatch(roll, chosen, per_token, iteration, seen)
       too_far = cfg.target_kl > 0 and approxkl > cfg.target_kl
@@ -386,17 +401,21 @@ if cfg.checkpoint_choice ~= "last" and run.best then
     ema.block:average(assert(pl.load(best .. "/ema")).block, 0)
   end
 end
-local model_dir = cfg.output_dir .. "/model"
-assert((cfg.ema_final and ema or policy):save(model_dir, { tokenizer = tok }))
+local final = cfg.ema_final and ema or policy
+local model_dir = run:save_model(final, { tokenizer = tok })
 local last = run.history[#run.history] or {}
-run:summary {
-  weights_hash = policy:hash(),
+run:summary({
+  weights_hash = final:hash(),
   kl = last["objective/kl"],
   score = last["objective/scores"],
   iterations = state.iterations,
   eval_score = last.eval_score,
   eval_kl = last.eval_kl,
   best_checkpoint = run.best and run.best.path,
-}
+}, {
+  model = model_dir,
+  next = ("perilune run recipes/eval.lua --model %s --reference %s --dataset PROMPTS"):format(
+    model_dir, cfg.model),
+})
 run:close()
 return { model = model_dir, history = run.history }

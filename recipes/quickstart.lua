@@ -279,7 +279,7 @@ local figures = {
   stage_seconds = stages.seconds,
   seconds = run:seconds(),
 }
-print(present.text(figures, evals))
+print(pl.format.safe(present.text(figures, evals)))
 local report = run.dir .. "/report.html"
 present.report(report, figures, evals, {
   seed = cfg.seed,

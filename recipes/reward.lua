@@ -215,12 +215,15 @@ end
 if demos then
   model.config.score_bias = model.config.score_bias + pl.stats.mean(of_demos)
 end
-local model_dir = cfg.output_dir .. "/model"
-assert(model:save(model_dir, { tokenizer = tok }))
+local model_dir = run:save_model(model, { tokenizer = tok })
 figures.weights_hash = model:hash()
 figures.score_bias = model.config.score_bias
 figures.rm_accuracy = figures.eval_accuracy
-run:summary(figures)
+run:summary(figures, {
+  model = model_dir,
+  next = ("perilune run recipes/ppo.lua --model %s --reward_model %s --dataset PROMPTS"):format(
+    cfg.model, model_dir),
+})
 run:close()
 figures.model = model_dir
 figures.history = run.history

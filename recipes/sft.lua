@@ -23,7 +23,8 @@ local cfg = pl.config {
     choices = { "auto", "none", "plain", "chatml" } },
   { max_length = 2048, "longer examples lose their earliest turns or their end, tokens", min = 2 },
   { ptx_dataset = "", "pretraining text to mix in: .txt or JSON Lines of {text}" },
-  { ptx_fraction = 0.0, "part of each batch that is pretraining text", min = 0, under = 1 },
+  { ptx_fraction = 0.0, "part of a batch's examples (not tokens) that is pretraining text",
+    min = 0, under = 1 },
   { ptx_length = 128, "tokens in a pretraining example", min = 2 },
   "Choice of the checkpoint",
   { reward_model = "", "model folder with a scalar head, to choose the epoch by" },
@@ -64,6 +65,12 @@ local ptx_at = ptx and data.stream(#ptx, cfg.seed, "sft.ptx")
 local ptx_share = cfg.ptx_fraction / (1 - cfg.ptx_fraction) -- pieces of text to one example
 local ptx_size = ptx and math.floor(cfg.batch_size * ptx_share + 0.5) or 0
 local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze()
+if reward_model then
+  pl.companions.check {
+    { name = "model", path = cfg.model, model = model },
+    { name = "reward_model", path = cfg.reward_model, model = reward_model },
+  }
+end
 local select_from = reward_model
   and data.required(data.prompts(tok, template, cfg.select_prompts,
     data.room(model, cfg.max_length, cfg.response_length)), "select_prompts", cfg.select_prompts)
@@ -188,13 +195,15 @@ if reward_model and run.best then -- the epoch the judge likes best is the resul
   local scope <close> = pl.scope "sft.best"
   model.block:average(assert(pl.load(cfg.output_dir .. "/" .. run.best.path)).block, 0)
 end
-local model_dir = cfg.output_dir .. "/model"
-assert(model:save(model_dir, { tokenizer = tok }))
-run:summary {
+local model_dir = run:save_model(model, { tokenizer = tok })
+local final = run:summary({
   weights_hash = model:hash(),
   eval_loss = last_eval.eval_loss,
   eval_score = state.best,
   best_checkpoint = run.best and run.best.path,
-}
+}, {
+  model = model_dir,
+  next = ("perilune run recipes/reward.lua --model %s --dataset RANKINGS"):format(model_dir),
+})
 run:close()
-return { model = model_dir, history = run.history, eval_loss = last_eval.eval_loss }
+return { model = model_dir, history = run.history, eval_loss = final.eval_loss }

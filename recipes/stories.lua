@@ -324,5 +324,5 @@ present.write(run.dir, figures, runs, { sft = sft, rm = rm, examples = after.exa
 figures.seconds = run:seconds()
 run:summary(figures)
 run:close()
-if not cfg.quiet then print(present.table(figures, runs)) end
+if not cfg.quiet then print(pl.format.safe(present.table(figures, runs))) end
 return figures

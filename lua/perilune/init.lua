@@ -19,6 +19,7 @@ local modules = {
   agreement = "perilune.human.agreement",
   batch = "perilune.data.batch",
   chat = "perilune.data.chat",
+  companions = "perilune.learn.companions",
   config = "perilune.config",
   data = "perilune.data",
   files = "perilune.base.files",

@@ -59,11 +59,33 @@ describe("progress", function()
   end)
 
   it("cuts figures that do not fit", function()
-    local p, now = make({ label = "ppo", total = 10, tty = true, width = 60 })
+    local p, now = make({ label = "ppo", total = 10, tty = true, width = 40 })
     now[1] = 1
-    p:update(5, { aaaaaaaaaaaa = 1, b = 2 })
-    assert.is_true(format.width(p:line()) <= 59)
+    p:update(5, { aaaaaaaaaaaaaaaaaaaa = 1, b = 2 })
+    assert.is_true(format.width(p:line()) <= 39)
     assert.is_nil(p:line():find("aaaa", 1, true))
+  end)
+
+  it("keeps the figures at 80 columns, and leaves bar and pace out first", function()
+    local p, now = make({ label = "", total = 2000, unit = "iteration", tty = true, width = 80 })
+    for i = 1, 3 do
+      now[1] = 3.5 * i
+      p:update(120 * i, { score = -12.345, kl = 0.123456, length = 61.25, reward = 3.25 })
+    end
+    local line = p:line()
+    assert.is_true(format.width(line) <= 79)
+    for _, name in ipairs({ "score", "kl", "length", "reward" }) do
+      assert.is_truthy(line:find(name, 1, true), line)
+    end
+    assert.is_nil(line:find("━", 1, true))
+    p.width = 200
+    assert.is_truthy(p:line():find(("━"):rep(3), 1, true))
+  end)
+
+  it("prints no control characters of a message", function()
+    local p, _, written = make({ label = "x", tty = false })
+    p:print("an\27[2Janswer\r\0\194\155 é\n\t.")
+    assert.are.equal("an\\x1B[2Janswer\\x0D\\x00\\x9B é\n\t.\n", table.concat(written))
   end)
 
   it("smooths what it is asked to, without the bias of the start", function()

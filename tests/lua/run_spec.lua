@@ -5,6 +5,7 @@ local jsonl = require("perilune.run.log")
 local lfs = require("lfs")
 local message_of = dofile("tests/lua/support/message_of.lua")
 local run = require("perilune.run")
+local said = dofile("tests/lua/support/said.lua")
 local scratch = dofile("tests/lua/support/scratch.lua")
 
 local function make(folder, ...)
@@ -312,10 +313,26 @@ describe("a resumed run", function()
     assert.is_true(r.history[5].time >= r.history[4].time)
   end)
 
-  it("takes what the command line changes, and journals it", function()
+  it("refuses keys that decide the result, with both values, unless they are named; those are "
+    .. "journalled", function()
     local folder = scratch.path()
     begin(folder)
-    local cfg = make(folder, "--resume", folder .. "/checkpoint-4", "--lam", "0.7")
+    local checkpoint = folder .. "/checkpoint-4"
+    local before = read(folder .. "/metrics.jsonl")
+    local function refusal(...)
+      return tostring(message_of(run.open, make(folder, "--resume", checkpoint, ...)))
+    end
+    local both = "toy: %s was made with other settings: lam is 0.2 there, 0.7 was given; seed is 1 "
+      .. "there, 9 was given. Leave them as they were, or go on with --resume_changed lam,seed"
+    assert.are.equal(both:format(checkpoint), refusal("--lam", "0.7", "--seed", "9"))
+    assert.is_truthy(refusal("--lam", "0.7", "--seed", "9", "--resume_changed", "lam"):find(
+      "other settings: seed is 1 there, 9 was given.", 1, true))
+    assert.is_truthy(refusal("--kl_coef", "0.1"):find(
+      "kl_coef is adaptive_kl{init = 0.1, target = 3, horizon = 10000} there, 0.1 was", 1, true))
+    assert.is_truthy(refusal("--resume_changed", "lamm"):find("unknown key 'lamm'; did you mean "
+      .. "'lam'?", 1, true))
+    assert.are.equal(before, read(folder .. "/metrics.jsonl"))
+    local cfg = make(folder, "--resume", checkpoint, "--lam", "0.7", "--resume_changed", "lam")
     local r <close> = run.open(cfg)
     assert.are.equal(0.7, cfg.lam)
     assert.are.same({ step = 4, key = "lam", old = 0.2, new = 0.7 },
@@ -323,12 +340,112 @@ describe("a resumed run", function()
     assert.are.equal(4, r.resumed.step)
   end)
 
-  it("without a checkpoint yet starts at the beginning", function()
+  it("takes keys that change no result", function()
+    local folder = scratch.path()
+    begin(folder)
+    local cfg = make(folder, "--resume", "--save_steps", "3", "--max_steps", "9", "--lam", "0.2")
+    local r <close> = run.open(cfg)
+    assert.are.same({ 3, 9, 0.2, 4 }, { cfg.save_steps, cfg.max_steps, cfg.lam, r.resumed.step })
+  end)
+
+  it("refuses another length where a schedule spans the run", function()
+    local folder = scratch.path()
+    local r = run.open(make(folder, "--kl_coef", "linear(0.1, 0)", "--max_steps", "8"))
+    r:checkpoint(1, write_model)
+    r:close()
+    local message = tostring(message_of(run.open, make(folder, "--resume", "--max_steps", "9")))
+    assert.is_truthy(message:find("max_steps is 8 there, 9 was given", 1, true))
+  end)
+
+  it("takes a schedule that is a function from the program again, and from nowhere else", function()
+    local folder = scratch.path()
+    local function begun(kl_coef, ...)
+      return config({
+        name = "toy", recipe = "tests/lua/run_spec.lua", args = { "--output_dir", folder, ... },
+        { kl_coef = kl_coef, "β", min = 0, schedule = true },
+      })
+    end
+    local function beta(step) return 1 / step end
+    local r = run.open(begun(beta))
+    r:checkpoint(1, write_model)
+    r:close()
+    r = run.open(begun(beta, "--resume"))
+    assert.are.equal(0.5, r.cfg.kl_coef(2))
+    r:close()
+    assert.is_truthy(tostring(message_of(begun, 0.1, "--resume")):find(
+      "kl_coef was a Lua function at ", 1, true))
+    local message = tostring(message_of(run.open, begun(0.1, "--resume", "--kl_coef", "0.2")))
+    assert.is_truthy(message:find("kl_coef is a Lua function at", 1, true))
+    r = run.open(begun(0.1, "--resume", "--kl_coef", "0.2", "--resume_changed", "kl_coef"))
+    assert.are.equal(0.2, r.cfg.kl_coef(2))
+    r:close()
+  end)
+
+  it("never takes code out of its folder", function()
+    local folder = scratch.path()
+    local function begun(...)
+      return config({
+        name = "toy", recipe = "tests/lua/run_spec.lua", args = { "--output_dir", folder, ... },
+        { reward_function = "", "Lua file", code = true },
+        { kl_coef = 0.05, "β", min = 0, schedule = true },
+      })
+    end
+    local r = run.open(begun("--reward_function", "mine.lua"))
+    r:checkpoint(1, write_model)
+    r:close()
+    assert.are.equal("toy: reward_function names code, which is not taken out of a run folder; "
+      .. "give it again: --reward_function mine.lua", tostring(message_of(begun, "--resume")))
+    -- and what a folder says of schedules is read, not run
+    for _, path in ipairs({ "/config.json", "/checkpoint-1/trainer_state.json" }) do
+      local text = read(folder .. path):gsub('"mine.lua"', '""')
+      scratch.write(folder .. path, (text:gsub('"kl_coef":%s*0.05',
+        '"kl_coef":"formula(\\"(function() while true do end end)()\\")"')))
+      files.remove(folder .. "/checkpoint-1/manifest.json")
+      assert.is_truthy(tostring(message_of(begun, "--resume")):find("cannot be read", 1, true))
+    end
+  end)
+
+  it("stops when each of its checkpoints is damaged", function()
+    local folder = scratch.path()
+    local r = run.open(make(folder))
+    r:log(1, { loss = 1 })
+    r:checkpoint(1, write_model)
+    r:close()
+    scratch.write(folder .. "/checkpoint-1/model.bin", "weightz")
+    assert.is_truthy(message_of(run.open, make(folder, "--resume")):find(
+      ("no checkpoint of %s is sound"):format(folder), 1, true))
+    assert.are.equal(1, #run.checkpoints(folder))
+    assert.are.equal(1, #jsonl.read(folder .. "/metrics.jsonl"))
+  end)
+
+  it("that was finished keeps its summary", function()
+    local folder = scratch.path()
+    local r = run.open(make(folder))
+    r:log(1, { loss = 1 })
+    r:checkpoint(1, write_model)
+    r:summary({ eval_loss = 0.5 })
+    r:close()
+    local before = read(folder .. "/summary.json")
+    r = run.open(make(folder, "--resume", "--quiet"))
+    assert.are.equal(0.5, r:summary({}).eval_loss)
+    r:close()
+    assert.are.equal(before, read(folder .. "/summary.json"))
+    r = run.open(make(folder, "--resume", "--quiet"))
+    r:log(2, { loss = 1 })
+    assert.is_nil(r:summary({}).eval_loss)
+    r:close()
+  end)
+
+  it("without a checkpoint yet says so and starts at the beginning", function()
     local folder = scratch.path()
     local r = run.open(make(folder))
     r:log(1, { loss = 1 })
     r:close()
-    r = run.open(make(folder, "--resume"))
+    local text, ok
+    text, ok, r = said(run.open, make(folder, "--resume"))
+    assert.is_true(ok)
+    assert.are.equal("nothing to resume: " .. folder .. " holds no checkpoint; the run starts at "
+      .. "the beginning\n", text)
     assert.is_nil(r.resumed)
     assert.are.same({}, r.history)
     r:close()

@@ -288,4 +288,16 @@ function format.columns(rows, options)
   return table.concat(lines, "\n")
 end
 
+--- A text of data or of a model, safe to show: control characters but newline and tab are spelled
+-- out, so that none moves the cursor, changes colours or rings.
+-- @tparam string text
+-- @treturn string
+function format.safe(text)
+  return (text:gsub("[%z\1-\8\11-\31\127]", function(char)
+    return ("\\x%02X"):format(char:byte())
+  end):gsub("\194[\128-\159]", function(char) -- U+0080 to U+009F
+    return ("\\x%02X"):format(char:byte(2))
+  end))
+end
+
 return format

@@ -13,6 +13,7 @@
 local config = require("perilune.config")
 local core = require("perilune.core")
 local data = require("perilune.data")
+local format = require("perilune.base.format")
 local generate = require("perilune.model.generate")
 local json = require("perilune.base.json")
 local model_files = require("perilune.model")
@@ -85,6 +86,11 @@ local function text_of(cfg, tok, prompt, tokens)
   return tok:decode(ids, { skip_special = true })
 end
 
+-- What a terminal is given holds no control characters of the model's.
+local function shown_text(text)
+  return terminal.is_tty(1) and format.safe(text) or text
+end
+
 local function cut(cfg, text)
   local at = cfg.stop ~= "" and text:find(cfg.stop, 1, true)
   return at and text:sub(1, at - 1) or text
@@ -97,7 +103,7 @@ local function printer(cfg, tok, prompt)
     local text = text_of(cfg, tok, prompt, tokens)
     local to = whole and #text or #text:gsub("[\xC2-\xF4\xEF][\x80-\xBF]*$", "")
     if to > shown then
-      io.stdout:write(text:sub(shown + 1, to))
+      io.stdout:write(shown_text(text:sub(shown + 1, to)))
       io.stdout:flush()
       shown = to
     end
@@ -130,7 +136,7 @@ local function write(cfg, tok, prompt, answers, streamed)
         tokens = json.array(answer.tokens), logprobs = json.array(answer.logprobs),
       }), "\n")
     else
-      io.stdout:write(i > 1 and "\n" or "", streamed and "" or text, "\n")
+      io.stdout:write(i > 1 and "\n" or "", streamed and "" or shown_text(text), "\n")
     end
   end
 end

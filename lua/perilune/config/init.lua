@@ -26,6 +26,7 @@
 
 local lfs = require("lfs")
 
+local unclosed = require("perilune.base.unclosed")
 local adam = require("perilune.config.adam")
 local layers = require("perilune.config.layers")
 local nearest = require("perilune.base.nearest")
@@ -138,20 +139,16 @@ function config.run_recipe(recipe, settings)
   if not chunk then
     error(message, 2)
   end
-  local outer, outer_path = pending, neighbours.look_beside(path)
+  local outer, outer_path, mark = pending, neighbours.look_beside(path), unclosed.mark()
   pending = settings or {}
-  local function traced(err)
-    if config.is_usage_error(err) then
-      return err
+  local _ <close> = setmetatable({}, { __close = function(_, err)
+    pending, package.path = outer, outer_path
+    if err then
+      unclosed.release(mark)
     end
-    return debug.traceback(tostring(err), 2)
-  end
-  local results = table.pack(xpcall(chunk, traced))
-  pending, package.path = outer, outer_path
-  if not results[1] then
-    error(results[2], 0)
-  end
-  return table.unpack(results, 2, results.n)
+  end })
+  local results = table.pack(chunk())
+  return table.unpack(results, 1, results.n)
 end
 
 --- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.
@@ -163,6 +160,15 @@ function config.describe(cfg)
     name = self.name, about = self.about, recipe = self.recipe, preset = self.preset,
     step = self.step,
   }
+end
+
+--- Whether a key names code, which is never taken out of a run folder.
+-- @tparam Config cfg
+-- @tparam string key
+-- @treturn boolean
+function config.runs_code(cfg, key)
+  local one = hidden[cfg].by_name[key]
+  return one ~= nil and one.code == true
 end
 
 --- Whether a value is a config.
@@ -352,10 +358,12 @@ end
 -- @treturn table
 function methods.state(cfg)
   local self = hidden[cfg]
-  local state = { step = self.step, values = {}, schedules = {} }
+  local state = { step = self.step, values = {}, schedules = {}, functions = {} }
   for name, value in pairs(self.values) do
     local one = self.by_name[name]
-    if not one.transient and not (schedule.is(value) and not value:has_text()) then
+    if schedule.is(value) and not value:has_text() then
+      state.functions[name] = tostring(value)
+    elseif not one.transient then
       state.values[name] = param.plain(value)
     end
     if schedule.is(value) then
@@ -365,38 +373,116 @@ function methods.state(cfg)
   return state
 end
 
---- Go on from a checkpoint. Keys given on this process's command line or by its caller keep what
--- was given, and that is journalled as a change at the checkpoint's step.
+--- Whether a text is the path of something, which is compared by its content.
+local function is_path(text)
+  return type(text) == "string" and (text:find("/", 1, true) or lfs.attributes(text, "mode")) ~= nil
+end
+
+local function spans_run(self)
+  for _, value in pairs(self.values) do
+    if schedule.is(value) and value:spans_run() then
+      return true
+    end
+  end
+  return false
+end
+
+--- Whether a key may have another value than the checkpoint has, without being asked for.
+local function may_differ(self, one, given, saved)
+  if one.free or is_path(given) or is_path(saved) then
+    return true
+  end
+  return one.name == "max_steps" and not spans_run(self)
+end
+
+--- Keys that `resume_changed` allows to differ.
+-- @treturn {[string]=true}
+function methods.changes_allowed(cfg)
+  local self, allowed = hidden[cfg], {}
+  for _, name in ipairs(self.values.resume_changed or {}) do
+    local one = layers.find_row(self, name)
+    if not one then
+      layers.usage(self, "resume_changed: %s", layers.unknown(self, name))
+    end
+    allowed[one.name] = true
+  end
+  return allowed
+end
+
+--- Refuse a checkpoint whose keys differ from what was given, both values named.
+local function refuse_changes(self, path, changes)
+  if #changes == 0 then
+    return
+  end
+  local texts, names = {}, {}
+  for i, change in ipairs(changes) do
+    texts[i] = ("%s is %s there, %s was given"):format(change.key, change.saved, change.given)
+    names[i] = change.key
+  end
+  layers.usage(self, "%s was made with other settings: %s. Leave them as they were, or go on with "
+    .. "--resume_changed %s", path, table.concat(texts, "; "), table.concat(names, ","))
+end
+
+--- Go on from a checkpoint. A key given on this process's command line or by its caller must have
+-- the checkpoint's value, unless it changes no result or `resume_changed` names it: then what was
+-- given is kept, and journalled as a change at the checkpoint's step. Files and folders may have
+-- other names; their content is compared by the run.
 -- @tparam table state
-function methods.load_state(cfg, state)
+-- @tparam ?string path of the checkpoint, for messages
+function methods.load_state(cfg, state, path)
   local self = hidden[cfg]
-  self.step = state.step
-  local kept = {}
-  for name, saved in pairs(state.values) do
+  local allowed, kept, refused, values = cfg:changes_allowed(), {}, {}, {}
+  local names = {}
+  for name in pairs(state.values) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  path = path or "the checkpoint"
+  for _, name in ipairs(names) do
     local one, source = self.by_name[name], self.source[name]
-    if one and not one.derived and name ~= "output_dir" then
+    if one and not one.derived and not one.code and not one.transient and name ~= "output_dir" then
       local given = self.values[name]
-      local ok, message = layers.assign(self, one, saved, source)
-      if not ok then
-        error("checkpoint: " .. message, 2)
+      local saved, message = param.coerce(one, state.values[name])
+      if saved == nil then
+        layers.usage(self, "%s: %s", path, message)
       end
-      local now_given = source == "command line" or source == "settings"
-      if now_given and param.value_text(one, given) ~= param.value_text(one, self.values[name]) then
-        kept[#kept + 1] = { key = name, old = param.plain(self.values[name]), value = given }
+      values[name] = saved
+      local given_text, saved_text = param.value_text(one, given), param.value_text(one, saved)
+      local begun_with = self.saved and self.saved[name]
+      local repeats = source == "settings" and begun_with ~= nil
+        and param.value_text(one, param.coerce(one, begun_with)) == given_text
+      local was_given = source == "command line" or source == "settings" and not repeats
+      if was_given and given_text ~= saved_text then
+        if allowed[name] or may_differ(self, one, given, saved) then
+          kept[#kept + 1] = { key = name, old = param.plain(saved), value = given }
+        else
+          refused[#refused + 1] = { key = name, saved = saved_text, given = given_text }
+        end
       end
     end
   end
-  for name, memory in pairs(state.schedules or {}) do
-    if schedule.is(self.values[name]) then
-      self.values[name]:load_state(memory)
+  for name, text in pairs(state.functions or {}) do
+    local given = self.values[name]
+    if schedule.is(given) and given:has_text() and not allowed[name] then
+      refused[#refused + 1] = { key = name, saved = "a Lua " .. text, given = tostring(given) }
     end
   end
-  table.sort(kept, function(a, b)
-    return a.key < b.key
-  end)
+  refuse_changes(self, path, refused)
+  self.step = state.step
+  for name, saved in pairs(values) do
+    local ok, message = layers.assign(self, self.by_name[name], saved, self.source[name])
+    if not ok then
+      layers.usage(self, "%s: %s", path, message)
+    end
+  end
   for _, change in ipairs(kept) do
     self.values[change.key] = change.value
     note_change(self, change.key, change.old)
+  end
+  for name, memory in pairs(state.schedules or {}) do
+    if schedule.is(self.values[name]) and not allowed[name] then
+      self.values[name]:load_state(memory)
+    end
   end
 end
 

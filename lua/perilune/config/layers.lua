@@ -158,6 +158,26 @@ local function load_preset(self, name)
   return settings, path
 end
 
+--- A key whose value is code is never taken out of a run folder, which is data: the program or the
+-- command line has to give it again.
+local function want_code_again(self, saved)
+  for name, value in pairs(saved) do
+    local one = layers.find_row(self, name)
+    local given
+    if one then
+      given = self.values[one.name]
+    end
+    if one and one.code and value ~= "" and given == "" then
+      layers.usage(self, "%s names code, which is not taken out of a run folder; give it again: "
+        .. "--%s %s", one.name, one.name, tostring(value))
+    elseif one and one.schedule and schedule.is_function_text(value)
+      and self.source[one.name] == "default" and given:has_text() then
+      layers.usage(self, "%s was a Lua %s, which a run folder does not keep; give it again",
+        one.name, value)
+    end
+  end
+end
+
 local function load_saved(self, folder)
   local path = folder .. "/config.json"
   local text = read_text(path)
@@ -297,17 +317,20 @@ function layers.apply_all(self, args, settings)
     local found, path = load_preset(self, preset)
     assign_table(self, found, "preset " .. path)
   end
-  local resume = wants.resume or settings.resume or self.values.resume
+  local resume, saved = wants.resume or settings.resume or self.values.resume, nil
   if resume then
     local folder = wants.output_dir or settings.output_dir
     if not folder then
       local checkpoint = resume:gsub("/+$", "")
       folder = resume == "latest" and self.values.output_dir or neighbours.folder_of(checkpoint)
     end
-    local saved, path = load_saved(self, folder)
+    local path
+    saved, path = load_saved(self, folder)
     if saved then
+      self.saved = saved
       assign_table(self, saved, path, function(one)
-        return one.transient or one.name == "output_dir"
+        return one.transient or one.code or one.name == "output_dir"
+          or one.schedule and schedule.is_function_text(saved[one.name])
       end)
     end
     if self.by_name.output_dir then
@@ -328,6 +351,9 @@ function layers.apply_all(self, args, settings)
         layers.usage(self, "command line: %s", message)
       end
     end
+  end
+  if saved then
+    want_code_again(self, saved)
   end
   for _, one in ipairs(self.rows) do
     if type(one) == "table" and one.required and self.values[one.name] == nil then

@@ -11,6 +11,8 @@
 --     required      true: the user must give it     alias         other names for it
 --     flag         what the key is when it is given without a value
 --     transient     true: belongs to one process, is not restored when a run is resumed
+--     free          true: changes no result, so it may differ when a run is resumed
+--     code          true: names a file that is run; never taken out of a run folder
 --
 -- A function as default, without `schedule`, makes a derived key: computed from the others, shown,
 -- never set. Whole floats are written with a point (1.0), else the key takes integers.
@@ -25,7 +27,7 @@ local param = {}
 
 local options = {
   "min", "max", "over", "under", "choices", "schedule", "type", "required", "alias", "transient",
-  "flag",
+  "flag", "free", "code",
 }
 local is_option = {}
 for _, name in ipairs(options) do

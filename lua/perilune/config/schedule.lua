@@ -370,6 +370,21 @@ function Schedule:fixed()
   end
 end
 
+--- Whether its values depend on the length of the run.
+-- @treturn boolean
+function Schedule:spans_run()
+  local kind = self.kind
+  return (kind == "linear" or kind == "cosine") and not self.steps
+    or self.inner ~= nil and self.inner:spans_run()
+end
+
+--- Whether a text is what `tostring` gives for a schedule that is a Lua function.
+-- @tparam any text
+-- @treturn boolean
+function schedule.is_function_text(text)
+  return type(text) == "string" and text:find("function at ", 1, true) ~= nil
+end
+
 --- Whether `tostring` gives text that can be read back.
 -- @treturn boolean
 function Schedule:has_text()

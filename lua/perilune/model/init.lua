@@ -19,6 +19,7 @@
 local core = require("perilune.core")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
+local lfs = require("lfs")
 local random = require("perilune.base.random")
 
 local model = {}
@@ -137,6 +138,13 @@ local function fill(self, tensors, where)
 end
 
 local function read_folder(path)
+  if lfs.attributes(path .. "/manifest.json") then -- a folder of ours: it must be as it was written
+    local sound, damage = files.folder_verify(path)
+    if not sound then
+      return nil, ("%s (if its files were changed on purpose, remove %s/manifest.json)"):format(
+        damage, path)
+    end
+  end
   local text, message = files.read(path .. "/config.json")
   if not text then
     return nil, message
@@ -158,7 +166,6 @@ local function find_llama2c(path)
   if path:match("%.bin$") then
     return path
   end
-  local lfs = require("lfs")
   if lfs.attributes(path, "mode") ~= "directory" or lfs.attributes(path .. "/config.json") then
     return nil
   end

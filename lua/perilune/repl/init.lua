@@ -19,6 +19,7 @@ local host = require("perilune.host")
 local lineedit = require("perilune.lineedit")
 local locals = require("perilune.repl.locals")
 local pretty = require("perilune.repl.pretty")
+local unclosed = require("perilune.base.unclosed")
 
 local repl = {}
 
@@ -156,8 +157,10 @@ end
 
 --- Runs one complete entry.
 local function evaluate(session, chunk, mode)
+  local mark = unclosed.mark()
   local values = table.pack(host.call(chunk))
   if not values[1] then
+    unclosed.release(mark) -- nobody can close the runs that a failed entry opened
     io.stdout:flush()
     local message = values[3] and "interrupted" or explain(values[2])
     io.stderr:write(message, "\n")

@@ -22,6 +22,9 @@ local checked = require("perilune.base.options")
 local config = require("perilune.config")
 local core = require("perilune.core")
 local files = require("perilune.base.files")
+local format = require("perilune.base.format")
+local unclosed = require("perilune.base.unclosed")
+local host = require("perilune.host")
 local log = require("perilune.run.log")
 local lfs = require("lfs")
 local state = require("perilune.run.state")
@@ -147,6 +150,16 @@ local function remove_run(folder)
   assert(files.folder_remove(folder .. "/runs"))
 end
 
+--- Whether a folder holds runs of stages, which are what a run of stages goes on from.
+local function holds_stages(folder)
+  for name in lfs.dir(folder) do
+    if name:sub(1, 1) ~= "." and exists(folder .. "/" .. name .. "/run.lock") then
+      return true
+    end
+  end
+  return false
+end
+
 --- The checkpoint to go on from: nil to start afresh, false and a sentence when it is not there.
 local function find_checkpoint(cfg, folder)
   if not cfg.resume then
@@ -160,6 +173,14 @@ local function find_checkpoint(cfg, folder)
       end
       io.stderr:write(("%s is damaged (%s); looking at the checkpoint before it\n"):format(
         list[i].path, damage))
+    end
+    if #list > 0 then -- starting afresh would rotate away what may still be saved by hand
+      local text = "no checkpoint of %s is sound; bring one back from a copy, or begin again with "
+        .. "--overwrite_output_dir and without --resume"
+      return false, text:format(folder)
+    elseif not holds_stages(folder) then
+      local text = "nothing to resume: %s holds no checkpoint; the run starts at the beginning\n"
+      io.stderr:write(text:format(folder))
     end
     return nil
   end
@@ -237,12 +258,14 @@ function run.open(cfg, options)
   if not made then
     error(("output_dir %s cannot be made: %s"):format(folder, message), 2)
   end
+  local mark = unclosed.mark()
   local lock, owner = take_lock(folder)
   if not lock then
     local text = "%s is in use by %s; wait for it, or give another --output_dir"
     error(text:format(folder, owner), 2)
   end
   local self = setmetatable({ dir = folder, cfg = cfg, lock = lock, best = nil }, Run)
+  unclosed.add(self)
   local ok, err = pcall(function()
     clean_up(folder)
     local checkpoint, wrong = find_checkpoint(cfg, folder)
@@ -258,6 +281,7 @@ function run.open(cfg, options)
     end
     local about = config.describe(cfg)
     local saved, unreadable
+    local journalled = #cfg:journal()
     if checkpoint then
       saved, unreadable = files.read_json(checkpoint.path .. "/trainer_state.json")
       if type(saved) ~= "table" or type(saved.perilune) ~= "table" then
@@ -269,6 +293,7 @@ function run.open(cfg, options)
       local path = folder .. "/best.json"
       local best = exists(path) and assert(files.read_json(path))
       self.best = best and best.step <= checkpoint.step and best or nil
+      cfg:load_state(saved.perilune.config, checkpoint.path)
     end
     if cfg.threads > 0 then
       core.threads(cfg.threads)
@@ -277,23 +302,51 @@ function run.open(cfg, options)
     copy_recipe(self, about.recipe)
     write_environment(self, options.environment, about.recipe)
     open_logs(self)
+    for i = journalled + 1, #cfg:journal() do -- what differs from the checkpoint
+      self.changes:append(cfg:journal()[i])
+    end
     cfg:on_change(function(entry)
       if self.changes then
         self.changes:append(entry)
       end
     end)
-    if self.resumed then
-      cfg:load_state(saved.perilune.config)
-    end
     if not (self.resumed and exists(folder .. "/config.json")) then
       write_json(folder .. "/config.json", cfg:to_table())
     end
   end)
   if not ok then
-    self:close()
+    unclosed.release(mark)
     error(err, 2)
   end
   return self
+end
+
+--- The command that goes on with a run, or with the run that this one is a stage of.
+local function command_to_resume(self)
+  local first = unclosed.first() or self
+  local about = config.describe(first.cfg)
+  local parts = { "perilune run", about.recipe or "RECIPE", "--output_dir", first.dir, "--resume" }
+  for key, value in pairs(first.cfg) do
+    if config.runs_code(first.cfg, key) and value ~= "" then
+      parts[#parts + 1] = ("--%s %s"):format(key, value)
+    end
+  end
+  for i, part in ipairs(parts) do
+    parts[i] = part:find("^[%w%s_./:=+-]+$") and part or "'" .. part:gsub("'", "'\\''") .. "'"
+  end
+  return table.concat(parts, " ")
+end
+
+--- After a checkpoint: stop when Ctrl-C or SIGTERM asked for it, and say how to go on.
+local function stop_if_asked(self, path)
+  if not host.stopping() then
+    return
+  end
+  local how = command_to_resume(self)
+  io.stderr:write(path and ("checkpoint %s is written"):format(path) or "stopped",
+    "; to go on:\n  ", how, "\n")
+  self:close()
+  host.stop()
 end
 
 --- Whether this step's metrics are to be written.
@@ -303,10 +356,14 @@ function Run:should_log(step)
   return step % self.cfg.logging_steps == 0
 end
 
---- Whether a checkpoint is due after this step.
+--- Whether a checkpoint is due after this step: by `save_steps`, or because Ctrl-C or SIGTERM asks
+-- the run to stop, which it does when that checkpoint is written.
 -- @tparam integer step
 -- @treturn boolean
 function Run:should_save(step)
+  if self.graceful and host.stopping() then
+    return true
+  end
   local every = self.cfg.save_steps
   return every > 0 and step % every == 0
 end
@@ -327,6 +384,7 @@ function Run:log(step, metrics)
   end
   row.step = step
   row.time = row.time or self:seconds()
+  self.logged = true
   self.metrics:append(row)
   self.history[#self.history + 1] = row
   local shown = {}
@@ -428,6 +486,9 @@ function Run:checkpoint(step, write, options)
     error(err, 0)
   end
   rotate(self, self.cfg.save_total_limit)
+  if self.graceful then
+    stop_if_asked(self, path)
+  end
   return path
 end
 
@@ -444,26 +505,129 @@ function Run:save(step, parts, recipe_state, options)
   end, { state = recipe_state, metric = options.metric, best = options.best })
 end
 
---- Take up the parts of the checkpoint that the run goes on from.
+--- Take up the parts of the checkpoint that the run goes on from. What decides the result beside
+-- them, `parts.data` and `parts.made_with`, must have the content it had, or be named by
+-- `resume_changed`: then the change is journalled.
+-- From here on the first Ctrl-C or SIGTERM lets the step end and a checkpoint be written.
 -- @tparam table parts objects that were made as those of the checkpoint
 -- @tparam table beginning the recipe's state of a run that starts afresh
 -- @treturn table the recipe's state: as saved, or `beginning`
 function Run:restore(parts, beginning)
+  stop_if_asked(self) -- a signal that came between two stages
+  self.graceful = true
+  host.graceful(true)
   if not self.resumed then
     return beginning
   end
-  state.read(self.resumed.path, parts)
+  local changes = state.read(self.resumed.path, parts, self.cfg:changes_allowed())
+  for _, change in ipairs(changes) do
+    change.step = self.resumed.step
+    self.changes:append(change)
+  end
   return self.resumed.state
 end
 
---- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing.
+-- The figures of a summary that a person looks at first, in this order.
+local first_figures = {
+  "steps", "seconds", "loss", "eval_loss", "eval_score", "rm_accuracy", "score", "kl", "gain",
+  "win_rate", "weights_hash",
+}
+
+local function figure_text(name, value)
+  if name == "seconds" then
+    return format.duration(value)
+  elseif type(value) == "number" then
+    return math.type(value) == "integer" and format.count(value) or format.number(value)
+  end
+  return tostring(value)
+end
+
+--- A short table of the final figures, the model's path and the next command, to standard error.
+local function show_end(summary, finish)
+  local names, rows, wide = {}, {}, 0
+  local function add(name)
+    local value = summary[name]
+    if (type(value) == "number" or type(value) == "string") and not names[name] then
+      names[name] = true
+      rows[#rows + 1] = { name, figure_text(name, value) }
+      wide = math.max(wide, #name)
+    end
+  end
+  for _, name in ipairs(first_figures) do
+    add(name)
+  end
+  local others = {}
+  for name in pairs(summary) do
+    others[#others + 1] = name
+  end
+  table.sort(others)
+  for _, name in ipairs(others) do
+    add(name)
+  end
+  for _, row in ipairs(rows) do
+    io.stderr:write(("  %-" .. wide .. "s  %s\n"):format(row[1], row[2]))
+  end
+  if finish.model then
+    io.stderr:write("model: ", finish.model, "\n")
+  end
+  if finish.next then
+    io.stderr:write("next:  ", finish.next, "\n")
+  end
+end
+
+--- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing. A
+-- resumed run that was finished before keeps the summary it has.
+-- Unless the run is quiet a short table of them is printed.
 -- @tparam table figures
-function Run:summary(figures)
-  local summary = copy(figures)
-  summary.seconds = summary.seconds or self:seconds()
-  local last = self.history[#self.history]
-  summary.steps = summary.steps or (last and last.step)
-  write_json(self.dir .. "/summary.json", summary)
+-- @tparam ?table finish `model`: path of the model that is the result; `next`: a command that a
+-- user is likely to give next
+-- @treturn table the summary
+function Run:summary(figures, finish)
+  finish = checked.take("run:summary", finish, checked.any_of { "model", "next" })
+  local path = self.dir .. "/summary.json"
+  local summary = self.resumed and not self.logged and exists(path) and files.read_json(path)
+  if not summary then
+    summary = copy(figures)
+    summary.seconds = summary.seconds or self:seconds()
+    local last = self.history[#self.history]
+    summary.steps = summary.steps or (last and last.step)
+    write_json(path, summary)
+  end
+  if not self.cfg.quiet then
+    show_end(summary, finish)
+  end
+  return summary
+end
+
+--- Save the model that is the result of a run, unless it is broken: weights that are not finite, or
+-- a last step whose loss was not. Then it is an error, and nothing is saved.
+-- @tparam Model model
+-- @tparam ?table options as of model:save
+-- @treturn string its folder, `model` in the run's
+function Run:save_model(model, options)
+  for _, name in ipairs({ "loss", "loss/policy_avg", "loss/value_avg", "objective/scores" }) do
+    local at = #self.history
+    while at > 0 and self.history[at][name] == nil do
+      at = at - 1
+    end
+    local figure = at > 0 and self.history[at][name] or 0
+    if type(figure) == "number" and figure - figure ~= 0 then
+      local text = "%s is %s at step %s: the run has failed and no model is saved; lower the "
+        .. "learning rate, or look at the data and the rewards. What was measured is in %s"
+      error(text:format(name, tostring(figure), self.history[at].step, self.metrics.path), 0)
+    end
+  end
+  local scope <close> = core.scope("run.save_model")
+  for _, entry in ipairs(model.entries) do
+    local total = model.weights[entry[1]]:sum():item()
+    if total - total ~= 0 then
+      error(("the weights '%s' are not finite: the run has failed and no model is saved; lower the "
+        .. "learning rate"):format(entry[1]), 0)
+    end
+  end
+  local path = self.dir .. "/model"
+  assert(model:save(path, options))
+  return path
 end
 
 --- Close all files and give the folder free; more than once is fine.
@@ -473,6 +637,11 @@ function Run:close()
       self[name]:close()
       self[name] = nil
     end
+  end
+  unclosed.remove(self)
+  if self.graceful then
+    self.graceful = nil
+    host.graceful(false)
   end
   if self.lock then
     self.lock.file:close()

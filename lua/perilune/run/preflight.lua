@@ -32,7 +32,7 @@ end
 -- @tparam any ... what goes into it
 function Check:say(text, ...)
   if not self.cfg.quiet then
-    io.stderr:write("  ", text:format(...), "\n")
+    io.stderr:write("  ", format.safe(text:format(...)), "\n")
   end
 end
 
@@ -42,7 +42,7 @@ end
 function Check:warn(text, ...)
   text = text:format(...)
   self.warnings[#self.warnings + 1] = text
-  io.stderr:write("  warning: ", text, "\n")
+  io.stderr:write("  warning: ", format.safe(text), "\n")
 end
 
 local function refuse(text, ...)

@@ -100,17 +100,23 @@ local function figure_texts(self)
   return texts
 end
 
---- The line as it is now, without its newline.
--- @tparam ?boolean finished
--- @treturn string
-function Progress:line(finished)
+-- What is left out first where the terminal is narrow: figures matter more than bar and pace.
+local layouts = {
+  { bar = 20, rate = true, left = true },
+  { bar = 8, rate = true, left = true },
+  { bar = 0, rate = true, left = true },
+  { bar = 0, left = true },
+  { bar = 0 },
+}
+
+local function head_of(self, layout, finished)
   local parts = {}
   local part = self.total and self.total > 0 and math.min(1, self.count / self.total)
   local head = self.paint("bold", self.label)
   if part then
     head = head .. ("  %3d %%"):format(math.floor(100 * part + 1e-9))
-    if self.tty then
-      local full, empty = bar(part, 20)
+    if self.tty and layout.bar > 0 then
+      local full, empty = bar(part, layout.bar)
       head = head .. " " .. self.paint("green", full) .. self.paint("dim", empty)
     end
     parts[1] = head
@@ -119,15 +125,32 @@ function Progress:line(finished)
     parts[1] = head
     parts[2] = format.count(self.count) .. " " .. self.unit .. (self.count == 1 and "" or "s")
   end
-  parts[#parts + 1] = rate_text(self)
+  if layout.rate then
+    parts[#parts + 1] = rate_text(self)
+  end
   if finished then
     parts[#parts + 1] = "took " .. format.duration(self.clock() - self.start)
-  elseif part and self.pace then
+  elseif part and self.pace and layout.left then
     parts[#parts + 1] = format.duration(self.pace * (self.total - self.count)) .. " left"
   end
+  return table.concat(parts, "  ")
+end
+
+--- The line as it is now, without its newline.
+-- @tparam ?boolean finished
+-- @treturn string
+function Progress:line(finished)
   local limit = self.tty and (self.width or terminal.width()) - 1 or math.huge
-  local line = table.concat(parts, "  ")
-  for _, text in ipairs(figure_texts(self)) do
+  local texts = figure_texts(self)
+  local figures = table.concat(texts, "  ")
+  local line
+  for _, layout in ipairs(layouts) do
+    line = head_of(self, layout, finished)
+    if format.width(line) + 2 + format.width(figures) <= limit then
+      break
+    end
+  end
+  for _, text in ipairs(texts) do
     if format.width(line) + 2 + format.width(text) > limit then
       break
     end
@@ -184,7 +207,7 @@ function Progress:print(text)
   if self.drawn then
     self.out:write("\r\27[K")
   end
-  self.out:write(text, "\n")
+  self.out:write(format.safe(text), "\n")
   self.out:flush()
   if self.drawn then
     draw(self, self.clock(), false)

@@ -38,7 +38,7 @@ end
 -- @tparam string text a pattern of string.format
 -- @tparam any ... what goes into it
 function Stages:say(text, ...)
-  if not self.cfg.quiet then io.stderr:write("\n== ", text:format(...), "\n") end
+  if not self.cfg.quiet then io.stderr:write("\n== ", format.safe(text:format(...)), "\n") end
 end
 
 --- Writes a file of the run's folder data/, whole.
@@ -79,6 +79,7 @@ function Stages:stage(recipe, folder, title, settings)
   all.quiet = self.cfg.quiet
   if self.cfg.resume and run.latest(all.output_dir) then
     all.resume = "latest"
+    all.resume_changed = self.cfg.resume_changed
   else
     all.overwrite_output_dir = true
   end

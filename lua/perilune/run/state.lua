@@ -4,10 +4,11 @@
 --       config.json model.safetensors tokenizer...   the model, as transformers reads it
 --       value_model/ ema/ ...                         further models of the recipe
 --       optimizer.safetensors                         moments and step counts of all optimizers
---       data.json                                     which data the run reads, by hash
+--       data.json made_with.json                      which data the run reads, and which models,
+--                                                     functions, by hash
 --       trainer_state.json                            the recipe's state (written by perilune.run)
--- The place in the data is a function of the step, which is in the state; `data.json` makes sure
--- that the run goes on with the same rows.
+-- The place in the data is a function of the step, which is in the state; the hashes make sure that
+-- the run goes on with the same rows and is judged by the same.
 
 local core = require("perilune.core")
 local files = require("perilune.base.files")
@@ -30,10 +31,41 @@ local function data_keys(parts)
   return keys
 end
 
+local function hashes(parts)
+  local made_with = {}
+  for name, hash in pairs(parts.made_with or {}) do
+    made_with[name] = hash or nil
+  end
+  return made_with
+end
+
+--- Compares hashes of a checkpoint with those of now; what differs and may goes into `changes`.
+local function compare(changes, dir, before, now, allowed, what)
+  local names, seen = {}, {}
+  for _, list in ipairs({ before, now }) do
+    for name in pairs(list) do
+      names[#names + 1] = not seen[name] and name or nil
+      seen[name] = true
+    end
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local old, new = before[name], now[name]
+    if old ~= new and not allowed[name] then
+      local text = "%s is not %s %s was made with: its content was %s and is %s. Put it "
+        .. "back, go on with --resume_changed %s, or start a new run with --model %s"
+      error(text:format(name, what, dir, old or "none", new or "none", name, dir), 0)
+    elseif old ~= new then
+      changes[#changes + 1] = { key = name, old = old or "none", new = new or "none" }
+    end
+  end
+end
+
 --- Writes models and optimizers into a folder.
 -- @tparam string dir an existing folder, as run:checkpoint gives
 -- @tparam table parts `model`, `tokenizer`, `models` {name = model}, `optimizers` {name = adamw},
---   `data` {key of the recipe = set of perilune.data, nil or false}
+--   `data` {key of the recipe = set of perilune.data, nil or false}, `made_with` {key of the
+--   recipe = hash of what it names, nil or false}
 function state.write(dir, parts)
   local scope <close> = core.scope("run.state.write")
   check(parts.model:write(dir, { tokenizer = parts.tokenizer }))
@@ -42,6 +74,7 @@ function state.write(dir, parts)
     check(other:write(dir .. "/" .. name, { tokenizer = parts.tokenizer }))
   end
   check(files.write_json(dir .. "/data.json", data_keys(parts)))
+  check(files.write_json(dir .. "/made_with.json", hashes(parts)))
   local tensors, steps = {}, {}
   for name, optimizer in pairs(parts.optimizers or {}) do
     local moments = optimizer:state()
@@ -56,14 +89,17 @@ end
 --- Reads them back, into objects that were made the same way.
 -- @tparam string dir
 -- @tparam table parts as for `write`
-function state.read(dir, parts)
+-- @tparam ?{[string]=true} allowed keys of `data` and `made_with` that may differ
+-- @treturn {{key=string,old=string,new=string},...} what differs
+function state.read(dir, parts, allowed)
   local scope <close> = core.scope("run.state.read")
-  local before, now = check(files.read_json(dir .. "/data.json")), data_keys(parts)
-  for name, key in pairs(before) do
-    if now[name] ~= key then
-      error(("%s is not the data that %s was trained on: rows, tokenizer or template changed. Put "
-        .. "them back, or start a new run with --model %s"):format(name, dir, dir), 0)
-    end
+  local changes = {}
+  allowed = allowed or {}
+  compare(changes, dir, check(files.read_json(dir .. "/data.json")), data_keys(parts), allowed,
+    "the data (rows, tokenizer or template) that")
+  local made_with = files.read_json(dir .. "/made_with.json")
+  if made_with then -- 0.1.0 wrote none
+    compare(changes, dir, made_with, hashes(parts), allowed, "what")
   end
   local function read_weights(into, from)
     local loaded = check(model.load(from, { dtype = into.dtype }))
@@ -75,7 +111,7 @@ function state.read(dir, parts)
     read_weights(other, dir .. "/" .. name)
   end
   if not next(parts.optimizers or {}) then
-    return
+    return changes
   end
   local tensors, steps = files.safetensors.load(dir .. "/optimizer.safetensors")
   check(tensors, steps)
@@ -87,6 +123,7 @@ function state.read(dir, parts)
     moments.v:copy_(tensors[name .. ".v"])
     optimizer:set_steps(math.tointeger(tonumber(steps[name])))
   end
+  return changes
 end
 
 return state

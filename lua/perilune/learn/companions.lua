@@ -1,0 +1,49 @@
+--- Models that work together must speak of the same tokens.
+--
+-- A policy writes token ids; reference, reward and value model read them. A model with another
+-- tokenizer of the same size reads other words, and nothing fails: its scores are nonsense. So
+-- tokenizer, size of the vocabulary and context of all are compared before the first step.
+
+local tokenizer = require("perilune.model.tokenizer")
+
+local companions = {}
+
+local function refuse(text, ...)
+  error("models that do not fit together: " .. text:format(...), 0)
+end
+
+local function title(one)
+  return ("%s (%s)"):format(one.name, one.path)
+end
+
+--- Refuse models that do not fit the first of a list; both are named.
+-- @tparam {{name=string,path=string,model=Model},...} list the first is the one that writes; `name`
+-- is the key it was given by, `path` its folder, which holds its tokenizer
+-- @tparam ?integer longest tokens of the longest prompt and answer together
+function companions.check(list, longest)
+  local first = list[1]
+  local own = assert(tokenizer.load(first.path))
+  for i, one in ipairs(list) do
+    local context = one.model:context()
+    if longest and context and longest > context then
+      refuse("%s reads %d tokens, a prompt and its answer may have %d; lower max_prompt_length or "
+        .. "response_length", title(one), context, longest)
+    end
+    if i > 1 then
+      local size, wanted = one.model.config.vocab_size, first.model.config.vocab_size
+      if size ~= wanted then
+        refuse("%s has a vocabulary of %d tokens, %s of %d", title(one), size, title(first), wanted)
+      end
+      local other, message = tokenizer.load(one.path)
+      if not other then
+        refuse("the tokenizer of %s cannot be read (%s), so it cannot be compared with that of %s",
+          title(one), message, title(first))
+      elseif other:fingerprint() ~= own:fingerprint() then
+        refuse("%s has another tokenizer than %s: the same ids are other words there; train it "
+          .. "from the same base", title(one), title(first))
+      end
+    end
+  end
+end
+
+return companions

@@ -1,0 +1,172 @@
+--- How runs of recipes end and are gone on with: refusals at the start, broken results, what
+-- decides a result compared by content.
+
+local pl = require("perilune")
+local message_of = dofile("tests/lua/support/message_of.lua")
+local scratch = dofile("tests/lua/support/scratch.lua")
+local world = dofile("tests/lua/support/world.lua")
+
+local w
+
+setup(function()
+  pl.system.setenv("OMP_WAIT_POLICY", "passive")
+  w = world.new("gpt2")
+end)
+
+teardown(function() world.clean() end)
+
+--- A short run in this process; what the recipe returns.
+local function run(recipe, more, folder)
+  local settings = world.settings(w, recipe)
+  settings.save_steps, settings.threads = 0, 1
+  settings.output_dir = folder or scratch.path()
+  for key, value in pairs(more or {}) do
+    settings[key] = value
+  end
+  return pl.config.run_recipe("recipes/" .. recipe .. ".lua", settings), settings.output_dir
+end
+
+local function summary_of(folder)
+  return pl.json.decode(scratch.read(folder .. "/summary.json"))
+end
+
+local function refusal(recipe, more, folder)
+  return tostring(message_of(run, recipe, more, folder))
+end
+
+--- Flips one bit of a file.
+local function flip(path)
+  local text = scratch.read(path)
+  local at = #text // 2
+  scratch.write(path, text:sub(1, at - 1) .. string.char(text:byte(at) ~ 1) .. text:sub(at + 1))
+end
+
+describe("target_kl", function()
+  it("stops the steps of a batch within its only pass", function()
+    local folder = scratch.path()
+    run("ppo", { target_kl = 1e-12, total_episodes = 32 }, folder)
+    local state = pl.json.decode(scratch.read(folder .. "/checkpoint-2/trainer_state.json"))
+    assert.are.equal(4, state.perilune.state.step) -- of 8: the first step's ratio is 1
+  end)
+end)
+
+describe("the result of a run", function()
+  it("has the hash of what is saved, the averaged policy too", function()
+    local result, folder = run("ppo", { ema_final = true, total_episodes = 32 })
+    assert.are.equal(assert(pl.load(result.model)):hash(), summary_of(folder).weights_hash)
+  end)
+
+  it("is no model when learning failed", function()
+    for recipe, more in pairs({ sft = { learning_rate = 1e30 }, ppo = { learning_rate = 1e30 } }) do
+      local folder = scratch.path()
+      local message = refusal(recipe, more, folder)
+      assert.is_truthy(message:find("the run has failed and no model is saved", 1, true), message)
+      assert.is_false(scratch.there(folder .. "/model"))
+      run(recipe, { overwrite_output_dir = true, max_steps = 1 }, folder) -- it was given free
+    end
+  end)
+
+  it("is checked against its manifest when it is loaded", function()
+    local result = run("sft", { num_train_epochs = 1 })
+    assert(pl.load(result.model))
+    flip(result.model .. "/model.safetensors")
+    local model, message = pl.load(result.model)
+    assert.is_nil(model)
+    assert.is_truthy(message:find("model.safetensors' is damaged", 1, true), message)
+  end)
+end)
+
+describe("a run that is gone on with", function()
+  it("is refused when what judges it has other content, unless that is named", function()
+    local folder = scratch.path()
+    local settings = { total_episodes = 32, save_steps = 1, max_steps = 1 }
+    settings.learning_rate = 0.003
+    run("ppo", settings, folder)
+    local reward = scratch.read(w.reward)
+    scratch.write(w.reward, reward .. "-- other\n")
+    settings.resume, settings.max_steps = "latest", 2
+    local message = refusal("ppo", settings, folder)
+    assert.is_truthy(message:find("reward_function is not what " .. folder .. "/checkpoint-1 was "
+      .. "made with: its content was ", 1, true), message)
+    settings.resume_changed = { "reward_function" }
+    run("ppo", settings, folder)
+    local row = pl.run.read_rows(folder .. "/journal.jsonl")
+    assert.are.equal("reward_function", row[#row].key)
+    scratch.write(w.reward, reward)
+  end)
+
+  it("is refused with other batches or another template, both named", function()
+    local folder = scratch.path()
+    run("sft", { num_train_epochs = 1 }, folder)
+    local message = refusal("sft",
+      { num_train_epochs = 1, batch_size = 4, template = "plain", resume = "latest" }, folder)
+    assert.is_truthy(message:find("batch_size is 8 there, 4 was given; template is ", 1, true),
+      message)
+  end)
+
+  it("keeps the figures it had when it was finished", function()
+    local folder = scratch.path()
+    run("sft", { num_train_epochs = 1, eval_dataset = w.demos }, folder)
+    local before = scratch.read(folder .. "/summary.json")
+    local result = run("sft", { num_train_epochs = 1, eval_dataset = w.demos, resume = "latest" },
+      folder)
+    assert.are.equal(before, scratch.read(folder .. "/summary.json"))
+    assert.are.equal(summary_of(folder).eval_loss, result.eval_loss)
+  end)
+end)
+
+describe("models that work together", function()
+  it("have one tokenizer, one size of vocabulary and room for the text", function()
+    local function reward_model(texts, context)
+      local tok = pl.tokenizer.train({ kind = "word", texts = texts, vocab_size = #texts + 3,
+        special = { "<s>", "</s>", "<unk>" }, bos = "<s>", eos = "</s>", unk = "<unk>" })
+      local folder = scratch.path()
+      local config = { model_type = "gpt2", n_embd = 8, n_layer = 1, n_head = 1,
+        n_positions = context or 64, vocab_size = #tok, scalar_head = true }
+      assert(assert(pl.model.new(config, { seed = 1 })):save(folder, { tokenizer = tok }))
+      return folder, #tok
+    end
+    local own = assert(pl.tokenizer.load(w.model))
+    local texts = {}
+    for i = 1, #own - 3 do
+      texts[i] = "w" .. i
+    end
+    local other, size = reward_model(texts)
+    assert.are.equal(#own, size)
+    local function with(path)
+      return refusal("ppo", { reward_function = "", reward_model = path })
+    end
+    assert.is_truthy(with(other):find(("reward_model (%s) has another tokenizer than model (%s)")
+      :format(other, w.model), 1, true), with(other))
+    texts[#texts] = nil
+    local small = reward_model(texts)
+    assert.is_truthy(with(small):find(("has a vocabulary of %d tokens, model (%s) of %d"):format(
+      size - 1, w.model, size), 1, true), with(small))
+    local folder = scratch.path()
+    local short = assert(pl.model.new({ model_type = "gpt2", n_embd = 8, n_layer = 1, n_head = 1,
+      n_positions = 20, vocab_size = size, scalar_head = true }, { seed = 1 }))
+    assert(short:save(folder, { tokenizer = own }))
+    assert.is_truthy(with(folder):find("reads 20 tokens, a prompt and its answer may have 64", 1,
+      true), with(folder))
+  end)
+end)
+
+describe("a session", function()
+  it("has the folder of a failed run free again", function()
+    local folder = scratch.path()
+    local input = scratch.write(scratch.path(), ([[
+local cfg = pl.config { name = "a", args = { "--output_dir", %q } }
+local function begin() return pl.run.open(cfg) end
+local r = begin() error("boom")
+local r = begin() print("free", r.dir ~= nil)
+nonsense.x = 1
+print("kept", pcall(begin))
+]]):format(folder))
+    local out = scratch.path()
+    pl.system.spawn({ world.program, "-i" },
+      { stdin = input, stdout = out, stderr = out .. ".err" })
+    local text = scratch.read(out)
+    assert.is_truthy(text:find("free\ttrue", 1, true), text .. scratch.read(out .. ".err"))
+    assert.is_truthy(text:find("kept\tfalse", 1, true), text)
+  end)
+end)
