@@ -115,6 +115,10 @@ local Config = {}
 ---@param step integer
 function Config:at(step) end
 
+--- Keys that `resume_changed` allows to differ.
+---@return table<string, boolean>
+function Config:changes_allowed() end
+
 --- The text of --help.
 ---@param width? integer
 ---@return string
@@ -128,10 +132,13 @@ function Config:journal() end
 ---@return string[]
 function Config:keys() end
 
---- Go on from a checkpoint. Keys given on this process's command line or by its caller keep what
---- was given, and that is journalled as a change at the checkpoint's step.
+--- Go on from a checkpoint. A key given on this process's command line or by its caller must have
+--- the checkpoint's value, unless it changes no result or `resume_changed` names it: then what was
+--- given is kept, and journalled as a change at the checkpoint's step. Files and folders may have
+--- other names; their content is compared by the run.
 ---@param state table
-function Config:load_state(state) end
+---@param path? string # of the checkpoint, for messages
+function Config:load_state(state, path) end
 
 --- Call a function with each live change from now on.
 ---@param listener function
@@ -446,7 +453,10 @@ function Run:close() end
 ---@param metrics table<string, number|string|boolean>
 function Run:log(step, metrics) end
 
---- Take up the parts of the checkpoint that the run goes on from.
+--- Take up the parts of the checkpoint that the run goes on from. What decides the result beside
+--- them, `parts.data` and `parts.made_with`, must have the content it had, or be named by
+--- `resume_changed`: then the change is journalled.
+--- From here on the first Ctrl-C or SIGTERM lets the step end and a checkpoint be written.
 ---@param parts table # objects that were made as those of the checkpoint
 ---@param beginning table # the recipe's state of a run that starts afresh
 ---@return table # the recipe's state: as saved, or `beginning`
@@ -466,6 +476,13 @@ function Run:sample(step, sample) end
 ---@return string # the checkpoint's path
 function Run:save(step, parts, recipe_state, options) end
 
+--- Save the model that is the result of a run, unless it is broken: weights that are not finite, or
+--- a last step whose loss was not. Then it is an error, and nothing is saved.
+---@param model perilune.Model
+---@param options? table # as of model:save
+---@return string # its folder, `model` in the run's
+function Run:save_model(model, options) end
+
 --- Seconds the run has taken, those before a resumed checkpoint included.
 ---@return number
 function Run:seconds() end
@@ -475,14 +492,19 @@ function Run:seconds() end
 ---@return boolean
 function Run:should_log(step) end
 
---- Whether a checkpoint is due after this step.
+--- Whether a checkpoint is due after this step: by `save_steps`, or because Ctrl-C or SIGTERM asks
+--- the run to stop, which it does when that checkpoint is written.
 ---@param step integer
 ---@return boolean
 function Run:should_save(step) end
 
---- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing.
+--- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing. A
+--- resumed run that was finished before keeps the summary it has.
+--- Unless the run is quiet a short table of them is printed.
 ---@param figures table
-function Run:summary(figures) end
+---@param finish? table # `model`: path of the model that is the result; `next`: a command that a user is likely to give next
+---@return table # the summary
+function Run:summary(figures, finish) end
 
 --- A hyper-parameter that changes with the step.
 ---@class perilune.Schedule
@@ -509,6 +531,10 @@ function Schedule:load_state(state) end
 --- Tell the length of the run to a schedule that spans it.
 ---@param steps number
 function Schedule:set_horizon(steps) end
+
+--- Whether its values depend on the length of the run.
+---@return boolean
+function Schedule:spans_run() end
 
 --- What `load_state` needs to go on from here; nil for schedules without memory.
 ---@return table?
@@ -1422,6 +1448,19 @@ function pl.chat.description.of(template) end
 ---@return string? # what is wrong with it
 function pl.chat.description.template(data) end
 
+--- Models that work together must speak of the same tokens.
+---
+--- A policy writes token ids; reference, reward and value model read them. A model with another
+--- tokenizer of the same size reads other words, and nothing fails: its scores are nonsense. So
+--- tokenizer, size of the vocabulary and context of all are compared before the first step.
+---@class perilune.companions
+pl.companions = {}
+
+--- Refuse models that do not fit the first of a list; both are named.
+---@param list { name: string, path: string, model: perilune.Model }[] # the first is the one that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer
+---@param longest? integer # tokens of the longest prompt and answer together
+function pl.companions.check(list, longest) end
+
 --- The hyper-parameters of a recipe: declared once, set from anywhere, watched while it runs.
 ---
 ---     local cfg = config {
@@ -1486,6 +1525,12 @@ function pl.config.new(spec) end
 ---@param settings? table # key -> value; `preset` names a preset
 ---@return any # whatever the recipe returns
 function pl.config.run_recipe(recipe, settings) end
+
+--- Whether a key names code, which is never taken out of a run folder.
+---@param cfg perilune.Config
+---@param key string
+---@return boolean
+function pl.config.runs_code(cfg, key) end
 
 --- Data sets of the recipes: rows of JSON Lines or of a store, to token ids.
 ---
@@ -1936,6 +1981,12 @@ function pl.format.number(x, digits) end
 ---@param align? string # "left", "right" or "centre" (default: "left")
 ---@return string
 function pl.format.pad(text, width, align) end
+
+--- A text of data or of a model, safe to show: control characters but newline and tab are spelled
+--- out, so that none moves the cursor, changes colours or rings.
+---@param text string
+---@return string
+function pl.format.safe(text) end
 
 --- As much of a text as `width` columns show, with "…" in place of what was cut.
 ---@param text string
@@ -2911,6 +2962,11 @@ function pl.schedule.from_function(fn) end
 ---@param value any
 ---@return boolean
 function pl.schedule.is(value) end
+
+--- Whether a text is what `tostring` gives for a schedule that is a Lua function.
+---@param text any
+---@return boolean
+function pl.schedule.is_function_text(text) end
 
 --- A straight line from `from` at step 1 to `to`, then `to`.
 ---@param from number

@@ -396,7 +396,7 @@ local function may_differ(self, one, given, saved)
 end
 
 --- Keys that `resume_changed` allows to differ.
--- @treturn {[string]=true}
+-- @treturn {[string]=boolean}
 function methods.changes_allowed(cfg)
   local self, allowed = hidden[cfg], {}
   for _, name in ipairs(self.values.resume_changed or {}) do

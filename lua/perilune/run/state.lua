@@ -89,7 +89,7 @@ end
 --- Reads them back, into objects that were made the same way.
 -- @tparam string dir
 -- @tparam table parts as for `write`
--- @tparam ?{[string]=true} allowed keys of `data` and `made_with` that may differ
+-- @tparam ?{[string]=boolean} allowed keys of `data` and `made_with` that may differ
 -- @treturn {{key=string,old=string,new=string},...} what differs
 function state.read(dir, parts, allowed)
   local scope <close> = core.scope("run.state.read")
