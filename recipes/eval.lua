@@ -57,10 +57,11 @@ if reference then
   models[#models + 1] = { name = "reference", path = cfg.reference, model = reference }
 end
 if judge.model then
-  models[#models + 1] = { name = "reward_model", path = cfg.reward_model, model = judge.model }
+  models[#models + 1] = { name = "reward_model", path = cfg.reward_model, model = judge.model,
+    scores = true }
 end
 if chooser then
-  models[#models + 1] = { name = "chooser", path = cfg.chooser, model = chooser }
+  models[#models + 1] = { name = "chooser", path = cfg.chooser, model = chooser, scores = true }
 end
 pl.companions.check(models)
 local prompts = data.required(data.prompts(tok, template, cfg.dataset,

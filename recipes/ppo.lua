@@ -106,7 +106,8 @@ local judge = pl.score.open(cfg, tok)
 local longest = data.room(policy, cfg.max_prompt_length, cfg.response_length) + cfg.response_length
 pl.companions.check({
   { name = "model", path = cfg.model, model = policy },
-  judge.model and { name = "reward_model", path = cfg.reward_model, model = judge.model } or nil,
+  judge.model and { name = "reward_model", path = cfg.reward_model, model = judge.model,
+    scores = true } or nil,
 }, longest)
 local value = judge.model and judge.model:copy() -- V starts as the reward model
   or policy:copy { scalar_head = true, seed = cfg.seed }

@@ -68,7 +68,7 @@ local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)
 if reward_model then
   pl.companions.check {
     { name = "model", path = cfg.model, model = model },
-    { name = "reward_model", path = cfg.reward_model, model = reward_model },
+    { name = "reward_model", path = cfg.reward_model, model = reward_model, scores = true },
   }
 end
 local select_from = reward_model

@@ -1457,7 +1457,7 @@ function pl.chat.description.template(data) end
 pl.companions = {}
 
 --- Refuse models that do not fit the first of a list; both are named.
----@param list { name: string, path: string, model: perilune.Model }[] # the first is the one that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer
+---@param list ({ name: string, path: string, model: perilune.Model, scores: boolean? })[] # the first is the one that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer; `scores`: it is one that gives numbers
 ---@param longest? integer # tokens of the longest prompt and answer together
 function pl.companions.check(list, longest) end
 

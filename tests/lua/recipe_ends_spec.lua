@@ -138,6 +138,9 @@ describe("models that work together", function()
     end
     assert.is_truthy(with(other):find(("reward_model (%s) has another tokenizer than model (%s)")
       :format(other, w.model), 1, true), with(other))
+    assert.is_truthy(with(w.model):find("has no scalar head and scores nothing", 1, true))
+    assert.is_truthy(refusal("ppo", { model = other }):find("is a reward model: it scores answers "
+      .. "and writes none", 1, true))
     texts[#texts] = nil
     local small = reward_model(texts)
     assert.is_truthy(with(small):find(("has a vocabulary of %d tokens, model (%s) of %d"):format(

@@ -11,6 +11,7 @@ Perilune %s: teaches language models from human feedback. Recipes are Lua, the e
   perilune demo                      the whole pipeline on an invented world, with a report
   perilune run RECIPE [--key value]  a recipe; RECIPE.lua alone works as well
   perilune run RECIPE --help         its hyper-parameters: default, range, meaning
+  perilune run RECIPE ... --traceback  where in the code an error came from
   perilune generate MODEL [...]      text from a model folder
   perilune store FILE                what a data store holds; its export and import
   perilune bench [NAME]              speed, as ratios

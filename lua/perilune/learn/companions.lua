@@ -17,13 +17,20 @@ local function title(one)
 end
 
 --- Refuse models that do not fit the first of a list; both are named.
--- @tparam {{name=string,path=string,model=Model},...} list the first is the one that writes; `name`
--- is the key it was given by, `path` its folder, which holds its tokenizer
+-- @tparam {{name=string,path=string,model=Model,scores=?boolean},...} list the first is the one
+-- that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer;
+-- `scores`: it is one that gives numbers
 -- @tparam ?integer longest tokens of the longest prompt and answer together
 function companions.check(list, longest)
   local first = list[1]
   local own = assert(tokenizer.load(first.path))
   for i, one in ipairs(list) do
+    if one.scores and not one.model.config.scalar_head then
+      refuse("%s has no scalar head and scores nothing; recipes/reward.lua makes one that does",
+        title(one))
+    elseif one.model.config.scalar_head and not one.scores then
+      refuse("%s is a reward model: it scores answers and writes none", title(one))
+    end
     local context = one.model:context()
     if longest and context and longest > context then
       refuse("%s reads %d tokens, a prompt and its answer may have %d; lower max_prompt_length or "
