@@ -64,10 +64,12 @@ if chooser then
   models[#models + 1] = { name = "chooser", path = cfg.chooser, model = chooser, scores = true }
 end
 pl.companions.check(models)
-local prompts = data.required(data.prompts(tok, template, cfg.dataset,
-  data.room(model, cfg.max_prompt_length, cfg.response_length)), "dataset", cfg.dataset)
+local room = data.room({ model, judge.model }, cfg.max_prompt_length, cfg.response_length)
+local prompts = data.required(data.prompts(tok, template, cfg.dataset, room), "dataset",
+  cfg.dataset)
+local text_length = data.room({ model }, cfg.text_length)
 local text = cfg.text ~= ""
-  and data.required(data.text(tok, cfg.text, data.room(model, cfg.text_length)), "text", cfg.text)
+  and data.required(data.text(tok, cfg.text, text_length), "text", cfg.text)
 pl.preflight.new(cfg, {}):rows { dataset = prompts, text = text }
 if cfg.count > 0 then
   prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {})

@@ -103,7 +103,8 @@ local stop = data.stop_id(tok, template)
 local policy = assert(pl.load(cfg.model))
 local reference = assert(pl.load(cfg.model)):freeze()
 local judge = pl.score.open(cfg, tok)
-local longest = data.room(policy, cfg.max_prompt_length, cfg.response_length) + cfg.response_length
+local room = data.room({ policy }, cfg.max_prompt_length, cfg.response_length)
+local longest = room + cfg.response_length
 pl.companions.check({
   { name = "model", path = cfg.model, model = policy },
   judge.model and { name = "reward_model", path = cfg.reward_model, model = judge.model,
@@ -112,14 +113,13 @@ pl.companions.check({
 local value = judge.model and judge.model:copy() -- V starts as the reward model
   or policy:copy { scalar_head = true, seed = cfg.seed }
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
-local room = data.room(policy, cfg.max_prompt_length, cfg.response_length)
 local prompts = data.required(data.prompts(tok, template, cfg.dataset, room), "dataset",
   cfg.dataset)
 local held_out = cfg.eval_dataset ~= ""
   and data.required(data.prompts(tok, template, cfg.eval_dataset, room), "eval_dataset",
     cfg.eval_dataset)
 local ptx = cfg.ptx_dataset ~= ""
-  and data.required(data.text(tok, cfg.ptx_dataset, data.room(policy, cfg.ptx_length)),
+  and data.required(data.text(tok, cfg.ptx_dataset, data.room({ policy }, cfg.ptx_length)),
     "ptx_dataset", cfg.ptx_dataset)
 local prompt_at = data.stream(#prompts, cfg.seed, "ppo.prompts")
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, "ppo.ptx")

@@ -95,7 +95,7 @@ end
 local model = cfg.model ~= "" and assert(pl.load(cfg.model))
   or pl.model.new(new_config(), { seed = cfg.seed })
 local function text_of(key)
-  return data.required(data.text(tok, cfg[key], data.room(model, cfg.context)), key, cfg[key])
+  return data.required(data.text(tok, cfg[key], data.room({ model }, cfg.context)), key, cfg[key])
 end
 local pieces = text_of("text")
 local count = #pieces

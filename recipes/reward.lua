@@ -43,7 +43,7 @@ local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template, tok)
 local model = assert(pl.load(cfg.model, { scalar_head = true, seed = cfg.seed }))
 model.config.score_bias = 0
-local longest = data.room(model, cfg.max_length)
+local longest = data.room({ model }, cfg.max_length)
 local train = data.required(data.ranked(tok, template, cfg.dataset, longest, cfg.ties), "dataset",
   cfg.dataset)
 local valid = cfg.eval_dataset ~= "" and data.ranked(tok, template, cfg.eval_dataset, longest)

@@ -52,14 +52,14 @@ local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
 local model = assert(pl.load(cfg.model))
-local longest = data.room(model, cfg.max_length)
+local longest = data.room({ model }, cfg.max_length)
 local function examples(key)
   local path = cfg[key]
   return path ~= "" and data.required(data.examples(tok, template, path, longest), key, path)
 end
 local train, valid = examples("dataset"), examples("eval_dataset")
 local ptx = cfg.ptx_dataset ~= ""
-  and data.required(data.text(tok, cfg.ptx_dataset, data.room(model, cfg.ptx_length)),
+  and data.required(data.text(tok, cfg.ptx_dataset, data.room({ model }, cfg.ptx_length)),
     "ptx_dataset", cfg.ptx_dataset)
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, "sft.ptx")
 local ptx_share = cfg.ptx_fraction / (1 - cfg.ptx_fraction) -- pieces of text to one example
@@ -73,7 +73,8 @@ if reward_model then
 end
 local select_from = reward_model
   and data.required(data.prompts(tok, template, cfg.select_prompts,
-    data.room(model, cfg.max_length, cfg.response_length)), "select_prompts", cfg.select_prompts)
+    data.room({ model, reward_model }, cfg.max_length, cfg.response_length)), "select_prompts",
+    cfg.select_prompts)
 local epochs = data.epochs(#train.sequences, cfg.batch_size, cfg.seed, "sft.order")
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)

@@ -1633,12 +1633,12 @@ function pl.data.ranked(tok, template, rows, max_length, ties) end
 ---@return table # set
 function pl.data.required(set, key, path) end
 
---- The longest sequence of a run: what is asked for, or the model's context when that is shorter.
----@param model perilune.Model
+--- The longest sequence of a run: what is asked for, or the shortest context of its models.
+---@param models perilune.Model[] # that read it
 ---@param wanted integer # tokens
 ---@param behind? integer # tokens that must fit behind it, such as an answer
 ---@return integer
-function pl.data.room(model, wanted, behind) end
+function pl.data.room(models, wanted, behind) end
 
 --- All rows of a data set as a list; raises as `each` does.
 ---@param path string # a file, or a part of a store

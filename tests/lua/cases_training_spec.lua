@@ -287,7 +287,7 @@ describe("training:", function()
   it("own token ids outside the vocabulary", function()
     refused("sft", sft { { prompt = "a", completion = "b" },
       { prompt_tokens = { 0, 70 }, completion_tokens = { 9999, 1 } } },
-      "rows.jsonl", "row 2", "9999")
+      "rows.jsonl:2: ", "9999")
   end)
 
   it("a prompt at or over the context of the model", function()
@@ -387,7 +387,7 @@ describe("training:", function()
     assert(ok, said)
     rows[3].completion = " b"
     rows_file(rows)
-    settings.max_steps, settings.resume = 3, true
+    settings.max_steps, settings.resume, settings.resume_changed = 3, true, "max_steps"
     ok, said = run("sft", settings, folder)
     assert.is_false(ok)
     assert.is_truthy(said:find("dataset", 1, true), said)

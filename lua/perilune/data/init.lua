@@ -201,20 +201,22 @@ function data.required(set, key, path)
   return set
 end
 
---- The longest sequence of a run: what is asked for, or the model's context when that is shorter.
--- @tparam Model model
+--- The longest sequence of a run: what is asked for, or the shortest context of its models.
+-- @tparam {Model,...} models that read it
 -- @tparam integer wanted tokens
 -- @tparam ?integer behind tokens that must fit behind it, such as an answer
 -- @treturn integer
-function data.room(model, wanted, behind)
-  local context = model:context()
-  if not context then
-    return wanted
-  elseif context - (behind or 0) < 1 then
-    error(("the model has a context of %d tokens: an answer of %d leaves no place for a prompt"):
-      format(context, behind), 0)
+function data.room(models, wanted, behind)
+  for _, model in ipairs(models) do
+    local context = model:context()
+    if context and context - (behind or 0) < 1 then
+      error(("%s has a context of %d tokens: an answer of %d leaves no place for a prompt"):format(
+        model.path or "the model", context, behind), 0)
+    elseif context then
+      wanted = math.min(wanted, context - (behind or 0))
+    end
   end
-  return math.min(wanted, context - (behind or 0))
+  return wanted
 end
 
 -- Tokenised sets ---------------------------------------------------------------------------------
@@ -282,8 +284,9 @@ local function tokenised(form, tok, template, rows, options, build)
 end
 
 local function refuse(rows, what, number, message)
-  error(("%s%s row %d: %s"):format(type(rows) == "string" and rows .. ": " or "", what, number,
-    message), 0)
+  local place = type(rows) == "string" and ("%s:%d"):format(rows, number)
+    or ("%s row %d"):format(what, number)
+  error(place .. ": " .. message, 0)
 end
 
 --- Prompts of at most `max_length` tokens.
