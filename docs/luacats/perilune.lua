@@ -1828,6 +1828,13 @@ function pl.files.folder_make(path) end
 ---@return string? # message
 function pl.files.folder_remove(path) end
 
+--- Whether a folder is as it was written, if it says how that was: one without a manifest is taken
+--- as it is.
+---@param path string
+---@return boolean? # true
+---@return string? # what is damaged, and what to do
+function pl.files.folder_sound(path) end
+
 --- Holds a committed folder against its manifest.
 ---@param path string
 ---@return boolean? # true

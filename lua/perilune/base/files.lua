@@ -9,6 +9,7 @@
 --     assert(files.folder_commit(tmp, "runs/x/checkpoint-10"))
 
 local core = require("perilune.core")
+local lfs = require("lfs")
 local json = core.json
 
 local files = {}
@@ -113,6 +114,23 @@ files.folder_commit = core.files.folder_commit
 -- @treturn ?boolean true
 -- @treturn ?string message that names the first damaged file
 files.folder_verify = core.files.folder_verify
+
+--- Whether a folder is as it was written, if it says how that was: one without a manifest is taken
+-- as it is.
+-- @tparam string path
+-- @treturn ?boolean true
+-- @treturn ?string what is damaged, and what to do
+function files.folder_sound(path)
+  if not lfs.attributes(path .. "/manifest.json") then
+    return true
+  end
+  local sound, damage = files.folder_verify(path)
+  if sound then
+    return true
+  end
+  return nil, ("%s (if its files were changed on purpose, remove %s/manifest.json)"):format(damage,
+    path)
+end
 
 --- Removes a temporary folder of folder_begin; no other folder.
 -- @tparam string tmp

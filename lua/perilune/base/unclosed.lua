@@ -23,10 +23,10 @@ function unclosed.remove(object)
   end
 end
 
---- The first that is open: of a recipe that runs others, its own.
--- @treturn any
-function unclosed.first()
-  return open[1]
+--- What is open, the earliest first.
+-- @treturn {any,...} a copy
+function unclosed.list()
+  return table.move(open, 1, #open, 1, {})
 end
 
 --- A place to release back to.

@@ -138,12 +138,9 @@ local function fill(self, tensors, where)
 end
 
 local function read_folder(path)
-  if lfs.attributes(path .. "/manifest.json") then -- a folder of ours: it must be as it was written
-    local sound, damage = files.folder_verify(path)
-    if not sound then
-      return nil, ("%s (if its files were changed on purpose, remove %s/manifest.json)"):format(
-        damage, path)
-    end
+  local sound, damage = files.folder_sound(path)
+  if not sound then
+    return nil, damage
   end
   local text, message = files.read(path .. "/config.json")
   if not text then

@@ -171,6 +171,10 @@ end
 -- @treturn ?Tokenizer
 -- @treturn ?string message
 function tokenizer.load(path)
+  local sound, damage = files.folder_sound(path)
+  if not sound then
+    return nil, damage
+  end
   local handle, message = core.tokenizer.load(path)
   if not handle then
     return nil, message

@@ -323,7 +323,12 @@ end
 
 --- The command that goes on with a run, or with the run that this one is a stage of.
 local function command_to_resume(self)
-  local first = unclosed.first() or self
+  local first = self
+  for _, other in ipairs(unclosed.list()) do -- a stage lies in the folder of its run
+    if first.dir:sub(1, #other.dir + 1) == other.dir .. "/" then
+      first = other
+    end
+  end
   local about = config.describe(first.cfg)
   local parts = { "perilune run", about.recipe or "RECIPE", "--output_dir", first.dir, "--resume" }
   for key, value in pairs(first.cfg) do
