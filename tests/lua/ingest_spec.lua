@@ -425,7 +425,10 @@ describe("any record", function()
       "source", "use_case", "kind", "labeler", "completion", "completions", "ranks", "rankings",
       "chosen",
       "rejected", "label", "instruction", "input", "output", "instances", "conversations", "turns",
-      "response1", "response2", "annotator1", "other", "extra", "seconds", "answered", "id" }
+      "response1", "response2", "annotator1", "other", "extra", "seconds", "answered", "id",
+      "system", "history", "scores", "responses", "answers", "role", "deleted", "weight", "kto_tag",
+      "labels", "ranking", "content", "context", "conversation", "preferred_output", "User ID",
+      "completion_finished", "parent_id", "response" }
     local lines = { '{"prompt":"p"}' }
     for i = 2, 6000 do
       local record = i % 2 == 0 and { prompt = "p" } or {}
@@ -439,7 +442,8 @@ describe("any record", function()
     for _, format in ipairs({ "hf", "alpaca", "sharegpt", "self_instruct", "turns", "oasst",
       "pandalm" }) do
       local store <close> = new_store()
-      local done = assert(ingest.file(store, path, { format = format }))
+      local done = assert(ingest.file(store, path, { format = format,
+        answers = ({ "person", "model" })[draw(3)] }))
       assert.equal(#store:bad_lines(done.source_id), done.bad)
       assert.is_true(done.rows + done.bad + done.skipped >= 6000)
       taken = taken + done.rows
