@@ -45,9 +45,11 @@ const char *pl_isa(void)
     return isa_names[pl__isa()];
 }
 
-void pl_threads_set(int n)
+bool pl_threads_set(int64_t n)
 {
-    omp_set_num_threads(n < 1 ? 1 : n);
+    if (n < 1 || n > PL_MAX_THREADS) return false;
+    omp_set_num_threads((int)n);
+    return true;
 }
 
 int pl_threads_get(void)

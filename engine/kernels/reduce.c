@@ -9,7 +9,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-#define CHUNK 4096     /* elements of a run that lanes add up before they are folded */
+#define CHUNK 4096     /* elements of a run whose sum is made before it is folded */
 #define MAX_BLOCKS 256 /* blocks of a run that threads may share */
 #define ROW_BLOCK 128  /* rows down a column */
 #define TILE_VECS 4    /* vectors of columns a thread takes at a time */
@@ -22,11 +22,16 @@ static int64_t least(int64_t a, int64_t b)
 
 static real sum_chunk(int64_t n, const real *x)
 {
-    vec s = v_set1(REAL(0.0));
-    int64_t i = 0;
-    for (; n - i >= VL; i += VL) s += v_load(x + i);
-    if (i < n) s += v_load_n(x + i, n - i, REAL(0.0));
-    return v_sum(s);
+    v_total total = {0};
+    V_BLOCKS(from, to, n)
+    {
+        vec s = v_set1(REAL(0.0));
+        int64_t i = from;
+        for (; to - i >= VL; i += VL) s += v_load(x + i);
+        if (i < to) s += v_load_n(x + i, to - i, REAL(0.0));
+        total = v_total_add(total, s);
+    }
+    return v_total_sum(total);
 }
 
 static double sum_block(int64_t n, const real *x)

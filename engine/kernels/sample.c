@@ -1,8 +1,10 @@
 /*
 ** sample.c - log-probabilities, entropy and divergences of single rows of logits.
 **
-** The maximum is subtracted before exponentials; sums run in 16 lanes folded in a fixed tree.
-**   lse = m + ln sum e^(z-m);   ln p = z - lse;   H = lse - sum p z
+** The maximum is subtracted before exponentials, and before the temperature: a difference of two
+** logits of about one size is exact. Sums run in VL lanes in a fixed order (v_total of vec.h).
+**   d = (z - peak) / T;   total = sum e^d;   p = e^d / total;   ln p = d - ln total
+**   H = ln total - sum p d
 */
 #include "kernels/sample.h"
 
@@ -15,67 +17,89 @@ static real max_of(int64_t n, const real *x)
     return v_fold_max(most);
 }
 
-real K(lse_row)(int64_t n, const real *logits, real inv_temperature, real *entropy)
+k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *entropy)
 {
-    const real peak = max_of(n, logits) * inv_temperature;
+    const real peak = max_of(n, logits);
     const vec m = v_set1(peak), t = v_set1(inv_temperature);
-    vec sum = v_set1(0), weighted = v_set1(0);
-    V_EACH(i, k, n)
+    v_total total = {0}, weighted = {0};
+    V_BLOCKS(from, to, n)
     {
-        const vec z = v_load_n(logits + i, k, -(real)INFINITY) * t - m;
-        const vec e = v_exp_normal(z);
-        sum += e;
-        if (entropy != NULL) /* 0 ln 0 = 0 */
-            weighted += v_select(e > v_set1(0), e * z, v_set1(0));
+        vec sum = v_set1(0), w = v_set1(0);
+        V_SPAN(i, k, from, to)
+        {
+            const vec d = (v_load_n(logits + i, k, -(real)INFINITY) - m) * t;
+            const vec e = v_exp_normal(d);
+            sum += e;
+            if (entropy != NULL) /* 0 ln 0 = 0 */
+                w += v_select(e > v_set1(0), e * d, v_set1(0));
+        }
+        total = v_total_add(total, sum);
+        if (entropy != NULL) weighted = v_total_add(weighted, w);
     }
-    const real total = v_sum(sum), log_total = v_log(v_set1(total))[0];
-    if (entropy != NULL) *entropy = log_total - v_sum(weighted) / total;
-    return peak + log_total;
+    const k_row row = {peak, v_total_sum(total)};
+    if (entropy != NULL)
+        *entropy = v_log(v_set1(row.total))[0] - v_total_sum(weighted) / row.total;
+    return row;
 }
 
-void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t target, real lse,
+real K(row_logprob)(k_row row, real inv_temperature, real logit)
+{
+    return (logit - row.peak) * inv_temperature - v_log(v_set1(row.total))[0];
+}
+
+void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t target, k_row row,
                         real entropy, real g_logprob, real g_entropy)
 {
-    const vec t = v_set1(inv_temperature), l = v_set1(lse), h = v_set1(entropy);
-    const vec gl = v_set1(g_logprob), ge = v_set1(g_entropy);
+    const vec t = v_set1(inv_temperature), peak = v_set1(row.peak);
+    const vec part = v_set1(1 / row.total), log_total = v_log(v_set1(row.total));
+    const vec gl = v_set1(g_logprob), ge = v_set1(g_entropy), h = v_set1(entropy);
     V_EACH(i, k, n)
     {
-        const vec log_p = v_load_n(logits + i, k, 0) * t - l;
-        const vec p = v_exp_normal(log_p);
+        const vec d = (v_load_n(logits + i, k, 0) - peak) * t;
+        const vec p = v_exp_normal(d) * part;
         /* -p (g_logprob + g_entropy (ln p + H)); where p = 0 nothing flows */
-        const vec d = v_select(p > v_set1(0), p * (gl + ge * (log_p + h)), v_set1(0));
-        v_store_n(logits + i, -(d * t), k);
+        const vec g = v_select(p > v_set1(0), p * (gl + ge * (d - log_total + h)), v_set1(0));
+        v_store_n(logits + i, -(g * t), k);
     }
     logits[target] += g_logprob * inv_temperature;
 }
 
 real K(kl_row)(int64_t n, const real *logits, const real *ref_logits, real inv_temperature,
-               real lse, real ref_lse)
+               k_row row, k_row ref)
 {
-    const vec t = v_set1(inv_temperature), l = v_set1(lse), r = v_set1(ref_lse);
-    vec sum = v_set1(0);
-    V_EACH(i, k, n)
+    const vec t = v_set1(inv_temperature), peak = v_set1(row.peak), ref_peak = v_set1(ref.peak);
+    const vec part = v_set1(1 / row.total), log_total = v_log(v_set1(row.total));
+    const vec ref_log_total = v_log(v_set1(ref.total));
+    v_total total = {0};
+    V_BLOCKS(from, to, n)
     {
-        const vec log_p = v_load_n(logits + i, k, -(real)INFINITY) * t - l;
-        const vec log_q = v_load_n(ref_logits + i, k, 0) * t - r;
-        const vec p = v_exp_normal(log_p);
-        sum += v_select(p > v_set1(0), p * (log_p - log_q), v_set1(0));
+        vec sum = v_set1(0);
+        V_SPAN(i, k, from, to)
+        {
+            const vec d = (v_load_n(logits + i, k, -(real)INFINITY) - peak) * t;
+            const vec log_q = (v_load_n(ref_logits + i, k, 0) - ref_peak) * t - ref_log_total;
+            const vec p = v_exp_normal(d) * part;
+            sum += v_select(p > v_set1(0), p * (d - log_total - log_q), v_set1(0));
+        }
+        total = v_total_add(total, sum);
     }
-    return v_sum(sum);
+    return v_total_sum(total);
 }
 
-void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature, real lse,
-                   real ref_lse, real kl, real g)
+void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature,
+                   k_row row, k_row ref, real kl, real g)
 {
-    const vec t = v_set1(inv_temperature), l = v_set1(lse), r = v_set1(ref_lse);
+    const vec t = v_set1(inv_temperature), peak = v_set1(row.peak), ref_peak = v_set1(ref.peak);
+    const vec part = v_set1(1 / row.total), log_total = v_log(v_set1(row.total));
+    const vec ref_log_total = v_log(v_set1(ref.total));
     const vec mean = v_set1(kl), gv = v_set1(g * inv_temperature);
     V_EACH(i, k, n)
     {
-        const vec log_p = v_load_n(logits + i, k, 0) * t - l;
-        const vec log_q = v_load_n(ref_logits + i, k, 0) * t - r;
-        const vec p = v_exp_normal(log_p);
-        const vec d = v_select(p > v_set1(0), p * ((log_p - log_q) - mean), v_set1(0));
-        v_store_n(logits + i, gv * d, k);
+        const vec d = (v_load_n(logits + i, k, 0) - peak) * t;
+        const vec log_q = (v_load_n(ref_logits + i, k, 0) - ref_peak) * t - ref_log_total;
+        const vec p = v_exp_normal(d) * part;
+        const vec o = v_select(p > v_set1(0), p * ((d - log_total - log_q) - mean), v_set1(0));
+        v_store_n(logits + i, gv * o, k);
     }
 }
 
@@ -89,14 +113,15 @@ void K(logprob_row_any)(int64_t n, const void *logits, double inv_temperature, i
 {
     const real *z = logits;
     const real t = (real)inv_temperature;
-    *(real *)logprob = z[target] * t - K(lse_row)(n, z, t, entropy);
+    *(real *)logprob = K(row_logprob)(K(read_row)(n, z, t, entropy), t, z[target]);
 }
 
 void K(softmax_row_any)(int64_t n, const void *logits, double inv_temperature, void *out)
 {
     const real *z = logits;
     const real t = (real)inv_temperature;
-    const vec l = v_set1(K(lse_row)(n, z, t, NULL)), tv = v_set1(t);
+    const k_row row = K(read_row)(n, z, t, NULL);
+    const vec peak = v_set1(row.peak), part = v_set1(1 / row.total), tv = v_set1(t);
     V_EACH(i, k, n)
-    v_store_n((real *)out + i, v_exp_normal(v_load_n(z + i, k, 0) * tv - l), k);
+    v_store_n((real *)out + i, v_exp_normal((v_load_n(z + i, k, 0) - peak) * tv) * part, k);
 }

@@ -2,26 +2,34 @@
 ** sample.h - what is read off one row of logits: log-probabilities, entropy, probabilities.
 **
 ** One routine serves generation and training, so that the log-prob of a sampled token has the same
-** bits in both. z = logits * inv_temperature throughout; n entries a row.
+** bits in both. n entries a row; inv_temperature is 1 / T.
 */
 #ifndef PL_KERNELS_SAMPLE_H
 #define PL_KERNELS_SAMPLE_H
 
 #include "kernels/variant.h"
 
-/* ln sum_v e^(z_v); entropy (NULL: not wanted) of softmax(z) in nats. */
-real K(lse_row)(int64_t n, const real *logits, real inv_temperature, real *entropy);
+/* What is read off a row: its largest logit, and the sum of e^((z_v - peak) / T). The two are kept
+** apart since ln p = (z - peak) / T - ln total loses the digits of a large peak when they are one. */
+typedef struct {
+    real peak, total;
+} k_row;
 
-/* logits -> dlogits of  g_logprob ln p[target] + g_entropy H(p), by the row's lse and entropy. */
-void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t target, real lse,
+/* entropy (NULL: not wanted) of the softmax in nats. */
+k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *entropy);
+/* ln p of the token with this logit. */
+real K(row_logprob)(k_row row, real inv_temperature, real logit);
+
+/* logits -> dlogits of  g_logprob ln p[target] + g_entropy H(p), by what was read off the row. */
+void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t target, k_row row,
                         real entropy, real g_logprob, real g_entropy);
 
 /* sum_v p_v (ln p_v - ln q_v) */
 real K(kl_row)(int64_t n, const real *logits, const real *ref_logits, real inv_temperature,
-               real lse, real ref_lse);
+               k_row row, k_row ref);
 /* logits -> dlogits of g KL(p, q) */
-void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature, real lse,
-                   real ref_lse, real kl, real g);
+void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature,
+                   k_row row, k_row ref, real kl, real g);
 
 /* For floors that know no `real`: see kernels/set.h. */
 double K(row_max)(int64_t n, const void *x);

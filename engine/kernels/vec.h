@@ -120,6 +120,31 @@ static inline vec v_sqrt(vec a)
 }
 
 /* Folds halves onto each other: (0 + VL/2) (1 + VL/2+1) ... until one number is left. */
+#if defined(__SSE2__) && !defined(PL_F64_BUILD)
+#define V_FOLD(name, op)                                                                          \
+    static inline real name(vec v)                                                                \
+    {                                                                                             \
+        V_FOLD_TO_128(op)                                                                         \
+        q = _mm_##op##_ps(q, _mm_movehl_ps(q, q));                                                \
+        return _mm_cvtss_f32(_mm_##op##_ss(q, _mm_shuffle_ps(q, q, 1)));                          \
+    }
+#if defined(__AVX512F__)
+#define V_FOLD_TO_128(op)                                                                         \
+    const __m256 h = _mm256_##op##_ps(_mm512_castps512_ps256((__m512)v),                          \
+                                      _mm512_extractf32x8_ps((__m512)v, 1));                      \
+    __m128 q = _mm_##op##_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+#elif defined(__AVX2__)
+#define V_FOLD_TO_128(op)                                                                         \
+    __m128 q = _mm_##op##_ps(_mm256_castps256_ps128((__m256)v),                                   \
+                             _mm256_extractf128_ps((__m256)v, 1));
+#else
+#define V_FOLD_TO_128(op) __m128 q = (__m128)v;
+#endif
+V_FOLD(v_sum, add)
+V_FOLD(v_fold_max, max)
+#undef V_FOLD
+#undef V_FOLD_TO_128
+#else
 static inline real v_sum(vec v)
 {
     real t[VL];
@@ -137,9 +162,36 @@ static inline real v_fold_max(vec v)
         for (int i = 0; i < w; i++) t[i] = t[i] > t[i + w] ? t[i] : t[i + w];
     return t[0];
 }
+#endif
 
-/* Walks n elements in vectors: `i` is the position, `m` how many are valid in this one. */
-#define V_EACH(i, m, n) \
-    for (int64_t i = 0, m; m = (n) - i < VL ? (n) - i : VL, i < (n); i += VL)
+/* Walks elements from .. to-1 in vectors: `i` is the position, `m` how many are valid in this one. */
+#define V_SPAN(i, m, from, to) \
+    for (int64_t i = (from), m; m = (to) - i < VL ? (to) - i : VL, i < (to); i += VL)
+#define V_EACH(i, m, n) V_SPAN(i, m, 0, n)
+
+/* ---- Sums of long rows ----
+** The terms of a block of V_BLOCK vectors are added up as they come; the sums of blocks enter a
+** total that keeps what rounding took from it (Knuth's two-sum). So the error is that of one block,
+** however long the row, and the sum of a single block has the bits of the plain sum. */
+#define V_BLOCK 32
+#define V_BLOCKS(from, to, n)                                                                     \
+    for (int64_t from = 0, to;                                                                    \
+         to = (n) - from < V_BLOCK * VL ? (n) : from + V_BLOCK * VL, from < (n); from = to)
+
+typedef struct {
+    vec sum, lost;
+} v_total;
+
+static inline v_total v_total_add(v_total t, vec x)
+{
+    const vec sum = t.sum + x, part = sum - t.sum;
+    return (v_total){sum, t.lost + ((t.sum - (sum - part)) + (x - part))};
+}
+
+/* What was lost is not a number where the sum is infinite. */
+static inline real v_total_sum(v_total t)
+{
+    return v_sum(v_select(t.sum - t.sum == v_set1(0), t.sum + t.lost, t.sum));
+}
 
 #endif

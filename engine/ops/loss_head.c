@@ -113,6 +113,17 @@ static void silence(const head_job *job, int64_t i)
     memset(job->picked + i * job->c, 0, (size_t)job->c * sizeof(real));
 }
 
+/* A saved tensor of one k_row for each of n rows. */
+static pl_status save_rows(pl_call *c, int slot, int64_t n)
+{
+    return pl__saved(c, slot, PL_REAL_DTYPE, 2, (const int64_t[]){n, sizeof(k_row) / sizeof(real)});
+}
+
+static k_row *saved_rows(const pl_call *c, int slot)
+{
+    return (k_row *)pl__data(c->saved[slot]);
+}
+
 static void zero_unless(bool acc, pl_tensor *t)
 {
     if (t != NULL && !acc) memset(pl__data(t), 0, (size_t)t->count * sizeof(real));
@@ -169,12 +180,13 @@ static pl_status cross_entropy_fwd(pl_call *c)
         for (int64_t i = 0; i < m; i++) {
             real *z = job.logits + i * job.v;
             const int64_t target = targets[first + i];
-            const real w = weights != NULL ? weights[first + i] : 1, lse = K(lse_row)(job.v, z, 1, NULL);
+            const real w = weights != NULL ? weights[first + i] : 1;
+            const k_row row = K(read_row)(job.v, z, 1, NULL);
             /* Chosen by selection: a row of weight 0 adds nothing, whatever it holds. */
-            nll[first + i] = w == 0 ? 0 : (double)w * (double)(lse - z[target]);
+            nll[first + i] = w == 0 ? 0 : -(double)w * (double)K(row_logprob)(row, 1, z[target]);
             if (d_hidden == NULL && d_head == NULL) continue;
             if (w == 0) silence(&job, i);
-            else K(logprob_row_bwd)(job.v, z, 1, target, lse, 0, -w * scale, 0);
+            else K(logprob_row_bwd)(job.v, z, 1, target, row, 0, -w * scale, 0);
         }
         if (d_hidden != NULL || d_head != NULL)
             push_back(&job, first, m, d_hidden, d_head, first > 0);
@@ -215,7 +227,7 @@ static pl_status check_temperature(pl_call *c)
     return pl__op_fail(c, PL_ERR_ARG, "temperature is %g, more than 0 wanted", temperature);
 }
 
-enum { LSE, ENTROPY }; /* saved, for each row */
+enum { READ, ENTROPY }; /* saved for each row: k_row, and a number */
 
 static pl_status logprob_shape(pl_call *c)
 {
@@ -225,7 +237,7 @@ static pl_status logprob_shape(pl_call *c)
     if (c->in[TARGETS]->rank != 1 || c->in[TARGETS]->count != n)
         return pl__shape_fail(c, TARGETS, "[N], one for each row,");
     PL_TRY(pl__check_index(c, TARGETS, c->in[HEAD]->shape[0]));
-    PL_TRY(pl__saved(c, LSE, PL_REAL_DTYPE, 1, &n));
+    PL_TRY(save_rows(c, READ, n));
     PL_TRY(pl__saved(c, ENTROPY, PL_REAL_DTYPE, 1, &n));
     PL_TRY(pl__out(c, LOGPROB_logprob, PL_REAL_DTYPE, 1, &n));
     return pl__out(c, LOGPROB_entropy, PL_REAL_DTYPE, 1, &n);
@@ -237,7 +249,8 @@ static pl_status logprob_fwd(pl_call *c)
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
     const int32_t *targets = pl__ints(c->in[TARGETS]);
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
-    real *lse = pl__real(c->saved[LSE]), *saved_entropy = pl__real(c->saved[ENTROPY]);
+    k_row *read = saved_rows(c, READ);
+    real *saved_entropy = pl__real(c->saved[ENTROPY]);
     real *logprob = pl__real(c->out[LOGPROB_logprob]);
     real *entropy = pl__real(c->out[LOGPROB_entropy]);
     for (int64_t first = 0; first < job.n; first += job.chunk) {
@@ -247,9 +260,10 @@ static pl_status logprob_fwd(pl_call *c)
         PL_PARALLEL_FOR(m * job.v * 4)
         for (int64_t i = 0; i < m; i++) {
             const real *z = job.logits + i * job.v;
-            lse[first + i] = K(lse_row)(job.v, z, inv_t, &entropy[first + i]);
-            saved_entropy[first + i] = entropy[first + i];
-            logprob[first + i] = z[targets[first + i]] * inv_t - lse[first + i];
+            const int64_t r = first + i;
+            read[r] = K(read_row)(job.v, z, inv_t, &entropy[r]);
+            saved_entropy[r] = entropy[r];
+            logprob[r] = K(row_logprob)(read[r], inv_t, z[targets[r]]);
         }
     }
     return PL_OK;
@@ -261,7 +275,8 @@ static pl_status logprob_bwd(pl_call *c)
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
     const int32_t *targets = pl__ints(c->in[TARGETS]);
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
-    const real *lse = pl__real(c->saved[LSE]), *entropy = pl__real(c->saved[ENTROPY]);
+    const k_row *read = saved_rows(c, READ);
+    const real *entropy = pl__real(c->saved[ENTROPY]);
     const pl_tensor *d_logprob = c->d_out[LOGPROB_logprob], *d_entropy = c->d_out[LOGPROB_entropy];
     const real *g_logprob = d_logprob != NULL ? pl__real(d_logprob) : NULL;
     const real *g_entropy = d_entropy != NULL ? pl__real(d_entropy) : NULL;
@@ -278,7 +293,7 @@ static pl_status logprob_bwd(pl_call *c)
             const real g = g_logprob != NULL ? g_logprob[r] : 0;
             const real h = g_entropy != NULL ? g_entropy[r] : 0;
             if (g == 0 && h == 0) silence(&job, i);
-            else K(logprob_row_bwd)(job.v, job.logits + i * job.v, inv_t, targets[r], lse[r],
+            else K(logprob_row_bwd)(job.v, job.logits + i * job.v, inv_t, targets[r], read[r],
                                     entropy[r], g, h);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
@@ -296,7 +311,7 @@ enum {
     REF_HEAD = KL_FULL_ref_head,
     KL_ROWS = KL_FULL_rows
 };
-enum { KL_LSE, KL_REF_LSE, KL_VALUE, N_KL_SAVED }; /* saved, for each row */
+enum { KL_READ, KL_REF_READ, KL_VALUE }; /* saved for each row: two k_row, and a number */
 
 static pl_status kl_full_shape(pl_call *c)
 {
@@ -309,7 +324,9 @@ static pl_status kl_full_shape(pl_call *c)
         return pl__op_fail(c, PL_ERR_GRAD,
                            "the reference is a constant: compute it under no_grad");
     const int64_t n = c->in[KL_ROWS]->count;
-    for (int i = 0; i < N_KL_SAVED; i++) PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, 1, &n));
+    PL_TRY(save_rows(c, KL_READ, n));
+    PL_TRY(save_rows(c, KL_REF_READ, n));
+    PL_TRY(pl__saved(c, KL_VALUE, PL_REAL_DTYPE, 1, &n));
     return pl__out(c, KL_FULL_kl, PL_REAL_DTYPE, 1, &n);
 }
 
@@ -319,7 +336,7 @@ static pl_status kl_full_fwd(pl_call *c)
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS));
     PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS));
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
-    real *lse = pl__real(c->saved[KL_LSE]), *ref_lse = pl__real(c->saved[KL_REF_LSE]);
+    k_row *read = saved_rows(c, KL_READ), *ref_read = saved_rows(c, KL_REF_READ);
     real *saved_kl = pl__real(c->saved[KL_VALUE]), *kl = pl__real(c->out[KL_FULL_kl]);
     for (int64_t first = 0; first < job.n; first += job.chunk) {
         const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
@@ -330,9 +347,9 @@ static pl_status kl_full_fwd(pl_call *c)
         for (int64_t i = 0; i < m; i++) {
             const real *z = job.logits + i * job.v, *q = ref.logits + i * job.v;
             const int64_t r = first + i;
-            lse[r] = K(lse_row)(job.v, z, inv_t, NULL);
-            ref_lse[r] = K(lse_row)(job.v, q, inv_t, NULL);
-            kl[r] = saved_kl[r] = K(kl_row)(job.v, z, q, inv_t, lse[r], ref_lse[r]);
+            read[r] = K(read_row)(job.v, z, inv_t, NULL);
+            ref_read[r] = K(read_row)(job.v, q, inv_t, NULL);
+            kl[r] = saved_kl[r] = K(kl_row)(job.v, z, q, inv_t, read[r], ref_read[r]);
         }
     }
     return PL_OK;
@@ -344,7 +361,7 @@ static pl_status kl_full_bwd(pl_call *c)
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS));
     PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS));
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
-    const real *lse = pl__real(c->saved[KL_LSE]), *ref_lse = pl__real(c->saved[KL_REF_LSE]);
+    const k_row *read = saved_rows(c, KL_READ), *ref_read = saved_rows(c, KL_REF_READ);
     const real *kl = pl__real(c->saved[KL_VALUE]), *g = pl__real(c->d_out[KL_FULL_kl]);
     real *d_hidden = c->d_in[HIDDEN] != NULL ? pl__real(c->d_in[HIDDEN]) : NULL;
     real *d_head = c->d_in[HEAD] != NULL ? pl__real(c->d_in[HEAD]) : NULL;
@@ -358,8 +375,8 @@ static pl_status kl_full_bwd(pl_call *c)
         for (int64_t i = 0; i < m; i++) {
             const int64_t r = first + i;
             if (g[r] == 0) silence(&job, i);
-            else K(kl_row_bwd)(job.v, job.logits + i * job.v, ref.logits + i * job.v, inv_t, lse[r],
-                               ref_lse[r], kl[r], g[r]);
+            else K(kl_row_bwd)(job.v, job.logits + i * job.v, ref.logits + i * job.v, inv_t, read[r],
+                               ref_read[r], kl[r], g[r]);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
     }

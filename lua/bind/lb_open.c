@@ -7,6 +7,9 @@ int luaopen_perilune_core(lua_State *L);
 
 int luaopen_perilune_core(lua_State *L)
 {
+    if (pl_threads_get() > PL_MAX_THREADS) /* the run time would die of its own stack */
+        return luaL_error(L, "OMP_NUM_THREADS asks for %d threads: there may be 1 to %d",
+                          pl_threads_get(), PL_MAX_THREADS);
     lb_make_context(L);
     lua_newtable(L);
     lb_open_tensor(L);

@@ -614,8 +614,10 @@ static int mem_trim(lua_State *L)
 static int threads(lua_State *L)
 {
     if (!lua_isnoneornil(L, 1)) {
-        luaL_argcheck(L, luaL_checkinteger(L, 1) >= 1, 1, "at least one thread");
-        pl_threads_set((int)lua_tointeger(L, 1));
+        const lua_Integer n = luaL_checkinteger(L, 1);
+        if (!pl_threads_set(n))
+            return luaL_error(L, "%I threads: there may be 1 to %d", (LUAI_UACINT)n,
+                              PL_MAX_THREADS);
     }
     lua_pushinteger(L, pl_threads_get());
     return 1;

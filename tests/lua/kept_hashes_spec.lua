@@ -9,19 +9,19 @@ local system = pl.system
 -- The weights_hash of each recipe in the world of world.new("llama"), recorded once.
 local kept = {
   plain = {
-    sft = "979799ef67ebfe51e89d2f9c6260030f",
+    sft = "27306476e488e827a897b93c8a332e20",
     reward = "9486b5b3edf2fe38acd1c9fa749a7694",
-    ppo = "93f6b389b172af6fc8bede07a2a203b2",
+    ppo = "318521007be0b6a5564900adaee9e58b",
   },
   avx2 = {
-    sft = "aea81a70c2e91910f9baa67bad690bf4",
+    sft = "01da0dbb6a4e89554ded448b7c717041",
     reward = "ea3215b0be3f759ed9b31579a5fd59b6",
-    ppo = "6685b99c9daeab644dc4b97c1ed42085",
+    ppo = "a730e2f5801d8cd2181582abe200d056",
   },
   avx512 = {
-    sft = "8de733417d1536682053fcd2d570700d",
+    sft = "27284f32a63e273d5745bf372564b72b",
     reward = "914e7fcb0718aba052f1c3ccf280d3d6",
-    ppo = "0bb34addaa6064cb37fde4aa4e2ba58f",
+    ppo = "4741db8ee81eddad8e7b55ae9a14a74a",
   },
 }
 

@@ -10,7 +10,8 @@ local common = {}
 common.rows = {
   { output_dir = "", "folder of the run: metrics, samples, checkpoints, report" },
   { seed = 1, "all random numbers of the run follow from it", min = 0 },
-  { threads = 0, "CPU threads; 0 takes all that this process may use", min = 0, transient = true },
+  { threads = 0, "CPU threads; 0 takes all that this process may use", min = 0, max = 1024,
+    transient = true },
   { max_steps = 0, "stop after so many steps; 0 runs to the end of the data", min = 0 },
   { logging_steps = 1, "write metrics every so many steps", min = 1, free = true },
   { save_steps = 0, "write a checkpoint every so many steps; 0 only at the end", min = 0,
