@@ -1,5 +1,5 @@
---- Limits of the machine: threads and address space are refused with a sentence, not by a crash or a
--- hang.
+--- Limits of the machine: threads and address space are refused with a sentence, not by a crash or
+-- a hang.
 
 local core = require("perilune.core")
 local program = require("perilune.host").executable

@@ -255,10 +255,33 @@ describe("a model folder that does not fit", function()
     for _, bad in ipairs({ { { hidden_size = 0 }, "hidden_size" },
       { { num_key_value_heads = 4 }, "num_key_value_heads" },
       { { rope_scaling = { type = "linear", factor = 2 } }, "rope_type 'linear'" },
-      { { vocab_size = 1.5 }, "vocab_size" } }) do
-      local ok, message = pcall(with(bad[1]))
-      assert.is_false(ok)
-      assert.truthy(message:find(bad[2], 1, true), message)
+      { { vocab_size = 1.5 }, "'vocab_size' is 1.5; it must be an integer from 1 to 16777216" },
+      { { vocab_size = 12000000 }, "'vocab_size' is 12000000, but 'model.embed_tokens.weight'" },
+      { { hidden_size = 72 }, "it can only be 36" },
+      { { intermediate_size = 7 }, "'intermediate_size' is 7" },
+      { { num_hidden_layers = 20000 }, "'num_hidden_layers' is 20000; it must be" },
+      { { num_hidden_layers = 9999 }, "'num_hidden_layers' is 9999, but the file holds" },
+      { { num_key_value_heads = 0 }, "'num_key_value_heads' is 0" },
+      { { num_attention_heads = 0 }, "'num_attention_heads' is 0" },
+      { { head_dim = 0 }, "'head_dim' is 0" },
+      { { head_dim = 7 }, "rotary positions want an even one" },
+      { { rms_norm_eps = -1 }, "'rms_norm_eps' is -1" },
+      { { rms_norm_eps = "x" }, "'rms_norm_eps' is 'x'" },
+      { { rope_theta = "x" }, "'rope_theta' is 'x'" },
+      { { rope_theta = 0 }, "'rope_theta' is 0" },
+      { { rope_parameters = { rope_theta = -1 } }, "'rope_parameters.rope_theta' is -1" },
+      { { rope_parameters = { rope_theta = 3 } }, "which is meant?" },
+      { { rope_parameters = { partial_rotary_factor = 0.5 } }, "partial_rotary_factor' is 0.5" },
+      { { rope_parameters = { rope_type = "yarn" } }, "rope_type 'yarn'" },
+      { { rope_parameters = 3 }, "'rope_parameters' is 3" },
+      { { hidden_act = "gelu" }, "'hidden_act' is 'gelu'; it must be \"silu\"" },
+      { { partial_rotary_factor = 0.5 }, "'partial_rotary_factor' is 0.5" },
+      { { attention_bias = true }, "'attention_bias' is true" },
+      { { sliding_window = 4096 }, "'sliding_window' is 4096: the key is not known" },
+      { { quantization_config = { bits = 4 } }, "'quantization_config'" },
+      { { hiden_act = "silu" }, "did you mean 'hidden_act'?" },
+      { { architectures = "LlamaForCausalLM" }, "'architectures' is 'LlamaForCausalLM'" } }) do
+      refused(with(bad[1]), bad[2])
       toy.model("llama"):write(dir)
       config = assert(json.decode(read(dir .. "/config.json")))
     end
@@ -268,6 +291,12 @@ describe("a model folder that does not fit", function()
     refused(function()
       return pl.load(dir .. "/nowhere")
     end, "nowhere")
+    for text, what in pairs { ["[]"] = "a list", ["3"] = "3", ['"x"'] = "x", ["true"] = "true" } do
+      write(dir .. "/config.json", text)
+      refused(function()
+        return pl.load(dir)
+      end, "config.json: " .. what .. ", not an object")
+    end
     write(dir .. "/config.json", "{ nonsense")
     refused(function()
       return pl.load(dir)

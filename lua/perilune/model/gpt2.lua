@@ -6,6 +6,7 @@
 -- else, and are transposed when they are read.
 
 local core = require("perilune.core")
+local keys = require("perilune.model.config_keys")
 local dropped = require("perilune.model.residual_dropout")
 
 local gpt2 = { class = "GPT2", causal = "LMHeadModel" }
@@ -26,21 +27,47 @@ function gpt2.init_std(config)
   return config.initializer_range or 0.02
 end
 
+local family = {
+  n_embd = keys.integer(1),
+  n_layer = keys.integer(1, 10000),
+  n_head = keys.integer(1),
+  n_positions = keys.integer(1),
+  n_inner = keys.integer(1),
+  n_ctx = keys.harmless,
+  activation_function = keys.only("gelu_new", "gelu", "gelu_pytorch_tanh"),
+  layer_norm_epsilon = keys.number(1e-30, 1),
+  resid_pdrop = keys.number(0, 1),
+  embd_pdrop = keys.number(0, 1),
+  attn_pdrop = keys.number(0, 1),
+  scale_attn_weights = keys.only(true),
+  scale_attn_by_inverse_layer_idx = keys.only(false),
+  reorder_and_upcast_attn = keys.harmless,
+  summary_activation = keys.harmless,
+  summary_first_dropout = keys.harmless,
+  summary_proj_to_labels = keys.harmless,
+  summary_type = keys.harmless,
+  summary_use_proj = keys.harmless,
+}
+
+--- Why a config makes no model; nil when it does.
 function gpt2.check(config)
-  for _, key in ipairs({ "n_embd", "n_layer", "n_head", "n_positions", "vocab_size" }) do
-    if math.type(config[key]) ~= "integer" or config[key] < 1 then
-      error(("config.json: '%s' must be an integer above 0, not %s"):format(key,
-        config[key]), 0)
-    end
+  local message = keys.check(config, family)
+    or keys.missing(config, { "n_embd", "n_layer", "n_head", "n_positions", "vocab_size" })
+  if not message and config.n_embd % config.n_head ~= 0 then
+    message = ("config.json: 'n_head' is %d; it must divide 'n_embd', %d"):format(config.n_head,
+      config.n_embd)
   end
-  if config.n_embd % config.n_head ~= 0 then
-    error("config.json: n_head must divide n_embd", 0)
-  end
-  local act = config.activation_function or "gelu_new"
-  if act ~= "gelu_new" and act ~= "gelu" and act ~= "gelu_pytorch_tanh" then
-    error(("config.json: activation_function '%s' is not supported"):format(act), 0)
-  end
+  return message
 end
+
+--- Sizes that a file shows: key, tensor and axis; and how its layers are named.
+gpt2.sizes = {
+  { "vocab_size", "transformer.wte.weight", 1 },
+  { "n_embd", "transformer.wte.weight", 2 },
+  { "n_positions", "transformer.wpe.weight", 1 },
+  { "n_inner", "transformer.h.0.mlp.c_fc.weight", 1 },
+}
+gpt2.layers = { "n_layer", "^transformer%.h%.(%d+)%." }
 
 function gpt2.complete(config)
   config.model_type = "gpt2"

@@ -24,6 +24,8 @@ local random = require("perilune.base.random")
 
 local model = {}
 
+local list_class = getmetatable(json.array())
+
 local architectures = {
   LlamaForCausalLM = "llama", LlamaForSequenceClassification = "llama",
   GPT2LMHeadModel = "gpt2", GPT2ForSequenceClassification = "gpt2",
@@ -41,17 +43,19 @@ Model.__index = Model
 Model.__name = "model"
 
 local function architecture_of(config)
-  local name = config.architectures and config.architectures[1]
+  local list = config.architectures
+  local name = type(list) == "table" and list[1] or list
   local module = architectures[name]
   if not module then
     local by_type = { llama = "llama", gpt2 = "gpt2" }
     module = by_type[config.model_type]
   end
   if not module then
-    return nil, ("unknown architecture '%s' (model_type '%s'); known: LlamaForCausalLM, "
-      .. "GPT2LMHeadModel and their ForSequenceClassification"):format(name, config.model_type)
+    return nil, ("config.json: unknown architecture '%s' (model_type '%s'); known: "
+      .. "LlamaForCausalLM, GPT2LMHeadModel and their ForSequenceClassification"):format(name,
+      config.model_type)
   end
-  return require("perilune.model." .. module)
+  return (require("perilune.model." .. module))
 end
 
 local function head_entries(config, arch)
@@ -64,16 +68,40 @@ local function head_entries(config, arch)
   return {}
 end
 
---- A new model with memory for its parameters, all zeros.
-local function allocate(config, dtype)
+local function shape_text(shape)
+  return "[" .. table.concat(shape, ",") .. "]"
+end
+
+--- Why tensors are not the parameters of these entries; nil when they are.
+local function misfit(entries, tensors, where)
+  for _, entry in ipairs(entries) do
+    local name, given = entry[1], tensors[entry[1]]
+    if not given then
+      return ("%s: tensor '%s' is missing"):format(where, name)
+    end
+    local shape, wanted = shape_text(given:shape()), shape_text(entry[2])
+    if shape ~= wanted then
+      return ("%s: tensor '%s' has shape %s, config.json wants %s"):format(where, name, shape,
+        wanted)
+    end
+  end
+end
+
+--- A new model with memory for its parameters, all zeros. With `tensors`, those of a file at
+-- `where`, memory is taken only when they are just the ones wanted.
+local function allocate(config, dtype, tensors, where)
   local arch, message = architecture_of(config)
-  if not arch then
+  message = message or arch.check(config)
+  if message then
     return nil, message
   end
-  arch.check(config)
   local entries = arch.parameters(config)
   for _, entry in ipairs(head_entries(config, arch)) do
     entries[#entries + 1] = entry
+  end
+  message = tensors and misfit(entries, tensors, where)
+  if message then
+    return nil, message
   end
   local self = setmetatable({
     config = config, arch = arch, entries = entries, dtype = dtype or "float32",
@@ -109,25 +137,12 @@ function model.new(config, opts)
   return self
 end
 
-local function shape_text(tensor)
-  return "[" .. table.concat(tensor:shape(), ",") .. "]"
-end
-
---- Copies tensors (by Hugging Face name) into the parameters; both sides must match exactly.
+--- Copies tensors (by Hugging Face name) into the parameters, which they fit.
 local function fill(self, tensors, where)
-  tensors = self.arch.from_file(self.config, tensors)
   for _, entry in ipairs(self.entries) do
-    local name, weight = entry[1], self.weights[entry[1]]
+    local name = entry[1]
     local given = tensors[name]
-    if not given then
-      return nil, ("%s: tensor '%s' is missing"):format(where, name)
-    end
-    local shape, wanted = shape_text(given), shape_text(weight)
-    if shape ~= wanted then
-      return nil, ("%s: tensor '%s' has shape %s, config.json wants %s"):format(where, name, shape,
-        wanted)
-    end
-    weight:copy_(given:dtype() == self.dtype and given or core.cast(given, self.dtype))
+    self.weights[name]:copy_(given:dtype() == self.dtype and given or core.cast(given, self.dtype))
     tensors[name] = nil
   end
   local left = next(tensors)
@@ -135,6 +150,28 @@ local function fill(self, tensors, where)
     return nil, ("%s: tensor '%s' belongs to no parameter of this architecture"):format(where, left)
   end
   return self
+end
+
+--- Why a config asks for more, or something else, than the file holds: by key, before anything of
+-- the size it names is made. nil when the sizes agree.
+local function oversized(config, arch, tensors)
+  local key, pattern = table.unpack(arch.layers)
+  local layers = 0
+  for name in pairs(tensors) do
+    layers = math.max(layers, (tonumber(name:match(pattern)) or -1) + 1)
+  end
+  if config[key] > layers then
+    return ("config.json: '%s' is %d, but the file holds %d layers"):format(key, config[key],
+      layers)
+  end
+  for _, size in ipairs(arch.sizes) do
+    local name, tensor = size[2], tensors[size[2]]
+    local held = tensor and tensor:shape()[size[3]]
+    if held and config[size[1]] and config[size[1]] ~= held then
+      return ("config.json: '%s' is %d, but '%s' of the file has the shape %s: it can only be %d")
+        :format(size[1], config[size[1]], name, shape_text(tensor:shape()), held)
+    end
+  end
 end
 
 local function read_folder(path)
@@ -150,6 +187,9 @@ local function read_folder(path)
   config, message = json.decode(text)
   if not config then
     return nil, path .. "/config.json: " .. message
+  elseif type(config) ~= "table" or getmetatable(config) == list_class then
+    return nil, ("%s/config.json: %s, not an object"):format(path,
+      type(config) == "table" and "a list" or tostring(config))
   end
   local tensors
   tensors, message = files.safetensors.load(path)
@@ -192,6 +232,16 @@ function model.load(path, opts)
   if not config then
     return nil, tensors
   end
+  local arch, message = architecture_of(config)
+  message = message or arch.check(config)
+  if message then
+    return nil, path .. "/" .. message
+  end
+  tensors = arch.from_file(config, tensors)
+  message = oversized(config, arch, tensors)
+  if message then
+    return nil, path .. "/" .. message
+  end
   if config.scalar_head == nil then
     config.scalar_head = tensors["score.weight"] ~= nil
   end
@@ -199,15 +249,16 @@ function model.load(path, opts)
   if opts.scalar_head then
     config.scalar_head = true
   end
-  local self, message = allocate(config, opts.dtype)
-  if not self then
-    return nil, message
-  end
   if fresh_head then
-    local width = self.arch.width(config)
+    local width = arch.width(config)
     tensors["score.weight"] = core.randn({ 1, width },
       { a = 0, b = 1 / math.sqrt(width + 1), seed = opts.seed or 0,
         purpose = random.purpose("model.init", "score.weight") })
+  end
+  local self
+  self, message = allocate(config, opts.dtype, tensors, path)
+  if not self then
+    return nil, message
   end
   self.path = path
   return fill(self, tensors, path)

@@ -6,6 +6,7 @@
 -- llama2.c files turn neighbouring pairs (config.rope_interleaved), Hugging Face folders halves.
 
 local core = require("perilune.core")
+local keys = require("perilune.model.config_keys")
 local dropped = require("perilune.model.residual_dropout")
 
 local llama = { class = "Llama", causal = "ForCausalLM" }
@@ -39,23 +40,81 @@ local function rope_theta(config)
   return config.rope_theta or (parameters and parameters.rope_theta) or 10000
 end
 
-function llama.check(config)
-  for _, key in ipairs({ "hidden_size", "intermediate_size", "num_hidden_layers",
-    "num_attention_heads", "vocab_size" }) do
-    if math.type(config[key]) ~= "integer" or config[key] < 1 then
-      error(("config.json: '%s' must be an integer above 0, not %s"):format(key,
-        config[key]), 0)
+local family = {
+  hidden_size = keys.integer(1),
+  intermediate_size = keys.integer(1),
+  num_hidden_layers = keys.integer(1, 10000),
+  num_attention_heads = keys.integer(1),
+  num_key_value_heads = keys.integer(1),
+  head_dim = keys.integer(2),
+  max_position_embeddings = keys.integer(1, 1 << 40),
+  rms_norm_eps = keys.number(1e-30, 1),
+  rope_theta = keys.number(1, 1e15),
+  rope_scaling = keys.table,
+  rope_parameters = keys.table,
+  rope_interleaved = keys.boolean,
+  partial_rotary_factor = keys.only(1),
+  hidden_act = keys.only("silu", "swish"),
+  attention_bias = keys.only(false),
+  mlp_bias = keys.only(false),
+  use_sliding_window = keys.only(false),
+}
+
+local rope_family = {
+  rope_type = keys.only("default"),
+  type = keys.only("default"),
+  rope_theta = family.rope_theta,
+  partial_rotary_factor = family.partial_rotary_factor,
+}
+
+-- Two places for one number: both read, and the same.
+local function check_rope(config)
+  for _, name in ipairs { "rope_scaling", "rope_parameters" } do
+    local rope = config[name]
+    local kind = rope and (rope.rope_type or rope.type) or "default"
+    if kind ~= "default" then
+      return ("config.json: '%s' has the rope_type '%s'; only 'default' is implemented"):format(
+        name, kind)
+    end
+    local message = rope and keys.check(rope, rope_family, name)
+    if message then
+      return message
+    elseif rope and rope.rope_theta and config.rope_theta
+      and rope.rope_theta ~= config.rope_theta then
+      return ("config.json: '%s.rope_theta' is %s and 'rope_theta' is %s: which is meant?"):format(
+        name, rope.rope_theta, config.rope_theta)
     end
   end
-  if config.num_attention_heads % kv_heads(config) ~= 0 then
-    error("config.json: num_key_value_heads must divide num_attention_heads", 0)
+end
+
+--- Why a config makes no model; nil when it does.
+function llama.check(config)
+  local message = keys.check(config, family) or keys.missing(config, { "hidden_size",
+    "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size" })
+    or check_rope(config)
+  if message then
+    return message
   end
-  local scaling = config.rope_scaling or config.rope_parameters or {}
-  local kind = scaling.rope_type or scaling.type or "default"
-  if kind ~= "default" then
-    error(("config.json: rope_type '%s' is not supported; only 'default' is"):format(kind), 0)
+  local heads, kv, width = config.num_attention_heads, kv_heads(config), config.hidden_size
+  if heads % kv ~= 0 then
+    return ("config.json: 'num_key_value_heads' is %d; it must divide 'num_attention_heads', %d")
+      :format(kv, heads)
+  elseif not config.head_dim and width % heads ~= 0 then
+    return ("config.json: 'num_attention_heads' is %d; without 'head_dim' it must divide "
+      .. "'hidden_size', %d"):format(heads, width)
+  elseif head_dim(config) % 2 ~= 0 then
+    return ("config.json: the size of a head is %d (%s); rotary positions want an even one"):format(
+      head_dim(config), config.head_dim and "'head_dim'" or "'hidden_size' / 'num_attention_heads'")
   end
 end
+
+--- Sizes that a file shows: key, tensor and axis; and how its layers are named.
+llama.sizes = {
+  { "vocab_size", "model.embed_tokens.weight", 1 },
+  { "hidden_size", "model.embed_tokens.weight", 2 },
+  { "intermediate_size", "model.layers.0.mlp.gate_proj.weight", 1 },
+}
+llama.layers = { "num_hidden_layers", "^model%.layers%.(%d+)%." }
 
 --- What a written config.json says in full, for readers with other defaults.
 function llama.complete(config, export)

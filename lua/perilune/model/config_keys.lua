@@ -1,0 +1,168 @@
+--- The keys of a config.json: each is read here, known to change nothing, or an error. So a key
+-- that changes what a model computes is never passed over.
+--
+--     keys.check(config, { hidden_size = keys.integer(1), hidden_act = keys.only("silu") })
+--
+-- A family gives the rules of its own keys; those that every config of transformers may have are
+-- here. Members that are null are absent, names that begin with "_" are notes.
+
+local json = require("perilune.base.json")
+local nearest = require("perilune.base.nearest")
+
+local keys = {}
+
+--- An integer from `least` to `most` (2^24).
+-- @tparam integer least
+-- @tparam ?integer most
+-- @treturn table a rule
+function keys.integer(least, most)
+  most = most or 1 << 24
+  return {
+    wanted = ("an integer from %d to %d"):format(least, most),
+    holds = function(value)
+      return math.type(value) == "integer" and value >= least and value <= most
+    end,
+  }
+end
+
+--- A number from `least` to `most`.
+-- @tparam number least
+-- @tparam number most
+-- @treturn table a rule
+function keys.number(least, most)
+  return {
+    wanted = ("a number from %g to %g"):format(least, most),
+    holds = function(value)
+      return type(value) == "number" and value >= least and value <= most
+    end,
+  }
+end
+
+--- One of these values: what others mean is not implemented.
+-- @param ... the values
+-- @treturn table a rule
+function keys.only(...)
+  local values, texts = { ... }, {}
+  for i, value in ipairs(values) do
+    texts[i] = json.encode(value)
+  end
+  return {
+    wanted = table.concat(texts, " or ") .. ", all that is implemented",
+    holds = function(value)
+      for _, known in ipairs(values) do
+        if value == known then
+          return true
+        end
+      end
+      return false
+    end,
+  }
+end
+
+local function of_type(name, wanted)
+  return {
+    wanted = wanted,
+    holds = function(value)
+      return type(value) == name
+    end,
+  }
+end
+
+--- A text, true or false, an object or list: any of them.
+keys.text = of_type("string", "a text")
+keys.boolean = of_type("boolean", "true or false")
+keys.table = of_type("table", "an object")
+
+--- What changes nothing that is computed here.
+keys.harmless = {
+  wanted = "anything",
+  holds = function()
+    return true
+  end,
+}
+
+local empty = {
+  wanted = "empty, all that is implemented",
+  holds = function(value)
+    return type(value) == "table" and next(value) == nil
+  end,
+}
+
+local common = {
+  architectures = of_type("table", "a list of names"),
+  model_type = keys.text,
+  vocab_size = keys.integer(1),
+  tie_word_embeddings = keys.boolean,
+  initializer_range = keys.number(0, 1000),
+  scalar_head = keys.boolean,
+  score_bias = keys.number(-math.huge, math.huge),
+  is_encoder_decoder = keys.only(false),
+  add_cross_attention = keys.only(false),
+  tie_encoder_decoder = keys.only(false),
+  pruned_heads = empty,
+}
+
+-- Of generation, of training, of other heads, of the program that wrote the file.
+local harmless = [[
+  bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id decoder_start_token_id
+  torch_dtype dtype transformers_version use_cache return_dict return_dict_in_generate
+  output_hidden_states output_attentions output_scores torchscript use_bfloat16 tf_legacy_loss
+  chunk_size_feed_forward is_decoder finetuning_task id2label label2id num_labels problem_type
+  tokenizer_class prefix task_specific_params max_length min_length do_sample early_stopping
+  num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p
+  repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size
+  bad_words_ids num_return_sequences forced_bos_token_id forced_eos_token_id
+  remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
+  max_new_tokens gradient_checkpointing pretraining_tp attention_dropout
+  classifier_dropout perilune
+]]
+for name in harmless:gmatch("%S+") do
+  common[name] = keys.harmless
+end
+
+local function shown(value)
+  local text = type(value) == "string" and ("'%s'"):format(value) or json.encode(value)
+  return #text > 60 and text:sub(1, 57) .. "..." or text
+end
+
+--- Why a table of keys cannot be taken; nil when it can.
+-- @tparam table config
+-- @tparam {[string]=table} family rules of its keys
+-- @tparam ?string inside the name of the key that holds the table: no common keys there
+-- @treturn ?string message
+function keys.check(config, family, inside)
+  local names = {}
+  for name in pairs(config) do
+    names[#names + 1] = tostring(name)
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local rule = family[name] or not inside and common[name] or nil
+    local full = inside and inside .. "." .. name or name
+    if not rule and name:sub(1, 1) ~= "_" then
+      local known = {}
+      for key in pairs(family) do
+        known[#known + 1] = key
+      end
+      return ("config.json: '%s' is %s: the key is not known, so what it changes is not "
+        .. "implemented%s"):format(full, shown(config[name]), nearest.hint(name, known))
+    elseif rule and not rule.holds(config[name]) then
+      return ("config.json: '%s' is %s; it must be %s"):format(full, shown(config[name]),
+        rule.wanted)
+    end
+  end
+end
+
+--- The message for the first of these keys that is absent; nil when all are there.
+-- @tparam table config
+-- @tparam {string,...} names
+-- @treturn ?string
+function keys.missing(config, names)
+  for _, name in ipairs(names) do
+    if config[name] == nil then
+      return ("config.json: '%s' is missing"):format(name)
+    end
+  end
+end
+
+return keys
