@@ -132,6 +132,13 @@ end
 for _, path in ipairs(sources.files(cfg.answers)) do
   say("%s: %d answers of labelers are new", path, labeling.import(store, path))
 end
+if not store:prompts()() then
+  error(
+    "no prompts to make sets of: give logs, demonstrations or rankings, or a store that holds "
+      .. "some",
+    0
+  )
+end
 
 -- 2. Prompts through the rules --------------------------------------------------------------------
 local spoken = cfg.tokenizer ~= "" and cfg.tokenizer or cfg.policy

@@ -36,6 +36,20 @@ local cfg = pl.config {
   { batch_size = 32, "pieces in a step", min = 1 },
   { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
   pl.config.adam { learning_rate = "warmup(20, cosine(0.002, 0.0002))", weight_decay = 0.1 },
+  check = function(c)
+    if c.model ~= "" then
+      return c.tokenizer ~= "" and "a model has its own tokenizer: give one of model and tokenizer"
+        or nil
+    elseif c.context > c.max_position_embeddings then
+      return "context is above max_position_embeddings: raise the one or lower the other"
+    elseif c.hidden_size % c.num_attention_heads ~= 0 then
+      return "num_attention_heads must divide hidden_size"
+    elseif c.architecture == "llama" and c.hidden_size // c.num_attention_heads % 2 ~= 0 then
+      return "hidden_size / num_attention_heads must be even: rotary positions go by pairs"
+    elseif c.architecture == "llama" and c.num_attention_heads % c.num_key_value_heads ~= 0 then
+      return "num_key_value_heads must divide num_attention_heads"
+    end
+  end,
 }
 local run = pl.run.open(cfg)
 

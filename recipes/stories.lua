@@ -62,6 +62,7 @@ local cfg = pl.config {
   "Evaluation",
   { best_of = 16, "SFT continuations of each opening for the best-of-n curve", min = 1 },
   check = function(c)
+    if c.valid + c.test >= 1 then return "valid and test leave no stories to train on" end
     for coef in coefs_of(c.curve_kl_coefs) do
       if not tonumber(coef) then return "curve_kl_coefs wants numbers, got " .. coef end
     end
@@ -96,6 +97,7 @@ local text, message = pl.files.read(cfg.text)
 if not text then error(("text %s cannot be read: %s"):format(cfg.text, message), 0) end
 local stories = openings.stories(text)
 local sides = openings.sides(stories, {
+  path = "text " .. cfg.text,
   valid = cfg.valid,
   test = cfg.test,
   least_words = 40,
@@ -103,6 +105,7 @@ local sides = openings.sides(stories, {
 })
 if cfg.train_stories > 0 then sides.train = first(sides.train, cfg.train_stories) end
 local prompts = openings.prompts(sides.train, LENGTHS)
+gold.lexicon(cfg.lexicon) -- one that cannot be read is said before hours of training
 local judge_text = ("return require(%q).judge(%q)\n"):format("stories.gold", cfg.lexicon)
 local paths = {
   train = stages:write("train.jsonl", text_rows(sides.train)),

@@ -3115,7 +3115,8 @@ function pl.stats.difference(a, b) end
 
 --- The part of the variance of returns that values explain,
 --- 1 - var(returns - values) / var(returns).
---- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant.
+--- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant, as
+--- those of a single token are.
 ---@param returns number[]
 ---@param values number[]
 ---@return number?

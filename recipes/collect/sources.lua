@@ -44,6 +44,7 @@ function sources.files(text)
     local mode, message = lfs.attributes(path, "mode")
     if not mode then error(("%s cannot be read: %s"):format(path, message), 0) end
     local more = mode == "directory" and files_in(path) or { path }
+    if #more == 0 then error(("%s is a folder that holds no file to read"):format(path), 0) end
     table.move(more, 1, #more, #files + 1, files)
   end
   return files
@@ -68,10 +69,11 @@ end
 -- @treturn {string,...}
 function sources.lines(path)
   local lines = {}
-  if path ~= "" then
-    for line in assert(io.lines(path)) do
-      if line:find("%S") then lines[#lines + 1] = line:match("^%s*(.-)%s*$") end
-    end
+  if path == "" then return lines end
+  local text, message = pl.files.read(path)
+  if not text then error(message, 0) end
+  for line in text:gmatch("[^\n]+") do
+    if line:find("%S") then lines[#lines + 1] = line:match("^%s*(.-)%s*$") end
   end
   return lines
 end

@@ -11,6 +11,8 @@
 -- exclamation marks count nothing. This is the truth that labelers see through noise and that
 -- evaluation measures: no training ever reads it.
 
+local pl = require("perilune")
+
 local gold = {}
 
 local TURN <const> = -0.74
@@ -45,19 +47,18 @@ end
 -- @tparam string path
 -- @treturn {[string]=number} entries that are words as `gold.words` gives them
 function gold.lexicon(path)
-  local file, message = io.open(path, "rb")
-  if not file then error(("the lexicon cannot be read: %s"):format(message), 2) end
+  local text, message = pl.files.read(path)
+  if not text then error(("lexicon %s cannot be read: %s"):format(path, message), 0) end
   local lexicon, count = {}, 0
-  for line in file:lines() do
+  for line in text:gmatch("[^\n]+") do
     local word, valence = line:match("^(%a[%a']*)\t(%-?[%d.]+)")
     if word then
       lexicon[word:lower()] = tonumber(valence)
       count = count + 1
     end
   end
-  file:close()
   if count == 0 then
-    error(("%s holds no line of the form word<TAB>valence: is it a VADER lexicon?"):format(path), 2)
+    error(("lexicon %s holds no line of the form word<TAB>valence: is it VADER's?"):format(path), 0)
   end
   return lexicon
 end

@@ -34,7 +34,8 @@ end
 
 --- Stories through the rules: each once, none too short, each on one side by a hash of its text.
 -- @tparam {string,...} stories
--- @tparam table options `valid` and `test` (parts of the whole), `least_words`, `seed`
+-- @tparam table options `valid` and `test` (parts of the whole), `least_words`, `seed`,
+--   `path` (for messages)
 -- @treturn {train={string,...},valid={string,...},test={string,...}}
 function openings.sides(stories, options)
   local rows, sides = {}, { train = {}, valid = {}, test = {} }
@@ -56,7 +57,13 @@ function openings.sides(stories, options)
   end
   for side, kept in pairs(sides) do
     if #kept == 0 then
-      error(("%d stories are too few: side '%s' has none"):format(#stories, side), 0)
+      error(
+        (
+          "%s: %d stories, each ended by a single newline, are too few: of those with %d words "
+          .. "or more the side '%s' has none"
+        ):format(options.path, #stories, options.least_words, side),
+        0
+      )
     end
   end
   return sides

@@ -89,6 +89,7 @@ describe("stats", function()
     assert.are.equal(0, stats.explained_variance({ 1, 2, 3 }, { 7, 7, 7 }))
     assert.are.equal(-3, stats.explained_variance({ 1, 2, 3 }, { 3, 2, 1 }))
     assert.is_nil(stats.explained_variance({ 1, 1 }, { 1, 2 }))
+    assert.is_nil(stats.explained_variance({ 1 }, { 2 }))
   end)
 
   it("refuses lists with nothing to say", function()

@@ -303,13 +303,14 @@ end
 
 --- The part of the variance of returns that values explain,
 -- 1 - var(returns - values) / var(returns).
--- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant.
+-- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant, as
+-- those of a single token are.
 -- @tparam {number,...} returns
 -- @tparam {number,...} values
 -- @treturn ?number
 function stats.explained_variance(returns, values)
-  need_pairs(returns, values, 2, "stats.explained_variance")
-  local spread = stats.variance(returns)
+  need_pairs(returns, values, 1, "stats.explained_variance")
+  local spread = #returns > 1 and stats.variance(returns) or 0
   if spread == 0 then
     return nil
   end

@@ -12,8 +12,8 @@ return function(args)
   if args[1] == "--luacats" and not args[2] then
     io.stdout:write(luacats.declarations(public.read()))
   elseif args[1] then
-    local message = "perilune api: it takes --luacats, not '%s'; one op: perilune help NAME\n"
-    io.stderr:write(message:format(args[1]))
+    local message = "perilune api: it takes --luacats alone, not '%s'; one op: perilune help NAME\n"
+    io.stderr:write(message:format(table.concat(args, " ")))
     return 1
   else
     io.stdout:write(markdown.page(public.read()))

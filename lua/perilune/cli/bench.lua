@@ -13,8 +13,10 @@
 local bench = require("perilune.bench")
 local config = require("perilune.config")
 local core = require("perilune.core")
+local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local host = require("perilune.host")
+local lfs = require("lfs")
 local nearest = require("perilune.base.nearest")
 local stats = require("perilune.base.stats")
 local system = core.system
@@ -157,6 +159,16 @@ local function gemm(cfg)
   return results
 end
 
+-- Figures that take minutes are not measured for a file that cannot be written.
+local function check_place(path)
+  local folder = path:match("^(.*)/[^/]*$") or "."
+  if path ~= "" and lfs.attributes(path, "mode") == "directory" then
+    error(("json: %s is a folder, not a file"):format(path), 0)
+  elseif lfs.attributes(folder ~= "" and folder or "/", "mode") ~= "directory" then
+    error(("json: %s cannot be written: there is no folder %s"):format(path, folder), 0)
+  end
+end
+
 local function run(cfg, name)
   local all = { threads = core.threads(), isa = core.isa(), version = host.version }
   if name == "ops" then
@@ -171,7 +183,7 @@ local function run(cfg, name)
     all.cases = compare(cfg, { name })
   end
   if cfg.json ~= "" then
-    assert(require("perilune.base.files").write_json(cfg.json, all))
+    assert(files.write_json(cfg.json, all))
   end
 end
 
@@ -190,6 +202,7 @@ return function(args)
     return 1
   end
   local cfg = settings(args)
+  check_place(cfg.json)
   if cfg.threads > 0 then
     core.threads(cfg.threads)
     system.setenv("OMP_NUM_THREADS", tostring(cfg.threads)) -- for the workers

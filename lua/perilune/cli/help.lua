@@ -36,6 +36,10 @@ return function(args)
     io.stdout:write(overview:format(host.version))
     return 0
   end
+  if args[2] then
+    io.stderr:write(("perilune help: one name at a time; '%s' is one too many\n"):format(args[2]))
+    return 1
+  end
   local text = require("perilune.repl.op_help").op(name)
   if text then
     io.stdout:write(text, "\n")

@@ -187,6 +187,9 @@ local function load_saved(self, folder)
   local settings, wrong = require("perilune.base.json").decode(text)
   if type(settings) ~= "table" then
     layers.usage(self, "%s cannot be read back: %s", path, tostring(wrong))
+  elseif type(settings._recipe) == "string" and settings._recipe ~= self.name then
+    layers.usage(self, "%s holds a run of %s, which cannot be resumed as one of %s; give another "
+      .. "--output_dir", folder, settings._recipe, self.name)
   end
   return settings, path
 end
@@ -356,8 +359,12 @@ function layers.apply_all(self, args, settings)
     want_code_again(self, saved)
   end
   for _, one in ipairs(self.rows) do
-    if type(one) == "table" and one.required and self.values[one.name] == nil then
-      layers.usage(self, "--%s is missing: %s", one.name, one.meaning or "it has no default")
+    local value = type(one) == "table" and self.values[one.name]
+    if type(one) == "table" and one.required and (value == nil or value == "") then
+      layers.usage(self, "--%s is %s: %s", one.name, value and "empty" or "missing",
+        one.meaning or "it has no default")
+    elseif type(one) == "table" and one.name == "output_dir" and value == "" then
+      layers.usage(self, "--output_dir is empty: give the folder of the run")
     end
   end
 end

@@ -466,6 +466,9 @@ function data.documents(path, account)
     end
   end
   local file, message = io.open(path, "rb")
+  if file and lfs.attributes(path, "mode") == "directory" then
+    file, message = nil, "it is a folder, not a file"
+  end
   if not file then
     error(("cannot read %s: %s"):format(path, message), 0)
   end

@@ -19,9 +19,20 @@ local Judge = {}
 Judge.__index = Judge
 Judge.__name = "judge"
 
+-- Calls code of the user's: what it raises is a sentence that names its file, not a fault of ours.
+local function call(path, fn, ...)
+  local ok, result = pcall(fn, ...)
+  if not ok then
+    local text = type(result) == "string" and result or "it raised a " .. type(result)
+    text = text:gsub("attempt to ", "tried to ")
+    error(("reward_function %s failed: %s"):format(path, text), 0)
+  end
+  return result
+end
+
 local function load_function(path)
   local chunk, message = loadfile(path)
-  local fn = chunk and chunk()
+  local fn = chunk and call(path, chunk)
   if type(fn) ~= "function" then
     error(("reward_function %s %s"):format(path,
       chunk and "must return a function of (prompts, answers, rows, ended), not a " .. type(fn)
@@ -74,8 +85,8 @@ function Judge:score(roll, prompts)
     return loss.sequence_scores(self.model, roll.parts):totable()
   end
   local texts = self:texts(roll, prompts)
-  return checked(self, self.fn(texts.prompts, texts.answers, texts.rows, texts.ended),
-    #roll.answers)
+  return checked(self, call(self.path, self.fn, texts.prompts, texts.answers, texts.rows,
+    texts.ended), #roll.answers)
 end
 
 --- What a reward function is given.

@@ -121,7 +121,10 @@ end
 --- Fill an empty store from an export, in one transaction; raises when a line does not fit.
 -- @tparam string folder
 function export.read_into(self, folder)
-  local about = assert(files.read_json(folder .. "/store.json"))
+  local about, message = files.read_json(folder .. "/store.json")
+  if not about then
+    error(("%s is not an export of a store: %s"):format(folder, message), 0)
+  end
   if math.type(about.version) ~= "integer" or about.version > #schema.migrations then
     error(("%s was exported at version %s of the tables, this Perilune imports up to version %d")
       :format(folder, about.version, #schema.migrations), 0)

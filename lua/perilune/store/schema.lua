@@ -258,7 +258,9 @@ function schema.migrate(conn, path, options)
   local version = number_of(conn, "PRAGMA user_version")
   local ours = number_of(conn, "PRAGMA application_id") == schema.application_id
   local filled = number_of(conn, "SELECT count(*) FROM sqlite_schema") > 0
-  if not ours and (filled or version ~= 0) then
+  if not ours and options and options.readonly and not filled then
+    return nil, ("'%s' is empty, not a store (name another file)"):format(path)
+  elseif not ours and (filled or version ~= 0) then
     return nil, ("'%s' is a database of another program, not a store (name another file)")
       :format(path)
   elseif version > #migrations then

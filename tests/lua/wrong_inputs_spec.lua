@@ -1,0 +1,280 @@
+--- What a newcomer gets wrong, over every command and recipe: the command line and the sentence
+-- that answers it. Each ends with a status that is not 0, says what and where, prints no traceback
+-- and leaves what was there as it was.
+--
+-- Command lines are cut at blanks; '' is an empty argument. They run in a folder that holds the
+-- world's files and the wrong ones below.
+
+local pl = require("perilune")
+local scratch = dofile("tests/lua/support/scratch.lua")
+local world = dofile("tests/lua/support/world.lua")
+
+local w, llama
+
+local wrong_files = {
+  ["empty.jsonl"] = "",
+  ["blank.txt"] = "\n \n",
+  ["noise.bin"] = ("\200\1\7\255\0\30"):rep(50),
+  ["utf16.jsonl"] = "\255\254{\0\"\0",
+  ["cut.jsonl"] = '{"prompt":"a fox"}\n{"prompt":\n',
+  ["number.jsonl"] = '{"prompt":"a fox","completion":7}\n',
+  ["tied.jsonl"] = '{"prompt":"a fox","completions":["the moon","nobody"],"ranks":[1,1]}\n',
+  ["short.jsonl"] = '{"prompt":"a fox","completions":["the moon","nobody"],"ranks":[1]}\n',
+  ["alone.jsonl"] = '{"prompt":"a fox","completions":["the moon"],"ranks":[1]}\n',
+  ["chat.jsonl"] = '{"messages":[{"role":"user","content":"the moon"},'
+    .. '{"role":"assistant","content":"a lamp"}]}\n',
+  ["log.jsonl"] = '{"prompt":"the moon sees a lamp","user_id":"u1"}\n',
+  ["number.lua"] = "return 7\n",
+  ["too_few.lua"] = "return function() return { 1 } end\n",
+  ["text.lua"] = "return function(_, a) local t = {} for i = 1, #a do t[i] = 'x' end return t "
+    .. "end\n",
+  ["nan.lua"] = "return function(_, a) local t = {} for i = 1, #a do t[i] = 0/0 end return t end\n",
+  ["index.lua"] = "local t\nreturn function() return t.x end\n",
+  ["raises.lua"] = "return function() error('out of coffee') end\n",
+  ["cut.lua"] = "return function(_, a\n",
+  ["stories.txt"] = "One story.\nAnother.\n",
+}
+
+local SFT <const> = "run sft --model model --output_dir out --batch_size 8 --quiet"
+local RM <const> = "run reward --model model --output_dir out --batch_size 8 --quiet"
+local PPO <const> = "run ppo --model model --dataset prompts.jsonl --output_dir out --batch_size 4 "
+  .. "--num_mini_batches 1 --total_episodes 8 --response_length 6 --quiet"
+local EVAL <const> = "run eval --model model --output_dir out --count 2 --response_length 4 --quiet"
+local NEW <const> = "run pretrain --output_dir out --hidden_size 16 --num_hidden_layers 1 "
+  .. "--num_attention_heads 2 --intermediate_size 16 --context 16 --quiet"
+local COLLECT <const> = "run collect --output_dir out --quiet"
+local STORIES <const> = "run stories --model model --output_dir out --quiet"
+
+-- { command line, what it says }
+local rows = {
+  -- settings
+  { "run sft", "--model is missing: model folder to start from" },
+  { "run sft --model '' --dataset demos.jsonl", "--model is empty: model folder to start from" },
+  { SFT .. " --dataset demos.jsonl --output_dir ''", "--output_dir is empty: give the folder" },
+  { SFT .. " --dataset demos.jsonl --bach_size 2", "did you mean 'batch_size'?" },
+  { SFT .. " --dataset demos.jsonl --batch_size 2.5", "batch_size = '2.5' is not an integer" },
+  { SFT .. " --dataset demos.jsonl --batch_size", "--batch_size needs a value" },
+  { SFT .. " --dataset demos.jsonl extra", "'extra' belongs to no key" },
+  { SFT .. " --dataset demos.jsonl --preset none", "preset 'none' cannot be read" },
+  { SFT .. " --dataset demos.jsonl --learning_rate fast", "there is no schedule 'fast'" },
+  { SFT .. " --dataset demos.jsonl --learning_rate cosine(1", "')' is wanted before the end" },
+  { SFT .. " --dataset demos.jsonl --ptx_fraction 0.5", "ptx_fraction wants a ptx_dataset" },
+  { SFT .. " --dataset demos.jsonl --max_length 2", "left out: no room for an answer 40" },
+  -- files
+  { SFT .. " --dataset none.jsonl", "cannot read none.jsonl: opening 'none.jsonl': No such file" },
+  { SFT .. " --dataset folder", "'folder' is a folder, not a regular file" },
+  { SFT .. " --dataset empty.jsonl", "dataset empty.jsonl: nothing in it can be used (0 rows" },
+  { SFT .. " --dataset demos.jsonl --eval_dataset empty.jsonl", "eval_dataset empty.jsonl" },
+  { SFT .. " --dataset utf16.jsonl", "utf16.jsonl: the file is UTF-16, expected UTF-8" },
+  { SFT .. " --dataset rankings.jsonl", "rankings.jsonl:1: neither messages nor prompt" },
+  { SFT .. " --dataset number.jsonl", "number.jsonl:1: completion is a number, not a text" },
+  { SFT .. " --dataset chat.jsonl", "messages want a template" },
+  { SFT .. " --dataset chat.jsonl --template chatml", "wants the control token '<|im_end|>'" },
+  { SFT .. " --dataset demos.jsonl --output_dir demos.jsonl", "a file of that name is in the way" },
+  { SFT .. " --dataset demos.jsonl --output_dir /dev/null/x", "output_dir /dev/null/x cannot be" },
+  -- models
+  { SFT .. " --dataset demos.jsonl --model none", "opening 'none': No such file or directory" },
+  { SFT .. " --dataset demos.jsonl --model folder", "folder: no tokenizer there" },
+  { SFT .. " --dataset demos.jsonl --model cut",
+    "'cut/model.safetensors' has 3000 bytes, its manifest says 288000" },
+  { PPO .. " --reward_model llama", "reward_model (llama) has no scalar head" },
+  -- rankings
+  { RM .. " --dataset tied.jsonl", "tied.jsonl: nothing in it can be used (1 rows, 0 used" },
+  { RM .. " --dataset short.jsonl", "short.jsonl:1: ranks are not a list of 2 numbers" },
+  { RM .. " --dataset alone.jsonl", "alone.jsonl:1: ranks of one completion" },
+  { RM .. " --dataset demos.jsonl", "demos.jsonl:1: `ranks` must have one number for each" },
+  { RM .. " --dataset rankings.jsonl --demonstrations rankings.jsonl", "rankings.jsonl:1: neith" },
+  { RM .. " --dataset rankings.jsonl --variant hinge", "one of logsigmoid | sigmoid | linear" },
+  -- reward functions
+  { PPO, "give one of reward_model and reward_function" },
+  { PPO .. " --reward_function none.lua", "reward_function none.lua cannot be read" },
+  { PPO .. " --reward_function folder", "reward_function folder cannot be read" },
+  { PPO .. " --reward_function cut.lua", "cut.lua:2: ')' expected near <eof>" },
+  { PPO .. " --reward_function number.lua", "number.lua must return a function" },
+  { PPO .. " --reward_function too_few.lua", "too_few.lua: it returned 1 scores for 4 answers" },
+  { PPO .. " --reward_function text.lua", "text.lua: the score of answer 1 is a string" },
+  { PPO .. " --reward_function nan.lua", "nan.lua: the score of answer 1 is" },
+  { PPO .. " --reward_function index.lua",
+    "reward_function index.lua failed: index.lua:2: tried to index a nil value (upvalue 't')" },
+  { EVAL .. " --dataset prompts.jsonl --reward_function raises.lua",
+    "reward_function raises.lua failed: raises.lua:1: out of coffee" },
+  { PPO .. " --reward_function reward.lua --response_length 500", "a context of 64 tokens" },
+  { PPO .. " --reward_function reward.lua --max_prompt_length 1", "left out: too long 40" },
+  { PPO .. " --reward_function reward.lua --num_mini_batches 3", "must divide batch_size" },
+  { EVAL .. " --dataset prompts.jsonl --reward_function reward.lua --text blank.txt",
+    "text blank.txt: nothing in it can be used" },
+  -- pretraining
+  { NEW .. " --text blank.txt", "text blank.txt: nothing in it can be used" },
+  { NEW .. " --text folder", "cannot read folder: it is a folder, not a file" },
+  { NEW .. " --text demos.jsonl", "demos.jsonl: row 1 has no text" },
+  { NEW .. " --text text.txt --context 999", "context is above max_position_embeddings" },
+  { NEW .. " --text text.txt --num_attention_heads 3", "num_attention_heads must divide" },
+  { NEW .. " --text text.txt --num_attention_heads 16", "num_attention_heads must be even" },
+  { NEW .. " --text text.txt --num_key_value_heads 3", "num_key_value_heads must divide" },
+  { NEW .. " --text text.txt --model model --tokenizer llama", "one of model and tokenizer" },
+  -- collection
+  { COLLECT, "no prompts to make sets of: give logs, demonstrations or rankings" },
+  { COLLECT .. " --logs none.jsonl", "none.jsonl cannot be read" },
+  { COLLECT .. " --logs folder", "folder is a folder that holds no file to read" },
+  { COLLECT .. " --logs empty.jsonl", "empty.jsonl gave no prompts" },
+  { COLLECT .. " --logs log.jsonl --format nosuch", "unknown format 'nosuch'; known: auto" },
+  { COLLECT .. " --logs log.jsonl --fields prompt", "fields wants name=field, got 'prompt'" },
+  { COLLECT .. " --logs log.jsonl --names none.txt", "opening 'none.txt': No such file" },
+  { COLLECT .. " --logs cut.jsonl --strict", "cut.jsonl:2: " },
+  { COLLECT .. " --logs log.jsonl --store log.jsonl", "log.jsonl': file is not a database" },
+  { COLLECT .. " --rankings demos.jsonl", "demos.jsonl gave no rankings" },
+  { COLLECT .. " --valid 0.6 --test 0.6", "valid and test leave no users to train on" },
+  { "run briefs --plain 0", "there is no brief to write" },
+  { "run briefs --names names.txt", "give user_based, or no names" },
+  { "run briefs --user_based 5", "user_based wants a store or logs" },
+  -- whole programs
+  { "run quickstart --log_rows 5", "log_rows = '5' is out of range; give an integer ≥ 100" },
+  { "demo extra", "'extra' belongs to no key" },
+  { STORIES .. " --text stories.txt --lexicon none", "text stories.txt: 2 stories" },
+  { STORIES .. " --text folder --lexicon none", "text folder cannot be read" },
+  { STORIES .. " --text stories.txt --lexicon none --test 0.9 --valid 0.9", "no stories to train" },
+  -- the other commands
+  { "generate", "which model? usage: perilune generate MODEL" },
+  { "generate none", "opening 'none/config.json': No such file" },
+  { "generate noise.bin", "this is no llama2.c checkpoint" },
+  { "generate model --n 0", "n = '0' is out of range; give an integer ≥ 1" },
+  { "generate model llama", "'llama' belongs to no key" },
+  { "store", "usage: perilune store FILE" },
+  { "store none.db", "none.db: there is no such file" },
+  { "store demos.jsonl", "this one is no SQLite file" },
+  { "store empty.jsonl", "'empty.jsonl' is empty, not a store (name another file)" },
+  { "store new.db import folder", "folder is not an export of a store" },
+  { "bench speed", "nothing is named 'speed'" },
+  { "bench startup --json folder", "json: folder is a folder, not a file" },
+  { "bench startup --json none/b.json", "there is no folder none" },
+  { "doctor now", "takes no argument, not 'now'" },
+  { "help nothing", "no command, script or op is named 'nothing'" },
+  { "help matmul relu", "one name at a time; 'relu' is one too many" },
+  { "ops all", "it takes --header, not 'all'" },
+  { "api --luacats all", "it takes --luacats alone, not '--luacats all'" },
+  { "generat model", "did you mean 'generate'?" },
+  { "run nosuch", "cannot open nosuch" },
+  { "run cut.lua", "cut.lua:2: ')' expected near <eof>" },
+  { "-e x=", "unexpected symbol near <eof>" },
+  { "-Z", "unrecognized option '-Z'" },
+}
+
+local function words(line)
+  local list = {}
+  for word in line:gmatch("%S+") do
+    list[#list + 1] = word == "''" and "" or word
+  end
+  return list
+end
+
+--- Runs the program in the world's folder: how it ended, its status, errors.
+local function run(line, input)
+  local from = scratch.write(w.dir .. ".in", input or "")
+  local how, code = pl.system.spawn({ "/bin/sh", "-c", 'cd "$0" && exec "$@"', w.dir,
+    world.program, table.unpack(words(line)) },
+    { stdin = from, stdout = w.dir .. ".out", stderr = w.dir .. ".err" })
+  return how, code, scratch.read(w.dir .. ".err")
+end
+
+--- The files of the world and their bytes, runs' folders left out.
+local function everything()
+  local all = {}
+  for _, name in ipairs(scratch.names(w.dir)) do
+    local path = w.dir .. "/" .. name
+    if name == "model" then
+      for _, inner in ipairs(scratch.names(path)) do
+        all[name .. "/" .. inner] = scratch.read(path .. "/" .. inner)
+      end
+    elseif name:find(".", 1, true) then
+      all[name] = scratch.read(path)
+    else
+      all[name] = name ~= "out" and name ~= "runs" or nil
+    end
+  end
+  return all
+end
+
+setup(function()
+  pl.system.setenv("OMP_WAIT_POLICY", "passive")
+  pl.system.setenv("OMP_NUM_THREADS", "1")
+  w, llama = world.new("gpt2"), world.new("llama")
+  assert(os.rename(llama.model, w.dir .. "/llama"))
+  for name, text in pairs(wrong_files) do
+    scratch.write(w.dir .. "/" .. name, text)
+  end
+  assert(pl.files.folder_make(w.dir .. "/folder"))
+  assert(pl.files.folder_make(w.dir .. "/cut"))
+  for _, name in ipairs(scratch.names(w.model)) do
+    local text = scratch.read(w.model .. "/" .. name)
+    text = name == "model.safetensors" and text:sub(1, 3000) or text
+    scratch.write(w.dir .. "/cut/" .. name, text)
+  end
+end)
+
+teardown(function()
+  for _, ending in ipairs({ ".in", ".out", ".err" }) do
+    os.remove(w.dir .. ending)
+  end
+  world.clean()
+end)
+
+after_each(function() scratch.remove(w.dir .. "/out") end)
+
+describe("wrong inputs", function()
+  it("are answered by a sentence and change nothing", function()
+    local before, wrong = everything(), {}
+    for _, row in ipairs(rows) do
+      local line, wanted = row[1], row[2]
+      local how, code, err = run(line)
+      local left = scratch.there(w.dir .. "/out/model")
+        or scratch.there(w.dir .. "/out/summary.json")
+      if how ~= "exit" or code == 0 or left or not err:find(wanted, 1, true)
+        or err:find("traceback", 1, true) then
+        wrong[#wrong + 1] = ("%s: %s %d%s\n%s"):format(line, how, code,
+          left and ", and a result is left" or "", err)
+      end
+      scratch.remove(w.dir .. "/out")
+    end
+    assert.are.equal("", table.concat(wrong, "\n"))
+    assert.are.same(before, everything())
+  end)
+
+  it("leave a folder that the corrected command uses, and that no other run takes", function()
+    local sft = SFT .. " --dataset demos.jsonl --max_steps 1"
+    assert.are.equal(1, select(2, run(SFT .. " --dataset none.jsonl")))
+    assert.are.same({ "exit", 0, "" }, { run(sft) })
+    local kept = scratch.read(w.dir .. "/out/model/model.safetensors")
+    for line, wanted in pairs({
+      [sft] = "out already holds a run; --resume goes on with it",
+      [SFT .. " --dataset cut.jsonl --max_steps 1 --resume"] = "cut.jsonl",
+      [sft .. " --resume out/checkpoint-99"] = "out/checkpoint-99 is not a checkpoint",
+      [PPO .. " --reward_function reward.lua --resume"] =
+        "out holds a run of sft, which cannot be resumed as one of ppo",
+    }) do
+      local _, code, err = run(line)
+      assert.are.equal(1, code)
+      assert.truthy(err:find(wanted, 1, true), err)
+    end
+    assert.are.equal(kept, scratch.read(w.dir .. "/out/model/model.safetensors"))
+  end)
+
+  it("through a pipe end with their place", function()
+    for text, wanted in pairs({ ["x = = 1\n"] = "stdin:1: unexpected symbol near '='",
+      ["error('boom')\n"] = "stdin:1: boom", ["for i = 1, 2 do\n"] = "stdin:2: 'end' expected" }) do
+      local how, code, err = run("-", text)
+      assert.are.same({ "exit", 1 }, { how, code })
+      assert.truthy(err:find(wanted, 1, true), err)
+      assert.falsy(err:find("traceback", 1, true), err)
+    end
+  end)
+end)
+
+describe("the least of everything", function()
+  it("is learnt from: one prompt, one answer of one token", function()
+    scratch.write(w.dir .. "/one.jsonl", '{"prompt":"a fox"}\n')
+    local how, code, err = run("run ppo --model model --dataset one.jsonl --output_dir out "
+      .. "--batch_size 1 --num_mini_batches 1 --total_episodes 1 --response_length 1 --quiet "
+      .. "--reward_function reward.lua")
+    assert.are.same({ "exit", 0 }, { how, code }, err)
+  end)
+end)
