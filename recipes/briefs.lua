@@ -32,8 +32,6 @@ local cfg = pl.config {
   check = function(c)
     if c.user_based > 0 and c.store == "" and c.logs == "" then
       return "user_based wants a store or logs"
-    elseif c.plain + c.user_based == 0 then
-      return "plain and user_based are both 0: there is no brief to write"
     elseif c.names ~= "" and c.user_based == 0 then
       return "names are kept out of user_based briefs: give user_based, or no names"
     end

@@ -124,7 +124,6 @@ local rows = {
   { COLLECT .. " --logs log.jsonl --store log.jsonl", "log.jsonl': file is not a database" },
   { COLLECT .. " --rankings demos.jsonl", "demos.jsonl gave no rankings" },
   { COLLECT .. " --valid 0.6 --test 0.6", "valid and test leave no users to train on" },
-  { "run briefs --plain 0", "there is no brief to write" },
   { "run briefs --names names.txt", "give user_based, or no names" },
   { "run briefs --user_based 5", "user_based wants a store or logs" },
   -- whole programs
@@ -136,6 +135,7 @@ local rows = {
   -- the other commands
   { "generate", "which model? usage: perilune generate MODEL" },
   { "generate none", "opening 'none/config.json': No such file" },
+  { "generate null", "null/config.json: null, not an object" },
   { "generate noise.bin", "this is no llama2.c checkpoint" },
   { "generate model --n 0", "n = '0' is out of range; give an integer ≥ 1" },
   { "generate model llama", "'llama' belongs to no key" },
@@ -203,6 +203,8 @@ setup(function()
     scratch.write(w.dir .. "/" .. name, text)
   end
   assert(pl.files.folder_make(w.dir .. "/folder"))
+  assert(pl.files.folder_make(w.dir .. "/null"))
+  scratch.write(w.dir .. "/null/config.json", "null\n")
   assert(pl.files.folder_make(w.dir .. "/cut"))
   for _, name in ipairs(scratch.names(w.model)) do
     local text = scratch.read(w.model .. "/" .. name)

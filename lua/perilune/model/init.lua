@@ -189,7 +189,7 @@ local function read_folder(path)
     return nil, path .. "/config.json: " .. message
   elseif type(config) ~= "table" or getmetatable(config) == list_class then
     return nil, ("%s/config.json: %s, not an object"):format(path,
-      type(config) == "table" and "a list" or tostring(config))
+      type(config) == "table" and "a list" or config == json.null and "null" or tostring(config))
   end
   local tensors
   tensors, message = files.safetensors.load(path)
