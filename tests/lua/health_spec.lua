@@ -60,11 +60,12 @@ describe("an alarm", function()
   it("hears a KL that runs away, by size and by pace", function()
     says(health.kl_runaway(rows("objective/kl", steps(5, 50, 5, 70))),
       "70 nats a sequence away from the reference, more than 60", "Raise kl_coef")
-    says(health.kl_runaway(rows("objective/kl", steps(5, 2, 5, 8))),
-      "from 2 to 8 nats a sequence within 10 rows")
+    says(health.kl_runaway(rows("objective/kl", steps(5, 3, 5, 12))),
+      "from 3 to 12 nats a sequence within 10 rows")
+    assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 0.5, 5, 9)))) -- it starts at 0
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 4, 5, 8))))
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 0.01, 5, 1))))
-    assert.is_nil(health.kl_runaway(rows("objective/kl", steps(4, 2, 5, 8))))
+    assert.is_nil(health.kl_runaway(rows("objective/kl", steps(4, 3, 5, 12))))
     says(health.kl_runaway(rows("objective/kl", steps(5, 1, 5, 8)), { limit = 7 }), "more than 7")
   end)
 
@@ -127,11 +128,14 @@ describe("an alarm", function()
       { ["objective/scores"] = 0.5 })),
       "every answer scores 0.5000")
     assert.is_nil(health.constant_reward(rows("objective/scores_std", { 0, 0, 0.1 })))
+    local solved = rows("objective/scores_std", { 0.5, 0.1, 0, 0, 0 }, { ["objective/scores"] = 1 })
+    assert.is_nil(health.constant_reward(solved))
+    says(health.constant_reward(solved, nil, { reward_clip = 1 }), "cut at reward_clip 1")
   end)
 
   it("hears a value function that is worse than none", function()
     says(health.value_useless(rows("val/var_explained", steps(0, 0, 10, -0.5))),
-      "it explains -0.5000")
+      "Value explains nothing: -0.5000")
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(0, 0, 10, 0.1))))
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(0, 0, 9, -0.5))))
   end)
@@ -147,6 +151,8 @@ describe("an alarm", function()
     says(advice(settings, { ["val/clipfrac_avg"] = 0.75 }), "holds 75 % of its updates back",
       "(cliprange_value 0.1250)")
     says(advice(settings, { ["val/clipfrac_avg"] = 0.1 }), "raise value_learning_rate (0.2500)")
+    says(health.value_useless(rows("val/var_explained", steps(5, -0.01, 5, 0),
+      { ["val/clipfrac_avg"] = 0.75 }), nil, settings), "raise cliprange_value")
     local history = rows("val/var_explained", steps(0, 0, 10, -0.5))
     for i, row in ipairs(history) do
       row["loss/value_avg"] = i < 6 and 1 or 4
@@ -156,13 +162,26 @@ describe("an alarm", function()
 
   it("lets a value function learn", function()
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(5, -3, 5, -1))))
-    says(health.value_useless(rows("val/var_explained", steps(5, -1, 5, -3))), "explains -3")
+    local history = rows("val/var_explained", steps(6, -1, 6, -1)) -- returns that hardly vary
+    for i, row in ipairs(history) do
+      row["loss/value_avg"] = i < 3 and 1 or 0.05
+    end
+    assert.is_nil(health.value_useless(history))
+    for _, row in ipairs(history) do
+      row["objective/scores_std"] = 0.01
+    end
+    says(health.value_useless(history), "deviate by 0.01000, and jumps: lower value_learning_rate")
+    history[12]["loss/value_avg"] = 5
+    says(health.value_useless(history), "nothing: -1")
+    says(health.value_useless(rows("val/var_explained", steps(5, -1, 5, -3))), "nothing: -3")
   end)
 
   it("hears a loss that rises", function()
     says(health.loss_rises(rows("loss", steps(5, 2, 5, 4)), nil, { learning_rate = 0.5 }),
       "from 2 to 4", "lower learning_rate (0.5000)")
+    says(health.loss_rises(rows("loss", steps(1, 2, 5, 9))), "from 2 to 9")
     assert.is_nil(health.loss_rises(rows("loss", steps(5, 2, 5, 2.5))))
+    assert.is_nil(health.loss_rises({}))
   end)
 
   it("hears a reward that is length", function()

@@ -117,12 +117,12 @@ end
 --- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
 -- asked from the first row on, the growth once there are two windows.
 -- @tparam {table,...} history
--- @tparam ?table options `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (2
+-- @tparam ?table options `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (10
 -- nats: no growth below it counts), `window` (5)
 -- @tparam ?table settings of the run
 -- @treturn ?string
 function health.kl_runaway(history, options, settings)
-  local o = checked.take("kl_runaway", options, { limit = 60, growth = 3, floor = 2, window = 5 })
+  local o = checked.take("kl_runaway", options, { limit = 60, growth = 3, floor = 10, window = 5 })
   local values = values_of(history, "objective/kl")
   if #values == 0 then
     return nil
@@ -231,10 +231,15 @@ function health.empty_answers(history, options)
   end
 end
 
+-- Whether a score stands at reward_clip.
+local function at_clip(settings, score)
+  local clip = settings and settings.reward_clip or 0
+  return clip > 0 and math.abs(score) >= 0.999 * clip
+end
+
 -- Why all scores are the same under the settings.
 local function constant_cause(settings, mean, unended)
-  if settings and settings.reward_clip > 0
-    and math.abs(mean) >= 0.999 * settings.reward_clip then
+  if at_clip(settings, mean) then
     return ("All are cut at reward_clip %s: raise it, or set it to 0."):format(
       show(settings.reward_clip))
   elseif settings and settings.missing_eos_rule == "replace" and unended == 1 then
@@ -244,7 +249,8 @@ local function constant_cause(settings, mean, unended)
   return "Look at what the reward model or the reward function gives two different answers."
 end
 
---- All answers get the same reward.
+--- All answers get the same reward, and never got different ones: scores that varied and no longer
+-- do are those of a policy that has found what scores best, unless all are cut at reward_clip.
 -- @tparam {table,...} history
 -- @tparam ?table options `deviation` (1e-6, of the size of the mean or 1), `window` (3)
 -- @tparam ?table settings of the run
@@ -253,11 +259,37 @@ function health.constant_reward(history, options, settings)
   local o = checked.take("constant_reward", options, { deviation = 1e-6, window = 3 })
   local deviation = last_mean(history, "objective/scores_std", o.window)
   local mean = last_mean(history, "objective/scores", o.window) or 0
-  if deviation and deviation <= o.deviation * math.max(1, math.abs(mean)) then
-    local text = "Constant reward: every answer scores %s, so there is nothing to learn from. "
-    return text:format(show(mean)) .. constant_cause(settings, mean,
-      last_mean(history, "completions/clipped_ratio", o.window))
+  local least = o.deviation * math.max(1, math.abs(mean))
+  if not deviation or deviation > least then
+    return nil
+  elseif not at_clip(settings, mean) then
+    for _, earlier in ipairs(values_of(history, "objective/scores_std")) do
+      if earlier > least then
+        return nil
+      end
+    end
   end
+  local text = "Constant reward: every answer scores %s, so there is nothing to learn from. "
+  return text:format(show(mean)) .. constant_cause(settings, mean,
+    last_mean(history, "completions/clipped_ratio", o.window))
+end
+
+-- Part of the value model's updates that the clip holds back.
+local function value_clipped(history, window)
+  return last_mean(history, "val/clipfrac_avg", window) or 0
+end
+
+-- Whether the value model's loss (half a squared error) is far above the spread of the scores.
+local function value_far_off(history, window)
+  local loss = last_mean(history, "loss/value_avg", window)
+  local spread = last_mean(history, "objective/scores_std", window)
+  return loss and spread and loss > 10 * spread * spread
+end
+
+-- Whether the value model's loss is a tenth of what it was.
+local function value_loss_fell(history, window)
+  local losses = values_of(history, "loss/value_avg")
+  return #losses >= window and mean_of(losses, #losses - window + 1, #losses) < 0.1 * losses[1]
 end
 
 -- Why values do not explain returns, and the key that changes it.
@@ -267,8 +299,8 @@ local function value_advice(history, settings, window)
       return ("%s is 0, so the value model is never trained: raise it."):format(key)
     end
   end
-  local clipped = last_mean(history, "val/clipfrac_avg", window)
-  if clipped and clipped > 0.4 then
+  local clipped = value_clipped(history, window)
+  if clipped > 0.5 then
     local text = "The clip holds %.0f %% of its updates back%s: raise cliprange_value to the size "
       .. "of the returns, or set it to 0."
     local range = settings and settings.cliprange_value
@@ -278,13 +310,24 @@ local function value_advice(history, settings, window)
   if first and now > 2 * first then
     return ("Its loss rises, from %s to %s: lower value_learning_rate."):format(show(first),
       show(now))
+  elseif value_far_off(history, window // 2) and value_loss_fell(history, window // 2) then
+    return ("Its loss is %s where scores deviate by %s, and jumps: lower value_learning_rate.")
+      :format(show(now), show(last_mean(history, "objective/scores_std", window)))
   end
   local rate = fixed(settings, "value_learning_rate")
   return ("It learns too slowly: raise value_learning_rate%s."):format(
     rate and " (" .. show(rate) .. ")" or "")
 end
 
---- The value function predicts worse than a constant, and is not getting better.
+-- Whether the value model learns: its loss fell to what is left to explain, or it explains more.
+local function value_learns(history, before, now, window)
+  return value_loss_fell(history, window // 2) and not value_far_off(history, window // 2)
+    or now > before + 0.1 * math.abs(before)
+end
+
+--- The value function predicts worse than a constant and does not learn, or explains nothing
+-- because its clip holds most updates back. Where returns hardly vary any value is worse than a
+-- constant, so one whose loss has fallen to the spread of the scores is let be.
 -- @tparam {table,...} history
 -- @tparam ?table options `limit` (0), `window` (10)
 -- @tparam ?table settings of the run
@@ -298,9 +341,10 @@ function health.value_useless(history, options, settings)
   local half = o.window // 2
   local now = mean_of(values, #values - half + 1, #values)
   local before = mean_of(values, #values - o.window + 1, #values - half)
-  local learns = now > before + 0.1 * math.abs(before)
-  if now < o.limit and before < o.limit and not learns then
-    local text = "Value below nothing: it explains %s of the variance of the returns, a constant "
+  local held = value_clipped(history, o.window) > 0.5 and math.max(now, before) < 0.05
+  local below = now < o.limit and before < o.limit
+  if held or below and not value_learns(history, before, now, o.window) then
+    local text = "Value explains nothing: %s of the variance of the returns, where a constant "
       .. "explains 0. "
     return text:format(show(now)) .. value_advice(history, settings, o.window)
   end
@@ -330,15 +374,15 @@ function health.reward_is_length(history, options, settings)
   end
 end
 
---- A training loss that is higher than it began.
+--- A training loss that is higher than in the first row.
 -- @tparam {table,...} history
--- @tparam ?table options `growth` (1.5 times the start), `window` (5)
+-- @tparam ?table options `growth` (1.5 times the first), `window` (5)
 -- @tparam ?table settings of the run
 -- @treturn ?string
 function health.loss_rises(history, options, settings)
   local o = checked.take("loss_rises", options, { growth = 1.5, window = 5 })
-  local first, now = first_and_last(history, "loss", o.window)
-  if first and first > 0 and now > o.growth * first then
+  local first, now = values_of(history, "loss")[1], last_mean(history, "loss", o.window)
+  if now and first > 0 and now > o.growth * first then
     local rate = fixed(settings, "learning_rate")
     return ("Loss rises: from %s to %s. The steps are too long: lower learning_rate%s."):format(
       show(first), show(now), rate and " (" .. show(rate) .. ")" or "")
