@@ -2041,7 +2041,8 @@ pl.health = {}
 ---@type string[]
 pl.health.alarms = nil
 
---- All answers get the same reward.
+--- All answers get the same reward, and never got different ones: scores that varied and no longer
+--- do are those of a policy that has found what scores best, unless all are cut at reward_clip.
 ---@param history table[]
 ---@param options? table # `deviation` (1e-6, of the size of the mean or 1), `window` (3)
 ---@param settings? table # of the run
@@ -2076,7 +2077,7 @@ function pl.health.kl_negative(history, options) end
 --- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
 --- asked from the first row on, the growth once there are two windows.
 ---@param history table[]
----@param options? table # `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (2 nats: no growth below it counts), `window` (5)
+---@param options? table # `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (10 nats: no growth below it counts), `window` (5)
 ---@param settings? table # of the run
 ---@return string?
 function pl.health.kl_runaway(history, options, settings) end
@@ -2087,9 +2088,9 @@ function pl.health.kl_runaway(history, options, settings) end
 ---@return string?
 function pl.health.length_drift(history, options) end
 
---- A training loss that is higher than it began.
+--- A training loss that is higher than in the first row.
 ---@param history table[]
----@param options? table # `growth` (1.5 times the start), `window` (5)
+---@param options? table # `growth` (1.5 times the first), `window` (5)
 ---@param settings? table # of the run
 ---@return string?
 function pl.health.loss_rises(history, options, settings) end
@@ -2132,7 +2133,9 @@ function pl.health.reward_model(scores, ranks, lengths, options) end
 ---@return number? # the correlation, where there are enough answers
 function pl.health.score_is_length(scores, lengths, groups, options) end
 
---- The value function predicts worse than a constant, and is not getting better.
+--- The value function predicts worse than a constant and does not learn, or explains nothing
+--- because its clip holds most updates back. Where returns hardly vary any value is worse than a
+--- constant, so one whose loss has fallen to the spread of the scores is let be.
 ---@param history table[]
 ---@param options? table # `limit` (0), `window` (10)
 ---@param settings? table # of the run
