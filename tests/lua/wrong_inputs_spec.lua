@@ -53,6 +53,7 @@ local rows = {
   { SFT .. " --dataset demos.jsonl --output_dir ''", "--output_dir is empty: give the folder" },
   { SFT .. " --dataset demos.jsonl --bach_size 2", "did you mean 'batch_size'?" },
   { SFT .. " --dataset demos.jsonl --batch_size 2.5", "batch_size = '2.5' is not an integer" },
+  { SFT .. " --dataset demos.jsonl --threads 99999", "give an integer in [0, 1024]" },
   { SFT .. " --dataset demos.jsonl --batch_size", "--batch_size needs a value" },
   { SFT .. " --dataset demos.jsonl extra", "'extra' belongs to no key" },
   { SFT .. " --dataset demos.jsonl --preset none", "preset 'none' cannot be read" },
@@ -136,6 +137,7 @@ local rows = {
   { "generate", "which model? usage: perilune generate MODEL" },
   { "generate none", "opening 'none/config.json': No such file" },
   { "generate null", "null/config.json: null, not an object" },
+  { "generate mamba", "unknown architecture 'nil' (model_type 'mamba'); known: LlamaForCausalLM" },
   { "generate noise.bin", "this is no llama2.c checkpoint" },
   { "generate model --n 0", "n = '0' is out of range; give an integer ≥ 1" },
   { "generate model llama", "'llama' belongs to no key" },
@@ -203,8 +205,11 @@ setup(function()
     scratch.write(w.dir .. "/" .. name, text)
   end
   assert(pl.files.folder_make(w.dir .. "/folder"))
-  assert(pl.files.folder_make(w.dir .. "/null"))
-  scratch.write(w.dir .. "/null/config.json", "null\n")
+  for name, config in pairs({ null = "null", mamba = '{"model_type":"mamba"}' }) do
+    assert(pl.files.folder_make(w.dir .. "/" .. name))
+    scratch.write(("%s/%s/config.json"):format(w.dir, name), config)
+    scratch.write(("%s/%s/model.safetensors"):format(w.dir, name), "\2\0\0\0\0\0\0\0{}")
+  end
   assert(pl.files.folder_make(w.dir .. "/cut"))
   for _, name in ipairs(scratch.names(w.model)) do
     local text = scratch.read(w.model .. "/" .. name)

@@ -39,7 +39,7 @@ function keys.number(least, most)
 end
 
 --- One of these values: what others mean is not implemented.
--- @param ... the values
+-- @tparam any ... the values
 -- @treturn table a rule
 function keys.only(...)
   local values, texts = { ... }, {}
