@@ -278,7 +278,8 @@ describe("a model folder that does not fit", function()
       { { partial_rotary_factor = 0.5 }, "'partial_rotary_factor' is 0.5" },
       { { attention_bias = true }, "'attention_bias' is true" },
       { { sliding_window = 4096 }, "'sliding_window' is 4096: the key is not known" },
-      { { quantization_config = { bits = 4 } }, "'quantization_config'" },
+      { { quantization_config = { bits = 4 } }, "'quantization_config' is an object: the key" },
+      { { layers = json.array { 1 } }, "'layers' is a list: the key is not known" },
       { { hiden_act = "silu" }, "did you mean 'hidden_act'?" },
       { { architectures = "LlamaForCausalLM" }, "'architectures' is 'LlamaForCausalLM'" } }) do
       refused(with(bad[1]), bad[2])
@@ -291,6 +292,10 @@ describe("a model folder that does not fit", function()
     refused(function()
       return pl.load(dir .. "/nowhere")
     end, "nowhere")
+    write(dir .. "/config.json", '{"model_type":"llama","x":{"\xFF":1}}') -- found by fuzzing
+    refused(function()
+      return pl.load(dir)
+    end, "'x' is an object")
     for text, what in pairs { ["[]"] = "a list", ["3"] = "3", ['"x"'] = "x", ["true"] = "true" } do
       write(dir .. "/config.json", text)
       refused(function()

@@ -120,9 +120,16 @@ for name in harmless:gmatch("%S+") do
   common[name] = keys.harmless
 end
 
+local list_class = getmetatable(json.array())
+
+-- What a table holds may be long, or no text at all.
 local function shown(value)
-  local text = type(value) == "string" and ("'%s'"):format(value) or json.encode(value)
-  return #text > 60 and text:sub(1, 57) .. "..." or text
+  if type(value) == "table" then
+    return getmetatable(value) == list_class and "a list" or "an object"
+  elseif type(value) == "string" then
+    return ("'%s'"):format(#value > 60 and value:sub(1, 57) .. "..." or value)
+  end
+  return tostring(value)
 end
 
 --- Why a table of keys cannot be taken; nil when it can.
