@@ -109,8 +109,9 @@ const char *pl_nearest(const char *name, const char *const *names, int64_t n);
 
 /* --------------------------------------------------------------------------------------------
 ** Random numbers: Philox4x32-10 (Salmon et al., SC'11). Stateless: value i of stream (seed,
-** purpose) is a pure function of the three. A purpose is a hash of what the numbers are for, so that
-** two uses never draw the same ones: pl_random_purpose("ppo.order", (int64_t[]){iteration, epoch}, 2).
+** purpose) is a pure function of the three. A purpose is a hash of what the numbers are for, so
+** that two uses never draw the same ones: pl_random_purpose("ppo.order", (int64_t[]){iteration,
+** epoch}, 2).
 */
 /* XXH3 of the name and the parts (n of them; NULL for none). */
 uint64_t pl_random_purpose(const char *name, const int64_t *parts, int n);
@@ -162,15 +163,15 @@ pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value);
 pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, double b,
                            uint64_t seed, uint64_t purpose);
 
-/* Ragged batches: B sequences laid end to end along the first axis, and int32 offsets [B+1] of where
-** each begins (offsets[0] = 0, the last is the number of rows). Any dtype; nothing is recorded on
-** the tape. */
+/* Ragged batches: B sequences laid end to end along the first axis, and int32 offsets [B+1] of
+** where each begins (offsets[0] = 0, the last is the number of rows). Any dtype; nothing is
+** recorded on the tape. */
 /* The sequences `index` (0-based, n of them) in that order, and where each begins now. */
 pl_status pl_ragged_take(pl_ctx *ctx, pl_tensor **out, pl_tensor **out_offsets, const pl_tensor *x,
                          const pl_tensor *offsets, const int64_t *index, int64_t n);
-/* Each sequence of `a` followed by that of `b` (the answer to a prompt); `before` gives for each row
-** of b the place of the row before it, which predicts it. A sequence of a may be empty only where
-** b's is. */
+/* Each sequence of `a` followed by that of `b` (the answer to a prompt); `before` gives for each
+** row of b the place of the row before it, which predicts it. A sequence of a may be empty only
+** where b's is. */
 pl_status pl_ragged_join(pl_ctx *ctx, pl_tensor **out, pl_tensor **out_offsets, pl_tensor **before,
                          const pl_tensor *a, const pl_tensor *a_offsets, const pl_tensor *b,
                          const pl_tensor *b_offsets);
@@ -674,8 +675,8 @@ pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan,
                            pl_tensor *const *caches, int n_caches);
 void pl_generator_free(pl_generator *g);
 /* Prompt i is tokens[offsets[i]] ..; prompts and `stop` hold ids of the vocabulary. `keys` (NULL:
-** 0, 1, ..) name prompts to the random stream, so that an answer depends on (seed, key, sample) alone
-** and not on what is generated beside it. */
+** 0, 1, ..) name prompts to the random stream, so that an answer depends on (seed, key, sample)
+** alone and not on what is generated beside it. */
 pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
                       const int32_t *tokens, const int64_t *offsets, const int64_t *keys,
                       const pl_gen_options *options);

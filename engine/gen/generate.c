@@ -132,7 +132,8 @@ static pl_status result_new(pl_ctx *ctx, pl_gen_result **out, int64_t n, int64_t
     return PL_OK;
 }
 
-/* ---- one replay ---------------------------------------------------------------------------------- */
+/* ---- one replay
+** ---------------------------------------------------------------------------------- */
 
 enum { IN_TOKENS, IN_POSITIONS, IN_OFFSETS, IN_SLOTS, IN_PAST, IN_LAST, N_INPUTS };
 
@@ -176,7 +177,8 @@ done:
     return st;
 }
 
-/* ---- tokens -------------------------------------------------------------------------------------- */
+/* ---- tokens
+** -------------------------------------------------------------------------------------- */
 
 static pl_status want_scratch(job *j, int64_t vocabulary)
 {
@@ -257,7 +259,8 @@ static pl_status retire(job *j, int64_t from)
     return PL_OK;
 }
 
-/* ---- entering ------------------------------------------------------------------------------------ */
+/* ---- entering
+** ------------------------------------------------------------------------------------ */
 
 static int64_t prompt_length(const job *j, int64_t p)
 {
@@ -358,7 +361,8 @@ done:
     return st;
 }
 
-/* ---- the door ------------------------------------------------------------------------------------ */
+/* ---- the door
+** ------------------------------------------------------------------------------------ */
 
 /* Token ids of the list `what`, all in the vocabulary. */
 static pl_status check_ids(const pl_generator *g, const char *what, const int32_t *ids, int64_t n)

@@ -2,7 +2,8 @@
 ** norm.h - row kernels: RMSNorm, LayerNorm, softmax and log-softmax over rows of c elements.
 **
 ** All run on the calling thread, one row at a time, each row in an order that depends on c alone:
-** VL lanes along the row, their sums by v_total (vec.h). rows may be 0; c may be 0 (nothing is written then).
+** VL lanes along the row, their sums by v_total (vec.h). rows may be 0; c may be 0 (nothing is
+** written then).
 **
 **   RMSNorm (Zhang & Sennrich 2019)   r = (mean x^2 + eps)^(-1/2),  y = w x r
 **     with h = x r, g = w dy:  dx = r (g - h mean(g h)),  dw = sum over rows of dy h

@@ -2,10 +2,10 @@
 ** reduce.h - sums and extremes along one axis of a dense [before, size, after] block.
 **
 ** Order of a sum, from shapes alone. Along a contiguous run: VL lanes over chunks of 4096 elements
-** (v_total of vec.h), each folded by v_sum, chunk sums added in double, first inside at most 256 equal blocks and then
-** over the blocks in order (so the blocks of one long run can be shared among threads). Down
-** columns: blocks of 128 rows in order, then the block sums in order. A run's sum does not depend
-** on how many runs there are.
+** (v_total of vec.h), each folded by v_sum, chunk sums added in double, first inside at most 256
+** equal blocks and then over the blocks in order (so the blocks of one long run can be shared among
+** threads). Down columns: blocks of 128 rows in order, then the block sums in order. A run's sum
+** does not depend on how many runs there are.
 */
 #ifndef PL_KERNELS_REDUCE_H
 #define PL_KERNELS_REDUCE_H

@@ -129,7 +129,8 @@ static void zero_unless(bool acc, pl_tensor *t)
     if (t != NULL && !acc) memset(pl__data(t), 0, (size_t)t->count * sizeof(real));
 }
 
-/* ---- cross_entropy -------------------------------------------------------------------------------- */
+/* ---- cross_entropy
+** -------------------------------------------------------------------------------- */
 
 static bool wants(const pl_call *c, int i)
 {
@@ -215,7 +216,8 @@ static pl_status cross_entropy_bwd(pl_call *c)
 extern const pl_op_impl OPI(cross_entropy);
 const pl_op_impl OPI(cross_entropy) = {cross_entropy_shape, cross_entropy_fwd, cross_entropy_bwd};
 
-/* ---- logprob -------------------------------------------------------------------------------------- */
+/* ---- logprob
+** -------------------------------------------------------------------------------------- */
 
 enum { TEMPERATURE = LOGPROB_temperature }; /* of kl_full too */
 PL_SAME_PLACE(KL_FULL_temperature, TEMPERATURE);
@@ -304,7 +306,8 @@ static pl_status logprob_bwd(pl_call *c)
 extern const pl_op_impl OPI(logprob);
 const pl_op_impl OPI(logprob) = {logprob_shape, logprob_fwd, logprob_bwd};
 
-/* ---- kl_full -------------------------------------------------------------------------------------- */
+/* ---- kl_full
+** -------------------------------------------------------------------------------------- */
 
 enum {
     REF_HIDDEN = KL_FULL_ref_hidden,

@@ -5,8 +5,8 @@
 ** gets its gradient transposed. For linear: dx = dy W, dW = dyᵀ x, db = sum of the rows of dy.
 **
 ** A weight used without a tape for a few rows (decoding) is packed once and the packed copy kept by
-** the tensor until its data changes. All own ways give the same bits (kernels/gemm.h). Which products
-** OpenBLAS does is said in docs/performance.md.
+** the tensor until its data changes. All own ways give the same bits (kernels/gemm.h). Which
+** products OpenBLAS does is said in docs/performance.md.
 */
 #include <stdio.h>
 

@@ -6,10 +6,10 @@
 **             what backward needs saved (pl__saved)
 **   forward   fills them
 **   backward  from d_out[] (gradient of each output, NULL when none flowed) writes d_in[i] for
-**             every i where it is not NULL: `=` when !acc[i], `+=` when acc[i]. Inputs and outputs may
-**             be read only if the row has the flag I or O (else their data may be gone); saved always.
-** Memory for the call comes from pl__work and is freed by the caller of these functions. The
-** gradients of d_out are dense and of the output's shape. All three return a status.
+**             every i where it is not NULL: `=` when !acc[i], `+=` when acc[i]. Inputs and outputs
+** may             be read only if the row has the flag I or O (else their data may be gone); saved
+** always. Memory for the call comes from pl__work and is freed by the caller of these functions.
+** The gradients of d_out are dense and of the output's shape. All three return a status.
 */
 #ifndef PL_OPS_OP_H
 #define PL_OPS_OP_H

@@ -43,8 +43,8 @@ lua_Integer lb_integer_field(lua_State *L, int idx, const char *name, lua_Intege
 bool lb_boolean_field(lua_State *L, int idx, const char *name, bool fallback);
 const char *lb_string_field(lua_State *L, int idx, const char *name, const char *fallback);
 
-/* Raises "unknown <what> 'name'; did you mean 'x'?" with the nearest of `names` (NULL ended), or the
-** list of them when none is near. */
+/* Raises "unknown <what> 'name'; did you mean 'x'?" with the nearest of `names` (NULL ended), or
+** the list of them when none is near. */
 int lb_unknown(lua_State *L, const char *what, const char *name, const char *const *names);
 
 /* The integer on top of the stack, item `place` (from 1) of the list `what`: raises with these

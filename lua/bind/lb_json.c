@@ -3,8 +3,8 @@
 **
 ** json.decode(text, opts) reads, json.encode(value, opts) writes. Integers stay integers, floats
 ** are written with the fewest of 15, 16 or 17 digits that read back to the same bits (and with a
-** ".0" when they look like integers), NaN and the infinities as Python writes them (as texts, which every
-** reader takes, when `finite` numbers alone are asked for). Objects are
+** ".0" when they look like integers), NaN and the infinities as Python writes them (as texts, which
+** every reader takes, when `finite` numbers alone are asked for). Objects are
 ** plain tables, written with sorted keys; arrays carry a shared metatable, so an empty one stays
 ** an array. With `ordered` an object remembers the order of its keys and its nulls, which is what
 ** editing somebody's config.json needs; without it a null member is absent (nil).

@@ -235,7 +235,8 @@ static int op_unary(lua_State *L)
     return op_call(L);
 }
 
-/* ---- what rows say about themselves -------------------------------------------------------------- */
+/* ---- what rows say about themselves
+** -------------------------------------------------------------- */
 
 static void push_param_row(lua_State *L, const pl_param_row *p)
 {

@@ -35,8 +35,8 @@ int host_interrupt_stop(lua_State *L);
 ** second one does not end the process. Returns the former state. */
 bool host_interrupt_idle(bool idle);
 
-/* lua_pcall with a handler that adds a traceback to faults of the program; forgets any Ctrl-C on the
-** way out. The stack is as for lua_pcall. */
+/* lua_pcall with a handler that adds a traceback to faults of the program; forgets any Ctrl-C on
+** the way out. The stack is as for lua_pcall. */
 int host_call(lua_State *L, int nargs, int nresults);
 
 /* Whether every error gets a traceback, also those that are sentences for the user. */

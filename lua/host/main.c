@@ -10,7 +10,8 @@
 ** build or of the installed share folder, then Lua's own default.
 **
 ** An error gives status 1; Ctrl-C gives 130, a SIGTERM that a run honoured 143. A traceback is
-** printed when Lua code failed, or always with --traceback, which may stand at the end of `run` too.
+** printed when Lua code failed, or always with --traceback, which may stand at the end of `run`
+** too.
 */
 #include "host.h"
 
@@ -275,8 +276,8 @@ static int l_call(lua_State *L)
     return lua_gettop(L);
 }
 
-/* host.graceful(on): whether Ctrl-C and SIGTERM wait for the caller, who asks `stopping` at each step
-** and calls `stop` when it has written what it keeps. Returns the former state. */
+/* host.graceful(on): whether Ctrl-C and SIGTERM wait for the caller, who asks `stopping` at each
+** step and calls `stop` when it has written what it keeps. Returns the former state. */
 static int l_graceful(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TBOOLEAN);
@@ -493,8 +494,8 @@ static int protected_main(lua_State *L)
 
 /* ---- Before the libraries start ---------------------------------------------------------------- */
 
-/* OpenBLAS takes memory for each of its threads when it is loaded, and asks again for ever when there
-** is none. Measured: 250 MB with one thread, 310 MB with two. */
+/* OpenBLAS takes memory for each of its threads when it is loaded, and asks again for ever when
+** there is none. Measured: 250 MB with one thread, 310 MB with two. */
 #define LEAST_MEMORY ((rlim_t)256 << 20)
 #define THREAD_MEMORY ((rlim_t)128 << 20)
 

@@ -1,7 +1,7 @@
 /*
-** long_inputs_test.c - inputs whose work once grew with the square of their size. Each is tried at a
-** size and at twice that size, the times are printed, and the sizes are such that the square would
-** run into the time limit of the test.
+** long_inputs_test.c - inputs whose work once grew with the square of their size. Each is tried at
+** a size and at twice that size, the times are printed, and the sizes are such that the square
+** would run into the time limit of the test.
 */
 #include "check.h"
 

@@ -2,8 +2,8 @@
 ** numbers_test.c - rows that are long, equal or far from 0: the error against float64 is held to
 ** four times NumPy's in float32, in every variant of the kernels.
 **
-** tests/golden/extreme.tsv has the rows and NumPy's errors; make_extreme.py beside it says what they
-** are and how they were measured. Inputs and references are made here.
+** tests/golden/extreme.tsv has the rows and NumPy's errors; make_extreme.py beside it says what
+** they are and how they were measured. Inputs and references are made here.
 */
 #include "check.h"
 
