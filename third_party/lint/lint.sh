@@ -74,7 +74,8 @@ for file in "$@"; do
 done
 cd "$top"
 ((${#files[@]})) || mapfile -t files < <(
-    find engine include lua recipes tests docs -name '*.[ch]' -o -name '*.lua' | LC_ALL=C sort)
+    find engine include lua recipes tests docs -path docs/luacats -prune -o \
+        \( -name '*.[ch]' -o -name '*.lua' \) -print | LC_ALL=C sort) # luacats/ is generated
 c_files=() lua_files=()
 for file in "${files[@]}"; do
     case $file in
