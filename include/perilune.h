@@ -30,18 +30,18 @@ extern "C" {
 /* --------------------------------------------------------------------------------------------
 ** Status and context
 */
-#define PL_STATUS_MAP(X)                                                                          \
-    X(PL_OK, "ok")                                                                                \
-    X(PL_ERR_NOMEM, "not enough memory")                                                          \
-    X(PL_ERR_ARG, "bad argument")                                                                 \
-    X(PL_ERR_SHAPE, "shapes do not fit")                                                          \
-    X(PL_ERR_DTYPE, "wrong dtype")                                                                \
-    X(PL_ERR_FREED, "tensor was freed")                                                           \
-    X(PL_ERR_GRAD, "autograd misuse")                                                             \
-    X(PL_ERR_NONFINITE, "not a finite number")                                                    \
-    X(PL_ERR_IO, "input/output error")                                                            \
-    X(PL_ERR_FORMAT, "malformed file")                                                            \
-    X(PL_ERR_INTERRUPTED, "interrupted")                                                          \
+#define PL_STATUS_MAP(X)                       \
+    X(PL_OK, "ok")                             \
+    X(PL_ERR_NOMEM, "not enough memory")       \
+    X(PL_ERR_ARG, "bad argument")              \
+    X(PL_ERR_SHAPE, "shapes do not fit")       \
+    X(PL_ERR_DTYPE, "wrong dtype")             \
+    X(PL_ERR_FREED, "tensor was freed")        \
+    X(PL_ERR_GRAD, "autograd misuse")          \
+    X(PL_ERR_NONFINITE, "not a finite number") \
+    X(PL_ERR_IO, "input/output error")         \
+    X(PL_ERR_FORMAT, "malformed file")         \
+    X(PL_ERR_INTERRUPTED, "interrupted")       \
     X(PL_ERR_CALLBACK, "error in a callback")
 
 typedef enum {
@@ -77,11 +77,11 @@ typedef struct {
     int64_t calls;             /* allocations asked for since the context was made */
 } pl_mem_info;
 
-void *pl_alloc(pl_ctx *ctx, size_t bytes);                       /* NULL and error text on failure */
-void *pl_calloc(pl_ctx *ctx, size_t count, size_t size);         /* zeroed; product checked */
-void *pl_realloc(pl_ctx *ctx, void *block, size_t bytes);        /* the old block stays on failure */
-char *pl_strndup(pl_ctx *ctx, const char *text, size_t length);  /* adds the final NUL */
-void pl_free(pl_ctx *ctx, void *block);                          /* NULL is fine */
+void *pl_alloc(pl_ctx *ctx, size_t bytes);                      /* NULL and error text on failure */
+void *pl_calloc(pl_ctx *ctx, size_t count, size_t size);        /* zeroed; product checked */
+void *pl_realloc(pl_ctx *ctx, void *block, size_t bytes);       /* the old block stays on failure */
+char *pl_strndup(pl_ctx *ctx, const char *text, size_t length); /* adds the final NUL */
+void pl_free(pl_ctx *ctx, void *block);                         /* NULL is fine */
 pl_mem_info pl_mem_get(const pl_ctx *ctx);
 void pl_mem_set_limit(pl_ctx *ctx, int64_t bytes);
 void pl_mem_reset_peak(pl_ctx *ctx);
@@ -203,11 +203,25 @@ typedef enum {
     PL_OP_COUNT
 } pl_op_id;
 
-enum { PL_OPF_NOGRAD = 1, PL_OPF_FUSED = 2, PL_OPF_KEEP_IN = 4, PL_OPF_KEEP_OUT = 8,
-       PL_OPF_METHOD = 16, PL_OPF_LIST = 32 };
+enum {
+    PL_OPF_NOGRAD = 1,
+    PL_OPF_FUSED = 2,
+    PL_OPF_KEEP_IN = 4,
+    PL_OPF_KEEP_OUT = 8,
+    PL_OPF_METHOD = 16,
+    PL_OPF_LIST = 32
+};
 
-typedef enum { PL_PARAM_INT, PL_PARAM_FLOAT, PL_PARAM_BOOL, PL_PARAM_ENUM, PL_PARAM_AXIS,
-               PL_PARAM_LIST, PL_PARAM_START, PL_PARAM_STOP } pl_param_kind;
+typedef enum {
+    PL_PARAM_INT,
+    PL_PARAM_FLOAT,
+    PL_PARAM_BOOL,
+    PL_PARAM_ENUM,
+    PL_PARAM_AXIS,
+    PL_PARAM_LIST,
+    PL_PARAM_START,
+    PL_PARAM_STOP
+} pl_param_kind;
 
 /* One parameter value: `f` for FLOAT; `list`, `n` for LIST; `i` for all others: the index of the
 ** choice for ENUM; PL_AXIS_ALL as an AXIS means "all". START and STOP bound a run of elements of an
@@ -223,8 +237,8 @@ typedef struct {
 typedef struct {
     char name[24];
     pl_param_kind kind;
-    pl_param fallback;       /* the default */
-    char choices[8][16];     /* ENUM: names by index */
+    pl_param fallback;   /* the default */
+    char choices[8][16]; /* ENUM: names by index */
     int n_choices;
 } pl_param_row;
 
@@ -389,7 +403,7 @@ typedef struct pl_weights pl_weights;
 typedef struct {
     const char *name;
     const char *stored; /* as the file calls it: "BF16" */
-    pl_dtype dtype;     /* what it is loaded as: BF16 and F16 become float32, small integers int32 */
+    pl_dtype dtype; /* what it is loaded as: BF16 and F16 become float32, small integers int32 */
     int rank;
     int64_t shape[PL_MAX_RANK];
 } pl_weight_info;
@@ -484,8 +498,11 @@ pl_db_value pl_statement_column(const pl_statement *s, int i);
 */
 typedef struct pl_tokenizer pl_tokenizer;
 
-typedef enum { PL_TOKENIZER_BYTELEVEL, PL_TOKENIZER_SENTENCEPIECE, PL_TOKENIZER_WORD }
-    pl_tokenizer_kind;
+typedef enum {
+    PL_TOKENIZER_BYTELEVEL,
+    PL_TOKENIZER_SENTENCEPIECE,
+    PL_TOKENIZER_WORD
+} pl_tokenizer_kind;
 
 enum {
     PL_ENCODE_SPECIAL = 1,  /* the text's added tokens become their ids */
@@ -497,10 +514,10 @@ enum { PL_DECODE_SKIP_SPECIAL = 1 };
 
 typedef struct {
     pl_tokenizer_kind kind;
-    int64_t size;                /* highest id + 1 */
-    int32_t bos, eos, pad, unk;  /* -1: none */
-    bool adds_bos, adds_eos;     /* what the folder's post-processor would add */
-    const char *chat_template;   /* Jinja text, NULL when there is none; borrowed */
+    int64_t size;               /* highest id + 1 */
+    int32_t bos, eos, pad, unk; /* -1: none */
+    bool adds_bos, adds_eos;    /* what the folder's post-processor would add */
+    const char *chat_template;  /* Jinja text, NULL when there is none; borrowed */
 } pl_tokenizer_info;
 
 /* `path` is a model folder, a tokenizer.json, a vocab.json or encoder.json beside its merges.txt or
@@ -598,10 +615,10 @@ typedef struct {
 pl_status pl_block_new(pl_ctx *ctx, pl_block **out, pl_dtype dtype, int n,
                        const pl_block_entry *entries);
 void pl_block_free(pl_block *block);
-int pl_block_size(const pl_block *block);           /* number of parameters */
-int64_t pl_block_count(const pl_block *block);      /* elements in them, without the gaps */
+int pl_block_size(const pl_block *block);              /* number of parameters */
+int64_t pl_block_count(const pl_block *block);         /* elements in them, without the gaps */
 pl_tensor *pl_block_get(const pl_block *block, int i); /* borrowed */
-pl_tensor *pl_block_flat(const pl_block *block);    /* borrowed: the weights, gaps are zeros */
+pl_tensor *pl_block_flat(const pl_block *block);       /* borrowed: the weights, gaps are zeros */
 /* The flat gradients; parameters no gradient reached are set to zero first. */
 pl_status pl_block_grads(pl_block *block, pl_tensor **borrowed);
 /* Whether a gradient has reached parameter i since the last zero_grad. */
@@ -646,7 +663,7 @@ typedef struct {
     double top_p;       /* 1: off */
     double min_p;       /* 0: off */
     uint64_t seed;
-    uint64_t stream; /* what the answers are for, as pl_random_purpose gives it; 0 is one too */
+    uint64_t stream;     /* what the answers are for, as pl_random_purpose gives it; 0 is one too */
     const int32_t *stop; /* tokens that end an answer (and belong to it) */
     int n_stop;
     /* Asked after each token of an answer; true ends it. NULL: never asked. A failure stops all. */
@@ -671,8 +688,8 @@ typedef struct {
 /* `plan` (taken) maps tokens [T], positions [T], offsets [B+1], slots [B], past [B], last [B] (row
 ** of each sequence's last token) to logits [B,V]; `caches` are the k and v caches it writes, in
 ** pairs, each [slots, G, max_len, D]. */
-pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan,
-                           pl_tensor *const *caches, int n_caches);
+pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan, pl_tensor *const *caches,
+                           int n_caches);
 void pl_generator_free(pl_generator *g);
 /* Prompt i is tokens[offsets[i]] ..; prompts and `stop` hold ids of the vocabulary. `keys` (NULL:
 ** 0, 1, ..) name prompts to the random stream, so that an answer depends on (seed, key, sample)

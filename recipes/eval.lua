@@ -11,7 +11,7 @@
 -- policy without the judge gets there. The KL is an estimate from the choices, beside its bound
 -- ln n - (n-1)/n (Stiennon et al. 2020).
 
-local pl = require "perilune"
+local pl = require("perilune")
 local data = pl.data
 
 local cfg = pl.config {
@@ -21,13 +21,19 @@ local cfg = pl.config {
   { model = "", "model folder to judge", required = true },
   { reference = "", "model folder for KL and win rate; nothing: neither" },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
-  { reward_function = "", "Lua file returning f(prompts, answers, rows, ended) -> scores",
-    code = true },
+  {
+    reward_function = "",
+    "Lua file returning f(prompts, answers, rows, ended) -> scores",
+    code = true,
+  },
   { reward_model = "", "model folder with a scalar head, to judge instead" },
   { chooser = "", "model folder with a scalar head that chooses the best of n for the judge" },
   { text = "", "pretraining text to measure the loss on" },
-  { template = "auto", "chat template; auto: the model's own",
-    choices = { "auto", "none", "plain", "chatml" } },
+  {
+    template = "auto",
+    "chat template; auto: the model's own",
+    choices = { "auto", "none", "plain", "chatml" },
+  },
   "Answers",
   { count = 256, "prompts to take; 0: all", min = 0 },
   { best_of = 1, "answers to each prompt for the best-of-n curve", min = 1 },
@@ -57,28 +63,26 @@ if reference then
   models[#models + 1] = { name = "reference", path = cfg.reference, model = reference }
 end
 if judge.model then
-  models[#models + 1] = { name = "reward_model", path = cfg.reward_model, model = judge.model,
-    scores = true }
+  models[#models + 1] =
+    { name = "reward_model", path = cfg.reward_model, model = judge.model, scores = true }
 end
 if chooser then
   models[#models + 1] = { name = "chooser", path = cfg.chooser, model = chooser, scores = true }
 end
 pl.companions.check(models)
 local room = data.room({ model, judge.model }, cfg.max_prompt_length, cfg.response_length)
-local prompts = data.required(data.prompts(tok, template, cfg.dataset, room), "dataset",
-  cfg.dataset)
+local prompts =
+  data.required(data.prompts(tok, template, cfg.dataset, room), "dataset", cfg.dataset)
 local text_length = data.room({ model }, cfg.text_length)
 local text = cfg.text ~= ""
   and data.required(data.text(tok, cfg.text, text_length), "text", cfg.text)
 pl.preflight.new(cfg, {}):rows { dataset = prompts, text = text }
-if cfg.count > 0 then
-  prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {})
-end
+if cfg.count > 0 then prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {}) end
 
 -- n answers to each prompt: `scores`, `lengths`, `prompts` and `answers` (texts), `kls` to
 -- `against` when it is given, and `choices`, the chooser's scores, when n > 1; in order of prompts
 local function answer_all(who, n, against)
-  local scope <close> = pl.scope "eval.answers"
+  local scope <close> = pl.scope("eval.answers")
   local questions, asked = {}, {}
   for i, prompt in ipairs(prompts) do
     questions[i] = prompt.tokens
@@ -115,9 +119,7 @@ end
 
 -- Mean of a list, and its interval where two values or more give one.
 local function mean_of(list)
-  if #list < 2 then
-    return list[1], nil
-  end
+  if #list < 2 then return list[1], nil end
   local interval = pl.stats.ci95(list)
   return interval.mean, { interval.low, interval.high }
 end
@@ -182,9 +184,7 @@ if cfg.best_of > 1 then
   end
 end
 
-if text then
-  figures.text_loss = pl.loss.evaluate(model, text)
-end
+if text then figures.text_loss = pl.loss.evaluate(model, text) end
 for i, example in ipairs(examples) do
   run:sample(i, example)
 end
@@ -193,9 +193,7 @@ run:close()
 if not cfg.quiet then
   local function shown(value, ci95, form)
     local number = form:format(value)
-    if not ci95 then
-      return number
-    end
+    if not ci95 then return number end
     return ("%s (%s to %s)"):format(number, form:format(ci95[1]), form:format(ci95[2]))
   end
   local score = shown(figures.score, figures.score_ci95, "%.4f")
@@ -208,16 +206,12 @@ if not cfg.quiet then
   local rows = {}
   for i, point in ipairs(figures.best_of or {}) do
     rows[i] = { point.n, ("%.2f"):format(point.kl), ("%.2f"):format(point.kl_bound) }
-    if chooser then
-      table.insert(rows[i], shown(point.chosen, point.chosen_ci95, "%.3f"))
-    end
+    if chooser then table.insert(rows[i], shown(point.chosen, point.chosen_ci95, "%.3f")) end
     table.insert(rows[i], shown(point.oracle, point.oracle_ci95, "%.3f"))
   end
   if #rows > 0 then
     local head = { "best of", "KL", "bound", "oracle" }
-    if chooser then
-      table.insert(head, 4, "chosen")
-    end
+    if chooser then table.insert(head, 4, "chosen") end
     print(pl.format.columns(rows, { head = head }))
   end
 end

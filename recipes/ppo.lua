@@ -14,24 +14,36 @@
 -- lists every detail of practice and where it is below. `--preset instructgpt` sets appendix C's
 -- numbers.
 
-local pl = require "perilune"
+local pl = require("perilune")
 local batch, data, loss, rollout = pl.batch, pl.data, pl.loss, pl.rollout
 
 local cfg = pl.config {
   name = "ppo",
   about = "PPO-ptx against a reward model",
   "Models and data",
-  { model = "", "model folder the policy starts from; also the KL reference", required = true,
-    alias = "sft_model_path" },
-  { reward_model = "", "model folder with a scalar head; the value model starts from it too",
-    alias = "reward_model_path" },
-  { reward_function = "",
+  {
+    model = "",
+    "model folder the policy starts from; also the KL reference",
+    required = true,
+    alias = "sft_model_path",
+  },
+  {
+    reward_model = "",
+    "model folder with a scalar head; the value model starts from it too",
+    alias = "reward_model_path",
+  },
+  {
+    reward_function = "",
     "Lua file returning f(prompts, answers, rows, ended) -> scores, instead of a reward model",
-    code = true },
+    code = true,
+  },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
   { ptx_dataset = "", "pretraining text: .txt or JSON Lines of {text}" },
-  { template = "auto", "chat template; auto: the model's own",
-    choices = { "auto", "none", "plain", "chatml" } },
+  {
+    template = "auto",
+    "chat template; auto: the model's own",
+    choices = { "auto", "none", "plain", "chatml" },
+  },
   { max_prompt_length = 1024, "longer prompts are dropped, tokens", min = 1 },
   "Rollouts",
   { total_episodes = 8192, "answers in the whole run", min = 1 },
@@ -45,11 +57,16 @@ local cfg = pl.config {
   "Rewards",
   { kl_coef = 0.05, "β: weight of the per-token KL to the reference", min = 0, schedule = true },
   { kl_estimator = "k1", "estimate of the KL from samples", choices = { "k1", "k2", "k3" } },
-  { kl_placement = "reward", "the KL as part of the reward, or as a loss",
-    choices = { "reward", "loss" } },
-  { missing_eos_rule = "subtract",
+  {
+    kl_placement = "reward",
+    "the KL as part of the reward, or as a loss",
+    choices = { "reward", "loss" },
+  },
+  {
+    missing_eos_rule = "subtract",
     "for answers that do not end: nothing, subtract the penalty, or it replaces the score",
-    choices = { "none", "subtract", "replace" } },
+    choices = { "none", "subtract", "replace" },
+  },
   { missing_eos_penalty = 1.0, "subtracted from the score, or its replacement (negated)", min = 0 },
   { reward_clip = 0.0, "scores are clipped to ± this; 0: not", min = 0 },
   { whiten_rewards = false, "divide rewards by their deviation (the mean stays)" },
@@ -61,14 +78,20 @@ local cfg = pl.config {
   { value_learning_rate = 1e-5, "of the value model", min = 0, schedule = true },
   { num_ppo_epochs = 1, "passes over each batch", min = 1 },
   { num_mini_batches = 8, "steps in a pass", min = 1 },
-  { micro_batch_tokens = 16384,
-    "tokens in one forward: for memory, changes no result beyond rounding", min = 1 },
+  {
+    micro_batch_tokens = 16384,
+    "tokens in one forward: for memory, changes no result beyond rounding",
+    min = 1,
+  },
   { cliprange = 0.2, "ε of the policy ratio", over = 0, schedule = true },
   { cliprange_value = 0.2, "ε of the value; 0: no clip", min = 0 },
   { vf_coef = 0.1, "weight of the value loss", min = 0 },
   { entropy_coef = 0.0, "weight of an entropy bonus", min = 0, schedule = true },
-  { target_kl = 0.0, "stop a batch's steps when a minibatch's approxkl exceeds this; 0: never",
-    min = 0 },
+  {
+    target_kl = 0.0,
+    "stop a batch's steps when a minibatch's approxkl exceeds this; 0: never",
+    min = 0,
+  },
   { ptx_coef = 0.0, "γ: weight of the pretraining loss", min = 0, schedule = true },
   { ptx_batch_ratio = 1.0, "pretraining examples for each answer", min = 0 },
   { ptx_length = 128, "tokens in a pretraining example", min = 2 },
@@ -79,9 +102,11 @@ local cfg = pl.config {
   { eval_dataset = "", "held-out prompts to measure on: JSON Lines of {prompt} or {messages}" },
   { eval_steps = 10, "iterations between measurements", min = 1 },
   { eval_count = 64, "how many of the prompts", min = 1 },
-  { checkpoint_choice = "last",
+  {
+    checkpoint_choice = "last",
     "the final model: the last, or the best by eval_score or by eval_reward (score - β KL)",
-    choices = { "last", "eval_score", "eval_reward" } },
+    choices = { "last", "eval_score", "eval_reward" },
+  },
   check = function(c)
     if (c.reward_model == "") == (c.reward_function == "") then
       return "give one of reward_model and reward_function"
@@ -107,20 +132,27 @@ local room = data.room({ policy }, cfg.max_prompt_length, cfg.response_length)
 local longest = room + cfg.response_length
 pl.companions.check({
   { name = "model", path = cfg.model, model = policy },
-  judge.model and { name = "reward_model", path = cfg.reward_model, model = judge.model,
-    scores = true } or nil,
+  judge.model
+      and { name = "reward_model", path = cfg.reward_model, model = judge.model, scores = true }
+    or nil,
 }, longest)
 local value = judge.model and judge.model:copy() -- V starts as the reward model
   or policy:copy { scalar_head = true, seed = cfg.seed }
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
-local prompts = data.required(data.prompts(tok, template, cfg.dataset, room), "dataset",
-  cfg.dataset)
+local prompts =
+  data.required(data.prompts(tok, template, cfg.dataset, room), "dataset", cfg.dataset)
 local held_out = cfg.eval_dataset ~= ""
-  and data.required(data.prompts(tok, template, cfg.eval_dataset, room), "eval_dataset",
-    cfg.eval_dataset)
+  and data.required(
+    data.prompts(tok, template, cfg.eval_dataset, room),
+    "eval_dataset",
+    cfg.eval_dataset
+  )
 local ptx = cfg.ptx_dataset ~= ""
-  and data.required(data.text(tok, cfg.ptx_dataset, data.room({ policy }, cfg.ptx_length)),
-    "ptx_dataset", cfg.ptx_dataset)
+  and data.required(
+    data.text(tok, cfg.ptx_dataset, data.room({ policy }, cfg.ptx_length)),
+    "ptx_dataset",
+    cfg.ptx_dataset
+  )
 local prompt_at = data.stream(#prompts, cfg.seed, "ppo.prompts")
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, "ppo.ptx")
 local optimizer, value_optimizer = pl.adamw(policy.block), pl.adamw(value.block)
@@ -148,8 +180,13 @@ local state = run:restore(parts, { iterations = 0, step = 0, skipped = 0, best =
 local check = pl.preflight.new(cfg, {
   tokenizer = tok,
   stop = stop,
-  models = { policy = policy, reference = reference, value = value, reward = judge.model,
-    ema = ema },
+  models = {
+    policy = policy,
+    reference = reference,
+    value = value,
+    reward = judge.model,
+    ema = ema,
+  },
 })
 check:sizes {
   { "prompts", #prompts },
@@ -189,8 +226,11 @@ end
 -- (b) What the other models say of it; nothing here is on the tape.
 local function evaluate(roll, episodes)
   roll.raw_scores = judge:score(roll, episodes)
-  roll.scores = rollout.shape_scores(roll.raw_scores, roll.answers.finish_reasons,
-    { rule = cfg.missing_eos_rule, penalty = cfg.missing_eos_penalty, clip = cfg.reward_clip })
+  roll.scores = rollout.shape_scores(
+    roll.raw_scores,
+    roll.answers.finish_reasons,
+    { rule = cfg.missing_eos_rule, penalty = cfg.missing_eos_penalty, clip = cfg.reward_clip }
+  )
   roll.reference = loss.sequence_logprobs(reference, roll.parts, scoring)
   roll.values = loss.sequence_values(value, roll.parts)
 end
@@ -202,19 +242,22 @@ local function credit(roll, beta)
   local rewards = rollout.rewards(penalty, roll.scores, roll.segments)
   local scaled = cfg.whiten_rewards and rollout.whiten(rewards, false) or rewards
   local advantages, returns = rollout.gae(scaled, roll.values, roll, cfg.gamma, cfg.lam)
-  if cfg.whiten_advantages then
-    advantages = rollout.whiten(advantages, true)
-  end
+  if cfg.whiten_advantages then advantages = rollout.whiten(advantages, true) end
   return rewards, advantages, returns
 end
 
 -- (d) Gradients of policy and value over one micro-batch; losses are sums over tokens / `tokens`.
 local function accumulate(roll, ids, per_token, tokens, iteration, seen)
-  local scope <close> = pl.scope "ppo.micro"
+  local scope <close> = pl.scope("ppo.micro")
   local packed, at, of = rollout.take(roll, ids, per_token)
   local logprob, entropy = loss.logprobs(policy, packed, at, scoring)
-  local pg, ratio = pl.ppo_loss(logprob, of.old, of.advantages, nil,
-    { cliprange = cfg.cliprange(iteration), norm = tokens })
+  local pg, ratio = pl.ppo_loss(
+    logprob,
+    of.old,
+    of.advantages,
+    nil,
+    { cliprange = cfg.cliprange(iteration), norm = tokens }
+  )
   local total = pg - entropy:sum() * (cfg.entropy_coef(iteration) / tokens)
   if cfg.kl_placement == "loss" then
     local kl = pl.kl_estimate(logprob, of.reference, { kind = cfg.kl_estimator })
@@ -222,11 +265,14 @@ local function accumulate(roll, ids, per_token, tokens, iteration, seen)
   end
   total:backward()
   local predicted = pl.gather(value:scores(packed), at.rows)
-  local vf, vf_stats = pl.value_loss(predicted, of.values, of.returns, nil,
-    { cliprange = cfg.cliprange_value, norm = tokens })
-  if cfg.vf_coef > 0 then
-    (vf * cfg.vf_coef):backward()
-  end
+  local vf, vf_stats = pl.value_loss(
+    predicted,
+    of.values,
+    of.returns,
+    nil,
+    { cliprange = cfg.cliprange_value, norm = tokens }
+  )
+  if cfg.vf_coef > 0 then (vf * cfg.vf_coef):backward() end
   seen:add("policy/approxkl_avg", ratio:get(1), at.count)
   seen:add("policy/clipfrac_avg", ratio:get(2), at.count)
   seen:add("val/ratio", ratio:get(3), at.count)
@@ -244,8 +290,15 @@ local function accumulate_ptx(gamma_ptx, step, seen)
   for i = 1, ptx_size do
     pieces[i] = ptx[ptx_at(step * ptx_size + i)]
   end
-  seen:add("loss/ptx_avg", loss.accumulate(policy, pieces, nil,
-    { max_tokens = cfg.micro_batch_tokens, weight = gamma_ptx }))
+  seen:add(
+    "loss/ptx_avg",
+    loss.accumulate(
+      policy,
+      pieces,
+      nil,
+      { max_tokens = cfg.micro_batch_tokens, weight = gamma_ptx }
+    )
+  )
 end
 
 -- One optimizer step of policy and value on the answers `chosen`; gives its approxkl.
@@ -261,15 +314,11 @@ local function minibatch(roll, chosen, per_token, iteration, seen)
     approxkl = approxkl + accumulate(roll, ids, per_token, tokens, iteration, seen)
   end
   local gamma_ptx = cfg.ptx_coef(iteration)
-  if gamma_ptx > 0 and ptx_size > 0 then
-    accumulate_ptx(gamma_ptx, state.step, seen)
-  end
+  if gamma_ptx > 0 and ptx_size > 0 then accumulate_ptx(gamma_ptx, state.step, seen) end
   state.step = state.step + 1
   local result = optimizer:step(cfg, iteration)
   local value_result = value_optimizer:step(cfg, iteration, cfg.value_learning_rate)
-  if result.skipped or value_result.skipped then
-    state.skipped = state.skipped + 1
-  end
+  if result.skipped or value_result.skipped then state.skipped = state.skipped + 1 end
   seen:add("grad_norm", result.grad_norm)
   return approxkl
 end
@@ -277,7 +326,7 @@ end
 -- Answers of what would be the final model to held-out prompts: always the same prompts and random
 -- streams, so that measurements differ by the model alone.
 local function measure(beta)
-  local scope <close> = pl.scope "ppo.measure"
+  local scope <close> = pl.scope("ppo.measure")
   local asked, questions = {}, {}
   for i = 1, math.min(cfg.eval_count, #held_out) do
     asked[i] = held_out[i]
@@ -303,11 +352,15 @@ local function measure(beta)
 end
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = iterations, unit = "iteration", first = state.iterations,
-  quiet = cfg.quiet }
+local progress = pl.progress.new {
+  total = iterations,
+  unit = "iteration",
+  first = state.iterations,
+  quiet = cfg.quiet,
+}
 local watch = pl.health.watch(nil, cfg)
 for iteration = state.iterations + 1, iterations do
-  local scope <close> = pl.scope "ppo.iteration"
+  local scope <close> = pl.scope("ppo.iteration")
   cfg:at(iteration)
   local beta = cfg.kl_coef(iteration)
 
@@ -337,17 +390,13 @@ for iteration = state.iterations + 1, iterations do
   for epoch = 1, cfg.num_ppo_epochs do
     local order = pl.random.permutation(cfg.batch_size, cfg.seed, "ppo.order", iteration, epoch)
     for mini = 1, cfg.num_mini_batches do
-      if too_far then
-        break
-      end
+      if too_far then break end
       local chosen = table.move(order, (mini - 1) * mini_size + 1, mini * mini_size, 1, {})
       local approxkl = minibatch(roll, chosen, per_token, iteration, seen)
       too_far = cfg.target_kl > 0 and approxkl > cfg.target_kl
     end
   end
-  if ema then
-    ema.block:average(policy.block, cfg.ema_decay)
-  end
+  if ema then ema.block:average(policy.block, cfg.ema_decay) end
   state.iterations = iteration
 
   -- Metrics, samples, alarms, checkpoint.
@@ -395,12 +444,10 @@ end
 progress:finish()
 
 if cfg.checkpoint_choice ~= "last" and run.best then
-  local scope <close> = pl.scope "ppo.best"
+  local scope <close> = pl.scope("ppo.best")
   local best = cfg.output_dir .. "/" .. run.best.path
   policy.block:average(assert(pl.load(best)).block, 0)
-  if ema then
-    ema.block:average(assert(pl.load(best .. "/ema")).block, 0)
-  end
+  if ema then ema.block:average(assert(pl.load(best .. "/ema")).block, 0) end
 end
 local final = cfg.ema_final and ema or policy
 local model_dir = run:save_model(final, { tokenizer = tok })
@@ -416,7 +463,9 @@ run:summary({
 }, {
   model = model_dir,
   next = ("perilune run recipes/eval.lua --model %s --reference %s --dataset PROMPTS"):format(
-    model_dir, cfg.model),
+    model_dir,
+    cfg.model
+  ),
 })
 run:close()
 return { model = model_dir, history = run.history }

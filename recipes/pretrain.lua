@@ -7,7 +7,7 @@
 -- on from a model, else it starts one from scratch, with a tokenizer from `tokenizer` or learnt
 -- from the text.
 
-local pl = require "perilune"
+local pl = require("perilune")
 local data, loss = pl.data, pl.loss
 
 local cfg = pl.config {
@@ -19,8 +19,11 @@ local cfg = pl.config {
   { tokenizer = "", "model folder or tokenizer.json; nothing: one is learnt" },
   { tokenizer_kind = "bytelevel", "what to learn", choices = { "bytelevel", "word" } },
   { vocab_size = 1024, "of a learnt tokenizer", min = 16 },
-  { template = "plain", "its control tokens enter a learnt vocabulary",
-    choices = { "none", "plain", "chatml" } },
+  {
+    template = "plain",
+    "its control tokens enter a learnt vocabulary",
+    choices = { "none", "plain", "chatml" },
+  },
   "Model",
   { model = "", "go on from this model folder instead of starting one" },
   { architecture = "llama", "of a new model", choices = { "llama", "gpt2" } },
@@ -119,8 +122,13 @@ if cfg.eval_text ~= "" then
 else
   count = count - math.max(1, count // 20)
   if count == 0 then
-    error(("text %s gives one piece of %d tokens, which is held out to measure on: give eval_text, "
-      .. "more text or a shorter context"):format(cfg.text, cfg.context), 0)
+    error(
+      (
+        "text %s gives one piece of %d tokens, which is held out to measure on: give eval_text, "
+        .. "more text or a shorter context"
+      ):format(cfg.text, cfg.context),
+      0
+    )
   end
   held_out = table.move(pieces, count + 1, #pieces, 1, {})
 end
@@ -136,8 +144,11 @@ local parts = {
 }
 local state = run:restore(parts, { step = 0, tokens = 0, skipped = 0 })
 
-local check = pl.preflight.new(cfg, { tokenizer = tok, stop = tok.eos_id,
-  models = { model = model } })
+local check = pl.preflight.new(cfg, {
+  tokenizer = tok,
+  stop = tok.eos_id,
+  models = { model = model },
+})
 check:sizes {
   { "pieces", count },
   { "held out", #held_out },
@@ -148,10 +159,10 @@ check:sizes {
 check:rows { text = pieces, eval_text = cfg.eval_text ~= "" and held_out or nil }
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet,
-  smooth = { "loss" } }
+local progress =
+  pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet, smooth = { "loss" } }
 for step = state.step + 1, steps do
-  local scope <close> = pl.scope "pretrain.step"
+  local scope <close> = pl.scope("pretrain.step")
   cfg:at(step)
   local sequences = pl.batch.take(pieces, (epochs.at(step)))
   if step == 1 then
@@ -181,9 +192,7 @@ for step = state.step + 1, steps do
     })
   end
   progress:update(step, { loss = mean_loss })
-  if run:should_save(step) or step == steps then
-    run:save(step, parts, state)
-  end
+  if run:should_save(step) or step == steps then run:save(step, parts, state) end
 end
 progress:finish()
 

@@ -8,7 +8,7 @@
 -- from, over σ(difference) and over the raw difference. One pass over the data. At the end a bias
 -- makes the demonstrations score 0 on average, so that 0 means "as good as a labeler".
 
-local pl = require "perilune"
+local pl = require("perilune")
 local batch, data, health, ranking = pl.batch, pl.data, pl.health, pl.ranking
 
 local cfg = pl.config {
@@ -20,15 +20,27 @@ local cfg = pl.config {
   { eval_dataset = "", "the same, to measure on" },
   { held_out_labelers = "", "whose rankings are measured on and not trained on: names, by commas" },
   { demonstrations = "", "JSON Lines of demonstrations that shall score 0 on average" },
-  { template = "auto", "chat template; auto: the model's own",
-    choices = { "auto", "none", "plain", "chatml" } },
-  { max_length = 2048,
-    "prompts with a longer answer are left out, longer demonstrations are cut, tokens", min = 2 },
+  {
+    template = "auto",
+    "chat template; auto: the model's own",
+    choices = { "auto", "none", "plain", "chatml" },
+  },
+  {
+    max_length = 2048,
+    "prompts with a longer answer are left out, longer demonstrations are cut, tokens",
+    min = 2,
+  },
   "Loss",
-  { variant = "logsigmoid", "of a pair's difference",
-    choices = { "logsigmoid", "sigmoid", "linear" } },
-  { ties = "drop", "equal ranks are dropped, or count half for either side",
-    choices = { "drop", "half" } },
+  {
+    variant = "logsigmoid",
+    "of a pair's difference",
+    choices = { "logsigmoid", "sigmoid", "linear" },
+  },
+  {
+    ties = "drop",
+    "equal ranks are dropped, or count half for either side",
+    choices = { "drop", "half" },
+  },
   { center_rewards_coefficient = 0.0, "weight of the squared mean score of a set", min = 0 },
   "Optimisation",
   { num_train_epochs = 1, "passes over the rankings", min = 1 },
@@ -44,12 +56,15 @@ local template = data.template(cfg.template, tok)
 local model = assert(pl.load(cfg.model, { scalar_head = true, seed = cfg.seed }))
 model.config.score_bias = 0
 local longest = data.room({ model }, cfg.max_length)
-local train = data.required(data.ranked(tok, template, cfg.dataset, longest, cfg.ties), "dataset",
-  cfg.dataset)
+local train =
+  data.required(data.ranked(tok, template, cfg.dataset, longest, cfg.ties), "dataset", cfg.dataset)
 local valid = cfg.eval_dataset ~= "" and data.ranked(tok, template, cfg.eval_dataset, longest)
 local demos = cfg.demonstrations ~= ""
-  and data.required(data.examples(tok, template, cfg.demonstrations, longest), "demonstrations",
-    cfg.demonstrations)
+  and data.required(
+    data.examples(tok, template, cfg.demonstrations, longest),
+    "demonstrations",
+    cfg.demonstrations
+  )
 local held_out_names, kept, held_out = {}, {}, {}
 for name in cfg.held_out_labelers:gmatch("[^,]+") do
   held_out_names[name:match("^%s*(.-)%s*$")] = true
@@ -86,8 +101,11 @@ if cfg.held_out_labelers ~= "" and #held_out == 0 then
 end
 check:rows { dataset = train, eval_dataset = valid, demonstrations = demos }
 if valid and #valid == 0 then
-  check:warn("eval_dataset %s has no set of answers that can be compared: there will be no "
-    .. "eval_accuracy", cfg.eval_dataset)
+  check:warn(
+    "eval_dataset %s has no set of answers that can be compared: there will be no "
+      .. "eval_accuracy",
+    cfg.eval_dataset
+  )
   valid = nil
 end
 
@@ -99,7 +117,7 @@ end
 
 -- Gradient of the loss over some of the sets of a step.
 local function accumulate(sets, of_step, seen)
-  local scope <close> = pl.scope "reward.micro"
+  local scope <close> = pl.scope("reward.micro")
   local sequences, ranks, offsets = {}, {}, { 0 }
   for i, set in ipairs(sets) do
     table.move(set.sequences, 1, #set.sequences, #sequences + 1, sequences)
@@ -109,8 +127,13 @@ local function accumulate(sets, of_step, seen)
   local segments = pl.tensor(offsets, "int32")
   local packed = batch.pack(sequences)
   local scores = pl.gather(model:scores(packed), batch.last_rows(packed))
-  local lm = pl.rank_loss(scores, segments, pl.tensor(ranks), nil,
-    { variant = cfg.variant, ties = cfg.ties, norm = of_step })
+  local lm = pl.rank_loss(
+    scores,
+    segments,
+    pl.tensor(ranks),
+    nil,
+    { variant = cfg.variant, ties = cfg.ties, norm = of_step }
+  )
   seen:add("loss", lm:item() * of_step / #sets, #sets)
   if cfg.center_rewards_coefficient > 0 then
     local means = pl.segment_mean(scores, segments)
@@ -124,9 +147,7 @@ local function accumulate(sets, of_step, seen)
       minus[i] = -rank
     end
     local right, n = pl.stats.ordered_pairs(set_scores, minus)
-    if n > 0 then
-      seen:add("accuracy", right / n, n)
-    end
+    if n > 0 then seen:add("accuracy", right / n, n) end
   end
   for _, score in ipairs(list) do
     seen:add("mean_reward", score)
@@ -135,11 +156,15 @@ local function accumulate(sets, of_step, seen)
 end
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet,
-  smooth = { "loss", "accuracy" } }
+local progress = pl.progress.new {
+  total = steps,
+  first = state.step,
+  quiet = cfg.quiet,
+  smooth = { "loss", "accuracy" },
+}
 local watch = health.watch(nil, cfg)
 for step = state.step + 1, steps do
-  local scope <close> = pl.scope "reward.step"
+  local scope <close> = pl.scope("reward.step")
   cfg:at(step)
   local sets, sizes = batch.take(train, batch.take(kept, (epochs.at(step)))), {}
   for i, set in ipairs(sets) do -- for cutting into micro-batches a set counts as one piece
@@ -172,9 +197,7 @@ for step = state.step + 1, steps do
   metrics.skipped_steps = state.skipped
   if step == steps and valid then
     for name, figure in pairs((evaluate(valid))) do
-      if type(figure) == "number" then
-        metrics[name] = figure
-      end
+      if type(figure) == "number" then metrics[name] = figure end
     end
   end
   if run:should_log(step) or step == steps then
@@ -184,9 +207,7 @@ for step = state.step + 1, steps do
     end
   end
   progress:update(step, { loss = metrics.loss, accuracy = metrics.accuracy })
-  if run:should_save(step) or step == steps then
-    run:save(step, parts, state)
-  end
+  if run:should_save(step) or step == steps then run:save(step, parts, state) end
 end
 progress:finish()
 
@@ -207,14 +228,16 @@ end
 local scores, ranks, lengths = pl.score.sets(model, valid or train, cfg.micro_batch_tokens)
 local of_demos = demos and pl.score.sequences(model, demos.sequences)
 local alarms
-alarms, figures.length_correlation = health.reward_model(scores, ranks, lengths,
-  { demonstrations = of_demos or nil, key = valid and "eval_dataset" or "dataset" })
+alarms, figures.length_correlation = health.reward_model(
+  scores,
+  ranks,
+  lengths,
+  { demonstrations = of_demos or nil, key = valid and "eval_dataset" or "dataset" }
+)
 for _, sentence in ipairs(alarms) do
   check:warn("%s", sentence)
 end
-if demos then
-  model.config.score_bias = model.config.score_bias + pl.stats.mean(of_demos)
-end
+if demos then model.config.score_bias = model.config.score_bias + pl.stats.mean(of_demos) end
 local model_dir = run:save_model(model, { tokenizer = tok })
 figures.weights_hash = model:hash()
 figures.score_bias = model.config.score_bias
@@ -222,7 +245,9 @@ figures.rm_accuracy = figures.eval_accuracy
 run:summary(figures, {
   model = model_dir,
   next = ("perilune run recipes/ppo.lua --model %s --reward_model %s --dataset PROMPTS"):format(
-    cfg.model, model_dir),
+    cfg.model,
+    model_dir
+  ),
 })
 run:close()
 figures.model = model_dir

@@ -9,7 +9,7 @@
 -- for the model PPO starts from. Batches are ragged and packed; nothing is padded or cut to a
 -- block.
 
-local pl = require "perilune"
+local pl = require("perilune")
 local data, loss = pl.data, pl.loss
 
 local cfg = pl.config {
@@ -19,12 +19,19 @@ local cfg = pl.config {
   { model = "", "model folder to start from", required = true },
   { dataset = "", "JSON Lines of {messages}, {prompt, completion} or {text}", required = true },
   { eval_dataset = "", "the same, to measure on" },
-  { template = "auto", "chat template; auto: the model's own",
-    choices = { "auto", "none", "plain", "chatml" } },
+  {
+    template = "auto",
+    "chat template; auto: the model's own",
+    choices = { "auto", "none", "plain", "chatml" },
+  },
   { max_length = 2048, "longer examples lose their earliest turns or their end, tokens", min = 2 },
   { ptx_dataset = "", "pretraining text to mix in: .txt or JSON Lines of {text}" },
-  { ptx_fraction = 0.0, "part of a batch's examples (not tokens) that is pretraining text",
-    min = 0, under = 1 },
+  {
+    ptx_fraction = 0.0,
+    "part of a batch's examples (not tokens) that is pretraining text",
+    min = 0,
+    under = 1,
+  },
   { ptx_length = 128, "tokens in a pretraining example", min = 2 },
   "Choice of the checkpoint",
   { reward_model = "", "model folder with a scalar head, to choose the epoch by" },
@@ -59,8 +66,11 @@ local function examples(key)
 end
 local train, valid = examples("dataset"), examples("eval_dataset")
 local ptx = cfg.ptx_dataset ~= ""
-  and data.required(data.text(tok, cfg.ptx_dataset, data.room({ model }, cfg.ptx_length)),
-    "ptx_dataset", cfg.ptx_dataset)
+  and data.required(
+    data.text(tok, cfg.ptx_dataset, data.room({ model }, cfg.ptx_length)),
+    "ptx_dataset",
+    cfg.ptx_dataset
+  )
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, "sft.ptx")
 local ptx_share = cfg.ptx_fraction / (1 - cfg.ptx_fraction) -- pieces of text to one example
 local ptx_size = ptx and math.floor(cfg.batch_size * ptx_share + 0.5) or 0
@@ -72,9 +82,16 @@ if reward_model then
   }
 end
 local select_from = reward_model
-  and data.required(data.prompts(tok, template, cfg.select_prompts,
-    data.room({ model, reward_model }, cfg.max_length, cfg.response_length)), "select_prompts",
-    cfg.select_prompts)
+  and data.required(
+    data.prompts(
+      tok,
+      template,
+      cfg.select_prompts,
+      data.room({ model, reward_model }, cfg.max_length, cfg.response_length)
+    ),
+    "select_prompts",
+    cfg.select_prompts
+  )
 local epochs = data.epochs(#train.sequences, cfg.batch_size, cfg.seed, "sft.order")
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)
@@ -111,36 +128,33 @@ local function selection_score()
   for i = 1, math.min(cfg.select_count, #select_from) do
     questions[i] = select_from[i].tokens
   end
-  local answers = pl.generate(model, questions,
-    { max_tokens = cfg.response_length, seed = cfg.seed, stream = "sft.select", stop = { stop } })
+  local answers = pl.generate(
+    model,
+    questions,
+    { max_tokens = cfg.response_length, seed = cfg.seed, stream = "sft.select", stop = { stop } }
+  )
   local roll = pl.rollout.new(questions, answers, cfg.micro_batch_tokens)
   return pl.stats.mean(loss.sequence_scores(reward_model, roll.parts):totable())
 end
 
 local function end_of_epoch(epoch)
   local figures = {}
-  if valid then
-    figures.eval_loss = loss.evaluate(model, valid.sequences, valid.masks)
-  end
-  if reward_model then
-    figures.eval_score = selection_score()
-  end
+  if valid then figures.eval_loss = loss.evaluate(model, valid.sequences, valid.masks) end
+  if reward_model then figures.eval_score = selection_score() end
   local figure = figures.eval_score or -epoch -- without a judge the last epoch is the result
   local is_best = not reward_model or not state.best or figure > state.best
-  if is_best and reward_model then
-    state.best = figure
-  end
+  if is_best and reward_model then state.best = figure end
   run:log(state.step, figures)
   run:save(state.step, parts, state, { metric = figure, best = is_best })
   return figures
 end
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet,
-  smooth = { "loss" } }
+local progress =
+  pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet, smooth = { "loss" } }
 local watch, last_eval = pl.health.watch(nil, cfg), {}
 for step = state.step + 1, steps do
-  local scope <close> = pl.scope "sft.step"
+  local scope <close> = pl.scope("sft.step")
   cfg:at(step)
   local chosen, epoch = epochs.at(step)
   local sequences = pl.batch.take(train.sequences, chosen)
@@ -193,7 +207,7 @@ end
 progress:finish()
 
 if reward_model and run.best then -- the epoch the judge likes best is the result
-  local scope <close> = pl.scope "sft.best"
+  local scope <close> = pl.scope("sft.best")
   model.block:average(assert(pl.load(cfg.output_dir .. "/" .. run.best.path)).block, 0)
 end
 local model_dir = run:save_model(model, { tokenizer = tok })

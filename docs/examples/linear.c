@@ -17,9 +17,9 @@ static const float TRUE_WEIGHTS[INPUTS] = {2, -3, 0.5f};
 static const float TRUE_BIAS = 1;
 
 /* Leaves the function by `done` when a call fails; pl_error(ctx) has the text. */
-#define TRY(call)                                                                                 \
-    do {                                                                                          \
-        if ((st = (call)) != PL_OK) goto done;                                                    \
+#define TRY(call)                              \
+    do {                                       \
+        if ((st = (call)) != PL_OK) goto done; \
     } while (0)
 
 /* x [ROWS, INPUTS] from N(0, 1), y [ROWS, 1] = x w + b + N(0, 0.1). */

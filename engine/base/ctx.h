@@ -54,16 +54,16 @@ bool pl__mul(int64_t a, int64_t b, int64_t *out);
 bool pl__add(int64_t a, int64_t b, int64_t *out);
 
 /* Forwards a failure. */
-#define PL_TRY(expr)                                                                              \
-    do {                                                                                          \
-        pl_status try_st_ = (expr);                                                               \
-        if (try_st_ != PL_OK) return try_st_;                                                     \
+#define PL_TRY(expr)                          \
+    do {                                      \
+        pl_status try_st_ = (expr);           \
+        if (try_st_ != PL_OK) return try_st_; \
     } while (0)
 
 /* The same where something must be released: sets `st` and jumps to `done`. */
-#define PL_GO(expr)                                                                               \
-    do {                                                                                          \
-        if ((st = (expr)) != PL_OK) goto done;                                                    \
+#define PL_GO(expr)                            \
+    do {                                       \
+        if ((st = (expr)) != PL_OK) goto done; \
     } while (0)
 
 #endif

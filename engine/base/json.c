@@ -25,12 +25,12 @@ pl_status pl__json_parse(pl_ctx *ctx, struct json_object **out, const char *text
     if (error != json_tokener_success || at < length)
         st = pl__fail(ctx, PL_ERR_FORMAT, "'%s', byte %zu: malformed JSON: %s", path,
                       at < length ? at : length,
-                      error == json_tokener_continue || (error != json_tokener_success && at >= length)
+                      error == json_tokener_continue ||
+                              (error != json_tokener_success && at >= length)
                           ? "the text ends early"
                       : error == json_tokener_success ? "text after the end"
                                                       : json_tokener_error_desc(error));
-    else
-        st = pl__json_check_type(ctx, root, "the whole file", PL__JSON_OBJECT, path);
+    else st = pl__json_check_type(ctx, root, "the whole file", PL__JSON_OBJECT, path);
     if (st != PL_OK) json_object_put(root);
     else *out = root;
     return st;
@@ -58,9 +58,9 @@ static void name_types(char *out, size_t size, unsigned types)
     static const struct {
         unsigned type;
         const char *name;
-    } names[] = {{PL__JSON_TEXT, "a text"},     {PL__JSON_BOOLEAN, "true or false"},
+    } names[] = {{PL__JSON_TEXT, "a text"},        {PL__JSON_BOOLEAN, "true or false"},
                  {PL__JSON_INTEGER, "an integer"}, {PL__JSON_NUMBER, "a number"},
-                 {PL__JSON_LIST, "a list"},     {PL__JSON_OBJECT, "an object"}};
+                 {PL__JSON_LIST, "a list"},        {PL__JSON_OBJECT, "an object"}};
     out[0] = '\0';
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (!(types & names[i].type)) continue;

@@ -96,7 +96,8 @@ void *pl_alloc(pl_ctx *ctx, size_t bytes)
     const int bin = bin_of(bytes, &size);
     pl_mem_info *info = &ctx->mem.info;
     header *h = NULL;
-    if (!pl__faults_next(&ctx->mem.faults) && bin >= 0 && (info->limit == 0 || info->live + (int64_t)size <= info->limit)) {
+    if (!pl__faults_next(&ctx->mem.faults) && bin >= 0 &&
+        (info->limit == 0 || info->live + (int64_t)size <= info->limit)) {
         h = ctx->mem.bins[bin];
         if (h != NULL) {
             ctx->mem.bins[bin] = h->next;
@@ -127,7 +128,8 @@ void *pl_calloc(pl_ctx *ctx, size_t count, size_t size)
 {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes)) {
-        pl__fail(ctx, PL_ERR_NOMEM, "not enough memory: %zu items of %zu bytes wanted", count, size);
+        pl__fail(ctx, PL_ERR_NOMEM, "not enough memory: %zu items of %zu bytes wanted", count,
+                 size);
         return NULL;
     }
     void *block = pl_alloc(ctx, bytes);

@@ -21,7 +21,7 @@ static inline int pl__threads_for(int64_t work)
 
 #define PL_PRAGMA_(x) _Pragma(#x)
 /* Use: PL_PARALLEL_FOR(tiles * cost) for (int64_t i = 0; i < tiles; i++) ... */
-#define PL_PARALLEL_FOR(work)                                                                     \
+#define PL_PARALLEL_FOR(work) \
     PL_PRAGMA_(omp parallel for schedule(static) num_threads(pl__threads_for(work)))
 
 #endif

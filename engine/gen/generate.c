@@ -29,7 +29,7 @@ struct pl_generator {
 typedef struct {
     int64_t answer; /* index into the result */
     int64_t prompt, sample;
-    int64_t past;   /* positions in the cache */
+    int64_t past; /* positions in the cache */
     int32_t slot, token;
 } runner;
 
@@ -51,8 +51,8 @@ typedef struct {
     int64_t vocabulary;
 } job;
 
-pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan,
-                           pl_tensor *const *caches, int n_caches)
+pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan, pl_tensor *const *caches,
+                           int n_caches)
 {
     *out = NULL;
     for (int i = 0; i < n_caches; i++) {
@@ -62,7 +62,8 @@ pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan,
             continue;
         pl_plan_free(plan);
         return pl__fail(ctx, PL_ERR_SHAPE,
-                        "generator: cache %d must be float32 [slots,G,max_len,D] like the first", i);
+                        "generator: cache %d must be float32 [slots,G,max_len,D] like the first",
+                        i);
     }
     pl_generator *g = n_caches >= 2 && n_caches % 2 == 0 ? pl_calloc(ctx, 1, sizeof *g) : NULL;
     if (g != NULL) g->caches = pl_calloc(ctx, (size_t)n_caches, sizeof *g->caches);
@@ -203,7 +204,8 @@ static void draw(job *j, runner *w, const float *logits, int64_t scratch)
     if (o->temperature > 0) {
         const pl_truncation cut = {o->top_k, o->top_p, o->min_p};
         const int64_t key = j->keys != NULL ? j->keys[w->prompt] : w->prompt;
-        const uint64_t purpose = pl_random_purpose("generate", (int64_t[]){(int64_t)o->stream, key, w->sample}, 3);
+        const uint64_t purpose =
+            pl_random_purpose("generate", (int64_t[]){(int64_t)o->stream, key, w->sample}, 3);
         const double u = pl_random_uniform(o->seed, purpose, (uint64_t)r->length[w->answer]);
         float *p = j->probs + scratch * v;
         k->softmax_row(v, logits, inv_t, p);
@@ -212,8 +214,7 @@ static void draw(job *j, runner *w, const float *logits, int64_t scratch)
         token = pl__argmax(logits, v);
     }
     k->logprob_row(v, logits, inv_t, token, &r->logprob[at], &r->entropy[at]);
-    r->sampling_logprob[at] =
-        o->temperature > 0 ? (float)((double)r->logprob[at] - log(mass)) : 0;
+    r->sampling_logprob[at] = o->temperature > 0 ? (float)((double)r->logprob[at] - log(mass)) : 0;
     r->tokens[at] = w->token = (int32_t)token;
     r->length[w->answer]++;
 }
@@ -301,9 +302,11 @@ static pl_status enter(job *j)
         slot[n] = j->free_slots[j->n_free - 1];
         total += size;
         for (; j->next_sample < j->o->samples && j->n_free > 0; j->next_sample++)
-            j->run[runners++] = (runner){
-                .answer = p * j->o->samples + j->next_sample, .prompt = p,
-                .sample = j->next_sample, .past = size, .slot = j->free_slots[--j->n_free]};
+            j->run[runners++] = (runner){.answer = p * j->o->samples + j->next_sample,
+                                         .prompt = p,
+                                         .sample = j->next_sample,
+                                         .past = size,
+                                         .slot = j->free_slots[--j->n_free]};
         n++;
         if (j->next_sample < j->o->samples) break; /* no slot is left: the rest enters later */
         j->next_sample = 0;
@@ -388,13 +391,14 @@ static pl_status check(const job *j)
                         "top_k >= 0");
     for (int64_t p = 0; p < j->n_prompts; p++) {
         const int64_t size = prompt_length(j, p);
-        if (size < 1) return pl__fail(ctx, PL_ERR_ARG, "generate: prompt %lld is empty",
-                                      (long long)p + 1);
+        if (size < 1)
+            return pl__fail(ctx, PL_ERR_ARG, "generate: prompt %lld is empty", (long long)p + 1);
         if (o->context > 0 && size >= o->context)
-            return pl__fail(ctx, PL_ERR_ARG,
-                            "generate: prompt %lld has %lld tokens, the model's context is %lld: no "
-                            "room for an answer; shorten the prompt",
-                            (long long)p + 1, (long long)size, (long long)o->context);
+            return pl__fail(
+                ctx, PL_ERR_ARG,
+                "generate: prompt %lld has %lld tokens, the model's context is %lld: no "
+                "room for an answer; shorten the prompt",
+                (long long)p + 1, (long long)size, (long long)o->context);
         if (size >= j->g->max_len)
             return pl__fail(ctx, PL_ERR_ARG,
                             "generate: prompt %lld has %lld tokens, the cache holds %lld; make it "
@@ -412,8 +416,13 @@ pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
                       const pl_gen_options *options)
 {
     pl_ctx *ctx = g->ctx;
-    job j = {.g = g, .ctx = ctx, .o = options, .tokens = tokens, .offsets = offsets,
-             .keys = keys, .n_prompts = n_prompts};
+    job j = {.g = g,
+             .ctx = ctx,
+             .o = options,
+             .tokens = tokens,
+             .offsets = offsets,
+             .keys = keys,
+             .n_prompts = n_prompts};
     pl_status st = PL_OK;
     *out = NULL;
     PL_TRY(check(&j));

@@ -84,8 +84,7 @@ pl_status pl__plan_record(pl_ctx *ctx, const pl_call *c)
     step->op = c->op;
     memcpy(step->param, c->param, sizeof step->param);
     for (int i = 0; i < c->row->n_in; i++) PL_TRY(find_slot(plan, c->in[i], &step->in[i]));
-    for (int i = 0; i < c->row->n_out; i++)
-        PL_TRY(add_slot(plan, c->out[i], false, &step->out[i]));
+    for (int i = 0; i < c->row->n_out; i++) PL_TRY(add_slot(plan, c->out[i], false, &step->out[i]));
     plan->n_steps++;
     return PL_OK;
 }
@@ -114,8 +113,7 @@ pl_status pl_plan_end(pl_ctx *ctx, pl_tensor *output, pl_plan **out)
     pl__graph_floor(ctx)->recording = NULL;
     plan->output = -1;
     for (int i = 0; i < plan->n_slots; i++)
-        if (plan->slots[i] == output && !plan->constant[i] && i >= plan->n_inputs)
-            plan->output = i;
+        if (plan->slots[i] == output && !plan->constant[i] && i >= plan->n_inputs) plan->output = i;
     if (plan->output < 0) {
         pl_plan_free(plan);
         return pl__fail(ctx, PL_ERR_ARG, "plan: the output was not made while it was recorded");

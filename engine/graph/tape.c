@@ -257,8 +257,7 @@ static pl_status make_d_in(pl_ctx *ctx, pl_call *c, int i, bool *twin)
         c->acc[i] = false;
         return pl__tensor_new_free(ctx, &c->d_in[i], t->dtype, t->rank, t->shape);
     }
-    if (t->grad == NULL)
-        PL_TRY(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
+    if (t->grad == NULL) PL_TRY(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
     c->acc[i] = t->grad_valid;
     c->d_in[i] = t->grad;
     return PL_OK;
@@ -304,11 +303,11 @@ static pl_status backward_custom(pl_ctx *ctx, pl_node *node)
                           i + 1);
             goto done;
         }
-        if (t->grad == NULL)
-            PL_GO(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
+        if (t->grad == NULL) PL_GO(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
         if (t->grad_valid) add_into(t->grad, d_in[i]);
-        else memcpy(pl__data(t->grad), pl__data(d_in[i]),
-                    (size_t)t->count * pl_dtype_size(t->dtype));
+        else
+            memcpy(pl__data(t->grad), pl__data(d_in[i]),
+                   (size_t)t->count * pl_dtype_size(t->dtype));
         t->grad_valid = true;
     }
 done:
@@ -348,8 +347,8 @@ static pl_status seed_grad(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
     }
     pl_tensor *grad;
     PL_TRY(pl__tensor_new_free(ctx, &grad, t->dtype, t->rank, t->shape));
-    if (seed != NULL) memcpy(pl__data(grad), pl__data(seed),
-                             (size_t)t->count * pl_dtype_size(t->dtype));
+    if (seed != NULL)
+        memcpy(pl__data(grad), pl__data(seed), (size_t)t->count * pl_dtype_size(t->dtype));
     else if (t->dtype == PL_F64) *(double *)pl__data(grad) = 1.0;
     else *(float *)pl__data(grad) = 1.0f;
     if (t->grad != NULL && t->grad_valid) {

@@ -284,10 +284,8 @@ pl_status pl__file_swap(pl_ctx *ctx, const char *tmp, const char *path)
     if (aside == NULL) return PL_ERR_NOMEM;
     pl_status st;
     PL_GO(pl__file_rename(ctx, path, aside));
-    if ((st = pl__file_rename(ctx, tmp, path)) != PL_OK)
-        rename(aside, path);
-    else
-        rename(aside, tmp); /* both failures leave a folder to remove, not a lost one */
+    if ((st = pl__file_rename(ctx, tmp, path)) != PL_OK) rename(aside, path);
+    else rename(aside, tmp); /* both failures leave a folder to remove, not a lost one */
 done:
     pl_free(ctx, aside);
     return st;
@@ -317,7 +315,8 @@ pl_status pl__file_append_open(pl_ctx *ctx, int *fd, const char *path, bool owne
 pl_status pl__file_put(pl_ctx *ctx, int fd, const char *path, const void *data, size_t size,
                        size_t *done)
 {
-    const ssize_t n = sys_move(ctx, fd, NULL, (const char *)data + *done, (int64_t)(size - *done), 0);
+    const ssize_t n =
+        sys_move(ctx, fd, NULL, (const char *)data + *done, (int64_t)(size - *done), 0);
     if (n == 0) errno = EIO;
     if (n <= 0) return pl__io_fail(ctx, "writing", path);
     *done += (size_t)n;

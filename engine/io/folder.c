@@ -87,8 +87,7 @@ static pl_status names_list(name_list *list, const char *root, const char *prefi
         if (strcmp(item->d_name, ".") == 0 || strcmp(item->d_name, "..") == 0) continue;
         if (fstatat(dirfd(dir), item->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
             st = pl__io_fail(ctx, "looking into", folder);
-        else
-            st = names_add(list, prefix, item->d_name, S_ISDIR(info.st_mode));
+        else st = names_add(list, prefix, item->d_name, S_ISDIR(info.st_mode));
     }
 done:
     if (dir != NULL) closedir(dir);
@@ -159,8 +158,7 @@ pl_status pl_folder_make(pl_ctx *ctx, const char *path)
         part[i] = path[i];
     }
     st = PL_OK;
-    if (stat(path, &info) != 0)
-        st = pl__io_fail(ctx, "making the folder", path);
+    if (stat(path, &info) != 0) st = pl__io_fail(ctx, "making the folder", path);
     else if (!S_ISDIR(info.st_mode))
         st = pl__fail(ctx, PL_ERR_IO, "making the folder '%s': a file of that name is in the way",
                       path);

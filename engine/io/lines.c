@@ -21,7 +21,7 @@
 struct pl_lines {
     pl_ctx *ctx;
     int fd;
-    int64_t size, at;    /* of the file; the next byte to read of it */
+    int64_t size, at;     /* of the file; the next byte to read of it */
     bool gzip, unpacking; /* unpacking: z is set up */
     bool skip_empty;
     z_stream z;
@@ -85,12 +85,9 @@ static pl_status need_input(pl_lines *r)
 /* After a member: another one, zeros that fill up a tape's block, or nothing. */
 static void next_member(pl_lines *r)
 {
-    if (r->z.avail_in == 0 || r->z.next_in[0] == 0)
-        r->ended = true;
-    else if (r->z.next_in[0] == 0x1f)
-        inflateReset(&r->z);
-    else
-        spoil(r, "bytes that are not gzip follow the end of the gzip data; they are left out");
+    if (r->z.avail_in == 0 || r->z.next_in[0] == 0) r->ended = true;
+    else if (r->z.next_in[0] == 0x1f) inflateReset(&r->z);
+    else spoil(r, "bytes that are not gzip follow the end of the gzip data; they are left out");
 }
 
 /* Fills `out` with unpacked bytes: some, unless the file has ended. */
@@ -296,10 +293,8 @@ static pl_status next_line(pl_lines *r, pl_line *line, bool *more)
         if (r->begin == r->end) {
             if (!r->ended) PL_TRY(fill(r));
             if (r->begin == r->end && r->ended) {
-                if (total == 0 || r->problem[0] != '\0')
-                    give_end(r, line, more);
-                else
-                    give_line(r, line, r->held, total, false);
+                if (total == 0 || r->problem[0] != '\0') give_end(r, line, more);
+                else give_line(r, line, r->held, total, false);
                 return PL_OK;
             }
         }

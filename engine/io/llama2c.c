@@ -18,7 +18,7 @@
 
 #define HEADER_BYTES 28
 #define MAGIC_LATER 0x616b3432
-#define MAX_SIZE (1 << 24)  /* of any width: larger is nonsense */
+#define MAX_SIZE (1 << 24) /* of any width: larger is nonsense */
 #define MAX_LAYERS 10000
 #define NAME_ROOM 64
 
@@ -45,10 +45,11 @@ static pl_status read_header(pl_ctx *ctx, pl_llama2c_config *config, const pl__w
                         file->path, (long long)file->size, HEADER_BYTES);
     PL_TRY(pl__file_pread(ctx, file->fd, file->path, head, HEADER_BYTES, 0));
     if (head[0] == MAGIC_LATER)
-        return pl__fail(ctx, PL_ERR_FORMAT,
-                        "'%s' is a llama2.c checkpoint of version %d; only version 0 is read: export "
-                        "it again with --version 0",
-                        file->path, head[1]);
+        return pl__fail(
+            ctx, PL_ERR_FORMAT,
+            "'%s' is a llama2.c checkpoint of version %d; only version 0 is read: export "
+            "it again with --version 0",
+            file->path, head[1]);
     config->tied = head[5] > 0;
     if (head[5] < 0 && head[5] > INT32_MIN) head[5] = -head[5];
     for (int i = 0; i < 7; i++)
@@ -64,8 +65,7 @@ static pl_status read_header(pl_ctx *ctx, pl_llama2c_config *config, const pl__w
     if (config->dim % config->n_heads != 0 || config->dim / config->n_heads % 2 != 0)
         return bad(ctx, file->path, 12, "dim is no even multiple of n_heads", config->n_heads);
     if (config->n_heads % config->n_kv_heads != 0)
-        return bad(ctx, file->path, 16, "n_heads is no multiple of n_kv_heads",
-                   config->n_kv_heads);
+        return bad(ctx, file->path, 16, "n_heads is no multiple of n_kv_heads", config->n_kv_heads);
     return PL_OK;
 }
 
@@ -78,8 +78,7 @@ static pl_status add(layout *to, const char *name, int layers, int64_t rows, int
         const char *mark = strstr(name, "%d");
         if (mark != NULL)
             snprintf(to->name, NAME_ROOM, "%.*s%d%s", (int)(mark - name), name, layer, mark + 2);
-        else
-            snprintf(to->name, NAME_ROOM, "%s", name);
+        else snprintf(to->name, NAME_ROOM, "%s", name);
         const pl__weight row = {.name = to->name,
                                 .type = pl__stored_type_find("F32"),
                                 .rank = columns ? 2 : 1,

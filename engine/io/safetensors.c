@@ -125,13 +125,12 @@ static pl_status take_string(cursor *c, const char **out)
         const char *letter = kind ? strchr(letters, kind) : NULL;
         if (kind != 'u' && letter == NULL) return fail(c, "unknown escape");
         c->at++;
-        if (kind == 'u')
-            PL_TRY(take_unicode(c, &to));
-        else
-            *to++ = means[letter - letters];
+        if (kind == 'u') PL_TRY(take_unicode(c, &to));
+        else *to++ = means[letter - letters];
     }
     if (c->at >= c->end) return fail(c, "string without an end");
-    if (pl__utf8_run(*out, (size_t)(to - *out)) < (size_t)(to - *out)) return fail(c, "string is not UTF-8");
+    if (pl__utf8_run(*out, (size_t)(to - *out)) < (size_t)(to - *out))
+        return fail(c, "string is not UTF-8");
     c->at++;
     *to = '\0';
     return PL_OK;
@@ -268,8 +267,7 @@ static pl_status check_cover(pl_weights *w, int64_t first, int64_t data_at, int6
                              const char *path)
 {
     int64_t at = 0;
-    if (w->n > first + 1)
-        qsort(w->rows + first, (size_t)(w->n - first), sizeof *w->rows, by_place);
+    if (w->n > first + 1) qsort(w->rows + first, (size_t)(w->n - first), sizeof *w->rows, by_place);
     for (int64_t i = first; i < w->n; i++) {
         pl__weight *row = &w->rows[i];
         if (row->begin != at)
@@ -283,9 +281,8 @@ static pl_status check_cover(pl_weights *w, int64_t first, int64_t data_at, int6
         row->begin += data_at;
     }
     if (at != data_bytes)
-        return pl__fail(w->ctx, PL_ERR_FORMAT,
-                        "'%s', byte %lld: %lld bytes after the last tensor", path,
-                        (long long)(data_at + at), (long long)(data_bytes - at));
+        return pl__fail(w->ctx, PL_ERR_FORMAT, "'%s', byte %lld: %lld bytes after the last tensor",
+                        path, (long long)(data_at + at), (long long)(data_bytes - at));
     return PL_OK;
 }
 
@@ -315,10 +312,11 @@ static pl_status add_file(pl_weights *w, const char *path)
     PL_TRY(pl__file_pread(ctx, source->fd, path, head.bytes, 8, 0));
     const int64_t rest = source->size - 8;
     if (head.length > (uint64_t)rest && is_pickle(head.bytes))
-        return pl__fail(ctx, PL_ERR_FORMAT,
-                        "'%s' is a PyTorch pickle, which can run code and is never read: convert it "
-                        "with safetensors.torch.save_file",
-                        path);
+        return pl__fail(
+            ctx, PL_ERR_FORMAT,
+            "'%s' is a PyTorch pickle, which can run code and is never read: convert it "
+            "with safetensors.torch.save_file",
+            path);
     if (head.length > MAX_HEADER)
         return pl__fail(ctx, PL_ERR_FORMAT,
                         "'%s', byte 0: a header of %llu bytes; at most %d are allowed: this is no "
@@ -356,8 +354,8 @@ static pl_status check_shard_name(pl_ctx *ctx, const char *path, const char *nam
 }
 
 /* The source of the shard, opened at its first mention. */
-static pl_status shard_source(pl_weights *w, const char *folder, const char *path,
-                              const char *name, int *index)
+static pl_status shard_source(pl_weights *w, const char *folder, const char *path, const char *name,
+                              int *index)
 {
     PL_TRY(check_shard_name(w->ctx, path, name));
     char *full = pl__join_name(w->ctx, folder, name);

@@ -69,8 +69,7 @@ static pl_status put_notes(pl_ctx *ctx, pl__buf *text, const char *const *keys,
         PL_TRY(pl__buf_quote(ctx, text, values[i]));
         has_format = has_format || strcmp(keys[i], "format") == 0;
     }
-    if (!has_format)
-        PL_TRY(pl__buf_format(ctx, text, "%s\"format\":\"pt\"", n > 0 ? "," : ""));
+    if (!has_format) PL_TRY(pl__buf_format(ctx, text, "%s\"format\":\"pt\"", n > 0 ? "," : ""));
     return pl__buf_add(ctx, text, "}", 1);
 }
 

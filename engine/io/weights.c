@@ -16,11 +16,11 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weight files are little-endian");
 
 static const pl__stored_type types[] = {
-    {"F32", 32, true, PL_F32},     {"F64", 64, true, PL_F64},   {"F16", 16, true, PL_F32},
-    {"BF16", 16, true, PL_F32},    {"I32", 32, true, PL_I32},   {"I64", 64, true, PL_I32},
-    {"I16", 16, true, PL_I32},     {"U16", 16, true, PL_I32},   {"I8", 8, true, PL_I32},
-    {"U8", 8, true, PL_I32},       {"BOOL", 8, true, PL_I32},   {"U32", 32, false, PL_I32},
-    {"U64", 64, false, PL_I32},    {"F8_E4M3", 8, false, PL_F32}, {"F8_E5M2", 8, false, PL_F32},
+    {"F32", 32, true, PL_F32},  {"F64", 64, true, PL_F64},     {"F16", 16, true, PL_F32},
+    {"BF16", 16, true, PL_F32}, {"I32", 32, true, PL_I32},     {"I64", 64, true, PL_I32},
+    {"I16", 16, true, PL_I32},  {"U16", 16, true, PL_I32},     {"I8", 8, true, PL_I32},
+    {"U8", 8, true, PL_I32},    {"BOOL", 8, true, PL_I32},     {"U32", 32, false, PL_I32},
+    {"U64", 64, false, PL_I32}, {"F8_E4M3", 8, false, PL_F32}, {"F8_E5M2", 8, false, PL_F32},
 };
 
 const pl__stored_type *pl__stored_type_find(const char *name)
@@ -127,10 +127,8 @@ int64_t pl_weights_count(const pl_weights *w)
 pl_weight_info pl_weights_get(const pl_weights *w, int64_t i)
 {
     const pl__weight *row = &w->rows[i];
-    pl_weight_info info = {.name = row->name,
-                           .stored = row->type->name,
-                           .dtype = row->type->dtype,
-                           .rank = row->rank};
+    pl_weight_info info = {
+        .name = row->name, .stored = row->type->name, .dtype = row->type->dtype, .rank = row->rank};
     memcpy(info.shape, row->shape, sizeof info.shape);
     return info;
 }
@@ -228,8 +226,8 @@ static pl_status load_converted(pl_ctx *ctx, pl_tensor *t, const pl__weight *row
                              row->begin + i * width));
         if (!convert(row->type, (char *)pl_tensor_data(t) + i * 4, buffer, count)) {
             st = pl__fail(ctx, PL_ERR_FORMAT,
-                          "'%s': tensor '%s' has int64 values that do not fit int32",
-                          source->path, row->name);
+                          "'%s': tensor '%s' has int64 values that do not fit int32", source->path,
+                          row->name);
             goto done;
         }
     }
@@ -248,17 +246,17 @@ pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int
     const pl__weight_source *source = &w->sources[row->source];
     pl_tensor *t = NULL;
     if (!row->type->loads)
-        return pl__fail(ctx, PL_ERR_DTYPE,
-                        "'%s': tensor '%s' is %s, which cannot be loaded (can: F32, F64, F16, BF16, "
-                        "I64, I32, I16, I8, U16, U8, BOOL)",
-                        source->path, row->name, row->type->name);
+        return pl__fail(
+            ctx, PL_ERR_DTYPE,
+            "'%s': tensor '%s' is %s, which cannot be loaded (can: F32, F64, F16, BF16, "
+            "I64, I32, I16, I8, U16, U8, BOOL)",
+            source->path, row->name, row->type->name);
     PL_TRY(pl_tensor_new(ctx, &t, row->type->dtype, row->rank, row->shape));
     pl_tensor_set_name(t, row->name);
     const bool as_is = row->type->bits == 8 * (int)pl_dtype_size(row->type->dtype);
-    const pl_status st =
-        as_is ? pl__file_pread(ctx, source->fd, source->path, pl_tensor_data(t), row->bytes,
-                               row->begin)
-              : load_converted(ctx, t, row, source);
+    const pl_status st = as_is ? pl__file_pread(ctx, source->fd, source->path, pl_tensor_data(t),
+                                                row->bytes, row->begin)
+                               : load_converted(ctx, t, row, source);
     pl_tensor_touch(t);
     if (st != PL_OK) {
         pl_tensor_free_data(t);

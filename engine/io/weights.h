@@ -39,7 +39,7 @@ struct pl_weights {
     int n_sources, cap_sources;
     struct {
         const char *key, *value; /* in a source's text */
-    } *notes;
+    } * notes;
     int64_t n_notes, cap_notes;
 };
 

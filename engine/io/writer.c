@@ -42,10 +42,10 @@ static pl_status flush(pl_writer *w)
 
 static pl_status check(const pl_writer *w)
 {
-    return w->broken == PL_OK ? PL_OK
-                              : pl__fail(w->file.ctx, w->broken,
-                                         "writing '%s': an earlier part could not be written",
-                                         w->path);
+    return w->broken == PL_OK
+               ? PL_OK
+               : pl__fail(w->file.ctx, w->broken,
+                          "writing '%s': an earlier part could not be written", w->path);
 }
 
 pl_status pl_writer_put(pl_writer *w, const void *data, size_t size)

@@ -11,19 +11,17 @@
 #include "base/thread.h"
 #include "kernels/vec.h"
 
-static void adamw_block(int64_t n, real *w, const real *g, real *m, real *v,
-                        const pl_adamw_args *a)
+static void adamw_block(int64_t n, real *w, const real *g, real *m, real *v, const pl_adamw_args *a)
 {
     const double root2 = sqrt(a->correction2);
     const vec b1 = v_set1((real)a->beta1), b2 = v_set1((real)a->beta2);
     const vec a1 = v_set1((real)(1 - a->beta1)), a2 = v_set1((real)(1 - a->beta2));
     const vec clip = v_set1((real)a->grad_scale), eps = v_set1((real)a->eps);
     const vec decay = v_set1((real)(1 - a->lr * a->weight_decay));
-    const vec step = v_set1((real)(a->tf_eps ? a->lr * root2 / a->correction1
-                                             : a->lr / a->correction1));
+    const vec step =
+        v_set1((real)(a->tf_eps ? a->lr * root2 / a->correction1 : a->lr / a->correction1));
     const vec inv_root2 = v_set1((real)(a->tf_eps ? 1 : 1 / root2));
-    V_EACH(i, k, n)
-    {
+    V_EACH(i, k, n) {
         const vec x = v_load_n(g + i, k, 0) * clip;
         const vec m1 = v_fma(b1, v_load_n(m + i, k, 0), a1 * x);
         const vec v1 = v_fma(b2, v_load_n(v + i, k, 0), a2 * x * x);

@@ -11,8 +11,8 @@
 
 #include "base/thread.h"
 
-#define STRETCH 128      /* rows of a task, a multiple of 2 VL */
-#define ROWS_AS_UNITS 6  /* from this many new rows of a sequence on, units are faster than rows */
+#define STRETCH 128     /* rows of a task, a multiple of 2 VL */
+#define ROWS_AS_UNITS 6 /* from this many new rows of a sequence on, units are faster than rows */
 
 /* The keys and values of one sequence and key head: key j, channel d at
 ** k[j / ATT_TILE * k_tile + j % ATT_TILE * k_key + d * k_dim], v[j * v_key + d]. */
@@ -93,8 +93,7 @@ ATT_INLINE void mix_tile(vec *y, const vec *corr, const vec *p, const real *v, i
         }
         bool all_seen = k0 + at + m <= first[0] + 1;
         if (all_seen) att_mix(c[r], p + at * nv, v + at * v_key, v_key, m, nv, nd, false, NULL, 0);
-        else
-            att_mix(c[r], p + at * nv, v + at * v_key, v_key, m, nv, nd, false, first, k0 + at);
+        else att_mix(c[r], p + at * nv, v + at * v_key, v_key, m, nv, nd, false, first, k0 + at);
     }
     for (int i = 0; i < n_y; i++)
         y[i] = v_fma(y[i], corr[i % nv], (c[0][i] + c[1][i]) + (c[2][i] + c[3][i]));
@@ -123,8 +122,8 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
         att_dots(s, qt, k, kv->k_key, kv->k_dim, n, D, nv);
         for (int64_t j = max64(0, first[0] + 1 - k0); j < n; j++)
             for (int u = 0; u < nv; u++)
-                s[j * nv + u] = att_where(att_sees(first[u], k0 + j), s[j * nv + u],
-                                          v_set1(-INFINITY));
+                s[j * nv + u] =
+                    att_where(att_sees(first[u], k0 + j), s[j * nv + u], v_set1(-INFINITY));
         for (int u = 0; u < nv; u++) {
             vec top = greatest(s + u, n, nv, max[u]);
             corr[u] = v_exp_normal(max[u] - top);
@@ -147,8 +146,7 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
         att_from_lanes(un[u].y, y + u, m->q_step, un[u].lo, un[u].hi, D, nv, REAL(1.0));
         if (un[u].lse) {
             const vec lse = max[u] + v_log(sum[u]);
-            for (int64_t r = un[u].lo; r < un[u].hi; r++)
-                un[u].lse[(r - un[u].lo) * m->H] = lse[r];
+            for (int64_t r = un[u].lo; r < un[u].hi; r++) un[u].lse[(r - un[u].lo) * m->H] = lse[r];
         }
     }
 }
@@ -180,7 +178,9 @@ static void fwd_stretch(const keys *kv, const real *q, real *y, real *lse, const
                 un[n_un++] = (unit){q + at * m->q_step + head * m->D,
                                     y + at * m->q_step + head * m->D,
                                     lse ? lse + at * m->H + head : NULL,
-                                    first, lo, min64(VL, to - first)};
+                                    first,
+                                    lo,
+                                    min64(VL, to - first)};
                 if (!pair || n_un == 2) first += VL;
             }
             if (n_un == 2) fwd_units_2(kv, un, m, work);
@@ -285,14 +285,13 @@ ATT_INLINE void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, 
         for (int64_t d = 0; d < D; d++)
             for (int r = 0; r < 4; r++) {
                 vec x = v_load(k + d * ATT_TILE + r * VL);
-                for (int h = 0; h < nh; h++)
-                    s[h][r] = v_fma(v_set1(qs[h * Dp + d]), x, s[h][r]);
+                for (int h = 0; h < nh; h++) s[h][r] = v_fma(v_set1(qs[h * Dp + d]), x, s[h][r]);
             }
         if (n < ATT_TILE)
             for (int h = 0; h < nh; h++)
                 for (int r = 0; r < 4; r++)
                     s[h][r] = v_select(att_iota() + (ireal)(r * VL) < (ireal)n, s[h][r],
-                                         v_set1(-INFINITY));
+                                       v_set1(-INFINITY));
         for (int h = 0; h < nh; h++) {
             vec top = v_max(v_max(s[h][0], s[h][1]), v_max(s[h][2], s[h][3]));
             top = v_max(v_set1(v_fold_max(top)), max[h]);
@@ -306,8 +305,7 @@ ATT_INLINE void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, 
             sum[h] = v_fma(sum[h], corr[h], v_set1(t));
         }
         int64_t d = 0;
-        for (; d + VL < D; d += 2 * VL)
-            mix_row(acc, Dp, corr, p, v, kv->v_key, n, d, D, nh, 2);
+        for (; d + VL < D; d += 2 * VL) mix_row(acc, Dp, corr, p, v, kv->v_key, n, d, D, nh, 2);
         if (d < D) mix_row(acc, Dp, corr, p, v, kv->v_key, n, d, D, nh, 1);
     }
     for (int h = 0; h < nh; h++) {
@@ -369,8 +367,8 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
             const int64_t past = cache->past[b];
             if (from >= n) continue;
             const int64_t at = (cache->slots[b] * a->G + g) * cache->max_len * a->D;
-            const keys kv = {cache->k + at, cache->v + at, ATT_TILE * a->D, 1, ATT_TILE, a->D,
-                             past + n};
+            const keys kv = {cache->k + at, cache->v + at, ATT_TILE * a->D, 1,
+                             ATT_TILE,      a->D,          past + n};
             const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
             const int64_t to = min64(n, from + STRETCH);
             if (n >= ROWS_AS_UNITS) {

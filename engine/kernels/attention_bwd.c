@@ -14,13 +14,16 @@
 
 /* Workspace of one thread, n keys long. Rows have Dp channels, a multiple of VL. */
 typedef struct {
-    vec *qt, *dyt, *yt, *dqt;     /* [D, 2]: rows in the lanes */
-    real *q_rows, *dy_rows;       /* [2 VL, Dp]: scaled queries and dy, as rows */
-    real *dk, *dv;                /* [n, Dp] */
-    real *k, *v;                  /* [n, D] */
+    vec *qt, *dyt, *yt, *dqt; /* [D, 2]: rows in the lanes */
+    real *q_rows, *dy_rows;   /* [2 VL, Dp]: scaled queries and dy, as rows */
+    real *dk, *dv;            /* [n, Dp] */
+    real *k, *v;              /* [n, D] */
 } scratch;
 
-static int64_t padded(int64_t D) { return (D + VL - 1) / VL * VL; }
+static int64_t padded(int64_t D)
+{
+    return (D + VL - 1) / VL * VL;
+}
 
 static int64_t scratch_vecs(int64_t n, int64_t D)
 {
@@ -33,8 +36,9 @@ static scratch scratch_at(void *work, int64_t n, int64_t D)
     real *rows = (real *)(t + 8 * D);
     const int64_t Dp = padded(D);
     real *keys = rows + 4 * VL * Dp;
-    return (scratch){t, t + 2 * D, t + 4 * D, t + 6 * D, rows, rows + 2 * VL * Dp,
-                     keys, keys + n * Dp, keys + 2 * n * Dp, keys + 3 * n * Dp};
+    return (scratch){
+        t,    t + 2 * D,     t + 4 * D,         t + 6 * D,        rows, rows + 2 * VL * Dp,
+        keys, keys + n * Dp, keys + 2 * n * Dp, keys + 3 * n * Dp};
 }
 
 int64_t K(attention_work)(const att_shape *a, bool backward)
@@ -93,8 +97,8 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
         att_dots(p, w->qt, k, D, 1, n, D, nv);
         for (int64_t j = max64(0, first + 1 - k0); j < n; j++)
             for (int u = 0; u < nv; u++)
-                p[j * nv + u] = att_where(att_sees(first + u * VL, k0 + j), p[j * nv + u],
-                                          v_set1(-INFINITY));
+                p[j * nv + u] =
+                    att_where(att_sees(first + u * VL, k0 + j), p[j * nv + u], v_set1(-INFINITY));
         att_dots(ds, w->dyt, v, D, 1, n, D, nv);
         for (int64_t j = 0; j < n; j++)
             for (int u = 0; u < nv; u++) {
@@ -126,8 +130,7 @@ static void bwd_units_2(const head_rows *h, const scratch *w, int64_t first)
 }
 
 void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *q, const real *k,
-                      const real *v, const real *y, const real *lse, const att_shape *a,
-                      void *work)
+                      const real *v, const real *y, const real *lse, const att_shape *a, void *work)
 {
     const int64_t D = a->D, Dp = padded(D), n_heads = a->H / a->G;
     const int64_t q_step = a->H * D, kv_step = a->G * D, n_max = longest(a);
@@ -149,8 +152,9 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
         memset(w.dv, 0, (size_t)(n * Dp) * sizeof(real));
         for (int64_t i = 0; i < n_heads; i++) {
             const int64_t head = g * n_heads + i, q_at = start * q_step + head * D;
-            const head_rows h = {q + q_at, dy + q_at, y + q_at, lse + start * a->H + head,
-                                 dq + q_at, n, q_step, a->H, D, (real)a->scale};
+            const head_rows h = {
+                q + q_at, dy + q_at, y + q_at,      lse + start * a->H + head, dq + q_at, n, q_step,
+                a->H,     D,         (real)a->scale};
             int64_t first = 0;
             for (; first + VL < n; first += 2 * VL) bwd_units_2(&h, &w, first);
             if (first < n) bwd_units_1(&h, &w, first);

@@ -21,8 +21,14 @@
 #define ATT_BLOCK 4
 #endif
 
-static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t max64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
 
 /* Rows of the longest sequence. */
 static inline int64_t longest(const att_shape *a)
@@ -136,8 +142,8 @@ ATT_INLINE void att_mix(vec *out, const vec *p, const real *x, int64_t key_step,
         for (int d = 0; d < nd; d++) {
             vec b = v_set1(x[d]);
             for (int u = 0; u < nv; u++)
-                acc[d][u] = first ? att_fma_where(sees[u], p[u], b, acc[d][u])
-                                  : v_fma(p[u], b, acc[d][u]);
+                acc[d][u] =
+                    first ? att_fma_where(sees[u], p[u], b, acc[d][u]) : v_fma(p[u], b, acc[d][u]);
         }
     }
     for (int d = 0; d < nd; d++)
@@ -187,8 +193,8 @@ ATT_INLINE void att_outer(real *out, const vec *p, const real *rows, int64_t n, 
 #define ATT_LOW(i, w) ((i) & (w) ? VL + (i) - (w) : (i))
 #define ATT_HIGH(i, w) ((i) & (w) ? VL + (i) : (i) + (w))
 #if VL == 16
-#define ATT_LIST(f, w)                                                                            \
-    f(0, w), f(1, w), f(2, w), f(3, w), f(4, w), f(5, w), f(6, w), f(7, w), f(8, w), f(9, w),     \
+#define ATT_LIST(f, w)                                                                        \
+    f(0, w), f(1, w), f(2, w), f(3, w), f(4, w), f(5, w), f(6, w), f(7, w), f(8, w), f(9, w), \
         f(10, w), f(11, w), f(12, w), f(13, w), f(14, w), f(15, w)
 #elif VL == 8
 #define ATT_LIST(f, w) f(0, w), f(1, w), f(2, w), f(3, w), f(4, w), f(5, w), f(6, w), f(7, w)
@@ -197,12 +203,12 @@ ATT_INLINE void att_outer(real *out, const vec *p, const real *rows, int64_t n, 
 #elif VL == 2
 #define ATT_LIST(f, w) f(0, w), f(1, w)
 #endif
-#define ATT_ROUND(t, w)                                                                           \
-    for (int r = 0; r < VL; r++)                                                                  \
-        if (!(r & (w))) {                                                                         \
-            const vec a = t[r], b = t[r + (w)];                                                   \
-            t[r] = __builtin_shufflevector(a, b, ATT_LIST(ATT_LOW, w));                           \
-            t[r + (w)] = __builtin_shufflevector(a, b, ATT_LIST(ATT_HIGH, w));                    \
+#define ATT_ROUND(t, w)                                                        \
+    for (int r = 0; r < VL; r++)                                               \
+        if (!(r & (w))) {                                                      \
+            const vec a = t[r], b = t[r + (w)];                                \
+            t[r] = __builtin_shufflevector(a, b, ATT_LIST(ATT_LOW, w));        \
+            t[r + (w)] = __builtin_shufflevector(a, b, ATT_LIST(ATT_HIGH, w)); \
         }
 
 ATT_INLINE void att_transpose(vec t[VL])

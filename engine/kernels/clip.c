@@ -9,8 +9,7 @@
 static double block_squares(int64_t n, const real *x)
 {
     double sum = 0;
-    V_EACH(i, k, n)
-    {
+    V_EACH(i, k, n) {
         const vec a = v_load_n(x + i, k, 0);
         sum += (double)v_sum(a * a);
     }
@@ -28,7 +27,8 @@ double K(sum_squares)(int64_t n, const void *x)
         const int64_t count = blocks - first < ROUND ? blocks - first : ROUND;
         PL_PARALLEL_FOR(count * FLAT_BLOCK)
         for (int64_t b = 0; b < count; b++) {
-            const int64_t at = (first + b) * FLAT_BLOCK, size = n - at < FLAT_BLOCK ? n - at : FLAT_BLOCK;
+            const int64_t at = (first + b) * FLAT_BLOCK,
+                          size = n - at < FLAT_BLOCK ? n - at : FLAT_BLOCK;
             part[b] = block_squares(size, (const real *)x + at);
         }
         for (int64_t b = 0; b < count; b++) total += part[b];

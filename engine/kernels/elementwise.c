@@ -54,8 +54,14 @@ INLINE vec gelu_tanh_slope(vec x)
 }
 
 /* Where maximum (minimum) takes a: ties too, and a NaN in a; a NaN in b makes both tests false. */
-INLINE ivec not_below(vec a, vec b) { return (a >= b) | (a != a); }
-INLINE ivec not_above(vec a, vec b) { return (a <= b) | (a != a); }
+INLINE ivec not_below(vec a, vec b)
+{
+    return (a >= b) | (a != a);
+}
+INLINE ivec not_above(vec a, vec b)
+{
+    return (a <= b) | (a != a);
+}
 
 INLINE vec get(const real *p, int64_t i, bool step)
 {
@@ -118,32 +124,31 @@ PL_GELU_MAP(X)
 #undef X
 
 /* ---- two inputs: one loop for each way of stepping, so that none is decided inside ---- */
-#define LOOP(f, sa, sb)                                                                           \
-    do {                                                                                          \
-        int64_t i = 0;                                                                            \
-        for (; n - i >= VL; i += VL)                                                              \
-            put(y + i, acc, f(get(in[0], i, sa), get(in[1], i, sb), GRADIENT(i)));                \
-        if (i < n)                                                                                \
-            put_n(y + i, acc,                                                                     \
-                  f(get_n(in[0], i, sa, n - i), get_n(in[1], i, sb, n - i),                       \
-                    GRADIENT_N(i, n - i)),                                                        \
-                  n - i);                                                                         \
+#define LOOP(f, sa, sb)                                                                            \
+    do {                                                                                           \
+        int64_t i = 0;                                                                             \
+        for (; n - i >= VL; i += VL)                                                               \
+            put(y + i, acc, f(get(in[0], i, sa), get(in[1], i, sb), GRADIENT(i)));                 \
+        if (i < n)                                                                                 \
+            put_n(y + i, acc,                                                                      \
+                  f(get_n(in[0], i, sa, n - i), get_n(in[1], i, sb, n - i), GRADIENT_N(i, n - i)), \
+                  n - i);                                                                          \
     } while (0)
 
-#define RUN(name, expr)                                                                           \
-    INLINE vec expr_of_##name(vec a, vec b, vec d)                                                \
-    {                                                                                             \
-        const vec zero = v_set1(REAL(0.0)), one = v_set1(REAL(1.0));                              \
-        (void)a, (void)b, (void)d, (void)zero, (void)one;                                         \
-        return expr;                                                                              \
-    }                                                                                             \
-    PL_RUN(name)                                                                                  \
-    {                                                                                             \
-        (void)dy;                                                                                 \
-        if (step[0] && step[1]) LOOP(expr_of_##name, true, true);                                 \
-        else if (step[0]) LOOP(expr_of_##name, true, false);                                      \
-        else if (step[1]) LOOP(expr_of_##name, false, true);                                      \
-        else LOOP(expr_of_##name, false, false);                                                  \
+#define RUN(name, expr)                                              \
+    INLINE vec expr_of_##name(vec a, vec b, vec d)                   \
+    {                                                                \
+        const vec zero = v_set1(REAL(0.0)), one = v_set1(REAL(1.0)); \
+        (void)a, (void)b, (void)d, (void)zero, (void)one;            \
+        return expr;                                                 \
+    }                                                                \
+    PL_RUN(name)                                                     \
+    {                                                                \
+        (void)dy;                                                    \
+        if (step[0] && step[1]) LOOP(expr_of_##name, true, true);    \
+        else if (step[0]) LOOP(expr_of_##name, true, false);         \
+        else if (step[1]) LOOP(expr_of_##name, false, true);         \
+        else LOOP(expr_of_##name, false, false);                     \
     }
 
 #define GRADIENT(i) zero_vec
@@ -160,8 +165,8 @@ PL_COMPARE_MAP(X)
 
 #define GRADIENT(i) v_load(dy + (i))
 #define GRADIENT_N(i, n) v_load_n(dy + (i), n, REAL(0.0))
-#define X(op, f, da, db)                                                                          \
-    RUN(op##_bwd_a, da)                                                                           \
+#define X(op, f, da, db) \
+    RUN(op##_bwd_a, da)  \
     RUN(op##_bwd_b, db)
 PL_BINARY_MAP(X)
 #undef X

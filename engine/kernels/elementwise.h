@@ -77,9 +77,9 @@ PL_GELU_MAP(X)
     void K(name)(int64_t n, real *y, bool acc, const real *const *in, const bool *step,           \
                  const real *dy)
 /* clang-format on */
-#define X(op, f, da, db)                                                                          \
-    PL_RUN(op##_fwd);                                                                             \
-    PL_RUN(op##_bwd_a);                                                                           \
+#define X(op, f, da, db) \
+    PL_RUN(op##_fwd);    \
+    PL_RUN(op##_bwd_a);  \
     PL_RUN(op##_bwd_b);
 PL_BINARY_MAP(X)
 #undef X

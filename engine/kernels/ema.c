@@ -16,6 +16,6 @@ void K(ema)(int64_t n, void *average, const void *weight, double decay)
         real *to = (real *)average + at;
         const real *from = (const real *)weight + at;
         V_EACH(i, k, size)
-        v_store_n(to + i, v_fma(d, v_load_n(to + i, k, 0), rest * v_load_n(from + i, k, 0)), k);
+            v_store_n(to + i, v_fma(d, v_load_n(to + i, k, 0), rest * v_load_n(from + i, k, 0)), k);
     }
 }

@@ -157,8 +157,7 @@ static void run_panels(const job *g, bool parallel)
         return;
     }
     PL_PARALLEL_FOR(cost(g->m, g->n, g->k))
-    for (int64_t p = 0; p < panels; p++)
-        run_panel(g, p * width, min_of(width, g->n - p * width));
+    for (int64_t p = 0; p < panels; p++) run_panel(g, p * width, min_of(width, g->n - p * width));
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -253,10 +252,8 @@ static void run(job *g, bool parallel, real *work)
 {
     if (g->m <= 0 || g->n <= 0) return;
     if (g->k <= 0) g->a = g->b = g->c; /* not read, but NULL has no places to point at */
-    if (!parallel || (g->m <= M_FEW && g->kind != B_STRAIGHT))
-        run_panels(g, parallel);
-    else
-        run_blocks(g, work);
+    if (!parallel || (g->m <= M_FEW && g->kind != B_STRAIGHT)) run_panels(g, parallel);
+    else run_blocks(g, work);
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -272,16 +269,36 @@ int64_t K(gemm_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
 void K(gemm)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
              const real *b, int64_t ldb, bool acc, real *c, int64_t ldc, real *work)
 {
-    job g = {.m = m, .n = n, .k = k, .ta = ta, .acc = acc, .a = a, .b = b, .lda = lda,
-             .ldb = ldb, .c = c, .ldc = ldc, .kind = tb ? B_TURNED : B_STRAIGHT};
+    job g = {.m = m,
+             .n = n,
+             .k = k,
+             .ta = ta,
+             .acc = acc,
+             .a = a,
+             .b = b,
+             .lda = lda,
+             .ldb = ldb,
+             .c = c,
+             .ldc = ldc,
+             .kind = tb ? B_TURNED : B_STRAIGHT};
     run(&g, true, work);
 }
 
 void K(gemm_serial)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
                     const real *b, int64_t ldb, bool acc, real *c, int64_t ldc)
 {
-    job g = {.m = m, .n = n, .k = k, .ta = ta, .acc = acc, .a = a, .b = b, .lda = lda,
-             .ldb = ldb, .c = c, .ldc = ldc, .kind = tb ? B_TURNED : B_STRAIGHT};
+    job g = {.m = m,
+             .n = n,
+             .k = k,
+             .ta = ta,
+             .acc = acc,
+             .a = a,
+             .b = b,
+             .lda = lda,
+             .ldb = ldb,
+             .c = c,
+             .ldc = ldc,
+             .kind = tb ? B_TURNED : B_STRAIGHT};
     run(&g, false, NULL);
 }
 
@@ -300,19 +317,36 @@ void K(gemm_pack)(bool tb, int64_t n, int64_t k, const real *b, int64_t ldb, rea
     }
 }
 
-void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
-                    const real *packed, bool acc, real *c, int64_t ldc, real *work)
+void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *packed,
+                    bool acc, real *c, int64_t ldc, real *work)
 {
     (void)work;
-    job g = {.m = m, .n = n, .k = k, .acc = acc, .a = a, .b = packed, .lda = lda, .c = c,
-             .ldc = ldc, .kind = B_PACKED};
+    job g = {.m = m,
+             .n = n,
+             .k = k,
+             .acc = acc,
+             .a = a,
+             .b = packed,
+             .lda = lda,
+             .c = c,
+             .ldc = ldc,
+             .kind = B_PACKED};
     run(&g, true, NULL);
 }
 
 void K(gemm_linear)(int64_t m, int64_t n, int64_t k, const real *x, const real *w,
                     const real *packed, const real *bias, real *y, real *work)
 {
-    job g = {.m = m, .n = n, .k = k, .a = x, .b = packed ? packed : w, .bias = bias,
-             .lda = k, .ldb = k, .c = y, .ldc = n, .kind = packed ? B_PACKED : B_TURNED};
+    job g = {.m = m,
+             .n = n,
+             .k = k,
+             .a = x,
+             .b = packed ? packed : w,
+             .bias = bias,
+             .lda = k,
+             .ldb = k,
+             .c = y,
+             .ldc = n,
+             .kind = packed ? B_PACKED : B_TURNED};
     run(&g, true, work);
 }

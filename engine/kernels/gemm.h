@@ -32,8 +32,8 @@ int64_t K(gemm_pack_size)(int64_t n, int64_t k);
 void K(gemm_pack)(bool tb, int64_t n, int64_t k, const real *b, int64_t ldb, real *packed);
 
 /* C = A B (+ C) with packed B; A is m x k, not transposed. `work` is not read. */
-void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
-                    const real *packed, bool acc, real *c, int64_t ldc, real *work);
+void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *packed,
+                    bool acc, real *c, int64_t ldc, real *work);
 
 /* y = x wᵀ + bias: x is m x k, w is n x k, bias n long or NULL. `packed` (from w, tb true) may be
 ** given in place of w; then work is not read. Dense rows. */

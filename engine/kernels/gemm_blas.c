@@ -32,14 +32,14 @@ static void one_call(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const re
     cblas_dgemm(CblasRowMajor, fa, fb, (int)m, (int)n, (int)k, 1.0, a, (int)lda, b, (int)ldb, beta,
                 c, (int)ldc);
 #else
-    cblas_sgemm(CblasRowMajor, fa, fb, (int)m, (int)n, (int)k, 1.0f, a, (int)lda, b, (int)ldb,
-                beta, c, (int)ldc);
+    cblas_sgemm(CblasRowMajor, fa, fb, (int)m, (int)n, (int)k, 1.0f, a, (int)lda, b, (int)ldb, beta,
+                c, (int)ldc);
 #endif
 }
 
 /* Rows in whole groups, or the fewer than ROWS rows of a group of 1. */
-static void run_tiles(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a,
-                      int64_t lda, const real *b, int64_t ldb, bool acc, real *c, int64_t ldc)
+static void run_tiles(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                      const real *b, int64_t ldb, bool acc, real *c, int64_t ldc)
 {
     const int64_t least = LEAST / k + 1, width = least > COLS ? least : COLS;
     const int64_t across = n < 2 * width ? 1 : n / width, down = (m + ROWS - 1) / ROWS;

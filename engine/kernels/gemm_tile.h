@@ -58,8 +58,8 @@ enum { RL = RBYTES / (int)sizeof(real) }; /* elements in a register */
 #endif
 
 enum {
-    NR = 2 * RL,                    /* columns of a panel of B */
-    MA = (MR + RL - 1) / RL * RL    /* stride of a packed strip of A */
+    NR = 2 * RL,                 /* columns of a panel of B */
+    MA = (MR + RL - 1) / RL * RL /* stride of a packed strip of A */
 };
 
 static inline reg r_load(const real *p)
@@ -108,10 +108,8 @@ static inline void r_store_n(real *p, reg v, r_count n)
 #if defined(__AVX512F__) && !defined(PL_F64_BUILD)
     _mm512_mask_storeu_ps(p, n, (__m512)v);
 #else
-    if (n == RL)
-        r_store(p, v);
-    else
-        memcpy(p, &v, (size_t)n * sizeof(real));
+    if (n == RL) r_store(p, v);
+    else memcpy(p, &v, (size_t)n * sizeof(real));
 #endif
 }
 
@@ -149,15 +147,15 @@ typedef struct {
     int64_t bs, ps;
     const real *next;
     int64_t next_step; /* LINE, or 0 for nothing */
-    const real *bias; /* NULL for none */
+    const real *bias;  /* NULL for none */
     real *c;
     int64_t ldc, cols;
     bool acc, turned;
 } tile_args;
 
 enum {
-    AHEAD = 16,                     /* rows of b, and of a turned a, to fetch ahead */
-    LINE = 64 / (int)sizeof(real),  /* elements in a line of the cache */
+    AHEAD = 16,                    /* rows of b, and of a turned a, to fetch ahead */
+    LINE = 64 / (int)sizeof(real), /* elements in a line of the cache */
     LINE_REGS = 64 / RBYTES
 };
 
@@ -257,12 +255,9 @@ static const tile_fn tile_wide[][2] = {EACH_WIDE(ENTRY_WIDE)};
 ** most WIDE_MR). */
 static inline void tile_run(int64_t mr, const tile_args *t)
 {
-    if (t->cols > NR)
-        tile_wide[mr - 1][t->turned](t);
-    else if (t->cols > RL)
-        tile_full[mr - 1][t->turned](t);
-    else
-        tile_half[mr - 1][t->turned](t);
+    if (t->cols > NR) tile_wide[mr - 1][t->turned](t);
+    else if (t->cols > RL) tile_full[mr - 1][t->turned](t);
+    else tile_half[mr - 1][t->turned](t);
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -344,10 +339,8 @@ static void pack(bool turned, const real *src, int64_t ld, int64_t valid, int64_
 {
     for (int64_t j = 0; j < width; j += RL) {
         const int64_t n = valid - j < 0 ? 0 : valid - j < RL ? valid - j : RL;
-        if (turned)
-            pack_turned(n ? src + j * ld : src, ld, n, kc, dst + j, width);
-        else
-            pack_straight(n ? src + j : src, ld, n, kc, dst + j, width);
+        if (turned) pack_turned(n ? src + j * ld : src, ld, n, kc, dst + j, width);
+        else pack_straight(n ? src + j : src, ld, n, kc, dst + j, width);
     }
 }
 

@@ -214,7 +214,7 @@ void K(softmax_bwd)(int64_t rows, int64_t c, real *dx, bool acc, const real *dy,
         {
             vec s = ZERO;
             V_SPAN(i, m, from, to)
-                s = v_fma(load(dy + i, m, REAL(0.0)), load(y + i, m, REAL(0.0)), s);
+            s = v_fma(load(dy + i, m, REAL(0.0)), load(y + i, m, REAL(0.0)), s);
             products = v_total_add(products, s);
         }
         const vec dot = v_set1(v_total_sum(products));
@@ -232,8 +232,7 @@ void K(log_softmax_fwd)(int64_t rows, int64_t c, real *y, const real *x)
     }
 }
 
-void K(log_softmax_bwd)(int64_t rows, int64_t c, real *dx, bool acc, const real *dy,
-                        const real *y)
+void K(log_softmax_bwd)(int64_t rows, int64_t c, real *dx, bool acc, const real *dy, const real *y)
 {
     for (int64_t r = 0; r < rows; r++, dx += c, dy += c, y += c) {
         const vec sum = v_set1(row_sum(c, dy));

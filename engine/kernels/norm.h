@@ -31,7 +31,6 @@ void K(layernorm_bwd)(int64_t rows, int64_t c, real *dx, bool acc, real *dw, rea
 void K(softmax_fwd)(int64_t rows, int64_t c, real *y, const real *x);
 void K(softmax_bwd)(int64_t rows, int64_t c, real *dx, bool acc, const real *dy, const real *y);
 void K(log_softmax_fwd)(int64_t rows, int64_t c, real *y, const real *x);
-void K(log_softmax_bwd)(int64_t rows, int64_t c, real *dx, bool acc, const real *dy,
-                        const real *y);
+void K(log_softmax_bwd)(int64_t rows, int64_t c, real *dx, bool acc, const real *dy, const real *y);
 
 #endif

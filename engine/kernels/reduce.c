@@ -82,9 +82,9 @@ INLINE void sum_columns(int64_t m, int64_t stride, int64_t w, const int vecs, re
         for (int k = 0; k < vecs; k++) s[k] = zero;
         for (int64_t r = from; r < to; r++)
             for (int k = 0; k < vecs; k++)
-                s[k] += w >= vecs * VL ? v_load(x + r * stride + k * VL)
-                                       : v_load_n(x + r * stride + k * VL,
-                                                  least(w - k * VL, VL), REAL(0.0));
+                s[k] += w >= vecs * VL
+                            ? v_load(x + r * stride + k * VL)
+                            : v_load_n(x + r * stride + k * VL, least(w - k * VL, VL), REAL(0.0));
         for (int k = 0; k < vecs; k++) total[k] += s[k];
     }
     for (int k = 0; k < vecs; k++) {
@@ -203,8 +203,8 @@ void K(extreme_axis)(int64_t before, int64_t size, int64_t after, real *y, const
     PL_PARALLEL_FOR(before * size * after)
     for (int64_t b = 0; b < before; b++) {
         const real *from = x + b * size * after;
-        if (after == 1) y[b] = smaller ? extreme_run(size, from, true)
-                                       : extreme_run(size, from, false);
+        if (after == 1)
+            y[b] = smaller ? extreme_run(size, from, true) : extreme_run(size, from, false);
         else if (smaller) extreme_columns(size, after, y + b * after, from, true);
         else extreme_columns(size, after, y + b * after, from, false);
     }

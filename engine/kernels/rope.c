@@ -34,13 +34,22 @@ static inline void sine_cosine(dvec x, dvec *sine, dvec *cosine)
     const double round = 6755399441055744.0; /* 1.5 * 2^52: adding it leaves the integer part */
     dvec t = x * 0.63661977236758134308 + round;
     dvec n = t - round;
-    dvec r = ((x - n * 0x1.921fb00000000p+0) - n * 0x1.5110b00000000p-22) -
-             n * 0x1.18469898cc517p-44;
+    dvec r =
+        ((x - n * 0x1.921fb00000000p+0) - n * 0x1.5110b00000000p-22) - n * 0x1.18469898cc517p-44;
     dvec z = r * r;
-    dvec s = r + r * z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 +
-             z * (-1.0 / 39916800 + z * (1.0 / 6227020800))))));
-    dvec c = 1.0 + z * (-1.0 / 2 + z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 +
-             z * (-1.0 / 3628800 + z * (1.0 / 479001600 + z * (-1.0 / 87178291200)))))));
+    dvec s =
+        r + r * z *
+                (-1.0 / 6 +
+                 z * (1.0 / 120 +
+                      z * (-1.0 / 5040 +
+                           z * (1.0 / 362880 + z * (-1.0 / 39916800 + z * (1.0 / 6227020800))))));
+    dvec c =
+        1.0 +
+        z * (-1.0 / 2 +
+             z * (1.0 / 24 +
+                  z * (-1.0 / 720 +
+                       z * (1.0 / 40320 + z * (-1.0 / 3628800 + z * (1.0 / 479001600 +
+                                                                     z * (-1.0 / 87178291200)))))));
     lvec turns = (lvec)t; /* the low bits count quarter turns */
     lvec odd = -(turns & 1);
     lvec flip_sine = (turns & 2) << 62, flip_cosine = ((turns + 1) & 2) << 62;
@@ -74,9 +83,8 @@ static inline void turn_halves(real *restrict y, const real *restrict x, const r
     }
 }
 
-static inline void turn_neighbours(real *restrict y, const real *restrict x,
-                                   const real *restrict c, const real *restrict s, int64_t half,
-                                   const bool add)
+static inline void turn_neighbours(real *restrict y, const real *restrict x, const real *restrict c,
+                                   const real *restrict s, int64_t half, const bool add)
 {
     for (int64_t i = 0; i < half; i++) {
         const real a = x[2 * i] * c[i] - x[2 * i + 1] * s[i];

@@ -37,8 +37,7 @@ k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *ent
         if (entropy != NULL) weighted = v_total_add(weighted, w);
     }
     const k_row row = {peak, v_total_sum(total)};
-    if (entropy != NULL)
-        *entropy = v_log(v_set1(row.total))[0] - v_total_sum(weighted) / row.total;
+    if (entropy != NULL) *entropy = v_log(v_set1(row.total))[0] - v_total_sum(weighted) / row.total;
     return row;
 }
 
@@ -53,8 +52,7 @@ void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t t
     const vec t = v_set1(inv_temperature), peak = v_set1(row.peak);
     const vec part = v_set1(1 / row.total), log_total = v_log(v_set1(row.total));
     const vec gl = v_set1(g_logprob), ge = v_set1(g_entropy), h = v_set1(entropy);
-    V_EACH(i, k, n)
-    {
+    V_EACH(i, k, n) {
         const vec d = (v_load_n(logits + i, k, 0) - peak) * t;
         const vec p = v_exp_normal(d) * part;
         /* -p (g_logprob + g_entropy (ln p + H)); where p = 0 nothing flows */
@@ -86,15 +84,14 @@ real K(kl_row)(int64_t n, const real *logits, const real *ref_logits, real inv_t
     return v_total_sum(total);
 }
 
-void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature,
-                   k_row row, k_row ref, real kl, real g)
+void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature, k_row row,
+                   k_row ref, real kl, real g)
 {
     const vec t = v_set1(inv_temperature), peak = v_set1(row.peak), ref_peak = v_set1(ref.peak);
     const vec part = v_set1(1 / row.total), log_total = v_log(v_set1(row.total));
     const vec ref_log_total = v_log(v_set1(ref.total));
     const vec mean = v_set1(kl), gv = v_set1(g * inv_temperature);
-    V_EACH(i, k, n)
-    {
+    V_EACH(i, k, n) {
         const vec d = (v_load_n(logits + i, k, 0) - peak) * t;
         const vec log_q = (v_load_n(ref_logits + i, k, 0) - ref_peak) * t - ref_log_total;
         const vec p = v_exp_normal(d) * part;
@@ -123,5 +120,5 @@ void K(softmax_row_any)(int64_t n, const void *logits, double inv_temperature, v
     const k_row row = K(read_row)(n, z, t, NULL);
     const vec peak = v_set1(row.peak), part = v_set1(1 / row.total), tv = v_set1(t);
     V_EACH(i, k, n)
-    v_store_n((real *)out + i, v_exp_normal((v_load_n(z + i, k, 0) - peak) * tv) * part, k);
+        v_store_n((real *)out + i, v_exp_normal((v_load_n(z + i, k, 0) - peak) * tv) * part, k);
 }

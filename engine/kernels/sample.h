@@ -28,8 +28,8 @@ void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t t
 real K(kl_row)(int64_t n, const real *logits, const real *ref_logits, real inv_temperature,
                k_row row, k_row ref);
 /* logits -> dlogits of g KL(p, q) */
-void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature,
-                   k_row row, k_row ref, real kl, real g);
+void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature, k_row row,
+                   k_row ref, real kl, real g);
 
 /* For floors that know no `real`: see kernels/set.h. */
 double K(row_max)(int64_t n, const void *x);

@@ -94,17 +94,41 @@ static inline vec v_select(ivec mask, vec a, vec b) /* mask ? a : b; mask of all
 
 /* NaN in either argument gives the second, as the SSE instruction does. */
 #if defined(__AVX512F__) && !defined(PL_F64_BUILD)
-static inline vec v_max(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
-static inline vec v_min(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
+static inline vec v_max(vec a, vec b)
+{
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+}
+static inline vec v_min(vec a, vec b)
+{
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+}
 #elif defined(__AVX2__) && !defined(PL_F64_BUILD)
-static inline vec v_max(vec a, vec b) { return (vec)_mm256_max_ps((__m256)a, (__m256)b); }
-static inline vec v_min(vec a, vec b) { return (vec)_mm256_min_ps((__m256)a, (__m256)b); }
+static inline vec v_max(vec a, vec b)
+{
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+}
+static inline vec v_min(vec a, vec b)
+{
+    return (vec)_mm256_min_ps((__m256)a, (__m256)b);
+}
 #elif defined(__SSE2__) && !defined(PL_F64_BUILD)
-static inline vec v_max(vec a, vec b) { return (vec)_mm_max_ps((__m128)a, (__m128)b); }
-static inline vec v_min(vec a, vec b) { return (vec)_mm_min_ps((__m128)a, (__m128)b); }
+static inline vec v_max(vec a, vec b)
+{
+    return (vec)_mm_max_ps((__m128)a, (__m128)b);
+}
+static inline vec v_min(vec a, vec b)
+{
+    return (vec)_mm_min_ps((__m128)a, (__m128)b);
+}
 #else
-static inline vec v_max(vec a, vec b) { return v_select(a > b, a, b); }
-static inline vec v_min(vec a, vec b) { return v_select(a < b, a, b); }
+static inline vec v_max(vec a, vec b)
+{
+    return v_select(a > b, a, b);
+}
+static inline vec v_min(vec a, vec b)
+{
+    return v_select(a < b, a, b);
+}
 #endif
 
 static inline vec v_sqrt(vec a)
@@ -121,22 +145,22 @@ static inline vec v_sqrt(vec a)
 
 /* Folds halves onto each other: (0 + VL/2) (1 + VL/2+1) ... until one number is left. */
 #if defined(__SSE2__) && !defined(PL_F64_BUILD)
-#define V_FOLD(name, op)                                                                          \
-    static inline real name(vec v)                                                                \
-    {                                                                                             \
-        V_FOLD_TO_128(op)                                                                         \
-        q = _mm_##op##_ps(q, _mm_movehl_ps(q, q));                                                \
-        return _mm_cvtss_f32(_mm_##op##_ss(q, _mm_shuffle_ps(q, q, 1)));                          \
+#define V_FOLD(name, op)                                                 \
+    static inline real name(vec v)                                       \
+    {                                                                    \
+        V_FOLD_TO_128(op)                                                \
+        q = _mm_##op##_ps(q, _mm_movehl_ps(q, q));                       \
+        return _mm_cvtss_f32(_mm_##op##_ss(q, _mm_shuffle_ps(q, q, 1))); \
     }
 #if defined(__AVX512F__)
-#define V_FOLD_TO_128(op)                                                                         \
-    const __m256 h = _mm256_##op##_ps(_mm512_castps512_ps256((__m512)v),                          \
-                                      _mm512_extractf32x8_ps((__m512)v, 1));                      \
+#define V_FOLD_TO_128(op)                                                                          \
+    const __m256 h =                                                                               \
+        _mm256_##op##_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1)); \
     __m128 q = _mm_##op##_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
 #elif defined(__AVX2__)
-#define V_FOLD_TO_128(op)                                                                         \
-    __m128 q = _mm_##op##_ps(_mm256_castps256_ps128((__m256)v),                                   \
-                             _mm256_extractf128_ps((__m256)v, 1));
+#define V_FOLD_TO_128(op) \
+    __m128 q =            \
+        _mm_##op##_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
 #else
 #define V_FOLD_TO_128(op) __m128 q = (__m128)v;
 #endif
@@ -166,7 +190,7 @@ static inline real v_fold_max(vec v)
 
 /* Walks elements from .. to-1 in vectors: `i` is the position, `m` how many are valid in this one. */
 #define V_SPAN(i, m, from, to) \
-    for (int64_t i = (from), m; m = (to) - i < VL ? (to) - i : VL, i < (to); i += VL)
+    for (int64_t i = (from), m; m = (to)-i < VL ? (to)-i : VL, i < (to); i += VL)
 #define V_EACH(i, m, n) V_SPAN(i, m, 0, n)
 
 /* ---- Sums of long rows ----
@@ -174,9 +198,9 @@ static inline real v_fold_max(vec v)
 ** total that keeps what rounding took from it (Knuth's two-sum). So the error is that of one block,
 ** however long the row, and the sum of a single block has the bits of the plain sum. */
 #define V_BLOCK 32
-#define V_BLOCKS(from, to, n)                                                                     \
-    for (int64_t from = 0, to;                                                                    \
-         to = (n) - from < V_BLOCK * VL ? (n) : from + V_BLOCK * VL, from < (n); from = to)
+#define V_BLOCKS(from, to, n)  \
+    for (int64_t from = 0, to; \
+         to = (n)-from < V_BLOCK * VL ? (n) : from + V_BLOCK * VL, from < (n); from = to)
 
 typedef struct {
     vec sum, lost;

@@ -33,11 +33,11 @@ static inline vec v_copysign(vec magnitude, vec sign)
 
 #ifdef PL_F64_BUILD
 
-#define V_LANES(name, f)                                                                          \
-    static inline vec name(vec x)                                                                 \
-    {                                                                                             \
-        for (int i = 0; i < VL; i++) x[i] = f(x[i]);                                              \
-        return x;                                                                                 \
+#define V_LANES(name, f)                             \
+    static inline vec name(vec x)                    \
+    {                                                \
+        for (int i = 0; i < VL; i++) x[i] = f(x[i]); \
+        return x;                                    \
     }
 V_LANES(v_exp, exp)
 V_LANES(v_log, log)
@@ -62,8 +62,9 @@ static inline __attribute__((always_inline)) vec v_poly(vec x, const float *c, i
 /* e^x = 2^k e^r with |r| <= ln 2 / 2. */
 static inline vec v_exp(vec x)
 {
-    static const float c[] = {1.0f,            1.0f,            4.999999332e-1f, 1.666651879e-1f,
-                              4.166840970e-2f, 8.368939498e-3f, 1.381413732e-3f};
+    static const float c[] = {
+        1.0f,           1.0f, 4.999999332e-1f, 1.666651879e-1f, 4.166840970e-2f, 8.368939498e-3f,
+        1.381413732e-3f};
     const vec round = v_set1(12582912.0f); /* 1.5 * 2^23: adding it leaves the integer part */
     x = v_min(v_set1(90.0f), v_max(v_set1(-105.0f), x)); /* this order lets NaN through */
     vec t = v_fma(x, v_set1(1.44269504f), round);

@@ -106,8 +106,7 @@ static void walk(const walk_plan *p, pl_run f, real *y, bool acc, const real *co
             const real *here[MAX_OPERANDS] = {in[0], in[1], p->n_in > 2 ? in[2] : NULL};
             int64_t left = r;
             for (int i = last - 1; i >= 0; i--) {
-                for (int k = 0; k < p->n_in; k++)
-                    here[k] += left % p->size[i] * p->step[k][i];
+                for (int k = 0; k < p->n_in; k++) here[k] += left % p->size[i] * p->step[k][i];
                 left /= p->size[i];
             }
             for (int k = 0; k < p->n_in; k++)
@@ -179,14 +178,17 @@ static pl_status binary_shape(pl_call *c)
     return shape_of(c, 2);
 }
 
-#define BINARY(op, shape)                                                                         \
-    static pl_status op##_forward(pl_call *c) { return run_forward(c, 2, K(op##_fwd)); }          \
-    static pl_status op##_backward(pl_call *c)                                                    \
-    {                                                                                             \
-        const walk_plan p = plan_walk(c, 2);                                                      \
-        PL_TRY(backward_one(c, &p, A, K(op##_bwd_a)));                                            \
-        return backward_one(c, &p, B, K(op##_bwd_b));                                             \
-    }                                                                                             \
+#define BINARY(op, shape)                              \
+    static pl_status op##_forward(pl_call *c)          \
+    {                                                  \
+        return run_forward(c, 2, K(op##_fwd));         \
+    }                                                  \
+    static pl_status op##_backward(pl_call *c)         \
+    {                                                  \
+        const walk_plan p = plan_walk(c, 2);           \
+        PL_TRY(backward_one(c, &p, A, K(op##_bwd_a))); \
+        return backward_one(c, &p, B, K(op##_bwd_b));  \
+    }                                                  \
     const pl_op_impl OPI(op) = {shape, op##_forward, op##_backward};
 BINARY(add, binary_shape)
 BINARY(sub, binary_shape)
@@ -195,8 +197,11 @@ BINARY(div, binary_shape)
 BINARY(maximum, binary_shape)
 BINARY(minimum, binary_shape)
 
-#define X(op, f)                                                                                  \
-    static pl_status op##_forward(pl_call *c) { return run_forward(c, 2, K(op##_fwd)); }          \
+#define X(op, f)                               \
+    static pl_status op##_forward(pl_call *c)  \
+    {                                          \
+        return run_forward(c, 2, K(op##_fwd)); \
+    }                                          \
     const pl_op_impl OPI(op) = {binary_shape, op##_forward, NULL};
 PL_COMPARE_MAP(X)
 #undef X

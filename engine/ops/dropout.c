@@ -46,8 +46,7 @@ static void run(const pl_call *c, int64_t n, real *y, bool acc, const real *x)
 
 static pl_status dropout_forward(pl_call *c)
 {
-    run(c, c->in[DROPOUT_x]->count, pl__real(c->out[DROPOUT_y]), false,
-        pl__real(c->in[DROPOUT_x]));
+    run(c, c->in[DROPOUT_x]->count, pl__real(c->out[DROPOUT_y]), false, pl__real(c->in[DROPOUT_x]));
     return PL_OK;
 }
 

@@ -39,9 +39,15 @@ static pl_status run_backward(pl_call *c, pl_unary_bwd f, real lo, real hi)
     return PL_OK;
 }
 
-#define UNARY(op)                                                                                 \
-    static pl_status op##_forward(pl_call *c) { return run_forward(c, K(op##_fwd), 0, 0); }       \
-    static pl_status op##_backward(pl_call *c) { return run_backward(c, K(op##_bwd), 0, 0); }     \
+#define UNARY(op)                                  \
+    static pl_status op##_forward(pl_call *c)      \
+    {                                              \
+        return run_forward(c, K(op##_fwd), 0, 0);  \
+    }                                              \
+    static pl_status op##_backward(pl_call *c)     \
+    {                                              \
+        return run_backward(c, K(op##_bwd), 0, 0); \
+    }                                              \
     const pl_op_impl OPI(op) = {same_shape, op##_forward, op##_backward};
 UNARY(neg)
 UNARY(exp)
@@ -83,14 +89,12 @@ static pl_status clamp_shape(pl_call *c)
 
 static pl_status clamp_forward(pl_call *c)
 {
-    return run_forward(c, K(clamp_fwd), (real)c->param[CLAMP_min].f,
-                       (real)c->param[CLAMP_max].f);
+    return run_forward(c, K(clamp_fwd), (real)c->param[CLAMP_min].f, (real)c->param[CLAMP_max].f);
 }
 
 static pl_status clamp_backward(pl_call *c)
 {
-    return run_backward(c, K(clamp_bwd), (real)c->param[CLAMP_min].f,
-                        (real)c->param[CLAMP_max].f);
+    return run_backward(c, K(clamp_bwd), (real)c->param[CLAMP_min].f, (real)c->param[CLAMP_max].f);
 }
 
 const pl_op_impl OPI(clamp) = {clamp_shape, clamp_forward, clamp_backward};

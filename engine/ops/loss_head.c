@@ -150,10 +150,10 @@ static pl_status cross_entropy_shape(pl_call *c)
     if (weights != NULL && (weights->rank != 1 || weights->count != n))
         return pl__shape_fail(c, CROSS_ENTROPY_weights, "[N], one for each row,");
     if (weights != NULL && weights->requires_grad && c->grad)
-        return pl__op_fail(c, PL_ERR_GRAD, "weights are constants: no gradient is defined for them");
+        return pl__op_fail(c, PL_ERR_GRAD,
+                           "weights are constants: no gradient is defined for them");
     for (int i = HIDDEN; i <= HEAD; i++)
-        if (wants(c, i))
-            PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, c->in[i]->rank, c->in[i]->shape));
+        if (wants(c, i)) PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, c->in[i]->rank, c->in[i]->shape));
     return pl__out(c, CROSS_ENTROPY_loss, PL_REAL_DTYPE, 0, NULL);
 }
 
@@ -295,8 +295,9 @@ static pl_status logprob_bwd(pl_call *c)
             const real g = g_logprob != NULL ? g_logprob[r] : 0;
             const real h = g_entropy != NULL ? g_entropy[r] : 0;
             if (g == 0 && h == 0) silence(&job, i);
-            else K(logprob_row_bwd)(job.v, job.logits + i * job.v, inv_t, targets[r], read[r],
-                                    entropy[r], g, h);
+            else
+                K(logprob_row_bwd)(job.v, job.logits + i * job.v, inv_t, targets[r], read[r],
+                                   entropy[r], g, h);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
     }
@@ -309,11 +310,7 @@ const pl_op_impl OPI(logprob) = {logprob_shape, logprob_fwd, logprob_bwd};
 /* ---- kl_full
 ** -------------------------------------------------------------------------------------- */
 
-enum {
-    REF_HIDDEN = KL_FULL_ref_hidden,
-    REF_HEAD = KL_FULL_ref_head,
-    KL_ROWS = KL_FULL_rows
-};
+enum { REF_HIDDEN = KL_FULL_ref_hidden, REF_HEAD = KL_FULL_ref_head, KL_ROWS = KL_FULL_rows };
 enum { KL_READ, KL_REF_READ, KL_VALUE }; /* saved for each row: two k_row, and a number */
 
 static pl_status kl_full_shape(pl_call *c)
@@ -324,8 +321,7 @@ static pl_status kl_full_shape(pl_call *c)
     if (c->in[HEAD]->shape[0] != c->in[REF_HEAD]->shape[0])
         return pl__shape_fail(c, REF_HEAD, "the vocabulary of the policy's head");
     if (c->grad && (c->in[REF_HIDDEN]->requires_grad || c->in[REF_HEAD]->requires_grad))
-        return pl__op_fail(c, PL_ERR_GRAD,
-                           "the reference is a constant: compute it under no_grad");
+        return pl__op_fail(c, PL_ERR_GRAD, "the reference is a constant: compute it under no_grad");
     const int64_t n = c->in[KL_ROWS]->count;
     PL_TRY(save_rows(c, KL_READ, n));
     PL_TRY(save_rows(c, KL_REF_READ, n));
@@ -378,8 +374,9 @@ static pl_status kl_full_bwd(pl_call *c)
         for (int64_t i = 0; i < m; i++) {
             const int64_t r = first + i;
             if (g[r] == 0) silence(&job, i);
-            else K(kl_row_bwd)(job.v, job.logits + i * job.v, ref.logits + i * job.v, inv_t, read[r],
-                               ref_read[r], kl[r], g[r]);
+            else
+                K(kl_row_bwd)(job.v, job.logits + i * job.v, ref.logits + i * job.v, inv_t, read[r],
+                              ref_read[r], kl[r], g[r]);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
     }

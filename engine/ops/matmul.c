@@ -15,8 +15,8 @@
 #include "ops/product.h"
 
 enum {
-    PACK_ROWS = 64,            /* rows up to which a packed copy of the weight is worth making */
-    SERIAL_COST = 1 << 22,     /* multiplications up to which one thread does a whole product */
+    PACK_ROWS = 64,        /* rows up to which a packed copy of the weight is worth making */
+    SERIAL_COST = 1 << 22, /* multiplications up to which one thread does a whole product */
 };
 
 /* `count` products of the same shape; the operands of the next lie sa, sb, sc elements further. */
@@ -44,8 +44,8 @@ static real *product_scratch(pl_call *c, int group, bool ta, bool tb, int64_t m,
 static pl_status run_products(pl_call *c, const products *p)
 {
     int group;
-    PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(p->ta, p->m, p->n, p->k),
-                          &group));
+    PL_TRY(
+        pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(p->ta, p->m, p->n, p->k), &group));
     /* Several small products: one a thread. Not when they add to the same place (sc = 0). */
     if (group == 0 && p->count > 1 && p->sc != 0 && p->m * p->n * p->k <= SERIAL_COST) {
         PL_PARALLEL_FOR(p->count * p->m * p->n / 16 * p->k)
@@ -85,10 +85,11 @@ static pl_status matmul_measure(pl_call *c, matmul_sizes *s)
     s->n = eb[!s->tb];
     if (eb[s->tb] != s->k) {
         char sa[PL_SHAPE_TEXT], sb[PL_SHAPE_TEXT];
-        return pl__op_fail(c, PL_ERR_SHAPE, "a %s%s and b %s%s do not fit: the inner sizes are "
-                           "%lld and %lld", pl__shape_text(a, sa), s->ta ? " transposed" : "",
-                           pl__shape_text(b, sb), s->tb ? " transposed" : "", (long long)s->k,
-                           (long long)eb[s->tb]);
+        return pl__op_fail(c, PL_ERR_SHAPE,
+                           "a %s%s and b %s%s do not fit: the inner sizes are "
+                           "%lld and %lld",
+                           pl__shape_text(a, sa), s->ta ? " transposed" : "", pl__shape_text(b, sb),
+                           s->tb ? " transposed" : "", (long long)s->k, (long long)eb[s->tb]);
     }
     const pl_tensor *lead = a->rank > 2 ? a : b;
     s->rank = lead->rank;
@@ -121,10 +122,21 @@ static pl_status matmul_forward(pl_call *c)
 {
     matmul_sizes s;
     PL_TRY(matmul_measure(c, &s));
-    const products p = {.ta = s.ta, .tb = s.tb, .m = s.m, .n = s.n, .k = s.k, .count = s.count,
-                        .a = pl__real(c->in[MATMUL_a]), .lda = s.ta ? s.m : s.k, .sa = s.a_step,
-                        .b = pl__real(c->in[MATMUL_b]), .ldb = s.tb ? s.k : s.n, .sb = s.b_step,
-                        .c = pl__real(c->out[MATMUL_y]), .ldc = s.n, .sc = s.m * s.n};
+    const products p = {.ta = s.ta,
+                        .tb = s.tb,
+                        .m = s.m,
+                        .n = s.n,
+                        .k = s.k,
+                        .count = s.count,
+                        .a = pl__real(c->in[MATMUL_a]),
+                        .lda = s.ta ? s.m : s.k,
+                        .sa = s.a_step,
+                        .b = pl__real(c->in[MATMUL_b]),
+                        .ldb = s.tb ? s.k : s.n,
+                        .sb = s.b_step,
+                        .c = pl__real(c->out[MATMUL_y]),
+                        .ldc = s.n,
+                        .sc = s.m * s.n};
     return run_products(c, &p);
 }
 
@@ -142,8 +154,12 @@ static pl_status matmul_backward(pl_call *c)
     const real *dy = pl__real(c->d_out[MATMUL_y]);
     const int64_t lda = s.ta ? s.m : s.k, ldb = s.tb ? s.k : s.n;
     if (c->d_in[MATMUL_a] != NULL) {
-        products p = {.count = s.count, .c = pl__real(c->d_in[MATMUL_a]), .ldc = lda,
-                      .sc = s.a_step, .k = s.n, .acc = c->acc[MATMUL_a]};
+        products p = {.count = s.count,
+                      .c = pl__real(c->d_in[MATMUL_a]),
+                      .ldc = lda,
+                      .sc = s.a_step,
+                      .k = s.n,
+                      .acc = c->acc[MATMUL_a]};
         if (s.ta) { /* stored k x m: op(B) dyᵀ */
             p.ta = s.tb, p.tb = true, p.m = s.k, p.n = s.m;
             p.a = b, p.lda = ldb, p.sa = s.b_step, p.b = dy, p.ldb = s.n, p.sb = s.m * s.n;
@@ -155,8 +171,12 @@ static pl_status matmul_backward(pl_call *c)
         clear_if_none(c->d_in[MATMUL_a], c->acc[MATMUL_a], s.count);
     }
     if (c->d_in[MATMUL_b] != NULL) {
-        products p = {.count = s.count, .c = pl__real(c->d_in[MATMUL_b]), .ldc = ldb,
-                      .sc = s.b_step, .k = s.m, .acc = c->acc[MATMUL_b]};
+        products p = {.count = s.count,
+                      .c = pl__real(c->d_in[MATMUL_b]),
+                      .ldc = ldb,
+                      .sc = s.b_step,
+                      .k = s.m,
+                      .acc = c->acc[MATMUL_b]};
         if (s.tb) { /* stored n x k: dyᵀ op(A) */
             p.ta = true, p.tb = s.ta, p.m = s.n, p.n = s.k;
             p.a = dy, p.lda = s.n, p.sa = s.m * s.n, p.b = a, p.ldb = lda, p.sb = s.a_step;
@@ -247,19 +267,35 @@ static pl_status linear_backward(pl_call *c)
     const int64_t m = pl__product(c->in[X]->shape, c->in[X]->rank - 1);
     const real *dy = pl__real(c->d_out[Y]);
     if (c->d_in[X] != NULL) {
-        const products dx = {.m = m, .n = k, .k = n, .count = 1, .a = dy, .lda = n,
-                             .b = pl__real(c->in[W]), .ldb = k, .c = pl__real(c->d_in[X]),
-                             .ldc = k, .acc = c->acc[X]};
+        const products dx = {.m = m,
+                             .n = k,
+                             .k = n,
+                             .count = 1,
+                             .a = dy,
+                             .lda = n,
+                             .b = pl__real(c->in[W]),
+                             .ldb = k,
+                             .c = pl__real(c->d_in[X]),
+                             .ldc = k,
+                             .acc = c->acc[X]};
         PL_TRY(run_products(c, &dx));
     }
     if (c->d_in[W] != NULL) {
-        const products dw = {.ta = true, .m = n, .n = k, .k = m, .count = 1, .a = dy, .lda = n,
-                             .b = pl__real(c->in[X]), .ldb = k, .c = pl__real(c->d_in[W]),
-                             .ldc = k, .acc = c->acc[W]};
+        const products dw = {.ta = true,
+                             .m = n,
+                             .n = k,
+                             .k = m,
+                             .count = 1,
+                             .a = dy,
+                             .lda = n,
+                             .b = pl__real(c->in[X]),
+                             .ldb = k,
+                             .c = pl__real(c->d_in[W]),
+                             .ldc = k,
+                             .acc = c->acc[W]};
         PL_TRY(run_products(c, &dw));
     }
-    if (c->d_in[B] != NULL)
-        K(sum_axis)(1, m, n, pl__real(c->d_in[B]), c->acc[B], dy, REAL(1.0));
+    if (c->d_in[B] != NULL) K(sum_axis)(1, m, n, pl__real(c->d_in[B]), c->acc[B], dy, REAL(1.0));
     return PL_OK;
 }
 

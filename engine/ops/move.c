@@ -97,7 +97,8 @@ static pl_status pick_shape(pl_call *c)
     if (x->rank != 2) return pl__shape_fail(c, PICK_x, "[N,C]");
     if (columns->rank != 1 || columns->count != x->shape[0]) {
         char text[2][PL_SHAPE_TEXT];
-        return pl__op_fail(c, PL_ERR_SHAPE, "x has shape %s and columns %s, one column for each "
+        return pl__op_fail(c, PL_ERR_SHAPE,
+                           "x has shape %s and columns %s, one column for each "
                            "row wanted",
                            pl__shape_text(x, text[0]), pl__shape_text(columns, text[1]));
     }
@@ -377,11 +378,11 @@ const pl_op_impl OPI(concat) = {concat_shape, concat_forward, concat_backward};
 static void convert(int64_t n, pl_dtype to_dtype, void *to, bool acc, pl_dtype from_dtype,
                     const void *from)
 {
-#define CONVERT(to_type, from_type)                                                               \
-    do {                                                                                          \
-        to_type *y = to;                                                                          \
-        const from_type *x = from;                                                                \
-        for (int64_t i = 0; i < n; i++) y[i] = acc ? y[i] + (to_type)x[i] : (to_type)x[i];        \
+#define CONVERT(to_type, from_type)                                                        \
+    do {                                                                                   \
+        to_type *y = to;                                                                   \
+        const from_type *x = from;                                                         \
+        for (int64_t i = 0; i < n; i++) y[i] = acc ? y[i] + (to_type)x[i] : (to_type)x[i]; \
     } while (0)
     if (to_dtype == PL_F64 && from_dtype == PL_F64) CONVERT(double, double);
     else if (to_dtype == PL_F64) CONVERT(double, float);

@@ -155,9 +155,8 @@ static pl_status layernorm_backward(pl_call *c)
     PL_PARALLEL_FOR(rows * width * 6)
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t r = t * GRAD_ROWS;
-        K(layernorm_bwd)(pl__least(GRAD_ROWS, rows - r), width,
-                         dx != NULL ? dx + r * width : NULL, acc,
-                         want_dw ? dw + t * width : NULL, want_db ? db + t * width : NULL,
+        K(layernorm_bwd)(pl__least(GRAD_ROWS, rows - r), width, dx != NULL ? dx + r * width : NULL,
+                         acc, want_dw ? dw + t * width : NULL, want_db ? db + t * width : NULL,
                          dy + r * width, x + r * width, w, mean + r, rstd + r);
     }
     if (want_dw)
@@ -178,32 +177,32 @@ static pl_status softmax_shape(pl_call *c)
     return pl__out_like(c, X);
 }
 
-#define SOFTMAX(op)                                                                               \
-    static pl_status op##_forward(pl_call *c)                                                     \
-    {                                                                                             \
-        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                       \
-        const int64_t tile = pl__tile_rows(width);                                                \
-        const real *x = pl__real(c->in[X]);                                                       \
-        real *y = pl__real(c->out[Y]);                                                            \
-        PL_PARALLEL_FOR(rows * width * 8)                                                         \
-        for (int64_t r = 0; r < rows; r += tile)                                                  \
-            K(op##_fwd)(pl__least(tile, rows - r), width, y + r * width, x + r * width);          \
-        return PL_OK;                                                                             \
-    }                                                                                             \
-    static pl_status op##_backward(pl_call *c)                                                    \
-    {                                                                                             \
-        if (c->d_in[X] == NULL) return PL_OK;                                                     \
-        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                       \
-        const int64_t tile = pl__tile_rows(width);                                                \
-        const real *dy = pl__real(c->d_out[Y]), *y = pl__real(c->out[Y]);                         \
-        const bool acc = c->acc[X];                                                               \
-        real *dx = pl__real(c->d_in[X]);                                                          \
-        PL_PARALLEL_FOR(rows * width * 4)                                                         \
-        for (int64_t r = 0; r < rows; r += tile)                                                  \
-            K(op##_bwd)(pl__least(tile, rows - r), width, dx + r * width, acc, dy + r * width,    \
-                        y + r * width);                                                           \
-        return PL_OK;                                                                             \
-    }                                                                                             \
+#define SOFTMAX(op)                                                                            \
+    static pl_status op##_forward(pl_call *c)                                                  \
+    {                                                                                          \
+        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                    \
+        const int64_t tile = pl__tile_rows(width);                                             \
+        const real *x = pl__real(c->in[X]);                                                    \
+        real *y = pl__real(c->out[Y]);                                                         \
+        PL_PARALLEL_FOR(8 * rows * width)                                                      \
+        for (int64_t r = 0; r < rows; r += tile)                                               \
+            K(op##_fwd)(pl__least(tile, rows - r), width, y + r * width, x + r * width);       \
+        return PL_OK;                                                                          \
+    }                                                                                          \
+    static pl_status op##_backward(pl_call *c)                                                 \
+    {                                                                                          \
+        if (c->d_in[X] == NULL) return PL_OK;                                                  \
+        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                    \
+        const int64_t tile = pl__tile_rows(width);                                             \
+        const real *dy = pl__real(c->d_out[Y]), *y = pl__real(c->out[Y]);                      \
+        const bool acc = c->acc[X];                                                            \
+        real *dx = pl__real(c->d_in[X]);                                                       \
+        PL_PARALLEL_FOR(4 * rows * width)                                                      \
+        for (int64_t r = 0; r < rows; r += tile)                                               \
+            K(op##_bwd)(pl__least(tile, rows - r), width, dx + r * width, acc, dy + r * width, \
+                        y + r * width);                                                        \
+        return PL_OK;                                                                          \
+    }                                                                                          \
     const pl_op_impl OPI(op) = {softmax_shape, op##_forward, op##_backward};
 SOFTMAX(softmax)
 SOFTMAX(log_softmax)

@@ -38,14 +38,14 @@ pl_status pl__ops_open(pl_ctx *ctx)
     floor->f64 = &op_table__f64;
     floor->rows = pl_calloc(ctx, PL_OP_COUNT, sizeof(pl_op_row));
     if (floor->rows == NULL) return PL_ERR_NOMEM;
-#define OP(op, inputs, params, outputs, opflags, opshapes, opdoc)                                 \
-    {                                                                                             \
-        pl_op_row *row = &floor->rows[PL_OP_##op];                                                \
-        row->name = #op;                                                                          \
-        row->shapes = opshapes;                                                                   \
-        row->doc = opdoc;                                                                         \
-        row->flags = opflags;                                                                     \
-        PL_TRY(pl__parse_row(ctx, row, inputs, params, outputs));                                 \
+#define OP(op, inputs, params, outputs, opflags, opshapes, opdoc) \
+    {                                                             \
+        pl_op_row *row = &floor->rows[PL_OP_##op];                \
+        row->name = #op;                                          \
+        row->shapes = opshapes;                                   \
+        row->doc = opdoc;                                         \
+        row->flags = opflags;                                     \
+        PL_TRY(pl__parse_row(ctx, row, inputs, params, outputs)); \
     }
 #include "ops.def"
 #undef OP
@@ -62,8 +62,10 @@ pl_status pl_gemm_set(pl_ctx *ctx, const char *name)
             pl__ops_floor(ctx)->gemm.known = true;
             return PL_OK;
         }
-    return pl__fail(ctx, PL_ERR_ARG, "matrix products by '%s' (PERILUNE_GEMM): auto, own or "
-                    "openblas wanted", name);
+    return pl__fail(ctx, PL_ERR_ARG,
+                    "matrix products by '%s' (PERILUNE_GEMM): auto, own or "
+                    "openblas wanted",
+                    name);
 }
 
 static pl_status gemm_wish(pl_ctx *ctx, pl_gemm *wish)
@@ -153,9 +155,9 @@ pl_status pl__check_index(pl_call *c, int input, int64_t limit)
     const int32_t *index = pl__ints(c->in[input]);
     for (int64_t i = 0; i < c->in[input]->count; i++)
         if (index[i] < 0 || index[i] >= limit)
-            return pl__op_fail(c, PL_ERR_ARG, "%s holds %d at place %lld (from 0); 0 to %lld wanted",
-                               c->row->in[input].name, index[i], (long long)i,
-                               (long long)limit - 1);
+            return pl__op_fail(
+                c, PL_ERR_ARG, "%s holds %d at place %lld (from 0); 0 to %lld wanted",
+                c->row->in[input].name, index[i], (long long)i, (long long)limit - 1);
     return PL_OK;
 }
 

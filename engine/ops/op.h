@@ -81,9 +81,9 @@ typedef struct {
     const pl_ops_table *f32, *f64;
     struct {
         pl_gemm wish;
-        bool known;          /* wish was set or read from the environment */
-        bool tried[2];       /* for float32, float64: */
-        int group[2];        /* gemm_blas_group of kernels/gemm_blas.h, once tried */
+        bool known;    /* wish was set or read from the environment */
+        bool tried[2]; /* for float32, float64: */
+        int group[2];  /* gemm_blas_group of kernels/gemm_blas.h, once tried */
     } gemm;
 } pl_ops_floor;
 
@@ -104,7 +104,7 @@ pl_status pl__parse_row(pl_ctx *ctx, pl_op_row *row, const char *inputs, const c
                         const char *outputs);
 
 /* Of code for several ops: their rows have the two at one place. */
-#define PL_SAME_PLACE(a, b)                                                                       \
+#define PL_SAME_PLACE(a, b) \
     _Static_assert((int)(a) == (int)(b), #a " and " #b " are not at one place of their rows")
 
 #define pl__real(t) ((real *)pl__data(t))

@@ -31,8 +31,7 @@ static inline void product(int group, bool ta, bool tb, int64_t m, int64_t n, in
 {
     if (by_openblas(group, ta, m, n, k))
         K(gemm_blas)(group, ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
-    else
-        K(gemm)(ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
+    else K(gemm)(ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
 }
 
 #endif

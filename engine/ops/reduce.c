@@ -63,12 +63,24 @@ static pl_status backward(pl_call *c, bool mean)
     return PL_OK;
 }
 
-static pl_status sum_forward(pl_call *c) { return forward(c, false); }
-static pl_status sum_backward(pl_call *c) { return backward(c, false); }
+static pl_status sum_forward(pl_call *c)
+{
+    return forward(c, false);
+}
+static pl_status sum_backward(pl_call *c)
+{
+    return backward(c, false);
+}
 const pl_op_impl OPI(sum) = {sum_shape, sum_forward, sum_backward};
 
-static pl_status mean_forward(pl_call *c) { return forward(c, true); }
-static pl_status mean_backward(pl_call *c) { return backward(c, true); }
+static pl_status mean_forward(pl_call *c)
+{
+    return forward(c, true);
+}
+static pl_status mean_backward(pl_call *c)
+{
+    return backward(c, true);
+}
 const pl_op_impl OPI(mean) = {sum_shape, mean_forward, mean_backward};
 
 static pl_status extreme_shape(pl_call *c)
@@ -76,9 +88,10 @@ static pl_status extreme_shape(pl_call *c)
     pl_split s;
     PL_TRY(split_input(c, &s));
     if (s.size == 0)
-        return pl__shape_fail(c, X, c->param[AXIS].i == PL_AXIS_ALL
-                                        ? "one element or more"
-                                        : "one element or more along the axis");
+        return pl__shape_fail(c, X,
+                              c->param[AXIS].i == PL_AXIS_ALL
+                                  ? "one element or more"
+                                  : "one element or more along the axis");
     return sum_shape(c);
 }
 
@@ -100,8 +113,14 @@ static pl_status extreme_backward(pl_call *c)
     return PL_OK;
 }
 
-static pl_status max_forward(pl_call *c) { return extreme_forward(c, false); }
+static pl_status max_forward(pl_call *c)
+{
+    return extreme_forward(c, false);
+}
 const pl_op_impl OPI(max) = {extreme_shape, max_forward, extreme_backward};
 
-static pl_status min_forward(pl_call *c) { return extreme_forward(c, true); }
+static pl_status min_forward(pl_call *c)
+{
+    return extreme_forward(c, true);
+}
 const pl_op_impl OPI(min) = {extreme_shape, min_forward, extreme_backward};

@@ -62,8 +62,8 @@ static bool parse_param(pl_param_row *p, char *word)
         return true;
     case 'a':
         p->kind = PL_PARAM_AXIS;
-        p->fallback.i = fallback == NULL || *fallback == '*' ? PL_AXIS_ALL
-                                                             : strtoll(fallback, NULL, 10);
+        p->fallback.i =
+            fallback == NULL || *fallback == '*' ? PL_AXIS_ALL : strtoll(fallback, NULL, 10);
         return true;
     case 's':
     case 't':

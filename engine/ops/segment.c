@@ -81,12 +81,24 @@ static pl_status sum_backward(pl_call *c, bool mean)
     return PL_OK;
 }
 
-static pl_status segment_sum_forward(pl_call *c) { return sum_forward(c, false); }
-static pl_status segment_sum_backward(pl_call *c) { return sum_backward(c, false); }
+static pl_status segment_sum_forward(pl_call *c)
+{
+    return sum_forward(c, false);
+}
+static pl_status segment_sum_backward(pl_call *c)
+{
+    return sum_backward(c, false);
+}
 const pl_op_impl OPI(segment_sum) = {segment_sum_shape, segment_sum_forward, segment_sum_backward};
 
-static pl_status segment_mean_forward(pl_call *c) { return sum_forward(c, true); }
-static pl_status segment_mean_backward(pl_call *c) { return sum_backward(c, true); }
+static pl_status segment_mean_forward(pl_call *c)
+{
+    return sum_forward(c, true);
+}
+static pl_status segment_mean_backward(pl_call *c)
+{
+    return sum_backward(c, true);
+}
 const pl_op_impl OPI(segment_mean) = {segment_sum_shape, segment_mean_forward,
                                       segment_mean_backward};
 
@@ -98,7 +110,8 @@ static pl_status segment_repeat_shape(pl_call *c)
     if (x->rank < 1) return pl__shape_fail(c, X, "[B,...]");
     if (offsets->rank != 1 || offsets->count != x->shape[0] + 1) {
         char text[2][PL_SHAPE_TEXT];
-        return pl__op_fail(c, PL_ERR_SHAPE, "x has shape %s and offsets %s, one offset more than "
+        return pl__op_fail(c, PL_ERR_SHAPE,
+                           "x has shape %s and offsets %s, one offset more than "
                            "x has rows wanted",
                            pl__shape_text(x, text[0]), pl__shape_text(offsets, text[1]));
     }

@@ -30,21 +30,23 @@ static int gemm_blas_group(void *work)
 
 extern const pl_ops_table OPI(table_);
 const pl_ops_table OPI(table_) = {
-    .impl = {
+    .impl =
+        {
 #define OP(name, inputs, params, outputs, flags, shapes, doc) &OPI(name),
 #include "ops.def"
 #undef OP
-    },
-    .kernels = {
-        .adamw = K(adamw),
-        .ema = K(ema),
-        .sum_squares = K(sum_squares),
-        .scale = K(scale),
-        .cache_copy = cache_copy,
-        .gemm_blas_group_work = gemm_blas_group_work,
-        .gemm_blas_group = gemm_blas_group,
-        .row_max = K(row_max),
-        .logprob_row = K(logprob_row_any),
-        .softmax_row = K(softmax_row_any),
-    },
+        },
+    .kernels =
+        {
+            .adamw = K(adamw),
+            .ema = K(ema),
+            .sum_squares = K(sum_squares),
+            .scale = K(scale),
+            .cache_copy = cache_copy,
+            .gemm_blas_group_work = gemm_blas_group_work,
+            .gemm_blas_group = gemm_blas_group,
+            .row_max = K(row_max),
+            .logprob_row = K(logprob_row_any),
+            .softmax_row = K(softmax_row_any),
+        },
 };

@@ -292,8 +292,7 @@ pl_status pl_statement_new(pl_db *db, pl_statement **out, const char *sql)
     const int code =
         sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->handle, &rest);
     pl_status st = PL_OK;
-    if (code != SQLITE_OK)
-        st = db_fail(db, code, sql);
+    if (code != SQLITE_OK) st = db_fail(db, code, sql);
     else if (s->handle == NULL || !is_blank(rest))
         st = pl__fail(db->ctx, PL_ERR_ARG,
                       "store '%s': one statement is wanted, here %s (use exec for scripts); in: "
@@ -359,8 +358,7 @@ pl_status pl_statement_step(pl_statement *s, bool *row)
     const int code = sqlite3_step(s->handle);
     *row = code == SQLITE_ROW;
     if (code == SQLITE_ROW) return PL_OK;
-    const pl_status st =
-        code == SQLITE_DONE ? PL_OK : db_fail(s->db, code, sqlite3_sql(s->handle));
+    const pl_status st = code == SQLITE_DONE ? PL_OK : db_fail(s->db, code, sqlite3_sql(s->handle));
     sqlite3_reset(s->handle);
     return st;
 }

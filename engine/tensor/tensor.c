@@ -46,9 +46,10 @@ static pl_status handle_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int ra
     *out = NULL;
     int64_t count;
     if (!pl__shape_count(rank, shape, &count))
-        return pl__fail(ctx, PL_ERR_SHAPE,
-                        "tensor: bad shape (rank %d of at most %d, sizes from 0, product in memory)",
-                        rank, PL_MAX_RANK);
+        return pl__fail(
+            ctx, PL_ERR_SHAPE,
+            "tensor: bad shape (rank %d of at most %d, sizes from 0, product in memory)", rank,
+            PL_MAX_RANK);
     pl_tensor *t = pl_calloc(ctx, 1, sizeof *t);
     if (t == NULL) return PL_ERR_NOMEM;
     t->ctx = ctx;

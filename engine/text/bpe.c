@@ -186,7 +186,8 @@ static pl_status first_symbols(pl_tokenizer *tok, const char *text, size_t lengt
             if (id < 0)
                 return pl__fail(tok->ctx, PL_ERR_ARG,
                                 "encode: the vocabulary has no token for the byte 0x%02X and no "
-                                "unknown token", byte);
+                                "unknown token",
+                                byte);
         }
         s[(*n)++].id = id;
         at += (size_t)step;

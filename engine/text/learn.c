@@ -82,7 +82,7 @@ static pl_status grow(pl_ctx *ctx, void **data, int64_t count, int64_t *room, si
     return PL_OK;
 }
 
-#define GROW(t, array, count, room)                                                               \
+#define GROW(t, array, count, room) \
     grow((t)->ctx, (void **)&(t)->array, (t)->count, &(t)->room, sizeof *(t)->array)
 
 /* -------------------------------------------------------------------------------------------
@@ -122,8 +122,8 @@ static pl_status count_word(trainer *t, const char *text, size_t length)
     if (t->n_words == INT32_MAX)
         return pl__fail(t->ctx, PL_ERR_ARG, "train: more than %d different words", INT32_MAX);
     PL_TRY(GROW(t, words, n_words, words_room));
-    t->words[t->n_words] = (word){.hash = hash, .text_at = t->text.length, .length = length,
-                                  .count = 1, .stamp = -1};
+    t->words[t->n_words] =
+        (word){.hash = hash, .text_at = t->text.length, .length = length, .count = 1, .stamp = -1};
     PL_TRY(pl__buf_add(t->ctx, &t->text, text, length));
     t->word_slot[i] = (int32_t)t->n_words++;
     return PL_OK;
@@ -358,8 +358,8 @@ static pl_status train_bpe(trainer *t, const pl_tokenizer_training *o, const cha
         return pl__fail(t->ctx, PL_ERR_ARG,
                         "train: vocab_size %lld is below %lld special tokens and 256 bytes",
                         (long long)o->vocab_size, (long long)tok->count);
-    PL_TRY(pl__step_add(tok, pl__gpt2_pattern, strlen(pl__gpt2_pattern), false, true, true,
-                        "train"));
+    PL_TRY(
+        pl__step_add(tok, pl__gpt2_pattern, strlen(pl__gpt2_pattern), false, true, true, "train"));
     for (uint32_t code = 33; code <= 323; code++) {
         char name[4];
         int byte = pl__alphabet_byte(code);
@@ -369,7 +369,8 @@ static pl_status train_bpe(trainer *t, const pl_tokenizer_training *o, const cha
         if (pl__tok_by_name(tok, name, length) >= 0)
             return pl__fail(t->ctx, PL_ERR_ARG,
                             "train: the special token '%.*s' is a single character: it would "
-                            "take that character's place", (int)length, name);
+                            "take that character's place",
+                            (int)length, name);
         PL_TRY(pl__tok_set(tok, id, name, length, 0));
         pl__tok_index_name(tok, id);
         tok->byte_id[byte] = id;
@@ -406,8 +407,8 @@ static pl_status train_words(trainer *t, const pl_tokenizer_training *o, const c
     frequent *list = pl_alloc(t->ctx, (size_t)(t->n_words + 1) * sizeof *list);
     if (!list) return PL_ERR_NOMEM;
     for (int64_t w = 0; w < t->n_words; w++)
-        list[w] = (frequent){t->text.data + t->words[w].text_at, t->words[w].length,
-                             t->words[w].count};
+        list[w] =
+            (frequent){t->text.data + t->words[w].text_at, t->words[w].length, t->words[w].count};
     qsort(list, (size_t)t->n_words, sizeof *list, by_frequency);
     pl_status st = PL_OK;
     for (int64_t w = 0; w < t->n_words && tok->count < o->vocab_size && st == PL_OK; w++)
@@ -424,8 +425,7 @@ static pl_status set_special(pl_tokenizer *tok, const char *name)
     if (length == 0 || pl__utf8_run(name, length) < length)
         return pl__fail(tok->ctx, PL_ERR_ARG, "train: a special token is empty or not UTF-8");
     if (pl__tok_by_name(tok, name, length) >= 0)
-        return pl__fail(tok->ctx, PL_ERR_ARG, "train: the special token '%s' is there twice",
-                        name);
+        return pl__fail(tok->ctx, PL_ERR_ARG, "train: the special token '%s' is there twice", name);
     int32_t id = (int32_t)tok->count;
     PL_TRY(pl__tok_set(tok, id, name, length, PL__TOK_ADDED | PL__TOK_SPECIAL));
     pl__tok_index_name(tok, id);
@@ -436,15 +436,14 @@ static pl_status set_role(pl_tokenizer *tok, int32_t *role, const char *what, co
 {
     if (!name) return PL_OK;
     *role = pl__tok_by_name(tok, name, strlen(name));
-    return *role >= 0 ? PL_OK
-                      : pl__fail(tok->ctx, PL_ERR_ARG,
-                                 "train: %s is '%s', which is not among the special tokens", what,
-                                 name);
+    return *role >= 0
+               ? PL_OK
+               : pl__fail(tok->ctx, PL_ERR_ARG,
+                          "train: %s is '%s', which is not among the special tokens", what, name);
 }
 
 pl_status pl_tokenizer_train(pl_ctx *ctx, pl_tokenizer **out, const char *const *texts,
-                             const size_t *lengths, int64_t n_texts,
-                             const pl_tokenizer_training *o)
+                             const size_t *lengths, int64_t n_texts, const pl_tokenizer_training *o)
 {
     trainer t = {.ctx = ctx};
     pl_status st = PL_OK;

@@ -61,7 +61,7 @@ static int by_rank(const void *a, const void *b)
 typedef struct {
     pl_tokenizer *tok;
     pl__prefixes begin, end;
-    int32_t *begin_at, *end_at;             /* the place of each id in the two; -1: not ordinary */
+    int32_t *begin_at, *end_at;              /* the place of each id in the two; -1: not ordinary */
     int32_t right_of[PL_TEXT_MAX_TOKEN + 1]; /* of the token at hand: what stands behind a cut */
 } cutter;
 
@@ -126,8 +126,7 @@ static pl_status merges_from_scores(pl_tokenizer *tok, scored *scores)
         if (i > 0 && scores[i].score != scores[i - 1].score) rank++;
         PL_GO(merges_into(c, scores[i].id, rank));
     }
-    if (tok->n_merges > 0)
-        qsort(tok->merges, (size_t)tok->n_merges, sizeof *tok->merges, by_rank);
+    if (tok->n_merges > 0) qsort(tok->merges, (size_t)tok->n_merges, sizeof *tok->merges, by_rank);
 done:
     pl__prefixes_free(ctx, &c->begin);
     pl__prefixes_free(ctx, &c->end);
@@ -181,7 +180,8 @@ static pl_status load_llama2c(pl_ctx *ctx, pl_tokenizer **out, const char *data,
             !isfinite(scores[id].score)) {
             st = pl__fail(ctx, PL_ERR_FORMAT,
                           "%s: token %d, at byte %zu of %zu, has no sensible score and length: "
-                          "is this a llama2.c tokenizer?", path, id, at, size);
+                          "is this a llama2.c tokenizer?",
+                          path, id, at, size);
             goto done;
         }
         PL_GO(set_piece(tok, id, data + at + 8, (size_t)length));
@@ -190,7 +190,8 @@ static pl_status load_llama2c(pl_ctx *ctx, pl_tokenizer **out, const char *data,
     if (tok->count < 259) {
         st = pl__fail(ctx, PL_ERR_FORMAT,
                       "%s: %lld tokens; a llama2.c tokenizer has at least 259 (three control "
-                      "tokens and 256 bytes)", path, (long long)tok->count);
+                      "tokens and 256 bytes)",
+                      path, (long long)tok->count);
         goto done;
     }
     tok->unk = 0;
@@ -325,8 +326,7 @@ static pl_status read_template(pl_tokenizer *tok, struct json_object *config, co
          n > 0; n--) {
         struct json_object *item = json_object_array_get_idx(value, n - 1);
         PL_TRY(pl__json_check(tok->ctx, item, "an item of 'chat_template'", template_fields, path));
-        if (!strcmp(pl__json_text(item, "name"), "default"))
-            text = pl__json_text(item, "template");
+        if (!strcmp(pl__json_text(item, "name"), "default")) text = pl__json_text(item, "template");
     }
     if (*text == '\0') return PL_OK;
     tok->chat_template = pl_strndup(tok->ctx, text, strlen(text));
@@ -365,9 +365,9 @@ static pl_status read_jinja(pl_tokenizer *tok, const char *folder)
     size_t size;
     char *path = pl__join_name(tok->ctx, folder, "chat_template.jinja");
     if (!path) return PL_ERR_NOMEM;
-    pl_status st = is_there(path) ? pl_file_read(tok->ctx, &tok->chat_template, &size, path,
-                                                 PL_TEXT_MAX_FILE)
-                                  : PL_OK;
+    pl_status st = is_there(path)
+                       ? pl_file_read(tok->ctx, &tok->chat_template, &size, path, PL_TEXT_MAX_FILE)
+                       : PL_OK;
     pl_free(tok->ctx, path);
     return st;
 }
@@ -398,7 +398,8 @@ static pl_status find_llama2c(pl_ctx *ctx, char **out, const char *folder)
     if (st == PL_OK && !*out)
         st = pl__fail(ctx, PL_ERR_IO,
                       "%s: no tokenizer there: looked for tokenizer.json, vocab.json with "
-                      "merges.txt, encoder.json with vocab.bpe, tok*.bin", folder);
+                      "merges.txt, encoder.json with vocab.bpe, tok*.bin",
+                      folder);
     return st;
 }
 

@@ -19,49 +19,49 @@
 
 /* The keys that are read, and the types they may have; all others change no ids. */
 static const pl__json_field root_fields[] = {
-    {"model", PL__JSON_OBJECT, true},     {"added_tokens", PL__JSON_LIST, false},
-    {"normalizer", PL__JSON_OBJECT, false}, {"pre_tokenizer", PL__JSON_OBJECT, false},
+    {"model", PL__JSON_OBJECT, true},           {"added_tokens", PL__JSON_LIST, false},
+    {"normalizer", PL__JSON_OBJECT, false},     {"pre_tokenizer", PL__JSON_OBJECT, false},
     {"post_processor", PL__JSON_OBJECT, false}, {NULL, 0, false}};
 static const pl__json_field type_fields[] = {{"type", PL__JSON_TEXT, false}, {NULL, 0, false}};
-static const pl__json_field model_fields[] = {
-    {"vocab", PL__JSON_OBJECT, true},
-    {"merges", PL__JSON_LIST, false},
-    {"unk_token", PL__JSON_TEXT, false},
-    {"dropout", PL__JSON_NUMBER, false},
-    {"byte_fallback", PL__JSON_BOOLEAN, false},
-    {"ignore_merges", PL__JSON_BOOLEAN, false},
-    {"continuing_subword_prefix", PL__JSON_TEXT, false},
-    {"end_of_word_suffix", PL__JSON_TEXT, false},
-    {NULL, 0, false}};
-static const pl__json_field added_fields[] = {
-    {"id", PL__JSON_INTEGER, true},          {"content", PL__JSON_TEXT, true},
-    {"single_word", PL__JSON_BOOLEAN, false}, {"lstrip", PL__JSON_BOOLEAN, false},
-    {"rstrip", PL__JSON_BOOLEAN, false},      {"special", PL__JSON_BOOLEAN, false},
-    {NULL, 0, false}};
+static const pl__json_field model_fields[] = {{"vocab", PL__JSON_OBJECT, true},
+                                              {"merges", PL__JSON_LIST, false},
+                                              {"unk_token", PL__JSON_TEXT, false},
+                                              {"dropout", PL__JSON_NUMBER, false},
+                                              {"byte_fallback", PL__JSON_BOOLEAN, false},
+                                              {"ignore_merges", PL__JSON_BOOLEAN, false},
+                                              {"continuing_subword_prefix", PL__JSON_TEXT, false},
+                                              {"end_of_word_suffix", PL__JSON_TEXT, false},
+                                              {NULL, 0, false}};
+static const pl__json_field added_fields[] = {{"id", PL__JSON_INTEGER, true},
+                                              {"content", PL__JSON_TEXT, true},
+                                              {"single_word", PL__JSON_BOOLEAN, false},
+                                              {"lstrip", PL__JSON_BOOLEAN, false},
+                                              {"rstrip", PL__JSON_BOOLEAN, false},
+                                              {"special", PL__JSON_BOOLEAN, false},
+                                              {NULL, 0, false}};
 /* Of a normalizer, pre-tokenizer or post-processor. */
-static const pl__json_field step_fields[] = {
-    {"type", PL__JSON_TEXT, true},
-    {"normalizers", PL__JSON_LIST, false},
-    {"pretokenizers", PL__JSON_LIST, false},
-    {"processors", PL__JSON_LIST, false},
-    {"prepend", PL__JSON_TEXT, false},
-    {"content", PL__JSON_TEXT, false},
-    {"pattern", PL__JSON_OBJECT, false},
-    {"behavior", PL__JSON_TEXT, false},
-    {"invert", PL__JSON_BOOLEAN, false},
-    {"replacement", PL__JSON_TEXT, false},
-    {"prepend_scheme", PL__JSON_TEXT, false},
-    {"split", PL__JSON_BOOLEAN, false},
-    {"add_prefix_space", PL__JSON_BOOLEAN, false},
-    {"use_regex", PL__JSON_BOOLEAN, false},
-    {"individual_digits", PL__JSON_BOOLEAN, false},
-    {"single", PL__JSON_LIST, false},
-    {NULL, 0, false}};
+static const pl__json_field step_fields[] = {{"type", PL__JSON_TEXT, true},
+                                             {"normalizers", PL__JSON_LIST, false},
+                                             {"pretokenizers", PL__JSON_LIST, false},
+                                             {"processors", PL__JSON_LIST, false},
+                                             {"prepend", PL__JSON_TEXT, false},
+                                             {"content", PL__JSON_TEXT, false},
+                                             {"pattern", PL__JSON_OBJECT, false},
+                                             {"behavior", PL__JSON_TEXT, false},
+                                             {"invert", PL__JSON_BOOLEAN, false},
+                                             {"replacement", PL__JSON_TEXT, false},
+                                             {"prepend_scheme", PL__JSON_TEXT, false},
+                                             {"split", PL__JSON_BOOLEAN, false},
+                                             {"add_prefix_space", PL__JSON_BOOLEAN, false},
+                                             {"use_regex", PL__JSON_BOOLEAN, false},
+                                             {"individual_digits", PL__JSON_BOOLEAN, false},
+                                             {"single", PL__JSON_LIST, false},
+                                             {NULL, 0, false}};
 static const pl__json_field pattern_fields[] = {
     {"Regex", PL__JSON_TEXT, false}, {"String", PL__JSON_TEXT, false}, {NULL, 0, false}};
-static const pl__json_field part_fields[] = {
-    {"SpecialToken", PL__JSON_OBJECT, false}, {"Sequence", PL__JSON_OBJECT, false},
-    {NULL, 0, false}};
+static const pl__json_field part_fields[] = {{"SpecialToken", PL__JSON_OBJECT, false},
+                                             {"Sequence", PL__JSON_OBJECT, false},
+                                             {NULL, 0, false}};
 static const pl__json_field special_fields[] = {{"id", PL__JSON_TEXT, true}, {NULL, 0, false}};
 
 static pl_status check_step(pl_ctx *ctx, struct json_object *item, const char *what,
@@ -113,12 +113,13 @@ pl_status pl__load_vocab(pl_tokenizer *tok, struct json_object *vocab, const cha
     int64_t limit = 16 * (int64_t)json_object_object_length(vocab) + 65536;
     json_object_object_foreach(vocab, name, value)
     {
-        const int64_t id = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
+        const int64_t id =
+            json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
         if (id < 0 || id >= limit)
             return pl__fail(tok->ctx, PL_ERR_FORMAT,
                             "%s: token '%.60s' has the id %.40s; ids are integers below %lld "
-                            "here", path, name, json_object_to_json_string(value),
-                            (long long)limit);
+                            "here",
+                            path, name, json_object_to_json_string(value), (long long)limit);
         PL_TRY(pl__tok_set(tok, id, name, strlen(name), 0));
     }
     return PL_OK;
@@ -141,7 +142,9 @@ pl_status pl__load_merge(pl_tokenizer *tok, const char *left, size_t n_left, con
                         "%s: merge %lld, '%.*s' with '%.*s': %s is not in the vocabulary", path,
                         (long long)rank, (int)(n_left < 80 ? n_left : 80), left,
                         (int)(n_right < 80 ? n_right : 80), right,
-                        l < 0 ? "the left part" : r < 0 ? "the right part" : "the result");
+                        l < 0   ? "the left part"
+                        : r < 0 ? "the right part"
+                                : "the result");
     return pl__tok_add_merge(tok, l, r, (int32_t)rank, result);
 }
 
@@ -174,8 +177,8 @@ static pl_status load_merges(pl_tokenizer *tok, struct json_object *list, const 
                                   json_object_get_string(right),
                                   (size_t)json_object_get_string_len(right), (int64_t)i, path));
         } else {
-            return pl__fail(tok->ctx, PL_ERR_FORMAT, "%s: merge %zu is neither text nor a pair of texts",
-                            path, i);
+            return pl__fail(tok->ctx, PL_ERR_FORMAT,
+                            "%s: merge %zu is neither text nor a pair of texts", path, i);
         }
     }
     return PL_OK;
@@ -202,7 +205,8 @@ static pl_status load_added(pl_tokenizer *tok, struct json_object *list, const c
                  memcmp(pl__tok_name(tok, id), content, length))
             return pl__fail(ctx, PL_ERR_FORMAT,
                             "%s: the added token '%.60s' has the id %lld, which is '%.60s' in the "
-                            "vocabulary", path, content, (long long)id, pl__tok_name(tok, id));
+                            "vocabulary",
+                            path, content, (long long)id, pl__tok_name(tok, id));
         if (tok->tokens[id].flags & PL__TOK_ADDED) continue;
         tok->tokens[id].flags |= PL__TOK_ADDED;
         if (pl__json_flag(item, "special", false)) tok->tokens[id].flags |= PL__TOK_SPECIAL;
@@ -219,7 +223,9 @@ static pl_status load_normalizer(pl_tokenizer *tok, struct json_object *thing, c
     static const struct {
         const char *name;
         pl__normal form;
-    } forms[] = {{"NFC", PL__NORMAL_NFC}, {"NFD", PL__NORMAL_NFD}, {"NFKC", PL__NORMAL_NFKC},
+    } forms[] = {{"NFC", PL__NORMAL_NFC},
+                 {"NFD", PL__NORMAL_NFD},
+                 {"NFKC", PL__NORMAL_NFKC},
                  {"NFKD", PL__NORMAL_NFKD}};
     struct json_object *item[MAX_ITEMS];
     int n;
@@ -248,31 +254,32 @@ static pl_status load_normalizer(pl_tokenizer *tok, struct json_object *thing, c
 static pl_status load_split(pl_tokenizer *tok, struct json_object *item, const char *path)
 {
     const char *behavior = pl__json_text(item, "behavior");
-    struct json_object *pattern = pl__json_get(item, "pattern"), *text = pl__json_get(pattern, "Regex");
+    struct json_object *pattern = pl__json_get(item, "pattern"),
+                       *text = pl__json_get(pattern, "Regex");
     bool literal = text == NULL, isolated = !strcmp(behavior, "Isolated");
     if (literal) text = pl__json_get(pattern, "String");
     if (!json_object_is_type(text, json_type_string) ||
         (!isolated && strcmp(behavior, "Removed") != 0))
         return refuse(tok->ctx, path, "pre-tokenizer", item);
     bool invert = pl__json_flag(item, "invert", false);
-    return pl__step_add(tok, json_object_get_string(text),
-                        (size_t)json_object_get_string_len(text), literal, isolated || invert,
-                        isolated || !invert, path);
+    return pl__step_add(tok, json_object_get_string(text), (size_t)json_object_get_string_len(text),
+                        literal, isolated || invert, isolated || !invert, path);
 }
 
 static pl_status load_metaspace(pl_tokenizer *tok, struct json_object *item, const char *path)
 {
     const char *scheme = pl__json_text(item, "prepend_scheme");
-    if (strcmp(pl__json_text(item, "replacement"), LOWER_BLOCK) != 0 || pl__json_flag(item, "split", true))
+    if (strcmp(pl__json_text(item, "replacement"), LOWER_BLOCK) != 0 ||
+        pl__json_flag(item, "split", true))
         return refuse(tok->ctx, path, "pre-tokenizer", item);
-    tok->prefix_space = *scheme ? strcmp(scheme, "never") != 0
-                                : pl__json_flag(item, "add_prefix_space", true);
+    tok->prefix_space =
+        *scheme ? strcmp(scheme, "never") != 0 : pl__json_flag(item, "add_prefix_space", true);
     tok->prefix_once = !strcmp(scheme, "first");
     return PL_OK;
 }
 
-static pl_status add_pattern(pl_tokenizer *tok, const char *pattern, bool keep_match,
-                             bool keep_gap, const char *path)
+static pl_status add_pattern(pl_tokenizer *tok, const char *pattern, bool keep_match, bool keep_gap,
+                             const char *path)
 {
     return pl__step_add(tok, pattern, strlen(pattern), false, keep_match, keep_gap, path);
 }
@@ -360,7 +367,8 @@ static pl_status check_model(pl_ctx *ctx, struct json_object *model, const char 
     struct json_object *dropout = pl__json_get(model, "dropout");
     if (dropout && json_object_get_double(dropout) != 0.0)
         return pl__fail(ctx, PL_ERR_FORMAT, "%s: BPE dropout is not supported", path);
-    if (*pl__json_text(model, "continuing_subword_prefix") || *pl__json_text(model, "end_of_word_suffix"))
+    if (*pl__json_text(model, "continuing_subword_prefix") ||
+        *pl__json_text(model, "end_of_word_suffix"))
         return pl__fail(ctx, PL_ERR_FORMAT,
                         "%s: subword prefixes and word suffixes are not supported", path);
     return PL_OK;
@@ -385,9 +393,10 @@ pl_status pl__load_json(pl_ctx *ctx, pl_tokenizer **out, const char *text, size_
     }
     PL_GO(pl__json_check(ctx, model, "the model", model_fields, path));
     PL_GO(check_model(ctx, model, path));
-    tok = pl__tok_new(ctx, words ? PL_TOKENIZER_WORD
-                           : pl__json_flag(model, "byte_fallback", false) ? PL_TOKENIZER_SENTENCEPIECE
-                                                                     : PL_TOKENIZER_BYTELEVEL);
+    tok =
+        pl__tok_new(ctx, words                                          ? PL_TOKENIZER_WORD
+                         : pl__json_flag(model, "byte_fallback", false) ? PL_TOKENIZER_SENTENCEPIECE
+                                                                        : PL_TOKENIZER_BYTELEVEL);
     if (!tok) {
         st = PL_ERR_NOMEM;
         goto done;

@@ -51,8 +51,8 @@ static void order_marks(codes *c)
     }
 }
 
-static pl_status normalize_run(pl_ctx *ctx, pl__buf *out, codes *c, const char *text,
-                               size_t length, pl__normal form)
+static pl_status normalize_run(pl_ctx *ctx, pl__buf *out, codes *c, const char *text, size_t length,
+                               pl__normal form)
 {
     bool compat = form == PL__NORMAL_NFKC || form == PL__NORMAL_NFKD;
     bool compose = form == PL__NORMAL_NFC || form == PL__NORMAL_NFKC;
@@ -62,9 +62,9 @@ static pl_status normalize_run(pl_ctx *ctx, pl__buf *out, codes *c, const char *
     for (size_t at = 0; at < length;) {
         int n = pl__utf8_char(text + at, length - at), last = 0;
         PL_TRY(codes_reserve(ctx, c, 32)); /* the longest decomposition has 18 */
-        utf8proc_ssize_t made = utf8proc_decompose_char(
-            (utf8proc_int32_t)pl__utf8_get(text + at, n), c->code + c->length, 32,
-            (utf8proc_option_t)options, &last);
+        utf8proc_ssize_t made =
+            utf8proc_decompose_char((utf8proc_int32_t)pl__utf8_get(text + at, n),
+                                    c->code + c->length, 32, (utf8proc_option_t)options, &last);
         if (made < 0 || made > 32)
             return pl__fail(ctx, PL_ERR_ARG, "normalize: %s", utf8proc_errmsg(made));
         c->length += (size_t)made;
@@ -74,8 +74,8 @@ static pl_status normalize_run(pl_ctx *ctx, pl__buf *out, codes *c, const char *
     if (!spare) return PL_ERR_NOMEM;
     c->spare = spare;
     order_marks(c);
-    utf8proc_ssize_t kept = utf8proc_normalize_utf32(c->code, (utf8proc_ssize_t)c->length,
-                                                     (utf8proc_option_t)options);
+    utf8proc_ssize_t kept =
+        utf8proc_normalize_utf32(c->code, (utf8proc_ssize_t)c->length, (utf8proc_option_t)options);
     if (kept < 0) return pl__fail(ctx, PL_ERR_ARG, "normalize: %s", utf8proc_errmsg(kept));
     PL_TRY(pl__buf_reserve(ctx, out, (size_t)kept * 4));
     for (utf8proc_ssize_t i = 0; i < kept; i++)
@@ -83,8 +83,7 @@ static pl_status normalize_run(pl_ctx *ctx, pl__buf *out, codes *c, const char *
     return PL_OK;
 }
 
-pl_status pl__normalize(pl_ctx *ctx, pl__buf *out, const char *text, size_t length,
-                        pl__normal form)
+pl_status pl__normalize(pl_ctx *ctx, pl__buf *out, const char *text, size_t length, pl__normal form)
 {
     /* Below U+0300 (lead byte 0xCC) everything is its own NFC. */
     bool plain = form == PL__NORMAL_NONE;

@@ -18,8 +18,9 @@
 const char pl__gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+"
                                 "|\\s+(?!\\S)|\\s+";
 
-#define WHITE_SPACE "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}"         \
-                    "\\x{202F}\\x{205F}\\x{3000}"
+#define WHITE_SPACE                                                        \
+    "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}" \
+    "\\x{202F}\\x{205F}\\x{3000}"
 
 #define WORD PL_TEXT_WORD "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" /* Oniguruma adds these */
 
@@ -169,7 +170,8 @@ static pl_status cut(pl_tokenizer *tok, const pl__step *step, pl__pieces *out, c
             pcre2_get_error_message(n, (PCRE2_UCHAR *)why, sizeof why);
             return pl__fail(ctx, PL_ERR_ARG,
                             "encode: the pre-tokenizer's pattern gave up %zu bytes into a text of "
-                            "%zu: %s", at, length, why);
+                            "%zu: %s",
+                            at, length, why);
         }
         size_t from = found[0], to = found[1];
         if (to <= from) { /* an empty match cuts nothing */
@@ -184,8 +186,7 @@ static pl_status cut(pl_tokenizer *tok, const pl__step *step, pl__pieces *out, c
     return step->keep_gap ? pl__pieces_add(ctx, out, piece.start + gap, length - gap) : PL_OK;
 }
 
-pl_status pl__steps_run(pl_tokenizer *tok, const char *text, size_t length,
-                        const pl__pieces **out)
+pl_status pl__steps_run(pl_tokenizer *tok, const char *text, size_t length, const pl__pieces **out)
 {
     pl__pieces *from = &tok->pieces[0], *to = &tok->pieces[1];
     if (length > INT32_MAX / 2)

@@ -70,8 +70,7 @@ static pl_status put_added(const pl_tokenizer *tok, struct json_object *root)
 /* "Add the beginning token": what a llama2.c model wants. */
 static pl_status put_post(const pl_tokenizer *tok, struct json_object *root)
 {
-    if (!tok->adds_bos || tok->bos < 0)
-        return put_json(tok->ctx, root, "post_processor", "null");
+    if (!tok->adds_bos || tok->bos < 0) return put_json(tok->ctx, root, "post_processor", "null");
     pl__buf text = {0};
     pl_ctx *ctx = tok->ctx;
     pl_status st = PL_OK;
@@ -80,13 +79,22 @@ static pl_status put_post(const pl_tokenizer *tok, struct json_object *root)
     const char *bos = json_object_to_json_string_ext(name, JSON_C_TO_STRING_NOSLASHESCAPE);
     snprintf(number, sizeof number, "%d", tok->bos);
     const char *parts[] = {
-        "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":", bos,
+        "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":",
+        bos,
         ",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[{\"SpecialToken\":"
-        "{\"id\":", bos,
+        "{\"id\":",
+        bos,
         ",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":",
         bos,
-        ",\"type_id\":1}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{", bos,
-        ":{\"id\":", bos, ",\"ids\":[", number, "],\"tokens\":[", bos, "]}}}"};
+        ",\"type_id\":1}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{",
+        bos,
+        ":{\"id\":",
+        bos,
+        ",\"ids\":[",
+        number,
+        "],\"tokens\":[",
+        bos,
+        "]}}}"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         PL_GO(pl__buf_add(ctx, &text, parts[i], strlen(parts[i])));
     PL_GO(pl__buf_add(ctx, &text, "", 1));
@@ -258,8 +266,7 @@ static pl_status save_config(const pl_tokenizer *tok, const char *folder, const 
     if (tok->config)
         PL_TRY(pl__json_parse(ctx, &config, tok->config, tok->config_length, PL_TEXT_JSON_DEPTH,
                               "tokenizer_config.json"));
-    else
-        config = json_object_new_object();
+    else config = json_object_new_object();
     if (!config) return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
     if (!tok->config) {
         PL_GO(put_json(ctx, config, "tokenizer_class", "\"PreTrainedTokenizerFast\""));

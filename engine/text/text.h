@@ -27,21 +27,22 @@
 #include <xxhash.h>
 
 #define PL_TEXT_MAX_STEPS 8
-#define PL_TEXT_MAX_TOKEN 4096          /* bytes of one token */
-#define PL_TEXT_MAX_FILE (1 << 29)      /* bytes of one file */
+#define PL_TEXT_MAX_TOKEN 4096     /* bytes of one token */
+#define PL_TEXT_MAX_FILE (1 << 29) /* bytes of one file */
 #define PL_TEXT_JSON_DEPTH 64
-#define PL_TEXT_KEEP 65536              /* symbols of work space kept between calls */
+#define PL_TEXT_KEEP 65536 /* symbols of work space kept between calls */
 
 /* Inside a pattern's class: alphabetic characters, marks, decimal digits and connectors. */
-#define PL_TEXT_WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}"               \
-                     "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
+#define PL_TEXT_WORD                                       \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24B6}-\\x{24E9}" \
+    "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
 
 enum {
-    PL__TOK_PRESENT = 1, /* the id has a token: vocabularies may have holes */
-    PL__TOK_ADDED = 2,   /* listed under added_tokens */
-    PL__TOK_SPECIAL = 4, /* dropped by PL_DECODE_SKIP_SPECIAL */
-    PL__TOK_BYTE = 8,    /* a <0xXX> token */
-    PL__TOK_CONTROL = 16, /* never from user text */
+    PL__TOK_PRESENT = 1,     /* the id has a token: vocabularies may have holes */
+    PL__TOK_ADDED = 2,       /* listed under added_tokens */
+    PL__TOK_SPECIAL = 4,     /* dropped by PL_DECODE_SKIP_SPECIAL */
+    PL__TOK_BYTE = 8,        /* a <0xXX> token */
+    PL__TOK_CONTROL = 16,    /* never from user text */
     PL__TOK_STRIP_LEFT = 32, /* an added token that swallows the white space before it */
     PL__TOK_STRIP_RIGHT = 64 /* and behind it */
 };
@@ -82,8 +83,13 @@ typedef struct {
     int64_t count;
 } pl__prefixes;
 
-typedef enum { PL__NORMAL_NONE, PL__NORMAL_NFC, PL__NORMAL_NFD, PL__NORMAL_NFKC,
-               PL__NORMAL_NFKD } pl__normal;
+typedef enum {
+    PL__NORMAL_NONE,
+    PL__NORMAL_NFC,
+    PL__NORMAL_NFD,
+    PL__NORMAL_NFKC,
+    PL__NORMAL_NFKD
+} pl__normal;
 
 typedef struct {
     uint32_t start, length;
@@ -207,8 +213,7 @@ pl_status pl__step_add(pl_tokenizer *tok, const char *pattern, size_t length, bo
                        bool keep_match, bool keep_gap, const char *where);
 void pl__steps_free(pl_tokenizer *tok);
 /* Cuts text[0..length) into pieces; each byte that is no UTF-8 is a piece. Borrowed. */
-pl_status pl__steps_run(pl_tokenizer *tok, const char *text, size_t length,
-                        const pl__pieces **out);
+pl_status pl__steps_run(pl_tokenizer *tok, const char *text, size_t length, const pl__pieces **out);
 pl_status pl__pieces_add(pl_ctx *ctx, pl__pieces *pieces, size_t start, size_t length);
 
 /* bpe.c ------------------------------------------------------------------------------------ */

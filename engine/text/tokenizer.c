@@ -15,9 +15,14 @@
 
 pl_tokenizer_info pl_tokenizer_get_info(const pl_tokenizer *tok)
 {
-    return (pl_tokenizer_info){.kind = tok->kind, .size = tok->count,
-                               .bos = tok->bos, .eos = tok->eos, .pad = tok->pad, .unk = tok->unk,
-                               .adds_bos = tok->adds_bos, .adds_eos = tok->adds_eos,
+    return (pl_tokenizer_info){.kind = tok->kind,
+                               .size = tok->count,
+                               .bos = tok->bos,
+                               .eos = tok->eos,
+                               .pad = tok->pad,
+                               .unk = tok->unk,
+                               .adds_bos = tok->adds_bos,
+                               .adds_eos = tok->adds_eos,
                                .chat_template = tok->chat_template};
 }
 
@@ -106,7 +111,8 @@ static pl_status encode_words(pl_tokenizer *tok, pl__ids *out, const char *text,
             if (id < 0)
                 return pl__fail(tok->ctx, PL_ERR_ARG,
                                 "encode: '%.*s' is not in the vocabulary and there is no unknown "
-                                "token", (int)(n < 60 ? n : 60), word);
+                                "token",
+                                (int)(n < 60 ? n : 60), word);
             PL_TRY(pl__ids_add(tok->ctx, out, id));
         } else {
             PL_TRY(pl__bpe_encode(tok, out, word, n));
@@ -221,9 +227,8 @@ pl_status pl_tokenizer_encode(pl_tokenizer *tok, int32_t **ids, int64_t *count, 
     PL_GO(encode_text(tok, &out, text, length, flags));
     if ((flags & PL_ENCODE_BOS) && out.count > 1 && out.data[1] == tok->bos)
         memmove(out.data, out.data + 1, (size_t)--out.count * sizeof *out.data);
-    if ((flags & PL_ENCODE_EOS) &&
-        (out.count == 0 || out.data[out.count - 1] != tok->eos ||
-         (out.count == 1 && (flags & PL_ENCODE_BOS))))
+    if ((flags & PL_ENCODE_EOS) && (out.count == 0 || out.data[out.count - 1] != tok->eos ||
+                                    (out.count == 1 && (flags & PL_ENCODE_BOS))))
         PL_GO(pl__ids_add(ctx, &out, tok->eos));
     *ids = out.data;
     *count = out.count;

@@ -24,8 +24,7 @@ pl_tokenizer *pl__tok_new(pl_ctx *ctx, pl_tokenizer_kind kind)
     return tok;
 }
 
-pl_status pl__tok_set(pl_tokenizer *tok, int64_t id, const char *name, size_t length,
-                      uint8_t flags)
+pl_status pl__tok_set(pl_tokenizer *tok, int64_t id, const char *name, size_t length, uint8_t flags)
 {
     pl_ctx *ctx = tok->ctx;
     if (id < 0 || id > INT32_MAX / 2)
@@ -52,7 +51,8 @@ pl_status pl__tok_set(pl_tokenizer *tok, int64_t id, const char *name, size_t le
     uint32_t at = (uint32_t)tok->names.length;
     PL_TRY(pl__buf_add(ctx, &tok->names, name, length));
     PL_TRY(pl__buf_add(ctx, &tok->names, "", 1));
-    *t = (pl__token){.name_at = at, .name_length = (uint32_t)length,
+    *t = (pl__token){.name_at = at,
+                     .name_length = (uint32_t)length,
                      .flags = (uint8_t)(flags | PL__TOK_PRESENT)};
     if (id >= tok->count) tok->count = id + 1;
     return PL_OK;
@@ -125,8 +125,7 @@ pl_status pl__tok_reserve_names(pl_tokenizer *tok, int64_t count)
 
 void pl__tok_index_name(pl_tokenizer *tok, int32_t id)
 {
-    map_put(&tok->by_name,
-            pl__text_hash(pl__tok_name(tok, id), tok->tokens[id].name_length), id);
+    map_put(&tok->by_name, pl__text_hash(pl__tok_name(tok, id), tok->tokens[id].name_length), id);
 }
 
 pl_status pl__tok_index_names(pl_tokenizer *tok)
@@ -261,7 +260,8 @@ static int by_bytes(const void *x, const void *y, void *how)
     const int64_t least = n < m ? n : m;
     int sign = 0;
     if (!order->backwards) sign = memcmp(s, t, (size_t)least);
-    for (int64_t i = 1; order->backwards && sign == 0 && i <= least; i++) sign = s[n - i] - t[m - i];
+    for (int64_t i = 1; order->backwards && sign == 0 && i <= least; i++)
+        sign = s[n - i] - t[m - i];
     if (sign != 0) return sign;
     return n != m ? (n > m ? 1 : -1) : a > b ? 1 : -1;
 }
@@ -291,7 +291,8 @@ void pl__prefixes_order(const pl_tokenizer *tok, pl__prefixes *set, bool backwar
     for (int64_t i = 0; i < set->count; i++) {
         const int32_t id = set->ids[i];
         int64_t before = kept - 1;
-        if (kept > 0 && tok->tokens[id].bytes_length == tok->tokens[set->ids[before]].bytes_length &&
+        if (kept > 0 &&
+            tok->tokens[id].bytes_length == tok->tokens[set->ids[before]].bytes_length &&
             holds(&order, id, set->ids[before]))
             continue;
         /* What does not hold for this one holds for none after it: each link is followed once. */
@@ -337,7 +338,8 @@ static pl_status check_bytes(const pl_tokenizer *tok)
         if (tok->byte_id[b] < 0)
             return pl__fail(tok->ctx, PL_ERR_FORMAT,
                             "the byte token <0x%02X> is missing: text outside the vocabulary could "
-                            "not be encoded", b);
+                            "not be encoded",
+                            b);
     return PL_OK;
 }
 

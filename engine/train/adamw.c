@@ -68,7 +68,11 @@ pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *o, pl_adamw_resul
     opt->steps++;
     const bool clip = o->max_grad_norm > 0 && result->grad_norm > o->max_grad_norm;
     pl_adamw_args args = {
-        .lr = o->lr, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .tf_eps = o->tf_eps,
+        .lr = o->lr,
+        .beta1 = o->beta1,
+        .beta2 = o->beta2,
+        .eps = o->eps,
+        .tf_eps = o->tf_eps,
         .correction1 = 1 - pow(o->beta1, (double)opt->steps),
         .correction2 = 1 - pow(o->beta2, (double)opt->steps),
         .grad_scale = clip ? o->max_grad_norm / (result->grad_norm + 1e-6) : 1,

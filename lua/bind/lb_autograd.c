@@ -198,15 +198,20 @@ static int checkpoint_call(lua_State *L)
 void lb_open_autograd(lua_State *L)
 {
     static const luaL_Reg guard_methods[] = {
-        {"__gc", guard_close}, {"__close", guard_close}, {NULL, NULL},
+        {"__gc", guard_close},
+        {"__close", guard_close},
+        {NULL, NULL},
     };
     static const luaL_Reg methods[] = {
         {"requires_grad", requires_grad}, {"grad", tensor_grad}, {"zero_grad", zero_grad},
-        {"backward", backward}, {NULL, NULL},
+        {"backward", backward},           {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"no_grad", no_grad}, {"with_grad", with_grad}, {"grad_enabled", grad_enabled},
-        {"checkpoint", checkpoint_call}, {NULL, NULL},
+        {"no_grad", no_grad},
+        {"with_grad", with_grad},
+        {"grad_enabled", grad_enabled},
+        {"checkpoint", checkpoint_call},
+        {NULL, NULL},
     };
     lb_class(L, GUARD, guard_methods);
     luaL_getmetatable(L, TENSOR);

@@ -122,7 +122,8 @@ static pl_status ends(void *data, const int32_t *tokens, int64_t n, bool *end)
     lua_pushinteger(L, n);
     pl_status st = PL_OK;
     if (lua_pcall(L, 3, 1, 0) == LUA_OK) *end = lua_toboolean(L, -1);
-    else st = pl_fail_callback(lb_ctx(L), lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1)
+    else
+        st = pl_fail_callback(lb_ctx(L), lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1)
                                                                         : "error in ends()");
     lua_pop(L, 1);
     return st;
@@ -195,8 +196,8 @@ static void push_answers(lua_State *L, const pl_gen_result *r, int64_t samples)
 static int generator_generate(lua_State *L)
 {
     static const char *const names[] = {"max_tokens", "samples", "temperature", "top_k", "top_p",
-                                        "min_p", "seed", "stream", "stop", "ends", "keys", "context",
-                                        NULL};
+                                        "min_p",      "seed",    "stream",      "stop",  "ends",
+                                        "keys",       "context", NULL};
     pl_generator **box = luaL_checkudata(L, 1, GENERATOR);
     luaL_argcheck(L, *box != NULL, 1, "generator was collected");
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -281,7 +282,9 @@ static int generator_generate(lua_State *L)
 void lb_open_gen(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"__gc", generator_gc}, {"generate", generator_generate}, {NULL, NULL},
+        {"__gc", generator_gc},
+        {"generate", generator_generate},
+        {NULL, NULL},
     };
     lb_class(L, GENERATOR, methods);
     lua_pushcfunction(L, generator_new);

@@ -461,8 +461,8 @@ static int safetensors_save(lua_State *L)
     lua_settop(L, 3);
     const lua_Integer n = gather(L, 2, &names, &tensors);
     const lua_Integer n_notes = gather_notes(L, 3, &keys, &values);
-    return succeed(L, pl_safetensors_save(lb_ctx(L), path, names, tensors, n, keys, values,
-                                          n_notes));
+    return succeed(L,
+                   pl_safetensors_save(lb_ctx(L), path, names, tensors, n, keys, values, n_notes));
 }
 
 /// llama2c.load(path) -> config in Hugging Face's names, {name = tensor} | nil, message

@@ -96,10 +96,8 @@ static void push_repaired(lua_State *L, const char *s, size_t n)
     luaL_buffinit(L, &b);
     for (size_t i = 0; i < n;) {
         size_t step = utf8_step(s + i, n - i);
-        if (step > 0)
-            luaL_addlstring(&b, s + i, step);
-        else
-            luaL_addstring(&b, "\xef\xbf\xbd");
+        if (step > 0) luaL_addlstring(&b, s + i, step);
+        else luaL_addstring(&b, "\xef\xbf\xbd");
         i += step > 0 ? step : 1;
     }
     luaL_pushresult(&b);
@@ -109,9 +107,9 @@ static void push_repaired(lua_State *L, const char *s, size_t n)
 ** Decoding
 */
 typedef struct {
-    size_t at;       /* where the fault is */
-    int64_t pairs;   /* colons outside strings: members as written */
-    size_t n_huge;   /* integers that do not fit 64 bits */
+    size_t at;     /* where the fault is */
+    int64_t pairs; /* colons outside strings: members as written */
+    size_t n_huge; /* integers that do not fit 64 bits */
 } text_facts;
 
 typedef struct {
@@ -140,10 +138,8 @@ static size_t check_string(const char *s, size_t n, size_t i, bool strict, text_
             if (code >= 0xd800 && code < 0xdc00 && i + 12 <= n && s[i + 6] == '\\' &&
                 s[i + 7] == 'u' && (hex4(s + i + 8, 4) & 0xfc00) == 0xdc00)
                 i += 11;
-            else if (strict && code >= 0xd800 && code < 0xe000)
-                *why = "half of a surrogate pair";
-            else
-                i++;
+            else if (strict && code >= 0xd800 && code < 0xe000) *why = "half of a surrogate pair";
+            else i++;
         } else if (s[i] == '\\') {
             i++;
         } else if (strict && (unsigned char)s[i] < 0x20) {
@@ -215,10 +211,8 @@ static int decode_fail(lua_State *L, const char *text, size_t at, const char *wh
 {
     int line = 1, column = 1;
     for (size_t i = 0; i < at; i++) {
-        if (text[i] == '\n')
-            line++, column = 1;
-        else if (((unsigned char)text[i] & 0xc0) != 0x80)
-            column++;
+        if (text[i] == '\n') line++, column = 1;
+        else if (((unsigned char)text[i] & 0xc0) != 0x80) column++;
     }
     lua_pushnil(L);
     lua_pushfstring(L, "json: %s at line %d, column %d", why, line, column);
@@ -232,19 +226,17 @@ static const char *parse(struct json_object **box, const char *text, size_t n, i
     struct json_tokener *tokener = json_tokener_new_ex(depth + 1);
     const char *why = NULL;
     if (tokener == NULL) return "not enough memory";
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | (strict ? JSON_TOKENER_VALIDATE_UTF8 : 0));
+    json_tokener_set_flags(tokener,
+                           JSON_TOKENER_STRICT | (strict ? JSON_TOKENER_VALIDATE_UTF8 : 0));
     /* With the final NUL, which ends a number that is the whole text. */
     *box = json_tokener_parse_ex(tokener, text, (int)(n + 1));
     enum json_tokener_error error = json_tokener_get_error(tokener);
     *at = json_tokener_get_parse_end(tokener);
     if (error == json_tokener_continue || (error != json_tokener_success && *at >= n))
         why = "unexpected end of text", *at = n;
-    else if (error == json_tokener_error_depth)
-        why = "nesting too deep";
-    else if (error != json_tokener_success)
-        why = json_tokener_error_desc(error);
-    else if (*at < n)
-        why = "NUL byte in the text";
+    else if (error == json_tokener_error_depth) why = "nesting too deep";
+    else if (error != json_tokener_success) why = json_tokener_error_desc(error);
+    else if (*at < n) why = "NUL byte in the text";
     json_tokener_free(tokener);
     return why;
 }
@@ -292,10 +284,8 @@ static void push_value(lua_State *L, struct json_object *value, decode_state *st
             if (it.val == NULL && !state->ordered) continue;
             lua_pushstring(L, it.key);
             push_value(L, it.val, state);
-            if (state->ordered)
-                lua_settable(L, -3); /* __newindex notes the order */
-            else
-                lua_rawset(L, -3);
+            if (state->ordered) lua_settable(L, -3); /* __newindex notes the order */
+            else lua_rawset(L, -3);
         }
         break;
     }
@@ -370,10 +360,8 @@ static int encode_fail(lua_State *L, const path *where, const char *why)
     luaL_checkstack(L, 4, NULL);
     lua_pushliteral(L, "");
     for (; where != NULL; where = where->up) {
-        if (where->key != NULL)
-            lua_pushfstring(L, ".%s", where->key);
-        else
-            lua_pushfstring(L, "[%I]", (LUAI_UACINT)where->index);
+        if (where->key != NULL) lua_pushfstring(L, ".%s", where->key);
+        else lua_pushfstring(L, "[%I]", (LUAI_UACINT)where->index);
         lua_insert(L, -2);
         lua_concat(L, 2);
     }
@@ -386,10 +374,8 @@ static void attach(lua_State *L, encode_state *state, struct json_object *parent
                    struct json_object *child, bool made)
 {
     int failed = !made;
-    if (!failed && parent == NULL)
-        *state->root = child;
-    else if (!failed && where->key == NULL)
-        failed = json_object_array_add(parent, child) != 0;
+    if (!failed && parent == NULL) *state->root = child;
+    else if (!failed && where->key == NULL) failed = json_object_array_add(parent, child) != 0;
     else if (!failed)
         failed = json_object_object_add_ex(parent, where->key, child, JSON_C_OBJECT_ADD_KEY_IS_NEW);
     if (failed) {
@@ -410,10 +396,8 @@ static struct json_object *new_float(const encode_state *state, double x)
         if (strtod(text, NULL) == x) break;
     }
     size_t plain = strspn(text, "0123456789-");
-    if (text[plain] == '\0')
-        memcpy(text + plain, ".0", 3);
-    else if (text[plain] != 'e')
-        text[plain] = '.'; /* whatever the locale's decimal point is */
+    if (text[plain] == '\0') memcpy(text + plain, ".0", 3);
+    else if (text[plain] != 'e') text[plain] = '.'; /* whatever the locale's decimal point is */
     return json_object_new_double_s(x, text);
 }
 
@@ -592,10 +576,8 @@ static int json_encode(lua_State *L)
 /// json.array(t) -> t, written as an array even when it is empty
 static int json_array(lua_State *L)
 {
-    if (lua_isnoneornil(L, 1))
-        lua_newtable(L);
-    else
-        luaL_checktype(L, 1, LUA_TTABLE), lua_settop(L, 1);
+    if (lua_isnoneornil(L, 1)) lua_newtable(L);
+    else luaL_checktype(L, 1, LUA_TTABLE), lua_settop(L, 1);
     luaL_setmetatable(L, ARRAY_MT);
     return 1;
 }

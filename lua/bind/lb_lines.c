@@ -24,11 +24,11 @@ static int lines_open(lua_State *L)
     static const char *const known[] = {"max_bytes", "offset", "line", "skip_empty", NULL};
     const char *path = lb_check_path(L, 1);
     lb_known(L, 2, "lines.open option", known);
-    const pl_lines_options options = {
-        .max_bytes = lb_integer_field(L, 2, "max_bytes", PL_LINES_MAX_BYTES),
-        .offset = lb_integer_field(L, 2, "offset", 0),
-        .line = lb_integer_field(L, 2, "line", 0),
-        .skip_empty = lb_boolean_field(L, 2, "skip_empty", false)};
+    const pl_lines_options options = {.max_bytes =
+                                          lb_integer_field(L, 2, "max_bytes", PL_LINES_MAX_BYTES),
+                                      .offset = lb_integer_field(L, 2, "offset", 0),
+                                      .line = lb_integer_field(L, 2, "line", 0),
+                                      .skip_empty = lb_boolean_field(L, 2, "skip_empty", false)};
     if (options.max_bytes < 1) return luaL_error(L, "'max_bytes' must be at least 1");
     pl_lines **box = lua_newuserdatauv(L, sizeof *box, 0);
     *box = NULL;
@@ -49,10 +49,8 @@ static int lines_next(lua_State *L)
         lua_pushinteger(L, pl_lines_count(reader));
         return 2;
     }
-    if (line.problem != NULL)
-        lua_pushboolean(L, 0);
-    else
-        lua_pushlstring(L, line.text, (size_t)line.size);
+    if (line.problem != NULL) lua_pushboolean(L, 0);
+    else lua_pushlstring(L, line.text, (size_t)line.size);
     lua_pushinteger(L, line.number);
     lua_pushstring(L, line.problem); /* nil for NULL */
     return 3;
@@ -77,12 +75,9 @@ static int lines_close(lua_State *L)
 
 void lb_open_lines(lua_State *L)
 {
-    static const luaL_Reg reader[] = {{"next", lines_next},
-                                      {"offset", lines_offset},
-                                      {"close", lines_close},
-                                      {"__gc", lines_close},
-                                      {"__close", lines_close},
-                                      {NULL, NULL}};
+    static const luaL_Reg reader[] = {{"next", lines_next},     {"offset", lines_offset},
+                                      {"close", lines_close},   {"__gc", lines_close},
+                                      {"__close", lines_close}, {NULL, NULL}};
     lb_class(L, LINES_MT, reader);
     lua_newtable(L);
     lua_pushcfunction(L, lines_open);

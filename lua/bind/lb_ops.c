@@ -18,7 +18,7 @@ static pl_tensor *test_tensor(lua_State *L, int idx)
     return luaL_testudata(L, idx, TENSOR) != NULL ? lb_check_tensor(L, idx) : NULL;
 }
 
-/* ---- parameters --------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 static int bad_value(lua_State *L, const pl_op_row *row, const pl_param_row *p, const char *want)
 {
@@ -120,7 +120,7 @@ static void read_params(lua_State *L, int idx, const pl_op_row *row, pl_param *v
         if (!lua_isnil(L, idx)) read_param(L, idx, row, k, &values[k]);
 }
 
-/* ---- inputs ------------------------------------------------------------------------------------- */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 /* A tensor of one element for a number, in the dtype of the other inputs. Replaces the argument. */
 static pl_tensor *scalar_at(lua_State *L, int idx, pl_dtype dtype)
@@ -170,8 +170,7 @@ static int read_inputs(lua_State *L, const pl_op_row *row, pl_tensor **in)
         const pl_input_row *want = &row->in[i];
         in[i] = idx <= top ? test_tensor(L, idx) : NULL;
         if (in[i] != NULL) continue;
-        if (want->integer && lua_istable(L, idx) &&
-            (!want->optional || lua_rawlen(L, idx) > 0)) {
+        if (want->integer && lua_istable(L, idx) && (!want->optional || lua_rawlen(L, idx) > 0)) {
             in[i] = ints_at(L, idx, row, want);
             continue;
         }
@@ -328,7 +327,9 @@ static int nan_check(lua_State *L)
 
 void lb_open_ops(lua_State *L)
 {
-    static const struct { const char *event, *op; } operators[] = {
+    static const struct {
+        const char *event, *op;
+    } operators[] = {
         {"__add", "add"}, {"__sub", "sub"}, {"__mul", "mul"}, {"__div", "div"}, {"__unm", "neg"},
     };
     luaL_getmetatable(L, TENSOR);

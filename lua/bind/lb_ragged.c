@@ -17,7 +17,8 @@ static int l_take(lua_State *L)
         int is_integer;
         lua_geti(L, 3, i + 1);
         index[i] = lua_tointegerx(L, -1, &is_integer) - 1;
-        if (!is_integer) return luaL_error(L, "ragged.take: index %d is not an integer", (int)i + 1);
+        if (!is_integer)
+            return luaL_error(L, "ragged.take: index %d is not an integer", (int)i + 1);
         lua_pop(L, 1);
     }
     pl_tensor **out = lb_new_tensor(L), **out_offsets = lb_new_tensor(L);

@@ -148,8 +148,7 @@ static pl_db_value value_at(lua_State *L, int idx)
         v.text = lua_tolstring(L, idx, &n);
         v.size = (int64_t)n;
         break;
-    default:
-        luaL_argerror(L, idx, "a parameter must be nil, a boolean, a number or a text");
+    default: luaL_argerror(L, idx, "a parameter must be nil, a boolean, a number or a text");
     }
     return v;
 }
@@ -264,15 +263,10 @@ static int statement_close(lua_State *L)
 
 void lb_open_store(lua_State *L)
 {
-    static const luaL_Reg db[] = {{"close", db_close},
-                                  {"exec", db_exec},
-                                  {"prepare", db_prepare},
-                                  {"last_id", db_last_id},
-                                  {"changes", db_changes},
-                                  {"in_transaction", db_in_transaction},
-                                  {"__gc", db_close},
-                                  {"__close", db_close},
-                                  {NULL, NULL}};
+    static const luaL_Reg db[] = {
+        {"close", db_close},     {"exec", db_exec},       {"prepare", db_prepare},
+        {"last_id", db_last_id}, {"changes", db_changes}, {"in_transaction", db_in_transaction},
+        {"__gc", db_close},      {"__close", db_close},   {NULL, NULL}};
     static const luaL_Reg statement[] = {{"run", statement_run},
                                          {"row", statement_row},
                                          {"rows", statement_rows},
@@ -280,8 +274,7 @@ void lb_open_store(lua_State *L)
                                          {"__gc", statement_close},
                                          {"__close", statement_close},
                                          {NULL, NULL}};
-    static const luaL_Reg rows[] = {
-        {"__gc", rows_close}, {"__close", rows_close}, {NULL, NULL}};
+    static const luaL_Reg rows[] = {{"__gc", rows_close}, {"__close", rows_close}, {NULL, NULL}};
     lb_class(L, DB_MT, db);
     lb_class(L, STATEMENT_MT, statement);
     lb_class(L, ROWS_MT, rows);

@@ -95,7 +95,7 @@ static int l_sleep(lua_State *L)
     return 1;
 }
 
-/* ---- Processes -------------------------------------------------------------------------------- */
+/* ---- Processes ------------------------------------------------------------------------------- */
 
 static int l_pid(lua_State *L)
 {
@@ -191,8 +191,7 @@ static int l_spawn(lua_State *L)
         if (code == 0) {
             posix_spawnattr_setsigdefault(&attr, &defaults);
             posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
-            for (int fd = 0; fd < 3 && code == 0; fd++)
-                code = redirect(&actions, paths[fd], fd);
+            for (int fd = 0; fd < 3 && code == 0; fd++) code = redirect(&actions, paths[fd], fd);
             if (code == 0) code = posix_spawnp(&pid, argv[0], &actions, &attr, argv, environ);
             posix_spawnattr_destroy(&attr);
         }
@@ -207,7 +206,7 @@ static int l_spawn(lua_State *L)
     return 1;
 }
 
-/* ---- The machine ------------------------------------------------------------------------------ */
+/* ---- The machine ----------------------------------------------------------------------------- */
 
 /* disk_free(path) -> bytes an ordinary user can still write there */
 static int l_disk_free(lua_State *L)
@@ -237,7 +236,9 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value)
 /* meminfo() -> {total =, available =, rss =, peak_rss =} in bytes, as far as known */
 static int l_meminfo(lua_State *L)
 {
-    static const struct { const char *file, *key, *field; } rows[] = {
+    static const struct {
+        const char *file, *key, *field;
+    } rows[] = {
         {"/proc/meminfo", "MemTotal:", "total"},
         {"/proc/meminfo", "MemAvailable:", "available"},
         {"/proc/self/status", "VmRSS:", "rss"},
@@ -282,7 +283,7 @@ static int l_setenv(lua_State *L)
     return true_or_errno(L, value ? setenv(name, value, 1) : unsetenv(name), name);
 }
 
-/* ---- Text ------------------------------------------------------------------------------------- */
+/* ---- Text ------------------------------------------------------------------------------------ */
 
 /// columns(text[, limit]) -> columns, bytes: how wide a terminal shows the text (2 for a wide
 /// character, 0 for a mark on the one before) and how many of its first bytes fit within `limit`
@@ -307,7 +308,7 @@ static int l_columns(lua_State *L)
     return 2;
 }
 
-/* ---- Names ------------------------------------------------------------------------------------ */
+/* ---- Names ----------------------------------------------------------------------------------- */
 
 /* nearest(name, names): of the list the name that was probably meant, nil when none is near */
 static int l_nearest(lua_State *L)
@@ -328,16 +329,23 @@ static int l_nearest(lua_State *L)
 
 void lb_open_system(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"isatty", l_isatty},       {"terminal_size", l_terminal_size},
-        {"monotonic", l_monotonic}, {"realtime", l_realtime},
-        {"sleep", l_sleep},         {"pid", l_pid},
-        {"hostname", l_hostname},   {"kill", l_kill},
-        {"wait", l_wait},           {"spawn", l_spawn},
-        {"disk_free", l_disk_free}, {"affinity", l_affinity},
-        {"meminfo", l_meminfo},     {"openblas", l_openblas},
-        {"setenv", l_setenv},       {"columns", l_columns},
-        {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"isatty", l_isatty},
+                                         {"terminal_size", l_terminal_size},
+                                         {"monotonic", l_monotonic},
+                                         {"realtime", l_realtime},
+                                         {"sleep", l_sleep},
+                                         {"pid", l_pid},
+                                         {"hostname", l_hostname},
+                                         {"kill", l_kill},
+                                         {"wait", l_wait},
+                                         {"spawn", l_spawn},
+                                         {"disk_free", l_disk_free},
+                                         {"affinity", l_affinity},
+                                         {"meminfo", l_meminfo},
+                                         {"openblas", l_openblas},
+                                         {"setenv", l_setenv},
+                                         {"columns", l_columns},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "system");
     lua_pushcfunction(L, l_nearest);

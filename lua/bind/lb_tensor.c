@@ -277,7 +277,7 @@ static int tensor_from_bytes(lua_State *L)
     return 1;
 }
 
-/* ---- methods ----------------------------------------------------------------------------------- */
+/* ---- methods --------------------------------------------------------------------------------- */
 
 static int tensor_shape(lua_State *L)
 {
@@ -540,7 +540,7 @@ static int tensor_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- scopes, memory, machine ------------------------------------------------------------------- */
+/* ---- scopes, memory, machine ----------------------------------------------------------------- */
 
 #define SCOPE "perilune.Scope"
 
@@ -633,8 +633,10 @@ static int isa(lua_State *L)
 ** "openblas"; rows_alone tells whether rows keep their bits beside any others. */
 static int gemm(lua_State *L)
 {
-    static const struct { pl_dtype dtype; const char *field; } dtypes[] = {{PL_F32, "float32"},
-                                                                           {PL_F64, "float64"}};
+    static const struct {
+        pl_dtype dtype;
+        const char *field;
+    } dtypes[] = {{PL_F32, "float32"}, {PL_F64, "float64"}};
     bool rows_alone = true;
     if (!lua_isnoneornil(L, 1)) lb_check(L, pl_gemm_set(lb_ctx(L), luaL_checkstring(L, 1)));
     lua_newtable(L);
@@ -687,29 +689,49 @@ static int random_normal(lua_State *L)
 }
 
 static const luaL_Reg tensor_methods[] = {
-    {"__gc", tensor_gc},       {"__tostring", tensor_tostring}, {"__len", tensor_len},
-    {"__eq", tensor_eq},       {"shape", tensor_shape},         {"size", tensor_size},
-    {"rank", tensor_rank},     {"count", tensor_count},         {"dtype", tensor_dtype},
-    {"item", tensor_item},     {"get", tensor_get},             {"set", tensor_set},
-    {"totable", tensor_totable}, {"bytes", tensor_bytes},       {"fill_", tensor_fill},
-    {"copy_", tensor_copy},    {"clone", tensor_clone},         {"view", tensor_view},
-    {"detach", tensor_detach}, {"keep", tensor_keep},           {"free", tensor_free},
-    {"alive", tensor_alive},   {"name", tensor_name},           {NULL, NULL},
+    {"__gc", tensor_gc},         {"__tostring", tensor_tostring},
+    {"__len", tensor_len},       {"__eq", tensor_eq},
+    {"shape", tensor_shape},     {"size", tensor_size},
+    {"rank", tensor_rank},       {"count", tensor_count},
+    {"dtype", tensor_dtype},     {"item", tensor_item},
+    {"get", tensor_get},         {"set", tensor_set},
+    {"totable", tensor_totable}, {"bytes", tensor_bytes},
+    {"fill_", tensor_fill},      {"copy_", tensor_copy},
+    {"clone", tensor_clone},     {"view", tensor_view},
+    {"detach", tensor_detach},   {"keep", tensor_keep},
+    {"free", tensor_free},       {"alive", tensor_alive},
+    {"name", tensor_name},       {NULL, NULL},
 };
 
 static const luaL_Reg scope_methods[] = {
-    {"__gc", scope_close}, {"__close", scope_close}, {"close", scope_close}, {NULL, NULL},
+    {"__gc", scope_close},
+    {"__close", scope_close},
+    {"close", scope_close},
+    {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {
-    {"tensor", tensor_new},     {"full", tensor_full},           {"zeros", tensor_zeros},
-    {"randn", tensor_randn},    {"uniform", tensor_uniform},     {"from_bytes", tensor_from_bytes},
-    {"scope", scope_new},       {"frame", frame_new},            {"mem", mem_info},
-    {"mem_limit", mem_limit},   {"mem_reset_peak", mem_reset_peak}, {"mem_fail_at", mem_fail_at},
-    {"mem_trim", mem_trim},     {"threads", threads},            {"isa", isa},
+    {"tensor", tensor_new},
+    {"full", tensor_full},
+    {"zeros", tensor_zeros},
+    {"randn", tensor_randn},
+    {"uniform", tensor_uniform},
+    {"from_bytes", tensor_from_bytes},
+    {"scope", scope_new},
+    {"frame", frame_new},
+    {"mem", mem_info},
+    {"mem_limit", mem_limit},
+    {"mem_reset_peak", mem_reset_peak},
+    {"mem_fail_at", mem_fail_at},
+    {"mem_trim", mem_trim},
+    {"threads", threads},
+    {"isa", isa},
     {"gemm", gemm},
-    {"random_uniform", random_uniform}, {"random_normal", random_normal},
-    {"random_purpose", random_purpose}, {"seed", seed},          {NULL, NULL},
+    {"random_uniform", random_uniform},
+    {"random_normal", random_normal},
+    {"random_purpose", random_purpose},
+    {"seed", seed},
+    {NULL, NULL},
 };
 
 void lb_open_tensor(lua_State *L)

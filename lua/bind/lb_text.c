@@ -78,8 +78,8 @@ static const char **string_list(lua_State *L, int idx, const char *name, size_t 
 
 static int train(lua_State *L)
 {
-    static const char *const known[] = {"texts", "vocab_size", "kind", "special", "bos", "eos",
-                                        "pad", "unk", "min_frequency", NULL};
+    static const char *const known[] = {"texts", "vocab_size", "kind", "special",       "bos",
+                                        "eos",   "pad",        "unk",  "min_frequency", NULL};
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     lb_known(L, 1, "option of tokenizer.train", known);
@@ -272,8 +272,8 @@ static int32_t opt_id(lua_State *L, int idx)
 /* set_special(bos, eos, pad): ids or nil */
 static int tok_set_special(lua_State *L)
 {
-    lb_check(L, pl_tokenizer_set_special(check_tokenizer(L), opt_id(L, 2), opt_id(L, 3),
-                                         opt_id(L, 4)));
+    lb_check(
+        L, pl_tokenizer_set_special(check_tokenizer(L), opt_id(L, 2), opt_id(L, 3), opt_id(L, 4)));
     return 0;
 }
 
@@ -354,13 +354,13 @@ static int text_lower(lua_State *L)
 
 void lb_open_text(lua_State *L)
 {
-    static const luaL_Reg stream_methods[] = {{"push", stream_push}, {"finish", stream_finish},
-                                              {NULL, NULL}};
+    static const luaL_Reg stream_methods[] = {
+        {"push", stream_push}, {"finish", stream_finish}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
-        {"info", tok_info},   {"encode", tok_encode},         {"decode", tok_decode},
-        {"id", tok_id},       {"token", tok_token},           {"bytes", tok_bytes},
-        {"save", tok_save},   {"is_control", tok_is_control}, {"set_special", tok_set_special},
-        {"stream", tok_stream}, {"__gc", tokenizer_gc},       {NULL, NULL}};
+        {"info", tok_info},     {"encode", tok_encode},         {"decode", tok_decode},
+        {"id", tok_id},         {"token", tok_token},           {"bytes", tok_bytes},
+        {"save", tok_save},     {"is_control", tok_is_control}, {"set_special", tok_set_special},
+        {"stream", tok_stream}, {"__gc", tokenizer_gc},         {NULL, NULL}};
     static const luaL_Reg functions[] = {{"load", load}, {"train", train}, {NULL, NULL}};
     lb_class(L, STREAM_MT, stream_methods);
     lb_class(L, TOKENIZER_MT, methods);

@@ -207,8 +207,8 @@ static int adamw_new(lua_State *L)
 
 static int adamw_step(lua_State *L)
 {
-    static const char *const names[] = {"lr", "beta1", "beta2", "eps", "weight_decay",
-                                        "max_grad_norm", "tf_eps", NULL};
+    static const char *const names[] = {"lr",           "beta1",         "beta2",  "eps",
+                                        "weight_decay", "max_grad_norm", "tf_eps", NULL};
     pl_adamw *opt = check_adamw(L);
     luaL_checktype(L, 2, LUA_TTABLE);
     lb_known(L, 2, "optimizer option", names);
@@ -257,18 +257,29 @@ static int adamw_set_steps(lua_State *L)
 void lb_open_train(lua_State *L)
 {
     static const luaL_Reg block_methods[] = {
-        {"__gc", block_gc}, {"tensors", block_tensors}, {"names", block_names},
-        {"count", block_count}, {"flat", block_flat}, {"grads", block_grads},
-        {"zero_grad", block_zero_grad}, {"grad_norm", block_grad_norm},
-        {"unreached", block_unreached}, {"average", block_average}, {"hash", block_hash},
-        {"requires_grad", block_requires_grad}, {NULL, NULL},
+        {"__gc", block_gc},
+        {"tensors", block_tensors},
+        {"names", block_names},
+        {"count", block_count},
+        {"flat", block_flat},
+        {"grads", block_grads},
+        {"zero_grad", block_zero_grad},
+        {"grad_norm", block_grad_norm},
+        {"unreached", block_unreached},
+        {"average", block_average},
+        {"hash", block_hash},
+        {"requires_grad", block_requires_grad},
+        {NULL, NULL},
     };
     static const luaL_Reg adamw_methods[] = {
-        {"__gc", adamw_gc}, {"step", adamw_step}, {"state", adamw_state},
-        {"set_steps", adamw_set_steps}, {NULL, NULL},
+        {"__gc", adamw_gc},     {"step", adamw_step},
+        {"state", adamw_state}, {"set_steps", adamw_set_steps},
+        {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
-        {"block", block_new}, {"adamw_state", adamw_new}, {NULL, NULL},
+        {"block", block_new},
+        {"adamw_state", adamw_new},
+        {NULL, NULL},
     };
     lb_class(L, BLOCK, block_methods);
     lb_class(L, ADAMW, adamw_methods);

@@ -65,8 +65,8 @@ static void on_signal(int sig)
     }
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    double since = (double)(now.tv_sec - intr.last.tv_sec) +
-                   1e-9 * (double)(now.tv_nsec - intr.last.tv_nsec);
+    double since =
+        (double)(now.tv_sec - intr.last.tv_sec) + 1e-9 * (double)(now.tv_nsec - intr.last.tv_nsec);
     intr.last = now;
     if (intr.idle) {
         intr.pending = 1;

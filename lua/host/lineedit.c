@@ -25,8 +25,8 @@
 static struct {
     EditLine *el;
     History *history;
-    lua_State *L;     /* while a line is read */
-    int completer;    /* registry reference, or LUA_NOREF */
+    lua_State *L;  /* while a line is read */
+    int completer; /* registry reference, or LUA_NOREF */
     char prompt[256];
     bool interrupted;
 } le = {.completer = LUA_NOREF};

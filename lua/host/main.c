@@ -60,8 +60,8 @@ static void find_place(void)
     static const char room[] = "/lua/perilune";
     for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
         char probe[PATH_MAX + 32];
-        int length = snprintf(probe, sizeof probe, "%.*s/%s%s", dir, place.executable,
-                              candidates[i], room);
+        int length =
+            snprintf(probe, sizeof probe, "%.*s/%s%s", dir, place.executable, candidates[i], room);
         if (length >= (int)sizeof probe || !is_folder(probe)) continue;
         /* In a build folder lua/ is a link: the root is where it leads. */
         if (!realpath(probe, place.root)) continue;
@@ -104,8 +104,7 @@ static int usage(const char *bad)
 {
     if (bad[1] == 'e' || bad[1] == 'l' || bad[1] == 'W')
         fprintf(stderr, PROGRAM ": '%s' needs an argument\n", bad);
-    else
-        fprintf(stderr, PROGRAM ": unrecognized option '%s'\n", bad);
+    else fprintf(stderr, PROGRAM ": unrecognized option '%s'\n", bad);
     fprintf(stderr, "usage: " PROGRAM " [-e stat] [-i] [-l mod] [-l g=mod] [-v] [-E] [-W] [--] "
                     "[script | command] [args]\nTry '" PROGRAM " help'.\n");
     return EXIT_FAILURE;
@@ -260,7 +259,7 @@ static void prepend_script_folder(lua_State *L, const char *script)
     lua_pop(L, 3);
 }
 
-/* ---- perilune.host: what the program offers to its own Lua files ------------------------------ */
+/* ---- perilune.host: what the program offers to its own Lua files ----------------------------- */
 
 /* host.call(f, ...): like pcall, but also ends a Ctrl-C, and adds a traceback to the message.
 ** Returns true and the results, or false, the message and whether it was Ctrl-C. */
@@ -332,7 +331,7 @@ static void open_libraries(lua_State *L)
     host_interrupt_open(L);
 }
 
-/* ---- Running ----------------------------------------------------------------------------------- */
+/* ---- Running --------------------------------------------------------------------------------- */
 
 /* Pushes the arguments of `arg` from 1 on. */
 static int push_arguments(lua_State *L)
@@ -492,7 +491,7 @@ static int protected_main(lua_State *L)
     return 0;
 }
 
-/* ---- Before the libraries start ---------------------------------------------------------------- */
+/* ---- Before the libraries start -------------------------------------------------------------- */
 
 /* OpenBLAS takes memory for each of its threads when it is loaded, and asks again for ever when
 ** there is none. Measured: 250 MB with one thread, 310 MB with two. */
@@ -523,18 +522,19 @@ static void check_address_space(int argc, char **argv, char **environment)
     const rlim_t threads = threads_to_come(environment);
     const rlim_t wanted = LEAST_MEMORY + (threads - 1) * THREAD_MEMORY;
     if (limit.rlim_cur >= wanted) return;
-    const int n = snprintf(text, sizeof text,
-                           PROGRAM ": the address space is limited to %llu MB (ulimit -v); with "
-                                   "%llu threads at least %llu MB are needed: raise the limit%s\n",
-                           (unsigned long long)limit.rlim_cur >> 20, (unsigned long long)threads,
-                           (unsigned long long)wanted >> 20,
-                           threads > 1 ? ", or set OMP_NUM_THREADS=1" : "");
+    const int n =
+        snprintf(text, sizeof text,
+                 PROGRAM ": the address space is limited to %llu MB (ulimit -v); with "
+                         "%llu threads at least %llu MB are needed: raise the limit%s\n",
+                 (unsigned long long)limit.rlim_cur >> 20, (unsigned long long)threads,
+                 (unsigned long long)wanted >> 20, threads > 1 ? ", or set OMP_NUM_THREADS=1" : "");
     if (write(STDERR_FILENO, text, (size_t)n) < 0) _exit(EXIT_FAILURE);
     _exit(EXIT_FAILURE);
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*const before_libraries)(
-    int, char **, char **) = check_address_space;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const before_libraries)(int, char **,
+                                                            char **) = check_address_space;
 
 /* libgomp's threads spin for milliseconds at every barrier by default. On a machine that is shared
 ** that burns the time slices the others need: three times the wall time was measured with four

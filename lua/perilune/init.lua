@@ -51,9 +51,7 @@ local modules = {
 
 local pl = {}
 for name, value in pairs(core) do
-  if not modules[name] then
-    pl[name] = value
-  end
+  if not modules[name] then pl[name] = value end
 end
 
 --- A tensor of the elements 0 .. n-1.
@@ -72,16 +70,12 @@ end
 -- @tparam ?table opts see perilune.model.load
 -- @treturn ?Model
 -- @treturn ?string message
-function pl.load(path, opts)
-  return require("perilune.model").load(path, opts)
-end
+function pl.load(path, opts) return require("perilune.model").load(path, opts) end
 
 --- An AdamW optimizer over a block of parameters: see perilune.learn.adamw.
 -- @tparam ParameterBlock block the parameters, model.block
 -- @treturn AdamW
-function pl.adamw(block)
-  return require("perilune.learn.adamw").new(block)
-end
+function pl.adamw(block) return require("perilune.learn.adamw").new(block) end
 
 --- Answers of a model to prompts: see perilune.model.generate.
 -- @tparam Model model

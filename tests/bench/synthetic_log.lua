@@ -54,9 +54,7 @@ local last_names = words([[Adler Brandt Castillo Dawson Eriksen Fischer Garner H
   Keller Larsen Moreau Novak Olsen Petrov Quinn Rossi Schmidt Turner]])
 local streets = words("Oak Mill Church Station Garden Park Bridge Lake Hill River")
 
-local function one(list)
-  return list[random(#list)]
-end
+local function one(list) return list[random(#list)] end
 
 local function phrase(count)
   local parts = {}
@@ -67,34 +65,36 @@ local function phrase(count)
 end
 
 local personal = {
+  function() return ("My name is %s %s."):format(one(first_names), one(last_names)) end,
   function()
-    return ("My name is %s %s."):format(one(first_names), one(last_names))
+    return ("Answer to %s.%s@example.org please."):format(
+      one(first_names):lower(),
+      one(last_names):lower()
+    )
   end,
-  function()
-    return ("Answer to %s.%s@example.org please."):format(one(first_names):lower(),
-      one(last_names):lower())
-  end,
-  function()
-    return ("Call me at +1 (555) 555-01%02d."):format(random(0, 99))
-  end,
-  function()
-    return ("I live at %d %s Street."):format(random(1, 240), one(streets))
-  end,
-  function()
-    return "Pay to GB82 WEST 1234 5698 7654 32."
-  end,
-  function()
-    return ("The server is 192.0.2.%d."):format(random(1, 254))
-  end,
+  function() return ("Call me at +1 (555) 555-01%02d."):format(random(0, 99)) end,
+  function() return ("I live at %d %s Street."):format(random(1, 240), one(streets)) end,
+  function() return "Pay to GB82 WEST 1234 5698 7654 32." end,
+  function() return ("The server is 192.0.2.%d."):format(random(1, 254)) end,
 }
 
 --- The standing instructions of organisations.
 local instructions = {}
 for i = 1, 400 do
-  instructions[i] = ("You are an assistant of team %d. Keep these rules: be %s, be %s, never "
+  instructions[i] = (
+    "You are an assistant of team %d. Keep these rules: be %s, be %s, never "
     .. "mention the %s, always end with a word about the %s. %s a %s text for the following case, "
-    .. "in the manner of a %s. Case: "):format(i, one(qualities), one(qualities), one(topics),
-    one(topics), one(verbs), one(qualities), one(subjects))
+    .. "in the manner of a %s. Case: "
+  ):format(
+    i,
+    one(qualities),
+    one(qualities),
+    one(topics),
+    one(topics),
+    one(verbs),
+    one(qualities),
+    one(subjects)
+  )
 end
 
 --- The rank of the user of a draw: with weight 1 / (k + 10) the sum up to k is near ln(k + 10),
@@ -110,8 +110,13 @@ end
 local earlier, earlier_count, EARLIER <const> = {}, 0, 4096
 
 local function fresh_prompt()
-  return ("%s a %s %s about the %s, %s"):format(one(verbs), one(qualities), one(subjects),
-    one(topics), phrase(random(4, 24)))
+  return ("%s a %s %s about the %s, %s"):format(
+    one(verbs),
+    one(qualities),
+    one(subjects),
+    one(topics),
+    phrase(random(4, 24))
+  )
 end
 
 local function draw_prompt(user)
@@ -127,9 +132,7 @@ local function draw_prompt(user)
     earlier[earlier_count % EARLIER + 1] = text
     earlier_count = earlier_count + 1
   end
-  if random() < 1 / 12 then
-    text = text .. " " .. one(personal)()
-  end
+  if random() < 1 / 12 then text = text .. " " .. one(personal)() end
   return text
 end
 
@@ -147,7 +150,11 @@ for row = 1, rows do
   n = n + 1
   -- The texts hold no quote, backslash or control character: they are JSON as they are.
   chunk[n] = ('{"time":%d,"user_id":"user-%06d","organisation":"org-%03d","prompt":"%s"}\n'):format(
-    time, user, user % 400, draw_prompt(user))
+    time,
+    user,
+    user % 400,
+    draw_prompt(user)
+  )
   if n == 4096 or row == rows then
     local ok, wrong = file:write(table.concat(chunk, "", 1, n))
     if not ok then

@@ -25,20 +25,25 @@ typedef struct {
     __typeof__(&K(attention_cache_copy)) copy;
 } variant;
 
-#define DECLARE_VARIANT(v)                                                                        \
-    extern __typeof__(K(attention_work)) k_attention_work_##v;                                    \
-    extern __typeof__(K(attention_fwd)) k_attention_fwd_##v;                                      \
-    extern __typeof__(K(attention_bwd)) k_attention_bwd_##v;                                      \
-    extern __typeof__(K(attention_cached)) k_attention_cached_##v;                                \
+#define DECLARE_VARIANT(v)                                         \
+    extern __typeof__(K(attention_work)) k_attention_work_##v;     \
+    extern __typeof__(K(attention_fwd)) k_attention_fwd_##v;       \
+    extern __typeof__(K(attention_bwd)) k_attention_bwd_##v;       \
+    extern __typeof__(K(attention_cached)) k_attention_cached_##v; \
     extern __typeof__(K(attention_cache_copy)) k_attention_cache_copy_##v;
 
-#define VARIANT(v, usable)                                                                        \
-    {#v, usable, k_attention_work_##v, k_attention_fwd_##v, k_attention_bwd_##v,                  \
-     k_attention_cached_##v, k_attention_cache_copy_##v}
+#define VARIANT(v, usable)                                                          \
+    {                                                                               \
+#v, usable, k_attention_work_##v, k_attention_fwd_##v, k_attention_bwd_##v, \
+            k_attention_cached_##v, k_attention_cache_copy_##v                      \
+    }
 
 static int variant_list(variant out[4]); /* given by the includer */
 
-static double rounding(void) { return sizeof(real) == 4 ? 1.2e-7 : 2.3e-16; }
+static double rounding(void)
+{
+    return sizeof(real) == 4 ? 1.2e-7 : 2.3e-16;
+}
 
 /* ---- A problem: inputs, outputs, reference ---- */
 
@@ -46,8 +51,8 @@ typedef struct {
     att_shape a;
     int32_t offsets[32];
     int64_t T, nq, nk;
-    real *q, *k, *v, *dy;          /* inputs */
-    real *y, *lse, *dq, *dk, *dv;  /* of the kernel */
+    real *q, *k, *v, *dy;         /* inputs */
+    real *y, *lse, *dq, *dk, *dv; /* of the kernel */
     double *ry, *rlse, *rdq, *rdk, *rdv;
     void *work;
 } problem;
@@ -102,8 +107,8 @@ static problem problem_new(const variant *v, const int *lengths, int B, int64_t 
 
 static void problem_free(problem *p)
 {
-    void *all[] = {p->q, p->k, p->v, p->dy, p->y, p->lse, p->dq, p->dk, p->dv,
-                   p->ry, p->rlse, p->rdq, p->rdk, p->rdv, p->work};
+    void *all[] = {p->q,  p->k,  p->v,    p->dy,  p->y,   p->lse, p->dq,  p->dk,
+                   p->dv, p->ry, p->rlse, p->rdq, p->rdk, p->rdv, p->work};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -159,8 +164,8 @@ static void assert_near(const char *what, const real *got, const double *want, i
 {
     for (int64_t i = 0; i < n; i++)
         if (!(fabs((double)got[i] - want[i]) <= tolerance))
-            fail_msg("%s[%ld]: %.9g, wanted %.9g within %g", what, (long)i, (double)got[i],
-                     want[i], tolerance);
+            fail_msg("%s[%ld]: %.9g, wanted %.9g within %g", what, (long)i, (double)got[i], want[i],
+                     tolerance);
 }
 
 static void assert_bits(const char *what, const real *got, const real *want, int64_t n)
@@ -172,7 +177,9 @@ static void assert_bits(const char *what, const real *got, const real *want, int
 }
 
 /* The shapes all tests walk: heads grouped or not, D below, at and off the vector length. */
-static const struct { int64_t H, G, D; } head_shapes[] = {
+static const struct {
+    int64_t H, G, D;
+} head_shapes[] = {
     {8, 4, 8}, {2, 2, 48}, {3, 1, 64}, {2, 1, 20}, {1, 1, 3}, {6, 2, 5}, {5, 5, 16},
 };
 #define N_HEAD_SHAPES ((int)(sizeof head_shapes / sizeof *head_shapes))
@@ -183,10 +190,10 @@ static const struct { int64_t H, G, D; } head_shapes[] = {
 static const int ragged[] = {1, 2, TILE - 1, 0, TILE, TILE + 1, 3 * TILE + 5, UNIT, UNIT + 1};
 #define N_RAGGED ((int)(sizeof ragged / sizeof *ragged))
 
-#define EACH_VARIANT(v)                                                                           \
-    variant list_[4];                                                                             \
-    int n_ = variant_list(list_), used_ = 0;                                                      \
-    for (const variant *v = list_; v < list_ + n_; v++)                                           \
+#define EACH_VARIANT(v)                                 \
+    variant list_[4];                                   \
+    int n_ = variant_list(list_), used_ = 0;            \
+    for (const variant *v = list_; v < list_ + n_; v++) \
         if (v->usable && ++used_)
 
 /* ---- Cases ---- */
@@ -214,7 +221,8 @@ static void test_formula(void **state)
 static void test_large_scores(void **state)
 {
     (void)state;
-    EACH_VARIANT(v) {
+    EACH_VARIANT(v)
+    {
         problem p = problem_new(v, ragged, N_RAGGED, 4, 2, 8, 150);
         run(v, &p);
         reference(&p);
@@ -412,7 +420,8 @@ static void test_numeric_gradient(void **state)
 {
     (void)state;
     const int lengths[] = {1, UNIT + 3, TILE + 2};
-    EACH_VARIANT(v) {
+    EACH_VARIANT(v)
+    {
         problem p = problem_new(v, lengths, 3, 4, 2, 5, 1);
         run(v, &p);
         real *y = zeros(p.nq, sizeof(real)), *inputs[] = {p.q, p.k, p.v};
@@ -450,10 +459,14 @@ static void test_variants(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_variants), cmocka_unit_test(test_formula),
-        cmocka_unit_test(test_large_scores), cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_alone), cmocka_unit_test(test_causal),
-        cmocka_unit_test(test_cache), cmocka_unit_test(test_cache_copy),
+        cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_formula),
+        cmocka_unit_test(test_large_scores),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_causal),
+        cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_cache_copy),
 #ifdef PL_F64_BUILD
         cmocka_unit_test(test_numeric_gradient),
 #endif

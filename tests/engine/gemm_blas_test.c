@@ -39,90 +39,89 @@ static double number(void)
 }
 
 /* All n * k above the least that OpenBLAS takes; one and several tiles across. */
-static const int64_t odd[][2] = {{269, 173}, {33, 1009}, {1021, 40}, {577, 193}, {191, 555},
-                                 {2053, 16}, {16, 2053}};
+static const int64_t odd[][2] = {{269, 173}, {33, 1009}, {1021, 40}, {577, 193},
+                                 {191, 555}, {2053, 16}, {16, 2053}};
 
 enum { M = 211 };
 
-#define BODY(T, v, epsilon)                                                                       \
-    int k_gemm_blas_group_##v(T *);                                                               \
-    int64_t k_gemm_blas_group_work_##v(void);                                                     \
-    bool k_gemm_blas_takes_##v(bool, int64_t, int64_t, int64_t);                                  \
-    int64_t k_gemm_blas_work_##v(int, int64_t, int64_t);                                          \
-    void k_gemm_blas_##v(int, bool, bool, int64_t, int64_t, int64_t, const T *, int64_t,          \
-                         const T *, int64_t, bool, T *, int64_t, T *);                            \
-                                                                                                  \
-    static T *random_##v(int64_t n)                                                               \
-    {                                                                                             \
-        T *x = malloc(((size_t)n + 1) * sizeof *x);                                               \
-        assert_non_null(x);                                                                       \
-        for (int64_t i = 0; i < n; i++) x[i] = (T)number();                                       \
-        return x;                                                                                 \
-    }                                                                                             \
-                                                                                                  \
-    static int group_##v(void)                                                                    \
-    {                                                                                             \
-        T *work = random_##v(k_gemm_blas_group_work_##v());                                       \
-        const int group = k_gemm_blas_group_##v(work);                                            \
-        free(work);                                                                               \
-        return group;                                                                             \
-    }                                                                                             \
-                                                                                                  \
-    /* Rows first .. first + m - 1 of op(A) times op(B), added to those rows of `start`. */       \
-    static void rows_##v(int group, int ways, int64_t first, int64_t m, int64_t n, int64_t k,     \
-                         const T *a, const T *b, const T *start, T *c)                            \
-    {                                                                                             \
-        const bool ta = (ways & 1) != 0, tb = (ways & 2) != 0, acc = (ways & 4) != 0;             \
-        if (group == 0) group = 1; /* threads and values are held all the same */                 \
-        T *work = random_##v(k_gemm_blas_work_##v(group, n, k));                                  \
-        assert_true(k_gemm_blas_takes_##v(ta, m, n, k));                                          \
-        memcpy(c, start + first * n, (size_t)(m * n) * sizeof *c);                                \
-        k_gemm_blas_##v(group, ta, tb, m, n, k, ta ? a + first : a + first * k, ta ? M : k, b,    \
-                        tb ? k : n, acc, c, n, work);                                             \
-        free(work);                                                                               \
-    }                                                                                             \
-                                                                                                  \
-    static void shape_##v(int group, int ways, int64_t n, int64_t k)                              \
-    {                                                                                             \
-        const int before = omp_get_max_threads();                                                 \
-        T *a = random_##v(M * k), *b = random_##v(n * k), *start = random_##v(M * n);             \
-        T *all = random_##v(M * n), *part = random_##v(M * n);                                    \
-        omp_set_num_threads(1);                                                                   \
-        rows_##v(group, ways, 0, M, n, k, a, b, start, all);                                      \
-        for (int round = 0; round < 8 && group > 0; round++) {                                    \
-            const int64_t m = round == 0 ? 1 : between(1, round < 4 ? 12 : M);                    \
-            const int64_t first = between(0, M - m);                                              \
-            omp_set_num_threads(1 + round % 4);                                                   \
-            rows_##v(group, ways, first, m, n, k, a, b, start, part);                             \
-            assert_memory_equal(part, all + first * n, (size_t)(m * n) * sizeof(T));              \
-        }                                                                                         \
-        for (int threads = 2; threads <= 4; threads++) {                                          \
-            omp_set_num_threads(threads);                                                         \
-            rows_##v(group, ways, 0, M, n, k, a, b, start, part);                                 \
-            assert_memory_equal(part, all, (size_t)(M * n) * sizeof(T));                          \
-        }                                                                                         \
-        omp_set_num_threads(before);                                                              \
-        for (int round = 0; round < 500; round++) {                                               \
-            const int64_t i = between(0, M - 1), j = between(0, n - 1);                           \
-            double sum = ways & 4 ? (double)start[i * n + j] : 0.0, size = fabs(sum);             \
-            for (int64_t l = 0; l < k; l++) {                                                     \
-                const double x = (double)(ways & 1 ? a[l * M + i] : a[i * k + l]) *               \
-                                 (double)(ways & 2 ? b[j * k + l] : b[l * n + j]);                \
-                sum += x;                                                                         \
-                size += fabs(x);                                                                  \
-            }                                                                                     \
-            assert_true(fabs((double)all[i * n + j] - sum) <= (double)(k + 1) * epsilon * size);  \
-        }                                                                                         \
-        free(a), free(b), free(start), free(all), free(part);                                     \
-    }                                                                                             \
-                                                                                                  \
-    static void test_laws_##v(void **state)                                                       \
-    {                                                                                             \
-        (void)state;                                                                              \
-        const int group = group_##v();                                                            \
-        for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)                                     \
-            for (int ways = 0; ways < 8; ways++)                                                  \
-                shape_##v(group, ways, odd[i][0], odd[i][1]);                                     \
+#define BODY(T, v, epsilon)                                                                      \
+    int k_gemm_blas_group_##v(T *);                                                              \
+    int64_t k_gemm_blas_group_work_##v(void);                                                    \
+    bool k_gemm_blas_takes_##v(bool, int64_t, int64_t, int64_t);                                 \
+    int64_t k_gemm_blas_work_##v(int, int64_t, int64_t);                                         \
+    void k_gemm_blas_##v(int, bool, bool, int64_t, int64_t, int64_t, const T *, int64_t,         \
+                         const T *, int64_t, bool, T *, int64_t, T *);                           \
+                                                                                                 \
+    static T *random_##v(int64_t n)                                                              \
+    {                                                                                            \
+        T *x = malloc(((size_t)n + 1) * sizeof *x);                                              \
+        assert_non_null(x);                                                                      \
+        for (int64_t i = 0; i < n; i++) x[i] = (T)number();                                      \
+        return x;                                                                                \
+    }                                                                                            \
+                                                                                                 \
+    static int group_##v(void)                                                                   \
+    {                                                                                            \
+        T *work = random_##v(k_gemm_blas_group_work_##v());                                      \
+        const int group = k_gemm_blas_group_##v(work);                                           \
+        free(work);                                                                              \
+        return group;                                                                            \
+    }                                                                                            \
+                                                                                                 \
+    /* Rows first .. first + m - 1 of op(A) times op(B), added to those rows of `start`. */      \
+    static void rows_##v(int group, int ways, int64_t first, int64_t m, int64_t n, int64_t k,    \
+                         const T *a, const T *b, const T *start, T *c)                           \
+    {                                                                                            \
+        const bool ta = (ways & 1) != 0, tb = (ways & 2) != 0, acc = (ways & 4) != 0;            \
+        if (group == 0) group = 1; /* threads and values are held all the same */                \
+        T *work = random_##v(k_gemm_blas_work_##v(group, n, k));                                 \
+        assert_true(k_gemm_blas_takes_##v(ta, m, n, k));                                         \
+        memcpy(c, start + first * n, (size_t)(m * n) * sizeof *c);                               \
+        k_gemm_blas_##v(group, ta, tb, m, n, k, ta ? a + first : a + first * k, ta ? M : k, b,   \
+                        tb ? k : n, acc, c, n, work);                                            \
+        free(work);                                                                              \
+    }                                                                                            \
+                                                                                                 \
+    static void shape_##v(int group, int ways, int64_t n, int64_t k)                             \
+    {                                                                                            \
+        const int before = omp_get_max_threads();                                                \
+        T *a = random_##v(M * k), *b = random_##v(n * k), *start = random_##v(M * n);            \
+        T *all = random_##v(M * n), *part = random_##v(M * n);                                   \
+        omp_set_num_threads(1);                                                                  \
+        rows_##v(group, ways, 0, M, n, k, a, b, start, all);                                     \
+        for (int round = 0; round < 8 && group > 0; round++) {                                   \
+            const int64_t m = round == 0 ? 1 : between(1, round < 4 ? 12 : M);                   \
+            const int64_t first = between(0, M - m);                                             \
+            omp_set_num_threads(1 + round % 4);                                                  \
+            rows_##v(group, ways, first, m, n, k, a, b, start, part);                            \
+            assert_memory_equal(part, all + first * n, (size_t)(m * n) * sizeof(T));             \
+        }                                                                                        \
+        for (int threads = 2; threads <= 4; threads++) {                                         \
+            omp_set_num_threads(threads);                                                        \
+            rows_##v(group, ways, 0, M, n, k, a, b, start, part);                                \
+            assert_memory_equal(part, all, (size_t)(M * n) * sizeof(T));                         \
+        }                                                                                        \
+        omp_set_num_threads(before);                                                             \
+        for (int round = 0; round < 500; round++) {                                              \
+            const int64_t i = between(0, M - 1), j = between(0, n - 1);                          \
+            double sum = ways & 4 ? (double)start[i * n + j] : 0.0, size = fabs(sum);            \
+            for (int64_t l = 0; l < k; l++) {                                                    \
+                const double x = (double)(ways & 1 ? a[l * M + i] : a[i * k + l]) *              \
+                                 (double)(ways & 2 ? b[j * k + l] : b[l * n + j]);               \
+                sum += x;                                                                        \
+                size += fabs(x);                                                                 \
+            }                                                                                    \
+            assert_true(fabs((double)all[i * n + j] - sum) <= (double)(k + 1) * epsilon * size); \
+        }                                                                                        \
+        free(a), free(b), free(start), free(all), free(part);                                    \
+    }                                                                                            \
+                                                                                                 \
+    static void test_laws_##v(void **state)                                                      \
+    {                                                                                            \
+        (void)state;                                                                             \
+        const int group = group_##v();                                                           \
+        for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)                                    \
+            for (int ways = 0; ways < 8; ways++) shape_##v(group, ways, odd[i][0], odd[i][1]);   \
     }
 
 BODY(float, f32_plain, 1.2e-7)
@@ -214,9 +213,21 @@ static void test_ops_rows_alone(void **state)
     assert_memory_equal(pl_tensor_data(logprob[1][0]),
                         (const double *)pl_tensor_data(logprob[0][0]) + FIRST,
                         PART * sizeof(double));
-    pl_tensor *made[] = {x, w, rows, targets, x_part, rows_part, targets_part,
-                         linear[0], linear[1], product[0], product[1],
-                         logprob[0][0], logprob[0][1], logprob[1][0], logprob[1][1]};
+    pl_tensor *made[] = {x,
+                         w,
+                         rows,
+                         targets,
+                         x_part,
+                         rows_part,
+                         targets_part,
+                         linear[0],
+                         linear[1],
+                         product[0],
+                         product[1],
+                         logprob[0][0],
+                         logprob[0][1],
+                         logprob[1][0],
+                         logprob[1][1]};
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) pl_tensor_release(made[i]);
     pl_ctx_free(ctx);
 }
@@ -224,10 +235,8 @@ static void test_ops_rows_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_group),
-        cmocka_unit_test(test_laws_f32_plain),
-        cmocka_unit_test(test_laws_f64),
-        cmocka_unit_test(test_setting),
+        cmocka_unit_test(test_group),          cmocka_unit_test(test_laws_f32_plain),
+        cmocka_unit_test(test_laws_f64),       cmocka_unit_test(test_setting),
         cmocka_unit_test(test_ops_rows_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

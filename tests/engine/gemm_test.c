@@ -25,40 +25,42 @@
 #include "perilune.h"
 
 /* The functions of one variant, for float and for double. */
-#define KERNELS(T, name)                                                                          \
-    typedef struct {                                                                              \
-        const char *variant;                                                                      \
-        bool fused;                                                                               \
-        int64_t (*work)(bool, bool, int64_t, int64_t, int64_t);                                   \
-        void (*gemm)(bool, bool, int64_t, int64_t, int64_t, const T *, int64_t, const T *,        \
-                     int64_t, bool, T *, int64_t, T *);                                           \
-        void (*serial)(bool, bool, int64_t, int64_t, int64_t, const T *, int64_t, const T *,      \
-                       int64_t, bool, T *, int64_t);                                              \
-        int64_t (*pack_size)(int64_t, int64_t);                                                   \
-        void (*pack)(bool, int64_t, int64_t, const T *, int64_t, T *);                            \
-        void (*packed)(int64_t, int64_t, int64_t, const T *, int64_t, const T *, bool, T *,       \
-                       int64_t, T *);                                                             \
-        void (*linear)(int64_t, int64_t, int64_t, const T *, const T *, const T *, const T *,     \
-                       T *, T *);                                                                 \
+#define KERNELS(T, name)                                                                           \
+    typedef struct {                                                                               \
+        const char *variant;                                                                       \
+        bool fused;                                                                                \
+        int64_t (*work)(bool, bool, int64_t, int64_t, int64_t);                                    \
+        void (*gemm)(bool, bool, int64_t, int64_t, int64_t, const T *, int64_t, const T *,         \
+                     int64_t, bool, T *, int64_t, T *);                                            \
+        void (*serial)(bool, bool, int64_t, int64_t, int64_t, const T *, int64_t, const T *,       \
+                       int64_t, bool, T *, int64_t);                                               \
+        int64_t (*pack_size)(int64_t, int64_t);                                                    \
+        void (*pack)(bool, int64_t, int64_t, const T *, int64_t, T *);                             \
+        void (*packed)(int64_t, int64_t, int64_t, const T *, int64_t, const T *, bool, T *,        \
+                       int64_t, T *);                                                              \
+        void (*linear)(int64_t, int64_t, int64_t, const T *, const T *, const T *, const T *, T *, \
+                       T *);                                                                       \
     } name;
 KERNELS(float, kernels_f32)
 KERNELS(double, kernels_f64)
 
-#define DECLARE(T, v)                                                                             \
-    int64_t k_gemm_work_##v(bool, bool, int64_t, int64_t, int64_t);                               \
-    void k_gemm_##v(bool, bool, int64_t, int64_t, int64_t, const T *, int64_t, const T *,         \
-                    int64_t, bool, T *, int64_t, T *);                                            \
-    void k_gemm_serial_##v(bool, bool, int64_t, int64_t, int64_t, const T *, int64_t, const T *,  \
-                           int64_t, bool, T *, int64_t);                                          \
-    int64_t k_gemm_pack_size_##v(int64_t, int64_t);                                               \
-    void k_gemm_pack_##v(bool, int64_t, int64_t, const T *, int64_t, T *);                        \
-    void k_gemm_packed_##v(int64_t, int64_t, int64_t, const T *, int64_t, const T *, bool, T *,   \
-                           int64_t, T *);                                                         \
-    void k_gemm_linear_##v(int64_t, int64_t, int64_t, const T *, const T *, const T *, const T *, \
+#define DECLARE(T, v)                                                                              \
+    int64_t k_gemm_work_##v(bool, bool, int64_t, int64_t, int64_t);                                \
+    void k_gemm_##v(bool, bool, int64_t, int64_t, int64_t, const T *, int64_t, const T *, int64_t, \
+                    bool, T *, int64_t, T *);                                                      \
+    void k_gemm_serial_##v(bool, bool, int64_t, int64_t, int64_t, const T *, int64_t, const T *,   \
+                           int64_t, bool, T *, int64_t);                                           \
+    int64_t k_gemm_pack_size_##v(int64_t, int64_t);                                                \
+    void k_gemm_pack_##v(bool, int64_t, int64_t, const T *, int64_t, T *);                         \
+    void k_gemm_packed_##v(int64_t, int64_t, int64_t, const T *, int64_t, const T *, bool, T *,    \
+                           int64_t, T *);                                                          \
+    void k_gemm_linear_##v(int64_t, int64_t, int64_t, const T *, const T *, const T *, const T *,  \
                            T *, T *);
-#define ENTRY(v, fused)                                                                           \
-    {#v, fused, k_gemm_work_##v, k_gemm_##v, k_gemm_serial_##v, k_gemm_pack_size_##v,             \
-     k_gemm_pack_##v, k_gemm_packed_##v, k_gemm_linear_##v}
+#define ENTRY(v, fused)                                                                  \
+    {                                                                                    \
+#v, fused, k_gemm_work_##v, k_gemm_##v, k_gemm_serial_##v, k_gemm_pack_size_##v, \
+            k_gemm_pack_##v, k_gemm_packed_##v, k_gemm_linear_##v                        \
+    }
 
 DECLARE(float, f32_plain)
 DECLARE(double, f64)
@@ -119,10 +121,8 @@ typedef struct {
                 for (int64_t k = 0; k < s->k; k++) {                                              \
                     const T x = s->ta ? a[k * lda + i] : a[i * lda + k];                          \
                     const T y = s->tb ? b[j * ldb + k] : b[k * ldb + j];                          \
-                    if (fused)                                                                    \
-                        sum = fma_of(x, y, sum);                                                  \
-                    else                                                                          \
-                        sum = x * y + sum;                                                        \
+                    if (fused) sum = fma_of(x, y, sum);                                           \
+                    else sum = x * y + sum;                                                       \
                 }                                                                                 \
                 c[i * ldc + j] = sum;                                                             \
             }                                                                                     \

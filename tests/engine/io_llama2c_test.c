@@ -136,8 +136,8 @@ static void llama_real_model(void **state)
         OK(pl_weights_load(ctx, &t, w, i));
         const float *x = pl_tensor_data(t);
         for (int64_t j = 0; j < pl_tensor_count(t); j++)
-            if (!(fabsf(x[j]) < 20)) fail_msg("%s[%lld] is %g", pl_tensor_name(t), (long long)j,
-                                              (double)x[j]);
+            if (!(fabsf(x[j]) < 20))
+                fail_msg("%s[%lld] is %g", pl_tensor_name(t), (long long)j, (double)x[j]);
         values += pl_tensor_count(t);
         pl_tensor_release(t);
     }

@@ -213,10 +213,8 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, scratch_open, scratch_close)
     const struct CMUnitTest tests[] = {
-        CASE(rows_are_appended),
-        CASE(a_log_survives_every_fault),
-        CASE(half_a_row_is_cut_off),
-        CASE(pieces_survive_every_fault),
+        CASE(rows_are_appended),     CASE(a_log_survives_every_fault),
+        CASE(half_a_row_is_cut_off), CASE(pieces_survive_every_fault),
         CASE(names_and_folders),
     };
     return cmocka_run_group_tests_name("logs and folders", tests, NULL, NULL);

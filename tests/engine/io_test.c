@@ -262,7 +262,8 @@ static void malformed_files(void **state)
     } cases[] = {
         {"", 0, "has 0 bytes, too few"},
         {"\2\0\0\0\0\0\0", 7, "has 7 bytes, too few"},
-        {"\3\0\0\0\0\0\0\0{}", 10, "a header of 3 bytes, but only 2 follow: the file was cut short"},
+        {"\3\0\0\0\0\0\0\0{}", 10,
+         "a header of 3 bytes, but only 2 follow: the file was cut short"},
         {"\0\341\365\5\0\0\0\0{}", 10, "but only 2 follow"},
         {"\1\341\365\5\0\0\0\0{}", 10, "at most 100000000 are allowed"},
         {"\377\377\377\377\377\377\377\377{}", 10, "at most 100000000 are allowed"},

@@ -44,8 +44,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     scratch *s = *state;
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "manifest.json",
-                                        "model.safetensors.index.json", "a.safetensors", "text"};
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "manifest.json",  "model.safetensors.index.json",
+                                        "a.safetensors",  "text"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) unlink(in(s, names[i]));
     rmdir(s->folder);
     pl_ctx_free(s->ctx);
@@ -73,18 +74,39 @@ static const char config[] =
     "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"<s>\"},\"pad_token\":\"<s>\","
     "\"unk_token\":\"a\",\"chat_template\":[{\"name\":\"default\",\"template\":\"x\"}]}";
 static const char sharded[] = "{\"weight_map\":{\"x\":\"a.safetensors\"}}";
-static const char manifest[] =
-    "{\"files\":[{\"name\":\"text\",\"size\":4,"
-    "\"xxh3_128\":\"4f8c9ff8a2f9bd84d8a3a9fc39dd3a05\"}]}";
+static const char manifest[] = "{\"files\":[{\"name\":\"text\",\"size\":4,"
+                               "\"xxh3_128\":\"4f8c9ff8a2f9bd84d8a3a9fc39dd3a05\"}]}";
 
 /* Keys whose objects are looked at no further, and those that one may leave away. */
-static const char *const optional[] = {
-    "type",
-    "unk_token", "dropout", "byte_fallback", "ignore_merges", "continuing_subword_prefix",
-    "end_of_word_suffix", "added_tokens", "single_word", "lstrip", "rstrip", "special",
-    "normalizer", "pre_tokenizer", "post_processor", "invert", "individual_digits",
-    "add_prefix_space", "use_regex", "SpecialToken", "Sequence", "bos_token", "eos_token",
-    "pad_token", "chat_template", "Regex", "String", "pattern", "behavior"};
+static const char *const optional[] = {"type",
+                                       "unk_token",
+                                       "dropout",
+                                       "byte_fallback",
+                                       "ignore_merges",
+                                       "continuing_subword_prefix",
+                                       "end_of_word_suffix",
+                                       "added_tokens",
+                                       "single_word",
+                                       "lstrip",
+                                       "rstrip",
+                                       "special",
+                                       "normalizer",
+                                       "pre_tokenizer",
+                                       "post_processor",
+                                       "invert",
+                                       "individual_digits",
+                                       "add_prefix_space",
+                                       "use_regex",
+                                       "SpecialToken",
+                                       "Sequence",
+                                       "bos_token",
+                                       "eos_token",
+                                       "pad_token",
+                                       "chat_template",
+                                       "Regex",
+                                       "String",
+                                       "pattern",
+                                       "behavior"};
 
 static bool may_be_null(const char *key)
 {
@@ -132,13 +154,16 @@ static void try_it(walk *w, const char *key, enum json_type had, enum json_type 
     const pl_status st = w->read(w->s);
     const char *said = pl_error(w->s->ctx);
     const bool either = strstr(key, "_token") != NULL || !strcmp(key, "chat_template");
-    const bool number = !strcmp(key, "dropout") && (has == json_type_int || has == json_type_double);
+    const bool number =
+        !strcmp(key, "dropout") && (has == json_type_int || has == json_type_double);
     w->tried++;
     if (st != PL_OK && st != PL_ERR_FORMAT && has != json_type_string)
         fail_msg("%s: %s: status %s: %s", text, key, pl_status_name(st), said);
     if (st == PL_ERR_FORMAT && has != had && !strstr(said, w->name))
         fail_msg("%s: %s: the file is not named: %s", text, key, said);
-    if (has == had || st == PL_ERR_IO || either || number || (has == json_type_null && may_be_null(key))) return;
+    if (has == had || st == PL_ERR_IO || either || number ||
+        (has == json_type_null && may_be_null(key)))
+        return;
     if (st != PL_ERR_FORMAT) fail_msg("%s: %s of another type was taken", text, key);
     if (!strstr(said, key)) fail_msg("%s: '%s' is not named: %s", text, key, said);
 }

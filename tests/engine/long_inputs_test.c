@@ -64,7 +64,8 @@ static void many_added(scratch *s, int n)
     int64_t count;
     FILE *f = new_file(s, "tokenizer.json");
     fputs("{\"model\":{\"type\":\"WordLevel\",\"unk_token\":\"u\",\"vocab\":{\"u\":0}},"
-          "\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"added_tokens\":[", f);
+          "\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},\"added_tokens\":[",
+          f);
     for (int i = 1; i <= n; i++)
         fprintf(f, "%s{\"id\":%d,\"content\":\"<%d>\"}", i > 1 ? "," : "", i, i);
     fputs("]}", f);
@@ -100,7 +101,8 @@ static void long_pieces(scratch *s, int n)
     FILE *f = new_file(s, "tok.bin");
     fwrite(&longest, 4, 1, f);
     for (int i = 0; i < 259 + n; i++) {
-        int32_t length = i < 259 ? snprintf(piece, LONG, "<0x%02X>", (unsigned)(i - 3) & 255) : LONG;
+        int32_t length =
+            i < 259 ? snprintf(piece, LONG, "<0x%02X>", (unsigned)(i - 3) & 255) : LONG;
         if (i >= 259) memset(piece, 'a', LONG);
         if (i >= 259) snprintf(piece, 16, "%d.", i);
         fwrite(&score, 4, 1, f);

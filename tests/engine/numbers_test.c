@@ -52,7 +52,9 @@ static double *reference(const extreme *row, const float *x, double *floor)
         total += exp(x[i] - most);
     }
     const double scale = 1 / sqrt((double)(squares / n) + EPS);
-    *floor = is(row, "sum") ? (double)size : strstr(row->op, "norm") || is(row, "log_softmax") ? 1 : 1e-30;
+    *floor = is(row, "sum")                                      ? (double)size
+             : strstr(row->op, "norm") || is(row, "log_softmax") ? 1
+                                                                 : 1e-30;
     for (int64_t i = 0; i < n; i++) {
         if (is(row, "sum")) y[i] = (double)sum;
         else if (strstr(row->op, "norm")) y[i] = (x[i] - centre) * scale;
@@ -131,7 +133,8 @@ static void extremes(void **state)
         extreme row;
         if (line[0] == '#' || !strncmp(line, "op\t", 3)) continue;
         assert_int_equal(sscanf(line, "%31s %ld %lf %lf %lf", row.op, &row.n, &row.offset,
-                                &row.scale, &row.error), 5);
+                                &row.scale, &row.error),
+                         5);
         rows++;
         const double most = 4 * row.error > FLOOR ? 4 * row.error : FLOOR;
         for (size_t i = 0; i < 3; i++) {

@@ -18,20 +18,27 @@ typedef struct {
 } variant;
 
 #define DECLARE_VARIANT(v) extern __typeof__(K(rope)) k_rope_##v;
-#define VARIANT(v, usable) {#v, usable, k_rope_##v}
+#define VARIANT(v, usable)     \
+    {                          \
+#v, usable, k_rope_##v \
+    }
 
 static int variant_list(variant out[4]); /* given by the includer */
 
 #define ROWS 37 /* of a call */
-#define EACH_VARIANT(v)                                                                           \
-    variant list_[4];                                                                             \
-    const int n_ = variant_list(list_);                                                           \
-    for (const variant *v = list_; v < list_ + n_; v++)                                           \
+#define EACH_VARIANT(v)                                 \
+    variant list_[4];                                   \
+    const int n_ = variant_list(list_);                 \
+    for (const variant *v = list_; v < list_ + n_; v++) \
         if (v->usable)
 
-static const struct { int64_t H, D; double theta; bool interleaved; } shapes[] = {
-    {8, 8, 10000, true}, {8, 8, 10000, false}, {2, 48, 10000, false}, {3, 64, 500000, true},
-    {3, 64, 500000, false}, {5, 2, 10000, true}, {1, 22, 100, false}, {1, 1024, 1e6, true},
+static const struct {
+    int64_t H, D;
+    double theta;
+    bool interleaved;
+} shapes[] = {
+    {8, 8, 10000, true},    {8, 8, 10000, false}, {2, 48, 10000, false}, {3, 64, 500000, true},
+    {3, 64, 500000, false}, {5, 2, 10000, true},  {1, 22, 100, false},   {1, 1024, 1e6, true},
 };
 #define N_SHAPES ((int)(sizeof shapes / sizeof *shapes))
 
@@ -78,8 +85,8 @@ static void test_formula(void **state)
                     if (!(fabs((double)y[ia] - a) <= tolerance &&
                           fabs((double)y[ib] - b) <= tolerance))
                         fail_msg("%s shape %d position %d pair %ld: %.17g %.17g, not %.17g %.17g",
-                                 v->name, i, positions[t], (long)p, (double)y[ia], (double)y[ib],
-                                 a, b);
+                                 v->name, i, positions[t], (long)p, (double)y[ia], (double)y[ib], a,
+                                 b);
                 }
         free(x);
         free(y);

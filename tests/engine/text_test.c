@@ -80,9 +80,9 @@ static char *get_file(const char *path, size_t *size)
     return data;
 }
 
-#define OK(expr)                                                                                  \
-    do {                                                                                          \
-        if ((expr) != PL_OK) fail_msg("%s: %s", #expr, pl_error(s->ctx));                         \
+#define OK(expr)                                                          \
+    do {                                                                  \
+        if ((expr) != PL_OK) fail_msg("%s: %s", #expr, pl_error(s->ctx)); \
     } while (0)
 
 static pl_tokenizer *load(scratch *s, const char *path)
@@ -114,7 +114,7 @@ static const char *ids_of(scratch *s, pl_tokenizer *tok, const char *text, size_
     return out;
 }
 
-#define expect_ids(tok, text, flags, expected)                                                    \
+#define expect_ids(tok, text, flags, expected) \
     assert_string_equal(ids_of(s, tok, text, sizeof text - 1, flags), expected)
 
 static void expect_round_trip(scratch *s, pl_tokenizer *tok, const char *text, size_t length,
@@ -273,8 +273,12 @@ static pl_tokenizer *train(scratch *s, pl_tokenizer_kind kind, int64_t size)
 {
     const char *texts[] = {corpus, corpus + 10};
     const size_t lengths[] = {sizeof corpus - 1, sizeof corpus - 11};
-    pl_tokenizer_training o = {.kind = kind, .vocab_size = size, .special = special,
-                               .n_special = 4, .eos = "<|end|>", .pad = "<|pad|>"};
+    pl_tokenizer_training o = {.kind = kind,
+                               .vocab_size = size,
+                               .special = special,
+                               .n_special = 4,
+                               .eos = "<|end|>",
+                               .pad = "<|pad|>"};
     pl_tokenizer *tok;
     OK(pl_tokenizer_train(s->ctx, &tok, texts, lengths, 2, &o));
     return tok;
@@ -285,8 +289,8 @@ static pl_status life(scratch *s, pl_tokenizer_kind kind)
 {
     const char *texts[] = {corpus};
     const size_t lengths[] = {sizeof corpus - 1};
-    pl_tokenizer_training o = {.kind = kind, .vocab_size = 280, .special = special,
-                               .n_special = 4, .eos = "<|end|>"};
+    pl_tokenizer_training o = {
+        .kind = kind, .vocab_size = 280, .special = special, .n_special = 4, .eos = "<|end|>"};
     pl_tokenizer *tok = NULL, *again = NULL;
     int32_t *ids = NULL;
     int64_t count;
@@ -414,8 +418,11 @@ static void words(void **state)
     scratch *s = *state;
     const char *texts[] = {"b a\tb\n c  b a <|end|>"};
     const size_t lengths[] = {21};
-    pl_tokenizer_training o = {.kind = PL_TOKENIZER_WORD, .vocab_size = 7, .special = special,
-                               .n_special = 1, .eos = "<|end|>"};
+    pl_tokenizer_training o = {.kind = PL_TOKENIZER_WORD,
+                               .vocab_size = 7,
+                               .special = special,
+                               .n_special = 1,
+                               .eos = "<|end|>"};
     pl_tokenizer *tok;
     char *text;
     size_t n;
@@ -457,8 +464,8 @@ static void every_allocation_may_fail(void **state)
 /* --------------------------------------------------------------------------------------------
 ** tokenizer.json: what is taken
 */
-#define VOCAB                                                                                      \
-    "\"vocab\":{\"a\":0,\"b\":1,\"\u0120\":2,\"ab\":3,\"1\":4,\"-\":5,\"\u00C3\":6,\"\u00A9\":7,"      \
+#define VOCAB                                                                                     \
+    "\"vocab\":{\"a\":0,\"b\":1,\"\u0120\":2,\"ab\":3,\"1\":4,\"-\":5,\"\u00C3\":6,\"\u00A9\":7," \
     "\"\u00C3\u00A9\":8,\"\u0120ab\":10}"
 #define MERGES "\"merges\":[\"a b\",[\"\xC4\xA0\",\"ab\"],\"\xC3\x83 \xC2\xA9\"]"
 #define MODEL "\"model\":{\"type\":\"BPE\"," VOCAB "," MERGES "}"
@@ -526,8 +533,8 @@ static void lower_case(void **state)
     expect_lower(s, "", 0, "");
     expect_lower(s, "A[Z]@`z{1", 9, "a[z]@`z{1");
     expect_lower(s, "\xC3\x84\xC8\x98\xCE\xA3", 6, "\xC3\xA4\xC8\x99\xCF\x83"); /* ÄȘΣ */
-    expect_lower(s, "\xC8\xBA", 2, "\xE2\xB1\xA5"); /* U+023A: two bytes become three */
-    expect_lower(s, "\xC4\xB0\xE2\x84\xAA", 5, "ik"); /* U+0130, the sign of kelvin */
+    expect_lower(s, "\xC8\xBA", 2, "\xE2\xB1\xA5");             /* U+023A: two bytes become three */
+    expect_lower(s, "\xC4\xB0\xE2\x84\xAA", 5, "ik");           /* U+0130, the sign of kelvin */
     expect_lower(s, "\xF0\x90\x90\x80", 4, "\xF0\x90\x90\xA8"); /* U+10400 */
     expect_lower(s, "A\xFF\xC3", 3, "a\xFF\xC3");
 }
@@ -535,8 +542,8 @@ static void lower_case(void **state)
 static void normal_form(void **state)
 {
     scratch *s = *state;
-    pl_tokenizer *tok = load_text(s, "{" MODEL ",\"pre_tokenizer\":" BYTES
-                                     ",\"normalizer\":{\"type\":\"NFC\"}}");
+    pl_tokenizer *tok =
+        load_text(s, "{" MODEL ",\"pre_tokenizer\":" BYTES ",\"normalizer\":{\"type\":\"NFC\"}}");
     assert_int_equal(pl_tokenizer_id(tok, "\xC3\xA9", 2), 8); /* é */
     expect_ids(tok, "\xC3\xA9", 0, "8");
     pl_tokenizer_free(tok);
@@ -554,8 +561,8 @@ static void normal_form(void **state)
     assert_int_equal(pl_tokenizer_load(s->ctx, &refused, s->path), PL_ERR_FORMAT);
     char *with = malloc(n + 64);
     int before = (int)(at - json);
-    int made = snprintf(with, n + 64, "%.*s\"normalizer\":{\"type\":\"NFC\"}%s", before, json,
-                        at + 18);
+    int made =
+        snprintf(with, n + 64, "%.*s\"normalizer\":{\"type\":\"NFC\"}%s", before, json, at + 18);
     put_file(s->path, with, (size_t)made);
     tok = load(s, s->path);
     enum { MARKS = 200000 };
@@ -597,9 +604,9 @@ static void added_tokens(void **state)
     assert_true(pl_tokenizer_get_info(tok).adds_bos);
     assert_false(pl_tokenizer_get_info(tok).adds_eos);
     assert_int_equal(pl_tokenizer_get_info(tok).bos, 11);
-    expect_ids(tok, "a<s><s><s>b", PL_ENCODE_SPECIAL, "0 12 11 1"); /* the longest first */
+    expect_ids(tok, "a<s><s><s>b", PL_ENCODE_SPECIAL, "0 12 11 1");     /* the longest first */
     expect_ids(tok, "<s>a", PL_ENCODE_SPECIAL | PL_ENCODE_BOS, "11 0"); /* one beginning only */
-    expect_ids(tok, "a", 0, "0"); /* and none unasked */
+    expect_ids(tok, "a", 0, "0");                                       /* and none unasked */
     expect_ids(tok, "a  b", 0, "0 13 1"); /* white space is no control token */
     expect_ids(tok, "a <r> b", PL_ENCODE_SPECIAL, "0 15 1");
     assert_true(pl_tokenizer_is_control(tok, 14));
@@ -689,9 +696,11 @@ static void refusals(void **state)
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}}", "BertPreTokenizer"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\"}}", "without 'pretokenizers'"},
         {"{" MODEL "," STEPS("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},"
-                             "\"behavior\":\"Isolated\"}") "}", "missing closing parenthesis"},
+                             "\"behavior\":\"Isolated\"}") "}",
+         "missing closing parenthesis"},
         {"{" MODEL "," STEPS("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
-                             "\"behavior\":\"MergedWithNext\"}") "}", "MergedWithNext"},
+                             "\"behavior\":\"MergedWithNext\"}") "}",
+         "MergedWithNext"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"normalizer\":{\"type\":\"Lowercase\"}}",
          "Lowercase"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
@@ -702,8 +711,9 @@ static void refusals(void **state)
          "which is 'b' in the vocabulary"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":[" ADDED("11", "", "") "]}",
          "added token"},
-        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":["
-         ADDED("11", "<x>", ",\"single_word\":true") "]}", "single_word"},
+        {"{" MODEL ",\"pre_tokenizer\":" BYTES
+         ",\"added_tokens\":[" ADDED("11", "<x>", ",\"single_word\":true") "]}",
+         "single_word"},
         {"{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true," VOCAB "," MERGES "}}",
          "byte token <0x00> is missing"},
     };
@@ -819,7 +829,7 @@ static void streams(void **state)
     scratch *s = *state;
     pl_tokenizer *tok = train(s, PL_TOKENIZER_BYTELEVEL, 260); /* bytes alone */
     static const char text[] = "a\xF0\x9F\xA6\x99\xC3\xA9\xFFz\xE2\x82";
-    static const char *const steps[] = {"a", "", "", "", "\xF0\x9F\xA6\x99", "", "\xC3\xA9",
+    static const char *const steps[] = {"a",    "",  "", "", "\xF0\x9F\xA6\x99", "", "\xC3\xA9",
                                         "\xFF", "z", "", ""};
     pl_text_stream stream = {0};
     const char *out;
@@ -891,13 +901,26 @@ static void long_words_on_a_small_stack(void **state)
 int main(void)
 {
     const struct CMUnitTest cases[] = {
-        CASE(gpt2_vectors), CASE(qwen_vectors), CASE(small_byte_level_loads),
-        CASE(stories_tokenizer), CASE(merges_are_the_most_frequent), CASE(bytes_come_back),
-        CASE(text_gives_no_control_token), CASE(training_refuses), CASE(words),
-        CASE(every_allocation_may_fail), CASE(steps_of_a_file), CASE(normal_form),
-        CASE(lower_case), CASE(added_tokens), CASE(saved_unchanged), CASE(gpt2_pair_of_files),
+        CASE(gpt2_vectors),
+        CASE(qwen_vectors),
+        CASE(small_byte_level_loads),
+        CASE(stories_tokenizer),
+        CASE(merges_are_the_most_frequent),
+        CASE(bytes_come_back),
+        CASE(text_gives_no_control_token),
+        CASE(training_refuses),
+        CASE(words),
+        CASE(every_allocation_may_fail),
+        CASE(steps_of_a_file),
+        CASE(normal_form),
+        CASE(lower_case),
+        CASE(added_tokens),
+        CASE(saved_unchanged),
+        CASE(gpt2_pair_of_files),
         CASE(refusals),
-        CASE(llama2c_files), CASE(damaged_files), CASE(streams),
+        CASE(llama2c_files),
+        CASE(damaged_files),
+        CASE(streams),
         CASE(long_words_on_a_small_stack),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);

@@ -41,9 +41,16 @@ static wide exact_softplus(wide x)
     return (x > 0 ? x : 0) + WIDE(log1p)(WIDE(exp)(-WIDE(fabs)(x)));
 }
 
-static wide exact_log_sigmoid(wide x) { return -exact_softplus(-x); }
+static wide exact_log_sigmoid(wide x)
+{
+    return -exact_softplus(-x);
+}
 
-#define WRAP(f) static void do_##f(real *y, const real *x) { v_store(y, f(v_load(x))); }
+#define WRAP(f)                                \
+    static void do_##f(real *y, const real *x) \
+    {                                          \
+        v_store(y, f(v_load(x)));              \
+    }
 WRAP(v_exp)
 WRAP(v_log)
 WRAP(v_log1p)

@@ -11,12 +11,15 @@ local special = { "<|begin|>", "<|eos|>" }
 for _, name in ipairs(pl.chat.control_names(pl.chat.plain)) do
   special[#special + 1] = name
 end
-local tok = pl.tokenizer.train({ texts = { "a moon and a boat" }, vocab_size = 280,
-  special = special, bos = "<|begin|>", eos = "<|eos|>" })
+local tok = pl.tokenizer.train {
+  texts = { "a moon and a boat" },
+  vocab_size = 280,
+  special = special,
+  bos = "<|begin|>",
+  eos = "<|eos|>",
+}
 
-local function words(rng, most)
-  return ("ab "):rep(rng:int(0, most)) .. "x"
-end
+local function words(rng, most) return ("ab "):rep(rng:int(0, most)) .. "x" end
 
 local function talk(rng)
   local messages = rng:chance(0.3) and { { role = "system", content = words(rng, 4) } } or {}
@@ -24,9 +27,7 @@ local function talk(rng)
     messages[#messages + 1] = { role = "user", content = words(rng, 6) }
     messages[#messages + 1] = { role = "assistant", content = words(rng, 6) }
   end
-  if rng:chance(0.3) then
-    messages[#messages + 1] = { role = "user", content = words(rng, 6) }
-  end
+  if rng:chance(0.3) then messages[#messages + 1] = { role = "user", content = words(rng, 6) } end
   return messages
 end
 
@@ -37,8 +38,11 @@ local function example_row(rng)
   elseif kind == 2 then
     return { text = rng:chance(0.3) and "" or words(rng, 12) }
   end
-  return { prompt = words(rng, 8), completion = words(rng, 8),
-    completion_finished = rng:chance(0.5) }
+  return {
+    prompt = words(rng, 8),
+    completion = words(rng, 8),
+    completion_finished = rng:chance(0.5),
+  }
 end
 
 local function ranking_row(rng)
@@ -85,43 +89,56 @@ teardown(scratch.clean)
 
 describe("rows in are used, or left out for a reason:", function()
   it("training examples", function()
-    local reasons = holds("examples", example_row, function(rows, longest)
-      return data.examples(tok, pl.chat.plain, rows, longest)
-    end, function(set) return #set.sequences end)
+    local reasons = holds(
+      "examples",
+      example_row,
+      function(rows, longest) return data.examples(tok, pl.chat.plain, rows, longest) end,
+      function(set) return #set.sequences end
+    )
     assert.are.same({ ["no room for an answer"] = true, ["nothing to train"] = true }, reasons)
   end)
 
   it("prompts", function()
-    local reasons = holds("prompts", function(rng) return { prompt = words(rng, 30) } end,
+    local reasons = holds(
+      "prompts",
+      function(rng) return { prompt = words(rng, 30) } end,
       function(rows, longest) return data.prompts(tok, nil, rows, longest) end,
-      function(set) return #set end)
+      function(set) return #set end
+    )
     assert.are.same({ ["too long"] = true }, reasons)
   end)
 
   it("rankings", function()
-    local reasons = holds("rankings", ranking_row, function(rows, longest)
-      return data.ranked(tok, nil, rows, longest)
-    end, function(set) return #set end)
-    assert.are.same({ ["too long"] = true, ["equal answers"] = true, ["all ranks equal"] = true },
-      reasons)
+    local reasons = holds(
+      "rankings",
+      ranking_row,
+      function(rows, longest) return data.ranked(tok, nil, rows, longest) end,
+      function(set) return #set end
+    )
+    assert.are.same(
+      { ["too long"] = true, ["equal answers"] = true, ["all ranks equal"] = true },
+      reasons
+    )
   end)
 
   it("documents, and every token is in a piece or counted", function()
-    local reasons = holds("text", function(rng)
-      return { text = rng:chance(0.2) and "" or words(rng, 9) }
-    end, function(path, longest)
-      local set = data.text(tok, path, longest)
-      local tokens, wanted = 0, 0
-      for _, piece in ipairs(set) do
-        tokens = tokens + #piece
+    local reasons = holds(
+      "text",
+      function(rng) return { text = rng:chance(0.2) and "" or words(rng, 9) } end,
+      function(path, longest)
+        local set = data.text(tok, path, longest)
+        local tokens, wanted = 0, 0
+        for _, piece in ipairs(set) do
+          tokens = tokens + #piece
+        end
+        for document in data.documents(path) do
+          wanted = wanted + (document ~= "" and #data.encode.text(tok, document) or 0)
+        end
+        assert.are.equal(tokens, set.tokens)
+        assert.are.equal(wanted, tokens + (set.counts.changed["last token left over"] or 0))
+        return set
       end
-      for document in data.documents(path) do
-        wanted = wanted + (document ~= "" and #data.encode.text(tok, document) or 0)
-      end
-      assert.are.equal(tokens, set.tokens)
-      assert.are.equal(wanted, tokens + (set.counts.changed["last token left over"] or 0))
-      return set
-    end)
+    )
     assert.are.same({ empty = true }, reasons)
   end)
 
@@ -141,9 +158,15 @@ end)
 
 describe("nothing measured", function()
   it("is not a loss of 0", function()
-    local model = pl.model.new({ model_type = "llama", hidden_size = 8, num_hidden_layers = 1,
-      num_attention_heads = 1, intermediate_size = 8, vocab_size = #tok,
-      max_position_embeddings = 16 }, { seed = 1 })
+    local model = pl.model.new({
+      model_type = "llama",
+      hidden_size = 8,
+      num_hidden_layers = 1,
+      num_attention_heads = 1,
+      intermediate_size = 8,
+      vocab_size = #tok,
+      max_position_embeddings = 16,
+    }, { seed = 1 })
     assert.are.same({ nil, 0 }, { pl.loss.evaluate(model, {}) })
     assert.are.same({ nil, 0 }, { pl.loss.evaluate(model, { { 1, 70 } }, { { 0, 0 } }) })
     local mean, count = pl.loss.evaluate(model, { { 1, 70 } })

@@ -14,9 +14,7 @@ local units = {}
 for u = 1, 12 do
   units[u] = {}
   for _, row in ipairs(rows) do
-    if row[u] ~= 0 then
-      table.insert(units[u], row[u])
-    end
+    if row[u] ~= 0 then table.insert(units[u], row[u]) end
   end
 end
 
@@ -38,8 +36,13 @@ describe("agreement", function()
 
   it("counts the pairs of two rankings with a tie", function()
     -- pairs (1,2) (1,3) (2,3): ana says better, better, tie; bo says better, better, worse
-    local found = agreement.new():add({ { labeler = "ana", ranks = { 1, 2, 2 } },
-      { labeler = "bo", ranks = { 1, 3, 2 } } }):result()
+    local found = agreement
+      .new()
+      :add({
+        { labeler = "ana", ranks = { 1, 2, 2 } },
+        { labeler = "bo", ranks = { 1, 3, 2 } },
+      })
+      :result()
     assert.are.equal(2 / 3, found.pairwise)
     assert.are.equal(1, found.strict)
     assert.are.equal(1 / 6, found.tie_rate)
@@ -65,14 +68,19 @@ describe("agreement", function()
 
   it("does not depend on which answer stands first", function()
     local one, other = agreement.new(), agreement.new()
-    local sets = { { { 1, 2, 3 }, { 2, 1, 3 } }, { { 1, 1, 2 }, { 1, 2, 3 } },
-      { { 3, 2, 1 }, { 3, 1, 2 } } }
+    local sets = {
+      { { 1, 2, 3 }, { 2, 1, 3 } },
+      { { 1, 1, 2 }, { 1, 2, 3 } },
+      { { 3, 2, 1 }, { 3, 1, 2 } },
+    }
     for _, set in ipairs(sets) do
       local function rankings(order)
         local list = {}
         for i, ranks in ipairs(set) do
-          list[i] = { labeler = tostring(i), ranks = { ranks[order[1]], ranks[order[2]],
-            ranks[order[3]] } }
+          list[i] = {
+            labeler = tostring(i),
+            ranks = { ranks[order[1]], ranks[order[2]], ranks[order[3]] },
+          }
         end
         return list
       end
@@ -84,8 +92,13 @@ describe("agreement", function()
   end)
 
   it("passes over answers somebody did not judge", function()
-    local found = agreement.new():add({ { labeler = "a", ranks = { 1, 2, 3 } },
-      { labeler = "b", ranks = { 1, false, 2 } } }):result()
+    local found = agreement
+      .new()
+      :add({
+        { labeler = "a", ranks = { 1, 2, 3 } },
+        { labeler = "b", ranks = { 1, false, 2 } },
+      })
+      :result()
     assert.are.equal(1, found.compared)
     assert.are.equal(4, found.judgements)
   end)

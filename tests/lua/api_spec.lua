@@ -48,9 +48,7 @@ local function returns_faults(members, add)
         number = number + 1
         if number >= item.declared then
           lines[#lines + 1] = line
-          if line == "end" then
-            break
-          end
+          if line == "end" then break end
         end
       end
       add(returns_fault(item, table.concat(lines, "\n")), member)
@@ -59,9 +57,10 @@ local function returns_faults(members, add)
 end
 
 describe("the doc comments", function()
-  it("keep to the dialect and say all of the public face", function()
-    assert.are.same({}, public.faults(face))
-  end)
+  it(
+    "keep to the dialect and say all of the public face",
+    function() assert.are.same({}, public.faults(face)) end
+  )
 
   it("keep to it in recipes and tests as well", function()
     local files = {}
@@ -73,7 +72,7 @@ describe("the doc comments", function()
         files[path] = doc_comments.read(text)
       end
     end
-    assert.are.same({}, public.faults({ files = files, modules = {}, classes = {} }))
+    assert.are.same({}, public.faults { files = files, modules = {}, classes = {} })
   end)
 
   it("say what the functions return", function()
@@ -105,8 +104,12 @@ describe("the doc comments", function()
         local kind = is_callable(value) and "function" or "value"
         checked = checked + 1
         if described[name] ~= kind and not modules[value] then
-          missing[#missing + 1] = ("%s.%s is a %s, not %s"):format(one.name, name, kind,
-            described[name])
+          missing[#missing + 1] = ("%s.%s is a %s, not %s"):format(
+            one.name,
+            name,
+            kind,
+            described[name]
+          )
         end
       end
     end
@@ -133,7 +136,7 @@ describe("the doc comments", function()
         missing[#missing + 1] = name
       end
     end
-    local tensor = pl.zeros({ 1 })
+    local tensor = pl.zeros { 1 }
     for name in pairs(debug.getmetatable(tensor).__index) do
       if not ops[name] and not name:find("^_") and not described["Tensor:" .. name] then
         missing[#missing + 1] = "Tensor:" .. name
@@ -204,71 +207,100 @@ return x
     assert.are.same({ "value", "tuple" }, { colours.kind, colours.value.kind })
   end)
 
-  it("has no other tags", function()
-    assert.are.same({
-      "2: @string is no tag of ours",
-      "3: @return is no tag of ours",
-      "4: @tparam[opt] is no tag of ours",
-    }, faults_of("--- @string name\n-- @return it\n-- @tparam[opt] table t\nfunction x.y()\nend\n"))
-  end)
+  it(
+    "has no other tags",
+    function()
+      assert.are.same(
+        {
+          "2: @string is no tag of ours",
+          "3: @return is no tag of ours",
+          "4: @tparam[opt] is no tag of ours",
+        },
+        faults_of("--- @string name\n-- @return it\n-- @tparam[opt] table t\nfunction x.y()\nend\n")
+      )
+    end
+  )
 
-  it("shows what is wrong with a tag", function()
-    assert.are.same({
-      "3: @tparam: a name is missing",
-      "4: @tparam: '{string,' is no type",
-      "5: @class: a class has one name in CamelCase",
-      "6: @name: a name is written owner.name or Class:name",
-      "2: it stands above nothing that it could describe",
-    }, faults_of("--- Text.\n-- @tparam string\n-- @tparam {string, ...} list\n-- @class thing\n"
-      .. "-- @name y\n"))
-  end)
+  it(
+    "shows what is wrong with a tag",
+    function()
+      assert.are.same(
+        {
+          "3: @tparam: a name is missing",
+          "4: @tparam: '{string,' is no type",
+          "5: @class: a class has one name in CamelCase",
+          "6: @name: a name is written owner.name or Class:name",
+          "2: it stands above nothing that it could describe",
+        },
+        faults_of(
+          "--- Text.\n-- @tparam string\n-- @tparam {string, ...} list\n-- @class thing\n"
+            .. "-- @name y\n"
+        )
+      )
+    end
+  )
 
   it("shows parameters that are others, in another order or missing", function()
-    assert.are.same({
-      "2: f has the parameters (a, b), its comment says (b, a)",
-      "8: g has the parameters (a, ...), its comment says (a)",
-    }, faults_of("--- Text.\n-- @tparam any b\n-- @tparam any a\nfunction x.f(a, b)\nend\n\n"
-      .. "--- Text.\n-- @tparam any a\nfunction x.g(self, a, ...)\nend\n"))
+    assert.are.same(
+      {
+        "2: f has the parameters (a, b), its comment says (b, a)",
+        "8: g has the parameters (a, ...), its comment says (a)",
+      },
+      faults_of(
+        "--- Text.\n-- @tparam any b\n-- @tparam any a\nfunction x.f(a, b)\nend\n\n"
+          .. "--- Text.\n-- @tparam any a\nfunction x.g(self, a, ...)\nend\n"
+      )
+    )
     local item = doc_comments.read("--- H.\n\n--- Text.\nfunction x.f(a)\nend\n").items[1]
-    assert.are.equal("f has the parameters (a), its comment says ()",
-      doc_comments.params_fault(item))
+    assert.are.equal(
+      "f has the parameters (a), its comment says ()",
+      doc_comments.params_fault(item)
+    )
   end)
 
   it("shows types that do not exist and comments that describe nothing", function()
-    local files = { m = doc_comments.read("--- H.\n\n--- T.\n-- @treturn Thnig it\n"
-      .. "local function f()\nend\n\n--- T.\n-- @treturn table\n\nreturn f\n") }
+    local files = {
+      m = doc_comments.read(
+        "--- H.\n\n--- T.\n-- @treturn Thnig it\n"
+          .. "local function f()\nend\n\n--- T.\n-- @treturn table\n\nreturn f\n"
+      ),
+    }
     assert.are.same({
       "m:3: there is no type or class Thnig",
       "m:8: it stands above nothing that it could describe",
-    }, public.faults({ files = files, modules = {}, classes = {} }))
+    }, public.faults { files = files, modules = {}, classes = {} })
   end)
 
   it("shows wrong results", function()
-    local function fault(said, body)
-      return returns_fault({ name = "f", returns = said }, body)
-    end
+    local function fault(said, body) return returns_fault({ name = "f", returns = said }, body) end
     local one, two = { {} }, { {}, {} }
     assert.is_nil(fault({}, "function f()\n  return\nend"))
     assert.is_nil(fault(one, "function f()\n  return { 1, 2 } -- a, b\nend"))
     assert.is_nil(fault(two, "function f()\n  if x then return nil, 'a,' end\n  return g()\nend"))
-    assert.are.equal("f returns 0 values, its comment says 1", fault(one,
-      "function f()\n  local function g() return 1 end\nend"))
-    assert.are.equal("f returns 2 values, its comment says 1", fault(one,
-      "function f()\n  return function() return 1, 2, 3 end, [[,]]\nend"))
-    assert.are.equal("f returns 1 values, its comment says 2", fault(two,
-      "function f()\n  for i = 1, 2 do repeat until g(i) end\n  return x[1]\nend"))
+    assert.are.equal(
+      "f returns 0 values, its comment says 1",
+      fault(one, "function f()\n  local function g() return 1 end\nend")
+    )
+    assert.are.equal(
+      "f returns 2 values, its comment says 1",
+      fault(one, "function f()\n  return function() return 1, 2, 3 end, [[,]]\nend")
+    )
+    assert.are.equal(
+      "f returns 1 values, its comment says 2",
+      fault(two, "function f()\n  for i = 1, 2 do repeat until g(i) end\n  return x[1]\nend")
+    )
   end)
 
   it("has types that LuaCATS can say", function()
     local function luacats_of(text)
-      return type_names.luacats(assert(type_names.parse(text)), function(name)
-        return name
-      end)
+      return type_names.luacats(assert(type_names.parse(text)), function(name) return name end)
     end
     assert.are.equal("string[]", luacats_of("{string,...}"))
     assert.are.equal("(string|number)[]", luacats_of("{string|number,...}"))
-    assert.are.equal("table<string, { n: integer, of: T? }>?",
-      luacats_of("?{[string]={n=integer,of=?T}}"))
+    assert.are.equal(
+      "table<string, { n: integer, of: T? }>?",
+      luacats_of("?{[string]={n=integer,of=?T}}")
+    )
     assert.are.equal("([number, string]|table)?", luacats_of("?{number,string}|table"))
     for _, text in ipairs { "", "?", "{}", "{string", "a b", "{[string]=}", "{a=string,number}" } do
       assert.is_nil((type_names.parse(text)), text)
@@ -278,10 +310,14 @@ end)
 
 describe("the pages made of them", function()
   it("are what `perilune api` prints", function()
-    assert.is_true(markdown.page(face) == scratch.read("docs/api.md"),
-      "docs/api.md is stale: run `perilune api > docs/api.md`")
-    assert.is_true(luacats.declarations(face) == scratch.read("docs/luacats/perilune.lua"),
-      "stale: run `perilune api --luacats > docs/luacats/perilune.lua`")
+    assert.is_true(
+      markdown.page(face) == scratch.read("docs/api.md"),
+      "docs/api.md is stale: run `perilune api > docs/api.md`"
+    )
+    assert.is_true(
+      luacats.declarations(face) == scratch.read("docs/luacats/perilune.lua"),
+      "stale: run `perilune api --luacats > docs/luacats/perilune.lua`"
+    )
   end)
 
   it("name every module, function and class once", function()

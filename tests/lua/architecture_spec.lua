@@ -14,9 +14,10 @@ local library = sources.texts("lua/perilune", "%.lua$")
 local recipes = sources.texts("recipes", "%.lua$")
 
 describe("the engine's floors", function()
-  it("have no arrow up or across, by include or by use, and no Lua", function()
-    assert.are.same({}, floors.engine_faults(engine))
-  end)
+  it(
+    "have no arrow up or across, by include or by use, and no Lua",
+    function() assert.are.same({}, floors.engine_faults(engine)) end
+  )
 
   it("show an include that goes up or across, and Lua", function()
     local faults = floors.engine_faults {
@@ -75,30 +76,39 @@ describe("the engine's floors", function()
   end)
 
   it("show a circle of files", function()
-    assert.are.same({
-      "engine/text/bpe -> engine/text/utf8 -> engine/text/vocab -> engine/text/bpe",
-    }, floors.c_circles {
-      ["engine/text/bpe.c"] = "void pl__bpe(void)\n{\n    pl__utf8(1);\n}\n",
-      ["engine/text/utf8.h"] = "static inline void get(void)\n{\n    pl__vocab();\n}\n",
-      ["engine/text/utf8.c"] = "void pl__utf8(int n)\n{\n}\n",
-      ["engine/text/vocab.c"] = "void pl__vocab(void)\n{\n    pl__bpe();\n}\n",
-    })
-    assert.are.same({ "lua/bind/lb -> lua/bind/lb_open -> lua/bind/lb" }, floors.c_circles {
-      ["lua/bind/lb.c"] = "int lb_check(lua_State *L)\n{\n    return lb_open(L);\n}\n",
-      ["lua/bind/lb_open.c"] = "int lb_open(lua_State *L)\n{\n    return lb_check(L);\n}\n",
-    })
+    assert.are.same(
+      {
+        "engine/text/bpe -> engine/text/utf8 -> engine/text/vocab -> engine/text/bpe",
+      },
+      floors.c_circles {
+        ["engine/text/bpe.c"] = "void pl__bpe(void)\n{\n    pl__utf8(1);\n}\n",
+        ["engine/text/utf8.h"] = "static inline void get(void)\n{\n    pl__vocab();\n}\n",
+        ["engine/text/utf8.c"] = "void pl__utf8(int n)\n{\n}\n",
+        ["engine/text/vocab.c"] = "void pl__vocab(void)\n{\n    pl__bpe();\n}\n",
+      }
+    )
+    assert.are.same(
+      { "lua/bind/lb -> lua/bind/lb_open -> lua/bind/lb" },
+      floors.c_circles {
+        ["lua/bind/lb.c"] = "int lb_check(lua_State *L)\n{\n    return lb_open(L);\n}\n",
+        ["lua/bind/lb_open.c"] = "int lb_open(lua_State *L)\n{\n    return lb_check(L);\n}\n",
+      }
+    )
   end)
 
   it("give each file a name of its own, but for kernels and what is built on them", function()
     assert.are.same({}, floors.c_names(sources.paths("engine", "%.c$")))
-    assert.are.same({
-      "engine/text/train.c:1: engine/gen/train.c has the same name",
-    }, floors.c_names {
-      "engine/gen/train.c",
-      "engine/kernels/norm.c",
-      "engine/ops/norm.c",
-      "engine/text/train.c",
-    })
+    assert.are.same(
+      {
+        "engine/text/train.c:1: engine/gen/train.c has the same name",
+      },
+      floors.c_names {
+        "engine/gen/train.c",
+        "engine/kernels/norm.c",
+        "engine/ops/norm.c",
+        "engine/text/train.c",
+      }
+    )
   end)
 end)
 
@@ -108,13 +118,19 @@ describe("the bindings", function()
     assert.are.same({}, floors.bind_faults(sources.texts("lua/host", "%.[ch]$")))
   end)
 
-  it("would show a look inside", function()
-    assert.are.same({
-      "lua/bind/lb_x.c:2: bindings may not include tensor/tensor.h",
-    }, floors.bind_faults {
-      ["lua/bind/lb_x.c"] = '#include "perilune.h"\n#include "tensor/tensor.h"\n',
-    })
-  end)
+  it(
+    "would show a look inside",
+    function()
+      assert.are.same(
+        {
+          "lua/bind/lb_x.c:2: bindings may not include tensor/tensor.h",
+        },
+        floors.bind_faults {
+          ["lua/bind/lb_x.c"] = '#include "perilune.h"\n#include "tensor/tensor.h"\n',
+        }
+      )
+    end
+  )
 end)
 
 -- A library of two rooms and the face, with one text put in.
@@ -126,9 +142,7 @@ local function small_library(path, text)
     ["lua/perilune/data/init.lua"] = "--- data.\n--\n-- May use: base.\n"
       .. 'return require "perilune.base.json"\n',
   }
-  if path then
-    texts[path] = text
-  end
+  if path then texts[path] = text end
   return texts
 end
 
@@ -150,20 +164,38 @@ describe("the rooms of the library", function()
       'local chunk = load("return require(\\"perilune.data\\")")',
       "local chunk = load [==[ return require 'perilune.data' ]==]",
     } do
-      local faults = floors.library_faults(small_library("lua/perilune/base/files.lua",
-        "-- require('perilune.data') in a comment is none\n" .. text .. "\n"))
-      assert.are.equal("lua/perilune/base/files.lua:2: base may not use perilune.data"
-        .. " (its head does not name data)", faults[1], number)
+      local faults = floors.library_faults(
+        small_library(
+          "lua/perilune/base/files.lua",
+          "-- require('perilune.data') in a comment is none\n" .. text .. "\n"
+        )
+      )
+      assert.are.equal(
+        "lua/perilune/base/files.lua:2: base may not use perilune.data"
+          .. " (its head does not name data)",
+        faults[1],
+        number
+      )
     end
   end)
 
-  it("show a name that cannot be read, and a module that is not there", function()
-    assert.are.same({
-      "lua/perilune/base/files.lua:1: 'peri' ..: a name that cannot be read",
-      "lua/perilune/base/files.lua:2: there is no module perilune.gone",
-    }, floors.library_faults(small_library("lua/perilune/base/files.lua",
-      'require("peri" .. "lune.data")\nrequire "perilune.gone"\n')))
-  end)
+  it(
+    "show a name that cannot be read, and a module that is not there",
+    function()
+      assert.are.same(
+        {
+          "lua/perilune/base/files.lua:1: 'peri' ..: a name that cannot be read",
+          "lua/perilune/base/files.lua:2: there is no module perilune.gone",
+        },
+        floors.library_faults(
+          small_library(
+            "lua/perilune/base/files.lua",
+            'require("peri" .. "lune.data")\nrequire "perilune.gone"\n'
+          )
+        )
+      )
+    end
+  )
 
   it("show a circle of modules, of rooms and of heads", function()
     local texts = small_library("lua/perilune/base/a.lua", 'return require("perilune.base.b")\n')
@@ -172,8 +204,12 @@ describe("the rooms of the library", function()
       "a circle of modules: perilune.base.a -> perilune.base.b -> perilune.base.a",
     }, floors.library_faults(texts))
 
-    local faults = floors.library_faults(small_library("lua/perilune/base/init.lua",
-      '-- May use: data.\nreturn { require("perilune.data") }\n'))
+    local faults = floors.library_faults(
+      small_library(
+        "lua/perilune/base/init.lua",
+        '-- May use: data.\nreturn { require("perilune.data") }\n'
+      )
+    )
     assert.are.same({
       "a circle of heads: base -> data -> base",
       "a circle of rooms: base -> data -> base",
@@ -191,53 +227,73 @@ describe("the rooms of the library", function()
 
   it("give each module a name of its own, but for the commands", function()
     assert.are.same({}, floors.library_names(sources.paths("lua/perilune", "%.lua$")))
-    assert.are.same({
-      "lua/perilune/store/data.lua:1: lua/perilune/data/init.lua has the same name",
-    }, floors.library_names {
-      "lua/perilune/cli/data.lua",
-      "lua/perilune/data/init.lua",
-      "lua/perilune/store/data.lua",
-    })
+    assert.are.same(
+      {
+        "lua/perilune/store/data.lua:1: lua/perilune/data/init.lua has the same name",
+      },
+      floors.library_names {
+        "lua/perilune/cli/data.lua",
+        "lua/perilune/data/init.lua",
+        "lua/perilune/store/data.lua",
+      }
+    )
   end)
 end)
 
 describe("the public face", function()
   local core = require("perilune.core")
 
-  it("gives no name of the engine a second meaning", function()
-    assert.are.same({}, floors.face_faults(library["lua/perilune/init.lua"], core))
-  end)
+  it(
+    "gives no name of the engine a second meaning",
+    function() assert.are.same({}, floors.face_faults(library["lua/perilune/init.lua"], core)) end
+  )
 
-  it("would show one that does", function()
-    assert.are.same({
-      "lua/perilune/init.lua:2: pl.checkpoint is a function of the engine already",
-      "lua/perilune/init.lua:3: pl.log is a function of the engine already",
-      "lua/perilune/init.lua:6: pl.matmul is a function of the engine already",
-    }, floors.face_faults('local modules = {\n  checkpoint = "perilune.run.state",\n'
-      .. '  log = "perilune.run.log",\n  state = "perilune.run.state",\n}\n'
-      .. "function pl.matmul(a, b)\nend\n", core))
-  end)
+  it(
+    "would show one that does",
+    function()
+      assert.are.same(
+        {
+          "lua/perilune/init.lua:2: pl.checkpoint is a function of the engine already",
+          "lua/perilune/init.lua:3: pl.log is a function of the engine already",
+          "lua/perilune/init.lua:6: pl.matmul is a function of the engine already",
+        },
+        floors.face_faults(
+          'local modules = {\n  checkpoint = "perilune.run.state",\n'
+            .. '  log = "perilune.run.log",\n  state = "perilune.run.state",\n}\n'
+            .. "function pl.matmul(a, b)\nend\n",
+          core
+        )
+      )
+    end
+  )
 end)
 
 describe("recipes", function()
-  it("require the library's face and their neighbours alone", function()
-    assert.are.same({}, floors.recipe_faults(recipes))
-  end)
+  it(
+    "require the library's face and their neighbours alone",
+    function() assert.are.same({}, floors.recipe_faults(recipes)) end
+  )
 
-  it("would show another require", function()
-    assert.are.same({
-      "recipes/a.lua:2: a recipe may not require perilune.run.state",
-      "recipes/a.lua:4: a recipe may not require perilune.core",
-      "recipes/a.lua:5: a recipe may not require a.gone",
-    }, floors.recipe_faults {
-      ["recipes/a.lua"] = 'local pl = require "perilune"\n'
-        .. 'local s = require "perilune.run.state"\n'
-        .. 'local b = require("a.b")\n'
-        .. 'local ok, core = pcall(require, "perilune.core")\n'
-        .. 'local gone = require "a.gone"\n',
-      ["recipes/a/b.lua"] = 'return require "lfs"\n',
-    })
-  end)
+  it(
+    "would show another require",
+    function()
+      assert.are.same(
+        {
+          "recipes/a.lua:2: a recipe may not require perilune.run.state",
+          "recipes/a.lua:4: a recipe may not require perilune.core",
+          "recipes/a.lua:5: a recipe may not require a.gone",
+        },
+        floors.recipe_faults {
+          ["recipes/a.lua"] = 'local pl = require "perilune"\n'
+            .. 'local s = require "perilune.run.state"\n'
+            .. 'local b = require("a.b")\n'
+            .. 'local ok, core = pcall(require, "perilune.core")\n'
+            .. 'local gone = require "a.gone"\n',
+          ["recipes/a/b.lua"] = 'return require "lfs"\n',
+        }
+      )
+    end
+  )
 
   it("are unknown to the library", function()
     local names = {}
@@ -255,7 +311,7 @@ end)
 describe("files", function()
   it("are written, renamed and removed through the engine", function()
     local found = {}
-    for _, texts in ipairs({ library, recipes }) do
+    for _, texts in ipairs { library, recipes } do
       for path, text in pairs(texts) do
         table.move(floors.file_faults(path, text), 1, 100, #found + 1, found)
       end
@@ -268,11 +324,19 @@ describe("files", function()
     }, found)
   end)
 
-  it("show a way round it", function()
-    assert.are.same({ "a.lua: io.open for writing", "a.lua: lfs.mkdir", "a.lua: os.rename" },
-      floors.file_faults("a.lua", 'local f = io.open(name(x),\n "ab")\n'
-        .. 'local g = io.open("w", "rb")\nos.rename(a, b)\nlfs.mkdir(a)\n'))
-  end)
+  it(
+    "show a way round it",
+    function()
+      assert.are.same(
+        { "a.lua: io.open for writing", "a.lua: lfs.mkdir", "a.lua: os.rename" },
+        floors.file_faults(
+          "a.lua",
+          'local f = io.open(name(x),\n "ab")\n'
+            .. 'local g = io.open("w", "rb")\nos.rename(a, b)\nlfs.mkdir(a)\n'
+        )
+      )
+    end
+  )
 end)
 
 describe("the engine", function()

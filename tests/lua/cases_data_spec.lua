@@ -22,9 +22,7 @@ setup(function()
   folder, files = made.folder(), 0
 end)
 
-teardown(function()
-  made.remove(folder)
-end)
+teardown(function() made.remove(folder) end)
 
 local function file_of(name, text)
   files = files + 1
@@ -33,7 +31,7 @@ end
 
 local function lines(...)
   local list = {}
-  for i, record in ipairs({ ... }) do
+  for i, record in ipairs { ... } do
     list[i] = type(record) == "string" and record or json.encode(record)
   end
   return table.concat(list, "\n") .. "\n"
@@ -49,9 +47,7 @@ local function read(purpose, text, name, more)
     opts[key] = value
   end
   local rows, reasons = {}, {}
-  local function note(line, reason)
-    reasons[#reasons + 1] = ("%d: %s"):format(line, reason)
-  end
+  local function note(line, reason) reasons[#reasons + 1] = ("%d: %s"):format(line, reason) end
   opts.on_bad, opts.on_skip = note, note
   for row in assert(ingest.rows(file_of(name or "rows.jsonl", text), opts)) do
     row.source = nil
@@ -61,9 +57,7 @@ local function read(purpose, text, name, more)
 end
 
 local function plain(value)
-  if type(value) ~= "table" then
-    return value
-  end
+  if type(value) ~= "table" then return value end
   local copy = {}
   for key, inner in pairs(value) do
     copy[key] = plain(inner)
@@ -71,17 +65,11 @@ local function plain(value)
   return copy
 end
 
-local function user(text)
-  return { role = "user", content = text }
-end
+local function user(text) return { role = "user", content = text } end
 
-local function assistant(text)
-  return { role = "assistant", content = text }
-end
+local function assistant(text) return { role = "assistant", content = text } end
 
-local function system(text)
-  return { role = "system", content = text }
-end
+local function system(text) return { role = "system", content = text } end
 
 --- A case: what it is called, what it is read for, the records, and the rows or reasons expected.
 local function case(name, purpose, records, expected, reasons, more)
@@ -99,210 +87,472 @@ local NO <const> = "On the roof."
 local PAIR <const> = { prompt = Q, completions = { YES, NO }, ranks = { 1, 2 } }
 
 describe("a pair keeps its verdict and its prompt:", function()
-  case("ShareGPT, the answers as turns", "rankings", { { conversations = { { from = "human",
-    value = Q } }, chosen = { from = "gpt", value = YES },
-    rejected = { from = "gpt", value = NO } } }, { PAIR })
-  case("ShareGPT, the answers as texts", "rankings",
+  case("ShareGPT, the answers as turns", "rankings", {
+    {
+      conversations = { { from = "human", value = Q } },
+      chosen = { from = "gpt", value = YES },
+      rejected = { from = "gpt", value = NO },
+    },
+  }, { PAIR })
+  case(
+    "ShareGPT, the answers as texts",
+    "rankings",
     { { conversations = { { from = "human", value = Q } }, chosen = YES, rejected = NO } },
-    { PAIR })
-  case("ShareGPT with a system turn and a history", "rankings", { { conversations = {
-    { from = "system", value = "Be brief." }, { from = "human", value = "Hi" },
-    { from = "gpt", value = "Hello" }, { from = "human", value = Q } }, chosen = YES,
-    rejected = NO } }, { { messages = { system("Be brief."), user("Hi"), assistant("Hello"),
-    user(Q) }, completions = { YES, NO }, ranks = { 1, 2 } } })
-  case("Vicuna's conversation", "rankings", { { conversation = { user(Q) },
-    chosen = { assistant(YES) }, rejected = { assistant(NO) } } }, { PAIR })
-  case("Alpaca with an instruction", "rankings",
-    { { instruction = Q, input = "", chosen = YES, rejected = NO } }, { PAIR })
-  case("Alpaca with an input", "rankings",
-    { { instruction = "In the past tense.", input = "I eat.", chosen = "I ate.",
-      rejected = "I eaten." } }, { { prompt = "In the past tense.\n\nI eat.",
-      completions = { "I ate.", "I eaten." }, ranks = { 1, 2 } } })
-  case("Alpaca, an output of two", "rankings",
-    { { instruction = Q, input = "", output = { YES, NO } } }, { PAIR })
-  case("Orca, system and question", "rankings",
+    { PAIR }
+  )
+  case("ShareGPT with a system turn and a history", "rankings", {
+    {
+      conversations = {
+        { from = "system", value = "Be brief." },
+        { from = "human", value = "Hi" },
+        { from = "gpt", value = "Hello" },
+        { from = "human", value = Q },
+      },
+      chosen = YES,
+      rejected = NO,
+    },
+  }, {
+    {
+      messages = { system("Be brief."), user("Hi"), assistant("Hello"), user(Q) },
+      completions = { YES, NO },
+      ranks = { 1, 2 },
+    },
+  })
+  case(
+    "Vicuna's conversation",
+    "rankings",
+    { { conversation = { user(Q) }, chosen = { assistant(YES) }, rejected = { assistant(NO) } } },
+    { PAIR }
+  )
+  case(
+    "Alpaca with an instruction",
+    "rankings",
+    { { instruction = Q, input = "", chosen = YES, rejected = NO } },
+    { PAIR }
+  )
+  case("Alpaca with an input", "rankings", {
+    {
+      instruction = "In the past tense.",
+      input = "I eat.",
+      chosen = "I ate.",
+      rejected = "I eaten.",
+    },
+  }, {
+    {
+      prompt = "In the past tense.\n\nI eat.",
+      completions = { "I ate.", "I eaten." },
+      ranks = { 1, 2 },
+    },
+  })
+  case(
+    "Alpaca, an output of two",
+    "rankings",
+    { { instruction = Q, input = "", output = { YES, NO } } },
+    { PAIR }
+  )
+  case(
+    "Orca, system and question",
+    "rankings",
     { { system = "Be brief.", question = Q, chosen = YES, rejected = NO } },
-    { { messages = { system("Be brief."), user(Q) }, completions = { YES, NO },
-      ranks = { 1, 2 } } })
-  case("system_prompt beside a prompt", "rankings",
+    {
+      {
+        messages = { system("Be brief."), user(Q) },
+        completions = { YES, NO },
+        ranks = { 1, 2 },
+      },
+    }
+  )
+  case(
+    "system_prompt beside a prompt",
+    "rankings",
     { { system_prompt = "Be brief.", prompt = Q, chosen = YES, rejected = NO } },
-    { { messages = { system("Be brief."), user(Q) }, completions = { YES, NO },
-      ranks = { 1, 2 } } })
-  case("UltraFeedback, whole dialogues under both", "rankings", { { prompt = Q,
-    chosen = { user(Q), assistant(YES) }, rejected = { user(Q), assistant(NO) },
-    messages = { user(Q), assistant(YES) }, score_chosen = 8, score_rejected = 2 } }, { PAIR })
-  case("whole dialogues and a system text beside them", "rankings", { { system = "Be brief.",
-    chosen = { user(Q), assistant(YES) }, rejected = { user(Q), assistant(NO) } } },
-    { { messages = { system("Be brief."), user(Q) }, completions = { YES, NO },
-      ranks = { 1, 2 } } })
-  case("TRL, explicit, of turns", "rankings", { { prompt = { user(Q) },
-    chosen = { assistant(YES) }, rejected = { assistant(NO) } } }, { PAIR })
-  case("TRL, implicit, of turns", "rankings", { { chosen = { user(Q), assistant(YES) },
-    rejected = { user(Q), assistant(NO) } } }, { PAIR })
-  case("TRL, implicit, of texts", "rankings",
+    {
+      {
+        messages = { system("Be brief."), user(Q) },
+        completions = { YES, NO },
+        ranks = { 1, 2 },
+      },
+    }
+  )
+  case("UltraFeedback, whole dialogues under both", "rankings", {
+    {
+      prompt = Q,
+      chosen = { user(Q), assistant(YES) },
+      rejected = { user(Q), assistant(NO) },
+      messages = { user(Q), assistant(YES) },
+      score_chosen = 8,
+      score_rejected = 2,
+    },
+  }, { PAIR })
+  case("whole dialogues and a system text beside them", "rankings", {
+    {
+      system = "Be brief.",
+      chosen = { user(Q), assistant(YES) },
+      rejected = { user(Q), assistant(NO) },
+    },
+  }, {
+    {
+      messages = { system("Be brief."), user(Q) },
+      completions = { YES, NO },
+      ranks = { 1, 2 },
+    },
+  })
+  case(
+    "TRL, explicit, of turns",
+    "rankings",
+    { { prompt = { user(Q) }, chosen = { assistant(YES) }, rejected = { assistant(NO) } } },
+    { PAIR }
+  )
+  case(
+    "TRL, implicit, of turns",
+    "rankings",
+    { { chosen = { user(Q), assistant(YES) }, rejected = { user(Q), assistant(NO) } } },
+    { PAIR }
+  )
+  case(
+    "TRL, implicit, of texts",
+    "rankings",
     { { chosen = "Eels spawn in the sea.", rejected = "Eels spawn in a tree." } },
-    { { prompt = "Eels spawn in", completions = { " the sea.", " a tree." }, ranks = { 1, 2 } } })
-  case("no prompt is made of answers when another field may hold it", "rankings",
-    { { task = "Say where eels spawn.", chosen = "Eels spawn in the sea.",
-      rejected = "Eels spawn in a tree." } }, {}, { "1: no known field holds the prompt; it has "
-      .. "'task': map it, as in fields = { prompt = \"task\" }" })
-  case("HH transcripts with the prompt apart", "rankings", { { prompt = Q,
-    chosen = "\n\nHuman: " .. Q .. "\n\nAssistant: " .. YES,
-    rejected = "\n\nHuman: " .. Q .. "\n\nAssistant: " .. NO } }, { PAIR })
+    { { prompt = "Eels spawn in", completions = { " the sea.", " a tree." }, ranks = { 1, 2 } } }
+  )
+  case("no prompt is made of answers when another field may hold it", "rankings", {
+    {
+      task = "Say where eels spawn.",
+      chosen = "Eels spawn in the sea.",
+      rejected = "Eels spawn in a tree.",
+    },
+  }, {}, {
+    "1: no known field holds the prompt; it has "
+      .. "'task': map it, as in fields = { prompt = \"task\" }",
+  })
+  case("HH transcripts with the prompt apart", "rankings", {
+    {
+      prompt = Q,
+      chosen = "\n\nHuman: " .. Q .. "\n\nAssistant: " .. YES,
+      rejected = "\n\nHuman: " .. Q .. "\n\nAssistant: " .. NO,
+    },
+  }, { PAIR })
 end)
 
 describe("a list keeps its verdict:", function()
   local by_score = { prompt = Q, completions = { NO, YES }, ranks = { 2, 1 } }
-  case("RRHF: query, responses, scores", "rankings",
-    { { query = Q, responses = { NO, YES }, scores = { 0.1, 0.9 } } }, { by_score })
-  case("completions with scores", "rankings",
-    { { prompt = Q, completions = { NO, YES }, scores = { 1, 2 } } }, { by_score })
-  case("completions with rewards, a tie", "rankings",
+  case(
+    "RRHF: query, responses, scores",
+    "rankings",
+    { { query = Q, responses = { NO, YES }, scores = { 0.1, 0.9 } } },
+    { by_score }
+  )
+  case(
+    "completions with scores",
+    "rankings",
+    { { prompt = Q, completions = { NO, YES }, scores = { 1, 2 } } },
+    { by_score }
+  )
+  case(
+    "completions with rewards, a tie",
+    "rankings",
     { { prompt = Q, completions = { NO, YES, "At sea." }, rewards = { -1, 2, 2 } } },
-    { { prompt = Q, completions = { NO, YES, "At sea." }, ranks = { 3, 1, 1 } } })
-  case("UltraFeedback as it was scored", "rankings", { { instruction = Q, completions = {
-    { response = NO, overall_score = 2 }, { response = YES, overall_score = 8.5 } } } },
-    { by_score })
-  case("ranks in the answers", "rankings", { { prompt = Q, answers = { { text = NO, rank = 1 },
-    { text = YES, rank = 0 } } } }, { by_score })
-  case("one chosen, several rejected", "rankings", { { prompt = Q, chosen = YES,
-    rejected = { NO, "No." } } }, { { prompt = Q, completions = { YES, NO, "No." },
-    ranks = { 1, 2, 2 } } })
-  case("scores that do not fit", "rankings",
-    { { prompt = Q, completions = { NO, YES }, scores = { 1 } } }, {},
-    { "1: scores are not a list of 2 numbers, one for each answer" })
-  case("TRL's steps are no answers to compare", "rankings",
-    { { prompt = Q, completions = { "One.", "Two." }, labels = { true, false } } }, {},
-    { "1: steps of one answer with labels, no answers to compare" })
+    { { prompt = Q, completions = { NO, YES, "At sea." }, ranks = { 3, 1, 1 } } }
+  )
+  case("UltraFeedback as it was scored", "rankings", {
+    {
+      instruction = Q,
+      completions = {
+        { response = NO, overall_score = 2 },
+        { response = YES, overall_score = 8.5 },
+      },
+    },
+  }, { by_score })
+  case(
+    "ranks in the answers",
+    "rankings",
+    { { prompt = Q, answers = { { text = NO, rank = 1 }, { text = YES, rank = 0 } } } },
+    { by_score }
+  )
+  case(
+    "one chosen, several rejected",
+    "rankings",
+    { { prompt = Q, chosen = YES, rejected = { NO, "No." } } },
+    {
+      { prompt = Q, completions = { YES, NO, "No." }, ranks = { 1, 2, 2 } },
+    }
+  )
+  case(
+    "scores that do not fit",
+    "rankings",
+    { { prompt = Q, completions = { NO, YES }, scores = { 1 } } },
+    {},
+    { "1: scores are not a list of 2 numbers, one for each answer" }
+  )
+  case(
+    "TRL's steps are no answers to compare",
+    "rankings",
+    { { prompt = Q, completions = { "One.", "Two." }, labels = { true, false } } },
+    {},
+    { "1: steps of one answer with labels, no answers to compare" }
+  )
 end)
 
 describe("the context is whole:", function()
-  local row = { messages = { system("You sail."), user("And in summer?"), assistant("Calm."),
-    user("And in winter?") }, completion = "Ice." }
-  case("system and history as pairs", "demonstrations", { { instruction = "And in winter?",
-    input = "", output = "Ice.", system = "You sail.",
-    history = { { "And in summer?", "Calm." } } } }, { row })
-  case("system and history as turns", "demonstrations", { { prompt = "And in winter?",
-    completion = "Ice.", system_prompt = "You sail.",
-    history = { user("And in summer?"), assistant("Calm.") } } }, { row })
-  case("system and history as objects", "demonstrations", { { question = "And in winter?",
-    answer = "Ice.", system_message = "You sail.",
-    history = { { question = "And in summer?", answer = "Calm." } } } }, { row })
-  case("a history that is none of these", "demonstrations",
-    { { prompt = Q, completion = YES, history = { "a", "b" } } }, {},
-    { "1: history 1 is no [question, answer]" })
-  case("a system turn in conversations", "demonstrations", { { conversations = {
-    { from = "system", value = "You sail." }, { from = "human", value = "And in summer?" },
-    { from = "gpt", value = "Calm." }, { from = "human", value = "And in winter?" },
-    { from = "gpt", value = "Ice." } } } }, { row })
-  case("Dolly's context", "demonstrations", { { instruction = "When?", context = "In May.",
-    response = "May." } }, { { prompt = "When?\n\nIn May.", completion = "May." } })
+  local row = {
+    messages = {
+      system("You sail."),
+      user("And in summer?"),
+      assistant("Calm."),
+      user("And in winter?"),
+    },
+    completion = "Ice.",
+  }
+  case("system and history as pairs", "demonstrations", {
+    {
+      instruction = "And in winter?",
+      input = "",
+      output = "Ice.",
+      system = "You sail.",
+      history = { { "And in summer?", "Calm." } },
+    },
+  }, { row })
+  case("system and history as turns", "demonstrations", {
+    {
+      prompt = "And in winter?",
+      completion = "Ice.",
+      system_prompt = "You sail.",
+      history = { user("And in summer?"), assistant("Calm.") },
+    },
+  }, { row })
+  case("system and history as objects", "demonstrations", {
+    {
+      question = "And in winter?",
+      answer = "Ice.",
+      system_message = "You sail.",
+      history = { { question = "And in summer?", answer = "Calm." } },
+    },
+  }, { row })
+  case(
+    "a history that is none of these",
+    "demonstrations",
+    { { prompt = Q, completion = YES, history = { "a", "b" } } },
+    {},
+    { "1: history 1 is no [question, answer]" }
+  )
+  case("a system turn in conversations", "demonstrations", {
+    {
+      conversations = {
+        { from = "system", value = "You sail." },
+        { from = "human", value = "And in summer?" },
+        { from = "gpt", value = "Calm." },
+        { from = "human", value = "And in winter?" },
+        { from = "gpt", value = "Ice." },
+      },
+    },
+  }, { row })
+  case(
+    "Dolly's context",
+    "demonstrations",
+    { { instruction = "When?", context = "In May.", response = "May." } },
+    { { prompt = "When?\n\nIn May.", completion = "May." } }
+  )
 end)
 
 describe("who gave the answer:", function()
-  case("a log's messages are prompts, the model's answer is kept beside", "logs",
-    { { messages = { user(Q), assistant(YES) }, user_id = "u" },
-      { conversation = { user(Q), assistant(YES) }, user_id = "v" } },
-    { { prompt = Q, user_id = "u", completions = { YES } },
-      { prompt = Q, user_id = "v", completions = { YES } } })
-  for _, name in ipairs({ "completion", "response", "output", "answer" }) do
-    case("a log's `" .. name .. "` is the model's", "logs", { { prompt = Q, [name] = YES } },
-      { { prompt = Q, completions = { YES } } })
+  case("a log's messages are prompts, the model's answer is kept beside", "logs", {
+    { messages = { user(Q), assistant(YES) }, user_id = "u" },
+    { conversation = { user(Q), assistant(YES) }, user_id = "v" },
+  }, {
+    { prompt = Q, user_id = "u", completions = { YES } },
+    { prompt = Q, user_id = "v", completions = { YES } },
+  })
+  for _, name in ipairs { "completion", "response", "output", "answer" } do
+    case(
+      "a log's `" .. name .. "` is the model's",
+      "logs",
+      { { prompt = Q, [name] = YES } },
+      { { prompt = Q, completions = { YES } } }
+    )
   end
-  case("a log's answer with its labeler is a person's", "logs",
+  case(
+    "a log's answer with its labeler is a person's",
+    "logs",
     { { prompt = Q, completion = YES, labeler = "ana" } },
-    { { prompt = Q, completion = YES, labeler = "ana" } })
+    { { prompt = Q, completion = YES, labeler = "ana" } }
+  )
   case("OpenAssistant's flat messages", "logs", {
     { text = Q, role = "prompter", user_id = "u", deleted = false },
     { text = YES, role = "assistant", user_id = "v", parent_id = "a", rank = 0 },
     { text = "Go on.", role = "prompter", user_id = "u", parent_id = "b" },
-    { text = "Gone.", role = "prompter", user_id = "u", deleted = "true" } },
-    { { prompt = Q, user_id = "u" } }, { "2: a single message of the assistant, no prompt",
-      "3: a single message within a dialogue whose beginning is in other records",
-      "4: a deleted message" })
-  case("what a service leaves of a deleted message", "logs",
+    { text = "Gone.", role = "prompter", user_id = "u", deleted = "true" },
+  }, { { prompt = Q, user_id = "u" } }, {
+    "2: a single message of the assistant, no prompt",
+    "3: a single message within a dialogue whose beginning is in other records",
+    "4: a deleted message",
+  })
+  case(
+    "what a service leaves of a deleted message",
+    "logs",
     { { body = "[deleted]", author = "u" }, { body = Q, author = "u" } },
-    { { prompt = Q, user_id = "u" } }, { "1: a deleted message" })
+    { { prompt = Q, user_id = "u" } },
+    { "1: a deleted message" }
+  )
 end)
 
 describe("an unwanted answer is no demonstration:", function()
   local why = "1: an answer that is labelled as bad, without a better one"
   local bad = { kto_tag = false, label = 0, weight = 0, liked = false, feedback = "thumbs down" }
   for name, value in pairs(bad) do
-    case(("%s is %s"):format(name, tostring(value)), "demonstrations",
-      { { instruction = Q, input = "", output = NO, [name] = value } }, {}, { why })
+    case(
+      ("%s is %s"):format(name, tostring(value)),
+      "demonstrations",
+      { { instruction = Q, input = "", output = NO, [name] = value } },
+      {},
+      { why }
+    )
   end
-  case("label is the text \"false\"", "demonstrations",
-    { { prompt = Q, completion = NO, label = "false" } }, {}, { why })
-  case("weight is the text \"0\"", "demonstrations",
-    "prompt,completion,weight\n" .. Q .. "," .. NO .. ",0\n", {},
-    { "2: an answer that is labelled as bad, without a better one" }, { name = "w.csv" })
-  case("label is false beside a dialogue", "demonstrations",
-    { { messages = { user(Q), assistant(NO) }, label = false } }, {}, { why })
-  case("the last turn has weight 0", "demonstrations", { { messages = { user(Q),
-    { role = "assistant", content = NO, weight = 0 } } } }, {}, { why })
-  case("label is true", "demonstrations", { { prompt = Q, completion = YES, label = true } },
-    { { prompt = Q, completion = YES } })
-  case("a log's disliked answer costs no prompt", "logs",
-    { { prompt = Q, completion = NO, label = false } }, { { prompt = Q, completions = { NO } } })
+  case(
+    'label is the text "false"',
+    "demonstrations",
+    { { prompt = Q, completion = NO, label = "false" } },
+    {},
+    { why }
+  )
+  case(
+    'weight is the text "0"',
+    "demonstrations",
+    "prompt,completion,weight\n" .. Q .. "," .. NO .. ",0\n",
+    {},
+    { "2: an answer that is labelled as bad, without a better one" },
+    { name = "w.csv" }
+  )
+  case(
+    "label is false beside a dialogue",
+    "demonstrations",
+    { { messages = { user(Q), assistant(NO) }, label = false } },
+    {},
+    { why }
+  )
+  case(
+    "the last turn has weight 0",
+    "demonstrations",
+    { { messages = { user(Q), { role = "assistant", content = NO, weight = 0 } } } },
+    {},
+    { why }
+  )
+  case(
+    "label is true",
+    "demonstrations",
+    { { prompt = Q, completion = YES, label = true } },
+    { { prompt = Q, completion = YES } }
+  )
+  case(
+    "a log's disliked answer costs no prompt",
+    "logs",
+    { { prompt = Q, completion = NO, label = false } },
+    { { prompt = Q, completions = { NO } } }
+  )
 end)
 
 describe("names in any writing:", function()
-  case("capital headers", "demonstrations", "Prompt,Completion,Labeler\n" .. Q .. "," .. YES
-    .. ",w7\n", { { prompt = Q, completion = YES, labeler = "w7" } }, {}, { name = "c.csv" })
-  case("blanks and humps", "logs", { { Prompt = Q, ["User ID"] = "u" },
-    { prompt = Q, userId = "v" } },
-    { { prompt = Q, user_id = "u" }, { prompt = Q, user_id = "v" } })
-  case("users as numbers, texts and objects", "logs", { '{"prompt":"a b","user_id":12.0}',
-    '{"prompt":"a b","user_id":12}', '{"prompt":"a b","user_id":"12"}',
-    '{"prompt":"a b","user_id":null}', '{"prompt":"a b","user":{"id":5,"name":"Ann"}}' },
-    { { prompt = "a b", user_id = "12" }, { prompt = "a b", user_id = "12" },
-      { prompt = "a b", user_id = "12" }, { prompt = "a b" }, { prompt = "a b", user_id = "5" } })
-  case("users above 2^63 stay apart", "logs", { '{"prompt":"a b","user_id":18446744073709551615}',
+  case(
+    "capital headers",
+    "demonstrations",
+    "Prompt,Completion,Labeler\n" .. Q .. "," .. YES .. ",w7\n",
+    { { prompt = Q, completion = YES, labeler = "w7" } },
+    {},
+    { name = "c.csv" }
+  )
+  case(
+    "blanks and humps",
+    "logs",
+    { { Prompt = Q, ["User ID"] = "u" }, { prompt = Q, userId = "v" } },
+    { { prompt = Q, user_id = "u" }, { prompt = Q, user_id = "v" } }
+  )
+  case("users as numbers, texts and objects", "logs", {
+    '{"prompt":"a b","user_id":12.0}',
+    '{"prompt":"a b","user_id":12}',
+    '{"prompt":"a b","user_id":"12"}',
+    '{"prompt":"a b","user_id":null}',
+    '{"prompt":"a b","user":{"id":5,"name":"Ann"}}',
+  }, {
+    { prompt = "a b", user_id = "12" },
+    { prompt = "a b", user_id = "12" },
+    { prompt = "a b", user_id = "12" },
+    { prompt = "a b" },
+    { prompt = "a b", user_id = "5" },
+  })
+  case("users above 2^63 stay apart", "logs", {
+    '{"prompt":"a b","user_id":18446744073709551615}',
     '{"prompt":"say \\"1, 18446744073709551614, 2\\"","user_id":18446744073709551614}',
-    '{"prompt":"a b","user_id":9007199254740993}' },
-    { { prompt = "a b", user_id = "18446744073709551615" },
-      { prompt = 'say "1, 18446744073709551614, 2"', user_id = "18446744073709551614" },
-      { prompt = "a b", user_id = "9007199254740993" } })
+    '{"prompt":"a b","user_id":9007199254740993}',
+  }, {
+    { prompt = "a b", user_id = "18446744073709551615" },
+    { prompt = 'say "1, 18446744073709551614, 2"', user_id = "18446744073709551614" },
+    { prompt = "a b", user_id = "9007199254740993" },
+  })
 end)
 
 describe("times in any writing:", function()
   local clock = require("perilune.ingest.clock")
   local noon = 1717149600 -- 2024-05-31 10:00 UTC
-  for _, text in ipairs({ "2024-05-31T12:00:00+02:00", "31/05/2024 10:00", "5/31/2024, 10:00 AM",
-    "May 31, 2024 10:00 AM", "2024/05/31 10:00:00", "31.05.2024 10:00",
-    "Fri, 31 May 2024 10:00:00 GMT", "Fri May 31 10:00:00 2024", "20240531T100000Z",
-    "2024-05-31 10:00:00 UTC", "31-May-24 10:00 AM", "1717149600", "1717149600000" }) do
-    it(text, function()
-      assert.equal(noon, clock.seconds(text))
-    end)
+  for _, text in ipairs {
+    "2024-05-31T12:00:00+02:00",
+    "31/05/2024 10:00",
+    "5/31/2024, 10:00 AM",
+    "May 31, 2024 10:00 AM",
+    "2024/05/31 10:00:00",
+    "31.05.2024 10:00",
+    "Fri, 31 May 2024 10:00:00 GMT",
+    "Fri May 31 10:00:00 2024",
+    "20240531T100000Z",
+    "2024-05-31 10:00:00 UTC",
+    "31-May-24 10:00 AM",
+    "1717149600",
+    "1717149600000",
+  } do
+    it(text, function() assert.equal(noon, clock.seconds(text)) end)
   end
-  it("{\"$date\": ...}", function()
-    assert.equal(noon, clock.seconds({ ["$date"] = "2024-05-31T10:00:00Z" }))
-    assert.equal(noon, clock.seconds({ ["$date"] = { ["$numberLong"] = "1717149600000" } }))
+  it('{"$date": ...}', function()
+    assert.equal(noon, clock.seconds { ["$date"] = "2024-05-31T10:00:00Z" })
+    assert.equal(noon, clock.seconds { ["$date"] = { ["$numberLong"] = "1717149600000" } })
   end)
   it("one that may be two days, or is in no known zone, is not guessed", function()
     assert.is_nil(clock.seconds("05/06/2024 10:00"))
     assert.is_nil(clock.seconds("2024-05-31 10:00:00 PST"))
   end)
-  case("one that is not understood costs no prompt", "logs",
+  case(
+    "one that is not understood costs no prompt",
+    "logs",
     { { prompt = Q, time = "yesterday" }, { prompt = Q, time = { x = 1 } } },
-    { { prompt = Q }, { prompt = Q } })
+    { { prompt = Q }, { prompt = Q } }
+  )
 end)
 
 describe("chat logs:", function()
-  case("irssi: signs before a nick, joins, actions", "logs", "--- Log opened Mon Aug 15 2016\n"
-    .. "22:11 -!- Irssi: #x: Total of 3 nicks\n22:26 <@pelt> how do I mount an image?\n"
-    .. "22:27 < dorn> use the loop option\n22:27  * dorn shrugs\nwhat is this\n",
-    { { prompt = "how do I mount an image?", user_id = "pelt" },
-      { prompt = "use the loop option", user_id = "dorn" } },
-    { "1: a status line", "2: a status line", "5: an action",
-      "6: the line is not of the pattern 'time <user> text'" },
-    { name = "i.log", options = { pattern = "time <user> text" } })
-  case("ZNC: joins and quits", "logs", "[22:11:50] *** Joins: pelt (a@host)\n"
-    .. "[22:12:00] <pelt> how do I mount it?\n[22:12:20] * dorn shrugs\n",
+  case(
+    "irssi: signs before a nick, joins, actions",
+    "logs",
+    "--- Log opened Mon Aug 15 2016\n"
+      .. "22:11 -!- Irssi: #x: Total of 3 nicks\n22:26 <@pelt> how do I mount an image?\n"
+      .. "22:27 < dorn> use the loop option\n22:27  * dorn shrugs\nwhat is this\n",
+    {
+      { prompt = "how do I mount an image?", user_id = "pelt" },
+      { prompt = "use the loop option", user_id = "dorn" },
+    },
+    {
+      "1: a status line",
+      "2: a status line",
+      "5: an action",
+      "6: the line is not of the pattern 'time <user> text'",
+    },
+    { name = "i.log", options = { pattern = "time <user> text" } }
+  )
+  case(
+    "ZNC: joins and quits",
+    "logs",
+    "[22:11:50] *** Joins: pelt (a@host)\n"
+      .. "[22:12:00] <pelt> how do I mount it?\n[22:12:20] * dorn shrugs\n",
     { { prompt = "how do I mount it?", user_id = "pelt" } },
-    { "1: a status line", "3: an action" }, { name = "z.log" })
+    { "1: a status line", "3: an action" },
+    { name = "z.log" }
+  )
 end)
 
 describe("what cannot be read is said:", function()
@@ -313,31 +563,47 @@ describe("what cannot be read is said:", function()
       assert.is_truthy(why:find(message, 1, true), why)
     end)
   end
-  refused("lines that end in a carriage return alone", "a.csv", "prompt,user_id\ra,u\rb,v\r",
-    "end in a carriage return alone, expected newlines")
-  refused("UTF-16", "a.jsonl", "\xff\xfe{\0\"\0p\0", "the file is UTF-16, expected UTF-8")
-  refused("a form that is not known", "b.jsonl", '{"model_a":"x","winner":"model_a"}\n',
-    "no field of its records says what the prompt is (they have model_a, winner)")
+  refused(
+    "lines that end in a carriage return alone",
+    "a.csv",
+    "prompt,user_id\ra,u\rb,v\r",
+    "end in a carriage return alone, expected newlines"
+  )
+  refused("UTF-16", "a.jsonl", '\xff\xfe{\0"\0p\0', "the file is UTF-16, expected UTF-8")
+  refused(
+    "a form that is not known",
+    "b.jsonl",
+    '{"model_a":"x","winner":"model_a"}\n',
+    "no field of its records says what the prompt is (they have model_a, winner)"
+  )
 end)
 
 describe("words and languages:", function()
   local fold, language = require("perilune.rules.fold"), require("perilune.rules.language")
-  for name, entry in pairs({
-    Chinese = { "请用三句话解释为什么海水是咸的。", 8 }, Japanese = { "海の水はなぜ塩辛いのですか。", 7 },
-    Thai = { "ทำไมน้ำทะเลจึงเค็ม", 4 }, Khmer = { "ហេតុអ្វីទឹកសមុទ្រប្រៃ", 5 },
-    Korean = { "바닷물은 왜 짠가요", 3 }, mixed = { "Say 海水 in English", 4 },
-    French = { "Pourquoi l’eau de mer est-elle salée ?", 7 } }) do
-    it("words of " .. name, function()
-      assert.equal(entry[2], fold.words(entry[1]))
-    end)
+  for name, entry in pairs {
+    Chinese = { "请用三句话解释为什么海水是咸的。", 8 },
+    Japanese = { "海の水はなぜ塩辛いのですか。", 7 },
+    Thai = { "ทำไมน้ำทะเลจึงเค็ม", 4 },
+    Khmer = { "ហេតុអ្វីទឹកសមុទ្រប្រៃ", 5 },
+    Korean = { "바닷물은 왜 짠가요", 3 },
+    mixed = { "Say 海水 in English", 4 },
+    French = { "Pourquoi l’eau de mer est-elle salée ?", 7 },
+  } do
+    it("words of " .. name, function() assert.equal(entry[2], fold.words(entry[1])) end)
   end
-  for code, text in pairs({ vi = "Tại sao nước biển lại mặn như vậy?",
+  for code, text in pairs {
+    vi = "Tại sao nước biển lại mặn như vậy?",
     ta = "கடல் நீர் ஏன் உப்பாக இருக்கிறது?",
-    hy = "Ինչո՞ւ է ծովի ջուրը աղի", he = "למה מי הים מלוחים", km = "ហេតុអ្វីទឹកសមុទ្រប្រៃ",
-    ka = "რატომ არის ზღვის წყალი მლაშე", en = "Why is the water of the sea so salty?" }) do
-    it("the language of a text in " .. code, function()
-      assert.equal(code, (language.identify(text)))
-    end)
+    hy = "Ինչո՞ւ է ծովի ջուրը աղի",
+    he = "למה מי הים מלוחים",
+    km = "ហេតុអ្វីទឹកសមុទ្រប្រៃ",
+    ka = "რატომ არის ზღვის წყალი მლაშე",
+    en = "Why is the water of the sea so salty?",
+  } do
+    it(
+      "the language of a text in " .. code,
+      function() assert.equal(code, (language.identify(text))) end
+    )
   end
 end)
 
@@ -346,8 +612,10 @@ end)
 describe("a training set is held to the rules of ingest:", function()
   local function refused(name, row, reason)
     it(name, function()
-      local path = file_of("set.jsonl", '{"prompt":"a","completions":["b","c"],"ranks":[1,2]}\n'
-        .. row .. "\n")
+      local path = file_of(
+        "set.jsonl",
+        '{"prompt":"a","completions":["b","c"],"ranks":[1,2]}\n' .. row .. "\n"
+      )
       local ok, message = pcall(pl.data.rows, path)
       assert.is_false(ok)
       assert.equal(path .. ":2: " .. reason, message)
@@ -363,27 +631,47 @@ describe("a training set is held to the rules of ingest:", function()
   refused("a key twice", '{"prompt":"a","prompt":"b"}', "a key stands twice in one object")
   refused("K = 1", '{"prompt":"a","completions":["b"],"ranks":[1]}', "ranks of one completion")
   refused("K = 0", '{"prompt":"a","completions":[],"ranks":[]}', "completions are not a list")
-  refused("a null rank", '{"prompt":"a","completions":["b","c"],"ranks":[1,null]}',
-    "rank 2 is null, not a number")
-  refused("boolean ranks", '{"prompt":"a","completions":["b","c"],"ranks":[true,false]}',
-    "rank 1 is a boolean, not a number")
-  refused("ranks of text", '{"prompt":"a","completions":["b","c"],"ranks":["1","2"]}',
-    "rank 1 is the text '1', not a number")
-  refused("too few ranks", '{"prompt":"a","completions":["b","c","d"],"ranks":[1,2]}',
-    "ranks are not a list of 3 numbers, one for each completion")
-  refused("a null answer", '{"prompt":"a","completions":["b",null],"ranks":[1,2]}',
-    "completion 2 is null, not a text")
-  refused("an answer that is a number", '{"prompt":"a","completion":5}',
-    "completion is a number, not a text")
+  refused(
+    "a null rank",
+    '{"prompt":"a","completions":["b","c"],"ranks":[1,null]}',
+    "rank 2 is null, not a number"
+  )
+  refused(
+    "boolean ranks",
+    '{"prompt":"a","completions":["b","c"],"ranks":[true,false]}',
+    "rank 1 is a boolean, not a number"
+  )
+  refused(
+    "ranks of text",
+    '{"prompt":"a","completions":["b","c"],"ranks":["1","2"]}',
+    "rank 1 is the text '1', not a number"
+  )
+  refused(
+    "too few ranks",
+    '{"prompt":"a","completions":["b","c","d"],"ranks":[1,2]}',
+    "ranks are not a list of 3 numbers, one for each completion"
+  )
+  refused(
+    "a null answer",
+    '{"prompt":"a","completions":["b",null],"ranks":[1,2]}',
+    "completion 2 is null, not a text"
+  )
+  refused(
+    "an answer that is a number",
+    '{"prompt":"a","completion":5}',
+    "completion is a number, not a text"
+  )
   refused("no messages", '{"messages":[]}', "messages are not a list of turns")
 
   it("token ids of its own that are none", function()
     local expected = ", expected a token id (an integer from 0)"
-    for ids, reason in pairs({ ["[0,-1]"] = "completion_tokens 2 is -1" .. expected,
+    for ids, reason in pairs {
+      ["[0,-1]"] = "completion_tokens 2 is -1" .. expected,
       ["[1.5]"] = "completion_tokens 1 is 1.5" .. expected,
-      ["5"] = "completion_tokens is a number, expected a list of token ids" }) do
-      local path = file_of("ids.jsonl", ('{"prompt_tokens":[1],"completion_tokens":%s}\n')
-        :format(ids))
+      ["5"] = "completion_tokens is a number, expected a list of token ids",
+    } do
+      local path =
+        file_of("ids.jsonl", ('{"prompt_tokens":[1],"completion_tokens":%s}\n'):format(ids))
       local ok, message = pcall(pl.data.rows, path)
       assert.is_false(ok)
       assert.equal(path .. ":1: " .. reason, message)
@@ -404,9 +692,14 @@ describe("a training set is held to the rules of ingest:", function()
   end)
 
   it("rows of several forms in one file", function()
-    local path = file_of("mixed.jsonl", lines({ prompt = Q, completions = { YES, NO },
-      ranks = { 1, 2 }, id = 1 }, { prompt = Q, chosen = YES, rejected = NO, id = 2 },
-      { prompt = Q, system = "Be brief.", completions = { NO, YES }, scores = { 0, 1 }, id = 3 }))
+    local path = file_of(
+      "mixed.jsonl",
+      lines(
+        { prompt = Q, completions = { YES, NO }, ranks = { 1, 2 }, id = 1 },
+        { prompt = Q, chosen = YES, rejected = NO, id = 2 },
+        { prompt = Q, system = "Be brief.", completions = { NO, YES }, scores = { 0, 1 }, id = 3 }
+      )
+    )
     local rows = plain(pl.data.rows(path))
     assert.same({ YES, NO }, rows[2].completions)
     assert.same({ 1, 2 }, rows[2].ranks)
@@ -416,35 +709,78 @@ describe("a training set is held to the rules of ingest:", function()
   end)
 
   it("turns of parts and of other programs' roles are ours", function()
-    local path = file_of("parts.jsonl", lines({ messages = { { role = "human", content = {
-      { type = "text", text = Q } } }, assistant(YES) }, id = 1 }))
+    local path = file_of(
+      "parts.jsonl",
+      lines {
+        messages = {
+          { role = "human", content = {
+            { type = "text", text = Q },
+          } },
+          assistant(YES),
+        },
+        id = 1,
+      }
+    )
     assert.same({ { messages = { user(Q), assistant(YES) }, id = 1 } }, plain(pl.data.rows(path)))
   end)
 
-  it("unwanted answers are passed over", function()
-    assert.same({ { prompt = Q, completion = YES, label = true } }, pl.data.rows(
-      file_of("kto.jsonl", lines({ prompt = Q, completion = YES, label = true },
-        { prompt = Q, completion = NO, label = false }, { prompt = Q, completion = " " },
-        { messages = { user(Q), { role = "assistant", content = NO, weight = 0 } } }))))
-  end)
+  it(
+    "unwanted answers are passed over",
+    function()
+      assert.same(
+        { { prompt = Q, completion = YES, label = true } },
+        pl.data.rows(
+          file_of(
+            "kto.jsonl",
+            lines(
+              { prompt = Q, completion = YES, label = true },
+              { prompt = Q, completion = NO, label = false },
+              { prompt = Q, completion = " " },
+              { messages = { user(Q), { role = "assistant", content = NO, weight = 0 } } }
+            )
+          )
+        )
+      )
+    end
+  )
 end)
 
 -- ---- every record is accounted for --------
 
 describe("accounts:", function()
-  case("records of several forms in one file", "demonstrations", { { prompt = Q, completion = YES },
+  case("records of several forms in one file", "demonstrations", {
+    { prompt = Q, completion = YES },
     { instruction = "Do.", instances = { { input = "a", output = "b" } } },
-    { turns = { "first", "then" } } }, { { prompt = Q, completion = YES },
-    { prompt = "Do.\n\na", completion = "b" }, { prompt = "first" } })
+    { turns = { "first", "then" } },
+  }, {
+    { prompt = Q, completion = YES },
+    { prompt = "Do.\n\na", completion = "b" },
+    { prompt = "first" },
+  })
 
   it("records are those used and those with a reason", function()
     local store <close> = assert(pl.store.open(folder .. "/account.db"))
-    local path = file_of("mix.jsonl", lines({ prompt = Q, completion = YES }, "{",
-      { prompt = " " }, { prompt = Q, completion = NO, label = 0 }, { prompt = Q, time = "x" },
-      { instruction = "Do.", instances = { { input = "", output = "y" }, { input = "" } } }))
+    local path = file_of(
+      "mix.jsonl",
+      lines(
+        { prompt = Q, completion = YES },
+        "{",
+        { prompt = " " },
+        { prompt = Q, completion = NO, label = 0 },
+        { prompt = Q, time = "x" },
+        { instruction = "Do.", instances = { { input = "", output = "y" }, { input = "" } } }
+      )
+    )
     local done = assert(ingest.file(store, path, { source = "labeler", answers = "person" }))
-    assert.same({ 6, 3, 2, 2, 2, 0, 1 }, { done.records, done.used, done.bad, done.skipped,
-      done.demonstrations, done.rankings, done.partly })
+    assert.same({ 6, 3, 2, 2, 2, 0, 1 }, {
+      done.records,
+      done.used,
+      done.bad,
+      done.skipped,
+      done.demonstrations,
+      done.rankings,
+      done.partly,
+    })
     assert.same({ ["a time that is not understood, left out"] = 1 }, done.notes)
   end)
 
@@ -454,14 +790,23 @@ describe("accounts:", function()
     return pcall(pl.config.run_recipe, "recipes/collect.lua", settings)
   end
 
-  for kind, text in pairs({ logs = '{"prompt":"\xff"}\n', demonstrations = lines({ prompt = Q }),
-    rankings = lines({ prompt = Q, completion = YES }) }) do
+  for kind, text in pairs {
+    logs = '{"prompt":"\xff"}\n',
+    demonstrations = lines { prompt = Q },
+    rankings = lines { prompt = Q, completion = YES },
+  } do
     it("a file of " .. kind .. " that gave none stops with the reason", function()
       local path = file_of(kind .. ".jsonl", text)
-      local ok, message = collect({ [kind] = path })
+      local ok, message = collect { [kind] = path }
       assert.is_false(ok)
-      assert.is_truthy(message:find(path .. " gave no "
-        .. (kind == "logs" and "prompts" or kind) .. " (taken as jsonl", 1, true), message)
+      assert.is_truthy(
+        message:find(
+          path .. " gave no " .. (kind == "logs" and "prompts" or kind) .. " (taken as jsonl",
+          1,
+          true
+        ),
+        message
+      )
       assert.is_truthy(message:find("records 1: ", 1, true), message)
     end)
   end

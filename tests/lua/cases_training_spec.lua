@@ -11,9 +11,7 @@ local dir, tok
 
 local CONTEXT <const> = 64
 
-local function write(name, text)
-  return scratch.write(dir .. "/" .. name, text)
-end
+local function write(name, text) return scratch.write(dir .. "/" .. name, text) end
 
 -- A file of rows; a row may be a text, which is written as it stands.
 local function rows_file(rows, name)
@@ -54,8 +52,10 @@ local function run(recipe, settings, folder)
     args[#args + 1] = "--" .. key
     args[#args + 1] = value ~= true and tostring(value) or nil
   end
-  local how, code = pl.system.spawn(args,
-    { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err" })
+  local how, code = pl.system.spawn(
+    args,
+    { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err" }
+  )
   local said = scratch.read(folder .. ".out") .. scratch.read(folder .. ".err")
   local summary = lfs.attributes(folder .. "/summary.json")
     and pl.json.decode(scratch.read(folder .. "/summary.json"))
@@ -65,9 +65,7 @@ end
 local function runs_well(recipe, settings, words)
   local ok, said, summary, folder = run(recipe, settings)
   assert(ok, said)
-  if words then
-    assert.is_truthy(said:find(words, 1, true), said)
-  end
+  if words then assert.is_truthy(said:find(words, 1, true), said) end
   return summary, folder, said
 end
 
@@ -82,13 +80,13 @@ local function refused(recipe, settings, ...)
   assert.is_nil(lfs.attributes(folder .. "/model"))
 end
 
-local function path_of(name)
-  return dir .. "/" .. name
-end
+local function path_of(name) return dir .. "/" .. name end
 
 local function sft(rows, more)
-  return merged({ model = path_of("base"), dataset = type(rows) == "string" and rows
-    or rows_file(rows) }, more or {})
+  return merged(
+    { model = path_of("base"), dataset = type(rows) == "string" and rows or rows_file(rows) },
+    more or {}
+  )
 end
 
 local function reward(rows, more)
@@ -96,16 +94,26 @@ local function reward(rows, more)
 end
 
 local function ppo(rows, more)
-  return merged({ model = path_of("base"), reward_model = path_of("rm"),
-    dataset = rows_file(rows) }, more or {})
+  return merged(
+    { model = path_of("base"), reward_model = path_of("rm"), dataset = rows_file(rows) },
+    more or {}
+  )
 end
 
 local function make_model(name, scalar)
-  local model = pl.model.new({ model_type = "llama", hidden_size = 16, intermediate_size = 16,
-    num_hidden_layers = 1, num_attention_heads = 2, vocab_size = #tok, scalar_head = scalar,
-    max_position_embeddings = CONTEXT, tie_word_embeddings = true,
+  local model = pl.model.new({
+    model_type = "llama",
+    hidden_size = 16,
+    intermediate_size = 16,
+    num_hidden_layers = 1,
+    num_attention_heads = 2,
+    vocab_size = #tok,
+    scalar_head = scalar,
+    max_position_embeddings = CONTEXT,
+    tie_word_embeddings = true,
     architectures = { scalar and "LlamaForSequenceClassification" or "LlamaForCausalLM" },
-    initializer_range = 0.1 }, { seed = scalar and 2 or 1 })
+    initializer_range = 0.1,
+  }, { seed = scalar and 2 or 1 })
   assert(model:save(path_of(name), { tokenizer = tok }))
 end
 
@@ -116,8 +124,13 @@ setup(function()
   for _, name in ipairs(pl.chat.control_names(pl.chat.plain)) do
     special[#special + 1] = name
   end
-  tok = pl.tokenizer.train({ texts = { ("one moon and a red boat. "):rep(20) }, vocab_size = 300,
-    special = special, bos = "<|bos|>", eos = "<|eos|>" })
+  tok = pl.tokenizer.train {
+    texts = { ("one moon and a red boat. "):rep(20) },
+    vocab_size = 300,
+    special = special,
+    bos = "<|bos|>",
+    eos = "<|eos|>",
+  }
   make_model("base")
   make_model("rm", true)
 end)
@@ -140,14 +153,25 @@ describe("training:", function()
   end)
 
   it("an edited template of the same name, a warm cache", function()
-    local path = rows_file { { messages = { { role = "user", content = "Hi" },
-      { role = "assistant", content = "Ho" } } } }
+    local path = rows_file {
+      {
+        messages = {
+          { role = "user", content = "Hi" },
+          { role = "assistant", content = "Ho" },
+        },
+      },
+    }
     local function own(head)
-      return { name = "own", user = { head, pl.chat.content },
-        assistant = { "A", pl.chat.content, pl.chat.stop("<|end|>") } }
+      return {
+        name = "own",
+        user = { head, pl.chat.content },
+        assistant = { "A", pl.chat.content, pl.chat.stop("<|end|>") },
+      }
     end
-    assert.are_not.same(data.examples(tok, own("Q"), path, 50).sequences[1],
-      data.examples(tok, own("QQ"), path, 50).sequences[1])
+    assert.are_not.same(
+      data.examples(tok, own("Q"), path, 50).sequences[1],
+      data.examples(tok, own("QQ"), path, 50).sequences[1]
+    )
   end)
 
   it("three runs on one cold cache", function()
@@ -157,14 +181,17 @@ describe("training:", function()
     end
     local path = rows_file(rows)
     for i = 1, 3 do
-      commands[i] = ("PERILUNE_CACHE=%s/cold %s recipes/sft.lua --model %s --dataset %s --max_steps"
-        .. " 1 --output_dir %s/cold-%d >%s/cold-%d.log 2>&1 & "):format(dir, program,
-        path_of("base"), path, dir, i, dir, i)
+      commands[i] = (
+        "PERILUNE_CACHE=%s/cold %s recipes/sft.lua --model %s --dataset %s --max_steps"
+        .. " 1 --output_dir %s/cold-%d >%s/cold-%d.log 2>&1 & "
+      ):format(dir, program, path_of("base"), path, dir, i, dir, i)
     end
     os.execute(table.concat(commands) .. "wait")
     for i = 1, 3 do
-      assert.is_truthy(lfs.attributes(("%s/cold-%d/summary.json"):format(dir, i)),
-        scratch.read(("%s/cold-%d.log"):format(dir, i)))
+      assert.is_truthy(
+        lfs.attributes(("%s/cold-%d/summary.json"):format(dir, i)),
+        scratch.read(("%s/cold-%d.log"):format(dir, i))
+      )
     end
   end)
 
@@ -172,45 +199,72 @@ describe("training:", function()
     local kinds = {
       { "local s = {} for i = 2, #answers do s[i - 1] = 1 end return s", "3 scores for 4 answers" },
       { "local s = {} for i = 0, #answers do s[i + 1] = 1 end return s", "5 scores for 4 answers" },
-      { "local s = {} for i = 1, #answers do s[i] = i == 2 and 0/0 or 1 end return s",
-        "the score of answer 2 is" },
+      {
+        "local s = {} for i = 1, #answers do s[i] = i == 2 and 0/0 or 1 end return s",
+        "the score of answer 2 is",
+      },
       { "local s = {} for i = 1, #answers do s[i] = 'x' end return s", "answer 1 is a string" },
       { "return 1", "it returned a number; a list of 4 numbers is wanted" },
     }
     for _, kind in ipairs(kinds) do
       local path = write("rf.lua", ("return function(_, answers) %s end\n"):format(kind[1]))
-      refused("ppo", merged(ppo { { prompt = "Once" } }, { reward_model = "",
-        reward_function = path }), path, kind[2])
+      refused(
+        "ppo",
+        merged(ppo { { prompt = "Once" } }, {
+          reward_model = "",
+          reward_function = path,
+        }),
+        path,
+        kind[2]
+      )
     end
   end)
 
   it("a validation set without a usable row", function()
     local none = rows_file({ "" }, "none.jsonl")
-    refused("sft", sft({ { prompt = "a", completion = "b" } }, { eval_dataset = none }),
-      "eval_dataset " .. none, "nothing in it can be used")
+    refused(
+      "sft",
+      sft({ { prompt = "a", completion = "b" } }, { eval_dataset = none }),
+      "eval_dataset " .. none,
+      "nothing in it can be used"
+    )
   end)
 
   it("validation rankings of ties alone", function()
     local ties = rows_file({ TIED, TIED }, "ties.jsonl")
-    local summary = runs_well("reward", reward({ PAIR }, { eval_dataset = ties }),
-      "left out: all ranks equal 2")
+    local summary =
+      runs_well("reward", reward({ PAIR }, { eval_dataset = ties }), "left out: all ranks equal 2")
     assert.is_nil(summary.eval_accuracy)
     assert.is_nil(summary.rm_accuracy)
   end)
 
   it("text without a document", function()
     local empty = write("empty.txt", "\n \n\n")
-    refused("sft", sft({ { prompt = "a", completion = "b" } },
-      { ptx_dataset = empty, ptx_fraction = 0.5 }), "ptx_dataset " .. empty)
+    refused(
+      "sft",
+      sft({ { prompt = "a", completion = "b" } }, { ptx_dataset = empty, ptx_fraction = 0.5 }),
+      "ptx_dataset " .. empty
+    )
     refused("pretrain", { text = empty, model = path_of("base") }, "text " .. empty)
-    refused("eval", { model = path_of("base"), reward_model = path_of("rm"), text = empty,
-      dataset = rows_file { { prompt = "a" } } }, "text " .. empty)
+    refused("eval", {
+      model = path_of("base"),
+      reward_model = path_of("rm"),
+      text = empty,
+      dataset = rows_file { { prompt = "a" } },
+    }, "text " .. empty)
   end)
 
-  it("training rankings of ties alone", function()
-    refused("reward", reward { TIED, TIED, TIED }, "nothing in it can be used (3 rows, 0 used",
-      "all ranks equal 3")
-  end)
+  it(
+    "training rankings of ties alone",
+    function()
+      refused(
+        "reward",
+        reward { TIED, TIED, TIED },
+        "nothing in it can be used (3 rows, 0 used",
+        "all ranks equal 3"
+      )
+    end
+  )
 
   it("one real pair beside tied sets", function()
     local alone = runs_well("reward", reward { PAIR })
@@ -230,26 +284,44 @@ describe("training:", function()
   end)
 
   it("a ranking of one answer, or of none", function()
-    refused("reward", reward { PAIR, { prompt = "a", completions = { "b" }, ranks = { 1 } } },
-      "rows.jsonl", "2")
+    refused(
+      "reward",
+      reward { PAIR, { prompt = "a", completions = { "b" }, ranks = { 1 } } },
+      "rows.jsonl",
+      "2"
+    )
     refused("reward", reward { '{"prompt":"a","completions":[],"ranks":[]}' }, "rows.jsonl", "1")
   end)
 
   it("a rank that is null, a boolean or a text", function()
     for _, rank in ipairs { "null", "true", '"x"' } do
-      refused("reward", reward { PAIR, ('{"prompt":"a","completions":["b","c"],"ranks":[1,%s]}')
-        :format(rank) }, "rows.jsonl", "2")
+      refused(
+        "reward",
+        reward { PAIR, ('{"prompt":"a","completions":["b","c"],"ranks":[1,%s]}'):format(rank) },
+        "rows.jsonl",
+        "2"
+      )
     end
   end)
 
-  it("an answer that is null in a ranking", function()
-    refused("reward", reward { PAIR, '{"prompt":"a","completions":["b",null],"ranks":[1,2]}' },
-      "rows.jsonl", "2")
-  end)
+  it(
+    "an answer that is null in a ranking",
+    function()
+      refused(
+        "reward",
+        reward { PAIR, '{"prompt":"a","completions":["b",null],"ranks":[1,2]}' },
+        "rows.jsonl",
+        "2"
+      )
+    end
+  )
 
   it("bad UTF 8, a key twice, a lone surrogate", function()
-    for _, bad in ipairs { '{"prompt":"a","completion":"\xff"}',
-      '{"prompt":"a","prompt":"b","completion":"c"}', '{"prompt":"\\ud83d","completion":"c"}' } do
+    for _, bad in ipairs {
+      '{"prompt":"a","completion":"\xff"}',
+      '{"prompt":"a","prompt":"b","completion":"c"}',
+      '{"prompt":"\\ud83d","completion":"c"}',
+    } do
       refused("sft", sft { { prompt = "a", completion = "b" }, bad }, "rows.jsonl:2: ")
     end
   end)
@@ -259,8 +331,7 @@ describe("training:", function()
     for i = 1, 3 do
       rows[i] = { prompt = "q" .. i, completion = LONG }
     end
-    runs_well("sft", sft(rows, { max_length = 30 }),
-      "3 rows, 3 used; answers cut at the end 3")
+    runs_well("sft", sft(rows, { max_length = 30 }), "3 rows, 3 used; answers cut at the end 3")
     local set = data.examples(tok, nil, rows, 30)
     for i = 1, 3 do
       assert.are.equal(30, #set.sequences[i])
@@ -269,10 +340,16 @@ describe("training:", function()
   end)
 
   it("an example longer than the context of the model", function()
-    runs_well("sft", sft { { prompt = "hi", completion = LONG } },
-      "1 rows, 1 used; answers cut at the end 1")
-    refused("reward", reward { { prompt = "hi", completions = { LONG, "a" }, ranks = { 1, 2 } } },
-      "too long 1")
+    runs_well(
+      "sft",
+      sft { { prompt = "hi", completion = LONG } },
+      "1 rows, 1 used; answers cut at the end 1"
+    )
+    refused(
+      "reward",
+      reward { { prompt = "hi", completions = { LONG, "a" }, ranks = { 1, 2 } } },
+      "too long 1"
+    )
   end)
 
   it("own token ids longer than max_length", function()
@@ -280,22 +357,40 @@ describe("training:", function()
     for i = 1, 100 do
       ids[i] = 71
     end
-    runs_well("sft", sft({ { prompt_tokens = { 0, 70 }, completion_tokens = ids } },
-      { max_length = 20 }), "answers cut at the end 1")
+    runs_well(
+      "sft",
+      sft({ { prompt_tokens = { 0, 70 }, completion_tokens = ids } }, { max_length = 20 }),
+      "answers cut at the end 1"
+    )
   end)
 
-  it("own token ids outside the vocabulary", function()
-    refused("sft", sft { { prompt = "a", completion = "b" },
-      { prompt_tokens = { 0, 70 }, completion_tokens = { 9999, 1 } } },
-      "rows.jsonl:2: ", "9999")
-  end)
+  it(
+    "own token ids outside the vocabulary",
+    function()
+      refused(
+        "sft",
+        sft {
+          { prompt = "a", completion = "b" },
+          { prompt_tokens = { 0, 70 }, completion_tokens = { 9999, 1 } },
+        },
+        "rows.jsonl:2: ",
+        "9999"
+      )
+    end
+  )
 
   it("a prompt at or over the context of the model", function()
-    runs_well("ppo", ppo { { prompt = ("x"):rep(CONTEXT - 1) }, { prompt = "Once" } },
-      "2 rows, 1 used; left out: too long 1")
+    runs_well(
+      "ppo",
+      ppo { { prompt = ("x"):rep(CONTEXT - 1) }, { prompt = "Once" } },
+      "2 rows, 1 used; left out: too long 1"
+    )
     refused("ppo", ppo { { prompt = ("x"):rep(CONTEXT) } }, "dataset ", "too long 1")
-    refused("ppo", ppo({ { prompt = "Once" } }, { response_length = CONTEXT }),
-      "a context of 64 tokens")
+    refused(
+      "ppo",
+      ppo({ { prompt = "Once" } }, { response_length = CONTEXT }),
+      "a context of 64 tokens"
+    )
   end)
 
   it("no messages", function()
@@ -305,17 +400,21 @@ describe("training:", function()
 
   it("an empty prompt", function()
     local set = data.examples(tok, nil, { { prompt = "", completion = "hello" } }, 50)
-    assert.are.equal("<|bos|>⟦hello<|eos|>⟧",
-      pl.chat.show(tok, set.sequences[1], set.masks[1]))
+    assert.are.equal("<|bos|>⟦hello<|eos|>⟧", pl.chat.show(tok, set.sequences[1], set.masks[1]))
     runs_well("sft", sft { { prompt = "", completion = "hello there" } })
     runs_well("ppo", ppo { { prompt = "" }, { prompt = "Hi" } }, "2 rows, 2 used")
   end)
 
-  it("too long prompts in eval are counted", function()
-    runs_well("eval", { model = path_of("base"), reward_model = path_of("rm"),
-      dataset = rows_file { { prompt = "Once" }, { prompt = "The cat" }, { prompt = LONG } } },
-      "3 rows, 2 used; left out: too long 1")
-  end)
+  it(
+    "too long prompts in eval are counted",
+    function()
+      runs_well("eval", {
+        model = path_of("base"),
+        reward_model = path_of("rm"),
+        dataset = rows_file { { prompt = "Once" }, { prompt = "The cat" }, { prompt = LONG } },
+      }, "3 rows, 2 used; left out: too long 1")
+    end
+  )
 
   it("text whose pieces do not fill a last batch", function()
     local words = {}
@@ -325,8 +424,12 @@ describe("training:", function()
     local text = write("pieces.txt", table.concat(words, " ") .. "\n")
     local pieces = data.text(tok, text, 8)
     assert.is_true(#pieces % 64 ~= 0 and #pieces > 128)
-    local _, folder = runs_well("pretrain", { text = text, eval_text = text,
-      model = path_of("base"), logging_steps = 1 })
+    local _, folder = runs_well("pretrain", {
+      text = text,
+      eval_text = text,
+      model = path_of("base"),
+      logging_steps = 1,
+    })
     local last
     for line in io.lines(folder .. "/metrics.jsonl") do
       local row = pl.json.decode(line)
@@ -342,10 +445,15 @@ describe("training:", function()
   end)
 
   it("a byte order mark, carriage returns, blank lines", function()
-    local path = write("bom.jsonl", '\xEF\xBB\xBF{"prompt":"a","completion":"b"}\r\n\r\n \r\n'
-      .. '{"prompt":"c","completion":"d"}\r\n')
-    assert.are.same({ { prompt = "a", completion = "b" }, { prompt = "c", completion = "d" } },
-      data.rows(path))
+    local path = write(
+      "bom.jsonl",
+      '\xEF\xBB\xBF{"prompt":"a","completion":"b"}\r\n\r\n \r\n'
+        .. '{"prompt":"c","completion":"d"}\r\n'
+    )
+    assert.are.same(
+      { { prompt = "a", completion = "b" }, { prompt = "c", completion = "d" } },
+      data.rows(path)
+    )
   end)
 
   it("emoji and combining marks byte for byte", function()
@@ -356,8 +464,8 @@ describe("training:", function()
   end)
 
   it("all answers of several turns and their end tokens are trained", function()
-    local turns = { { "user", "Hi" }, { "assistant", "Ho" }, { "user", "Ha" },
-      { "assistant", "Hum" } }
+    local turns =
+      { { "user", "Hi" }, { "assistant", "Ho" }, { "user", "Ha" }, { "assistant", "Hum" } }
     local messages, conversations = {}, {}
     for i, turn in ipairs(turns) do
       messages[i] = { role = turn[1], content = turn[2] }
@@ -365,14 +473,23 @@ describe("training:", function()
     end
     for _, row in ipairs { { messages = messages }, { conversations = conversations } } do
       local set = data.examples(tok, pl.chat.plain, rows_file { row }, 200)
-      assert.are.equal("<|user|>Hi<|end|><|assistant|>⟦Ho<|end|>⟧<|user|>Ha<|end|><|assistant|>"
-        .. "⟦Hum<|end|>⟧", pl.chat.show(tok, set.sequences[1], set.masks[1]))
+      assert.are.equal(
+        "<|user|>Hi<|end|><|assistant|>⟦Ho<|end|>⟧<|user|>Ha<|end|><|assistant|>"
+          .. "⟦Hum<|end|>⟧",
+        pl.chat.show(tok, set.sequences[1], set.masks[1])
+      )
     end
   end)
 
   it("pairs whose answers are equal are left out", function()
-    local set = data.ranked(tok, nil, rows_file { PAIR,
-      { prompt = "q", completions = { "a", "a" }, ranks = { 1, 2 } } })
+    local set = data.ranked(
+      tok,
+      nil,
+      rows_file {
+        PAIR,
+        { prompt = "q", completions = { "a", "a" }, ranks = { 1, 2 } },
+      }
+    )
     assert.are.equal("2 rows, 1 used; left out: equal answers 1", data.account(set.counts))
   end)
 
@@ -400,19 +517,39 @@ describe("training:", function()
   end)
 
   it("an answer that was cut has no end token, in rankings and in demonstrations", function()
-    local set = data.ranked(tok, nil, { { prompt = "q", completions = { " a", " b" },
-      ranks = { 1, 2 }, completion_finished = { false, true } } })
+    local set = data.ranked(tok, nil, {
+      {
+        prompt = "q",
+        completions = { " a", " b" },
+        ranks = { 1, 2 },
+        completion_finished = { false, true },
+      },
+    })
     assert.are_not.equal(tok.eos_id, set[1].sequences[1][#set[1].sequences[1]])
     assert.are.equal(tok.eos_id, set[1].sequences[2][#set[1].sequences[2]])
-    local one = data.examples(tok, nil,
-      { { prompt = "q", completion = " a", finish_reason = "length" } }, 50).sequences[1]
+    local one = data.examples(
+      tok,
+      nil,
+      { { prompt = "q", completion = " a", finish_reason = "length" } },
+      50
+    ).sequences[1]
     assert.are_not.equal(tok.eos_id, one[#one])
   end)
 
   it("whether answers were finished, through ingest and a store", function()
     local store = assert(pl.store.open(path_of("finished.db")))
-    assert(pl.ingest.file(store, rows_file({ { prompt = "q", completions = { " a", " b" },
-      ranks = { 1, 2 }, completion_finished = { true, false } } }, "finished.jsonl"), {}))
+    assert(pl.ingest.file(
+      store,
+      rows_file({
+        {
+          prompt = "q",
+          completions = { " a", " b" },
+          ranks = { 1, 2 },
+          completion_finished = { true, false },
+        },
+      }, "finished.jsonl"),
+      {}
+    ))
     local set = store:new_set("one", { seed = 1 })
     for row in store:ranked() do
       store:add_to_set(set, "rm", "train", row)
@@ -442,17 +579,27 @@ describe("training:", function()
     local _, _, said = runs_well("sft", merged(sft(rows), { model = model }))
     assert.is_truthy(said:find("<|user|>Hi<|end|><|assistant|>⟦Ho<|end|>⟧", 1, true), said)
     assert.is_nil(said:find("was asked for", 1, true))
-    runs_well("sft", merged(sft(rows), { model = model, template = "none" }),
-      "template none was asked for, but the model's own is plain")
+    runs_well(
+      "sft",
+      merged(sft(rows), { model = model, template = "none" }),
+      "template none was asked for, but the model's own is plain"
+    )
   end)
 
   it("demonstrations score 0 on average where scores are read", function()
     local messages = { { role = "user", content = "Hi" }, { role = "assistant", content = "Ho" } }
-    local chatml = pl.tokenizer.train({ texts = { "Hi Ho" }, vocab_size = 270,
-      special = { "<|im_start|>", "<|im_end|>" }, eos = "<|im_end|>" })
+    local chatml = pl.tokenizer.train {
+      texts = { "Hi Ho" },
+      vocab_size = 270,
+      special = { "<|im_start|>", "<|im_end|>" },
+      eos = "<|im_end|>",
+    }
     local demonstration = data.examples(chatml, pl.chat.chatml, { { messages = messages } }, 50)
-    local ranking = data.ranked(chatml, pl.chat.chatml,
-      { { messages = messages, completions = { "Ho", "x" }, ranks = { 1, 2 } } })
+    local ranking = data.ranked(
+      chatml,
+      pl.chat.chatml,
+      { { messages = messages, completions = { "Ho", "x" }, ranks = { 1, 2 } } }
+    )
     assert.are.same(ranking[1].sequences[1], demonstration.sequences[1])
     local path = rows_file({ { prompt = "Hi", completion = "Ho" } }, "demos.jsonl")
     local _, folder = runs_well("reward", reward({ PAIR }, { demonstrations = path }))

@@ -2,12 +2,22 @@ local chat = require("perilune.data.chat")
 local tokenizer = require("perilune.model.tokenizer")
 
 local SPECIAL = {
-  "<|begin|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|im_start|>", "<|im_end|>",
+  "<|begin|>",
+  "<|system|>",
+  "<|user|>",
+  "<|assistant|>",
+  "<|end|>",
+  "<|im_start|>",
+  "<|im_end|>",
 }
 -- Bytes alone: a token a character, which makes positions easy to say.
-local tok = tokenizer.train({
-  texts = { "" }, vocab_size = 263, special = SPECIAL, bos = "<|begin|>", eos = "<|end|>",
-})
+local tok = tokenizer.train {
+  texts = { "" },
+  vocab_size = 263,
+  special = SPECIAL,
+  bos = "<|begin|>",
+  eos = "<|end|>",
+}
 local TALK = {
   { role = "system", content = "S" },
   { role = "user", content = "ab" },
@@ -27,17 +37,18 @@ local function trained(ids, mask)
       runs[#runs + 1], run = tok:decode(run), nil
     end
   end
-  if run then
-    runs[#runs + 1] = tok:decode(run)
-  end
+  if run then runs[#runs + 1] = tok:decode(run) end
   return table.concat(runs, "|")
 end
 
 describe("rendering a conversation", function()
   it("writes each turn and trains answers with their end", function()
     local ids, mask, info = chat.render(tok, chat.plain, TALK)
-    assert.are.equal("<|system|>S<|end|><|user|>ab<|end|><|assistant|>cde<|end|><|user|>f<|end|>"
-      .. "<|assistant|>gh<|end|>", tok:decode(ids))
+    assert.are.equal(
+      "<|system|>S<|end|><|user|>ab<|end|><|assistant|>cde<|end|><|user|>f<|end|>"
+        .. "<|assistant|>gh<|end|>",
+      tok:decode(ids)
+    )
     assert.are.equal("cde<|end|>|gh<|end|>", trained(ids, mask))
     assert.are.equal(#ids, #mask)
     assert.are.equal(7, info.trained)
@@ -47,7 +58,7 @@ describe("rendering a conversation", function()
   it("does not train what stands behind the end token", function()
     local ids, mask = chat.render(tok, chat.chatml, TALK)
     assert.are.equal("cde<|im_end|>|gh<|im_end|>", trained(ids, mask))
-    assert.are.equal("<|im_end|>\n", tok:decode({ ids[#ids - 1], ids[#ids] }))
+    assert.are.equal("<|im_end|>\n", tok:decode { ids[#ids - 1], ids[#ids] })
     assert.are.equal(tok:id("<|im_end|>"), chat.stop_id(tok, chat.chatml))
   end)
 
@@ -64,7 +75,7 @@ describe("rendering a conversation", function()
       assert.are.equal("", trained(ids, mask))
       local whole = chat.render(tok, template, { TALK[1], TALK[2], TALK[3] })
       assert.are.same(ids, table.move(whole, 1, #ids, 1, {}))
-      assert.are.equal("c", tok:decode({ whole[#ids + 1] }))
+      assert.are.equal("c", tok:decode { whole[#ids + 1] })
     end
   end)
 
@@ -115,31 +126,49 @@ describe("rendering a conversation", function()
       assert.is_nil(ids)
       return text
     end
-    assert.are.equal("row 7: messages is empty", message({}))
-    assert.are.equal("row 7: message 2 has the role 'bot'; roles are system, user and assistant",
-      message({ TALK[2], { role = "bot", content = "x" } }))
-    assert.are.equal("row 7: message 1 (user) is empty",
-      message({ { role = "user", content = "" } }))
-    assert.are.equal("row 7: message 1 (user): content is a nil, not text",
-      message({ { role = "user" } }))
-    assert.are.equal("row 7: message 2 is a system message; only the first can be",
-      message({ TALK[2], TALK[1] }))
-    assert.matches("already: add_generation_prompt",
-      message(TALK, { add_generation_prompt = true }), 1, true)
+    assert.are.equal("row 7: messages is empty", message {})
+    assert.are.equal(
+      "row 7: message 2 has the role 'bot'; roles are system, user and assistant",
+      message { TALK[2], { role = "bot", content = "x" } }
+    )
+    assert.are.equal(
+      "row 7: message 1 (user) is empty",
+      message { { role = "user", content = "" } }
+    )
+    assert.are.equal(
+      "row 7: message 1 (user): content is a nil, not text",
+      message { { role = "user" } }
+    )
+    assert.are.equal(
+      "row 7: message 2 is a system message; only the first can be",
+      message { TALK[2], TALK[1] }
+    )
+    assert.matches(
+      "already: add_generation_prompt",
+      message(TALK, { add_generation_prompt = true }),
+      1,
+      true
+    )
     assert.are.equal("row 7: messages is a nil, not a list", message(nil))
   end)
 
   it("raises for templates that cannot work", function()
     local endless = { name = "endless", user = { chat.content }, assistant = { chat.content } }
-    assert.error_matches(function() chat.render(tok, endless, { TALK[2], TALK[3] }) end,
-      "the end of an answer is never trained")
-    local foreign = chat.plain_template({ user = "<|human|>" })
-    assert.error_matches(function() chat.render(tok, foreign, { TALK[2] }) end,
-      "wants the control token '<|human|>'")
+    assert.error_matches(
+      function() chat.render(tok, endless, { TALK[2], TALK[3] }) end,
+      "the end of an answer is never trained"
+    )
+    local foreign = chat.plain_template { user = "<|human|>" }
+    assert.error_matches(
+      function() chat.render(tok, foreign, { TALK[2] }) end,
+      "wants the control token '<|human|>'"
+    )
     local silent = { name = "silent", user = { chat.content } }
     assert.error_matches(function() chat.render(tok, silent, { TALK[1] }) end, "role 'system'")
-    assert.error_matches(function() chat.render(tok, chat.plain, TALK, { max_len = 3 }) end,
-      "has no option 'max_len'")
+    assert.error_matches(
+      function() chat.render(tok, chat.plain, TALK, { max_len = 3 }) end,
+      "has no option 'max_len'"
+    )
   end)
 
   it("takes a template that is a function", function()
@@ -152,8 +181,12 @@ describe("rendering a conversation", function()
         return { message.role:sub(1, 1), index .. ":", chat.content }
       end,
     }
-    local ids, mask = chat.render(tok, own, { TALK[2], TALK[3], TALK[4] },
-      { add_generation_prompt = true })
+    local ids, mask = chat.render(
+      tok,
+      own,
+      { TALK[2], TALK[3], TALK[4] },
+      { add_generation_prompt = true }
+    )
     assert.are.equal("u1:abA2:cde<|end|>u3:fA4:", tok:decode(ids))
     assert.are.equal("cde<|end|>", trained(ids, mask))
     assert.has_error(function() chat.jinja(own) end)
@@ -199,19 +232,27 @@ describe("looking at a row", function()
   it("marks the trained tokens", function()
     local ids, mask = chat.render(tok, chat.plain, { TALK[2], TALK[3] })
     assert.are.equal("<|user|>ab<|end|><|assistant|>⟦cde<|end|>⟧", chat.show(tok, ids, mask))
-    assert.are.equal("<|user|>ab<|end|><|assistant|>\27[32mcde<|end|>\27[0m",
-      chat.show(tok, ids, mask, { color = true }))
+    assert.are.equal(
+      "<|user|>ab<|end|><|assistant|>\27[32mcde<|end|>\27[0m",
+      chat.show(tok, ids, mask, { color = true })
+    )
   end)
 
   it("as Jinja writes what is rendered here", function()
     local text = chat.jinja(chat.chatml, tok)
-    assert.matches("{{ '<|im_start|>user\\n' + message['content'] + '<|im_end|>\\n' }}", text, 1,
-      true)
+    assert.matches(
+      "{{ '<|im_start|>user\\n' + message['content'] + '<|im_end|>\\n' }}",
+      text,
+      1,
+      true
+    )
     assert.matches("{{ message['content'] + '<|im_end|>' }}", text, 1, true)
     assert.is_nil(text:find("bos_token", 1, true))
     assert.matches("{{ bos_token }}", chat.jinja(chat.chatml, { adds_bos = true }), 1, true)
     assert.are.same({ "<|im_start|>", "<|im_end|>" }, chat.control_names(chat.chatml))
-    assert.are.same({ "<|system|>", "<|end|>", "<|user|>", "<|assistant|>" },
-      chat.control_names(chat.plain))
+    assert.are.same(
+      { "<|system|>", "<|end|>", "<|user|>", "<|assistant|>" },
+      chat.control_names(chat.plain)
+    )
   end)
 end)

@@ -21,8 +21,10 @@ local function run(args, input)
     file:write(input)
     file:close()
   end
-  local how, code = system.spawn({ host.executable, table.unpack(args) },
-    { stdin = from, stdout = folder .. "/out", stderr = folder .. "/err" })
+  local how, code = system.spawn(
+    { host.executable, table.unpack(args) },
+    { stdin = from, stdout = folder .. "/out", stderr = folder .. "/err" }
+  )
   return how == "exit" and code or how, read(folder .. "/out"), read(folder .. "/err")
 end
 
@@ -30,12 +32,24 @@ end
 local function make_model(name, config)
   local special = pl.chat.control_names(pl.chat.plain)
   table.insert(special, 1, "<|bos|>")
-  local tok = pl.tokenizer.train({ texts = { ("the cat sat on a mat. "):rep(20) }, vocab_size = 300,
-    special = special, bos = "<|bos|>", eos = "<|end|>" })
+  local tok = pl.tokenizer.train {
+    texts = { ("the cat sat on a mat. "):rep(20) },
+    vocab_size = 300,
+    special = special,
+    bos = "<|bos|>",
+    eos = "<|end|>",
+  }
   local model = pl.model.new({
-    model_type = "llama", architectures = { "LlamaForCausalLM" }, tie_word_embeddings = true,
-    hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 32,
-    vocab_size = #tok, max_position_embeddings = 64, scalar_head = config and config.scalar_head,
+    model_type = "llama",
+    architectures = { "LlamaForCausalLM" },
+    tie_word_embeddings = true,
+    hidden_size = 32,
+    num_hidden_layers = 1,
+    num_attention_heads = 2,
+    intermediate_size = 32,
+    vocab_size = #tok,
+    max_position_embeddings = 64,
+    scalar_head = config and config.scalar_head,
   }, { seed = 3 })
   local path = folder .. "/" .. name
   assert(model:save(path, { tokenizer = tok }))
@@ -58,8 +72,14 @@ describe("the presets that come with the recipes", function()
       local name = file:match("^(.+)%.lua$")
       for recipe in pairs(name and dofile("recipes/presets/" .. file) or {}) do
         -- comes to the settings' checks, or to a folder that cannot be made, but past the preset
-        local code, _, err = run({ "run", "recipes/" .. recipe .. ".lua", "--preset", name,
-          "--output_dir", "/dev/null/none" })
+        local code, _, err = run {
+          "run",
+          "recipes/" .. recipe .. ".lua",
+          "--preset",
+          name,
+          "--output_dir",
+          "/dev/null/none",
+        }
         assert.are_not.equal(0, code)
         assert.is_nil(err:find("preset", 1, true), err)
         parts = parts + 1
@@ -76,49 +96,65 @@ describe("store", function()
     local opened = assert(pl.store.open(folder .. "/s.db"))
     assert(pl.ingest.file(opened, file, { format = "jsonl" }))
     opened:close()
-    local code, out, err = run({ "store", folder .. "/s.db" })
+    local code, out, err = run { "store", folder .. "/s.db" }
     assert.are.same({ 0, "" }, { code, err })
     assert.is_truthy(out:find("prompts +1\n"), out)
     assert.is_truthy(out:find("log.jsonl", 1, true), out)
-    code, out = run({ "store", folder .. "/s.db", "bad" })
+    code, out = run { "store", folder .. "/s.db", "bad" }
     assert.are.equal(0, code)
     assert.is_truthy(out:find("log.jsonl:2: ", 1, true), out)
-    assert.are.equal(0, (run({ "store", folder .. "/s.db", "export", folder .. "/tables" })))
-    assert.are.equal(0, (run({ "store", folder .. "/t.db", "import", folder .. "/tables" })))
-    assert.are.equal(0, (run({ "store", folder .. "/t.db", "export", folder .. "/again" })))
+    assert.are.equal(0, (run { "store", folder .. "/s.db", "export", folder .. "/tables" }))
+    assert.are.equal(0, (run { "store", folder .. "/t.db", "import", folder .. "/tables" }))
+    assert.are.equal(0, (run { "store", folder .. "/t.db", "export", folder .. "/again" }))
     local name = "/prompts.jsonl"
     assert.are.equal(read(folder .. "/tables" .. name), read(folder .. "/again" .. name))
-    code, out, err = run({ "store", folder .. "/none.db" })
+    code, out, err = run { "store", folder .. "/none.db" }
     assert.are.same({ 1, "" }, { code, out })
     assert.is_truthy(err:find("there is no such file", 1, true))
-    assert.are.equal(2, (run({ "store", folder .. "/s.db", "explode" })))
+    assert.are.equal(2, (run { "store", folder .. "/s.db", "explode" }))
   end)
 end)
 
 describe("generate", function()
   it("gives what the library gives, and nothing else", function()
     local prompt = tok:encode("the cat", { bos = true })
-    local answer = pl.generate(model, { prompt },
-      { max_tokens = 12, seed = 5, stop = { tok.eos_id, tok.bos_id } })[1]
+    local answer = pl.generate(
+      model,
+      { prompt },
+      { max_tokens = 12, seed = 5, stop = { tok.eos_id, tok.bos_id } }
+    )[1]
     local wanted = tok:decode(answer.tokens, { skip_special = true })
-    local code, out, err = run({ "generate", path, "--prompt", "the cat", "--max_tokens", "12",
-      "--seed", "5" })
+    local code, out, err = run {
+      "generate",
+      path,
+      "--prompt",
+      "the cat",
+      "--max_tokens",
+      "12",
+      "--seed",
+      "5",
+    }
     assert.are.same({ 0, wanted .. "\n", "" }, { code, out, err })
-    local _, echoed = run({ "generate", path, "--prompt", "-", "--max_tokens", "12", "--seed=5",
-      "--echo" }, "the cat\n")
+    local _, echoed = run(
+      { "generate", path, "--prompt", "-", "--max_tokens", "12", "--seed=5", "--echo" },
+      "the cat\n"
+    )
     assert.are.equal("the cat" .. wanted .. "\n", echoed)
   end)
 
   it("writes a JSON object for each answer", function()
-    local code, out = run({ "generate", path, "--n", "3", "--max_tokens", "4", "--json" })
+    local code, out = run { "generate", path, "--n", "3", "--max_tokens", "4", "--json" }
     assert.are.equal(0, code)
     local lines = {}
     for line in out:gmatch("[^\n]+") do
       lines[#lines + 1] = assert(json.decode(line))
     end
     local prompt = { tok.bos_id }
-    local wanted = pl.generate(model, { prompt },
-      { samples = 3, max_tokens = 4, seed = 0, stop = { tok.eos_id, tok.bos_id } })
+    local wanted = pl.generate(
+      model,
+      { prompt },
+      { samples = 3, max_tokens = 4, seed = 0, stop = { tok.eos_id, tok.bos_id } }
+    )
     assert.are.equal(3, #lines)
     for i, answer in ipairs(wanted) do
       assert.are.same(answer.tokens, lines[i].tokens)
@@ -130,20 +166,47 @@ describe("generate", function()
   end)
 
   it("ends before a stop text and leaves it out", function()
-    local _, whole = run({ "generate", path, "--temperature", "0", "--max_tokens", "30" })
+    local _, whole = run { "generate", path, "--temperature", "0", "--max_tokens", "30" }
     local stop = whole:sub(6, 7)
-    local _, short = run({ "generate", path, "--temperature", "0", "--max_tokens", "30", "--stop",
-      stop })
+    local _, short = run {
+      "generate",
+      path,
+      "--temperature",
+      "0",
+      "--max_tokens",
+      "30",
+      "--stop",
+      stop,
+    }
     assert.are.equal(whole:sub(1, whole:find(stop, 1, true) - 1) .. "\n", short)
   end)
 
   it("puts a message to the model by its template", function()
-    local prompt = assert(pl.chat.render(tok, pl.chat.plain,
-      { { role = "user", content = "sat" } }, { add_generation_prompt = true }))
-    local answer = pl.generate(model, { prompt },
-      { max_tokens = 6, temperature = 0, stop = { tok.eos_id, tok.bos_id } })[1]
-    local code, out = run({ "generate", path, "--prompt", "sat", "--template", "plain",
-      "--temperature", "0", "--max_tokens", "6" })
+    local prompt = assert(
+      pl.chat.render(
+        tok,
+        pl.chat.plain,
+        { { role = "user", content = "sat" } },
+        { add_generation_prompt = true }
+      )
+    )
+    local answer = pl.generate(
+      model,
+      { prompt },
+      { max_tokens = 6, temperature = 0, stop = { tok.eos_id, tok.bos_id } }
+    )[1]
+    local code, out = run {
+      "generate",
+      path,
+      "--prompt",
+      "sat",
+      "--template",
+      "plain",
+      "--temperature",
+      "0",
+      "--max_tokens",
+      "6",
+    }
     assert.are.equal(0, code)
     assert.are.equal(tok:decode(answer.tokens, { skip_special = true }) .. "\n", out)
   end)
@@ -152,7 +215,7 @@ describe("generate", function()
   local function refused(args, ...)
     local code, out, err = run(args)
     assert.are.same({ 1, "" }, { code, out })
-    for _, words in ipairs({ ... }) do
+    for _, words in ipairs { ... } do
       assert.truthy(err:find(words, 1, true), ("'%s' is not in: %s"):format(words, err))
     end
     assert.falsy(err:find("traceback", 1, true), err)
@@ -171,7 +234,7 @@ describe("generate", function()
   end)
 
   it("--help lists the options and no run keys", function()
-    local code, out = run({ "generate", "--help" })
+    local code, out = run { "generate", "--help" }
     assert.are.equal(0, code)
     assert.truthy(out:find("usage: perilune generate MODEL", 1, true))
     assert.truthy(out:find("--min_p", 1, true))
@@ -183,14 +246,22 @@ describe("generate", function()
     local dir = folder .. "/llama2c"
     assert(core.files.folder_make(dir))
     local written = llama2c.write(dir)
-    local answer = pl.generate(written, { { 1 } },
-      { max_tokens = 20, temperature = 0, stop = { 1, 2 } })[1]
+    local answer =
+      pl.generate(written, { { 1 } }, { max_tokens = 20, temperature = 0, stop = { 1, 2 } })[1]
     local wanted = assert(pl.tokenizer.load(dir)):decode(
-      table.move(answer.tokens, 1, #answer.tokens, 2, { 1 }), { skip_special = true })
+      table.move(answer.tokens, 1, #answer.tokens, 2, { 1 }),
+      { skip_special = true }
+    )
     assert.is_true(#answer.tokens > 5)
-    for _, model_path in ipairs({ dir, dir .. "/tiny.bin" }) do
-      local code, out, err = run({ "generate", model_path, "--temperature", "0", "--max_tokens",
-        "20" })
+    for _, model_path in ipairs { dir, dir .. "/tiny.bin" } do
+      local code, out, err = run {
+        "generate",
+        model_path,
+        "--temperature",
+        "0",
+        "--max_tokens",
+        "20",
+      }
       assert.are.same({ 0, wanted .. "\n", "" }, { code, out, err })
     end
   end)
@@ -201,8 +272,8 @@ describe("generate", function()
       return
     end
     local wanted = read(stories .. "/greedy.txt")
-    for _, model_path in ipairs({ stories, stories .. "/stories260K.bin" }) do
-      local code, out = run({ "generate", model_path, "--temperature", "0", "--max_tokens", "256" })
+    for _, model_path in ipairs { stories, stories .. "/stories260K.bin" } do
+      local code, out = run { "generate", model_path, "--temperature", "0", "--max_tokens", "256" }
       assert.are.equal(0, code)
       assert.are.equal(wanted, out:sub(1, #wanted))
     end
@@ -212,7 +283,7 @@ end)
 describe("bench", function()
   it("startup prints milliseconds and writes them", function()
     local file = folder .. "/bench.json"
-    local code, out = run({ "bench", "startup", "--json", file })
+    local code, out = run { "bench", "startup", "--json", file }
     assert.are.equal(0, code)
     assert.truthy(out:find("median %d+%.%d ms"))
     local all = assert(json.decode(read(file)))
@@ -226,7 +297,7 @@ describe("bench", function()
     local result = products.here(2, { { name = "square", m = 48, n = 192, k = 192 } })
     assert.are.equal(before, core.gemm().wish)
     assert.are.equal(core.isa(), result.isa)
-    for _, dtype in ipairs({ "float32", "float64" }) do
+    for _, dtype in ipairs { "float32", "float64" } do
       local one = result.rows[1][dtype]
       assert.truthy(one.own > 0 and one.least > 0)
       assert.truthy(one.least <= one.ratio and one.ratio <= one.greatest)
@@ -234,8 +305,10 @@ describe("bench", function()
   end)
 
   it("a worker answers line by line", function()
-    local code, out = run({ host.root .. "/lua/perilune/bench/worker.lua", "generate", "l260k", "2",
-      "4", "3" }, "sample\nwitness\npeak\n")
+    local code, out = run(
+      { host.root .. "/lua/perilune/bench/worker.lua", "generate", "l260k", "2", "4", "3" },
+      "sample\nwitness\npeak\n"
+    )
     assert.are.equal(0, code)
     local answers = {}
     for line in out:gmatch("[^\n]+") do
@@ -249,8 +322,17 @@ describe("bench", function()
 
   it("does without a peer, says so, and writes every sample #long", function()
     local file = folder .. "/bench.json"
-    local code, out = run({ "bench", "train", "--model", "l260k", "--no-peer", "--samples", "2",
-      "--json", file })
+    local code, out = run {
+      "bench",
+      "train",
+      "--model",
+      "l260k",
+      "--no-peer",
+      "--samples",
+      "2",
+      "--json",
+      file,
+    }
     assert.are.equal(0, code)
     assert.truthy(out:find("train l260k 32x256", 1, true))
     assert.truthy(out:find("no peer: none was asked for", 1, true))
@@ -260,7 +342,7 @@ describe("bench", function()
   end)
 
   it("an unknown name gets the nearest", function()
-    local code, out, err = run({ "bench", "trian" })
+    local code, out, err = run { "bench", "trian" }
     assert.are.same({ 1, "" }, { code, out })
     assert.truthy(err:find("did you mean 'train'?", 1, true))
   end)
@@ -268,27 +350,31 @@ end)
 
 describe("ops", function()
   it("docs/ops.md is what `perilune ops` prints", function()
-    local code, out = run({ "ops" })
+    local code, out = run { "ops" }
     assert.are.equal(0, code)
-    assert.is_true(out == read("docs/ops.md"),
-      "docs/ops.md is stale: run `perilune ops > docs/ops.md`")
+    assert.is_true(
+      out == read("docs/ops.md"),
+      "docs/ops.md is stale: run `perilune ops > docs/ops.md`"
+    )
   end)
 
   it("include/perilune_ops.h is what `perilune ops --header` prints", function()
-    local code, out = run({ "ops", "--header" })
+    local code, out = run { "ops", "--header" }
     assert.are.equal(0, code)
-    assert.is_true(out == read("include/perilune_ops.h"), "include/perilune_ops.h is stale: "
-      .. "run `perilune ops --header > include/perilune_ops.h`")
+    assert.is_true(
+      out == read("include/perilune_ops.h"),
+      "include/perilune_ops.h is stale: " .. "run `perilune ops --header > include/perilune_ops.h`"
+    )
   end)
 
   it("has every op once, and takes no other argument", function()
-    local _, out = run({ "ops" })
+    local _, out = run { "ops" }
     local _, headings = out:gsub("\n### ", "")
     assert.are.equal(#core.ops(), headings)
     for _, row in ipairs(core.ops()) do
       assert.truthy(out:find("\n### " .. row.name .. "\n", 1, true), row.name)
     end
-    assert.are.equal(1, (run({ "ops", "matmul" })))
+    assert.are.equal(1, (run { "ops", "matmul" }))
   end)
 end)
 
@@ -298,7 +384,7 @@ describe("docs", function()
     for block in read("docs/recipes.md"):gmatch("```lua\n(.-)```") do
       program = block:find("optimizer:step", 1, true) and block or program
     end
-    local code, out, err = run({ "-e", (program:gsub('"base"', ("%q"):format(path))) })
+    local code, out, err = run { "-e", (program:gsub('"base"', ("%q"):format(path))) }
     assert.are.equal("", err)
     assert.are.equal(0, code)
     local losses = {}
@@ -313,8 +399,10 @@ describe("docs", function()
     for name in require("lfs").dir("docs") do
       if name:match("%.md$") then
         for target in read("docs/" .. name):gmatch("%]%(([^)#]+)%)") do
-          assert.truthy(require("lfs").attributes("docs/" .. target),
-            ("docs/%s links to %s"):format(name, target))
+          assert.truthy(
+            require("lfs").attributes("docs/" .. target),
+            ("docs/%s links to %s"):format(name, target)
+          )
         end
       end
     end
@@ -354,7 +442,8 @@ describe("docs", function()
     end
     local found = 0
     for name in pairs(tour) do
-      local known = there[name] or name:match("^lb_")
+      local known = there[name]
+        or name:match("^lb_")
         or require("lfs").attributes("include/" .. name, "mode")
       assert.truthy(known, "docs/engine-tour.md names " .. name)
       found = found + 1

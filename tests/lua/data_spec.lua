@@ -26,23 +26,37 @@ end
 
 setup(function()
   folder = scratch.folder()
-  tok = pl.tokenizer.train({ texts = { ("the cat sat on a mat. "):rep(20) }, vocab_size = 300,
-    special = { "<|bos|>", "<|end|>" }, bos = "<|bos|>", eos = "<|end|>" })
+  tok = pl.tokenizer.train {
+    texts = { ("the cat sat on a mat. "):rep(20) },
+    vocab_size = 300,
+    special = { "<|bos|>", "<|end|>" },
+    bos = "<|bos|>",
+    eos = "<|end|>",
+  }
 end)
 
 teardown(scratch.clean)
 
 describe("rows of a data set", function()
-  it("are as they stand in JSON Lines of our own forms, token ids and further fields as well",
+  it(
+    "are as they stand in JSON Lines of our own forms, token ids and further fields as well",
     function()
-      local rows = { { prompt = "a", prompt_tokens = { 1, 2 }, task = { x = 1 } },
-        { messages = { { role = "user", content = "b" } } } }
+      local rows = {
+        { prompt = "a", prompt_tokens = { 1, 2 }, task = { x = 1 } },
+        { messages = { { role = "user", content = "b" } } },
+      }
       assert.are.same(rows, data.rows(write("own.jsonl", lines(rows))))
-    end)
+    end
+  )
 
   it("come from pairs, each answer with its rank", function()
-    local path = write("pairs.jsonl", lines { { prompt = "q", chosen = "good", rejected = "bad" },
-      { prompt = "r", chosen = "yes", rejected = "no" } })
+    local path = write(
+      "pairs.jsonl",
+      lines {
+        { prompt = "q", chosen = "good", rejected = "bad" },
+        { prompt = "r", chosen = "yes", rejected = "no" },
+      }
+    )
     local rows = data.rows(path)
     assert.are.equal(2, #rows)
     assert.are.same({ "good", "bad" }, rows[1].completions)
@@ -61,8 +75,14 @@ describe("rows of a data set", function()
   end)
 
   it("of a set of our own are never left out: what is no good JSON is an error", function()
-    for _, bad in ipairs { '{"prompt":"b","prompt":"c"}', '{"prompt":NaN}', '{"prompt":"\\ud83d"}',
-      '{"prompt":"\xff"}', "[1]", "5" } do
+    for _, bad in ipairs {
+      '{"prompt":"b","prompt":"c"}',
+      '{"prompt":NaN}',
+      '{"prompt":"\\ud83d"}',
+      '{"prompt":"\xff"}',
+      "[1]",
+      "5",
+    } do
       local path = write("bad.jsonl", '{"prompt":"a"}\n' .. bad .. "\n")
       local ok, message = pcall(data.rows, path)
       assert.is_false(ok, bad)
@@ -74,8 +94,18 @@ describe("rows of a data set", function()
   end)
 
   it("come one for each person who ranked, from files of others", function()
-    local path = write("people.json", pl.json.encode { { instruction = "q", response1 = "x",
-      response2 = "y", annotator1 = 1, annotator2 = 2 } })
+    local path = write(
+      "people.json",
+      pl.json.encode {
+        {
+          instruction = "q",
+          response1 = "x",
+          response2 = "y",
+          annotator1 = 1,
+          annotator2 = 2,
+        },
+      }
+    )
     local rows = data.rows(path)
     assert.are.equal(2, #rows)
     assert.are.same({ 1, 2 }, rows[1].ranks)
@@ -90,8 +120,12 @@ describe("rows of a data set", function()
     local id = s:add { prompt = "say cat", source = "api", user_id = "u" }
     local answer = s:demonstrate(id, { completion = "cat", labeler = "ana" })
     local set = s:new_set("one", { seed = 1 })
-    s:add_to_set(set, "sft", "train",
-      { id = id, prompt = "say cat", completion = "cat", demonstration_id = answer })
+    s:add_to_set(
+      set,
+      "sft",
+      "train",
+      { id = id, prompt = "say cat", completion = "cat", demonstration_id = answer }
+    )
     s:add_to_set(set, "ppo", "train", { id = id, prompt = "say cat" })
     s:finish_set(set)
     s:close()
@@ -115,8 +149,11 @@ describe("a tokenised set", function()
   it("is the same from a file as from a list", function()
     local rows = {}
     for i = 1, 20 do
-      rows[i] = { prompt = "the cat " .. i, completions = { "sat", "on", "mat" },
-        ranks = { 1, 2, 2 } }
+      rows[i] = {
+        prompt = "the cat " .. i,
+        completions = { "sat", "on", "mat" },
+        ranks = { 1, 2, 2 },
+      }
     end
     local path = write("ranked.jsonl", lines(rows))
     local from_list, from_file = data.ranked(tok, nil, rows), data.ranked(tok, nil, path)
@@ -147,22 +184,33 @@ describe("a tokenised set", function()
 
   it("drops what cannot be as long as it is, and says how many", function()
     local long = ("the cat sat on a mat. "):rep(40)
-    local examples = data.examples(tok, nil, { { prompt = long, completion = "x" },
-      { prompt = "the cat", completion = long } }, 30)
-    assert.are.equal("2 rows, 1 used; left out: no room for an answer 1; answers cut at the end 1",
-      data.account(examples.counts))
+    local examples = data.examples(
+      tok,
+      nil,
+      { { prompt = long, completion = "x" }, { prompt = "the cat", completion = long } },
+      30
+    )
+    assert.are.equal(
+      "2 rows, 1 used; left out: no room for an answer 1; answers cut at the end 1",
+      data.account(examples.counts)
+    )
     assert.are.equal(1, #examples.sequences)
     assert.are.equal(30, #examples.sequences[1])
     assert.are.equal(30, examples.lengths[1])
     assert.is_nil(examples.lengths[2])
-    local sets = data.ranked(tok, nil, { { prompt = "a", completions = { "b", long },
-      ranks = { 1, 2 } }, { prompt = "a", completions = { "b", "c" }, ranks = { 2, 1 } } }, 30)
-    assert.are.same({ rows = 2, used = 1, left_out = { ["too long"] = 1 }, changed = {} },
-      sets.counts)
+    local sets = data.ranked(tok, nil, {
+      { prompt = "a", completions = { "b", long }, ranks = { 1, 2 } },
+      { prompt = "a", completions = { "b", "c" }, ranks = { 2, 1 } },
+    }, 30)
+    assert.are.same(
+      { rows = 2, used = 1, left_out = { ["too long"] = 1 }, changed = {} },
+      sets.counts
+    )
     assert.are.same({ 2, 1 }, sets[1].ranks)
-    assert.has_error(function()
-      data.examples(tok, nil, { { prompt = "a", completion = "" } }, 30)
-    end, "example row 1: the completion is empty")
+    assert.has_error(
+      function() data.examples(tok, nil, { { prompt = "a", completion = "" } }, 30) end,
+      "example row 1: the completion is empty"
+    )
   end)
 
   it("has another key for other rows, another length and another tokenizer", function()
@@ -170,81 +218,116 @@ describe("a tokenised set", function()
     local key = data.text(tok, path, 8).key
     assert.are.equal(key, data.text(tok, path, 8).key)
     assert.are_not.equal(key, data.text(tok, path, 9).key)
-    local other = pl.tokenizer.train({ texts = { ("a dog ran. "):rep(20) }, vocab_size = 290,
-      special = { "<|bos|>", "<|end|>" }, bos = "<|bos|>", eos = "<|end|>" })
+    local other = pl.tokenizer.train {
+      texts = { ("a dog ran. "):rep(20) },
+      vocab_size = 290,
+      special = { "<|bos|>", "<|end|>" },
+      bos = "<|bos|>",
+      eos = "<|end|>",
+    }
     assert.are_not.equal(key, data.text(other, path, 8).key)
     local fingerprint = other:fingerprint()
-    other:set_special({ bos = "<|end|>" })
+    other:set_special { bos = "<|end|>" }
     assert.are_not.equal(fingerprint, other:fingerprint())
     write("keys.jsonl", lines { { text = "the cat" }, { text = "sat on a hat" } })
     assert.are_not.equal(key, data.text(tok, path, 8).key)
   end)
 
   it("takes no part of a template by its name", function()
-    local turns = { messages = { { role = "user", content = "the cat" },
-      { role = "assistant", content = "sat" } } }
+    local turns = {
+      messages = {
+        { role = "user", content = "the cat" },
+        { role = "assistant", content = "sat" },
+      },
+    }
     local path = write("template.jsonl", lines { turns })
     local function own(stop)
-      return { name = "own",
+      return {
+        name = "own",
         user = { "Q: ", pl.chat.content, "\n" },
-        assistant = { "A" .. stop, pl.chat.content, pl.chat.stop("<|end|>") } }
+        assistant = { "A" .. stop, pl.chat.content, pl.chat.stop("<|end|>") },
+      }
     end
     local first = data.examples(tok, own(":"), path, 100)
     local edited = data.examples(tok, own(": "), path, 100)
     assert.are_not.same(first.sequences[1], edited.sequences[1])
-    assert.are.same(data.examples(tok, own(": "), { turns }, 100).sequences[1],
-      edited.sequences[1])
+    assert.are.same(data.examples(tok, own(": "), { turns }, 100).sequences[1], edited.sequences[1])
     local function counted(index_shown)
-      return { name = "own", turn = function(message, index)
-        local head = index_shown and tostring(index) or ""
-        if message.role == "assistant" then
-          return { head, pl.chat.content, pl.chat.stop("<|end|>") }
-        end
-        return { head, pl.chat.content }
-      end }
+      return {
+        name = "own",
+        turn = function(message, index)
+          local head = index_shown and tostring(index) or ""
+          if message.role == "assistant" then
+            return { head, pl.chat.content, pl.chat.stop("<|end|>") }
+          end
+          return { head, pl.chat.content }
+        end,
+      }
     end
-    assert.are_not.same(data.examples(tok, counted(true), path, 100).sequences[1],
-      data.examples(tok, counted(false), path, 100).sequences[1])
+    assert.are_not.same(
+      data.examples(tok, counted(true), path, 100).sequences[1],
+      data.examples(tok, counted(false), path, 100).sequences[1]
+    )
   end)
 
   it("leaves out rankings that say nothing, and refuses what is none", function()
     local sets = data.ranked(tok, nil, {
       { prompt = "a", completions = { "b", "c" }, ranks = { 1, 1 } },
       { prompt = "a", completions = { "b", "b" }, ranks = { 1, 2 } },
-      { prompt = "a", completions = { "b", "c" }, ranks = { 1, 2 },
-        completion_finished = { true, false } },
+      {
+        prompt = "a",
+        completions = { "b", "c" },
+        ranks = { 1, 2 },
+        completion_finished = { true, false },
+      },
     })
     assert.are.equal(1, #sets)
-    assert.are.same({ rows = 3, used = 1, left_out = { ["all ranks equal"] = 1,
-      ["equal answers"] = 1 }, changed = { ["answers that were cut when they were made"] = 1 } },
-      sets.counts)
+    assert.are.same({
+      rows = 3,
+      used = 1,
+      left_out = { ["all ranks equal"] = 1, ["equal answers"] = 1 },
+      changed = { ["answers that were cut when they were made"] = 1 },
+    }, sets.counts)
     assert.are.equal(tok.eos_id, sets[1].sequences[1][#sets[1].sequences[1]])
     assert.are_not.equal(tok.eos_id, sets[1].sequences[2][#sets[1].sequences[2]])
     assert.are.equal(2, #data.ranked(tok, nil, {
       { prompt = "a", completions = { "b", "c" }, ranks = { 1, 1 } },
-      { prompt = "a", completions = { "b", "c" }, ranks = { 1, 2 } } }, nil, "half"))
+      { prompt = "a", completions = { "b", "c" }, ranks = { 1, 2 } },
+    }, nil, "half"))
     local function refused(row, words)
       local ok, message = pcall(data.ranked, tok, nil, { row })
       assert.is_false(ok)
       assert.are.equal("ranking row 1: " .. words, message)
     end
-    refused({ prompt = "a", completions = { "b" }, ranks = { 1 } },
-      "1 answers: a ranking has two or more")
+    refused(
+      { prompt = "a", completions = { "b" }, ranks = { 1 } },
+      "1 answers: a ranking has two or more"
+    )
     refused({ prompt = "a", completions = {}, ranks = {} }, "0 answers: a ranking has two or more")
-    refused({ prompt = "a", completions = { "b", "c" }, ranks = { true, false } },
-      "rank 1 is a boolean, not a number")
-    refused({ prompt = "a", completions = { "b", "c" }, ranks = { 1 } },
-      "`ranks` must have one number for each of `completions`")
-    refused({ prompt = "a", completions = { "b", pl.json.null }, ranks = { 1, 2 } },
-      "answer 2 is a userdata, not text")
+    refused(
+      { prompt = "a", completions = { "b", "c" }, ranks = { true, false } },
+      "rank 1 is a boolean, not a number"
+    )
+    refused(
+      { prompt = "a", completions = { "b", "c" }, ranks = { 1 } },
+      "`ranks` must have one number for each of `completions`"
+    )
+    refused(
+      { prompt = "a", completions = { "b", pl.json.null }, ranks = { 1, 2 } },
+      "answer 2 is a userdata, not text"
+    )
   end)
 
   it("says why nothing of it can be used", function()
     local path = write("long.jsonl", lines { { prompt = ("the cat sat on a mat. "):rep(9) } })
     local ok, message = pcall(data.required, data.prompts(tok, nil, path, 5), "dataset", path)
     assert.is_false(ok)
-    assert.are.equal(("dataset %s: nothing in it can be used (1 rows, 0 used; left out: too long "
-      .. "1)"):format(path), message)
+    assert.are.equal(
+      ("dataset %s: nothing in it can be used (1 rows, 0 used; left out: too long " .. "1)"):format(
+        path
+      ),
+      message
+    )
     path = write("empty.txt", "\n \n")
     ok, message = pcall(data.required, data.text(tok, path, 8), "text", path)
     assert.is_false(ok)
@@ -263,17 +346,25 @@ describe("a tokenised set", function()
     assert.are.same(pieces[1], data.text(tok, path, 1000)[1])
     path = write("one.jsonl", lines { { text = "" }, { text = "aaaaaaaa" } })
     pieces = data.text(tok, path, 9)
-    assert.are.equal("2 rows, 1 used; left out: empty 1; last token left over 1",
-      data.account(pieces.counts))
+    assert.are.equal(
+      "2 rows, 1 used; left out: empty 1; last token left over 1",
+      data.account(pieces.counts)
+    )
     assert.are.equal(9, pieces.tokens)
   end)
 end)
 
 describe("a checkpoint", function()
   it("is not continued with other data", function()
-    local model = pl.model.new({ model_type = "llama", hidden_size = 16, num_hidden_layers = 1,
-      num_attention_heads = 2, intermediate_size = 16, vocab_size = #tok,
-      max_position_embeddings = 32 }, { seed = 1 })
+    local model = pl.model.new({
+      model_type = "llama",
+      hidden_size = 16,
+      num_hidden_layers = 1,
+      num_attention_heads = 2,
+      intermediate_size = 16,
+      vocab_size = #tok,
+      max_position_embeddings = 32,
+    }, { seed = 1 })
     local path = write("train.jsonl", lines { { text = "the cat sat" } })
     local parts = { model = model, tokenizer = tok, data = { dataset = data.text(tok, path, 8) } }
     local dir = folder .. "/checkpoint"

@@ -24,7 +24,7 @@ toy.each(function(config)
       return loss.logprobs(model, batch.pack(list), targets, options):totable()
     end
 
-    for name, opts in pairs({
+    for name, opts in pairs {
       ["one prompt"] = { count = 1 },
       ["a batch"] = {},
       ["a shared prefix"] = { samples = 4 },
@@ -32,13 +32,19 @@ toy.each(function(config)
       ["one slot"] = { samples = 2, slots = 1 },
       ["greedy"] = { temperature = 0 },
       ["cut distributions"] = { top_k = 9, top_p = 0.8, min_p = 0.02, samples = 2 },
-    }) do
+    } do
       it("of generation have the bits of a training forward: " .. name, function()
         local model = toy.model(config)
         local asked = table.move(prompts, 1, opts.count or #prompts, 1, {})
         local answers = pl.generate(model, asked, {
-          max_tokens = 20, temperature = opts.temperature or TEMPERATURE, seed = 8, stop = { 0 },
-          samples = opts.samples, slots = opts.slots, top_k = opts.top_k, top_p = opts.top_p,
+          max_tokens = 20,
+          temperature = opts.temperature or TEMPERATURE,
+          seed = 8,
+          stop = { 0 },
+          samples = opts.samples,
+          slots = opts.slots,
+          top_k = opts.top_k,
+          top_p = opts.top_p,
           min_p = opts.min_p,
         })
         local list, answer_masks, old = {}, {}, {}
@@ -55,9 +61,13 @@ toy.each(function(config)
         assert.are.same(old, score(model, list, answer_masks))
         -- and in another order, in parts, without a tape
         local order = pl.random.permutation(#list, 6, "order")
-        local moved, wanted = loss.sequence_logprobs(model,
-          batch.parts(batch.take(list, order), batch.take(answer_masks, order), 30),
-          { temperature = TEMPERATURE }), {}
+        local moved, wanted =
+          loss.sequence_logprobs(
+            model,
+            batch.parts(batch.take(list, order), batch.take(answer_masks, order), 30),
+            { temperature = TEMPERATURE }
+          ),
+          {}
         for _, from in ipairs(order) do
           table.move(answers[from].logprobs, 1, #answers[from].logprobs, #wanted + 1, wanted)
         end
@@ -70,7 +80,7 @@ toy.each(function(config)
       local opts = { max_tokens = 6, temperature = TEMPERATURE, seed = 2 }
       local before = pl.generate(model, { prompts[1] }, opts)[1]
       loss.lm(model, prompts):backward()
-      pl.adamw(model.block):step({ lr = 0.05 })
+      pl.adamw(model.block):step { lr = 0.05 }
       local after = pl.generate(model, { prompts[1] }, opts)[1]
       local list, mask = pl.data.join(prompts[1], after.tokens)
       assert.are.same(after.logprobs, score(model, { list }, { mask }))
@@ -81,16 +91,18 @@ toy.each(function(config)
   -- ---- activation checkpointing --------
 
   describe("activation checkpointing of " .. config, function()
-    for name, dropout in pairs({ ["without dropout"] = false,
-      ["with dropout"] = { p = 0.3, seed = 4, index = 9 } }) do
+    for name, dropout in pairs {
+      ["without dropout"] = false,
+      ["with dropout"] = { p = 0.3, seed = 4, index = 9 },
+    } do
       it("gives the same gradients bit for bit, " .. name, function()
         local model = toy.model(config)
-        local list = toy.sequences({ 9, 3, 17, 1, 6 })
+        local list = toy.sequences { 9, 3, 17, 1, 6 }
         local values = {}
         local function run(checkpoint)
           return toy.gradients(model, function()
-            local value = loss.lm(model, list, nil,
-              { checkpoint = checkpoint, dropout = dropout or nil })
+            local value =
+              loss.lm(model, list, nil, { checkpoint = checkpoint, dropout = dropout or nil })
             value:backward()
             values[#values + 1] = value:item()
           end)
@@ -115,9 +127,7 @@ describe("a run", function()
     made = { gpt2 = world.new("gpt2"), llama = world.new("llama") }
   end)
 
-  teardown(function()
-    world.clean()
-  end)
+  teardown(function() world.clean() end)
 
   --- A place in the world's folder that no other run uses.
   local runs = 0
@@ -126,7 +136,7 @@ describe("a run", function()
     return ("%s/run%d"):format(w.dir, runs)
   end
 
-  for _, family in ipairs({ "gpt2", "llama" }) do
+  for _, family in ipairs { "gpt2", "llama" } do
     it("of PPO has the same weights for 1, 2, 3 and 4 threads: " .. family, function()
       local w = made[family]
       local settings = world.settings(w, "ppo")
@@ -139,15 +149,17 @@ describe("a run", function()
         want = want or summary.weights_hash
         assert.are.equal(want, summary.weights_hash)
       end
-      local rows = assert(require("perilune.run.log").read(("%s/run%d/metrics.jsonl"):format(w.dir,
-        runs)))
+      local rows =
+        assert(require("perilune.run.log").read(("%s/run%d/metrics.jsonl"):format(w.dir, runs)))
       assert.are.equal(5, #rows) -- the policy begins as its reference
       assert.are.equal(0, rows[1]["objective/kl"])
       assert.are.equal(0, rows[1]["objective/kl_k3"])
       assert.is_true(rows[5]["objective/kl_k3"] > 0)
       settings.seed = 6 -- the hash tells runs apart
-      assert.are_not.equal(want, world.run("ppo", settings, place(w),
-        { "--threads", "1" }).weights_hash)
+      assert.are_not.equal(
+        want,
+        world.run("ppo", settings, place(w), { "--threads", "1" }).weights_hash
+      )
     end)
   end
 
@@ -155,7 +167,7 @@ describe("a run", function()
     local w = made.llama
     local settings, want = world.settings(w, "ppo"), nil
     settings.kl_coef, settings.save_steps, settings.total_episodes = 0, 0, 32
-    for _, way in ipairs({ { "k1", "reward" }, { "k3", "reward" }, { "k2", "loss" } }) do
+    for _, way in ipairs { { "k1", "reward" }, { "k3", "reward" }, { "k2", "loss" } } do
       settings.kl_estimator, settings.kl_placement = way[1], way[2]
       local hash = world.run("ppo", settings, place(w), { "--threads", "1" }).weights_hash
       want = want or hash
@@ -165,8 +177,12 @@ describe("a run", function()
 
   --- Kills a run after `seconds`; whether it was still alive then.
   local function kill_after(recipe, settings, folder, seconds)
-    local pid = assert(system.spawn(world.command(recipe, settings, folder, { "--threads", "1" }),
-      { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err", wait = false }))
+    local pid = assert(
+      system.spawn(
+        world.command(recipe, settings, folder, { "--threads", "1" }),
+        { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err", wait = false }
+      )
+    )
     system.sleep(seconds)
     system.kill(pid, 9)
     local how, code = system.wait(pid)
@@ -194,8 +210,11 @@ describe("a run", function()
         local more = require("lfs").attributes(folder) and { "--threads", "1", "--resume" }
           or { "--threads", "1" }
         local summary = world.run(recipe, settings, folder, more)
-        assert.are.equal(want, summary.weights_hash, ("killed after %s of %.3f s"):format(
-          table.concat(moments, ", "), duration))
+        assert.are.equal(
+          want,
+          summary.weights_hash,
+          ("killed after %s of %.3f s"):format(table.concat(moments, ", "), duration)
+        )
       else
         duration = duration * 0.7 -- the machine is faster than it was
       end
@@ -203,9 +222,10 @@ describe("a run", function()
     end
   end
 
-  it("of PPO ends with the same weights when it is killed and resumed", function()
-    hold_kills(made.gpt2, "ppo", 2)
-  end)
+  it(
+    "of PPO ends with the same weights when it is killed and resumed",
+    function() hold_kills(made.gpt2, "ppo", 2) end
+  )
 
   it("of SFT and of a reward model does so too", function()
     hold_kills(made.llama, "sft", 1)
@@ -227,17 +247,19 @@ describe("a run", function()
     local checkpoints = pl.run.checkpoints(folder)
     assert.are.equal(5, #checkpoints)
     for _, i in ipairs(which) do
-      local summary = world.run("ppo", settings, folder,
-        { "--threads", "2", "--resume", checkpoints[i].path })
+      local summary =
+        world.run("ppo", settings, folder, { "--threads", "2", "--resume", checkpoints[i].path })
       assert.are.equal(want, summary.weights_hash)
     end
   end
 
-  it("resumes from a checkpoint that is named, with other threads", function()
-    hold_resume(made.llama, { 3 })
-  end)
+  it(
+    "resumes from a checkpoint that is named, with other threads",
+    function() hold_resume(made.llama, { 3 }) end
+  )
 
-  it("resumes from each of its checkpoints #long", function()
-    hold_resume(made.gpt2, { 1, 2, 3, 4, 5 })
-  end)
+  it(
+    "resumes from each of its checkpoints #long",
+    function() hold_resume(made.gpt2, { 1, 2, 3, 4, 5 }) end
+  )
 end)

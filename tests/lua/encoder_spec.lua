@@ -9,8 +9,16 @@ local scratch = dofile("tests/lua/support/scratch.lua")
 
 local batch, chat, data, encode = pl.batch, pl.chat, pl.data, pl.data.encode
 
-local CONTROL <const> = { "<|begin|>", "<|eos|>", "<|system|>", "<|user|>", "<|assistant|>",
-  "<|end|>", "<|im_start|>", "<|im_end|>" }
+local CONTROL <const> = {
+  "<|begin|>",
+  "<|eos|>",
+  "<|system|>",
+  "<|user|>",
+  "<|assistant|>",
+  "<|end|>",
+  "<|im_start|>",
+  "<|im_end|>",
+}
 
 -- A template of a program's own.
 local numbered = {
@@ -33,12 +41,17 @@ local function sentencepiece(adds_bos)
   assert(assert(pl.tokenizer.load(folder)):save(folder))
   local spec = assert(pl.json.decode(assert(pl.files.read(folder .. "/tokenizer.json"))))
   for i, name in ipairs(CONTROL) do
-    table.insert(spec.added_tokens, { id = 265 + i, content = name, special = true,
-      single_word = false, lstrip = false, rstrip = false, normalized = false })
+    table.insert(spec.added_tokens, {
+      id = 265 + i,
+      content = name,
+      special = true,
+      single_word = false,
+      lstrip = false,
+      rstrip = false,
+      normalized = false,
+    })
   end
-  if not adds_bos then
-    spec.post_processor = nil
-  end
+  if not adds_bos then spec.post_processor = nil end
   os.remove(folder .. "/tok266.bin")
   scratch.write(folder .. "/tokenizer.json", pl.json.encode(spec))
   local tok = assert(pl.tokenizer.load(folder))
@@ -47,8 +60,14 @@ local function sentencepiece(adds_bos)
 end
 
 local function trained(kind, bos)
-  return pl.tokenizer.train({ kind = kind, special = CONTROL, bos = bos, eos = "<|eos|>",
-    vocab_size = 330, texts = { "ab abc first user system A: what is it ? a bb Ä of the" } })
+  return pl.tokenizer.train {
+    kind = kind,
+    special = CONTROL,
+    bos = bos,
+    eos = "<|eos|>",
+    vocab_size = 330,
+    texts = { "ab abc first user system A: what is it ? a bb Ä of the" },
+  }
 end
 
 local tokenizers = {
@@ -59,13 +78,9 @@ local tokenizers = {
   ["word"] = trained("word", "<|begin|>"),
 }
 
-local function user(text)
-  return { role = "user", content = text }
-end
+local function user(text) return { role = "user", content = text } end
 
-local function assistant(text)
-  return { role = "assistant", content = text }
-end
+local function assistant(text) return { role = "assistant", content = text } end
 
 -- What is asked; `messages` want a template.
 local questions = {
@@ -89,16 +104,25 @@ end
 
 local model_of = {} -- a scalar-head model for each vocabulary size
 local function scorer(tok)
-  model_of[#tok] = model_of[#tok] or pl.model.new({ model_type = "llama", hidden_size = 8,
-    num_hidden_layers = 1, num_attention_heads = 1, intermediate_size = 8, vocab_size = #tok,
-    max_position_embeddings = 256, scalar_head = true, initializer_range = 0.5 }, { seed = 5 })
+  model_of[#tok] = model_of[#tok]
+    or pl.model.new({
+      model_type = "llama",
+      hidden_size = 8,
+      num_hidden_layers = 1,
+      num_attention_heads = 1,
+      intermediate_size = 8,
+      vocab_size = #tok,
+      max_position_embeddings = 256,
+      scalar_head = true,
+      initializer_range = 0.5,
+    }, { seed = 5 })
   return model_of[#tok]
 end
 
 -- The sampled answer as PPO and eval have it: tensors, and the prompt beside.
 local function rolled(prompt, answer)
-  local flat = batch.ragged({ answer })
-  flat.logprobs, flat.samples = pl.zeros({ #answer }), 1
+  local flat = batch.ragged { answer }
+  flat.logprobs, flat.samples = pl.zeros { #answer }, 1
   flat.finish_reasons = { "stop" }
   return pl.rollout.new({ prompt }, setmetatable(flat, { __len = function() return 1 end }))
 end
@@ -109,8 +133,11 @@ local function consumers(tok, template, question, text, finished)
   local answer = assert(encode.answer(tok, template, prompt, text, finished))
   local row = merged(question, { completion = text, completion_finished = finished })
   local own = merged(question, { completion_tokens = answer })
-  local ranking = merged(question, { completions = { text, "bb a" }, ranks = { 1, 2 },
-    completion_finished = { finished, true } })
+  local ranking = merged(question, {
+    completions = { text, "bb a" },
+    ranks = { 1, 2 },
+    completion_finished = { finished, true },
+  })
   local sft = data.examples(tok, template, { row, own }, 500)
   local ranked = data.ranked(tok, template, { ranking }, 500)
   local roll = rolled(prompt, answer)
@@ -150,13 +177,15 @@ for template_name, given in pairs(templates) do
             local ranking = merged(question, { completions = { "a", "b" }, ranks = { 1, 2 } })
             assert.are.equal("prompt row 1: " .. wrong, refusal(data.prompts, question))
             assert.are.equal("ranking row 1: " .. wrong, refusal(data.ranked, ranking))
-            assert.are.equal("example row 1: " .. wrong,
-              refusal(data.examples, merged(question, { completion = "a" })))
+            assert.are.equal(
+              "example row 1: " .. wrong,
+              refusal(data.examples, merged(question, { completion = "a" }))
+            )
           end)
         else
           for _, finished in ipairs { true, false } do
             it(("%s, %s"):format(shape, finished and "finished" or "cut"), function()
-              local scope <close> = pl.scope "encoder_spec"
+              local scope <close> = pl.scope("encoder_spec")
               local of = consumers(tok, template, question, "abc a", finished)
               local stop = encode.stop_id(tok, template)
 
@@ -220,16 +249,19 @@ for template_name, given in pairs(templates) do
 end
 
 describe("what stands before an answer", function()
-  it("begins with the beginning token in all recipes, whether or not the tokenizer adds it",
+  it(
+    "begins with the beginning token in all recipes, whether or not the tokenizer adds it",
     function()
       local tok = tokenizers["byte-level with bos"]
       assert.is_false(tok.adds_bos)
       local row = { prompt = "ab", completion = "a" }
       assert.are.equal(tok.bos_id, data.examples(tok, nil, { row }, 50).sequences[1][1])
       assert.are.equal(tok.bos_id, data.prompts(tok, nil, { row }, 50)[1].tokens[1])
-    end)
+    end
+  )
 
-  it("is the beginning token alone for an empty prompt, and the answer a text of its own",
+  it(
+    "is the beginning token alone for an empty prompt, and the answer a text of its own",
     function()
       local tok = tokenizers["sentencepiece, adds_bos"]
       local sft = data.examples(tok, nil, { { prompt = "", completion = "abb" } }, 50)
@@ -237,7 +269,8 @@ describe("what stands before an answer", function()
       assert.are.same({ 0, 1, 1, 1 }, sft.masks[1])
       local behind = data.examples(tok, nil, { { prompt = "a", completion = "abb" } }, 50)
       assert.are.same({ 1, 262, 263, 260, 2 }, behind.sequences[1]) -- "▁a", "ab", "b"
-    end)
+    end
+  )
 end)
 
 describe("an answer's own token ids", function()
@@ -245,12 +278,18 @@ describe("an answer's own token ids", function()
 
   it("are those of the vocabulary, or an error with the row", function()
     for _, id in ipairs { #tok, -1, 1.5, "1" } do
-      local ok, message = pcall(data.examples, tok, nil,
-        { { prompt = "a", completion = "b" },
-          { prompt_tokens = { 1 }, completion_tokens = { id } } }, 20)
+      local ok, message = pcall(data.examples, tok, nil, {
+        { prompt = "a", completion = "b" },
+        { prompt_tokens = { 1 }, completion_tokens = { id } },
+      }, 20)
       assert.is_false(ok)
-      assert.are.equal(("example row 2: `completion_tokens`: number 1 is %s; this tokenizer's ids "
-        .. "are 0 to %d"):format(id, #tok - 1), message)
+      assert.are.equal(
+        (
+          "example row 2: `completion_tokens`: number 1 is %s; this tokenizer's ids "
+          .. "are 0 to %d"
+        ):format(id, #tok - 1),
+        message
+      )
     end
     local ok, message = pcall(data.prompts, tok, nil, { { prompt_tokens = { 1, #tok } } }, 20)
     assert.is_false(ok)
@@ -262,12 +301,16 @@ describe("an answer's own token ids", function()
     for i = 1, 40 do
       long[i] = 70
     end
-    local sft = data.examples(tok, nil, { { prompt_tokens = { 0, 70 }, completion_tokens = long } },
-      12)
+    local sft =
+      data.examples(tok, nil, { { prompt_tokens = { 0, 70 }, completion_tokens = long } }, 12)
     assert.are.equal(12, #sft.sequences[1])
     assert.are.same({ ["answers cut at the end"] = 1 }, sft.counts.changed)
-    local ranked = data.ranked(tok, nil, { { prompt_tokens = { 0, 70 },
-      completion_tokens = { long, { 70 } }, ranks = { 1, 2 } } }, 12)
+    local ranked = data.ranked(
+      tok,
+      nil,
+      { { prompt_tokens = { 0, 70 }, completion_tokens = { long, { 70 } }, ranks = { 1, 2 } } },
+      12
+    )
     assert.are.same({ ["too long"] = 1 }, ranked.counts.left_out)
   end)
 
@@ -281,10 +324,16 @@ describe("an answer's own token ids", function()
   end)
 
   it("of another tokenizer are not taken: its text is", function()
-    local row = { prompt = "ab", completions = { "a", "b" }, ranks = { 1, 2 },
-      completion_tokens = { { 3, 3 }, { 4, 4 } }, tokenizer = "another" }
-    local text = data.ranked(tok, nil, { { prompt = "ab", completions = { "a", "b" },
-      ranks = { 1, 2 } } })
+    local row = {
+      prompt = "ab",
+      completions = { "a", "b" },
+      ranks = { 1, 2 },
+      completion_tokens = { { 3, 3 }, { 4, 4 } },
+      tokenizer = "another",
+    }
+    local text = data.ranked(tok, nil, {
+      { prompt = "ab", completions = { "a", "b" }, ranks = { 1, 2 } },
+    })
     assert.are.same(text[1].sequences, data.ranked(tok, nil, { row })[1].sequences)
     row.tokenizer = tok:fingerprint()
     local ids = data.ranked(tok, nil, { row })[1].sequences[1]
@@ -295,9 +344,7 @@ end)
 describe("the template of a model", function()
   local tok
 
-  before_each(function()
-    tok = trained("bytelevel", "<|begin|>")
-  end)
+  before_each(function() tok = trained("bytelevel", "<|begin|>") end)
 
   local function saved_and_loaded()
     local folder = scratch.folder()
@@ -317,8 +364,10 @@ describe("the template of a model", function()
         chosen(name, tok)
         local template, text = chosen("auto", saved_and_loaded())
         assert.are.equal("", text)
-        assert.are.equal(chat.description.identity(tok, given or nil),
-          chat.description.identity(tok, template))
+        assert.are.equal(
+          chat.description.identity(tok, given or nil),
+          chat.description.identity(tok, template)
+        )
         tok.template = nil
       end
     end
@@ -326,8 +375,7 @@ describe("the template of a model", function()
     own.bos = true
     chosen(own, tok)
     local template = chosen("auto", saved_and_loaded())
-    assert.are.equal(chat.description.identity(tok, own),
-      chat.description.identity(tok, template))
+    assert.are.equal(chat.description.identity(tok, own), chat.description.identity(tok, template))
   end)
 
   it("is none where a model has none", function()
@@ -356,8 +404,13 @@ describe("the template of a model", function()
   end)
 
   it("is never run: a file that says anything else is refused", function()
-    for _, bad in ipairs { '{"name":"x","assistant":"os.exit()"}', '{"name":"x"}', "[1]",
-      '{"name":"x","assistant":[{"content":true}]}', '{"name":"x","assistant":[{"run":"y"}]}' } do
+    for _, bad in ipairs {
+      '{"name":"x","assistant":"os.exit()"}',
+      '{"name":"x"}',
+      "[1]",
+      '{"name":"x","assistant":[{"content":true}]}',
+      '{"name":"x","assistant":[{"run":"y"}]}',
+    } do
       local folder = scratch.folder()
       assert(tok:save(folder))
       scratch.write(folder .. "/perilune_template.json", bad)
@@ -387,13 +440,18 @@ describe("rows of each form", function()
     local text = "<|user|>ab<|end|><|assistant|>⟦cde<|end|>⟧<|user|>f<|end|><|assistant|>"
       .. "⟦gh<|end|>⟧"
     assert.are.equal(text, shown(chat.plain, { messages = talk }))
-    assert.are.equal(text, shown(chat.plain,
-      { messages = { talk[1], talk[2], talk[3] }, completion = "gh" }))
-    assert.are.equal("<|user|>ab<|end|><|assistant|>cde<|end|><|user|>f<|end|><|assistant|>"
-      .. "⟦gh<|end|>⟧", shown(chat.plain,
-      { prompt = { talk[1], talk[2], talk[3] }, completion = { talk[4] } }))
-    assert.are.equal("<|user|>ab<|end|><|assistant|>⟦cd<|end|>⟧",
-      shown(chat.plain, { prompt = "ab", completion = "cd" }))
+    assert.are.equal(
+      text,
+      shown(chat.plain, { messages = { talk[1], talk[2], talk[3] }, completion = "gh" })
+    )
+    assert.are.equal(
+      "<|user|>ab<|end|><|assistant|>cde<|end|><|user|>f<|end|><|assistant|>" .. "⟦gh<|end|>⟧",
+      shown(chat.plain, { prompt = { talk[1], talk[2], talk[3] }, completion = { talk[4] } })
+    )
+    assert.are.equal(
+      "<|user|>ab<|end|><|assistant|>⟦cd<|end|>⟧",
+      shown(chat.plain, { prompt = "ab", completion = "cd" })
+    )
     assert.are.equal("<|begin|>ab⟦cd<|eos|>⟧", shown(nil, { prompt = "ab", completion = "cd" }))
     assert.are.equal("<|begin|>⟦cd<|eos|>⟧", shown(nil, { text = "cd" }))
     local _, info = shown(chat.plain, { messages = { talk[1], talk[2], talk[3] } })
@@ -401,20 +459,26 @@ describe("rows of each form", function()
   end)
 
   it("are refused with what is wrong", function()
-    local function wrong(template, row)
-      return (shown(template, row))
-    end
-    assert.are.equal("no assistant message: nothing would be trained",
-      wrong(chat.plain, { messages = { user("a") } }))
+    local function wrong(template, row) return (shown(template, row)) end
+    assert.are.equal(
+      "no assistant message: nothing would be trained",
+      wrong(chat.plain, { messages = { user("a") } })
+    )
     assert.are.equal("messages is empty", wrong(chat.plain, { messages = {} }))
-    assert.are.equal("the first message is the assistant's: nothing stands before the answer",
-      wrong(chat.plain, { messages = { assistant("a") } }))
+    assert.are.equal(
+      "the first message is the assistant's: nothing stands before the answer",
+      wrong(chat.plain, { messages = { assistant("a") } })
+    )
     assert.are.equal("the completion is empty", wrong(nil, { prompt = "a", completion = "" }))
     assert.are.equal("neither messages nor prompt and completion", wrong(nil, { prompt = "a" }))
-    assert.are.equal("completion is a number; it must be text",
-      wrong(nil, { prompt = "a", completion = 5 }))
-    assert.are.equal("messages want a template: set `template`",
-      wrong(nil, { messages = { user("a"), assistant("b") } }))
+    assert.are.equal(
+      "completion is a number; it must be text",
+      wrong(nil, { prompt = "a", completion = 5 })
+    )
+    assert.are.equal(
+      "messages want a template: set `template`",
+      wrong(nil, { messages = { user("a"), assistant("b") } })
+    )
   end)
 
   it("lose their end, and the end token with it, when they are too long", function()

@@ -16,7 +16,7 @@ local function live()
   return pl.mem().live
 end
 
-local sequences = toy.sequences({ 9, 4, 14, 6 })
+local sequences = toy.sequences { 9, 4, 14, 6 }
 local masks = toy.answer_masks(sequences, 2)
 
 --- Three steps of supervised fine-tuning on a fresh model; its hash.
@@ -26,13 +26,18 @@ local function sft(name)
   for step = 1, 3 do
     local scope <close> = pl.scope("fault.sft")
     model.block:zero_grad()
-    for _, ids in ipairs({ { 1, 2 }, { 3, 4 } }) do
+    for _, ids in ipairs { { 1, 2 }, { 3, 4 } } do
       local micro <close> = pl.scope("fault.micro") -- luacheck: ignore
-      loss.lm(model, batch.take(sequences, ids), batch.take(masks, ids),
-        { norm = 20, checkpoint = step == 2, dropout = { p = 0.1, seed = 3, index = step } })
+      loss
+        .lm(
+          model,
+          batch.take(sequences, ids),
+          batch.take(masks, ids),
+          { norm = 20, checkpoint = step == 2, dropout = { p = 0.1, seed = 3, index = step } }
+        )
         :backward()
     end
-    optimizer:step({ lr = 0.01, max_grad_norm = 1, weight_decay = 0.1 })
+    optimizer:step { lr = 0.01, max_grad_norm = 1, weight_decay = 0.1 }
   end
   return model:hash()
 end
@@ -46,8 +51,13 @@ local function ppo(name)
   local prompts = { { 1, 2, 3 }, { 4, 5 } }
   for step = 1, 3 do
     local scope <close> = pl.scope("fault.ppo")
-    local answers = pl.generate(policy, prompts, { max_tokens = 5, samples = 2, seed = step,
-      slots = 3, top_p = 0.9 })
+    local answers = pl.generate(policy, prompts, {
+      max_tokens = 5,
+      samples = 2,
+      seed = step,
+      slots = 3,
+      top_p = 0.9,
+    })
     local list, answer_masks, old, last = {}, {}, {}, {}
     for i, answer in ipairs(answers) do
       list[i], answer_masks[i] = pl.data.join(prompts[answer.prompt], answer.tokens)
@@ -75,8 +85,8 @@ local function ppo(name)
     local vf = pl.value_loss(predicted, values, advantages + values)
     vf:backward()
     loss.lm(policy, sequences, masks):backward()
-    optimizer:step({ lr = 0.01, max_grad_norm = 1 })
-    value_optimizer:step({ lr = 0.01 })
+    optimizer:step { lr = 0.01, max_grad_norm = 1 }
+    value_optimizer:step { lr = 0.01 }
   end
   return policy:hash() .. value:hash()
 end
@@ -100,8 +110,10 @@ local function hold(loop, name, forever, stride)
       assert.are.equal(want, message)
     else
       failed = failed + 1
-      assert.truthy(tostring(message):find("not enough memory", 1, true),
-        ("allocation %d: %s"):format(k, message))
+      assert.truthy(
+        tostring(message):find("not enough memory", 1, true),
+        ("allocation %d: %s"):format(k, message)
+      )
     end
     message = nil -- luacheck: ignore
     assert.is_true(pl.grad_enabled(), "the tape is still on")
@@ -112,19 +124,17 @@ local function hold(loop, name, forever, stride)
   assert.are.equal(before, live())
 end
 
-for loop_name, loop in pairs({ SFT = sft, PPO = ppo }) do
-  for _, name in ipairs({ "llama", "gpt2" }) do
+for loop_name, loop in pairs { SFT = sft, PPO = ppo } do
+  for _, name in ipairs { "llama", "gpt2" } do
     describe(("three steps of %s, %s, when memory runs out"):format(loop_name, name), function()
-      after_each(function()
-        pl.mem_fail_at(0)
-      end)
+      after_each(function() pl.mem_fail_at(0) end)
 
-      for way, forever in pairs({ ["once"] = false, ["for good"] = true }) do
-        for length, stride in pairs({ ["now and then"] = 37, ["at every allocation #long"] = 1 }) do
-          it(("fail with an error, leak nothing and work afterwards: %s, %s"):format(way, length),
-            function()
-              hold(loop, name, forever, stride)
-            end)
+      for way, forever in pairs { ["once"] = false, ["for good"] = true } do
+        for length, stride in pairs { ["now and then"] = 37, ["at every allocation #long"] = 1 } do
+          it(
+            ("fail with an error, leak nothing and work afterwards: %s, %s"):format(way, length),
+            function() hold(loop, name, forever, stride) end
+          )
         end
       end
     end)
@@ -152,7 +162,7 @@ describe("a freed tensor", function()
   local function refused(fn, ...)
     local ok, message = pcall(fn)
     assert.is_false(ok)
-    for _, piece in ipairs({ ... }) do
+    for _, piece in ipairs { ... } do
       assert.truthy(message:find(piece, 1, true), message)
     end
   end
@@ -165,15 +175,21 @@ describe("a freed tensor", function()
     end
     assert.is_false(t:alive())
     assert.are.same({ 2, 3 }, t:shape()) -- what needs no data is still known
-    for _, use in ipairs({
-      function() return t + 1 end, function() return t:sum() end, function() return t:item() end,
-      function() return t:totable() end, function() return t:get(1, 1) end,
-      function() return t:bytes() end, function() return t:clone() end,
-      function() return t:view({ 6 }) end, function() return t:fill_(0) end,
-      function() return t:copy_(pl.zeros({ 2, 3 })) end,
-      function() return pl.zeros({ 2, 3 }):copy_(t) end, function() return t:backward() end,
-      function() return pl.concat({ pl.zeros({ 2, 3 }), t }) end,
-    }) do
+    for _, use in ipairs {
+      function() return t + 1 end,
+      function() return t:sum() end,
+      function() return t:item() end,
+      function() return t:totable() end,
+      function() return t:get(1, 1) end,
+      function() return t:bytes() end,
+      function() return t:clone() end,
+      function() return t:view { 6 } end,
+      function() return t:fill_(0) end,
+      function() return t:copy_(pl.zeros { 2, 3 }) end,
+      function() return pl.zeros({ 2, 3 }):copy_(t) end,
+      function() return t:backward() end,
+      function() return pl.concat { pl.zeros { 2, 3 }, t } end,
+    } do
       refused(use, "advantages", "rollout 7")
     end
   end)

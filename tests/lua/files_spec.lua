@@ -8,9 +8,7 @@ local stories = "../shared/data/models/stories260K/stories260K.bin"
 
 local folder
 
-before_each(function()
-  folder = scratch.folder()
-end)
+before_each(function() folder = scratch.folder() end)
 
 after_each(function()
   files.io_fail_at(0)
@@ -27,9 +25,7 @@ describe("single files", function()
       files.io_fail_at(k, "ENOSPC")
       local ok, message = files.write_atomic(path, "new")
       files.io_fail_at(0)
-      if ok then
-        break
-      end
+      if ok then break end
       assert.matches("No space left on device %(free some space and try again%)", message)
       local text = files.read(path)
       assert.is_true(text == "old\0text" or message:find("the folder") ~= nil)
@@ -41,11 +37,11 @@ describe("single files", function()
   end)
 
   it("give nil and a message when they cannot be read", function()
-    for _, case in ipairs({
+    for _, case in ipairs {
       { folder .. "/none", "No such file" },
       { folder, "is a folder, not a regular file" },
       { "/dev/zero", "is a device, not a regular file" },
-    }) do
+    } do
       local text, message = files.read(case[1])
       assert.is_nil(text)
       assert.matches(case[2], message, 1, true)
@@ -53,9 +49,7 @@ describe("single files", function()
     files.write_atomic(folder .. "/a", "12345")
     assert.is_nil((files.read(folder .. "/a", 4)))
     assert.equal("12345", files.read(folder .. "/a", 5))
-    assert.has_error(function()
-      files.read("a\0b")
-    end)
+    assert.has_error(function() files.read("a\0b") end)
   end)
 
   it("keep the mode of what they replace", function()
@@ -90,9 +84,10 @@ describe("single files", function()
     assert.is_true(file:commit())
     assert.equal("a\0" .. "12", scratch.read(path))
     file:close()
-    assert.has_error(function()
-      file:write("b")
-    end, "calling 'write' on bad self (the file was closed)")
+    assert.has_error(
+      function() file:write("b") end,
+      "calling 'write' on bad self (the file was closed)"
+    )
     assert.is_nil((files.create(folder .. "/none/a")))
   end)
 
@@ -125,8 +120,10 @@ describe("logs", function()
     files.io_fail_at(1, "ENOSPC")
     local ok, message = log:append("two\n")
     assert.is_nil(ok)
-    assert.equal(("writing '%s': No space left on device (free some space and try again)"):format(
-      path), message)
+    assert.equal(
+      ("writing '%s': No space left on device (free some space and try again)"):format(path),
+      message
+    )
     files.io_fail_at(1, "short", true)
     assert.is_true(log:append("two\n"))
     files.io_fail_at(1, "EIO")
@@ -137,12 +134,11 @@ describe("logs", function()
     assert.is_true(log:sync())
     assert.equal("one\ntwo\n", scratch.read(path))
     log:close()
-    assert.has_error(function()
-      log:append("")
-    end, "calling 'append' on bad self (the log was closed)")
-    assert.has_error(function()
-      files.open_log(path, { owner = true })
-    end)
+    assert.has_error(
+      function() log:append("") end,
+      "calling 'append' on bad self (the log was closed)"
+    )
+    assert.has_error(function() files.open_log(path, { owner = true }) end)
   end)
 end)
 
@@ -191,16 +187,14 @@ end)
 describe("safetensors", function()
   local path
 
-  before_each(function()
-    path = folder .. "/model.safetensors"
-  end)
+  before_each(function() path = folder .. "/model.safetensors" end)
 
   it("come back as they were", function()
     local tensors = {
-      ["a.weight"] = pl.tensor({ { 1, 0 / 0, -1 / 0 }, { -0.0, 0.1, 1e-45 } }),
+      ["a.weight"] = pl.tensor { { 1, 0 / 0, -1 / 0 }, { -0.0, 0.1, 1e-45 } },
       ids = pl.tensor({ 7, -2147483648 }, "int32"),
       wide = pl.tensor({ 0.1 }, "float64"),
-      none = pl.zeros({ 0, 4 }),
+      none = pl.zeros { 0, 4 },
     }
     assert.is_true(files.safetensors.save(path, tensors, { step = "12" }))
     local loaded, metadata = files.safetensors.load(path)
@@ -212,7 +206,7 @@ describe("safetensors", function()
   end)
 
   it("list their names without being loaded", function()
-    files.safetensors.save(path, { b = pl.zeros({ 2, 3 }), a = pl.zeros({}) })
+    files.safetensors.save(path, { b = pl.zeros { 2, 3 }, a = pl.zeros {} })
     local names, info, metadata = files.safetensors.names(path)
     assert.same({ "a", "b" }, names)
     assert.same({ stored = "F32", dtype = "float32", shape = { 2, 3 } }, info.b)
@@ -227,22 +221,19 @@ describe("safetensors", function()
     assert.matches("this is no safetensors file", message)
     assert.is_nil((files.safetensors.names(path)))
     assert.is_nil((files.safetensors.load(folder .. "/none")))
-    files.safetensors.save(path, { a = pl.zeros({ 1 }) })
+    files.safetensors.save(path, { a = pl.zeros { 1 } })
     loaded, message = files.safetensors.load(path, { only = { "a", "b" } })
     assert.is_nil(loaded)
     assert.matches("has no tensor 'b'", message)
   end)
 
   it("refuse what cannot be saved", function()
-    assert.has_error(function()
-      files.safetensors.save(path, { a = 1 })
-    end, "'a' must be a tensor, not number")
-    assert.has_error(function()
-      files.safetensors.save(path, { pl.zeros({ 1 }) })
-    end)
-    assert.has_error(function()
-      files.safetensors.save(path, {}, { step = 1 })
-    end)
+    assert.has_error(
+      function() files.safetensors.save(path, { a = 1 }) end,
+      "'a' must be a tensor, not number"
+    )
+    assert.has_error(function() files.safetensors.save(path, { pl.zeros { 1 } }) end)
+    assert.has_error(function() files.safetensors.save(path, {}, { step = 1 }) end)
     assert.same({}, scratch.names(folder))
   end)
 end)
@@ -252,9 +243,7 @@ describe("llama2.c checkpoints", function()
     local model = llama2c.write(folder)
     local config, tensors = files.llama2c.load(folder .. "/tiny.bin")
     for key, value in pairs(llama2c.config) do
-      if key ~= "initializer_range" then
-        assert.equal(value, config[key], key)
-      end
+      if key ~= "initializer_range" then assert.equal(value, config[key], key) end
     end
     local count = 0
     for name, tensor in pairs(tensors) do

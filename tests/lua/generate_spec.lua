@@ -5,11 +5,24 @@ local pl = require("perilune")
 local tok, model, greedy
 
 setup(function()
-  tok = pl.tokenizer.train({ texts = { ("the cat sat on a mat. héé, "):rep(20) }, vocab_size = 300,
-    special = { "<|bos|>", "<|end|>" }, bos = "<|bos|>", eos = "<|end|>" })
-  model = pl.model.new({ model_type = "llama", tie_word_embeddings = true, hidden_size = 32,
-    num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 32, vocab_size = #tok,
-    max_position_embeddings = 64, initializer_range = 0.4 }, { seed = 3 })
+  tok = pl.tokenizer.train {
+    texts = { ("the cat sat on a mat. héé, "):rep(20) },
+    vocab_size = 300,
+    special = { "<|bos|>", "<|end|>" },
+    bos = "<|bos|>",
+    eos = "<|end|>",
+  }
+  model = pl.model.new({
+    model_type = "llama",
+    tie_word_embeddings = true,
+    hidden_size = 32,
+    num_hidden_layers = 1,
+    num_attention_heads = 2,
+    intermediate_size = 32,
+    vocab_size = #tok,
+    max_position_embeddings = 64,
+    initializer_range = 0.4,
+  }, { seed = 3 })
 end)
 
 local function answer(opts)
@@ -24,8 +37,8 @@ describe("generation", function()
       local text = tok:decode(one.tokens)
       for _, place in ipairs { { 3, 5 }, { 10, 13 }, { 17, 17 } } do
         local stop = text:sub(place[1], place[2])
-        local stopped = answer({ stop_strings = { "never in any answer", stop },
-          tokenizer = tok })[i]
+        local stopped =
+          answer({ stop_strings = { "never in any answer", stop }, tokenizer = tok })[i]
         local wanted -- the first token with which the text so far holds the string
         for n = 1, #one.tokens do
           if tok:decode(table.move(one.tokens, 1, n, 1, {})):find(stop, 1, true) then
@@ -59,7 +72,9 @@ describe("generation", function()
   end)
 
   it("wants a tokenizer for strings", function()
-    assert.has_error(function() answer { stop_strings = { "x" } } end,
-      "stop_strings wants the tokenizer")
+    assert.has_error(
+      function() answer { stop_strings = { "x" } } end,
+      "stop_strings wants the tokenizer"
+    )
   end)
 end)

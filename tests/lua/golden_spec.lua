@@ -32,24 +32,20 @@ end
 describe("stories260K", function()
   it("says from its beginning token what its author published", function()
     local folder = DATA .. "stories260K"
-    if not there(folder) then
-      return pending(folder .. " is not there")
-    end
+    if not there(folder) then return pending(folder .. " is not there") end
     local tok = assert(pl.tokenizer.load(folder .. "/tok512.bin"))
     local model = assert(pl.load(folder))
     local want = read(folder .. "/greedy.txt"):gsub("\n$", "")
     local answer = pl.generate(model, { { 1 } }, { max_tokens = 262, temperature = 0 })[1]
-    local text = tok:decode(table.move(answer.tokens, 1, #answer.tokens, 2, { 1 }),
-      { skip_special = true })
+    local text =
+      tok:decode(table.move(answer.tokens, 1, #answer.tokens, 2, { 1 }), { skip_special = true })
     assert.is_true(#want > 500)
     assert.are.equal(want, text:sub(1, #want))
   end)
 
   it("is the same function when it is exported with RoPE in halves", function()
     local folder = DATA .. "stories260K"
-    if not there(folder) then
-      return pending(folder .. " is not there")
-    end
+    if not there(folder) then return pending(folder .. " is not there") end
     exported_in_halves(folder, { 1 })
   end)
 end)
@@ -59,8 +55,8 @@ describe("a llama2.c model of the test's own", function()
     local folder = scratch.folder()
     local wanted = llama2c.write(folder)
     local guard <close> = pl.no_grad() -- luacheck: ignore
-    local packed = pl.batch.pack({ { 1, 259, 264, 4, 5 }, { 1, 265 } })
-    for _, path in ipairs({ folder, folder .. "/tiny.bin" }) do
+    local packed = pl.batch.pack { { 1, 259, 264, 4, 5 }, { 1, 265 } }
+    for _, path in ipairs { folder, folder .. "/tiny.bin" } do
       assert.is_true(assert(pl.load(path)):logits(packed):bytes() == wanted:logits(packed):bytes())
     end
     scratch.clean()
@@ -112,17 +108,19 @@ end
 describe("gpt-nano-sort", function()
   it("has every published activation", function()
     local folder = DATA .. "gpt-nano-sort"
-    if not there(folder) then
-      return pending(folder .. " is not there")
-    end
+    if not there(folder) then return pending(folder .. " is not there") end
     local guard <close> = pl.no_grad() -- luacheck: ignore
     local weights = read_arrays(folder .. "/gpt-nano-sort-model.json")
     local want, config = read_arrays(folder .. "/gpt-nano-sort-t0-partials.json")
-    local model = pl.model.new({
-      model_type = "gpt2", n_embd = config.n_embd, n_layer = config.n_layer,
-      n_head = config.n_head, n_positions = config.block_size, vocab_size = config.vocab_size,
+    local model = pl.model.new {
+      model_type = "gpt2",
+      n_embd = config.n_embd,
+      n_layer = config.n_layer,
+      n_head = config.n_head,
+      n_positions = config.block_size,
+      vocab_size = config.vocab_size,
       tie_word_embeddings = false,
-    })
+    }
     for name, weight in pairs(model.weights) do
       assert.are.same(weight:shape(), weights[name]:shape())
       weight:copy_(weights[name])
@@ -140,9 +138,7 @@ describe("gpt-nano-sort", function()
       return model.weights["transformer." .. name .. ".weight"],
         model.weights["transformer." .. name .. ".bias"]
     end
-    local function linear(x, name)
-      return pl.linear(x, w(name))
-    end
+    local function linear(x, name) return pl.linear(x, w(name)) end
     local function norm(x, name)
       local weight, bias = w(name)
       return pl.layernorm(x, weight, bias, { eps = 1e-5 })
@@ -190,8 +186,8 @@ describe("gpt-nano-sort", function()
         unit[r][i] = (i - 1) % d == (r - 1) % config.block_size and 1 or 0
       end
     end
-    got.attSm = pl.attention(got.q, got.k, pl.tensor(unit), batch.offsets,
-      { heads = config.n_head })
+    got.attSm =
+      pl.attention(got.q, got.k, pl.tensor(unit), batch.offsets, { heads = config.n_head })
     local weights_want = want.attSm:totable()
     local padded = {}
     for r = 1, rows do
@@ -202,7 +198,7 @@ describe("gpt-nano-sort", function()
       end
     end
     want.attSm = pl.tensor(padded)
-    for _, name in ipairs({ "q", "k", "v" }) do
+    for _, name in ipairs { "q", "k", "v" } do
       want[name] = heads_last(want[name])
     end
     want.idx, got.idx = nil, nil
@@ -212,8 +208,11 @@ describe("gpt-nano-sort", function()
       for h, lines in ipairs(heads) do
         for t, line in ipairs(lines) do
           local function row(x_, place)
-            return x_:slice(1, (b - 1) * config.block_size + place,
-              (b - 1) * config.block_size + place):slice(2, (h - 1) * d + 1, h * d)
+            return x_:slice(
+              1,
+              (b - 1) * config.block_size + place,
+              (b - 1) * config.block_size + place
+            ):slice(2, (h - 1) * d + 1, h * d)
           end
           local q = row(got.q, t)
           for j = 1, t do
@@ -247,7 +246,7 @@ local function read_golden(name, dtype)
   for parameter, weight in pairs(model.weights) do
     local given = assert(tensors["w." .. parameter], parameter)
     assert.are.same(given:shape(), weight:shape())
-    weight:copy_(dtype == "float64" and given:cast({ dtype = "float64" }) or given)
+    weight:copy_(dtype == "float64" and given:cast { dtype = "float64" } or given)
     seen = seen + 1
   end
   local held = 0
@@ -255,8 +254,8 @@ local function read_golden(name, dtype)
     held = held + (key:match("^w%.") and 1 or 0)
   end
   assert.are.equal(held, seen)
-  local tokens, masks, offsets = tensors.tokens:totable(), tensors.masks:totable(),
-    tensors.offsets:totable()
+  local tokens, masks, offsets =
+    tensors.tokens:totable(), tensors.masks:totable(), tensors.offsets:totable()
   local sequences, answer_masks = {}, {}
   for b = 1, #offsets - 1 do
     sequences[b] = table.move(tokens, offsets[b] + 1, offsets[b + 1], 1, {})
@@ -265,8 +264,8 @@ local function read_golden(name, dtype)
   return tensors, model, sequences, answer_masks
 end
 
-for _, name in ipairs({ "llama_untied", "llama_tied", "gpt2" }) do
-  for dtype, bound in pairs({ float32 = 1e-5, float64 = 5e-7 }) do
+for _, name in ipairs { "llama_untied", "llama_tied", "gpt2" } do
+  for dtype, bound in pairs { float32 = 1e-5, float64 = 5e-7 } do
     describe(("PyTorch's %s in %s"):format(name, dtype), function()
       local want, model, sequences, masks = read_golden(name, dtype)
 
@@ -277,9 +276,10 @@ for _, name in ipairs({ "llama_untied", "llama_tied", "gpt2" }) do
       end)
 
       it("has the same gradient of every parameter", function()
-        local got = toy.gradients(model, function()
-          pl.loss.lm(model, sequences, masks):backward()
-        end)
+        local got = toy.gradients(
+          model,
+          function() pl.loss.lm(model, sequences, masks):backward() end
+        )
         for _, entry in ipairs(got) do
           local expected = want["g." .. entry[1]]
           local err = toy.relative_error(entry[2], expected)
@@ -298,8 +298,14 @@ for _, name in ipairs({ "llama_untied", "llama_tied", "gpt2" }) do
           assert.is_true(err <= bound, ("step %d: %.3g"):format(step, err))
           loss:backward()
           if step < #losses then
-            optimizer:step({ lr = 3e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1,
-              max_grad_norm = 1 })
+            optimizer:step {
+              lr = 3e-3,
+              beta1 = 0.9,
+              beta2 = 0.95,
+              eps = 1e-8,
+              weight_decay = 0.1,
+              max_grad_norm = 1,
+            }
           end
         end
         assert.is_true(losses[#losses] < losses[1] - 0.5)

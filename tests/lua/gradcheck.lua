@@ -9,9 +9,7 @@ local pl = require("perilune")
 
 local H = 1e-5
 
-local function pack(...)
-  return { n = select("#", ...), ... }
-end
+local function pack(...) return { n = select("#", ...), ... } end
 
 --- The weighted sum of the first `count` outputs of f.
 local function total(f, inputs, weights, count)
@@ -19,11 +17,15 @@ local function total(f, inputs, weights, count)
   local sum
   for k = 1, math.min(count or outputs.n, outputs.n) do
     local y = outputs[k]
-    weights[k] = weights[k] or pl.uniform(y:shape(), { a = 0.5, b = 1.5, seed = 11, purpose = k,
-      dtype = "float64" })
-    if y:dtype() == "float32" then
-      y = pl.cast(y, { dtype = "float64" })
-    end
+    weights[k] = weights[k]
+      or pl.uniform(y:shape(), {
+        a = 0.5,
+        b = 1.5,
+        seed = 11,
+        purpose = k,
+        dtype = "float64",
+      })
+    if y:dtype() == "float32" then y = pl.cast(y, { dtype = "float64" }) end
     local part = pl.sum(pl.mul(y, weights[k]))
     sum = sum and pl.add(sum, part) or part
   end
@@ -68,7 +70,7 @@ function gradcheck.check(f, inputs, opts)
   local guard <close> = pl.no_grad() -- luacheck: ignore
   local worst, where = 0, "nowhere"
   for _, i in ipairs(wanted) do
-    local flat = inputs[i]:view({ inputs[i]:count() })
+    local flat = inputs[i]:view { inputs[i]:count() }
     for e = 1, flat:count(), math.max(1, flat:count() // (opts.most or 64)) do
       local x = flat:get(e)
       flat:set(e, x + H)
@@ -80,8 +82,12 @@ function gradcheck.check(f, inputs, opts)
       local err = math.abs(slopes[i][e] - numeric) / math.max(1, math.abs(numeric))
       if not (err <= worst) then -- a NaN is worse than any number
         worst = err == err and err or math.huge
-        where = ("input %d, element %d: gradient %.12g, numeric %.12g"):format(i, e, slopes[i][e],
-          numeric)
+        where = ("input %d, element %d: gradient %.12g, numeric %.12g"):format(
+          i,
+          e,
+          slopes[i][e],
+          numeric
+        )
       end
     end
   end

@@ -23,17 +23,20 @@ end
 
 local function says(sentence, ...)
   assert.is_string(sentence)
-  for _, part in ipairs({ ... }) do
+  for _, part in ipairs { ... } do
     assert.is_truthy(sentence:find(part, 1, true), sentence)
   end
 end
 
 describe("an alarm", function()
   it("names metrics that are no numbers", function()
-    says(health.not_finite(rows("loss", { 1, 0 / 0 }, { kl = math.huge })),
-      "Not a number: kl, loss at step 2.", "--nan_check")
+    says(
+      health.not_finite(rows("loss", { 1, 0 / 0 }, { kl = math.huge })),
+      "Not a number: kl, loss at step 2.",
+      "--nan_check"
+    )
     assert.is_nil(health.not_finite(rows("loss", { 0 / 0, 1 })))
-    assert.is_nil(health.not_finite({}))
+    assert.is_nil(health.not_finite {})
   end)
 
   it("does not blame the learning rate for scores that are no numbers", function()
@@ -45,23 +48,32 @@ describe("an alarm", function()
   it("asks for the limit of the KL from the first row", function()
     says(health.kl_runaway(rows("objective/kl", { 70 })), "70 nats a sequence", "more than 60")
     assert.is_nil(health.kl_runaway(rows("objective/kl", { 10, 70 }))) -- 40 on average
-    assert.is_nil(health.kl_runaway({}))
+    assert.is_nil(health.kl_runaway {})
   end)
 
   it("says of a KL that runs away what does not hold it", function()
     local history = rows("objective/kl", { 70 })
     says(health.kl_runaway(history, nil, { kl_coef = 0 }), "kl_coef is 0, so nothing holds it")
-    says(health.kl_runaway(history, nil,
-      { kl_coef = 0.1, kl_placement = "loss", kl_estimator = "k1" }), "set kl_estimator to k2")
-    says(health.kl_runaway(history, nil,
-      { kl_coef = 0.1, kl_placement = "loss", kl_estimator = "k2" }), "Raise kl_coef")
+    says(
+      health.kl_runaway(history, nil, { kl_coef = 0.1, kl_placement = "loss", kl_estimator = "k1" }),
+      "set kl_estimator to k2"
+    )
+    says(
+      health.kl_runaway(history, nil, { kl_coef = 0.1, kl_placement = "loss", kl_estimator = "k2" }),
+      "Raise kl_coef"
+    )
   end)
 
   it("hears a KL that runs away, by size and by pace", function()
-    says(health.kl_runaway(rows("objective/kl", steps(5, 50, 5, 70))),
-      "70 nats a sequence away from the reference, more than 60", "Raise kl_coef")
-    says(health.kl_runaway(rows("objective/kl", steps(5, 3, 5, 12))),
-      "from 3 to 12 nats a sequence within 10 rows")
+    says(
+      health.kl_runaway(rows("objective/kl", steps(5, 50, 5, 70))),
+      "70 nats a sequence away from the reference, more than 60",
+      "Raise kl_coef"
+    )
+    says(
+      health.kl_runaway(rows("objective/kl", steps(5, 3, 5, 12))),
+      "from 3 to 12 nats a sequence within 10 rows"
+    )
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 0.5, 5, 9)))) -- it starts at 0
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 4, 5, 8))))
     assert.is_nil(health.kl_runaway(rows("objective/kl", steps(5, 0.01, 5, 1))))
@@ -70,52 +82,76 @@ describe("an alarm", function()
   end)
 
   it("hears a negative KL, but not noise around zero", function()
-    says(health.kl_negative(rows("objective/kl", steps(3, 0, 5, -2))), "Negative KL: -2 nats",
-      "temperature")
+    says(
+      health.kl_negative(rows("objective/kl", steps(3, 0, 5, -2))),
+      "Negative KL: -2 nats",
+      "temperature"
+    )
     assert.is_nil(health.kl_negative(rows("objective/kl", steps(3, 0, 5, -0.2))))
   end)
 
   it("hears entropy collapse", function()
-    says(health.entropy_collapse(rows("policy/entropy_avg", steps(5, 2, 5, 0.25))),
-      "from 2 to 0.2500 nats a token")
+    says(
+      health.entropy_collapse(rows("policy/entropy_avg", steps(5, 2, 5, 0.25))),
+      "from 2 to 0.2500 nats a token"
+    )
     assert.is_nil(health.entropy_collapse(rows("policy/entropy_avg", steps(5, 2, 5, 0.5))))
   end)
 
   it("hears length drift both ways", function()
-    says(health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 40))),
-      "from 20 to 40 tokens")
-    says(health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 8))),
-      "from 20 to 8 tokens")
+    says(
+      health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 40))),
+      "from 20 to 40 tokens"
+    )
+    says(
+      health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 8))),
+      "from 20 to 8 tokens"
+    )
     assert.is_nil(health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 30))))
   end)
 
   it("hears answers without end", function()
-    says(health.no_end(rows("completions/clipped_ratio", { 0, 0.75, 0.75, 0.75 })),
-      "No end: 75 % of the answers")
+    says(
+      health.no_end(rows("completions/clipped_ratio", { 0, 0.75, 0.75, 0.75 })),
+      "No end: 75 % of the answers"
+    )
     assert.is_nil(health.no_end(rows("completions/clipped_ratio", { 0.4, 0.5, 0.5 })))
   end)
 
   it("names the key that makes answers end", function()
     local history = rows("completions/clipped_ratio", { 1, 1, 1 })
-    says(health.no_end(history, nil, { missing_eos_rule = "none" }),
-      "Set missing_eos_rule to subtract")
-    local sentence = health.no_end(history, nil,
-      { missing_eos_rule = "subtract", missing_eos_penalty = 1.5, response_length = 12 })
-    says(sentence, "missing_eos_rule is subtract already: raise missing_eos_penalty (1.500)",
-      "raise response_length (12)")
+    says(
+      health.no_end(history, nil, { missing_eos_rule = "none" }),
+      "Set missing_eos_rule to subtract"
+    )
+    local sentence = health.no_end(
+      history,
+      nil,
+      { missing_eos_rule = "subtract", missing_eos_penalty = 1.5, response_length = 12 }
+    )
+    says(
+      sentence,
+      "missing_eos_rule is subtract already: raise missing_eos_penalty (1.500)",
+      "raise response_length (12)"
+    )
     assert.not_matches("Set missing_eos_rule", sentence, 1, true)
   end)
 
   it("hears empty answers", function()
-    says(health.empty_answers(rows("completions/empty_ratio", { 0.8, 0.8, 0.8 })),
-      "80 % are an end token and nothing else")
+    says(
+      health.empty_answers(rows("completions/empty_ratio", { 0.8, 0.8, 0.8 })),
+      "80 % are an end token and nothing else"
+    )
     assert.is_nil(health.empty_answers(rows("completions/empty_ratio", { 0.4, 0.4, 0.4 })))
   end)
 
   it("says why a reward is constant", function()
     local settings = { reward_clip = 0.5, missing_eos_rule = "subtract" }
-    local history = rows("objective/scores_std", { 0, 0, 0 },
-      { ["objective/scores"] = 0.5, ["completions/clipped_ratio"] = 1 })
+    local history = rows(
+      "objective/scores_std",
+      { 0, 0, 0 },
+      { ["objective/scores"] = 0.5, ["completions/clipped_ratio"] = 1 }
+    )
     says(health.constant_reward(history, nil, settings), "cut at reward_clip 0.5000")
     settings = { reward_clip = 0, missing_eos_rule = "replace" }
     says(health.constant_reward(history, nil, settings), "missing_eos_rule replaces the score")
@@ -124,9 +160,12 @@ describe("an alarm", function()
   end)
 
   it("hears a constant reward", function()
-    says(health.constant_reward(rows("objective/scores_std", { 0, 0, 0 },
-      { ["objective/scores"] = 0.5 })),
-      "every answer scores 0.5000")
+    says(
+      health.constant_reward(
+        rows("objective/scores_std", { 0, 0, 0 }, { ["objective/scores"] = 0.5 })
+      ),
+      "every answer scores 0.5000"
+    )
     assert.is_nil(health.constant_reward(rows("objective/scores_std", { 0, 0, 0.1 })))
     local solved = rows("objective/scores_std", { 0.5, 0.1, 0, 0, 0 }, { ["objective/scores"] = 1 })
     assert.is_nil(health.constant_reward(solved))
@@ -134,25 +173,39 @@ describe("an alarm", function()
   end)
 
   it("hears a value function that is worse than none", function()
-    says(health.value_useless(rows("val/var_explained", steps(0, 0, 10, -0.5))),
-      "Value explains nothing: -0.5000")
+    says(
+      health.value_useless(rows("val/var_explained", steps(0, 0, 10, -0.5))),
+      "Value explains nothing: -0.5000"
+    )
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(0, 0, 10, 0.1))))
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(0, 0, 9, -0.5))))
   end)
 
   it("names the key that holds the value function back", function()
     local function advice(settings, more)
-      return health.value_useless(rows("val/var_explained", steps(0, 0, 10, -0.5), more), nil,
-        settings)
+      return health.value_useless(
+        rows("val/var_explained", steps(0, 0, 10, -0.5), more),
+        nil,
+        settings
+      )
     end
-    says(advice({ vf_coef = 0, value_learning_rate = 1 }), "vf_coef is 0")
-    says(advice({ vf_coef = 1, value_learning_rate = 0 }), "value_learning_rate is 0")
+    says(advice { vf_coef = 0, value_learning_rate = 1 }, "vf_coef is 0")
+    says(advice { vf_coef = 1, value_learning_rate = 0 }, "value_learning_rate is 0")
     local settings = { vf_coef = 1, value_learning_rate = 0.25, cliprange_value = 0.125 }
-    says(advice(settings, { ["val/clipfrac_avg"] = 0.75 }), "holds 75 % of its updates back",
-      "(cliprange_value 0.1250)")
+    says(
+      advice(settings, { ["val/clipfrac_avg"] = 0.75 }),
+      "holds 75 % of its updates back",
+      "(cliprange_value 0.1250)"
+    )
     says(advice(settings, { ["val/clipfrac_avg"] = 0.1 }), "raise value_learning_rate (0.2500)")
-    says(health.value_useless(rows("val/var_explained", steps(5, -0.01, 5, 0),
-      { ["val/clipfrac_avg"] = 0.75 }), nil, settings), "raise cliprange_value")
+    says(
+      health.value_useless(
+        rows("val/var_explained", steps(5, -0.01, 5, 0), { ["val/clipfrac_avg"] = 0.75 }),
+        nil,
+        settings
+      ),
+      "raise cliprange_value"
+    )
     local history = rows("val/var_explained", steps(0, 0, 10, -0.5))
     for i, row in ipairs(history) do
       row["loss/value_avg"] = i < 6 and 1 or 4
@@ -177,16 +230,22 @@ describe("an alarm", function()
   end)
 
   it("hears a loss that rises", function()
-    says(health.loss_rises(rows("loss", steps(5, 2, 5, 4)), nil, { learning_rate = 0.5 }),
-      "from 2 to 4", "lower learning_rate (0.5000)")
+    says(
+      health.loss_rises(rows("loss", steps(5, 2, 5, 4)), nil, { learning_rate = 0.5 }),
+      "from 2 to 4",
+      "lower learning_rate (0.5000)"
+    )
     says(health.loss_rises(rows("loss", steps(1, 2, 5, 9))), "from 2 to 9")
     assert.is_nil(health.loss_rises(rows("loss", steps(5, 2, 5, 2.5))))
-    assert.is_nil(health.loss_rises({}))
+    assert.is_nil(health.loss_rises {})
   end)
 
   it("hears a reward that is length", function()
-    says(health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, 0.95))), "r = 0.95",
-      "longer")
+    says(
+      health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, 0.95))),
+      "r = 0.95",
+      "longer"
+    )
     says(health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, -0.95))), "shorter")
     assert.is_nil(health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, 0.85))))
   end)
@@ -201,8 +260,12 @@ end)
 
 describe("of a trained reward model an alarm", function()
   it("says that rankings are the wrong way round, or that a coin does as well", function()
-    says(health.wrong_order(10, 100, 40, "eval_dataset"),
-      "orders 0.10 of the 100 pairs of eval_dataset right", "wrong way round", "rank 1 is the best")
+    says(
+      health.wrong_order(10, 100, 40, "eval_dataset"),
+      "orders 0.10 of the 100 pairs of eval_dataset right",
+      "wrong way round",
+      "rank 1 is the best"
+    )
     says(health.wrong_order(49, 100, 40, "dataset"), "A coin does as well")
     says(health.wrong_order(0, 1, 1, "dataset"), "A coin does as well")
     assert.is_nil(health.wrong_order(51, 100, 40, "dataset"))
@@ -231,8 +294,12 @@ describe("of a trained reward model an alarm", function()
   end)
 
   it("hears demonstrations below sampled answers", function()
-    says(health.demonstrations_low({ -1, -1.2, -0.8 }, { 1, 2, 3, 1, 2, 3 }), "-1 on average",
-      "against 2", "wrong way round")
+    says(
+      health.demonstrations_low({ -1, -1.2, -0.8 }, { 1, 2, 3, 1, 2, 3 }),
+      "-1 on average",
+      "against 2",
+      "wrong way round"
+    )
     assert.is_nil(health.demonstrations_low({ 2, 2.2, 1.8 }, { 1, 2, 3, 1, 2, 3 }))
     assert.is_nil(health.demonstrations_low({ 5, 4, 6 }, { 1, 2, 3, 1, 2, 3 }))
     assert.is_nil(health.demonstrations_low({ -9 }, { 1, 2, 3 }))
@@ -247,8 +314,12 @@ describe("the alarms of a trained reward model", function()
       scores[2 * i - 1], scores[2 * i] = 1, 2
       lengths[2 * i - 1], lengths[2 * i] = 5, 9
     end
-    local sentences, r = health.reward_model(scores, ranks, lengths,
-      { demonstrations = { 0, 0.1 }, key = "eval_dataset" })
+    local sentences, r = health.reward_model(
+      scores,
+      ranks,
+      lengths,
+      { demonstrations = { 0, 0.1 }, key = "eval_dataset" }
+    )
     assert.are.equal(3, #sentences)
     says(sentences[1], "0.00 of the 12 pairs of eval_dataset", "wrong way round")
     says(sentences[2], "r = 1.00")
@@ -270,7 +341,7 @@ describe("a watch", function()
   end)
 
   it("repeats an alarm only after a while", function()
-    local watch = health.watch({ every = 10, entropy_collapse = false })
+    local watch = health.watch { every = 10, entropy_collapse = false }
     local history, heard = {}, {}
     for step = 1, 25 do
       history[step] = { step = step, ["completions/clipped_ratio"] = 0.9 }
@@ -282,11 +353,14 @@ describe("a watch", function()
   end)
 
   it("refuses alarms and options it does not know", function()
-    assert.has_error(function() health.watch({ kl_runawy = {} }) end,
-      "health.watch has no option 'kl_runawy'; did you mean 'kl_runaway'?")
+    assert.has_error(
+      function() health.watch { kl_runawy = {} } end,
+      "health.watch has no option 'kl_runawy'; did you mean 'kl_runaway'?"
+    )
     local ok, message = pcall(health.kl_runaway, {}, { limt = 3 })
     assert.is_false(ok)
-    assert.is_truthy(message:find("kl_runaway has no option 'limt'; did you mean 'limit'?", 1,
-      true))
+    assert.is_truthy(
+      message:find("kl_runaway has no option 'limt'; did you mean 'limit'?", 1, true)
+    )
   end)
 end)

@@ -5,9 +5,7 @@ local system = core.system
 
 local folder
 
-local function path(name)
-  return folder .. "/" .. name
-end
+local function path(name) return folder .. "/" .. name end
 
 local function write(name, text)
   local file = assert(io.open(path(name), "w"))
@@ -19,9 +17,7 @@ end
 local function read(name)
   local file = io.open(path(name))
   local text = file and file:read("a")
-  if file then
-    file:close()
-  end
+  if file then file:close() end
   return text
 end
 
@@ -40,24 +36,26 @@ setup(function()
   os.remove(folder)
   assert(core.files.folder_make(folder))
   -- What the environment of this test says must not decide what the program does.
-  for _, name in ipairs({ "LUA_INIT", "LUA_INIT_5_4", "LUA_PATH", "LUA_PATH_5_4" }) do
+  for _, name in ipairs { "LUA_INIT", "LUA_INIT_5_4", "LUA_PATH", "LUA_PATH_5_4" } do
     system.setenv(name, nil)
   end
 end)
 
 teardown(function()
   for name in require("lfs").dir(folder) do
-    if name:sub(1, 1) ~= "." then
-      os.remove(path(name))
-    end
+    if name:sub(1, 1) ~= "." then os.remove(path(name)) end
   end
   os.remove(folder)
 end)
 
 describe("the program's root", function()
   it("is the checkout, from a build folder too: the peer of `perilune bench` lies in it", function()
-    for _, name in ipairs { "lua/perilune/init.lua", "recipes/ppo.lua", "tests/bench/peer_torch.py",
-      "CMakeLists.txt" } do
+    for _, name in ipairs {
+      "lua/perilune/init.lua",
+      "recipes/ppo.lua",
+      "tests/bench/peer_torch.py",
+      "CMakeLists.txt",
+    } do
       assert.are.equal("file", require("lfs").attributes(host.root .. "/" .. name, "mode"), name)
     end
   end)
@@ -65,15 +63,23 @@ end)
 
 describe("options", function()
   it("-e runs and keeps their order with -l", function()
-    local code, out = run({ "-e", "x = 1", "-l", "lfs", "-l", "f=lfs", "-e",
-      "print(x, lfs == f, lfs.attributes('/').mode)" })
+    local code, out = run {
+      "-e",
+      "x = 1",
+      "-l",
+      "lfs",
+      "-l",
+      "f=lfs",
+      "-e",
+      "print(x, lfs == f, lfs.attributes('/').mode)",
+    }
     assert.are.equal(0, code)
     assert.are.equal("1\ttrue\tdirectory\n", out)
   end)
 
   it("a script gets its arguments, arg the negative ones too", function()
     local script = write("args.lua", "print(arg[0], arg[1], arg[-1], #arg, ...)")
-    local code, out = run({ "-W", script, "one", "two" })
+    local code, out = run { "-W", script, "one", "two" }
     assert.are.equal(0, code)
     assert.are.equal(("%s\tone\t-W\t2\tone\ttwo\n"):format(script), out)
   end)
@@ -89,19 +95,19 @@ describe("options", function()
 
   it("LUA_INIT runs first, -E leaves it out", function()
     system.setenv("LUA_INIT", "print('init')")
-    local _, with = run({ "-e", "print(2)" })
-    local _, without = run({ "-E", "-e", "print(2)" })
+    local _, with = run { "-e", "print(2)" }
+    local _, without = run { "-E", "-e", "print(2)" }
     system.setenv("LUA_INIT", nil)
     assert.are.equal("init\n2\n", with)
     assert.are.equal("2\n", without)
   end)
 
   it("a wrong option is named", function()
-    local code, out, err = run({ "-z" })
+    local code, out, err = run { "-z" }
     assert.are.equal(1, code)
     assert.are.equal("", out)
     assert.truthy(err:find("unrecognized option '-z'", 1, true))
-    code, out, err = run({ "-e" })
+    code, out, err = run { "-e" }
     assert.are.equal("", out)
     assert.are.equal(1, code)
     assert.truthy(err:find("'-e' needs an argument", 1, true))
@@ -110,8 +116,10 @@ describe("options", function()
   it("LUA_PATH is honoured before the program's own folder", function()
     write("strange_name_of_a_module.lua", "return 'found'")
     system.setenv("LUA_PATH", folder .. "/?.lua")
-    local code, out = run({ "-e",
-      "print(require('strange_name_of_a_module'), (require('perilune.repl.pretty').show(1)))" })
+    local code, out = run {
+      "-e",
+      "print(require('strange_name_of_a_module'), (require('perilune.repl.pretty').show(1)))",
+    }
     system.setenv("LUA_PATH", nil)
     assert.are.equal(0, code)
     assert.are.equal("found\t1\n", out)
@@ -121,45 +129,50 @@ end)
 describe("exit codes", function()
   it("a sentence for the user gives 1 and no traceback, unless one is asked for", function()
     local script = write("bad.lua", "local function inner() error('no good') end inner()")
-    local code, _, err = run({ script })
+    local code, _, err = run { script }
     assert.are.equal(1, code)
     assert.are.equal(("perilune: %s:1: no good\n"):format(script), err)
-    for _, args in ipairs({ { "--traceback", script }, { "run", script, "--traceback" } }) do
+    for _, args in ipairs { { "--traceback", script }, { "run", script, "--traceback" } } do
       code, _, err = run(args)
       assert.are.equal(1, code)
       assert.truthy(err:find("bad.lua:1: no good\nstack traceback:", 1, true), err)
       assert.truthy(err:find("'inner'", 1, true), err)
     end
     script = write("bad.lua", "assert(io.open('/no/such/file'))")
-    code, _, err = run({ script })
+    code, _, err = run { script }
     assert.are.equal(1, code)
     assert.truthy(err:find("/no/such/file: No such file or directory\n$"), err)
   end)
 
   it("a fault of Lua code gives 1 and its traceback", function()
-    for _, body in ipairs({ "local t; t.x = 1", "table.sort({ 1, 'a' })",
-      "local function f() return f() + 1 end f()" }) do
-      local code, _, err = run({ write("bad.lua", body) })
+    for _, body in ipairs {
+      "local t; t.x = 1",
+      "table.sort({ 1, 'a' })",
+      "local function f() return f() + 1 end f()",
+    } do
+      local code, _, err = run { write("bad.lua", body) }
       assert.are.equal(1, code)
       assert.truthy(err:find("stack traceback:", 1, true), err)
     end
   end)
 
   it("control characters of a message are spelled out", function()
-    local _, _, err = run({ "-e", "error('a\\27[31mb\\rc\\7\\tü', 0)" })
+    local _, _, err = run { "-e", "error('a\\27[31mb\\rc\\7\\tü', 0)" }
     assert.are.equal("perilune: a\\x1B[31mb\\x0Dc\\x07\tü\n", err)
   end)
 
   it("an error object that explains itself gives no traceback", function()
-    local code, _, err = run({ "-e",
-      "error(setmetatable({}, {__tostring = function() return 'unknown key lr' end}))" })
+    local code, _, err = run {
+      "-e",
+      "error(setmetatable({}, {__tostring = function() return 'unknown key lr' end}))",
+    }
     assert.are.equal(1, code)
     assert.are.equal("perilune: unknown key lr\n", err)
   end)
 
   it("os.exit is obeyed, a missing script is an error", function()
-    assert.are.equal(7, (run({ "-e", "os.exit(7)" })))
-    local code, _, err = run({ "no/such/script.lua" })
+    assert.are.equal(7, (run { "-e", "os.exit(7)" }))
+    local code, _, err = run { "no/such/script.lua" }
     assert.are.equal(1, code)
     assert.truthy(err:find("no/such/script.lua", 1, true))
   end)
@@ -167,14 +180,14 @@ end)
 
 describe("commands", function()
   it("help lists them", function()
-    local code, out = run({ "help" })
+    local code, out = run { "help" }
     assert.are.equal(0, code)
     assert.truthy(out:find("perilune run RECIPE", 1, true))
-    assert.are.equal(out, select(2, run({ "--help" })))
+    assert.are.equal(out, select(2, run { "--help" }))
   end)
 
   it("an unknown one gets the nearest", function()
-    local code, out, err = run({ "docter" })
+    local code, out, err = run { "docter" }
     assert.are.equal(1, code)
     assert.are.equal("", out)
     assert.truthy(err:find("did you mean 'doctor'?", 1, true))
@@ -183,23 +196,23 @@ describe("commands", function()
   it("run finds a module beside the recipe first", function()
     write("beside.lua", "return 'beside the recipe'")
     local recipe = write("recipe.lua", "print(require('beside'), arg[1])")
-    local code, out = run({ "run", recipe, "--key" })
+    local code, out = run { "run", recipe, "--key" }
     assert.are.equal(0, code)
     assert.are.equal("beside the recipe\t--key\n", out)
   end)
 
   it("run without a recipe says what is wanted", function()
-    local code, _, err = run({ "run" })
+    local code, _, err = run { "run" }
     assert.are.equal(1, code)
     assert.truthy(err:find("which recipe", 1, true))
   end)
 
   it("doctor passes here and takes no argument", function()
-    local code, out = run({ "doctor" })
+    local code, out = run { "doctor" }
     assert.truthy(out:find("openmp flavour", 1, true))
     assert.truthy(out:find("numbers  ok", 1, true))
     assert.are.equal(out:find("BAD", 1, true) and 1 or 0, code)
-    assert.are.equal(1, (run({ "doctor", "who" })))
+    assert.are.equal(1, (run { "doctor", "who" }))
   end)
 end)
 
@@ -207,12 +220,19 @@ describe("Ctrl-C", function()
   --- Starts a script, waits for its `ready`, interrupts it; exit code, seconds till the end.
   local function interrupt(body, signals)
     os.remove(path("ready"))
-    local script = write("loop.lua", ([[
+    local script = write(
+      "loop.lua",
+      ([[
       local function ready() io.open(%q, "w"):close() end
       local core = require("perilune.core")
-      %s]]):format(path("ready"), body))
-    local pid = assert(system.spawn({ host.executable, script },
-      { wait = false, stdout = path("out"), stderr = path("err") }))
+      %s]]):format(path("ready"), body)
+    )
+    local pid = assert(
+      system.spawn(
+        { host.executable, script },
+        { wait = false, stdout = path("out"), stderr = path("err") }
+      )
+    )
     local patience = system.monotonic() + 20
     while not read("ready") and system.monotonic() < patience do
       system.sleep(0.01)
@@ -225,8 +245,12 @@ describe("Ctrl-C", function()
     end
     local began = system.monotonic()
     -- A program that does not stop must not hang the tests.
-    local guard = assert(system.spawn({ "sh", "-c", ("sleep 20; kill -9 %d"):format(pid) },
-      { wait = false, stdout = "/dev/null", stderr = "/dev/null" }))
+    local guard = assert(
+      system.spawn(
+        { "sh", "-c", ("sleep 20; kill -9 %d"):format(pid) },
+        { wait = false, stdout = "/dev/null", stderr = "/dev/null" }
+      )
+    )
     local how, code = system.wait(pid)
     system.kill(guard, 9)
     system.wait(guard)
@@ -271,19 +295,26 @@ describe("Ctrl-C", function()
   end)
 
   it("a second one ends what cannot be stopped", function()
-    local how, seconds = interrupt([[ready()
-      string.find(("a"):rep(60), ("a-"):rep(40) .. "b")]], 2)
+    local how, seconds = interrupt(
+      [[ready()
+      string.find(("a"):rep(60), ("a-"):rep(40) .. "b")]],
+      2
+    )
     assert.are.equal("signal 2", how)
     assert.truthy(seconds < 2)
   end)
 
   it("pcall and coroutines otherwise behave as in stock Lua", function()
-    assert.are.same({ true, 1, nil, 3, n = 4 },
-      table.pack(pcall(function(...) return ... end, 1, nil, 3)))
+    assert.are.same(
+      { true, 1, nil, 3, n = 4 },
+      table.pack(pcall(function(...) return ... end, 1, nil, 3))
+    )
     assert.are.same({ false, "e", n = 2 }, table.pack(pcall(error, "e", 0)))
     assert.are.same({ false, nil, n = 2 }, table.pack(pcall(error)))
-    assert.are.same({ false, "handled e", n = 2 },
-      table.pack(xpcall(error, function(m) return "handled " .. m end, "e", 0)))
+    assert.are.same(
+      { false, "handled e", n = 2 },
+      table.pack(xpcall(error, function(m) return "handled " .. m end, "e", 0))
+    )
     local wrapped = coroutine.wrap(function(...)
       local got = table.pack(pcall(function(...)
         local again = coroutine.yield(...)
@@ -312,10 +343,14 @@ describe("stock lua5.4", function()
     end
     local build = host.executable:match("^(.*)/")
     system.setenv("LUA_CPATH", build .. "/lib/?.so;;")
-    local how, code = system.spawn({ stock, "-e", [[
+    local how, code = system.spawn({
+      stock,
+      "-e",
+      [[
       local core = require("perilune.core")
       local a = core.tensor({ { 1, 2 }, { 3, 4 } })
-      print(core.matmul(a, a):get(2, 1))]] }, { stdout = path("out"), stderr = path("err") })
+      print(core.matmul(a, a):get(2, 1))]],
+    }, { stdout = path("out"), stderr = path("err") })
     system.setenv("LUA_CPATH", nil)
     if read("err"):find("ASan runtime does not come first", 1, true) then
       pending("a sanitized module cannot be loaded into a program without the sanitizer")

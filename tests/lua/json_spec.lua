@@ -3,9 +3,7 @@ local json = require("perilune.base.json")
 -- Decodes and writes again.
 local function again(text, opts)
   local value, message = json.decode(text, opts)
-  if value == nil then
-    return nil, message
-  end
+  if value == nil then return nil, message end
   return json.encode(value)
 end
 
@@ -24,8 +22,10 @@ describe("json.decode", function()
     assert.equal(1e30, json.decode("1000000000000000019884624838656"))
     assert.equal(2.0 ^ 63, json.decode("9223372036854775808"))
     assert.equal(-2.0 ^ 63, json.decode("-9223372036854775809"))
-    assert.same({ 2.0 ^ 64, "99999999999999999999", 3 },
-      setmetatable(json.decode('[18446744073709551616, "99999999999999999999", 3]'), nil))
+    assert.same(
+      { 2.0 ^ 64, "99999999999999999999", 3 },
+      setmetatable(json.decode('[18446744073709551616, "99999999999999999999", 3]'), nil)
+    )
   end)
 
   it("reads what Python writes for numbers that are none", function()
@@ -50,9 +50,7 @@ describe("json.decode", function()
     assert.equal("\u{fffd}", json.decode('"\\ud800"'))
   end)
 
-  it("skips a byte order mark", function()
-    assert.equal(1, json.decode("\u{feff}1"))
-  end)
+  it("skips a byte order mark", function() assert.equal(1, json.decode("\u{feff}1")) end)
 
   it("names line and column of what is wrong", function()
     local cases = {
@@ -72,11 +70,37 @@ describe("json.decode", function()
   end)
 
   it("refuses what is not JSON", function()
-    for _, text in ipairs({
-      "[1,]", '{"a":1,}', "'a'", "012", "-", "tRue", "nan", "/*x*/1", '"\\x"', '"\\u00"', "[1 2]",
-      "{a:1}", '{"a" 1}', "1.0e", "\f1", "0x10", "+1", ".5", "[,1]", "-NaN", "[-]", "[1.5.2]",
-      "[--1]", "[1+2]", '"', "{", "]", '{"a":}', "  ",
-    }) do
+    for _, text in ipairs {
+      "[1,]",
+      '{"a":1,}',
+      "'a'",
+      "012",
+      "-",
+      "tRue",
+      "nan",
+      "/*x*/1",
+      '"\\x"',
+      '"\\u00"',
+      "[1 2]",
+      "{a:1}",
+      '{"a" 1}',
+      "1.0e",
+      "\f1",
+      "0x10",
+      "+1",
+      ".5",
+      "[,1]",
+      "-NaN",
+      "[-]",
+      "[1.5.2]",
+      "[--1]",
+      "[1+2]",
+      '"',
+      "{",
+      "]",
+      '{"a":}',
+      "  ",
+    } do
       local value, message = json.decode(text)
       assert.is_nil(value, text)
       assert.matches("^json: .+ at line 1, column %d+$", message)
@@ -109,17 +133,22 @@ describe("json.decode", function()
       local value, message = json.decode(text, { strict = true })
       assert.is_nil(value, text)
       assert.matches(expected, message)
-      if not text:find("\xff") then
-        assert.is_not_nil((json.decode(text)))
-      end
+      if not text:find("\xff") then assert.is_not_nil((json.decode(text))) end
     end
     local text = '{"a":{"a":"\\ud83d\\ude00"}}'
     assert.equal('{"a":{"a":"\u{1F600}"}}', again(text, { strict = true }))
   end)
 
   it("knows strictly what is UTF-8: no surrogates, no longer forms than needed", function()
-    for _, bytes in ipairs({ "\xed\xa0\x80", "\xc0\x80", "\xe0\x80\x80", "\xf4\x90\x80\x80",
-      "\xf8\x88\x80\x80\x80", "\x80", "\xc3" }) do
+    for _, bytes in ipairs {
+      "\xed\xa0\x80",
+      "\xc0\x80",
+      "\xe0\x80\x80",
+      "\xf4\x90\x80\x80",
+      "\xf8\x88\x80\x80\x80",
+      "\x80",
+      "\xc3",
+    } do
       local value, message = json.decode('["ok", "' .. bytes .. '"]', { strict = true })
       assert.is_nil(value)
       assert.matches("^json: invalid utf%-8.* at line 1, column %d+$", message)
@@ -128,9 +157,7 @@ describe("json.decode", function()
 
   it("reads the same on its short way as by json-c, whatever the text", function()
     local function without_nulls(value)
-      if type(value) ~= "table" then
-        return value
-      end
+      if type(value) ~= "table" then return value end
       local keys = {}
       for key in pairs(value) do
         keys[#keys + 1] = key
@@ -148,14 +175,14 @@ describe("json.decode", function()
     --- What a decoding gives, as text: ordered objects always go by json-c.
     local function told(text, strict, ordered)
       local value, message = json.decode(text, { strict = strict, ordered = ordered, depth = 5 })
-      if value == nil then
-        return message
-      end
+      if value == nil then return message end
       local parts = {}
       local function write(inner)
         if type(inner) ~= "table" then
-          parts[#parts + 1] = ("%s %s"):format(math.type(inner) or type(inner),
-            type(inner) == "string" and ("%q"):format(inner) or tostring(inner))
+          parts[#parts + 1] = ("%s %s"):format(
+            math.type(inner) or type(inner),
+            type(inner) == "string" and ("%q"):format(inner) or tostring(inner)
+          )
           return
         end
         local keys = {}
@@ -177,14 +204,52 @@ describe("json.decode", function()
     local texts = {
       '{"a":1,"b":[true,false,null,{"c":null,"d":"x\\n\\u00e4\\ud83d\\ude00\\/"}],'
         .. '"e":-1.5e3,"f":""}',
-      '[0,-0,-0.0,12345678901234567,123456789012345678,1234567890123456789,1e5,1E-5,0.1,'
-        .. '5e-324]',
-      ' { "k" : "v" , "\u{e4}" : [ ] , "z" : { } } ', '"\u{1F600}\\"\\\\"', "null", "[[[[[1]]]]]",
+      "[0,-0,-0.0,12345678901234567,123456789012345678,1234567890123456789,1e5,1E-5,0.1,"
+        .. "5e-324]",
+      ' { "k" : "v" , "\u{e4}" : [ ] , "z" : { } } ',
+      '"\u{1F600}\\"\\\\"',
+      "null",
+      "[[[[[1]]]]]",
       "[[[[[[1]]]]]]",
     }
-    local pieces = { '"', "\\", "{", "}", "[", "]", ",", ":", "0", "1", "9", "-", "+", ".", "e",
-      "E", " ", "\n", "\t", "\0", "\1", "u", "null", "true", "\xff", "\xc3", "\\ud800", "\\u0000",
-      "a", '"a":1,', "99999999999999999999", "NaN", "\x7f", "\u{fffd}", "//", "\\x" }
+    local pieces = {
+      '"',
+      "\\",
+      "{",
+      "}",
+      "[",
+      "]",
+      ",",
+      ":",
+      "0",
+      "1",
+      "9",
+      "-",
+      "+",
+      ".",
+      "e",
+      "E",
+      " ",
+      "\n",
+      "\t",
+      "\0",
+      "\1",
+      "u",
+      "null",
+      "true",
+      "\xff",
+      "\xc3",
+      "\\ud800",
+      "\\u0000",
+      "a",
+      '"a":1,',
+      "99999999999999999999",
+      "NaN",
+      "\x7f",
+      "\u{fffd}",
+      "//",
+      "\\x",
+    }
     local state = 20240531
     local function draw(n)
       state = (state * 1103515245 + 12345) & 0x7fffffff
@@ -197,19 +262,21 @@ describe("json.decode", function()
         local piece = draw(3) > 1 and pieces[draw(#pieces)] or ""
         text = text:sub(1, at - 1) .. piece .. text:sub(at + draw(2) - 1)
       end
-      for _, strict in ipairs({ false, true }) do
+      for _, strict in ipairs { false, true } do
         assert.equal(told(text, strict, true), told(text, strict, false), text)
       end
     end
   end)
 
   it("refuses options it does not know", function()
-    assert.has_error(function()
-      json.decode("1", { strickt = true })
-    end, "unknown json.decode option 'strickt'; did you mean 'strict'?")
-    assert.has_error(function()
-      json.decode("1", { depth = 0 })
-    end, "depth must be from 1 to 1000, got 0")
+    assert.has_error(
+      function() json.decode("1", { strickt = true }) end,
+      "unknown json.decode option 'strickt'; did you mean 'strict'?"
+    )
+    assert.has_error(
+      function() json.decode("1", { depth = 0 }) end,
+      "depth must be from 1 to 1000, got 0"
+    )
   end)
 end)
 
@@ -220,8 +287,10 @@ describe("json.encode", function()
   end)
 
   it("writes floats with the fewest digits that read back to the same bits", function()
-    assert.equal("[0.1,1e-05,0.30000000000000004,3.0,-0.0,1e+300,4.94065645841247e-324]",
-      json.encode({ 0.1, 1e-5, 0.1 + 0.2, 3.0, -0.0, 1e300, 5e-324 }))
+    assert.equal(
+      "[0.1,1e-05,0.30000000000000004,3.0,-0.0,1e+300,4.94065645841247e-324]",
+      json.encode { 0.1, 1e-5, 0.1 + 0.2, 3.0, -0.0, 1e300, 5e-324 }
+    )
     local x = 0.123456789
     for _ = 1, 2000 do
       x = (x * 1103515245.7 + 0.377) % 1
@@ -232,19 +301,28 @@ describe("json.encode", function()
   end)
 
   it("writes numbers that are none as Python does", function()
-    assert.equal("[NaN,Infinity,-Infinity]", json.encode({ 0 / 0, 1 / 0, -1 / 0 }))
-    assert.equal('{"a":["NaN","Infinity","-Infinity",0.5]}',
-      json.encode({ a = json.array({ 0 / 0, 1 / 0, -1 / 0, 0.5 }) }, { finite = true }))
+    assert.equal("[NaN,Infinity,-Infinity]", json.encode { 0 / 0, 1 / 0, -1 / 0 })
+    assert.equal(
+      '{"a":["NaN","Infinity","-Infinity",0.5]}',
+      json.encode({ a = json.array { 0 / 0, 1 / 0, -1 / 0, 0.5 } }, { finite = true })
+    )
   end)
 
-  it("keeps integers whole", function()
-    assert.equal("[-9223372036854775808,9223372036854775807,0]",
-      json.encode({ math.mininteger, math.maxinteger, 0 }))
-  end)
+  it(
+    "keeps integers whole",
+    function()
+      assert.equal(
+        "[-9223372036854775808,9223372036854775807,0]",
+        json.encode { math.mininteger, math.maxinteger, 0 }
+      )
+    end
+  )
 
   it("tells objects from arrays", function()
-    assert.equal('{"a":{},"b":[],"c":[1],"d":[null]}',
-      json.encode({ a = {}, b = json.array(), c = { 1 }, d = { json.null } }))
+    assert.equal(
+      '{"a":{},"b":[],"c":[1],"d":[null]}',
+      json.encode { a = {}, b = json.array(), c = { 1 }, d = { json.null } }
+    )
     assert.equal('{"a":[],"b":{}}', again('{"a":[],"b":{}}'))
     assert.equal("false", json.encode(false))
   end)
@@ -258,8 +336,10 @@ describe("json.encode", function()
     value.alpha = "set"
     assert.equal('{"alpha":"set","mid":{"y":2,"b":[]},"0":"x","new":5}', json.encode(value))
     value.zeta = 7
-    assert.equal('{"zeta":7,"alpha":"set","mid":{"y":2,"b":[]},"0":"x","new":5}',
-      json.encode(value))
+    assert.equal(
+      '{"zeta":7,"alpha":"set","mid":{"y":2,"b":[]},"0":"x","new":5}',
+      json.encode(value)
+    )
     local keys = {}
     for key in pairs(value) do
       keys[#keys + 1] = key
@@ -276,15 +356,21 @@ describe("json.encode", function()
   it("writes text, repaired unless strict", function()
     assert.equal('"a/\\"\\\\\\n\\u0001\u{e4}\\u0000"', json.encode('a/"\\\n\1\u{e4}\0'))
     assert.equal('"x\u{fffd}\u{fffd}y"', json.encode("x\xff\xc3y"))
-    assert.has_error(function()
-      json.encode({ "x\xff" }, { strict = true })
-    end, "json.encode: text that is not UTF-8 at value[1]")
+    assert.has_error(
+      function() json.encode({ "x\xff" }, { strict = true }) end,
+      "json.encode: text that is not UTF-8 at value[1]"
+    )
   end)
 
-  it("indents", function()
-    assert.equal('{\n  "a": [\n    1,\n    {\n      "b": true\n    }\n  ]\n}',
-      json.encode({ a = { 1, { b = true } } }, { pretty = true }))
-  end)
+  it(
+    "indents",
+    function()
+      assert.equal(
+        '{\n  "a": [\n    1,\n    {\n      "b": true\n    }\n  ]\n}',
+        json.encode({ a = { 1, { b = true } } }, { pretty = true })
+      )
+    end
+  )
 
   it("names the place of what cannot be written", function()
     local holes = "json.encode: table with keys that are neither all strings nor exactly 1..n "
@@ -298,19 +384,20 @@ describe("json.encode", function()
       { { a = { b = { print } } }, "json.encode: cannot write a function at value.a.b[1]" },
       { { ["a\0"] = 1 }, "json.encode: key that holds a NUL byte at value" },
       { { ["\xff"] = 1 }, "json.encode: key that is not UTF-8 at value" },
-      { json.array({ 1, [3] = 3 }),
-        "json.encode: array with a hole or a key that is no index at value" },
+      {
+        json.array { 1, [3] = 3 },
+        "json.encode: array with a hole or a key that is no index at value",
+      },
     }
     for _, case in ipairs(cases) do
-      assert.has_error(function()
-        json.encode(case[1])
-      end, case[2])
+      assert.has_error(function() json.encode(case[1]) end, case[2])
     end
     local ok, message = pcall(json.encode, cycle, { depth = 4 })
     assert.is_false(ok)
     assert.equal("json.encode: nesting too deep (a cycle?) at value.x[1].x[1]", message)
-    assert.has_error(function()
-      json.encode(nil)
-    end, "json.encode: nil (use json.null, or leave the key out) at value")
+    assert.has_error(
+      function() json.encode(nil) end,
+      "json.encode: nil (use json.null, or leave the key out) at value"
+    )
   end)
 end)

@@ -7,101 +7,162 @@ local rules = require("perilune.rules")
 -- by how many lines of an English chat log came out as something else).
 local HELD_OUT <const> = {
   en = {
-    "Where did you put the scissors?", "The train to the airport leaves every half hour.",
-    "She forgot her umbrella in the office again.", "Explain how a refrigerator works.",
-    "I need three ideas for a school project about volcanoes.", "What time does the shop close?",
-    "Rewrite this paragraph in a more formal style.", "My cat refuses to eat dry food.",
-    "Nobody told us that the concert was cancelled.", "anyone got wireless going with this card",
-    "is there a way to undo the last commit", "The soup needs more salt.",
+    "Where did you put the scissors?",
+    "The train to the airport leaves every half hour.",
+    "She forgot her umbrella in the office again.",
+    "Explain how a refrigerator works.",
+    "I need three ideas for a school project about volcanoes.",
+    "What time does the shop close?",
+    "Rewrite this paragraph in a more formal style.",
+    "My cat refuses to eat dry food.",
+    "Nobody told us that the concert was cancelled.",
+    "anyone got wireless going with this card",
+    "is there a way to undo the last commit",
+    "The soup needs more salt.",
   },
   de = {
-    "Wo hast du die Schere hingelegt?", "Der Zug zum Flughafen fährt jede halbe Stunde.",
-    "Sie hat ihren Regenschirm wieder im Büro vergessen.", "Erkläre, wie ein Kühlschrank arbeitet.",
-    "Ich brauche drei Ideen für ein Schulprojekt über Vulkane.", "Wann schließt der Laden?",
-    "Meine Katze will kein Trockenfutter fressen.", "Die Suppe braucht mehr Salz.",
+    "Wo hast du die Schere hingelegt?",
+    "Der Zug zum Flughafen fährt jede halbe Stunde.",
+    "Sie hat ihren Regenschirm wieder im Büro vergessen.",
+    "Erkläre, wie ein Kühlschrank arbeitet.",
+    "Ich brauche drei Ideen für ein Schulprojekt über Vulkane.",
+    "Wann schließt der Laden?",
+    "Meine Katze will kein Trockenfutter fressen.",
+    "Die Suppe braucht mehr Salz.",
     "Niemand hat uns gesagt, dass das Konzert ausfällt.",
     "kann mir bitte einer helfen mit dem treiber",
   },
   fr = {
-    "Où as-tu mis les ciseaux ?", "Le train pour l'aéroport part toutes les demi-heures.",
+    "Où as-tu mis les ciseaux ?",
+    "Le train pour l'aéroport part toutes les demi-heures.",
     "Elle a encore oublié son parapluie au bureau.",
     "Explique comment fonctionne un réfrigérateur.",
     "J'ai besoin de trois idées pour un projet sur les volcans.",
     "À quelle heure ferme le magasin ?",
-    "Mon chat refuse de manger des croquettes.", "La soupe manque de sel.",
-    "Personne ne nous a dit que le concert était annulé.", "bonjour j'ai un souci avec mon pilote",
+    "Mon chat refuse de manger des croquettes.",
+    "La soupe manque de sel.",
+    "Personne ne nous a dit que le concert était annulé.",
+    "bonjour j'ai un souci avec mon pilote",
   },
   es = {
-    "¿Dónde pusiste las tijeras?", "El tren al aeropuerto sale cada media hora.",
-    "Ella olvidó otra vez su paraguas en la oficina.", "Explica cómo funciona un frigorífico.",
-    "Necesito tres ideas para un proyecto sobre volcanes.", "¿A qué hora cierra la tienda?",
-    "Mi gato se niega a comer pienso seco.", "A la sopa le falta sal.",
+    "¿Dónde pusiste las tijeras?",
+    "El tren al aeropuerto sale cada media hora.",
+    "Ella olvidó otra vez su paraguas en la oficina.",
+    "Explica cómo funciona un frigorífico.",
+    "Necesito tres ideas para un proyecto sobre volcanes.",
+    "¿A qué hora cierra la tienda?",
+    "Mi gato se niega a comer pienso seco.",
+    "A la sopa le falta sal.",
     "Nadie nos avisó de que habían cancelado el concierto.",
     "hola tengo un problema con la tarjeta",
   },
   it = {
-    "Dove hai messo le forbici?", "Il treno per l'aeroporto parte ogni mezz'ora.",
-    "Ha dimenticato di nuovo l'ombrello in ufficio.", "Spiega come funziona un frigorifero.",
-    "Mi servono tre idee per un progetto sui vulcani.", "A che ora chiude il negozio?",
-    "Il mio gatto non vuole mangiare i croccantini.", "Nella minestra manca il sale.",
-    "Nessuno ci ha detto che il concerto era annullato.", "ciao ho un problema con la scheda video",
+    "Dove hai messo le forbici?",
+    "Il treno per l'aeroporto parte ogni mezz'ora.",
+    "Ha dimenticato di nuovo l'ombrello in ufficio.",
+    "Spiega come funziona un frigorifero.",
+    "Mi servono tre idee per un progetto sui vulcani.",
+    "A che ora chiude il negozio?",
+    "Il mio gatto non vuole mangiare i croccantini.",
+    "Nella minestra manca il sale.",
+    "Nessuno ci ha detto che il concerto era annullato.",
+    "ciao ho un problema con la scheda video",
   },
   pt = {
-    "Onde você colocou a tesoura?", "O comboio para o aeroporto parte a cada meia hora.",
-    "Ela esqueceu outra vez o guarda-chuva no escritório.", "Explique como funciona uma geladeira.",
-    "Preciso de três ideias para um projeto sobre vulcões.", "A que horas fecha a loja?",
-    "O meu gato não quer comer ração seca.", "Falta sal na sopa.",
-    "Ninguém nos avisou que o concerto foi cancelado.", "olá estou com um problema na placa de som",
+    "Onde você colocou a tesoura?",
+    "O comboio para o aeroporto parte a cada meia hora.",
+    "Ela esqueceu outra vez o guarda-chuva no escritório.",
+    "Explique como funciona uma geladeira.",
+    "Preciso de três ideias para um projeto sobre vulcões.",
+    "A que horas fecha a loja?",
+    "O meu gato não quer comer ração seca.",
+    "Falta sal na sopa.",
+    "Ninguém nos avisou que o concerto foi cancelado.",
+    "olá estou com um problema na placa de som",
   },
   nl = {
-    "Waar heb je de schaar neergelegd?", "De trein naar het vliegveld vertrekt elk half uur.",
-    "Ze heeft haar paraplu weer op kantoor vergeten.", "Leg uit hoe een koelkast werkt.",
-    "Ik heb drie ideeën nodig voor een werkstuk over vulkanen.", "Hoe laat sluit de winkel?",
-    "Mijn kat weigert droogvoer te eten.", "Er moet meer zout in de soep.",
+    "Waar heb je de schaar neergelegd?",
+    "De trein naar het vliegveld vertrekt elk half uur.",
+    "Ze heeft haar paraplu weer op kantoor vergeten.",
+    "Leg uit hoe een koelkast werkt.",
+    "Ik heb drie ideeën nodig voor een werkstuk over vulkanen.",
+    "Hoe laat sluit de winkel?",
+    "Mijn kat weigert droogvoer te eten.",
+    "Er moet meer zout in de soep.",
     "Niemand vertelde ons dat het concert was afgelast.",
     "hallo wie kan me helpen met mijn geluidskaart",
   },
   sv = {
-    "Var har du lagt saxen?", "Tåget till flygplatsen går varje halvtimme.",
-    "Hon glömde sitt paraply på kontoret igen.", "Förklara hur ett kylskåp fungerar.",
-    "Jag behöver tre idéer till ett skolarbete om vulkaner.", "När stänger affären?",
-    "Min katt vägrar att äta torrfoder.", "Soppan behöver mer salt.",
-    "Ingen sade till oss att konserten var inställd.", "hej kan någon hjälpa mig med ljudkortet",
+    "Var har du lagt saxen?",
+    "Tåget till flygplatsen går varje halvtimme.",
+    "Hon glömde sitt paraply på kontoret igen.",
+    "Förklara hur ett kylskåp fungerar.",
+    "Jag behöver tre idéer till ett skolarbete om vulkaner.",
+    "När stänger affären?",
+    "Min katt vägrar att äta torrfoder.",
+    "Soppan behöver mer salt.",
+    "Ingen sade till oss att konserten var inställd.",
+    "hej kan någon hjälpa mig med ljudkortet",
   },
   pl = {
-    "Gdzie położyłeś nożyczki?", "Pociąg na lotnisko odjeżdża co pół godziny.",
-    "Znowu zapomniała parasola w biurze.", "Wyjaśnij, jak działa lodówka.",
-    "Potrzebuję trzech pomysłów na projekt o wulkanach.", "O której zamykają sklep?",
-    "Mój kot nie chce jeść suchej karmy.", "W zupie brakuje soli.",
-    "Nikt nam nie powiedział, że koncert odwołano.", "czy ktos pomoze mi ze sterownikiem dzwieku",
+    "Gdzie położyłeś nożyczki?",
+    "Pociąg na lotnisko odjeżdża co pół godziny.",
+    "Znowu zapomniała parasola w biurze.",
+    "Wyjaśnij, jak działa lodówka.",
+    "Potrzebuję trzech pomysłów na projekt o wulkanach.",
+    "O której zamykają sklep?",
+    "Mój kot nie chce jeść suchej karmy.",
+    "W zupie brakuje soli.",
+    "Nikt nam nie powiedział, że koncert odwołano.",
+    "czy ktos pomoze mi ze sterownikiem dzwieku",
   },
   ru = {
-    "Куда ты положил ножницы?", "Поезд в аэропорт отправляется каждые полчаса.",
-    "Она снова забыла зонтик на работе.", "Объясни, как устроен холодильник.",
-    "Мне нужны три идеи для проекта о вулканах.", "Во сколько закрывается магазин?",
-    "Моя кошка отказывается есть сухой корм.", "В супе не хватает соли.",
-    "Никто не предупредил нас, что концерт отменили.", "помогите пожалуйста настроить звук",
+    "Куда ты положил ножницы?",
+    "Поезд в аэропорт отправляется каждые полчаса.",
+    "Она снова забыла зонтик на работе.",
+    "Объясни, как устроен холодильник.",
+    "Мне нужны три идеи для проекта о вулканах.",
+    "Во сколько закрывается магазин?",
+    "Моя кошка отказывается есть сухой корм.",
+    "В супе не хватает соли.",
+    "Никто не предупредил нас, что концерт отменили.",
+    "помогите пожалуйста настроить звук",
   },
   uk = {
-    "Куди ти поклав ножиці?", "Потяг до аеропорту відправляється кожні пів години.",
-    "Вона знову забула парасольку в офісі.", "Поясни, як працює холодильник.",
-    "Мені потрібні три ідеї для проєкту про вулкани.", "О котрій зачиняється крамниця?",
-    "Моя кішка відмовляється їсти сухий корм.", "У супі бракує солі.",
-    "Ніхто не попередив нас, що концерт скасували.", "допоможіть будь ласка налаштувати звук",
+    "Куди ти поклав ножиці?",
+    "Потяг до аеропорту відправляється кожні пів години.",
+    "Вона знову забула парасольку в офісі.",
+    "Поясни, як працює холодильник.",
+    "Мені потрібні три ідеї для проєкту про вулкани.",
+    "О котрій зачиняється крамниця?",
+    "Моя кішка відмовляється їсти сухий корм.",
+    "У супі бракує солі.",
+    "Ніхто не попередив нас, що концерт скасували.",
+    "допоможіть будь ласка налаштувати звук",
   },
   tr = {
-    "Makası nereye koydun?", "Havaalanı treni her yarım saatte bir kalkıyor.",
-    "Şemsiyesini yine ofiste unutmuş.", "Buzdolabının nasıl çalıştığını açıkla.",
-    "Yanardağlar hakkında bir ödev için üç fikre ihtiyacım var.", "Dükkân saat kaçta kapanıyor?",
-    "Kedim kuru mama yemeyi reddediyor.", "Çorbanın tuzu eksik.",
-    "Konserin iptal edildiğini bize kimse söylemedi.", "merhaba ses kartım için yardım lazım",
+    "Makası nereye koydun?",
+    "Havaalanı treni her yarım saatte bir kalkıyor.",
+    "Şemsiyesini yine ofiste unutmuş.",
+    "Buzdolabının nasıl çalıştığını açıkla.",
+    "Yanardağlar hakkında bir ödev için üç fikre ihtiyacım var.",
+    "Dükkân saat kaçta kapanıyor?",
+    "Kedim kuru mama yemeyi reddediyor.",
+    "Çorbanın tuzu eksik.",
+    "Konserin iptal edildiğini bize kimse söylemedi.",
+    "merhaba ses kartım için yardım lazım",
   },
 }
 
 local SCRIPTS <const> = {
-  el = "Πού έβαλες το ψαλίδι;", he = "איפה שמת את המספריים?", ar = "أين وضعت المقص؟",
-  hi = "तुमने कैंची कहाँ रखी?", th = "คุณวางกรรไกรไว้ที่ไหน", ko = "가위를 어디에 두었어요?",
-  ja = "はさみをどこに置きましたか", zh = "你把剪刀放在哪里了",
+  el = "Πού έβαλες το ψαλίδι;",
+  he = "איפה שמת את המספריים?",
+  ar = "أين وضعت المقص؟",
+  hi = "तुमने कैंची कहाँ रखी?",
+  th = "คุณวางกรรไกรไว้ที่ไหน",
+  ko = "가위를 어디에 두었어요?",
+  ja = "はさみをどこに置きましたか",
+  zh = "你把剪刀放在哪里了",
 }
 
 describe("language", function()
@@ -116,9 +177,7 @@ describe("language", function()
         if best ~= name then
           wrong[#wrong + 1] = ("%s as %s %.2f: %s"):format(name, best, confidence, sentence)
         end
-        if told ~= name and told ~= "unknown" then
-          sure_and_wrong = sure_and_wrong + 1
-        end
+        if told ~= name and told ~= "unknown" then sure_and_wrong = sure_and_wrong + 1 end
       end
       right = right + here
       assert.is_true(here / #list >= 0.8, ("%s: %d of %d"):format(name, here, #list))
@@ -148,7 +207,7 @@ describe("language", function()
   end)
 
   it("calls short text and code unknown", function()
-    for _, text in ipairs({ "", "ok", "lol yes", "12345", "???", "\255\254\128" }) do
+    for _, text in ipairs { "", "ok", "lol yes", "12345", "???", "\255\254\128" } do
       assert.equal("unknown", (language.identify(text)))
     end
     local name, _, why = language.identify("for (int i = 0; i < n; ++i) { sum += a[i] * b[i]; }")
@@ -167,8 +226,12 @@ describe("language", function()
       { prompt = "Where did you put the scissors last night?" },
       { prompt = "Wo hast du gestern Abend die Schere hingelegt?" },
       { prompt = "lol" },
-      { messages = { { role = "system", content = "Wo hast du die Schere hingelegt?" },
-        { role = "user", content = "The train leaves every half hour." } } },
+      {
+        messages = {
+          { role = "system", content = "Wo hast du die Schere hingelegt?" },
+          { role = "user", content = "The train leaves every half hour." },
+        },
+      },
     }
     local function run(given)
       local kept = {}
@@ -181,15 +244,16 @@ describe("language", function()
     local kept, reasons = run(nil)
     assert.same({ list[1].prompt, "lol", "messages" }, kept)
     assert.same({ ["language de"] = 1 }, reasons)
-    kept, reasons = run({ keep = { "de" }, unknown = "drop" })
+    kept, reasons = run { keep = { "de" }, unknown = "drop" }
     assert.same({ list[2].prompt }, kept)
     assert.same({ ["language en"] = 2, ["language unknown"] = 1 }, reasons)
   end)
 
   it("names a wrong setting", function()
-    assert.has_error(function()
-      language.rule({ keep = {} })
-    end, 'language: `keep` must be a list of languages such as {"en"}')
+    assert.has_error(
+      function() language.rule { keep = {} } end,
+      'language: `keep` must be a list of languages such as {"en"}'
+    )
     local ok, message = pcall(language.rule, { keep = { "english" } })
     assert.is_false(ok)
     assert.truthy(message:find('no language "english"; there are am, ar, bn, bo, chr, de', 1, true))
@@ -202,9 +266,7 @@ describe("language", function()
     local text = ("The house on the hill is old. "):rep(4000)
     local function instructions(size)
       local n = 0
-      debug.sethook(function()
-        n = n + 1
-      end, "", 1000)
+      debug.sethook(function() n = n + 1 end, "", 1000)
       language.identify(text:sub(1, size))
       debug.sethook()
       return n

@@ -28,8 +28,10 @@ local function token_numbers(purpose, scale, shift)
 end
 
 local numbers = {
-  old = token_numbers(1, 1, -4), reference = token_numbers(2, 1, -4),
-  advantage = token_numbers(3, 1, 0), values = token_numbers(4, 1, 0),
+  old = token_numbers(1, 1, -4),
+  reference = token_numbers(2, 1, -4),
+  advantage = token_numbers(3, 1, 0),
+  values = token_numbers(4, 1, 0),
   returns = token_numbers(5, 1, 0),
 }
 local trained = 0
@@ -55,27 +57,45 @@ end
 
 local function logprobs(model, ids)
   local part = batch.take(sequences, ids)
-  return loss.logprobs(model, batch.pack(part), batch.targets(part, batch.take(masks, ids)),
-    { temperature = 0.7 })
+  return loss.logprobs(
+    model,
+    batch.pack(part),
+    batch.targets(part, batch.take(masks, ids)),
+    { temperature = 0.7 }
+  )
 end
 
 function losses.ppo(model, ids)
   local logprob, entropy = logprobs(model, ids)
-  local policy = pl.ppo_loss(logprob, pick("old", ids, model.dtype),
-    pick("advantage", ids, model.dtype), { cliprange = 0.2, norm = trained })
+  local policy = pl.ppo_loss(
+    logprob,
+    pick("old", ids, model.dtype),
+    pick("advantage", ids, model.dtype),
+    { cliprange = 0.2, norm = trained }
+  )
   return policy - entropy:sum() * (0.1 / trained)
 end
 
 function losses.kl(model, ids)
-  return pl.kl_estimate((logprobs(model, ids)), pick("reference", ids, model.dtype),
-    { kind = "k3" }):sum() / trained
+  return pl.kl_estimate(
+    (logprobs(model, ids)),
+    pick("reference", ids, model.dtype),
+    { kind = "k3" }
+  )
+    :sum() / trained
 end
 
 function losses.value(model, ids)
   local part = batch.take(sequences, ids)
   local at = batch.targets(part, batch.take(masks, ids))
-  return (pl.value_loss(pl.gather(model:scores(batch.pack(part)), at.rows),
-    pick("values", ids, model.dtype), pick("returns", ids, model.dtype), { norm = trained }))
+  return (
+    pl.value_loss(
+      pl.gather(model:scores(batch.pack(part)), at.rows),
+      pick("values", ids, model.dtype),
+      pick("returns", ids, model.dtype),
+      { norm = trained }
+    )
+  )
 end
 
 function losses.rank(model, ids)
@@ -85,13 +105,15 @@ function losses.rank(model, ids)
   end
   local packed = batch.pack(part)
   local scores = pl.gather(model:scores(packed), batch.last_rows(packed))
-  return pl.rank_loss(scores, offsets, pl.tensor(batch.take(RANKS, ids), model.dtype),
-    { norm = #LENGTHS // 3, ties = "half" })
+  return pl.rank_loss(
+    scores,
+    offsets,
+    pl.tensor(batch.take(RANKS, ids), model.dtype),
+    { norm = #LENGTHS // 3, ties = "half" }
+  )
 end
 
-local function is_scalar(name)
-  return name == "value" or name == "rank"
-end
+local function is_scalar(name) return name == "value" or name == "rank" end
 
 --- Gradients and summed value of a loss taken in parts.
 local function in_parts(name, model, parts)
@@ -123,7 +145,7 @@ end
 
 toy.each(function(config)
   describe("gradients of " .. config, function()
-    for _, name in ipairs({ "lm", "ppo", "kl", "value", "rank" }) do
+    for _, name in ipairs { "lm", "ppo", "kl", "value", "rank" } do
       it("are the same for one batch and for ragged micro-batches: " .. name, function()
         hold_gradients(name, config, { { 1, 2, 3 }, { 4, 5, 6, 7, 8, 9 } })
         if name ~= "rank" then -- a ranked set stays together
@@ -131,9 +153,10 @@ toy.each(function(config)
         end
       end)
 
-      it("do not depend on the order of sequences: " .. name, function()
-        hold_gradients(name, config, { { 7, 9, 8, 5, 4, 6, 2, 1, 3 } })
-      end)
+      it(
+        "do not depend on the order of sequences: " .. name,
+        function() hold_gradients(name, config, { { 7, 9, 8, 5, 4, 6, 2, 1, 3 } }) end
+      )
     end
   end)
 
@@ -146,10 +169,10 @@ toy.each(function(config)
       local quiet <close> = pl.no_grad() -- luacheck: ignore
       local alone, alone_scores = {}, {}
       for b = 1, #sequences do
-        local packed = batch.pack({ sequences[b] })
+        local packed = batch.pack { sequences[b] }
         alone[b], alone_scores[b] = model:logits(packed):bytes(), score:scores(packed):bytes()
       end
-      for _, order in ipairs({ ALL[1], { 3, 9, 1, 8, 2, 7, 4, 6, 5 }, { 9, 9, 2 }, { 8, 7 } }) do
+      for _, order in ipairs { ALL[1], { 3, 9, 1, 8, 2, 7, 4, 6, 5 }, { 9, 9, 2 }, { 8, 7 } } do
         local packed = batch.pack(batch.take(sequences, order))
         local logits, scores, at = model:logits(packed), score:scores(packed), 0
         for _, b in ipairs(order) do
@@ -163,11 +186,10 @@ toy.each(function(config)
 
     it("looks at nothing that comes later", function()
       local quiet <close> = pl.no_grad() -- luacheck: ignore
-      local whole = model:logits(batch.pack({ sequences[9] }))
+      local whole = model:logits(batch.pack { sequences[9] })
       for t = 1, #sequences[9] do
         local head = table.move(sequences[9], 1, t, 1, {})
-        assert.is_true(model:logits(batch.pack({ head })):bytes()
-          == whole:slice(1, 1, t):bytes())
+        assert.is_true(model:logits(batch.pack { head }):bytes() == whole:slice(1, 1, t):bytes())
       end
     end)
 
@@ -177,7 +199,7 @@ toy.each(function(config)
       local want = loss.sequence_logprobs(model, parts, opts):bytes()
       local scores = loss.sequence_scores(score, parts):bytes()
       local values = loss.sequence_values(score, parts):bytes()
-      for _, max_tokens in ipairs({ 1, 10, 23 }) do
+      for _, max_tokens in ipairs { 1, 10, 23 } do
         parts = batch.parts(sequences, masks, max_tokens)
         assert.are.equal(want, loss.sequence_logprobs(model, parts, opts):bytes())
         assert.are.equal(scores, loss.sequence_scores(score, parts):bytes())
@@ -292,9 +314,12 @@ describe("garbage where no loss is taken", function()
   it("changes nothing in rows that are not named", function()
     local hidden, head = hidden_and_head()
     local rows, targets = { 0, 2, 5 }, { 3, 0, 6 }
-    hold({ hidden, head }, { true }, { 1, 3, 4 }, function(h, w)
-      return pl.cross_entropy(h, w, rows, targets)
-    end)
+    hold(
+      { hidden, head },
+      { true },
+      { 1, 3, 4 },
+      function(h, w) return pl.cross_entropy(h, w, rows, targets) end
+    )
     hold({ hidden, head }, { true }, { 1, 3, 4 }, function(h, w)
       local logprob, entropy = pl.logprob(h, w, rows, targets)
       return logprob:sum() + entropy:sum()
@@ -307,30 +332,45 @@ describe("garbage where no loss is taken", function()
 
   it("changes nothing where the weight is 0", function()
     local hidden, head = hidden_and_head()
-    local weights = pl.tensor({ 1, 0, 0.5, 0, 0, 2 })
-    hold({ hidden, head }, { true }, { 1, 3, 4 }, function(h, w)
-      return pl.cross_entropy(h, w, { 0, 1, 2, 3, 4, 5 }, { 3, 0, 6, 1, 1, 2 }, weights)
-    end)
+    local weights = pl.tensor { 1, 0, 0.5, 0, 0, 2 }
+    hold(
+      { hidden, head },
+      { true },
+      { 1, 3, 4 },
+      function(h, w)
+        return pl.cross_entropy(h, w, { 0, 1, 2, 3, 4, 5 }, { 3, 0, 6, 1, 1, 2 }, weights)
+      end
+    )
     local logprob = pl.randn({ 6 }, { seed = 3, purpose = 3 })
     local old = pl.randn({ 6 }, { seed = 3, purpose = 4 })
     local advantage = pl.randn({ 6 }, { seed = 3, purpose = 5 })
-    for _, spoiled in ipairs({ { true }, { false, true }, { false, false, true },
-      { true, true, true } }) do
-      hold({ logprob, old, advantage }, spoiled, { 1, 3, 4 }, function(l, o, a)
-        return (pl.ppo_loss(l, o:detach(), a:detach(), weights))
-      end)
-      hold({ logprob, old, advantage }, spoiled, { 1, 3, 4 }, function(v, o, r)
-        return (pl.value_loss(v, o:detach(), r:detach(), weights))
-      end)
+    for _, spoiled in ipairs {
+      { true },
+      { false, true },
+      { false, false, true },
+      { true, true, true },
+    } do
+      hold(
+        { logprob, old, advantage },
+        spoiled,
+        { 1, 3, 4 },
+        function(l, o, a) return (pl.ppo_loss(l, o:detach(), a:detach(), weights)) end
+      )
+      hold(
+        { logprob, old, advantage },
+        spoiled,
+        { 1, 3, 4 },
+        function(v, o, r) return (pl.value_loss(v, o:detach(), r:detach(), weights)) end
+      )
     end
   end)
 
   it("keeps the statistics clean as well", function()
-    local weights = pl.tensor({ 1, 0, 0.5, 0, 0, 2 })
+    local weights = pl.tensor { 1, 0, 0.5, 0, 0, 2 }
     local logprob = pl.randn({ 6 }, { seed = 3, purpose = 3 })
     local old = pl.randn({ 6 }, { seed = 3, purpose = 4 })
     local advantage = pl.randn({ 6 }, { seed = 3, purpose = 5 })
-    for _, op in ipairs({ "ppo_loss", "value_loss" }) do
+    for _, op in ipairs { "ppo_loss", "value_loss" } do
       local _, want = pl[op](logprob, old, advantage, weights)
       for _, v in ipairs(garbage) do
         local bad = dirty(logprob, { 1, 3, 4 }, v)
@@ -373,7 +413,7 @@ describe("a preference", function()
   end
 
   it("turns round when chosen and rejected change places", function()
-    for _, pair in ipairs({ { 1.5, -0.25 }, { -3, 2 }, { 0.5, 0.5 } }) do
+    for _, pair in ipairs { { 1.5, -0.25 }, { -3, 2 }, { 0.5, 0.5 } } do
       local a, b = pair[1], pair[2]
       local won, won_slope = rank({ a, b }, { 1, 2 }, { variant = "linear" })
       local lost, lost_slope = rank({ a, b }, { 2, 1 }, { variant = "linear" })
@@ -391,11 +431,11 @@ describe("a preference", function()
 
   it("does not see a number added to all scores of a set", function()
     local scores, ranks = { 0.5, -1.25, 2, 0.75 }, { 2, 4, 1, 2 }
-    for _, ties in ipairs({ "drop", "half" }) do
-      for _, variant in ipairs({ "logsigmoid", "sigmoid", "linear" }) do
+    for _, ties in ipairs { "drop", "half" } do
+      for _, variant in ipairs { "logsigmoid", "sigmoid", "linear" } do
         local opts = { ties = ties, variant = variant }
         local want, want_slope = rank(scores, ranks, opts)
-        for _, c in ipairs({ 1000, -4096, 0.25 }) do
+        for _, c in ipairs { 1000, -4096, 0.25 } do
           local moved = {}
           for i, s in ipairs(scores) do
             moved[i] = s + c
@@ -428,7 +468,7 @@ describe("a policy", function()
       local model = toy.model(config)
       local ids = ALL[1]
       local logprob = logprobs(model, ids)
-      for _, kind in ipairs({ "k1", "k2", "k3" }) do
+      for _, kind in ipairs { "k1", "k2", "k3" } do
         local kl = pl.kl_estimate(logprob, logprob:detach(), { kind = kind })
         assert.are.equal(0, kl:max():item())
         assert.are.equal(0, kl:min():item())
@@ -445,10 +485,11 @@ describe("a policy", function()
   it("at β = 0 has the gradient of no reference", function()
     local model = toy.model("llama")
     local want = in_parts("ppo", model, ALL)
-    for _, kind in ipairs({ "k1", "k2", "k3" }) do
+    for _, kind in ipairs { "k1", "k2", "k3" } do
       local got = toy.gradients(model, function()
-        local kl = pl.kl_estimate((logprobs(model, ALL[1])), pick("reference", ALL[1]),
-          { kind = kind }):sum()
+        local kl =
+          pl.kl_estimate((logprobs(model, ALL[1])), pick("reference", ALL[1]), { kind = kind })
+            :sum()
         local value = losses.ppo(model, ALL[1]) + kl * (0 / trained)
         value:backward()
       end)
@@ -473,23 +514,32 @@ toy.each(function(config)
     end
 
     local function same(want, got)
-      for _, field in ipairs({ "tokens", "logprobs", "sampling_logprobs", "entropies",
-        "finish_reason" }) do
+      for _, field in ipairs {
+        "tokens",
+        "logprobs",
+        "sampling_logprobs",
+        "entropies",
+        "finish_reason",
+      } do
         assert.are.same(want[field], got[field])
       end
     end
 
     it("sampled at temperature 0.7 and top_p 0.9 scores again with ratio 1", function()
       local model = toy.model(config)
-      local answers = pl.generate(model, prompts, opts({ samples = 3, slots = 4 }))
+      local answers = pl.generate(model, prompts, opts { samples = 3, slots = 4 })
       local list, answer_masks, old = {}, {}, {}
       for i, answer in ipairs(answers) do
         list[i], answer_masks[i] = pl.data.join(prompts[answer.prompt], answer.tokens)
         table.move(answer.logprobs, 1, #answer.logprobs, #old + 1, old)
       end
       assert.is_true(#old > 60)
-      local logprob = loss.logprobs(model, batch.pack(list), batch.targets(list, answer_masks),
-        { temperature = 0.7 })
+      local logprob = loss.logprobs(
+        model,
+        batch.pack(list),
+        batch.targets(list, answer_masks),
+        { temperature = 0.7 }
+      )
       assert.are.same(old, logprob:totable())
       local _, stats = pl.ppo_loss(logprob, pl.tensor(old), pl.tensor(old))
       assert.are.same({ 0, 0, 1, 0, 1, 1 }, stats:totable())
@@ -501,23 +551,20 @@ toy.each(function(config)
       for _, answer in ipairs(pl.generate(model, prompts, opts())) do
         local so_far = table.move(prompts[answer.prompt], 1, #prompts[answer.prompt], 1, {})
         for i, token in ipairs(answer.tokens) do
-          local logits = model:logits(batch.pack({ so_far }))
+          local logits = model:logits(batch.pack { so_far })
           local p = (logits:slice(1, #so_far, #so_far) / 0.7):softmax():totable()[1]
           local order = pl.random.permutation(#p, 1, "laws")
-          table.sort(order, function(a, b)
-            return p[a] > p[b]
-          end)
+          table.sort(order, function(a, b) return p[a] > p[b] end)
           local mass, inside = 0, false
           for _, id in ipairs(order) do
             mass = mass + p[id]
             inside = inside or id - 1 == token
-            if mass >= 0.9 then
-              break
-            end
+            if mass >= 0.9 then break end
           end
           assert.is_true(inside)
-          assert.is_true(math.abs(answer.sampling_logprobs[i] - math.log(p[token + 1] / mass))
-            <= 1e-5)
+          assert.is_true(
+            math.abs(answer.sampling_logprobs[i] - math.log(p[token + 1] / mass)) <= 1e-5
+          )
           assert.is_true(math.abs(answer.logprobs[i] - math.log(p[token + 1])) <= 1e-5)
           so_far[#so_far + 1] = token
         end
@@ -527,18 +574,18 @@ toy.each(function(config)
     it("is the same alone, in a batch, in few slots and in another order", function()
       local alone = {}
       for i, prompt in ipairs(prompts) do -- a model of its own: nothing is warm
-        alone[i] = pl.generate(toy.model(config), { prompt }, opts({ keys = { keys[i] } }))[1]
+        alone[i] = pl.generate(toy.model(config), { prompt }, opts { keys = { keys[i] } })[1]
       end
       local model = toy.model(config)
-      for _, slots in ipairs({ 5, 2, 1, 64 }) do
-        local together = pl.generate(model, prompts, opts({ keys = keys, slots = slots }))
+      for _, slots in ipairs { 5, 2, 1, 64 } do
+        local together = pl.generate(model, prompts, opts { keys = keys, slots = slots })
         for i in ipairs(prompts) do
           same(alone[i], together[i])
         end
       end
       local order = { 4, 2, 5, 1, 3 }
-      local shuffled = pl.generate(model, batch.take(prompts, order),
-        opts({ keys = batch.take(keys, order) }))
+      local shuffled =
+        pl.generate(model, batch.take(prompts, order), opts { keys = batch.take(keys, order) })
       for i, from in ipairs(order) do
         same(alone[from], shuffled[i])
       end
@@ -546,20 +593,18 @@ toy.each(function(config)
 
     it("is the same when K answers share a prefill, in few slots and with a warm cache", function()
       local model = toy.model(config)
-      local want = pl.generate(toy.model(config), prompts, opts({ keys = keys, samples = 4 }))
-      for _, slots in ipairs({ 3, 20, 7 }) do
-        local got = pl.generate(model, prompts, opts({ keys = keys, samples = 4, slots = slots }))
+      local want = pl.generate(toy.model(config), prompts, opts { keys = keys, samples = 4 })
+      for _, slots in ipairs { 3, 20, 7 } do
+        local got = pl.generate(model, prompts, opts { keys = keys, samples = 4, slots = slots })
         assert.are.equal(20, #got)
         for i in ipairs(want) do
           same(want[i], got[i])
         end
       end
-      local first = pl.generate(model, prompts, opts({ keys = keys }))
+      local first = pl.generate(model, prompts, opts { keys = keys })
       local distinct = {}
       for i, answer in ipairs(want) do
-        if answer.sample == 1 then
-          same(first[answer.prompt], answer)
-        end
+        if answer.sample == 1 then same(first[answer.prompt], answer) end
         distinct[answer.prompt .. ":" .. table.concat(answer.tokens, " ")] = i
       end
       local count = 0
@@ -571,13 +616,13 @@ toy.each(function(config)
 
     it("ends where the context does, each answer at its own place", function()
       local model = toy.model(config)
-      local long = toy.sequences({ 90, 4, 95, 60 })
+      local long = toy.sequences { 90, 4, 95, 60 }
       local answers = pl.generate(model, long, { max_tokens = 50, seed = 1 })
-      for i, room in ipairs({ 6, 50, 1, 36 }) do
+      for i, room in ipairs { 6, 50, 1, 36 } do
         assert.are.equal("length", answers[i].finish_reason)
         assert.are.equal(room, #answers[i].tokens)
       end
-      local ok, message = pcall(pl.generate, model, toy.sequences({ 96 }))
+      local ok, message = pcall(pl.generate, model, toy.sequences { 96 })
       assert.is_false(ok)
       assert.truthy(message:find("prompt 1 has 96 tokens, the model's context is 96", 1, true))
     end)

@@ -16,9 +16,10 @@ describe("threads", function()
   it("are 1 to 1024, told by the call", function()
     local before = core.threads()
     for _, n in ipairs { 99999, 1025, 0, -1, 1 << 40 } do
-      assert.has_error(function()
-        core.threads(n)
-      end, ("%d threads: there may be 1 to 1024"):format(n))
+      assert.has_error(
+        function() core.threads(n) end,
+        ("%d threads: there may be 1 to 1024"):format(n)
+      )
     end
     assert.are.equal(before, core.threads())
   end)
@@ -44,8 +45,8 @@ describe("address space", function()
   end)
 
   it("that is enough is used", function()
-    local text = output(("ulimit -v 500000; OMP_NUM_THREADS=1 timeout 60 %s -e 'print(1)'")
-      :format(program))
+    local text =
+      output(("ulimit -v 500000; OMP_NUM_THREADS=1 timeout 60 %s -e 'print(1)'"):format(program))
     assert.are.equal("1\nstatus 0\n", text)
   end)
 end)

@@ -8,7 +8,7 @@ local pl = require("perilune")
 local scratch = dofile("tests/lua/support/scratch.lua")
 local toy = dofile("tests/lua/support/toy.lua")
 
-local packed = pl.batch.pack(toy.sequences({ 9, 1, 14 }))
+local packed = pl.batch.pack(toy.sequences { 9, 1, 14 })
 
 local read, write = scratch.read, scratch.write
 
@@ -20,7 +20,7 @@ end
 local function refused(fn, ...)
   local result, message = fn()
   assert.is_nil(result)
-  for _, piece in ipairs({ ... }) do
+  for _, piece in ipairs { ... } do
     assert.truthy(message:find(piece, 1, true), message)
   end
 end
@@ -41,18 +41,18 @@ toy.each(function(name)
       end
       config.initializer_range = 0.02
       local model = pl.model.new(config)
-      local list = toy.sequences({ 30, 20 })
+      local list = toy.sequences { 30, 20 }
       local value = pl.loss.lm(model, list):item()
       assert.is_true(math.abs(value - math.log(toy.vocab)) < 0.2, value)
     end)
 
     it("gives every parameter a gradient", function()
-      for _, scalar_head in ipairs({ false, true }) do
+      for _, scalar_head in ipairs { false, true } do
         local model = toy.model(name, { scalar_head = scalar_head })
         if scalar_head then
           model:scores(packed):square():sum():backward()
         else
-          pl.loss.lm(model, toy.sequences({ 9, 14 })):backward()
+          pl.loss.lm(model, toy.sequences { 9, 14 }):backward()
         end
         assert.are.same({}, model.block:unreached())
         assert.is_true(model.block:grad_norm() > 0)
@@ -113,15 +113,15 @@ toy.each(function(name)
       local other = model:copy()
       assert.are.equal(model:hash(), other:hash())
       local before = model:hash()
-      pl.loss.lm(other, toy.sequences({ 9 })):backward()
-      pl.adamw(other.block):step({ lr = 0.1 })
+      pl.loss.lm(other, toy.sequences { 9 }):backward()
+      pl.adamw(other.block):step { lr = 0.1 }
       assert.are.equal(before, model:hash())
       assert.are_not.equal(before, other:hash())
     end)
 
     it("gets a scalar head and keeps its body", function()
       local model = toy.model(name)
-      local value = model:copy({ scalar_head = true, seed = 3 })
+      local value = model:copy { scalar_head = true, seed = 3 }
       local a, b = model:hidden(packed), value:hidden(packed)
       assert.is_true(a:bytes() == b:bytes())
       assert.are.same({ packed.count }, value:scores(packed):shape())
@@ -139,24 +139,30 @@ toy.each(function(name)
     end)
 
     it("goes on from a checkpoint with the same bits, optimizer and all", function()
-      local list = toy.sequences({ 9, 5 })
+      local list = toy.sequences { 9, 5 }
       local model, ema = toy.model(name), toy.model(name, { seed = 9 })
       local optimizer = pl.adamw(model.block)
       local function step(m, o)
         m.block:zero_grad()
         pl.loss.lm(m, list):backward()
-        o:step({ lr = 0.01, weight_decay = 0.1 })
+        o:step { lr = 0.01, weight_decay = 0.1 }
       end
       step(model, optimizer)
       step(model, optimizer)
       local dir = scratch.folder()
-      checkpoint.write(dir, { model = model, models = { ema = ema },
-        optimizers = { policy = optimizer } })
+      checkpoint.write(dir, {
+        model = model,
+        models = { ema = ema },
+        optimizers = { policy = optimizer },
+      })
       step(model, optimizer)
       local other, other_ema = toy.model(name, { seed = 5 }), toy.model(name, { seed = 6 })
       local other_optimizer = pl.adamw(other.block)
-      checkpoint.read(dir, { model = other, models = { ema = other_ema },
-        optimizers = { policy = other_optimizer } })
+      checkpoint.read(dir, {
+        model = other,
+        models = { ema = other_ema },
+        optimizers = { policy = other_optimizer },
+      })
       assert.are.equal(ema:hash(), other_ema:hash())
       assert.are.equal(2, other_optimizer:state().steps)
       step(other, other_optimizer)
@@ -193,8 +199,8 @@ describe("a GPT-2 folder", function()
     for name, tensor in pairs(tensors) do
       old[name:gsub("^transformer%.", "")] = tensor
     end
-    old["h.0.attn.bias"] = pl.zeros({ 1, 1, 4, 4 })
-    old["h.1.attn.masked_bias"] = pl.zeros({ 1 })
+    old["h.0.attn.bias"] = pl.zeros { 1, 1, 4, 4 }
+    old["h.1.attn.masked_bias"] = pl.zeros { 1 }
     assert(pl.files.safetensors.save(dir .. "/model.safetensors", old))
     assert.are.equal(model:hash(), assert(pl.load(dir)):hash())
   end)
@@ -214,45 +220,55 @@ describe("a model folder that does not fit", function()
       config[key] = value
     end
     write(dir .. "/config.json", json.encode(config))
-    return function()
-      return pl.load(dir)
-    end
+    return function() return pl.load(dir) end
   end
 
   local function tensors_with(change)
     local tensors = assert(pl.files.safetensors.load(dir))
     change(tensors)
     assert(pl.files.safetensors.save(dir .. "/model.safetensors", tensors))
-    return function()
-      return pl.load(dir)
-    end
+    return function() return pl.load(dir) end
   end
 
-  it("is refused for an unknown architecture", function()
-    refused(with({ architectures = { "MambaForCausalLM" }, model_type = "mamba" }),
-      "unknown architecture 'MambaForCausalLM'", "LlamaForCausalLM")
-  end)
+  it(
+    "is refused for an unknown architecture",
+    function()
+      refused(
+        with { architectures = { "MambaForCausalLM" }, model_type = "mamba" },
+        "unknown architecture 'MambaForCausalLM'",
+        "LlamaForCausalLM"
+      )
+    end
+  )
 
   it("is refused for a missing, a surplus and a misshapen tensor", function()
-    refused(tensors_with(function(t)
-      t["model.norm.weight"] = nil
-    end), "'model.norm.weight' is missing")
+    refused(
+      tensors_with(function(t) t["model.norm.weight"] = nil end),
+      "'model.norm.weight' is missing"
+    )
     toy.model("llama"):write(dir)
-    refused(tensors_with(function(t)
-      t["model.layers.7.input_layernorm.weight"] = pl.zeros({ 36 })
-    end), "'model.layers.7.input_layernorm.weight'", "no parameter")
+    refused(
+      tensors_with(function(t) t["model.layers.7.input_layernorm.weight"] = pl.zeros { 36 } end),
+      "'model.layers.7.input_layernorm.weight'",
+      "no parameter"
+    )
     toy.model("llama"):write(dir)
-    refused(tensors_with(function(t)
-      t["model.norm.weight"] = pl.zeros({ 35 })
-    end), "'model.norm.weight' has shape [35], config.json wants [36]")
+    refused(
+      tensors_with(function(t) t["model.norm.weight"] = pl.zeros { 35 } end),
+      "'model.norm.weight' has shape [35], config.json wants [36]"
+    )
     toy.model("llama"):write(dir)
-    refused(tensors_with(function(t) -- as many numbers, the other way round
-      t["model.layers.0.self_attn.k_proj.weight"] = pl.zeros({ 36, 12 })
-    end), "k_proj.weight' has shape [36,12], config.json wants [12,36]")
+    refused(
+      tensors_with(function(t) -- as many numbers, the other way round
+        t["model.layers.0.self_attn.k_proj.weight"] = pl.zeros { 36, 12 }
+      end),
+      "k_proj.weight' has shape [36,12], config.json wants [12,36]"
+    )
   end)
 
   it("is refused for numbers that make no model", function()
-    for _, bad in ipairs({ { { hidden_size = 0 }, "hidden_size" },
+    for _, bad in ipairs {
+      { { hidden_size = 0 }, "hidden_size" },
       { { num_key_value_heads = 4 }, "num_key_value_heads" },
       { { rope_scaling = { type = "linear", factor = 2 } }, "rope_type 'linear'" },
       { { vocab_size = 1.5 }, "'vocab_size' is 1.5; it must be an integer from 1 to 16777216" },
@@ -281,7 +297,8 @@ describe("a model folder that does not fit", function()
       { { quantization_config = { bits = 4 } }, "'quantization_config' is an object: the key" },
       { { layers = json.array { 1 } }, "'layers' is a list: the key is not known" },
       { { hiden_act = "silu" }, "did you mean 'hidden_act'?" },
-      { { architectures = "LlamaForCausalLM" }, "'architectures' is 'LlamaForCausalLM'" } }) do
+      { { architectures = "LlamaForCausalLM" }, "'architectures' is 'LlamaForCausalLM'" },
+    } do
       refused(with(bad[1]), bad[2])
       toy.model("llama"):write(dir)
       config = assert(json.decode(read(dir .. "/config.json")))
@@ -298,13 +315,9 @@ describe("a model folder that does not fit", function()
     end, "'x' is an object")
     for text, what in pairs { ["[]"] = "a list", ["3"] = "3", ['"x"'] = "x", ["true"] = "true" } do
       write(dir .. "/config.json", text)
-      refused(function()
-        return pl.load(dir)
-      end, "config.json: " .. what .. ", not an object")
+      refused(function() return pl.load(dir) end, "config.json: " .. what .. ", not an object")
     end
     write(dir .. "/config.json", "{ nonsense")
-    refused(function()
-      return pl.load(dir)
-    end, "config.json")
+    refused(function() return pl.load(dir) end, "config.json")
   end)
 end)

@@ -24,7 +24,11 @@ end
 --- The command line of stock Lua with the library and the engine of this checkout.
 local function stock()
   return ("LUA_PATH='%s/lua/?.lua;%s/lua/?/init.lua;;' LUA_CPATH='%s/lib/?.so;;' %s"):format(
-    host.root, host.root, build, STOCK)
+    host.root,
+    host.root,
+    build,
+    STOCK
+  )
 end
 
 setup(function()
@@ -36,25 +40,32 @@ setup(function()
   write("parts/one.lua", "return { two = require('parts.two') }")
   write("parts/two.lua", "return 2")
   write("presets/high.lua", "return { lam = 0.75 }")
-  write("study.lua", [[
+  write(
+    "study.lua",
+    [[
     local pl = require "perilune"
     local cfg = pl.config { name = "study", { lam = 0.5, "λ" } }
-    print(require("parts.one").two, cfg.lam, pl.config.run_recipe("other", { lam = 3 }))]])
-  write("other.lua", [[
+    print(require("parts.one").two, cfg.lam, pl.config.run_recipe("other", { lam = 3 }))]]
+  )
+  write(
+    "other.lua",
+    [[
     local pl = require "perilune"
     local cfg = pl.config { name = "other", { lam = 0.5, "λ" } }
-    return cfg.lam * require("parts.two")]])
-  write("copy.lua", [[
+    return cfg.lam * require("parts.two")]]
+  )
+  write(
+    "copy.lua",
+    [[
     local pl = require "perilune"
     pl.config { name = "copy" }
     print(require("quickstart.gold"), type(require("quickstart.lexicon")),
-      select(2, pcall(pl.config.run_recipe, "sft", { model = 1 })))]])
+      select(2, pcall(pl.config.run_recipe, "sft", { model = 1 })))]]
+  )
   write("quickstart/gold.lua", "return 'the copy'")
 end)
 
-teardown(function()
-  system.spawn({ "rm", "-r", folder })
-end)
+teardown(function() system.spawn { "rm", "-r", folder } end)
 
 describe("the neighbours of a recipe", function()
   local ways = {
@@ -67,9 +78,7 @@ describe("the neighbours of a recipe", function()
     it("are found by a recipe " .. way, function()
       local program = host.executable
       if way == "run by stock Lua" then
-        if not io.open(STOCK) then
-          return pending("lua5.4 is not installed")
-        end
+        if not io.open(STOCK) then return pending("lua5.4 is not installed") end
         program = stock()
       end
       local text = shell((command:gsub("%u+", { PROGRAM = program, FOLDER = folder })))
@@ -80,17 +89,28 @@ describe("the neighbours of a recipe", function()
     end)
   end
 
-  it("are found by a recipe that another program calls, whose own path stays", function()
-    assert.are.equal("2\t0.75\t6.0\ntrue\n", shell(([[cd / && %s -e '
+  it(
+    "are found by a recipe that another program calls, whose own path stays",
+    function()
+      assert.are.equal(
+        "2\t0.75\t6.0\ntrue\n",
+        shell(([[cd / && %s -e '
       local pl = require "perilune"
       local before = package.path
       pl.config.run_recipe("%s/study.lua", { preset = "high" })
-      print(package.path == before)']]):format(host.executable, folder)))
-  end)
+      print(package.path == before)']]):format(host.executable, folder))
+      )
+    end
+  )
 
-  it("of a copied recipe are the copies beside it, else those that come with Perilune", function()
-    assert.are.equal("the copy\ttable\tsft: --dataset is missing: JSON Lines of {messages}, "
-      .. "{prompt, completion} or {text}\n",
-      shell(("cd / && %s run %s/copy.lua"):format(host.executable, folder)))
-  end)
+  it(
+    "of a copied recipe are the copies beside it, else those that come with Perilune",
+    function()
+      assert.are.equal(
+        "the copy\ttable\tsft: --dataset is missing: JSON Lines of {messages}, "
+          .. "{prompt, completion} or {text}\n",
+        shell(("cd / && %s run %s/copy.lua"):format(host.executable, folder))
+      )
+    end
+  )
 end)

@@ -17,9 +17,7 @@
 -- ---- specs of inputs ----------------------------------------------------------------------------
 
 local function spec(fill)
-  return function(...)
-    return { fill = fill, shape = { ... } }
-  end
+  return function(...) return { fill = fill, shape = { ... } } end
 end
 
 local normal = spec("normal") -- N(0, 1)
@@ -29,9 +27,7 @@ local between = spec("between") -- the same, moved by 1/16: never nearer than th
 local bits = spec("bits") -- 0 and 1
 
 --- Normal values moved away from each kink, to both sides, by 0.1.
-local function apart(kinks, ...)
-  return { fill = "apart", kinks = kinks, shape = { ... } }
-end
+local function apart(kinks, ...) return { fill = "apart", kinks = kinks, shape = { ... } } end
 
 local function ints(...)
   local values = { ... }
@@ -48,9 +44,7 @@ local function ids(n, limit)
 end
 
 --- The very tensor of input k once more.
-local function same(k)
-  return { same = k }
-end
+local function same(k) return { same = k } end
 
 local function const(s)
   s.const = true
@@ -60,7 +54,7 @@ end
 --- Offsets of segments of these lengths.
 local function lengths(...)
   local values = { 0 }
-  for i, n in ipairs({ ... }) do
+  for i, n in ipairs { ... } do
     values[i + 1] = values[i] + n
   end
   return { fill = "ints", shape = { #values }, values = values }
@@ -86,7 +80,7 @@ local function unary(name, make, params)
 end
 
 local function add_cases(name, ...)
-  for _, case in ipairs({ ... }) do
+  for _, case in ipairs { ... } do
     table.insert(cases[name], case)
   end
 end
@@ -99,13 +93,17 @@ unary("log", positive)
 unary("sqrt", positive)
 unary("abs", function(...) return apart({ 0 }, ...) end)
 unary("clamp", function(...) return apart({ -0.5, 0.75 }, ...) end, { min = -0.5, max = 0.75 })
-add_cases("gelu",
+add_cases(
+  "gelu",
   { inputs = { normal(19) }, params = { approximate = "tanh" } },
-  { inputs = { normal(131, 197) }, params = { approximate = "tanh" }, big = true })
-add_cases("clamp",
+  { inputs = { normal(131, 197) }, params = { approximate = "tanh" }, big = true }
+)
+add_cases(
+  "clamp",
   { inputs = { apart({ 0.25 }, 9) }, params = { min = 0.25 } },
   { inputs = { apart({ 0.25 }, 9) }, params = { max = 0.25 } },
-  { inputs = { normal(9) } })
+  { inputs = { normal(9) } }
+)
 cases.gelu.bad = { { { normal(2) }, { approximate = "tan" }, "approximate", "tan" } }
 cases.clamp.bad = { { { normal(2) }, { min = 1, max = 0 }, "min 1", "max 0" } }
 
@@ -140,14 +138,16 @@ local function binary(name, first, second)
   }
 end
 
-for _, name in ipairs({ "add", "sub", "mul" }) do
+for _, name in ipairs { "add", "sub", "mul" } do
   binary(name, normal, normal)
-  add_cases(name, { inputs = { normal(5, 3), same(1) } }, { inputs = { normal(131, 197), same(1) },
-    big = true })
+  add_cases(name, { inputs = { normal(5, 3), same(1) } }, {
+    inputs = { normal(131, 197), same(1) },
+    big = true,
+  })
 end
 binary("div", normal, positive)
 add_cases("div", { inputs = { positive(5, 3), same(1) } })
-for _, name in ipairs({ "maximum", "minimum", "eq", "lt", "le", "gt", "ge" }) do
+for _, name in ipairs { "maximum", "minimum", "eq", "lt", "le", "gt", "ge" } do
   binary(name, steps, between)
   if name ~= "maximum" and name ~= "minimum" then
     add_cases(name, { inputs = { steps(6), same(1) } })
@@ -279,9 +279,7 @@ cases.pick = {
 }
 
 local function norm(name, with_bias)
-  local function inputs(x, c)
-    return { x, normal(c), with_bias and normal(c) or nil }
-  end
+  local function inputs(x, c) return { x, normal(c), with_bias and normal(c) or nil } end
   cases[name] = {
     rowwise = { 1 },
     bad = {
@@ -304,12 +302,17 @@ end
 
 norm("rmsnorm", false)
 norm("layernorm", true)
-add_cases("layernorm", { inputs = { normal(3, 17), normal(17), false } },
-  { inputs = { normal(331, 97), normal(97), false }, big = true })
-table.insert(cases.layernorm.bad,
-  { { normal(2, 3), normal(3), normal(4) }, nil, "b has shape [4]", "[3]" })
+add_cases(
+  "layernorm",
+  { inputs = { normal(3, 17), normal(17), false } },
+  { inputs = { normal(331, 97), normal(97), false }, big = true }
+)
+table.insert(
+  cases.layernorm.bad,
+  { { normal(2, 3), normal(3), normal(4) }, nil, "b has shape [4]", "[3]" }
+)
 
-for _, name in ipairs({ "softmax", "log_softmax" }) do
+for _, name in ipairs { "softmax", "log_softmax" } do
   cases[name] = {
     rowwise = { 1 },
     bad = { { { normal() }, nil, "[]" } },
@@ -365,8 +368,11 @@ cases.attention = {
   { inputs = attend(6, 4, 2, 2, lengths(1, 5)), params = { heads = 4, kv_heads = 2 } },
   { inputs = attend(5, 3, 1, 2, lengths(2, 3)), params = { heads = 3, kv_heads = 1, scale = 0.3 } },
   { inputs = { normal(4, 6), same(1), same(1), lengths(4) }, params = { heads = 2 } },
-  { inputs = attend(149, 4, 2, 8, lengths(1, 70, 0, 78)), params = { heads = 4, kv_heads = 2 },
-    big = true },
+  {
+    inputs = attend(149, 4, 2, 8, lengths(1, 70, 0, 78)),
+    params = { heads = 4, kv_heads = 2 },
+    big = true,
+  },
 }
 
 --- An empty cache for t tokens in one slot a sequence.
@@ -376,32 +382,82 @@ local function cached(t, heads, kv_heads, dim, offsets)
   for b = 1, n do
     slots[b], past[b] = n - b, 0
   end
-  local function cache()
-    return { fill = "zeros", shape = { n, kv_heads, 128, dim } }
-  end
-  return attend(t, heads, kv_heads, dim, offsets, cache(), cache(), ints(table.unpack(slots)),
-    ints(table.unpack(past)))
+  local function cache() return { fill = "zeros", shape = { n, kv_heads, 128, dim } } end
+  return attend(
+    t,
+    heads,
+    kv_heads,
+    dim,
+    offsets,
+    cache(),
+    cache(),
+    ints(table.unpack(slots)),
+    ints(table.unpack(past))
+  )
 end
 
 cases.attention_cached = {
   tolerance = 4e-6,
   bad = {
-    { { normal(2, 4), normal(2, 4), normal(2, 4), lengths(2), normal(1, 1, 64, 3),
-      normal(1, 1, 64, 4), ints(0), ints(0) }, nil, "k_cache has shape [1,1,64,3]" },
-    { { normal(2, 4), normal(2, 4), normal(2, 4), lengths(2), normal(1, 1, 64, 4),
-      normal(1, 1, 64, 4), ints(0), ints(63) }, nil, "65", "64" },
-    { { normal(2, 4), normal(2, 4), normal(2, 4), lengths(2), normal(1, 1, 64, 4),
-      normal(1, 1, 64, 4), ints(1), ints(0) }, nil, "slots", "0 to 0" },
+    {
+      {
+        normal(2, 4),
+        normal(2, 4),
+        normal(2, 4),
+        lengths(2),
+        normal(1, 1, 64, 3),
+        normal(1, 1, 64, 4),
+        ints(0),
+        ints(0),
+      },
+      nil,
+      "k_cache has shape [1,1,64,3]",
+    },
+    {
+      {
+        normal(2, 4),
+        normal(2, 4),
+        normal(2, 4),
+        lengths(2),
+        normal(1, 1, 64, 4),
+        normal(1, 1, 64, 4),
+        ints(0),
+        ints(63),
+      },
+      nil,
+      "65",
+      "64",
+    },
+    {
+      {
+        normal(2, 4),
+        normal(2, 4),
+        normal(2, 4),
+        lengths(2),
+        normal(1, 1, 64, 4),
+        normal(1, 1, 64, 4),
+        ints(1),
+        ints(0),
+      },
+      nil,
+      "slots",
+      "0 to 0",
+    },
   },
   { inputs = cached(0, 1, 1, 4, lengths(0)) },
   { inputs = cached(1, 1, 1, 4, lengths(1)) },
   { inputs = cached(5, 1, 1, 3, lengths(5)) },
   { inputs = cached(7, 2, 2, 2, lengths(3, 0, 4)), params = { heads = 2 } },
   { inputs = cached(6, 4, 2, 2, lengths(1, 5)), params = { heads = 4, kv_heads = 2 } },
-  { inputs = cached(5, 3, 1, 17, lengths(2, 3)),
-    params = { heads = 3, kv_heads = 1, scale = 0.3 } },
-  { inputs = cached(149, 4, 2, 8, lengths(1, 70, 0, 78)), params = { heads = 4, kv_heads = 2 },
-    big = true },
+  {
+    inputs = cached(5, 3, 1, 17, lengths(2, 3)),
+    params = { heads = 3, kv_heads = 1, scale = 0.3 },
+  },
+  {
+    inputs = cached(149, 4, 2, 8, lengths(1, 70, 0, 78)),
+    params = { heads = 4, kv_heads = 2 },
+    big = true,
+  },
 }
 
 cases.dropout = {
@@ -503,7 +559,7 @@ cases.cast = {
 
 -- ---- reductions ---------------------------------------------------------------------------------
 
-for _, name in ipairs({ "sum", "mean", "max", "min" }) do
+for _, name in ipairs { "sum", "mean", "max", "min" } do
   local make = (name == "max" or name == "min") and steps or normal
   cases[name] = {
     bad = {
@@ -534,7 +590,7 @@ for _, name in ipairs({ "sum", "mean", "max", "min" }) do
   end
 end
 
-for _, name in ipairs({ "segment_sum", "segment_mean" }) do
+for _, name in ipairs { "segment_sum", "segment_mean" } do
   cases[name] = {
     bad = {
       { { normal(), lengths(1) }, nil, "[]" },
@@ -587,8 +643,18 @@ cases.reverse_scan = {
 
 -- ---- fused --------------------------------------------------------------------------------------
 
-local make = { normal = normal, positive = positive, steps = steps, between = between, ints = ints,
-  ids = ids, same = same, const = const, lengths = lengths, apart = apart }
+local make = {
+  normal = normal,
+  positive = positive,
+  steps = steps,
+  between = between,
+  ints = ints,
+  ids = ids,
+  same = same,
+  const = const,
+  lengths = lengths,
+  apart = apart,
+}
 for name, entry in pairs(dofile("tests/lua/op_cases_fused.lua")(make)) do
   cases[name] = entry
 end

@@ -48,14 +48,22 @@ return function(make)
 
   --- Policy and reference of widths c and ref_c.
   local function policies(t, c, ref_c, v, n)
-    return { normal(t, c), normal(v, c), const(normal(t, ref_c)), const(normal(v, ref_c)),
-      ids(n, t) }
+    return {
+      normal(t, c),
+      normal(v, c),
+      const(normal(t, ref_c)),
+      const(normal(v, ref_c)),
+      ids(n, t),
+    }
   end
 
   cases.kl_full = {
     bad = {
-      { { normal(2, 4), normal(3, 4), normal(2, 4), normal(5, 4), ids(1, 2) }, nil,
-        "ref_head has shape [5,4]" },
+      {
+        { normal(2, 4), normal(3, 4), normal(2, 4), normal(5, 4), ids(1, 2) },
+        nil,
+        "ref_head has shape [5,4]",
+      },
       { { normal(2, 4), normal(3, 4), normal(2, 4), normal(3, 4), ints(2) }, nil, "0 to 1" },
     },
     { inputs = policies(3, 4, 4, 5, 0) },
@@ -117,8 +125,10 @@ return function(make)
     { inputs = tokens(1) },
     { inputs = tokens(7) },
     { inputs = tokens(17), params = { cliprange = 0.4 } },
-    { inputs = tokens(13, const(positive(13))),
-      params = { cliprange = 0.1, cliprange_high = 0.9 } },
+    {
+      inputs = tokens(13, const(positive(13))),
+      params = { cliprange = 0.1, cliprange_high = 0.9 },
+    },
     { inputs = { normal(5), const(ranks_of(0, 0, 0, 0, 0)), const(normal(5)), false } },
     { inputs = tokens(30011), big = true },
   }

@@ -5,9 +5,7 @@ local pl = require("perilune")
 
 local nan, inf = 0 / 0, math.huge
 
-local function to_f32(v)
-  return (string.unpack("f", string.pack("f", v)))
-end
+local function to_f32(v) return (string.unpack("f", string.pack("f", v))) end
 
 --- The gradient of a leaf of these values through f, and the values of f.
 local function slope_of(values, f)
@@ -17,13 +15,11 @@ local function slope_of(values, f)
   return x:grad():totable(), y:totable()
 end
 
-local function is_nan(v)
-  return v ~= v
-end
+local function is_nan(v) return v ~= v end
 
 describe("special values", function()
   it("let a NaN win in max, min, maximum, minimum and clamp", function()
-    for _, where in ipairs({ 1, 5, 17, 33 }) do
+    for _, where in ipairs { 1, 5, 17, 33 } do
       local values = {}
       for i = 1, 33 do
         values[i] = i == where and nan or i
@@ -33,7 +29,7 @@ describe("special values", function()
       local columns = x:reshape(33, 1)
       assert(is_nan(pl.concat(columns, columns, { axis = 2 }):max({ axis = 1 }):get(2)))
       assert(is_nan(x:clamp({ min = 0, max = 1 }):get(where)))
-      for _, op in ipairs({ "maximum", "minimum" }) do
+      for _, op in ipairs { "maximum", "minimum" } do
         assert(is_nan(pl[op](x, pl.full({ 33 }, 2)):get(where)))
         assert(is_nan(pl[op](pl.full({ 33 }, 2), x):get(where)))
       end
@@ -41,15 +37,13 @@ describe("special values", function()
   end)
 
   it("do not leak from the side that where does not take", function()
-    local cond = pl.tensor({ 1, 0, 1 })
+    local cond = pl.tensor { 1, 0, 1 }
     local bad = pl.tensor({ nan, 5, inf }):requires_grad(true)
-    local good, y = slope_of({ 1, 2, 3 }, function(x)
-      return pl.where(cond, x, pl.log(bad))
-    end)
+    local good, y = slope_of({ 1, 2, 3 }, function(x) return pl.where(cond, x, pl.log(bad)) end)
     assert.same({ 1, 0, 1 }, good)
     assert.same({ 1, 3 }, { y[1], y[3] })
     local slope = pl.tensor({ 0, 2, 0 }):requires_grad(true)
-    pl.sum(pl.where(cond, pl.tensor({ nan, nan, nan }), slope)):backward()
+    pl.sum(pl.where(cond, pl.tensor { nan, nan, nan }, slope)):backward()
     assert.same({ 0, 1, 0 }, slope:grad():totable())
   end)
 
@@ -71,23 +65,23 @@ end)
 describe("slopes at kinks", function()
   it("are 0 for abs at 0 and 1 on the bounds of clamp", function()
     assert.same({ -1, 0, 1 }, (slope_of({ -2, 0, 2 }, pl.abs)))
-    assert.same({ 0, 1, 1, 1, 0 }, (slope_of({ -2, -1, 0, 1, 2 }, function(x)
-      return x:clamp({ min = -1, max = 1 })
-    end)))
+    assert.same(
+      { 0, 1, 1, 1, 0 },
+      (slope_of({ -2, -1, 0, 1, 2 }, function(x) return x:clamp { min = -1, max = 1 } end))
+    )
   end)
 
   it("go to the first argument in a tie, to the first of equals in max", function()
-    for _, op in ipairs({ "maximum", "minimum" }) do
+    for _, op in ipairs { "maximum", "minimum" } do
       local b = pl.tensor({ 1, 2 }):requires_grad(true)
-      assert.same({ 1, 1 }, (slope_of({ 1, 2 }, function(a)
-        return pl[op](a, b)
-      end)))
+      assert.same({ 1, 1 }, (slope_of({ 1, 2 }, function(a) return pl[op](a, b) end)))
       assert.same({ 0, 0 }, b:grad():totable())
     end
     assert.same({ 0, 1, 0, 0 }, (slope_of({ 1, 3, 3, 0 }, pl.max)))
-    assert.same({ 1, 0, 1, 0 }, (slope_of({ 1, 3, 1, 2 }, function(x)
-      return x:reshape(2, 2):min({ axis = 2 })
-    end)))
+    assert.same(
+      { 1, 0, 1, 0 },
+      (slope_of({ 1, 3, 1, 2 }, function(x) return x:reshape(2, 2):min { axis = 2 } end))
+    )
   end)
 end)
 
@@ -95,7 +89,7 @@ describe("reductions of nothing", function()
   it("are 0 for sum, NaN for mean, 0 for empty segments", function()
     assert.equal(0, pl.zeros({ 0 }):sum():item())
     assert(is_nan(pl.zeros({ 0 }):mean():item()))
-    assert.same({ 0, 3, 0 }, pl.segment_mean(pl.tensor({ 2, 4 }), { 0, 0, 2, 2 }):totable())
+    assert.same({ 0, 3, 0 }, pl.segment_mean(pl.tensor { 2, 4 }, { 0, 0, 2, 2 }):totable())
   end)
 end)
 
@@ -103,7 +97,7 @@ describe("dropout", function()
   it("keeps what the stream keeps, scaled, and passes gradients the same way", function()
     local n, p, seed, index = 4003, 0.3, 12, 7
     local x = pl.full({ n }, 2):requires_grad(true)
-    local y = x:dropout({ p = p, seed = seed, index = index })
+    local y = x:dropout { p = p, seed = seed, index = index }
     pl.sum(y):backward()
     local values, slopes, kept = y:totable(), x:grad():totable(), 0
     for i = 1, n do
@@ -132,7 +126,7 @@ end)
 
 describe("operators", function()
   it("are the ops, with numbers on either side", function()
-    local x = pl.tensor({ 1, -2 })
+    local x = pl.tensor { 1, -2 }
     assert.same({ -1, 2 }, (-x):totable())
     assert.same({ 3, 0 }, (x + 2):totable())
     assert.same({ 1, 4 }, (2 - x):totable())
@@ -143,7 +137,7 @@ end)
 
 describe("views and copies", function()
   it("reshape shares memory, slice does not", function()
-    local x = pl.tensor({ 1, 2, 3, 4 })
+    local x = pl.tensor { 1, 2, 3, 4 }
     local shared, copied = x:reshape(2, 2), x:slice(1, 1, 2)
     x:fill_(9)
     assert.same({ { 9, 9 }, { 9, 9 } }, shared:totable())

@@ -20,9 +20,7 @@ local function product(shape)
   return n
 end
 
-local function to_f32(v)
-  return (string.unpack("f", string.pack("f", v)))
-end
+local function to_f32(v) return (string.unpack("f", string.pack("f", v))) end
 
 --- 1 .. n in random order.
 local function shuffled(n, seed)
@@ -59,9 +57,7 @@ function fills.apart(n, seed, spec)
   local list = fills.normal(n, seed)
   for i, v in ipairs(list) do
     for _, kink in ipairs(spec.kinks) do
-      if math.abs(v - kink) < 0.1 then
-        v = v < kink and v - 0.1 or v + 0.1
-      end
+      if math.abs(v - kink) < 0.1 then v = v < kink and v - 0.1 or v + 0.1 end
     end
     list[i] = to_f32(v)
   end
@@ -100,9 +96,7 @@ function fills.zeros(n)
   return list
 end
 
-function fills.ints(_, _, spec)
-  return spec.values
-end
+function fills.ints(_, _, spec) return spec.values end
 
 fills.list = fills.ints
 
@@ -111,15 +105,11 @@ local made_arrays = {} -- by what they are made of: the large ones are used many
 local function array_of(spec, seed)
   local key = spec.fill == "ints" or spec.fill == "list" or spec.kinks
   local name = ("%s %d %s"):format(spec.fill, seed, table.concat(spec.shape, ","))
-  if not key and made_arrays[name] then
-    return made_arrays[name]
-  end
+  if not key and made_arrays[name] then return made_arrays[name] end
   local list = fills[spec.fill](product(spec.shape), seed, spec)
-  local array = table.move(list, 1, #list, 1,
-    { shape = spec.shape, ints = spec.fill == "ints", bytes = {} })
-  if not key then
-    made_arrays[name] = array
-  end
+  local array =
+    table.move(list, 1, #list, 1, { shape = spec.shape, ints = spec.fill == "ints", bytes = {} })
+  if not key then made_arrays[name] = array end
   return array
 end
 
@@ -154,17 +144,13 @@ local function tensors_of(arrays, dtype, grad)
     if array then
       made[array] = made[array] or tensor_of(array, dtype)
       tensors[i] = made[array]
-      if grad and not arrays.const[i] then
-        tensors[i]:requires_grad(true)
-      end
+      if grad and not arrays.const[i] then tensors[i]:requires_grad(true) end
     end
   end
   return tensors
 end
 
-local function flat_values(t)
-  return t:view({ t:count() }):totable()
-end
+local function flat_values(t) return t:view({ t:count() }):totable() end
 
 --- f(inputs..., params), all results in a list with n.
 local function call(f, inputs, params)
@@ -175,9 +161,7 @@ end
 
 --- The op of a case as a function of its inputs alone.
 local function caller(op, case)
-  return function(...)
-    return table.unpack(call(pl[op], table.pack(...), case.params))
-  end
+  return function(...) return table.unpack(call(pl[op], table.pack(...), case.params)) end
 end
 
 local function label(i, case)
@@ -197,16 +181,13 @@ end
 
 --- The first place where two lists differ by more than the tolerance relative to max(1, |want|).
 local function difference(got, want, tolerance)
-  if #got ~= #want then
-    return ("%d elements, %d wanted"):format(#got, #want)
-  end
+  if #got ~= #want then return ("%d elements, %d wanted"):format(#got, #want) end
   for i, w in ipairs(want) do
     local g = got[i]
-    local agree = g == w or (g ~= g and w ~= w)
+    local agree = g == w
+      or (g ~= g and w ~= w)
       or math.abs(g - w) <= tolerance * math.max(1, math.abs(w))
-    if not agree then
-      return ("element %d is %.9g, %.9g wanted"):format(i, g, w)
-    end
+    if not agree then return ("element %d is %.9g, %.9g wanted"):format(i, g, w) end
   end
 end
 
@@ -218,9 +199,7 @@ end
 --- What the outputs should be: by plain Lua, or for a fused op by its twin in float64.
 local function wanted_outputs(row, case, arrays)
   local params = case.params or {}
-  if not row.flags.fused then
-    return reference[row.name](arrays, params)
-  end
+  if not row.flags.fused then return reference[row.name](arrays, params) end
   local twin = require("perilune.learn.twins")[row.name]
   local wanted = call(twin, tensors_of(arrays, "float64"), params)
   for k, y in ipairs(wanted) do
@@ -232,9 +211,7 @@ end
 
 --- Two tensors of whatever dtypes agree to 1e-4 relative to max(1, |want|); NaN with NaN.
 local function must_be_near(got, want, what)
-  if want:count() == 0 then
-    return
-  end
+  if want:count() == 0 then return end
   got, want = pl.cast(got, { dtype = "float64" }), pl.cast(want, { dtype = "float64" })
   local err = pl.abs(got - want) / pl.maximum(pl.abs(want), 1)
   local alike = pl.maximum(pl.eq(got, want), (1 - pl.eq(got, got)) * (1 - pl.eq(want, want)))
@@ -316,16 +293,16 @@ local function check_part(row, case, arrays, named, n, from, to, flat)
   for k, y in ipairs(part) do
     local bytes = whole[k]:bytes()
     local width = #bytes // n
-    assert(y:bytes() == bytes:sub((from - 1) * width + 1, to * width),
-      ("blocks %d to %d of %d differ when they are alone"):format(from, to, n))
+    assert(
+      y:bytes() == bytes:sub((from - 1) * width + 1, to * width),
+      ("blocks %d to %d of %d differ when they are alone"):format(from, to, n)
+    )
   end
 end
 
 local function has_alias(case)
   for _, spec in ipairs(case.inputs) do
-    if spec and spec.same then
-      return true
-    end
+    if spec and spec.same then return true end
   end
   return false
 end
@@ -333,8 +310,11 @@ end
 --- All inputs of one shape, nothing broadcast.
 local function is_flat(case)
   for _, spec in ipairs(case.inputs) do
-    if not spec or spec.same
-      or table.concat(spec.shape, ",") ~= table.concat(case.inputs[1].shape, ",") then
+    if
+      not spec
+      or spec.same
+      or table.concat(spec.shape, ",") ~= table.concat(case.inputs[1].shape, ",")
+    then
       return false
     end
   end
@@ -346,9 +326,7 @@ end
 --- What a row still owes to the table of cases, as a list of complaints.
 local function debts(row, all)
   local entry, list = all[row.name], {}
-  if not entry then
-    return { row.name .. " has no case in tests/lua/op_cases.lua" }
-  end
+  if not entry then return { row.name .. " has no case in tests/lua/op_cases.lua" } end
   local has_big, has_empty = false, false
   for _, case in ipairs(entry) do
     has_big = has_big or case.big
@@ -357,9 +335,7 @@ local function debts(row, all)
     end
   end
   local function want(fine, text)
-    if not fine then
-      list[#list + 1] = row.name .. " " .. text
-    end
+    if not fine then list[#list + 1] = row.name .. " " .. text end
   end
   want(#entry >= MIN_CASES, ("has %d cases, %d wanted"):format(#entry, MIN_CASES))
   want(has_empty, "has no case with an input of size 0")
@@ -422,31 +398,27 @@ local function each_case(row, filter, f)
   end
 end
 
-local function small(case)
-  return not case.big
-end
+local function small(case) return not case.big end
 
-local function big(case)
-  return case.big
-end
+local function big(case) return case.big end
 
-local function any()
-  return true
-end
+local function any() return true end
 
 --- The call must fail, naming the op and every piece.
 local function must_fail(op, tensors, params, pieces)
   local ok, message = pcall(call, pl[op], tensors, params)
   assert(not ok, op .. ": a call that should fail did not")
-  for _, piece in ipairs({ op, table.unpack(pieces) }) do
-    assert(tostring(message):find(piece, 1, true),
-      ("'%s' is missing from the message: %s"):format(piece, message))
+  for _, piece in ipairs { op, table.unpack(pieces) } do
+    assert(
+      tostring(message):find(piece, 1, true),
+      ("'%s' is missing from the message: %s"):format(piece, message)
+    )
   end
 end
 
 local function check_bad_calls(row, entry)
   for _, bad in ipairs(entry.bad or {}) do
-    local arrays = arrays_of({ inputs = bad[1] })
+    local arrays = arrays_of { inputs = bad[1] }
     must_fail(row.name, tensors_of(arrays, "float32"), bad[2], { table.unpack(bad, 3) })
   end
 end
@@ -474,9 +446,7 @@ for _, row in ipairs(pl.ops()) do
     if not entry.random then
       it("gives the values of its reference", function()
         each_case(row, small, function(case, arrays)
-          if not case.rounds then
-            check_values(row, entry, case, arrays, "float64")
-          end
+          if not case.rounds then check_values(row, entry, case, arrays, "float64") end
           check_values(row, entry, case, arrays, "float32")
         end)
       end)
@@ -488,8 +458,11 @@ for _, row in ipairs(pl.ops()) do
           if case.rounds then
             return -- rounding to float32 has no slope
           end
-          local worst, where = gradcheck.check(caller(row.name, case),
-            tensors_of(arrays, "float64"), { const = arrays.const, outputs = entry.outputs })
+          local worst, where = gradcheck.check(
+            caller(row.name, case),
+            tensors_of(arrays, "float64"),
+            { const = arrays.const, outputs = entry.outputs }
+          )
           assert(worst <= 1e-6, ("off by %.3g at %s"):format(worst, where))
         end)
       end)
@@ -514,14 +487,10 @@ for _, row in ipairs(pl.ops()) do
         for k = 1, high.n do
           must_be_near(low[k], high[k], "output " .. k)
         end
-        if row.flags.nograd then
-          return
-        end
+        if row.flags.nograd then return end
         local low_grads = gradients(row, entry, case, arrays, "float32")
         for i, grad in ipairs(gradients(row, entry, case, arrays, "float64")) do
-          if grad then
-            must_be_near(low_grads[i], grad, "gradient of input " .. i)
-          end
+          if grad then must_be_near(low_grads[i], grad, "gradient of input " .. i) end
         end
       end)
     end)
@@ -544,13 +513,11 @@ for _, row in ipairs(pl.ops()) do
     it("gives a row the same bits whatever stands beside it", function()
       each_case(row, any, function(case, arrays)
         local rows = case.rowwise
-        if rows == nil then
-          rows = entry.rowwise
-        end
-        local n = rows and #(case.inputs[rows[1]].shape) > 0 and case.inputs[rows[1]].shape[1] or 0
+        if rows == nil then rows = entry.rowwise end
+        local n = rows and #case.inputs[rows[1]].shape > 0 and case.inputs[rows[1]].shape[1] or 0
         local one_row = rows and rows[1] == 1 and #case.inputs[1].shape == 1
         if rows and n > 1 and not one_row and not has_alias(case) then
-          for _, range in ipairs({ { 1, 1 }, { 1, n - 1 }, { 2, n }, { n, n } }) do
+          for _, range in ipairs { { 1, 1 }, { 1, n - 1 }, { 2, n }, { n, n } } do
             check_part(row, case, arrays, rows, n, range[1], range[2], false)
           end
         end
@@ -559,8 +526,12 @@ for _, row in ipairs(pl.ops()) do
           for i = 1, arrays.n do
             all[i] = i
           end
-          for _, range in ipairs({ { 1, count - 1 }, { 2, count }, { count, count },
-            { count // 2, math.min(count, count // 2 + 20) } }) do
+          for _, range in ipairs {
+            { 1, count - 1 },
+            { 2, count },
+            { count, count },
+            { count // 2, math.min(count, count // 2 + 20) },
+          } do
             check_part(row, case, arrays, all, count, range[1], range[2], true)
           end
         end

@@ -11,9 +11,7 @@ local check = require("collect.check_personal_data")
 local SENTENCES <const> = "tests/data/personal_data.tsv"
 local BOUND <const> = 0.95
 
-local function masked(text, options)
-  return (personal_data.matcher(options):mask(text))
-end
+local function masked(text, options) return (personal_data.matcher(options):mask(text)) end
 
 describe("labelled sentences", function()
   local sentences, options = check.read(SENTENCES)
@@ -36,8 +34,8 @@ describe("labelled sentences", function()
 
   it("are told with precision and recall of 0.95 on the whole and on the held-out half", function()
     local figures = check.figures(sentences, options)
-    for _, half in ipairs({ "whole", "held out" }) do
-      for _, measure in ipairs({ "overlap", "exact" }) do
+    for _, half in ipairs { "whole", "held out" } do
+      for _, measure in ipairs { "overlap", "exact" } do
         local cell = figures[half].all[measure]
         assert.is_true(cell.precision >= BOUND, half .. " precision, " .. measure)
         assert.is_true(cell.recall >= BOUND, half .. " recall, " .. measure)
@@ -59,18 +57,41 @@ describe("labelled sentences", function()
   end)
 
   it("are counted as the head of the command says", function()
-    local one = { { number = 1, topic = "x", text = "Mail anna@example.com or Anna now",
-      spans = { { kind = "EMAIL", first = 6, last = 12 },
-        { kind = "PHONE", first = 1, last = 4 } } } }
+    local one = {
+      {
+        number = 1,
+        topic = "x",
+        text = "Mail anna@example.com or Anna now",
+        spans = {
+          { kind = "EMAIL", first = 6, last = 12 },
+          { kind = "PHONE", first = 1, last = 4 },
+        },
+      },
+    }
     local row = check.figures(one, {}).development
-    assert.same({ found = 1, right = 1, labels = 1, recalled = 1, precision = 1, recall = 1 },
-      row.EMAIL.overlap)
-    assert.same({ found = 1, right = 0, labels = 1, recalled = 0, precision = 0, recall = 0 },
-      row.EMAIL.exact)
-    assert.same({ found = 0, right = 0, labels = 1, recalled = 0, precision = 1, recall = 0 },
-      row.PHONE.overlap)
-    assert.equal(1 / 3, check.figures({ { number = 2, topic = "x", text = "Anna, Olga, Ingrid",
-      spans = { { kind = "NAME", first = 1, last = 4 } } } }, {})["held out"].all.exact.precision)
+    assert.same(
+      { found = 1, right = 1, labels = 1, recalled = 1, precision = 1, recall = 1 },
+      row.EMAIL.overlap
+    )
+    assert.same(
+      { found = 1, right = 0, labels = 1, recalled = 0, precision = 0, recall = 0 },
+      row.EMAIL.exact
+    )
+    assert.same(
+      { found = 0, right = 0, labels = 1, recalled = 0, precision = 1, recall = 0 },
+      row.PHONE.overlap
+    )
+    assert.equal(
+      1 / 3,
+      check.figures({
+        {
+          number = 2,
+          topic = "x",
+          text = "Anna, Olga, Ingrid",
+          spans = { { kind = "NAME", first = 1, last = 4 } },
+        },
+      }, {})["held out"].all.exact.precision
+    )
   end)
 
   it("are refused with the line when a line is not in the format", function()
@@ -88,12 +109,21 @@ end)
 describe("check digits", function()
   -- One right number each; every other last digit (or letter) must be refused.
   local right = {
-    { "luhn", "4539380675691933" }, { "card", "4539380675691933" },
-    { "iban", "DE32945807302157368193" }, { "dni", "02448594Z" }, { "dni", "X3471406Q" },
-    { "nir", "185077594742257" }, { "codice_fiscale", "RSSGNN84C52H501F" },
-    { "pesel", "85031241105" }, { "personnummer", "8503123914" }, { "cpf", "26219308166" },
-    { "bsn", "142430705" }, { "sin", "248853558" }, { "aadhaar", "635778913601" },
-    { "verhoeff", "635778913601" }, { "steuer_id", "92659083448" },
+    { "luhn", "4539380675691933" },
+    { "card", "4539380675691933" },
+    { "iban", "DE32945807302157368193" },
+    { "dni", "02448594Z" },
+    { "dni", "X3471406Q" },
+    { "nir", "185077594742257" },
+    { "codice_fiscale", "RSSGNN84C52H501F" },
+    { "pesel", "85031241105" },
+    { "personnummer", "8503123914" },
+    { "cpf", "26219308166" },
+    { "bsn", "142430705" },
+    { "sin", "248853558" },
+    { "aadhaar", "635778913601" },
+    { "verhoeff", "635778913601" },
+    { "steuer_id", "92659083448" },
   }
   for _, case in ipairs(right) do
     it(case[1] .. " takes " .. case[2] .. " and no other last character", function()
@@ -108,15 +138,23 @@ describe("check digits", function()
   end
 
   it("know the areas and letters that are never issued", function()
-    for number, wanted in pairs({
-      ["219487730"] = true, ["000123456"] = false, ["666451234"] = false, ["900451234"] = false,
-      ["219007730"] = false, ["219480000"] = false,
-    }) do
+    for number, wanted in pairs {
+      ["219487730"] = true,
+      ["000123456"] = false,
+      ["666451234"] = false,
+      ["900451234"] = false,
+      ["219007730"] = false,
+      ["219480000"] = false,
+    } do
       assert.equal(wanted, check_digits.ssn(number), number)
     end
-    for number, wanted in pairs({
-      AB123456C = true, GB123456C = false, DA123456C = false, AO123456C = false, AB123456E = false,
-    }) do
+    for number, wanted in pairs {
+      AB123456C = true,
+      GB123456C = false,
+      DA123456C = false,
+      AO123456C = false,
+      AB123456E = false,
+    } do
       assert.equal(wanted, check_digits.nino(number), number)
     end
   end)
@@ -124,14 +162,14 @@ end)
 
 describe("mask", function()
   it("puts typed placeholders and counts them", function()
-    local text, counts = personal_data.matcher():mask(
-      "Mail anna@example.org or bob@example.org, +49 30 901820.")
+    local text, counts =
+      personal_data.matcher():mask("Mail anna@example.org or bob@example.org, +49 30 901820.")
     assert.equal("Mail [EMAIL] or [EMAIL], [PHONE].", text)
     assert.same({ EMAIL = 2, PHONE = 1 }, counts)
   end)
 
   it("leaves a text without personal data as it is", function()
-    for _, text in ipairs({ "", "nothing here", "\255\254\0x", "Paris in May" }) do
+    for _, text in ipairs { "", "nothing here", "\255\254\0x", "Paris in May" } do
       local same, counts = personal_data.matcher():mask(text)
       assert.equal(text, same)
       assert.same({}, counts)
@@ -140,30 +178,49 @@ describe("mask", function()
 
   it("keeps to the kinds that are asked for", function()
     assert.equal("Anna has [IP]", masked("Anna has 84.172.19.203", { kinds = { "IP" } }))
-    assert.equal("[NAME] has 84.172.19.203",
-      masked("Anna has 84.172.19.203", { kinds = { "NAME" } }))
+    assert.equal(
+      "[NAME] has 84.172.19.203",
+      masked("Anna has 84.172.19.203", { kinds = { "NAME" } })
+    )
     local ok, message = pcall(masked, "x", { kinds = { "NAMES" } })
     assert.is_false(ok)
     assert.truthy(message:find('no kind "NAMES"; there are URL, EMAIL', 1, true))
   end)
 
-  it("gives a name found once its other occurrences", function()
-    assert.equal("Dear Dr [NAME], is [NAME] right?", masked("Dear Dr Okafor, is Okafor right?"))
-  end)
+  it(
+    "gives a name found once its other occurrences",
+    function()
+      assert.equal("Dear Dr [NAME], is [NAME] right?", masked("Dear Dr Okafor, is Okafor right?"))
+    end
+  )
 
   it("knows every introduction in small letters", function()
-    for _, introduction in ipairs({
-      "my name is", "mijn naam is", "mi nombre es", "mitt navn er", "ich heiße", "ich heisse",
-      "je m'appelle", "me llamo", "mi chiamo", "jag heter", "nazywam się",
-    }) do
+    for _, introduction in ipairs {
+      "my name is",
+      "mijn naam is",
+      "mi nombre es",
+      "mitt navn er",
+      "ich heiße",
+      "ich heisse",
+      "je m'appelle",
+      "me llamo",
+      "mi chiamo",
+      "jag heter",
+      "nazywam się",
+    } do
       assert.equal(introduction .. " [NAME]", masked(introduction .. " Zorblat"))
     end
   end)
 
-  it("masks a URL with a secret whole, whatever is inside", function()
-    assert.equal("at [URL].",
-      masked("at https://a.example/x?mail=anna@example.org&token=8f3kd92j."))
-  end)
+  it(
+    "masks a URL with a secret whole, whatever is inside",
+    function()
+      assert.equal(
+        "at [URL].",
+        masked("at https://a.example/x?mail=anna@example.org&token=8f3kd92j.")
+      )
+    end
+  )
 
   it("finds nothing new in what it masked", function()
     local sentences, options = check.read(SENTENCES)
@@ -173,23 +230,30 @@ describe("mask", function()
     end
   end)
 
-  it("keeps offsets with typographic marks", function()
-    assert.equal("“[NAME]” – [NAME]’s mail: «[EMAIL]»",
-      masked("“Anna Keller” – Anna’s mail: «anna@example.org»"))
-  end)
+  it(
+    "keeps offsets with typographic marks",
+    function()
+      assert.equal(
+        "“[NAME]” – [NAME]’s mail: «[EMAIL]»",
+        masked("“Anna Keller” – Anna’s mail: «anna@example.org»")
+      )
+    end
+  )
 end)
 
 describe("a matcher", function()
   it("keeps nothing of a text, and no options of another", function()
-    local one = personal_data.matcher({ users = { "zorbo77" }, names = { "Falkenrath" } })
-    local other = personal_data.matcher({ users = { "mel_ody" }, kinds = { "USER", "PHONE" } })
+    local one = personal_data.matcher { users = { "zorbo77" }, names = { "Falkenrath" } }
+    local other = personal_data.matcher { users = { "mel_ody" }, kinds = { "USER", "PHONE" } }
     local text = "Falkenrath: zorbo77 met mel_ody, +49 30 901820"
     for _ = 1, 2 do
       assert.equal("[NAME]: [USER] met mel_ody, [PHONE]", (one:mask(text)))
       assert.equal("Falkenrath: zorbo77 met [USER], [PHONE]", (other:mask(text)))
       assert.equal("is Okafor right?", (one:mask("is Okafor right?")))
-      assert.equal("Dear Dr [NAME], is [NAME] right?",
-        (one:mask("Dear Dr Okafor, is Okafor right?")))
+      assert.equal(
+        "Dear Dr [NAME], is [NAME] right?",
+        (one:mask("Dear Dr Okafor, is Okafor right?"))
+      )
     end
   end)
 
@@ -217,17 +281,15 @@ describe("word lists", function()
   end)
 
   it("that are missing are named", function()
-    for message, wrong in pairs({
-      ["lists/nowhere.txt': No such file"] = function()
-        return word_lists.read("nowhere")
-      end,
+    for message, wrong in pairs {
+      ["lists/nowhere.txt': No such file"] = function() return word_lists.read("nowhere") end,
       ["lists/user_names.txt has no section [titles]"] = function()
         return word_lists.read("user_names").titles
       end,
       ['x.txt has the word "lost" above its first section'] = function()
         return word_lists.parse("# head\nlost\n[one]\n", "x.txt")
       end,
-    }) do
+    } do
       local ok, said = pcall(wrong)
       assert.is_false(ok)
       assert.truthy(said:find(message, 1, true), said)
@@ -250,35 +312,50 @@ describe("word lists", function()
 end)
 
 describe("user names", function()
-  local options = { kinds = { "USER" },
-    users = { "zorbo77", "Table", "mel.ody", "[vex]", "x1", "Ëlf" } }
+  local options =
+    { kinds = { "USER" }, users = { "zorbo77", "Table", "mel.ody", "[vex]", "x1", "Ëlf" } }
 
   it("count as whole tokens in any case", function()
-    assert.equal("[USER]: so [USER], not zorbo778 or azorbo77",
-      masked("ZORBO77: so zorbo77, not zorbo778 or azorbo77", options))
+    assert.equal(
+      "[USER]: so [USER], not zorbo778 or azorbo77",
+      masked("ZORBO77: so zorbo77, not zorbo778 or azorbo77", options)
+    )
     assert.equal("<[USER]> [USER] ([USER])'s", masked("<zorbo77> mel.ody (Mel.Ody)'s", options))
     assert.equal("[USER] and vex, vexed", masked("[vex] and vex, vexed", options))
     assert.equal("[USER]-laptop", masked("zorbo77-laptop", options))
   end)
 
   it("that are words count only where someone is addressed", function()
-    for text, wanted in pairs({
-      ["table: look"] = "[USER]: look", ["a table: look"] = "a table: look",
-      ["table, look"] = "[USER], look", ["@table look"] = "@[USER] look",
+    for text, wanted in pairs {
+      ["table: look"] = "[USER]: look",
+      ["a table: look"] = "a table: look",
+      ["table, look"] = "[USER], look",
+      ["@table look"] = "@[USER] look",
       ["<table> hm"] = "<[USER]> hm",
-      ["thanks table"] = "thanks [USER]", ["thanks table is set"] = "thanks table is set",
-      ["one\ntable: two"] = "one\n[USER]: two", ["x1 and y"] = "x1 and y",
+      ["thanks table"] = "thanks [USER]",
+      ["thanks table is set"] = "thanks table is set",
+      ["one\ntable: two"] = "one\n[USER]: two",
+      ["x1 and y"] = "x1 and y",
       ["x1: hi"] = "[USER]: hi",
       ["on the table"] = "on the table",
-    }) do
+    } do
       assert.equal(wanted, masked(text, options))
     end
   end)
 end)
 
 describe("user names that are words", function()
-  local log = { "tritium: how do I do it?", "tritium, and then?", "thanks tritium", "use tritium",
-    "wb tritium", "will: are you there?", "will it work? it will", "hundred: one", "a hundred" }
+  local log = {
+    "tritium: how do I do it?",
+    "tritium, and then?",
+    "thanks tritium",
+    "use tritium",
+    "wb tritium",
+    "will: are you there?",
+    "will it work? it will",
+    "hundred: one",
+    "a hundred",
+  }
   local names = { "tritium", "will", "hundred", "zorbo77" }
 
   local function texts()
@@ -289,9 +366,10 @@ describe("user names that are words", function()
     end
   end
 
-  it("are told to be names by their use in the log", function()
-    assert.are.same({ "tritium" }, personal_data.users_by_use(texts(), names))
-  end)
+  it(
+    "are told to be names by their use in the log",
+    function() assert.are.same({ "tritium" }, personal_data.users_by_use(texts(), names)) end
+  )
 
   it("then count anywhere", function()
     local without = { users = names }
@@ -311,28 +389,106 @@ end)
 describe("the recipe's names", function()
   it("count anywhere; words only with a capital", function()
     local options = { names = { "Falkenrath", "Brightwater Jones", "Stone" } }
-    assert.equal("[NAME] met [NAME]. A stone for [NAME].",
-      masked("falkenrath met brightwater Jones. A stone for Stone.", options))
+    assert.equal(
+      "[NAME] met [NAME]. A stone for [NAME].",
+      masked("falkenrath met brightwater Jones. A stone for Stone.", options)
+    )
     assert.equal("the [NAME]'s desk", masked("the Brightwater Jones's desk", options))
   end)
 end)
 
 describe("hostile text", function()
   local units = {
-    "a", "A", "1", " ", "\n", ".", "@", ":", "/", "-", "'", "\"", "(", "+", "\195", "\226\128\153",
-    "a@", "@a", "a@a.", "a.a", "1.1.1.", "1.", "1 ", "1-", "12 ", "1234 ", "123-", "+1 ",
-    "(1) ", "00",
-    "AA11", "AA11 ", "GB11 ", "DE32 9458 ", "X1", "a1", "1a", "::", ":a", "a:", "1:", "://", "a://",
-    "http://a?b=", "http://a:b@", "a=b&", "/a", "Anna ", "Anna, ", "Anna", "A. ", "A.",
-    "Mr ", "Mr. ",
-    "my name is ", "I'm ", "Regards, ", "Regards,\n", "Rose ", "Will ", "van der ", "Keller ",
-    "X Keller ", "12 Rose ", "12 rue ", "1 Street ", "Flat 1, ", "P.O. Box ", "call 1234567 ",
-    "zorbo77", "zorbo77 ", "zorbo77-", "table ", "thanks ", "[", "]", "a at b dot ", " dot ", "dot",
-    "passport ", "passport A1", "A1B2C3", "1,", "Falkenrath ", "Brightwater ",
+    "a",
+    "A",
+    "1",
+    " ",
+    "\n",
+    ".",
+    "@",
+    ":",
+    "/",
+    "-",
+    "'",
+    '"',
+    "(",
+    "+",
+    "\195",
+    "\226\128\153",
+    "a@",
+    "@a",
+    "a@a.",
+    "a.a",
+    "1.1.1.",
+    "1.",
+    "1 ",
+    "1-",
+    "12 ",
+    "1234 ",
+    "123-",
+    "+1 ",
+    "(1) ",
+    "00",
+    "AA11",
+    "AA11 ",
+    "GB11 ",
+    "DE32 9458 ",
+    "X1",
+    "a1",
+    "1a",
+    "::",
+    ":a",
+    "a:",
+    "1:",
+    "://",
+    "a://",
+    "http://a?b=",
+    "http://a:b@",
+    "a=b&",
+    "/a",
+    "Anna ",
+    "Anna, ",
+    "Anna",
+    "A. ",
+    "A.",
+    "Mr ",
+    "Mr. ",
+    "my name is ",
+    "I'm ",
+    "Regards, ",
+    "Regards,\n",
+    "Rose ",
+    "Will ",
+    "van der ",
+    "Keller ",
+    "X Keller ",
+    "12 Rose ",
+    "12 rue ",
+    "1 Street ",
+    "Flat 1, ",
+    "P.O. Box ",
+    "call 1234567 ",
+    "zorbo77",
+    "zorbo77 ",
+    "zorbo77-",
+    "table ",
+    "thanks ",
+    "[",
+    "]",
+    "a at b dot ",
+    " dot ",
+    "dot",
+    "passport ",
+    "passport A1",
+    "A1B2C3",
+    "1,",
+    "Falkenrath ",
+    "Brightwater ",
   }
-  local matcher = personal_data.matcher({
-    users = { "zorbo77", "table", "a.b" }, names = { "Falkenrath", "Brightwater Jones" },
-  })
+  local matcher = personal_data.matcher {
+    users = { "zorbo77", "table", "a.b" },
+    names = { "Falkenrath", "Brightwater Jones" },
+  }
 
   -- What each search waits for, so that it runs over the unit's text as well.
   local GATES <const> = " @ a@b.co x://y?z=1 :: 1 12345678 Anna dot passport zorbo77"
@@ -340,9 +496,7 @@ describe("hostile text", function()
   -- Instructions of the interpreter, in hundreds.
   local function instructions(text)
     local n = 0
-    debug.sethook(function()
-      n = n + 1
-    end, "", 100)
+    debug.sethook(function() n = n + 1 end, "", 100)
     matcher:mask(text)
     debug.sethook()
     return n
@@ -359,9 +513,7 @@ describe("hostile text", function()
     return least
   end
 
-  local function of_size(unit, size)
-    return unit:rep(size // #unit)
-  end
+  local function of_size(unit, size) return unit:rep(size // #unit) end
 
   it("costs less than three times the instructions at twice the length", function()
     for _, unit in ipairs(units) do
@@ -382,18 +534,14 @@ describe("hostile text", function()
       local ratio
       for _ = 1, 4 do -- others share the machine: one good measurement is enough
         ratio = seconds(long) / (seconds(short) + 0.0002)
-        if ratio < 16 then
-          break
-        end
+        if ratio < 16 then break end
       end
       assert.is_true(ratio < 16, ("%q %q: %.1f"):format(unit, tail, ratio))
     end
   end)
 
   it("would be caught: a pattern that backtracks is over both bounds", function()
-    local function backtracking(text)
-      return text:find("a+a+b")
-    end
+    local function backtracking(text) return text:find("a+a+b") end
     local function clock(text)
       local start = os.clock()
       backtracking(text)
@@ -418,9 +566,15 @@ describe("the rule", function()
       { prompt = "I asked Anna Keller", user_id = "u1", side = "train" },
       { prompt = "mail anna@example.org", side = "valid", completion = "Dear Anna," },
       { prompt = "nothing here", side = "train" },
-      { messages = { { role = "system", content = "Be kind to Olga" },
-        { role = "user", content = "hi" } }, completion = "Call Ingrid",
-        completions = { "Ingrid", "nobody" }, ranks = { 1, 2 } },
+      {
+        messages = {
+          { role = "system", content = "Be kind to Olga" },
+          { role = "user", content = "hi" },
+        },
+        completion = "Call Ingrid",
+        completions = { "Ingrid", "nobody" },
+        ranks = { 1, 2 },
+      },
     }
   end
 
@@ -457,10 +611,12 @@ describe("the rule", function()
 
   it("asks a function for the users once, when the first row arrives", function()
     local calls = 0
-    local rule = personal_data.rule({ users = function()
-      calls = calls + 1
-      return { "zorbo77" }
-    end })
+    local rule = personal_data.rule {
+      users = function()
+        calls = calls + 1
+        return { "zorbo77" }
+      end,
+    }
     assert.equal(0, calls)
     local out = rules.run({ { prompt = "zorbo77 left" }, { prompt = "no zorbo77" } }, { rule })
     assert.equal("[USER] left", out().prompt)
@@ -469,11 +625,11 @@ describe("the rule", function()
   end)
 
   it("names a wrong setting", function()
-    for message, given in pairs({
+    for message, given in pairs {
       ['action = "masks"; it must be "mask" or "drop" or "flag"'] = { action = "masks" },
       ["`users` is a table, not a string"] = { users = "zorbo77" },
       ["personal_data has no option 'side'"] = { side = { "train" } },
-    }) do
+    } do
       local ok, said = pcall(personal_data.rule, given)
       assert.is_false(ok)
       assert.truthy(tostring(said):find(message, 1, true), tostring(said))
@@ -496,7 +652,7 @@ describe("a log", function()
       list[#list + 1] = nick
     end
     local users = UserNames.new(list)
-    local matcher = personal_data.matcher({ users = list })
+    local matcher = personal_data.matcher { users = list }
     local before, left = 0, 0
     for _, text in ipairs(said) do
       local function strong(t)
@@ -512,14 +668,14 @@ describe("a log", function()
   end
 
   it("of the test's own has no nick left that is no common word", function()
-    local before, left, users, texts = nicks_in({
+    local before, left, users, texts = nicks_in {
       "[10:01] <zarquon> hello all, is kde-fan_7 here?",
       "[10:01] <kde-fan_7> zarquon: yes; ask |Merlin| or `tux42, not me",
       "[10:02] *** plonk42 joined",
       "[10:02] <|Merlin|> KDE-FAN_7, Zarquon: it is (zarquon's) disk; `tux42 knows...",
       "[10:03] <`tux42> ok",
       "[10:03] <zarquon> thanks |Merlin|!",
-    })
+    }
     assert.same({ 9, 0, 4, 5 }, { before, left, users, texts })
   end)
 

@@ -6,9 +6,7 @@ local world = dofile("tests/lua/support/world.lua")
 describe("PPO with held-out prompts", function()
   local w
 
-  setup(function()
-    w = world.new("llama")
-  end)
+  setup(function() w = world.new("llama") end)
 
   teardown(world.clean)
 
@@ -30,9 +28,7 @@ describe("PPO with held-out prompts", function()
   local function measured(rows, key)
     local list = {}
     for _, row in ipairs(rows) do
-      if row.eval_score then
-        list[#list + 1] = { step = row.step, value = row[key] }
-      end
+      if row.eval_score then list[#list + 1] = { step = row.step, value = row[key] } end
     end
     return list
   end
@@ -51,14 +47,12 @@ describe("PPO with held-out prompts", function()
     assert.is_nil(summary.best_checkpoint)
   end)
 
-  for _, key in ipairs({ "eval_score", "eval_reward" }) do
+  for _, key in ipairs { "eval_score", "eval_reward" } do
     it("takes the checkpoint with the best " .. key, function()
       local summary, rows, folder = run(key, { seed = 9 })
       local best
       for _, one in ipairs(measured(rows, key)) do
-        if not best or one.value > best.value then
-          best = one
-        end
+        if not best or one.value > best.value then best = one end
       end
       assert.are.equal("checkpoint-" .. best.step, summary.best_checkpoint)
       local chosen = assert(pl.load(("%s/checkpoint-%d"):format(folder, best.step)))

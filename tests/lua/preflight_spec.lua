@@ -4,7 +4,7 @@ local pl = require("perilune")
 local said = dofile("tests/lua/support/said.lua")
 local toy = dofile("tests/lua/support/toy.lua")
 
-local tok = pl.tokenizer.train({
+local tok = pl.tokenizer.train {
   kind = "word",
   texts = { "the moon is far" },
   vocab_size = 7,
@@ -12,7 +12,7 @@ local tok = pl.tokenizer.train({
   bos = "<s>",
   eos = "</s>",
   unk = "<unk>",
-})
+}
 
 --- Token ids of words.
 local function ids(text)
@@ -46,9 +46,7 @@ end
 --- Something that counts as a model of n parameters.
 local function model_of(n)
   return {
-    count = function()
-      return n
-    end,
+    count = function() return n end,
   }
 end
 
@@ -73,47 +71,54 @@ describe("the sizes of a run", function()
   --- With so many bytes free.
   local function sizes(free, check, list)
     local text
-    with_system("meminfo", function()
-      return { available = free }
-    end, function()
-      text = passes(check, "sizes", list)
-    end)
+    with_system(
+      "meminfo",
+      function() return { available = free } end,
+      function() text = passes(check, "sizes", list) end
+    )
     return text
   end
 
   it("are printed, with the memory of the models", function()
     -- 6 M parameters of 4 bytes; 2.5 M of them are trained: 12 bytes more
-    local check = new({ models = models })
-    assert.are.equal("  pre-flight of runs/toy-1\n"
-      .. "  prompts 950, dropped as too long 0, optimizer steps 12.3k\n"
-      .. "  models hold 6.0 M parameters, 54.0 MB with gradients and moments; 54 MB are free\n",
+    local check = new { models = models }
+    assert.are.equal(
+      "  pre-flight of runs/toy-1\n"
+        .. "  prompts 950, dropped as too long 0, optimizer steps 12.3k\n"
+        .. "  models hold 6.0 M parameters, 54.0 MB with gradients and moments; 54 MB are free\n",
       sizes(54000000, check, {
         { "prompts", 950 },
         { "dropped as too long", 0 },
         { "optimizer steps", 12345 },
-      }))
+      })
+    )
     assert.are.same({}, check.warnings)
   end)
 
   it("warn when the models do not fit", function()
     local check = new({ models = models }, { quiet = true })
     local warning = "the models alone want more memory than is free: expect an out-of-memory error"
-    assert.are.equal("  warning: " .. warning .. "\n",
-      sizes(53999999, check, { { "prompts", 1 } }))
+    assert.are.equal("  warning: " .. warning .. "\n", sizes(53999999, check, { { "prompts", 1 } }))
     assert.are.same({ warning }, check.warnings)
   end)
 
   it("refuse to train on nothing", function()
     assert.are.equal(
       "pre-flight: there are no prompts: the data set is empty, or all were too long",
-      refuses(new({}), "sizes", { { "prompts", 0 } }))
-    passes(new({}), "sizes", { { "dropped prompts", 0 } })
+      refuses(new {}, "sizes", { { "prompts", 0 } })
+    )
+    passes(new {}, "sizes", { { "dropped prompts", 0 } })
   end)
 
-  it("are not printed when the run is quiet", function()
-    assert.are.equal("", sizes(1e12, new({ models = models }, { quiet = true }),
-      { { "prompts", 3 } }))
-  end)
+  it(
+    "are not printed when the run is quiet",
+    function()
+      assert.are.equal(
+        "",
+        sizes(1e12, new({ models = models }, { quiet = true }), { { "prompts", 3 } })
+      )
+    end
+  )
 end)
 
 describe("the first batch's tokens", function()
@@ -121,18 +126,21 @@ describe("the first batch's tokens", function()
   local other = ids("<s> the moon </s>")
 
   it("are counted, and shown with the trained part marked", function()
-    local check = new({ stop = tok.eos_id })
-    assert.are.equal("  first batch: 2 sequences, 10 tokens, 4 of them trained (40 %)\n"
-      .. "  end token: 2 in the batch, 1 trained\n"
-      .. "  first sequence, trained part in brackets: " ..
-      pl.chat.show(tok, question, { 0, 0, 0, 1, 1, 1 }) .. "\n",
-      passes(check, "tokens", { question, other }, { { 0, 0, 0, 1, 1, 1 }, { 0, 0, 1, 0 } }))
+    local check = new { stop = tok.eos_id }
+    assert.are.equal(
+      "  first batch: 2 sequences, 10 tokens, 4 of them trained (40 %)\n"
+        .. "  end token: 2 in the batch, 1 trained\n"
+        .. "  first sequence, trained part in brackets: "
+        .. pl.chat.show(tok, question, { 0, 0, 0, 1, 1, 1 })
+        .. "\n",
+      passes(check, "tokens", { question, other }, { { 0, 0, 0, 1, 1, 1 }, { 0, 0, 1, 0 } })
+    )
     assert.are.same({}, check.warnings)
     assert.matches("⟦.*far.*⟧", pl.chat.show(tok, question, { 0, 0, 0, 1, 1, 1 }))
   end)
 
   it("are all trained without a mask, but for the first, which nothing predicts", function()
-    local text = passes(new({ stop = tok.eos_id }), "tokens", { question, other })
+    local text = passes(new { stop = tok.eos_id }, "tokens", { question, other })
     assert.matches("2 sequences, 10 tokens, 8 of them trained (80 %)", text, 1, true)
     assert.matches("end token: 2 in the batch, 2 trained", text, 1, true)
     assert.matches(pl.chat.show(tok, question, { 0, 1, 1, 1, 1, 1 }), text, 1, true)
@@ -142,23 +150,27 @@ describe("the first batch's tokens", function()
     local refusal = "pre-flight: no token of the first batch is trained: the mask is empty. Look "
       .. "at the roles of the messages and at `template`"
     local none = { { 0, 0, 0, 0, 0, 0 }, { 0, 0, 0, 0 } }
-    assert.are.equal(refusal, refuses(new({}), "tokens", { question, other }, none))
+    assert.are.equal(refusal, refuses(new {}, "tokens", { question, other }, none))
     -- a mask that is on at the first token alone trains nothing
     none[1][1] = 1
-    assert.are.equal(refusal, refuses(new({}), "tokens", { question, other }, none))
+    assert.are.equal(refusal, refuses(new {}, "tokens", { question, other }, none))
     none[2][4] = 1
-    passes(new({}), "tokens", { question, other }, none)
+    passes(new {}, "tokens", { question, other }, none)
   end)
 
   it("should train an end token, where the run has one", function()
     local masks = { { 0, 0, 0, 1, 1, 0 }, { 0, 0, 1, 0 } }
     local check = new({ stop = tok.eos_id }, { quiet = true })
-    local warning = ("no end token (id %d) of the first batch is trained: the model will not learn "
-      .. "to stop"):format(tok.eos_id)
-    assert.are.equal("  warning: " .. warning .. "\n",
-      passes(check, "tokens", { question, other }, masks))
+    local warning = (
+      "no end token (id %d) of the first batch is trained: the model will not learn "
+      .. "to stop"
+    ):format(tok.eos_id)
+    assert.are.equal(
+      "  warning: " .. warning .. "\n",
+      passes(check, "tokens", { question, other }, masks)
+    )
     assert.are.same({ warning }, check.warnings)
-    check = new({}) -- a run without one
+    check = new {} -- a run without one
     assert.not_matches("end token", passes(check, "tokens", { question, other }, masks))
     assert.are.same({}, check.warnings)
   end)
@@ -168,43 +180,57 @@ describe("the first batch's tokens", function()
     for i = 1, 400 do
       long[i] = question[2 + i % 4]
     end
-    local line = passes(new({}), "tokens", { long }):match("brackets: (.*)\n$")
+    local line = passes(new {}, "tokens", { long }):match("brackets: (.*)\n$")
     assert.are.equal(604, #line)
     assert.are.equal(" ...", line:sub(-4))
-    local lines = pl.tokenizer.train({
+    local lines = pl.tokenizer.train {
       texts = { "a\nb" },
       vocab_size = 300,
       special = { "<s>" },
       bos = "<s>",
-    })
-    local text = passes(new({ tokenizer = lines }), "tokens", { lines:encode("xa\nb") })
+    }
+    local text = passes(new { tokenizer = lines }, "tokens", { lines:encode("xa\nb") })
     assert.are.equal("x⟦a\\nb⟧", text:match("brackets: (.*)\n$"))
   end)
 end)
 
 describe("trained answers", function()
   it("that are empty or blank are counted", function()
-    local bytes = pl.tokenizer.train({ texts = { "a b" }, vocab_size = 300,
-      special = { "<s>", "</s>" }, bos = "<s>", eos = "</s>" })
+    local bytes = pl.tokenizer.train {
+      texts = { "a b" },
+      vocab_size = 300,
+      special = { "<s>", "</s>" },
+      bos = "<s>",
+      eos = "</s>",
+    }
     local sequences, masks = {}, {}
-    for i, answer in ipairs({ "b", "", " \n", "\u{3000}\u{A0}" }) do
+    for i, answer in ipairs { "b", "", " \n", "\u{3000}\u{A0}" } do
       sequences[i], masks[i] = pl.data.join(bytes:encode("a"), bytes:encode(answer))
       sequences[i][#sequences[i] + 1] = bytes.eos_id
       masks[i][#masks[i] + 1] = 1
     end
-    local check = new({ tokenizer = bytes })
+    local check = new { tokenizer = bytes }
     passes(check, "answers", sequences, masks)
-    assert.are.same({ "3 of 4 answers are empty or blank (the first in example 2): the model "
-      .. "learns to say nothing. Leave these rows out" }, check.warnings)
-    check = new({ tokenizer = bytes })
+    assert.are.same({
+      "3 of 4 answers are empty or blank (the first in example 2): the model "
+        .. "learns to say nothing. Leave these rows out",
+    }, check.warnings)
+    check = new { tokenizer = bytes }
     assert.are.equal("", passes(check, "answers", { sequences[1] }, { masks[1] }))
   end)
 end)
 
 describe("settings of PPO that undo each other", function()
   local function warnings(changed, iterations)
-    local cfg = { kl_coef = 0.05, kl_placement = "reward", kl_estimator = "k1", vf_coef = 0.1,
-      value_learning_rate = 1e-5, ema_decay = 0.992, ema_final = false }
+    local cfg = {
+      kl_coef = 0.05,
+      kl_placement = "reward",
+      kl_estimator = "k1",
+      vf_coef = 0.1,
+      value_learning_rate = 1e-5,
+      ema_decay = 0.992,
+      ema_final = false,
+    }
     for key, value in pairs(changed) do
       cfg[key] = value
     end
@@ -214,23 +240,27 @@ describe("settings of PPO that undo each other", function()
   end
 
   it("are named", function()
-    assert.are.same({}, warnings({}))
+    assert.are.same({}, warnings {})
     assert.matches("^kl_coef is 0: nothing holds", warnings({ kl_coef = 0 })[1])
-    assert.matches("^kl_placement loss with kl_estimator k1 controls nothing",
-      warnings({ kl_placement = "loss" })[1])
-    assert.are.same({}, warnings({ kl_placement = "loss", kl_estimator = "k2" }))
-    assert.are.same({ "vf_coef is 0: the value model is never trained" },
-      warnings({ vf_coef = 0 }))
-    assert.are.same({ "value_learning_rate is 0: the value model is never trained" },
-      warnings({ value_learning_rate = 0 }))
+    assert.matches(
+      "^kl_placement loss with kl_estimator k1 controls nothing",
+      warnings({ kl_placement = "loss" })[1]
+    )
+    assert.are.same({}, warnings { kl_placement = "loss", kl_estimator = "k2" })
+    assert.are.same({ "vf_coef is 0: the value model is never trained" }, warnings { vf_coef = 0 })
+    assert.are.same(
+      { "value_learning_rate is 0: the value model is never trained" },
+      warnings { value_learning_rate = 0 }
+    )
     local schedule = pl.schedule.linear(0.1, 0, 10)
-    assert.are.same({}, warnings({ kl_coef = schedule, value_learning_rate = schedule }))
+    assert.are.same({}, warnings { kl_coef = schedule, value_learning_rate = schedule })
   end)
 
   it("include an average that is still the start", function()
-    assert.are.same({ "ema_final: after 40 iterations 73 % of the averaged policy is still the "
-      .. "start. Set ema_decay to 0.928 or less (then 5 % are), or leave ema_final off" },
-      warnings({ ema_final = true }, 40))
+    assert.are.same({
+      "ema_final: after 40 iterations 73 % of the averaged policy is still the "
+        .. "start. Set ema_decay to 0.928 or less (then 5 % are), or leave ema_final off",
+    }, warnings({ ema_final = true }, 40))
     assert.are.same({}, warnings({ ema_final = true }, 400))
     assert.are.same({}, warnings({ ema_final = true, ema_decay = 0 }, 40))
   end)
@@ -239,12 +269,11 @@ end)
 describe("the estimate", function()
   it("times the second forward, and counts what a step is worth", function()
     local now, calls = 100, 0
-    with_system("monotonic", function()
-      return now
-    end, function()
-      assert.are.equal("  estimate: 7.0 s a step, 11m 40s in all (100 steps; validation and "
-        .. "checkpoints beside it)\n",
-        passes(new({}), "time", {
+    with_system("monotonic", function() return now end, function()
+      assert.are.equal(
+        "  estimate: 7.0 s a step, 11m 40s in all (100 steps; validation and "
+          .. "checkpoints beside it)\n",
+        passes(new {}, "time", {
           steps = 100,
           forwards = 3,
           seconds = 1,
@@ -252,14 +281,15 @@ describe("the estimate", function()
             calls = calls + 1
             now = now + (calls == 1 and 50 or 2) -- the first fills the caches
           end,
-        }))
+        })
+      )
     end)
     assert.are.equal(2, calls)
   end)
 end)
 
 describe("the first batch of PPO", function()
-  local prompts = toy.sequences({ 5, 2, 3 })
+  local prompts = toy.sequences { 5, 2, 3 }
 
   --- A batch as a run has it, with the policy as its own reference: 3 answers of 4 tokens.
   local function roll_of(policy, temperature)
@@ -278,27 +308,21 @@ describe("the first batch of PPO", function()
   end
 
   local function less(amount)
-    return function(x)
-      return x - amount
-    end
+    return function(x) return x - amount end
   end
 
   local function check_of(reference)
-    return new({
+    return new {
       models = { reference = reference },
       tokenizer = { -- of the toy's 37 ids
         stream = function()
           return {
-            push = function(_, id)
-              return id .. " "
-            end,
-            finish = function()
-              return ""
-            end,
+            push = function(_, id) return id .. " " end,
+            finish = function() return "" end,
           }
         end,
       },
-    })
+    }
   end
 
   toy.each(function(name)
@@ -306,8 +330,13 @@ describe("the first batch of PPO", function()
       local policy = toy.model(name)
       local check = check_of(toy.model(name))
       local text = passes(check, "first_batch", policy, roll_of(policy, 0.7), { temperature = 0.7 })
-      assert.matches("first-minibatch ratio is 1 for all 12 tokens; KL to the reference at step 0 "
-        .. "is 0 nats an answer\n", text, 1, true)
+      assert.matches(
+        "first-minibatch ratio is 1 for all 12 tokens; KL to the reference at step 0 "
+          .. "is 0 nats an answer\n",
+        text,
+        1,
+        true
+      )
       assert.matches("3 sequences, 22 tokens, 12 of them trained (55 %)", text, 1, true)
       assert.are.same({}, check.warnings)
     end)
@@ -322,8 +351,12 @@ describe("the first batch of PPO", function()
     local roll = roll_of(policy, 1)
     local old = roll.old
     roll.old = changed(old, 12, less(0.1)) -- e^0.1 - 1 = 0.10517
-    assert.are.equal("pre-flight: scoring the first answers again gives ratios up to 0.105 away "
-      .. "from 1: " .. refusal, refuses(check_of(reference), "first_batch", policy, roll))
+    assert.are.equal(
+      "pre-flight: scoring the first answers again gives ratios up to 0.105 away "
+        .. "from 1: "
+        .. refusal,
+      refuses(check_of(reference), "first_batch", policy, roll)
+    )
     roll.old = changed(old, 1, function(x)
       return x * (1 - 2 ^ -23) -- a last bit
     end)
@@ -333,35 +366,51 @@ describe("the first batch of PPO", function()
   it("refuses another temperature, and another weight", function()
     local roll = roll_of(policy, 0.9)
     passes(check_of(reference), "first_batch", policy, roll, { temperature = 0.9 })
-    assert.matches(refusal, refuses(check_of(reference), "first_batch", policy, roll,
-      { temperature = 1 }), 1, true)
+    assert.matches(
+      refusal,
+      refuses(check_of(reference), "first_batch", policy, roll, { temperature = 1 }),
+      1,
+      true
+    )
     local moved = toy.model("llama")
     local weight = moved.weights[moved.entries[1][1]]
     weight:copy_(weight * 1.01)
-    assert.matches(refusal, refuses(check_of(reference), "first_batch", moved, roll,
-      { temperature = 0.9 }), 1, true)
+    assert.matches(
+      refusal,
+      refuses(check_of(reference), "first_batch", moved, roll, { temperature = 0.9 }),
+      1,
+      true
+    )
   end)
 
   it("refuses log-probs that are not numbers, though they are the same ones", function()
     local broken = toy.model("llama")
     local weight = broken.weights[broken.entries[1][1]]
     weight:copy_(weight * (0 / 0))
-    assert.are.equal("pre-flight: scoring the first answers again gives a log-prob that is not a "
-      .. "number: the policy's weights are broken",
-      refuses(check_of(other), "first_batch", broken, roll_of(broken, 1)))
+    assert.are.equal(
+      "pre-flight: scoring the first answers again gives a log-prob that is not a "
+        .. "number: the policy's weights are broken",
+      refuses(check_of(other), "first_batch", broken, roll_of(broken, 1))
+    )
   end)
 
   it("refuses a KL between the same weights", function()
     local roll = roll_of(policy, 1)
     roll.reference = changed(roll.old, 5, less(0.75))
-    assert.are.equal("pre-flight: policy and reference have the same weights, but their KL is 0.75",
-      refuses(check_of(reference), "first_batch", policy, roll))
+    assert.are.equal(
+      "pre-flight: policy and reference have the same weights, but their KL is 0.75",
+      refuses(check_of(reference), "first_batch", policy, roll)
+    )
   end)
 
   it("tells the KL to a reference of other weights", function()
     local roll = roll_of(policy, 1)
     roll.reference = changed(roll.old, 5, less(0.75))
-    assert.matches("KL to the reference at step 0 is 0.25 nats an answer\n",
-      passes(check_of(other), "first_batch", policy, roll), 1, true)
+    assert.matches(
+      "KL to the reference at step 0 is 0.25 nats an answer\n",
+      passes(check_of(other), "first_batch", policy, roll),
+      1,
+      true
+    )
   end)
 end)

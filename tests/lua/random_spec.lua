@@ -7,12 +7,22 @@ local random = pl.random
 describe("a purpose", function()
   it("is told by its name and each of its parts, in their order", function()
     local seen = {}
-    for _, purpose in ipairs({
-      random.purpose("a"), random.purpose("b"), random.purpose("a", 1), random.purpose("a", 2),
-      random.purpose("a", 1, 2), random.purpose("a", 2, 1), random.purpose("a", "1"),
-      random.purpose("a", "b"), random.purpose("ab"), random.purpose("a", 0), random.purpose(""),
-      random.purpose("a", -1), random.purpose("a", 1, ""), random.purpose("a", math.mininteger),
-    }) do
+    for _, purpose in ipairs {
+      random.purpose("a"),
+      random.purpose("b"),
+      random.purpose("a", 1),
+      random.purpose("a", 2),
+      random.purpose("a", 1, 2),
+      random.purpose("a", 2, 1),
+      random.purpose("a", "1"),
+      random.purpose("a", "b"),
+      random.purpose("ab"),
+      random.purpose("a", 0),
+      random.purpose(""),
+      random.purpose("a", -1),
+      random.purpose("a", 1, ""),
+      random.purpose("a", math.mininteger),
+    } do
       assert.is_nil(seen[purpose])
       seen[purpose] = true
     end
@@ -49,7 +59,7 @@ describe("a permutation", function()
       counts[key] = (counts[key] or 0) + 1
     end
     local chi2 = 0
-    for _, key in ipairs({ "123", "132", "213", "231", "312", "321" }) do
+    for _, key in ipairs { "123", "132", "213", "231", "312", "321" } do
       chi2 = chi2 + ((counts[key] or 0) - n / 6) ^ 2 / (n / 6)
     end
     assert.is_true(chi2 < 20.5, ("chi-square %.1f with 5 degrees of freedom"):format(chi2)) -- .001
@@ -61,8 +71,10 @@ describe("a stream", function()
     local one, again = random.stream(3, "s", "x"), random.stream(3, "s", "x")
     local first = { one:real(), one:real(), one:normal(), one:int(1, 6), one:chance(0.5) }
     assert.are_not.equal(first[1], first[2])
-    assert.are.same(first,
-      { again:real(), again:real(), again:normal(), again:int(1, 6), again:chance(0.5) })
+    assert.are.same(
+      first,
+      { again:real(), again:real(), again:normal(), again:int(1, 6), again:chance(0.5) }
+    )
     assert.are_not.equal(first[1], random.stream(3, "s", "y"):real())
   end)
 
@@ -71,7 +83,7 @@ describe("a stream", function()
     for _ = 1, 3000 do
       local eyes = stream:int(1, 6)
       seen[eyes] = (seen[eyes] or 0) + 1
-      local key = stream:weighted({ a = 1, b = 3, c = 0 })
+      local key = stream:weighted { a = 1, b = 3, c = 0 }
       weighed[key] = weighed[key] + 1
     end
     for eyes = 1, 6 do
@@ -103,13 +115,11 @@ describe("a stream", function()
 end)
 
 describe("tensors", function()
-  after_each(function()
-    pl.seed(0)
-  end)
+  after_each(function() pl.seed(0) end)
 
   it("without a seed draw on from the session's stream", function()
     pl.seed(11)
-    local a, b, c = pl.randn({ 4 }), pl.randn({ 4 }), pl.uniform({ 4 })
+    local a, b, c = pl.randn { 4 }, pl.randn { 4 }, pl.uniform { 4 }
     assert.are_not.same(a:totable(), b:totable())
     pl.seed(11)
     assert.are.equal(11, pl.seed())
@@ -122,7 +132,7 @@ describe("tensors", function()
 
   it("with a seed are pinned, and leave the session's stream where it is", function()
     pl.seed(11)
-    local a = pl.randn({ 4 })
+    local a = pl.randn { 4 }
     pl.seed(11)
     local pinned = pl.randn({ 4 }, { seed = 3 })
     assert.are.same(pinned:totable(), pl.randn({ 4 }, { seed = 3 }):totable())
@@ -135,8 +145,8 @@ describe("answers", function()
     local toy = dofile("tests/lua/support/toy.lua")
     local model = toy.model("llama")
     local function tokens(stream, seed)
-      return pl.generate(model, { { 1, 2 } }, { max_tokens = 12, seed = seed, stream = stream })
-        .tokens:totable()
+      return pl.generate(model, { { 1, 2 } }, { max_tokens = 12, seed = seed, stream = stream }).tokens
+        :totable()
     end
     assert.are.same(tokens("eval", 1), tokens("eval", 1))
     assert.are_not.same(tokens("eval", 1), tokens("ppo.rollout", 1))

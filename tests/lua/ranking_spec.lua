@@ -11,7 +11,7 @@ describe("the pairs of ranked answers", function()
 
   it("are counted with their ties", function()
     assert.are.same({ 6, 4, 1 }, { ranking.count(sets) })
-    assert.are.same({ 0, 0, 0 }, { ranking.count({}) })
+    assert.are.same({ 0, 0, 0 }, { ranking.count {} })
   end)
 
   it("are ranked from values: 1 for the highest, equals share", function()
@@ -26,7 +26,7 @@ describe("the pairs of ranked answers", function()
 
   it("are ordered right, wrong, or not at all", function()
     -- σ(2) = .8808 falls into .8 to .9, σ(0.5) = .6225 into .6 to .7, σ(0) into .5 to .6
-    local figures = ranking.calibration({ 2, 2, -2, 0.5, 0 })
+    local figures = ranking.calibration { 2, 2, -2, 0.5, 0 }
     assert.are.equal(5, figures.eval_pairs)
     assert.are.equal(3.5 / 5, figures.eval_accuracy)
     assert.are.equal(2 / 3, figures.eval_accuracy_p80)
@@ -39,9 +39,10 @@ describe("the pairs of ranked answers", function()
 end)
 
 describe("accuracy", function()
-  it("of no pairs is absent", function()
-    assert.are.same({ eval_pairs = 0 }, ranking.calibration({}))
-  end)
+  it(
+    "of no pairs is absent",
+    function() assert.are.same({ eval_pairs = 0 }, ranking.calibration {}) end
+  )
 
   it("is told by who ranked, with an interval", function()
     local sets = {
@@ -73,8 +74,9 @@ describe("best of n", function()
     -- of a, b, c with worth 0, 1, 5 the chooser likes a best, then b; pairs choose a, a, b
     assert.is_true(math.abs(pl.stats.best_of({ 0, 1, 5 }, 2, { 3, 2, 1 }) - 1 / 3) < 1e-12)
     -- equals are as likely as each other: ab chooses a or b, ac and bc choose a and b
-    assert.is_true(math.abs(pl.stats.best_of({ 0, 1, 5 }, 2, { 2, 2, 1 }) - (0.5 + 0 + 1) / 3)
-      < 1e-12)
+    assert.is_true(
+      math.abs(pl.stats.best_of({ 0, 1, 5 }, 2, { 2, 2, 1 }) - (0.5 + 0 + 1) / 3) < 1e-12
+    )
     assert.is_true(math.abs(pl.stats.best_of({ 0, 1, 5 }, 3, { 4, 4, 4 }) - 2) < 1e-12)
     assert.is_true(math.abs(pl.stats.best_of({ 0, 1, 5 }, 1, { 3, 1, 2 }) - 2) < 1e-12)
   end)
@@ -107,7 +109,7 @@ describe("scores", function()
     assert.are.same({ 5, 3, 9, 5, 3, 9, 5, 3, 9, 5, 3, 9 }, lengths)
     assert.are.same({ 2, 1, 3 }, ranks[4])
     assert.are.equal(12, #scores)
-    for _, most in ipairs({ 1, 20 }) do
+    for _, most in ipairs { 1, 20 } do
       assert.are.same(scores, (score.sets(model, sets, most)))
     end
     assert.are.same(table.move(scores, 4, 6, 1, {}), score.sequences(model, sets[2].sequences))
@@ -143,7 +145,7 @@ describe("scores", function()
       assert.are.same({ 2, roll.answers.finish_reasons[2] == "stop" and 1 or 0.5 }, scores)
     end)
 
-    for body, wrong in pairs({
+    for body, wrong in pairs {
       ["return function() return 1 end"] = "it returned a number; a list of 2 numbers is wanted",
       ["return function() end"] = "it returned a nil; a list of 2 numbers is wanted",
       ["return function() return { 1 } end"] = "it returned 1 scores for 2 answers",
@@ -154,11 +156,9 @@ describe("scores", function()
       ["return function() return { true, 1 } end"] = "the score of answer 1 is a boolean",
       ["return 7"] = "must return a function of (prompts, answers, rows, ended), not a number",
       ["return function("] = "cannot be read",
-    }) do
+    } do
       it("are refused: " .. body, function()
-        local ok, message = pcall(function()
-          judge(body):score(roll, prompts)
-        end)
+        local ok, message = pcall(function() judge(body):score(roll, prompts) end)
         assert.is_false(ok)
         assert.is_truthy(message:find(wrong, 1, true), message)
         assert.is_truthy(message:find("judge.lua", 1, true), message)

@@ -26,13 +26,9 @@ local function run(recipe, more, folder)
   return pl.config.run_recipe("recipes/" .. recipe .. ".lua", settings), settings.output_dir
 end
 
-local function summary_of(folder)
-  return pl.json.decode(scratch.read(folder .. "/summary.json"))
-end
+local function summary_of(folder) return pl.json.decode(scratch.read(folder .. "/summary.json")) end
 
-local function refusal(recipe, more, folder)
-  return tostring(message_of(run, recipe, more, folder))
-end
+local function refusal(recipe, more, folder) return tostring(message_of(run, recipe, more, folder)) end
 
 --- Flips one bit of a file.
 local function flip(path)
@@ -57,7 +53,7 @@ describe("the result of a run", function()
   end)
 
   it("is no model when learning failed", function()
-    for recipe, more in pairs({ sft = { learning_rate = 1e30 }, ppo = { learning_rate = 1e30 } }) do
+    for recipe, more in pairs { sft = { learning_rate = 1e30 }, ppo = { learning_rate = 1e30 } } do
       local folder = scratch.path()
       local message = refusal(recipe, more, folder)
       assert.is_truthy(message:find("the run has failed and no model is saved", 1, true), message)
@@ -92,8 +88,17 @@ describe("a run that is gone on with", function()
     scratch.write(w.reward, reward .. "-- other\n")
     settings.resume, settings.max_steps = "latest", 2
     local message = refusal("ppo", settings, folder)
-    assert.is_truthy(message:find("reward_function is not what " .. folder .. "/checkpoint-1 was "
-      .. "made with: its content was ", 1, true), message)
+    assert.is_truthy(
+      message:find(
+        "reward_function is not what "
+          .. folder
+          .. "/checkpoint-1 was "
+          .. "made with: its content was ",
+        1,
+        true
+      ),
+      message
+    )
     settings.resume_changed = { "reward_function" }
     run("ppo", settings, folder)
     local row = pl.run.read_rows(folder .. "/journal.jsonl")
@@ -104,18 +109,23 @@ describe("a run that is gone on with", function()
   it("is refused with other batches or another template, both named", function()
     local folder = scratch.path()
     run("sft", { num_train_epochs = 1 }, folder)
-    local message = refusal("sft",
-      { num_train_epochs = 1, batch_size = 4, template = "plain", resume = "latest" }, folder)
-    assert.is_truthy(message:find("batch_size is 8 there, 4 was given; template is ", 1, true),
-      message)
+    local message = refusal(
+      "sft",
+      { num_train_epochs = 1, batch_size = 4, template = "plain", resume = "latest" },
+      folder
+    )
+    assert.is_truthy(
+      message:find("batch_size is 8 there, 4 was given; template is ", 1, true),
+      message
+    )
   end)
 
   it("keeps the figures it had when it was finished", function()
     local folder = scratch.path()
     run("sft", { num_train_epochs = 1, eval_dataset = w.demos }, folder)
     local before = scratch.read(folder .. "/summary.json")
-    local result = run("sft", { num_train_epochs = 1, eval_dataset = w.demos, resume = "latest" },
-      folder)
+    local result =
+      run("sft", { num_train_epochs = 1, eval_dataset = w.demos, resume = "latest" }, folder)
     assert.are.equal(before, scratch.read(folder .. "/summary.json"))
     assert.are.equal(summary_of(folder).eval_loss, result.eval_loss)
   end)
@@ -124,11 +134,25 @@ end)
 describe("models that work together", function()
   it("have one tokenizer, one size of vocabulary and room for the text", function()
     local function reward_model(texts, context)
-      local tok = pl.tokenizer.train({ kind = "word", texts = texts, vocab_size = #texts + 3,
-        special = { "<s>", "</s>", "<unk>" }, bos = "<s>", eos = "</s>", unk = "<unk>" })
+      local tok = pl.tokenizer.train {
+        kind = "word",
+        texts = texts,
+        vocab_size = #texts + 3,
+        special = { "<s>", "</s>", "<unk>" },
+        bos = "<s>",
+        eos = "</s>",
+        unk = "<unk>",
+      }
       local folder = scratch.path()
-      local config = { model_type = "gpt2", n_embd = 8, n_layer = 1, n_head = 1,
-        n_positions = context or 64, vocab_size = #tok, scalar_head = true }
+      local config = {
+        model_type = "gpt2",
+        n_embd = 8,
+        n_layer = 1,
+        n_head = 1,
+        n_positions = context or 64,
+        vocab_size = #tok,
+        scalar_head = true,
+      }
       assert(assert(pl.model.new(config, { seed = 1 })):save(folder, { tokenizer = tok }))
       return folder, #tok
     end
@@ -139,41 +163,70 @@ describe("models that work together", function()
     end
     local other, size = reward_model(texts)
     assert.are.equal(#own, size)
-    local function with(path)
-      return refusal("ppo", { reward_function = "", reward_model = path })
-    end
-    assert.is_truthy(with(other):find(("reward_model (%s) has another tokenizer than model (%s)")
-      :format(other, w.model), 1, true), with(other))
+    local function with(path) return refusal("ppo", { reward_function = "", reward_model = path }) end
+    assert.is_truthy(
+      with(other):find(
+        ("reward_model (%s) has another tokenizer than model (%s)"):format(other, w.model),
+        1,
+        true
+      ),
+      with(other)
+    )
     assert.is_truthy(with(w.model):find("has no scalar head and scores nothing", 1, true))
-    assert.is_truthy(refusal("ppo", { model = other }):find("is a reward model: it scores answers "
-      .. "and writes none", 1, true))
+    assert.is_truthy(
+      refusal("ppo", { model = other }):find(
+        "is a reward model: it scores answers " .. "and writes none",
+        1,
+        true
+      )
+    )
     texts[#texts] = nil
     local small = reward_model(texts)
-    assert.is_truthy(with(small):find(("has a vocabulary of %d tokens, model (%s) of %d"):format(
-      size - 1, w.model, size), 1, true), with(small))
+    assert.is_truthy(
+      with(small):find(
+        ("has a vocabulary of %d tokens, model (%s) of %d"):format(size - 1, w.model, size),
+        1,
+        true
+      ),
+      with(small)
+    )
     local folder = scratch.path()
-    local short = assert(pl.model.new({ model_type = "gpt2", n_embd = 8, n_layer = 1, n_head = 1,
-      n_positions = 20, vocab_size = size, scalar_head = true }, { seed = 1 }))
+    local short = assert(pl.model.new({
+      model_type = "gpt2",
+      n_embd = 8,
+      n_layer = 1,
+      n_head = 1,
+      n_positions = 20,
+      vocab_size = size,
+      scalar_head = true,
+    }, { seed = 1 }))
     assert(short:save(folder, { tokenizer = own }))
-    assert.is_truthy(with(folder):find("reads 20 tokens, a prompt and its answer may have 64", 1,
-      true), with(folder))
+    assert.is_truthy(
+      with(folder):find("reads 20 tokens, a prompt and its answer may have 64", 1, true),
+      with(folder)
+    )
   end)
 end)
 
 describe("a session", function()
   it("has the folder of a failed run free again", function()
     local folder = scratch.path()
-    local input = scratch.write(scratch.path(), ([[
+    local input = scratch.write(
+      scratch.path(),
+      ([[
 local cfg = pl.config { name = "a", args = { "--output_dir", %q } }
 local function begin() return pl.run.open(cfg) end
 local r = begin() error("boom")
 local r = begin() print("free", r.dir ~= nil)
 nonsense.x = 1
 print("kept", pcall(begin))
-]]):format(folder))
+]]):format(folder)
+    )
     local out = scratch.path()
-    pl.system.spawn({ world.program, "-i" },
-      { stdin = input, stdout = out, stderr = out .. ".err" })
+    pl.system.spawn(
+      { world.program, "-i" },
+      { stdin = input, stdout = out, stderr = out .. ".err" }
+    )
     local text = scratch.read(out)
     assert.is_truthy(text:find("free\ttrue", 1, true), text .. scratch.read(out .. ".err"))
     assert.is_truthy(text:find("kept\tfalse", 1, true), text)

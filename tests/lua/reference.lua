@@ -25,9 +25,7 @@ local function new(shape, value)
   return a
 end
 
-local function copy_shape(a)
-  return table.move(a.shape, 1, #a.shape, 1, {})
-end
+local function copy_shape(a) return table.move(a.shape, 1, #a.shape, 1, {}) end
 
 -- ---- one input ----------------------------------------------------------------------------------
 
@@ -42,9 +40,7 @@ local function unary(f)
   end
 end
 
-local function sigmoid(x)
-  return 1 / (1 + math.exp(-x))
-end
+local function sigmoid(x) return 1 / (1 + math.exp(-x)) end
 
 local function tanh(x)
   local e = math.exp(-2 * math.abs(x))
@@ -54,9 +50,7 @@ end
 
 --- erf by the series 2/sqrt(pi) e^(-x^2) sum 2^n x^(2n+1) / (2n+1)!!, whose terms are all positive.
 local function erf(x)
-  if math.abs(x) > 6 then
-    return x > 0 and 1.0 or -1.0
-  end
+  if math.abs(x) > 6 then return x > 0 and 1.0 or -1.0 end
   local term, sum, n = x, x, 0
   while math.abs(term) > 1e-18 * math.abs(sum) do
     n = n + 1
@@ -82,9 +76,11 @@ ref.gelu = unary(function(x, params)
   end
   return 0.5 * x * (1 + erf(x / math.sqrt(2)))
 end)
-ref.clamp = unary(function(x, params)
-  return math.min(math.max(x, params.min or -math.huge), params.max or math.huge)
-end)
+ref.clamp = unary(
+  function(x, params)
+    return math.min(math.max(x, params.min or -math.huge), params.max or math.huge)
+  end
+)
 
 -- ---- two and three inputs, broadcast ------------------------------------------------------------
 
@@ -100,9 +96,7 @@ local function broadcast(f)
       shape[i] = 1
       for _, a in ipairs(inputs) do
         local n = a.shape[i - (rank - #a.shape)] or 1
-        if n ~= 1 then
-          shape[i] = n
-        end
+        if n ~= 1 then shape[i] = n end
       end
     end
     local y = { shape = shape }
@@ -154,9 +148,7 @@ function ref.matmul(inputs, params)
   local m, k, a_batch = sizes(a, params.transpose_a)
   local _, n, b_batch = sizes(b, params.transpose_b)
   local batch = math.max(a_batch, b_batch)
-  if #a.shape > 2 or #b.shape > 2 then
-    batch = #a.shape > 2 and a_batch or b_batch
-  end
+  if #a.shape > 2 or #b.shape > 2 then batch = #a.shape > 2 and a_batch or b_batch end
   local shape = copy_shape(#a.shape >= #b.shape and a or b)
   shape[#shape - 1], shape[#shape] = m, n
   local y = { shape = shape }
@@ -236,9 +228,10 @@ ref.layernorm = by_rows(function(row, inputs, params)
   local mean = sum_of(row) / #row
   local var = sum_of(row, function(v) return (v - mean) ^ 2 end) / #row
   local scale = 1 / math.sqrt(var + (params.eps or 1e-5))
-  return map(row, function(v, i)
-    return inputs[2][i] * (v - mean) * scale + (inputs[3] and inputs[3][i] or 0)
-  end)
+  return map(
+    row,
+    function(v, i) return inputs[2][i] * (v - mean) * scale + (inputs[3] and inputs[3][i] or 0) end
+  )
 end)
 
 ref.softmax = by_rows(function(row)
@@ -287,9 +280,7 @@ function ref.attention(inputs, params)
       for head = 0, heads - 1 do
         local group = head // (heads // kv_heads)
         local at = t * heads * dim + head * dim
-        local function key_place(s)
-          return s * kv_heads * dim + group * dim
-        end
+        local function key_place(s) return s * kv_heads * dim + group * dim end
         local score = {}
         for s = offsets[b], t do
           local dot = 0.0
@@ -345,19 +336,19 @@ function ref.reshape(inputs, params)
   local shape, open, known = {}, nil, 1
   for i, n in ipairs(params.shape) do
     shape[i] = n
-    if n == -1 then open = i else known = known * n end
+    if n == -1 then
+      open = i
+    else
+      known = known * n
+    end
   end
-  if open then
-    shape[open] = #x // known
-  end
+  if open then shape[open] = #x // known end
   return { table.move(x, 1, #x, 1, { shape = shape }) }
 end
 
 function ref.transpose(inputs, params)
   local x = inputs[1]
-  local function axis(given)
-    return given < 0 and given + #x.shape + 1 or given
-  end
+  local function axis(given) return given < 0 and given + #x.shape + 1 or given end
   local a, b = axis(params.a or -2), axis(params.b or -1)
   local shape, stride = copy_shape(x), {}
   shape[a], shape[b] = shape[b], shape[a]
@@ -379,9 +370,7 @@ end
 
 --- before, size, after around an axis counted from 1 (or -1 from the end).
 local function split(x, axis)
-  if axis < 0 then
-    axis = axis + #x.shape + 1
-  end
+  if axis < 0 then axis = axis + #x.shape + 1 end
   return product(x.shape, 1, axis - 1), x.shape[axis], product(x.shape, axis + 1), axis
 end
 

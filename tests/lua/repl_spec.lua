@@ -13,12 +13,21 @@ describe("locals.rewrite", function()
     { "local x, y print(x)", " x, y = nil print(x)", { "x", "y" } },
     { "local k <const> = 2", " k  = 2", { "k" } },
     { "local s <close> = open()", "local s <close> = open()", {} },
-    { "local function f(n) local m = n return m end", " function f(n) local m = n return m end",
-      { "f" } },
-    { "for i = 1, 3 do local z = i end local q = 1", "for i = 1, 3 do local z = i end  q = 1",
-      { "q" } },
-    { "if a then local b = 1 elseif c then local d = 2 end",
-      "if a then local b = 1 elseif c then local d = 2 end", {} },
+    {
+      "local function f(n) local m = n return m end",
+      " function f(n) local m = n return m end",
+      { "f" },
+    },
+    {
+      "for i = 1, 3 do local z = i end local q = 1",
+      "for i = 1, 3 do local z = i end  q = 1",
+      { "q" },
+    },
+    {
+      "if a then local b = 1 elseif c then local d = 2 end",
+      "if a then local b = 1 elseif c then local d = 2 end",
+      {},
+    },
     { "repeat local x = 1 until x local y = 2", "repeat local x = 1 until x  y = 2", { "y" } },
     { 'print("local x = 1")', 'print("local x = 1")', {} },
     { "print([==[ local x ]] ]==]) -- local y", "print([==[ local x ]] ]==]) -- local y", {} },
@@ -49,9 +58,7 @@ describe("completion", function()
     object = setmetatable({ own = 1 }, { __index = { method = print, other = 5 } }),
   }, { __index = _G })
 
-  local function names(before)
-    return (complete.candidates(env, before))
-  end
+  local function names(before) return (complete.candidates(env, before)) end
 
   it("finds names, fields and methods", function()
     assert.are.same({ "apple" }, names("x = app"))
@@ -72,8 +79,10 @@ describe("completion", function()
   it("TAB inserts what all candidates share and lists the rest", function()
     assert.are.equal("le", (complete.line(env, "app")))
     assert.are.equal("  ", (complete.line(env, "  ")))
-    assert.are.same({ "", { "red", "rot", "round" } }, { complete.line(env, "apple.") and "",
-      select(2, complete.line(env, "apple.r")) })
+    assert.are.same({ "", { "red", "rot", "round" } }, {
+      complete.line(env, "apple.") and "",
+      select(2, complete.line(env, "apple.r")),
+    })
   end)
 
   it("lists fields that come at first use", function()
@@ -93,23 +102,30 @@ describe("pretty.show", function()
   local cyclic = { name = "me" }
   cyclic.self = cyclic
   local cases = {
-    { nil, "nil" }, { 1, "1" }, { 1.0, "1.0" }, { "a\nb\0\"ü", [["a\nb\0\"ü"]] },
-    { "\xff", [["\xff"]] }, { {}, "{}" }, { { 1, 2, "x" }, '{ 1, 2, "x" }' },
-    { { b = 1, a = { 2 }, ["two words"] = 3, ["end"] = 4, [10] = 5 },
-      '{ [10] = 5, a = { 2 }, b = 1, ["end"] = 4, ["two words"] = 3 }' },
+    { nil, "nil" },
+    { 1, "1" },
+    { 1.0, "1.0" },
+    { 'a\nb\0"ü', [["a\nb\0\"ü"]] },
+    { "\xff", [["\xff"]] },
+    { {}, "{}" },
+    { { 1, 2, "x" }, '{ 1, 2, "x" }' },
+    {
+      { b = 1, a = { 2 }, ["two words"] = 3, ["end"] = 4, [10] = 5 },
+      '{ [10] = 5, a = { 2 }, b = 1, ["end"] = 4, ["two words"] = 3 }',
+    },
     { cyclic, '{ name = "me", self = <cycle> }' },
     { setmetatable({}, { __tostring = function() return "shows itself" end }), "shows itself" },
     { { { { { { 1 } } } } }, "{ { { { {...} } } } }" },
   }
   for i, case in pairs(cases) do
-    it("case " .. i, function()
-      assert.are.equal(case[2], pretty.show(case[1]))
-    end)
+    it("case " .. i, function() assert.are.equal(case[2], pretty.show(case[1])) end)
   end
 
   it("breaks what is too wide and cuts what is too long", function()
-    assert.are.equal('{\n  "aaaaaaaaaa",\n  "bbbbbbbbbb",\n}',
-      pretty.show({ "aaaaaaaaaa", "bbbbbbbbbb" }, 20))
+    assert.are.equal(
+      '{\n  "aaaaaaaaaa",\n  "bbbbbbbbbb",\n}',
+      pretty.show({ "aaaaaaaaaa", "bbbbbbbbbb" }, 20)
+    )
     local long = {}
     for i = 1, 150 do
       long[i] = i
@@ -130,20 +146,29 @@ describe("help.op", function()
     assert.is_nil(help.op("no_such_op"))
   end)
 
-  it("shows the call with its defaults", function()
-    assert.truthy(help.op("matmul"):find(
-      "y = pl.matmul(a, b, {transpose_a = false, transpose_b = false})", 1, true))
-  end)
+  it(
+    "shows the call with its defaults",
+    function()
+      assert.truthy(
+        help
+          .op("matmul")
+          :find("y = pl.matmul(a, b, {transpose_a = false, transpose_b = false})", 1, true)
+      )
+    end
+  )
 
   it("says what one types in Lua: counted from 1, choices in quotes", function()
-    assert.are.equal([[
+    assert.are.equal(
+      [[
 y = pl.slice(x, {axis = 1, start = 1, stop = 0})
   a run of elements along axis
   shapes   [*] -> [*]
   axis     axis, from 1
   start    first element taken, from 1
   stop     last element taken, from 1
-  method: x:slice(...)]], help.op("slice"))
+  method: x:slice(...)]],
+      help.op("slice")
+    )
     assert.truthy(help.op("gelu"):find('approximate one of "none", "tanh"', 1, true))
     assert.truthy(help.op("gelu"):find('{approximate = "none"}', 1, true))
   end)
@@ -155,9 +180,7 @@ y = pl.slice(x, {axis = 1, start = 1, stop = 0})
         local typed = assert(load("return " .. options))()
         for _, param in ipairs(row.params) do
           local default = param.default
-          if default == "all" then
-            default = nil
-          end
+          if default == "all" then default = nil end
           assert.are.equal(default, typed[param.name], row.name .. "." .. param.name)
         end
       end
@@ -187,8 +210,10 @@ x +
 1
 ]])
     file:close()
-    local how, code = core.system.spawn({ host.executable, "-i" },
-      { stdin = input, stdout = output, stderr = errors })
+    local how, code = core.system.spawn(
+      { host.executable, "-i" },
+      { stdin = input, stdout = output, stderr = errors }
+    )
     local function slurp(name)
       local f = assert(io.open(name))
       local text = f:read("a")
@@ -205,8 +230,18 @@ x +
     end
     table.remove(lines, 1) -- the version
     assert.are.equal("", table.remove(lines)) -- the prompt that met the end of input
-    assert.are.same({ "2", "42", "loop\t1", "loop\t2", "nil", '20\tnil\t"s"', "{ a = { 1, 2 } }",
-      "string.rep(...)  a function in C", "20", "21" }, lines)
+    assert.are.same({
+      "2",
+      "42",
+      "loop\t1",
+      "loop\t2",
+      "nil",
+      '20\tnil\t"s"',
+      "{ a = { 1, 2 } }",
+      "string.rep(...)  a function in C",
+      "20",
+      "21",
+    }, lines)
     assert.truthy(err:find("lost", 1, true))
     assert.falsy(err:find("perilune/repl", 1, true))
   end)

@@ -6,9 +6,7 @@ local function count(text, part)
   local n, at = 0, 1
   while true do
     local first, last = text:find(part, at, true)
-    if not first then
-      return n
-    end
+    if not first then return n end
     n, at = n + 1, last + 1
   end
 end
@@ -23,9 +21,7 @@ local function balance(markup)
       assert.are.equal(table.remove(open), name)
     else
       seen[name] = (seen[name] or 0) + 1
-      if rest:sub(-1) ~= "/" and not void[name] then
-        open[#open + 1] = name
-      end
+      if rest:sub(-1) ~= "/" and not void[name] then open[#open + 1] = name end
     end
   end
   assert.are.same({}, open)
@@ -45,9 +41,13 @@ end)
 
 describe("plot.chart", function()
   it("maps values to places", function()
-    local svg = plot.chart({ series = { { x = { 0, 50, 100 }, y = { 0, 5, 10 } } }, y_min = 0,
+    local svg = plot.chart {
+      series = { { x = { 0, 50, 100 }, y = { 0, 5, 10 } } },
+      y_min = 0,
       y_max = 10,
-      width = 400, height = 200 })
+      width = 400,
+      height = 200,
+    }
     -- left is 6.8 · 2 characters + 10, right 400 - 12; top 14, bottom 200 - 22
     local d = svg:match('class="line c1" d="([^"]+)"')
     assert.are.equal("M23.6 178L205.8 96L388 14", d)
@@ -56,8 +56,9 @@ describe("plot.chart", function()
   end)
 
   it("breaks a line at what is not finite, and draws a lone point as a dot", function()
-    local svg = plot.chart({ series = { { x = { 1, 2, 3, 4, 5 },
-      y = { 1, 2, 0 / 0, 4, math.huge } } } })
+    local svg = plot.chart {
+      series = { { x = { 1, 2, 3, 4, 5 }, y = { 1, 2, 0 / 0, 4, math.huge } } },
+    }
     assert.are.equal(1, count(svg, 'class="line c1"'))
     assert.are.equal(1, count(svg, "<circle"))
     assert.is_nil(svg:find("nan"))
@@ -69,21 +70,39 @@ describe("plot.chart", function()
     for i = 1, 100000 do
       x[i], y[i] = i, i == 50000 and 10 or i % 2 * 0.001
     end
-    local svg = plot.chart({ series = { { x = x, y = y } }, y_min = 0, y_max = 10, height = 200 })
+    local svg = plot.chart { series = { { x = x, y = y } }, y_min = 0, y_max = 10, height = 200 }
     assert.is_true(#svg < 30000)
-    assert.is_truthy(svg:find("L[%d.]+ 14[LM\"]"))
+    assert.is_truthy(svg:find('L[%d.]+ 14[LM"]'))
   end)
 
   it("draws bands, error bars, labels, marks, smoothing and a legend", function()
-    local svg = plot.chart({
-      title = "T", x_label = "steps", y_label = "score", lines = { { y = 0.5, label = "SFT" } },
+    local svg = plot.chart {
+      title = "T",
+      x_label = "steps",
+      y_label = "score",
+      lines = { { y = 0.5, label = "SFT" } },
       series = {
-        { name = "a", x = { 1, 2 }, y = { 0.1, 0.9 }, low = { 0, 0.8 }, high = { 0.2, 1 },
-          smooth = 0.9 },
-        { name = "b", x = { 1, 2 }, y = { 0.1, 0.9 }, low = { 0, 0.8 }, high = { 0.2, 1 },
-          x_low = { 0.5, 1.5 }, x_high = { 1.5, 2.5 }, labels = { "n=1", "n=2" }, mark = "points" },
+        {
+          name = "a",
+          x = { 1, 2 },
+          y = { 0.1, 0.9 },
+          low = { 0, 0.8 },
+          high = { 0.2, 1 },
+          smooth = 0.9,
+        },
+        {
+          name = "b",
+          x = { 1, 2 },
+          y = { 0.1, 0.9 },
+          low = { 0, 0.8 },
+          high = { 0.2, 1 },
+          x_low = { 0.5, 1.5 },
+          x_high = { 1.5, 2.5 },
+          labels = { "n=1", "n=2" },
+          mark = "points",
+        },
       },
-    })
+    }
     balance(svg)
     assert.are.equal(1, count(svg, 'class="band f1"'))
     assert.are.equal(1, count(svg, 'class="line c1 faint"'))
@@ -95,40 +114,52 @@ describe("plot.chart", function()
   end)
 
   it("has powers of ten on a logarithmic axis and leaves out what has no logarithm", function()
-    local svg = plot.chart({ log_y = true,
-      series = { { x = { 1, 2, 3, 4 }, y = { 1, 0, 10, 1000 } } } })
-    for _, text in ipairs({ ">1<", ">10<", ">100<", ">1000<" }) do
+    local svg = plot.chart {
+      log_y = true,
+      series = { { x = { 1, 2, 3, 4 }, y = { 1, 0, 10, 1000 } } },
+    }
+    for _, text in ipairs { ">1<", ">10<", ">100<", ">1000<" } do
       assert.are.equal(1, count(svg, text:gsub(">", '">', 1)) > 0 and 1 or 0, text)
     end
   end)
 
   it("draws data without any spread, and no data", function()
-    balance(plot.chart({ series = { { x = { 3 }, y = { 0 } } } }))
-    balance(plot.chart({ series = { { x = {}, y = {} } } }))
-    balance(plot.chart({ log_x = true, log_y = true, series = { { x = { 5 }, y = { 5 } } } }))
+    balance(plot.chart { series = { { x = { 3 }, y = { 0 } } } })
+    balance(plot.chart { series = { { x = {}, y = {} } } })
+    balance(plot.chart { log_x = true, log_y = true, series = { { x = { 5 }, y = { 5 } } } })
   end)
 
   it("refuses what it cannot draw", function()
-    assert.has_error(function() plot.chart({ series = { { x = { 1 }, y = {} } } }) end,
-      "series 1 of plot.chart needs lists x and y of one length")
-    assert.has_error(function() plot.chart({ serie = {} }) end,
-      "plot.chart has no option 'serie'; did you mean 'series'?")
+    assert.has_error(
+      function() plot.chart { series = { { x = { 1 }, y = {} } } } end,
+      "series 1 of plot.chart needs lists x and y of one length"
+    )
+    assert.has_error(
+      function() plot.chart { serie = {} } end,
+      "plot.chart has no option 'serie'; did you mean 'series'?"
+    )
   end)
 end)
 
 describe("plot.series", function()
   it("takes the rows that have both fields", function()
     local history = { { step = 1, loss = 3 }, { step = 2 }, { loss = 1 }, { step = 4, loss = 2 } }
-    assert.are.same({ name = "SFT", x = { 1, 4 }, y = { 3, 2 }, smooth = 0.8 },
-      plot.series("SFT", history, "step", "loss", 0.8))
+    assert.are.same(
+      { name = "SFT", x = { 1, 4 }, y = { 3, 2 }, smooth = 0.8 },
+      plot.series("SFT", history, "step", "loss", 0.8)
+    )
   end)
 end)
 
 describe("plot.intervals", function()
   it("draws each row's value and interval", function()
-    local svg = plot.intervals({ title = "T", rows = {
-      { name = "base <b>", value = 0.1, low = 0.05, high = 0.15 }, { name = "ppo",
-        value = 0.8 } } })
+    local svg = plot.intervals {
+      title = "T",
+      rows = {
+        { name = "base <b>", value = 0.1, low = 0.05, high = 0.15 },
+        { name = "ppo", value = 0.8 },
+      },
+    }
     local seen = balance(svg)
     assert.are.equal(2, seen.circle)
     assert.are.equal(1, count(svg, ' span"'))
@@ -138,8 +169,10 @@ end)
 
 describe("plot.escape", function()
   it("leaves no markup, no control characters and no broken UTF-8", function()
-    assert.are.equal("&lt;a href=&quot;x&quot;&gt; &amp; &#39;y&#39;",
-      plot.escape("<a href=\"x\"> & 'y'"))
+    assert.are.equal(
+      "&lt;a href=&quot;x&quot;&gt; &amp; &#39;y&#39;",
+      plot.escape("<a href=\"x\"> & 'y'")
+    )
     assert.are.equal("a\u{FFFD}b\n\t", plot.escape("a\0b\n\t"))
     assert.are.equal("a\u{FFFD}b\u{FFFD}", plot.escape("a\xffb\xc3"))
     assert.are.equal("β€", plot.escape("β€"))
@@ -148,18 +181,30 @@ end)
 
 describe("a report", function()
   local function make()
-    return report.new({ title = "A & B", subtitle = "sub" })
+    return report
+      .new({ title = "A & B", subtitle = "sub" })
       :tiles({ { "score", 0.84, "± 0.02" }, { "kl", "4.2" } })
       :alarms({ "Length drift <x>" })
       :heading("H <1>")
       :text("para & graph")
-      :table({ head = { "model", "score" }, rows = { { "base", 0.11 }, { "ppo", 0.8 } }, best = 2,
-        note = "n" })
-      :chart(plot.chart({ series = { { x = { 1, 2 }, y = { 1, 2 } } } }), "caption")
-      :charts({ plot.chart({ series = { { x = { 1, 2 }, y = { 1, 2 } } } }) })
-      :answers({ models = { "base", "ppo" }, rows = {
-        { prompt = "<p>?", answers = { "<script>alert(1)</script>", " " },
-          scores = { 0.1, 0.9 } } } })
+      :table({
+        head = { "model", "score" },
+        rows = { { "base", 0.11 }, { "ppo", 0.8 } },
+        best = 2,
+        note = "n",
+      })
+      :chart(plot.chart { series = { { x = { 1, 2 }, y = { 1, 2 } } } }, "caption")
+      :charts({ plot.chart { series = { { x = { 1, 2 }, y = { 1, 2 } } } } })
+      :answers {
+        models = { "base", "ppo" },
+        rows = {
+          {
+            prompt = "<p>?",
+            answers = { "<script>alert(1)</script>", " " },
+            scores = { 0.1, 0.9 },
+          },
+        },
+      }
   end
 
   it("is well formed and escapes all text", function()
@@ -178,7 +223,7 @@ describe("a report", function()
 
   it("needs nothing from outside", function()
     local html = make():html()
-    for _, word in ipairs({ "http:", "https:", "src=", "href=", "@import", "url(" }) do
+    for _, word in ipairs { "http:", "https:", "src=", "href=", "@import", "url(" } do
       assert.is_nil(html:find(word, 1, true), word)
     end
     assert.is_truthy(html:find("prefers-color-scheme:dark", 1, true))

@@ -32,9 +32,9 @@ describe("a reward model", function()
   end
 
   it("is told by labeler", function()
-    local summary = run({})
+    local summary = run {}
     local pairs_seen = 0
-    for _, name in ipairs({ "ann", "ben", "cy" }) do
+    for _, name in ipairs { "ann", "ben", "cy" } do
       local own = summary.eval_labelers[name]
       assert.is_true(own.accuracy >= own.ci95[1] and own.accuracy <= own.ci95[2])
       pairs_seen = pairs_seen + own.pairs
@@ -44,10 +44,12 @@ describe("a reward model", function()
   end)
 
   it("does not learn from held-out labelers, and is measured on them", function()
-    local all, apart = run({}), run({ held_out_labelers = "cy, ben" })
+    local all, apart = run {}, run { held_out_labelers = "cy, ben" }
     assert.are_not.equal(all.weights_hash, apart.weights_hash)
-    assert.are.equal(apart.eval_labelers.cy.pairs + apart.eval_labelers.ben.pairs,
-      apart.held_out_pairs)
+    assert.are.equal(
+      apart.eval_labelers.cy.pairs + apart.eval_labelers.ben.pairs,
+      apart.held_out_pairs
+    )
     assert.is_nil(apart.held_out_labelers.ann)
     assert.is_number(apart.held_out_accuracy)
   end)

@@ -10,8 +10,10 @@ local function near(want, tensor)
   local got = tensor:totable()
   assert.are.equal(#want, #got)
   for i, value in ipairs(want) do
-    assert.is_true(math.abs(got[i] - value) < 2e-6, ("[%d] is %.9g, not %.9g"):format(i, got[i],
-      value))
+    assert.is_true(
+      math.abs(got[i] - value) < 2e-6,
+      ("[%d] is %.9g, not %.9g"):format(i, got[i], value)
+    )
   end
 end
 
@@ -24,8 +26,8 @@ describe("advantages", function()
   -- -0.48, δ_1 = 0.1 + 0.09 - 0.3 = -0.11; A_3 = 1.2, A_2 = -0.48 + 0.72 * 1.2 = 0.384, A_1 = -0.11
   -- + 0.72 * 0.384 = 0.16648. Second: A = 0.5 - 0.4. Third: δ_2 = -1 - 0.2, δ_1 = 0.18 - 0.6, A_1 =
   -- -0.42 - 0.72 * 1.2 = -1.284.
-  local rewards = pl.tensor({ 0.1, -0.2, 1, 0.5, 0, -1 })
-  local values = pl.tensor({ 0.3, 0.1, -0.2, 0.4, 0.6, 0.2 })
+  local rewards = pl.tensor { 0.1, -0.2, 1, 0.5, 0, -1 }
+  local values = pl.tensor { 0.3, 0.1, -0.2, 0.4, 0.6, 0.2 }
 
   it("are those of generalized advantage estimation, each answer by itself", function()
     local advantages, returns = rollout.gae(rewards, values, roll, 0.9, 0.8)
@@ -42,7 +44,7 @@ describe("advantages", function()
 
   it("of one answer of one token", function()
     local one = { segments = { 0, 1 }, answers = { offsets = pl.tensor({ 0, 1 }, "int32") } }
-    local advantages, returns = rollout.gae(pl.tensor({ 2 }), pl.tensor({ 0.5 }), one, 0.9, 0.8)
+    local advantages, returns = rollout.gae(pl.tensor { 2 }, pl.tensor { 0.5 }, one, 0.9, 0.8)
     near({ 1.5 }, advantages)
     near({ 2 }, returns)
   end)
@@ -50,50 +52,60 @@ end)
 
 describe("rewards", function()
   it("are the penalty of each token, and the score at the last one of each answer", function()
-    local penalty = pl.tensor({ -0.5, 0.25, 0, 0.125, -1, 2 })
+    local penalty = pl.tensor { -0.5, 0.25, 0, 0.125, -1, 2 }
     near({ -0.5, 0.25, 3, -0.875, -1, 2.5 }, rollout.rewards(penalty, { 3, -1, 0.5 }, segments))
   end)
 end)
 
 describe("whitening", function()
   -- Of 1, 2, 3, 6: mean 3, deviations -2, -1, 0, 3, population variance 14 / 4 = 3.5.
-  local x = pl.tensor({ 1, 2, 3, 6 })
+  local x = pl.tensor { 1, 2, 3, 6 }
   local deviation = math.sqrt(3.5 + 1e-8)
 
-  it("gives mean 0 and population deviation 1", function()
-    near({ -2 / deviation, -1 / deviation, 0, 3 / deviation }, rollout.whiten(x, true))
-  end)
+  it(
+    "gives mean 0 and population deviation 1",
+    function() near({ -2 / deviation, -1 / deviation, 0, 3 / deviation }, rollout.whiten(x, true)) end
+  )
 
-  it("keeps the mean when it is asked to", function()
-    near({ 3 - 2 / deviation, 3 - 1 / deviation, 3, 3 + 3 / deviation }, rollout.whiten(x, false))
-  end)
+  it(
+    "keeps the mean when it is asked to",
+    function()
+      near({ 3 - 2 / deviation, 3 - 1 / deviation, 3, 3 + 3 / deviation }, rollout.whiten(x, false))
+    end
+  )
 
-  it("of equal numbers is 0", function()
-    near({ 0, 0, 0 }, rollout.whiten(pl.tensor({ 4, 4, 4 }), true))
-  end)
+  it(
+    "of equal numbers is 0",
+    function() near({ 0, 0, 0 }, rollout.whiten(pl.tensor { 4, 4, 4 }, true)) end
+  )
 end)
 
 describe("scores", function()
   local reasons = { "stop", "length", "stop", "stop_string" }
   local scores = { 2, 5, -7, 1 }
 
-  for _, case in ipairs({
+  for _, case in ipairs {
     { "as they are", { rule = "none", penalty = 1, clip = 0 }, { 2, 5, -7, 1 } },
     { "less a penalty", { rule = "subtract", penalty = 1.5, clip = 0 }, { 2, 3.5, -7, -0.5 } },
     { "or the penalty alone", { rule = "replace", penalty = 2, clip = 0 }, { 2, -2, -7, -2 } },
     { "then clipped", { rule = "subtract", penalty = 1, clip = 3 }, { 2, 3, -3, 0 } },
-  }) do
-    it("of answers that did not end: " .. case[1], function()
-      assert.are.same(case[3], rollout.shape_scores(scores, reasons, case[2]))
-    end)
+  } do
+    it(
+      "of answers that did not end: " .. case[1],
+      function() assert.are.same(case[3], rollout.shape_scores(scores, reasons, case[2])) end
+    )
   end
 end)
 
 describe("a rollout", function()
   local questions = { { 1, 2, 3 }, { 4 }, { 5, 6 } }
   local model = toy.model("llama")
-  local answers = pl.generate(model, questions, { max_tokens = 7, samples = 2, stop = { 0, 3, 9 },
-    seed = 3 })
+  local answers = pl.generate(model, questions, {
+    max_tokens = 7,
+    samples = 2,
+    stop = { 0, 3, 9 },
+    seed = 3,
+  })
   local sequences, masks = {}, {}
   for i, answer in ipairs(answers) do
     sequences[i], masks[i] = pl.data.join(questions[answer.prompt], answer.tokens)
@@ -103,10 +115,10 @@ describe("a rollout", function()
     local whole = rollout.new(questions, answers)
     local packed, at = batch.pack(sequences), batch.targets(sequences, masks)
     assert.are.equal(1, #whole.parts)
-    for _, name in ipairs({ "tokens", "positions", "offsets" }) do
+    for _, name in ipairs { "tokens", "positions", "offsets" } do
       assert.are.equal(packed[name]:bytes(), whole.parts[1].batch[name]:bytes())
     end
-    for _, name in ipairs({ "rows", "targets", "segments" }) do
+    for _, name in ipairs { "rows", "targets", "segments" } do
       assert.are.equal(at[name]:bytes(), whole.parts[1].at[name]:bytes())
     end
     assert.are.same(at.segments:totable(), whole.segments)
@@ -138,8 +150,10 @@ describe("a rollout", function()
     local list = table.move(answers[5].logprobs, 1, #answers[5].logprobs, 1, {})
     table.move(answers[2].logprobs, 1, #answers[2].logprobs, #list + 1, list)
     assert.are.same(list, of.old:totable())
-    assert.are.equal(batch.targets(batch.take(sequences, chosen), batch.take(masks, chosen)).rows
-      :bytes(), at.rows:bytes())
+    assert.are.equal(
+      batch.targets(batch.take(sequences, chosen), batch.take(masks, chosen)).rows:bytes(),
+      at.rows:bytes()
+    )
   end)
 
   it("tells what was sampled", function()
@@ -148,8 +162,8 @@ describe("a rollout", function()
     for i = 1, #answers do
       whole.scores[i], whole.raw_scores[i] = i, 2 * i
     end
-    local metrics = rollout.metrics(whole, rollout.rewards(whole.old * 0, whole.scores,
-      whole.segments))
+    local metrics =
+      rollout.metrics(whole, rollout.rewards(whole.old * 0, whole.scores, whole.segments))
     local ended, tokens = 0, 0
     for _, answer in ipairs(answers) do
       ended = ended + (answer.finish_reason == "stop" and 1 or 0)
@@ -235,26 +249,18 @@ describe("a ragged batch", function()
     assert.are.same({ 0, 1, 2, 0, 1, 2 }, ragged.positions(where):totable())
   end)
 
-  for what, call in pairs({
-    ["there is no sequence 4 (from 0) of 4"] = function()
-      ragged.take(x, offsets, { 5 })
-    end,
-    ["index 2 is not an integer"] = function()
-      ragged.take(x, offsets, { 1, 1.5 })
-    end,
+  for what, call in pairs {
+    ["there is no sequence 4 (from 0) of 4"] = function() ragged.take(x, offsets, { 5 }) end,
+    ["index 2 is not an integer"] = function() ragged.take(x, offsets, { 1, 1.5 }) end,
     ["must begin with 0, never fall and end with its number of rows"] = function()
       ragged.take(x, pl.tensor({ 0, 3 }, "int32"), { 1 })
     end,
-    ["must be int32"] = function()
-      ragged.take(x, pl.tensor({ 0, 6 }), { 1 })
-    end,
-    ["they must be alike"] = function()
-      ragged.join(x, offsets, x, pl.tensor({ 0, 6 }, "int32"))
-    end,
+    ["must be int32"] = function() ragged.take(x, pl.tensor { 0, 6 }, { 1 }) end,
+    ["they must be alike"] = function() ragged.join(x, offsets, x, pl.tensor({ 0, 6 }, "int32")) end,
     ["nothing stands before the first row of b"] = function()
       ragged.join(x, offsets, x, pl.tensor({ 0, 2, 3, 4, 6 }, "int32"))
     end,
-  }) do
+  } do
     it("is refused when it is wrong: " .. what, function()
       local ok, message = pcall(call)
       assert.is_false(ok)

@@ -19,14 +19,14 @@ local run = log.run
 
 describe("length", function()
   it("counts characters, words, or what a function says", function()
-    local rows = { { n = 1, prompt = "" }, { n = 2, prompt = "ééé" }, { n = 3,
-      prompt = "a b c d" } }
+    local rows =
+      { { n = 1, prompt = "" }, { n = 2, prompt = "ééé" }, { n = 3, prompt = "a b c d" } }
     assert.same({ 2, 3 }, numbers(run(rows, { rules.length {} })))
     assert.same({ 2 }, numbers(run(rows, { rules.length { min = 2, max = 3 } })))
     assert.same({ 3 }, numbers(run(rows, { rules.length { min = 2, unit = "words" } })))
-    local out, report = run(rows, { rules.length { min = 2, max = 2, unit = function(_, row)
-      return row.n
-    end } })
+    local out, report = run(rows, {
+      rules.length { min = 2, max = 2, unit = function(_, row) return row.n end },
+    })
     assert.same({ 2 }, numbers(out))
     assert.same({ ["under 2 units"] = 1, ["over 2 units"] = 1 }, report[1].reasons)
   end)
@@ -55,8 +55,10 @@ describe("keyword", function()
   end)
 
   it("says which word", function()
-    local _, report = run({ { prompt = "A Fox" }, { prompt = "a cat" } },
-      { rules.keyword { none = { "FOX" }, any = { "dog" } } })
+    local _, report = run(
+      { { prompt = "A Fox" }, { prompt = "a cat" } },
+      { rules.keyword { none = { "FOX" }, any = { "dog" } } }
+    )
     assert.same({ ['has "FOX"'] = 1, ["none of the words"] = 1 }, report[1].reasons)
   end)
 end)
@@ -76,25 +78,26 @@ describe("use_case", function()
     } do
       assert.equal(case, run({ { prompt = prompt } }, { rules.use_case {} })[1].use_case, prompt)
     end
-    local turns = { { role = "user", content = "hi" }, { role = "assistant", content = "hello" },
-      { role = "user", content = "how are you?" } }
+    local turns = {
+      { role = "user", content = "hi" },
+      { role = "assistant", content = "hello" },
+      { role = "user", content = "how are you?" },
+    }
     assert.equal("chat", run({ { messages = turns } }, { rules.use_case {} })[1].use_case)
   end)
 
   it("keeps a labeler's word, and takes a model's", function()
     local rows = { { prompt = "Write a poem", use_case = "chat" }, { prompt = "Write a poem" } }
-    local function score()
-      return "rewrite"
-    end
+    local function score() return "rewrite" end
     local out = run(rows, { rules.use_case { score = score } })
     assert.same({ "chat", "rewrite" }, { out[1].use_case, out[2].use_case })
     assert.is_nil(rows[2].use_case)
     out = run(rows, { rules.use_case { overwrite = true } })
     assert.equal("generation", out[1].use_case)
     assert.has_error(function()
-      run(rows, { rules.use_case { overwrite = true, score = function()
-        return "poetry"
-      end } })
+      run(rows, {
+        rules.use_case { overwrite = true, score = function() return "poetry" end },
+      })
     end)
   end)
 end)
@@ -127,11 +130,15 @@ describe("balance", function()
   end)
 
   it("says when no cap can hold, and leaves rows without a class", function()
-    local rows = { { prompt = "a", use_case = "chat" }, { prompt = "b", use_case = "other" },
-      { prompt = "c" } }
-    assert.has_error(function()
-      run(rows, { rules.balance { share = 0.3 } })
-    end, "balance: share = 0.3 cannot hold with 2 values of use_case; set it to 0.50 or more")
+    local rows = {
+      { prompt = "a", use_case = "chat" },
+      { prompt = "b", use_case = "other" },
+      { prompt = "c" },
+    }
+    assert.has_error(
+      function() run(rows, { rules.balance { share = 0.3 } }) end,
+      "balance: share = 0.3 cannot hold with 2 values of use_case; set it to 0.50 or more"
+    )
     assert.equal(3, #run(rows, { rules.balance { share = 0.5 } }))
     assert.equal(0, balance.cap_for_share({}, 0.5))
   end)
@@ -153,7 +160,7 @@ describe("spool and sorter", function()
     elseif kind <= 6 then
       return kind == 5
     end
-    local list = kind == 7 and json.array({}) or {}
+    local list = kind == 7 and json.array {} or {}
     for i = 1, draw(5) - 1 do
       list[kind == 7 and i or "key" .. draw(9)] = random_value(draw, depth + 1)
     end
@@ -165,8 +172,12 @@ describe("spool and sorter", function()
       local draw = generator(seed)
       local held, rows = spool.new(), {}
       for i = 1, 600 do
-        rows[i] = { text = "x", ["field" .. draw(10000)] = true, extra = random_value(draw, 1),
-          list = random_value(draw, 1) }
+        rows[i] = {
+          text = "x",
+          ["field" .. draw(10000)] = true,
+          extra = random_value(draw, 1),
+          list = random_value(draw, 1),
+        }
         assert.equal(i, held:add(rows[i]))
       end
       for k = 1, 200 do
@@ -192,23 +203,20 @@ describe("spool and sorter", function()
 
   it("refuse what is no plain row", function()
     local held = spool.new()
-    assert.has_error(function()
-      held:add { f = print }
-    end, "a row's field 'f' is a function; rows hold text, numbers, booleans and tables")
+    assert.has_error(
+      function() held:add { f = print } end,
+      "a row's field 'f' is a function; rows hold text, numbers, booleans and tables"
+    )
     local deep = {}
     deep.deep = deep
-    assert.has_error(function()
-      held:add(deep)
-    end, "a row nests tables more than 100 deep")
+    assert.has_error(function() held:add(deep) end, "a row nests tables more than 100 deep")
     local row = {}
     for _ = 2, 100 do
       row = { row }
     end
     assert.same(row, spool.unpack(spool.pack(row)))
     assert.is_false((pcall(spool.pack, { row })))
-    assert.has_error(function()
-      spool.new("no/such/folder")
-    end)
+    assert.has_error(function() spool.new("no/such/folder") end)
   end)
 
   it("sort as table.sort does", function()
@@ -220,9 +228,7 @@ describe("spool and sorter", function()
         expected[i] = tuple
       end
       table.sort(expected, function(a, b)
-        if a[1] ~= b[1] then
-          return a[1] < b[1]
-        end
+        if a[1] ~= b[1] then return a[1] < b[1] end
         return a[2] < b[2]
       end)
       local got = {}
@@ -250,8 +256,10 @@ end)
 
 describe("fold", function()
   it("has the case of every script, and takes what is no UTF-8 as it is", function()
-    assert.equal("äöü ș ț ơư ạ ѐж ӂ աբ ⴀ ά σασ i ⱥ 𐐨",
-      fold.case("ÄÖÜ Ș Ț ƠƯ Ạ ЀЖ Ӂ ԱԲ Ⴀ Ά ΣΑς İ Ⱥ 𐐀"))
+    assert.equal(
+      "äöü ș ț ơư ạ ѐж ӂ աբ ⴀ ά σασ i ⱥ 𐐨",
+      fold.case("ÄÖÜ Ș Ț ƠƯ Ạ ЀЖ Ӂ ԱԲ Ⴀ Ά ΣΑς İ Ⱥ 𐐀")
+    )
     assert.equal("hello (b)", fold.case("ＨＥＬＬＯ\u{3000}（Ｂ）"))
     assert.equal("a\xff\xc3b\0c", fold.case("A\xff\xc3B\0C"))
   end)
@@ -268,11 +276,16 @@ end)
 
 describe("prompts for labelers", function()
   it("are plain, as varied as the lists allow, the same for a seed", function()
-    local lists = { use_cases = { "u", "v", "w", "x", "y" }, topics = { "a", "b", "c" },
-      forms = { "f" } }
+    local lists =
+      { use_cases = { "u", "v", "w", "x", "y" }, topics = { "a", "b", "c" }, forms = { "f" } }
     local function plain(n, seed)
-      return labeler_prompts.plain { n = n, seed = seed, use_cases = lists.use_cases,
-        topics = lists.topics, forms = lists.forms }
+      return labeler_prompts.plain {
+        n = n,
+        seed = seed,
+        use_cases = lists.use_cases,
+        topics = lists.topics,
+        forms = lists.forms,
+      }
     end
     for_seeds(function(seed)
       local n = generator(seed)(70)
@@ -295,22 +308,32 @@ describe("prompts for labelers", function()
       local kept = lists[name]
       for _, wrong in ipairs { {}, "a text" } do
         lists[name] = wrong
-        assert.has_error(function() plain(1, 1) end,
-          ("plain: `%s` must be a list with something in it"):format(name))
+        assert.has_error(
+          function() plain(1, 1) end,
+          ("plain: `%s` must be a list with something in it"):format(name)
+        )
       end
       lists[name] = kept
     end
   end)
 
-  local three = { { query = "q1", response = "r1" }, { query = "q2", response = "r2" },
-    { query = "q3", response = "r3" } }
+  local three = {
+    { query = "q1", response = "r1" },
+    { query = "q2", response = "r2" },
+    { query = "q3", response = "r3" },
+  }
 
   it("few_shot: K examples, each with the K-1 others in their order", function()
     local rows = labeler_prompts.few_shot("Say it.", three)
     assert.equal(3, #rows)
-    assert.same({ kind = "few_shot", source = "labeler", completion = "r2",
-      extra = rows[1].extra, prompt = "Say it.\n\n"
-      .. "Input: q1\nOutput: r1\n\nInput: q3\nOutput: r3\n\nInput: q2\nOutput:" }, rows[2])
+    assert.same({
+      kind = "few_shot",
+      source = "labeler",
+      completion = "r2",
+      extra = rows[1].extra,
+      prompt = "Say it.\n\n"
+        .. "Input: q1\nOutput: r1\n\nInput: q3\nOutput: r3\n\nInput: q2\nOutput:",
+    }, rows[2])
     assert.equal("string", type(rows[1].extra.group)) -- they hold each other's answers: one side
     rows = labeler_prompts.few_shot("Say it.", three, { form = "messages" })
     local said = {}
@@ -319,28 +342,37 @@ describe("prompts for labelers", function()
     end
     assert.same({ "s Say it.", "u q2", "a r2", "u q3", "a r3", "u q1" }, said)
     assert.equal("r1", rows[1].completion)
-    assert.equal("Say it.\n\nInput: q1\nOutput:", labeler_prompts.few_shot("Say it.",
-      { three[1] })[1].prompt)
-    assert.has_error(function()
-      labeler_prompts.few_shot("Say it.", { { query = "q" } })
-    end, "few_shot: pair 1 must have `query` and `response`, texts")
+    assert.equal(
+      "Say it.\n\nInput: q1\nOutput:",
+      labeler_prompts.few_shot("Say it.", { three[1] })[1].prompt
+    )
+    assert.has_error(
+      function() labeler_prompts.few_shot("Say it.", { { query = "q" } }) end,
+      "few_shot: pair 1 must have `query` and `response`, texts"
+    )
   end)
 
   it("user_based: use cases as often as in the logs, and nothing of any user", function()
     local rows = {}
     for i = 1, 100 do
-      local words = { "please tell zorblatt about gardens", "secret" .. ("x"):rep(i), "mary",
-        "with tomatoes", "mail jane" .. i .. "@example.org", i <= 2 and "rareword" or "",
-        i % 2 == 0 and "mine" or "" }
-      rows[i] = { prompt = table.concat(words, " "), time = i,
+      local words = {
+        "please tell zorblatt about gardens",
+        "secret" .. ("x"):rep(i),
+        "mary",
+        "with tomatoes",
+        "mail jane" .. i .. "@example.org",
+        i <= 2 and "rareword" or "",
+        i % 2 == 0 and "mine" or "",
+      }
+      rows[i] = {
+        prompt = table.concat(words, " "),
+        time = i,
         user_id = i % 2 == 0 and "Zorblatt" or "u" .. i,
-        use_case = i <= 60 and "chat" or i <= 90 and "rewrite" or "other" }
+        use_case = i <= 60 and "chat" or i <= 90 and "rewrite" or "other",
+      }
     end
-    local function mask(text)
-      return (text:gsub("mary", "[NAME]"))
-    end
-    local briefs = labeler_prompts.user_based(rows,
-      { n = 21, seed = 5, mask = mask, keywords = 9 })
+    local function mask(text) return (text:gsub("mary", "[NAME]")) end
+    local briefs = labeler_prompts.user_based(rows, { n = 21, seed = 5, mask = mask, keywords = 9 })
     local counts = count_by(briefs, "use_case")
     assert.equal(13, counts.chat) -- 21 * 0.6 = 12.6, 6.3, 2.1: the largest remainder goes up
     assert.equal(6, counts.rewrite)
@@ -349,15 +381,20 @@ describe("prompts for labelers", function()
       assert.same({ "gardens", "mail", "tomatoes" }, brief.keywords)
     end
     local at = #rows + 1
-    assert.same(briefs, labeler_prompts.user_based(function() -- backwards
-      at = at - 1
-      return rows[at]
-    end, { n = 21, seed = 5, mask = mask, keywords = 9 }))
+    assert.same(
+      briefs,
+      labeler_prompts.user_based(function() -- backwards
+        at = at - 1
+        return rows[at]
+      end, { n = 21, seed = 5, mask = mask, keywords = 9 })
+    )
     assert.same({}, labeler_prompts.user_based({}, { n = 5, mask = mask }))
     assert.same({}, labeler_prompts.user_based({ rows[1] }, { n = 1, mask = mask })[1].keywords)
     assert.same({}, labeler_prompts.user_based(rows, { n = 0, mask = mask }))
-    assert.has_error(function() labeler_prompts.user_based(rows, { n = -1 }) end,
-      "user_based: n = -1; it must be an integer of at least 0")
+    assert.has_error(
+      function() labeler_prompts.user_based(rows, { n = -1 }) end,
+      "user_based: n = -1; it must be an integer of at least 0"
+    )
     for i = 1, 4 do -- the mask of the library, when none is given
       rows[i] = { prompt = "My name is Eleanor and tomatoes grow", user_id = "u" .. i }
     end

@@ -19,28 +19,50 @@ local run = log.run
 local shuffled = log.shuffled
 
 describe("the pipeline", function()
-  local rows = { { prompt = "a" }, { prompt = "bb" }, { prompt = "ccc" }, { prompt = "dddd" },
-    { messages = { { role = "user", content = "e" }, { role = "assistant", content = "f" },
-      { role = "user", content = "g" } } } }
+  local rows = {
+    { prompt = "a" },
+    { prompt = "bb" },
+    { prompt = "ccc" },
+    { prompt = "dddd" },
+    {
+      messages = {
+        { role = "user", content = "e" },
+        { role = "assistant", content = "f" },
+        { role = "user", content = "g" },
+      },
+    },
+  }
 
   it("counts what each rule drops, with examples", function()
-    local short = rules.filter("short", function(row)
-      return #rules.text(row) > 1, "of one letter"
-    end)
-    local odd = rules.filter("odd", function(row)
-      return #rules.text(row) % 2 == 0
-    end)
+    local short = rules.filter(
+      "short",
+      function(row) return #rules.text(row) > 1, "of one letter" end
+    )
+    local odd = rules.filter("odd", function(row) return #rules.text(row) % 2 == 0 end)
     local out, report = run(rows, { short, odd })
     assert.same({ "bb", "dddd" }, { out[1].prompt, out[2].prompt })
     assert.same({ ["of one letter"] = 1 }, report[1].reasons)
     assert.same({ odd = { "ccc", "e\ng" } }, report[2].examples)
-    assert.same({ 5, 4, 4, 2 }, { report[1].rows_in, report[1].rows_out, report[2].rows_in,
-      report[2].rows_out })
+    assert.same({ 5, 4, 4, 2 }, {
+      report[1].rows_in,
+      report[1].rows_out,
+      report[2].rows_in,
+      report[2].rows_out,
+    })
   end)
 
   it("takes an iterator, no rules, no rows", function()
-    assert.same({}, run({}, { rules.cap {}, rules.dedupe { near = 0.8 }, rules.split {},
-      rules.length {}, rules.balance { share = 0.5 }, rules.use_case {} }))
+    assert.same(
+      {},
+      run({}, {
+        rules.cap {},
+        rules.dedupe { near = 0.8 },
+        rules.split {},
+        rules.length {},
+        rules.balance { share = 0.5 },
+        rules.use_case {},
+      })
+    )
     local given = 0
     local stream = rules.run(function()
       given = given + 1
@@ -52,9 +74,7 @@ describe("the pipeline", function()
   it("runs a rule over some rows alone, and loses none of the others", function()
     for_seeds(function(seed)
       local log_rows = random_log(seed)
-      local function chats(row)
-        return row.use_case == "chat"
-      end
+      local function chats(row) return row.use_case == "chat" end
       local out = run(log_rows, { rules.only(chats, rules.cap { max = 2 }) }, seed)
       local some, others = {}, 0
       for _, row in ipairs(out) do
@@ -74,9 +94,7 @@ describe("the pipeline", function()
   end)
 
   it("refuses a rule that loses or invents rows", function()
-    local function broken(apply)
-      return pcall(run, rows, { { name = "broken", apply = apply } })
-    end
+    local function broken(apply) return pcall(run, rows, { { name = "broken", apply = apply } }) end
     local ok, message = broken(function(input)
       return function()
         input()
@@ -89,9 +107,7 @@ describe("the pipeline", function()
       local last, again
       return function()
         again = not again
-        if again then
-          last = input()
-        end
+        if again then last = input() end
         return last
       end
     end)
@@ -100,17 +116,20 @@ describe("the pipeline", function()
   end)
 
   it("keeps what a rule says of a row with it", function()
-    local loud = { name = "loud", apply = function(input, context)
-      return function()
-        local row = input()
-        if row and row.prompt then
-          local copy = { prompt = row.prompt .. "!", changes = row.changes }
-          context.change(copy, "made loud")
-          return copy
+    local loud = {
+      name = "loud",
+      apply = function(input, context)
+        return function()
+          local row = input()
+          if row and row.prompt then
+            local copy = { prompt = row.prompt .. "!", changes = row.changes }
+            context.change(copy, "made loud")
+            return copy
+          end
+          return row
         end
-        return row
-      end
-    end }
+      end,
+    }
     local out, report = run(rows, { loud, rules.cap {}, loud })
     assert.same({ "loud: made loud", "loud: made loud" }, out[1].changes)
     assert.equal(4, report[1].changed)
@@ -123,22 +142,30 @@ describe("the pipeline", function()
       assert.is_false(ok)
       return message
     end
-    assert.matches("cap has no option 'maxx'; did you mean 'max'?", message_of(function()
-      rules.cap { maxx = 3 }
-    end), 1, true)
-    assert.matches("rules_spec.lua:%d+: cap: max = 0; it must be an integer of at least 1",
-      message_of(function()
-        rules.cap { max = 0 }
-      end))
+    assert.matches(
+      "cap has no option 'maxx'; did you mean 'max'?",
+      message_of(function() rules.cap { maxx = 3 } end),
+      1,
+      true
+    )
+    assert.matches(
+      "rules_spec.lua:%d+: cap: max = 0; it must be an integer of at least 1",
+      message_of(function() rules.cap { max = 0 } end)
+    )
     for _, case in ipairs {
-      { rules.cap, { keep = "best" }, 'keep = "best"' }, { rules.cap, { by = 3 }, "by = 3" },
-      { rules.split, { train = 0.9 }, "is 1.1, not 1" }, { rules.split, { test = -1 },
-      "test = -1" },
-      { rules.dedupe, { prefix = 0 }, "prefix = 0" }, { rules.dedupe, { unit = "byte" }, "unit" },
+      { rules.cap, { keep = "best" }, 'keep = "best"' },
+      { rules.cap, { by = 3 }, "by = 3" },
+      { rules.split, { train = 0.9 }, "is 1.1, not 1" },
+      { rules.split, { test = -1 }, "test = -1" },
+      { rules.dedupe, { prefix = 0 }, "prefix = 0" },
+      { rules.dedupe, { unit = "byte" }, "unit" },
       { rules.dedupe, { exact = false, normalized = false, prefix = false }, "all off" },
-      { rules.length, { min = 5, max = 4 }, "max = 4" }, { rules.keyword, {}, "`any` or `none`" },
-      { rules.keyword, { any = { " " } }, "item 1 of `any`" }, { rules.balance, {}, "give one of" },
-      { rules.balance, { share = 2 }, "share = 2" }, { rules.use_case, { score = 1 }, "score" },
+      { rules.length, { min = 5, max = 4 }, "max = 4" },
+      { rules.keyword, {}, "`any` or `none`" },
+      { rules.keyword, { any = { " " } }, "item 1 of `any`" },
+      { rules.balance, {}, "give one of" },
+      { rules.balance, { share = 2 }, "share = 2" },
+      { rules.use_case, { score = 1 }, "score" },
     } do
       assert.matches(case[3], message_of(case[1], case[2]), 1, true)
     end
@@ -247,9 +274,10 @@ describe("cap", function()
     out, report = run(rows, { rules.cap { max = 1, missing = "drop" } })
     assert.same({ 2 }, numbers(out))
     assert.same({ ["no user_id"] = 1 }, report[1].reasons)
-    assert.has_error(function()
-      run(rows, { rules.cap { max = 1, missing = "error" } })
-    end, 'cap: row 1 has no user_id; set `missing` to "keep" or "drop", or another `by`')
+    assert.has_error(
+      function() run(rows, { rules.cap { max = 1, missing = "error" } }) end,
+      'cap: row 1 has no user_id; set `missing` to "keep" or "drop", or another `by`'
+    )
   end)
 end)
 
@@ -275,9 +303,7 @@ describe("dedupe", function()
       local x, y = units(a, s.unit), units(b, s.unit)
       if #x >= s.prefix and #y >= s.prefix then
         for i = 1, s.prefix do
-          if x[i] ~= y[i] then
-            return false
-          end
+          if x[i] ~= y[i] then return false end
         end
         return true
       end
@@ -312,9 +338,7 @@ describe("dedupe", function()
           if not stays[n] then
             local first
             for _, earlier in ipairs(out) do
-              if alike(earlier.prompt, row.prompt, way) then
-                first = first or earlier.n
-              end
+              if alike(earlier.prompt, row.prompt, way) then first = first or earlier.n end
             end
             assert.is_true(first ~= nil and first < n)
           end
@@ -335,11 +359,14 @@ describe("dedupe", function()
 
   it("says why, and shows what the dropped prompt is like", function()
     local long = ("word "):rep(20)
-    local list, entry = kept { "What is it?", "What is it?", "what  is it", long .. "a",
-      long .. "b" }
+    local list, entry =
+      kept { "What is it?", "What is it?", "what  is it", long .. "a", long .. "b" }
     assert.same({ 1, 4 }, list)
-    assert.same({ ["same prompt"] = 1, ["same but for case, spaces and punctuation"] = 1,
-      ["same first 64 chars"] = 1 }, entry.reasons)
+    assert.same({
+      ["same prompt"] = 1,
+      ["same but for case, spaces and punctuation"] = 1,
+      ["same first 64 chars"] = 1,
+    }, entry.reasons)
     assert.same({ long .. "b" }, entry.examples["same first 64 chars"])
     assert.same({ long .. "a" }, entry.likes["same first 64 chars"])
   end)
@@ -350,8 +377,11 @@ describe("dedupe", function()
   end)
 
   it("folds case, spaces and punctuation, and no sign that means something", function()
-    assert.same({ 1 }, (kept { "ÄPFEL, БРАТ ΣΟΦΟΣ", "äpfel брат σοφος",
-      "Äpfel\u{A0}брат — «σοφος»!" }))
+    assert.same({ 1 }, (kept {
+      "ÄPFEL, БРАТ ΣΟΦΟΣ",
+      "äpfel брат σοφος",
+      "Äpfel\u{A0}брат — «σοφος»!",
+    }))
     assert.same({ 1, 2, 3, 4 }, (kept { "2+2", "2-2", "a/b", "a b" }))
     assert.same({ 1, 2, 4 }, (kept { "???", "!!!", "!!!", "" }))
     assert.same({ 1, 2 }, (kept { "\xFFa", "\xFEa" }))
@@ -418,8 +448,10 @@ describe("dedupe", function()
         b[k] = k <= 30 and a[k] or "y" .. draw(1000000)
       end
       local truth = 28 / (38 + 38 - 28)
-      local gap = near.likeness(near.signature(table.concat(a, " ")),
-        near.signature(table.concat(b, " "))) - truth
+      local gap = near.likeness(
+        near.signature(table.concat(a, " ")),
+        near.signature(table.concat(b, " "))
+      ) - truth
       sum, squares = sum + gap, squares + gap * gap
     end
     local expected = math.sqrt(28 / 48 * 20 / 48 / 128)
@@ -474,16 +506,19 @@ describe("split", function()
   end)
 
   it("goes by the text where there is no key, also when the text is masked later", function()
-    local mask = { name = "mask", apply = function(input, context)
-      return function()
-        local row = input()
-        if row then
-          row.prompt = "[masked]"
-          context.change(row, "masked")
+    local mask = {
+      name = "mask",
+      apply = function(input, context)
+        return function()
+          local row = input()
+          if row then
+            row.prompt = "[masked]"
+            context.change(row, "masked")
+          end
+          return row
         end
-        return row
-      end
-    end }
+      end,
+    }
     local rows = {}
     for i = 1, 50 do
       rows[i] = { n = i, prompt = "text " .. (i + 1) // 2 }
@@ -502,33 +537,36 @@ describe("split", function()
       local function apply(input)
         return function()
           local row = input()
-          if row and row.n == 40 then
-            change(row)
-          end
+          if row and row.n == 40 then change(row) end
           return row
         end
       end
-      return pcall(run, rows, { rules.split {}, rules.cap {}, { name = "broken", apply = apply },
-        rules.cap {} })
+      return pcall(run, rows, {
+        rules.split {},
+        rules.cap {},
+        { name = "broken", apply = apply },
+        rules.cap {},
+      })
     end
     rows[40].user_id = "user 5"
-    local ok, message = broken(function(row)
-      row.side = row.side == "train" and "test" or "train"
-    end)
+    local ok, message = broken(
+      function(row) row.side = row.side == "train" and "test" or "train" end
+    )
     assert.is_false(ok)
     assert.matches('after rule broken: user_id "user 5" stands on side', message, 1, true)
-    ok = broken(function(row)
-      row.side = nil
-    end)
+    ok = broken(function(row) row.side = nil end)
     assert.is_false(ok)
     assert.is_true((broken(function() end)))
   end)
 end)
 
 describe("rows held by rules that look at all of them", function()
-  local judges = { rules.dedupe { prefix = 20 }, rules.filter("not 7", function(row)
-    return row.n ~= 7
-  end), rules.cap { max = 5 }, rules.balance { by = "source", max = 60 } }
+  local judges = {
+    rules.dedupe { prefix = 20 },
+    rules.filter("not 7", function(row) return row.n ~= 7 end),
+    rules.cap { max = 5 },
+    rules.balance { by = "source", max = 60 },
+  }
   local real_new, opened
 
   setup(function()
@@ -538,26 +576,24 @@ describe("rows held by rules that look at all of them", function()
       return real_new(...)
     end
   end)
-  teardown(function()
-    spool.new = real_new
-  end)
-  before_each(function()
-    opened = 0
-  end)
+  teardown(function() spool.new = real_new end)
+  before_each(function() opened = 0 end)
 
   -- The same rows, to be read as often as wanted: new tables each time.
   local function source_of(list)
-    return { rows = function()
-      local n = 0
-      return function()
-        n = n + 1
-        local copy = list[n] and {}
-        for key, value in pairs(list[n] or {}) do
-          copy[key] = value
+    return {
+      rows = function()
+        local n = 0
+        return function()
+          n = n + 1
+          local copy = list[n] and {}
+          for key, value in pairs(list[n] or {}) do
+            copy[key] = value
+          end
+          return copy, n
         end
-        return copy, n
-      end
-    end }
+      end,
+    }
   end
 
   it("lie on disk once, or not at all when they can be read again", function()
@@ -579,11 +615,12 @@ describe("rows held by rules that look at all of them", function()
 
   it("come in the same order when a rule is for some of them alone", function()
     local rows = random_log(3)
-    local function is_odd(row)
-      return row.n % 2 == 1
-    end
-    local list = { rules.only(is_odd, rules.dedupe {}), rules.cap { max = 4 },
-      rules.only(is_odd, rules.cap { max = 2 }) }
+    local function is_odd(row) return row.n % 2 == 1 end
+    local list = {
+      rules.only(is_odd, rules.dedupe {}),
+      rules.cap { max = 4 },
+      rules.only(is_odd, rules.cap { max = 2 }),
+    }
     local stream = rules.run(source_of(rows), list, { seed = 1 })
     local out = {}
     for row in stream do
@@ -595,17 +632,18 @@ describe("rows held by rules that look at all of them", function()
 
   it("keep what a rule between wrote into them, a copy or not", function()
     local function marked(copied)
-      return { name = "mark", apply = function(input)
-        return function()
-          local row = input()
-          if not row or row.n % 3 == 0 then
-            return row
+      return {
+        name = "mark",
+        apply = function(input)
+          return function()
+            local row = input()
+            if not row or row.n % 3 == 0 then return row end
+            local out = copied and { n = row.n, prompt = row.prompt } or row
+            out.mark = true
+            return out
           end
-          local out = copied and { n = row.n, prompt = row.prompt } or row
-          out.mark = true
-          return out
-        end
-      end }
+        end,
+      }
     end
     for _, copied in ipairs { true, false } do
       local rows = {}
@@ -625,9 +663,7 @@ end)
 
 describe("any order of rules", function()
   local function permutations(list, n, visit)
-    if n == 1 then
-      return visit(list)
-    end
+    if n == 1 then return visit(list) end
     for i = 1, n do
       list[i], list[n] = list[n], list[i]
       permutations(list, n - 1, visit)
@@ -638,8 +674,13 @@ describe("any order of rules", function()
   it("keeps the law of each, and the same bytes each time", function()
     local seed = 1
     local rows = random_log(seed, 150)
-    local list = { rules.cap { max = 4 }, rules.dedupe { prefix = 8 }, rules.split {},
-      rules.length { min = 4, max = 40 }, rules.balance { max = 25 } }
+    local list = {
+      rules.cap { max = 4 },
+      rules.dedupe { prefix = 8 },
+      rules.split {},
+      rules.length { min = 4, max = 40 },
+      rules.balance { max = 25 },
+    }
     permutations(list, #list, function(order)
       local out = run(rows, order, seed)
       assert_in_order(out)

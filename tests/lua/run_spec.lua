@@ -9,19 +9,18 @@ local said = dofile("tests/lua/support/said.lua")
 local scratch = dofile("tests/lua/support/scratch.lua")
 
 local function make(folder, ...)
-  return config({
-    name = "toy", recipe = "tests/lua/run_spec.lua",
+  return config {
+    name = "toy",
+    recipe = "tests/lua/run_spec.lua",
     args = { "--output_dir", folder, ... },
     { kl_coef = 0.05, "β", min = 0, schedule = true },
     { lam = 0.95, "λ" },
-  })
+  }
 end
 
 local read = scratch.read
 
-local function read_json(path)
-  return assert(json.decode(read(path)))
-end
+local function read_json(path) return assert(json.decode(read(path))) end
 
 local function write_model(folder)
   local file = assert(io.open(folder .. "/model.bin", "w"))
@@ -56,15 +55,14 @@ local function short_run(folder, ...)
   r:checkpoint(2, write_model, { metric = 0.5, best = true })
   r:checkpoint(3, write_model)
   r:log(2, { loss = 0.5 })
-  r:summary({ score = 0 / 0 })
+  r:summary { score = 0 / 0 }
 end
 
 describe("a run on a disk that fails", function()
-  after_each(function()
-    files.io_fail_at(0)
-  end)
+  after_each(function() files.io_fail_at(0) end)
 
-  it("ends with an error that names a file, leaves nothing half written, and can be repeated",
+  it(
+    "ends with an error that names a file, leaves nothing half written, and can be repeated",
     function()
       local folder = scratch.quick_path()
       local k, reached = 0, true
@@ -72,23 +70,24 @@ describe("a run on a disk that fails", function()
         k = k + 1
         local calls = files.io_calls()
         files.io_fail_at(k, "ENOSPC")
-        local ok, message = pcall(short_run, folder, "--overwrite_output_dir", "--save_total_limit",
-          "1")
+        local ok, message =
+          pcall(short_run, folder, "--overwrite_output_dir", "--save_total_limit", "1")
         files.io_fail_at(0)
         reached = files.io_calls() - calls >= k
         assert.is_true(ok or reached)
         if not ok then
           assert.is_truthy(message:find("'[^']+': No space left on device"), message)
         end
-        if scratch.there(folder) then
-          assert_whole(folder)
-        end
+        if scratch.there(folder) then assert_whole(folder) end
       end
       assert.is_true(k > 100, k)
       assert.are.equal(2, #jsonl.read(folder .. "/metrics.jsonl"))
-      assert.are.same({ { step = 2, path = folder .. "/checkpoint-2" },
-        { step = 3, path = folder .. "/checkpoint-3" } }, run.checkpoints(folder))
-    end)
+      assert.are.same({
+        { step = 2, path = folder .. "/checkpoint-2" },
+        { step = 3, path = folder .. "/checkpoint-3" },
+      }, run.checkpoints(folder))
+    end
+  )
 
   it("is as any other when calls move only half of the bytes", function()
     local folder = scratch.path()
@@ -104,19 +103,34 @@ describe("a run folder", function()
   it("tells what was run, and keeps metrics that read back equal", function()
     local folder = scratch.path()
     local r = run.open(make(folder, "--lam", "0.5"), { environment = { threads = 2 } })
-    local row = { loss = 1 / 3, tiny = 5e-324, n = 7, bad = 0 / 0, up = math.huge, note = "x",
+    local row = {
+      loss = 1 / 3,
+      tiny = 5e-324,
+      n = 7,
+      bad = 0 / 0,
+      up = math.huge,
+      note = "x",
       ok = true,
-      ["objective/kl"] = 0.1 }
+      ["objective/kl"] = 0.1,
+    }
     r:log(1, row)
     r:log(2, { loss = 0.25 })
-    r:sample(1, { prompt = "a \"b\"\n", answer = "ü", score = 1.5 })
-    r:summary({ score = 0.75, none = 0 / 0 })
+    r:sample(1, { prompt = 'a "b"\n', answer = "ü", score = 1.5 })
+    r:summary { score = 0.75, none = 0 / 0 }
     r:close()
     r:close()
 
-    assert.are.same({ "config.json", "env.json", "journal.jsonl", "metrics.jsonl", "recipe.lua",
+    assert.are.same({
+      "config.json",
+      "env.json",
+      "journal.jsonl",
+      "metrics.jsonl",
+      "recipe.lua",
       "run.lock",
-      "runs", "samples.jsonl", "summary.json" }, scratch.names(folder))
+      "runs",
+      "samples.jsonl",
+      "summary.json",
+    }, scratch.names(folder))
     assert.are.equal(read("tests/lua/run_spec.lua"), read(folder .. "/recipe.lua"))
     assert.are.equal(0.5, read_json(folder .. "/config.json").lam)
     assert.are.equal("toy", read_json(folder .. "/config.json")._recipe)
@@ -128,14 +142,14 @@ describe("a run folder", function()
     assert.is_true(rows[1].time >= 0)
     assert.is_true(rows[1].bad ~= rows[1].bad)
     for name, value in pairs(row) do
-      if name ~= "bad" then
-        assert.are.equal(value, rows[1][name], name)
-      end
+      if name ~= "bad" then assert.are.equal(value, rows[1][name], name) end
     end
     assert.are.equal('{"step":1,', read(folder .. "/metrics.jsonl"):sub(1, 10))
     assert.are.equal('"NaN"', read(folder .. "/metrics.jsonl"):match('"bad":%s*([^,]+)'))
-    assert.are.same({ { step = 1, prompt = "a \"b\"\n", answer = "ü", score = 1.5 } },
-      jsonl.read(folder .. "/samples.jsonl"))
+    assert.are.same(
+      { { step = 1, prompt = 'a "b"\n', answer = "ü", score = 1.5 } },
+      jsonl.read(folder .. "/samples.jsonl")
+    )
     local summary = read_json(folder .. "/summary.json")
     assert.are.equal(0.75, summary.score)
     assert.are.equal("NaN", summary.none)
@@ -145,8 +159,13 @@ describe("a run folder", function()
 
   it("refuses what is no metric, by name", function()
     local r <close> = run.open(make(scratch.path()))
-    assert.is_truthy(message_of(r.log, r, 1, { loss = {} }):find(
-      "metric 'loss' is a table; log a number, a text or a boolean (tensors: t:item())", 1, true))
+    assert.is_truthy(
+      message_of(r.log, r, 1, { loss = {} }):find(
+        "metric 'loss' is a table; log a number, a text or a boolean (tensors: t:item())",
+        1,
+        true
+      )
+    )
     assert.are.equal(0, #r.history)
   end)
 
@@ -156,8 +175,15 @@ describe("a run folder", function()
     r:log(1, { loss = 1 })
     r:checkpoint(1, write_model)
     r:close()
-    assert.is_truthy(message_of(run.open, make(folder)):find(folder .. " already holds a run; "
-      .. "--resume goes on with it, --overwrite_output_dir deletes it", 1, true))
+    assert.is_truthy(
+      message_of(run.open, make(folder)):find(
+        folder
+          .. " already holds a run; "
+          .. "--resume goes on with it, --overwrite_output_dir deletes it",
+        1,
+        true
+      )
+    )
     r = run.open(make(folder, "--overwrite_output_dir"))
     assert.are.same({}, r.history)
     assert.are.same({}, r:checkpoints())
@@ -169,8 +195,13 @@ describe("the lock of a run folder", function()
   it("keeps out this process a second time, and lets it in after close", function()
     local folder = scratch.path()
     local r = run.open(make(folder))
-    assert.is_truthy(message_of(run.open, make(folder)):find(
-      folder .. " is in use by this process; wait for it, or give another --output_dir", 1, true))
+    assert.is_truthy(
+      message_of(run.open, make(folder)):find(
+        folder .. " is in use by this process; wait for it, or give another --output_dir",
+        1,
+        true
+      )
+    )
     r:close()
     run.open(make(folder)):close()
   end)
@@ -195,8 +226,9 @@ describe("the lock of a run folder", function()
       return text
     end
     local pid = require("perilune.core").system.pid()
-    assert.is_truthy(child():find(("false\t%s is in use by process %d on "):format(folder, pid), 1,
-      true))
+    assert.is_truthy(
+      child():find(("false\t%s is in use by process %d on "):format(folder, pid), 1, true)
+    )
     r:log(1, { loss = 1 })
     r:close()
     assert.is_truthy(child():find("already holds a run", 1, true))
@@ -216,8 +248,10 @@ describe("checkpoints", function()
     end
     assert.are.same({ 20, 50, 60 }, steps)
     assert.are.same({ step = 60, path = folder .. "/checkpoint-60" }, run.latest(folder))
-    assert.are.same({ step = 20, metric = 0.9, path = "checkpoint-20" },
-      read_json(folder .. "/best.json"))
+    assert.are.same(
+      { step = 20, metric = 0.9, path = "checkpoint-20" },
+      read_json(folder .. "/best.json")
+    )
     local state = read_json(folder .. "/checkpoint-60/trainer_state.json")
     assert.are.equal(60, state.global_step)
     assert.are.equal("checkpoint-20", state.best_model_checkpoint)
@@ -228,10 +262,13 @@ describe("checkpoints", function()
     local folder = scratch.path()
     local r <close> = run.open(make(folder))
     r:checkpoint(5, write_model)
-    assert.are.equal("disk on fire", message_of(r.checkpoint, r, 5, function(temporary)
-      write_model(temporary)
-      error("disk on fire", 0)
-    end))
+    assert.are.equal(
+      "disk on fire",
+      message_of(r.checkpoint, r, 5, function(temporary)
+        write_model(temporary)
+        error("disk on fire", 0)
+      end)
+    )
     assert.are.equal("weights", read(folder .. "/checkpoint-5/model.bin"))
     r:checkpoint(5, write_model)
     for name in lfs.dir(folder) do
@@ -273,15 +310,11 @@ describe("a resumed run", function()
     local r = run.open(cfg)
     for step = 1, 6 do
       cfg:at(step)
-      if step == 2 or step == 6 then
-        cfg.lam = step / 10
-      end
+      if step == 2 or step == 6 then cfg.lam = step / 10 end
       cfg.kl_coef:update(9, 100)
       r:log(step, { loss = 1 / step })
       r:sample(step, { answer = "a" .. step })
-      if step == 4 then
-        r:checkpoint(step, write_model, { state = { cursor = 17 } })
-      end
+      if step == 4 then r:checkpoint(step, write_model, { state = { cursor = 17 } }) end
     end
     local lines = read(folder .. "/metrics.jsonl")
     r:close()
@@ -306,39 +339,61 @@ describe("a resumed run", function()
     assert.are.equal(4, #r.history)
     assert.are.equal(1, before:find(read(folder .. "/metrics.jsonl"), 1, true))
     assert.are.equal(4, #jsonl.read(folder .. "/samples.jsonl"))
-    assert.are.same({ { step = 2, key = "lam", old = 0.8, new = 0.2 } },
-      jsonl.read(folder .. "/journal.jsonl"))
+    assert.are.same(
+      { { step = 2, key = "lam", old = 0.8, new = 0.2 } },
+      jsonl.read(folder .. "/journal.jsonl")
+    )
     assert.are.equal(0.8, read_json(folder .. "/config.json").lam)
     r:log(5, { loss = 0.2 })
     assert.is_true(r.history[5].time >= r.history[4].time)
   end)
 
-  it("refuses keys that decide the result, with both values, unless they are named; those are "
-    .. "journalled", function()
-    local folder = scratch.path()
-    begin(folder)
-    local checkpoint = folder .. "/checkpoint-4"
-    local before = read(folder .. "/metrics.jsonl")
-    local function refusal(...)
-      return tostring(message_of(run.open, make(folder, "--resume", checkpoint, ...)))
+  it(
+    "refuses keys that decide the result, with both values, unless they are named; those are "
+      .. "journalled",
+    function()
+      local folder = scratch.path()
+      begin(folder)
+      local checkpoint = folder .. "/checkpoint-4"
+      local before = read(folder .. "/metrics.jsonl")
+      local function refusal(...)
+        return tostring(message_of(run.open, make(folder, "--resume", checkpoint, ...)))
+      end
+      local both = "toy: %s was made with other settings: lam is 0.2 there, 0.7 was given; seed is 1 "
+        .. "there, 9 was given. Leave them as they were, or go on with --resume_changed lam,seed"
+      assert.are.equal(both:format(checkpoint), refusal("--lam", "0.7", "--seed", "9"))
+      assert.is_truthy(
+        refusal("--lam", "0.7", "--seed", "9", "--resume_changed", "lam"):find(
+          "other settings: seed is 1 there, 9 was given.",
+          1,
+          true
+        )
+      )
+      assert.is_truthy(
+        refusal("--kl_coef", "0.1"):find(
+          "kl_coef is adaptive_kl{init = 0.1, target = 3, horizon = 10000} there, 0.1 was",
+          1,
+          true
+        )
+      )
+      assert.is_truthy(
+        refusal("--resume_changed", "lamm"):find(
+          "unknown key 'lamm'; did you mean " .. "'lam'?",
+          1,
+          true
+        )
+      )
+      assert.are.equal(before, read(folder .. "/metrics.jsonl"))
+      local cfg = make(folder, "--resume", checkpoint, "--lam", "0.7", "--resume_changed", "lam")
+      local r <close> = run.open(cfg)
+      assert.are.equal(0.7, cfg.lam)
+      assert.are.same(
+        { step = 4, key = "lam", old = 0.2, new = 0.7 },
+        jsonl.read(folder .. "/journal.jsonl")[2]
+      )
+      assert.are.equal(4, r.resumed.step)
     end
-    local both = "toy: %s was made with other settings: lam is 0.2 there, 0.7 was given; seed is 1 "
-      .. "there, 9 was given. Leave them as they were, or go on with --resume_changed lam,seed"
-    assert.are.equal(both:format(checkpoint), refusal("--lam", "0.7", "--seed", "9"))
-    assert.is_truthy(refusal("--lam", "0.7", "--seed", "9", "--resume_changed", "lam"):find(
-      "other settings: seed is 1 there, 9 was given.", 1, true))
-    assert.is_truthy(refusal("--kl_coef", "0.1"):find(
-      "kl_coef is adaptive_kl{init = 0.1, target = 3, horizon = 10000} there, 0.1 was", 1, true))
-    assert.is_truthy(refusal("--resume_changed", "lamm"):find("unknown key 'lamm'; did you mean "
-      .. "'lam'?", 1, true))
-    assert.are.equal(before, read(folder .. "/metrics.jsonl"))
-    local cfg = make(folder, "--resume", checkpoint, "--lam", "0.7", "--resume_changed", "lam")
-    local r <close> = run.open(cfg)
-    assert.are.equal(0.7, cfg.lam)
-    assert.are.same({ step = 4, key = "lam", old = 0.2, new = 0.7 },
-      jsonl.read(folder .. "/journal.jsonl")[2])
-    assert.are.equal(4, r.resumed.step)
-  end)
+  )
 
   it("takes keys that change no result", function()
     local folder = scratch.path()
@@ -360,10 +415,12 @@ describe("a resumed run", function()
   it("takes a schedule that is a function from the program again, and from nowhere else", function()
     local folder = scratch.path()
     local function begun(kl_coef, ...)
-      return config({
-        name = "toy", recipe = "tests/lua/run_spec.lua", args = { "--output_dir", folder, ... },
+      return config {
+        name = "toy",
+        recipe = "tests/lua/run_spec.lua",
+        args = { "--output_dir", folder, ... },
         { kl_coef = kl_coef, "β", min = 0, schedule = true },
-      })
+      }
     end
     local function beta(step) return 1 / step end
     local r = run.open(begun(beta))
@@ -372,8 +429,9 @@ describe("a resumed run", function()
     r = run.open(begun(beta, "--resume"))
     assert.are.equal(0.5, r.cfg.kl_coef(2))
     r:close()
-    assert.is_truthy(tostring(message_of(begun, 0.1, "--resume")):find(
-      "kl_coef was a Lua function at ", 1, true))
+    assert.is_truthy(
+      tostring(message_of(begun, 0.1, "--resume")):find("kl_coef was a Lua function at ", 1, true)
+    )
     local message = tostring(message_of(run.open, begun(0.1, "--resume", "--kl_coef", "0.2")))
     assert.is_truthy(message:find("kl_coef is a Lua function at", 1, true))
     r = run.open(begun(0.1, "--resume", "--kl_coef", "0.2", "--resume_changed", "kl_coef"))
@@ -384,22 +442,34 @@ describe("a resumed run", function()
   it("never takes code out of its folder", function()
     local folder = scratch.path()
     local function begun(...)
-      return config({
-        name = "toy", recipe = "tests/lua/run_spec.lua", args = { "--output_dir", folder, ... },
+      return config {
+        name = "toy",
+        recipe = "tests/lua/run_spec.lua",
+        args = { "--output_dir", folder, ... },
         { reward_function = "", "Lua file", code = true },
         { kl_coef = 0.05, "β", min = 0, schedule = true },
-      })
+      }
     end
     local r = run.open(begun("--reward_function", "mine.lua"))
     r:checkpoint(1, write_model)
     r:close()
-    assert.are.equal("toy: reward_function names code, which is not taken out of a run folder; "
-      .. "give it again: --reward_function mine.lua", tostring(message_of(begun, "--resume")))
+    assert.are.equal(
+      "toy: reward_function names code, which is not taken out of a run folder; "
+        .. "give it again: --reward_function mine.lua",
+      tostring(message_of(begun, "--resume"))
+    )
     -- and what a folder says of schedules is read, not run
-    for _, path in ipairs({ "/config.json", "/checkpoint-1/trainer_state.json" }) do
+    for _, path in ipairs { "/config.json", "/checkpoint-1/trainer_state.json" } do
       local text = read(folder .. path):gsub('"mine.lua"', '""')
-      scratch.write(folder .. path, (text:gsub('"kl_coef":%s*0.05',
-        '"kl_coef":"formula(\\"(function() while true do end end)()\\")"')))
+      scratch.write(
+        folder .. path,
+        (
+          text:gsub(
+            '"kl_coef":%s*0.05',
+            '"kl_coef":"formula(\\"(function() while true do end end)()\\")"'
+          )
+        )
+      )
       files.remove(folder .. "/checkpoint-1/manifest.json")
       assert.is_truthy(tostring(message_of(begun, "--resume")):find("cannot be read", 1, true))
     end
@@ -412,8 +482,13 @@ describe("a resumed run", function()
     r:checkpoint(1, write_model)
     r:close()
     scratch.write(folder .. "/checkpoint-1/model.bin", "weightz")
-    assert.is_truthy(message_of(run.open, make(folder, "--resume")):find(
-      ("no checkpoint of %s is sound"):format(folder), 1, true))
+    assert.is_truthy(
+      message_of(run.open, make(folder, "--resume")):find(
+        ("no checkpoint of %s is sound"):format(folder),
+        1,
+        true
+      )
+    )
     assert.are.equal(1, #run.checkpoints(folder))
     assert.are.equal(1, #jsonl.read(folder .. "/metrics.jsonl"))
   end)
@@ -423,7 +498,7 @@ describe("a resumed run", function()
     local r = run.open(make(folder))
     r:log(1, { loss = 1 })
     r:checkpoint(1, write_model)
-    r:summary({ eval_loss = 0.5 })
+    r:summary { eval_loss = 0.5 }
     r:close()
     local before = read(folder .. "/summary.json")
     r = run.open(make(folder, "--resume", "--quiet"))
@@ -444,8 +519,13 @@ describe("a resumed run", function()
     local text, ok
     text, ok, r = said(run.open, make(folder, "--resume"))
     assert.is_true(ok)
-    assert.are.equal("nothing to resume: " .. folder .. " holds no checkpoint; the run starts at "
-      .. "the beginning\n", text)
+    assert.are.equal(
+      "nothing to resume: "
+        .. folder
+        .. " holds no checkpoint; the run starts at "
+        .. "the beginning\n",
+      text
+    )
     assert.is_nil(r.resumed)
     assert.are.same({}, r.history)
     r:close()
@@ -478,8 +558,10 @@ describe("a resumed run", function()
       local log = folder .. "/child.log"
       local pid = assert(system.spawn({ program, script, folder }, { wait = false, stderr = log }))
       local deadline = system.monotonic() + 20
-      while (run.latest(folder) or { step = 0 }).step <= last + 7 * round
-        and system.monotonic() < deadline do
+      while
+        (run.latest(folder) or { step = 0 }).step <= last + 7 * round
+        and system.monotonic() < deadline
+      do
         system.sleep(0.001 * round)
       end
       assert(system.kill(pid, 9))
@@ -499,7 +581,12 @@ describe("a resumed run", function()
 
   it("says so when the checkpoint named is none", function()
     local folder = scratch.path()
-    assert.is_truthy(message_of(run.open, make(folder, "--resume", "nowhere/checkpoint-3")):find(
-      "nowhere/checkpoint-3 is not a checkpoint; give the path of a checkpoint-N folder", 1, true))
+    assert.is_truthy(
+      message_of(run.open, make(folder, "--resume", "nowhere/checkpoint-3")):find(
+        "nowhere/checkpoint-3 is not a checkpoint; give the path of a checkpoint-N folder",
+        1,
+        true
+      )
+    )
   end)
 end)

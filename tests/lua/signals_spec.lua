@@ -9,8 +9,12 @@ local system = pl.system
 --- Starts a run, waits for its first row of metrics and sends it a signal.
 -- @treturn string how it ended, "exit 130"
 local function interrupted(command, folder, signal)
-  local pid = assert(system.spawn(command, { wait = false, stdin = "/dev/null",
-    stdout = folder .. ".out", stderr = folder .. ".err" }))
+  local pid = assert(system.spawn(command, {
+    wait = false,
+    stdin = "/dev/null",
+    stdout = folder .. ".out",
+    stderr = folder .. ".err",
+  }))
   local patience = system.monotonic() + 60
   while (world.read(folder .. "/metrics.jsonl") or "") == "" and system.monotonic() < patience do
     system.sleep(0.005)
@@ -30,11 +34,11 @@ describe("a signal to a run", function()
 
   teardown(function() world.clean() end)
 
-  for name, case in pairs({
+  for name, case in pairs {
     ["Ctrl-C to PPO"] = { "ppo", 2, "exit 130", { total_episodes = 160 } },
     ["SIGTERM to PPO"] = { "ppo", 15, "exit 143", { total_episodes = 160 } },
     ["SIGTERM to SFT"] = { "sft", 15, "exit 143", { num_train_epochs = 16 } },
-  }) do
+  } do
     it("leaves a checkpoint, says how to go on, and that is exact: " .. name, function()
       local recipe, signal, ending, more = table.unpack(case)
       local settings = world.settings(w, recipe)
@@ -55,8 +59,11 @@ describe("a signal to a run", function()
       for word in line:gmatch("%S+") do
         words[#words + 1] = word
       end
-      local how, code = system.spawn(words, { stdin = "/dev/null", stdout = cut .. ".out",
-        stderr = cut .. ".err" })
+      local how, code = system.spawn(words, {
+        stdin = "/dev/null",
+        stdout = cut .. ".out",
+        stderr = cut .. ".err",
+      })
       assert.are.equal("exit 0", how .. " " .. code, world.read(cut .. ".err"))
       assert.are.equal(want, pl.json.decode(world.read(cut .. "/summary.json")).weights_hash)
     end)

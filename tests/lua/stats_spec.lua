@@ -17,18 +17,18 @@ describe("stats", function()
     assert.are.equal(2, stats.quantile(xs, 0))
     assert.are.equal(9, stats.quantile(xs, 1))
     near(5.5, stats.quantile(xs, 0.75))
-    assert.are.equal(3, stats.median({ 3 }))
-    assert.are.equal(0, stats.variance({ 3 }))
+    assert.are.equal(3, stats.median { 3 })
+    assert.are.equal(0, stats.variance { 3 })
     assert.are.same({ 2, 4, 4, 4, 5, 5, 7, 9 }, xs)
   end)
 
   it("sums without losing small terms", function()
-    assert.are.equal(2, stats.sum({ 1, 1e100, 1, -1e100 }))
-    assert.are.equal(math.huge, stats.sum({ 1, math.huge }))
+    assert.are.equal(2, stats.sum { 1, 1e100, 1, -1e100 })
+    assert.are.equal(math.huge, stats.sum { 1, math.huge })
   end)
 
   it("gives the normal interval of a mean", function()
-    local ci = stats.ci95({ 1, 2, 3, 4 })
+    local ci = stats.ci95 { 1, 2, 3, 4 }
     assert.are.equal(2.5, ci.mean)
     near(1.959963984540054 * math.sqrt(5 / 3 / 4), ci.half)
     near(ci.mean - ci.half, ci.low)
@@ -93,12 +93,18 @@ describe("stats", function()
   end)
 
   it("refuses lists with nothing to say", function()
-    assert.has_error(function() stats.mean({}) end,
-      "stats.mean needs a list of at least 1 number, got 0")
-    assert.has_error(function() stats.paired({ 1, 2 }, { 1, 2, 3 }) end,
-      "stats.paired needs two lists of one length, got 2 and 3")
-    assert.has_error(function() stats.rate(3, 2) end,
-      "stats.rate needs 0 <= successes <= n and n >= 1, got 3 of 2")
+    assert.has_error(
+      function() stats.mean {} end,
+      "stats.mean needs a list of at least 1 number, got 0"
+    )
+    assert.has_error(
+      function() stats.paired({ 1, 2 }, { 1, 2, 3 }) end,
+      "stats.paired needs two lists of one length, got 2 and 3"
+    )
+    assert.has_error(
+      function() stats.rate(3, 2) end,
+      "stats.rate needs 0 <= successes <= n and n >= 1, got 3 of 2"
+    )
   end)
 end)
 
@@ -131,39 +137,52 @@ describe("options", function()
     anything = options.any(),
   }
 
-  local function draw(given)
-    return (options.take("draw", given, wanted))
-  end
+  local function draw(given) return (options.take("draw", given, wanted)) end
 
   local function wrong(given)
-    return select(2, pcall(function()
-      draw(given)
-    end))
+    return select(2, pcall(function() draw(given) end))
   end
 
   it("come over the defaults, in a new table", function()
     local plain = { width = 80, share = 0.5, way = "up", field = "id", loud = false }
     assert.are.same(plain, draw(nil))
-    assert.are.same(plain, draw({}))
+    assert.are.same(plain, draw {})
     local given = { width = 3.0, way = "down", near = false, loud = true, anything = 7 }
     local taken = draw(given)
-    assert.are.same({ width = 3, share = 0.5, way = "down", field = "id", near = false, loud = true,
-      anything = 7 }, taken)
+    assert.are.same({
+      width = 3,
+      share = 0.5,
+      way = "down",
+      field = "id",
+      near = false,
+      loud = true,
+      anything = 7,
+    }, taken)
     assert.are.equal("integer", math.type(taken.width))
     assert.are_not.equal(given, taken)
   end)
 
   it("that nobody knows are refused at the caller's line, with the nearest", function()
-    assert.is_truthy(wrong({ widht = 3 }):match("stats_spec%.lua:%d+: draw has no option 'widht'; "
-      .. "did you mean 'width'%?$"))
-    assert.is_truthy(wrong({ colour = 3 }):find("draw has no option 'colour'; it knows anything, "
-      .. "field, fn, loud, near, share, way, width", 1, true))
-    assert.is_truthy(wrong({ 3 }):find("draw takes named options only, got a value at [1]", 1,
-      true))
+    assert.is_truthy(
+      wrong({ widht = 3 }):match(
+        "stats_spec%.lua:%d+: draw has no option 'widht'; " .. "did you mean 'width'%?$"
+      )
+    )
+    assert.is_truthy(
+      wrong({ colour = 3 }):find(
+        "draw has no option 'colour'; it knows anything, "
+          .. "field, fn, loud, near, share, way, width",
+        1,
+        true
+      )
+    )
+    assert.is_truthy(
+      wrong({ 3 }):find("draw takes named options only, got a value at [1]", 1, true)
+    )
     assert.is_truthy(wrong(3):find("draw takes a table of named options, got number", 1, true))
   end)
 
-  for text, given in pairs({
+  for text, given in pairs {
     ["draw: width = 0; it must be an integer from 1 to 200"] = { width = 0 },
     ["draw: width = 1.5; it must be an integer from 1 to 200"] = { width = 1.5 },
     ['draw: width = "9"; it must be an integer from 1 to 200'] = { width = "9" },
@@ -174,7 +193,7 @@ describe("options", function()
     ["draw: near = true; it must be a number from 0 to 1, or false"] = { near = true },
     ["draw: fn = 1; it must be a function"] = { fn = 1 },
     ["draw: loud = 1; it must be a boolean"] = { loud = 1 },
-  }) do
+  } do
     it("that break their rule are refused: " .. text, function()
       local message = wrong(given)
       assert.is_truthy(message:find(text, 1, true), message)
@@ -182,8 +201,13 @@ describe("options", function()
     end)
   end
 
-  it("are written down with functions as a word", function()
-    assert.are.same({ a = 1, b = "function", c = { d = "function" } },
-      options.described({ a = 1, b = print, c = { d = print } }))
-  end)
+  it(
+    "are written down with functions as a word",
+    function()
+      assert.are.same(
+        { a = 1, b = "function", c = { d = "function" } },
+        options.described { a = 1, b = print, c = { d = print } }
+      )
+    end
+  )
 end)

@@ -26,23 +26,52 @@ end
 -- What the rows say, without ids and places.
 local function canonical(row)
   local copy = {}
-  for _, name in ipairs({ "prompt", "messages", "user_id", "organisation", "time", "source",
-    "use_case", "kind", "extra", "completion", "labeler", "completions", "ranks" }) do
+  for _, name in ipairs {
+    "prompt",
+    "messages",
+    "user_id",
+    "organisation",
+    "time",
+    "source",
+    "use_case",
+    "kind",
+    "extra",
+    "completion",
+    "labeler",
+    "completions",
+    "ranks",
+  } do
     copy[name] = row[name]
   end
   return copy
 end
 
-local hostile = "na\u{ef}ve \0 NUL, \u{1F600}, \"quotes\"\n\\ and \u{2028}"
+local hostile = 'na\u{ef}ve \0 NUL, \u{1F600}, "quotes"\n\\ and \u{2028}'
 
 local examples = {
-  { prompt = hostile, user_id = "u\0v", organisation = "Gr\u{fc}n", time = 1700000000,
-    source = "api", use_case = "brainstorming", extra = { tags = { "a", hostile }, n = 3 } },
-  { messages = { { role = "system", content = "Be brief." }, { role = "user", content = "Hi" } },
-    user_id = "u2", time = 1700000000.5, source = "api" },
+  {
+    prompt = hostile,
+    user_id = "u\0v",
+    organisation = "Gr\u{fc}n",
+    time = 1700000000,
+    source = "api",
+    use_case = "brainstorming",
+    extra = { tags = { "a", hostile }, n = 3 },
+  },
+  {
+    messages = { { role = "system", content = "Be brief." }, { role = "user", content = "Hi" } },
+    user_id = "u2",
+    time = 1700000000.5,
+    source = "api",
+  },
   { prompt = "", source = "labeler", kind = "few_shot", completion = hostile, labeler = "ann" },
-  { prompt = "p", source = "api", completions = { "a", hostile, "c", "d" }, ranks = { 2, 1, 2, 4 },
-    labeler = "bob" },
+  {
+    prompt = "p",
+    source = "api",
+    completions = { "a", hostile, "c", "d" },
+    ranks = { 2, 1, 2, 4 },
+    labeler = "bob",
+  },
 }
 
 local function filled(where)
@@ -56,8 +85,8 @@ end
 describe("rows", function()
   it("come back as they went in", function()
     local s <close> = filled()
-    local prompts, demonstrations, ranked = list_of(s:prompts()), list_of(s:demonstrations()),
-      list_of(s:ranked())
+    local prompts, demonstrations, ranked =
+      list_of(s:prompts()), list_of(s:demonstrations()), list_of(s:ranked())
     assert.equal(4, #prompts)
     assert.same(canonical(examples[1]), canonical(prompts[1]))
     assert.same(canonical(examples[2]), canonical(prompts[2]))
@@ -74,12 +103,19 @@ describe("rows", function()
 
   it("keep several people's rankings of the same completions together", function()
     local s <close> = assert(store.open(path))
-    local rankings = { { labeler = "a", ranks = { 1, 2, 2 }, time = 5, seconds = 1.5 },
-      { labeler = "b", ranks = { 3, 1, 2 } } }
-    local id = s:add({ prompt = "p", source = "labeler", completions = { "x", "y", "z" },
-      rankings = rankings })
-    local more = s:complete(id, { { text = "w", model = "m", tokens = { 1, 2 },
-      sampling = { temperature = 0.7 } } })
+    local rankings = {
+      { labeler = "a", ranks = { 1, 2, 2 }, time = 5, seconds = 1.5 },
+      { labeler = "b", ranks = { 3, 1, 2 } },
+    }
+    local id = s:add {
+      prompt = "p",
+      source = "labeler",
+      completions = { "x", "y", "z" },
+      rankings = rankings,
+    }
+    local more = s:complete(id, {
+      { text = "w", model = "m", tokens = { 1, 2 }, sampling = { temperature = 0.7 } },
+    })
     local all = s:completions(id)
     assert.same({
       id = more[1],
@@ -89,19 +125,21 @@ describe("rows", function()
       sampling = { temperature = 0.7 },
     }, all[4])
     s:rank(id, { labeler = "c", ranks = { [all[1].id] = 2, [more[1]] = 1 }, time = 7 })
-    s:add({ prompt = "q", source = "api", completions = { "x", "y" }, ranks = { 1, 1 } })
+    s:add { prompt = "q", source = "api", completions = { "x", "y" }, ranks = { 1, 1 } }
     local rows = list_of(s:ranked())
     assert.equal(3, #rows)
     assert.same({ "x", "y", "z" }, rows[1].completions)
     assert.is_nil(rows[1].ranks)
     assert.same({ 1, 2, 2 }, rows[1].rankings[1].ranks)
-    assert.same({ "b", 5, 1.5 },
-      { rows[1].rankings[2].labeler, rows[1].rankings[1].time, rows[1].rankings[1].seconds })
+    assert.same(
+      { "b", 5, 1.5 },
+      { rows[1].rankings[2].labeler, rows[1].rankings[1].time, rows[1].rankings[1].seconds }
+    )
     assert.same({ "x", "w" }, rows[2].completions)
     assert.same({ 2, 1 }, rows[2].ranks)
     assert.equal("c", rows[2].labeler)
     assert.same({ 1, 1 }, rows[3].ranks)
-    assert.equal(1, #list_of(s:ranked({ labeler = "b" })))
+    assert.equal(1, #list_of(s:ranked { labeler = "b" }))
   end)
 
   it("that cannot be stored are told why and leave nothing behind", function()
@@ -110,34 +148,47 @@ describe("rows", function()
       local ok, message = store.check(row)
       assert.is_nil(ok)
       assert.matches(why, message)
-      assert.error_matches(function()
-        s:add(row)
-      end, why)
+      assert.error_matches(function() s:add(row) end, why)
     end
     refused("`prompt` must be text, not nil", { source = "api" })
     refused("`prompt` is not UTF%-8 at byte 2", { source = "api", prompt = "a\xff" })
     refused("not both", { source = "api", prompt = "a", messages = {} })
     refused("list of messages", { source = "api", messages = {} })
-    refused("last message must be the user's",
-      { source = "api", messages = { { role = "assistant", content = "a" } } })
-    refused("message 1: `content` must be text",
-      { source = "api", messages = { { role = "user" } } })
+    refused(
+      "last message must be the user's",
+      { source = "api", messages = { { role = "assistant", content = "a" } } }
+    )
+    refused(
+      "message 1: `content` must be text",
+      { source = "api", messages = { { role = "user" } } }
+    )
     refused("`source` must be", { prompt = "a", source = "web" })
     refused("`kind` must be", { prompt = "a", source = "api", kind = "odd" })
     refused("`user_id` must be text, not number", { prompt = "a", source = "api", user_id = 7 })
     refused("`time` must be a finite number", { prompt = "a", source = "api", time = 0 / 0 })
-    refused("rank 3 is 2 with 2 better",
-      { prompt = "a", source = "api", completions = { "x", "y", "z" }, ranks = { 1, 1, 2 } })
-    refused("one number for each",
-      { prompt = "a", source = "api", completions = { "x", "y" }, ranks = { 1 } })
-    refused("rank 1 is not an integer",
-      { prompt = "a", source = "api", completions = { "x", "y" }, ranks = { "1", "2" } })
+    refused(
+      "rank 3 is 2 with 2 better",
+      { prompt = "a", source = "api", completions = { "x", "y", "z" }, ranks = { 1, 1, 2 } }
+    )
+    refused(
+      "one number for each",
+      { prompt = "a", source = "api", completions = { "x", "y" }, ranks = { 1 } }
+    )
+    refused(
+      "rank 1 is not an integer",
+      { prompt = "a", source = "api", completions = { "x", "y" }, ranks = { "1", "2" } }
+    )
     refused("without `completions`", { prompt = "a", source = "api", ranks = { 1, 2 } })
-    refused("ranking 2: ", { prompt = "a", source = "api", completions = { "x", "y" },
-      rankings = { { ranks = { 1, 2 } }, { ranks = { 2, 3 } } } })
-    assert.error_matches(function()
-      s:add({ prompt = "a", source = "api", completion = "b" }, { source_id = 99 })
-    end, "names a row that does not exist")
+    refused("ranking 2: ", {
+      prompt = "a",
+      source = "api",
+      completions = { "x", "y" },
+      rankings = { { ranks = { 1, 2 } }, { ranks = { 2, 3 } } },
+    })
+    assert.error_matches(
+      function() s:add({ prompt = "a", source = "api", completion = "b" }, { source_id = 99 }) end,
+      "names a row that does not exist"
+    )
     for _, count in pairs(s:counts()) do
       assert.equal(0, count)
     end
@@ -145,20 +196,18 @@ describe("rows", function()
 
   it("are found by their fields", function()
     local s <close> = filled()
-    assert.equal(3, #list_of(s:prompts({ source = "api" })))
-    assert.equal(1, #list_of(s:prompts({ source = "api", user_id = "u2" })))
-    assert.equal(1, #list_of(s:prompts({ use_case = "brainstorming" })))
-    assert.equal(2, #list_of(s:prompts({ after = 2 })))
-    assert.error_matches(function()
-      s:prompts({ usecase = "x" })
-    end, "unknown filter 'usecase'")
+    assert.equal(3, #list_of(s:prompts { source = "api" }))
+    assert.equal(1, #list_of(s:prompts { source = "api", user_id = "u2" }))
+    assert.equal(1, #list_of(s:prompts { use_case = "brainstorming" }))
+    assert.equal(2, #list_of(s:prompts { after = 2 }))
+    assert.error_matches(function() s:prompts { usecase = "x" } end, "unknown filter 'usecase'")
   end)
 
   it("stream: iterators are open side by side, and while the store grows", function()
     local s <close> = assert(store.open(path))
     s:transaction(function()
       for i = 1, 100 do
-        s:add({ prompt = "p" .. i, source = "api" })
+        s:add { prompt = "p" .. i, source = "api" }
       end
     end)
     local pairs_seen, first = 0, s:prompts()
@@ -166,15 +215,13 @@ describe("rows", function()
       local other = first()
       assert.equal(row.prompt, other.prompt)
       pairs_seen = pairs_seen + 1
-      s:add({ prompt = "new", source = "api" })
+      s:add { prompt = "new", source = "api" }
     end
     assert.equal(100, pairs_seen)
     assert.is_nil(first())
     assert.is_nil(first())
     for row in s:prompts() do
-      if row.id == 2 then
-        break
-      end
+      if row.id == 2 then break end
     end
     assert.equal(200, s:counts().prompts)
   end)
@@ -183,24 +230,36 @@ end)
 describe("human answers", function()
   it("have versions: the latest is read, all are kept", function()
     local s <close> = assert(store.open(path))
-    local id = s:add({ prompt = "p", source = "api", completions = { "x", "y" } })
-    local other = s:add({ prompt = "q", source = "api" })
+    local id = s:add { prompt = "p", source = "api", completions = { "x", "y" } }
+    local other = s:add { prompt = "q", source = "api" }
     local first = s:demonstrate(id, { completion = "one", labeler = "ann", time = 1 })
-    local second = s:demonstrate(id, { completion = "two", labeler = "ann", time = 2,
-      replaces = first })
+    local second = s:demonstrate(id, {
+      completion = "two",
+      labeler = "ann",
+      time = 2,
+      replaces = first,
+    })
     local rows = list_of(s:demonstrations())
-    assert.same({ 1, "two", second, first, 2 }, { #rows, rows[1].completion,
-      rows[1].demonstration_id, rows[1].replaces, rows[1].answered })
-    assert.equal(2, #list_of(s:demonstrations({ all = true })))
-    assert.error_matches(function()
-      s:demonstrate(id, { completion = "three", replaces = first })
-    end, "replaced already: replace its latest version")
-    assert.error_matches(function()
-      s:demonstrate(other, { completion = "three", replaces = second })
-    end, "replaces one of the same prompt")
-    assert.error_matches(function()
-      s:demonstrate(77, { completion = "three" })
-    end, "names a row that does not exist")
+    assert.same({ 1, "two", second, first, 2 }, {
+      #rows,
+      rows[1].completion,
+      rows[1].demonstration_id,
+      rows[1].replaces,
+      rows[1].answered,
+    })
+    assert.equal(2, #list_of(s:demonstrations { all = true }))
+    assert.error_matches(
+      function() s:demonstrate(id, { completion = "three", replaces = first }) end,
+      "replaced already: replace its latest version"
+    )
+    assert.error_matches(
+      function() s:demonstrate(other, { completion = "three", replaces = second }) end,
+      "replaces one of the same prompt"
+    )
+    assert.error_matches(
+      function() s:demonstrate(77, { completion = "three" }) end,
+      "names a row that does not exist"
+    )
 
     local a, b = s:completions(id)[1].id, s:completions(id)[2].id
     local old = s:rank(id, { labeler = "ann", ranks = { [a] = 1, [b] = 2 } })
@@ -208,17 +267,20 @@ describe("human answers", function()
     local ranked = list_of(s:ranked())
     assert.same({ 1, new, old }, { #ranked, ranked[1].ranking_id, ranked[1].replaces })
     assert.same({ 1, 1 }, ranked[1].ranks)
-    assert.equal(2, #list_of(s:ranked({ all = true }))[1].rankings)
-    assert.error_matches(function()
-      s:rank(id, { ranks = { [a] = 1, [b] = 2 }, replaces = old })
-    end, "replaced already")
+    assert.equal(2, #list_of(s:ranked { all = true })[1].rankings)
+    assert.error_matches(
+      function() s:rank(id, { ranks = { [a] = 1, [b] = 2 }, replaces = old }) end,
+      "replaced already"
+    )
     local foreign = s:complete(other, { { text = "z" } })[1]
-    assert.error_matches(function()
-      s:rank(id, { ranks = { [a] = 1, [foreign] = 2 } })
-    end, "completions of its own prompt")
-    assert.error_matches(function()
-      s:rank(id, { ranks = { [a] = 1 } })
-    end, "two completions or more")
+    assert.error_matches(
+      function() s:rank(id, { ranks = { [a] = 1, [foreign] = 2 } }) end,
+      "completions of its own prompt"
+    )
+    assert.error_matches(
+      function() s:rank(id, { ranks = { [a] = 1 } }) end,
+      "two completions or more"
+    )
     assert.equal(2, s:counts().rankings)
     assert.equal(4, s:counts().ranking_items)
   end)
@@ -226,7 +288,7 @@ describe("human answers", function()
   it("are never changed or deleted, by any SQL", function()
     filled():close()
     local conn <close> = assert(core.db.open(path))
-    for sql, why in pairs({
+    for sql, why in pairs {
       ["UPDATE demonstrations SET text = 'x'"] = "demonstration is never changed",
       ["DELETE FROM demonstrations"] = "demonstration is never deleted",
       ["UPDATE rankings SET labeler = 'x'"] = "ranking is never changed",
@@ -240,10 +302,8 @@ describe("human answers", function()
       ["INSERT INTO rankings (prompt_id) VALUES (1)"] = "two completions or more",
       ["UPDATE prompts SET source = 'web'"] = "CHECK constraint",
       ["UPDATE prompts SET line = 'x'"] = "cannot store TEXT value in INTEGER column",
-    }) do
-      assert.error_matches(function()
-        conn:exec(sql)
-      end, why)
+    } do
+      assert.error_matches(function() conn:exec(sql) end, why)
     end
   end)
 end)
@@ -253,29 +313,29 @@ describe("transactions", function()
     local s <close> = assert(store.open(path))
     assert.error_matches(function()
       s:transaction(function()
-        s:add({ prompt = "p", user_id = "u", source = "api" })
+        s:add { prompt = "p", user_id = "u", source = "api" }
         error("no more")
       end)
     end, "no more")
     assert.equal(0, s:counts().prompts)
     -- The user of the undone transaction is not remembered.
-    s:add({ prompt = "p", user_id = "u", source = "api" })
+    s:add { prompt = "p", user_id = "u", source = "api" }
     assert.equal("u", s:prompt(1).user_id)
-    assert.same({ 1, 2, nil, 3 }, { s:transaction(function(...)
-      return 1, 2, nil, ...
-    end, 3) })
+    assert.same({ 1, 2, nil, 3 }, {
+      s:transaction(function(...) return 1, 2, nil, ... end, 3),
+    })
   end)
 
   it("within others are undone alone", function()
     local s <close> = assert(store.open(path))
     s:transaction(function()
-      s:add({ prompt = "kept", user_id = "u", source = "api" })
+      s:add { prompt = "kept", user_id = "u", source = "api" }
       pcall(s.transaction, s, function()
-        s:add({ prompt = "lost", user_id = "v", source = "api" })
+        s:add { prompt = "lost", user_id = "v", source = "api" }
         error("no")
       end)
       pcall(s.add, s, { prompt = "lost", source = "api", completion = "c" }, { source_id = 9 })
-      s:add({ prompt = "too", user_id = "v", source = "api" })
+      s:add { prompt = "too", user_id = "v", source = "api" }
     end)
     local rows = list_of(s:prompts())
     assert.same({ "kept", "too" }, { rows[1].prompt, rows[2] and rows[2].prompt })
@@ -287,13 +347,13 @@ describe("transactions", function()
     local s <close> = assert(store.open(path))
     assert.error_matches(function()
       s:transaction(function()
-        s:add({ prompt = "p", source = "api" })
+        s:add { prompt = "p", source = "api" }
         s.conn:exec("ROLLBACK")
         pcall(s.add, s, { prompt = "q", source = "api" })
       end)
     end, "undid the whole transaction")
     assert.equal(0, s:counts().prompts)
-    s:add({ prompt = "r", source = "api" })
+    s:add { prompt = "r", source = "api" }
     assert.equal(1, s:counts().prompts)
   end)
 
@@ -301,9 +361,10 @@ describe("transactions", function()
     local one <close> = assert(core.db.open(path, { busy_ms = 0 }))
     one:exec("CREATE TABLE t (a); BEGIN IMMEDIATE")
     local two <close> = assert(core.db.open(path, { busy_ms = 1 }))
-    assert.error_matches(function()
-      two:exec("BEGIN IMMEDIATE")
-    end, "database is locked %(another program is writing to it")
+    assert.error_matches(
+      function() two:exec("BEGIN IMMEDIATE") end,
+      "database is locked %(another program is writing to it"
+    )
   end)
 end)
 
@@ -334,18 +395,20 @@ describe("opening", function()
       local s <close> = assert(store.open(path))
       s:transaction(function()
         for i = 1, 2000 do
-          s:add({ prompt = ("text %d "):format(i):rep(20), source = "api" })
+          s:add { prompt = ("text %d "):format(i):rep(20), source = "api" }
         end
       end)
     end
     local text = files.read(path)
     local page = 4096
-    assert(files.write_atomic(path, text:sub(1, 50 * page) .. ("\xA5"):rep(25 * page)
-      .. text:sub(75 * page + 1)))
+    assert(
+      files.write_atomic(
+        path,
+        text:sub(1, 50 * page) .. ("\xA5"):rep(25 * page) .. text:sub(75 * page + 1)
+      )
+    )
     local s <close> = assert(store.open(path))
-    assert.error_matches(function()
-      list_of(s:prompts())
-    end, "malformed %(the file is damaged")
+    assert.error_matches(function() list_of(s:prompts()) end, "malformed %(the file is damaged")
   end)
 
   it("for reading writes nothing", function()
@@ -353,9 +416,10 @@ describe("opening", function()
     local before = files.hash(path)
     local s <close> = assert(store.open(path, { readonly = true }))
     assert.equal(4, #list_of(s:prompts()))
-    assert.error_matches(function()
-      s:add({ prompt = "p", source = "api" })
-    end, "readonly database %(it was opened for reading")
+    assert.error_matches(
+      function() s:add { prompt = "p", source = "api" } end,
+      "readonly database %(it was opened for reading"
+    )
     s:close()
     s:close()
     assert.equal(before, files.hash(path))
@@ -413,8 +477,8 @@ describe("migrations", function()
   it("that fail leave the version before", function()
     local conn <close> = assert(core.db.open(path))
     assert.is_true(schema.migrate(conn, path, { migrations = { first } }))
-    local ok, message = schema.migrate(conn, path,
-      { migrations = { first, "DROP TABLE old; SELECT nonsense" } })
+    local ok, message =
+      schema.migrate(conn, path, { migrations = { first, "DROP TABLE old; SELECT nonsense" } })
     assert.is_nil(ok)
     assert.matches("stays at version 1, the step to 2 failed: .*no such column: nonsense", message)
     assert.equal(1, version(conn))
@@ -445,11 +509,26 @@ end)
 describe("sources", function()
   it("have a cursor that moves with their rows", function()
     local s <close> = assert(store.open(path))
-    local id = s:new_source({ path = "log.txt", hash = "h", bytes = 100, format = "jsonl",
-      settings = { b = 1, a = "x" } })
-    assert.same({ id = id, path = "log.txt", hash = "h", bytes = 100, format = "jsonl",
-      settings = '{"a":"x","b":1}', line = 0, offset = 0, rows = 0, bad = 0, finished = false },
-      s:source("h", { a = "x", b = 1 }))
+    local id = s:new_source {
+      path = "log.txt",
+      hash = "h",
+      bytes = 100,
+      format = "jsonl",
+      settings = { b = 1, a = "x" },
+    }
+    assert.same({
+      id = id,
+      path = "log.txt",
+      hash = "h",
+      bytes = 100,
+      format = "jsonl",
+      settings = '{"a":"x","b":1}',
+      line = 0,
+      offset = 0,
+      rows = 0,
+      bad = 0,
+      finished = false,
+    }, s:source("h", { a = "x", b = 1 }))
     assert.is_nil(s:source("h", { a = "y" }))
     pcall(s.transaction, s, function()
       s:add({ prompt = "p", source = "api" }, { source_id = id, line = 1 })
@@ -472,12 +551,11 @@ describe("sources", function()
     assert.equal(0, s:forget_bad_lines(id, 2))
     assert.equal(1, s:forget_bad_lines(id, 1))
     assert.same({}, s:bad_lines(id))
-    assert.error_matches(function()
-      s:update_source(id, { path = "y" })
-    end, "'path' cannot be changed")
-    assert.error_matches(function()
-      s:update_source(9, { line = 1 })
-    end, "no source 9")
+    assert.error_matches(
+      function() s:update_source(id, { path = "y" }) end,
+      "'path' cannot be changed"
+    )
+    assert.error_matches(function() s:update_source(9, { line = 1 }) end, "no source 9")
   end)
 end)
 
@@ -490,7 +568,7 @@ describe("sets", function()
     for row in s:ranked() do
       s:add_to_set(set, "rm", "train", row)
     end
-    for row in s:prompts({ source = "api" }) do
+    for row in s:prompts { source = "api" } do
       if row.prompt then
         row.prompt, row.user_id = row.prompt:gsub("quotes", "[NAME]"), nil
         row.extra = row.extra and { n = 4 }
@@ -504,9 +582,7 @@ describe("sets", function()
   it("give rows in the forms of training, with what the rules changed", function()
     local s <close> = filled()
     local set = build(s)
-    assert.error_matches(function()
-      s:set_rows("sft")
-    end, "no finished set")
+    assert.error_matches(function() s:set_rows("sft") end, "no finished set")
     s:finish_set(set)
     local sft, rm = list_of(s:set_rows("sft", "train")), list_of(s:set_rows("rm"))
     assert.same(canonical(examples[3]), canonical(sft[1]))
@@ -522,8 +598,17 @@ describe("sets", function()
     assert.same(examples[2].messages, ppo[2].messages)
     assert.equal("u2", ppo[2].user_id)
     assert.equal(1, #list_of(s:set_rows("ppo", "valid")))
-    assert.same({ { id = set, name = "paper", recipe = "collect", settings = { max = 200 },
-      seed = 3, finished = true, rows = { sft = 1, rm = 1, ppo = 3 } } }, s:sets())
+    assert.same({
+      {
+        id = set,
+        name = "paper",
+        recipe = "collect",
+        settings = { max = 200 },
+        seed = 3,
+        finished = true,
+        rows = { sft = 1, rm = 1, ppo = 3 },
+      },
+    }, s:sets())
     -- Texts that no rule changed are not kept twice.
     local derived = s:statement("SELECT count(*) FROM set_rows WHERE derived IS NOT NULL"):row()
     assert.equal(1, derived)
@@ -535,29 +620,36 @@ describe("sets", function()
     local set = build(s)
     assert.equal(1, #s:sets())
     s:finish_set(set)
-    assert.error_matches(function()
-      s:add_to_set(set, "ppo", "train", s:prompt(1))
-    end, "the set is finished")
-    assert.error_matches(function()
-      s:finish_set(set)
-    end, "no unfinished set")
+    assert.error_matches(
+      function() s:add_to_set(set, "ppo", "train", s:prompt(1)) end,
+      "the set is finished"
+    )
+    assert.error_matches(function() s:finish_set(set) end, "no unfinished set")
     build(s)
     assert.equal(2, #s:sets())
     assert.equal(5, s:statement("SELECT count(*) FROM set_rows WHERE set_id = ?"):row(set))
     assert.equal(3, #list_of(s:set_rows("ppo"))) -- of the finished one
-    assert.error_matches(function()
-      s:add_to_set(2, "rm", "train", s:prompt(1))
-    end, "needs `completions`")
-    assert.error_matches(function()
-      s:add_to_set(2, "ppo", "train", { prompt = "x" })
-    end, "no `id` of a prompt")
+    assert.error_matches(
+      function() s:add_to_set(2, "rm", "train", s:prompt(1)) end,
+      "needs `completions`"
+    )
+    assert.error_matches(
+      function() s:add_to_set(2, "ppo", "train", { prompt = "x" }) end,
+      "no `id` of a prompt"
+    )
   end)
 
   it("keep rows that rules made of several rankings", function()
     local s <close> = assert(store.open(path))
-    s:add({ prompt = "p", source = "labeler", completions = { "x", "y", "z" },
-      rankings = { { labeler = "a", ranks = { 1, 2, 3 } },
-        { labeler = "b", ranks = { 1, 3, 2 } } } })
+    s:add {
+      prompt = "p",
+      source = "labeler",
+      completions = { "x", "y", "z" },
+      rankings = {
+        { labeler = "a", ranks = { 1, 2, 3 } },
+        { labeler = "b", ranks = { 1, 3, 2 } },
+      },
+    }
     local row = s:ranked()()
     row.ranks = { 1, 2, 2 }
     local set = s:new_set("x")
@@ -573,7 +665,7 @@ end)
 describe("what a model said", function()
   -- Two answers of a model to a prompt, one of them cut, ranked; and a set of it.
   local function with_answers(s)
-    local id = s:add({ prompt = "p", source = "api" })
+    local id = s:add { prompt = "p", source = "api" }
     local ids = s:complete(id, {
       { text = "ab", tokens = { 5, 6 }, tokenizer = "t", finish_reason = "length" },
       { text = "c", tokens = { 7, 2 }, tokenizer = "t", finish_reason = "stop" },
@@ -601,8 +693,10 @@ describe("what a model said", function()
     local copy <close> = assert(store.open(folder .. "/finished.db"))
     for _, one in ipairs { s, copy } do
       local all = one:completions(id)
-      assert.same({ "length", "t", { 5, 6 } },
-        { all[1].finish_reason, all[1].tokenizer, all[1].tokens })
+      assert.same(
+        { "length", "t", { 5, 6 } },
+        { all[1].finish_reason, all[1].tokenizer, all[1].tokens }
+      )
       assert.is_nil(all[3].finish_reason)
       assert.same({ false, true, true }, one:human_answers(id).ranked[1].completion_finished)
       assert.same({ false, true, true }, list_of(one:ranked())[1].completion_finished)
@@ -618,8 +712,13 @@ describe("what a model said", function()
 
   it("comes with a row that says so", function()
     local s <close> = assert(store.open(path))
-    s:add({ prompt = "q", source = "labeler", completions = { "x", "y" }, ranks = { 1, 2 },
-      completion_finished = { true, false } })
+    s:add {
+      prompt = "q",
+      source = "labeler",
+      completions = { "x", "y" },
+      ranks = { 1, 2 },
+      completion_finished = { true, false },
+    }
     assert.same({ true, false }, list_of(s:ranked())[1].completion_finished)
   end)
 
@@ -631,8 +730,10 @@ describe("what a model said", function()
     os.remove(out .. "/manifest.json")
     scratch.write(out .. "/store.json", '{"version":1}\n')
     local lines = scratch.read(out .. "/completions.jsonl")
-    scratch.write(out .. "/completions.jsonl",
-      (lines:gsub('"finish_reason":"%a+",', ""):gsub(',"tokenizer":"t"', "")))
+    scratch.write(
+      out .. "/completions.jsonl",
+      (lines:gsub('"finish_reason":"%a+",', ""):gsub(',"tokenizer":"t"', ""))
+    )
     assert(store.import(out, folder .. "/from-old.db"))
     local copy <close> = assert(store.open(folder .. "/from-old.db"))
     assert.is_nil(list_of(copy:ranked())[1].completion_finished)
@@ -647,20 +748,25 @@ describe("export and import", function()
   local function hashes(where)
     local list = {}
     for name in lfs.dir(where) do
-      if name ~= "." and name ~= ".." then
-        list[name] = files.hash(where .. "/" .. name)
-      end
+      if name ~= "." and name ~= ".." then list[name] = files.hash(where .. "/" .. name) end
     end
     return list
   end
 
   local function rich()
     local s = filled()
-    local source = s:new_source({ path = "a", hash = "h", bytes = 1, format = "jsonl",
-      settings = { fields = { prompt = "text" } } })
+    local source = s:new_source {
+      path = "a",
+      hash = "h",
+      bytes = 1,
+      format = "jsonl",
+      settings = { fields = { prompt = "text" } },
+    }
     s:bad_line(source, 3, "bad", "line\0")
-    s:add({ prompt = "with null", source = "api", extra = { a = { json.null, json.array({}) } } },
-      { source_id = source, line = 4 })
+    s:add(
+      { prompt = "with null", source = "api", extra = { a = { json.null, json.array {} } } },
+      { source_id = source, line = 4 }
+    )
     local first = s:demonstrate(1, { completion = "a", labeler = "l", time = 1.25 })
     s:demonstrate(1, { completion = "b", labeler = "l", time = 2, replaces = first })
     s:rank(4, { labeler = "eve", ranks = { 1, 1, 1, 1 }, seconds = 3.5, time = 4 })
@@ -679,7 +785,7 @@ describe("export and import", function()
     assert.is_true(copy:export(folder .. "/again"))
     assert.same(hashes(folder .. "/out"), hashes(folder .. "/again"))
     assert.same(list_of(s:prompts()), list_of(copy:prompts()))
-    assert.same(list_of(s:ranked({ all = true })), list_of(copy:ranked({ all = true })))
+    assert.same(list_of(s:ranked { all = true }), list_of(copy:ranked { all = true }))
     -- An export replaces an export and nothing else.
     assert.is_true(s:export(folder .. "/out"))
     local ok, message = s:export(folder)
@@ -731,10 +837,16 @@ describe("lines", function()
 
   it("come with their numbers and places", function()
     assert(files.write_atomic(path, "\u{FEFF}one\r\n\ntw\0o\xff\nlast"))
-    assert.same({ { "one", 1, nil, 8 }, { "", 2, nil, 9 }, { "tw\0o\xff", 3, nil, 15 },
-      { "last", 4, nil, 19 } }, all(path))
-    assert.same({ { "tw\0o\xff", 3, nil, 15 }, { "last", 4, nil, 19 } },
-      all(path, { offset = 9, line = 2 }))
+    assert.same({
+      { "one", 1, nil, 8 },
+      { "", 2, nil, 9 },
+      { "tw\0o\xff", 3, nil, 15 },
+      { "last", 4, nil, 19 },
+    }, all(path))
+    assert.same(
+      { { "tw\0o\xff", 3, nil, 15 }, { "last", 4, nil, 19 } },
+      all(path, { offset = 9, line = 2 })
+    )
     local reader, message = core.lines.open(path, { offset = 20 })
     assert.is_nil(reader)
     assert.matches("holds 19 bytes and cannot be read on from byte 20", message)
@@ -742,10 +854,21 @@ describe("lines", function()
 
   it("over the limit are passed over", function()
     assert(files.write_atomic(path, ("x"):rep(3000000) .. "\nab\r\nabc\n"))
-    assert.same({ { false, 1, "the line has 3000000 bytes, more than the 2 that are allowed "
-      .. "(max_bytes)", 3000001 }, { "ab", 2, nil, 3000005 }, { false, 3,
-      "the line has 3 bytes, more than the 2 that are allowed (max_bytes)", 3000009 } },
-      all(path, { max_bytes = 2 }))
+    assert.same({
+      {
+        false,
+        1,
+        "the line has 3000000 bytes, more than the 2 that are allowed " .. "(max_bytes)",
+        3000001,
+      },
+      { "ab", 2, nil, 3000005 },
+      {
+        false,
+        3,
+        "the line has 3 bytes, more than the 2 that are allowed (max_bytes)",
+        3000009,
+      },
+    }, all(path, { max_bytes = 2 }))
     assert.equal(3000000, #all(path)[1][1])
   end)
 end)

@@ -9,22 +9,18 @@ teardown(scratch.clean)
 local read = scratch.read
 
 it("spawn gives the status, redirects, and reports what it cannot start", function()
-  assert.are.same({ "exit", 3 }, { system.spawn({ "sh", "-c", "exit 3" }) })
-  assert.are.same({ "signal", 9 }, { system.spawn({ "sh", "-c", "kill -9 $$" }) })
+  assert.are.same({ "exit", 3 }, { system.spawn { "sh", "-c", "exit 3" } })
+  assert.are.same({ "signal", 9 }, { system.spawn { "sh", "-c", "kill -9 $$" } })
   local out = folder .. "/out"
   local command = { "printf", "%s|", "a b", "$c" }
   assert.are.same({ "exit", 0 }, { system.spawn(command, { stdout = out }) })
   assert.are.equal("a b|$c|", read(out))
-  local ok, message, code = system.spawn({ "no-such-program-here" })
+  local ok, message, code = system.spawn { "no-such-program-here" }
   assert.is_nil(ok)
   assert.are.equal("no-such-program-here: No such file or directory", message)
   assert.are.equal(2, code)
-  assert.has_error(function()
-    system.spawn({ "true" }, { stdoutt = "x" })
-  end)
-  assert.has_error(function()
-    system.spawn({})
-  end)
+  assert.has_error(function() system.spawn({ "true" }, { stdoutt = "x" }) end)
+  assert.has_error(function() system.spawn {} end)
 end)
 
 it("kill and wait", function()
@@ -33,9 +29,7 @@ it("kill and wait", function()
   assert.is_true(system.kill(pid))
   assert.are.same({ "signal", 15 }, { system.wait(pid) })
   assert.is_nil((system.kill(pid, 0)))
-  assert.has_error(function()
-    system.kill(-1)
-  end)
+  assert.has_error(function() system.kill(-1) end)
 end)
 
 it("clocks go forward", function()

@@ -43,8 +43,9 @@ describe("an event file", function()
   end)
 
   it("is what protoc reads back", function()
-    local w = assert(tensorboard.open(scratch.folder(),
-      { time = 1700000000, host = "box", start_step = 5 }))
+    local w = assert(
+      tensorboard.open(scratch.folder(), { time = 1700000000, host = "box", start_step = 5 })
+    )
     assert.is_truthy(w.path:match("/events%.out%.tfevents%.1700000000%.box%.%d+%.0$"))
     w:scalars(300, { loss = 0.5, eval_score = -2, note = "text" }, 1700000001)
     w:scalars(301, { note = "text" }, 1700000002)
@@ -58,8 +59,9 @@ describe("an event file", function()
     assert.are.equal("\9" .. time .. "\16\5\58\2\8\1", list[2])
 
     if not os.execute("command -v protoc > /dev/null") then
-      pending("protoc is not installed (package protobuf-compiler): not decoded by a second "
-        .. "program")
+      pending(
+        "protoc is not installed (package protobuf-compiler): not decoded by a second " .. "program"
+      )
       return
     end
     local path = scratch.path()
@@ -67,9 +69,9 @@ describe("an event file", function()
       '1: 0x41d954fc40400000\n2: 300\n5 {\n  1 {\n    1: "eval/score"\n    2: 0xc0000000\n  }\n'
         .. '  1 {\n    1: "train/loss"\n    2: 0x3f000000\n  }\n}\n',
       '1: 0x41d954fc40c00000\n2: 302\n5 {\n  1 {\n    1: "train/samples"\n    8 {\n      1: 7\n   '
-        .. '   2 {\n'
+        .. "   2 {\n"
         .. '        2 {\n          1: 1\n        }\n      }\n      8: "hello"\n    }\n    9 {\n   '
-        .. '   1 {\n'
+        .. "   1 {\n"
         .. '        1: "text"\n      }\n    }\n  }\n}\n',
     }
     for i, text in ipairs(expected) do

@@ -30,7 +30,7 @@ describe("token_cache", function()
   local function three(add)
     add({ { 1, 2, 3 } }, { { 0, 1, 1 } }, { row = { prompt = "é" } })
     add({ long_list(5000), {}, { 151668 } }, { {}, {}, { 1 } }, { row = { ranks = { 1, 2, 2 } } })
-    add({ { 4 } })
+    add { { 4 } }
     return { trained = 3 }
   end
 
@@ -59,7 +59,7 @@ describe("token_cache", function()
     local made = 0
     local function count(add)
       made = made + 1
-      add({ { made } })
+      add { { made } }
     end
     assert.are.same({ { 1 } }, token_cache.open({ "once" }, count):tokens(1).sequences)
     assert.are.same({ { 1 } }, token_cache.open({ "once" }, count):tokens(1).sequences)
@@ -71,11 +71,11 @@ describe("token_cache", function()
   it("leaves nothing of a set that could not be made", function()
     assert.has_error(function()
       token_cache.open({ "broken" }, function(add)
-        add({ { 1 } })
+        add { { 1 } }
         error("row 2 is bad", 0)
       end)
     end, "row 2 is bad")
-    local made = token_cache.open({ "broken" }, function(add) add({ { 5 } }) end)
+    local made = token_cache.open({ "broken" }, function(add) add { { 5 } } end)
     assert.are.same({ { 5 } }, made:tokens(1).sequences)
     for name in lfs.dir(folder) do
       assert.is_nil(name:match("tmp"), name)
@@ -112,9 +112,10 @@ describe("token_cache", function()
     local one, same = token_cache.open({ "one" }, three), token_cache.open({ "same" }, three)
     assert.are_not.equal(one.path, same.path)
     assert.are.equal(one.key, same.key)
-    local other = token_cache.open({ "other" }, function(add)
-      add({ { 1, 2, 3 } }, { { 0, 1, 0 } })
-    end)
+    local other = token_cache.open(
+      { "other" },
+      function(add) add({ { 1, 2, 3 } }, { { 0, 1, 0 } }) end
+    )
     assert.are_not.equal(one.key, other.key)
   end)
 
@@ -134,7 +135,9 @@ describe("token_cache", function()
   it("is made by three programs at once, and all of them have it", function()
     local program = lfs.symlinkattributes("/proc/self/exe", "target")
     local cold, children = scratch.folder(), {}
-    local script = scratch.write(cold .. "/child.lua", [[
+    local script = scratch.write(
+      cold .. "/child.lua",
+      [[
       local token_cache = require("perilune.data.token_cache")
       local list = {}
       for i = 1, 20000 do
@@ -148,10 +151,11 @@ describe("token_cache", function()
         assert(set:tokens(2).sequences[1][1] == round and #set == 2)
       end
       print("had all")
-    ]])
+    ]]
+    )
     for i = 1, 3 do
-      children[i] = assert(io.popen(("PERILUNE_CACHE=%s/cache %s %s 2>&1"):format(cold, program,
-        script)))
+      children[i] =
+        assert(io.popen(("PERILUNE_CACHE=%s/cache %s %s 2>&1"):format(cold, program, script)))
     end
     for i = 1, 3 do
       assert.are.equal("had all\n", children[i]:read("a"))

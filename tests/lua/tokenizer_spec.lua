@@ -12,8 +12,11 @@ after_each(scratch.clean)
 
 local function small(opts)
   local all = {
-    texts = { CORPUS }, vocab_size = 300, special = { "<|end|>", "<|user|>", "<|pad|>" },
-    eos = "<|end|>", pad = "<|pad|>",
+    texts = { CORPUS },
+    vocab_size = 300,
+    special = { "<|end|>", "<|user|>", "<|pad|>" },
+    eos = "<|end|>",
+    pad = "<|pad|>",
   }
   for key, value in pairs(opts or {}) do
     all[key] = value
@@ -40,7 +43,7 @@ describe("a trained tokenizer", function()
 
   it("gives any bytes back", function()
     local tok = small()
-    for _, text in ipairs({ "", CORPUS, "\0\255\r\n", "日本語 🦙", " lead", "<|end|>" }) do
+    for _, text in ipairs { "", CORPUS, "\0\255\r\n", "日本語 🦙", " lead", "<|end|>" } do
       assert.are.equal(text, tok:decode(tok:encode(text)))
     end
   end)
@@ -80,7 +83,7 @@ describe("a trained tokenizer", function()
   end)
 
   it("of words has the most frequent ones and joins them by spaces", function()
-    local tok = small({ kind = "word", vocab_size = 8 })
+    local tok = small { kind = "word", vocab_size = 8 }
     assert.are.equal("<unk>", tok:token(tok.unk_id))
     assert.are.equal("the", tok:token(4)) -- behind three special ones and <unk>
     local ids = tok:encode(" the\n moon   the ")
@@ -90,22 +93,24 @@ describe("a trained tokenizer", function()
   end)
 
   it("refuses what it cannot do", function()
-    assert.has_error(function() tokenizer.train({ vocab_size = 300 }) end)
-    assert.error_matches(function() small({ vocab_size = 100 }) end, "below 3 special tokens")
-    assert.error_matches(function() small({ kind = "words" }) end, "did you mean 'word'")
-    assert.error_matches(function() small({ vocabsize = 1 }) end, "did you mean 'vocab_size'")
-    assert.error_matches(function() small({ texts = { "a", 2 } }) end, "item 2 is a number")
-    assert.error_matches(function() small({ eos = "<x>" }) end, "not among the special tokens")
+    assert.has_error(function() tokenizer.train { vocab_size = 300 } end)
+    assert.error_matches(function() small { vocab_size = 100 } end, "below 3 special tokens")
+    assert.error_matches(function() small { kind = "words" } end, "did you mean 'word'")
+    assert.error_matches(function() small { vocabsize = 1 } end, "did you mean 'vocab_size'")
+    assert.error_matches(function() small { texts = { "a", 2 } } end, "item 2 is a number")
+    assert.error_matches(function() small { eos = "<x>" } end, "not among the special tokens")
     assert.error_matches(function() small():encode("a", { bos = true }) end, "no beginning token")
     assert.error_matches(function() small():encode("a", { specials = true }) end, "'special'")
-    assert.error_matches(function() small():decode({ 1, 2.5 }) end,
-      "decode: ids: item 2 is 2.5, not an integer")
-    assert.error_matches(function() small():set_special({ eos = "<x>" }) end, "no token '<x>'")
+    assert.error_matches(
+      function() small():decode { 1, 2.5 } end,
+      "decode: ids: item 2 is 2.5, not an integer"
+    )
+    assert.error_matches(function() small():set_special { eos = "<x>" } end, "no token '<x>'")
   end)
 
   it("lets its end token be named later", function()
     local tok = small()
-    tok:set_special({ eos = "<|user|>" })
+    tok:set_special { eos = "<|user|>" }
     assert.are.equal(1, tok.eos_id)
     assert.are.equal(2, tok.pad_id)
     local ids = tok:encode("a", { eos = true })
@@ -121,7 +126,7 @@ end)
 
 describe("a stream", function()
   it("holds back unfinished characters", function()
-    local tok = small({ texts = { "" }, vocab_size = 259 })
+    local tok = small { texts = { "" }, vocab_size = 259 }
     local stream, out = tok:stream(), {}
     for _, id in ipairs(tok:encode("é🦙!")) do
       out[#out + 1] = stream:push(id)
@@ -134,7 +139,7 @@ describe("a stream", function()
 
   it("outlives the variable that held its tokenizer", function()
     local ids = small():encode("the moon")
-    local stream = small():stream({ skip_special = true })
+    local stream = small():stream { skip_special = true }
     collectgarbage()
     collectgarbage()
     local text = stream:push(0)
@@ -165,7 +170,7 @@ describe("loading", function()
   it("reads a llama2.c model's tokenizer", function()
     local folder = scratch.folder()
     llama2c.write(folder)
-    for _, path in ipairs({ folder, folder .. "/tok266.bin" }) do
+    for _, path in ipairs { folder, folder .. "/tok266.bin" } do
       local tok = assert(tokenizer.load(path))
       assert.are.equal(266, #tok)
       -- " abb": " a" (-4) and "ab" (-5) before " ab" (-6), which then joins
@@ -199,7 +204,7 @@ describe("loading", function()
     assert.are.equal(151669, #tok)
     assert.are.equal(151645, tok.eos_id)
     assert.matches("<|im_start|>", tok.chat_template, 1, true)
-    for _, text in ipairs({ "<|im_end|>", "<think>", "<tool_call>", "<|fim_prefix|>" }) do
+    for _, text in ipairs { "<|im_end|>", "<think>", "<tool_call>", "<|fim_prefix|>" } do
       assert.is_true(tok:is_control(tok:id(text)))
       for _, id in ipairs(tok:encode(text)) do
         assert.is_false(tok:is_control(id))

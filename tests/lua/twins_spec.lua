@@ -23,8 +23,8 @@ local function head_case(t, c, v, n, scale, more)
   for i = 1, n do
     rows[i], targets[i] = (i * 5) % t, (i * 3) % v
   end
-  local case = { n = 4, randn({ t, c }, scale), randn({ v, c }, scale), rows, targets,
-    hard = scale > 2 }
+  local case =
+    { n = 4, randn({ t, c }, scale), randn({ v, c }, scale), rows, targets, hard = scale > 2 }
   for key, value in pairs(more or {}) do
     case[key] = value
   end
@@ -39,13 +39,27 @@ local function kl_case(t, c, v, n, scale)
 end
 
 local function rank_case(scores, offsets, ranks, params)
-  return { n = 3, pl.tensor(scores), offsets, pl.tensor(ranks), const = { [3] = true },
-    params = params }
+  return {
+    n = 3,
+    pl.tensor(scores),
+    offsets,
+    pl.tensor(ranks),
+    const = { [3] = true },
+    params = params,
+  }
 end
 
 local function token_case(n, scale, params, more)
-  local case = { n = 3, randn({ n }, scale), randn({ n }, scale), randn({ n }),
-    const = { [2] = true, [3] = true, [4] = true }, params = params, hard = true, outputs = 1 }
+  local case = {
+    n = 3,
+    randn({ n }, scale),
+    randn({ n }, scale),
+    randn { n },
+    const = { [2] = true, [3] = true, [4] = true },
+    params = params,
+    hard = true,
+    outputs = 1,
+  }
   for key, value in pairs(more or {}) do
     case[key] = value
   end
@@ -61,7 +75,7 @@ local cases = {
     head_case(5, 6, 1, 4, 1), -- one class
     head_case(5, 6, 9, 0, 1), -- nothing
     head_case(1, 1, 2, 7, 3), -- one row again and again
-    head_case(5, 6, 9, 3, 1, { n = 5, [5] = pl.tensor({ 0, 2, 0.5 }), const = { [5] = true } }),
+    head_case(5, 6, 9, 3, 1, { n = 5, [5] = pl.tensor { 0, 2, 0.5 }, const = { [5] = true } }),
     head_case(3, 4, 7, 3, 0), -- all logits tie
   },
   logprob = {
@@ -72,8 +86,11 @@ local cases = {
     head_case(3, 4, 7, 3, 0),
   },
   kl_full = {
-    kl_case(5, 6, 9, 4, 1), kl_case(5, 6, 9, 4, HUNDRED), kl_case(5, 6, 1, 4, 1),
-    kl_case(5, 6, 9, 0, 1), kl_case(3, 4, 7, 3, 0),
+    kl_case(5, 6, 9, 4, 1),
+    kl_case(5, 6, 9, 4, HUNDRED),
+    kl_case(5, 6, 1, 4, 1),
+    kl_case(5, 6, 9, 0, 1),
+    kl_case(3, 4, 7, 3, 0),
   },
   rank_loss = {
     rank_case({ 1e4, -1e4, 3, -7 }, { 0, 4 }, { 1, 2, 3, 4 }, nil),
@@ -94,19 +111,23 @@ local cases = {
     token_case(1, 0.3),
     token_case(0, 1),
     token_case(12, 0), -- ratio 1 everywhere
-    token_case(3, 0.3, nil, { n = 4, [4] = pl.tensor({ 0, 0, 0 }) }),
-    token_case(3, 0.3, { norm = 7 }, { n = 4, [4] = pl.tensor({ 1, 0, 0.25 }) }),
+    token_case(3, 0.3, nil, { n = 4, [4] = pl.tensor { 0, 0, 0 } }),
+    token_case(3, 0.3, { norm = 7 }, { n = 4, [4] = pl.tensor { 1, 0, 0.25 } }),
   },
   value_loss = {
-    token_case(12, 0.3), token_case(12, 0.3, { cliprange = 0 }), token_case(12, 1e4),
-    token_case(1, 1), token_case(0, 1), token_case(12, 0),
-    token_case(3, 0.3, nil, { n = 4, [4] = pl.tensor({ 0, 0, 0 }) }),
-    token_case(3, 0.3, { norm = 7 }, { n = 4, [4] = pl.tensor({ 1, 0, 0.25 }) }),
+    token_case(12, 0.3),
+    token_case(12, 0.3, { cliprange = 0 }),
+    token_case(12, 1e4),
+    token_case(1, 1),
+    token_case(0, 1),
+    token_case(12, 0),
+    token_case(3, 0.3, nil, { n = 4, [4] = pl.tensor { 0, 0, 0 } }),
+    token_case(3, 0.3, { norm = 7 }, { n = 4, [4] = pl.tensor { 1, 0, 0.25 } }),
   },
   kl_estimate = {},
 }
-for _, kind in ipairs({ "k1", "k2", "k3" }) do
-  for _, size in ipairs({ { 9, 1 }, { 9, 8 }, { 9, 0 }, { 0, 1 }, { 1, 1 } }) do
+for _, kind in ipairs { "k1", "k2", "k3" } do
+  for _, size in ipairs { { 9, 1 }, { 9, 8 }, { 9, 0 }, { 0, 1 }, { 1, 1 } } do
     local case = token_case(size[1], size[2], { kind = kind }, { n = 2, hard = size[2] > 2 })
     case.const = { [2] = false }
     table.insert(cases.kl_estimate, case)
@@ -137,15 +158,18 @@ local function run(f, row, case, dtype)
   local result, sum = {}, nil
   for k = 1, math.min(case.outputs or outputs.n, outputs.n) do
     result[k] = outputs[k]
-    local weight = pl.uniform(outputs[k]:shape(), { a = 0.5, b = 1.5, seed = 22, purpose = k,
-      dtype = dtype })
+    local weight = pl.uniform(outputs[k]:shape(), {
+      a = 0.5,
+      b = 1.5,
+      seed = 22,
+      purpose = k,
+      dtype = dtype,
+    })
     local part = pl.sum(outputs[k] * weight)
     sum = sum and sum + part or part
   end
   local grads = {}
-  if sum:requires_grad() then
-    sum:backward()
-  end
+  if sum:requires_grad() then sum:backward() end
   for i = 1, case.n do
     if list[i] and list[i]:dtype() ~= "int32" and not (case.const and case.const[i]) then
       grads[i] = list[i]:grad() and list[i]:grad():clone() or pl.zeros(list[i]:shape(), dtype)
@@ -154,9 +178,7 @@ local function run(f, row, case, dtype)
   return result, grads
 end
 
-local function scale_of(t)
-  return t:count() == 0 and 1 or math.max(1, t:abs():max():item())
-end
+local function scale_of(t) return t:count() == 0 and 1 or math.max(1, t:abs():max():item()) end
 
 local function close(got, want, bound, what)
   assert.are.same(want:shape(), got:shape())
@@ -193,16 +215,16 @@ for _, row in ipairs(pl.ops()) do
     describe(("%s, hard case %d"):format(row.name, number), function()
       local want, want_grads = run(twins[row.name], row, case, "float64")
 
-      for dtype, bound in pairs({ float64 = 1e-10, float32 = 2e-4 }) do
+      for dtype, bound in pairs { float64 = 1e-10, float32 = 2e-4 } do
         it("is its twin in " .. dtype, function()
           local got, grads = run(pl[row.name], row, case, dtype)
           for k in ipairs(want) do
-            close(got[k]:cast({ dtype = "float64" }), want[k], bound, "output " .. k)
+            close(got[k]:cast { dtype = "float64" }, want[k], bound, "output " .. k)
           end
           -- float32 logits of 1e4 are known to 1e-3 only: their softmax may choose otherwise
           if dtype == "float64" or not case.hard then
             for i in pairs(want_grads) do
-              close(grads[i]:cast({ dtype = "float64" }), want_grads[i], bound, "gradient " .. i)
+              close(grads[i]:cast { dtype = "float64" }, want_grads[i], bound, "gradient " .. i)
             end
           else
             for _, grad in pairs(grads) do

@@ -15,7 +15,7 @@ local wrong_files = {
   ["empty.jsonl"] = "",
   ["blank.txt"] = "\n \n",
   ["noise.bin"] = ("\200\1\7\255\0\30"):rep(50),
-  ["utf16.jsonl"] = "\255\254{\0\"\0",
+  ["utf16.jsonl"] = '\255\254{\0"\0',
   ["cut.jsonl"] = '{"prompt":"a fox"}\n{"prompt":\n',
   ["number.jsonl"] = '{"prompt":"a fox","completion":7}\n',
   ["tied.jsonl"] = '{"prompt":"a fox","completions":["the moon","nobody"],"ranks":[1,1]}\n',
@@ -76,8 +76,10 @@ local rows = {
   -- models
   { SFT .. " --dataset demos.jsonl --model none", "opening 'none': No such file or directory" },
   { SFT .. " --dataset demos.jsonl --model folder", "folder: no tokenizer there" },
-  { SFT .. " --dataset demos.jsonl --model cut",
-    "'cut/model.safetensors' has 3000 bytes, its manifest says 288000" },
+  {
+    SFT .. " --dataset demos.jsonl --model cut",
+    "'cut/model.safetensors' has 3000 bytes, its manifest says 288000",
+  },
   { PPO .. " --reward_model llama", "reward_model (llama) has no scalar head" },
   -- rankings
   { RM .. " --dataset tied.jsonl", "tied.jsonl: nothing in it can be used (1 rows, 0 used" },
@@ -95,15 +97,21 @@ local rows = {
   { PPO .. " --reward_function too_few.lua", "too_few.lua: it returned 1 scores for 4 answers" },
   { PPO .. " --reward_function text.lua", "text.lua: the score of answer 1 is a string" },
   { PPO .. " --reward_function nan.lua", "nan.lua: the score of answer 1 is" },
-  { PPO .. " --reward_function index.lua",
-    "reward_function index.lua failed: index.lua:2: tried to index a nil value (upvalue 't')" },
-  { EVAL .. " --dataset prompts.jsonl --reward_function raises.lua",
-    "reward_function raises.lua failed: raises.lua:1: out of coffee" },
+  {
+    PPO .. " --reward_function index.lua",
+    "reward_function index.lua failed: index.lua:2: tried to index a nil value (upvalue 't')",
+  },
+  {
+    EVAL .. " --dataset prompts.jsonl --reward_function raises.lua",
+    "reward_function raises.lua failed: raises.lua:1: out of coffee",
+  },
   { PPO .. " --reward_function reward.lua --response_length 500", "a context of 64 tokens" },
   { PPO .. " --reward_function reward.lua --max_prompt_length 1", "left out: too long 40" },
   { PPO .. " --reward_function reward.lua --num_mini_batches 3", "must divide batch_size" },
-  { EVAL .. " --dataset prompts.jsonl --reward_function reward.lua --text blank.txt",
-    "text blank.txt: nothing in it can be used" },
+  {
+    EVAL .. " --dataset prompts.jsonl --reward_function reward.lua --text blank.txt",
+    "text blank.txt: nothing in it can be used",
+  },
   -- pretraining
   { NEW .. " --text blank.txt", "text blank.txt: nothing in it can be used" },
   { NEW .. " --text folder", "cannot read folder: it is a folder, not a file" },
@@ -172,9 +180,10 @@ end
 --- Runs the program in the world's folder: how it ended, its status, errors.
 local function run(line, input)
   local from = scratch.write(w.dir .. ".in", input or "")
-  local how, code = pl.system.spawn({ "/bin/sh", "-c", 'cd "$0" && exec "$@"', w.dir,
-    world.program, table.unpack(words(line)) },
-    { stdin = from, stdout = w.dir .. ".out", stderr = w.dir .. ".err" })
+  local how, code = pl.system.spawn(
+    { "/bin/sh", "-c", 'cd "$0" && exec "$@"', w.dir, world.program, table.unpack(words(line)) },
+    { stdin = from, stdout = w.dir .. ".out", stderr = w.dir .. ".err" }
+  )
   return how, code, scratch.read(w.dir .. ".err")
 end
 
@@ -205,7 +214,7 @@ setup(function()
     scratch.write(w.dir .. "/" .. name, text)
   end
   assert(pl.files.folder_make(w.dir .. "/folder"))
-  for name, config in pairs({ null = "null", mamba = '{"model_type":"mamba"}' }) do
+  for name, config in pairs { null = "null", mamba = '{"model_type":"mamba"}' } do
     assert(pl.files.folder_make(w.dir .. "/" .. name))
     scratch.write(("%s/%s/config.json"):format(w.dir, name), config)
     scratch.write(("%s/%s/model.safetensors"):format(w.dir, name), "\2\0\0\0\0\0\0\0{}")
@@ -219,7 +228,7 @@ setup(function()
 end)
 
 teardown(function()
-  for _, ending in ipairs({ ".in", ".out", ".err" }) do
+  for _, ending in ipairs { ".in", ".out", ".err" } do
     os.remove(w.dir .. ending)
   end
   world.clean()
@@ -235,10 +244,20 @@ describe("wrong inputs", function()
       local how, code, err = run(line)
       local left = scratch.there(w.dir .. "/out/model")
         or scratch.there(w.dir .. "/out/summary.json")
-      if how ~= "exit" or code == 0 or left or not err:find(wanted, 1, true)
-        or err:find("traceback", 1, true) then
-        wrong[#wrong + 1] = ("%s: %s %d%s\n%s"):format(line, how, code,
-          left and ", and a result is left" or "", err)
+      if
+        how ~= "exit"
+        or code == 0
+        or left
+        or not err:find(wanted, 1, true)
+        or err:find("traceback", 1, true)
+      then
+        wrong[#wrong + 1] = ("%s: %s %d%s\n%s"):format(
+          line,
+          how,
+          code,
+          left and ", and a result is left" or "",
+          err
+        )
       end
       scratch.remove(w.dir .. "/out")
     end
@@ -251,13 +270,12 @@ describe("wrong inputs", function()
     assert.are.equal(1, select(2, run(SFT .. " --dataset none.jsonl")))
     assert.are.same({ "exit", 0, "" }, { run(sft) })
     local kept = scratch.read(w.dir .. "/out/model/model.safetensors")
-    for line, wanted in pairs({
+    for line, wanted in pairs {
       [sft] = "out already holds a run; --resume goes on with it",
       [SFT .. " --dataset cut.jsonl --max_steps 1 --resume"] = "cut.jsonl",
       [sft .. " --resume out/checkpoint-99"] = "out/checkpoint-99 is not a checkpoint",
-      [PPO .. " --reward_function reward.lua --resume"] =
-        "out holds a run of sft, which cannot be resumed as one of ppo",
-    }) do
+      [PPO .. " --reward_function reward.lua --resume"] = "out holds a run of sft, which cannot be resumed as one of ppo",
+    } do
       local _, code, err = run(line)
       assert.are.equal(1, code)
       assert.truthy(err:find(wanted, 1, true), err)
@@ -266,8 +284,11 @@ describe("wrong inputs", function()
   end)
 
   it("through a pipe end with their place", function()
-    for text, wanted in pairs({ ["x = = 1\n"] = "stdin:1: unexpected symbol near '='",
-      ["error('boom')\n"] = "stdin:1: boom", ["for i = 1, 2 do\n"] = "stdin:2: 'end' expected" }) do
+    for text, wanted in pairs {
+      ["x = = 1\n"] = "stdin:1: unexpected symbol near '='",
+      ["error('boom')\n"] = "stdin:1: boom",
+      ["for i = 1, 2 do\n"] = "stdin:2: 'end' expected",
+    } do
       local how, code, err = run("-", text)
       assert.are.same({ "exit", 1 }, { how, code })
       assert.truthy(err:find(wanted, 1, true), err)
@@ -279,9 +300,11 @@ end)
 describe("the least of everything", function()
   it("is learnt from: one prompt, one answer of one token", function()
     scratch.write(w.dir .. "/one.jsonl", '{"prompt":"a fox"}\n')
-    local how, code, err = run("run ppo --model model --dataset one.jsonl --output_dir out "
-      .. "--batch_size 1 --num_mini_batches 1 --total_episodes 1 --response_length 1 --quiet "
-      .. "--reward_function reward.lua")
+    local how, code, err = run(
+      "run ppo --model model --dataset one.jsonl --output_dir out "
+        .. "--batch_size 1 --num_mini_batches 1 --total_episodes 1 --response_length 1 --quiet "
+        .. "--reward_function reward.lua"
+    )
     assert.are.same({ "exit", 0 }, { how, code }, err)
   end)
 end)

@@ -1,28 +1,43 @@
 --- The collect recipe on a small invented log: its rules hold in what comes out, people's work
 -- comes back, nothing is added twice, and the same sources give the same bytes.
 
-local lfs = require "lfs"
-local pl = require "perilune"
+local lfs = require("lfs")
+local pl = require("perilune")
 local labeler_prompts = pl.labeler_prompts
 
 local folder, paths
 
 local function write(name, rows)
   local lines = {}
-  for i, row in ipairs(rows) do lines[i] = pl.json.encode(row) end
+  for i, row in ipairs(rows) do
+    lines[i] = pl.json.encode(row)
+  end
   local path = folder .. "/" .. name
   assert(pl.files.write_atomic(path, table.concat(lines, "\n") .. "\n"))
   return path
 end
 
-local function read(path)
-  return assert(require("perilune.run.log").read(path))
-end
+local function read(path) return assert(require("perilune.run.log").read(path)) end
 
-local THINGS <const> = { "tea", "a boat", "the sea", "bread", "an old clock", "two cats", "rain",
-  "a long road", "blue paint", "maps" }
-local ASKS <const> = { "Write a short poem about", "Explain to a child what is special about",
-  "List five facts on", "Summarize what people say of", "Brainstorm names for a shop that sells" }
+local THINGS <const> = {
+  "tea",
+  "a boat",
+  "the sea",
+  "bread",
+  "an old clock",
+  "two cats",
+  "rain",
+  "a long road",
+  "blue paint",
+  "maps",
+}
+local ASKS <const> = {
+  "Write a short poem about",
+  "Explain to a child what is special about",
+  "List five facts on",
+  "Summarize what people say of",
+  "Brainstorm names for a shop that sells",
+}
 
 -- 40 users; "kestrel77" asks most, with his own name in it now and then.
 local function log_rows()
@@ -35,8 +50,12 @@ local function log_rows()
     rows[i] = { text = text, uid = user }
   end
   for i = 1, 5 do
-    rows[#rows + 1] = { text = "The same long beginning of a question that was pasted with another "
-      .. "end each time, number " .. i, uid = "user01" }
+    rows[#rows + 1] = {
+      text = "The same long beginning of a question that was pasted with another "
+        .. "end each time, number "
+        .. i,
+      uid = "user01",
+    }
     rows[#rows + 1] = { text = "Exactly the same question", uid = "user02" }
   end
   rows[#rows + 1] = { text = "What does a labeler ask? it is this", uid = "user03" }
@@ -44,35 +63,65 @@ local function log_rows()
 end
 
 local function labeler_rows()
-  local rows = labeler_prompts.few_shot("Say the opposite of the word.",
-    { { query = "hot", response = "cold" }, { query = "big", response = "small" },
-      { query = "old", response = "new" } })
-  for _, row in ipairs(rows) do row.labeler = "ana" end
-  for i = 1, 30 do
-    rows[#rows + 1] = { prompt = "Plain task number " .. i .. " of a labeler", kind = "plain",
-      completion = i % 4 == 0 and "Ask Mr. Arthur Penrose, arthur@example.org" or "Answer " .. i,
-      labeler = i % 2 == 0 and "ana" or "bo", source = "labeler" }
+  local rows = labeler_prompts.few_shot("Say the opposite of the word.", {
+    { query = "hot", response = "cold" },
+    { query = "big", response = "small" },
+    { query = "old", response = "new" },
+  })
+  for _, row in ipairs(rows) do
+    row.labeler = "ana"
   end
-  rows[#rows + 1] = { prompt = "What does a labeler ask? It is this!", completion = "yes",
-    labeler = "bo", source = "labeler" }
+  for i = 1, 30 do
+    rows[#rows + 1] = {
+      prompt = "Plain task number " .. i .. " of a labeler",
+      kind = "plain",
+      completion = i % 4 == 0 and "Ask Mr. Arthur Penrose, arthur@example.org" or "Answer " .. i,
+      labeler = i % 2 == 0 and "ana" or "bo",
+      source = "labeler",
+    }
+  end
+  rows[#rows + 1] = {
+    prompt = "What does a labeler ask? It is this!",
+    completion = "yes",
+    labeler = "bo",
+    source = "labeler",
+  }
   return rows
 end
 
 local function ranked_rows()
   local rows = {}
   for i = 1, 20 do
-    rows[i] = { prompt = "Ranked task " .. i, completions = { "a" .. i, "b" .. i, "c" .. i },
-      rankings = { { labeler = "ana", ranks = { 1, 2, 3 } },
-        { labeler = "bo", ranks = i % 2 == 0 and { 1, 2, 2 } or { 1, 2, 3 } } } }
+    rows[i] = {
+      prompt = "Ranked task " .. i,
+      completions = { "a" .. i, "b" .. i, "c" .. i },
+      rankings = {
+        { labeler = "ana", ranks = { 1, 2, 3 } },
+        { labeler = "bo", ranks = i % 2 == 0 and { 1, 2, 2 } or { 1, 2, 3 } },
+      },
+    }
   end
   return rows
 end
 
 local function collect(name, settings)
-  local all = { logs = paths.log, fields = "prompt=text,user_id=uid", demonstrations = paths.demos,
-    rankings = paths.ranked, max_per_user = 50, prefix = 40, seed = 3, quiet = true, api_sft = 0.1,
-    api_rm = 0.3, output_dir = folder .. "/" .. name, overwrite_output_dir = true }
-  for key, value in pairs(settings or {}) do all[key] = value end
+  local all = {
+    logs = paths.log,
+    fields = "prompt=text,user_id=uid",
+    demonstrations = paths.demos,
+    rankings = paths.ranked,
+    max_per_user = 50,
+    prefix = 40,
+    seed = 3,
+    quiet = true,
+    api_sft = 0.1,
+    api_rm = 0.3,
+    output_dir = folder .. "/" .. name,
+    overwrite_output_dir = true,
+  }
+  for key, value in pairs(settings or {}) do
+    all[key] = value
+  end
   return pl.config.run_recipe("recipes/collect.lua", all)
 end
 
@@ -86,24 +135,25 @@ setup(function()
   folder = os.tmpname()
   os.remove(folder)
   assert(pl.files.folder_make(folder))
-  paths = { log = write("log.jsonl", log_rows()), demos = write("demos.jsonl", labeler_rows()),
-    ranked = write("ranked.jsonl", ranked_rows()) }
+  paths = {
+    log = write("log.jsonl", log_rows()),
+    demos = write("demos.jsonl", labeler_rows()),
+    ranked = write("ranked.jsonl", ranked_rows()),
+  }
 end)
 
-teardown(function()
-  pl.system.spawn({ "rm", "-r", folder })
-end)
+teardown(function() pl.system.spawn { "rm", "-r", folder } end)
 
 describe("collect", function()
   local figures
 
-  setup(function()
-    figures = collect("one")
-  end)
+  setup(function() figures = collect("one") end)
 
   it("takes everything in and drops by rule, with reasons", function()
     local by_rule = {}
-    for _, entry in ipairs(figures.rules) do by_rule[entry.rule] = entry end
+    for _, entry in ipairs(figures.rules) do
+      by_rule[entry.rule] = entry
+    end
     assert.equal(611 + 34 + 20, by_rule.length.rows_in)
     assert.equal(4, by_rule.dedupe.reasons["same first 40 chars"])
     assert.equal(4, by_rule.dedupe.reasons["same prompt"])
@@ -115,7 +165,9 @@ describe("collect", function()
 
   it("takes PPO prompts from the API alone, SFT and RM from both", function()
     for _, side in ipairs(SIDES) do
-      for _, row in ipairs(rows_of("one", "ppo", side)) do assert.equal("api", row.source) end
+      for _, row in ipairs(rows_of("one", "ppo", side)) do
+        assert.equal("api", row.source)
+      end
     end
     local sft, rm = 0, 0
     for _, side in ipairs(SIDES) do
@@ -167,7 +219,8 @@ describe("collect", function()
     assert.is_near(10 / 120, figures.agreement.tie_rate, 1e-12)
   end)
 
-  it("gives the same bytes again, with more threads too, and adds nothing to a store twice",
+  it(
+    "gives the same bytes again, with more threads too, and adds nothing to a store twice",
     function()
       collect("two", { threads = 3 })
       collect("three", { store = folder .. "/one/store.db" })
@@ -180,15 +233,20 @@ describe("collect", function()
           assert.equal(one, (pl.files.hash(folder .. "/three/data/" .. name)), name)
         end
       end
-    end)
+    end
+  )
 
   it("cuts sets to the size wanted, the smaller a part of the larger", function()
     collect("small", { ppo_size = 20, sft_size = 5 })
     assert.equal(20, #rows_of("small", "ppo", "train"))
     assert.equal(5, #rows_of("small", "sft", "train"))
     local all = {}
-    for _, row in ipairs(rows_of("one", "ppo", "train")) do all[row.prompt] = true end
-    for _, row in ipairs(rows_of("small", "ppo", "train")) do assert.is_true(all[row.prompt]) end
+    for _, row in ipairs(rows_of("one", "ppo", "train")) do
+      all[row.prompt] = true
+    end
+    for _, row in ipairs(rows_of("small", "ppo", "train")) do
+      assert.is_true(all[row.prompt])
+    end
   end)
 
   it("feeds training from the store", function()
@@ -205,14 +263,30 @@ end)
 
 describe("labelers' work", function()
   it("goes out as questions and comes back as sets", function()
-    local tok = pl.tokenizer.train({ texts = { ("write a list of tea boat sea. "):rep(20) },
-      vocab_size = 300, special = { "<|bos|>", "<|end|>" }, bos = "<|bos|>", eos = "<|end|>" })
-    local model = pl.model.new({ model_type = "llama", tie_word_embeddings = true, hidden_size = 16,
-      num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 16, vocab_size = #tok,
-      architectures = { "LlamaForCausalLM" }, max_position_embeddings = 256 }, { seed = 3 })
+    local tok = pl.tokenizer.train {
+      texts = { ("write a list of tea boat sea. "):rep(20) },
+      vocab_size = 300,
+      special = { "<|bos|>", "<|end|>" },
+      bos = "<|bos|>",
+      eos = "<|end|>",
+    }
+    local model = pl.model.new({
+      model_type = "llama",
+      tie_word_embeddings = true,
+      hidden_size = 16,
+      num_hidden_layers = 1,
+      num_attention_heads = 2,
+      intermediate_size = 16,
+      vocab_size = #tok,
+      architectures = { "LlamaForCausalLM" },
+      max_position_embeddings = 256,
+    }, { seed = 3 })
     assert(model:save(folder .. "/policy", { tokenizer = tok }))
-    local first = collect("people", { policy = folder .. "/policy", rank_prompts = 12,
-      response_length = 6 })
+    local first = collect("people", {
+      policy = folder .. "/policy",
+      rank_prompts = 12,
+      response_length = 6,
+    })
     assert.equal(12, first.waiting.sampled)
     assert.equal(12, first.waiting.rank)
     local asked = read(folder .. "/people/to-rank.jsonl")
@@ -222,13 +296,17 @@ describe("labelers' work", function()
       assert.is_true(#row.completions >= 4 and #row.completions <= 9)
       seen_k[#row.completions] = true
       row.labeler, row.ranks = "cy", {}
-      for n = 1, #row.completions do row.ranks[n] = (n + i) % 3 + 1 end
+      for n = 1, #row.completions do
+        row.ranks[n] = (n + i) % 3 + 1
+      end
     end
     assert.is_truthy(next(seen_k, next(seen_k))) -- more than one K
     local ranked = write("ranked-by-cy.jsonl", asked)
     local wanted = read(folder .. "/people/to-demonstrate.jsonl")
     assert.is_true(#wanted > 5)
-    for _, row in ipairs(wanted) do row.labeler, row.completion = "cy", "an answer by hand" end
+    for _, row in ipairs(wanted) do
+      row.labeler, row.completion = "cy", "an answer by hand"
+    end
     local written = write("written-by-cy.jsonl", wanted)
     local settings = { store = folder .. "/people/store.db", answers = ranked .. "," .. written }
     local second = collect("people2", settings)
@@ -272,14 +350,18 @@ describe("labelers' work", function()
   it("is refused whole when a line of it is wrong", function()
     local asked = read(folder .. "/people/to-rank.jsonl")
     asked[1].labeler, asked[1].ranks = "dee", {}
-    for n = 1, #asked[1].completions do asked[1].ranks[n] = n end
+    for n = 1, #asked[1].completions do
+      asked[1].ranks[n] = n
+    end
     asked[2].labeler, asked[2].ranks = "dee", { 1 }
     local path = write("broken.jsonl", { asked[1], asked[2] })
     local store = assert(pl.store.open(folder .. "/people/store.db"))
     local before = store:counts().rankings
     store:close()
-    local ok, message = pcall(collect, "refused", { store = folder .. "/people/store.db",
-      answers = path })
+    local ok, message = pcall(collect, "refused", {
+      store = folder .. "/people/store.db",
+      answers = path,
+    })
     assert.is_false(ok)
     assert.is_truthy(tostring(message):find("broken.jsonl:2: `ranks` must have", 1, true), message)
     store = assert(pl.store.open(folder .. "/people/store.db"))

@@ -29,13 +29,15 @@ describe("eval", function()
   end
 
   it("tells the best of n that another chose from the oracle's", function()
-    local figures = eval({ count = 20, best_of = 8, chooser = chooser })
+    local figures = eval { count = 20, best_of = 8, chooser = chooser }
     assert.are.equal(4, #figures.best_of)
     for i, point in ipairs(figures.best_of) do
       assert.are.equal(2 ^ (i - 1), point.n)
       assert.is_true(point.oracle >= point.chosen - 1e-12)
-      assert.is_true(point.kl <= point.kl_bound + 0.1, ("%g above %g"):format(point.kl,
-        point.kl_bound))
+      assert.is_true(
+        point.kl <= point.kl_bound + 0.1,
+        ("%g above %g"):format(point.kl, point.kl_bound)
+      )
       assert.are.equal(2, #point.chosen_ci95)
     end
     local first, last = figures.best_of[1], figures.best_of[4]
@@ -46,13 +48,13 @@ describe("eval", function()
   end)
 
   it("has an oracle alone when nobody else chooses", function()
-    local figures = eval({ count = 20, best_of = 2 })
+    local figures = eval { count = 20, best_of = 2 }
     assert.is_nil(figures.best_of[2].chosen)
     assert.is_number(figures.best_of[2].oracle)
   end)
 
   it("gives a win rate with its interval against a reference", function()
-    local figures = eval({ count = 20, reference = w.model })
+    local figures = eval { count = 20, reference = w.model }
     assert.are.equal(0.5, figures.win_rate)
     assert.are.equal(0, figures.kl)
     assert.are.equal(0, figures.gain)
@@ -60,7 +62,7 @@ describe("eval", function()
   end)
 
   it("gives a score without an interval for one prompt", function()
-    local figures = eval({ count = 1, best_of = 2, chooser = chooser, reference = w.model })
+    local figures = eval { count = 1, best_of = 2, chooser = chooser, reference = w.model }
     assert.are.equal(1, figures.prompts)
     assert.is_number(figures.score)
     assert.is_nil(figures.score_ci95)

@@ -1,16 +1,14 @@
 --- The invented world of the demo: facts, checker, labelers, log, data rules, text.
 
-local pl = require "perilune"
-local datasets = require "quickstart.datasets"
-local labelers = require "quickstart.labelers"
-local lexicon = require "quickstart.lexicon"
-local text = require "quickstart.text"
-local users = require "quickstart.users"
-local world = require "quickstart.world"
+local pl = require("perilune")
+local datasets = require("quickstart.datasets")
+local labelers = require("quickstart.labelers")
+local lexicon = require("quickstart.lexicon")
+local text = require("quickstart.text")
+local users = require("quickstart.users")
+local world = require("quickstart.world")
 
-local function stream(...)
-  return pl.random.stream(0, "spec", ...)
-end
+local function stream(...) return pl.random.stream(0, "spec", ...) end
 
 local SEED <const> = 11
 local w = world.new(SEED)
@@ -94,13 +92,22 @@ describe("world", function()
 
   it("has at least eight use cases, and names them when asked for an unknown one", function()
     assert.is_true(#world.use_cases >= 8)
-    for _, name in ipairs { "answer", "list", "rewrite", "count", "sort", "classify", "complete",
-      "chat" } do
+    for _, name in ipairs {
+      "answer",
+      "list",
+      "rewrite",
+      "count",
+      "sort",
+      "classify",
+      "complete",
+      "chat",
+    } do
       assert.are.equal(name, w:instruction(name, stream(name)).use_case)
     end
-    assert.has_error(function()
-      w:instruction("sing", stream(1))
-    end, "no use case \"sing\"; there are: " .. table.concat(world.use_cases, ", "))
+    assert.has_error(
+      function() w:instruction("sing", stream(1)) end,
+      'no use case "sing"; there are: ' .. table.concat(world.use_cases, ", ")
+    )
   end)
 
   it("asks in many phrasings and, in chat, over several turns", function()
@@ -194,9 +201,14 @@ describe("checker", function()
     }
     for _, case in ipairs(cases) do
       local score = w:check(task, case[1])
-      assert.is_true(math.abs(score - case[2]) < 1e-9,
-        ("%s: %g instead of %g"):format(type(case[1]) == "table" and "cut" or case[1], score,
-          case[2]))
+      assert.is_true(
+        math.abs(score - case[2]) < 1e-9,
+        ("%s: %g instead of %g"):format(
+          type(case[1]) == "table" and "cut" or case[1],
+          score,
+          case[2]
+        )
+      )
     end
   end)
 
@@ -353,26 +365,32 @@ describe("the log through the rules", function()
   end)
 
   it("drops most of what was pasted with the same beginning", function()
-    local left = count(sides.train, "preamble") + count(sides.valid, "preamble")
+    local left = count(sides.train, "preamble")
+      + count(sides.valid, "preamble")
       + count(sides.test, "preamble")
     assert.is_true(count(log, "preamble") > 300 and left < count(log, "preamble") / 2)
   end)
 
-  it("takes all personal data out of train, nothing else, and none out of the other sides",
+  it(
+    "takes all personal data out of train, nothing else, and none out of the other sides",
     function()
       assert.are.equal(0, count(sides.train, "personal"))
       assert.is_true(count(sides.test, "personal") > 0 and count(sides.valid, "personal") > 0)
       local split = report[3]
       assert.are.equal("split", split.rule)
       local planted = 0 -- in train, before the rules on personal data
-      local before = pl.rules.run(log, { pl.rules.dedupe { prefix = 12, unit = "words" },
-        pl.rules.cap { max = 200 }, pl.rules.split { train = 0.75, valid = 0.1, test = 0.15 } })
+      local before = pl.rules.run(log, {
+        pl.rules.dedupe { prefix = 12, unit = "words" },
+        pl.rules.cap { max = 200 },
+        pl.rules.split { train = 0.75, valid = 0.1, test = 0.15 },
+      })
       for row in before do
         planted = planted + (row.side == "train" and row.marks.personal and 1 or 0)
       end
       assert.is_true(planted > 50 and count(sides.train, "harmless") > 20)
       assert.are.equal(planted, split.rows_out - report[#report].rows_out)
-    end)
+    end
+  )
 end)
 
 describe("data sets", function()

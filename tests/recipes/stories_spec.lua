@@ -1,24 +1,20 @@
 --- The stories recipe: its gold score by hand, its labelers, its split, and a short run of it all.
 
-local pl = require "perilune"
-local lfs = require "lfs"
-local gold = require "stories.gold"
-local labeler = require "stories.labeler"
-local openings = require "stories.openings"
-local scratch = dofile "tests/lua/support/scratch.lua"
+local pl = require("perilune")
+local lfs = require("lfs")
+local gold = require("stories.gold")
+local labeler = require("stories.labeler")
+local openings = require("stories.openings")
+local scratch = dofile("tests/lua/support/scratch.lua")
 
 local DATA <const> = "../shared/data"
 
 describe("the gold score", function()
   local lexicon = { good = 2.0, sad = -2.0, love = 3.0, ["can't"] = 0.5 }
 
-  local function compound(sum)
-    return sum / math.sqrt(sum * sum + 15)
-  end
+  local function compound(sum) return sum / math.sqrt(sum * sum + 15) end
 
-  local function score(text)
-    return gold.score(text, lexicon)
-  end
+  local function score(text) return gold.score(text, lexicon) end
 
   it("adds valences and squeezes the sum", function()
     assert.equal(0, score("a plain day"))
@@ -37,21 +33,25 @@ describe("the gold score", function()
     assert.is_near(compound(-0.74 * 2), score("never was not good"), 1e-12)
   end)
 
-  it("counts a negation that has a valence itself, untouched by itself", function()
-    assert.is_near(compound(0.5 - 0.74 * 3), score("can't love"), 1e-12)
-  end)
+  it(
+    "counts a negation that has a valence itself, untouched by itself",
+    function() assert.is_near(compound(0.5 - 0.74 * 3), score("can't love"), 1e-12) end
+  )
 
   it("takes words, not parts of them nor quotes about them", function()
-    assert.same({ "lily's", "mum", "said", "hello", "don't" },
-      gold.words("Lily's mum said 'hello', don't"))
+    assert.same(
+      { "lily's", "mum", "said", "hello", "don't" },
+      gold.words("Lily's mum said 'hello', don't")
+    )
     assert.equal(0, score("goodness"))
     assert.is_near(compound(2), score("'good'"), 1e-12)
   end)
 
   it("reads a lexicon and refuses what is none", function()
     local path = os.tmpname()
-    assert(pl.files.write_atomic(path,
-      ":)\t2.0\t0.5\t[1]\nGood\t1.9\t0.9\t[2]\nsad\t-2.1\t0.9\t[2]\n"))
+    assert(
+      pl.files.write_atomic(path, ":)\t2.0\t0.5\t[1]\nGood\t1.9\t0.9\t[2]\nsad\t-2.1\t0.9\t[2]\n")
+    )
     assert.same({ good = 1.9, sad = -2.1 }, gold.lexicon(path))
     assert.near(compound(1.9), gold.judge(path)({ "p" }, { "good" })[1], 1e-12)
     assert(pl.files.write_atomic(path, "no tabs here\n"))
@@ -99,16 +99,20 @@ end)
 describe("the openings", function()
   it("find stories by single newlines", function()
     local text = "One day a cat came.\n\nIt sat down.\nTom ran far away.\n\n\nThe End.\nHi.\n"
-    assert.same({ "One day a cat came.\n\nIt sat down.", "Tom ran far away.\n\n\nThe End.", "Hi." },
-      openings.stories(text))
+    assert.same(
+      { "One day a cat came.\n\nIt sat down.", "Tom ran far away.\n\n\nThe End.", "Hi." },
+      openings.stories(text)
+    )
   end)
 
   it("cut whole words and refuse a story that is too short", function()
     assert.equal("One day a", openings.opening("One day\n\na cat came.", 3))
     assert.is_nil(openings.opening("One day a", 3))
     local rows = openings.prompts({ "a b c d", "e f" }, { 1, 3 })
-    assert.same({ { prompt = "a", story = 1 }, { prompt = "e", story = 2 },
-      { prompt = "a b c", story = 1 } }, rows)
+    assert.same(
+      { { prompt = "a", story = 1 }, { prompt = "e", story = 2 }, { prompt = "a b c", story = 1 } },
+      rows
+    )
   end)
 
   it("are of stories on one side each, that are there once and long enough", function()
@@ -143,8 +147,16 @@ describe("the recipe", function()
     local figures = pl.config.run_recipe("recipes/stories.lua", settings)
     local summary = pl.json.decode(scratch.read(dir .. "/summary.json"))
     local curve = pl.json.decode(scratch.read(dir .. "/curve.json"))
-    for _, key in ipairs { "gold_sft", "gold_ppo", "kl", "rm_accuracy", "ptx_loss_sft",
-      "ptx_loss_ppo", "seconds", "labeler_agreement" } do
+    for _, key in ipairs {
+      "gold_sft",
+      "gold_ppo",
+      "kl",
+      "rm_accuracy",
+      "ptx_loss_sft",
+      "ptx_loss_ppo",
+      "seconds",
+      "labeler_agreement",
+    } do
       assert.is_number(summary[key], key)
     end
     assert.equal(2, #summary.gold_ci95)
@@ -206,9 +218,11 @@ describe("the recipe", function()
     local summary = run {
       model = folder .. "/model",
       text = scratch.write(folder .. "/stories.txt", table.concat(stories, "\n") .. "\n"),
-      lexicon = scratch.write(folder .. "/lexicon.txt",
+      lexicon = scratch.write(
+        folder .. "/lexicon.txt",
         "good\t1.9\t0.9\t[2]\nsad\t-2.1\t0.9\t[2]\nhappy\t2.7\t0.9\t[3]\nhates\t-1.9\t1\t[-2]\n"
-        .. "loves\t2.7\t0.6\t[3]\n"),
+          .. "loves\t2.7\t0.6\t[3]\n"
+      ),
       test = 0.2,
       valid = 0.1,
       train_stories = 24,

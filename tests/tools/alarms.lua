@@ -48,8 +48,11 @@ local function plant(case)
   local run = alarm_world.run(w, recipe, settings)
   for _, heard in ipairs(run.said) do
     if heard.text:find(case.says, 1, true) and heard.step <= case.by then
-      return true, ("%s: %s"):format(when(heard.step), first_line(heard.text:sub(
-        heard.text:find(case.says, 1, true) or 1)))
+      return true,
+        ("%s: %s"):format(
+          when(heard.step),
+          first_line(heard.text:sub(heard.text:find(case.says, 1, true) or 1))
+        )
     end
   end
   local others = {}
@@ -72,8 +75,13 @@ local function healthy(case)
     run = alarm_world.run(w, case.recipe, settings)
   end
   if run.code ~= 0 then
-    error(("healthy run %s ended with status %d: %s"):format(case.name, run.code,
-      run.said[#run.said].text))
+    error(
+      ("healthy run %s ended with status %d: %s"):format(
+        case.name,
+        run.code,
+        run.said[#run.said].text
+      )
+    )
   end
   local heard = run.said[1]
   return heard == nil, heard and ("%s: %s"):format(when(heard.step), first_line(heard.text)) or ""
@@ -96,8 +104,15 @@ io.stdout:setvbuf("line")
 local began = pl.system.monotonic()
 local named, planted = table_of("Planted mistakes", cases.planted, plant)
 local silent, runs = table_of("Healthy runs", cases.healthy, healthy)
-print(("%d of %d mistakes named in time; %d false alarms in %d healthy runs (%.0f s)"):format(named,
-  planted, runs - silent, runs, pl.system.monotonic() - began))
+print(
+  ("%d of %d mistakes named in time; %d false alarms in %d healthy runs (%.0f s)"):format(
+    named,
+    planted,
+    runs - silent,
+    runs,
+    pl.system.monotonic() - began
+  )
+)
 for _, w in pairs(worlds) do
   alarm_world.clean(w)
 end

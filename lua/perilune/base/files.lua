@@ -121,15 +121,11 @@ files.folder_verify = core.files.folder_verify
 -- @treturn ?boolean true
 -- @treturn ?string what is damaged, and what to do
 function files.folder_sound(path)
-  if not lfs.attributes(path .. "/manifest.json") then
-    return true
-  end
+  if not lfs.attributes(path .. "/manifest.json") then return true end
   local sound, damage = files.folder_verify(path)
-  if sound then
-    return true
-  end
-  return nil, ("%s (if its files were changed on purpose, remove %s/manifest.json)"):format(damage,
-    path)
+  if sound then return true end
+  return nil,
+    ("%s (if its files were changed on purpose, remove %s/manifest.json)"):format(damage, path)
 end
 
 --- Removes a temporary folder of folder_begin; no other folder.
@@ -166,14 +162,10 @@ files.llama2c = core.llama2c
 -- @treturn ?string message that names the file; the value is nil then
 function files.read_json(path, opts)
   local text, message = files.read(path)
-  if text == nil then
-    return nil, message
-  end
+  if text == nil then return nil, message end
   local value
   value, message = json.decode(text, opts)
-  if value == nil then
-    return nil, ("'%s': %s"):format(path, message)
-  end
+  if value == nil then return nil, ("'%s': %s"):format(path, message) end
   return value
 end
 

@@ -25,9 +25,7 @@ function format.exact(x)
   end
   for digits = 14, 16 do
     local text = ("%." .. digits .. "g"):format(x)
-    if tonumber(text) == x then
-      return text
-    end
+    if tonumber(text) == x then return text end
   end
   return ("%.17g"):format(x)
 end
@@ -38,12 +36,8 @@ end
 -- @treturn string
 function format.number(x, digits)
   digits = digits or 4
-  if x ~= x or x == math.huge or x == -math.huge then
-    return format.exact(x)
-  end
-  if x == math.floor(x) and math.abs(x) < 1e6 then
-    return ("%d"):format(math.tointeger(x))
-  end
+  if x ~= x or x == math.huge or x == -math.huge then return format.exact(x) end
+  if x == math.floor(x) and math.abs(x) < 1e6 then return ("%d"):format(math.tointeger(x)) end
   local size = math.abs(x)
   if size >= 1e6 or size < 1e-4 then
     return (("%." .. (digits - 1) .. "e"):format(x):gsub("e([+-])0*(%d)", "e%1%2"):gsub("e%+", "e"))
@@ -133,9 +127,7 @@ end
 -- @treturn string
 function format.truncate(text, width)
   local columns = system.columns(text)
-  if (columns or #text) <= width then
-    return text
-  end
+  if (columns or #text) <= width then return text end
   local bytes = columns and select(2, system.columns(text, width - 1)) or width - 1
   return text:sub(1, bytes) .. "…"
 end
@@ -166,23 +158,15 @@ local function common_decimals(values, digits)
   for _, value in ipairs(values) do
     local size = math.abs(value)
     most = math.max(most, size)
-    if size > 0 then
-      least = math.min(least, size)
-    end
+    if size > 0 then least = math.min(least, size) end
   end
-  if most >= 1e6 or least < 1e-5 or most - most ~= 0 then
-    return nil
-  end
-  local function needed(size, count)
-    return count - 1 - math.floor(math.log(size, 10))
-  end
+  if most >= 1e6 or least < 1e-5 or most - most ~= 0 then return nil end
+  local function needed(size, count) return count - 1 - math.floor(math.log(size, 10)) end
   local decimals = most > 0 and math.max(0, needed(most, digits), needed(least, 2)) or 0
   local function exact_with(count)
     for _, value in ipairs(values) do
       local scaled_value = value * 10.0 ^ count
-      if math.abs(scaled_value - math.floor(scaled_value + 0.5)) > 1e-6 then
-        return false
-      end
+      if math.abs(scaled_value - math.floor(scaled_value + 0.5)) > 1e-6 then return false end
     end
     return true
   end
@@ -245,9 +229,16 @@ end
 -- `indent` (blanks before each line), `gap` (blanks between columns, 2)
 -- @treturn string without a newline at its end
 function format.columns(rows, options)
-  options = checked.take("format.columns", options, checked.any_of {
-    "head", "align", "indent", "gap",
-  })
+  options = checked.take(
+    "format.columns",
+    options,
+    checked.any_of {
+      "head",
+      "align",
+      "indent",
+      "gap",
+    }
+  )
   local head, align = options.head, options.align or {}
   local gap = (" "):rep(options.gap or 2)
   local indent = (" "):rep(options.indent or 0)
@@ -262,9 +253,7 @@ function format.columns(rows, options)
   for _, texts in ipairs(cells) do
     measure(texts)
   end
-  if head then
-    measure(head)
-  end
+  if head then measure(head) end
   local lines = {}
   local function add(texts)
     local parts = {}
@@ -293,11 +282,13 @@ end
 -- @tparam string text
 -- @treturn string
 function format.safe(text)
-  return (text:gsub("[%z\1-\8\11-\31\127]", function(char)
-    return ("\\x%02X"):format(char:byte())
-  end):gsub("\194[\128-\159]", function(char) -- U+0080 to U+009F
-    return ("\\x%02X"):format(char:byte(2))
-  end))
+  return (
+    text
+      :gsub("[%z\1-\8\11-\31\127]", function(char) return ("\\x%02X"):format(char:byte()) end)
+      :gsub("\194[\128-\159]", function(char) -- U+0080 to U+009F
+        return ("\\x%02X"):format(char:byte(2))
+      end)
+  )
 end
 
 return format

@@ -7,9 +7,7 @@ return function(fields, modules)
     __names = modules, -- for completion, before they are loaded
     __index = function(self, name)
       local path = modules[name]
-      if path == nil then
-        return nil
-      end
+      if path == nil then return nil end
       local module = require(path)
       rawset(self, name, module)
       return module

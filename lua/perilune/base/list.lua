@@ -6,26 +6,20 @@ local list = {}
 -- @tparam table into
 -- @tparam table more
 -- @treturn table `into`
-function list.append(into, more)
-  return table.move(more, 1, #more, #into + 1, into)
-end
+function list.append(into, more) return table.move(more, 1, #more, #into + 1, into) end
 
 --- A new list of the elements of `a`, then those of `b`.
 -- @tparam table a
 -- @tparam table b
 -- @treturn table
-function list.concat(a, b)
-  return list.append(table.move(a, 1, #a, 1, {}), b)
-end
+function list.concat(a, b) return list.append(table.move(a, 1, #a, 1, {}), b) end
 
 --- A new list of the elements `from` to `to`.
 -- @tparam table items
 -- @tparam ?integer from (default: 1)
 -- @tparam ?integer to (default: #items)
 -- @treturn table
-function list.slice(items, from, to)
-  return table.move(items, from or 1, to or #items, 1, {})
-end
+function list.slice(items, from, to) return table.move(items, from or 1, to or #items, 1, {}) end
 
 --- A new list of the elements at `places`.
 -- @tparam table items

@@ -47,17 +47,17 @@ end
 function options.number(default, low, high)
   low, high = low or -math.huge, high or math.huge
   return rule(default, ("a number from %g to %g"):format(low, high), function(value)
-    if type(value) == "number" and value >= low and value <= high then
-      return value
-    end
+    if type(value) == "number" and value >= low and value <= high then return value end
   end)
 end
 
 --- A text that is not empty.
 function options.name(default)
-  return rule(default, "a text that is not empty", function(value)
-    return type(value) == "string" and value ~= "" and value or nil
-  end)
+  return rule(
+    default,
+    "a text that is not empty",
+    function(value) return type(value) == "string" and value ~= "" and value or nil end
+  )
 end
 
 local function shown(value)
@@ -72,9 +72,7 @@ function options.choice(default, choices)
   end
   return rule(default, table.concat(texts, " or "), function(value)
     for _, choice in ipairs(choices) do
-      if value == choice then
-        return value
-      end
+      if value == choice then return value end
     end
   end)
 end
@@ -82,27 +80,21 @@ end
 --- A value of a type, as `type` names it.
 function options.of_type(name, default)
   return rule(default, "a " .. name, function(value)
-    if type(value) == name then
-      return value
-    end
+    if type(value) == name then return value end
   end)
 end
 
 --- What another rule takes, or `false`: off.
 function options.off_or(other)
   return rule(other.default, other.wanted .. ", or false", function(value)
-    if value == false then
-      return value
-    end
+    if value == false then return value end
     return other.check(value)
   end)
 end
 
 --- Any value: whoever takes the options checks it.
 function options.any(default)
-  return rule(default, "", function(value)
-    return value
-  end)
+  return rule(default, "", function(value) return value end)
 end
 
 --- Options by name, each as it comes: for functions that only hand them on.
@@ -133,9 +125,7 @@ local function check_names(where, given, wanted, level)
     elseif wanted[name] == nil then
       local names = sorted_names(wanted)
       local hint = nearest.hint(name, names)
-      if hint == "" then
-        hint = "; it knows " .. table.concat(names, ", ")
-      end
+      if hint == "" then hint = "; it knows " .. table.concat(names, ", ") end
       error(("%s has no option '%s'%s"):format(where, name, hint), level)
     end
   end
@@ -166,12 +156,17 @@ function options.take(where, given, wanted, level)
       end
     elseif is_rule or type(value) ~= type(want) then
       local accepted = nil
-      if is_rule then
-        accepted = want.check(value)
-      end
+      if is_rule then accepted = want.check(value) end
       if accepted == nil then
-        error(("%s: %s = %s; it must be %s"):format(where, name, shown(value),
-          is_rule and want.wanted or "a " .. type(want)), level)
+        error(
+          ("%s: %s = %s; it must be %s"):format(
+            where,
+            name,
+            shown(value),
+            is_rule and want.wanted or "a " .. type(want)
+          ),
+          level
+        )
       end
       value = accepted
     end

@@ -38,9 +38,7 @@ end
 -- @tparam string name
 -- @tparam integer|string ... parts
 -- @treturn number
-function random.real(seed, name, ...)
-  return core.random_uniform(seed, random.purpose(name, ...), 0)
-end
+function random.real(seed, name, ...) return core.random_uniform(seed, random.purpose(name, ...), 0) end
 
 --- One draw from the standard normal distribution that depends on its arguments alone.
 -- @tparam integer seed
@@ -83,23 +81,17 @@ end
 -- @tparam integer low
 -- @tparam integer high
 -- @treturn integer
-function Stream:int(low, high)
-  return low + math.floor(self:real() * (high - low + 1))
-end
+function Stream:int(low, high) return low + math.floor(self:real() * (high - low + 1)) end
 
 --- True with probability `p`.
 -- @tparam number p
 -- @treturn boolean
-function Stream:chance(p)
-  return self:real() < p
-end
+function Stream:chance(p) return self:real() < p end
 
 --- One element of a list.
 -- @tparam table list
 -- @treturn any the element
-function Stream:pick(list)
-  return list[self:int(1, #list)]
-end
+function Stream:pick(list) return list[self:int(1, #list)] end
 
 --- A key of `weights`, drawn in proportion to its value.
 -- @tparam table weights key (string) to weight (number, not negative)
@@ -116,9 +108,7 @@ function Stream:weighted(weights)
   local left = self:real() * total
   for _, key in ipairs(keys) do
     left = left - weights[key]
-    if left < 0 then
-      return key
-    end
+    if left < 0 then return key end
   end
   return keys[#keys]
 end
@@ -137,16 +127,12 @@ end
 --- A shuffled copy of a list.
 -- @tparam table list
 -- @treturn table
-function Stream:shuffled(list)
-  return self:shuffle(table.move(list, 1, #list, 1, {}))
-end
+function Stream:shuffled(list) return self:shuffle(table.move(list, 1, #list, 1, {})) end
 
 --- `n` different elements of a list, in random order.
 -- @tparam table list
 -- @tparam integer n
 -- @treturn table
-function Stream:sample(list, n)
-  return table.move(self:shuffled(list), 1, n, 1, {})
-end
+function Stream:sample(list, n) return table.move(self:shuffled(list), 1, n, 1, {}) end
 
 return random

@@ -42,9 +42,7 @@ function stats.sum(xs)
     end
     sum = total
   end
-  if sum - sum ~= 0 then
-    return sum
-  end
+  if sum - sum ~= 0 then return sum end
   return sum + lost
 end
 
@@ -69,9 +67,7 @@ end
 -- @treturn number
 function stats.variance(xs)
   need(xs, 1, "stats.variance")
-  if #xs == 1 then
-    return 0.0
-  end
+  if #xs == 1 then return 0.0 end
   return squared_deviations(xs, stats.mean(xs)) / (#xs - 1)
 end
 
@@ -158,8 +154,11 @@ function stats.rate(successes, n)
   local centre = (p + z2 / (2 * n)) / (1 + z2 / n)
   local half = z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
   return {
-    mean = p, half = half, n = n,
-    low = math.max(0, centre - half), high = math.min(1, centre + half),
+    mean = p,
+    half = half,
+    n = n,
+    low = math.max(0, centre - half),
+    high = math.min(1, centre + half),
   }
 end
 
@@ -176,9 +175,7 @@ function stats.correlation(x, y)
   end
   local scale = math.sqrt(squared_deviations(x, mx) * squared_deviations(y, my))
   local r = stats.sum(products) / scale
-  if r ~= r then
-    return nil
-  end
+  if r ~= r then return nil end
   return math.max(-1, math.min(1, r))
 end
 
@@ -311,9 +308,7 @@ end
 function stats.explained_variance(returns, values)
   need_pairs(returns, values, 1, "stats.explained_variance")
   local spread = #returns > 1 and stats.variance(returns) or 0
-  if spread == 0 then
-    return nil
-  end
+  if spread == 0 then return nil end
   local errors = {}
   for i = 1, #returns do
     errors[i] = returns[i] - values[i]

@@ -9,18 +9,14 @@ local terminal = {}
 --- Whether a file descriptor (1 output, 2 errors) is a terminal.
 -- @tparam integer fd
 -- @treturn boolean
-function terminal.is_tty(fd)
-  return system.isatty(fd)
-end
+function terminal.is_tty(fd) return system.isatty(fd) end
 
 --- Columns of the terminal: $COLUMNS, else what the terminal says, else 100.
 -- @treturn integer between 40 and 200
 function terminal.width()
   local columns = math.tointeger(tonumber(os.getenv("COLUMNS") or ""))
   columns = columns or system.terminal_size(1) or system.terminal_size(2)
-  if not columns or columns <= 0 then
-    columns = 100
-  end
+  if not columns or columns <= 0 then columns = 100 end
   return math.max(40, math.min(200, columns))
 end
 
@@ -33,7 +29,13 @@ function terminal.has_color(fd)
 end
 
 local codes = {
-  bold = "1", dim = "2", red = "31", green = "32", yellow = "33", blue = "34", cyan = "36",
+  bold = "1",
+  dim = "2",
+  red = "31",
+  green = "32",
+  yellow = "33",
+  blue = "34",
+  cyan = "36",
 }
 
 --- A function that wraps texts in a style, or leaves them alone when colours are off.
@@ -41,9 +43,7 @@ local codes = {
 -- @treturn function (style, text) -> text
 function terminal.painter(on)
   return function(style, text)
-    if not on then
-      return text
-    end
+    if not on then return text end
     return ("\27[%sm%s\27[0m"):format(codes[style], text)
   end
 end

@@ -9,31 +9,23 @@ local open = {}
 
 --- Add something with a `close` method.
 -- @tparam any object
-function unclosed.add(object)
-  open[#open + 1] = object
-end
+function unclosed.add(object) open[#open + 1] = object end
 
 --- Take it away again: it was closed.
 -- @tparam any object
 function unclosed.remove(object)
   for i = #open, 1, -1 do
-    if open[i] == object then
-      table.remove(open, i)
-    end
+    if open[i] == object then table.remove(open, i) end
   end
 end
 
 --- What is open, the earliest first.
 -- @treturn {any,...} a copy
-function unclosed.list()
-  return table.move(open, 1, #open, 1, {})
-end
+function unclosed.list() return table.move(open, 1, #open, 1, {}) end
 
 --- A place to release back to.
 -- @treturn integer
-function unclosed.mark()
-  return #open
-end
+function unclosed.mark() return #open end
 
 --- Close all that was added since, the latest first.
 -- @tparam integer mark

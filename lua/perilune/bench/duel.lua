@@ -16,9 +16,7 @@ local system = core.system
 
 local duel = {}
 
-local quote = function(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
+local quote = function(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
 local Process = {}
 Process.__index = Process
@@ -30,15 +28,23 @@ local function start(label, words, environment)
   assert(files.folder_make(folder))
   local pipe, log = folder .. "/in", folder .. "/err"
   local self = setmetatable({ label = label, folder = folder, log = log }, Process)
-  if select(2, system.spawn({ "mkfifo", pipe })) ~= 0 then
+  if select(2, system.spawn { "mkfifo", pipe }) ~= 0 then
     return nil, "cannot make a named pipe in " .. folder
   end
   local quoted = {}
   for i, word in ipairs(words) do
     quoted[i] = quote(word)
   end
-  self.output = assert(io.popen(("%s exec %s <%s 2>%s"):format(environment or "",
-    table.concat(quoted, " "), quote(pipe), quote(log))))
+  self.output = assert(
+    io.popen(
+      ("%s exec %s <%s 2>%s"):format(
+        environment or "",
+        table.concat(quoted, " "),
+        quote(pipe),
+        quote(log)
+      )
+    )
+  )
   self.input = assert(io.open(pipe, "w")) -- waits for the shell to open its end
   self.hello = self:read()
   if not self.hello then
@@ -78,7 +84,10 @@ end
 Process.__close = Process.close
 
 local function arguments(case)
-  return case.what, case.model, tostring(case.batch), tostring(case.length),
+  return case.what,
+    case.model,
+    tostring(case.batch),
+    tostring(case.length),
     tostring(case.prompt or 0)
 end
 
@@ -90,8 +99,8 @@ end
 --- Where Debian keeps the OpenMP flavour of OpenBLAS; with it and a malloc that keeps its memory
 -- PyTorch is up to twice as fast as out of the box.
 local function tuning()
-  local folders = { "/usr/lib/x86_64-linux-gnu/openblas-openmp",
-    "/usr/lib/aarch64-linux-gnu/openblas-openmp" }
+  local folders =
+    { "/usr/lib/x86_64-linux-gnu/openblas-openmp", "/usr/lib/aarch64-linux-gnu/openblas-openmp" }
   local words = { "MALLOC_MMAP_THRESHOLD_=34359738368", "MALLOC_TRIM_THRESHOLD_=34359738368" }
   for _, folder in ipairs(folders) do
     if require("lfs").attributes(folder, "mode") == "directory" then
@@ -102,9 +111,7 @@ local function tuning()
 end
 
 local function start_peer(case, threads, wanted)
-  if not wanted then
-    return nil, "none was asked for"
-  end
+  if not wanted then return nil, "none was asked for" end
   local words = { "/usr/bin/python3", host.root .. "/tests/bench/peer_torch.py", arguments(case) }
   words[#words + 1] = tostring(threads)
   return start("PyTorch", words, ("OMP_NUM_THREADS=%d %s"):format(threads, tuning()))
@@ -117,8 +124,14 @@ local function summary(process, samples)
     rates[i] = sample.tokens / sample.seconds
     cpu_rates[i] = sample.tokens / sample.cpu
   end
-  return { rate = stats.median(rates), rates = rates, cpu_rate = stats.median(cpu_rates),
-    cpu_rates = cpu_rates, peak = process:ask("peak").bytes, process = process.hello }
+  return {
+    rate = stats.median(rates),
+    rates = rates,
+    cpu_rate = stats.median(cpu_rates),
+    cpu_rates = cpu_rates,
+    peak = process:ask("peak").bytes,
+    process = process.hello,
+  }
 end
 
 local function pair_ratios(a, b)
@@ -140,9 +153,7 @@ function duel.run(case, opts)
   local peer <close>, no_peer = start_peer(case, ours.hello.threads, opts.peer)
   local result = { case = case, no_peer = no_peer, witness = {} }
   local mine, theirs = {}, {}
-  local function witness()
-    result.witness[#result.witness + 1] = ours:ask("witness").gflops
-  end
+  local function witness() result.witness[#result.witness + 1] = ours:ask("witness").gflops end
   for i = 1, opts.samples do
     witness()
     mine[i] = ours:ask("sample")

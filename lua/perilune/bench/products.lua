@@ -136,8 +136,6 @@ function products.run(samples, note)
   return results
 end
 
-if ... ~= "perilune.bench.products" then
-  print(json.encode(products.here(math.tointeger(...))))
-end
+if ... ~= "perilune.bench.products" then print(json.encode(products.here(math.tointeger(...)))) end
 
 return products

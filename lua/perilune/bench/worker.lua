@@ -48,7 +48,7 @@ function work.train()
     local scope <close> = core.scope("bench.step")
     model.block:zero_grad()
     loss.lm(model, sequences):backward()
-    optimizer:step({ lr = 1e-4 })
+    optimizer:step { lr = 1e-4 }
     return size * length
   end
 end
@@ -84,9 +84,7 @@ function answer.witness()
   return { gflops = 2e-9 * n ^ 3 * times / (system.monotonic() - began) }
 end
 
-function answer.peak()
-  return { bytes = system.meminfo().peak_rss }
-end
+function answer.peak() return { bytes = system.meminfo().peak_rss } end
 
 local function say(message)
   io.stdout:write(json.encode(message), "\n")
@@ -94,7 +92,7 @@ local function say(message)
 end
 
 step()
-say({ ready = true, threads = core.threads(), isa = core.isa(), version = _VERSION })
+say { ready = true, threads = core.threads(), isa = core.isa(), version = _VERSION }
 for line in io.lines() do
   say(answer[line]())
 end

@@ -8,16 +8,23 @@ local workloads = {}
 
 local function llama(fields)
   return {
-    model_type = "llama", architectures = { "LlamaForCausalLM" }, tie_word_embeddings = true,
-    rope_interleaved = true, hidden_size = fields.c, num_hidden_layers = fields.layers,
-    num_attention_heads = fields.heads, num_key_value_heads = fields.kv_heads,
-    intermediate_size = fields.f, vocab_size = fields.v, max_position_embeddings = fields.context,
+    model_type = "llama",
+    architectures = { "LlamaForCausalLM" },
+    tie_word_embeddings = true,
+    rope_interleaved = true,
+    hidden_size = fields.c,
+    num_hidden_layers = fields.layers,
+    num_attention_heads = fields.heads,
+    num_key_value_heads = fields.kv_heads,
+    intermediate_size = fields.f,
+    vocab_size = fields.v,
+    max_position_embeddings = fields.context,
   }
 end
 
 workloads.models = {
-  l260k = llama({ c = 64, layers = 5, heads = 8, kv_heads = 4, f = 172, v = 512, context = 512 }),
-  l15m = llama({ c = 288, layers = 6, heads = 6, kv_heads = 6, f = 768, v = 32000, context = 256 }),
+  l260k = llama { c = 64, layers = 5, heads = 8, kv_heads = 4, f = 172, v = 512, context = 512 },
+  l15m = llama { c = 288, layers = 6, heads = 6, kv_heads = 6, f = 768, v = 32000, context = 256 },
 }
 
 --- What is measured: sequences and their length in training, answers and new tokens in generation.

@@ -24,31 +24,36 @@ local system = core.system
 local names = { "all", "train", "generate", "ops", "gemm", "startup" }
 
 local function settings(args)
-  return config({
-    name = "bench", about = "speed, as ratios",
-    usage = "perilune bench [train|generate|ops|gemm|startup] [--key value]", args = args,
-    without = { "output_dir", "max_steps", "logging_steps", "save_steps", "save_total_limit",
-      "resume", "overwrite_output_dir", "nan_check", "seed" },
+  return config {
+    name = "bench",
+    about = "speed, as ratios",
+    usage = "perilune bench [train|generate|ops|gemm|startup] [--key value]",
+    args = args,
+    without = {
+      "output_dir",
+      "max_steps",
+      "logging_steps",
+      "save_steps",
+      "save_total_limit",
+      "resume",
+      "overwrite_output_dir",
+      "nan_check",
+      "seed",
+    },
     { samples = 5, "samples of each side", min = 1 },
     { model = "all", "which of the shapes", choices = { "all", "l260k", "l15m" } },
     { peer = true, "measure PyTorch beside it, when /usr/bin/python3 has it" },
     { json = "", "file that gets every figure" },
-  })
+  }
 end
 
 local function note(cfg, text, ...)
-  if not cfg.quiet then
-    io.stderr:write(text:format(...), "\n")
-  end
+  if not cfg.quiet then io.stderr:write(text:format(...), "\n") end
 end
 
-local function rate(x)
-  return format.number(x, 4)
-end
+local function rate(x) return format.number(x, 4) end
 
-local function spread(ratio)
-  return ("%.2f (%.2f to %.2f)"):format(ratio[1], ratio[2], ratio[3])
-end
+local function spread(ratio) return ("%.2f (%.2f to %.2f)"):format(ratio[1], ratio[2], ratio[3]) end
 
 local function cases_of(cfg, what)
   local list = {}
@@ -67,18 +72,32 @@ local function compare(cfg, whats)
     for _, case in ipairs(cases_of(cfg, what)) do
       local title = bench.workloads.title(case)
       note(cfg, "%s ...", title)
-      local result = bench.duel.run(case, { samples = cfg.samples, peer = cfg.peer,
+      local result = bench.duel.run(case, {
+        samples = cfg.samples,
+        peer = cfg.peer,
         note = function(i, mine, theirs)
-          note(cfg, "  %d: %s tokens/s%s", i, rate(mine.tokens / mine.seconds),
-            theirs and ", PyTorch " .. rate(theirs.tokens / theirs.seconds) or "")
-        end })
+          note(
+            cfg,
+            "  %d: %s tokens/s%s",
+            i,
+            rate(mine.tokens / mine.seconds),
+            theirs and ", PyTorch " .. rate(theirs.tokens / theirs.seconds) or ""
+          )
+        end,
+      })
       results[#results + 1], why = result, result.no_peer or why
       table.move(result.witness, 1, #result.witness, #witness + 1, witness)
       local ours, peer = result.ours, result.peer
-      rows[#rows + 1] = { title, rate(ours.rate), peer and rate(peer.rate) or "-",
-        peer and spread(result.ratio) or "-", peer and ("%.2f"):format(result.cpu_ratio[1]) or "-",
-        format.bytes(ours.peak), peer and format.bytes(peer.peak) or "-",
-        peer and ("%.2f"):format(result.memory_ratio) or "-" }
+      rows[#rows + 1] = {
+        title,
+        rate(ours.rate),
+        peer and rate(peer.rate) or "-",
+        peer and spread(result.ratio) or "-",
+        peer and ("%.2f"):format(result.cpu_ratio[1]) or "-",
+        format.bytes(ours.peak),
+        peer and format.bytes(peer.peak) or "-",
+        peer and ("%.2f"):format(result.memory_ratio) or "-",
+      }
     end
   end
   print(format.columns(rows, {
@@ -86,16 +105,28 @@ local function compare(cfg, whats)
     align = { "left", "right", "right", "right", "right", "right", "right", "right" },
   }))
   local first = results[1]
-  print(("\nfloat32, %d threads, %d samples of each side by turns: medians; ratios of neighbours, "
-    .. "their median, least and greatest; %s kernels%s"):format(
-    first.ours.process.threads, cfg.samples, first.ours.process.isa,
-    first.peer and (", PyTorch %s"):format(first.peer.process.version) or ""))
-  print(("witness, matrix products 512 x 512 x 512 before each sample: median %.0f GFLOP/s, "
-    .. "%.0f to %.0f"):format(stats.median(witness), math.min(table.unpack(witness)),
-    math.max(table.unpack(witness))))
-  if why then
-    print("no peer: " .. why)
-  end
+  print(
+    (
+      "\nfloat32, %d threads, %d samples of each side by turns: medians; ratios of neighbours, "
+      .. "their median, least and greatest; %s kernels%s"
+    ):format(
+      first.ours.process.threads,
+      cfg.samples,
+      first.ours.process.isa,
+      first.peer and (", PyTorch %s"):format(first.peer.process.version) or ""
+    )
+  )
+  print(
+    (
+      "witness, matrix products 512 x 512 x 512 before each sample: median %.0f GFLOP/s, "
+      .. "%.0f to %.0f"
+    ):format(
+      stats.median(witness),
+      math.min(table.unpack(witness)),
+      math.max(table.unpack(witness))
+    )
+  )
+  if why then print("no peer: " .. why) end
   return results
 end
 
@@ -103,27 +134,40 @@ local function startup(cfg)
   local seconds = {}
   for i = 1, math.max(20, cfg.samples) do
     local began = system.monotonic()
-    local how, code = system.spawn({ host.executable, "-e", "" })
+    local how, code = system.spawn { host.executable, "-e", "" }
     seconds[i] = system.monotonic() - began
     assert(how == "exit" and code == 0, "perilune -e '' failed")
   end
-  local result = { median_ms = 1e3 * stats.median(seconds),
-    least_ms = 1e3 * math.min(table.unpack(seconds)), samples = #seconds }
-  print(("perilune -e '': median %.1f ms, least %.1f ms, %d samples"):format(
-    result.median_ms, result.least_ms, result.samples))
+  local result = {
+    median_ms = 1e3 * stats.median(seconds),
+    least_ms = 1e3 * math.min(table.unpack(seconds)),
+    samples = #seconds,
+  }
+  print(
+    ("perilune -e '': median %.1f ms, least %.1f ms, %d samples"):format(
+      result.median_ms,
+      result.least_ms,
+      result.samples
+    )
+  )
   return result
 end
 
 local function ops(cfg)
   local rows, results = {}, bench.op_times.run(cfg.samples)
   for i, row in ipairs(results) do
-    rows[i] = { row.name, ("%.3f"):format(row.forward_ms),
+    rows[i] = {
+      row.name,
+      ("%.3f"):format(row.forward_ms),
       row.backward_ms and ("%.3f"):format(row.backward_ms) or "-",
       row.flops and ("%.1f"):format(row.forward_gflops) or "-",
-      row.backward_gflops and ("%.1f"):format(row.backward_gflops) or "-" }
+      row.backward_gflops and ("%.1f"):format(row.backward_gflops) or "-",
+    }
   end
-  print(format.columns(rows, { head = { "op", "forward ms", "backward ms", "GFLOP/s", "GFLOP/s" },
-    align = { "left", "right", "right", "right", "right" } }))
+  print(format.columns(rows, {
+    head = { "op", "forward ms", "backward ms", "GFLOP/s", "GFLOP/s" },
+    align = { "left", "right", "right", "right", "right" },
+  }))
   print(("\n%d threads, median of %d"):format(core.threads(), cfg.samples))
   return results
 end
@@ -135,9 +179,12 @@ local function of_openblas(one)
 end
 
 local function gemm(cfg)
-  local results = bench.products.run(cfg.samples, function(kind)
-    note(cfg, "%s ...", kind.isa and kind.isa .. ", " .. kind.core or "this processor")
-  end)
+  local results = bench.products.run(
+    cfg.samples,
+    function(kind)
+      note(cfg, "%s ...", kind.isa and kind.isa .. ", " .. kind.core or "this processor")
+    end
+  )
   for _, result in ipairs(results) do
     local rows = {}
     for i, row in ipairs(result.rows) do
@@ -145,17 +192,36 @@ local function gemm(cfg)
       local own64, ratio64 = of_openblas(row.float64)
       rows[i] = { row.name, row.m, row.n, row.k, own32, ratio32, own64, ratio64 }
     end
-    print(("own kernels %s, OpenBLAS's %s, %d threads; auto: float32 %s, float64 %s"):format(
-      result.isa, result.core, result.threads, result.auto.float32, result.auto.float64))
+    print(
+      ("own kernels %s, OpenBLAS's %s, %d threads; auto: float32 %s, float64 %s"):format(
+        result.isa,
+        result.core,
+        result.threads,
+        result.auto.float32,
+        result.auto.float64
+      )
+    )
     print(format.columns(rows, {
-      head = { "product", "m", "n", "k", "float32 GFLOP/s", "OpenBLAS is x faster",
-        "float64 GFLOP/s", "OpenBLAS is x faster" },
+      head = {
+        "product",
+        "m",
+        "n",
+        "k",
+        "float32 GFLOP/s",
+        "OpenBLAS is x faster",
+        "float64 GFLOP/s",
+        "OpenBLAS is x faster",
+      },
       align = { "left", "right", "right", "right", "right", "right", "right", "right" },
     }))
     print()
   end
-  print(("%d samples of each side by turns: medians; ratios of neighbours, their median, least "
-    .. "and greatest"):format(cfg.samples))
+  print(
+    (
+      "%d samples of each side by turns: medians; ratios of neighbours, their median, least "
+      .. "and greatest"
+    ):format(cfg.samples)
+  )
   return results
 end
 
@@ -182,23 +248,24 @@ local function run(cfg, name)
   else
     all.cases = compare(cfg, { name })
   end
-  if cfg.json ~= "" then
-    assert(files.write_json(cfg.json, all))
-  end
+  if cfg.json ~= "" then assert(files.write_json(cfg.json, all)) end
 end
 
 return function(args)
   local name = "all"
-  if args[1] and args[1]:sub(1, 1) ~= "-" then
-    name = table.remove(args, 1)
-  end
+  if args[1] and args[1]:sub(1, 1) ~= "-" then name = table.remove(args, 1) end
   local known = false
   for _, one in ipairs(names) do
     known = known or one == name
   end
   if not known then
-    io.stderr:write(("perilune bench: nothing is named '%s'%s\nnames: %s\n"):format(name,
-      nearest.hint(name, names), table.concat(names, " ")))
+    io.stderr:write(
+      ("perilune bench: nothing is named '%s'%s\nnames: %s\n"):format(
+        name,
+        nearest.hint(name, names),
+        table.concat(names, " ")
+      )
+    )
     return 1
   end
   local cfg = settings(args)

@@ -11,9 +11,7 @@ local gib = 1024 ^ 3
 
 local function first_line(path)
   local file = io.open(path)
-  if not file then
-    return nil
-  end
+  if not file then return nil end
   local line = file:read("l")
   file:close()
   return line
@@ -22,11 +20,9 @@ end
 --- CPUs this process may use up by its control group (v2, then v1), nil when without limit.
 local function cgroup_cpus()
   local own = (first_line("/proc/self/cgroup") or ""):match("^0::(/.*)$") or ""
-  for _, path in ipairs({ "/sys/fs/cgroup" .. own .. "/cpu.max", "/sys/fs/cgroup/cpu.max" }) do
+  for _, path in ipairs { "/sys/fs/cgroup" .. own .. "/cpu.max", "/sys/fs/cgroup/cpu.max" } do
     local quota, period = (first_line(path) or ""):match("^(%d+) (%d+)$")
-    if quota then
-      return tonumber(quota) / tonumber(period)
-    end
+    if quota then return tonumber(quota) / tonumber(period) end
   end
   local quota = tonumber(first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") or "")
   local period = tonumber(first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us") or "")
@@ -35,14 +31,12 @@ end
 
 --- Bytes of memory the control group allows, nil when without limit.
 local function cgroup_memory()
-  for _, path in ipairs({
+  for _, path in ipairs {
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-  }) do
+  } do
     local limit = tonumber(first_line(path) or "")
-    if limit and limit < 2 ^ 60 then
-      return limit
-    end
+    if limit and limit < 2 ^ 60 then return limit end
   end
 end
 
@@ -71,15 +65,23 @@ function checks.blas()
   local blas = system.openblas()
   local text = ("OpenBLAS, %s flavour, %s kernels"):format(blas.parallel, blas.core)
   if blas.parallel ~= "openmp" then
-    return "BAD", text, "this is not the OpenMP flavour, and its threads fight ours: "
-      .. "apt-get install libopenblas-openmp-dev, unset LD_LIBRARY_PATH and LD_PRELOAD, rebuild"
+    return "BAD",
+      text,
+      "this is not the OpenMP flavour, and its threads fight ours: "
+        .. "apt-get install libopenblas-openmp-dev, unset LD_LIBRARY_PATH and LD_PRELOAD, rebuild"
   end
   local gemm = core.gemm()
-  text = ("%s; large products: float32 %s, float64 %s (PERILUNE_GEMM %s)"):format(text,
-    gemm.float32, gemm.float64, gemm.wish)
+  text = ("%s; large products: float32 %s, float64 %s (PERILUNE_GEMM %s)"):format(
+    text,
+    gemm.float32,
+    gemm.float64,
+    gemm.wish
+  )
   if not gemm.rows_alone then
-    return "note", text, "with these kernels a row's last bits depend on the rows beside it, so "
-      .. "the first PPO ratio need not be 1: unset PERILUNE_GEMM"
+    return "note",
+      text,
+      "with these kernels a row's last bits depend on the rows beside it, so "
+        .. "the first PPO ratio need not be 1: unset PERILUNE_GEMM"
   end
   return "ok", text
 end
@@ -93,11 +95,13 @@ function checks.simd()
   local text = ("%s kernels on %s"):format(used, model)
   if used ~= best then
     local asked = os.getenv("PERILUNE_ISA")
-    return "note", text, ("the processor has %s; %s"):format(
-      best,
-      asked and ("PERILUNE_ISA=%s holds it back: unset it"):format(asked)
-        or "this build leaves it out"
-    )
+    return "note",
+      text,
+      ("the processor has %s; %s"):format(
+        best,
+        asked and ("PERILUNE_ISA=%s holds it back: unset it"):format(asked)
+          or "this build leaves it out"
+      )
   end
   return "ok", text
 end
@@ -106,14 +110,11 @@ function checks.threads()
   local threads, cpus, quota = core.threads(), system.affinity(), cgroup_cpus()
   local usable = math.max(1, math.min(cpus, quota and math.ceil(quota) or cpus))
   local text = ("%d threads on %d CPUs"):format(threads, cpus)
-  if quota then
-    text = text .. (", of which the control group grants %.3g"):format(quota)
-  end
+  if quota then text = text .. (", of which the control group grants %.3g"):format(quota) end
   if threads > usable then
-    return "BAD", text, ("threads wait for each other: OMP_NUM_THREADS=%d, or --threads %d"):format(
-      usable,
-      usable
-    )
+    return "BAD",
+      text,
+      ("threads wait for each other: OMP_NUM_THREADS=%d, or --threads %d"):format(usable, usable)
   elseif threads < usable then
     return "note", text, ("%d CPUs stay idle: unset OMP_NUM_THREADS"):format(usable - threads)
   end
@@ -149,7 +150,8 @@ function checks.numbers()
     end
   end
   if not (worst < 1e-5) then
-    return "BAD", ("matrix product wrong by %.1e in %s"):format(worst, where),
+    return "BAD",
+      ("matrix product wrong by %.1e in %s"):format(worst, where),
       "try PERILUNE_GEMM=own, then PERILUNE_ISA=plain; report what helps with this page"
   end
   return "ok", ("20 matrix products right to %.1e"):format(worst)
@@ -157,9 +159,7 @@ end
 
 function checks.memory()
   local info, limit = system.meminfo(), cgroup_memory()
-  if not info.available then
-    return "note", "memory unknown", "there is no /proc/meminfo"
-  end
+  if not info.available then return "note", "memory unknown", "there is no /proc/meminfo" end
   local text = ("%.1f GiB free of %.1f GiB"):format(info.available / gib, info.total / gib)
   if limit and limit < info.total then
     text = text .. (", the control group allows %.1f GiB"):format(limit / gib)
@@ -172,9 +172,7 @@ end
 
 function checks.disk()
   local free, message = system.disk_free(".")
-  if not free then
-    return "note", "disk unknown", message
-  end
+  if not free then return "note", "disk unknown", message end
   local text = ("%.1f GiB free in this folder"):format(free / gib)
   if free < 1 * gib then
     return "note", text, "checkpoints of a run may not fit: --output_dir on another disk"
@@ -203,9 +201,7 @@ return function(args)
     end
     bad = bad + (verdict == "BAD" and 1 or 0)
     io.stdout:write(("%-8s %-5s %s\n"):format(name, verdict, text))
-    if fix then
-      io.stdout:write("               -> ", fix, "\n")
-    end
+    if fix then io.stdout:write("               -> ", fix, "\n") end
   end
   io.stdout:write(bad == 0 and "all is well\n" or ("%d bad\n"):format(bad))
   return bad == 0 and 0 or 1

@@ -16,9 +16,7 @@ function cli.names()
   local names = { "run" }
   for file in lfs.dir(host.root .. "/lua/perilune/cli") do
     local name = file:match("^(%w+)%.lua$")
-    if name and name ~= "init" then
-      names[#names + 1] = name
-    end
+    if name and name ~= "init" then names[#names + 1] = name end
   end
   table.sort(names)
   return names

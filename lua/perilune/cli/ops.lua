@@ -42,13 +42,9 @@ rows 2 and 3. Offsets, rows, positions and token ids are data and count from 0.
 local function entry(row)
   local lines, integers = { "```", op_help.op(row.name) }, {}
   for _, input in ipairs(row.inputs) do
-    if input.integer then
-      integers[#integers + 1] = input.name
-    end
+    if input.integer then integers[#integers + 1] = input.name end
   end
-  if #integers > 0 then
-    lines[#lines + 1] = "  int32    " .. table.concat(integers, ", ")
-  end
+  if #integers > 0 then lines[#lines + 1] = "  int32    " .. table.concat(integers, ", ") end
   lines[#lines + 1] = "```"
   return table.concat(lines, "\n")
 end
@@ -185,11 +181,16 @@ local function c_function(row)
     array = "    const pl_param param[] = {"
     parts[#parts + 1] = fill_list(array, params, (" "):rep(#array), "};")
   end
-  local call = ("pl_op(ctx, PL_OP_%s, in, %s, %s);"):format(row.name,
-    #params > 0 and "param" or "NULL", result)
+  local call = ("pl_op(ctx, PL_OP_%s, in, %s, %s);"):format(
+    row.name,
+    #params > 0 and "param" or "NULL",
+    result
+  )
   if many then
     parts[#parts + 1] = ("    pl_tensor *out[%d];\n    const pl_status st = %s"):format(
-      #row.outputs, call)
+      #row.outputs,
+      call
+    )
     for i, name in ipairs(row.outputs) do
       parts[#parts + 1] = ("    *%s = out[%d];"):format(name, i - 1)
     end

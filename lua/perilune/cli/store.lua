@@ -24,17 +24,27 @@ local function show(opened)
   print(format.columns(rows, { head = { "table", "rows" } }))
   local sources = {}
   for _, source in ipairs(opened:sources()) do
-    sources[#sources + 1] = { source.path, source.format, source.rows, source.bad,
-      source.finished and "yes" or "no" }
+    sources[#sources + 1] = {
+      source.path,
+      source.format,
+      source.rows,
+      source.bad,
+      source.finished and "yes" or "no",
+    }
   end
   if #sources > 0 then
-    print("\n" .. format.columns(sources,
-      { head = { "source", "form", "rows", "bad lines", "read to its end" } }))
+    print(
+      "\n"
+        .. format.columns(
+          sources,
+          { head = { "source", "form", "rows", "bad lines", "read to its end" } }
+        )
+    )
   end
   local sets = {}
   for _, set in ipairs(opened:sets()) do
-    sets[#sets + 1] = { set.name, set.rows.sft, set.rows.rm, set.rows.ppo,
-      set.finished and "yes" or "no" }
+    sets[#sets + 1] =
+      { set.name, set.rows.sft, set.rows.rm, set.rows.ppo, set.finished and "yes" or "no" }
   end
   if #sets > 0 then
     print("\n" .. format.columns(sets, { head = { "set", "SFT", "RM", "PPO", "finished" } }))
@@ -45,8 +55,9 @@ end
 local function show_bad(opened)
   for _, source in ipairs(opened:sources()) do
     for _, bad in ipairs(opened:bad_lines(source.id)) do
-      print(("%s:%d: %s: %s"):format(source.path, bad.line, bad.reason,
-        (bad.excerpt:gsub("%c", " "))))
+      print(
+        ("%s:%d: %s: %s"):format(source.path, bad.line, bad.reason, (bad.excerpt:gsub("%c", " ")))
+      )
     end
   end
   return 0
@@ -63,9 +74,7 @@ return function(args)
     local made, message = store.import(folder, path)
     return made and show(made) or fail(message)
   end
-  if not require("lfs").attributes(path) then
-    return fail(path .. ": there is no such file")
-  end
+  if not require("lfs").attributes(path) then return fail(path .. ": there is no such file") end
   local opened <close>, message = store.open(path, { readonly = true })
   if not opened then
     return fail(message)

@@ -17,8 +17,8 @@ local betas = {
 --   writes that row itself), `weight_decay`
 -- @treturn {table,...}
 return function(defaults)
-  defaults = options.take("config.adam", defaults,
-    { learning_rate = options.any(), weight_decay = 0.0 })
+  defaults =
+    options.take("config.adam", defaults, { learning_rate = options.any(), weight_decay = 0.0 })
   local rate = defaults.learning_rate
   local rows = {}
   if rate ~= false then

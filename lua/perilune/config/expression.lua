@@ -15,15 +15,33 @@ local deepest = 64
 
 local words = { ["and"] = true, ["or"] = true, ["not"] = true }
 
-local symbols = { "//", "<=", ">=", "==", "~=", "+", "-", "*", "/", "%", "^", "<", ">", "(", ")",
-  "{", "}", ",", ";", "=" }
+local symbols = {
+  "//",
+  "<=",
+  ">=",
+  "==",
+  "~=",
+  "+",
+  "-",
+  "*",
+  "/",
+  "%",
+  "^",
+  "<",
+  ">",
+  "(",
+  ")",
+  "{",
+  "}",
+  ",",
+  ";",
+  "=",
+}
 
-local escapes = { n = "\n", t = "\t", r = "\r", ["\n"] = "\n", ["\\"] = "\\", ['"'] = '"',
-  ["'"] = "'" }
+local escapes =
+  { n = "\n", t = "\t", r = "\r", ["\n"] = "\n", ["\\"] = "\\", ['"'] = '"', ["'"] = "'" }
 
-local function fail(text, ...)
-  error({ expression = text:format(...) }, 0)
-end
+local function fail(text, ...) error({ expression = text:format(...) }, 0) end
 
 --- A text in quotes that begins at `at`: its value, and the place behind it.
 local function read_string(text, at)
@@ -38,9 +56,7 @@ local function read_string(text, at)
       local digits = text:match("^%d%d?%d?", i + 1)
       local byte = digits and tonumber(digits)
       local escaped = byte and byte < 256 and string.char(byte) or escapes[text:sub(i + 1, i + 1)]
-      if not escaped then
-        fail("\\%s is no escape", text:sub(i + 1, i + 1))
-      end
+      if not escaped then fail("\\%s is no escape", text:sub(i + 1, i + 1)) end
       char = escaped
       i = i + (digits and #digits or 1)
     end
@@ -52,9 +68,7 @@ end
 --- The symbol at a place; a character that is none is one of its own, which nothing wants.
 local function read_symbol(text, at)
   for _, symbol in ipairs(symbols) do
-    if text:sub(at, at + #symbol - 1) == symbol then
-      return symbol
-    end
+    if text:sub(at, at + #symbol - 1) == symbol then return symbol end
   end
   return text:match("^[%z\1-\127\194-\244][\128-\191]*", at) or text:sub(at, at)
 end
@@ -64,7 +78,8 @@ local function tokens_of(text)
   local list, at = {}, text:find("%S") or #text + 1
   while at <= #text do
     local name = text:match("^[%a_][%w_]*", at)
-    local number = text:match("^0[xX]%x+", at) or text:match("^%d+%.?%d*", at)
+    local number = text:match("^0[xX]%x+", at)
+      or text:match("^%d+%.?%d*", at)
       or text:match("^%.%d+", at)
     if name then
       list[#list + 1] = { kind = words[name] and "symbol" or "name", value = name }
@@ -89,9 +104,7 @@ local function tokens_of(text)
 end
 
 local function number(value, symbol)
-  if type(value) ~= "number" then
-    fail("%s takes numbers, not a %s", symbol, type(value))
-  end
+  if type(value) ~= "number" then fail("%s takes numbers, not a %s", symbol, type(value)) end
   return value
 end
 
@@ -159,8 +172,7 @@ function Parser:fields(closing, named)
   while not self:take(closing) do
     local token, following = self.tokens[self.at], self.tokens[self.at + 1]
     local name = false
-    if named and token.kind == "name" and following.kind == "symbol" and following.value == "="
-    then
+    if named and token.kind == "name" and following.kind == "symbol" and following.value == "=" then
       name = token.value
       self.at = self.at + 2
     end
@@ -199,9 +211,7 @@ function Parser:call(name)
     self.at = self.at + 1
     arguments[1] = { false, function() return literal.value end }
   end
-  if type(fn) ~= "function" then
-    fail("'%s' is no function", name)
-  end
+  if type(fn) ~= "function" then fail("'%s' is no function", name) end
   return function(values)
     local given = {}
     for i, argument in ipairs(arguments) do
@@ -224,8 +234,12 @@ function Parser:name(name)
     table.sort(known)
     local hint = nearest.hint(name, known)
     local list = self.listed or known
-    fail("there is no %s '%s'%s", self.noun, name,
-      hint ~= "" and hint or "; known are " .. table.concat(list, ", "))
+    fail(
+      "there is no %s '%s'%s",
+      self.noun,
+      name,
+      hint ~= "" and hint or "; known are " .. table.concat(list, ", ")
+    )
   end
   if self:peek("(") or self:peek("{") or self.tokens[self.at].kind == "string" then
     return self:call(name)
@@ -265,9 +279,7 @@ function Parser:unary()
     made = function(values) return not inner(values) end
   else
     made = self:primary()
-    if self:take("^") then
-      made = apply("^", made, self:unary())
-    end
+    if self:take("^") then made = apply("^", made, self:unary()) end
   end
   self.depth = self.depth - 1
   return made
@@ -275,22 +287,16 @@ end
 
 function Parser:deeper()
   self.depth = self.depth + 1
-  if self.depth > deepest then
-    fail("it is nested more than %d deep", deepest)
-  end
+  if self.depth > deepest then fail("it is nested more than %d deep", deepest) end
 end
 
 function Parser:expression(level)
   level = level or 1
-  if not levels[level] then
-    return self:unary()
-  end
+  if not levels[level] then return self:unary() end
   local left = self:expression(level + 1)
   while true do
     local token = self.tokens[self.at]
-    if token.kind ~= "symbol" or not levels[level][token.value] then
-      return left
-    end
+    if token.kind ~= "symbol" or not levels[level][token.value] then return left end
     self.at = self.at + 1
     left = apply(token.value, left, self:expression(level + 1))
   end
@@ -317,22 +323,21 @@ end
 function expression.parse(text, options)
   local made, message = protect(function()
     local parser = setmetatable({
-      tokens = tokens_of(text), at = 1, depth = 0, scope = options.scope,
-      variables = options.variables or {}, noun = options.noun or "name", listed = options.listed,
+      tokens = tokens_of(text),
+      at = 1,
+      depth = 0,
+      scope = options.scope,
+      variables = options.variables or {},
+      noun = options.noun or "name",
+      listed = options.listed,
     }, Parser)
     local root = parser:expression()
     local token = parser.tokens[parser.at]
-    if token.kind ~= "end" then
-      fail("'%s' is not wanted there", tostring(token.value))
-    end
+    if token.kind ~= "end" then fail("'%s' is not wanted there", tostring(token.value)) end
     return root
   end)
-  if not made then
-    return nil, message
-  end
-  return function(values)
-    return protect(made, values or {})
-  end
+  if not made then return nil, message end
+  return function(values) return protect(made, values or {}) end
 end
 
 return expression

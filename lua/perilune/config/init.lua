@@ -49,15 +49,11 @@ local hidden = setmetatable({}, { __mode = "k" })
 --- Whether an error value is a wrong command line or setting, to be shown without a traceback.
 -- @tparam any err
 -- @treturn boolean
-function config.is_usage_error(err)
-  return layers.is_usage_error(err)
-end
+function config.is_usage_error(err) return layers.is_usage_error(err) end
 
 local function run_check(self, cfg)
   local message = self.check and self.check(cfg)
-  if message then
-    return tostring(message)
-  end
+  if message then return tostring(message) end
 end
 
 -- Settings that the next config takes instead of the command line; see run_recipe.
@@ -87,17 +83,26 @@ end
 -- @treturn Config
 function config.new(spec)
   local recipe, place = calling_recipe()
-  local function fail(message)
-    error(place .. "config: " .. message, 0)
-  end
+  local function fail(message) error(place .. "config: " .. message, 0) end
   if type(spec) ~= "table" or type(spec.name) ~= "string" then
-    fail("it takes a table with at least a name, config { name = \"ppo\", ... }")
+    fail('it takes a table with at least a name, config { name = "ppo", ... }')
   end
   local self = {
-    name = spec.name, about = spec.about, check = spec.check, usage = spec.usage,
+    name = spec.name,
+    about = spec.about,
+    check = spec.check,
+    usage = spec.usage,
     recipe = spec.recipe or recipe,
-    rows = {}, by_name = {}, reserved = methods, values = {}, source = {}, journal = {},
-    listeners = {}, told = {}, notes = {}, step = 0,
+    rows = {},
+    by_name = {},
+    reserved = methods,
+    values = {},
+    source = {},
+    journal = {},
+    listeners = {},
+    told = {},
+    notes = {},
+    step = 0,
   }
   layers.build_rows(self, spec, fail)
   local settings = pending
@@ -114,16 +119,12 @@ function config.new(spec)
   local cfg = setmetatable({}, Config)
   hidden[cfg] = self
   local message = run_check(self, cfg)
-  if message then
-    layers.usage(self, message)
-  end
+  if message then layers.usage(self, message) end
   return cfg
 end
 
 setmetatable(config, {
-  __call = function(_, spec)
-    return (config.new(spec))
-  end,
+  __call = function(_, spec) return (config.new(spec)) end,
 })
 
 --- Run a recipe's file with settings in place of a command line, and return what it returns.
@@ -136,17 +137,15 @@ function config.run_recipe(recipe, settings)
     path = neighbours.find((recipe:gsub("^recipes/", "")), (calling_recipe())) or recipe
   end
   local chunk, message = loadfile(path)
-  if not chunk then
-    error(message, 2)
-  end
+  if not chunk then error(message, 2) end
   local outer, outer_path, mark = pending, neighbours.look_beside(path), unclosed.mark()
   pending = settings or {}
-  local _ <close> = setmetatable({}, { __close = function(_, err)
-    pending, package.path = outer, outer_path
-    if err then
-      unclosed.release(mark)
-    end
-  end })
+  local _ <close> = setmetatable({}, {
+    __close = function(_, err)
+      pending, package.path = outer, outer_path
+      if err then unclosed.release(mark) end
+    end,
+  })
   local results = table.pack(chunk())
   return table.unpack(results, 1, results.n)
 end
@@ -157,7 +156,10 @@ end
 function config.describe(cfg)
   local self = hidden[cfg]
   return {
-    name = self.name, about = self.about, recipe = self.recipe, preset = self.preset,
+    name = self.name,
+    about = self.about,
+    recipe = self.recipe,
+    preset = self.preset,
     step = self.step,
   }
 end
@@ -174,9 +176,7 @@ end
 --- Whether a value is a config.
 -- @tparam any value
 -- @treturn boolean
-function config.is(value)
-  return hidden[value] ~= nil
-end
+function config.is(value) return hidden[value] ~= nil end
 
 function Config.__index(cfg, key)
   local self = hidden[cfg]
@@ -187,11 +187,15 @@ function Config.__index(cfg, key)
     return methods[key]
   end
   local one = self.by_name[key]
-  if one and one.derived then
-    return one.default(cfg)
-  end
-  error(("there is no key '%s' in the config of %s%s"):format(
-    tostring(key), self.name, nearest.hint(tostring(key), layers.known_names(self))), 2)
+  if one and one.derived then return one.default(cfg) end
+  error(
+    ("there is no key '%s' in the config of %s%s"):format(
+      tostring(key),
+      self.name,
+      nearest.hint(tostring(key), layers.known_names(self))
+    ),
+    2
+  )
 end
 
 --- Journal a change that was made, and tell whoever listens.
@@ -206,9 +210,7 @@ end
 local function set(cfg, key, value, level)
   local self = hidden[cfg]
   local one = layers.find_row(self, tostring(key))
-  if not one then
-    error(layers.unknown(self, tostring(key)), level + 1)
-  end
+  if not one then error(layers.unknown(self, tostring(key)), level + 1) end
   local old, old_source = self.values[one.name], self.source[one.name]
   local ok, message = layers.assign(self, one, value, "live")
   if ok then
@@ -217,24 +219,18 @@ local function set(cfg, key, value, level)
       self.values[one.name], self.source[one.name] = old, old_source
     end
   end
-  if message then
-    error(message, level + 1)
-  end
+  if message then error(message, level + 1) end
   note_change(self, one.name, param.plain(old))
 end
 
-function Config.__newindex(cfg, key, value)
-  set(cfg, key, value, 2)
-end
+function Config.__newindex(cfg, key, value) set(cfg, key, value, 2) end
 
 function Config.__pairs(cfg)
   local names, i = layers.known_names(hidden[cfg]), 0
   return function()
     i = i + 1
     local name = names[i]
-    if name then
-      return name, cfg[name]
-    end
+    if name then return name, cfg[name] end
   end
 end
 
@@ -253,9 +249,7 @@ end
 --- Change a key while the recipe runs; the same as `cfg.key = value`.
 -- @tparam string key
 -- @tparam any value a value, a schedule, a function of the step, or text of any of these
-function methods.set(cfg, key, value)
-  set(cfg, key, value, 2)
-end
+function methods.set(cfg, key, value) set(cfg, key, value, 2) end
 
 --- Begin a step: changes from here on are journalled with it, and those of `replay` are made.
 -- @tparam integer step
@@ -305,27 +299,21 @@ function methods.set_horizon(cfg, steps)
   steps = most > 0 and math.min(steps, most) or steps
   self.horizon = steps
   for _, value in pairs(self.values) do
-    if schedule.is(value) then
-      value:set_horizon(steps)
-    end
+    if schedule.is(value) then value:set_horizon(steps) end
   end
   return steps
 end
 
 --- Names of all keys, in the order of --help.
 -- @treturn {string,...}
-function methods.keys(cfg)
-  return layers.known_names(hidden[cfg])
-end
+function methods.keys(cfg) return layers.known_names(hidden[cfg]) end
 
 --- Where a key's value came from: "default", "command line", "live", or the name of a file.
 -- @tparam string key
 -- @treturn string
 function methods.source(cfg, key)
   local self = hidden[cfg]
-  if not self.by_name[key] then
-    error(layers.unknown(self, tostring(key)), 2)
-  end
+  if not self.by_name[key] then error(layers.unknown(self, tostring(key)), 2) end
   return self.source[key] or "derived"
 end
 
@@ -366,9 +354,7 @@ function methods.state(cfg)
     elseif not one.transient then
       state.values[name] = param.plain(value)
     end
-    if schedule.is(value) then
-      state.schedules[name] = value:state()
-    end
+    if schedule.is(value) then state.schedules[name] = value:state() end
   end
   return state
 end
@@ -380,18 +366,14 @@ end
 
 local function spans_run(self)
   for _, value in pairs(self.values) do
-    if schedule.is(value) and value:spans_run() then
-      return true
-    end
+    if schedule.is(value) and value:spans_run() then return true end
   end
   return false
 end
 
 --- Whether a key may have another value than the checkpoint has, without being asked for.
 local function may_differ(self, one, given, saved)
-  if one.free or is_path(given) or is_path(saved) then
-    return true
-  end
+  if one.free or is_path(given) or is_path(saved) then return true end
   return one.name == "max_steps" and not spans_run(self)
 end
 
@@ -401,9 +383,7 @@ function methods.changes_allowed(cfg)
   local self, allowed = hidden[cfg], {}
   for _, name in ipairs(self.values.resume_changed or {}) do
     local one = layers.find_row(self, name)
-    if not one then
-      layers.usage(self, "resume_changed: %s", layers.unknown(self, name))
-    end
+    if not one then layers.usage(self, "resume_changed: %s", layers.unknown(self, name)) end
     allowed[one.name] = true
   end
   return allowed
@@ -411,16 +391,20 @@ end
 
 --- Refuse a checkpoint whose keys differ from what was given, both values named.
 local function refuse_changes(self, path, changes)
-  if #changes == 0 then
-    return
-  end
+  if #changes == 0 then return end
   local texts, names = {}, {}
   for i, change in ipairs(changes) do
     texts[i] = ("%s is %s there, %s was given"):format(change.key, change.saved, change.given)
     names[i] = change.key
   end
-  layers.usage(self, "%s was made with other settings: %s. Leave them as they were, or go on with "
-    .. "--resume_changed %s", path, table.concat(texts, "; "), table.concat(names, ","))
+  layers.usage(
+    self,
+    "%s was made with other settings: %s. Leave them as they were, or go on with "
+      .. "--resume_changed %s",
+    path,
+    table.concat(texts, "; "),
+    table.concat(names, ",")
+  )
 end
 
 --- Go on from a checkpoint. A key given on this process's command line or by its caller must have
@@ -443,13 +427,12 @@ function methods.load_state(cfg, state, path)
     if one and not one.derived and not one.code and not one.transient and name ~= "output_dir" then
       local given = self.values[name]
       local saved, message = param.coerce(one, state.values[name])
-      if saved == nil then
-        layers.usage(self, "%s: %s", path, message)
-      end
+      if saved == nil then layers.usage(self, "%s: %s", path, message) end
       values[name] = saved
       local given_text, saved_text = param.value_text(one, given), param.value_text(one, saved)
       local begun_with = self.saved and self.saved[name]
-      local repeats = source == "settings" and begun_with ~= nil
+      local repeats = source == "settings"
+        and begun_with ~= nil
         and param.value_text(one, param.coerce(one, begun_with)) == given_text
       local was_given = source == "command line" or source == "settings" and not repeats
       if was_given and given_text ~= saved_text then
@@ -471,9 +454,7 @@ function methods.load_state(cfg, state, path)
   self.step = state.step
   for name, saved in pairs(values) do
     local ok, message = layers.assign(self, self.by_name[name], saved, self.source[name])
-    if not ok then
-      layers.usage(self, "%s: %s", path, message)
-    end
+    if not ok then layers.usage(self, "%s: %s", path, message) end
   end
   for _, change in ipairs(kept) do
     self.values[change.key] = change.value

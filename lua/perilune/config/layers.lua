@@ -18,51 +18,41 @@ local layers = {}
 
 local Usage = {
   __name = "usage error",
-  __tostring = function(self)
-    return self.message
-  end,
+  __tostring = function(self) return self.message end,
 }
 
 --- Raise an error of the user's, not of the program's: no traceback is wanted.
 function layers.usage(self, message, ...)
-  if select("#", ...) > 0 then
-    message = message:format(...)
-  end
+  if select("#", ...) > 0 then message = message:format(...) end
   error(setmetatable({ usage = true, message = self.name .. ": " .. message }, Usage), 0)
 end
 
 function layers.known_names(self)
   local names = {}
   for _, one in ipairs(self.rows) do
-    if type(one) == "table" then
-      names[#names + 1] = one.name
-    end
+    if type(one) == "table" then names[#names + 1] = one.name end
   end
   return names
 end
 
 --- The row called `name`, or an alias of it; nil when there is none.
 function layers.find_row(self, name)
-  if self.by_name[name] then
-    return self.by_name[name]
-  end
+  if self.by_name[name] then return self.by_name[name] end
   for _, one in ipairs(self.rows) do
     for _, alias in ipairs(type(one) == "table" and one.alias or {}) do
-      if alias == name then
-        return one, name
-      end
+      if alias == name then return one, name end
     end
   end
   for _, candidate in ipairs(common.aliases[name] or {}) do
-    if self.by_name[candidate] then
-      return self.by_name[candidate], name
-    end
+    if self.by_name[candidate] then return self.by_name[candidate], name end
   end
 end
 
 function layers.unknown(self, name)
   return ("unknown key '%s'%s (--help lists all)"):format(
-    name, nearest.hint(name, layers.known_names(self)))
+    name,
+    nearest.hint(name, layers.known_names(self))
+  )
 end
 
 local function tell_alias(self, alias, one)
@@ -78,12 +68,8 @@ function layers.assign(self, one, value, source)
     return nil, message:format(one.name, one.meaning or "")
   end
   local result, message = param.coerce(one, value)
-  if result == nil then
-    return nil, message
-  end
-  if one.schedule and self.horizon then
-    result:set_horizon(self.horizon)
-  end
+  if result == nil then return nil, message end
+  if one.schedule and self.horizon then result:set_horizon(self.horizon) end
   self.values[one.name] = result
   self.source[one.name] = source
   return true
@@ -99,15 +85,11 @@ local function assign_table(self, settings, source, skip)
   for _, name in ipairs(names) do
     if name:sub(1, 1) ~= "_" then
       local one, alias = layers.find_row(self, name)
-      if not one then
-        layers.usage(self, "%s: %s", source, layers.unknown(self, name))
-      end
+      if not one then layers.usage(self, "%s: %s", source, layers.unknown(self, name)) end
       if not (skip and skip(one)) then
         tell_alias(self, alias, one)
         local ok, message = layers.assign(self, one, settings[name], source)
-        if not ok then
-          layers.usage(self, "%s: %s", source, message)
-        end
+        if not ok then layers.usage(self, "%s: %s", source, message) end
       end
     end
   end
@@ -115,9 +97,7 @@ end
 
 local function read_text(path)
   local file, message = io.open(path, "rb")
-  if not file then
-    return nil, message
-  end
+  if not file then return nil, message end
   local text = file:read("a")
   file:close()
   return text
@@ -128,27 +108,20 @@ local function load_preset(self, name)
   local path = name
   if not name:match("[/.]") then
     path = "presets/" .. name .. ".lua"
-    path = neighbours.find(path, self.recipe)
-      or neighbours.folder_of(self.recipe) .. "/" .. path
+    path = neighbours.find(path, self.recipe) or neighbours.folder_of(self.recipe) .. "/" .. path
   end
   local text, missing = read_text(path)
-  if not text then
-    layers.usage(self, "preset '%s' cannot be read: %s", name, missing)
-  end
+  if not text then layers.usage(self, "preset '%s' cannot be read: %s", name, missing) end
   local scope = schedule.constructors()
   scope.math = math
   local chunk, wrong = load(text, "@" .. path, "t", scope)
-  if not chunk then
-    layers.usage(self, "preset '%s' is not Lua: %s", name, wrong)
-  end
+  if not chunk then layers.usage(self, "preset '%s' is not Lua: %s", name, wrong) end
   local ok, settings = pcall(chunk)
   if not ok or type(settings) ~= "table" then
     layers.usage(self, "preset %s must return a table of settings: %s", path, tostring(settings))
   end
   local part = settings[self.name]
-  if type(part) == "table" then
-    return part, path
-  end
+  if type(part) == "table" then return part, path end
   for key, value in pairs(settings) do
     if type(value) == "table" and #value == 0 and not schedule.is(value) then
       local message = "preset %s has a part for '%s', but none for '%s'"
@@ -164,16 +137,28 @@ local function want_code_again(self, saved)
   for name, value in pairs(saved) do
     local one = layers.find_row(self, name)
     local given
-    if one then
-      given = self.values[one.name]
-    end
+    if one then given = self.values[one.name] end
     if one and one.code and value ~= "" and given == "" then
-      layers.usage(self, "%s names code, which is not taken out of a run folder; give it again: "
-        .. "--%s %s", one.name, one.name, tostring(value))
-    elseif one and one.schedule and schedule.is_function_text(value)
-      and self.source[one.name] == "default" and given:has_text() then
-      layers.usage(self, "%s was a Lua %s, which a run folder does not keep; give it again",
-        one.name, value)
+      layers.usage(
+        self,
+        "%s names code, which is not taken out of a run folder; give it again: " .. "--%s %s",
+        one.name,
+        one.name,
+        tostring(value)
+      )
+    elseif
+      one
+      and one.schedule
+      and schedule.is_function_text(value)
+      and self.source[one.name] == "default"
+      and given:has_text()
+    then
+      layers.usage(
+        self,
+        "%s was a Lua %s, which a run folder does not keep; give it again",
+        one.name,
+        value
+      )
     end
   end
 end
@@ -181,15 +166,18 @@ end
 local function load_saved(self, folder)
   local path = folder .. "/config.json"
   local text = read_text(path)
-  if not text then
-    return nil, path
-  end
+  if not text then return nil, path end
   local settings, wrong = require("perilune.base.json").decode(text)
   if type(settings) ~= "table" then
     layers.usage(self, "%s cannot be read back: %s", path, tostring(wrong))
   elseif type(settings._recipe) == "string" and settings._recipe ~= self.name then
-    layers.usage(self, "%s holds a run of %s, which cannot be resumed as one of %s; give another "
-      .. "--output_dir", folder, settings._recipe, self.name)
+    layers.usage(
+      self,
+      "%s holds a run of %s, which cannot be resumed as one of %s; give another " .. "--output_dir",
+      folder,
+      settings._recipe,
+      self.name
+    )
   end
   return settings, path
 end
@@ -207,8 +195,12 @@ local function add_rows(self, rows, fail)
       elseif self.by_name[one.name] then
         fail(("key '%s' is defined twice"):format(one.name))
       elseif self.reserved[one.name] or one.name == "help" or one.name == "preset" then
-        fail(("key '%s' would hide the config's own '%s'; choose another name"):format(
-          one.name, one.name))
+        fail(
+          ("key '%s' would hide the config's own '%s'; choose another name"):format(
+            one.name,
+            one.name
+          )
+        )
       end
       self.rows[#self.rows + 1] = one
       self.by_name[one.name] = one
@@ -216,8 +208,15 @@ local function add_rows(self, rows, fail)
   end
 end
 
-local spec_fields = { name = true, about = true, check = true, without = true, args = true,
-  recipe = true, usage = true }
+local spec_fields = {
+  name = true,
+  about = true,
+  check = true,
+  without = true,
+  args = true,
+  recipe = true,
+  usage = true,
+}
 
 --- Rows of the recipe and of every recipe, in the order of --help.
 function layers.build_rows(self, spec, fail)
@@ -271,17 +270,13 @@ function layers.build_rows(self, spec, fail)
     elseif name == "output_dir" then
       copy[name] = "runs/" .. self.name
     end
-    if not without[name] then
-      shared[#shared + 1] = copy
-    end
+    if not without[name] then shared[#shared + 1] = copy end
   end
   add_rows(self, shared, fail)
   for _, one in ipairs(self.rows) do
     if type(one) == "table" and not one.derived and not one.required then
       local ok, message = layers.assign(self, one, one.default, "default")
-      if not ok then
-        fail("default of " .. message)
-      end
+      if not ok then fail("default of " .. message) end
     end
   end
 end
@@ -303,9 +298,7 @@ function layers.apply_all(self, args, settings)
     end
     layers.usage(self, layers.unknown(self, name))
   end)
-  if not given then
-    layers.usage(self, wrong)
-  end
+  if not given then layers.usage(self, wrong) end
   local wants, preset = {}, settings.preset
   for _, item in ipairs(given) do
     wants[item.name] = item.value
@@ -331,10 +324,17 @@ function layers.apply_all(self, args, settings)
     saved, path = load_saved(self, folder)
     if saved then
       self.saved = saved
-      assign_table(self, saved, path, function(one)
-        return one.transient or one.code or one.name == "output_dir"
-          or one.schedule and schedule.is_function_text(saved[one.name])
-      end)
+      assign_table(
+        self,
+        saved,
+        path,
+        function(one)
+          return one.transient
+            or one.code
+            or one.name == "output_dir"
+            or one.schedule and schedule.is_function_text(saved[one.name])
+        end
+      )
     end
     if self.by_name.output_dir then
       layers.assign(self, self.by_name.output_dir, folder, "resume")
@@ -342,27 +342,26 @@ function layers.apply_all(self, args, settings)
   end
   local rest = {}
   for key, value in pairs(settings) do
-    if key ~= "preset" then
-      rest[key] = value
-    end
+    if key ~= "preset" then rest[key] = value end
   end
   assign_table(self, rest, "settings")
   for _, item in ipairs(given) do
     if item.name ~= "preset" then
       local ok, message = layers.assign(self, self.by_name[item.name], item.value, "command line")
-      if not ok then
-        layers.usage(self, "command line: %s", message)
-      end
+      if not ok then layers.usage(self, "command line: %s", message) end
     end
   end
-  if saved then
-    want_code_again(self, saved)
-  end
+  if saved then want_code_again(self, saved) end
   for _, one in ipairs(self.rows) do
     local value = type(one) == "table" and self.values[one.name]
     if type(one) == "table" and one.required and (value == nil or value == "") then
-      layers.usage(self, "--%s is %s: %s", one.name, value and "empty" or "missing",
-        one.meaning or "it has no default")
+      layers.usage(
+        self,
+        "--%s is %s: %s",
+        one.name,
+        value and "empty" or "missing",
+        one.meaning or "it has no default"
+      )
     elseif type(one) == "table" and one.name == "output_dir" and value == "" then
       layers.usage(self, "--output_dir is empty: give the folder of the run")
     end
@@ -372,8 +371,6 @@ end
 --- Whether an error value is a usage error.
 -- @tparam any err
 -- @treturn boolean
-function layers.is_usage_error(err)
-  return getmetatable(err) == Usage
-end
+function layers.is_usage_error(err) return getmetatable(err) == Usage end
 
 return layers

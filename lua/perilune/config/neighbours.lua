@@ -14,9 +14,7 @@ local lfs = require("lfs")
 local neighbours = {}
 
 --- The folder of a file; "." when its path names none or there is no path.
-function neighbours.folder_of(path)
-  return path and path:match("^(.*)/[^/]*$") or "."
-end
+function neighbours.folder_of(path) return path and path:match("^(.*)/[^/]*$") or "." end
 
 -- The recipes that come with Perilune. An installed library may be reached through a link, of
 -- which the operating system knows the parent and the text of the path does not.
@@ -33,9 +31,7 @@ function neighbours.find(name, asker)
   for _, folder in ipairs { neighbours.folder_of(asker), shipped } do
     for _, ending in ipairs { "", ".lua" } do
       local path = folder .. "/" .. name .. ending
-      if lfs.attributes(path, "mode") == "file" then
-        return path
-      end
+      if lfs.attributes(path, "mode") == "file" then return path end
     end
   end
 end
@@ -46,17 +42,13 @@ end
 function neighbours.look_beside(recipe)
   local before, folder = package.path, neighbours.folder_of(recipe)
   local entries = ("%s/?.lua;%s/?/init.lua;"):format(folder, folder)
-  if before:sub(1, #entries) ~= entries then
-    package.path = entries .. before
-  end
+  if before:sub(1, #entries) ~= entries then package.path = entries .. before end
   return before
 end
 
 -- The program looks beside the script it runs (lua/host/main.c), stock Lua does not.
 local script = type(arg) == "table" and arg[0]
-if script and script:match("%.lua$") then
-  neighbours.look_beside(script)
-end
+if script and script:match("%.lua$") then neighbours.look_beside(script) end
 package.path = ("%s;%s/?.lua"):format(package.path, shipped)
 
 return neighbours

@@ -26,8 +26,19 @@ local schedule = require("perilune.config.schedule")
 local param = {}
 
 local options = {
-  "min", "max", "over", "under", "choices", "schedule", "type", "required", "alias", "transient",
-  "flag", "free", "code",
+  "min",
+  "max",
+  "over",
+  "under",
+  "choices",
+  "schedule",
+  "type",
+  "required",
+  "alias",
+  "transient",
+  "flag",
+  "free",
+  "code",
 }
 local is_option = {}
 for _, name in ipairs(options) do
@@ -67,7 +78,7 @@ function param.new(raw)
     end
   end
   if not name then
-    return nil, "a row names no key; write { key = default, \"its meaning\" }"
+    return nil, 'a row names no key; write { key = default, "its meaning" }'
   elseif not name:match("^%a[%w_]*$") then
     return nil, ("'%s' cannot be a key; use letters, digits and _"):format(name)
   end
@@ -75,9 +86,7 @@ function param.new(raw)
   for _, option in ipairs(options) do
     self[option] = raw[option]
   end
-  if type(self.alias) == "string" then
-    self.alias = { self.alias }
-  end
+  if type(self.alias) == "string" then self.alias = { self.alias } end
   if type(default) == "function" and not self.schedule then
     self.derived = true
     return self
@@ -127,9 +136,7 @@ function param.value_text(self, value)
   if type(value) == "number" then
     return format.exact(value)
   elseif type(value) == "boolean" then
-    if self.optional then
-      return "off"
-    end
+    if self.optional then return "off" end
     return value and "yes" or "no"
   elseif type(value) == "table" and not schedule.is(value) then
     local texts = {}
@@ -142,12 +149,21 @@ function param.value_text(self, value)
 end
 
 local words = {
-  ["true"] = true, yes = true, on = true, ["1"] = true,
-  ["false"] = false, no = false, off = false, ["0"] = false,
+  ["true"] = true,
+  yes = true,
+  on = true,
+  ["1"] = true,
+  ["false"] = false,
+  no = false,
+  off = false,
+  ["0"] = false,
 }
 
 local named_numbers = {
-  inf = math.huge, ["+inf"] = math.huge, infinity = math.huge, ["-inf"] = -math.huge,
+  inf = math.huge,
+  ["+inf"] = math.huge,
+  infinity = math.huge,
+  ["-inf"] = -math.huge,
   ["-infinity"] = -math.huge,
 }
 
@@ -159,12 +175,15 @@ local function expected(self)
   elseif self.type == "boolean" then
     return "yes or no"
   end
-  local noun = ({ integer = "an integer", number = "a number", string = "a text",
-    list = "a list such as 1,2,3" })[self.type]
-  if range ~= "" then
-    noun = noun .. (range:match("^[%[%(]") and " in " or " ") .. range
-  end
-  return noun .. (self.schedule and " or a schedule such as cosine(0.1, 0.01, 500)" or "")
+  local noun = ({
+    integer = "an integer",
+    number = "a number",
+    string = "a text",
+    list = "a list such as 1,2,3",
+  })[self.type]
+  if range ~= "" then noun = noun .. (range:match("^[%[%(]") and " in " or " ") .. range end
+  return noun
+    .. (self.schedule and " or a schedule such as cosine(0.1, 0.01, 500)" or "")
     .. (self.optional and ", or off" or "")
 end
 
@@ -174,8 +193,10 @@ local function refuse(self, value, why)
 end
 
 local function outside(self, value)
-  return (self.min and value < self.min) or (self.max and value > self.max)
-    or (self.over and value <= self.over) or (self.under and value >= self.under)
+  return (self.min and value < self.min)
+    or (self.max and value > self.max)
+    or (self.over and value <= self.over)
+    or (self.under and value >= self.under)
 end
 
 local function to_number(value, kind)
@@ -184,12 +205,8 @@ local function to_number(value, kind)
     local plain = value:match("^%s*(.-)%s*$"):lower()
     number = named_numbers[plain] or tonumber((plain:gsub("(%d)_(%d)", "%1%2")))
   end
-  if type(number) ~= "number" or number ~= number then
-    return nil
-  end
-  if kind == "integer" then
-    return math.tointeger(number)
-  end
+  if type(number) ~= "number" or number ~= number then return nil end
+  if kind == "integer" then return math.tointeger(number) end
   return number + 0.0
 end
 
@@ -216,8 +233,11 @@ local function coerce_list(self, value)
     end
     if list[i] == nil then
       local wanted = self.element == "integer" and "an integer" or "a number"
-      return refuse(self, given, ("has '%s' at place %d, which is not %s"):format(
-        tostring(element), i, wanted))
+      return refuse(
+        self,
+        given,
+        ("has '%s' at place %d, which is not %s"):format(tostring(element), i, wanted)
+      )
     elseif type(list[i]) == "number" and outside(self, list[i]) then
       return refuse(self, given, ("is out of range at place %d"):format(i))
     end
@@ -230,9 +250,7 @@ local function coerce_schedule(self, value)
   if type(value) == "string" then
     local message
     made, message = schedule.parse(value)
-    if not made then
-      return nil, ("%s: %s"):format(self.name, message)
-    end
+    if not made then return nil, ("%s: %s"):format(self.name, message) end
   elseif type(value) == "number" or type(value) == "function" or schedule.is(value) then
     if type(value) == "number" and (value ~= value or value - value ~= 0) then
       return refuse(self, value, "is not finite")
@@ -243,16 +261,28 @@ local function coerce_schedule(self, value)
   end
   for _, point in ipairs(made:extremes()) do
     if outside(self, point) then
-      return refuse(self, made, made:fixed() and "is out of range"
-        or "reaches " .. format.exact(point) .. ", which is out of range")
+      return refuse(
+        self,
+        made,
+        made:fixed() and "is out of range"
+          or "reaches " .. format.exact(point) .. ", which is out of range"
+      )
     end
   end
   made.key = self.name
   made.guard = function(got, step)
     if outside(self, got) then
       local message = "%s = %s gave %s at step %s, which is out of range; it takes %s"
-      error(message:format(self.name, tostring(made), format.exact(got), format.exact(step),
-        param.range_text(self)), 3)
+      error(
+        message:format(
+          self.name,
+          tostring(made),
+          format.exact(got),
+          format.exact(step),
+          param.range_text(self)
+        ),
+        3
+      )
     end
   end
   return made
@@ -263,20 +293,14 @@ end
 -- @treturn any the value; nil when it does not fit
 -- @treturn ?string what is wrong: what, why, and what to give
 function param.coerce(self, value)
-  if self.optional and (value == false or value == "off" or value == "false") then
-    return false
-  end
+  if self.optional and (value == false or value == "off" or value == "false") then return false end
   local result
   if self.schedule then
     return coerce_schedule(self, value)
   elseif self.type == "boolean" then
     result = value
-    if type(value) == "string" then
-      result = words[value:lower()]
-    end
-    if type(result) ~= "boolean" then
-      return refuse(self, value, "is neither yes nor no")
-    end
+    if type(value) == "string" then result = words[value:lower()] end
+    if type(result) ~= "boolean" then return refuse(self, value, "is neither yes nor no") end
     return result
   elseif self.type == "list" then
     return coerce_list(self, value)
@@ -296,9 +320,7 @@ function param.coerce(self, value)
   end
   if self.choices then
     for _, choice in ipairs(self.choices) do
-      if choice == result then
-        return choice
-      end
+      if choice == result then return choice end
     end
     local names = {}
     for i, choice in ipairs(self.choices) do

@@ -79,9 +79,7 @@ end
 -- @treturn Schedule
 function schedule.constant(value)
   want_number(value, "the value", "constant")
-  return new("constant", { value = value }, function(self)
-    return self.value
-  end)
+  return new("constant", { value = value }, function(self) return self.value end)
 end
 
 --- A straight line from `from` at step 1 to `to`, then `to`.
@@ -110,8 +108,7 @@ function schedule.cosine(from, to, steps)
   want_steps(steps, "cosine")
   return new("cosine", { from = from, to = to, steps = steps }, function(self, step)
     local u = progress(self, step)
-    return u >= 1 and self.to
-      or self.to + (self.from - self.to) * 0.5 * (1 + math.cos(math.pi * u))
+    return u >= 1 and self.to or self.to + (self.from - self.to) * 0.5 * (1 + math.cos(math.pi * u))
   end)
 end
 
@@ -132,9 +129,7 @@ function schedule.warmup(steps, inner, start_fraction)
   end
   local fields = { steps = steps, inner = schedule.of(inner), start_fraction = start_fraction }
   return new("warmup", fields, function(self, step)
-    if step > self.steps then
-      return self.inner(step - self.steps)
-    end
+    if step > self.steps then return self.inner(step - self.steps) end
     local part = self.start_fraction + (1 - self.start_fraction) * (step - 1) / self.steps
     return part * self.inner(1)
   end)
@@ -180,7 +175,7 @@ end
 -- @treturn Schedule with `update(kl, n)`
 function schedule.adaptive_kl(options)
   options = checked.take("adaptive_kl", options, { init = 0.15, target = 6, horizon = 10000 })
-  for _, name in ipairs({ "init", "target", "horizon" }) do
+  for _, name in ipairs { "init", "target", "horizon" } do
     local value = options[name]
     if not finite(value) or value <= 0 then
       error(("adaptive_kl: %s must be a number above 0, got %s"):format(name, tostring(value)), 2)
@@ -188,9 +183,7 @@ function schedule.adaptive_kl(options)
   end
   local fields = { init = options.init, target = options.target, kl_horizon = options.horizon }
   fields.coef = fields.init
-  return new("adaptive_kl", fields, function(self)
-    return self.coef
-  end)
+  return new("adaptive_kl", fields, function(self) return self.coef end)
 end
 
 local formula_names = { huge = math.huge, pi = math.pi }
@@ -203,17 +196,15 @@ end
 -- @treturn Schedule
 function schedule.formula(text)
   if type(text) ~= "string" then
-    error(("formula takes a text such as \"0.2 / sqrt(step)\", got %s"):format(type(text)), 2)
+    error(('formula takes a text such as "0.2 / sqrt(step)", got %s'):format(type(text)), 2)
   end
-  local value_of, message = expression.parse(text,
-    { scope = formula_names, variables = { step = true } })
-  if not value_of then
-    error(("formula \"%s\" cannot be read: %s"):format(text, message), 2)
-  end
+  local value_of, message =
+    expression.parse(text, { scope = formula_names, variables = { step = true } })
+  if not value_of then error(('formula "%s" cannot be read: %s'):format(text, message), 2) end
   return new("formula", { text = text }, function(_, step)
-    local value, wrong = value_of({ step = step })
+    local value, wrong = value_of { step = step }
     if wrong then
-      error(("formula \"%s\" at step %s: %s"):format(text, format.exact(step), wrong), 0)
+      error(('formula "%s" at step %s: %s'):format(text, format.exact(step), wrong), 0)
     end
     return value
   end)
@@ -226,17 +217,13 @@ function schedule.from_function(fn)
   if type(fn) ~= "function" then
     error("from_function takes a function of the step, got " .. type(fn), 2)
   end
-  return new("function", { fn = fn }, function(_, step)
-    return fn(step)
-  end)
+  return new("function", { fn = fn }, function(_, step) return fn(step) end)
 end
 
 --- Whether a value is a schedule.
 -- @tparam any value
 -- @treturn boolean
-function schedule.is(value)
-  return getmetatable(value) == Schedule
-end
+function schedule.is(value) return getmetatable(value) == Schedule end
 
 --- A schedule of whatever a recipe may write: a number, a schedule, a function, or text of one.
 -- @tparam number|Schedule|function|string value
@@ -281,9 +268,7 @@ local neither = "'%s' is neither a number nor a schedule such as cosine(0.1, 0.0
 function schedule.parse(text)
   local number = tonumber(text)
   if number then
-    if not finite(number) then
-      return nil, ("'%s' is not a finite number"):format(text)
-    end
+    if not finite(number) then return nil, ("'%s' is not a finite number"):format(text) end
     return schedule.constant(number)
   end
   local value_of, message = expression.parse(text, {
@@ -295,9 +280,7 @@ function schedule.parse(text)
   if value_of then
     result, message = value_of()
   end
-  if message then
-    return nil, ("'%s': %s"):format(text, message)
-  end
+  if message then return nil, ("'%s': %s"):format(text, message) end
   if type(result) == "number" and finite(result) then
     return schedule.constant(result)
   elseif not schedule.is(result) then
@@ -316,13 +299,17 @@ function Schedule:__call(step)
   local value = self:value_at(step)
   if not finite(value) then
     local message = "%sthe schedule %s gave %s at step %s; it must give a finite number"
-    error(message:format(self.key and self.key .. ": " or "", tostring(self),
-      type(value) == "number" and format.exact(value) or "a " .. type(value),
-      format.exact(step)), 2)
+    error(
+      message:format(
+        self.key and self.key .. ": " or "",
+        tostring(self),
+        type(value) == "number" and format.exact(value) or "a " .. type(value),
+        format.exact(step)
+      ),
+      2
+    )
   end
-  if self.guard then
-    self.guard(value, step)
-  end
+  if self.guard then self.guard(value, step) end
   return value
 end
 
@@ -357,17 +344,13 @@ function Schedule:__tostring()
   return ("function at %s:%d"):format(info.short_src, info.linedefined)
 end
 
-function Schedule.__eq(a, b)
-  return tostring(a) == tostring(b)
-end
+function Schedule.__eq(a, b) return tostring(a) == tostring(b) end
 
 --- The one value of a schedule that never changes, nil for any other.
 -- `if cfg.ptx_coef:fixed() ~= 0 then` asks whether a term is needed at all.
 -- @treturn ?number
 function Schedule:fixed()
-  if self.kind == "constant" then
-    return self.value
-  end
+  if self.kind == "constant" then return self.value end
 end
 
 --- Whether its values depend on the length of the run.
@@ -417,21 +400,15 @@ end
 function Schedule:set_horizon(steps)
   want_steps(steps, "set_horizon")
   self.horizon = steps
-  if self.inner then
-    self.inner:set_horizon(math.max(1, steps - self.steps))
-  end
+  if self.inner then self.inner:set_horizon(math.max(1, steps - self.steps)) end
 end
 
 --- Tell a schedule what was measured; only adaptive_kl listens.
 -- @tparam number kl nats a sequence, mean of the last batch
 -- @tparam number n episodes since the last call
 function Schedule:update(kl, n)
-  if self.inner then
-    self.inner:update(kl, n)
-  end
-  if self.kind ~= "adaptive_kl" or not finite(kl) then
-    return
-  end
+  if self.inner then self.inner:update(kl, n) end
+  if self.kind ~= "adaptive_kl" or not finite(kl) then return end
   local err = math.max(-0.2, math.min(0.2, kl / self.target - 1))
   self.coef = self.coef * (1 + err * n / self.kl_horizon)
 end
@@ -439,9 +416,7 @@ end
 --- What `load_state` needs to go on from here; nil for schedules without memory.
 -- @treturn ?table
 function Schedule:state()
-  if self.kind == "adaptive_kl" then
-    return { coef = self.coef }
-  end
+  if self.kind == "adaptive_kl" then return { coef = self.coef } end
   return self.inner and self.inner:state()
 end
 

@@ -19,7 +19,7 @@ local function default_text(one)
     return "required"
   end
   local text = param.value_text(one, one.default)
-  return (text == "" and "\"\"" or text) .. (one.schedule and " ~" or "")
+  return (text == "" and '""' or text) .. (one.schedule and " ~" or "")
 end
 
 --- The range for its own column, or "" when it is too wide and follows the meaning.
@@ -53,9 +53,7 @@ function usage.text(shape, width, color)
       key_width = math.max(key_width, #one.name + 2)
       range_width = math.max(range_width, format.width(range_text(one)))
       local length = format.width(default_text(one))
-      if length <= widest_default then
-        default_width = math.max(default_width, length)
-      end
+      if length <= widest_default then default_width = math.max(default_width, length) end
     end
   end
   local left = 2 + key_width + 2 + default_width + 2 + range_width + 2
@@ -66,9 +64,12 @@ function usage.text(shape, width, color)
       lines[#lines + 1] = paint("bold", one)
     else
       local default = default_text(one)
-      local start = "  " .. paint("cyan", format.pad("--" .. one.name, key_width))
-        .. "  " .. format.pad(default, default_width)
-        .. "  " .. paint("dim", format.pad(range_text(one), range_width))
+      local start = "  "
+        .. paint("cyan", format.pad("--" .. one.name, key_width))
+        .. "  "
+        .. format.pad(default, default_width)
+        .. "  "
+        .. paint("dim", format.pad(range_text(one), range_width))
       local meaning = format.wrap(meaning_text(one), width - indent)
       if indent < left or format.width(default) > default_width then
         lines[#lines + 1] = start
@@ -82,7 +83,7 @@ function usage.text(shape, width, color)
   end
   local note = "~ may be a schedule of the step: a number, linear(a, b, steps), "
     .. "cosine(a, b, steps), warmup(n, value or schedule), piecewise{{step, value}, …}, "
-    .. "adaptive_kl{init =, target =, horizon =} or formula(\"0.2 / sqrt(step)\"); "
+    .. 'adaptive_kl{init =, target =, horizon =} or formula("0.2 / sqrt(step)"); '
     .. "without steps it spans the run."
   local scheduled = false
   for _, one in ipairs(shape.rows) do

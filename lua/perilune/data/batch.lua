@@ -121,9 +121,7 @@ function batch.split(sequences, max_tokens)
     part[#part + 1] = i
     total = total + length
   end
-  if #part > 0 then
-    parts[#parts + 1] = part
-  end
+  if #part > 0 then parts[#parts + 1] = part end
   return parts
 end
 

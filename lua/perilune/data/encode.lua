@@ -30,9 +30,7 @@ local encode = {}
 -- @tparam ?table template
 -- @treturn integer its id
 function encode.stop_id(tok, template)
-  if template then
-    return chat.stop_id(tok, template)
-  end
+  if template then return chat.stop_id(tok, template) end
   return tok.eos_id or error("the tokenizer names no end token: see tok:set_special", 2)
 end
 
@@ -40,9 +38,7 @@ end
 -- @tparam Tokenizer tok
 -- @tparam {integer,...} prompt
 -- @treturn boolean
-function encode.is_bare(tok, prompt)
-  return #prompt == 1 and prompt[1] == tok.bos_id
-end
+function encode.is_bare(tok, prompt) return #prompt == 1 and prompt[1] == tok.bos_id end
 
 -- Whether the token ids of a row are those of this tokenizer: a row may say whose they are.
 local function has_own_ids(tok, row)
@@ -73,8 +69,13 @@ local function checked_ids(tok, ids, name)
   end
   for i, id in ipairs(ids) do
     if math.type(id) ~= "integer" or id < 0 or id >= #tok then
-      return nil, ("`%s`: number %d is %s; this tokenizer's ids are 0 to %d"):format(name, i,
-        tostring(id), #tok - 1)
+      return nil,
+        ("`%s`: number %d is %s; this tokenizer's ids are 0 to %d"):format(
+          name,
+          i,
+          tostring(id),
+          #tok - 1
+        )
     end
   end
   return ids
@@ -108,8 +109,9 @@ function encode.prompt(tok, template, row)
   elseif not template then
     local ids = tok:encode(row.prompt, { bos = tok.bos_id ~= nil })
     if #ids == 0 then
-      return nil, "the prompt is empty and the tokenizer has no beginning token: nothing stands "
-        .. "before the answer"
+      return nil,
+        "the prompt is empty and the tokenizer has no beginning token: nothing stands "
+          .. "before the answer"
     end
     return ids
   end
@@ -133,12 +135,8 @@ function encode.answer(tok, template, prompt, answer, finished)
   if type(answer) == "string" then
     local continued = template ~= nil or not encode.is_bare(tok, prompt)
     local ids = tok:encode(answer, { continued = continued })
-    if finished ~= false then
-      ids[#ids + 1] = encode.stop_id(tok, template)
-    end
-    if #ids == 0 then
-      return nil, "an answer that was cut has no text"
-    end
+    if finished ~= false then ids[#ids + 1] = encode.stop_id(tok, template) end
+    if #ids == 0 then return nil, "an answer that was cut has no text" end
     return ids
   end
   local ids, wrong = checked_ids(tok, answer, "completion_tokens")
@@ -147,9 +145,7 @@ function encode.answer(tok, template, prompt, answer, finished)
   elseif finished and ids[#ids] ~= encode.stop_id(tok, template) then
     ids = concat(ids, { encode.stop_id(tok, template) })
   end
-  if #ids == 0 then
-    return nil, "`completion_tokens` has an answer without a token"
-  end
+  if #ids == 0 then return nil, "`completion_tokens` has an answer without a token" end
   return ids
 end
 
@@ -170,8 +166,12 @@ end
 local function join_cut(prompt, answer, max_length)
   local cut = max_length and math.max(0, #prompt + #answer - max_length) or 0
   if cut >= #answer then
-    return nil, ("the prompt has %d tokens: max_length %d leaves no place for an answer"):format(
-      #prompt, max_length), "length"
+    return nil,
+      ("the prompt has %d tokens: max_length %d leaves no place for an answer"):format(
+        #prompt,
+        max_length
+      ),
+      "length"
   end
   local kept = cut > 0 and table.move(answer, 1, #answer - cut, 1, {}) or answer
   local ids, mask = encode.join(prompt, kept)
@@ -188,21 +188,21 @@ end
 
 -- A text of its own: every token is trained but the first, which nothing predicts.
 local function text_example(tok, text, max_length)
-  if type(text) ~= "string" then
-    return nil, ("text is a %s"):format(type(text))
-  end
+  if type(text) ~= "string" then return nil, ("text is a %s"):format(type(text)) end
   local all = encode.text(tok, text)
   local ids = table.move(all, 1, math.min(#all, max_length or #all), 1, {})
   local mask = {}
   for i = 1, #ids do
     mask[i] = i > 1 and 1 or 0
   end
-  return ids, mask, {
-    trained = text ~= "" and math.max(0, #ids - 1) or 0,
-    cut = #all - #ids,
-    dropped = 0,
-    behind = 0,
-  }
+  return ids,
+    mask,
+    {
+      trained = text ~= "" and math.max(0, #ids - 1) or 0,
+      cut = #all - #ids,
+      dropped = 0,
+      behind = 0,
+    }
 end
 
 -- A conversation as what stands before its last answer, that answer, and how many turns stand
@@ -236,21 +236,21 @@ local function parts_of(tok, row)
     answer = row.completion[1].content
   end
   if answer == nil and messages then
-    if #messages == 0 then
-      return nil, "messages is empty"
-    end
+    if #messages == 0 then return nil, "messages is empty" end
     local before, text, behind = split(messages)
-    if not before then
-      return nil, text
-    end
+    if not before then return nil, text end
     return { before = before, answer = text, behind = behind }
   elseif answer == nil or (not messages and row.prompt == nil and not row.prompt_tokens) then
     return nil, "neither messages nor prompt and completion"
   elseif type(answer) ~= "string" and not ids then
     return nil, ("completion is a %s; it must be text"):format(type(answer))
   end
-  return { before = messages, answer = answer, behind = 0,
-    last_only = ids ~= nil or type(row.prompt) == "table" }
+  return {
+    before = messages,
+    answer = answer,
+    behind = 0,
+    last_only = ids ~= nil or type(row.prompt) == "table",
+  }
 end
 
 --- Token ids of a row of training data and which of them are trained. When they are longer than
@@ -278,20 +278,14 @@ function encode.example(tok, template, row, max_length)
   if not template or row.prompt_tokens and has_own_ids(tok, row) then
     local prompt, answer
     prompt, wrong = encode.prompt(tok, template, row)
-    if not prompt then
-      return nil, wrong
-    end
+    if not prompt then return nil, wrong end
     answer, wrong = encode.answer(tok, template, prompt, parts.answer, finished)
-    if not answer then
-      return nil, wrong
-    end
+    if not answer then return nil, wrong end
     return join_cut(prompt, answer, max_length)
   end
   local answer
   answer, wrong = encode.answer(tok, template, {}, parts.answer, finished)
-  if not answer then
-    return nil, wrong
-  end
+  if not answer then return nil, wrong end
   local before = parts.before or { { role = "user", content = row.prompt } }
   local ids, mask, info = chat.render(tok, template, before, {
     add_generation_prompt = true,
@@ -299,9 +293,7 @@ function encode.example(tok, template, row, max_length)
     max_length = max_length,
     train = parts.last_only and "last" or "all",
   })
-  if ids then
-    info.behind = parts.behind
-  end
+  if ids then info.behind = parts.behind end
   return ids, mask, info
 end
 
@@ -314,9 +306,7 @@ end
 -- @treturn ?string what is wrong
 function encode.ranked(tok, template, row)
   local prompt, wrong = encode.prompt(tok, template, row)
-  if not prompt then
-    return nil, wrong
-  end
+  if not prompt then return nil, wrong end
   local own = has_own_ids(tok, row) and row.completion_tokens or {}
   local sequences = {}
   for k = 1, #row.ranks do
@@ -326,9 +316,7 @@ function encode.ranked(tok, template, row)
     end
     local ids
     ids, wrong = encode.answer(tok, template, prompt, answer, encode.finished(row, k))
-    if not ids then
-      return nil, ("answer %d: %s"):format(k, wrong)
-    end
+    if not ids then return nil, ("answer %d: %s"):format(k, wrong) end
     sequences[k] = concat(prompt, ids)
   end
   return sequences

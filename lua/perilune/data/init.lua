@@ -32,16 +32,12 @@ data.template = require("perilune.data.template")
 
 -- "PATH#PART.SIDE" or "PATH#SET:PART.SIDE" of a store; nil when that is the name of a file.
 local function store_part(path)
-  if lfs.attributes(path, "mode") then
-    return nil
-  end
+  if lfs.attributes(path, "mode") then return nil end
   local file, name = path:match("^(.+)#([^#]+)$")
   if file then
     local set, rest = name:match("^(.*):([^:]*)$")
     local part, side = (rest or name):match("^(%w+)%.(%w+)$")
-    if part then
-      return file, set, part, side
-    end
+    if part then return file, set, part, side end
   end
 end
 
@@ -62,9 +58,7 @@ function data.each(path, account)
     return function()
       number = number + 1
       local row = next_row()
-      if row then
-        return row, number
-      end
+      if row then return row, number end
     end
   end
   local next_row, message = ingest.training(path, account and {
@@ -108,9 +102,7 @@ local function lazy(set, get, fields)
   return setmetatable(fields or {}, {
     __len = function() return #set end,
     __index = function(_, i)
-      if math.type(i) == "integer" and i >= 1 and i <= #set then
-        return get(i)
-      end
+      if math.type(i) == "integer" and i >= 1 and i <= #set then return get(i) end
     end,
   })
 end
@@ -138,9 +130,7 @@ function Account.new()
   return setmetatable({ rows = 0, used = 0, left_out = {}, changed = {} }, Account)
 end
 
-local function count(into, name, n)
-  into[name] = (into[name] or 0) + (n or 1)
-end
+local function count(into, name, n) into[name] = (into[name] or 0) + (n or 1) end
 
 function Account:use()
   self.rows, self.used = self.rows + 1, self.used + 1
@@ -153,9 +143,7 @@ end
 
 -- n of something that was changed in rows that are used.
 function Account:change(what, n)
-  if n > 0 then
-    count(self.changed, what, n)
-  end
+  if n > 0 then count(self.changed, what, n) end
 end
 
 -- The account as plain data, once it adds up.
@@ -210,8 +198,14 @@ function data.room(models, wanted, behind)
   for _, model in ipairs(models) do
     local context = model:context()
     if context and context - (behind or 0) < 1 then
-      error(("%s has a context of %d tokens: an answer of %d leaves no place for a prompt"):format(
-        model.path or "the model", context, behind), 0)
+      error(
+        ("%s has a context of %d tokens: an answer of %d leaves no place for a prompt"):format(
+          model.path or "the model",
+          context,
+          behind
+        ),
+        0
+      )
     elseif context then
       wanted = math.min(wanted, context - (behind or 0))
     end
@@ -252,8 +246,13 @@ end
 
 -- All that decides what a data set is as token ids.
 local function identity_of(form, tok, template, path, options)
-  local identity = { form, code_version(), data.hash(path), tok:fingerprint(),
-    chat.description.identity(tok, template) }
+  local identity = {
+    form,
+    code_version(),
+    data.hash(path),
+    tok:fingerprint(),
+    chat.description.identity(tok, template),
+  }
   for _, option in ipairs(options) do
     identity[#identity + 1] = tostring(option)
   end
@@ -278,9 +277,10 @@ local function tokenised(form, tok, template, rows, options, build)
       end, add)
     end)
   end
-  return token_cache.open(identity_of(form, tok, template, rows, options), function(add)
-    return whole(data.each(rows, account), add)
-  end)
+  return token_cache.open(
+    identity_of(form, tok, template, rows, options),
+    function(add) return whole(data.each(rows, account), add) end
+  )
 end
 
 local function refuse(rows, what, number, message)
@@ -310,9 +310,11 @@ function data.prompts(tok, template, rows, max_length)
       end
     end
   end)
-  return lazy(set, function(i)
-    return { tokens = set:tokens(i).sequences[1], row = set:info(i).row }
-  end, { key = set.key, counts = set.totals.counts, lengths = lengths_of(set) })
+  return lazy(
+    set,
+    function(i) return { tokens = set:tokens(i).sequences[1], row = set:info(i).row } end,
+    { key = set.key, counts = set.totals.counts, lengths = lengths_of(set) }
+  )
 end
 
 --- Training examples and which of their tokens are trained. An example whose prompt leaves no room
@@ -345,11 +347,15 @@ function data.examples(tok, template, rows, max_length)
     end
     return { trained = trained }
   end)
-  return { key = set.key, trained = set.totals.trained, counts = set.totals.counts,
+  return {
+    key = set.key,
+    trained = set.totals.trained,
+    counts = set.totals.counts,
     sequences = sequences_of(set),
     masks = lazy(set, function(i) return set:tokens(i).masks[1] end),
     rows = rows_of(set),
-    lengths = lengths_of(set) }
+    lengths = lengths_of(set),
+  }
 end
 
 local function wrong_ranks(row)
@@ -361,8 +367,10 @@ local function wrong_ranks(row)
   end
   for k, rank in ipairs(row.ranks) do
     if math.type(rank) == nil or rank ~= rank then
-      return ("rank %d is %s, not a number"):format(k,
-        type(rank) == "number" and tostring(rank) or "a " .. type(rank))
+      return ("rank %d is %s, not a number"):format(
+        k,
+        type(rank) == "number" and tostring(rank) or "a " .. type(rank)
+      )
     end
   end
 end
@@ -370,9 +378,7 @@ end
 -- Whether some answer is better than another.
 local function has_order(ranks)
   for k = 2, #ranks do
-    if ranks[k] ~= ranks[1] then
-      return true
-    end
+    if ranks[k] ~= ranks[1] then return true end
   end
   return false
 end
@@ -380,9 +386,7 @@ end
 local function all_same(sequences)
   local first = table.concat(sequences[1], ",")
   for k = 2, #sequences do
-    if table.concat(sequences[k], ",") ~= first then
-      return false
-    end
+    if table.concat(sequences[k], ",") ~= first then return false end
   end
   return true
 end
@@ -406,9 +410,7 @@ function data.ranked(tok, template, rows, max_length, ties)
       if not wrong then
         sequences, wrong = encode.ranked(tok, template, row)
       end
-      if not sequences then
-        refuse(rows, "ranking", number, wrong)
-      end
+      if not sequences then refuse(rows, "ranking", number, wrong) end
       local longest, unfinished = 0, 0
       for k, sequence in ipairs(sequences) do
         longest = math.max(longest, #sequence)
@@ -430,8 +432,11 @@ function data.ranked(tok, template, rows, max_length, ties)
   return lazy(set, function(i)
     local row = set:info(i).row
     return { sequences = set:tokens(i).sequences, ranks = row.ranks, row = row }
-  end, { key = set.key, counts = set.totals.counts,
-    lengths = lazy(set, function(i) return set:lengths(i) end) })
+  end, {
+    key = set.key,
+    counts = set.totals.counts,
+    lengths = lazy(set, function(i) return set:lengths(i) end),
+  })
 end
 
 -- The next run of lines that are not blank; line ends are \n whatever they were.
@@ -444,9 +449,7 @@ local function next_document(file)
       break
     end
   end
-  if #document > 0 then
-    return (table.concat(document):gsub("\n$", ""))
-  end
+  if #document > 0 then return (table.concat(document):gsub("\n$", "")) end
   file:close()
 end
 
@@ -469,12 +472,8 @@ function data.documents(path, account)
   if file and lfs.attributes(path, "mode") == "directory" then
     file, message = nil, "it is a folder, not a file"
   end
-  if not file then
-    error(("cannot read %s: %s"):format(path, message), 0)
-  end
-  return function()
-    return next_document(file)
-  end
+  if not file then error(("cannot read %s: %s"):format(path, message), 0) end
+  return function() return next_document(file) end
 end
 
 --- Text in pieces of at most `length` tokens: documents laid end to end, each with its beginning
@@ -490,7 +489,7 @@ function data.text(tok, path, length)
   local set = token_cache.open(identity_of("text", tok, nil, path, { length }), function(add)
     local piece, tokens = {}, 0
     local function finish_piece()
-      add({ piece })
+      add { piece }
       tokens, piece = tokens + #piece, {}
     end
     for document in data.documents(path, account) do
@@ -500,20 +499,20 @@ function data.text(tok, path, length)
         account:use()
         for _, id in ipairs((encode.text(tok, document))) do
           piece[#piece + 1] = id
-          if #piece == length then
-            finish_piece()
-          end
+          if #piece == length then finish_piece() end
         end
       end
     end
-    if #piece > 1 then
-      finish_piece()
-    end
+    if #piece > 1 then finish_piece() end
     account:change("last token left over", #piece)
     return { counts = account:close(), tokens = tokens }
   end)
-  return sequences_of(set, { key = set.key, counts = set.totals.counts, tokens = set.totals.tokens,
-    lengths = lengths_of(set) })
+  return sequences_of(set, {
+    key = set.key,
+    counts = set.totals.counts,
+    tokens = set.totals.tokens,
+    lengths = lengths_of(set),
+  })
 end
 
 --- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its
@@ -525,9 +524,7 @@ end
 -- @treturn table `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part,
 --   and the number of its pass, from 1
 function data.epochs(n, size, seed, name)
-  if n < 1 then
-    error("the data set is empty: there is nothing to train on", 0)
-  end
+  if n < 1 then error("the data set is empty: there is nothing to train on", 0) end
   local steps, pass, order = (n + size - 1) // size, nil, nil
   return {
     steps = steps,

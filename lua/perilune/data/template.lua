@@ -13,15 +13,11 @@ local NAMES <const> = "auto, none, plain, chatml"
 local function own(tok)
   if tok.template then
     local template, message = chat.description.template(tok.template)
-    if message then
-      return false, message
-    end
+    if message then return false, message end
     return template, tok.template.name or "without a name"
   end
   local text = tok.chat_template
-  if type(text) ~= "string" or text == "" then
-    return nil
-  end
+  if type(text) ~= "string" or text == "" then return nil end
   local is_chatml = text:find("<|im_start|>", 1, true) and text:find("<|im_end|>", 1, true)
   for _, name in ipairs { "plain", "chatml" } do
     local ok, written = pcall(chat.jinja, chat.templates[name], tok)
@@ -33,16 +29,11 @@ local function own(tok)
 end
 
 local function by_name(name)
-  if name == "none" or type(name) == "table" then
-    return name ~= "none" and name or nil
-  end
-  return chat.templates[name]
-    or error(("unknown template '%s'; known: %s"):format(name, NAMES), 3)
+  if name == "none" or type(name) == "table" then return name ~= "none" and name or nil end
+  return chat.templates[name] or error(("unknown template '%s'; known: %s"):format(name, NAMES), 3)
 end
 
-local function warn(text, ...)
-  io.stderr:write("  warning: ", text:format(...), "\n")
-end
+local function warn(text, ...) io.stderr:write("  warning: ", text:format(...), "\n") end
 
 --- The template of a name, and with a tokenizer that which the model is saved with from now on.
 -- @tparam string|table name "none", "plain", "chatml", or a template; "auto" is the template that
@@ -51,23 +42,31 @@ end
 -- @tparam ?Tokenizer tok
 -- @treturn ?table template; nil: none, prompts are plain text
 return function(name, tok)
-  if not tok then
-    return by_name(name)
-  end
+  if not tok then return by_name(name) end
   local template, own_name = own(tok)
   if name == "auto" then
     if template == false then
-      warn("the model's template cannot be used (%s): none is taken. Name one with --template",
-        own_name)
+      warn(
+        "the model's template cannot be used (%s): none is taken. Name one with --template",
+        own_name
+      )
       return nil
     end
   else
     local asked = by_name(name)
-    if own_name and (template == false or chat.description.identity(tok, asked)
-      ~= chat.description.identity(tok, template)) then
-      warn("template %s was asked for, but the model's own is %s: it answers as it was trained "
-        .. "only with that one (--template auto)", type(name) == "table" and name.name or name,
-        template == false and "another (" .. own_name .. ")" or own_name)
+    if
+      own_name
+      and (
+        template == false
+        or chat.description.identity(tok, asked) ~= chat.description.identity(tok, template)
+      )
+    then
+      warn(
+        "template %s was asked for, but the model's own is %s: it answers as it was trained "
+          .. "only with that one (--template auto)",
+        type(name) == "table" and name.name or name,
+        template == false and "another (" .. own_name .. ")" or own_name
+      )
     end
     template = asked
     tok.template = chat.description.of(asked)

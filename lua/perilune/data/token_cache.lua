@@ -50,9 +50,7 @@ Set.__index = Set
 Set.__name = "token set"
 
 --- Elements of a set.
-function Set:__len()
-  return self.count
-end
+function Set:__len() return self.count end
 
 -- Writing ----------------------------------------------------------------------------------------
 
@@ -72,9 +70,7 @@ local function open_all(folder, open)
   local list = {}
   for _, name in ipairs(NAMES) do
     local file, message = open(folder .. "/" .. name)
-    if not file then
-      return nil, message
-    end
+    if not file then return nil, message end
     list[#list + 1] = file
   end
   return list
@@ -146,9 +142,7 @@ end
 -- @treturn ?{integer,...} nil when there is no such element
 -- @treturn ?integer where the first begins in tokens.bin
 function Set:lengths(i)
-  if not is_element(self, i) then
-    return nil
-  end
+  if not is_element(self, i) then return nil end
   local _, starts, index = table.unpack(self.files)
   local first, _, after = ("<i8i8i8"):unpack(read_at(index, (i - 1) * 16, 24))
   local bytes, lengths = read_at(starts, first * 8, (after - first + 1) * 8), {}
@@ -164,13 +158,9 @@ end
 -- @tparam integer i
 -- @treturn ?table `sequences` (lists of token ids) and `masks` (lists of 0 and 1)
 function Set:tokens(i)
-  if self.last_index == i then
-    return self.last
-  end
+  if self.last_index == i then return self.last end
   local lengths, from = self:lengths(i)
-  if not lengths then
-    return nil
-  end
+  if not lengths then return nil end
   local total, at = 0, 1
   for _, length in ipairs(lengths) do
     total = total + length
@@ -188,9 +178,7 @@ end
 -- @tparam integer i
 -- @treturn ?table
 function Set:info(i)
-  if not is_element(self, i) then
-    return nil
-  end
+  if not is_element(self, i) then return nil end
   local _, _, index, rows = table.unpack(self.files)
   local from, _, to = ("<i8i8i8"):unpack(read_at(index, (i - 1) * 16 + 8, 24))
   return assert(json.decode(read_at(rows, from, to - from)))
@@ -199,24 +187,20 @@ end
 -- The set in a folder; nil when it is not there, or not as it was written.
 local function open_set(folder)
   local meta = files.read_json(folder .. "/meta.json")
-  if not meta then
-    return nil
-  end
-  local sizes = { meta.tokens * 4, (meta.sequences + 1) * 8, (meta.count + 1) * 16,
-    meta.row_bytes }
+  if not meta then return nil end
+  local sizes = { meta.tokens * 4, (meta.sequences + 1) * 8, (meta.count + 1) * 16, meta.row_bytes }
   for i, name in ipairs(NAMES) do
-    if lfs.attributes(folder .. "/" .. name, "size") ~= sizes[i] then
-      return nil
-    end
+    if lfs.attributes(folder .. "/" .. name, "size") ~= sizes[i] then return nil end
   end
   local opened = files.folder_verify(folder) and open_all(folder, io.open)
-  return opened and setmetatable({
-    key = meta.content,
-    path = folder,
-    count = meta.count,
-    totals = meta.totals,
-    files = opened,
-  }, Set)
+  return opened
+    and setmetatable({
+      key = meta.content,
+      path = folder,
+      count = meta.count,
+      totals = meta.totals,
+      files = opened,
+    }, Set)
 end
 
 --- A set, read from the cache or made by `build` and then read.
@@ -229,14 +213,17 @@ function token_cache.open(identity, build)
   local key = files.hash_string(FORMAT .. "\0" .. table.concat(identity, "\0"))
   local folder = token_cache.folder() .. "/tokens-" .. key
   local set = open_set(folder)
-  if set then
-    return set
-  end
+  if set then return set end
   local made, problem = files.folder_make(token_cache.folder())
   local partial = made and files.folder_begin(folder)
   if not partial then
-    error(("tokenised data cannot be kept in %s (%s): set PERILUNE_CACHE to a folder that can be "
-      .. "written"):format(token_cache.folder(), problem or "no new folder there"), 0)
+    error(
+      (
+        "tokenised data cannot be kept in %s (%s): set PERILUNE_CACHE to a folder that can be "
+        .. "written"
+      ):format(token_cache.folder(), problem or "no new folder there"),
+      0
+    )
   end
   local ok, message = pcall(write_set, partial, build)
   if not ok then
@@ -269,9 +256,7 @@ function token_cache.memory(build)
     elements[#elements + 1] = { sequences = sequences, masks = masks, info = info or {} }
   end) or {}
   local set = setmetatable({ key = "memory", count = #elements, totals = totals }, Set)
-  function set.tokens(_, i)
-    return elements[i]
-  end
+  function set.tokens(_, i) return elements[i] end
   function set.lengths(_, i)
     local lengths = {}
     for k, sequence in ipairs(elements[i].sequences) do
@@ -279,9 +264,7 @@ function token_cache.memory(build)
     end
     return lengths
   end
-  function set.info(_, i)
-    return elements[i].info
-  end
+  function set.info(_, i) return elements[i].info end
   return set
 end
 

@@ -26,16 +26,12 @@ function agreement.alpha(units, metric)
   local coincidences, counts, n = {}, {}, 0
   local function unit(values)
     local m = #values
-    if m < 2 then
-      return
-    end
+    if m < 2 then return end
     for i, a in ipairs(values) do
       local row = coincidences[a] or {}
       coincidences[a] = row
       for j, b in ipairs(values) do
-        if i ~= j then
-          row[b] = (row[b] or 0) + 1 / (m - 1)
-        end
+        if i ~= j then row[b] = (row[b] or 0) + 1 / (m - 1) end
       end
       counts[a], n = (counts[a] or 0) + 1, n + 1
     end
@@ -86,9 +82,7 @@ function agreement.alpha_of(coincidences, counts, n, metric)
       expected = expected + counts[a] * counts[b] * d
     end
   end
-  if n < 2 or expected == 0 then
-    return nil
-  end
+  if n < 2 or expected == 0 then return nil end
   return 1 - (n - 1) * observed / expected
 end
 
@@ -101,16 +95,26 @@ Agreement.__name = "agreement"
 --- Begin to count.
 -- @treturn Agreement
 function agreement.new()
-  return setmetatable({ coincidences = { [-1] = {}, [0] = {}, [1] = {} }, counts = {}, n = 0,
-    same = 0, compared = 0, strict_same = 0, strict = 0, ties = 0, judgements = 0, rankings = 0,
-    sets = 0, shared_sets = 0, labelers = {} }, Agreement)
+  return setmetatable({
+    coincidences = { [-1] = {}, [0] = {}, [1] = {} },
+    counts = {},
+    n = 0,
+    same = 0,
+    compared = 0,
+    strict_same = 0,
+    strict = 0,
+    ties = 0,
+    judgements = 0,
+    rankings = 0,
+    sets = 0,
+    shared_sets = 0,
+    labelers = {},
+  }, Agreement)
 end
 
 local function judgement(ranks, i, j)
   local a, b = ranks[i], ranks[j]
-  if not a or not b then
-    return nil
-  end
+  if not a or not b then return nil end
   return a < b and 1 or a > b and -1 or 0
 end
 
@@ -169,14 +173,10 @@ end
 -- @tparam {integer,...} given -1, 0 or 1: which answer is better, or that they tie
 -- @tparam {string,...} by whom
 function Agreement:unit(given, by)
-  if #given < 2 then
-    return
-  end
+  if #given < 2 then return end
   for p, a in ipairs(given) do
     for q, b in ipairs(given) do
-      if p < q then
-        compare(self, by[p], by[q], a, b)
-      end
+      if p < q then compare(self, by[p], by[q], a, b) end
       if p ~= q then -- in both directions
         local weight, row, mirrored = 1 / (#given - 1), self.coincidences[a], self.coincidences[-a]
         row[b], mirrored[-b] = (row[b] or 0) + weight, (mirrored[-b] or 0) + weight
@@ -188,9 +188,7 @@ function Agreement:unit(given, by)
   end
 end
 
-local function part(count, all)
-  return all > 0 and count / all or nil
-end
+local function part(count, all) return all > 0 and count / all or nil end
 
 --- What was found.
 -- @treturn table `pairwise`, `strict`, `alpha` (nil when nobody judged what another did),
@@ -199,15 +197,26 @@ end
 function Agreement:result()
   local labelers = {}
   for name, seen in pairs(self.labelers) do
-    labelers[#labelers + 1] = { labeler = name, rankings = seen.rankings,
-      tie_rate = part(seen.ties, seen.judgements), agreement = part(seen.same, seen.compared) }
+    labelers[#labelers + 1] = {
+      labeler = name,
+      rankings = seen.rankings,
+      tie_rate = part(seen.ties, seen.judgements),
+      agreement = part(seen.same, seen.compared),
+    }
   end
   table.sort(labelers, function(a, b) return a.labeler < b.labeler end)
-  return { pairwise = part(self.same, self.compared), strict = part(self.strict_same, self.strict),
+  return {
+    pairwise = part(self.same, self.compared),
+    strict = part(self.strict_same, self.strict),
     alpha = agreement.alpha_of(self.coincidences, self.counts, self.n, "ordinal"),
-    tie_rate = part(self.ties, self.judgements), compared = self.compared, sets = self.sets,
-    shared_sets = self.shared_sets, rankings = self.rankings, judgements = self.judgements,
-    labelers = labelers }
+    tie_rate = part(self.ties, self.judgements),
+    compared = self.compared,
+    sets = self.sets,
+    shared_sets = self.shared_sets,
+    rankings = self.rankings,
+    judgements = self.judgements,
+    labelers = labelers,
+  }
 end
 
 return agreement

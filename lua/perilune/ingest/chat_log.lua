@@ -48,9 +48,7 @@ function chat_log.compile(pattern)
   while at <= #pattern do
     local from, to, word = pattern:find("(%a+)", at)
     out[#out + 1] = literal(pattern:sub(at, (from or #pattern + 1) - 1))
-    if not from then
-      break
-    end
+    if not from then break end
     local name = words[word]
     if not name then
       out[#out + 1] = literal(word)
@@ -75,9 +73,7 @@ function chat_log.compile(pattern)
     end
     at = to + 1
   end
-  if not seen.prompt then
-    return nil, ("the pattern '%s' has no text"):format(pattern)
-  end
+  if not seen.prompt then return nil, ("the pattern '%s' has no text"):format(pattern) end
   return table.concat(out), names
 end
 
@@ -88,9 +84,7 @@ end
 function chat_log.reader(opts)
   local wanted = opts.pattern or chat_log.pattern
   local pattern, names = chat_log.compile(wanted)
-  if not pattern then
-    return nil, names
-  end
+  if not pattern then return nil, names end
   local passed_over = opts.skip or chat_log.passed_over
   local a, b, c, d = names[1], names[2], names[3], names[4]
 
@@ -98,30 +92,18 @@ function chat_log.reader(opts)
     local p, q, r, s = line:match(pattern)
     if not p then
       for _, entry in ipairs(passed_over) do
-        if line:find(entry[1]) then
-          return 0, entry[2], true
-        end
+        if line:find(entry[1]) then return 0, entry[2], true end
       end
       return 0, ("the line is not of the pattern '%s'"):format(wanted)
     end
     local row = { [a] = p }
-    if b then
-      row[b] = q
-    end
-    if c then
-      row[c] = r
-    end
-    if d then
-      row[d] = s
-    end
+    if b then row[b] = q end
+    if c then row[c] = r end
+    if d then row[d] = s end
     local user = row.user_id
     local bare = user and user:gsub(STANDING, "")
-    if bare and bare ~= "" then
-      row.user_id = bare
-    end
-    if not row.prompt:find("%S") then
-      return 0, "a message without text", true
-    end
+    if bare and bare ~= "" then row.user_id = bare end
+    if not row.prompt:find("%S") then return 0, "a message without text", true end
     out[#out + 1] = row
     return 1
   end
@@ -131,9 +113,7 @@ end
 -- @treturn ?number seconds
 -- @treturn ?string message when `day` is given and is none
 function chat_log.day(path, day)
-  if day == nil then
-    return clock.day(path:match("[^/]*$"))
-  end
+  if day == nil then return clock.day(path:match("[^/]*$")) end
   local seconds = type(day) == "string" and clock.day(day)
   if not seconds then
     return nil, ("day must be a date such as 2024-05-31, got '%s'"):format(tostring(day))

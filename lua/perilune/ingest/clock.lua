@@ -16,7 +16,12 @@ local function day_number(year, month, day)
   if month <= 2 then
     year, month = year - 1, month + 12
   end
-  return 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 + day
+  return 365 * year
+    + year // 4
+    - year // 100
+    + year // 400
+    + (153 * (month - 3) + 2) // 5
+    + day
     - 719469
 end
 
@@ -45,17 +50,13 @@ end
 --- Seconds of a time of day at the beginning of a text, and what stands behind it.
 local function of_day(text)
   local hour, minute, second, rest = text:match("^(%d%d?):(%d%d):?(%d*%.?%d*)(.*)$")
-  if not hour then
-    return nil
-  end
+  if not hour then return nil end
   hour, minute, second = tonumber(hour), tonumber(minute), tonumber(second) or 0
   local half, after = rest:match("^%s*([AaPp])%.?[Mm]%.?()")
   if half and hour >= 1 and hour <= 12 then
     hour, rest = hour % 12 + (half:lower() == "p" and 12 or 0), rest:sub(after)
   end
-  if hour > 24 or minute > 59 or second >= 61 then
-    return nil
-  end
+  if hour > 24 or minute > 59 or second >= 61 then return nil end
   rest = rest:gsub("^%s*%(?", ""):gsub("%)?%s*$", ""):gsub("^[UG][TM][CT]([+-])", "%1")
   return hour * 3600 + minute * 60 + second, rest
 end
@@ -70,29 +71,35 @@ local no_zone = { [""] = true, Z = true, UTC = true, GMT = true }
 
 --- Seconds that a zone is ahead of UTC; nil for one that is not known.
 local function zone(text)
-  if no_zone[text] then
-    return 0
-  end
+  if no_zone[text] then return 0 end
   local sign, hours, minutes = text:match("^([+-])(%d%d):?(%d?%d?)$")
-  if not sign then
-    return nil
-  end
+  if not sign then return nil end
   local seconds = tonumber(hours) * 3600 + (tonumber(minutes) or 0) * 60
   return sign == "+" and seconds or -seconds
 end
 
 local months = {}
-for i, name in ipairs({ "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov",
-  "dec" }) do
+for i, name in ipairs {
+  "jan",
+  "feb",
+  "mar",
+  "apr",
+  "may",
+  "jun",
+  "jul",
+  "aug",
+  "sep",
+  "oct",
+  "nov",
+  "dec",
+} do
   months[name] = i
 end
 
-local weekdays = { mon = true, tue = true, wed = true, thu = true, fri = true, sat = true,
-  sun = true }
+local weekdays =
+  { mon = true, tue = true, wed = true, thu = true, fri = true, sat = true, sun = true }
 
-local function month_of(name)
-  return months[name:sub(1, 3):lower()]
-end
+local function month_of(name) return months[name:sub(1, 3):lower()] end
 
 --- Day and month of two numbers of which it is not said which is which.
 local function day_first(a, b, year)
@@ -109,34 +116,33 @@ local dates = {
   { "^(%d%d%d%d)%-(%d%d)%-(%d%d)()", date },
   { "^(%d%d%d%d)[/.](%d%d?)[/.](%d%d?)()", date },
   { "^(%d%d%d%d)(%d%d)(%d%d)()", date },
-  { "^(%d%d?)%.(%d%d?)%.(%d%d%d%d)()", function(day, month, year)
-    return date(year, month, day)
-  end },
+  {
+    "^(%d%d?)%.(%d%d?)%.(%d%d%d%d)()",
+    function(day, month, year) return date(year, month, day) end,
+  },
   { "^(%d%d?)[/-](%d%d?)[/-](%d%d%d%d)()", day_first },
-  { "^(%d%d?)[%s-](%a+)%.?,?[%s-](%d%d%d?%d?)()", function(day, month, year)
-    return date(year, month_of(month), day)
-  end },
-  { "^(%a+)%.?%s+(%d%d?),?%s+(%d%d%d%d)()", function(month, day, year)
-    return date(year, month_of(month), day)
-  end },
+  {
+    "^(%d%d?)[%s-](%a+)%.?,?[%s-](%d%d%d?%d?)()",
+    function(day, month, year) return date(year, month_of(month), day) end,
+  },
+  {
+    "^(%a+)%.?%s+(%d%d?),?%s+(%d%d%d%d)()",
+    function(month, day, year) return date(year, month_of(month), day) end,
+  },
 }
 
 --- The date at the beginning of a text, in seconds, and what stands behind it.
 local function leading_date(text)
   for _, way in ipairs(dates) do
     local a, b, c, after = text:match(way[1])
-    if a then
-      return way[2](a, b, c), text:sub(after)
-    end
+    if a then return way[2](a, b, c), text:sub(after) end
   end
 end
 
 --- The date of "Mar 4 05:06:07 2021", with the time in its middle, and the time.
 local function split_date(text)
   local month, day, time, year = text:match("^(%a+)%s+(%d%d?)%s+(%d%d?:.-)%s+(%d%d%d%d)$")
-  if month then
-    return date(year, month_of(month), day), " " .. time
-  end
+  if month then return date(year, month_of(month), day), " " .. time end
 end
 
 --- Unix seconds.
@@ -158,9 +164,7 @@ function clock.seconds(value, day)
     return plain_number(tonumber(text))
   end
   local name, after = text:match("^(%a+),?%s+()")
-  if name and weekdays[name:sub(1, 3):lower()] then
-    text = text:sub(after)
-  end
+  if name and weekdays[name:sub(1, 3):lower()] then text = text:sub(after) end
   local start, rest = leading_date(text)
   if not rest then
     start, rest = split_date(text)
@@ -172,9 +176,7 @@ function clock.seconds(value, day)
     return start
   end
   local clock_text = rest:match("^[T,]?%s*(%d.*)$")
-  if not clock_text then
-    return nil
-  end
+  if not clock_text then return nil end
   clock_text = clock_text:gsub("^(%d%d)(%d%d)(%d%d)", "%1:%2:%3")
   local seconds, behind = of_day(clock_text)
   local ahead = seconds and zone(behind)
@@ -182,8 +184,6 @@ function clock.seconds(value, day)
 end
 
 --- Whether a text is a time of day without its day.
-function clock.is_time_of_day(text)
-  return text:find("^%s*%d%d?:%d%d") ~= nil
-end
+function clock.is_time_of_day(text) return text:find("^%s*%d%d?:%d%d") ~= nil end
 
 return clock

@@ -16,7 +16,7 @@ local QUOTE <const> = 34
 function csv.delimiter(line)
   local best, most = ",", 0
   local bare = line:gsub('"[^"]*"', "")
-  for _, mark in ipairs({ ",", ";", "\t", "|" }) do
+  for _, mark in ipairs { ",", ";", "\t", "|" } do
     local count = select(2, bare:gsub(mark == "|" and "%|" or mark, ""))
     if count > most then
       best, most = mark, count
@@ -37,9 +37,7 @@ local function quoted(line, start, more)
       pieces[#pieces + 1] = line:sub(start)
       local reason
       line, reason = more()
-      if not line then
-        return nil, reason
-      end
+      if not line then return nil, reason end
       pieces[#pieces + 1] = "\n"
       start = 1
     elseif line:byte(at + 1) == QUOTE then
@@ -64,9 +62,7 @@ function csv.fields(line, delimiter, more)
     n = n + 1
     if line:byte(start) == QUOTE then
       local text, after, last = quoted(line, start + 1, more)
-      if not text then
-        return nil, after
-      end
+      if not text then return nil, after end
       line, fields[n] = last, text
       if after > #line then
         return fields
@@ -93,8 +89,10 @@ Reader.__index = Reader
 -- @tparam any lines gives `next() -> text, number, problem` and `offset()`
 -- @tparam table opts delimiter, width (fields a record must have, or nil)
 function csv.reader(lines, opts)
-  return setmetatable({ lines = lines, opts = opts, waiting = {}, first = 1, last = 0,
-    place = lines:offset() }, Reader)
+  return setmetatable(
+    { lines = lines, opts = opts, waiting = {}, first = 1, last = 0, place = lines:offset() },
+    Reader
+  )
 end
 
 function Reader:take()
@@ -105,9 +103,7 @@ function Reader:take()
     return entry
   end
   local text, number, problem = self.lines:next()
-  if text == nil then
-    return nil
-  end
+  if text == nil then return nil end
   return { text = text, number = number, problem = problem, after = self.lines:offset() }
 end
 
@@ -127,15 +123,11 @@ function Reader:next()
   local entry
   repeat -- a blank line is no record, unless there is but one field
     entry = self:take()
-    if not entry then
-      return nil
-    end
+    if not entry then return nil end
   until entry.text ~= "" or self.opts.width == 1
   local number = entry.number
   self.place, self.line = entry.after, number
-  if not entry.text then
-    return false, number, entry.problem
-  end
+  if not entry.text then return false, number, entry.problem end
   local used, bytes = { entry }, #entry.text
   local most = self.opts.max_bytes
   local fields, reason = csv.fields(entry.text, self.opts.delimiter, function()
@@ -143,13 +135,9 @@ function Reader:next()
       return nil, ("a quote is not closed within %d lines"):format(#used)
     end
     local another = self:take()
-    if not another then
-      return nil, "a quote is not closed"
-    end
+    if not another then return nil, "a quote is not closed" end
     used[#used + 1] = another
-    if not another.text then
-      return nil, "a quote is not closed before a line that is too long"
-    end
+    if not another.text then return nil, "a quote is not closed before a line that is too long" end
     bytes = bytes + #another.text
     return another.text
   end)
@@ -165,8 +153,6 @@ function Reader:next()
 end
 
 --- Byte and number of the last line that is done with.
-function Reader:cursor()
-  return self.place, self.line
-end
+function Reader:cursor() return self.place, self.line end
 
 return csv

@@ -26,7 +26,9 @@ local function not_lines(first, looked)
   for _, entry in ipairs(encodings) do
     if first:sub(1, #entry[1]) == entry[1] then
       return ("the file is %s, expected UTF-8: convert it, as in iconv -f %s -t UTF-8"):format(
-        entry[2], entry[2])
+        entry[2],
+        entry[2]
+      )
     end
   end
   if looked == 1 and first:find("\r[^\r\n]") and not first:find("^%s*[%[{]") then
@@ -38,24 +40,16 @@ end
 --- Lines at the start that can be read and are not blank.
 local function beginning(path, opts)
   local reader <close>, message = core.lines.open(path, { max_bytes = opts.max_bytes })
-  if not reader then
-    return nil, message
-  end
+  if not reader then return nil, message end
   local sample, looked, first = {}, 0, nil
   for text in reader.next, reader do
     looked = looked + 1
     first = first or text or ""
-    if text and text:find("%S") and not records.not_text(text) then
-      sample[#sample + 1] = text
-    end
-    if looked == SAMPLE_LINES then
-      break
-    end
+    if text and text:find("%S") and not records.not_text(text) then sample[#sample + 1] = text end
+    if looked == SAMPLE_LINES then break end
   end
   message = first and not_lines(first, looked)
-  if message then
-    return nil, ("%s: %s"):format(path, message)
-  end
+  if message then return nil, ("%s: %s"):format(path, message) end
   return sample, looked
 end
 
@@ -63,9 +57,7 @@ end
 local function chat_score(sample, opts)
   local read = chat_log.reader(opts)
   local messages, others = 0, 0
-  if not read then
-    return 0, #sample
-  end
+  if not read then return 0, #sample end
   for _, line in ipairs(sample) do
     local count, _, skipped = read(line, {})
     if count > 0 then
@@ -82,14 +74,10 @@ local function is_json_object(line)
 end
 
 local function has_header(line)
-  local fields = csv.fields(line, csv.delimiter(line), function()
-    return nil, "open"
-  end)
+  local fields = csv.fields(line, csv.delimiter(line), function() return nil, "open" end)
   for _, name in ipairs(fields and #fields > 1 and fields or {}) do
     name = field_names.fold(row_fields.trim(name))
-    if row_fields.canonical[name] or name == "instruction" or name == "chosen" then
-      return true
-    end
+    if row_fields.canonical[name] or name == "instruction" or name == "chosen" then return true end
   end
   return false
 end
@@ -125,9 +113,7 @@ end
 --- The shape of the first records, and the names of one that has none.
 local function shape_of(path, kind, opts)
   local reader, message = records.open(path, kind, opts)
-  if not reader then
-    return nil, message
-  end
+  if not reader then return nil, message end
   local votes, good, names = {}, 0, nil
   for _ = 1, SAMPLE_LINES do
     local record = reader:next()
@@ -150,22 +136,20 @@ local function shape_of(path, kind, opts)
       best = shape
     end
   end
-  if best or not names then
-    return best or "rows"
-  end
+  if best or not names then return best or "rows" end
   local list = {}
   for name in pairs(names) do
     list[#list + 1] = tostring(name)
   end
   table.sort(list)
-  return nil, ("no field of its records says what the prompt is (they have %s): map them, as in "
-    .. "fields = { prompt = \"%s\" }"):format(table.concat(list, ", ", 1, math.min(#list, 12)),
-    list[1] or "name")
+  return nil,
+    (
+      "no field of its records says what the prompt is (they have %s): map them, as in "
+      .. 'fields = { prompt = "%s" }'
+    ):format(table.concat(list, ", ", 1, math.min(#list, 12)), list[1] or "name")
 end
 
-local function fail(path, message)
-  return nil, ("%s: %s"):format(path, message)
-end
+local function fail(path, message) return nil, ("%s: %s"):format(path, message) end
 
 --- Told from settings and the file's beginning.
 -- @tparam string path
@@ -177,15 +161,16 @@ return function(path, opts)
   format = aliases[format] or format
   local known = format == "auto" or format == "chat_log" or kinds[format] or forms.sources[format]
   if not known then
-    return nil, ("unknown format '%s'; known: auto, jsonl, json, csv, chat_log, hf, hh, alpaca, "
-      .. "sharegpt, self_instruct, turns, oasst, pandalm"):format(format)
+    return nil,
+      (
+        "unknown format '%s'; known: auto, jsonl, json, csv, chat_log, hf, hh, alpaca, "
+        .. "sharegpt, self_instruct, turns, oasst, pandalm"
+      ):format(format)
   elseif format == "chat_log" then
     return { kind = "lines", shape = "chat_log", says = "a chat log, as set" }
   end
   local sample, looked = beginning(path, opts)
-  if not sample then
-    return nil, looked
-  end
+  if not sample then return nil, looked end
   local kind, because = kinds[format] and format, "as set"
   if not kind then
     kind, because = kind_of(path, opts, sample, looked)
@@ -193,8 +178,11 @@ return function(path, opts)
   if not kind and looked == 0 then
     kind, because = "jsonl", "the file is empty"
   elseif not kind or kind == "lines" and format ~= "auto" then
-    return fail(path, "what it holds cannot be told from its first lines: say format = \"jsonl\", "
-      .. "\"json\", \"csv\" or \"chat_log\" (with a pattern)")
+    return fail(
+      path,
+      'what it holds cannot be told from its first lines: say format = "jsonl", '
+        .. '"json", "csv" or "chat_log" (with a pattern)'
+    )
   elseif kind == "lines" then
     return { kind = kind, shape = "chat_log", says = "a chat log: " .. because }
   end
@@ -205,10 +193,11 @@ return function(path, opts)
     return fail(path, "columns without a header need numbers: fields = { prompt = 2, ... }")
   elseif not shape then
     shape, message = shape_of(path, kind, opts)
-    if not shape then
-      return fail(path, message)
-    end
+    if not shape then return fail(path, message) end
   end
-  return { kind = kind, shape = shape,
-    says = ("%s (%s), records as %s"):format(kind, because, shape) }
+  return {
+    kind = kind,
+    shape = shape,
+    says = ("%s (%s), records as %s"):format(kind, because, shape),
+  }
 end

@@ -28,8 +28,18 @@ local first = field_names.first
 
 --- Names that this module reads: they are no small fields of a record.
 local read_here = { rankings = true, response1 = true, response2 = true }
-for _, group in ipairs({ "system", "history", "dialogue", "question", "material", "chosen",
-  "rejected", "answers", "ranks", "scores" }) do
+for _, group in ipairs {
+  "system",
+  "history",
+  "dialogue",
+  "question",
+  "material",
+  "chosen",
+  "rejected",
+  "answers",
+  "ranks",
+  "scores",
+} do
   for _, name in ipairs(field_names.groups[group]) do
     read_here[name] = true
   end
@@ -45,19 +55,23 @@ local function kind_of(value)
   return type(value)
 end
 
-local function is_text(value)
-  return type(value) == "string" and value:find("%S") ~= nil
-end
+local function is_text(value) return type(value) == "string" and value:find("%S") ~= nil end
 
 -- ---- wanted or not --------
 
 local words = {}
-for word in ("true yes good up positive desirable like liked thumbs_up thumbsup accepted chosen 1")
-  :gmatch("%S+") do
+for word in
+  ("true yes good up positive desirable like liked thumbs_up thumbsup accepted chosen 1"):gmatch(
+    "%S+"
+  )
+do
   words[word] = true
 end
-for word in ("false no bad down negative undesirable dislike disliked thumbs_down thumbsdown "
-  .. "rejected"):gmatch("%S+") do
+for word in
+  ("false no bad down negative undesirable dislike disliked thumbs_down thumbsdown " .. "rejected"):gmatch(
+    "%S+"
+  )
+do
   words[word] = false
 end
 
@@ -67,23 +81,17 @@ local function flag(value)
     return value
   elseif type(value) == "string" then
     local word = row_fields.trim(value):lower():gsub("[%s%-]+", "_")
-    if words[word] ~= nil then
-      return words[word]
-    end
+    if words[word] ~= nil then return words[word] end
     value = tonumber(word)
   end
-  if type(value) == "number" then
-    return value > 0
-  end
+  if type(value) == "number" then return value > 0 end
 end
 
 --- Whether the record says that its answer is unwanted.
 local function is_unwanted(record)
   for _, name in ipairs(field_names.verdicts) do
     local value = record[name]
-    if value ~= nil and flag(value) == false then
-      return true
-    end
+    if value ~= nil and flag(value) == false then return true end
   end
   return false
 end
@@ -93,8 +101,12 @@ end
 -- @treturn ?integer
 function exchange.unwanted_turn(dialogue)
   for i, turn in ipairs(dialogue) do
-    if type(turn) == "table" and turn.weight ~= nil and flag(turn.weight) == false
-      and turns.role(turn) == "assistant" then
+    if
+      type(turn) == "table"
+      and turn.weight ~= nil
+      and flag(turn.weight) == false
+      and turns.role(turn) == "assistant"
+    then
       return i
     end
   end
@@ -105,9 +117,7 @@ local UNWANTED <const> = "an answer that is labelled as bad, without a better on
 -- Why a record is no part of the data whatever else it says, or nil.
 local function passed_over(record)
   for _, name in ipairs(field_names.groups.deleted) do
-    if record[name] ~= nil and flag(record[name]) then
-      return "a deleted message"
-    end
+    if record[name] ~= nil and flag(record[name]) then return "a deleted message" end
   end
   local role = record.role ~= nil and first(record, "dialogue") == nil and turns.role(record)
   if role and role ~= "user" then
@@ -150,8 +160,10 @@ end
 -- Turns of a history, which is a list of turns, of {question, answer}, or of objects of both.
 local function history_of(history)
   if type(history) ~= "table" then
-    return is_text(history) and nil or {}, ("history is a %s, expected a list of "
-      .. "[question, answer] or of turns"):format(kind_of(history))
+    return is_text(history) and nil or {},
+      ("history is a %s, expected a list of " .. "[question, answer] or of turns"):format(
+        kind_of(history)
+      )
   elseif type(history[1]) == "table" and turns.role(history[1]) then
     return turns.messages(history)
   end
@@ -171,17 +183,13 @@ local function history_of(history)
   return list
 end
 
-local function joined(a, b)
-  return table.move(b, 1, #b, #a + 1, table.move(a, 1, #a, 1, {}))
-end
+local function joined(a, b) return table.move(b, 1, #b, #a + 1, table.move(a, 1, #a, 1, {})) end
 
 --- Puts system text and history in front of a dialogue (changed or new).
 local function with_preamble(record, messages)
   if record.history ~= nil then
     local history, reason = history_of(record.history)
-    if not history then
-      return nil, reason
-    end
+    if not history then return nil, reason end
     messages = #history > 0 and joined(history, messages) or messages
   end
   local system = first(record, "system")
@@ -205,13 +213,12 @@ local function context_of(record)
   local dialogue, name = dialogue_of(record)
   if dialogue ~= nil then
     if type(dialogue) ~= "table" then
-      return nil, record.prompt ~= nil and "both a prompt and messages"
-        or ("%s is a %s, expected a list of turns"):format(name, kind_of(dialogue))
+      return nil,
+        record.prompt ~= nil and "both a prompt and messages"
+          or ("%s is a %s, expected a list of turns"):format(name, kind_of(dialogue))
     end
     local messages, reason = turns.messages(dialogue)
-    if not messages then
-      return nil, reason
-    end
+    if not messages then return nil, reason end
     messages, reason = with_preamble(record, messages)
     return messages, reason, true
   end
@@ -232,9 +239,7 @@ local function context_of(record)
     return nil, ("%s is a %s, not a text"):format(name, kind_of(question))
   else
     question, reason = turns.messages(question)
-    if not question then
-      return nil, ("%s: %s"):format(name, reason)
-    end
+    if not question then return nil, ("%s: %s"):format(name, reason) end
   end
   return with_preamble(record, question)
 end
@@ -261,23 +266,17 @@ local function answer_text(answer)
     return answer
   elseif #answer == 1 then
     answer = answer[1]
-    if type(answer) ~= "table" then
-      return answer
-    end
+    if type(answer) ~= "table" then return answer end
   elseif #answer > 1 then
     return answer
   end
   local text = answer.content or answer.value or answer.text
-  if text == nil then
-    text = first(answer, "answer")
-  end
+  if text == nil then text = first(answer, "answer") end
   return turns.text(text) or answer
 end
 
 local function whole_dialogue(value)
-  if type(value) == "string" then
-    return turns.transcript(value)
-  end
+  if type(value) == "string" then return turns.transcript(value) end
   return turns.messages(value)
 end
 
@@ -286,8 +285,12 @@ local function unread_text(record)
   local found
   for key, value in pairs(record) do
     local unread = type(key) == "string" and not read_here[key] and not row_fields.canonical[key]
-    if unread and type(value) == "string" and value:find("%S%s+%S")
-      and (not found or key < found) then
+    if
+      unread
+      and type(value) == "string"
+      and value:find("%S%s+%S")
+      and (not found or key < found)
+    then
       found = key
     end
   end
@@ -297,16 +300,12 @@ end
 --- Chosen and rejected as whole dialogues, or as texts that begin alike: what both begin with is
 -- the prompt.
 local function implicit_pair(row, record, chosen, rejected)
-  if type(chosen) ~= type(rejected) then
-    return "chosen and rejected are of different kinds"
-  end
+  if type(chosen) ~= type(rejected) then return "chosen and rejected are of different kinds" end
   local a, reason = whole_dialogue(chosen)
   local b, other = whole_dialogue(rejected)
   if a and b then
     local common, x, y = turns.common(a, b)
-    if not common then
-      return x, y
-    end
+    if not common then return x, y end
     common, reason = with_preamble(record, common)
     row.completions = { x, y }
     return reason or turns.set_prompt(row, common)
@@ -317,14 +316,14 @@ local function implicit_pair(row, record, chosen, rejected)
   end
   local unread = unread_text(record)
   if unread then
-    return ("no known field holds the prompt; it has '%s': map it, as in fields = { prompt = "
-      .. "\"%s\" }"):format(unread, unread)
+    return (
+      "no known field holds the prompt; it has '%s': map it, as in fields = { prompt = "
+      .. '"%s" }'
+    ):format(unread, unread)
   end
   row.prompt, a, b = turns.common_text(chosen, rejected)
   row.completions = { a, b }
-  if row.prompt == "" then
-    return "no prompt, and the two answers begin differently"
-  end
+  if row.prompt == "" then return "no prompt, and the two answers begin differently" end
 end
 
 local function is_whole(answer)
@@ -360,12 +359,13 @@ local function pair(row, record, chosen, rejected)
     return put_context(row, context)
   end
   row.completions = { answer_text(chosen), answer_text(rejected) }
-  if row.completions[1] == row.completions[2] then
-    return "both answers are the same", true
-  end
+  if row.completions[1] == row.completions[2] then return "both answers are the same", true end
   local last = type(context) == "table" and context[#context]
-  if last and last.role == "assistant"
-    and (last.content == row.completions[1] or last.content == row.completions[2]) then
+  if
+    last
+    and last.role == "assistant"
+    and (last.content == row.completions[1] or last.content == row.completions[2])
+  then
     context[#context] = nil -- the dialogue as it went on, with one of the two
   end
   return put_context(row, context)
@@ -392,11 +392,13 @@ local function inner_scores(list)
   local scores = {}
   for i, answer in ipairs(list) do
     local score = type(answer) == "table"
-      and (answer.score or answer.overall_score or answer.reward
-        or type(answer.rank) == "number" and -answer.rank)
-    if type(score) ~= "number" then
-      return nil
-    end
+      and (
+        answer.score
+        or answer.overall_score
+        or answer.reward
+        or type(answer.rank) == "number" and -answer.rank
+      )
+    if type(score) ~= "number" then return nil end
     scores[i] = score
   end
   return scores
@@ -415,9 +417,7 @@ local function ranked_list(row, record, list)
     if scores ~= nil and row.ranks == nil and row.rankings == nil then
       local reason
       row.ranks, reason = ranks_of_scores(scores, #list, name)
-      if reason then
-        return reason
-      end
+      if reason then return reason end
     end
     row.completions = {}
     for i, answer in ipairs(list) do
@@ -427,9 +427,7 @@ local function ranked_list(row, record, list)
     row.completions = list
   end
   local context, reason = context_of(record)
-  if reason or context == nil then
-    return reason or "no prompt"
-  end
+  if reason or context == nil then return reason or "no prompt" end
   return put_context(row, context)
 end
 
@@ -438,29 +436,19 @@ local verdict_ranks = { [0] = { 1, 1 }, [1] = { 1, 2 }, [2] = { 2, 1 } }
 --- Two answers, and a field annotatorN for each who compared them: 0 a tie, 1 or 2 the better.
 function exchange.annotated(row, record)
   local context, reason = context_of(record)
-  if reason or context == nil then
-    return reason or "no prompt"
-  end
+  if reason or context == nil then return reason or "no prompt" end
   local names, rankings = {}, {}
   for key in pairs(record) do
-    if type(key) == "string" and key:find("^annotator%d+$") then
-      names[#names + 1] = key
-    end
+    if type(key) == "string" and key:find("^annotator%d+$") then names[#names + 1] = key end
   end
   table.sort(names)
   for i, name in ipairs(names) do
     local ranks = verdict_ranks[record[name]]
-    if not ranks then
-      return ("%s is neither 0 (a tie), 1 nor 2"):format(name)
-    end
+    if not ranks then return ("%s is neither 0 (a tie), 1 nor 2"):format(name) end
     rankings[i] = { labeler = name, ranks = { ranks[1], ranks[2] } }
-    if row.extra then
-      row.extra[name] = nil
-    end
+    if row.extra then row.extra[name] = nil end
   end
-  if #rankings == 0 then
-    return "no annotator"
-  end
+  if #rankings == 0 then return "no annotator" end
   row.extra = row.extra and next(row.extra) and row.extra or nil
   row.completions, row.rankings = { record.response1, record.response2 }, rankings
   return put_context(row, context)
@@ -470,9 +458,7 @@ end
 -- that the records have some.
 local function one_answer(record, opts)
   local value, name = first(record, "answer")
-  if name == "completion" or opts.answers or record.instruction ~= nil then
-    return value, name
-  end
+  if name == "completion" or opts.answers or record.instruction ~= nil then return value, name end
 end
 
 -- An answer that the model gave which wrote the log.
@@ -500,18 +486,23 @@ local function dialogue_or_question(row, record, opts)
     return pair(row, record, answer[1], answer[2])
   end
   local context, reason, is_dialogue = context_of(record)
-  if reason or context == nil then
-    return reason or "no prompt"
-  end
+  if reason or context == nil then return reason or "no prompt" end
   local unwanted, last = is_unwanted(record), context[#context]
   local dialogue = is_dialogue and dialogue_of(record)
   local turn = dialogue and exchange.unwanted_turn(dialogue)
   if turn and turn < #dialogue and not is_models(row, opts) then
-    return ("turn %d has weight 0 and is not the last: leave it out or cut the dialogue there")
-      :format(turn), true
+    return ("turn %d has weight 0 and is not the last: leave it out or cut the dialogue there"):format(
+      turn
+    ),
+      true
   end
-  if answer == nil and is_dialogue and last and last.role == "assistant"
-    and last.content:find("%S") then
+  if
+    answer == nil
+    and is_dialogue
+    and last
+    and last.role == "assistant"
+    and last.content:find("%S")
+  then
     answer, name = last.content, "the last turn"
     unwanted = unwanted or turn ~= nil
     context[#context] = nil
@@ -519,24 +510,20 @@ local function dialogue_or_question(row, record, opts)
   if answer ~= nil then
     local skipped
     reason, skipped = put_answer(row, answer, name, unwanted, opts)
-    if reason then
-      return reason, skipped
-    end
+    if reason then return reason, skipped end
   end
   return put_context(row, context)
 end
 
 -- ---- whole records --------
 
-local plain_names = { prompt = true, user_id = true, organisation = true, time = true,
-  use_case = true }
+local plain_names =
+  { prompt = true, user_id = true, organisation = true, time = true, use_case = true }
 
 -- Whether a record is a prompt and where it came from, in our own names: the lines of most logs.
 local function is_plain(record)
   for key in next, record do
-    if not plain_names[key] then
-      return false
-    end
+    if not plain_names[key] then return false end
   end
   return type(record.prompt) == "string" and not record.prompt:find("Human:", 1, true)
 end
@@ -548,14 +535,10 @@ end
 -- @treturn ?string reason
 -- @treturn ?boolean true when such a record is passed over rather than bad
 function exchange.read(record, opts)
-  if is_plain(record) then
-    return record
-  end
+  if is_plain(record) then return record end
   record = field_names.folded(record)
   local reason, skipped = passed_over(record), true
-  if reason then
-    return nil, reason, skipped
-  end
+  if reason then return nil, reason, skipped end
   local row = row_fields.collect(record, read_here, opts.extra)
   local chosen, rejected = first(record, "chosen"), first(record, "rejected")
   local answers = first(record, "answers")
@@ -569,15 +552,14 @@ function exchange.read(record, opts)
     row.ranks, row.rankings = first(record, "ranks"), record.rankings
     reason, skipped = dialogue_or_question(row, record, opts)
   end
-  if reason then
-    return nil, reason, skipped
-  end
+  if reason then return nil, reason, skipped end
   return row
 end
 
 --- Whether a record says anything that this module reads.
 function exchange.speaks(record)
-  return first(record, "question") ~= nil or dialogue_of(record) ~= nil
+  return first(record, "question") ~= nil
+    or dialogue_of(record) ~= nil
     or first(record, "chosen") ~= nil and first(record, "rejected") ~= nil
 end
 

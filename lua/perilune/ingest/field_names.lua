@@ -23,8 +23,8 @@ field_names.groups = {
 }
 
 --- Names that say whether an answer was wanted.
-field_names.verdicts = { "label", "kto_tag", "weight", "liked", "thumbs_up", "accepted",
-  "desirable", "feedback" }
+field_names.verdicts =
+  { "label", "kto_tag", "weight", "liked", "thumbs_up", "accepted", "desirable", "feedback" }
 
 local MOST_REMEMBERED <const> = 4096
 
@@ -42,8 +42,16 @@ for _, list in pairs(field_names.groups) do
   field_names.know(list)
 end
 field_names.know(field_names.verdicts)
-field_names.know({ "rankings", "labels", "role", "parent_id", "turns", "instances", "response1",
-  "response2" })
+field_names.know {
+  "rankings",
+  "labels",
+  "role",
+  "parent_id",
+  "turns",
+  "instances",
+  "response1",
+  "response2",
+}
 
 --- The known name that a key is another writing of, or the key.
 -- @tparam string key
@@ -72,9 +80,7 @@ function field_names.folded(record)
       break
     end
   end
-  if same then
-    return record
-  end
+  if same then return record end
   local copy = {}
   for key, value in next, record do
     local name = type(key) == "string" and fold(key) or key
@@ -95,9 +101,7 @@ end
 function field_names.first(record, group)
   for _, name in ipairs(field_names.groups[group]) do
     local value = record[name]
-    if value ~= nil then
-      return value, name
-    end
+    if value ~= nil then return value, name end
   end
 end
 

@@ -14,18 +14,14 @@ local PIECE <const> = 1 << 20
 -- @treturn integer|string bytes hashed; or a message
 return function(path, bytes)
   local file, message = io.open(path, "rb")
-  if not file then
-    return nil, message
-  end
+  if not file then return nil, message end
   file:setvbuf("no")
   local hash, done = "", 0
   local left = bytes or math.maxinteger
   while left > 0 do
     local piece
     piece, message = file:read(math.min(left, PIECE))
-    if not piece then
-      break
-    end
+    if not piece then break end
     hash = files.hash_string(hash .. files.hash_string(piece))
     done, left = done + #piece, left - #piece
   end

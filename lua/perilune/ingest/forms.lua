@@ -41,18 +41,14 @@ end
 --- One exchange, in any of its writings.
 function forms.rows(record, out, opts)
   local nested = nested_shape(record)
-  if nested then
-    return forms[nested](record, out, opts)
-  end
+  if nested then return forms[nested](record, out, opts) end
   local row, reason, skipped = exchange.read(record, opts)
-  if not row then
-    return 0, reason, skipped
-  end
+  if not row then return 0, reason, skipped end
   return put(out, row)
 end
 
-forms.hh, forms.alpaca, forms.sharegpt, forms.pandalm = forms.rows, forms.rows, forms.rows,
-  forms.rows
+forms.hh, forms.alpaca, forms.sharegpt, forms.pandalm =
+  forms.rows, forms.rows, forms.rows, forms.rows
 
 -- A copy of a record with another field in the place of one.
 local function in_place_of(record, name, fields)
@@ -75,8 +71,13 @@ function forms.self_instruct(record, out, opts)
   for i, instance in ipairs(record.instances) do
     local row, reason
     if type(instance) == "table" and instance.output ~= nil then
-      row, reason = exchange.read(in_place_of(record, "instances", { input = instance.input,
-        output = instance.output }), opts)
+      row, reason = exchange.read(
+        in_place_of(record, "instances", {
+          input = instance.input,
+          output = instance.output,
+        }),
+        opts
+      )
     end
     if row then
       count = count + put(out, row)
@@ -103,15 +104,18 @@ end
 local function ranked_replies(node)
   local ranked = {}
   for _, reply in ipairs(node.replies) do
-    if type(reply) == "table" and reply.role == "assistant" and type(reply.rank) == "number"
-      and type(reply.text) == "string" and reply.deleted ~= true then
+    if
+      type(reply) == "table"
+      and reply.role == "assistant"
+      and type(reply.rank) == "number"
+      and type(reply.text) == "string"
+      and reply.deleted ~= true
+    then
       ranked[#ranked + 1] = reply
     end
   end
   table.sort(ranked, function(a, b)
-    if a.rank ~= b.rank then
-      return a.rank < b.rank
-    end
+    if a.rank ~= b.rank then return a.rank < b.rank end
     return a.text < b.text
   end)
   return ranked
@@ -146,9 +150,7 @@ end
 
 function forms.oasst(record, out, opts)
   local root = record.prompt
-  if type(root) ~= "table" then
-    return 0, "the tree has no prompt"
-  end
+  if type(root) ~= "table" then return 0, "the tree has no prompt" end
   local tree = type(record.message_tree_id) == "string" and record.message_tree_id or nil
   local stack, count, wrong = { { node = root } }, 0, nil
   while #stack > 0 do
@@ -170,17 +172,23 @@ function forms.oasst(record, out, opts)
       end
     end
   end
-  if count == 0 and not wrong then
-    return 0, "no two ranked replies", true
-  end
+  if count == 0 and not wrong then return 0, "no two ranked replies", true end
   return count, wrong
 end
 
 -- ---- told apart --------
 
 --- Whose prompts these are when neither record nor setting says so.
-forms.sources = { rows = "api", hh = "labeler", alpaca = "labeler", sharegpt = "api",
-  self_instruct = "labeler", turns = "labeler", oasst = "labeler", pandalm = "labeler" }
+forms.sources = {
+  rows = "api",
+  hh = "labeler",
+  alpaca = "labeler",
+  sharegpt = "api",
+  self_instruct = "labeler",
+  turns = "labeler",
+  oasst = "labeler",
+  pandalm = "labeler",
+}
 
 --- The shape of a record, or nil.
 function forms.of(record)
@@ -190,13 +198,23 @@ function forms.of(record)
     return nested
   elseif record.instruction ~= nil and record.response1 ~= nil and record.response2 ~= nil then
     return "pandalm"
-  elseif record.instruction ~= nil and (record.output ~= nil or record.response ~= nil
-    or record.chosen ~= nil or record.rejected ~= nil) then
+  elseif
+    record.instruction ~= nil
+    and (
+      record.output ~= nil
+      or record.response ~= nil
+      or record.chosen ~= nil
+      or record.rejected ~= nil
+    )
+  then
     return "alpaca"
   elseif type(record.conversations) == "table" then
     return "sharegpt"
-  elseif type(record.chosen) == "string" and record.prompt == nil
-    and turns.transcript(record.chosen) then
+  elseif
+    type(record.chosen) == "string"
+    and record.prompt == nil
+    and turns.transcript(record.chosen)
+  then
     return "hh"
   elseif exchange.speaks(record) then
     return "rows"

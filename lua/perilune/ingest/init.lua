@@ -47,8 +47,8 @@ local BATCH <const> = 10000
 local MOST_REASONS <const> = 100
 
 -- What a call takes: the options of a source, and its own.
-local known = checked.any_of { "strict", "limit", "on_bad", "on_skip", "progress", "replaced",
-  "wanted" }
+local known =
+  checked.any_of { "strict", "limit", "on_bad", "on_skip", "progress", "replaced", "wanted" }
 for name in pairs(source.known_options) do
   known[name] = checked.any()
 end
@@ -64,9 +64,7 @@ end
 function ingest.rows(path, opts)
   opts = checked.take("ingest.rows", opts, known)
   local from, message = source.open(path, opts)
-  if not from then
-    return nil, message
-  end
+  if not from then return nil, message end
   return from:each(opts)
 end
 
@@ -83,9 +81,7 @@ ingest.training = require("perilune.ingest.training")
 -- @treturn ?string message
 function ingest.objects(path)
   local reader, message = records.open(path, "jsonl", {})
-  if not reader then
-    return nil, message
-  end
+  if not reader then return nil, message end
   return function()
     local record, line, reason = reader:next()
     if record == false then
@@ -114,9 +110,7 @@ local function settings_text(opts)
   table.sort(names)
   for _, name in ipairs(names) do
     local value = opts[name]
-    if type(value) == "function" then
-      value = function_name(value)
-    end
+    if type(value) == "function" then value = function_name(value) end
     settings[name] = value
   end
   settings.format = opts.format or "auto"
@@ -124,35 +118,35 @@ local function settings_text(opts)
 end
 
 local function other_settings(path, entry, settings)
-  return nil, ("%s: this content is in the store already, read as '%s' with other settings (then "
-    .. "%s, now %s): give the settings of then, or ingest it into a new store"):format(path,
-    entry.path, entry.settings, settings)
+  return nil,
+    (
+      "%s: this content is in the store already, read as '%s' with other settings (then "
+      .. "%s, now %s): give the settings of then, or ingest it into a new store"
+    ):format(path, entry.path, entry.settings, settings)
 end
 
-local function base_name(path)
-  return path:match("[^/]*$")
-end
+local function base_name(path) return path:match("[^/]*$") end
 
 --- The source in the store that this file is or continues.
 -- @treturn ?table entry
 -- @treturn ?boolean whether it has grown
 -- @treturn ?string message
 local function find(store, path, hash, bytes, settings, replaced)
-  local same = store:sources({ hash = hash })
+  local same = store:sources { hash = hash }
   for _, entry in ipairs(same) do
-    if entry.settings == settings then
-      return entry
-    end
+    if entry.settings == settings then return entry end
   end
-  if same[1] then
-    return nil, nil, select(2, other_settings(path, same[1], settings))
-  end
+  if same[1] then return nil, nil, select(2, other_settings(path, same[1], settings)) end
   local entries = store:sources()
   for i = #entries, 1, -1 do
     local entry = entries[i]
     local here = entry.path == path
-    if base_name(entry.path) == base_name(path) and (here or entry.bytes > 0)
-      and entry.bytes < bytes and fingerprint(path, entry.bytes) == entry.hash then
+    if
+      base_name(entry.path) == base_name(path)
+      and (here or entry.bytes > 0)
+      and entry.bytes < bytes
+      and fingerprint(path, entry.bytes) == entry.hash
+    then
       if entry.settings ~= settings then
         return nil, nil, select(2, other_settings(path, entry, settings))
       end
@@ -169,24 +163,24 @@ end
 --- The byte at an offset of a plain file: what a line that had no end yet goes on with.
 local function bytes_at(path, offset, count)
   local file = io.open(path, "rb")
-  if not file then
-    return ""
-  end
+  if not file then return "" end
   file:seek("set", offset)
   local text = file:read(count) or ""
   file:close()
   return text
 end
 
-local function is_gzip(path)
-  return bytes_at(path, 0, 2) == "\x1f\x8b"
-end
+local function is_gzip(path) return bytes_at(path, 0, 2) == "\x1f\x8b" end
 
 --- Where reading goes on. The last line may have been read before its end was written.
 local function cursor_of(path, entry, grown)
   local cursor = { offset = entry.offset, line = entry.line }
-  if grown and entry.offset > 0 and not is_gzip(path)
-    and bytes_at(path, entry.offset - 1, 1) ~= "\n" then
+  if
+    grown
+    and entry.offset > 0
+    and not is_gzip(path)
+    and bytes_at(path, entry.offset - 1, 1) ~= "\n"
+  then
     local next_bytes = bytes_at(path, entry.offset, 2)
     if next_bytes:sub(1, 1) == "\n" then
       cursor.offset = cursor.offset + 1
@@ -200,8 +194,8 @@ local function cursor_of(path, entry, grown)
 end
 
 --- What is noted of rows that are prompts alone in a file of people's work.
-local lacks = { demonstrations = "a prompt without a demonstration",
-  rankings = "a prompt without a ranking" }
+local lacks =
+  { demonstrations = "a prompt without a demonstration", rankings = "a prompt without a ranking" }
 
 local function taken_of(entry)
   local kind, shape = entry.format:match("^(%l+)/(.+)$")
@@ -213,9 +207,7 @@ end
 --- The first bad record, without storing anything.
 local function strict_pass(path, opts, cursor, taken)
   local from, message = source.open(path, opts, cursor, taken)
-  if not from then
-    return message
-  end
+  if not from then return message end
   for line, reason, skipped in from.next, from do
     if reason and not skipped then
       from:close()
@@ -254,14 +246,22 @@ end
 --- Every record gave rows or has a reason; those that have both are `partly`.
 local function check_account(path, result)
   local reasons = 0
-  for _, list in ipairs({ result.reasons, result.bad_reasons }) do
+  for _, list in ipairs { result.reasons, result.bad_reasons } do
     for _, count in pairs(list) do
       reasons = reasons + count
     end
   end
   if result.records ~= result.used + reasons - result.partly then
-    error(("%s: %d records, but %d gave rows and %d reasons are counted (%d of both)"):format(path,
-      result.records, result.used, reasons, result.partly), 0)
+    error(
+      ("%s: %d records, but %d gave rows and %d reasons are counted (%d of both)"):format(
+        path,
+        result.records,
+        result.used,
+        reasons,
+        result.partly
+      ),
+      0
+    )
   end
 end
 
@@ -312,9 +312,15 @@ function Batch:run()
   if not offset then
     offset, place = from:cursor()
   end
-  store:update_source(self.id, { hash = self.hash, bytes = result.bytes, offset = offset,
-    line = place, rows = self.rows_before + result.rows, bad = self.bad_before + result.bad,
-    finished = ended })
+  store:update_source(self.id, {
+    hash = self.hash,
+    bytes = result.bytes,
+    offset = offset,
+    line = place,
+    rows = self.rows_before + result.rows,
+    bad = self.bad_before + result.bad,
+    finished = ended,
+  })
   return ended
 end
 
@@ -334,17 +340,27 @@ function ingest.file(store, path, opts)
   opts = checked.take("ingest.file", opts, known)
   local begun = system.monotonic()
   local hash, bytes = fingerprint(path)
-  if not hash then
-    return nil, bytes
-  end
+  if not hash then return nil, bytes end
   local settings = settings_text(opts)
   local entry, grown, message = find(store, path, hash, bytes, settings, opts.replaced)
-  if message then
-    return nil, message
-  end
-  local result = { records = 0, used = 0, partly = 0, rows = 0, demonstrations = 0, rankings = 0,
-    bad = 0, skipped = 0, reasons = {}, bad_reasons = {}, notes = {}, bytes = bytes,
-    already = entry and entry.rows or 0, source_id = entry and entry.id, finished = true }
+  if message then return nil, message end
+  local result = {
+    records = 0,
+    used = 0,
+    partly = 0,
+    rows = 0,
+    demonstrations = 0,
+    rankings = 0,
+    bad = 0,
+    skipped = 0,
+    reasons = {},
+    bad_reasons = {},
+    notes = {},
+    bytes = bytes,
+    already = entry and entry.rows or 0,
+    source_id = entry and entry.id,
+    finished = true,
+  }
   if entry and entry.finished and not grown then
     result.says = "in the store already"
     result.seconds = system.monotonic() - begun
@@ -354,25 +370,35 @@ function ingest.file(store, path, opts)
   local cursor = entry and cursor_of(path, entry, grown)
   local taken = entry and taken_of(entry)
   message = opts.strict and strict_pass(path, opts, cursor, taken)
-  if message then
-    return nil, message
-  end
+  if message then return nil, message end
   local from
   from, message = source.open(path, opts, cursor, taken)
-  if not from then
-    return nil, message
-  end
+  if not from then return nil, message end
   result.says, result.notes = from.taken.says, from.notes
-  local batch = setmetatable({ store = store, from = from, path = path, hash = hash,
-    result = result, kinds = 0, lacks = lacks[opts.wanted],
-    limit = opts.limit or math.maxinteger, id = entry and entry.id,
-    rows_before = result.already, bad_before = entry and entry.bad or 0 }, Batch)
+  local batch = setmetatable({
+    store = store,
+    from = from,
+    path = path,
+    hash = hash,
+    result = result,
+    kinds = 0,
+    lacks = lacks[opts.wanted],
+    limit = opts.limit or math.maxinteger,
+    id = entry and entry.id,
+    rows_before = result.already,
+    bad_before = entry and entry.bad or 0,
+  }, Batch)
 
   repeat
     local ended = store:transaction(function()
       if not batch.id then
-        batch.id = store:new_source({ path = path, hash = hash, bytes = bytes, settings = settings,
-          format = ("%s/%s"):format(from.taken.kind, from.taken.shape) })
+        batch.id = store:new_source {
+          path = path,
+          hash = hash,
+          bytes = bytes,
+          settings = settings,
+          format = ("%s/%s"):format(from.taken.kind, from.taken.shape),
+        }
       elseif grown then
         batch.bad_before = batch.bad_before - store:forget_bad_lines(batch.id, cursor.line)
         grown = false
@@ -381,9 +407,7 @@ function ingest.file(store, path, opts)
     end)
     result.finished = ended
     result.seconds = system.monotonic() - begun
-    if opts.progress then
-      opts.progress(result)
-    end
+    if opts.progress then opts.progress(result) end
   until ended or result.rows >= batch.limit
   from:close()
   result.source_id = batch.id

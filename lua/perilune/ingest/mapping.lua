@@ -21,21 +21,15 @@ end
 
 local function getter(place)
   if type(place) ~= "string" or not place:find(".", 1, true) then
-    return function(record)
-      return record[place]
-    end
+    return function(record) return record[place] end
   end
   local keys = keys_of(place)
   return function(record)
     local value = record[place]
-    if value ~= nil then
-      return value
-    end
+    if value ~= nil then return value end
     value = record
     for _, key in ipairs(keys) do
-      if type(value) ~= "table" then
-        return nil
-      end
+      if type(value) ~= "table" then return nil end
       value = value[key]
     end
     return value
@@ -47,9 +41,7 @@ local function valid_text(value, depth)
     return utf8.len(value) ~= nil
   elseif type(value) == "table" and depth < 8 then
     for _, inner in pairs(value) do
-      if not valid_text(inner, depth + 1) then
-        return false
-      end
+      if not valid_text(inner, depth + 1) then return false end
     end
   end
   return true
@@ -87,9 +79,7 @@ function mapping.compile(fields, extra)
   for name in pairs(fields) do
     names[#names + 1] = name
   end
-  table.sort(names, function(a, b)
-    return tostring(a) < tostring(b)
-  end)
+  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
   for i, name in ipairs(names) do
     local place = fields[name]
     if not row_fields.names[name] then
@@ -100,8 +90,8 @@ function mapping.compile(fields, extra)
       local hint = nearest.hint(tostring(name), known)
       return nil, ("unknown field '%s' in the mapping%s"):format(tostring(name), hint)
     elseif type(place) ~= "string" and math.type(place) ~= "integer" then
-      return nil, ("fields.%s must name a field or a column's number, got a %s"):format(name,
-        type(place))
+      return nil,
+        ("fields.%s must name a field or a column's number, got a %s"):format(name, type(place))
     end
     getters[i] = getter(place)
     used[type(place) == "string" and place:match("^[^.]+") or place] = true

@@ -25,7 +25,7 @@ end
 
 --- Fields that say of context or answers what the forms of perilune.data do not.
 local more = { role = true, ranking = true }
-for _, group in ipairs({ "system", "history", "chosen", "rejected", "scores", "deleted" }) do
+for _, group in ipairs { "system", "history", "chosen", "rejected", "scores", "deleted" } do
   for _, name in ipairs(field_names.groups[group]) do
     more[name] = true
   end
@@ -33,15 +33,13 @@ end
 for _, name in ipairs(field_names.verdicts) do
   more[name] = true
 end
-for _, name in ipairs({ "responses", "answers", "labels", "conversation", "conversations" }) do
+for _, name in ipairs { "responses", "answers", "labels", "conversation", "conversations" } do
   more[name] = true
 end
 
 local function says_more(record)
   for key in next, record do
-    if more[key] then
-      return true
-    end
+    if more[key] then return true end
   end
   return false
 end
@@ -53,9 +51,7 @@ local function wrong_ids(name, list)
   for i, id in ipairs(list) do
     if type(id) == "table" then
       local wrong = wrong_ids(("%s %d"):format(name, i), id)
-      if wrong then
-        return wrong
-      end
+      if wrong then return wrong end
     elseif math.type(id) ~= "integer" or id < 0 then
       return ("%s %d is %s, expected a token id (an integer from 0)"):format(name, i, tostring(id))
     end
@@ -67,8 +63,7 @@ local function wrong_messages(messages, name)
     return ("%s is a %s, expected a list of turns"):format(name, type(messages))
   end
   local read, reason = turns.messages(messages)
-  return not read and reason
-    or #read == 0 and "messages hold no turn of a user" or nil
+  return not read and reason or #read == 0 and "messages hold no turn of a user" or nil
 end
 
 --- What is wrong with a row in our own form, or nil; ranks are made competition ranks.
@@ -77,9 +72,7 @@ local function wrong(row)
   if row.prompt_tokens ~= nil or row.completion_tokens ~= nil then
     local reason = row.prompt_tokens ~= nil and wrong_ids("prompt_tokens", row.prompt_tokens)
       or row.completion_tokens ~= nil and wrong_ids("completion_tokens", row.completion_tokens)
-    if reason then
-      return reason
-    end
+    if reason then return reason end
   elseif messages ~= nil then
     local reason = wrong_messages(messages, "messages")
     local turn = not reason and exchange.unwanted_turn(messages)
@@ -88,9 +81,7 @@ local function wrong(row)
     end
   elseif type(prompt) == "table" then
     local reason = wrong_messages(prompt, "prompt")
-    if reason then
-      return reason
-    end
+    if reason then return reason end
   elseif prompt == nil and row.text ~= nil then
     return type(row.text) ~= "string" and ("text is a %s, not a text"):format(type(row.text)) or nil
   elseif type(prompt) ~= "string" then
@@ -127,9 +118,7 @@ end
 -- A row whose context or answers are said in another way, in the canonical fields.
 local function converted(record)
   local row, reason, skipped = exchange.read(record, { extra = false })
-  if not row then
-    return nil, reason, skipped
-  end
+  if not row then return nil, reason, skipped end
   local copy = {}
   for key, value in pairs(record) do
     copy[key] = value
@@ -151,14 +140,12 @@ function own_rows.read(record, out)
     row, reason, skipped = converted(record)
   end
   if row then
-    for _, name in ipairs({ "messages", "prompt", "completion" }) do
+    for _, name in ipairs { "messages", "prompt", "completion" } do
       row[name] = plain_turns(row[name])
     end
     reason, skipped = wrong(row)
   end
-  if reason then
-    return 0, reason, skipped
-  end
+  if reason then return 0, reason, skipped end
   out[#out + 1] = row
   return 1
 end

@@ -32,14 +32,10 @@ local JSON_BYTES <const> = 256 << 20
 local Reader = {}
 Reader.__index = Reader
 
-function Reader:cursor()
-  return self.lines:offset(), self.line
-end
+function Reader:cursor() return self.lines:offset(), self.line end
 
 function Reader:close()
-  if self.lines then
-    self.lines:close()
-  end
+  if self.lines then self.lines:close() end
 end
 
 local function object_class(class)
@@ -49,39 +45,29 @@ end
 
 --- Why a text line is not text, or nil.
 local function not_text(text)
-  if text:find("\0", 1, true) then
-    return "a NUL byte"
-  end
+  if text:find("\0", 1, true) then return "a NUL byte" end
   local ok, at = utf8.len(text)
-  if not ok then
-    return ("not UTF-8 at byte %d"):format(at)
-  end
+  if not ok then return ("not UTF-8 at byte %d"):format(at) end
 end
 records.not_text = not_text
 
 -- ---- lines --------
 
-local Lines = object_class({})
+local Lines = object_class {}
 
 function Lines:next()
   local text, line, problem = self.lines:next()
-  if text == nil then
-    return nil
-  end
+  if text == nil then return nil end
   self.line, self.text = line, text or nil
-  if not text then
-    return false, line, problem
-  end
+  if not text then return false, line, problem end
   problem = not_text(text)
-  if problem then
-    return false, line, problem
-  end
+  if problem then return false, line, problem end
   return text, line
 end
 
 -- ---- JSON Lines --------
 
-local Jsonl = object_class({})
+local Jsonl = object_class {}
 
 --- The message of the decoder as a reason: the line is known already.
 local function json_reason(message)
@@ -104,9 +90,7 @@ end
 --- A JSON text in which integers beyond 64 bits stand as texts: as numbers they would be rounded,
 -- and two ids could become one.
 local function with_long_numbers_as_text(text)
-  if not text:find("%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d") then
-    return text
-  end
+  if not text:find("%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d") then return text end
   local pieces, from, at = {}, 1, 1
   while true do
     local place = text:find('["%d]', at)
@@ -121,12 +105,15 @@ local function with_long_numbers_as_text(text)
       at = (place or #text) + 1
     else
       local stop = text:match("^%d+()", place)
-      local is_integer = stop - place > 18 and not text:find("^[.eE]", stop)
+      local is_integer = stop - place > 18
+        and not text:find("^[.eE]", stop)
         and not text:find("^[.eE+]", place - 1)
       if is_integer and math.type(tonumber(text:sub(place, stop - 1))) == "float" then
         local minus = text:byte(place - 1) == 45 and 1 or 0
-        pieces[#pieces + 1] = text:sub(from, place - minus - 1) .. '"'
-          .. text:sub(place - minus, stop - 1) .. '"'
+        pieces[#pieces + 1] = text:sub(from, place - minus - 1)
+          .. '"'
+          .. text:sub(place - minus, stop - 1)
+          .. '"'
         from = stop
       end
       at = stop
@@ -152,9 +139,7 @@ function Jsonl:next()
       return false, line, ("NUL byte in the text at column %d"):format(text:find("\0", 1, true))
     elseif text:find("%S") then
       local record, reason = as_record(json.decode(with_long_numbers_as_text(text), STRICT))
-      if not record then
-        return false, line, reason
-      end
+      if not record then return false, line, reason end
       return record, line
     end
   end
@@ -162,26 +147,20 @@ end
 
 -- ---- one JSON value --------
 
-local Json = object_class({})
+local Json = object_class {}
 
 function Json:next()
   local place = self.line + 1
   local value = self.list[place]
-  if value == nil then
-    return nil
-  end
+  if value == nil then return nil end
   self.line = place
   local record, reason = as_record(value)
   self.text = json.encode(value)
-  if not record then
-    return false, place, reason
-  end
+  if not record then return false, place, reason end
   return record, place
 end
 
-function Json:cursor()
-  return 0, self.line
-end
+function Json:cursor() return 0, self.line end
 
 --- The one list of objects that a value is or holds.
 local function list_in(value)
@@ -194,8 +173,11 @@ local function list_in(value)
   for key, inner in pairs(value) do
     if type(inner) == "table" and getmetatable(inner) == is_array and type(inner[1]) == "table" then
       if found then
-        return nil, ("the file's object holds several lists ('%s', '%s'): write the one you want "
-          .. "as JSON Lines"):format(name < key and name or key, name < key and key or name)
+        return nil,
+          (
+            "the file's object holds several lists ('%s', '%s'): write the one you want "
+            .. "as JSON Lines"
+          ):format(name < key and name or key, name < key and key or name)
       end
       found, name = inner, key
     end
@@ -206,18 +188,17 @@ end
 --- The text of a whole file, unpacked.
 local function whole(path, most)
   local reader <close>, message = lines.open(path, { max_bytes = most })
-  if not reader then
-    return nil, message
-  end
+  if not reader then return nil, message end
   local pieces, bytes = {}, 0
   for text, _, problem in reader.next, reader do
-    if not text then
-      return nil, problem
-    end
+    if not text then return nil, problem end
     bytes = bytes + #text + 1
     if bytes > most then
-      return nil, ("the file holds more than %d bytes of JSON: write it as JSON Lines, or set "
-        .. "max_json_bytes"):format(most)
+      return nil,
+        (
+          "the file holds more than %d bytes of JSON: write it as JSON Lines, or set "
+          .. "max_json_bytes"
+        ):format(most)
     end
     pieces[#pieces + 1] = text
   end
@@ -226,39 +207,27 @@ end
 
 local function open_json(path, opts, cursor)
   local text, message = whole(path, opts.max_json_bytes or JSON_BYTES)
-  if not text then
-    return nil, message
-  end
+  if not text then return nil, message end
   local value, list
   value, message = json.decode(with_long_numbers_as_text(text), STRICT)
-  if value == nil then
-    return nil, (message:gsub("^json: ", ""))
-  end
+  if value == nil then return nil, (message:gsub("^json: ", "")) end
   list, message = list_in(value)
-  if not list then
-    return nil, message
-  end
+  if not list then return nil, message end
   return setmetatable({ list = list, line = cursor.line }, Json)
 end
 
 -- ---- CSV --------
 
-local Csv = object_class({})
+local Csv = object_class {}
 
 function Csv:next()
   local fields, line, problem, text = self.csv:next()
-  if fields == nil then
-    return nil
-  end
+  if fields == nil then return nil end
   self.text = text
-  if not fields then
-    return false, line, problem
-  end
+  if not fields then return false, line, problem end
   for i = 1, #fields do
     problem = not_text(fields[i])
-    if problem then
-      return false, line, ("field %d: %s"):format(i, problem)
-    end
+    if problem then return false, line, ("field %d: %s"):format(i, problem) end
   end
   return self:named(fields), line
 end
@@ -266,28 +235,20 @@ end
 --- Fields under their names (an empty one is absent), or numbered.
 function Csv:named(fields)
   local names = self.names
-  if not names then
-    return fields
-  end
+  if not names then return fields end
   local record = {}
   for i = 1, #names do
-    if fields[i] ~= "" then
-      record[names[i]] = fields[i]
-    end
+    if fields[i] ~= "" then record[names[i]] = fields[i] end
   end
   return record
 end
 
-function Csv:cursor()
-  return self.csv:cursor()
-end
+function Csv:cursor() return self.csv:cursor() end
 
 --- Delimiter, width and names of a CSV file, from its first record.
 local function csv_head(path, opts)
   local reader, message = lines.open(path, { max_bytes = opts.max_bytes })
-  if not reader then
-    return nil, message
-  end
+  if not reader then return nil, message end
   local first = reader:next()
   reader:close()
   if not first then
@@ -295,18 +256,22 @@ local function csv_head(path, opts)
   end
   local delimiter = opts.delimiter or csv.delimiter(first)
   reader = lines.open(path, { max_bytes = opts.max_bytes })
-  local names, _, problem = csv.reader(reader, { delimiter = delimiter,
-    max_bytes = opts.max_bytes }):next()
+  local names, _, problem = csv
+    .reader(reader, {
+      delimiter = delimiter,
+      max_bytes = opts.max_bytes,
+    })
+    :next()
   reader:close()
-  if not names then
-    return nil, "the first record: " .. problem
-  end
+  if not names then return nil, "the first record: " .. problem end
   local seen = {}
   for i, name in ipairs(names) do
     names[i] = row_fields.trim(name)
     if opts.header ~= false and seen[names[i]] then
-      return nil, ("the header names '%s' twice (number the columns instead: header = false)")
-        :format(names[i])
+      return nil,
+        ("the header names '%s' twice (number the columns instead: header = false)"):format(
+          names[i]
+        )
     end
     seen[names[i]] = true
   end
@@ -316,15 +281,14 @@ records.csv_head = csv_head
 
 local function open_csv(reader, path, opts, cursor)
   local head, message = csv_head(path, opts)
-  if not head then
-    return nil, message
-  end
-  local source = csv.reader(reader, { delimiter = head.delimiter, width = head.width,
-    max_bytes = opts.max_bytes })
+  if not head then return nil, message end
+  local source = csv.reader(reader, {
+    delimiter = head.delimiter,
+    width = head.width,
+    max_bytes = opts.max_bytes,
+  })
   source.line = cursor.line
-  if head.names and cursor.offset == 0 then
-    source:next()
-  end
+  if head.names and cursor.offset == 0 then source:next() end
   return setmetatable({ lines = reader, csv = source, names = head.names }, Csv)
 end
 
@@ -339,18 +303,19 @@ end
 -- @treturn ?string message
 function records.open(path, kind, opts, cursor)
   cursor = cursor or { offset = 0, line = 0 }
-  if kind == "json" then
-    return open_json(path, opts, cursor)
-  end
-  local reader, message = lines.open(path, { max_bytes = opts.max_bytes, offset = cursor.offset,
-    line = cursor.line, skip_empty = kind == "jsonl" })
+  if kind == "json" then return open_json(path, opts, cursor) end
+  local reader, message = lines.open(path, {
+    max_bytes = opts.max_bytes,
+    offset = cursor.offset,
+    line = cursor.line,
+    skip_empty = kind == "jsonl",
+  })
   if not reader then
     return nil, message
   elseif kind == "csv" then
     return open_csv(reader, path, opts, cursor)
   end
-  return setmetatable({ lines = reader, line = cursor.line },
-    kind == "lines" and Lines or Jsonl)
+  return setmetatable({ lines = reader, line = cursor.line }, kind == "lines" and Lines or Jsonl)
 end
 
 return records

@@ -17,8 +17,16 @@ row_fields.names = {
   messages = { "messages", "conversation" },
   user_id = { "user_id", "author_id", "user", "uid", "username", "author" },
   organisation = { "organisation", "organization", "org", "org_id" },
-  time = { "time", "timestamp", "created_at", "created", "created_utc", "created_date", "ts",
-    "date" },
+  time = {
+    "time",
+    "timestamp",
+    "created_at",
+    "created",
+    "created_utc",
+    "created_date",
+    "ts",
+    "date",
+  },
   use_case = { "use_case", "category" },
   source = { "source" },
   kind = { "kind" },
@@ -64,9 +72,7 @@ end
 -- "^%s*(.-)%s*$" takes the square of it).
 function row_fields.trim(text)
   local from, to = text:find("%S"), #text
-  if not from then
-    return ""
-  end
+  if not from then return "" end
   while text:find("^%s", to) do
     to = to - 1
   end
@@ -93,15 +99,13 @@ end
 --- The field of two or more names for one thing that is preferred.
 local function first_of(record, name, known)
   for _, other in ipairs(row_fields.names[name]) do
-    if record[other] ~= nil and not (known and known[other]) then
-      return record[other]
-    end
+    if record[other] ~= nil and not (known and known[other]) then return record[other] end
   end
 end
 
 --- Others use `source` and `kind` for things of their own: these are small fields then.
 local function set_aside(row, keep_extra)
-  for name, valid in pairs({ source = sources, kind = kinds }) do
+  for name, valid in pairs { source = sources, kind = kinds } do
     local value = row[name]
     if value ~= nil and not valid[value] then
       row[name] = nil
@@ -126,9 +130,7 @@ function row_fields.collect(record, known, keep_extra)
     end
   end
   if plain then -- a record that is a row already need not be copied
-    if record.source ~= nil or record.kind ~= nil then
-      set_aside(record, keep_extra)
-    end
+    if record.source ~= nil or record.kind ~= nil then set_aside(record, keep_extra) end
     return record
   end
   local row, extra = { prompt = nil, user_id = nil, time = nil, source = nil, extra = nil }, nil
@@ -144,9 +146,7 @@ function row_fields.collect(record, known, keep_extra)
     end
   end
   row.extra = extra and keep_small(extra)
-  if row.source ~= nil or row.kind ~= nil then
-    set_aside(row, keep_extra)
-  end
+  if row.source ~= nil or row.kind ~= nil then set_aside(row, keep_extra) end
   return row
 end
 
@@ -158,9 +158,7 @@ function row_fields.ranks(numbers)
   for i, number in ipairs(numbers) do
     local rank = 1
     for _, other in ipairs(numbers) do
-      if other < number then
-        rank = rank + 1
-      end
+      if other < number then rank = rank + 1 end
     end
     ranks[i] = rank
   end
@@ -189,13 +187,9 @@ local function check_ranks(numbers, count)
 end
 
 local function are_booleans(list, n)
-  if type(list) ~= "table" or #list ~= n then
-    return false
-  end
+  if type(list) ~= "table" or #list ~= n then return false end
   for _, value in ipairs(list) do
-    if type(value) ~= "boolean" then
-      return false
-    end
+    if type(value) ~= "boolean" then return false end
   end
   return true
 end
@@ -221,22 +215,14 @@ function row_fields.check_completions(row)
   local reason
   if row.ranks ~= nil then
     row.ranks, reason = check_ranks(row.ranks, #list)
-    if reason then
-      return reason
-    end
+    if reason then return reason end
   end
   if row.rankings ~= nil then
-    if type(row.rankings) ~= "table" or #row.rankings == 0 then
-      return "rankings are not a list"
-    end
+    if type(row.rankings) ~= "table" or #row.rankings == 0 then return "rankings are not a list" end
     for i, ranking in ipairs(row.rankings) do
-      if type(ranking) ~= "table" then
-        return ("ranking %d is no object"):format(i)
-      end
+      if type(ranking) ~= "table" then return ("ranking %d is no object"):format(i) end
       ranking.ranks, reason = check_ranks(ranking.ranks, #list)
-      if reason then
-        return ("ranking %d: %s"):format(i, reason)
-      end
+      if reason then return ("ranking %d: %s"):format(i, reason) end
       ranking.time = ranking.time and clock.seconds(ranking.time)
     end
   end
@@ -244,12 +230,13 @@ end
 
 local function check_messages(messages)
   local last = messages[#messages]
-  if last == nil or last.role ~= "user" then
-    return "messages do not end in a user turn"
-  end
+  if last == nil or last.role ~= "user" then return "messages do not end in a user turn" end
   for i, message in ipairs(messages) do
-    if type(message) ~= "table" or type(message.role) ~= "string"
-      or type(message.content) ~= "string" then
+    if
+      type(message) ~= "table"
+      or type(message.role) ~= "string"
+      or type(message.content) ~= "string"
+    then
       return ("message %d has no role and content"):format(i)
     end
   end
@@ -299,18 +286,14 @@ function row_fields.check(row, day)
     return ("prompt is a %s, not a text"):format(type(prompt))
   elseif type(row.messages) == "table" then
     local reason = check_messages(row.messages)
-    if reason then
-      return reason
-    end
+    if reason then return reason end
   else
     return row.messages == nil and "no prompt" or "messages are not a list"
   end
 
   local reason
   row.user_id, reason = user_of(row.user_id)
-  if reason then
-    return reason
-  end
+  if reason then return reason end
   for i = 1, #texts do
     local value = row[texts[i]]
     if value ~= nil and type(value) ~= "string" then
@@ -321,8 +304,9 @@ function row_fields.check(row, day)
     end
   end
   if not sources[row.source] then
-    return ("source is %s, not 'api' or 'labeler'"):format(type(row.source) == "string"
-      and "'" .. row.source:sub(1, 40) .. "'" or type(row.source))
+    return ("source is %s, not 'api' or 'labeler'"):format(
+      type(row.source) == "string" and "'" .. row.source:sub(1, 40) .. "'" or type(row.source)
+    )
   end
   if row.kind ~= nil and not kinds[row.kind] then
     return ("kind is '%s', not plain, few_shot or user_based"):format(row.kind:sub(1, 40))
@@ -344,9 +328,7 @@ function row_fields.check(row, day)
     return "an empty answer", true
   elseif row.completions ~= nil then
     reason = row_fields.check_completions(row)
-    if reason then
-      return reason
-    end
+    if reason then return reason end
   elseif row.ranks ~= nil or row.rankings ~= nil then
     return "ranks without completions"
   end

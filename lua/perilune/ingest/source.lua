@@ -23,9 +23,20 @@ local EXCERPT_BYTES <const> = 160
 local LINE_BYTES <const> = 16 << 20
 
 local known_options = {
-  format = true, fields = true, pattern = true, skip = true, source = true, labeler = true,
-  organisation = true, answers = true, day = true, extra = true, delimiter = true, header = true,
-  max_bytes = true, max_json_bytes = true,
+  format = true,
+  fields = true,
+  pattern = true,
+  skip = true,
+  source = true,
+  labeler = true,
+  organisation = true,
+  answers = true,
+  day = true,
+  extra = true,
+  delimiter = true,
+  header = true,
+  max_bytes = true,
+  max_json_bytes = true,
 }
 source.known_options = known_options
 
@@ -36,12 +47,14 @@ Source.__index = Source
 
 --- A beginning of a text that is valid UTF-8 without control characters.
 function source.excerpt(text)
-  if not text then
-    return ""
-  end
+  if not text then return "" end
   local stop = math.min(#text, EXCERPT_BYTES)
-  while stop > 0 and stop > EXCERPT_BYTES - 4 and stop < #text
-    and (text:byte(stop + 1) & 0xc0) == 0x80 do
+  while
+    stop > 0
+    and stop > EXCERPT_BYTES - 4
+    and stop < #text
+    and (text:byte(stop + 1) & 0xc0) == 0x80
+  do
     stop = stop - 1
   end
   local cut = text:sub(1, stop):gsub("%c", " ")
@@ -51,9 +64,7 @@ end
 local function numbered(fields)
   if type(fields) == "table" then
     for _, place in pairs(fields) do
-      if math.type(place) == "integer" then
-        return true
-      end
+      if math.type(place) == "integer" then return true end
     end
   end
   return false
@@ -67,9 +78,7 @@ local function settle(opts)
   end
   settled.extra = opts.extra ~= false
   settled.max_bytes = opts.max_bytes or LINE_BYTES
-  if opts.header == nil and numbered(opts.fields) then
-    settled.header = false
-  end
+  if opts.header == nil and numbered(opts.fields) then settled.header = false end
   return settled
 end
 
@@ -82,9 +91,7 @@ local function converter(taken, opts)
     return mapping.compile(opts.fields, opts.extra)
   end
   local shape = forms[taken.shape]
-  return function(record, out)
-    return shape(record, out, opts)
-  end
+  return function(record, out) return shape(record, out, opts) end
 end
 
 --- Opens a file.
@@ -100,14 +107,19 @@ function source.open(path, opts, cursor, taken)
   local message
   if not taken then
     taken, message = detect(path, opts)
-    if not taken then
-      return nil, message
-    end
+    if not taken then return nil, message end
   end
-  local self = { path = path, taken = taken, rows = {}, count = 0, notes = {},
-    labeler = opts.labeler, organisation = opts.organisation,
+  local self = {
+    path = path,
+    taken = taken,
+    rows = {},
+    count = 0,
+    notes = {},
+    labeler = opts.labeler,
+    organisation = opts.organisation,
     by_function = type(opts.fields) == "function",
-    default_source = opts.source or forms.sources[taken.shape] or "api" }
+    default_source = opts.source or forms.sources[taken.shape] or "api",
+  }
   if opts.source ~= nil and opts.source ~= "api" and opts.source ~= "labeler" then
     return nil, ("source must be 'api' or 'labeler', got '%s'"):format(tostring(opts.source))
   end
@@ -115,13 +127,9 @@ function source.open(path, opts, cursor, taken)
     return nil, ("answers must be 'person' or 'model', got '%s'"):format(tostring(opts.answers))
   end
   self.convert, message = converter(taken, opts)
-  if not self.convert then
-    return nil, message
-  end
+  if not self.convert then return nil, message end
   self.day, message = chat_log.day(path, opts.day)
-  if message then
-    return nil, message
-  end
+  if message then return nil, message end
   self.records, message = records.open(path, taken.kind, opts, cursor)
   if not self.records then
     return nil, message:find(path, 1, true) and message or ("%s: %s"):format(path, message)
@@ -146,9 +154,7 @@ function Source:check(count, reason, skipped)
     else
       good = good + 1
       rows[good] = row
-      if note then
-        self.notes[note] = (self.notes[note] or 0) + 1
-      end
+      if note then self.notes[note] = (self.notes[note] or 0) + 1 end
     end
   end
   for i = good + 1, count do
@@ -185,9 +191,7 @@ function Source:next()
 end
 
 --- A record that is bad, as a message.
-function source.bad_line(path, line, reason)
-  return ("%s:%d: %s"):format(path, line, reason)
-end
+function source.bad_line(path, line, reason) return ("%s:%d: %s"):format(path, line, reason) end
 
 --- An iterator over the rows: see ingest.rows.
 -- @tparam table opts strict, limit, on_bad, on_skip
@@ -230,17 +234,11 @@ function Source:each(opts)
 end
 
 --- What stood where the last record was, shortened.
-function Source:excerpt()
-  return source.excerpt(self.records.text)
-end
+function Source:excerpt() return source.excerpt(self.records.text) end
 
 --- Byte and line after the last record.
-function Source:cursor()
-  return self.records:cursor()
-end
+function Source:cursor() return self.records:cursor() end
 
-function Source:close()
-  self.records:close()
-end
+function Source:close() self.records:close() end
 
 return source

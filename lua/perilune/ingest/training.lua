@@ -21,9 +21,7 @@ local LINES_LOOKED_AT <const> = 200
 -- broken line says nothing: what follows it does.
 local function is_set(path)
   local reader <close>, message = core.lines.open(path, { skip_empty = true })
-  if not reader then
-    return nil, message
-  end
+  if not reader then return nil, message end
   local broken = 0
   for text in reader.next, reader do
     local record = text and core.json.decode(text)
@@ -32,9 +30,7 @@ local function is_set(path)
     elseif not text or text:find("%S") then
       broken = broken + 1
     end
-    if broken == LINES_LOOKED_AT then
-      break
-    end
+    if broken == LINES_LOOKED_AT then break end
   end
   return broken == 0
 end
@@ -49,9 +45,7 @@ local function by_person(next_row)
       row, line = next_row()
       person, ranking = 1, row and row.rankings and row.rankings[1]
     end
-    if not ranking then
-      return row, line
-    end
+    if not ranking then return row, line end
     local one = {}
     for key, value in pairs(row) do
       one[key] = value
@@ -61,9 +55,7 @@ local function by_person(next_row)
   end
 end
 
-local function warn(text, ...)
-  io.stderr:write("warning: ", text:format(...), "\n")
-end
+local function warn(text, ...) io.stderr:write("warning: ", text:format(...), "\n") end
 
 -- What was passed over, once at the end of the rows.
 local function telling(path, next_row, passed)
@@ -71,8 +63,13 @@ local function telling(path, next_row, passed)
     local row, line = next_row()
     if row == nil then
       for _, reason in ipairs(passed) do
-        warn("%s: %d rows passed over: %s (the first in line %d)", path, passed[reason].count,
-          reason, passed[reason].line)
+        warn(
+          "%s: %d rows passed over: %s (the first in line %d)",
+          path,
+          passed[reason].count,
+          reason,
+          passed[reason].line
+        )
       end
       passed = {}
     end
@@ -88,31 +85,28 @@ end
 -- @treturn ?string message when the file cannot be read
 return function(path, opts)
   local own, message = is_set(path)
-  if own == nil then
-    return nil, message
-  end
+  if own == nil then return nil, message end
   local from
   from, message = source.open(path, {}, nil, own and TAKEN or nil)
-  if not from then
-    return nil, message
-  end
+  if not from then return nil, message end
   local passed = {}
   local function on_skip(line, reason)
-    if opts and opts.on_skip then
-      opts.on_skip(line, reason)
-    end
+    if opts and opts.on_skip then opts.on_skip(line, reason) end
     if not passed[reason] then
       passed[#passed + 1], passed[reason] = reason, { count = 0, line = line }
     end
     passed[reason].count = passed[reason].count + 1
   end
-  if own then
-    return telling(path, from:each({ strict = true, on_skip = on_skip }), passed)
-  end
-  return telling(path, by_person(from:each({ on_skip = on_skip, on_bad = function(line, reason)
-    if opts and opts.on_bad then
-      opts.on_bad(line, reason)
-    end
-    warn("%s; left out", source.bad_line(path, line, reason))
-  end })), passed)
+  if own then return telling(path, from:each { strict = true, on_skip = on_skip }, passed) end
+  return telling(
+    path,
+    by_person(from:each {
+      on_skip = on_skip,
+      on_bad = function(line, reason)
+        if opts and opts.on_bad then opts.on_bad(line, reason) end
+        warn("%s; left out", source.bad_line(path, line, reason))
+      end,
+    }),
+    passed
+  )
 end

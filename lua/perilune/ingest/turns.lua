@@ -9,9 +9,19 @@ local row_fields = require("perilune.ingest.row_fields")
 local turns = {}
 
 local roles = {
-  system = "system", developer = "system", user = "user", human = "user", prompter = "user",
-  assistant = "assistant", gpt = "assistant", chatgpt = "assistant", bing = "assistant",
-  bard = "assistant", model = "assistant", tool = "tool", observation = "tool",
+  system = "system",
+  developer = "system",
+  user = "user",
+  human = "user",
+  prompter = "user",
+  assistant = "assistant",
+  gpt = "assistant",
+  chatgpt = "assistant",
+  bing = "assistant",
+  bard = "assistant",
+  model = "assistant",
+  tool = "tool",
+  observation = "tool",
   ["function"] = "tool",
 }
 
@@ -23,16 +33,12 @@ end
 
 --- The text of a turn: text, or the texts of its parts when all of them are text; else nil.
 function turns.text(content)
-  if type(content) ~= "table" then
-    return type(content) == "string" and content or nil
-  end
+  if type(content) ~= "table" then return type(content) == "string" and content or nil end
   local texts = {}
   for i, part in ipairs(content) do
     local text = type(part) == "table" and (part.type == nil or part.type == "text") and part.text
       or part
-    if type(text) ~= "string" then
-      return nil
-    end
+    if type(text) ~= "string" then return nil end
     texts[i] = text
   end
   return #texts > 0 and table.concat(texts, "\n") or nil
@@ -42,9 +48,7 @@ end
 -- @treturn ?{{role=string,content=string},...}
 -- @treturn ?string reason
 function turns.messages(list)
-  if type(list) ~= "table" or #list == 0 then
-    return nil, "messages are not a list of turns"
-  end
+  if type(list) ~= "table" or #list == 0 then return nil, "messages are not a list of turns" end
   local messages, n = {}, 0
   for i, turn in ipairs(list) do
     if type(turn) ~= "table" then
@@ -53,8 +57,11 @@ function turns.messages(list)
     local name, role = turn.role or turn.from, turns.role(turn)
     local content = turns.text(turn.content or turn.value or turn.text)
     if not role then
-      return nil, ("turn %d has the role %s (known: system, user, assistant, tool)"):format(i,
-        type(name) == "string" and "'" .. name:sub(1, 40) .. "'" or type(name))
+      return nil,
+        ("turn %d has the role %s (known: system, user, assistant, tool)"):format(
+          i,
+          type(name) == "string" and "'" .. name:sub(1, 40) .. "'" or type(name)
+        )
     elseif not content then
       return nil, ("turn %d has no text"):format(i)
     end
@@ -70,18 +77,14 @@ local marks = { { "\n\nHuman:", "user" }, { "\n\nAssistant:", "assistant" } }
 
 --- The turns of a "\n\nHuman: ...\n\nAssistant: ..." transcript, nil when it is none.
 function turns.transcript(text)
-  if not text:find("^%s*Human:") and not text:find("^%s*Assistant:") then
-    return nil
-  end
+  if not text:find("^%s*Human:") and not text:find("^%s*Assistant:") then return nil end
   text = "\n\n" .. text:gsub("^%s+", "")
   local messages, found = {}, { 0, 0 }
   local at, role = 1, nil
   while at do
     local stop, mark
     for i, pair in ipairs(marks) do -- each mark is looked for once behind its last place
-      if found[i] and found[i] < at then
-        found[i] = text:find(pair[1], at, true)
-      end
+      if found[i] and found[i] < at then found[i] = text:find(pair[1], at, true) end
       if found[i] and (not stop or found[i] < stop) then
         stop, mark = found[i], pair
       end
@@ -127,14 +130,22 @@ end
 -- @treturn string|boolean the second answer; true after a reason: the pair is skipped
 function turns.common(a, b)
   local n = 0
-  while a[n + 1] and b[n + 1] and a[n + 1].role == b[n + 1].role
-    and a[n + 1].content == b[n + 1].content do
+  while
+    a[n + 1]
+    and b[n + 1]
+    and a[n + 1].role == b[n + 1].role
+    and a[n + 1].content == b[n + 1].content
+  do
     n = n + 1
   end
   if n == #a and n == #b then
     return nil, "both answers are the same", true
-  elseif #a ~= n + 1 or #b ~= n + 1 or a[n + 1].role ~= "assistant"
-    or b[n + 1].role ~= "assistant" then
+  elseif
+    #a ~= n + 1
+    or #b ~= n + 1
+    or a[n + 1].role ~= "assistant"
+    or b[n + 1].role ~= "assistant"
+  then
     return nil, "the two dialogues part before their last answer", true
   end
   return table.move(a, 1, n, 1, {}), a[n + 1].content, b[n + 1].content

@@ -16,9 +16,7 @@ AdamW.__name = "adamw"
 --- A new optimizer.
 -- @tparam ParameterBlock block the parameters, model.block
 -- @treturn AdamW
-function adamw.new(block)
-  return setmetatable({ engine = core.adamw_state(block) }, AdamW)
-end
+function adamw.new(block) return setmetatable({ engine = core.adamw_state(block) }, AdamW) end
 
 --- One step on the gradients of the block.
 -- @tparam table|Config given a table with `lr`, `beta1`, `beta2`, `eps`, `tf_eps`, `weight_decay`
@@ -44,14 +42,10 @@ end
 
 --- The moments as tensors `m` and `v`, and the number of `steps` taken.
 -- @treturn {m=Tensor,v=Tensor,steps=integer} the tensors are the live moments
-function AdamW:state()
-  return self.engine:state()
-end
+function AdamW:state() return self.engine:state() end
 
 --- Sets the number of steps taken, as a checkpoint has it.
 -- @tparam integer steps
-function AdamW:set_steps(steps)
-  self.engine:set_steps(steps)
-end
+function AdamW:set_steps(steps) self.engine:set_steps(steps) end
 
 return adamw

@@ -8,13 +8,9 @@ local tokenizer = require("perilune.model.tokenizer")
 
 local companions = {}
 
-local function refuse(text, ...)
-  error("models that do not fit together: " .. text:format(...), 0)
-end
+local function refuse(text, ...) error("models that do not fit together: " .. text:format(...), 0) end
 
-local function title(one)
-  return ("%s (%s)"):format(one.name, one.path)
-end
+local function title(one) return ("%s (%s)"):format(one.name, one.path) end
 
 --- Refuse models that do not fit the first of a list; both are named.
 -- @tparam {{name=string,path=string,model=Model,scores=?boolean},...} list the first is the one
@@ -26,15 +22,22 @@ function companions.check(list, longest)
   local own = assert(tokenizer.load(first.path))
   for i, one in ipairs(list) do
     if one.scores and not one.model.config.scalar_head then
-      refuse("%s has no scalar head and scores nothing; recipes/reward.lua makes one that does",
-        title(one))
+      refuse(
+        "%s has no scalar head and scores nothing; recipes/reward.lua makes one that does",
+        title(one)
+      )
     elseif one.model.config.scalar_head and not one.scores then
       refuse("%s is a reward model: it scores answers and writes none", title(one))
     end
     local context = one.model:context()
     if longest and context and longest > context then
-      refuse("%s reads %d tokens, a prompt and its answer may have %d; lower max_prompt_length or "
-        .. "response_length", title(one), context, longest)
+      refuse(
+        "%s reads %d tokens, a prompt and its answer may have %d; lower max_prompt_length or "
+          .. "response_length",
+        title(one),
+        context,
+        longest
+      )
     end
     if i > 1 then
       local size, wanted = one.model.config.vocab_size, first.model.config.vocab_size
@@ -43,11 +46,19 @@ function companions.check(list, longest)
       end
       local other, message = tokenizer.load(one.path)
       if not other then
-        refuse("the tokenizer of %s cannot be read (%s), so it cannot be compared with that of %s",
-          title(one), message, title(first))
+        refuse(
+          "the tokenizer of %s cannot be read (%s), so it cannot be compared with that of %s",
+          title(one),
+          message,
+          title(first)
+        )
       elseif other:fingerprint() ~= own:fingerprint() then
-        refuse("%s has another tokenizer than %s: the same ids are other words there; train it "
-          .. "from the same base", title(one), title(first))
+        refuse(
+          "%s has another tokenizer than %s: the same ids are other words there; train it "
+            .. "from the same base",
+          title(one),
+          title(first)
+        )
       end
     end
   end

@@ -80,8 +80,13 @@ end
 -- @treturn Tensor entropies [N], nats
 function loss.logprobs(model, packed, at, opts)
   opts = opts or {}
-  return core.logprob(model:hidden(packed, opts), model:head(), at.rows, at.targets,
-    { temperature = opts.temperature or 1 })
+  return core.logprob(
+    model:hidden(packed, opts),
+    model:head(),
+    at.rows,
+    at.targets,
+    { temperature = opts.temperature or 1 }
+  )
 end
 
 -- The results of fn(part) for each part, laid end to end; without a tape.
@@ -93,10 +98,8 @@ local function over(parts, fn)
     results[i] = fn(part):keep()
     total = total + #results[i]
   end
-  if #results == 1 then
-    return results[1]
-  end
-  local all, at = core.zeros({ total }), 0
+  if #results == 1 then return results[1] end
+  local all, at = core.zeros { total }, 0
   for _, result in ipairs(results) do
     all:view({ #result }, at):copy_(result)
     at = at + #result
@@ -110,9 +113,7 @@ end
 -- @tparam ?table opts `temperature` 1
 -- @treturn Tensor [N] in the order of the sequences
 function loss.sequence_logprobs(model, parts, opts)
-  return over(parts, function(part)
-    return (loss.logprobs(model, part.batch, part.at, opts))
-  end)
+  return over(parts, function(part) return (loss.logprobs(model, part.batch, part.at, opts)) end)
 end
 
 --- Scores of sequences by a scalar-head model, read at their last tokens, without a tape.
@@ -120,9 +121,10 @@ end
 -- @tparam table parts
 -- @treturn Tensor [B]
 function loss.sequence_scores(model, parts)
-  return over(parts, function(part)
-    return core.gather(model:scores(part.batch), batch.last_rows(part.batch))
-  end)
+  return over(
+    parts,
+    function(part) return core.gather(model:scores(part.batch), batch.last_rows(part.batch)) end
+  )
 end
 
 --- Values of a scalar-head model where the tokens a loss would be taken at are predicted, without a
@@ -131,9 +133,7 @@ end
 -- @tparam table parts
 -- @treturn Tensor [N] in the order of the sequences
 function loss.sequence_values(model, parts)
-  return over(parts, function(part)
-    return core.gather(model:scores(part.batch), part.at.rows)
-  end)
+  return over(parts, function(part) return core.gather(model:scores(part.batch), part.at.rows) end)
 end
 
 --- Mean loss over a whole set, nats a token, without a tape.
@@ -149,8 +149,12 @@ function loss.evaluate(model, sequences, masks, opts)
   local guard <close> = core.no_grad()
   for _, indices in ipairs(batch.split(sequences, opts.max_tokens or 16384)) do
     local scope <close> = core.scope("loss.part")
-    local part_loss, n = loss.lm(model, batch.take(sequences, indices),
-      masks and batch.take(masks, indices), { norm = 1 })
+    local part_loss, n = loss.lm(
+      model,
+      batch.take(sequences, indices),
+      masks and batch.take(masks, indices),
+      { norm = 1 }
+    )
     sum, count = sum + part_loss:item(), count + n
   end
   return count > 0 and sum / count or nil, count

@@ -13,9 +13,7 @@ function ranking.gaps(scores, ranks)
   for _, set in ipairs(ranks) do
     for i = 1, #set do
       for j = 1, #set do
-        if set[i] < set[j] then
-          gaps[#gaps + 1] = scores[at + i] - scores[at + j]
-        end
+        if set[i] < set[j] then gaps[#gaps + 1] = scores[at + i] - scores[at + j] end
       end
     end
     at = at + #set
@@ -23,9 +21,7 @@ function ranking.gaps(scores, ranks)
   return gaps
 end
 
-local function rightness(gap)
-  return gap > 0 and 1 or gap == 0 and 0.5 or 0
-end
+local function rightness(gap) return gap > 0 and 1 or gap == 0 and 0.5 or 0 end
 
 --- How many pairs are ordered right, and whether confidence is earned: of the pairs that the model
 -- gives probability p = σ(gap) to order right, how many does it order right?
@@ -35,9 +31,7 @@ end
 --   `eval_calibration_error` (mean |accuracy - p| over the tenths, weighted by their pairs); of no
 --   pairs `eval_pairs` alone
 function ranking.calibration(gaps)
-  if #gaps == 0 then
-    return { eval_pairs = 0 }
-  end
+  if #gaps == 0 then return { eval_pairs = 0 } end
   local right, bins = 0, {}
   for _, gap in ipairs(gaps) do
     local confidence = 1 / (1 + math.exp(-math.abs(gap)))
@@ -100,9 +94,7 @@ function ranking.ranks(values)
   for i, value in ipairs(values) do
     ranks[i] = 1
     for _, other in ipairs(values) do
-      if other > value then
-        ranks[i] = ranks[i] + 1
-      end
+      if other > value then ranks[i] = ranks[i] + 1 end
     end
   end
   return ranks

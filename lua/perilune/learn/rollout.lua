@@ -77,9 +77,7 @@ function rollout.shape_scores(scores, finish_reasons, opts)
     if finish_reasons[i] ~= "stop" and opts.rule ~= "none" then
       score = (opts.rule == "subtract" and score or 0) - opts.penalty
     end
-    if opts.clip > 0 then
-      score = math.max(-opts.clip, math.min(opts.clip, score))
-    end
+    if opts.clip > 0 then score = math.max(-opts.clip, math.min(opts.clip, score)) end
     shaped[i] = score
   end
   return shaped
@@ -102,7 +100,7 @@ end
 -- @tparam table segments
 -- @treturn Tensor [N]
 function rollout.rewards(penalty, scores, segments)
-  local at_end = core.zeros({ #penalty })
+  local at_end = core.zeros { #penalty }
   for b, score in ipairs(scores) do
     at_end:set(segments[b + 1], score)
   end
@@ -121,7 +119,7 @@ end
 -- @treturn Tensor returns [N]
 function rollout.gae(rewards, values, roll, gamma, lam)
   local n = #values
-  local next_values = core.zeros({ n })
+  local next_values = core.zeros { n }
   next_values:view({ n - 1 }):copy_(values:view({ n - 1 }, 1))
   for b = 2, #roll.segments do
     next_values:set(roll.segments[b], 0)
@@ -139,13 +137,9 @@ local function length_correlation(roll)
     local question = roll.questions[(i - 1) // roll.answers.samples + 1]
     asked[i] = table.concat(question, " ")
   end
-  if n < 8 then
-    return nil
-  end
+  if n < 8 then return nil end
   local within, free = stats.correlation_within(roll.raw_scores, roll.lengths, asked)
-  if free >= 8 then
-    return within
-  end
+  if free >= 8 then return within end
   return stats.correlation(roll.raw_scores, roll.lengths)
 end
 

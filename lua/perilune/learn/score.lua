@@ -34,9 +34,14 @@ local function load_function(path)
   local chunk, message = loadfile(path)
   local fn = chunk and call(path, chunk)
   if type(fn) ~= "function" then
-    error(("reward_function %s %s"):format(path,
-      chunk and "must return a function of (prompts, answers, rows, ended), not a " .. type(fn)
-      or "cannot be read: " .. message), 0)
+    error(
+      ("reward_function %s %s"):format(
+        path,
+        chunk and "must return a function of (prompts, answers, rows, ended), not a " .. type(fn)
+          or "cannot be read: " .. message
+      ),
+      0
+    )
   end
   return fn
 end
@@ -81,12 +86,13 @@ end
 -- @tparam table prompts list of {tokens =, row =}, one for each answer
 -- @treturn {number,...} one for each answer
 function Judge:score(roll, prompts)
-  if self.model then
-    return loss.sequence_scores(self.model, roll.parts):totable()
-  end
+  if self.model then return loss.sequence_scores(self.model, roll.parts):totable() end
   local texts = self:texts(roll, prompts)
-  return checked(self, call(self.path, self.fn, texts.prompts, texts.answers, texts.rows,
-    texts.ended), #roll.answers)
+  return checked(
+    self,
+    call(self.path, self.fn, texts.prompts, texts.answers, texts.rows, texts.ended),
+    #roll.answers
+  )
 end
 
 --- What a reward function is given.
@@ -142,9 +148,7 @@ function score.sets(scalar_model, sets, max_tokens)
       lengths[#lengths + 1] = #sequence
       tokens = tokens + #sequence
     end
-    if tokens >= (max_tokens or 16384) then
-      flush()
-    end
+    if tokens >= (max_tokens or 16384) then flush() end
   end
   flush()
   return scores, ranks, lengths

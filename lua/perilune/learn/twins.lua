@@ -22,9 +22,7 @@ end
 -- @treturn Tensor []
 function twins.cross_entropy(hidden, head, rows, targets, weights, opts)
   local logprob = logits(hidden, head, rows):log_softmax():pick(targets)
-  if weights then
-    logprob = logprob * weights
-  end
+  if weights then logprob = logprob * weights end
   return -logprob:sum() * (opts and opts.scale or 1)
 end
 
@@ -56,15 +54,9 @@ function twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts)
 end
 
 local outcome = {
-  logsigmoid = function(d)
-    return d:log_sigmoid()
-  end,
-  sigmoid = function(d)
-    return d:sigmoid()
-  end,
-  linear = function(d)
-    return d
-  end,
+  logsigmoid = function(d) return d:log_sigmoid() end,
+  sigmoid = function(d) return d:sigmoid() end,
+  linear = function(d) return d end,
 }
 
 --- -1/B Σ_b 1/C_b Σ_{w before l} f(r_w - r_l - (m_w - m_l)): all pairs of each ranked set,
@@ -100,21 +92,15 @@ function twins.rank_loss(scores, offsets, ranks, margins, opts)
     end
   end
   local d = pl.gather(scores, winners) - pl.gather(scores, losers)
-  if margins then
-    d = d - (pl.gather(margins, winners) - pl.gather(margins, losers))
-  end
+  if margins then d = d - (pl.gather(margins, winners) - pl.gather(margins, losers)) end
   local norm = opts.norm and opts.norm > 0 and opts.norm or math.max(1, counted)
   local weight = pl.tensor(weights, scores:dtype())
   return -(outcome[opts.variant or "logsigmoid"](d) * weight):sum() / norm
 end
 
 local function weighted(term, weights, norm)
-  if weights then
-    term = term * weights
-  end
-  if not norm or norm <= 0 then
-    norm = weights and weights:sum():item() or term:count()
-  end
+  if weights then term = term * weights end
+  if not norm or norm <= 0 then norm = weights and weights:sum():item() or term:count() end
   return term:sum() / (norm == 0 and 1 or norm)
 end
 

@@ -32,9 +32,7 @@ end
 function keys.number(least, most)
   return {
     wanted = ("a number from %g to %g"):format(least, most),
-    holds = function(value)
-      return type(value) == "number" and value >= least and value <= most
-    end,
+    holds = function(value) return type(value) == "number" and value >= least and value <= most end,
   }
 end
 
@@ -50,9 +48,7 @@ function keys.only(...)
     wanted = table.concat(texts, " or ") .. ", all that is implemented",
     holds = function(value)
       for _, known in ipairs(values) do
-        if value == known then
-          return true
-        end
+        if value == known then return true end
       end
       return false
     end,
@@ -62,9 +58,7 @@ end
 local function of_type(name, wanted)
   return {
     wanted = wanted,
-    holds = function(value)
-      return type(value) == name
-    end,
+    holds = function(value) return type(value) == name end,
   }
 end
 
@@ -76,16 +70,12 @@ keys.table = of_type("table", "an object")
 --- What changes nothing that is computed here.
 keys.harmless = {
   wanted = "anything",
-  holds = function()
-    return true
-  end,
+  holds = function() return true end,
 }
 
 local empty = {
   wanted = "empty, all that is implemented",
-  holds = function(value)
-    return type(value) == "table" and next(value) == nil
-  end,
+  holds = function(value) return type(value) == "table" and next(value) == nil end,
 }
 
 local common = {
@@ -151,11 +141,16 @@ function keys.check(config, family, inside)
       for key in pairs(family) do
         known[#known + 1] = key
       end
-      return ("config.json: '%s' is %s: the key is not known, so what it changes is not "
-        .. "implemented%s"):format(full, shown(config[name]), nearest.hint(name, known))
+      return (
+        "config.json: '%s' is %s: the key is not known, so what it changes is not "
+        .. "implemented%s"
+      ):format(full, shown(config[name]), nearest.hint(name, known))
     elseif rule and not rule.holds(config[name]) then
-      return ("config.json: '%s' is %s; it must be %s"):format(full, shown(config[name]),
-        rule.wanted)
+      return ("config.json: '%s' is %s; it must be %s"):format(
+        full,
+        shown(config[name]),
+        rule.wanted
+      )
     end
   end
 end
@@ -166,9 +161,7 @@ end
 -- @treturn ?string
 function keys.missing(config, names)
   for _, name in ipairs(names) do
-    if config[name] == nil then
-      return ("config.json: '%s' is missing"):format(name)
-    end
+    if config[name] == nil then return ("config.json: '%s' is missing"):format(name) end
   end
 end
 

@@ -19,9 +19,7 @@ end
 local function generator_of(model, slots, len)
   len = (len + TILE - 1) // TILE * TILE
   local made = model.generator
-  if made and made.slots >= slots and made.len >= len then
-    return made.generator
-  end
+  if made and made.slots >= slots and made.len >= len then return made.generator end
   if made then
     slots, len = math.max(slots, made.slots), math.max(len, made.len)
   end
@@ -31,9 +29,7 @@ local function generator_of(model, slots, len)
   for _, cache in ipairs(caches) do
     cache:keep(true)
   end
-  local made_now = core.generator(function(batch)
-    return model:step(batch, caches)
-  end, caches)
+  local made_now = core.generator(function(batch) return model:step(batch, caches) end, caches)
   model.generator = { generator = made_now, slots = slots, len = len }
   return made_now
 end
@@ -53,9 +49,7 @@ end
 -- @field integer prefill_tokens
 local Answers = {}
 
-function Answers:__len()
-  return #self.finish_reasons
-end
+function Answers:__len() return #self.finish_reasons end
 
 -- The lists behind answers[i], made when they are first asked for.
 local function lists_of(self)
@@ -72,9 +66,7 @@ end
 
 function Answers:__index(i)
   local reason = math.type(i) == "integer" and self.finish_reasons[i]
-  if not reason then
-    return nil
-  end
+  if not reason then return nil end
   local lists, samples = lists_of(self), self.samples
   local function part(flat)
     return table.move(flat, lists.offsets[i] + 1, lists.offsets[i + 1], 1, {})
@@ -148,9 +140,7 @@ function generate.generate(model, prompts, opts)
       local last = table.move(tokens, math.max(1, #tokens - reach), #tokens, 1, {})
       local text = tokenizer:decode(last)
       for _, stop in ipairs(opts.stop_strings) do
-        if text:find(stop, 1, true) then
-          return true
-        end
+        if text:find(stop, 1, true) then return true end
       end
       return false
     end

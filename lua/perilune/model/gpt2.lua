@@ -11,21 +11,13 @@ local dropped = require("perilune.model.residual_dropout")
 
 local gpt2 = { class = "GPT2", causal = "LMHeadModel" }
 
-function gpt2.width(config)
-  return config.n_embd
-end
+function gpt2.width(config) return config.n_embd end
 
-function gpt2.context(config)
-  return config.n_positions
-end
+function gpt2.context(config) return config.n_positions end
 
-function gpt2.is_tied(config)
-  return config.tie_word_embeddings ~= false
-end
+function gpt2.is_tied(config) return config.tie_word_embeddings ~= false end
 
-function gpt2.init_std(config)
-  return config.initializer_range or 0.02
-end
+function gpt2.init_std(config) return config.initializer_range or 0.02 end
 
 local family = {
   n_embd = keys.integer(1),
@@ -54,8 +46,10 @@ function gpt2.check(config)
   local message = keys.check(config, family)
     or keys.missing(config, { "n_embd", "n_layer", "n_head", "n_positions", "vocab_size" })
   if not message and config.n_embd % config.n_head ~= 0 then
-    message = ("config.json: 'n_head' is %d; it must divide 'n_embd', %d"):format(config.n_head,
-      config.n_embd)
+    message = ("config.json: 'n_head' is %d; it must divide 'n_embd', %d"):format(
+      config.n_head,
+      config.n_embd
+    )
   end
   return message
 end
@@ -78,8 +72,8 @@ function gpt2.complete(config)
   config.resid_pdrop, config.embd_pdrop, config.attn_pdrop = 0.0, 0.0, 0.0
 end
 
-local transposed = { ["attn.c_attn"] = true, ["attn.c_proj"] = true, ["mlp.c_fc"] = true,
-  ["mlp.c_proj"] = true }
+local transposed =
+  { ["attn.c_attn"] = true, ["attn.c_proj"] = true, ["mlp.c_fc"] = true, ["mlp.c_proj"] = true }
 
 function gpt2.parameters(config)
   local c, std = config.n_embd, gpt2.init_std(config)
@@ -111,8 +105,14 @@ function gpt2.bind(m)
   m.layers = {}
   for i = 0, config.n_layer - 1 do
     local layer = {}
-    for _, name in ipairs({ "ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc",
-      "mlp.c_proj" }) do
+    for _, name in ipairs {
+      "ln_1",
+      "attn.c_attn",
+      "attn.c_proj",
+      "ln_2",
+      "mlp.c_fc",
+      "mlp.c_proj",
+    } do
       local at = ("transformer.h.%d.%s."):format(i, name)
       layer[name] = { m.weights[at .. "weight"], m.weights[at .. "bias"] }
     end
@@ -123,9 +123,7 @@ function gpt2.bind(m)
   m.gelu = { approximate = config.activation_function == "gelu" and "none" or "tanh" }
 end
 
-function gpt2.embedding(m)
-  return m.weights["transformer.wte.weight"]
-end
+function gpt2.embedding(m) return m.weights["transformer.wte.weight"] end
 
 function gpt2.caches(m, slots, len)
   local config, list = m.config, {}
@@ -135,23 +133,26 @@ function gpt2.caches(m, slots, len)
   return list
 end
 
-local function norm(m, x, layer)
-  return core.layernorm(x, layer[1], layer[2], m.eps)
-end
+local function norm(m, x, layer) return core.layernorm(x, layer[1], layer[2], m.eps) end
 
-local function linear(x, layer)
-  return core.linear(x, layer[1], layer[2])
-end
+local function linear(x, layer) return core.linear(x, layer[1], layer[2]) end
 
 local function attention(m, i, n, batch, caches)
   local c = m.config.n_embd
   local qkv = linear(n, m.layers[i]["attn.c_attn"])
   local q, k, v = qkv:slice(2, 1, c), qkv:slice(2, c + 1, 2 * c), qkv:slice(2, 2 * c + 1, 3 * c)
-  if not caches then
-    return core.attention(q, k, v, batch.offsets, m.heads)
-  end
-  return core.attention_cached(q, k, v, batch.offsets, caches[2 * i - 1], caches[2 * i],
-    batch.slots, batch.past, m.heads)
+  if not caches then return core.attention(q, k, v, batch.offsets, m.heads) end
+  return core.attention_cached(
+    q,
+    k,
+    v,
+    batch.offsets,
+    caches[2 * i - 1],
+    caches[2 * i],
+    batch.slots,
+    batch.past,
+    m.heads
+  )
 end
 
 local function block(m, i, x, batch, opts)
@@ -164,19 +165,21 @@ local function block(m, i, x, batch, opts)
 end
 
 function gpt2.hidden(m, batch, opts)
-  local x = core.embedding(gpt2.embedding(m), batch.tokens) +
-    core.embedding(m.weights["transformer.wpe.weight"], batch.positions)
+  local x = core.embedding(gpt2.embedding(m), batch.tokens)
+    + core.embedding(m.weights["transformer.wpe.weight"], batch.positions)
   for i = 1, #m.layers do
     if opts.checkpoint then
-      x = core.checkpoint(function(h)
-        return block(m, i, h, batch, opts)
-      end, x)
+      x = core.checkpoint(function(h) return block(m, i, h, batch, opts) end, x)
     else
       x = block(m, i, x, batch, opts)
     end
   end
-  return core.layernorm(x, m.weights["transformer.ln_f.weight"],
-    m.weights["transformer.ln_f.bias"], m.eps)
+  return core.layernorm(
+    x,
+    m.weights["transformer.ln_f.weight"],
+    m.weights["transformer.ln_f.bias"],
+    m.eps
+  )
 end
 
 local function is_turned(name)
@@ -190,13 +193,12 @@ function gpt2.from_file(config, tensors)
   for name, tensor in pairs(tensors) do
     if not name:match("%.attn%.bias$") and not name:match("%.attn%.masked_bias$") then
       local full = name:match("^[hw]") and not name:match("^lm_head") and "transformer." .. name
-        or name:match("^ln_f") and "transformer." .. name or name
+        or name:match("^ln_f") and "transformer." .. name
+        or name
       result[full] = is_turned(full) and tensor:transpose() or tensor
     end
   end
-  if gpt2.is_tied(config) then
-    result["lm_head.weight"] = nil
-  end
+  if gpt2.is_tied(config) then result["lm_head.weight"] = nil end
   return result
 end
 

@@ -27,8 +27,10 @@ local model = {}
 local list_class = getmetatable(json.array())
 
 local architectures = {
-  LlamaForCausalLM = "llama", LlamaForSequenceClassification = "llama",
-  GPT2LMHeadModel = "gpt2", GPT2ForSequenceClassification = "gpt2",
+  LlamaForCausalLM = "llama",
+  LlamaForSequenceClassification = "llama",
+  GPT2LMHeadModel = "gpt2",
+  GPT2ForSequenceClassification = "gpt2",
 }
 
 --- A model.
@@ -51,9 +53,11 @@ local function architecture_of(config)
     module = by_type[config.model_type]
   end
   if not module then
-    return nil, ("config.json: unknown architecture '%s' (model_type '%s'); known: "
-      .. "LlamaForCausalLM, GPT2LMHeadModel and their ForSequenceClassification"):format(name,
-      config.model_type)
+    return nil,
+      (
+        "config.json: unknown architecture '%s' (model_type '%s'); known: "
+        .. "LlamaForCausalLM, GPT2LMHeadModel and their ForSequenceClassification"
+      ):format(name, config.model_type)
   end
   return (require("perilune.model." .. module))
 end
@@ -68,21 +72,21 @@ local function head_entries(config, arch)
   return {}
 end
 
-local function shape_text(shape)
-  return "[" .. table.concat(shape, ",") .. "]"
-end
+local function shape_text(shape) return "[" .. table.concat(shape, ",") .. "]" end
 
 --- Why tensors are not the parameters of these entries; nil when they are.
 local function misfit(entries, tensors, where)
   for _, entry in ipairs(entries) do
     local name, given = entry[1], tensors[entry[1]]
-    if not given then
-      return ("%s: tensor '%s' is missing"):format(where, name)
-    end
+    if not given then return ("%s: tensor '%s' is missing"):format(where, name) end
     local shape, wanted = shape_text(given:shape()), shape_text(entry[2])
     if shape ~= wanted then
-      return ("%s: tensor '%s' has shape %s, config.json wants %s"):format(where, name, shape,
-        wanted)
+      return ("%s: tensor '%s' has shape %s, config.json wants %s"):format(
+        where,
+        name,
+        shape,
+        wanted
+      )
     end
   end
 end
@@ -92,19 +96,18 @@ end
 local function allocate(config, dtype, tensors, where)
   local arch, message = architecture_of(config)
   message = message or arch.check(config)
-  if message then
-    return nil, message
-  end
+  if message then return nil, message end
   local entries = arch.parameters(config)
   for _, entry in ipairs(head_entries(config, arch)) do
     entries[#entries + 1] = entry
   end
   message = tensors and misfit(entries, tensors, where)
-  if message then
-    return nil, message
-  end
+  if message then return nil, message end
   local self = setmetatable({
-    config = config, arch = arch, entries = entries, dtype = dtype or "float32",
+    config = config,
+    arch = arch,
+    entries = entries,
+    dtype = dtype or "float32",
     block = core.block(entries, dtype or "float32"),
   }, Model)
   self.weights = self.block:tensors()
@@ -161,55 +164,56 @@ local function oversized(config, arch, tensors)
     layers = math.max(layers, (tonumber(name:match(pattern)) or -1) + 1)
   end
   if config[key] > layers then
-    return ("config.json: '%s' is %d, but the file holds %d layers"):format(key, config[key],
-      layers)
+    return ("config.json: '%s' is %d, but the file holds %d layers"):format(
+      key,
+      config[key],
+      layers
+    )
   end
   for _, size in ipairs(arch.sizes) do
     local name, tensor = size[2], tensors[size[2]]
     local held = tensor and tensor:shape()[size[3]]
     if held and config[size[1]] and config[size[1]] ~= held then
-      return ("config.json: '%s' is %d, but '%s' of the file has the shape %s: it can only be %d")
-        :format(size[1], config[size[1]], name, shape_text(tensor:shape()), held)
+      return ("config.json: '%s' is %d, but '%s' of the file has the shape %s: it can only be %d"):format(
+        size[1],
+        config[size[1]],
+        name,
+        shape_text(tensor:shape()),
+        held
+      )
     end
   end
 end
 
 local function read_folder(path)
   local sound, damage = files.folder_sound(path)
-  if not sound then
-    return nil, damage
-  end
+  if not sound then return nil, damage end
   local text, message = files.read(path .. "/config.json")
-  if not text then
-    return nil, message
-  end
+  if not text then return nil, message end
   local config
   config, message = json.decode(text)
   if not config then
     return nil, path .. "/config.json: " .. message
   elseif type(config) ~= "table" or getmetatable(config) == list_class then
-    return nil, ("%s/config.json: %s, not an object"):format(path,
-      type(config) == "table" and "a list" or config == json.null and "null" or tostring(config))
+    return nil,
+      ("%s/config.json: %s, not an object"):format(
+        path,
+        type(config) == "table" and "a list" or config == json.null and "null" or tostring(config)
+      )
   end
   local tensors
   tensors, message = files.safetensors.load(path)
-  if not tensors then
-    return nil, message
-  end
+  if not tensors then return nil, message end
   return config, tensors
 end
 
 local function find_llama2c(path)
-  if path:match("%.bin$") then
-    return path
-  end
+  if path:match("%.bin$") then return path end
   if lfs.attributes(path, "mode") ~= "directory" or lfs.attributes(path .. "/config.json") then
     return nil
   end
   for name in lfs.dir(path) do
-    if name:match("%.bin$") and not name:match("^tok") then
-      return path .. "/" .. name
-    end
+    if name:match("%.bin$") and not name:match("^tok") then return path .. "/" .. name end
   end
 end
 
@@ -229,37 +233,28 @@ function model.load(path, opts)
   else
     config, tensors = read_folder(path)
   end
-  if not config then
-    return nil, tensors
-  end
+  if not config then return nil, tensors end
   local arch, message = architecture_of(config)
   message = message or arch.check(config)
-  if message then
-    return nil, path .. "/" .. message
-  end
+  if message then return nil, path .. "/" .. message end
   tensors = arch.from_file(config, tensors)
   message = oversized(config, arch, tensors)
-  if message then
-    return nil, path .. "/" .. message
-  end
-  if config.scalar_head == nil then
-    config.scalar_head = tensors["score.weight"] ~= nil
-  end
+  if message then return nil, path .. "/" .. message end
+  if config.scalar_head == nil then config.scalar_head = tensors["score.weight"] ~= nil end
   local fresh_head = opts.scalar_head and not tensors["score.weight"]
-  if opts.scalar_head then
-    config.scalar_head = true
-  end
+  if opts.scalar_head then config.scalar_head = true end
   if fresh_head then
     local width = arch.width(config)
-    tensors["score.weight"] = core.randn({ 1, width },
-      { a = 0, b = 1 / math.sqrt(width + 1), seed = opts.seed or 0,
-        purpose = random.purpose("model.init", "score.weight") })
+    tensors["score.weight"] = core.randn({ 1, width }, {
+      a = 0,
+      b = 1 / math.sqrt(width + 1),
+      seed = opts.seed or 0,
+      purpose = random.purpose("model.init", "score.weight"),
+    })
   end
   local self
   self, message = allocate(config, opts.dtype, tensors, path)
-  if not self then
-    return nil, message
-  end
+  if not self then return nil, message end
   self.path = path
   return fill(self, tensors, path)
 end
@@ -273,14 +268,10 @@ function Model:copy(opts)
   for key, value in pairs(self.config) do
     config[key] = value
   end
-  if opts.scalar_head ~= nil then
-    config.scalar_head = opts.scalar_head
-  end
+  if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
   local other = model.new(config, { seed = opts.seed, dtype = self.dtype })
   for name, weight in pairs(other.weights) do
-    if self.weights[name] then
-      weight:copy_(self.weights[name])
-    end
+    if self.weights[name] then weight:copy_(self.weights[name]) end
   end
   other.path = self.path
   return other
@@ -298,9 +289,7 @@ end
 -- @tparam ?table opts `dropout` {p, seed, index}, `checkpoint` (recompute blocks in backward),
 --   `caches`
 -- @treturn Tensor [T, C]
-function Model:hidden(batch, opts)
-  return self.arch.hidden(self, batch, opts or {})
-end
+function Model:hidden(batch, opts) return self.arch.hidden(self, batch, opts or {}) end
 
 --- The matrix that turns hidden states into logits; raises for a model with a scalar head.
 -- @treturn Tensor [V, C]
@@ -308,16 +297,14 @@ function Model:head()
   if self.config.scalar_head then
     error("this model has a scalar head: it scores, it does not predict tokens", 2)
   end
-  return self.arch.is_tied(self.config) and self.arch.embedding(self) or
-    self.weights["lm_head.weight"]
+  return self.arch.is_tied(self.config) and self.arch.embedding(self)
+    or self.weights["lm_head.weight"]
 end
 
 --- Logits, for looking at; losses take hidden states and the head instead.
 -- @tparam table batch see perilune.data.batch
 -- @treturn Tensor [T, V]
-function Model:logits(batch)
-  return core.linear(self:hidden(batch), self:head())
-end
+function Model:logits(batch) return core.linear(self:hidden(batch), self:head()) end
 
 --- One number for each token: a reward model's score or a value. Raises without a scalar head.
 -- @tparam table batch see perilune.data.batch
@@ -335,27 +322,19 @@ end
 -- @tparam integer slots sequences at the same time
 -- @tparam integer len tokens of each
 -- @treturn {Tensor,...} k and v of each layer
-function Model:caches(slots, len)
-  return self.arch.caches(self, slots, len)
-end
+function Model:caches(slots, len) return self.arch.caches(self, slots, len) end
 
 --- The longest sequence the model was made for.
 -- @treturn ?integer tokens
-function Model:context()
-  return self.arch.context(self.config)
-end
+function Model:context() return self.arch.context(self.config) end
 
 --- Number of parameters.
 -- @treturn integer
-function Model:count()
-  return self.block:count()
-end
+function Model:count() return self.block:count() end
 
 --- XXH3-128 over names, shapes and values of all parameters.
 -- @treturn string 32 hexadecimal digits
-function Model:hash()
-  return self.block:hash()
-end
+function Model:hash() return self.block:hash() end
 
 local function file_config(self, export)
   local config = {}
@@ -363,8 +342,9 @@ local function file_config(self, export)
     config[key] = value
   end
   self.arch.complete(config, export)
-  config.architectures = { self.arch.class .. (config.scalar_head and "ForSequenceClassification"
-    or self.arch.causal) }
+  config.architectures = {
+    self.arch.class .. (config.scalar_head and "ForSequenceClassification" or self.arch.causal),
+  }
   config.torch_dtype, config.dtype = "float32", "float32"
   if config.scalar_head then
     config.num_labels = 1
@@ -382,19 +362,13 @@ end
 -- @treturn ?string message
 function Model:write(dir, opts)
   local scope <close> = core.scope("model.write")
-  local ok, message = files.write_json(dir .. "/config.json",
-    file_config(self, opts and opts.export))
-  if not ok then
-    return nil, message
-  end
+  local ok, message =
+    files.write_json(dir .. "/config.json", file_config(self, opts and opts.export))
+  if not ok then return nil, message end
   local tensors = self.arch.to_file(self.config, self.weights, opts and opts.export)
   ok, message = files.safetensors.save(dir .. "/model.safetensors", tensors, { format = "pt" })
-  if not ok then
-    return nil, message
-  end
-  if opts and opts.tokenizer then
-    return opts.tokenizer:save(dir)
-  end
+  if not ok then return nil, message end
+  if opts and opts.tokenizer then return opts.tokenizer:save(dir) end
   return true
 end
 
@@ -405,9 +379,7 @@ end
 -- @treturn ?string message
 function Model:save(path, opts)
   local tmp, message = files.folder_begin(path)
-  if not tmp then
-    return nil, message
-  end
+  if not tmp then return nil, message end
   local ok
   ok, message = self:write(tmp, { tokenizer = opts and opts.tokenizer, export = true })
   if not ok then

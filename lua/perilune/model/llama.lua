@@ -11,29 +11,19 @@ local dropped = require("perilune.model.residual_dropout")
 
 local llama = { class = "Llama", causal = "ForCausalLM" }
 
-function llama.width(config)
-  return config.hidden_size
-end
+function llama.width(config) return config.hidden_size end
 
-function llama.context(config)
-  return config.max_position_embeddings
-end
+function llama.context(config) return config.max_position_embeddings end
 
-function llama.is_tied(config)
-  return config.tie_word_embeddings == true
-end
+function llama.is_tied(config) return config.tie_word_embeddings == true end
 
-function llama.init_std(config)
-  return config.initializer_range or 0.02
-end
+function llama.init_std(config) return config.initializer_range or 0.02 end
 
 local function head_dim(config)
   return config.head_dim or config.hidden_size // config.num_attention_heads
 end
 
-local function kv_heads(config)
-  return config.num_key_value_heads or config.num_attention_heads
-end
+local function kv_heads(config) return config.num_key_value_heads or config.num_attention_heads end
 
 local function rope_theta(config)
   local parameters = config.rope_parameters
@@ -74,37 +64,56 @@ local function check_rope(config)
     local kind = rope and (rope.rope_type or rope.type) or "default"
     if kind ~= "default" then
       return ("config.json: '%s' has the rope_type '%s'; only 'default' is implemented"):format(
-        name, kind)
+        name,
+        kind
+      )
     end
     local message = rope and keys.check(rope, rope_family, name)
     if message then
       return message
-    elseif rope and rope.rope_theta and config.rope_theta
-      and rope.rope_theta ~= config.rope_theta then
+    elseif
+      rope
+      and rope.rope_theta
+      and config.rope_theta
+      and rope.rope_theta ~= config.rope_theta
+    then
       return ("config.json: '%s.rope_theta' is %s and 'rope_theta' is %s: which is meant?"):format(
-        name, rope.rope_theta, config.rope_theta)
+        name,
+        rope.rope_theta,
+        config.rope_theta
+      )
     end
   end
 end
 
 --- Why a config makes no model; nil when it does.
 function llama.check(config)
-  local message = keys.check(config, family) or keys.missing(config, { "hidden_size",
-    "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size" })
+  local message = keys.check(config, family)
+    or keys.missing(config, {
+      "hidden_size",
+      "intermediate_size",
+      "num_hidden_layers",
+      "num_attention_heads",
+      "vocab_size",
+    })
     or check_rope(config)
-  if message then
-    return message
-  end
+  if message then return message end
   local heads, kv, width = config.num_attention_heads, kv_heads(config), config.hidden_size
   if heads % kv ~= 0 then
-    return ("config.json: 'num_key_value_heads' is %d; it must divide 'num_attention_heads', %d")
-      :format(kv, heads)
+    return ("config.json: 'num_key_value_heads' is %d; it must divide 'num_attention_heads', %d"):format(
+      kv,
+      heads
+    )
   elseif not config.head_dim and width % heads ~= 0 then
-    return ("config.json: 'num_attention_heads' is %d; without 'head_dim' it must divide "
-      .. "'hidden_size', %d"):format(heads, width)
+    return (
+      "config.json: 'num_attention_heads' is %d; without 'head_dim' it must divide "
+      .. "'hidden_size', %d"
+    ):format(heads, width)
   elseif head_dim(config) % 2 ~= 0 then
     return ("config.json: the size of a head is %d (%s); rotary positions want an even one"):format(
-      head_dim(config), config.head_dim and "'head_dim'" or "'hidden_size' / 'num_attention_heads'")
+      head_dim(config),
+      config.head_dim and "'head_dim'" or "'hidden_size' / 'num_attention_heads'"
+    )
   end
 end
 
@@ -158,25 +167,29 @@ function llama.bind(m)
   local config = m.config
   m.layers = {}
   for i = 0, config.num_hidden_layers - 1 do
-    local function weight(name)
-      return m.weights[("model.layers.%d.%s.weight"):format(i, name)]
-    end
+    local function weight(name) return m.weights[("model.layers.%d.%s.weight"):format(i, name)] end
     m.layers[i + 1] = {
-      norm1 = weight("input_layernorm"), norm2 = weight("post_attention_layernorm"),
-      q = weight("self_attn.q_proj"), k = weight("self_attn.k_proj"),
-      v = weight("self_attn.v_proj"), o = weight("self_attn.o_proj"),
-      gate = weight("mlp.gate_proj"), up = weight("mlp.up_proj"), down = weight("mlp.down_proj"),
+      norm1 = weight("input_layernorm"),
+      norm2 = weight("post_attention_layernorm"),
+      q = weight("self_attn.q_proj"),
+      k = weight("self_attn.k_proj"),
+      v = weight("self_attn.v_proj"),
+      o = weight("self_attn.o_proj"),
+      gate = weight("mlp.gate_proj"),
+      up = weight("mlp.up_proj"),
+      down = weight("mlp.down_proj"),
     }
   end
   m.eps = { eps = config.rms_norm_eps or 1e-5 }
-  m.rope = { head_dim = head_dim(config), theta = rope_theta(config),
-    interleaved = config.rope_interleaved or false }
+  m.rope = {
+    head_dim = head_dim(config),
+    theta = rope_theta(config),
+    interleaved = config.rope_interleaved or false,
+  }
   m.heads = { heads = config.num_attention_heads, kv_heads = kv_heads(config) }
 end
 
-function llama.embedding(m)
-  return m.weights["model.embed_tokens.weight"]
-end
+function llama.embedding(m) return m.weights["model.embed_tokens.weight"] end
 
 function llama.caches(m, slots, len)
   local config, list = m.config, {}
@@ -191,11 +204,18 @@ local function attention(m, i, n, batch, caches)
   local q = core.rope(core.linear(n, w.q), batch.positions, m.rope)
   local k = core.rope(core.linear(n, w.k), batch.positions, m.rope)
   local v = core.linear(n, w.v)
-  if not caches then
-    return core.attention(q, k, v, batch.offsets, m.heads)
-  end
-  return core.attention_cached(q, k, v, batch.offsets, caches[2 * i - 1], caches[2 * i],
-    batch.slots, batch.past, m.heads)
+  if not caches then return core.attention(q, k, v, batch.offsets, m.heads) end
+  return core.attention_cached(
+    q,
+    k,
+    v,
+    batch.offsets,
+    caches[2 * i - 1],
+    caches[2 * i],
+    batch.slots,
+    batch.past,
+    m.heads
+  )
 end
 
 local function block(m, i, x, batch, opts)
@@ -212,9 +232,7 @@ function llama.hidden(m, batch, opts)
   local x = core.embedding(llama.embedding(m), batch.tokens)
   for i = 1, #m.layers do
     if opts.checkpoint then
-      x = core.checkpoint(function(h)
-        return block(m, i, h, batch, opts)
-      end, x)
+      x = core.checkpoint(function(h) return block(m, i, h, batch, opts) end, x)
     else
       x = block(m, i, x, batch, opts)
     end
@@ -223,9 +241,7 @@ function llama.hidden(m, batch, opts)
 end
 
 --- Files and parameters agree in names and layouts.
-function llama.from_file(_, tensors)
-  return tensors
-end
+function llama.from_file(_, tensors) return tensors end
 
 --- For each head rows 0, 2, 4 ... then 1, 3, 5 ...: neighbouring pairs become halves.
 local function halves(weight, d)
@@ -241,9 +257,7 @@ end
 -- readers of Hugging Face folders know: the same function, but sums over a head run in another
 -- order, so its last bits differ. Checkpoints of a run are written without.
 function llama.to_file(config, weights, export)
-  if not (export and config.rope_interleaved) then
-    return weights
-  end
+  if not (export and config.rope_interleaved) then return weights end
   local result = {}
   for name, weight in pairs(weights) do
     local permuted = name:match("%.self_attn%.[qk]_proj%.weight$")

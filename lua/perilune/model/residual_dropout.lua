@@ -10,9 +10,7 @@ local random = require("perilune.base.random")
 -- @tparam integer place in the block, from 1
 -- @treturn Tensor [T, C]
 return function(y, dropout, block, place)
-  if not dropout then
-    return y
-  end
+  if not dropout then return y end
   return core.dropout(y, {
     p = dropout.p,
     seed = dropout.seed,

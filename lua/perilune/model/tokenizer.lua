@@ -42,9 +42,7 @@ local function wrap(handle)
 end
 
 --- The number of ids: the highest id + 1.
-function Tokenizer:__len()
-  return self.size
-end
+function Tokenizer:__len() return self.size end
 
 function Tokenizer:__tostring()
   local text = "tokenizer (%s, %d tokens)"
@@ -57,62 +55,44 @@ end
 --   `eos`: put the beginning or end token there, unless the text has it already; `continued`: the
 --   text follows another, so no space is put before it
 -- @treturn {integer,...} ids
-function Tokenizer:encode(text, opts)
-  return self.core:encode(text, opts)
-end
+function Tokenizer:encode(text, opts) return self.core:encode(text, opts) end
 
 --- The text of ids; an id without a token is U+FFFD.
 -- @tparam table|Tensor ids a list, or an int32 tensor
 -- @tparam ?table opts `skip_special`: leave special tokens out
 -- @treturn string
-function Tokenizer:decode(ids, opts)
-  return self.core:decode(ids, opts)
-end
+function Tokenizer:decode(ids, opts) return self.core:decode(ids, opts) end
 
 --- For printing while tokens arrive: `push(id)` gives the text that is complete now, and holds back
 -- the bytes of an unfinished character; `finish()` gives what is held.
 -- @tparam ?table opts as for decode
 -- @treturn userdata stream
-function Tokenizer:stream(opts)
-  return self.core:stream(opts)
-end
+function Tokenizer:stream(opts) return self.core:stream(opts) end
 
 --- The id of a token, by its name in the vocabulary or the text it stands for.
 -- @tparam string text
 -- @treturn ?integer
-function Tokenizer:id(text)
-  return self.core:id(text)
-end
+function Tokenizer:id(text) return self.core:id(text) end
 
 --- The name of a token in the vocabulary ("Ġthe", "▁the", "<|im_end|>").
 -- @tparam integer id
 -- @treturn ?string
-function Tokenizer:token(id)
-  return self.core:token(id)
-end
+function Tokenizer:token(id) return self.core:token(id) end
 
 --- The bytes a token stands for (" the"): perhaps a part of a character.
 -- @tparam integer id
 -- @treturn ?string
-function Tokenizer:bytes(id)
-  return self.core:bytes(id)
-end
+function Tokenizer:bytes(id) return self.core:bytes(id) end
 
 --- Whether no ordinary text can give this id.
 -- @tparam integer id
 -- @treturn boolean
-function Tokenizer:is_control(id)
-  return self.core:is_control(id)
-end
+function Tokenizer:is_control(id) return self.core:is_control(id) end
 
 local function role_id(self, name)
-  if name == nil then
-    return nil
-  end
+  if name == nil then return nil end
   local id = self.core:id(name)
-  if not id then
-    error(("set_special: no token '%s' in the vocabulary"):format(name), 3)
-  end
+  if not id then error(("set_special: no token '%s' in the vocabulary"):format(name), 3) end
   return id
 end
 
@@ -172,13 +152,9 @@ end
 -- @treturn ?string message
 function tokenizer.load(path)
   local sound, damage = files.folder_sound(path)
-  if not sound then
-    return nil, damage
-  end
+  if not sound then return nil, damage end
   local handle, message = core.tokenizer.load(path)
-  if not handle then
-    return nil, message
-  end
+  if not handle then return nil, message end
   local self = wrap(handle)
   local text = files.read(path .. "/" .. TEMPLATE)
   if text then
@@ -196,8 +172,6 @@ end
 --   tokens: they get the first ids), `bos`, `eos`, `pad`, `unk` (each one of `special`),
 --   `min_frequency`
 -- @treturn Tokenizer perhaps with fewer tokens than asked, when the texts hold no more
-function tokenizer.train(opts)
-  return wrap(core.tokenizer.train(opts))
-end
+function tokenizer.train(opts) return wrap(core.tokenizer.train(opts)) end
 
 return tokenizer

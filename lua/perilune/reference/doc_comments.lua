@@ -25,9 +25,7 @@ local doc_comments = {}
 local function block_at(lines, i)
   local block = {}
   local first = lines[i]:match("^%s*%-%-%- (.*)$")
-  if not first then
-    return nil, i + 1
-  end
+  if not first then return nil, i + 1 end
   block[1] = first
   i = i + 1
   while lines[i] and lines[i]:find("^%s*%-%-") and not lines[i]:find("^%s*%-%-%-") do
@@ -63,25 +61,15 @@ local function declaration_at(lines, i)
     return { owner = owner, name = name, colon = mark == ":", args = args_at(lines, i, from) }
   end
   name, from = line:match("^%s*local function ([%w_]+)()")
-  if name then
-    return { name = name, is_local = true, args = args_at(lines, i, from) }
-  end
+  if name then return { name = name, is_local = true, args = args_at(lines, i, from) } end
   from = line:match("^return function()")
-  if from then
-    return { name = "", args = args_at(lines, i, from) }
-  end
+  if from then return { name = "", args = args_at(lines, i, from) } end
   owner, name, from = line:match("^([%w_]+)%.([%w_]+) = function()")
-  if owner then
-    return { owner = owner, name = name, args = args_at(lines, i, from) }
-  end
+  if owner then return { owner = owner, name = name, args = args_at(lines, i, from) } end
   owner, name = line:match("^([%w_]+)%.([%w_]+) =")
-  if owner then
-    return { owner = owner, name = name }
-  end
+  if owner then return { owner = owner, name = name } end
   name = line:match("^local ([%w_]+)")
-  if name then
-    return { name = name, is_local = true }
-  end
+  if name then return { name = name, is_local = true } end
   name = line:match("^%s+([%w_]+) = ")
   return name and { name = name, inner = true } or nil
 end
@@ -109,37 +97,25 @@ local function named(item, text, fault)
   if not name then
     name, about = rest:match("^(%.%.%.)%s*(.*)$")
   end
-  if not name then
-    fault("a name is missing")
-  end
+  if not name then fault("a name is missing") end
   return { type = node, name = name or "?", text = about or "" }
 end
 
 local tags = {
-  tparam = function(item, text, fault)
-    item.params[#item.params + 1] = named(item, text, fault)
-  end,
+  tparam = function(item, text, fault) item.params[#item.params + 1] = named(item, text, fault) end,
   treturn = function(item, text, fault)
     local node, rest = typed(item, text, fault)
     item.returns[#item.returns + 1] = { type = node, text = rest }
   end,
-  field = function(item, text, fault)
-    item.fields[#item.fields + 1] = named(item, text, fault)
-  end,
-  type = function(item, text, fault)
-    item.value = typed(item, text, fault)
-  end,
+  field = function(item, text, fault) item.fields[#item.fields + 1] = named(item, text, fault) end,
+  type = function(item, text, fault) item.value = typed(item, text, fault) end,
   class = function(item, text, fault)
     item.class = text:match("^(%u%w*)$")
-    if not item.class then
-      fault("a class has one name in CamelCase")
-    end
+    if not item.class then fault("a class has one name in CamelCase") end
   end,
   name = function(item, text, fault)
     item.elsewhere = text:match("^[%w_]+[.:][%w_]+$")
-    if not item.elsewhere then
-      fault("a name is written owner.name or Class:name")
-    end
+    if not item.elsewhere then fault("a name is written owner.name or Class:name") end
   end,
 }
 
@@ -163,9 +139,11 @@ local function read_block(item, block, fault)
   for _, one in ipairs(found) do
     local read = tags[one.tag]
     if read then
-      read(item, one.text:match("^(.-)%s*$"), function(message)
-        fault(one.line, ("@%s: %s"):format(one.tag, message))
-      end)
+      read(
+        item,
+        one.text:match("^(.-)%s*$"),
+        function(message) fault(one.line, ("@%s: %s"):format(one.tag, message)) end
+      )
     else
       fault(one.line, ("@%s is no tag of ours"):format(one.tag))
     end
@@ -176,15 +154,14 @@ end
 -- @tparam table item of `read`
 -- @treturn ?string nil: nothing, or there is no such function in the source
 function doc_comments.params_fault(item)
-  if not item.args then
-    return nil
-  end
+  if not item.args then return nil end
   local wanted, given = {}, {}
   for i, param in ipairs(item.params) do
     given[i] = param.name
   end
   for i, name in ipairs(item.args) do
-    local is_self = i == 1 and not item.colon
+    local is_self = i == 1
+      and not item.colon
       and (name == "self" or item.class_name and given[1] ~= name)
     wanted[#wanted + 1] = not is_self and name or nil
   end
@@ -219,9 +196,7 @@ end
 -- Elements and fields that are another module's: `name = X.field` or `name = X`, where X is
 -- required above; `owner.name = require("...").field`, or a call of a local function with that.
 local function read_aliases(file, line, owner)
-  local function add(...)
-    file.aliases[#file.aliases + 1] = { ... }
-  end
+  local function add(...) file.aliases[#file.aliases + 1] = { ... } end
   local into, name, value = line:match("^([%w_]+)%.([%w_]+) = (.+)$")
   local module, field = (value or ""):match('^[%w_]*%(?require%("([%w_.]+)"%)%.?([%w_]*)%)?$')
   local left, right = line:match("^(%w[%w_., ]*) = ([%w_., ]+)$")
@@ -275,9 +250,7 @@ function doc_comments.read(text)
     lines[#lines + 1] = line
   end
   local file = { items = {}, classes = {}, requires = {}, aliases = {}, faults = {} }
-  local function fault(line, message)
-    file.faults[#file.faults + 1] = { line, message }
-  end
+  local function fault(line, message) file.faults[#file.faults + 1] = { line, message } end
   local i, owner = 1, nil
   while i <= #lines do
     local from = i
@@ -289,35 +262,28 @@ function doc_comments.read(text)
       read_block(item, block, fault)
     else
       local name, module = lines[from]:match('^local ([%w_]+) = require%(?%s*"([%w_.]+)"%)?$')
-      if name then
-        file.requires[name] = module
-      end
+      if name then file.requires[name] = module end
       owner = table_open(lines[from], owner)
       file.returned = lines[from]:match("^return ([%w_]+)$")
         or lines[from]:match("^return lazy%(([%w_]+), ")
-        or lines[from]:match("^(return) .*[{(]$") or file.returned
+        or lines[from]:match("^(return) .*[{(]$")
+        or file.returned
       read_aliases(file, lines[from], lines[from]:match("^local ([%w_]+) = {.*}$") or owner)
     end
     if from == 1 and block and not (declared and declared.args) then
       file.head = item.text
-      if #item.types > 0 or item.class or item.elsewhere then
-        fault(1, "a head has no tags")
-      end
+      if #item.types > 0 or item.class or item.elsewhere then fault(1, "a head has no tags") end
     elseif block or declared and declared.args then
       item.declared = block and i or from
       complete(file, item, declared, owner)
       if item.name then
         file.items[#file.items + 1] = item
         local message = #item.params > 0 and doc_comments.params_fault(item)
-        if message then
-          fault(from, message)
-        end
+        if message then fault(from, message) end
       elseif #item.types > 0 then
         fault(from, "it stands above nothing that it could describe")
       end
-      if block and declared and declared.args then
-        i = i + 1
-      end
+      if block and declared and declared.args then i = i + 1 end
     end
   end
   return file

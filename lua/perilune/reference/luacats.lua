@@ -22,14 +22,13 @@ for name in ("any boolean function integer number string table userdata"):gmatch
   lua_types[name] = true
 end
 
-local function own_type(name)
-  return ("perilune.%s"):format(name)
-end
+local function own_type(name) return ("perilune.%s"):format(name) end
 
 local function type_text(node)
-  return type_names.luacats(node, function(name)
-    return lua_types[name] and name or own_type(name)
-  end)
+  return type_names.luacats(
+    node,
+    function(name) return lua_types[name] and name or own_type(name) end
+  )
 end
 
 local function comment(add, text)
@@ -38,9 +37,7 @@ local function comment(add, text)
   end
 end
 
-local function with_text(line, text)
-  return text ~= "" and line .. " # " .. text or line
-end
+local function with_text(line, text) return text ~= "" and line .. " # " .. text or line end
 
 local function declare_function(add, name, item)
   comment(add, item.text)
@@ -52,8 +49,12 @@ local function declare_function(add, name, item)
       add(with_text(("---@param ... %s"):format(type_text(node)), param.text))
     else
       local plain = setmetatable({ optional = false }, { __index = node })
-      add(with_text(("---@param %s%s %s"):format(param.name, node.optional and "?" or "",
-        type_text(plain)), param.text))
+      add(
+        with_text(
+          ("---@param %s%s %s"):format(param.name, node.optional and "?" or "", type_text(plain)),
+          param.text
+        )
+      )
     end
   end
   for _, result in ipairs(item.returns) do
@@ -114,9 +115,7 @@ local function param_type(param)
 end
 
 local function input_type(row, i)
-  if row.flags.list and i == 1 then
-    return own_type("Input") .. "|" .. own_type("Input") .. "[]"
-  end
+  if row.flags.list and i == 1 then return own_type("Input") .. "|" .. own_type("Input") .. "[]" end
   return own_type(row.inputs[i].integer and "Integers" or "Input")
 end
 
@@ -150,18 +149,14 @@ end
 -- @treturn string a Lua text that returns `pl`
 function luacats.declarations(face)
   local lines = { intro }
-  local function add(line)
-    lines[#lines + 1] = line
-  end
+  local function add(line) lines[#lines + 1] = line end
   for _, class in ipairs(face.classes) do
     declare_class(add, class)
   end
   for _, one in ipairs(face.modules) do
     comment(add, one.head)
     add("---@class perilune." .. one.name)
-    if one.name == "config" then
-      add("---@overload fun(spec: table): perilune.Config")
-    end
+    if one.name == "config" then add("---@overload fun(spec: table): perilune.Config") end
     local place = one.name == "pl" and "local pl" or "pl." .. one.name
     add(("%s = {}"):format(place))
     add("")
@@ -171,9 +166,7 @@ function luacats.declarations(face)
   end
   for _, row in ipairs(core.ops()) do
     declare_op(add, "pl." .. row.name, row, 1)
-    if row.flags.method then
-      declare_op(add, "Tensor:" .. row.name, row, 2)
-    end
+    if row.flags.method then declare_op(add, "Tensor:" .. row.name, row, 2) end
   end
   add("return pl\n")
   return table.concat(lines, "\n")

@@ -76,9 +76,7 @@ local function entry(add, name, item)
   end
   add("\n**`%s`**\n", call_of(name, item.params))
   add("\n%s\n", prose(item.text))
-  if #item.params + #item.returns > 0 then
-    add("\n")
-  end
+  if #item.params + #item.returns > 0 then add("\n") end
   for _, param in ipairs(item.params) do
     add("- `%s` %s\n", param.name, described(param.type, param.text))
   end
@@ -89,9 +87,7 @@ end
 
 local function class_entry(add, class)
   add("\n#### %s\n\n%s\n", class.name, prose(class.item.text))
-  if #class.item.fields > 0 then
-    add("\n")
-  end
+  if #class.item.fields > 0 then add("\n") end
   for _, field in ipairs(class.item.fields) do
     add("- `.%s` %s\n", field.name, described(field.type, field.text))
   end
@@ -101,18 +97,17 @@ local function class_entry(add, class)
 end
 
 -- What a module's head says, without the line for the law of the rooms and the name of the room.
-local function head_of(one)
-  return (one.head:gsub("\n*May use: .-%.%f[\n\0]", ""))
-end
+local function head_of(one) return (one.head:gsub("\n*May use: .-%.%f[\n\0]", "")) end
 
 local function module_entry(add, face, one)
   add("\n### %s\n\n%s\n", one.name == "pl" and "pl" or "pl." .. one.name, prose(head_of(one)))
-  if one.name ~= "pl" then
-    add("\n(`%s`)\n", one.module)
-  end
+  if one.name ~= "pl" then add("\n(`%s`)\n", one.module) end
   for _, member in ipairs(one.members) do
-    entry(add, (one.name == "pl" and "pl" or one.name:match("[%w_]+$")) .. "." .. member.name,
-      member.item)
+    entry(
+      add,
+      (one.name == "pl" and "pl" or one.name:match("[%w_]+$")) .. "." .. member.name,
+      member.item
+    )
   end
   for _, class in ipairs(face.classes) do
     if class.module == one.module or one.name == "pl" and class.room == "" then
@@ -145,19 +140,13 @@ function markdown.page(face)
     for _, one in ipairs(face.modules) do
       is_module = is_module or one.module:match("^%w+%.(.*)$") == room
     end
-    if not is_module then
-      add("\n%s\n", prose(head_of({ head = head })))
-    end
+    if not is_module then add("\n%s\n", prose(head_of { head = head })) end
     add("\nIt may use: %s.\n", may_use)
     for _, one in ipairs(face.modules) do
-      if one.room == room and one.name ~= "pl" then
-        module_entry(add, face, one)
-      end
+      if one.room == room and one.name ~= "pl" then module_entry(add, face, one) end
     end
     for _, class in ipairs(face.classes) do
-      if class.room == room and not class.written then
-        class_entry(add, class)
-      end
+      if class.room == room and not class.written then class_entry(add, class) end
     end
   end
   return table.concat(parts)

@@ -61,9 +61,7 @@ local function modules_in(text, files, own)
 end
 
 local function sorted(list)
-  table.sort(list, function(a, b)
-    return a.name < b.name
-  end)
+  table.sort(list, function(a, b) return a.name < b.name end)
   return list
 end
 
@@ -77,8 +75,11 @@ local function members(files, module, owner)
     end
   end
   for _, item in ipairs(file.items) do
-    if item.owner == owner and not item.is_local and (item.kind == "function"
-      or item.kind == "value") then
+    if
+      item.owner == owner
+      and not item.is_local
+      and (item.kind == "function" or item.kind == "value")
+    then
       add(item.name, item, module)
     end
   end
@@ -105,8 +106,12 @@ local function find_classes(files)
   for module, file in pairs(files) do
     for _, item in ipairs(file.items) do
       if item.class then
-        classes[item.class] = { name = item.class, module = module, item = item,
-          methods = members(files, module, item.name) }
+        classes[item.class] = {
+          name = item.class,
+          module = module,
+          item = item,
+          methods = members(files, module, item.name),
+        }
       end
     end
   end
@@ -127,9 +132,7 @@ local function reach(list, classes, reached)
   end
 end
 
-local function room_of(module)
-  return module:match("^perilune%.([%w_]+)") or ""
-end
+local function room_of(module) return module:match("^perilune%.([%w_]+)") or "" end
 
 --- The public face.
 -- @treturn table `modules`, a list sorted by name of {name, module, room, head, members (a list of
@@ -146,8 +149,13 @@ function public.read()
   local classes, reached = find_classes(files), {}
   local function add_module(name, module)
     local file, room = files[module], room_of(module)
-    face.modules[#face.modules + 1] = { name = name, module = module, room = room,
-      head = file.head, members = members(files, module, file.returned or module:match("%w+$")) }
+    face.modules[#face.modules + 1] = {
+      name = name,
+      module = module,
+      room = room,
+      head = file.head,
+      members = members(files, module, file.returned or module:match("%w+$")),
+    }
     face.rooms[room] = files[FACE .. "." .. room].head
     for inner, other in pairs(modules_in(read_file(paths[module]), files, module)) do
       add_module(name .. "." .. inner, other)
@@ -159,8 +167,13 @@ function public.read()
   sorted(face.modules)
   local own = members(files, FACE, "pl")
   table.move(members(files, ENGINE, "pl"), 1, 1000, #own + 1, own)
-  table.insert(face.modules, 1, { name = "pl", module = FACE, room = "",
-    head = files[FACE].head, members = sorted(own) })
+  table.insert(face.modules, 1, {
+    name = "pl",
+    module = FACE,
+    room = "",
+    head = files[FACE].head,
+    members = sorted(own),
+  })
   for _, one in ipairs(face.modules) do
     reach(one.members, classes, reached)
   end
@@ -174,13 +187,9 @@ end
 
 local function check_member(fault, what, member)
   local item = member.item
-  if not item.text or item.text == "" then
-    return fault(member, "%s has no summary", what)
-  end
+  if not item.text or item.text == "" then return fault(member, "%s has no summary", what) end
   local message = item.kind == "function" and doc_comments.params_fault(item)
-  if message then
-    fault(member, "%s", message)
-  end
+  if message then fault(member, "%s", message) end
 end
 
 --- What is wrong with the doc comments: in every source those that break the dialect or name an
@@ -205,9 +214,7 @@ function public.faults(face)
     end
   end
   for _, one in ipairs(face.modules) do
-    if not one.head then
-      list[#list + 1] = ("%s:1: it has no head"):format(one.module)
-    end
+    if not one.head then list[#list + 1] = ("%s:1: it has no head"):format(one.module) end
     for _, member in ipairs(one.members) do
       check_member(fault, one.name .. "." .. member.name, member)
     end

@@ -41,9 +41,7 @@ local function parse_braces(inner)
     local name
     if node.kind == "fields" then
       name, part = part:match("^([%w_]+)=(.+)$")
-      if not name then
-        return nil
-      end
+      if not name then return nil end
     end
     node[i] = { name = name, type = parse(part) }
   end
@@ -51,18 +49,14 @@ local function parse_braces(inner)
 end
 
 local function parse_one(text)
-  if text:find("^[%a_][%w_]*$") then
-    return { kind = "name", name = text }
-  end
+  if text:find("^[%a_][%w_]*$") then return { kind = "name", name = text } end
   local inner = text:match("^{(.+)}$")
   return inner and parse_braces(inner) or error({ text }, 0)
 end
 
 function parse(text)
   local optional, rest = text:match("^(%??)(.+)$")
-  if not rest then
-    error({ text }, 0)
-  end
+  if not rest then error({ text }, 0) end
   local parts = split(rest, "|")
   if #parts == 1 then
     local node = parse_one(rest)
@@ -95,13 +89,9 @@ end
 -- @tparam table node
 -- @tparam function each
 function type_names.each(node, each)
-  if node.kind == "name" then
-    each(node.name)
-  end
+  if node.kind == "name" then each(node.name) end
   for _, inner in ipairs { node.of or false, node.key or false, node.value or false } do
-    if inner then
-      type_names.each(inner, each)
-    end
+    if inner then type_names.each(inner, each) end
   end
   for _, inner in ipairs(node) do
     type_names.each(inner.type or inner, each)
@@ -109,16 +99,16 @@ function type_names.each(node, each)
 end
 
 local write = {
-  name = function(node, name)
-    return name(node.name)
-  end,
+  name = function(node, name) return name(node.name) end,
   list = function(node, name)
     local of = type_names.luacats(node.of, name)
     return (of:find("[|?]") and "(" .. of .. ")" or of) .. "[]"
   end,
   map = function(node, name)
-    return ("table<%s, %s>"):format(type_names.luacats(node.key, name),
-      type_names.luacats(node.value, name))
+    return ("table<%s, %s>"):format(
+      type_names.luacats(node.key, name),
+      type_names.luacats(node.value, name)
+    )
   end,
   fields = function(node, name)
     local parts = {}
@@ -150,9 +140,7 @@ local write = {
 -- @treturn string
 function type_names.luacats(node, name)
   local text = write[node.kind](node, name)
-  if node.optional then
-    return (node.kind == "union" and "(" .. text .. ")" or text) .. "?"
-  end
+  if node.optional then return (node.kind == "union" and "(" .. text .. ")" or text) .. "?" end
   return text
 end
 

@@ -7,8 +7,29 @@
 local complete = {}
 
 local keywords = {
-  "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in",
-  "local", "nil", "not", "or", "repeat", "require", "return", "then", "true", "until", "while",
+  "and",
+  "break",
+  "do",
+  "else",
+  "elseif",
+  "end",
+  "false",
+  "for",
+  "function",
+  "goto",
+  "if",
+  "in",
+  "local",
+  "nil",
+  "not",
+  "or",
+  "repeat",
+  "require",
+  "return",
+  "then",
+  "true",
+  "until",
+  "while",
 }
 
 local max_listed = 200
@@ -30,13 +51,9 @@ local function each_field(value, visit)
   end
   local where = type(value) == "table" and value or behind(value)
   for _ = 1, 10 do
-    if not where then
-      return
-    end
+    if not where then return end
     for name, field in next, where do
-      if type(name) == "string" and name:find("^[%a_][%w_]*$") then
-        visit(name, field)
-      end
+      if type(name) == "string" and name:find("^[%a_][%w_]*$") then visit(name, field) end
     end
     where = behind(where)
   end
@@ -45,13 +62,9 @@ end
 local function field_of(value, name)
   local where = type(value) == "table" and value or behind(value)
   for _ = 1, 10 do
-    if not where then
-      return nil
-    end
+    if not where then return nil end
     local field = rawget(where, name)
-    if field ~= nil then
-      return field
-    end
+    if field ~= nil then return field end
     where = behind(where)
   end
 end
@@ -61,9 +74,7 @@ local function collect(value, prefix, methods_only)
   each_field(value, function(name, field)
     local fits = name:sub(1, #prefix) == prefix and not seen[name]
     -- Names with underscores are private, unless asked for.
-    if prefix == "" and name:sub(1, 1) == "_" then
-      fits = false
-    end
+    if prefix == "" and name:sub(1, 1) == "_" then fits = false end
     if fits and (not methods_only or type(field) == "function") then
       seen[name] = true
       names[#names + 1] = name
@@ -76,9 +87,7 @@ end
 --- The names of a value's fields, in order.
 -- @tparam any value anything
 -- @treturn {string,...}
-function complete.fields(value)
-  return collect(value, "", false)
-end
+function complete.fields(value) return collect(value, "", false) end
 
 local function common_prefix(names)
   local first, last = names[1], names[#names] -- in order, so these two differ most
@@ -100,9 +109,7 @@ function complete.candidates(env, before)
     local value = env
     for name in chain:gmatch("[%w_]+") do
       value = field_of(value, name)
-      if value == nil then
-        return {}, prefix
-      end
+      if value == nil then return {}, prefix end
     end
     return collect(value, prefix, separator == ":"), prefix
   end
@@ -112,15 +119,11 @@ function complete.candidates(env, before)
   end
   local names = collect(env, prefix, false)
   for _, word in ipairs(keywords) do
-    if prefix ~= "" and word:sub(1, #prefix) == prefix then
-      names[#names + 1] = word
-    end
+    if prefix ~= "" and word:sub(1, #prefix) == prefix then names[#names + 1] = word end
   end
   table.sort(names)
   for i = #names, 2, -1 do
-    if names[i] == names[i - 1] then
-      table.remove(names, i)
-    end
+    if names[i] == names[i - 1] then table.remove(names, i) end
   end
   return names, prefix
 end
@@ -131,17 +134,11 @@ end
 -- @treturn string what to insert
 -- @treturn {string,...} what to list, nil for nothing
 function complete.line(env, before)
-  if before:find("^%s*$") then
-    return "  "
-  end
+  if before:find("^%s*$") then return "  " end
   local names, prefix = complete.candidates(env, before)
-  if #names == 0 then
-    return ""
-  end
+  if #names == 0 then return "" end
   local insert = common_prefix(names):sub(#prefix + 1)
-  if #names == 1 or insert ~= "" then
-    return insert
-  end
+  if #names == 1 or insert ~= "" then return insert end
   if #names > max_listed then
     names = table.move(names, 1, max_listed, 1, { [max_listed + 1] = "..." })
   end

@@ -47,9 +47,7 @@ local function compile(session, text)
   local muted = text:match("^(.-)%s*;%s*$")
   local expression = (muted or text):gsub("^%s*=", "")
   local chunk, message = load("return " .. expression, "=repl", "t", session.env)
-  if chunk then
-    return chunk, muted and "run" or "show"
-  end
+  if chunk then return chunk, muted and "run" or "show" end
   local open_end = message:find("<eof>$") -- `x +` is an expression that goes on
   local rewritten, names = locals.rewrite(text)
   chunk, message = load(rewritten, "=repl", "t", session.env)
@@ -64,21 +62,15 @@ local function compile(session, text)
   return nil, message
 end
 
-local function width()
-  return core.system.terminal_size(1) or 100
-end
+local function width() return core.system.terminal_size(1) or 100 end
 
 --- Shows results: plain values on one line with tabs, as print does, tables each on its own.
 local function show(session, values)
-  if values.n == 0 then
-    return
-  end
+  if values.n == 0 then return end
   local texts, separator = {}, "\t"
   for i = 1, values.n do
     texts[i] = pretty.show(values[i], width())
-    if texts[i]:find("\n", 1, true) then
-      separator = "\n"
-    end
+    if texts[i]:find("\n", 1, true) then separator = "\n" end
   end
   rawset(session.env, "_", values[1])
   io.stdout:write(table.concat(texts, separator), "\n")
@@ -86,9 +78,12 @@ end
 
 local function explain(message)
   -- Frames of the REPL itself teach nothing.
-  return (message:gsub("\n%s*%[C%]: in function 'perilune%.host%.call'.*$", "")
-    :gsub("\n%s*%[C%]: in function 'host%.call'.*$", "")
-    :gsub("\nstack traceback:%s*$", ""))
+  return (
+    message
+      :gsub("\n%s*%[C%]: in function 'perilune%.host%.call'.*$", "")
+      :gsub("\n%s*%[C%]: in function 'host%.call'.*$", "")
+      :gsub("\nstack traceback:%s*$", "")
+  )
 end
 
 --- Help: an op's row, else what can be said of the value.
@@ -113,9 +108,7 @@ local function show_help(session, what)
     for i = 1, info.nparams do
       names[i] = debug.getlocal(value, i)
     end
-    if info.isvararg then
-      names[#names + 1] = "..."
-    end
+    if info.isvararg then names[#names + 1] = "..." end
     local where = info.what == "C" and "a function in C"
       or ("%s:%d"):format(info.short_src, info.linedefined)
     io.stdout:write(("%s(%s)  %s\n"):format(what, table.concat(names, ", "), where))
@@ -125,9 +118,7 @@ local function show_help(session, what)
   else
     io.stdout:write(("%s: %s\n"):format(kind, pretty.show(value, width())))
     local names = complete.fields(value)
-    if #names > 0 then
-      io.stdout:write("fields: ", table.concat(names, "  "), "\n")
-    end
+    if #names > 0 then io.stdout:write("fields: ", table.concat(names, "  "), "\n") end
   end
 end
 
@@ -137,14 +128,10 @@ end
 function repl.comment_above(info)
   local lines, found = {}, {}
   local file = info.source:sub(1, 1) == "@" and io.open(info.source:sub(2))
-  if not file then
-    return found
-  end
+  if not file then return found end
   for line in file:lines() do
     lines[#lines + 1] = line
-    if #lines >= info.linedefined then
-      break
-    end
+    if #lines >= info.linedefined then break end
   end
   file:close()
   local i = #lines - 1
@@ -169,9 +156,7 @@ local function evaluate(session, chunk, mode)
   if mode == "show" then
     local ok, message, interrupted =
       host.call(show, session, table.pack(table.unpack(values, 2, values.n)))
-    if not ok then
-      io.stderr:write(interrupted and "interrupted" or explain(message), "\n")
-    end
+    if not ok then io.stderr:write(interrupted and "interrupted" or explain(message), "\n") end
   end
 end
 
@@ -186,18 +171,14 @@ end
 -- @treturn string how to run it, or why it does not compile
 local function read_entry(session)
   local line = lineedit.read(prompt("_PROMPT", "> "))
-  if not line then
-    return line
-  end
+  if not line then return line end
   local text = line
   while true do
     if text:find("^%s*$") or text:find("^%s*%?") or text:find("^%s*[%w_.:]+%?%s*$") then
       return text
     end
     local chunk, mode = compile(session, text)
-    if chunk or mode ~= "more" then
-      return text, chunk, mode
-    end
+    if chunk or mode ~= "more" then return text, chunk, mode end
     line = lineedit.read(prompt("_PROMPT2", ">> "))
     if line == false then
       return false
@@ -226,9 +207,7 @@ function repl.start()
         _VERSION
       )
     )
-    lineedit.completer(function(before)
-      return complete.line(session.env, before)
-    end)
+    lineedit.completer(function(before) return complete.line(session.env, before) end)
     for _, entry in ipairs(history.load()) do
       lineedit.add(entry)
     end
@@ -255,9 +234,7 @@ function repl.start()
       end
     end
   end
-  if edits then
-    io.stdout:write("\n")
-  end
+  if edits then io.stdout:write("\n") end
 end
 
 return repl

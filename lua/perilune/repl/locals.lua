@@ -18,9 +18,7 @@ local function each_token(source, visit)
   local at, n = 1, #source
   while true do
     at = source:find("%S", at)
-    if not at then
-      return
-    end
+    if not at then return end
     local kind, last = "sign", at
     if source:find("^%-%-", at) then
       local level = source:match("^%-%-%[(=*)%[", at)
@@ -46,9 +44,7 @@ local function each_token(source, visit)
       end
       last = math.min(last, n)
     end
-    if kind then
-      visit(kind, at, last)
-    end
+    if kind then visit(kind, at, last) end
     at = last + 1
   end
 end
@@ -83,15 +79,11 @@ local function declaration(tokens, at)
     names[#names + 1] = tokens[i].text
     i = i + 1
     if tokens[i] and tokens[i].text == "<" and tokens[i + 2] then
-      if tokens[i + 1].text ~= "const" then
-        return nil
-      end
+      if tokens[i + 1].text ~= "const" then return nil end
       table.move(tokens, i, i + 2, #out + 1, out)
       i = i + 3
     end
-    if not (tokens[i] and tokens[i].text == ",") then
-      break
-    end
+    if not (tokens[i] and tokens[i].text == ",") then break end
     i = i + 1
   end
   local has_value = tokens[i] ~= nil and tokens[i].text == "="
@@ -119,9 +111,7 @@ function locals.rewrite(source)
       end
     end
   end
-  table.sort(edits, function(a, b)
-    return a.first < b.first
-  end)
+  table.sort(edits, function(a, b) return a.first < b.first end)
   local parts, at = {}, 1
   for _, edit in ipairs(edits) do
     parts[#parts + 1] = source:sub(at, edit.first - 1) .. edit.text

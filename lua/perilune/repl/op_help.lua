@@ -52,9 +52,7 @@ local function call_of(row)
   for i, param in ipairs(row.params) do
     options[i] = ("%s = %s"):format(param.name, default_of(param))
   end
-  if #options > 0 then
-    words[#words + 1] = "{" .. table.concat(options, ", ") .. "}"
-  end
+  if #options > 0 then words[#words + 1] = "{" .. table.concat(options, ", ") .. "}" end
   return ("%s = pl.%s(%s)"):format(
     table.concat(row.outputs, ", "),
     row.name,
@@ -67,9 +65,7 @@ end
 -- @treturn ?string nil when there is no such op
 function op_help.op(name)
   local row = row_of(name)
-  if not row then
-    return nil
-  end
+  if not row then return nil end
   local lines = { call_of(row), "  " .. row.doc, "  shapes   " .. row.shapes }
   for _, param in ipairs(row.params) do
     local kind = kinds[param.kind] or param.kind
@@ -85,18 +81,14 @@ function op_help.op(name)
     marks[#marks + 1] = ("method: %s:%s(...)"):format(row.inputs[1].name, row.name)
   end
   if row.flags.list then
-    marks[#marks + 1] = ("the inputs may be one list: pl.%s({%s, ...})"):format(row.name,
-      row.inputs[1].name)
+    marks[#marks + 1] = ("the inputs may be one list: pl.%s({%s, ...})"):format(
+      row.name,
+      row.inputs[1].name
+    )
   end
-  if row.flags.nograd then
-    marks[#marks + 1] = "no gradient"
-  end
-  if row.flags.fused then
-    marks[#marks + 1] = "fused: pl.twins has it written in primitive ops"
-  end
-  if #marks > 0 then
-    lines[#lines + 1] = "  " .. table.concat(marks, "; ")
-  end
+  if row.flags.nograd then marks[#marks + 1] = "no gradient" end
+  if row.flags.fused then marks[#marks + 1] = "fused: pl.twins has it written in primitive ops" end
+  if #marks > 0 then lines[#lines + 1] = "  " .. table.concat(marks, "; ") end
   return table.concat(lines, "\n")
 end
 

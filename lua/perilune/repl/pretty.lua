@@ -28,22 +28,16 @@ function pretty.quote(text)
   if cut then
     text = text:sub(1, utf8.len(text) and utf8.offset(text, 0, max_string) - 1 or max_string)
   end
-  text = text:gsub('[%c"\\]', function(c)
-    return escapes[c] or ("\\%d"):format(c:byte())
-  end)
+  text = text:gsub('[%c"\\]', function(c) return escapes[c] or ("\\%d"):format(c:byte()) end)
   if not utf8.len(text) then
-    text = text:gsub("[\128-\255]", function(c)
-      return ("\\x%02x"):format(c:byte())
-    end)
+    text = text:gsub("[\128-\255]", function(c) return ("\\x%02x"):format(c:byte()) end)
   end
   return '"' .. text .. '"' .. (cut and "..." or "")
 end
 
 local function key_text(key)
   if type(key) == "string" then
-    if key:find("^[%a_][%w_]*$") and not keywords[key] then
-      return key
-    end
+    if key:find("^[%a_][%w_]*$") and not keywords[key] then return key end
     return "[" .. pretty.quote(key) .. "]"
   end
   return "[" .. tostring(key) .. "]"
@@ -54,9 +48,7 @@ local rank = { number = 1, string = 2 }
 local function sorted_keys(t, list_length)
   local keys = {}
   for key in next, t do
-    if math.type(key) ~= "integer" or key < 1 or key > list_length then
-      keys[#keys + 1] = key
-    end
+    if math.type(key) ~= "integer" or key < 1 or key > list_length then keys[#keys + 1] = key end
   end
   table.sort(keys, function(a, b)
     local ta, tb = type(a), type(b)
@@ -91,21 +83,15 @@ local function table_text(t, width, indent, seen, depth)
   for i = 1, math.min(list_length, max_items) do
     add(show(rawget(t, i), width, inner, seen, depth + 1))
   end
-  if list_length > max_items then
-    add(("... %d more"):format(list_length - max_items))
-  end
+  if list_length > max_items then add(("... %d more"):format(list_length - max_items)) end
   local keys = sorted_keys(t, list_length)
   for i = 1, math.min(#keys, max_items) do
     add(key_text(keys[i]) .. " = " .. show(rawget(t, keys[i]), width, inner, seen, depth + 1))
   end
-  if #keys > max_items then
-    add(("... %d more"):format(#keys - max_items))
-  end
+  if #keys > max_items then add(("... %d more"):format(#keys - max_items)) end
   seen[t] = nil
   local one_line = "{ " .. table.concat(parts, ", ") .. " }"
-  if #indent + total + 2 <= width and not one_line:find("\n", 1, true) then
-    return one_line
-  end
+  if #indent + total + 2 <= width and not one_line:find("\n", 1, true) then return one_line end
   return "{\n" .. inner .. table.concat(parts, ",\n" .. inner) .. ",\n" .. indent .. "}"
 end
 
@@ -119,18 +105,14 @@ function show(value, width, indent, seen, depth)
     end
   end
   local ok, text = pcall(tostring, value)
-  return ok and (text:gsub("\n", "\n" .. indent)) or ("<%s: tostring failed: %s>"):format(
-    type(value),
-    tostring(text)
-  )
+  return ok and (text:gsub("\n", "\n" .. indent))
+    or ("<%s: tostring failed: %s>"):format(type(value), tostring(text))
 end
 
 --- A value as text.
 -- @tparam any value anything
 -- @tparam ?integer width where a table is broken into lines (default: 100)
 -- @treturn string
-function pretty.show(value, width)
-  return show(value, width or 100, "", {}, 0)
-end
+function pretty.show(value, width) return show(value, width or 100, "", {}, 0) end
 
 return pretty

@@ -61,8 +61,11 @@ function balance.rule(given)
   local by = taken.by
   local ways = (taken.max and 1 or 0) + (taken.ratio and 1 or 0) + (taken.share and 1 or 0)
   if ways ~= 1 then
-    error("balance: give one of `max` (rows a class), `ratio` (times the smallest class) and "
-      .. "`share` (of the whole)", 0)
+    error(
+      "balance: give one of `max` (rows a class), `ratio` (times the smallest class) and "
+        .. "`share` (of the whole)",
+      0
+    )
   end
   local absent = "no " .. by
 
@@ -80,8 +83,15 @@ function balance.rule(given)
     end
     local cap = balance.cap_for_share(counts, taken.share)
     if cap == 0 then
-      error(("balance: share = %g cannot hold with %d values of %s; set it to %.2f or more")
-        :format(taken.share, #counts, by, math.ceil(100 / #counts) / 100), 0)
+      error(
+        ("balance: share = %g cannot hold with %d values of %s; set it to %.2f or more"):format(
+          taken.share,
+          #counts,
+          by,
+          math.ceil(100 / #counts) / 100
+        ),
+        0
+      )
     end
     return cap
   end
@@ -94,8 +104,13 @@ function balance.rule(given)
       local class = row[by]
       if class == nil then
         if taken.missing == "error" then
-          error(("balance: row %d has no %s; set `missing`, or put a rule before that sets it")
-            :format(n, by), 0)
+          error(
+            ("balance: row %d has no %s; set `missing`, or put a rule before that sets it"):format(
+              n,
+              by
+            ),
+            0
+          )
         elseif taken.missing == "drop" then
           set(n, 2)
         else
@@ -112,11 +127,7 @@ function balance.rule(given)
         list[#list + 1] = count
       end
       local cap = cap_of(list)
-      members:leave(function()
-        return cap
-      end, function(n)
-        set(n, 1)
-      end)
+      members:leave(function() return cap end, function(n) set(n, 1) end)
       return function(n, row)
         local mark = get(n)
         if mark == 1 then

@@ -37,8 +37,13 @@ return function(given)
       local key = row[by]
       if key == nil then
         if taken.missing == "error" then
-          error(("cap: row %d has no %s; set `missing` to \"keep\" or \"drop\", or another `by`")
-            :format(n, by), 0)
+          error(
+            ('cap: row %d has no %s; set `missing` to "keep" or "drop", or another `by`'):format(
+              n,
+              by
+            ),
+            0
+          )
         elseif taken.missing == "drop" then
           set(n, 2)
         else
@@ -49,11 +54,7 @@ return function(given)
       local group = hash.text(tostring(key))
       members:add(group, sampled and hash.row(context.seed, group, row) or 0, n)
     end, function()
-      members:leave(function()
-        return max
-      end, function(n)
-        set(n, 1)
-      end)
+      members:leave(function() return max end, function(n) set(n, 1) end)
       return function(n)
         local mark = get(n)
         return mark == 1 and over or mark == 2 and absent or nil

@@ -103,7 +103,8 @@ end
 function dedupe.rule(given)
   local taken = check(given)
   local reasons = {
-    [SAME] = "same prompt", [FOLDED] = "same but for case, spaces and punctuation",
+    [SAME] = "same prompt",
+    [FOLDED] = "same but for case, spaces and punctuation",
     [PREFIX] = taken.prefix and ("same first %d %s"):format(taken.prefix, taken.unit),
     [NEAR] = taken.near and ("nearly the same: likeness of %g or more"):format(taken.near),
   }
@@ -128,9 +129,7 @@ function dedupe.rule(given)
     end, function(all)
       judge_classes(keys, mark)
       if taken.near then
-        near.judge(all, taken.near, get, function(n, first)
-          mark(n, NEAR, first)
-        end, context)
+        near.judge(all, taken.near, get, function(n, first) mark(n, NEAR, first) end, context)
       end
       local about = {}
       for _, list in ipairs(shown) do
@@ -140,9 +139,7 @@ function dedupe.rule(given)
         end
       end
       return function(n, row)
-        if texts[n] then
-          texts[n] = text_of(row)
-        end
+        if texts[n] then texts[n] = text_of(row) end
         local code = get(n)
         return reasons[code], texts[about[n]]
       end

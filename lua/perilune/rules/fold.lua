@@ -31,18 +31,18 @@ local function punctuation(first, last)
   end
 end
 
-punctuation(0xA1, 0xA1)      -- inverted exclamation mark
-punctuation(0xAB, 0xAB)      -- guillemets
+punctuation(0xA1, 0xA1) -- inverted exclamation mark
+punctuation(0xAB, 0xAB) -- guillemets
 punctuation(0xBB, 0xBB)
 punctuation(0xB7, 0xB7)
 punctuation(0xBF, 0xBF)
-punctuation(0x2010, 0x2027)  -- dashes, quotes, bullets, dots
+punctuation(0x2010, 0x2027) -- dashes, quotes, bullets, dots
 punctuation(0x2030, 0x205E)
-punctuation(0x3001, 0x3003)  -- ideographic comma, stop, brackets
+punctuation(0x3001, 0x3003) -- ideographic comma, stop, brackets
 punctuation(0x3008, 0x3011)
 punctuation(0x3014, 0x301F)
 
-local cased, plain = {}, {}  -- what each level of folding replaces
+local cased, plain = {}, {} -- what each level of folding replaces
 for from, to in pairs(likened) do
   cased[from], plain[from] = to, to
 end
@@ -53,7 +53,7 @@ for from, to in pairs(marks) do
   plain[from] = to
 end
 
-local signs = {}             -- punctuation of ASCII
+local signs = {} -- punctuation of ASCII
 for sign in (".,;:!?'\"()[]{}`*_#~"):gmatch(".") do
   signs[sign] = " "
 end
@@ -65,9 +65,7 @@ local WIDE <const> = "[\xC2-\xEF][\x80-\xBF]+"
 -- @treturn string
 function fold.case(text)
   text = lower(text)
-  if text:find("[\xC2-\xEF]") then
-    text = text:gsub(WIDE, cased)
-  end
+  if text:find("[\xC2-\xEF]") then text = text:gsub(WIDE, cased) end
   return text
 end
 
@@ -77,31 +75,21 @@ end
 -- @treturn string
 function fold.text(text)
   local folded = lower(text)
-  if folded:find("[\xC2-\xEF]") then
-    folded = folded:gsub(WIDE, plain)
-  end
+  if folded:find("[\xC2-\xEF]") then folded = folded:gsub(WIDE, plain) end
   -- Scans for one class each: a set of characters costs ten times as much.
   folded = folded:gsub("%p", signs)
-  if folded:find("%c") then
-    folded = folded:gsub("%c", " ")
-  end
-  if folded:find("  ", 1, true) then
-    folded = folded:gsub("  +", " ")
-  end
+  if folded:find("%c") then folded = folded:gsub("%c", " ") end
+  if folded:find("  ", 1, true) then folded = folded:gsub("  +", " ") end
   local first = folded:byte(1) == 32 and 2 or 1
   local last = folded:byte(-1) == 32 and -2 or -1
-  if first == 2 or last == -2 then
-    folded = folded:sub(first, last)
-  end
+  if first == 2 or last == -2 then folded = folded:sub(first, last) end
   return folded == "" and text or folded
 end
 
 --- How many characters; in a text that is no UTF-8, how many bytes.
 -- @tparam string text
 -- @treturn integer
-function fold.chars(text)
-  return utf8.len(text) or #text
-end
+function fold.chars(text) return utf8.len(text) or #text end
 
 -- Characters that a word has on average where words are not set apart by blanks: Han and Kana two,
 -- the scripts of South-East Asia and Tibetan five. Ranges of code points; false is punctuation.
@@ -124,14 +112,10 @@ local SPACELESS <const> = {
 -- Characters a word of the script of a code point; false for punctuation; nil where blanks part
 -- words.
 local function characters_a_word(code)
-  if code < 0x0E00 then
-    return nil
-  end
+  if code < 0x0E00 then return nil end
   for _, range in ipairs(SPACELESS) do
     if code <= range[2] then
-      if code >= range[1] then
-        return range[3]
-      end
+      if code >= range[1] then return range[3] end
       return nil
     end
   end
@@ -142,9 +126,7 @@ end
 local function mixed_words(text)
   local words, kind, run = 0, nil, 0
   local function finish()
-    if kind then
-      words = words + (kind == 0 and 1 or (run + kind - 1) // kind)
-    end
+    if kind then words = words + (kind == 0 and 1 or (run + kind - 1) // kind) end
     kind, run = nil, 0
   end
   for _, code in utf8.codes(text) do
@@ -168,9 +150,7 @@ end
 -- @tparam string text
 -- @treturn integer
 function fold.words(text)
-  if text:find("[\xE0-\xF4]") and utf8.len(text) then
-    return mixed_words(text)
-  end
+  if text:find("[\xE0-\xF4]") and utf8.len(text) then return mixed_words(text) end
   local _, count = text:gsub("%S+", "")
   return count
 end
@@ -186,15 +166,11 @@ function fold.prefix(text, n, unit)
     for word in text:gmatch("%S+") do
       count = count + 1
       words[count] = word
-      if count == n then
-        return table.concat(words, " ")
-      end
+      if count == n then return table.concat(words, " ") end
     end
     return nil
   end
-  if #text < n then
-    return nil
-  end
+  if #text < n then return nil end
   local head = text:sub(1, n)
   if not head:find("[\x80-\xFF]") then
     return head

@@ -13,9 +13,7 @@ local hash = {}
 --- A text as an integer, every value of which is as likely as any other.
 -- @tparam string text
 -- @treturn integer
-function hash.text(text)
-  return tonumber(hash_string(text):sub(1, 16), 16)
-end
+function hash.text(text) return tonumber(hash_string(text):sub(1, 16), 16) end
 
 --- What a row says, as an integer: its text and its time, under a seed and a group.
 -- @tparam integer seed
@@ -24,18 +22,19 @@ end
 -- @treturn integer
 function hash.row(seed, group, row)
   local said, time = hash.text(text_of(row)), row.time
-  if time == nil then
-    return random.purpose("rules.row", seed, group, said)
-  end
-  return random.purpose("rules.row", seed, group, said,
-    math.tointeger(time) or hash.text(tostring(time)))
+  if time == nil then return random.purpose("rules.row", seed, group, said) end
+  return random.purpose(
+    "rules.row",
+    seed,
+    group,
+    said,
+    math.tointeger(time) or hash.text(tostring(time))
+  )
 end
 
 --- An integer as a number in [0, 1).
 -- @tparam integer value
 -- @treturn number
-function hash.fraction(value)
-  return (value >> 11) * 2.0 ^ -53
-end
+function hash.fraction(value) return (value >> 11) * 2.0 ^ -53 end
 
 return hash

@@ -19,9 +19,7 @@ Origin.__index = Origin
 
 --- What a run knows of the row that was read last; one for all its rules.
 -- @treturn Origin
-function held.origin()
-  return setmetatable({ spools = {} }, Origin)
-end
+function held.origin() return setmetatable({ spools = {} }, Origin) end
 
 --- Notes that `row` is about to be handed on, as row `n` of `from`.
 -- @tparam ?table row nil at the end
@@ -37,19 +35,13 @@ end
 
 -- Whether a row is the one that was read last, as it was read.
 function Origin:knows(row)
-  if row ~= self.row then
-    return false
-  end
+  if row ~= self.row then return false end
   local fields = self.fields
   for key, value in next, row do
-    if fields[key] ~= value then
-      return false
-    end
+    if fields[key] ~= value then return false end
   end
   for key in next, fields do
-    if row[key] == nil then
-      return false
-    end
+    if row[key] == nil then return false end
   end
   return true
 end
@@ -68,8 +60,15 @@ Held.__index = Held
 local function new_held(context)
   local set_own, is_own = spool.marks()
   local set_taken, is_taken = spool.marks()
-  return setmetatable({ origin = context.origin, scratch = context.scratch, count = 0,
-    set_own = set_own, is_own = is_own, set_taken = set_taken, is_taken = is_taken }, Held)
+  return setmetatable({
+    origin = context.origin,
+    scratch = context.scratch,
+    count = 0,
+    set_own = set_own,
+    is_own = is_own,
+    set_taken = set_taken,
+    is_taken = is_taken,
+  }, Held)
 end
 
 -- Takes a row; gives its number, from 1.
@@ -94,9 +93,7 @@ function Held:rows()
   local own, from = self.own and self.own:rows(), self.from and self.from:rows()
   local n = 0
   return function()
-    if n == self.count then
-      return nil
-    end
+    if n == self.count then return nil end
     n = n + 1
     local row, place
     if self.is_own(n) == 1 then

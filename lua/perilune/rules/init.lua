@@ -35,9 +35,7 @@ local EXAMPLE_LENGTH <const> = 400
 rules.text = text_of
 
 local function excerpt(text)
-  if #text <= EXAMPLE_LENGTH then
-    return text
-  end
+  if #text <= EXAMPLE_LENGTH then return text end
   local stop = EXAMPLE_LENGTH
   while stop > EXAMPLE_LENGTH - 4 and text:find("^[\x80-\xBF]", stop + 1) do
     stop = stop - 1
@@ -46,8 +44,17 @@ local function excerpt(text)
 end
 
 local function new_entry(rule)
-  return { rule = rule.name, settings = rule.settings or {}, rows_in = 0, rows_out = 0, changed = 0,
-    reasons = {}, examples = {}, likes = {}, tallies = {} }
+  return {
+    rule = rule.name,
+    settings = rule.settings or {},
+    rows_in = 0,
+    rows_out = 0,
+    changed = 0,
+    reasons = {},
+    examples = {},
+    likes = {},
+    tallies = {},
+  }
 end
 
 -- What a rule may tell: see `run`.
@@ -78,15 +85,17 @@ local function new_context(entry, options, origin)
     row.changes = changes
   end
 
-  function context.tally(what)
-    entry.tallies[what] = (entry.tallies[what] or 0) + 1
-  end
+  function context.tally(what) entry.tallies[what] = (entry.tallies[what] or 0) + 1 end
 
   local function check()
     if entry.rows_in - dropped ~= entry.rows_out then
-      error(("rule %s took %d rows, dropped %d and handed on %d; each row must be handed on "
-        .. "or dropped, once, the latter through context.drop"):format(entry.rule, entry.rows_in,
-          dropped, entry.rows_out), 0)
+      error(
+        (
+          "rule %s took %d rows, dropped %d and handed on %d; each row must be handed on "
+          .. "or dropped, once, the latter through context.drop"
+        ):format(entry.rule, entry.rows_in, dropped, entry.rows_out),
+        0
+      )
     end
   end
   return context, check
@@ -95,9 +104,7 @@ end
 local function counted(rows, entry, field)
   return function()
     local row = rows()
-    if row ~= nil then
-      entry[field] = entry[field] + 1
-    end
+    if row ~= nil then entry[field] = entry[field] + 1 end
     return row
   end
 end
@@ -107,9 +114,7 @@ end
 local function watched(rows, rule, entry, guard, check)
   local ended = false
   return function()
-    if ended then
-      return nil
-    end
+    if ended then return nil end
     local row = rows()
     if row == nil then
       ended = true
@@ -119,8 +124,13 @@ local function watched(rows, rule, entry, guard, check)
     entry.rows_out = entry.rows_out + 1
     local wrong = guard and guard(row)
     if wrong then
-      error(("after rule %s: %s; a rule after split must leave `side` and the key alone")
-        :format(rule.name, wrong), 0)
+      error(
+        ("after rule %s: %s; a rule after split must leave `side` and the key alone"):format(
+          rule.name,
+          wrong
+        ),
+        0
+      )
     end
     return row
   end
@@ -164,8 +174,8 @@ end
 --   each example is like, where the rule says so}, tallies = {[what] = count}}; complete when the
 --   iterator is spent
 function rules.run(rows, list, options)
-  local taken = checked.take("rules.run", options,
-    { seed = checked.integer(1, 0), scratch = checked.name() })
+  local taken =
+    checked.take("rules.run", options, { seed = checked.integer(1, 0), scratch = checked.name() })
   local report, guard, origin = {}, nil, held.origin()
   local stream = as_iterator(rows, origin)
   for i, rule in ipairs(list) do
@@ -176,17 +186,21 @@ function rules.run(rows, list, options)
     local entry = new_entry(rule)
     local context, check = new_context(entry, taken, origin)
     report[i] = entry
-    stream = watched(rule.apply(counted(stream, entry, "rows_in"), context), rule, entry,
-      not rule.guard and guard, check)
+    stream = watched(
+      rule.apply(counted(stream, entry, "rows_in"), context),
+      rule,
+      entry,
+      not rule.guard and guard,
+      check
+    )
     guard = rule.guard or guard
   end
   return function()
     local row = stream()
-    if row == nil then
-      origin:close()
-    end
+    if row == nil then origin:close() end
     return row
-  end, report
+  end,
+    report
 end
 
 --- A rule of one function.
@@ -201,9 +215,7 @@ function rules.filter(name, verdict)
     return function()
       for row in rows do
         local keep, reason = verdict(row)
-        if keep then
-          return row
-        end
+        if keep then return row end
         context.drop(row, reason or name)
       end
     end
@@ -221,9 +233,7 @@ function rules.only(when, rule)
     local passed, first, last = {}, 1, 0
     local function chosen()
       for row in rows do
-        if when(row) then
-          return row
-        end
+        if when(row) then return row end
         last = last + 1
         passed[last] = row
       end
@@ -245,9 +255,7 @@ end
 local function made(build)
   return function(given)
     local ok, rule = pcall(build, given)
-    if not ok then
-      error(rule, 2)
-    end
+    if not ok then error(rule, 2) end
     return rule
   end
 end
@@ -274,9 +282,7 @@ rules.use_case = made(require("perilune.rules.use_case").rule)
 -- @name rules.language
 
 for _, name in ipairs { "personal_data", "language" } do
-  rules[name] = made(function(given)
-    return require("perilune.rules." .. name).rule(given)
-  end)
+  rules[name] = made(function(given) return require("perilune.rules." .. name).rule(given) end)
 end
 
 rules.side = require("perilune.rules.split").side

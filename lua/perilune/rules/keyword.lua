@@ -12,15 +12,11 @@ local text_of = require("perilune.rules.row_text")
 
 local WORD <const> = "[%w_\x80-\xFF]"
 
-local function spaced(text)
-  return (fold.case(text):gsub("%s+", " "))
-end
+local function spaced(text) return (fold.case(text):gsub("%s+", " ")) end
 
 -- {words = {word -> as given}, phrases = {{text =, given =, head =, tail =}}}
 local function compile(key, list)
-  if type(list) == "string" then
-    list = { list }
-  end
+  if type(list) == "string" then list = { list } end
   local wanted = { words = {}, phrases = {} }
   for i, given in ipairs(list) do
     local text = type(given) == "string" and spaced(given):match("^%s*(.-)%s*$") or ""
@@ -29,8 +25,12 @@ local function compile(key, list)
     elseif not text:find("[^%w_\x80-\xFF]") then
       wanted.words[text] = wanted.words[text] or given
     else
-      table.insert(wanted.phrases, { text = text, given = given,
-        head = text:find("^" .. WORD) ~= nil, tail = text:find(WORD .. "$") ~= nil })
+      table.insert(wanted.phrases, {
+        text = text,
+        given = given,
+        head = text:find("^" .. WORD) ~= nil,
+        tail = text:find(WORD .. "$") ~= nil,
+      })
     end
   end
   if next(wanted.words) == nil and #wanted.phrases == 0 then
@@ -43,14 +43,10 @@ local function stands(text, phrase)
   local from = 1
   while true do
     local first, last = text:find(phrase.text, from, true)
-    if not first then
-      return false
-    end
+    if not first then return false end
     local joined = phrase.head and text:find("^" .. WORD, first - 1) and first > 1
       or phrase.tail and text:find("^" .. WORD, last + 1)
-    if not joined then
-      return true
-    end
+    if not joined then return true end
     from = first + 1
   end
 end
@@ -59,15 +55,11 @@ end
 local function found(text, wanted)
   if next(wanted.words) ~= nil then
     for word in text:gmatch(WORD .. "+") do
-      if wanted.words[word] then
-        return wanted.words[word]
-      end
+      if wanted.words[word] then return wanted.words[word] end
     end
   end
   for _, phrase in ipairs(wanted.phrases) do
-    if stands(text, phrase) then
-      return phrase.given
-    end
+    if stands(text, phrase) then return phrase.given end
   end
 end
 
@@ -99,9 +91,7 @@ return function(given)
     end
     text = spaced(text)
     local unwanted = none and found(text, none)
-    if unwanted then
-      return ("has %q"):format(unwanted)
-    end
+    if unwanted then return ("has %q"):format(unwanted) end
     return any and not found(text, any) and "none of the words" or nil
   end
 
@@ -109,9 +99,7 @@ return function(given)
     return function()
       for row in rows do
         local reason = reason_to_drop(row)
-        if not reason then
-          return row
-        end
+        if not reason then return row end
         context.drop(row, reason)
       end
     end

@@ -122,9 +122,7 @@ local function letters_of(text)
     local kind
     if byte < 128 then
       kind = byte >= 97 and byte <= 122 and "word" or nil
-      if not kind and byte > 32 and not char:find("[.,!?'\"%-:]") then
-        marks = marks + 1
-      end
+      if not kind and byte > 32 and not char:find("[.,!?'\"%-:]") then marks = marks + 1 end
     else
       kind = script_of(char)
     end
@@ -136,17 +134,13 @@ local function letters_of(text)
       end
       n = n + 1
       chars[n] = char
-      if letters >= LETTERS_READ then
-        break
-      end
+      if letters >= LETTERS_READ then break end
     elseif chars[n] ~= " " then
       n = n + 1
       chars[n] = " "
     end
   end
-  if chars[n] ~= " " then
-    chars[n + 1] = " "
-  end
+  if chars[n] ~= " " then chars[n + 1] = " " end
   return chars, letters, marks, scripts, vietnamese
 end
 
@@ -155,14 +149,10 @@ local function grams(chars, each)
   local one, two = chars[1], nil
   for i = 2, #chars do
     local char = chars[i]
-    if char ~= " " then
-      each(char, 1)
-    end
+    if char ~= " " then each(char, 1) end
     local pair = one .. char
     each(pair, 2)
-    if two then
-      each(two .. char, 3)
-    end
+    if two then each(two .. char, 3) end
     two = char ~= " " and pair or nil
     one = char
   end
@@ -203,8 +193,8 @@ local function train()
     for gram, row in pairs(counts[order]) do
       local list = {}
       for l = 1, #names do
-        list[l] = math.log(((row[l] or 0) + SMOOTHING)
-          / (totals[order][l] + SMOOTHING * kinds[order]))
+        list[l] =
+          math.log(((row[l] or 0) + SMOOTHING) / (totals[order][l] + SMOOTHING * kinds[order]))
       end
       logs[gram] = list
     end
@@ -237,9 +227,7 @@ local function by_grams(chars)
   end)
   local best = 1
   for l = 2, count do
-    if scores[l] > scores[best] then
-      best = l
-    end
+    if scores[l] > scores[best] then best = l end
   end
   local sum = 0
   for l = 1, count do
@@ -277,9 +265,7 @@ function language.identify(text, min_confidence)
     return "vi", 1, "vi"
   end
   local name, confidence = by_grams(chars)
-  if confidence < (min_confidence or DEFAULT_CONFIDENCE) then
-    return "unknown", confidence, name
-  end
+  if confidence < (min_confidence or DEFAULT_CONFIDENCE) then return "unknown", confidence, name end
   return name, confidence, name
 end
 
@@ -302,7 +288,7 @@ function language.rule(given)
   end
   local keep = {}
   if type(taken.keep) ~= "table" or #taken.keep == 0 then
-    error("language: `keep` must be a list of languages such as {\"en\"}", 0)
+    error('language: `keep` must be a list of languages such as {"en"}', 0)
   end
   for _, code in ipairs(taken.keep) do
     if not told[code] then
@@ -311,8 +297,10 @@ function language.rule(given)
         list[#list + 1] = name
       end
       table.sort(list)
-      error(("language: no language %q; there are %s"):format(tostring(code),
-        table.concat(list, ", ")), 0)
+      error(
+        ("language: no language %q; there are %s"):format(tostring(code), table.concat(list, ", ")),
+        0
+      )
     end
     keep[code] = true
   end
@@ -322,9 +310,7 @@ function language.rule(given)
     return function()
       for row in rows do
         local name = language.identify(text_of(row), taken.min_confidence)
-        if keep[name] then
-          return row
-        end
+        if keep[name] then return row end
         context.drop(row, "language " .. name)
       end
       return nil

@@ -36,8 +36,8 @@ local HEAD <const> = 8
 
 local multiplier, addend = {}, {}
 for i = 1, K do
-  multiplier[i], addend[i] = random.purpose("rules.near.multiplier", i) | 1,
-    random.purpose("rules.near.addend", i)
+  multiplier[i], addend[i] =
+    random.purpose("rules.near.multiplier", i) | 1, random.purpose("rules.near.addend", i)
 end
 
 --- The signature of a text.
@@ -57,9 +57,7 @@ function near.signature(text)
     local x = hash.text(table.concat(words, " ", first, math.min(n, first + SHINGLE - 1)))
     for i = 1, K do
       local value = x * multiplier[i] + addend[i] >> 32
-      if value < least[i] then
-        least[i] = value
-      end
+      if value < least[i] then least[i] = value end
     end
   end
   return least
@@ -70,9 +68,7 @@ end
 function near.likeness(a, b)
   local same = 0
   for i = 1, K do
-    if a[i] == b[i] then
-      same = same + 1
-    end
+    if a[i] == b[i] then same = same + 1 end
   end
   return same / K
 end
@@ -83,9 +79,7 @@ end
 function near.band(threshold)
   local best = 1
   for r = 2, K do
-    if 1 - (1 - threshold ^ r) ^ (K // r) >= FOUND then
-      best = r
-    end
+    if 1 - (1 - threshold ^ r) ^ (K // r) >= FOUND then best = r end
   end
   return best
 end
@@ -119,9 +113,7 @@ local function pair_up(bands, pairs_found)
     for _, earlier in ipairs(crowd) do
       pairs_found:add(index, earlier)
     end
-    if #crowd < CROWD then
-      crowd[#crowd + 1] = index
-    end
+    if #crowd < CROWD then crowd[#crowd + 1] = index end
   end
 end
 

@@ -35,9 +35,7 @@ personal_data.matcher = Matcher.new
 -- @tparam function texts an iterator of texts of the log
 -- @tparam {string,...} list user names
 -- @treturn {string,...} those that stand for a person in at least half of their places
-function personal_data.users_by_use(texts, list)
-  return UserNames.new(list):mostly_names(texts)
-end
+function personal_data.users_by_use(texts, list) return UserNames.new(list):mostly_names(texts) end
 
 local function copy_of(object)
   local copy = {}
@@ -85,9 +83,7 @@ end
 local function described(counts)
   local list = {}
   for _, kind in ipairs(personal_data.kinds) do
-    if counts[kind] then
-      list[#list + 1] = kind:lower()
-    end
+    if counts[kind] then list[#list + 1] = kind:lower() end
   end
   return table.concat(list, ", ")
 end
@@ -152,17 +148,11 @@ function personal_data.rule(given)
         matcher = personal_data.matcher(settings)
       end
       for row in rows do
-        if looked_at and row.side ~= nil and not looked_at[row.side] then
-          return row
-        end
+        if looked_at and row.side ~= nil and not looked_at[row.side] then return row end
         local masked, counts = masked_row(row, matcher)
         local passed = row
-        if masked ~= row then
-          passed = act(row, masked, counts, context)
-        end
-        if passed then
-          return passed
-        end
+        if masked ~= row then passed = act(row, masked, counts, context) end
+        if passed then return passed end
       end
       return nil
     end

@@ -4,9 +4,7 @@
 -- @tparam table row
 -- @treturn string
 return function(row)
-  if row.prompt then
-    return row.prompt
-  end
+  if row.prompt then return row.prompt end
   local turns, n = {}, 0
   for _, message in ipairs(row.messages or {}) do
     if message.role == "user" then

@@ -25,9 +25,7 @@ local HELD <const> = 4096 -- members of one group held in memory until it is kno
 --- An empty sample.
 -- @tparam string keep "sample", "first" or "last"
 -- @treturn Sample
-function sample.new(keep)
-  return setmetatable({ keep = keep, members = sorter.new(3) }, Sample)
-end
+function sample.new(keep) return setmetatable({ keep = keep, members = sorter.new(3) }, Sample) end
 
 --- Takes a member.
 -- @tparam integer group
@@ -50,9 +48,7 @@ local function beyond(sorted, limit, out)
       group, taken, most = of, 0, limit(of)
     end
     taken = taken + 1
-    if taken > most then
-      out(n)
-    end
+    if taken > most then out(n) end
   end
   sorted:close()
 end
@@ -90,9 +86,7 @@ end
 -- @tparam function out
 function Sample:leave(limit, out)
   local members = self.members
-  if self.keep == "sample" then
-    members = ranked(members, limit)
-  end
+  if self.keep == "sample" then members = ranked(members, limit) end
   beyond(members, limit, out)
 end
 

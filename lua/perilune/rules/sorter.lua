@@ -33,7 +33,12 @@ function sorter.new(columns)
   conn:exec(("CREATE TABLE keys (%s INTEGER) STRICT"):format(table.concat(names, " INTEGER, ")))
   conn:exec("BEGIN")
   local one = "(" .. ("?, "):rep(columns - 1) .. "?)"
-  return setmetatable({ conn = conn, columns = columns, waiting = {}, filled = 0, count = 0,
+  return setmetatable({
+    conn = conn,
+    columns = columns,
+    waiting = {},
+    filled = 0,
+    count = 0,
     select = ("SELECT %s FROM keys ORDER BY %s"):format(list, list),
     one = conn:prepare("INSERT INTO keys VALUES " .. one),
     many = conn:prepare("INSERT INTO keys VALUES " .. (one .. ", "):rep(BATCH - 1) .. one),
@@ -50,9 +55,7 @@ function Sorter:add(...)
     waiting[filled + 2] = b
     if columns > 2 then
       waiting[filled + 3] = c
-      if columns > 3 then
-        waiting[filled + 4] = d
-      end
+      if columns > 3 then waiting[filled + 4] = d end
     end
   end
   filled = filled + columns
@@ -79,8 +82,6 @@ function Sorter:sorted()
 end
 
 --- Gives everything back.
-function Sorter:close()
-  self.conn:close()
-end
+function Sorter:close() self.conn:close() end
 
 return sorter

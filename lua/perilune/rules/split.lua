@@ -31,21 +31,32 @@ local function check(given)
     sum = sum + taken[side]
   end
   if math.abs(sum - 1) > 1e-9 then
-    error(("split: train, valid and test are shares of the whole; %g + %g + %g is %g, not 1")
-      :format(taken.train, taken.valid, taken.test, sum), 0)
+    error(
+      ("split: train, valid and test are shares of the whole; %g + %g + %g is %g, not 1"):format(
+        taken.train,
+        taken.valid,
+        taken.test,
+        sum
+      ),
+      0
+    )
   end
   local salted = ("split %d:%s "):format(#taken.salt, taken.salt)
-  return taken, { key = salted .. "key ", text = salted .. "text ", by = taken.by,
-    test = taken.test, valid = taken.valid }
+  return taken,
+    {
+      key = salted .. "key ",
+      text = salted .. "text ",
+      by = taken.by,
+      test = taken.test,
+      valid = taken.valid,
+    }
 end
 
 -- `taken` below is the second value of `check`: settings, and what a key and a text are hashed
 -- after.
 local function side_of(kind, key, taken)
   local at = hash.fraction(hash.text(taken[kind] .. tostring(key)))
-  if at < taken.test then
-    return "test"
-  end
+  if at < taken.test then return "test" end
   return at < taken.test + taken.valid and "valid" or "train"
 end
 
@@ -61,9 +72,7 @@ end
 -- The side of a row, and the hash of its text when that is what it goes by.
 local function row_side(row, taken)
   local key = row[taken.by]
-  if key ~= nil then
-    return side_of("key", key, taken)
-  end
+  if key ~= nil then return side_of("key", key, taken) end
   local own = row.extra and row.extra.split_key or core.files.hash_string(text_of(row))
   return side_of("text", own, taken), own
 end
@@ -89,9 +98,7 @@ function split.rule(given)
   local function apply(rows, context)
     return function()
       local row = rows()
-      if not row then
-        return nil
-      end
+      if not row then return nil end
       local copy = {}
       for key, value in next, row do
         copy[key] = value
@@ -116,7 +123,9 @@ function split.rule(given)
       local key = row[taken.by]
       return ("%s stands on side %s, its hash on %s"):format(
         key ~= nil and ("%s %q"):format(taken.by, tostring(key)) or "a row without " .. taken.by,
-        tostring(row.side), side)
+        tostring(row.side),
+        side
+      )
     end
   end
 

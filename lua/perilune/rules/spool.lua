@@ -20,7 +20,7 @@ local Spool = {}
 Spool.__index = Spool
 Spool.__name = "spool"
 
-local ARRAY <const> = getmetatable(core.json.array({}))
+local ARRAY <const> = getmetatable(core.json.array {})
 local NULL <const> = core.json.null
 local DEPTH <const> = 100
 local pack, unpack = string.pack, string.unpack
@@ -28,8 +28,16 @@ local pack, unpack = string.pack, string.unpack
 -- A record is its fields in the order `next` gave them, each as string.pack has it: a number that
 -- says what key and value are, the key, the value. A table inside is a record in a string.
 local KEYS <const> = { string = "s4", integer = "j" }
-local VALUES <const> = { string = "s4", integer = "j", float = "n", [true] = "", [false] = "",
-  null = "", table = "s4", list = "s4" }
+local VALUES <const> = {
+  string = "s4",
+  integer = "j",
+  float = "n",
+  [true] = "",
+  [false] = "",
+  null = "",
+  table = "s4",
+  list = "s4",
+}
 local layouts, by_key = {}, { string = {}, integer = {} }
 for key_type, key_format in pairs(KEYS) do
   for kind, value_format in pairs(VALUES) do
@@ -52,8 +60,13 @@ local function kind_of(value, key)
   elseif value == NULL then
     return "null"
   end
-  error(("a row's field '%s' is a %s; rows hold text, numbers, booleans and tables")
-    :format(tostring(key), kind), 0)
+  error(
+    ("a row's field '%s' is a %s; rows hold text, numbers, booleans and tables"):format(
+      tostring(key),
+      kind
+    ),
+    0
+  )
 end
 
 local function write_record(fields, depth)
@@ -65,9 +78,7 @@ local function write_record(fields, depth)
     end
     local kind = kind_of(value, key)
     if kind == "table" or kind == "list" then
-      if depth == DEPTH then
-        error(("a row nests tables more than %d deep"):format(DEPTH), 0)
-      end
+      if depth == DEPTH then error(("a row nests tables more than %d deep"):format(DEPTH), 0) end
       value = write_record(value, depth + 1)
     end
     local layout = kinds_of_key[kind]
@@ -90,9 +101,7 @@ local function read_record(record)
       value, at = core.json.array(read_record(value)), after
     else -- the kind is the value: none was packed, and `value` is the place after
       value, at = kind, value
-      if kind == "null" then
-        value = NULL
-      end
+      if kind == "null" then value = NULL end
     end
     fields[key] = value
   end
@@ -102,24 +111,18 @@ end
 --- A row as bytes, which this process can read again.
 -- @tparam table row
 -- @treturn string
-function spool.pack(row)
-  return write_record(row, 1)
-end
+function spool.pack(row) return write_record(row, 1) end
 
 --- The row of such bytes.
 -- @tparam string record
 -- @treturn table
-function spool.unpack(record)
-  return read_record(record)
-end
+function spool.unpack(record) return read_record(record) end
 
 local opened = 0
 
 -- A file for writing and reading that vanishes with its handle.
 local function nameless(folder)
-  if not folder then
-    return assert(io.tmpfile())
-  end
+  if not folder then return assert(io.tmpfile()) end
   opened = opened + 1
   local path = ("%s/spool-%d-%d"):format(folder, core.system.pid(), opened)
   local file, message = io.open(path, "w+b")
@@ -134,14 +137,16 @@ end
 --- An empty spool.
 -- @tparam ?string folder where its file lies; the system's temporary folder when absent
 -- @treturn Spool
-function spool.new(folder)
-  return setmetatable({ file = nameless(folder), count = 0 }, Spool)
-end
+function spool.new(folder) return setmetatable({ file = nameless(folder), count = 0 }, Spool) end
 
 local function check(ok, message)
   if not ok then
-    error(("the scratch file cannot be used: %s; free some space or set another `scratch`")
-      :format(tostring(message)), 0)
+    error(
+      ("the scratch file cannot be used: %s; free some space or set another `scratch`"):format(
+        tostring(message)
+      ),
+      0
+    )
   end
   return ok
 end
@@ -171,9 +176,7 @@ function Spool:records()
   check(file:flush())
   check(file:seek("set", 0))
   return function()
-    if number == self.count then
-      return nil
-    end
+    if number == self.count then return nil end
     number = number + 1
     local head = check(file:read(4), "it ends early")
     local length = unpack("<I4", head)
@@ -196,9 +199,7 @@ function Spool:rows()
   local records = self:records()
   return function()
     local record, number = records()
-    if record then
-      return read_record(record), number
-    end
+    if record then return read_record(record), number end
   end
 end
 

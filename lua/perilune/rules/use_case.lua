@@ -20,11 +20,21 @@ local text_of = require("perilune.rules.row_text")
 local use_case = {}
 
 --- The ten names, in the paper's order of frequency.
-use_case.names = { "generation", "open_qa", "brainstorming", "chat", "rewrite", "summarization",
-  "classification", "other", "closed_qa", "extraction" }
+use_case.names = {
+  "generation",
+  "open_qa",
+  "brainstorming",
+  "chat",
+  "rewrite",
+  "summarization",
+  "classification",
+  "other",
+  "closed_qa",
+  "extraction",
+}
 
 local LEAST <const> = 2
-local HEAD <const> = 700    -- bytes of a prompt that are its instruction, as a rule
+local HEAD <const> = 700 -- bytes of a prompt that are its instruction, as a rule
 local CLAUSES <const> = 12
 
 -- What a clause that begins with this word asks for, and how surely.
@@ -51,64 +61,260 @@ end
 
 -- Words that come before the verb of a request and say nothing.
 local fillers = {}
-for word in ([[
+for word in
+  ([[
   please kindly then and also now you your need to must should will be required asked we i want
   would like help me could can task is in this the job try just let us by if so trying
-]]):gmatch("%S+") do
+]]):gmatch("%S+")
+do
   fillers[word] = true
 end
 
 local questions = {}
-for word in ([[
+for word in
+  ([[
   what who whom whose when where why how which is are was were can could do does did will would
   should am has have
-]]):gmatch("%S+") do
+]]):gmatch("%S+")
+do
   questions[word] = true
 end
 
 -- Phrases anywhere in the instruction: {case, points, phrase...}.
 local phrases = {
-  { "generation", 1.5, "story", "poem", "essay", "email", "e-mail", "letter", "tweet", "post",
-    "blog", "article about", "speech", "lyrics", "caption", "function that", "a program", "code to",
-    "a script", "itinerary", "resume", "recipe", "cover letter", "headline", "slogan", "title for",
-    "description", "review for", "syllabus", "puzzle", "dialogue between", "product description",
-    "be written", "a fictional" },
-  { "open_qa", 1.5, "definition of", "meaning of", "difference between", "what is", "who is",
-    "how do", "how can", "how does", "how to", "why is", "why do", "following question", "math",
-    "equation", "steps to", "in which year", "what does", "explanation of", "describe the meaning",
-    "tell me why", "tell me what", "tell me how", "tell me about", "a brief description",
-    "detailed answer", "in your opinion", "what are" },
-  { "closed_qa", 6, "based on the passage", "based on the text", "based on the article",
-    "based on the paragraph", "based on the context", "according to the passage",
-    "according to the text", "according to the article", "answer the question based on",
-    "the following passage answer", "read the passage", "read the given story", "given the passage",
-    "given the context", "from the passage answer", "contains the answer", "using the passage",
-    "the given passage", "read the following", "using the information in",
-    "given paragraph answer" },
-  { "brainstorming", 3, "brainstorm", "ideas", "list of possible", "come up with",
-    "coming up with", "suggestions", "some examples", "think of", "give me some", "name some",
-    "a list of", "examples of",
-    "as many as", "what are some", "list the", "list some", "suggest some", "some names",
-    "conversation starters", "an idea", "synonyms", "antonyms", "pros and cons", "to do list" },
-  { "brainstorming", 1.5, "list", "suggest", "recommend", "ways to", "tips", "options",
-    "creative" },
-  { "chat", 5, "human ai", "you are chatting", "the following is a conversation", "chat history",
-    "previous conversation", "conversation with" },
-  { "rewrite", 3, "rewrite", "rephrase", "paraphrase", "translate", "into french", "into english",
-    "into spanish", "proofread", "correct the", "grammar", "more formal", "more concise", "reword",
-    "convert it", "convert the", "in your own words", "fix the", "into a different",
-    "change the tone", "third person", "passive voice" },
-  { "summarization", 5, "summarize", "summarise", "summary", "summarization", "tl dr", "tldr",
-    "key takeaways", "main points", "in a nutshell", "one sentence summary", "main idea" },
-  { "classification", 3, "classify", "categorize", "sentiment", "true or false", "yes or no",
-    "positive or negative", "is spam", "as spam", "spam or", "category", "categories",
-    "true false", "label", "whether the", "tell me if", "identify if", "detect if", "verify if",
-    "output 1", "output yes", "factually correct", "genre", "which category", "determine if",
-    "relevant or", "positive negative", "one of the following", "or not", "correctness of",
-    "rating" },
-  { "extraction", 3, "extract", "named entities", "all the names", "entities", "retrieve the",
-    "pull out", "find all", "mentioned in", "from the text", "keywords from", "from the following",
-    "pos tag", "in the sentence", "exact sentences" },
+  {
+    "generation",
+    1.5,
+    "story",
+    "poem",
+    "essay",
+    "email",
+    "e-mail",
+    "letter",
+    "tweet",
+    "post",
+    "blog",
+    "article about",
+    "speech",
+    "lyrics",
+    "caption",
+    "function that",
+    "a program",
+    "code to",
+    "a script",
+    "itinerary",
+    "resume",
+    "recipe",
+    "cover letter",
+    "headline",
+    "slogan",
+    "title for",
+    "description",
+    "review for",
+    "syllabus",
+    "puzzle",
+    "dialogue between",
+    "product description",
+    "be written",
+    "a fictional",
+  },
+  {
+    "open_qa",
+    1.5,
+    "definition of",
+    "meaning of",
+    "difference between",
+    "what is",
+    "who is",
+    "how do",
+    "how can",
+    "how does",
+    "how to",
+    "why is",
+    "why do",
+    "following question",
+    "math",
+    "equation",
+    "steps to",
+    "in which year",
+    "what does",
+    "explanation of",
+    "describe the meaning",
+    "tell me why",
+    "tell me what",
+    "tell me how",
+    "tell me about",
+    "a brief description",
+    "detailed answer",
+    "in your opinion",
+    "what are",
+  },
+  {
+    "closed_qa",
+    6,
+    "based on the passage",
+    "based on the text",
+    "based on the article",
+    "based on the paragraph",
+    "based on the context",
+    "according to the passage",
+    "according to the text",
+    "according to the article",
+    "answer the question based on",
+    "the following passage answer",
+    "read the passage",
+    "read the given story",
+    "given the passage",
+    "given the context",
+    "from the passage answer",
+    "contains the answer",
+    "using the passage",
+    "the given passage",
+    "read the following",
+    "using the information in",
+    "given paragraph answer",
+  },
+  {
+    "brainstorming",
+    3,
+    "brainstorm",
+    "ideas",
+    "list of possible",
+    "come up with",
+    "coming up with",
+    "suggestions",
+    "some examples",
+    "think of",
+    "give me some",
+    "name some",
+    "a list of",
+    "examples of",
+    "as many as",
+    "what are some",
+    "list the",
+    "list some",
+    "suggest some",
+    "some names",
+    "conversation starters",
+    "an idea",
+    "synonyms",
+    "antonyms",
+    "pros and cons",
+    "to do list",
+  },
+  {
+    "brainstorming",
+    1.5,
+    "list",
+    "suggest",
+    "recommend",
+    "ways to",
+    "tips",
+    "options",
+    "creative",
+  },
+  {
+    "chat",
+    5,
+    "human ai",
+    "you are chatting",
+    "the following is a conversation",
+    "chat history",
+    "previous conversation",
+    "conversation with",
+  },
+  {
+    "rewrite",
+    3,
+    "rewrite",
+    "rephrase",
+    "paraphrase",
+    "translate",
+    "into french",
+    "into english",
+    "into spanish",
+    "proofread",
+    "correct the",
+    "grammar",
+    "more formal",
+    "more concise",
+    "reword",
+    "convert it",
+    "convert the",
+    "in your own words",
+    "fix the",
+    "into a different",
+    "change the tone",
+    "third person",
+    "passive voice",
+  },
+  {
+    "summarization",
+    5,
+    "summarize",
+    "summarise",
+    "summary",
+    "summarization",
+    "tl dr",
+    "tldr",
+    "key takeaways",
+    "main points",
+    "in a nutshell",
+    "one sentence summary",
+    "main idea",
+  },
+  {
+    "classification",
+    3,
+    "classify",
+    "categorize",
+    "sentiment",
+    "true or false",
+    "yes or no",
+    "positive or negative",
+    "is spam",
+    "as spam",
+    "spam or",
+    "category",
+    "categories",
+    "true false",
+    "label",
+    "whether the",
+    "tell me if",
+    "identify if",
+    "detect if",
+    "verify if",
+    "output 1",
+    "output yes",
+    "factually correct",
+    "genre",
+    "which category",
+    "determine if",
+    "relevant or",
+    "positive negative",
+    "one of the following",
+    "or not",
+    "correctness of",
+    "rating",
+  },
+  {
+    "extraction",
+    3,
+    "extract",
+    "named entities",
+    "all the names",
+    "entities",
+    "retrieve the",
+    "pull out",
+    "find all",
+    "mentioned in",
+    "from the text",
+    "keywords from",
+    "from the following",
+    "pos tag",
+    "in the sentence",
+    "exact sentences",
+  },
 }
 
 -- First word -> list of {case, points, group, further words...}: what a text's words may begin.
@@ -131,9 +337,7 @@ end
 -- Whether the words after place `at` are the further words of a phrase.
 local function goes_on(words, at, phrase)
   for i = 4, #phrase do
-    if words[at + i - 3] ~= phrase[i] then
-      return false
-    end
+    if words[at + i - 3] ~= phrase[i] then return false end
   end
   return true
 end
@@ -158,9 +362,7 @@ local function add_verbs(scores, head)
   local points, seen = 3, 0
   for clause in head:gmatch("[^.!?\n,:;]+") do
     seen = seen + 1
-    if seen > CLAUSES then
-      return
-    end
+    if seen > CLAUSES then return end
     for word in clause:gmatch("[%w'-]+") do
       if verbs[word] then
         local case = verbs[word]
@@ -178,9 +380,7 @@ end
 -- when there is a question somewhere.
 local function question(head)
   local first, second = head:match("^[^%w]*([%w']+)%s+([%w']+)")
-  if questions[first] and second ~= "you" then
-    return 3
-  end
+  if questions[first] and second ~= "you" then return 3 end
   return head:find("?", 1, true) and 2 or 0
 end
 
@@ -201,9 +401,7 @@ function use_case.guess(row)
   local scores = {}
   add_verbs(scores, head)
   add_phrases(scores, fold.text(head))
-  if turns_of(row) > 1 then
-    scores.chat = (scores.chat or 0) + 6
-  end
+  if turns_of(row) > 1 then scores.chat = (scores.chat or 0) + 6 end
   local asked = question(head)
   if asked > 0 then
     scores.open_qa = (scores.open_qa or 0) + asked
@@ -242,17 +440,20 @@ function use_case.rule(given)
   local function apply(rows, context)
     return function()
       local row = rows()
-      if not row then
-        return nil
-      end
+      if not row then return nil end
       if row.use_case and not taken.overwrite then
         context.tally("kept")
         return row
       end
       local case = score(row)
       if not known[case] then
-        error(("use_case: `score` gave %s; it must give one of: %s"):format(tostring(case),
-          table.concat(use_case.names, ", ")), 0)
+        error(
+          ("use_case: `score` gave %s; it must give one of: %s"):format(
+            tostring(case),
+            table.concat(use_case.names, ", ")
+          ),
+          0
+        )
       end
       local copy = {}
       for key, value in next, row do

@@ -32,9 +32,7 @@ local health = {}
 local function values_of(history, name)
   local values = {}
   for _, row in ipairs(history) do
-    if type(row[name]) == "number" then
-      values[#values + 1] = row[name]
-    end
+    if type(row[name]) == "number" then values[#values + 1] = row[name] end
   end
   return values
 end
@@ -50,17 +48,13 @@ end
 --- Mean of the first and of the last `window` values; nil while there are too few for both.
 local function first_and_last(history, name, window)
   local values = values_of(history, name)
-  if #values < 2 * window then
-    return nil
-  end
+  if #values < 2 * window then return nil end
   return mean_of(values, 1, window), mean_of(values, #values - window + 1, #values)
 end
 
 local function last_mean(history, name, window)
   local values = values_of(history, name)
-  if #values < window then
-    return nil
-  end
+  if #values < window then return nil end
   return mean_of(values, #values - window + 1, #values)
 end
 
@@ -69,9 +63,7 @@ local show = format.number
 -- The value that a setting always has; nil without settings, or when it is a schedule.
 local function fixed(settings, key)
   local value = settings and settings[key]
-  if type(value) == "number" then
-    return value
-  end
+  if type(value) == "number" then return value end
   return value and value:fixed()
 end
 
@@ -82,24 +74,21 @@ function health.not_finite(history)
   local row = history[#history] or {}
   local bad = {}
   for name, value in pairs(row) do
-    if type(value) == "number" and value - value ~= 0 then
-      bad[#bad + 1] = name
-    end
+    if type(value) == "number" and value - value ~= 0 then bad[#bad + 1] = name end
   end
-  if #bad == 0 then
-    return nil
-  end
+  if #bad == 0 then return nil end
   table.sort(bad)
-  local text = ("Not a number: %s at step %s. "):format(table.concat(bad, ", "),
-    tostring(row.step))
-  for _, name in ipairs({ "objective/raw_scores", "objective/scores" }) do
+  local text = ("Not a number: %s at step %s. "):format(table.concat(bad, ", "), tostring(row.step))
+  for _, name in ipairs { "objective/raw_scores", "objective/scores" } do
     if row[name] and row[name] - row[name] ~= 0 then
-      return text .. "The scores themselves are not numbers, so no update was made, and no "
+      return text
+        .. "The scores themselves are not numbers, so no update was made, and no "
         .. "learning rate helps: look at the reward model's weights, or at what the reward "
         .. "function returns."
     end
   end
-  return text .. "The update was not made; run again with --nan_check to see which operation made "
+  return text
+    .. "The update was not made; run again with --nan_check to see which operation made "
     .. "it, or lower learning_rate."
 end
 
@@ -124,9 +113,7 @@ end
 function health.kl_runaway(history, options, settings)
   local o = checked.take("kl_runaway", options, { limit = 60, growth = 3, floor = 10, window = 5 })
   local values = values_of(history, "objective/kl")
-  if #values == 0 then
-    return nil
-  end
+  if #values == 0 then return nil end
   local now = mean_of(values, math.max(1, #values - o.window + 1), #values)
   if now > o.limit then
     local text = "KL runaway: the policy is %s nats a sequence away from the reference, more than "
@@ -198,8 +185,11 @@ local function ending_advice(settings)
   local text = "missing_eos_rule is %s already: raise missing_eos_penalty (%s) above what the "
     .. "score gives for going on, raise response_length (%d), and check that SFT trained the end "
     .. "token."
-  return text:format(settings.missing_eos_rule, show(settings.missing_eos_penalty),
-    settings.response_length)
+  return text:format(
+    settings.missing_eos_rule,
+    show(settings.missing_eos_penalty),
+    settings.response_length
+  )
 end
 
 --- Too many answers have no end token.
@@ -241,7 +231,8 @@ end
 local function constant_cause(settings, mean, unended)
   if at_clip(settings, mean) then
     return ("All are cut at reward_clip %s: raise it, or set it to 0."):format(
-      show(settings.reward_clip))
+      show(settings.reward_clip)
+    )
   elseif settings and settings.missing_eos_rule == "replace" and unended == 1 then
     return "No answer ends, and missing_eos_rule replaces the score of each: raise "
       .. "response_length, or set missing_eos_rule to subtract."
@@ -264,14 +255,12 @@ function health.constant_reward(history, options, settings)
     return nil
   elseif not at_clip(settings, mean) then
     for _, earlier in ipairs(values_of(history, "objective/scores_std")) do
-      if earlier > least then
-        return nil
-      end
+      if earlier > least then return nil end
     end
   end
   local text = "Constant reward: every answer scores %s, so there is nothing to learn from. "
-  return text:format(show(mean)) .. constant_cause(settings, mean,
-    last_mean(history, "completions/clipped_ratio", o.window))
+  return text:format(show(mean))
+    .. constant_cause(settings, mean, last_mean(history, "completions/clipped_ratio", o.window))
 end
 
 -- Part of the value model's updates that the clip holds back.
@@ -294,7 +283,7 @@ end
 
 -- Why values do not explain returns, and the key that changes it.
 local function value_advice(history, settings, window)
-  for _, key in ipairs({ "vf_coef", "value_learning_rate" }) do
+  for _, key in ipairs { "vf_coef", "value_learning_rate" } do
     if fixed(settings, key) == 0 then
       return ("%s is 0, so the value model is never trained: raise it."):format(key)
     end
@@ -308,15 +297,20 @@ local function value_advice(history, settings, window)
   end
   local first, now = first_and_last(history, "loss/value_avg", window // 2)
   if first and now > 2 * first then
-    return ("Its loss rises, from %s to %s: lower value_learning_rate."):format(show(first),
-      show(now))
+    return ("Its loss rises, from %s to %s: lower value_learning_rate."):format(
+      show(first),
+      show(now)
+    )
   elseif value_far_off(history, window // 2) and value_loss_fell(history, window // 2) then
-    return ("Its loss is %s where scores deviate by %s, and jumps: lower value_learning_rate.")
-      :format(show(now), show(last_mean(history, "objective/scores_std", window)))
+    return ("Its loss is %s where scores deviate by %s, and jumps: lower value_learning_rate."):format(
+      show(now),
+      show(last_mean(history, "objective/scores_std", window))
+    )
   end
   local rate = fixed(settings, "value_learning_rate")
   return ("It learns too slowly: raise value_learning_rate%s."):format(
-    rate and " (" .. show(rate) .. ")" or "")
+    rate and " (" .. show(rate) .. ")" or ""
+  )
 end
 
 -- Whether the value model learns: its loss fell to what is left to explain, or it explains more.
@@ -335,9 +329,7 @@ end
 function health.value_useless(history, options, settings)
   local o = checked.take("value_useless", options, { limit = 0, window = 10 })
   local values = values_of(history, "val/var_explained")
-  if #values < o.window then
-    return nil
-  end
+  if #values < o.window then return nil end
   local half = o.window // 2
   local now = mean_of(values, #values - half + 1, #values)
   local before = mean_of(values, #values - o.window + 1, #values - half)
@@ -385,7 +377,10 @@ function health.loss_rises(history, options, settings)
   if now and first > 0 and now > o.growth * first then
     local rate = fixed(settings, "learning_rate")
     return ("Loss rises: from %s to %s. The steps are too long: lower learning_rate%s."):format(
-      show(first), show(now), rate and " (" .. show(rate) .. ")" or "")
+      show(first),
+      show(now),
+      rate and " (" .. show(rate) .. ")" or ""
+    )
   end
 end
 
@@ -399,17 +394,18 @@ end
 -- @tparam string key of the recipe that the sets were given by
 -- @treturn ?string
 function health.wrong_order(right, pairs, sets, key)
-  if pairs == 0 or right > 0.5 * pairs then
-    return nil
-  end
+  if pairs == 0 or right > 0.5 * pairs then return nil end
   local accuracy = right / pairs
-  local text = ("Accuracy below one half: the reward model orders %.2f of the %d pairs of %s "
-    .. "right. "):format(accuracy, pairs, key)
+  local text = (
+    "Accuracy below one half: the reward model orders %.2f of the %d pairs of %s " .. "right. "
+  ):format(accuracy, pairs, key)
   if stats.rate(accuracy * sets, sets).high < 0.5 then
-    return text .. "It learnt the opposite: rankings are the wrong way round in one of the files "
+    return text
+      .. "It learnt the opposite: rankings are the wrong way round in one of the files "
       .. "(rank 1 is the best answer)."
   end
-  return text .. "A coin does as well: raise learning_rate, give it more rankings, or look whether "
+  return text
+    .. "A coin does as well: raise learning_rate, give it more rankings, or look whether "
     .. "the labelers agree with each other."
 end
 
@@ -441,9 +437,7 @@ end
 -- @treturn ?string
 function health.demonstrations_low(demonstrations, answers, options)
   local o = checked.take("demonstrations_low", options, { part = 0.25 })
-  if #demonstrations < 2 or #answers < 2 then
-    return nil
-  end
+  if #demonstrations < 2 or #answers < 2 then return nil end
   local apart = stats.difference(demonstrations, answers)
   if apart.high < 0 and -apart.mean > o.part * stats.std(answers) then
     local text = "Demonstrations score below sampled answers: %s on average against %s. Either the "
@@ -483,8 +477,17 @@ end
 --- All alarms of a run, in the order in which they are asked.
 -- @type {string,...}
 health.alarms = {
-  "not_finite", "kl_runaway", "kl_negative", "entropy_collapse", "length_drift", "no_end",
-  "empty_answers", "constant_reward", "value_useless", "reward_is_length", "loss_rises",
+  "not_finite",
+  "kl_runaway",
+  "kl_negative",
+  "entropy_collapse",
+  "length_drift",
+  "no_end",
+  "empty_answers",
+  "constant_reward",
+  "value_useless",
+  "reward_is_length",
+  "loss_rises",
 }
 
 --- Alarms that do not repeat themselves.
@@ -505,8 +508,10 @@ Watch.__name = "health.watch"
 function health.watch(options, settings)
   local known = table.move(health.alarms, 1, #health.alarms, 2, { "every" })
   options = checked.take("health.watch", options, checked.any_of(known))
-  return setmetatable({ options = options, every = options.every or 50, spoken = {},
-    settings = settings }, Watch)
+  return setmetatable(
+    { options = options, every = options.every or 50, spoken = {}, settings = settings },
+    Watch
+  )
 end
 
 --- The alarms that ring now and did not ring lately.

@@ -50,19 +50,22 @@ Run.__name = "run"
 local open_here = {}
 
 local written = {
-  "metrics.jsonl", "samples.jsonl", "journal.jsonl", "config.json", "env.json", "summary.json",
-  "best.json", "recipe.lua", "report.html",
+  "metrics.jsonl",
+  "samples.jsonl",
+  "journal.jsonl",
+  "config.json",
+  "env.json",
+  "summary.json",
+  "best.json",
+  "recipe.lua",
+  "report.html",
 }
 
-local function exists(path)
-  return lfs.attributes(path, "mode") ~= nil
-end
+local function exists(path) return lfs.attributes(path, "mode") ~= nil end
 
 local function write_json(path, value)
   local ok, message = files.write_json(path, value, { finite = true })
-  if not ok then
-    error(message, 3)
-  end
+  if not ok then error(message, 3) end
 end
 
 local function copy(t)
@@ -86,9 +89,7 @@ function run.checkpoints(folder)
       end
     end
   end
-  table.sort(list, function(a, b)
-    return a.step < b.step
-  end)
+  table.sort(list, function(a, b) return a.step < b.step end)
   return list
 end
 
@@ -115,9 +116,7 @@ end
 -- @treturn ?string who has it
 local function take_lock(folder)
   local key = lfs.attributes(folder, "dev") .. ":" .. lfs.attributes(folder, "ino")
-  if open_here[key] then
-    return nil, "this process"
-  end
+  if open_here[key] then return nil, "this process" end
   local file = assert(io.open(folder .. "/run.lock", "a+"))
   if not lfs.lock(file, "w") then
     local owner
@@ -153,9 +152,7 @@ end
 --- Whether a folder holds runs of stages, which are what a run of stages goes on from.
 local function holds_stages(folder)
   for name in lfs.dir(folder) do
-    if name:sub(1, 1) ~= "." and exists(folder .. "/" .. name .. "/run.lock") then
-      return true
-    end
+    if name:sub(1, 1) ~= "." and exists(folder .. "/" .. name .. "/run.lock") then return true end
   end
   return false
 end
@@ -168,11 +165,10 @@ local function find_checkpoint(cfg, folder)
     local list = run.checkpoints(folder)
     for i = #list, 1, -1 do -- a damaged one is named, and the one before it is taken
       local sound, damage = files.folder_verify(list[i].path)
-      if sound then
-        return list[i]
-      end
-      io.stderr:write(("%s is damaged (%s); looking at the checkpoint before it\n"):format(
-        list[i].path, damage))
+      if sound then return list[i] end
+      io.stderr:write(
+        ("%s is damaged (%s); looking at the checkpoint before it\n"):format(list[i].path, damage)
+      )
     end
     if #list > 0 then -- starting afresh would rotate away what may still be saved by hand
       local text = "no checkpoint of %s is sound; bring one back from a copy, or begin again with "
@@ -187,13 +183,14 @@ local function find_checkpoint(cfg, folder)
   local path = cfg.resume:gsub("/+$", "")
   local step = math.tointeger(tonumber(path:match("checkpoint%-(%d+)$") or ""))
   if not step or not exists(path .. "/trainer_state.json") then
-    return false, ("%s is not a checkpoint; give the path of a checkpoint-N folder, or --resume "
-      .. "alone for the newest of %s"):format(path, folder)
+    return false,
+      (
+        "%s is not a checkpoint; give the path of a checkpoint-N folder, or --resume "
+        .. "alone for the newest of %s"
+      ):format(path, folder)
   end
   local sound, damage = files.folder_verify(path)
-  if not sound then
-    return false, ("%s is damaged: %s"):format(path, damage)
-  end
+  if not sound then return false, ("%s is damaged: %s"):format(path, damage) end
   return { step = step, path = path }
 end
 
@@ -202,9 +199,7 @@ local function git_revision(path)
   local command = "git -C '%s' describe --always --dirty --abbrev=40 2> /dev/null"
   local pipe = io.popen(command:format((folder:gsub("'", "'\\''"))))
   local text = pipe and pipe:read("l")
-  if pipe then
-    pipe:close()
-  end
+  if pipe then pipe:close() end
   return text
 end
 
@@ -255,9 +250,7 @@ function run.open(cfg, options)
   options = checked.take("run.open", options, checked.any_of { "environment" })
   local folder = cfg.output_dir:gsub("(.)/+$", "%1")
   local made, message = files.folder_make(folder)
-  if not made then
-    error(("output_dir %s cannot be made: %s"):format(folder, message), 2)
-  end
+  if not made then error(("output_dir %s cannot be made: %s"):format(folder, message), 2) end
   local mark = unclosed.mark()
   local lock, owner = take_lock(folder)
   if not lock then
@@ -269,13 +262,16 @@ function run.open(cfg, options)
   local ok, err = pcall(function()
     clean_up(folder)
     local checkpoint, wrong = find_checkpoint(cfg, folder)
-    if checkpoint == false then
-      error(wrong, 0)
-    end
+    if checkpoint == false then error(wrong, 0) end
     if not cfg.resume and holds_run(folder) then
       if not cfg.overwrite_output_dir then
-        error(("%s already holds a run; --resume goes on with it, --overwrite_output_dir deletes "
-          .. "it, another --output_dir leaves it alone"):format(folder), 0)
+        error(
+          (
+            "%s already holds a run; --resume goes on with it, --overwrite_output_dir deletes "
+            .. "it, another --output_dir leaves it alone"
+          ):format(folder),
+          0
+        )
       end
       remove_run(folder)
     end
@@ -295,9 +291,7 @@ function run.open(cfg, options)
       self.best = best and best.step <= checkpoint.step and best or nil
       cfg:load_state(saved.perilune.config, checkpoint.path)
     end
-    if cfg.threads > 0 then
-      core.threads(cfg.threads)
-    end
+    if cfg.threads > 0 then core.threads(cfg.threads) end
     core.nan_check(cfg.nan_check)
     copy_recipe(self, about.recipe)
     write_environment(self, options.environment, about.recipe)
@@ -306,9 +300,7 @@ function run.open(cfg, options)
       self.changes:append(cfg:journal()[i])
     end
     cfg:on_change(function(entry)
-      if self.changes then
-        self.changes:append(entry)
-      end
+      if self.changes then self.changes:append(entry) end
     end)
     if not (self.resumed and exists(folder .. "/config.json")) then
       write_json(folder .. "/config.json", cfg:to_table())
@@ -325,9 +317,7 @@ end
 local function command_to_resume(self)
   local first = self
   for _, other in ipairs(unclosed.list()) do -- a stage lies in the folder of its run
-    if first.dir:sub(1, #other.dir + 1) == other.dir .. "/" then
-      first = other
-    end
+    if first.dir:sub(1, #other.dir + 1) == other.dir .. "/" then first = other end
   end
   local about = config.describe(first.cfg)
   local parts = { "perilune run", about.recipe or "RECIPE", "--output_dir", first.dir, "--resume" }
@@ -344,12 +334,14 @@ end
 
 --- After a checkpoint: stop when Ctrl-C or SIGTERM asked for it, and say how to go on.
 local function stop_if_asked(self, path)
-  if not host.stopping() then
-    return
-  end
+  if not host.stopping() then return end
   local how = command_to_resume(self)
-  io.stderr:write(path and ("checkpoint %s is written"):format(path) or "stopped",
-    "; to go on:\n  ", how, "\n")
+  io.stderr:write(
+    path and ("checkpoint %s is written"):format(path) or "stopped",
+    "; to go on:\n  ",
+    how,
+    "\n"
+  )
   self:close()
   host.stop()
 end
@@ -357,18 +349,14 @@ end
 --- Whether this step's metrics are to be written.
 -- @tparam integer step
 -- @treturn boolean
-function Run:should_log(step)
-  return step % self.cfg.logging_steps == 0
-end
+function Run:should_log(step) return step % self.cfg.logging_steps == 0 end
 
 --- Whether a checkpoint is due after this step: by `save_steps`, or because Ctrl-C or SIGTERM asks
 -- the run to stop, which it does when that checkpoint is written.
 -- @tparam integer step
 -- @treturn boolean
 function Run:should_save(step)
-  if self.graceful and host.stopping() then
-    return true
-  end
+  if self.graceful and host.stopping() then return true end
   local every = self.cfg.save_steps
   return every > 0 and step % every == 0
 end
@@ -394,9 +382,7 @@ function Run:log(step, metrics)
   self.history[#self.history + 1] = row
   local shown = {}
   for name, value in pairs(row) do
-    if name ~= "step" and name ~= "time" then
-      shown[name] = value
-    end
+    if name ~= "step" and name ~= "time" then shown[name] = value end
   end
   self.events:scalars(step, shown)
 end
@@ -424,15 +410,11 @@ end
 
 --- Seconds the run has taken, those before a resumed checkpoint included.
 -- @treturn number
-function Run:seconds()
-  return system.monotonic() - self.clock_start
-end
+function Run:seconds() return system.monotonic() - self.clock_start end
 
 --- The checkpoints of this run, oldest first.
 -- @treturn {{step=integer,path=string},...}
-function Run:checkpoints()
-  return run.checkpoints(self.dir)
-end
+function Run:checkpoints() return run.checkpoints(self.dir) end
 
 --- Delete the oldest checkpoints until `limit` are left; the best is neither counted nor deleted.
 local function rotate(self, limit)
@@ -464,9 +446,7 @@ function Run:checkpoint(step, write, options)
   local ok, err = pcall(function()
     write(temporary)
     local best = self.best
-    if options.best then
-      best = { step = step, metric = options.metric, path = name }
-    end
+    if options.best then best = { step = step, metric = options.metric, path = name } end
     write_json(temporary .. "/trainer_state.json", {
       global_step = step,
       max_steps = self.cfg.max_steps,
@@ -478,9 +458,7 @@ function Run:checkpoint(step, write, options)
     self.samples:sync()
     self.changes:sync()
     local committed, message = files.folder_commit(temporary, path)
-    if not committed then
-      error(message, 0)
-    end
+    if not committed then error(message, 0) end
     if options.best then
       write_json(self.dir .. "/best.json", best)
       self.best = best
@@ -491,9 +469,7 @@ function Run:checkpoint(step, write, options)
     error(err, 0)
   end
   rotate(self, self.cfg.save_total_limit)
-  if self.graceful then
-    stop_if_asked(self, path)
-  end
+  if self.graceful then stop_if_asked(self, path) end
   return path
 end
 
@@ -505,9 +481,11 @@ end
 -- @treturn string the checkpoint's path
 function Run:save(step, parts, recipe_state, options)
   options = checked.take("run:save", options, checked.any_of { "metric", "best" })
-  return self:checkpoint(step, function(dir)
-    state.write(dir, parts)
-  end, { state = recipe_state, metric = options.metric, best = options.best })
+  return self:checkpoint(
+    step,
+    function(dir) state.write(dir, parts) end,
+    { state = recipe_state, metric = options.metric, best = options.best }
+  )
 end
 
 --- Take up the parts of the checkpoint that the run goes on from. What decides the result beside
@@ -521,9 +499,7 @@ function Run:restore(parts, beginning)
   stop_if_asked(self) -- a signal that came between two stages
   self.graceful = true
   host.graceful(true)
-  if not self.resumed then
-    return beginning
-  end
+  if not self.resumed then return beginning end
   local changes = state.read(self.resumed.path, parts, self.cfg:changes_allowed())
   for _, change in ipairs(changes) do
     change.step = self.resumed.step
@@ -534,8 +510,17 @@ end
 
 -- The figures of a summary that a person looks at first, in this order.
 local first_figures = {
-  "steps", "seconds", "loss", "eval_loss", "eval_score", "rm_accuracy", "score", "kl", "gain",
-  "win_rate", "weights_hash",
+  "steps",
+  "seconds",
+  "loss",
+  "eval_loss",
+  "eval_score",
+  "rm_accuracy",
+  "score",
+  "kl",
+  "gain",
+  "win_rate",
+  "weights_hash",
 }
 
 local function figure_text(name, value)
@@ -572,12 +557,8 @@ local function show_end(summary, finish)
   for _, row in ipairs(rows) do
     io.stderr:write(("  %-" .. wide .. "s  %s\n"):format(row[1], row[2]))
   end
-  if finish.model then
-    io.stderr:write("model: ", finish.model, "\n")
-  end
-  if finish.next then
-    io.stderr:write("next:  ", finish.next, "\n")
-  end
+  if finish.model then io.stderr:write("model: ", finish.model, "\n") end
+  if finish.next then io.stderr:write("next:  ", finish.next, "\n") end
 end
 
 --- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing. A
@@ -598,9 +579,7 @@ function Run:summary(figures, finish)
     summary.steps = summary.steps or (last and last.step)
     write_json(path, summary)
   end
-  if not self.cfg.quiet then
-    show_end(summary, finish)
-  end
+  if not self.cfg.quiet then show_end(summary, finish) end
   return summary
 end
 
@@ -610,7 +589,7 @@ end
 -- @tparam ?table options as of model:save
 -- @treturn string its folder, `model` in the run's
 function Run:save_model(model, options)
-  for _, name in ipairs({ "loss", "loss/policy_avg", "loss/value_avg", "objective/scores" }) do
+  for _, name in ipairs { "loss", "loss/policy_avg", "loss/value_avg", "objective/scores" } do
     local at = #self.history
     while at > 0 and self.history[at][name] == nil do
       at = at - 1
@@ -626,8 +605,13 @@ function Run:save_model(model, options)
   for _, entry in ipairs(model.entries) do
     local total = model.weights[entry[1]]:sum():item()
     if total - total ~= 0 then
-      error(("the weights '%s' are not finite: the run has failed and no model is saved; lower the "
-        .. "learning rate"):format(entry[1]), 0)
+      error(
+        (
+          "the weights '%s' are not finite: the run has failed and no model is saved; lower the "
+          .. "learning rate"
+        ):format(entry[1]),
+        0
+      )
     end
   end
   local path = self.dir .. "/model"
@@ -637,7 +621,7 @@ end
 
 --- Close all files and give the folder free; more than once is fine.
 function Run:close()
-  for _, name in ipairs({ "metrics", "samples", "changes", "events" }) do
+  for _, name in ipairs { "metrics", "samples", "changes", "events" } do
     if self[name] then
       self[name]:close()
       self[name] = nil

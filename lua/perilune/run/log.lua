@@ -43,9 +43,7 @@ end
 -- @treturn ?string what is wrong, with the line's number
 function log.read(path, options)
   local text, message = files.read(path, math.maxinteger)
-  if not text then
-    return nil, message
-  end
+  if not text then return nil, message end
   local rows, number = {}, 0
   for line in text:gmatch("([^\n]*)\n") do
     number = number + 1
@@ -66,13 +64,9 @@ function log.read(path, options)
 end
 
 local function cut_back(path, step)
-  if not lfs.attributes(path) then
-    return true
-  end
+  if not lfs.attributes(path) then return true end
   local text, message = files.read(path, math.maxinteger)
-  if not text then
-    return nil, message
-  end
+  if not text then return nil, message end
   local kept = {}
   for line in text:gmatch("[^\n]*\n") do
     local row = json.decode(line)
@@ -91,37 +85,25 @@ end
 function log.open(path, options)
   if options and options.keep_to then
     local ok, message = cut_back(path, options.keep_to)
-    if not ok then
-      return nil, message
-    end
+    if not ok then return nil, message end
   end
   local file, message = files.open_log(path)
-  if not file then
-    return nil, message
-  end
+  if not file then return nil, message end
   return setmetatable({ path = path, file = file }, Log)
 end
 
 local function must(ok, message)
-  if not ok then
-    error(message, 3)
-  end
+  if not ok then error(message, 3) end
 end
 
 --- Append a row; an error that names the file when that fails, and then the file is as before.
 -- @tparam table row
-function Log:append(row)
-  must(self.file:append(log.line(row) .. "\n"))
-end
+function Log:append(row) must(self.file:append(log.line(row) .. "\n")) end
 
 --- Have the rows so far outlive a power cut; an error that names the file when that fails.
-function Log:sync()
-  must(self.file:sync())
-end
+function Log:sync() must(self.file:sync()) end
 
 --- Close the file; more than once is fine.
-function Log:close()
-  self.file:close()
-end
+function Log:close() self.file:close() end
 
 return log

@@ -14,9 +14,7 @@ Meter.__name = "meter"
 
 --- An empty meter.
 -- @treturn Meter
-function meter.new()
-  return setmetatable({ sums = {}, weights = {} }, Meter)
-end
+function meter.new() return setmetatable({ sums = {}, weights = {} }, Meter) end
 
 --- Adds a figure.
 -- @tparam string name

@@ -31,9 +31,7 @@ end
 -- @tparam string text a pattern of string.format
 -- @tparam any ... what goes into it
 function Check:say(text, ...)
-  if not self.cfg.quiet then
-    io.stderr:write("  ", format.safe(text:format(...)), "\n")
-  end
+  if not self.cfg.quiet then io.stderr:write("  ", format.safe(text:format(...)), "\n") end
 end
 
 --- Prints a warning and keeps it.
@@ -45,9 +43,7 @@ function Check:warn(text, ...)
   io.stderr:write("  warning: ", format.safe(text), "\n")
 end
 
-local function refuse(text, ...)
-  error("pre-flight: " .. text:format(...), 0)
-end
+local function refuse(text, ...) error("pre-flight: " .. text:format(...), 0) end
 
 --- Prints the numbers that say how the run is cut, and what memory the models take.
 -- @tparam table list of {name, number}
@@ -74,8 +70,12 @@ function Check:sizes(list)
   end
   local bytes = 4 * total + 12 * trained
   local free = system.meminfo().available
-  self:say("models hold %.1f M parameters, %.1f MB with gradients and moments; %.0f MB are free",
-    total / 1e6, bytes / 1e6, free / 1e6)
+  self:say(
+    "models hold %.1f M parameters, %.1f MB with gradients and moments; %.0f MB are free",
+    total / 1e6,
+    bytes / 1e6,
+    free / 1e6
+  )
   if bytes > free then
     self:warn("the models alone want more memory than is free: expect an out-of-memory error")
   end
@@ -111,15 +111,24 @@ function Check:tokens(sequences, masks)
       end
     end
   end
-  self:say("first batch: %d sequences, %d tokens, %d of them trained (%.0f %%)", #sequences, tokens,
-    trained, 100 * trained / math.max(1, tokens))
+  self:say(
+    "first batch: %d sequences, %d tokens, %d of them trained (%.0f %%)",
+    #sequences,
+    tokens,
+    trained,
+    100 * trained / math.max(1, tokens)
+  )
   if trained == 0 then
-    refuse("no token of the first batch is trained: the mask is empty. Look at the roles of the "
-      .. "messages and at `template`")
+    refuse(
+      "no token of the first batch is trained: the mask is empty. Look at the roles of the "
+        .. "messages and at `template`"
+    )
   end
   if stop and ended == 0 then
-    self:warn("no end token (id %d) of the first batch is trained: the model will not learn to "
-      .. "stop", stop)
+    self:warn(
+      "no end token (id %d) of the first batch is trained: the model will not learn to " .. "stop",
+      stop
+    )
   elseif stop then
     self:say("end token: %d in the batch, %d trained", ends, ended)
   end
@@ -131,17 +140,13 @@ function Check:tokens(sequences, masks)
     end
   end
   local shown = chat.show(self.parts.tokenizer, sequences[1], mask)
-  if #shown > 600 then
-    shown = shown:sub(1, 600) .. " ..."
-  end
+  if #shown > 600 then shown = shown:sub(1, 600) .. " ..." end
   self:say("first sequence, trained part in brackets: %s", (shown:gsub("\n", "\\n")))
 end
 
 -- The value a setting always has; nil when it is a schedule.
 local function fixed(value)
-  if type(value) == "number" then
-    return value
-  end
+  if type(value) == "number" then return value end
   return value:fixed()
 end
 
@@ -150,23 +155,29 @@ end
 function Check:settings(iterations)
   local cfg = self.cfg
   if fixed(cfg.kl_coef) == 0 then
-    self:warn("kl_coef is 0: nothing holds the policy near the reference, and it will leave what "
-      .. "the reward model knows")
+    self:warn(
+      "kl_coef is 0: nothing holds the policy near the reference, and it will leave what "
+        .. "the reward model knows"
+    )
   elseif cfg.kl_placement == "loss" and cfg.kl_estimator == "k1" then
-    self:warn("kl_placement loss with kl_estimator k1 controls nothing: the gradient of k1 is 0 on "
-      .. "average. Set kl_estimator to k2 (whose gradient is that of the KL), or kl_placement to "
-      .. "reward")
+    self:warn(
+      "kl_placement loss with kl_estimator k1 controls nothing: the gradient of k1 is 0 on "
+        .. "average. Set kl_estimator to k2 (whose gradient is that of the KL), or kl_placement to "
+        .. "reward"
+    )
   end
-  for _, key in ipairs({ "vf_coef", "value_learning_rate" }) do
-    if fixed(cfg[key]) == 0 then
-      self:warn("%s is 0: the value model is never trained", key)
-    end
+  for _, key in ipairs { "vf_coef", "value_learning_rate" } do
+    if fixed(cfg[key]) == 0 then self:warn("%s is 0: the value model is never trained", key) end
   end
   local left = cfg.ema_decay ^ iterations
   if cfg.ema_final and left > 0.1 then
-    self:warn("ema_final: after %d iterations %.0f %% of the averaged policy is still the start. "
-      .. "Set ema_decay to %.3g or less (then 5 %% are), or leave ema_final off", iterations,
-      100 * left, 0.05 ^ (1 / iterations))
+    self:warn(
+      "ema_final: after %d iterations %.0f %% of the averaged policy is still the start. "
+        .. "Set ema_decay to %.3g or less (then 5 %% are), or leave ema_final off",
+      iterations,
+      100 * left,
+      0.05 ^ (1 / iterations)
+    )
   end
 end
 
@@ -200,8 +211,13 @@ function Check:answers(sequences, masks)
     end
   end
   if blank > 0 then
-    self:warn("%d of %d answers are empty or blank (the first in example %d): the model learns to "
-      .. "say nothing. Leave these rows out", blank, answers, first)
+    self:warn(
+      "%d of %d answers are empty or blank (the first in example %d): the model learns to "
+        .. "say nothing. Leave these rows out",
+      blank,
+      answers,
+      first
+    )
   end
 end
 
@@ -214,8 +230,12 @@ function Check:time(cost)
   local from = system.monotonic()
   cost.forward()
   local step = (system.monotonic() - from) * cost.forwards + (cost.seconds or 0)
-  self:say("estimate: %s a step, %s in all (%s steps; validation and checkpoints beside it)",
-    format.duration(step), format.duration(step * cost.steps), format.count(cost.steps))
+  self:say(
+    "estimate: %s a step, %s in all (%s steps; validation and checkpoints beside it)",
+    format.duration(step),
+    format.duration(step * cost.steps),
+    format.count(cost.steps)
+  )
 end
 
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
@@ -233,17 +253,26 @@ function Check:first_batch(policy, roll, opts)
   local again = loss.sequence_logprobs(policy, roll.parts, opts)
   local total = again:sum():item()
   if total - total ~= 0 then
-    refuse("scoring the first answers again gives a log-prob that is not a number: the policy's "
-      .. "weights are broken")
+    refuse(
+      "scoring the first answers again gives a log-prob that is not a number: the policy's "
+        .. "weights are broken"
+    )
   end
   local worst = ((again - roll.old):exp() - 1):abs():max():item()
   local kl = (roll.old - roll.reference):sum():item()
   if again:bytes() ~= roll.old:bytes() then
-    refuse("scoring the first answers again gives ratios up to %.3g away from 1: sampling and "
-      .. "training do not see the same model (a changed weight, temperature or prompt?)", worst)
+    refuse(
+      "scoring the first answers again gives ratios up to %.3g away from 1: sampling and "
+        .. "training do not see the same model (a changed weight, temperature or prompt?)",
+      worst
+    )
   end
-  self:say("first-minibatch ratio is 1 for all %d tokens; KL to the reference at step 0 is %.6g "
-    .. "nats an answer", roll.count, kl / #roll.answers)
+  self:say(
+    "first-minibatch ratio is 1 for all %d tokens; KL to the reference at step 0 is %.6g "
+      .. "nats an answer",
+    roll.count,
+    kl / #roll.answers
+  )
   if policy:hash() == self.parts.models.reference:hash() and kl ~= 0 then
     refuse("policy and reference have the same weights, but their KL is %.3g", kl)
   end

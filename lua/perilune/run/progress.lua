@@ -36,30 +36,54 @@ local decay = 0.9 -- of smoothed figures
 -- `out` (a file), `tty`, `color`, `width`, `clock`
 -- @treturn Progress
 function progress.new(options)
-  options = checked.take("progress.new", options, checked.any_of {
-    "label", "total", "unit", "smooth", "every", "quiet", "first", "out", "tty", "color", "width",
-    "clock",
-  })
+  options = checked.take(
+    "progress.new",
+    options,
+    checked.any_of {
+      "label",
+      "total",
+      "unit",
+      "smooth",
+      "every",
+      "quiet",
+      "first",
+      "out",
+      "tty",
+      "color",
+      "width",
+      "clock",
+    }
+  )
   local tty = options.tty
-  if tty == nil then
-    tty = terminal.is_tty(2)
-  end
+  if tty == nil then tty = terminal.is_tty(2) end
   local color = options.color
-  if color == nil then
-    color = tty and terminal.has_color(2)
-  end
+  if color == nil then color = tty and terminal.has_color(2) end
   local smooth = {}
   for _, name in ipairs(options.smooth or {}) do
     smooth[name] = { sum = 0, weight = 0 }
   end
   local clock = options.clock or system.monotonic
   return setmetatable({
-    label = options.label or "", total = options.total, unit = options.unit or "step",
-    smooth = smooth, every = options.every or 10, quiet = options.quiet,
-    out = options.out or io.stderr, tty = tty, paint = terminal.painter(color),
-    width = options.width, clock = clock, start = clock(), seen = clock(),
-    first = options.first or 0, count = options.first or 0, figures = {}, names = {}, drawn = false,
-    shown = nil, pace = nil,
+    label = options.label or "",
+    total = options.total,
+    unit = options.unit or "step",
+    smooth = smooth,
+    every = options.every or 10,
+    quiet = options.quiet,
+    out = options.out or io.stderr,
+    tty = tty,
+    paint = terminal.painter(color),
+    width = options.width,
+    clock = clock,
+    start = clock(),
+    seen = clock(),
+    first = options.first or 0,
+    count = options.first or 0,
+    figures = {},
+    names = {},
+    drawn = false,
+    shown = nil,
+    pace = nil,
   }, Progress)
 end
 
@@ -75,13 +99,9 @@ local function measure_pace(self, count, now)
 end
 
 local function rate_text(self)
-  if not self.pace or self.pace <= 0 then
-    return nil
-  end
+  if not self.pace or self.pace <= 0 then return nil end
   local rate = 1 / self.pace
-  if rate >= 1 then
-    return format.number(rate, 3) .. " " .. self.unit .. "/s"
-  end
+  if rate >= 1 then return format.number(rate, 3) .. " " .. self.unit .. "/s" end
   return format.number(self.pace, 3) .. " s/" .. self.unit
 end
 
@@ -125,9 +145,7 @@ local function head_of(self, layout, finished)
     parts[1] = head
     parts[2] = format.count(self.count) .. " " .. self.unit .. (self.count == 1 and "" or "s")
   end
-  if layout.rate then
-    parts[#parts + 1] = rate_text(self)
-  end
+  if layout.rate then parts[#parts + 1] = rate_text(self) end
   if finished then
     parts[#parts + 1] = "took " .. format.duration(self.clock() - self.start)
   elseif part and self.pace and layout.left then
@@ -146,23 +164,17 @@ function Progress:line(finished)
   local line
   for _, layout in ipairs(layouts) do
     line = head_of(self, layout, finished)
-    if format.width(line) + 2 + format.width(figures) <= limit then
-      break
-    end
+    if format.width(line) + 2 + format.width(figures) <= limit then break end
   end
   for _, text in ipairs(texts) do
-    if format.width(line) + 2 + format.width(text) > limit then
-      break
-    end
+    if format.width(line) + 2 + format.width(text) > limit then break end
     line = line .. "  " .. text
   end
   return line
 end
 
 local function draw(self, now, finished)
-  if self.quiet then
-    return
-  end
+  if self.quiet then return end
   local line = self:line(finished)
   if self.tty then
     self.out:write("\r\27[K", line, finished and "\n" or "")
@@ -204,14 +216,10 @@ end
 --- Write a message of its own line without tearing the progress line.
 -- @tparam string text
 function Progress:print(text)
-  if self.drawn then
-    self.out:write("\r\27[K")
-  end
+  if self.drawn then self.out:write("\r\27[K") end
   self.out:write(format.safe(text), "\n")
   self.out:flush()
-  if self.drawn then
-    draw(self, self.clock(), false)
-  end
+  if self.drawn then draw(self, self.clock(), false) end
 end
 
 --- Draw the line a last time, with the time the loop took.

@@ -17,9 +17,7 @@ local model = require("perilune.model")
 local state = {}
 
 local function check(ok, message)
-  if not ok then
-    error(message, 0)
-  end
+  if not ok then error(message, 0) end
   return ok
 end
 
@@ -42,7 +40,7 @@ end
 --- Compares hashes of a checkpoint with those of now; what differs and may goes into `changes`.
 local function compare(changes, dir, before, now, allowed, what)
   local names, seen = {}, {}
-  for _, list in ipairs({ before, now }) do
+  for _, list in ipairs { before, now } do
     for name in pairs(list) do
       names[#names + 1] = not seen[name] and name or nil
       seen[name] = true
@@ -95,8 +93,14 @@ function state.read(dir, parts, allowed)
   local scope <close> = core.scope("run.state.read")
   local changes = {}
   allowed = allowed or {}
-  compare(changes, dir, check(files.read_json(dir .. "/data.json")), data_keys(parts), allowed,
-    "the data (rows, tokenizer or template) that")
+  compare(
+    changes,
+    dir,
+    check(files.read_json(dir .. "/data.json")),
+    data_keys(parts),
+    allowed,
+    "the data (rows, tokenizer or template) that"
+  )
   local made_with = files.read_json(dir .. "/made_with.json")
   if made_with then -- 0.1.0 wrote none
     compare(changes, dir, made_with, hashes(parts), allowed, "what")
@@ -110,15 +114,15 @@ function state.read(dir, parts, allowed)
   for name, other in pairs(parts.models or {}) do
     read_weights(other, dir .. "/" .. name)
   end
-  if not next(parts.optimizers or {}) then
-    return changes
-  end
+  if not next(parts.optimizers or {}) then return changes end
   local tensors, steps = files.safetensors.load(dir .. "/optimizer.safetensors")
   check(tensors, steps)
   for name, optimizer in pairs(parts.optimizers) do
     local moments = optimizer:state()
-    check(tensors[name .. ".m"] and steps[name],
-      ("%s/optimizer.safetensors holds no state of '%s'"):format(dir, name))
+    check(
+      tensors[name .. ".m"] and steps[name],
+      ("%s/optimizer.safetensors holds no state of '%s'"):format(dir, name)
+    )
     moments.m:copy_(tensors[name .. ".m"])
     moments.v:copy_(tensors[name .. ".v"])
     optimizer:set_steps(math.tointeger(tonumber(steps[name])))

@@ -72,13 +72,9 @@ local function varint(n)
   return table.concat(bytes)
 end
 
-local function field_varint(number, n)
-  return varint(number << 3) .. varint(n)
-end
+local function field_varint(number, n) return varint(number << 3) .. varint(n) end
 
-local function field_bytes(number, data)
-  return varint(number << 3 | 2) .. varint(#data) .. data
-end
+local function field_bytes(number, data) return varint(number << 3 | 2) .. varint(#data) .. data end
 
 local function event(time, step, body)
   local head = varint(1 << 3 | 1) .. string.pack("<d", time)
@@ -109,9 +105,7 @@ function tensorboard.open(folder, options)
   local name = ("events.out.tfevents.%010d.%s.%d.0"):format(math.floor(time), host, system.pid())
   local path = folder .. "/" .. name
   local file, message = files.open_log(path)
-  if not file then
-    return nil, message
-  end
+  if not file then return nil, message end
   local head = tensorboard.record(event(time, nil, field_bytes(3, "brain.Event:2")))
   if options.start_step then
     head = head
@@ -128,9 +122,7 @@ end
 
 function Writer:write(data)
   local ok, message = self.file:append(tensorboard.record(data))
-  if not ok then
-    error(message, 3)
-  end
+  if not ok then error(message, 3) end
 end
 
 --- Write metrics of one step in one event; what is not a number is passed over.
@@ -140,15 +132,14 @@ end
 function Writer:scalars(step, metrics, time)
   local names = {}
   for name, value in pairs(metrics) do
-    if type(value) == "number" then
-      names[#names + 1] = name
-    end
+    if type(value) == "number" then names[#names + 1] = name end
   end
   table.sort(names)
   local values = {}
   for i, name in ipairs(names) do
     local value = field_bytes(1, tensorboard.tag(name))
-      .. varint(2 << 3 | 5) .. string.pack("<f", metrics[name])
+      .. varint(2 << 3 | 5)
+      .. string.pack("<f", metrics[name])
     values[i] = field_bytes(1, value)
   end
   if #values > 0 then
@@ -166,15 +157,14 @@ function Writer:text(step, name, text, time)
   local one_element = field_bytes(2, field_bytes(2, field_varint(1, 1)))
   local tensor = field_varint(1, 7) .. one_element .. field_bytes(8, text)
   local metadata = field_bytes(1, field_bytes(1, "text"))
-  local value = field_bytes(1, tensorboard.tag(name)) .. field_bytes(8, tensor)
+  local value = field_bytes(1, tensorboard.tag(name))
+    .. field_bytes(8, tensor)
     .. field_bytes(9, metadata)
   local summary = field_bytes(5, field_bytes(1, value))
   self:write(event(time or system.realtime(), step, summary))
 end
 
 --- Close the file; more than once is fine.
-function Writer:close()
-  self.file:close()
-end
+function Writer:close() self.file:close() end
 
 return tensorboard

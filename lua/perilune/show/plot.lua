@@ -44,23 +44,25 @@ function plot.escape(text)
   local at = 1
   while true do
     local length, bad = utf8.len(text, at)
-    if length then
-      break
-    end
+    if length then break end
     text = text:sub(1, bad - 1) .. "\u{FFFD}" .. text:sub(bad + 1)
     at = bad
   end
   text = text:gsub("[%z\1-\8\11\12\14-\31\127]", "\u{FFFD}")
-  return (text:gsub("[&<>\"']", {
-    ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ["\""] = "&quot;", ["'"] = "&#39;",
-  }))
+  return (
+    text:gsub("[&<>\"']", {
+      ["&"] = "&amp;",
+      ["<"] = "&lt;",
+      [">"] = "&gt;",
+      ['"'] = "&quot;",
+      ["'"] = "&#39;",
+    })
+  )
 end
 
 local escape = plot.escape
 
-local function finite(x)
-  return type(x) == "number" and x - x == 0
-end
+local function finite(x) return type(x) == "number" and x - x == 0 end
 
 local function px(x)
   local text = ("%.1f"):format(x):gsub("%.0$", "")
@@ -77,7 +79,7 @@ function plot.ticks(low, high, about)
   local raw = (high - low) / about
   local power = 10.0 ^ math.floor(math.log(raw, 10))
   local step = power * 10
-  for _, factor in ipairs({ 1, 2, 5 }) do
+  for _, factor in ipairs { 1, 2, 5 } do
     if raw <= factor * power * 1.0000001 then
       step = factor * power
       break
@@ -98,9 +100,7 @@ local function log_ticks(low, high)
   for exponent = first, last do
     for _, factor in ipairs(few and { 1, 2, 5 } or { 1 }) do
       local value = factor * 10.0 ^ exponent
-      if value >= low * 0.999999 and value <= high * 1.000001 then
-        list[#list + 1] = value
-      end
+      if value >= low * 0.999999 and value <= high * 1.000001 then list[#list + 1] = value end
     end
   end
   if #list > 9 then
@@ -123,9 +123,7 @@ local function tick_text(value, step)
     return (("%.0e"):format(value):gsub("e%-0*", "e-"))
   end
   local decimals = 0
-  if step then
-    decimals = math.max(0, math.ceil(-math.log(step, 10) - 1e-9))
-  end
+  if step then decimals = math.max(0, math.ceil(-math.log(step, 10) - 1e-9)) end
   local text = ("%." .. decimals .. "f"):format(value)
   return step and text or format.exact(value)
 end
@@ -133,14 +131,10 @@ end
 --- A mapping of values to pixels, its ticks and their texts.
 local function make_axis(low, high, from, to, is_log, about)
   local axis = { ticks = {}, texts = {} }
-  local function f(x)
-    return is_log and math.log(x, 10) or x
-  end
+  local function f(x) return is_log and math.log(x, 10) or x end
   local a, b = f(low), f(high)
   axis.at = function(x)
-    if not finite(x) or (is_log and x <= 0) then
-      return nil
-    end
+    if not finite(x) or (is_log and x <= 0) then return nil end
     return from + (f(x) - a) / (b - a) * (to - from)
   end
   local step
@@ -185,9 +179,7 @@ local function to_runs(x, y, x_axis, y_axis)
         first, second = second, first
       end
       run[#run + 1] = first
-      if second ~= first then
-        run[#run + 1] = second
-      end
+      if second ~= first then run[#run + 1] = second end
       column = nil
     end
   end
@@ -214,9 +206,7 @@ local function to_runs(x, y, x_axis, y_axis)
       end
     end
   end
-  if run then
-    flush()
-  end
+  if run then flush() end
   return runs
 end
 
@@ -246,8 +236,13 @@ local function draw_line(out, series, color, x_axis, y_axis)
   local function stroke(values, extra)
     for _, run in ipairs(to_runs(series.x, values, x_axis, y_axis)) do
       if #run == 1 then
-        out(('<circle class="f%d" cx="%s" cy="%s" r="2.5"/>'):format(color, px(run[1][1]),
-          px(run[1][2])))
+        out(
+          ('<circle class="f%d" cx="%s" cy="%s" r="2.5"/>'):format(
+            color,
+            px(run[1][1]),
+            px(run[1][2])
+          )
+        )
       else
         out(('<path class="line c%d%s" d="%s"/>'):format(color, extra, path_of(run)))
       end
@@ -299,8 +294,11 @@ local function draw_points(out, series, color, x_axis, y_axis)
         out(('<path class="whisker c%d" d="M%s %sH%s"/>'):format(color, px(left), px(y), px(right)))
       end
       local label = series.labels and series.labels[i]
-      local tip = ("%s %s, %s"):format(label or series.name or "", format.number(series.x[i]),
-        format.number(series.y[i]))
+      local tip = ("%s %s, %s"):format(
+        label or series.name or "",
+        format.number(series.x[i]),
+        format.number(series.y[i])
+      )
       local circle = '<circle class="f%d" cx="%s" cy="%s" r="%s"><title>%s</title></circle>'
       out(circle:format(color, px(x), px(y), px(radius), escape(tip)))
       if label then
@@ -312,23 +310,23 @@ end
 
 local function open_svg(out, options, width, height)
   local label = options.title or "chart"
-  out(('<svg class="pl" viewBox="0 0 %d %d" role="img" aria-label="%s"%s>'):format(width, height,
-    escape(label), options.standalone
-      and (' xmlns="http://www.w3.org/2000/svg" width="%d" height="%d"'):format(width, height)
-        or ""))
-  if options.standalone then
-    out("<style>" .. plot.style .. "</style>")
-  end
+  out(
+    ('<svg class="pl" viewBox="0 0 %d %d" role="img" aria-label="%s"%s>'):format(
+      width,
+      height,
+      escape(label),
+      options.standalone
+          and (' xmlns="http://www.w3.org/2000/svg" width="%d" height="%d"'):format(width, height)
+        or ""
+    )
+  )
+  if options.standalone then out("<style>" .. plot.style .. "</style>") end
 end
 
 local function writer()
   local parts = {}
-  local function add(text)
-    parts[#parts + 1] = text
-  end
-  local function all()
-    return table.concat(parts, "\n")
-  end
+  local function add(text) parts[#parts + 1] = text end
+  local function all() return table.concat(parts, "\n") end
   return add, all
 end
 
@@ -346,11 +344,18 @@ local function draw_legend(out, series, left, top, width)
       if one.mark == "points" then
         out(('<circle class="f%d" cx="%s" cy="%s" r="4"/>'):format(color, px(x + 9), px(y - 4)))
       else
-        out(('<path class="line c%d%s" d="M%s %sh18"/>'):format(
-          color, one.dashed and " dash" or "", px(x), px(y - 4)))
+        out(
+          ('<path class="line c%d%s" d="M%s %sh18"/>'):format(
+            color,
+            one.dashed and " dash" or "",
+            px(x),
+            px(y - 4)
+          )
+        )
       end
-      out(('<text class="name" x="%s" y="%s">%s</text>'):format(px(x + 24), px(y),
-        escape(one.name)))
+      out(
+        ('<text class="name" x="%s" y="%s">%s</text>'):format(px(x + 24), px(y), escape(one.name))
+      )
       x = x + needed
     end
   end
@@ -358,7 +363,18 @@ local function draw_legend(out, series, left, top, width)
 end
 
 local series_fields = checked.any_of {
-  "name", "x", "y", "low", "high", "x_low", "x_high", "labels", "mark", "dashed", "smooth", "color",
+  "name",
+  "x",
+  "y",
+  "low",
+  "high",
+  "x_low",
+  "x_high",
+  "labels",
+  "mark",
+  "dashed",
+  "smooth",
+  "color",
 }
 
 local function check_series(list)
@@ -402,18 +418,34 @@ end
 -- `standalone`, `lines` (list of {y =, label =} or {x =, label =}: dashed marks)
 -- @treturn string
 function plot.chart(options)
-  options = checked.take("plot.chart", options, checked.any_of {
-    "title", "x_label", "y_label", "series", "log_x", "log_y", "x_min", "x_max", "y_min", "y_max",
-    "width", "height", "standalone", "lines",
-  })
+  options = checked.take(
+    "plot.chart",
+    options,
+    checked.any_of {
+      "title",
+      "x_label",
+      "y_label",
+      "series",
+      "log_x",
+      "log_y",
+      "x_min",
+      "x_max",
+      "y_min",
+      "y_max",
+      "width",
+      "height",
+      "standalone",
+      "lines",
+    }
+  )
   check_series(options.series)
   local width, height = options.width or 480, options.height or 270
   local xs, ys = {}, {}
   for _, series in ipairs(options.series) do
-    for _, name in ipairs({ "x", "x_low", "x_high" }) do
+    for _, name in ipairs { "x", "x_low", "x_high" } do
       table.move(series[name] or {}, 1, #(series[name] or {}), #xs + 1, xs)
     end
-    for _, name in ipairs({ "y", "low", "high" }) do
+    for _, name in ipairs { "y", "low", "high" } do
       table.move(series[name] or {}, 1, #(series[name] or {}), #ys + 1, ys)
     end
   end
@@ -453,8 +485,8 @@ function plot.chart(options)
   for _, series in ipairs(options.series) do
     has_points = has_points or series.mark == "points" or series.mark == "both"
   end
-  local x_low, x_high = range_of(xs, options.x_min, options.x_max, options.log_x,
-    has_points and 0.04 or 0)
+  local x_low, x_high =
+    range_of(xs, options.x_min, options.x_max, options.log_x, has_points and 0.04 or 0)
   if x_low == x_high then
     x_low, x_high = x_low - 1, x_high + 1
   end
@@ -463,8 +495,13 @@ function plot.chart(options)
   for i, value in ipairs(y_axis.ticks) do
     local y = px(y_axis.at(value))
     out(('<path class="grid" d="M%s %sH%d"/>'):format(px(left), y, width))
-    out(('<text class="end" x="%s" y="%s">%s</text>'):format(px(left - 7), px(y_axis.at(value) + 4),
-      y_axis.texts[i]))
+    out(
+      ('<text class="end" x="%s" y="%s">%s</text>'):format(
+        px(left - 7),
+        px(y_axis.at(value) + 4),
+        y_axis.texts[i]
+      )
+    )
   end
   out(('<path class="axis" d="M%s %sH%d"/>'):format(px(left), px(bottom), width))
   for i, value in ipairs(x_axis.ticks) do
@@ -473,28 +510,37 @@ function plot.chart(options)
     out(('<text class="mid" x="%s" y="%s">%s</text>'):format(x, px(bottom + 17), x_axis.texts[i]))
   end
   if options.x_label then
-    out(('<text class="end" x="%d" y="%d">%s</text>'):format(width, height - 4,
-      escape(options.x_label)))
+    out(
+      ('<text class="end" x="%d" y="%d">%s</text>'):format(
+        width,
+        height - 4,
+        escape(options.x_label)
+      )
+    )
   end
   for _, line in ipairs(options.lines or {}) do
     local x, y = line.x and x_axis.at(line.x), line.y and y_axis.at(line.y)
     if y then
       out(('<path class="mark" d="M%s %sH%d"/>'):format(px(left), px(y), width))
-      out(('<text class="end" x="%d" y="%s">%s</text>'):format(width - 4, px(y - 5),
-        escape(line.label or "")))
+      out(
+        ('<text class="end" x="%d" y="%s">%s</text>'):format(
+          width - 4,
+          px(y - 5),
+          escape(line.label or "")
+        )
+      )
     elseif x then
       out(('<path class="mark" d="M%s %sV%s"/>'):format(px(x), px(top), px(bottom)))
-      out(('<text x="%s" y="%s">%s</text>'):format(px(x + 5), px(top + 10),
-        escape(line.label or "")))
+      out(
+        ('<text x="%s" y="%s">%s</text>'):format(px(x + 5), px(top + 10), escape(line.label or ""))
+      )
     end
   end
   for i, series in ipairs(options.series) do
     local color = series.color or (i - 1) % colors + 1
     local mark = series.mark or "line"
     if mark ~= "points" then
-      if series.low and series.high then
-        draw_band(out, series, color, x_axis, y_axis)
-      end
+      if series.low and series.high then draw_band(out, series, color, x_axis, y_axis) end
       draw_line(out, series, color, x_axis, y_axis)
     end
   end
@@ -512,12 +558,24 @@ end
 -- `x_min`, `x_max`, `width` (960), `standalone`
 -- @treturn string
 function plot.intervals(options)
-  options = checked.take("plot.intervals", options, checked.any_of {
-    "title", "x_label", "rows", "x_min", "x_max", "width", "standalone",
-  })
+  options = checked.take(
+    "plot.intervals",
+    options,
+    checked.any_of {
+      "title",
+      "x_label",
+      "rows",
+      "x_min",
+      "x_max",
+      "width",
+      "standalone",
+    }
+  )
   if type(options.rows) ~= "table" or #options.rows == 0 then
-    error("plot.intervals needs rows = { { name = ..., value = ..., low = ..., high = ... }, ... }",
-      2)
+    error(
+      "plot.intervals needs rows = { { name = ..., value = ..., low = ..., high = ... }, ... }",
+      2
+    )
   end
   local width = options.width or 960
   local top = options.title and 34 or 10
@@ -548,22 +606,38 @@ function plot.intervals(options)
   for i, row in ipairs(options.rows) do
     local y = top + row_height * (i - 0.5)
     local color = row.color or (i - 1) % colors + 1
-    out(('<text class="name end" x="%s" y="%s">%s</text>'):format(px(left - 12), px(y + 4),
-      escape(row.name)))
+    out(
+      ('<text class="name end" x="%s" y="%s">%s</text>'):format(
+        px(left - 12),
+        px(y + 4),
+        escape(row.name)
+      )
+    )
     if row.low and row.high then
       local interval = '<path class="c%d span" d="M%s %sH%s"/>'
       out(interval:format(color, px(axis.at(row.low)), px(y), px(axis.at(row.high))))
     end
     if axis.at(row.value) then
-      out(('<circle class="f%d" cx="%s" cy="%s" r="5"/>'):format(color, px(axis.at(row.value)),
-        px(y)))
+      out(
+        ('<circle class="f%d" cx="%s" cy="%s" r="5"/>'):format(color, px(axis.at(row.value)), px(y))
+      )
     end
-    out(('<text class="name end" x="%d" y="%s">%s</text>'):format(width, px(y + 4),
-      format.number(row.value, 3)))
+    out(
+      ('<text class="name end" x="%d" y="%s">%s</text>'):format(
+        width,
+        px(y + 4),
+        format.number(row.value, 3)
+      )
+    )
   end
   if options.x_label then
-    out(('<text class="end" x="%s" y="%d">%s</text>'):format(px(width - right), height - 4,
-      escape(options.x_label)))
+    out(
+      ('<text class="end" x="%s" y="%d">%s</text>'):format(
+        px(width - right),
+        height - 4,
+        escape(options.x_label)
+      )
+    )
   end
   out("</svg>")
   return finish()

@@ -77,32 +77,28 @@ footer{color:var(--quiet);font-size:13px;margin-top:44px}
 -- @treturn Report
 function report.new(options)
   options = checked.take("report.new", options, checked.any_of { "title", "subtitle", "footer" })
-  if type(options.title) ~= "string" then
-    error("report.new needs a title", 2)
-  end
-  return setmetatable({ title = options.title, subtitle = options.subtitle,
-    footer = options.footer, parts = {} }, Report)
+  if type(options.title) ~= "string" then error("report.new needs a title", 2) end
+  return setmetatable(
+    { title = options.title, subtitle = options.subtitle, footer = options.footer, parts = {} },
+    Report
+  )
 end
 
 local function add(self, ...)
   local parts = self.parts
-  parts[#parts + 1] = table.concat({ ... })
+  parts[#parts + 1] = table.concat { ... }
   return self
 end
 
 --- A heading.
 -- @tparam string text
 -- @treturn Report itself
-function Report:heading(text)
-  return add(self, "<h2>", escape(text), "</h2>")
-end
+function Report:heading(text) return add(self, "<h2>", escape(text), "</h2>") end
 
 --- A paragraph.
 -- @tparam string text
 -- @treturn Report itself
-function Report:text(text)
-  return add(self, "<p>", escape(text), "</p>")
-end
+function Report:text(text) return add(self, "<p>", escape(text), "</p>") end
 
 --- Figures that are to be seen first.
 -- @tparam {{string,string|number,string},...} list label, value, and a note or nil
@@ -112,7 +108,10 @@ function Report:tiles(list)
   for _, tile in ipairs(list) do
     local value = type(tile[2]) == "number" and format.number(tile[2]) or tile[2]
     parts[#parts + 1] = ('<div class="tile"><span>%s</span><b>%s</b>%s</div>'):format(
-      escape(tile[1]), escape(value), tile[3] and "<span>" .. escape(tile[3]) .. "</span>" or "")
+      escape(tile[1]),
+      escape(value),
+      tile[3] and "<span>" .. escape(tile[3]) .. "</span>" or ""
+    )
   end
   parts[#parts + 1] = "</div>"
   return add(self, table.concat(parts))
@@ -138,7 +137,11 @@ function Report:table(options)
   local function cells(tag, row)
     for column = 1, #(options.head or row) do
       parts[#parts + 1] = ("<%s%s>%s</%s>"):format(
-        tag, numeric[column] and ' class="num"' or "", escape(row[column] or ""), tag)
+        tag,
+        numeric[column] and ' class="num"' or "",
+        escape(row[column] or ""),
+        tag
+      )
     end
   end
   if options.head then
@@ -153,9 +156,7 @@ function Report:table(options)
     parts[#parts + 1] = "</tr>"
   end
   parts[#parts + 1] = "</tbody></table></div>"
-  if options.note then
-    parts[#parts + 1] = '<p class="note">' .. escape(options.note) .. "</p>"
-  end
+  if options.note then parts[#parts + 1] = '<p class="note">' .. escape(options.note) .. "</p>" end
   parts[#parts + 1] = "</div>"
   return add(self, table.concat(parts))
 end
@@ -165,8 +166,13 @@ end
 -- @tparam ?string note
 -- @treturn Report itself
 function Report:chart(svg, note)
-  return add(self, '<figure class="card scroll">', svg,
-    note and '<figcaption class="note">' .. escape(note) .. "</figcaption>" or "", "</figure>")
+  return add(
+    self,
+    '<figure class="card scroll">',
+    svg,
+    note and '<figcaption class="note">' .. escape(note) .. "</figcaption>" or "",
+    "</figure>"
+  )
 end
 
 --- Charts side by side, as many as the window has room for.
@@ -191,16 +197,14 @@ function Report:answers(options)
     local best, least -- nobody is best when all are equal
     for i in ipairs(options.models) do
       local score = row.scores and row.scores[i]
-      if score and (not best or score > row.scores[best]) then
-        best = i
-      end
+      if score and (not best or score > row.scores[best]) then best = i end
       least = score and math.min(score, least or score) or least
     end
-    if best and row.scores[best] == least then
-      best = nil
-    end
+    if best and row.scores[best] == least then best = nil end
     local parts = {
-      '<div class="card"><div class="prompt">', escape(row.prompt), '</div><div class="answers">',
+      '<div class="card"><div class="prompt">',
+      escape(row.prompt),
+      '</div><div class="answers">',
     }
     for i, model in ipairs(options.models) do
       local answer, score = row.answers[i], row.scores and row.scores[i]
@@ -224,16 +228,16 @@ function Report:html()
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
     '<meta name="viewport" content="width=device-width,initial-scale=1">',
     "<title>" .. escape(self.title) .. "</title>",
-    "<style>" .. style .. plot.style
+    "<style>"
+      .. style
+      .. plot.style
       .. "figure.card{margin:0 0 16px}.grid>figure.card{margin:0}</style>",
     "</head><body><main>",
     "<h1>" .. escape(self.title) .. "</h1>",
     self.subtitle and '<p class="sub">' .. escape(self.subtitle) .. "</p>" or "",
   }
   table.move(self.parts, 1, #self.parts, #parts + 1, parts)
-  if self.footer then
-    parts[#parts + 1] = "<footer>" .. escape(self.footer) .. "</footer>"
-  end
+  if self.footer then parts[#parts + 1] = "<footer>" .. escape(self.footer) .. "</footer>" end
   parts[#parts + 1] = "</main></body></html>\n"
   return table.concat(parts, "\n")
 end
@@ -242,9 +246,7 @@ end
 -- @tparam string path
 function Report:write(path)
   local ok, message = files.write_atomic(path, self:html())
-  if not ok then
-    error(("the report cannot be written: %s"):format(message), 2)
-  end
+  if not ok then error(("the report cannot be written: %s"):format(message), 2) end
 end
 
 return report

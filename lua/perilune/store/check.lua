@@ -8,9 +8,7 @@ local text_fields = { "user_id", "organisation", "use_case", "labeler", "complet
 
 -- nil, or what is wrong with a text.
 function check.text(name, text)
-  if type(text) ~= "string" then
-    return ("`%s` must be text, not %s"):format(name, type(text))
-  end
+  if type(text) ~= "string" then return ("`%s` must be text, not %s"):format(name, type(text)) end
   local length, at = utf8.len(text)
   return not length and ("`%s` is not UTF-8 at byte %d"):format(name, at) or nil
 end
@@ -24,9 +22,7 @@ local function wrong_messages(messages)
       return ("message %d has no `role`"):format(i)
     end
     local wrong = check.text("content", message.content) or check.text("role", message.role)
-    if wrong then
-      return ("message %d: %s"):format(i, wrong)
-    end
+    if wrong then return ("message %d: %s"):format(i, wrong) end
   end
   return messages[#messages].role ~= "user" and "the last message must be the user's" or nil
 end
@@ -45,14 +41,14 @@ function check.ranks(ranks, n)
   for i = 1, n do
     local better = 0
     for k = 1, n do
-      if math.type(ranks[k]) ~= "integer" then
-        return ("rank %d is not an integer"):format(k)
-      end
+      if math.type(ranks[k]) ~= "integer" then return ("rank %d is not an integer"):format(k) end
       better = better + (ranks[k] < ranks[i] and 1 or 0)
     end
     if ranks[i] ~= better + 1 then
-      return ("rank %d is %d with %d better: ties share a rank and the next is left out, as in "
-        .. "1, 2, 2, 4"):format(i, ranks[i], better)
+      return (
+        "rank %d is %d with %d better: ties share a rank and the next is left out, as in "
+        .. "1, 2, 2, 4"
+      ):format(i, ranks[i], better)
     end
   end
 end
@@ -66,9 +62,7 @@ local function wrong_answers(row)
   end
   for i = 1, #texts do
     local wrong = check.text("completions", texts[i])
-    if wrong then
-      return ("%s (completion %d)"):format(wrong, i)
-    end
+    if wrong then return ("%s (completion %d)"):format(wrong, i) end
   end
   if row.rankings ~= nil and type(row.rankings) ~= "table" then
     return "`rankings` must be a list"
@@ -79,9 +73,7 @@ local function wrong_answers(row)
       or ranking.labeler ~= nil and check.text("labeler", ranking.labeler)
       or ranking.time ~= nil and check.number("time", ranking.time)
       or ranking.seconds ~= nil and check.number("seconds", ranking.seconds)
-    if wrong then
-      return row.rankings and ("ranking %d: %s"):format(i, wrong) or wrong
-    end
+    if wrong then return row.rankings and ("ranking %d: %s"):format(i, wrong) or wrong end
   end
 end
 
@@ -106,13 +98,12 @@ function check.row(row)
     local value = row[text_fields[i]]
     wrong = wrong or value ~= nil and check.text(text_fields[i], value) or nil
   end
-  wrong = wrong or row.time ~= nil and check.number("time", row.time)
+  wrong = wrong
+    or row.time ~= nil and check.number("time", row.time)
     or row.answered ~= nil and check.number("answered", row.answered)
     or row.extra ~= nil and type(row.extra) ~= "table" and "`extra` must be a table"
     or wrong_answers(row)
-  if wrong then
-    return nil, wrong
-  end
+  if wrong then return nil, wrong end
   return true
 end
 

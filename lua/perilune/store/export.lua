@@ -29,16 +29,20 @@ end
 
 local function write_table(self, info, path)
   local file <close> = assert(files.create(path))
-  local statement <close> = self.conn:prepare(("SELECT %s FROM %s ORDER BY %s"):format(
-    table.concat(info.columns, ", "), info.name, info.key or "id"))
+  local statement <close> = self.conn:prepare(
+    ("SELECT %s FROM %s ORDER BY %s"):format(
+      table.concat(info.columns, ", "),
+      info.name,
+      info.key or "id"
+    )
+  )
   local next_row = statement:rows()
   local function write(first, ...)
-    if first == nil then
-      return false
-    end
+    if first == nil then return false end
     return assert(file:write(json.encode(row_of(info, first, ...), { strict = true }), "\n"))
   end
-  while write(next_row()) do end -- luacheck: ignore 542
+  while write(next_row()) do
+  end -- luacheck: ignore 542
   assert(file:commit())
 end
 
@@ -51,13 +55,11 @@ function export.export(self, folder)
     return nil, ("'%s' exists and is no export of a store (name a new folder)"):format(folder)
   end
   local tmp, message = files.folder_begin(folder)
-  if not tmp then
-    return nil, message
-  end
+  if not tmp then return nil, message end
   local done = false
-  local scope <close> = setmetatable({}, { __close = function()
-    return done or files.folder_discard(tmp)
-  end })
+  local scope <close> = setmetatable({}, {
+    __close = function() return done or files.folder_discard(tmp) end,
+  })
   local ok, wrong = pcall(self.snapshot, self, function()
     for _, info in ipairs(schema.tables) do
       write_table(self, info, ("%s/%s.jsonl"):format(tmp, info.name))
@@ -68,9 +70,7 @@ function export.export(self, folder)
     ok, wrong = files.folder_commit(tmp, folder)
   end
   done = ok
-  if not ok then
-    return nil, wrong
-  end
+  if not ok then return nil, wrong end
   return true
 end
 
@@ -88,9 +88,7 @@ local function values_of(info, row)
     values[i] = value
   end
   for column in pairs(row) do
-    if not known[column] then
-      error(("no column '%s' in table %s"):format(column, info.name), 0)
-    end
+    if not known[column] then error(("no column '%s' in table %s"):format(column, info.name), 0) end
   end
   return table.unpack(values, 1, #info.columns)
 end
@@ -98,23 +96,20 @@ end
 local function read_table(self, info, path)
   local reader <close> = assert(lines.open(path, { max_bytes = max_line }))
   local marks = ("?, "):rep(#info.columns - 1) .. "?"
-  local statement <close> = self.conn:prepare(("INSERT INTO %s (%s) VALUES (%s)"):format(info.name,
-    table.concat(info.columns, ", "), marks))
+  local statement <close> = self.conn:prepare(
+    ("INSERT INTO %s (%s) VALUES (%s)"):format(info.name, table.concat(info.columns, ", "), marks)
+  )
   while true do
     local text, number, problem = reader:next()
-    if text == nil then
-      return
-    end
+    if text == nil then return end
     local row = text and text:sub(1, 1) == "{"
     if row then
       row, problem = json.decode(text, { strict = true, ordered = true })
     end
-    local ok, wrong = pcall(function()
-      statement:run(values_of(info, row or error(problem or "no JSON object", 0)))
-    end)
-    if not ok then
-      error(("%s:%d: %s"):format(path, number, wrong), 0)
-    end
+    local ok, wrong = pcall(
+      function() statement:run(values_of(info, row or error(problem or "no JSON object", 0))) end
+    )
+    if not ok then error(("%s:%d: %s"):format(path, number, wrong), 0) end
   end
 end
 
@@ -122,16 +117,18 @@ end
 -- @tparam string folder
 function export.read_into(self, folder)
   local about, message = files.read_json(folder .. "/store.json")
-  if not about then
-    error(("%s is not an export of a store: %s"):format(folder, message), 0)
-  end
+  if not about then error(("%s is not an export of a store: %s"):format(folder, message), 0) end
   if math.type(about.version) ~= "integer" or about.version > #schema.migrations then
-    error(("%s was exported at version %s of the tables, this Perilune imports up to version %d")
-      :format(folder, about.version, #schema.migrations), 0)
+    error(
+      ("%s was exported at version %s of the tables, this Perilune imports up to version %d"):format(
+        folder,
+        about.version,
+        #schema.migrations
+      ),
+      0
+    )
   end
-  if lfs.attributes(folder .. "/manifest.json") then
-    assert(files.folder_verify(folder))
-  end
+  if lfs.attributes(folder .. "/manifest.json") then assert(files.folder_verify(folder)) end
   self:transaction(function()
     for _, info in ipairs(schema.tables) do
       read_table(self, info, ("%s/%s.jsonl"):format(folder, info.name))

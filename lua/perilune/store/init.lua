@@ -41,15 +41,27 @@ local store = {
 -- @class Store
 -- @field string path of its file
 local Store = {
-  prompt = read.prompt, prompts = read.prompts, demonstrations = read.demonstrations,
-  completions = read.completions, ranked = read.ranked, set_rows = read.set_rows,
-  user_names = people.user_names, human_answers = people.human_answers,
-  new_set = sets.new_set, add_to_set = sets.add_to_set, finish_set = sets.finish_set,
-  sets = sets.sets, export = export.export,
-  sources = source_files.sources, source = source_files.source,
-  new_source = source_files.new_source, update_source = source_files.update_source,
-  bad_line = source_files.bad_line, bad_lines = source_files.bad_lines,
-  forget_bad_lines = source_files.forget_bad_lines, has_from = source_files.has_from,
+  prompt = read.prompt,
+  prompts = read.prompts,
+  demonstrations = read.demonstrations,
+  completions = read.completions,
+  ranked = read.ranked,
+  set_rows = read.set_rows,
+  user_names = people.user_names,
+  human_answers = people.human_answers,
+  new_set = sets.new_set,
+  add_to_set = sets.add_to_set,
+  finish_set = sets.finish_set,
+  sets = sets.sets,
+  export = export.export,
+  sources = source_files.sources,
+  source = source_files.source,
+  new_source = source_files.new_source,
+  update_source = source_files.update_source,
+  bad_line = source_files.bad_line,
+  bad_lines = source_files.bad_lines,
+  forget_bad_lines = source_files.forget_bad_lines,
+  has_from = source_files.has_from,
 }
 Store.__index = Store
 Store.__name = "store"
@@ -65,9 +77,7 @@ local cache_kb = 32768
 function store.open(path, options)
   local readonly = options and options.readonly or false
   local conn, message = db.open(path, { readonly = readonly, cache_kb = cache_kb })
-  if not conn then
-    return nil, message
-  end
+  if not conn then return nil, message end
   local done, ok, wrong = pcall(function()
     local migrated, why = schema.migrate(conn, path, { readonly = readonly })
     if migrated and not readonly then
@@ -79,8 +89,15 @@ function store.open(path, options)
     conn:close()
     return nil, wrong or ok
   end
-  return setmetatable({ conn = conn, path = path, statements = {}, depth = 0, human = false,
-    users = {}, users_count = 0 }, Store)
+  return setmetatable({
+    conn = conn,
+    path = path,
+    statements = {},
+    depth = 0,
+    human = false,
+    users = {},
+    users_count = 0,
+  }, Store)
 end
 
 --- Make a store of an export.
@@ -96,9 +113,7 @@ function store.import(folder, path)
   assert(files.remove(tmp)) -- of an import that was killed
   assert(files.remove(tmp .. "-wal"))
   local made, message = store.open(tmp)
-  if not made then
-    return nil, message
-  end
+  if not made then return nil, message end
   local ok, wrong = pcall(export.read_into, made, folder)
   made:close()
   if ok then
@@ -149,9 +164,7 @@ function Level.__close(level)
   self.depth = level.depth
   if not level.done then
     self.users, self.users_count = {}, 0
-    if self.conn:in_transaction() then
-      self.conn:exec(level.undo)
-    end
+    if self.conn:in_transaction() then self.conn:exec(level.undo) end
     self.human = self.human and level.depth > 0
   end
 end
@@ -191,9 +204,7 @@ function Store:transaction(f, ...)
     level.undo = ("ROLLBACK TO %s; RELEASE %s"):format(name, name)
   end
   local results = run_level(self, level, begin, commit, f, ...)
-  if depth == 0 and self.human then
-    wait_for_disk(self)
-  end
+  if depth == 0 and self.human then wait_for_disk(self) end
   return table.unpack(results, 1, results.n)
 end
 
@@ -202,9 +213,7 @@ end
 -- @tparam any ... what f is given
 -- @treturn any ... what f returns
 function Store:snapshot(f, ...)
-  if self.depth > 0 then
-    return f(...)
-  end
+  if self.depth > 0 then return f(...) end
   local level = { store = self, depth = 0, undo = "ROLLBACK" }
   local results = run_level(self, level, "BEGIN", "COMMIT", f, ...)
   return table.unpack(results, 1, results.n)
@@ -216,11 +225,10 @@ end
 local function user_of(self, name, organisation)
   local key = organisation and organisation .. "\0" .. name or name
   local id = self.users[key]
-  if id then
-    return id
-  end
+  if id then return id end
   organisation = organisation or ""
-  id = self:statement("SELECT id FROM users WHERE name = ? AND organisation = ?")
+  id = self
+    :statement("SELECT id FROM users WHERE name = ? AND organisation = ?")
     :row(name, organisation)
   if not id then
     self:statement("INSERT INTO users (name, organisation) VALUES (?, ?)"):run(name, organisation)
@@ -235,9 +243,7 @@ end
 
 local strict = { strict = true }
 
-local function json_or_nil(value)
-  return value ~= nil and json.encode(value, strict) or nil
-end
+local function json_or_nil(value) return value ~= nil and json.encode(value, strict) or nil end
 
 local insert_prompt = [[INSERT INTO prompts (text, messages, user_id, time, source, use_case, kind,
   extra, source_id, line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]]
@@ -247,8 +253,18 @@ local function add_prompt(self, row, source_id, line)
   if row.user_id or row.organisation then
     user = user_of(self, row.user_id or "", row.organisation)
   end
-  self:statement(insert_prompt):run(row.prompt, json_or_nil(row.messages), user, row.time,
-    row.source, row.use_case, row.kind, json_or_nil(row.extra), source_id, line)
+  self:statement(insert_prompt):run(
+    row.prompt,
+    json_or_nil(row.messages),
+    user,
+    row.time,
+    row.source,
+    row.use_case,
+    row.kind,
+    json_or_nil(row.extra),
+    source_id,
+    line
+  )
   return self.conn:last_id()
 end
 
@@ -257,17 +273,25 @@ local function add_completions(self, prompt_id, list)
   local statement = self:statement([[INSERT INTO completions (prompt_id, text, model, tokens,
     sampling, finish_reason, tokenizer) VALUES (?, ?, ?, ?, ?, ?, ?)]])
   for i, one in ipairs(list) do
-    statement:run(prompt_id, one.text, one.model, json_or_nil(one.tokens),
-      json_or_nil(one.sampling), one.finish_reason, one.tokenizer)
+    statement:run(
+      prompt_id,
+      one.text,
+      one.model,
+      json_or_nil(one.tokens),
+      json_or_nil(one.sampling),
+      one.finish_reason,
+      one.tokenizer
+    )
     ids[i] = self.conn:last_id()
   end
   return ids
 end
 
 local function add_demonstration(self, prompt_id, answer)
-  self:statement([[INSERT INTO demonstrations (prompt_id, text, labeler, time, replaces)
-    VALUES (?, ?, ?, ?, ?)]]):run(prompt_id, answer.completion, answer.labeler, answer.time,
-    answer.replaces)
+  self
+    :statement([[INSERT INTO demonstrations (prompt_id, text, labeler, time, replaces)
+    VALUES (?, ?, ?, ?, ?)]])
+    :run(prompt_id, answer.completion, answer.labeler, answer.time, answer.replaces)
   return self.conn:last_id()
 end
 
@@ -279,9 +303,10 @@ local function add_ranking(self, prompt_id, ids, ranking)
   for i, completion_id in ipairs(ids) do
     item:run(id, completion_id, ranking.ranks[i])
   end
-  self:statement([[INSERT INTO rankings (id, prompt_id, labeler, time, seconds, replaces)
-    VALUES (?, ?, ?, ?, ?, ?)]]):run(id, prompt_id, ranking.labeler, ranking.time, ranking.seconds,
-    ranking.replaces)
+  self
+    :statement([[INSERT INTO rankings (id, prompt_id, labeler, time, seconds, replaces)
+    VALUES (?, ?, ?, ?, ?, ?)]])
+    :run(id, prompt_id, ranking.labeler, ranking.time, ranking.seconds, ranking.replaces)
   return id
 end
 
@@ -295,8 +320,11 @@ end
 local function add_whole(self, row, source_id, line)
   local id = add_prompt(self, row, source_id, line)
   if row.completion then
-    add_demonstration(self, id, { completion = row.completion, labeler = row.labeler,
-      time = row.answered or row.time })
+    add_demonstration(self, id, {
+      completion = row.completion,
+      labeler = row.labeler,
+      time = row.answered or row.time,
+    })
   end
   if row.completions then
     local list = {}
@@ -313,8 +341,12 @@ local function add_whole(self, row, source_id, line)
       add_ranking(self, id, ids, ranking)
     end
     if row.ranks and not row.rankings then
-      add_ranking(self, id, ids, { ranks = row.ranks, labeler = row.labeler, seconds = row.seconds,
-        time = row.answered or row.time })
+      add_ranking(self, id, ids, {
+        ranks = row.ranks,
+        labeler = row.labeler,
+        seconds = row.seconds,
+        time = row.answered or row.time,
+      })
     end
   end
   return id
@@ -326,9 +358,7 @@ end
 -- @treturn integer the prompt's id; raises for a row that `store.check` refuses
 function Store:add(row, from)
   local ok, wrong = check.row(row)
-  if not ok then
-    error(wrong, 2)
-  end
+  if not ok then error(wrong, 2) end
   local source_id, line = from and from.source_id, from and from.line
   if self.depth > 0 and not row.completion and not row.completions then
     return add_prompt(self, row, source_id, line)
@@ -343,9 +373,7 @@ end
 function Store:complete(prompt_id, list)
   for i, one in ipairs(list) do
     local wrong = check.text("text", one.text)
-    if wrong then
-      error(("completion %d: %s"):format(i, wrong), 2)
-    end
+    if wrong then error(("completion %d: %s"):format(i, wrong), 2) end
   end
   return self:transaction(add_completions, self, prompt_id, list)
 end
@@ -359,13 +387,15 @@ function Store:demonstrate(prompt_id, answer)
   local wrong = check.text("completion", answer.completion)
     or answer.labeler ~= nil and check.text("labeler", answer.labeler)
     or answer.time ~= nil and check.number("time", answer.time)
-  if wrong then
-    error(wrong, 2)
-  end
+  if wrong then error(wrong, 2) end
   return self:transaction(function()
     self.human = true
-    return add_demonstration(self, prompt_id, { completion = answer.completion,
-      labeler = answer.labeler, time = answer.time or os.time(), replaces = answer.replaces })
+    return add_demonstration(self, prompt_id, {
+      completion = answer.completion,
+      labeler = answer.labeler,
+      time = answer.time or os.time(),
+      replaces = answer.replaces,
+    })
   end)
 end
 
@@ -387,13 +417,16 @@ function Store:rank(prompt_id, answer)
     or answer.labeler ~= nil and check.text("labeler", answer.labeler)
     or answer.time ~= nil and check.number("time", answer.time)
     or answer.seconds ~= nil and check.number("seconds", answer.seconds)
-  if wrong then
-    error(wrong, 2)
-  end
+  if wrong then error(wrong, 2) end
   return self:transaction(function()
     self.human = true
-    return add_ranking(self, prompt_id, ids, { ranks = ranks, labeler = answer.labeler,
-      time = answer.time or os.time(), seconds = answer.seconds, replaces = answer.replaces })
+    return add_ranking(self, prompt_id, ids, {
+      ranks = ranks,
+      labeler = answer.labeler,
+      time = answer.time or os.time(),
+      seconds = answer.seconds,
+      replaces = answer.replaces,
+    })
   end)
 end
 

@@ -8,8 +8,9 @@ local people = {}
 -- @treturn {string,...}
 function people.user_names(self)
   local names = {}
-  for name in self:statement("SELECT DISTINCT name FROM users WHERE name <> '' ORDER BY name")
-    :rows() do
+  for name in
+    self:statement("SELECT DISTINCT name FROM users WHERE name <> '' ORDER BY name"):rows()
+  do
     names[#names + 1] = name
   end
   return names
@@ -27,8 +28,10 @@ function people.human_answers(self, prompt_id)
     WHERE a.prompt_id = ? AND NOT EXISTS (SELECT 1 FROM demonstrations AS newer
     WHERE newer.replaces = a.id) ORDER BY a.id]])
   for id, text, labeler in written:rows(prompt_id) do
-    table.insert(answers.demonstrations,
-      { completion = text, labeler = labeler, demonstration_id = id })
+    table.insert(
+      answers.demonstrations,
+      { completion = text, labeler = labeler, demonstration_id = id }
+    )
   end
   local ranked = self:statement([[SELECT a.id, a.labeler FROM rankings AS a
     WHERE a.prompt_id = ? AND NOT EXISTS (SELECT 1 FROM rankings AS newer
@@ -39,9 +42,15 @@ function people.human_answers(self, prompt_id)
     for i, completion_id in ipairs(ids) do
       by_id[completion_id] = ranks[i]
     end
-    table.insert(answers.ranked, { completions = texts, ranks = ranks, completion_ids = ids,
-      ranks_by_id = by_id, labeler = labeler, ranking_id = id,
-      completion_finished = said.finished })
+    table.insert(answers.ranked, {
+      completions = texts,
+      ranks = ranks,
+      completion_ids = ids,
+      ranks_by_id = by_id,
+      labeler = labeler,
+      ranking_id = id,
+      completion_finished = said.finished,
+    })
   end
   return answers
 end

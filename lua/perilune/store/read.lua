@@ -13,20 +13,44 @@ local base_columns = "p.id, p.text, p.messages, u.name, u.organisation, p.time, 
 local base_tables = "prompts AS p LEFT JOIN users AS u ON u.id = p.user_id"
 
 --- The row of the columns of `base_columns`.
-local function base_row(id, text, messages, user_id, organisation, time, source, use_case, kind,
-    extra, source_id, line)
+local function base_row(
+  id,
+  text,
+  messages,
+  user_id,
+  organisation,
+  time,
+  source,
+  use_case,
+  kind,
+  extra,
+  source_id,
+  line
+)
   return {
-    id = id, prompt = text, messages = messages and json.decode(messages), time = time,
+    id = id,
+    prompt = text,
+    messages = messages and json.decode(messages),
+    time = time,
     user_id = user_id ~= "" and user_id or nil,
     organisation = organisation ~= "" and organisation or nil,
-    source = source, use_case = use_case, kind = kind, extra = extra and json.decode(extra),
-    source_id = source_id, line = line,
+    source = source,
+    use_case = use_case,
+    kind = kind,
+    extra = extra and json.decode(extra),
+    source_id = source_id,
+    line = line,
   }
 end
 
 local filters = {
-  id = "p.id = ?", after = "p.id > ?", source = "p.source = ?", use_case = "p.use_case = ?",
-  kind = "p.kind = ?", user_id = "u.name = ?", organisation = "u.organisation = ?",
+  id = "p.id = ?",
+  after = "p.id > ?",
+  source = "p.source = ?",
+  use_case = "p.use_case = ?",
+  kind = "p.kind = ?",
+  user_id = "u.name = ?",
+  organisation = "u.organisation = ?",
   source_id = "p.source_id = ?",
 }
 
@@ -63,9 +87,7 @@ local function each(self, sql, values, make)
     return make(first, ...)
   end
   return function()
-    if not ended then
-      return step(next_row())
-    end
+    if not ended then return step(next_row()) end
   end, nil, nil, statement
 end
 
@@ -78,9 +100,7 @@ end
 -- @treturn ?table row
 function read.prompt(self, id)
   local sql = ("SELECT %s FROM %s WHERE p.id = ?"):format(base_columns, base_tables)
-  local function make(first, ...)
-    return first and base_row(first, ...)
-  end
+  local function make(first, ...) return first and base_row(first, ...) end
   return make(self:statement(sql):row(id))
 end
 
@@ -89,8 +109,11 @@ end
 -- @treturn function iterator of rows
 function read.prompts(self, filter)
   local terms, values = terms_of(filter)
-  local sql = ("SELECT %s FROM %s WHERE p.id <= ?%s ORDER BY p.id")
-    :format(base_columns, base_tables, terms)
+  local sql = ("SELECT %s FROM %s WHERE p.id <= ?%s ORDER BY p.id"):format(
+    base_columns,
+    base_tables,
+    terms
+  )
   return each(self, sql, { last_id(self, "prompts"), table.unpack(values) }, base_row)
 end
 
@@ -107,8 +130,12 @@ end
 function read.demonstrations(self, filter)
   local terms, values = terms_of(filter, true)
   local sql = ([[SELECT a.id, a.text, a.labeler, a.time, a.replaces, %s FROM demonstrations AS a
-    CROSS JOIN %s WHERE p.id = a.prompt_id AND a.id <= ?%s%s ORDER BY a.id]])
-    :format(base_columns, base_tables, latest(filter, "demonstrations"), terms)
+    CROSS JOIN %s WHERE p.id = a.prompt_id AND a.id <= ?%s%s ORDER BY a.id]]):format(
+    base_columns,
+    base_tables,
+    latest(filter, "demonstrations"),
+    terms
+  )
   local function make(id, text, labeler, time, replaces, ...)
     local row = base_row(...)
     row.completion, row.labeler, row.demonstration_id = text, labeler, id
@@ -188,14 +215,27 @@ end
 function read.ranked(self, filter)
   local terms, values = terms_of(filter, true)
   local sql = ([[SELECT a.id, a.labeler, a.time, a.seconds, a.replaces, %s FROM rankings AS a
-    CROSS JOIN %s WHERE p.id = a.prompt_id AND a.id <= ?%s%s ORDER BY a.prompt_id, a.id]])
-    :format(base_columns, base_tables, latest(filter, "rankings"), terms)
-  local next_ranking, _, _, closing = each(self, sql,
+    CROSS JOIN %s WHERE p.id = a.prompt_id AND a.id <= ?%s%s ORDER BY a.prompt_id, a.id]]):format(
+    base_columns,
+    base_tables,
+    latest(filter, "rankings"),
+    terms
+  )
+  local next_ranking, _, _, closing = each(
+    self,
+    sql,
     { last_id(self, "rankings"), table.unpack(values) },
     function(id, labeler, time, seconds, replaces, ...)
-      return { id = id, labeler = labeler, time = time, seconds = seconds, replaces = replaces,
-        row = base_row(...) }
-    end)
+      return {
+        id = id,
+        labeler = labeler,
+        time = time,
+        seconds = seconds,
+        replaces = replaces,
+        row = base_row(...),
+      }
+    end
+  )
   local ready, at, pending = {}, 1, next_ranking()
 
   local function gather()
@@ -218,13 +258,14 @@ function read.ranked(self, filter)
   end
 
   return function()
-    if not ready[at] and pending then
-      gather()
-    end
+    if not ready[at] and pending then gather() end
     local row = ready[at]
     at = at + 1
     return row and finish_ranked(row)
-  end, nil, nil, closing
+  end,
+    nil,
+    nil,
+    closing
 end
 
 -- The set that is meant by an id, a name or nothing.
@@ -269,10 +310,13 @@ function read.set_rows(self, part, side, options)
   local sql = ([[SELECT s.id, s.side, s.demonstration_id, s.ranking_id, s.derived, s.changes, %s
     FROM set_rows AS s CROSS JOIN %s WHERE p.id = s.prompt_id AND s.set_id = ? AND s.part = ?%s
     ORDER BY s.id]]):format(base_columns, base_tables, side and " AND s.side = ?" or "")
-  local demonstration = self:statement(
-    "SELECT text, labeler, time FROM demonstrations WHERE id = ?")
+  local demonstration =
+    self:statement("SELECT text, labeler, time FROM demonstrations WHERE id = ?")
   local ranking = self:statement("SELECT labeler, time, seconds FROM rankings WHERE id = ?")
-  return each(self, sql, values,
+  return each(
+    self,
+    sql,
+    values,
     function(id, row_side, demonstration_id, ranking_id, derived, changes, ...)
       local row = base_row(...)
       row.set_row_id, row.side, row.changes = id, row_side, changes and json.decode(changes)
@@ -286,11 +330,10 @@ function read.set_rows(self, part, side, options)
         row.tokenizer = said.tokens and said.tokenizer
         row.labeler, row.answered, row.seconds = ranking:row(ranking_id)
       end
-      if derived then
-        apply_derived(row, json.decode(derived))
-      end
+      if derived then apply_derived(row, json.decode(derived)) end
       return row
-    end)
+    end
+  )
 end
 
 return read

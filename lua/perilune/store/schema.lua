@@ -28,7 +28,8 @@ local schema = {}
 --- Marks a file as a store of Perilune (SQLite's application_id): "PRLN".
 schema.application_id = 0x50524c4e
 
-schema.migrations = { [[
+schema.migrations = {
+  [[
 CREATE TABLE sources (
   id INTEGER PRIMARY KEY,
   path TEXT NOT NULL,
@@ -193,32 +194,102 @@ CREATE TRIGGER set_rows_last BEFORE DELETE ON set_rows
 WHEN (SELECT finished FROM sets WHERE id = OLD.set_id) = 1 BEGIN
   SELECT RAISE(ABORT, 'the set is finished: make a new one');
 END;
-]], [[
+]],
+  [[
 ALTER TABLE completions ADD COLUMN finish_reason TEXT;
 ALTER TABLE completions ADD COLUMN tokenizer TEXT;
-]] }
+]],
+}
 
 --- Tables in the order in which an import can write them, each with its columns in order. A column
 -- of `json` is stored as JSON text and exported as the value itself.
 schema.tables = {
-  { name = "sources", columns = { "id", "path", "hash", "bytes", "format", "settings", "line",
-    "offset", "rows", "bad", "finished" }, json = { settings = true } },
+  {
+    name = "sources",
+    columns = {
+      "id",
+      "path",
+      "hash",
+      "bytes",
+      "format",
+      "settings",
+      "line",
+      "offset",
+      "rows",
+      "bad",
+      "finished",
+    },
+    json = { settings = true },
+  },
   { name = "bad_lines", columns = { "id", "source_id", "line", "reason", "excerpt" }, json = {} },
   { name = "users", columns = { "id", "name", "organisation" }, json = {} },
-  { name = "prompts", columns = { "id", "text", "messages", "user_id", "time", "source", "use_case",
-    "kind", "extra", "source_id", "line" }, json = { messages = true, extra = true } },
-  { name = "completions", columns = { "id", "prompt_id", "text", "model", "tokens", "sampling",
-    "finish_reason", "tokenizer" }, json = { tokens = true, sampling = true } },
-  { name = "demonstrations", columns = { "id", "prompt_id", "text", "labeler", "time", "replaces" },
-    json = {} },
-  { name = "ranking_items", columns = { "ranking_id", "completion_id", "rank" }, json = {},
-    key = "ranking_id, completion_id" },
-  { name = "rankings", columns = { "id", "prompt_id", "labeler", "time", "seconds", "replaces" },
-    json = {} },
-  { name = "set_rows", columns = { "id", "set_id", "part", "side", "prompt_id", "demonstration_id",
-    "ranking_id", "derived", "changes" }, json = { derived = true, changes = true } },
-  { name = "sets", columns = { "id", "name", "recipe", "settings", "seed", "finished" },
-    json = { settings = true } },
+  {
+    name = "prompts",
+    columns = {
+      "id",
+      "text",
+      "messages",
+      "user_id",
+      "time",
+      "source",
+      "use_case",
+      "kind",
+      "extra",
+      "source_id",
+      "line",
+    },
+    json = { messages = true, extra = true },
+  },
+  {
+    name = "completions",
+    columns = {
+      "id",
+      "prompt_id",
+      "text",
+      "model",
+      "tokens",
+      "sampling",
+      "finish_reason",
+      "tokenizer",
+    },
+    json = { tokens = true, sampling = true },
+  },
+  {
+    name = "demonstrations",
+    columns = { "id", "prompt_id", "text", "labeler", "time", "replaces" },
+    json = {},
+  },
+  {
+    name = "ranking_items",
+    columns = { "ranking_id", "completion_id", "rank" },
+    json = {},
+    key = "ranking_id, completion_id",
+  },
+  {
+    name = "rankings",
+    columns = { "id", "prompt_id", "labeler", "time", "seconds", "replaces" },
+    json = {},
+  },
+  {
+    name = "set_rows",
+    columns = {
+      "id",
+      "set_id",
+      "part",
+      "side",
+      "prompt_id",
+      "demonstration_id",
+      "ranking_id",
+      "derived",
+      "changes",
+    },
+    json = { derived = true, changes = true },
+  },
+  {
+    name = "sets",
+    columns = { "id", "name", "recipe", "settings", "seed", "finished" },
+    json = { settings = true },
+  },
 }
 
 local function number_of(conn, sql)
@@ -237,14 +308,15 @@ local function step(conn, path, version, script)
     end
     conn:exec("COMMIT")
   end)
-  if ok then
-    return true
-  end
-  if conn:in_transaction() then
-    conn:exec("ROLLBACK")
-  end
-  return nil, ("store '%s' stays at version %d, the step to %d failed: %s")
-    :format(path, version - 1, version, message)
+  if ok then return true end
+  if conn:in_transaction() then conn:exec("ROLLBACK") end
+  return nil,
+    ("store '%s' stays at version %d, the step to %d failed: %s"):format(
+      path,
+      version - 1,
+      version,
+      message
+    )
 end
 
 --- Bring a database to the newest version.
@@ -261,22 +333,27 @@ function schema.migrate(conn, path, options)
   if not ours and options and options.readonly and not filled then
     return nil, ("'%s' is empty, not a store (name another file)"):format(path)
   elseif not ours and (filled or version ~= 0) then
-    return nil, ("'%s' is a database of another program, not a store (name another file)")
-      :format(path)
+    return nil,
+      ("'%s' is a database of another program, not a store (name another file)"):format(path)
   elseif version > #migrations then
-    return nil, ("store '%s' has version %d, this Perilune knows versions up to %d (use the newer "
-      .. "Perilune that wrote it; the file was left as it is)"):format(path, version, #migrations)
+    return nil,
+      (
+        "store '%s' has version %d, this Perilune knows versions up to %d (use the newer "
+        .. "Perilune that wrote it; the file was left as it is)"
+      ):format(path, version, #migrations)
   elseif version == #migrations then
     return true
   elseif options and options.readonly then
-    return nil, ("store '%s' has version %d and must become %d first (open it once for writing)")
-      :format(path, version, #migrations)
+    return nil,
+      ("store '%s' has version %d and must become %d first (open it once for writing)"):format(
+        path,
+        version,
+        #migrations
+      )
   end
   for next_version = version + 1, #migrations do
     local ok, message = step(conn, path, next_version, migrations[next_version])
-    if not ok then
-      return nil, message
-    end
+    if not ok then return nil, message end
   end
   return true
 end

@@ -20,23 +20,22 @@ end
 function sets.new_set(self, name, about)
   about = about or {}
   return self:transaction(function()
-    self:statement([[DELETE FROM set_rows WHERE set_id IN
-      (SELECT id FROM sets WHERE name = ? AND finished = 0)]]):run(name)
+    self
+      :statement([[DELETE FROM set_rows WHERE set_id IN
+      (SELECT id FROM sets WHERE name = ? AND finished = 0)]])
+      :run(name)
     self:statement("DELETE FROM sets WHERE name = ? AND finished = 0"):run(name)
-    self:statement("INSERT INTO sets (name, recipe, settings, seed) VALUES (?, ?, ?, ?)")
+    self
+      :statement("INSERT INTO sets (name, recipe, settings, seed) VALUES (?, ?, ?, ?)")
       :run(name, about.recipe, json_or_nil(about.settings), about.seed)
     return self.conn:last_id()
   end)
 end
 
 local function same_list(a, b)
-  if #a ~= #b then
-    return false
-  end
+  if #a ~= #b then return false end
   for i = 1, #a do
-    if a[i] ~= b[i] then
-      return false
-    end
+    if a[i] ~= b[i] then return false end
   end
   return true
 end
@@ -95,9 +94,7 @@ local function add_rm(self, row, derived)
   if not (same_list(texts, row.completions) and same_list(stored_ranks, ranks)) then
     derived.completions, derived.ranks = row.completions, ranks
   end
-  if not ranking_id then
-    derived.rankings = row.rankings
-  end
+  if not ranking_id then derived.rankings = row.rankings end
   return nil, ranking_id
 end
 
@@ -116,10 +113,19 @@ function sets.add_to_set(self, set, part, side, row)
     or error("the row has no `id` of a prompt in this store: store:add it first", 2)
   local derived = derived_prompt(row, stored)
   local demonstration_id, ranking_id = add(self, row, derived)
-  self:statement([[INSERT INTO set_rows (set_id, part, side, prompt_id, demonstration_id,
-    ranking_id, derived, changes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)]]):run(set, part, side, row.id,
-    demonstration_id, ranking_id, next(derived) and json_or_nil(derived) or nil,
-    json_or_nil(row.changes))
+  self
+    :statement([[INSERT INTO set_rows (set_id, part, side, prompt_id, demonstration_id,
+    ranking_id, derived, changes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)]])
+    :run(
+      set,
+      part,
+      side,
+      row.id,
+      demonstration_id,
+      ranking_id,
+      next(derived) and json_or_nil(derived) or nil,
+      json_or_nil(row.changes)
+    )
   return self.conn:last_id()
 end
 
@@ -136,14 +142,23 @@ end
 --   rows = {sft =, rm =, ppo =}}
 function sets.sets(self)
   local list, by_id = {}, {}
-  for id, name, recipe, settings, seed, finished in self:statement(
-    "SELECT id, name, recipe, settings, seed, finished FROM sets ORDER BY id"):rows() do
-    local set = { id = id, name = name, recipe = recipe, seed = seed, finished = finished == 1,
-      settings = settings and json.decode(settings), rows = { sft = 0, rm = 0, ppo = 0 } }
+  for id, name, recipe, settings, seed, finished in
+    self:statement("SELECT id, name, recipe, settings, seed, finished FROM sets ORDER BY id"):rows()
+  do
+    local set = {
+      id = id,
+      name = name,
+      recipe = recipe,
+      seed = seed,
+      finished = finished == 1,
+      settings = settings and json.decode(settings),
+      rows = { sft = 0, rm = 0, ppo = 0 },
+    }
     list[#list + 1], by_id[id] = set, set
   end
-  for id, part, count in self:statement(
-    "SELECT set_id, part, count(*) FROM set_rows GROUP BY set_id, part"):rows() do
+  for id, part, count in
+    self:statement("SELECT set_id, part, count(*) FROM set_rows GROUP BY set_id, part"):rows()
+  do
     local set = by_id[id]
     set.rows[part] = count
   end

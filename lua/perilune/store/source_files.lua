@@ -9,10 +9,28 @@ local source_files = {}
 
 local excerpt_bytes = 200
 
-local source_columns = { "id", "path", "hash", "bytes", "format", "settings", "line", "offset",
-  "rows", "bad", "finished" }
-local source_may_change = { hash = true, bytes = true, line = true, offset = true, rows = true,
-  bad = true, finished = true }
+local source_columns = {
+  "id",
+  "path",
+  "hash",
+  "bytes",
+  "format",
+  "settings",
+  "line",
+  "offset",
+  "rows",
+  "bad",
+  "finished",
+}
+local source_may_change = {
+  hash = true,
+  bytes = true,
+  line = true,
+  offset = true,
+  rows = true,
+  bad = true,
+  finished = true,
+}
 
 local function settings_text(settings)
   return type(settings) == "string" and settings or json.encode(settings or json.object())
@@ -24,15 +42,17 @@ end
 --   rows, bad, finished (boolean)
 function source_files.sources(self, filter)
   local terms, values = { "1" }, {}
-  for _, name in ipairs({ "id", "path", "hash", "settings", "format" }) do
+  for _, name in ipairs { "id", "path", "hash", "settings", "format" } do
     local value = filter and filter[name]
     if value ~= nil then
       terms[#terms + 1] = name .. " = ?"
       values[#values + 1] = name == "settings" and settings_text(value) or value
     end
   end
-  local sql = ("SELECT %s FROM sources WHERE %s ORDER BY id")
-    :format(table.concat(source_columns, ", "), table.concat(terms, " AND "))
+  local sql = ("SELECT %s FROM sources WHERE %s ORDER BY id"):format(
+    table.concat(source_columns, ", "),
+    table.concat(terms, " AND ")
+  )
   local list = {}
   local function keep(first, ...)
     local one = {}
@@ -49,7 +69,8 @@ function source_files.sources(self, filter)
       return true
     end
   end
-  while take(next_row()) do end -- luacheck: ignore 542
+  while take(next_row()) do
+  end -- luacheck: ignore 542
   return list
 end
 
@@ -59,8 +80,10 @@ end
 -- @treturn boolean
 function source_files.has_from(self, id, kind)
   assert(kind == "demonstrations" or kind == "rankings")
-  return self:statement(([[SELECT 1 FROM %s AS a JOIN prompts AS p ON p.id = a.prompt_id
-    WHERE p.source_id = ? LIMIT 1]]):format(kind)):row(id) ~= nil
+  return self
+    :statement(([[SELECT 1 FROM %s AS a JOIN prompts AS p ON p.id = a.prompt_id
+    WHERE p.source_id = ? LIMIT 1]]):format(kind))
+    :row(id) ~= nil
 end
 
 --- The source of this content, read with these settings.
@@ -75,7 +98,8 @@ end
 -- @tparam table about path, hash, bytes, format, settings (a table or JSON text)
 -- @treturn integer its id
 function source_files.new_source(self, about)
-  self:statement("INSERT INTO sources (path, hash, bytes, format, settings) VALUES (?, ?, ?, ?, ?)")
+  self
+    :statement("INSERT INTO sources (path, hash, bytes, format, settings) VALUES (?, ?, ?, ?, ?)")
     :run(about.path, about.hash, about.bytes, about.format, settings_text(about.settings))
   return self.conn:last_id()
 end
@@ -107,9 +131,7 @@ local function excerpt_of(text)
   local cut = text:sub(1, excerpt_bytes)
   while true do
     local length, at = utf8.len(cut)
-    if length then
-      return cut
-    end
+    if length then return cut end
     cut = cut:sub(1, at - 1) .. "\u{FFFD}" .. cut:sub(at + 1)
   end
 end
@@ -120,7 +142,8 @@ end
 -- @tparam string reason
 -- @tparam ?string text the line; its beginning is kept
 function source_files.bad_line(self, source_id, line, reason, text)
-  self:statement("INSERT INTO bad_lines (source_id, line, reason, excerpt) VALUES (?, ?, ?, ?)")
+  self
+    :statement("INSERT INTO bad_lines (source_id, line, reason, excerpt) VALUES (?, ?, ?, ?)")
     :run(source_id, line, excerpt_of(reason), excerpt_of(text or ""))
 end
 
@@ -130,7 +153,8 @@ end
 -- @tparam integer line
 -- @treturn integer how many they were
 function source_files.forget_bad_lines(self, source_id, line)
-  return self:statement("DELETE FROM bad_lines WHERE source_id = ? AND line > ?")
+  return self
+    :statement("DELETE FROM bad_lines WHERE source_id = ? AND line > ?")
     :run(source_id, line)
 end
 
@@ -140,7 +164,8 @@ end
 function source_files.bad_lines(self, source_id)
   local list = {}
   local statement = self:statement(
-    "SELECT line, reason, excerpt FROM bad_lines WHERE source_id = ? ORDER BY line, id")
+    "SELECT line, reason, excerpt FROM bad_lines WHERE source_id = ? ORDER BY line, id"
+  )
   for line, reason, excerpt in statement:rows(source_id) do
     list[#list + 1] = { line = line, reason = reason, excerpt = excerpt }
   end

@@ -51,93 +51,227 @@ local function mistake(name, recipe, by, says, change, more)
 end
 
 cases.planted = {
-  mistake("kl_coef 0", "ppo", 0, "kl_coef is 0", set({ kl_coef = 0 })),
-  mistake("the KL as a loss, estimated by k1", "ppo", 0, "controls nothing",
-    set({ kl_placement = "loss" })),
-  mistake("the average of a short run as its result", "ppo", 0, "still the start",
-    set({ ema_final = true })),
-  mistake("a value model that is not trained: vf_coef", "ppo", 0, "vf_coef is 0",
-    set({ vf_coef = 0 })),
-  mistake("a value model that is not trained: its rate", "ppo", 0, "value_learning_rate is 0",
-    set({ value_learning_rate = 0 })),
-  mistake("a reward function that gives NaN", "ppo", 1, "the score of answer 3 is",
+  mistake("kl_coef 0", "ppo", 0, "kl_coef is 0", set { kl_coef = 0 }),
+  mistake(
+    "the KL as a loss, estimated by k1",
+    "ppo",
+    0,
+    "controls nothing",
+    set { kl_placement = "loss" }
+  ),
+  mistake(
+    "the average of a short run as its result",
+    "ppo",
+    0,
+    "still the start",
+    set { ema_final = true }
+  ),
+  mistake(
+    "a value model that is not trained: vf_coef",
+    "ppo",
+    0,
+    "vf_coef is 0",
+    set { vf_coef = 0 }
+  ),
+  mistake(
+    "a value model that is not trained: its rate",
+    "ppo",
+    0,
+    "value_learning_rate is 0",
+    set { value_learning_rate = 0 }
+  ),
+  mistake(
+    "a reward function that gives NaN",
+    "ppo",
+    1,
+    "the score of answer 3 is",
     function(settings, w, world)
-      settings.reward_function = world.write(w.dir .. "/nan.lua",
+      settings.reward_function = world.write(
+        w.dir .. "/nan.lua",
         "return function(_, answers) local s = {} for i = 1, #answers do s[i] = i == 3 and 0 / 0 "
-        .. "or 1 end return s end\n")
-    end),
-  mistake("a reward function that forgets an answer", "ppo", 1, "31 scores for 32 answers",
+          .. "or 1 end return s end\n"
+      )
+    end
+  ),
+  mistake(
+    "a reward function that forgets an answer",
+    "ppo",
+    1,
+    "31 scores for 32 answers",
     function(settings, w, world)
-      settings.reward_function = world.write(w.dir .. "/short.lua",
+      settings.reward_function = world.write(
+        w.dir .. "/short.lua",
         "return function(_, answers) local s = {} for i = 2, #answers do s[i - 1] = i end "
-        .. "return s end\n")
-    end),
-  mistake("a broken reward model", "ppo", 1, "reward model", function(settings, w)
-    settings.reward_model = broken(w.reward_model, w.dir .. "/broken")
-  end, { reward_model = true }),
-  mistake("a reward that counts words", "ppo", 5, "r = 1.00, so the policy will learn to write "
-    .. "longer", rewarded("return " .. words)),
-  mistake("a reward that pays for brevity", "ppo", 5, "shorter and nothing else",
-    rewarded("return -0.2 * " .. words)),
+          .. "return s end\n"
+      )
+    end
+  ),
+  mistake(
+    "a broken reward model",
+    "ppo",
+    1,
+    "reward model",
+    function(settings, w) settings.reward_model = broken(w.reward_model, w.dir .. "/broken") end,
+    { reward_model = true }
+  ),
+  mistake(
+    "a reward that counts words",
+    "ppo",
+    5,
+    "r = 1.00, so the policy will learn to write " .. "longer",
+    rewarded("return " .. words)
+  ),
+  mistake(
+    "a reward that pays for brevity",
+    "ppo",
+    5,
+    "shorter and nothing else",
+    rewarded("return -0.2 * " .. words)
+  ),
   mistake("a constant reward", "ppo", 3, "every answer scores 2", rewarded("return 2")),
-  mistake("a reward clipped to one value", "ppo", 3, "cut at reward_clip",
-    rewarded("return 3 + #text % 5", { reward_clip = 0.5, missing_eos_rule = "none" })),
-  mistake("room for one token", "ppo", 3, "raise response_length (1)",
-    rewarded("return #text % 5", { missing_eos_rule = "replace", response_length = 1 })),
-  mistake("answers cut short, without a rule", "ppo", 3, "Set missing_eos_rule to subtract",
-    rewarded('return text:find("sea") and 1 or 0', { missing_eos_rule = "none",
-      response_length = 2 })),
-  mistake("a policy that never learnt to end", "ppo", 3, "missing_eos_rule is subtract already",
+  mistake(
+    "a reward clipped to one value",
+    "ppo",
+    3,
+    "cut at reward_clip",
+    rewarded("return 3 + #text % 5", { reward_clip = 0.5, missing_eos_rule = "none" })
+  ),
+  mistake(
+    "room for one token",
+    "ppo",
+    3,
+    "raise response_length (1)",
+    rewarded("return #text % 5", { missing_eos_rule = "replace", response_length = 1 })
+  ),
+  mistake(
+    "answers cut short, without a rule",
+    "ppo",
+    3,
+    "Set missing_eos_rule to subtract",
+    rewarded('return text:find("sea") and 1 or 0', {
+      missing_eos_rule = "none",
+      response_length = 2,
+    })
+  ),
+  mistake(
+    "a policy that never learnt to end",
+    "ppo",
+    3,
+    "missing_eos_rule is subtract already",
     function(settings, w, world)
       settings.model = w.random
       settings.reward_function = world.reward(w, "word", world.tasks.word)
-    end),
-  mistake("a reward that is best for nothing", "ppo", 20, "Empty answers",
-    rewarded('return text:find("%S") and -3 or 3', { learning_rate = 0.005, kl_coef = 0.001 })),
-  mistake("a learning rate ten times too high", "ppo", 10, "KL runaway",
-    rewarded('return select(2, text:gsub("sea", ""))', { learning_rate = 0.02,
-      kl_coef = 0.0001 })),
-  mistake("a policy that settles on one answer", "ppo", 20, "Entropy collapse",
-    rewarded('return text:find("sea %.$") and 3 or 0', { learning_rate = 0.005,
-      kl_coef = 0.001 })),
-  mistake("returns far outside the value clip", "ppo", 15, "raise cliprange_value",
-    rewarded('return 100 + (text:find("sea") and 100 or 0)', { cliprange_value = 0.001 })),
-  mistake("a value model that learns too fast", "ppo", 15, "lower value_learning_rate",
-    rewarded('return text:find("sea") and 1 or 0', { value_learning_rate = 20,
-      cliprange_value = 0 })),
-  mistake("a value model that hardly learns", "ppo", 15, "raise value_learning_rate",
-    rewarded('return text:find("sea") and 1 or 0', { value_learning_rate = 1e-7 })),
-  mistake("blank answers as demonstrations", "sft", 0, "are empty or blank",
+    end
+  ),
+  mistake(
+    "a reward that is best for nothing",
+    "ppo",
+    20,
+    "Empty answers",
+    rewarded('return text:find("%S") and -3 or 3', { learning_rate = 0.005, kl_coef = 0.001 })
+  ),
+  mistake(
+    "a learning rate ten times too high",
+    "ppo",
+    10,
+    "KL runaway",
+    rewarded('return select(2, text:gsub("sea", ""))', { learning_rate = 0.02, kl_coef = 0.0001 })
+  ),
+  mistake(
+    "a policy that settles on one answer",
+    "ppo",
+    20,
+    "Entropy collapse",
+    rewarded('return text:find("sea %.$") and 3 or 0', { learning_rate = 0.005, kl_coef = 0.001 })
+  ),
+  mistake(
+    "returns far outside the value clip",
+    "ppo",
+    15,
+    "raise cliprange_value",
+    rewarded('return 100 + (text:find("sea") and 100 or 0)', { cliprange_value = 0.001 })
+  ),
+  mistake(
+    "a value model that learns too fast",
+    "ppo",
+    15,
+    "lower value_learning_rate",
+    rewarded('return text:find("sea") and 1 or 0', {
+      value_learning_rate = 20,
+      cliprange_value = 0,
+    })
+  ),
+  mistake(
+    "a value model that hardly learns",
+    "ppo",
+    15,
+    "raise value_learning_rate",
+    rewarded('return text:find("sea") and 1 or 0', { value_learning_rate = 1e-7 })
+  ),
+  mistake(
+    "blank answers as demonstrations",
+    "sft",
+    0,
+    "are empty or blank",
     function(settings, w, world)
-      settings.dataset = world.demonstrations(w, "blank", function(i)
-        return i % 3 == 0 and "\u{3000}" or " the sea ."
-      end)
-    end),
-  mistake("demonstrations that are all cut", "sft", 1, "will not learn to stop",
-    set({ max_length = 6 })),
-  mistake("steps that are too long", "sft", 12, "Loss rises", set({ learning_rate = 1 })),
-  mistake("rankings the wrong way round", "reward", ended,
-    "the wrong way round in one of the files", function(settings, w, world)
-      settings.dataset = world.rankings(w, "swapped", { swapped = true })
-    end),
-  mistake("all rankings the wrong way round", "reward", ended, "Demonstrations score below",
+      settings.dataset = world.demonstrations(
+        w,
+        "blank",
+        function(i) return i % 3 == 0 and "\u{3000}" or " the sea ." end
+      )
+    end
+  ),
+  mistake(
+    "demonstrations that are all cut",
+    "sft",
+    1,
+    "will not learn to stop",
+    set { max_length = 6 }
+  ),
+  mistake("steps that are too long", "sft", 12, "Loss rises", set { learning_rate = 1 }),
+  mistake(
+    "rankings the wrong way round",
+    "reward",
+    ended,
+    "the wrong way round in one of the files",
+    function(settings, w, world) settings.dataset = world.rankings(w, "swapped", { swapped = true }) end
+  ),
+  mistake(
+    "all rankings the wrong way round",
+    "reward",
+    ended,
+    "Demonstrations score below",
     function(settings, w, world)
       settings.dataset = world.rankings(w, "swapped", { swapped = true })
       settings.eval_dataset = world.rankings(w, "swapped-eval", { swapped = true, from = 500 })
-    end),
-  mistake("rankings by length", "reward", ended, "will learn to write longer",
+    end
+  ),
+  mistake(
+    "rankings by length",
+    "reward",
+    ended,
+    "will learn to write longer",
     function(settings, w, world)
-      settings.dataset = world.rankings(w, "long", { sets = 200, by = function(text)
-        return select(2, text:gsub("%S+", ""))
-      end })
+      settings.dataset = world.rankings(w, "long", {
+        sets = 200,
+        by = function(text) return select(2, text:gsub("%S+", "")) end,
+      })
       settings.eval_dataset = nil
-    end),
-  mistake("demonstrations of another form", "reward", ended, "Demonstrations score below",
+    end
+  ),
+  mistake(
+    "demonstrations of another form",
+    "reward",
+    ended,
+    "Demonstrations score below",
     function(settings, w, world)
-      settings.demonstrations = world.demonstrations(w, "other", function()
-        return " nobody again ."
-      end)
-    end),
+      settings.demonstrations = world.demonstrations(
+        w,
+        "other",
+        function() return " nobody again ." end
+      )
+    end
+  ),
 }
 
 -- Healthy runs ------------------------------------------------------------------------------------
@@ -156,7 +290,7 @@ for _, world in ipairs(worlds) do
   add("reward", world, "reward")
 end
 local seed = 100
-for _, task in ipairs({ "word", "polite", "distinct", "articles", "six_words" }) do
+for _, task in ipairs { "word", "polite", "distinct", "articles", "six_words" } do
   for _, world in ipairs(worlds) do
     seed = seed + 1
     local own = seed
@@ -167,9 +301,13 @@ for _, task in ipairs({ "word", "polite", "distinct", "articles", "six_words" })
   end
 end
 for _, world in ipairs(worlds) do
-  add("ppo, reward model", world, "ppo", function(settings, w)
-    settings.reward_model = w.reward_model
-  end, { reward_model = true })
+  add(
+    "ppo, reward model",
+    world,
+    "ppo",
+    function(settings, w) settings.reward_model = w.reward_model end,
+    { reward_model = true }
+  )
   add("ppo, adaptive KL, reward model", world, "ppo", function(settings, w)
     settings.reward_model, settings.seed = w.reward_model, 7
     settings.kl_coef = "adaptive_kl{init = 0.1, target = 2, horizon = 400}"

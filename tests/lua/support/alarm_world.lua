@@ -27,13 +27,26 @@ end
 
 local configs = {
   gpt2 = function(width)
-    return { model_type = "gpt2", n_embd = width, n_layer = 2, n_head = 4, n_positions = 64,
-      initializer_range = 0.1 }
+    return {
+      model_type = "gpt2",
+      n_embd = width,
+      n_layer = 2,
+      n_head = 4,
+      n_positions = 64,
+      initializer_range = 0.1,
+    }
   end,
   llama = function(width)
-    return { model_type = "llama", hidden_size = width, intermediate_size = 2 * width,
-      num_hidden_layers = 2, num_attention_heads = 4, num_key_value_heads = 2,
-      max_position_embeddings = 64, initializer_range = 0.1 }
+    return {
+      model_type = "llama",
+      hidden_size = width,
+      intermediate_size = 2 * width,
+      num_hidden_layers = 2,
+      num_attention_heads = 4,
+      num_key_value_heads = 2,
+      max_position_embeddings = 64,
+      initializer_range = 0.1,
+    }
   end,
 }
 
@@ -61,7 +74,9 @@ alarm_world.tasks = {
 
 --- A file with a reward function of the given body.
 function alarm_world.reward(w, name, body)
-  return world.write(("%s/reward-%s.lua"):format(w.dir, name), ([[
+  return world.write(
+    ("%s/reward-%s.lua"):format(w.dir, name),
+    ([[
 local function score(text, ended) -- luacheck: ignore
   %s
 end
@@ -72,7 +87,8 @@ return function(_, answers, _, ended)
   end
   return scores
 end
-]]):format(body))
+]]):format(body)
+  )
 end
 
 -- An answer to prompt i: object and tail by k.
@@ -95,8 +111,11 @@ function alarm_world.rankings(w, name, options)
       completions[k] = answer(w.seed + 7, id, k)
       values[k] = by(completions[k]) * (options.swapped and -1 or 1)
     end
-    rows[i] = { prompt = w.prompt_rows[(id - 1) % #w.prompt_rows + 1].prompt,
-      completions = completions, ranks = pl.ranking.ranks(values) }
+    rows[i] = {
+      prompt = w.prompt_rows[(id - 1) % #w.prompt_rows + 1].prompt,
+      completions = completions,
+      ranks = pl.ranking.ranks(values),
+    }
   end
   return jsonl(("%s/%s.jsonl"):format(w.dir, name), rows)
 end
@@ -122,16 +141,27 @@ function alarm_world.new(family, width, seed)
   for i = 1, 400 do
     texts[i] = w.prompt_rows[(i - 1) % 48 + 1].prompt .. answer(seed, i, 1)
   end
-  local tok = pl.tokenizer.train({ kind = "word", texts = texts, vocab_size = 60,
-    special = { "<s>", "</s>", "<unk>" }, bos = "<s>", eos = "</s>", unk = "<unk>" })
+  local tok = pl.tokenizer.train {
+    kind = "word",
+    texts = texts,
+    vocab_size = 60,
+    special = { "<s>", "</s>", "<unk>" },
+    bos = "<s>",
+    eos = "</s>",
+    unk = "<unk>",
+  }
   local config = configs[family](width)
   config.vocab_size = #tok
   w.random = w.dir .. "/random"
   assert(pl.model.new(config, { seed = seed }):save(w.random, { tokenizer = tok }))
   w.prompts = jsonl(w.dir .. "/prompts.jsonl", w.prompt_rows)
   w.demos = alarm_world.demonstrations(w, "demos", function(i) return answer(seed, i, 1) end)
-  w.best = alarm_world.demonstrations(w, "best",
-    function(i) return " the sea" .. pick(tails, seed, i, 4) end, 32)
+  w.best = alarm_world.demonstrations(
+    w,
+    "best",
+    function(i) return " the sea" .. pick(tails, seed, i, 4) end,
+    32
+  )
   w.rankings = alarm_world.rankings(w, "rankings", {})
   w.eval_rankings = alarm_world.rankings(w, "eval-rankings", { from = 500, sets = 40 })
   return w
@@ -140,17 +170,43 @@ end
 --- Settings of a healthy run of a recipe.
 function alarm_world.settings(w, recipe)
   if recipe == "sft" then
-    return { model = w.random, dataset = w.demos, eval_dataset = w.demos, batch_size = 16,
-      num_train_epochs = 8, learning_rate = 0.003, logging_steps = 1, seed = w.seed,
-      save_steps = 0 }
+    return {
+      model = w.random,
+      dataset = w.demos,
+      eval_dataset = w.demos,
+      batch_size = 16,
+      num_train_epochs = 8,
+      learning_rate = 0.003,
+      logging_steps = 1,
+      seed = w.seed,
+      save_steps = 0,
+    }
   elseif recipe == "reward" then
-    return { model = w.sft, dataset = w.rankings, eval_dataset = w.eval_rankings,
-      demonstrations = w.best, batch_size = 8, num_train_epochs = 3, learning_rate = 0.002,
-      logging_steps = 1, seed = w.seed, save_steps = 0 }
+    return {
+      model = w.sft,
+      dataset = w.rankings,
+      eval_dataset = w.eval_rankings,
+      demonstrations = w.best,
+      batch_size = 8,
+      num_train_epochs = 3,
+      learning_rate = 0.002,
+      logging_steps = 1,
+      seed = w.seed,
+      save_steps = 0,
+    }
   end
-  return { model = w.sft, dataset = w.prompts, response_length = 16, batch_size = 32,
-    num_mini_batches = 4, total_episodes = 32 * 20, learning_rate = 0.0005,
-    value_learning_rate = 0.003, seed = w.seed, save_steps = 0 }
+  return {
+    model = w.sft,
+    dataset = w.prompts,
+    response_length = 16,
+    batch_size = 32,
+    num_mini_batches = 4,
+    total_episodes = 32 * 20,
+    learning_rate = 0.0005,
+    value_learning_rate = 0.003,
+    seed = w.seed,
+    save_steps = 0,
+  }
 end
 
 --- Runs a recipe to its end, well or not: {code =, said = {{step =, text =}, ...}, model =}. Step 0
@@ -160,11 +216,18 @@ function alarm_world.run(w, recipe, settings)
   local folder = ("%s/run-%d"):format(w.dir, w.runs)
   local log = folder .. ".log"
   local command = world.command(recipe, settings, folder)
-  local _, code = pl.system.spawn(command, { stdin = "/dev/null", stdout = folder .. ".out",
-    stderr = log })
+  local _, code = pl.system.spawn(command, {
+    stdin = "/dev/null",
+    stdout = folder .. ".out",
+    stderr = log,
+  })
   local said, started = {}, false
-  for line in ((world.read(folder .. ".out") or "") .. (world.read(log) or ""))
-    :gsub("\27%[[%d;]*%a", ""):gsub("\r", "\n"):gmatch("[^\n]+") do
+  for line in
+    ((world.read(folder .. ".out") or "") .. (world.read(log) or ""))
+      :gsub("\27%[[%d;]*%a", "")
+      :gsub("\r", "\n")
+      :gmatch("[^\n]+")
+  do
     local step, text = line:match("alarm at %a+ (%d+): (.*)")
     local warning = line:match("warning: (.*)")
     started = started or line:find("estimate:", 1, true) ~= nil
@@ -180,8 +243,6 @@ function alarm_world.run(w, recipe, settings)
   return { code = code, said = said, model = folder .. "/model", folder = folder }
 end
 
-function alarm_world.clean(w)
-  world.remove(w.dir)
-end
+function alarm_world.clean(w) world.remove(w.dir) end
 
 return alarm_world

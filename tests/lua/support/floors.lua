@@ -34,10 +34,8 @@ function floors.file_faults(path, text)
       found[#found + 1] = path .. ": io.open for writing"
     end
   end
-  for _, name in ipairs({ "lfs.mkdir", "lfs.rmdir", "os.remove", "os.rename" }) do
-    if text:find(name, 1, true) then
-      found[#found + 1] = ("%s: %s"):format(path, name)
-    end
+  for _, name in ipairs { "lfs.mkdir", "lfs.rmdir", "os.remove", "os.rename" } do
+    if text:find(name, 1, true) then found[#found + 1] = ("%s: %s"):format(path, name) end
   end
   return found
 end
@@ -76,23 +74,17 @@ function floors.circles(graph)
     state[node] = "done"
   end
   for _, node in ipairs(sorted(graph)) do
-    if not state[node] then
-      visit(node)
-    end
+    if not state[node] then visit(node) end
   end
   return found
 end
 
 -- C -------------------------------------------------------------------------------------------
 
-local function room_of(path)
-  return path:match("^engine/(%w+)/")
-end
+local function room_of(path) return path:match("^engine/(%w+)/") end
 
 -- A header and the file of its name are one subject.
-local function subject(path)
-  return (path:gsub("%.[ch]$", ""))
-end
+local function subject(path) return (path:gsub("%.[ch]$", "")) end
 
 -- All files, and the file of each name that others can use.
 local function read_c(texts)
@@ -111,9 +103,7 @@ end
 
 -- The room of a name: where it is defined, or for those made by macros the room of its kind.
 local function room_of_name(home, name)
-  if home[name] then
-    return room_of(home[name])
-  end
+  if home[name] then return room_of(home[name]) end
   return name:find("^K__") and "kernels" or name:find("^OPI__") and "ops" or nil
 end
 
@@ -133,9 +123,7 @@ function floors.engine_faults(texts)
     end
     for _, include in ipairs(file.includes) do
       local name, line = include[1], include[2]
-      if name:find("^l[ua]%w*%.h$") then
-        add(faults, file.path, line, "the engine knows no Lua")
-      end
+      if name:find("^l[ua]%w*%.h$") then add(faults, file.path, line, "the engine knows no Lua") end
       check(line, name:match("^(%w+)/"), name)
     end
     for _, name in ipairs(sorted(file.uses)) do
@@ -154,9 +142,7 @@ function floors.c_circles(texts)
     graph[own] = graph[own] or {}
     for name in pairs(file.uses) do
       local other = home[name] and subject(home[name])
-      if other and other ~= own then
-        graph[own][other] = true
-      end
+      if other and other ~= own then graph[own][other] = true end
     end
   end
   return floors.circles(graph)
@@ -196,7 +182,9 @@ end
 local LIBRARY = "lua/perilune/"
 local FACE = "perilune" -- the public face, lua/perilune/init.lua: it may use every room
 local MADE_IN_C = { -- lua/bind and lua/host; every room may use them
-  ["perilune.core"] = true, ["perilune.host"] = true, ["perilune.lineedit"] = true,
+  ["perilune.core"] = true,
+  ["perilune.host"] = true,
+  ["perilune.lineedit"] = true,
 }
 
 -- "lua/perilune/data/chat/init.lua" -> "perilune.data.chat"
@@ -222,9 +210,7 @@ function floors.declared(texts)
   local rooms, faults = {}, {}
   for path in pairs(texts) do
     local room = path:match("^" .. LIBRARY .. "([%w_]+)/")
-    if room then
-      rooms[room] = {}
-    end
+    if room then rooms[room] = {} end
   end
   for _, room in ipairs(sorted(rooms)) do
     local path = LIBRARY .. room .. "/init.lua"
@@ -275,9 +261,11 @@ function floors.library_faults(texts)
   for _, path in ipairs(sorted(texts)) do
     local own = module_of(path)
     local room = room_of_module(own)
-    local named = modules_named(sources.lua(path, texts[path]), modules, function(line, text)
-      add(faults, path, line, "%s", text)
-    end)
+    local named = modules_named(
+      sources.lua(path, texts[path]),
+      modules,
+      function(line, text) add(faults, path, line, "%s", text) end
+    )
     named[own] = nil
     module_graph[own] = named
     room_graph[room] = room_graph[room] or {}
@@ -286,8 +274,15 @@ function floors.library_faults(texts)
       if other ~= room then
         room_graph[room][other] = true
         if room ~= FACE and not declared[room][other] then
-          add(faults, path, named[name], "%s may not use %s (its head does not name %s)",
-            room, name, other)
+          add(
+            faults,
+            path,
+            named[name],
+            "%s may not use %s (its head does not name %s)",
+            room,
+            name,
+            other
+          )
         end
       end
     end
@@ -308,9 +303,7 @@ function floors.library_names(paths)
   for _, path in ipairs(paths) do
     local name = path:match("([^/]+)/init%.lua$") or path:match("([^/]+)%.lua$")
     if not path:find("^" .. LIBRARY .. "cli/") then
-      if seen[name] then
-        add(faults, path, 1, "%s has the same name", seen[name])
-      end
+      if seen[name] then add(faults, path, 1, "%s has the same name", seen[name]) end
       seen[name] = path
     end
   end
@@ -364,9 +357,7 @@ local function lines_of_rooms(files, room)
 end
 
 local function longest(list)
-  table.sort(list, function(a, b)
-    return a[1] > b[1] or a[1] == b[1] and a[2] < b[2]
-  end)
+  table.sort(list, function(a, b) return a[1] > b[1] or a[1] == b[1] and a[2] < b[2] end)
   return ("%s, %d lines"):format(list[1][2], list[1][1])
 end
 
@@ -432,9 +423,7 @@ end
 
 local function picture_of_library(out, texts)
   local files, modules, graph, long_files = {}, modules_of(texts), {}, {}
-  local function room(path)
-    return room_of_module(module_of(path))
-  end
+  local function room(path) return room_of_module(module_of(path)) end
   for _, path in ipairs(sorted(texts)) do
     local file = sources.lua(path, texts[path])
     local own = room(path)
@@ -453,9 +442,7 @@ local function picture_of_library(out, texts)
   for number = top, 0, -1 do
     out[#out + 1] = ("floor %d"):format(number)
     for _, name in ipairs(sorted(graph)) do
-      if height[name] == number then
-        put_row(out, name, lines[name], graph[name])
-      end
+      if height[name] == number then put_row(out, name, lines[name], graph[name]) end
     end
   end
   out[#out + 1] = "longest file: " .. longest(long_files)

@@ -51,88 +51,108 @@ end
 
 --- A good line: the n-th, with everything a log line has.
 function made.good(n)
-  return ('{"prompt":"question %d of the \\u00e4ther \\"quoted\\" \u{4e2d}","user_id":"user-%d",'
-    .. '"organisation":"org-%d","time":%d}'):format(n, n * 7919 % 997, n % 13, 1600000000 + n)
+  return (
+    '{"prompt":"question %d of the \\u00e4ther \\"quoted\\" \u{4e2d}","user_id":"user-%d",'
+    .. '"organisation":"org-%d","time":%d}'
+  ):format(n, n * 7919 % 997, n % 13, 1600000000 + n)
 end
 
 --- Kinds of bad lines: text by number, and a Lua pattern of the reason.
 made.bad = {
-  { "truncated", function(n)
-    return made.good(n):sub(1, 20 + n % 60)
-  end, "." },
-  { "a prompt of the wrong type", function(n)
-    return ('{"prompt":%d,"user_id":"u"}'):format(n)
-  end, "^prompt is a number, not a text$" },
-  { "a user that is a list", function()
-    return '{"prompt":"p","user_id":["u"]}'
-  end, "^user_id is a table, not a text$" },
-  { "bad UTF-8", function(n)
-    return ('{"prompt":"p \xff\xfe %d"}'):format(n)
-  end, "utf%-8" },
-  { "half a UTF-8 character", function()
-    return '{"prompt":"p \xe4\xb8"}'
-  end, "utf%-8" },
-  { "a NUL byte", function(n)
-    return ('{"prompt":"p %d\0"}'):format(n)
-  end, "." },
-  { "a NUL behind the object", function()
-    return '{"prompt":"p"}\0'
-  end, "^NUL byte in the text" },
-  { "half a surrogate pair", function()
-    return '{"prompt":"p \\ud800"}'
-  end, "^half of a surrogate pair" },
-  { "a key that stands twice", function(n)
-    return ('{"prompt":"one","prompt":"two %d"}'):format(n)
-  end, "^a key stands twice in one object$" },
-  { "a list", function()
-    return '[{"prompt":"p"}]'
-  end, "^a list, not an object$" },
-  { "a bare text", function()
-    return '"prompt"'
-  end, "^a string, not an object$" },
-  { "null", function()
-    return "null"
-  end, "^a null, not an object$" },
-  { "no prompt", function()
-    return '{"user_id":"u","time":3}'
-  end, "^no prompt$" },
-  { "prompt and messages that are no list", function()
-    return '{"prompt":"p","messages":"m"}'
-  end, "^both a prompt and messages$" },
-  { "a rank that is not a number", function()
-    return '{"prompt":"p","completions":["a","b"],"ranks":[1,"2"]}'
-  end, "^rank 2 is the text '2', not a number$" },
-  { "rankings by nobody of our kind", function()
-    return '{"prompt":"p","completions":["a","b"],"rankings":[{"labeler":[],"ranks":[1,2]}]}'
-  end, "`labeler` must be text" },
-  { "half a surrogate in bytes", function()
-    return '{"prompt":"p \xed\xa0\x80"}'
-  end, "utf%-8" },
-  { "NaN", function()
-    return '{"prompt":"p","time":NaN}'
-  end, "^NaN and Infinity are not allowed" },
-  { "two objects", function()
-    return '{"prompt":"p"}{"prompt":"q"}'
-  end, "^unexpected character" },
-  { "messages without roles", function()
-    return '{"messages":[{"content":"x"}]}'
-  end, "^turn 1 has the role nil" },
-  { "messages that end in a system turn", function()
-    return '{"messages":[{"role":"system","content":"x"}]}'
-  end, "^the prompt does not end in a user turn$" },
-  { "ranks that do not fit", function()
-    return '{"prompt":"p","completions":["a","b"],"ranks":[1]}'
-  end, "^ranks are not a list of 2 numbers" },
+  { "truncated", function(n) return made.good(n):sub(1, 20 + n % 60) end, "." },
+  {
+    "a prompt of the wrong type",
+    function(n) return ('{"prompt":%d,"user_id":"u"}'):format(n) end,
+    "^prompt is a number, not a text$",
+  },
+  {
+    "a user that is a list",
+    function() return '{"prompt":"p","user_id":["u"]}' end,
+    "^user_id is a table, not a text$",
+  },
+  { "bad UTF-8", function(n) return ('{"prompt":"p \xff\xfe %d"}'):format(n) end, "utf%-8" },
+  { "half a UTF-8 character", function() return '{"prompt":"p \xe4\xb8"}' end, "utf%-8" },
+  { "a NUL byte", function(n) return ('{"prompt":"p %d\0"}'):format(n) end, "." },
+  {
+    "a NUL behind the object",
+    function() return '{"prompt":"p"}\0' end,
+    "^NUL byte in the text",
+  },
+  {
+    "half a surrogate pair",
+    function() return '{"prompt":"p \\ud800"}' end,
+    "^half of a surrogate pair",
+  },
+  {
+    "a key that stands twice",
+    function(n) return ('{"prompt":"one","prompt":"two %d"}'):format(n) end,
+    "^a key stands twice in one object$",
+  },
+  { "a list", function() return '[{"prompt":"p"}]' end, "^a list, not an object$" },
+  { "a bare text", function() return '"prompt"' end, "^a string, not an object$" },
+  { "null", function() return "null" end, "^a null, not an object$" },
+  { "no prompt", function() return '{"user_id":"u","time":3}' end, "^no prompt$" },
+  {
+    "prompt and messages that are no list",
+    function() return '{"prompt":"p","messages":"m"}' end,
+    "^both a prompt and messages$",
+  },
+  {
+    "a rank that is not a number",
+    function() return '{"prompt":"p","completions":["a","b"],"ranks":[1,"2"]}' end,
+    "^rank 2 is the text '2', not a number$",
+  },
+  {
+    "rankings by nobody of our kind",
+    function()
+      return '{"prompt":"p","completions":["a","b"],"rankings":[{"labeler":[],"ranks":[1,2]}]}'
+    end,
+    "`labeler` must be text",
+  },
+  {
+    "half a surrogate in bytes",
+    function() return '{"prompt":"p \xed\xa0\x80"}' end,
+    "utf%-8",
+  },
+  {
+    "NaN",
+    function() return '{"prompt":"p","time":NaN}' end,
+    "^NaN and Infinity are not allowed",
+  },
+  {
+    "two objects",
+    function() return '{"prompt":"p"}{"prompt":"q"}' end,
+    "^unexpected character",
+  },
+  {
+    "messages without roles",
+    function() return '{"messages":[{"content":"x"}]}' end,
+    "^turn 1 has the role nil",
+  },
+  {
+    "messages that end in a system turn",
+    function() return '{"messages":[{"role":"system","content":"x"}]}' end,
+    "^the prompt does not end in a user turn$",
+  },
+  {
+    "ranks that do not fit",
+    function() return '{"prompt":"p","completions":["a","b"],"ranks":[1]}' end,
+    "^ranks are not a list of 2 numbers",
+  },
 }
 
 --- Two kinds that are too large to be strewn in by the thousand.
 made.huge = {
-  { "nested 100,000 deep", function()
-    return '{"prompt":"p","x":' .. ("["):rep(100000) .. ("]"):rep(100000) .. "}"
-  end, "^nesting too deep" },
-  { "a line of 50 MB", function()
-    return '{"prompt":"' .. ("x"):rep(50 << 20) .. '"}'
-  end, "^the line has 52428813 bytes, more than" },
+  {
+    "nested 100,000 deep",
+    function() return '{"prompt":"p","x":' .. ("["):rep(100000) .. ("]"):rep(100000) .. "}" end,
+    "^nesting too deep",
+  },
+  {
+    "a line of 50 MB",
+    function() return '{"prompt":"' .. ("x"):rep(50 << 20) .. '"}' end,
+    "^the line has 52428813 bytes, more than",
+  },
 }
 
 --- Writes good lines with bad ones strewn in; the bad ones as {line, kind}.

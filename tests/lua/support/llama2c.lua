@@ -24,9 +24,7 @@ llama2c.pieces = { "a", "b", " ", " a", "ab", " ab", "bb" }
 
 local function tokenizer_bytes()
   local parts = { string.pack("<i4", 7) }
-  local function add(text, score)
-    parts[#parts + 1] = string.pack("<fs4", score, text)
-  end
+  local function add(text, score) parts[#parts + 1] = string.pack("<fs4", score, text) end
   add("<unk>", 0)
   add("\n<s>\n", 0)
   add("\n</s>\n", 0)
@@ -57,8 +55,16 @@ local order = {
 local function model_bytes(model)
   local c = llama2c.config
   local parts = {
-    string.pack("<i4i4i4i4i4i4i4", c.hidden_size, c.intermediate_size, c.num_hidden_layers,
-      c.num_attention_heads, c.num_key_value_heads, c.vocab_size, c.max_position_embeddings),
+    string.pack(
+      "<i4i4i4i4i4i4i4",
+      c.hidden_size,
+      c.intermediate_size,
+      c.num_hidden_layers,
+      c.num_attention_heads,
+      c.num_key_value_heads,
+      c.vocab_size,
+      c.max_position_embeddings
+    ),
   }
   for _, name in ipairs(order) do
     for layer = 0, name:find("%d", 1, true) and c.num_hidden_layers - 1 or 0 do

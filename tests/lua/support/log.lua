@@ -10,9 +10,7 @@ local SEEDS <const> = { 1, 2, 3, 5, 8, 13, 21, 34, 55, 89 }
 
 function log.generator(seed)
   local stream = random.stream(seed, "rules spec")
-  return function(n)
-    return stream:int(1, n)
-  end
+  return function(n) return stream:int(1, n) end
 end
 
 function log.shuffled(list, draw)
@@ -55,9 +53,14 @@ function log.random_log(seed, size)
       words[k] = ({ "one", "two", "Two", "three,", "four", "é", "É" })[draw(7)]
     end
     local user = draw(3) == 1 and draw(3) or draw(60)
-    rows[i] = { n = i, prompt = table.concat(words, ({ " ", " ", "  " })[draw(3)]), time = 1000 + i,
-      user_id = draw(15) > 1 and "user " .. user or nil, source = "api",
-      use_case = ({ "chat", "chat", "chat", "chat", "rewrite", "rewrite", "other" })[draw(7)] }
+    rows[i] = {
+      n = i,
+      prompt = table.concat(words, ({ " ", " ", "  " })[draw(3)]),
+      time = 1000 + i,
+      user_id = draw(15) > 1 and "user " .. user or nil,
+      source = "api",
+      use_case = ({ "chat", "chat", "chat", "chat", "rewrite", "rewrite", "other" })[draw(7)],
+    }
   end
   return rows, draw
 end
@@ -74,9 +77,7 @@ function log.count_by(rows, key)
   local counts = {}
   for _, row in ipairs(rows) do
     local value = row[key]
-    if value ~= nil then
-      counts[value] = (counts[value] or 0) + 1
-    end
+    if value ~= nil then counts[value] = (counts[value] or 0) + 1 end
   end
   return counts
 end
@@ -91,8 +92,13 @@ function log.for_seeds(law)
   for _, seed in ipairs(SEEDS) do
     local ok, message = pcall(law, seed)
     if not ok then
-      error(("seed %d: %s"):format(seed, type(message) == "table" and message.message
-        or tostring(message)), 0)
+      error(
+        ("seed %d: %s"):format(
+          seed,
+          type(message) == "table" and message.message or tostring(message)
+        ),
+        0
+      )
     end
   end
 end

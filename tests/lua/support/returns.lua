@@ -5,9 +5,7 @@ local function tokens(text, each)
   local at = 1
   while true do
     local from = text:find("%S", at)
-    if not from then
-      return
-    end
+    if not from then return end
     local comment, open = text:sub(from, from + 1) == "--", nil
     local long = text:match("^%[(=*)%[", comment and from + 2 or from)
     if long then
@@ -20,20 +18,25 @@ local function tokens(text, each)
       while open and text:sub(at, at) ~= open do
         at = at + (text:sub(at, at) == "\\" and 2 or 1)
       end
-      at = open and at + 1 or from + #(text:match("^[%w_]+", from) or text:match("^%.%.%.", from)
-        or ".")
+      at = open and at + 1
+        or from + #(text:match("^[%w_]+", from) or text:match("^%.%.%.", from) or ".")
     end
-    if not comment then
-      each((long or open) and '""' or text:sub(from, at - 1))
-    end
+    if not comment then each((long or open) and '""' or text:sub(from, at - 1)) end
   end
 end
 
-local opens = { ["function"] = true, ["if"] = true, ["do"] = true, ["repeat"] = true,
-  ["("] = true, ["{"] = true, ["["] = true }
+local opens = {
+  ["function"] = true,
+  ["if"] = true,
+  ["do"] = true,
+  ["repeat"] = true,
+  ["("] = true,
+  ["{"] = true,
+  ["["] = true,
+}
 local closes = { ["end"] = true, ["until"] = true, [")"] = true, ["}"] = true, ["]"] = true }
-local ends_values = { ["end"] = true, ["else"] = true, ["elseif"] = true, ["until"] = true,
-  [";"] = true }
+local ends_values =
+  { ["end"] = true, ["else"] = true, ["elseif"] = true, ["until"] = true, [";"] = true }
 
 --- The returns of the first function in a text.
 -- @tparam string text that begins with the function
@@ -48,9 +51,7 @@ return function(text)
       now = nil
     elseif now then
       now.count = math.max(now.count, 1)
-      if token == "," and #stack == now.depth then
-        now.count = now.count + 1
-      end
+      if token == "," and #stack == now.depth then now.count = now.count + 1 end
     end
     if token == "return" and inner == 1 then
       now = { count = 0, depth = #stack }

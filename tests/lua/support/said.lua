@@ -9,7 +9,7 @@ return function(fn, ...)
   local stderr, pieces = io.stderr, {}
   io.stderr = { -- luacheck: ignore
     write = function(_, ...)
-      for _, text in ipairs({ ... }) do
+      for _, text in ipairs { ... } do
         pieces[#pieces + 1] = text
       end
     end,

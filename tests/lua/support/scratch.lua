@@ -16,9 +16,7 @@ end
 
 --- The same, in memory where that is possible: for loops that sync thousands of times.
 function scratch.quick_path()
-  if lfs.attributes("/dev/shm", "mode") ~= "directory" then
-    return scratch.path()
-  end
+  if lfs.attributes("/dev/shm", "mode") ~= "directory" then return scratch.path() end
   local name = scratch.path():match("[^/]*$")
   made[#made + 1] = "/dev/shm/perilune-" .. name
   return made[#made]
@@ -35,9 +33,7 @@ end
 function scratch.remove(path)
   if lfs.symlinkattributes(path, "mode") == "directory" then
     for name in lfs.dir(path) do
-      if name ~= "." and name ~= ".." then
-        scratch.remove(path .. "/" .. name)
-      end
+      if name ~= "." and name ~= ".." then scratch.remove(path .. "/" .. name) end
     end
     lfs.rmdir(path)
   else
@@ -54,9 +50,7 @@ function scratch.clean()
 end
 
 --- Whether something stands at the path.
-function scratch.there(path)
-  return lfs.attributes(path, "mode") ~= nil
-end
+function scratch.there(path) return lfs.attributes(path, "mode") ~= nil end
 
 --- The bytes of a file that must be there.
 function scratch.read(path)
@@ -78,9 +72,7 @@ end
 function scratch.names(path)
   local names = {}
   for name in lfs.dir(path) do
-    if name ~= "." and name ~= ".." then
-      names[#names + 1] = name
-    end
+    if name ~= "." and name ~= ".." then names[#names + 1] = name end
   end
   table.sort(names)
   return names

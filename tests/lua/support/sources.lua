@@ -42,17 +42,11 @@ function sources.texts(folder, pattern)
 end
 
 -- Spaces in place of all but line ends, so that every place stays what it was.
-local function blank(text)
-  return (text:gsub("[^\n]", " "))
-end
+local function blank(text) return (text:gsub("[^\n]", " ")) end
 
-local function count_lines(text)
-  return select(2, text:gsub("\n", ""))
-end
+local function count_lines(text) return select(2, text:gsub("\n", "")) end
 
-local function line_at(text, place)
-  return count_lines(text:sub(1, place - 1)) + 1
-end
+local function line_at(text, place) return count_lines(text:sub(1, place - 1)) + 1 end
 
 -- Where a quoted text ends that begins at `from`.
 local function quote_end(text, from)
@@ -124,9 +118,7 @@ local function each_definition(path, code, found)
   local at, place = 1, 1 -- where the declaration begins, where to look on
   while true do
     local mark = code:find("[{;]", place)
-    if not mark then
-      return
-    end
+    if not mark then return end
     local declaration = code:sub(at, mark - 1)
     local has_value = declaration:find("=", 1, true) and not declaration:find("^%s*typedef")
     place = mark + 1
@@ -156,8 +148,14 @@ end
 -- @treturn table {path =, lines =, includes = {{name, line}}, defines = {name -> line} of what
 --   other files can use, uses = {name -> line}, functions = {{name, lines}}}
 function sources.c(path, text)
-  local file = { path = path, lines = count_lines(text), includes = {}, defines = {}, uses = {},
-    functions = {} }
+  local file = {
+    path = path,
+    lines = count_lines(text),
+    includes = {},
+    defines = {},
+    uses = {},
+    functions = {},
+  }
   for at, name in ("\n" .. text):gmatch('()\n[ \t]*#[ \t]*include[ \t]+[<"]([^>"\n]+)[>"]') do
     file.includes[#file.includes + 1] = { name, line_at(text, at) }
   end
@@ -173,9 +171,7 @@ function sources.c(path, text)
     end
   end
   local plain = without_directives(code, function(directive, place)
-    if directive:find("^%s*#%s*define") then
-      use(directive, line_at(code, place))
-    end
+    if directive:find("^%s*#%s*define") then use(directive, line_at(code, place)) end
   end)
   each_definition(path, plain, function(kind, name, place, declaration, body)
     local line = line_at(plain, place)
@@ -199,9 +195,7 @@ local function each_lua_quote(text, each)
   local at = 1
   while true do
     local from = text:find("[-\"'%[]", at)
-    if not from then
-      return
-    end
+    if not from then return end
     local kind, to, content
     local comment = text:sub(from, from + 1) == "--"
     local long = text:match("^%[(=*)%[", comment and from + 2 or from)
@@ -216,9 +210,7 @@ local function each_lua_quote(text, each)
       to = quote_end(text, from)
       kind, content = "string", text:sub(from + 1, to - 1)
     end
-    if kind then
-      each(kind, from, to, content)
-    end
+    if kind then each(kind, from, to, content) end
     at = (to or from) + 1
   end
 end
@@ -241,13 +233,11 @@ end
 function sources.lua(path, text)
   local file = { path = path, lines = count_lines(text), names = {} }
   local function add(name, line, required, beginning)
-    file.names[#file.names + 1] = { text = name, line = line, required = required,
-      beginning = beginning }
+    file.names[#file.names + 1] =
+      { text = name, line = line, required = required, beginning = beginning }
   end
   each_lua_quote(text, function(kind, from, to, content)
-    if kind == "comment" then
-      return
-    end
+    if kind == "comment" then return end
     local line, required = line_at(text, from), is_required(text, from)
     local beginning = text:find("^%s*%.%.", to + 1) ~= nil and not text:find("^%s*%.%.%.", to + 1)
     if required or content:find("^perilune[%w_.]*$") then

@@ -12,25 +12,44 @@ toy.vocab = 37
 --- Configs by the name they have in test titles.
 toy.configs = {
   ["llama"] = {
-    model_type = "llama", vocab_size = toy.vocab, hidden_size = 36, intermediate_size = 52,
-    num_hidden_layers = 2, num_attention_heads = 6, num_key_value_heads = 2,
-    max_position_embeddings = 96, tie_word_embeddings = false, initializer_range = 0.3,
+    model_type = "llama",
+    vocab_size = toy.vocab,
+    hidden_size = 36,
+    intermediate_size = 52,
+    num_hidden_layers = 2,
+    num_attention_heads = 6,
+    num_key_value_heads = 2,
+    max_position_embeddings = 96,
+    tie_word_embeddings = false,
+    initializer_range = 0.3,
   },
   ["llama, tied, interleaved"] = {
-    model_type = "llama", vocab_size = toy.vocab, hidden_size = 20, intermediate_size = 28,
-    num_hidden_layers = 2, num_attention_heads = 2, num_key_value_heads = 1,
-    max_position_embeddings = 96, tie_word_embeddings = true, initializer_range = 0.3,
+    model_type = "llama",
+    vocab_size = toy.vocab,
+    hidden_size = 20,
+    intermediate_size = 28,
+    num_hidden_layers = 2,
+    num_attention_heads = 2,
+    num_key_value_heads = 1,
+    max_position_embeddings = 96,
+    tie_word_embeddings = true,
+    initializer_range = 0.3,
     rope_interleaved = true,
   },
   ["gpt2"] = {
-    model_type = "gpt2", vocab_size = toy.vocab, n_embd = 30, n_layer = 2, n_head = 3,
-    n_positions = 96, initializer_range = 0.3,
+    model_type = "gpt2",
+    vocab_size = toy.vocab,
+    n_embd = 30,
+    n_layer = 2,
+    n_head = 3,
+    n_positions = 96,
+    initializer_range = 0.3,
   },
 }
 
 --- Calls fn(name, config) for every config, in the same order each time.
 function toy.each(fn)
-  for _, name in ipairs({ "llama", "llama, tied, interleaved", "gpt2" }) do
+  for _, name in ipairs { "llama", "llama, tied, interleaved", "gpt2" } do
     fn(name, toy.configs[name])
   end
 end
@@ -55,17 +74,20 @@ function toy.model(name, opts)
   for i, entry in ipairs(model.entries) do
     if type(entry[3]) == "string" then
       local weight = model.weights[entry[1]]
-      weight:copy_(weight + pl.randn(weight:shape(),
-        { b = 0.1, seed = opts.seed or 1, purpose = 50 + i, dtype = model.dtype }))
+      weight:copy_(
+        weight
+          + pl.randn(
+            weight:shape(),
+            { b = 0.1, seed = opts.seed or 1, purpose = 50 + i, dtype = model.dtype }
+          )
+      )
     end
   end
   return model
 end
 
 --- An integer from 0 to n - 1 that depends on the arguments alone.
-function toy.draw(n, seed, index)
-  return math.floor(pl.random_uniform(seed, 77, index) * n)
-end
+function toy.draw(n, seed, index) return math.floor(pl.random_uniform(seed, 77, index) * n) end
 
 --- Token sequences of the given lengths.
 function toy.sequences(lengths, seed)
@@ -115,15 +137,11 @@ end
 --- Largest difference of two tensors or lists; infinite when either is not finite.
 function toy.max_error(a, b)
   a, b = type(a) == "table" and a or flat(a), type(b) == "table" and b or flat(b)
-  if #a ~= #b then
-    return math.huge
-  end
+  if #a ~= #b then return math.huge end
   local worst = 0
   for i = 1, #a do
     local d = math.abs(a[i] - b[i])
-    if not (d <= worst) then
-      worst = d == d and d or math.huge
-    end
+    if not (d <= worst) then worst = d == d and d or math.huge end
   end
   return worst
 end
@@ -131,9 +149,7 @@ end
 --- |a - b| / |b| in the Euclidean norm; |a| when b is zero.
 function toy.relative_error(a, b)
   a, b = type(a) == "table" and a or flat(a), type(b) == "table" and b or flat(b)
-  if #a ~= #b then
-    return math.huge
-  end
+  if #a ~= #b then return math.huge end
   local above, below = 0, 0
   for i = 1, #a do
     above = above + (a[i] - b[i]) ^ 2
@@ -159,9 +175,7 @@ function toy.gradient_error(a, b)
       norm = norm + v * v
     end
     local err = toy.relative_error(a[i][2], list)
-    if norm < total * 1e-10 then
-      err = err * math.sqrt(norm > 0 and norm / total or 1 / total)
-    end
+    if norm < total * 1e-10 then err = err * math.sqrt(norm > 0 and norm / total or 1 / total) end
     if not (err <= worst) then
       worst, where = err, entry[1]
     end
@@ -172,9 +186,7 @@ end
 --- Whether two lists of gradients have the same bits.
 function toy.same_bits(a, b)
   for i, entry in ipairs(a) do
-    if entry[2]:bytes() ~= b[i][2]:bytes() then
-      return false, entry[1]
-    end
+    if entry[2]:bytes() ~= b[i][2]:bytes() then return false, entry[1] end
   end
   return true
 end

@@ -15,8 +15,11 @@ local verbs = { "sees", "wants", "follows", "forgets", "paints", "finds" }
 local objects = { "the sea", "a lamp", "nobody", "bread and salt", "the long road", "two coins" }
 
 local function sentence(i)
-  return ("%s %s %s ."):format(subjects[i % 6 + 1], verbs[i // 6 % 6 + 1],
-    objects[(i * 5 + i // 7) % 6 + 1])
+  return ("%s %s %s ."):format(
+    subjects[i % 6 + 1],
+    verbs[i // 6 % 6 + 1],
+    objects[(i * 5 + i // 7) % 6 + 1]
+  )
 end
 
 local write = scratch.write
@@ -25,9 +28,7 @@ world.write = write
 function world.read(path)
   local file = io.open(path, "rb")
   local text = file and file:read("a")
-  if file then
-    file:close()
-  end
+  if file then file:close() end
   return text
 end
 
@@ -40,11 +41,24 @@ local function jsonl(path, rows)
 end
 
 local configs = {
-  gpt2 = { model_type = "gpt2", n_embd = 52, n_layer = 2, n_head = 4, n_positions = 64,
-    initializer_range = 0.15 },
-  llama = { model_type = "llama", hidden_size = 52, intermediate_size = 100,
-    num_hidden_layers = 2, num_attention_heads = 2, num_key_value_heads = 1,
-    max_position_embeddings = 64, initializer_range = 0.15 },
+  gpt2 = {
+    model_type = "gpt2",
+    n_embd = 52,
+    n_layer = 2,
+    n_head = 4,
+    n_positions = 64,
+    initializer_range = 0.15,
+  },
+  llama = {
+    model_type = "llama",
+    hidden_size = 52,
+    intermediate_size = 100,
+    num_hidden_layers = 2,
+    num_attention_heads = 2,
+    num_key_value_heads = 1,
+    max_position_embeddings = 64,
+    initializer_range = 0.15,
+  },
 }
 
 --- Fills a new folder; the paths of everything in it.
@@ -57,12 +71,21 @@ function world.new(family)
     texts[i] = sentence(i) .. " " .. sentence(3 * i + 1)
     prompts[i] = { prompt = sentence(2 * i):match("^(.-%S+ %S+) ") }
     demos[i] = { prompt = prompts[i].prompt, completion = " " .. sentence(i * i + 2) }
-    rankings[i] = { prompt = prompts[i].prompt,
+    rankings[i] = {
+      prompt = prompts[i].prompt,
       completions = { sentence(i), sentence(2 * i + 3), "the moon", sentence(7 * i) },
-      ranks = { 1 + i % 4, 2, 4, 1 + i % 3 } }
+      ranks = { 1 + i % 4, 2, 4, 1 + i % 3 },
+    }
   end
-  local tok = pl.tokenizer.train({ kind = "word", texts = texts, vocab_size = 60,
-    special = { "<s>", "</s>", "<unk>" }, bos = "<s>", eos = "</s>", unk = "<unk>" })
+  local tok = pl.tokenizer.train {
+    kind = "word",
+    texts = texts,
+    vocab_size = 60,
+    special = { "<s>", "</s>", "<unk>" },
+    bos = "<s>",
+    eos = "</s>",
+    unk = "<unk>",
+  }
   local config = {}
   for key, value in pairs(configs[family]) do
     config[key] = value
@@ -74,7 +97,9 @@ function world.new(family)
   w.demos = jsonl(dir .. "/demos.jsonl", demos)
   w.rankings = jsonl(dir .. "/rankings.jsonl", rankings)
   w.text = write(dir .. "/text.txt", table.concat(texts, "\n\n") .. "\n")
-  w.reward = write(dir .. "/reward.lua", [[
+  w.reward = write(
+    dir .. "/reward.lua",
+    [[
 return function(_, answers)
   local scores = {}
   for i, answer in ipairs(answers) do
@@ -82,28 +107,67 @@ return function(_, answers)
   end
   return scores
 end
-]])
+]]
+  )
   return w
 end
 
 --- The settings of a short run of a recipe in this world.
 function world.settings(w, recipe)
   if recipe == "ppo" then -- five iterations of four steps
-    return { model = w.model, reward_function = w.reward, dataset = w.prompts, ptx_dataset = w.text,
-      ptx_coef = 0.5, ptx_length = 12, response_length = 10, batch_size = 16, num_mini_batches = 4,
-      total_episodes = 80, value_learning_rate = 0.003,
+    return {
+      model = w.model,
+      reward_function = w.reward,
+      dataset = w.prompts,
+      ptx_dataset = w.text,
+      ptx_coef = 0.5,
+      ptx_length = 12,
+      response_length = 10,
+      batch_size = 16,
+      num_mini_batches = 4,
+      total_episodes = 80,
+      value_learning_rate = 0.003,
       learning_rate = "cosine(0.003, 0.0005)", -- both schedules are part of what a checkpoint keeps
       kl_coef = "adaptive_kl{init = 0.02, target = 0.5, horizon = 40}",
-      temperature = 0.8, top_p = 0.95, slots = 7, micro_batch_tokens = 40, whiten_rewards = true,
-      entropy_coef = 0.01, seed = 5, save_steps = 1, quiet = true }
+      temperature = 0.8,
+      top_p = 0.95,
+      slots = 7,
+      micro_batch_tokens = 40,
+      whiten_rewards = true,
+      entropy_coef = 0.01,
+      seed = 5,
+      save_steps = 1,
+      quiet = true,
+    }
   elseif recipe == "sft" then
-    return { model = w.model, dataset = w.demos, ptx_dataset = w.text, ptx_fraction = 0.25,
-      ptx_length = 12, batch_size = 8, num_train_epochs = 4, learning_rate = 0.003,
-      resid_dropout = 0.1, micro_batch_tokens = 60, seed = 5, save_steps = 1, quiet = true }
+    return {
+      model = w.model,
+      dataset = w.demos,
+      ptx_dataset = w.text,
+      ptx_fraction = 0.25,
+      ptx_length = 12,
+      batch_size = 8,
+      num_train_epochs = 4,
+      learning_rate = 0.003,
+      resid_dropout = 0.1,
+      micro_batch_tokens = 60,
+      seed = 5,
+      save_steps = 1,
+      quiet = true,
+    }
   elseif recipe == "reward" then
-    return { model = w.model, dataset = w.rankings, demonstrations = w.demos, batch_size = 4,
-      num_train_epochs = 2, learning_rate = 0.003, micro_batch_tokens = 150, seed = 5,
-      save_steps = 1, quiet = true }
+    return {
+      model = w.model,
+      dataset = w.rankings,
+      demonstrations = w.demos,
+      batch_size = 4,
+      num_train_epochs = 2,
+      learning_rate = 0.003,
+      micro_batch_tokens = 150,
+      seed = 5,
+      save_steps = 1,
+      quiet = true,
+    }
   end
 end
 
@@ -116,9 +180,7 @@ function world.command(recipe, settings, folder, more)
   table.sort(names)
   for _, name in ipairs(names) do
     args[#args + 1] = "--" .. name
-    if settings[name] ~= true then
-      args[#args + 1] = tostring(settings[name])
-    end
+    if settings[name] ~= true then args[#args + 1] = tostring(settings[name]) end
   end
   table.move({ "--output_dir", folder }, 1, 2, #args + 1, args)
   for _, arg in ipairs(more or {}) do
@@ -129,8 +191,10 @@ end
 
 --- Runs to the end in a process of its own: the summary.
 function world.run(recipe, settings, folder, more)
-  local how, code = pl.system.spawn(world.command(recipe, settings, folder, more),
-    { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err" })
+  local how, code = pl.system.spawn(
+    world.command(recipe, settings, folder, more),
+    { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err" }
+  )
   if how ~= "exit" or code ~= 0 then
     error(("%s: %s %d\n%s"):format(recipe, how, code, world.read(folder .. ".err")), 0)
   end

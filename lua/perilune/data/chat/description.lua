@@ -30,9 +30,7 @@ end
 -- @tparam ?table template nil: none
 -- @treturn table plain data
 function description.of(template)
-  if not template then
-    return { name = "none" }
-  end
+  if not template then return { name = "none" } end
   local data = { name = template.name, bos = template.bos }
   if template.turn then
     data.is_function = true
@@ -72,13 +70,13 @@ function description.template(data)
   elseif data.name == "none" then
     return nil
   elseif data.is_function then
-    return nil, ("template %s is a function, which is not saved: give it again"):format(
-      tostring(data.name or "without a name"))
+    return nil,
+      ("template %s is a function, which is not saved: give it again"):format(
+        tostring(data.name or "without a name")
+      )
   end
   local template = { name = type(data.name) == "string" and data.name or nil }
-  if type(data.bos) == "boolean" then
-    template.bos = data.bos
-  end
+  if type(data.bos) == "boolean" then template.bos = data.bos end
   for _, role in ipairs(LISTS) do
     if data[role] ~= nil then
       if type(data[role]) ~= "table" then
@@ -88,19 +86,15 @@ function description.template(data)
       for i, part in ipairs(data[role]) do
         template[role][i] = part_of_data(part)
         if template[role][i] == nil then
-          return nil, ("the template's `%s`: part %d is neither text, content nor control"):format(
-            role, i)
+          return nil,
+            ("the template's `%s`: part %d is neither text, content nor control"):format(role, i)
         end
       end
     end
   end
-  if not template.assistant then
-    return nil, "the template has no form for the assistant"
-  end
+  if not template.assistant then return nil, "the template has no form for the assistant" end
   local ok, message = pcall(templates.assistant_places, template, template.assistant)
-  if not ok then
-    return nil, message
-  end
+  if not ok then return nil, message end
   return template
 end
 
@@ -109,8 +103,14 @@ local PROBES <const> = {
   { { "user", "a" } },
   { { "user", "Ä b\n" }, { "assistant", "c" }, { "user", " d" } },
   { { "system", "e" }, { "user", "f" } },
-  { { "system", "e" }, { "user", "f" }, { "assistant", " g " }, { "user", "h" },
-    { "assistant", "i" }, { "user", "a longer one, <|im_end|> and 12 among it" } },
+  {
+    { "system", "e" },
+    { "user", "f" },
+    { "assistant", " g " },
+    { "user", "h" },
+    { "assistant", "i" },
+    { "user", "a longer one, <|im_end|> and 12 among it" },
+  },
 }
 
 --- All that a template decides, as a text: its parts and what it makes of probe conversations. Its
@@ -119,24 +119,22 @@ local PROBES <const> = {
 -- @tparam ?table template
 -- @treturn string
 function description.identity(tok, template)
-  if not template then
-    return "none"
-  end
+  if not template then return "none" end
   local parts = description.of(template)
   parts.name = nil
   local found = { json.encode(parts) }
-  if template.turn then
-    found[2] = core.files.hash_string(string.dump(template.turn, true))
-  end
+  if template.turn then found[2] = core.files.hash_string(string.dump(template.turn, true)) end
   for _, probe in ipairs(PROBES) do
     local messages = {}
     for i, turn in ipairs(probe) do
       messages[i] = { role = turn[1], content = turn[2] }
     end
-    local ok, ids, mask = pcall(render.messages, tok, template, messages,
-      { add_generation_prompt = true })
-    found[#found + 1] = ok and type(ids) == "table"
-      and table.concat(ids, ",") .. "/" .. table.concat(mask) or "refused: " .. tostring(ids)
+    local ok, ids, mask =
+      pcall(render.messages, tok, template, messages, { add_generation_prompt = true })
+    found[#found + 1] = ok
+        and type(ids) == "table"
+        and table.concat(ids, ",") .. "/" .. table.concat(mask)
+      or "refused: " .. tostring(ids)
   end
   return table.concat(found, "\n")
 end

@@ -37,21 +37,21 @@ end
 -- @tparam ?Tokenizer tok to know whether the beginning token is written
 -- @treturn string
 function jinja.of(template, tok)
-  if template.jinja then
-    return template.jinja
-  end
+  if template.jinja then return template.jinja end
   if template.turn then
-    error(("chat template %s is a function: give its Jinja text in `jinja`"):format(
-      template.name or "without a name"), 2)
+    error(
+      ("chat template %s is a function: give its Jinja text in `jinja`"):format(
+        template.name or "without a name"
+      ),
+      2
+    )
   end
   local parts = template.assistant
   local content_at, stop_at = templates.assistant_places(template, parts)
   local bos = template.bos
-  if bos == nil then
-    bos = tok and tok.adds_bos
-  end
+  if bos == nil then bos = tok and tok.adds_bos end
   local out = { bos and "{{ bos_token }}" or "", "{%- for message in messages -%}" }
-  for i, role in ipairs({ "assistant", "user", "system" }) do
+  for i, role in ipairs { "assistant", "user", "system" } do
     local turn = template[role]
     if turn then
       local test = i == 1 and "if" or "elif"

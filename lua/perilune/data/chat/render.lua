@@ -35,8 +35,13 @@ local function encode_parts(tok, template, parts, from, to, message, first)
       flush()
       ids[#ids + 1] = templates.control_id(tok, template, part.control)
     else
-      error(("chat template %s: part %d of a turn is neither text, chat.content, chat.control nor "
-        .. "chat.stop"):format(template.name or "without a name", i), 0)
+      error(
+        (
+          "chat template %s: part %d of a turn is neither text, chat.content, chat.control nor "
+          .. "chat.stop"
+        ):format(template.name or "without a name", i),
+        0
+      )
     end
   end
   flush()
@@ -59,40 +64,37 @@ local function encode_turn(tok, template, message, index, first)
   return turn, first
 end
 
-local function turn_length(turn)
-  return #turn.head + #turn.body + #turn.tail
-end
+local function turn_length(turn) return #turn.head + #turn.body + #turn.tail end
 
 ----------------------------------------------------------------------------------------------------
 -- Checks
 
-local function where(opts)
-  return opts.row and ("row %d: "):format(opts.row) or ""
-end
+local function where(opts) return opts.row and ("row %d: "):format(opts.row) or "" end
 
 -- nil when the messages are well-formed, else what is wrong.
 local function fault(messages, opts)
   if type(messages) ~= "table" then
     return ("messages is a %s, not a list"):format(type(messages))
   end
-  if #messages == 0 then
-    return "messages is empty"
-  end
+  if #messages == 0 then return "messages is empty" end
   for i, message in ipairs(messages) do
     if type(message) ~= "table" then
       return ("message %d is a %s, not a table"):format(i, type(message))
     end
     if not roles[message.role] then
       return ("message %d has the role '%s'; roles are system, user and assistant"):format(
-        i, tostring(message.role))
+        i,
+        tostring(message.role)
+      )
     end
     if type(message.content) ~= "string" then
       return ("message %d (%s): content is a %s, not text"):format(
-        i, message.role, type(message.content))
+        i,
+        message.role,
+        type(message.content)
+      )
     end
-    if message.content == "" then
-      return ("message %d (%s) is empty"):format(i, message.role)
-    end
+    if message.content == "" then return ("message %d (%s) is empty"):format(i, message.role) end
     if message.role == "system" and i > 1 then
       return ("message %d is a system message; only the first can be"):format(i)
     end
@@ -122,9 +124,7 @@ local function fit(turns, room, info)
   local total, last_user = 0, 1
   for i, turn in ipairs(turns) do
     total = total + turn_length(turn)
-    if turn.role == "user" then
-      last_user = i
-    end
+    if turn.role == "user" then last_user = i end
   end
   local function drop(i)
     total = total - turn_length(turns[i])
@@ -133,16 +133,13 @@ local function fit(turns, room, info)
     info.dropped = info.dropped + 1
   end
   local first = turns[1].role == "system" and 2 or 1
-  while first < last_user
-    and (total > room or (info.dropped > 0 and turns[first].role ~= "user")) do
+  while
+    first < last_user and (total > room or (info.dropped > 0 and turns[first].role ~= "user"))
+  do
     drop(first)
   end
-  if total > room and first == 2 then
-    drop(1)
-  end
-  if total <= room then
-    return nil
-  end
+  if total > room and first == 2 then drop(1) end
+  if total <= room then return nil end
   local last = turns[#turns]
   local answer = #last.body + #last.tail
   local kept = answer - (total - room)
@@ -178,16 +175,10 @@ end
 function render.messages(tok, template, messages, opts)
   opts = options.take("chat.render", opts, known)
   local wrong = fault(messages, opts)
-  if wrong then
-    return nil, where(opts) .. wrong
-  end
+  if wrong then return nil, where(opts) .. wrong end
   local bos = opts.bos
-  if bos == nil then
-    bos = template.bos
-  end
-  if bos == nil then
-    bos = tok.adds_bos
-  end
+  if bos == nil then bos = template.bos end
+  if bos == nil then bos = tok.adds_bos end
   if bos and not tok.bos_id then
     error("chat.render: a beginning token is wanted, but the tokenizer names none (bos_id)", 2)
   end
@@ -209,9 +200,7 @@ function render.messages(tok, template, messages, opts)
   local info = { spans = {}, trained = 0, dropped = 0, cut = 0 }
   if opts.max_length then
     wrong = fit(turns, opts.max_length - #prompt - (bos and 1 or 0), info)
-    if wrong then
-      return nil, where(opts) .. wrong, "length"
-    end
+    if wrong then return nil, where(opts) .. wrong, "length" end
   end
 
   local ids, mask = {}, {}

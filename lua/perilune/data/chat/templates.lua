@@ -13,16 +13,12 @@ templates.content = setmetatable({}, { __name = "chat.content" })
 --- A control token of the tokenizer, by name.
 -- @tparam string name
 -- @treturn table part of a template
-function templates.control(name)
-  return { control = name }
-end
+function templates.control(name) return { control = name } end
 
 --- The control token that ends an assistant's turn.
 -- @tparam string name
 -- @treturn table part of a template
-function templates.stop(name)
-  return { control = name, stop = true }
-end
+function templates.stop(name) return { control = name, stop = true } end
 
 local control, stop, content = templates.control, templates.stop, templates.content
 
@@ -75,8 +71,13 @@ function templates.assistant_places(template, parts)
     error(("chat template %s: the assistant's turn has no chat.content"):format(name), 0)
   end
   if stop_at ~= content_at + 1 then
-    error(("chat template %s: the assistant's content must be followed by chat.stop(token); "
-      .. "without it the end of an answer is never trained"):format(name), 0)
+    error(
+      (
+        "chat template %s: the assistant's content must be followed by chat.stop(token); "
+        .. "without it the end of an answer is never trained"
+      ):format(name),
+      0
+    )
   end
   return content_at, stop_at
 end
@@ -90,17 +91,20 @@ function templates.turn_parts(template, message, index)
     parts = template[message.role]
   end
   if type(parts) ~= "table" then
-    error(("chat template %s has no form for the role '%s'"):format(
-      template.name or "without a name", message.role), 0)
+    error(
+      ("chat template %s has no form for the role '%s'"):format(
+        template.name or "without a name",
+        message.role
+      ),
+      0
+    )
   end
   return parts
 end
 
 --- What stands before an answer: `generation`, or the assistant's turn up to its content.
 function templates.generation_parts(template, index)
-  if template.generation then
-    return template.generation
-  end
+  if template.generation then return template.generation end
   local parts = templates.turn_parts(template, { role = "assistant", content = "" }, index)
   return table.move(parts, 1, templates.assistant_places(template, parts) - 1, 1, {})
 end
@@ -109,9 +113,13 @@ end
 function templates.control_id(tok, template, name)
   local id = tok:id(name)
   if not id or not tok:is_control(id) then
-    error(("chat template %s wants the control token '%s', which this tokenizer does not have; "
-      .. "train one with special = chat.control_names(template)"):format(
-      template.name or "without a name", name), 0)
+    error(
+      (
+        "chat template %s wants the control token '%s', which this tokenizer does not have; "
+        .. "train one with special = chat.control_names(template)"
+      ):format(template.name or "without a name", name),
+      0
+    )
   end
   return id
 end
@@ -122,7 +130,7 @@ end
 -- @treturn {string,...}
 function templates.control_names(template)
   local names, seen = {}, {}
-  for _, role in ipairs({ "system", "user", "assistant" }) do
+  for _, role in ipairs { "system", "user", "assistant" } do
     local parts = (template.turn or template[role])
       and templates.turn_parts(template, { role = role, content = "" }, 1)
     for _, part in ipairs(parts or {}) do

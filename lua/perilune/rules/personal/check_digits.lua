@@ -33,9 +33,7 @@ function check_digits.luhn(digits)
     local d = byte(digits, i) - ZERO
     if double then
       d = d * 2
-      if d > 9 then
-        d = d - 9
-      end
+      if d > 9 then d = d - 9 end
     end
     sum, double = sum + d, not double
   end
@@ -45,14 +43,20 @@ end
 -- {first prefix, last prefix, lengths}: prefixes of equal length.
 local issuers = {
   { 4, 4, { [13] = true, [16] = true, [19] = true } }, -- Visa
-  { 51, 55, { [16] = true } }, { 2221, 2720, { [16] = true } }, -- Mastercard
-  { 34, 34, { [15] = true } }, { 37, 37, { [15] = true } }, -- American Express
-  { 6011, 6011, { [16] = true, [19] = true } }, { 644, 649, { [16] = true, [19] = true } },
+  { 51, 55, { [16] = true } },
+  { 2221, 2720, { [16] = true } }, -- Mastercard
+  { 34, 34, { [15] = true } },
+  { 37, 37, { [15] = true } }, -- American Express
+  { 6011, 6011, { [16] = true, [19] = true } },
+  { 644, 649, { [16] = true, [19] = true } },
   { 65, 65, { [16] = true, [19] = true } }, -- Discover
-  { 300, 305, { [14] = true } }, { 36, 36, { [14] = true } }, { 38, 39, { [14] = true } }, -- Diners
+  { 300, 305, { [14] = true } },
+  { 36, 36, { [14] = true } },
+  { 38, 39, { [14] = true } }, -- Diners
   { 3528, 3589, { [16] = true, [19] = true } }, -- JCB
   { 62, 62, { [16] = true, [17] = true, [18] = true, [19] = true } }, -- UnionPay
-  { 5018, 5018, { [16] = true, [19] = true } }, { 6759, 6763, { [16] = true, [19] = true } },
+  { 5018, 5018, { [16] = true, [19] = true } },
+  { 6759, 6763, { [16] = true, [19] = true } },
 }
 
 --- A payment card: an issuer's prefix, one of its lengths, Luhn.
@@ -60,15 +64,11 @@ local issuers = {
 -- @treturn boolean
 function check_digits.card(digits)
   local size = #digits
-  if size < 13 or size > 19 then
-    return false
-  end
+  if size < 13 or size > 19 then return false end
   for _, issuer in ipairs(issuers) do
     if issuer[3][size] then
       local prefix = tonumber(digits:sub(1, #tostring(issuer[1])))
-      if prefix >= issuer[1] and prefix <= issuer[2] then
-        return check_digits.luhn(digits)
-      end
+      if prefix >= issuer[1] and prefix <= issuer[2] then return check_digits.luhn(digits) end
     end
   end
   return false
@@ -76,13 +76,82 @@ end
 
 -- Characters of an IBAN by country, from the registry of ISO 13616.
 check_digits.iban_lengths = {
-  AD = 24, AE = 23, AL = 28, AT = 20, AZ = 28, BA = 20, BE = 16, BG = 22, BH = 22, BR = 29, BY = 28,
-  CH = 21, CR = 22, CY = 28, CZ = 24, DE = 22, DK = 18, DO = 28, EE = 20, EG = 29, ES = 24, FI = 18,
-  FO = 18, FR = 27, GB = 22, GE = 22, GI = 23, GL = 18, GR = 27, GT = 28, HR = 21, HU = 28, IE = 22,
-  IL = 23, IQ = 23, IS = 26, IT = 27, JO = 30, KW = 30, KZ = 20, LB = 28, LI = 21, LT = 20, LU = 20,
-  LV = 21, MC = 27, MD = 24, ME = 22, MK = 19, MR = 27, MT = 31, MU = 30, NL = 18, NO = 15, PK = 24,
-  PL = 28, PS = 29, PT = 25, QA = 29, RO = 24, RS = 22, SA = 24, SC = 31, SE = 24, SI = 19, SK = 24,
-  SM = 27, ST = 25, SV = 28, TL = 23, TN = 24, TR = 26, UA = 29, VA = 22, VG = 24, XK = 20,
+  AD = 24,
+  AE = 23,
+  AL = 28,
+  AT = 20,
+  AZ = 28,
+  BA = 20,
+  BE = 16,
+  BG = 22,
+  BH = 22,
+  BR = 29,
+  BY = 28,
+  CH = 21,
+  CR = 22,
+  CY = 28,
+  CZ = 24,
+  DE = 22,
+  DK = 18,
+  DO = 28,
+  EE = 20,
+  EG = 29,
+  ES = 24,
+  FI = 18,
+  FO = 18,
+  FR = 27,
+  GB = 22,
+  GE = 22,
+  GI = 23,
+  GL = 18,
+  GR = 27,
+  GT = 28,
+  HR = 21,
+  HU = 28,
+  IE = 22,
+  IL = 23,
+  IQ = 23,
+  IS = 26,
+  IT = 27,
+  JO = 30,
+  KW = 30,
+  KZ = 20,
+  LB = 28,
+  LI = 21,
+  LT = 20,
+  LU = 20,
+  LV = 21,
+  MC = 27,
+  MD = 24,
+  ME = 22,
+  MK = 19,
+  MR = 27,
+  MT = 31,
+  MU = 30,
+  NL = 18,
+  NO = 15,
+  PK = 24,
+  PL = 28,
+  PS = 29,
+  PT = 25,
+  QA = 29,
+  RO = 24,
+  RS = 22,
+  SA = 24,
+  SC = 31,
+  SE = 24,
+  SI = 19,
+  SK = 24,
+  SM = 27,
+  ST = 25,
+  SV = 28,
+  TL = 23,
+  TN = 24,
+  TR = 26,
+  UA = 29,
+  VA = 22,
+  VG = 24,
+  XK = 20,
 }
 
 --- An IBAN: the country's length and the remainder 1 modulo 97.
@@ -109,8 +178,12 @@ end
 -- @treturn boolean
 function check_digits.ssn(n)
   local area = n:sub(1, 3)
-  return #n == 9 and area ~= "000" and area ~= "666" and n:sub(1, 1) ~= "9"
-    and n:sub(4, 5) ~= "00" and n:sub(6) ~= "0000"
+  return #n == 9
+    and area ~= "000"
+    and area ~= "666"
+    and n:sub(1, 1) ~= "9"
+    and n:sub(4, 5) ~= "00"
+    and n:sub(6) ~= "0000"
 end
 
 local nino_barred = { BG = true, GB = true, NK = true, KN = true, TN = true, NT = true, ZZ = true }
@@ -130,12 +203,8 @@ local dni_letters <const> = "TRWAGMYFPDXBNJZSQVHLCKE"
 -- @treturn boolean
 function check_digits.dni(n)
   local head, digits, letter = n:match("^([XYZ]?)(%d+)(%u)$")
-  if not head or #head + #digits ~= 8 then
-    return false
-  end
-  if head ~= "" then
-    digits = byte(head) - byte("X") .. digits
-  end
+  if not head or #head + #digits ~= 8 then return false end
+  if head ~= "" then digits = byte(head) - byte("X") .. digits end
   local at = tonumber(digits) % 23 + 1
   return dni_letters:sub(at, at) == letter
 end
@@ -144,21 +213,42 @@ end
 -- @tparam string n
 -- @treturn boolean
 function check_digits.nir(n)
-  if not n:find("^[12]%d%d%d%d%d%d%d%d%d%d%d%d%d%d$") then
-    return false
-  end
+  if not n:find("^[12]%d%d%d%d%d%d%d%d%d%d%d%d%d%d$") then return false end
   local month = tonumber(n:sub(4, 5))
   return month >= 1 and month <= 42 and 97 - tonumber(n:sub(1, 13)) % 97 == tonumber(n:sub(14))
 end
 
 local cf_odd = {}
-for i, value in ipairs({
-  1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23,
-}) do
+for i, value in ipairs {
+  1,
+  0,
+  5,
+  7,
+  9,
+  13,
+  15,
+  17,
+  19,
+  21,
+  2,
+  4,
+  18,
+  20,
+  11,
+  3,
+  6,
+  8,
+  12,
+  14,
+  16,
+  10,
+  22,
+  25,
+  24,
+  23,
+} do
   cf_odd[64 + i] = value
-  if i <= 10 then
-    cf_odd[47 + i] = value
-  end
+  if i <= 10 then cf_odd[47 + i] = value end
 end
 
 --- Italian codice fiscale.
@@ -193,7 +283,8 @@ end
 -- @tparam string n
 -- @treturn boolean
 function check_digits.pesel(n)
-  return #n == 11 and day_of_month(tonumber(n:sub(3, 4)) % 20, tonumber(n:sub(5, 6)))
+  return #n == 11
+    and day_of_month(tonumber(n:sub(3, 4)) % 20, tonumber(n:sub(5, 6)))
     and weighted(n, { 1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1 }) % 10 == 0
 end
 
@@ -202,7 +293,8 @@ end
 -- @treturn boolean
 function check_digits.personnummer(n)
   local day = tonumber(n:sub(5, 6))
-  return #n == 10 and day_of_month(tonumber(n:sub(3, 4)), day > 60 and day - 60 or day)
+  return #n == 10
+    and day_of_month(tonumber(n:sub(3, 4)), day > 60 and day - 60 or day)
     and check_digits.luhn(n)
 end
 
@@ -210,9 +302,7 @@ end
 -- @tparam string n
 -- @treturn boolean
 function check_digits.cpf(n)
-  if #n ~= 11 or n == n:sub(1, 1):rep(11) then
-    return false
-  end
+  if #n ~= 11 or n == n:sub(1, 1):rep(11) then return false end
   local first = weighted(n, { 10, 9, 8, 7, 6, 5, 4, 3, 2 }) * 10 % 11 % 10
   local second = weighted(n, { 11, 10, 9, 8, 7, 6, 5, 4, 3, 2 }) * 10 % 11 % 10
   return first == byte(n, 10) - ZERO and second == byte(n, 11) - ZERO
@@ -235,9 +325,7 @@ end
 
 -- The dihedral group of order ten: reflections stand at 5 to 9.
 local function dihedral(a, b)
-  if a < 5 then
-    return b < 5 and (a + b) % 5 or 5 + (a + b - 5) % 5
-  end
+  if a < 5 then return b < 5 and (a + b) % 5 or 5 + (a + b - 5) % 5 end
   return b < 5 and 5 + (a - 5 - b) % 5 or (a - b) % 5
 end
 
@@ -269,9 +357,7 @@ end
 -- @tparam string n
 -- @treturn boolean
 function check_digits.steuer_id(n)
-  if #n ~= 11 or n:sub(1, 1) == "0" then
-    return false
-  end
+  if #n ~= 11 or n:sub(1, 1) == "0" then return false end
   local product = 10
   for i = 1, 10 do
     local sum = (byte(n, i) - ZERO + product) % 10

@@ -33,9 +33,7 @@ end
 -- @treturn boolean
 function DigitRun.any(found, list, last)
   for i = #found, math.max(1, #found - (last or #found) + 1), -1 do
-    if list[found[i]] then
-      return true
-    end
+    if list[found[i]] then return true end
   end
   return false
 end
@@ -68,24 +66,16 @@ function DigitRun:context()
 end
 
 --- What stands between group i and the next.
-function DigitRun:gap(i)
-  return sub(self.text, self.ends[i] + 1, self.starts[i + 1] - 1)
-end
+function DigitRun:gap(i) return sub(self.text, self.ends[i] + 1, self.starts[i + 1] - 1) end
 
 --- How many digits group i has.
-function DigitRun:size(i)
-  return self.ends[i] - self.starts[i] + 1
-end
+function DigitRun:size(i) return self.ends[i] - self.starts[i] + 1 end
 
 --- The first byte of group i.
-function DigitRun:first_digit(i)
-  return byte(self.text, self.starts[i])
-end
+function DigitRun:first_digit(i) return byte(self.text, self.starts[i]) end
 
 --- The byte before group i; nil at the start of the text.
-function DigitRun:byte_before(i)
-  return byte(self.text, self.starts[i] - 1)
-end
+function DigitRun:byte_before(i) return byte(self.text, self.starts[i] - 1) end
 
 --- The digits of the groups i to j.
 function DigitRun:digits(i, j)
@@ -95,9 +85,7 @@ end
 
 --- Whether a number may begin at group i: nothing glued to it on the left.
 function DigitRun:free_left(i)
-  if i > 1 then
-    return find(self:gap(i - 1), " ", 1, true) ~= nil
-  end
+  if i > 1 then return find(self:gap(i - 1), " ", 1, true) ~= nil end
   local text, at = self.text, self.starts[1] - 1
   local before = byte(text, at)
   if before == 43 or before == 40 then -- + (
@@ -151,8 +139,7 @@ end
 function DigitRun:shape(i, sizes, gaps)
   for k = 1, #sizes do
     local g = i + k - 1
-    if g > self.count or self:size(g) ~= sizes[k]
-      or k > 1 and self:gap(g - 1) ~= gaps[k - 1] then
+    if g > self.count or self:size(g) ~= sizes[k] or k > 1 and self:gap(g - 1) ~= gaps[k - 1] then
       return nil
     end
   end

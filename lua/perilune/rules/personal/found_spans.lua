@@ -7,7 +7,16 @@ FoundSpans.__index = FoundSpans
 
 --- The kinds, the strongest first: where two overlap, the one named first stays.
 FoundSpans.kinds = {
-  "URL", "EMAIL", "IP", "IBAN", "CARD", "ID", "ADDRESS", "PHONE", "USER", "NAME",
+  "URL",
+  "EMAIL",
+  "IP",
+  "IBAN",
+  "CARD",
+  "ID",
+  "ADDRESS",
+  "PHONE",
+  "USER",
+  "NAME",
 }
 
 --- The place of each kind in that order.
@@ -20,18 +29,14 @@ local rank = FoundSpans.rank
 
 --- An empty collection for one text.
 -- @tparam {[string]=boolean} wanted kinds that are collected; others pass by
-function FoundSpans.new(wanted)
-  return setmetatable({ wanted = wanted }, FoundSpans)
-end
+function FoundSpans.new(wanted) return setmetatable({ wanted = wanted }, FoundSpans) end
 
 --- Note a find.
 -- @tparam string kind
 -- @tparam integer first byte
 -- @tparam integer last byte
 function FoundSpans:add(kind, first, last)
-  if self.wanted[kind] then
-    self[#self + 1] = { kind = kind, first = first, last = last }
-  end
+  if self.wanted[kind] then self[#self + 1] = { kind = kind, first = first, last = last } end
 end
 
 local function by_place(a, b)
@@ -52,8 +57,10 @@ function FoundSpans:settled()
     local before = kept[#kept]
     if not before or span.first > before.last then
       kept[#kept + 1] = span
-    elseif rank[span.kind] < rank[before.kind]
-      or span.kind == before.kind and span.last - span.first > before.last - before.first then
+    elseif
+      rank[span.kind] < rank[before.kind]
+      or span.kind == before.kind and span.last - span.first > before.last - before.first
+    then
       kept[#kept] = span
     end
   end

@@ -37,9 +37,7 @@ local function named_before(run)
   if not run.named_ids then
     run.named_ids = {}
     for _, id in ipairs(named) do
-      if any(run:context(), id[2]) then
-        table.insert(run.named_ids, id)
-      end
+      if any(run:context(), id[2]) then table.insert(run.named_ids, id) end
     end
   end
   return run.named_ids
@@ -50,24 +48,16 @@ end
 -- @tparam integer i
 -- @treturn ?integer
 function identity_numbers.at(run, i)
-  if run:size(i) > 15 or not run:free_left(i) then
-    return nil
-  end
+  if run:size(i) > 15 or not run:free_left(i) then return nil end
   for _, id in ipairs(shaped) do
     local j = run:shape(i, id[1], id[2])
-    if j and run:free_right(j) and id[3](run:digits(i, j)) then
-      return j
-    end
+    if j and run:free_right(j) and id[3](run:digits(i, j)) then return j end
   end
   local j = run:reach(i, 15, "^[ .-]$")
-  if j and run:free_right(j) and check_digits.nir(run:digits(i, j)) then
-    return j
-  end
+  if j and run:free_right(j) and check_digits.nir(run:digits(i, j)) then return j end
   for _, id in ipairs(named_before(run)) do
     j = run:reach(i, id[1], "^[ ./-]$")
-    if j and run:free_right(j) and id[3](run:digits(i, j)) then
-      return j
-    end
+    if j and run:free_right(j) and id[3](run:digits(i, j)) then return j end
   end
   return nil
 end
@@ -84,9 +74,7 @@ end
 -- The last byte of the IBAN at `first`, in one piece or in groups of four.
 local function iban_end(text, first)
   local length = check_digits.iban_lengths[sub(text, first, first + 1):upper()]
-  if not length then
-    return nil
-  end
+  if not length then return nil end
   local last = first + length - 1
   local bare = sub(text, first, last)
   if not find(bare, "^%w+$") then
@@ -123,9 +111,7 @@ function identity_numbers.lettered(text, at)
     return last and "ID" or nil, at, last
   end
   local first = at - #letters - (spaced and 1 or 0)
-  if find(sub(text, first - 1, first - 1), "[%w_]") then
-    return nil
-  end
+  if find(sub(text, first - 1, first - 1), "[%w_]") then return nil end
   local iban, id
   if #letters == 2 then
     iban = not spaced and iban_end(text, first)
@@ -134,8 +120,10 @@ function identity_numbers.lettered(text, at)
     id = with_letter(text, at, "^%d%d%d%d%d%d%d()-?(%u)%f[^%w]", letters)
   elseif #letters == 6 then
     local code = sub(text, first, first + 15)
-    id = #code == 16 and not find(text, "^%w", first + 16)
-      and check_digits.codice_fiscale(code:upper()) and first + 15
+    id = #code == 16
+      and not find(text, "^%w", first + 16)
+      and check_digits.codice_fiscale(code:upper())
+      and first + 15
   end
   return iban and "IBAN" or id and "ID" or nil, first, iban or id
 end
@@ -149,8 +137,12 @@ function identity_numbers.passports(text, spans)
     local at = last + 1
     local stretch = sub(text, at, at + 40)
     for first, token, after in stretch:gmatch("()([%u%d]+)()") do
-      if #token >= 6 and #token <= 9 and find(token, "%d.*%d")
-        and (after > #stretch or find(sub(stretch, after, after), "%W")) then
+      if
+        #token >= 6
+        and #token <= 9
+        and find(token, "%d.*%d")
+        and (after > #stretch or find(sub(stretch, after, after), "%W"))
+      then
         spans:add("ID", at + first - 1, at + after - 2)
         break
       end

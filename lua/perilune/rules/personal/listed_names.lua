@@ -36,9 +36,7 @@ end
 local function after_parts(text, parts, at)
   for k = 2, #parts do
     local following, next_at = text:match("^%s([%w\128-\255'-]+)()", at)
-    if not following or following:lower():gsub("'s?$", "") ~= parts[k] then
-      return nil
-    end
+    if not following or following:lower():gsub("'s?$", "") ~= parts[k] then return nil end
     at = next_at
   end
   return at

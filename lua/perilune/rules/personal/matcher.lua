@@ -42,8 +42,13 @@ function Matcher.new(options)
   local wanted = {}
   for _, kind in ipairs(list_of(options, "kinds") or FoundSpans.kinds) do
     if not FoundSpans.rank[kind] then
-      error(("personal_data: no kind %q; there are %s")
-        :format(tostring(kind), table.concat(FoundSpans.kinds, ", ")), 0)
+      error(
+        ("personal_data: no kind %q; there are %s"):format(
+          tostring(kind),
+          table.concat(FoundSpans.kinds, ", ")
+        ),
+        0
+      )
     end
     wanted[kind] = true
   end
@@ -64,27 +69,19 @@ end
 function Matcher:find(text)
   local wanted, spans = self.wanted, FoundSpans.new(self.wanted)
   local plain = text_words.plain(text)
-  if self.net then
-    net_addresses.find(plain, spans)
-  end
+  if self.net then net_addresses.find(plain, spans) end
   if find(text, "%d") then
-    if self.numbers and find(text, DIGITS) then
-      personal_numbers.find(plain, spans)
-    end
-    if wanted.ADDRESS and (find(text, "%u") or find(text, " at ", 1, true)
-      or find(text, "address", 1, true)) then
+    if self.numbers and find(text, DIGITS) then personal_numbers.find(plain, spans) end
+    if
+      wanted.ADDRESS
+      and (find(text, "%u") or find(text, " at ", 1, true) or find(text, "address", 1, true))
+    then
       street_addresses.find(plain, spans)
     end
   end
-  if wanted.NAME then
-    person_names.find(plain, spans)
-  end
-  if self.names then
-    self.names:find(plain, spans)
-  end
-  if self.users then
-    self.users:find(text, spans)
-  end
+  if wanted.NAME then person_names.find(plain, spans) end
+  if self.names then self.names:find(plain, spans) end
+  if self.users then self.users:find(text, spans) end
   return spans:settled()
 end
 

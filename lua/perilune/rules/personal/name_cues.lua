@@ -24,9 +24,7 @@ local form_of, is_common = name_words.form, name_words.is_common
 local list = word_lists.read("person_names")
 local callings, titles, things = list.callings, list.titles, list.things
 
-local function is_honorific(low)
-  return titles[low] or callings[low]
-end
+local function is_honorific(low) return titles[low] or callings[low] end
 
 --- A name after the honorific at i.
 -- @tparam NameText text
@@ -36,8 +34,13 @@ function name_cues.after_honorific(text, i)
   local words, k = text.words, i + 1
   local low = words[i]:lower()
   local title = titles[low]
-  if not (title or callings[low]) or k > text.count or not find(text:gap(i), "^%.? $")
-    or words[i] == "MS" or words[i] == "PAN" then -- a firm, a network
+  if
+    not (title or callings[low])
+    or k > text.count
+    or not find(text:gap(i), "^%.? $")
+    or words[i] == "MS"
+    or words[i] == "PAN"
+  then -- a firm, a network
     return nil
   end
   local word = words[k]
@@ -60,21 +63,29 @@ end
 local function introduced(text, k, loose)
   local words = text.words
   local word = words[k]
-  if not word then
-    return nil
-  end
+  if not word then return nil end
   local form = form_of(word)
   local clause = text:ends_clause(k) or list.after_introduction[words[k + 1]:lower()]
   if capital(word) then
-    if sure[form] or unsure[form] and (not things[form] or clause)
-      or text:is_unknown(k) and (loose or clause or text:is_unknown(k + 1)) then
+    if
+      sure[form]
+      or unsure[form] and (not things[form] or clause)
+      or text:is_unknown(k) and (loose or clause or text:is_unknown(k + 1))
+    then
       return text:take(k)
     end
-  elseif not is_common(word) and clause
-    and (sure[form] or loose and #word > 2 and not proper[titled(word)]) then
+  elseif
+    not is_common(word)
+    and clause
+    and (sure[form] or loose and #word > 2 and not proper[titled(word)])
+  then
     local j = k
-    while j - k < 2 and text:runs_on(j) and family[titled(words[j + 1])]
-      and not is_common(words[j + 1]) do
+    while
+      j - k < 2
+      and text:runs_on(j)
+      and family[titled(words[j + 1])]
+      and not is_common(words[j + 1])
+    do
       j = j + 1
     end
     return text:add(k, j)
@@ -99,16 +110,15 @@ local function after_noun(text, i)
   return find(text.text, "^'s ", text.last[i] + 1) and introduced(text, i + 1, false)
 end
 
-local function after_pronoun(text, i)
-  return introduced(text, i + 1, false)
-end
+local function after_pronoun(text, i) return introduced(text, i + 1, false) end
 
 local function after_am(text, i)
   return i > 1 and text.words[i - 1]:lower() == "i" and introduced(text, i + 1, false)
 end
 
 local function after_me(text, i)
-  return i > 1 and text.words[i - 1]:lower() == "call"
+  return i > 1
+    and text.words[i - 1]:lower() == "call"
     and introduced(text, i + 1, capital(text.words[i + 1] or "x"))
 end
 
@@ -124,33 +134,42 @@ local function after_named(text, i)
 end
 
 local function after_relative(text, i)
-  return i > 1 and list.owners[text.words[i - 1]:lower()] and i < text.count
-    and find(text:gap(i), "^,? $") and text:is_unknown(i + 1) and text:take(i + 1)
+  return i > 1
+    and list.owners[text.words[i - 1]:lower()]
+    and i < text.count
+    and find(text:gap(i), "^,? $")
+    and text:is_unknown(i + 1)
+    and text:take(i + 1)
 end
 
 local function after_dear(text, i)
-  return text:runs_on(i) and text:is_unknown(i + 1)
-    and not is_honorific(text.words[i + 1]:lower()) and text:take(i + 1)
+  return text:runs_on(i)
+    and text:is_unknown(i + 1)
+    and not is_honorific(text.words[i + 1]:lower())
+    and text:take(i + 1)
 end
 
 local function after_hello(text, i)
-  return text:runs_on(i) and text:is_unknown(i + 1)
-    and (text:ends_clause(i + 1) or text:is_unknown(i + 2)) and text:take(i + 1)
+  return text:runs_on(i)
+    and text:is_unknown(i + 1)
+    and (text:ends_clause(i + 1) or text:is_unknown(i + 2))
+    and text:take(i + 1)
 end
 
 -- "Regards, X": names are all that is left of the line.
 local function after_closing(text, i)
   local words, between = text.words, text:gap(i)
-  if i == text.count or not find(between, "^,%s%s?%s?$") and not find(between, "^,?\n%s?$")
-    or is_honorific(words[i + 1]:lower()) then
+  if
+    i == text.count
+    or not find(between, "^,%s%s?%s?$") and not find(between, "^,?\n%s?$")
+    or is_honorific(words[i + 1]:lower())
+  then
     return nil
   end
   local known = false
   for j = i + 1, math.min(text.count, i + 4) do
     local word = words[j]
-    if not capital(word) then
-      return nil
-    end
+    if not capital(word) then return nil end
     local form, following = form_of(word), text:gap(j)
     known = known or not is_common(word) and not proper[form] or unsure[form]
     if find(following, "^%.?%s*$") and (j == text.count or find(following, "\n")) then
@@ -193,7 +212,7 @@ end
 
 --- Words in small letters that may begin or announce a name.
 name_cues.active = {}
-for _, words in ipairs({ titles, callings, name_cues.search }) do
+for _, words in ipairs { titles, callings, name_cues.search } do
   for word in pairs(words) do
     name_cues.active[word] = true
   end

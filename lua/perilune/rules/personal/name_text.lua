@@ -30,7 +30,11 @@ local LONGEST_NAME <const> = 5
 function NameText.new(plain)
   local words, first, last = text_words.split(plain)
   return setmetatable({
-    text = plain, words = words, first = first, last = last, count = #words,
+    text = plain,
+    words = words,
+    first = first,
+    last = last,
+    count = #words,
     names = {}, -- {first word, last word} of each, from left to right
     parts = {}, -- the words that are names wherever they stand in this text
   }, NameText)
@@ -45,7 +49,7 @@ end
 --- Whether word i begins a sentence, a line, a quotation.
 function NameText:starts_sentence(i)
   local gap = i > 1 and self:gap(i - 1)
-  return not gap or find(gap, "[.!?:;\n\"(>*]") ~= nil
+  return not gap or find(gap, '[.!?:;\n"(>*]') ~= nil
 end
 
 --- Whether a clause ends after word i.
@@ -60,20 +64,14 @@ function NameText:is_initial(i)
 end
 
 --- Whether there is a word i and nothing is known of it but that it has a capital.
-function NameText:is_unknown(i)
-  return i <= self.count and name_words.is_unknown(self.words[i])
-end
+function NameText:is_unknown(i) return i <= self.count and name_words.is_unknown(self.words[i]) end
 
 --- Whether only a blank stands between word i and the next.
-function NameText:runs_on(i)
-  return i < self.count and self:gap(i) == " "
-end
+function NameText:runs_on(i) return i < self.count and self:gap(i) == " " end
 
 --- The word before word i in small letters, and its number, where a comma at most parts them.
 function NameText:previous(i)
-  if i > 1 and find(self:gap(i - 1), "^,? $") then
-    return self.words[i - 1]:lower(), i - 1
-  end
+  if i > 1 and find(self:gap(i - 1), "^,? $") then return self.words[i - 1]:lower(), i - 1 end
   return nil
 end
 
@@ -94,9 +92,7 @@ end
 local function makes_a_thing(self, j, k)
   local words = self.words
   local word = words[k]
-  if not capital(word) then
-    return k == j + 1 and after[word] and not family[titled(words[j])]
-  end
+  if not capital(word) then return k == j + 1 and after[word] and not family[titled(words[j])] end
   return after[word] and not (k < self.count and family[titled(words[k + 1])])
     or firms[words[j]] and firms[words[j]][word]
 end
@@ -106,8 +102,11 @@ local function belongs(self, i, j, k)
   local words = self.words
   local word = words[k]
   if #word == 1 then -- an initial needs a name after it
-    return word ~= "I" and k < self.count and find(self:gap(k), "^%.? $")
-      and capital(words[k + 1]) and not (is_common(words[k + 1]) and self:gap(k) ~= ". ")
+    return word ~= "I"
+      and k < self.count
+      and find(self:gap(k), "^%.? $")
+      and capital(words[k + 1])
+      and not (is_common(words[k + 1]) and self:gap(k) ~= ". ")
   elseif find(word, "^%u%u+$") and not find(words[i], "^%u%u+$") then
     return false
   elseif family[titled(word)] or sure[form_of(word)] then
@@ -116,7 +115,9 @@ local function belongs(self, i, j, k)
     return false
   end
   return not is_common(word)
-    or sure[form_of(words[i])] and j == i and not small_words[word:lower()]
+    or sure[form_of(words[i])]
+      and j == i
+      and not small_words[word:lower()]
       and not (self:runs_on(k) and capital(words[k + 1]))
 end
 
@@ -126,8 +127,7 @@ function NameText:extend(i)
   local j = i
   while j < count and j - i < LONGEST_NAME do
     local between = self:gap(j)
-    if between ~= " "
-      and not (self:is_initial(j) and (between == ". " or between == ".")) then
+    if between ~= " " and not (self:is_initial(j) and (between == ". " or between == ".")) then
       break
     end
     local k = j + 1
@@ -167,15 +167,11 @@ end
 --- Whether a thing is named after the name at i: a place, a firm, a verse.
 function NameText:is_thing(i)
   local words = self.words
-  if i > 1 and thing_before[words[i - 1]] and find(self:gap(i - 1), "^%.? $") then
-    return true
-  end
+  if i > 1 and thing_before[words[i - 1]] and find(self:gap(i - 1), "^%.? $") then return true end
   for j = math.max(1, i - 2), i do -- a firm's name, from either end
     local others = firms[words[j]]
     for k = math.max(i, j + 1), others and math.min(self.count, j + 2) or 0 do
-      if others[words[k]] and (j == i or k == i) then
-        return true
-      end
+      if others[words[k]] and (j == i or k == i) then return true end
     end
   end
   return find(self.text, "^ %d+:%d", self.last[i] + 1) ~= nil
@@ -183,9 +179,7 @@ end
 
 --- Take the capitalised words from i on as a name, whatever lists say.
 -- @treturn integer its last word
-function NameText:take(i)
-  return self:add(i, self:extend(i) or i)
-end
+function NameText:take(i) return self:add(i, self:extend(i) or i) end
 
 --- Report the names, and their parts wherever else they stand.
 -- @tparam FoundSpans spans

@@ -36,9 +36,7 @@ function name_words.form(word)
   local hyphen = find(word, "-", 1, true)
   if hyphen and not (sure[word] or family[word]) then
     local head = sub(word, 1, hyphen - 1)
-    if sure[head] then
-      return head
-    end
+    if sure[head] then return head end
   end
   return word
 end
@@ -55,8 +53,11 @@ end
 -- @tparam string word
 -- @treturn boolean
 function name_words.is_unknown(word)
-  return capital(word) and #word > 1 and not name_words.is_common(word)
-    and not english.proper[titled(word)] and not english.after[word]
+  return capital(word)
+    and #word > 1
+    and not name_words.is_common(word)
+    and not english.proper[titled(word)]
+    and not english.after[word]
 end
 
 -- Words that make a closer look worth its time: by themselves, or beside an unknown word with a
@@ -66,33 +67,31 @@ local interest = {}
 
 local function interested(words, value)
   for word in pairs(words) do
-    for _, form in ipairs({ word, titled(word), word:upper() }) do
+    for _, form in ipairs { word, titled(word), word:upper() } do
       interest[form] = value
     end
   end
 end
 
-for _, section in ipairs({ "closings", "relatives", "greetings", "callings", "announcers" }) do
+for _, section in ipairs { "closings", "relatives", "greetings", "callings", "announcers" } do
   interested(list[section], BESIDE)
 end
 interested(list.titles, ALONE)
 interested(list.name_nouns, ALONE)
-for _, names in ipairs({ sure, unsure, family }) do
+for _, names in ipairs { sure, unsure, family } do
   for word in pairs(names) do
     interest[word], interest[word:upper()] = ALONE, ALONE
   end
 end
 -- "I'm" and "I am" in either case: the letter and verb after the pronoun.
 interest["m"], interest["im"], interest["Im"], interest["am"] = ALONE, ALONE, ALONE, ALONE
-for _, word in ipairs({ "I", "IM", "AM", "ME", "DO", "LE", "MA" }) do
+for _, word in ipairs { "I", "IM", "AM", "ME", "DO", "LE", "MA" } do
   interest[word] = nil
 end
 
 local function any_of_interest(plain)
   for word in plain:gmatch("%a+") do
-    if interest[word] then
-      return true
-    end
+    if interest[word] then return true end
   end
   return false
 end
@@ -102,9 +101,7 @@ end
 -- @tparam string plain the text as from text_words.plain
 -- @treturn boolean
 function name_words.worth_search(plain)
-  if find(plain, "[\195-\209]") then
-    return true
-  end
+  if find(plain, "[\195-\209]") then return true end
   if find(plain, "%u") then
     local unknown = false
     for at, word in plain:gmatch("()(%u%a*)") do
@@ -114,13 +111,14 @@ function name_words.worth_search(plain)
         unknown = not common[word:lower()]
       end
     end
-    if unknown then
-      return any_of_interest(plain)
-    end
+    if unknown then return any_of_interest(plain) end
   end
-  return find(plain, "name", 1, true) ~= nil or find(plain, "'m ", 1, true) ~= nil
-    or find(plain, "im ", 1, true) ~= nil or find(plain, " am ", 1, true) ~= nil
-    or find(plain, "mr", 1, true) ~= nil or find(plain, "dr ", 1, true) ~= nil
+  return find(plain, "name", 1, true) ~= nil
+    or find(plain, "'m ", 1, true) ~= nil
+    or find(plain, "im ", 1, true) ~= nil
+    or find(plain, " am ", 1, true) ~= nil
+    or find(plain, "mr", 1, true) ~= nil
+    or find(plain, "dr ", 1, true) ~= nil
 end
 
 return name_words

@@ -42,16 +42,20 @@ end
 
 -- Whether `before`, the word before the unsure name at i, says that it is one.
 local function evidence_before(text, i, before, next_word, thing)
-  if list.greetings[before]
-    and (text:ends_clause(i) or next_word and next_word:lower() == "and") then
+  if
+    list.greetings[before] and (text:ends_clause(i) or next_word and next_word:lower() == "and")
+  then
     return true
   elseif list.addressed[before] or before == "here" then
     return true
   elseif list.relatives[before] and (i == 2 or text.words[i - 2]:lower() ~= "the") then
     return true
   end
-  return not thing and list.with_people[before] and not text:starts_sentence(i)
-    and not text:starts_sentence(i - 1) and not (next_word and capital(next_word))
+  return not thing
+    and list.with_people[before]
+    and not text:starts_sentence(i)
+    and not text:starts_sentence(i - 1)
+    and not (next_word and capital(next_word))
 end
 
 -- Whether the unsure name at i is coupled to a sure one: "Anna and Rose".
@@ -73,14 +77,17 @@ local function has_evidence(text, i)
   local thing = list.things[name] or proper[name]
   local before = text:previous(i)
   local next_word = text:runs_on(i) and words[i + 1]
-  if next_word and evidence_after(text, i, next_word, thing)
+  if
+    next_word and evidence_after(text, i, next_word, thing)
     or before and evidence_before(text, i, before, next_word, thing)
-    or not thing and is_coupled(text, i) then
+    or not thing and is_coupled(text, i)
+  then
     return true
   elseif thing or text:starts_sentence(i) or not before or list.articles[before] then
     return false
   end
-  return not capital(words[i - 1]) and not (next_word and capital(next_word))
+  return not capital(words[i - 1])
+    and not (next_word and capital(next_word))
     and common[name:lower()] ~= nil
 end
 
@@ -90,9 +97,13 @@ local function after_initials(text, i)
   while k < text.count and k - i < 4 and text:is_initial(k) and find(text:gap(k), "^%. ?$") do
     k = k + 1
   end
-  if k > i and not text:is_initial(k) and capital(words[k])
+  if
+    k > i
+    and not text:is_initial(k)
+    and capital(words[k])
     and (family[titled(words[k])] or k > i + 1 and text:is_unknown(k))
-    and not (words[i] == "U" and words[i + 1] == "S") then
+    and not (words[i] == "U" and words[i + 1] == "S")
+  then
     return text:add(i, k)
   end
   return nil
@@ -108,8 +119,11 @@ local function is_abbreviation(text, i, form)
 end
 
 local function from_given_name(text, i, form, floor)
-  if is_abbreviation(text, i, form) or text:is_thing(i)
-    or unsure[form] and not has_evidence(text, i) then
+  if
+    is_abbreviation(text, i, form)
+    or text:is_thing(i)
+    or unsure[form] and not has_evidence(text, i)
+  then
     return nil
   end
   local stop = text:extend(i)
@@ -119,14 +133,25 @@ end
 local function from_family_name(text, i, floor)
   local words, count = text.words, text.count
   -- "Walsh, Patricia"
-  if i < count and text:gap(i) == ", " and sure[titled(words[i + 1])] and capital(words[i + 1])
-    and (i + 1 == count or not find(text:gap(i + 1), "^,? ?a?n?d? ?$")) then
+  if
+    i < count
+    and text:gap(i) == ", "
+    and sure[titled(words[i + 1])]
+    and capital(words[i + 1])
+    and (i + 1 == count or not find(text:gap(i + 1), "^,? ?a?n?d? ?$"))
+  then
     return text:add(i, i + 1)
   end
-  if i > floor + 1 and text:runs_on(i - 1) and text:is_unknown(i - 1)
-    and not text:starts_sentence(i - 1) and not list.thing_before[words[i - 1]]
-    and not text:is_thing(i) and not (text:runs_on(i) and after[words[i + 1]])
-    and not unsure[titled(words[i - 1])] then
+  if
+    i > floor + 1
+    and text:runs_on(i - 1)
+    and text:is_unknown(i - 1)
+    and not text:starts_sentence(i - 1)
+    and not list.thing_before[words[i - 1]]
+    and not text:is_thing(i)
+    and not (text:runs_on(i) and after[words[i + 1]])
+    and not unsure[titled(words[i - 1])]
+  then
     return text:add(i - 1, i)
   end
   return nil
@@ -155,9 +180,7 @@ end
 -- @tparam string plain the text as from text_words.plain
 -- @tparam FoundSpans spans
 function person_names.find(plain, spans)
-  if not name_words.worth_search(plain) then
-    return
-  end
+  if not name_words.worth_search(plain) then return end
   local text = NameText.new(plain)
   local i, floor = 1, 0
   while i <= text.count do

@@ -30,20 +30,24 @@ local function harmless_at(run, i)
       return i + 2
     end
   end
-  return run:size(i) == 3 and find(run.text, "^97[89]", run.starts[i])
-    and run:reach(i, 13, "^[ -]$") or nil
+  return run:size(i) == 3
+      and find(run.text, "^97[89]", run.starts[i])
+      and run:reach(i, 13, "^[ -]$")
+    or nil
 end
 
 -- The numbers of the four groups from i on where they have the form of an IPv4 address, else nil.
 local function octets(run, i)
-  if i + 3 > run.count then
-    return nil
-  end
+  if i + 3 > run.count then return nil end
   local values = {}
   for k = i, i + 3 do
     local value = run:size(k) <= 3 and tonumber(run:digits(k, k))
-    if not value or value > 255 or run:size(k) > 1 and run:first_digit(k) == 48
-      or k < i + 3 and run:gap(k) ~= "." then
+    if
+      not value
+      or value > 255
+      or run:size(k) > 1 and run:first_digit(k) == 48
+      or k < i + 3 and run:gap(k) ~= "."
+    then
       return nil
     end
     values[#values + 1] = value
@@ -54,39 +58,31 @@ end
 -- The last group of the IPv4 address or version at group i, and whether it is nobody's.
 local function ipv4_at(run, i)
   local values = octets(run, i)
-  if not values then
-    return nil
-  end
+  if not values then return nil end
   local text, first, last = run.text, run.starts[i], run.ends[i + 3]
-  if i > 1 and find(run:gap(i - 1), "[.-]$") or find(sub(text, first - 1, first - 1), "[%w_.~^-]")
-    or find(text, "^[%w_]", last + 1) or find(text, "^[.-]%w", last + 1) then
+  if
+    i > 1 and find(run:gap(i - 1), "[.-]$")
+    or find(sub(text, first - 1, first - 1), "[%w_.~^-]")
+    or find(text, "^[%w_]", last + 1)
+    or find(text, "^[.-]%w", last + 1)
+  then
     return nil
   end
   local a, b, c, d = table.unpack(values)
-  if a == 0 or a == 127 or a >= 224 then
-    return i + 3, true
-  end
+  if a == 0 or a == 127 or a >= 224 then return i + 3, true end
   local words = DigitRun.words_before(text, first)
   local small = a < 10 and b < 32 and c < 32 and d < 32
   return i + 3, any(words, list.versions, 2) or small and not any(words, list.network)
 end
 
 local function card_at(run, i)
-  if run:size(i) < 4 or run:size(i) > 19 or not run:free_left(i) then
-    return nil
-  end
+  if run:size(i) < 4 or run:size(i) > 19 or not run:free_left(i) then return nil end
   local total, best = 0, nil
   for j = i, math.min(run.count, i + 5) do
     total = total + run:size(j)
-    if total > 19 then
-      break
-    end
-    if total >= 13 and run:free_right(j) and check_digits.card(run:digits(i, j)) then
-      best = j
-    end
-    if j == run.count or not find(run:gap(j), "^[ -]$") then
-      break
-    end
+    if total > 19 then break end
+    if total >= 13 and run:free_right(j) and check_digits.card(run:digits(i, j)) then best = j end
+    if j == run.count or not find(run:gap(j), "^[ -]$") then break end
   end
   return best
 end
@@ -109,17 +105,11 @@ local function number_at(run, i)
     return i
   end
   stop = harmless_at(run, i) or is_counting(run, i) and i
-  if stop then
-    return stop
-  end
+  if stop then return stop end
   stop = card_at(run, i)
-  if stop then
-    return stop, "CARD", first
-  end
+  if stop then return stop, "CARD", first end
   stop = identity_numbers.at(run, i)
-  if stop then
-    return stop, "ID", first
-  end
+  if stop then return stop, "ID", first end
   stop = phone_numbers.at(run, i)
   return stop, "PHONE", stop and phone_numbers.first_byte(run, i)
 end
@@ -128,9 +118,7 @@ local function search_run(run, spans)
   local i = 1
   while i <= run.count do
     local stop, kind, first = number_at(run, i)
-    if stop and kind then
-      spans:add(kind, first, run.ends[stop])
-    end
+    if stop and kind then spans:add(kind, first, run.ends[stop]) end
     i = (stop or i) + 1
   end
 end
@@ -149,16 +137,12 @@ function personal_numbers.find(text, spans)
       last = match(text, "^%w+()", at) - 1
     else
       run:read(at)
-      if run.count > 1 or run:size(1) >= 7 then
-        search_run(run, spans)
-      end
+      if run.count > 1 or run:size(1) >= 7 then search_run(run, spans) end
       last = run.ends[run.count]
     end
     at = find(text, "%d", last + 1)
   end
-  if find(text, "assport", 1, true) then
-    identity_numbers.passports(text, spans)
-  end
+  if find(text, "assport", 1, true) then identity_numbers.passports(text, spans) end
 end
 
 return personal_numbers

@@ -18,13 +18,9 @@ local phrases = { "my number", "contact number", "meine nummer" }
 
 local function is_announced(run)
   local words, head = run:context()
-  if any(words, list.phone) then
-    return true
-  end
+  if any(words, list.phone) then return true end
   for _, phrase in ipairs(phrases) do
-    if find(head, phrase, 1, true) then
-      return true
-    end
+    if find(head, phrase, 1, true) then return true end
   end
   return false
 end
@@ -37,17 +33,19 @@ end
 -- The last group of a North American number: 3-3-4, perhaps after a 1; and whether only spaces part
 -- its groups.
 local function north_american(run, i)
-  if run:size(i) == 1 and run:first_digit(i) == 49 and i < run.count then
-    i = i + 1
-  end
-  if i + 2 > run.count or run:size(i) ~= 3 or run:size(i + 1) ~= 3 or run:size(i + 2) ~= 4
-    or run:first_digit(i) < 50 or run:first_digit(i + 1) < 50 then
+  if run:size(i) == 1 and run:first_digit(i) == 49 and i < run.count then i = i + 1 end
+  if
+    i + 2 > run.count
+    or run:size(i) ~= 3
+    or run:size(i + 1) ~= 3
+    or run:size(i + 2) ~= 4
+    or run:first_digit(i) < 50
+    or run:first_digit(i + 1) < 50
+  then
     return nil
   end
   local one, two = run:gap(i), run:gap(i + 1)
-  if not find(one, "^[ ).-]+$") or not find(two, "^[ .-]$") then
-    return nil
-  end
+  if not find(one, "^[ ).-]+$") or not find(two, "^[ .-]$") then return nil end
   return i + 2, one == " " and two == " "
 end
 
@@ -58,12 +56,8 @@ local function international(run, i)
   local american = run:size(i) == 1 and run:first_digit(i) == 49
   for j = i, math.min(run.count, i + 6) do
     total = total + run:size(j)
-    if total > 15 or american and total > 11 or best and total > 13 then
-      break
-    end
-    if total >= 8 and (not american or total == 11) and run:free_right(j) then
-      best = j
-    end
+    if total > 15 or american and total > 11 or best and total > 13 then break end
+    if total >= 8 and (not american or total == 11) and run:free_right(j) then best = j end
   end
   return best
 end
@@ -74,9 +68,7 @@ local function stretch(run, i)
   local total, stop, dots = 0, i, 0
   for k = i, math.min(run.count, i + 6) do
     local size = run:size(k)
-    if total + size > 15 or total >= 9 and k > i and size > 4 then
-      break
-    end
+    if total + size > 15 or total >= 9 and k > i and size > 4 then break end
     total, stop = total + size, k
     if k < run.count then
       local between = run:gap(k)
@@ -92,9 +84,7 @@ end
 
 -- Whether the groups i to `stop` have the form of a number that is dialled from a zero on.
 local function has_trunk_zero(run, i, stop, total, dots)
-  if run:first_digit(i) ~= 48 then
-    return false
-  end
+  if run:first_digit(i) ~= 48 then return false end
   local size, groups = run:size(i), stop - i + 1
   local second = byte(run.text, run.starts[i] + 1)
   if second == 48 and size > 2 then -- 00: into another country
@@ -116,15 +106,21 @@ function phone_numbers.at(run, i)
     return international(run, i)
   end
   local american, spaced = north_american(run, i)
-  if american and run:free_right(american) and not is_denied(run)
-    and (not spaced or is_announced(run)) then
+  if
+    american
+    and run:free_right(american)
+    and not is_denied(run)
+    and (not spaced or is_announced(run))
+  then
     return american
   end
   local stop, total, dots = stretch(run, i)
   if not run:free_right(stop) or is_denied(run) then
     return nil
-  elseif has_trunk_zero(run, i, stop, total, dots)
-    or total >= 7 and total <= 14 and dots == 0 and is_announced(run) then
+  elseif
+    has_trunk_zero(run, i, stop, total, dots)
+    or total >= 7 and total <= 14 and dots == 0 and is_announced(run)
+  then
     return stop
   end
   return nil
@@ -137,9 +133,7 @@ end
 -- @treturn integer
 function phone_numbers.first_byte(run, i)
   local text, first = run.text, run.starts[i]
-  if byte(text, first - 1) == 43 then
-    first = first - 1
-  end
+  if byte(text, first - 1) == 43 then first = first - 1 end
   if byte(text, first - 1) == 40 and i < run.count and find(run:gap(i), ")", 1, true) then
     first = first - 1
   end

@@ -9,12 +9,12 @@ local text_words = {}
 local find, sub, byte = string.find, string.sub, string.byte
 
 local blanks = {
-  ["\226\128\153"] = "'\1\1", ["\226\128\152"] = "   ", ["\226\128\166"] = ".  ",
+  ["\226\128\153"] = "'\1\1",
+  ["\226\128\152"] = "   ",
+  ["\226\128\166"] = ".  ",
 }
 
-local function blank(mark)
-  return blanks[mark] or (" "):rep(#mark)
-end
+local function blank(mark) return blanks[mark] or (" "):rep(#mark) end
 
 --- The text with typographic marks of UTF-8 blanked; as long as the text.
 -- @tparam string text
@@ -43,7 +43,8 @@ function text_words.capital(word)
   return false
 end
 
-local lower_two = { ["é"] = "É", ["ö"] = "Ö", ["ø"] = "Ø", ["å"] = "Å", ["á"] = "Á", ["ó"] = "Ó" }
+local lower_two =
+  { ["é"] = "É", ["ö"] = "Ö", ["ø"] = "Ø", ["å"] = "Å", ["á"] = "Á", ["ó"] = "Ó" }
 
 --- A word as a list of names has it: capital first, the rest small.
 -- @tparam string word

@@ -31,13 +31,17 @@ local endings = { "s", "es", "ed", "d", "ing" }
 -- A common word or a form of one: wanted, boxes, searching, stopping. Not more than the forms of
 -- grammar: people do call themselves blocky or licker.
 local function is_word(low)
-  if common[low] or proper[low] then
-    return true
-  end
+  if common[low] or proper[low] then return true end
   for _, ending in ipairs(endings) do
     local stem = #low > #ending + 2 and sub(low, -#ending) == ending and sub(low, 1, -#ending - 1)
-    if stem and (common[stem] or common[stem .. "e"]
-      or sub(stem, -1) == sub(stem, -2, -2) and common[sub(stem, 1, -2)]) then
+    if
+      stem
+      and (
+        common[stem]
+        or common[stem .. "e"]
+        or sub(stem, -1) == sub(stem, -2, -2) and common[sub(stem, 1, -2)]
+      )
+    then
       return true
     end
   end
@@ -45,9 +49,7 @@ local function is_word(low)
 end
 
 -- Whether a name in small letters is one that counts only where someone is addressed.
-local function is_weak(low)
-  return #low <= 2 or not find(low, "[%a\128-\255]") or is_word(low)
-end
+local function is_weak(low) return #low <= 2 or not find(low, "[%a\128-\255]") or is_word(low) end
 
 --- The user names of a log, ready to be found.
 -- @tparam {string,...} names
@@ -107,9 +109,7 @@ end
 local function find_parts(known, low, at, token, spans)
   local lead, inner = token:match("^([%[%]{}\\`^|-]*)(.*)$")
   inner = inner:match("^[%w_\128-\255]+")
-  if not inner or lead == "" and #inner == #token then
-    return
-  end
+  if not inner or lead == "" and #inner == #token then return end
   for offset, piece in token:gmatch("()([%w_]+)") do
     if #piece > 2 and counts(known, low, at + offset - 1, piece) then
       spans:add("USER", at + offset - 1, at + offset + #piece - 2)
@@ -122,9 +122,12 @@ local function find_others(others, low, at, spans)
   for _, other in ipairs(others) do
     local first = at - other[2] + 1
     local last = first + #other[1] - 1
-    if first > 0 and sub(low, first, last) == other[1]
+    if
+      first > 0
+      and sub(low, first, last) == other[1]
       and not find(sub(low, first - 1, first - 1), "[%w_]")
-      and not find(low, "^[%w_]", last + 1) then
+      and not find(low, "^[%w_]", last + 1)
+    then
       spans:add("USER", first, last)
     end
   end
@@ -139,15 +142,11 @@ function UserNames:find(text, spans)
   local marks = find(low, "[%[%]{}\\`^|\128-\255-]")
   for at, token in low:gmatch(marks and "()([%w_%[%]{}\\`^|\128-\255-]+)" or "()([%w_]+)") do
     if known[token] then
-      if counts(known, low, at, token) then
-        spans:add("USER", at, at + #token - 1)
-      end
+      if counts(known, low, at, token) then spans:add("USER", at, at + #token - 1) end
     elseif marks and #token > 2 and find(token, "[^%w_]") then
       find_parts(known, low, at, token, spans)
     end
-    if others and others[token] then
-      find_others(others[token], low, at, spans)
-    end
+    if others and others[token] then find_others(others[token], low, at, spans) end
   end
 end
 
@@ -172,9 +171,7 @@ function UserNames:mostly_names(texts, given)
   end
   local names = {}
   for name, count in pairs(as_names) do
-    if count >= least and count >= share * all[name] then
-      names[#names + 1] = name
-    end
+    if count >= least and count >= share * all[name] then names[#names + 1] = name end
   end
   table.sort(names)
   return names

@@ -49,9 +49,7 @@ function word_lists.read(name)
   if not read_already[name] then
     local path = folder .. "lists/" .. name .. ".txt"
     local text, message = files.read(path)
-    if not text then
-      error("personal data: a word list cannot be read: " .. message, 2)
-    end
+    if not text then error("personal data: a word list cannot be read: " .. message, 2) end
     read_already[name] = word_lists.parse(text, path)
   end
   return read_already[name]
