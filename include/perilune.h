@@ -94,7 +94,7 @@ void pl_mem_fail_at(pl_ctx *ctx, int64_t k, bool forever);
 ** Machine
 */
 #define PL_MAX_THREADS 1024
-/* OpenMP threads for this process, 1 to PL_MAX_THREADS; false, and nothing changes, for another n. */
+/* OpenMP threads for this process, 1 to PL_MAX_THREADS; for another n false: nothing changes. */
 bool pl_threads_set(int64_t n);
 int pl_threads_get(void);
 /* The kernel variant in use: "avx512", "avx2" or "plain"; chosen by CPUID, or by the environment

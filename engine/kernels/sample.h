@@ -10,7 +10,7 @@
 #include "kernels/variant.h"
 
 /* What is read off a row: its largest logit, and the sum of e^((z_v - peak) / T). The two are kept
-** apart since ln p = (z - peak) / T - ln total loses the digits of a large peak when they are one. */
+** apart: as one number they would lose the digits of a large peak in (z - peak) / T - ln total. */
 typedef struct {
     real peak, total;
 } k_row;

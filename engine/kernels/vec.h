@@ -188,7 +188,7 @@ static inline real v_fold_max(vec v)
 }
 #endif
 
-/* Walks elements from .. to-1 in vectors: `i` is the position, `m` how many are valid in this one. */
+/* Walks elements from .. to-1 in vectors: `i` is the position, `m` how many are valid in it. */
 #define V_SPAN(i, m, from, to) \
     for (int64_t i = (from), m; m = (to)-i < VL ? (to)-i : VL, i < (to); i += VL)
 #define V_EACH(i, m, n) V_SPAN(i, m, 0, n)

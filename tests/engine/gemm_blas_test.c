@@ -171,7 +171,7 @@ static void test_setting(void **state)
     unsetenv("PERILUNE_GEMM");
 }
 
-/* linear, matmul and the losses over a head, on the way of OpenBLAS: rows alone and among others. */
+/* linear, matmul and the losses over a head, by OpenBLAS: rows alone and among others. */
 static void test_ops_rows_alone(void **state)
 {
     (void)state;

@@ -54,14 +54,11 @@ describe("an alarm", function()
   it("says of a KL that runs away what does not hold it", function()
     local history = rows("objective/kl", { 70 })
     says(health.kl_runaway(history, nil, { kl_coef = 0 }), "kl_coef is 0, so nothing holds it")
-    says(
-      health.kl_runaway(history, nil, { kl_coef = 0.1, kl_placement = "loss", kl_estimator = "k1" }),
-      "set kl_estimator to k2"
-    )
-    says(
-      health.kl_runaway(history, nil, { kl_coef = 0.1, kl_placement = "loss", kl_estimator = "k2" }),
-      "Raise kl_coef"
-    )
+    local function as_loss(estimator)
+      return { kl_coef = 0.1, kl_placement = "loss", kl_estimator = estimator }
+    end
+    says(health.kl_runaway(history, nil, as_loss("k1")), "set kl_estimator to k2")
+    says(health.kl_runaway(history, nil, as_loss("k2")), "Raise kl_coef")
   end)
 
   it("hears a KL that runs away, by size and by pace", function()

@@ -334,7 +334,7 @@ describe("data sets", function()
         completions = { "a", "b" },
         ranks = { 1, 2 },
       },
-      ['{"prompt":[' .. user_q .. '],"chosen":[' .. says_a .. '],"rejected":[' .. says_b .. "]}"] = {
+      [('{"prompt":[%s],"chosen":[%s],"rejected":[%s]}'):format(user_q, says_a, says_b)] = {
         prompt = "q",
         completions = { "a", "b" },
         ranks = { 1, 2 },

@@ -145,8 +145,12 @@ describe("answers", function()
     local toy = dofile("tests/lua/support/toy.lua")
     local model = toy.model("llama")
     local function tokens(stream, seed)
-      return pl.generate(model, { { 1, 2 } }, { max_tokens = 12, seed = seed, stream = stream }).tokens
-        :totable()
+      local answers = pl.generate(model, { { 1, 2 } }, {
+        max_tokens = 12,
+        seed = seed,
+        stream = stream,
+      })
+      return answers.tokens:totable()
     end
     assert.are.same(tokens("eval", 1), tokens("eval", 1))
     assert.are_not.same(tokens("eval", 1), tokens("ppo.rollout", 1))

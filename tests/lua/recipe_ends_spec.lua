@@ -28,7 +28,10 @@ end
 
 local function summary_of(folder) return pl.json.decode(scratch.read(folder .. "/summary.json")) end
 
-local function refusal(recipe, more, folder) return tostring(message_of(run, recipe, more, folder)) end
+local function refusal(recipe, more, folder)
+  local message = message_of(run, recipe, more, folder)
+  return tostring(message)
+end
 
 --- Flips one bit of a file.
 local function flip(path)
@@ -163,7 +166,10 @@ describe("models that work together", function()
     end
     local other, size = reward_model(texts)
     assert.are.equal(#own, size)
-    local function with(path) return refusal("ppo", { reward_function = "", reward_model = path }) end
+    local function with(path)
+      local settings = { reward_function = "", reward_model = path }
+      return refusal("ppo", settings)
+    end
     assert.is_truthy(
       with(other):find(
         ("reward_model (%s) has another tokenizer than model (%s)"):format(other, w.model),

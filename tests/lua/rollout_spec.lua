@@ -62,10 +62,10 @@ describe("whitening", function()
   local x = pl.tensor { 1, 2, 3, 6 }
   local deviation = math.sqrt(3.5 + 1e-8)
 
-  it(
-    "gives mean 0 and population deviation 1",
-    function() near({ -2 / deviation, -1 / deviation, 0, 3 / deviation }, rollout.whiten(x, true)) end
-  )
+  it("gives mean 0 and population deviation 1", function()
+    local wanted = { -2 / deviation, -1 / deviation, 0, 3 / deviation }
+    near(wanted, rollout.whiten(x, true))
+  end)
 
   it(
     "keeps the mean when it is asked to",
@@ -256,7 +256,10 @@ describe("a ragged batch", function()
       ragged.take(x, pl.tensor({ 0, 3 }, "int32"), { 1 })
     end,
     ["must be int32"] = function() ragged.take(x, pl.tensor { 0, 6 }, { 1 }) end,
-    ["they must be alike"] = function() ragged.join(x, offsets, x, pl.tensor({ 0, 6 }, "int32")) end,
+    ["they must be alike"] = function()
+      local other = pl.tensor({ 0, 6 }, "int32")
+      ragged.join(x, offsets, x, other)
+    end,
     ["nothing stands before the first row of b"] = function()
       ragged.join(x, offsets, x, pl.tensor({ 0, 2, 3, 4, 6 }, "int32"))
     end,

@@ -359,8 +359,8 @@ describe("a resumed run", function()
       local function refusal(...)
         return tostring(message_of(run.open, make(folder, "--resume", checkpoint, ...)))
       end
-      local both = "toy: %s was made with other settings: lam is 0.2 there, 0.7 was given; seed is 1 "
-        .. "there, 9 was given. Leave them as they were, or go on with --resume_changed lam,seed"
+      local both = "toy: %s was made with other settings: lam is 0.2 there, 0.7 was given; seed is "
+        .. "1 there, 9 was given. Leave them as they were, or go on with --resume_changed lam,seed"
       assert.are.equal(both:format(checkpoint), refusal("--lam", "0.7", "--seed", "9"))
       assert.is_truthy(
         refusal("--lam", "0.7", "--seed", "9", "--resume_changed", "lam"):find(

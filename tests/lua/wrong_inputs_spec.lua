@@ -274,7 +274,8 @@ describe("wrong inputs", function()
       [sft] = "out already holds a run; --resume goes on with it",
       [SFT .. " --dataset cut.jsonl --max_steps 1 --resume"] = "cut.jsonl",
       [sft .. " --resume out/checkpoint-99"] = "out/checkpoint-99 is not a checkpoint",
-      [PPO .. " --reward_function reward.lua --resume"] = "out holds a run of sft, which cannot be resumed as one of ppo",
+      [PPO .. " --reward_function reward.lua --resume"] = "out holds a run of sft, which cannot be "
+        .. "resumed as one of ppo",
     } do
       local _, code, err = run(line)
       assert.are.equal(1, code)

@@ -38,7 +38,10 @@ end
 -- @tparam string name
 -- @tparam integer|string ... parts
 -- @treturn number
-function random.real(seed, name, ...) return core.random_uniform(seed, random.purpose(name, ...), 0) end
+function random.real(seed, name, ...)
+  local purpose = random.purpose(name, ...)
+  return core.random_uniform(seed, purpose, 0)
+end
 
 --- One draw from the standard normal distribution that depends on its arguments alone.
 -- @tparam integer seed

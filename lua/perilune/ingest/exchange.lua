@@ -59,19 +59,15 @@ local function is_text(value) return type(value) == "string" and value:find("%S"
 
 -- ---- wanted or not --------
 
+local LIKED <const> = "true yes good up positive desirable like liked thumbs_up thumbsup accepted "
+  .. "chosen 1"
+local DISLIKED <const> = "false no bad down negative undesirable dislike disliked thumbs_down "
+  .. "thumbsdown rejected"
 local words = {}
-for word in
-  ("true yes good up positive desirable like liked thumbs_up thumbsup accepted chosen 1"):gmatch(
-    "%S+"
-  )
-do
+for word in LIKED:gmatch("%S+") do
   words[word] = true
 end
-for word in
-  ("false no bad down negative undesirable dislike disliked thumbs_down thumbsdown " .. "rejected"):gmatch(
-    "%S+"
-  )
-do
+for word in DISLIKED:gmatch("%S+") do
   words[word] = false
 end
 
@@ -491,10 +487,8 @@ local function dialogue_or_question(row, record, opts)
   local dialogue = is_dialogue and dialogue_of(record)
   local turn = dialogue and exchange.unwanted_turn(dialogue)
   if turn and turn < #dialogue and not is_models(row, opts) then
-    return ("turn %d has weight 0 and is not the last: leave it out or cut the dialogue there"):format(
-      turn
-    ),
-      true
+    local text = "turn %d has weight 0 and is not the last: leave it out or cut the dialogue there"
+    return text:format(turn), true
   end
   if
     answer == nil

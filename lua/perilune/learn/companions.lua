@@ -8,7 +8,10 @@ local tokenizer = require("perilune.model.tokenizer")
 
 local companions = {}
 
-local function refuse(text, ...) error("models that do not fit together: " .. text:format(...), 0) end
+local function refuse(text, ...)
+  local message = "models that do not fit together: " .. text
+  error(message:format(...), 0)
+end
 
 local function title(one) return ("%s (%s)"):format(one.name, one.path) end
 

@@ -174,13 +174,9 @@ local function oversized(config, arch, tensors)
     local name, tensor = size[2], tensors[size[2]]
     local held = tensor and tensor:shape()[size[3]]
     if held and config[size[1]] and config[size[1]] ~= held then
-      return ("config.json: '%s' is %d, but '%s' of the file has the shape %s: it can only be %d"):format(
-        size[1],
-        config[size[1]],
-        name,
-        shape_text(tensor:shape()),
-        held
-      )
+      local text =
+        "config.json: '%s' is %d, but '%s' of the file has the shape %s: it can only be %d"
+      return text:format(size[1], config[size[1]], name, shape_text(tensor:shape()), held)
     end
   end
 end

@@ -100,10 +100,9 @@ function llama.check(config)
   if message then return message end
   local heads, kv, width = config.num_attention_heads, kv_heads(config), config.hidden_size
   if heads % kv ~= 0 then
-    return ("config.json: 'num_key_value_heads' is %d; it must divide 'num_attention_heads', %d"):format(
-      kv,
-      heads
-    )
+    local text =
+      "config.json: 'num_key_value_heads' is %d; it must divide 'num_attention_heads', %d"
+    return text:format(kv, heads)
   elseif not config.head_dim and width % heads ~= 0 then
     return (
       "config.json: 'num_attention_heads' is %d; without 'head_dim' it must divide "

@@ -302,10 +302,8 @@ local function value_advice(history, settings, window)
       show(now)
     )
   elseif value_far_off(history, window // 2) and value_loss_fell(history, window // 2) then
-    return ("Its loss is %s where scores deviate by %s, and jumps: lower value_learning_rate."):format(
-      show(now),
-      show(last_mean(history, "objective/scores_std", window))
-    )
+    local text = "Its loss is %s where scores deviate by %s, and jumps: lower value_learning_rate."
+    return text:format(show(now), show(last_mean(history, "objective/scores_std", window)))
   end
   local rate = fixed(settings, "value_learning_rate")
   return ("It learns too slowly: raise value_learning_rate%s."):format(

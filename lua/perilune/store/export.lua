@@ -119,14 +119,9 @@ function export.read_into(self, folder)
   local about, message = files.read_json(folder .. "/store.json")
   if not about then error(("%s is not an export of a store: %s"):format(folder, message), 0) end
   if math.type(about.version) ~= "integer" or about.version > #schema.migrations then
-    error(
-      ("%s was exported at version %s of the tables, this Perilune imports up to version %d"):format(
-        folder,
-        about.version,
-        #schema.migrations
-      ),
-      0
-    )
+    local text =
+      "%s was exported at version %s of the tables, this Perilune imports up to version %d"
+    error(text:format(folder, about.version, #schema.migrations), 0)
   end
   if lfs.attributes(folder .. "/manifest.json") then assert(files.folder_verify(folder)) end
   self:transaction(function()

@@ -234,7 +234,10 @@ cases.planted = {
     "reward",
     ended,
     "the wrong way round in one of the files",
-    function(settings, w, world) settings.dataset = world.rankings(w, "swapped", { swapped = true }) end
+    function(settings, w, world)
+      local swapped = { swapped = true }
+      settings.dataset = world.rankings(w, "swapped", swapped)
+    end
   ),
   mistake(
     "all rankings the wrong way round",
