@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     const unsigned kind = data[0] % 4;
     if (kind == 1) {
-        static const char header[] = "{\"x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}";
+        static const char header[] =
+            "{\"x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}";
         char shard[128];
         const uint64_t n = sizeof header - 1;
         memcpy(shard, &n, 8);

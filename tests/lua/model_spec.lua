@@ -306,13 +306,9 @@ describe("a model folder that does not fit", function()
   end)
 
   it("is refused when it is not there, or not JSON", function()
-    refused(function()
-      return pl.load(dir .. "/nowhere")
-    end, "nowhere")
+    refused(function() return pl.load(dir .. "/nowhere") end, "nowhere")
     write(dir .. "/config.json", '{"model_type":"llama","x":{"\xFF":1}}') -- found by fuzzing
-    refused(function()
-      return pl.load(dir)
-    end, "'x' is an object")
+    refused(function() return pl.load(dir) end, "'x' is an object")
     for text, what in pairs { ["[]"] = "a list", ["3"] = "3", ['"x"'] = "x", ["true"] = "true" } do
       write(dir .. "/config.json", text)
       refused(function() return pl.load(dir) end, "config.json: " .. what .. ", not an object")
