@@ -247,13 +247,13 @@ static bool wants(const pl_tensor *t)
 }
 
 /* Where the gradient of an input goes: its own memory, or a second one when the input stands twice
-** in the call (then *twin is set and must be added afterwards). */
-static pl_status make_d_in(pl_ctx *ctx, pl_call *c, int i, bool *twin)
+** in the call (then *repeated is set and must be added afterwards). */
+static pl_status make_d_in(pl_ctx *ctx, pl_call *c, int i, bool *repeated)
 {
     pl_tensor *t = c->in[i];
-    *twin = false;
-    for (int k = 0; k < i; k++) *twin = *twin || (c->in[k] == t && c->d_in[k] != NULL);
-    if (*twin) {
+    *repeated = false;
+    for (int k = 0; k < i; k++) *repeated = *repeated || (c->in[k] == t && c->d_in[k] != NULL);
+    if (*repeated) {
         c->acc[i] = false;
         return pl__tensor_new_free(ctx, &c->d_in[i], t->dtype, t->rank, t->shape);
     }
@@ -266,22 +266,22 @@ static pl_status make_d_in(pl_ctx *ctx, pl_call *c, int i, bool *twin)
 static pl_status backward_op(pl_ctx *ctx, pl_node *node)
 {
     pl_call *c = &node->call;
-    bool twin[PL_MAX_IN] = {false};
+    bool repeated[PL_MAX_IN] = {false};
     pl_status st = PL_OK;
     for (int i = 0; i < node->n_in; i++)
-        if (wants(c->in[i])) PL_GO(make_d_in(ctx, c, i, &twin[i]));
+        if (wants(c->in[i])) PL_GO(make_d_in(ctx, c, i, &repeated[i]));
     pl_dtype dtype = PL_F32;
     for (int i = 0; i < node->n_in; i++)
         if (c->in[i] != NULL && c->in[i]->dtype == PL_F64) dtype = PL_F64;
     PL_GO(pl__ops_for(ctx, dtype)->impl[c->op]->backward(c));
     for (int i = 0; i < node->n_in; i++) {
         if (c->d_in[i] == NULL) continue;
-        if (twin[i]) add_into(c->in[i]->grad, c->d_in[i]);
+        if (repeated[i]) add_into(c->in[i]->grad, c->d_in[i]);
         c->in[i]->grad_valid = true;
     }
 done:
     for (int i = 0; i < node->n_in; i++) {
-        if (twin[i]) pl_tensor_release(c->d_in[i]);
+        if (repeated[i]) pl_tensor_release(c->d_in[i]);
         c->d_in[i] = NULL;
     }
     pl__call_release(c, false);

@@ -28,7 +28,7 @@ enum {
     N_DIRECT = 256, /* row length up to which B is read where it stands */
 };
 
-typedef enum { B_PACKED, B_STRAIGHT, B_TURNED } b_kind;
+typedef enum { B_PACKED, B_STRAIGHT, B_TRANSPOSED } b_kind;
 
 typedef struct {
     int64_t m, n, k;
@@ -94,7 +94,7 @@ static tile_args tile_of(const job *g, int64_t k0, int64_t kc)
                        .ldc = g->ldc,
                        .acc = g->acc || k0 > 0,
                        .lda = g->lda,
-                       .turned = g->ta};
+                       .transposed = g->ta};
 }
 
 static void tile_place(tile_args *t, const job *g, int64_t row, int64_t col, int64_t cols)
@@ -127,12 +127,12 @@ static void run_panel(const job *g, int64_t col, int64_t cols)
             t.bs = g->ldb;
             t.ps = NR;
         } else {
-            const bool turned = g->kind == B_TURNED;
-            const real *src = turned ? g->b + col * g->ldb + k0 : g->b + k0 * g->ldb + col;
+            const bool transposed = g->kind == B_TRANSPOSED;
+            const real *src = transposed ? g->b + col * g->ldb + k0 : g->b + k0 * g->ldb + col;
             t.bs = cols > NR ? 2 * NR : NR;
             t.ps = NR;
             t.b = buffer;
-            pack(turned, src, g->ldb, cols, kc, buffer, t.bs);
+            pack(transposed, src, g->ldb, cols, kc, buffer, t.bs);
         }
         for (int64_t s = 0; s < strips; s++) {
             const int64_t row = strip_bound(g->m, strips, s);
@@ -185,7 +185,7 @@ static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64
             pack(!g->ta, t.a, g->lda, mr, kc, strip, MA);
             t.a = strip;
             t.lda = MA;
-            t.turned = true;
+            t.transposed = true;
         }
         for (int64_t p = i % panels; p < panels && i < t1; p++, i++) {
             const bool at_edge = pack_edge && p == panels - 1;
@@ -235,13 +235,13 @@ static void run_blocks(const job *g, real *work)
         }
         for (int64_t i = 0; i < blocks; i++) {
             const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
-            const bool turned = g->kind == B_TURNED;
+            const bool transposed = g->kind == B_TRANSPOSED;
             b_view v = {work, NR, NR * kc, false};
             PL_PARALLEL_FOR(panels * NR * kc)
             for (int64_t p = 0; p < panels; p++) {
                 const int64_t j = col + p * NR;
-                pack(turned, turned ? g->b + j * g->ldb + k0 : g->b + k0 * g->ldb + j, g->ldb,
-                     min_of(NR, g->n - j), kc, work + p * v.ps, NR);
+                pack(transposed, transposed ? g->b + j * g->ldb + k0 : g->b + k0 * g->ldb + j,
+                     g->ldb, min_of(NR, g->n - j), kc, work + p * v.ps, NR);
             }
             share_tiles(g, &v, col, panels, i, i + 1);
         }
@@ -261,7 +261,7 @@ static void run(job *g, bool parallel, real *work)
 */
 int64_t K(gemm_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
 {
-    const job g = {.m = m, .n = n, .k = k, .ta = ta, .kind = tb ? B_TURNED : B_STRAIGHT};
+    const job g = {.m = m, .n = n, .k = k, .ta = ta, .kind = tb ? B_TRANSPOSED : B_STRAIGHT};
     if (is_direct(&g) || (tb && m <= M_FEW)) return 0;
     return min_of(ceil_div(n, NR) * NR, NC) * min_of(k, KC);
 }
@@ -280,7 +280,7 @@ void K(gemm)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, i
              .ldb = ldb,
              .c = c,
              .ldc = ldc,
-             .kind = tb ? B_TURNED : B_STRAIGHT};
+             .kind = tb ? B_TRANSPOSED : B_STRAIGHT};
     run(&g, true, work);
 }
 
@@ -298,7 +298,7 @@ void K(gemm_serial)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const rea
              .ldb = ldb,
              .c = c,
              .ldc = ldc,
-             .kind = tb ? B_TURNED : B_STRAIGHT};
+             .kind = tb ? B_TRANSPOSED : B_STRAIGHT};
     run(&g, false, NULL);
 }
 
@@ -347,6 +347,6 @@ void K(gemm_linear)(int64_t m, int64_t n, int64_t k, const real *x, const real *
              .ldb = k,
              .c = y,
              .ldc = n,
-             .kind = packed ? B_PACKED : B_TURNED};
+             .kind = packed ? B_PACKED : B_TRANSPOSED};
     run(&g, true, work);
 }

@@ -135,9 +135,10 @@ static inline int64_t r_cols(int64_t cols, int v)
 
 /*
 ** c[mr, cols] = (acc ? c : 0) + a[mr, kc] b[kc, cols] (+ bias[cols] after the chain).
-** a[i,k] lies at a[i * lda + k], or at a[i + k * lda] when `turned`; register pair v of row k of b
-** at b[k * bs + v * ps]. All registers of b must be readable, whatever cols is. Unless turned, the
-** line of memory at next + k * next_step is fetched ahead for each k: what will be read soon.
+** a[i,k] lies at a[i * lda + k], or at a[i + k * lda] when `transposed`; register pair v of row k
+** of b at b[k * bs + v * ps]. All registers of b must be readable, whatever cols is. Unless
+** transposed, the line of memory at next + k * next_step is fetched ahead for each k: what will be
+** read soon.
 */
 typedef struct {
     int64_t kc;
@@ -150,26 +151,26 @@ typedef struct {
     const real *bias;  /* NULL for none */
     real *c;
     int64_t ldc, cols;
-    bool acc, turned;
+    bool acc, transposed;
 } tile_args;
 
 enum {
-    AHEAD = 16,                    /* rows of b, and of a turned a, to fetch ahead */
+    AHEAD = 16,                    /* rows of b, and of a transposed a, to fetch ahead */
     LINE = 64 / (int)sizeof(real), /* elements in a line of the cache */
     LINE_REGS = 64 / RBYTES
 };
 
-/* Rows of A that are not turned go in threes behind one pointer: p, p + lda and p + 2 lda are one
-** instruction's addresses each, and the few pointers stay in registers. */
+/* Rows of A that are not transposed go in threes behind one pointer: p, p + lda and p + 2 lda are
+** one instruction's addresses each, and the few pointers stay in registers. */
 #define GROUPS(mr) (((mr) + 2) / 3)
 
 static inline __attribute__((always_inline)) void tile(const int mr, const int nv,
-                                                       const bool turned, const tile_args *t)
+                                                       const bool transposed, const tile_args *t)
 {
     reg x[MR][4];
     r_count n[4];
     const int64_t lda = t->lda, bs = t->bs, ps = t->ps, ldc = t->ldc, kc = t->kc;
-    const int groups = turned ? 1 : GROUPS(mr);
+    const int groups = transposed ? 1 : GROUPS(mr);
     const real *a[GROUPS(MR)];
     const real *b = t->b, *next = t->next;
     const int64_t next_step = t->next_step;
@@ -196,20 +197,20 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
         if (nv <= 2) { /* a wide tile is bound by its loads already */
             UNROLL
             for (int v = 0; v < nv; v += LINE_REGS) __builtin_prefetch(b + AHEAD * bs + v * RL);
-            __builtin_prefetch(turned ? a[0] + AHEAD * lda : next);
+            __builtin_prefetch(transposed ? a[0] + AHEAD * lda : next);
             next += next_step;
         }
         UNROLL
         for (int v = 0; v < nv; v++) w[v] = r_load(b + (v / 2) * ps + (v % 2) * RL);
         UNROLL
         for (int i = 0; i < mr; i++) {
-            reg s = (turned ? a[0][i] : a[i / 3][(i % 3) * lda]) - (reg){0};
+            reg s = (transposed ? a[0][i] : a[i / 3][(i % 3) * lda]) - (reg){0};
             UNROLL
             for (int v = 0; v < nv; v++) x[i][v] = r_fma(s, w[v], x[i][v]);
         }
         b += bs;
         UNROLL
-        for (int g = 0; g < groups; g++) a[g] += turned ? lda : 1;
+        for (int g = 0; g < groups; g++) a[g] += transposed ? lda : 1;
     }
 
     UNROLL
@@ -231,7 +232,7 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
 
 typedef void (*tile_fn)(const tile_args *);
 
-/* Tiles of each height: half a panel, a panel and two panels wide, A as it stands and turned. */
+/* Tiles of each height: half a panel, a panel and two panels wide, A as it is and transposed. */
 /* clang-format off */
 #define TILE(m, name, nv)                                                                         \
     static void tile_##name##_##m(const tile_args *t) { tile(m, nv, false, t); }                  \
@@ -255,9 +256,9 @@ static const tile_fn tile_wide[][2] = {EACH_WIDE(ENTRY_WIDE)};
 ** most WIDE_MR). */
 static inline void tile_run(int64_t mr, const tile_args *t)
 {
-    if (t->cols > NR) tile_wide[mr - 1][t->turned](t);
-    else if (t->cols > RL) tile_full[mr - 1][t->turned](t);
-    else tile_half[mr - 1][t->turned](t);
+    if (t->cols > NR) tile_wide[mr - 1][t->transposed](t);
+    else if (t->cols > RL) tile_full[mr - 1][t->transposed](t);
+    else tile_half[mr - 1][t->transposed](t);
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -333,13 +334,13 @@ static void pack_straight(const real *src, int64_t ld, int64_t cols, int64_t kc,
 }
 
 /* `width` (a multiple of RL) rows or columns, `valid` of them real, k-major into dst[kc][width].
-** turned: entry (j, k) at src[j * ld + k], else at src[k * ld + j]. */
-static void pack(bool turned, const real *src, int64_t ld, int64_t valid, int64_t kc, real *dst,
+** transposed: entry (j, k) at src[j * ld + k], else at src[k * ld + j]. */
+static void pack(bool transposed, const real *src, int64_t ld, int64_t valid, int64_t kc, real *dst,
                  int64_t width)
 {
     for (int64_t j = 0; j < width; j += RL) {
         const int64_t n = valid - j < 0 ? 0 : valid - j < RL ? valid - j : RL;
-        if (turned) pack_turned(n ? src + j * ld : src, ld, n, kc, dst + j, width);
+        if (transposed) pack_turned(n ? src + j * ld : src, ld, n, kc, dst + j, width);
         else pack_straight(n ? src + j : src, ld, n, kc, dst + j, width);
     }
 }

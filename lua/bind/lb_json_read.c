@@ -8,8 +8,7 @@
 ** It reads RFC 8259 and nothing else: at anything unusual (an error of any kind, a key twice, a key
 ** with escapes, a control character, half a surrogate pair, bytes that are not UTF-8, an integer of
 ** 19 digits or more, NaN, too much depth) it gives up, and json_decode begins anew with json-c,
-** which decides what such a text is and words what is wrong. So no text is read in two ways: what
-*is
+** which decides what such a text is and words what is wrong. So no text is read in two ways:
 ** accepted here is what strict and lax reading have in common.
 */
 #include "lb.h"

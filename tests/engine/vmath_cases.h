@@ -140,11 +140,11 @@ static void test_lanes(void **state)
     if (!MACHINE_CAN) skip();
     for (int i = 0; i < N_FUNCTIONS; i++)
         for (int t = 0; t < 500; t++) {
-            real x[VL], y[VL], turned[VL], z[VL];
+            real x[VL], y[VL], rotated[VL], z[VL];
             for (int k = 0; k < VL; k++) x[k] = (real)((t * VL + k) * 31 % 997 - 300) / 37;
             functions[i].f(y, x);
-            for (int k = 0; k < VL; k++) turned[k] = x[(k + 1 + t) % VL];
-            functions[i].f(z, turned);
+            for (int k = 0; k < VL; k++) rotated[k] = x[(k + 1 + t) % VL];
+            functions[i].f(z, rotated);
             for (int k = 0; k < VL; k++)
                 assert_memory_equal(&z[k], &y[(k + 1 + t) % VL], sizeof(real));
         }

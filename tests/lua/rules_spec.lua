@@ -231,7 +231,7 @@ describe("cap", function()
   -- of N - 1 degrees.
   it("samples uniformly", function()
     local N <const>, MAX <const>, S <const> = 20, 5, 1000
-    local rows, kept, twins = {}, {}, {}
+    local rows, kept, alike = {}, {}, {}
     for i = 1, N do
       -- Half of the rows say the same: they must be no more and no less likely than the others.
       rows[i] = { n = i, prompt = i <= N // 2 and "same" or "text " .. i, user_id = "u" }
@@ -243,7 +243,7 @@ describe("cap", function()
         kept[row.n] = kept[row.n] + 1
         same = same + (row.n <= N // 2 and 1 or 0)
       end
-      twins[same] = (twins[same] or 0) + 1
+      alike[same] = (alike[same] or 0) + 1
     end
     local p, chi = MAX / N, 0
     for i = 1, N do
@@ -261,7 +261,7 @@ describe("cap", function()
     chi = 0
     for same = 0, MAX do
       local expected = S * choose(10, same) * choose(10, MAX - same) / choose(N, MAX)
-      chi = chi + ((twins[same] or 0) - expected) ^ 2 / expected
+      chi = chi + ((alike[same] or 0) - expected) ^ 2 / expected
     end
     assert.is_true(chi < 20.5, "chi-square of 5 degrees: " .. chi)
   end)
