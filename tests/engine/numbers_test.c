@@ -69,22 +69,26 @@ static void run(pl_ctx *ctx, const extreme *row, const float *x, float *y)
 {
     const int64_t n = row->n, shape[2] = {n, 1};
     const bool loss = is(row, "cross_entropy");
-    pl_tensor *in, *w = NULL, *b = NULL, *out;
+    pl_tensor *in, *w = NULL, *out = NULL;
     int64_t scope;
     OK(pl_scope_open(ctx, &scope, "outer", false));
     OK(pl_tensor_new(ctx, &in, PL_F32, loss ? 2 : 1, shape));
     memcpy(pl_tensor_data(in), x, (size_t)n * sizeof *x);
     if (loss) { /* hidden is 1, so that the head's gradient is that of the logits */
-        pl_tensor *hidden, *rows, *targets;
+        pl_tensor *hidden, *rows, *targets, *value;
         const double one = 1, zero = 0, target = TARGET;
         const int64_t each[2] = {1, 1};
         OK(tensor_of(ctx, &hidden, PL_F32, 2, each, &one));
         OK(tensor_of(ctx, &rows, PL_I32, 1, each, &zero));
         OK(tensor_of(ctx, &targets, PL_I32, 1, each, &target));
         pl_tensor_set_requires_grad(in, true);
-        OK(APPLY(cross_entropy, &out, hidden, in, rows, targets, NULL));
-        OK(pl_backward(ctx, out, NULL));
-        out = pl_tensor_grad(in);
+        OK(APPLY(cross_entropy, &value, hidden, in, rows, targets, NULL));
+        OK(pl_backward(ctx, value, NULL));
+        memcpy(y, pl_tensor_data(pl_tensor_grad(in)), (size_t)n * sizeof *y);
+        pl_tensor_release(hidden);
+        pl_tensor_release(rows);
+        pl_tensor_release(targets);
+        pl_tensor_release(value);
     } else {
         if (strstr(row->op, "norm")) {
             OK(pl_tensor_new(ctx, &w, PL_F32, 1, shape));
@@ -94,9 +98,12 @@ static void run(pl_ctx *ctx, const extreme *row, const float *x, float *y)
         else if (is(row, "softmax")) OK(APPLY(softmax, &out, in));
         else if (is(row, "log_softmax")) OK(APPLY(log_softmax, &out, in));
         else if (is(row, "rmsnorm")) OK(APPLY(rmsnorm, &out, in, w));
-        else OK(APPLY(layernorm, &out, in, w, b));
+        else OK(APPLY(layernorm, &out, in, w, NULL));
+        memcpy(y, pl_tensor_data(out), (size_t)pl_tensor_count(out) * sizeof *y);
+        pl_tensor_release(out);
     }
-    memcpy(y, pl_tensor_data(out), (size_t)pl_tensor_count(out) * sizeof *y);
+    pl_tensor_release(in);
+    pl_tensor_release(w);
     pl_scope_close(ctx, scope);
 }
 
