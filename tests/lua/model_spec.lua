@@ -241,6 +241,17 @@ describe("a model folder that does not fit", function()
     end
   )
 
+  it(
+    "is refused when architecture and model type are of two families",
+    function()
+      refused(
+        with { architectures = { "LlamaForCausalLM" }, model_type = "mamba" },
+        "architectures says 'LlamaForCausalLM', but model_type 'mamba'",
+        "they do not fit"
+      )
+    end
+  )
+
   it("is refused for a missing, a surplus and a misshapen tensor", function()
     refused(
       tensors_with(function(t) t["model.norm.weight"] = nil end),

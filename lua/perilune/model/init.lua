@@ -47,11 +47,13 @@ Model.__name = "model"
 local function architecture_of(config)
   local list = config.architectures
   local name = type(list) == "table" and list[1] or list
-  local module = architectures[name]
-  if not module then
-    local by_type = { llama = "llama", gpt2 = "gpt2" }
-    module = by_type[config.model_type]
+  local by_type = { llama = "llama", gpt2 = "gpt2" }
+  local module, of_type = architectures[name], config.model_type
+  if module and of_type ~= nil and by_type[of_type] ~= module then
+    local text = "config.json: architectures says '%s', but model_type '%s': they do not fit"
+    return nil, text:format(name, tostring(of_type))
   end
+  module = module or by_type[of_type]
   if not module then
     return nil,
       (
