@@ -512,6 +512,20 @@ enum {
 };
 enum { PL_DECODE_SKIP_SPECIAL = 1 };
 
+/* The bytes [start, end) of a text. */
+typedef struct {
+    size_t start, end;
+} pl_text_span;
+
+/* `guarded`: where PL_ENCODE_SPECIAL looks for no control token, nor for one that reaches in; in
+** order and apart. What a user wrote inside a rendered template is guarded: words are cut and
+** merged across its borders as anywhere. */
+typedef struct {
+    unsigned flags;
+    const pl_text_span *guarded;
+    int64_t n_guarded;
+} pl_encode_options;
+
 typedef struct {
     pl_tokenizer_kind kind;
     int64_t size;               /* highest id + 1 */
@@ -540,6 +554,9 @@ bool pl_tokenizer_is_control(const pl_tokenizer *tok, int64_t id);
 /* The caller frees *ids with pl_free (NULL when there are none). */
 pl_status pl_tokenizer_encode(pl_tokenizer *tok, int32_t **ids, int64_t *count, const char *text,
                               size_t length, unsigned flags);
+pl_status pl_tokenizer_encode_with(pl_tokenizer *tok, int32_t **ids, int64_t *count,
+                                   const char *text, size_t length,
+                                   const pl_encode_options *options);
 /* The caller frees *text with pl_free; a final NUL is added. An id without a token gives U+FFFD.
 ** Byte-level: decode(encode(x)) is x byte for byte, unless the tokenizer normalizes. SentencePiece:
 ** the space in front goes after the beginning token. Words are joined by single spaces. */

@@ -988,7 +988,7 @@ function Tokenizer:decode(ids, opts) end
 
 --- The ids of a text.
 ---@param text string
----@param opts? table # `special`: control tokens spelled in the text become their ids; `bos`, `eos`: put the beginning or end token there, unless the text has it already; `continued`: the text follows another, so no space is put before it
+---@param opts? table # `special`: control tokens spelled in the text become their ids; `bos`, `eos`: put the beginning or end token there, unless the text has it already; `continued`: the text follows another, so no space is put before it; `guarded`: a list {first, last, first, last, ...} of bytes as in string.sub, stretches where `special` looks for no control token
 ---@return integer[] # ids
 function Tokenizer:encode(text, opts) end
 

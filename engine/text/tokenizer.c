@@ -138,11 +138,12 @@ static pl_status encode_plain(pl_tokenizer *tok, pl__ids *out, const char *text,
     return encode_words(tok, out, made->data + !prefix, made->length - !prefix);
 }
 
-/* The id of the longest added token at `text`, -1: none. */
-static int32_t added_at(const pl_tokenizer *tok, const char *text, size_t length, bool control)
+/* The id of the longest added token at `text`, -1: none. A control token has to end within the
+** first `open` bytes. */
+static int32_t added_at(const pl_tokenizer *tok, const char *text, size_t length, size_t open)
 {
     const pl__prefixes *added = &tok->added;
-    if (!(tok->added_starts[(unsigned char)text[0]] & (control ? 3 : 2))) return -1;
+    if (!(tok->added_starts[(unsigned char)text[0]] & (open > 0 ? 3 : 2))) return -1;
     int64_t low = 0, high = added->count; /* those before `low` are not behind the text, sorted */
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
@@ -155,7 +156,7 @@ static int32_t added_at(const pl_tokenizer *tok, const char *text, size_t length
     for (int64_t i = low - 1; i >= 0; i = added->shorter[i]) {
         const int32_t id = added->ids[i];
         const pl__token *t = &tok->tokens[id];
-        if (t->bytes_length <= length && (control || !(t->flags & PL__TOK_CONTROL)) &&
+        if (t->bytes_length <= (t->flags & PL__TOK_CONTROL ? open : length) &&
             !memcmp(pl__tok_bytes(tok, id), text, t->bytes_length))
             return id;
     }
@@ -167,13 +168,28 @@ static bool is_blank(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static pl_status encode_text(pl_tokenizer *tok, pl__ids *out, const char *text, size_t length,
-                             unsigned flags)
+/* How many bytes from `at` on may hold a control token. Empty spans, and those that end there or
+** before, are passed over; *next is the first other one. */
+static size_t open_bytes(const pl_encode_options *o, int64_t *next, size_t at, size_t length)
 {
-    bool control = (flags & PL_ENCODE_SPECIAL) != 0, prefix = !(flags & PL_ENCODE_CONTINUED);
+    if (!(o->flags & PL_ENCODE_SPECIAL)) return 0;
+    while (*next < o->n_guarded &&
+           (o->guarded[*next].end <= at || o->guarded[*next].start == o->guarded[*next].end))
+        ++*next;
+    if (*next == o->n_guarded) return length - at;
+    const size_t start = o->guarded[*next].start;
+    return start > at ? start - at : 0;
+}
+
+static pl_status encode_text(pl_tokenizer *tok, pl__ids *out, const char *text, size_t length,
+                             const pl_encode_options *o)
+{
+    bool prefix = !(o->flags & PL_ENCODE_CONTINUED);
     size_t start = 0, at = 0;
+    int64_t next_guarded = 0;
     while (tok->added.count > 0 && at < length) {
-        const int32_t id = added_at(tok, text + at, length - at, control);
+        const size_t open = open_bytes(o, &next_guarded, at, length);
+        const int32_t id = added_at(tok, text + at, length - at, open);
         if (id < 0) {
             at++;
             continue;
@@ -211,20 +227,45 @@ static void shed(pl_tokenizer *tok)
         }
 }
 
+static pl_status check_guarded(pl_ctx *ctx, const pl_encode_options *o, size_t length)
+{
+    size_t before = 0;
+    for (int64_t i = 0; i < o->n_guarded; i++) {
+        const pl_text_span span = o->guarded[i];
+        if (span.start < before || span.end < span.start || span.end > length)
+            return pl__fail(ctx, PL_ERR_ARG,
+                            "encode: guarded span %lld is bytes %zu to %zu; spans have to be in "
+                            "order, apart, and inside the text of %zu bytes",
+                            (long long)i + 1, span.start, span.end, length);
+        before = span.end;
+    }
+    return PL_OK;
+}
+
 pl_status pl_tokenizer_encode(pl_tokenizer *tok, int32_t **ids, int64_t *count, const char *text,
                               size_t length, unsigned flags)
 {
+    const pl_encode_options options = {.flags = flags};
+    return pl_tokenizer_encode_with(tok, ids, count, text, length, &options);
+}
+
+pl_status pl_tokenizer_encode_with(pl_tokenizer *tok, int32_t **ids, int64_t *count,
+                                   const char *text, size_t length,
+                                   const pl_encode_options *options)
+{
+    const unsigned flags = options->flags;
     pl_ctx *ctx = tok->ctx;
     pl__ids out = {0};
     pl_status st = PL_OK;
     *ids = NULL;
     *count = 0;
+    PL_TRY(check_guarded(ctx, options, length));
     if ((flags & PL_ENCODE_BOS) && tok->bos < 0)
         return pl__fail(ctx, PL_ERR_ARG, "encode: this tokenizer names no beginning token (bos)");
     if ((flags & PL_ENCODE_EOS) && tok->eos < 0)
         return pl__fail(ctx, PL_ERR_ARG, "encode: this tokenizer names no end token (eos)");
     if (flags & PL_ENCODE_BOS) PL_GO(pl__ids_add(ctx, &out, tok->bos));
-    PL_GO(encode_text(tok, &out, text, length, flags));
+    PL_GO(encode_text(tok, &out, text, length, options));
     if ((flags & PL_ENCODE_BOS) && out.count > 1 && out.data[1] == tok->bos)
         memmove(out.data, out.data + 1, (size_t)--out.count * sizeof *out.data);
     if ((flags & PL_ENCODE_EOS) && (out.count == 0 || out.data[out.count - 1] != tok->eos ||

@@ -142,10 +142,36 @@ static int tok_info(lua_State *L)
     return 1;
 }
 
+/* The spans of the list {first, last, first, last, ...} in field "guarded", bytes counted as
+** string.sub does; in memory the Lua collector owns. */
+static const pl_text_span *guarded_spans(lua_State *L, int idx, size_t length, int64_t *n)
+{
+    *n = 0;
+    if (lua_type(L, idx) != LUA_TTABLE || lua_getfield(L, idx, "guarded") == LUA_TNIL) return NULL;
+    if (lua_type(L, -1) != LUA_TTABLE || lua_rawlen(L, -1) % 2 != 0)
+        luaL_error(L, "encode: 'guarded' must be a list {first, last, first, last, ...}");
+    const int list = lua_gettop(L);
+    *n = (int64_t)(lua_rawlen(L, list) / 2);
+    pl_text_span *spans = lua_newuserdatauv(L, (size_t)(*n + 1) * sizeof *spans, 0);
+    for (int64_t i = 0; i < 2 * *n; i++) {
+        int is_integer;
+        lua_rawgeti(L, list, i + 1);
+        const lua_Integer byte = lua_tointegerx(L, -1, &is_integer);
+        if (!is_integer || byte < (i % 2 == 0 ? 1 : 0) ||
+            (lua_Unsigned)byte > length + (i % 2 == 0 ? 1 : 0))
+            luaL_error(L, "encode: 'guarded': item %I is no byte of a text of %I bytes",
+                       (LUAI_UACINT)(i + 1), (LUAI_UACINT)length);
+        if (i % 2 == 0) spans[i / 2].start = (size_t)byte - 1;
+        else spans[i / 2].end = (size_t)byte;
+        lua_pop(L, 1);
+    }
+    return spans;
+}
+
 /* encode(text, opts) -> ids */
 static int tok_encode(lua_State *L)
 {
-    static const char *const known[] = {"special", "bos", "eos", "continued", NULL};
+    static const char *const known[] = {"special", "bos", "eos", "continued", "guarded", NULL};
     pl_tokenizer *tok = check_tokenizer(L);
     size_t length;
     const char *text = luaL_checklstring(L, 2, &length);
@@ -154,10 +180,12 @@ static int tok_encode(lua_State *L)
                      (lb_boolean_field(L, 3, "bos", false) ? PL_ENCODE_BOS : 0u) |
                      (lb_boolean_field(L, 3, "eos", false) ? PL_ENCODE_EOS : 0u) |
                      (lb_boolean_field(L, 3, "continued", false) ? PL_ENCODE_CONTINUED : 0u);
+    pl_encode_options options = {.flags = flags};
+    options.guarded = guarded_spans(L, 3, length, &options.n_guarded);
     lb_block *box = lb_new_block(L);
     int32_t *ids = NULL;
     int64_t count = 0;
-    pl_status st = pl_tokenizer_encode(tok, &ids, &count, text, length, flags);
+    pl_status st = pl_tokenizer_encode_with(tok, &ids, &count, text, length, &options);
     box->block = ids;
     lb_check(L, st);
     lua_createtable(L, (int)count, 0);

@@ -60,6 +60,37 @@ describe("a trained tokenizer", function()
     assert.are.equal("the moon", tok:decode(ids, { skip_special = true }))
   end)
 
+  it("looks for no control token in guarded stretches, nor for one that reaches in", function()
+    local tok = small { special = { "<|end|>", "<|end|>\n", "<|user|>", "<|pad|>" } }
+    local text = "<|user|>the <|end|> moon<|end|>\n"
+    local function guard(...) return tok:encode(text, { special = true, guarded = { ... } }) end
+    local function count(ids, id)
+      local n = 0
+      for _, other in ipairs(ids) do
+        n = n + (other == id and 1 or 0)
+      end
+      return n
+    end
+    local first, last = text:find("the <|end|> moon", 1, true)
+    local ids = guard(first, last)
+    assert.are.same({ 2, 1 }, { ids[1], ids[#ids] })
+    assert.are.equal(0, count(ids, 0))
+    assert.are.equal(text, tok:decode(ids))
+    -- words go on over a border: "the" is one token wherever the guard begins or ends
+    assert.are.same(ids, guard(first, first, first + 1, last))
+    assert.are.same(ids, guard(first, first + 5, first + 6, last))
+    assert.are.same(ids, guard(first, first + 8, last, last))
+    -- the longer of two tokens reaches into the guard, the shorter does not
+    ids = guard(first, last, #text, #text)
+    assert.are.same({ 2, 0 }, { ids[1], ids[#ids - 1] })
+    assert.are.same(tok:encode(text, { special = true }), guard())
+    assert.are.same(tok:encode(text, { special = true }), guard(3, 2))
+    assert.are.same(tok:encode(text), guard(1, #text))
+    assert.error_matches(function() guard(4, 9, 9, 12) end, "span 2 is bytes 8 to 12")
+    assert.error_matches(function() guard(1) end, "must be a list {first, last")
+    assert.error_matches(function() guard(1, #text + 1) end, "item 2 is no byte of a text of 32")
+  end)
+
   it("does not depend on anything but its texts and options", function()
     local folder = scratch.folder()
     assert.is_true(small():save(folder))

@@ -53,7 +53,8 @@ end
 -- @tparam string text
 -- @tparam ?table opts `special`: control tokens spelled in the text become their ids; `bos`,
 --   `eos`: put the beginning or end token there, unless the text has it already; `continued`: the
---   text follows another, so no space is put before it
+--   text follows another, so no space is put before it; `guarded`: a list {first, last, first,
+--   last, ...} of bytes as in string.sub, stretches where `special` looks for no control token
 -- @treturn {integer,...} ids
 function Tokenizer:encode(text, opts) return self.core:encode(text, opts) end
 
