@@ -237,20 +237,22 @@ static inline pl_status pl_embedding(pl_ctx *ctx, pl_tensor **y, pl_tensor *w, p
     return pl_op(ctx, PL_OP_embedding, in, NULL, y);
 }
 
-/* [...,C],[C] -> [...,C]: w x / sqrt(mean(x^2) + eps) (Zhang & Sennrich 2019) */
-static inline pl_status pl_rmsnorm(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_tensor *w,
-                                   double eps)
+/* [...,C],[C] -> [...,C]: (w + offset) x / sqrt(mean(x^2) + eps) (Zhang & Sennrich 2019); without
+   w the factor is 1; offset 1 in Gemma */
+static inline pl_status pl_rmsnorm(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_tensor *w_or_null,
+                                   double eps, double offset)
 {
-    pl_tensor *const in[] = {x, w};
-    const pl_param param[] = {pl_param_float(eps)};
+    pl_tensor *const in[] = {x, w_or_null};
+    const pl_param param[] = {pl_param_float(eps), pl_param_float(offset)};
     return pl_op(ctx, PL_OP_rmsnorm, in, param, y);
 }
 
-/* [...,C],[C],[C] -> [...,C]: w (x - mean) / sqrt(var + eps) + b (Ba et al. 2016) */
-static inline pl_status pl_layernorm(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_tensor *w,
-                                     pl_tensor *b_or_null, double eps)
+/* [...,C],[C],[C] -> [...,C]: w (x - mean) / sqrt(var + eps) + b (Ba et al. 2016); without w the
+   factor is 1 */
+static inline pl_status pl_layernorm(pl_ctx *ctx, pl_tensor **y, pl_tensor *x,
+                                     pl_tensor *w_or_null, pl_tensor *b_or_null, double eps)
 {
-    pl_tensor *const in[] = {x, w, b_or_null};
+    pl_tensor *const in[] = {x, w_or_null, b_or_null};
     const pl_param param[] = {pl_param_float(eps)};
     return pl_op(ctx, PL_OP_layernorm, in, param, y);
 }
@@ -269,14 +271,17 @@ static inline pl_status pl_log_softmax(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
     return pl_op(ctx, PL_OP_log_softmax, in, NULL, y);
 }
 
-/* [T,H*D],[T] -> [T,H*D]: pairs of each head rotated by positions[t] theta^(-2i/D) (Su et al.
-   2021) */
+/* [T,H*D],[T],[R/2] -> [T,H*D]: the first R = rotary_dim (0: D) channels of each head, in pairs
+   rotated by positions[t] inv_freq[i] (not given: theta^(-2i/R)), times scale; the others as they
+   are (Su et al. 2021) */
 static inline pl_status pl_rope(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_tensor *positions,
-                                int64_t head_dim, double theta, bool interleaved)
+                                pl_tensor *inv_freq_or_null, int64_t head_dim, double theta,
+                                bool interleaved, int64_t rotary_dim, double scale)
 {
-    pl_tensor *const in[] = {x, positions};
+    pl_tensor *const in[] = {x, positions, inv_freq_or_null};
     const pl_param param[] = {pl_param_int(head_dim), pl_param_float(theta),
-                              pl_param_int(interleaved)};
+                              pl_param_int(interleaved), pl_param_int(rotary_dim),
+                              pl_param_float(scale)};
     return pl_op(ctx, PL_OP_rope, in, param, y);
 }
 

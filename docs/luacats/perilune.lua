@@ -3650,18 +3650,19 @@ function pl.linear(x, w, b) end
 ---@return perilune.Tensor y
 function pl.embedding(w, ids) end
 
---- w x / sqrt(mean(x^2) + eps) (Zhang & Sennrich 2019)
+--- (w + offset) x / sqrt(mean(x^2) + eps) (Zhang & Sennrich 2019); without w the factor is 1; offset 1 in Gemma
 --- [...,C],[C] -> [...,C]
 ---@param x perilune.Input
----@param w perilune.Input
----@param eps? number|{ eps?: number }
+---@param w? perilune.Input
+---@param eps? number|{ eps?: number, offset?: number }
+---@param offset? number
 ---@return perilune.Tensor y
-function pl.rmsnorm(x, w, eps) end
+function pl.rmsnorm(x, w, eps, offset) end
 
---- w (x - mean) / sqrt(var + eps) + b (Ba et al. 2016)
+--- w (x - mean) / sqrt(var + eps) + b (Ba et al. 2016); without w the factor is 1
 --- [...,C],[C],[C] -> [...,C]
 ---@param x perilune.Input
----@param w perilune.Input
+---@param w? perilune.Input
 ---@param b? perilune.Input
 ---@param eps? number|{ eps?: number }
 ---@return perilune.Tensor y
@@ -3689,15 +3690,18 @@ function pl.log_softmax(x) end
 ---@return perilune.Tensor y
 function Tensor:log_softmax() end
 
---- pairs of each head rotated by positions[t] theta^(-2i/D) (Su et al. 2021)
---- [T,H*D],[T] -> [T,H*D]
+--- the first R = rotary_dim (0: D) channels of each head, in pairs rotated by positions[t] inv_freq[i] (not given: theta^(-2i/R)), times scale; the others as they are (Su et al. 2021)
+--- [T,H*D],[T],[R/2] -> [T,H*D]
 ---@param x perilune.Input
 ---@param positions perilune.Integers
----@param head_dim? integer|{ head_dim?: integer, theta?: number, interleaved?: boolean }
+---@param inv_freq? perilune.Input
+---@param head_dim? integer|{ head_dim?: integer, theta?: number, interleaved?: boolean, rotary_dim?: integer, scale?: number }
 ---@param theta? number
 ---@param interleaved? boolean
+---@param rotary_dim? integer
+---@param scale? number
 ---@return perilune.Tensor y
-function pl.rope(x, positions, head_dim, theta, interleaved) end
+function pl.rope(x, positions, inv_freq, head_dim, theta, interleaved, rotary_dim, scale) end
 
 --- softmax(q k^T scale) v, causal inside each sequence; kv_heads 0 = heads, scale 0 = D^(-1/2)
 --- [T,H*D],[T,G*D],[T,G*D],[B+1] -> [T,H*D]

@@ -14,11 +14,12 @@
 
 #ifdef PL_F64_BUILD
 
-static void sines(real *cosine, real *sine, const double *frequency, double position, int64_t n)
+static void sines(real *cosine, real *sine, const double *frequency, double position, double scale,
+                  int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        cosine[i] = cos(position * frequency[i]);
-        sine[i] = sin(position * frequency[i]);
+        cosine[i] = scale * cos(position * frequency[i]);
+        sine[i] = scale * sin(position * frequency[i]);
     }
 }
 
@@ -57,12 +58,15 @@ static inline void sine_cosine(dvec x, dvec *sine, dvec *cosine)
     *cosine = (dvec)((((lvec)s & odd) | ((lvec)c & ~odd)) ^ flip_cosine);
 }
 
-static void sines(real *cosine, real *sine, const double *frequency, double position, int64_t n)
+static void sines(real *cosine, real *sine, const double *frequency, double position, double scale,
+                  int64_t n)
 {
     for (int64_t i = 0; i < n; i += LANES) { /* the arrays are MAX_PAIRS long */
         dvec f, s, c;
         memcpy(&f, frequency + i, sizeof f);
         sine_cosine(f * position, &s, &c);
+        s *= scale;
+        c *= scale;
         for (int k = 0; k < LANES; k++) {
             cosine[i + k] = (real)c[k];
             sine[i + k] = (real)s[k];
@@ -94,10 +98,15 @@ static inline void turn_neighbours(real *restrict y, const real *restrict x, con
     }
 }
 
+static void keep_rest(real *restrict y, const real *restrict x, int64_t n, const bool add)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = add ? y[i] + x[i] : x[i];
+}
+
 static void turn_row(real *y, const real *x, const real *c, const real *s, const rope_shape *r,
                      bool add)
 {
-    const int64_t half = r->D / 2;
+    const int64_t half = r->R / 2;
     for (int64_t h = 0; h < r->H; h++, x += r->D, y += r->D) {
         if (r->interleaved) {
             if (add) turn_neighbours(y, x, c, s, half, true);
@@ -106,16 +115,18 @@ static void turn_row(real *y, const real *x, const real *c, const real *s, const
             if (add) turn_halves(y, x, c, s, half, true);
             else turn_halves(y, x, c, s, half, false);
         }
+        if (r->R < r->D) keep_rest(y + r->R, x + r->R, r->D - r->R, add);
     }
 }
 
 void K(rope)(real *y, const real *x, const int32_t *positions, const rope_shape *r, bool inverse,
              bool add)
 {
-    const int64_t pairs = r->D / 2, width = r->H * r->D;
+    const int64_t pairs = r->R / 2, width = r->H * r->D;
     double frequency[MAX_PAIRS] = {0};
     for (int64_t i = 0; i < pairs; i++)
-        frequency[i] = pow(r->theta, -2.0 * (double)i / (double)r->D);
+        frequency[i] = r->frequencies != NULL ? (double)r->frequencies[i]
+                                              : pow(r->theta, -2.0 * (double)i / (double)r->R);
     const int64_t tasks = (r->T + ROWS - 1) / ROWS;
     PL_PARALLEL_FOR(r->T * (width * 2 + pairs * 8))
     for (int64_t task = 0; task < tasks; task++) {
@@ -123,7 +134,7 @@ void K(rope)(real *y, const real *x, const int32_t *positions, const rope_shape 
         const int64_t end = task * ROWS + ROWS < r->T ? task * ROWS + ROWS : r->T;
         for (int64_t t = task * ROWS; t < end; t++) {
             const double position = positions[t];
-            sines(c, s, frequency, inverse ? -position : position, pairs);
+            sines(c, s, frequency, inverse ? -position : position, r->scale, pairs);
             turn_row(y + t * width, x + t * width, c, s, r, add);
         }
     }

@@ -1,10 +1,13 @@
 /*
 ** rope.h - rotary position embedding (Su et al. 2021, arXiv:2104.09864).
 **
-** Pair i of a head of D channels at position t is rotated by the angle t theta^(-2i/D):
-**   (a, b) -> (a cos - b sin, b cos + a sin)
-** The pair is (2i, 2i+1) when interleaved (the paper, llama2.c), else (i, i + D/2) (Hugging Face).
-** The inverse turns back: it is the gradient.
+** Of each head of D channels the first R are rotated, the others stay. Pair i at position t is
+** rotated by the angle t f_i and multiplied by `scale`:
+**   (a, b) -> scale (a cos - b sin, b cos + a sin)
+** f_i is theta^(-2i/R), or given (models for long contexts stretch some; they may also give a
+** scale, as in YaRN, Peng et al. 2023). The pair is (2i, 2i+1) when interleaved (the paper,
+** llama2.c), else (i, i + R/2) (Hugging Face). The inverse turns back, and is multiplied too: it is
+** the gradient.
 **
 ** Angles, sines and cosines are computed in double and depend on position and channel alone, never
 ** on the rows of the call; then they are rounded to `real`.
@@ -15,10 +18,13 @@
 #include "variant.h"
 
 #define ROPE_MAX_DIM 1024
+#define ROPE_MAX_FREQUENCY 16
 
 typedef struct {
-    int64_t T, H, D; /* D even, at most ROPE_MAX_DIM */
+    int64_t T, H, D, R; /* R even, at most D and ROPE_MAX_DIM */
     double theta;
+    const real *frequencies; /* [R/2], each from 0 to ROPE_MAX_FREQUENCY; NULL: by theta */
+    double scale;
     bool interleaved;
 } rope_shape;
 

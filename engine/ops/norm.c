@@ -59,9 +59,29 @@ static real *partial_grads(pl_call *c, int64_t rows, int64_t width, int kinds, i
     return block;
 }
 
+/* The factors of a row: the input's own numbers, or in scratch memory those plus `offset`, or ones
+** where it is absent. */
+static pl_status factors(pl_call *c, int input, double offset, const real **w)
+{
+    const pl_tensor *given = c->in[input];
+    *w = given != NULL ? pl__real(given) : NULL;
+    if (given != NULL && offset == 0) return PL_OK;
+    const int64_t width = width_of(c->in[X]);
+    real *made = pl__work(c, width * (int64_t)sizeof(real));
+    if (made == NULL) return PL_ERR_NOMEM;
+    for (int64_t i = 0; i < width; i++) made[i] = given != NULL ? (*w)[i] + (real)offset : 1;
+    *w = made;
+    return PL_OK;
+}
+
 /* ---- rmsnorm ---- */
 static pl_status rmsnorm_shape(pl_call *c)
 {
+    const double offset = c->param[RMSNORM_offset].f;
+    if (!isfinite(offset))
+        return pl__op_fail(c, PL_ERR_ARG, "offset is %g; a finite number wanted", offset);
+    if (offset != 0 && c->in[RMSNORM_w] == NULL)
+        return pl__op_fail(c, PL_ERR_ARG, "offset is %g, but there is no w to add it to", offset);
     PL_TRY(check_rows(c, "[...,C]"));
     PL_TRY(check_scale(c, RMSNORM_w));
     const int64_t rows = rows_of(c->in[X]);
@@ -73,8 +93,9 @@ static pl_status rmsnorm_forward(pl_call *c)
 {
     const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);
     const int64_t tile = pl__tile_rows(width);
-    const real *x = pl__real(c->in[X]), *w = pl__real(c->in[RMSNORM_w]);
+    const real *x = pl__real(c->in[X]), *w;
     const real eps = (real)c->param[RMSNORM_eps].f;
+    PL_TRY(factors(c, RMSNORM_w, c->param[RMSNORM_offset].f, &w));
     real *y = pl__real(c->out[Y]), *rstd = saved_or_null(c, RSTD);
     PL_PARALLEL_FOR(rows * width * 2)
     for (int64_t r = 0; r < rows; r += tile)
@@ -86,7 +107,8 @@ static pl_status rmsnorm_forward(pl_call *c)
 static pl_status rmsnorm_backward(pl_call *c)
 {
     const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);
-    const real *x = pl__real(c->in[X]), *w = pl__real(c->in[RMSNORM_w]);
+    const real *x = pl__real(c->in[X]), *w;
+    PL_TRY(factors(c, RMSNORM_w, c->param[RMSNORM_offset].f, &w));
     const real *rstd = pl__real(c->saved[RSTD]), *dy = pl__real(c->d_out[Y]);
     real *dx = c->d_in[X] != NULL ? pl__real(c->d_in[X]) : NULL;
     const bool acc = c->acc[X], want_dw = c->d_in[RMSNORM_w] != NULL;
@@ -126,8 +148,9 @@ static pl_status layernorm_forward(pl_call *c)
 {
     const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);
     const int64_t tile = pl__tile_rows(width);
-    const real *x = pl__real(c->in[X]), *w = pl__real(c->in[LAYERNORM_w]);
+    const real *x = pl__real(c->in[X]), *w;
     const real eps = (real)c->param[LAYERNORM_eps].f;
+    PL_TRY(factors(c, LAYERNORM_w, 0, &w));
     const real *b = c->in[LAYERNORM_b] != NULL ? pl__real(c->in[LAYERNORM_b]) : NULL;
     real *y = pl__real(c->out[Y]);
     real *rstd = saved_or_null(c, RSTD), *mean = saved_or_null(c, MEAN);
@@ -142,7 +165,8 @@ static pl_status layernorm_forward(pl_call *c)
 static pl_status layernorm_backward(pl_call *c)
 {
     const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);
-    const real *x = pl__real(c->in[X]), *w = pl__real(c->in[LAYERNORM_w]);
+    const real *x = pl__real(c->in[X]), *w;
+    PL_TRY(factors(c, LAYERNORM_w, 0, &w));
     const real *dy = pl__real(c->d_out[Y]);
     const real *rstd = pl__real(c->saved[RSTD]), *mean = pl__real(c->saved[MEAN]);
     real *dx = c->d_in[X] != NULL ? pl__real(c->d_in[X]) : NULL;

@@ -33,12 +33,16 @@ static int variant_list(variant out[4]); /* given by the includer */
         if (v->usable)
 
 static const struct {
-    int64_t H, D;
-    double theta;
-    bool interleaved;
+    int64_t H, D, R;
+    double theta, scale;
+    bool interleaved, given; /* given: frequencies by the caller */
 } shapes[] = {
-    {8, 8, 10000, true},    {8, 8, 10000, false}, {2, 48, 10000, false}, {3, 64, 500000, true},
-    {3, 64, 500000, false}, {5, 2, 10000, true},  {1, 22, 100, false},   {1, 1024, 1e6, true},
+    {8, 8, 8, 10000, 1, true, false},     {8, 8, 8, 10000, 1, false, false},
+    {2, 48, 48, 10000, 1, false, false},  {3, 64, 64, 500000, 1, true, false},
+    {3, 64, 64, 500000, 1, false, false}, {5, 2, 2, 10000, 1, true, false},
+    {1, 22, 22, 100, 1, false, false},    {1, 1024, 1024, 1e6, 1, true, false},
+    {3, 64, 16, 10000, 1, false, false},  {2, 80, 32, 10000, 1.25, false, true},
+    {4, 9, 6, 10000, 0.75, true, true},
 };
 #define N_SHAPES ((int)(sizeof shapes / sizeof *shapes))
 
@@ -57,6 +61,20 @@ static real *numbers(int64_t n)
     return x;
 }
 
+/* Frequencies as models for long contexts give them: not those of theta. */
+static rope_shape shape_of(int i, int64_t T, real frequencies[ROPE_MAX_DIM / 2])
+{
+    for (int p = 0; p < ROPE_MAX_DIM / 2; p++) frequencies[p] = (real)(1 / (1.0 + p * p));
+    return (rope_shape){T,
+                        shapes[i].H,
+                        shapes[i].D,
+                        shapes[i].R,
+                        shapes[i].theta,
+                        shapes[i].given ? frequencies : NULL,
+                        shapes[i].scale,
+                        shapes[i].interleaved};
+}
+
 static void test_formula(void **state)
 {
     (void)state;
@@ -64,9 +82,9 @@ static void test_formula(void **state)
     positions_of(positions);
     EACH_VARIANT(v)
     for (int i = 0; i < N_SHAPES; i++) {
-        const rope_shape r = {ROWS, shapes[i].H, shapes[i].D, shapes[i].theta,
-                              shapes[i].interleaved};
-        const int64_t width = r.H * r.D, half = r.D / 2;
+        real f[ROPE_MAX_DIM / 2];
+        const rope_shape r = shape_of(i, ROWS, f);
+        const int64_t width = r.H * r.D, half = r.R / 2;
         real *x = numbers(ROWS * width), *y = numbers(ROWS * width);
         v->rope(y, x, positions, &r, false, false);
         for (int64_t t = 0; t < ROWS; t++)
@@ -77,9 +95,12 @@ static void test_formula(void **state)
                     const int64_t ib = at + (r.interleaved ? 2 * p + 1 : p + half);
                     /* The angle's own rounding in double grows with the position. */
                     const long double angle =
-                        positions[t] * powl(r.theta, -2.0L * p / (long double)r.D);
-                    const double a = (double)(x[ia] * cosl(angle) - x[ib] * sinl(angle));
-                    const double b = (double)(x[ib] * cosl(angle) + x[ia] * sinl(angle));
+                        positions[t] * (r.frequencies
+                                            ? (long double)r.frequencies[p]
+                                            : powl(r.theta, -2.0L * p / (long double)r.R));
+                    const long double c = r.scale * cosl(angle), s = r.scale * sinl(angle);
+                    const double a = (double)(x[ia] * c - x[ib] * s);
+                    const double b = (double)(x[ib] * c + x[ia] * s);
                     const double tolerance =
                         (sizeof(real) == 4 ? 2.5e-7 : 4e-16) + positions[t] * 4e-16;
                     if (!(fabs((double)y[ia] - a) <= tolerance &&
@@ -88,12 +109,16 @@ static void test_formula(void **state)
                                  v->name, i, positions[t], (long)p, (double)y[ia], (double)y[ib], a,
                                  b);
                 }
+        for (int64_t t = 0; t < ROWS * r.H; t++) /* what is not rotated stays */
+            assert_memory_equal(y + t * r.D + r.R, x + t * r.D + r.R,
+                                (size_t)(r.D - r.R) * sizeof(real));
         free(x);
         free(y);
     }
 }
 
-/* The inverse is the transpose: <turn x, y> = <x, inverse y>; `add` adds. */
+/* The inverse is the transpose: turned back, what was rotated is scale^2 times itself; `add`
+** adds. */
 static void test_inverse(void **state)
 {
     (void)state;
@@ -101,14 +126,17 @@ static void test_inverse(void **state)
     positions_of(positions);
     EACH_VARIANT(v)
     for (int i = 0; i < N_SHAPES; i++) {
-        const rope_shape r = {ROWS, shapes[i].H, shapes[i].D, shapes[i].theta,
-                              shapes[i].interleaved};
+        real f[ROPE_MAX_DIM / 2];
+        const rope_shape r = shape_of(i, ROWS, f);
         const int64_t n = ROWS * r.H * r.D;
         real *x = numbers(n), *y = numbers(n), *z = numbers(n);
         v->rope(y, x, positions, &r, false, false);
         v->rope(z, y, positions, &r, true, false);
         const double eps = sizeof(real) == 4 ? 4e-7 : 8e-16;
-        for (int64_t k = 0; k < n; k++) assert_true(fabs((double)(z[k] - x[k])) <= eps);
+        for (int64_t k = 0; k < n; k++) {
+            const double want = (double)x[k] * (k % r.D < r.R ? r.scale * r.scale : 1);
+            assert_true(fabs((double)z[k] - want) <= eps);
+        }
         real *w = numbers(n);
         v->rope(w, y, positions, &r, true, true);
         for (int64_t k = 0; k < n; k++) assert_true(w[k] == x[k] + z[k]);
@@ -127,7 +155,8 @@ static void test_row_alone(void **state)
     positions_of(positions);
     EACH_VARIANT(v)
     for (int i = 0; i < N_SHAPES; i++) {
-        rope_shape r = {ROWS, shapes[i].H, shapes[i].D, shapes[i].theta, shapes[i].interleaved};
+        real f[ROPE_MAX_DIM / 2];
+        rope_shape r = shape_of(i, ROWS, f);
         const int64_t width = r.H * r.D;
         real *x = numbers(ROWS * width), *y = numbers(ROWS * width), *z = numbers(width);
         v->rope(y, x, positions, &r, false, false);

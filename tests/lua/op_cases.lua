@@ -34,6 +34,11 @@ local function ints(...)
   return { fill = "ints", shape = { #values }, values = values }
 end
 
+local function list(...)
+  local values = { ... }
+  return { fill = "list", shape = { #values }, values = values }
+end
+
 --- n row numbers, each below limit, with repeats.
 local function ids(n, limit)
   local values = {}
@@ -303,7 +308,20 @@ end
 norm("rmsnorm", false)
 norm("layernorm", true)
 add_cases(
+  "rmsnorm",
+  { inputs = { normal(3, 17), false } },
+  { inputs = { normal(3, 17), normal(17) }, params = { offset = 1 } },
+  { inputs = { normal(2, 3, 16), normal(16) }, params = { offset = -0.5, eps = 0.1 } },
+  { inputs = { normal(0, 3), normal(3) }, params = { offset = 1 } },
+  { inputs = { normal(331, 97), normal(97) }, params = { offset = 1 }, big = true }
+)
+table.insert(cases.rmsnorm.bad, { { normal(2, 3), normal(3) }, { offset = 0 / 0 }, "offset" })
+table.insert(cases.rmsnorm.bad, { { normal(2, 3), false }, { offset = 1 }, "offset is 1", "no w" })
+add_cases(
   "layernorm",
+  { inputs = { normal(3, 17), false, false } },
+  { inputs = { normal(3, 17), false, normal(17) } },
+  { inputs = { normal(331, 97), false, false }, big = true },
   { inputs = { normal(3, 17), normal(17), false } },
   { inputs = { normal(331, 97), normal(97), false }, big = true }
 )
@@ -333,6 +351,13 @@ cases.rope = {
     { { normal(4), ints(0) }, nil, "[4]" },
     { { normal(2, 4), ints(0) }, nil, "positions", "[1]" },
     { { normal(1, 6), ints(0) }, { head_dim = 4 }, "6", "4" },
+    { { normal(1, 6), ints(0) }, { head_dim = 3 }, "head_dim is 3", "even" },
+    { { normal(1, 6), ints(0) }, { rotary_dim = 8 }, "rotary_dim is 8", "2 to 6" },
+    { { normal(1, 6), ints(0) }, { rotary_dim = 3 }, "rotary_dim is 3", "even" },
+    { { normal(1, 6), ints(0) }, { scale = 0 }, "scale is 0" },
+    { { normal(1, 6), ints(0), positive(2) }, nil, "inv_freq has shape [2]", "[3]" },
+    { { normal(1, 6), ints(0), positive(3) }, { rotary_dim = 4 }, "inv_freq", "[2]" },
+    { { normal(1, 2), ints(0), list(-1) }, nil, "inv_freq holds -1 at place 0" },
   },
   { inputs = { normal(0, 4), ids(0, 9) } },
   { inputs = { normal(1, 2), ids(1, 9) } },
@@ -341,7 +366,26 @@ cases.rope = {
   { inputs = { normal(5, 8), ids(5, 70) }, params = { head_dim = 4, interleaved = true } },
   { inputs = { normal(5, 12), ids(5, 31) }, params = { head_dim = 12, theta = 500 } },
   { inputs = { normal(2, 34), ids(2, 31) }, params = { head_dim = 34 } },
+  { inputs = { normal(3, 12), ids(3, 90) }, params = { head_dim = 6, rotary_dim = 4 } },
+  {
+    inputs = { normal(5, 21), ids(5, 70) },
+    params = { head_dim = 7, rotary_dim = 2, interleaved = true },
+  },
+  { inputs = { normal(3, 12), ids(3, 90) }, params = { head_dim = 6, scale = 1.25 } },
+  {
+    inputs = { normal(4, 16), ids(4, 40), const(list(1, 0.125, 0)) },
+    params = { head_dim = 8, rotary_dim = 6, scale = 0.75 },
+  },
+  {
+    inputs = { normal(4, 8), ids(4, 40), const(list(0.5, 0.03125)) },
+    params = { head_dim = 4, interleaved = true },
+  },
   { inputs = { normal(257, 96), ids(257, 251) }, params = { head_dim = 24 }, big = true },
+  {
+    inputs = { normal(257, 96), ids(257, 251), const(positive(8)) },
+    params = { head_dim = 24, rotary_dim = 16, scale = 1.5 },
+    big = true,
+  },
 }
 
 local function attention(t, heads, kv_heads, dim)

@@ -221,17 +221,16 @@ end
 ref.rmsnorm = by_rows(function(row, inputs, params)
   local mean = sum_of(row, function(v) return v * v end) / #row
   local scale = 1 / math.sqrt(mean + (params.eps or 1e-5))
-  return map(row, function(v, i) return inputs[2][i] * v * scale end)
+  local function factor(i) return inputs[2] and inputs[2][i] + (params.offset or 0) or 1 end
+  return map(row, function(v, i) return factor(i) * v * scale end)
 end)
 
 ref.layernorm = by_rows(function(row, inputs, params)
   local mean = sum_of(row) / #row
   local var = sum_of(row, function(v) return (v - mean) ^ 2 end) / #row
   local scale = 1 / math.sqrt(var + (params.eps or 1e-5))
-  return map(
-    row,
-    function(v, i) return inputs[2][i] * (v - mean) * scale + (inputs[3] and inputs[3][i] or 0) end
-  )
+  local function at(k, i, absent) return inputs[k] and inputs[k][i] or absent end
+  return map(row, function(v, i) return at(2, i, 1) * (v - mean) * scale + at(3, i, 0) end)
 end)
 
 ref.softmax = by_rows(function(row)
@@ -249,19 +248,22 @@ end)
 -- ---- positions and attention --------------------------------------------------------------------
 
 function ref.rope(inputs, params)
-  local x, positions = inputs[1], inputs[2]
-  local width = x.shape[2]
+  local x, positions, inv_freq = inputs[1], inputs[2], inputs[3]
+  local width, scale = x.shape[2], params.scale or 1
   local dim = (params.head_dim or 0) ~= 0 and params.head_dim or width
-  local y = { shape = copy_shape(x) }
+  local rotary = (params.rotary_dim or 0) ~= 0 and params.rotary_dim or dim
+  local y = table.move(x, 1, #x, 1, { shape = copy_shape(x) })
   for t = 0, x.shape[1] - 1 do
     for head = 0, width // dim - 1 do
-      for i = 0, dim // 2 - 1 do
-        local angle = positions[t + 1] * (params.theta or 10000) ^ (-2 * i / dim)
+      for i = 0, rotary // 2 - 1 do
+        local frequency = inv_freq and inv_freq[i + 1]
+          or (params.theta or 10000) ^ (-2 * i / rotary)
+        local angle = positions[t + 1] * frequency
         local at = t * width + head * dim + 1
         local first = at + (params.interleaved and 2 * i or i)
-        local second = params.interleaved and first + 1 or first + dim // 2
-        y[first] = x[first] * math.cos(angle) - x[second] * math.sin(angle)
-        y[second] = x[second] * math.cos(angle) + x[first] * math.sin(angle)
+        local second = params.interleaved and first + 1 or first + rotary // 2
+        y[first] = scale * (x[first] * math.cos(angle) - x[second] * math.sin(angle))
+        y[second] = scale * (x[second] * math.cos(angle) + x[first] * math.sin(angle))
       end
     end
   end
