@@ -686,6 +686,9 @@ typedef struct {
     /* Asked after each token of an answer; true ends it. NULL: never asked. A failure stops all. */
     pl_status (*ends)(void *data, const int32_t *tokens, int64_t n, bool *end);
     void *ends_data;
+    /* One answer to one prompt whose beginning may stand in the cache since the last such call, and
+    ** is then not run again: for conversations. The weights must be the same as then. */
+    bool reuse;
 } pl_gen_options;
 
 typedef enum { PL_FINISH_STOP, PL_FINISH_LENGTH, PL_FINISH_TEXT } pl_finish;

@@ -2001,6 +2001,11 @@ function pl.format.safe(text) end
 ---@return string
 function pl.format.truncate(text, width) end
 
+--- A text with U+FFFD for each byte that is not UTF-8.
+---@param text string
+---@return string
+function pl.format.utf8(text) end
+
 --- Columns a terminal shows a text in, colour codes not counted; bytes where it is not UTF-8.
 ---@param text string
 ---@return integer

@@ -6,6 +6,10 @@
 ** are then copied to the other answers' slots). Then every replay gives each running answer one
 ** token. Because every op is batch-invariant and random numbers are named by (seed, key, sample,
 ** position), an answer does not depend on what is generated beside it.
+**
+** With `reuse` the first slot keeps the text whose keys and values it holds, so that a prompt which
+** goes on from it (the next turn of a conversation) is prefilled from where they part. A row's
+** bits depend on its own text alone, so the answer is the same as without.
 */
 #include <math.h>
 #include <stdio.h>
@@ -23,6 +27,8 @@ struct pl_generator {
     pl_tensor **caches;
     int n_caches;
     int64_t slots, max_len, vocabulary;
+    int32_t *held; /* the text in the first slot's cache, for `reuse`; NULL: none */
+    int64_t n_held;
 };
 
 /* One growing answer. */
@@ -46,7 +52,8 @@ typedef struct {
     int32_t *free_slots;
     int64_t n_free;
     int64_t next_prompt, next_sample; /* the next answer that waits */
-    float *probs;                     /* [slots, V] */
+    int64_t shared; /* tokens of the one prompt that the first slot holds already */
+    float *probs;   /* [slots, V] */
     int32_t *heaps;
     int64_t vocabulary;
 } job;
@@ -93,6 +100,7 @@ void pl_generator_free(pl_generator *g)
     for (int i = 0; i < g->n_caches; i++) pl_tensor_release(g->caches[i]);
     pl_plan_free(g->plan);
     pl_free(g->ctx, g->caches);
+    pl_free(g->ctx, g->held);
     pl_free(g->ctx, g);
 }
 
@@ -260,6 +268,37 @@ static pl_status retire(job *j, int64_t from)
     return PL_OK;
 }
 
+/* ---- text that the first slot holds
+** --------------------------------------------------------------- */
+
+/* How many tokens a prompt shares with the held text; one at least is left to run. */
+static int64_t shared_length(const pl_generator *g, const int32_t *text, int64_t size)
+{
+    int64_t n = 0;
+    while (n < g->n_held && n < size - 1 && g->held[n] == text[n]) n++;
+    return n;
+}
+
+/* Keeps what the one answer of the job left in the first slot; its last token was never run. */
+static pl_status hold(const job *j)
+{
+    pl_generator *g = j->g;
+    const int64_t prompt = j->offsets[1] - j->offsets[0], answer = j->r->length[0] - 1;
+    g->held = pl_alloc(j->ctx, (size_t)(prompt + answer) * sizeof *g->held);
+    if (g->held == NULL) return PL_ERR_NOMEM;
+    memcpy(g->held, j->tokens + j->offsets[0], (size_t)prompt * sizeof *g->held);
+    memcpy(g->held + prompt, j->r->tokens, (size_t)answer * sizeof *g->held);
+    g->n_held = prompt + answer;
+    return PL_OK;
+}
+
+static void let_go(pl_generator *g)
+{
+    pl_free(g->ctx, g->held);
+    g->held = NULL;
+    g->n_held = 0;
+}
+
 /* ---- entering
 ** ------------------------------------------------------------------------------------ */
 
@@ -296,11 +335,12 @@ static pl_status enter(job *j)
     while (j->next_prompt < j->n_prompts && j->n_free > 0) {
         const int64_t p = j->next_prompt, size = prompt_length(j, p);
         if (n > 0 && total + size > PREFILL_TOKENS) break;
-        text[n] = j->tokens + j->offsets[p];
-        length[n] = size;
+        past[n] = j->shared;
+        text[n] = j->tokens + j->offsets[p] + j->shared;
+        length[n] = size - j->shared;
         first[n] = runners;
         slot[n] = j->free_slots[j->n_free - 1];
-        total += size;
+        total += length[n];
         for (; j->next_sample < j->o->samples && j->n_free > 0; j->next_sample++)
             j->run[runners++] = (runner){.answer = p * j->o->samples + j->next_sample,
                                          .prompt = p,
@@ -384,6 +424,8 @@ static pl_status check(const job *j)
     pl_ctx *ctx = j->ctx;
     if (o->max_tokens < 1 || o->samples < 1)
         return pl__fail(ctx, PL_ERR_ARG, "generate: max_tokens and samples must be at least 1");
+    if (o->reuse && (j->n_prompts != 1 || o->samples != 1))
+        return pl__fail(ctx, PL_ERR_ARG, "generate: reuse is for one answer to one prompt");
     if (!(o->temperature >= 0 && o->top_p > 0 && o->top_p <= 1 && o->min_p >= 0 && o->min_p <= 1 &&
           o->top_k >= 0))
         return pl__fail(ctx, PL_ERR_ARG,
@@ -430,12 +472,15 @@ pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
     j.run = pl_calloc(ctx, (size_t)g->slots, sizeof *j.run);
     j.free_slots = pl_calloc(ctx, (size_t)g->slots, sizeof *j.free_slots);
     if (j.run == NULL || j.free_slots == NULL) PL_GO(PL_ERR_NOMEM);
+    if (options->reuse) j.shared = shared_length(g, tokens + offsets[0], prompt_length(&j, 0));
+    let_go(g); /* what follows writes over it, and may fail half-way */
     for (int64_t i = g->slots; i > 0; i--) j.free_slots[j.n_free++] = (int32_t)(i - 1);
     while (j.n_run > 0 || j.next_prompt < n_prompts) {
         PL_GO(pl__check_interrupt(ctx));
         if (j.next_prompt < n_prompts && j.n_free > 0) PL_GO(enter(&j));
         if (j.n_run > 0) PL_GO(decode(&j));
     }
+    if (options->reuse) PL_GO(hold(&j));
     *out = j.r;
 done:
     if (st != PL_OK) pl_gen_result_free(ctx, j.r);

@@ -197,7 +197,7 @@ static int generator_generate(lua_State *L)
 {
     static const char *const names[] = {"max_tokens", "samples", "temperature", "top_k", "top_p",
                                         "min_p",      "seed",    "stream",      "stop",  "ends",
-                                        "keys",       "context", NULL};
+                                        "keys",       "context", "reuse",       NULL};
     pl_generator **box = luaL_checkudata(L, 1, GENERATOR);
     luaL_argcheck(L, *box != NULL, 1, "generator was collected");
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -234,6 +234,7 @@ static int generator_generate(lua_State *L)
         .top_p = lb_number_field(L, 3, "top_p", 1),
         .min_p = lb_number_field(L, 3, "min_p", 0),
         .seed = (uint64_t)lb_integer_field(L, 3, "seed", 0),
+        .reuse = lb_boolean_field(L, 3, "reuse", false),
         .stream = pl_random_purpose(lb_string_field(L, 3, "stream", ""), NULL, 0),
     };
     int64_t *keys = NULL;

@@ -277,6 +277,20 @@ function format.columns(rows, options)
   return table.concat(lines, "\n")
 end
 
+--- A text with U+FFFD for each byte that is not UTF-8.
+-- @tparam string text
+-- @treturn string
+function format.utf8(text)
+  local pieces, from = {}, 1
+  while true do
+    local length, bad = utf8.len(text, from)
+    if length then break end
+    pieces[#pieces + 1] = text:sub(from, bad - 1) .. "\u{FFFD}"
+    from = bad + 1
+  end
+  return table.concat(pieces) .. text:sub(from)
+end
+
 --- A text of data or of a model, safe to show: control characters but newline and tab are spelled
 -- out, so that none moves the cursor, changes colours or rings.
 -- @tparam string text

@@ -97,6 +97,8 @@ local known = {
   stop_strings = options.of_type("table"),
   tokenizer = options.any(),
   slots = options.integer(64, 1),
+  ends = options.of_type("function"),
+  reuse = false,
   keys = options.any(),
 }
 
@@ -108,7 +110,10 @@ local known = {
 --   (0: greedy), `top_k` 0, `top_p` 1, `min_p` 0 (off), `seed` 0, `stream` "" (what the answers
 --   are for: a part of the random stream's name), `stop` (list of token ids that end an answer and
 --   belong to it), `stop_strings` with `tokenizer`, `slots` 64 (answers that grow at the same
---   time), `keys` (name prompts to the random stream; default their places)
+--   time), `keys` (name prompts to the random stream; default their places), `ends` (a function
+--   asked after each token with the answer's tokens so far; true ends it), `reuse` false (one
+--   answer to one prompt whose beginning the last such call may have left in the cache: it is not
+--   run again; the weights must be the same as then)
 -- @treturn Answers in tensors of the caller's scope
 function generate.generate(model, prompts, opts)
   opts = options.take("generate", opts, known)
@@ -116,6 +121,13 @@ function generate.generate(model, prompts, opts)
   local context = model:context()
   local room = context and math.min(longest(prompts) + max_tokens, context)
     or longest(prompts) + max_tokens
+  if opts.reuse then -- room to go on: a cache that is made anew holds nothing
+    local ample = 1024
+    while ample < room do
+      ample = 2 * ample
+    end
+    room = math.min(ample, context or ample)
+  end
   local slots = math.min(opts.slots, math.max(1, #prompts * opts.samples))
   local sampling = {
     max_tokens = max_tokens,
@@ -128,9 +140,13 @@ function generate.generate(model, prompts, opts)
     stream = opts.stream,
     stop = opts.stop,
     keys = opts.keys,
+    ends = opts.ends,
+    reuse = opts.reuse,
     context = context,
   }
-  if opts.stop_strings then
+  if opts.stop_strings and opts.ends then
+    error("generate: give `stop_strings` or `ends`, not both", 2)
+  elseif opts.stop_strings then
     local tokenizer = assert(opts.tokenizer, "stop_strings wants the tokenizer")
     local reach = 4 -- tokens a stop may lie in: one a byte, and an unfinished character before
     for _, stop in ipairs(opts.stop_strings) do

@@ -40,15 +40,7 @@ local colors = 6
 -- @tparam any text
 -- @treturn string
 function plot.escape(text)
-  text = tostring(text)
-  local at = 1
-  while true do
-    local length, bad = utf8.len(text, at)
-    if length then break end
-    text = text:sub(1, bad - 1) .. "\u{FFFD}" .. text:sub(bad + 1)
-    at = bad
-  end
-  text = text:gsub("[%z\1-\8\11\12\14-\31\127]", "\u{FFFD}")
+  text = format.utf8(tostring(text)):gsub("[%z\1-\8\11\12\14-\31\127]", "\u{FFFD}")
   return (
     text:gsub("[&<>\"']", {
       ["&"] = "&amp;",

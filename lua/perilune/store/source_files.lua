@@ -3,6 +3,7 @@
 -- The cursor and the rows before it are written in one transaction, so that a reader that was
 -- killed goes on where it stopped.
 
+local format = require("perilune.base.format")
 local json = require("perilune.base.json")
 
 local source_files = {}
@@ -127,14 +128,7 @@ function source_files.update_source(self, id, changes)
 end
 
 -- The beginning of a line, with U+FFFD for what is not UTF-8.
-local function excerpt_of(text)
-  local cut = text:sub(1, excerpt_bytes)
-  while true do
-    local length, at = utf8.len(cut)
-    if length then return cut end
-    cut = cut:sub(1, at - 1) .. "\u{FFFD}" .. cut:sub(at + 1)
-  end
-end
+local function excerpt_of(text) return format.utf8(text:sub(1, excerpt_bytes)) end
 
 --- Keep a line that gave no row aside.
 -- @tparam integer source_id
