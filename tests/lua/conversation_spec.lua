@@ -170,7 +170,7 @@ describe("perilune chat", function()
       "/set changes max_tokens, temperature, top_k, top_p, min_p, seed, not colour",
       "no command /nosuch; /help lists them",
       "/save wants the name of a file",
-      "/nosuch/folder/x: No such file or directory",
+      "opening '/nosuch/folder/x': No such file or directory",
     } do
       assert.is_truthy(err:find(text, 1, true), text .. " is not in " .. err)
     end

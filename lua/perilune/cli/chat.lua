@@ -11,6 +11,7 @@
 local config = require("perilune.config")
 local core = require("perilune.core")
 local data = require("perilune.data")
+local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local generate = require("perilune.model.generate")
 local host = require("perilune.host")
@@ -192,10 +193,12 @@ command(
   "add the conversation to a file of {messages}, for SFT",
   function(chat, path)
     if path == "" then return say("  /save wants the name of a file") end
-    local file, message = io.open(path, "a")
-    if not file then return say("  %s", message) end
-    file:write(json.encode { messages = json.array(chat.messages) }, "\n")
-    file:close()
+    local log <close>, message = files.open_log(path)
+    local ok
+    if log then
+      ok, message = log:append(json.encode { messages = json.array(chat.messages) } .. "\n")
+    end
+    if not ok then return say("  %s", message) end
     say("  %d messages added to %s", #chat.messages, path)
   end
 )
