@@ -432,6 +432,32 @@ pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int
 int64_t pl_weights_note_count(const pl_weights *w);
 void pl_weights_note(const pl_weights *w, int64_t i, const char **key, const char **value);
 
+/* GGUF files, versions 2 and 3: tensors and entries (keys with values), the latter in the order of
+** their keys; i is an entry, j one of its values (0 when it is no list): both must be there.
+** Tensors have llama.cpp's names and their axes in the engine's order, the fastest last. */
+typedef struct pl_gguf pl_gguf;
+
+typedef enum { PL_GGUF_INTEGER, PL_GGUF_NUMBER, PL_GGUF_BOOLEAN, PL_GGUF_TEXT } pl_gguf_kind;
+
+typedef struct {
+    const char *key; /* lives as long as the file is open */
+    pl_gguf_kind kind;
+    bool list;
+    int64_t n; /* values: 1 when it is no list */
+} pl_gguf_entry;
+
+pl_status pl_gguf_open(pl_ctx *ctx, pl_gguf **out, const char *path);
+void pl_gguf_close(pl_gguf *g);                      /* NULL is fine */
+const pl_weights *pl_gguf_weights(const pl_gguf *g); /* borrowed: closed with `g` */
+int64_t pl_gguf_count(const pl_gguf *g);
+int64_t pl_gguf_find(const pl_gguf *g, const char *key); /* -1: not there */
+pl_gguf_entry pl_gguf_get(const pl_gguf *g, int64_t i);
+/* Of an entry that is no text; a boolean is 0 or 1. */
+int64_t pl_gguf_integer(const pl_gguf *g, int64_t i, int64_t j);
+double pl_gguf_number(const pl_gguf *g, int64_t i, int64_t j);
+/* Of a text: any bytes, no NUL after them. Lives as long as the file is open. */
+const char *pl_gguf_text(const pl_gguf *g, int64_t i, int64_t j, size_t *length);
+
 /* Writes a .safetensors file; a note "format" = "pt" is added when there is none, since readers
 ** insist on it. Names must differ. */
 pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *names,

@@ -1841,6 +1841,12 @@ function pl.files.folder_sound(path) end
 ---@return string? # message that names the first damaged file
 function pl.files.folder_verify(path) end
 
+--- `open(path) -> file`: a GGUF file. `file:keys()` lists its entries, `file:get(key)` is the value
+--- of one (a list for a list, nil when there is none); `file:names() -> names, info`,
+--- `file:tensors({only = names}) -> {name = tensor}`, `file:close()`, also by `<close>`.
+---@type table
+pl.files.gguf = nil
+
 --- XXH3-128 of a file, 32 hexadecimal digits.
 ---@param path string
 ---@return string? # hash

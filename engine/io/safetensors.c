@@ -192,7 +192,7 @@ static pl_status take_entry(cursor *c, pl__weight *row, int64_t data_bytes)
     enum { DTYPE = 1, SHAPE = 2, OFFSETS = 4, ALL = 7 };
     static const char *const fields[] = {"dtype", "shape", "data_offsets"};
     const char *key, *type;
-    int64_t offsets[2] = {0, 0}, count = 1, bits;
+    int64_t offsets[2] = {0, 0}, count = 1;
     int seen = 0, n;
     PL_TRY(expect(c, '{'));
     do {
@@ -206,7 +206,7 @@ static pl_status take_entry(cursor *c, pl__weight *row, int64_t data_bytes)
         if (field == 0) {
             PL_TRY(take_string(c, &type));
             row->type = pl__stored_type_find(type);
-            if (row->type == NULL) return fail(c, "unknown dtype");
+            if (row->type == NULL || row->type->block > 1) return fail(c, "unknown dtype");
         } else if (field == 1) {
             PL_TRY(take_sizes(c, row->shape, &row->rank, PL_MAX_RANK, "more than 6 axes"));
         } else {
@@ -221,13 +221,12 @@ static pl_status take_entry(cursor *c, pl__weight *row, int64_t data_bytes)
                                          : "data_offsets is missing");
     for (int i = 0; i < row->rank; i++)
         if (!pl__mul(count, row->shape[i], &count)) return fail(c, "shape too large");
-    if (!pl__mul(count, row->type->bits, &bits)) return fail(c, "shape too large");
+    if (!pl__mul(count, row->type->bytes, &row->bytes)) return fail(c, "shape too large");
     if (offsets[0] > offsets[1]) return fail(c, "data_offsets run backwards");
     if (offsets[1] > data_bytes) return fail(c, "data_offsets beyond the end of the file");
-    if (offsets[1] - offsets[0] != bits / 8)
+    if (offsets[1] - offsets[0] != row->bytes)
         return fail(c, "data_offsets do not fit dtype and shape");
     row->begin = offsets[0];
-    row->bytes = bits / 8;
     return PL_OK;
 }
 

@@ -16,11 +16,47 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weight files are little-endian");
 
 static const pl__stored_type types[] = {
-    {"F32", 32, true, PL_F32},  {"F64", 64, true, PL_F64},     {"F16", 16, true, PL_F32},
-    {"BF16", 16, true, PL_F32}, {"I32", 32, true, PL_I32},     {"I64", 64, true, PL_I32},
-    {"I16", 16, true, PL_I32},  {"U16", 16, true, PL_I32},     {"I8", 8, true, PL_I32},
-    {"U8", 8, true, PL_I32},    {"BOOL", 8, true, PL_I32},     {"U32", 32, false, PL_I32},
-    {"U64", 64, false, PL_I32}, {"F8_E4M3", 8, false, PL_F32}, {"F8_E5M2", 8, false, PL_F32},
+    {"F32", 1, 4, true, PL_F32},
+    {"F64", 1, 8, true, PL_F64},
+    {"F16", 1, 2, true, PL_F32},
+    {"BF16", 1, 2, true, PL_F32},
+    {"I32", 1, 4, true, PL_I32},
+    {"I64", 1, 8, true, PL_I32},
+    {"I16", 1, 2, true, PL_I32},
+    {"U16", 1, 2, true, PL_I32},
+    {"I8", 1, 1, true, PL_I32},
+    {"U8", 1, 1, true, PL_I32},
+    {"BOOL", 1, 1, true, PL_I32},
+    /* those that are known, to be named, and not loaded */
+    {"U32", 1, 4, false, PL_I32},
+    {"U64", 1, 8, false, PL_I32},
+    {"F8_E4M3", 1, 1, false, PL_F32},
+    {"F8_E5M2", 1, 1, false, PL_F32},
+    {"Q4_0", 32, 18, false, PL_F32},
+    {"Q4_1", 32, 20, false, PL_F32},
+    {"Q5_0", 32, 22, false, PL_F32},
+    {"Q5_1", 32, 24, false, PL_F32},
+    {"Q8_0", 32, 34, false, PL_F32},
+    {"Q8_1", 32, 40, false, PL_F32},
+    {"Q2_K", 256, 84, false, PL_F32},
+    {"Q3_K", 256, 110, false, PL_F32},
+    {"Q4_K", 256, 144, false, PL_F32},
+    {"Q5_K", 256, 176, false, PL_F32},
+    {"Q6_K", 256, 210, false, PL_F32},
+    {"Q8_K", 256, 292, false, PL_F32},
+    {"IQ1_S", 256, 50, false, PL_F32},
+    {"IQ1_M", 256, 56, false, PL_F32},
+    {"IQ2_XXS", 256, 66, false, PL_F32},
+    {"IQ2_XS", 256, 74, false, PL_F32},
+    {"IQ2_S", 256, 82, false, PL_F32},
+    {"IQ3_XXS", 256, 98, false, PL_F32},
+    {"IQ3_S", 256, 110, false, PL_F32},
+    {"IQ4_NL", 32, 18, false, PL_F32},
+    {"IQ4_XS", 256, 136, false, PL_F32},
+    {"TQ1_0", 256, 54, false, PL_F32},
+    {"TQ2_0", 256, 66, false, PL_F32},
+    {"MXFP4", 32, 17, false, PL_F32},
+    {"NVFP4", 64, 36, false, PL_F32},
 };
 
 const pl__stored_type *pl__stored_type_find(const char *name)
@@ -199,7 +235,7 @@ static bool convert(const pl__stored_type *type, void *to, const void *from, int
         for (int64_t i = 0; i < n; i++) d[i] = u16[i];
     } else if (strcmp(type->name, "I8") == 0) {
         for (int64_t i = 0; i < n; i++) d[i] = ((const int8_t *)from)[i];
-    } else if (type->bits == 8) {
+    } else if (type->bytes == 1) {
         for (int64_t i = 0; i < n; i++) d[i] = ((const uint8_t *)from)[i];
     } else {
         const int64_t *wide = from;
@@ -216,7 +252,7 @@ static pl_status load_converted(pl_ctx *ctx, pl_tensor *t, const pl__weight *row
                                 const pl__weight_source *source)
 {
     pl_status st = PL_OK;
-    const int64_t width = row->type->bits / 8, step = CONVERT_BUFFER / width;
+    const int64_t width = row->type->bytes, step = CONVERT_BUFFER / width;
     const int64_t n = pl_tensor_count(t);
     char *buffer = pl_alloc(ctx, (size_t)CONVERT_BUFFER);
     if (buffer == NULL) return PL_ERR_NOMEM;
@@ -253,7 +289,7 @@ pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int
             source->path, row->name, row->type->name);
     PL_TRY(pl_tensor_new(ctx, &t, row->type->dtype, row->rank, row->shape));
     pl_tensor_set_name(t, row->name);
-    const bool as_is = row->type->bits == 8 * (int)pl_dtype_size(row->type->dtype);
+    const bool as_is = row->type->bytes == (int)pl_dtype_size(row->type->dtype);
     const pl_status st = as_is ? pl__file_pread(ctx, source->fd, source->path, pl_tensor_data(t),
                                                 row->bytes, row->begin)
                                : load_converted(ctx, t, row, source);

@@ -8,9 +8,9 @@
 #include "base/ctx.h"
 
 typedef struct {
-    char name[8]; /* as safetensors calls it */
-    int bits;
-    bool loads; /* there is a tensor dtype that can hold it */
+    char name[8];     /* as safetensors or ggml calls it */
+    int block, bytes; /* elements and bytes of a block: 1 and the width of plain types */
+    bool loads;       /* there is a tensor dtype that can hold it */
     pl_dtype dtype;
 } pl__stored_type;
 

@@ -72,6 +72,7 @@ void lb_open_autograd(lua_State *L);
 void lb_open_train(lua_State *L);
 void lb_open_json(lua_State *L);
 void lb_open_io(lua_State *L);
+void lb_open_weights(lua_State *L); /* after lb_open_io */
 void lb_open_text(lua_State *L);
 void lb_open_gen(lua_State *L);
 void lb_open_ragged(lua_State *L);

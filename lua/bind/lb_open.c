@@ -18,6 +18,7 @@ int luaopen_perilune_core(lua_State *L)
     lb_open_train(L);
     lb_open_json(L);
     lb_open_io(L);
+    lb_open_weights(L);
     lb_open_text(L);
     lb_open_gen(L);
     lb_open_ragged(L);

@@ -184,6 +184,47 @@ describe("folders", function()
   end)
 end)
 
+describe("gguf", function()
+  -- An entry: key, type, value.
+  local function entry(key, kind, value) return string.pack("<s8I4", key, kind) .. value end
+
+  it("opens a file, tells its entries and loads its tensors", function()
+    local path = folder .. "/x.gguf"
+    local head = "GGUF"
+      .. string.pack("<I4I8I8", 3, 1, 5)
+      .. entry("a.text", 8, string.pack("<s8", "ä"))
+      .. entry("a.list", 9, string.pack("<I4I8s8s8", 8, 2, "x", "y\0"))
+      .. entry("a.number", 6, string.pack("<f", 0.5))
+      .. entry("a.integer", 5, string.pack("<i4", -7))
+      .. entry("a.flag", 7, "\1")
+      .. string.pack("<s8I4I8I8I4I8", "w", 2, 3, 2, 0, 0)
+    local padded = head .. ("\0"):rep(-#head % 32)
+    assert(files.write_atomic(path, padded .. string.pack("<ffffff", 1, 2, 3, 4, 5, 6)))
+    local file <close> = assert(files.gguf.open(path))
+    assert.are.same({ "a.flag", "a.integer", "a.list", "a.number", "a.text" }, file:keys())
+    assert.are.equal("ä", file:get("a.text"))
+    assert.are.same({ "x", "y\0" }, file:get("a.list"))
+    assert.are.equal(0.5, file:get("a.number"))
+    assert.are.equal("integer", math.type(file:get("a.integer")))
+    assert.are.equal(-7, file:get("a.integer"))
+    assert.is_true(file:get("a.flag"))
+    assert.is_nil(file:get("b"))
+    local names, info = file:names()
+    assert.are.same({ "w" }, names)
+    assert.are.same({ stored = "F32", dtype = "float32", shape = { 2, 3 } }, info.w)
+    local tensors = assert(file:tensors())
+    assert.are.same({ { 1, 2, 3 }, { 4, 5, 6 } }, tensors.w:totable())
+    local none, message = file:tensors { only = { "w", "v" } }
+    assert.is_nil(none)
+    assert.are.equal("the file has no tensor 'v'", message)
+    file:close()
+    assert.has_error(function() file:keys() end)
+    none, message = files.gguf.open(folder)
+    assert.is_nil(none)
+    assert.matches("is a folder, not a regular file", message)
+  end)
+end)
+
 describe("safetensors", function()
   local path
 

@@ -155,6 +155,12 @@ files.safetensors = core.safetensors
 -- @type table
 files.llama2c = core.llama2c
 
+--- `open(path) -> file`: a GGUF file. `file:keys()` lists its entries, `file:get(key)` is the value
+-- of one (a list for a list, nil when there is none); `file:names() -> names, info`,
+-- `file:tensors({only = names}) -> {name = tensor}`, `file:close()`, also by `<close>`.
+-- @type table
+files.gguf = core.gguf
+
 --- Reads and decodes a JSON file.
 -- @tparam string path
 -- @tparam ?table opts as for `json.decode`
