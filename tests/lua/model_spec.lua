@@ -301,7 +301,7 @@ describe("a model folder that does not fit", function()
       { { rope_parameters = { partial_rotary_factor = 0.5 } }, "partial_rotary_factor' is 0.5" },
       { { rope_parameters = { rope_type = "yarn" } }, "rope_type 'yarn'" },
       { { rope_parameters = 3 }, "'rope_parameters' is 3" },
-      { { hidden_act = "gelu" }, "'hidden_act' is 'gelu'; it must be \"silu\"" },
+      { { hidden_act = "mish" }, "'hidden_act' is 'mish'; it must be \"gelu\"" },
       { { partial_rotary_factor = 0.5 }, "'partial_rotary_factor' is 0.5" },
       { { attention_bias = true }, "'attention_bias' is true" },
       { { sliding_window = 4096 }, "'sliding_window' is 4096: the key is not known" },

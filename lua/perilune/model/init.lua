@@ -1,14 +1,7 @@
---- Models: parameters in one flat block, an architecture, a head.
+--- Models: parameters in one flat block, a decoder over them, a head.
 --
--- An architecture (perilune.model.llama, perilune.model.gpt2) is a table of
---     parameters(config)          list of {name, shape, init}; init is a standard deviation, or
---                                 "ones", "zeros"
---     bind(model)                 what the forward pass wants at hand, from model.weights
---     hidden(model, batch, opts)  final hidden states [T, C]; opts.caches, opts.dropout ...
---     caches(model, slots, len)   list of k and v caches, one pair for each layer
---     to_file / from_file         tensors under their Hugging Face names and layouts; to_file may
---                                 be asked for a layout that other programs know (`export`)
--- The same forward pass trains, scores and generates.
+-- A config becomes a spec (perilune.model.families), and the spec a model (perilune.model.decoder):
+-- the same forward pass trains, scores and generates.
 --
 -- The head is the language model's (tied or not) or, with config.scalar_head, one number for each
 -- token: `score.weight` [1, C], less `config.score_bias`. A reward model is read at the last token
@@ -17,6 +10,8 @@
 -- May use: base.
 
 local core = require("perilune.core")
+local decoder = require("perilune.model.decoder")
+local families = require("perilune.model.families")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
 local lfs = require("lfs")
@@ -26,16 +21,10 @@ local model = {}
 
 local list_class = getmetatable(json.array())
 
-local architectures = {
-  LlamaForCausalLM = "llama",
-  LlamaForSequenceClassification = "llama",
-  GPT2LMHeadModel = "gpt2",
-  GPT2ForSequenceClassification = "gpt2",
-}
-
 --- A model.
 -- @class Model
 -- @field table config as in config.json
+-- @field table spec what the decoder is told, see perilune.model.decoder
 -- @field ParameterBlock block all parameters, in one flat piece
 -- @field {[string]=Tensor} weights the parameters by name, views into the block
 -- @field string dtype of the parameters
@@ -44,32 +33,11 @@ local Model = {}
 Model.__index = Model
 Model.__name = "model"
 
-local function architecture_of(config)
-  local list = config.architectures
-  local name = type(list) == "table" and list[1] or list
-  local by_type = { llama = "llama", gpt2 = "gpt2" }
-  local module, of_type = architectures[name], config.model_type
-  if module and of_type ~= nil and by_type[of_type] ~= module then
-    local text = "config.json: architectures says '%s', but model_type '%s': they do not fit"
-    return nil, text:format(name, tostring(of_type))
-  end
-  module = module or by_type[of_type]
-  if not module then
-    return nil,
-      (
-        "config.json: unknown architecture '%s' (model_type '%s'); known: "
-        .. "LlamaForCausalLM, GPT2LMHeadModel and their ForSequenceClassification"
-      ):format(name, config.model_type)
-  end
-  return (require("perilune.model." .. module))
-end
-
-local function head_entries(config, arch)
-  local width = arch.width(config)
+local function head_entries(config, spec)
   if config.scalar_head then
-    return { { "score.weight", { 1, width }, 1 / math.sqrt(width + 1) } }
-  elseif not arch.is_tied(config) then
-    return { { "lm_head.weight", { config.vocab_size, width }, arch.init_std(config) } }
+    return { { "score.weight", { 1, spec.width }, 1 / math.sqrt(spec.width + 1) } }
+  elseif not spec.tied then
+    return { { spec.names.head .. ".weight", { spec.vocab, spec.width }, spec.init_std } }
   end
   return {}
 end
@@ -96,24 +64,23 @@ end
 --- A new model with memory for its parameters, all zeros. With `tensors`, those of a file at
 -- `where`, memory is taken only when they are just the ones wanted.
 local function allocate(config, dtype, tensors, where)
-  local arch, message = architecture_of(config)
-  message = message or arch.check(config)
-  if message then return nil, message end
-  local entries = arch.parameters(config)
-  for _, entry in ipairs(head_entries(config, arch)) do
+  local spec, message = families.spec(config)
+  if not spec then return nil, message end
+  local entries = decoder.parameters(spec)
+  for _, entry in ipairs(head_entries(config, spec)) do
     entries[#entries + 1] = entry
   end
   message = tensors and misfit(entries, tensors, where)
   if message then return nil, message end
   local self = setmetatable({
     config = config,
-    arch = arch,
+    spec = spec,
     entries = entries,
     dtype = dtype or "float32",
     block = core.block(entries, dtype or "float32"),
   }, Model)
   self.weights = self.block:tensors()
-  arch.bind(self)
+  decoder.bind(self)
   return self
 end
 
@@ -155,32 +122,6 @@ local function fill(self, tensors, where)
     return nil, ("%s: tensor '%s' belongs to no parameter of this architecture"):format(where, left)
   end
   return self
-end
-
---- Why a config asks for more, or something else, than the file holds: by key, before anything of
--- the size it names is made. nil when the sizes agree.
-local function oversized(config, arch, tensors)
-  local key, pattern = table.unpack(arch.layers)
-  local layers = 0
-  for name in pairs(tensors) do
-    layers = math.max(layers, (tonumber(name:match(pattern)) or -1) + 1)
-  end
-  if config[key] > layers then
-    return ("config.json: '%s' is %d, but the file holds %d layers"):format(
-      key,
-      config[key],
-      layers
-    )
-  end
-  for _, size in ipairs(arch.sizes) do
-    local name, tensor = size[2], tensors[size[2]]
-    local held = tensor and tensor:shape()[size[3]]
-    if held and config[size[1]] and config[size[1]] ~= held then
-      local text =
-        "config.json: '%s' is %d, but '%s' of the file has the shape %s: it can only be %d"
-      return text:format(size[1], config[size[1]], name, shape_text(tensor:shape()), held)
-    end
-  end
 end
 
 local function read_folder(path)
@@ -232,20 +173,18 @@ function model.load(path, opts)
     config, tensors = read_folder(path)
   end
   if not config then return nil, tensors end
-  local arch, message = architecture_of(config)
-  message = message or arch.check(config)
-  if message then return nil, path .. "/" .. message end
-  tensors = arch.from_file(config, tensors)
-  message = oversized(config, arch, tensors)
+  local spec, message = families.spec(config)
+  if not spec then return nil, path .. "/" .. message end
+  tensors = families.from_file(spec, tensors)
+  message = families.oversized(config, spec, tensors)
   if message then return nil, path .. "/" .. message end
   if config.scalar_head == nil then config.scalar_head = tensors["score.weight"] ~= nil end
   local fresh_head = opts.scalar_head and not tensors["score.weight"]
   if opts.scalar_head then config.scalar_head = true end
   if fresh_head then
-    local width = arch.width(config)
-    tensors["score.weight"] = core.randn({ 1, width }, {
+    tensors["score.weight"] = core.randn({ 1, spec.width }, {
       a = 0,
-      b = 1 / math.sqrt(width + 1),
+      b = 1 / math.sqrt(spec.width + 1),
       seed = opts.seed or 0,
       purpose = random.purpose("model.init", "score.weight"),
     })
@@ -287,7 +226,7 @@ end
 -- @tparam ?table opts `dropout` {p, seed, index}, `checkpoint` (recompute blocks in backward),
 --   `caches`
 -- @treturn Tensor [T, C]
-function Model:hidden(batch, opts) return self.arch.hidden(self, batch, opts or {}) end
+function Model:hidden(batch, opts) return decoder.hidden(self, batch, opts or {}) end
 
 --- The matrix that turns hidden states into logits; raises for a model with a scalar head.
 -- @treturn Tensor [V, C]
@@ -295,8 +234,8 @@ function Model:head()
   if self.config.scalar_head then
     error("this model has a scalar head: it scores, it does not predict tokens", 2)
   end
-  return self.arch.is_tied(self.config) and self.arch.embedding(self)
-    or self.weights["lm_head.weight"]
+  local spec = self.spec
+  return self.weights[(spec.tied and spec.names.embedding or spec.names.head) .. ".weight"]
 end
 
 --- Logits, for looking at; losses take hidden states and the head instead.
@@ -320,11 +259,11 @@ end
 -- @tparam integer slots sequences at the same time
 -- @tparam integer len tokens of each
 -- @treturn {Tensor,...} k and v of each layer
-function Model:caches(slots, len) return self.arch.caches(self, slots, len) end
+function Model:caches(slots, len) return decoder.caches(self, slots, len) end
 
 --- The longest sequence the model was made for.
 -- @treturn ?integer tokens
-function Model:context() return self.arch.context(self.config) end
+function Model:context() return self.spec.context end
 
 --- Number of parameters.
 -- @treturn integer
@@ -334,15 +273,13 @@ function Model:count() return self.block:count() end
 -- @treturn string 32 hexadecimal digits
 function Model:hash() return self.block:hash() end
 
-local function file_config(self, export)
-  local config = {}
+local function file_config(self)
+  local config, family = {}, self.spec.family
   for key, value in pairs(self.config) do
     config[key] = value
   end
-  self.arch.complete(config, export)
-  config.architectures = {
-    self.arch.class .. (config.scalar_head and "ForSequenceClassification" or self.arch.causal),
-  }
+  families.complete(config, self.spec)
+  config.architectures = { config.scalar_head and family.classifier or family.causal }
   config.torch_dtype, config.dtype = "float32", "float32"
   if config.scalar_head then
     config.num_labels = 1
@@ -360,10 +297,11 @@ end
 -- @treturn ?string message
 function Model:write(dir, opts)
   local scope <close> = core.scope("model.write")
-  local ok, message =
-    files.write_json(dir .. "/config.json", file_config(self, opts and opts.export))
+  local config, tensors = file_config(self), families.to_file(self.spec, self.weights)
+  local export = opts and opts.export and self.spec.family.export
+  if export then tensors = export(config, self.spec, tensors) end
+  local ok, message = files.write_json(dir .. "/config.json", config)
   if not ok then return nil, message end
-  local tensors = self.arch.to_file(self.config, self.weights, opts and opts.export)
   ok, message = files.safetensors.save(dir .. "/model.safetensors", tensors, { format = "pt" })
   if not ok then return nil, message end
   if opts and opts.tokenizer then return opts.tokenizer:save(dir) end

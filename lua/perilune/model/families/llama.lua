@@ -1,0 +1,42 @@
+--- Llama: RMSNorm, rotary positions, grouped-query attention, SwiGLU (Touvron et al.,
+-- arXiv:2302.13971; grouped heads as in arXiv:2307.09288).
+--
+-- llama2.c files turn neighbouring pairs (config.rope_interleaved), Hugging Face folders halves.
+
+local core = require("perilune.core")
+local keys = require("perilune.model.config_keys")
+
+-- For each head rows 0, 2, 4 ... then 1, 3, 5 ...: neighbouring pairs become halves.
+local function halves(weight, d)
+  local rows, half = {}, d // 2
+  for i = 0, weight:size(1) - 1 do
+    local place = i % d
+    rows[i + 1] = i - place + (place < half and 2 * place or 2 * (place - half) + 1)
+  end
+  return core.gather(weight:detach(), rows)
+end
+
+return {
+  class = "Llama",
+  defaults = { norm_eps = 1e-5, hidden_act = "silu", tie_word_embeddings = false },
+  keys = {
+    rope_interleaved = keys.boolean,
+    attention_bias = keys.only(false),
+    mlp_bias = keys.only(false),
+    use_sliding_window = keys.only(false),
+  },
+
+  -- A model of neighbouring pairs is written in halves, which is all that other readers of Hugging
+  -- Face folders know: the same function, but sums over a head run in another order, so its last
+  -- bits differ.
+  export = function(config, spec, tensors)
+    if not config.rope_interleaved then return tensors end
+    config.rope_interleaved = nil
+    local result = {}
+    for name, weight in pairs(tensors) do
+      local permuted = name:match("%.self_attn%.[qk]_proj%.weight$")
+      result[name] = permuted and halves(weight, spec.head_dim) or weight
+    end
+    return result
+  end,
+}
