@@ -227,6 +227,7 @@ function Meter:result() end
 --- A model.
 ---@class perilune.Model
 ---@field config table # as in config.json
+---@field spec table # what the decoder is told, see perilune.model.decoder
 ---@field block perilune.ParameterBlock # all parameters, in one flat piece
 ---@field weights table<string, perilune.Tensor> # the parameters by name, views into the block
 ---@field dtype string # of the parameters
@@ -2387,17 +2388,10 @@ pl.meter = {}
 ---@return perilune.Meter
 function pl.meter.new() end
 
---- Models: parameters in one flat block, an architecture, a head.
+--- Models: parameters in one flat block, a decoder over them, a head.
 ---
---- An architecture (perilune.model.llama, perilune.model.gpt2) is a table of
----     parameters(config)          list of {name, shape, init}; init is a standard deviation, or
----                                 "ones", "zeros"
----     bind(model)                 what the forward pass wants at hand, from model.weights
----     hidden(model, batch, opts)  final hidden states [T, C]; opts.caches, opts.dropout ...
----     caches(model, slots, len)   list of k and v caches, one pair for each layer
----     to_file / from_file         tensors under their Hugging Face names and layouts; to_file may
----                                 be asked for a layout that other programs know (`export`)
---- The same forward pass trains, scores and generates.
+--- A config becomes a spec (perilune.model.families), and the spec a model (perilune.model.decoder):
+--- the same forward pass trains, scores and generates.
 ---
 --- The head is the language model's (tied or not) or, with config.scalar_head, one number for each
 --- token: `score.weight` [1, C], less `config.score_bias`. A reward model is read at the last token
