@@ -167,7 +167,11 @@ local parts = {
   tokenizer = tok,
   models = { value_model = value, ema = ema },
   optimizers = { policy = optimizer, value = value_optimizer },
-  data = { dataset = prompts, ptx_dataset = ptx },
+  data = {
+    dataset = prompts,
+    ptx_dataset = ptx,
+    eval_dataset = cfg.checkpoint_choice ~= "last" and held_out,
+  },
   made_with = {
     model = reference:hash(),
     reward_model = judge.model and judge.model:hash(),

@@ -141,6 +141,7 @@ local parts = {
   tokenizer = tok,
   optimizers = { model = optimizer },
   data = { text = pieces },
+  made_with = { model = model:hash() },
 }
 local state = run:restore(parts, { step = 0, tokens = 0, skipped = 0 })
 

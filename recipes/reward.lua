@@ -81,7 +81,8 @@ local parts = {
   model = model,
   tokenizer = tok,
   optimizers = { model = optimizer },
-  data = { dataset = train },
+  data = { dataset = train, demonstrations = demos },
+  made_with = { model = model:hash() },
 }
 local state = run:restore(parts, { step = 0, skipped = 0 })
 

@@ -100,7 +100,8 @@ local parts = {
   model = model,
   tokenizer = tok,
   optimizers = { model = optimizer },
-  data = { dataset = train, ptx_dataset = ptx },
+  data = { dataset = train, ptx_dataset = ptx, select_prompts = select_from },
+  made_with = { model = model:hash(), reward_model = reward_model and reward_model:hash() },
 }
 -- steps, those skipped because a gradient was not finite, best score of a checkpoint
 local state = run:restore(parts, { step = 0, skipped = 0, best = nil })

@@ -115,7 +115,7 @@ local Config = {}
 ---@param step integer
 function Config:at(step) end
 
---- Keys that `resume_changed` allows to differ.
+--- What `resume_changed` allows to differ: keys, and "recipe", the recipe's own file.
 ---@return table<string, boolean>
 function Config:changes_allowed() end
 
@@ -132,10 +132,10 @@ function Config:journal() end
 ---@return string[]
 function Config:keys() end
 
---- Go on from a checkpoint. A key given on this process's command line or by its caller must have
---- the checkpoint's value, unless it changes no result or `resume_changed` names it: then what was
---- given is kept, and journalled as a change at the checkpoint's step. Files and folders may have
---- other names; their content is compared by the run.
+--- Go on from a checkpoint. A key given on this process's command line, by its caller or by the
+--- preset that was named must have the checkpoint's value, unless it changes no result or
+--- `resume_changed` names it: then what was given is kept, and journalled as a change at the
+--- checkpoint's step. Files and folders may have other names; their content is compared by the run.
 ---@param state table
 ---@param path? string # of the checkpoint, for messages
 function Config:load_state(state, path) end
@@ -1475,7 +1475,7 @@ function pl.companions.check(list, longest) end
 --- Rows are described in `perilune.config.param`; a bare text is a heading of `--help`; a list of
 --- rows is a group, such as `config.adam {}`; the keys that all recipes have
 --- (`perilune.config.common`) are added, or given other defaults by a row of the same name. Later
---- wins: default, preset, config.json of the run that is resumed, settings of the caller
+--- wins: default, config.json of the run that is resumed, preset, settings of the caller
 --- (`config.run_recipe`), command line.
 ---
 --- Reading `cfg.seed` gives the value; a key with `schedule = true` gives a schedule, called as
@@ -2874,7 +2874,9 @@ function pl.rules.spool.unpack(record) end
 ---
 --- A folder belongs to one process at a time: `open` takes a lock that the kernel drops when the
 --- process ends, however it ends. Resuming cuts every log back to the step of the checkpoint, so
---- that a killed and resumed run leaves the rows of one that was never killed.
+--- that a killed and resumed run leaves the rows of one that was never killed. That happens when the
+--- run goes on (`restore`, or the first row that is written): a resume that is refused leaves the
+--- folder as it was.
 ---
 --- What a checkpoint holds is described by the recipe's `parts` (perilune.run.state): `save` writes
 --- them, `restore` reads them back. `checkpoint`, below them, hands a temporary folder to a function

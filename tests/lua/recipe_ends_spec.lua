@@ -123,6 +123,68 @@ describe("a run that is gone on with", function()
     )
   end)
 
+  it("is refused when recipe, model or data are not what they were; nothing is touched", function()
+    local folder, recipe = scratch.path(), scratch.path() .. ".lua"
+    local text = scratch.read("recipes/sft.lua")
+    local function sft(more)
+      local settings = world.settings(w, "sft")
+      settings.num_train_epochs, settings.save_steps, settings.output_dir = 2, 0, folder
+      settings.threads = 1
+      for key, value in pairs(more or {}) do
+        settings[key] = value
+      end
+      scratch.write(recipe, settings.text or text)
+      settings.text = nil
+      return pl.config.run_recipe(recipe, settings)
+    end
+    sft()
+    local before = scratch.read(folder .. "/metrics.jsonl")
+    local steps = #pl.run.read_rows(folder .. "/metrics.jsonl")
+    local first = ("%s/checkpoint-%d"):format(folder, pl.run.checkpoints(folder)[1].step)
+    local other = scratch.path()
+    local changed = assert(pl.load(w.model))
+    changed.block:average(assert(pl.load(folder .. "/model")).block, 0.5)
+    assert(changed:save(other, { tokenizer = assert(pl.tokenizer.load(w.model)) }))
+    local message = tostring(message_of(sft, {
+      resume = first,
+      text = text .. "-- edited\n",
+      model = other,
+      ptx_dataset = scratch.write(scratch.path() .. ".txt", "the moon sees a lamp .\n"),
+    }))
+    for name, of in pairs {
+      ptx_dataset = "the data (rows, tokenizer or template) that",
+      model = "what",
+      recipe = "what",
+    } do
+      local wanted = ("%s is not %s %s was made with: its content was "):format(name, of, first)
+      assert.is_truthy(message:find(wanted, 1, true), message)
+    end
+    local allow = "--resume_changed ptx_dataset,model,recipe"
+    assert.is_truthy(message:find(allow, 1, true), message)
+    assert.are.equal(before, scratch.read(folder .. "/metrics.jsonl"))
+    assert.are.equal(text, scratch.read(folder .. "/recipe.lua"))
+    sft { resume = first, text = text .. "-- edited\n", resume_changed = { "recipe" } }
+    assert.are.equal(steps, #pl.run.read_rows(folder .. "/metrics.jsonl"))
+    local journal = pl.run.read_rows(folder .. "/journal.jsonl")
+    assert.are.equal("recipe", journal[#journal].key)
+    assert.are.equal(text .. "-- edited\n", scratch.read(folder .. "/recipe.lua"))
+  end)
+
+  it("is refused with a preset that says other than its checkpoint, both named", function()
+    local folder = scratch.path()
+    local preset = scratch.write(scratch.path() .. ".lua", "return { weight_decay = 0.25 }")
+    run("sft", { num_train_epochs = 1 }, folder)
+    local message =
+      refusal("sft", { num_train_epochs = 1, resume = "latest", preset = preset }, folder)
+    assert.is_truthy(message:find("weight_decay is 0 there, 0.25 was given", 1, true), message)
+    run("sft", {
+      num_train_epochs = 1,
+      resume = "latest",
+      preset = preset,
+      resume_changed = { "weight_decay" },
+    }, folder)
+  end)
+
   it("keeps the figures it had when it was finished", function()
     local folder = scratch.path()
     run("sft", { num_train_epochs = 1, eval_dataset = w.demos }, folder)

@@ -337,8 +337,11 @@ describe("a resumed run", function()
     assert.are.equal(0.2, cfg.lam)
     assert.are.equal(0.1 * (1 + 0.2 * 100 / 10000) ^ 4, cfg.kl_coef(5))
     assert.are.equal(4, #r.history)
+    assert.are.equal(before .. '{"step":7,"lo', read(folder .. "/metrics.jsonl"))
+    r:sample(4, { answer = "first" }) -- now it goes on
     assert.are.equal(1, before:find(read(folder .. "/metrics.jsonl"), 1, true))
-    assert.are.equal(4, #jsonl.read(folder .. "/samples.jsonl"))
+    assert.are.equal(4, #jsonl.read(folder .. "/metrics.jsonl"))
+    assert.are.equal(5, #jsonl.read(folder .. "/samples.jsonl"))
     assert.are.same(
       { { step = 2, key = "lam", old = 0.8, new = 0.2 } },
       jsonl.read(folder .. "/journal.jsonl")
@@ -387,6 +390,7 @@ describe("a resumed run", function()
       local cfg = make(folder, "--resume", checkpoint, "--lam", "0.7", "--resume_changed", "lam")
       local r <close> = run.open(cfg)
       assert.are.equal(0.7, cfg.lam)
+      r:log(5, { loss = 1 })
       assert.are.same(
         { step = 4, key = "lam", old = 0.2, new = 0.7 },
         jsonl.read(folder .. "/journal.jsonl")[2]

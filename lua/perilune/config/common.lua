@@ -39,7 +39,11 @@ common.rows = {
     transient = true,
     alias = "resume_from_checkpoint",
   },
-  { resume_changed = {}, "keys that may differ from the checkpoint's: key,key", transient = true },
+  {
+    resume_changed = {},
+    "keys that may differ from the checkpoint's: key,key; recipe: its file",
+    transient = true,
+  },
   {
     overwrite_output_dir = false,
     "delete the run that output_dir already holds",

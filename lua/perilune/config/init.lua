@@ -11,7 +11,7 @@
 -- Rows are described in `perilune.config.param`; a bare text is a heading of `--help`; a list of
 -- rows is a group, such as `config.adam {}`; the keys that all recipes have
 -- (`perilune.config.common`) are added, or given other defaults by a row of the same name. Later
--- wins: default, preset, config.json of the run that is resumed, settings of the caller
+-- wins: default, config.json of the run that is resumed, preset, settings of the caller
 -- (`config.run_recipe`), command line.
 --
 -- Reading `cfg.seed` gives the value; a key with `schedule = true` gives a schedule, called as
@@ -377,14 +377,16 @@ local function may_differ(self, one, given, saved)
   return one.name == "max_steps" and not spans_run(self)
 end
 
---- Keys that `resume_changed` allows to differ.
+--- What `resume_changed` allows to differ: keys, and "recipe", the recipe's own file.
 -- @treturn {[string]=boolean}
 function methods.changes_allowed(cfg)
   local self, allowed = hidden[cfg], {}
   for _, name in ipairs(self.values.resume_changed or {}) do
     local one = layers.find_row(self, name)
-    if not one then layers.usage(self, "resume_changed: %s", layers.unknown(self, name)) end
-    allowed[one.name] = true
+    if not one and name ~= "recipe" then
+      layers.usage(self, "resume_changed: %s", layers.unknown(self, name))
+    end
+    allowed[one and one.name or name] = true
   end
   return allowed
 end
@@ -407,10 +409,10 @@ local function refuse_changes(self, path, changes)
   )
 end
 
---- Go on from a checkpoint. A key given on this process's command line or by its caller must have
--- the checkpoint's value, unless it changes no result or `resume_changed` names it: then what was
--- given is kept, and journalled as a change at the checkpoint's step. Files and folders may have
--- other names; their content is compared by the run.
+--- Go on from a checkpoint. A key given on this process's command line, by its caller or by the
+-- preset that was named must have the checkpoint's value, unless it changes no result or
+-- `resume_changed` names it: then what was given is kept, and journalled as a change at the
+-- checkpoint's step. Files and folders may have other names; their content is compared by the run.
 -- @tparam table state
 -- @tparam ?string path of the checkpoint, for messages
 function methods.load_state(cfg, state, path)
@@ -431,10 +433,10 @@ function methods.load_state(cfg, state, path)
       values[name] = saved
       local given_text, saved_text = param.value_text(one, given), param.value_text(one, saved)
       local begun_with = self.saved and self.saved[name]
-      local repeats = source == "settings"
-        and begun_with ~= nil
+      local repeats = begun_with ~= nil
         and param.value_text(one, param.coerce(one, begun_with)) == given_text
-      local was_given = source == "command line" or source == "settings" and not repeats
+      local by_program = source == "settings" or source ~= nil and source:find("^preset ") ~= nil
+      local was_given = source == "command line" or by_program and not repeats
       if was_given and given_text ~= saved_text then
         if allowed[name] or may_differ(self, one, given, saved) then
           kept[#kept + 1] = { key = name, old = param.plain(saved), value = given }

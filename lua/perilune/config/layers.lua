@@ -2,7 +2,7 @@
 --
 -- Works on the bare state of a config, before there is a config: a table with `name`, `recipe`,
 -- `rows`, `by_name`, `reserved` (names no key may have), `values`, `source`, `told` and `notes`.
--- Later wins: default, preset, config.json of the run that is resumed, settings of the caller,
+-- Later wins: default, config.json of the run that is resumed, preset, settings of the caller,
 -- command line. Whatever a user can get wrong raises a usage error, an object that prints as one
 -- sentence and asks for no traceback.
 
@@ -281,7 +281,7 @@ function layers.build_rows(self, spec, fail)
   end
 end
 
---- Put presets, saved settings, given settings and the command line into place, in that order.
+--- Put saved settings, presets, given settings and the command line into place, in that order.
 function layers.apply_all(self, args, settings)
   local given, wrong = command_line.split(args, function(name, negated)
     local one, alias = layers.find_row(self, name)
@@ -308,11 +308,6 @@ function layers.apply_all(self, args, settings)
     return
   end
   preset = wants.preset or preset
-  if preset then
-    self.preset = preset
-    local found, path = load_preset(self, preset)
-    assign_table(self, found, "preset " .. path)
-  end
   local resume, saved = wants.resume or settings.resume or self.values.resume, nil
   if resume then
     local folder = wants.output_dir or settings.output_dir
@@ -339,6 +334,11 @@ function layers.apply_all(self, args, settings)
     if self.by_name.output_dir then
       layers.assign(self, self.by_name.output_dir, folder, "resume")
     end
+  end
+  if preset then
+    self.preset = preset
+    local found, path = load_preset(self, preset)
+    assign_table(self, found, "preset " .. path)
   end
   local rest = {}
   for key, value in pairs(settings) do

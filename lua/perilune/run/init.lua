@@ -10,7 +10,9 @@
 --
 -- A folder belongs to one process at a time: `open` takes a lock that the kernel drops when the
 -- process ends, however it ends. Resuming cuts every log back to the step of the checkpoint, so
--- that a killed and resumed run leaves the rows of one that was never killed.
+-- that a killed and resumed run leaves the rows of one that was never killed. That happens when the
+-- run goes on (`restore`, or the first row that is written): a resume that is refused leaves the
+-- folder as it was.
 --
 -- What a checkpoint holds is described by the recipe's `parts` (perilune.run.state): `save` writes
 -- them, `restore` reads them back. `checkpoint`, below them, hands a temporary folder to a function
@@ -218,9 +220,7 @@ local function write_environment(self, environment, recipe)
 end
 
 local function copy_recipe(self, recipe)
-  if recipe and lfs.attributes(recipe, "mode") == "file" then
-    assert(files.copy(recipe, self.dir .. "/recipe.lua"))
-  end
+  if self.recipe_hash then assert(files.copy(recipe, self.dir .. "/recipe.lua")) end
 end
 
 local function open_logs(self)
@@ -228,14 +228,27 @@ local function open_logs(self)
   self.metrics = assert(log.open(self.dir .. "/metrics.jsonl", keep))
   self.samples = assert(log.open(self.dir .. "/samples.jsonl", keep))
   self.changes = assert(log.open(self.dir .. "/journal.jsonl", keep))
-  self.history = assert(log.read(self.metrics.path, { numbers = true }))
-  local last = self.history[#self.history]
-  self.clock_start = system.monotonic() - (last and type(last.time) == "number" and last.time or 0)
   local folder = ("%s/runs/%s_%s"):format(self.dir, os.date("%b%d_%H-%M-%S"), system.hostname())
   assert(files.folder_make(folder))
   self.events = assert(tensorboard.open(folder, {
     start_step = self.resumed and self.resumed.step + 1,
   }))
+end
+
+-- From here on the run goes on: its logs are cut back to the checkpoint and taken up.
+local function begin(self)
+  if self.metrics or not self.lock then return end
+  local about = config.describe(self.cfg)
+  copy_recipe(self, about.recipe)
+  write_environment(self, self.environment, about.recipe)
+  open_logs(self)
+  local journal = self.cfg:journal()
+  for i = self.journalled + 1, #journal do -- what differs from the checkpoint
+    self.changes:append(journal[i])
+  end
+  if not (self.resumed and exists(self.dir .. "/config.json")) then
+    write_json(self.dir .. "/config.json", self.cfg:to_table())
+  end
 end
 
 --- Open the run folder `cfg.output_dir`.
@@ -275,9 +288,12 @@ function run.open(cfg, options)
       end
       remove_run(folder)
     end
-    local about = config.describe(cfg)
     local saved, unreadable
-    local journalled = #cfg:journal()
+    self.environment, self.journalled = options.environment, #cfg:journal()
+    local recipe = config.describe(cfg).recipe
+    if recipe and lfs.attributes(recipe, "mode") == "file" then
+      self.recipe_hash = assert(files.hash(recipe))
+    end
     if checkpoint then
       saved, unreadable = files.read_json(checkpoint.path .. "/trainer_state.json")
       if type(saved) ~= "table" or type(saved.perilune) ~= "table" then
@@ -293,18 +309,15 @@ function run.open(cfg, options)
     end
     if cfg.threads > 0 then core.threads(cfg.threads) end
     core.nan_check(cfg.nan_check)
-    copy_recipe(self, about.recipe)
-    write_environment(self, options.environment, about.recipe)
-    open_logs(self)
-    for i = journalled + 1, #cfg:journal() do -- what differs from the checkpoint
-      self.changes:append(cfg:journal()[i])
-    end
+    local kept_to = self.resumed and self.resumed.step or -1
+    self.history = assert(log.kept(folder .. "/metrics.jsonl", kept_to))
+    local last = self.history[#self.history]
+    local taken = last and type(last.time) == "number" and last.time or 0
+    self.clock_start = system.monotonic() - taken
     cfg:on_change(function(entry)
       if self.changes then self.changes:append(entry) end
     end)
-    if not (self.resumed and exists(folder .. "/config.json")) then
-      write_json(folder .. "/config.json", cfg:to_table())
-    end
+    if not self.resumed then begin(self) end
   end)
   if not ok then
     unclosed.release(mark)
@@ -375,6 +388,7 @@ function Run:log(step, metrics)
     end
     row[name] = value
   end
+  begin(self)
   row.step = step
   row.time = row.time or self:seconds()
   self.logged = true
@@ -392,6 +406,7 @@ end
 -- @tparam integer step
 -- @tparam table sample
 function Run:sample(step, sample)
+  begin(self)
   local row = copy(sample)
   row.step = step
   self.samples:append(row)
@@ -440,6 +455,7 @@ end
 -- @treturn string the checkpoint's path
 function Run:checkpoint(step, write, options)
   options = checked.take("run:checkpoint", options, checked.any_of { "state", "metric", "best" })
+  begin(self)
   local name = ("checkpoint-%d"):format(step)
   local path = self.dir .. "/" .. name
   local temporary = assert(files.folder_begin(path))
@@ -473,6 +489,14 @@ function Run:checkpoint(step, write, options)
   return path
 end
 
+-- The parts, with the recipe's own text among what decides the result.
+local function with_recipe(self, parts)
+  local all, made_with = copy(parts), copy(parts.made_with)
+  made_with.recipe = self.recipe_hash
+  all.made_with = made_with
+  return all
+end
+
 --- Write checkpoint-N of a recipe's parts.
 -- @tparam integer step
 -- @tparam table parts as of perilune.run.state
@@ -483,7 +507,7 @@ function Run:save(step, parts, recipe_state, options)
   options = checked.take("run:save", options, checked.any_of { "metric", "best" })
   return self:checkpoint(
     step,
-    function(dir) state.write(dir, parts) end,
+    function(dir) state.write(dir, with_recipe(self, parts)) end,
     { state = recipe_state, metric = options.metric, best = options.best }
   )
 end
@@ -500,7 +524,10 @@ function Run:restore(parts, beginning)
   self.graceful = true
   host.graceful(true)
   if not self.resumed then return beginning end
-  local changes = state.read(self.resumed.path, parts, self.cfg:changes_allowed())
+  local now, allowed = with_recipe(self, parts), self.cfg:changes_allowed()
+  local changes = state.compare(self.resumed.path, now, allowed)
+  state.read(self.resumed.path, parts)
+  begin(self)
   for _, change in ipairs(changes) do
     change.step = self.resumed.step
     self.changes:append(change)
@@ -570,6 +597,7 @@ end
 -- @treturn table the summary
 function Run:summary(figures, finish)
   finish = checked.take("run:summary", finish, checked.any_of { "model", "next" })
+  begin(self)
   local path = self.dir .. "/summary.json"
   local summary = self.resumed and not self.logged and exists(path) and files.read_json(path)
   if not summary then

@@ -24,6 +24,12 @@ Log.__name = "jsonl"
 
 local names_of = { ["NaN"] = 0 / 0, ["Infinity"] = math.huge, ["-Infinity"] = -math.huge }
 
+local function texts_to_numbers(row)
+  for key, value in pairs(row) do
+    row[key] = names_of[value] or value
+  end
+end
+
 --- One row as a line.
 -- @tparam table row
 -- @treturn string without its newline
@@ -52,29 +58,47 @@ function log.read(path, options)
       if type(row) ~= "table" then
         return nil, ("%s:%d: %s"):format(path, number, tostring(wrong))
       end
-      if options and options.numbers then
-        for key, value in pairs(row) do
-          row[key] = names_of[value] or value
-        end
-      end
+      if options and options.numbers then texts_to_numbers(row) end
       rows[#rows + 1] = row
     end
   end
   return rows
 end
 
-local function cut_back(path, step)
-  if not lfs.attributes(path) then return true end
+-- Lines and rows up to a step; what cannot be read is left out.
+local function kept_of(path, step)
   local text, message = files.read(path, math.maxinteger)
   if not text then return nil, message end
-  local kept = {}
+  local lines, rows = {}, {}
   for line in text:gmatch("[^\n]*\n") do
     local row = json.decode(line)
     if type(row) == "table" and type(row.step) == "number" and row.step <= step then
-      kept[#kept + 1] = line
+      lines[#lines + 1], rows[#rows + 1] = line, row
     end
   end
-  return files.write_atomic(path, table.concat(kept))
+  return lines, rows
+end
+
+--- The rows that `open` with `keep_to` leaves in a file; none when there is no file.
+-- @tparam string path
+-- @tparam number step
+-- @treturn ?{table,...} rows, with numbers as `read` gives them
+-- @treturn ?string message
+function log.kept(path, step)
+  if not lfs.attributes(path) then return {} end
+  local lines, rows = kept_of(path, step)
+  if not lines then return nil, rows end
+  for _, row in ipairs(rows) do
+    texts_to_numbers(row)
+  end
+  return rows
+end
+
+local function cut_back(path, step)
+  if not lfs.attributes(path) then return true end
+  local lines, message = kept_of(path, step)
+  if not lines then return nil, message end
+  return files.write_atomic(path, table.concat(lines))
 end
 
 --- Open a file for appending.

@@ -37,8 +37,8 @@ local function hashes(parts)
   return made_with
 end
 
---- Compares hashes of a checkpoint with those of now; what differs and may goes into `changes`.
-local function compare(changes, dir, before, now, allowed, what)
+-- Names whose hashes differ go into `refused`, those that may differ into `changes`.
+local function compare(before, now, allowed, what, refused, changes)
   local names, seen = {}, {}
   for _, list in ipairs { before, now } do
     for name in pairs(list) do
@@ -49,14 +49,49 @@ local function compare(changes, dir, before, now, allowed, what)
   table.sort(names)
   for _, name in ipairs(names) do
     local old, new = before[name], now[name]
-    if old ~= new and not allowed[name] then
-      local text = "%s is not %s %s was made with: its content was %s and is %s. Put it "
-        .. "back, go on with --resume_changed %s, or start a new run with --model %s"
-      error(text:format(name, what, dir, old or "none", new or "none", name, dir), 0)
-    elseif old ~= new then
-      changes[#changes + 1] = { key = name, old = old or "none", new = new or "none" }
+    local into = allowed[name] and changes or refused
+    if old ~= new then
+      into[#into + 1] = { key = name, old = old or "none", new = new or "none", what = what }
     end
   end
+end
+
+--- Holds what a run has now against what its checkpoint was made with; nothing is read or changed
+-- before. What differs and may not is an error that names all of it.
+-- @tparam string dir the checkpoint
+-- @tparam table parts as for `write`
+-- @tparam ?{[string]=boolean} allowed keys of `data` and `made_with` that may differ
+-- @treturn {{key=string,old=string,new=string},...} what differs and may
+function state.compare(dir, parts, allowed)
+  local refused, changes = {}, {}
+  allowed = allowed or {}
+  compare(
+    check(files.read_json(dir .. "/data.json")),
+    data_keys(parts),
+    allowed,
+    "the data (rows, tokenizer or template) that",
+    refused,
+    changes
+  )
+  local made_with = files.read_json(dir .. "/made_with.json")
+  if made_with then -- 0.1.0 wrote none
+    compare(made_with, hashes(parts), allowed, "what", refused, changes)
+  end
+  if #refused > 0 then
+    local texts, names = {}, {}
+    for i, one in ipairs(refused) do
+      local text = "%s is not %s %s was made with: its content was %s and is %s"
+      texts[i] = text:format(one.key, one.what, dir, one.old, one.new)
+      names[i] = one.key
+    end
+    local advice = "%s. Put it back, go on with --resume_changed %s, or start a new run with "
+      .. "--model %s"
+    error(advice:format(table.concat(texts, "; "), table.concat(names, ","), dir), 0)
+  end
+  for _, one in ipairs(changes) do
+    one.what = nil
+  end
+  return changes
 end
 
 --- Writes models and optimizers into a folder.
@@ -87,24 +122,8 @@ end
 --- Reads them back, into objects that were made the same way.
 -- @tparam string dir
 -- @tparam table parts as for `write`
--- @tparam ?{[string]=boolean} allowed keys of `data` and `made_with` that may differ
--- @treturn {{key=string,old=string,new=string},...} what differs
-function state.read(dir, parts, allowed)
+function state.read(dir, parts)
   local scope <close> = core.scope("run.state.read")
-  local changes = {}
-  allowed = allowed or {}
-  compare(
-    changes,
-    dir,
-    check(files.read_json(dir .. "/data.json")),
-    data_keys(parts),
-    allowed,
-    "the data (rows, tokenizer or template) that"
-  )
-  local made_with = files.read_json(dir .. "/made_with.json")
-  if made_with then -- 0.1.0 wrote none
-    compare(changes, dir, made_with, hashes(parts), allowed, "what")
-  end
   local function read_weights(into, from)
     local loaded = check(model.load(from, { dtype = into.dtype }))
     into.block:average(loaded.block, 0)
@@ -114,7 +133,7 @@ function state.read(dir, parts, allowed)
   for name, other in pairs(parts.models or {}) do
     read_weights(other, dir .. "/" .. name)
   end
-  if not next(parts.optimizers or {}) then return changes end
+  if not next(parts.optimizers or {}) then return end
   local tensors, steps = files.safetensors.load(dir .. "/optimizer.safetensors")
   check(tensors, steps)
   for name, optimizer in pairs(parts.optimizers) do
@@ -127,7 +146,6 @@ function state.read(dir, parts, allowed)
     moments.v:copy_(tensors[name .. ".v"])
     optimizer:set_steps(math.tointeger(tonumber(steps[name])))
   end
-  return changes
 end
 
 return state
