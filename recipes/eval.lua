@@ -70,9 +70,9 @@ if chooser then
   models[#models + 1] = { name = "chooser", path = cfg.chooser, model = chooser, scores = true }
 end
 pl.companions.check(models)
-local room = data.room({ model, judge.model }, cfg.max_prompt_length, cfg.response_length)
+local room, too_long = pl.companions.room(models, cfg.max_prompt_length, cfg.response_length)
 local prompts =
-  data.required(data.prompts(tok, template, cfg.dataset, room), "dataset", cfg.dataset)
+  data.required(data.prompts(tok, template, cfg.dataset, room, too_long), "dataset", cfg.dataset)
 local text_length = data.room({ model }, cfg.text_length)
 local text = cfg.text ~= ""
   and data.required(data.text(tok, cfg.text, text_length), "text", cfg.text)

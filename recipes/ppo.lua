@@ -128,25 +128,23 @@ local stop = data.stop_id(tok, template)
 local policy = assert(pl.load(cfg.model))
 local reference = assert(pl.load(cfg.model)):freeze()
 local judge = pl.score.open(cfg, tok)
-local room = data.room({ policy }, cfg.max_prompt_length, cfg.response_length)
-local longest = room + cfg.response_length
-pl.companions.check({
+local models = {
   { name = "model", path = cfg.model, model = policy },
   judge.model
       and { name = "reward_model", path = cfg.reward_model, model = judge.model, scores = true }
     or nil,
-}, longest)
+}
+pl.companions.check(models)
+local room, too_long = pl.companions.room(models, cfg.max_prompt_length, cfg.response_length)
+local function prompts_of(key)
+  local set = data.prompts(tok, template, cfg[key], room, too_long)
+  return data.required(set, key, cfg[key])
+end
 local value = judge.model and judge.model:copy() -- V starts as the reward model
   or policy:copy { scalar_head = true, seed = cfg.seed }
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
-local prompts =
-  data.required(data.prompts(tok, template, cfg.dataset, room), "dataset", cfg.dataset)
-local held_out = cfg.eval_dataset ~= ""
-  and data.required(
-    data.prompts(tok, template, cfg.eval_dataset, room),
-    "eval_dataset",
-    cfg.eval_dataset
-  )
+local prompts = prompts_of("dataset")
+local held_out = cfg.eval_dataset ~= "" and prompts_of("eval_dataset")
 local ptx = cfg.ptx_dataset ~= ""
   and data.required(
     data.text(tok, cfg.ptx_dataset, data.room({ policy }, cfg.ptx_length)),

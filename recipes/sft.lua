@@ -75,23 +75,20 @@ local ptx_at = ptx and data.stream(#ptx, cfg.seed, "sft.ptx")
 local ptx_share = cfg.ptx_fraction / (1 - cfg.ptx_fraction) -- pieces of text to one example
 local ptx_size = ptx and math.floor(cfg.batch_size * ptx_share + 0.5) or 0
 local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze()
+local select_from
 if reward_model then
-  pl.companions.check {
+  local models = {
     { name = "model", path = cfg.model, model = model },
     { name = "reward_model", path = cfg.reward_model, model = reward_model, scores = true },
   }
-end
-local select_from = reward_model
-  and data.required(
-    data.prompts(
-      tok,
-      template,
-      cfg.select_prompts,
-      data.room({ model, reward_model }, cfg.max_length, cfg.response_length)
-    ),
+  pl.companions.check(models)
+  local room, too_long = pl.companions.room(models, cfg.max_length, cfg.response_length)
+  select_from = data.required(
+    data.prompts(tok, template, cfg.select_prompts, room, too_long),
     "select_prompts",
     cfg.select_prompts
   )
+end
 local epochs = data.epochs(#train.sequences, cfg.batch_size, cfg.seed, "sft.order")
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)

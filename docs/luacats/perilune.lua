@@ -1453,14 +1453,22 @@ function pl.chat.description.template(data) end
 ---
 --- A policy writes token ids; reference, reward and value model read them. A model with another
 --- tokenizer of the same size reads other words, and nothing fails: its scores are nonsense. So
---- tokenizer, size of the vocabulary and context of all are compared before the first step.
+--- tokenizer and size of the vocabulary of all are compared before the first step, and prompts that
+--- one of them cannot read with their answer are left out before it, by the name of that model.
 ---@class perilune.companions
 pl.companions = {}
 
 --- Refuse models that do not fit the first of a list; both are named.
 ---@param list ({ name: string, path: string, model: perilune.Model, scores: boolean? })[] # the first is the one that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer; `scores`: it is one that gives numbers
----@param longest? integer # tokens of the longest prompt and answer together
-function pl.companions.check(list, longest) end
+function pl.companions.check(list) end
+
+--- The longest prompt that all models of a list can read with an answer behind it.
+---@param list table # as for `check`
+---@param wanted integer # tokens of the longest prompt that is asked for
+---@param behind integer # tokens of the longest answer
+---@return integer # tokens
+---@return string? # when a model allows less than is wanted: "too long for NAME (N tokens with the answer)", which data.prompts counts what it leaves out by
+function pl.companions.room(list, wanted, behind) end
 
 --- The hyper-parameters of a recipe: declared once, set from anywhere, watched while it runs.
 ---
@@ -1613,8 +1621,9 @@ function pl.data.prompt_ids(tok, template, row) end
 ---@param template? table # nil: prompts are plain text
 ---@param rows string|table # a path, or a list of rows
 ---@param max_length integer # in tokens; longer ones are left out
+---@param reason? string # what those are counted as (default: "too long")
 ---@return table # list of {tokens =, row =}, with `key`, `counts` (see data.account) and `lengths` (a number for each)
-function pl.data.prompts(tok, template, rows, max_length) end
+function pl.data.prompts(tok, template, rows, max_length, reason) end
 
 --- Ranked sets: all K answers to a prompt stay together. Left out are sets whose answers are all
 --- equal; of which an answer with its prompt is longer than `max_length` (a cut answer is not what
@@ -1637,9 +1646,8 @@ function pl.data.required(set, key, path) end
 --- The longest sequence of a run: what is asked for, or the shortest context of its models.
 ---@param models perilune.Model[] # that read it
 ---@param wanted integer # tokens
----@param behind? integer # tokens that must fit behind it, such as an answer
 ---@return integer
-function pl.data.room(models, wanted, behind) end
+function pl.data.room(models, wanted) end
 
 --- All rows of a data set as a list; raises as `each` does.
 ---@param path string # a file, or a part of a store

@@ -370,10 +370,11 @@ describe("a checkpoint", function()
     local dir = folder .. "/checkpoint"
     assert(files.folder_make(dir))
     checkpoint.write(dir, parts)
+    assert.are.same({}, checkpoint.compare(dir, parts))
     checkpoint.read(dir, parts)
     write("train.jsonl", lines { { text = "the cat sat on" } })
     parts.data = { dataset = data.text(tok, path, 8) }
-    local ok, message = pcall(checkpoint.read, dir, parts)
+    local ok, message = pcall(checkpoint.compare, dir, parts)
     assert.is_false(ok)
     assert.is_truthy(message:find("dataset is not the data", 1, true), message)
   end)

@@ -3,6 +3,7 @@
 
 local pl = require("perilune")
 local message_of = dofile("tests/lua/support/message_of.lua")
+local said = dofile("tests/lua/support/said.lua")
 local scratch = dofile("tests/lua/support/scratch.lua")
 local world = dofile("tests/lua/support/world.lua")
 
@@ -264,14 +265,28 @@ describe("models that work together", function()
       n_embd = 8,
       n_layer = 1,
       n_head = 1,
-      n_positions = 20,
+      n_positions = 13,
       vocab_size = size,
       scalar_head = true,
     }, { seed = 1 }))
     assert(short:save(folder, { tokenizer = own }))
+    local settings = { reward_function = "", reward_model = folder, quiet = false }
+    settings.dataset = scratch.write(
+      scratch.path() .. ".jsonl",
+      '{"prompt":"the moon"}\n{"prompt":"the moon sees"}\n{"prompt":"a fox sees a lamp"}\n'
+    )
+    local text, ok, message = said(run, "ppo", settings) -- answers of 10, a beginning token
+    assert.is_true(ok, message)
+    local wanted = "dataset: 3 rows, 1 used; left out: too long for reward_model (13 tokens with "
+      .. "the answer) 2\n"
+    assert.is_truthy(text:find(wanted, 1, true), text)
+    settings.response_length = 13
     assert.is_truthy(
-      with(folder):find("reads 20 tokens, a prompt and its answer may have 64", 1, true),
-      with(folder)
+      refusal("ppo", settings):find(
+        ("reward_model (%s) reads 13 tokens: an answer of 13 leaves no place"):format(folder),
+        1,
+        true
+      )
     )
   end)
 end)

@@ -105,7 +105,10 @@ local rows = {
     EVAL .. " --dataset prompts.jsonl --reward_function raises.lua",
     "reward_function raises.lua failed: raises.lua:1: out of coffee",
   },
-  { PPO .. " --reward_function reward.lua --response_length 500", "a context of 64 tokens" },
+  {
+    PPO .. " --reward_function reward.lua --response_length 500",
+    "model (model) reads 64 tokens: an answer",
+  },
   { PPO .. " --reward_function reward.lua --max_prompt_length 1", "left out: too long 40" },
   { PPO .. " --reward_function reward.lua --num_mini_batches 3", "must divide batch_size" },
   {

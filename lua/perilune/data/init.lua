@@ -192,23 +192,10 @@ end
 --- The longest sequence of a run: what is asked for, or the shortest context of its models.
 -- @tparam {Model,...} models that read it
 -- @tparam integer wanted tokens
--- @tparam ?integer behind tokens that must fit behind it, such as an answer
 -- @treturn integer
-function data.room(models, wanted, behind)
+function data.room(models, wanted)
   for _, model in ipairs(models) do
-    local context = model:context()
-    if context and context - (behind or 0) < 1 then
-      error(
-        ("%s has a context of %d tokens: an answer of %d leaves no place for a prompt"):format(
-          model.path or "the model",
-          context,
-          behind
-        ),
-        0
-      )
-    elseif context then
-      wanted = math.min(wanted, context - (behind or 0))
-    end
+    wanted = math.min(wanted, model:context() or wanted)
   end
   return wanted
 end
@@ -294,16 +281,19 @@ end
 -- @tparam ?table template nil: prompts are plain text
 -- @tparam string|table rows a path, or a list of rows
 -- @tparam integer max_length in tokens; longer ones are left out
+-- @tparam ?string reason what those are counted as (default: "too long")
 -- @treturn table list of {tokens =, row =}, with `key`, `counts` (see data.account) and `lengths`
 --   (a number for each)
-function data.prompts(tok, template, rows, max_length)
-  local set = tokenised("prompts", tok, template, rows, { max_length }, function(each, add, account)
+function data.prompts(tok, template, rows, max_length, reason)
+  reason = reason or "too long"
+  local options = { max_length, reason }
+  local set = tokenised("prompts", tok, template, rows, options, function(each, add, account)
     for row, number in each do
       local tokens, message = encode.prompt(tok, template, row)
       if not tokens then
         refuse(rows, "prompt", number, message)
       elseif #tokens > max_length then
-        account:leave_out("too long")
+        account:leave_out(reason)
       else
         account:use()
         add({ tokens }, nil, { row = row })

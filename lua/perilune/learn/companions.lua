@@ -2,7 +2,8 @@
 --
 -- A policy writes token ids; reference, reward and value model read them. A model with another
 -- tokenizer of the same size reads other words, and nothing fails: its scores are nonsense. So
--- tokenizer, size of the vocabulary and context of all are compared before the first step.
+-- tokenizer and size of the vocabulary of all are compared before the first step, and prompts that
+-- one of them cannot read with their answer are left out before it, by the name of that model.
 
 local tokenizer = require("perilune.model.tokenizer")
 
@@ -19,8 +20,7 @@ local function title(one) return ("%s (%s)"):format(one.name, one.path) end
 -- @tparam {{name=string,path=string,model=Model,scores=?boolean},...} list the first is the one
 -- that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer;
 -- `scores`: it is one that gives numbers
--- @tparam ?integer longest tokens of the longest prompt and answer together
-function companions.check(list, longest)
+function companions.check(list)
   local first = list[1]
   local own = assert(tokenizer.load(first.path))
   for i, one in ipairs(list) do
@@ -31,16 +31,6 @@ function companions.check(list, longest)
       )
     elseif one.model.config.scalar_head and not one.scores then
       refuse("%s is a reward model: it scores answers and writes none", title(one))
-    end
-    local context = one.model:context()
-    if longest and context and longest > context then
-      refuse(
-        "%s reads %d tokens, a prompt and its answer may have %d; lower max_prompt_length or "
-          .. "response_length",
-        title(one),
-        context,
-        longest
-      )
     end
     if i > 1 then
       local size, wanted = one.model.config.vocab_size, first.model.config.vocab_size
@@ -65,6 +55,29 @@ function companions.check(list, longest)
       end
     end
   end
+end
+
+--- The longest prompt that all models of a list can read with an answer behind it.
+-- @tparam table list as for `check`
+-- @tparam integer wanted tokens of the longest prompt that is asked for
+-- @tparam integer behind tokens of the longest answer
+-- @treturn integer tokens
+-- @treturn ?string when a model allows less than is wanted: "too long for NAME (N tokens with the
+--   answer)", which data.prompts counts what it leaves out by
+function companions.room(list, wanted, behind)
+  local room, reason = wanted, nil
+  for _, one in ipairs(list) do
+    local context = one.model:context()
+    if context and context - behind < 1 then
+      local text = "%s reads %d tokens: an answer of %d leaves no place for a prompt; lower "
+        .. "response_length"
+      error(text:format(title(one), context, behind), 0)
+    elseif context and context - behind < room then
+      room = context - behind
+      reason = ("too long for %s (%d tokens with the answer)"):format(one.name, context)
+    end
+  end
+  return room, reason
 end
 
 return companions

@@ -13,6 +13,7 @@ return function(fn, ...)
         pieces[#pieces + 1] = text
       end
     end,
+    flush = function() end,
   }
   local results = table.pack(pcall(fn, ...))
   io.stderr = stderr -- luacheck: ignore
