@@ -383,13 +383,13 @@ describe("training:", function()
     runs_well(
       "ppo",
       ppo { { prompt = ("x"):rep(CONTEXT - 1) }, { prompt = "Once" } },
-      "2 rows, 1 used; left out: too long 1"
+      "2 rows, 1 used; left out: too long for model (64 tokens with the answer) 1"
     )
-    refused("ppo", ppo { { prompt = ("x"):rep(CONTEXT) } }, "dataset ", "too long 1")
+    refused("ppo", ppo { { prompt = ("x"):rep(CONTEXT) } }, "dataset ", "too long for model (64")
     refused(
       "ppo",
       ppo({ { prompt = "Once" } }, { response_length = CONTEXT }),
-      "a context of 64 tokens"
+      "reads 64 tokens: an answer of 64 leaves no place for a prompt"
     )
   end)
 
@@ -412,7 +412,7 @@ describe("training:", function()
         model = path_of("base"),
         reward_model = path_of("rm"),
         dataset = rows_file { { prompt = "Once" }, { prompt = "The cat" }, { prompt = LONG } },
-      }, "3 rows, 2 used; left out: too long 1")
+      }, "3 rows, 2 used; left out: too long for model (64 tokens with the answer) 1")
     end
   )
 
