@@ -122,20 +122,58 @@ double pl_random_normal(uint64_t seed, uint64_t purpose, uint64_t index);  /* N(
 /* --------------------------------------------------------------------------------------------
 ** Tensors
 */
-typedef enum { PL_F32, PL_F64, PL_I32 } pl_dtype;
+/* From PL_BF16 on the *kept* dtypes: constant weights as a file had them. Half precision, and the
+** block formats of GGUF (blocks of 32 elements, of 256 for the K kinds; ggml's layout, so that the
+** bytes are those of the file). Their values are float32 numbers: scale * q, or scale * q + least,
+** with the one rounding that float32 leaves. A kept tensor wants no gradient and no op writes to
+** it; linear, embedding, gather, cast and the heads of the losses read it, all other ops refuse. */
+typedef enum {
+    PL_F32,
+    PL_F64,
+    PL_I32,
+    PL_BF16,
+    PL_F16,
+    PL_Q8_0,
+    PL_Q4_0,
+    PL_Q4_1,
+    PL_Q5_0,
+    PL_Q5_1,
+    PL_Q4_K,
+    PL_Q5_K,
+    PL_Q6_K,
+    PL_DTYPE_COUNT
+} pl_dtype;
 
 typedef struct pl_tensor pl_tensor;
 
-size_t pl_dtype_size(pl_dtype dtype);
-const char *pl_dtype_name(pl_dtype dtype); /* "float32", "float64", "int32" */
+int64_t pl_dtype_block(pl_dtype dtype); /* elements in a block: 1, 32 or 256 */
+size_t pl_dtype_size(pl_dtype dtype);   /* bytes of a block */
+bool pl_dtype_kept(pl_dtype dtype);
+const char *pl_dtype_name(pl_dtype dtype); /* "float32", "bfloat16", "q4_k", ... */
+
+/* The float32 values of `count` elements (whole blocks) of a kept dtype. */
+pl_status pl_dequantise(pl_ctx *ctx, float *values, pl_dtype dtype, const void *blocks,
+                        int64_t count);
+/* The other way, for bfloat16, float16 (to the nearest, ties to even) and q8_0 (scale = largest
+** magnitude / 127 in float16, ties away from zero). PL_ERR_ARG names the first element that does
+** not fit: a finite one beyond the dtype's range, and for q8_0 what is not finite; PL_ERR_DTYPE for
+** another dtype. */
+pl_status pl_quantise(pl_ctx *ctx, void *blocks, pl_dtype dtype, const float *values,
+                      int64_t count);
 
 /* A new tensor, contents undefined (NaN in debug builds). Rank 0 is one number. The creator holds
-** one reference; the innermost open scope holds the data's lifetime (see scopes). */
+** one reference; the innermost open scope holds the data's lifetime (see scopes). The last axis of
+** a kept tensor is a multiple of the block. */
 pl_status pl_tensor_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                         const int64_t *shape);
 pl_status pl_tensor_zeros(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                           const int64_t *shape);
-/* A tensor of the same data seen in another shape, `offset` elements in; no copy, no autograd. */
+/* A tensor with a copy of these bytes as its data (kept: its blocks); PL_ERR_SHAPE when `size` is
+** not the shape's. */
+pl_status pl_tensor_from_bytes(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                               const int64_t *shape, const void *bytes, size_t size);
+/* A tensor of the same data seen in another shape, `offset` elements in (kept: whole blocks); no
+** copy, no autograd. */
 pl_status pl_tensor_view(pl_ctx *ctx, pl_tensor **out, pl_tensor *base, int64_t offset, int rank,
                          const int64_t *shape);
 void pl_tensor_retain(pl_tensor *t);
@@ -145,6 +183,7 @@ pl_dtype pl_tensor_dtype(const pl_tensor *t);
 int pl_tensor_rank(const pl_tensor *t);
 const int64_t *pl_tensor_shape(const pl_tensor *t);
 int64_t pl_tensor_count(const pl_tensor *t);
+size_t pl_tensor_bytes(const pl_tensor *t); /* of the data */
 /* The elements; NULL once the tensor was freed. Writing through it must be followed by
 ** pl_tensor_touch, so that packed copies of a weight are made anew. */
 void *pl_tensor_data(const pl_tensor *t);
@@ -245,6 +284,7 @@ typedef struct {
 typedef struct {
     char name[24];
     bool optional, integer;
+    bool kept; /* may be of a kept dtype */
 } pl_input_row;
 
 typedef struct {

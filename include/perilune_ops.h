@@ -369,8 +369,9 @@ static inline pl_status pl_pick(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_ten
     return pl_op(ctx, PL_OP_pick, in, NULL, y);
 }
 
-typedef enum { PL_CAST_DTYPE_float32, PL_CAST_DTYPE_float64 } pl_cast_dtype;
-/* [*] -> [*]: x as another float dtype */
+typedef enum { PL_CAST_DTYPE_float32, PL_CAST_DTYPE_float64, PL_CAST_DTYPE_bfloat16,
+    PL_CAST_DTYPE_float16, PL_CAST_DTYPE_q8_0 } pl_cast_dtype;
+/* [*] -> [*]: x in another dtype; the last three are constants without a gradient */
 static inline pl_status pl_cast(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_cast_dtype dtype)
 {
     pl_tensor *const in[] = {x};

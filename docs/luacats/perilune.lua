@@ -868,7 +868,7 @@ function Tensor:alive() end
 ---@param seed? perilune.Tensor # its own gradient (default: 1, for a tensor of one element)
 function Tensor:backward(seed) end
 
---- The elements as they lie in memory.
+--- The elements as they lie in memory; of a kept tensor, its blocks.
 ---@return string
 function Tensor:bytes() end
 
@@ -890,7 +890,7 @@ function Tensor:count() end
 function Tensor:detach() end
 
 --- The type of the elements.
----@return string # "float32", "float64" or "int32"
+---@return string # "float32", "float64", "int32" or a kept dtype (see from_bytes)
 function Tensor:dtype() end
 
 --- Writes one value everywhere.
@@ -1089,7 +1089,7 @@ function pl.frame(name) end
 
 --- A tensor of bytes as they lie in memory; raises when their number is not the shape's.
 ---@param bytes string
----@param dtype string
+---@param dtype string # any; of a kept one ("bfloat16", "float16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k") rows are whole blocks of 1, 32 or 256 elements
 ---@param shape integer[]
 ---@return perilune.Tensor
 function pl.from_bytes(bytes, dtype, shape) end
@@ -3848,16 +3848,16 @@ function pl.pick(x, columns) end
 ---@return perilune.Tensor y
 function Tensor:pick(columns) end
 
---- x as another float dtype
+--- x in another dtype; the last three are constants without a gradient
 --- [*] -> [*]
 ---@param x perilune.Input
----@param dtype? "float32"|"float64"|{ dtype?: "float32"|"float64" }
+---@param dtype? "float32"|"float64"|"bfloat16"|"float16"|"q8_0"|{ dtype?: "float32"|"float64"|"bfloat16"|"float16"|"q8_0" }
 ---@return perilune.Tensor y
 function pl.cast(x, dtype) end
 
---- x as another float dtype
+--- x in another dtype; the last three are constants without a gradient
 --- [*] -> [*]
----@param dtype? "float32"|"float64"|{ dtype?: "float32"|"float64" }
+---@param dtype? "float32"|"float64"|"bfloat16"|"float16"|"q8_0"|{ dtype?: "float32"|"float64"|"bfloat16"|"float16"|"q8_0" }
 ---@return perilune.Tensor y
 function Tensor:cast(dtype) end
 

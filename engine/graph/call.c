@@ -15,6 +15,7 @@ void pl_set_nan_check(pl_ctx *ctx, bool on)
 static pl_status check_inputs(pl_call *c, pl_dtype *dtype)
 {
     bool found = false;
+    *dtype = PL_F32;
     for (int i = 0; i < c->row->n_in; i++) {
         const pl_input_row *want = &c->row->in[i];
         const pl_tensor *t = c->in[i];
@@ -27,6 +28,13 @@ static pl_status check_inputs(pl_call *c, pl_dtype *dtype)
             return pl__op_fail(c, PL_ERR_DTYPE, "%s is %s, %s wanted", want->name,
                                pl_dtype_name(t->dtype), want->integer ? "int32" : "a float dtype");
         if (want->integer) continue;
+        if (pl__kept(t->dtype)) {
+            if (want->kept) continue;
+            return pl__op_fail(c, PL_ERR_DTYPE,
+                               "%s is %s, a kept dtype, which is not read here; cast makes it "
+                               "float32",
+                               want->name, pl_dtype_name(t->dtype));
+        }
         if (found && t->dtype != *dtype)
             return pl__op_fail(c, PL_ERR_DTYPE, "%s is %s, but an input before it is %s",
                                want->name, pl_dtype_name(t->dtype), pl_dtype_name(*dtype));
@@ -76,7 +84,7 @@ pl_status pl_op(pl_ctx *ctx, pl_op_id op, pl_tensor *const *in, const pl_param *
 {
     const pl_graph_floor *graph = pl__graph_floor(ctx);
     pl_call c = {.ctx = ctx, .op = op, .row = pl_op_get(ctx, op)};
-    pl_dtype dtype = PL_F32;
+    pl_dtype dtype;
     pl_status st = PL_OK;
     for (int i = 0; i < c.row->n_in; i++) c.in[i] = in[i];
     for (int i = 0; i < c.row->n_param; i++)

@@ -34,7 +34,7 @@ bool pl_set_grad_enabled(pl_ctx *ctx, bool on)
 
 void pl_tensor_set_requires_grad(pl_tensor *t, bool on)
 {
-    if (t->dtype != PL_I32) t->requires_grad = on;
+    if (t->dtype == PL_F32 || t->dtype == PL_F64) t->requires_grad = on;
 }
 
 bool pl_tensor_requires_grad(const pl_tensor *t)
@@ -91,7 +91,7 @@ static void attach(pl_ctx *ctx, pl_node *node)
         if (c->out[i] == NULL) continue;
         pl__tensor_node_ref(c->out[i]);
         if (keeps(node, PL_OPF_KEEP_OUT)) pl__tensor_hold(c->out[i]);
-        c->out[i]->requires_grad = c->out[i]->dtype != PL_I32;
+        pl_tensor_set_requires_grad(c->out[i], true);
         c->out[i]->node = node;
     }
     append(ctx, node);
@@ -243,7 +243,7 @@ static void add_into(pl_tensor *dst, const pl_tensor *src)
 
 static bool wants(const pl_tensor *t)
 {
-    return t != NULL && t->requires_grad && t->dtype != PL_I32;
+    return t != NULL && t->requires_grad;
 }
 
 /* Where the gradient of an input goes: its own memory, or a second one when the input stands twice
@@ -305,9 +305,7 @@ static pl_status backward_custom(pl_ctx *ctx, pl_node *node)
         }
         if (t->grad == NULL) PL_GO(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
         if (t->grad_valid) add_into(t->grad, d_in[i]);
-        else
-            memcpy(pl__data(t->grad), pl__data(d_in[i]),
-                   (size_t)t->count * pl_dtype_size(t->dtype));
+        else memcpy(pl__data(t->grad), pl__data(d_in[i]), pl_tensor_bytes(t));
         t->grad_valid = true;
     }
 done:
@@ -347,15 +345,14 @@ static pl_status seed_grad(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
     }
     pl_tensor *grad;
     PL_TRY(pl__tensor_new_free(ctx, &grad, t->dtype, t->rank, t->shape));
-    if (seed != NULL)
-        memcpy(pl__data(grad), pl__data(seed), (size_t)t->count * pl_dtype_size(t->dtype));
+    if (seed != NULL) memcpy(pl__data(grad), pl__data(seed), pl_tensor_bytes(t));
     else if (t->dtype == PL_F64) *(double *)pl__data(grad) = 1.0;
     else *(float *)pl__data(grad) = 1.0f;
     if (t->grad != NULL && t->grad_valid) {
         add_into(t->grad, grad);
         pl_tensor_release(grad);
     } else if (t->grad != NULL) {
-        memcpy(pl__data(t->grad), pl__data(grad), (size_t)t->count * pl_dtype_size(t->dtype));
+        memcpy(pl__data(t->grad), pl__data(grad), pl_tensor_bytes(t));
         pl_tensor_release(grad);
     } else {
         t->grad = grad;

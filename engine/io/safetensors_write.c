@@ -73,14 +73,21 @@ static pl_status put_notes(pl_ctx *ctx, pl__buf *text, const char *const *keys,
     return pl__buf_add(ctx, text, "}", 1);
 }
 
+/* What the format calls a dtype; NULL when it does not know it. */
+static const char *stored_name(pl_dtype dtype)
+{
+    static const char *const names[PL_DTYPE_COUNT] = {
+        [PL_F32] = "F32", [PL_F64] = "F64", [PL_I32] = "I32", [PL_BF16] = "BF16", [PL_F16] = "F16"};
+    return names[dtype];
+}
+
 static pl_status put_entry(pl_ctx *ctx, pl__buf *text, const entry *e, int64_t begin)
 {
-    static const char *const names[] = {[PL_F32] = "F32", [PL_F64] = "F64", [PL_I32] = "I32"};
     const int64_t *shape = pl_tensor_shape(e->tensor);
     PL_TRY(pl__buf_add(ctx, text, ",", 1));
     PL_TRY(pl__buf_quote(ctx, text, e->name));
     PL_TRY(pl__buf_format(ctx, text, ":{\"dtype\":\"%s\",\"shape\":[",
-                          names[pl_tensor_dtype(e->tensor)]));
+                          stored_name(pl_tensor_dtype(e->tensor))));
     for (int i = 0; i < pl_tensor_rank(e->tensor); i++)
         PL_TRY(pl__buf_format(ctx, text, i > 0 ? ",%lld" : "%lld", (long long)shape[i]));
     return pl__buf_format(ctx, text, "],\"data_offsets\":[%lld,%lld]}", (long long)begin,
@@ -112,8 +119,14 @@ pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *
                           path);
             goto done;
         }
-        const int64_t width = (int64_t)pl_dtype_size(pl_tensor_dtype(tensors[i]));
-        entries[i] = (entry){names[i], tensors[i], pl_tensor_count(tensors[i]) * width};
+        if (stored_name(pl_tensor_dtype(tensors[i])) == NULL) {
+            st = pl__fail(ctx, PL_ERR_DTYPE,
+                          "saving '%s': '%.200s' is %s, which safetensors cannot hold; cast makes "
+                          "it float32",
+                          path, names[i], pl_dtype_name(pl_tensor_dtype(tensors[i])));
+            goto done;
+        }
+        entries[i] = (entry){names[i], tensors[i], (int64_t)pl_tensor_bytes(tensors[i])};
     }
     qsort(entries, (size_t)n, sizeof *entries, by_width_and_name);
 

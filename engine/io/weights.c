@@ -335,11 +335,10 @@ pl_status pl_hash_tensors(pl_ctx *ctx, char hex[PL_HASH_TEXT], const char *const
     for (int64_t i = 0; i < n; i++) {
         const pl_tensor *t = rows[i].tensor;
         const int64_t head[2] = {pl_tensor_dtype(t), pl_tensor_rank(t)};
-        const size_t bytes = (size_t)pl_tensor_count(t) * pl_dtype_size(pl_tensor_dtype(t));
         XXH3_128bits_update(state, rows[i].name, strlen(rows[i].name) + 1);
         XXH3_128bits_update(state, head, sizeof head);
         XXH3_128bits_update(state, pl_tensor_shape(t), (size_t)head[1] * sizeof(int64_t));
-        XXH3_128bits_update(state, pl_tensor_data(t), bytes);
+        XXH3_128bits_update(state, pl_tensor_data(t), pl_tensor_bytes(t));
     }
     pl__hash_hex(hex, XXH3_128bits_digest(state));
 done:

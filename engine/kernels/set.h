@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "perilune.h"
+
 /* See kernels/adamw.c. */
 typedef struct {
     double lr, beta1, beta2, eps, weight_decay;
@@ -29,6 +31,9 @@ typedef struct {
     /* gemm_blas_group of kernels/gemm_blas.h: bytes of work, and the trial. */
     int64_t (*gemm_blas_group_work)(void);
     int (*gemm_blas_group)(void *work);
+    /* kernels/quant.h; float32 alone. */
+    void (*dequantise)(pl_dtype dtype, int64_t n, const void *blocks, void *values);
+    int64_t (*quantise)(pl_dtype dtype, int64_t n, const float *values, void *blocks);
     /* One row of logits to what sampling needs; see kernels/sample.h. */
     double (*row_max)(int64_t n, const void *x);
     void (*logprob_row)(int64_t n, const void *logits, double inv_temperature, int64_t target,

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "kernels/elementwise.h"
+#include "kernels/quant.h"
 #include "ops/geometry.h"
 
 enum { SAVED_INDEX };
@@ -31,25 +32,35 @@ static pl_status rows_shape(pl_call *c, const char *want)
     PL_TRY(pl__save_ints(c, SAVED_INDEX, GATHER_rows));
     memcpy(shape, x->shape, sizeof shape);
     shape[0] = rows->count;
-    return pl__out(c, GATHER_y, x->dtype, x->rank, shape);
+    const bool values = c->op == PL_OP_embedding && pl__kept(x->dtype);
+    return pl__out(c, GATHER_y, values ? PL_REAL_DTYPE : x->dtype, x->rank, shape);
 }
 
 static pl_status gather_shape(pl_call *c)
 {
+    const pl_tensor *x = c->in[GATHER_x];
+    if (pl__kept(x->dtype) && x->rank < 2)
+        return pl__shape_fail(c, GATHER_x, "[N,C] of whole rows");
     return rows_shape(c, "[N,...]");
 }
 
 static pl_status gather_forward(pl_call *c)
 {
     const int64_t n = c->in[GATHER_rows]->count, width = row_width(c->in[GATHER_x]);
-    const real *x = pl__real(c->in[GATHER_x]);
+    const pl_tensor *x = c->in[GATHER_x], *y = c->out[GATHER_y];
+    const char *from = pl__data(x);
+    char *to = pl__data(y);
     const int32_t *rows = pl__ints(c->in[GATHER_rows]);
-    real *y = pl__real(c->out[GATHER_y]);
+    const size_t from_bytes = pl__dtype_bytes(x->dtype, width);
+    const size_t to_bytes = pl__dtype_bytes(y->dtype, width);
     /* here and not in the shape: a plan replays with other rows */
-    PL_TRY(pl__check_index(c, GATHER_rows, c->in[GATHER_x]->shape[0]));
+    PL_TRY(pl__check_index(c, GATHER_rows, x->shape[0]));
     PL_PARALLEL_FOR(n * width)
-    for (int64_t i = 0; i < n; i++)
-        memcpy(y + i * width, x + rows[i] * width, (size_t)width * sizeof *y);
+    for (int64_t i = 0; i < n; i++) {
+        const char *row = from + (size_t)rows[i] * from_bytes;
+        if (x->dtype == y->dtype) memcpy(to + (size_t)i * to_bytes, row, to_bytes);
+        else K(dequantise)(x->dtype, width, row, (real *)(to + (size_t)i * to_bytes));
+    }
     return PL_OK;
 }
 
@@ -374,7 +385,7 @@ static pl_status concat_backward(pl_call *c)
 
 const pl_op_impl OPI(concat) = {concat_shape, concat_forward, concat_backward};
 
-/* ---- cast: the one op whose output may be of another dtype than its input ---- */
+/* ---- cast ---- */
 static void convert(int64_t n, pl_dtype to_dtype, void *to, bool acc, pl_dtype from_dtype,
                     const void *from)
 {
@@ -393,15 +404,43 @@ static void convert(int64_t n, pl_dtype to_dtype, void *to, bool acc, pl_dtype f
 
 static pl_status cast_shape(pl_call *c)
 {
+    static const pl_dtype dtypes[] = {[CAST_dtype_float32] = PL_F32,
+                                      [CAST_dtype_float64] = PL_F64,
+                                      [CAST_dtype_bfloat16] = PL_BF16,
+                                      [CAST_dtype_float16] = PL_F16,
+                                      [CAST_dtype_q8_0] = PL_Q8_0};
     const pl_tensor *x = c->in[CAST_x];
-    const bool narrow = c->param[CAST_dtype].i == CAST_dtype_float32;
-    return pl__out(c, CAST_y, narrow ? PL_F32 : PL_F64, x->rank, x->shape);
+    const pl_dtype dtype = dtypes[c->param[CAST_dtype].i];
+    if (pl__kept(dtype) && c->grad)
+        return pl__op_fail(c, PL_ERR_GRAD, "%s is a constant: detach x, or cast it under no_grad",
+                           pl_dtype_name(dtype));
+    if (pl__kept(dtype) && dtype != x->dtype && x->dtype != PL_F32)
+        return pl__op_fail(c, PL_ERR_DTYPE, "from %s to %s goes by way of float32",
+                           pl_dtype_name(x->dtype), pl_dtype_name(dtype));
+    return pl__out(c, CAST_y, dtype, x->rank, x->shape);
+}
+
+/* A kept x, run by run, since the values may have to become wider still. */
+static void dequantise_runs(const pl_tensor *x, const pl_tensor *y)
+{
+    const size_t size = pl_dtype_size(y->dtype);
+    PL_PARALLEL_FOR(x->count * 2)
+    for (int64_t at = 0; at < x->count; at += PL_TILE) {
+        real values[PL_TILE];
+        const int64_t n = pl__least(PL_TILE, x->count - at);
+        K(dequantise)(x->dtype, n, (char *)pl__data(x) + pl__dtype_bytes(x->dtype, at), values);
+        convert(n, y->dtype, (char *)pl__data(y) + (size_t)at * size, false, PL_REAL_DTYPE, values);
+    }
 }
 
 static pl_status cast_forward(pl_call *c)
 {
     const pl_tensor *x = c->in[CAST_x], *y = c->out[CAST_y];
-    convert(x->count, y->dtype, pl__data(y), false, x->dtype, pl__data(x));
+    if (x->dtype == y->dtype) memcpy(pl__data(y), pl__data(x), pl_tensor_bytes(x));
+    else if (pl__kept(y->dtype))
+        return pl_quantise(c->ctx, pl__data(y), y->dtype, pl__data(x), x->count);
+    else if (pl__kept(x->dtype)) dequantise_runs(x, y);
+    else convert(x->count, y->dtype, pl__data(y), false, x->dtype, pl__data(x));
     return PL_OK;
 }
 

@@ -24,6 +24,7 @@ static void parse_input(pl_input_row *in, char *word)
 {
     char *mark = strchr(word, ':');
     in->integer = mark != NULL && mark[1] == 'i';
+    in->kept = mark != NULL && mark[1] == 'k';
     if (mark != NULL) *mark = '\0';
     char *question = strchr(word, '?');
     in->optional = question != NULL;

@@ -6,6 +6,7 @@
 #include "kernels/attention.h"
 #include "kernels/flat.h"
 #include "kernels/gemm_blas.h"
+#include "kernels/quant.h"
 #include "kernels/sample.h"
 
 #define OP(name, inputs, params, outputs, flags, shapes, doc) extern const pl_op_impl OPI(name);
@@ -28,6 +29,13 @@ static int gemm_blas_group(void *work)
     return K(gemm_blas_group)(work);
 }
 
+#ifndef PL_F64_BUILD
+static void dequantise(pl_dtype dtype, int64_t n, const void *blocks, void *values)
+{
+    K(dequantise)(dtype, n, blocks, values);
+}
+#endif
+
 extern const pl_ops_table OPI(table_);
 const pl_ops_table OPI(table_) = {
     .impl =
@@ -45,6 +53,10 @@ const pl_ops_table OPI(table_) = {
             .cache_copy = cache_copy,
             .gemm_blas_group_work = gemm_blas_group_work,
             .gemm_blas_group = gemm_blas_group,
+#ifndef PL_F64_BUILD
+            .dequantise = dequantise,
+            .quantise = K(quantise),
+#endif
             .row_max = K(row_max),
             .logprob_row = K(logprob_row_any),
             .softmax_row = K(softmax_row_any),

@@ -20,6 +20,9 @@ static pl_status read_offsets(pl_ctx *ctx, const int32_t **starts, int64_t *coun
     for (int64_t i = 1; i < offsets->count; i++) fine = fine && at[i - 1] <= at[i];
     if (x != NULL) {
         PL_TRY(pl_tensor_check(ctx, x));
+        if (pl__kept(x->dtype))
+            return pl__fail(ctx, PL_ERR_DTYPE, "ragged: %s is %s; cast makes it float32", what,
+                            pl_dtype_name(x->dtype));
         if (x->rank < 1) return pl__fail(ctx, PL_ERR_SHAPE, "ragged: %s is a single number", what);
         fine = fine && at[offsets->count - 1] == x->shape[0];
     }
@@ -92,8 +95,8 @@ pl_status pl_ragged_join(pl_ctx *ctx, pl_tensor **out, pl_tensor **out_offsets, 
                          const pl_tensor *a, const pl_tensor *a_offsets, const pl_tensor *b,
                          const pl_tensor *b_offsets)
 {
-    const int32_t *a_at, *b_at;
-    int64_t count, b_count;
+    const int32_t *a_at, *b_at = NULL;
+    int64_t count, b_count = 0;
     pl_tensor *joined = NULL, *starts = NULL, *rows = NULL;
     pl_status st = PL_OK;
     PL_TRY(read_offsets(ctx, &a_at, &count, a_offsets, a, "a"));

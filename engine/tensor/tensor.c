@@ -9,17 +9,6 @@
 
 #include "base/thread.h"
 
-size_t pl_dtype_size(pl_dtype dtype)
-{
-    return dtype == PL_F64 ? 8 : 4;
-}
-
-const char *pl_dtype_name(pl_dtype dtype)
-{
-    static const char *const names[] = {"float32", "float64", "int32"};
-    return names[dtype];
-}
-
 bool pl__shape_count(int rank, const int64_t *shape, int64_t *count)
 {
     if (rank < 0 || rank > PL_MAX_RANK) return false;
@@ -50,6 +39,11 @@ static pl_status handle_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int ra
             ctx, PL_ERR_SHAPE,
             "tensor: bad shape (rank %d of at most %d, sizes from 0, product in memory)", rank,
             PL_MAX_RANK);
+    const int64_t block = pl_dtype_block(dtype);
+    if (pl__kept(dtype) && (rank < 1 || shape[rank - 1] % block != 0))
+        return pl__fail(
+            ctx, PL_ERR_SHAPE, "tensor: rows of %s have a multiple of %lld elements, not %lld",
+            pl_dtype_name(dtype), (long long)block, (long long)(rank < 1 ? 1 : shape[rank - 1]));
     pl_tensor *t = pl_calloc(ctx, 1, sizeof *t);
     if (t == NULL) return PL_ERR_NOMEM;
     t->ctx = ctx;
@@ -88,7 +82,7 @@ pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int 
 {
     PL_TRY(handle_new(ctx, out, dtype, rank, shape));
     pl_tensor *t = *out;
-    const size_t bytes = (size_t)t->count * pl_dtype_size(dtype);
+    const size_t bytes = pl_tensor_bytes(t);
     pl_storage *s = pl_calloc(ctx, 1, sizeof *s);
     if (s != NULL) s->data = pl_alloc(ctx, bytes);
     if (s == NULL || s->data == NULL) {
@@ -118,7 +112,23 @@ pl_status pl_tensor_zeros(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank
                           const int64_t *shape)
 {
     PL_TRY(pl_tensor_new(ctx, out, dtype, rank, shape));
-    memset(pl__data(*out), 0, (size_t)(*out)->count * pl_dtype_size(dtype));
+    memset(pl__data(*out), 0, pl_tensor_bytes(*out));
+    return PL_OK;
+}
+
+pl_status pl_tensor_from_bytes(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                               const int64_t *shape, const void *bytes, size_t size)
+{
+    pl_tensor *t;
+    *out = NULL;
+    PL_TRY(handle_new(ctx, &t, dtype, rank, shape));
+    const size_t wanted = pl_tensor_bytes(t);
+    pl_free(ctx, t);
+    if (size != wanted)
+        return pl__fail(ctx, PL_ERR_SHAPE, "tensor: %zu bytes given, the shape of %s has %zu", size,
+                        pl_dtype_name(dtype), wanted);
+    PL_TRY(pl_tensor_new(ctx, out, dtype, rank, shape));
+    if (size > 0) memcpy(pl__data(*out), bytes, size);
     return PL_OK;
 }
 
@@ -134,6 +144,11 @@ pl_status pl_tensor_view(pl_ctx *ctx, pl_tensor **out, pl_tensor *base, int64_t 
         char text[PL_SHAPE_TEXT];
         return pl__fail(ctx, PL_ERR_SHAPE, "view: beyond the %lld elements of %s",
                         (long long)base->count, pl__shape_text(base, text));
+    }
+    if (offset % pl_dtype_block(base->dtype) != 0) {
+        pl_free(ctx, t);
+        return pl__fail(ctx, PL_ERR_SHAPE, "view: element %lld of %s is inside a block",
+                        (long long)offset, pl_dtype_name(base->dtype));
     }
     t->storage = base->storage;
     t->storage->users++;
@@ -241,6 +256,11 @@ int64_t pl_tensor_count(const pl_tensor *t)
     return t->count;
 }
 
+size_t pl_tensor_bytes(const pl_tensor *t)
+{
+    return pl__dtype_bytes(t->dtype, t->count);
+}
+
 void *pl_tensor_data(const pl_tensor *t)
 {
     return t->claimed && t->storage != NULL ? pl__data(t) : NULL;
@@ -297,9 +317,17 @@ pl_status pl_tensor_copy(pl_ctx *ctx, pl_tensor *dst, const pl_tensor *src)
                         pl_dtype_name(src->dtype), pl__shape_text(src, a),
                         pl_dtype_name(dst->dtype), pl__shape_text(dst, b));
     }
-    memmove(pl__data(dst), pl__data(src), (size_t)src->count * pl_dtype_size(src->dtype));
+    memmove(pl__data(dst), pl__data(src), pl_tensor_bytes(src));
     pl_tensor_touch(dst);
     return PL_OK;
+}
+
+/* For what writes single elements. */
+static pl_status refuse_kept(pl_ctx *ctx, const pl_tensor *t, const char *what)
+{
+    if (!pl__kept(t->dtype)) return PL_OK;
+    return pl__fail(ctx, PL_ERR_DTYPE, "%s: the tensor is %s, a kept dtype; cast makes it float32",
+                    what, pl_dtype_name(t->dtype));
 }
 
 static void store(pl_tensor *t, int64_t i, double value)
@@ -312,6 +340,7 @@ static void store(pl_tensor *t, int64_t i, double value)
 pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value)
 {
     PL_TRY(pl_tensor_check(ctx, t));
+    PL_TRY(refuse_kept(ctx, t, "fill"));
     if (t->dtype == PL_I32 && !(value >= INT32_MIN && value <= INT32_MAX && value == floor(value)))
         return pl__fail(ctx, PL_ERR_ARG, "fill: %.17g is not an integer of 32 bits", value);
     for (int64_t i = 0; i < t->count; i++) store(t, i, value);
@@ -323,6 +352,7 @@ pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, dou
                            uint64_t seed, uint64_t purpose)
 {
     PL_TRY(pl_tensor_check(ctx, t));
+    PL_TRY(refuse_kept(ctx, t, "random"));
     if (t->dtype == PL_I32) return pl__fail(ctx, PL_ERR_DTYPE, "random: wants a float tensor");
     PL_PARALLEL_FOR(t->count * 100)
     for (int64_t i = 0; i < t->count; i++) {

@@ -10,6 +10,7 @@
 #define PL_TENSOR_TENSOR_H
 
 #include "base/ctx.h"
+#include "base/dtype.h"
 
 struct pl_node;
 typedef struct pl_scope pl_scope;
@@ -77,7 +78,7 @@ static inline pl_tensor_floor *pl__tensor_floor(const pl_ctx *ctx)
 
 static inline void *pl__data(const pl_tensor *t)
 {
-    return (char *)t->storage->data + (size_t)t->offset * (t->dtype == PL_F64 ? 8 : 4);
+    return (char *)t->storage->data + pl__dtype_bytes(t->dtype, t->offset);
 }
 
 /* As pl_tensor_new, in no scope. */

@@ -34,7 +34,7 @@ pl_status pl_adamw_new(pl_ctx *ctx, pl_adamw **out, pl_block *block)
     const pl_tensor *flat = block->flat;
     PL_GO(pl__tensor_new_free(ctx, &opt->m, flat->dtype, 1, flat->shape));
     PL_GO(pl__tensor_new_free(ctx, &opt->v, flat->dtype, 1, flat->shape));
-    const size_t bytes = (size_t)flat->count * pl_dtype_size(flat->dtype);
+    const size_t bytes = pl_tensor_bytes(flat);
     memset(pl__data(opt->m), 0, bytes);
     memset(pl__data(opt->v), 0, bytes);
     PL_GO(pl__block_want_grads(block));

@@ -29,7 +29,9 @@ pl_status pl_block_new(pl_ctx *ctx, pl_block **out, pl_dtype dtype, int n,
 {
     pl_status st = PL_OK;
     *out = NULL;
-    if (dtype == PL_I32) return pl__fail(ctx, PL_ERR_DTYPE, "block: parameters are float");
+    if (dtype != PL_F32 && dtype != PL_F64)
+        return pl__fail(ctx, PL_ERR_DTYPE, "block: parameters are float32 or float64, not %s",
+                        pl_dtype_name(dtype));
     pl_block *block = pl_calloc(ctx, 1, sizeof *block);
     if (block == NULL) return PL_ERR_NOMEM;
     block->ctx = ctx;
@@ -69,7 +71,7 @@ pl_status pl__block_want_grads(pl_block *block)
     if (block->grads != NULL) return PL_OK;
     pl_tensor *grads;
     PL_TRY(pl__tensor_new_free(block->ctx, &grads, block->flat->dtype, 1, block->flat->shape));
-    memset(pl__data(grads), 0, (size_t)grads->count * pl_dtype_size(grads->dtype));
+    memset(pl__data(grads), 0, pl_tensor_bytes(grads));
     for (int i = 0; i < block->n; i++) {
         pl_tensor *t = block->tensors[i], *view;
         pl_status st = pl_tensor_view(block->ctx, &view, grads, t->offset - block->flat->offset,
@@ -85,7 +87,7 @@ pl_status pl__block_want_grads(pl_block *block)
         }
         pl_tensor_keep_forever(view);
         if (t->grad_valid) /* a gradient came before the flat memory did */
-            memcpy(pl__data(view), pl__data(t->grad), (size_t)t->count * pl_dtype_size(t->dtype));
+            memcpy(pl__data(view), pl__data(t->grad), pl_tensor_bytes(t));
         pl_tensor_release(t->grad);
         t->grad = view;
     }
@@ -124,8 +126,7 @@ pl_status pl_block_grads(pl_block *block, pl_tensor **borrowed)
     PL_TRY(pl__block_want_grads(block));
     for (int i = 0; i < block->n; i++) {
         pl_tensor *t = block->tensors[i];
-        if (!t->grad_valid)
-            memset(pl__data(t->grad), 0, (size_t)t->count * pl_dtype_size(t->dtype));
+        if (!t->grad_valid) memset(pl__data(t->grad), 0, pl_tensor_bytes(t));
     }
     *borrowed = block->grads;
     return PL_OK;
@@ -168,7 +169,7 @@ pl_status pl_block_hash(pl_block *block, char text[33])
         const pl_tensor *t = block->tensors[i];
         XXH3_128bits_update(state, t->name, strlen(t->name) + 1);
         XXH3_128bits_update(state, t->shape, sizeof t->shape[0] * (size_t)t->rank);
-        XXH3_128bits_update(state, pl__data(t), (size_t)t->count * pl_dtype_size(t->dtype));
+        XXH3_128bits_update(state, pl__data(t), pl_tensor_bytes(t));
     }
     const XXH128_hash_t h = XXH3_128bits_digest(state);
     XXH3_freeState(state);

@@ -13,6 +13,9 @@ static int requires_grad(lua_State *L)
         lua_pushboolean(L, pl_tensor_requires_grad(t));
         return 1;
     }
+    if (lua_toboolean(L, 2) && pl_dtype_kept(pl_tensor_dtype(t)))
+        return luaL_error(L, "requires_grad: the tensor is %s, a constant; cast makes it float32",
+                          pl_dtype_name(pl_tensor_dtype(t)));
     pl_tensor_set_requires_grad(t, lua_toboolean(L, 2));
     lua_settop(L, 1);
     return 1;

@@ -155,7 +155,8 @@ static pl_dtype float_dtype(lua_State *L, int top)
 {
     for (int i = 1; i <= top; i++) {
         const pl_tensor *t = test_tensor(L, i);
-        if (t != NULL && pl_tensor_dtype(t) != PL_I32) return pl_tensor_dtype(t);
+        if (t != NULL && (pl_tensor_dtype(t) == PL_F32 || pl_tensor_dtype(t) == PL_F64))
+            return pl_tensor_dtype(t);
     }
     return PL_F32;
 }
@@ -282,6 +283,8 @@ static void push_row(lua_State *L, const pl_op_row *row)
         lua_setfield(L, -2, "optional");
         lua_pushboolean(L, row->in[i].integer);
         lua_setfield(L, -2, "integer");
+        lua_pushboolean(L, row->in[i].kept);
+        lua_setfield(L, -2, "kept");
         lua_seti(L, -2, i + 1);
     }
     lua_setfield(L, -2, "inputs");

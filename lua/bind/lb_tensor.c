@@ -14,7 +14,17 @@
 #define TENSOR "perilune.Tensor"
 #define CHARGE ((int64_t)64 << 20)
 
+/* Of tensors made from numbers. */
 static const char *const dtype_names[] = {"float32", "float64", "int32", NULL};
+
+/* The name of any dtype at idx. */
+static pl_dtype check_any_dtype(lua_State *L, int idx)
+{
+    const char *names[PL_DTYPE_COUNT + 1];
+    for (int i = 0; i < PL_DTYPE_COUNT; i++) names[i] = pl_dtype_name((pl_dtype)i);
+    names[PL_DTYPE_COUNT] = NULL;
+    return (pl_dtype)luaL_checkoption(L, idx, NULL, names);
+}
 
 pl_tensor **lb_new_tensor(lua_State *L)
 {
@@ -59,7 +69,7 @@ void lb_charge(lua_State *L, const pl_tensor *t)
     static const char debt_key = 0;
     if (pl_scope_depth(lb_ctx(L)) > 0) return;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &debt_key);
-    int64_t debt = lua_tointeger(L, -1) + pl_tensor_count(t) * 4;
+    int64_t debt = lua_tointeger(L, -1) + (int64_t)pl_tensor_bytes(t);
     lua_pop(L, 1);
     if (debt > CHARGE) {
         lua_gc(L, LUA_GCCOLLECT);
@@ -84,6 +94,16 @@ static int check_shape(lua_State *L, int idx, int64_t shape[PL_MAX_RANK])
         lua_pop(L, 1);
     }
     return (int)rank;
+}
+
+/* A tensor at idx whose elements are numbers in memory; `what` is the function at work. */
+static pl_tensor *check_numbers(lua_State *L, int idx, const char *what)
+{
+    pl_tensor *t = lb_check_tensor(L, idx);
+    if (pl_dtype_kept(pl_tensor_dtype(t)))
+        luaL_error(L, "%s: the tensor is %s, a kept dtype; cast makes it float32", what,
+                   pl_dtype_name(pl_tensor_dtype(t)));
+    return t;
 }
 
 static pl_tensor *make(lua_State *L, pl_dtype dtype, int rank, const int64_t *shape)
@@ -117,11 +137,9 @@ static void write_element(lua_State *L, pl_tensor *t, int64_t i, const char *wha
 static void push_element(lua_State *L, const pl_tensor *t, int64_t i)
 {
     const void *data = pl_tensor_data(t);
-    switch (pl_tensor_dtype(t)) {
-    case PL_F32: lua_pushnumber(L, ((const float *)data)[i]); break;
-    case PL_F64: lua_pushnumber(L, ((const double *)data)[i]); break;
-    case PL_I32: lua_pushinteger(L, ((const int32_t *)data)[i]); break;
-    }
+    if (pl_tensor_dtype(t) == PL_F32) lua_pushnumber(L, ((const float *)data)[i]);
+    else if (pl_tensor_dtype(t) == PL_F64) lua_pushnumber(L, ((const double *)data)[i]);
+    else lua_pushinteger(L, ((const int32_t *)data)[i]);
 }
 
 /* Shape of a nested table, from its first elements. */
@@ -192,7 +210,7 @@ static int tensor_zeros(lua_State *L)
     const int rank = check_shape(L, 1, shape);
     const pl_dtype dtype = (pl_dtype)luaL_checkoption(L, 2, "float32", dtype_names);
     pl_tensor *t = make(L, dtype, rank, shape);
-    memset(pl_tensor_data(t), 0, (size_t)pl_tensor_count(t) * pl_dtype_size(dtype));
+    memset(pl_tensor_data(t), 0, pl_tensor_bytes(t));
     return 1;
 }
 
@@ -268,11 +286,10 @@ static int tensor_from_bytes(lua_State *L)
     int64_t shape[PL_MAX_RANK];
     size_t size;
     const char *bytes = luaL_checklstring(L, 1, &size);
-    const pl_dtype dtype = (pl_dtype)luaL_checkoption(L, 2, NULL, dtype_names);
+    const pl_dtype dtype = check_any_dtype(L, 2);
     const int rank = check_shape(L, 3, shape);
     pl_tensor *t = make(L, dtype, rank, shape);
-    luaL_argcheck(L, size == (size_t)pl_tensor_count(t) * pl_dtype_size(dtype), 1,
-                  "another number of bytes than the shape has");
+    luaL_argcheck(L, size == pl_tensor_bytes(t), 1, "another number of bytes than the shape has");
     memcpy(pl_tensor_data(t), bytes, size);
     return 1;
 }
@@ -327,7 +344,7 @@ static int tensor_dtype(lua_State *L)
 
 static int tensor_item(lua_State *L)
 {
-    const pl_tensor *t = lb_check_tensor(L, 1);
+    const pl_tensor *t = check_numbers(L, 1, "item");
     luaL_argcheck(L, pl_tensor_count(t) == 1, 1, "item: the tensor must have one element");
     push_element(L, t, 0);
     return 1;
@@ -349,14 +366,14 @@ static int64_t place(lua_State *L, const pl_tensor *t)
 
 static int tensor_get(lua_State *L)
 {
-    const pl_tensor *t = lb_check_tensor(L, 1);
+    const pl_tensor *t = check_numbers(L, 1, "get");
     push_element(L, t, place(L, t));
     return 1;
 }
 
 static int tensor_set(lua_State *L)
 {
-    pl_tensor *t = lb_check_tensor(L, 1);
+    pl_tensor *t = check_numbers(L, 1, "set");
     const int64_t at = place(L, t);
     luaL_checknumber(L, 2 + pl_tensor_rank(t));
     lua_settop(L, 2 + pl_tensor_rank(t));
@@ -384,15 +401,14 @@ static void push_nested(lua_State *L, const pl_tensor *t, int level, int64_t *at
 static int tensor_totable(lua_State *L)
 {
     int64_t at = 0;
-    push_nested(L, lb_check_tensor(L, 1), 0, &at);
+    push_nested(L, check_numbers(L, 1, "totable"), 0, &at);
     return 1;
 }
 
 static int tensor_bytes(lua_State *L)
 {
     const pl_tensor *t = lb_check_tensor(L, 1);
-    lua_pushlstring(L, pl_tensor_data(t),
-                    (size_t)pl_tensor_count(t) * pl_dtype_size(pl_tensor_dtype(t)));
+    lua_pushlstring(L, pl_tensor_data(t), pl_tensor_bytes(t));
     return 1;
 }
 
@@ -480,6 +496,26 @@ static int tensor_eq(lua_State *L)
     return 1;
 }
 
+/* Of a kept tensor: its bytes, and the values it begins with. */
+static void describe_kept(lua_State *L, luaL_Buffer *b, const pl_tensor *t)
+{
+    enum { MOST = 256, SHOWN = 4 }; /* a block at most */
+    float values[MOST];
+    char text[64];
+    const int64_t n = pl_tensor_count(t), block = pl_dtype_block(pl_tensor_dtype(t));
+    const int64_t read = block > 1 ? block : n < SHOWN ? n : SHOWN;
+    snprintf(text, sizeof text, " %lld bytes", (long long)pl_tensor_bytes(t));
+    luaL_addstring(b, text);
+    if (n == 0) return;
+    lb_check(L, pl_dequantise(lb_ctx(L), values, pl_tensor_dtype(t), pl_tensor_data(t), read));
+    luaL_addstring(b, ":");
+    for (int64_t i = 0; i < read && i < SHOWN; i++) {
+        snprintf(text, sizeof text, " %.5g", (double)values[i]);
+        luaL_addstring(b, text);
+    }
+    if (n > SHOWN) luaL_addstring(b, " ...");
+}
+
 /* First and last values, spread, count of values that are not finite. */
 static void describe_values(lua_State *L, luaL_Buffer *b, const pl_tensor *t)
 {
@@ -535,6 +571,7 @@ static int tensor_tostring(lua_State *L)
     luaL_addstring(&b, "]");
     if (pl_tensor_requires_grad(t)) luaL_addstring(&b, " requires_grad");
     if (pl_tensor_data(t) == NULL) luaL_addstring(&b, " (freed)");
+    else if (pl_dtype_kept(pl_tensor_dtype(t))) describe_kept(L, &b, t);
     else describe_values(L, &b, t);
     luaL_pushresult(&b);
     return 1;

@@ -133,11 +133,8 @@ static inline pl_status tensor_of(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, 
 static inline double element(const pl_tensor *t, int64_t i)
 {
     const void *data = pl_tensor_data(t);
-    switch (pl_tensor_dtype(t)) {
-    case PL_F64: return ((const double *)data)[i];
-    case PL_F32: return (double)((const float *)data)[i];
-    case PL_I32: break;
-    }
+    if (pl_tensor_dtype(t) == PL_F64) return ((const double *)data)[i];
+    if (pl_tensor_dtype(t) == PL_F32) return (double)((const float *)data)[i];
     return ((const int32_t *)data)[i];
 }
 
@@ -161,8 +158,7 @@ static inline void check_values(const pl_tensor *t, int64_t n, const double *wan
 static inline bool same_bits(const pl_tensor *a, const pl_tensor *b)
 {
     return pl_tensor_dtype(a) == pl_tensor_dtype(b) && pl_tensor_count(a) == pl_tensor_count(b) &&
-           memcmp(pl_tensor_data(a), pl_tensor_data(b),
-                  (size_t)pl_tensor_count(a) * pl_dtype_size(pl_tensor_dtype(a))) == 0;
+           memcmp(pl_tensor_data(a), pl_tensor_data(b), pl_tensor_bytes(a)) == 0;
 }
 
 #endif

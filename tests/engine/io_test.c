@@ -9,7 +9,7 @@ static pl_tensor *make(pl_ctx *ctx, pl_dtype dtype, int rank, const int64_t *sha
 {
     pl_tensor *t;
     OK(pl_tensor_new(ctx, &t, dtype, rank, shape));
-    memcpy(pl_tensor_data(t), data, (size_t)pl_tensor_count(t) * pl_dtype_size(dtype));
+    memcpy(pl_tensor_data(t), data, pl_tensor_bytes(t));
     return t;
 }
 
@@ -89,7 +89,7 @@ static void expect_named(scratch *s, const char *path)
         assert_int_equal(pl_tensor_rank(got), pl_tensor_rank(t[i]));
         for (int axis = 0; axis < pl_tensor_rank(got); axis++)
             assert_int_equal(pl_tensor_shape(got)[axis], pl_tensor_shape(t[i])[axis]);
-        const size_t bytes = (size_t)pl_tensor_count(t[i]) * pl_dtype_size(pl_tensor_dtype(t[i]));
+        const size_t bytes = pl_tensor_bytes(t[i]);
         assert_memory_equal(pl_tensor_data(got), pl_tensor_data(t[i]), bytes);
         pl_tensor_release(got);
     }

@@ -37,7 +37,8 @@
 
 --- A tensor of bytes as they lie in memory; raises when their number is not the shape's.
 -- @tparam string bytes
--- @tparam string dtype
+-- @tparam string dtype any; of a kept one ("bfloat16", "float16", "q8_0", "q4_0", "q4_1", "q5_0",
+--   "q5_1", "q4_k", "q5_k", "q6_k") rows are whole blocks of 1, 32 or 256 elements
 -- @tparam {integer,...} shape
 -- @treturn Tensor
 -- @name pl.from_bytes
@@ -188,7 +189,7 @@
 -- @name Tensor:count
 
 --- The type of the elements.
--- @treturn string "float32", "float64" or "int32"
+-- @treturn string "float32", "float64", "int32" or a kept dtype (see from_bytes)
 -- @name Tensor:dtype
 
 --- The value of a tensor with one element; raises for any other.
@@ -209,7 +210,7 @@
 -- @treturn number|table
 -- @name Tensor:totable
 
---- The elements as they lie in memory.
+--- The elements as they lie in memory; of a kept tensor, its blocks.
 -- @treturn string
 -- @name Tensor:bytes
 
