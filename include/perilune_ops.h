@@ -286,13 +286,15 @@ static inline pl_status pl_rope(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_ten
 }
 
 /* [T,H*D],[T,G*D],[T,G*D],[B+1] -> [T,H*D]: softmax(q k^T scale) v, causal inside each sequence;
-   kv_heads 0 = heads, scale 0 = D^(-1/2) */
+   kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among
+   them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are */
 static inline pl_status pl_attention(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, pl_tensor *k,
                                      pl_tensor *v, pl_tensor *offsets, int64_t heads,
-                                     int64_t kv_heads, double scale)
+                                     int64_t kv_heads, double scale, int64_t window, double softcap)
 {
     pl_tensor *const in[] = {q, k, v, offsets};
-    const pl_param param[] = {pl_param_int(heads), pl_param_int(kv_heads), pl_param_float(scale)};
+    const pl_param param[] = {pl_param_int(heads), pl_param_int(kv_heads), pl_param_float(scale),
+                              pl_param_int(window), pl_param_float(softcap)};
     return pl_op(ctx, PL_OP_attention, in, param, y);
 }
 
@@ -301,10 +303,12 @@ static inline pl_status pl_attention(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, p
 static inline pl_status pl_attention_cached(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, pl_tensor *k,
                                             pl_tensor *v, pl_tensor *offsets, pl_tensor *k_cache,
                                             pl_tensor *v_cache, pl_tensor *slots, pl_tensor *past,
-                                            int64_t heads, int64_t kv_heads, double scale)
+                                            int64_t heads, int64_t kv_heads, double scale,
+                                            int64_t window, double softcap)
 {
     pl_tensor *const in[] = {q, k, v, offsets, k_cache, v_cache, slots, past};
-    const pl_param param[] = {pl_param_int(heads), pl_param_int(kv_heads), pl_param_float(scale)};
+    const pl_param param[] = {pl_param_int(heads), pl_param_int(kv_heads), pl_param_float(scale),
+                              pl_param_int(window), pl_param_float(softcap)};
     return pl_op(ctx, PL_OP_attention_cached, in, param, y);
 }
 

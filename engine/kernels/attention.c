@@ -14,12 +14,13 @@
 #define STRETCH 128     /* rows of a task, a multiple of 2 VL */
 #define ROWS_AS_UNITS 6 /* from this many new rows of a sequence on, units are faster than rows */
 
-/* The keys and values of one sequence and key head: key j, channel d at
-** k[j / ATT_TILE * k_tile + j % ATT_TILE * k_key + d * k_dim], v[j * v_key + d]. */
+/* The keys and values of one sequence and key head from key `from` on, the first of a tile: key
+** from + j, channel d at k[j / ATT_TILE * k_tile + j % ATT_TILE * k_key + d * k_dim],
+** v[j * v_key + d]. */
 typedef struct {
     const real *k, *v;
     int64_t k_tile, k_key, k_dim, v_key;
-    int64_t n; /* keys there are */
+    int64_t from, n; /* n: where keys end */
 } keys;
 
 /* The lanes lo..hi-1 hold rows of one head; lane 0 is at position `first` of the sequence. */
@@ -30,9 +31,14 @@ typedef struct {
 } unit;
 
 typedef struct {
-    int64_t q_step, H, D;
-    real scale;
+    int64_t q_step, H, D, window;
+    real scale, cap; /* cap 0: none */
 } dims;
+
+static dims dims_of(const att_shape *a)
+{
+    return (dims){a->H * a->D, a->H, a->D, att_window(a), (real)a->scale, (real)a->softcap};
+}
 
 /* A rough count of multiplications, for the number of threads. */
 static int64_t work_of(const att_shape *a, const int32_t *past)
@@ -40,9 +46,16 @@ static int64_t work_of(const att_shape *a, const int32_t *past)
     int64_t pairs = 0;
     for (int64_t b = 0; b < a->B; b++) {
         int64_t n = a->offsets[b + 1] - a->offsets[b];
-        pairs += n * (n / 2 + 1 + (past ? past[b] : 0));
+        pairs += n * min64(n / 2 + 1 + (past ? past[b] : 0), att_window(a));
     }
     return pairs * a->H * (a->D * 2 + 16);
+}
+
+/* What is taken off the scores: m, but 0 for rows that have seen nothing yet, whose c and p become
+** 0 by it. */
+ATT_INLINE vec att_base(vec max)
+{
+    return v_select(max == v_set1(-INFINITY), v_set1(REAL(0.0)), max);
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -81,7 +94,8 @@ ATT_INLINE vec sum_tile(vec *s, int64_t runs, const int nv)
 
 /* y[d, u] = corr y + mix of the tile's values, for nd channels. */
 ATT_INLINE void mix_tile(vec *y, const vec *corr, const vec *p, const real *v, int64_t v_key,
-                         int64_t n, const int nv, const int nd, const int64_t *first, int64_t k0)
+                         int64_t n, const int nv, const int nd, const int64_t *first, int64_t k0,
+                         int64_t window)
 {
     vec c[4][ATT_BLOCK * 2];
     const int n_y = nd * nv;
@@ -91,9 +105,14 @@ ATT_INLINE void mix_tile(vec *y, const vec *corr, const vec *p, const real *v, i
             for (int i = 0; i < n_y; i++) c[r][i] = v_set1(REAL(0.0));
             continue;
         }
-        bool all_seen = k0 + at + m <= first[0] + 1;
-        if (all_seen) att_mix(c[r], p + at * nv, v + at * v_key, v_key, m, nv, nd, false, NULL, 0);
-        else att_mix(c[r], p + at * nv, v + at * v_key, v_key, m, nv, nd, false, first, k0 + at);
+        const vec *pr = p + at * nv;
+        const real *vr = v + at * v_key;
+        const int64_t key = k0 + at;
+        if (key < first[nv - 1] + VL - window)
+            att_mix(c[r], pr, vr, v_key, m, nv, nd, false, ATT_IN_WINDOW, first, key, window);
+        else if (key + m > first[0] + 1)
+            att_mix(c[r], pr, vr, v_key, m, nv, nd, false, ATT_NOT_AFTER, first, key, 0);
+        else att_mix(c[r], pr, vr, v_key, m, nv, nd, false, ATT_ALL, NULL, 0, 0);
     }
     for (int i = 0; i < n_y; i++)
         y[i] = v_fma(y[i], corr[i % nv], (c[0][i] + c[1][i]) + (c[2][i] + c[3][i]));
@@ -105,7 +124,7 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
     const int64_t D = m->D;
     vec *qt = work, *y = work + D * nv;
     vec s[ATT_TILE * 2];
-    vec max[2], sum[2], corr[2];
+    vec max[2], base[2], sum[2], corr[2];
     int64_t first[2];
     for (int u = 0; u < nv; u++) {
         att_to_lanes(qt + u, un[u].q, m->q_step, un[u].lo, un[u].hi, D, nv, m->scale);
@@ -116,27 +135,28 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
     for (int64_t i = 0; i < D * nv; i++) y[i] = v_set1(REAL(0.0));
 
     const int64_t n_keys = min64(kv->n, first[nv - 1] + VL);
-    for (int64_t k0 = 0; k0 < n_keys; k0 += ATT_TILE) {
-        const int64_t n = min64(ATT_TILE, n_keys - k0), runs = (n + VL - 1) / VL;
-        const real *k = kv->k + k0 / ATT_TILE * kv->k_tile, *v = kv->v + k0 * kv->v_key;
+    for (int64_t k0 = att_first_tile(first[0] + un[0].lo, m->window); k0 < n_keys; k0 += ATT_TILE) {
+        const int64_t n = min64(ATT_TILE, n_keys - k0), runs = (n + VL - 1) / VL,
+                      at = k0 - kv->from;
+        const real *k = kv->k + at / ATT_TILE * kv->k_tile, *v = kv->v + at * kv->v_key;
         att_dots(s, qt, k, kv->k_key, kv->k_dim, n, D, nv);
-        for (int64_t j = max64(0, first[0] + 1 - k0); j < n; j++)
-            for (int u = 0; u < nv; u++)
-                s[j * nv + u] =
-                    att_where(att_sees(first[u], k0 + j), s[j * nv + u], v_set1(-INFINITY));
+        if (m->cap > 0) att_cap(s, NULL, n * nv, m->cap);
+        att_hide(s, k0, n, nv, first, m->window);
         for (int u = 0; u < nv; u++) {
-            vec top = greatest(s + u, n, nv, max[u]);
-            corr[u] = v_exp_normal(max[u] - top);
+            const vec top = greatest(s + u, n, nv, max[u]);
+            base[u] = att_base(top);
+            corr[u] = v_exp_normal(max[u] - base[u]);
             max[u] = top;
         }
         for (int64_t j = 0; j < n; j++)
-            for (int u = 0; u < nv; u++) s[j * nv + u] = v_exp_normal(s[j * nv + u] - max[u]);
+            for (int u = 0; u < nv; u++) s[j * nv + u] = v_exp_normal(s[j * nv + u] - base[u]);
         for (int64_t j = n * nv; j < runs * VL * nv; j++) s[j] = v_set1(REAL(0.0));
 
         int64_t d = 0;
         for (; d + ATT_BLOCK <= D; d += ATT_BLOCK)
-            mix_tile(y + d * nv, corr, s, v + d, kv->v_key, n, nv, ATT_BLOCK, first, k0);
-        for (; d < D; d++) mix_tile(y + d * nv, corr, s, v + d, kv->v_key, n, nv, 1, first, k0);
+            mix_tile(y + d * nv, corr, s, v + d, kv->v_key, n, nv, ATT_BLOCK, first, k0, m->window);
+        for (; d < D; d++)
+            mix_tile(y + d * nv, corr, s, v + d, kv->v_key, n, nv, 1, first, k0, m->window);
         for (int u = 0; u < nv; u++) sum[u] = v_fma(sum[u], corr[u], sum_tile(s + u, runs, nv));
     }
 
@@ -196,7 +216,7 @@ void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const re
     const int64_t stretches = (longest(a) + STRETCH - 1) / STRETCH;
     const int64_t tasks = a->B * a->G * stretches, n_heads = a->H / a->G;
     const int64_t kv_step = a->G * a->D, share = att_fwd_share(longest(a), a->D);
-    const dims m = {a->H * a->D, a->H, a->D, (real)a->scale};
+    const dims m = dims_of(a);
     const int threads = pl__threads_for(work_of(a, NULL));
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t task = 0; task < tasks; task++) {
@@ -205,12 +225,13 @@ void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const re
         const int64_t from = (stretches - 1 - task / a->B / a->G) * STRETCH;
         const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
         if (from >= n) continue;
-        const int64_t to = min64(n, from + STRETCH), kv_at = start * kv_step + g * a->D;
+        const int64_t to = min64(n, from + STRETCH), seen = att_first_tile(from, m.window);
+        const int64_t kv_at = (start + seen) * kv_step + g * a->D;
         vec *mine = (vec *)work + omp_get_thread_num() * share;
-        real *k_rows = (real *)(mine + 4 * a->D), *v_rows = k_rows + to * a->D;
-        att_gather(k_rows, k + kv_at, kv_step, to, a->D);
-        att_gather(v_rows, v + kv_at, kv_step, to, a->D);
-        const keys kv = {k_rows, v_rows, ATT_TILE * a->D, a->D, 1, a->D, to};
+        real *k_rows = (real *)(mine + 4 * a->D), *v_rows = k_rows + (to - seen) * a->D;
+        att_gather(k_rows, k + kv_at, kv_step, to - seen, a->D);
+        att_gather(v_rows, v + kv_at, kv_step, to - seen, a->D);
+        const keys kv = {k_rows, v_rows, ATT_TILE * a->D, a->D, 1, a->D, seen, to};
         const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
         fwd_stretch(&kv, q + row, y + row, lse ? lse + (start + from) * a->H + g * n_heads : NULL,
                     &m, from, to, n_heads, mine);
@@ -226,16 +247,18 @@ ATT_INLINE vec load_channels(const real *p, int64_t n)
     return n == VL ? v_load(p) : v_load_n(p, n, REAL(0.0));
 }
 
-/* y[h][d..] = corr y + mix of the tile, for the nc vectors of channels from d on. */
+/* y[h][d..] = corr y + mix of the keys lo..n-1 of the tile, for the nc vectors of channels from d
+** on. */
 ATT_INLINE void mix_row(real *y, int64_t Dp, const vec *corr, const real *p, const real *v,
-                        int64_t v_key, int64_t n, int64_t d, int64_t D, const int nh, const int nc)
+                        int64_t v_key, int64_t lo, int64_t n, int64_t d, int64_t D, const int nh,
+                        const int nc)
 {
     vec c[4][2][2];
     for (int r = 0; r < 4; r++)
         for (int h = 0; h < nh; h++)
             for (int i = 0; i < nc; i++) c[r][h][i] = v_set1(REAL(0.0));
     const int64_t last = min64(VL, D - d - (nc - 1) * VL); /* channels of the last vector */
-    if (n == ATT_TILE) {
+    if (lo == 0 && n == ATT_TILE) {
         for (int64_t j = 0; j < VL; j++)
             for (int r = 0; r < 4; r++)
                 for (int i = 0; i < nc; i++) {
@@ -246,7 +269,7 @@ ATT_INLINE void mix_row(real *y, int64_t Dp, const vec *corr, const real *p, con
                 }
     } else {
         for (int r = 0; r < 4; r++)
-            for (int64_t j = r * VL; j < min64((r + 1) * VL, n); j++)
+            for (int64_t j = max64(r * VL, lo); j < min64((r + 1) * VL, n); j++)
                 for (int i = 0; i < nc; i++) {
                     const real *at = v + j * v_key + d + i * VL;
                     vec x = i < nc - 1 ? v_load(at) : load_channels(at, last);
@@ -276,9 +299,11 @@ ATT_INLINE void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, 
         max[h] = v_set1(-INFINITY);
         sum[h] = v_set1(REAL(0.0));
     }
-    for (int64_t k0 = 0; k0 < n_keys; k0 += ATT_TILE) {
-        const int64_t n = min64(ATT_TILE, n_keys - k0);
-        const real *k = kv->k + k0 / ATT_TILE * kv->k_tile, *v = kv->v + k0 * kv->v_key;
+    const int64_t seen = n_keys - m->window;
+    for (int64_t k0 = att_first_tile(n_keys - 1, m->window); k0 < n_keys; k0 += ATT_TILE) {
+        const int64_t n = min64(ATT_TILE, n_keys - k0), lo = max64(0, seen - k0);
+        const int64_t at = k0 - kv->from;
+        const real *k = kv->k + at / ATT_TILE * kv->k_tile, *v = kv->v + at * kv->v_key;
         vec s[2][4];
         for (int h = 0; h < nh; h++)
             for (int r = 0; r < 4; r++) s[h][r] = v_set1(REAL(0.0));
@@ -287,26 +312,31 @@ ATT_INLINE void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, 
                 vec x = v_load(k + d * ATT_TILE + r * VL);
                 for (int h = 0; h < nh; h++) s[h][r] = v_fma(v_set1(qs[h * Dp + d]), x, s[h][r]);
             }
-        if (n < ATT_TILE)
+        if (m->cap > 0)
+            for (int h = 0; h < nh; h++) att_cap(s[h], NULL, 4, m->cap);
+        if (lo > 0 || n < ATT_TILE)
             for (int h = 0; h < nh; h++)
-                for (int r = 0; r < 4; r++)
-                    s[h][r] = v_select(att_iota() + (ireal)(r * VL) < (ireal)n, s[h][r],
-                                       v_set1(-INFINITY));
+                for (int r = 0; r < 4; r++) {
+                    const ivec key = att_iota() + (ireal)(r * VL);
+                    s[h][r] =
+                        v_select((key >= (ireal)lo) & (key < (ireal)n), s[h][r], v_set1(-INFINITY));
+                }
         for (int h = 0; h < nh; h++) {
             vec top = v_max(v_max(s[h][0], s[h][1]), v_max(s[h][2], s[h][3]));
             top = v_max(v_set1(v_fold_max(top)), max[h]);
-            corr[h] = v_exp_normal(max[h] - top);
+            const vec base = att_base(top);
+            corr[h] = v_exp_normal(max[h] - base);
             max[h] = top;
             for (int r = 0; r < 4; r++) {
-                s[h][r] = v_exp_normal(s[h][r] - top);
+                s[h][r] = v_exp_normal(s[h][r] - base);
                 v_store(p + h * ATT_TILE + r * VL, s[h][r]);
             }
             real t = v_sum((s[h][0] + s[h][1]) + (s[h][2] + s[h][3]));
             sum[h] = v_fma(sum[h], corr[h], v_set1(t));
         }
         int64_t d = 0;
-        for (; d + VL < D; d += 2 * VL) mix_row(acc, Dp, corr, p, v, kv->v_key, n, d, D, nh, 2);
-        if (d < D) mix_row(acc, Dp, corr, p, v, kv->v_key, n, d, D, nh, 1);
+        for (; d + VL < D; d += 2 * VL) mix_row(acc, Dp, corr, p, v, kv->v_key, lo, n, d, D, nh, 2);
+        if (d < D) mix_row(acc, Dp, corr, p, v, kv->v_key, lo, n, d, D, nh, 1);
     }
     for (int h = 0; h < nh; h++) {
         vec inverse = v_set1(REAL(1.0)) / sum[h];
@@ -346,7 +376,7 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
     const int64_t stretches = max64(1, (longest(a) + STRETCH - 1) / STRETCH);
     const int64_t n_heads = a->H / a->G, kv_step = a->G * a->D;
     const int64_t heads = a->B * a->G, tasks = heads * stretches;
-    const dims m = {a->H * a->D, a->H, a->D, (real)a->scale};
+    const dims m = dims_of(a);
     const int threads = pl__threads_for(work_of(a, cache->past));
 #pragma omp parallel num_threads(threads)
     {
@@ -367,8 +397,8 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
             const int64_t past = cache->past[b];
             if (from >= n) continue;
             const int64_t at = (cache->slots[b] * a->G + g) * cache->max_len * a->D;
-            const keys kv = {cache->k + at, cache->v + at, ATT_TILE * a->D, 1,
-                             ATT_TILE,      a->D,          past + n};
+            const keys kv = {cache->k + at, cache->v + at, ATT_TILE * a->D, 1, ATT_TILE, a->D, 0,
+                             past + n};
             const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
             const int64_t to = min64(n, from + STRETCH);
             if (n >= ROWS_AS_UNITS) {

@@ -2,23 +2,25 @@
 ** attention.h - causal attention over packed sequences, with grouped heads; T x T is never stored.
 **
 ** Rows: q, y [T, H*D]; k, v [T, G*D]; sequence b has the rows offsets[b]..offsets[b+1]-1. Head h
-** uses key head h / (H/G). Row i sees the keys from offsets[b] to i.
+** uses key head h / (H/G). Row i sees the keys from offsets[b] to i; with a window, the last
+** `window` of them.
 **
 **   s_ij = scale q_i . k_j     p_ij = exp(s_ij - m_i)     y_i = sum_j p_ij v_j / sum_j p_ij
 **
-** by the running softmax of Milakov and Gimelshein (2018), tile after tile as in FlashAttention
-** (Dao et al. 2022).
+** and with a soft cap C (Gemma 2) s_ij = C tanh(scale q_i . k_j / C): by the running softmax of
+** Milakov and Gimelshein (2018), tile after tile as in FlashAttention (Dao et al. 2022).
 **
 ** One canonical order makes a row's bits the same in a training batch, in a prefill chunk and in a
 ** decode step against a cache. Keys are cut into tiles of ATT_TILE counted from the start of the
 ** sequence, tiles into 4 runs of VL (so the last bits are the variant's own). For a row and a tile,
 ** over the keys the row sees and no others:
-**   score  one FMA chain over the channels, from 0, of the scaled query and the key
+**   score  one FMA chain over the channels, from 0, of the scaled query and the key; capped
 **   m      the greatest score so far; c = exp(m_before - m)
 **   l      = c l + the sum of p over the tile: run 0+1 and 2+3, then lanes folded as by v_sum
 **   y      = c y + ((r0 + r1) + (r2 + r3)), r one FMA chain from 0 over the keys of a run
-** and at the end y (1/l). Which of these are lanes of a vector is free: many rows put rows into
-** lanes, one row puts keys and channels there.
+** and at the end y (1/l). A tile of which a row sees nothing leaves its m, l and y as they are, so
+** tiles before a window may be passed over. Which of these are lanes of a vector is free: many rows
+** put rows into lanes, one row puts keys and channels there.
 **
 ** Caches (both [slots, G, max_len, D], max_len a multiple of ATT_TILE_MAX):
 ** v_cache is plain; in k_cache the max_len*D numbers of a slot's head stand as
@@ -38,6 +40,8 @@ typedef struct {
     const int32_t *offsets; /* [B+1] */
     int64_t B, H, G, D;     /* G: key heads, divides H */
     double scale;
+    int64_t window; /* keys a row sees, itself among them; 0: all */
+    double softcap; /* 0: none */
 } att_shape;
 
 /* Slots to write to and read from; past[b] keys of sequence b are there already. No slot twice. */

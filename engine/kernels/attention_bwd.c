@@ -4,6 +4,7 @@
 ** With p_ij = exp(s_ij - lse_i) and D_i = dy_i . y_i (Dao et al. 2022):
 **   dp_ij = dy_i . v_j              ds_ij = p_ij (dp_ij - D_i)
 **   dq_i = scale sum_j ds_ij k_j    dk_j = sum_i ds_ij (scale q_i)    dv_j = sum_i p_ij dy_i
+** With a soft cap C, ds_ij is multiplied by 1 - (s_ij / C)^2.
 **
 ** A task is one sequence and key head: it alone writes its dk and dv, in a fixed order over heads,
 ** rows and tiles. The scores are those of the forward to the bit.
@@ -52,8 +53,8 @@ int64_t K(attention_work)(const att_shape *a, bool backward)
 typedef struct {
     const real *q, *dy, *y, *lse;
     real *dq;
-    int64_t n, q_step, lse_step, D;
-    real scale;
+    int64_t n, q_step, lse_step, D, window;
+    real scale, cap;
 } head_rows;
 
 /* `count` rows times f, channels padded with 0, missing rows of the unit 0. */
@@ -73,8 +74,9 @@ static void copy_rows(real *to, const real *x, int64_t step, int64_t count, int6
 ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, const int nv)
 {
     const int64_t D = h->D, Dp = padded(D);
-    vec p[ATT_TILE * 2], ds[ATT_TILE * 2];
+    vec p[ATT_TILE * 2], ds[ATT_TILE * 2], slope[ATT_TILE * 2];
     vec lse[2], delta[2];
+    const int64_t firsts[] = {first, first + (nv - 1) * VL};
     for (int u = 0; u < nv; u++) {
         const int64_t row = first + u * VL, count = min64(VL, h->n - row), at = row * h->q_step;
         att_to_lanes(w->qt + u, h->q + at, h->q_step, 0, count, D, nv, h->scale);
@@ -91,24 +93,25 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
     for (int64_t i = 0; i < D * nv; i++) w->dqt[i] = v_set1(REAL(0.0));
 
     const int64_t n_keys = min64(h->n, first + nv * VL);
-    for (int64_t k0 = 0; k0 < n_keys; k0 += ATT_TILE) {
+    for (int64_t k0 = att_first_tile(first, h->window); k0 < n_keys; k0 += ATT_TILE) {
         const int64_t n = min64(ATT_TILE, n_keys - k0);
         const real *k = w->k + k0 * D, *v = w->v + k0 * D;
         att_dots(p, w->qt, k, D, 1, n, D, nv);
-        for (int64_t j = max64(0, first + 1 - k0); j < n; j++)
-            for (int u = 0; u < nv; u++)
-                p[j * nv + u] =
-                    att_where(att_sees(first + u * VL, k0 + j), p[j * nv + u], v_set1(-INFINITY));
+        if (h->cap > 0) att_cap(p, slope, n * nv, h->cap);
+        att_hide(p, k0, n, nv, firsts, h->window);
         att_dots(ds, w->dyt, v, D, 1, n, D, nv);
         for (int64_t j = 0; j < n; j++)
             for (int u = 0; u < nv; u++) {
                 p[j * nv + u] = v_exp_normal(p[j * nv + u] - lse[u]);
                 ds[j * nv + u] = p[j * nv + u] * (ds[j * nv + u] - delta[u]);
             }
+        if (h->cap > 0)
+            for (int64_t j = 0; j < n * nv; j++) ds[j] *= slope[j];
         int64_t d = 0;
         for (; d + ATT_BLOCK <= D; d += ATT_BLOCK)
-            att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, ATT_BLOCK, true, NULL, 0);
-        for (; d < D; d++) att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, 1, true, NULL, 0);
+            att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, ATT_BLOCK, true, ATT_ALL, NULL, 0, 0);
+        for (; d < D; d++)
+            att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, 1, true, ATT_ALL, NULL, 0, 0);
         att_outer(w->dv + k0 * Dp, p, w->dy_rows, n, Dp, nv);
         att_outer(w->dk + k0 * Dp, ds, w->q_rows, n, Dp, nv);
     }
@@ -137,7 +140,7 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
     int64_t cost = 0;
     for (int64_t b = 0; b < a->B; b++) {
         const int64_t n = a->offsets[b + 1] - a->offsets[b];
-        cost += n * (n / 2 + 1) * a->H * (D * 5 + 32);
+        cost += n * min64(n / 2 + 1, att_window(a)) * a->H * (D * 5 + 32);
     }
     const int threads = pl__threads_for(cost);
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
@@ -152,9 +155,18 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
         memset(w.dv, 0, (size_t)(n * Dp) * sizeof(real));
         for (int64_t i = 0; i < n_heads; i++) {
             const int64_t head = g * n_heads + i, q_at = start * q_step + head * D;
-            const head_rows h = {
-                q + q_at, dy + q_at, y + q_at,      lse + start * a->H + head, dq + q_at, n, q_step,
-                a->H,     D,         (real)a->scale};
+            const head_rows h = {.q = q + q_at,
+                                 .dy = dy + q_at,
+                                 .y = y + q_at,
+                                 .lse = lse + start * a->H + head,
+                                 .dq = dq + q_at,
+                                 .n = n,
+                                 .q_step = q_step,
+                                 .lse_step = a->H,
+                                 .D = D,
+                                 .window = att_window(a),
+                                 .scale = (real)a->scale,
+                                 .cap = (real)a->softcap};
             int64_t first = 0;
             for (; first + VL < n; first += 2 * VL) bwd_units_2(&h, &w, first);
             if (first < n) bwd_units_1(&h, &w, first);

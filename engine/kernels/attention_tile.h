@@ -51,7 +51,22 @@ ATT_INLINE ivec att_iota(void)
     return r;
 }
 
-/* A choice of lanes: those whose row, at position first + lane, sees key `key`. */
+#define ATT_NO_WINDOW \
+    ((int64_t)1 << 30) /* more keys than there are, and differences fit in 32 bits */
+
+static inline int64_t att_window(const att_shape *a)
+{
+    return a->window > 0 ? min64(a->window, ATT_NO_WINDOW) : ATT_NO_WINDOW;
+}
+
+/* The tile where the window of the row at this position begins: its first key. */
+static inline int64_t att_first_tile(int64_t position, int64_t window)
+{
+    return max64(0, position - window + 1) / ATT_TILE * ATT_TILE;
+}
+
+/* A choice of lanes: those whose row, at position first + lane, is not before key `key`; and those
+** whose window does not end before it. */
 #if defined(__AVX512F__) && !defined(PL_F64_BUILD)
 typedef __mmask16 att_mask;
 
@@ -59,6 +74,12 @@ ATT_INLINE att_mask att_sees(int64_t first, int64_t key)
 {
     return _mm512_cmp_epi32_mask((__m512i)att_iota(), _mm512_set1_epi32((int)(key - first)),
                                  _MM_CMPINT_NLT);
+}
+
+ATT_INLINE att_mask att_reaches(int64_t first, int64_t key, int64_t window)
+{
+    return _mm512_cmp_epi32_mask((__m512i)att_iota(),
+                                 _mm512_set1_epi32((int)(key - first + window)), _MM_CMPINT_LT);
 }
 
 ATT_INLINE vec att_where(att_mask mask, vec a, vec b) /* mask ? a : b */
@@ -76,6 +97,11 @@ typedef ivec att_mask;
 ATT_INLINE att_mask att_sees(int64_t first, int64_t key)
 {
     return att_iota() >= (ireal)(key - first);
+}
+
+ATT_INLINE att_mask att_reaches(int64_t first, int64_t key, int64_t window)
+{
+    return att_iota() < (ireal)(key - first + window);
 }
 
 ATT_INLINE vec att_where(att_mask mask, vec a, vec b)
@@ -126,24 +152,55 @@ ATT_INLINE void att_dots(vec *s, const vec *qt, const real *x, int64_t key_step,
         att_dots_block(s + j * nv, qt, x + j * key_step, key_step, dim_step, D, nv, 1);
 }
 
-/* acc[d, u] (+)= sum_j p[j, u] x[j, d] for nd channels, one chain over the n keys; with `first`
-** lanes take only the keys from `key` on that their row sees. */
+/* The scores of n keys under a soft cap; `slope` (NULL: not wanted) gets ds/d(uncapped score). */
+ATT_INLINE void att_cap(vec *s, vec *slope, int64_t n, real cap)
+{
+    const vec inverse = v_set1(REAL(1.0) / cap), c = v_set1(cap);
+    for (int64_t j = 0; j < n; j++) {
+        const vec t = v_tanh(s[j] * inverse);
+        s[j] = c * t;
+        if (slope != NULL) slope[j] = v_set1(REAL(1.0)) - t * t;
+    }
+}
+
+/* Scores of the tile at k0 become -inf in lanes whose row does not see the key. first[0] is the
+** least, first[nv-1] the greatest of the units' first rows. */
+ATT_INLINE void att_hide(vec *s, int64_t k0, int64_t n, const int nv, const int64_t *first,
+                         int64_t window)
+{
+    const vec hidden = v_set1(-INFINITY);
+    for (int64_t j = max64(0, first[0] + 1 - k0); j < n; j++)
+        for (int u = 0; u < nv; u++)
+            s[j * nv + u] = att_where(att_sees(first[u], k0 + j), s[j * nv + u], hidden);
+    for (int64_t j = 0; j < min64(n, first[nv - 1] + VL - window - k0); j++)
+        for (int u = 0; u < nv; u++)
+            s[j * nv + u] = att_where(att_reaches(first[u], k0 + j, window), s[j * nv + u], hidden);
+}
+
+/* What of a run of keys the lanes take: all of it, what is not after their row, or of that what
+** their window reaches. */
+typedef enum { ATT_ALL, ATT_NOT_AFTER, ATT_IN_WINDOW } att_edge;
+
+/* acc[d, u] (+)= sum_j p[j, u] x[j, d] for nd channels, one chain over the n keys from `key` on.
+** first and window are for the edges. */
 ATT_INLINE void att_mix(vec *out, const vec *p, const real *x, int64_t key_step, int64_t n,
-                        const int nv, const int nd, const bool add, const int64_t *first,
-                        int64_t key)
+                        const int nv, const int nd, const bool add, const att_edge edge,
+                        const int64_t *first, int64_t key, int64_t window)
 {
     vec acc[ATT_BLOCK][2];
     for (int d = 0; d < nd; d++)
         for (int u = 0; u < nv; u++) acc[d][u] = add ? out[d * nv + u] : v_set1(REAL(0.0));
     for (int64_t j = 0; j < n; j++, x += key_step, p += nv) {
         att_mask sees[2];
-        if (first)
+        if (edge != ATT_ALL)
             for (int u = 0; u < nv; u++) sees[u] = att_sees(first[u], key + j);
+        if (edge == ATT_IN_WINDOW)
+            for (int u = 0; u < nv; u++) sees[u] &= att_reaches(first[u], key + j, window);
         for (int d = 0; d < nd; d++) {
             vec b = v_set1(x[d]);
             for (int u = 0; u < nv; u++)
-                acc[d][u] =
-                    first ? att_fma_where(sees[u], p[u], b, acc[d][u]) : v_fma(p[u], b, acc[d][u]);
+                acc[d][u] = edge != ATT_ALL ? att_fma_where(sees[u], p[u], b, acc[d][u])
+                                            : v_fma(p[u], b, acc[d][u]);
         }
     }
     for (int d = 0; d < nd; d++)

@@ -122,6 +122,8 @@ enum {
     HEADS = ATTENTION_heads,
     KV_HEADS = ATTENTION_kv_heads,
     SCALE = ATTENTION_scale,
+    WINDOW = ATTENTION_window,
+    SOFTCAP = ATTENTION_softcap,
     Y = ATTENTION_y
 };
 PL_SAME_PLACE(ATTENTION_CACHED_q, Q);
@@ -131,16 +133,26 @@ PL_SAME_PLACE(ATTENTION_CACHED_offsets, OFFSETS);
 PL_SAME_PLACE(ATTENTION_CACHED_heads, HEADS);
 PL_SAME_PLACE(ATTENTION_CACHED_kv_heads, KV_HEADS);
 PL_SAME_PLACE(ATTENTION_CACHED_scale, SCALE);
+PL_SAME_PLACE(ATTENTION_CACHED_window, WINDOW);
+PL_SAME_PLACE(ATTENTION_CACHED_softcap, SOFTCAP);
 
 enum { LOG_SUM_EXP }; /* saved */
 
-/* Heads and widths of q, k, v. */
+/* Parameters, and widths of q, k, v. */
 static pl_status check_heads(pl_call *c)
 {
     const pl_tensor *q = c->in[Q];
     const int64_t heads = c->param[HEADS].i;
     const int64_t kv_heads = c->param[KV_HEADS].i != 0 ? c->param[KV_HEADS].i : heads;
+    const int64_t window = c->param[WINDOW].i;
+    const double softcap = c->param[SOFTCAP].f;
     if (q->rank != 2) return pl__shape_fail(c, Q, "[T,H*D]");
+    if (window < 0)
+        return pl__op_fail(c, PL_ERR_ARG, "window is %lld; a number of keys wanted, or 0 for all",
+                           (long long)window);
+    if (!(softcap >= 0 && softcap < INFINITY))
+        return pl__op_fail(c, PL_ERR_ARG, "softcap is %g; a positive number wanted, or 0 for none",
+                           softcap);
     if (heads < 1 || kv_heads < 1 || heads % kv_heads != 0)
         return pl__op_fail(c, PL_ERR_ARG,
                            "heads is %lld and kv_heads %lld; kv_heads must divide heads",
@@ -168,7 +180,9 @@ static att_shape shape_of(const pl_call *c)
                        .H = heads,
                        .G = c->param[KV_HEADS].i != 0 ? c->param[KV_HEADS].i : heads,
                        .D = dim,
-                       .scale = c->param[SCALE].f != 0 ? c->param[SCALE].f : 1 / sqrt((double)dim)};
+                       .scale = c->param[SCALE].f != 0 ? c->param[SCALE].f : 1 / sqrt((double)dim),
+                       .window = c->param[WINDOW].i,
+                       .softcap = c->param[SOFTCAP].f};
 }
 
 static pl_status attention_shape(pl_call *c)

@@ -87,7 +87,7 @@ static problem problem_new(const variant *v, const int *lengths, int B, int64_t 
 {
     problem p = {0};
     for (int b = 0; b < B; b++) p.offsets[b + 1] = p.offsets[b] + lengths[b];
-    p.a = (att_shape){NULL, B, H, G, D, 1 / sqrt((double)D)};
+    p.a = (att_shape){.B = B, .H = H, .G = G, .D = D, .scale = 1 / sqrt((double)D)};
     p.T = p.offsets[B];
     p.nq = p.T * H * D;
     p.nk = p.T * G * D;
@@ -122,33 +122,41 @@ static void run(const variant *v, problem *p)
 static void reference(problem *p)
 {
     const int64_t H = p->a.H, G = p->a.G, D = p->a.D;
-    double *w = zeros(p->T, sizeof(double));
+    double *w = zeros(p->T, sizeof(double)), *bend = zeros(p->T, sizeof(double));
     for (int64_t b = 0; b < p->a.B; b++)
         for (int64_t i = p->offsets[b]; i < p->offsets[b + 1]; i++)
             for (int64_t h = 0; h < H; h++) {
                 const int64_t qi = (i * H + h) * D, g = h / (H / G);
                 double top = -INFINITY, sum = 0, delta = 0;
-                for (int64_t j = p->offsets[b]; j <= i; j++) {
+                int64_t from = p->offsets[b];
+                if (p->a.window > 0 && i - p->a.window + 1 > from) from = i - p->a.window + 1;
+                for (int64_t j = from; j <= i; j++) {
                     double s = 0;
                     for (int64_t d = 0; d < D; d++)
                         s += (double)p->q[qi + d] * (double)p->k[(j * G + g) * D + d];
                     w[j] = s * p->a.scale;
+                    bend[j] = 1;
+                    if (p->a.softcap > 0) {
+                        const double t = tanh(w[j] / p->a.softcap);
+                        w[j] = p->a.softcap * t;
+                        bend[j] = 1 - t * t;
+                    }
                     if (w[j] > top) top = w[j];
                 }
-                for (int64_t j = p->offsets[b]; j <= i; j++) sum += exp(w[j] - top);
+                for (int64_t j = from; j <= i; j++) sum += exp(w[j] - top);
                 p->rlse[i * H + h] = top + log(sum);
-                for (int64_t j = p->offsets[b]; j <= i; j++) {
+                for (int64_t j = from; j <= i; j++) {
                     w[j] = exp(w[j] - top) / sum;
                     for (int64_t d = 0; d < D; d++)
                         p->ry[qi + d] += w[j] * (double)p->v[(j * G + g) * D + d];
                 }
                 for (int64_t d = 0; d < D; d++) delta += (double)p->dy[qi + d] * p->ry[qi + d];
-                for (int64_t j = p->offsets[b]; j <= i; j++) {
+                for (int64_t j = from; j <= i; j++) {
                     const int64_t kj = (j * G + g) * D;
                     double dp = 0;
                     for (int64_t d = 0; d < D; d++)
                         dp += (double)p->dy[qi + d] * (double)p->v[kj + d];
-                    const double ds = w[j] * (dp - delta) * p->a.scale;
+                    const double ds = w[j] * (dp - delta) * bend[j] * p->a.scale;
                     for (int64_t d = 0; d < D; d++) {
                         p->rdq[qi + d] += ds * (double)p->k[kj + d];
                         p->rdk[kj + d] += ds * (double)p->q[qi + d];
@@ -157,6 +165,7 @@ static void reference(problem *p)
                 }
             }
     free(w);
+    free(bend);
 }
 
 static void assert_near(const char *what, const real *got, const double *want, int64_t n,
@@ -176,13 +185,27 @@ static void assert_bits(const char *what, const real *got, const real *want, int
                      (double)want[i]);
 }
 
-/* The shapes all tests walk: heads grouped or not, D below, at and off the vector length. */
+/* What all tests walk: heads grouped or not, D below, at and off the vector length, windows within
+** a unit, a tile and beyond, soft caps that bend and that bend hard. */
 static const struct {
-    int64_t H, G, D;
+    int64_t H, G, D, window;
+    double softcap;
 } head_shapes[] = {
-    {8, 4, 8}, {2, 2, 48}, {3, 1, 64}, {2, 1, 20}, {1, 1, 3}, {6, 2, 5}, {5, 5, 16},
+    {8, 4, 8, 0, 0},    {2, 2, 48, 0, 0},  {3, 1, 64, 0, 0},   {2, 1, 20, 0, 0},
+    {1, 1, 3, 0, 0},    {6, 2, 5, 0, 0},   {5, 5, 16, 0, 0},   {4, 2, 8, 1, 0},
+    {3, 1, 12, 9, 0},   {2, 1, 20, 64, 0}, {1, 1, 5, 67, 0},   {3, 3, 16, 130, 0},
+    {2, 2, 8, 5000, 0}, {4, 2, 8, 0, 1.5}, {3, 1, 20, 0, 0.2}, {3, 1, 12, 33, 0.7},
 };
 #define N_HEAD_SHAPES ((int)(sizeof head_shapes / sizeof *head_shapes))
+
+/* The problem of shape i. */
+static problem problem_of(const variant *v, const int *lengths, int B, int i)
+{
+    problem p = problem_new(v, lengths, B, head_shapes[i].H, head_shapes[i].G, head_shapes[i].D, 2);
+    p.a.window = head_shapes[i].window;
+    p.a.softcap = head_shapes[i].softcap;
+    return p;
+}
 
 /* Tiles have 64 keys and units 16 rows in the widest variant, a power of two less in others. */
 #define TILE ATT_TILE_MAX
@@ -203,8 +226,7 @@ static void test_formula(void **state)
     (void)state;
     EACH_VARIANT(v)
     for (int i = 0; i < N_HEAD_SHAPES; i++) {
-        problem p = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
-                                head_shapes[i].D, 2);
+        problem p = problem_of(v, ragged, N_RAGGED, i);
         run(v, &p);
         reference(&p);
         const double eps = rounding() * 60;
@@ -243,14 +265,12 @@ static void test_threads(void **state)
     const int before = omp_get_max_threads();
     EACH_VARIANT(v)
     for (int i = 0; i < N_HEAD_SHAPES; i++) {
-        problem one = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
-                                  head_shapes[i].D, 2);
+        problem one = problem_of(v, ragged, N_RAGGED, i);
         omp_set_num_threads(1);
         run(v, &one);
         for (int threads = 2; threads <= 4; threads++) {
             omp_set_num_threads(threads);
-            problem p = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
-                                    head_shapes[i].D, 2);
+            problem p = problem_of(v, ragged, N_RAGGED, i);
             run(v, &p);
             assert_bits("y", p.y, one.y, p.nq);
             assert_bits("lse", p.lse, one.lse, p.T * p.a.H);
@@ -270,13 +290,12 @@ static void test_alone(void **state)
     (void)state;
     EACH_VARIANT(v)
     for (int i = 0; i < N_HEAD_SHAPES; i++) {
-        problem p = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
-                                head_shapes[i].D, 2);
+        problem p = problem_of(v, ragged, N_RAGGED, i);
         run(v, &p);
         const int64_t qs = p.a.H * p.a.D, ks = p.a.G * p.a.D;
         for (int b = 0; b < N_RAGGED; b++) {
             const int64_t at = p.offsets[b];
-            problem s = problem_new(v, ragged + b, 1, p.a.H, p.a.G, p.a.D, 2);
+            problem s = problem_of(v, ragged + b, 1, i);
             memcpy(s.q, p.q + at * qs, (size_t)s.nq * sizeof(real));
             memcpy(s.dy, p.dy + at * qs, (size_t)s.nq * sizeof(real));
             memcpy(s.k, p.k + at * ks, (size_t)s.nk * sizeof(real));
@@ -311,6 +330,26 @@ static void test_causal(void **state)
         assert_bits("y", s.y, p.y, (at + 1) * 36);
         problem_free(&s);
         problem_free(&p);
+    }
+}
+
+/* A window as long as the sequence is none. */
+static void test_wide_window(void **state)
+{
+    (void)state;
+    EACH_VARIANT(v)
+    {
+        problem p = problem_new(v, ragged, N_RAGGED, 4, 2, 8, 2);
+        problem s = problem_new(v, ragged, N_RAGGED, 4, 2, 8, 2);
+        s.a.window = 3 * TILE + 5;
+        run(v, &p);
+        run(v, &s);
+        assert_bits("y", s.y, p.y, p.nq);
+        assert_bits("dq", s.dq, p.dq, p.nq);
+        assert_bits("dk", s.dk, p.dk, p.nk);
+        assert_bits("dv", s.dv, p.dv, p.nk);
+        problem_free(&p);
+        problem_free(&s);
     }
 }
 
@@ -352,7 +391,9 @@ static void through_cache(const variant *v, problem *p, int chunk, real *y)
             memcpy(w + offsets[i] * G * D, p->v + from[i] * G * D,
                    (size_t)(rows * G * D) * sizeof(real));
         }
-        att_shape a = {offsets, n, H, G, D, p->a.scale};
+        att_shape a = p->a;
+        a.offsets = offsets;
+        a.B = n;
         att_cache cache = {kc, vc, max_len, slots, now};
         v->cached(out, q, k, w, &a, &cache, p->work);
         for (int64_t i = 0; i < n; i++)
@@ -363,14 +404,42 @@ static void through_cache(const variant *v, problem *p, int chunk, real *y)
     for (int i = 0; i < 6; i++) free(all[i]);
 }
 
+/* What lies before the window, even NaN and infinity, leaves no trace in a row. */
+static void test_window_end(void **state)
+{
+    (void)state;
+    const int length[] = {2 * TILE + 9};
+    const int64_t windows[] = {1, 5, UNIT, TILE, TILE + 3};
+    EACH_VARIANT(v)
+    for (int w = 0; w < 5; w++)
+        for (int64_t at = 1; at + windows[w] <= length[0]; at += 11) {
+            problem p = problem_new(v, length, 1, 3, 1, 12, 2);
+            p.a.offsets = p.offsets;
+            p.a.window = windows[w];
+            v->fwd(p.y, NULL, p.q, p.k, p.v, &p.a, p.work);
+            real *y = zeros(p.nq, sizeof(real));
+            for (int64_t i = 0; i < at * 12; i++) {
+                p.k[i] = i % 2 ? NAN : INFINITY;
+                p.v[i] = i % 3 ? NAN : -INFINITY;
+            }
+            const int64_t row = at + windows[w] - 1; /* its first key is `at` */
+            v->fwd(y, NULL, p.q, p.k, p.v, &p.a, p.work);
+            assert_bits("y", y + row * 36, p.y + row * 36, p.nq - row * 36);
+            for (int64_t i = 0; i < p.nq; i++) y[i] = 0;
+            through_cache(v, &p, 1, y);
+            assert_bits("y from the cache", y + row * 36, p.y + row * 36, p.nq - row * 36);
+            free(y);
+            problem_free(&p);
+        }
+}
+
 static void test_cache(void **state)
 {
     (void)state;
     static const int chunks[] = {1, 2, 13, 64, 1000, 0};
     EACH_VARIANT(v)
     for (int i = 0; i < N_HEAD_SHAPES; i++) {
-        problem p = problem_new(v, ragged, N_RAGGED, head_shapes[i].H, head_shapes[i].G,
-                                head_shapes[i].D, 2);
+        problem p = problem_of(v, ragged, N_RAGGED, i);
         run(v, &p);
         for (int c = 0; c < 6; c++) {
             real *y = zeros(p.nq, sizeof(real));
@@ -394,7 +463,9 @@ static void test_cache_copy(void **state)
         run(v, &p);
         real *kc = zeros(size, sizeof(real)), *vc = zeros(size, sizeof(real));
         int32_t offsets[2] = {0, n}, slot = 0, past = 0;
-        att_shape a = {offsets, 1, H, G, D, p.a.scale};
+        att_shape a = p.a;
+        a.offsets = offsets;
+        a.B = 1;
         att_cache cache = {kc, vc, max_len, &slot, &past};
         real *y = zeros(p.nq, sizeof(real));
         v->cached(y, p.q, p.k, p.v, &a, &cache, p.work);
@@ -420,9 +491,15 @@ static void test_numeric_gradient(void **state)
 {
     (void)state;
     const int lengths[] = {1, UNIT + 3, TILE + 2};
+    static const struct {
+        int64_t window;
+        double softcap;
+    } settings[] = {{0, 0}, {UNIT + 1, 0}, {0, 0.8}, {7, 0.3}};
     EACH_VARIANT(v)
-    {
+    for (int setting = 0; setting < 4; setting++) {
         problem p = problem_new(v, lengths, 3, 4, 2, 5, 1);
+        p.a.window = settings[setting].window;
+        p.a.softcap = settings[setting].softcap;
         run(v, &p);
         real *y = zeros(p.nq, sizeof(real)), *inputs[] = {p.q, p.k, p.v};
         const real *grads[] = {p.dq, p.dk, p.dv};
@@ -465,6 +542,8 @@ int main(void)
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_alone),
         cmocka_unit_test(test_causal),
+        cmocka_unit_test(test_window_end),
+        cmocka_unit_test(test_wide_window),
         cmocka_unit_test(test_cache),
         cmocka_unit_test(test_cache_copy),
 #ifdef PL_F64_BUILD

@@ -404,6 +404,8 @@ cases.attention = {
     { { normal(2, 4), normal(2, 4), normal(3, 4), lengths(2) }, nil, "v has shape [3,4]" },
     { { normal(2, 4), normal(2, 4), normal(2, 4), lengths(3) }, nil, "offsets", "2" },
     { { normal(2, 4), normal(2, 4), normal(2, 4), lengths(2) }, { heads = 3 }, "3 heads" },
+    { { normal(2, 4), normal(2, 4), normal(2, 4), lengths(2) }, { window = -1 }, "window is -1" },
+    { { normal(2, 4), normal(2, 4), normal(2, 4), lengths(2) }, { softcap = -1 }, "softcap is -1" },
   },
   { inputs = attend(0, 1, 1, 4, lengths(0)) },
   { inputs = attend(1, 1, 1, 1, lengths(1)) },
@@ -412,6 +414,14 @@ cases.attention = {
   { inputs = attend(6, 4, 2, 2, lengths(1, 5)), params = { heads = 4, kv_heads = 2 } },
   { inputs = attend(5, 3, 1, 2, lengths(2, 3)), params = { heads = 3, kv_heads = 1, scale = 0.3 } },
   { inputs = { normal(4, 6), same(1), same(1), lengths(4) }, params = { heads = 2 } },
+  { inputs = attend(9, 2, 1, 3, lengths(7, 2)), params = { heads = 2, kv_heads = 1, window = 3 } },
+  { inputs = attend(6, 2, 2, 3, lengths(4, 2)), params = { heads = 2, softcap = 0.8 } },
+  { inputs = attend(5, 1, 1, 4, lengths(5)), params = { window = 2, softcap = 1.5, scale = 1 } },
+  {
+    inputs = attend(149, 4, 2, 8, lengths(1, 70, 0, 78)),
+    params = { heads = 4, kv_heads = 2, window = 19, softcap = 2 },
+    big = true,
+  },
   {
     inputs = attend(149, 4, 2, 8, lengths(1, 70, 0, 78)),
     params = { heads = 4, kv_heads = 2 },
@@ -493,6 +503,10 @@ cases.attention_cached = {
   { inputs = cached(5, 1, 1, 3, lengths(5)) },
   { inputs = cached(7, 2, 2, 2, lengths(3, 0, 4)), params = { heads = 2 } },
   { inputs = cached(6, 4, 2, 2, lengths(1, 5)), params = { heads = 4, kv_heads = 2 } },
+  {
+    inputs = cached(9, 2, 1, 3, lengths(2, 7)),
+    params = { heads = 2, kv_heads = 1, window = 3, softcap = 0.8 },
+  },
   {
     inputs = cached(5, 3, 1, 17, lengths(2, 3)),
     params = { heads = 3, kv_heads = 1, scale = 0.3 },

@@ -276,6 +276,7 @@ function ref.attention(inputs, params)
   local kv_heads = (params.kv_heads or 0) ~= 0 and params.kv_heads or heads
   local dim = q.shape[2] // heads
   local scale = (params.scale or 0) ~= 0 and params.scale or 1 / math.sqrt(dim)
+  local window, cap = params.window or 0, params.softcap or 0
   local y = new(copy_shape(q), 0.0)
   for b = 1, #offsets - 1 do
     for t = offsets[b], offsets[b + 1] - 1 do
@@ -283,19 +284,20 @@ function ref.attention(inputs, params)
         local group = head // (heads // kv_heads)
         local at = t * heads * dim + head * dim
         local function key_place(s) return s * kv_heads * dim + group * dim end
-        local score = {}
-        for s = offsets[b], t do
+        local score, from = {}, offsets[b]
+        if window > 0 then from = math.max(from, t - window + 1) end
+        for s = from, t do
           local dot = 0.0
           for d = 1, dim do
             dot = dot + q[at + d] * k[key_place(s) + d]
           end
-          score[#score + 1] = dot * scale
+          score[#score + 1] = cap > 0 and cap * tanh(dot * scale / cap) or dot * scale
         end
         local top = math.max(table.unpack(score))
         local sum = sum_of(score, function(z) return math.exp(z - top) end)
         for i, z in ipairs(score) do
           for d = 1, dim do
-            y[at + d] = y[at + d] + math.exp(z - top) / sum * v[key_place(offsets[b] + i - 1) + d]
+            y[at + d] = y[at + d] + math.exp(z - top) / sum * v[key_place(from + i - 1) + d]
           end
         end
       end
