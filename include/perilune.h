@@ -558,9 +558,10 @@ pl_db_value pl_statement_column(const pl_statement *s, int i);
 /* --------------------------------------------------------------------------------------------
 ** Text: tokenizers (engine/text). Text is bytes with a length; NUL and invalid UTF-8 are fine.
 **
-** Ordinary text never becomes a control token: an "added token" of the vocabulary (all but runs of
-** white space) is found in the text only with PL_ENCODE_SPECIAL. A post-processor is not run:
-** pl_tokenizer_info says what it would add, the flags below add it.
+** What a vocabulary has no token for becomes its model's unknown token, or nothing when the model
+** names none (words: an error). Ordinary text never becomes a control token: an "added token" of
+** the vocabulary (all but runs of white space) is found in the text only with PL_ENCODE_SPECIAL. A
+** post-processor is not run: pl_tokenizer_info says what it would add, the flags below add it.
 */
 typedef struct pl_tokenizer pl_tokenizer;
 
@@ -604,6 +605,27 @@ typedef struct {
 ** vocab.bpe, or a llama2.c tokenizer (.bin). The names of the special ids come from the
 ** tokenizer_config.json or special_tokens_map.json beside it. */
 pl_status pl_tokenizer_load(pl_ctx *ctx, pl_tokenizer **out, const char *path);
+
+/* What a GGUF file holds of a tokenizer. Texts are UTF-8 with a length and are copied. */
+typedef struct {
+    const char *model; /* "llama": SentencePiece BPE; "gpt2": byte-level BPE */
+    const char *pre;   /* how "gpt2" cuts words, NULL: "default" */
+    int64_t count;
+    const char *const *pieces;
+    const size_t *lengths;
+    const float *scores;  /* "llama" needs them */
+    const int32_t *types; /* 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte;
+                             NULL: all normal */
+    int64_t n_merges;     /* of "gpt2": "left right" */
+    const char *const *merges;
+    const size_t *merge_lengths;
+    int32_t bos, eos, pad, unk;                /* -1: none */
+    int8_t add_bos, add_eos, add_space_prefix; /* -1: what the model does by itself */
+    const char *chat_template;                 /* or NULL */
+} pl_tokenizer_pieces;
+/* `where` names the file in error texts. */
+pl_status pl_tokenizer_from_pieces(pl_ctx *ctx, pl_tokenizer **out,
+                                   const pl_tokenizer_pieces *pieces, const char *where);
 void pl_tokenizer_free(pl_tokenizer *tok); /* NULL is fine */
 pl_tokenizer_info pl_tokenizer_get_info(const pl_tokenizer *tok);
 /* Names the special ids, -1 for none. */

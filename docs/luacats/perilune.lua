@@ -3252,6 +3252,13 @@ function pl.store.open(path, options) end
 ---@class perilune.tokenizer
 pl.tokenizer = {}
 
+--- The tokenizer inside a GGUF file.
+---@param metadata table # what the file holds by key: `tokenizer.ggml.model`, `.pre`, `.tokens`, `.scores`, `.token_type`, `.merges`, `.bos_token_id` and so on, `tokenizer.chat_template`
+---@param path string # names the file in messages
+---@return perilune.Tokenizer?
+---@return string? # message
+function pl.tokenizer.from_gguf(metadata, path) end
+
 --- Loads a tokenizer.
 ---@param path string # a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside its merges.txt or vocab.bpe), or a llama2.c tokenizer (.bin)
 ---@return perilune.Tokenizer?

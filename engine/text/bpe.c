@@ -162,10 +162,12 @@ static pl_status merge_all(pl_tokenizer *tok, int64_t n)
     return PL_OK;
 }
 
-/* Sets the first symbols of a word; *n of them. Places were reserved for one a byte. */
-static pl_status first_symbols(pl_tokenizer *tok, const char *text, size_t length, int64_t *n)
+/* Sets the first symbols of a word; *n of them. Places were reserved for one a byte. What the
+** vocabulary has no token for is the unknown token, or nothing when the model names none. */
+static void first_symbols(pl_tokenizer *tok, const char *text, size_t length, int64_t *n)
 {
     symbol *s = tok->symbols;
+    const int32_t unknown = pl__tok_unknown(tok);
     *n = 0;
     for (size_t at = 0; at < length;) {
         int step = 1;
@@ -175,24 +177,21 @@ static pl_status first_symbols(pl_tokenizer *tok, const char *text, size_t lengt
             id = step ? pl__tok_by_bytes(tok, text + at, (size_t)step) : -1;
             if (step == 0) step = 1;
             if (id < 0) {
-                for (int i = 0; i < step; i++)
-                    s[(*n)++].id = tok->byte_id[(unsigned char)text[at + (size_t)i]];
+                for (int i = 0; i < step; i++) {
+                    const int32_t byte = tok->byte_id[(unsigned char)text[at + (size_t)i]];
+                    if (byte >= 0) s[(*n)++].id = byte;
+                    else if (unknown >= 0) s[(*n)++].id = unknown;
+                }
                 at += (size_t)step;
                 continue;
             }
         } else {
-            unsigned byte = (unsigned char)text[at];
-            id = tok->byte_id[byte] >= 0 ? tok->byte_id[byte] : pl__tok_unknown(tok);
-            if (id < 0)
-                return pl__fail(tok->ctx, PL_ERR_ARG,
-                                "encode: the vocabulary has no token for the byte 0x%02X and no "
-                                "unknown token",
-                                byte);
+            const int32_t byte = tok->byte_id[(unsigned char)text[at]];
+            id = byte >= 0 ? byte : unknown;
         }
-        s[(*n)++].id = id;
+        if (id >= 0) s[(*n)++].id = id;
         at += (size_t)step;
     }
-    return PL_OK;
 }
 
 static pl_status encode_word(pl_tokenizer *tok, pl__ids *out, const char *text, size_t length)
@@ -217,10 +216,11 @@ static pl_status encode_word(pl_tokenizer *tok, pl__ids *out, const char *text, 
         PL_TRY(pl__ids_add(tok->ctx, out, whole));
     } else {
         PL_TRY(reserve(tok, (int64_t)length));
-        PL_TRY(first_symbols(tok, text, length, &n));
+        first_symbols(tok, text, length, &n);
         PL_TRY(merge_all(tok, n));
         const symbol *s = tok->symbols;
-        for (int32_t i = 0; i >= 0; i = s[i].next) PL_TRY(pl__ids_add(tok->ctx, out, s[i].id));
+        for (int32_t i = n > 0 ? 0 : -1; i >= 0; i = s[i].next)
+            PL_TRY(pl__ids_add(tok->ctx, out, s[i].id));
     }
     if (cached && out->count - first <= CACHE_IDS) {
         struct pl__word_cache *cache = tok->cache;

@@ -321,6 +321,15 @@ static pl_status load_steps(pl_tokenizer *tok, struct json_object *thing, const 
     return PL_OK;
 }
 
+pl_status pl__load_steps_text(pl_tokenizer *tok, const char *json, const char *path)
+{
+    struct json_object *thing;
+    PL_TRY(pl__json_parse(tok->ctx, &thing, json, strlen(json), PL_TEXT_JSON_DEPTH, path));
+    pl_status st = load_steps(tok, thing, path);
+    json_object_put(thing);
+    return st;
+}
+
 /* ------------------------------------------------------------------------------------------- */
 
 static pl_status load_template(pl_tokenizer *tok, struct json_object *item, const char *path)
@@ -407,7 +416,8 @@ pl_status pl__load_json(pl_ctx *ctx, pl_tokenizer **out, const char *text, size_
     PL_GO(pl__tok_index_names(tok));
     if (!words) PL_GO(load_merges(tok, pl__json_get(model, "merges"), path));
     const char *unk = pl__json_text(model, "unk_token");
-    if (pl__json_get(model, "unk_token")) tok->unk = pl__tok_by_name(tok, unk, strlen(unk));
+    if (pl__json_get(model, "unk_token"))
+        tok->unk = tok->model_unk = pl__tok_by_name(tok, unk, strlen(unk));
     PL_GO(load_normalizer(tok, pl__json_get(root, "normalizer"), path));
     PL_GO(load_steps(tok, pl__json_get(root, "pre_tokenizer"), path));
     PL_GO(load_post(tok, pl__json_get(root, "post_processor"), path));

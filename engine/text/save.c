@@ -19,6 +19,15 @@
 
 #define LOWER_BLOCK "\xE2\x96\x81"
 
+/* SentencePiece's: "▁" for a space, and back. */
+#define SPACES                                              \
+    "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"}," \
+    "\"content\":\"" LOWER_BLOCK "\"}"
+#define DECODER(more)                                                  \
+    "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\","      \
+    "\"pattern\":{\"String\":\"" LOWER_BLOCK "\"},\"content\":\" \"}," \
+    "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}" more "]}"
+
 /* Takes `value` even on failure. */
 static pl_status put(pl_ctx *ctx, struct json_object *object, const char *key,
                      struct json_object *value)
@@ -113,15 +122,16 @@ static pl_status put_steps(const pl_tokenizer *tok, struct json_object *root)
         steps = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
                 "\"use_regex\":true}";
         decoder = steps;
+        if (tok->steps_text) steps = tok->steps_text;
     } else if (tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
-        normalizer = "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
-                     "\"" LOWER_BLOCK "\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},"
-                     "\"content\":\"" LOWER_BLOCK "\"}]}";
+        normalizer = tok->prefix_space
+                         ? "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\","
+                           "\"prepend\":\"" LOWER_BLOCK "\"}," SPACES "]}"
+                         : SPACES;
         steps = "null";
-        decoder = "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":"
-                  "{\"String\":\"" LOWER_BLOCK "\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},"
-                  "{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,"
-                  "\"stop\":0}]}";
+        decoder = tok->prefix_space
+                      ? DECODER(",{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}")
+                      : DECODER("");
     }
     PL_TRY(put_json(ctx, root, "normalizer", normalizer));
     PL_TRY(put_json(ctx, root, "pre_tokenizer", steps));
@@ -199,7 +209,7 @@ static pl_status put_model(const pl_tokenizer *tok, struct json_object *root)
     PL_TRY(put_json(ctx, model, "end_of_word_suffix", "null"));
     PL_TRY(put(ctx, model, "fuse_unk", json_object_new_boolean(pieces)));
     PL_TRY(put(ctx, model, "byte_fallback", json_object_new_boolean(pieces)));
-    PL_TRY(put(ctx, model, "ignore_merges", json_object_new_boolean(false)));
+    PL_TRY(put(ctx, model, "ignore_merges", json_object_new_boolean(tok->whole_words)));
     PL_TRY(put_vocab(tok, model));
     return put_merges(tok, model);
 }

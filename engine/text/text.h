@@ -120,6 +120,7 @@ struct pl_tokenizer {
 
     pl__step step[PL_TEXT_MAX_STEPS];
     int n_steps;
+    const char *steps_text; /* the pre-tokenizer as tokenizer.json has it, NULL: the kind's own */
     pcre2_general_context *regex_memory;
     pcre2_match_context *regex_context;
     pcre2_jit_stack *regex_stack;
@@ -131,6 +132,7 @@ struct pl_tokenizer {
     uint8_t added_starts[256]; /* 1: a control token starts with this byte, 2: another added one */
 
     int32_t bos, eos, pad, unk; /* -1: none */
+    int32_t model_unk;          /* what the model itself writes for the unknown, -1: nothing */
     bool adds_bos, adds_eos;
     char *chat_template;
     char *json, *config; /* the files loaded from, to be saved again; NULL: none */
@@ -224,6 +226,19 @@ const pl__pair *pl__pairs_get(const pl__pairs *pairs, int32_t left, int32_t righ
 pl_status pl__bpe_encode(pl_tokenizer *tok, pl__ids *out, const char *text, size_t length);
 void pl__bpe_free(pl_tokenizer *tok);
 
+/* scores.c --------------------------------------------------------------------------------- */
+/* Sets tok->merges, of a derived tokenizer, from the scores of its tokens. */
+pl_status pl__merges_from_scores(pl_tokenizer *tok, const float *scores);
+
+/* word_cuts.c ------------------------------------------------------------------------------ */
+typedef struct {
+    const char *name, *pre_tokenizer; /* JSON */
+    bool whole_words, adds_bos;
+} pl__word_cuts;
+
+/* NULL: not known. */
+const pl__word_cuts *pl__word_cuts_find(const char *name);
+
 /* load.c, load_json.c ---------------------------------------------------------------------- */
 /* A tokenizer.json already in memory, up to the derivation; `path` for error texts. */
 pl_status pl__load_json(pl_ctx *ctx, pl_tokenizer **out, const char *text, size_t length,
@@ -231,6 +246,8 @@ pl_status pl__load_json(pl_ctx *ctx, pl_tokenizer **out, const char *text, size_
 struct json_object;
 /* Takes every member of a {name: id} object as a token. */
 pl_status pl__load_vocab(pl_tokenizer *tok, struct json_object *vocab, const char *path);
+/* The cuts of a pre-tokenizer in JSON. */
+pl_status pl__load_steps_text(pl_tokenizer *tok, const char *json, const char *path);
 /* One merge by the names of its parts. */
 pl_status pl__load_merge(pl_tokenizer *tok, const char *left, size_t n_left, const char *right,
                          size_t n_right, int64_t rank, const char *path);

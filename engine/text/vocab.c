@@ -20,7 +20,7 @@ pl_tokenizer *pl__tok_new(pl_ctx *ctx, pl_tokenizer_kind kind)
     if (!tok) return NULL;
     tok->ctx = ctx;
     tok->kind = kind;
-    tok->bos = tok->eos = tok->pad = tok->unk = -1;
+    tok->bos = tok->eos = tok->pad = tok->unk = tok->model_unk = -1;
     return tok;
 }
 
@@ -366,7 +366,7 @@ static pl_status list_added(pl_tokenizer *tok)
 
 int32_t pl__tok_unknown(const pl_tokenizer *tok)
 {
-    int32_t id = tok->unk;
+    int32_t id = tok->kind == PL_TOKENIZER_WORD ? tok->unk : tok->model_unk;
     return id == tok->bos || id == tok->eos || id == tok->pad ? -1 : id;
 }
 

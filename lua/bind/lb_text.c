@@ -108,6 +108,78 @@ static int train(lua_State *L)
     return 1;
 }
 
+/* The numbers of the list in field `name`, NULL when it is absent: `count` of them, as float or as
+** int32; in memory the Lua collector owns. */
+static void *number_list(lua_State *L, int idx, const char *name, int64_t count, bool integers)
+{
+    if (lua_getfield(L, idx, name) == LUA_TNIL) return NULL;
+    if (lua_type(L, -1) != LUA_TTABLE || (int64_t)lua_rawlen(L, -1) != count)
+        luaL_error(L, "'%s' must be a list of %I numbers, one a piece", name, (LUAI_UACINT)count);
+    const int list = lua_gettop(L);
+    void *out = lua_newuserdatauv(L, (size_t)(count + 1) * sizeof(int32_t), 0);
+    for (int64_t i = 0; i < count; i++) {
+        lua_rawgeti(L, list, i + 1);
+        if (integers) {
+            ((int32_t *)out)[i] = lb_list_int32(L, name, i + 1);
+        } else {
+            int is_number;
+            ((float *)out)[i] = (float)lua_tonumberx(L, -1, &is_number);
+            if (!is_number) luaL_error(L, "'%s': item %I is no number", name, (LUAI_UACINT)(i + 1));
+        }
+        lua_pop(L, 1);
+    }
+    return out;
+}
+
+static int8_t three_way_field(lua_State *L, int idx, const char *name)
+{
+    const int type = lua_getfield(L, idx, name);
+    lua_pop(L, 1);
+    return type == LUA_TNIL ? -1 : (int8_t)lb_boolean_field(L, idx, name, false);
+}
+
+static int32_t id_field(lua_State *L, const char *name)
+{
+    const lua_Integer id = lb_integer_field(L, 1, name, -1);
+    if (id < -1 || id > INT32_MAX) luaL_error(L, "'%s' is no token id", name);
+    return (int32_t)id;
+}
+
+/* from_pieces(opts) -> handle, or nil and a message */
+static int from_pieces(lua_State *L)
+{
+    static const char *const known[] = {
+        "model", "pre", "pieces", "scores",  "types",   "merges",           "bos",
+        "eos",   "pad", "unk",    "add_bos", "add_eos", "add_space_prefix", "chat_template",
+        "where", NULL};
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    luaL_checkstack(L, 30, NULL);
+    lb_known(L, 1, "option of tokenizer.from_pieces", known);
+    pl_tokenizer_pieces p = {.model = lb_string_field(L, 1, "model", ""),
+                             .pre = lb_string_field(L, 1, "pre", NULL),
+                             .bos = id_field(L, "bos"),
+                             .eos = id_field(L, "eos"),
+                             .pad = id_field(L, "pad"),
+                             .unk = id_field(L, "unk"),
+                             .add_bos = three_way_field(L, 1, "add_bos"),
+                             .add_eos = three_way_field(L, 1, "add_eos"),
+                             .add_space_prefix = three_way_field(L, 1, "add_space_prefix"),
+                             .chat_template = lb_string_field(L, 1, "chat_template", NULL)};
+    size_t *lengths = NULL, *merge_lengths = NULL;
+    p.pieces = string_list(L, 1, "pieces", &lengths, &p.count);
+    p.merges = string_list(L, 1, "merges", &merge_lengths, &p.n_merges);
+    if (!p.pieces) return luaL_error(L, "tokenizer.from_pieces wants pieces, a list of strings");
+    p.lengths = lengths;
+    p.merge_lengths = merge_lengths;
+    p.scores = number_list(L, 1, "scores", p.count, false);
+    p.types = number_list(L, 1, "types", p.count, true);
+    const char *where = lb_string_field(L, 1, "where", "the tokenizer");
+    pl_tokenizer **box = new_tokenizer(L);
+    pl_status st = pl_tokenizer_from_pieces(lb_ctx(L), box, &p, where);
+    return st == PL_OK ? 1 : lb_soft_fail(L, st);
+}
+
 /* --------------------------------------------------------------------------------------------
 ** Methods of the handle
 */
@@ -389,7 +461,8 @@ void lb_open_text(lua_State *L)
         {"id", tok_id},         {"token", tok_token},           {"bytes", tok_bytes},
         {"save", tok_save},     {"is_control", tok_is_control}, {"set_special", tok_set_special},
         {"stream", tok_stream}, {"__gc", tokenizer_gc},         {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"load", load}, {"train", train}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"load", load}, {"train", train}, {"from_pieces", from_pieces}, {NULL, NULL}};
     lb_class(L, STREAM_MT, stream_methods);
     lb_class(L, TOKENIZER_MT, methods);
     luaL_newlib(L, functions);

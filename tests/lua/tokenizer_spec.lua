@@ -244,3 +244,109 @@ describe("loading", function()
     end
   end)
 end)
+
+describe("a GGUF file's tokenizer", function()
+  -- "▁a" joins before "ab": its score is higher
+  local function sentencepiece(changes)
+    local pieces =
+      { "<unk>", "<s>", "</s>", "<user>", "\n\n", "a", "b", "▁", "▁a", "ab", "▁ab" }
+    local types = { 2, 3, 3, 4, 4, 1, 1, 1, 1, 1, 1 }
+    local scores = { 0, 0, 0, -1000, -1000, -5, -6, -7, -1, -2, -3 }
+    for byte = 0, 255 do
+      pieces[#pieces + 1], types[#types + 1], scores[#scores + 1] =
+        ("<0x%02X>"):format(byte), 6, -1000
+    end
+    local metadata = {
+      ["tokenizer.ggml.model"] = "llama",
+      ["tokenizer.ggml.tokens"] = pieces,
+      ["tokenizer.ggml.token_type"] = types,
+      ["tokenizer.ggml.scores"] = scores,
+      ["tokenizer.chat_template"] = "{{ 'x' }}",
+    }
+    for key, value in pairs(changes or {}) do
+      metadata["tokenizer.ggml." .. key] = value
+    end
+    return tokenizer.from_gguf(metadata, "x.gguf")
+  end
+
+  local function bytelevel(pre, changes)
+    local pieces = { "<|end|>", "a", "b", "1", "2", "Ġ", "ab", "Ġab", "12", "<think>" }
+    local metadata = {
+      ["tokenizer.ggml.model"] = "gpt2",
+      ["tokenizer.ggml.pre"] = pre,
+      ["tokenizer.ggml.tokens"] = pieces,
+      ["tokenizer.ggml.token_type"] = { 3, 1, 1, 1, 1, 1, 1, 1, 1, 4 },
+      ["tokenizer.ggml.merges"] = { "a b", "Ġ ab", "1 2" },
+      ["tokenizer.ggml.eos_token_id"] = 0,
+      ["tokenizer.ggml.unknown_token_id"] = 0,
+    }
+    for key, value in pairs(changes or {}) do
+      metadata["tokenizer.ggml." .. key] = value
+    end
+    return tokenizer.from_gguf(metadata, "x.gguf")
+  end
+
+  -- the same ids after being saved as tokenizer.json and read again
+  local function both(tok, text, opts)
+    local folder = scratch.folder()
+    assert(tok:save(folder))
+    local ids = tok:encode(text, opts)
+    assert.are.same(ids, assert(tokenizer.load(folder)):encode(text, opts))
+    return ids
+  end
+
+  it("of SentencePiece pieces merges by score", function()
+    local tok = assert(sentencepiece())
+    assert.are.equal("sentencepiece", tok.kind)
+    assert.are.same({ 1, 2, 0 }, { tok.bos_id, tok.eos_id, tok.unk_id })
+    assert.is_true(tok.adds_bos)
+    assert.are.equal("{{ 'x' }}", tok.chat_template)
+    assert.are.same({ 10 }, both(tok, "ab"))
+    assert.are.same({ 10, 6 }, both(tok, "abb")) -- and no "ab" before it
+    assert.are.same({ 9 }, tok:encode("ab", { continued = true }))
+    assert.are.same({ 4, 10 }, both(tok, "\n\nab", { continued = true }))
+    assert.are.same({ 7, 11 + 0xC3, 11 + 0xA9 }, both(tok, "é"))
+    assert.are.same({ 3, 8, 2 }, both(tok, "<user>a</s>", { special = true }))
+    tok = assert(sentencepiece { add_space_prefix = false, add_bos_token = false })
+    assert.are.same({ 9, 8 }, both(tok, "ab a"))
+    assert.is_false(tok.adds_bos)
+  end)
+
+  it("of byte-level pieces cuts words as its name says", function()
+    assert.are.same({ 6, 7, 8 }, both(assert(bytelevel("gpt-2")), "ab ab12"))
+    assert.are.same({ 6, 7, 3, 4 }, both(assert(bytelevel("smollm")), "ab ab12"))
+    assert.are.same({ 7, 3, 4 }, both(assert(bytelevel("qwen2")), " ab12"))
+    assert.are.same({ 7, 8, 3, 4 }, both(assert(bytelevel("llama-bpe")), " ab1212"))
+    assert.are.same({ 7, 8, 4 }, both(assert(bytelevel("deepseek-v3")), " ab122"))
+    for _, name in ipairs { "default", "tekken", "gpt-4o", "falcon", "dbrx" } do
+      both(assert(bytelevel(name)), " ab12ab 1")
+    end
+    local tok = assert(bytelevel("llama-bpe", { bos_token_id = 0 }))
+    assert.is_true(tok.adds_bos)
+    assert.is_false(assert(bytelevel("llama-bpe")).adds_bos) -- it has no beginning token
+    assert.are.same({ 9, 0 }, tok:encode("<think><|end|>", { special = true }))
+    assert.are.same({ 6 }, tok:encode("\6ab")) -- no token for the byte, and <|end|> is no word
+  end)
+
+  it("is refused when its parts are wrong", function()
+    local function refused(message, ...)
+      local tok, why = ...
+      assert.is_nil(tok)
+      assert.matches(message, why, 1, true)
+    end
+    refused("the word cuts 'nobody' (tokenizer.ggml.pre)", bytelevel("nobody"))
+    refused("the tokenizer model is 'rwkv'", bytelevel("qwen2", { model = "rwkv" }))
+    refused("merge 0, 'ab', is not two", bytelevel("qwen2", { merges = { "ab" } }))
+    refused("merge 0, 'a' with 'a'", bytelevel("qwen2", { merges = { "a a" } }))
+    refused("the end token is 99", bytelevel("qwen2", { eos_token_id = 99 }))
+    refused(
+      "piece 3 has the type 7",
+      bytelevel("qwen2", {
+        token_type = { 3, 1, 1, 7, 1, 1, 1, 1, 1, 1 },
+      })
+    )
+    refused("without scores", sentencepiece { scores = false })
+    refused("no tokenizer in it", tokenizer.from_gguf({}, "x.gguf"))
+    assert.error_matches(function() sentencepiece { scores = { 1 } } end, "a list of 267 numbers")
+  end)
+end)

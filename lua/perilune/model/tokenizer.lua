@@ -167,6 +167,39 @@ function tokenizer.load(path)
   return self
 end
 
+--- The tokenizer inside a GGUF file.
+-- @tparam table metadata what the file holds by key: `tokenizer.ggml.model`, `.pre`, `.tokens`,
+--   `.scores`, `.token_type`, `.merges`, `.bos_token_id` and so on, `tokenizer.chat_template`
+-- @tparam string path names the file in messages
+-- @treturn ?Tokenizer
+-- @treturn ?string message
+function tokenizer.from_gguf(metadata, path)
+  local function get(key) return metadata["tokenizer.ggml." .. key] end
+  if type(get("model")) ~= "string" or type(get("tokens")) ~= "table" then
+    return nil, path .. ": no tokenizer in it (tokenizer.ggml.model and .tokens)"
+  end
+  local sentencepiece = get("model") == "llama"
+  local handle, message = core.tokenizer.from_pieces {
+    where = path,
+    model = get("model"),
+    pre = get("pre"),
+    pieces = get("tokens"),
+    scores = sentencepiece and get("scores") or nil,
+    types = get("token_type"),
+    merges = not sentencepiece and get("merges") or nil,
+    bos = get("bos_token_id") or (sentencepiece and 1 or nil),
+    eos = get("eos_token_id") or (sentencepiece and 2 or nil),
+    pad = get("padding_token_id"),
+    unk = get("unknown_token_id") or (sentencepiece and 0 or nil),
+    add_bos = get("add_bos_token"),
+    add_eos = get("add_eos_token"),
+    add_space_prefix = get("add_space_prefix"),
+    chat_template = metadata["tokenizer.chat_template"],
+  }
+  if not handle then return nil, message end
+  return wrap(handle)
+end
+
 --- Learns a vocabulary. The outcome depends on the texts and options alone.
 -- @tparam table opts `texts` (list of strings), `vocab_size`, `kind` ("bytelevel": BPE over bytes,
 --   GPT-2's word cuts; "word": the most frequent white-space separated words), `special` (control
