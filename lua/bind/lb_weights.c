@@ -2,14 +2,14 @@
 ** lb_weights.c - weight files in Lua: core.safetensors, core.llama2c, core.gguf; hashes of tensors.
 **
 ** What can go wrong outside is nil, message, as in lb_io.c. Files sit in to-be-closed boxes, so
-** that an error on the way out closes them; a GGUF file stays open with its handle.
+** that an error on the way out closes them; those of `open` stay open with their handle.
 */
 #include <string.h>
 
 #include "lb.h"
 
 #define WEIGHTS_MT "perilune.Weights"
-#define GGUF_MT "perilune.Gguf"
+#define FILE_MT "perilune.WeightFile"
 
 /* --------------------------------------------------------------------------------------------
 ** Boxes
@@ -277,31 +277,60 @@ static int llama2c_load(lua_State *L)
 }
 
 /* --------------------------------------------------------------------------------------------
-** GGUF
+** Open files
 */
-static int gguf_close(lua_State *L)
+typedef struct {
+    pl_weights *weights; /* owned, unless it is gguf's */
+    pl_gguf *gguf;       /* NULL for other formats */
+} open_file;
+
+static int file_close(lua_State *L)
 {
-    pl_gguf **box = luaL_checkudata(L, 1, GGUF_MT);
-    pl_gguf_close(*box);
-    *box = NULL;
+    open_file *file = luaL_checkudata(L, 1, FILE_MT);
+    if (file->gguf != NULL) pl_gguf_close(file->gguf);
+    else pl_weights_close(file->weights);
+    *file = (open_file){NULL, NULL};
     return 0;
 }
 
-static pl_gguf *check_gguf(lua_State *L)
+static open_file *new_file(lua_State *L)
 {
-    pl_gguf **box = luaL_checkudata(L, 1, GGUF_MT);
-    luaL_argcheck(L, *box != NULL, 1, "the file was closed");
-    return *box;
+    open_file *file = lua_newuserdatauv(L, sizeof *file, 0);
+    *file = (open_file){NULL, NULL};
+    luaL_setmetatable(L, FILE_MT);
+    return file;
+}
+
+static const pl_weights *check_file(lua_State *L)
+{
+    const open_file *file = luaL_checkudata(L, 1, FILE_MT);
+    luaL_argcheck(L, file->gguf != NULL || file->weights != NULL, 1, "the file was closed");
+    return file->gguf != NULL ? pl_gguf_weights(file->gguf) : file->weights;
+}
+
+static const pl_gguf *check_gguf(lua_State *L)
+{
+    check_file(L);
+    const open_file *file = lua_touserdata(L, 1);
+    luaL_argcheck(L, file->gguf != NULL, 1, "the file is no GGUF file: it has no entries");
+    return file->gguf;
 }
 
 /// gguf.open(path) -> file | nil, message
 static int gguf_open(lua_State *L)
 {
     const char *path = lb_check_path(L, 1);
-    pl_gguf **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, GGUF_MT);
-    const pl_status st = pl_gguf_open(lb_ctx(L), box, path);
+    open_file *file = new_file(L);
+    const pl_status st = pl_gguf_open(lb_ctx(L), &file->gguf, path);
+    return st == PL_OK ? 1 : lb_soft_fail(L, st);
+}
+
+/// safetensors.open(path) -> file | nil, message
+static int safetensors_open(lua_State *L)
+{
+    const char *path = lb_check_path(L, 1);
+    open_file *file = new_file(L);
+    const pl_status st = pl_safetensors_open(lb_ctx(L), &file->weights, path);
     return st == PL_OK ? 1 : lb_soft_fail(L, st);
 }
 
@@ -321,7 +350,7 @@ static void push_value(lua_State *L, const pl_gguf *g, int64_t i, int64_t j, pl_
 }
 
 /// file:get(key) -> the value, a list for a list; nil when there is no such key
-static int gguf_get(lua_State *L)
+static int file_get(lua_State *L)
 {
     const pl_gguf *g = check_gguf(L);
     const int64_t i = pl_gguf_find(g, luaL_checkstring(L, 2));
@@ -340,7 +369,7 @@ static int gguf_get(lua_State *L)
 }
 
 /// file:keys() -> {key, ...} in their order
-static int gguf_keys(lua_State *L)
+static int file_keys(lua_State *L)
 {
     const pl_gguf *g = check_gguf(L);
     lua_newtable(L);
@@ -352,25 +381,29 @@ static int gguf_keys(lua_State *L)
 }
 
 /// file:names() -> {name, ...}, {name = {stored =, dtype =, shape =}}
-static int gguf_names(lua_State *L)
+static int file_names(lua_State *L)
 {
-    push_names(L, pl_gguf_weights(check_gguf(L)));
+    push_names(L, check_file(L));
     return 2;
 }
 
-/// file:tensors{only = names} -> {name = tensor} | nil, message
-static int gguf_tensors(lua_State *L)
+/// file:load(name, keep = false) -> tensor | nil, message
+static int file_load(lua_State *L)
 {
-    const pl_weights *w = pl_gguf_weights(check_gguf(L));
-    const int only = check_only(L, 2);
-    const char *missing = missing_name(L, w, only);
-    if (missing != NULL) {
+    const pl_weights *w = check_file(L);
+    const char *name = luaL_checkstring(L, 2);
+    const int64_t i = pl_weights_find(w, name);
+    if (i < 0) {
         lua_pushnil(L);
-        lua_pushfstring(L, "the file has no tensor '%s'", missing);
+        lua_pushfstring(L, "the file has no tensor '%s'", name);
         return 2;
     }
-    const pl_status st = push_tensors(L, w, only);
-    return st == PL_OK ? 1 : lb_soft_fail(L, st);
+    pl_tensor **box = lb_new_tensor(L);
+    const pl_status st = lua_toboolean(L, 3) ? pl_weights_keep(lb_ctx(L), box, w, i)
+                                             : pl_weights_load(lb_ctx(L), box, w, i);
+    if (st != PL_OK) return lb_soft_fail(L, st);
+    lb_charge(L, *box);
+    return 1;
 }
 
 static void sub_table(lua_State *L, const char *name, const luaL_Reg *functions)
@@ -384,11 +417,12 @@ void lb_open_weights(lua_State *L)
 {
     static const luaL_Reg weights[] = {
         {"__gc", weights_close}, {"__close", weights_close}, {NULL, NULL}};
-    static const luaL_Reg file[] = {{"get", gguf_get},       {"keys", gguf_keys},
-                                    {"names", gguf_names},   {"tensors", gguf_tensors},
-                                    {"close", gguf_close},   {"__gc", gguf_close},
-                                    {"__close", gguf_close}, {NULL, NULL}};
-    static const luaL_Reg safetensors[] = {{"load", safetensors_load},
+    static const luaL_Reg file[] = {{"get", file_get},     {"keys", file_keys},
+                                    {"names", file_names}, {"load", file_load},
+                                    {"close", file_close}, {"__gc", file_close},
+                                    {"__close", file_close}, {NULL, NULL}};
+    static const luaL_Reg safetensors[] = {{"open", safetensors_open},
+                                           {"load", safetensors_load},
                                            {"names", safetensors_names},
                                            {"save", safetensors_save},
                                            {NULL, NULL}};
@@ -396,7 +430,7 @@ void lb_open_weights(lua_State *L)
     static const luaL_Reg gguf[] = {{"open", gguf_open}, {NULL, NULL}};
     static const luaL_Reg hashes[] = {{"hash_tensors", files_hash_tensors}, {NULL, NULL}};
     lb_class(L, WEIGHTS_MT, weights);
-    lb_class(L, GGUF_MT, file);
+    lb_class(L, FILE_MT, file);
     sub_table(L, "safetensors", safetensors);
     sub_table(L, "llama2c", llama2c);
     sub_table(L, "gguf", gguf);
