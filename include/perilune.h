@@ -443,7 +443,7 @@ typedef struct pl_weights pl_weights;
 typedef struct {
     const char *name;
     const char *stored; /* as the file calls it: "BF16" */
-    pl_dtype dtype; /* what it is loaded as: BF16 and F16 become float32, small integers int32 */
+    pl_dtype dtype;     /* what it is loaded as: halves and blocks become float32, integers int32 */
     int rank;
     int64_t shape[PL_MAX_RANK];
 } pl_weight_info;
@@ -468,6 +468,8 @@ int64_t pl_weights_count(const pl_weights *w);
 pl_weight_info pl_weights_get(const pl_weights *w, int64_t i);
 int64_t pl_weights_find(const pl_weights *w, const char *name); /* -1: not there */
 pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int64_t i);
+/* The same in the kept dtype that holds the file's bytes as they are, where there is one. */
+pl_status pl_weights_keep(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int64_t i);
 /* The file's own notes (safetensors' __metadata__). */
 int64_t pl_weights_note_count(const pl_weights *w);
 void pl_weights_note(const pl_weights *w, int64_t i, const char **key, const char **value);

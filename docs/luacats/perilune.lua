@@ -1850,9 +1850,8 @@ function pl.files.folder_sound(path) end
 ---@return string? # message that names the first damaged file
 function pl.files.folder_verify(path) end
 
---- `open(path) -> file`: a GGUF file. `file:keys()` lists its entries, `file:get(key)` is the value
---- of one (a list for a list, nil when there is none); `file:names() -> names, info`,
---- `file:tensors({only = names}) -> {name = tensor}`, `file:close()`, also by `<close>`.
+--- `open(path) -> file`: a GGUF file, with the methods of `safetensors.open`. And `file:keys()`
+--- lists its entries, `file:get(key)` is the value of one (a list for a list, nil: there is none).
 ---@type table
 pl.files.gguf = nil
 
@@ -1925,6 +1924,8 @@ function pl.files.rename(from, to) end
 --- `load(path, {only = names}) -> {name = tensor}, metadata`, `names(path) -> names, info,
 --- metadata`, `save(path, {name = tensor}, metadata) -> true`. `path` may be a
 --- `model.safetensors.index.json`. float16 and bfloat16 are loaded as float32.
+--- `open(path) -> file` reads tensors one by one: `file:names() -> names, info`, `file:load(name,
+--- keep) -> tensor` (`keep`: in the file's own type), `file:close()`, also by `<close>`.
 ---@type table
 pl.files.safetensors = nil
 

@@ -2,7 +2,8 @@
 ** weights.c - named tensors in files: finding, loading, converting; hashing of tensors.
 **
 ** bfloat16 is the upper half of a float32; float16 is widened exactly, subnormals and NaN payloads
-** included. int64 becomes int32 when every value fits and is an error otherwise.
+** included; the blocks of GGUF have the values of their kept dtype. int64 becomes int32 when every
+** value fits and is an error otherwise.
 */
 #include "io/weights.h"
 
@@ -15,48 +16,60 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weight files are little-endian");
 
+#define NUMBERS(name, width, dtype)        \
+    {                                      \
+        name, 1, width, true, dtype, dtype \
+    }
+#define KEPT(name, block, bytes, kept)         \
+    {                                          \
+        name, block, bytes, true, PL_F32, kept \
+    }
+#define NAMED(name, block, bytes)                 \
+    {                                             \
+        name, block, bytes, false, PL_F32, PL_F32 \
+    } /* never loaded */
+
 static const pl__stored_type types[] = {
-    {"F32", 1, 4, true, PL_F32},
-    {"F64", 1, 8, true, PL_F64},
-    {"F16", 1, 2, true, PL_F32},
-    {"BF16", 1, 2, true, PL_F32},
-    {"I32", 1, 4, true, PL_I32},
-    {"I64", 1, 8, true, PL_I32},
-    {"I16", 1, 2, true, PL_I32},
-    {"U16", 1, 2, true, PL_I32},
-    {"I8", 1, 1, true, PL_I32},
-    {"U8", 1, 1, true, PL_I32},
-    {"BOOL", 1, 1, true, PL_I32},
-    /* those that are known, to be named, and not loaded */
-    {"U32", 1, 4, false, PL_I32},
-    {"U64", 1, 8, false, PL_I32},
-    {"F8_E4M3", 1, 1, false, PL_F32},
-    {"F8_E5M2", 1, 1, false, PL_F32},
-    {"Q4_0", 32, 18, false, PL_F32},
-    {"Q4_1", 32, 20, false, PL_F32},
-    {"Q5_0", 32, 22, false, PL_F32},
-    {"Q5_1", 32, 24, false, PL_F32},
-    {"Q8_0", 32, 34, false, PL_F32},
-    {"Q8_1", 32, 40, false, PL_F32},
-    {"Q2_K", 256, 84, false, PL_F32},
-    {"Q3_K", 256, 110, false, PL_F32},
-    {"Q4_K", 256, 144, false, PL_F32},
-    {"Q5_K", 256, 176, false, PL_F32},
-    {"Q6_K", 256, 210, false, PL_F32},
-    {"Q8_K", 256, 292, false, PL_F32},
-    {"IQ1_S", 256, 50, false, PL_F32},
-    {"IQ1_M", 256, 56, false, PL_F32},
-    {"IQ2_XXS", 256, 66, false, PL_F32},
-    {"IQ2_XS", 256, 74, false, PL_F32},
-    {"IQ2_S", 256, 82, false, PL_F32},
-    {"IQ3_XXS", 256, 98, false, PL_F32},
-    {"IQ3_S", 256, 110, false, PL_F32},
-    {"IQ4_NL", 32, 18, false, PL_F32},
-    {"IQ4_XS", 256, 136, false, PL_F32},
-    {"TQ1_0", 256, 54, false, PL_F32},
-    {"TQ2_0", 256, 66, false, PL_F32},
-    {"MXFP4", 32, 17, false, PL_F32},
-    {"NVFP4", 64, 36, false, PL_F32},
+    NUMBERS("F32", 4, PL_F32),
+    NUMBERS("F64", 8, PL_F64),
+    NUMBERS("I32", 4, PL_I32),
+    NUMBERS("I64", 8, PL_I32),
+    NUMBERS("I16", 2, PL_I32),
+    NUMBERS("U16", 2, PL_I32),
+    NUMBERS("I8", 1, PL_I32),
+    NUMBERS("U8", 1, PL_I32),
+    NUMBERS("BOOL", 1, PL_I32),
+    KEPT("F16", 1, 2, PL_F16),
+    KEPT("BF16", 1, 2, PL_BF16),
+    KEPT("Q8_0", 32, 34, PL_Q8_0),
+    KEPT("Q4_0", 32, 18, PL_Q4_0),
+    KEPT("Q4_1", 32, 20, PL_Q4_1),
+    KEPT("Q5_0", 32, 22, PL_Q5_0),
+    KEPT("Q5_1", 32, 24, PL_Q5_1),
+    KEPT("Q4_K", 256, 144, PL_Q4_K),
+    KEPT("Q5_K", 256, 176, PL_Q5_K),
+    KEPT("Q6_K", 256, 210, PL_Q6_K),
+    NAMED("U32", 1, 4),
+    NAMED("U64", 1, 8),
+    NAMED("F8_E4M3", 1, 1),
+    NAMED("F8_E5M2", 1, 1),
+    NAMED("Q8_1", 32, 40),
+    NAMED("Q2_K", 256, 84),
+    NAMED("Q3_K", 256, 110),
+    NAMED("Q8_K", 256, 292),
+    NAMED("IQ1_S", 256, 50),
+    NAMED("IQ1_M", 256, 56),
+    NAMED("IQ2_XXS", 256, 66),
+    NAMED("IQ2_XS", 256, 74),
+    NAMED("IQ2_S", 256, 82),
+    NAMED("IQ3_XXS", 256, 98),
+    NAMED("IQ3_S", 256, 110),
+    NAMED("IQ4_NL", 32, 18),
+    NAMED("IQ4_XS", 256, 136),
+    NAMED("TQ1_0", 256, 54),
+    NAMED("TQ2_0", 256, 66),
+    NAMED("MXFP4", 32, 17),
+    NAMED("NVFP4", 64, 36),
 };
 
 const pl__stored_type *pl__stored_type_find(const char *name)
@@ -247,32 +260,38 @@ static bool convert(const pl__stored_type *type, void *to, const void *from, int
     return true;
 }
 
+/* n stored values (whole blocks) to those of a tensor. */
+static pl_status read_values(pl_ctx *ctx, const pl__weight *row, const pl__weight_source *source,
+                             void *to, const void *from, int64_t n)
+{
+    if (row->type->block > 1) return pl_dequantise(ctx, to, row->type->kept, from, n);
+    if (convert(row->type, to, from, n)) return PL_OK;
+    return pl__fail(ctx, PL_ERR_FORMAT, "'%s': tensor '%s' has int64 values that do not fit int32",
+                    source->path, row->name);
+}
+
 /* Reads and converts piece by piece; a buffer is far from any alignment trouble. */
 static pl_status load_converted(pl_ctx *ctx, pl_tensor *t, const pl__weight *row,
                                 const pl__weight_source *source)
 {
     pl_status st = PL_OK;
-    const int64_t width = row->type->bytes, step = CONVERT_BUFFER / width;
-    const int64_t n = pl_tensor_count(t);
+    const int64_t bytes = row->type->bytes, blocks = CONVERT_BUFFER / bytes;
+    const int64_t step = blocks * row->type->block, n = pl_tensor_count(t);
     char *buffer = pl_alloc(ctx, (size_t)CONVERT_BUFFER);
     if (buffer == NULL) return PL_ERR_NOMEM;
     for (int64_t i = 0; i < n; i += step) {
         const int64_t count = n - i < step ? n - i : step;
-        PL_GO(pl__file_pread(ctx, source->fd, source->path, buffer, count * width,
-                             row->begin + i * width));
-        if (!convert(row->type, (char *)pl_tensor_data(t) + i * 4, buffer, count)) {
-            st = pl__fail(ctx, PL_ERR_FORMAT,
-                          "'%s': tensor '%s' has int64 values that do not fit int32", source->path,
-                          row->name);
-            goto done;
-        }
+        PL_GO(pl__file_pread(ctx, source->fd, source->path, buffer,
+                             count / row->type->block * bytes,
+                             row->begin + i / row->type->block * bytes));
+        PL_GO(read_values(ctx, row, source, (char *)pl_tensor_data(t) + i * 4, buffer, count));
     }
 done:
     pl_free(ctx, buffer);
     return st;
 }
 
-pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int64_t i)
+static pl_status load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int64_t i, bool keep)
 {
     *out = NULL;
     if (i < 0 || i >= w->n)
@@ -280,16 +299,18 @@ pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int
                         (long long)w->n);
     const pl__weight *row = &w->rows[i];
     const pl__weight_source *source = &w->sources[row->source];
+    const pl_dtype dtype = keep ? row->type->kept : row->type->dtype;
     pl_tensor *t = NULL;
     if (!row->type->loads)
         return pl__fail(
             ctx, PL_ERR_DTYPE,
             "'%s': tensor '%s' is %s, which cannot be loaded (can: F32, F64, F16, BF16, "
-            "I64, I32, I16, I8, U16, U8, BOOL)",
+            "I64, I32, I16, I8, U16, U8, BOOL, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K)",
             source->path, row->name, row->type->name);
-    PL_TRY(pl_tensor_new(ctx, &t, row->type->dtype, row->rank, row->shape));
+    PL_TRY(pl_tensor_new(ctx, &t, dtype, row->rank, row->shape));
     pl_tensor_set_name(t, row->name);
-    const bool as_is = row->type->bytes == (int)pl_dtype_size(row->type->dtype);
+    const bool as_is =
+        row->type->block == pl_dtype_block(dtype) && row->type->bytes == (int)pl_dtype_size(dtype);
     const pl_status st = as_is ? pl__file_pread(ctx, source->fd, source->path, pl_tensor_data(t),
                                                 row->bytes, row->begin)
                                : load_converted(ctx, t, row, source);
@@ -301,6 +322,16 @@ pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int
     }
     *out = t;
     return PL_OK;
+}
+
+pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int64_t i)
+{
+    return load(ctx, out, w, i, false);
+}
+
+pl_status pl_weights_keep(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int64_t i)
+{
+    return load(ctx, out, w, i, true);
 }
 
 /* --------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@
 #include "base/ctx.h"
 
 typedef struct {
-    char name[8];     /* as safetensors or ggml calls it */
-    int block, bytes; /* elements and bytes of a block: 1 and the width of plain types */
-    bool loads;       /* there is a tensor dtype that can hold it */
-    pl_dtype dtype;
+    char name[8];         /* as safetensors or ggml calls it */
+    int block, bytes;     /* elements and bytes of a block: 1 and the width of plain types */
+    bool loads;           /* there is a tensor dtype that can hold its values */
+    pl_dtype dtype, kept; /* of its values; of its bytes as they are: `dtype` again when none is */
 } pl__stored_type;
 
 /* NULL when there is no such type. */

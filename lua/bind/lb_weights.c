@@ -392,6 +392,7 @@ static int file_load(lua_State *L)
 {
     const pl_weights *w = check_file(L);
     const char *name = luaL_checkstring(L, 2);
+    const bool keep = lua_toboolean(L, 3);
     const int64_t i = pl_weights_find(w, name);
     if (i < 0) {
         lua_pushnil(L);
@@ -399,8 +400,8 @@ static int file_load(lua_State *L)
         return 2;
     }
     pl_tensor **box = lb_new_tensor(L);
-    const pl_status st = lua_toboolean(L, 3) ? pl_weights_keep(lb_ctx(L), box, w, i)
-                                             : pl_weights_load(lb_ctx(L), box, w, i);
+    const pl_status st =
+        keep ? pl_weights_keep(lb_ctx(L), box, w, i) : pl_weights_load(lb_ctx(L), box, w, i);
     if (st != PL_OK) return lb_soft_fail(L, st);
     lb_charge(L, *box);
     return 1;
@@ -417,10 +418,9 @@ void lb_open_weights(lua_State *L)
 {
     static const luaL_Reg weights[] = {
         {"__gc", weights_close}, {"__close", weights_close}, {NULL, NULL}};
-    static const luaL_Reg file[] = {{"get", file_get},     {"keys", file_keys},
-                                    {"names", file_names}, {"load", file_load},
-                                    {"close", file_close}, {"__gc", file_close},
-                                    {"__close", file_close}, {NULL, NULL}};
+    static const luaL_Reg file[] = {
+        {"get", file_get},     {"keys", file_keys},  {"names", file_names},   {"load", file_load},
+        {"close", file_close}, {"__gc", file_close}, {"__close", file_close}, {NULL, NULL}};
     static const luaL_Reg safetensors[] = {{"open", safetensors_open},
                                            {"load", safetensors_load},
                                            {"names", safetensors_names},

@@ -31,6 +31,7 @@ static void load_all(pl_ctx *ctx, const pl_weights *w)
         if (pl_weights_find(w, pl_weights_get(w, i).name) != i) abort();
         if (pl_weights_load(ctx, &t, w, i) == PL_OK) pl_tensor_release(t);
         else if (pl_error(ctx)[0] == '\0') abort();
+        if (pl_weights_keep(ctx, &t, w, i) == PL_OK) pl_tensor_release(t);
     }
     pl_scope_close(ctx, scope);
 }

@@ -149,7 +149,7 @@ files.io_calls = core.files.io_calls
 -- metadata`, `save(path, {name = tensor}, metadata) -> true`. `path` may be a
 -- `model.safetensors.index.json`. float16 and bfloat16 are loaded as float32.
 -- `open(path) -> file` reads tensors one by one: `file:names() -> names, info`, `file:load(name,
--- keep) -> tensor` (with `keep` in the file's own type), `file:close()`, also by `<close>`.
+-- keep) -> tensor` (`keep`: in the file's own type), `file:close()`, also by `<close>`.
 -- @type table
 files.safetensors = core.safetensors
 
@@ -157,7 +157,7 @@ files.safetensors = core.safetensors
 -- @type table
 files.llama2c = core.llama2c
 
---- `open(path) -> file`: a GGUF file, with the methods of `safetensors.open`. Besides, `file:keys()`
+--- `open(path) -> file`: a GGUF file, with the methods of `safetensors.open`. And `file:keys()`
 -- lists its entries, `file:get(key)` is the value of one (a list for a list, nil: there is none).
 -- @type table
 files.gguf = core.gguf

@@ -11,7 +11,7 @@ local json = require("perilune.base.json")
 
 local edit = {}
 
-local list_class = getmetatable(json.array())
+local list = getmetatable(json.array())
 
 -- ---- where the members are ----------------------------------------------------------------------
 
@@ -49,13 +49,13 @@ end
 --- The members of the object that is all of `text`: key, the text before it and behind it up to
 -- the value, the value as text; and where the last one ends.
 local function members_of(text)
-  local list, from = {}, skip_space(text, 1) + 1
+  local members, from = {}, skip_space(text, 1) + 1
   local at, stop = skip_space(text, from), from
   while text:sub(at, at) == '"' do
     local key_end = skip_string(text, at)
     local value_at = skip_space(text, skip_space(text, key_end) + 1)
     stop = skip_value(text, value_at)
-    list[#list + 1] = {
+    members[#members + 1] = {
       key = json.decode("[" .. text:sub(at, key_end - 1) .. "]")[1],
       lead = text:sub(from, at - 1),
       name = text:sub(at, value_at - 1),
@@ -65,12 +65,12 @@ local function members_of(text)
     at = skip_space(text, stop)
     if text:sub(at, at) == "," then at = skip_space(text, at + 1) end
   end
-  return list, stop
+  return members, stop
 end
 
 -- ---- comparing ----------------------------------------------------------------------------------
 
-local function is_object(value) return type(value) == "table" and getmetatable(value) ~= list_class end
+local function is_object(value) return type(value) == "table" and getmetatable(value) ~= list end
 
 -- As both would be read: 1 and 1.0 are one number.
 local function equal(a, b)
