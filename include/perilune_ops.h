@@ -96,6 +96,13 @@ static inline pl_status pl_tanh(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
     return pl_op(ctx, PL_OP_tanh, in, NULL, y);
 }
 
+/* [*] -> [*]: max(x, 0); slope 0 at 0 */
+static inline pl_status pl_relu(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
+{
+    pl_tensor *const in[] = {x};
+    return pl_op(ctx, PL_OP_relu, in, NULL, y);
+}
+
 typedef enum { PL_GELU_APPROXIMATE_none, PL_GELU_APPROXIMATE_tanh } pl_gelu_approximate;
 /* [*] -> [*]: none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3))) */
 static inline pl_status pl_gelu(pl_ctx *ctx, pl_tensor **y, pl_tensor *x,
@@ -111,6 +118,15 @@ static inline pl_status pl_silu(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
 {
     pl_tensor *const in[] = {x};
     return pl_op(ctx, PL_OP_silu, in, NULL, y);
+}
+
+/* [*] -> [*]: cap tanh(x / cap): near x where that is small, never beyond cap (Gemma 2); the same
+   bits as a soft cap inside cross_entropy, logprob and kl_full */
+static inline pl_status pl_softcap(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, double cap)
+{
+    pl_tensor *const in[] = {x};
+    const pl_param param[] = {pl_param_float(cap)};
+    return pl_op(ctx, PL_OP_softcap, in, param, y);
 }
 
 /* [*] -> [*]: min(max(x, lo), hi); slope 0 outside, 1 inside and on the bounds */
@@ -448,24 +464,25 @@ static inline pl_status pl_reverse_scan(pl_ctx *ctx, pl_tensor **y, pl_tensor *x
     return pl_op(ctx, PL_OP_reverse_scan, in, param, y);
 }
 
-/* [T,C],[V,C],[N],[N],[N] -> []: -scale sum_n w_n ln softmax(hidden[rows_n] head^T)[targets_n] */
+/* [T,C],[V,C],[N],[N],[N] -> []: -scale sum_n w_n ln softmax(z_n)[targets_n], z_n = hidden[rows_n]
+   head^T, soft-capped where softcap is not 0 */
 static inline pl_status pl_cross_entropy(pl_ctx *ctx, pl_tensor **loss, pl_tensor *hidden,
                                          pl_tensor *head, pl_tensor *rows, pl_tensor *targets,
-                                         pl_tensor *weights_or_null, double scale)
+                                         pl_tensor *weights_or_null, double scale, double softcap)
 {
     pl_tensor *const in[] = {hidden, head, rows, targets, weights_or_null};
-    const pl_param param[] = {pl_param_float(scale)};
+    const pl_param param[] = {pl_param_float(scale), pl_param_float(softcap)};
     return pl_op(ctx, PL_OP_cross_entropy, in, param, loss);
 }
 
 /* [T,C],[V,C],[N],[N] -> [N],[N]: ln softmax(z/temperature)[target] and the entropy of
-   softmax(z/temperature), z = hidden[row] head^T */
+   softmax(z/temperature), z = hidden[row] head^T, soft-capped where softcap is not 0 */
 static inline pl_status pl_logprob(pl_ctx *ctx, pl_tensor **logprob, pl_tensor **entropy,
                                    pl_tensor *hidden, pl_tensor *head, pl_tensor *rows,
-                                   pl_tensor *targets, double temperature)
+                                   pl_tensor *targets, double temperature, double softcap)
 {
     pl_tensor *const in[] = {hidden, head, rows, targets};
-    const pl_param param[] = {pl_param_float(temperature)};
+    const pl_param param[] = {pl_param_float(temperature), pl_param_float(softcap)};
     pl_tensor *out[2];
     const pl_status st = pl_op(ctx, PL_OP_logprob, in, param, out);
     *logprob = out[0];
@@ -474,13 +491,14 @@ static inline pl_status pl_logprob(pl_ctx *ctx, pl_tensor **logprob, pl_tensor *
 }
 
 /* [T,C],[V,C],[T,C'],[V,C'],[N] -> [N]: sum_v p_v (ln p_v - ln q_v) at each row, p the policy, q
-   the reference; no gradient to q */
+   the reference, each of its soft-capped logits; no gradient to q */
 static inline pl_status pl_kl_full(pl_ctx *ctx, pl_tensor **kl, pl_tensor *hidden, pl_tensor *head,
                                    pl_tensor *ref_hidden, pl_tensor *ref_head, pl_tensor *rows,
-                                   double temperature)
+                                   double temperature, double softcap, double ref_softcap)
 {
     pl_tensor *const in[] = {hidden, head, ref_hidden, ref_head, rows};
-    const pl_param param[] = {pl_param_float(temperature)};
+    const pl_param param[] = {pl_param_float(temperature), pl_param_float(softcap),
+                              pl_param_float(ref_softcap)};
     return pl_op(ctx, PL_OP_kl_full, in, param, kl);
 }
 

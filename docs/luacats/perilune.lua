@@ -3285,7 +3285,7 @@ pl.twins = {}
 ---@param rows integer[]|perilune.Tensor # int32 [N], from 0
 ---@param targets integer[]|perilune.Tensor # int32 [N], from 0
 ---@param weights? perilune.Tensor # [N]
----@param opts? table # `scale` (1)
+---@param opts? table # `scale` (1), `softcap` of z (0: none)
 ---@return perilune.Tensor # []
 function pl.twins.cross_entropy(hidden, head, rows, targets, weights, opts) end
 
@@ -3303,7 +3303,7 @@ function pl.twins.kl_estimate(logprob, ref_logprob, opts) end
 ---@param ref_hidden perilune.Tensor # [T, C]
 ---@param ref_head perilune.Tensor # [V, C]
 ---@param rows integer[]|perilune.Tensor # int32 [N], from 0
----@param opts? table # `temperature` (1)
+---@param opts? table # `temperature` (1), `softcap` and `ref_softcap` of the logits (0: none)
 ---@return perilune.Tensor # [N], nats
 function pl.twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts) end
 
@@ -3312,7 +3312,7 @@ function pl.twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts) end
 ---@param head perilune.Tensor # [V, C]
 ---@param rows integer[]|perilune.Tensor # int32 [N], from 0
 ---@param targets integer[]|perilune.Tensor # int32 [N], from 0
----@param opts? table # `temperature` (1)
+---@param opts? table # `temperature` (1), `softcap` of z (0: none)
 ---@return perilune.Tensor # log-probs [N], nats
 ---@return perilune.Tensor # entropies [N], nats
 function pl.twins.logprob(hidden, head, rows, targets, opts) end
@@ -3444,6 +3444,17 @@ function pl.tanh(x) end
 ---@return perilune.Tensor y
 function Tensor:tanh() end
 
+--- max(x, 0); slope 0 at 0
+--- [*] -> [*]
+---@param x perilune.Input
+---@return perilune.Tensor y
+function pl.relu(x) end
+
+--- max(x, 0); slope 0 at 0
+--- [*] -> [*]
+---@return perilune.Tensor y
+function Tensor:relu() end
+
 --- none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3)))
 --- [*] -> [*]
 ---@param x perilune.Input
@@ -3467,6 +3478,19 @@ function pl.silu(x) end
 --- [*] -> [*]
 ---@return perilune.Tensor y
 function Tensor:silu() end
+
+--- cap tanh(x / cap): near x where that is small, never beyond cap (Gemma 2); the same bits as a soft cap inside cross_entropy, logprob and kl_full
+--- [*] -> [*]
+---@param x perilune.Input
+---@param cap? number|{ cap?: number }
+---@return perilune.Tensor y
+function pl.softcap(x, cap) end
+
+--- cap tanh(x / cap): near x where that is small, never beyond cap (Gemma 2); the same bits as a soft cap inside cross_entropy, logprob and kl_full
+--- [*] -> [*]
+---@param cap? number|{ cap?: number }
+---@return perilune.Tensor y
+function Tensor:softcap(cap) end
 
 --- min(max(x, lo), hi); slope 0 outside, 1 inside and on the bounds
 --- [*] -> [*]
@@ -3987,38 +4011,42 @@ function pl.reverse_scan(x, offsets, decay) end
 ---@return perilune.Tensor y
 function Tensor:reverse_scan(offsets, decay) end
 
---- -scale sum_n w_n ln softmax(hidden[rows_n] head^T)[targets_n]
+--- -scale sum_n w_n ln softmax(z_n)[targets_n], z_n = hidden[rows_n] head^T, soft-capped where softcap is not 0
 --- [T,C],[V,C],[N],[N],[N] -> []
 ---@param hidden perilune.Input
 ---@param head perilune.Input
 ---@param rows perilune.Integers
 ---@param targets perilune.Integers
 ---@param weights? perilune.Input
----@param scale? number|{ scale?: number }
+---@param scale? number|{ scale?: number, softcap?: number }
+---@param softcap? number
 ---@return perilune.Tensor loss
-function pl.cross_entropy(hidden, head, rows, targets, weights, scale) end
+function pl.cross_entropy(hidden, head, rows, targets, weights, scale, softcap) end
 
---- ln softmax(z/temperature)[target] and the entropy of softmax(z/temperature), z = hidden[row] head^T
+--- ln softmax(z/temperature)[target] and the entropy of softmax(z/temperature), z = hidden[row] head^T, soft-capped where softcap is not 0
 --- [T,C],[V,C],[N],[N] -> [N],[N]
 ---@param hidden perilune.Input
 ---@param head perilune.Input
 ---@param rows perilune.Integers
 ---@param targets perilune.Integers
----@param temperature? number|{ temperature?: number }
+---@param temperature? number|{ temperature?: number, softcap?: number }
+---@param softcap? number
 ---@return perilune.Tensor logprob
 ---@return perilune.Tensor entropy
-function pl.logprob(hidden, head, rows, targets, temperature) end
+function pl.logprob(hidden, head, rows, targets, temperature, softcap) end
 
---- sum_v p_v (ln p_v - ln q_v) at each row, p the policy, q the reference; no gradient to q
+--- sum_v p_v (ln p_v - ln q_v) at each row, p the policy, q the reference, each of its soft-capped logits; no gradient to q
 --- [T,C],[V,C],[T,C'],[V,C'],[N] -> [N]
 ---@param hidden perilune.Input
 ---@param head perilune.Input
 ---@param ref_hidden perilune.Input
 ---@param ref_head perilune.Input
 ---@param rows perilune.Integers
----@param temperature? number|{ temperature?: number }
+---@param temperature? number|{ temperature?: number, softcap?: number, ref_softcap?: number }
+---@param softcap? number
+---@param ref_softcap? number
 ---@return perilune.Tensor kl
-function pl.kl_full(hidden, head, ref_hidden, ref_head, rows, temperature) end
+function pl.kl_full(hidden, head, ref_hidden, ref_head, rows, temperature, softcap, ref_softcap) end
 
 --- -1/norm sum_b 1/C_b sum_(w before l) f(r_w - r_l - (m_w - m_l)); f = ln s, s or identity; rank 1 is best; C_b counted pairs; norm 0 = sets with C_b > 0
 --- [N],[B+1],[N],[N] -> []

@@ -4,7 +4,8 @@
 ** Each formula stands once, on `vec`, in a map: the value, and beside it the slope times the
 ** gradient `d` that came in. The maps make the kernels here and the ops in ops/elementwise.c and
 ** ops/broadcast.c. Names in a formula: x the input, u what backward kept (the input or the output,
-** as the flags of ops.def say), a and b two inputs, d the gradient, `lo` and `hi` the parameters.
+** as the flags of ops.def say), a and b two inputs, d the gradient, `lo` and `hi` the parameters
+** (of softcap: the cap, and 1 / cap).
 ** A branch is taken by v_select, never by multiplying with a mask: 0 * NaN would leak.
 */
 #ifndef PL_KERNELS_ELEMENTWISE_H
@@ -25,7 +26,9 @@
     X(sigmoid, v_sigmoid(x), d * (u * (one - u)))                                                 \
     X(log_sigmoid, v_log_sigmoid(x), d * v_sigmoid(-u))                                           \
     X(tanh, v_tanh(x), d * (one - u * u))                                                         \
+    X(relu, v_select(x <= zero, zero, x), v_select(u <= zero, zero, d))                           \
     X(silu, x * v_sigmoid(x), d * silu_slope(u))                                                  \
+    X(softcap, lo * v_tanh(x * hi), d * (one - (u * hi) * (u * hi)))                              \
     X(clamp, clamp_to(x, lo, hi), v_select((u >= lo) & (u <= hi), d, zero))
 
 /* The two forms of gelu. */

@@ -46,20 +46,42 @@ real K(row_logprob)(k_row row, real inv_temperature, real logit)
     return (logit - row.peak) * inv_temperature - v_log(v_set1(row.total))[0];
 }
 
-void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t target, k_row row,
-                        real entropy, real g_logprob, real g_entropy)
+#define INLINE static inline __attribute__((always_inline))
+
+/* The slope of cap tanh(x / cap) where its value is z. */
+INLINE vec cap_slope(vec z, vec inverse)
 {
+    const vec t = z * inverse;
+    return v_set1(1) - t * t;
+}
+
+INLINE void logprob_bwd(int64_t n, real *logits, real inv_temperature, real cap, int64_t target,
+                        k_row row, real entropy, real g_logprob, real g_entropy, const bool capped)
+{
+    const vec inverse = v_set1(capped ? 1 / cap : 0);
+    const real bend = capped ? cap_slope(v_set1(logits[target]), inverse)[0] : 1;
     const vec t = v_set1(inv_temperature), peak = v_set1(row.peak);
     const vec part = v_set1(1 / row.total), log_total = v_log(v_set1(row.total));
     const vec gl = v_set1(g_logprob), ge = v_set1(g_entropy), h = v_set1(entropy);
     V_EACH(i, k, n) {
-        const vec d = (v_load_n(logits + i, k, 0) - peak) * t;
+        const vec z = v_load_n(logits + i, k, 0), d = (z - peak) * t;
         const vec p = v_exp_normal(d) * part;
         /* -p (g_logprob + g_entropy (ln p + H)); where p = 0 nothing flows */
         const vec g = v_select(p > v_set1(0), p * (gl + ge * (d - log_total + h)), v_set1(0));
-        v_store_n(logits + i, -(g * t), k);
+        v_store_n(logits + i, capped ? -(g * t) * cap_slope(z, inverse) : -(g * t), k);
     }
-    logits[target] += g_logprob * inv_temperature;
+    logits[target] += g_logprob * inv_temperature * bend;
+}
+
+void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, real cap, int64_t target,
+                        k_row row, real entropy, real g_logprob, real g_entropy)
+{
+    if (cap > 0)
+        logprob_bwd(n, logits, inv_temperature, cap, target, row, entropy, g_logprob, g_entropy,
+                    true);
+    else
+        logprob_bwd(n, logits, inv_temperature, 0, target, row, entropy, g_logprob, g_entropy,
+                    false);
 }
 
 real K(kl_row)(int64_t n, const real *logits, const real *ref_logits, real inv_temperature,
@@ -84,20 +106,28 @@ real K(kl_row)(int64_t n, const real *logits, const real *ref_logits, real inv_t
     return v_total_sum(total);
 }
 
-void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature, k_row row,
-                   k_row ref, real kl, real g)
+INLINE void kl_bwd(int64_t n, real *logits, const real *ref_logits, real inv_temperature, real cap,
+                   k_row row, k_row ref, real kl, real g, const bool capped)
 {
+    const vec inverse = v_set1(capped ? 1 / cap : 0);
     const vec t = v_set1(inv_temperature), peak = v_set1(row.peak), ref_peak = v_set1(ref.peak);
     const vec part = v_set1(1 / row.total), log_total = v_log(v_set1(row.total));
     const vec ref_log_total = v_log(v_set1(ref.total));
     const vec mean = v_set1(kl), gv = v_set1(g * inv_temperature);
     V_EACH(i, k, n) {
-        const vec d = (v_load_n(logits + i, k, 0) - peak) * t;
+        const vec z = v_load_n(logits + i, k, 0), d = (z - peak) * t;
         const vec log_q = (v_load_n(ref_logits + i, k, 0) - ref_peak) * t - ref_log_total;
         const vec p = v_exp_normal(d) * part;
         const vec o = v_select(p > v_set1(0), p * ((d - log_total - log_q) - mean), v_set1(0));
-        v_store_n(logits + i, gv * o, k);
+        v_store_n(logits + i, capped ? gv * o * cap_slope(z, inverse) : gv * o, k);
     }
+}
+
+void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature, real cap,
+                   k_row row, k_row ref, real kl, real g)
+{
+    if (cap > 0) kl_bwd(n, logits, ref_logits, inv_temperature, cap, row, ref, kl, g, true);
+    else kl_bwd(n, logits, ref_logits, inv_temperature, 0, row, ref, kl, g, false);
 }
 
 double K(row_max)(int64_t n, const void *x)

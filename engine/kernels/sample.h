@@ -20,16 +20,18 @@ k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *ent
 /* ln p of the token with this logit. */
 real K(row_logprob)(k_row row, real inv_temperature, real logit);
 
-/* logits -> dlogits of  g_logprob ln p[target] + g_entropy H(p), by what was read off the row. */
-void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, int64_t target, k_row row,
-                        real entropy, real g_logprob, real g_entropy);
+/* logits -> dlogits of  g_logprob ln p[target] + g_entropy H(p), by what was read off the row.
+** Logits that were soft-capped come as they are after it, with the cap: the gradient is then the
+** one before it. cap 0: none. */
+void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, real cap, int64_t target,
+                        k_row row, real entropy, real g_logprob, real g_entropy);
 
 /* sum_v p_v (ln p_v - ln q_v) */
 real K(kl_row)(int64_t n, const real *logits, const real *ref_logits, real inv_temperature,
                k_row row, k_row ref);
-/* logits -> dlogits of g KL(p, q) */
-void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature, k_row row,
-                   k_row ref, real kl, real g);
+/* logits -> dlogits of g KL(p, q); cap as above, of the policy. */
+void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_temperature, real cap,
+                   k_row row, k_row ref, real kl, real g);
 
 /* For floors that know no `real`: see kernels/set.h. */
 double K(row_max)(int64_t n, const void *x);

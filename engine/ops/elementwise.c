@@ -58,6 +58,7 @@ UNARY(abs)
 UNARY(sigmoid)
 UNARY(log_sigmoid)
 UNARY(tanh)
+UNARY(relu)
 UNARY(silu)
 
 /* ---- gelu, in two forms ---- */
@@ -77,6 +78,29 @@ static pl_status gelu_backward(pl_call *c)
 }
 
 const pl_op_impl OPI(gelu) = {same_shape, gelu_forward, gelu_backward};
+
+/* ---- with parameters ---- */
+static pl_status softcap_shape(pl_call *c)
+{
+    const double cap = c->param[SOFTCAP_cap].f;
+    if (!(cap > 0 && cap < INFINITY))
+        return pl__op_fail(c, PL_ERR_ARG, "cap is %g; a positive number wanted", cap);
+    return pl__out_like(c, X);
+}
+
+static pl_status softcap_forward(pl_call *c)
+{
+    const real cap = (real)c->param[SOFTCAP_cap].f;
+    return run_forward(c, K(softcap_fwd), cap, 1 / cap);
+}
+
+static pl_status softcap_backward(pl_call *c)
+{
+    const real cap = (real)c->param[SOFTCAP_cap].f;
+    return run_backward(c, K(softcap_bwd), cap, 1 / cap);
+}
+
+const pl_op_impl OPI(softcap) = {softcap_shape, softcap_forward, softcap_backward};
 
 static pl_status clamp_shape(pl_call *c)
 {

@@ -7,6 +7,7 @@
 ** logprob and kl_full get one gradient a row later, so their backward makes the logits again.
 */
 #include "base/thread.h"
+#include "kernels/elementwise.h"
 #include "kernels/sample.h"
 #include "ops/product.h"
 
@@ -15,12 +16,14 @@ enum {
     HIDDEN = CROSS_ENTROPY_hidden,
     HEAD = CROSS_ENTROPY_head,
     ROWS = CROSS_ENTROPY_rows,
-    TARGETS = CROSS_ENTROPY_targets
+    TARGETS = CROSS_ENTROPY_targets,
+    SOFTCAP = CROSS_ENTROPY_softcap
 };
 PL_SAME_PLACE(LOGPROB_hidden, HIDDEN);
 PL_SAME_PLACE(LOGPROB_head, HEAD);
 PL_SAME_PLACE(LOGPROB_rows, ROWS);
 PL_SAME_PLACE(LOGPROB_targets, TARGETS);
+PL_SAME_PLACE(LOGPROB_softcap, SOFTCAP);
 PL_SAME_PLACE(KL_FULL_hidden, HIDDEN);
 PL_SAME_PLACE(KL_FULL_head, HEAD);
 
@@ -34,6 +37,7 @@ typedef struct {
     real *logits; /* [chunk,V] */
     real *work;
     int group; /* of pl__gemm_group */
+    real cap;  /* of the logits; 0: none */
 } head_job;
 
 static int64_t chunk_rows(int64_t v)
@@ -53,8 +57,18 @@ static pl_status check_head(pl_call *c, int hidden, int head, int rows)
     return pl__check_index(c, rows, h->shape[0]);
 }
 
-static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int rows)
+static pl_status check_softcap(pl_call *c, int k)
 {
+    const double cap = c->param[k].f;
+    if (cap >= 0 && cap < INFINITY) return PL_OK;
+    return pl__op_fail(c, PL_ERR_ARG, "%s is %g; a positive number wanted, or 0 for none",
+                       c->row->param[k].name, cap);
+}
+
+/* softcap: the place of that parameter. */
+static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int rows, int softcap)
+{
+    job->cap = (real)c->param[softcap].f;
     job->n = c->in[rows]->count;
     job->v = c->in[head]->shape[0];
     job->c = c->in[head]->shape[1];
@@ -85,6 +99,14 @@ static void make_logits(const head_job *job, int64_t first, int64_t m)
                (size_t)job->c * sizeof(real));
     product(job->group, false, true, m, job->v, job->c, job->picked, job->c, job->head, job->c,
             false, job->logits, job->v, job->work);
+}
+
+/* Row i of the chunk, capped; it is read once, before gradients overwrite it. */
+static real *logits_row(const head_job *job, int64_t i)
+{
+    real *z = job->logits + i * job->v;
+    if (job->cap > 0) K(softcap_fwd)(job->v, z, z, job->cap, 1 / job->cap);
+    return z;
 }
 
 /* From dlogits: adds to d_hidden (whole, [T,C]) and d_head; either may be NULL. `first_acc` tells
@@ -141,6 +163,7 @@ enum { SAVED_D_HIDDEN = HIDDEN, SAVED_D_HEAD = HEAD }; /* gradients for d_loss =
 
 static pl_status cross_entropy_shape(pl_call *c)
 {
+    PL_TRY(check_softcap(c, SOFTCAP));
     PL_TRY(check_head(c, HIDDEN, HEAD, ROWS));
     const int64_t n = c->in[ROWS]->count;
     if (c->in[TARGETS]->rank != 1 || c->in[TARGETS]->count != n)
@@ -160,7 +183,7 @@ static pl_status cross_entropy_shape(pl_call *c)
 static pl_status cross_entropy_fwd(pl_call *c)
 {
     head_job job;
-    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS, SOFTCAP));
     const int32_t *targets = pl__ints(c->in[TARGETS]);
     const pl_tensor *given = c->in[CROSS_ENTROPY_weights];
     const real *weights = given != NULL ? pl__real(given) : NULL;
@@ -179,7 +202,7 @@ static pl_status cross_entropy_fwd(pl_call *c)
         make_logits(&job, first, m);
         PL_PARALLEL_FOR(m * job.v * 4)
         for (int64_t i = 0; i < m; i++) {
-            real *z = job.logits + i * job.v;
+            real *z = logits_row(&job, i);
             const int64_t target = targets[first + i];
             const real w = weights != NULL ? weights[first + i] : 1;
             const k_row row = K(read_row)(job.v, z, 1, NULL);
@@ -187,7 +210,7 @@ static pl_status cross_entropy_fwd(pl_call *c)
             nll[first + i] = w == 0 ? 0 : -(double)w * (double)K(row_logprob)(row, 1, z[target]);
             if (d_hidden == NULL && d_head == NULL) continue;
             if (w == 0) silence(&job, i);
-            else K(logprob_row_bwd)(job.v, z, 1, target, row, 0, -w * scale, 0);
+            else K(logprob_row_bwd)(job.v, z, 1, job.cap, target, row, 0, -w * scale, 0);
         }
         if (d_hidden != NULL || d_head != NULL)
             push_back(&job, first, m, d_hidden, d_head, first > 0);
@@ -233,6 +256,7 @@ enum { READ, ENTROPY }; /* saved for each row: k_row, and a number */
 
 static pl_status logprob_shape(pl_call *c)
 {
+    PL_TRY(check_softcap(c, SOFTCAP));
     PL_TRY(check_temperature(c));
     PL_TRY(check_head(c, HIDDEN, HEAD, ROWS));
     const int64_t n = c->in[ROWS]->count;
@@ -248,7 +272,7 @@ static pl_status logprob_shape(pl_call *c)
 static pl_status logprob_fwd(pl_call *c)
 {
     head_job job;
-    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS, SOFTCAP));
     const int32_t *targets = pl__ints(c->in[TARGETS]);
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
     k_row *read = saved_rows(c, READ);
@@ -261,7 +285,7 @@ static pl_status logprob_fwd(pl_call *c)
         make_logits(&job, first, m);
         PL_PARALLEL_FOR(m * job.v * 4)
         for (int64_t i = 0; i < m; i++) {
-            const real *z = job.logits + i * job.v;
+            const real *z = logits_row(&job, i);
             const int64_t r = first + i;
             read[r] = K(read_row)(job.v, z, inv_t, &entropy[r]);
             saved_entropy[r] = entropy[r];
@@ -274,7 +298,7 @@ static pl_status logprob_fwd(pl_call *c)
 static pl_status logprob_bwd(pl_call *c)
 {
     head_job job;
-    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS));
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS, SOFTCAP));
     const int32_t *targets = pl__ints(c->in[TARGETS]);
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
     const k_row *read = saved_rows(c, READ);
@@ -296,7 +320,7 @@ static pl_status logprob_bwd(pl_call *c)
             const real h = g_entropy != NULL ? g_entropy[r] : 0;
             if (g == 0 && h == 0) silence(&job, i);
             else
-                K(logprob_row_bwd)(job.v, job.logits + i * job.v, inv_t, targets[r], read[r],
+                K(logprob_row_bwd)(job.v, logits_row(&job, i), inv_t, job.cap, targets[r], read[r],
                                    entropy[r], g, h);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
@@ -315,6 +339,8 @@ enum { KL_READ, KL_REF_READ, KL_VALUE }; /* saved for each row: two k_row, and a
 
 static pl_status kl_full_shape(pl_call *c)
 {
+    PL_TRY(check_softcap(c, KL_FULL_softcap));
+    PL_TRY(check_softcap(c, KL_FULL_ref_softcap));
     PL_TRY(check_temperature(c));
     PL_TRY(check_head(c, HIDDEN, HEAD, KL_ROWS));
     PL_TRY(check_head(c, REF_HIDDEN, REF_HEAD, KL_ROWS));
@@ -332,8 +358,8 @@ static pl_status kl_full_shape(pl_call *c)
 static pl_status kl_full_fwd(pl_call *c)
 {
     head_job job, ref;
-    PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS));
-    PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS));
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS, KL_FULL_softcap));
+    PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS, KL_FULL_ref_softcap));
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
     k_row *read = saved_rows(c, KL_READ), *ref_read = saved_rows(c, KL_REF_READ);
     real *saved_kl = pl__real(c->saved[KL_VALUE]), *kl = pl__real(c->out[KL_FULL_kl]);
@@ -344,7 +370,7 @@ static pl_status kl_full_fwd(pl_call *c)
         make_logits(&ref, first, m);
         PL_PARALLEL_FOR(m * job.v * 8)
         for (int64_t i = 0; i < m; i++) {
-            const real *z = job.logits + i * job.v, *q = ref.logits + i * job.v;
+            const real *z = logits_row(&job, i), *q = logits_row(&ref, i);
             const int64_t r = first + i;
             read[r] = K(read_row)(job.v, z, inv_t, NULL);
             ref_read[r] = K(read_row)(job.v, q, inv_t, NULL);
@@ -357,8 +383,8 @@ static pl_status kl_full_fwd(pl_call *c)
 static pl_status kl_full_bwd(pl_call *c)
 {
     head_job job, ref;
-    PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS));
-    PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS));
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, KL_ROWS, KL_FULL_softcap));
+    PL_TRY(open_job(c, &ref, REF_HIDDEN, REF_HEAD, KL_ROWS, KL_FULL_ref_softcap));
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
     const k_row *read = saved_rows(c, KL_READ), *ref_read = saved_rows(c, KL_REF_READ);
     const real *kl = pl__real(c->saved[KL_VALUE]), *g = pl__real(c->d_out[KL_FULL_kl]);
@@ -375,8 +401,8 @@ static pl_status kl_full_bwd(pl_call *c)
             const int64_t r = first + i;
             if (g[r] == 0) silence(&job, i);
             else
-                K(kl_row_bwd)(job.v, job.logits + i * job.v, ref.logits + i * job.v, inv_t, read[r],
-                              ref_read[r], kl[r], g[r]);
+                K(kl_row_bwd)(job.v, logits_row(&job, i), logits_row(&ref, i), inv_t, job.cap,
+                              read[r], ref_read[r], kl[r], g[r]);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
     }

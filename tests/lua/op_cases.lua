@@ -96,6 +96,17 @@ for _, name in ipairs(smooth) do
 end
 unary("log", positive)
 unary("sqrt", positive)
+unary("softcap", normal, { cap = 1.5 })
+add_cases(
+  "softcap",
+  { inputs = { normal(33) }, params = { cap = 0.3 } },
+  { inputs = { normal(33) }, params = { cap = 1000 } }
+)
+cases.softcap.bad = {
+  { { normal(2) }, nil, "cap is 0" },
+  { { normal(2) }, { cap = -2 }, "cap is -2" },
+}
+unary("relu", function(...) return apart({ 0 }, ...) end)
 unary("abs", function(...) return apart({ 0 }, ...) end)
 unary("clamp", function(...) return apart({ -0.5, 0.75 }, ...) end, { min = -0.5, max = 0.75 })
 add_cases(

@@ -28,6 +28,7 @@ return function(make)
     { inputs = head(4, 3, 17, 6, false), params = { scale = 0.25 } },
     { inputs = head(5, 4, 7, 5, const(normal(5))) },
     { inputs = { normal(3, 4), make.same(1), ids(2, 3), ids(2, 3), false } },
+    { inputs = head(4, 3, 17, 6, const(normal(6))), params = { softcap = 0.9, scale = 0.5 } },
     { inputs = head(67, 16, 301, 61, const(positive(61))), params = { scale = 0.01 }, big = true },
   }
 
@@ -36,6 +37,7 @@ return function(make)
       { { normal(4), normal(3, 4), ids(1, 1), ids(1, 3) }, nil, "hidden has shape [4]" },
       { { normal(2, 4), normal(3, 4), ids(2, 2), ids(1, 3) }, nil, "targets has shape [1]" },
       { { normal(2, 4), normal(3, 4), ids(1, 2), ids(1, 3) }, { temperature = 0 }, "temperature" },
+      { { normal(2, 4), normal(3, 4), ids(1, 2), ids(1, 3) }, { softcap = -1 }, "softcap is -1" },
     },
     { inputs = head(3, 4, 5, 0) },
     { inputs = head(1, 1, 1, 1) },
@@ -43,6 +45,7 @@ return function(make)
     { inputs = head(4, 3, 17, 6), params = { temperature = 0.7 } },
     { inputs = head(2, 5, 33, 7), params = { temperature = 2 } },
     { inputs = { normal(3, 4), make.same(1), ids(2, 3), ids(2, 3) } },
+    { inputs = head(4, 3, 17, 6), params = { temperature = 0.7, softcap = 1.1 } },
     { inputs = head(67, 16, 301, 61), params = { temperature = 0.7 }, big = true },
   }
 
@@ -72,6 +75,11 @@ return function(make)
     { inputs = policies(4, 3, 5, 17, 6) },
     { inputs = policies(4, 3, 2, 33, 3), params = { temperature = 0.7 } },
     { inputs = policies(3, 4, 4, 2, 7), params = { temperature = 3 } },
+    {
+      inputs = policies(4, 3, 2, 33, 3),
+      params = { temperature = 0.7, softcap = 1.5, ref_softcap = 0.8 },
+    },
+    { inputs = policies(4, 3, 2, 33, 3), params = { ref_softcap = 0.8 } },
     { inputs = policies(67, 16, 8, 301, 61), big = true },
   }
 

@@ -124,6 +124,39 @@ describe("dropout", function()
   end)
 end)
 
+describe("softcap", function()
+  it("has the bits of a soft cap inside logprob", function()
+    local n, v, targets, rows, eye = 5, 37, {}, {}, {}
+    for i = 1, n do
+      rows[i], targets[i] = i - 1, (i * 11) % v
+    end
+    for i = 1, v * v do
+      eye[i] = (i - 1) % (v + 1) == 0 and 1 or 0
+    end
+    local hidden = pl.randn({ n, 8 }, { seed = 5, purpose = 1 })
+    local head = pl.randn({ v, 8 }, { seed = 5, purpose = 2 })
+    local capped = pl.softcap(pl.linear(hidden, head), { cap = 0.7 })
+    local inside = pl.logprob(hidden, head, rows, targets, { softcap = 0.7 })
+    local outside = pl.logprob(capped, pl.tensor(eye):reshape(v, v), rows, targets)
+    assert.equal(outside:bytes(), inside:bytes())
+  end)
+
+  it("passes NaN and bounds infinity", function()
+    local y = pl.tensor({ nan, inf, -inf, 1e30 }):softcap({ cap = 30 }):totable()
+    assert(is_nan(y[1]))
+    assert.same({ 30, -30, 30 }, { y[2], y[3], y[4] })
+  end)
+end)
+
+describe("relu", function()
+  it("passes NaN, and has slope 0 at 0", function()
+    local y = pl.tensor({ nan, -1, 0, 2, -inf, inf }):relu():totable()
+    assert(is_nan(y[1]))
+    assert.same({ 0, 0, 2, 0, inf }, { table.unpack(y, 2) })
+    assert.same({ 0, 0, 1 }, (slope_of({ -1, 0, 2 }, pl.relu)))
+  end)
+end)
+
 describe("operators", function()
   it("are the ops, with numbers on either side", function()
     local x = pl.tensor { 1, -2 }

@@ -69,6 +69,8 @@ ref.abs = unary(math.abs)
 ref.sigmoid = unary(sigmoid)
 ref.log_sigmoid = unary(function(x) return math.log(sigmoid(x)) end)
 ref.tanh = unary(tanh)
+ref.relu = unary(function(x) return math.max(x, 0) end)
+ref.softcap = unary(function(x, params) return params.cap * tanh(x / params.cap) end)
 ref.silu = unary(function(x) return x * sigmoid(x) end)
 ref.gelu = unary(function(x, params)
   if params.approximate == "tanh" then

@@ -8,8 +8,10 @@ local pl = require("perilune.core")
 
 local twins = {}
 
-local function logits(hidden, head, rows, temperature)
-  return pl.matmul(pl.gather(hidden, rows), head, { transpose_b = true }) / (temperature or 1)
+local function logits(hidden, head, rows, temperature, softcap)
+  local z = pl.matmul(pl.gather(hidden, rows), head, { transpose_b = true })
+  if softcap and softcap > 0 then z = (z / softcap):tanh() * softcap end
+  return z / (temperature or 1)
 end
 
 --- -scale Σ_n w_n ln softmax(z_n)[target_n],  z_n = hidden[row_n] headᵀ
@@ -18,12 +20,13 @@ end
 -- @tparam {integer,...}|Tensor rows int32 [N], from 0
 -- @tparam {integer,...}|Tensor targets int32 [N], from 0
 -- @tparam ?Tensor weights [N]
--- @tparam ?table opts `scale` (1)
+-- @tparam ?table opts `scale` (1), `softcap` of z (0: none)
 -- @treturn Tensor []
 function twins.cross_entropy(hidden, head, rows, targets, weights, opts)
-  local logprob = logits(hidden, head, rows):log_softmax():pick(targets)
+  opts = opts or {}
+  local logprob = logits(hidden, head, rows, 1, opts.softcap):log_softmax():pick(targets)
   if weights then logprob = logprob * weights end
-  return -logprob:sum() * (opts and opts.scale or 1)
+  return -logprob:sum() * (opts.scale or 1)
 end
 
 --- ln p[target] and the entropy -Σ_v p_v ln p_v,  p = softmax(z/temperature)
@@ -31,11 +34,12 @@ end
 -- @tparam Tensor head [V, C]
 -- @tparam {integer,...}|Tensor rows int32 [N], from 0
 -- @tparam {integer,...}|Tensor targets int32 [N], from 0
--- @tparam ?table opts `temperature` (1)
+-- @tparam ?table opts `temperature` (1), `softcap` of z (0: none)
 -- @treturn Tensor log-probs [N], nats
 -- @treturn Tensor entropies [N], nats
 function twins.logprob(hidden, head, rows, targets, opts)
-  local log_p = logits(hidden, head, rows, opts and opts.temperature):log_softmax()
+  opts = opts or {}
+  local log_p = logits(hidden, head, rows, opts.temperature, opts.softcap):log_softmax()
   return log_p:pick(targets), -(log_p:exp() * log_p):sum(2)
 end
 
@@ -45,11 +49,13 @@ end
 -- @tparam Tensor ref_hidden [T, C]
 -- @tparam Tensor ref_head [V, C]
 -- @tparam {integer,...}|Tensor rows int32 [N], from 0
--- @tparam ?table opts `temperature` (1)
+-- @tparam ?table opts `temperature` (1), `softcap` and `ref_softcap` of the logits (0: none)
 -- @treturn Tensor [N], nats
 function twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts)
-  local log_p = logits(hidden, head, rows, opts and opts.temperature):log_softmax()
-  local log_q = logits(ref_hidden, ref_head, rows, opts and opts.temperature):log_softmax()
+  opts = opts or {}
+  local t = opts.temperature
+  local log_p = logits(hidden, head, rows, t, opts.softcap):log_softmax()
+  local log_q = logits(ref_hidden, ref_head, rows, t, opts.ref_softcap):log_softmax()
   return (log_p:exp() * (log_p - log_q)):sum(2)
 end
 
