@@ -29,6 +29,16 @@ local cfg = pl.config {
   { answers = "", "what labelers wrote into this recipe's own to-rank and to-demonstrate files" },
   { format = "auto", "form of the logs: see perilune.ingest" },
   { fields = "", "where a log has its fields: prompt=text,user_id=author.id" },
+  {
+    encoding = "auto",
+    "of all sources: auto (UTF-8, or UTF-16 by its mark) or latin1",
+    choices = { "auto", "latin1" },
+  },
+  {
+    date_order = "unknown",
+    "of dates such as 05/06/2024 in all sources; unknown: such a time is left out",
+    choices = { "unknown", "day_first", "month_first" },
+  },
   { pattern = "", "lines of a chat log; empty: [time] <user> text" },
   { strict = false, "stop at the first bad line" },
   "Rules, in this order",
@@ -102,6 +112,9 @@ end
 -- 1. Sources into the store -----------------------------------------------------------------------
 local read = {}
 local function ingest(list, kind, settings)
+  settings.strict = cfg.strict
+  settings.encoding = cfg.encoding ~= "auto" and cfg.encoding or nil
+  settings.date_order = cfg.date_order ~= "unknown" and cfg.date_order or nil
   local more = sources.ingest(
     store,
     list,
@@ -119,9 +132,8 @@ ingest(cfg.logs, "prompts", {
   source = "api",
   answers = "model",
   pattern = cfg.pattern ~= "" and cfg.pattern or nil,
-  strict = cfg.strict,
 })
-local by_people = { source = "labeler", answers = "person", strict = cfg.strict }
+local by_people = { source = "labeler", answers = "person" }
 ingest(cfg.demonstrations, "demonstrations", by_people)
 ingest(cfg.rankings, "rankings", by_people)
 local missing = sources.missing(store, read)

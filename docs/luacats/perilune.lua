@@ -1566,9 +1566,9 @@ pl.data = {}
 function pl.data.account(counts) end
 
 --- Documents of a file: {text} rows, or plain text between blank lines.
----@param path string # rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text
+---@param path string # rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text in UTF-8, gzip or not
 ---@param account? table # takes what is left out
----@return function # giving a document, nil at the end
+---@return function # giving a document, nil at the end; raises with file and line at what is none
 function pl.data.documents(path, account) end
 
 --- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
@@ -2205,6 +2205,8 @@ function pl.health.wrong_order(right, pairs, sets, key) end
 ---   fields        {prompt = "text", user_id = "meta.user", ...} or function(record) -> row; see
 ---                 ingest/mapping.lua. Column numbers for CSV without a header
 ---   pattern, skip, day   of chat logs; see ingest/chat_log.lua. The day is else in the file's name
+---   date_order    "day_first" or "month_first": how 05/06/2024 is meant, which is not guessed
+---   encoding      "latin1" (Windows-1252); UTF-16 is told by its mark, all else is UTF-8
 ---   source, labeler, organisation   where the records do not say
 ---   answers       whose the answers are: "person", or "model" for the logs of a deployed model,
 ---                 whose answers are no demonstrations; see ingest/exchange.lua
@@ -2226,6 +2228,12 @@ pl.ingest = {}
 ---@return string? # message
 function pl.ingest.file(store, path, opts) end
 
+--- The lines of a text file, gzip or not: UTF-8 without NUL bytes.
+---@param path string
+---@return function? # iterator of lines and their numbers; raises with file and line at what is no text
+---@return string? # message
+function pl.ingest.lines(path) end
+
 --- The objects of a file of JSON Lines as they stand, read as strictly as rows.
 ---@param path string
 ---@return function? # iterator of objects and their lines; raises with file and line at a bad one
@@ -2241,6 +2249,11 @@ function pl.ingest.objects(path) end
 ---@return function? # iterator
 ---@return string? # message
 function pl.ingest.rows(path, opts) end
+
+--- Unix seconds of a time as logs write them: see ingest/clock.lua.
+---@param value any
+---@return number? # nil when it is not understood
+function pl.ingest.time(value) end
 
 --- The rows of a training set, as the recipes read it: see ingest/training.lua.
 ---@param path string

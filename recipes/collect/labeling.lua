@@ -211,13 +211,39 @@ local function same_ranks(a, b)
   return true
 end
 
+-- A value in words, for a person who wrote it.
+local function shown(value)
+  return type(value) == "string" and ("the text '%s'"):format(value:sub(1, 40))
+    or type(value) == "table" and "a list"
+    or tostring(value)
+end
+
 local function fault_of_ranks(row)
   local ranks, ids = row.ranks, row.completion_ids
   if type(ids) ~= "table" or type(ranks) ~= "table" or #ranks ~= #ids then
     return "`ranks` must have one number for each of `completion_ids`"
   end
-  for _, rank in ipairs(ranks) do
-    if math.type(rank) ~= "integer" or rank < 1 then return "a rank is an integer from 1" end
+  for i, rank in ipairs(ranks) do
+    if math.type(math.tointeger(rank)) ~= "integer" or type(rank) == "string" or rank < 1 then
+      return ("rank %d is %s: a rank is an integer from 1, 1 is best"):format(i, shown(rank))
+    end
+    ranks[i] = math.tointeger(rank)
+  end
+end
+
+-- When it was written and how long it took; the time as people write it becomes Unix seconds.
+local function fault_of_times(row)
+  if row.time ~= nil then
+    local seconds = pl.ingest.time(row.time)
+    if not seconds then
+      return ("`time` is %s: give Unix seconds or a date such as 2024-05-31T10:00:00Z"):format(
+        shown(row.time)
+      )
+    end
+    row.time = seconds
+  end
+  if row.seconds ~= nil and type(row.seconds) ~= "number" then
+    return ("`seconds` is %s, not the number of seconds it took"):format(shown(row.seconds))
   end
 end
 
@@ -227,10 +253,16 @@ local function fault(row)
     return "no `id` of a prompt"
   elseif type(row.labeler) ~= "string" then
     return "no `labeler`"
+  end
+  local wrong = fault_of_times(row)
+  if wrong then
+    return wrong
   elseif row.ranks then
     return fault_of_ranks(row)
   elseif type(row.completion) ~= "string" then
     return "neither `ranks` nor `completion`"
+  elseif not row.completion:find("%S") then
+    return "`completion` is empty"
   end
 end
 
@@ -287,9 +319,13 @@ function labeling.import(store, path)
   store:transaction(function()
     for row, line in rows do
       local wrong = fault(row)
+      local ok, new = not wrong, nil
+      if ok then
+        ok, new = pcall(add_answer, store, row)
+        wrong = not ok and tostring(new):gsub("^%S+%.lua:%d+: ", "") or nil
+      end
       if wrong then error(("%s:%d: %s"):format(path, line, wrong), 0) end
-      read = read + 1
-      added = added + add_answer(store, row)
+      read, added = read + 1, added + new
     end
   end)
   if read == 0 then error(path .. " gave no answers of labelers: it holds no rows", 0) end

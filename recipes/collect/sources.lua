@@ -70,9 +70,7 @@ end
 function sources.lines(path)
   local lines = {}
   if path == "" then return lines end
-  local text, message = pl.files.read(path)
-  if not text then error(message, 0) end
-  for line in text:gmatch("[^\n]+") do
+  for line in assert(pl.ingest.lines(path)) do
     if line:find("%S") then lines[#lines + 1] = line:match("^%s*(.-)%s*$") end
   end
   return lines
@@ -129,7 +127,8 @@ local function account(done)
 end
 
 local HINTS <const> = {
-  prompts = "see `perilune store STORE bad` for the lines, and --format, --fields, --pattern",
+  prompts = "see `perilune store STORE bad` for the lines, and --format, --fields, --pattern, "
+    .. "--encoding",
   demonstrations = "a demonstration is a prompt with a person's wanted answer, as in "
     .. '{"prompt": ..., "completion": ...}',
   rankings = "a ranking is a prompt with answers that are compared, as in "

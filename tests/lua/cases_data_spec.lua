@@ -489,6 +489,76 @@ describe("names in any writing:", function()
   })
 end)
 
+describe("a file in another encoding:", function()
+  local TEXT <const> =
+    'prompt,user_id\r\n"Gr\u{F6}\u{DF}e, bitte?",u1\r\n\u{20AC} \u{1F41F} ok,u2\r\n'
+  local ROWS <const> = {
+    { prompt = "Gr\u{F6}\u{DF}e, bitte?", user_id = "u1" },
+    { prompt = "\u{20AC} \u{1F41F} ok", user_id = "u2" },
+  }
+
+  local function utf16(text, order, mark)
+    local out = { mark }
+    for _, code in utf8.codes(text) do
+      if code < 0x10000 then
+        out[#out + 1] = (order .. "I2"):pack(code)
+      else
+        code = code - 0x10000
+        out[#out + 1] = (order .. "I2I2"):pack(0xD800 + (code >> 10), 0xDC00 + (code & 0x3FF))
+      end
+    end
+    return table.concat(out)
+  end
+
+  for name, text in pairs {
+    ["little.csv"] = utf16(TEXT, "<", "\xff\xfe"),
+    ["big.csv"] = utf16(TEXT, ">", "\xfe\xff"),
+  } do
+    it("UTF-16 is known by its mark: " .. name, function()
+      local rows, why = read("logs", text, name)
+      assert.same(ROWS, rows)
+      assert.same({}, why)
+    end)
+  end
+  it("UTF-16 that is longer than what is read at once, pairs at every place", function()
+    local lines_of = {}
+    for i = 1, 9000 do
+      lines_of[i] = ('{"prompt":"%s\u{1F41F} %d"}'):format(("x"):rep(i % 7), i)
+    end
+    local text = table.concat(lines_of, "\n")
+    local rows = read("logs", utf16(text, "<", "\xff\xfe"))
+    assert.equal(9000, #rows)
+    for i, row in ipairs(rows) do
+      assert.equal(("x"):rep(i % 7) .. "\u{1F41F} " .. i, row.prompt)
+    end
+  end)
+  it("UTF-16 as a JSON list, and half a pair", function()
+    local list = utf16('[{"prompt":"a \u{E9}"}]', "<", "\xff\xfe")
+    assert.same({ { prompt = "a \u{E9}" } }, (read("logs", list, "list.json")))
+    local half = utf16('{"prompt":"a ', "<", "\xff\xfe") .. "\x00\xd8" .. utf16(' b"}', "<", "")
+    assert.same({ { prompt = "a \u{FFFD} b" } }, (read("logs", half)))
+  end)
+  it("an 8-bit one is named", function()
+    local text = "prompt,user_id\nGr\xf6\xdfe in \x80,u1\n"
+    assert.same(
+      { { prompt = "Gr\u{F6}\u{DF}e in \u{20AC}", user_id = "u1" } },
+      (read("logs", text, "west.csv", { encoding = "latin1" }))
+    )
+    local rows, why = read("logs", text, "west.csv")
+    assert.same({}, rows)
+    assert.same({ "2: field 1: not UTF-8 at byte 3" }, why)
+  end)
+  it("is gone on with when a store has a part of it", function()
+    local store <close> = assert(pl.store.open(folder .. "/utf16.db"))
+    local path = file_of("grows.csv", utf16(TEXT, "<", "\xff\xfe"))
+    assert.equal(1, assert(ingest.file(store, path, { limit = 1 })).rows)
+    assert.equal(1, assert(ingest.file(store, path, {})).rows)
+    made.write(path, utf16(TEXT .. "more,u3\r\n", "<", "\xff\xfe"))
+    local done = assert(ingest.file(store, path, {}))
+    assert.same({ 1, 2, true }, { done.rows, done.already, done.finished })
+  end)
+end)
+
 describe("times in any writing:", function()
   local clock = require("perilune.ingest.clock")
   local noon = 1717149600 -- 2024-05-31 10:00 UTC
@@ -515,6 +585,13 @@ describe("times in any writing:", function()
   end)
   it("one that may be two days, or is in no known zone, is not guessed", function()
     assert.is_nil(clock.seconds("05/06/2024 10:00"))
+    for order, text in pairs {
+      day_first = "2024-06-05T10:00:00Z",
+      month_first = "2024-05-06T10:00:00Z",
+    } do
+      assert.equal(clock.seconds(text), clock.seconds("05/06/2024 10:00", nil, order))
+      assert.equal(clock.seconds("2024-06-25"), clock.seconds("06/25/2024", nil, order))
+    end
     assert.is_nil(clock.seconds("2024-05-31 10:00:00 PST"))
   end)
   case(
@@ -569,7 +646,6 @@ describe("what cannot be read is said:", function()
     "prompt,user_id\ra,u\rb,v\r",
     "end in a carriage return alone, expected newlines"
   )
-  refused("UTF-16", "a.jsonl", '\xff\xfe{\0"\0p\0', "the file is UTF-16, expected UTF-8")
   refused(
     "a form that is not known",
     "b.jsonl",

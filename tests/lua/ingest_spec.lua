@@ -279,7 +279,7 @@ describe("a chat log", function()
       )
     )
     for pattern, reason in pairs {
-      ["<user>"] = "has no text",
+      ["<user>"] = "does not say where a message's text stands: it wants the word text",
       ["text <user>"] = "text must stand",
       ["<user> <user> text"] = "names user twice",
     } do
@@ -809,7 +809,10 @@ describe("a store", function()
     end
     local none, message = ingest.file(store, path, { fields = { prompt = "prompt" } })
     assert.is_nil(none)
-    assert.matches("is in the store already, read as .+ with other settings .+new store$", message)
+    assert.matches(
+      "is in the store already, read as .+ with other settings: .+ Its rows would come twice: .+",
+      message
+    )
     assert.equal(before, content(store))
     local bad = store:bad_lines(done.source_id)
     assert.same({ { line = 3, excerpt = "bad", reason = bad[1].reason } }, bad)

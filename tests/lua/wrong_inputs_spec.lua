@@ -24,6 +24,10 @@ local wrong_files = {
   ["chat.jsonl"] = '{"messages":[{"role":"user","content":"the moon"},'
     .. '{"role":"assistant","content":"a lamp"}]}\n',
   ["log.jsonl"] = '{"prompt":"the moon sees a lamp","user_id":"u1"}\n',
+  ["west.txt"] = "A story.\nB\246se.\n",
+  ["time.jsonl"] = '{"id":1,"labeler":"ann","completion":"a lamp","time":"soon"}\n',
+  ["rank.jsonl"] = '\n{"id":1,"labeler":"ann","completion_ids":[1,2],"ranks":[1,0]}\n',
+  ["nobody.jsonl"] = '{"id":99,"labeler":"ann","completion":"a lamp"}\n',
   ["number.lua"] = "return 7\n",
   ["too_few.lua"] = "return function() return { 1 } end\n",
   ["text.lua"] = "return function(_, a) local t = {} for i = 1, #a do t[i] = 'x' end return t "
@@ -66,7 +70,7 @@ local rows = {
   { SFT .. " --dataset folder", "'folder' is a folder, not a regular file" },
   { SFT .. " --dataset empty.jsonl", "dataset empty.jsonl: nothing in it can be used (0 rows" },
   { SFT .. " --dataset demos.jsonl --eval_dataset empty.jsonl", "eval_dataset empty.jsonl" },
-  { SFT .. " --dataset utf16.jsonl", "utf16.jsonl: the file is UTF-16, expected UTF-8" },
+  { SFT .. " --dataset utf16.jsonl", "utf16.jsonl:1: " },
   { SFT .. " --dataset rankings.jsonl", "rankings.jsonl:1: neither messages nor prompt" },
   { SFT .. " --dataset number.jsonl", "number.jsonl:1: completion is a number, not a text" },
   { SFT .. " --dataset chat.jsonl", "messages want a template" },
@@ -117,8 +121,12 @@ local rows = {
   },
   -- pretraining
   { NEW .. " --text blank.txt", "text blank.txt: nothing in it can be used" },
-  { NEW .. " --text folder", "cannot read folder: it is a folder, not a file" },
-  { NEW .. " --text demos.jsonl", "demos.jsonl: row 1 has no text" },
+  { NEW .. " --text folder", "'folder' is a folder, not a regular file" },
+  { NEW .. " --text demos.jsonl", "demos.jsonl:1: no `text`: documents are rows of {text}" },
+  {
+    NEW .. " --text noise.bin",
+    "noise.bin:1: a NUL byte; is it a text file?",
+  },
   { NEW .. " --text text.txt --context 999", "context is above max_position_embeddings" },
   { NEW .. " --text text.txt --num_attention_heads 3", "num_attention_heads must divide" },
   { NEW .. " --text text.txt --num_attention_heads 16", "num_attention_heads must be even" },
@@ -132,6 +140,24 @@ local rows = {
   { COLLECT .. " --logs log.jsonl --format nosuch", "unknown format 'nosuch'; known: auto" },
   { COLLECT .. " --logs log.jsonl --fields prompt", "fields wants name=field, got 'prompt'" },
   { COLLECT .. " --logs log.jsonl --names none.txt", "opening 'none.txt': No such file" },
+  { COLLECT .. " --logs log.jsonl --names noise.bin", "noise.bin:1: a NUL byte; is it a" },
+  {
+    NEW .. " --text west.txt",
+    "west.txt:2: not UTF-8 at byte 2; a file in another encoding is converted first, as in iconv",
+  },
+  {
+    COLLECT .. " --logs log.jsonl --format chat_log --pattern (((",
+    "the pattern '(((' does not say where a message's text stands: it wants the word text, as in",
+  },
+  {
+    COLLECT .. " --logs log.jsonl --answers time.jsonl",
+    "time.jsonl:1: `time` is the text 'soon'",
+  },
+  {
+    COLLECT .. " --logs log.jsonl --answers rank.jsonl",
+    "rank.jsonl:2: rank 2 is 0: a rank is an integer from 1, 1 is best",
+  },
+  { COLLECT .. " --logs log.jsonl --answers nobody.jsonl", "nobody.jsonl:1: " },
   { COLLECT .. " --logs cut.jsonl --strict", "cut.jsonl:2: " },
   { COLLECT .. " --logs log.jsonl --store log.jsonl", "log.jsonl': file is not a database" },
   { COLLECT .. " --rankings demos.jsonl", "demos.jsonl gave no rankings" },
@@ -150,6 +176,7 @@ local rows = {
   { "generate null", "null/config.json: null, not an object" },
   { "generate mamba", "unknown architecture 'nil' (model_type 'mamba'); known: LlamaForCausalLM" },
   { "generate noise.bin", "this is no llama2.c checkpoint" },
+  { "generate model --prompt a\200b", "the prompt is not UTF-8 at byte 2" },
   { "generate model --n 0", "n = '0' is out of range; give an integer ≥ 1" },
   { "generate model llama", "'llama' belongs to no key" },
   { "store", "usage: perilune store FILE" },

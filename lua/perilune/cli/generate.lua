@@ -44,6 +44,8 @@ end
 local function prompt_of(cfg, tok, template)
   local text = cfg.prompt
   if text == "-" then text = io.read("a"):gsub("\n$", "") end
+  local valid, at = utf8.len(text)
+  if not valid then return nil, ("the prompt is not UTF-8 at byte %d"):format(at) end
   local prompt, message = data.prompt_ids(tok, template, { prompt = text })
   if not prompt then return nil, ("the prompt: %s; give --prompt TEXT"):format(message) end
   return prompt

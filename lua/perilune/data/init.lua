@@ -429,41 +429,41 @@ function data.ranked(tok, template, rows, max_length, ties)
   })
 end
 
--- The next run of lines that are not blank; line ends are \n whatever they were.
-local function next_document(file)
-  local document = {}
-  for line in file:lines("L") do
-    if line:find("%S") then
-      document[#document + 1] = line:gsub("\r\n$", "\n")
-    elseif #document > 0 then
-      break
+-- Documents of plain text: runs of lines that are not blank, joined by newlines whatever their line
+-- ends were; raises with file and line at what is no text.
+local function plain_documents(path)
+  local reader, message = ingest.lines(path)
+  if not reader then error(message, 0) end
+  return function()
+    local document = {}
+    for line in reader do
+      if line:find("%S") then
+        document[#document + 1] = line
+      elseif #document > 0 then
+        break
+      end
     end
+    return #document > 0 and table.concat(document, "\n") or nil
   end
-  if #document > 0 then return (table.concat(document):gsub("\n$", "")) end
-  file:close()
 end
 
 --- Documents of a file: {text} rows, or plain text between blank lines.
--- @tparam string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text
+-- @tparam string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text in
+--   UTF-8, gzip or not
 -- @tparam ?table account takes what is left out
--- @treturn function giving a document, nil at the end
+-- @treturn function giving a document, nil at the end; raises with file and line at what is none
 function data.documents(path, account)
   if path:match("%.jsonl?$") or path:match("%.jsonl?%.gz$") or store_part(path) then
     local each = data.each(path, account)
     return function()
       local row, number = each()
       if row and type(row.text) ~= "string" then
-        error(("%s: row %d has no text"):format(path, number), 0)
+        refuse(path, "row", number, "no `text`: documents are rows of {text}")
       end
       return row and row.text
     end
   end
-  local file, message = io.open(path, "rb")
-  if file and lfs.attributes(path, "mode") == "directory" then
-    file, message = nil, "it is a folder, not a file"
-  end
-  if not file then error(("cannot read %s: %s"):format(path, message), 0) end
-  return function() return next_document(file) end
+  return plain_documents(path)
 end
 
 --- Text in pieces of at most `length` tokens: documents laid end to end, each with its beginning

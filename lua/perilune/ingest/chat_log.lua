@@ -73,7 +73,11 @@ function chat_log.compile(pattern)
     end
     at = to + 1
   end
-  if not seen.prompt then return nil, ("the pattern '%s' has no text"):format(pattern) end
+  if not seen.prompt then
+    local missing = "the pattern '%s' does not say where a message's text stands: it wants the "
+      .. "word text, as in '%s'"
+    return nil, missing:format(pattern, chat_log.pattern)
+  end
   return table.concat(out), names
 end
 

@@ -2,11 +2,12 @@
 --
 -- Numbers are Unix seconds; above 1e11 milliseconds, above 1e14 microseconds. Texts: digits; ISO
 -- 8601 (`2021-03-04T05:06:07.8+01:00`, a space for the T, `20210304T050607Z`, a date alone);
--- `2021/03/04 05:06`; `4.3.2021`; `25/03/2021` (day and month are told apart only when one of them
--- is above 12); months by name (`Mar 4, 2021 5:06 PM`, `Thu, 04 Mar 2021 05:06:07 GMT`,
--- `04-Mar-21`, `Thu Mar 4 05:06:07 2021`); `05:06` or `05:06:07` with the day given apart. A text
--- without a zone is taken as UTC; names of zones other than UTC, GMT and Z are not understood. An
--- object `{"$date": ...}` is what it holds. Other writings need a mapping function.
+-- `2021/03/04 05:06`; `4.3.2021`; `25/03/2021` (day and month are told apart when one of them is
+-- above 12, else by an order that is given, "day_first" or "month_first": it is not guessed);
+-- months by name (`Mar 4, 2021 5:06 PM`, `Thu, 04 Mar 2021 05:06:07 GMT`, `04-Mar-21`,
+-- `Thu Mar 4 05:06:07 2021`); `05:06` or `05:06:07` with the day given apart. A text without a zone
+-- is taken as UTC; names of zones other than UTC, GMT and Z are not understood. An object
+-- `{"$date": ...}` is what it holds. Other writings need a mapping function.
 
 local clock = {}
 
@@ -101,14 +102,20 @@ local weekdays =
 
 local function month_of(name) return months[name:sub(1, 3):lower()] end
 
---- Day and month of two numbers of which it is not said which is which.
-local function day_first(a, b, year)
+--- Day and month of two numbers of which it is not said which is which; nil and true when it is not
+-- known.
+local function day_or_month(a, b, year, order)
   a, b = tonumber(a), tonumber(b)
   if a > 12 or a == b then
     return date(year, b, a)
   elseif b > 12 then
     return date(year, a, b)
+  elseif order == "day_first" then
+    return date(year, b, a)
+  elseif order == "month_first" then
+    return date(year, a, b)
   end
+  return nil, true
 end
 
 -- Ways to write a date at the beginning of a text: a pattern, and its captures to seconds.
@@ -120,7 +127,7 @@ local dates = {
     "^(%d%d?)%.(%d%d?)%.(%d%d%d%d)()",
     function(day, month, year) return date(year, month, day) end,
   },
-  { "^(%d%d?)[/-](%d%d?)[/-](%d%d%d%d)()", day_first },
+  { "^(%d%d?)[/-](%d%d?)[/-](%d%d%d%d)()", day_or_month },
   {
     "^(%d%d?)[%s-](%a+)%.?,?[%s-](%d%d%d?%d?)()",
     function(day, month, year) return date(year, month_of(month), day) end,
@@ -131,11 +138,15 @@ local dates = {
   },
 }
 
---- The date at the beginning of a text, in seconds, and what stands behind it.
-local function leading_date(text)
+--- The date at the beginning of a text, in seconds, what stands behind it, and true for a date that
+-- may be two.
+local function leading_date(text, order)
   for _, way in ipairs(dates) do
     local a, b, c, after = text:match(way[1])
-    if a then return way[2](a, b, c), text:sub(after) end
+    if a then
+      local start, open = way[2](a, b, c, order)
+      return start, text:sub(after), open
+    end
   end
 end
 
@@ -148,8 +159,10 @@ end
 --- Unix seconds.
 -- @tparam number|string|table value
 -- @tparam ?number day seconds of the day that a bare time of day belongs to
+-- @tparam ?string order "day_first" or "month_first", of dates such as 05/06/2024
 -- @treturn ?number nil when it is not understood
-function clock.seconds(value, day)
+-- @treturn ?boolean true when it is a date that may be two
+function clock.seconds(value, day, order)
   if type(value) == "table" then
     value = value["$date"] or value["$numberLong"]
     value = type(value) == "table" and value["$numberLong"] or value
@@ -165,7 +178,7 @@ function clock.seconds(value, day)
   end
   local name, after = text:match("^(%a+),?%s+()")
   if name and weekdays[name:sub(1, 3):lower()] then text = text:sub(after) end
-  local start, rest = leading_date(text)
+  local start, rest, open = leading_date(text, order)
   if not rest then
     start, rest = split_date(text)
   end
@@ -173,7 +186,7 @@ function clock.seconds(value, day)
     local seconds = day and text:find("^%d") and of_day(text)
     return seconds and plain_number(day + seconds)
   elseif not start or rest == "" then
-    return start
+    return start, open
   end
   local clock_text = rest:match("^[T,]?%s*(%d.*)$")
   if not clock_text then return nil end

@@ -7,6 +7,7 @@
 local core = require("perilune.core")
 local chat_log = require("perilune.ingest.chat_log")
 local csv = require("perilune.ingest.csv")
+local encoding = require("perilune.ingest.encoding")
 local field_names = require("perilune.ingest.field_names")
 local records = require("perilune.ingest.records")
 local row_fields = require("perilune.ingest.row_fields")
@@ -18,19 +19,8 @@ local SAMPLE_RECORDS <const> = 40
 local aliases = { hf = "rows" }
 local kinds = { jsonl = true, json = true, csv = true }
 
--- How texts begin that are in other encodings than UTF-8.
-local encodings = { { "\xff\xfe", "UTF-16" }, { "\xfe\xff", "UTF-16" } }
-
---- Why a file cannot be cut into lines of UTF-8, told from its first line, or nil.
+--- Why a file cannot be cut into lines, told from its first line, or nil.
 local function not_lines(first, looked)
-  for _, entry in ipairs(encodings) do
-    if first:sub(1, #entry[1]) == entry[1] then
-      return ("the file is %s, expected UTF-8: convert it, as in iconv -f %s -t UTF-8"):format(
-        entry[2],
-        entry[2]
-      )
-    end
-  end
   if looked == 1 and first:find("\r[^\r\n]") and not first:find("^%s*[%[{]") then
     return "its lines end in a carriage return alone, expected newlines: convert it, as in "
       .. "tr '\\r' '\\n'"
@@ -39,7 +29,7 @@ end
 
 --- Lines at the start that can be read and are not blank.
 local function beginning(path, opts)
-  local reader <close>, message = core.lines.open(path, { max_bytes = opts.max_bytes })
+  local reader <close>, message = encoding.open(path, opts)
   if not reader then return nil, message end
   local sample, looked, first = {}, 0, nil
   for text in reader.next, reader do
@@ -153,7 +143,7 @@ local function fail(path, message) return nil, ("%s: %s"):format(path, message) 
 
 --- Told from settings and the file's beginning.
 -- @tparam string path
--- @tparam table opts format, fields, pattern, delimiter, header, max_bytes
+-- @tparam table opts format, fields, pattern, delimiter, header, max_bytes, encoding
 -- @treturn ?table kind, shape ("mapping", "chat_log" or one of shapes), says
 -- @treturn ?string message
 return function(path, opts)

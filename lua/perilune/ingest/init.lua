@@ -22,6 +22,8 @@
 --   fields        {prompt = "text", user_id = "meta.user", ...} or function(record) -> row; see
 --                 ingest/mapping.lua. Column numbers for CSV without a header
 --   pattern, skip, day   of chat logs; see ingest/chat_log.lua. The day is else in the file's name
+--   date_order    "day_first" or "month_first": how 05/06/2024 is meant, which is not guessed
+--   encoding      "latin1" (Windows-1252); UTF-16 is told by its mark, all else is UTF-8
 --   source, labeler, organisation   where the records do not say
 --   answers       whose the answers are: "person", or "model" for the logs of a deployed model,
 --                 whose answers are no demonstrations; see ingest/exchange.lua
@@ -33,7 +35,9 @@
 --
 -- May use: base, store.
 
+local clock = require("perilune.ingest.clock")
 local core = require("perilune.core")
+local encoding = require("perilune.ingest.encoding")
 local fingerprint = require("perilune.ingest.fingerprint")
 local checked = require("perilune.base.options")
 local records = require("perilune.ingest.records")
@@ -93,6 +97,33 @@ function ingest.objects(path)
   end
 end
 
+--- The lines of a text file, gzip or not: UTF-8 without NUL bytes.
+-- @tparam string path
+-- @treturn ?function iterator of lines and their numbers; raises with file and line at what is no
+--   text
+-- @treturn ?string message
+function ingest.lines(path)
+  local reader, message = records.open(path, "lines", {})
+  if not reader then return nil, message end
+  local ended = false
+  return function()
+    if ended then return nil end
+    local text, line, reason = reader:next()
+    if text == false then
+      error(source.bad_line(path, line, reason), 0)
+    elseif text == nil then
+      reader:close()
+      ended = true
+    end
+    return text, line
+  end
+end
+
+--- Unix seconds of a time as logs write them: see ingest/clock.lua.
+-- @tparam any value
+-- @treturn ?number nil when it is not understood
+function ingest.time(value) return (clock.seconds(value)) end
+
 -- ---- which source a file is --------
 
 local function function_name(f)
@@ -117,12 +148,33 @@ local function settings_text(opts)
   return json.encode(settings)
 end
 
+local function shown_setting(value)
+  if value == nil then return "not set" end
+  return type(value) == "string" and "'" .. value .. "'" or json.encode(value)
+end
+
+--- Which settings differ: "format was 'json' and is 'auto'".
+local function differences(then_text, now_text)
+  local before, now = json.decode(then_text) or {}, json.decode(now_text)
+  local names, texts = {}, {}
+  for _, list in ipairs { before, now } do
+    for name in pairs(list) do
+      names[name] = true
+    end
+  end
+  for name in pairs(names) do
+    local old, new = shown_setting(before[name]), shown_setting(now[name])
+    if old ~= new then texts[#texts + 1] = ("%s was %s and is %s"):format(name, old, new) end
+  end
+  table.sort(texts)
+  return table.concat(texts, ", ")
+end
+
 local function other_settings(path, entry, settings)
-  return nil,
-    (
-      "%s: this content is in the store already, read as '%s' with other settings (then "
-      .. "%s, now %s): give the settings of then, or ingest it into a new store"
-    ):format(path, entry.path, entry.settings, settings)
+  local text = "%s: this content is in the store already, read as '%s' with other settings: %s. "
+    .. "Its rows would come twice: give the settings of then, leave the file out, or read it into "
+    .. "a new store (a store of Perilune 0.1.0 took a log's answers for people's: make a new one)"
+  return nil, text:format(path, entry.path, differences(entry.settings, settings))
 end
 
 local function base_name(path) return path:match("[^/]*$") end
@@ -173,10 +225,11 @@ end
 local function is_gzip(path) return bytes_at(path, 0, 2) == "\x1f\x8b" end
 
 --- Where reading goes on. The last line may have been read before its end was written.
-local function cursor_of(path, entry, grown)
+local function cursor_of(path, entry, grown, is_utf8)
   local cursor = { offset = entry.offset, line = entry.line }
   if
     grown
+    and is_utf8
     and entry.offset > 0
     and not is_gzip(path)
     and bytes_at(path, entry.offset - 1, 1) ~= "\n"
@@ -219,8 +272,9 @@ end
 
 --- Where to go on when the file has grown, after a last record that was bad: before it, when it may
 -- be half a line that is being written or the place where a gzip file was cut.
-local function before_last(from, path, bytes)
+local function before_last(from, path, bytes, is_utf8)
   local offset, line = from:cursor()
+  if not is_utf8 then return offset, line end
   local text = from.records.text
   if is_gzip(path) then
     return offset, text and line or line - 1
@@ -277,7 +331,7 @@ function Batch:run()
     if not line then
       ended = true
       if self.was_bad then
-        offset, place = before_last(from, self.path, result.bytes)
+        offset, place = before_last(from, self.path, result.bytes, self.is_utf8)
       end
       break
     end
@@ -367,7 +421,8 @@ function ingest.file(store, path, opts)
     return result
   end
 
-  local cursor = entry and cursor_of(path, entry, grown)
+  local is_utf8 = encoding.of(path, opts.encoding) == "utf-8"
+  local cursor = entry and cursor_of(path, entry, grown, is_utf8)
   local taken = entry and taken_of(entry)
   message = opts.strict and strict_pass(path, opts, cursor, taken)
   if message then return nil, message end
@@ -379,6 +434,7 @@ function ingest.file(store, path, opts)
     store = store,
     from = from,
     path = path,
+    is_utf8 = is_utf8,
     hash = hash,
     result = result,
     kinds = 0,

@@ -18,9 +18,10 @@
 
 local core = require("perilune.core")
 local csv = require("perilune.ingest.csv")
+local encoding = require("perilune.ingest.encoding")
 local row_fields = require("perilune.ingest.row_fields")
 
-local json, lines = core.json, core.lines
+local json = core.json
 
 local records = {}
 
@@ -50,6 +51,15 @@ local function not_text(text)
   if not ok then return ("not UTF-8 at byte %d"):format(at) end
 end
 records.not_text = not_text
+
+--- What to do about lines that cannot be read for this reason; "" when there is nothing to say.
+-- @tparam string reason
+-- @treturn string
+function records.advice(reason)
+  if reason:find("^a NUL byte") then return "; is it a text file?" end
+  if not reason:find("not UTF-8", 1, true) then return "" end
+  return "; a file in another encoding is converted first, as in iconv -f LATIN1 -t UTF-8"
+end
 
 -- ---- lines --------
 
@@ -186,8 +196,11 @@ local function list_in(value)
 end
 
 --- The text of a whole file, unpacked.
-local function whole(path, most)
-  local reader <close>, message = lines.open(path, { max_bytes = most })
+local function whole(path, most, opts)
+  local reader <close>, message = encoding.open(path, {
+    max_bytes = most,
+    encoding = opts.encoding,
+  })
   if not reader then return nil, message end
   local pieces, bytes = {}, 0
   for text, _, problem in reader.next, reader do
@@ -206,7 +219,7 @@ local function whole(path, most)
 end
 
 local function open_json(path, opts, cursor)
-  local text, message = whole(path, opts.max_json_bytes or JSON_BYTES)
+  local text, message = whole(path, opts.max_json_bytes or JSON_BYTES, opts)
   if not text then return nil, message end
   local value, list
   value, message = json.decode(with_long_numbers_as_text(text), STRICT)
@@ -247,7 +260,8 @@ function Csv:cursor() return self.csv:cursor() end
 
 --- Delimiter, width and names of a CSV file, from its first record.
 local function csv_head(path, opts)
-  local reader, message = lines.open(path, { max_bytes = opts.max_bytes })
+  local settings = { max_bytes = opts.max_bytes, encoding = opts.encoding }
+  local reader, message = encoding.open(path, settings)
   if not reader then return nil, message end
   local first = reader:next()
   reader:close()
@@ -255,7 +269,7 @@ local function csv_head(path, opts)
     return nil, first == nil and "the file is empty" or "the first line is too long"
   end
   local delimiter = opts.delimiter or csv.delimiter(first)
-  reader = lines.open(path, { max_bytes = opts.max_bytes })
+  reader = encoding.open(path, settings)
   local names, _, problem = csv
     .reader(reader, {
       delimiter = delimiter,
@@ -297,14 +311,15 @@ end
 --- Opens a file.
 -- @tparam string path
 -- @tparam string kind lines, jsonl, json or csv
--- @tparam table opts max_bytes (of a line), max_json_bytes, delimiter, header
+-- @tparam table opts max_bytes (of a line), max_json_bytes, delimiter, header, encoding
 -- @tparam ?table cursor {offset =, line =} where to go on
 -- @treturn ?RecordReader
 -- @treturn ?string message
 function records.open(path, kind, opts, cursor)
   cursor = cursor or { offset = 0, line = 0 }
   if kind == "json" then return open_json(path, opts, cursor) end
-  local reader, message = lines.open(path, {
+  local reader, message = encoding.open(path, {
+    encoding = opts.encoding,
     max_bytes = opts.max_bytes,
     offset = cursor.offset,
     line = cursor.line,

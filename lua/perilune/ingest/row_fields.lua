@@ -269,10 +269,11 @@ local texts = { "organisation", "use_case", "kind", "labeler" }
 --- Makes a row canonical, or says why it cannot be.
 -- @tparam table row changed in place
 -- @tparam ?number day for times of day without a day
+-- @tparam ?string date_order of dates that may be two, see clock.lua
 -- @treturn ?string reason, nil when the row is good
 -- @treturn ?boolean true when such a row is passed over rather than bad
 -- @treturn ?string note what was left out of a good row
-function row_fields.check(row, day)
+function row_fields.check(row, day, date_order)
   local prompt, note = row.prompt, nil
   if prompt ~= nil and row.messages ~= nil then
     return "both a prompt and messages"
@@ -315,8 +316,11 @@ function row_fields.check(row, day)
   if time == "" then
     row.time = nil
   elseif time ~= nil then
-    row.time = clock.seconds(time, day)
-    if not row.time and not (type(time) == "string" and clock.is_time_of_day(time)) then
+    local is_open
+    row.time, is_open = clock.seconds(time, day, date_order)
+    if is_open then
+      note = "a date of which day and month cannot be told apart, left out: say date_order"
+    elseif not row.time and not (type(time) == "string" and clock.is_time_of_day(time)) then
       note = "a time that is not understood, left out"
     end
   end

@@ -32,6 +32,8 @@ local known_options = {
   organisation = true,
   answers = true,
   day = true,
+  date_order = true,
+  encoding = true,
   extra = true,
   delimiter = true,
   header = true,
@@ -39,6 +41,13 @@ local known_options = {
   max_json_bytes = true,
 }
 source.known_options = known_options
+
+local choices = {
+  source = { list = "'api' or 'labeler'", api = true, labeler = true },
+  answers = { list = "'person' or 'model'", person = true, model = true },
+  date_order = { list = "'day_first' or 'month_first'", day_first = true, month_first = true },
+  encoding = { list = "'auto' or 'latin1'", auto = true, latin1 = true },
+}
 
 --- A file that rows are read from.
 -- @class Source
@@ -117,14 +126,16 @@ function source.open(path, opts, cursor, taken)
     notes = {},
     labeler = opts.labeler,
     organisation = opts.organisation,
+    date_order = opts.date_order,
     by_function = type(opts.fields) == "function",
     default_source = opts.source or forms.sources[taken.shape] or "api",
   }
-  if opts.source ~= nil and opts.source ~= "api" and opts.source ~= "labeler" then
-    return nil, ("source must be 'api' or 'labeler', got '%s'"):format(tostring(opts.source))
-  end
-  if opts.answers ~= nil and opts.answers ~= "person" and opts.answers ~= "model" then
-    return nil, ("answers must be 'person' or 'model', got '%s'"):format(tostring(opts.answers))
+  for name, known in pairs(choices) do
+    local value = opts[name]
+    if value ~= nil and not known[value] then
+      local text = "%s must be %s, got '%s'"
+      return nil, text:format(name, known.list, tostring(value))
+    end
   end
   self.convert, message = converter(taken, opts)
   if not self.convert then return nil, message end
@@ -145,7 +156,7 @@ function Source:check(count, reason, skipped)
     row.source = row.source or self.default_source
     row.labeler = row.labeler or self.labeler
     row.organisation = row.organisation or self.organisation
-    local wrong, passed_over, note = row_fields.check(row, self.day)
+    local wrong, passed_over, note = row_fields.check(row, self.day, self.date_order)
     if not wrong and (self.by_function or row.rankings) then
       wrong = select(2, check_row(row)) -- a store's own look at what it did not make
     end
@@ -191,7 +202,9 @@ function Source:next()
 end
 
 --- A record that is bad, as a message.
-function source.bad_line(path, line, reason) return ("%s:%d: %s"):format(path, line, reason) end
+function source.bad_line(path, line, reason)
+  return ("%s:%d: %s%s"):format(path, line, reason, records.advice(reason))
+end
 
 --- An iterator over the rows: see ingest.rows.
 -- @tparam table opts strict, limit, on_bad, on_skip

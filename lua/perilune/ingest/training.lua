@@ -11,6 +11,7 @@
 -- passed over is said once, with counts.
 
 local core = require("perilune.core")
+local encoding = require("perilune.ingest.encoding")
 local own_rows = require("perilune.ingest.own_rows")
 local source = require("perilune.ingest.source")
 
@@ -20,7 +21,7 @@ local LINES_LOOKED_AT <const> = 200
 -- Whether the first line that holds a record says so; a file without lines is an empty set. A
 -- broken line says nothing: what follows it does.
 local function is_set(path)
-  local reader <close>, message = core.lines.open(path, { skip_empty = true })
+  local reader <close>, message = encoding.open(path, { skip_empty = true })
   if not reader then return nil, message end
   local broken = 0
   for text in reader.next, reader do
