@@ -489,6 +489,233 @@ describe("names in any writing:", function()
   })
 end)
 
+describe("exports of other programs:", function()
+  local function battle(winner, more)
+    local record = {
+      conversation_a = { user(Q), assistant(NO) },
+      conversation_b = { user(Q), assistant(YES) },
+      winner = winner,
+      judge = "j1",
+    }
+    for key, value in pairs(more or {}) do
+      record[key] = value
+    end
+    return record
+  end
+  local function judged(ranks)
+    return {
+      prompt = Q,
+      completions = { NO, YES },
+      rankings = { { labeler = "j1", ranks = ranks } },
+      user_id = "j1",
+    }
+  end
+  case(
+    "arena battles keep verdict, ties and judge",
+    "rankings",
+    { battle("model_b"), battle("model_a"), battle("tie (bothbad)"), battle("nobody") },
+    { judged { 2, 1 }, judged { 1, 2 }, judged { 1, 1 } },
+    { "4: winner is 'nobody', expected model_a, model_b or tie" }
+  )
+  case("an arena battle of two turns is about the last", "rankings", {
+    battle("model_a", {
+      conversation_a = { user("Hi"), assistant("Hello"), user(Q), assistant(YES) },
+      conversation_b = { user("Hi"), assistant("Hello"), user(Q), assistant(NO) },
+    }),
+    battle("model_a", {
+      conversation_a = { user("Hi"), assistant("Hello"), user(Q), assistant(YES) },
+      conversation_b = { user("Hi"), assistant("Yo"), user(Q), assistant(NO) },
+    }),
+  }, {
+    {
+      messages = { user("Hi"), assistant("Hello"), user(Q) },
+      completions = { YES, NO },
+      rankings = { { labeler = "j1", ranks = { 1, 2 } } },
+      user_id = "j1",
+    },
+  }, { "2: the two dialogues part before their last answer" })
+  case("an arena table whose turns are JSON in texts", "rankings", {
+    {
+      prompt = json.encode { Q },
+      response_a = json.encode { YES },
+      response_b = json.encode { NO },
+      winner_model_a = 1,
+      winner_model_b = 0,
+      winner_tie = 0,
+    },
+    { prompt = Q, response_a = YES, response_b = NO, winner_model_a = 0, winner_model_b = 0 },
+  }, {
+    {
+      prompt = Q,
+      completions = { YES, NO },
+      rankings = { { labeler = "judge", ranks = { 1, 2 } } },
+    },
+  }, { "2: none of winner_model_a, winner_model_b, winner_tie" })
+  case("WebGPT's comparisons", "rankings", {
+    {
+      question = { full_text = Q, dataset = "eli5" },
+      answer_0 = NO,
+      answer_1 = YES,
+      score_0 = -0.5,
+      score_1 = 0.5,
+    },
+    { question = { id = 1 }, answer_0 = NO, answer_1 = YES, score_0 = 0, score_1 = 0 },
+  }, { { prompt = Q, completions = { NO, YES }, ranks = { 2, 1 } } }, {
+    "2: question.full_text is a nil, not a text",
+  })
+  case(
+    "StackExchange pairs: j is preferred",
+    "rankings",
+    { { qid = 7, question = Q, response_j = YES, response_k = NO, metadata = {} } },
+    { PAIR }
+  )
+
+  local function node(id, parent, children, role, parts, kind)
+    return {
+      id = id,
+      parent = parent or json.null,
+      children = children,
+      message = role and {
+        author = { role = role },
+        content = { content_type = kind or "text", parts = parts },
+      } or json.null,
+    }
+  end
+  local function tree(current, nodes)
+    local mapping = {}
+    for _, one in ipairs(nodes) do
+      mapping[one.id] = one
+    end
+    return { title = "t", create_time = 1717149600.5, mapping = mapping, current_node = current }
+  end
+  local nodes = {
+    node("r", nil, { "s" }),
+    node("s", "r", { "q" }, "system", { "" }),
+    node("q", "s", { "a1", "a2" }, "user", { Q }),
+    node("a1", "q", {}, "assistant", { NO }),
+    node("a2", "q", { "t" }, "assistant", { "search" }, "code"),
+    node("t", "a2", { "a3" }, "tool", { "found" }),
+    node("a3", "t", {}, "assistant", { YES }),
+  }
+  case("ChatGPT's: the branch shown last, without tools; a picture is no text", "logs", {
+    tree("a3", nodes),
+    tree("a1", nodes),
+    tree(nil, nodes),
+    tree("p", { node("p", nil, {}, "user", { { asset = 1 }, Q }, "multimodal_text") }),
+  }, {
+    { prompt = Q, completions = { YES }, time = 1717149600.5 },
+    { prompt = Q, completions = { NO }, time = 1717149600.5 },
+    { prompt = Q, completions = { YES }, time = 1717149600.5 },
+  }, { "4: a dialogue with pictures or sound" })
+
+  local function task(names, ...)
+    local annotations = {}
+    for i, selected in ipairs { ... } do
+      annotations[i] = {
+        completed_by = i,
+        result = { { type = "pairwise", to_name = names, value = { selected = selected } } },
+      }
+    end
+    return { id = 1, data = { prompt = Q, a1 = YES, a2 = NO }, annotations = annotations }
+  end
+  local cancelled = task("a1,a2", "left")
+  cancelled.annotations[1].was_cancelled = true
+  case(
+    "Label Studio's pairwise annotations, each person's",
+    "rankings",
+    { task("a1,a2", "left", "right"), cancelled, task("x,y", "left"), task("a1,a2", "both") },
+    {
+      {
+        prompt = Q,
+        completions = { YES, NO },
+        rankings = {
+          { labeler = "1", ranks = { 1, 2 } },
+          { labeler = "2", ranks = { 2, 1 } },
+        },
+      },
+    },
+    {
+      "2: a task without a pairwise annotation",
+      "3: the compared tags are 'x,y', which are no two fields of data: name the tags after the "
+        .. "fields",
+      "4: selected is 'both', expected left or right",
+    }
+  )
+  case(
+    "HexChat's log, with its year and over New Year",
+    "logs",
+    "**** BEGIN LOGGING AT Sat Dec 31 22:11:49 2016\n\nDec 31 22:11:50 *\tNow talking on #e\n"
+      .. "Dec 31 22:12:00 <pelt>\thow do I mount it?\nJan  1 00:10:00 <dorn>\tskipped\n"
+      .. "Jan 01 00:12:00 <dorn>\thow do I stop it?\nJan 01 00:12:20 *\tdorn has quit (Quit)\n",
+    {
+      { prompt = "how do I mount it?", user_id = "pelt", time = 1483222320 },
+      { prompt = "how do I stop it?", user_id = "dorn", time = 1483229520 },
+    },
+    {
+      "1: a status line",
+      "2: an empty line",
+      "3: a status line",
+      "5: the line is not of the pattern '[time] <user> text'",
+      "7: a status line",
+    },
+    { name = "h.log" }
+  )
+  case(
+    "a spreadsheet's line that says the delimiter",
+    "logs",
+    "sep=;\r\nprompt;user_id\r\nyes, no;u1\r\n",
+    { { prompt = "yes, no", user_id = "u1" } },
+    {},
+    { name = "s.csv" }
+  )
+end)
+
+describe("a turn of weight 0", function()
+  local function talk(...)
+    local weights, messages = { ... }, {}
+    for i, weight in ipairs(weights) do
+      messages[2 * i - 1] = user("q" .. i)
+      messages[2 * i] = assistant("a" .. i)
+      if weight ~= "none" then messages[2 * i].weight = weight end
+    end
+    return { messages = messages }
+  end
+  local unlearnt = assistant("a1")
+  unlearnt.weight = 0
+  case(
+    "before the last answer is context, as the last it is no demonstration",
+    "demonstrations",
+    { talk(0, 1), talk(false, "none"), talk(1, 0) },
+    {
+      { messages = { user("q1"), unlearnt, user("q2") }, completion = "a2" },
+      { messages = { user("q1"), unlearnt, user("q2") }, completion = "a2" },
+    },
+    { "3: an answer that is labelled as bad, without a better one" }
+  )
+  it("is not trained, whatever its place; a row of them alone is passed over", function()
+    local control = pl.chat.control_names(pl.chat.plain)
+    local tok = pl.tokenizer.train {
+      texts = { "q a 1 2 3" },
+      vocab_size = 300,
+      special = { "<s>", "</s>", table.unpack(control) },
+      bos = "<s>",
+      eos = "</s>",
+    }
+    local path = file_of("own.jsonl", lines(talk(0, 1, 1), talk("0", "none", 0), talk(0, 0)))
+    local set = pl.data.examples(tok, pl.chat.plain, path, 1000)
+    local trained = {}
+    for i, sequence in ipairs(set.sequences) do
+      local shown = pl.chat.show(tok, sequence, set.masks[i])
+      trained[i] = {}
+      for answer in shown:gmatch("⟦([aq]%d)") do
+        trained[i][#trained[i] + 1] = answer
+      end
+    end
+    assert.same({ { "a2", "a3" }, { "a2" } }, trained)
+    assert.same({ ["every answer has weight 0"] = 1 }, set.counts.left_out)
+  end)
+end)
+
 describe("a file in another encoding:", function()
   local TEXT <const> =
     'prompt,user_id\r\n"Gr\u{F6}\u{DF}e, bitte?",u1\r\n\u{20AC} \u{1F41F} ok,u2\r\n'

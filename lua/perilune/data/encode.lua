@@ -205,11 +205,15 @@ local function text_example(tok, text, max_length)
     }
 end
 
--- A conversation as what stands before its last answer, that answer, and how many turns stand
--- behind it: those are no part of an example.
+-- A conversation as what stands before its last answer that is to be learnt, that answer, and how
+-- many turns stand behind it: those are no part of an example.
 local function split(messages)
   local at = #messages
-  while at > 0 and type(messages[at]) == "table" and messages[at].role ~= "assistant" do
+  while
+    at > 0
+    and type(messages[at]) == "table"
+    and (messages[at].role ~= "assistant" or messages[at].weight == 0)
+  do
     at = at - 1
   end
   if at == 0 then

@@ -5,6 +5,9 @@
 -- character that follows it in the pattern, so that reading a line takes time in proportion to its
 -- length, whatever it holds.
 --
+-- Without a pattern, lines are `[time] <user> text` or as HexChat writes them: `Aug 15 22:12:00
+-- <user>`, a tab and the text, with the year in a line that begins a log.
+--
 -- What channels write between messages (joins, parts, actions, notices) is no prompt: such lines
 -- are passed over with a reason. A line that is neither is bad.
 
@@ -26,6 +29,8 @@ chat_log.passed_over = {
   { "^%[[^%]]*%]%s*%*%s", "an action" },
   { "^%[[^%]]*%]%s*%-!%-", "a status line" },
   { "^%[[^%]]*%]%s*%-%S+%-%s", "a notice" },
+  { "^%a%a%a %d%d? [%d:]+ %*\t", "a status line" },
+  { "^%a%a%a %d%d? [%d:]+ %-[^\t]*%-\t", "a notice" },
   { "^%d%d?:[%d:]+%s+%*%*%*", "a status line" },
   { "^%d%d?:[%d:]+%s+%*%s", "an action" },
   { "^%d%d?:[%d:]+%s+%-!%-", "a status line" },
@@ -81,6 +86,31 @@ function chat_log.compile(pattern)
   return table.concat(out), names
 end
 
+local MONTHS <const> = "JanFebMarAprMayJunJulAugSepOctNovDec"
+
+--- A reader of HexChat's lines: its own row of a line, or nil. The year of a date is that of the
+-- last beginning of a log; one that goes over New Year counts on.
+local function hexchat()
+  local year, month_before
+  return function(line)
+    local began = line:match("^%*%*%*%* BEGIN LOGGING AT .* (%d%d%d%d)$")
+    if began then
+      year, month_before = tonumber(began), nil
+      return nil
+    end
+    local month, day, time, user, text = line:match("^(%a%a%a) (%d%d?) ([%d:]+) <([^>]+)>\t(.*)$")
+    local number = month and MONTHS:find(month, 1, true)
+    if not number then return nil end
+    if year and month_before and number < month_before then year = year + 1 end
+    month_before = number
+    return {
+      time = year and ("%s %s %s %d"):format(month, day, time, year) or nil,
+      user_id = user,
+      prompt = text,
+    }
+  end
+end
+
 --- A reader of lines.
 -- @tparam table opts pattern; skip = list of {Lua pattern, reason} in place of `passed_over`
 -- @treturn ?function (line, out) -> count, reason, skipped
@@ -91,19 +121,23 @@ function chat_log.reader(opts)
   if not pattern then return nil, names end
   local passed_over = opts.skip or chat_log.passed_over
   local a, b, c, d = names[1], names[2], names[3], names[4]
+  local other = not opts.pattern and hexchat()
 
   return function(line, out)
     local p, q, r, s = line:match(pattern)
-    if not p then
+    local row = not p and other and other(line)
+    if not p and not row then
       for _, entry in ipairs(passed_over) do
         if line:find(entry[1]) then return 0, entry[2], true end
       end
       return 0, ("the line is not of the pattern '%s'"):format(wanted)
     end
-    local row = { [a] = p }
-    if b then row[b] = q end
-    if c then row[c] = r end
-    if d then row[d] = s end
+    if not row then
+      row = { [a] = p }
+      if b then row[b] = q end
+      if c then row[c] = r end
+      if d then row[d] = s end
+    end
     local user = row.user_id
     local bare = user and user:gsub(STANDING, "")
     if bare and bare ~= "" then row.user_id = bare end

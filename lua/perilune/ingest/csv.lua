@@ -12,6 +12,10 @@ local csv = {}
 local MOST_LINES <const> = 1000
 local QUOTE <const> = 34
 
+--- The delimiter that a first line of a spreadsheet's says ("sep=;"), or nil: such a line is no
+-- record.
+function csv.said_delimiter(line) return line:match('^[Ss][Ee][Pp]=([^%w"])$') end
+
 --- The delimiter of a header line: the one of , ; tab | that stands in it most often.
 function csv.delimiter(line)
   local best, most = ",", 0

@@ -76,6 +76,7 @@ end
 local function kind_of(path, opts, sample, looked)
   local name = path:lower():gsub("%.gz$", "")
   local first = sample[1] or ""
+  if csv.said_delimiter(first) then return "csv", "its first line" end
   if name:find("%.csv$") or name:find("%.tsv$") then
     return "csv", "its name"
   elseif first:find("^%s*%[%s*[{%]]") or first:find("^%s*%[%s*$") then
@@ -154,7 +155,7 @@ return function(path, opts)
     return nil,
       (
         "unknown format '%s'; known: auto, jsonl, json, csv, chat_log, hf, hh, alpaca, "
-        .. "sharegpt, self_instruct, turns, oasst, pandalm"
+        .. "sharegpt, self_instruct, turns, oasst, pandalm, arena, webgpt, chatgpt, label_studio"
       ):format(format)
   elseif format == "chat_log" then
     return { kind = "lines", shape = "chat_log", says = "a chat log, as set" }

@@ -12,7 +12,8 @@
 --             its `labeler`. Not told, `completion` and `output` are a person's, and `response` and
 --             `answer` are so beside an instruction alone
 --   wanted    an answer is unwanted when a field such as `label`, `kto_tag` or `weight` is false, 0
---             or below, or a word for it; `weight` may stand in a turn. Deleted records and single
+--             or below, or a word for it; a turn of `weight` 0 before the last answer is
+--             context that is not trained. Deleted records and single
 --             messages of an assistant are no prompts
 --
 -- A record that is none of this is bad, or passed over when such a record holds no row by nature;
@@ -90,22 +91,6 @@ local function is_unwanted(record)
     if value ~= nil and flag(value) == false then return true end
   end
   return false
-end
-
---- The number of the assistant's turn that a dialogue marks as not to be learnt, or nil.
--- @tparam {table,...} dialogue
--- @treturn ?integer
-function exchange.unwanted_turn(dialogue)
-  for i, turn in ipairs(dialogue) do
-    if
-      type(turn) == "table"
-      and turn.weight ~= nil
-      and flag(turn.weight) == false
-      and turns.role(turn) == "assistant"
-    then
-      return i
-    end
-  end
 end
 
 local UNWANTED <const> = "an answer that is labelled as bad, without a better one"
@@ -484,12 +469,6 @@ local function dialogue_or_question(row, record, opts)
   local context, reason, is_dialogue = context_of(record)
   if reason or context == nil then return reason or "no prompt" end
   local unwanted, last = is_unwanted(record), context[#context]
-  local dialogue = is_dialogue and dialogue_of(record)
-  local turn = dialogue and exchange.unwanted_turn(dialogue)
-  if turn and turn < #dialogue and not is_models(row, opts) then
-    local text = "turn %d has weight 0 and is not the last: leave it out or cut the dialogue there"
-    return text:format(turn), true
-  end
   if
     answer == nil
     and is_dialogue
@@ -498,7 +477,7 @@ local function dialogue_or_question(row, record, opts)
     and last.content:find("%S")
   then
     answer, name = last.content, "the last turn"
-    unwanted = unwanted or turn ~= nil
+    unwanted = unwanted or last.weight == 0
     context[#context] = nil
   end
   if answer ~= nil then

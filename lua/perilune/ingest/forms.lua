@@ -6,7 +6,8 @@
 -- are not checked here. `opts.extra == false` leaves the other fields of a record out.
 --
 -- What a record of one exchange says is read by exchange.lua whatever its shape is called: `rows`,
--- `hh`, `alpaca`, `sharegpt` and `pandalm` differ in whose prompts they are when nobody says so.
+-- `hh`, `alpaca`, `sharegpt` and `pandalm` differ in whose prompts they are when nobody says so;
+-- `arena`, `webgpt`, `chatgpt` and `label_studio` are written anew for it by exports.lua.
 -- The other shapes hold several exchanges in a record:
 --
 --   self_instruct  instruction with instances of input and output
@@ -14,6 +15,7 @@
 --   oasst          message trees: a row for each prompter's turn with at least two ranked replies
 
 local exchange = require("perilune.ingest.exchange")
+local exports = require("perilune.ingest.exports")
 local field_names = require("perilune.ingest.field_names")
 local row_fields = require("perilune.ingest.row_fields")
 local turns = require("perilune.ingest.turns")
@@ -42,13 +44,26 @@ end
 function forms.rows(record, out, opts)
   local nested = nested_shape(record)
   if nested then return forms[nested](record, out, opts) end
-  local row, reason, skipped = exchange.read(record, opts)
+  local plain, reason, skipped = exports.plain(record)
+  if not plain then return 0, reason, skipped end
+  local row
+  row, reason, skipped = exchange.read(plain, opts)
   if not row then return 0, reason, skipped end
   return put(out, row)
 end
 
-forms.hh, forms.alpaca, forms.sharegpt, forms.pandalm =
-  forms.rows, forms.rows, forms.rows, forms.rows
+for _, name in ipairs {
+  "hh",
+  "alpaca",
+  "sharegpt",
+  "pandalm",
+  "arena",
+  "webgpt",
+  "chatgpt",
+  "label_studio",
+} do
+  forms[name] = forms.rows
+end
 
 -- A copy of a record with another field in the place of one.
 local function in_place_of(record, name, fields)
@@ -188,12 +203,16 @@ forms.sources = {
   turns = "labeler",
   oasst = "labeler",
   pandalm = "labeler",
+  arena = "api",
+  webgpt = "labeler",
+  chatgpt = "api",
+  label_studio = "labeler",
 }
 
 --- The shape of a record, or nil.
 function forms.of(record)
   record = field_names.folded(record)
-  local nested = nested_shape(record)
+  local nested = nested_shape(record) or exports.of(record)
   if nested then
     return nested
   elseif record.instruction ~= nil and record.response1 ~= nil and record.response2 ~= nil then

@@ -17,7 +17,8 @@
 --
 -- Options, of `rows` and `file` alike:
 --   format        "auto", a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh",
---                 "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm"); see
+--                 "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena",
+--                 "webgpt", "chatgpt", "label_studio"); see
 --                 ingest/forms.lua
 --   fields        {prompt = "text", user_id = "meta.user", ...} or function(record) -> row; see
 --                 ingest/mapping.lua. Column numbers for CSV without a header

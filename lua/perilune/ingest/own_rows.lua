@@ -6,6 +6,7 @@
 -- tokenizer: integers from 0.
 
 local exchange = require("perilune.ingest.exchange")
+local exports = require("perilune.ingest.exports")
 local field_names = require("perilune.ingest.field_names")
 local row_fields = require("perilune.ingest.row_fields")
 local turns = require("perilune.ingest.turns")
@@ -15,7 +16,7 @@ local own_rows = {}
 --- Whether a record is in a form of perilune.data.
 function own_rows.is_own(row)
   local prompt = row.prompt
-  if row.chosen then
+  if row.chosen or row.response_j or exports.of(row) then
     return false
   elseif type(prompt) == "string" or type(prompt) == "table" and prompt[1] then
     return true
@@ -75,9 +76,8 @@ local function wrong(row)
     if reason then return reason end
   elseif messages ~= nil then
     local reason = wrong_messages(messages, "messages")
-    local turn = not reason and exchange.unwanted_turn(messages)
-    if reason or turn then
-      return reason or ("turn %d is an answer of weight 0: leave it out"):format(turn), not reason
+    if reason or turns.all_unwanted(messages) then
+      return reason or "every answer has weight 0", not reason
     end
   elseif type(prompt) == "table" then
     local reason = wrong_messages(prompt, "prompt")
@@ -108,9 +108,11 @@ end
 -- roles of other programs are ours).
 local function plain_turns(list)
   for _, turn in ipairs(type(list) == "table" and list or {}) do
-    if type(turn) ~= "table" or type(turn.content) ~= "string" or turns.role(turn) ~= turn.role then
-      return turns.messages(list) or list
-    end
+    local plain = type(turn) == "table"
+      and type(turn.content) == "string"
+      and turns.role(turn) == turn.role
+      and (turn.weight == nil or turn.weight == 0)
+    if not plain then return turns.messages(list) or list end
   end
   return list
 end

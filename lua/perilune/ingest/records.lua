@@ -264,12 +264,15 @@ local function csv_head(path, opts)
   local reader, message = encoding.open(path, settings)
   if not reader then return nil, message end
   local first = reader:next()
+  local said = first and csv.said_delimiter(first)
+  if said then first = reader:next() end
   reader:close()
   if not first then
     return nil, first == nil and "the file is empty" or "the first line is too long"
   end
-  local delimiter = opts.delimiter or csv.delimiter(first)
+  local delimiter = opts.delimiter or said or csv.delimiter(first)
   reader = encoding.open(path, settings)
+  if said then reader:next() end
   local names, _, problem = csv
     .reader(reader, {
       delimiter = delimiter,
@@ -289,13 +292,19 @@ local function csv_head(path, opts)
     end
     seen[names[i]] = true
   end
-  return { delimiter = delimiter, width = #names, names = opts.header ~= false and names or nil }
+  return {
+    delimiter = delimiter,
+    says = said ~= nil,
+    width = #names,
+    names = opts.header ~= false and names or nil,
+  }
 end
 records.csv_head = csv_head
 
 local function open_csv(reader, path, opts, cursor)
   local head, message = csv_head(path, opts)
   if not head then return nil, message end
+  if head.says and cursor.offset == 0 then reader:next() end
   local source = csv.reader(reader, {
     delimiter = head.delimiter,
     width = head.width,

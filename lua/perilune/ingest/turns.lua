@@ -3,6 +3,7 @@
 -- A dialogue that ends in an assistant turn is a prompt and its answer; one that ends in a user
 -- turn is a prompt. A prompt of one user turn alone is plain text. Assistant turns before the
 -- first user turn have nothing they answer and are left out. Roles: system, user, assistant, tool.
+-- An assistant turn of `weight` 0 keeps that: it is context, and not trained.
 
 local row_fields = require("perilune.ingest.row_fields")
 
@@ -29,6 +30,25 @@ local roles = {
 function turns.role(turn)
   local name = turn.role or turn.from
   return type(name) == "string" and roles[name:lower()] or nil
+end
+
+--- Whether a turn of the assistant is marked as not to be learnt: it stays part of the context.
+function turns.is_unwanted(turn)
+  local weight = turn.weight
+  if weight == nil or turns.role(turn) ~= "assistant" then return false end
+  return weight == false or (tonumber(weight) or 1) <= 0
+end
+
+--- Whether a dialogue has answers and all of them are marked so.
+function turns.all_unwanted(list)
+  local unwanted = 0
+  for _, turn in ipairs(list) do
+    if turns.role(turn) == "assistant" then
+      if not turns.is_unwanted(turn) then return false end
+      unwanted = unwanted + 1
+    end
+  end
+  return unwanted > 0
 end
 
 --- The text of a turn: text, or the texts of its parts when all of them are text; else nil.
@@ -67,7 +87,8 @@ function turns.messages(list)
     end
     if n > 0 or role ~= "assistant" then
       n = n + 1
-      messages[n] = { role = role, content = content }
+      messages[n] =
+        { role = role, content = content, weight = turns.is_unwanted(turn) and 0 or nil }
     end
   end
   return messages

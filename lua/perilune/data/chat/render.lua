@@ -52,7 +52,7 @@ end
 -- Other roles have a head alone.
 local function encode_turn(tok, template, message, index, first)
   local parts = templates.turn_parts(template, message, index)
-  local turn = { role = message.role, body = {}, tail = {} }
+  local turn = { role = message.role, body = {}, tail = {}, learnt = message.weight ~= 0 }
   if message.role ~= "assistant" then
     turn.head, first = encode_parts(tok, template, parts, 1, #parts, message, first)
     return turn, first
@@ -160,7 +160,8 @@ end
 --- Token ids of a conversation.
 -- @tparam Tokenizer tok
 -- @tparam table template
--- @tparam table messages list of {role = "system"|"user"|"assistant", content = text}
+-- @tparam table messages list of {role = "system"|"user"|"assistant", content = text}; an
+--   assistant's with `weight` 0 is not trained
 -- @tparam ?table opts `add_generation_prompt`: end with what stands before an answer; `answer`:
 --   token ids that go behind that, trained, its stop token among them when it was finished;
 --   `max_length`: in tokens: old turns are dropped, then the system message, then the last answer
@@ -193,7 +194,8 @@ function render.messages(tok, template, messages, opts)
     prompt = encode_parts(tok, template, parts, 1, #parts, nil, first)
   end
   if opts.answer then
-    turns[#turns + 1] = { role = "assistant", head = prompt, body = opts.answer, tail = {} }
+    turns[#turns + 1] =
+      { role = "assistant", head = prompt, body = opts.answer, tail = {}, learnt = true }
     prompt = {}
   end
 
@@ -214,7 +216,9 @@ function render.messages(tok, template, messages, opts)
     ids[1], mask[1] = tok.bos_id, 0
   end
   for i, turn in ipairs(turns) do
-    local trained = turn.role == "assistant" and (opts.train ~= "last" or i == #turns)
+    local trained = turn.role == "assistant"
+      and turn.learnt
+      and (opts.train ~= "last" or i == #turns)
     add(turn.head, 1, #turn.head, false)
     if bos and i == 1 and ids[2] == tok.bos_id then -- the template writes it itself
       table.remove(ids, 1)
