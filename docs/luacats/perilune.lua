@@ -1389,7 +1389,7 @@ function pl.chat.plain_template(names) end
 --- Token ids of a conversation.
 ---@param tok perilune.Tokenizer
 ---@param template table
----@param messages table # list of {role = "system"|"user"|"assistant", content = text}
+---@param messages table # list of {role = "system"|"user"|"assistant", content = text}; an assistant's with `weight` 0 is not trained
 ---@param opts? table # `add_generation_prompt`: end with what stands before an answer; `answer`: token ids that go behind that, trained, its stop token among them when it was finished; `max_length`: in tokens: old turns are dropped, then the system message, then the last answer is cut and its stop token is not there; `train`: "all" assistant turns or the "last" one; `bos`: begin with the beginning token (default: the template's `bos`, else what the tokenizer would add); `row`: number for messages
 ---@return integer[]? # ids; nil when something is wrong with the row
 ---@return integer[]|string # mask, 1 where a token is trained; or what is wrong with the row
@@ -2200,7 +2200,8 @@ function pl.health.wrong_order(right, pairs, sets, key) end
 ---
 --- Options, of `rows` and `file` alike:
 ---   format        "auto", a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh",
----                 "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm"); see
+---                 "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena",
+---                 "webgpt", "chatgpt", "label_studio"); see
 ---                 ingest/forms.lua
 ---   fields        {prompt = "text", user_id = "meta.user", ...} or function(record) -> row; see
 ---                 ingest/mapping.lua. Column numbers for CSV without a header

@@ -670,6 +670,20 @@ describe("exports of other programs:", function()
   )
 end)
 
+describe(
+  "dialogues in pairs of turns:",
+  function()
+    case("human and assistant as fields", "demonstrations", {
+      { conversation = { { human = "Hi", assistant = "Hello" }, { human = Q, assistant = YES } } },
+      { conversations = { { user = Q } } },
+      { conversations = { { human = Q, assistant = 7 } } },
+    }, {
+      { messages = { user("Hi"), assistant("Hello"), user(Q) }, completion = YES },
+      { prompt = Q },
+    }, { "3: turn 2 has no text" })
+  end
+)
+
 describe("a turn of weight 0", function()
   local function talk(...)
     local weights, messages = { ... }, {}

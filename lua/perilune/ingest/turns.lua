@@ -64,13 +64,30 @@ function turns.text(content)
   return #texts > 0 and table.concat(texts, "\n") or nil
 end
 
---- A list of {role|from =, content|value|text =} as messages of our own.
+-- Turns in pairs, {human|user =, assistant|gpt|bot =}, each as two; the same list when it is none.
+local function unpaired(list)
+  local first = list[1]
+  if type(first) ~= "table" or first.role or first.from or not (first.human or first.user) then
+    return list
+  end
+  local turns_of = {}
+  for _, pair in ipairs(list) do
+    local is_pair = type(pair) == "table" and (pair.human or pair.user)
+    turns_of[#turns_of + 1] = is_pair and { role = "user", content = pair.human or pair.user }
+      or pair
+    local answer = is_pair and (pair.assistant or pair.gpt or pair.bot)
+    if answer then turns_of[#turns_of + 1] = { role = "assistant", content = answer } end
+  end
+  return turns_of
+end
+
+--- A list of {role|from =, content|value|text =}, or of pairs, as messages of our own.
 -- @treturn ?{{role=string,content=string},...}
 -- @treturn ?string reason
 function turns.messages(list)
   if type(list) ~= "table" or #list == 0 then return nil, "messages are not a list of turns" end
   local messages, n = {}, 0
-  for i, turn in ipairs(list) do
+  for i, turn in ipairs(unpaired(list)) do
     if type(turn) ~= "table" then
       return nil, ("turn %d is a %s, not an object"):format(i, type(turn))
     end
