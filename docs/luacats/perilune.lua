@@ -232,6 +232,7 @@ function Meter:result() end
 ---@field weights table<string, perilune.Tensor> # the parameters by name, views into the block
 ---@field dtype string # of the parameters
 ---@field path string? # where it was loaded from
+---@field texts table? # of the config.json and generation_config.json it was loaded with
 local Model = {}
 
 --- Room for the keys and values of sequences that are being generated.
@@ -2424,7 +2425,7 @@ function pl.meter.new() end
 ---@class perilune.model
 pl.model = {}
 
---- Loads a Hugging Face folder (config.json and safetensors) or a llama2.c .bin file.
+--- Loads a Hugging Face folder (config.json and safetensors), a GGUF file or a llama2.c .bin file.
 ---@param path string # folder or file
 ---@param opts? table # `dtype`; `scalar_head = true` replaces the head by a projection to one number (drawn by `seed` when the folder has none), as a reward or value model wants
 ---@return perilune.Model?
@@ -3275,7 +3276,7 @@ pl.tokenizer = {}
 function pl.tokenizer.from_gguf(metadata, path) end
 
 --- Loads a tokenizer.
----@param path string # a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside its merges.txt or vocab.bpe), or a llama2.c tokenizer (.bin)
+---@param path string # a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin), or a GGUF file
 ---@return perilune.Tokenizer?
 ---@return string? # message
 function pl.tokenizer.load(path) end

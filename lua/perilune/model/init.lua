@@ -13,13 +13,10 @@ local core = require("perilune.core")
 local decoder = require("perilune.model.decoder")
 local families = require("perilune.model.families")
 local files = require("perilune.base.files")
-local json = require("perilune.base.json")
-local lfs = require("lfs")
 local random = require("perilune.base.random")
+local origin = require("perilune.model.origin")
 
 local model = {}
-
-local list_class = getmetatable(json.array())
 
 --- A model.
 -- @class Model
@@ -29,6 +26,7 @@ local list_class = getmetatable(json.array())
 -- @field {[string]=Tensor} weights the parameters by name, views into the block
 -- @field string dtype of the parameters
 -- @field ?string path where it was loaded from
+-- @field ?table texts of the config.json and generation_config.json it was loaded with
 local Model = {}
 Model.__index = Model
 Model.__name = "model"
@@ -124,39 +122,7 @@ local function fill(self, tensors, where)
   return self
 end
 
-local function read_folder(path)
-  local sound, damage = files.folder_sound(path)
-  if not sound then return nil, damage end
-  local text, message = files.read(path .. "/config.json")
-  if not text then return nil, message end
-  local config
-  config, message = json.decode(text)
-  if not config then
-    return nil, path .. "/config.json: " .. message
-  elseif type(config) ~= "table" or getmetatable(config) == list_class then
-    return nil,
-      ("%s/config.json: %s, not an object"):format(
-        path,
-        type(config) == "table" and "a list" or config == json.null and "null" or tostring(config)
-      )
-  end
-  local tensors
-  tensors, message = files.safetensors.load(path)
-  if not tensors then return nil, message end
-  return config, tensors
-end
-
-local function find_llama2c(path)
-  if path:match("%.bin$") then return path end
-  if lfs.attributes(path, "mode") ~= "directory" or lfs.attributes(path .. "/config.json") then
-    return nil
-  end
-  for name in lfs.dir(path) do
-    if name:match("%.bin$") and not name:match("^tok") then return path .. "/" .. name end
-  end
-end
-
---- Loads a Hugging Face folder (config.json and safetensors) or a llama2.c .bin file.
+--- Loads a Hugging Face folder (config.json and safetensors), a GGUF file or a llama2.c .bin file.
 -- @tparam string path folder or file
 -- @tparam ?table opts `dtype`; `scalar_head = true` replaces the head by a projection to one
 --   number (drawn by `seed` when the folder has none), as a reward or value model wants
@@ -165,20 +131,9 @@ end
 function model.load(path, opts)
   opts = opts or {}
   local scope <close> = core.scope("model.load")
-  local bin = find_llama2c(path)
-  local config, tensors
-  if bin then
-    config, tensors = files.llama2c.load(bin)
-  else
-    config, tensors = read_folder(path)
-  end
-  if not config then return nil, tensors end
-  local spec, message = families.spec(config)
-  if not spec then return nil, path .. "/" .. message end
-  tensors = families.from_file(spec, tensors)
-  message = families.oversized(config, spec, tensors)
-  if message then return nil, path .. "/" .. message end
-  if config.scalar_head == nil then config.scalar_head = tensors["score.weight"] ~= nil end
+  local found, tensors = origin.read(path)
+  if not found then return nil, tensors end
+  local config, spec = found.config, found.spec
   local fresh_head = opts.scalar_head and not tensors["score.weight"]
   if opts.scalar_head then config.scalar_head = true end
   if fresh_head then
@@ -189,10 +144,9 @@ function model.load(path, opts)
       purpose = random.purpose("model.init", "score.weight"),
     })
   end
-  local self
-  self, message = allocate(config, opts.dtype, tensors, path)
+  local self, message = allocate(config, opts.dtype, tensors, path)
   if not self then return nil, message end
-  self.path = path
+  self.path, self.texts = path, found.texts
   return fill(self, tensors, path)
 end
 
@@ -210,7 +164,7 @@ function Model:copy(opts)
   for name, weight in pairs(other.weights) do
     if self.weights[name] then weight:copy_(self.weights[name]) end
   end
-  other.path = self.path
+  other.path, other.texts = self.path, self.texts
   return other
 end
 

@@ -14,6 +14,7 @@
 
 local core = require("perilune.core")
 local files = require("perilune.base.files")
+local gguf = require("perilune.model.gguf")
 
 local tokenizer = {}
 
@@ -146,27 +147,6 @@ function Tokenizer:fingerprint()
   return self.hash
 end
 
---- Loads a tokenizer.
--- @tparam string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside
---   its merges.txt or vocab.bpe), or a llama2.c tokenizer (.bin)
--- @treturn ?Tokenizer
--- @treturn ?string message
-function tokenizer.load(path)
-  local sound, damage = files.folder_sound(path)
-  if not sound then return nil, damage end
-  local handle, message = core.tokenizer.load(path)
-  if not handle then return nil, message end
-  local self = wrap(handle)
-  local text = files.read(path .. "/" .. TEMPLATE)
-  if text then
-    self.template, message = core.json.decode(text)
-    if type(self.template) ~= "table" then
-      return nil, ("%s/%s: %s"):format(path, TEMPLATE, message or "not a JSON object")
-    end
-  end
-  return self
-end
-
 --- The tokenizer inside a GGUF file.
 -- @tparam table metadata what the file holds by key: `tokenizer.ggml.model`, `.pre`, `.tokens`,
 --   `.scores`, `.token_type`, `.merges`, `.bos_token_id` and so on, `tokenizer.chat_template`
@@ -198,6 +178,38 @@ function tokenizer.from_gguf(metadata, path)
   }
   if not handle then return nil, message end
   return wrap(handle)
+end
+
+local function of_gguf(path)
+  local file <close>, message = files.gguf.open(path)
+  if not file then return nil, message end
+  local entries
+  entries, message = gguf.tokenizer_entries(file)
+  if not entries then return nil, ("%s: %s"):format(path, message) end
+  return tokenizer.from_gguf(entries, path)
+end
+
+--- Loads a tokenizer.
+-- @tparam string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside
+--   its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin),
+--   or a GGUF file
+-- @treturn ?Tokenizer
+-- @treturn ?string message
+function tokenizer.load(path)
+  if path:match("%.gguf$") then return of_gguf(path) end
+  local sound, damage = files.folder_sound(path)
+  if not sound then return nil, damage end
+  local handle, message = core.tokenizer.load(path)
+  if not handle then return nil, message end
+  local self = wrap(handle)
+  local text = files.read(path .. "/" .. TEMPLATE)
+  if text then
+    self.template, message = core.json.decode(text)
+    if type(self.template) ~= "table" then
+      return nil, ("%s/%s: %s"):format(path, TEMPLATE, message or "not a JSON object")
+    end
+  end
+  return self
 end
 
 --- Learns a vocabulary. The outcome depends on the texts and options alone.

@@ -58,6 +58,7 @@ return {
   transposed = { "qkv", "o", "up", "down" },
   -- Masks that older files carry.
   buffers = { "%.attn%.bias$", "%.attn%.masked_bias$" },
+  gguf = {},
   complete = function(config)
     config.n_ctx = config.n_positions
     config.resid_pdrop, config.embd_pdrop, config.attn_pdrop = 0.0, 0.0, 0.0

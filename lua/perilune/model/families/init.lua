@@ -16,6 +16,7 @@
 --     transposed       parts that files keep as [in, out]
 --     export(config, spec, tensors)   the layout that other programs know, where ours differs
 --     complete(config)                puts more of a written config.json
+--     gguf             what its GGUF files are called; see perilune.model.gguf
 -- Everything else follows from it: checks, parameters, reading and writing.
 
 local decoder = require("perilune.model.decoder")
@@ -54,6 +55,12 @@ local function name_of(family, key)
   return name
 end
 
+--- What a family calls a key of the config.
+-- @tparam table family
+-- @tparam string key the common name
+-- @treturn any the name; false: it has none
+function families.key(family, key) return name_of(family, key) end
+
 --- A config read by common names, with what the family means by absent ones.
 local function reader(family, config)
   return setmetatable({}, {
@@ -87,6 +94,22 @@ local function of_architecture(architecture)
     local family = load_family(name)
     if architecture == family.causal or architecture == family.classifier then return family end
   end
+end
+
+--- The family whose GGUF files have this general.architecture.
+-- @tparam string arch
+-- @treturn ?table
+-- @treturn ?string message
+function families.of_gguf(arch)
+  local names = {}
+  for _, name in ipairs(known) do
+    local family = load_family(name)
+    local own = family.gguf and (family.gguf.arch or name)
+    if own == arch then return family end
+    names[#names + 1] = own
+  end
+  local text = "general.architecture is '%s'; known: %s"
+  return nil, text:format(arch, table.concat(names, ", "))
 end
 
 local function find(config)

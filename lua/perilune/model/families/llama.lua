@@ -3,18 +3,8 @@
 --
 -- llama2.c files turn neighbouring pairs (config.rope_interleaved), Hugging Face folders halves.
 
-local core = require("perilune.core")
 local keys = require("perilune.model.config_keys")
-
--- For each head rows 0, 2, 4 ... then 1, 3, 5 ...: neighbouring pairs become halves.
-local function halves(weight, d)
-  local rows, half = {}, d // 2
-  for i = 0, weight:size(1) - 1 do
-    local place = i % d
-    rows[i + 1] = i - place + (place < half and 2 * place or 2 * (place - half) + 1)
-  end
-  return core.gather(weight:detach(), rows)
-end
+local rotary_rows = require("perilune.model.rotary_rows")
 
 return {
   class = "Llama",
@@ -26,6 +16,8 @@ return {
     use_sliding_window = keys.only(false),
   },
 
+  gguf = { pairs = true },
+
   -- A model of neighbouring pairs is written in halves, which is all that other readers of Hugging
   -- Face folders know: the same function, but sums over a head run in another order, so its last
   -- bits differ.
@@ -35,7 +27,7 @@ return {
     local result = {}
     for name, weight in pairs(tensors) do
       local permuted = name:match("%.self_attn%.[qk]_proj%.weight$")
-      result[name] = permuted and halves(weight, spec.head_dim) or weight
+      result[name] = permuted and rotary_rows.halves(weight, spec.head_dim) or weight
     end
     return result
   end,

@@ -1,0 +1,125 @@
+--- Where models come from: a Hugging Face folder, a GGUF file, a llama2.c checkpoint.
+--
+-- Each is read into a config, as a config.json has it, and tensors under the names and in the
+-- layout of the parameters. What the folder says beyond that is kept as text, to be written back.
+-- PyTorch's pickles are never read.
+
+local families = require("perilune.model.families")
+local files = require("perilune.base.files")
+local gguf = require("perilune.model.gguf")
+local json = require("perilune.base.json")
+local lfs = require("lfs")
+
+local origin = {}
+
+local list_class = getmetatable(json.array())
+
+-- The text of a JSON object in a file, and what it is.
+local function read_object(path)
+  local text, message = files.read(path)
+  if not text then return nil, message end
+  local value
+  value, message = json.decode(text)
+  if value == nil then
+    return nil, path .. ": " .. message
+  elseif type(value) ~= "table" or getmetatable(value) == list_class then
+    local what = type(value) == "table" and "a list" or value == json.null and "null" or value
+    return nil, ("%s: %s, not an object"):format(path, tostring(what))
+  end
+  return text, value
+end
+
+-- ---- Hugging Face folders -----------------------------------------------------------------------
+
+-- With `keep` matrices stay in the file's own types, as far as they need no other layout.
+local function load_safetensors(path, keep)
+  if not keep then return files.safetensors.load(path) end
+  local file <close>, message = files.safetensors.open(path)
+  if not file then return nil, message end
+  local tensors, names, info = {}, file:names()
+  for _, name in ipairs(names) do
+    tensors[name], message = file:load(name, #info[name].shape > 1)
+    if not tensors[name] then return nil, message end
+  end
+  return tensors
+end
+
+local function read_folder(path, keep)
+  local sound, damage = files.folder_sound(path)
+  if not sound then return nil, damage end
+  local text, config = read_object(path .. "/config.json")
+  if not text then return nil, config end
+  local spec, message = families.spec(config)
+  if not spec then return nil, path .. "/" .. message end
+  local tensors
+  tensors, message = load_safetensors(path, keep and not spec.family.transposed)
+  if not tensors then return nil, message end
+  local texts = { config = text }
+  if lfs.attributes(path .. "/generation_config.json") then
+    text, message = read_object(path .. "/generation_config.json")
+    if not text then return nil, message end
+    texts.generation = text
+  end
+  return { config = config, spec = spec, texts = texts }, families.from_file(spec, tensors)
+end
+
+-- ---- single files -------------------------------------------------------------------------------
+
+local function read_gguf(path, keep)
+  local file <close>, message = files.gguf.open(path)
+  if not file then return nil, message end
+  local config, spec, tensors
+  config, message = gguf.config(file)
+  if not config then return nil, ("%s: %s"):format(path, message) end
+  spec, message = families.spec(config)
+  if not spec then return nil, ("%s: its entries as a config.json: %s"):format(path, message) end
+  tensors, message = gguf.tensors(file, spec, keep)
+  if not tensors then return nil, ("%s: %s"):format(path, message) end
+  return { config = config, spec = spec, texts = {} }, tensors
+end
+
+local function read_llama2c(path)
+  local config, tensors = files.llama2c.load(path)
+  if not config then return nil, tensors end
+  local spec, message = families.spec(config)
+  if not spec then return nil, ("%s: %s"):format(path, message) end
+  return { config = config, spec = spec, texts = {} }, families.from_file(spec, tensors)
+end
+
+-- The file with an ending that is the model, when `path` is one or a folder without a config.json.
+local function single(path, ending)
+  if path:match(ending) then return path end
+  if lfs.attributes(path, "mode") ~= "directory" or lfs.attributes(path .. "/config.json") then
+    return nil
+  end
+  for name in lfs.dir(path) do
+    if name:match(ending) and not name:match("^tok") then return path .. "/" .. name end
+  end
+end
+
+--- Reads a model.
+-- @tparam string path of a folder or file
+-- @tparam ?boolean keep matrices stay in the file's own types
+-- @treturn ?table what it is: `config`, `spec`, and `texts`: those of config.json and
+--   generation_config.json, where there are such files (`config`, `generation`)
+-- @treturn any its tensors, by parameter; or a message
+function origin.read(path, keep)
+  local bin, blocks = single(path, "%.bin$"), single(path, "%.gguf$")
+  local found, tensors
+  if blocks then
+    found, tensors = read_gguf(blocks, keep)
+  elseif bin then
+    found, tensors = read_llama2c(bin)
+  else
+    found, tensors = read_folder(path, keep)
+  end
+  if not found then return nil, tensors end
+  local message = families.oversized(found.config, found.spec, tensors)
+  if message then return nil, ("%s/%s"):format(path, message) end
+  if found.config.scalar_head == nil then
+    found.config.scalar_head = tensors["score.weight"] ~= nil
+  end
+  return found, tensors
+end
+
+return origin
