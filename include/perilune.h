@@ -26,6 +26,7 @@ extern "C" {
 
 #define PL_VERSION "0.1.0"
 #define PL_MAX_RANK 6
+#define PL_MAX_NAME 127 /* bytes of a tensor's name */
 
 /* --------------------------------------------------------------------------------------------
 ** Status and context
@@ -190,7 +191,7 @@ void *pl_tensor_data(const pl_tensor *t);
 void pl_tensor_touch(pl_tensor *t);
 /* PL_ERR_FREED with the tensor's name and the scope that freed it, else PL_OK. */
 pl_status pl_tensor_check(pl_ctx *ctx, const pl_tensor *t);
-void pl_tensor_set_name(pl_tensor *t, const char *name); /* copied, cut at 47 characters */
+void pl_tensor_set_name(pl_tensor *t, const char *name); /* copied, cut at PL_MAX_NAME bytes */
 const char *pl_tensor_name(const pl_tensor *t);          /* "" when it has none */
 /* Gives up the data now, whatever scope it is in. Idempotent. */
 void pl_tensor_free_data(pl_tensor *t);

@@ -290,6 +290,11 @@ function Model:save(path, opts) end
 ---@return perilune.Tensor # [T]
 function Model:scores(batch, opts) end
 
+--- The bound that logits are kept within: they are softcap tanh(z / softcap) of the product z of
+--- hidden states and head. Losses take it as their option `softcap`.
+---@return number # 0: no bound
+function Model:softcap() end
+
 --- What the generator records: logits of the last row of each sequence.
 ---@param batch table # with the places of these rows as `last`
 ---@param caches perilune.Tensor[] # of `caches`

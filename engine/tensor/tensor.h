@@ -42,7 +42,7 @@ struct pl_tensor {
     pl_tensor *grad;
     void *pack; /* a kernel's packed copy of the data */
     uint64_t pack_version;
-    char name[48];
+    char name[PL_MAX_NAME + 1];
 };
 
 struct pl_scope {

@@ -44,6 +44,9 @@ pl_status pl_block_new(pl_ctx *ctx, pl_block **out, pl_dtype dtype, int n,
         if (!pl__shape_count(entries[i].rank, entries[i].shape, &count))
             PL_GO(pl__fail(ctx, PL_ERR_SHAPE, "block: parameter '%s' has a bad shape",
                            entries[i].name));
+        if (strlen(entries[i].name) > PL_MAX_NAME)
+            PL_GO(pl__fail(ctx, PL_ERR_ARG, "block: a parameter's name may have %d bytes: '%s'",
+                           PL_MAX_NAME, entries[i].name));
         block->count += count;
         total += (count + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
     }

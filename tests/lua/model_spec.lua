@@ -230,16 +230,18 @@ describe("a model folder that does not fit", function()
     return function() return pl.load(dir) end
   end
 
-  it(
-    "is refused for an unknown architecture",
-    function()
-      refused(
-        with { architectures = { "MambaForCausalLM" }, model_type = "mamba" },
-        "unknown architecture 'MambaForCausalLM'",
-        "LlamaForCausalLM"
-      )
-    end
-  )
+  it("is refused for an unknown architecture", function()
+    refused(
+      with { architectures = { "MambaForCausalLM" }, model_type = "mamba" },
+      "'mamba' (MambaForCausalLM) is not implemented",
+      "a state in place of attention"
+    )
+    refused(
+      with { architectures = { "NovaForCausalLM" }, model_type = "nova" },
+      "unknown architecture 'NovaForCausalLM'",
+      "LlamaForCausalLM"
+    )
+  end)
 
   it(
     "is refused when architecture and model type are of two families",
@@ -281,7 +283,10 @@ describe("a model folder that does not fit", function()
     for _, bad in ipairs {
       { { hidden_size = 0 }, "hidden_size" },
       { { num_key_value_heads = 4 }, "num_key_value_heads" },
-      { { rope_scaling = { type = "linear", factor = 2 } }, "rope_type 'linear'" },
+      { { rope_scaling = { type = "linear", factor = 2 } }, "is linear: which is meant?" },
+      { { rope_scaling = { type = "linear" } }, "'rope_scaling' is 'linear' without 'factor'" },
+      { { rope_scaling = { type = "linear", factor = 0 } }, "'rope_scaling.factor' is 0" },
+      { { rope_scaling = { rope_type = "axial" } }, "has the rope_type 'axial'; implemented are" },
       { { vocab_size = 1.5 }, "'vocab_size' is 1.5; it must be an integer from 1 to 16777216" },
       { { vocab_size = 12000000 }, "'vocab_size' is 12000000, but 'model.embed_tokens.weight'" },
       { { hidden_size = 72 }, "it can only be 36" },
@@ -291,7 +296,7 @@ describe("a model folder that does not fit", function()
       { { num_key_value_heads = 0 }, "'num_key_value_heads' is 0" },
       { { num_attention_heads = 0 }, "'num_attention_heads' is 0" },
       { { head_dim = 0 }, "'head_dim' is 0" },
-      { { head_dim = 7 }, "rotary positions want an even one" },
+      { { head_dim = 7 }, "7 channels of a head are turned ('head_dim'); rotary" },
       { { rms_norm_eps = -1 }, "'rms_norm_eps' is -1" },
       { { rms_norm_eps = "x" }, "'rms_norm_eps' is 'x'" },
       { { rope_theta = "x" }, "'rope_theta' is 'x'" },
@@ -299,11 +304,13 @@ describe("a model folder that does not fit", function()
       { { rope_parameters = { rope_theta = -1 } }, "'rope_parameters.rope_theta' is -1" },
       { { rope_parameters = { rope_theta = 3 } }, "which is meant?" },
       { { rope_parameters = { partial_rotary_factor = 0.5 } }, "partial_rotary_factor' is 0.5" },
-      { { rope_parameters = { rope_type = "yarn" } }, "rope_type 'yarn'" },
+      { { rope_parameters = { rope_type = "yarn" } }, "'yarn' without 'factor'" },
+      { { rope_parameters = { rope_type = "default", factor = 2 } }, "'rope_parameters.factor'" },
       { { rope_parameters = 3 }, "'rope_parameters' is 3" },
       { { hidden_act = "mish" }, "'hidden_act' is 'mish'; it must be \"gelu\"" },
       { { partial_rotary_factor = 0.5 }, "'partial_rotary_factor' is 0.5" },
-      { { attention_bias = true }, "'attention_bias' is true" },
+      { { attention_bias = true }, "'model.layers.0.self_attn.q_proj.bias' is missing" },
+      { { attention_bias = 1 }, "'attention_bias' is 1; it must be true or false" },
       { { sliding_window = 4096 }, "'sliding_window' is 4096: the key is not known" },
       { { quantization_config = { bits = 4 } }, "'quantization_config' is an object: the key" },
       { { layers = json.array { 1 } }, "'layers' is a list: the key is not known" },

@@ -22,7 +22,14 @@ function loss.lm(model, sequences, masks, opts)
   local packed, at = batch.pack(sequences), batch.targets(sequences, masks)
   local hidden = model:hidden(packed, opts)
   local norm = opts.norm or math.max(1, at.count)
-  return core.cross_entropy(hidden, model:head(), at.rows, at.targets, nil, { scale = 1 / norm }),
+  return core.cross_entropy(
+    hidden,
+    model:head(),
+    at.rows,
+    at.targets,
+    nil,
+    { scale = 1 / norm, softcap = model:softcap() }
+  ),
     at.count
 end
 
@@ -85,7 +92,7 @@ function loss.logprobs(model, packed, at, opts)
     model:head(),
     at.rows,
     at.targets,
-    { temperature = opts.temperature or 1 }
+    { temperature = opts.temperature or 1, softcap = model:softcap() }
   )
 end
 

@@ -62,6 +62,24 @@ local function of_type(name, wanted)
   }
 end
 
+--- A list of values that each keep a rule.
+-- @tparam table rule
+-- @treturn table a rule
+function keys.list(rule)
+  return {
+    wanted = "a list; each value " .. rule.wanted,
+    holds = function(value)
+      if type(value) ~= "table" then return false end
+      local count = 0
+      for _, each in pairs(value) do
+        count = count + 1
+        if not rule.holds(each) then return false end
+      end
+      return count == #value
+    end,
+  }
+end
+
 --- A text, true or false, an object or list: any of them.
 keys.text = of_type("string", "a text")
 keys.boolean = of_type("boolean", "true or false")
@@ -71,6 +89,12 @@ keys.table = of_type("table", "an object")
 keys.harmless = {
   wanted = "anything",
   holds = function() return true end,
+}
+
+--- No value but null: what another would mean is not implemented.
+keys.absent = {
+  wanted = "null, all that is implemented",
+  holds = function() return false end,
 }
 
 local empty = {
@@ -104,7 +128,8 @@ local harmless = [[
   bad_words_ids num_return_sequences forced_bos_token_id forced_eos_token_id
   remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
   max_new_tokens gradient_checkpointing pretraining_tp attention_dropout
-  classifier_dropout perilune
+  classifier_dropout cache_implementation auto_map transformers.js_config unsloth_version
+  unsloth_fixed is_llama_config perilune
 ]]
 for name in harmless:gmatch("%S+") do
   common[name] = keys.harmless

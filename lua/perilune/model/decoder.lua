@@ -3,17 +3,32 @@
 -- A family (perilune.model.families) turns a config into a *spec*, which says what there is:
 --
 --     width, mlp_width, vocab, context, layers, heads, kv_heads, head_dim, init_std, tied
---     norm            { kind = "rms"|"layer", eps =, bias = }
---     activation      "silu", "gelu", "gelu_tanh"
+--     norm            { kind = "rms"|"layer", eps =, bias =, offset = to its weight (Gemma),
+--                     weight = false: it has none }
+--     activation      "silu", "gelu", "gelu_tanh", "relu"
 --     qkv_bias, o_bias, mlp_bias   whether these projections have one
---     rope            options of core.rope; nil: positions are not turned
+--     rope            of perilune.model.rope; nil: positions are not turned. `ropes`: one for each
+--                     layer, or false, where layers differ
+--     windows         for each layer how many last keys a query sees, 0 all; nil: all see all
 --     names           of the tensors. A part without a name is not there: `qkv` stands for `q`, `k`
---                     and `v` in one matrix, `positions` for a table of learned positions, `gate`
---                     for a gated MLP
+--                     and `v` in one matrix, `gate_up` for `gate` and `up`, `positions` for a table
+--                     of learned positions, no `gate` for a plain MLP
+--     qkv_by_head     the rows of `qkv` are q, k, v of the first head, then of the next (GPT-NeoX)
+--     qkv_clip        bound of |q|, |k|, |v| (OLMo)
+--     qk_norm         "head": q_norm, k_norm over each head; "all": over all of them (OLMo 2);
+--                     "each": over each head with a weight of its own (Cohere)
+--     scale, softcap  of attention scores, where not head_dim^(-1/2) and none
+--     parallel        attention and MLP read the same x (GPT-NeoX)
+--     embedding_width of the token table, when `project_in` and `project_out` stand around (OPT)
+--     position_offset rows of the position table before position 0 (OPT)
+--     embedding_factor, residual_factor, logits_factor   multiply what their names say
+--     logits_softcap  bound of logits, see Model:softcap
 --
--- One block, with all parts that a spec may name:
---     x = x + o(attention(q(n), k(n), v(n))),   n = attention_norm(x)
---     x = x + down(act(gate(n)) * up(n)),       n = mlp_norm(x)
+-- One block, with all that may stand in it; what is not there leaves its input as it is:
+--     y = o(attention(rope(q_norm(q(n))), rope(k_norm(k(n))), v(n))),   n = attention_norm(x)
+--     x = attention_last_norm(x + attention_post_norm(y))
+--     y = down(act(gate(n)) * up(n)),                                   n = mlp_norm(x)
+--     x = mlp_last_norm(x + mlp_post_norm(y))
 -- The same pass trains, scores and, with caches, generates.
 
 local core = require("perilune.core")
@@ -41,39 +56,52 @@ decoder.names = {
 
 -- ---- parameters ---------------------------------------------------------------------------------
 
---- The parts of one block in the order of their parameters: { field, kind, rows, columns, std,
--- bias }.
+--- The parts of one block in the order of their parameters: { field, kind, shape, std, bias }.
 local function block_parts(spec)
   local c, f, d = spec.width, spec.mlp_width, spec.head_dim
   local q, kv = spec.heads * d, spec.kv_heads * d
   local std = spec.init_std
   local out = std / math.sqrt(2 * spec.layers) -- two residual branches a layer
-  local parts = {}
-  local function linear(field, rows, columns, init, bias)
-    parts[#parts + 1] = { field, "linear", rows, columns, init, bias }
-  end
-  local function norm(field, size) parts[#parts + 1] = { field, "norm", size } end
-  norm("attention_norm", c)
-  linear("q", q, c, std, spec.qkv_bias)
-  linear("k", kv, c, std, spec.qkv_bias)
-  linear("v", kv, c, std, spec.qkv_bias)
-  linear("qkv", q + 2 * kv, c, std, spec.qkv_bias)
-  linear("o", c, q, out, spec.o_bias)
-  norm("mlp_norm", c)
-  linear("gate", f, c, std, spec.mlp_bias)
-  linear("up", f, c, std, spec.mlp_bias)
-  linear("down", c, f, out, spec.mlp_bias)
-  return parts
+  local qk_shapes = {
+    head = { { d }, { d } },
+    all = { { q }, { kv } },
+    each = { { spec.heads, d }, { spec.kv_heads, d } },
+  }
+  local qk = qk_shapes[spec.qk_norm or "head"]
+  return {
+    { "attention_norm", "norm", { c } },
+    { "q", "linear", { q, c }, std, spec.qkv_bias },
+    { "k", "linear", { kv, c }, std, spec.qkv_bias },
+    { "v", "linear", { kv, c }, std, spec.qkv_bias },
+    { "qkv", "linear", { q + 2 * kv, c }, std, spec.qkv_bias },
+    { "q_norm", "norm", qk[1] },
+    { "k_norm", "norm", qk[2] },
+    { "o", "linear", { c, q }, out, spec.o_bias },
+    { "attention_post_norm", "norm", { c } },
+    { "attention_last_norm", "norm", { c } },
+    { "mlp_norm", "norm", { c } },
+    { "gate", "linear", { f, c }, std, spec.mlp_bias },
+    { "up", "linear", { f, c }, std, spec.mlp_bias },
+    { "gate_up", "linear", { 2 * f, c }, std, spec.mlp_bias },
+    { "down", "linear", { c, f }, out, spec.mlp_bias },
+    { "mlp_post_norm", "norm", { c } },
+    { "mlp_last_norm", "norm", { c } },
+  }
 end
 
--- Calls add(prefix, name, part) for every part that the spec names, in the order of parameters.
+-- Calls add(layer, name, part) for every part that the spec names, in the order of parameters.
 local function each_part(spec, add)
-  local names = spec.names
+  local names, std = spec.names, spec.init_std
+  local c, e = spec.width, spec.embedding_width or spec.width
   local function single(part)
     if names[part[1]] then add(nil, names[part[1]], part) end
   end
-  single { "embedding", "table", spec.vocab, spec.width, spec.init_std }
-  single { "positions", "table", spec.context, spec.width, spec.init_std }
+  single { "embedding", "table", { spec.vocab, e }, std }
+  if names.positions then
+    local rows = spec.context + (spec.position_offset or 0)
+    single { "positions", "table", { rows, c }, std }
+  end
+  single { "project_in", "linear", { c, e }, std }
   local parts = block_parts(spec)
   for i = 0, spec.layers - 1 do
     local at = names.layer:format(i)
@@ -81,7 +109,8 @@ local function each_part(spec, add)
       if names[part[1]] then add(i, at .. names[part[1]], part) end
     end
   end
-  single { "norm", "norm", spec.width }
+  single { "norm", "norm", { c } }
+  single { "project_out", "linear", { e, c }, std }
 end
 
 --- The parameters of a model but for its head, in their order.
@@ -90,27 +119,52 @@ end
 function decoder.parameters(spec)
   local list = {}
   each_part(spec, function(_, name, part)
-    local _, kind, rows, columns, std, bias = table.unpack(part, 1, 6)
+    local _, kind, shape, init, bias = table.unpack(part, 1, 5)
     if kind == "norm" then
-      list[#list + 1] = { name .. ".weight", { rows }, "ones" }
-      bias = spec.norm.bias
-    else
-      list[#list + 1] = { name .. ".weight", { rows, columns }, std }
+      if spec.norm.weight == false then return end
+      init, bias = spec.norm.offset == 1 and "zeros" or "ones", spec.norm.bias and #shape == 1
     end
-    if bias then list[#list + 1] = { name .. ".bias", { rows }, "zeros" } end
+    list[#list + 1] = { name .. ".weight", shape, init }
+    if bias then list[#list + 1] = { name .. ".bias", { shape[1] }, "zeros" } end
   end)
   return list
 end
 
---- Lays at hand, as `m.parts` and `m.layers`, what the forward pass wants from `m.weights`.
--- @tparam Model m with `spec` and `weights`
+--- What core.rope is given for a layer: its options, and the frequencies as a tensor.
+local function bound_rope(m, read)
+  local frequencies = read.frequencies and core.tensor(read.frequencies, m.dtype)
+  return { options = read.options, frequencies = frequencies and frequencies:keep(true) }
+end
+
+-- The factors of a spec as tensors: a recorded step reads them again and again.
+local function bound_factors(m)
+  local factors = {}
+  for _, name in ipairs { "embedding_factor", "residual_factor", "logits_factor" } do
+    local factor = m.spec[name]
+    if factor then factors[name] = core.tensor(factor, m.dtype):keep(true) end
+  end
+  return factors
+end
+
+--- Lays at hand, as `m.parts`, `m.layers` and `m.factors`, what the forward pass wants.
+-- @tparam Model m with `spec`, `weights` and `dtype`
 function decoder.bind(m)
-  local spec = m.spec
-  m.parts, m.layers = {}, {}
+  local spec, ropes = m.spec, {}
+  m.parts, m.layers, m.factors = {}, {}, bound_factors(m)
   for i = 1, spec.layers do
+    local read = spec.rope
+    if spec.ropes then read = spec.ropes[i] end
+    if read then ropes[read] = ropes[read] or bound_rope(m, read) end
+    local window = spec.windows and spec.windows[i] or 0
     m.layers[i] = {
-      attention = { heads = spec.heads, kv_heads = spec.kv_heads },
-      rope = spec.rope,
+      attention = {
+        heads = spec.heads,
+        kv_heads = spec.kv_heads,
+        scale = spec.scale,
+        window = window > 0 and window or nil,
+        softcap = spec.softcap,
+      },
+      rope = read and ropes[read],
     }
   end
   each_part(spec, function(i, name, part)
@@ -121,29 +175,64 @@ end
 
 -- ---- forward ------------------------------------------------------------------------------------
 
-local function norm(m, record, x)
-  local kind = m.spec.norm
-  if kind.kind == "rms" then return core.rmsnorm(x, record.weight, { eps = kind.eps }) end
-  return core.layernorm(x, record.weight, record.bias, { eps = kind.eps })
+--- x under a norm; as it is when there is none.
+local function normed(m, record, x)
+  if not record then return x end
+  local norm = m.spec.norm
+  if norm.kind == "rms" then
+    return core.rmsnorm(x, record.weight, { eps = norm.eps, offset = norm.offset })
+  end
+  return core.layernorm(x, record.weight, record.bias, { eps = norm.eps })
+end
+
+--- Queries or keys [T, H*D] under their norm.
+local function head_normed(m, record, x, heads)
+  local spec = m.spec
+  if not record or spec.qk_norm == "all" then return normed(m, record, x) end
+  local width = heads * spec.head_dim
+  local each = x:reshape(-1, heads, spec.head_dim)
+  if spec.qk_norm == "each" then
+    local plain = normed(m, { bias = nil }, each)
+    return plain:reshape(-1, width) * record.weight:reshape(width)
+  end
+  return normed(m, record, each):reshape(-1, width)
+end
+
+-- The three of a matrix that holds the heads' q, k, v one head after the other.
+local function split_by_head(spec, qkv)
+  local d = spec.head_dim
+  local heads, parts = qkv:reshape(-1, spec.heads, 3 * d), {}
+  for i = 1, 3 do
+    parts[i] = heads:slice(3, (i - 1) * d + 1, i * d):reshape(-1, spec.heads * d)
+  end
+  return table.unpack(parts)
 end
 
 local function queries_keys_values(m, layer, n, opts)
+  local spec = m.spec
   if not layer.qkv then
     return project(layer.q, n, opts), project(layer.k, n, opts), project(layer.v, n, opts)
   end
-  local spec = m.spec
-  local q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
   local qkv = project(layer.qkv, n, opts)
+  if spec.qkv_by_head then return split_by_head(spec, qkv) end
+  local q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
   return qkv:slice(2, 1, q), qkv:slice(2, q + 1, q + kv), qkv:slice(2, q + kv + 1, q + 2 * kv)
 end
 
+local function turned(layer, x, batch)
+  local rope = layer.rope
+  return rope and core.rope(x, batch.positions, rope.frequencies, rope.options) or x
+end
+
 local function attention(m, i, n, batch, opts)
-  local layer, caches = m.layers[i], opts.caches
+  local layer, spec, caches = m.layers[i], m.spec, opts.caches
   local q, k, v = queries_keys_values(m, layer, n, opts)
-  if layer.rope then
-    q = core.rope(q, batch.positions, layer.rope)
-    k = core.rope(k, batch.positions, layer.rope)
+  if spec.qkv_clip then
+    local bounds = { min = -spec.qkv_clip, max = spec.qkv_clip }
+    q, k, v = core.clamp(q, bounds), core.clamp(k, bounds), core.clamp(v, bounds)
   end
+  q = turned(layer, head_normed(m, layer.q_norm, q, spec.heads), batch)
+  k = turned(layer, head_normed(m, layer.k_norm, k, spec.kv_heads), batch)
   if not caches then return core.attention(q, k, v, batch.offsets, layer.attention) end
   return core.attention_cached(
     q,
@@ -160,41 +249,87 @@ end
 
 local activations = {
   silu = core.silu,
+  relu = core.relu,
   gelu = function(x) return core.gelu(x, { approximate = "none" }) end,
   gelu_tanh = function(x) return core.gelu(x, { approximate = "tanh" }) end,
 }
 
+local function gate_and_up(m, layer, n, opts)
+  if layer.gate then return project(layer.gate, n, opts), project(layer.up, n, opts) end
+  local both, f = project(layer.gate_up, n, opts), m.spec.mlp_width
+  return both:slice(2, 1, f), both:slice(2, f + 1, 2 * f)
+end
+
 local function mlp(m, layer, n, opts)
-  local kind = m.spec.activation
-  if not layer.gate then return activations[kind](project(layer.up, n, opts)) end
-  local gate, up = project(layer.gate, n, opts), project(layer.up, n, opts)
-  if kind == "silu" then return core.swiglu(gate, up) end
-  return activations[kind](gate) * up
+  local act = activations[m.spec.activation]
+  if not (layer.gate or layer.gate_up) then return act(project(layer.up, n, opts)) end
+  local gate, up = gate_and_up(m, layer, n, opts)
+  return m.spec.activation == "silu" and core.swiglu(gate, up) or act(gate) * up
+end
+
+--- x + y, with what the spec does to what a branch gives.
+local function added(m, x, y, post_norm, dropout, i, place)
+  y = dropped(normed(m, post_norm, y), dropout, i, place)
+  local factor = m.factors.residual_factor
+  return x + (factor and y * factor or y)
 end
 
 local function block(m, i, x, batch, opts)
   local frame <close> = core.frame("decoder.block")
-  local layer = m.layers[i]
-  local n = norm(m, layer.attention_norm, x)
+  local layer, dropout = m.layers[i], opts.dropout
+  local n = normed(m, layer.attention_norm, x)
   local y = project(layer.o, attention(m, i, n, batch, opts), opts)
-  x = x + dropped(y, opts.dropout, i, 1)
-  y = project(layer.down, mlp(m, layer, norm(m, layer.mlp_norm, x), opts), opts)
-  return (x + dropped(y, opts.dropout, i, 2)):keep()
+  local sum = added(m, x, y, layer.attention_post_norm, dropout, i, 1)
+  sum = normed(m, layer.attention_last_norm, sum)
+  if not m.spec.parallel then
+    n = normed(m, layer.mlp_norm, sum)
+  elseif layer.mlp_norm then
+    n = normed(m, layer.mlp_norm, x)
+  end
+  y = project(layer.down, mlp(m, layer, n, opts), opts)
+  sum = added(m, sum, y, layer.mlp_post_norm, dropout, i, 2)
+  return normed(m, layer.mlp_last_norm, sum):keep()
 end
 
-local function embedded(m, batch)
-  local x = core.embedding(m.parts.embedding.weight, batch.tokens)
-  local positions = m.parts.positions
-  return positions and x + core.embedding(positions.weight, batch.positions) or x
+local function embedded(m, batch, opts)
+  local spec, parts, factor = m.spec, m.parts, m.factors.embedding_factor
+  local x = core.embedding(parts.embedding.weight, batch.tokens)
+  if factor then x = x * factor end
+  if parts.project_in then x = project(parts.project_in, x, opts) end
+  if parts.positions then
+    local rows, first = parts.positions.weight, spec.position_offset
+    if first then rows = rows:slice(1, first + 1, first + spec.context) end
+    x = x + core.embedding(rows, batch.positions)
+  end
+  return x
 end
 
---- Final hidden states.
+-- Rotary frequencies that hold for so many positions alone.
+local function check_lengths(m, batch)
+  local longest = m.spec.longest
+  local offsets = longest and batch.offsets:totable() or {}
+  for b = 1, #offsets - 1 do
+    if offsets[b + 1] - offsets[b] > longest then
+      error(
+        ("a sequence has %d tokens; the rotary positions of this model hold for %d"):format(
+          offsets[b + 1] - offsets[b],
+          longest
+        ),
+        0
+      )
+    end
+  end
+end
+
+--- Final hidden states. For a model that predicts tokens they are such that logits are their
+-- product with the head, under the bound of logits if there is one.
 -- @tparam Model m
 -- @tparam table batch see perilune.data.batch
 -- @tparam table opts `dropout`, `checkpoint`, `caches`
 -- @treturn Tensor [T, C]
 function decoder.hidden(m, batch, opts)
-  local x = embedded(m, batch)
+  if not opts.caches then check_lengths(m, batch) end
+  local x = embedded(m, batch, opts)
   for i = 1, #m.layers do
     if opts.checkpoint then
       x = core.checkpoint(function(h) return block(m, i, h, batch, opts) end, x)
@@ -202,7 +337,10 @@ function decoder.hidden(m, batch, opts)
       x = block(m, i, x, batch, opts)
     end
   end
-  return norm(m, m.parts.norm, x)
+  x = normed(m, m.parts.norm, x)
+  if m.parts.project_out then x = project(m.parts.project_out, x, opts) end
+  local factor = m.factors.logits_factor
+  return factor and not m.config.scalar_head and x * factor or x
 end
 
 --- Room for keys and values.

@@ -33,9 +33,9 @@ Model.__name = "model"
 
 local function head_entries(config, spec)
   if config.scalar_head then
-    return { { "score.weight", { 1, spec.width }, 1 / math.sqrt(spec.width + 1) } }
+    return { { "score.weight", { 1, spec.out_width }, 1 / math.sqrt(spec.out_width + 1) } }
   elseif not spec.tied then
-    return { { spec.names.head .. ".weight", { spec.vocab, spec.width }, spec.init_std } }
+    return { { spec.names.head .. ".weight", { spec.vocab, spec.out_width }, spec.init_std } }
   end
   return {}
 end
@@ -137,9 +137,9 @@ function model.load(path, opts)
   local fresh_head = opts.scalar_head and not tensors["score.weight"]
   if opts.scalar_head then config.scalar_head = true end
   if fresh_head then
-    tensors["score.weight"] = core.randn({ 1, spec.width }, {
+    tensors["score.weight"] = core.randn({ 1, spec.out_width }, {
       a = 0,
-      b = 1 / math.sqrt(spec.width + 1),
+      b = 1 / math.sqrt(spec.out_width + 1),
       seed = opts.seed or 0,
       purpose = random.purpose("model.init", "score.weight"),
     })
@@ -192,10 +192,20 @@ function Model:head()
   return self.weights[(spec.tied and spec.names.embedding or spec.names.head) .. ".weight"]
 end
 
+--- The bound that logits are kept within: they are softcap tanh(z / softcap) of the product z of
+-- hidden states and head. Losses take it as their option `softcap`.
+-- @treturn number 0: no bound
+function Model:softcap() return self.spec.logits_softcap or 0 end
+
+local function logits_of(self, hidden)
+  local z, cap = core.linear(hidden, self:head()), self:softcap()
+  return cap > 0 and core.softcap(z, { cap = cap }) or z
+end
+
 --- Logits, for looking at; losses take hidden states and the head instead.
 -- @tparam table batch see perilune.data.batch
 -- @treturn Tensor [T, V]
-function Model:logits(batch) return core.linear(self:hidden(batch), self:head()) end
+function Model:logits(batch) return logits_of(self, self:hidden(batch)) end
 
 --- One number for each token: a reward model's score or a value. Raises without a scalar head.
 -- @tparam table batch see perilune.data.batch
@@ -284,8 +294,7 @@ end
 -- @tparam {Tensor,...} caches of `caches`
 -- @treturn Tensor [B, V]
 function Model:step(batch, caches)
-  local hidden = self:hidden(batch, { caches = caches })
-  return core.linear(core.gather(hidden, batch.last), self:head())
+  return logits_of(self, core.gather(self:hidden(batch, { caches = caches }), batch.last))
 end
 
 return model

@@ -20,23 +20,16 @@ return {
   defaults = { norm_eps = 1e-5, hidden_act = "gelu_new", tie_word_embeddings = true },
   optional = { intermediate_size = true },
   keys = {
-    n_ctx = keys.harmless,
-    resid_pdrop = keys.number(0, 1),
-    embd_pdrop = keys.number(0, 1),
-    attn_pdrop = keys.number(0, 1),
     scale_attn_weights = keys.only(true),
     scale_attn_by_inverse_layer_idx = keys.only(false),
-    reorder_and_upcast_attn = keys.harmless,
   },
-  harmless = "summary_activation summary_first_dropout summary_proj_to_labels summary_type "
-    .. "summary_use_proj",
+  harmless = "n_ctx resid_pdrop embd_pdrop attn_pdrop reorder_and_upcast_attn summary_activation "
+    .. "summary_first_dropout summary_proj_to_labels summary_type summary_use_proj",
   rotary = false,
-  spec = {
-    norm = { kind = "layer", bias = true },
-    qkv_bias = true,
-    o_bias = true,
-    mlp_bias = true,
-  },
+  spec = function(_, spec)
+    spec.norm.kind, spec.norm.bias = "layer", true
+    spec.qkv_bias, spec.o_bias, spec.mlp_bias = true, true, true
+  end,
   names = {
     embedding = "transformer.wte",
     positions = "transformer.wpe",
@@ -53,11 +46,9 @@ return {
     down = "mlp.c_proj",
     norm = "transformer.ln_f",
   },
-  -- Files keep the four projections of a block as [in, out]; parameters are [out, in] like
-  -- everywhere else.
+  -- Files keep these as [in, out]; parameters are [out, in] like everywhere else.
   transposed = { "qkv", "o", "up", "down" },
-  -- Masks that older files carry.
-  buffers = { "%.attn%.bias$", "%.attn%.masked_bias$" },
+  buffers = { "%.attn%.bias$", "%.attn%.masked_bias$" }, -- masks that older files carry
   gguf = {},
   complete = function(config)
     config.n_ctx = config.n_positions

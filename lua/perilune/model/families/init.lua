@@ -2,21 +2,24 @@
 --
 -- A family is a table, in a file named as its model_type:
 --     class            of transformers, without ForCausalLM and ForSequenceClassification; `causal`
---                      when that name is made otherwise
+--                      and `classifier` where these names are made otherwise
 --     aliases          its names of the common keys (hidden_size = "n_embd"); false: it has none
 --     keys, harmless   rules of its other keys; names of keys that change nothing here
 --     defaults         what a key that is absent means, by common name
 --     optional         sizes that may be absent
 --     rotary           false: positions are not turned
---     names            of tensors, where they differ from decoder.names; false: there is none
---     spec             what else the decoder is told: a table, or a function of the config (read
---                      by common names) that gives one, or nil and a message
+--     windows(c, i)    whether layer i, from 1, sees a window alone, where layer_types does not say
+--     names            of tensors, where they differ from decoder.names; false: there is none. A
+--                      table, or a function of c
+--     spec(c, spec)    puts into the spec what else the decoder is told; a message if it cannot be
 --     prefix           of names, which files of a model without head leave out
 --     buffers          patterns of tensors in files that are no parameters
+--     renamed          other names that files have for tensors
 --     transposed       parts that files keep as [in, out]
 --     export(config, spec, tensors)   the layout that other programs know, where ours differs
---     complete(config)                puts more of a written config.json
+--     complete(config, spec)          puts more into a config that is written
 --     gguf             what its GGUF files are called; see perilune.model.gguf
+-- c is the config read by common names, with the defaults; c.given is without them.
 -- Everything else follows from it: checks, parameters, reading and writing.
 
 local decoder = require("perilune.model.decoder")
@@ -25,13 +28,29 @@ local rope = require("perilune.model.rope")
 
 local families = {}
 
-local known = { "llama", "gpt2" }
+local known = {
+  "llama",
+  "gemma2",
+  "gemma3_text",
+  "gpt2",
+  "gpt_neox",
+  "granite",
+  "mistral",
+  "olmo2",
+  "opt",
+  "phi3",
+  "qwen2",
+  "qwen3",
+  "smollm3",
+}
 
 local activations = {
   silu = "silu",
   swish = "silu",
+  relu = "relu",
   gelu = "gelu",
   gelu_new = "gelu_tanh",
+  gelu_fast = "gelu_tanh",
   gelu_pytorch_tanh = "gelu_tanh",
 }
 
@@ -61,12 +80,23 @@ end
 -- @treturn any the name; false: it has none
 function families.key(family, key) return name_of(family, key) end
 
---- A config read by common names, with what the family means by absent ones.
+--- A config read by common names, with what the family means by absent ones; `given` is without
+-- that, `name_of` gives the config's name of a key, `turns_shares` tells whether heads may be
+-- turned in part.
 local function reader(family, config)
-  return setmetatable({}, {
+  local function named(key)
+    local name = name_of(family, key)
+    if name then return config[name] end
+  end
+  local given = setmetatable({}, { __index = function(_, key) return named(key) end })
+  local c = {
+    given = given,
+    name_of = function(key) return name_of(family, key) end,
+    turns_shares = family.defaults.partial_rotary_factor ~= nil,
+  }
+  return setmetatable(c, {
     __index = function(_, key)
-      local name = name_of(family, key)
-      local value = name and config[name]
+      local value = named(key)
       if value == nil then value = family.defaults[key] end
       return value
     end,
@@ -112,6 +142,39 @@ function families.of_gguf(arch)
   return nil, text:format(arch, table.concat(names, ", "))
 end
 
+-- Model types that are known and not implemented, by what stands in the way.
+local refused = {
+  {
+    "some of its layers keep a state in place of attention",
+    "bamba falcon_h1 falcon_mamba granitemoehybrid jamba kimi_linear lfm2 lfm2_moe mamba mamba2 "
+      .. "minimax nemotron_h olmo_hybrid qwen3_5 qwen3_5_text qwen3_5_moe qwen3_next "
+      .. "recurrent_gemma rwkv xlstm zamba zamba2",
+  },
+  {
+    "its layers choose among experts",
+    "dbrx deepseek_v2 deepseek_v3 ernie4_5_moe flex_olmo glm4_moe gpt_oss granitemoe jetmoe llama4 "
+      .. "llama4_text mixtral olmoe phimoe qwen2_moe qwen3_moe",
+  },
+  {
+    "it reads images or sound as well as text",
+    "gemma3 gemma3n gemma4 idefics3 llava llava_next mistral3 mllama paligemma phi4_multimodal "
+      .. "qwen2_5_vl qwen2_audio qwen2_vl qwen3_vl smolvlm",
+  },
+  {
+    "it is no decoder of text",
+    "albert bart bert deberta deberta-v2 distilbert electra mbart modernbert mt5 roberta t5 umt5 "
+      .. "whisper xlm-roberta",
+  },
+}
+
+local function refusal(model_type)
+  for _, group in ipairs(refused) do
+    for name in group[2]:gmatch("%S+") do
+      if name == model_type then return group[1] end
+    end
+  end
+end
+
 local function find(config)
   local list = config.architectures
   local architecture = type(list) == "table" and list[1] or list
@@ -122,6 +185,15 @@ local function find(config)
   end
   family = family or of_type(model_type)
   if family then return family end
+  local reason = refusal(model_type)
+  if reason then
+    return nil,
+      ("config.json: '%s' (%s) is not implemented: %s"):format(
+        model_type,
+        architecture or "no architecture is named",
+        reason
+      )
+  end
   local names = {}
   for i, name in ipairs(known) do
     names[i] = load_family(name).causal
@@ -150,9 +222,13 @@ local function rules_of(family)
   table.sort(acts)
   rules[name_of(family, "hidden_act")] = keys.only(table.unpack(family.activations or acts))
   if family.rotary ~= false then
-    for name, rule in pairs(rope.keys) do
-      rules[name] = rule
+    for key, rule in pairs(rope.keys) do
+      if name_of(family, key) then rules[name_of(family, key)] = rule end
     end
+  end
+  if family.windows then
+    rules.sliding_window = keys.integer(1, 1 << 40)
+    rules.layer_types = keys.list(keys.text)
   end
   for name in (family.harmless or ""):gmatch("%S+") do
     rules[name] = keys.harmless
@@ -170,9 +246,10 @@ local function check(family, config)
     "intermediate_size",
     "num_hidden_layers",
     "num_attention_heads",
-    family.names and family.names.positions and "max_position_embeddings" or nil,
+    "max_position_embeddings",
   } do
-    if not (family.optional and family.optional[key]) then
+    local free = family.optional and family.optional[key]
+    if not free and (key ~= "max_position_embeddings" or family.rotary == false) then
       wanted[#wanted + 1] = name_of(family, key)
     end
   end
@@ -217,28 +294,37 @@ local function merged(...)
   return result
 end
 
---- What the decoder is to build, from a config that is checked key by key.
--- @tparam table config as in config.json
--- @treturn ?table spec, with its `family`
--- @treturn ?string message
-function families.spec(config)
-  local family, message = find(config)
-  message = message or check(family, config)
-  if message then return nil, message end
-  local c = reader(family, config)
-  local heads, turned, own
-  heads, message = head_sizes(family, c)
+--- How many last keys each layer sees, 0 all; nil where all layers see all.
+local function read_windows(family, c)
+  local kinds, layers, sliding = c.layer_types, c.num_hidden_layers, {}
+  if kinds and #kinds ~= layers then
+    return nil,
+      ("config.json: 'layer_types' names %d layers, '%s' is %d"):format(
+        #kinds,
+        name_of(family, "num_hidden_layers"),
+        layers
+      )
+  end
+  for i = 1, layers do
+    local kind = kinds and kinds[i] or family.windows(c, i) and "sliding_attention"
+    if kind == "sliding_attention" and not c.sliding_window then
+      return nil, "config.json: some layers see a window, but 'sliding_window' is missing"
+    elseif kind and kind ~= "sliding_attention" and kind ~= "full_attention" then
+      local text = "config.json: layer_types[%d] is '%s'; full_attention and sliding_attention "
+        .. "are implemented"
+      return nil, text:format(i, kind)
+    end
+    sliding[i] = kind == "sliding_attention" and c.sliding_window or 0
+  end
+  return sliding
+end
+
+-- The parts of a spec that keys of the same meaning in many families decide.
+local function usual_spec(family, c)
+  local heads, message = head_sizes(family, c)
   if not heads then return nil, message end
-  if family.rotary ~= false then
-    turned, message = rope.read(c, heads.dim)
-    if not turned then return nil, message end
-  end
-  own = family.spec or {}
-  if type(own) == "function" then
-    own, message = own(c)
-    if not own then return nil, message end
-  end
-  local spec = merged({
+  local spec = {
+    family = family,
     width = c.hidden_size,
     mlp_width = c.intermediate_size or 4 * c.hidden_size,
     vocab = c.vocab_size,
@@ -249,12 +335,41 @@ function families.spec(config)
     head_dim = heads.dim,
     init_std = c.initializer_range or 0.02,
     tied = c.tie_word_embeddings or false,
+    norm = { kind = "rms", eps = c.norm_eps },
     activation = activations[c.hidden_act],
-    rope = turned,
-  }, own)
-  spec.norm = merged({ kind = "rms", eps = c.norm_eps }, own.norm or {})
-  spec.names = merged(decoder.names, family.names or {})
-  spec.family = family
+    qkv_bias = c.attention_bias,
+    o_bias = c.attention_bias,
+    mlp_bias = c.mlp_bias,
+  }
+  if family.rotary ~= false then
+    spec.rope, message = rope.read(c, heads.dim)
+    if not spec.rope then return nil, message end
+    spec.longest = spec.rope.longest
+  end
+  if family.windows then
+    spec.windows, message = read_windows(family, c)
+    if not spec.windows then return nil, message end
+  end
+  return spec
+end
+
+--- What the decoder is to build, from a config.
+-- @tparam table config as in config.json
+-- @treturn ?table spec, with its `family`
+-- @treturn ?string message
+function families.spec(config)
+  local family, message = find(config)
+  message = message or check(family, config)
+  if message then return nil, message end
+  local c, names = reader(family, config), family.names
+  local spec, fault = usual_spec(family, c)
+  if not spec then return nil, fault end
+  if type(names) == "function" then names = names(c) end
+  spec.names = merged(decoder.names, names or {})
+  fault = family.spec and family.spec(c, spec)
+  if fault then return nil, fault end
+  spec.out_width = spec.embedding_width or spec.width
+  if spec.longest then spec.context = math.min(spec.context, spec.longest) end
   return spec
 end
 
@@ -280,12 +395,12 @@ function families.oversized(config, spec, tensors)
   end
   for _, size in ipairs {
     { "vocab_size", names.embedding, 1 },
-    { "hidden_size", names.embedding, 2 },
-    { "max_position_embeddings", names.positions, 1 },
+    { spec.embedding_width and "word_embed_proj_dim" or "hidden_size", names.embedding, 2 },
+    { "max_position_embeddings", names.positions, 1, spec.position_offset },
     { "intermediate_size", names.up and names.layer:format(0) .. names.up, 1 },
   } do
     local tensor = size[2] and tensors[size[2] .. ".weight"]
-    local held, name = tensor and tensor:shape()[size[3]], name_of(family, size[1])
+    local held, name = tensor and tensor:shape()[size[3]] - (size[4] or 0), name_of(family, size[1])
     if held and config[name] and config[name] ~= held then
       local text =
         "config.json: '%s' is %d, but '%s.weight' of the file has the shape [%s]: it can only be %d"
@@ -311,8 +426,8 @@ function families.complete(config, spec)
     config[name_of(family, "num_key_value_heads")] = spec.kv_heads
   end
   if name_of(family, "head_dim") then config[name_of(family, "head_dim")] = spec.head_dim end
-  if spec.rope then rope.complete(config) end
-  if family.complete then family.complete(config) end
+  if spec.rope then rope.complete(config, spec.rope, c.name_of) end
+  if family.complete then family.complete(config, spec) end
 end
 
 local function is_buffer(family, name)
@@ -341,9 +456,9 @@ function families.from_file(spec, tensors)
   local bare = tensors[spec.names.embedding .. ".weight"] == nil
   for name, tensor in pairs(tensors) do
     if not is_buffer(family, name) then
-      local full = name
-      if bare and name ~= "score.weight" and not name:find(spec.names.head, 1, true) then
-        full = prefix .. name
+      local full = family.renamed and family.renamed[name] or name
+      if bare and full ~= "score.weight" and full ~= spec.names.head .. ".weight" then
+        full = prefix .. full
       end
       result[full] = is_turned(spec, full) and tensor:transpose() or tensor
     end

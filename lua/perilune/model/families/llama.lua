@@ -11,8 +11,8 @@ return {
   defaults = { norm_eps = 1e-5, hidden_act = "silu", tie_word_embeddings = false },
   keys = {
     rope_interleaved = keys.boolean,
-    attention_bias = keys.only(false),
-    mlp_bias = keys.only(false),
+    attention_bias = keys.boolean,
+    mlp_bias = keys.boolean,
     use_sliding_window = keys.only(false),
   },
 
