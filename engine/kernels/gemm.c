@@ -18,6 +18,7 @@
 #include "kernels/gemm.h"
 
 #include "base/thread.h"
+#include "kernels/gemm_kept.h"
 #include "kernels/gemm_tile.h"
 
 enum {
@@ -28,13 +29,14 @@ enum {
     N_DIRECT = 256, /* row length up to which B is read where it stands */
 };
 
-typedef enum { B_PACKED, B_STRAIGHT, B_TRANSPOSED } b_kind;
+typedef enum { B_PACKED, B_STRAIGHT, B_TRANSPOSED, B_KEPT, B_KEPT_TRANSPOSED } b_kind;
 
 typedef struct {
     int64_t m, n, k;
     bool ta, acc;
     b_kind kind;
     const real *a, *b, *bias;
+    kept w; /* instead of b */
     int64_t lda, ldb, ldc;
     real *c;
 } job;
@@ -63,8 +65,8 @@ static int64_t cost(int64_t m, int64_t n, int64_t k)
     return m * n / 16 * k;
 }
 
-/* Blocks of K of nearly equal size, at most `most`, bounds at multiples of RL; at least one block,
-** so that k = 0 still writes C. */
+/* Blocks of K of nearly equal size, at most `most`, bounds at multiples of PIECE; at least one
+** block, so that k = 0 still writes C. */
 static int64_t k_blocks(int64_t k, int64_t most)
 {
     return k > most ? ceil_div(k, most) : 1;
@@ -72,7 +74,7 @@ static int64_t k_blocks(int64_t k, int64_t most)
 
 static int64_t k_bound(int64_t k, int64_t blocks, int64_t i)
 {
-    return min_of(k, ceil_div(k, RL) * i / blocks * RL);
+    return min_of(k, ceil_div(k, PIECE) * i / blocks * PIECE);
 }
 
 /* Strips of rows, at most MR and nearly equal. */
@@ -132,7 +134,8 @@ static void run_panel(const job *g, int64_t col, int64_t cols)
             t.bs = cols > NR ? 2 * NR : NR;
             t.ps = NR;
             t.b = buffer;
-            pack(transposed, src, g->ldb, cols, kc, buffer, t.bs);
+            if (g->kind == B_KEPT_TRANSPOSED) pack_kept(&g->w, col, cols, k0, kc, buffer, t.bs);
+            else pack(transposed, src, g->ldb, cols, kc, buffer, t.bs);
         }
         for (int64_t s = 0; s < strips; s++) {
             const int64_t row = strip_bound(g->m, strips, s);
@@ -222,6 +225,30 @@ static bool is_direct(const job *g)
     return g->kind == B_STRAIGHT && g->n <= N_DIRECT;
 }
 
+/* The block of B of `panels` panels from column col on, panel p at work + p * NR * kc. */
+static void pack_block(const job *g, int64_t col, int64_t panels, int64_t k0, int64_t kc,
+                       real *work)
+{
+    const int64_t ps = NR * kc, cols = min_of(panels * NR, g->n - col);
+    if (g->kind == B_KEPT) {
+        PL_PARALLEL_FOR(panels * NR * kc)
+        for (int64_t k = 0; k < kc; k++)
+            pack_kept_line(&g->w, k0 + k, col, cols, work + k * NR, ps);
+        return;
+    }
+    PL_PARALLEL_FOR(panels * NR * kc)
+    for (int64_t p = 0; p < panels; p++) {
+        const int64_t j = p * NR, n = min_of(NR, cols - j);
+        const bool transposed = g->kind == B_TRANSPOSED;
+        if (g->kind == B_KEPT_TRANSPOSED) {
+            pack_kept(&g->w, col + j, n, k0, kc, work + p * ps, NR);
+            continue;
+        }
+        pack(transposed, transposed ? g->b + (col + j) * g->ldb + k0 : g->b + k0 * g->ldb + col + j,
+             g->ldb, n, kc, work + p * ps, NR);
+    }
+}
+
 static void run_blocks(const job *g, real *work)
 {
     const int64_t blocks = k_blocks(g->k, KC);
@@ -235,14 +262,8 @@ static void run_blocks(const job *g, real *work)
         }
         for (int64_t i = 0; i < blocks; i++) {
             const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
-            const bool transposed = g->kind == B_TRANSPOSED;
-            b_view v = {work, NR, NR * kc, false};
-            PL_PARALLEL_FOR(panels * NR * kc)
-            for (int64_t p = 0; p < panels; p++) {
-                const int64_t j = col + p * NR;
-                pack(transposed, transposed ? g->b + j * g->ldb + k0 : g->b + k0 * g->ldb + j,
-                     g->ldb, min_of(NR, g->n - j), kc, work + p * v.ps, NR);
-            }
+            const b_view v = {work, NR, NR * kc, false};
+            pack_block(g, col, panels, k0, kc, work);
             share_tiles(g, &v, col, panels, i, i + 1);
         }
     }
@@ -252,7 +273,8 @@ static void run(job *g, bool parallel, real *work)
 {
     if (g->m <= 0 || g->n <= 0) return;
     if (g->k <= 0) g->a = g->b = g->c; /* not read, but NULL has no places to point at */
-    if (!parallel || (g->m <= M_FEW && g->kind != B_STRAIGHT)) run_panels(g, parallel);
+    const bool straight = g->kind == B_STRAIGHT || g->kind == B_KEPT;
+    if (!parallel || (g->m <= M_FEW && !straight)) run_panels(g, parallel);
     else run_blocks(g, work);
 }
 
@@ -300,6 +322,30 @@ void K(gemm_serial)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const rea
              .ldc = ldc,
              .kind = tb ? B_TRANSPOSED : B_STRAIGHT};
     run(&g, false, NULL);
+}
+
+int64_t K(gemm_kept_work)(bool tb, int64_t m, int64_t n, int64_t k)
+{
+    if (tb && m <= M_FEW) return 0;
+    return min_of(ceil_div(n, NR) * NR, NC) * min_of(k, KC);
+}
+
+void K(gemm_kept)(bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                  pl_dtype dtype, const void *b, const real *bias, bool acc, real *c, int64_t ldc,
+                  real *work)
+{
+    job g = {.m = m,
+             .n = n,
+             .k = k,
+             .acc = acc,
+             .a = a,
+             .w = {dtype, b, pl__dtype_bytes(dtype, tb ? k : n)},
+             .bias = bias,
+             .lda = lda,
+             .c = c,
+             .ldc = ldc,
+             .kind = tb ? B_KEPT_TRANSPOSED : B_KEPT};
+    run(&g, true, work);
 }
 
 int64_t K(gemm_pack_size)(int64_t n, int64_t k)

@@ -15,6 +15,7 @@
 #define PL_KERNELS_GEMM_H
 
 #include "kernels/variant.h"
+#include "perilune.h"
 
 /* Elements of workspace K(gemm) needs for these sizes; may be 0, and then work may be NULL. */
 int64_t K(gemm_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k);
@@ -26,6 +27,14 @@ void K(gemm)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, i
 /* On the calling thread, without workspace: for small products inside a parallel loop. */
 void K(gemm_serial)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
                     const real *b, int64_t ldb, bool acc, real *c, int64_t ldc);
+
+/* B of a kept dtype (kernels/quant.h), dense: n x k with tb, else k x n. Its values are made while
+** they are packed, never all of them; the bits are those of the product with its values. bias: n
+** long, added after the chain, or NULL. */
+int64_t K(gemm_kept_work)(bool tb, int64_t m, int64_t n, int64_t k);
+void K(gemm_kept)(bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                  pl_dtype dtype, const void *b, const real *bias, bool acc, real *c, int64_t ldc,
+                  real *work);
 
 /* B packed once for many products (weights between two updates): elements, and the packing. */
 int64_t K(gemm_pack_size)(int64_t n, int64_t k);

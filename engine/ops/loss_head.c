@@ -31,7 +31,8 @@ PL_SAME_PLACE(KL_FULL_head, HEAD);
 
 typedef struct {
     int64_t n, v, c, chunk;
-    const real *hidden, *head;
+    const real *hidden;
+    const pl_tensor *head;
     const int32_t *rows;
     real *picked; /* [chunk,C] rows of hidden */
     real *logits; /* [chunk,V] */
@@ -73,14 +74,14 @@ static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int r
     job->v = c->in[head]->shape[0];
     job->c = c->in[head]->shape[1];
     job->hidden = pl__real(c->in[hidden]);
-    job->head = pl__real(c->in[head]);
+    job->head = c->in[head];
     job->rows = pl__ints(c->in[rows]);
     job->chunk = chunk_rows(job->v);
     const int64_t m = job->n < job->chunk ? job->n : job->chunk;
-    PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(false, m, job->v, job->c),
-                          &job->group));
-    int64_t work = product_work(job->group, false, true, m, job->v, job->c);
-    const int64_t back = product_work(job->group, false, false, m, job->c, job->v);
+    PL_TRY(
+        weight_group(c->ctx, job->head, K(gemm_blas_takes)(false, m, job->v, job->c), &job->group));
+    int64_t work = product_weight_work(job->group, job->head, true, m, job->v, job->c);
+    const int64_t back = product_weight_work(job->group, job->head, false, m, job->c, job->v);
     const int64_t side = product_work(job->group, true, false, job->v, job->c, m);
     work = back > work ? back : work;
     work = side > work ? side : work;
@@ -97,8 +98,8 @@ static void make_logits(const head_job *job, int64_t first, int64_t m)
     for (int64_t i = 0; i < m; i++)
         memcpy(job->picked + i * job->c, job->hidden + job->rows[first + i] * job->c,
                (size_t)job->c * sizeof(real));
-    product(job->group, false, true, m, job->v, job->c, job->picked, job->c, job->head, job->c,
-            false, job->logits, job->v, job->work);
+    product_weight(job->group, true, m, job->v, job->c, job->picked, job->c, job->head, false,
+                   job->logits, job->v, job->work);
 }
 
 /* Row i of the chunk, capped; it is read once, before gradients overwrite it. */
@@ -118,8 +119,8 @@ static void push_back(const head_job *job, int64_t first, int64_t m, real *d_hid
         product(job->group, true, false, job->v, job->c, m, job->logits, job->v, job->picked,
                 job->c, head_acc, d_head, job->c, job->work);
     if (d_hidden == NULL) return;
-    product(job->group, false, false, m, job->c, job->v, job->logits, job->v, job->head, job->c,
-            false, job->picked, job->c, job->work);
+    product_weight(job->group, false, m, job->c, job->v, job->logits, job->v, job->head, false,
+                   job->picked, job->c, job->work);
     for (int64_t i = 0; i < m; i++) { /* rows may repeat: one after the other */
         real *to = d_hidden + job->rows[first + i] * job->c;
         const real *from = job->picked + i * job->c;

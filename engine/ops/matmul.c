@@ -29,11 +29,9 @@ typedef struct {
     bool acc;
 } products;
 
-/* Scratch memory for product(); *st tells of failure, NULL alone only that none is needed. */
-static real *product_scratch(pl_call *c, int group, bool ta, bool tb, int64_t m, int64_t n,
-                             int64_t k, pl_status *st)
+/* Scratch memory of `size` elements; *st tells of failure, NULL alone only that none is needed. */
+static real *scratch(pl_call *c, int64_t size, pl_status *st)
 {
-    const int64_t size = product_work(group, ta, tb, m, n, k);
     *st = PL_OK;
     if (size == 0) return NULL;
     real *work = pl__work(c, size * (int64_t)sizeof(real));
@@ -55,7 +53,7 @@ static pl_status run_products(pl_call *c, const products *p)
         return PL_OK;
     }
     pl_status st;
-    real *work = product_scratch(c, group, p->ta, p->tb, p->m, p->n, p->k, &st);
+    real *work = scratch(c, product_work(group, p->ta, p->tb, p->m, p->n, p->k), &st);
     PL_TRY(st);
     for (int64_t i = 0; i < p->count; i++)
         product(group, p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda, p->b + i * p->sb,
@@ -247,10 +245,17 @@ static pl_status linear_forward(pl_call *c)
     const real *x = pl__real(c->in[X]), *bias = c->in[B] != NULL ? pl__real(c->in[B]) : NULL;
     real *y = pl__real(c->out[Y]), *work = NULL;
     int group;
+    pl_status st = PL_OK;
+    if (pl__kept(
+            w->dtype)) { /* no packed copy: a kept weight is to take no more memory than it has */
+        work = scratch(c, K(gemm_kept_work)(true, m, n, k), &st);
+        PL_TRY(st);
+        K(gemm_kept)(true, m, n, k, x, k, w->dtype, pl__data(w), bias, false, y, n, work);
+        return PL_OK;
+    }
     PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(false, m, n, k), &group));
     const real *packed = group > 0 ? NULL : packed_weight(c, w, m);
-    pl_status st = PL_OK;
-    if (packed == NULL) work = product_scratch(c, group, false, true, m, n, k, &st);
+    if (packed == NULL) work = scratch(c, product_work(group, false, true, m, n, k), &st);
     PL_TRY(st);
     if (group > 0) {
         product(group, false, true, m, n, k, x, k, pl__real(w), k, false, y, n, work);
@@ -266,7 +271,14 @@ static pl_status linear_backward(pl_call *c)
     const int64_t n = c->in[W]->shape[0], k = c->in[W]->shape[1];
     const int64_t m = pl__product(c->in[X]->shape, c->in[X]->rank - 1);
     const real *dy = pl__real(c->d_out[Y]);
-    if (c->d_in[X] != NULL) {
+    const pl_tensor *w = c->in[W];
+    if (c->d_in[X] != NULL && pl__kept(w->dtype)) {
+        pl_status st;
+        real *work = scratch(c, K(gemm_kept_work)(false, m, k, n), &st);
+        PL_TRY(st);
+        K(gemm_kept)(false, m, k, n, dy, n, w->dtype, pl__data(w), NULL, c->acc[X],
+                     pl__real(c->d_in[X]), k, work);
+    } else if (c->d_in[X] != NULL) {
         const products dx = {.m = m,
                              .n = k,
                              .k = n,

@@ -3,20 +3,11 @@
 -- tests/golden/kept.tsv has blocks and their values by the `gguf` package (make_kept.py).
 
 local core = require("perilune.core")
+local decoder = require("perilune.model.decoder")
 local pl = require("perilune")
-
-local BLOCKS <const> = {
-  bfloat16 = 1,
-  float16 = 1,
-  q8_0 = 32,
-  q4_0 = 32,
-  q4_1 = 32,
-  q5_0 = 32,
-  q5_1 = 32,
-  q4_k = 256,
-  q5_k = 256,
-  q6_k = 256,
-}
+local kept = dofile("tests/lua/support/kept.lua")
+local toy = dofile("tests/lua/support/toy.lua")
+local world = dofile("tests/lua/support/world.lua")
 
 local function unhex(text)
   return (text:gsub("..", function(pair) return string.char(tonumber(pair, 16)) end))
@@ -33,12 +24,13 @@ end
 
 --- The golden blocks as a matrix of rows of one block.
 local function matrix(dtype)
-  local row, width = golden[dtype], math.max(BLOCKS[dtype], 8)
+  local row, width = golden[dtype], math.max(kept.blocks[dtype][1], 8)
   return pl.from_bytes(row.blocks, dtype, { row.count // width, width })
 end
 
 describe("kept dtypes", function()
-  for dtype, block in pairs(BLOCKS) do
+  for dtype, layout in pairs(kept.blocks) do
+    local block = layout[1]
     describe(dtype, function()
       local row = golden[dtype]
 
@@ -204,7 +196,17 @@ describe("kept dtypes", function()
         end
       end
     end
-    assert.same({ "embedding.w", "gather.x", "cast.x" }, readers)
+    table.sort(readers)
+    assert.same({
+      "cast.x",
+      "cross_entropy.head",
+      "embedding.w",
+      "gather.x",
+      "kl_full.head",
+      "kl_full.ref_head",
+      "linear.w",
+      "logprob.head",
+    }, readers)
   end)
 
   it("count in hashes and stay out of files that cannot hold them", function()
@@ -220,5 +222,138 @@ describe("kept dtypes", function()
     assert.is_truthy(
       message:find("'w' is q8_0, which safetensors cannot hold; cast makes it float32", 1, true)
     )
+  end)
+end)
+
+describe("products with kept weights", function()
+  local gemm_before
+
+  setup(function()
+    gemm_before = pl.gemm().wish
+    pl.gemm("own")
+  end)
+
+  teardown(function() pl.gemm(gemm_before) end)
+
+  for _, isa in ipairs { "avx512", "avx2", "plain" } do
+    it("have the bits of those with their values: " .. isa, function()
+      local before = os.getenv("PERILUNE_ISA")
+      pl.system.setenv("PERILUNE_ISA", isa)
+      local code = 'local faults = dofile("tests/lua/support/kept.lua").faults() '
+        .. 'print(require("perilune").isa(), #faults, table.concat(faults, ", "))'
+      local child = io.popen(("%s -e '%s'"):format(world.program, code))
+      local said = child:read("a")
+      child:close()
+      pl.system.setenv("PERILUNE_ISA", before)
+      if not said:find(isa, 1, true) then
+        pending("this machine cannot run the " .. isa .. " kernels")
+        return
+      end
+      assert.equal(isa .. "\t0\t\n", said)
+    end)
+  end
+
+  --- The outputs and the gradient to the hidden states of a loss on each of two heads.
+  local function same_loss(heads, loss)
+    local said = {}
+    for i, head in ipairs(heads) do
+      local hidden = pl.randn({ 9, head:size(2) }, { seed = 3 }):requires_grad(true)
+      local outputs = { loss(hidden, head) }
+      local total = outputs[1]:sum()
+      if outputs[2] then total = total + outputs[2]:sum() end
+      total:backward()
+      said[i] = { hidden:grad():bytes() }
+      for _, output in ipairs(outputs) do
+        table.insert(said[i], output:bytes())
+      end
+    end
+    assert.same(said[2], said[1])
+  end
+
+  it("are those of the heads of losses", function()
+    local rows, targets = { 8, 0, 0, 5, 3 }, { 1, 66, 0, 30, 31 }
+    for _, dtype in ipairs { "q8_0", "q4_1", "q6_k", "bfloat16" } do
+      local head = kept.weight(dtype, 67, dtype == "bfloat16" and 37 or 256)
+      local heads = { head, head:cast() }
+      same_loss(heads, function(hidden, w) return pl.cross_entropy(hidden, w, rows, targets) end)
+      same_loss(heads, function(hidden, w) return pl.logprob(hidden, w, rows, targets) end)
+      local reference = pl.randn({ 9, head:size(2) }, { seed = 8 })
+      same_loss(
+        heads,
+        function(hidden, w) return pl.kl_full(hidden, heads[2], reference, w, rows) end
+      )
+      same_loss(
+        heads,
+        function(hidden, w) return pl.kl_full(hidden, w, reference, heads[1], rows) end
+      )
+    end
+  end)
+
+  it("take no memory for the values of the whole weight", function()
+    local w = kept.weight("q4_1", 4096, 1024) -- 16 MiB as float32
+    local head = kept.weight("q8_0", 4096, 1024)
+    local x = pl.randn({ 65, 1024 }):requires_grad(true)
+    pl.linear(x, w):sum():backward() -- memory for the gradient is there from now on
+    pl.mem_reset_peak()
+    local before = pl.mem().live
+    pl.linear(x:detach():slice(1, 1, 1), w:name("w"))
+    pl.linear(x, w):sum():backward()
+    pl.cross_entropy(x, head, { 3, 4 }, { 5, 6 }):backward()
+    assert.is_true(pl.mem().peak - before < 6 << 20)
+  end)
+
+  it("are those of a whole model: sampling, and gradients to what is trained", function()
+    local models = { toy.model("llama"), toy.model("llama") }
+    for i, model in ipairs(models) do
+      local guard <close> = pl.no_grad() -- luacheck: ignore
+      for name, weight in pairs(model.weights) do
+        if weight:rank() == 2 then
+          local kept_weight = weight:cast { dtype = "bfloat16" }
+          model.weights[name] = (i == 1 and kept_weight or kept_weight:cast()):name(name)
+        end
+      end
+      decoder.bind(model)
+    end
+    local prompts, options = { { 1, 2, 3 }, { 4 } }, { max_tokens = 12, seed = 8, samples = 3 }
+    local answers = pl.generate(models[1], prompts, options)
+    assert.equal(6, #answers)
+    local want = pl.generate(models[2], prompts, options)
+    assert.same(want.tokens:totable(), answers.tokens:totable())
+    assert.is_true(want.logprobs:bytes() == answers.logprobs:bytes())
+    local grads = {}
+    for i, model in ipairs(models) do
+      local sequences = toy.sequences { 5, 1, 9 }
+      local targets = pl.batch.targets(sequences, toy.answer_masks(sequences, 0))
+      local logprobs = pl.loss.logprobs(model, pl.batch.pack(sequences), targets)
+      logprobs:sum():backward()
+      grads[i] = { logprobs:bytes() }
+      for _, entry in ipairs(model.entries) do
+        local weight = model.weights[entry[1]]
+        if weight:rank() == 1 then table.insert(grads[i], weight:grad():bytes()) end
+      end
+    end
+    assert.equal(6, #grads[1])
+    assert.same(grads[2], grads[1])
+  end)
+
+  it("go on where scales are not finite", function()
+    for dtype, layout in pairs(kept.blocks) do
+      local width = math.max(layout[1], 32)
+      local w = kept.weight(dtype, 40, width)
+      for _, half in ipairs { "\0\x7c", "\0\xfc", "\1\x7e" } do -- inf, -inf, NaN
+        local bytes, at = w:bytes(), (layout[3][1] or 1) - 1
+        local odd = pl.from_bytes(bytes:sub(1, at) .. half .. bytes:sub(at + 3), dtype, w:shape())
+        local values = odd:cast()
+        local y, want =
+          pl.linear(pl.full({ 2, width }, 1), odd), pl.linear(pl.full({ 2, width }, 1), values)
+        for row = 1, 2 do
+          local a, b = y:get(row, 1), want:get(row, 1)
+          assert.is_true(a == b or (a ~= a and b ~= b))
+          for column = 2, 40 do
+            assert.equal(want:get(row, column), y:get(row, column))
+          end
+        end
+      end
+    end
   end)
 end)

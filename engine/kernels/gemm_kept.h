@@ -1,0 +1,364 @@
+/*
+** gemm_kept.h - packing a matrix of a kept dtype: blocks to the numbers that the tiles read.
+**
+** Turned, a panel of rows becomes k-major: RL rows are taken at a time, and 32 elements of each.
+** The integers come in by words of four bytes, whose transpose puts word i of all rows into one
+** register; so each element costs a shift, a conversion and a product, and nothing is moved twice.
+** Straight, rows are read as quant.h reads them. Either way the values are those of quant.h, to the
+** bit (products are exact, whatever their order). Only gemm.c includes this file.
+*/
+#ifndef PL_GEMM_KEPT_H
+#define PL_GEMM_KEPT_H
+
+#include "kernels/gemm_tile.h"
+#include "kernels/quant_piece.h"
+
+/* Dense rows of blocks. */
+typedef struct {
+    pl_dtype dtype;
+    const uint8_t *blocks;
+    size_t row_bytes;
+} kept;
+
+static inline const uint8_t *kept_row(const kept *b, int64_t row)
+{
+    return b->blocks + (size_t)row * b->row_bytes;
+}
+
+/* dst[k * ds + j] = element k0 + k of row j for j < rows (at most RL), k < kc. */
+static void pack_kept_plain(const kept *b, int64_t row, int64_t rows, int64_t k0, int64_t kc,
+                            real *dst, int64_t ds)
+{
+    float values[PIECE];
+    for (int64_t j = 0; j < rows; j++)
+        for (int64_t k = 0; k < kc; k += PIECE) {
+            const int64_t n = kc - k < PIECE ? kc - k : PIECE;
+            row_values(b->dtype, kept_row(b, row + j), k0 + k, n, values);
+            for (int64_t i = 0; i < n; i++) dst[(k + i) * ds + j] = values[i];
+        }
+}
+
+#if (defined(__AVX2__) || defined(__AVX512F__)) && !defined(PL_F64_BUILD)
+#define KEPT_LANES
+
+typedef uint32_t ureg __attribute__((vector_size(RBYTES)));
+typedef int32_t ireg __attribute__((vector_size(RBYTES)));
+
+/* The places of RL rows. */
+typedef struct {
+    const uint8_t *row[RL];
+} lanes;
+
+/* Four words of each row: word[i][j] is the i-th of row j. */
+static inline __attribute__((always_inline)) void load_words(const lanes *l, int64_t at,
+                                                             ureg word[4])
+{
+#define ROW_(j) _mm_loadu_si128((const __m128i *)(l->row[j] + at))
+#if defined(__AVX512F__)
+    __m512i r[4];
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_castsi128_si512(ROW_(i));
+        r[i] = _mm512_inserti32x4(r[i], ROW_(i + 4), 1);
+        r[i] = _mm512_inserti32x4(r[i], ROW_(i + 8), 2);
+        r[i] = _mm512_inserti32x4(r[i], ROW_(i + 12), 3);
+    }
+#define OP_(name) _mm512_##name
+#else
+    __m256i r[4];
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(ROW_(i)), ROW_(i + 4), 1);
+#define OP_(name) _mm256_##name
+#endif
+    const __typeof__(r[0]) a = OP_(unpacklo_epi32)(r[0], r[1]), b = OP_(unpackhi_epi32)(r[0], r[1]);
+    const __typeof__(r[0]) c = OP_(unpacklo_epi32)(r[2], r[3]), d = OP_(unpackhi_epi32)(r[2], r[3]);
+    word[0] = (ureg)OP_(unpacklo_epi64)(a, c);
+    word[1] = (ureg)OP_(unpackhi_epi64)(a, c);
+    word[2] = (ureg)OP_(unpacklo_epi64)(b, d);
+    word[3] = (ureg)OP_(unpackhi_epi64)(b, d);
+#undef OP_
+#undef ROW_
+}
+
+/* One word of each row. */
+static inline ureg load_word(const lanes *l, int64_t at)
+{
+    uint32_t word[RL];
+    for (int j = 0; j < RL; j++) memcpy(&word[j], l->row[j] + at, 4);
+    ureg r;
+    memcpy(&r, word, sizeof r);
+    return r;
+}
+
+static inline reg r_number(ureg x)
+{
+    return __builtin_convertvector((ireg)x, reg);
+}
+
+/* The float16 in the lower half of each word. */
+static inline reg r_half(ureg x)
+{
+#if defined(__AVX512F__)
+    return (reg)_mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)x));
+#else
+    const __m256i low = (__m256i)(x & 0xffff);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 8);
+    return (reg)_mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+#endif
+}
+
+/* Bits of a nibble as a number, less `middle`; what stands above it in the word is ignored. */
+static inline __attribute__((always_inline)) reg r_nibble(ureg x, const int middle)
+{
+#if defined(__AVX512F__)
+    const reg table = (reg){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} - (float)middle;
+    return (reg)_mm512_permutexvar_ps((__m512i)x, (__m512)table);
+#else
+    return r_number((x & 15) - (uint32_t)middle);
+#endif
+}
+
+/* What a piece of 32 elements has in each row: element k is scale[k / 16] * q, + least if it has
+** one. */
+typedef struct {
+    reg scale[2], least;
+} factors;
+
+static inline __attribute__((always_inline)) factors factors_of_two(ureg word)
+{
+    const reg scale = r_half(word);
+    return (factors){{scale, scale}, r_half(word >> 16)};
+}
+
+/* head: the first 16 bytes of a q4_k or q5_k block; j its piece. */
+static inline __attribute__((always_inline)) factors factors_of_k(const ureg head[4], int j)
+{
+    ureg scale, least;
+    if (j < 4) {
+        scale = head[1] >> 8 * j & 63;
+        least = head[2] >> 8 * j & 63;
+    } else {
+        const int at = 8 * (j - 4);
+        scale = (head[3] >> at & 15) | (head[1] >> (at + 6) & 3) << 4;
+        least = (head[3] >> (at + 4) & 15) | (head[2] >> (at + 6) & 3) << 4;
+    }
+    const factors two = factors_of_two(head[0]);
+    const reg s = two.scale[0] * r_number(scale);
+    return (factors){{s, s}, -(two.least * r_number(least))};
+}
+
+static inline __attribute__((always_inline)) factors factors_of_k6(const lanes *l, int64_t at,
+                                                                   int j)
+{
+    const reg d = r_half(load_word(l, at + 206) >> 16);
+    const ireg two = (ireg)load_word(l, at + 192 + 2 * j);
+    return (factors){{d * __builtin_convertvector(two << 24 >> 24, reg),
+                      d * __builtin_convertvector(two << 16 >> 24, reg)},
+                     d};
+}
+
+/* The four elements of a word (eight by nibbles: those of the lower or, shifted, the upper half of
+** each byte), q[b] from byte b. */
+typedef enum { FOUR_BITS, FIVE_BITS, SIX_BITS } bit_width;
+
+static inline __attribute__((always_inline)) void
+word_numbers(const bit_width bits, const int middle, ureg nibbles, ureg upper, reg q[4])
+{
+    UNROLL
+    for (int b = 0; b < 4; b++) {
+        const ureg low = nibbles >> 8 * b;
+        if (bits == FOUR_BITS) q[b] = r_nibble(low, middle);
+        else
+            q[b] = r_number(((low & 15) | (upper >> 8 * b & (bits == SIX_BITS ? 48 : 16))) -
+                            (uint32_t)middle);
+    }
+}
+
+static inline __attribute__((always_inline)) void
+put_word(const factors *f, const bool has_least, int i, const reg q[4], real *dst, int64_t ds)
+{
+    const reg scale = f->scale[i / 4];
+    UNROLL
+    for (int b = 0; b < 4; b++) {
+        const reg value = has_least ? r_fma(scale, q[b], f->least) : scale * q[b];
+        r_store(dst + (4 * i + b) * ds, value);
+    }
+}
+
+/* Formats of 32 elements with 16 bytes of nibbles behind `head` bytes; with five bits the fifth
+** ones stand right before them. */
+static inline __attribute__((always_inline)) void
+put_nibbles(const lanes *l, int64_t at, const int head, const bit_width bits, const int middle,
+            const bool has_least, real *dst, int64_t ds)
+{
+    const factors f = factors_of_two(load_word(l, at));
+    const ureg fifth = bits == FIVE_BITS ? load_word(l, at + head - 4) : (ureg){0};
+    ureg word[4];
+    load_words(l, at + head, word);
+    for (int half = 0; half < 2; half++) {
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            reg q[4];
+            ureg upper = {0};
+            if (bits == FIVE_BITS) { /* bits k .. k+3 of fifth to bit 4 of each byte */
+                const ureg four = fifth >> (16 * half + 4 * i) & 15;
+                upper = (four << 4 | four << 11 | four << 18 | four << 25) & 0x10101010;
+            }
+            word_numbers(bits, middle, word[i] >> 4 * half, upper, q);
+            put_word(&f, has_least, 4 * half + i, q, dst, ds);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void put_q8_0(const lanes *l, int64_t at, real *dst,
+                                                           int64_t ds)
+{
+    factors f = factors_of_two(load_word(l, at));
+    f.scale[0] = f.scale[1] = f.scale[0] * 0x1p-24f; /* bytes are read at the top of a word */
+    for (int half = 0; half < 2; half++) {
+        ureg word[4];
+        load_words(l, at + 2 + 16 * half, word);
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            reg q[4];
+            UNROLL
+            for (int b = 0; b < 4; b++) q[b] = r_number(word[i] << (24 - 8 * b) & 0xff000000);
+            put_word(&f, false, 4 * half + i, q, dst, ds);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void put_k4_k5(const lanes *l, int64_t at, int j,
+                                                            const bool fifth, real *dst, int64_t ds)
+{
+    ureg head[4], word[4], bits[4] = {{0}};
+    load_words(l, at, head);
+    const factors f = factors_of_k(head, j);
+    for (int half = 0; half < 2; half++) {
+        if (fifth) load_words(l, at + 16 + 16 * half, bits);
+        load_words(l, at + (fifth ? 48 : 16) + j / 2 * 32 + 16 * half, word);
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            reg q[4];
+            word_numbers(fifth ? FIVE_BITS : FOUR_BITS, 0, word[i] >> j % 2 * 4,
+                         fifth ? (bits[i] >> j & 0x01010101) << 4 : bits[i], q);
+            put_word(&f, true, 4 * half + i, q, dst, ds);
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void put_k6(const lanes *l, int64_t at, int j,
+                                                         real *dst, int64_t ds)
+{
+    const factors f = factors_of_k6(l, at, j);
+    const int64_t low = at + j / 4 * 64 + j % 2 * 32, high = at + 128 + j / 4 * 32;
+    for (int half = 0; half < 2; half++) {
+        ureg word[4], bits[4];
+        load_words(l, low + 16 * half, word);
+        load_words(l, high + 16 * half, bits);
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            reg q[4];
+            word_numbers(SIX_BITS, 32, word[i] >> j % 4 / 2 * 4,
+                         (bits[i] >> j % 4 * 2 & 0x03030303) << 4, q);
+            put_word(&f, false, 4 * half + i, q, dst, ds);
+        }
+    }
+}
+
+/* Eight elements of 16 bits. */
+static inline __attribute__((always_inline)) void
+put_halves(const lanes *l, int64_t at, const bool brain, real *dst, int64_t ds)
+{
+    ureg word[4];
+    load_words(l, at, word);
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        r_store(dst + 2 * i * ds, brain ? (reg)(word[i] << 16) : r_half(word[i]));
+        r_store(dst + (2 * i + 1) * ds,
+                brain ? (reg)(word[i] & 0xffff0000) : r_half(word[i] >> 16));
+    }
+}
+
+/* As pack_kept_plain for rows of lanes, in whole steps (8 elements of 16 bits, else pieces). */
+static inline __attribute__((always_inline)) void
+put_run(const pl_dtype dtype, const lanes *l, int64_t k0, int64_t kc, real *dst, int64_t ds)
+{
+    const int step = dtype == PL_BF16 || dtype == PL_F16 ? 8 : PIECE;
+    const int shift = pl__dtypes[dtype].shift, bytes = pl__dtypes[dtype].bytes;
+    for (int64_t k = k0; k < k0 + kc; k += step, dst += step * ds) {
+        const int64_t at = (k >> shift) * bytes;
+        const int j = (int)(k & ((1 << shift) - 1)) / PIECE;
+        if (step == 8) put_halves(l, 2 * k, dtype == PL_BF16, dst, ds);
+        else if (dtype == PL_Q8_0) put_q8_0(l, at, dst, ds);
+        else if (dtype == PL_Q4_0) put_nibbles(l, at, 2, FOUR_BITS, 8, false, dst, ds);
+        else if (dtype == PL_Q4_1) put_nibbles(l, at, 4, FOUR_BITS, 0, true, dst, ds);
+        else if (dtype == PL_Q5_0) put_nibbles(l, at, 6, FIVE_BITS, 16, false, dst, ds);
+        else if (dtype == PL_Q5_1) put_nibbles(l, at, 8, FIVE_BITS, 0, true, dst, ds);
+        else if (dtype == PL_Q6_K) put_k6(l, at, j, dst, ds);
+        else put_k4_k5(l, at, j, dtype == PL_Q5_K, dst, ds);
+    }
+}
+
+#define EACH_KEPT(X) X(BF16) X(F16) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q4_K) X(Q5_K) X(Q6_K)
+/* clang-format off */
+#define RUN(name)                                                                              \
+    static void run_##name(const lanes *l, int64_t k0, int64_t kc, real *dst, int64_t ds)      \
+    {                                                                                          \
+        put_run(PL_##name, l, k0, kc, dst, ds);                                                \
+    }
+/* clang-format on */
+EACH_KEPT(RUN)
+
+typedef void (*run_fn)(const lanes *, int64_t, int64_t, real *, int64_t);
+#define RUN_ENTRY(name) [PL_##name] = run_##name,
+static const run_fn runs[PL_DTYPE_COUNT] = {EACH_KEPT(RUN_ENTRY)};
+
+static void pack_kept_lanes(const kept *b, int64_t row, int64_t rows, int64_t k0, int64_t kc,
+                            real *dst, int64_t ds)
+{
+    lanes l;
+    for (int64_t j = 0; j < RL; j++) l.row[j] = kept_row(b, row + (j < rows ? j : rows - 1));
+    const int64_t whole = kc / 8 * 8; /* of 16 bits; pieces are whole */
+    runs[b->dtype](&l, k0, whole, dst, ds);
+    if (whole < kc) pack_kept_plain(b, row, rows, k0 + whole, kc - whole, dst + whole * ds, ds);
+}
+#endif
+
+/* Rows [row, row + valid) turned, k-major into dst[kc][width]; width a multiple of RL. k0 is a
+** multiple of PIECE. What stands beyond the valid ones is readable and of no meaning. */
+static void pack_kept(const kept *b, int64_t row, int64_t valid, int64_t k0, int64_t kc, real *dst,
+                      int64_t width)
+{
+    for (int64_t j = 0; j < width; j += RL) {
+        const int64_t rows = valid - j < RL ? valid - j : RL;
+        if (rows < RL)
+            for (int64_t k = 0; k < kc; k++) r_store(dst + k * width + j, (reg){0});
+#if defined(KEPT_LANES)
+        if (rows > 0) pack_kept_lanes(b, row + j, rows, k0, kc, dst + j, width);
+#else
+        pack_kept_plain(b, row + j, rows, k0, kc, dst + j, width);
+#endif
+    }
+}
+
+/* Elements [col, col + cols) of one row, as a line of the panels of NR that begin at col: those of
+** panel p at dst + p * ps. col is a multiple of PIECE. */
+static void pack_kept_line(const kept *b, int64_t row, int64_t col, int64_t cols, real *dst,
+                           int64_t ps)
+{
+    enum { STEP = (int)NR < (int)PIECE ? (int)NR : (int)PIECE };
+    float values[PIECE];
+    for (int64_t k = 0; k < cols; k += PIECE) {
+        const int64_t n = cols - k < PIECE ? cols - k : PIECE;
+        row_values(b->dtype, kept_row(b, row), col + k, n, values);
+        for (int64_t i = n; i < PIECE; i++) values[i] = 0;
+        for (int64_t i = 0; i < n; i += STEP) {
+            real *to = dst + (k + i) / NR * ps + (k + i) % NR;
+            for (int64_t e = 0; e < STEP; e++) to[e] = values[i + e];
+        }
+    }
+}
+
+#endif
