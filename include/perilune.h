@@ -189,6 +189,8 @@ size_t pl_tensor_bytes(const pl_tensor *t); /* of the data */
 ** pl_tensor_touch, so that packed copies of a weight are made anew. */
 void *pl_tensor_data(const pl_tensor *t);
 void pl_tensor_touch(pl_tensor *t);
+/* Grows with every write into the memory that the tensor and its views share; 0 once freed. */
+uint64_t pl_tensor_version(const pl_tensor *t);
 /* PL_ERR_FREED with the tensor's name and the scope that freed it, else PL_OK. */
 pl_status pl_tensor_check(pl_ctx *ctx, const pl_tensor *t);
 void pl_tensor_set_name(pl_tensor *t, const char *name); /* copied, cut at PL_MAX_NAME bytes */

@@ -98,6 +98,8 @@ local cfg = pl.config {
   { ema_decay = 0.992, "of the averaged policy, once an iteration; 0: none", min = 0, under = 1 },
   { ema_final = false, "the final model is the averaged policy" },
   pl.config.adam { learning_rate = false },
+  "Adapters on a frozen model: policy and value differ by them alone",
+  pl.config.peft { dropout = false }, -- what is scored is what was sampled
   "Evaluation",
   { eval_dataset = "", "held-out prompts to measure on: JSON Lines of {prompt} or {messages}" },
   { eval_steps = 10, "iterations between measurements", min = 1 },
@@ -125,9 +127,9 @@ local run = pl.run.open(cfg)
 local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
-local policy = assert(pl.load(cfg.model))
-local reference = assert(pl.load(cfg.model)):freeze()
-local judge = pl.score.open(cfg, tok)
+local policy = assert(pl.load(cfg.model, { peft = cfg, seed = cfg.seed }))
+local reference = assert(pl.load(cfg.model, policy:beside())):freeze()
+local judge = pl.score.open(cfg, tok, policy:beside())
 local models = {
   { name = "model", path = cfg.model, model = policy },
   judge.model
@@ -140,7 +142,8 @@ local function prompts_of(key)
   local set = data.prompts(tok, template, cfg[key], room, too_long)
   return data.required(set, key, cfg[key])
 end
-local value = judge.model and judge.model:copy() -- V starts as the reward model
+local value = judge.model -- V starts as the reward model
+    and judge.model:copy { peft = policy.peft, seed = cfg.seed }
   or policy:copy { scalar_head = true, seed = cfg.seed }
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
 local prompts = prompts_of("dataset")
@@ -448,8 +451,8 @@ progress:finish()
 if cfg.checkpoint_choice ~= "last" and run.best then
   local scope <close> = pl.scope("ppo.best")
   local best = cfg.output_dir .. "/" .. run.best.path
-  policy.block:average(assert(pl.load(best)).block, 0)
-  if ema then ema.block:average(assert(pl.load(best .. "/ema")).block, 0) end
+  assert(policy:read(best))
+  if ema then assert(ema:read(best .. "/ema")) end
 end
 local final = cfg.ema_final and ema or policy
 local model_dir = run:save_model(final, { tokenizer = tok })

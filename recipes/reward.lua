@@ -47,13 +47,15 @@ local cfg = pl.config {
   { batch_size = 64, "prompts in a step, each with all its answers", min = 1 },
   { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
   pl.config.adam { learning_rate = "cosine(0.00001, 0.000001)" },
+  "Adapters on a frozen model",
+  pl.config.peft(),
 }
 local run = pl.run.open(cfg)
 
 -- Model and data ----------------------------------------------------------------------------------
 local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template, tok)
-local model = assert(pl.load(cfg.model, { scalar_head = true, seed = cfg.seed }))
+local model = assert(pl.load(cfg.model, { scalar_head = true, peft = cfg, seed = cfg.seed }))
 model.config.score_bias = 0
 local longest = data.room({ model }, cfg.max_length)
 local train =
@@ -117,7 +119,7 @@ local function evaluate(sets)
 end
 
 -- Gradient of the loss over some of the sets of a step.
-local function accumulate(sets, of_step, seen)
+local function accumulate(sets, of_step, seen, dropout)
   local scope <close> = pl.scope("reward.micro")
   local sequences, ranks, offsets = {}, {}, { 0 }
   for i, set in ipairs(sets) do
@@ -127,7 +129,7 @@ local function accumulate(sets, of_step, seen)
   end
   local segments = pl.tensor(offsets, "int32")
   local packed = batch.pack(sequences)
-  local scores = pl.gather(model:scores(packed), batch.last_rows(packed))
+  local scores = pl.gather(model:scores(packed, { dropout = dropout }), batch.last_rows(packed))
   local lm = pl.rank_loss(
     scores,
     segments,
@@ -183,8 +185,12 @@ for step = state.step + 1, steps do
   end
   model.block:zero_grad()
   local seen = pl.meter.new()
-  for _, indices in ipairs(batch.split(sizes, cfg.micro_batch_tokens)) do
-    accumulate(batch.take(sets, indices), #sets, seen)
+  for part, indices in ipairs(batch.split(sizes, cfg.micro_batch_tokens)) do
+    accumulate(batch.take(sets, indices), #sets, seen, { -- of adapters; nothing, when it is 0
+      p = 0,
+      seed = cfg.seed,
+      index = pl.random.purpose("reward.dropout", step, part),
+    })
   end
   local result = optimizer:step(cfg, step)
   state.step = step

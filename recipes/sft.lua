@@ -44,6 +44,8 @@ local cfg = pl.config {
   { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
   { resid_dropout = 0.0, "dropout on residual branches (0.2 in the paper)", min = 0, under = 1 },
   pl.config.adam { learning_rate = "cosine(0.00001, 0.000001)" },
+  "Adapters on a frozen model",
+  pl.config.peft(),
   check = function(c)
     if c.ptx_fraction > 0 and c.ptx_dataset == "" then
       return "ptx_fraction wants a ptx_dataset"
@@ -58,7 +60,7 @@ local run = pl.run.open(cfg)
 local tok = assert(pl.tokenizer.load(cfg.model))
 local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
-local model = assert(pl.load(cfg.model))
+local model = assert(pl.load(cfg.model, { peft = cfg, seed = cfg.seed }))
 local longest = data.room({ model }, cfg.max_length)
 local function examples(key)
   local path = cfg[key]
@@ -74,7 +76,8 @@ local ptx = cfg.ptx_dataset ~= ""
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, "sft.ptx")
 local ptx_share = cfg.ptx_fraction / (1 - cfg.ptx_fraction) -- pieces of text to one example
 local ptx_size = ptx and math.floor(cfg.batch_size * ptx_share + 0.5) or 0
-local reward_model = cfg.reward_model ~= "" and assert(pl.load(cfg.reward_model)):freeze()
+local reward_model = cfg.reward_model ~= ""
+  and assert(pl.load(cfg.reward_model, model:beside())):freeze()
 local select_from
 if reward_model then
   local models = {
@@ -173,11 +176,11 @@ for step = state.step + 1, steps do
   model.block:zero_grad()
   local mean_loss, tokens = loss.accumulate(model, sequences, masks, {
     max_tokens = cfg.micro_batch_tokens,
-    dropout = cfg.resid_dropout > 0 and {
+    dropout = { -- of nothing, when both are 0
       p = cfg.resid_dropout,
       seed = cfg.seed,
       index = pl.random.purpose("sft.dropout", step),
-    } or nil,
+    },
   })
   local result = optimizer:step(cfg, step)
   state.step = step
@@ -206,7 +209,7 @@ progress:finish()
 
 if reward_model and run.best then -- the epoch the judge likes best is the result
   local scope <close> = pl.scope("sft.best")
-  model.block:average(assert(pl.load(cfg.output_dir .. "/" .. run.best.path)).block, 0)
+  assert(model:read(cfg.output_dir .. "/" .. run.best.path))
 end
 local model_dir = run:save_model(model, { tokenizer = tok })
 local final = run:summary({

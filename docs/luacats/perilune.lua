@@ -58,6 +58,17 @@ function Agreement:unit(given, by) end
 ---@field prefill_tokens integer
 local Answers = {}
 
+--- Frozen weights.
+---@class perilune.Base
+---@field config table # as in its config.json
+---@field texts table # of its JSON files
+---@field weights table<string, perilune.Tensor> # by Hugging Face name; constants
+---@field dtype string # their matrices are held in: "float32", "float64", "bfloat16", "float16", "q8_0", or "kept": as the file has them
+---@field identity string # hash of the files they came from
+---@field count integer # of parameters
+---@field bytes integer # they take
+local Base = {}
+
 --- The checks of a run.
 ---@class perilune.Check
 local Check = {}
@@ -228,12 +239,20 @@ function Meter:result() end
 ---@class perilune.Model
 ---@field config table # as in config.json
 ---@field spec table # what the decoder is told, see perilune.model.decoder
----@field block perilune.ParameterBlock # all parameters, in one flat piece
----@field weights table<string, perilune.Tensor> # the parameters by name, views into the block
----@field dtype string # of the parameters
+---@field block perilune.ParameterBlock # what is trained, in one flat piece: all parameters, or those of adapters and heads
+---@field weights table<string, perilune.Tensor> # the parameters by name: views into the block, or the base's
+---@field dtype string # of the block
 ---@field path string? # where it was loaded from
+---@field base perilune.Base? # the frozen weights below
+---@field base_path string? # where they were loaded from
+---@field peft table? # settings of the adapters on them
 ---@field texts table? # of the config.json and generation_config.json it was loaded with
 local Model = {}
+
+--- How to load a constant model that works beside this one: on a frozen base too, when this one is,
+--- so that the same weights are held once.
+---@return table # options of load
+function Model:beside() end
 
 --- Room for the keys and values of sequences that are being generated.
 ---@param slots integer # sequences at the same time
@@ -245,20 +264,23 @@ function Model:caches(slots, len) end
 ---@return integer? # tokens
 function Model:context() end
 
---- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head.
----@param opts? table # `scalar_head`, `seed`
+--- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
+--- frozen base is shared, and what is trained copied.
+---@param opts? table # `scalar_head`, `seed`, and `peft` as of load, for adapters on a model that has a base and none yet
 ---@return any # model
 function Model:copy(opts) end
 
---- Number of parameters.
----@return integer
+--- Number of parameters, those of a frozen base among them.
+---@return integer # all
+---@return integer # those in the block, which are trained
 function Model:count() end
 
 --- Marks every parameter as constant: no gradient, no tape. For reference and reward models.
 ---@return perilune.Model # itself
 function Model:freeze() end
 
---- XXH3-128 over names, shapes and values of all parameters.
+--- XXH3-128 over names, shapes and values of all parameters; of a frozen base over the files it
+--- came from.
 ---@return string # 32 hexadecimal digits
 function Model:hash() end
 
@@ -277,6 +299,12 @@ function Model:hidden(batch, opts) end
 ---@return perilune.Tensor # [T, V]
 function Model:logits(batch) end
 
+--- Reads back what `write` wrote, into a model that was made the same way.
+---@param dir string
+---@return boolean? # true
+---@return string? # message
+function Model:read(dir) end
+
 --- Writes a model folder that appears whole, in the layout that transformers knows.
 ---@param path string
 ---@param opts? table # `tokenizer`
@@ -290,6 +318,10 @@ function Model:save(path, opts) end
 ---@return perilune.Tensor # [T]
 function Model:scores(batch, opts) end
 
+--- Brings up to date what follows from the parameters and is kept beside them. The forward pass
+--- does so by itself, but not while a step is recorded or replayed.
+function Model:settle() end
+
 --- The bound that logits are kept within: they are softcap tanh(z / softcap) of the product z of
 --- hidden states and head. Losses take it as their option `softcap`.
 ---@return number # 0: no bound
@@ -301,8 +333,9 @@ function Model:softcap() end
 ---@return perilune.Tensor # [B, V]
 function Model:step(batch, caches) end
 
---- Writes config.json, model.safetensors and tokenizer files into an existing folder. Read back,
---- the model has the same bits, unless `export` asks for a layout that other programs know as well.
+--- Writes config.json, model.safetensors and tokenizer files into an existing folder, or adapters
+--- as the peft package reads them. Read back, the model has the same bits, unless `export` asks for
+--- a layout that other programs know as well.
 ---@param dir string
 ---@param opts? table # `tokenizer`, `export` (false)
 ---@return boolean? # true
@@ -925,6 +958,10 @@ function Tensor:item() end
 ---@return perilune.Tensor # itself
 function Tensor:keep(forever) end
 
+--- The bytes of its data; those of a kept tensor are its blocks.
+---@return integer
+function Tensor:memory() end
+
 --- Its name in messages, or names it.
 ---@param name? string
 ---@return string|perilune.Tensor # the name; itself when it is named
@@ -956,6 +993,10 @@ function Tensor:size(axis) end
 --- The elements as a table nested as deep as there are axes.
 ---@return number|table
 function Tensor:totable() end
+
+--- Grows with every write into the memory that the tensor and its views share.
+---@return integer
+function Tensor:version() end
 
 --- The same memory in another shape, without a tape.
 ---@param shape integer[]
@@ -1534,6 +1575,11 @@ function pl.config.is_usage_error(err) end
 ---@param spec table
 ---@return perilune.Config
 function pl.config.new(spec) end
+
+--- The rows.
+---@param settings? table # `dropout` (true): false where passes must not differ by chance
+---@return table[]
+function pl.config.peft(settings) end
 
 --- Run a recipe's file with settings in place of a command line, and return what it returns.
 ---@param recipe string # its path; or its name, beside the calling recipe or as Perilune brings it
@@ -2419,6 +2465,9 @@ function pl.meter.new() end
 
 --- Models: parameters in one flat block, a decoder over them, a head.
 ---
+--- What is trained is the block. Usually that is all there is; or it holds adapters and a head,
+--- beside a frozen base that models share (perilune.model.on_base).
+---
 --- A config becomes a spec (perilune.model.families), and the spec a model (perilune.model.decoder):
 --- the same forward pass trains, scores and generates.
 ---
@@ -2430,12 +2479,22 @@ function pl.meter.new() end
 ---@class perilune.model
 pl.model = {}
 
---- Loads a Hugging Face folder (config.json and safetensors), a GGUF file or a llama2.c .bin file.
+--- Loads a Hugging Face folder (config.json and safetensors), a GGUF file, a llama2.c .bin file, or
+--- a folder of adapters, as the peft package writes them, with the base it names.
+---
+--- With `peft` or `frozen`, and of a folder of adapters always, the weights are a frozen base:
+--- models of the same files share it. Then adapters and a scalar head are all that is trained.
 ---@param path string # folder or file
----@param opts? table # `dtype`; `scalar_head = true` replaces the head by a projection to one number (drawn by `seed` when the folder has none), as a reward or value model wants
+---@param opts? table # `dtype` of the weights ("float32"; "float64"; frozen ones also "bfloat16", "float16", "q8_0", or "kept": each matrix as the file has it); `scalar_head = true` replaces the head by a projection to one number (drawn by `seed` when the folder has none), as a reward or value model wants; `peft`: new adapters, {r =, alpha =, dropout =, targets =, use_rslora =, use_dora =} or a config with the rows of perilune.config.peft; `frozen = true`; `base`: where the base of adapters is
 ---@return perilune.Model?
 ---@return string? # message
 function pl.model.load(path, opts) end
+
+--- A model of its own, with adapters worked into the weights of their base: the same function up to
+--- rounding. A base in another type is taken as float32.
+---@param given perilune.Model
+---@return perilune.Model # one with a block of all parameters; the model itself when it has no base
+function pl.model.merge(given) end
 
 --- A model with freshly drawn parameters.
 ---@param config table # as in config.json
@@ -3056,8 +3115,9 @@ pl.score = {}
 --- Who judges: the model or the function that a config names.
 ---@param cfg perilune.Config # config with `reward_model` and `reward_function`, one of them not ""
 ---@param tok perilune.Tokenizer # tokenizer of the answers
+---@param opts? table # how the model is loaded, see perilune.model.load
 ---@return perilune.Judge
-function pl.score.open(cfg, tok) end
+function pl.score.open(cfg, tok, opts) end
 
 --- Scores of whole sequences by a scalar-head model. Any number of them: they are packed and scored
 --- part by part.

@@ -271,6 +271,11 @@ void pl_tensor_touch(pl_tensor *t)
     if (t->storage != NULL) t->storage->version++;
 }
 
+uint64_t pl_tensor_version(const pl_tensor *t)
+{
+    return t->storage != NULL ? t->storage->version : 0;
+}
+
 pl_status pl_tensor_check(pl_ctx *ctx, const pl_tensor *t)
 {
     if (t->claimed && t->storage != NULL) return PL_OK;

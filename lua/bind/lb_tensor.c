@@ -477,6 +477,18 @@ static int tensor_alive(lua_State *L)
     return 1;
 }
 
+static int tensor_memory(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)pl_tensor_bytes(handle(L)));
+    return 1;
+}
+
+static int tensor_version(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)pl_tensor_version(handle(L)));
+    return 1;
+}
+
 static int tensor_name(lua_State *L)
 {
     pl_tensor *t = handle(L);
@@ -737,7 +749,8 @@ static const luaL_Reg tensor_methods[] = {
     {"clone", tensor_clone},     {"view", tensor_view},
     {"detach", tensor_detach},   {"keep", tensor_keep},
     {"free", tensor_free},       {"alive", tensor_alive},
-    {"name", tensor_name},       {NULL, NULL},
+    {"name", tensor_name},       {"version", tensor_version},
+    {"memory", tensor_memory},   {NULL, NULL},
 };
 
 static const luaL_Reg scope_methods[] = {

@@ -37,6 +37,8 @@ static void read_entry(lua_State *L, pl_block_entry *e)
     lua_geti(L, -1, 1);
     if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "block: an entry has no name");
     e->name = lua_tostring(L, -1);
+    if (strlen(e->name) > PL_MAX_NAME)
+        luaL_error(L, "block: the name '%s' is longer than %d bytes", e->name, PL_MAX_NAME);
     lua_pop(L, 1);
     if (lua_geti(L, -1, 2) != LUA_TTABLE) luaL_error(L, "block: '%s' has no shape", e->name);
     const lua_Integer rank = luaL_len(L, -1);

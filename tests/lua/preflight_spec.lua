@@ -46,7 +46,7 @@ end
 --- Something that counts as a model of n parameters.
 local function model_of(n)
   return {
-    count = function() return n end,
+    count = function() return n, n end,
   }
 end
 
@@ -85,7 +85,8 @@ describe("the sizes of a run", function()
     assert.are.equal(
       "  pre-flight of runs/toy-1\n"
         .. "  prompts 950, dropped as too long 0, optimizer steps 12.3k\n"
-        .. "  models hold 6.0 M parameters, 54.0 MB with gradients and moments; 54 MB are free\n",
+        .. "  models hold 6.00M parameters and train 2.50M, 54.0 MB with gradients and moments; "
+        .. "54 MB are free\n",
       sizes(54000000, check, {
         { "prompts", 950 },
         { "dropped as too long", 0 },

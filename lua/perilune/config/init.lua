@@ -32,11 +32,12 @@ local layers = require("perilune.config.layers")
 local nearest = require("perilune.base.nearest")
 local neighbours = require("perilune.config.neighbours")
 local param = require("perilune.config.param")
+local peft = require("perilune.config.peft")
 local schedule = require("perilune.config.schedule")
 local terminal = require("perilune.base.terminal")
 local usage = require("perilune.config.usage")
 
-local config = { adam = adam }
+local config = { adam = adam, peft = peft }
 
 local Config = { __name = "config" }
 --- A config: its keys are its fields.

@@ -75,8 +75,26 @@ function layers.assign(self, one, value, source)
   return true
 end
 
+-- Settings with each table of names that is no key itself taken apart: peft = { r = 8 } is peft_r =
+-- 8.
+local function taken_apart(self, settings)
+  local flat = {}
+  for name, value in pairs(settings) do
+    local nested = type(value) == "table" and not schedule.is(value) and #value == 0
+    if nested and next(value) ~= nil and not layers.find_row(self, tostring(name)) then
+      for inner, one in pairs(value) do
+        flat[("%s_%s"):format(name, inner)] = one
+      end
+    else
+      flat[name] = value
+    end
+  end
+  return flat
+end
+
 --- Assign all of a table; names beginning with "_" are notes of `to_table` and are passed over.
 local function assign_table(self, settings, source, skip)
+  settings = taken_apart(self, settings)
   local names = {}
   for name in pairs(settings) do
     names[#names + 1] = tostring(name)

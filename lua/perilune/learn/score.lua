@@ -49,11 +49,12 @@ end
 --- Who judges: the model or the function that a config names.
 -- @tparam Config cfg config with `reward_model` and `reward_function`, one of them not ""
 -- @tparam Tokenizer tok tokenizer of the answers
+-- @tparam ?table opts how the model is loaded, see perilune.model.load
 -- @treturn Judge
-function score.open(cfg, tok)
+function score.open(cfg, tok, opts)
   local judge = setmetatable({ tokenizer = tok }, Judge)
   if cfg.reward_model ~= "" then
-    judge.model = assert(model.load(cfg.reward_model)):freeze()
+    judge.model = assert(model.load(cfg.reward_model, opts)):freeze()
   else
     judge.path, judge.fn = cfg.reward_function, load_function(cfg.reward_function)
   end

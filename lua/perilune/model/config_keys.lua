@@ -151,31 +151,27 @@ end
 -- @tparam table config
 -- @tparam {[string]=table} family rules of its keys
 -- @tparam ?string inside the name of the key that holds the table: no common keys there
+-- @tparam ?string file the table is of, when it is not a config.json: no common keys either
 -- @treturn ?string message
-function keys.check(config, family, inside)
-  local names = {}
+function keys.check(config, family, inside, file)
+  local names, where = {}, file or "config.json"
+  local shared = not inside and not file
   for name in pairs(config) do
     names[#names + 1] = tostring(name)
   end
   table.sort(names)
   for _, name in ipairs(names) do
-    local rule = family[name] or not inside and common[name] or nil
+    local rule = family[name] or shared and common[name] or nil
     local full = inside and inside .. "." .. name or name
     if not rule and name:sub(1, 1) ~= "_" then
       local known = {}
       for key in pairs(family) do
         known[#known + 1] = key
       end
-      return (
-        "config.json: '%s' is %s: the key is not known, so what it changes is not "
-        .. "implemented%s"
-      ):format(full, shown(config[name]), nearest.hint(name, known))
+      local text = "%s: '%s' is %s: the key is not known, so what it changes is not implemented%s"
+      return text:format(where, full, shown(config[name]), nearest.hint(name, known))
     elseif rule and not rule.holds(config[name]) then
-      return ("config.json: '%s' is %s; it must be %s"):format(
-        full,
-        shown(config[name]),
-        rule.wanted
-      )
+      return ("%s: '%s' is %s; it must be %s"):format(where, full, shown(config[name]), rule.wanted)
     end
   end
 end
@@ -183,10 +179,13 @@ end
 --- The message for the first of these keys that is absent; nil when all are there.
 -- @tparam table config
 -- @tparam {string,...} names
+-- @tparam ?string file that the config is of (config.json)
 -- @treturn ?string
-function keys.missing(config, names)
+function keys.missing(config, names, file)
   for _, name in ipairs(names) do
-    if config[name] == nil then return ("config.json: '%s' is missing"):format(name) end
+    if config[name] == nil then
+      return ("%s: '%s' is missing"):format(file or "config.json", name)
+    end
   end
 end
 

@@ -169,8 +169,23 @@ function decoder.bind(m)
   end
   each_part(spec, function(i, name, part)
     local holder = i and m.layers[i + 1] or m.parts
-    holder[part[1]] = { weight = m.weights[name .. ".weight"], bias = m.weights[name .. ".bias"] }
+    holder[part[1]] = {
+      weight = m.weights[name .. ".weight"],
+      bias = m.weights[name .. ".bias"],
+      adapter = m.adapters and m.adapters[name],
+    }
   end)
+end
+
+--- The names of the projections, in the order of their parameters: what adapters can stand beside.
+-- @tparam table spec
+-- @treturn {string,...}
+function decoder.modules(spec)
+  local list = {}
+  each_part(spec, function(_, name, part)
+    if part[2] == "linear" then list[#list + 1] = name end
+  end)
+  return list
 end
 
 -- ---- forward ------------------------------------------------------------------------------------

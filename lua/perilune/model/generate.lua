@@ -17,6 +17,7 @@ end
 
 --- The model's recorded step, made anew when it is too small.
 local function generator_of(model, slots, len)
+  model:settle()
   len = (len + TILE - 1) // TILE * TILE
   local made = model.generator
   if made and made.slots >= slots and made.len >= len then return made.generator end

@@ -1,5 +1,8 @@
 --- Models: parameters in one flat block, a decoder over them, a head.
 --
+-- What is trained is the block. Usually that is all there is; or it holds adapters and a head,
+-- beside a frozen base that models share (perilune.model.on_base).
+--
 -- A config becomes a spec (perilune.model.families), and the spec a model (perilune.model.decoder):
 -- the same forward pass trains, scores and generates.
 --
@@ -9,10 +12,14 @@
 --
 -- May use: base.
 
+local adapter_config = require("perilune.model.adapter_config")
+local adapter_folder = require("perilune.model.adapter_folder")
+local frozen_base = require("perilune.model.frozen_base")
 local core = require("perilune.core")
 local decoder = require("perilune.model.decoder")
 local families = require("perilune.model.families")
 local files = require("perilune.base.files")
+local on_base = require("perilune.model.on_base")
 local random = require("perilune.base.random")
 local origin = require("perilune.model.origin")
 
@@ -22,10 +29,14 @@ local model = {}
 -- @class Model
 -- @field table config as in config.json
 -- @field table spec what the decoder is told, see perilune.model.decoder
--- @field ParameterBlock block all parameters, in one flat piece
--- @field {[string]=Tensor} weights the parameters by name, views into the block
--- @field string dtype of the parameters
+-- @field ParameterBlock block what is trained, in one flat piece: all parameters, or those of
+-- adapters and heads
+-- @field {[string]=Tensor} weights the parameters by name: views into the block, or the base's
+-- @field string dtype of the block
 -- @field ?string path where it was loaded from
+-- @field ?Base base the frozen weights below
+-- @field ?string base_path where they were loaded from
+-- @field ?table peft settings of the adapters on them
 -- @field ?table texts of the config.json and generation_config.json it was loaded with
 local Model = {}
 Model.__index = Model
@@ -59,24 +70,33 @@ local function misfit(entries, tensors, where)
   end
 end
 
---- A new model with memory for its parameters, all zeros. With `tensors`, those of a file at
--- `where`, memory is taken only when they are just the ones wanted.
-local function allocate(config, dtype, tensors, where)
+local function copied(config)
+  local result = {}
+  for key, value in pairs(config) do
+    result[key] = value
+  end
+  return result
+end
+
+--- A model that knows which parameters it has, and holds none yet.
+local function planned(config, dtype)
   local spec, message = families.spec(config)
   if not spec then return nil, message end
   local entries = decoder.parameters(spec)
   for _, entry in ipairs(head_entries(config, spec)) do
     entries[#entries + 1] = entry
   end
-  message = tensors and misfit(entries, tensors, where)
+  return setmetatable({ config = config, spec = spec, entries = entries, dtype = dtype }, Model)
+end
+
+--- A new model with memory for its parameters, all zeros. With `tensors`, those of a file at
+-- `where`, memory is taken only when they are just the ones wanted.
+local function allocate(config, dtype, tensors, where)
+  local self, message = planned(config, dtype or "float32")
+  if not self then return nil, message end
+  message = tensors and misfit(self.entries, tensors, where)
   if message then return nil, message end
-  local self = setmetatable({
-    config = config,
-    spec = spec,
-    entries = entries,
-    dtype = dtype or "float32",
-    block = core.block(entries, dtype or "float32"),
-  }, Model)
+  self.block = core.block(self.entries, self.dtype)
   self.weights = self.block:tensors()
   decoder.bind(self)
   return self
@@ -122,15 +142,161 @@ local function fill(self, tensors, where)
   return self
 end
 
---- Loads a Hugging Face folder (config.json and safetensors), a GGUF file or a llama2.c .bin file.
+-- ---- models on a frozen base --------------------------------------------------------------------
+
+-- What only constants can be held in.
+local kept_dtypes = { bfloat16 = true, float16 = true, q8_0 = true, kept = true }
+
+-- The frozen weights of a folder or file, in a type; those already in memory when they are the
+-- same. Vectors are float32 beside matrices of another type.
+local function shared(path, dtype)
+  return frozen_base.share(path, dtype, function()
+    local read, tensors = origin.read(path, dtype == "kept")
+    if not read then return nil, tensors end
+    for name, tensor in pairs(tensors) do
+      local wanted = kept_dtypes[dtype] and tensor:rank() < 2 and "float32" or dtype
+      if dtype == "kept" then wanted = tensor:dtype() end
+      if wanted == "q8_0" and tensor:size(tensor:rank()) % 32 ~= 0 then
+        local text = "%s: the rows of '%s' are %d long, and q8_0 wants a multiple of 32"
+        return nil, text:format(path, name, tensor:size(tensor:rank()))
+      end
+      if tensor:dtype() ~= wanted then tensors[name] = core.cast(tensor, { dtype = wanted }) end
+    end
+    return read, tensors
+  end)
+end
+
+--- A model on a base, its block filled with `given` or what training begins from.
+local function stand(found, path, opts)
+  local config = copied(found.config)
+  if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
+  local self, message = planned(config, found.dtype == "float64" and "float64" or "float32")
+  if not self then return nil, message end
+  local below = copied(found.weights)
+  below["score.weight"] = nil
+  local entries = {}
+  for _, entry in ipairs(self.entries) do
+    if entry[1] ~= "score.weight" then entries[#entries + 1] = entry end
+  end
+  message = misfit(entries, below, path)
+  if message then return nil, message end
+  local ok
+  ok, message = on_base.build(self, found, opts.settings, opts.lenient)
+  if not ok then return nil, message end
+  self.base_path, self.texts = path, found.texts
+  return self
+end
+
+-- Settings of adapters, from `opts.peft`: a table, or a config with the rows of
+-- perilune.config.peft; nil when there are to be none.
+local function wanted_adapters(opts)
+  local given = opts.peft
+  if not given then return nil end
+  if getmetatable(given) == nil then return adapter_config.settings(given) end
+  if given.peft_r == 0 then return nil end
+  local drops = false
+  for _, key in ipairs(given:keys()) do
+    drops = drops or key == "peft_dropout"
+  end
+  return adapter_config.settings {
+    r = given.peft_r,
+    alpha = given.peft_alpha,
+    dropout = drops and given.peft_dropout or 0,
+    targets = given.peft_targets,
+    use_rslora = given.peft_use_rslora,
+    use_dora = given.peft_use_dora,
+  }
+end
+
+local function names_of(chosen)
+  local names = {}
+  for i, one in ipairs(chosen) do
+    names[i] = one.name
+  end
+  return table.concat(names, ", ")
+end
+
+-- Why settings are not those of the adapters that a model from a folder has; nil when they are, or
+-- none are given.
+local function other_settings(path, settings, self)
+  if not settings then return nil end
+  local function refusal(name, held, asked)
+    local text = "%s holds adapters with %s %s, and %s is asked for: leave the settings away to go "
+      .. "on with its adapters, or merge them first (perilune merge) to begin new ones"
+    return text:format(path, name, held, asked)
+  end
+  for _, name in ipairs { "r", "alpha", "use_rslora", "use_dora" } do
+    local held, asked = self.peft[name], settings[name]
+    if held ~= asked then return refusal(name, tostring(held), tostring(asked)) end
+  end
+  local chosen, message = adapter_config.chosen(settings, decoder.modules(self.spec))
+  if not chosen then return message end
+  local held, asked = names_of(self.chosen), names_of(chosen)
+  if held ~= asked then return refusal("targets", held, asked) end
+end
+
+local function load_frozen(path, opts)
+  local found, message = shared(path, opts.dtype)
+  if not found then return nil, message end
+  local self
+  self, message =
+    stand(found, path, { settings = wanted_adapters(opts), scalar_head = opts.scalar_head })
+  if not self then return nil, message end
+  self.path = path
+  on_base.begin(self, {}, opts.seed or 0)
+  return self
+end
+
+local function load_adapters(path, opts)
+  local folder, message = adapter_folder.read(path, opts.base)
+  if not folder then return nil, message end
+  local settings, found = folder.settings
+  found, message = shared(folder.base, opts.dtype)
+  message = not found and message or found and adapter_folder.foreign(path, folder, found)
+  if message then return nil, message end
+  local self
+  self, message = stand(found, folder.base, {
+    settings = settings,
+    scalar_head = opts.scalar_head or settings.scores,
+    lenient = true,
+  })
+  if not self then return nil, path .. ": " .. message end
+  message = other_settings(path, wanted_adapters(opts), self)
+    or on_base.misfit(self, folder.tensors, path)
+  if message then return nil, message end
+  self.path, self.config.score_bias = path, folder.about.score_bias
+  on_base.begin(self, folder.tensors, opts.seed or 0)
+  return self
+end
+
+--- Loads a Hugging Face folder (config.json and safetensors), a GGUF file, a llama2.c .bin file, or
+-- a folder of adapters, as the peft package writes them, with the base it names.
+--
+-- With `peft` or `frozen`, and of a folder of adapters always, the weights are a frozen base:
+-- models of the same files share it. Then adapters and a scalar head are all that is trained.
 -- @tparam string path folder or file
--- @tparam ?table opts `dtype`; `scalar_head = true` replaces the head by a projection to one
---   number (drawn by `seed` when the folder has none), as a reward or value model wants
+-- @tparam ?table opts `dtype` of the weights ("float32"; "float64"; frozen ones also "bfloat16",
+--   "float16", "q8_0", or "kept": each matrix as the file has it); `scalar_head = true` replaces
+--   the head by a projection to one number (drawn by `seed` when the folder has none), as a reward
+--   or value model wants; `peft`: new adapters, {r =, alpha =, dropout =, targets =, use_rslora =,
+--   use_dora =} or a config with the rows of perilune.config.peft; `frozen = true`; `base`: where
+--   the base of adapters is
 -- @treturn ?Model
 -- @treturn ?string message
 function model.load(path, opts)
   opts = opts or {}
   local scope <close> = core.scope("model.load")
+  local dtype = opts.dtype or opts.peft and opts.peft.base_dtype or "float32"
+  local given = setmetatable({ dtype = dtype }, { __index = opts })
+  if adapter_folder.is(path) then return load_adapters(path, given) end
+  local wanted = wanted_adapters(opts)
+  if opts.peft and kept_dtypes[dtype] and not wanted then
+    local text = "weights in %s are constants, and all of %s were to be trained: give peft_r, or "
+      .. "base_dtype float32"
+    return nil, text:format(dtype, path)
+  elseif opts.frozen or kept_dtypes[dtype] or wanted then
+    return load_frozen(path, given)
+  end
   local found, tensors = origin.read(path)
   if not found then return nil, tensors end
   local config, spec = found.config, found.spec
@@ -144,21 +310,36 @@ function model.load(path, opts)
       purpose = random.purpose("model.init", "score.weight"),
     })
   end
-  local self, message = allocate(config, opts.dtype, tensors, path)
+  local self, message = allocate(config, dtype, tensors, path)
   if not self then return nil, message end
   self.path, self.texts = path, found.texts
   return fill(self, tensors, path)
 end
 
---- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head.
--- @tparam ?table opts `scalar_head`, `seed`
+-- A model on the same base.
+local function copy_on_base(self, opts)
+  local settings = self.peft or opts.peft and wanted_adapters(opts)
+  local scalar_head = opts.scalar_head
+  if scalar_head == nil then scalar_head = self.config.scalar_head end
+  local other = assert(stand(self.base, self.base_path, {
+    settings = settings,
+    scalar_head = scalar_head,
+    lenient = true,
+  }))
+  other.path, other.config.score_bias = self.path, self.config.score_bias
+  on_base.begin(other, self.block:tensors(), opts.seed or 0)
+  return other
+end
+
+--- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
+-- frozen base is shared, and what is trained copied.
+-- @tparam ?table opts `scalar_head`, `seed`, and `peft` as of load, for adapters on a model that
+-- has a base and none yet
 -- @treturn any model
 function Model:copy(opts)
   opts = opts or {}
-  local config = {}
-  for key, value in pairs(self.config) do
-    config[key] = value
-  end
+  if self.base then return copy_on_base(self, opts) end
+  local config = copied(self.config)
   if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
   local other = model.new(config, { seed = opts.seed, dtype = self.dtype })
   for name, weight in pairs(other.weights) do
@@ -168,6 +349,34 @@ function Model:copy(opts)
   return other
 end
 
+--- Number of parameters, those of a frozen base among them.
+-- @treturn integer all
+-- @treturn integer those in the block, which are trained
+function Model:count()
+  local trained, all = self.block:count(), 0
+  for _, entry in ipairs(self.entries) do
+    local count = 1
+    for _, size in ipairs(entry[2]) do
+      count = count * size
+    end
+    all = all + count
+  end
+  for _, one in ipairs(self.chosen or {}) do
+    local adapter = self.adapters[one.name]
+    all = all + adapter:count()
+  end
+  return all, trained
+end
+
+--- XXH3-128 over names, shapes and values of all parameters; of a frozen base over the files it
+-- came from.
+-- @treturn string 32 hexadecimal digits
+function Model:hash()
+  local own = self.block:hash()
+  if not self.base then return own end
+  return files.hash_string(self.base.identity .. " " .. self.base.dtype .. " " .. own)
+end
+
 --- Marks every parameter as constant: no gradient, no tape. For reference and reward models.
 -- @treturn Model itself
 function Model:freeze()
@@ -175,12 +384,27 @@ function Model:freeze()
   return self
 end
 
+--- How to load a constant model that works beside this one: on a frozen base too, when this one is,
+-- so that the same weights are held once.
+-- @treturn table options of load
+function Model:beside() return self.base and { frozen = true, dtype = self.base.dtype } or {} end
+
 --- Final hidden states.
 -- @tparam table batch see perilune.data.batch
 -- @tparam ?table opts `dropout` {p, seed, index}, `checkpoint` (recompute blocks in backward),
 --   `caches`
 -- @treturn Tensor [T, C]
-function Model:hidden(batch, opts) return decoder.hidden(self, batch, opts or {}) end
+function Model:hidden(batch, opts)
+  opts = opts or {}
+  if not opts.caches then self:settle() end
+  return decoder.hidden(self, batch, opts)
+end
+
+--- Brings up to date what follows from the parameters and is kept beside them. The forward pass
+-- does so by itself, but not while a step is recorded or replayed.
+function Model:settle()
+  if self.base then on_base.settle(self) end
+end
 
 --- The matrix that turns hidden states into logits; raises for a model with a scalar head.
 -- @treturn Tensor [V, C]
@@ -229,19 +453,8 @@ function Model:caches(slots, len) return decoder.caches(self, slots, len) end
 -- @treturn ?integer tokens
 function Model:context() return self.spec.context end
 
---- Number of parameters.
--- @treturn integer
-function Model:count() return self.block:count() end
-
---- XXH3-128 over names, shapes and values of all parameters.
--- @treturn string 32 hexadecimal digits
-function Model:hash() return self.block:hash() end
-
 local function file_config(self)
-  local config, family = {}, self.spec.family
-  for key, value in pairs(self.config) do
-    config[key] = value
-  end
+  local config, family = copied(self.config), self.spec.family
   families.complete(config, self.spec)
   config.architectures = { config.scalar_head and family.classifier or family.causal }
   config.torch_dtype, config.dtype = "float32", "float32"
@@ -253,14 +466,36 @@ local function file_config(self)
   return config
 end
 
---- Writes config.json, model.safetensors and tokenizer files into an existing folder. Read back,
--- the model has the same bits, unless `export` asks for a layout that other programs know as well.
+local function write_adapters(self, dir)
+  local config = adapter_config.written(self.peft, {
+    chosen = self.chosen,
+    modules = decoder.modules(self.spec),
+    base = frozen_base.absolute(self.base_path),
+    scores = self.config.scalar_head,
+    turned = self.spec.family.transposed ~= nil,
+  })
+  return adapter_folder.write(dir, config, self.block:tensors(), {
+    base = { path = frozen_base.absolute(self.base_path), hash = self.base.identity },
+    score_bias = self.config.score_bias,
+  })
+end
+
+--- Writes config.json, model.safetensors and tokenizer files into an existing folder, or adapters
+-- as the peft package reads them. Read back, the model has the same bits, unless `export` asks for
+-- a layout that other programs know as well.
 -- @tparam string dir
 -- @tparam ?table opts `tokenizer`, `export` (false)
 -- @treturn ?boolean true
 -- @treturn ?string message
 function Model:write(dir, opts)
   local scope <close> = core.scope("model.write")
+  if self.base then
+    if not self.peft then return model.merge(self):write(dir, opts) end
+    local ok, message = write_adapters(self, dir)
+    if not ok then return nil, message end
+    if opts and opts.tokenizer then return opts.tokenizer:save(dir) end
+    return true
+  end
   local config, tensors = file_config(self), families.to_file(self.spec, self.weights)
   local export = opts and opts.export and self.spec.family.export
   if export then tensors = export(config, self.spec, tensors) end
@@ -270,6 +505,53 @@ function Model:write(dir, opts)
   if not ok then return nil, message end
   if opts and opts.tokenizer then return opts.tokenizer:save(dir) end
   return true
+end
+
+--- Reads back what `write` wrote, into a model that was made the same way.
+-- @tparam string dir
+-- @treturn ?boolean true
+-- @treturn ?string message
+function Model:read(dir)
+  local scope <close> = core.scope("model.read")
+  if adapter_folder.is(dir) ~= (self.peft ~= nil) then
+    local text = "%s holds %s, and the model here %s: give the settings it was trained with"
+    return nil,
+      text:format(
+        dir,
+        self.peft and "whole weights" or "adapters",
+        self.peft and "has adapters" or "has none"
+      )
+  end
+  if not self.peft then
+    local loaded, message = model.load(dir, { dtype = self.dtype })
+    if not loaded then return nil, message end
+    self.block:average(loaded.block, 0)
+    self.config.score_bias = loaded.config.score_bias
+    return true
+  end
+  local folder, message = adapter_folder.read(dir, self.base_path)
+  if not folder then return nil, message end
+  message = adapter_folder.foreign(dir, folder, self.base)
+    or on_base.misfit(self, folder.tensors, dir)
+  if message then return nil, message end
+  on_base.begin(self, folder.tensors, 0)
+  self.config.score_bias = folder.about.score_bias
+  return true
+end
+
+--- A model of its own, with adapters worked into the weights of their base: the same function up to
+-- rounding. A base in another type is taken as float32.
+-- @tparam Model given
+-- @treturn Model one with a block of all parameters; the model itself when it has no base
+function model.merge(given)
+  if not given.base then return given end
+  local scope <close> = core.scope("model.merge")
+  local self = assert(allocate(copied(given.config), given.dtype))
+  self.texts = given.texts
+  for name, tensor in pairs(on_base.merged(given)) do
+    self.weights[name]:copy_(tensor)
+  end
+  return self
 end
 
 --- Writes a model folder that appears whole, in the layout that transformers knows.

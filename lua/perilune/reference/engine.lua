@@ -246,6 +246,14 @@
 --- Gives its memory back now; using it later raises.
 -- @name Tensor:free
 
+--- The bytes of its data; those of a kept tensor are its blocks.
+-- @treturn integer
+-- @name Tensor:memory
+
+--- Grows with every write into the memory that the tensor and its views share.
+-- @treturn integer
+-- @name Tensor:version
+
 --- Whether its memory is still there.
 -- @treturn boolean
 -- @name Tensor:alive

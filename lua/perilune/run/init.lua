@@ -630,14 +630,15 @@ function Run:save_model(model, options)
     end
   end
   local scope <close> = core.scope("run.save_model")
-  for _, entry in ipairs(model.entries) do
-    local total = model.weights[entry[1]]:sum():item()
+  local tensors = model.block:tensors()
+  for _, name in ipairs(model.block:names()) do
+    local total = tensors[name]:sum():item()
     if total - total ~= 0 then
       error(
         (
           "the weights '%s' are not finite: the run has failed and no model is saved; lower the "
           .. "learning rate"
-        ):format(entry[1]),
+        ):format(name),
         0
       )
     end

@@ -45,6 +45,27 @@ end
 
 local function refuse(text, ...) error("pre-flight: " .. text:format(...), 0) end
 
+local constant = { reference = true, reward = true, ema = true }
+
+-- Parameters that models hold, a shared base once; those that are trained; bytes of all, with
+-- gradients and two moments of what is trained.
+local function held(models)
+  local total, trained, bytes, bases = 0, 0, 0, {}
+  for name, model in pairs(models) do
+    local _, own = model:count()
+    total, bytes = total + own, bytes + 4 * own
+    if not constant[name] then
+      trained, bytes = trained + own, bytes + 12 * own
+    end
+    local base = model.base
+    if base and not bases[base] then
+      bases[base] = true
+      total, bytes = total + base.count, bytes + base.bytes
+    end
+  end
+  return total, trained, bytes
+end
+
 --- Prints the numbers that say how the run is cut, and what memory the models take.
 -- @tparam table list of {name, number}
 function Check:sizes(list)
@@ -57,22 +78,12 @@ function Check:sizes(list)
     cells[#cells + 1] = ("%s %s"):format(entry[1], format.count(entry[2]))
   end
   self:say("%s", table.concat(cells, ", "))
-  local total = 0
-  for _, model in pairs(self.parts.models or {}) do
-    total = total + model:count()
-  end
-  -- weights 4 bytes; trained models also gradients and two moments
-  local trained = 0
-  for name, model in pairs(self.parts.models or {}) do
-    if name ~= "reference" and name ~= "reward" and name ~= "ema" then
-      trained = trained + model:count()
-    end
-  end
-  local bytes = 4 * total + 12 * trained
+  local total, trained, bytes = held(self.parts.models or {})
   local free = system.meminfo().available
   self:say(
-    "models hold %.1f M parameters, %.1f MB with gradients and moments; %.0f MB are free",
-    total / 1e6,
+    "models hold %s parameters and train %s, %.1f MB with gradients and moments; %.0f MB are free",
+    format.count(total),
+    format.count(trained),
     bytes / 1e6,
     free / 1e6
   )

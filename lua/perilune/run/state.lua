@@ -12,7 +12,6 @@
 
 local core = require("perilune.core")
 local files = require("perilune.base.files")
-local model = require("perilune.model")
 
 local state = {}
 
@@ -124,11 +123,7 @@ end
 -- @tparam table parts as for `write`
 function state.read(dir, parts)
   local scope <close> = core.scope("run.state.read")
-  local function read_weights(into, from)
-    local loaded = check(model.load(from, { dtype = into.dtype }))
-    into.block:average(loaded.block, 0)
-    into.config.score_bias = loaded.config.score_bias
-  end
+  local function read_weights(into, from) check(into:read(from)) end
   read_weights(parts.model, dir)
   for name, other in pairs(parts.models or {}) do
     read_weights(other, dir .. "/" .. name)
