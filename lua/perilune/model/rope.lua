@@ -324,9 +324,15 @@ function rope.complete(config, read, name_of)
     config[name_of("partial_rotary_factor")] = s.partial_rotary_factor
   end
   config.rope_parameters = rope.parameters(read)
-  if s.kind ~= "default" then
-    config.rope_scaling = rope.parameters(read)
-    config.rope_scaling.rope_theta = nil
+  if s.kind ~= "default" and not config.rope_scaling then
+    config.rope_scaling = { type = s.kind, rope_type = s.kind ~= "longrope" and s.kind or nil }
+    for key in pairs(kinds[s.kind]) do
+      config.rope_scaling[key] = s[key]
+    end
+    if s.kind == "longrope" then -- transformers 4 wants no other keys
+      config.rope_scaling.original_max_position_embeddings = nil
+      config.original_max_position_embeddings = s.original_max_position_embeddings
+    end
   end
 end
 

@@ -24,6 +24,7 @@ return {
     use_bidirectional_attention = keys.only(false),
     hidden_act = keys.only("gelu_pytorch_tanh"),
   },
+  harmless = "sliding_window_size",
   windows = function(_, i) return i % 2 == 1 end,
   names = {
     attention_post_norm = "post_attention_layernorm",

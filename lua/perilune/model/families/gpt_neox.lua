@@ -22,7 +22,7 @@ return {
     use_parallel_residual = true,
   },
   keys = { attention_bias = keys.boolean, use_parallel_residual = keys.boolean },
-  harmless = "hidden_dropout",
+  harmless = "hidden_dropout attention_probs_dropout_prob hidden_dropout_prob",
   names = {
     embedding = "gpt_neox.embed_in",
     layer = "gpt_neox.layers.%d.",

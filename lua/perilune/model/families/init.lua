@@ -30,18 +30,23 @@ local families = {}
 
 local known = {
   "llama",
+  "cohere",
+  "gemma",
   "gemma2",
   "gemma3_text",
   "gpt2",
   "gpt_neox",
   "granite",
   "mistral",
+  "olmo",
   "olmo2",
   "opt",
   "phi3",
   "qwen2",
   "qwen3",
   "smollm3",
+  "stablelm",
+  "starcoder2",
 }
 
 local activations = {
