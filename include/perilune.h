@@ -692,6 +692,44 @@ pl_status pl_tokenizer_train(pl_ctx *ctx, pl_tokenizer **out, const char *const 
 ** tokenizer carries; NULL keeps it. */
 pl_status pl_tokenizer_save(pl_tokenizer *tok, const char *folder, const char *chat_template);
 
+/* Chat templates: Jinja2 as transformers configures it (trim_blocks, lstrip_blocks, loop controls,
+** its own tojson, raise_exception, strftime_now, generation blocks), byte for byte. A template
+** reads its values and nothing else: include, import and extends are refused, and so are values
+** Python could change. Integers have 64 bits. */
+typedef struct pl_jinja pl_jinja;
+
+/* `name` stands in errors, "name:line: text". PL_ERR_FORMAT for what is no template. */
+pl_status pl_jinja_compile(pl_ctx *ctx, pl_jinja **out, const char *text, size_t length,
+                           const char *name);
+void pl_jinja_free(pl_jinja *t); /* NULL is fine */
+/* Whether it says itself, in generation blocks, what an assistant writes. */
+bool pl_jinja_has_generation(const pl_jinja *t);
+
+/* The variables, as texts of JSON objects: `values` are a user's, the conversation among them (of
+** it, a message's `role` is the template's own when it is a usual one); `trusted` (NULL: none) are
+** names of tokens. Budgets of 0 are the defaults; what goes beyond one is refused. */
+typedef struct {
+    const char *values, *trusted;
+    size_t values_length, trusted_length;
+    int64_t now; /* what strftime_now takes for the time: seconds since 1970, < 0: the clock's */
+    int64_t most_steps, most_bytes;
+    int most_depth;
+} pl_jinja_input;
+
+/* The text, and the bytes of it that came from `values`, however they were cut and joined: the
+** spans to be guarded when it is encoded; and those of generation blocks. In order and apart. */
+typedef struct {
+    char *text; /* with a final NUL */
+    size_t length;
+    pl_text_span *user, *generated;
+    int64_t n_user, n_generated;
+} pl_jinja_output;
+
+/* PL_ERR_ARG with "name:line: text" when the template refuses the values (raise_exception), or
+** cannot do with them what it wants; PL_ERR_NOMEM beyond a budget. The caller frees the output. */
+pl_status pl_jinja_render(const pl_jinja *t, pl_jinja_output *out, const pl_jinja_input *in);
+void pl_jinja_output_free(pl_ctx *ctx, pl_jinja_output *out);
+
 /* --------------------------------------------------------------------------------------------
 ** Plans: a recorded run of ops, replayed from C with other inputs of other sizes
 */

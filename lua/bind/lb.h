@@ -78,6 +78,7 @@ void lb_open_gen(lua_State *L);
 void lb_open_ragged(lua_State *L);
 void lb_open_system(lua_State *L);
 void lb_open_store(lua_State *L);
+void lb_open_jinja(lua_State *L);
 void lb_open_lines(lua_State *L);
 
 #endif
