@@ -153,13 +153,17 @@ static pl_status take_value(jinja_run *run, jinja_value *out, struct json_object
 /* The members of an object into the run's variables. */
 static pl_status take_values(jinja_run *run, const char *text, size_t length, uint8_t marks)
 {
+    pl_ctx *ctx = run->arena.ctx;
     struct json_object *json = NULL;
-    jinja_value all;
+    jinja_value all = {.kind = JINJA_ABSENT};
     if (text == NULL) return PL_OK;
-    PL_TRY(pl__json_parse(run->arena.ctx, &json, text, length, JSON_DEPTH,
-                          "the values of a chat template"));
-    pl_status st = take_value(run, &all, json, marks, AT_ROOT);
+    char *own = pl_strndup(ctx, text, length); /* with the final NUL that the parser reads */
+    if (own == NULL) return PL_ERR_NOMEM;
+    pl_status st =
+        pl__json_parse(ctx, &json, own, length, JSON_DEPTH, "the values of a chat template");
+    if (st == PL_OK) st = take_value(run, &all, json, marks, AT_ROOT);
     json_object_put(json);
+    pl_free(ctx, own);
     for (int64_t i = 0; st == PL_OK && i < all.dict->count; i++)
         st = pl__jinja_put_key(run, run->values, all.dict->keys[i], all.dict->values[i]);
     return st;
