@@ -369,7 +369,7 @@ static pl_status named_row(jinja_run *run, const jinja_row *const tables[2], jin
 static jinja_args behind(const jinja_args *args, int64_t n)
 {
     jinja_args rest = *args;
-    rest.list += n;
+    if (n > 0) rest.list += n;
     rest.count -= n;
     return rest;
 }
