@@ -1019,6 +1019,7 @@ function Tensor:zero_grad() end
 ---@field adds_bos boolean # what its own post-processor would add; it is never run
 ---@field adds_eos boolean
 ---@field chat_template string? # Jinja text
+---@field chat_templates table? # further ones by name, {[string]=string}
 ---@field template table? # how the model writes conversations: data of perilune.data.chat.description
 ---@field core userdata # the engine's handle
 local Tokenizer = {}
@@ -1393,10 +1394,23 @@ function pl.batch.targets(sequences, masks) end
 ---     })
 ---     print(chat.show(tok, ids, mask))
 ---
---- This is the face of four modules: the templates, the rendering, the templates as Jinja and as
---- data. Training data goes through perilune.data.encode.
+--- This is the face of the modules beside it: the templates, the rendering, the templates as Jinja
+--- and as data, and templates that are Jinja text, as models bring them. Training data goes through
+--- perilune.data.encode.
 ---@class perilune.chat
 pl.chat = {}
+
+--- Token ids of an answer that is a message: what the template writes of it behind what it asks for
+--- an answer with, up to its end token. A template that writes another beginning gives the content
+--- alone.
+---@param tok perilune.Tokenizer
+---@param template table
+---@param before table[]
+---@param message table
+---@param opts table # `tools`, `kwargs`
+---@return integer[]? # ids without the end token
+---@return string? # what is wrong
+function pl.chat.answer(tok, template, before, message, opts) end
 
 --- ChatML, as Qwen and many others write it.
 ---@type table
@@ -1424,6 +1438,14 @@ function pl.chat.control_names(template) end
 ---@return string
 function pl.chat.jinja(template, tok) end
 
+--- The template of a Jinja text.
+---@param text string
+---@param name string # stands in errors: "name:line: ..."
+---@param named? table<string, string> # other templates of the model; `tool_use` is taken for rows with tools
+---@return table? # template
+---@return string? # message
+function pl.chat.of_jinja(text, name, named) end
+
 --- Role token, content, `<|end|>`.
 ---@type table
 pl.chat.plain = nil
@@ -1437,7 +1459,7 @@ function pl.chat.plain_template(names) end
 ---@param tok perilune.Tokenizer
 ---@param template table
 ---@param messages table # list of {role = "system"|"user"|"assistant", content = text}; an assistant's with `weight` 0 is not trained
----@param opts? table # `add_generation_prompt`: end with what stands before an answer; `answer`: token ids that go behind that, trained, its stop token among them when it was finished; `max_length`: in tokens: old turns are dropped, then the system message, then the last answer is cut and its stop token is not there; `train`: "all" assistant turns or the "last" one; `bos`: begin with the beginning token (default: the template's `bos`, else what the tokenizer would add); `row`: number for messages
+---@param opts? table # `add_generation_prompt`: end with what stands before an answer; `answer`: token ids that go behind that, trained, its stop token among them when it was finished; `max_length`: in tokens: old turns are dropped, then the system message, then the last answer is cut and its stop token is not there; `train`: "all" assistant turns or the "last" one; `bos`: begin with the beginning token (default: the template's `bos`, else what the tokenizer would add; one that is Jinja text says it itself); `row`: number for messages; `tools` and `kwargs`: values for a template that is Jinja text
 ---@return integer[]? # ids; nil when something is wrong with the row
 ---@return integer[]|string # mask, 1 where a token is trained; or what is wrong with the row
 ---@return (table|string)? # info: `spans` (list of {first, last}, trained runs, 1-based, inclusive), `trained` (count), `dropped` (turns), `cut` (tokens of the answer); or "length" when `max_length` alone is what is wrong
@@ -1721,7 +1743,7 @@ function pl.data.stop_id(tok, template) end
 function pl.data.stream(n, seed, name) end
 
 --- The template of a name, and with a tokenizer that which the model is saved with from now on.
----@param name string|table # "none", "plain", "chatml", or a template; "auto" is the template that the model was saved with (none when it has none). Another one than the model's is a warning with both names
+---@param name string|table # "none", "plain", "chatml", the name of a further template of the model, the path of a .jinja file, or a template; "auto" is the one that the model was saved with (none when it has none). Another one than the model's is a warning with both names
 ---@param tok? perilune.Tokenizer
 ---@return table? # template; nil: none, prompts are plain text
 function pl.data.template(name, tok) end
@@ -1755,6 +1777,10 @@ function pl.data.text(tok, path, length) end
 --- finished and the end token is missing is it added. A row that says whose ids they are
 --- (`tokenizer`, a fingerprint) has them used with that tokenizer alone, else its texts.
 ---
+--- With a template that is Jinja text, an answer that is given as a message is what the template
+--- writes of it behind what it asks for an answer with; one that is given as text is what the model
+--- writes there, as it stands.
+---
 --- What is wrong with a row is nil and a message.
 ---@class perilune.data.encode
 pl.data.encode = {}
@@ -1778,7 +1804,7 @@ function pl.data.encode.answer(tok, template, prompt, answer, finished) end
 ---@param max_length? integer # in tokens
 ---@return integer[]? # ids; nil when something is wrong with the row
 ---@return integer[]|string # mask, or what is wrong with the row
----@return (table|string)? # info: `trained`, `cut` (tokens of the answer), `dropped` (turns before it), `behind` (turns behind it, left out); or "length" when `max_length` alone is wrong
+---@return (table|string)? # info: `trained`, `cut` (tokens of the answer), `dropped` (turns before it), `behind` (turns behind it, left out), `rewritten` (earlier answers that the template writes otherwise now, not trained); or "length" when `max_length` alone is wrong
 function pl.data.encode.example(tok, template, row, max_length) end
 
 --- Whether answer k of a row was finished.

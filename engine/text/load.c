@@ -259,13 +259,18 @@ done:
 
 static pl_status read_jinja(pl_tokenizer *tok, const char *folder)
 {
-    if (tok->chat_template) return PL_OK;
     size_t size;
-    char *path = pl__join_name(tok->ctx, folder, "chat_template.jinja");
+    char *path = pl__join_name(tok->ctx, folder, "chat_template.jinja"), *text;
     if (!path) return PL_ERR_NOMEM;
-    pl_status st = is_there(path)
-                       ? pl_file_read(tok->ctx, &tok->chat_template, &size, path, PL_TEXT_MAX_FILE)
-                       : PL_OK;
+    pl_status st = PL_OK;
+    if (is_there(path)) {
+        st = pl_file_read(tok->ctx, &text, &size, path, PL_TEXT_MAX_FILE);
+        tok->template_is_file = st == PL_OK;
+    }
+    if (tok->template_is_file) {
+        pl_free(tok->ctx, tok->chat_template);
+        tok->chat_template = text;
+    }
     pl_free(tok->ctx, path);
     return st;
 }

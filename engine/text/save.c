@@ -286,7 +286,8 @@ static pl_status save_config(const pl_tokenizer *tok, const char *folder, const 
     PL_GO(put_role(tok, config, "eos_token", tok->eos));
     PL_GO(put_role(tok, config, "pad_token", tok->pad));
     if (tok->unk >= 0) PL_GO(put_role(tok, config, "unk_token", tok->unk));
-    if (!chat && !pl__json_get(config, "chat_template")) chat = tok->chat_template;
+    if (!chat && (tok->template_is_file || !pl__json_get(config, "chat_template")))
+        chat = tok->chat_template;
     if (chat) PL_GO(put(ctx, config, "chat_template", json_object_new_string(chat)));
     PL_GO(write_tree(ctx, folder, "tokenizer_config.json", config));
 done:

@@ -135,7 +135,8 @@ struct pl_tokenizer {
     int32_t model_unk;          /* what the model itself writes for the unknown, -1: nothing */
     bool adds_bos, adds_eos;
     char *chat_template;
-    char *json, *config; /* the files loaded from, to be saved again; NULL: none */
+    bool template_is_file; /* chat_template.jinja, which goes before the config's */
+    char *json, *config;   /* the files loaded from, to be saved again; NULL: none */
     size_t json_length, config_length;
 
     /* work space, kept between calls */

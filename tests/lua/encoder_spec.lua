@@ -2,6 +2,7 @@
 -- demonstrations, reward model, PPO, evaluation and generation put the same tokens before an
 -- answer, end it alike, and read its score at its last token.
 
+local lfs = require("lfs")
 local llama2c = dofile("tests/lua/support/llama2c.lua")
 local pl = require("perilune")
 local said = dofile("tests/lua/support/said.lua")
@@ -9,6 +10,7 @@ local scratch = dofile("tests/lua/support/scratch.lua")
 
 local batch, chat, data, encode = pl.batch, pl.chat, pl.data, pl.data.encode
 
+local LONGEST <const> = 4000
 local CONTROL <const> = {
   "<|begin|>",
   "<|eos|>",
@@ -33,6 +35,21 @@ local numbered = {
 
 -- "none" stands for no template.
 local templates = { none = false, plain = chat.plain, chatml = chat.chatml, numbered = numbered }
+
+-- Templates of models: texts of our own, and those that stand beside.
+local function add_jinja(name, text) templates[name] = assert(chat.of_jinja(text, name)) end
+
+for _, name in ipairs { "generation", "thinking", "macros" } do
+  add_jinja(name, assert(pl.files.read("tests/golden/jinja/templates/" .. name .. ".jinja")))
+end
+local BESIDE <const> = "../shared/data/"
+if lfs.attributes(BESIDE .. "templates", "mode") == "directory" then
+  for file in lfs.dir(BESIDE .. "templates") do
+    if file:match("%.jinja$") then
+      add_jinja(file, assert(pl.files.read(BESIDE .. "templates/" .. file)))
+    end
+  end
+end
 
 -- A tokenizer of pieces as SentencePiece makes them, with control tokens for the templates.
 local function sentencepiece(adds_bos)
@@ -77,6 +94,10 @@ local tokenizers = {
   ["sentencepiece, not adds_bos"] = sentencepiece(false),
   ["word"] = trained("word", "<|begin|>"),
 }
+if lfs.attributes(BESIDE .. "tokenizers/qwen3", "mode") == "directory" then
+  tokenizers.qwen3 = assert(pl.tokenizer.load(BESIDE .. "tokenizers/qwen3"))
+  add_jinja("qwen3's own", tokenizers.qwen3.chat_template)
+end
 
 local function user(text) return { role = "user", content = text } end
 
@@ -112,7 +133,7 @@ local function scorer(tok)
       num_attention_heads = 1,
       intermediate_size = 8,
       vocab_size = #tok,
-      max_position_embeddings = 256,
+      max_position_embeddings = LONGEST,
       scalar_head = true,
       initializer_range = 0.5,
     }, { seed = 5 })
@@ -138,8 +159,8 @@ local function consumers(tok, template, question, text, finished)
     ranks = { 1, 2 },
     completion_finished = { finished, true },
   })
-  local sft = data.examples(tok, template, { row, own }, 500)
-  local ranked = data.ranked(tok, template, { ranking }, 500)
+  local sft = data.examples(tok, template, { row, own }, LONGEST)
+  local ranked = data.ranked(tok, template, { ranking }, LONGEST)
   local roll = rolled(prompt, answer)
   local model = scorer(tok)
   local scores = {
@@ -161,8 +182,21 @@ end
 
 teardown(scratch.clean)
 
+-- Templates of others are long for a tokenizer of few tokens: they meet two of them and their like.
+local MEET <const> =
+  { ["byte-level with bos"] = true, ["sentencepiece, adds_bos"] = true, qwen3 = true }
+
+local function tokenizers_for(template_name)
+  local is_beside, found = template_name:find("%.jinja$") or template_name == "qwen3's own", {}
+  for name, tok in pairs(tokenizers) do
+    local meets = is_beside and MEET[name] or not is_beside and name ~= "qwen3"
+    found[name] = meets and tok or nil
+  end
+  return found
+end
+
 for template_name, given in pairs(templates) do
-  for tokenizer_name, tok in pairs(tokenizers) do
+  for tokenizer_name, tok in pairs(tokenizers_for(template_name)) do
     local template = given or nil
     describe(("template %s, tokenizer %s:"):format(template_name, tokenizer_name), function()
       for shape, question in pairs(questions) do
@@ -170,7 +204,7 @@ for template_name, given in pairs(templates) do
         if not ids then
           it(shape .. " is refused by all of them, with the row", function()
             local function refusal(fn, row)
-              local ok, message = pcall(fn, tok, template, { row }, 500)
+              local ok, message = pcall(fn, tok, template, { row }, LONGEST)
               assert.is_false(ok)
               return message
             end
@@ -232,13 +266,16 @@ for template_name, given in pairs(templates) do
             end
             local row = merged(question, { completion = "abc a abc a" })
             local length = #encode.prompt(tok, template, asked) + 2
+            if length > #ids + 2 then
+              return -- the template says more where it is told less
+            end
             local sft = data.examples(tok, template, { row }, length)
             assert.are.equal(1, sft.counts.changed["answers cut at the end"])
             local ended = { encode.stop_id(tok, template), sft.sequences[1][#sft.sequences[1]] }
             assert.are_not.equal(ended[1], ended[2])
             assert.are.equal(1, sft.masks[1][#sft.sequences[1]])
             if asked == question then
-              local whole = data.examples(tok, template, { row }, 500).sequences[1]
+              local whole = data.examples(tok, template, { row }, LONGEST).sequences[1]
               assert.are.same(table.move(whole, 1, length, 1, {}), sft.sequences[1])
             end
           end)
@@ -360,7 +397,7 @@ describe("the template of a model", function()
 
   it("is saved with it and taken by itself", function()
     for name, given in pairs(templates) do
-      if name ~= "numbered" then
+      if name ~= "numbered" and not (given and given.program) then
         chosen(name, tok)
         local template, text = chosen("auto", saved_and_loaded())
         assert.are.equal("", text)
@@ -384,13 +421,44 @@ describe("the template of a model", function()
     assert.are.equal("", text)
   end)
 
-  it("is ChatML where the Jinja text of another program says so", function()
-    tok.chat_template = "{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% endfor %}"
-    assert.are.equal(chat.chatml, (chosen("auto", tok)))
-    tok.chat_template = "{{ '[INST]' }}"
+  it("is the Jinja text of another program, run as it stands", function()
+    tok.chat_template = "{% for m in messages %}<|im_start|>{{ m.role }}:{{ m.content }}<|im_end|>"
+      .. "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}"
     local template, text = chosen("auto", tok)
-    assert.is_nil(template)
-    assert.matches("Jinja text that is not known here", text, 1, true)
+    assert.are.equal("", text)
+    local ids = encode.example(tok, template, { prompt = "ab", completion = "abc" })
+    assert.are.equal(
+      "<|im_start|>user:ab<|im_end|><|im_start|>assistant:abc<|im_end|>",
+      tok:decode(ids)
+    )
+    assert.are.equal(tok:id("<|im_end|>"), encode.stop_id(tok, template))
+  end)
+
+  it("is none, with a warning, where its Jinja text cannot be used", function()
+    for jinja, wrong in pairs {
+      ["{{ '[INST]' }}"] = "writes no token of this tokenizer behind an answer",
+      ["{% if x %}"] = "chat_template:1: the block that begins here has no 'elif'",
+      ["{% include 'x' %}"] = "chat_template:1: 'include' would read another template",
+    } do
+      tok.chat_template = jinja
+      local template, text = chosen("auto", tok)
+      assert.is_nil(template)
+      assert.matches(wrong, text, 1, true)
+    end
+  end)
+
+  it("is a file, or a further one of the model, when it is named", function()
+    local path = scratch.folder() .. "/own.jinja"
+    local jinja = "{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}"
+    scratch.write(path, jinja)
+    local template = chosen(path, tok)
+    assert.are.equal(jinja, template.jinja)
+    assert.are.equal(jinja, saved_and_loaded().chat_template)
+    assert.is_nil(saved_and_loaded().template)
+    tok.chat_templates = { short = jinja }
+    local again = saved_and_loaded()
+    assert.are.same({ short = jinja }, again.chat_templates)
+    assert.are.equal(jinja, (chosen("short", again)).jinja)
   end)
 
   it("given otherwise is a warning with both names", function()

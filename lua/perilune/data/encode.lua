@@ -18,6 +18,10 @@
 -- finished and the end token is missing is it added. A row that says whose ids they are
 -- (`tokenizer`, a fingerprint) has them used with that tokenizer alone, else its texts.
 --
+-- With a template that is Jinja text, an answer that is given as a message is what the template
+-- writes of it behind what it asks for an answer with; one that is given as text is what the model
+-- writes there, as it stands.
+--
 -- What is wrong with a row is nil and a message.
 
 local chat = require("perilune.data.chat")
@@ -120,7 +124,11 @@ function encode.prompt(tok, template, row)
   if type(last) == "table" and last.role == "assistant" then
     messages = table.move(messages, 1, #messages - 1, 1, {})
   end
-  return chat.render(tok, template, messages, { add_generation_prompt = true })
+  return chat.render(tok, template, messages, {
+    add_generation_prompt = true,
+    tools = row.tools,
+    kwargs = row.chat_template_kwargs,
+  })
 end
 
 --- Token ids of an answer.
@@ -205,7 +213,7 @@ local function text_example(tok, text, max_length)
     }
 end
 
--- A conversation as what stands before its last answer that is to be learnt, that answer, and how
+-- A conversation as what stands before its last answer that is to be learnt, that message, and how
 -- many turns stand behind it: those are no part of an example.
 local function split(messages)
   local at = #messages
@@ -222,28 +230,30 @@ local function split(messages)
     return nil, "the first message is the assistant's: nothing stands before the answer"
   end
   local answer = messages[at]
-  if type(answer) ~= "table" or type(answer.content) ~= "string" then
+  if type(answer) ~= "table" or type(answer.content) ~= "string" and not answer.tool_calls then
     return nil, ("message %d: content is no text"):format(at)
   end
-  return table.move(messages, 1, at - 1, 1, {}), answer.content, #messages - at
+  return table.move(messages, 1, at - 1, 1, {}), answer, #messages - at
 end
 
--- {before = messages or nil, answer = text or ids, last_only, behind} of a row with an answer.
+-- {before = messages or nil, answer = text or ids, message = where the answer is one, last_only,
+-- behind} of a row with an answer.
 local function parts_of(tok, row)
   local messages = messages_of(row)
   local ids = has_own_ids(tok, row) and row.completion_tokens or nil
-  local answer = ids or row.completion
+  local answer, message = ids or row.completion, nil
   if type(answer) == "table" and not ids then
     if #row.completion ~= 1 or row.completion[1].role ~= "assistant" then
       return nil, "the completion must be one assistant message"
     end
-    answer = row.completion[1].content
+    message = row.completion[1]
+    answer = message.content or message.tool_calls and ""
   end
   if answer == nil and messages then
     if #messages == 0 then return nil, "messages is empty" end
-    local before, text, behind = split(messages)
-    if not before then return nil, text end
-    return { before = before, answer = text, behind = behind }
+    local before, last, behind = split(messages)
+    if not before then return nil, last end
+    return { before = before, answer = last.content or "", message = last, behind = behind }
   elseif answer == nil or (not messages and row.prompt == nil and not row.prompt_tokens) then
     return nil, "neither messages nor prompt and completion"
   elseif type(answer) ~= "string" and not ids then
@@ -252,9 +262,27 @@ local function parts_of(tok, row)
   return {
     before = messages,
     answer = answer,
+    message = message,
     behind = 0,
     last_only = ids ~= nil or type(row.prompt) == "table",
   }
+end
+
+-- Token ids of an answer behind the messages `before`. One that is a message itself is written by a
+-- template that is Jinja text: with its thoughts, its calls of tools.
+local function answer_behind(tok, template, before, parts, row)
+  local finished = encode.finished(row)
+  if not template.program or not parts.message then
+    return encode.answer(tok, template, {}, parts.answer, finished)
+  end
+  local ids, wrong = chat.answer(tok, template, before, parts.message, {
+    tools = row.tools,
+    kwargs = row.chat_template_kwargs,
+  })
+  if not ids then return nil, wrong end
+  if finished ~= false then ids[#ids + 1] = encode.stop_id(tok, template) end
+  if #ids == 0 then return nil, "an answer that was cut has no text" end
+  return ids
 end
 
 --- Token ids of a row of training data and which of them are trained. When they are longer than
@@ -267,7 +295,8 @@ end
 -- @treturn ?{integer,...} ids; nil when something is wrong with the row
 -- @treturn {integer,...}|string mask, or what is wrong with the row
 -- @treturn ?table|string info: `trained`, `cut` (tokens of the answer), `dropped` (turns before
---   it), `behind` (turns behind it, left out); or "length" when `max_length` alone is wrong
+--   it), `behind` (turns behind it, left out), `rewritten` (earlier answers that the template
+--   writes otherwise now, not trained); or "length" when `max_length` alone is wrong
 function encode.example(tok, template, row, max_length)
   if row.text and not (row.prompt or row.messages or row.prompt_tokens) then
     return text_example(tok, row.text, max_length)
@@ -275,27 +304,28 @@ function encode.example(tok, template, row, max_length)
   local parts, wrong = parts_of(tok, row)
   if not parts then
     return nil, wrong
-  elseif parts.answer == "" then
+  elseif parts.answer == "" and not (parts.message and parts.message.tool_calls) then
     return nil, "the completion is empty"
   end
-  local finished = encode.finished(row)
   if not template or row.prompt_tokens and has_own_ids(tok, row) then
     local prompt, answer
     prompt, wrong = encode.prompt(tok, template, row)
     if not prompt then return nil, wrong end
-    answer, wrong = encode.answer(tok, template, prompt, parts.answer, finished)
+    answer, wrong = encode.answer(tok, template, prompt, parts.answer, encode.finished(row))
     if not answer then return nil, wrong end
     return join_cut(prompt, answer, max_length)
   end
-  local answer
-  answer, wrong = encode.answer(tok, template, {}, parts.answer, finished)
-  if not answer then return nil, wrong end
   local before = parts.before or { { role = "user", content = row.prompt } }
+  local answer
+  answer, wrong = answer_behind(tok, template, before, parts, row)
+  if not answer then return nil, wrong end
   local ids, mask, info = chat.render(tok, template, before, {
     add_generation_prompt = true,
     answer = answer,
     max_length = max_length,
     train = parts.last_only and "last" or "all",
+    tools = row.tools,
+    kwargs = row.chat_template_kwargs,
   })
   if ids then info.behind = parts.behind end
   return ids, mask, info

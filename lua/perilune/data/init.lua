@@ -331,6 +331,10 @@ function data.examples(tok, template, rows, max_length)
         account:change("answers cut at the end", info.cut > 0 and 1 or 0)
         account:change("earlier turns dropped", info.dropped)
         account:change("turns behind the last answer dropped", info.behind)
+        account:change(
+          "earlier answers not trained, the template rewrites them",
+          info.rewritten or 0
+        )
         trained = trained + info.trained
         add({ tokens }, { mask }, { row = row })
       end

@@ -1,12 +1,23 @@
 --- Which template a run writes conversations with: the model's own, or the one that is asked for.
 --
--- A model is saved with its template twice: as Jinja in tokenizer_config.json for other programs,
--- and as plain data in perilune_template.json, which is what is read here (`tok.template`). A model
--- of another program has the Jinja text alone, of which ChatML is known again.
+-- A model has its template as Jinja text, in tokenizer_config.json, chat_template.jinja or its GGUF
+-- file; that is run as it stands. One that was trained here with a named template has it as plain
+-- data beside that, in perilune_template.json, which is what is read here (`tok.template`).
 
 local chat = require("perilune.data.chat")
 
-local NAMES <const> = "auto, none, plain, chatml"
+local files = require("perilune.base.files")
+
+local NAMES <const> = "auto, none, plain, chatml, or the path of a .jinja file"
+
+-- The template of a model's Jinja text, and its name; or false and what is wrong with it.
+local function of_text(tok, text, name)
+  local template, message = chat.of_jinja(text, name, tok.chat_templates)
+  if not template then return false, message end
+  local ok, wrong = pcall(chat.stop_id, tok, template)
+  if not ok then return false, wrong end
+  return template, name
+end
 
 -- The template that comes with a tokenizer, and its name; nil alone when it has none; false and
 -- what is wrong when it cannot be used.
@@ -18,27 +29,34 @@ local function own(tok)
   end
   local text = tok.chat_template
   if type(text) ~= "string" or text == "" then return nil end
-  local is_chatml = text:find("<|im_start|>", 1, true) and text:find("<|im_end|>", 1, true)
   for _, name in ipairs { "plain", "chatml" } do
     local ok, written = pcall(chat.jinja, chat.templates[name], tok)
-    if ok and written == text or name == "chatml" and is_chatml then
-      return chat.templates[name], name
-    end
+    if ok and written == text then return chat.templates[name], name end
   end
-  return false, "its chat template is Jinja text that is not known here"
+  return of_text(tok, text, "chat_template")
 end
 
-local function by_name(name)
+local function by_name(name, tok)
   if name == "none" or type(name) == "table" then return name ~= "none" and name or nil end
-  return chat.templates[name] or error(("unknown template '%s'; known: %s"):format(name, NAMES), 3)
+  local text = tok and (tok.chat_templates or {})[name]
+  if not text and name:match("%.jinja$") then
+    local read, message = files.read(name)
+    text = read or error(("cannot read the template %s: %s"):format(name, message), 3)
+  end
+  if not text then
+    local known = chat.templates[name]
+    return known or error(("unknown template '%s'; known: %s"):format(name, NAMES), 3)
+  end
+  local template, message = chat.of_jinja(text, name)
+  return template or error(message, 3)
 end
 
 local function warn(text, ...) io.stderr:write("  warning: ", text:format(...), "\n") end
 
 --- The template of a name, and with a tokenizer that which the model is saved with from now on.
--- @tparam string|table name "none", "plain", "chatml", or a template; "auto" is the template that
---   the model was saved with (none when it has none). Another one than the model's is a warning
---   with both names
+-- @tparam string|table name "none", "plain", "chatml", the name of a further template of the model,
+--   the path of a .jinja file, or a template; "auto" is the one that the model was saved with (none
+--   when it has none). Another one than the model's is a warning with both names
 -- @tparam ?Tokenizer tok
 -- @treturn ?table template; nil: none, prompts are plain text
 return function(name, tok)
@@ -53,7 +71,7 @@ return function(name, tok)
       return nil
     end
   else
-    local asked = by_name(name)
+    local asked = by_name(name, tok)
     if
       own_name
       and (
@@ -69,7 +87,8 @@ return function(name, tok)
       )
     end
     template = asked
-    tok.template = chat.description.of(asked)
+    local is_jinja = asked and asked.program
+    tok.template = not is_jinja and chat.description.of(asked) or nil
     if asked then
       local known, text = pcall(chat.jinja, asked, tok)
       tok.chat_template = known and text or tok.chat_template

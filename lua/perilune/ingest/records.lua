@@ -26,6 +26,7 @@ local json = core.json
 local records = {}
 
 local STRICT <const> = { strict = true }
+local ORDERED <const> = { strict = true, ordered = true }
 local JSON_BYTES <const> = 256 << 20
 
 --- A file as records.
@@ -148,7 +149,9 @@ function Jsonl:next()
     elseif text:find("\0", 1, true) then
       return false, line, ("NUL byte in the text at column %d"):format(text:find("\0", 1, true))
     elseif text:find("%S") then
-      local record, reason = as_record(json.decode(with_long_numbers_as_text(text), STRICT))
+      -- A template prints tools as they stand: there the order of keys counts.
+      local opts = text:find('"tool', 1, true) and ORDERED or STRICT
+      local record, reason = as_record(json.decode(with_long_numbers_as_text(text), opts))
       if not record then return false, line, reason end
       return record, line
     end

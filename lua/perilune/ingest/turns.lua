@@ -26,6 +26,9 @@ local roles = {
   ["function"] = "tool",
 }
 
+--- What a turn may hold for the template of a model beside role and content.
+turns.of_templates = { "tool_calls", "tool_call_id", "name", "reasoning_content" }
+
 --- The role of a turn, or nil.
 function turns.role(turn)
   local name = turn.role or turn.from
@@ -93,6 +96,7 @@ function turns.messages(list)
     end
     local name, role = turn.role or turn.from, turns.role(turn)
     local content = turns.text(turn.content or turn.value or turn.text)
+      or (role == "assistant" and type(turn.tool_calls) == "table" and "" or nil)
     if not role then
       return nil,
         ("turn %d has the role %s (known: system, user, assistant, tool)"):format(
@@ -106,6 +110,9 @@ function turns.messages(list)
       n = n + 1
       messages[n] =
         { role = role, content = content, weight = turns.is_unwanted(turn) and 0 or nil }
+      for _, field in ipairs(turns.of_templates) do
+        messages[n][field] = turn[field]
+      end
     end
   end
   return messages

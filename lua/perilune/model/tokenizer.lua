@@ -15,10 +15,12 @@
 local core = require("perilune.core")
 local files = require("perilune.base.files")
 local gguf = require("perilune.model.gguf")
+local lfs = require("lfs")
 
 local tokenizer = {}
 
 local TEMPLATE <const> = "perilune_template.json"
+local FURTHER <const> = "additional_chat_templates"
 
 --- A tokenizer.
 -- @class Tokenizer
@@ -31,6 +33,7 @@ local TEMPLATE <const> = "perilune_template.json"
 -- @field boolean adds_bos what its own post-processor would add; it is never run
 -- @field boolean adds_eos
 -- @field ?string chat_template Jinja text
+-- @field ?table chat_templates further ones by name, {[string]=string}
 -- @field ?table template how the model writes conversations: data of perilune.data.chat.description
 -- @field userdata core the engine's handle
 local Tokenizer = {}
@@ -114,6 +117,21 @@ function Tokenizer:set_special(names)
   self.bos_id, self.eos_id, self.pad_id = bos, eos, pad
 end
 
+-- Named templates as files; beside them transformers wants the default one as a file too.
+local function save_named(self, folder)
+  local further = folder .. "/" .. FURTHER
+  local done, message = files.folder_make(further)
+  for name, text in pairs(self.chat_templates) do
+    if done then
+      done, message = files.write_atomic(further .. "/" .. name .. ".jinja", text)
+    end
+  end
+  if done and self.chat_template then
+    done, message = files.write_atomic(folder .. "/chat_template.jinja", self.chat_template)
+  end
+  return done, message
+end
+
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
 -- The template goes into perilune_template.json.
 -- @tparam string folder
@@ -126,6 +144,9 @@ function Tokenizer:save(folder, opts)
     chat_template = nil -- the engine writes its own back in the form it had
   end
   local saved, message = self.core:save(folder, chat_template)
+  if saved and self.chat_templates then
+    saved, message = save_named(self, folder)
+  end
   if saved and self.template then
     return files.write_json(folder .. "/" .. TEMPLATE, self.template)
   end
@@ -189,6 +210,26 @@ local function of_gguf(path)
   return tokenizer.from_gguf(entries, path)
 end
 
+-- The further templates of a folder, by name: those of a list in tokenizer_config.json, and files.
+local function named_templates(folder)
+  local named = {}
+  local config = files.read_json(folder .. "/tokenizer_config.json")
+  local list = type(config) == "table" and config.chat_template
+  for _, item in ipairs(type(list) == "table" and list or {}) do
+    local name, text = item.name, item.template
+    local is_plain = type(name) == "string" and name:find("^[%w_-]+$") and name ~= "default"
+    if is_plain and type(text) == "string" then named[name] = text end
+  end
+  local further = folder .. "/" .. FURTHER
+  if lfs.attributes(further, "mode") == "directory" then
+    for file in lfs.dir(further) do
+      local name = file:match("^([%w_-]+)%.jinja$")
+      if name then named[name] = files.read(further .. "/" .. file) end
+    end
+  end
+  return next(named) and named or nil
+end
+
 --- Loads a tokenizer.
 -- @tparam string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside
 --   its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin),
@@ -202,6 +243,7 @@ function tokenizer.load(path)
   local handle, message = core.tokenizer.load(path)
   if not handle then return nil, message end
   local self = wrap(handle)
+  self.chat_templates = named_templates(path)
   local text = files.read(path .. "/" .. TEMPLATE)
   if text then
     self.template, message = core.json.decode(text)

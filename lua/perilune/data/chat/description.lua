@@ -10,6 +10,7 @@
 
 local core = require("perilune.core")
 local json = require("perilune.base.json")
+local program = require("perilune.data.chat.program")
 local render = require("perilune.data.chat.render")
 local templates = require("perilune.data.chat.templates")
 
@@ -119,7 +120,12 @@ local PROBES <const> = {
 -- @tparam ?table template
 -- @treturn string
 function description.identity(tok, template)
-  if not template then return "none" end
+  if not template then
+    return "none"
+  elseif template.program then
+    local parts = { "jinja", template.jinja, template.tool_use or "", program.date(template) }
+    return json.encode(json.array(parts))
+  end
   local parts = description.of(template)
   parts.name = nil
   local found = { json.encode(parts) }

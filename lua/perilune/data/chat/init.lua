@@ -6,11 +6,13 @@
 --     })
 --     print(chat.show(tok, ids, mask))
 --
--- This is the face of four modules: the templates, the rendering, the templates as Jinja and as
--- data. Training data goes through perilune.data.encode.
+-- This is the face of the modules beside it: the templates, the rendering, the templates as Jinja
+-- and as data, and templates that are Jinja text, as models bring them. Training data goes through
+-- perilune.data.encode.
 
 local description = require("perilune.data.chat.description")
 local jinja = require("perilune.data.chat.jinja")
+local program = require("perilune.data.chat.program")
 local render = require("perilune.data.chat.render")
 local templates = require("perilune.data.chat.templates")
 
@@ -25,6 +27,8 @@ return {
   templates = templates.by_name,
   control_names = templates.control_names,
   stop_id = templates.stop_id,
+  of_jinja = program.new,
+  answer = program.answer,
   render = render.messages,
   show = render.show,
   jinja = jinja.of,

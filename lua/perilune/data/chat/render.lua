@@ -10,6 +10,7 @@
 
 local append = require("perilune.base.list").append
 local options = require("perilune.base.options")
+local program = require("perilune.data.chat.program")
 local templates = require("perilune.data.chat.templates")
 
 local render = {}
@@ -113,6 +114,8 @@ local known = {
   train = options.choice("all", { "all", "last" }),
   bos = options.of_type("boolean"),
   eos = options.of_type("boolean"),
+  tools = options.of_type("table"),
+  kwargs = options.of_type("table"),
 }
 
 ----------------------------------------------------------------------------------------------------
@@ -167,7 +170,8 @@ end
 --   `max_length`: in tokens: old turns are dropped, then the system message, then the last answer
 --   is cut and its stop token is not there; `train`: "all" assistant turns or the "last" one;
 --   `bos`: begin with the beginning token (default: the template's `bos`, else what the tokenizer
---   would add); `row`: number for messages
+--   would add; one that is Jinja text says it itself); `row`: number for messages; `tools` and
+--   `kwargs`: values for a template that is Jinja text
 -- @treturn ?{integer,...} ids; nil when something is wrong with the row
 -- @treturn {integer,...}|string mask, 1 where a token is trained; or what is wrong with the row
 -- @treturn ?table|string info: `spans` (list of {first, last}, trained runs, 1-based, inclusive),
@@ -175,6 +179,10 @@ end
 --   `max_length` alone is what is wrong
 function render.messages(tok, template, messages, opts)
   opts = options.take("chat.render", opts, known)
+  if template.program then
+    local ids, mask, info = program.messages(tok, template, messages, opts)
+    return ids, ids and mask or where(opts) .. mask, info
+  end
   local wrong = fault(messages, opts)
   if wrong then return nil, where(opts) .. wrong end
   local bos = opts.bos

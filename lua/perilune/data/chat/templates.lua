@@ -4,6 +4,8 @@
 -- `chat.control "<|user|>"` (a control token), `chat.stop "<|end|>"` (the one that ends an answer).
 -- A template whose assistant part has no stop is refused: a model would never learn to end.
 
+local program = require("perilune.data.chat.program")
+
 local templates = {}
 
 --- Stands for the message's text in a template.
@@ -148,6 +150,7 @@ end
 -- @tparam table template
 -- @treturn integer
 function templates.stop_id(tok, template)
+  if template.program then return program.stop_id(tok, template) end
   local parts = templates.turn_parts(template, { role = "assistant", content = "" }, 1)
   local _, stop_at = templates.assistant_places(template, parts)
   return templates.control_id(tok, template, parts[stop_at].control)
