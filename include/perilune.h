@@ -101,6 +101,8 @@ int pl_threads_get(void);
 /* The kernel variant in use: "avx512", "avx2" or "plain"; chosen by CPUID, or by the environment
 ** variable PERILUNE_ISA when that names a variant the machine can run. */
 const char *pl_isa(void);
+/* PL_ERR_ARG when PERILUNE_ISA is set to something else; pl_isa goes by CPUID then. */
+pl_status pl_isa_check(pl_ctx *ctx);
 
 /* Of `names` (n of them) the one that was probably meant by `name`, NULL when none is near: the
 ** fewest edits (a letter more, less, another or two swapped; case does not count), at most one in
@@ -266,8 +268,8 @@ typedef enum {
 } pl_param_kind;
 
 /* One parameter value: `f` for FLOAT; `list`, `n` for LIST; `i` for all others: the index of the
-** choice for ENUM; PL_AXIS_ALL as an AXIS means "all". START and STOP bound a run of elements of an
-** axis: from 0 and without STOP here, from 1 and with STOP in Lua. */
+** choice for ENUM; PL_AXIS_ALL as an AXIS means "all", as a STOP the end. START and STOP bound a
+** run of elements of an axis: from 0 and without STOP here, from 1 and with STOP in Lua. */
 typedef struct {
     int64_t i;
     double f;
@@ -691,6 +693,8 @@ pl_status pl_tokenizer_train(pl_ctx *ctx, pl_tokenizer **out, const char *const 
 ** tokenizer.json that was loaded is written back unchanged. chat_template replaces the one the
 ** tokenizer carries; NULL keeps it. */
 pl_status pl_tokenizer_save(pl_tokenizer *tok, const char *folder, const char *chat_template);
+/* pl_hash of the tokenizer.json that pl_tokenizer_save would write. */
+pl_status pl_tokenizer_hash(const pl_tokenizer *tok, char hex[PL_HASH_TEXT]);
 
 /* Chat templates: Jinja2 as transformers configures it (trim_blocks, lstrip_blocks, loop controls,
 ** its own tojson, raise_exception, strftime_now, generation blocks), byte for byte. A template
@@ -838,7 +842,7 @@ typedef struct {
 
 /* `plan` (taken) maps tokens [T], positions [T], offsets [B+1], slots [B], past [B], last [B] (row
 ** of each sequence's last token) to logits [B,V]; `caches` are the k and v caches it writes, in
-** pairs, each [slots, G, max_len, D]. */
+** pairs, each [slots, G, max_len, D], max_len a multiple of 64. */
 pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan, pl_tensor *const *caches,
                            int n_caches);
 void pl_generator_free(pl_generator *g);

@@ -2058,6 +2058,12 @@ function pl.format.columns(rows, options) end
 ---@return string
 function pl.format.count(n) end
 
+--- The beginning of a text, never half of a character, with "…" in place of what was cut.
+---@param text string # need not be UTF-8
+---@param bytes integer # how long a text may be before it is cut
+---@return string
+function pl.format.cut(text, bytes) end
+
 --- A duration: 85 ms, 4.2 s, 3m 20s, 1h 02m, 2d 03h.
 ---@param seconds number
 ---@return string

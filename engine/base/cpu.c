@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "perilune.h"
+#include "base/ctx.h"
 
 static const char *const isa_names[] = {"plain", "avx2", "avx512"};
 
@@ -43,6 +43,19 @@ bool pl__has_avx(void)
 const char *pl_isa(void)
 {
     return isa_names[pl__isa()];
+}
+
+pl_status pl_isa_check(pl_ctx *ctx)
+{
+    const char *wish = getenv("PERILUNE_ISA");
+    if (wish == NULL || *wish == '\0' || strcmp(wish, pl_isa()) == 0) return PL_OK;
+    return pl__fail(ctx, PL_ERR_ARG,
+                    "PERILUNE_ISA is '%.40s': plain, avx2 or avx512 wanted, of which this machine "
+                    "runs %s",
+                    wish,
+                    best() == PL_ISA_AVX512 ? "all"
+                    : best() == PL_ISA_AVX2 ? "plain and avx2"
+                                            : "plain");
 }
 
 bool pl_threads_set(int64_t n)

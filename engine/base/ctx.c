@@ -5,6 +5,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "base/utf8.h"
 
 const char *pl_error(const pl_ctx *ctx)
 {
@@ -22,12 +25,22 @@ const char *pl_status_name(pl_status st)
     return (size_t)st < n ? names[st] : "unknown status";
 }
 
+/* '?' for each byte that is no character: of what is quoted, a length in bytes may keep half a
+** character, and it need not be text at all. */
+static void keep_characters(char *text)
+{
+    const size_t n = strlen(text);
+    for (size_t at = pl__utf8_run(text, n); at < n; at += pl__utf8_run(text + at, n - at))
+        text[at++] = '?';
+}
+
 pl_status pl__fail(pl_ctx *ctx, pl_status st, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     vsnprintf(ctx->error, sizeof ctx->error, format, args);
     va_end(args);
+    keep_characters(ctx->error);
     return st;
 }
 

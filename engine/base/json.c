@@ -7,6 +7,25 @@
 #include <stdio.h>
 #include <string.h>
 
+/* In sound JSON the place of the first key that holds \u0000, at which json-c cuts it; else `n`. */
+static size_t nul_key(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] != '"') continue;
+        const size_t start = i;
+        bool nul = false;
+        for (i++; i < n && text[i] != '"'; i++)
+            if (text[i] == '\\') {
+                nul = nul || (n - i > 5 && memcmp(text + i, "\\u0000", 6) == 0);
+                i++;
+            }
+        if (!nul) continue;
+        const size_t blank = i + 1 < n ? strspn(text + i + 1, " \t\r\n") : 0;
+        if (i + 1 + blank < n && text[i + 1 + blank] == ':') return start;
+    }
+    return n;
+}
+
 pl_status pl__json_parse(pl_ctx *ctx, struct json_object **out, const char *text, size_t length,
                          int depth, const char *path)
 {
@@ -30,6 +49,9 @@ pl_status pl__json_parse(pl_ctx *ctx, struct json_object **out, const char *text
                           ? "the text ends early"
                       : error == json_tokener_success ? "text after the end"
                                                       : json_tokener_error_desc(error));
+    else if (nul_key(text, length) < length)
+        st = pl__fail(ctx, PL_ERR_FORMAT, "'%s', byte %zu: a key holds \\u0000", path,
+                      nul_key(text, length));
     else st = pl__json_check_type(ctx, root, "the whole file", PL__JSON_OBJECT, path);
     if (st != PL_OK) json_object_put(root);
     else *out = root;

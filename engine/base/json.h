@@ -28,8 +28,9 @@ typedef struct {
     bool required; /* may be neither absent nor null */
 } pl__json_field;
 
-/* The object that `text` is, to be released by json_object_put. PL_ERR_FORMAT for malformed JSON,
-** for what is no object, and for text that follows it. */
+/* The object that `text` is (length bytes, then a NUL), to be released by json_object_put.
+** PL_ERR_FORMAT for malformed JSON, for what is no object, for a key with \u0000 in it, and for
+** text that follows. */
 pl_status pl__json_parse(pl_ctx *ctx, struct json_object **out, const char *text, size_t length,
                          int depth, const char *path);
 

@@ -19,6 +19,7 @@ pl_ctx *pl_ctx_new(void)
 void pl_ctx_free(pl_ctx *ctx)
 {
     if (ctx == NULL) return;
+    pl_plan_cancel(ctx);
     pl_scope_close(ctx, 1); /* the outermost, and so all */
     pl__tape_close(ctx);
     pl__ops_close(ctx);

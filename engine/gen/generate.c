@@ -116,12 +116,15 @@ void pl_gen_result_free(pl_ctx *ctx, pl_gen_result *r)
     pl_free(ctx, r);
 }
 
-static pl_status result_new(pl_ctx *ctx, pl_gen_result **out, int64_t n, int64_t max_tokens)
+static pl_status result_new(pl_ctx *ctx, pl_gen_result **out, int64_t n_prompts, int64_t samples,
+                            int64_t max_tokens)
 {
-    int64_t cells;
+    int64_t n, cells;
     *out = NULL;
-    if (!pl__mul(n, max_tokens, &cells))
-        return pl__fail(ctx, PL_ERR_NOMEM, "generate: too many answers");
+    if (!pl__mul(n_prompts, samples, &n) || !pl__mul(n, max_tokens, &cells))
+        return pl__fail(ctx, PL_ERR_NOMEM,
+                        "generate: %lld prompts with %lld samples of %lld tokens are too many",
+                        (long long)n_prompts, (long long)samples, (long long)max_tokens);
     pl_gen_result *r = pl_calloc(ctx, 1, sizeof *r);
     if (r == NULL) return PL_ERR_NOMEM;
     r->n = n;
@@ -192,10 +195,13 @@ done:
 static pl_status want_scratch(job *j, int64_t vocabulary)
 {
     if (j->probs != NULL) return PL_OK;
+    int64_t cells;
+    if (!pl__mul(j->g->slots, vocabulary, &cells) || cells > INT64_MAX / 8)
+        return pl__fail(j->ctx, PL_ERR_NOMEM, "generate: %lld slots of %lld tokens are too many",
+                        (long long)j->g->slots, (long long)vocabulary);
     j->vocabulary = vocabulary;
-    const size_t cells = (size_t)(j->g->slots * vocabulary);
-    j->probs = pl_alloc(j->ctx, cells * sizeof *j->probs);
-    j->heaps = pl_alloc(j->ctx, cells * sizeof *j->heaps);
+    j->probs = pl_alloc(j->ctx, (size_t)cells * sizeof *j->probs);
+    j->heaps = pl_alloc(j->ctx, (size_t)cells * sizeof *j->heaps);
     return j->probs != NULL && j->heaps != NULL ? PL_OK : PL_ERR_NOMEM;
 }
 
@@ -422,6 +428,8 @@ static pl_status check(const job *j)
 {
     const pl_gen_options *o = j->o;
     pl_ctx *ctx = j->ctx;
+    if (j->n_prompts < 0)
+        return pl__fail(ctx, PL_ERR_ARG, "generate: %lld prompts", (long long)j->n_prompts);
     if (o->max_tokens < 1 || o->samples < 1)
         return pl__fail(ctx, PL_ERR_ARG, "generate: max_tokens and samples must be at least 1");
     if (o->reuse && (j->n_prompts != 1 || o->samples != 1))
@@ -468,7 +476,7 @@ pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
     pl_status st = PL_OK;
     *out = NULL;
     PL_TRY(check(&j));
-    PL_GO(result_new(ctx, &j.r, n_prompts * options->samples, options->max_tokens));
+    PL_GO(result_new(ctx, &j.r, n_prompts, options->samples, options->max_tokens));
     j.run = pl_calloc(ctx, (size_t)g->slots, sizeof *j.run);
     j.free_slots = pl_calloc(ctx, (size_t)g->slots, sizeof *j.free_slots);
     if (j.run == NULL || j.free_slots == NULL) PL_GO(PL_ERR_NOMEM);

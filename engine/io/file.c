@@ -325,13 +325,15 @@ pl_status pl__file_put(pl_ctx *ctx, int fd, const char *path, const void *data, 
 
 pl_status pl_file_rename(pl_ctx *ctx, const char *from, const char *to)
 {
-    pl_status st;
-    char *parent = pl__parent_name(ctx, to);
-    if (parent == NULL) return PL_ERR_NOMEM;
+    pl_status st = PL_ERR_NOMEM;
+    char *parent = pl__parent_name(ctx, to), *former = pl__parent_name(ctx, from);
+    if (parent == NULL || former == NULL) goto done;
     PL_GO(pl__file_rename(ctx, from, to));
-    st = pl__file_sync_folder(ctx, parent);
+    PL_GO(pl__file_sync_folder(ctx, parent));
+    if (strcmp(parent, former) != 0) st = pl__file_sync_folder(ctx, former);
 done:
     pl_free(ctx, parent);
+    pl_free(ctx, former);
     return st;
 }
 

@@ -144,6 +144,17 @@ static int remove_tree(const char *path)
     return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Makes one folder whose entry in the folder above lasts; one that is there already is fine. */
+static pl_status make_one(pl_ctx *ctx, const char *path)
+{
+    if (pl__folder_make(ctx, path) != PL_OK) return errno == EEXIST ? PL_OK : PL_ERR_IO;
+    char *parent = pl__parent_name(ctx, path);
+    if (parent == NULL) return PL_ERR_NOMEM;
+    const pl_status st = pl__file_sync_folder(ctx, parent);
+    pl_free(ctx, parent);
+    return st;
+}
+
 pl_status pl_folder_make(pl_ctx *ctx, const char *path)
 {
     pl_status st = PL_OK;
@@ -154,10 +165,9 @@ pl_status pl_folder_make(pl_ctx *ctx, const char *path)
     for (size_t i = 1; i <= length; i++) {
         if (path[i] != '/' && path[i] != '\0') continue;
         part[i] = '\0';
-        if ((st = pl__folder_make(ctx, part)) != PL_OK && errno != EEXIST) goto done;
+        PL_GO(make_one(ctx, part));
         part[i] = path[i];
     }
-    st = PL_OK;
     if (stat(path, &info) != 0) st = pl__io_fail(ctx, "making the folder", path);
     else if (!S_ISDIR(info.st_mode))
         st = pl__fail(ctx, PL_ERR_IO, "making the folder '%s': a file of that name is in the way",

@@ -285,10 +285,12 @@ static void give_part(pl_split whole, int64_t start, int64_t size, real *to, boo
 static pl_status slice_shape(pl_call *c)
 {
     const pl_tensor *x = c->in[SLICE_x];
-    const int64_t start = c->param[SLICE_start].i, stop = c->param[SLICE_stop].i;
+    const int64_t start = c->param[SLICE_start].i;
+    int64_t stop = c->param[SLICE_stop].i;
     int axis = 0;
     int64_t shape[PL_MAX_RANK];
     PL_TRY(pl__axis(c, SLICE_axis, x->rank, &axis));
+    if (stop == PL_AXIS_ALL) stop = x->shape[axis];
     if (start < 0 || stop < start || stop > x->shape[axis]) {
         char text[PL_SHAPE_TEXT];
         return pl__op_fail(c, PL_ERR_SHAPE,

@@ -69,7 +69,8 @@ static bool parse_param(pl_param_row *p, char *word)
     case 's':
     case 't':
         p->kind = *kind == 's' ? PL_PARAM_START : PL_PARAM_STOP;
-        if (fallback != NULL) p->fallback.i = strtoll(fallback, NULL, 10);
+        if (fallback != NULL)
+            p->fallback.i = *fallback == '*' ? PL_AXIS_ALL : strtoll(fallback, NULL, 10);
         return true;
     case 'l': p->kind = PL_PARAM_LIST; return true;
     case 'e':

@@ -226,22 +226,34 @@ static pl_status write_in(pl_ctx *ctx, const char *folder, const char *name, con
     return st;
 }
 
+/* Borrowed from `root`. */
+static pl_status text_of(pl_ctx *ctx, struct json_object *root, const char **text, size_t *length)
+{
+    *text = json_object_to_json_string_length(
+        root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE,
+        length);
+    return *text ? PL_OK : pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
+}
+
 static pl_status write_tree(pl_ctx *ctx, const char *folder, const char *name,
                             struct json_object *root)
 {
-    size_t length = 0;
-    const char *text = json_object_to_json_string_length(
-        root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE,
-        &length);
-    if (!text) return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write %s/%s", folder, name);
+    const char *text;
+    size_t length;
+    PL_TRY(text_of(ctx, root, &text, &length));
     return write_in(ctx, folder, name, text, length);
 }
 
-static pl_status save_json(const pl_tokenizer *tok, const char *folder)
+/* What tokenizer.json holds: borrowed from *tree (for the caller to put), or from the tokenizer. */
+static pl_status tokenizer_json(const pl_tokenizer *tok, struct json_object **tree,
+                                const char **text, size_t *length)
 {
     pl_ctx *ctx = tok->ctx;
     pl_status st = PL_OK;
-    if (tok->json) return write_in(ctx, folder, "tokenizer.json", tok->json, tok->json_length);
+    *tree = NULL;
+    *text = tok->json;
+    *length = tok->json_length;
+    if (tok->json) return PL_OK;
     struct json_object *root = json_object_new_object();
     if (!root) return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
     PL_GO(put_json(ctx, root, "version", "\"1.0\""));
@@ -250,10 +262,33 @@ static pl_status save_json(const pl_tokenizer *tok, const char *folder)
     PL_GO(put_added(tok, root));
     PL_GO(put_steps(tok, root));
     PL_GO(put_model(tok, root));
-    PL_GO(write_tree(ctx, folder, "tokenizer.json", root));
+    PL_GO(text_of(ctx, root, text, length));
+    *tree = root;
 done:
-    json_object_put(root);
+    if (st != PL_OK) json_object_put(root);
     return st;
+}
+
+static pl_status save_json(const pl_tokenizer *tok, const char *folder)
+{
+    struct json_object *tree;
+    const char *text;
+    size_t length;
+    PL_TRY(tokenizer_json(tok, &tree, &text, &length));
+    const pl_status st = write_in(tok->ctx, folder, "tokenizer.json", text, length);
+    json_object_put(tree);
+    return st;
+}
+
+pl_status pl_tokenizer_hash(const pl_tokenizer *tok, char hex[PL_HASH_TEXT])
+{
+    struct json_object *tree;
+    const char *text;
+    size_t length;
+    PL_TRY(tokenizer_json(tok, &tree, &text, &length));
+    pl_hash(hex, text, length);
+    json_object_put(tree);
+    return PL_OK;
 }
 
 /* Names a role's token, unless the config names it already in some form. */

@@ -11,6 +11,7 @@ int luaopen_perilune_core(lua_State *L)
         return luaL_error(L, "OMP_NUM_THREADS asks for %d threads: there may be 1 to %d",
                           pl_threads_get(), PL_MAX_THREADS);
     lb_make_context(L);
+    lb_check(L, pl_isa_check(lb_ctx(L)));
     lua_newtable(L);
     lb_open_tensor(L);
     lb_open_ops(L);

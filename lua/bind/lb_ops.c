@@ -251,6 +251,7 @@ static void push_param_row(lua_State *L, const pl_param_row *p)
     else if (p->kind == PL_PARAM_BOOL) lua_pushboolean(L, p->fallback.i != 0);
     else if (p->kind == PL_PARAM_ENUM) lua_pushstring(L, p->choices[p->fallback.i]);
     else if (p->kind == PL_PARAM_AXIS && p->fallback.i == PL_AXIS_ALL) lua_pushliteral(L, "all");
+    else if (p->kind == PL_PARAM_STOP && p->fallback.i == PL_AXIS_ALL) lua_pushliteral(L, "end");
     else if (p->kind == PL_PARAM_START) lua_pushinteger(L, p->fallback.i + 1);
     else if (p->kind == PL_PARAM_AXIS && p->fallback.i >= 0) lua_pushinteger(L, p->fallback.i + 1);
     else if (p->kind == PL_PARAM_LIST) lua_pushnil(L);

@@ -387,6 +387,15 @@ static int tok_save(lua_State *L)
     return 1;
 }
 
+/* hash() -> 32 hexadecimal digits of its tokenizer.json */
+static int tok_hash(lua_State *L)
+{
+    char hex[PL_HASH_TEXT];
+    lb_check(L, pl_tokenizer_hash(check_tokenizer(L), hex));
+    lua_pushstring(L, hex);
+    return 1;
+}
+
 /* --------------------------------------------------------------------------------------------
 ** Streams
 */
@@ -456,11 +465,19 @@ void lb_open_text(lua_State *L)
 {
     static const luaL_Reg stream_methods[] = {
         {"push", stream_push}, {"finish", stream_finish}, {NULL, NULL}};
-    static const luaL_Reg methods[] = {
-        {"info", tok_info},     {"encode", tok_encode},         {"decode", tok_decode},
-        {"id", tok_id},         {"token", tok_token},           {"bytes", tok_bytes},
-        {"save", tok_save},     {"is_control", tok_is_control}, {"set_special", tok_set_special},
-        {"stream", tok_stream}, {"__gc", tokenizer_gc},         {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"info", tok_info},
+                                       {"encode", tok_encode},
+                                       {"decode", tok_decode},
+                                       {"id", tok_id},
+                                       {"token", tok_token},
+                                       {"bytes", tok_bytes},
+                                       {"save", tok_save},
+                                       {"hash", tok_hash},
+                                       {"is_control", tok_is_control},
+                                       {"set_special", tok_set_special},
+                                       {"stream", tok_stream},
+                                       {"__gc", tokenizer_gc},
+                                       {NULL, NULL}};
     static const luaL_Reg functions[] = {
         {"load", load}, {"train", train}, {"from_pieces", from_pieces}, {NULL, NULL}};
     lb_class(L, STREAM_MT, stream_methods);

@@ -213,7 +213,7 @@ end
 
 -- A value in words, for a person who wrote it.
 local function shown(value)
-  return type(value) == "string" and ("the text '%s'"):format(value:sub(1, 40))
+  return type(value) == "string" and ("the text '%s'"):format(pl.format.cut(value, 40))
     or type(value) == "table" and "a list"
     or tostring(value)
 end

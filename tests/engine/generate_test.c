@@ -588,6 +588,14 @@ static void bad_requests_are_refused(void **state)
           "generate: prompt 1: item 3 is 37; token ids from 0 to 36 wanted");
     FAILS(pl_generate(m.generator, &r, 1, wrong[1], one, NULL, &good), PL_ERR_ARG,
           "generate: prompt 1: item 2 is -1; token ids from 0 to 36 wanted");
+    pl_gen_options many = good;
+    many.samples = INT64_MAX / 2;
+    FAILS(generate_all(&m, &many, &r), PL_ERR_NOMEM, "are too many");
+    many.samples = (int64_t)1 << 62; /* 4 of them wrap to 0 */
+    FAILS(pl_generate(m.generator, &r, 4, tokens, (const int64_t[]){0, 1, 2, 3, 4}, NULL, &many),
+          PL_ERR_NOMEM, "generate: 4 prompts with 4611686018427387904 samples of 4 tokens");
+    FAILS(pl_generate(m.generator, &r, -1, tokens, one, NULL, &good), PL_ERR_ARG,
+          "generate: -1 prompts");
     pl_gen_options wrong_stop = good;
     wrong_stop.stop = wrong[0];
     wrong_stop.n_stop = 4;

@@ -209,13 +209,67 @@ static void names_and_folders(void **state)
     assert_int_equal(count_items(s->path), 1);
 }
 
+/* The folders that are synced when `work` passes: each sync fails once, and its text names one. */
+static int synced(scratch *s, pl_status (*work)(scratch *s), const char *folder)
+{
+    pl_ctx *ctx = s->ctx;
+    char text[400];
+    int times = 0;
+    snprintf(text, sizeof text, "syncing the folder '%s'", folder);
+    for (int64_t k = 1;; k++) {
+        OK(pl_folder_remove(ctx, s->path));
+        pl_io_fail_at(ctx, k, EIO, false);
+        const pl_status st = work(s);
+        pl_io_fail_at(ctx, 0, 0, false);
+        if (st == PL_OK) return times;
+        times += strstr(pl_error(ctx), text) != NULL;
+    }
+}
+
+static pl_status make_deep(scratch *s)
+{
+    return pl_folder_make(s->ctx, in(s, "x/deep/er"));
+}
+
+static pl_status move_across(scratch *s)
+{
+    pl_ctx *ctx = s->ctx;
+    mkdir(s->path, 0777);
+    mkdir(in(s, "x/from"), 0777);
+    mkdir(in(s, "x/to"), 0777);
+    put_raw(in(s, "x/from/a"), "a", 1);
+    return pl_file_rename(ctx, in(s, "x/from/a"), in(s, "x/to/a"));
+}
+
+static pl_status move_within(scratch *s)
+{
+    pl_ctx *ctx = s->ctx;
+    mkdir(s->path, 0777);
+    put_raw(in(s, "x/a"), "a", 1);
+    return pl_file_rename(ctx, in(s, "x/a"), in(s, "x/b"));
+}
+
+/* An entry lasts when the folder it stands in is synced, and so does the lack of one. */
+static void entries_are_synced(void **state)
+{
+    scratch *s = *state;
+    pl_ctx *ctx = s->ctx;
+    assert_int_equal(synced(s, make_deep, s->folder), 1);
+    assert_int_equal(synced(s, make_deep, s->path), 1);
+    assert_int_equal(synced(s, make_deep, in(s, "x/deep")), 1);
+    assert_int_equal(synced(s, move_across, in(s, "x/from")), 1);
+    assert_int_equal(synced(s, move_across, in(s, "x/to")), 1);
+    assert_int_equal(synced(s, move_within, s->path), 1);
+    OK(pl_folder_remove(ctx, s->path));
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, scratch_open, scratch_close)
     const struct CMUnitTest tests[] = {
         CASE(rows_are_appended),     CASE(a_log_survives_every_fault),
         CASE(half_a_row_is_cut_off), CASE(pieces_survive_every_fault),
-        CASE(names_and_folders),
+        CASE(names_and_folders),     CASE(entries_are_synced),
     };
     return cmocka_run_group_tests_name("logs and folders", tests, NULL, NULL);
 }

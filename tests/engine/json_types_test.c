@@ -294,6 +294,42 @@ static void empty_name(void **state)
     pl_tokenizer_free(tok);
 }
 
+/* json-c ends a key at its first \u0000: "b\u0000x" would be one more "b". */
+static void nul_in_a_key(void **state)
+{
+    static const char *const bad[] = {
+        "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"b\\u0000x\":1}}}",
+        "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"\\\\\\u0000\" :1}}}"};
+    static const char good[] =
+        "{\"x\":\"\\u0000\",\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"},"
+        "\"model\":{\"type\":\"WordLevel\",\"vocab\":"
+        "{\"a\":0,\"\\\\u0000\":1}}}";
+    scratch *s = *state;
+    pl_ctx *ctx = s->ctx;
+    pl_tokenizer *tok;
+    for (size_t i = 0; i < 2; i++) {
+        put_file(s, "tokenizer.json", bad[i], strlen(bad[i]));
+        FAILS(load(s), PL_ERR_FORMAT, "byte 44: a key holds \\u0000");
+    }
+    put_file(s, "tokenizer.json", good, strlen(good));
+    OK(pl_tokenizer_load(ctx, &tok, s->folder));
+    assert_int_equal(pl_tokenizer_id(tok, "\\u0000", 6), 1);
+    pl_tokenizer_free(tok);
+}
+
+/* A name of 59 letters and an ä, of which the text of an error quotes 60 bytes. */
+static void half_a_character(void **state)
+{
+    char json[400], name[64];
+    scratch *s = *state;
+    pl_ctx *ctx = s->ctx;
+    memset(name, 'x', 59);
+    strcpy(name + 59, "\xC3\xA4");
+    snprintf(json, sizeof json, "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"%s\":-1}}}", name);
+    put_file(s, "tokenizer.json", json, strlen(json));
+    FAILS(load(s), PL_ERR_FORMAT, "xxx?' has the id -1");
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -301,6 +337,7 @@ int main(void)
     const struct CMUnitTest cases[] = {
         CASE(tokenizer_json), CASE(tokenizer_config),        CASE(index_of_shards),
         CASE(manifest_json),  CASE(template_without_a_name), CASE(empty_name),
+        CASE(nul_in_a_key),   CASE(half_a_character),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }

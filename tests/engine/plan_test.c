@@ -2,6 +2,7 @@
 ** plan_test.c - recorded runs: replays with other inputs of other sizes give the bits of the ops
 ** called one by one, constants are held, what a replay makes goes again, every misuse is told.
 */
+#include <malloc.h>
 #include <math.h>
 
 #include "toy_model.h"
@@ -288,6 +289,26 @@ static void lack_of_memory_leaves_nothing_behind(void **state)
     assert_true(for_each_allocation(*state, record_many_steps) > 900);
 }
 
+/* What a context holds when it goes while a plan is being recorded goes too. */
+static void an_unfinished_plan_goes_with_its_context(void **state)
+{
+    (void)state;
+    const int64_t many = 1 << 18; /* elements: four times the bytes */
+    size_t before = 0;
+    for (int i = 0; i < 8; i++) {
+        if (i == 2) before = mallinfo2().uordblks + mallinfo2().hblkhd;
+        pl_ctx *ctx = pl_ctx_new();
+        pl_tensor *x, *y;
+        OK(pl_tensor_zeros(ctx, &x, PL_F32, 1, &many));
+        OK(pl_plan_begin(ctx, &x, 1));
+        OK(APPLY(square, &y, x));
+        pl_tensor_release(x);
+        pl_tensor_release(y);
+        pl_ctx_free(ctx);
+    }
+    assert_true(mallinfo2().uordblks + mallinfo2().hblkhd < before + many);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +319,7 @@ int main(void)
         CONTEXT_CASE(results_belong_to_the_open_scope),
         CONTEXT_CASE(a_model_replays_to_the_bit),
         CONTEXT_CASE(lack_of_memory_leaves_nothing_behind),
+        cmocka_unit_test(an_unfinished_plan_goes_with_its_context),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,6 +30,20 @@ describe("threads", function()
     assert.matches("status 1\n$", text)
   end)
 
+  it("of PERILUNE_ISA is one of three names", function()
+    for _, name in ipairs { "neon", "AVX2", "avx" } do
+      local text = output(("PERILUNE_ISA=%s timeout 60 %s -e 'print(1)'"):format(name, program))
+      local wanted = ("PERILUNE_ISA is '%s': plain, avx2 or avx512 wanted"):format(name)
+      assert.matches(wanted, text, 1, true)
+      assert.matches("status 1\n$", text)
+      assert.not_matches("traceback", text)
+    end
+    for _, name in ipairs { "plain", "''" } do
+      local text = output(("PERILUNE_ISA=%s timeout 60 %s -e 'print(1)'"):format(name, program))
+      assert.are.equal("1\nstatus 0\n", text)
+    end
+  end)
+
   it("of --threads too", function()
     local text = output(program .. " generate no-model --threads 99999")
     assert.matches("1024", text, 1, true)

@@ -584,6 +584,7 @@ cases.slice = {
     { { normal(2, 3) }, { axis = 3, start = 1, stop = 1 }, "rank 2" },
     { { normal(2, 3) }, { axis = 2, start = 2, stop = 4 }, "[2,3]", "4" },
     { { normal(2, 3) }, { axis = 1, start = 2, stop = 0 }, "[2,3]" },
+    { { normal(2, 3) }, { axis = 1, start = 4 }, "[2,3]" },
     { { normal() }, { axis = 1, start = 1, stop = 1 }, "rank 0" },
   },
   { inputs = { normal(0, 3) }, params = { axis = 1, start = 1, stop = 0 } },
@@ -592,6 +593,8 @@ cases.slice = {
   { inputs = { normal(7) }, params = { axis = 1, start = 3, stop = 6 } },
   { inputs = { normal(5, 4) }, params = { axis = 1, start = 2, stop = 3 } },
   { inputs = { normal(5, 4) }, params = { axis = 2, start = 2, stop = 4 } },
+  { inputs = { normal(5, 4) }, params = { axis = 2, start = 3 } },
+  { inputs = { normal(5, 4) }, params = { axis = 1, start = 6 } },
   { inputs = { normal(2, 5, 3) }, params = { axis = -2, start = 1, stop = 4 } },
   { inputs = { normal(131, 197) }, params = { axis = 2, start = 3, stop = 180 }, big = true },
 }

@@ -384,7 +384,7 @@ function ref.slice(inputs, params)
   local x = inputs[1]
   local before, size, after, axis = split(x, params.axis or 1)
   local shape = copy_shape(x)
-  shape[axis] = params.stop - params.start + 1
+  shape[axis] = (params.stop or size) - params.start + 1
   local y = { shape = shape }
   for b = 0, before - 1 do
     local from = (b * size + params.start - 1) * after

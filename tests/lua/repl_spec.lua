@@ -160,12 +160,12 @@ describe("help.op", function()
   it("says what one types in Lua: counted from 1, choices in quotes", function()
     assert.are.equal(
       [[
-y = pl.slice(x, {axis = 1, start = 1, stop = 0})
+y = pl.slice(x, {axis = 1, start = 1, stop = nil})
   a run of elements along axis
   shapes   [*] -> [*]
   axis     axis, from 1
   start    first element taken, from 1
-  stop     last element taken, from 1
+  stop     last element taken, from 1; nil: to the end
   method: x:slice(...)]],
       help.op("slice")
     )
@@ -180,7 +180,7 @@ y = pl.slice(x, {axis = 1, start = 1, stop = 0})
         local typed = assert(load("return " .. options))()
         for _, param in ipairs(row.params) do
           local default = param.default
-          if default == "all" then default = nil end
+          if default == "all" or default == "end" then default = nil end
           assert.are.equal(default, typed[param.name], row.name .. "." .. param.name)
         end
       end

@@ -277,6 +277,19 @@ function format.columns(rows, options)
   return table.concat(lines, "\n")
 end
 
+--- The beginning of a text, never half of a character, with "…" in place of what was cut.
+-- @tparam string text need not be UTF-8
+-- @tparam integer bytes how long a text may be before it is cut
+-- @treturn string
+function format.cut(text, bytes)
+  if #text <= bytes then return text end
+  local stop = bytes
+  while stop > bytes - 4 and stop > 0 and text:find("^[\x80-\xBF]", stop + 1) do
+    stop = stop - 1
+  end
+  return text:sub(1, stop) .. "…"
+end
+
 --- A text with U+FFFD for each byte that is not UTF-8.
 -- @tparam string text
 -- @treturn string

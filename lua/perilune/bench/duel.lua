@@ -23,9 +23,7 @@ Process.__index = Process
 
 --- Starts a program that talks in lines of JSON; nil and a message when it does not come up.
 local function start(label, words, environment)
-  local folder = os.tmpname()
-  assert(files.remove(folder))
-  assert(files.folder_make(folder))
+  local folder = assert(files.folder_begin((os.getenv("TMPDIR") or "/tmp") .. "/perilune-bench"))
   local pipe, log = folder .. "/in", folder .. "/err"
   local self = setmetatable({ label = label, folder = folder, log = log }, Process)
   if select(2, system.spawn { "mkfifo", pipe }) ~= 0 then

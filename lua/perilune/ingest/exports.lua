@@ -10,6 +10,7 @@
 --   label_studio  tasks with pairwise annotations: which answer of `data` was selected, by whom
 
 local core = require("perilune.core")
+local format = require("perilune.base.format")
 local turns = require("perilune.ingest.turns")
 
 local json = core.json
@@ -52,7 +53,7 @@ local function without(record, names)
 end
 
 local function shown(value)
-  return type(value) == "string" and ("'%s'"):format(value:sub(1, 40)) or type(value)
+  return type(value) == "string" and ("'%s'"):format(format.cut(value, 40)) or type(value)
 end
 
 -- ---- battles --------

@@ -8,6 +8,7 @@
 
 local clock = require("perilune.ingest.clock")
 local field_names = require("perilune.ingest.field_names")
+local format = require("perilune.base.format")
 
 local row_fields = {}
 
@@ -169,7 +170,7 @@ local function described(value)
   if type(value) == "userdata" then
     return "null"
   elseif type(value) == "string" then
-    return ("the text '%s'"):format(value:sub(1, 40))
+    return ("the text '%s'"):format(format.cut(value, 40))
   end
   return "a " .. type(value)
 end
@@ -306,11 +307,11 @@ function row_fields.check(row, day, date_order)
   end
   if not sources[row.source] then
     return ("source is %s, not 'api' or 'labeler'"):format(
-      type(row.source) == "string" and "'" .. row.source:sub(1, 40) .. "'" or type(row.source)
+      type(row.source) == "string" and "'" .. format.cut(row.source, 40) .. "'" or type(row.source)
     )
   end
   if row.kind ~= nil and not kinds[row.kind] then
-    return ("kind is '%s', not plain, few_shot or user_based"):format(row.kind:sub(1, 40))
+    return ("kind is '%s', not plain, few_shot or user_based"):format(format.cut(row.kind, 40))
   end
   local time = row.time
   if time == "" then

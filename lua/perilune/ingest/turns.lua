@@ -5,6 +5,7 @@
 -- first user turn have nothing they answer and are left out. Roles: system, user, assistant, tool.
 -- An assistant turn of `weight` 0 keeps that: it is context, and not trained.
 
+local format = require("perilune.base.format")
 local row_fields = require("perilune.ingest.row_fields")
 
 local turns = {}
@@ -101,7 +102,7 @@ function turns.messages(list)
       return nil,
         ("turn %d has the role %s (known: system, user, assistant, tool)"):format(
           i,
-          type(name) == "string" and "'" .. name:sub(1, 40) .. "'" or type(name)
+          type(name) == "string" and "'" .. format.cut(name, 40) .. "'" or type(name)
         )
     elseif not content then
       return nil, ("turn %d has no text"):format(i)

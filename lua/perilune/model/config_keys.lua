@@ -6,6 +6,7 @@
 -- A family gives the rules of its own keys; those that every config of transformers may have are
 -- here. Members that are null are absent, names that begin with "_" are notes.
 
+local format = require("perilune.base.format")
 local json = require("perilune.base.json")
 local nearest = require("perilune.base.nearest")
 
@@ -142,7 +143,7 @@ local function shown(value)
   if type(value) == "table" then
     return getmetatable(value) == list_class and "a list" or "an object"
   elseif type(value) == "string" then
-    return ("'%s'"):format(#value > 60 and value:sub(1, 57) .. "..." or value)
+    return ("'%s'"):format(format.cut(value, 60))
   end
   return tostring(value)
 end

@@ -157,13 +157,7 @@ end
 -- @treturn string
 function Tokenizer:fingerprint()
   if not self.hash then
-    local folder = os.tmpname()
-    assert(files.remove(folder))
-    assert(files.folder_make(folder))
-    assert(self:save(folder))
-    self.hash = assert(files.hash(folder .. "/tokenizer.json"))
-      .. ("-%s-%s-%s"):format(self.bos_id, self.eos_id, self.adds_bos)
-    assert(files.folder_remove(folder))
+    self.hash = ("%s-%s-%s-%s"):format(self.core:hash(), self.bos_id, self.eos_id, self.adds_bos)
   end
   return self.hash
 end

@@ -34,7 +34,7 @@ local function default_of(param)
     return ("%q"):format(value)
   elseif param.kind == "list" then
     return "{...}"
-  elseif value == "all" then
+  elseif value == "all" or value == "end" then
     return "nil"
   elseif value == math.huge or value == -math.huge then
     return value > 0 and "math.huge" or "-math.huge"
@@ -71,8 +71,8 @@ function op_help.op(name)
     local kind = kinds[param.kind] or param.kind
     if param.choices then
       kind = ('%s "%s"'):format(kind, table.concat(param.choices, '", "'))
-    elseif param.default == "all" then
-      kind = kind .. "; nil: all"
+    elseif param.default == "all" or param.default == "end" then
+      kind = ("%s; nil: %s"):format(kind, param.default == "all" and "all" or "to the end")
     end
     lines[#lines + 1] = ("  %-8s %s"):format(param.name, kind)
   end

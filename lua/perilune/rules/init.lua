@@ -19,6 +19,7 @@
 --
 -- May use: base.
 
+local format = require("perilune.base.format")
 local held = require("perilune.rules.held")
 local lazy = require("perilune.base.lazy")
 local checked = require("perilune.base.options")
@@ -34,14 +35,7 @@ local EXAMPLE_LENGTH <const> = 400
 -- @treturn string
 rules.text = text_of
 
-local function excerpt(text)
-  if #text <= EXAMPLE_LENGTH then return text end
-  local stop = EXAMPLE_LENGTH
-  while stop > EXAMPLE_LENGTH - 4 and text:find("^[\x80-\xBF]", stop + 1) do
-    stop = stop - 1
-  end
-  return text:sub(1, stop) .. "…"
-end
+local function excerpt(text) return format.cut(text, EXAMPLE_LENGTH) end
 
 local function new_entry(rule)
   return {

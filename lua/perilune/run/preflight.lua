@@ -151,8 +151,8 @@ function Check:tokens(sequences, masks)
     end
   end
   local shown = chat.show(self.parts.tokenizer, sequences[1], mask)
-  if #shown > 600 then shown = shown:sub(1, 600) .. " ..." end
-  self:say("first sequence, trained part in brackets: %s", (shown:gsub("\n", "\\n")))
+  shown = format.cut(shown, 600):gsub("\n", "\\n")
+  self:say("first sequence, trained part in brackets: %s", shown)
 end
 
 -- The value a setting always has; nil when it is a schedule.
