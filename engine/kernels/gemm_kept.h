@@ -44,10 +44,25 @@ static void pack_kept_plain(const kept *b, int64_t row, int64_t rows, int64_t k0
 typedef uint32_t ureg __attribute__((vector_size(RBYTES)));
 typedef int32_t ireg __attribute__((vector_size(RBYTES)));
 
-/* The places of RL rows. */
+/* The places of RL rows, and how far each lies behind the first. */
 typedef struct {
     const uint8_t *row[RL];
+    ireg behind;
 } lanes;
+
+/* Where values go: to dst[k * ds], or with `dot` into a row's product with x. */
+typedef struct {
+    real *dst;
+    int64_t ds;
+    const real *x;
+    reg sum;
+} sink;
+
+static inline __attribute__((always_inline)) void put(sink *s, const bool dot, int k, reg value)
+{
+    if (dot) s->sum = r_fma(s->x[k] - (reg){0}, value, s->sum);
+    else r_store(s->dst + k * s->ds, value);
+}
 
 /* Four words of each row: word[i][j] is the i-th of row j. */
 static inline __attribute__((always_inline)) void load_words(const lanes *l, int64_t at,
@@ -84,11 +99,11 @@ static inline __attribute__((always_inline)) void load_words(const lanes *l, int
 /* One word of each row. */
 static inline ureg load_word(const lanes *l, int64_t at)
 {
-    uint32_t word[RL];
-    for (int j = 0; j < RL; j++) memcpy(&word[j], l->row[j] + at, 4);
-    ureg r;
-    memcpy(&r, word, sizeof r);
-    return r;
+#if defined(__AVX512F__)
+    return (ureg)_mm512_i32gather_epi32((__m512i)l->behind, l->row[0] + at, 1);
+#else
+    return (ureg)_mm256_i32gather_epi32((const int *)(l->row[0] + at), (__m256i)l->behind, 1);
+#endif
 }
 
 static inline reg r_number(ureg x)
@@ -176,13 +191,13 @@ word_numbers(const bit_width bits, const int middle, ureg nibbles, ureg upper, r
 }
 
 static inline __attribute__((always_inline)) void
-put_word(const factors *f, const bool has_least, int i, const reg q[4], real *dst, int64_t ds)
+put_word(const factors *f, const bool has_least, int i, const reg q[4], sink *s, const bool dot)
 {
     const reg scale = f->scale[i / 4];
     UNROLL
     for (int b = 0; b < 4; b++) {
         const reg value = has_least ? r_fma(scale, q[b], f->least) : scale * q[b];
-        r_store(dst + (4 * i + b) * ds, value);
+        put(s, dot, 4 * i + b, value);
     }
 }
 
@@ -190,7 +205,7 @@ put_word(const factors *f, const bool has_least, int i, const reg q[4], real *ds
 ** ones stand right before them. */
 static inline __attribute__((always_inline)) void
 put_nibbles(const lanes *l, int64_t at, const int head, const bit_width bits, const int middle,
-            const bool has_least, real *dst, int64_t ds)
+            const bool has_least, sink *s, const bool dot)
 {
     const factors f = factors_of_two(load_word(l, at));
     const ureg fifth = bits == FIVE_BITS ? load_word(l, at + head - 4) : (ureg){0};
@@ -206,13 +221,13 @@ put_nibbles(const lanes *l, int64_t at, const int head, const bit_width bits, co
                 upper = (four << 4 | four << 11 | four << 18 | four << 25) & 0x10101010;
             }
             word_numbers(bits, middle, word[i] >> 4 * half, upper, q);
-            put_word(&f, has_least, 4 * half + i, q, dst, ds);
+            put_word(&f, has_least, 4 * half + i, q, s, dot);
         }
     }
 }
 
-static inline __attribute__((always_inline)) void put_q8_0(const lanes *l, int64_t at, real *dst,
-                                                           int64_t ds)
+static inline __attribute__((always_inline)) void put_q8_0(const lanes *l, int64_t at, sink *s,
+                                                           const bool dot)
 {
     factors f = factors_of_two(load_word(l, at));
     f.scale[0] = f.scale[1] = f.scale[0] * 0x1p-24f; /* bytes are read at the top of a word */
@@ -224,13 +239,13 @@ static inline __attribute__((always_inline)) void put_q8_0(const lanes *l, int64
             reg q[4];
             UNROLL
             for (int b = 0; b < 4; b++) q[b] = r_number(word[i] << (24 - 8 * b) & 0xff000000);
-            put_word(&f, false, 4 * half + i, q, dst, ds);
+            put_word(&f, false, 4 * half + i, q, s, dot);
         }
     }
 }
 
-static inline __attribute__((always_inline)) void put_k4_k5(const lanes *l, int64_t at, int j,
-                                                            const bool fifth, real *dst, int64_t ds)
+static inline __attribute__((always_inline)) void
+put_k4_k5(const lanes *l, int64_t at, int j, const bool fifth, sink *s, const bool dot)
 {
     ureg head[4], word[4], bits[4] = {{0}};
     load_words(l, at, head);
@@ -243,13 +258,13 @@ static inline __attribute__((always_inline)) void put_k4_k5(const lanes *l, int6
             reg q[4];
             word_numbers(fifth ? FIVE_BITS : FOUR_BITS, 0, word[i] >> j % 2 * 4,
                          fifth ? (bits[i] >> j & 0x01010101) << 4 : bits[i], q);
-            put_word(&f, true, 4 * half + i, q, dst, ds);
+            put_word(&f, true, 4 * half + i, q, s, dot);
         }
     }
 }
 
-static inline __attribute__((always_inline)) void put_k6(const lanes *l, int64_t at, int j,
-                                                         real *dst, int64_t ds)
+static inline __attribute__((always_inline)) void put_k6(const lanes *l, int64_t at, int j, sink *s,
+                                                         const bool dot)
 {
     const factors f = factors_of_k6(l, at, j);
     const int64_t low = at + j / 4 * 64 + j % 2 * 32, high = at + 128 + j / 4 * 32;
@@ -262,67 +277,139 @@ static inline __attribute__((always_inline)) void put_k6(const lanes *l, int64_t
             reg q[4];
             word_numbers(SIX_BITS, 32, word[i] >> j % 4 / 2 * 4,
                          (bits[i] >> j % 4 * 2 & 0x03030303) << 4, q);
-            put_word(&f, false, 4 * half + i, q, dst, ds);
+            put_word(&f, false, 4 * half + i, q, s, dot);
         }
     }
 }
 
 /* Eight elements of 16 bits. */
 static inline __attribute__((always_inline)) void
-put_halves(const lanes *l, int64_t at, const bool brain, real *dst, int64_t ds)
+put_halves(const lanes *l, int64_t at, const bool brain, sink *s, const bool dot)
 {
     ureg word[4];
     load_words(l, at, word);
     UNROLL
     for (int i = 0; i < 4; i++) {
-        r_store(dst + 2 * i * ds, brain ? (reg)(word[i] << 16) : r_half(word[i]));
-        r_store(dst + (2 * i + 1) * ds,
-                brain ? (reg)(word[i] & 0xffff0000) : r_half(word[i] >> 16));
+        put(s, dot, 2 * i, brain ? (reg)(word[i] << 16) : r_half(word[i]));
+        put(s, dot, 2 * i + 1, brain ? (reg)(word[i] & 0xffff0000) : r_half(word[i] >> 16));
     }
 }
 
-/* As pack_kept_plain for rows of lanes, in whole steps (8 elements of 16 bits, else pieces). */
-static inline __attribute__((always_inline)) void
-put_run(const pl_dtype dtype, const lanes *l, int64_t k0, int64_t kc, real *dst, int64_t ds)
+/* Elements k .. k + step - 1 of the rows: eight of 16 bits, else a piece. */
+static inline __attribute__((always_inline)) void put_step(const pl_dtype dtype, const lanes *l,
+                                                           int64_t k, sink *s, const bool dot)
 {
-    const int step = dtype == PL_BF16 || dtype == PL_F16 ? 8 : PIECE;
-    const int shift = pl__dtypes[dtype].shift, bytes = pl__dtypes[dtype].bytes;
-    for (int64_t k = k0; k < k0 + kc; k += step, dst += step * ds) {
-        const int64_t at = (k >> shift) * bytes;
-        const int j = (int)(k & ((1 << shift) - 1)) / PIECE;
-        if (step == 8) put_halves(l, 2 * k, dtype == PL_BF16, dst, ds);
-        else if (dtype == PL_Q8_0) put_q8_0(l, at, dst, ds);
-        else if (dtype == PL_Q4_0) put_nibbles(l, at, 2, FOUR_BITS, 8, false, dst, ds);
-        else if (dtype == PL_Q4_1) put_nibbles(l, at, 4, FOUR_BITS, 0, true, dst, ds);
-        else if (dtype == PL_Q5_0) put_nibbles(l, at, 6, FIVE_BITS, 16, false, dst, ds);
-        else if (dtype == PL_Q5_1) put_nibbles(l, at, 8, FIVE_BITS, 0, true, dst, ds);
-        else if (dtype == PL_Q6_K) put_k6(l, at, j, dst, ds);
-        else put_k4_k5(l, at, j, dtype == PL_Q5_K, dst, ds);
-    }
+    const int shift = pl__dtypes[dtype].shift;
+    const int64_t at = (k >> shift) * pl__dtypes[dtype].bytes;
+    const int j = (int)(k & ((1 << shift) - 1)) / PIECE;
+    if (dtype == PL_BF16 || dtype == PL_F16) put_halves(l, at, dtype == PL_BF16, s, dot);
+    else if (dtype == PL_Q8_0) put_q8_0(l, at, s, dot);
+    else if (dtype == PL_Q4_0) put_nibbles(l, at, 2, FOUR_BITS, 8, false, s, dot);
+    else if (dtype == PL_Q4_1) put_nibbles(l, at, 4, FOUR_BITS, 0, true, s, dot);
+    else if (dtype == PL_Q5_0) put_nibbles(l, at, 6, FIVE_BITS, 16, false, s, dot);
+    else if (dtype == PL_Q5_1) put_nibbles(l, at, 8, FIVE_BITS, 0, true, s, dot);
+    else if (dtype == PL_Q6_K) put_k6(l, at, j, s, dot);
+    else put_k4_k5(l, at, j, dtype == PL_Q5_K, s, dot);
 }
 
-#define EACH_KEPT(X) X(BF16) X(F16) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q4_K) X(Q5_K) X(Q6_K)
+#define STEP(dtype) ((dtype) == PL_BF16 || (dtype) == PL_F16 ? 8 : PIECE)
+
+/* As pack_kept_plain for the rows of lanes, kc in whole steps. */
+static inline __attribute__((always_inline)) void
+store_run(const pl_dtype dtype, const lanes *l, int64_t k0, int64_t kc, real *dst, int64_t ds)
+{
+    sink s = {.dst = dst, .ds = ds};
+    for (int64_t k = k0; k < k0 + kc; k += STEP(dtype), s.dst += STEP(dtype) * ds)
+        put_step(dtype, l, k, &s, false);
+}
+
+enum { STRIPS = 4 }; /* strips of RL rows whose chains run side by side */
+
+/* Of `strips` strips, each row's product with x over kc elements, in whole steps. As many bytes as
+** are read here are fetched ahead from `next` on. */
+static inline __attribute__((always_inline)) void dot_run(const pl_dtype dtype, const lanes *l,
+                                                          int strips, int64_t kc, const real *x,
+                                                          const uint8_t *next, reg *sum)
+{
+    const int64_t bytes =
+        (int64_t)RL * STEP(dtype) * pl__dtypes[dtype].bytes >> pl__dtypes[dtype].shift;
+    for (int64_t k = 0; k < kc; k += STEP(dtype))
+        for (int i = 0; i < strips; i++, next += bytes) {
+            sink s = {.x = x + k, .sum = sum[i]};
+            for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(next + b, 0, 2);
+            put_step(dtype, &l[i], k, &s, true);
+            sum[i] = s.sum;
+        }
+}
+
 /* clang-format off */
-#define RUN(name)                                                                              \
-    static void run_##name(const lanes *l, int64_t k0, int64_t kc, real *dst, int64_t ds)      \
-    {                                                                                          \
-        put_run(PL_##name, l, k0, kc, dst, ds);                                                \
+#define EACH_KEPT(X)                                                                              \
+    X(BF16) X(F16) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q4_K) X(Q5_K) X(Q6_K)
+#define RUN(name)                                                                                 \
+    static void store_##name(const lanes *l, int64_t k0, int64_t kc, real *dst, int64_t ds)       \
+    {                                                                                             \
+        store_run(PL_##name, l, k0, kc, dst, ds);                                                 \
+    }                                                                                             \
+    static void dot_##name(const lanes *l, int strips, int64_t kc, const real *x,                 \
+                           const uint8_t *next, reg *sum)                                         \
+    {                                                                                             \
+        dot_run(PL_##name, l, strips, kc, x, next, sum);                                          \
     }
 /* clang-format on */
 EACH_KEPT(RUN)
 
-typedef void (*run_fn)(const lanes *, int64_t, int64_t, real *, int64_t);
-#define RUN_ENTRY(name) [PL_##name] = run_##name,
-static const run_fn runs[PL_DTYPE_COUNT] = {EACH_KEPT(RUN_ENTRY)};
+typedef void (*store_fn)(const lanes *, int64_t, int64_t, real *, int64_t);
+typedef void (*dot_fn)(const lanes *, int, int64_t, const real *, const uint8_t *, reg *);
+#define STORE_ENTRY(name) [PL_##name] = store_##name,
+#define DOT_ENTRY(name) [PL_##name] = dot_##name,
+static const store_fn stores[PL_DTYPE_COUNT] = {EACH_KEPT(STORE_ENTRY)};
+static const dot_fn dots[PL_DTYPE_COUNT] = {EACH_KEPT(DOT_ENTRY)};
+
+/* The last of `rows` rows stands for those beyond it. */
+static lanes lanes_of(const kept *b, int64_t row, int64_t rows)
+{
+    lanes l;
+    for (int64_t j = 0; j < RL; j++) {
+        l.row[j] = kept_row(b, row + (j < rows ? j : rows - 1));
+        l.behind[j] = (int32_t)(l.row[j] - l.row[0]);
+    }
+    return l;
+}
 
 static void pack_kept_lanes(const kept *b, int64_t row, int64_t rows, int64_t k0, int64_t kc,
                             real *dst, int64_t ds)
 {
-    lanes l;
-    for (int64_t j = 0; j < RL; j++) l.row[j] = kept_row(b, row + (j < rows ? j : rows - 1));
+    const lanes l = lanes_of(b, row, rows);
     const int64_t whole = kc / 8 * 8; /* of 16 bits; pieces are whole */
-    runs[b->dtype](&l, k0, whole, dst, ds);
+    stores[b->dtype](&l, k0, whole, dst, ds);
     if (whole < kc) pack_kept_plain(b, row, rows, k0 + whole, kc - whole, dst + whole * ds, ds);
+}
+
+/* c[cols] = (acc ? c : 0) + rows [row, row + cols) of b times x[k] (+ bias): the tiles' chains for
+** one row of A, without a buffer between. cols is at most STRIPS * RL. */
+static void dot_kept(const kept *b, int64_t row, int64_t cols, int64_t k, const real *x, bool acc,
+                     const real *bias, real *c)
+{
+    const int64_t whole = k / 8 * 8;
+    const int strips = (int)((cols + RL - 1) / RL);
+    lanes l[STRIPS] = {0};
+    reg sum[STRIPS];
+    for (int i = 0; i < strips; i++) {
+        const int64_t left = r_cols(cols, i);
+        l[i] = lanes_of(b, row + i * RL, left);
+        sum[i] = r_load_n(c + i * RL, r_first(acc ? left : 0));
+    }
+    dots[b->dtype](l, strips, whole, x, kept_row(b, row + cols), sum);
+    for (int i = 0; i < strips; i++) {
+        real rest[8 * RL] __attribute__((aligned(64))) = {0};
+        const r_count n = r_first(r_cols(cols, i));
+        if (whole < k)
+            pack_kept_plain(b, row + i * RL, r_cols(cols, i), whole, k - whole, rest, RL);
+        for (int64_t j = 0; j < k - whole; j++)
+            sum[i] = r_fma(x[whole + j] - (reg){0}, r_load(rest + j * RL), sum[i]);
+        if (bias) sum[i] += r_load_n(bias + i * RL, n);
+        r_store_n(c + i * RL, sum[i], n);
+    }
 }
 #endif
 
