@@ -4,7 +4,9 @@
 **
 ** Freed blocks wait in bins by size class (four to each power of two) and are handed out again:
 ** giving memory back to the system costs a page fault for each 4 KiB at the next use, which halves
-** the speed of small models. Blocks of 2 MiB and more are aligned to 2 MiB and ask for huge pages.
+** the speed of small models. Blocks of 2 MiB and more are aligned to 2 MiB and ask for huge pages;
+** of these so many wait that the program never holds much more than it needed at its peak, although
+** batches of other lengths want blocks of other classes.
 ** Under AddressSanitizer nothing is cached, so that a use after free is seen.
 */
 #include "base/mem.h"
@@ -17,6 +19,8 @@
 
 #define ALIGN 64
 #define HUGE_BLOCK ((size_t)2 << 20)
+#define HUGE_BIN 60                     /* the first whose blocks are so large */
+#define SPARE_BYTES ((int64_t)64 << 20) /* what may wait beyond a quarter of the peak */
 #if defined(__SANITIZE_ADDRESS__)
 #define CACHE_BLOCKS 0
 #elif defined(__has_feature)
@@ -90,6 +94,23 @@ static header *from_system(size_t size)
     return h;
 }
 
+/* Gives large blocks that wait back to the system, so that with `size` more the program does not
+** hold much more than its peak. */
+static void make_room(pl_ctx *ctx, size_t size)
+{
+    pl_mem_info *info = &ctx->mem.info;
+    const int64_t wanted = info->live + (int64_t)size;
+    const int64_t peak = wanted > info->peak ? wanted : info->peak;
+    const int64_t most = peak + peak / 4 + SPARE_BYTES;
+    for (int bin = PL_MEM_CLASSES - 1; bin >= HUGE_BIN; bin--)
+        while (ctx->mem.bins[bin] != NULL && wanted + info->cached > most) {
+            header *h = ctx->mem.bins[bin];
+            ctx->mem.bins[bin] = h->next;
+            info->cached -= (int64_t)h->size;
+            free(h);
+        }
+}
+
 void *pl_alloc(pl_ctx *ctx, size_t bytes)
 {
     size_t size = 0;
@@ -103,6 +124,7 @@ void *pl_alloc(pl_ctx *ctx, size_t bytes)
             ctx->mem.bins[bin] = h->next;
             info->cached -= (int64_t)size;
         } else {
+            make_room(ctx, size);
             h = from_system(size);
             if (h == NULL && info->cached > 0) {
                 pl_mem_trim(ctx);

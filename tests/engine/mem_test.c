@@ -243,6 +243,25 @@ static void freed_blocks_wait_in_the_cache(void **state)
     pl_free(ctx, large);
 }
 
+static void batches_of_other_lengths_do_not_fill_the_cache(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    pl_mem_trim(ctx);
+    const int64_t mb = 1 << 20;
+    int64_t most = 0;
+    for (int64_t size = 40; size < 160; size += 3) { /* every class between once */
+        void *a = pl_alloc(ctx, (size_t)(size * mb)), *b = pl_alloc(ctx, (size_t)(size * mb / 2));
+        pl_free(ctx, a);
+        pl_free(ctx, b);
+        const int64_t held = live_bytes(ctx) + cached_bytes(ctx);
+        most = held > most ? held : most;
+    }
+    const int64_t peak = pl_mem_get(ctx).peak;
+    assert_true(peak >= 157 * mb * 3 / 2);
+    assert_true(most <= peak + peak / 4 + 64 * mb + 160 * mb);
+    pl_mem_trim(ctx);
+}
+
 static void tensors_are_counted(void **state)
 {
     pl_ctx *ctx = ((fixture *)*state)->ctx;
@@ -307,6 +326,7 @@ int main(void)
         CONTEXT_CASE(strndup_ends_its_copy),
         CONTEXT_CASE(the_hook_fails_the_kth_once_or_for_ever),
         CONTEXT_CASE(freed_blocks_wait_in_the_cache),
+        CONTEXT_CASE(batches_of_other_lengths_do_not_fill_the_cache),
         CONTEXT_CASE(tensors_are_counted),
         CONTEXT_CASE(a_scope_without_memory_is_not_open),
     };

@@ -297,6 +297,7 @@ end
 function methods.set_horizon(cfg, steps)
   local self = hidden[cfg]
   local most = self.values.max_steps or 0
+  self.all_steps = steps
   steps = most > 0 and math.min(steps, most) or steps
   self.horizon = steps
   for _, value in pairs(self.values) do
@@ -304,6 +305,10 @@ function methods.set_horizon(cfg, steps)
   end
   return steps
 end
+
+--- The steps that the run would have without `max_steps`; nil before they are told.
+-- @treturn ?integer
+function methods.all_steps(cfg) return hidden[cfg].all_steps end
 
 --- Names of all keys, in the order of --help.
 -- @treturn {string,...}

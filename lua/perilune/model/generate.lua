@@ -1,6 +1,7 @@
 --- Generation from models: the decode step is recorded once for a model and replayed from C.
 
 local core = require("perilune.core")
+local origin = require("perilune.model.origin")
 local options = require("perilune.base.options")
 
 local generate = {}
@@ -139,7 +140,7 @@ function generate.generate(model, prompts, opts)
     min_p = opts.min_p,
     seed = opts.seed,
     stream = opts.stream,
-    stop = opts.stop,
+    stop = not origin.trial and opts.stop or nil, -- a trial wants the longest answers
     keys = opts.keys,
     ends = opts.ends,
     reuse = opts.reuse,

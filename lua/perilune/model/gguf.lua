@@ -174,9 +174,10 @@ end
 -- @tparam userdata file
 -- @tparam table spec of the config
 -- @tparam ?boolean keep matrices in the file's own types
+-- @tparam ?function is_wanted of a parameter: others are not read
 -- @treturn ?{[string]=Tensor}
 -- @treturn ?string message
-function gguf.tensors(file, spec, keep)
+function gguf.tensors(file, spec, keep, is_wanted)
   local parts, result, own = {}, {}, spec.family.gguf
   local names, info = file:names()
   for part in pairs(spec.names) do
@@ -187,7 +188,7 @@ function gguf.tensors(file, spec, keep)
     local parameter, part = place(spec, parts, name)
     if not parameter and not (own.ignored and own.ignored[name]) then
       return nil, ("tensor '%s' belongs to no parameter of this architecture"):format(name)
-    elseif parameter then
+    elseif parameter and (not is_wanted or is_wanted(parameter)) then
       local tensor, message = file:load(name, keep and #info[name].shape > 1)
       if not tensor then return nil, message end
       if own.pairs and (part == "q" or part == "k") then

@@ -12,6 +12,10 @@ local lfs = require("lfs")
 
 local origin = {}
 
+--- Set by `perilune plan`, which measures with few layers: {layers =, note =}. Then the first
+-- `layers` alone are read of a file, and `note` is told how many there are.
+origin.trial = nil
+
 local list_class = getmetatable(json.array())
 
 -- The text of a JSON object in a file, and what it is.
@@ -31,15 +35,32 @@ end
 
 -- ---- Hugging Face folders -----------------------------------------------------------------------
 
+-- Whether a tensor is to be read: all are, but in a trial.
+local function is_wanted(name)
+  local layer = tonumber(name:match("%.(%d+)%.") or name:match("^%a+%.(%d+)%."))
+  return not origin.trial or not layer or layer < origin.trial.layers
+end
+
+-- What a config asks for: its spec; in a trial that of fewer layers.
+local function spec_of(config)
+  local spec, message = spec_of(config)
+  if not spec or not origin.trial then return spec, message end
+  origin.trial.note(spec.layers)
+  families.shorten(config, spec, origin.trial.layers)
+  return families.spec(config)
+end
+
 -- With `keep` matrices stay in the file's own types, as far as they need no other layout.
 local function load_safetensors(path, keep)
-  if not keep then return files.safetensors.load(path) end
+  if not keep and not origin.trial then return files.safetensors.load(path) end
   local file <close>, message = files.safetensors.open(path)
   if not file then return nil, message end
   local tensors, names, info = {}, file:names()
   for _, name in ipairs(names) do
-    tensors[name], message = file:load(name, #info[name].shape > 1)
-    if not tensors[name] then return nil, message end
+    if is_wanted(name) then
+      tensors[name], message = file:load(name, keep and #info[name].shape > 1)
+      if not tensors[name] then return nil, message end
+    end
   end
   return tensors
 end
@@ -49,7 +70,7 @@ local function read_folder(path, keep)
   if not sound then return nil, damage end
   local text, config = read_object(path .. "/config.json")
   if not text then return nil, config end
-  local spec, message = families.spec(config)
+  local spec, message = spec_of(config)
   if not spec then return nil, path .. "/" .. message end
   local tensors
   tensors, message = load_safetensors(path, keep and not spec.family.transposed)
@@ -71,9 +92,9 @@ local function read_gguf(path, keep)
   local config, spec, tensors
   config, message = gguf.config(file)
   if not config then return nil, ("%s: %s"):format(path, message) end
-  spec, message = families.spec(config)
+  spec, message = spec_of(config)
   if not spec then return nil, ("%s: its entries as a config.json: %s"):format(path, message) end
-  tensors, message = gguf.tensors(file, spec, keep)
+  tensors, message = gguf.tensors(file, spec, keep, is_wanted)
   if not tensors then return nil, ("%s: %s"):format(path, message) end
   return { config = config, spec = spec, texts = {} }, tensors
 end
@@ -81,7 +102,7 @@ end
 local function read_llama2c(path)
   local config, tensors = files.llama2c.load(path)
   if not config then return nil, tensors end
-  local spec, message = families.spec(config)
+  local spec, message = spec_of(config)
   if not spec then return nil, ("%s: %s"):format(path, message) end
   return { config = config, spec = spec, texts = {} }, families.from_file(spec, tensors)
 end

@@ -588,8 +588,9 @@ local function show_end(summary, finish)
   if finish.next then io.stderr:write("next:  ", finish.next, "\n") end
 end
 
---- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing. A
--- resumed run that was finished before keeps the summary it has.
+--- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing,
+-- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, and `peak` of the whole program.
+-- A resumed run that was finished before keeps the summary it has.
 -- Unless the run is quiet a short table of them is printed.
 -- @tparam table figures
 -- @tparam ?table finish `model`: path of the model that is the result; `next`: a command that a
@@ -605,6 +606,14 @@ function Run:summary(figures, finish)
     summary.seconds = summary.seconds or self:seconds()
     local last = self.history[#self.history]
     summary.steps = summary.steps or (last and last.step)
+    summary.all_steps = self.cfg:all_steps()
+    collectgarbage() -- tensors that nobody can reach live no longer
+    local tensors = core.mem()
+    summary.memory = {
+      tensors = tensors.live,
+      tensors_peak = tensors.peak,
+      peak = system.meminfo().peak_rss,
+    }
     write_json(path, summary)
   end
   if not self.cfg.quiet then show_end(summary, finish) end

@@ -15,6 +15,7 @@ local config = require("perilune.config")
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local json = require("perilune.base.json")
+local origin = require("perilune.model.origin")
 local run = require("perilune.run")
 local system = require("perilune.core").system
 
@@ -31,6 +32,9 @@ Stages.__name = "stages"
 -- @tparam Run of the run, opened
 -- @treturn Stages with `seconds`: what each stage took, by the name of its folder
 function stages.new(of)
+  if origin.trial then
+    error("a recipe of several stages has no plan of its own: plan sft, reward and ppo", 0)
+  end
   return setmetatable({ run = of, dir = of.dir, cfg = of.cfg, seconds = {} }, Stages)
 end
 

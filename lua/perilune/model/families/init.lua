@@ -378,6 +378,20 @@ function families.spec(config)
   return spec
 end
 
+-- Keys that list something for every layer.
+local by_layer = { "layer_types", "no_rope_layers" }
+
+--- Cuts a config back to the first layers: for `perilune plan`.
+-- @tparam table config changed in place
+-- @tparam table spec of the config
+-- @tparam integer layers how many are kept, at most
+function families.shorten(config, spec, layers)
+  config[name_of(spec.family, "num_hidden_layers")] = math.min(spec.layers, layers)
+  for _, key in ipairs(by_layer) do
+    if config[key] then config[key] = table.move(config[key], 1, layers, 1, {}) end
+  end
+end
+
 --- Why a config asks for more, or something else, than a file holds: by key, before anything of the
 -- size it names is made. nil when the sizes agree.
 -- @tparam table config
