@@ -20,7 +20,7 @@
 #define ALIGN 64
 #define HUGE_BLOCK ((size_t)2 << 20)
 #define HUGE_BIN 60                     /* the first whose blocks are so large */
-#define SPARE_BYTES ((int64_t)64 << 20) /* what may wait beyond a quarter of the peak */
+#define SPARE_BYTES ((int64_t)32 << 20) /* what may wait beyond an eighth of the peak */
 #if defined(__SANITIZE_ADDRESS__)
 #define CACHE_BLOCKS 0
 #elif defined(__has_feature)
@@ -101,7 +101,7 @@ static void make_room(pl_ctx *ctx, size_t size)
     pl_mem_info *info = &ctx->mem.info;
     const int64_t wanted = info->live + (int64_t)size;
     const int64_t peak = wanted > info->peak ? wanted : info->peak;
-    const int64_t most = peak + peak / 4 + SPARE_BYTES;
+    const int64_t most = peak + peak / 8 + SPARE_BYTES;
     for (int bin = PL_MEM_CLASSES - 1; bin >= HUGE_BIN; bin--)
         while (ctx->mem.bins[bin] != NULL && wanted + info->cached > most) {
             header *h = ctx->mem.bins[bin];

@@ -258,7 +258,7 @@ static void batches_of_other_lengths_do_not_fill_the_cache(void **state)
     }
     const int64_t peak = pl_mem_get(ctx).peak;
     assert_true(peak >= 157 * mb * 3 / 2);
-    assert_true(most <= peak + peak / 4 + 64 * mb + 160 * mb);
+    assert_true(most <= peak + peak / 8 + 32 * mb + 160 * mb);
     pl_mem_trim(ctx);
 }
 

@@ -43,7 +43,7 @@ end
 
 -- What a config asks for: its spec; in a trial that of fewer layers.
 local function spec_of(config)
-  local spec, message = spec_of(config)
+  local spec, message = families.spec(config)
   if not spec or not origin.trial then return spec, message end
   origin.trial.note(spec.layers)
   families.shorten(config, spec, origin.trial.layers)
