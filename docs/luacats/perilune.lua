@@ -122,6 +122,10 @@ function Check:warn(text, ...) end
 ---@field [string] any a key's value
 local Config = {}
 
+--- The steps that the run would have without `max_steps`; nil before they are told.
+---@return integer?
+function Config:all_steps() end
+
 --- Begin a step: changes from here on are journalled with it, and those of `replay` are made.
 ---@param step integer
 function Config:at(step) end
@@ -538,8 +542,9 @@ function Run:should_log(step) end
 ---@return boolean
 function Run:should_save(step) end
 
---- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing. A
---- resumed run that was finished before keeps the summary it has.
+--- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing,
+--- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, and `peak` of the whole program.
+--- A resumed run that was finished before keeps the summary it has.
 --- Unless the run is quiet a short table of them is printed.
 ---@param figures table
 ---@param finish? table # `model`: path of the model that is the result; `next`: a command that a user is likely to give next
