@@ -104,6 +104,18 @@ local HELD_OUT <const> = {
     "Ingen sade till oss att konserten var inställd.",
     "hej kan någon hjälpa mig med ljudkortet",
   },
+  cs = {
+    "Kam jsi dal nůžky?",
+    "Vlak na letiště jezdí každou půlhodinu.",
+    "Zapomněla deštník zase v kanceláři.",
+    "Vysvětli, jak funguje lednička.",
+    "Potřebuji tři nápady na školní projekt o sopkách.",
+    "V kolik hodin zavírají obchod?",
+    "Moje kočka odmítá jíst granule.",
+    "Do polévky je třeba přidat sůl.",
+    "Nikdo nám neřekl, že koncert je zrušený.",
+    "ahoj mám problém s ovladačem grafické karty",
+  },
   pl = {
     "Gdzie położyłeś nożyczki?",
     "Pociąg na lotnisko odjeżdża co pół godziny.",
@@ -206,6 +218,21 @@ describe("language", function()
     assert.equal("en", (language.identify("What does the word 안녕 mean in this long sentence?")))
   end)
 
+  it("gives no language to text with letters that it does not have", function()
+    for sentence, passed_for in pairs {
+      ["Unde ai pus foarfeca și de ce nu este în sertar?"] = "pt", -- Romanian
+      ["Han købte æbler og brød på torvet, fordi køleskabet var tomt."] = "sv", -- Danish
+      ["Hová tetted az ollót, amelyet tegnap este a fiókból vettél elő? Őrült idő."] = "sv",
+    } do
+      local told, _, best = language.identify(sentence)
+      assert.same({ "unknown", passed_for }, { told, best })
+    end
+    assert.equal(
+      "de",
+      (language.identify("Die Brücke über die Moldau heißt auf Tschechisch most."))
+    )
+  end)
+
   it("calls short text and code unknown", function()
     for _, text in ipairs { "", "ok", "lol yes", "12345", "???", "\255\254\128" } do
       assert.equal("unknown", (language.identify(text)))
@@ -256,7 +283,9 @@ describe("language", function()
     )
     local ok, message = pcall(language.rule, { keep = { "english" } })
     assert.is_false(ok)
-    assert.truthy(message:find('no language "english"; there are am, ar, bn, bo, chr, de', 1, true))
+    assert.truthy(
+      message:find('no language "english"; there are am, ar, bn, bo, chr, cs, de', 1, true)
+    )
     ok, message = pcall(language.rule, { keeps = { "en" } })
     assert.is_false(ok)
     assert.truthy(message:find("language has no option 'keeps'", 1, true))

@@ -13,12 +13,14 @@
 -- has.
 --
 -- "unknown" are texts of fewer than 12 letters, texts whose best language lacks confidence, and
--- text like program code (more than one sign in five is a mark such as { } ( ) ; = < > or a digit).
+-- text like program code (more than one sign in five is a mark such as { } ( ) ; = < > or a digit),
+-- and texts with letters beyond a to z that the best language's sample never has, one in forty or
+-- more: they are of a language that there is no sample of (Danish, Romanian, Ukrainian).
 -- The rule keeps unknown rows unless told otherwise: a wrong drop costs more than a stray row.
 --
--- What it does not do: tell languages it has no sample of (Danish comes out as Swedish, Czech as
--- Polish, mostly with low confidence), or name the parts of a mixed text. At most the first 800
--- letters are read.
+-- What it does not do: tell languages it has no sample of from one that it knows and that has the
+-- same letters (Slovak comes out as Czech, Finnish as Swedish), or name the parts of a mixed text.
+-- At most the first 800 letters are read.
 
 local lower = require("perilune.core").text.lower
 local options = require("perilune.base.options")
@@ -34,6 +36,7 @@ local LETTERS_READ <const> = 800
 local BYTES_READ <const> = 4000
 local CODE_SHARE <const> = 0.2
 local DEFAULT_CONFIDENCE <const> = 0.8
+local FOREIGN_SHARE <const> = 40 -- one letter in so many that the language does not have
 local VIETNAMESE_SHARE <const> = 15 -- one letter in so many is of Vietnamese alone
 
 -- Scripts by code point: the language they tell, or "word" for those told by grams. What is in no
@@ -167,7 +170,9 @@ local function train()
   end
   table.sort(names)
   local counts, totals, kinds = { {}, {}, {} }, { {}, {}, {} }, { 0, 0, 0 }
+  local alphabets = {}
   for l, name in ipairs(names) do
+    alphabets[l] = {}
     local text = samples[name]
     local at = 1
     for order = 1, 3 do
@@ -176,6 +181,7 @@ local function train()
     while at <= #text do -- in stretches that letters_of reads whole, cut between words
       local stop = text:find("%s", at + BYTES_READ // 5) or #text
       grams((letters_of(text:sub(at, stop))), function(gram, order)
+        if order == 1 then alphabets[l][gram] = true end
         local row = counts[order][gram]
         if not row then
           row = {}
@@ -199,7 +205,7 @@ local function train()
       logs[gram] = list
     end
   end
-  return { names = names, logs = logs }
+  return { names = names, logs = logs, alphabets = alphabets }
 end
 
 --- The languages told by grams, in order.
@@ -209,6 +215,18 @@ function language.known()
   return table.move(model.names, 1, #model.names, 1, {})
 end
 
+-- Whether letters beyond a to z are, to a part, none of a language's.
+local function has_foreign_letters(chars, alphabet)
+  local foreign, letters = 0, 0
+  for _, char in ipairs(chars) do
+    letters = letters + (char ~= " " and 1 or 0)
+    local is_foreign = #char > 1 and not alphabet[char] and script_of(char) == "word"
+    foreign = foreign + (is_foreign and 1 or 0)
+  end
+  return foreign >= 2 and foreign * FOREIGN_SHARE >= letters
+end
+
+-- The best language, the confidence in it, and whether the text has letters that it has not.
 local function by_grams(chars)
   model = model or train()
   local names, logs = model.names, model.logs
@@ -233,7 +251,7 @@ local function by_grams(chars)
   for l = 1, count do
     sum = sum + math.exp((scores[l] - scores[best]) / TEMPER)
   end
-  return names[best], 1 / sum
+  return names[best], 1 / sum, has_foreign_letters(chars, model.alphabets[best])
 end
 
 --- The language of a text.
@@ -264,8 +282,10 @@ function language.identify(text, min_confidence)
   elseif vietnamese >= 2 and vietnamese * VIETNAMESE_SHARE >= letters then
     return "vi", 1, "vi"
   end
-  local name, confidence = by_grams(chars)
-  if confidence < (min_confidence or DEFAULT_CONFIDENCE) then return "unknown", confidence, name end
+  local name, confidence, is_foreign = by_grams(chars)
+  if is_foreign or confidence < (min_confidence or DEFAULT_CONFIDENCE) then
+    return "unknown", confidence, name
+  end
   return name, confidence, name
 end
 

@@ -191,6 +191,28 @@ titta en gång till. Berätta en historia om en hund som vill flyga. Ja, det var
 förlåt. Är du säker på att det är den rätta? Finns det någon här som kan säga mig hur man
 gör? Jag vet inte vad som har hänt, men den går inte att öppna längre.
 ]],
+  cs = [[
+Jak mám udělat, aby chléb vykynul, když je v kuchyni zima? Chtěl bych vědět, co si o této
+otázce myslíš, protože mi všichni přátelé dali různé odpovědi. Prosím, napiš krátký dopis
+majiteli domu a řekni mu, že topení od minulého týdne nefunguje. Když jsme vyšli z nádraží,
+pršelo, a tak jsme si vzali taxi a přijeli jsme těsně před osmou. Děti si hrály na zahradě,
+zatímco jejich matka četla noviny. Můžeš mi vysvětlit rozdíl mezi těmito dvěma slovy a uvést
+několik příkladů? Peněz by mělo být dost pro všechny, ale nikdo neví, kde jsou uloženy. Ona
+tam pracuje už mnoho let a stále nerozumí pravidlům. Jestli se chceš naučit něco nového,
+musíš to zkoušet každý den a nesmíš se bát dělat chyby. Jaký je nejlepší způsob, jak umýt
+okna, aby na nich nezůstaly šmouhy? Řekli, že si přinesou vlastní židle a že můžeme používat
+velký pokoj nahoře. Nikdy jsem neviděl tak krásné ráno, se světlem, které padalo mezi
+stromy. Kterou z těchto knih bych měl číst jako první? Chvíli o tom přemýšlel a potom
+zavrtěl hlavou. Můj počítač se nechce spustit a obrazovka zůstává černá. Děkuji moc za
+pomoc, teď už to funguje. Dej mi seznam věcí, které se dají dělat o víkendu s rodinou. Starý
+muž se podíval z okna a viděl, že už je noc. Možná zítra pojedeme k moři, i když počasí není
+moc dobré. Proč lidé pořád mluví o stejných věcech? Bylo by dobré, kdyby mi někdo ukázal,
+který soubor je třeba změnit. Myslím, že je to správně, ale nech mě to ještě jednou
+zkontrolovat. Vyprávěj příběh o psovi, který chce létat. Ano, byla to moje chyba, omlouvám
+se. Jsi si jistý, že je to ten pravý? Je tu někdo, kdo mi může říct, jak se to dělá? Nevím,
+co se stalo, ale už se to nedá otevřít. Nemám ponětí, o co jim jde, a nikdo mi to nechce
+říct. Ty housky jsou na stole a jablka také, jen si vezmi, co máš rád.
+]],
   pl = [[
 Jak sprawić, żeby chleb wyrósł, kiedy w kuchni jest zimno? Chciałbym wiedzieć, co myślisz o
 tym pytaniu, ponieważ wszyscy moi przyjaciele dali mi różne odpowiedzi. Proszę, napisz
