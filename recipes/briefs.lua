@@ -141,6 +141,18 @@ local function user_based_briefs()
   })
   store:close()
   if #briefs == 0 then error(("%s has no prompt of a user; give logs"):format(path), 0) end
+  local with_topic = 0
+  for _, brief in ipairs(briefs) do
+    with_topic = with_topic + (#brief.keywords > 0 and 1 or 0)
+  end
+  if with_topic == 0 and cfg.keywords > 0 then
+    pl.preflight.new(cfg, {}):warn(
+      "no user-based brief names a topic: no word of %s was written by %d users that may be told "
+        .. "(--min_users 1 takes words of one user)",
+      path,
+      cfg.min_users
+    )
+  end
   return briefs
 end
 

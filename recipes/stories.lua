@@ -62,7 +62,11 @@ local cfg = pl.config {
   "Evaluation",
   { best_of = 16, "SFT continuations of each opening for the best-of-n curve", min = 1 },
   check = function(c)
-    if c.valid + c.test >= 1 then return "valid and test leave no stories to train on" end
+    if c.valid + c.test >= 1 then
+      return "valid and test leave no stories to train on"
+    elseif c.batch_size % c.num_mini_batches ~= 0 then
+      return "num_mini_batches must divide batch_size"
+    end
     for coef in coefs_of(c.curve_kl_coefs) do
       if not tonumber(coef) then return "curve_kl_coefs wants numbers, got " .. coef end
     end
@@ -105,7 +109,17 @@ local sides = openings.sides(stories, {
 })
 if cfg.train_stories > 0 then sides.train = first(sides.train, cfg.train_stories) end
 local prompts = openings.prompts(sides.train, LENGTHS)
-gold.lexicon(cfg.lexicon) -- one that cannot be read is said before hours of training
+-- What would fail after hours of training is said before.
+pl.companions.room(
+  { { name = "model", path = cfg.model, model = assert(pl.load(cfg.model)) } },
+  1,
+  cfg.response_length
+)
+gold.check(
+  sides.train,
+  gold.lexicon(cfg.lexicon),
+  ("text %s, lexicon %s"):format(cfg.text, cfg.lexicon)
+)
 local judge_text = ("return require(%q).judge(%q)\n"):format("stories.gold", cfg.lexicon)
 local paths = {
   train = stages:write("train.jsonl", text_rows(sides.train)),

@@ -83,6 +83,22 @@ function gold.score(text, lexicon)
   return sum / math.sqrt(sum * sum + ALPHA)
 end
 
+--- Refuse texts that a lexicon says nothing of: their continuations could not be told apart.
+-- @tparam {string,...} texts
+-- @tparam {[string]=number} lexicon
+-- @tparam string what names both, for the message
+function gold.check(texts, lexicon, what)
+  local first
+  for _, text in ipairs(texts) do
+    local score = gold.score(text, lexicon)
+    first = first or score
+    if score ~= first then return end
+  end
+  local text = "%s: all %d stories to train on score %.3f, so that nothing could be ranked; is the "
+    .. "lexicon of their language?"
+  error(text:format(what, #texts, first or 0), 0)
+end
+
 --- A judge as `reward_function` of the recipes wants it.
 -- @tparam string path of the lexicon
 -- @treturn function (prompts, answers) -> list of scores

@@ -34,7 +34,7 @@ function labeler.expected_agreement(sets, noise)
       end
     end
   end
-  if pairs_seen == 0 then error("labelers need sets of at least two answers to disagree on", 2) end
+  if pairs_seen == 0 then error("labelers need sets of at least two answers to disagree on", 0) end
   return sum / pairs_seen
 end
 
@@ -47,7 +47,9 @@ function labeler.calibrate(sets, agreement)
   local most = labeler.expected_agreement(sets, low)
   local least = labeler.expected_agreement(sets, high)
   if agreement < least or agreement > most then
-    error(("no noise makes two labelers agree on %.3f of these pairs"):format(agreement), 2)
+    local text = "no noise makes two labelers agree on %.3f of these pairs, only %.3f to %.3f: the "
+      .. "answers differ too little in their gold scores; set --agreement between, or train longer"
+    error(text:format(agreement, least, most), 0)
   end
   for _ = 1, 40 do
     local middle = math.sqrt(low * high)

@@ -1,4 +1,5 @@
 local chat = require("perilune.data.chat")
+local message_of = dofile("tests/lua/support/message_of.lua")
 local tokenizer = require("perilune.model.tokenizer")
 
 local SPECIAL = {
@@ -190,6 +191,36 @@ describe("rendering a conversation", function()
     assert.are.equal("u1:abA2:cde<|end|>u3:fA4:", tok:decode(ids))
     assert.are.equal("cde<|end|>", trained(ids, mask))
     assert.has_error(function() chat.jinja(own) end)
+  end)
+end)
+
+describe("a template function that gives what is no turn", function()
+  for name, case in pairs {
+    ["raises"] = { function() error("out of coffee", 0) end, "failed: out of coffee" },
+    ["gives nothing"] = { function() end, "gave a nil; a list of texts, chat.content, chat.con" },
+    ["gives a number"] = { function() return 7 end, "gave a number; a list of texts" },
+    ["gives an empty list"] = { function() return {} end, "gave an empty list" },
+    ["gives a wrong part"] = {
+      function() return { "A", true, chat.content } end,
+      "gave a boolean as part 2; parts are texts, chat.content, chat.control and chat.stop",
+    },
+  } do
+    it("is named when it " .. name, function()
+      local message = message_of(chat.render, tok, { name = "own", turn = case[1] }, { TALK[2] })
+      assert.are.equal(
+        1,
+        message:find(
+          "chat template own: turn() for the role 'user' (message 1) " .. case[2],
+          1,
+          true
+        ),
+        message
+      )
+    end)
+  end
+  it("is no function", function()
+    local message = message_of(chat.render, tok, { name = "own", turn = "x" }, { TALK[2] })
+    assert.are.equal("chat template own: `turn` is a string, not a function", message)
   end)
 end)
 

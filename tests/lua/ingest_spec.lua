@@ -121,6 +121,36 @@ describe("JSON Lines", function()
     }, { { bad[1][1], bad[1][2] }, { bad[2][1], bad[2][2] }, { bad[3][1], bad[3][2] } })
   end)
 
+  it("say what a mapping function gave that is no row", function()
+    local gives = {
+      function() return { prompt = "p", complation = "c" } end,
+      function() return { "p" } end,
+      function() return 7 end,
+      function() return nil, 7 end,
+      function() return { messages = { { role = "wizard", content = "x" } } } end,
+      function() return { messages = { { from = "human", value = "q" } }, prompts = "p" } end,
+      function() return { messages = { { from = "human", value = "q" } } } end,
+    }
+    local rows, bad, skipped = rows_of(
+      "m.jsonl",
+      '{"n":1}\n{"n":2}\n{"n":3}\n{"n":4}\n{"n":5}\n' .. '{"n":6}\n{"n":7}\n',
+      { fields = function(record) return gives[record.n]() end }
+    )
+    assert.same({ { prompt = "q", source = "api" } }, rows)
+    assert.same({ { 4, "7" } }, skipped)
+    local reasons = {}
+    for i, entry in ipairs(bad) do
+      reasons[i] = ("%d: %s"):format(entry[1], entry[2])
+    end
+    assert.same({
+      "1: the mapping gave a field 'complation'; did you mean 'completion'?",
+      "2: the mapping gave a list or a field 1; a row has names, as in { prompt = ... }",
+      "3: the mapping gave a number, not a row",
+      "5: turn 1 has the role 'wizard' (known: system, user, assistant, tool)",
+      "6: the mapping gave a field 'prompts'; did you mean 'prompt'?",
+    }, reasons)
+  end)
+
   it("may have blank lines, CRLF, a byte order mark and a last line without end", function()
     local rows, bad =
       rows_of("e.jsonl", '\u{feff}{"prompt":"a"}\r\n\r\n   \n{"prompt":"b"}\n{"prompt":"c"}')

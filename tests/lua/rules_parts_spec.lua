@@ -32,6 +32,44 @@ describe("length", function()
   end)
 end)
 
+describe("what functions of the user's give", function()
+  local rows = { { n = 1, prompt = "one" } }
+  local function message(rule)
+    return tostring(select(
+      2,
+      pcall(function()
+        for _ in rules.run(rows, { rule }) do
+        end -- luacheck: ignore 542
+      end)
+    ))
+  end
+  it("is named by its rule when it is not what is wanted", function()
+    local function raises() error("out of coffee", 0) end
+    assert.equal(
+      "rule mine failed: out of coffee (the row begins 'one')",
+      message(rules.filter("mine", raises))
+    )
+    assert.matches(
+      "apply of rule mine gave a nil, not a function that gives rows",
+      message { name = "mine", settings = {}, apply = function() end }
+    )
+    assert.equal(
+      "rule mine handed on a string, not a row",
+      message {
+        name = "mine",
+        settings = {},
+        apply = function(next_row)
+          return function() return next_row() and "row" end
+        end,
+      }
+    )
+    assert.equal(
+      "length: unit gave a string for a row that begins 'one'; it must give a number",
+      message(rules.length { unit = function() return "long" end })
+    )
+  end)
+end)
+
 describe("keyword", function()
   local function keeps(text, settings)
     return #run({ { prompt = text, title = "A Title" } }, { rules.keyword(settings) }) == 1

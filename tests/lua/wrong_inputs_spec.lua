@@ -39,6 +39,15 @@ local wrong_files = {
   ["stories.txt"] = "One story.\nAnother.\n",
 }
 
+do -- stories that are long enough and of which a lexicon says nothing
+  local lines = {}
+  for i = 1, 40 do
+    lines[i] = ("w%d "):format(i):rep(45)
+  end
+  wrong_files["dull.txt"] = table.concat(lines, "\n") .. "\n"
+  wrong_files["lexicon.txt"] = "glad\t2.1\n"
+end
+
 local SFT <const> = "run sft --model model --output_dir out --batch_size 8 --quiet"
 local RM <const> = "run reward --model model --output_dir out --batch_size 8 --quiet"
 local PPO <const> = "run ppo --model model --dataset prompts.jsonl --output_dir out --batch_size 4 "
@@ -169,6 +178,18 @@ local rows = {
   { "demo extra", "'extra' belongs to no key" },
   { STORIES .. " --text stories.txt --lexicon none", "text stories.txt: 2 stories" },
   { STORIES .. " --text folder --lexicon none", "text folder cannot be read" },
+  {
+    STORIES .. " --text dull.txt --lexicon lexicon.txt --response_length 20",
+    "stories to train on score 0.000, so that nothing could be ranked",
+  },
+  {
+    STORIES .. " --text dull.txt --lexicon lexicon.txt",
+    "model (model) reads 64 tokens: an answer of 64 leaves no place for a prompt",
+  },
+  {
+    STORIES .. " --text dull.txt --lexicon lexicon.txt --batch_size 8 --num_mini_batches 3",
+    "num_mini_batches must divide batch_size",
+  },
   { STORIES .. " --text stories.txt --lexicon none --test 0.9 --valid 0.9", "no stories to train" },
   -- the other commands
   { "generate", "which model? usage: perilune generate MODEL" },
@@ -325,6 +346,25 @@ describe("wrong inputs", function()
       assert.truthy(err:find(wanted, 1, true), err)
       assert.falsy(err:find("traceback", 1, true), err)
     end
+  end)
+end)
+
+describe("what a user should know", function()
+  it("is said when the run is quiet too: briefs without a topic", function()
+    scratch.write(
+      w.dir .. "/two.jsonl",
+      '{"prompt":"how do I mount an image","user_id":"a"}\n{"prompt":"a poem","user_id":"b"}\n'
+    )
+    local briefs = "run briefs --plain 0 --user_based 5 --logs two.jsonl --output_dir out --quiet"
+    local _, code, err = run(briefs)
+    assert.are.equal(0, code, err)
+    assert.are.equal(
+      "  warning: no user-based brief names a topic: no word of out/store.db was written by 3 "
+        .. "users that may be told (--min_users 1 takes words of one user)\n",
+      err
+    )
+    scratch.remove(w.dir .. "/out")
+    assert.are.equal("", select(3, run(briefs .. " --min_users 1")))
   end)
 end)
 

@@ -3,7 +3,7 @@
 -- A place is a field's name, "a.b.c" for nested fields (a number counts a list's elements from 1; a
 -- field whose own name has dots wins over the nested one), or a column's number in a CSV file. A
 -- mapping may be a function(record) -> row | nil, reason, skipped instead; its rows are checked
--- like all others.
+-- like all others, and for fields whose names are those of a row but for a letter or two.
 
 local nearest = require("perilune.base.nearest")
 local row_fields = require("perilune.ingest.row_fields")
@@ -47,18 +47,55 @@ local function valid_text(value, depth)
   return true
 end
 
+-- Turns of the user's as those of a row: the last answer is the completion where there is none.
+-- @treturn ?string reason
+local function put_messages(row)
+  if row.messages == nil then return nil end
+  local messages, reason = turns.messages(row.messages)
+  row.messages = nil
+  if not messages then
+    return reason
+  elseif row.completion == nil and row.completions == nil then
+    return turns.set_dialogue(row, messages)
+  end
+  return turns.set_prompt(row, messages)
+end
+
+local known_fields = { "extra" }
+for name in pairs(row_fields.names) do
+  known_fields[#known_fields + 1] = name
+end
+
+-- A field of a row that looks like a known one that is missing, as a reason.
+local function misspelt(row)
+  for key in pairs(row) do
+    if type(key) ~= "string" then
+      local text = "the mapping gave a list or a field %s; a row has names, as in { prompt = ... }"
+      return text:format(tostring(key))
+    elseif not row_fields.names[key] then
+      local meant = nearest.find(key, known_fields)
+      if meant and row[meant] == nil then
+        return ("the mapping gave a field '%s'; did you mean '%s'?"):format(key, meant)
+      end
+    end
+  end
+end
+
 local function by_function(map)
   return function(record, out)
     local ok, row, reason, skipped = pcall(map, record)
     if not ok then
       return 0, "the mapping failed: " .. tostring(row)
     elseif row == nil then
-      return 0, reason or "left out by the mapping", skipped ~= false
+      reason = reason == nil and "left out by the mapping" or tostring(reason)
+      return 0, reason, skipped ~= false
     elseif type(row) ~= "table" then
       return 0, ("the mapping gave a %s, not a row"):format(type(row))
     elseif not valid_text(row, 0) then
       return 0, "the mapping gave a text that is not UTF-8"
     end
+    reason = misspelt(row) or put_messages(row)
+    if reason then return 0, reason end
     out[#out + 1] = row
     return 1
   end
@@ -106,17 +143,7 @@ function mapping.compile(fields, extra)
     for i = 1, #names do
       row[names[i]] = getters[i](record)
     end
-    local reason
-    if row.messages ~= nil then
-      local messages
-      messages, reason = turns.messages(row.messages)
-      row.messages = nil
-      if messages and row.completion == nil and row.completions == nil then
-        reason = turns.set_dialogue(row, messages)
-      elseif messages then
-        reason = turns.set_prompt(row, messages)
-      end
-    end
+    local reason = put_messages(row)
     if reason then
       return 0, reason
     elseif extra then

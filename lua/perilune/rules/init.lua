@@ -114,6 +114,8 @@ local function watched(rows, rule, entry, guard, check)
       ended = true
       check()
       return nil
+    elseif type(row) ~= "table" then
+      error(("rule %s handed on a %s, not a row"):format(rule.name, type(row)), 0)
     end
     entry.rows_out = entry.rows_out + 1
     local wrong = guard and guard(row)
@@ -180,13 +182,12 @@ function rules.run(rows, list, options)
     local entry = new_entry(rule)
     local context, check = new_context(entry, taken, origin)
     report[i] = entry
-    stream = watched(
-      rule.apply(counted(stream, entry, "rows_in"), context),
-      rule,
-      entry,
-      not rule.guard and guard,
-      check
-    )
+    local handed_on = rule.apply(counted(stream, entry, "rows_in"), context)
+    if type(handed_on) ~= "function" then
+      local text = "rules.run: apply of rule %s gave a %s, not a function that gives rows"
+      error(text:format(rule.name, type(handed_on)), 2)
+    end
+    stream = watched(handed_on, rule, entry, not rule.guard and guard, check)
     guard = rule.guard or guard
   end
   return function()
@@ -208,9 +209,13 @@ function rules.filter(name, verdict)
   local function apply(rows, context)
     return function()
       for row in rows do
-        local keep, reason = verdict(row)
+        local ok, keep, reason = pcall(verdict, row)
+        if not ok then
+          local text = "rule %s failed: %s (the row begins '%s')"
+          error(text:format(name, tostring(keep), excerpt(text_of(row))), 0)
+        end
         if keep then return row end
-        context.drop(row, reason or name)
+        context.drop(row, reason == nil and name or tostring(reason))
       end
     end
   end

@@ -15,7 +15,7 @@
 -- "unknown" are texts of fewer than 12 letters, texts whose best language lacks confidence, and
 -- text like program code (more than one sign in five is a mark such as { } ( ) ; = < > or a digit),
 -- and texts with letters beyond a to z that the best language's sample never has, one in forty or
--- more: they are of a language that there is no sample of (Danish, Romanian, Ukrainian).
+-- more: they are of a language that there is no sample of (Danish, Romanian, Hungarian).
 -- The rule keeps unknown rows unless told otherwise: a wrong drop costs more than a stray row.
 --
 -- What it does not do: tell languages it has no sample of from one that it knows and that has the

@@ -32,7 +32,12 @@ return function(given)
   local function apply(rows, context)
     return function()
       for row in rows do
-        local length = measure(text_of(row), row)
+        local text = text_of(row)
+        local length = measure(text, row)
+        if type(length) ~= "number" or length ~= length then
+          local message = "length: unit gave a %s for a row that begins '%s'; it must give a number"
+          error(message:format(length == length and type(length) or "NaN", text:sub(1, 40)), 0)
+        end
         if length < min then
           context.drop(row, short)
         elseif length > max then

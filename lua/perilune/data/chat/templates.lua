@@ -84,14 +84,60 @@ function templates.assistant_places(template, parts)
   return content_at, stop_at
 end
 
+local function is_part(part)
+  return type(part) == "string"
+    or part == content
+    or type(part) == "table" and type(part.control) == "string"
+end
+
+-- What a template's own function gives for a turn, or an error that says what is wrong with it.
+local function by_function(template, message, index)
+  local function refuse(text, ...)
+    error(
+      ("chat template %s: turn() for the role '%s' (message %d) %s"):format(
+        template.name or "without a name",
+        tostring(message.role),
+        index,
+        text:format(...)
+      ),
+      0
+    )
+  end
+  if type(template.turn) ~= "function" then
+    error(
+      ("chat template %s: `turn` is a %s, not a function"):format(
+        template.name or "without a name",
+        type(template.turn)
+      ),
+      0
+    )
+  end
+  local ok, parts = pcall(template.turn, message, index)
+  if not ok then refuse("failed: %s", tostring(parts)) end
+  if type(parts) ~= "table" then
+    refuse(
+      "gave a %s; a list of texts, chat.content, chat.control and chat.stop is wanted",
+      type(parts)
+    )
+  elseif #parts == 0 then
+    refuse("gave an empty list")
+  end
+  for i = 1, #parts do
+    if not is_part(parts[i]) then
+      refuse(
+        "gave a %s as part %d; parts are texts, chat.content, chat.control and chat.stop",
+        type(parts[i]),
+        i
+      )
+    end
+  end
+  return parts
+end
+
 --- The parts of a turn: from the table, or from the template's own function.
 function templates.turn_parts(template, message, index)
-  local parts
-  if template.turn then
-    parts = template.turn(message, index)
-  else
-    parts = template[message.role]
-  end
+  if template.turn then return by_function(template, message, index) end
+  local parts = template[message.role]
   if type(parts) ~= "table" then
     error(
       ("chat template %s has no form for the role '%s'"):format(
