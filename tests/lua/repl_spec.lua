@@ -135,7 +135,7 @@ describe("pretty.show", function()
 end)
 
 describe("help.op", function()
-  local help = require("perilune.repl.op_help")
+  local help = require("perilune.reference.op_help")
 
   it("tells of every op", function()
     for _, row in ipairs(core.ops()) do

@@ -40,7 +40,7 @@ return function(args)
     io.stderr:write(("perilune help: one name at a time; '%s' is one too many\n"):format(args[2]))
     return 1
   end
-  local text = require("perilune.repl.op_help").op(name)
+  local text = require("perilune.reference.op_help").op(name)
   if text then
     io.stdout:write(text, "\n")
     return 0

@@ -3,7 +3,7 @@
 --
 -- `run`, the options of stock Lua and the REPL are the host's own (lua/host/main.c).
 --
--- May use: base, config, model, data, store, run, show, repl, bench, reference.
+-- May use: base, config, model, data, store, run, show, bench, reference.
 
 local host = require("perilune.host")
 local lfs = require("lfs")

@@ -5,7 +5,7 @@
 -- program says.
 
 local core = require("perilune.core")
-local op_help = require("perilune.repl.op_help")
+local op_help = require("perilune.reference.op_help")
 
 -- Each heading and the op it stands before.
 local headings = {

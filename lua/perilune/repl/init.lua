@@ -9,11 +9,11 @@
 -- Ctrl-C stops what runs and keeps the session; Ctrl-D leaves it. The history is shared by all
 -- sessions, in $XDG_STATE_HOME/perilune/history.
 --
--- May use: base, perilune.
+-- May use: base, reference, perilune.
 
 local complete = require("perilune.repl.complete")
 local core = require("perilune.core")
-local op_help = require("perilune.repl.op_help")
+local op_help = require("perilune.reference.op_help")
 local history = require("perilune.repl.history")
 local host = require("perilune.host")
 local lineedit = require("perilune.lineedit")

@@ -1,7 +1,6 @@
 --- A world in which all recipes run within a second or two and are healthy: a model that learnt
 -- sentences of a few words, demonstrations, rankings by a rule, prompts, reward functions.
 
-local json = require("perilune.base.json")
 local pl = require("perilune")
 local world = dofile("tests/lua/support/world.lua")
 
@@ -17,38 +16,7 @@ local function pick(list, seed, index, part)
   return list[1 + math.floor(pl.random_uniform(seed, 40 + part, index) * #list)]
 end
 
-local function jsonl(path, rows)
-  local lines = {}
-  for i, row in ipairs(rows) do
-    lines[i] = json.encode(row)
-  end
-  return world.write(path, table.concat(lines, "\n") .. "\n")
-end
-
-local configs = {
-  gpt2 = function(width)
-    return {
-      model_type = "gpt2",
-      n_embd = width,
-      n_layer = 2,
-      n_head = 4,
-      n_positions = 64,
-      initializer_range = 0.1,
-    }
-  end,
-  llama = function(width)
-    return {
-      model_type = "llama",
-      hidden_size = width,
-      intermediate_size = 2 * width,
-      num_hidden_layers = 2,
-      num_attention_heads = 4,
-      num_key_value_heads = 2,
-      max_position_embeddings = 64,
-      initializer_range = 0.1,
-    }
-  end,
-}
+local jsonl = world.jsonl
 
 --- Reward functions, by the body that gives the score of `text`, one answer's.
 alarm_world.tasks = {
@@ -141,19 +109,14 @@ function alarm_world.new(family, width, seed)
   for i = 1, 400 do
     texts[i] = w.prompt_rows[(i - 1) % 48 + 1].prompt .. answer(seed, i, 1)
   end
-  local tok = pl.tokenizer.train {
-    kind = "word",
-    texts = texts,
-    vocab_size = 60,
-    special = { "<s>", "</s>", "<unk>" },
-    bos = "<s>",
-    eos = "</s>",
-    unk = "<unk>",
-  }
-  local config = configs[family](width)
-  config.vocab_size = #tok
   w.random = w.dir .. "/random"
-  assert(pl.model.new(config, { seed = seed }):save(w.random, { tokenizer = tok }))
+  world.model(w.random, family, texts, {
+    width = width,
+    inner = 2 * width,
+    heads = 4,
+    range = 0.1,
+    seed = seed,
+  })
   w.prompts = jsonl(w.dir .. "/prompts.jsonl", w.prompt_rows)
   w.demos = alarm_world.demonstrations(w, "demos", function(i) return answer(seed, i, 1) end)
   w.best = alarm_world.demonstrations(

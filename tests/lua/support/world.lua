@@ -32,34 +32,54 @@ function world.read(path)
   return text
 end
 
-local function jsonl(path, rows)
+--- Writes rows as JSON Lines: the path.
+function world.jsonl(path, rows)
   local lines = {}
   for i, row in ipairs(rows) do
     lines[i] = json.encode(row)
   end
   return write(path, table.concat(lines, "\n") .. "\n")
 end
+local jsonl = world.jsonl
 
-local configs = {
-  gpt2 = {
-    model_type = "gpt2",
-    n_embd = 52,
-    n_layer = 2,
-    n_head = 4,
-    n_positions = 64,
-    initializer_range = 0.15,
-  },
-  llama = {
-    model_type = "llama",
-    hidden_size = 52,
-    intermediate_size = 100,
-    num_hidden_layers = 2,
-    num_attention_heads = 2,
-    num_key_value_heads = 1,
-    max_position_embeddings = 64,
-    initializer_range = 0.15,
-  },
-}
+--- Saves a random model of two layers and a tokenizer of the words of texts.
+-- @tparam string folder
+-- @tparam string family "gpt2" or "llama"
+-- @tparam {string,...} texts
+-- @tparam table options `width`, `seed`, `range` (deviation of the weights); of Llama `inner`
+--   (width of the MLP), `heads` (attention heads, twice those of keys)
+function world.model(folder, family, texts, options)
+  local tok = pl.tokenizer.train {
+    kind = "word",
+    texts = texts,
+    vocab_size = 60,
+    special = { "<s>", "</s>", "<unk>" },
+    bos = "<s>",
+    eos = "</s>",
+    unk = "<unk>",
+  }
+  local config = family == "gpt2"
+      and {
+        model_type = "gpt2",
+        n_embd = options.width,
+        n_layer = 2,
+        n_head = 4,
+        n_positions = 64,
+        initializer_range = options.range,
+      }
+    or {
+      model_type = "llama",
+      hidden_size = options.width,
+      intermediate_size = options.inner,
+      num_hidden_layers = 2,
+      num_attention_heads = options.heads,
+      num_key_value_heads = options.heads // 2,
+      max_position_embeddings = 64,
+      initializer_range = options.range,
+    }
+  config.vocab_size = #tok
+  assert(pl.model.new(config, { seed = options.seed }):save(folder, { tokenizer = tok }))
+end
 
 --- Fills a new folder; the paths of everything in it.
 -- @tparam string family "gpt2" or "llama"
@@ -77,22 +97,13 @@ function world.new(family)
       ranks = { 1 + i % 4, 2, 4, 1 + i % 3 },
     }
   end
-  local tok = pl.tokenizer.train {
-    kind = "word",
-    texts = texts,
-    vocab_size = 60,
-    special = { "<s>", "</s>", "<unk>" },
-    bos = "<s>",
-    eos = "</s>",
-    unk = "<unk>",
-  }
-  local config = {}
-  for key, value in pairs(configs[family]) do
-    config[key] = value
-  end
-  config.vocab_size = #tok
   w.model = dir .. "/model"
-  assert(pl.model.new(config, { seed = 4 }):save(w.model, { tokenizer = tok }))
+  world.model(
+    w.model,
+    family,
+    texts,
+    { width = 52, inner = 100, heads = 2, range = 0.15, seed = 4 }
+  )
   w.prompts = jsonl(dir .. "/prompts.jsonl", prompts)
   w.demos = jsonl(dir .. "/demos.jsonl", demos)
   w.rankings = jsonl(dir .. "/rankings.jsonl", rankings)
