@@ -27,6 +27,9 @@ int host_interrupt_cause(void);
 /* While graceful a first SIGINT or SIGTERM is noted for the loop that asked for it. Returns the
 ** former state. */
 bool host_interrupt_graceful(bool on);
+/* What a signal that nobody waits for writes to standard error before it acts, once; at most 2048
+** bytes are kept. */
+void host_interrupt_words(const char *text, size_t size);
 /* The signal that was noted, 0 when none. */
 int host_interrupt_noted(void);
 /* Honours the noted signal: raises the error of an interrupt. */

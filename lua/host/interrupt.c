@@ -13,7 +13,7 @@
 ** A training loop that keeps checkpoints asks for a grace (perilune.host.graceful): then the first
 ** Ctrl-C or SIGTERM is only noted, the loop ends its step, writes a checkpoint and calls
 ** perilune.host.stop; a second one acts as the first does elsewhere. Without a grace SIGTERM ends
-** the process at once, as ever.
+** the process at once, as ever; a run that has nothing to write yet leaves words for both.
 **
 ** Not covered: a long run inside one C function of Lua's own library, such as string.find with a
 ** pattern that backtracks without end; there the second Ctrl-C is the way out.
@@ -33,6 +33,8 @@ static struct {
     volatile sig_atomic_t pending, idle;
     volatile sig_atomic_t graceful, noted; /* a loop honours signals; the signal it has to honour */
     int cause;                             /* the signal that ended the program's work */
+    volatile sig_atomic_t words_size;      /* of `words`, written when a signal is not waited for */
+    char words[2048];
     struct timespec last;
 } intr;
 
@@ -57,6 +59,10 @@ static void on_signal(int sig)
         intr.noted = sig;
         (void)!write(STDERR_FILENO, text, sizeof text - 1);
         return;
+    }
+    if (!intr.idle && intr.words_size > 0) {
+        (void)!write(STDERR_FILENO, intr.words, (size_t)intr.words_size);
+        intr.words_size = 0;
     }
     if (sig != SIGINT) {
         signal(sig, SIG_DFL);
@@ -97,6 +103,14 @@ bool host_interrupt_graceful(bool on)
     bool was = intr.graceful != 0;
     intr.graceful = on;
     return was;
+}
+
+void host_interrupt_words(const char *text, size_t size)
+{
+    intr.words_size = 0;
+    if (size > sizeof intr.words) size = sizeof intr.words;
+    if (size > 0) memcpy(intr.words, text, size);
+    intr.words_size = (sig_atomic_t)size;
 }
 
 int host_interrupt_noted(void)

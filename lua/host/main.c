@@ -284,6 +284,15 @@ static int l_graceful(lua_State *L)
     return 1;
 }
 
+/* host.words(text): what a signal that nobody waits for writes first; nil: nothing. */
+static int l_words(lua_State *L)
+{
+    size_t size = 0;
+    const char *text = luaL_optlstring(L, 1, NULL, &size);
+    host_interrupt_words(text, size);
+    return 0;
+}
+
 /* host.stopping(): whether a signal waits for the caller. */
 static int l_stopping(lua_State *L)
 {
@@ -300,11 +309,9 @@ static int l_stop(lua_State *L)
 
 static int open_host(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"call", l_call},
-                                         {"graceful", l_graceful},
-                                         {"stopping", l_stopping},
-                                         {"stop", l_stop},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"call", l_call},         {"graceful", l_graceful},
+                                         {"stopping", l_stopping}, {"words", l_words},
+                                         {"stop", l_stop},         {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_pushstring(L, place.executable);
     lua_setfield(L, -2, "executable");

@@ -30,6 +30,7 @@ local host = require("perilune.host")
 local log = require("perilune.run.log")
 local lfs = require("lfs")
 local state = require("perilune.run.state")
+local stopping = require("perilune.run.stopping")
 local system = core.system
 local tensorboard = require("perilune.run.tensorboard")
 
@@ -151,14 +152,6 @@ local function remove_run(folder)
   assert(files.folder_remove(folder .. "/runs"))
 end
 
---- Whether a folder holds runs of stages, which are what a run of stages goes on from.
-local function holds_stages(folder)
-  for name in lfs.dir(folder) do
-    if name:sub(1, 1) ~= "." and exists(folder .. "/" .. name .. "/run.lock") then return true end
-  end
-  return false
-end
-
 --- The checkpoint to go on from: nil to start afresh, false and a sentence when it is not there.
 local function find_checkpoint(cfg, folder)
   if not cfg.resume then
@@ -176,7 +169,7 @@ local function find_checkpoint(cfg, folder)
       local text = "no checkpoint of %s is sound; bring one back from a copy, or begin again with "
         .. "--overwrite_output_dir and without --resume"
       return false, text:format(folder)
-    elseif not holds_stages(folder) then
+    elseif not stopping.holds_stages(folder) then
       local text = "nothing to resume: %s holds no checkpoint; the run starts at the beginning\n"
       io.stderr:write(text:format(folder))
     end
@@ -318,45 +311,13 @@ function run.open(cfg, options)
       if self.changes then self.changes:append(entry) end
     end)
     if not self.resumed then begin(self) end
+    stopping.leave_words()
   end)
   if not ok then
     unclosed.release(mark)
     error(err, 2)
   end
   return self
-end
-
---- The command that goes on with a run, or with the run that this one is a stage of.
-local function command_to_resume(self)
-  local first = self
-  for _, other in ipairs(unclosed.list()) do -- a stage lies in the folder of its run
-    if first.dir:sub(1, #other.dir + 1) == other.dir .. "/" then first = other end
-  end
-  local about = config.describe(first.cfg)
-  local parts = { "perilune run", about.recipe or "RECIPE", "--output_dir", first.dir, "--resume" }
-  for key, value in pairs(first.cfg) do
-    if config.runs_code(first.cfg, key) and value ~= "" then
-      parts[#parts + 1] = ("--%s %s"):format(key, value)
-    end
-  end
-  for i, part in ipairs(parts) do
-    parts[i] = part:find("^[%w%s_./:=+-]+$") and part or "'" .. part:gsub("'", "'\\''") .. "'"
-  end
-  return table.concat(parts, " ")
-end
-
---- After a checkpoint: stop when Ctrl-C or SIGTERM asked for it, and say how to go on.
-local function stop_if_asked(self, path)
-  if not host.stopping() then return end
-  local how = command_to_resume(self)
-  io.stderr:write(
-    path and ("checkpoint %s is written"):format(path) or "stopped",
-    "; to go on:\n  ",
-    how,
-    "\n"
-  )
-  self:close()
-  host.stop()
 end
 
 --- Whether this step's metrics are to be written.
@@ -485,7 +446,7 @@ function Run:checkpoint(step, write, options)
     error(err, 0)
   end
   rotate(self, self.cfg.save_total_limit)
-  if self.graceful then stop_if_asked(self, path) end
+  if self.graceful then stopping.stop_if_asked(self, path) end
   return path
 end
 
@@ -520,8 +481,9 @@ end
 -- @tparam table beginning the recipe's state of a run that starts afresh
 -- @treturn table the recipe's state: as saved, or `beginning`
 function Run:restore(parts, beginning)
-  stop_if_asked(self) -- a signal that came between two stages
+  stopping.stop_if_asked(self) -- a signal that came between two stages
   self.graceful = true
+  host.words(nil)
   host.graceful(true)
   if not self.resumed then return beginning end
   local now, allowed = with_recipe(self, parts), self.cfg:changes_allowed()
@@ -666,6 +628,7 @@ function Run:close()
     end
   end
   unclosed.remove(self)
+  stopping.leave_words()
   if self.graceful then
     self.graceful = nil
     host.graceful(false)
