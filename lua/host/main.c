@@ -448,13 +448,20 @@ static int run(lua_State *L, int argc, char **argv, const options *o)
     if (o->help) return run_command(L, "help", argv + o->first);
     if (first) {
         if (strcmp(first, "run") == 0 && !is_file(first)) {
-            if (!argv[o->first + 1]) {
-                complain("run: which recipe? Try 'perilune run recipes/ppo.lua --help'");
+            char *name = argv[o->first + 1];
+            if (!name) {
+                complain("run: which recipe? 'perilune recipes' lists them");
+                return EXIT_FAILURE;
+            }
+            const char *path = find_recipe(L, name);
+            if (path == name && !is_file(name)) {
+                char *args[] = {name, NULL};
+                run_command(L, "recipes", args); /* says that there is none, and which there are */
                 return EXIT_FAILURE;
             }
             argc = take_traceback(argv, argc);
             set_arg(L, argv, argc, o->first + 1);
-            result = run_script(L, find_recipe(L, argv[o->first + 1]));
+            result = run_script(L, path);
         } else if (strcmp(argv[o->first - 1], "--") != 0 && is_command(first)) {
             result = run_command(L, first, argv + o->first + 1);
         } else if (!strpbrk(first, "./-") && !is_file(first)) {

@@ -415,6 +415,29 @@ describe("the template of a model", function()
     assert.are.equal(chat.description.identity(tok, own), chat.description.identity(tok, template))
   end)
 
+  it("that is a function is said to be missing, and known when it is given again", function()
+    chosen(numbered, tok)
+    local template, text = chosen("auto", saved_and_loaded())
+    assert.is_nil(template)
+    assert.are.equal(
+      "  warning: the model's template cannot be used: it is 'numbered', a Lua function, of which "
+        .. "a folder keeps no code. None is taken: prompts are plain text. Name another with "
+        .. "--template, or give the template itself to data.template in a recipe of yours\n",
+      text
+    )
+    template, text = chosen(numbered, saved_and_loaded())
+    assert.are.equal(numbered, template)
+    assert.are.equal("", text)
+    local other = { name = "numbered", turn = function(m) return chat.plain[m.role] end }
+    text = select(2, chosen(other, saved_and_loaded()))
+    assert.matches(
+      "template numbered was asked for, but the model's own is another (it is",
+      text,
+      1,
+      true
+    )
+  end)
+
   it("is none where a model has none", function()
     local template, text = chosen("auto", tok)
     assert.is_nil(template)

@@ -214,7 +214,14 @@ local rows = {
   { "ops all", "it takes --header, not 'all'" },
   { "api --luacats all", "it takes --luacats alone, not '--luacats all'" },
   { "generat model", "did you mean 'generate'?" },
-  { "run nosuch", "cannot open nosuch" },
+  {
+    "run nosuch",
+    "there is no recipe 'nosuch'; recipes are briefs, collect, eval, ppo, pretrain, quickstart, "
+      .. "reward, sft, stories, or the path of a Lua file",
+  },
+  { "run revard --model model", "there is no recipe 'revard'; did you mean 'reward'?" },
+  { "run none/mine.lua", "there is no recipe 'none/mine.lua'" },
+  { "run folder", "there is no recipe 'folder'" },
   { "run cut.lua", "cut.lua:2: ')' expected near <eof>" },
   { "-e x=", "unexpected symbol near <eof>" },
   { "-Z", "unrecognized option '-Z'" },

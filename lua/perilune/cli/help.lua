@@ -10,6 +10,7 @@ Perilune %s: teaches language models from human feedback. Recipes are Lua, the e
   perilune                           the REPL (a script, when standard input is no terminal)
   perilune demo                      the whole pipeline on an invented world, with a report
   perilune run RECIPE [--key value]  a recipe; RECIPE.lua alone works as well
+  perilune recipes                   the recipes there are
   perilune run RECIPE --help         its hyper-parameters: default, range, meaning
   perilune run RECIPE ... --traceback  where in the code an error came from
   perilune generate MODEL [...]      text from a model folder

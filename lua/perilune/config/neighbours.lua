@@ -36,6 +36,18 @@ function neighbours.find(name, asker)
   end
 end
 
+--- The recipes that come with Perilune, by name.
+-- @treturn {{name=string,path=string},...}
+function neighbours.recipes()
+  local list = {}
+  for file in lfs.dir(shipped) do
+    local name = file:match("^(.+)%.lua$")
+    if name then list[#list + 1] = { name = name, path = shipped .. "/" .. file } end
+  end
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return list
+end
+
 --- Let `require` look beside a recipe first.
 -- @tparam string recipe path of its file
 -- @treturn string the package.path before

@@ -5,7 +5,6 @@
 -- data beside that, in perilune_template.json, which is what is read here (`tok.template`).
 
 local chat = require("perilune.data.chat")
-
 local files = require("perilune.base.files")
 
 local NAMES <const> = "auto, none, plain, chatml, or the path of a .jinja file"
@@ -51,6 +50,21 @@ local function by_name(name, tok)
   return template or error(message, 3)
 end
 
+-- What tells a function's template from another: a hash, since a folder keeps no function.
+local function mark_of(tok, template)
+  return files.hash_string(chat.description.identity(tok, template))
+end
+
+-- Whether a template that is a function is the one that the model was saved with.
+local function is_saved_function(tok, template)
+  local saved = tok.template
+  return template ~= nil
+    and template.turn ~= nil
+    and type(saved) == "table"
+    and saved.is_function == true
+    and saved.mark == mark_of(tok, template)
+end
+
 local function warn(text, ...) io.stderr:write("  warning: ", text:format(...), "\n") end
 
 --- The template of a name, and with a tokenizer that which the model is saved with from now on.
@@ -65,7 +79,9 @@ return function(name, tok)
   if name == "auto" then
     if template == false then
       warn(
-        "the model's template cannot be used (%s): none is taken. Name one with --template",
+        "the model's template cannot be used: %s. None is taken: prompts are plain text. Name "
+          .. "another with --template, or give the template itself to data.template in a recipe "
+          .. "of yours",
         own_name
       )
       return nil
@@ -74,6 +90,7 @@ return function(name, tok)
     local asked = by_name(name, tok)
     if
       own_name
+      and not is_saved_function(tok, asked)
       and (
         template == false
         or chat.description.identity(tok, asked) ~= chat.description.identity(tok, template)
@@ -89,6 +106,7 @@ return function(name, tok)
     template = asked
     local is_jinja = asked and asked.program
     tok.template = not is_jinja and chat.description.of(asked) or nil
+    if asked and asked.turn and tok.template then tok.template.mark = mark_of(tok, asked) end
     if asked then
       local known, text = pcall(chat.jinja, asked, tok)
       tok.chat_template = known and text or tok.chat_template

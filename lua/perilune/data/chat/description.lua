@@ -72,8 +72,8 @@ function description.template(data)
     return nil
   elseif data.is_function then
     return nil,
-      ("template %s is a function, which is not saved: give it again"):format(
-        tostring(data.name or "without a name")
+      ("it is %s, a Lua function, of which a folder keeps no code"):format(
+        data.name and "'" .. tostring(data.name) .. "'" or "without a name"
       )
   end
   local template = { name = type(data.name) == "string" and data.name or nil }
