@@ -60,18 +60,18 @@ function stopping.leave_words()
 end
 
 --- After a checkpoint: stop when Ctrl-C or SIGTERM asked for it, and say how to go on.
--- @tparam Run self
+-- @tparam Run run
 -- @tparam ?string path of the checkpoint
-function stopping.stop_if_asked(self, path)
+function stopping.stop_if_asked(run, path)
   if not host.stopping() then return end
-  local how = command_to_resume(self)
+  local how = command_to_resume(run)
   io.stderr:write(
     path and ("checkpoint %s is written"):format(path) or "stopped",
     "; to go on:\n  ",
     how,
     "\n"
   )
-  self:close()
+  run:close()
   host.stop()
 end
 
