@@ -16,6 +16,7 @@
 -- `api_rm` have the shares of its table 6.
 
 local pl = require("perilune")
+local sources = require("collect.sources")
 local rules = pl.rules
 
 local cfg = pl.config {
@@ -90,13 +91,15 @@ local cfg = pl.config {
       return "api_sft and api_rm are more than all prompts"
     elseif c.min_answers > c.max_answers then
       return "min_answers is above max_answers"
+    elseif c.language ~= "" then
+      local ok, wrong = pcall(rules.language, { keep = sources.list(c.language) })
+      return not ok and wrong or nil
     end
   end,
 }
 local labeling = require("collect.labeling")
 local present = require("collect.present")
 local sets = require("collect.sets")
-local sources = require("collect.sources")
 local watching = require("collect.watch")
 
 local run = pl.run.open(cfg)

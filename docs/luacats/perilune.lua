@@ -130,7 +130,8 @@ function Config:all_steps() end
 ---@param step integer
 function Config:at(step) end
 
---- What `resume_changed` allows to differ: keys, and "recipe", the recipe's own file.
+--- What `resume_changed` allows to differ: keys, and "recipe", the recipe's own file. What a
+--- calling program gives may name keys of its other stages.
 ---@return table<string, boolean>
 function Config:changes_allowed() end
 
@@ -520,8 +521,9 @@ function Run:sample(step, sample) end
 ---@return string # the checkpoint's path
 function Run:save(step, parts, recipe_state, options) end
 
---- Save the model that is the result of a run, unless it is broken: weights that are not finite, or
---- a last step whose loss was not. Then it is an error, and nothing is saved.
+--- Save the model that is the result of a run, unless it is broken: weights that are not finite, a
+--- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it is
+--- an error, and nothing is saved.
 ---@param model perilune.Model
 ---@param options? table # as of model:save
 ---@return string # its folder, `model` in the run's

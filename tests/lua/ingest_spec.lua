@@ -165,7 +165,8 @@ describe("JSON Lines", function()
     assert.equal(
       path
         .. ": no field of its records says what the prompt is (they have alpha, "
-        .. 'beta): map them, as in fields = { prompt = "alpha" }',
+        .. "beta): name them prompt, completion and so on, "
+        .. 'or map them, as in fields = { prompt = "alpha" }',
       message
     )
   end)

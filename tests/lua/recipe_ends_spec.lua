@@ -66,6 +66,30 @@ describe("the result of a run", function()
     end
   end)
 
+  it("is no model when the last gradients were not finite, so that nothing was learnt", function()
+    local model = assert(pl.load(w.model))
+    local function saved(norms)
+      local args = { "--output_dir", scratch.path() }
+      local r <close> = pl.run.open(pl.config { name = "toy", args = args })
+      for step, norm in ipairs(norms) do
+        r:log(step, { loss = 1, grad_norm = norm })
+      end
+      return pcall(r.save_model, r, model)
+    end
+    local inf, nan = math.huge, 0 / 0
+    for _, norms in ipairs { { inf }, { 1, nan, inf, nan }, { nan, inf } } do
+      local ok, message = saved(norms)
+      assert.is_false(ok)
+      assert.is_truthy(
+        message:find("gradients were not finite: the run has failed", 1, true),
+        message
+      )
+    end
+    for _, norms in ipairs { {}, { 1 }, { inf, 1 }, { 1, nan, inf }, { inf, inf, inf, 1, inf } } do
+      assert.is_true((saved(norms)))
+    end
+  end)
+
   it("is checked against its manifest when it is loaded", function()
     local result = run("sft", { num_train_epochs = 1 })
     assert(pl.load(result.model))

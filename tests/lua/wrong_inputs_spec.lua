@@ -25,6 +25,7 @@ local wrong_files = {
     .. '{"role":"assistant","content":"a lamp"}]}\n',
   ["log.jsonl"] = '{"prompt":"the moon sees a lamp","user_id":"u1"}\n',
   ["west.txt"] = "A story.\nB\246se.\n",
+  ["huge.jsonl"] = '{"prompt":"a fox","completions":["the moon","nobody"],"ranks":[1e999,2]}\n',
   ["time.jsonl"] = '{"id":1,"labeler":"ann","completion":"a lamp","time":"soon"}\n',
   ["rank.jsonl"] = '\n{"id":1,"labeler":"ann","completion_ids":[1,2],"ranks":[1,0]}\n',
   ["nobody.jsonl"] = '{"id":99,"labeler":"ann","completion":"a lamp"}\n',
@@ -72,6 +73,10 @@ local rows = {
   { SFT .. " --dataset demos.jsonl --preset none", "preset 'none' cannot be read" },
   { SFT .. " --dataset demos.jsonl --learning_rate fast", "there is no schedule 'fast'" },
   { SFT .. " --dataset demos.jsonl --learning_rate cosine(1", "')' is wanted before the end" },
+  {
+    SFT .. " --dataset demos.jsonl --resume_changed batch_size",
+    "resume_changed says what may differ from a checkpoint: give --resume too",
+  },
   { SFT .. " --dataset demos.jsonl --ptx_fraction 0.5", "ptx_fraction wants a ptx_dataset" },
   { SFT .. " --dataset demos.jsonl --max_length 2", "left out: no room for an answer 40" },
   -- files
@@ -97,6 +102,7 @@ local rows = {
   -- rankings
   { RM .. " --dataset tied.jsonl", "tied.jsonl: nothing in it can be used (1 rows, 0 used" },
   { RM .. " --dataset short.jsonl", "short.jsonl:1: ranks are not a list of 2 numbers" },
+  { RM .. " --dataset huge.jsonl", "huge.jsonl:1: rank 1 is inf, not a finite number" },
   { RM .. " --dataset alone.jsonl", "alone.jsonl:1: ranks of one completion" },
   { RM .. " --dataset demos.jsonl", "demos.jsonl:1: `ranks` must have one number for each" },
   { RM .. " --dataset rankings.jsonl --demonstrations rankings.jsonl", "rankings.jsonl:1: neith" },
@@ -144,6 +150,7 @@ local rows = {
   -- collection
   { COLLECT, "no prompts to make sets of: give logs, demonstrations or rankings" },
   { COLLECT .. " --logs none.jsonl", "none.jsonl cannot be read" },
+  { COLLECT .. " --logs pipe", "'pipe' is no regular file but a named pipe" },
   { COLLECT .. " --logs folder", "folder is a folder that holds no file to read" },
   { COLLECT .. " --logs empty.jsonl", "empty.jsonl gave no prompts" },
   { COLLECT .. " --logs log.jsonl --format nosuch", "unknown format 'nosuch'; known: auto" },
@@ -167,6 +174,10 @@ local rows = {
     "rank.jsonl:2: rank 2 is 0: a rank is an integer from 1, 1 is best",
   },
   { COLLECT .. " --logs log.jsonl --answers nobody.jsonl", "nobody.jsonl:1: " },
+  {
+    COLLECT .. " --logs none.jsonl --language xx",
+    'collect: language: no language "xx"; there are',
+  },
   { COLLECT .. " --logs cut.jsonl --strict", "cut.jsonl:2: " },
   { COLLECT .. " --logs log.jsonl --store log.jsonl", "log.jsonl': file is not a database" },
   { COLLECT .. " --rankings demos.jsonl", "demos.jsonl gave no rankings" },
@@ -195,12 +206,16 @@ local rows = {
   { "generate", "which model? usage: perilune generate MODEL" },
   { "generate none", "opening 'none/config.json': No such file" },
   { "generate null", "null/config.json: null, not an object" },
-  { "generate mamba", "unknown architecture 'nil' (model_type 'mamba'); known: LlamaForCausalLM" },
+  { "generate mamba", "'mamba' (no architecture is named) is not implemented: some of its layers" },
   { "generate noise.bin", "this is no llama2.c checkpoint" },
   { "generate model --prompt a\200b", "the prompt is not UTF-8 at byte 2" },
   { "generate model --n 0", "n = '0' is out of range; give an integer ≥ 1" },
   { "generate model llama", "'llama' belongs to no key" },
   { "store", "usage: perilune store FILE" },
+  { "store empty.jsonl import", "perilune store: import wants a folder" },
+  { "store empty.jsonl vacuum", "perilune store: there is nothing called 'vacuum' to do" },
+  { "store empty.jsonl bad now", "perilune store: 'now' is one too many" },
+  { "recipes sfd", "there is no recipe 'sfd'; did you mean 'sft'?" },
   { "store none.db", "none.db: there is no such file" },
   { "store demos.jsonl", "this one is no SQLite file" },
   { "store empty.jsonl", "'empty.jsonl' is empty, not a store (name another file)" },
@@ -223,6 +238,7 @@ local rows = {
   { "run none/mine.lua", "there is no recipe 'none/mine.lua'" },
   { "run folder", "there is no recipe 'folder'" },
   { "run cut.lua", "cut.lua:2: ')' expected near <eof>" },
+  { "-e require('perilune').load(7)", "load takes the path of a model, not a number" },
   { "-e x=", "unexpected symbol near <eof>" },
   { "-Z", "unrecognized option '-Z'" },
 }
@@ -278,6 +294,7 @@ setup(function()
     scratch.write(("%s/%s/model.safetensors"):format(w.dir, name), "\2\0\0\0\0\0\0\0{}")
   end
   assert(pl.files.folder_make(w.dir .. "/cut"))
+  pl.system.spawn({ "mkfifo", w.dir .. "/pipe" }, { stdin = "/dev/null" })
   for _, name in ipairs(scratch.names(w.model)) do
     local text = scratch.read(w.model .. "/" .. name)
     text = name == "model.safetensors" and text:sub(1, 3000) or text

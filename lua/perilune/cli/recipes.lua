@@ -13,21 +13,35 @@ local function about(path)
   return line:match("^%-%-%-?%s*(.-):?%s*$") or ""
 end
 
+-- The recipe of a name, among those there are.
+local function named(found, name)
+  for _, recipe in ipairs(found) do
+    if recipe.name == name then return recipe end
+  end
+end
+
+local function refuse(found, asked)
+  local names = {}
+  for i, recipe in ipairs(found) do
+    names[i] = recipe.name
+  end
+  local text =
+    "perilune run: there is no recipe '%s'%s; recipes are %s, or the path of a Lua file\n"
+  local hint = nearest.hint(asked, names)
+  io.stderr:write(text:format(format.safe(asked), hint, table.concat(names, ", ")))
+end
+
 return function(args)
   local found = neighbours.recipes()
-  local asked = args[1]
-  if asked then
-    local names = {}
-    for i, recipe in ipairs(found) do
-      names[i] = recipe.name
-    end
-    local text =
-      "perilune run: there is no recipe '%s'%s; recipes are %s, or the path of a Lua file\n"
-    local hint = nearest.hint(asked, names)
-    io.stderr:write(text:format(format.safe(asked), hint, table.concat(names, ", ")))
-    return 1
-  end
   local rows = {}
+  if #args > 0 then
+    local recipe = named(found, args[1])
+    if not recipe then
+      refuse(found, args[1])
+      return 1
+    end
+    found = { recipe }
+  end
   for i, recipe in ipairs(found) do
     rows[i] = { recipe.name, about(recipe.path) }
   end

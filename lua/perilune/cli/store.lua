@@ -63,10 +63,17 @@ local function show_bad(opened)
   return 0
 end
 
+-- How many arguments each thing takes.
+local known = { show = 1, bad = 2, export = 3, import = 3 }
+
 return function(args)
   local path, deed, folder = args[1], args[2], args[3]
-  local known = deed == nil or deed == "bad" or (deed == "export" or deed == "import") and folder
-  if not path or path == "--help" or not known or #args > 3 then
+  local wrong = not path and "which file?"
+    or (deed == "export" or deed == "import") and not folder and deed .. " wants a folder"
+    or not known[deed or "show"] and ("there is nothing called '%s' to do"):format(deed)
+    or #args > known[deed or "show"] and ("'%s' is one too many"):format(args[#args])
+  if path == "--help" or wrong then
+    if wrong then io.stderr:write("perilune store: ", format.safe(wrong), "\n") end
     io.stderr:write(usage)
     return path == "--help" and 0 or 2
   end
@@ -81,8 +88,8 @@ return function(args)
   elseif deed == "bad" then
     return show_bad(opened)
   elseif deed == "export" then
-    local ok, wrong = opened:export(folder)
-    return ok and 0 or fail(wrong)
+    local ok, reason = opened:export(folder)
+    return ok and 0 or fail(reason)
   end
   return show(opened)
 end

@@ -383,13 +383,14 @@ local function may_differ(self, one, given, saved)
   return one.name == "max_steps" and not spans_run(self)
 end
 
---- What `resume_changed` allows to differ: keys, and "recipe", the recipe's own file.
+--- What `resume_changed` allows to differ: keys, and "recipe", the recipe's own file. What a
+-- calling program gives may name keys of its other stages.
 -- @treturn {[string]=boolean}
 function methods.changes_allowed(cfg)
   local self, allowed = hidden[cfg], {}
   for _, name in ipairs(self.values.resume_changed or {}) do
     local one = layers.find_row(self, name)
-    if not one and name ~= "recipe" then
+    if not one and name ~= "recipe" and self.source.resume_changed == "command line" then
       layers.usage(self, "resume_changed: %s", layers.unknown(self, name))
     end
     allowed[one and one.name or name] = true

@@ -306,7 +306,7 @@ function Schedule:__call(step)
         type(value) == "number" and format.exact(value) or "a " .. type(value),
         format.exact(step)
       ),
-      2
+      0
     )
   end
   if self.guard then self.guard(value, step) end

@@ -360,8 +360,8 @@ local function wrong_ranks(row)
     return ("%d answers: a ranking has two or more"):format(#answers)
   end
   for k, rank in ipairs(row.ranks) do
-    if math.type(rank) == nil or rank ~= rank then
-      return ("rank %d is %s, not a number"):format(
+    if math.type(rank) == nil or rank - rank ~= 0 then
+      return ("rank %d is %s, not a finite number"):format(
         k,
         type(rank) == "number" and tostring(rank) or "a " .. type(rank)
       )

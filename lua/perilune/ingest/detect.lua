@@ -135,8 +135,8 @@ local function shape_of(path, kind, opts)
   table.sort(list)
   return nil,
     (
-      "no field of its records says what the prompt is (they have %s): map them, as in "
-      .. 'fields = { prompt = "%s" }'
+      "no field of its records says what the prompt is (they have %s): name them prompt, "
+      .. 'completion and so on, or map them, as in fields = { prompt = "%s" }'
     ):format(table.concat(list, ", ", 1, math.min(#list, 12)), list[1] or "name")
 end
 

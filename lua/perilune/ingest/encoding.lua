@@ -9,6 +9,7 @@
 -- offset() is the byte of the file where the next line starts; close().
 
 local core = require("perilune.core")
+local lfs = require("lfs")
 
 local encoding = {}
 
@@ -138,7 +139,7 @@ Reader.__close, Reader.__gc = Reader.close, Reader.close
 -- @treturn ?string order of the bytes of UTF-16, as string.unpack has it
 function encoding.of(path, asked)
   if asked == "latin1" then return "latin1" end
-  local file = io.open(path, "rb")
+  local file = lfs.attributes(path, "mode") == "file" and io.open(path, "rb") -- no pipe: it waits
   local order = file and marks[file:read(2) or ""]
   if file then file:close() end
   if order then return "utf-16", order end

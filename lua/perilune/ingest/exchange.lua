@@ -359,8 +359,10 @@ local function ranks_of_scores(scores, count, name)
   end
   local negated = {}
   for i, score in ipairs(scores) do
-    if type(score) ~= "number" or score ~= score then
+    if type(score) ~= "number" then
       return nil, ("%s %d is a %s, not a number"):format(name, i, kind_of(score))
+    elseif score - score ~= 0 then
+      return nil, ("%s %d is %s, not a finite number"):format(name, i, tostring(score))
     end
     negated[i] = -score
   end

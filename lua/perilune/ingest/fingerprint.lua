@@ -6,6 +6,7 @@
 -- whatever follows.
 
 local files = require("perilune.core").files
+local lfs = require("lfs")
 
 local PIECE <const> = 1 << 20
 
@@ -13,6 +14,10 @@ local PIECE <const> = 1 << 20
 -- @treturn ?string 32 digits
 -- @treturn integer|string bytes hashed; or a message
 return function(path, bytes)
+  local mode = lfs.attributes(path, "mode")
+  if mode and mode ~= "file" then -- a pipe would be waited for
+    return nil, ("'%s' is no regular file but a %s"):format(path, mode)
+  end
   local file, message = io.open(path, "rb")
   if not file then return nil, message end
   file:setvbuf("no")

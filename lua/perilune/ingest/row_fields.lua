@@ -180,8 +180,10 @@ local function check_ranks(numbers, count)
     return nil, ("ranks are not a list of %d numbers, one for each completion"):format(count)
   end
   for i, number in ipairs(numbers) do
-    if type(number) ~= "number" or number ~= number then
+    if type(number) ~= "number" then
       return nil, ("rank %d is %s, not a number"):format(i, described(number))
+    elseif number - number ~= 0 then
+      return nil, ("rank %d is %s, not a finite number"):format(i, tostring(number))
     end
   end
   return row_fields.ranks(numbers)

@@ -285,6 +285,9 @@ end
 -- @treturn ?string message
 function model.load(path, opts)
   opts = opts or {}
+  if type(path) ~= "string" then
+    error(("load takes the path of a model, not a %s"):format(type(path)), 2)
+  end
   local scope <close> = core.scope("model.load")
   local dtype = opts.dtype or opts.peft and opts.peft.base_dtype or "float32"
   local given = setmetatable({ dtype = dtype }, { __index = opts })

@@ -254,6 +254,9 @@ end
 -- @treturn Run with the fields `dir`, `resumed`, `history` (the rows of metrics.jsonl)
 function run.open(cfg, options)
   options = checked.take("run.open", options, checked.any_of { "environment" })
+  if #cfg.resume_changed > 0 and not cfg.resume then
+    error("resume_changed says what may differ from a checkpoint: give --resume too", 0)
+  end
   local folder = cfg.output_dir:gsub("(.)/+$", "%1")
   local made, message = files.folder_make(folder)
   if not made then error(("output_dir %s cannot be made: %s"):format(folder, message), 2) end
@@ -582,8 +585,25 @@ function Run:summary(figures, finish)
   return summary
 end
 
---- Save the model that is the result of a run, unless it is broken: weights that are not finite, or
--- a last step whose loss was not. Then it is an error, and nothing is saved.
+local MOST_SKIPPED <const> = 3 -- rows at the end without an update that a run may have
+
+-- How many of the last rows have a gradient that is not finite, of which no update was made, and
+-- how many rows have one at all.
+local function rows_without_update(history)
+  local skipped, all, open = 0, 0, true
+  for i = #history, 1, -1 do
+    local norm = history[i].grad_norm
+    if type(norm) == "number" then
+      all, open = all + 1, open and norm - norm ~= 0
+      skipped = skipped + (open and 1 or 0)
+    end
+  end
+  return skipped, all
+end
+
+--- Save the model that is the result of a run, unless it is broken: weights that are not finite, a
+-- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it is
+-- an error, and nothing is saved.
 -- @tparam Model model
 -- @tparam ?table options as of model:save
 -- @treturn string its folder, `model` in the run's
@@ -599,6 +619,12 @@ function Run:save_model(model, options)
         .. "learning rate, or look at the data and the rewards. What was measured is in %s"
       error(text:format(name, tostring(figure), self.history[at].step, self.metrics.path), 0)
     end
+  end
+  local skipped, all = rows_without_update(self.history)
+  if skipped > 0 and skipped >= math.min(MOST_SKIPPED, all) then
+    local text = "no update was made in the last %d rows of %s, since gradients were not finite: "
+      .. "the run has failed and no model is saved; lower the learning rate"
+    error(text:format(skipped, self.metrics.path), 0)
   end
   local scope <close> = core.scope("run.save_model")
   local tensors = model.block:tensors()

@@ -164,7 +164,7 @@ function templates.control_id(tok, template, name)
     error(
       (
         "chat template %s wants the control token '%s', which this tokenizer does not have; "
-        .. "train one with special = chat.control_names(template)"
+        .. "take another template, or train one with special = chat.control_names(template)"
       ):format(template.name or "without a name", name),
       0
     )
