@@ -157,7 +157,9 @@ end
 
 -- 2. Prompts through the rules --------------------------------------------------------------------
 local spoken = cfg.tokenizer ~= "" and cfg.tokenizer or cfg.policy
-local tok = spoken ~= "" and assert(pl.tokenizer.load(spoken)) or nil
+local tok = spoken ~= ""
+    and pl.companions.tokenizer(cfg.tokenizer ~= "" and "tokenizer" or "policy", spoken)
+  or nil
 local watch = watching.new(cfg.user_key, tok) -- counts what the report shows while rows pass
 local people = sources.people(store, cfg.names)
 local alike = {

@@ -51,13 +51,13 @@ local cfg = pl.config {
 }
 local run = pl.run.open(cfg)
 
-local model = assert(pl.load(cfg.model)):freeze()
-local tok = assert(pl.tokenizer.load(cfg.model))
+local model = pl.companions.load("model", cfg.model):freeze()
+local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
 local judge = pl.score.open(cfg, tok)
-local chooser = cfg.chooser ~= "" and assert(pl.load(cfg.chooser)):freeze()
-local reference = cfg.reference ~= "" and assert(pl.load(cfg.reference)):freeze()
+local chooser = cfg.chooser ~= "" and pl.companions.load("chooser", cfg.chooser):freeze()
+local reference = cfg.reference ~= "" and pl.companions.load("reference", cfg.reference):freeze()
 local models = { { name = "model", path = cfg.model, model = model } }
 if reference then
   models[#models + 1] = { name = "reference", path = cfg.reference, model = reference }

@@ -32,11 +32,7 @@ local cfg = pl.config {
     "model folder with a scalar head; the value model starts from it too",
     alias = "reward_model_path",
   },
-  {
-    reward_function = "",
-    "Lua file returning f(prompts, answers, rows, ended) -> scores, instead of a reward model",
-    code = true,
-  },
+  { reward_function = "", "Lua file of f(prompts, answers, rows, ended) -> scores", code = true },
   { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
   { ptx_dataset = "", "pretraining text: .txt or JSON Lines of {text}" },
   {
@@ -57,11 +53,7 @@ local cfg = pl.config {
   "Rewards",
   { kl_coef = 0.05, "β: weight of the per-token KL to the reference", min = 0, schedule = true },
   { kl_estimator = "k1", "estimate of the KL from samples", choices = { "k1", "k2", "k3" } },
-  {
-    kl_placement = "reward",
-    "the KL as part of the reward, or as a loss",
-    choices = { "reward", "loss" },
-  },
+  { kl_placement = "reward", "the KL: in the reward or a loss", choices = { "reward", "loss" } },
   {
     missing_eos_rule = "subtract",
     "for answers that do not end: nothing, subtract the penalty, or it replaces the score",
@@ -78,20 +70,12 @@ local cfg = pl.config {
   { value_learning_rate = 1e-5, "of the value model", min = 0, schedule = true },
   { num_ppo_epochs = 1, "passes over each batch", min = 1 },
   { num_mini_batches = 8, "steps in a pass", min = 1 },
-  {
-    micro_batch_tokens = 16384,
-    "tokens in one forward: for memory, changes no result beyond rounding",
-    min = 1,
-  },
+  { micro_batch_tokens = 16384, "tokens in one forward: no result but rounding changes", min = 1 },
   { cliprange = 0.2, "ε of the policy ratio", over = 0, schedule = true },
   { cliprange_value = 0.2, "ε of the value; 0: no clip", min = 0 },
   { vf_coef = 0.1, "weight of the value loss", min = 0 },
   { entropy_coef = 0.0, "weight of an entropy bonus", min = 0, schedule = true },
-  {
-    target_kl = 0.0,
-    "stop a batch's steps when a minibatch's approxkl exceeds this; 0: never",
-    min = 0,
-  },
+  { target_kl = 0.0, "stop a batch's steps when approxkl exceeds this; 0: never", min = 0 },
   { ptx_coef = 0.0, "γ: weight of the pretraining loss", min = 0, schedule = true },
   { ptx_batch_ratio = 1.0, "pretraining examples for each answer", min = 0 },
   { ptx_length = 128, "tokens in a pretraining example", min = 2 },
@@ -124,11 +108,11 @@ local cfg = pl.config {
 local run = pl.run.open(cfg)
 
 -- Models and data ---------------------------------------------------------------------------------
-local tok = assert(pl.tokenizer.load(cfg.model))
+local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
-local policy = assert(pl.load(cfg.model, { peft = cfg, seed = cfg.seed }))
-local reference = assert(pl.load(cfg.model, policy:beside())):freeze()
+local policy = pl.companions.load("model", cfg.model, { peft = cfg, seed = cfg.seed })
+local reference = pl.companions.load("model", cfg.model, policy:beside()):freeze()
 local judge = pl.score.open(cfg, tok, policy:beside())
 local models = {
   { name = "model", path = cfg.model, model = policy },
@@ -328,30 +312,18 @@ local function minibatch(roll, chosen, per_token, iteration, seen)
   return approxkl
 end
 
--- Answers of what would be the final model to held-out prompts: always the same prompts and random
--- streams, so that measurements differ by the model alone.
+-- What would be the final model on held-out prompts.
 local function measure(beta)
-  local scope <close> = pl.scope("ppo.measure")
-  local asked, questions = {}, {}
-  for i = 1, math.min(cfg.eval_count, #held_out) do
-    asked[i] = held_out[i]
-    questions[i] = asked[i].tokens
-  end
-  local answers = pl.generate(cfg.ema_final and ema or policy, questions, {
+  local figures = rollout.measure(cfg.ema_final and ema or policy, reference, judge, held_out, {
+    count = cfg.eval_count,
     max_tokens = cfg.response_length,
     temperature = cfg.temperature,
     seed = cfg.seed,
     stream = "ppo.measure",
-    stop = { stop },
+    stop = stop,
     slots = cfg.slots,
+    micro_batch_tokens = cfg.micro_batch_tokens,
   })
-  local roll = rollout.new(questions, answers, cfg.micro_batch_tokens)
-  local theirs = loss.sequence_logprobs(reference, roll.parts, scoring)
-  local figures = {
-    eval_score = pl.stats.mean(judge:score(roll, asked)),
-    eval_kl = (roll.old - theirs):sum():item() / #answers,
-    eval_length = pl.stats.mean(roll.lengths),
-  }
   figures.eval_reward = figures.eval_score - beta * figures.eval_kl
   return figures
 end
@@ -427,21 +399,15 @@ for iteration = state.iterations + 1, iterations do
     state.best = is_best and figure or state.best
   end
   run:log(iteration, metrics)
-  for i = 1, math.min(2, #roll.answers) do
-    run:sample(iteration, {
-      prompt = tok:decode(episodes[i].tokens),
-      answer = tok:decode(roll.answers[i].tokens),
-      score = roll.scores[i],
-    })
+  for _, example in ipairs(rollout.examples(roll, tok, 2)) do
+    run:sample(iteration, example)
   end
   progress:update(iteration, {
     score = metrics["objective/scores"],
     kl = metrics["objective/kl"],
     length = metrics["completions/mean_length"],
   }, { "score", "kl", "length" })
-  for _, sentence in ipairs(watch:check(run.history)) do
-    progress:print(("alarm at iteration %d: %s"):format(iteration, sentence))
-  end
+  watch:tell(run.history, progress, iteration)
   if is_best or run:should_save(iteration) or iteration == iterations then
     run:save(iteration, parts, state, { metric = figure, best = is_best })
   end

@@ -78,7 +78,9 @@ local function learn_tokenizer()
 end
 
 local from = cfg.tokenizer ~= "" and cfg.tokenizer or cfg.model
-local tok = from ~= "" and assert(pl.tokenizer.load(from)) or learn_tokenizer()
+local tok = from ~= ""
+    and pl.companions.tokenizer(cfg.tokenizer ~= "" and "tokenizer" or "model", from)
+  or learn_tokenizer()
 
 local function new_config()
   if cfg.architecture == "gpt2" then
@@ -109,7 +111,7 @@ local function new_config()
   }
 end
 
-local model = cfg.model ~= "" and assert(pl.load(cfg.model))
+local model = cfg.model ~= "" and pl.companions.load("model", cfg.model)
   or pl.model.new(new_config(), { seed = cfg.seed })
 local function text_of(key)
   return data.required(data.text(tok, cfg[key], data.room({ model }, cfg.context)), key, cfg[key])

@@ -53,9 +53,10 @@ local cfg = pl.config {
 local run = pl.run.open(cfg)
 
 -- Model and data ----------------------------------------------------------------------------------
-local tok = assert(pl.tokenizer.load(cfg.model))
+local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
-local model = assert(pl.load(cfg.model, { scalar_head = true, peft = cfg, seed = cfg.seed }))
+local model =
+  pl.companions.load("model", cfg.model, { scalar_head = true, peft = cfg, seed = cfg.seed })
 model.config.score_bias = 0
 local longest = data.room({ model }, cfg.max_length)
 local train =
@@ -209,9 +210,7 @@ for step = state.step + 1, steps do
   end
   if run:should_log(step) or step == steps then
     run:log(step, metrics)
-    for _, sentence in ipairs(watch:check(run.history)) do
-      progress:print(("alarm at step %d: %s"):format(step, sentence))
-    end
+    watch:tell(run.history, progress, step)
   end
   progress:update(step, { loss = metrics.loss, accuracy = metrics.accuracy })
   if run:should_save(step) or step == steps then run:save(step, parts, state) end

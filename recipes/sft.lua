@@ -57,10 +57,10 @@ local cfg = pl.config {
 local run = pl.run.open(cfg)
 
 -- Models and data ---------------------------------------------------------------------------------
-local tok = assert(pl.tokenizer.load(cfg.model))
+local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local stop = data.stop_id(tok, template)
-local model = assert(pl.load(cfg.model, { peft = cfg, seed = cfg.seed }))
+local model = pl.companions.load("model", cfg.model, { peft = cfg, seed = cfg.seed })
 local longest = data.room({ model }, cfg.max_length)
 local function examples(key)
   local path = cfg[key]
@@ -77,7 +77,7 @@ local ptx_at = ptx and data.stream(#ptx, cfg.seed, "sft.ptx")
 local ptx_share = cfg.ptx_fraction / (1 - cfg.ptx_fraction) -- pieces of text to one example
 local ptx_size = ptx and math.floor(cfg.batch_size * ptx_share + 0.5) or 0
 local reward_model = cfg.reward_model ~= ""
-  and assert(pl.load(cfg.reward_model, model:beside())):freeze()
+  and pl.companions.load("reward_model", cfg.reward_model, model:beside()):freeze()
 local select_from
 if reward_model then
   local models = {
@@ -194,9 +194,7 @@ for step = state.step + 1, steps do
       num_tokens = tokens,
       skipped_steps = state.skipped,
     })
-    for _, sentence in ipairs(watch:check(run.history)) do
-      progress:print(("alarm at step %d: %s"):format(step, sentence))
-    end
+    watch:tell(run.history, progress, step)
   end
   progress:update(step, { loss = mean_loss })
   if step % epochs.steps == 0 or step == steps then

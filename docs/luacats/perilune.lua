@@ -1094,6 +1094,12 @@ local Watch = {}
 ---@return string[] # sentences, most urgent first
 function Watch:check(history) end
 
+--- Tells the alarms that `check` finds.
+---@param history table[]
+---@param progress perilune.Progress # where they are printed
+---@param step integer
+function Watch:tell(history, progress, step) end
+
 --- Perilune: teaching language models from human feedback.
 ---
 ---     local pl = require "perilune"
@@ -1538,6 +1544,13 @@ pl.companions = {}
 ---@param list ({ name: string, path: string, model: perilune.Model, scores: boolean? })[] # the first is the one that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer; `scores`: it is one that gives numbers
 function pl.companions.check(list) end
 
+--- Load a model that a key of a recipe names; what is wrong with it is an error with that key.
+---@param key string
+---@param path string
+---@param opts? table # as of pl.load
+---@return perilune.Model
+function pl.companions.load(key, path, opts) end
+
 --- The longest prompt that all models of a list can read with an answer behind it.
 ---@param list table # as for `check`
 ---@param wanted integer # tokens of the longest prompt that is asked for
@@ -1545,6 +1558,12 @@ function pl.companions.check(list) end
 ---@return integer # tokens
 ---@return string? # when a model allows less than is wanted: "too long for NAME (N tokens with the answer)", which data.prompts counts what it leaves out by
 function pl.companions.room(list, wanted, behind) end
+
+--- Load the tokenizer of a model, or of a folder, that a key of a recipe names.
+---@param key string
+---@param path string
+---@return perilune.Tokenizer
+function pl.companions.tokenizer(key, path) end
 
 --- The hyper-parameters of a recipe: declared once, set from anywhere, watched while it runs.
 ---
@@ -2737,6 +2756,13 @@ function pl.report.new(options) end
 ---@class perilune.rollout
 pl.rollout = {}
 
+--- The first answers of a rollout as texts, for people to read.
+---@param roll table # with `scores`
+---@param tok perilune.Tokenizer
+---@param most integer
+---@return { prompt: string, answer: string, score: number }[]
+function pl.rollout.examples(roll, tok, most) end
+
 --- Generalized advantage estimation (Schulman et al., arXiv:1506.02438, eq. 16):
 ---     δ_t = r_t + γ V_(t+1) - V_t,   A_t = δ_t + γλ A_(t+1),   R_t = A_t + V_t
 --- with V = 0 after the end of an answer.
@@ -2748,6 +2774,16 @@ pl.rollout = {}
 ---@return perilune.Tensor # advantages [N]
 ---@return perilune.Tensor # returns [N]
 function pl.rollout.gae(rewards, values, roll, gamma, lam) end
+
+--- What a policy's answers to held-out prompts are worth: always the same prompts and random
+--- streams, so that measurements differ by the model alone.
+---@param policy perilune.Model
+---@param reference perilune.Model
+---@param judge perilune.Judge
+---@param prompts table # of perilune.data.prompts
+---@param opts table # `count` (of the prompts), `stop` (id), `micro_batch_tokens`, and of perilune.model.generate `max_tokens`, `temperature`, `seed`, `stream`, `slots`
+---@return table # eval_score, eval_kl (nats an answer, to the reference), eval_length (tokens)
+function pl.rollout.measure(policy, reference, judge, prompts, opts) end
 
 --- Figures of a rollout under TRL's names: KL and entropy are sums over tokens, means over answers.
 ---@param roll table # with `reference` (log-probs [N]), `scores` and `raw_scores` (lists)

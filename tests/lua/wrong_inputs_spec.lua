@@ -92,7 +92,18 @@ local rows = {
   { SFT .. " --dataset demos.jsonl --output_dir demos.jsonl", "a file of that name is in the way" },
   { SFT .. " --dataset demos.jsonl --output_dir /dev/null/x", "output_dir /dev/null/x cannot be" },
   -- models
-  { SFT .. " --dataset demos.jsonl --model none", "opening 'none': No such file or directory" },
+  {
+    SFT .. " --dataset demos.jsonl --model none",
+    "perilune: model: opening 'none': No such file or directory",
+  },
+  {
+    EVAL .. " --dataset prompts.jsonl --reward_function reward.lua --reference none",
+    "perilune: reference: opening 'none/config.json': No such file or directory",
+  },
+  {
+    PPO .. " --reward_model none",
+    "perilune: reward_model: opening 'none/config.json': No such file or directory",
+  },
   { SFT .. " --dataset demos.jsonl --model folder", "folder: no tokenizer there" },
   {
     SFT .. " --dataset demos.jsonl --model cut",

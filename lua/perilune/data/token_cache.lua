@@ -213,7 +213,8 @@ function token_cache.open(identity, build)
   local key = files.hash_string(FORMAT .. "\0" .. table.concat(identity, "\0"))
   local folder = token_cache.folder() .. "/tokens-" .. key
   local set = open_set(folder)
-  if set then return set end
+  -- One without elements is made again, so that it is said again why each row was left out.
+  if set and set.count > 0 then return set end
   local made, problem = files.folder_make(token_cache.folder())
   local partial = made and files.folder_begin(folder)
   if not partial then

@@ -5,9 +5,29 @@
 -- tokenizer and size of the vocabulary of all are compared before the first step, and prompts that
 -- one of them cannot read with their answer are left out before it, by the name of that model.
 
+local model = require("perilune.model")
 local tokenizer = require("perilune.model.tokenizer")
 
 local companions = {}
+
+local function loaded(key, path, object, message)
+  if object then return object end
+  local names_it = message:find(path, 1, true) ~= nil
+  error(("%s%s: %s"):format(key, names_it and "" or " " .. path, message), 0)
+end
+
+--- Load a model that a key of a recipe names; what is wrong with it is an error with that key.
+-- @tparam string key
+-- @tparam string path
+-- @tparam ?table opts as of pl.load
+-- @treturn Model
+function companions.load(key, path, opts) return loaded(key, path, model.load(path, opts)) end
+
+--- Load the tokenizer of a model, or of a folder, that a key of a recipe names.
+-- @tparam string key
+-- @tparam string path
+-- @treturn Tokenizer
+function companions.tokenizer(key, path) return loaded(key, path, tokenizer.load(path)) end
 
 local function refuse(text, ...)
   local message = "models that do not fit together: " .. text

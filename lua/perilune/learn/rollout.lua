@@ -5,6 +5,8 @@
 
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
+local generate = require("perilune.model.generate")
+local loss = require("perilune.learn.loss")
 local stats = require("perilune.base.stats")
 
 local rollout = {}
@@ -172,6 +174,57 @@ function rollout.metrics(roll, rewards)
     ["completions/empty_ratio"] = empty / n,
     ["completions/mean_length"] = stats.mean(roll.lengths),
     ["health/length_corr"] = length_correlation(roll),
+  }
+end
+
+--- The first answers of a rollout as texts, for people to read.
+-- @tparam table roll with `scores`
+-- @tparam Tokenizer tok
+-- @tparam integer most
+-- @treturn {{prompt=string,answer=string,score=number},...}
+function rollout.examples(roll, tok, most)
+  local list = {}
+  for i = 1, math.min(most, #roll.answers) do
+    list[i] = {
+      prompt = tok:decode(roll.questions[i]),
+      answer = tok:decode(roll.answers[i].tokens),
+      score = roll.scores[i],
+    }
+  end
+  return list
+end
+
+--- What a policy's answers to held-out prompts are worth: always the same prompts and random
+-- streams, so that measurements differ by the model alone.
+-- @tparam Model policy
+-- @tparam Model reference
+-- @tparam Judge judge
+-- @tparam table prompts of perilune.data.prompts
+-- @tparam table opts `count` (of the prompts), `stop` (id), `micro_batch_tokens`, and of
+--   perilune.model.generate `max_tokens`, `temperature`, `seed`, `stream`, `slots`
+-- @treturn table eval_score, eval_kl (nats an answer, to the reference), eval_length (tokens)
+function rollout.measure(policy, reference, judge, prompts, opts)
+  local scope <close> = core.scope("rollout.measure")
+  local asked, questions = {}, {}
+  for i = 1, math.min(opts.count, #prompts) do
+    asked[i] = prompts[i]
+    questions[i] = asked[i].tokens
+  end
+  local answers = generate.generate(policy, questions, {
+    max_tokens = opts.max_tokens,
+    temperature = opts.temperature,
+    seed = opts.seed,
+    stream = opts.stream,
+    stop = { opts.stop },
+    slots = opts.slots,
+  })
+  local roll = rollout.new(questions, answers, opts.micro_batch_tokens)
+  local scoring = { temperature = opts.temperature }
+  local theirs = loss.sequence_logprobs(reference, roll.parts, scoring)
+  return {
+    eval_score = stats.mean(judge:score(roll, asked)),
+    eval_kl = (roll.old - theirs):sum():item() / #answers,
+    eval_length = stats.mean(roll.lengths),
   }
 end
 

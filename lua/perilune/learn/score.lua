@@ -6,9 +6,9 @@
 
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
+local companions = require("perilune.learn.companions")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
-local model = require("perilune.model")
 
 local score = {}
 
@@ -54,7 +54,7 @@ end
 function score.open(cfg, tok, opts)
   local judge = setmetatable({ tokenizer = tok }, Judge)
   if cfg.reward_model ~= "" then
-    judge.model = assert(model.load(cfg.reward_model, opts)):freeze()
+    judge.model = companions.load("reward_model", cfg.reward_model, opts):freeze()
   else
     judge.path, judge.fn = cfg.reward_function, load_function(cfg.reward_function)
   end

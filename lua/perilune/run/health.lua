@@ -534,4 +534,14 @@ function Watch:check(history)
   return sentences
 end
 
+--- Tells the alarms that `check` finds.
+-- @tparam {table,...} history
+-- @tparam Progress progress where they are printed
+-- @tparam integer step
+function Watch:tell(history, progress, step)
+  for _, sentence in ipairs(self:check(history)) do
+    progress:print(("alarm at %s %d: %s"):format(progress.unit, step, sentence))
+  end
+end
+
 return health
