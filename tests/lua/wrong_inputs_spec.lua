@@ -198,6 +198,13 @@ local rows = {
   -- whole programs
   { "run quickstart --log_rows 5", "log_rows = '5' is out of range; give an integer ≥ 100" },
   { "demo extra", "'extra' belongs to no key" },
+  { "demo --learning_rate 1e30", "unknown key 'learning_rate'; did you mean 'ppo_learning_rate'?" },
+  {
+    "demo --ppo_learning_rate 1e30 --output_dir out --log_rows 400 --labeler_rows 120 --quiet "
+      .. "--documents 1500 --rank_prompts 24 --eval_prompts 24 --total_episodes 640 "
+      .. "--hidden_size 32 --num_hidden_layers 1 --intermediate_size 64 --sft_epochs 1 --threads 1",
+    "since gradients were not finite: the run has failed and no model is saved",
+  },
   { STORIES .. " --text stories.txt --lexicon none", "text stories.txt: 2 stories" },
   { STORIES .. " --text folder --lexicon none", "text folder cannot be read" },
   {
