@@ -226,7 +226,10 @@ describe("generate", function()
     refused({ "generate", "--seed", "1" }, "which model")
     refused({ "generate", path, "--temprature", "1" }, "did you mean 'temperature'?")
     refused({ "generate", path, "--top_p", "2" }, "top_p = '2'", "(0, 1]")
-    refused({ "generate", path, "--template", "chatmil" }, "none | plain | chatml")
+    refused(
+      { "generate", path, "--prompt", "x", "--template", "chatmil" },
+      "unknown template 'chatmil'; known: auto, none, plain, chatml"
+    )
     refused({ "generate", path, "--prompt", "x", "--template", "chatml" }, "<|im_start|>")
     refused({ "generate", folder .. "/nothing" }, "nothing/config.json")
     refused({ "generate", path, "--prompt", ("the cat "):rep(200) }, "context of 64")

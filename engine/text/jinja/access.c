@@ -103,8 +103,17 @@ static pl_status seq_index(jinja_run *run, jinja_value *out, jinja_value self,
     return JINJA_FAIL(run, "index: the value is not there");
 }
 
+static pl_status seq_copy(jinja_run *run, jinja_value *out, jinja_value self,
+                          const jinja_args *args)
+{
+    PL_TRY(pl__jinja_bind(run, "copy", args, NULL, NULL, 0));
+    if (self.seq->flavor != JINJA_LIST) return JINJA_FAIL(run, "lists alone are copied");
+    *out = self;
+    return PL_OK;
+}
+
 const jinja_row pl__jinja_seq_methods[] = {
-    {"count", seq_count}, {"index", seq_index}, {NULL, NULL}};
+    {"copy", seq_copy}, {"count", seq_count}, {"index", seq_index}, {NULL, NULL}};
 
 /* Loops --------------------------------------------------------------------------------------- */
 

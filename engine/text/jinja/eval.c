@@ -83,6 +83,8 @@ static pl_status on_floats(jinja_run *run, jinja_value *out, jinja_op op, double
         if ((a == 0 && b < 0) || (a < 0 && b != floor(b)))
             return JINJA_FAIL(run, "** gives no real number here");
         *out = jinja_float(pow(a, b));
+        if (isinf(out->number) && isfinite(a) && isfinite(b))
+            return JINJA_FAIL(run, "** gives a number beyond all floats");
     }
     return PL_OK;
 }
@@ -316,6 +318,18 @@ static pl_status slice_of_text(jinja_run *run, jinja_value *out, const jinja_tex
     return PL_OK;
 }
 
+/* What a sliced range prints. Its numbers are there already. */
+static void slice_range(int64_t *out, const jinja_seq *range, const int64_t *stop, int64_t step,
+                        int64_t first)
+{
+    int64_t last = step > 0 ? range->count : -1;
+    const uint64_t by = (uint64_t)range->range[2], start = (uint64_t)range->range[0];
+    if (stop != NULL) pl__jinja_slice(range->count, stop, NULL, step, &last);
+    out[0] = (int64_t)(start + (uint64_t)first * by);
+    out[1] = (int64_t)(start + (uint64_t)last * by);
+    out[2] = (int64_t)((uint64_t)step * by);
+}
+
 static pl_status eval_slice(jinja_run *run, jinja_value *out, jinja_value v, const jinja_node *node)
 {
     int64_t start = 0, stop = 0, step = 1, count, first;
@@ -334,8 +348,9 @@ static pl_status eval_slice(jinja_run *run, jinja_value *out, jinja_value v, con
     PL_TRY(pl__jinja_step(run, n));
     if (v.kind == JINJA_TEXT) return slice_of_text(run, out, v.text, first, n, step);
     jinja_seq *seq;
-    PL_TRY(pl__jinja_seq(&run->arena, &seq, v.seq->flavor == JINJA_TUPLE ? JINJA_TUPLE : JINJA_LIST,
-                         n));
+    PL_TRY(pl__jinja_seq(&run->arena, &seq, v.seq->flavor, n));
+    if (v.seq->flavor == JINJA_RANGE)
+        slice_range(seq->range, v.seq, has_stop ? &stop : NULL, step, first);
     for (int64_t i = 0; i < n; i++)
         PL_TRY(pl__jinja_push(&run->arena, seq, v.seq->items[first + i * step]));
     *out = jinja_of_seq(seq);

@@ -190,7 +190,9 @@ FILTER(indent)
     int64_t count;
     BIND("indent", "width", "first", "blank");
     PL_TRY(spaces(run, "indent", slots[0], 4, &with));
-    PL_TRY(pl__jinja_str(run, &text, self));
+    if (self.kind != JINJA_TEXT)
+        return JINJA_FAIL(run, "indent wants a text, not %s", pl__jinja_kind_name(self));
+    text = self.text;
     const jinja_args none = {0};
     PL_TRY(as_method(run, &lines, jinja_of_text(text), &none, "splitlines"));
     PL_TRY(pl__jinja_items(run, lines, &items, &count));
@@ -215,12 +217,16 @@ FILTER(truncated)
     PL_TRY(integer_of(run, "truncate", slots[0], 255, &length));
     PL_TRY(integer_of(run, "truncate", slots[3], 5, &leeway));
     if (given(slots[2])) PL_TRY(pl__jinja_str(run, &end, slots[2]));
-    PL_TRY(pl__jinja_str(run, &text, self));
+    int64_t there;
     const int64_t kept = length - pl__jinja_chars(end);
     if (kept < 0 || leeway < 0 || leeway > INT64_MAX - length)
         return JINJA_FAIL(run, "truncate: a length shorter than the end");
-    *out = jinja_of_text(text);
-    if (pl__jinja_chars(text) <= length + leeway) return PL_OK;
+    PL_TRY(pl__jinja_length(run, self, &there));
+    *out = self;
+    if (there <= length + leeway) return PL_OK;
+    if (self.kind != JINJA_TEXT)
+        return JINJA_FAIL(run, "truncate wants a text, not %s", pl__jinja_kind_name(self));
+    text = self.text;
     int64_t to = pl__jinja_byte_of(text, kept);
     if (!pl__jinja_true(slots[1])) {
         const char *space = memrchr(text->bytes, ' ', (size_t)to);

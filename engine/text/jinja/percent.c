@@ -140,7 +140,8 @@ pl_status pl__jinja_percent(jinja_run *run, jinja_value *out, const jinja_text *
         f.at++;
     }
     const bool is_tuple = values.kind == JINJA_SEQ && values.seq->flavor == JINJA_TUPLE;
-    if (values.kind != JINJA_DICT && f.next < (is_tuple ? values.seq->count : 1))
+    const bool may_be_left = values.kind == JINJA_DICT || (values.kind == JINJA_SEQ && !is_tuple);
+    if (!may_be_left && f.next < (is_tuple ? values.seq->count : 1))
         return JINJA_FAIL(run, "%%: more values than places");
     PL_TRY(pl__jinja_built(&f.b, &text));
     *out = jinja_of_text(text);

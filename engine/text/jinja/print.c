@@ -120,7 +120,11 @@ static pl_status add_dict(jinja_run *run, jinja_builder *b, const jinja_dict *di
 pl_status pl__jinja_add_repr(jinja_run *run, jinja_builder *b, jinja_value v)
 {
     PL_TRY(pl__jinja_step(run, 1));
-    if (v.kind == JINJA_TEXT) return add_quoted(b, v.text);
+    if (v.kind == JINJA_TEXT) {
+        if (v.text->markup) ADD(b, "Markup(");
+        PL_TRY(add_quoted(b, v.text));
+        return v.text->markup ? pl__jinja_add(b, ")", 1, 0) : PL_OK;
+    }
     if (v.kind == JINJA_UNDEFINED) {
         ADD(b, "Undefined");
         return PL_OK;
@@ -140,6 +144,13 @@ pl_status pl__jinja_add_str(jinja_run *run, jinja_builder *b, jinja_value v)
     case JINJA_TEXT: return pl__jinja_add_text(b, v.text, 0, v.text->length, 0);
     case JINJA_SEQ: return add_seq(run, b, v.seq);
     case JINJA_DICT: return add_dict(run, b, v.dict);
+    case JINJA_NAMESPACE:
+        ADD(b, "<Namespace ");
+        PL_TRY(pl__jinja_enter(run)); /* it may hold itself */
+        PL_TRY(add_dict(run, b, v.dict));
+        pl__jinja_leave(run);
+        ADD(b, ">");
+        return PL_OK;
     case JINJA_MACRO:
         ADD(b, "<Macro '");
         PL_TRY(pl__jinja_add_text(b, v.macro->node->name, 0, v.macro->node->name->length, 0));

@@ -239,7 +239,9 @@ pl_status pl__jinja_order(jinja_run *run, jinja_value a, jinja_value b, int *out
     if (a.kind == JINJA_TEXT && b.kind == JINJA_TEXT) {
         const int64_t least = a.text->length < b.text->length ? a.text->length : b.text->length;
         const int c = memcmp(a.text->bytes, b.text->bytes, (size_t)least);
-        *out = c != 0 ? c : a.text->length < b.text->length ? -1 : a.text->length > least;
+        *out = c != 0                            ? (c < 0 ? -1 : 1)
+               : a.text->length < b.text->length ? -1
+                                                 : a.text->length > least;
         return PL_OK;
     }
     if (a.kind == JINJA_SEQ && b.kind == JINJA_SEQ && a.seq->flavor == b.seq->flavor &&

@@ -25,8 +25,7 @@ speaker.without = {
 
 speaker.template = {
   template = "auto",
-  "how a message is put to the model; auto: as it was trained",
-  choices = { "auto", "none", "plain", "chatml" },
+  "how a message is put to the model: auto (as it was trained), none, plain, chatml, a .jinja file",
 }
 speaker.tokenizer =
   { tokenizer = "", "folder or file of the tokenizer, when it is not the model's folder" }
