@@ -77,7 +77,11 @@ static pl_status on_floats(jinja_run *run, jinja_value *out, jinja_op op, double
     case OP_SUB: *out = jinja_float(a - b); break;
     case OP_MUL: *out = jinja_float(a * b); break;
     case OP_DIV: *out = jinja_float(a / b); break;
-    case OP_FLOORDIV: *out = jinja_float(rint((a - rest) / b)); break;
+    case OP_FLOORDIV: {
+        const double whole = rint((a - rest) / b);
+        *out = jinja_float(whole == 0 ? copysign(0, a / b) : whole);
+        break;
+    }
     case OP_MOD: *out = jinja_float(rest == 0 ? copysign(0, b) : rest); break;
     default:
         if ((a == 0 && b < 0) || (a < 0 && b != floor(b)))
@@ -138,8 +142,7 @@ static pl_status on_others(jinja_run *run, jinja_value *out, jinja_op op, jinja_
         return repeated(run, out, a, n);
     if (op == OP_MUL && (b.kind == JINJA_TEXT || is_list(b)) && pl__jinja_integer(a, &n))
         return repeated(run, out, b, n);
-    if (op == OP_MOD && a.kind == JINJA_TEXT && b.kind != JINJA_UNDEFINED)
-        return pl__jinja_percent(run, out, a.text, b);
+    if (op == OP_MOD && a.kind == JINJA_TEXT) return pl__jinja_percent(run, out, a.text, b);
     *done = false;
     return PL_OK;
 }

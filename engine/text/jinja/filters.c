@@ -248,8 +248,7 @@ FILTER(wordcount)
     *out = jinja_int(0);
     for (int64_t at = 0; at < text->length;) {
         at += pl__jinja_char(text, at, &code);
-        const bool word = (code >= '0' && code <= '9') ||
-                          ((code | 32) >= 'a' && (code | 32) <= 'z') || code == '_' || code >= 0xAA;
+        const bool word = pl__jinja_is_word(code);
         out->integer += word && !inside;
         inside = word;
     }

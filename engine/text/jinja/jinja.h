@@ -475,6 +475,7 @@ int64_t pl__jinja_slice(int64_t count, const int64_t *start, const int64_t *stop
 
 bool pl__jinja_is_space(uint32_t code);
 bool pl__jinja_is_printable(uint32_t code);
+bool pl__jinja_is_word(uint32_t code); /* a letter, a digit or _ */
 
 /* print.c ------------------------------------------------------------------------------------- */
 

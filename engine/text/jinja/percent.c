@@ -140,7 +140,10 @@ pl_status pl__jinja_percent(jinja_run *run, jinja_value *out, const jinja_text *
         f.at++;
     }
     const bool is_tuple = values.kind == JINJA_SEQ && values.seq->flavor == JINJA_TUPLE;
-    const bool may_be_left = values.kind == JINJA_DICT || (values.kind == JINJA_SEQ && !is_tuple);
+    /* What can be asked for an item counts as a dict, whose values may be left over. */
+    const bool is_seq = values.kind == JINJA_SEQ && !is_tuple && values.seq->flavor != JINJA_VIEW &&
+                        values.seq->flavor != JINJA_GENERATOR;
+    const bool may_be_left = values.kind == JINJA_DICT || values.kind == JINJA_UNDEFINED || is_seq;
     if (!may_be_left && f.next < (is_tuple ? values.seq->count : 1))
         return JINJA_FAIL(run, "%%: more values than places");
     PL_TRY(pl__jinja_built(&f.b, &text));

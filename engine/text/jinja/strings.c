@@ -33,6 +33,13 @@ bool pl__jinja_is_printable(uint32_t code)
     }
 }
 
+bool pl__jinja_is_word(uint32_t code)
+{
+    const utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)code);
+    return code == '_' || (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO) ||
+           (c >= UTF8PROC_CATEGORY_ND && c <= UTF8PROC_CATEGORY_NO);
+}
+
 int64_t pl__jinja_char(const jinja_text *text, int64_t at, uint32_t *code)
 {
     *code = (unsigned char)text->bytes[at];
