@@ -154,10 +154,13 @@ local PROBES <const> = {
   },
 }
 
--- The first control token behind an answer, else the tokenizer's end token.
+-- The first control token behind an answer, else the tokenizer's end token; nil and why there is
+-- none.
 local function find_stop(tok, template)
+  local why
   for _, probe in ipairs(PROBES) do
-    local whole = rendered(tok, template, probe, {}, false)
+    local whole, wrong = rendered(tok, template, probe, {}, false)
+    why = why or wrong
     local from, to = (whole and whole.text or ""):find(MARK, 1, true)
     if from then
       for _, id in ipairs(encoded(tok, whole, to + 1, #whole.text)) do
@@ -166,6 +169,7 @@ local function find_stop(tok, template)
       if tok.eos_id then return tok.eos_id end
     end
   end
+  return nil, why
 end
 
 --- The id that ends an answer; raises when there is none.
@@ -173,13 +177,17 @@ end
 -- @tparam table template
 -- @treturn integer
 function program.stop_id(tok, template)
-  local stop = template.stops[tok] or find_stop(tok, template)
+  local stop, why = template.stops[tok], nil
+  if not stop then
+    stop, why = find_stop(tok, template)
+  end
   if not stop then
     error(
-      (
-        "chat template %s writes no token of this tokenizer behind an answer, and the tokenizer "
-        .. "names no end token"
-      ):format(template.name),
+      why
+        or (
+          "chat template %s writes no token of this tokenizer behind an answer, and the tokenizer "
+          .. "names no end token"
+        ):format(template.name),
       0
     )
   end
