@@ -160,12 +160,14 @@ static int64_t panel_width(const job *g)
 static void run_panels(const job *g, bool parallel)
 {
     const int64_t width = panel_width(g), panels = ceil_div(g->n, width);
-    if (!parallel || pl__threads_for(cost(g->m, g->n, g->k)) == 1) {
+    /* To make a number of a kept weight costs about as much as three products with it. */
+    const int64_t work = cost(g->kind == B_KEPT_TRANSPOSED ? g->m + 3 : g->m, g->n, g->k);
+    if (!parallel || pl__threads_for(work) == 1) {
         for (int64_t p = 0; p < panels; p++)
             run_panel(g, p * width, min_of(width, g->n - p * width));
         return;
     }
-    PL_PARALLEL_FOR(cost(g->m, g->n, g->k))
+    PL_PARALLEL_FOR(work)
     for (int64_t p = 0; p < panels; p++) run_panel(g, p * width, min_of(width, g->n - p * width));
 }
 

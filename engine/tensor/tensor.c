@@ -40,10 +40,13 @@ static pl_status handle_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int ra
             "tensor: bad shape (rank %d of at most %d, sizes from 0, product in memory)", rank,
             PL_MAX_RANK);
     const int64_t block = pl_dtype_block(dtype);
-    if (pl__kept(dtype) && (rank < 1 || shape[rank - 1] % block != 0))
-        return pl__fail(
-            ctx, PL_ERR_SHAPE, "tensor: rows of %s have a multiple of %lld elements, not %lld",
-            pl_dtype_name(dtype), (long long)block, (long long)(rank < 1 ? 1 : shape[rank - 1]));
+    if (pl__kept(dtype) && rank < 1)
+        return pl__fail(ctx, PL_ERR_SHAPE, "tensor: a single number is never kept as %s",
+                        pl_dtype_name(dtype));
+    if (pl__kept(dtype) && shape[rank - 1] % block != 0)
+        return pl__fail(ctx, PL_ERR_SHAPE,
+                        "tensor: rows of %s have a multiple of %lld elements, not %lld",
+                        pl_dtype_name(dtype), (long long)block, (long long)shape[rank - 1]);
     pl_tensor *t = pl_calloc(ctx, 1, sizeof *t);
     if (t == NULL) return PL_ERR_NOMEM;
     t->ctx = ctx;

@@ -307,6 +307,19 @@ describe("bench", function()
     end
   end)
 
+  it("kept times products with kept weights beside float32 ones", function()
+    local before = core.gemm().wish
+    local results = require("perilune.bench.kept_products").run(2, 64, 256)
+    assert.are.equal(before, core.gemm().wish)
+    assert.are.equal(40, #results)
+    assert.are.equal("bfloat16", results[1].dtype)
+    assert.are.equal(64 * 256 // 256 * 210, results[40].bytes)
+    for _, row in ipairs(results) do
+      assert.truthy(row.seconds > 0 and row.least > 0)
+      assert.truthy(row.least <= row.ratio and row.ratio <= row.greatest)
+    end
+  end)
+
   it("a worker answers line by line", function()
     local code, out = run(
       { host.root .. "/lua/perilune/bench/worker.lua", "generate", "l260k", "2", "4", "3" },

@@ -7,6 +7,7 @@ local lazy = require("perilune.base.lazy")
 
 return lazy({}, {
   duel = "perilune.bench.duel",
+  kept_products = "perilune.bench.kept_products",
   op_times = "perilune.bench.op_times",
   products = "perilune.bench.products",
   workloads = "perilune.bench.workloads",

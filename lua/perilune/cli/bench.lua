@@ -5,6 +5,7 @@
 --     perilune bench generate     64 answers at once, tokens/s
 --     perilune bench ops          the ops that matter at these shapes, milliseconds and GFLOP/s
 --     perilune bench gemm         own matrix products beside OpenBLAS's, by kind of processor
+--     perilune bench kept         products with kept weights beside float32 ones
 --     perilune bench startup      milliseconds of `perilune -e ''`
 --
 -- Nothing is asserted: figures depend on the machine and on what else it does. See
@@ -21,13 +22,13 @@ local nearest = require("perilune.base.nearest")
 local stats = require("perilune.base.stats")
 local system = core.system
 
-local names = { "all", "train", "generate", "ops", "gemm", "startup" }
+local names = { "all", "train", "generate", "ops", "gemm", "kept", "startup" }
 
 local function settings(args)
   return config {
     name = "bench",
     about = "speed, as ratios",
-    usage = "perilune bench [train|generate|ops|gemm|startup] [--key value]",
+    usage = "perilune bench [train|generate|ops|gemm|kept|startup] [--key value]",
     args = args,
     without = {
       "output_dir",
@@ -225,6 +226,27 @@ local function gemm(cfg)
   return results
 end
 
+local function kept(cfg)
+  local results, rows = bench.kept_products.run(cfg.samples), {}
+  for i, row in ipairs(results) do
+    rows[i] = {
+      row.dtype,
+      row.m,
+      ("%.2f"):format(row.seconds * 1e3),
+      ("%.1f"):format(row.bytes / row.seconds / 1e9),
+      ("%.2f (%.2f to %.2f)"):format(row.ratio, row.least, row.greatest),
+    }
+  end
+  print(format.columns(rows, {
+    head = { "x Wᵀ, W 16384 x 768", "rows of x", "ms", "GB/s of W", "times float32's" },
+    align = { "left", "right", "right", "right", "right" },
+  }))
+  print(
+    ("%s, %d threads; %d samples by turns: medians"):format(core.isa(), core.threads(), cfg.samples)
+  )
+  return results
+end
+
 -- Figures that take minutes are not measured for a file that cannot be written.
 local function check_place(path)
   local folder = path:match("^(.*)/[^/]*$") or "."
@@ -241,6 +263,8 @@ local function run(cfg, name)
     all.ops = ops(cfg)
   elseif name == "gemm" then
     all.gemm = gemm(cfg)
+  elseif name == "kept" then
+    all.kept = kept(cfg)
   elseif name == "startup" then
     all.startup = startup(cfg)
   elseif name == "all" then
