@@ -112,7 +112,7 @@ static void tile_place(tile_args *t, const job *g, int64_t row, int64_t col, int
 static void run_panel(const job *g, int64_t col, int64_t cols)
 {
 #if defined(KEPT_LANES)
-    if (g->kind == B_KEPT_TRANSPOSED && g->m == 1) {
+    if (g->kind == B_KEPT_TRANSPOSED && g->m == 1 && has_lanes(&g->w)) {
         dot_kept(&g->w, col, cols, g->k, g->a, g->acc, g->bias ? g->bias + col : NULL, g->c + col);
         return;
     }

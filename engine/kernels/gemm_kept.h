@@ -134,6 +134,18 @@ static inline __attribute__((always_inline)) reg r_nibble(ureg x, const int midd
 #endif
 }
 
+/* As r_nibble, with bit 4 of `upper` as the fifth bit; what else stands there is ignored. */
+static inline __attribute__((always_inline)) reg r_five(ureg x, ureg upper, const int middle)
+{
+#if defined(__AVX512F__)
+    const reg table = (reg){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} - (float)middle;
+    const ureg place = (x & ~16u) | (upper & 16);
+    return (reg)_mm512_permutex2var_ps((__m512)table, (__m512i)place, (__m512)(table + 16));
+#else
+    return r_number(((x & 15) | (upper & 16)) - (uint32_t)middle);
+#endif
+}
+
 /* What a piece of 32 elements has in each row: element k is scale[k / 16] * q, + least if it has
 ** one. */
 typedef struct {
@@ -178,16 +190,23 @@ static inline __attribute__((always_inline)) factors factors_of_k6(const lanes *
 typedef enum { FOUR_BITS, FIVE_BITS, SIX_BITS } bit_width;
 
 static inline __attribute__((always_inline)) void
-word_numbers(const bit_width bits, const int middle, ureg nibbles, ureg upper, reg q[4])
+word_numbers(const bit_width bits, const int middle, ureg nibbles, const ureg upper[4], reg q[4])
 {
     UNROLL
     for (int b = 0; b < 4; b++) {
         const ureg low = nibbles >> 8 * b;
         if (bits == FOUR_BITS) q[b] = r_nibble(low, middle);
-        else
-            q[b] = r_number(((low & 15) | (upper >> 8 * b & (bits == SIX_BITS ? 48 : 16))) -
-                            (uint32_t)middle);
+        else if (bits == FIVE_BITS) q[b] = r_five(low, upper[b], middle);
+        else q[b] = r_number(((low & 15) | (upper[b] & 48)) - (uint32_t)middle);
     }
+}
+
+/* upper[b]: byte b of x at the lower end, four bits up. */
+static inline __attribute__((always_inline)) void upper_bytes(ureg x, ureg upper[4])
+{
+    upper[0] = x << 4;
+    UNROLL
+    for (int b = 1; b < 4; b++) upper[b] = x >> (8 * b - 4);
 }
 
 static inline __attribute__((always_inline)) void
@@ -215,11 +234,10 @@ put_nibbles(const lanes *l, int64_t at, const int head, const bit_width bits, co
         UNROLL
         for (int i = 0; i < 4; i++) {
             reg q[4];
-            ureg upper = {0};
-            if (bits == FIVE_BITS) { /* bits k .. k+3 of fifth to bit 4 of each byte */
-                const ureg four = fifth >> (16 * half + 4 * i) & 15;
-                upper = (four << 4 | four << 11 | four << 18 | four << 25) & 0x10101010;
-            }
+            ureg upper[4] = {{0}};
+            UNROLL
+            for (int b = 0; b < 4 && bits == FIVE_BITS; b++)
+                upper[b] = fifth >> (16 * half + 4 * i) << (4 - b);
             word_numbers(bits, middle, word[i] >> 4 * half, upper, q);
             put_word(&f, has_least, 4 * half + i, q, s, dot);
         }
@@ -256,8 +274,9 @@ put_k4_k5(const lanes *l, int64_t at, int j, const bool fifth, sink *s, const bo
         UNROLL
         for (int i = 0; i < 4; i++) {
             reg q[4];
-            word_numbers(fifth ? FIVE_BITS : FOUR_BITS, 0, word[i] >> j % 2 * 4,
-                         fifth ? (bits[i] >> j & 0x01010101) << 4 : bits[i], q);
+            ureg upper[4] = {{0}};
+            if (fifth) upper_bytes(bits[i] >> j, upper);
+            word_numbers(fifth ? FIVE_BITS : FOUR_BITS, 0, word[i] >> j % 2 * 4, upper, q);
             put_word(&f, true, 4 * half + i, q, s, dot);
         }
     }
@@ -275,8 +294,9 @@ static inline __attribute__((always_inline)) void put_k6(const lanes *l, int64_t
         UNROLL
         for (int i = 0; i < 4; i++) {
             reg q[4];
-            word_numbers(SIX_BITS, 32, word[i] >> j % 4 / 2 * 4,
-                         (bits[i] >> j % 4 * 2 & 0x03030303) << 4, q);
+            ureg upper[4];
+            upper_bytes(bits[i] >> j % 4 * 2, upper);
+            word_numbers(SIX_BITS, 32, word[i] >> j % 4 / 2 * 4, upper, q);
             put_word(&f, false, 4 * half + i, q, s, dot);
         }
     }
@@ -365,6 +385,12 @@ typedef void (*dot_fn)(const lanes *, int, int64_t, const real *, const uint8_t 
 static const store_fn stores[PL_DTYPE_COUNT] = {EACH_KEPT(STORE_ENTRY)};
 static const dot_fn dots[PL_DTYPE_COUNT] = {EACH_KEPT(DOT_ENTRY)};
 
+/* Whether places within RL rows fit 32 bits. */
+static bool has_lanes(const kept *b)
+{
+    return b->row_bytes <= INT32_MAX / RL;
+}
+
 /* The last of `rows` rows stands for those beyond it. */
 static lanes lanes_of(const kept *b, int64_t row, int64_t rows)
 {
@@ -422,11 +448,14 @@ static void pack_kept(const kept *b, int64_t row, int64_t valid, int64_t k0, int
         const int64_t rows = valid - j < RL ? valid - j : RL;
         if (rows < RL)
             for (int64_t k = 0; k < kc; k++) r_store(dst + k * width + j, (reg){0});
+        if (rows <= 0) continue;
 #if defined(KEPT_LANES)
-        if (rows > 0) pack_kept_lanes(b, row + j, rows, k0, kc, dst + j, width);
-#else
-        pack_kept_plain(b, row + j, rows, k0, kc, dst + j, width);
+        if (has_lanes(b)) {
+            pack_kept_lanes(b, row + j, rows, k0, kc, dst + j, width);
+            continue;
+        }
 #endif
+        pack_kept_plain(b, row + j, rows, k0, kc, dst + j, width);
     }
 }
 
