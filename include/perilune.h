@@ -505,6 +505,29 @@ double pl_gguf_number(const pl_gguf *g, int64_t i, int64_t j);
 /* Of a text: any bytes, no NUL after them. Lives as long as the file is open. */
 const char *pl_gguf_text(const pl_gguf *g, int64_t i, int64_t j, size_t *length);
 
+typedef enum {
+    PL_GGUF_AS_U32,
+    PL_GGUF_AS_I32,
+    PL_GGUF_AS_F32,
+    PL_GGUF_AS_BOOL,
+    PL_GGUF_AS_TEXT
+} pl_gguf_type;
+
+typedef struct {
+    const char *key;
+    pl_gguf_type type;
+    bool list;
+    int64_t n;                /* values: 1 when it is no list */
+    const double *numbers;    /* n of them; for texts NULL */
+    const char *const *texts; /* with their lengths */
+    const size_t *lengths;
+} pl_gguf_field;
+
+/* Writes a GGUF file of version 3. Keys differ, and so do the names of tensors (63 bytes at most, 4
+** axes); a number that its type cannot hold is PL_ERR_ARG. */
+pl_status pl_gguf_save(pl_ctx *ctx, const char *path, const pl_gguf_field *fields, int64_t n_fields,
+                       const char *const *names, pl_tensor *const *tensors, int64_t n);
+
 /* Writes a .safetensors file; a note "format" = "pt" is added when there is none, since readers
 ** insist on it. Names must differ. */
 pl_status pl_safetensors_save(pl_ctx *ctx, const char *path, const char *const *names,

@@ -421,8 +421,11 @@ if cfg.checkpoint_choice ~= "last" and run.best then
   if ema then assert(ema:read(best .. "/ema")) end
 end
 local final = cfg.ema_final and ema or policy
-local model_dir = run:save_model(final, { tokenizer = tok })
 local last = run.history[#run.history] or {}
+local model_dir = run:save_model(final, {
+  tokenizer = tok,
+  figures = { kl = last["objective/kl"], score = last["objective/scores"] },
+})
 run:summary({
   weights_hash = final:hash(),
   kl = last["objective/kl"],

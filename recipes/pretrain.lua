@@ -200,8 +200,8 @@ end
 progress:finish()
 
 local eval_loss = loss.evaluate(model, held_out)
-local model_dir = run:save_model(model, { tokenizer = tok })
 local figures = { weights_hash = model:hash(), eval_loss = eval_loss, parameters = model:count() }
+local model_dir = run:save_model(model, { tokenizer = tok, figures = figures })
 run:summary(figures, {
   model = model_dir,
   next = ("perilune run recipes/sft.lua --model %s --dataset DEMONSTRATIONS"):format(model_dir),

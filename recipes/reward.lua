@@ -244,7 +244,7 @@ for _, sentence in ipairs(alarms) do
   check:warn("%s", sentence)
 end
 if demos then model.config.score_bias = model.config.score_bias + pl.stats.mean(of_demos) end
-local model_dir = run:save_model(model, { tokenizer = tok })
+local model_dir = run:save_model(model, { tokenizer = tok, figures = figures })
 figures.weights_hash = model:hash()
 figures.score_bias = model.config.score_bias
 figures.rm_accuracy = figures.eval_accuracy

@@ -209,7 +209,10 @@ if reward_model and run.best then -- the epoch the judge likes best is the resul
   local scope <close> = pl.scope("sft.best")
   assert(model:read(cfg.output_dir .. "/" .. run.best.path))
 end
-local model_dir = run:save_model(model, { tokenizer = tok })
+local model_dir = run:save_model(model, {
+  tokenizer = tok,
+  figures = { eval_loss = last_eval.eval_loss, eval_score = state.best },
+})
 local final = run:summary({
   weights_hash = model:hash(),
   eval_loss = last_eval.eval_loss,

@@ -251,7 +251,7 @@ function Meter:result() end
 ---@field base perilune.Base? # the frozen weights below
 ---@field base_path string? # where they were loaded from
 ---@field peft table? # settings of the adapters on them
----@field texts table? # of the config.json and generation_config.json it was loaded with
+---@field texts table? # of the config.json and generation_config.json it was loaded with, its license
 local Model = {}
 
 --- How to load a constant model that works beside this one: on a frozen base too, when this one is,
@@ -312,7 +312,7 @@ function Model:read(dir) end
 
 --- Writes a model folder that appears whole, in the layout that transformers knows.
 ---@param path string
----@param opts? table # `tokenizer`
+---@param opts? table # `tokenizer`; `save_dtype`: "float32", "bfloat16" or "float16"; `max_shard_size` (5 GB): bytes of the largest weight file; `card`: what else README.md tells, see perilune.model.card
 ---@return boolean? # true
 ---@return string? # message
 function Model:save(path, opts) end
@@ -342,7 +342,7 @@ function Model:step(batch, caches) end
 --- as the peft package reads them. Read back, the model has the same bits, unless `export` asks for
 --- a layout that other programs know as well.
 ---@param dir string
----@param opts? table # `tokenizer`, `export` (false)
+---@param opts? table # as of save, and `export` (false)
 ---@return boolean? # true
 ---@return string? # message
 function Model:write(dir, opts) end
@@ -525,7 +525,7 @@ function Run:save(step, parts, recipe_state, options) end
 --- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it is
 --- an error, and nothing is saved.
 ---@param model perilune.Model
----@param options? table # as of model:save
+---@param options? table # as of model:save, and `figures` for its model card
 ---@return string # its folder, `model` in the run's
 function Run:save_model(model, options) end
 
@@ -1065,7 +1065,7 @@ function Tokenizer:is_control(id) end
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
 --- The template goes into perilune_template.json.
 ---@param folder string
----@param opts? table # `chat_template`: Jinja text in place of `self.chat_template`
+---@param opts? table # `chat_template`: Jinja text in place of `self.chat_template`; `pad_id`: the padding to name in place of `self.pad_id`, false for none
 ---@return boolean? # true
 ---@return string? # message
 function Tokenizer:save(folder, opts) end
@@ -1956,6 +1956,8 @@ function pl.files.folder_verify(path) end
 
 --- `open(path) -> file`: a GGUF file, with the methods of `safetensors.open`. And `file:keys()`
 --- lists its entries, `file:get(key)` is the value of one (a list for a list, nil: there is none).
+--- `save(path, {{key, type, value}, ...}, {name = tensor}) -> true` writes one; types are u32, i32,
+--- f32, bool and text, and a list is a table of one type.
 ---@type table
 pl.files.gguf = nil
 

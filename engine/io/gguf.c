@@ -133,9 +133,8 @@ static pl_status take_name(head *h, const char **out, const char *what)
     }
     h->at += (int64_t)length;
     if (!h->taking) return PL_OK;
-    memmove(text - 1, text, length);
-    text[length - 1] = '\0';
-    *out = text - 1;
+    *out = memmove(text - 1, text, length);
+    text[-1 + (int64_t)length] = '\0';
     return PL_OK;
 }
 

@@ -407,6 +407,84 @@ static int file_load(lua_State *L)
     return 1;
 }
 
+/* --------------------------------------------------------------------------------------------
+** Writing GGUF
+*/
+
+/* The values of the field on top of the stack, into memory that stays on the stack as userdata. */
+static void take_values(lua_State *L, pl_gguf_field *field)
+{
+    const int values = lua_gettop(L);
+    const size_t n = (size_t)field->n;
+    double *numbers = lua_newuserdatauv(L, (n + 1) * sizeof *numbers, 0);
+    const char **texts = lua_newuserdatauv(L, (n + 1) * sizeof *texts, 0);
+    size_t *lengths = lua_newuserdatauv(L, (n + 1) * sizeof *lengths, 0);
+    for (size_t i = 0; i < n; i++) {
+        if (field->list) lua_rawgeti(L, values, (lua_Integer)i + 1);
+        else lua_pushvalue(L, values);
+        if (field->type == PL_GGUF_AS_TEXT) {
+            if (lua_type(L, -1) != LUA_TSTRING)
+                luaL_error(L, "gguf.save: '%s' must hold texts", field->key);
+            texts[i] = lua_tolstring(L, -1, &lengths[i]); /* the table holds the string */
+        } else if (field->type == PL_GGUF_AS_BOOL) {
+            numbers[i] = lua_toboolean(L, -1);
+        } else {
+            if (lua_type(L, -1) != LUA_TNUMBER)
+                luaL_error(L, "gguf.save: '%s' must hold numbers", field->key);
+            numbers[i] = lua_tonumber(L, -1);
+        }
+        lua_pop(L, 1);
+    }
+    field->numbers = numbers;
+    field->texts = texts;
+    field->lengths = lengths;
+}
+
+/* The fields of the list at idx: {key, type, value}. Three values a field stay on the stack, in a
+** table, so that their memory lives as long as the call. */
+static pl_gguf_field *take_fields(lua_State *L, int idx, lua_Integer *n)
+{
+    static const char *const types[] = {"u32", "i32", "f32", "bool", "text", NULL};
+    luaL_checktype(L, idx, LUA_TTABLE);
+    *n = (lua_Integer)lua_rawlen(L, idx);
+    pl_gguf_field *fields = lua_newuserdatauv(L, ((size_t)*n + 1) * sizeof *fields, 0);
+    lua_newtable(L);
+    const int anchors = lua_gettop(L);
+    for (lua_Integer i = 0; i < *n; i++) {
+        pl_gguf_field *field = &fields[i];
+        if (lua_rawgeti(L, idx, i + 1) != LUA_TTABLE)
+            luaL_error(L, "gguf.save: a field is no table");
+        const int row = lua_gettop(L);
+        if (lua_rawgeti(L, row, 1) != LUA_TSTRING || lua_rawgeti(L, row, 2) != LUA_TSTRING)
+            luaL_error(L, "gguf.save: a field is {key, type, value}");
+        *field = (pl_gguf_field){.key = lua_tostring(L, -2),
+                                 .type = (pl_gguf_type)luaL_checkoption(L, -1, NULL, types),
+                                 .n = 1};
+        field->list = lua_rawgeti(L, row, 3) == LUA_TTABLE;
+        if (field->list) field->n = (int64_t)lua_rawlen(L, -1);
+        take_values(L, field);
+        for (int kept = 3; kept > 0; kept--) lua_rawseti(L, anchors, 3 * i + kept);
+        lua_settop(L, anchors);
+    }
+    return fields;
+}
+
+/// gguf.save(path, {{key, type, value}, ...}, {name = tensor}) -> true | nil, message
+static int gguf_save(lua_State *L)
+{
+    const char **names;
+    pl_tensor **tensors;
+    lua_Integer n_fields;
+    const char *path = lb_check_path(L, 1);
+    lua_settop(L, 3);
+    const pl_gguf_field *fields = take_fields(L, 2, &n_fields);
+    const lua_Integer n = gather(L, 3, &names, &tensors);
+    const pl_status st = pl_gguf_save(lb_ctx(L), path, fields, n_fields, names, tensors, n);
+    if (st != PL_OK) return lb_soft_fail(L, st);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static void sub_table(lua_State *L, const char *name, const luaL_Reg *functions)
 {
     lua_newtable(L);
@@ -427,7 +505,7 @@ void lb_open_weights(lua_State *L)
                                            {"save", safetensors_save},
                                            {NULL, NULL}};
     static const luaL_Reg llama2c[] = {{"load", llama2c_load}, {NULL, NULL}};
-    static const luaL_Reg gguf[] = {{"open", gguf_open}, {NULL, NULL}};
+    static const luaL_Reg gguf[] = {{"open", gguf_open}, {"save", gguf_save}, {NULL, NULL}};
     static const luaL_Reg hashes[] = {{"hash_tensors", files_hash_tensors}, {NULL, NULL}};
     lb_class(L, WEIGHTS_MT, weights);
     lb_class(L, FILE_MT, file);

@@ -164,6 +164,25 @@ static void expect_refusal(scratch *s, const builder *b, const char *why)
     assert_int_equal(count_fds(), fds);
 }
 
+/* The least there is: no name has a byte, and a tensor no axis. */
+static void empty_names(void **state)
+{
+    scratch *s = *state;
+    pl_ctx *ctx = s->ctx;
+    builder b;
+    pl_gguf *g;
+    begin(&b, 3, 1, 1), key(&b, "", 8), text(&b, "");
+    tensor(&b, "", 0, NULL, 0, 0);
+    align(&b, 32);
+    u32(&b, 0x40000000);
+    put_raw(s->path, b.bytes, b.n);
+    OK(pl_gguf_open(ctx, &g, s->path));
+    expect_text(g, "", 0, "", 0);
+    assert_int_equal(pl_weights_find(pl_gguf_weights(g), ""), 0);
+    assert_int_equal(pl_weights_get(pl_gguf_weights(g), 0).rank, 0);
+    pl_gguf_close(g);
+}
+
 static void bad_heads(void **state)
 {
     scratch *s = *state;
@@ -357,6 +376,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(entries_and_tensors, scratch_open, scratch_close),
+        cmocka_unit_test_setup_teardown(empty_names, scratch_open, scratch_close),
         cmocka_unit_test_setup_teardown(bad_heads, scratch_open, scratch_close),
         cmocka_unit_test_setup_teardown(bad_entries, scratch_open, scratch_close),
         cmocka_unit_test_setup_teardown(bad_tensors, scratch_open, scratch_close),

@@ -224,6 +224,59 @@ describe("gguf", function()
   end)
 end)
 
+describe("gguf.save", function()
+  it("writes what open reads", function()
+    local path = folder .. "/x.gguf"
+    local fields = {
+      { "general.architecture", "text", "llama" },
+      { "a.u32", "u32", 4294967295 },
+      { "a.i32", "i32", { -7, 7 } },
+      { "a.f32", "f32", { 0.5, -1e9 } },
+      { "a.bool", "bool", false },
+      { "a.texts", "text", { "x", "", "y\0ä" } },
+      { "a.none", "text", {} },
+    }
+    local tensors = { w = pl.tensor { { 1, 2, 3 }, { 4, 5, 6 } }, h = pl.randn { 2, 32 } }
+    tensors.q = pl.cast(tensors.h, "q8_0")
+    tensors.b = pl.cast(tensors.w, "bfloat16")
+    tensors.f = pl.cast(tensors.w, "float16")
+    assert.is_true(files.gguf.save(path, fields, tensors))
+    local file <close> = assert(files.gguf.open(path))
+    for _, field in ipairs(fields) do
+      assert.are.same(field[3], file:get(field[1]))
+    end
+    local names, info = file:names()
+    assert.are.same({ "b", "f", "h", "q", "w" }, names)
+    assert.are.equal("Q8_0", info.q.stored)
+    for name, tensor in pairs(tensors) do
+      assert.are.equal(tensor:bytes(), file:load(name, true):bytes())
+    end
+    local first = files.hash(path)
+    assert.is_true(files.gguf.save(path, fields, tensors))
+    assert.are.equal(first, files.hash(path))
+  end)
+
+  it("refuses what the format cannot hold, and leaves nothing", function()
+    local path = folder .. "/none.gguf"
+    local function refused(fields, tensors, why)
+      local ok, message = files.gguf.save(path, fields, tensors)
+      assert.is_nil(ok)
+      assert.is_truthy(message:find(why, 1, true), message)
+      assert.is_nil(lfs.attributes(path))
+    end
+    refused({ { "a", "u32", -1 } }, {}, "'a' is -1, no integer from 0 to 4294967295")
+    refused({ { "a", "i32", 0.5 } }, {}, "'a' is 0.5, no integer")
+    refused({ { "a", "u32", 1 }, { "a", "u32", 2 } }, {}, "the key 'a' stands twice")
+    refused({ { "\xff", "u32", 1 } }, {}, "is not UTF-8")
+    refused({}, { [("n"):rep(64)] = pl.zeros { 1 } }, "is too long")
+    refused({}, { a = pl.zeros { 1, 1, 1, 1, 1 } }, "'a' has more than 4 axes")
+    assert.has_error(
+      function() files.gguf.save(path, { { "a", "text", 1 } }, {}) end,
+      "gguf.save: 'a' must hold texts"
+    )
+  end)
+end)
+
 describe("safetensors", function()
   local path
 

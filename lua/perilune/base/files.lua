@@ -159,6 +159,8 @@ files.llama2c = core.llama2c
 
 --- `open(path) -> file`: a GGUF file, with the methods of `safetensors.open`. And `file:keys()`
 -- lists its entries, `file:get(key)` is the value of one (a list for a list, nil: there is none).
+-- `save(path, {{key, type, value}, ...}, {name = tensor}) -> true` writes one; types are u32, i32,
+-- f32, bool and text, and a list is a table of one type.
 -- @type table
 files.gguf = core.gguf
 

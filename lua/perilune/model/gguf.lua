@@ -7,7 +7,7 @@
 --     keys       more entries (without "<arch>."): the config's key, or a function(config, value)
 --     pairs      true: query and key rows turn in neighbouring pairs in the file
 --     offset     added to norm weights in the file
---     config     function(config, file): what else follows
+--     config     function(config, head, info): what else follows; head is the width of a head
 -- An entry of the architecture that nobody here knows is an error, as in a config.json.
 -- llama.cpp: gguf-py/gguf/constants.py and tensor_mapping.py, convert_hf_to_gguf.py.
 
@@ -28,7 +28,10 @@ local usual_names = {
   o = "attn_output",
   q_norm = "attn_q_norm",
   k_norm = "attn_k_norm",
+  attention_post_norm = "post_attention_norm",
   mlp_norm = "ffn_norm",
+  mlp_post_norm = "post_ffw_norm",
+  gate_up = "ffn_up",
   gate = "ffn_gate",
   up = "ffn_up",
   down = "ffn_down",
@@ -51,8 +54,16 @@ local usual_keys = {
   ["rope.freq_base"] = "rope_theta",
 }
 
--- Entries that follow from others; see `contradiction`.
-local derived = { vocab_size = true, ["attention.value_length"] = true }
+-- Entries that are held against others (`contradiction`) or read together (`set_rope`).
+local derived = {
+  vocab_size = true,
+  ["attention.value_length"] = true,
+  ["rope.dimension_count"] = true,
+  ["rope.scaling.type"] = true,
+  ["rope.scaling.factor"] = true,
+  ["rope.scaling.original_context_length"] = true,
+  ["rope.scaling.finetuned"] = true,
+}
 
 local function name_of(spec, part)
   local own = spec.family.gguf.names and spec.family.gguf.names[part]
@@ -73,14 +84,12 @@ end
 
 -- ---- config -------------------------------------------------------------------------------------
 
-local function contradiction(file, arch, config, vocabulary)
+local function contradiction(file, arch, head, vocabulary)
   local function own(key) return file:get(arch .. "." .. key) end
-  local head = own("attention.key_length") or config.hidden_size // config.num_attention_heads
   local text = "%s.%s is %s, and it can only be %s"
   for key, wanted in pairs {
     vocab_size = vocabulary,
     ["attention.value_length"] = head,
-    ["rope.dimension_count"] = head,
   } do
     local value = own(key)
     if value ~= nil and value ~= wanted then return text:format(arch, key, value, wanted) end
@@ -96,12 +105,37 @@ local function set_key(family, config, key, value)
     if rule then config[rule] = value end
   elseif usual_keys[key] then
     local name = families.key(family, usual_keys[key])
-    if not name or type(value) == "table" then return false end
-    config[name] = value
+    if type(value) == "table" then return false end
+    if name then config[name] = value end
+    return name ~= false or key == "attention.key_length"
   else
-    return derived[key] or key == "rope.dimension_count"
+    return derived[key] ~= nil
   end
   return true
+end
+
+-- Rotary positions that are scaled, as transformers writes them.
+local function set_rope(file, arch, head, config, info)
+  local function own(key) return file:get(arch .. ".rope." .. key) end
+  local turned = own("dimension_count")
+  if turned and turned ~= head then config.partial_rotary_factor = turned / head end
+  local kind, factor = own("scaling.type"), own("scaling.factor")
+  if kind == "none" or kind == nil then
+    if info["rope_freqs.weight"] then
+      return "the tensor 'rope_freqs.weight' gives rotary frequencies of its own: not implemented"
+    end
+    return nil
+  elseif kind == "linear" and factor then
+    config.rope_scaling = { rope_type = "linear", factor = shortest(factor) }
+  elseif kind == "yarn" and factor then
+    config.rope_scaling = {
+      rope_type = "yarn",
+      factor = shortest(factor),
+      original_max_position_embeddings = own("scaling.original_context_length"),
+    }
+  else
+    return ("%s.rope.scaling.type is '%s': not implemented"):format(arch, tostring(kind))
+  end
 end
 
 local function token_ids(file, config)
@@ -148,11 +182,17 @@ function gguf.config(file)
   config.vocab_size = table_shape.shape[1]
   config.tie_word_embeddings = info["output.weight"] == nil
   token_ids(file, config)
-  if family.gguf.config then family.gguf.config(config, file, info) end
-  if math.type(config.hidden_size) == "integer" and (config.num_attention_heads or 0) > 0 then
-    message = contradiction(file, arch, config, config.vocab_size)
-    if message then return nil, message end
+  local width = config[families.key(family, "hidden_size")]
+  local heads = config[families.key(family, "num_attention_heads")]
+  if math.type(width) ~= "integer" or math.type(heads) ~= "integer" or heads < 1 then
+    local text = "%s.embedding_length or %s.attention.head_count is missing, or no number of them"
+    return nil, text:format(arch, arch)
   end
+  local head = file:get(arch .. ".attention.key_length") or width // heads
+  message = contradiction(file, arch, head, config.vocab_size)
+    or family.rotary ~= false and set_rope(file, arch, head, config, info)
+  if message then return nil, message end
+  if family.gguf.config then family.gguf.config(config, head, info) end
   return config
 end
 
@@ -180,8 +220,8 @@ end
 function gguf.tensors(file, spec, keep, is_wanted)
   local parts, result, own = {}, {}, spec.family.gguf
   local names, info = file:names()
-  for part in pairs(spec.names) do
-    local name = name_of(spec, part)
+  for part, name_here in pairs(spec.names) do
+    local name = name_here and name_of(spec, part)
     if name then parts[name] = part end
   end
   for _, name in ipairs(names) do

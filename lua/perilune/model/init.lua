@@ -15,10 +15,12 @@
 local adapter_config = require("perilune.model.adapter_config")
 local adapter_folder = require("perilune.model.adapter_folder")
 local frozen_base = require("perilune.model.frozen_base")
+local checked = require("perilune.base.options")
 local core = require("perilune.core")
 local decoder = require("perilune.model.decoder")
 local families = require("perilune.model.families")
 local files = require("perilune.base.files")
+local folder = require("perilune.model.folder")
 local on_base = require("perilune.model.on_base")
 local random = require("perilune.base.random")
 local origin = require("perilune.model.origin")
@@ -37,7 +39,8 @@ local model = {}
 -- @field ?Base base the frozen weights below
 -- @field ?string base_path where they were loaded from
 -- @field ?table peft settings of the adapters on them
--- @field ?table texts of the config.json and generation_config.json it was loaded with
+-- @field ?table texts of the config.json and generation_config.json it was loaded with, its
+--   license
 local Model = {}
 Model.__index = Model
 Model.__name = "model"
@@ -248,24 +251,24 @@ local function load_frozen(path, opts)
 end
 
 local function load_adapters(path, opts)
-  local folder, message = adapter_folder.read(path, opts.base)
-  if not folder then return nil, message end
-  local settings, found = folder.settings
-  found, message = shared(folder.base, opts.dtype)
-  message = not found and message or found and adapter_folder.foreign(path, folder, found)
+  local read, message = adapter_folder.read(path, opts.base)
+  if not read then return nil, message end
+  local settings, found = read.settings
+  found, message = shared(read.base, opts.dtype)
+  message = not found and message or found and adapter_folder.foreign(path, read, found)
   if message then return nil, message end
   local self
-  self, message = stand(found, folder.base, {
+  self, message = stand(found, read.base, {
     settings = settings,
     scalar_head = opts.scalar_head or settings.scores,
     lenient = true,
   })
   if not self then return nil, path .. ": " .. message end
   message = other_settings(path, wanted_adapters(opts), self)
-    or on_base.misfit(self, folder.tensors, path)
+    or on_base.misfit(self, read.tensors, path)
   if message then return nil, message end
-  self.path, self.config.score_bias = path, folder.about.score_bias
-  on_base.begin(self, folder.tensors, opts.seed or 0)
+  self.path, self.config.score_bias = path, read.about.score_bias
+  on_base.begin(self, read.tensors, opts.seed or 0)
   return self
 end
 
@@ -456,19 +459,6 @@ function Model:caches(slots, len) return decoder.caches(self, slots, len) end
 -- @treturn ?integer tokens
 function Model:context() return self.spec.context end
 
-local function file_config(self)
-  local config, family = copied(self.config), self.spec.family
-  families.complete(config, self.spec)
-  config.architectures = { config.scalar_head and family.classifier or family.causal }
-  config.torch_dtype, config.dtype = "float32", "float32"
-  if config.scalar_head then
-    config.num_labels = 1
-    config.id2label, config.label2id = { ["0"] = "LABEL_0" }, { LABEL_0 = 0 }
-    config.pad_token_id = config.pad_token_id or config.eos_token_id
-  end
-  return config
-end
-
 local function write_adapters(self, dir)
   local config = adapter_config.written(self.peft, {
     chosen = self.chosen,
@@ -487,7 +477,7 @@ end
 -- as the peft package reads them. Read back, the model has the same bits, unless `export` asks for
 -- a layout that other programs know as well.
 -- @tparam string dir
--- @tparam ?table opts `tokenizer`, `export` (false)
+-- @tparam ?table opts as of save, and `export` (false)
 -- @treturn ?boolean true
 -- @treturn ?string message
 function Model:write(dir, opts)
@@ -496,18 +486,9 @@ function Model:write(dir, opts)
     if not self.peft then return model.merge(self):write(dir, opts) end
     local ok, message = write_adapters(self, dir)
     if not ok then return nil, message end
-    if opts and opts.tokenizer then return opts.tokenizer:save(dir) end
-    return true
+    return folder.write_about(self, dir, opts or {})
   end
-  local config, tensors = file_config(self), families.to_file(self.spec, self.weights)
-  local export = opts and opts.export and self.spec.family.export
-  if export then tensors = export(config, self.spec, tensors) end
-  local ok, message = files.write_json(dir .. "/config.json", config)
-  if not ok then return nil, message end
-  ok, message = files.safetensors.save(dir .. "/model.safetensors", tensors, { format = "pt" })
-  if not ok then return nil, message end
-  if opts and opts.tokenizer then return opts.tokenizer:save(dir) end
-  return true
+  return folder.write(self, dir, opts or {})
 end
 
 --- Reads back what `write` wrote, into a model that was made the same way.
@@ -532,13 +513,13 @@ function Model:read(dir)
     self.config.score_bias = loaded.config.score_bias
     return true
   end
-  local folder, message = adapter_folder.read(dir, self.base_path)
-  if not folder then return nil, message end
-  message = adapter_folder.foreign(dir, folder, self.base)
-    or on_base.misfit(self, folder.tensors, dir)
+  local found, message = adapter_folder.read(dir, self.base_path)
+  if not found then return nil, message end
+  message = adapter_folder.foreign(dir, found, self.base)
+    or on_base.misfit(self, found.tensors, dir)
   if message then return nil, message end
-  on_base.begin(self, folder.tensors, 0)
-  self.config.score_bias = folder.about.score_bias
+  on_base.begin(self, found.tensors, 0)
+  self.config.score_bias = found.about.score_bias
   return true
 end
 
@@ -557,16 +538,26 @@ function model.merge(given)
   return self
 end
 
+local save_options = {
+  tokenizer = checked.any(),
+  save_dtype = checked.choice(nil, { "float32", "bfloat16", "float16" }),
+  max_shard_size = checked.integer(nil, 1),
+  card = checked.any(),
+}
+
 --- Writes a model folder that appears whole, in the layout that transformers knows.
 -- @tparam string path
--- @tparam ?table opts `tokenizer`
+-- @tparam ?table opts `tokenizer`; `save_dtype`: "float32", "bfloat16" or "float16";
+--   `max_shard_size` (5 GB): bytes of the largest weight file; `card`: what else README.md tells,
+--   see perilune.model.card
 -- @treturn ?boolean true
 -- @treturn ?string message
 function Model:save(path, opts)
+  opts = checked.take("model:save", opts, save_options)
   local tmp, message = files.folder_begin(path)
   if not tmp then return nil, message end
   local ok
-  ok, message = self:write(tmp, { tokenizer = opts and opts.tokenizer, export = true })
+  ok, message = self:write(tmp, setmetatable({ export = true }, { __index = opts }))
   if not ok then
     files.folder_discard(tmp)
     return nil, message

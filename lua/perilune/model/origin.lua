@@ -65,6 +65,13 @@ local function load_safetensors(path, keep)
   return tensors
 end
 
+-- What the front matter of a folder's model card says of its licence.
+local function license_of(path)
+  local text = files.read(path .. "/README.md", 1 << 20)
+  local head = text and text:match("^%-%-%-\n(.-)\n%-%-%-")
+  return head and ("\n" .. head .. "\n"):match("\nlicense:%s*[\"']?([%w%.%-_]+)[\"']?%s*\n")
+end
+
 local function read_folder(path, keep)
   local sound, damage = files.folder_sound(path)
   if not sound then return nil, damage end
@@ -75,7 +82,7 @@ local function read_folder(path, keep)
   local tensors
   tensors, message = load_safetensors(path, keep and not spec.family.transposed)
   if not tensors then return nil, message end
-  local texts = { config = text }
+  local texts = { config = text, license = license_of(path) }
   if lfs.attributes(path .. "/generation_config.json") then
     text, message = read_object(path .. "/generation_config.json")
     if not text then return nil, message end
@@ -96,7 +103,9 @@ local function read_gguf(path, keep)
   if not spec then return nil, ("%s: its entries as a config.json: %s"):format(path, message) end
   tensors, message = gguf.tensors(file, spec, keep, is_wanted)
   if not tensors then return nil, ("%s: %s"):format(path, message) end
-  return { config = config, spec = spec, texts = {} }, tensors
+  local license = file:get("general.license")
+  local texts = { license = type(license) == "string" and license or nil }
+  return { config = config, spec = spec, texts = texts }, tensors
 end
 
 local function read_llama2c(path)
@@ -122,7 +131,7 @@ end
 -- @tparam string path of a folder or file
 -- @tparam ?boolean keep matrices stay in the file's own types
 -- @treturn ?table what it is: `config`, `spec`, and `texts`: those of config.json and
---   generation_config.json, where there are such files (`config`, `generation`)
+--   generation_config.json, where there are such files (`config`, `generation`), and the `license`
 -- @treturn any its tensors, by parameter; or a message
 function origin.read(path, keep)
   local bin, blocks = single(path, "%.bin$"), single(path, "%.gguf$")

@@ -135,7 +135,8 @@ end
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
 -- The template goes into perilune_template.json.
 -- @tparam string folder
--- @tparam ?table opts `chat_template`: Jinja text in place of `self.chat_template`
+-- @tparam ?table opts `chat_template`: Jinja text in place of `self.chat_template`; `pad_id`: the
+--   padding to name in place of `self.pad_id`, false for none
 -- @treturn ?boolean true
 -- @treturn ?string message
 function Tokenizer:save(folder, opts)
@@ -143,7 +144,11 @@ function Tokenizer:save(folder, opts)
   if chat_template == self.core:info().chat_template then
     chat_template = nil -- the engine writes its own back in the form it had
   end
+  local pad = self.pad_id
+  if opts and opts.pad_id ~= nil then pad = opts.pad_id or nil end
+  self.core:set_special(self.bos_id, self.eos_id, pad)
   local saved, message = self.core:save(folder, chat_template)
+  self.core:set_special(self.bos_id, self.eos_id, self.pad_id)
   if saved and self.chat_templates then
     saved, message = save_named(self, folder)
   end

@@ -485,7 +485,7 @@ end
 -- @treturn table the recipe's state: as saved, or `beginning`
 function Run:restore(parts, beginning)
   stopping.stop_if_asked(self) -- a signal that came between two stages
-  self.graceful = true
+  self.graceful, self.data = true, parts.data
   host.words(nil)
   host.graceful(true)
   if not self.resumed then return beginning end
@@ -601,13 +601,50 @@ local function rows_without_update(history)
   return skipped, all
 end
 
+local save_options = checked.any_of {
+  "tokenizer",
+  "save_dtype",
+  "max_shard_size",
+  "card",
+  "figures",
+}
+
+-- What the model card tells of a run.
+local function card_of(self, model, figures)
+  local function last_part(path) return (path:match("([^/]+)/*$")) end
+  local settings, data = {}, {}
+  for name, value in pairs(self.cfg:to_table()) do
+    if name:sub(1, 1) ~= "_" and value ~= "" then settings[name] = value end
+  end
+  for name, set in pairs(self.data or {}) do
+    if set then
+      data[#data + 1] = { key = name, path = tostring(self.cfg[name]), hash = set.key }
+    end
+  end
+  table.sort(data, function(a, b) return a.key < b.key end)
+  local recipe = config.describe(self.cfg).recipe
+  local shown = {}
+  for name, value in pairs(figures or {}) do
+    if type(value) ~= "table" then shown[name] = value end
+  end
+  return {
+    base = model.path and last_part(model.path),
+    license = model.texts and model.texts.license,
+    recipe = recipe and last_part(recipe),
+    settings = settings,
+    data = data,
+    figures = shown,
+  }
+end
+
 --- Save the model that is the result of a run, unless it is broken: weights that are not finite, a
 -- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it is
 -- an error, and nothing is saved.
 -- @tparam Model model
--- @tparam ?table options as of model:save
+-- @tparam ?table options as of model:save, and `figures` for its model card
 -- @treturn string its folder, `model` in the run's
 function Run:save_model(model, options)
+  options = checked.take("run:save_model", options, save_options)
   for _, name in ipairs { "loss", "loss/policy_avg", "loss/value_avg", "objective/scores" } do
     local at = #self.history
     while at > 0 and self.history[at][name] == nil do
@@ -640,6 +677,8 @@ function Run:save_model(model, options)
       )
     end
   end
+  options.card = options.card or card_of(self, model, options.figures)
+  options.figures = nil
   local path = self.dir .. "/model"
   assert(model:save(path, options))
   return path

@@ -38,4 +38,17 @@ return {
     spec.logits_softcap = c.final_logit_softcapping
     spec.embedding_factor = spec.width ^ 0.5
   end,
+  gguf = {
+    offset = 1,
+    keys = {
+      attn_logit_softcapping = "attn_logit_softcapping",
+      final_logit_softcapping = "final_logit_softcapping",
+    },
+    -- The largest, of 46 layers, divides by the width of a head that would fill the model.
+    config = function(config, head)
+      local wide = config.num_hidden_layers == 46
+      config.query_pre_attn_scalar = wide and config.hidden_size // config.num_attention_heads
+        or head
+    end,
+  },
 }

@@ -55,4 +55,18 @@ return {
       sliding_attention = rope.parameters(spec.near),
     }
   end,
+  gguf = {
+    arch = "gemma3",
+    offset = 1,
+    keys = {
+      ["rope.freq_base_swa"] = "rope_local_base_freq",
+      final_logit_softcapping = "final_logit_softcapping",
+    },
+    -- The largest, of 62 layers, divides by the width of a head that would fill the model.
+    config = function(config, head)
+      local wide = config.num_hidden_layers == 62
+      config.query_pre_attn_scalar = wide and config.hidden_size // config.num_attention_heads
+        or head
+    end,
+  },
 }

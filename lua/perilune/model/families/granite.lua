@@ -29,4 +29,13 @@ return {
     spec.residual_factor = c.residual_multiplier
     spec.logits_factor = 1 / c.logits_scaling
   end,
+  gguf = {
+    pairs = true,
+    keys = {
+      embedding_scale = "embedding_multiplier",
+      residual_scale = "residual_multiplier",
+      ["attention.scale"] = "attention_multiplier",
+      logit_scale = "logits_scaling",
+    },
+  },
 }

@@ -16,4 +16,5 @@ return {
     mlp_post_norm = "post_feedforward_layernorm",
   },
   spec = function(_, spec) spec.qk_norm = "all" end,
+  gguf = {},
 }

@@ -32,4 +32,5 @@ return {
     up = false,
     gate_up = "mlp.gate_up_proj",
   },
+  gguf = {},
 }

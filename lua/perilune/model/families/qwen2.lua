@@ -20,4 +20,5 @@ return {
     return c.use_sliding_window and c.sliding_window and i > c.max_window_layers
   end,
   spec = function(_, spec) spec.qkv_bias = true end,
+  gguf = {},
 }

@@ -22,4 +22,5 @@ return {
   end,
   names = { q_norm = "self_attn.q_norm", k_norm = "self_attn.k_norm" },
   spec = function(_, spec) spec.qk_norm = "head" end,
+  gguf = {},
 }

@@ -42,4 +42,5 @@ return {
       if not c.use_sliding_window then spec.windows[i] = 0 end
     end
   end,
+  gguf = { pairs = true },
 }
