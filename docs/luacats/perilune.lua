@@ -1028,6 +1028,7 @@ function Tensor:zero_grad() end
 ---@field chat_template string? # Jinja text
 ---@field chat_templates table? # further ones by name, {[string]=string}
 ---@field template table? # how the model writes conversations: data of perilune.data.chat.description
+---@field word_cuts string? # what llama.cpp calls its word cuts, of one from a GGUF file
 ---@field core userdata # the engine's handle
 local Tokenizer = {}
 

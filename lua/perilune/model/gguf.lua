@@ -242,6 +242,24 @@ function gguf.tensors(file, spec, keep, is_wanted)
   return result
 end
 
+--- What the modules of a model are called in files.
+-- @tparam table spec
+-- @treturn {[string]=table} `name` and `part` by our name, without ".weight" and ".bias"
+function gguf.file_names(spec)
+  local result = {}
+  for part, own in pairs(spec.names) do
+    local name = own and name_of(spec, part)
+    if name and part ~= "layer" then
+      result[own] = { name = name, part = part }
+      for i = 0, spec.layers - 1 do
+        local full = usual_names.layer:format(i) .. name
+        result[spec.names.layer:format(i) .. own] = { name = full, part = part }
+      end
+    end
+  end
+  return result
+end
+
 -- ---- tokenizer ----------------------------------------------------------------------------------
 
 local function is_integer(value)

@@ -35,6 +35,7 @@ local FURTHER <const> = "additional_chat_templates"
 -- @field ?string chat_template Jinja text
 -- @field ?table chat_templates further ones by name, {[string]=string}
 -- @field ?table template how the model writes conversations: data of perilune.data.chat.description
+-- @field ?string word_cuts what llama.cpp calls its word cuts, of one from a GGUF file
 -- @field userdata core the engine's handle
 local Tokenizer = {}
 Tokenizer.__index = Tokenizer
@@ -197,7 +198,9 @@ function tokenizer.from_gguf(metadata, path)
     chat_template = metadata["tokenizer.chat_template"],
   }
   if not handle then return nil, message end
-  return wrap(handle)
+  local self = wrap(handle)
+  self.word_cuts = not sentencepiece and get("pre") or nil
+  return self
 end
 
 local function of_gguf(path)
