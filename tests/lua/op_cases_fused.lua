@@ -101,6 +101,11 @@ return function(make)
     end
   end
 
+  local fifty = {} -- ranks of 50 answers, each rank twice
+  for k = 1, 50 do
+    fifty[k] = 1 + k * 7 % 50 // 2
+  end
+
   cases.rank_loss = {
     bad = {
       { { normal(2, 2), lengths(2), normal(2) }, nil, "scores has shape [2,2]" },
@@ -116,6 +121,8 @@ return function(make)
     { inputs = ranked({ 5, 2 }, ranks_of(1, 2, 4, 3, 5, 2, 1), const(normal(7))) },
     { inputs = ranked({ 5, 2 }, ranks_of(1, 2, 4, 3, 5, 2, 1)), params = { variant = "sigmoid" } },
     { inputs = ranked({ 5, 2 }, ranks_of(1, 2, 4, 3, 5, 2, 1)), params = { variant = "linear" } },
+    { inputs = ranked({ 50 }, ranks_of(table.unpack(fifty))) },
+    { inputs = ranked({ 2, 50 }, ranks_of(2, 1, table.unpack(fifty))), params = { ties = "half" } },
     { inputs = ranked(many_sizes, ranks_of(table.unpack(many_ranks))), big = true },
   }
 

@@ -54,17 +54,18 @@ end
 -- @tparam ?table masks of 1 and 0
 -- @tparam ?table opts `max_tokens` 16384 a forward, `weight` 1 of the gradient, `dropout`
 --   {p =, seed =, index =} (each micro-batch draws from a stream of its own)
--- @treturn number the mean loss, nats a token (not weighted)
+-- @treturn ?number the mean loss, nats a token (not weighted); nil when no token is trained
 -- @treturn integer trained tokens
 function loss.accumulate(model, sequences, masks, opts)
   opts = opts or {}
   local trained, sum = trained_tokens(sequences, masks), 0
+  if trained == 0 then return nil, 0 end -- nothing measured is not 0
   local weight, given = opts.weight or 1, opts.dropout
   for i, indices in ipairs(batch.split(sequences, opts.max_tokens or 16384)) do
     local scope <close> = core.scope("loss.micro")
     local part_masks = masks and batch.take(masks, indices)
     local lm = loss.lm(model, batch.take(sequences, indices), part_masks, {
-      norm = math.max(1, trained),
+      norm = trained,
       dropout = given and {
         p = given.p,
         seed = given.seed,
