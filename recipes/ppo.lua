@@ -341,9 +341,9 @@ for iteration = state.iterations + 1, iterations do
   cfg:at(iteration)
   local beta = cfg.kl_coef(iteration)
 
-  local began = pl.system.monotonic()
+  local began = pl.seconds()
   local roll, episodes = sample(iteration)
-  local rollout_seconds = pl.system.monotonic() - began
+  local rollout_seconds = pl.seconds() - began
   evaluate(roll, episodes)
   if iteration == 1 then
     check:first_batch(policy, roll, scoring)

@@ -186,7 +186,7 @@ local function continuations(rows, stream)
   return sets, truths
 end
 
-local began = pl.system.monotonic()
+local began = pl.seconds()
 local ranked, truths = continuations(first(prompts, cfg.rank_prompts), "stories.rankings")
 local noise = labeler.calibrate(truths, cfg.agreement)
 local trainer = { noise = noise, seed = cfg.seed, name = 1 }
@@ -202,7 +202,7 @@ for i, set in ipairs(judged) do
 end
 paths.rankings = stages:write("rankings.jsonl", ranked)
 paths.judged = stages:write("rankings-valid.jsonl", judged)
-stages.seconds.rankings = pl.system.monotonic() - began
+stages.seconds.rankings = pl.seconds() - began
 stages:say(
   "%d openings ranked, K = %d; noise %.3f: two labelers agree on %.1f %% of pairs",
   #ranked,

@@ -1266,6 +1266,10 @@ function pl.random_uniform(seed, purpose, index) end
 ---@return perilune.Scope
 function pl.scope(name) end
 
+--- Seconds on a clock that is never set back, to tell how long something took.
+---@return number
+function pl.seconds() end
+
 --- The seed of the session's stream, from which tensors without a seed are drawn; with a number,
 --- the stream begins anew with that.
 ---@param n? integer
@@ -2461,7 +2465,7 @@ pl.loss = {}
 ---@param sequences table
 ---@param masks? table # of 1 and 0
 ---@param opts? table # `max_tokens` 16384 a forward, `weight` 1 of the gradient, `dropout` {p =, seed =, index =} (each micro-batch draws from a stream of its own)
----@return number # the mean loss, nats a token (not weighted)
+---@return number? # the mean loss, nats a token (not weighted); nil when no token is trained
 ---@return integer # trained tokens
 function pl.loss.accumulate(model, sequences, masks, opts) end
 

@@ -51,7 +51,8 @@ local modules = {
 
 local pl = {}
 for name, value in pairs(core) do
-  if not modules[name] then pl[name] = value end
+  -- The engine's tables are for the library; what is public of them is in a module.
+  if type(value) ~= "table" then pl[name] = value end
 end
 
 --- A tensor of the elements 0 .. n-1.
@@ -65,17 +66,24 @@ function pl.arange(n)
   return pl.tensor(list, "int32")
 end
 
+--- Seconds on a clock that is never set back, to tell how long something took.
+-- @treturn number
+function pl.seconds() return core.system.monotonic() end
+
 --- Loads a model folder (Hugging Face) or a llama2.c file.
 -- @tparam string path
 -- @tparam ?table opts see perilune.model.load
 -- @treturn ?Model
 -- @treturn ?string message
-function pl.load(path, opts) return require("perilune.model").load(path, opts) end
+function pl.load(path, opts)
+  local model, message = require("perilune.model").load(path, opts)
+  return model, message
+end
 
 --- An AdamW optimizer over a block of parameters: see perilune.learn.adamw.
 -- @tparam ParameterBlock block the parameters, model.block
 -- @treturn AdamW
-function pl.adamw(block) return require("perilune.learn.adamw").new(block) end
+function pl.adamw(block) return (require("perilune.learn.adamw").new(block)) end
 
 --- Answers of a model to prompts: see perilune.model.generate.
 -- @tparam Model model
@@ -83,7 +91,7 @@ function pl.adamw(block) return require("perilune.learn.adamw").new(block) end
 -- @tparam ?table opts see there
 -- @treturn Answers in tensors of the caller's scope
 function pl.generate(model, prompts, opts)
-  return require("perilune.model.generate").generate(model, prompts, opts)
+  return (require("perilune.model.generate").generate(model, prompts, opts))
 end
 
 return lazy(pl, modules)

@@ -87,9 +87,9 @@ end
 function sources.ingest(store, text, kind, settings, tell)
   local read = {}
   for _, path in ipairs(sources.files(text)) do
-    local told = pl.system.monotonic()
+    local told = pl.seconds()
     function settings.progress(so_far)
-      local now = pl.system.monotonic()
+      local now = pl.seconds()
       if tell and now - told > TELL_SECONDS then
         told = now
         tell(path, so_far)

@@ -52,7 +52,7 @@ local function run(recipe, settings, folder)
     args[#args + 1] = "--" .. key
     args[#args + 1] = value ~= true and tostring(value) or nil
   end
-  local how, code = pl.system.spawn(
+  local how, code = require("perilune.core").system.spawn(
     args,
     { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err" }
   )
@@ -119,7 +119,7 @@ end
 
 setup(function()
   dir = scratch.folder()
-  pl.system.setenv("PERILUNE_CACHE", dir .. "/cache")
+  require("perilune.core").system.setenv("PERILUNE_CACHE", dir .. "/cache")
   local special = { "<|bos|>", "<|eos|>" }
   for _, name in ipairs(pl.chat.control_names(pl.chat.plain)) do
     special[#special + 1] = name

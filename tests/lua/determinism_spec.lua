@@ -8,7 +8,7 @@ local pl = require("perilune")
 local toy = dofile("tests/lua/support/toy.lua")
 local world = dofile("tests/lua/support/world.lua")
 
-local batch, loss, system = pl.batch, pl.loss, pl.system
+local batch, loss, system = pl.batch, pl.loss, require("perilune.core").system
 
 -- ---- generation and training --------
 

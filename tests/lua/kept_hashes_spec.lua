@@ -1,10 +1,9 @@
 --- Changes of structure keep every bit: the weights after three steps of SFT, reward model and PPO,
 -- by kernel variant. A step that means to change results records the new hashes and says why.
 
-local pl = require("perilune")
 local world = dofile("tests/lua/support/world.lua")
 
-local system = pl.system
+local system = require("perilune.core").system
 
 -- The weights_hash of each recipe in the world of world.new("llama"), recorded once.
 local kept = {

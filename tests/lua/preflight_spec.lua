@@ -50,12 +50,12 @@ local function model_of(n)
   }
 end
 
---- Calls fn with a function of pl.system replaced.
+--- Calls fn with a function of require("perilune.core").system replaced.
 local function with_system(name, replacement, fn)
-  local original = pl.system[name]
-  pl.system[name] = replacement
+  local original = require("perilune.core").system[name]
+  require("perilune.core").system[name] = replacement
   local ok, message = pcall(fn)
-  pl.system[name] = original
+  require("perilune.core").system[name] = original
   assert(ok, message)
 end
 

@@ -10,7 +10,7 @@ local world = dofile("tests/lua/support/world.lua")
 local w
 
 setup(function()
-  pl.system.setenv("OMP_WAIT_POLICY", "passive")
+  require("perilune.core").system.setenv("OMP_WAIT_POLICY", "passive")
   w = world.new("gpt2")
 end)
 
@@ -330,7 +330,7 @@ print("kept", pcall(begin))
 ]]):format(folder)
     )
     local out = scratch.path()
-    pl.system.spawn(
+    require("perilune.core").system.spawn(
       { world.program, "-i" },
       { stdin = input, stdout = out, stderr = out .. ".err" }
     )

@@ -220,7 +220,7 @@ describe("the correlation of score and length", function()
 end)
 
 describe("a ragged batch", function()
-  local ragged = pl.ragged
+  local ragged = require("perilune.core").ragged
   local x = pl.tensor({ 10, 11, 12, 20, 30, 31 }, "int32")
   local offsets = pl.tensor({ 0, 3, 3, 4, 6 }, "int32") -- of 3, 0, 1 and 2 rows
 

@@ -5,7 +5,7 @@
 local pl = require("perilune")
 local scratch = dofile("tests/lua/support/scratch.lua")
 local world = dofile("tests/lua/support/world.lua")
-local system = pl.system
+local system = require("perilune.core").system
 
 --- Starts a program, waits until a file holds something (of a pattern) and sends it a signal.
 -- @treturn string how it ended, "exit 130"

@@ -272,7 +272,7 @@ end
 --- Runs the program in the world's folder: how it ended, its status, errors.
 local function run(line, input)
   local from = scratch.write(w.dir .. ".in", input or "")
-  local how, code = pl.system.spawn(
+  local how, code = require("perilune.core").system.spawn(
     { "/bin/sh", "-c", 'cd "$0" && exec "$@"', w.dir, world.program, table.unpack(words(line)) },
     { stdin = from, stdout = w.dir .. ".out", stderr = w.dir .. ".err" }
   )
@@ -298,8 +298,8 @@ local function everything()
 end
 
 setup(function()
-  pl.system.setenv("OMP_WAIT_POLICY", "passive")
-  pl.system.setenv("OMP_NUM_THREADS", "1")
+  require("perilune.core").system.setenv("OMP_WAIT_POLICY", "passive")
+  require("perilune.core").system.setenv("OMP_NUM_THREADS", "1")
   w, llama = world.new("gpt2"), world.new("llama")
   assert(os.rename(llama.model, w.dir .. "/llama"))
   for name, text in pairs(wrong_files) do

@@ -142,7 +142,7 @@ setup(function()
   }
 end)
 
-teardown(function() pl.system.spawn { "rm", "-r", folder } end)
+teardown(function() require("perilune.core").system.spawn { "rm", "-r", folder } end)
 
 describe("collect", function()
   local figures

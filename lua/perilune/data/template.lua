@@ -74,7 +74,7 @@ local function warn(text, ...) io.stderr:write("  warning: ", text:format(...), 
 -- @tparam ?Tokenizer tok
 -- @treturn ?table template; nil: none, prompts are plain text
 return function(name, tok)
-  if not tok then return by_name(name) end
+  if not tok then return (by_name(name)) end
   local template, own_name = own(tok)
   if name == "auto" then
     if template == false then

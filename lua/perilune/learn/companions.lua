@@ -41,7 +41,7 @@ local function title(one) return ("%s (%s)"):format(one.name, one.path) end
 -- that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer;
 -- `scores`: it is one that gives numbers
 function companions.check(list)
-  local first = list[1]
+  local first = list[1] or refuse("there is none in the list")
   local own = assert(tokenizer.load(first.path))
   for i, one in ipairs(list) do
     if one.scores and not one.model.config.scalar_head then

@@ -121,7 +121,7 @@ end
 -- @tparam ?table opts `temperature` 1
 -- @treturn Tensor [N] in the order of the sequences
 function loss.sequence_logprobs(model, parts, opts)
-  return over(parts, function(part) return (loss.logprobs(model, part.batch, part.at, opts)) end)
+  return (over(parts, function(part) return (loss.logprobs(model, part.batch, part.at, opts)) end))
 end
 
 --- Scores of sequences by a scalar-head model, read at their last tokens, without a tape.
@@ -129,9 +129,11 @@ end
 -- @tparam table parts
 -- @treturn Tensor [B]
 function loss.sequence_scores(model, parts)
-  return over(
-    parts,
-    function(part) return core.gather(model:scores(part.batch), batch.last_rows(part.batch)) end
+  return (
+    over(
+      parts,
+      function(part) return core.gather(model:scores(part.batch), batch.last_rows(part.batch)) end
+    )
   )
 end
 
@@ -141,7 +143,9 @@ end
 -- @tparam table parts
 -- @treturn Tensor [N] in the order of the sequences
 function loss.sequence_values(model, parts)
-  return over(parts, function(part) return core.gather(model:scores(part.batch), part.at.rows) end)
+  return (
+    over(parts, function(part) return core.gather(model:scores(part.batch), part.at.rows) end)
+  )
 end
 
 --- Mean loss over a whole set, nats a token, without a tape.

@@ -10,6 +10,7 @@ return lazy({}, {
   doc_comments = "perilune.reference.doc_comments",
   luacats = "perilune.reference.luacats",
   markdown = "perilune.reference.markdown",
+  misuse = "perilune.reference.misuse",
   public = "perilune.reference.public",
   type_names = "perilune.reference.type_names",
 })

@@ -116,7 +116,7 @@ function spool.pack(row) return write_record(row, 1) end
 --- The row of such bytes.
 -- @tparam string record
 -- @treturn table
-function spool.unpack(record) return read_record(record) end
+function spool.unpack(record) return (read_record(record)) end
 
 local opened = 0
 

@@ -179,7 +179,7 @@ function alarm_world.run(w, recipe, settings)
   local folder = ("%s/run-%d"):format(w.dir, w.runs)
   local log = folder .. ".log"
   local command = world.command(recipe, settings, folder)
-  local _, code = pl.system.spawn(command, {
+  local _, code = require("perilune.core").system.spawn(command, {
     stdin = "/dev/null",
     stdout = folder .. ".out",
     stderr = log,

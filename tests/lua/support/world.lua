@@ -202,7 +202,7 @@ end
 
 --- Runs to the end in a process of its own: the summary.
 function world.run(recipe, settings, folder, more)
-  local how, code = pl.system.spawn(
+  local how, code = require("perilune.core").system.spawn(
     world.command(recipe, settings, folder, more),
     { stdin = "/dev/null", stdout = folder .. ".out", stderr = folder .. ".err" }
   )

@@ -1,0 +1,148 @@
+--- What was wrong with a call, when a function of the library failed over its argument.
+--
+-- "attempt to index a nil value (local 'model')" is how Lua tells of a missing argument, with a
+-- place in our sources. The host asks here before it prints that: the functions on the stack are
+-- looked up in their sources, and what stands in their parameters is held against the types of
+-- their doc comments. Nothing is checked while all goes well, so calls cost nothing.
+
+local doc_comments = require("perilune.reference.doc_comments")
+
+local misuse = {}
+
+local FACE <const> = (...):match("^%w+") -- the library's own name
+local ROOT <const> = debug.getinfo(1, "S").source:match("^@(.*/)reference/misuse%.lua$")
+
+local plain = { string = true, number = true, boolean = true, table = true, userdata = true }
+
+local function article(word) return (word:find("^[aeiouAEIOU]") and "an " or "a ") .. word end
+
+-- A type in words.
+local function in_words(node)
+  if node.kind == "name" then return article(node.name) end
+  if node.kind ~= "union" then return node.kind == "list" and "a list" or "a table" end
+  local parts = {}
+  for i, part in ipairs(node) do
+    parts[i] = in_words(part)
+  end
+  return table.concat(parts, " or ")
+end
+
+local function is_empty(value) return type(value) == "table" and next(value) == nil end
+
+local fits
+
+local function fits_name(name, value)
+  if name == "any" then
+    return true
+  elseif name == "integer" then
+    return math.type(value) == "integer" or type(value) == "number" and value % 1 == 0
+  elseif name == "function" then
+    return type(value) == "function" or (getmetatable(value) or {}).__call ~= nil
+  elseif name == "table" then
+    return type(value) == "table" and not is_empty(value)
+  elseif plain[name] then
+    return type(value) == name
+  end
+  -- an object of a class is a userdata, or a table with something in it
+  return type(value) == "userdata" or type(value) == "table" and not is_empty(value)
+end
+
+-- Whether a value is of a type, as far as can be told. A table in which a field is missing is not.
+function fits(node, value)
+  if value == nil then return node.optional == true end
+  if node.kind == "name" then return fits_name(node.name, value) end
+  if node.kind == "union" then
+    for _, part in ipairs(node) do
+      if fits(part, value) then return true end
+    end
+    return false
+  end
+  if type(value) ~= "table" then return false end
+  if node.kind == "list" then return value[1] == nil or fits(node.of, value[1]) end
+  for i, field in ipairs(node.kind ~= "map" and node or {}) do
+    if not fits(field.type, value[field.name or i]) then return false end
+  end
+  return true
+end
+
+local function shown(value)
+  if type(value) == "string" then
+    return "a text"
+  elseif is_empty(value) then
+    return "an empty table"
+  elseif type(value) == "number" or type(value) == "boolean" or value == nil then
+    return tostring(value)
+  end
+  return "another " .. type(value)
+end
+
+-- The documented function that begins on a line of a source; nil when there is none.
+local function item_at(path, line)
+  local file = io.open(path, "rb")
+  if not file then return nil end
+  local text = file:read("a")
+  file:close()
+  for _, item in ipairs(doc_comments.read(text).items) do
+    if item.declared == line and item.args and not item.is_local then return item end
+  end
+end
+
+-- What a function is called in the face, or else in its source.
+local function name_of(func, item)
+  local face = package.loaded[FACE] or {}
+  for name in pairs((getmetatable(face) or {}).__names or {}) do
+    for field, value in pairs(rawget(face, name) or {}) do
+      if value == func then return ("pl.%s.%s"):format(name, field) end
+    end
+  end
+  for name, value in pairs(face) do
+    if value == func then return "pl." .. name end
+  end
+  return (item.owner or "") .. (item.colon and ":" or ".") .. item.name
+end
+
+-- What is wrong with the arguments of the function at a level of the stack, in a sentence.
+local function fault_at(level)
+  local info = debug.getinfo(level + 1, "Sf")
+  local item = item_at(info.source:sub(2), info.linedefined)
+  if not item then return nil end
+  local first = item.args[#item.args - #item.params] and #item.args - #item.params or 0
+  for i, param in ipairs(item.params) do
+    local name, value = debug.getlocal(level + 1, first + i + (item.colon and 1 or 0))
+    if name == param.name and not fits(param.type, value) then
+      local about = param.text ~= "" and (" (%s)"):format(param.text) or ""
+      return ("%s: '%s' must be %s%s, got %s"):format(
+        name_of(info.func, item),
+        param.name,
+        in_words(param.type),
+        about,
+        shown(value)
+      )
+    end
+  end
+end
+
+local function is_ours(info) return info.source:sub(2, #ROOT + 1) == ROOT end
+
+--- Of an error that is being handled, what its cause is when that is an argument of one of our
+-- functions: the outermost that has a wrong one. To be called by the handler, with the stack as it
+-- was.
+-- @treturn ?string a sentence; nil when there is no such cause
+function misuse.explain()
+  local levels, level = {}, 2
+  local info = debug.getinfo(level, "S")
+  while info do
+    if info.what ~= "C" then
+      if not is_ours(info) and #levels == 0 then return nil end -- the caller's own function failed
+      if is_ours(info) then levels[#levels + 1] = level end
+    end
+    level = level + 1
+    info = debug.getinfo(level, "S")
+  end
+  for i = #levels, 1, -1 do
+    local sentence = fault_at(levels[i])
+    if sentence then return sentence end
+  end
+end
+
+return misuse

@@ -1,0 +1,92 @@
+--- Wrong arguments at the public face: each function of it called with nothing, a number and an
+-- empty table. An error names the function and what it wants; none is Lua's "attempt to ..." with a
+-- place in our sources, none has a traceback.
+
+local pl = require("perilune")
+local host = require("perilune.host")
+local public = require("perilune.reference.public")
+
+-- What these do with a number is what they are for, and this process needs it as it is.
+local set_something = { threads = true, mem_limit = true, mem_fail_at = true }
+
+-- Calls each(name, function) for the functions of the face.
+local function each_function(each)
+  for _, module in ipairs(public.read().modules) do
+    local at = pl
+    for part in module.name:gmatch("[%w_]+") do
+      if part ~= "pl" then at = at[part] end
+    end
+    for _, member in ipairs(module.members) do
+      local f = type(at) == "table" and at[member.name]
+      if type(f) == "function" and not set_something[member.name] then
+        each(module.name .. "." .. member.name, f)
+      end
+    end
+  end
+end
+
+-- What the program would print of an error.
+local function printed(f, ...)
+  local ok, message = host.call(f, ...)
+  return not ok and tostring(message) or nil
+end
+
+describe("a wrong argument", function()
+  -- A store may be made at the path "7".
+  local stood = io.open("7")
+  teardown(function()
+    if not stood then os.remove("7") end
+  end)
+
+  it("is told in a sentence by every public function", function()
+    local functions, refusals, faults = 0, 0, {}
+    each_function(function(name, f)
+      functions = functions + 1
+      for _, wrong in ipairs { { "nothing", n = 1 }, { "a number", 7 }, { "a table", {} } } do
+        local step <close> = pl.scope("misuse") -- luacheck: ignore
+        local message = printed(f, wrong[2])
+        refusals = refusals + (message and 1 or 0)
+        if message and (message:find("attempt to ", 1, true) or message:find("traceback")) then
+          faults[#faults + 1] = ("%s of %s: %s"):format(name, wrong[1], message:match("[^\n]*"))
+        end
+      end
+    end)
+    assert.are.same({}, faults)
+    assert.is_true(functions > 250 and refusals > 400)
+  end)
+
+  it("is named with the function, the parameter, what it should be and what it is", function()
+    assert.are.equal(
+      "pl.model.new: 'config' must be a table (as in config.json), got 7",
+      printed(pl.model.new, 7)
+    )
+    assert.are.equal("pl.generate: 'model' must be a Model, got nil", printed(pl.generate, nil))
+    assert.are.equal(
+      "pl.run.open: 'cfg' must be a Config, got an empty table",
+      printed(pl.run.open, {})
+    )
+    assert.are.equal("pl.chat.render: 'tok' must be a Tokenizer, got 1", printed(pl.chat.render, 1))
+    assert.matches("^pl.batch.join: 'prompts' must be a table", printed(pl.batch.join))
+  end)
+
+  it("is not made of a fault of the caller's own, nor of one of ours", function()
+    local message = printed(function() return pl.stats.mean { 1 } + nil end)
+    assert.matches("attempt to perform arithmetic on a nil value", message, 1, true)
+    assert.matches("stack traceback", message, 1, true)
+    message = printed(pl.stats.mean, { 1, "x" })
+    assert.matches("attempt to add a 'number' with a 'string'", message, 1, true)
+    local own =
+      printed(pl.json.encode, setmetatable({}, { __index = function() return nil + 1 end }))
+    assert.is_true(own == nil or own:find("arithmetic", 1, true) ~= nil)
+  end)
+end)
+
+describe("the public face", function()
+  it("has no table of the engine's that is described nowhere", function()
+    for name, value in pairs(require("perilune.core")) do
+      if type(value) == "table" and not getmetatable(pl).__names[name] then
+        assert(pl[name] ~= value, ("pl.%s is the engine's"):format(name))
+      end
+    end
+  end)
+end)
