@@ -2222,7 +2222,7 @@ function pl.health.kl_runaway(history, options, settings) end
 
 --- Answers have become much longer or shorter.
 ---@param history table[]
----@param options? table # `longer` (1.6 times the start), `shorter` (0.5), `window` (5)
+---@param options? table # `longer` (1.6 times the start), `shorter` (0.5), both by `least` tokens at least (4: of a few words each is a large part), `window` (5)
 ---@return string?
 function pl.health.length_drift(history, options) end
 

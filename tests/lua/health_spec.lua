@@ -105,6 +105,9 @@ describe("an alarm", function()
       "from 20 to 8 tokens"
     )
     assert.is_nil(health.length_drift(rows("completions/mean_length", steps(5, 20, 5, 30))))
+    assert.is_nil(health.length_drift(rows("completions/mean_length", steps(5, 6, 5, 2.5))))
+    assert.is_nil(health.length_drift(rows("completions/mean_length", steps(5, 3, 5, 6.5))))
+    assert.is_string(health.length_drift(rows("completions/mean_length", steps(5, 3, 5, 7.5))))
   end)
 
   it("hears answers without end", function()

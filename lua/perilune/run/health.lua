@@ -163,12 +163,15 @@ end
 
 --- Answers have become much longer or shorter.
 -- @tparam {table,...} history
--- @tparam ?table options `longer` (1.6 times the start), `shorter` (0.5), `window` (5)
+-- @tparam ?table options `longer` (1.6 times the start), `shorter` (0.5), both by `least` tokens at
+-- least (4: of a few words each is a large part), `window` (5)
 -- @treturn ?string
 function health.length_drift(history, options)
-  local o = checked.take("length_drift", options, { longer = 1.6, shorter = 0.5, window = 5 })
+  local o =
+    checked.take("length_drift", options, { longer = 1.6, shorter = 0.5, least = 4, window = 5 })
   local first, now = first_and_last(history, "completions/mean_length", o.window)
-  if first and first > 0 and (now > o.longer * first or now < o.shorter * first) then
+  if not first or first <= 0 or math.abs(now - first) < o.least then return nil end
+  if now > o.longer * first or now < o.shorter * first then
     local text = "Length drift: answers went from %s to %s tokens; the reward model may pay for "
       .. "length itself. Look at samples.jsonl, balance lengths in its training pairs, or "
       .. "subtract a length term from the reward."

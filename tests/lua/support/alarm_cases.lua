@@ -185,6 +185,20 @@ cases.planted = {
     rewarded('return text:find("sea %.$") and 3 or 0', { learning_rate = 0.005, kl_coef = 0.001 })
   ),
   mistake(
+    "a reward that pays for one letter, again and again",
+    "ppo",
+    12,
+    "Length drift",
+    rewarded('return select(2, text:gsub("a", ""))', { learning_rate = 0.005, kl_coef = 0.001 })
+  ),
+  mistake(
+    "answers by the likeliest token, with an entropy bonus",
+    "ppo",
+    20,
+    "Negative KL",
+    set { top_k = 1, entropy_coef = 0.5 }
+  ),
+  mistake(
     "returns far outside the value clip",
     "ppo",
     15,
@@ -287,7 +301,16 @@ local function add(name, world, recipe, change, more)
   cases.healthy[#cases.healthy + 1] = case
 end
 
-local worlds = { "llama 32 1", "gpt2 32 2", "llama 48 3", "gpt2 64 4" }
+local worlds = {
+  "llama 32 1",
+  "gpt2 32 2",
+  "llama 48 3",
+  "gpt2 64 4",
+  "llama 32 5",
+  "gpt2 32 6",
+  "llama 48 7",
+  "gpt2 64 8",
+}
 for _, world in ipairs(worlds) do
   add("sft", world, "sft")
   add("reward", world, "reward")
