@@ -68,7 +68,10 @@ end
 
 --- Seconds on a clock that is never set back, to tell how long something took.
 -- @treturn number
-function pl.seconds() return core.system.monotonic() end
+function pl.seconds()
+  local seconds = core.system.monotonic()
+  return seconds
+end
 
 --- Loads a model folder (Hugging Face) or a llama2.c file.
 -- @tparam string path

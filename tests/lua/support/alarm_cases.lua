@@ -196,7 +196,7 @@ cases.planted = {
     "ppo",
     20,
     "Negative KL",
-    set { top_k = 1, entropy_coef = 0.5 }
+    set { top_k = 1, entropy_coef = 0.3 }
   ),
   mistake(
     "returns far outside the value clip",
