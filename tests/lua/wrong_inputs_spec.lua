@@ -312,7 +312,7 @@ setup(function()
     scratch.write(("%s/%s/model.safetensors"):format(w.dir, name), "\2\0\0\0\0\0\0\0{}")
   end
   assert(pl.files.folder_make(w.dir .. "/cut"))
-  pl.system.spawn({ "mkfifo", w.dir .. "/pipe" }, { stdin = "/dev/null" })
+  require("perilune.core").system.spawn({ "mkfifo", w.dir .. "/pipe" }, { stdin = "/dev/null" })
   for _, name in ipairs(scratch.names(w.model)) do
     local text = scratch.read(w.model .. "/" .. name)
     text = name == "model.safetensors" and text:sub(1, 3000) or text
