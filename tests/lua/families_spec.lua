@@ -91,15 +91,17 @@ for _, name in ipairs(support.names()) do
     end)
 
     it("has the same bits when it is written and read again", function()
-      local folder = scratch.folder()
-      assert(model:write(folder))
-      local again = assert(pl.load(folder))
-      assert.are.equal(model:hash(), again:hash())
-      assert.is_true(logits(model, sequences):bytes() == logits(again, sequences):bytes())
+      for _, config in ipairs { case.config4, case.config5 } do
+        local folder, given = scratch.folder(), support.model(copied(config))
+        assert(given:write(folder))
+        local again = assert(pl.load(folder))
+        assert.are.equal(model:hash(), again:hash())
+        assert.is_true(logits(model, sequences):bytes() == logits(again, sequences):bytes())
+      end
       local scores = model:copy { scalar_head = true, seed = 4 }
-      folder = scratch.folder()
+      local folder = scratch.folder()
       assert(scores:write(folder))
-      again = assert(pl.load(folder))
+      local again = assert(pl.load(folder))
       local packed = pl.batch.pack(sequences)
       assert.are.equal(scores:scores(packed):bytes(), again:scores(packed):bytes())
     end)

@@ -295,7 +295,7 @@ function rope.read(c, head_dim, layer_type, theta_key)
     interleaved = c.rope_interleaved or false,
   }
   if dim ~= head_dim then options.rotary_dim = dim end
-  local result = { options = options, settings = s }
+  local result = { options = options, settings = s, shares = c.turns_shares }
   if s.kind == "default" then return result end
   local context = c.max_position_embeddings
   if not context then
@@ -320,9 +320,7 @@ end
 function rope.complete(config, read, name_of)
   local s = read.settings
   config[name_of("rope_theta")] = s.rope_theta
-  if s.partial_rotary_factor ~= 1 then
-    config[name_of("partial_rotary_factor")] = s.partial_rotary_factor
-  end
+  if read.shares then config[name_of("partial_rotary_factor")] = s.partial_rotary_factor end
   config.rope_parameters = rope.parameters(read)
   if s.kind ~= "default" and not config.rope_scaling then
     config.rope_scaling = { type = s.kind, rope_type = s.kind ~= "longrope" and s.kind or nil }
@@ -344,7 +342,7 @@ function rope.parameters(read)
   for key, value in pairs(read.settings) do
     if key ~= "kind" and key ~= "type" then inner[key] = value end
   end
-  if inner.partial_rotary_factor == 1 then inner.partial_rotary_factor = nil end
+  if not read.shares then inner.partial_rotary_factor = nil end
   return inner
 end
 
