@@ -142,6 +142,12 @@ describe("a family's config", function()
         { rope_scaling = { type = "yarn" } },
         "'rope_scaling' is 'yarn' without 'factor'",
       },
+      { "mistral", { head_dim = 1 << 20 }, "heads of 1048576 rotary channels; 65536 are the most" },
+      {
+        "phi3_longrope",
+        { original_max_position_embeddings = 1 },
+        "the rotary settings of 'longrope' give no finite frequencies",
+      },
       { "llama_llama3", { rope_theta = 7, rope_parameters = { rope_theta = 8 } }, "is meant?" },
     } do
       local spec, message = spec_of(bad[1], bad[2])

@@ -17,6 +17,8 @@ local keys = require("perilune.model.config_keys")
 
 local rope = {}
 
+local MOST <const> = 65536 -- channels of a head: a list is made of them before any file is compared
+
 --- Rules of the keys of a config that are about rotary positions, by common names.
 rope.keys = {
   rope_theta = keys.number(1, 1e15),
@@ -259,6 +261,15 @@ end
 
 function scaled.dynamic(s, dim, context) return plain(s.rope_theta, dim), 1, context end
 
+local function is_finite(list, scale)
+  local least, most = scale, scale
+  for _, frequency in ipairs(list) do
+    if frequency ~= frequency then return false end
+    least, most = math.min(least, frequency), math.max(most, frequency)
+  end
+  return least > 0 and most < math.huge
+end
+
 --- The options of core.rope.
 -- @tparam table c a config read by common names; `c.given` without what absent keys mean
 -- @tparam integer head_dim
@@ -277,7 +288,9 @@ function rope.read(c, head_dim, layer_type, theta_key)
       )
   end
   local dim = math.floor(head_dim * s.partial_rotary_factor)
-  if dim % 2 ~= 0 or dim < 1 then
+  if dim > MOST then
+    return nil, ("config.json: heads of %d rotary channels; %d are the most"):format(dim, MOST)
+  elseif dim % 2 ~= 0 or dim < 1 then
     return nil,
       (
         "config.json: %d channels of a head are turned (%s%s); "
@@ -308,6 +321,10 @@ function rope.read(c, head_dim, layer_type, theta_key)
   end
   local list, scale, longest = scaled[s.kind](s, dim, context)
   if not list then return nil, scale end
+  if not is_finite(list, scale) then
+    local text = "config.json: the rotary settings of '%s' give no finite frequencies"
+    return nil, text:format(s.kind)
+  end
   result.frequencies, result.longest = list, longest
   if scale ~= 1 then options.scale = scale end
   return result
