@@ -104,6 +104,7 @@ local function new_config()
     num_key_value_heads = cfg.num_key_value_heads,
     intermediate_size = cfg.intermediate_size,
     max_position_embeddings = cfg.max_position_embeddings,
+    rms_norm_eps = 1e-5,
     tie_word_embeddings = true,
     vocab_size = #tok,
     bos_token_id = tok.bos_id,

@@ -189,6 +189,25 @@ describe("a family's config", function()
     assert.are.same({ 0, 5, 0 }, spec_of("smollm3", window).windows)
   end)
 
+  it("means by an absent key what transformers means", function()
+    local function without(name, key)
+      local config = support.read(name).config4
+      config[key] = nil
+      return registry.spec(config)
+    end
+    assert.are.equal(1e-6, without("llama", "rms_norm_eps").norm.eps)
+    assert.are.equal(1e-5, without("olmo2", "rms_norm_eps").norm.eps)
+    assert.are.equal(4, without("llama", "num_key_value_heads").kv_heads)
+    assert.are.equal(128, without("qwen3", "head_dim").head_dim)
+    assert.are.equal(256, without("gemma2", "head_dim").head_dim)
+    assert.are.equal(2, without("gpt_neox", "rotary_pct").rope.options.rotary_dim)
+    assert.are.equal(2000000.0, without("smollm3", "rope_theta").rope.options.theta)
+    assert.are.equal(64, without("gpt2", "n_inner").mlp_width)
+    assert.is_true(without("opt", "tie_word_embeddings").tied)
+    assert.is_false(without("llama", "tie_word_embeddings").tied)
+    assert.are.same({ 0, 0 }, without("mistral", "sliding_window").windows)
+  end)
+
   it("has a table of less than 60 lines", function()
     local lfs = require("lfs")
     local count = 0

@@ -12,6 +12,7 @@ local function llama(fields)
     architectures = { "LlamaForCausalLM" },
     tie_word_embeddings = true,
     rope_interleaved = true,
+    rms_norm_eps = 1e-5,
     hidden_size = fields.c,
     num_hidden_layers = fields.layers,
     num_attention_heads = fields.heads,

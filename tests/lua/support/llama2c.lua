@@ -17,6 +17,7 @@ llama2c.config = {
   tie_word_embeddings = true,
   initializer_range = 0.3,
   rope_interleaved = true,
+  rms_norm_eps = 1e-5,
 }
 
 --- The vocabulary is three control tokens, the bytes, then these in order of falling score.

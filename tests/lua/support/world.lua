@@ -75,6 +75,7 @@ function world.model(folder, family, texts, options)
       num_attention_heads = options.heads,
       num_key_value_heads = options.heads // 2,
       max_position_embeddings = 64,
+      rms_norm_eps = 1e-5,
       initializer_range = options.range,
     }
   config.vocab_size = #tok

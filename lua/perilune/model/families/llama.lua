@@ -8,7 +8,7 @@ local rotary_rows = require("perilune.model.rotary_rows")
 
 return {
   class = "Llama",
-  defaults = { norm_eps = 1e-5, hidden_act = "silu", tie_word_embeddings = false },
+  defaults = { norm_eps = 1e-6, hidden_act = "silu", tie_word_embeddings = false },
   keys = {
     rope_interleaved = keys.boolean,
     attention_bias = keys.boolean,
