@@ -598,7 +598,9 @@ typedef struct pl_tokenizer pl_tokenizer;
 typedef enum {
     PL_TOKENIZER_BYTELEVEL,
     PL_TOKENIZER_SENTENCEPIECE,
-    PL_TOKENIZER_WORD
+    PL_TOKENIZER_WORD,
+    PL_TOKENIZER_UNIGRAM,
+    PL_TOKENIZER_WORDPIECE
 } pl_tokenizer_kind;
 
 enum {
@@ -616,11 +618,14 @@ typedef struct {
 
 /* `guarded`: where PL_ENCODE_SPECIAL looks for no control token, nor for one that reaches in; in
 ** order and apart. What a user wrote inside a rendered template is guarded: words are cut and
-** merged across its borders as anywhere. */
+** merged across its borders as anywhere.
+** `spans`, unless it is NULL, receives for each id the bytes of the text it stands for; what is put
+** in front or behind stands for none. The caller frees it with pl_free. */
 typedef struct {
     unsigned flags;
     const pl_text_span *guarded;
     int64_t n_guarded;
+    pl_text_span **spans;
 } pl_encode_options;
 
 typedef struct {
@@ -631,9 +636,9 @@ typedef struct {
     const char *chat_template;  /* Jinja text, NULL when there is none; borrowed */
 } pl_tokenizer_info;
 
-/* `path` is a model folder, a tokenizer.json, a vocab.json or encoder.json beside its merges.txt or
-** vocab.bpe, or a llama2.c tokenizer (.bin). The names of the special ids come from the
-** tokenizer_config.json or special_tokens_map.json beside it. */
+/* `path` is a model folder, a tokenizer.json, a SentencePiece model (.model), a vocab.json or
+** encoder.json beside its merges.txt or vocab.bpe, or a llama2.c tokenizer (.bin). The names of the
+** special ids come from the tokenizer_config.json or special_tokens_map.json beside it. */
 pl_status pl_tokenizer_load(pl_ctx *ctx, pl_tokenizer **out, const char *path);
 
 /* What a GGUF file holds of a tokenizer. Texts are UTF-8 with a length and are copied. */
@@ -677,7 +682,8 @@ pl_status pl_tokenizer_encode_with(pl_tokenizer *tok, int32_t **ids, int64_t *co
                                    const pl_encode_options *options);
 /* The caller frees *text with pl_free; a final NUL is added. An id without a token gives U+FFFD.
 ** Byte-level: decode(encode(x)) is x byte for byte, unless the tokenizer normalizes. SentencePiece:
-** the space in front goes after the beginning token. Words are joined by single spaces. */
+** the space in front goes after the beginning token. Words are joined by single spaces, WordPiece's
+** pieces unless they stand inside a word. */
 pl_status pl_tokenizer_decode(pl_tokenizer *tok, char **text, size_t *length, const int32_t *ids,
                               int64_t count, unsigned flags);
 

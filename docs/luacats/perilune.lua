@@ -1017,7 +1017,7 @@ function Tensor:zero_grad() end
 
 --- A tokenizer.
 ---@class perilune.Tokenizer
----@field kind string # "bytelevel", "sentencepiece" or "word"
+---@field kind string # "bytelevel" (BPE over bytes), "sentencepiece" (BPE over characters), "unigram", "wordpiece" or "word"
 ---@field size integer # the number of ids
 ---@field bos_id integer?
 ---@field eos_id integer?
@@ -1045,8 +1045,9 @@ function Tokenizer:decode(ids, opts) end
 
 --- The ids of a text.
 ---@param text string
----@param opts? table # `special`: control tokens spelled in the text become their ids; `bos`, `eos`: put the beginning or end token there, unless the text has it already; `continued`: the text follows another, so no space is put before it; `guarded`: a list {first, last, first, last, ...} of bytes as in string.sub, stretches where `special` looks for no control token
+---@param opts? table # `special`: control tokens spelled in the text become their ids; `bos`, `eos`: put the beginning or end token there, unless the text has it already; `continued`: the text follows another, so no space is put before it; `guarded`: a list {first, last, first, last, ...} of bytes as in string.sub, stretches where `special` looks for no control token; `spans`: give the bytes that each id stands for too
 ---@return integer[] # ids
+---@return integer[]? # with `spans`, {first, last, first, last, ...} of bytes as in string.sub; last is first - 1 for an id that stands for none
 function Tokenizer:encode(text, opts) end
 
 --- A hash of all that decides which ids a text gets, for caches.
@@ -3411,7 +3412,9 @@ function pl.store.open(path, options) end
 --- Byte-level BPE gives text back byte for byte (after the tokenizer's own normal form, if it has
 --- one). SentencePiece models put a space before the text, which `decode` takes away behind the
 --- beginning token alone: the ids of an answer keep the space that separates it from its prompt.
---- Word tokenizers join words by single spaces.
+--- Word tokenizers join words by single spaces, WordPiece all pieces but those inside a word.
+---
+--- What a vocabulary cannot say becomes its unknown token, or is left out when its model names none.
 ---@class perilune.tokenizer
 pl.tokenizer = {}
 
@@ -3423,7 +3426,7 @@ pl.tokenizer = {}
 function pl.tokenizer.from_gguf(metadata, path) end
 
 --- Loads a tokenizer.
----@param path string # a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin), or a GGUF file
+---@param path string # a model folder, a tokenizer.json, SentencePiece's tokenizer.model, GPT-2's vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin), or a GGUF file
 ---@return perilune.Tokenizer?
 ---@return string? # message
 function pl.tokenizer.load(path) end

@@ -1,14 +1,15 @@
 /*
 ** bpe.c - byte-pair encoding: the merge loop, the table of pairs, and a cache of words.
 **
-** Sennrich et al. 2016: start from single symbols; as long as some neighbours form a known pair,
-** merge the pair of lowest rank, the leftmost of several. Symbols are a doubly linked list in an
-** array, candidate merges a heap ordered by (rank, position); a candidate whose place no longer
-** holds a pair of its rank is dropped when it comes up. n symbols cost O(n log n) and no recursion.
+** Sennrich et al. 2016: start from single symbols; as long as some neighbours form a known
+** pair, merge the pair of lowest rank, the leftmost of several. Symbols are a doubly linked
+** list in an array, candidate merges a heap ordered by (rank, position); a candidate whose
+** place no longer holds a pair of its rank is dropped when it comes up. n symbols cost O(n
+** log n) and no recursion.
 **
-** llama2.c's "highest score" rule is the same loop with ranks made from scores (load.c). There a
-** whole text is one word, and may be cut between a non-space and a space when no token of the
-** vocabulary could bridge that cut.
+** The "highest score" rule is the same loop with ranks made from scores (scores.c). There a
+** whole text is one word, and may be cut before a "▁" that stands behind another character
+** when no token of the vocabulary could bridge that cut.
 */
 #include "text/text.h"
 
@@ -16,6 +17,7 @@
 
 typedef struct {
     int32_t id, previous, next; /* id -1: merged away */
+    int32_t length;             /* bytes of the text */
 } symbol;
 
 /* A candidate merge: rank above, position below, so that the smallest number comes first. */
@@ -26,13 +28,16 @@ typedef uint64_t candidate;
 #define CACHE_BYTES 24
 #define CACHE_IDS 8
 
+struct pl__cached {
+    uint32_t hash;
+    uint8_t length, n; /* length 0: empty */
+    uint8_t bytes_of[CACHE_IDS];
+    char bytes[CACHE_BYTES];
+    int32_t id[CACHE_IDS];
+};
+
 struct pl__word_cache {
-    struct {
-        uint32_t hash;
-        uint8_t length, n; /* length 0: empty */
-        char bytes[CACHE_BYTES];
-        int32_t id[CACHE_IDS];
-    } entry[CACHE_SIZE];
+    struct pl__cached entry[CACHE_SIZE];
 };
 
 void pl__bpe_free(pl_tokenizer *tok)
@@ -151,6 +156,7 @@ static pl_status merge_all(pl_tokenizer *tok, int64_t n)
         const pl__pair *p = pl__pairs_get(&tok->pairs, left->id, right->id);
         if (!p || (uint32_t)p->rank != c >> 32) continue;
         left->id = p->result;
+        left->length += right->length;
         left->next = right->next;
         right->id = -1;
         if (left->next >= 0) {
@@ -162,90 +168,153 @@ static pl_status merge_all(pl_tokenizer *tok, int64_t n)
     return PL_OK;
 }
 
+/* Whether a "▁" stands at `i` and another character before it, in the word that begins at
+** `at`. */
+static bool starts_word(const char *text, size_t at, size_t i, size_t end)
+{
+    static const char block[] = "\xE2\x96\x81";
+    return text[i] == block[0] && end - i >= 3 && !memcmp(text + i, block, 3) &&
+           (i - at < 3 || memcmp(text + i - 3, block, 3) != 0);
+}
+
+/* A character's id as the vocabulary writes it at its place in a word, -1: none. */
+static int32_t char_id(const pl_tokenizer *tok, const char *text, size_t length, bool first,
+                       bool last)
+{
+    int32_t id;
+    if (!tok->word_prefix && !tok->word_suffix) {
+        id = pl__tok_by_name(tok, text, length);
+    } else {
+        char name[2 * PL_TEXT_MAX_AFFIX + 8];
+        const size_t before = tok->word_prefix && !first ? strlen(tok->word_prefix) : 0;
+        const size_t behind = tok->word_suffix && last ? strlen(tok->word_suffix) : 0;
+        if (before > 0) memcpy(name, tok->word_prefix, before);
+        memcpy(name + before, text, length);
+        if (behind > 0) memcpy(name + before + length, tok->word_suffix, behind);
+        id = pl__tok_by_name(tok, name, before + length + behind);
+    }
+    return id >= 0 && tok->tokens[id].flags & PL__TOK_CONTROL ? -1 : id;
+}
+
+/* The symbols of a character that the vocabulary does not have; *fused is the unknown one
+** before. */
+static void unknown_char(pl_tokenizer *tok, const char *text, int length, int64_t *n, bool *fused)
+{
+    symbol *s = tok->symbols;
+    const int32_t unknown = pl__tok_unknown(tok);
+    bool bytes = tok->byte_fallback;
+    for (int i = 0; bytes && i < length; i++) bytes = tok->byte_id[(unsigned char)text[i]] >= 0;
+    if (bytes) {
+        for (int i = 0; i < length; i++)
+            s[(*n)++] = (symbol){.id = tok->byte_id[(unsigned char)text[i]], .length = 1};
+        *fused = false;
+    } else if (unknown >= 0 && *fused) {
+        s[*n - 1].length += length;
+    } else if (unknown >= 0) {
+        s[(*n)++] = (symbol){.id = unknown, .length = length};
+        *fused = tok->fuse_unk;
+    }
+}
+
 /* Sets the first symbols of a word; *n of them. Places were reserved for one a byte. What the
 ** vocabulary has no token for is the unknown token, or nothing when the model names none. */
 static void first_symbols(pl_tokenizer *tok, const char *text, size_t length, int64_t *n)
 {
     symbol *s = tok->symbols;
-    const int32_t unknown = pl__tok_unknown(tok);
+    bool fused = false;
     *n = 0;
-    for (size_t at = 0; at < length;) {
-        int step = 1;
-        int32_t id;
-        if (tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
-            step = pl__utf8_char(text + at, length - at);
-            id = step ? pl__tok_by_bytes(tok, text + at, (size_t)step) : -1;
-            if (step == 0) step = 1;
-            if (id < 0) {
-                for (int i = 0; i < step; i++) {
-                    const int32_t byte = tok->byte_id[(unsigned char)text[at + (size_t)i]];
-                    if (byte >= 0) s[(*n)++].id = byte;
-                    else if (unknown >= 0) s[(*n)++].id = unknown;
-                }
-                at += (size_t)step;
-                continue;
-            }
-        } else {
+    if (tok->kind == PL_TOKENIZER_BYTELEVEL) {
+        const int32_t unknown = pl__tok_unknown(tok);
+        for (size_t at = 0; at < length; at++) {
             const int32_t byte = tok->byte_id[(unsigned char)text[at]];
-            id = byte >= 0 ? byte : unknown;
+            const int32_t id = byte >= 0 ? byte : unknown;
+            if (id >= 0) s[(*n)++] = (symbol){.id = id, .length = 1};
         }
-        if (id >= 0) s[(*n)++].id = id;
+        return;
+    }
+    for (size_t at = 0; at < length;) {
+        int step = pl__utf8_char(text + at, length - at);
+        if (step == 0) step = 1;
+        const int32_t id =
+            char_id(tok, text + at, (size_t)step, at == 0, at + (size_t)step == length);
+        if (id >= 0) {
+            s[(*n)++] = (symbol){.id = id, .length = step};
+            fused = false;
+        } else {
+            unknown_char(tok, text + at, step, n, &fused);
+        }
         at += (size_t)step;
     }
 }
 
-static pl_status encode_word(pl_tokenizer *tok, pl__ids *out, const char *text, size_t length)
+static int32_t whole_word(const pl_tokenizer *tok, const char *text, size_t length)
 {
-    uint32_t hash = pl__text_hash(text, length);
-    bool cached = length <= CACHE_BYTES;
-    uint32_t place = hash % CACHE_SIZE;
-    if (cached) {
-        if (!tok->cache) tok->cache = pl_calloc(tok->ctx, 1, sizeof *tok->cache);
-        if (!tok->cache) return PL_ERR_NOMEM;
-        const struct pl__word_cache *cache = tok->cache;
-        if (cache->entry[place].hash == hash && cache->entry[place].length == length &&
-            !memcmp(cache->entry[place].bytes, text, length)) {
-            for (int i = 0; i < cache->entry[place].n; i++)
-                PL_TRY(pl__ids_add(tok->ctx, out, cache->entry[place].id[i]));
-            return PL_OK;
-        }
-    }
-    int64_t first = out->count, n = 0;
-    int32_t whole = tok->whole_words ? pl__tok_by_bytes(tok, text, length) : -1;
-    if (whole >= 0) {
-        PL_TRY(pl__ids_add(tok->ctx, out, whole));
-    } else {
-        PL_TRY(reserve(tok, (int64_t)length));
-        first_symbols(tok, text, length, &n);
-        PL_TRY(merge_all(tok, n));
-        const symbol *s = tok->symbols;
-        for (int32_t i = n > 0 ? 0 : -1; i >= 0; i = s[i].next)
-            PL_TRY(pl__ids_add(tok->ctx, out, s[i].id));
-    }
-    if (cached && out->count - first <= CACHE_IDS) {
-        struct pl__word_cache *cache = tok->cache;
-        cache->entry[place].hash = hash;
-        cache->entry[place].length = (uint8_t)length;
-        cache->entry[place].n = (uint8_t)(out->count - first);
-        memcpy(cache->entry[place].bytes, text, length);
-        memcpy(cache->entry[place].id, out->data + first,
-               (size_t)(out->count - first) * sizeof(int32_t));
+    if (tok->kind == PL_TOKENIZER_BYTELEVEL) return pl__tok_by_bytes(tok, text, length);
+    const int32_t id = pl__tok_by_name(tok, text, length);
+    return id >= 0 && tok->tokens[id].flags & PL__TOK_CONTROL ? -1 : id;
+}
+
+/* Gives out the ids of a word that the cache holds. */
+static pl_status from_cache(pl__run *run, const struct pl__cached *entry, size_t start)
+{
+    for (int i = 0; i < entry->n; i++) {
+        PL_TRY(pl__emit(run, entry->id[i], start, start + entry->bytes_of[i]));
+        start += entry->bytes_of[i];
     }
     return PL_OK;
 }
 
-pl_status pl__bpe_encode(pl_tokenizer *tok, pl__ids *out, const char *text, size_t length)
+static pl_status encode_word(pl__run *run, size_t start, size_t length)
 {
-    if (length == 0) return PL_OK;
-    if (length > INT32_MAX / 2)
-        return pl__fail(tok->ctx, PL_ERR_ARG, "encode: one text of %zu bytes; cut it below 1 GB",
-                        length);
-    if (tok->kind != PL_TOKENIZER_SENTENCEPIECE || !tok->cut_at_spaces)
-        return encode_word(tok, out, text, length);
-    for (size_t at = 0; at < length;) {
+    pl_tokenizer *tok = run->tok;
+    const char *text = run->text + start;
+    struct pl__cached *entry = NULL;
+    const uint32_t hash = pl__text_hash(text, length);
+    if (length <= CACHE_BYTES) {
+        if (!tok->cache) tok->cache = pl_calloc(tok->ctx, 1, sizeof *tok->cache);
+        if (!tok->cache) return PL_ERR_NOMEM;
+        entry = &tok->cache->entry[hash % CACHE_SIZE];
+        if (entry->hash == hash && entry->length == length && !memcmp(entry->bytes, text, length))
+            return from_cache(run, entry, start);
+    }
+    int64_t n = 1;
+    const int32_t whole = tok->whole_words ? whole_word(tok, text, length) : -1;
+    PL_TRY(reserve(tok, (int64_t)length));
+    symbol *s = tok->symbols;
+    if (whole >= 0) {
+        s[0] = (symbol){.id = whole, .next = -1, .length = (int32_t)length};
+    } else {
+        first_symbols(tok, text, length, &n);
+        PL_TRY(merge_all(tok, n));
+    }
+    int64_t count = 0;
+    for (int32_t i = n > 0 ? 0 : -1; i >= 0; i = s[i].next, count++) {
+        PL_TRY(pl__emit(run, s[i].id, start, start + (size_t)s[i].length));
+        start += (size_t)s[i].length;
+        if (!entry || count >= CACHE_IDS) continue;
+        entry->length = 0; /* while it is filled it holds no word */
+        entry->id[count] = s[i].id;
+        entry->bytes_of[count] = (uint8_t)s[i].length;
+    }
+    if (entry && count <= CACHE_IDS) {
+        entry->hash = hash;
+        entry->length = (uint8_t)length;
+        entry->n = (uint8_t)count;
+        memcpy(entry->bytes, text, length);
+    }
+    return PL_OK;
+}
+
+pl_status pl__bpe_encode(pl__run *run, size_t start, size_t length)
+{
+    const pl_tokenizer *tok = run->tok;
+    if (tok->kind == PL_TOKENIZER_BYTELEVEL || !tok->cut_at_spaces)
+        return encode_word(run, start, length);
+    const char *text = run->text;
+    for (size_t at = start; at < start + length;) {
         size_t end = at + 1;
-        while (end < length && (text[end] != ' ' || text[end - 1] == ' ')) end++;
-        PL_TRY(encode_word(tok, out, text + at, end - at));
+        while (end < start + length && !starts_word(text, at, end, start + length)) end++;
+        PL_TRY(encode_word(run, at, end - at));
         at = end;
     }
     return PL_OK;

@@ -1,11 +1,12 @@
 /*
 ** learn.c - learning a vocabulary from texts: byte-level BPE, or whole words by frequency.
 **
-** BPE (Sennrich et al. 2016): cut the texts into words, count the different ones, then again and
-** again merge the most frequent pair of neighbours. Each pair keeps its count and the words it was
-** seen in, so that a merge touches those words alone; a heap ordered by (count, then smaller ids)
-** gives the next pair, and an entry whose count has changed meanwhile is put back with the new one.
-** The outcome is that of Hugging Face's BpeTrainer with the byte alphabet.
+** BPE (Sennrich et al. 2016): cut the texts into words, count the different ones, then again
+** and again merge the most frequent pair of neighbours. Each pair keeps its count and the
+** words it was seen in, so that a merge touches those words alone; a heap ordered by (count,
+** then smaller ids) gives the next pair, and an entry whose count has changed meanwhile is
+** put back with the new one. The outcome is that of Hugging Face's BpeTrainer with the byte
+** alphabet.
 **
 ** A merge whose result would be spelled like a special token is passed over: text must not be able
 ** to reach one.
@@ -129,13 +130,24 @@ static pl_status count_word(trainer *t, const char *text, size_t length)
     return PL_OK;
 }
 
+/* The words of a text, as they are cut before encoding. */
+static pl_status cut_words(trainer *t, const char *text, size_t length, const pl__pieces **out)
+{
+    const pl_encode_options options = {0};
+    pl__run run = {.tok = t->tok, .options = &options, .text = text};
+    if (length > INT32_MAX / 2)
+        return pl__fail(t->ctx, PL_ERR_ARG, "train: one text of %zu bytes; cut it below 1 GB",
+                        length);
+    return pl__steps_run(&run, length, out);
+}
+
 static pl_status count_words(trainer *t, const char *const *texts, const size_t *lengths,
                              int64_t n_texts)
 {
     const pl__pieces *pieces;
     for (int64_t i = 0; i < n_texts; i++) {
         PL_TRY(pl__check_interrupt(t->ctx));
-        PL_TRY(pl__steps_run(t->tok, texts[i], lengths[i], &pieces));
+        PL_TRY(cut_words(t, texts[i], lengths[i], &pieces));
         for (int64_t k = 0; k < pieces->count; k++) {
             const char *text = texts[i] + pieces->data[k].start;
             size_t length = pieces->data[k].length;
@@ -358,8 +370,7 @@ static pl_status train_bpe(trainer *t, const pl_tokenizer_training *o, const cha
         return pl__fail(t->ctx, PL_ERR_ARG,
                         "train: vocab_size %lld is below %lld special tokens and 256 bytes",
                         (long long)o->vocab_size, (long long)tok->count);
-    PL_TRY(
-        pl__step_add(tok, pl__gpt2_pattern, strlen(pl__gpt2_pattern), false, true, true, "train"));
+    PL_TRY(pl__load_parts(tok, "null", PL_TEXT_GPT2, PL_TEXT_GPT2, "train"));
     for (uint32_t code = 33; code <= 323; code++) {
         char name[4];
         int byte = pl__alphabet_byte(code);
@@ -402,7 +413,8 @@ static pl_status train_words(trainer *t, const pl_tokenizer_training *o, const c
         return pl__fail(t->ctx, PL_ERR_ARG,
                         "train: vocab_size %lld leaves no place beside %lld special tokens",
                         (long long)o->vocab_size, (long long)tok->count);
-    PL_TRY(pl__step_add(tok, "\\s+", 3, false, false, true, "train"));
+    tok->spaces_between = true;
+    PL_TRY(pl__load_parts(tok, "null", "{\"type\":\"WhitespaceSplit\"}", "null", "train"));
     PL_TRY(count_words(t, texts, lengths, n_texts));
     frequent *list = pl_alloc(t->ctx, (size_t)(t->n_words + 1) * sizeof *list);
     if (!list) return PL_ERR_NOMEM;

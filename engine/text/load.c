@@ -1,12 +1,11 @@
 /*
-** load.c - finding and reading a tokenizer: folder, tokenizer.json, GPT-2's two files, llama2.c.
+** load.c - finding and reading a tokenizer: folder, tokenizer.json, tokenizer.model, GPT-2's two
+** files, llama2.c; and what the configs beside them say.
 **
 ** llama2.c's file (tokenizer.bin, tok512.bin): int32 length of the longest token, then for each
 ** token its score (float32), its length (int32) and its bytes; little-endian. Ids 0, 1, 2 are
 ** unknown, beginning and end, 3 to 258 the bytes. "Merge the pair whose token scores highest" is
 ** turned into ranks (scores.c).
-**
-** SentencePiece's own .model files are not read.
 */
 #include "text/text.h"
 
@@ -57,7 +56,7 @@ static pl_status set_piece(pl_tokenizer *tok, int64_t id, const char *text, size
 static pl_status load_llama2c(pl_ctx *ctx, pl_tokenizer **out, const char *data, size_t size,
                               const char *path)
 {
-    float *scores = NULL;
+    double *scores = NULL;
     pl_status st = PL_OK;
     pl_tokenizer *tok = pl__tok_new(ctx, PL_TOKENIZER_SENTENCEPIECE);
     if (!tok) return PL_ERR_NOMEM;
@@ -69,19 +68,20 @@ static pl_status load_llama2c(pl_ctx *ctx, pl_tokenizer **out, const char *data,
     size_t at = 4;
     for (int32_t id = 0; at < size; id++) {
         int32_t length = -1;
-        scores[id] = 0;
+        float score = NAN;
         if (size - at >= 8) {
-            memcpy(&scores[id], data + at, 4);
+            memcpy(&score, data + at, 4);
             memcpy(&length, data + at + 4, 4);
         }
         if (length < 0 || length > PL_TEXT_MAX_TOKEN || (size_t)length > size - at - 8 ||
-            !isfinite(scores[id])) {
+            !isfinite(score)) {
             st = pl__fail(ctx, PL_ERR_FORMAT,
                           "%s: token %d, at byte %zu of %zu, has no sensible score and length: "
                           "is this a llama2.c tokenizer?",
                           path, id, at, size);
             goto done;
         }
+        scores[id] = (double)score;
         PL_GO(set_piece(tok, id, data + at + 8, (size_t)length));
         at += 8 + (size_t)length;
     }
@@ -95,10 +95,11 @@ static pl_status load_llama2c(pl_ctx *ctx, pl_tokenizer **out, const char *data,
     tok->unk = tok->model_unk = 0;
     tok->bos = 1;
     tok->eos = 2;
-    tok->adds_bos = tok->prefix_space = true;
+    tok->adds_bos = tok->byte_fallback = true;
     PL_GO(pl__tok_index_names(tok));
+    PL_GO(pl__load_parts(tok, PL_TEXT_SPM_PREFIX, "null", PL_TEXT_SPM_STRIP, path));
     PL_GO(pl__tok_derive(tok));
-    PL_GO(pl__merges_from_scores(tok, scores));
+    PL_GO(pl__merges_from_scores(tok, scores, tok->count));
     PL_GO(pl__pairs_build(tok));
     *out = tok;
     tok = NULL;
@@ -152,8 +153,7 @@ static pl_status load_pair_of_files(pl_ctx *ctx, pl_tokenizer **out, const char 
     PL_GO(pl__load_vocab(tok, root, vocab_path));
     PL_GO(pl__tok_index_names(tok));
     PL_GO(load_merge_lines(tok, merges, n_merges, merges_path));
-    PL_GO(pl__step_add(tok, pl__gpt2_pattern, strlen(pl__gpt2_pattern), false, true, true,
-                       vocab_path));
+    PL_GO(pl__load_parts(tok, "null", PL_TEXT_GPT2, PL_TEXT_GPT2, vocab_path));
     tok->bos = tok->eos = tok->unk = pl__tok_by_name(tok, "<|endoftext|>", 13);
     *out = tok;
     tok = NULL;
@@ -174,6 +174,9 @@ static const pl__json_field config_fields[] = {
     {"pad_token", PL__JSON_TEXT | PL__JSON_OBJECT, false},
     {"unk_token", PL__JSON_TEXT | PL__JSON_OBJECT, false},
     {"chat_template", PL__JSON_TEXT | PL__JSON_LIST, false},
+    {"add_bos_token", PL__JSON_BOOLEAN, false},
+    {"add_eos_token", PL__JSON_BOOLEAN, false},
+    {"added_tokens_decoder", PL__JSON_OBJECT, false},
     {NULL, 0, false}};
 static const pl__json_field token_fields[] = {{"content", PL__JSON_TEXT, true}, {NULL, 0, false}};
 static const pl__json_field template_fields[] = {
@@ -231,6 +234,28 @@ static pl_status read_template(pl_tokenizer *tok, struct json_object *config, co
     return tok->chat_template ? PL_OK : PL_ERR_NOMEM;
 }
 
+/* What only the config says of a vocabulary without a tokenizer.json: more tokens, and what
+** is added to a text. */
+static pl_status read_additions(pl_tokenizer *tok, struct json_object *config, const char *path)
+{
+    struct json_object *more = pl__json_get(config, "added_tokens_decoder");
+    if (more) {
+        json_object_object_foreach(more, key, item)
+        {
+            char *end;
+            const long long id = strtoll(key, &end, 10);
+            if (end == key || *end != '\0')
+                return pl__fail(tok->ctx, PL_ERR_FORMAT,
+                                "%s: 'added_tokens_decoder': '%.60s' is no id", path, key);
+            PL_TRY(pl__load_added_token(tok, id, item, path));
+        }
+        PL_TRY(pl__tok_index_names(tok));
+    }
+    tok->adds_bos = pl__json_flag(config, "add_bos_token", tok->adds_bos);
+    tok->adds_eos = pl__json_flag(config, "add_eos_token", tok->adds_eos);
+    return PL_OK;
+}
+
 /* Reads a config of the folder when it is there. */
 static pl_status read_config(pl_tokenizer *tok, const char *folder, const char *file, bool keep)
 {
@@ -243,6 +268,7 @@ static pl_status read_config(pl_tokenizer *tok, const char *folder, const char *
     PL_GO(pl_file_read(ctx, &text, &size, path, PL_TEXT_MAX_FILE));
     PL_GO(pl__json_parse(ctx, &config, text, size, PL_TEXT_JSON_DEPTH, path));
     PL_GO(pl__json_check(ctx, config, "the file", config_fields, path));
+    if (keep && !tok->json) PL_GO(read_additions(tok, config, path));
     PL_GO(read_roles(tok, config, path));
     if (keep) {
         PL_GO(read_template(tok, config, path));
@@ -300,8 +326,8 @@ static pl_status find_llama2c(pl_ctx *ctx, char **out, const char *folder)
     closedir(dir);
     if (st == PL_OK && !*out)
         st = pl__fail(ctx, PL_ERR_IO,
-                      "%s: no tokenizer there: looked for tokenizer.json, vocab.json with "
-                      "merges.txt, encoder.json with vocab.bpe, tok*.bin",
+                      "%s: no tokenizer there: looked for tokenizer.json, tokenizer.model, "
+                      "vocab.json with merges.txt, encoder.json with vocab.bpe, tok*.bin",
                       folder);
     return st;
 }
@@ -309,7 +335,8 @@ static pl_status find_llama2c(pl_ctx *ctx, char **out, const char *folder)
 /* The file of a folder that holds the tokenizer. */
 static pl_status find_file(pl_ctx *ctx, char **out, const char *folder)
 {
-    static const char *const names[] = {"tokenizer.json", "vocab.json", "encoder.json"};
+    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "spiece.model",
+                                        "vocab.json", "encoder.json"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *path = pl__join_name(ctx, folder, names[i]);
         if (!path) return PL_ERR_NOMEM;
@@ -335,6 +362,8 @@ static pl_status load_file(pl_ctx *ctx, pl_tokenizer **tok, const char *path, co
         PL_GO(pl_file_read(ctx, &text, &size, path, PL_TEXT_MAX_FILE));
         if (ends_with(path, ".bin")) {
             PL_GO(load_llama2c(ctx, tok, text, size, path));
+        } else if (ends_with(path, ".model")) {
+            PL_GO(pl__load_spm(ctx, tok, text, size, path));
         } else {
             PL_GO(pl__load_json(ctx, tok, text, size, path));
             (*tok)->json = text;
@@ -349,7 +378,11 @@ static pl_status load_file(pl_ctx *ctx, pl_tokenizer **tok, const char *path, co
     pl__tok_make_special(*tok, (*tok)->bos);
     pl__tok_make_special(*tok, (*tok)->eos);
     PL_GO(pl__tok_derive(*tok));
-    if ((*tok)->kind != PL_TOKENIZER_WORD) PL_GO(pl__pairs_build(*tok));
+    if (ends_with(path, ".model") && (*tok)->kind == PL_TOKENIZER_SENTENCEPIECE)
+        PL_GO(pl__merges_from_scores(*tok, (*tok)->scores, (*tok)->n_scores));
+    PL_GO(pl__pairs_build(*tok));
+    if ((*tok)->kind == PL_TOKENIZER_UNIGRAM)
+        PL_GO(pl__unigram_derive(*tok, !ends_with(path, ".model")));
 done:
     pl_free(ctx, text);
     pl_free(ctx, merges);

@@ -1,103 +1,47 @@
 /*
-** load_json.c - Hugging Face's tokenizer.json: which model it is, its vocabulary, merges and steps.
+** load_json.c - Hugging Face's tokenizer.json: which model it is, its vocabulary, merges and added
+** tokens; load_steps.c has its steps.
 **
-** Taken: models BPE (byte-level, or with byte_fallback) and WordLevel; normalizers NFC, NFD, NFKC,
-** NFKD and SentencePiece's Prepend and Replace; pre-tokenizers ByteLevel, Split, Digits,
-** WhitespaceSplit, Whitespace, Metaspace, alone or in a Sequence. Whatever else changes ids is
-** refused by name, never passed over. The post-processor is not run: if it would add tokens, the
-** tokenizer says so (adds_bos, adds_eos) and PL_ENCODE_BOS and _EOS add them. `truncation`,
-** `padding` and the decoder do not touch encoding and are not looked at.
+** Taken: models BPE, Unigram, WordPiece and WordLevel. Whatever else changes ids is refused
+** by name, never passed over. `truncation` and `padding` belong to batches and are not looked
+** at.
 */
 #include "text/text.h"
 
-#include "base/json.h"
+#include <math.h>
 
-#define MAX_ITEMS 16 /* of a Sequence */
-#define LOWER_BLOCK "\xE2\x96\x81"
+#include "base/json.h"
 
 /* ------------------------------------------------------------------------------------------- */
 
 /* The keys that are read, and the types they may have; all others change no ids. */
-static const pl__json_field root_fields[] = {
-    {"model", PL__JSON_OBJECT, true},           {"added_tokens", PL__JSON_LIST, false},
-    {"normalizer", PL__JSON_OBJECT, false},     {"pre_tokenizer", PL__JSON_OBJECT, false},
-    {"post_processor", PL__JSON_OBJECT, false}, {NULL, 0, false}};
+static const pl__json_field root_fields[] = {{"model", PL__JSON_OBJECT, true},
+                                             {"added_tokens", PL__JSON_LIST, false},
+                                             {"normalizer", PL__JSON_OBJECT, false},
+                                             {"pre_tokenizer", PL__JSON_OBJECT, false},
+                                             {"post_processor", PL__JSON_OBJECT, false},
+                                             {"decoder", PL__JSON_OBJECT, false},
+                                             {NULL, 0, false}};
 static const pl__json_field type_fields[] = {{"type", PL__JSON_TEXT, false}, {NULL, 0, false}};
-static const pl__json_field model_fields[] = {{"vocab", PL__JSON_OBJECT, true},
+static const pl__json_field model_fields[] = {{"vocab", PL__JSON_OBJECT | PL__JSON_LIST, true},
                                               {"merges", PL__JSON_LIST, false},
                                               {"unk_token", PL__JSON_TEXT, false},
                                               {"dropout", PL__JSON_NUMBER, false},
+                                              {"unk_id", PL__JSON_INTEGER, false},
+                                              {"max_input_chars_per_word", PL__JSON_INTEGER, false},
+                                              {"fuse_unk", PL__JSON_BOOLEAN, false},
                                               {"byte_fallback", PL__JSON_BOOLEAN, false},
                                               {"ignore_merges", PL__JSON_BOOLEAN, false},
                                               {"continuing_subword_prefix", PL__JSON_TEXT, false},
                                               {"end_of_word_suffix", PL__JSON_TEXT, false},
                                               {NULL, 0, false}};
-static const pl__json_field added_fields[] = {{"id", PL__JSON_INTEGER, true},
-                                              {"content", PL__JSON_TEXT, true},
+static const pl__json_field added_fields[] = {{"content", PL__JSON_TEXT, true},
                                               {"single_word", PL__JSON_BOOLEAN, false},
                                               {"lstrip", PL__JSON_BOOLEAN, false},
                                               {"rstrip", PL__JSON_BOOLEAN, false},
                                               {"special", PL__JSON_BOOLEAN, false},
+                                              {"normalized", PL__JSON_BOOLEAN, false},
                                               {NULL, 0, false}};
-/* Of a normalizer, pre-tokenizer or post-processor. */
-static const pl__json_field step_fields[] = {{"type", PL__JSON_TEXT, true},
-                                             {"normalizers", PL__JSON_LIST, false},
-                                             {"pretokenizers", PL__JSON_LIST, false},
-                                             {"processors", PL__JSON_LIST, false},
-                                             {"prepend", PL__JSON_TEXT, false},
-                                             {"content", PL__JSON_TEXT, false},
-                                             {"pattern", PL__JSON_OBJECT, false},
-                                             {"behavior", PL__JSON_TEXT, false},
-                                             {"invert", PL__JSON_BOOLEAN, false},
-                                             {"replacement", PL__JSON_TEXT, false},
-                                             {"prepend_scheme", PL__JSON_TEXT, false},
-                                             {"split", PL__JSON_BOOLEAN, false},
-                                             {"add_prefix_space", PL__JSON_BOOLEAN, false},
-                                             {"use_regex", PL__JSON_BOOLEAN, false},
-                                             {"individual_digits", PL__JSON_BOOLEAN, false},
-                                             {"single", PL__JSON_LIST, false},
-                                             {NULL, 0, false}};
-static const pl__json_field pattern_fields[] = {
-    {"Regex", PL__JSON_TEXT, false}, {"String", PL__JSON_TEXT, false}, {NULL, 0, false}};
-static const pl__json_field part_fields[] = {{"SpecialToken", PL__JSON_OBJECT, false},
-                                             {"Sequence", PL__JSON_OBJECT, false},
-                                             {NULL, 0, false}};
-static const pl__json_field special_fields[] = {{"id", PL__JSON_TEXT, true}, {NULL, 0, false}};
-
-static pl_status check_step(pl_ctx *ctx, struct json_object *item, const char *what,
-                            const char *path)
-{
-    PL_TRY(pl__json_check(ctx, item, what, step_fields, path));
-    struct json_object *pattern = pl__json_get(item, "pattern");
-    return pattern ? pl__json_check(ctx, pattern, "a pattern", pattern_fields, path) : PL_OK;
-}
-
-/* The items of a Sequence, or the thing itself, all of them checked; *n of them. */
-static pl_status items(pl_ctx *ctx, struct json_object *thing, const char *what,
-                       const char *list_key, struct json_object *out[MAX_ITEMS], int *n,
-                       const char *path)
-{
-    *n = 0;
-    if (!thing) return PL_OK;
-    PL_TRY(check_step(ctx, thing, what, path));
-    if (strcmp(pl__json_text(thing, "type"), "Sequence") != 0) {
-        out[(*n)++] = thing;
-        return PL_OK;
-    }
-    struct json_object *list = pl__json_get(thing, list_key);
-    if (!json_object_is_type(list, json_type_array))
-        return pl__fail(ctx, PL_ERR_FORMAT, "%s: a Sequence without '%s'", path, list_key);
-    size_t count = json_object_array_length(list);
-    if (count > MAX_ITEMS)
-        return pl__fail(ctx, PL_ERR_FORMAT, "%s: '%s' has %zu items; at most %d are taken", path,
-                        list_key, count, MAX_ITEMS);
-    for (size_t i = 0; i < count; i++) {
-        out[*n] = json_object_array_get_idx(list, i);
-        PL_TRY(check_step(ctx, out[(*n)++], what, path));
-    }
-    return PL_OK;
-}
-
 static pl_status refuse(pl_ctx *ctx, const char *path, const char *what, struct json_object *thing)
 {
     return pl__fail(ctx, PL_ERR_FORMAT, "%s: the %s %.200s is not supported", path, what,
@@ -129,13 +73,16 @@ pl_status pl__load_merge(pl_tokenizer *tok, const char *left, size_t n_left, con
                          size_t n_right, int64_t rank, const char *path)
 {
     char both[2 * PL_TEXT_MAX_TOKEN];
+    const size_t prefix = tok->word_prefix ? strlen(tok->word_prefix) : 0;
     int32_t l = -1, r = -1, result = -1;
     if (n_left <= PL_TEXT_MAX_TOKEN && n_right <= PL_TEXT_MAX_TOKEN) {
         l = pl__tok_by_name(tok, left, n_left);
         r = pl__tok_by_name(tok, right, n_right);
+        /* A right part stands inside a word: its prefix goes. */
+        const size_t skip = n_right >= prefix ? prefix : n_right;
         memcpy(both, left, n_left);
-        memcpy(both + n_left, right, n_right);
-        result = pl__tok_by_name(tok, both, n_left + n_right);
+        memcpy(both + n_left, right + skip, n_right - skip);
+        result = pl__tok_by_name(tok, both, n_left + n_right - skip);
     }
     if (l < 0 || r < 0 || result < 0)
         return pl__fail(tok->ctx, PL_ERR_FORMAT,
@@ -184,202 +131,171 @@ static pl_status load_merges(pl_tokenizer *tok, struct json_object *list, const 
     return PL_OK;
 }
 
-static pl_status load_added(pl_tokenizer *tok, struct json_object *list, const char *path)
-{
-    pl_ctx *ctx = tok->ctx;
-    if (!list) return PL_OK;
-    size_t n = json_object_array_length(list);
-    for (size_t i = 0; i < n; i++) {
-        struct json_object *item = json_object_array_get_idx(list, i);
-        PL_TRY(pl__json_check(ctx, item, "an added token", added_fields, path));
-        const char *content = pl__json_text(item, "content");
-        size_t length = strlen(content);
-        int64_t id = json_object_get_int64(pl__json_get(item, "id"));
-        if (length == 0 || id < 0 || id >= 16 * (tok->count + (int64_t)n) + 65536)
-            return refuse(ctx, path, "added token", item);
-        if (pl__json_flag(item, "single_word", false))
-            return refuse(ctx, path, "added token with single_word", item);
-        if (id >= tok->count || !(tok->tokens[id].flags & PL__TOK_PRESENT))
-            PL_TRY(pl__tok_set(tok, id, content, length, 0));
-        else if (tok->tokens[id].name_length != length ||
-                 memcmp(pl__tok_name(tok, id), content, length))
-            return pl__fail(ctx, PL_ERR_FORMAT,
-                            "%s: the added token '%.60s' has the id %lld, which is '%.60s' in the "
-                            "vocabulary",
-                            path, content, (long long)id, pl__tok_name(tok, id));
-        if (tok->tokens[id].flags & PL__TOK_ADDED) continue;
-        tok->tokens[id].flags |= PL__TOK_ADDED;
-        if (pl__json_flag(item, "special", false)) tok->tokens[id].flags |= PL__TOK_SPECIAL;
-        if (pl__json_flag(item, "lstrip", false)) tok->tokens[id].flags |= PL__TOK_STRIP_LEFT;
-        if (pl__json_flag(item, "rstrip", false)) tok->tokens[id].flags |= PL__TOK_STRIP_RIGHT;
-    }
-    return PL_OK;
-}
-
-/* ------------------------------------------------------------------------------------------- */
-
-static pl_status load_normalizer(pl_tokenizer *tok, struct json_object *thing, const char *path)
+pl_status pl__load_added_token(pl_tokenizer *tok, int64_t id, struct json_object *item,
+                               const char *path)
 {
     static const struct {
-        const char *name;
-        pl__normal form;
-    } forms[] = {{"NFC", PL__NORMAL_NFC},
-                 {"NFD", PL__NORMAL_NFD},
-                 {"NFKC", PL__NORMAL_NFKC},
-                 {"NFKD", PL__NORMAL_NFKD}};
-    struct json_object *item[MAX_ITEMS];
-    int n;
-    PL_TRY(items(tok->ctx, thing, "a normalizer", "normalizers", item, &n, path));
-    for (int i = 0; i < n; i++) {
-        const char *type = pl__json_text(item[i], "type");
-        bool known = false;
-        for (size_t k = 0; k < sizeof forms / sizeof forms[0]; k++)
-            if (!strcmp(type, forms[k].name) && tok->normal == PL__NORMAL_NONE) {
-                tok->normal = forms[k].form;
-                known = true;
-            }
-        if (tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
-            if (!strcmp(type, "Prepend") && !strcmp(pl__json_text(item[i], "prepend"), LOWER_BLOCK))
-                known = tok->prefix_space = true;
-            if (!strcmp(type, "Replace") &&
-                !strcmp(pl__json_text(pl__json_get(item[i], "pattern"), "String"), " ") &&
-                !strcmp(pl__json_text(item[i], "content"), LOWER_BLOCK))
-                known = true;
-        }
-        if (!known) return refuse(tok->ctx, path, "normalizer", item[i]);
+        const char *key;
+        uint16_t flag;
+    } flags[] = {{"special", PL__TOK_SPECIAL},
+                 {"lstrip", PL__TOK_STRIP_LEFT},
+                 {"rstrip", PL__TOK_STRIP_RIGHT},
+                 {"single_word", PL__TOK_SINGLE_WORD}};
+    pl_ctx *ctx = tok->ctx;
+    PL_TRY(pl__json_check(ctx, item, "an added token", added_fields, path));
+    const char *content = pl__json_text(item, "content");
+    size_t length = strlen(content);
+    if (length == 0 || id < 0 || id >= 16 * tok->count + 65536)
+        return refuse(ctx, path, "added token", item);
+    if (id >= tok->count || !(tok->tokens[id].flags & PL__TOK_PRESENT))
+        PL_TRY(pl__tok_set(tok, id, content, length, 0));
+    else if (tok->tokens[id].name_length != length ||
+             memcmp(pl__tok_name(tok, id), content, length))
+        return pl__fail(ctx, PL_ERR_FORMAT,
+                        "%s: the added token '%.60s' has the id %lld, which is '%.60s' in the "
+                        "vocabulary",
+                        path, content, (long long)id, pl__tok_name(tok, id));
+    pl__token *t = &tok->tokens[id];
+    if (t->flags & PL__TOK_ADDED) return PL_OK;
+    t->flags |= PL__TOK_ADDED;
+    for (size_t k = 0; k < sizeof flags / sizeof flags[0]; k++)
+        if (pl__json_flag(item, flags[k].key, false)) t->flags |= flags[k].flag;
+    if (pl__json_flag(item, "normalized", !(t->flags & PL__TOK_SPECIAL)))
+        t->flags |= PL__TOK_NORMALIZED;
+    return PL_OK;
+}
+
+static pl_status load_added(pl_tokenizer *tok, struct json_object *list, const char *path)
+{
+    const size_t n = list ? json_object_array_length(list) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *item = json_object_array_get_idx(list, i),
+                           *id = pl__json_get(item, "id");
+        PL_TRY(
+            pl__json_check_type(tok->ctx, id, "the id of an added token", PL__JSON_INTEGER, path));
+        PL_TRY(pl__load_added_token(tok, json_object_get_int64(id), item, path));
     }
     return PL_OK;
-}
-
-static pl_status load_split(pl_tokenizer *tok, struct json_object *item, const char *path)
-{
-    const char *behavior = pl__json_text(item, "behavior");
-    struct json_object *pattern = pl__json_get(item, "pattern"),
-                       *text = pl__json_get(pattern, "Regex");
-    bool literal = text == NULL, isolated = !strcmp(behavior, "Isolated");
-    if (literal) text = pl__json_get(pattern, "String");
-    if (!json_object_is_type(text, json_type_string) ||
-        (!isolated && strcmp(behavior, "Removed") != 0))
-        return refuse(tok->ctx, path, "pre-tokenizer", item);
-    bool invert = pl__json_flag(item, "invert", false);
-    return pl__step_add(tok, json_object_get_string(text), (size_t)json_object_get_string_len(text),
-                        literal, isolated || invert, isolated || !invert, path);
-}
-
-static pl_status load_metaspace(pl_tokenizer *tok, struct json_object *item, const char *path)
-{
-    const char *scheme = pl__json_text(item, "prepend_scheme");
-    if (strcmp(pl__json_text(item, "replacement"), LOWER_BLOCK) != 0 ||
-        pl__json_flag(item, "split", true))
-        return refuse(tok->ctx, path, "pre-tokenizer", item);
-    tok->prefix_space =
-        *scheme ? strcmp(scheme, "never") != 0 : pl__json_flag(item, "add_prefix_space", true);
-    tok->prefix_once = !strcmp(scheme, "first");
-    return PL_OK;
-}
-
-static pl_status add_pattern(pl_tokenizer *tok, const char *pattern, bool keep_match, bool keep_gap,
-                             const char *path)
-{
-    return pl__step_add(tok, pattern, strlen(pattern), false, keep_match, keep_gap, path);
-}
-
-static pl_status load_steps(pl_tokenizer *tok, struct json_object *thing, const char *path)
-{
-    struct json_object *item[MAX_ITEMS];
-    int n;
-    bool bytes = false;
-    PL_TRY(items(tok->ctx, thing, "a pre-tokenizer", "pretokenizers", item, &n, path));
-    for (int i = 0; i < n; i++) {
-        const char *type = pl__json_text(item[i], "type");
-        if (tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
-            if (strcmp(type, "Metaspace") != 0)
-                return refuse(tok->ctx, path, "pre-tokenizer", item[i]);
-            PL_TRY(load_metaspace(tok, item[i], path));
-        } else if (!strcmp(type, "ByteLevel") && tok->kind == PL_TOKENIZER_BYTELEVEL) {
-            bytes = true;
-            tok->prefix_space = pl__json_flag(item[i], "add_prefix_space", true);
-            if (pl__json_flag(item[i], "use_regex", true))
-                PL_TRY(add_pattern(tok, pl__gpt2_pattern, true, true, path));
-        } else if (!strcmp(type, "Split")) {
-            PL_TRY(load_split(tok, item[i], path));
-        } else if (!strcmp(type, "Digits")) {
-            bool single = pl__json_flag(item[i], "individual_digits", false);
-            PL_TRY(add_pattern(tok, single ? "\\p{N}" : "\\p{N}+", true, true, path));
-        } else if (!strcmp(type, "WhitespaceSplit")) {
-            PL_TRY(add_pattern(tok, "\\s+", false, true, path));
-        } else if (!strcmp(type, "Whitespace")) {
-            const char *words = "[" PL_TEXT_WORD "]+|[^\\s" PL_TEXT_WORD "]+"; /* Rust's \w */
-            PL_TRY(add_pattern(tok, words, true, false, path));
-        } else {
-            return refuse(tok->ctx, path, "pre-tokenizer", item[i]);
-        }
-    }
-    if (tok->kind == PL_TOKENIZER_BYTELEVEL && !bytes)
-        return pl__fail(tok->ctx, PL_ERR_FORMAT,
-                        "%s: a BPE model needs a ByteLevel pre-tokenizer or byte_fallback", path);
-    return PL_OK;
-}
-
-pl_status pl__load_steps_text(pl_tokenizer *tok, const char *json, const char *path)
-{
-    struct json_object *thing;
-    PL_TRY(pl__json_parse(tok->ctx, &thing, json, strlen(json), PL_TEXT_JSON_DEPTH, path));
-    pl_status st = load_steps(tok, thing, path);
-    json_object_put(thing);
-    return st;
 }
 
 /* ------------------------------------------------------------------------------------------- */
 
-static pl_status load_template(pl_tokenizer *tok, struct json_object *item, const char *path)
+static bool is_bytelevel(struct json_object *thing)
 {
-    struct json_object *single = pl__json_get(item, "single");
-    bool behind = false;
-    if (!json_object_is_type(single, json_type_array))
-        return refuse(tok->ctx, path, "post-processor", item);
-    for (size_t i = 0; i < json_object_array_length(single); i++) {
-        struct json_object *part = json_object_array_get_idx(single, i);
-        PL_TRY(pl__json_check(tok->ctx, part, "a part of the post-processor", part_fields, path));
-        struct json_object *special = pl__json_get(part, "SpecialToken");
-        if (pl__json_get(part, "Sequence")) behind = true;
-        if (!special) continue;
-        PL_TRY(pl__json_check(tok->ctx, special, "a SpecialToken", special_fields, path));
-        const char *name = pl__json_text(special, "id");
-        int32_t id = pl__tok_by_name(tok, name, strlen(name));
-        int32_t *role = behind ? &tok->eos : &tok->bos;
-        if (id < 0 || (*role >= 0 && *role != id))
-            return refuse(tok->ctx, path, "post-processor", item);
-        *role = id;
-        *(behind ? &tok->adds_eos : &tok->adds_bos) = true;
+    struct json_object *list = pl__json_get(thing, "pretokenizers");
+    if (!strcmp(pl__json_text(thing, "type"), "ByteLevel")) return true;
+    if (!json_object_is_type(list, json_type_array)) return false;
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        struct json_object *item = json_object_array_get_idx(list, i);
+        if (json_object_is_type(item, json_type_object) && is_bytelevel(item)) return true;
     }
-    return PL_OK;
+    return false;
 }
 
-static pl_status load_post(pl_tokenizer *tok, struct json_object *thing, const char *path)
+static pl_status find_kind(pl_ctx *ctx, pl_tokenizer_kind *kind, struct json_object *root,
+                           const char *path)
 {
-    struct json_object *item[MAX_ITEMS];
-    int n;
-    PL_TRY(items(tok->ctx, thing, "a post-processor", "processors", item, &n, path));
-    for (int i = 0; i < n; i++) {
-        const char *type = pl__json_text(item[i], "type");
-        if (!strcmp(type, "TemplateProcessing")) PL_TRY(load_template(tok, item[i], path));
-        else if (strcmp(type, "ByteLevel") != 0)
-            return refuse(tok->ctx, path, "post-processor", item[i]);
-    }
-    return PL_OK;
-}
-
-/* What would change ids and is not done here. */
-static pl_status check_model(pl_ctx *ctx, struct json_object *model, const char *path)
-{
-    struct json_object *dropout = pl__json_get(model, "dropout");
-    if (dropout && json_object_get_double(dropout) != 0.0)
-        return pl__fail(ctx, PL_ERR_FORMAT, "%s: BPE dropout is not supported", path);
-    if (*pl__json_text(model, "continuing_subword_prefix") ||
-        *pl__json_text(model, "end_of_word_suffix"))
+    struct json_object *model = pl__json_get(root, "model");
+    PL_TRY(pl__json_check(ctx, model, "the model", type_fields, path));
+    const char *type = pl__json_text(model, "type");
+    const bool bpe = !strcmp(type, "BPE") || (*type == '\0' && pl__json_get(model, "merges"));
+    if (bpe)
+        *kind = is_bytelevel(pl__json_get(root, "pre_tokenizer")) ? PL_TOKENIZER_BYTELEVEL
+                                                                  : PL_TOKENIZER_SENTENCEPIECE;
+    else if (!strcmp(type, "Unigram")) *kind = PL_TOKENIZER_UNIGRAM;
+    else if (!strcmp(type, "WordPiece")) *kind = PL_TOKENIZER_WORDPIECE;
+    else if (!strcmp(type, "WordLevel")) *kind = PL_TOKENIZER_WORD;
+    else
         return pl__fail(ctx, PL_ERR_FORMAT,
-                        "%s: subword prefixes and word suffixes are not supported", path);
+                        "%s: the model type is '%s'; BPE, Unigram, WordPiece and WordLevel can be "
+                        "read",
+                        path, type);
+    return PL_OK;
+}
+
+static pl_status take_affix(pl_tokenizer *tok, char **out, struct json_object *model,
+                            const char *key, const char *fallback, const char *path)
+{
+    const char *text = pl__json_get(model, key) ? pl__json_text(model, key) : fallback;
+    if (*text == '\0') return PL_OK;
+    if (strlen(text) > PL_TEXT_MAX_AFFIX || tok->kind == PL_TOKENIZER_BYTELEVEL)
+        return pl__fail(tok->ctx, PL_ERR_FORMAT, "%s: the %s '%.80s' is not supported", path, key,
+                        text);
+    *out = pl_strndup(tok->ctx, text, strlen(text));
+    return *out ? PL_OK : PL_ERR_NOMEM;
+}
+
+/* What the model says beside its vocabulary. */
+static pl_status load_settings(pl_tokenizer *tok, struct json_object *model, const char *path)
+{
+    const bool wordpiece = tok->kind == PL_TOKENIZER_WORDPIECE;
+    struct json_object *dropout = pl__json_get(model, "dropout"),
+                       *longest = pl__json_get(model, "max_input_chars_per_word");
+    if (dropout && json_object_get_double(dropout) != 0.0)
+        return pl__fail(tok->ctx, PL_ERR_FORMAT, "%s: BPE dropout is not supported", path);
+    PL_TRY(take_affix(tok, &tok->word_prefix, model, "continuing_subword_prefix",
+                      wordpiece ? "##" : "", path));
+    PL_TRY(take_affix(tok, &tok->word_suffix, model, "end_of_word_suffix", "", path));
+    tok->whole_words = pl__json_flag(model, "ignore_merges", false);
+    tok->byte_fallback = pl__json_flag(model, "byte_fallback", false);
+    tok->fuse_unk = tok->kind == PL_TOKENIZER_UNIGRAM || pl__json_flag(model, "fuse_unk", false);
+    tok->longest_word = longest ? json_object_get_int64(longest) : 100;
+    tok->spaces_between = wordpiece || tok->kind == PL_TOKENIZER_WORD;
+    return PL_OK;
+}
+
+/* Unigram: a list of [piece, score] in order of ids. */
+static pl_status load_scored(pl_tokenizer *tok, struct json_object *model, const char *path)
+{
+    struct json_object *list = pl__json_get(model, "vocab"), *unk = pl__json_get(model, "unk_id");
+    const size_t n =
+        json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+    if (n == 0 || n > INT32_MAX / 2)
+        return pl__fail(tok->ctx, PL_ERR_FORMAT,
+                        "%s: the Unigram model's 'vocab' is no list [piece, score]", path);
+    tok->scores = pl_calloc(tok->ctx, n, sizeof *tok->scores);
+    if (!tok->scores) return PL_ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *pair = json_object_array_get_idx(list, i), *piece = NULL, *score = NULL;
+        if (json_object_is_type(pair, json_type_array) && json_object_array_length(pair) == 2) {
+            piece = json_object_array_get_idx(pair, 0);
+            score = json_object_array_get_idx(pair, 1);
+        }
+        if (!json_object_is_type(piece, json_type_string) ||
+            !(json_object_is_type(score, json_type_double) ||
+              json_object_is_type(score, json_type_int)))
+            return pl__fail(tok->ctx, PL_ERR_FORMAT, "%s: item %zu of 'vocab' is no [piece, score]",
+                            path, i);
+        tok->scores[i] = json_object_get_double(score);
+        if (!isfinite(tok->scores[i]))
+            return pl__fail(tok->ctx, PL_ERR_FORMAT, "%s: the score of piece %zu is not finite",
+                            path, i);
+        PL_TRY(pl__tok_set(tok, (int64_t)i, json_object_get_string(piece),
+                           (size_t)json_object_get_string_len(piece), 0));
+    }
+    tok->n_scores = (int64_t)n;
+    if (!unk) return PL_OK;
+    const int64_t id = json_object_get_int64(unk);
+    if (id < 0 || id >= (int64_t)n)
+        return pl__fail(tok->ctx, PL_ERR_FORMAT, "%s: 'unk_id' is %lld; there are %zu pieces", path,
+                        (long long)id, n);
+    tok->unk = tok->model_unk = (int32_t)id;
+    return PL_OK;
+}
+
+static pl_status load_model(pl_tokenizer *tok, struct json_object *root, const char *path)
+{
+    struct json_object *model = pl__json_get(root, "model");
+    PL_TRY(load_settings(tok, model, path));
+    if (tok->kind == PL_TOKENIZER_UNIGRAM) PL_TRY(load_scored(tok, model, path));
+    else PL_TRY(pl__load_vocab(tok, pl__json_get(model, "vocab"), path));
+    PL_TRY(load_added(tok, pl__json_get(root, "added_tokens"), path));
+    PL_TRY(pl__tok_index_names(tok));
+    if (tok->kind == PL_TOKENIZER_BYTELEVEL || tok->kind == PL_TOKENIZER_SENTENCEPIECE)
+        PL_TRY(load_merges(tok, pl__json_get(model, "merges"), path));
+    const char *unk = pl__json_text(model, "unk_token");
+    if (pl__json_get(model, "unk_token"))
+        tok->unk = tok->model_unk = pl__tok_by_name(tok, unk, strlen(unk));
     return PL_OK;
 }
 
@@ -388,39 +304,22 @@ pl_status pl__load_json(pl_ctx *ctx, pl_tokenizer **out, const char *text, size_
 {
     pl_tokenizer *tok = NULL;
     pl_status st = PL_OK;
-    struct json_object *root, *model;
+    struct json_object *root;
+    pl_tokenizer_kind kind = PL_TOKENIZER_BYTELEVEL;
     PL_TRY(pl__json_parse(ctx, &root, text, length, PL_TEXT_JSON_DEPTH, path));
     PL_GO(pl__json_check(ctx, root, "the file", root_fields, path));
-    model = pl__json_get(root, "model");
-    PL_GO(pl__json_check(ctx, model, "the model", type_fields, path));
-    const char *type = pl__json_text(model, "type");
-    bool words = !strcmp(type, "WordLevel");
-    if (!words && strcmp(type, "BPE") != 0 && !(pl__json_get(model, "merges") && !*type)) {
-        st = pl__fail(ctx, PL_ERR_FORMAT,
-                      "%s: the model type is '%s'; BPE and WordLevel can be read", path, type);
-        goto done;
-    }
-    PL_GO(pl__json_check(ctx, model, "the model", model_fields, path));
-    PL_GO(check_model(ctx, model, path));
-    tok =
-        pl__tok_new(ctx, words                                          ? PL_TOKENIZER_WORD
-                         : pl__json_flag(model, "byte_fallback", false) ? PL_TOKENIZER_SENTENCEPIECE
-                                                                        : PL_TOKENIZER_BYTELEVEL);
+    PL_GO(find_kind(ctx, &kind, root, path));
+    PL_GO(pl__json_check(ctx, pl__json_get(root, "model"), "the model", model_fields, path));
+    tok = pl__tok_new(ctx, kind);
     if (!tok) {
         st = PL_ERR_NOMEM;
         goto done;
     }
-    tok->whole_words = pl__json_flag(model, "ignore_merges", false);
-    PL_GO(pl__load_vocab(tok, pl__json_get(model, "vocab"), path));
-    PL_GO(load_added(tok, pl__json_get(root, "added_tokens"), path));
-    PL_GO(pl__tok_index_names(tok));
-    if (!words) PL_GO(load_merges(tok, pl__json_get(model, "merges"), path));
-    const char *unk = pl__json_text(model, "unk_token");
-    if (pl__json_get(model, "unk_token"))
-        tok->unk = tok->model_unk = pl__tok_by_name(tok, unk, strlen(unk));
-    PL_GO(load_normalizer(tok, pl__json_get(root, "normalizer"), path));
-    PL_GO(load_steps(tok, pl__json_get(root, "pre_tokenizer"), path));
-    PL_GO(load_post(tok, pl__json_get(root, "post_processor"), path));
+    PL_GO(load_model(tok, root, path));
+    PL_GO(pl__load_normalizer(tok, pl__json_get(root, "normalizer"), path));
+    PL_GO(pl__load_steps(tok, pl__json_get(root, "pre_tokenizer"), path));
+    PL_GO(pl__load_post(tok, pl__json_get(root, "post_processor"), path));
+    PL_GO(pl__load_decoder(tok, pl__json_get(root, "decoder"), path));
     *out = tok;
     tok = NULL;
 done:

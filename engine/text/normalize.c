@@ -12,7 +12,7 @@
 
 typedef struct {
     utf8proc_int32_t *code, *spare;
-    size_t length, room;
+    size_t length, room, spare_room;
 } codes;
 
 static pl_status codes_reserve(pl_ctx *ctx, codes *c, size_t more)
@@ -51,8 +51,9 @@ static void order_marks(codes *c)
     }
 }
 
-static pl_status normalize_run(pl_ctx *ctx, pl__buf *out, codes *c, const char *text, size_t length,
-                               pl__normal form)
+/* Appends `text`, valid UTF-8 that comes from `origin`, normalized. */
+static pl_status normalize_run(pl_ctx *ctx, pl__changed *out, codes *c, const char *text,
+                               size_t length, pl__normal form, pl__origin origin)
 {
     bool compat = form == PL__NORMAL_NFKC || form == PL__NORMAL_NFKD;
     bool compose = form == PL__NORMAL_NFC || form == PL__NORMAL_NFKC;
@@ -70,37 +71,69 @@ static pl_status normalize_run(pl_ctx *ctx, pl__buf *out, codes *c, const char *
         c->length += (size_t)made;
         at += (size_t)n;
     }
-    utf8proc_int32_t *spare = pl_realloc(ctx, c->spare, (c->room + 1) * sizeof *spare);
-    if (!spare) return PL_ERR_NOMEM;
-    c->spare = spare;
+    if (c->spare_room < c->room + 1) {
+        utf8proc_int32_t *spare = pl_realloc(ctx, c->spare, (c->room + 1) * sizeof *spare);
+        if (!spare) return PL_ERR_NOMEM;
+        c->spare = spare;
+        c->spare_room = c->room + 1;
+    }
     order_marks(c);
     utf8proc_ssize_t kept =
         utf8proc_normalize_utf32(c->code, (utf8proc_ssize_t)c->length, (utf8proc_option_t)options);
     if (kept < 0) return pl__fail(ctx, PL_ERR_ARG, "normalize: %s", utf8proc_errmsg(kept));
-    PL_TRY(pl__buf_reserve(ctx, out, (size_t)kept * 4));
-    for (utf8proc_ssize_t i = 0; i < kept; i++)
-        out->length += (size_t)pl__utf8_put((uint32_t)c->code[i], out->data + out->length);
+    for (utf8proc_ssize_t i = 0; i < kept; i++) {
+        char bytes[4];
+        const int n = pl__utf8_put((uint32_t)c->code[i], bytes);
+        PL_TRY(pl__changed_add(ctx, out, bytes, (size_t)n, origin));
+    }
     return PL_OK;
 }
 
-pl_status pl__normalize(pl_ctx *ctx, pl__buf *out, const char *text, size_t length, pl__normal form)
+/* Whether nothing before this character can join with it or change places with it, in any form. */
+static bool starts_afresh(const char *text, int length)
 {
-    /* Below U+0300 (lead byte 0xCC) everything is its own NFC. */
-    bool plain = form == PL__NORMAL_NONE;
-    if (form == PL__NORMAL_NFC) {
-        size_t i = 0;
-        while (i < length && (unsigned char)text[i] < 0xCC) i++;
-        plain = i == length;
-    }
-    if (plain) return pl__buf_add(ctx, out, text, length);
+    utf8proc_int32_t code[32];
+    int last = 0;
+    const uint32_t c = pl__utf8_get(text, length);
+    if (c < 0x300) return true;
+    if (utf8proc_decompose_char((utf8proc_int32_t)c, code, 32,
+                                (utf8proc_option_t)(UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT),
+                                &last) < 1)
+        return false;
+    const utf8proc_property_t *p = utf8proc_get_property(code[0]);
+    const bool joins = p->comb_index != UINT16_MAX && p->comb_index >= 0x8000;
+    return p->combining_class == 0 && !joins && !(code[0] >= 0x1160 && code[0] <= 0x11FF);
+}
 
+/* Bytes that are normalized together: all when nobody asks where they come from, else up to the
+** next character that starts afresh. */
+static size_t together(const char *text, size_t run, bool traced)
+{
+    size_t at = traced && run > 0 ? (size_t)pl__utf8_char(text, run) : run;
+    while (at < run) {
+        const int n = pl__utf8_char(text + at, run - at);
+        if (starts_afresh(text + at, n)) break;
+        at += (size_t)n;
+    }
+    return at;
+}
+
+pl_status pl__normalize(pl_ctx *ctx, pl__changed *out, const pl__changed *from, pl__normal form)
+{
+    const char *text = from->text.data;
     codes c = {0};
     pl_status st = PL_OK;
-    for (size_t at = 0; at < length && st == PL_OK;) {
-        size_t run = pl__utf8_run(text + at, length - at);
-        st = run > 0 ? normalize_run(ctx, out, &c, text + at, run, form)
-                     : pl__buf_add(ctx, out, text + at, 1);
-        at += run > 0 ? run : 1;
+    for (size_t start = 0; start < from->text.length && st == PL_OK;) {
+        const size_t run = pl__utf8_run(text + start, from->text.length - start);
+        for (size_t at = 0; at < run && st == PL_OK;) {
+            const size_t n = together(text + start + at, run - at, from->traced);
+            st = normalize_run(ctx, out, &c, text + start + at, n, form,
+                               pl__changed_origin(from, start + at, start + at + n));
+            at += n;
+        }
+        start += run;
+        if (st == PL_OK && start < from->text.length)
+            st = pl__changed_copy(ctx, out, from, start++, 1);
     }
     pl_free(ctx, c.code);
     pl_free(ctx, c.spare);

@@ -72,9 +72,7 @@ static pl_status load_bytelevel(pl_tokenizer *tok, const pl_tokenizer_pieces *p,
     tok->whole_words = cuts->whole_words;
     tok->adds_bos = p->add_bos < 0 ? cuts->adds_bos : p->add_bos > 0;
     PL_TRY(add_merges(tok, p, where));
-    tok->steps_text = cuts->pre_tokenizer;
-    PL_TRY(pl__load_steps_text(tok, cuts->pre_tokenizer, where));
-    tok->prefix_space = p->add_space_prefix > 0;
+    PL_TRY(pl__load_parts(tok, "null", cuts->pre_tokenizer, PL_TEXT_GPT2, where));
     PL_TRY(pl__tok_derive(tok));
     return pl__pairs_build(tok);
 }
@@ -85,10 +83,16 @@ static pl_status load_sentencepiece(pl_tokenizer *tok, const pl_tokenizer_pieces
 {
     PL_TRY(check_scores(tok->ctx, p, where));
     tok->model_unk = tok->unk;
-    tok->prefix_space = p->add_space_prefix != 0;
     tok->adds_bos = p->add_bos != 0;
+    tok->byte_fallback = tok->fuse_unk = true;
+    PL_TRY(p->add_space_prefix != 0
+               ? pl__load_parts(tok, PL_TEXT_SPM_PREFIX, "null", PL_TEXT_SPM_STRIP, where)
+               : pl__load_parts(tok, PL_TEXT_SPM, "null", PL_TEXT_SPM_DECODER, where));
     PL_TRY(pl__tok_derive(tok));
-    PL_TRY(pl__merges_from_scores(tok, p->scores));
+    tok->scores = pl_calloc(tok->ctx, (size_t)p->count + 1, sizeof *tok->scores);
+    if (!tok->scores) return PL_ERR_NOMEM;
+    for (int64_t id = 0; id < p->count; id++) tok->scores[id] = (double)p->scores[id];
+    PL_TRY(pl__merges_from_scores(tok, tok->scores, p->count));
     return pl__pairs_build(tok);
 }
 

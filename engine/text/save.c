@@ -2,9 +2,8 @@
 ** save.c - writing tokenizer.json and tokenizer_config.json so that transformers reads them.
 **
 ** A tokenizer.json that was read is written back byte for byte, and unknown keys of a config stay.
-** For the others the file is made here: byte-level BPE with GPT-2's steps, SentencePiece BPE in the
-** form transformers converts Llama's to (Prepend and Replace, byte_fallback), words as WordLevel
-** behind WhitespaceSplit.
+** For the others the file is made here; their steps were read from text in the same form
+** (pl__load_parts), so that what is saved is what was run.
 **
 ** Of two cuts of one token with equal score the file orders them by id where llama2.c takes the
 ** leftmost; that is the one thing the form cannot say.
@@ -16,17 +15,6 @@
 #include "base/json.h"
 #include "base/path.h"
 #include "base/utf8.h"
-
-#define LOWER_BLOCK "\xE2\x96\x81"
-
-/* SentencePiece's: "▁" for a space, and back. */
-#define SPACES                                              \
-    "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"}," \
-    "\"content\":\"" LOWER_BLOCK "\"}"
-#define DECODER(more)                                                  \
-    "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\","      \
-    "\"pattern\":{\"String\":\"" LOWER_BLOCK "\"},\"content\":\" \"}," \
-    "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}" more "]}"
 
 /* Takes `value` even on failure. */
 static pl_status put(pl_ctx *ctx, struct json_object *object, const char *key,
@@ -54,12 +42,19 @@ static struct json_object *name_of(const pl_tokenizer *tok, int32_t id)
 
 static pl_status put_added(const pl_tokenizer *tok, struct json_object *root)
 {
+    static const struct {
+        const char *key;
+        uint16_t flag;
+    } keys[] = {{"single_word", PL__TOK_SINGLE_WORD},
+                {"lstrip", PL__TOK_STRIP_LEFT},
+                {"rstrip", PL__TOK_STRIP_RIGHT},
+                {"normalized", PL__TOK_NORMALIZED},
+                {"special", PL__TOK_SPECIAL}};
     pl_ctx *ctx = tok->ctx;
     struct json_object *list = json_object_new_array();
     PL_TRY(put(ctx, root, "added_tokens", list));
     for (int64_t id = 0; id < tok->count; id++) {
         if (!(tok->tokens[id].flags & PL__TOK_ADDED)) continue;
-        bool special = tok->tokens[id].flags & PL__TOK_SPECIAL;
         struct json_object *item = json_object_new_object();
         if (!item || json_object_array_add(list, item) != 0) {
             json_object_put(item);
@@ -67,11 +62,9 @@ static pl_status put_added(const pl_tokenizer *tok, struct json_object *root)
         }
         PL_TRY(put(ctx, item, "id", json_object_new_int64(id)));
         PL_TRY(put(ctx, item, "content", name_of(tok, (int32_t)id)));
-        PL_TRY(put(ctx, item, "single_word", json_object_new_boolean(false)));
-        PL_TRY(put(ctx, item, "lstrip", json_object_new_boolean(false)));
-        PL_TRY(put(ctx, item, "rstrip", json_object_new_boolean(false)));
-        PL_TRY(put(ctx, item, "normalized", json_object_new_boolean(false)));
-        PL_TRY(put(ctx, item, "special", json_object_new_boolean(special)));
+        for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++)
+            PL_TRY(put(ctx, item, keys[k].key,
+                       json_object_new_boolean((tok->tokens[id].flags & keys[k].flag) != 0)));
     }
     return PL_OK;
 }
@@ -114,29 +107,23 @@ done:
     return st;
 }
 
-static pl_status put_steps(const pl_tokenizer *tok, struct json_object *root)
+static pl_status put_parts(const pl_tokenizer *tok, struct json_object *root)
 {
     pl_ctx *ctx = tok->ctx;
-    const char *normalizer = "null", *steps = "{\"type\":\"WhitespaceSplit\"}", *decoder = "null";
-    if (tok->kind == PL_TOKENIZER_BYTELEVEL) {
-        steps = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
-                "\"use_regex\":true}";
-        decoder = steps;
-        if (tok->steps_text) steps = tok->steps_text;
-    } else if (tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
-        normalizer = tok->prefix_space
-                         ? "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\","
-                           "\"prepend\":\"" LOWER_BLOCK "\"}," SPACES "]}"
-                         : SPACES;
-        steps = "null";
-        decoder = tok->prefix_space
-                      ? DECODER(",{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}")
-                      : DECODER("");
-    }
-    PL_TRY(put_json(ctx, root, "normalizer", normalizer));
-    PL_TRY(put_json(ctx, root, "pre_tokenizer", steps));
+    PL_TRY(put_json(ctx, root, "normalizer", tok->norm_text ? tok->norm_text : "null"));
+    PL_TRY(put_json(ctx, root, "pre_tokenizer", tok->steps_text ? tok->steps_text : "null"));
     PL_TRY(put_post(tok, root));
-    return put_json(ctx, root, "decoder", decoder);
+    return put_json(ctx, root, "decoder", tok->decoder_text ? tok->decoder_text : "null");
+}
+
+/* A JSON text can hold it. */
+static pl_status check_name(const pl_tokenizer *tok, int64_t id)
+{
+    const char *name = pl__tok_name(tok, id);
+    const size_t length = tok->tokens[id].name_length;
+    if (pl__utf8_run(name, length) == length && !memchr(name, 0, length)) return PL_OK;
+    return pl__fail(tok->ctx, PL_ERR_FORMAT,
+                    "token %lld is not UTF-8 text: a tokenizer.json cannot hold it", (long long)id);
 }
 
 static pl_status put_vocab(const pl_tokenizer *tok, struct json_object *model)
@@ -149,10 +136,7 @@ static pl_status put_vocab(const pl_tokenizer *tok, struct json_object *model)
         const char *name = pl__tok_name(tok, id);
         if (!(t->flags & PL__TOK_PRESENT) || pl__tok_by_name(tok, name, t->name_length) != id)
             continue;
-        if (pl__utf8_run(name, t->name_length) < t->name_length || memchr(name, 0, t->name_length))
-            return pl__fail(ctx, PL_ERR_FORMAT,
-                            "token %lld is not UTF-8 text: a tokenizer.json cannot hold it",
-                            (long long)id);
+        PL_TRY(check_name(tok, id));
         PL_TRY(put(ctx, vocab, name, json_object_new_int64(id)));
     }
     return PL_OK;
@@ -187,31 +171,67 @@ static pl_status put_merges(const pl_tokenizer *tok, struct json_object *model)
     return PL_OK;
 }
 
-static pl_status put_model(const pl_tokenizer *tok, struct json_object *root)
+/* Unigram: [piece, score] in order of ids. */
+static pl_status put_scored(const pl_tokenizer *tok, struct json_object *model)
 {
     pl_ctx *ctx = tok->ctx;
-    bool words = tok->kind == PL_TOKENIZER_WORD, pieces = tok->kind == PL_TOKENIZER_SENTENCEPIECE;
-    struct json_object *model = json_object_new_object();
-    struct json_object *unk = tok->unk >= 0 && (words || pieces) ? name_of(tok, tok->unk) : NULL;
-    if (put(ctx, root, "model", model) != PL_OK) {
-        json_object_put(unk);
-        return PL_ERR_NOMEM;
+    struct json_object *list = json_object_new_array();
+    PL_TRY(put(ctx, model, "vocab", list));
+    for (int64_t id = 0; id < tok->n_scores; id++) {
+        PL_TRY(check_name(tok, id));
+        struct json_object *pair = json_object_new_array(), *name = name_of(tok, (int32_t)id),
+                           *score = json_object_new_double(tok->scores[id]);
+        if (!pair || !name || !score || json_object_array_add(pair, name) != 0) {
+            json_object_put(name);
+            json_object_put(score);
+            json_object_put(pair);
+            return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
+        }
+        if (json_object_array_add(pair, score) != 0 || json_object_array_add(list, pair) != 0)
+            return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
     }
-    if (words) {
-        PL_TRY(put(ctx, model, "unk_token", unk));
-        PL_TRY(put_json(ctx, model, "type", "\"WordLevel\""));
-        return put_vocab(tok, model);
-    }
+    return PL_OK;
+}
+
+static pl_status put_unigram(const pl_tokenizer *tok, struct json_object *model)
+{
+    pl_ctx *ctx = tok->ctx;
+    PL_TRY(put_json(ctx, model, "type", "\"Unigram\""));
+    PL_TRY(put(ctx, model, "unk_id",
+               tok->model_unk >= 0 ? json_object_new_int64(tok->model_unk) : NULL));
+    PL_TRY(put(ctx, model, "byte_fallback", json_object_new_boolean(tok->byte_fallback)));
+    return put_scored(tok, model);
+}
+
+static pl_status put_bpe(const pl_tokenizer *tok, struct json_object *model)
+{
+    pl_ctx *ctx = tok->ctx;
+    struct json_object *unk = tok->model_unk >= 0 ? name_of(tok, tok->model_unk) : NULL;
     PL_TRY(put(ctx, model, "unk_token", unk));
     PL_TRY(put_json(ctx, model, "type", "\"BPE\""));
     PL_TRY(put_json(ctx, model, "dropout", "null"));
     PL_TRY(put_json(ctx, model, "continuing_subword_prefix", "null"));
     PL_TRY(put_json(ctx, model, "end_of_word_suffix", "null"));
-    PL_TRY(put(ctx, model, "fuse_unk", json_object_new_boolean(pieces)));
-    PL_TRY(put(ctx, model, "byte_fallback", json_object_new_boolean(pieces)));
+    PL_TRY(put(ctx, model, "fuse_unk", json_object_new_boolean(tok->fuse_unk)));
+    PL_TRY(put(ctx, model, "byte_fallback", json_object_new_boolean(tok->byte_fallback)));
     PL_TRY(put(ctx, model, "ignore_merges", json_object_new_boolean(tok->whole_words)));
     PL_TRY(put_vocab(tok, model));
     return put_merges(tok, model);
+}
+
+static pl_status put_model(const pl_tokenizer *tok, struct json_object *root)
+{
+    pl_ctx *ctx = tok->ctx;
+    struct json_object *model = json_object_new_object();
+    PL_TRY(put(ctx, root, "model", model));
+    switch (tok->kind) {
+    case PL_TOKENIZER_UNIGRAM: return put_unigram(tok, model);
+    case PL_TOKENIZER_WORD:
+        PL_TRY(put(ctx, model, "unk_token", tok->unk >= 0 ? name_of(tok, tok->unk) : NULL));
+        PL_TRY(put_json(ctx, model, "type", "\"WordLevel\""));
+        return put_vocab(tok, model);
+    default: return put_bpe(tok, model);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------- */
@@ -260,7 +280,7 @@ static pl_status tokenizer_json(const pl_tokenizer *tok, struct json_object **tr
     PL_GO(put_json(ctx, root, "truncation", "null"));
     PL_GO(put_json(ctx, root, "padding", "null"));
     PL_GO(put_added(tok, root));
-    PL_GO(put_steps(tok, root));
+    PL_GO(put_parts(tok, root));
     PL_GO(put_model(tok, root));
     PL_GO(text_of(ctx, root, text, length));
     *tree = root;

@@ -1,9 +1,10 @@
 /*
 ** scores.c - SentencePiece's "merge the pair whose token scores highest" as merges with ranks.
 **
-** A token's rank is its place among the different scores, from the highest, and every way to cut a
-** token into two ordinary tokens is a pair. Of two pairs of the same token the leftmost in the text
-** comes first, as in SentencePiece. tokenizer.json writes the same pairs as a list.
+** A token's rank is its place among the different scores, from the highest, and every way to
+** cut a token into two ordinary tokens is a pair. Of two pairs of the same token the leftmost
+** in the text comes first, as in SentencePiece. tokenizer.json writes the same pairs as a
+** list.
 */
 #include "text/text.h"
 
@@ -12,7 +13,7 @@
 #include "base/utf8.h"
 
 typedef struct {
-    float score;
+    double score;
     int32_t id;
 } scored;
 
@@ -85,24 +86,24 @@ static pl_status merges_into(cutter *c, int32_t id, int32_t rank)
     return PL_OK;
 }
 
-pl_status pl__merges_from_scores(pl_tokenizer *tok, const float *scores)
+pl_status pl__merges_from_scores(pl_tokenizer *tok, const double *scores, int64_t n)
 {
     pl_ctx *ctx = tok->ctx;
     pl_status st = PL_OK;
     cutter *c = pl_calloc(ctx, 1, sizeof *c);
     if (!c) return PL_ERR_NOMEM;
     c->tok = tok;
-    scored *order = pl_alloc(ctx, ((size_t)tok->count + 1) * sizeof *order);
+    scored *order = pl_alloc(ctx, ((size_t)n + 1) * sizeof *order);
     if (!order) {
         st = PL_ERR_NOMEM;
         goto done;
     }
-    for (int64_t i = 0; i < tok->count; i++) order[i] = (scored){scores[i], (int32_t)i};
+    for (int64_t i = 0; i < n; i++) order[i] = (scored){scores[i], (int32_t)i};
     PL_GO(order_tokens(tok, &c->begin, &c->begin_at, false));
     PL_GO(order_tokens(tok, &c->end, &c->end_at, true));
-    qsort(order, (size_t)tok->count, sizeof *order, by_score);
+    qsort(order, (size_t)n, sizeof *order, by_score);
     int32_t rank = 0;
-    for (int64_t i = 0; i < tok->count; i++) {
+    for (int64_t i = 0; i < n; i++) {
         if (i > 0 && order[i].score != order[i - 1].score) rank++;
         PL_GO(merges_into(c, order[i].id, rank));
     }

@@ -24,7 +24,8 @@ pl_tokenizer *pl__tok_new(pl_ctx *ctx, pl_tokenizer_kind kind)
     return tok;
 }
 
-pl_status pl__tok_set(pl_tokenizer *tok, int64_t id, const char *name, size_t length, uint8_t flags)
+pl_status pl__tok_set(pl_tokenizer *tok, int64_t id, const char *name, size_t length,
+                      uint16_t flags)
 {
     pl_ctx *ctx = tok->ctx;
     if (id < 0 || id > INT32_MAX / 2)
@@ -53,7 +54,7 @@ pl_status pl__tok_set(pl_tokenizer *tok, int64_t id, const char *name, size_t le
     PL_TRY(pl__buf_add(ctx, &tok->names, "", 1));
     *t = (pl__token){.name_at = at,
                      .name_length = (uint32_t)length,
-                     .flags = (uint8_t)(flags | PL__TOK_PRESENT)};
+                     .flags = (uint16_t)(flags | PL__TOK_PRESENT)};
     if (id >= tok->count) tok->count = id + 1;
     return PL_OK;
 }
@@ -207,34 +208,70 @@ static int byte_name(const char *name, size_t length)
     return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
 }
 
-static bool all_space(const char *text, size_t length)
+/* White space alone; "▁" too where it stands for a space. */
+static bool all_space(const pl_tokenizer *tok, const char *text, size_t length)
 {
-    for (size_t i = 0; i < length; i++)
-        if (text[i] != ' ' && (text[i] < '\t' || text[i] > '\r')) return false;
+    for (size_t i = 0; i < length; i++) {
+        if (tok->kind != PL_TOKENIZER_BYTELEVEL && length - i >= 3 &&
+            !memcmp(text + i, "\xE2\x96\x81", 3))
+            i += 2;
+        else if (text[i] != ' ' && (text[i] < '\t' || text[i] > '\r')) return false;
+    }
     return length > 0;
+}
+
+/* What stands for a piece in text: "▁" a space, no prefix, no suffix; sets the flags. */
+static size_t piece_to_bytes(const pl_tokenizer *tok, pl__token *t, const char *name, char *out)
+{
+    size_t length = t->name_length;
+    const size_t prefix = tok->word_prefix ? strlen(tok->word_prefix) : 0;
+    const size_t suffix = tok->word_suffix ? strlen(tok->word_suffix) : 0;
+    if (tok->kind == PL_TOKENIZER_WORD) {
+        memcpy(out, name, length);
+        return length;
+    }
+    if (prefix > 0 && length > prefix && !memcmp(name, tok->word_prefix, prefix)) {
+        t->flags |= PL__TOK_CONTINUES;
+        name += prefix;
+        length -= prefix;
+    }
+    const bool ends =
+        suffix > 0 && length >= suffix && !memcmp(name + length - suffix, tok->word_suffix, suffix);
+    if (ends) length -= suffix;
+    size_t n =
+        tok->kind == PL_TOKENIZER_WORDPIECE ? length : lower_blocks_to_spaces(name, length, out);
+    if (tok->kind == PL_TOKENIZER_WORDPIECE) memcpy(out, name, length);
+    if (ends) out[n++] = ' ';
+    return n;
 }
 
 static pl_status find_bytes(pl_tokenizer *tok, int64_t id)
 {
     pl__token *t = &tok->tokens[id];
     const char *name = pl__tok_name(tok, id);
-    char made[PL_TEXT_MAX_TOKEN];
+    char made[PL_TEXT_MAX_TOKEN + 1];
     const char *bytes = name;
     size_t n = t->name_length;
-    if (!(t->flags & PL__TOK_ADDED) && tok->kind == PL_TOKENIZER_BYTELEVEL) {
+    const bool can_be_byte =
+        tok->kind == PL_TOKENIZER_SENTENCEPIECE || tok->kind == PL_TOKENIZER_UNIGRAM;
+    const int byte = can_be_byte ? byte_name(name, t->name_length) : -1;
+    if (t->flags & PL__TOK_ADDED) {
+        if (tok->kind != PL_TOKENIZER_BYTELEVEL && all_space(tok, name, n)) {
+            bytes = made;
+            n = lower_blocks_to_spaces(name, n, made);
+        }
+    } else if (tok->kind == PL_TOKENIZER_BYTELEVEL) {
         if (name_to_bytes(name, t->name_length, made, &n)) bytes = made;
         else n = t->name_length;
-    } else if (!(t->flags & PL__TOK_ADDED) && tok->kind == PL_TOKENIZER_SENTENCEPIECE) {
-        int byte = byte_name(name, t->name_length);
+    } else if (byte >= 0) {
+        made[0] = (char)byte;
         bytes = made;
-        if (byte >= 0) {
-            made[0] = (char)byte;
-            n = 1;
-            t->flags |= PL__TOK_BYTE;
-            if (tok->byte_id[byte] < 0) tok->byte_id[byte] = (int32_t)id;
-        } else {
-            n = lower_blocks_to_spaces(name, t->name_length, made);
-        }
+        n = 1;
+        t->flags |= PL__TOK_BYTE;
+        if (tok->byte_id[byte] < 0) tok->byte_id[byte] = (int32_t)id;
+    } else {
+        bytes = made;
+        n = piece_to_bytes(tok, t, name, made);
     }
     t->bytes_at = (uint32_t)tok->bytes.length;
     t->bytes_length = (uint32_t)n;
@@ -310,57 +347,35 @@ void pl__prefixes_free(pl_ctx *ctx, pl__prefixes *set)
     *set = (pl__prefixes){0};
 }
 
+/* Whether a "▁" stands behind another character. */
+static bool has_inner_block(const char *name, size_t length)
+{
+    for (size_t i = 1; i + 3 <= length; i++)
+        if (!memcmp(name + i, "\xE2\x96\x81", 3) &&
+            (i < 3 || memcmp(name + i - 3, "\xE2\x96\x81", 3) != 0))
+            return true;
+    return false;
+}
+
 static pl_status index_bytes(pl_tokenizer *tok)
 {
     PL_TRY(map_new(tok->ctx, &tok->by_bytes, tok->count));
-    tok->cut_at_spaces = true;
+    tok->cut_at_spaces =
+        !tok->whole_words && pl__tok_by_name(tok, "\xE2\x96\x81", 3) >= 0 && !tok->word_suffix;
     for (int64_t id = 0; id < tok->count; id++) {
         pl__token *t = &tok->tokens[id];
         const char *bytes = pl__tok_bytes(tok, id);
         if (!(t->flags & PL__TOK_PRESENT)) continue;
-        if ((t->flags & PL__TOK_ADDED) && !all_space(bytes, t->bytes_length))
+        if ((t->flags & PL__TOK_ADDED) && !all_space(tok, bytes, t->bytes_length))
             t->flags |= PL__TOK_CONTROL;
-        if (t->flags & (PL__TOK_CONTROL | PL__TOK_BYTE | PL__TOK_ADDED)) continue;
-        for (uint32_t i = 1; i < t->bytes_length; i++)
-            if (bytes[i] == ' ' && bytes[i - 1] != ' ') tok->cut_at_spaces = false;
+        if (t->flags & (PL__TOK_CONTROL | PL__TOK_BYTE)) continue;
+        if (has_inner_block(pl__tok_name(tok, id), t->name_length)) tok->cut_at_spaces = false;
+        if (t->flags & PL__TOK_ADDED) continue;
         if (t->bytes_length == 0 || pl__tok_by_bytes(tok, bytes, t->bytes_length) >= 0) continue;
         map_put(&tok->by_bytes, pl__text_hash(bytes, t->bytes_length), (int32_t)id);
         if (tok->kind == PL_TOKENIZER_BYTELEVEL && t->bytes_length == 1)
             tok->byte_id[(unsigned char)bytes[0]] = (int32_t)id;
     }
-    return PL_OK;
-}
-
-static pl_status check_bytes(const pl_tokenizer *tok)
-{
-    if (tok->kind != PL_TOKENIZER_SENTENCEPIECE) return PL_OK;
-    for (int b = 0; b < 256; b++)
-        if (tok->byte_id[b] < 0)
-            return pl__fail(tok->ctx, PL_ERR_FORMAT,
-                            "the byte token <0x%02X> is missing: text outside the vocabulary could "
-                            "not be encoded",
-                            b);
-    return PL_OK;
-}
-
-static pl_status list_added(pl_tokenizer *tok)
-{
-    int64_t n = 0;
-    for (int64_t id = 0; id < tok->count; id++) n += (tok->tokens[id].flags & PL__TOK_ADDED) != 0;
-    pl__prefixes_free(tok->ctx, &tok->added);
-    PL_TRY(pl__prefixes_new(tok->ctx, &tok->added, n));
-    n = 0;
-    for (int64_t id = 0; id < tok->count; id++) {
-        pl__token *t = &tok->tokens[id];
-        if (!(t->flags & PL__TOK_ADDED)) continue;
-        if (t->bytes_length == 0)
-            return pl__fail(tok->ctx, PL_ERR_FORMAT, "the added token %lld is empty",
-                            (long long)id);
-        uint8_t bit = t->flags & PL__TOK_CONTROL ? 1 : 2;
-        tok->added_starts[(unsigned char)*pl__tok_bytes(tok, id)] |= bit;
-        tok->added.ids[n++] = (int32_t)id;
-    }
-    pl__prefixes_order(tok, &tok->added, false);
     return PL_OK;
 }
 
@@ -381,6 +396,5 @@ pl_status pl__tok_derive(pl_tokenizer *tok)
     for (int64_t id = 0; id < tok->count; id++)
         if (tok->tokens[id].flags & PL__TOK_PRESENT) PL_TRY(find_bytes(tok, id));
     PL_TRY(index_bytes(tok));
-    PL_TRY(check_bytes(tok));
-    return list_added(tok);
+    return pl__added_list(tok);
 }

@@ -11,7 +11,8 @@
 #define TOKENIZER_MT "perilune.TokenizerCore"
 #define STREAM_MT "perilune.TextStream"
 
-static const char *const kinds[] = {"bytelevel", "sentencepiece", "word", NULL};
+static const char *const kinds[] = {"bytelevel", "sentencepiece", "word",
+                                    "unigram",   "wordpiece",     NULL};
 
 /* --------------------------------------------------------------------------------------------
 ** Boxes
@@ -240,10 +241,23 @@ static const pl_text_span *guarded_spans(lua_State *L, int idx, size_t length, i
     return spans;
 }
 
-/* encode(text, opts) -> ids */
+/* Pushes {first, last, ...}, bytes counted as string.sub does. */
+static void push_spans(lua_State *L, const pl_text_span *spans, int64_t count)
+{
+    lua_createtable(L, (int)(2 * count), 0);
+    for (int64_t i = 0; i < count; i++) {
+        lua_pushinteger(L, (lua_Integer)spans[i].start + 1);
+        lua_rawseti(L, -2, 2 * i + 1);
+        lua_pushinteger(L, (lua_Integer)spans[i].end);
+        lua_rawseti(L, -2, 2 * i + 2);
+    }
+}
+
+/* encode(text, opts) -> ids, spans or nothing */
 static int tok_encode(lua_State *L)
 {
-    static const char *const known[] = {"special", "bos", "eos", "continued", "guarded", NULL};
+    static const char *const known[] = {"special", "bos",   "eos", "continued",
+                                        "guarded", "spans", NULL};
     pl_tokenizer *tok = check_tokenizer(L);
     size_t length;
     const char *text = luaL_checklstring(L, 2, &length);
@@ -254,18 +268,23 @@ static int tok_encode(lua_State *L)
                      (lb_boolean_field(L, 3, "continued", false) ? PL_ENCODE_CONTINUED : 0u);
     pl_encode_options options = {.flags = flags};
     options.guarded = guarded_spans(L, 3, length, &options.n_guarded);
-    lb_block *box = lb_new_block(L);
+    lb_block *box = lb_new_block(L), *spans_box = lb_new_block(L);
     int32_t *ids = NULL;
+    pl_text_span *spans = NULL;
     int64_t count = 0;
+    if (lb_boolean_field(L, 3, "spans", false)) options.spans = &spans;
     pl_status st = pl_tokenizer_encode_with(tok, &ids, &count, text, length, &options);
     box->block = ids;
+    spans_box->block = spans;
     lb_check(L, st);
     lua_createtable(L, (int)count, 0);
     for (int64_t i = 0; i < count; i++) {
         lua_pushinteger(L, ids[i]);
         lua_rawseti(L, -2, i + 1);
     }
-    return 1;
+    if (!options.spans) return 1;
+    push_spans(L, spans, count);
+    return 2;
 }
 
 /* The ids at idx: a list, or an int32 tensor; in memory Lua or the tensor owns. */

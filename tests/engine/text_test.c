@@ -671,9 +671,13 @@ static void refusals(void **state)
         {"{\"model\":{\"type\":\"BPE\"}} x", "unexpected character"},
         {"{}", "'model' of the file is missing"},
         {"{\"model\":{\"vocab\":{}}}", "the model type is ''"},
-        {"{\"model\":{\"type\":\"Unigram\"}}", "the model type is 'Unigram'"},
+        {"{\"model\":{\"type\":\"Rwkv\"}}", "the model type is 'Rwkv'"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":{}}}", "is no list [piece, score]"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0],[\"b\"]]}}", "item 1 of 'vocab'"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1e999]]}}", "is not finite"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0]],\"unk_id\":1}}", "'unk_id' is 1"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":[],\"merges\":[]}}",
-         "'vocab' of the model is a list, not an object"},
+         "there is no vocabulary {name: id}"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "has the id -1"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1.5},\"merges\":[]}}", "has the id 1.5"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":2000000000},\"merges\":[]}}",
@@ -687,19 +691,26 @@ static void refusals(void **state)
         {"{\"model\":{\"type\":\"BPE\"," VOCAB ",\"merges\":[\"a x\"]}}", "the right part"},
         {"{\"model\":{\"type\":\"BPE\"," VOCAB ",\"merges\":[\"b a\"]}}", "the result"},
         {"{\"model\":{\"type\":\"BPE\",\"dropout\":0.1," VOCAB "," MERGES "}}", "dropout"},
-        {"{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\"," VOCAB "," MERGES "}}",
-         "suffixes"},
-        {"{" MODEL "}", "needs a ByteLevel pre-tokenizer"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}}", "BertPreTokenizer"},
+        {"{\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\"," VOCAB "," MERGES
+         "},\"pre_tokenizer\":" BYTES "}",
+         "end_of_word_suffix '</w>' is not supported"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", "UnicodeScripts"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\"}}", "without 'pretokenizers'"},
         {"{" MODEL "," STEPS("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},"
                              "\"behavior\":\"Isolated\"}") "}",
          "missing closing parenthesis"},
         {"{" MODEL "," STEPS("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},"
-                             "\"behavior\":\"MergedWithNext\"}") "}",
-         "MergedWithNext"},
-        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"normalizer\":{\"type\":\"Lowercase\"}}",
-         "Lowercase"},
+                             "\"behavior\":\"Merged\"}") "}",
+         "Merged"},
+        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"normalizer\":{\"type\":\"ByteLevel\"}}",
+         "ByteLevel"},
+        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"decoder\":{\"type\":\"CTC\"}}", "CTC"},
+        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"normalizer\":{\"type\":\"Precompiled\","
+         "\"precompiled_charsmap\":\"?\"}}",
+         "is not base64"},
+        {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"normalizer\":{\"type\":\"Precompiled\","
+         "\"precompiled_charsmap\":\"BBBBBBBB\"}}",
+         "map of characters is damaged"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
          "BertProcessing"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":{}}",
@@ -708,11 +719,6 @@ static void refusals(void **state)
          "which is 'b' in the vocabulary"},
         {"{" MODEL ",\"pre_tokenizer\":" BYTES ",\"added_tokens\":[" ADDED("11", "", "") "]}",
          "added token"},
-        {"{" MODEL ",\"pre_tokenizer\":" BYTES
-         ",\"added_tokens\":[" ADDED("11", "<x>", ",\"single_word\":true") "]}",
-         "single_word"},
-        {"{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true," VOCAB "," MERGES "}}",
-         "byte token <0x00> is missing"},
     };
     scratch *s = *state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

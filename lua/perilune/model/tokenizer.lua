@@ -10,7 +10,9 @@
 -- Byte-level BPE gives text back byte for byte (after the tokenizer's own normal form, if it has
 -- one). SentencePiece models put a space before the text, which `decode` takes away behind the
 -- beginning token alone: the ids of an answer keep the space that separates it from its prompt.
--- Word tokenizers join words by single spaces.
+-- Word tokenizers join words by single spaces, WordPiece all pieces but those inside a word.
+--
+-- What a vocabulary cannot say becomes its unknown token, or is left out when its model names none.
 
 local core = require("perilune.core")
 local files = require("perilune.base.files")
@@ -24,7 +26,8 @@ local FURTHER <const> = "additional_chat_templates"
 
 --- A tokenizer.
 -- @class Tokenizer
--- @field string kind "bytelevel", "sentencepiece" or "word"
+-- @field string kind "bytelevel" (BPE over bytes), "sentencepiece" (BPE over characters),
+--   "unigram", "wordpiece" or "word"
 -- @field integer size the number of ids
 -- @field ?integer bos_id
 -- @field ?integer eos_id
@@ -59,8 +62,11 @@ end
 -- @tparam ?table opts `special`: control tokens spelled in the text become their ids; `bos`,
 --   `eos`: put the beginning or end token there, unless the text has it already; `continued`: the
 --   text follows another, so no space is put before it; `guarded`: a list {first, last, first,
---   last, ...} of bytes as in string.sub, stretches where `special` looks for no control token
+--   last, ...} of bytes as in string.sub, stretches where `special` looks for no control token;
+--   `spans`: give the bytes that each id stands for too
 -- @treturn {integer,...} ids
+-- @treturn ?{integer,...} with `spans`, {first, last, first, last, ...} of bytes as in string.sub;
+--   last is first - 1 for an id that stands for none
 function Tokenizer:encode(text, opts) return self.core:encode(text, opts) end
 
 --- The text of ids; an id without a token is U+FFFD.
@@ -233,8 +239,8 @@ local function named_templates(folder)
 end
 
 --- Loads a tokenizer.
--- @tparam string path a model folder, a tokenizer.json, GPT-2's vocab.json or encoder.json (beside
---   its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin),
+-- @tparam string path a model folder, a tokenizer.json, SentencePiece's tokenizer.model, GPT-2's
+--   vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin),
 --   or a GGUF file
 -- @treturn ?Tokenizer
 -- @treturn ?string message
