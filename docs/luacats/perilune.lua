@@ -1021,6 +1021,7 @@ function Tensor:zero_grad() end
 ---@field size integer # the number of ids
 ---@field bos_id integer?
 ---@field eos_id integer?
+---@field end_ids integer[] # every token that ends an answer: eos_id, then what the folder's generation_config.json or the GGUF file name beside it
 ---@field pad_id integer?
 ---@field unk_id integer?
 ---@field adds_bos boolean # what its own post-processor would add; it is never run
@@ -1065,7 +1066,7 @@ function Tokenizer:id(text) end
 function Tokenizer:is_control(id) end
 
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
---- The template goes into perilune_template.json.
+--- The template goes into perilune_template.json, more ends than one into generation_config.json.
 ---@param folder string
 ---@param opts? table # `chat_template`: Jinja text in place of `self.chat_template`; `pad_id`: the padding to name in place of `self.pad_id`, false for none
 ---@return boolean? # true

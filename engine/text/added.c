@@ -121,7 +121,7 @@ static void widen(const search *s, uint16_t flags, size_t least, size_t *start, 
     while (flags & PL__TOK_STRIP_RIGHT && (n = char_behind(s->text, *end, s->length, &c)) > 0 &&
            pl__is_white(c))
         *end += (size_t)n;
-    if (*start < least) *start = least;
+    if (flags & PL__TOK_STRIP_LEFT && *start < least) *start = least;
 }
 
 static pl_status between_tokens(const search *s, size_t start, size_t end, pl__between *between)

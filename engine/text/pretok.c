@@ -7,10 +7,10 @@
 ** see valid UTF-8 only: a byte that is none is a piece by itself, so it meets the model alone
 ** and comes back as itself.
 **
-** Patterns are written for Oniguruma, which Hugging Face's tokenizers use. What differs is
-** written out: \s (pcre2's also takes U+180E, no white space since Unicode 6.3) and \w
-** (pcre2's lacks marks and connectors but "_"). Characters newer than pcre2's tables count as
-** unassigned.
+** Patterns are written for Oniguruma, which Hugging Face's tokenizers use: ^ and $ stand at
+** every line. What differs is written out: \s (pcre2's also takes U+180E, no white space
+** since Unicode 6.3) and \w (pcre2's lacks marks and connectors but "_"). Characters newer
+** than pcre2's tables count as unassigned.
 */
 #include "text/text.h"
 
@@ -108,6 +108,7 @@ static pl_status rewrite(pl_ctx *ctx, pl__buf *out, const char *pattern, size_t 
 pl_status pl__regex_new(pl_tokenizer *tok, pcre2_code **out, const char *pattern, size_t length,
                         bool literal, const char *where)
 {
+    const uint32_t flags = PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE | PCRE2_MULTILINE;
     pl_ctx *ctx = tok->ctx;
     *out = NULL;
     PL_TRY(regex_open(tok));
@@ -115,12 +116,13 @@ pl_status pl__regex_new(pl_tokenizer *tok, pcre2_code **out, const char *pattern
     pl_status st = PL_OK;
     pcre2_compile_context *compile = pcre2_compile_context_create(tok->regex_memory);
     if (!compile) return PL_ERR_NOMEM;
+    pcre2_set_newline(compile, PCRE2_NEWLINE_LF);
     PL_GO(literal ? pl__buf_add(ctx, &text, pattern, length)
                   : rewrite(ctx, &text, pattern, length));
     PL_GO(pl__buf_reserve(ctx, &text, 1));
     int error = 0;
     PCRE2_SIZE at = 0;
-    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE);
+    uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : flags);
     pcre2_code *code =
         pcre2_compile((PCRE2_SPTR)text.data, text.length, options, &error, &at, compile);
     if (!code) {

@@ -213,10 +213,11 @@ static pl_status write_normalizer(pl_ctx *ctx, pl__buf *out, const spec *s)
         PL_TRY(add_text(ctx, out, "\"},"));
     }
     if (s->remove_spaces)
-        PL_TRY(add_text(ctx, out,
-                        "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^ +|[ \xE2\x96\x81]+$\"},"
-                        "\"content\":\"\"},{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" {2,}\"},"
-                        "\"content\":\" \"},"));
+        PL_TRY(add_text(
+            ctx, out,
+            "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"\\\\A +|[ \xE2\x96\x81]+\\\\z\"},"
+            "\"content\":\"\"},{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" {2,}\"},"
+            "\"content\":\" \"},"));
     if (s->dummy_prefix)
         PL_TRY(add_text(ctx, out, "{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"},"));
     PL_TRY(add_text(ctx, out, PL_TEXT_SPM "]}"));

@@ -39,8 +39,8 @@ pl_status pl__unigram_derive(pl_tokenizer *tok, bool bytes_are_pieces)
 
 static void reach(const pl_tokenizer *tok, place *p, double score, int32_t id, size_t from)
 {
-    if (p->id != -2 && score <= p->score) return;
-    *p = (place){tok->float_scores ? (double)(float)score : score, id, (int32_t)from};
+    if (tok->float_scores) score = (double)(float)score;
+    if (p->id == -2 || score > p->score) *p = (place){score, id, (int32_t)from};
 }
 
 static pl_status find_ways(pl_tokenizer *tok, const char *text, size_t length)
@@ -64,9 +64,7 @@ static pl_status find_ways(pl_tokenizer *tok, const char *text, size_t length)
             reach(tok, &p[end + 1], so_far + tok->scores[id], id, at);
             if (end + 1 == at + (size_t)step) single = true;
         }
-        double unknown = so_far + tok->unk_score;
-        if (tok->float_scores) unknown = (double)(float)unknown;
-        if (!single) reach(tok, &p[at + (size_t)step], unknown, -1, at);
+        if (!single) reach(tok, &p[at + (size_t)step], so_far + tok->unk_score, -1, at);
         at += (size_t)step;
     }
     return PL_OK;

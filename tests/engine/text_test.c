@@ -501,6 +501,12 @@ static void steps_of_a_file(void **state)
     expect_ids(tok, "ab-1", 0, "0 1");
     pl_tokenizer_free(tok);
 
+    /* ^ stands at every line there; the vocabulary has no token for the line's end */
+    tok = load_text(s, "{" MODEL "," STEPS("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"^b\"},"
+                                           "\"behavior\":\"Removed\"}") "}");
+    expect_ids(tok, "ab\nbab", 0, "3 3");
+    pl_tokenizer_free(tok);
+
     /* \w and \s as Oniguruma has them: a combining mark is of the word, U+180E is no space */
     tok = load_text(s, "{" MODEL "," STEPS("{\"type\":\"Split\",\"pattern\":{\"Regex\":"
                                            "\"[^\\\\w\\\\s]|\\\\w\\\\w\"},"

@@ -148,6 +148,49 @@ describe("a trained tokenizer", function()
     assert.are.equal(1, ids[#ids])
   end)
 
+  it("gives the bytes that each id stands for", function()
+    local tok = small { bos = "<|user|>" }
+    local text = "é the<|end|>"
+    local ids, spans = tok:encode(text, { special = true, bos = true, eos = true, spans = true })
+    assert.are.same({ 1, tok:id("\xC3"), tok:id("\xA9"), tok:id(" the"), 0 }, ids)
+    assert.are.same({ 1, 0, 1, 1, 2, 2, 3, 6, 7, 13 }, spans)
+    assert.are.same({}, (select(2, tok:encode("", { spans = true }))))
+    local folder = scratch.folder()
+    llama2c.write(folder)
+    tok = assert(tokenizer.load(folder))
+    ids, spans = tok:encode("abb é", { spans = true, eos = true })
+    assert.are.same({ 264, 260, 259 + 2, 195 + 3, 169 + 3, 2 }, ids)
+    assert.are.same({ 1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 6 }, spans)
+  end)
+
+  it("knows every end that its folder names, and keeps them", function()
+    local folder = scratch.folder()
+    local tok = small()
+    assert.are.same({ 0 }, tok.end_ids)
+    assert(tok:save(folder))
+    scratch.write(
+      folder .. "/generation_config.json",
+      '{"eos_token_id": [1, 0, 99999], "top_k": 3}'
+    )
+    tok = assert(tokenizer.load(folder))
+    assert.are.same({ 0, 1 }, tok.end_ids)
+    assert(tok:save(folder))
+    local config = json.decode(read(folder .. "/generation_config.json"))
+    assert.are.same({ { 0, 1 }, 3 }, { config.eos_token_id, config.top_k })
+    tok:set_special { eos = "<|pad|>" }
+    assert.are.same({ 2, 1 }, tok.end_ids)
+    for text, message in pairs {
+      ["{"] = "generation_config.json: ",
+      ['{"eos_token_id": "x"}'] = "'eos_token_id' holds x, which is no token id",
+      ['{"eos_token_id": [1.5]}'] = "'eos_token_id' holds 1.5, which is no token id",
+    } do
+      scratch.write(folder .. "/generation_config.json", text)
+      local again, why = tokenizer.load(folder)
+      assert.is_nil(again)
+      assert.matches(message, why, 1, true)
+    end
+  end)
+
   it("reads ids from an int32 tensor as well", function()
     local core = require("perilune.core")
     local tok = small()

@@ -239,6 +239,7 @@ local rows = {
   { "store empty.jsonl", "'empty.jsonl' is empty, not a store (name another file)" },
   { "store new.db import folder", "folder is not an export of a store" },
   { "bench speed", "nothing is named 'speed'" },
+  { "bench tokenizer", "bench tokenizer wants --tokenizer PATH and --text FILE" },
   { "bench startup --json folder", "json: folder is a folder, not a file" },
   { "bench startup --json none/b.json", "there is no folder none" },
   { "doctor now", "takes no argument, not 'now'" },

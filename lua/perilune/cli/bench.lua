@@ -6,6 +6,7 @@
 --     perilune bench ops          the ops that matter at these shapes, milliseconds and GFLOP/s
 --     perilune bench gemm         own matrix products beside OpenBLAS's, by kind of processor
 --     perilune bench kept         products with kept weights beside float32 ones
+--     perilune bench tokenizer    MB/s of one core for --tokenizer PATH on --text FILE
 --     perilune bench startup      milliseconds of `perilune -e ''`
 --
 -- Nothing is asserted: figures depend on the machine and on what else it does. See
@@ -21,14 +22,15 @@ local lfs = require("lfs")
 local nearest = require("perilune.base.nearest")
 local stats = require("perilune.base.stats")
 local system = core.system
+local tokenizer = require("perilune.model.tokenizer")
 
-local names = { "all", "train", "generate", "ops", "gemm", "kept", "startup" }
+local names = { "all", "train", "generate", "ops", "gemm", "kept", "tokenizer", "startup" }
 
 local function settings(args)
   return config {
     name = "bench",
     about = "speed, as ratios",
-    usage = "perilune bench [train|generate|ops|gemm|kept|startup] [--key value]",
+    usage = "perilune bench [train|generate|ops|gemm|kept|tokenizer|startup] [--key value]",
     args = args,
     without = {
       "output_dir",
@@ -44,6 +46,8 @@ local function settings(args)
     { samples = 5, "samples of each side", min = 1 },
     { model = "all", "which of the shapes", choices = { "all", "l260k", "l15m" } },
     { peer = true, "measure PyTorch beside it, when /usr/bin/python3 has it" },
+    { tokenizer = "", "of `bench tokenizer`: a model folder or a tokenizer's file" },
+    { text = "", "of `bench tokenizer`: the file whose text is encoded" },
     { json = "", "file that gets every figure" },
   }
 end
@@ -129,6 +133,45 @@ local function compare(cfg, whats)
   )
   if why then print("no peer: " .. why) end
   return results
+end
+
+--- One text encoded and decoded, the whole each time.
+local function encoding(cfg)
+  if cfg.tokenizer == "" or cfg.text == "" then
+    error("bench tokenizer wants --tokenizer PATH and --text FILE", 0)
+  end
+  local tok, message = tokenizer.load(cfg.tokenizer)
+  if not tok then error(message, 0) end
+  local text = files.read(cfg.text)
+  if not text then error(("%s: cannot be read"):format(cfg.text), 0) end
+  local ids = tok:encode(text)
+  local function rate_of(call, ...)
+    local seconds = {}
+    for i = 1, math.max(5, cfg.samples) do
+      collectgarbage()
+      local began = system.monotonic()
+      call(tok, ...)
+      seconds[i] = system.monotonic() - began
+    end
+    return #text / 1e6 / stats.median(seconds)
+  end
+  local result = {
+    tokenizer = tostring(tok),
+    bytes = #text,
+    ids = #ids,
+    encode_mb_s = rate_of(tok.encode, text),
+    decode_mb_s = rate_of(tok.decode, ids),
+  }
+  print(
+    ("%s: encode %s MB/s, decode %s MB/s, %d bytes in %d ids"):format(
+      result.tokenizer,
+      rate(result.encode_mb_s),
+      rate(result.decode_mb_s),
+      result.bytes,
+      result.ids
+    )
+  )
+  return result
 end
 
 local function startup(cfg)
@@ -265,6 +308,8 @@ local function run(cfg, name)
     all.gemm = gemm(cfg)
   elseif name == "kept" then
     all.kept = kept(cfg)
+  elseif name == "tokenizer" then
+    all.tokenizer = encoding(cfg)
   elseif name == "startup" then
     all.startup = startup(cfg)
   elseif name == "all" then

@@ -23,6 +23,7 @@ local tokenizer = {}
 
 local TEMPLATE <const> = "perilune_template.json"
 local FURTHER <const> = "additional_chat_templates"
+local GENERATION <const> = "generation_config.json"
 
 --- A tokenizer.
 -- @class Tokenizer
@@ -31,6 +32,8 @@ local FURTHER <const> = "additional_chat_templates"
 -- @field integer size the number of ids
 -- @field ?integer bos_id
 -- @field ?integer eos_id
+-- @field {integer,...} end_ids every token that ends an answer: eos_id, then what the folder's
+--   generation_config.json or the GGUF file name beside it
 -- @field ?integer pad_id
 -- @field ?integer unk_id
 -- @field boolean adds_bos what its own post-processor would add; it is never run
@@ -46,7 +49,48 @@ Tokenizer.__index = Tokenizer
 local function wrap(handle)
   local self = handle:info()
   self.core = handle
+  self.end_ids = { self.eos_id }
   return setmetatable(self, Tokenizer)
+end
+
+local function add_end(self, id)
+  for _, other in ipairs(self.end_ids) do
+    if other == id then return end
+  end
+  self.end_ids[#self.end_ids + 1] = id
+end
+
+-- The ends a folder's generation_config.json names; those the vocabulary does not have are of
+-- another model's and count for nothing.
+local function read_ends(self, folder)
+  local path = folder .. "/" .. GENERATION
+  local text = files.read(path)
+  if not text then return true end
+  local config, message = core.json.decode(text)
+  if type(config) ~= "table" then
+    return nil, ("%s: %s"):format(path, message or "not a JSON object")
+  end
+  local ends = config.eos_token_id
+  if ends == nil then return true end
+  if type(ends) ~= "table" then ends = { ends } end
+  for _, id in ipairs(ends) do
+    if math.type(id) ~= "integer" then
+      return nil, ("%s: 'eos_token_id' holds %s, which is no token id"):format(path, tostring(id))
+    end
+    if self:token(id) then add_end(self, id) end
+  end
+  return true
+end
+
+-- Keeps what else the file says.
+local function write_ends(self, folder)
+  if #self.end_ids < 2 then return true end
+  local path = folder .. "/" .. GENERATION
+  local text = files.read(path)
+  local config = text and core.json.decode(text)
+  if type(config) ~= "table" then config = {} end
+  config.eos_token_id = self.end_ids
+  return files.write_json(path, config)
 end
 
 --- The number of ids: the highest id + 1.
@@ -121,6 +165,10 @@ function Tokenizer:set_special(names)
   local pad = role_id(self, names.pad) or self.pad_id
   self.core:set_special(bos, eos, pad)
   self.hash = nil
+  for i, id in ipairs(self.end_ids) do
+    if id == self.eos_id then table.remove(self.end_ids, i) end
+  end
+  table.insert(self.end_ids, 1, eos)
   self.bos_id, self.eos_id, self.pad_id = bos, eos, pad
 end
 
@@ -140,7 +188,7 @@ local function save_named(self, folder)
 end
 
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
--- The template goes into perilune_template.json.
+-- The template goes into perilune_template.json, more ends than one into generation_config.json.
 -- @tparam string folder
 -- @tparam ?table opts `chat_template`: Jinja text in place of `self.chat_template`; `pad_id`: the
 --   padding to name in place of `self.pad_id`, false for none
@@ -158,6 +206,9 @@ function Tokenizer:save(folder, opts)
   self.core:set_special(self.bos_id, self.eos_id, self.pad_id)
   if saved and self.chat_templates then
     saved, message = save_named(self, folder)
+  end
+  if saved then
+    saved, message = write_ends(self, folder)
   end
   if saved and self.template then
     return files.write_json(folder .. "/" .. TEMPLATE, self.template)
@@ -206,6 +257,9 @@ function tokenizer.from_gguf(metadata, path)
   if not handle then return nil, message end
   local self = wrap(handle)
   self.word_cuts = not sentencepiece and get("pre") or nil
+  for _, key in ipairs { "eot_token_id", "eom_token_id" } do
+    if get(key) and self:token(get(key)) then add_end(self, get(key)) end
+  end
   return self
 end
 
@@ -252,6 +306,9 @@ function tokenizer.load(path)
   if not handle then return nil, message end
   local self = wrap(handle)
   self.chat_templates = named_templates(path)
+  local read
+  read, message = read_ends(self, path)
+  if not read then return nil, message end
   local text = files.read(path .. "/" .. TEMPLATE)
   if text then
     self.template, message = core.json.decode(text)

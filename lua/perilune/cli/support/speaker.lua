@@ -86,7 +86,9 @@ function speaker.stops(tok, template)
   local function add(id)
     if id then stops[#stops + 1] = id end
   end
-  add(tok.eos_id)
+  for _, id in ipairs(tok.end_ids) do
+    add(id)
+  end
   add(template and data.stop_id(tok, template))
   if tok.bos_id ~= tok.eos_id then add(tok.bos_id) end
   return stops
