@@ -479,6 +479,7 @@ pl_status pl_tokenizer_train(pl_ctx *ctx, pl_tokenizer **out, const char *const 
                 : train_bpe(&t, o, texts, lengths, n_texts));
     PL_GO(pl__tok_index_names(t.tok));
     PL_GO(pl__tok_derive(t.tok));
+    PL_GO(pl__added_list(t.tok));
     if (!words) PL_GO(pl__pairs_build(t.tok));
     *out = t.tok;
     t.tok = NULL;

@@ -99,6 +99,7 @@ static pl_status load_llama2c(pl_ctx *ctx, pl_tokenizer **out, const char *data,
     PL_GO(pl__tok_index_names(tok));
     PL_GO(pl__load_parts(tok, PL_TEXT_SPM_PREFIX, "null", PL_TEXT_SPM_STRIP, path));
     PL_GO(pl__tok_derive(tok));
+    PL_GO(pl__added_list(tok));
     PL_GO(pl__merges_from_scores(tok, scores, tok->count));
     PL_GO(pl__pairs_build(tok));
     *out = tok;
@@ -378,6 +379,7 @@ static pl_status load_file(pl_ctx *ctx, pl_tokenizer **tok, const char *path, co
     pl__tok_make_special(*tok, (*tok)->bos);
     pl__tok_make_special(*tok, (*tok)->eos);
     PL_GO(pl__tok_derive(*tok));
+    PL_GO(pl__added_list(*tok));
     if (ends_with(path, ".model") && (*tok)->kind == PL_TOKENIZER_SENTENCEPIECE)
         PL_GO(pl__merges_from_scores(*tok, (*tok)->scores, (*tok)->n_scores));
     PL_GO(pl__pairs_build(*tok));

@@ -74,6 +74,7 @@ static pl_status load_bytelevel(pl_tokenizer *tok, const pl_tokenizer_pieces *p,
     PL_TRY(add_merges(tok, p, where));
     PL_TRY(pl__load_parts(tok, "null", cuts->pre_tokenizer, PL_TEXT_GPT2, where));
     PL_TRY(pl__tok_derive(tok));
+    PL_TRY(pl__added_list(tok));
     return pl__pairs_build(tok);
 }
 
@@ -89,6 +90,7 @@ static pl_status load_sentencepiece(pl_tokenizer *tok, const pl_tokenizer_pieces
                ? pl__load_parts(tok, PL_TEXT_SPM_PREFIX, "null", PL_TEXT_SPM_STRIP, where)
                : pl__load_parts(tok, PL_TEXT_SPM, "null", PL_TEXT_SPM_DECODER, where));
     PL_TRY(pl__tok_derive(tok));
+    PL_TRY(pl__added_list(tok));
     tok->scores = pl_calloc(tok->ctx, (size_t)p->count + 1, sizeof *tok->scores);
     if (!tok->scores) return PL_ERR_NOMEM;
     for (int64_t id = 0; id < p->count; id++) tok->scores[id] = (double)p->scores[id];

@@ -281,8 +281,8 @@ pl_status pl__tok_index_names(pl_tokenizer *tok);
 /* The same bit by bit: room for `count` names, then one name that is not there yet. */
 pl_status pl__tok_reserve_names(pl_tokenizer *tok, int64_t count);
 void pl__tok_index_name(pl_tokenizer *tok, int32_t id);
-/* All tokens and their flags are known: makes the bytes of each token, byte ids, the map by bytes
-** and the list of added tokens. */
+/* All tokens and their flags are known: makes the bytes of each token, byte ids and the map by
+** bytes. pl__added_list follows. */
 pl_status pl__tok_derive(pl_tokenizer *tok);
 /* Adds PL__TOK_ADDED | PL__TOK_SPECIAL, before the derivation. */
 void pl__tok_make_special(pl_tokenizer *tok, int32_t id);
@@ -415,7 +415,7 @@ typedef pl_status pl__between(pl__run *run, const char *text, size_t length, siz
 pl_status pl__added_split(pl__run *run, const pl__trie *set, const char *text, size_t length,
                           size_t base, const pl__origin *origin, pl__between *between);
 
-/* encode.c --------------------------------------------------------------------------------- */
+/* emit.c ----------------------------------------------------------------------------------- */
 /* Appends an id that stands for bytes [start, end) of the run's text. */
 pl_status pl__emit(pl__run *run, int32_t id, size_t start, size_t end);
 

@@ -395,6 +395,5 @@ pl_status pl__tok_derive(pl_tokenizer *tok)
     memset(tok->byte_id, 0xFF, sizeof tok->byte_id);
     for (int64_t id = 0; id < tok->count; id++)
         if (tok->tokens[id].flags & PL__TOK_PRESENT) PL_TRY(find_bytes(tok, id));
-    PL_TRY(index_bytes(tok));
-    return pl__added_list(tok);
+    return index_bytes(tok);
 }
