@@ -57,7 +57,8 @@ def settled(char):
     cut = len(cuts.BertPreTokenizer().pre_tokenize_str("a" + char + "a")) > 1
     cuts_it = kind[0] == "P" or char.isspace() or (char < "\x7f" and kind[0] == "S")
     mark = normalizers.StripAccents().normalize_str(char) == ""
-    return (cut == cuts_it and mark == (kind[0] == "M") and
+    thin = normalizers.BertNormalizer(False, False, True, False).normalize_str(char) == ""
+    return (cut == cuts_it and mark == (kind[0] == "M") and thin == (kind == "Mn") and
             all(normal.normalize_str(among) == unicodedata.normalize(form, among)
                 for form, normal in FORMS))
 

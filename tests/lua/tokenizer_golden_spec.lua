@@ -80,7 +80,7 @@ local function same(a, b)
 end
 
 -- Sums of scores that are equal but for rounding: which way wins may differ in the long run.
-local TIES <const> = { ["sp-unigram-nmt_nfkc"] = 2, ["sp-unigram-nfkc_cf"] = 2 }
+local TIES <const> = { ["sp-unigram-nmt_nfkc"] = 10, ["sp-unigram-nfkc_cf"] = 10 }
 
 -- Every case of a folder; the count of those seen.
 local function check(root, name)
