@@ -215,5 +215,5 @@ if not cfg.quiet then
     print(pl.format.columns(rows, { head = head }))
   end
 end
-figures.examples = examples
+figures.examples, figures.scores = examples, mine.scores
 return figures

@@ -33,6 +33,7 @@ local function settings(args)
     { system = "", "system message that every conversation begins with" },
     speaker.template,
     speaker.tokenizer,
+    speaker.dtype,
     "Sampling",
     { max_tokens = 512, "longest answer", min = 1, alias = "max_new_tokens" },
     speaker.sampling { temperature = 0.7, top_p = 0.95 },

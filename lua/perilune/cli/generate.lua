@@ -30,6 +30,7 @@ local function settings(args)
     { prompt = "", "what to go on from; - reads it from standard input, less one final newline" },
     speaker.template,
     speaker.tokenizer,
+    speaker.dtype,
     "Sampling",
     { n = 1, "answers", min = 1 },
     { max_tokens = 256, "longest answer", min = 1, alias = "max_new_tokens" },

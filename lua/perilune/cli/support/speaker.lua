@@ -27,6 +27,11 @@ speaker.template = {
   template = "auto",
   "how a message is put to the model: auto (as it was trained), none, plain, chatml, a .jinja file",
 }
+speaker.dtype = {
+  dtype = "kept",
+  "what the matrices are held in; kept: as the file has them",
+  choices = { "kept", "float32", "bfloat16", "float16", "q8_0" },
+}
 speaker.tokenizer =
   { tokenizer = "", "folder or file of the tokenizer, when it is not the model's folder" }
 
@@ -63,7 +68,7 @@ end
 -- @treturn ?Model
 -- @treturn Tokenizer|string what is wrong
 function speaker.load(cfg, path)
-  local model, message = model_files.load(path)
+  local model, message = model_files.load(path, { dtype = cfg.dtype })
   if not model then
     return nil, message
   elseif model.config.scalar_head then

@@ -1,0 +1,148 @@
+--- A real assistant made brief: SFT and PPO with LoRA on SmolLM2-135M-Instruct.
+--
+-- The model answers at length. It is to answer in at most 30 words that end in a full stop and name
+-- the subject of the question (smollm/brief.lua), which it seldom does by itself. (1) Questions of
+-- public instruction sets are dealt to training and held-out side. (2) SFT on the demonstrations
+-- among the training side that have few words. (3) PPO from there against the brief, with a KL to
+-- the SFT model. Policy, reference and value are adapters on one frozen base in memory, held as its
+-- file has it. (4) The model as it came, after SFT and after PPO answer the held-out questions.
+--
+-- Any model with a chat template will do; `perilune fetch smollm2` gets this one.
+
+local pl = require("perilune")
+
+local cfg = pl.config {
+  name = "smollm",
+  about = "SFT and PPO with LoRA on a real assistant, towards brief answers",
+  "Models and data",
+  { model = "", "model folder or GGUF file to start from", required = true },
+  {
+    questions = "",
+    "files of self-instruct's or MT-bench's form, with commas between",
+    required = true,
+  },
+  { held_out = 64, "questions that training does not see", min = 2 },
+  { max_words = 40, "longer questions are left out", min = 4 },
+  { response_length = 48, "longest answer, tokens", min = 4 },
+  "Adapters",
+  { peft_r = 16, "rank of the adapters", min = 1 },
+  { peft_alpha = 32.0, "they are scaled by alpha / r", over = 0 },
+  { base_dtype = "kept", "what the frozen base is held in", choices = { "kept", "float32" } },
+  "Supervised fine-tuning",
+  { demonstrations = 96, "answers to train on, at most", min = 1 },
+  { sft_epochs = 1, "passes over them", min = 1 },
+  { sft_learning_rate = "warmup(2, cosine(0.0005, 0.00005))", "of SFT", min = 0, schedule = true },
+  "PPO",
+  { total_episodes = 512, "answers in the whole run", min = 4 },
+  { batch_size = 32, "answers in one iteration", min = 4 },
+  { num_mini_batches = 4, "steps in a pass", min = 1 },
+  {
+    learning_rate = "warmup(2, linear(0.0006, 0.0001))",
+    "of the policy",
+    min = 0,
+    schedule = true,
+  },
+  { value_learning_rate = 0.001, "of the value model", min = 0, schedule = true },
+  { kl_coef = 0.02, "β: weight of the per-token KL to the SFT model", min = 0 },
+}
+local present = require("smollm.present")
+local questions = require("smollm.questions")
+
+local LONGEST <const> = 160 -- prompt, in tokens; with the template's own
+
+local run = pl.run.open(cfg)
+local stages = pl.stages.new(run)
+
+-- 1. Questions ------------------------------------------------------------------------------------
+local rows = questions.read(cfg.questions)
+local short = questions.short(rows, cfg.max_words)
+local train, held_out = questions.deal(short, cfg.held_out, cfg.seed)
+local demonstrations = questions.demonstrations(train, cfg.demonstrations)
+local paths = {
+  prompts = stages:write("prompts.jsonl", questions.prompts(train)),
+  held_out = stages:write("held-out.jsonl", questions.prompts(held_out)),
+  demonstrations = stages:write("demonstrations.jsonl", demonstrations),
+  judge = stages:write("brief.lua", 'return require("smollm.brief").judge()\n'),
+}
+stages:say(
+  "%d questions, %d of at most %d words: %d to train, %d held out; %d demonstrations",
+  #rows,
+  #short,
+  cfg.max_words,
+  #train,
+  #held_out,
+  #demonstrations
+)
+
+-- What the trained models have in common: an adapter each, on the same frozen base.
+local function with_adapter(settings)
+  settings.peft = { r = cfg.peft_r, alpha = cfg.peft_alpha }
+  settings.base_dtype = cfg.base_dtype
+  return settings
+end
+
+-- 2. SFT ------------------------------------------------------------------------------------------
+local sft = stages:stage(
+  "sft",
+  "sft",
+  "SFT on the demonstrations",
+  with_adapter {
+    model = cfg.model,
+    dataset = paths.demonstrations,
+    max_length = LONGEST + cfg.response_length,
+    num_train_epochs = cfg.sft_epochs,
+    batch_size = 8,
+    learning_rate = cfg.sft_learning_rate,
+  }
+)
+
+-- 3. PPO ------------------------------------------------------------------------------------------
+local ppo = stages:stage(
+  "ppo",
+  "ppo",
+  "PPO towards the brief",
+  with_adapter {
+    model = sft.model,
+    reward_function = paths.judge,
+    dataset = paths.prompts,
+    max_prompt_length = LONGEST,
+    response_length = cfg.response_length,
+    total_episodes = cfg.total_episodes,
+    batch_size = cfg.batch_size,
+    num_mini_batches = cfg.num_mini_batches,
+    micro_batch_tokens = 2048,
+    missing_eos_rule = "none", -- an answer that does not end is no whole one already
+    kl_coef = cfg.kl_coef,
+    learning_rate = cfg.learning_rate,
+    value_learning_rate = cfg.value_learning_rate,
+    ema_decay = 0.0,
+  }
+)
+
+-- 4. Held-out questions ---------------------------------------------------------------------------
+local function judge(folder, title, model, reference)
+  return stages:stage("eval", folder, title, {
+    model = model,
+    reference = reference,
+    dataset = paths.held_out,
+    reward_function = paths.judge,
+    max_prompt_length = LONGEST,
+    response_length = cfg.response_length,
+    count = 0,
+  })
+end
+local evals = {
+  base = judge("eval-base", "evaluation: the model as it came", cfg.model),
+  sft = judge("eval-sft", "evaluation: after SFT", sft.model),
+  ppo = judge("eval-ppo", "evaluation: after PPO", ppo.model, sft.model),
+}
+
+local figures = present.figures(evals, ppo.history, cfg)
+figures.held_out = #held_out
+figures.demonstrations = #demonstrations
+figures.stage_seconds = stages.seconds
+present.write(run.dir, figures, evals, { sft = sft.history, ppo = ppo.history })
+run:summary(figures, { model = ppo.model, next = "perilune chat " .. ppo.model })
+if not cfg.quiet then print(pl.format.safe(present.table(figures))) end
+run:close()
+return figures
