@@ -29,7 +29,7 @@ describe("the brief", function()
 
   it("gives a third for each part, less for a longer answer", function()
     local question = "Explain how a bicycle stays upright."
-    local function reward(answer, ended) return brief.reward(brief.parts(question, answer, ended)) end
+    local function reward(...) return brief.reward(brief.parts(question, ...)) end
     assert.are.equal(1, reward("A bicycle steers into the fall.", true))
     assert.are.equal(1, reward("Bicycles steer into the fall. ", true))
     assert.are.equal(2 / 3, reward("A bicycle steers into the fall.", false))
