@@ -1278,6 +1278,11 @@ function pl.seconds() end
 ---@return integer? # the seed, when no number is given
 function pl.seed(n) end
 
+--- The machine and this process, for tests and tools: clocks, memory, environment, child processes;
+--- each function is described above its C source, lua/bind/lb_system.c.
+---@type table
+pl.system = nil
+
 --- A tensor of the values of a table.
 ---@param values number|table # a number, or a table nested as deep as there are axes (at most 6); raises when it is ragged
 ---@param dtype? string # "float32" (default), "float64" or "int32"

@@ -55,6 +55,11 @@ for name, value in pairs(core) do
   if type(value) ~= "table" then pl[name] = value end
 end
 
+--- The machine and this process, for tests and tools: clocks, memory, environment, child processes;
+-- each function is described above its C source, lua/bind/lb_system.c.
+-- @type table
+pl.system = core.system
+
 --- A tensor of the elements 0 .. n-1.
 -- @tparam integer n
 -- @treturn Tensor int32 [n]
