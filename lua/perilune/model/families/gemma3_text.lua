@@ -1,6 +1,7 @@
 --- Gemma 3, text: as Gemma 2 without bounds, with a norm over each head of q and k; five layers of
 -- six see a window and turn positions by frequencies of their own (Gemma Team, arXiv:2503.19786).
 
+local gemma = require("perilune.model.gemma_common")
 local keys = require("perilune.model.config_keys")
 local rope = require("perilune.model.rope")
 
@@ -18,24 +19,13 @@ return {
     rope_local_base_freq = 10000.0,
     sliding_window_pattern = 6,
   },
-  keys = {
-    attention_bias = keys.boolean,
-    query_pre_attn_scalar = keys.number(1e-6, 1e6),
+  keys = gemma.keys {
     rope_local_base_freq = rope.keys.rope_theta,
     sliding_window_pattern = keys.integer(1),
     attn_logit_softcapping = keys.absent,
-    final_logit_softcapping = keys.number(1e-6, 1e6),
-    use_bidirectional_attention = keys.only(false),
-    hidden_act = keys.only("gelu_pytorch_tanh"),
   },
   windows = function(c, i) return i % c.sliding_window_pattern ~= 0 end,
-  names = {
-    q_norm = "self_attn.q_norm",
-    k_norm = "self_attn.k_norm",
-    attention_post_norm = "post_attention_layernorm",
-    mlp_norm = "pre_feedforward_layernorm",
-    mlp_post_norm = "post_feedforward_layernorm",
-  },
+  names = gemma.names { q_norm = "self_attn.q_norm", k_norm = "self_attn.k_norm" },
   spec = function(c, spec)
     local near, message = rope.read(c, spec.head_dim, "sliding_attention", "rope_local_base_freq")
     if not near then return message end
@@ -43,10 +33,8 @@ return {
     for i, window in ipairs(spec.windows) do
       spec.ropes[i] = window > 0 and near or spec.rope
     end
-    spec.norm.offset, spec.qk_norm = 1, "head"
-    spec.scale = c.query_pre_attn_scalar ^ -0.5
-    spec.logits_softcap = c.final_logit_softcapping
-    spec.embedding_factor = spec.width ^ 0.5
+    spec.qk_norm = "head"
+    gemma.spec(c, spec)
   end,
   complete = function(config, spec)
     config.rope_local_base_freq = spec.near.settings.rope_theta
@@ -62,11 +50,6 @@ return {
       ["rope.freq_base_swa"] = "rope_local_base_freq",
       final_logit_softcapping = "final_logit_softcapping",
     },
-    -- The largest, of 62 layers, divides by the width of a head that would fill the model.
-    config = function(config, head)
-      local wide = config.num_hidden_layers == 62
-      config.query_pre_attn_scalar = wide and config.hidden_size // config.num_attention_heads
-        or head
-    end,
+    config = gemma.query_scalar(62),
   },
 }
