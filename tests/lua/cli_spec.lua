@@ -232,7 +232,7 @@ describe("generate", function()
       "unknown template 'chatmil'; known: auto, none, plain, chatml"
     )
     refused({ "generate", path, "--prompt", "x", "--template", "chatml" }, "<|im_start|>")
-    refused({ "generate", folder .. "/nothing" }, "nothing/config.json")
+    refused({ "generate", folder .. "/nothing" }, "nothing': No such file or directory")
     refused({ "generate", path, "--prompt", ("the cat "):rep(200) }, "context of 64")
     refused({ "generate", (make_model("scorer", { scalar_head = true })) }, "scores answers")
   end)
