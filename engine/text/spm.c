@@ -290,6 +290,12 @@ pl_status pl__load_spm(pl_ctx *ctx, pl_tokenizer **out, const char *data, size_t
     if (!tok) return PL_ERR_NOMEM;
     PL_GO(fill(tok, &s, data, size, path));
     PL_GO(pl__tok_index_names(tok));
+    for (int64_t id = 0; id < tok->count; id++)
+        if (pl__tok_by_name(tok, pl__tok_name(tok, id), tok->tokens[id].name_length) != id) {
+            st = pl__fail(ctx, PL_ERR_FORMAT, "%s: the piece '%.60s' is there twice", path,
+                          pl__tok_name(tok, id));
+            goto done;
+        }
     *out = tok;
     tok = NULL;
 done:
