@@ -222,7 +222,7 @@ local rows = {
   { STORIES .. " --text stories.txt --lexicon none --test 0.9 --valid 0.9", "no stories to train" },
   -- the other commands
   { "generate", "which model? usage: perilune generate MODEL" },
-  { "generate none", "opening 'none/config.json': No such file" },
+  { "generate none", "opening 'none': No such file" },
   { "generate null", "null/config.json: null, not an object" },
   { "generate mamba", "'mamba' (no architecture is named) is not implemented: some of its layers" },
   { "generate noise.bin", "this is no llama2.c checkpoint" },
@@ -251,7 +251,7 @@ local rows = {
   {
     "run nosuch",
     "there is no recipe 'nosuch'; recipes are briefs, collect, eval, ppo, pretrain, quickstart, "
-      .. "reward, sft, stories, or the path of a Lua file",
+      .. "reward, sft, smollm, stories, or the path of a Lua file",
   },
   { "run revard --model model", "there is no recipe 'revard'; did you mean 'reward'?" },
   { "run none/mine.lua", "there is no recipe 'none/mine.lua'" },
