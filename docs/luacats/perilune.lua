@@ -2557,7 +2557,7 @@ pl.model = {}
 --- With `peft` or `frozen`, and of a folder of adapters always, the weights are a frozen base:
 --- models of the same files share it. Then adapters and a scalar head are all that is trained.
 ---@param path string # folder or file
----@param opts? table # `dtype` of the weights ("float32"; "float64"; frozen ones also "bfloat16", "float16", "q8_0", or "kept": each matrix as the file has it); `scalar_head = true` replaces the head by a projection to one number (drawn by `seed` when the folder has none), as a reward or value model wants; `peft`: new adapters, {r =, alpha =, dropout =, targets =, use_rslora =, use_dora =} or a config with the rows of perilune.config.peft; `frozen = true`; `base`: where the base of adapters is
+---@param opts? table # `dtype` of the weights ("float32"; "float64"; frozen ones also "bfloat16", "float16", "q8_0", or "kept": each matrix as the file has it; default: what adapters were trained on, else float32); `scalar_head = true` replaces the head by a projection to one number (drawn by `seed` when the folder has none), as a reward or value model wants; `peft`: new adapters, {r =, alpha =, dropout =, targets =, use_rslora =, use_dora =} or a config with the rows of perilune.config.peft; `frozen = true`; `base`: where the base of adapters is
 ---@return perilune.Model?
 ---@return string? # message
 function pl.model.load(path, opts) end
@@ -3432,7 +3432,7 @@ pl.tokenizer = {}
 function pl.tokenizer.from_gguf(metadata, path) end
 
 --- Loads a tokenizer.
----@param path string # a model folder, a tokenizer.json, SentencePiece's tokenizer.model, GPT-2's vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin), or a GGUF file
+---@param path string # a model folder, a tokenizer.json, SentencePiece's tokenizer.model, GPT-2's vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin), a GGUF file, or a folder of adapters: its own, or its base's
 ---@return perilune.Tokenizer?
 ---@return string? # message
 function pl.tokenizer.load(path) end

@@ -6,7 +6,7 @@ local adapted = dofile("tests/lua/support/adapted.lua")
 local toy = dofile("tests/lua/support/toy.lua")
 local scratch = adapted.scratch
 
-local batch, loss = pl.batch, pl.loss
+local batch, loss, system = pl.batch, pl.loss, require("perilune.core").system
 
 after_each(function() scratch.clean() end)
 
@@ -137,6 +137,32 @@ toy.each(function(name)
         assert(other:read(dir))
         assert.are.equal(model:hash(), other:hash())
       end)
+    end)
+  end
+end)
+
+describe("adapters of all projections of a family", function()
+  local families = dofile("tests/lua/support/families.lua")
+
+  for _, name in ipairs(families.names()) do
+    it("are one function sampled, scored and merged: " .. name, function()
+      local case, config, path = families.read(name), {}, scratch.path()
+      for key, value in pairs(case.config4) do
+        config[key] = value
+      end
+      assert(families.model(config):save(path))
+      local settings = { r = 2, alpha = 3, use_dora = #name % 2 == 0 }
+      local model = adapted.stir(assert(pl.load(path, { peft = settings })))
+      local guard <close> = pl.no_grad() -- luacheck: ignore
+      local list = families.sequences(config.vocab_size)
+      local prompts = { list[1], list[2] }
+      local answers = pl.generate(model, prompts, { max_tokens = 6, seed = 3 })
+      local roll = pl.rollout.new(prompts, answers)
+      assert.are.equal(answers.logprobs:bytes(), loss.sequence_logprobs(model, roll.parts):bytes())
+      local packed = batch.pack(list)
+      local want = model:logits(packed)
+      local err = toy.max_error(pl.model.merge(model):logits(packed), want)
+      assert.is_true(err <= 1e-5 * math.max(1, want:abs():max():item()), err)
     end)
   end
 end)
@@ -287,6 +313,122 @@ describe("a frozen base", function()
     assert(os.remove(root .. "/adapters/manifest.json"))
     assert(pl.files.write_json(root .. "/adapters/adapter_config.json", config))
     assert.are.equal(model:hash(), assert(pl.load(root .. "/adapters")):hash())
+  end)
+end)
+
+describe("a base in another type", function()
+  local wide = {
+    model_type = "llama",
+    vocab_size = toy.vocab,
+    hidden_size = 64,
+    intermediate_size = 96,
+    num_hidden_layers = 2,
+    num_attention_heads = 4,
+    num_key_value_heads = 2,
+    max_position_embeddings = 96,
+    tie_word_embeddings = true,
+    initializer_range = 0.2,
+  }
+
+  for _, dtype in ipairs { "bfloat16", "float16", "q8_0" } do
+    for _, use_dora in ipairs { false, true } do
+      it(
+        ("is that of its float32 values: %s%s"):format(dtype, use_dora and ", DoRA" or ""),
+        function()
+          local path, values = scratch.path(), scratch.path()
+          local plain = pl.model.new(wide, { seed = 3 })
+          assert(plain:save(path))
+          local frozen = assert(pl.load(path, { frozen = true, dtype = dtype }))
+          assert.are.equal(plain:count(), frozen:count())
+          assert.is_true(frozen.base.bytes < 0.6 * 4 * frozen.base.count)
+          assert(pl.model.merge(frozen):save(values)) -- the values it has, in float32
+          local settings = { r = 4, use_dora = use_dora }
+          local model = adapted.stir(assert(pl.load(path, { peft = settings, dtype = dtype })))
+          local same = adapted.stir(assert(pl.load(values, { peft = settings })))
+          assert.are.equal(model.block:hash(), same.block:hash())
+          local list = toy.sequences { 9, 5 }
+          local packed = batch.pack(list)
+          local want = same:logits(packed)
+          assert.are.equal(want:bytes(), model:logits(packed):bytes())
+          for _, one in ipairs { model, same } do
+            one.block:zero_grad()
+            loss.lm(one, list):backward()
+          end
+          for name, tensor in pairs(model.block:tensors()) do
+            local grad = same.block:tensors()[name]:grad()
+            assert.are.equal(grad:bytes(), tensor:grad():bytes(), name)
+          end
+          local err = toy.max_error(pl.model.merge(model):logits(packed), want)
+          assert.is_true(err <= 1e-5 * want:abs():max():item(), err)
+          local answers = pl.generate(model, list, { max_tokens = 8, seed = 1 })
+          local roll = pl.rollout.new(list, answers)
+          assert.are.equal(
+            answers.logprobs:bytes(),
+            loss.sequence_logprobs(model, roll.parts):bytes()
+          )
+          local dir = scratch.path()
+          assert(model:save(dir))
+          local again = assert(pl.load(dir)) -- in the type it was trained on
+          assert.are.equal(model.base, again.base)
+          assert.are.equal(model:hash(), again:hash())
+          assert.are.equal("float32", assert(pl.load(dir, { dtype = "float32" })).base.dtype)
+        end
+      )
+    end
+  end
+
+  it("is refused where it cannot be", function()
+    local path = adapted.folder("llama")
+    local model, message = pl.load(path, { frozen = true, dtype = "q8_0" })
+    assert.is_nil(not not model or nil)
+    assert.is_truthy(message:find("q8_0 wants a multiple of 32", 1, true), message)
+    model, message = pl.load(path, { frozen = true, dtype = "q4_0" })
+    assert.is_nil(not not model or nil)
+    assert.is_truthy(message:find("weights are not held in 'q4_0'", 1, true), message)
+  end)
+end)
+
+describe("perilune merge", function()
+  local world = dofile("tests/lua/support/world.lua")
+
+  local function run(...)
+    local out = scratch.path()
+    local how, code = system.spawn(
+      { world.program, "merge", ... },
+      { stdin = "/dev/null", stdout = out, stderr = out .. ".err" }
+    )
+    local err = scratch.read(out .. ".err")
+    os.remove(out .. ".err")
+    return how .. " " .. code, err
+  end
+
+  it("writes a model folder of its own, with its tokenizer", function()
+    local w = world.new("llama")
+    local model = adapted.stir(assert(pl.load(w.model, { peft = { r = 2 } })))
+    local from, to = w.dir .. "/adapters", w.dir .. "/merged"
+    assert(model:save(from))
+    local code, err = run(from, to)
+    assert.are.equal("exit 0", code, err)
+    assert.is_truthy(err:find("merged into " .. w.model, 1, true), err)
+    local merged = assert(pl.load(to))
+    assert.is_nil(merged.base)
+    local packed = batch.pack { { 0, 5, 9, 14 } }
+    assert.is_true(toy.max_error(merged:logits(packed), model:logits(packed)) <= 1e-5)
+    assert.are.equal(
+      assert(pl.tokenizer.load(w.model)):fingerprint(),
+      assert(pl.tokenizer.load(to)):fingerprint()
+    )
+    for text, arguments in pairs {
+      ["is there already"] = { from, to },
+      ["holds no adapters to merge"] = { w.model, w.dir .. "/other" },
+      ["which adapters, and where to?"] = { from },
+      ["did you mean 'base'?"] = { from, w.dir .. "/other", "--bse", "x" },
+    } do
+      code, err = run(table.unpack(arguments))
+      assert.are.equal("exit 1", code, text)
+      assert.is_truthy(err:find(text, 1, true), err)
+    end
+    world.clean()
   end)
 end)
 

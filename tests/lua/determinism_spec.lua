@@ -193,8 +193,11 @@ describe("a run", function()
   end
 
   --- Runs undisturbed and with kills at random moments; the hashes must be equal.
-  local function hold_kills(w, recipe, kills)
+  local function hold_kills(w, recipe, kills, more_settings)
     local settings = world.settings(w, recipe)
+    for key, value in pairs(more_settings or {}) do
+      settings[key] = value
+    end
     local begun = system.monotonic()
     local want = world.run(recipe, settings, place(w), { "--threads", "1" }).weights_hash
     local duration = system.monotonic() - begun
@@ -230,6 +233,20 @@ describe("a run", function()
   it("of SFT and of a reward model does so too", function()
     hold_kills(made.llama, "sft", 1)
     hold_kills(made.gpt2, "reward", 1)
+  end)
+
+  local on_base = { peft_r = 4, base_dtype = "bfloat16" }
+  local dropped = { peft_r = 3, peft_use_dora = true, peft_dropout = 0.2 }
+
+  it(
+    "of PPO with adapters on a frozen base does so too",
+    function() hold_kills(made.llama, "ppo", 1, on_base) end
+  )
+
+  it("of SFT and a reward model with adapters that drop does so too #long", function()
+    hold_kills(made.gpt2, "ppo", 4, on_base)
+    hold_kills(made.llama, "sft", 3, dropped)
+    hold_kills(made.gpt2, "reward", 3, dropped)
   end)
 
   it("of PPO does so at ten moments, of SFT and reward model at four #long", function()

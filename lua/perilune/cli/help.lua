@@ -14,6 +14,7 @@ Perilune %s: teaches language models from human feedback. Recipes are Lua, the e
   perilune run RECIPE --help         its hyper-parameters: default, range, meaning
   perilune run RECIPE ... --traceback  where in the code an error came from
   perilune generate MODEL [...]      text from a model folder
+  perilune merge ADAPTERS OUT        adapters and their base as one model folder
   perilune store FILE                what a data store holds; its export and import
   perilune bench [NAME]              speed, as ratios
   perilune doctor                    what this machine offers, and how to fix what is wrong

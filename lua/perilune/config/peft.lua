@@ -19,9 +19,10 @@ local rows = {
   { peft_use_rslora = false, "scale by alpha / sqrt(r) instead", alias = "use_rslora" },
   { peft_use_dora = false, "DoRA: lengths of rows are trained apart", alias = "use_dora" },
   {
-    base_dtype = "float32",
-    "what the matrices of the frozen model are held in; kept: as its file has them",
-    choices = { "float32", "bfloat16", "float16", "q8_0", "kept" },
+    base_dtype = "auto",
+    "what the frozen matrices are held in; kept: as their file has them; auto: as adapters were "
+      .. "trained on, else float32",
+    choices = { "auto", "float32", "bfloat16", "float16", "q8_0", "kept" },
   },
 }
 

@@ -68,6 +68,27 @@ function adapter_config.settings(given)
   return settings
 end
 
+--- Settings from what a caller gives.
+-- @tparam ?table|Config given as of `settings`, or a config with the rows of perilune.config.peft
+-- @treturn ?table nil when no adapters are wanted
+function adapter_config.wanted(given)
+  if not given then return nil end
+  if getmetatable(given) == nil then return adapter_config.settings(given) end
+  if given.peft_r == 0 then return nil end
+  local drops = false
+  for _, key in ipairs(given:keys()) do
+    drops = drops or key == "peft_dropout"
+  end
+  return adapter_config.settings {
+    r = given.peft_r,
+    alpha = given.peft_alpha,
+    dropout = drops and given.peft_dropout or 0,
+    targets = given.peft_targets,
+    use_rslora = given.peft_use_rslora,
+    use_dora = given.peft_use_dora,
+  }
+end
+
 --- What A and B's product is multiplied by: alpha / r, or alpha / sqrt(r) of rsLoRA
 -- (Kalajdzievski, arXiv:2312.03732).
 -- @tparam table settings
@@ -205,6 +226,40 @@ function adapter_config.chosen(settings, modules, lenient)
     return nil, no_module(text, modules)
   end
   return chosen
+end
+
+local function module_names(chosen)
+  local list = {}
+  for i, one in ipairs(chosen) do
+    list[i] = one.name
+  end
+  return table.concat(list, ", ")
+end
+
+--- Why settings are not those of the adapters that a folder holds; nil when they are, or when none
+-- are given.
+-- @tparam string path of the folder
+-- @tparam ?table asked settings
+-- @tparam table held settings of the folder
+-- @tparam {table,...} chosen its modules
+-- @tparam {string,...} modules as of `chosen`
+-- @treturn ?string
+function adapter_config.other(path, asked, held, chosen, modules)
+  if not asked then return nil end
+  local function refusal(name, has, wanted)
+    local text = "%s holds adapters with %s %s, and %s is asked for: leave the settings away to go "
+      .. "on with its adapters, or merge them first (perilune merge) to begin new ones"
+    return text:format(path, name, has, wanted)
+  end
+  for _, name in ipairs { "r", "alpha", "use_rslora", "use_dora" } do
+    if held[name] ~= asked[name] then
+      return refusal(name, tostring(held[name]), tostring(asked[name]))
+    end
+  end
+  local list, message = adapter_config.chosen(asked, modules)
+  if not list then return message end
+  local has, wanted = module_names(chosen), module_names(list)
+  if has ~= wanted then return refusal("targets", has, wanted) end
 end
 
 -- ---- adapter_config.json ------------------------------------------------------------------------

@@ -2,9 +2,8 @@
 --
 --     adapter_config.json          see perilune.model.adapter_config
 --     adapter_model.safetensors    base_model.model.<module>.lora_A.weight, ... and whole modules
---     perilune.json                what peft has no place for: the base's path and what it held,
---     and
---                                  the bias of a reward model's score
+--     perilune.json                what peft has no place for: what the base held and in which
+--                                  type, and the bias of a reward model's score
 -- The base model is named, not copied. Where it is: `base_model_name_or_path`, as it stands, or
 -- seen from the folder; or the place that the caller gives. When perilune.json tells what it held,
 -- other weights are refused.
@@ -82,6 +81,16 @@ local function read_tensors(path)
   return named
 end
 
+local function is_sound(about)
+  if type(about) ~= "table" then return false end
+  local base, bias = about.base, about.score_bias
+  if bias ~= nil and (math.type(bias) == nil or bias - bias ~= 0) then return false end
+  if base == nil then return true end
+  return type(base) == "table"
+    and type(base.hash) == "string"
+    and (base.dtype == nil or type(base.dtype) == "string")
+end
+
 --- Reads a folder of adapters.
 -- @tparam string path
 -- @tparam ?string place of the base model, where the folder's word is not to be followed
@@ -100,13 +109,7 @@ function adapter_folder.read(path, place)
   if is_there(path .. "/perilune.json") then
     about, message = files.read_json(path .. "/perilune.json")
     if about == nil then return nil, message end
-    if
-      type(about) ~= "table"
-      or (about.base ~= nil and type(about.base) ~= "table")
-      or (about.score_bias ~= nil and math.type(about.score_bias) == nil)
-    then
-      return nil, path .. "/perilune.json is not as it was written"
-    end
+    if not is_sound(about) then return nil, path .. "/perilune.json is not as it was written" end
   end
   if not place then
     place, message = find_base(path, settings)
@@ -132,7 +135,7 @@ end
 -- @tparam string dir
 -- @tparam table config of adapter_config.written
 -- @tparam {[string]=Tensor} tensors of the block
--- @tparam table about for perilune.json: `base` {path, hash}, `score_bias`
+-- @tparam table about for perilune.json: `base` {path, hash, dtype}, `score_bias`
 -- @treturn ?boolean true
 -- @treturn ?string message
 function adapter_folder.write(dir, config, tensors, about)

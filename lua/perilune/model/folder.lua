@@ -56,7 +56,9 @@ end
 --     w·(b - s w/|w|²) = w·b - s
 -- Only LayerNorm has one. The scores are others in their last bits.
 local function fold_score_bias(self, config, tensors)
-  local name = self.spec.names.norm .. ".bias"
+  local norm = self.spec.names.norm
+  if not norm then return end -- a model that ends without one
+  local name = norm .. ".bias"
   local bias, weight, shift = tensors[name], tensors["score.weight"], config.score_bias
   if not (bias and weight and shift and shift ~= 0) then return end
   local squares = (weight * weight):sum():item()

@@ -4,8 +4,10 @@
 -- the same. It is found again by what it is, not by what it is called: a hash over the files it
 -- came from, and the type it is held in. When no model stands on it any more, it goes.
 
+local core = require("perilune.core")
 local files = require("perilune.base.files")
 local lfs = require("lfs")
+local origin = require("perilune.model.origin")
 
 local frozen_base = {}
 
@@ -22,6 +24,14 @@ local frozen_base = {}
 
 -- Identity and dtype to Base, as long as some model holds it.
 local shared = setmetatable({}, { __mode = "v" })
+
+-- What only constants can be held in.
+local kept = { bfloat16 = true, float16 = true, q8_0 = true, kept = true }
+
+--- Whether weights of this type can only be constants.
+-- @tparam string dtype
+-- @treturn boolean
+function frozen_base.is_kept(dtype) return kept[dtype] == true end
 
 local function is_weights(name)
   if name:match("^adapter_") then return false end
@@ -69,19 +79,44 @@ function frozen_base.absolute(path)
   return path:sub(1, 1) == "/" and path or lfs.currentdir() .. "/" .. path
 end
 
+-- Matrices in a type, vectors in float32 beside what only constants can be.
+local function typed(tensors, dtype, path)
+  for name, tensor in pairs(tensors) do
+    local wanted = kept[dtype] and tensor:rank() < 2 and "float32" or dtype
+    if wanted == "q8_0" and tensor:size(tensor:rank()) % 32 ~= 0 then
+      local text = "%s: the rows of '%s' are %d long, and q8_0 wants a multiple of 32"
+      return nil, text:format(path, name, tensor:size(tensor:rank()))
+    end
+    if tensor:dtype() ~= wanted then
+      local scope <close> = core.scope("frozen_base.cast")
+      local values = kept[wanted] and core.cast(tensor, { dtype = "float32" }) or tensor
+      tensors[name] = core.cast(values, { dtype = wanted }):keep()
+      tensor:free() -- not all of both at once
+    end
+  end
+  return true
+end
+
 --- The weights of a folder or file: those in memory, or else read.
 -- @tparam string path
 -- @tparam string dtype
--- @tparam function read gives what perilune.model.origin reads, in that type, or nil and a message
 -- @treturn ?Base
 -- @treturn ?string message
-function frozen_base.share(path, dtype, read)
+function frozen_base.load(path, dtype)
+  if not (kept[dtype] or dtype == "float32" or dtype == "float64") then
+    return nil, ("%s: weights are not held in '%s'"):format(path, dtype)
+  end
   local identity, message = frozen_base.identity(path)
   if not identity then return nil, message end
   local key = identity .. " " .. dtype
   if shared[key] then return shared[key] end
-  local found, tensors = read()
+  local found, tensors = origin.read(path, kept[dtype])
   if not found then return nil, tensors end
+  if dtype ~= "kept" then
+    local ok
+    ok, message = typed(tensors, dtype, path)
+    if not ok then return nil, message end
+  end
   local count, bytes = 0, 0
   for _, tensor in pairs(tensors) do
     tensor:keep(true)

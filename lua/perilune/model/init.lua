@@ -147,28 +147,6 @@ end
 
 -- ---- models on a frozen base --------------------------------------------------------------------
 
--- What only constants can be held in.
-local kept_dtypes = { bfloat16 = true, float16 = true, q8_0 = true, kept = true }
-
--- The frozen weights of a folder or file, in a type; those already in memory when they are the
--- same. Vectors are float32 beside matrices of another type.
-local function shared(path, dtype)
-  return frozen_base.share(path, dtype, function()
-    local read, tensors = origin.read(path, dtype == "kept")
-    if not read then return nil, tensors end
-    for name, tensor in pairs(tensors) do
-      local wanted = kept_dtypes[dtype] and tensor:rank() < 2 and "float32" or dtype
-      if dtype == "kept" then wanted = tensor:dtype() end
-      if wanted == "q8_0" and tensor:size(tensor:rank()) % 32 ~= 0 then
-        local text = "%s: the rows of '%s' are %d long, and q8_0 wants a multiple of 32"
-        return nil, text:format(path, name, tensor:size(tensor:rank()))
-      end
-      if tensor:dtype() ~= wanted then tensors[name] = core.cast(tensor, { dtype = wanted }) end
-    end
-    return read, tensors
-  end)
-end
-
 --- A model on a base, its block filled with `given` or what training begins from.
 local function stand(found, path, opts)
   local config = copied(found.config)
@@ -190,71 +168,23 @@ local function stand(found, path, opts)
   return self
 end
 
--- Settings of adapters, from `opts.peft`: a table, or a config with the rows of
--- perilune.config.peft; nil when there are to be none.
-local function wanted_adapters(opts)
-  local given = opts.peft
-  if not given then return nil end
-  if getmetatable(given) == nil then return adapter_config.settings(given) end
-  if given.peft_r == 0 then return nil end
-  local drops = false
-  for _, key in ipairs(given:keys()) do
-    drops = drops or key == "peft_dropout"
-  end
-  return adapter_config.settings {
-    r = given.peft_r,
-    alpha = given.peft_alpha,
-    dropout = drops and given.peft_dropout or 0,
-    targets = given.peft_targets,
-    use_rslora = given.peft_use_rslora,
-    use_dora = given.peft_use_dora,
-  }
-end
-
-local function names_of(chosen)
-  local names = {}
-  for i, one in ipairs(chosen) do
-    names[i] = one.name
-  end
-  return table.concat(names, ", ")
-end
-
--- Why settings are not those of the adapters that a model from a folder has; nil when they are, or
--- none are given.
-local function other_settings(path, settings, self)
-  if not settings then return nil end
-  local function refusal(name, held, asked)
-    local text = "%s holds adapters with %s %s, and %s is asked for: leave the settings away to go "
-      .. "on with its adapters, or merge them first (perilune merge) to begin new ones"
-    return text:format(path, name, held, asked)
-  end
-  for _, name in ipairs { "r", "alpha", "use_rslora", "use_dora" } do
-    local held, asked = self.peft[name], settings[name]
-    if held ~= asked then return refusal(name, tostring(held), tostring(asked)) end
-  end
-  local chosen, message = adapter_config.chosen(settings, decoder.modules(self.spec))
-  if not chosen then return message end
-  local held, asked = names_of(self.chosen), names_of(chosen)
-  if held ~= asked then return refusal("targets", held, asked) end
-end
-
-local function load_frozen(path, opts)
-  local found, message = shared(path, opts.dtype)
+local function load_frozen(path, dtype, settings, opts)
+  local found, message = frozen_base.load(path, dtype)
   if not found then return nil, message end
   local self
-  self, message =
-    stand(found, path, { settings = wanted_adapters(opts), scalar_head = opts.scalar_head })
+  self, message = stand(found, path, { settings = settings, scalar_head = opts.scalar_head })
   if not self then return nil, message end
   self.path = path
   on_base.begin(self, {}, opts.seed or 0)
   return self
 end
 
-local function load_adapters(path, opts)
+local function load_adapters(path, dtype, opts)
   local read, message = adapter_folder.read(path, opts.base)
   if not read then return nil, message end
   local settings, found = read.settings
-  found, message = shared(read.base, opts.dtype)
+  local trained_on = read.about.base and read.about.base.dtype or "float32"
+  found, message = frozen_base.load(read.base, dtype == "auto" and trained_on or dtype)
   message = not found and message or found and adapter_folder.foreign(path, read, found)
   if message then return nil, message end
   local self
@@ -264,8 +194,14 @@ local function load_adapters(path, opts)
     lenient = true,
   })
   if not self then return nil, path .. ": " .. message end
-  message = other_settings(path, wanted_adapters(opts), self)
-    or on_base.misfit(self, read.tensors, path)
+  local modules = decoder.modules(self.spec)
+  message = adapter_config.other(
+    path,
+    adapter_config.wanted(opts.peft),
+    self.peft,
+    self.chosen,
+    modules
+  ) or on_base.misfit(self, read.tensors, path)
   if message then return nil, message end
   self.path, self.config.score_bias = path, read.about.score_bias
   on_base.begin(self, read.tensors, opts.seed or 0)
@@ -279,7 +215,8 @@ end
 -- models of the same files share it. Then adapters and a scalar head are all that is trained.
 -- @tparam string path folder or file
 -- @tparam ?table opts `dtype` of the weights ("float32"; "float64"; frozen ones also "bfloat16",
---   "float16", "q8_0", or "kept": each matrix as the file has it); `scalar_head = true` replaces
+--   "float16", "q8_0", or "kept": each matrix as the file has it; default: what adapters were
+--   trained on, else float32); `scalar_head = true` replaces
 --   the head by a projection to one number (drawn by `seed` when the folder has none), as a reward
 --   or value model wants; `peft`: new adapters, {r =, alpha =, dropout =, targets =, use_rslora =,
 --   use_dora =} or a config with the rows of perilune.config.peft; `frozen = true`; `base`: where
@@ -292,16 +229,16 @@ function model.load(path, opts)
     error(("load takes the path of a model, not a %s"):format(type(path)), 2)
   end
   local scope <close> = core.scope("model.load")
-  local dtype = opts.dtype or opts.peft and opts.peft.base_dtype or "float32"
-  local given = setmetatable({ dtype = dtype }, { __index = opts })
-  if adapter_folder.is(path) then return load_adapters(path, given) end
-  local wanted = wanted_adapters(opts)
-  if opts.peft and kept_dtypes[dtype] and not wanted then
+  local dtype = opts.dtype or opts.peft and opts.peft.base_dtype or "auto"
+  if adapter_folder.is(path) then return load_adapters(path, dtype, opts) end
+  if dtype == "auto" then dtype = "float32" end
+  local wanted = adapter_config.wanted(opts.peft)
+  if opts.peft and frozen_base.is_kept(dtype) and not wanted then
     local text = "weights in %s are constants, and all of %s were to be trained: give peft_r, or "
       .. "base_dtype float32"
     return nil, text:format(dtype, path)
-  elseif opts.frozen or kept_dtypes[dtype] or wanted then
-    return load_frozen(path, given)
+  elseif opts.frozen or frozen_base.is_kept(dtype) or wanted then
+    return load_frozen(path, dtype, wanted, opts)
   end
   local found, tensors = origin.read(path)
   if not found then return nil, tensors end
@@ -324,7 +261,7 @@ end
 
 -- A model on the same base.
 local function copy_on_base(self, opts)
-  local settings = self.peft or opts.peft and wanted_adapters(opts)
+  local settings = self.peft or opts.peft
   local scalar_head = opts.scalar_head
   if scalar_head == nil then scalar_head = self.config.scalar_head end
   local other = assert(stand(self.base, self.base_path, {
@@ -468,7 +405,11 @@ local function write_adapters(self, dir)
     turned = self.spec.family.transposed ~= nil,
   })
   return adapter_folder.write(dir, config, self.block:tensors(), {
-    base = { path = frozen_base.absolute(self.base_path), hash = self.base.identity },
+    base = {
+      path = frozen_base.absolute(self.base_path),
+      hash = self.base.identity,
+      dtype = self.base.dtype,
+    },
     score_bias = self.config.score_bias,
   })
 end

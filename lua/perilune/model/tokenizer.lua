@@ -14,6 +14,7 @@
 --
 -- What a vocabulary cannot say becomes its unknown token, or is left out when its model names none.
 
+local adapter_folder = require("perilune.model.adapter_folder")
 local core = require("perilune.core")
 local files = require("perilune.base.files")
 local gguf = require("perilune.model.gguf")
@@ -292,14 +293,27 @@ local function named_templates(folder)
   return next(named) and named or nil
 end
 
+-- Whether a folder of adapters has a tokenizer beside them; else it is the base's.
+local function files_of_own(path)
+  for _, name in ipairs { "tokenizer.json", "tokenizer.model", "vocab.json" } do
+    if lfs.attributes(path .. "/" .. name) then return true end
+  end
+  return false
+end
+
 --- Loads a tokenizer.
 -- @tparam string path a model folder, a tokenizer.json, SentencePiece's tokenizer.model, GPT-2's
 --   vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin),
---   or a GGUF file
+--   a GGUF file, or a folder of adapters: its own, or its base's
 -- @treturn ?Tokenizer
 -- @treturn ?string message
 function tokenizer.load(path)
   if path:match("%.gguf$") then return of_gguf(path) end
+  if adapter_folder.is(path) and not files_of_own(path) then
+    local base, wrong = adapter_folder.base_path(path)
+    if not base then return nil, wrong end
+    return tokenizer.load(base)
+  end
   local sound, damage = files.folder_sound(path)
   if not sound then return nil, damage end
   local handle, message = core.tokenizer.load(path)
