@@ -104,6 +104,11 @@ for _, name in ipairs(support.names()) do
       local again = assert(pl.load(folder))
       local packed = pl.batch.pack(sequences)
       assert.are.equal(scores:scores(packed):bytes(), again:scores(packed):bytes())
+      scores.config.score_bias = 0.5
+      folder = scratch.path()
+      assert(scores:save(folder))
+      again = assert(pl.load(folder))
+      assert.is_true(toy.max_error(scores:scores(packed), again:scores(packed)) <= 1e-5)
     end)
   end)
 end

@@ -54,11 +54,11 @@ end
 
 -- A bias s of the score as one of the last norm, which other readers know:
 --     w·(b - s w/|w|²) = w·b - s
--- Only LayerNorm has one. The scores are others in their last bits.
+-- Only LayerNorm has one, and nothing may stand behind it. The scores differ in their last bits.
 local function fold_score_bias(self, config, tensors)
-  local norm = self.spec.names.norm
-  if not norm then return end -- a model that ends without one
-  local name = norm .. ".bias"
+  local names = self.spec.names
+  if not names.norm or names.project_out then return end
+  local name = names.norm .. ".bias"
   local bias, weight, shift = tensors[name], tensors["score.weight"], config.score_bias
   if not (bias and weight and shift and shift ~= 0) then return end
   local squares = (weight * weight):sum():item()
