@@ -344,6 +344,12 @@ static pl_status cut_at_blocks(pl_ctx *ctx, pl__pieces *out, const char *text, s
     return pl__pieces_add(ctx, out, from, end - from);
 }
 
+/* A byte that is no UTF-8: no pattern may see it, and nothing is put beside it. */
+static bool is_stray(const char *text, pl__piece piece)
+{
+    return piece.length == 1 && (unsigned char)text[piece.start] >= 0x80;
+}
+
 /* A step that changes the text: the run's text is a new one afterwards. */
 static pl_status change(pl__run *run, const pl__step *step, const pl__pieces *from, pl__pieces *to)
 {
@@ -354,7 +360,12 @@ static pl_status change(pl__run *run, const pl__step *step, const pl__pieces *fr
     for (int64_t k = 0; k < from->count; k++) {
         const pl__piece piece = from->data[k];
         const size_t start = out->text.length;
-        switch (step->kind) {
+        const bool stray = is_stray(run->text, piece) && step->kind != PL__STEP_ALPHABET;
+        if (stray)
+            PL_TRY(pl__changed_add(tok->ctx, out, run->text + piece.start, 1,
+                                   origin_of(run, piece.start)));
+        switch (stray ? PL__STEP_CUT : step->kind) {
+        case PL__STEP_CUT: break;
         case PL__STEP_METASPACE: PL_TRY(put_metaspace(run, out, piece, step)); break;
         case PL__STEP_SPACE: PL_TRY(put_space(run, out, piece)); break;
         case PL__STEP_ALPHABET: PL_TRY(put_alphabet(run, out, piece)); break;
@@ -369,11 +380,6 @@ static pl_status change(pl__run *run, const pl__step *step, const pl__pieces *fr
     run->origin = out->traced ? out->origin : NULL;
     run->base = 0;
     return PL_OK;
-}
-
-static bool is_stray(const char *text, pl__piece piece)
-{
-    return piece.length == 1 && (unsigned char)text[piece.start] >= 0x80;
 }
 
 pl_status pl__steps_run(pl__run *run, size_t length, const pl__pieces **out)

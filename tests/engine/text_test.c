@@ -501,6 +501,14 @@ static void steps_of_a_file(void **state)
     expect_ids(tok, "ab-1", 0, "0 1");
     pl_tokenizer_free(tok);
 
+    /* a stray byte stays by itself: no pattern behind the space in front may see it */
+    tok =
+        load_text(s, "{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":["
+                     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"-\"},\"behavior\":\"Removed\"},"
+                     "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}]}}");
+    expect_ids(tok, "ab-ab\xFF\xC3\xA9", 0, "10 10 2 8");
+    pl_tokenizer_free(tok);
+
     /* ^ stands at every line there; the vocabulary has no token for the line's end */
     tok = load_text(s, "{" MODEL "," STEPS("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"^b\"},"
                                            "\"behavior\":\"Removed\"}") "}");
