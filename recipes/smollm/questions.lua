@@ -71,7 +71,8 @@ function questions.prompts(rows)
   return list
 end
 
---- Demonstrations: the rows with the shortest answers that are sentences.
+--- Demonstrations: the rows with the shortest answers that are sentences, six words or more and a
+-- full stop at the end.
 -- @tparam {table,...} rows
 -- @tparam integer most how many
 -- @treturn {table,...}
@@ -79,7 +80,9 @@ function questions.demonstrations(rows, most)
   local found = {}
   for _, row in ipairs(rows) do
     local n = row.completion and #brief.words(row.completion) or 0
-    if n >= 4 then found[#found + 1] = { words = n, row = row } end
+    if n >= 6 and row.completion:find("%.%s*$") then
+      found[#found + 1] = { words = n, row = row }
+    end
   end
   table.sort(found, function(a, b)
     if a.words ~= b.words then return a.words < b.words end

@@ -93,7 +93,7 @@ describe("the recipe", function()
     local lines, texts = {}, {}
     for i, subject in ipairs(subjects) do
       local question = ("Where did the %s go?"):format(subject)
-      local answer = ("The %s went home again."):format(subject)
+      local answer = ("The %s went home again today."):format(subject)
       lines[i] = json.encode {
         instruction = question,
         instances = { { input = "", output = answer } },
