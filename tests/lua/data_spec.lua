@@ -306,7 +306,7 @@ describe("a tokenised set", function()
     refused({ prompt = "a", completions = {}, ranks = {} }, "0 answers: a ranking has two or more")
     refused(
       { prompt = "a", completions = { "b", "c" }, ranks = { true, false } },
-      "rank 1 is a boolean, not a number"
+      "rank 1 is a boolean, not a finite number"
     )
     refused(
       { prompt = "a", completions = { "b", "c" }, ranks = { 1 } },

@@ -63,7 +63,7 @@ describe("perilune plan", function()
       { "memory wants a size", "sft", "--memory" },
       { "learing_rate", "sft", "--model", w.model, "--learing_rate", "1" },
       { "several stages", "quickstart" },
-      { "cannot open", "nosuch" },
+      { "there is no recipe", "nosuch" },
     } do
       local words = table.move(try, 2, #try, 1, {})
       status, _, err = run("plan", table.unpack(words))
