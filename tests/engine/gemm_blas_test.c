@@ -195,13 +195,13 @@ static void test_ops_rows_alone(void **state)
     assert_int_equal(pl_tensor_view(ctx, &rows_part, rows, FIRST, 1, part), PL_OK);
     assert_int_equal(pl_tensor_view(ctx, &targets_part, targets, FIRST, 1, part), PL_OK);
 
-    const pl_param flags[] = {{.i = 0}, {.i = 1}}, temperature[] = {{.f = 1.0}};
-    pl_tensor *in[2][4] = {{x, w}, {x_part, w}}, *linear[2], *product[2], *logprob[2][2];
+    const pl_param flags[] = {{.i = 0}, {.i = 1}}, temperature[PL_MAX_PARAM] = {{.f = 1.0}};
+    pl_tensor *in[2][PL_MAX_IN] = {{x, w}, {x_part, w}}, *linear[2], *product[2], *logprob[2][2];
     for (int i = 0; i < 2; i++) {
         assert_int_equal(pl_op(ctx, PL_OP_linear, in[i], NULL, &linear[i]), PL_OK);
         assert_int_equal(pl_op(ctx, PL_OP_matmul, in[i], flags, &product[i]), PL_OK);
     }
-    pl_tensor *head[2][4] = {{x, w, rows, targets}, {x, w, rows_part, targets_part}};
+    pl_tensor *head[2][PL_MAX_IN] = {{x, w, rows, targets}, {x, w, rows_part, targets_part}};
     for (int i = 0; i < 2; i++)
         assert_int_equal(pl_op(ctx, PL_OP_logprob, head[i], temperature, logprob[i]), PL_OK);
 

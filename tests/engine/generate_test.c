@@ -144,7 +144,7 @@ static void check_scores(const maker *m, const pl_gen_result *r, int64_t samples
     OK(pl_tensor_new(ctx, &next, PL_I32, 1, &count));
     memcpy(pl_tensor_data(at), row, (size_t)count * sizeof *row);
     memcpy(pl_tensor_data(next), target, (size_t)count * sizeof *target);
-    OK(pl_op(ctx, PL_OP_logprob, (pl_tensor *[]){h, m->model.head, at, next}, p, out));
+    OK(pl_op(ctx, PL_OP_logprob, (pl_tensor *[PL_MAX_IN]){h, m->model.head, at, next}, p, out));
     const float *logprob = pl_tensor_data(out[0]), *entropy = pl_tensor_data(out[1]);
     for (int64_t i = 0, k = 0; i < r->n; k += r->length[i], i++) {
         const size_t bytes = (size_t)r->length[i] * sizeof(float);

@@ -91,7 +91,8 @@ static inline pl_status toy_hidden(pl_ctx *ctx, const toy *m, pl_tensor *const *
     if (st == PL_OK) st = APPLY(linear, &t[K], t[N], m->wk, NULL);
     if (st == PL_OK) st = APPLY(linear, &t[V], t[N], m->wv, NULL);
     for (int i = 0; i < 2 && st == PL_OK; i++)
-        st = pl_op(ctx, PL_OP_rope, (pl_tensor *[]){t[Q + i], in[IN_POSITIONS]}, rope, &t[RQ + i]);
+        st = pl_op(ctx, PL_OP_rope, (pl_tensor *[PL_MAX_IN]){t[Q + i], in[IN_POSITIONS]}, rope,
+                   &t[RQ + i]);
     pl_tensor *rows[PL_MAX_IN] = {t[RQ],       t[RK],       t[V],         in[IN_OFFSETS],
                                   m->cache[0], m->cache[1], in[IN_SLOTS], in[IN_PAST]};
     if (st == PL_OK) st = pl_op(ctx, attend, rows, heads, &t[A]);

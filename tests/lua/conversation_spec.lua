@@ -45,7 +45,9 @@ local function run(args, input, on_terminal)
     for i, word in ipairs(command) do
       command[i] = "'" .. word .. "'"
     end
-    command = { "/usr/bin/script", "-qec", table.concat(command, " "), "/dev/null" }
+    -- libedit itself does not give back all it took.
+    local line = "ASAN_OPTIONS=detect_leaks=0 " .. table.concat(command, " ")
+    command = { "/usr/bin/script", "-qec", line, "/dev/null" }
   end
   local how, code = core.system.spawn(
     command,
@@ -207,7 +209,7 @@ describe("on a terminal", function()
   it("chat answers and counts", function()
     local status, out = run({ "chat", path, "--max_tokens", "6" }, "the cat\n", true)
     assert.are.equal(0, status, out)
-    assert.matches("/help lists the commands", out)
+    assert.is_truthy(out:find(path .. ". /help lists the commands", 1, true), out)
     assert.matches("%d tokens, first after", out)
   end)
 end)

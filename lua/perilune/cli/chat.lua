@@ -222,7 +222,7 @@ end
 
 local function converse(chat)
   if chat.talks then
-    say("%s. %s", chat.name, "/help lists the commands, Ctrl-C ends an answer, Ctrl-D leaves.")
+    say("%s. %s", chat.path, "/help lists the commands, Ctrl-C ends an answer, Ctrl-D leaves.")
     if not chat.template then say("It has no chat template: it goes on from what you type.") end
   end
   while true do
@@ -237,14 +237,14 @@ local function converse(chat)
 end
 
 local function run(cfg, path)
-  local model, tok, name = speaker.load(cfg, path)
+  local model, tok = speaker.load(cfg, path)
   if not model then return nil, tok end
   local template = data.template(cfg.template, tok)
   local chat = setmetatable({
     cfg = cfg,
     model = model,
     tok = tok,
-    name = name,
+    path = path,
     template = template,
     stop = speaker.stops(tok, template),
     talks = terminal.is_tty(0) and terminal.is_tty(1),
