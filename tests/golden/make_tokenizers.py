@@ -18,6 +18,7 @@ import sys
 import unicodedata
 
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from tokenizers import pre_tokenizers as cuts
@@ -261,7 +262,19 @@ def sentencepiece_model(shared, work, kind, size, rule, **more):
         input=os.path.join(shared, "text", "tinyshakespeare.txt"), model_prefix=path,
         model_type=kind, vocab_size=size, normalization_rule_name=rule, minloglevel=2,
         input_sentence_size=20000, num_threads=1, hard_vocab_limit=False, **more)
+    forget_places(path + ".model")
     return path + ".model"
+
+
+def forget_places(path):
+    """Takes the paths of this machine out of a model: they are no part of a golden."""
+    model = sentencepiece_model_pb2.ModelProto()
+    with open(path, "rb") as file:
+        model.ParseFromString(file.read())
+    model.trainer_spec.ClearField("input")
+    model.trainer_spec.ClearField("model_prefix")
+    with open(path, "wb") as file:
+        file.write(model.SerializeToString())
 
 
 def with_long(shared):
