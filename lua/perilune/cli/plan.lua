@@ -1,9 +1,9 @@
 --- `perilune plan RECIPE [--key value]`: what a run will take, before it is begun.
 --
--- Nothing is guessed from formulas: the recipe itself runs two steps with the first layer of its
--- models and two with a quarter of them, each in a process of its own. What a layer adds is in the
--- difference, and everything but the layers is in both; so memory and time of the whole are a line
--- through two measured points. Data, batches, adapters, dtypes and kernels are the run's own.
+-- Nothing is guessed from formulas: the recipe itself runs two steps with a quarter of the layers
+-- of its models and two with half of them, each in a process of its own. What a layer adds is in
+-- the difference, and everything but the layers is in both; so memory and time of the whole are a
+-- line through two measured points. Data, batches, adapters, dtypes and kernels are the run's own.
 --
 -- A run that does not fit into the memory that is free, or into --memory 16GB of another machine,
 -- is refused (exit status 1), with the smallest change of a setting that would make it fit, tried
@@ -68,16 +68,23 @@ local function trial(words, folder, layers)
 end
 
 --- What the whole run takes, by a line through two trials; nil when one fails, and what it said.
--- The second trial has a quarter of the layers: what the collector happens to leave is then small
--- beside what the layers between the two take.
+-- With very few layers the peak may be the loss's over the vocabulary and not the layers': a
+-- quarter and a half of them lie on the line of the whole. A first trial with one tells how many
+-- there are.
 local function measure(words, folder)
-  local few, more, message
-  few, message = trial(words, folder, 1)
+  local one, message = trial(words, folder, 1)
+  if not one then return nil, message end
+  local fewer = math.max(1, one.depth // 4)
+  local layers = math.max(fewer + 1, one.depth // 2)
+  local few = one
+  if fewer > 1 then
+    few, message = trial(words, folder, fewer)
+  end
   if not few then return nil, message end
-  local layers = math.max(2, few.depth // 4)
+  local more
   more, message = trial(words, folder, layers)
   if not more then return nil, message end
-  local function whole(a, b) return a + (b - a) / (layers - 1) * (few.depth - 1) end
+  local function whole(a, b) return a + (b - a) / (layers - fewer) * (few.depth - fewer) end
   local plan = { depth = few.depth, steps = few.steps }
   plan.step_seconds = whole(few.step_seconds, more.step_seconds)
   for name, bytes in pairs(few.memory) do
