@@ -81,6 +81,23 @@ describe("a wrong argument", function()
   end)
 end)
 
+describe("a fault of ours", function()
+  it("is not put on an option that nobody gave, though the function made a table of it", function()
+    local model = pl.model.new({
+      model_type = "gpt2",
+      vocab_size = 4,
+      n_embd = 4,
+      n_layer = 1,
+      n_head = 1,
+      n_positions = 4,
+    }, { seed = 1 })
+    model.spec = nil
+    local message = printed(model.save, model, "never-written")
+    assert.is_truthy(message)
+    assert.is_nil(message:find("'opts' must be", 1, true), message)
+  end)
+end)
+
 describe("the public face", function()
   it("has no table of the engine's that is described nowhere", function()
     for name, value in pairs(require("perilune.core")) do

@@ -48,8 +48,9 @@ local function fits_name(name, value)
 end
 
 -- Whether a value is of a type, as far as can be told. A table in which a field is missing is not.
+-- An empty table in place of what may be absent is what functions themselves put there.
 function fits(node, value)
-  if value == nil then return node.optional == true end
+  if value == nil or is_empty(value) and node.optional then return node.optional == true end
   if node.kind == "name" then return fits_name(node.name, value) end
   if node.kind == "union" then
     for _, part in ipairs(node) do
