@@ -222,7 +222,7 @@ end
 
 local function converse(chat)
   if chat.talks then
-    say("%s. %s", chat.path, "/help lists the commands, Ctrl-C ends an answer, Ctrl-D leaves.")
+    say("%s\n/help lists the commands, Ctrl-C ends an answer, Ctrl-D leaves.", chat.path)
     if not chat.template then say("It has no chat template: it goes on from what you type.") end
   end
   while true do
