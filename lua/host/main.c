@@ -262,13 +262,17 @@ static void prepend_script_folder(lua_State *L, const char *script)
 /* ---- perilune.host: what the program offers to its own Lua files ----------------------------- */
 
 /* host.call(f, ...): like pcall, but also ends a Ctrl-C, and adds a traceback to the message.
-** Returns true and the results, or false, the message and whether it was Ctrl-C. */
+** Returns true and the results, or false, the message and whether it was Ctrl-C. A caller that has
+** a grace keeps it. */
 static int l_call(lua_State *L)
 {
     luaL_checkany(L, 1);
+    const bool graceful = host_interrupt_graceful(false);
+    host_interrupt_graceful(graceful);
     int status = host_call(L, lua_gettop(L) - 1, LUA_MULTRET);
     bool interrupted = host_interrupt_pending();
-    host_interrupt_clear(L);
+    if (!graceful || interrupted) host_interrupt_clear(L);
+    host_interrupt_graceful(graceful);
     lua_pushboolean(L, status == LUA_OK);
     lua_insert(L, 1);
     if (status != LUA_OK) lua_pushboolean(L, interrupted);

@@ -188,6 +188,38 @@ y = pl.slice(x, {axis = 1, start = 1, stop = nil})
   end)
 end)
 
+describe("a session without a terminal", function()
+  local session = require("perilune.repl.session")
+
+  it("gives texts: of values, of what is printed, of errors", function()
+    local printed = {}
+    local s = session.new {
+      output = function(text) printed[#printed + 1] = text end,
+      width = 60,
+    }
+    assert.are.equal("", s:eval("local x = 20").text)
+    assert.are.equal("40", s:eval("x * 2").text)
+    assert.are.equal("20\tnil", s:eval("x, nil").text)
+    assert.is_true(s:eval("for i = 1, 2 do").more)
+    assert.are.equal("", s:eval("print(x, true) io.write('a', 1)").text)
+    assert.are.same({ "20\ttrue\n", "a1" }, printed)
+    local lost = s:eval("error('lost')")
+    assert.are.same({ false, "repl:1: lost" }, { lost.ok, lost.error })
+    assert.are.same(
+      { "repl:1: unexpected symbol near '+'" },
+      { s:eval("+").error, s:eval("").error }
+    )
+    assert.is_nil(rawget(_G, "x"))
+  end)
+
+  it("leaves the grace of a run that asks it", function()
+    local s = session.new {}
+    local was = host.graceful(true)
+    s:eval("1")
+    assert.is_true(host.graceful(was))
+  end)
+end)
+
 describe("a session", function()
   it("keeps locals, joins lines, shows values, survives errors", function()
     local input, output, errors = os.tmpname(), os.tmpname(), os.tmpname()
