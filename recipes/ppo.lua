@@ -71,6 +71,10 @@ local cfg = pl.config {
   { num_ppo_epochs = 1, "passes over each batch", min = 1 },
   { num_mini_batches = 8, "steps in a pass", min = 1 },
   { micro_batch_tokens = 16384, "tokens in one forward: no result but rounding changes", min = 1 },
+  {
+    gradient_checkpointing = false,
+    "blocks are computed again in the backward pass: less memory, more time, the same result",
+  },
   { cliprange = 0.2, "ε of the policy ratio", over = 0, schedule = true },
   { cliprange_value = 0.2, "ε of the value; 0: no clip", min = 0 },
   { vf_coef = 0.1, "weight of the value loss", min = 0 },
@@ -146,6 +150,7 @@ local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size
 local mini_size = cfg.batch_size // cfg.num_mini_batches
 local ptx_size = ptx and math.floor(mini_size * cfg.ptx_batch_ratio + 0.5) or 0
 local scoring = { temperature = cfg.temperature }
+local learning = { temperature = cfg.temperature, checkpoint = cfg.gradient_checkpointing }
 
 local parts = {
   model = policy,
@@ -239,7 +244,7 @@ end
 local function accumulate(roll, ids, per_token, tokens, iteration, seen)
   local scope <close> = pl.scope("ppo.micro")
   local packed, at, of = rollout.take(roll, ids, per_token)
-  local logprob, entropy = loss.logprobs(policy, packed, at, scoring)
+  local logprob, entropy = loss.logprobs(policy, packed, at, learning)
   local pg, ratio = pl.ppo_loss(
     logprob,
     of.old,
@@ -253,7 +258,7 @@ local function accumulate(roll, ids, per_token, tokens, iteration, seen)
     total = total + kl:sum() * (cfg.kl_coef(iteration) / tokens)
   end
   total:backward()
-  local predicted = pl.gather(value:scores(packed), at.rows)
+  local predicted = pl.gather(value:scores(packed, learning), at.rows)
   local vf, vf_stats = pl.value_loss(
     predicted,
     of.values,
@@ -285,7 +290,11 @@ local function accumulate_ptx(gamma_ptx, step, seen)
       policy,
       pieces,
       nil,
-      { max_tokens = cfg.micro_batch_tokens, weight = gamma_ptx }
+      {
+        max_tokens = cfg.micro_batch_tokens,
+        weight = gamma_ptx,
+        checkpoint = cfg.gradient_checkpointing,
+      }
     )
   )
 end

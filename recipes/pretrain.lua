@@ -38,6 +38,10 @@ local cfg = pl.config {
   { num_train_epochs = 1, "passes over the text", min = 1 },
   { batch_size = 32, "pieces in a step", min = 1 },
   { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
+  {
+    gradient_checkpointing = false,
+    "blocks are computed again in the backward pass: less memory, more time, the same result",
+  },
   pl.config.adam { learning_rate = "warmup(20, cosine(0.002, 0.0002))", weight_decay = 0.1 },
   check = function(c)
     if c.model ~= "" then
@@ -178,7 +182,10 @@ for step = state.step + 1, steps do
     }
   end
   model.block:zero_grad()
-  local mean_loss = loss.accumulate(model, sequences, nil, { max_tokens = cfg.micro_batch_tokens })
+  local mean_loss = loss.accumulate(model, sequences, nil, {
+    max_tokens = cfg.micro_batch_tokens,
+    checkpoint = cfg.gradient_checkpointing,
+  })
   for _, sequence in ipairs(sequences) do
     state.tokens = state.tokens + #sequence
   end

@@ -46,6 +46,10 @@ local cfg = pl.config {
   { num_train_epochs = 1, "passes over the rankings", min = 1 },
   { batch_size = 64, "prompts in a step, each with all its answers", min = 1 },
   { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
+  {
+    gradient_checkpointing = false,
+    "blocks are computed again in the backward pass: less memory, more time, the same result",
+  },
   pl.config.adam { learning_rate = "cosine(0.00001, 0.000001)" },
   "Adapters on a frozen model",
   pl.config.peft(),
@@ -130,7 +134,7 @@ local function accumulate(sets, of_step, seen, dropout)
   end
   local segments = pl.tensor(offsets, "int32")
   local packed = batch.pack(sequences)
-  local scores = pl.gather(model:scores(packed, { dropout = dropout }), batch.last_rows(packed))
+  local scores = pl.gather(model:scores(packed, { dropout = dropout, checkpoint = cfg.gradient_checkpointing }), batch.last_rows(packed))
   local lm = pl.rank_loss(
     scores,
     segments,

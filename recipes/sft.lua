@@ -42,6 +42,10 @@ local cfg = pl.config {
   { num_train_epochs = 3, "passes over the demonstrations", min = 1 },
   { batch_size = 32, "examples in a step", min = 1 },
   { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
+  {
+    gradient_checkpointing = false,
+    "blocks are computed again in the backward pass: less memory, more time, the same result",
+  },
   { resid_dropout = 0.0, "dropout on residual branches (0.2 in the paper)", min = 0, under = 1 },
   pl.config.adam { learning_rate = "cosine(0.00001, 0.000001)" },
   "Adapters on a frozen model",
@@ -176,6 +180,7 @@ for step = state.step + 1, steps do
   model.block:zero_grad()
   local mean_loss, tokens = loss.accumulate(model, sequences, masks, {
     max_tokens = cfg.micro_batch_tokens,
+    checkpoint = cfg.gradient_checkpointing,
     dropout = { -- of nothing, when both are 0
       p = cfg.resid_dropout,
       seed = cfg.seed,

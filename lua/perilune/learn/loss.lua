@@ -52,8 +52,9 @@ end
 -- @tparam Model model
 -- @tparam table sequences
 -- @tparam ?table masks of 1 and 0
--- @tparam ?table opts `max_tokens` 16384 a forward, `weight` 1 of the gradient, `dropout`
---   {p =, seed =, index =} (each micro-batch draws from a stream of its own)
+-- @tparam ?table opts `max_tokens` 16384 a forward, `weight` 1 of the gradient, `checkpoint`
+--   (compute blocks again in the backward pass), `dropout` {p =, seed =, index =} (each micro-batch
+--   draws from a stream of its own)
 -- @treturn ?number the mean loss, nats a token (not weighted); nil when no token is trained
 -- @treturn integer trained tokens
 function loss.accumulate(model, sequences, masks, opts)
@@ -66,6 +67,7 @@ function loss.accumulate(model, sequences, masks, opts)
     local part_masks = masks and batch.take(masks, indices)
     local lm = loss.lm(model, batch.take(sequences, indices), part_masks, {
       norm = trained,
+      checkpoint = opts.checkpoint,
       dropout = given and {
         p = given.p,
         seed = given.seed,
@@ -83,7 +85,7 @@ end
 -- @tparam Model model
 -- @tparam table packed from batch.pack
 -- @tparam table at from batch.targets
--- @tparam ?table opts `temperature` 1
+-- @tparam ?table opts `temperature` 1, `checkpoint`
 -- @treturn Tensor log-probs [N], nats
 -- @treturn Tensor entropies [N], nats
 function loss.logprobs(model, packed, at, opts)
