@@ -51,13 +51,23 @@ local cfg = pl.config {
 }
 local run = pl.run.open(cfg)
 
-local model = pl.companions.load("model", cfg.model):freeze()
+local together = pl.companions.together {
+  cfg.model,
+  cfg.reference,
+  cfg.reward_model,
+  cfg.chooser,
+}
+local function constant(key)
+  local path = cfg[key]
+  return pl.companions.load(key, path, together(path)):freeze()
+end
+local model = constant("model")
 local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
-local stop = data.stop_id(tok, template)
-local judge = pl.score.open(cfg, tok)
-local chooser = cfg.chooser ~= "" and pl.companions.load("chooser", cfg.chooser):freeze()
-local reference = cfg.reference ~= "" and pl.companions.load("reference", cfg.reference):freeze()
+local stops = data.stop_ids(tok, template)
+local judge = pl.score.open(cfg, tok, together(cfg.reward_model))
+local chooser = cfg.chooser ~= "" and constant("chooser")
+local reference = cfg.reference ~= "" and constant("reference")
 local models = { { name = "model", path = cfg.model, model = model } }
 if reference then
   models[#models + 1] = { name = "reference", path = cfg.reference, model = reference }
@@ -93,7 +103,7 @@ local function answer_all(who, n, against)
     temperature = cfg.temperature,
     seed = cfg.seed,
     stream = "eval",
-    stop = { stop },
+    stop = stops,
   })
   for i = 1, #answers do
     asked[i] = prompts[answers[i].prompt]

@@ -114,7 +114,7 @@ local run = pl.run.open(cfg)
 -- Models and data ---------------------------------------------------------------------------------
 local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
-local stop = data.stop_id(tok, template)
+local stops = data.stop_ids(tok, template)
 local policy = pl.companions.load("model", cfg.model, { peft = cfg, seed = cfg.seed })
 local reference = pl.companions.load("model", cfg.model, policy:beside()):freeze()
 local judge = pl.score.open(cfg, tok, policy:beside())
@@ -173,7 +173,7 @@ local state = run:restore(parts, { iterations = 0, step = 0, skipped = 0, best =
 
 local check = pl.preflight.new(cfg, {
   tokenizer = tok,
-  stop = stop,
+  stop = stops[1],
   models = {
     policy = policy,
     reference = reference,
@@ -211,7 +211,7 @@ local function sample(iteration)
     seed = cfg.seed,
     stream = "ppo.rollout",
     keys = keys,
-    stop = { stop },
+    stop = stops,
     slots = cfg.slots,
   })
   return rollout.new(questions, answers, cfg.micro_batch_tokens), episodes
@@ -286,16 +286,11 @@ local function accumulate_ptx(gamma_ptx, step, seen)
   end
   seen:add(
     "loss/ptx_avg",
-    loss.accumulate(
-      policy,
-      pieces,
-      nil,
-      {
-        max_tokens = cfg.micro_batch_tokens,
-        weight = gamma_ptx,
-        checkpoint = cfg.gradient_checkpointing,
-      }
-    )
+    loss.accumulate(policy, pieces, nil, {
+      max_tokens = cfg.micro_batch_tokens,
+      weight = gamma_ptx,
+      checkpoint = cfg.gradient_checkpointing,
+    })
   )
 end
 
@@ -329,7 +324,7 @@ local function measure(beta)
     temperature = cfg.temperature,
     seed = cfg.seed,
     stream = "ppo.measure",
-    stop = stop,
+    stop = stops,
     slots = cfg.slots,
     micro_batch_tokens = cfg.micro_batch_tokens,
   })

@@ -162,7 +162,7 @@ local function ranked(rows, labeler, stream)
     samples = cfg.answers,
     seed = cfg.seed,
     stream = stream,
-    stop = { data.stop_id(tok, template) },
+    stop = data.stop_ids(tok, template),
   })
   for i, prompt in ipairs(asked) do
     local texts, tokens = {}, {}

@@ -134,7 +134,10 @@ local function accumulate(sets, of_step, seen, dropout)
   end
   local segments = pl.tensor(offsets, "int32")
   local packed = batch.pack(sequences)
-  local scores = pl.gather(model:scores(packed, { dropout = dropout, checkpoint = cfg.gradient_checkpointing }), batch.last_rows(packed))
+  local scores = pl.gather(
+    model:scores(packed, { dropout = dropout, checkpoint = cfg.gradient_checkpointing }),
+    batch.last_rows(packed)
+  )
   local lm = pl.rank_loss(
     scores,
     segments,

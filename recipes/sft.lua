@@ -63,7 +63,7 @@ local run = pl.run.open(cfg)
 -- Models and data ---------------------------------------------------------------------------------
 local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
-local stop = data.stop_id(tok, template)
+local stops = data.stop_ids(tok, template)
 local model = pl.companions.load("model", cfg.model, { peft = cfg, seed = cfg.seed })
 local longest = data.room({ model }, cfg.max_length)
 local function examples(key)
@@ -110,7 +110,8 @@ local parts = {
 -- steps, those skipped because a gradient was not finite, best score of a checkpoint
 local state = run:restore(parts, { step = 0, skipped = 0, best = nil })
 
-local check = pl.preflight.new(cfg, { tokenizer = tok, stop = stop, models = { model = model } })
+local check =
+  pl.preflight.new(cfg, { tokenizer = tok, stop = stops[1], models = { model = model } })
 check:sizes {
   { "examples", #train.sequences },
   { "trained tokens", train.trained },
@@ -136,7 +137,7 @@ local function selection_score()
   local answers = pl.generate(
     model,
     questions,
-    { max_tokens = cfg.response_length, seed = cfg.seed, stream = "sft.select", stop = { stop } }
+    { max_tokens = cfg.response_length, seed = cfg.seed, stream = "sft.select", stop = stops }
   )
   local roll = pl.rollout.new(questions, answers, cfg.micro_batch_tokens)
   return pl.stats.mean(loss.sequence_scores(reward_model, roll.parts):totable())

@@ -172,7 +172,7 @@ local function continuations(rows, stream)
     seed = cfg.seed,
     stream = stream,
     slots = SLOTS,
-    stop = { data.stop_id(tok) },
+    stop = data.stop_ids(tok),
   })
   for i in ipairs(rows) do
     sets[i] = { prompt_tokens = questions[i], completion_tokens = {} }

@@ -1571,6 +1571,12 @@ function pl.companions.load(key, path, opts) end
 ---@return string? # when a model allows less than is wanted: "too long for NAME (N tokens with the answer)", which data.prompts counts what it leaves out by
 function pl.companions.room(list, wanted, behind) end
 
+--- How to load constant models that work together: what one of them stands on with adapters is held
+--- once, and in the type that these were trained on, when another one is just that.
+---@param paths string[] # of them; "" is none
+---@return function # (path) -> options of pl.load
+function pl.companions.together(paths) end
+
 --- Load the tokenizer of a model, or of a folder, that a key of a recipe names.
 ---@param key string
 ---@param path string
@@ -1772,6 +1778,13 @@ function pl.data.rows(path) end
 ---@return integer # its id
 function pl.data.stop_id(tok, template) end
 
+--- Every token that ends an answer: what a template ends it with, then all that the tokenizer
+--- names. Answers are trained to end with the first; one that was sampled may end with any of them.
+---@param tok perilune.Tokenizer
+---@param template? table
+---@return integer[] # ids, at least one
+function pl.data.stop_ids(tok, template) end
+
 --- An endless stream over 1..n in shuffled passes: element k (from 1) is a function of k alone, so
 --- the place in the data is one number in a checkpoint.
 ---@param n integer
@@ -1886,6 +1899,13 @@ function pl.data.encode.ranked(tok, template, row) end
 ---@param template? table
 ---@return integer # its id
 function pl.data.encode.stop_id(tok, template) end
+
+--- Every token that ends an answer: what a template ends it with, then all that the tokenizer
+--- names. Answers are trained to end with the first; one that was sampled may end with any of them.
+---@param tok perilune.Tokenizer
+---@param template? table
+---@return integer[] # ids, at least one
+function pl.data.encode.stop_ids(tok, template) end
 
 --- Token ids of a text as it stands, between beginning and end token where the tokenizer has them.
 ---@param tok perilune.Tokenizer
@@ -2471,7 +2491,7 @@ pl.loss = {}
 ---@param model perilune.Model
 ---@param sequences table
 ---@param masks? table # of 1 and 0
----@param opts? table # `max_tokens` 16384 a forward, `weight` 1 of the gradient, `dropout` {p =, seed =, index =} (each micro-batch draws from a stream of its own)
+---@param opts? table # `max_tokens` 16384 a forward, `weight` 1 of the gradient, `checkpoint` (compute blocks again in the backward pass), `dropout` {p =, seed =, index =} (each micro-batch draws from a stream of its own)
 ---@return number? # the mean loss, nats a token (not weighted); nil when no token is trained
 ---@return integer # trained tokens
 function pl.loss.accumulate(model, sequences, masks, opts) end
@@ -2498,7 +2518,7 @@ function pl.loss.lm(model, sequences, masks, opts) end
 ---@param model perilune.Model
 ---@param packed table # from batch.pack
 ---@param at table # from batch.targets
----@param opts? table # `temperature` 1
+---@param opts? table # `temperature` 1, `checkpoint`
 ---@return perilune.Tensor # log-probs [N], nats
 ---@return perilune.Tensor # entropies [N], nats
 function pl.loss.logprobs(model, packed, at, opts) end
@@ -2795,7 +2815,7 @@ function pl.rollout.gae(rewards, values, roll, gamma, lam) end
 ---@param reference perilune.Model
 ---@param judge perilune.Judge
 ---@param prompts table # of perilune.data.prompts
----@param opts table # `count` (of the prompts), `stop` (id), `micro_batch_tokens`, and of perilune.model.generate `max_tokens`, `temperature`, `seed`, `stream`, `slots`
+---@param opts table # `count` (of the prompts), `micro_batch_tokens`, and of perilune.model.generate `max_tokens`, `temperature`, `seed`, `stream`, `stop`, `slots`
 ---@return table # eval_score, eval_kl (nats an answer, to the reference), eval_length (tokens)
 function pl.rollout.measure(policy, reference, judge, prompts, opts) end
 

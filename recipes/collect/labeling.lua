@@ -64,7 +64,7 @@ local function answers_of(speaker, cfg, rows, k)
     seed = cfg.seed,
     temperature = cfg.temperature,
     max_tokens = cfg.response_length,
-    stop = { pl.data.stop_id(speaker.tok, speaker.template) },
+    stop = pl.data.stop_ids(speaker.tok, speaker.template),
   })
   local sampling = {
     temperature = cfg.temperature,

@@ -1,5 +1,5 @@
---- `gradient_checkpointing`: blocks computed again in the backward pass give the same model, bit for
--- bit, whatever is trained.
+--- `gradient_checkpointing`: blocks computed again in the backward pass give the same model, bit
+-- for bit, whatever is trained.
 
 local core = require("perilune.core")
 local pl = require("perilune")

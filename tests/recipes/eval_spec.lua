@@ -19,7 +19,7 @@ describe("eval", function()
   local runs = 0
   local function eval(settings)
     runs = runs + 1
-    settings.model = w.model
+    settings.model = settings.model or w.model
     settings.dataset = settings.dataset or w.prompts
     settings.reward_function = w.reward
     settings.output_dir = ("%s/eval%d"):format(w.dir, runs)
@@ -74,5 +74,47 @@ describe("eval", function()
     local ok, message = pcall(eval, { chooser = chooser })
     assert.is_false(ok)
     assert.is_truthy(tostring(message):find("a chooser wants a best_of of at least 2", 1, true))
+  end)
+
+  it("holds the base once that its models stand on", function()
+    local adapters = w.dir .. "/adapters"
+    local tok = assert(pl.tokenizer.load(w.model))
+    local trained = assert(pl.load(w.model, { peft = { r = 2 }, dtype = "bfloat16" }))
+    assert(trained:save(adapters, { tokenizer = tok }))
+    local load, bases = pl.companions.load, {}
+    pl.companions.load = function(...)
+      local model = load(...)
+      bases[#bases + 1] = model.base
+      return model
+    end
+    local ok, figures = pcall(eval, {
+      count = 4,
+      best_of = 2,
+      reference = adapters,
+      chooser = chooser,
+    })
+    pl.companions.load = load
+    assert(ok, figures)
+    assert.are.same({ trained.base, trained.base }, bases) -- the chooser is another model
+    assert.are.equal(0, figures.kl) -- fresh adapters change nothing
+  end)
+
+  it("ends answers with every token that the model names as an end", function()
+    local many = w.dir .. "/many-ends"
+    local tok, ids = assert(pl.tokenizer.load(w.model)), {}
+    assert(assert(pl.load(w.model)):save(many, { tokenizer = tok }))
+    for id = 0, #tok - 1 do
+      ids[id + 1] = id
+    end
+    world.write(many .. "/generation_config.json", pl.json.encode { eos_token_id = ids })
+    local figures = eval { model = many, count = 20, best_of = 2 }
+    assert.are.equal(1, figures.mean_length)
+    local settings = world.settings(w, "ppo")
+    settings.model, settings.max_steps, settings.output_dir = many, 1, w.dir .. "/ends"
+    settings.missing_eos_penalty = 100
+    local row = pl.config.run_recipe("ppo", settings).history[1]
+    assert.are.equal(1, row["completions/mean_length"])
+    assert.are.equal(16, row["val/num_eos_tokens"])
+    assert.are.equal(row["objective/raw_scores"], row["objective/scores"])
   end)
 end)

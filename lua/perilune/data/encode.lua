@@ -38,6 +38,27 @@ function encode.stop_id(tok, template)
   return tok.eos_id or error("the tokenizer names no end token: see tok:set_special", 2)
 end
 
+--- Every token that ends an answer: what a template ends it with, then all that the tokenizer
+-- names. Answers are trained to end with the first; one that was sampled may end with any of them.
+-- @tparam Tokenizer tok
+-- @tparam ?table template
+-- @treturn {integer,...} ids, at least one
+function encode.stop_ids(tok, template)
+  local ids = { encode.stop_id(tok, template) }
+  for _, id in ipairs(tok.end_ids) do
+    if id ~= ids[1] then ids[#ids + 1] = id end
+  end
+  return ids
+end
+
+-- Whether token ids end with a token that ends an answer.
+local function has_end(tok, template, ids)
+  for _, id in ipairs(encode.stop_ids(tok, template)) do
+    if ids[#ids] == id then return true end
+  end
+  return false
+end
+
 --- Whether a prompt is nothing but a beginning token: what follows is a text of its own.
 -- @tparam Tokenizer tok
 -- @tparam {integer,...} prompt
@@ -150,7 +171,7 @@ function encode.answer(tok, template, prompt, answer, finished)
   local ids, wrong = checked_ids(tok, answer, "completion_tokens")
   if not ids then
     return nil, wrong
-  elseif finished and ids[#ids] ~= encode.stop_id(tok, template) then
+  elseif finished and not has_end(tok, template, ids) then
     ids = concat(ids, { encode.stop_id(tok, template) })
   end
   if #ids == 0 then return nil, "`completion_tokens` has an answer without a token" end

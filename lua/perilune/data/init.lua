@@ -95,7 +95,8 @@ function data.hash(path)
 end
 
 data.encode = encode
-data.stop_id, data.prompt_ids, data.join = encode.stop_id, encode.prompt, encode.join
+data.stop_id, data.stop_ids = encode.stop_id, encode.stop_ids
+data.prompt_ids, data.join = encode.prompt, encode.join
 
 -- A list that is read when it is asked: what `get` gives for element i of a set.
 local function lazy(set, get, fields)

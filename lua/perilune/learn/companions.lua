@@ -5,6 +5,8 @@
 -- tokenizer and size of the vocabulary of all are compared before the first step, and prompts that
 -- one of them cannot read with their answer are left out before it, by the name of that model.
 
+local adapter_folder = require("perilune.model.adapter_folder")
+local frozen_base = require("perilune.model.frozen_base")
 local model = require("perilune.model")
 local tokenizer = require("perilune.model.tokenizer")
 
@@ -22,6 +24,25 @@ end
 -- @tparam ?table opts as of pl.load
 -- @treturn Model
 function companions.load(key, path, opts) return loaded(key, path, model.load(path, opts)) end
+
+--- How to load constant models that work together: what one of them stands on with adapters is held
+-- once, and in the type that these were trained on, when another one is just that.
+-- @tparam {string,...} paths of them; "" is none
+-- @treturn function (path) -> options of pl.load
+function companions.together(paths)
+  local held = {} -- the types of bases, by what these are
+  for _, path in ipairs(paths) do
+    local dtype = path ~= "" and adapter_folder.base_dtype(path)
+    local base = dtype and adapter_folder.base_path(path)
+    local identity = base and frozen_base.identity(base)
+    if identity then held[identity] = dtype end
+  end
+  return function(path)
+    if path == "" or next(held) == nil or adapter_folder.is(path) then return {} end
+    local dtype = held[frozen_base.identity(path)]
+    return dtype and { frozen = true, dtype = dtype } or {}
+  end
+end
 
 --- Load the tokenizer of a model, or of a folder, that a key of a recipe names.
 -- @tparam string key

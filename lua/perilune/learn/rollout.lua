@@ -200,8 +200,8 @@ end
 -- @tparam Model reference
 -- @tparam Judge judge
 -- @tparam table prompts of perilune.data.prompts
--- @tparam table opts `count` (of the prompts), `stop` (id), `micro_batch_tokens`, and of
---   perilune.model.generate `max_tokens`, `temperature`, `seed`, `stream`, `slots`
+-- @tparam table opts `count` (of the prompts), `micro_batch_tokens`, and of perilune.model.generate
+--   `max_tokens`, `temperature`, `seed`, `stream`, `stop`, `slots`
 -- @treturn table eval_score, eval_kl (nats an answer, to the reference), eval_length (tokens)
 function rollout.measure(policy, reference, judge, prompts, opts)
   local scope <close> = core.scope("rollout.measure")
@@ -215,7 +215,7 @@ function rollout.measure(policy, reference, judge, prompts, opts)
     temperature = opts.temperature,
     seed = opts.seed,
     stream = opts.stream,
-    stop = { opts.stop },
+    stop = opts.stop,
     slots = opts.slots,
   })
   local roll = rollout.new(questions, answers, opts.micro_batch_tokens)

@@ -91,6 +91,25 @@ local function is_sound(about)
     and (base.dtype == nil or type(base.dtype) == "string")
 end
 
+-- What perilune.json says; {} when there is none.
+local function read_about(path)
+  if not is_there(path .. "/perilune.json") then return {} end
+  local about, message = files.read_json(path .. "/perilune.json")
+  if about == nil then return nil, message end
+  if not is_sound(about) then return nil, path .. "/perilune.json is not as it was written" end
+  return about
+end
+
+--- The type in which the base of adapters was held when they were trained.
+-- @tparam string path
+-- @treturn ?string nil when the path holds no adapters, or what is wrong with them will be told
+--   when they are read
+function adapter_folder.base_dtype(path)
+  if not adapter_folder.is(path) then return nil end
+  local about = read_about(path)
+  return about and (about.base and about.base.dtype or "float32")
+end
+
 --- Reads a folder of adapters.
 -- @tparam string path
 -- @tparam ?string place of the base model, where the folder's word is not to be followed
@@ -105,12 +124,9 @@ function adapter_folder.read(path, place)
   local tensors
   tensors, message = read_tensors(path)
   if not tensors then return nil, message end
-  local about = {}
-  if is_there(path .. "/perilune.json") then
-    about, message = files.read_json(path .. "/perilune.json")
-    if about == nil then return nil, message end
-    if not is_sound(about) then return nil, path .. "/perilune.json is not as it was written" end
-  end
+  local about
+  about, message = read_about(path)
+  if not about then return nil, message end
   if not place then
     place, message = find_base(path, settings)
     if not place then return nil, message end

@@ -166,10 +166,11 @@ function Tokenizer:set_special(names)
   local pad = role_id(self, names.pad) or self.pad_id
   self.core:set_special(bos, eos, pad)
   self.hash = nil
-  for i, id in ipairs(self.end_ids) do
-    if id == self.eos_id then table.remove(self.end_ids, i) end
+  local others = self.end_ids
+  self.end_ids = { eos }
+  for _, id in ipairs(others) do
+    if id ~= self.eos_id then add_end(self, id) end
   end
-  table.insert(self.end_ids, 1, eos)
   self.bos_id, self.eos_id, self.pad_id = bos, eos, pad
 end
 

@@ -87,15 +87,8 @@ end
 -- @tparam ?table template
 -- @treturn {integer,...}
 function speaker.stops(tok, template)
-  local stops = {}
-  local function add(id)
-    if id then stops[#stops + 1] = id end
-  end
-  for _, id in ipairs(tok.end_ids) do
-    add(id)
-  end
-  add(template and data.stop_id(tok, template))
-  if tok.bos_id ~= tok.eos_id then add(tok.bos_id) end
+  local stops = (template or tok.eos_id) and data.stop_ids(tok, template) or {}
+  if tok.bos_id ~= tok.eos_id then stops[#stops + 1] = tok.bos_id end
   return stops
 end
 
