@@ -318,7 +318,7 @@ end
 
 -- What would be the final model on held-out prompts.
 local function measure(beta)
-  local figures = rollout.measure(cfg.ema_final and ema or policy, reference, judge, held_out, {
+  local figures, examples = rollout.measure(cfg.ema_final and ema or policy, reference, judge, held_out, {
     count = cfg.eval_count,
     max_tokens = cfg.response_length,
     temperature = cfg.temperature,
@@ -327,9 +327,11 @@ local function measure(beta)
     stop = stops,
     slots = cfg.slots,
     micro_batch_tokens = cfg.micro_batch_tokens,
+    tokenizer = tok,
+    examples = 2,
   })
   figures.eval_reward = figures.eval_score - beta * figures.eval_kl
-  return figures
+  return figures, examples
 end
 
 -- The loop ----------------------------------------------------------------------------------------
@@ -395,15 +397,21 @@ for iteration = state.iterations + 1, iterations do
   cfg.kl_coef:update(metrics["objective/kl"], cfg.batch_size)
   local figure, is_best
   if held_out and (iteration % cfg.eval_steps == 0 or iteration == iterations) then
-    for name, value_now in pairs(measure(beta)) do
+    local measured, examples = measure(beta)
+    for name, value_now in pairs(measured) do
       metrics[name] = value_now
+    end
+    for _, example in ipairs(examples) do
+      example.held_out = true
+      run:sample(iteration, example)
     end
     figure = metrics[cfg.checkpoint_choice]
     is_best = figure ~= nil and (state.best == nil or figure > state.best)
     state.best = is_best and figure or state.best
   end
   run:log(iteration, metrics)
-  for _, example in ipairs(rollout.examples(roll, tok, 2)) do
+  local shown = { kl = roll.old - roll.reference, advantage = advantages, value = roll.values }
+  for _, example in ipairs(rollout.examples(roll, tok, 2, shown)) do
     run:sample(iteration, example)
   end
   progress:update(iteration, {
@@ -411,7 +419,7 @@ for iteration = state.iterations + 1, iterations do
     kl = metrics["objective/kl"],
     length = metrics["completions/mean_length"],
   }, { "score", "kl", "length" })
-  watch:tell(run.history, progress, iteration)
+  watch:tell(run, progress, iteration)
   if is_best or run:should_save(iteration) or iteration == iterations then
     run:save(iteration, parts, state, { metric = figure, best = is_best })
   end

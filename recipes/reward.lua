@@ -217,7 +217,7 @@ for step = state.step + 1, steps do
   end
   if run:should_log(step) or step == steps then
     run:log(step, metrics)
-    watch:tell(run.history, progress, step)
+    watch:tell(run, progress, step)
   end
   progress:update(step, { loss = metrics.loss, accuracy = metrics.accuracy })
   if run:should_save(step) or step == steps then run:save(step, parts, state) end

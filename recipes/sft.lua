@@ -200,7 +200,7 @@ for step = state.step + 1, steps do
       num_tokens = tokens,
       skipped_steps = state.skipped,
     })
-    watch:tell(run.history, progress, step)
+    watch:tell(run, progress, step)
   end
   progress:update(step, { loss = mean_loss })
   if step % epochs.steps == 0 or step == steps then

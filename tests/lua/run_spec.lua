@@ -121,6 +121,7 @@ describe("a run folder", function()
     r:close()
 
     assert.are.same({
+      "alarms.jsonl",
       "config.json",
       "env.json",
       "journal.jsonl",

@@ -6,6 +6,7 @@
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
 local generate = require("perilune.model.generate")
+local json = require("perilune.base.json")
 local loss = require("perilune.learn.loss")
 local stats = require("perilune.base.stats")
 
@@ -177,19 +178,46 @@ function rollout.metrics(roll, rewards)
   }
 end
 
+-- Tokens of an example that have figures of their own: some 30 bytes each in samples.jsonl.
+local SHOWN_TOKENS <const> = 256
+
+-- The answer's first tokens as pieces of text, and their figures to three digits. A character of
+-- several tokens stands with the last of them.
+local function token_figures(example, roll, tok, b, lists)
+  local ids, stream = roll.answers[b].tokens, tok:stream()
+  local first, count = roll.segments[b], math.min(roll.lengths[b], SHOWN_TOKENS)
+  example.tokens = json.array {}
+  for t = 1, count do
+    example.tokens[t] = stream:push(ids[t])
+  end
+  for name, flat in pairs(lists) do
+    local figures = json.array {}
+    for t = 1, count do
+      figures[t] = tonumber(("%.3g"):format(flat[first + t])) or flat[first + t]
+    end
+    example[name] = figures
+  end
+end
+
 --- The first answers of a rollout as texts, for people to read.
 -- @tparam table roll with `scores`
 -- @tparam Tokenizer tok
 -- @tparam integer most
+-- @tparam ?{[string]=Tensor} per_token figures [N] of each token by name, such as `kl`; then an
+--   example also has `tokens`, the pieces of its first 256 tokens, and their figures, to 3 digits
 -- @treturn {{prompt=string,answer=string,score=number},...}
-function rollout.examples(roll, tok, most)
-  local list = {}
-  for i = 1, math.min(most, #roll.answers) do
-    list[i] = {
-      prompt = tok:decode(roll.questions[i]),
-      answer = tok:decode(roll.answers[i].tokens),
-      score = roll.scores[i],
+function rollout.examples(roll, tok, most, per_token)
+  local list, lists = {}, {}
+  for name, flat in pairs(per_token or {}) do
+    lists[name] = flat:totable()
+  end
+  for b = 1, math.min(most, #roll.answers) do
+    list[b] = {
+      prompt = tok:decode(roll.questions[(b - 1) // roll.answers.samples + 1]),
+      answer = tok:decode(roll.answers[b].tokens),
+      score = roll.scores[b],
     }
+    if per_token then token_figures(list[b], roll, tok, b, lists) end
   end
   return list
 end
@@ -201,8 +229,10 @@ end
 -- @tparam Judge judge
 -- @tparam table prompts of perilune.data.prompts
 -- @tparam table opts `count` (of the prompts), `micro_batch_tokens`, and of perilune.model.generate
---   `max_tokens`, `temperature`, `seed`, `stream`, `stop`, `slots`
+--   `max_tokens`, `temperature`, `seed`, `stream`, `stop`, `slots`; `examples`: how many of the
+--   answers to give as texts (0), `tokenizer` for them
 -- @treturn table eval_score, eval_kl (nats an answer, to the reference), eval_length (tokens)
+-- @treturn {table,...} examples, always of the same prompts, with `kl` of each token
 function rollout.measure(policy, reference, judge, prompts, opts)
   local scope <close> = core.scope("rollout.measure")
   local asked, questions = {}, {}
@@ -220,12 +250,14 @@ function rollout.measure(policy, reference, judge, prompts, opts)
   })
   local roll = rollout.new(questions, answers, opts.micro_batch_tokens)
   local scoring = { temperature = opts.temperature }
-  local theirs = loss.sequence_logprobs(reference, roll.parts, scoring)
-  return {
-    eval_score = stats.mean(judge:score(roll, asked)),
-    eval_kl = (roll.old - theirs):sum():item() / #answers,
+  local kl = roll.old - loss.sequence_logprobs(reference, roll.parts, scoring)
+  roll.scores = judge:score(roll, asked)
+  local figures = {
+    eval_score = stats.mean(roll.scores),
+    eval_kl = kl:sum():item() / #answers,
     eval_length = stats.mean(roll.lengths),
   }
+  return figures, rollout.examples(roll, opts.tokenizer, opts.examples or 0, { kl = kl })
 end
 
 return rollout

@@ -63,8 +63,8 @@ local show = format.number
 -- The value that a setting always has; nil without settings, or when it is a schedule.
 local function fixed(settings, key)
   local value = settings and settings[key]
-  if type(value) == "number" then return value end
-  return value and value:fixed()
+  if type(value) == "table" then return value:fixed() end
+  return type(value) == "number" and value or nil -- a folder's settings have schedules as texts
 end
 
 --- A metric of the last row is NaN or infinite.
@@ -518,8 +518,9 @@ end
 --- The alarms that ring now and did not ring lately.
 -- @tparam {table,...} history
 -- @treturn {string,...} sentences, most urgent first
+-- @treturn {string,...} names of the alarms
 function Watch:check(history)
-  local sentences = {}
+  local sentences, names = {}, {}
   local step = #history > 0 and history[#history].step or 0
   for _, name in ipairs(health.alarms) do
     local options = self.options[name]
@@ -530,21 +531,47 @@ function Watch:check(history)
         if sentence then
           self.spoken[name] = step
           sentences[#sentences + 1] = sentence
+          names[#names + 1] = name
         end
       end
     end
   end
-  return sentences
+  return sentences, names
 end
 
---- Tells the alarms that `check` finds.
--- @tparam {table,...} history
+--- Tells the alarms that `check` finds, and writes them to the run's alarms.jsonl.
+-- @tparam Run run
 -- @tparam Progress progress where they are printed
 -- @tparam integer step
-function Watch:tell(history, progress, step)
-  for _, sentence in ipairs(self:check(history)) do
+function Watch:tell(run, progress, step)
+  local sentences, names = self:check(run.history)
+  for i, sentence in ipairs(sentences) do
     progress:print(("alarm at %s %d: %s"):format(progress.unit, step, sentence))
+    run:alarm(step, names[i], sentence)
   end
+end
+
+local LOOKED_AT <const> = 300 -- times a history is looked at afterwards
+
+--- The alarms that a history would have rung, of a run that kept none: it is looked at some hundred
+-- times, and a long one by a part of its rows.
+-- @tparam {table,...} history
+-- @tparam ?table settings as of `watch`; schedules may be texts
+-- @treturn {{step=number,alarm=string,text=string},...}
+function health.rung(history, settings)
+  local watch, rows, list = health.watch(nil, settings), {}, {}
+  local each = #history // 2000 + 1
+  local stride = math.max(1, #history // each // LOOKED_AT)
+  for i = 1, #history, each do
+    rows[#rows + 1] = history[i]
+    if #rows % stride == 0 or i + each > #history then
+      local sentences, names = watch:check(rows)
+      for k, sentence in ipairs(sentences) do
+        list[#list + 1] = { step = history[i].step, alarm = names[k], text = sentence }
+      end
+    end
+  end
+  return list
 end
 
 return health

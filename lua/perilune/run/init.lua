@@ -3,7 +3,7 @@
 --     output_dir/
 --       recipe.lua config.json env.json     what was run, with which keys, where
 --       metrics.jsonl samples.jsonl         one row a log step, one row an example
---       journal.jsonl                       live changes of hyper-parameters
+--       journal.jsonl alarms.jsonl          live changes of hyper-parameters; alarms that rang
 --       runs/<time>_<host>/events...        the same metrics for TensorBoard
 --       checkpoint-N/                       a model folder, and trainer_state.json
 --       best.json summary.json              the best checkpoint so far; the final figures
@@ -56,6 +56,7 @@ local written = {
   "metrics.jsonl",
   "samples.jsonl",
   "journal.jsonl",
+  "alarms.jsonl",
   "config.json",
   "env.json",
   "summary.json",
@@ -221,6 +222,7 @@ local function open_logs(self)
   self.metrics = assert(log.open(self.dir .. "/metrics.jsonl", keep))
   self.samples = assert(log.open(self.dir .. "/samples.jsonl", keep))
   self.changes = assert(log.open(self.dir .. "/journal.jsonl", keep))
+  self.alarms = assert(log.open(self.dir .. "/alarms.jsonl", keep))
   local folder = ("%s/runs/%s_%s"):format(self.dir, os.date("%b%d_%H-%M-%S"), system.hostname())
   assert(files.folder_make(folder))
   self.events = assert(tensorboard.open(folder, {
@@ -387,6 +389,15 @@ function Run:sample(step, sample)
   end
 end
 
+--- Write an alarm that rang to alarms.jsonl.
+-- @tparam integer step
+-- @tparam string alarm its name in perilune.run.health
+-- @tparam string text
+function Run:alarm(step, alarm, text)
+  begin(self)
+  self.alarms:append { step = step, alarm = alarm, text = text }
+end
+
 --- Seconds the run has taken, those before a resumed checkpoint included.
 -- @treturn number
 function Run:seconds() return system.monotonic() - self.clock_start end
@@ -437,6 +448,7 @@ function Run:checkpoint(step, write, options)
     self.metrics:sync()
     self.samples:sync()
     self.changes:sync()
+    self.alarms:sync()
     local committed, message = files.folder_commit(temporary, path)
     if not committed then error(message, 0) end
     if options.best then
@@ -686,7 +698,7 @@ end
 
 --- Close all files and give the folder free; more than once is fine.
 function Run:close()
-  for _, name in ipairs { "metrics", "samples", "changes", "events" } do
+  for _, name in ipairs { "metrics", "samples", "changes", "alarms", "events" } do
     if self[name] then
       self[name]:close()
       self[name] = nil

@@ -90,6 +90,11 @@ local function add(self, ...)
   return self
 end
 
+--- Markup of this room, put in as it is: texts in it must have gone through `plot.escape`.
+-- @tparam string ...
+-- @treturn Report itself
+function Report:raw(...) return add(self, ...) end
+
 --- A heading.
 -- @tparam string text
 -- @treturn Report itself
@@ -222,16 +227,27 @@ function Report:answers(options)
 end
 
 --- The page.
+-- @tparam ?table options `style`: CSS to add; `policy` and `nonce`: a Content-Security-Policy, and
+-- what names the style in it
 -- @treturn string
-function Report:html()
+function Report:html(options)
+  options = checked.take("report:html", options, checked.any_of { "style", "nonce", "policy" })
+  local nonce = options.nonce and (' nonce="%s"'):format(options.nonce) or ""
   local parts = {
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
     '<meta name="viewport" content="width=device-width,initial-scale=1">',
+    options.policy and ('<meta http-equiv="Content-Security-Policy" content="%s">'):format(
+      escape(options.policy)
+    ) or "",
     "<title>" .. escape(self.title) .. "</title>",
-    "<style>"
+    "<style"
+      .. nonce
+      .. ">"
       .. style
       .. plot.style
-      .. "figure.card{margin:0 0 16px}.grid>figure.card{margin:0}</style>",
+      .. "figure.card{margin:0 0 16px}.grid>figure.card{margin:0}"
+      .. (options.style or "")
+      .. "</style>",
     "</head><body><main>",
     "<h1>" .. escape(self.title) .. "</h1>",
     self.subtitle and '<p class="sub">' .. escape(self.subtitle) .. "</p>" or "",

@@ -1,0 +1,568 @@
+--- The page of runs: `perilune report` writes it to a file, `perilune watch` serves it.
+--
+--     local list = assert(runs.open { "runs/a", "runs/b" })
+--     local html = run_page.html(list)
+--
+-- One HTML file with all it shows: curves, alarms and live changes, hyper-parameters and where runs
+-- differ, answers. It can be read without script; page.js adds values under the cursor, zoom and
+-- the answer browser, and redraws what stands here. Runs of one recipe share their charts.
+--
+-- Text of runs goes through `escape` or into a block of JSON without "<", and the page's own policy
+-- admits only the script and the style with its nonce.
+
+local config_text = require("perilune.show.settings")
+local files = require("perilune.base.files")
+local format = require("perilune.base.format")
+local json = require("perilune.base.json")
+local plot = require("perilune.show.plot")
+local report = require("perilune.show.report")
+local series = require("perilune.show.series")
+
+local run_page = {}
+
+local escape = plot.escape
+
+local COLORS <const> = 6
+local ANSWER_BYTES <const> = 3000000 -- of answers in one page, all runs together
+local STATIC_ANSWERS <const> = 12 -- that are there without script
+local STATIC_MARKS <const> = 12 -- alarms and changes drawn without script
+local ORDER_POINTS <const> = 400 -- of reward against KL
+
+local function points_of_curve(count) return count <= 4 and 1200 or 400 end
+
+-- Data for the script -----------------------------------------------------------------------------
+
+local function six(x) return math.type(x) == "integer" and x or tonumber(("%.6g"):format(x)) end
+
+local function rounded(list)
+  local result = json.array {}
+  for i, x in ipairs(list) do
+    result[i] = six(x)
+  end
+  return result
+end
+
+local function metrics_of(run, most)
+  local metrics = json.object()
+  for name in pairs(series.names(run.rows)) do
+    local steps, values, broken = series.points(run.rows, name)
+    steps, values = series.thin(steps, values, most)
+    rawset(metrics, name, { rounded(steps), rounded(values), rounded(series.some(broken, 400)) })
+  end
+  return metrics
+end
+
+local function time_of(run)
+  local steps, seconds = series.points(run.rows, "time")
+  local thin = {}
+  for i = 1, #steps do
+    thin[i] = i
+  end
+  local xs, ys = json.array {}, json.array {}
+  for k, i in ipairs(series.some(thin, 400)) do
+    xs[k], ys[k] = six(steps[i]), six(seconds[i])
+  end
+  return { xs, ys }
+end
+
+local function simple(value)
+  if type(value) == "number" or type(value) == "string" then return value end
+  return value == nil and "" or tostring(value)
+end
+
+--- Alarms and changes as the page has them.
+-- @tparam string field "alarms" or "changes"
+-- @tparam {table,...} rows
+-- @treturn {table,...}
+function run_page.marks(field, rows)
+  local list = json.array {}
+  for i, row in ipairs(rows) do
+    list[i] = field == "alarms" and { step = row.step, text = simple(row.text) }
+      or { step = row.step, key = simple(row.key), old = simple(row.old), new = simple(row.new) }
+  end
+  return list
+end
+
+-- As many of the samples, evenly over the run, as fit the bytes; the newest is among them.
+local function samples_within(samples, bytes)
+  local count, size = #samples, 0
+  if count == 0 then return json.array {} end
+  for _, sample in ipairs(samples) do
+    size = size + #json.encode(sample, { finite = true })
+  end
+  local fit = size <= bytes and count or math.max(2, math.floor(count * bytes / size))
+  return json.array { table.unpack(series.some(samples, math.min(fit, 20000))) }
+end
+
+local function run_data(run, index, count)
+  return {
+    name = run.name,
+    recipe = run.recipe,
+    state = run.state,
+    step = run:step(),
+    color = (index - 1) % COLORS + 1,
+    metrics = metrics_of(run, points_of_curve(count)),
+    time = time_of(run),
+    alarms = run_page.marks("alarms", series.some(run.alarms, 400)),
+    changes = run_page.marks("changes", series.some(run.changes, 400)),
+    samples = samples_within(run.samples, ANSWER_BYTES // count),
+  }
+end
+
+-- Texts in a script element end at "</"; two line ends of Unicode end a line of old JavaScript.
+local function json_block(value)
+  local text = json.encode(value, { finite = true })
+  return (
+    text
+      :gsub("[<>&]", function(c) return ("\\u%04x"):format(c:byte()) end)
+      :gsub("\u{2028}", "\\u2028")
+      :gsub("\u{2029}", "\\u2029")
+  )
+end
+
+-- Charts ------------------------------------------------------------------------------------------
+
+-- Runs by recipe, in the order in which they came: {recipe, title, runs = {index, ...}}.
+local function groups_of(list)
+  local groups, by_recipe = {}, {}
+  for i, run in ipairs(list) do
+    local group = by_recipe[run.recipe]
+    if not group then
+      group = { recipe = run.recipe, runs = {} }
+      by_recipe[run.recipe], groups[#groups + 1] = group, group
+    end
+    group.runs[#group.runs + 1] = i
+  end
+  return groups
+end
+
+local function names_of_group(list, group)
+  local names = {}
+  for _, i in ipairs(group.runs) do
+    for name in pairs(series.names(list[i].rows)) do
+      names[name] = true
+    end
+  end
+  return names
+end
+
+local function score_name(names)
+  for _, name in ipairs { "objective/raw_scores", "objective/scores" } do
+    if names[name] then return name end
+  end
+end
+
+-- The charts of a group; reward against KL comes first where there are both.
+local function charts_of(list, group, number)
+  local names = names_of_group(list, group)
+  local charts = series.charts(names)
+  local score = score_name(names)
+  if score and names["objective/kl"] then
+    table.insert(charts, 1, {
+      kind = "order",
+      metrics = { "objective/kl", score },
+      title = "Reward against KL",
+      unit = "score over nats an answer; pale is early, full is late",
+      important = true,
+    })
+  end
+  for i, chart in ipairs(charts) do
+    chart.id, chart.group = ("pl-chart-%d-%d"):format(number, i), "g" .. number
+    chart.kind = chart.kind or "line"
+    chart.at = nil
+    chart.runs = json.array {}
+    for _, index in ipairs(group.runs) do
+      chart.runs[#chart.runs + 1] = index - 1
+    end
+  end
+  return charts
+end
+
+-- The points of a curve with a gap where a value is not finite.
+local function with_gaps(run, name, most)
+  local steps, values, broken = series.points(run.rows, name)
+  steps, values = series.thin(steps, values, most)
+  local xs, ys, b = {}, {}, 1
+  for i = 1, #steps do
+    while broken[b] and broken[b] < steps[i] do
+      xs[#xs + 1], ys[#ys + 1], b = broken[b], 0 / 0, b + 1
+    end
+    xs[#xs + 1], ys[#ys + 1] = steps[i], values[i]
+  end
+  return xs, ys, #broken
+end
+
+-- Reward and KL of the rows that have both, in order.
+local function order_points(run, x, y)
+  local xs, ys = {}, {}
+  local rows = {}
+  for _, row in ipairs(run.rows) do
+    local a, b = row[x], row[y]
+    if type(a) == "number" and type(b) == "number" and a - a == 0 and b - b == 0 then
+      rows[#rows + 1] = row
+    end
+  end
+  for i, row in ipairs(series.some(rows, ORDER_POINTS)) do
+    xs[i], ys[i] = row[x], row[y]
+  end
+  return xs, ys
+end
+
+local function static_marks(list, group)
+  local lines = {}
+  for _, i in ipairs(group.runs) do
+    for _, alarm in ipairs(list[i].alarms) do
+      lines[#lines + 1] = { x = alarm.step, label = "alarm" }
+    end
+    for _, change in ipairs(list[i].changes) do
+      lines[#lines + 1] = { x = change.step, label = format.cut(simple(change.key), 24) }
+    end
+  end
+  if #lines > 3 then
+    for _, line in ipairs(lines) do
+      line.label = nil
+    end
+  end
+  return series.some(lines, STATIC_MARKS)
+end
+
+local function static_series(list, chart)
+  local all, broken = {}, 0
+  for _, index in ipairs(chart.runs) do
+    local run = list[index + 1]
+    for m, name in ipairs(chart.metrics) do
+      local xs, ys, gaps
+      if chart.kind == "order" then
+        if m > 1 then break end
+        xs, ys = order_points(run, name, chart.metrics[2])
+      else
+        xs, ys, gaps = with_gaps(run, name, 480)
+      end
+      broken = broken + (gaps or 0)
+      local label = #chart.metrics > 1 and (m == 1 and "training" or "held out") or nil
+      if chart.kind == "order" then label = nil end
+      if #xs > 0 then
+        all[#all + 1] = {
+          name = #chart.runs > 1 and run.name .. (m > 1 and ", held out" or "") or label,
+          x = xs,
+          y = ys,
+          mark = chart.kind == "order" and "both" or "line",
+          color = #chart.runs > 1 and index % COLORS + 1 or m,
+          dashed = m > 1,
+        }
+      end
+    end
+  end
+  return all, broken
+end
+
+local function chart_html(list, group, chart)
+  local all, broken = static_series(list, chart)
+  local lines = chart.kind == "line" and static_marks(list, group) or nil
+  local parts = {
+    ('<figure class="card" id="%s"><figcaption><b>%s</b> <span>%s</span></figcaption>'):format(
+      chart.id,
+      escape(chart.title),
+      escape(chart.unit)
+    ),
+  }
+  if #all > 0 then
+    parts[2] = plot.chart { series = all, lines = lines, height = 250 }
+  else
+    parts[2] = "<p>no values yet</p>"
+  end
+  if broken > 0 then
+    parts[3] = ('<p class="note">%s of the values are not numbers.</p>'):format(broken)
+  end
+  parts[#parts + 1] = "</figure>"
+  return table.concat(parts)
+end
+
+-- Parts of the page -------------------------------------------------------------------------------
+
+local figures_of_run = {
+  { "score", { "objective/raw_scores", "objective/scores", "eval_score" } },
+  { "KL", { "objective/kl", "eval_kl" } },
+  { "entropy", { "policy/entropy_avg" } },
+  { "length", { "completions/mean_length" } },
+  { "accuracy", { "accuracy", "rm_accuracy" } },
+  { "loss", { "loss" } },
+  { "held out", { "eval_loss", "eval_accuracy" } },
+}
+
+-- The last value of the first of some metrics that a run has, else what its summary says.
+local function last_of(run, names)
+  for _, name in ipairs(names) do
+    for i = #run.rows, math.max(1, #run.rows - 2000), -1 do
+      if type(run.rows[i][name]) == "number" then return run.rows[i][name] end
+    end
+  end
+end
+
+local states = {
+  running = "running",
+  ended = "finished",
+  stopped = "stopped before its end",
+  unknown = "",
+}
+
+local function overview(page, list)
+  local head, rows = { "run", "recipe", "state", "steps", "time" }, {}
+  local has = {}
+  for i, run in ipairs(list) do
+    local last = run.rows[#run.rows] or {}
+    local seconds = run.summary.seconds or last.time
+    rows[i] = {
+      run.name,
+      run.recipe,
+      states[run.state],
+      format.exact(run:step()),
+      type(seconds) == "number" and format.duration(seconds) or "",
+    }
+    for k, figure in ipairs(figures_of_run) do
+      local value = last_of(run, figure[2])
+      if not value and type(run.summary[figure[1]]) == "number" then
+        value = run.summary[figure[1]]
+      end
+      rows[i][5 + k] = value or ""
+      has[k] = has[k] or value ~= nil
+    end
+  end
+  local kept = {}
+  for i, row in ipairs(rows) do
+    kept[i] = table.move(row, 1, 5, 1, {})
+    for k in ipairs(figures_of_run) do
+      if has[k] then kept[i][#kept[i] + 1] = row[5 + k] end
+    end
+  end
+  for k, figure in ipairs(figures_of_run) do
+    if has[k] then head[#head + 1] = figure[1] end
+  end
+  page:table { head = head, rows = kept, note = "Figures are those of the last row that has them." }
+end
+
+local function alarms(page, list)
+  page:raw('<div id="pl-alarms">')
+  for _, run in ipairs(list) do
+    for _, alarm in ipairs(series.some(run.alarms, 200)) do
+      local who = #list > 1 and run.name .. ", " or ""
+      local text = ("%sstep %s: %s"):format(who, simple(alarm.step), simple(alarm.text))
+      page:alarms { text }
+    end
+  end
+  page:raw("</div>")
+end
+
+local function changes(page, list)
+  local parts = {}
+  for _, run in ipairs(list) do
+    for _, one in ipairs(series.some(run.changes, 400)) do
+      local who = #list > 1 and run.name .. ", " or ""
+      local text = ("%sstep %s: %s %s → %s"):format(
+        who,
+        simple(one.step),
+        simple(one.key),
+        simple(one.old),
+        simple(one.new)
+      )
+      parts[#parts + 1] = '<div class="change">' .. escape(text) .. "</div>"
+    end
+  end
+  page:raw(
+    "<h3>Changed while running</h3>",
+    '<div class="card" id="pl-changes">',
+    #parts > 0 and table.concat(parts) or "<p>nothing</p>",
+    "</div>"
+  )
+end
+
+local function settings(page, list, live)
+  page:heading("Hyper-parameters")
+  for _, group in ipairs(groups_of(list)) do
+    local some = {}
+    for k, i in ipairs(group.runs) do
+      some[k] = list[i]
+    end
+    local different, all = config_text.compare(some)
+    local head = { "key" }
+    for k, run in ipairs(some) do
+      head[k + 1] = run.name
+    end
+    local title = group.recipe ~= "" and group.recipe or "settings"
+    if #some > 1 then
+      page:raw("<h3>", escape(title), "</h3>")
+      if #different > 0 then
+        page:table { head = head, rows = different, note = "Where these runs differ." }
+      else
+        page:text("These runs have the same hyper-parameters.")
+      end
+    end
+    if #all > 0 then
+      local summary = ("%s: all %d"):format(title, #all)
+      page:raw("<details", #list == 1 and " open" or "", "><summary>", escape(summary))
+      page:raw("</summary>")
+      page:table { head = head, rows = all }
+      page:raw("</details>")
+    end
+  end
+  local changed = false
+  for _, run in ipairs(list) do
+    changed = changed or #run.changes > 0
+  end
+  if changed or live then changes(page, list) end
+end
+
+local function text_of(value) return type(value) == "string" and value or simple(value) end
+
+local function answers(page, list)
+  local all = {}
+  for _, run in ipairs(list) do
+    for _, sample in ipairs(run.samples) do
+      all[#all + 1] = { run = run, sample = sample }
+    end
+  end
+  if #all == 0 then return end
+  page:heading("Answers")
+  page:raw('<div class="bar" id="pl-filter" hidden></div><div id="pl-answers">')
+  for _, one in ipairs(series.some(all, STATIC_ANSWERS)) do
+    local score = one.sample.score
+    page:answers {
+      models = { ("%s, step %s"):format(one.run.name, simple(one.sample.step)) },
+      rows = {
+        {
+          prompt = text_of(one.sample.prompt),
+          answers = { text_of(one.sample.answer) },
+          scores = { type(score) == "number" and score or nil },
+        },
+      },
+    }
+  end
+  page:raw("</div>")
+end
+
+local function environment(page, list)
+  local rows = {}
+  for _, run in ipairs(list) do
+    local env = run.environment
+    local command = type(env.command) == "table" and table.concat(env.command, " ") or ""
+    rows[#rows + 1] = {
+      run.name,
+      simple(env.started),
+      simple(env.host),
+      format.cut(simple(env.git), 24),
+      format.cut(command, 2000),
+      run.dir,
+    }
+  end
+  page:heading("Where from")
+  page:table { head = { "run", "begun", "host", "revision", "command", "folder" }, rows = rows }
+end
+
+-- The page ----------------------------------------------------------------------------------------
+
+local function asset(name)
+  local here = assert(package.searchpath("perilune.show.run_page", package.path))
+  return assert(files.read((here:gsub("run_page%.lua$", name))))
+end
+
+local function curves(page, list)
+  local charts, groups = json.array {}, groups_of(list)
+  page:heading("Curves")
+  page:raw('<div class="bar" id="pl-controls" hidden></div>')
+  page:raw('<div class="said-only" id="pl-said" aria-live="polite"></div>')
+  for number, group in ipairs(groups) do
+    local all = charts_of(list, group, number)
+    if #groups > 1 then page:raw("<h3>", escape(group.recipe), "</h3>") end
+    local shown = 0
+    for _, chart in ipairs(all) do
+      shown = shown + (chart.important and 1 or 0)
+    end
+    for _, important in ipairs { true, false } do
+      local parts = {}
+      for _, chart in ipairs(all) do
+        if chart.important == important or (shown == 0 and important) then
+          parts[#parts + 1] = chart_html(list, group, chart)
+          charts[#charts + 1] = chart
+        end
+      end
+      if #parts > 0 and (important or shown > 0) then
+        local grid = '<div class="grid">' .. table.concat(parts, "\n") .. "</div>"
+        if not important then
+          grid = ("<details><summary>%d more</summary>%s</details>"):format(#parts, grid)
+        end
+        page:raw(grid)
+      end
+      if shown == 0 then break end
+    end
+    if #all == 0 then page:text("No row has been written yet.") end
+  end
+  return charts
+end
+
+local function nonce_of_page()
+  local file = io.open("/dev/urandom", "rb")
+  local bytes = file and file:read(16) or files.hash_string(tostring(os.time()) .. tostring({}))
+  if file then file:close() end
+  return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)):sub(1, 32)
+end
+
+--- The page of some runs.
+-- @tparam {SeenRun,...} list of perilune.show.runs
+-- @tparam ?table options `title`; `live`: what the script of a page that is fed needs: `run` (index
+-- from 0), `keys`, `state`, `step`, `total`, `after`
+-- @treturn string HTML
+-- @treturn string the policy the page wants, for the header Content-Security-Policy
+function run_page.html(list, options)
+  options = options or {}
+  local nonce = nonce_of_page()
+  local title = options.title
+  if not title then
+    title = #list == 1 and list[1].name or list[1].dir:match("([^/]+)/[^/]+$") or "runs"
+    if #list > 1 and #groups_of(list) < #list then title = ("%d runs"):format(#list) end
+  end
+  local bad = 0
+  for _, run in ipairs(list) do
+    bad = bad + run.bad
+  end
+  local page = report.new { title = title, subtitle = run_page.subtitle(list) }
+  if options.live then page:raw('<div class="card" id="pl-live" hidden></div>') end
+  if bad > 0 then page:alarms { ("%d lines of the logs could not be read."):format(bad) } end
+  alarms(page, list)
+  overview(page, list)
+  local charts = curves(page, list)
+  settings(page, list, options.live)
+  answers(page, list)
+  environment(page, list)
+  local data = { runs = json.array {}, charts = charts, live = options.live }
+  for i, run in ipairs(list) do
+    data.runs[i] = run_data(run, i, #list)
+  end
+  page:raw('<script type="application/json" id="pl-data">', json_block(data), "</script>")
+  page:raw('<script nonce="', nonce, '">', asset("page.js"), "</script>")
+  local policy = ("default-src 'none'; script-src 'nonce-%s'; style-src 'nonce-%s'; "):format(
+    nonce,
+    nonce
+  ) .. (options.live and "connect-src 'self'; " or "") .. "base-uri 'none'; form-action 'none'"
+  return page:html { style = asset("page.css"), nonce = nonce, policy = policy }, policy
+end
+
+--- What stands under the title.
+-- @tparam {SeenRun,...} list
+-- @treturn string
+function run_page.subtitle(list)
+  if #list > 1 then
+    local names = {}
+    for i, run in ipairs(list) do
+      names[i] = run.name
+    end
+    return format.cut(table.concat(names, ", "), 400)
+  end
+  local run = list[1]
+  local parts = {}
+  if run.recipe ~= "" then parts[1] = "recipe " .. run.recipe end
+  if states[run.state] ~= "" then parts[#parts + 1] = states[run.state] end
+  parts[#parts + 1] = "step " .. format.exact(run:step())
+  return table.concat(parts, ", ")
+end
+
+return run_page
