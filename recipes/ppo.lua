@@ -318,18 +318,19 @@ end
 
 -- What would be the final model on held-out prompts.
 local function measure(beta)
-  local figures, examples = rollout.measure(cfg.ema_final and ema or policy, reference, judge, held_out, {
-    count = cfg.eval_count,
-    max_tokens = cfg.response_length,
-    temperature = cfg.temperature,
-    seed = cfg.seed,
-    stream = "ppo.measure",
-    stop = stops,
-    slots = cfg.slots,
-    micro_batch_tokens = cfg.micro_batch_tokens,
-    tokenizer = tok,
-    examples = 2,
-  })
+  local figures, examples =
+    rollout.measure(cfg.ema_final and ema or policy, reference, judge, held_out, {
+      count = cfg.eval_count,
+      max_tokens = cfg.response_length,
+      temperature = cfg.temperature,
+      seed = cfg.seed,
+      stream = "ppo.measure",
+      stop = stops,
+      slots = cfg.slots,
+      micro_batch_tokens = cfg.micro_batch_tokens,
+      tokenizer = tok,
+      examples = 2,
+    })
   figures.eval_reward = figures.eval_score - beta * figures.eval_kl
   return figures, examples
 end

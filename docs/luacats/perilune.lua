@@ -448,8 +448,14 @@ function Report:charts(list) end
 function Report:heading(text) end
 
 --- The page.
+---@param options? table # `style`: CSS to add; `policy` and `nonce`: a Content-Security-Policy, and what names the style in it
 ---@return string
-function Report:html() end
+function Report:html(options) end
+
+--- Markup of this room, put in as it is: texts in it must have gone through `plot.escape`.
+---@param ... string
+---@return perilune.Report # itself
+function Report:raw(...) end
 
 --- A table. Numbers of a column have the same decimals and stand flush right.
 ---@param options table # `head`, `rows`, `best` (number of the row to stress), `note`
@@ -477,6 +483,12 @@ function Report:write(path) end
 ---@field resumed table? # {step =, path =, state =} of the checkpoint that the run goes on from
 ---@field history table[] # the rows of metrics.jsonl
 local Run = {}
+
+--- Write an alarm that rang to alarms.jsonl.
+---@param step integer
+---@param alarm string # its name in perilune.run.health
+---@param text string
+function Run:alarm(step, alarm, text) end
 
 --- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
 ---@param step integer
@@ -1095,13 +1107,14 @@ local Watch = {}
 --- The alarms that ring now and did not ring lately.
 ---@param history table[]
 ---@return string[] # sentences, most urgent first
+---@return string[] # names of the alarms
 function Watch:check(history) end
 
---- Tells the alarms that `check` finds.
----@param history table[]
+--- Tells the alarms that `check` finds, and writes them to the run's alarms.jsonl.
+---@param run perilune.Run
 ---@param progress perilune.Progress # where they are printed
 ---@param step integer
-function Watch:tell(history, progress, step) end
+function Watch:tell(run, progress, step) end
 
 --- Perilune: teaching language models from human feedback.
 ---
@@ -2288,6 +2301,13 @@ function pl.health.reward_is_length(history, options, settings) end
 ---@return number? # correlation of score and length within prompts
 function pl.health.reward_model(scores, ranks, lengths, options) end
 
+--- The alarms that a history would have rung, of a run that kept none: it is looked at some hundred
+--- times, and a long one by a part of its rows.
+---@param history table[]
+---@param settings? table # as of `watch`; schedules may be texts
+---@return { step: number, alarm: string, text: string }[]
+function pl.health.rung(history, settings) end
+
 --- Scores that follow the length of the answer and little else, within each prompt: between prompts
 --- both may differ for other reasons. Says nothing while fewer than 8 answers are free to differ.
 ---@param scores number[] # of all sets, laid end to end
@@ -2794,8 +2814,9 @@ pl.rollout = {}
 ---@param roll table # with `scores`
 ---@param tok perilune.Tokenizer
 ---@param most integer
+---@param per_token? table<string, perilune.Tensor> # figures [N] of each token by name, such as `kl`; then an example also has `tokens`, the pieces of its first 256 tokens, and their figures, to 3 digits
 ---@return { prompt: string, answer: string, score: number }[]
-function pl.rollout.examples(roll, tok, most) end
+function pl.rollout.examples(roll, tok, most, per_token) end
 
 --- Generalized advantage estimation (Schulman et al., arXiv:1506.02438, eq. 16):
 ---     δ_t = r_t + γ V_(t+1) - V_t,   A_t = δ_t + γλ A_(t+1),   R_t = A_t + V_t
@@ -2815,8 +2836,9 @@ function pl.rollout.gae(rewards, values, roll, gamma, lam) end
 ---@param reference perilune.Model
 ---@param judge perilune.Judge
 ---@param prompts table # of perilune.data.prompts
----@param opts table # `count` (of the prompts), `micro_batch_tokens`, and of perilune.model.generate `max_tokens`, `temperature`, `seed`, `stream`, `stop`, `slots`
+---@param opts table # `count` (of the prompts), `micro_batch_tokens`, and of perilune.model.generate `max_tokens`, `temperature`, `seed`, `stream`, `stop`, `slots`; `examples`: how many of the answers to give as texts (0), `tokenizer` for them
 ---@return table # eval_score, eval_kl (nats an answer, to the reference), eval_length (tokens)
+---@return table[] # examples, always of the same prompts, with `kl` of each token
 function pl.rollout.measure(policy, reference, judge, prompts, opts) end
 
 --- Figures of a rollout under TRL's names: KL and entropy are sums over tokens, means over answers.
@@ -3064,7 +3086,7 @@ function pl.rules.spool.unpack(record) end
 ---     output_dir/
 ---       recipe.lua config.json env.json     what was run, with which keys, where
 ---       metrics.jsonl samples.jsonl         one row a log step, one row an example
----       journal.jsonl                       live changes of hyper-parameters
+---       journal.jsonl alarms.jsonl          live changes of hyper-parameters; alarms that rang
 ---       runs/<time>_<host>/events...        the same metrics for TensorBoard
 ---       checkpoint-N/                       a model folder, and trainer_state.json
 ---       best.json summary.json              the best checkpoint so far; the final figures

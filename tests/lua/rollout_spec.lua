@@ -156,6 +156,37 @@ describe("a rollout", function()
     )
   end)
 
+  it("gives examples with the figures of each token", function()
+    local whole = rollout.new(questions, answers)
+    whole.scores = { 1, 2, 3, 4, 5, 6 }
+    local texts = {}
+    for i = 0, toy.vocab - 1 do
+      texts[i + 1] = ("w%d "):format(i)
+    end
+    local tok = pl.tokenizer.train {
+      kind = "word",
+      texts = texts,
+      vocab_size = toy.vocab,
+      special = { "<s>" },
+    }
+    local figures = {}
+    for i = 1, whole.count do
+      figures[i] = i + 0.23456
+    end
+    local list = rollout.examples(whole, tok, 3, { kl = pl.tensor(figures) })
+    assert.are.equal(3, #list)
+    for b, example in ipairs(list) do
+      assert.are.equal(tok:decode(answers[b].tokens), table.concat(example.tokens))
+      assert.are.equal(tok:decode(questions[(b - 1) // 2 + 1]), example.prompt)
+      assert.are.equal(b, example.score)
+      assert.are.equal(whole.lengths[b], #example.kl)
+      assert.are.equal(#example.kl, #example.tokens)
+      local first = whole.segments[b] + 1
+      assert.are.equal(tonumber(("%.3g"):format(first + 0.23456)), example.kl[1])
+    end
+    assert.is_nil(rollout.examples(whole, tok, 1)[1].tokens)
+  end)
+
   it("tells what was sampled", function()
     local whole = rollout.new(questions, answers)
     whole.reference, whole.scores, whole.raw_scores = whole.old, {}, {}

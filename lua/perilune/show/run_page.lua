@@ -10,13 +10,13 @@
 -- Text of runs goes through `escape` or into a block of JSON without "<", and the page's own policy
 -- admits only the script and the style with its nonce.
 
-local config_text = require("perilune.show.settings")
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local json = require("perilune.base.json")
 local plot = require("perilune.show.plot")
 local report = require("perilune.show.report")
 local series = require("perilune.show.series")
+local settings_of = require("perilune.show.settings")
 
 local run_page = {}
 
@@ -383,7 +383,7 @@ local function settings(page, list, live)
     for k, i in ipairs(group.runs) do
       some[k] = list[i]
     end
-    local different, all = config_text.compare(some)
+    local different, all = settings_of.compare(some)
     local head = { "key" }
     for k, run in ipairs(some) do
       head[k + 1] = run.name
@@ -412,7 +412,10 @@ local function settings(page, list, live)
   if changed or live then changes(page, list) end
 end
 
-local function text_of(value) return type(value) == "string" and value or simple(value) end
+local function text_of(value)
+  if type(value) ~= "table" then return tostring(simple(value)) end
+  return json.encode(value, { finite = true }) -- turns of a conversation
+end
 
 local function answers(page, list)
   local all = {}
@@ -501,7 +504,7 @@ end
 
 local function nonce_of_page()
   local file = io.open("/dev/urandom", "rb")
-  local bytes = file and file:read(16) or files.hash_string(tostring(os.time()) .. tostring({}))
+  local bytes = file and file:read(16) or files.hash_string(tostring(os.time()) .. tostring {})
   if file then file:close() end
   return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)):sub(1, 32)
 end

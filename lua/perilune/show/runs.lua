@@ -184,7 +184,8 @@ local function stages_in(dir)
     local path = dir .. "/" .. name
     if name:sub(1, 1) ~= "." and lfs.attributes(path, "mode") == "directory" and is_run(path) then
       local began = read_object(path .. "/env.json").started
-      list[#list + 1] = { path = path, name = name, began = type(began) == "string" and began or "" }
+      list[#list + 1] =
+        { path = path, name = name, began = type(began) == "string" and began or "" }
     end
   end
   table.sort(list, function(a, b)
@@ -201,9 +202,7 @@ end
 function runs.find(path)
   local dir = path:gsub("(.)/+$", "%1")
   local mode = lfs.attributes(dir, "mode")
-  if mode ~= "directory" then
-    return nil, ("there is no folder %s"):format(dir)
-  end
+  if mode ~= "directory" then return nil, ("there is no folder %s"):format(dir) end
   local name = dir:match("([^/]+)$") or dir
   if name == "." or name == ".." then name = lfs.currentdir():match("([^/]+)$") or name end
   local list, stages = {}, stages_in(dir)

@@ -48,7 +48,7 @@ local function finite(x) return x - x == 0 end
 
 --- The metrics of some rows that are numbers.
 -- @tparam {table,...} rows
--- @treturn {[string]=true}
+-- @treturn {[string]=boolean}
 function series.names(rows)
   local names = {}
   for _, row in ipairs(rows) do
@@ -60,7 +60,7 @@ function series.names(rows)
 end
 
 --- The charts for metrics.
--- @tparam {[string]=true} names
+-- @tparam {[string]=boolean} names
 -- @treturn {{metrics={string,...},title=string,unit=string,important=boolean},...} in the order in
 -- which they are shown
 function series.charts(names)
