@@ -883,6 +883,42 @@ pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
                       const pl_gen_options *options);
 void pl_gen_result_free(pl_ctx *ctx, pl_gen_result *result);
 
+/* --------------------------------------------------------------------------------------------
+** Net: lines of text between programs of one user on one machine (Unix-domain sockets). Nothing
+** waits but pl_net_wait; what a channel holds for its two sides is bounded.
+*/
+#define PL_CHANNEL_LINE ((size_t)1 << 20)    /* bytes of a line that has no end yet */
+#define PL_CHANNEL_BACKLOG ((size_t)8 << 20) /* bytes that the other side has not read */
+
+typedef struct pl_listener pl_listener;
+typedef struct pl_channel pl_channel;
+
+/* A socket at `path`, mode 0600 from the first moment. What a dead process left there is replaced;
+** PL_ERR_IO where a live one serves it, or something else stands. Longer paths than a socket's
+** address holds are fine. Two processes that replace one left socket at the same time must have
+** settled between them who does. */
+pl_status pl_listen(pl_ctx *ctx, pl_listener **out, const char *path);
+void pl_listener_close(pl_listener *listener); /* removes its file; NULL is fine */
+/* The next one who connected; *out is NULL when there is none. Other users are turned away. */
+pl_status pl_accept(pl_listener *listener, pl_channel **out);
+pl_status pl_connect(pl_ctx *ctx, pl_channel **out, const char *path);
+void pl_channel_close(pl_channel *channel); /* NULL is fine */
+/* Sends what it can and keeps the rest. PL_ERR_IO, from then on, when the other side has gone or
+** PL_CHANNEL_BACKLOG would be passed. */
+pl_status pl_channel_send(pl_channel *channel, const void *bytes, size_t size);
+pl_status pl_channel_flush(pl_channel *channel, bool *empty); /* sends of what was kept */
+/* The next line without its end, borrowed until the next call with this channel; *line is NULL when
+** none is there yet. PL_ERR_IO when the other side has gone and all its lines are read, or its line
+** passes PL_CHANNEL_LINE. */
+pl_status pl_channel_line(pl_channel *channel, const char **line, size_t *size);
+/* While on, SIGURG comes when the other side sends or goes; a process ignores it by default. */
+pl_status pl_channel_alarm(pl_channel *channel, bool on);
+/* Waits until somebody connects (listener may be NULL), a line or an end comes, or a channel takes
+** what was kept for it. `ready` is false when the time is over or a signal came; it may be true for
+** nothing. n at most 63. */
+pl_status pl_net_wait(pl_ctx *ctx, pl_listener *listener, pl_channel *const *channels, int64_t n,
+                      double seconds, bool *ready);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -345,7 +345,7 @@ local progress = pl.progress.new {
 local watch = pl.health.watch(nil, cfg)
 for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("ppo.iteration")
-  cfg:at(iteration)
+  run:at(iteration)
   local beta = cfg.kl_coef(iteration)
 
   local began = pl.seconds()

@@ -171,7 +171,7 @@ local progress =
   pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet, smooth = { "loss" } }
 for step = state.step + 1, steps do
   local scope <close> = pl.scope("pretrain.step")
-  cfg:at(step)
+  run:at(step)
   local sequences = pl.batch.take(pieces, (epochs.at(step)))
   if step == 1 then
     check:tokens(sequences)

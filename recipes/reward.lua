@@ -176,7 +176,7 @@ local progress = pl.progress.new {
 local watch = health.watch(nil, cfg)
 for step = state.step + 1, steps do
   local scope <close> = pl.scope("reward.step")
-  cfg:at(step)
+  run:at(step)
   local sets, sizes = batch.take(train, batch.take(kept, (epochs.at(step)))), {}
   for i, set in ipairs(sets) do -- for cutting into micro-batches a set counts as one piece
     sizes[i] = 0

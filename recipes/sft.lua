@@ -161,7 +161,7 @@ local progress =
 local watch, last_eval = pl.health.watch(nil, cfg), {}
 for step = state.step + 1, steps do
   local scope <close> = pl.scope("sft.step")
-  cfg:at(step)
+  run:at(step)
   local chosen, epoch = epochs.at(step)
   local sequences = pl.batch.take(train.sequences, chosen)
   local masks = pl.batch.take(train.masks, chosen)

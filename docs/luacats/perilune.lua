@@ -164,10 +164,19 @@ function Config:on_change(listener) end
 ---@param journal { step: integer, key: string, new: any }[]
 function Config:replay(journal) end
 
+--- All keys as a page or a person needs them to change one: in the order of --help.
+---@return table[] # `key`, `value`, `default`, `range`, `meaning` and `source` as texts; whether it may be a `schedule`; `settled`: why the key cannot be changed while the run goes
+function Config:rows() end
+
 --- Change a key while the recipe runs; the same as `cfg.key = value`.
 ---@param key string
 ---@param value any # a value, a schedule, a function of the step, or text of any of these
-function Config:set(key, value) end
+---@param note? table # further fields of the journal's entry: `by`, who made the change; `memory`, what a schedule goes on from
+function Config:set(key, value, note) end
+
+--- Have a function look at each value that a change would give a key, from now on.
+---@param guard? function # of name and value: gives a sentence to refuse it; nil: nobody looks
+function Config:set_guard(guard) end
 
 --- Tell schedules that span the run how many steps it has: `steps`, or `max_steps` when that is
 --- less.
@@ -490,6 +499,19 @@ local Run = {}
 ---@param text string
 function Run:alarm(step, alarm, text) end
 
+--- Begin a step: at the head of the loop, before anything of the step. Live changes of a journal
+--- are made, and whoever is attached to the run is served, which may keep it here for as long as it
+--- is paused.
+---@param step integer
+function Run:at(step) end
+
+--- Begin a new run beside this one, with a checkpoint of the last step that is done.
+---@param done integer
+---@param name string # of its folder
+---@return string # the folder
+---@return string # the command that goes on with it
+function Run:branch(done, name) end
+
 --- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
 ---@param step integer
 ---@param write function # writes the model and whatever else into the folder it is given
@@ -502,13 +524,22 @@ function Run:checkpoint(step, write, options) end
 function Run:checkpoints() end
 
 --- Close all files and give the folder free; more than once is fine.
-function Run:close() end
+---@param ending? string # the state the run ends in ("stopped"); else "done" when its summary is written, "failed" when not
+function Run:close(ending) end
+
+--- The journal so far: changes of keys, evals of attached sessions.
+---@return table[] # a copy
+function Run:journal() end
 
 --- Write a row of metrics to metrics.jsonl and TensorBoard.
 --- The row gets `step` and `time`, the seconds the run has taken so far, resumed ones counted.
 ---@param step integer
 ---@param metrics table<string, number|string|boolean>
 function Run:log(step, metrics) end
+
+--- Note something in the journal.
+---@param entry table # with its `step`
+function Run:note(entry) end
 
 --- Take up the parts of the checkpoint that the run goes on from. What decides the result beside
 --- them, `parts.data` and `parts.made_with`, must have the content it had, or be named by
@@ -532,6 +563,11 @@ function Run:sample(step, sample) end
 ---@param options? table # `metric`: a figure, with `best = true` when it is the best so far
 ---@return string # the checkpoint's path
 function Run:save(step, parts, recipe_state, options) end
+
+--- Write the checkpoint of the last step that is done, between two steps.
+---@param done integer
+---@return string # its path
+function Run:save_here(done) end
 
 --- Save the model that is the result of a run, unless it is broken: weights that are not finite, a
 --- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it is
@@ -1616,9 +1652,11 @@ function pl.companions.tokenizer(key, path) end
 --- `cfg.kl_coef(step)` whether it was set to a number or to a function of the step. Reading, writing
 --- or passing a name that is not there is an error that names the nearest one.
 ---
---- Live changes: a loop begins each step with `cfg:at(step)`. `cfg:set(key, value)`, or `cfg.key =
---- value`, checks the value, takes hold at once and is journalled as {step, key, old, new}. Changes
---- belong right after `cfg:at(step)`, where a journal given to `cfg:replay` puts them again.
+--- Live changes: a loop begins each step with `cfg:at(step)` (`run:at` does). `cfg:set(key, value)`,
+--- or `cfg.key = value`, checks the value, takes hold at once and is journalled as {step, key, old,
+--- new}. Changes belong right after `cfg:at(step)`, where a journal given to `cfg:replay` puts them
+--- again. What was read before the first step, unless as a schedule, is built into the run by then:
+--- a change is refused, since it would reach only a part of what follows from the key.
 ---
 --- May use: base.
 ---@class perilune.config
@@ -1632,7 +1670,7 @@ function pl.config.adam(defaults) end
 
 --- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.
 ---@param cfg perilune.Config
----@return table # a copy
+---@return table # a copy; `steps`, those of the run, once they are told
 function pl.config.describe(cfg) end
 
 --- Whether a value is a config.
@@ -3087,15 +3125,17 @@ function pl.rules.spool.unpack(record) end
 ---       recipe.lua config.json env.json     what was run, with which keys, where
 ---       metrics.jsonl samples.jsonl         one row a log step, one row an example
 ---       journal.jsonl alarms.jsonl          live changes of hyper-parameters; alarms that rang
+---       status.json control.sock            what it does now; where it can be talked to
 ---       runs/<time>_<host>/events...        the same metrics for TensorBoard
 ---       checkpoint-N/                       a model folder, and trainer_state.json
 ---       best.json summary.json              the best checkpoint so far; the final figures
 ---
 --- A folder belongs to one process at a time: `open` takes a lock that the kernel drops when the
---- process ends, however it ends. Resuming cuts every log back to the step of the checkpoint, so
---- that a killed and resumed run leaves the rows of one that was never killed. That happens when the
---- run goes on (`restore`, or the first row that is written): a resume that is refused leaves the
---- folder as it was.
+--- process ends, however it ends. Resuming cuts every log but the journal back to the step of the
+--- checkpoint, and makes the journal's later changes again at their steps, so that a killed and
+--- resumed run leaves the rows of one that was never killed. The cut happens when the run goes on
+--- (`restore`, or the first row that is written): a resume that is refused leaves the folder as it
+--- was.
 ---
 --- What a checkpoint holds is described by the recipe's `parts` (perilune.run.state): `save` writes
 --- them, `restore` reads them back. `checkpoint`, below them, hands a temporary folder to a function

@@ -20,8 +20,12 @@ void host_interrupt_open(lua_State *L);
 void host_interrupt_close(void);
 /* True while a Ctrl-C waits to be honoured. */
 bool host_interrupt_pending(void);
-/* Forgets it, in Lua and in the engine. */
+/* Forgets it, in Lua and in the engine, with any grace and the signal that was noted. */
 void host_interrupt_clear(lua_State *L);
+/* Forgets it alone. */
+void host_interrupt_forget(lua_State *L);
+/* While attended SIGURG acts as Ctrl-C. */
+void host_interrupt_attend(bool on);
 /* The signal that the pending interrupt comes from. */
 int host_interrupt_cause(void);
 /* While graceful a first SIGINT or SIGTERM is noted for the loop that asked for it. Returns the

@@ -14,6 +14,8 @@
 ** Ctrl-C or SIGTERM is only noted, the loop ends its step, writes a checkpoint and calls
 ** perilune.host.stop; a second one acts as the first does elsewhere. Without a grace SIGTERM ends
 ** the process at once, as ever; a run that has nothing to write yet leaves words for both.
+** SIGURG, which the channel of somebody attached to a run can send, acts as Ctrl-C on what that one
+** runs there, and is nothing at other times.
 **
 ** Not covered: a long run inside one C function of Lua's own library, such as string.find with a
 ** pattern that backtracks without end; there the second Ctrl-C is the way out.
@@ -32,6 +34,7 @@ static struct {
     pl_ctx *volatile ctx;
     volatile sig_atomic_t pending, idle;
     volatile sig_atomic_t graceful, noted; /* a loop honours signals; the signal it has to honour */
+    volatile sig_atomic_t attended;        /* SIGURG stops what runs */
     int cause;                             /* the signal that ended the program's work */
     volatile sig_atomic_t words_size;      /* of `words`, written when a signal is not waited for */
     char words[2048];
@@ -88,6 +91,20 @@ static void on_signal(int sig)
     arm(intr.running);
 }
 
+static void on_urgent(int sig)
+{
+    (void)sig;
+    if (!intr.attended) return;
+    intr.pending = 1;
+    if (intr.ctx) pl_interrupt(intr.ctx);
+    arm(intr.running);
+}
+
+void host_interrupt_attend(bool on)
+{
+    intr.attended = on;
+}
+
 bool host_interrupt_pending(void)
 {
     return intr.pending != 0;
@@ -125,12 +142,18 @@ int host_interrupt_stop(lua_State *L)
     return luaL_error(L, "interrupted!");
 }
 
-void host_interrupt_clear(lua_State *L)
+void host_interrupt_forget(lua_State *L)
 {
-    intr.pending = intr.noted = intr.graceful = 0;
-    intr.cause = 0;
+    intr.pending = 0;
     lua_sethook(L, NULL, 0, 0);
     if (intr.ctx) pl_interrupt_clear(intr.ctx);
+}
+
+void host_interrupt_clear(lua_State *L)
+{
+    intr.noted = intr.graceful = 0;
+    intr.cause = 0;
+    host_interrupt_forget(L);
 }
 
 bool host_interrupt_idle(bool idle)
@@ -339,6 +362,9 @@ void host_interrupt_open(lua_State *L)
     action.sa_handler = on_signal;
     sigemptyset(&action.sa_mask); /* no SA_RESTART: a read at the prompt has to come back */
     sigaction(SIGINT, &action, NULL);
+    struct sigaction urgent = action;
+    urgent.sa_handler = on_urgent;
+    sigaction(SIGURG, &urgent, NULL);
     struct sigaction before;
     sigaction(SIGTERM, NULL, &before);
     if (before.sa_handler != SIG_IGN) sigaction(SIGTERM, &action, NULL);

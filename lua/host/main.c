@@ -271,8 +271,8 @@ static int l_call(lua_State *L)
     host_interrupt_graceful(graceful);
     int status = host_call(L, lua_gettop(L) - 1, LUA_MULTRET);
     bool interrupted = host_interrupt_pending();
-    if (!graceful || interrupted) host_interrupt_clear(L);
-    host_interrupt_graceful(graceful);
+    if (graceful) host_interrupt_forget(L); /* a signal that waits for the caller still does */
+    else host_interrupt_clear(L);
     lua_pushboolean(L, status == LUA_OK);
     lua_insert(L, 1);
     if (status != LUA_OK) lua_pushboolean(L, interrupted);
@@ -311,11 +311,28 @@ static int l_stop(lua_State *L)
     return host_interrupt_stop(L);
 }
 
+/* host.attend(on): whether SIGURG, which a client's channel sends, acts as Ctrl-C. */
+static int l_attend(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TBOOLEAN);
+    host_interrupt_attend(lua_toboolean(L, 1));
+    return 0;
+}
+
+/* host.prompt(): the module perilune.repl.session, for who offers the prompt in another place. */
+static int l_prompt(lua_State *L)
+{
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "perilune.repl.session");
+    lua_call(L, 1, 1);
+    return 1;
+}
+
 static int open_host(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"call", l_call},         {"graceful", l_graceful},
-                                         {"stopping", l_stopping}, {"words", l_words},
-                                         {"stop", l_stop},         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"call", l_call}, {"graceful", l_graceful}, {"stopping", l_stopping}, {"words", l_words},
+        {"stop", l_stop}, {"attend", l_attend},     {"prompt", l_prompt},     {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_pushstring(L, place.executable);
     lua_setfield(L, -2, "executable");

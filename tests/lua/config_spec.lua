@@ -474,7 +474,10 @@ describe("a checkpoint's state", function()
     second = make { "--kl_coef", "0.3", "--lam", "0.95", "--resume_changed", "kl_coef" }
     second:load_state(first:state())
     assert.are.equal(0.3, second.kl_coef(1))
-    assert.are.same({ { step = 9, key = "kl_coef", old = 0.1, new = 0.3 } }, second:journal())
+    assert.are.same(
+      { { step = 9, key = "kl_coef", old = 0.1, new = 0.3, by = "resume" } },
+      second:journal()
+    )
   end)
 end)
 

@@ -14,6 +14,7 @@ Perilune %s: teaches language models from human feedback. Recipes are Lua, the e
   perilune run RECIPE --help         its hyper-parameters: default, range, meaning
   perilune run RECIPE ... --traceback  where in the code an error came from
   perilune report RUN...             one page of runs: curves, answers, differences
+  perilune attach RUN                the prompt inside a run that goes on; changes its keys
   perilune generate MODEL [...]      text from a model folder
   perilune merge ADAPTERS OUT        adapters and their base as one model folder
   perilune store FILE                what a data store holds; its export and import

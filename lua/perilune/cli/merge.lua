@@ -27,6 +27,7 @@ local function settings(args)
       "save_total_limit",
       "resume",
       "resume_changed",
+      "replay_of",
       "overwrite_output_dir",
       "nan_check",
       "quiet",

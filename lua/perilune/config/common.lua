@@ -8,8 +8,8 @@ local common = {}
 
 --- Rows merged into every recipe's, under the heading "Run".
 common.rows = {
-  { output_dir = "", "folder of the run: metrics, samples, checkpoints, report" },
-  { seed = 1, "all random numbers of the run follow from it", min = 0 },
+  { output_dir = "", "folder of the run: metrics, samples, checkpoints, report", live = false },
+  { seed = 1, "all random numbers of the run follow from it", min = 0, live = false },
   {
     threads = 0,
     "CPU threads; 0 takes all that this process may use",
@@ -17,7 +17,12 @@ common.rows = {
     max = 1024,
     transient = true,
   },
-  { max_steps = 0, "stop after so many steps; 0 runs to the end of the data", min = 0 },
+  {
+    max_steps = 0,
+    "stop after so many steps; 0 runs to the end of the data",
+    min = 0,
+    live = false,
+  },
   { logging_steps = 1, "write metrics every so many steps", min = 1, free = true },
   {
     save_steps = 0,
@@ -37,20 +42,29 @@ common.rows = {
     type = "string",
     flag = "latest",
     transient = true,
+    live = false,
     alias = "resume_from_checkpoint",
   },
   {
     resume_changed = {},
     "keys that may differ from the checkpoint's: key,key; recipe: its file",
     transient = true,
+    live = false,
+  },
+  {
+    replay_of = "",
+    "folder of a run whose live changes are made again at their steps",
+    transient = true,
+    live = false,
   },
   {
     overwrite_output_dir = false,
     "delete the run that output_dir already holds",
     transient = true,
+    live = false,
   },
   { nan_check = false, "name the first op that makes a NaN or an infinity (slower)", free = true },
-  { quiet = false, "no progress on the terminal", transient = true },
+  { quiet = false, "no progress on the terminal", transient = true, live = false },
 }
 
 --- What other programs call it -> what it may be called here, first known name wins.

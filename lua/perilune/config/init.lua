@@ -18,9 +18,11 @@
 -- `cfg.kl_coef(step)` whether it was set to a number or to a function of the step. Reading, writing
 -- or passing a name that is not there is an error that names the nearest one.
 --
--- Live changes: a loop begins each step with `cfg:at(step)`. `cfg:set(key, value)`, or `cfg.key =
--- value`, checks the value, takes hold at once and is journalled as {step, key, old, new}. Changes
--- belong right after `cfg:at(step)`, where a journal given to `cfg:replay` puts them again.
+-- Live changes: a loop begins each step with `cfg:at(step)` (`run:at` does). `cfg:set(key, value)`,
+-- or `cfg.key = value`, checks the value, takes hold at once and is journalled as {step, key, old,
+-- new}. Changes belong right after `cfg:at(step)`, where a journal given to `cfg:replay` puts them
+-- again. What was read before the first step, unless as a schedule, is built into the run by then:
+-- a change is refused, since it would reach only a part of what follows from the key.
 --
 -- May use: base.
 
@@ -53,7 +55,9 @@ local hidden = setmetatable({}, { __mode = "k" })
 function config.is_usage_error(err) return layers.is_usage_error(err) end
 
 local function run_check(self, cfg)
+  self.unnoted = self.unnoted + 1
   local message = self.check and self.check(cfg)
+  self.unnoted = self.unnoted - 1
   if message then return tostring(message) end
 end
 
@@ -104,6 +108,8 @@ function config.new(spec)
     told = {},
     notes = {},
     step = 0,
+    early = {}, -- keys that were read before the first step
+    unnoted = 0, -- above 0: reads that do not count as such
   }
   layers.build_rows(self, spec, fail)
   local settings = pending
@@ -117,7 +123,14 @@ function config.new(spec)
   for _, note in ipairs(self.notes) do
     io.stderr:write(("%s: note: %s\n"):format(self.name, note))
   end
-  local cfg = setmetatable({}, Config)
+  local meta = { __names = {} } -- for completion, which asks no function
+  for key, value in pairs(Config) do
+    meta[key] = value
+  end
+  for _, name in ipairs(layers.known_names(self)) do
+    meta.__names[name] = true
+  end
+  local cfg = setmetatable({}, meta)
   hidden[cfg] = self
   local message = run_check(self, cfg)
   if message then layers.usage(self, message) end
@@ -153,7 +166,7 @@ end
 
 --- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.
 -- @tparam Config cfg
--- @treturn table a copy
+-- @treturn table a copy; `steps`, those of the run, once they are told
 function config.describe(cfg)
   local self = hidden[cfg]
   return {
@@ -162,6 +175,7 @@ function config.describe(cfg)
     recipe = self.recipe,
     preset = self.preset,
     step = self.step,
+    steps = self.horizon,
   }
 end
 
@@ -179,9 +193,23 @@ end
 -- @treturn boolean
 function config.is(value) return hidden[value] ~= nil end
 
+-- Rooms that look at keys to show or check them and build nothing of them.
+local onlookers = { "/perilune/run/", "/perilune/config/", "/perilune/show/", "/perilune/cli/" }
+
+-- Notes who reads a key before the first step; called by __index alone.
+local function note_reader(self, key)
+  if self.unnoted > 0 then return end
+  local info = debug.getinfo(3, "S")
+  for _, room in ipairs(onlookers) do
+    if info and info.source:find(room, 1, true) then return end
+  end
+  self.early[key] = true
+end
+
 function Config.__index(cfg, key)
   local self = hidden[cfg]
   local value = self.values[key]
+  if not self.begun then note_reader(self, key) end
   if value ~= nil then
     return value
   elseif methods[key] then
@@ -200,28 +228,54 @@ function Config.__index(cfg, key)
 end
 
 --- Journal a change that was made, and tell whoever listens.
-local function note_change(self, key, old)
+local function note_change(self, key, old, more)
   local entry = { step = self.step, key = key, old = old, new = param.plain(self.values[key]) }
+  for name, value in pairs(more or {}) do
+    entry[name] = value
+  end
   self.journal[#self.journal + 1] = entry
   for _, listener in ipairs(self.listeners) do
     listener(entry)
   end
 end
 
-local function set(cfg, key, value, level)
+-- Why a key cannot be changed any more; nil when it can.
+local function settled(self, one)
+  if not self.begun or one.derived then
+    return nil
+  elseif one.live == false then
+    return ("%s is settled when a run begins and cannot be changed while it goes"):format(one.name)
+  elseif self.early[one.name] and not one.schedule and not one.live then
+    local text = "%s was read before the first step, so a change would reach only a part of what "
+      .. "follows from it: stop the run, and go on with --resume --resume_changed %s --%s VALUE"
+    return text:format(one.name, one.name, one.name)
+  end
+end
+
+-- `more`: further fields of the journal's entry; with `memory` a schedule goes on from it.
+local function set(cfg, key, value, level, more)
   local self = hidden[cfg]
   local one = layers.find_row(self, tostring(key))
   if not one then error(layers.unknown(self, tostring(key)), level + 1) end
   local old, old_source = self.values[one.name], self.source[one.name]
-  local ok, message = layers.assign(self, one, value, "live")
+  local message = settled(self, one)
+  if message then error(message, level + 1) end
+  local ok
+  ok, message = layers.assign(self, one, value, "live")
   if ok then
-    message = run_check(self, cfg)
+    message = run_check(self, cfg) or self.guard and self.guard(one.name, self.values[one.name])
     if message then
       self.values[one.name], self.source[one.name] = old, old_source
     end
   end
   if message then error(message, level + 1) end
-  note_change(self, one.name, param.plain(old))
+  if more and more.memory then self.values[one.name]:load_state(more.memory) end
+  local noted = {}
+  for name, field in pairs(more or {}) do
+    noted[name] = field
+  end
+  noted.old_memory = schedule.is(old) and old:state() or nil
+  note_change(self, one.name, param.plain(old), noted)
 end
 
 function Config.__newindex(cfg, key, value) set(cfg, key, value, 2) end
@@ -250,17 +304,36 @@ end
 --- Change a key while the recipe runs; the same as `cfg.key = value`.
 -- @tparam string key
 -- @tparam any value a value, a schedule, a function of the step, or text of any of these
-function methods.set(cfg, key, value) set(cfg, key, value, 2) end
+-- @tparam ?table note further fields of the journal's entry: `by`, who made the change; `memory`,
+--   what a schedule goes on from
+function methods.set(cfg, key, value, note) set(cfg, key, value, 2, note) end
+
+-- The fields of an entry that are kept when it is made again.
+local carried = { "by", "undo", "memory", "time" }
+
+-- Makes a change of a journal again.
+local function repeat_change(cfg, self, entry)
+  local more = { again = entry.again }
+  for _, name in ipairs(carried) do
+    more[name] = entry[name]
+  end
+  local ok, message = pcall(set, cfg, entry.key, entry.new, 0, more)
+  if not ok then
+    layers.usage(self, "the journal's change at step %d cannot be made: %s", entry.step, message)
+  end
+end
 
 --- Begin a step: changes from here on are journalled with it, and those of `replay` are made.
 -- @tparam integer step
 function methods.at(cfg, step)
   local self = hidden[cfg]
-  self.step = step
+  self.step, self.begun = step, true
   local waiting = self.waiting
-  while waiting and waiting[1] and waiting[1].step <= step do
-    local entry = table.remove(waiting, 1)
-    set(cfg, entry.key, entry.new, 2)
+  while waiting and waiting[1] do
+    local entry = waiting[1]
+    -- One that was made between two steps, when a run was resumed, belongs to the later.
+    if entry.step > step or entry.by == "resume" and entry.step == step then return end
+    repeat_change(cfg, self, table.remove(waiting, 1))
   end
 end
 
@@ -274,6 +347,13 @@ function methods.replay(cfg, journal)
       error("replay: " .. layers.unknown(self, tostring(entry.key)), 2)
     end
   end
+end
+
+--- Have a function look at each value that a change would give a key, from now on.
+-- @tparam ?function guard of name and value: gives a sentence to refuse it; nil: nobody looks
+function methods.set_guard(cfg, guard)
+  local self = hidden[cfg]
+  self.guard = guard
 end
 
 --- All live changes so far.
@@ -337,6 +417,7 @@ end
 function methods.to_table(cfg)
   local self = hidden[cfg]
   local result = { _recipe = self.name, _preset = self.preset }
+  self.unnoted = self.unnoted + 1
   for name, value in pairs(cfg) do
     if self.by_name[name].derived then
       result._derived = result._derived or {}
@@ -345,7 +426,31 @@ function methods.to_table(cfg)
       result[name] = param.plain(value)
     end
   end
+  self.unnoted = self.unnoted - 1
   return result
+end
+
+--- All keys as a page or a person needs them to change one: in the order of --help.
+-- @treturn {table,...} `key`, `value`, `default`, `range`, `meaning` and `source` as texts; whether
+--   it
+--   may be a `schedule`; `settled`: why the key cannot be changed while the run goes
+function methods.rows(cfg)
+  local self, list = hidden[cfg], {}
+  for _, one in ipairs(self.rows) do
+    if type(one) == "table" and not one.derived then
+      list[#list + 1] = {
+        key = one.name,
+        value = param.value_text(one, self.values[one.name]),
+        default = param.value_text(one, one.default),
+        range = param.range_text(one),
+        meaning = one.meaning,
+        source = self.source[one.name],
+        schedule = one.schedule or false,
+        settled = settled(self, one),
+      }
+    end
+  end
+  return list
 end
 
 --- What a checkpoint keeps of a config: live values and the memory of adaptive schedules.
@@ -467,7 +572,7 @@ function methods.load_state(cfg, state, path)
   end
   for _, change in ipairs(kept) do
     self.values[change.key] = change.value
-    note_change(self, change.key, change.old)
+    note_change(self, change.key, change.old, { by = "resume" })
   end
   for name, memory in pairs(state.schedules or {}) do
     if schedule.is(self.values[name]) and not allowed[name] then

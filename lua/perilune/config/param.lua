@@ -12,6 +12,7 @@
 --     flag         what the key is when it is given without a value
 --     transient     true: belongs to one process, is not restored when a run is resumed
 --     free          true: changes no result, so it may differ when a run is resumed
+--     live          false: never changed while a run goes; true: even when it was read before
 --     code          true: names a file that is run; never taken out of a run folder
 --
 -- A function as default, without `schedule`, makes a derived key: computed from the others, shown,
@@ -38,6 +39,7 @@ local options = {
   "transient",
   "flag",
   "free",
+  "live",
   "code",
 }
 local is_option = {}

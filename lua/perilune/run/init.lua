@@ -4,15 +4,17 @@
 --       recipe.lua config.json env.json     what was run, with which keys, where
 --       metrics.jsonl samples.jsonl         one row a log step, one row an example
 --       journal.jsonl alarms.jsonl          live changes of hyper-parameters; alarms that rang
+--       status.json control.sock            what it does now; where it can be talked to
 --       runs/<time>_<host>/events...        the same metrics for TensorBoard
 --       checkpoint-N/                       a model folder, and trainer_state.json
 --       best.json summary.json              the best checkpoint so far; the final figures
 --
 -- A folder belongs to one process at a time: `open` takes a lock that the kernel drops when the
--- process ends, however it ends. Resuming cuts every log back to the step of the checkpoint, so
--- that a killed and resumed run leaves the rows of one that was never killed. That happens when the
--- run goes on (`restore`, or the first row that is written): a resume that is refused leaves the
--- folder as it was.
+-- process ends, however it ends. Resuming cuts every log but the journal back to the step of the
+-- checkpoint, and makes the journal's later changes again at their steps, so that a killed and
+-- resumed run leaves the rows of one that was never killed. The cut happens when the run goes on
+-- (`restore`, or the first row that is written): a resume that is refused leaves the folder as it
+-- was.
 --
 -- What a checkpoint holds is described by the recipe's `parts` (perilune.run.state): `save` writes
 -- them, `restore` reads them back. `checkpoint`, below them, hands a temporary folder to a function
@@ -22,11 +24,14 @@
 
 local checked = require("perilune.base.options")
 local config = require("perilune.config")
+local control = require("perilune.run.control")
 local core = require("perilune.core")
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local unclosed = require("perilune.base.unclosed")
 local host = require("perilune.host")
+local json = require("perilune.base.json")
+local live = require("perilune.run.live")
 local log = require("perilune.run.log")
 local lfs = require("lfs")
 local state = require("perilune.run.state")
@@ -60,6 +65,7 @@ local written = {
   "config.json",
   "env.json",
   "summary.json",
+  "status.json",
   "best.json",
   "recipe.lua",
   "report.html",
@@ -221,7 +227,8 @@ local function open_logs(self)
   local keep = self.resumed and { keep_to = self.resumed.step } or { keep_to = -1 }
   self.metrics = assert(log.open(self.dir .. "/metrics.jsonl", keep))
   self.samples = assert(log.open(self.dir .. "/samples.jsonl", keep))
-  self.changes = assert(log.open(self.dir .. "/journal.jsonl", keep))
+  local kept = { keep_to = live.kept(keep.keep_to) }
+  self.changes = assert(log.open(self.dir .. "/journal.jsonl", kept))
   self.alarms = assert(log.open(self.dir .. "/alarms.jsonl", keep))
   local folder = ("%s/runs/%s_%s"):format(self.dir, os.date("%b%d_%H-%M-%S"), system.hostname())
   assert(files.folder_make(folder))
@@ -237,9 +244,8 @@ local function begin(self)
   copy_recipe(self, about.recipe)
   write_environment(self, self.environment, about.recipe)
   open_logs(self)
-  local journal = self.cfg:journal()
-  for i = self.journalled + 1, #journal do -- what differs from the checkpoint
-    self.changes:append(journal[i])
+  for _, entry in ipairs(self.unwritten) do -- what differs from the checkpoint
+    self.changes:append(entry)
   end
   if not (self.resumed and exists(self.dir .. "/config.json")) then
     write_json(self.dir .. "/config.json", self.cfg:to_table())
@@ -268,7 +274,15 @@ function run.open(cfg, options)
     local text = "%s is in use by %s; wait for it, or give another --output_dir"
     error(text:format(folder, owner), 2)
   end
-  local self = setmetatable({ dir = folder, cfg = cfg, lock = lock, best = nil }, Run)
+  local self = setmetatable({
+    dir = folder,
+    cfg = cfg,
+    lock = lock,
+    best = nil,
+    entries = {}, -- of the journal
+    unwritten = {}, -- of these, made before the logs are open
+    markers = {}, -- changes that no row of metrics shows yet
+  }, Run)
   unclosed.add(self)
   local ok, err = pcall(function()
     clean_up(folder)
@@ -287,7 +301,7 @@ function run.open(cfg, options)
       remove_run(folder)
     end
     local saved, unreadable
-    self.environment, self.journalled = options.environment, #cfg:journal()
+    self.environment = options.environment
     local recipe = config.describe(cfg).recipe
     if recipe and lfs.attributes(recipe, "mode") == "file" then
       self.recipe_hash = assert(files.hash(recipe))
@@ -303,8 +317,10 @@ function run.open(cfg, options)
       local path = folder .. "/best.json"
       local best = exists(path) and assert(files.read_json(path))
       self.best = best and best.step <= checkpoint.step and best or nil
-      cfg:load_state(saved.perilune.config, checkpoint.path)
     end
+    live.take_up(self, checkpoint and checkpoint.step or -1)
+    cfg:on_change(function(entry) live.on_change(self, entry) end)
+    if checkpoint then cfg:load_state(saved.perilune.config, checkpoint.path) end
     if cfg.threads > 0 then core.threads(cfg.threads) end
     core.nan_check(cfg.nan_check)
     local kept_to = self.resumed and self.resumed.step or -1
@@ -312,9 +328,6 @@ function run.open(cfg, options)
     local last = self.history[#self.history]
     local taken = last and type(last.time) == "number" and last.time or 0
     self.clock_start = system.monotonic() - taken
-    cfg:on_change(function(entry)
-      if self.changes then self.changes:append(entry) end
-    end)
     if not self.resumed then begin(self) end
     stopping.leave_words()
   end)
@@ -357,6 +370,11 @@ function Run:log(step, metrics)
   begin(self)
   row.step = step
   row.time = row.time or self:seconds()
+  if #self.markers > 0 then
+    row.changed = table.concat(self.markers, "; ")
+    self.markers = {}
+    self.events:text(step, "changed", row.changed)
+  end
   self.logged = true
   self.metrics:append(row)
   self.history[#self.history + 1] = row
@@ -365,6 +383,7 @@ function Run:log(step, metrics)
     if name ~= "step" and name ~= "time" then shown[name] = value end
   end
   self.events:scalars(step, shown)
+  if self.control then self.control:tell { event = "step", step = step, row = row } end
 end
 
 --- Write an example to samples.jsonl: prompt, answer, score, whatever the recipe has.
@@ -422,6 +441,40 @@ local function rotate(self, limit)
   end
 end
 
+-- Writes checkpoint-N into a folder, whole or not at all: its path, and the best one then.
+local function write_checkpoint(self, folder, step, write, options)
+  local name = ("checkpoint-%d"):format(step)
+  local path = folder .. "/" .. name
+  local temporary = assert(files.folder_begin(path))
+  local best = self.best
+  local ok, err = pcall(function()
+    write(temporary)
+    if options.best then best = { step = step, metric = options.metric, path = name } end
+    write_json(temporary .. "/trainer_state.json", {
+      global_step = step,
+      max_steps = self.cfg.max_steps,
+      best_metric = best and best.metric,
+      best_model_checkpoint = best and best.path,
+      perilune = {
+        config = self.cfg:state(),
+        state = options.state or {},
+        journal = json.array(self:journal()),
+      },
+    })
+    self.metrics:sync()
+    self.samples:sync()
+    self.changes:sync()
+    self.alarms:sync()
+    local committed, message = files.folder_commit(temporary, path)
+    if not committed then error(message, 0) end
+  end)
+  if not ok then
+    files.folder_discard(temporary)
+    error(err, 0)
+  end
+  return path, best
+end
+
 --- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
 -- @tparam integer step
 -- @tparam function write writes the model and whatever else into the folder it is given
@@ -431,34 +484,10 @@ end
 function Run:checkpoint(step, write, options)
   options = checked.take("run:checkpoint", options, checked.any_of { "state", "metric", "best" })
   begin(self)
-  local name = ("checkpoint-%d"):format(step)
-  local path = self.dir .. "/" .. name
-  local temporary = assert(files.folder_begin(path))
-  local ok, err = pcall(function()
-    write(temporary)
-    local best = self.best
-    if options.best then best = { step = step, metric = options.metric, path = name } end
-    write_json(temporary .. "/trainer_state.json", {
-      global_step = step,
-      max_steps = self.cfg.max_steps,
-      best_metric = best and best.metric,
-      best_model_checkpoint = best and best.path,
-      perilune = { config = self.cfg:state(), state = options.state or {} },
-    })
-    self.metrics:sync()
-    self.samples:sync()
-    self.changes:sync()
-    self.alarms:sync()
-    local committed, message = files.folder_commit(temporary, path)
-    if not committed then error(message, 0) end
-    if options.best then
-      write_json(self.dir .. "/best.json", best)
-      self.best = best
-    end
-  end)
-  if not ok then
-    files.folder_discard(temporary)
-    error(err, 0)
+  local path, best = write_checkpoint(self, self.dir, step, write, options)
+  if options.best then
+    write_json(self.dir .. "/best.json", best)
+    self.best = best
   end
   rotate(self, self.cfg.save_total_limit)
   if self.graceful then stopping.stop_if_asked(self, path) end
@@ -488,6 +517,42 @@ function Run:save(step, parts, recipe_state, options)
   )
 end
 
+-- The parts of the recipe, which an attached session may ask to be kept.
+local function parts_of(self)
+  if self.parts then return self.parts end
+  error("this recipe gives its parts to no run:restore, so no checkpoint can be asked for", 0)
+end
+
+--- Write the checkpoint of the last step that is done, between two steps.
+-- @tparam integer done
+-- @treturn string its path
+function Run:save_here(done) return self:save(done, parts_of(self), self.recipe_state) end
+
+--- Begin a new run beside this one, with a checkpoint of the last step that is done.
+-- @tparam integer done
+-- @tparam string name of its folder
+-- @treturn string the folder
+-- @treturn string the command that goes on with it
+function Run:branch(done, name)
+  local parts = parts_of(self)
+  begin(self)
+  return live.branch(self, name, function(folder)
+    local function write(dir) state.write(dir, with_recipe(self, parts)) end
+    write_checkpoint(self, folder, done, write, { state = self.recipe_state })
+  end)
+end
+
+--- The journal so far: changes of keys, evals of attached sessions.
+-- @treturn {table,...} a copy
+function Run:journal() return table.move(self.entries, 1, #self.entries, 1, {}) end
+
+--- Note something in the journal.
+-- @tparam table entry with its `step`
+function Run:note(entry)
+  begin(self)
+  live.note(self, entry)
+end
+
 --- Take up the parts of the checkpoint that the run goes on from. What decides the result beside
 -- them, `parts.data` and `parts.made_with`, must have the content it had, or be named by
 -- `resume_changed`: then the change is journalled.
@@ -500,14 +565,15 @@ function Run:restore(parts, beginning)
   self.graceful, self.data = true, parts.data
   host.words(nil)
   host.graceful(true)
+  self.parts, self.recipe_state = parts, self.resumed and self.resumed.state or beginning
   if not self.resumed then return beginning end
   local now, allowed = with_recipe(self, parts), self.cfg:changes_allowed()
   local changes = state.compare(self.resumed.path, now, allowed)
   state.read(self.resumed.path, parts)
   begin(self)
   for _, change in ipairs(changes) do
-    change.step = self.resumed.step
-    self.changes:append(change)
+    change.step, change.by, change.content = self.resumed.step, "resume", true
+    live.note(self, change)
   end
   return self.resumed.state
 end
@@ -593,6 +659,7 @@ function Run:summary(figures, finish)
     }
     write_json(path, summary)
   end
+  self.finished = true
   if not self.cfg.quiet then show_end(summary, finish) end
   return summary
 end
@@ -696,8 +763,33 @@ function Run:save_model(model, options)
   return path
 end
 
+--- Begin a step: at the head of the loop, before anything of the step. Live changes of a journal
+-- are made, and whoever is attached to the run is served, which may keep it here for as long as it
+-- is paused.
+-- @tparam integer step
+function Run:at(step)
+  self.cfg:at(step)
+  if not self.begun then
+    self.begun = true
+    live.write_status(self, "running")
+    local opened, message = control.open(self)
+    if not opened then io.stderr:write("nobody can attach to this run: ", message, "\n") end
+    self.control = opened
+  end
+  local serving = self.control
+  if serving then serving:boundary(step, 2) end
+end
+
 --- Close all files and give the folder free; more than once is fine.
-function Run:close()
+-- @tparam ?string ending the state the run ends in ("stopped"); else "done" when its summary is
+--   written, "failed" when not
+function Run:close(ending)
+  if self.begun and self.lock then
+    ending = ending or self.finished and "done" or "failed"
+    live.write_status(self, ending)
+    if self.control then self.control:close(ending) end
+    self.control = nil
+  end
   for _, name in ipairs { "metrics", "samples", "changes", "alarms", "events" } do
     if self[name] then
       self[name]:close()
@@ -717,7 +809,7 @@ function Run:close()
   end
 end
 
-Run.__close = Run.close
-Run.__gc = Run.close
+Run.__close = function(self) self:close() end
+Run.__gc = Run.__close
 
 return run

@@ -65,14 +65,21 @@ function log.read(path, options)
   return rows
 end
 
--- Lines and rows up to a step; what cannot be read is left out.
-local function kept_of(path, step)
+-- Whether a row is to be kept: up to a step, or as a function says.
+local function is_kept(row, keep_to)
+  if type(row) ~= "table" or type(row.step) ~= "number" then return false end
+  if type(keep_to) == "number" then return row.step <= keep_to end
+  return keep_to(row)
+end
+
+-- Lines and rows that are to be kept; what cannot be read is left out.
+local function kept_of(path, keep_to)
   local text, message = files.read(path, math.maxinteger)
   if not text then return nil, message end
   local lines, rows = {}, {}
   for line in text:gmatch("[^\n]*\n") do
     local row = json.decode(line)
-    if type(row) == "table" and type(row.step) == "number" and row.step <= step then
+    if is_kept(row, keep_to) then
       lines[#lines + 1], rows[#rows + 1] = line, row
     end
   end
@@ -81,12 +88,12 @@ end
 
 --- The rows that `open` with `keep_to` leaves in a file; none when there is no file.
 -- @tparam string path
--- @tparam number step
+-- @tparam number|function keep_to
 -- @treturn ?{table,...} rows, with numbers as `read` gives them
 -- @treturn ?string message
-function log.kept(path, step)
+function log.kept(path, keep_to)
   if not lfs.attributes(path) then return {} end
-  local lines, rows = kept_of(path, step)
+  local lines, rows = kept_of(path, keep_to)
   if not lines then return nil, rows end
   for _, row in ipairs(rows) do
     texts_to_numbers(row)
@@ -94,16 +101,17 @@ function log.kept(path, step)
   return rows
 end
 
-local function cut_back(path, step)
+local function cut_back(path, keep_to)
   if not lfs.attributes(path) then return true end
-  local lines, message = kept_of(path, step)
+  local lines, message = kept_of(path, keep_to)
   if not lines then return nil, message end
   return files.write_atomic(path, table.concat(lines))
 end
 
 --- Open a file for appending.
 -- @tparam string path
--- @tparam ?table options `keep_to`: drop the rows of later steps first
+-- @tparam ?table options `keep_to`: drop the rows of later steps first; or a function of a row that
+-- says whether it stays
 -- @treturn ?Log
 -- @treturn ?string
 function log.open(path, options)

@@ -23,17 +23,16 @@ function stopping.holds_stages(folder)
   return false
 end
 
---- The command that goes on with a run, or with the run that this one is a stage of.
-local function command_to_resume(self)
-  local first = self
-  for _, other in ipairs(unclosed.list()) do -- a stage lies in the folder of its run
-    if first.dir:sub(1, #other.dir + 1) == other.dir .. "/" then first = other end
-  end
-  local about = config.describe(first.cfg)
+--- The command that goes on with the run in a folder.
+-- @tparam Config cfg of the run, or of one like it
+-- @tparam string folder
+-- @treturn string
+function stopping.command(cfg, folder)
+  local about = config.describe(cfg)
   local words = { "perilune", "run", about.recipe or "RECIPE" }
-  list.append(words, { "--output_dir", first.dir, "--resume" })
-  for key, value in pairs(first.cfg) do
-    if config.runs_code(first.cfg, key) and value ~= "" then
+  list.append(words, { "--output_dir", folder, "--resume" })
+  for key, value in pairs(cfg) do
+    if config.runs_code(cfg, key) and value ~= "" then
       list.append(words, { "--" .. key, value })
     end
   end
@@ -41,6 +40,15 @@ local function command_to_resume(self)
     words[i] = word:find("^[%w_./:=+-]+$") and word or "'" .. word:gsub("'", "'\\''") .. "'"
   end
   return table.concat(words, " ")
+end
+
+-- The command that goes on with a run, or with the run that this one is a stage of.
+local function command_to_resume(self)
+  local first = self
+  for _, other in ipairs(unclosed.list()) do -- a stage lies in the folder of its run
+    if first.dir:sub(1, #other.dir + 1) == other.dir .. "/" then first = other end
+  end
+  return stopping.command(first.cfg, first.dir)
 end
 
 --- Says what a signal writes while runs are open and none has a checkpoint to wait for: where the
@@ -71,7 +79,7 @@ function stopping.stop_if_asked(run, path)
     how,
     "\n"
   )
-  run:close()
+  run:close("stopped")
   host.stop()
 end
 

@@ -14,7 +14,7 @@ floors.engine = {
   { "tensor", "kernels" },
   { "ops" },
   { "graph" },
-  { "train", "gen", "io", "store" },
+  { "train", "gen", "io", "store", "net" },
   { "text" },
   { "context" },
 }
