@@ -203,7 +203,7 @@ void pl_tensor_free_data(pl_tensor *t);
 pl_status pl_tensor_copy(pl_ctx *ctx, pl_tensor *dst, const pl_tensor *src);
 pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value);
 /* Every element from the stream (seed, purpose): uniform in [a, b) or normal of mean a, standard
-** deviation b. */
+** deviation b. Interrupted it leaves elements that mean nothing. */
 pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, double b,
                            uint64_t seed, uint64_t purpose);
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/thread.h"
 #include "graph/graph.h"
 
 void pl_set_nan_check(pl_ctx *ctx, bool on)
@@ -98,7 +99,11 @@ pl_status pl_op(pl_ctx *ctx, pl_op_id op, pl_tensor *const *in, const pl_param *
 
     const pl_op_impl *impl = pl__ops_for(ctx, dtype)->impl[op];
     PL_GO(impl->shape(&c));
-    PL_GO(impl->forward(&c));
+    pl__stop_set(&ctx->interrupted);
+    st = impl->forward(&c);
+    pl__stop_set(NULL);
+    PL_GO(st);
+    PL_GO(pl__check_interrupt(ctx)); /* tiles may have been left out */
     if (graph->nan_check) PL_GO(check_finite(&c));
     if (graph->recording != NULL) PL_GO(pl__plan_record(ctx, &c));
     if (c.grad) PL_GO(pl__tape_record(ctx, &c));

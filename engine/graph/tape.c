@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "base/thread.h"
+
 struct pl_node {
     pl_node *prev, *next, *next_dead;
     bool dying;
@@ -273,7 +275,11 @@ static pl_status backward_op(pl_ctx *ctx, pl_node *node)
     pl_dtype dtype = PL_F32;
     for (int i = 0; i < node->n_in; i++)
         if (c->in[i] != NULL && c->in[i]->dtype == PL_F64) dtype = PL_F64;
-    PL_GO(pl__ops_for(ctx, dtype)->impl[c->op]->backward(c));
+    pl__stop_set(&ctx->interrupted);
+    st = pl__ops_for(ctx, dtype)->impl[c->op]->backward(c);
+    pl__stop_set(NULL);
+    PL_GO(st);
+    PL_GO(pl__check_interrupt(ctx)); /* tiles may have been left out */
     for (int i = 0; i < node->n_in; i++) {
         if (c->d_in[i] == NULL) continue;
         if (repeated[i]) add_into(c->in[i]->grad, c->d_in[i]);

@@ -218,13 +218,14 @@ void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const re
     const int64_t kv_step = a->G * a->D, share = att_fwd_share(longest(a), a->D);
     const dims m = dims_of(a);
     const int threads = pl__threads_for(work_of(a, NULL));
+    const pl_stop stop = pl__stop_get();
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t task = 0; task < tasks; task++) {
         /* Late rows have most keys: they are dealt out first. */
         const int64_t b = task % a->B, g = task / a->B % a->G;
         const int64_t from = (stretches - 1 - task / a->B / a->G) * STRETCH;
         const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
-        if (from >= n) continue;
+        if (from >= n || pl__stopped(stop)) continue;
         const int64_t to = min64(n, from + STRETCH), seen = att_first_tile(from, m.window);
         const int64_t kv_at = (start + seen) * kv_step + g * a->D;
         vec *mine = (vec *)work + omp_get_thread_num() * share;
@@ -378,6 +379,7 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
     const int64_t heads = a->B * a->G, tasks = heads * stretches;
     const dims m = dims_of(a);
     const int threads = pl__threads_for(work_of(a, cache->past));
+    const pl_stop stop = pl__stop_get();
 #pragma omp parallel num_threads(threads)
     {
         vec *mine = (vec *)work + omp_get_thread_num() * 4 * a->D;
@@ -395,7 +397,7 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
             const int64_t from = (stretches - 1 - task / heads) * STRETCH;
             const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
             const int64_t past = cache->past[b];
-            if (from >= n) continue;
+            if (from >= n || pl__stopped(stop)) continue;
             const int64_t at = (cache->slots[b] * a->G + g) * cache->max_len * a->D;
             const keys kv = {cache->k + at, cache->v + at, ATT_TILE * a->D, 1, ATT_TILE, a->D, 0,
                              past + n};

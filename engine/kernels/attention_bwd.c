@@ -143,6 +143,7 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
         cost += n * min64(n / 2 + 1, att_window(a)) * a->H * (D * 5 + 32);
     }
     const int threads = pl__threads_for(cost);
+    const pl_stop stop = pl__stop_get();
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t task = 0; task < a->B * a->G; task++) {
         const int64_t b = task / a->G, g = task % a->G;
@@ -153,7 +154,7 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
         att_gather(w.v, v + kv_at, kv_step, n, D);
         memset(w.dk, 0, (size_t)(n * Dp) * sizeof(real));
         memset(w.dv, 0, (size_t)(n * Dp) * sizeof(real));
-        for (int64_t i = 0; i < n_heads; i++) {
+        for (int64_t i = 0; i < n_heads && !pl__stopped(stop); i++) {
             const int64_t head = g * n_heads + i, q_at = start * q_step + head * D;
             const head_rows h = {.q = q + q_at,
                                  .dy = dy + q_at,
@@ -168,7 +169,8 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
                                  .scale = (real)a->scale,
                                  .cap = (real)a->softcap};
             int64_t first = 0;
-            for (; first + VL < n; first += 2 * VL) bwd_units_2(&h, &w, first);
+            for (; first + VL < n && !pl__stopped(stop); first += 2 * VL)
+                bwd_units_2(&h, &w, first);
             if (first < n) bwd_units_1(&h, &w, first);
         }
         for (int64_t j = 0; j < n; j++) {

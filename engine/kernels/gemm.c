@@ -39,6 +39,7 @@ typedef struct {
     kept w; /* instead of b */
     int64_t lda, ldb, ldc;
     real *c;
+    pl_stop stop;
 } job;
 
 /* A block of B for tiles: panel p at at + p * ps, row k of it bs further. `direct`: B itself, where
@@ -143,7 +144,7 @@ static void run_panel(const job *g, int64_t col, int64_t cols)
             if (g->kind == B_KEPT_TRANSPOSED) pack_kept(&g->w, col, cols, k0, kc, buffer, t.bs);
             else pack(transposed, src, g->ldb, cols, kc, buffer, t.bs);
         }
-        for (int64_t s = 0; s < strips; s++) {
+        for (int64_t s = 0; s < strips && !pl__stopped(g->stop); s++) {
             const int64_t row = strip_bound(g->m, strips, s);
             t.a = t.next = a_at(g, row, k0);
             tile_place(&t, g, row, col, cols);
@@ -188,7 +189,7 @@ static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64
     tile_args t = tile_of(g, k0, kc);
 
     if (pack_edge) pack(false, b.at + (panels - 1) * b.ps, b.bs, odd, kc, edge, NR);
-    for (int64_t i = t0; i < t1;) {
+    for (int64_t i = t0; i < t1 && !pl__stopped(g->stop);) {
         const int64_t s = i / panels, row = strip_bound(g->m, strips, s);
         const int64_t mr = strip_bound(g->m, strips, s + 1) - row;
         t.a = a_at(g, row, k0);
@@ -280,6 +281,7 @@ static void run_blocks(const job *g, real *work)
 static void run(job *g, bool parallel, real *work)
 {
     if (g->m <= 0 || g->n <= 0) return;
+    g->stop = pl__stop_get();
     if (g->k <= 0) g->a = g->b = g->c; /* not read, but NULL has no places to point at */
     const bool straight = g->kind == B_STRAIGHT || g->kind == B_KEPT;
     if (!parallel || (g->m <= M_FEW && !straight)) run_panels(g, parallel);

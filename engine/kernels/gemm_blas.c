@@ -43,9 +43,11 @@ static void run_tiles(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const r
 {
     const int64_t least = LEAST / k + 1, width = least > COLS ? least : COLS;
     const int64_t across = n < 2 * width ? 1 : n / width, down = (m + ROWS - 1) / ROWS;
+    const pl_stop stop = pl__stop_get();
     /* What stays below PL_PARALLEL_MIN by this is too small for OpenBLAS's threads too. */
     PL_PARALLEL_FOR(m * n / 8 * k)
     for (int64_t t = 0; t < down * across; t++) {
+        if (pl__stopped(stop)) continue;
         const int64_t i = t / across * ROWS, p = t % across;
         const int64_t j = n * p / across, cols = n * (p + 1) / across - j;
         one_call(ta, tb, min_of(ROWS, m - i), cols, k, ta ? a + i : a + i * lda, lda,

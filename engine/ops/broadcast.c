@@ -98,8 +98,10 @@ static void walk(const walk_plan *p, pl_run f, real *y, bool acc, const real *co
     const int64_t across = pl__tiles(width, tile_width), down = pl__tiles(rows, tile_rows);
     bool step[MAX_OPERANDS] = {false};
     for (int k = 0; k < p->n_in; k++) step[k] = p->step[k][last] != 0;
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(p->count * 2)
     for (int64_t t = 0; t < across * down; t++) {
+        if (pl__stopped(stop)) continue;
         const int64_t at = t % across * tile_width, n = pl__least(tile_width, width - at);
         const int64_t from = t / across * tile_rows, to = pl__least(from + tile_rows, rows);
         for (int64_t r = from; r < to; r++) {

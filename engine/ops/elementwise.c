@@ -18,8 +18,10 @@ static pl_status run_forward(pl_call *c, pl_unary_fwd f, real lo, real hi)
     const int64_t n = c->in[X]->count;
     const real *x = pl__real(c->in[X]);
     real *y = pl__real(c->out[Y]);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(n * 4)
-    for (int64_t i = 0; i < n; i += PL_TILE) f(pl__least(PL_TILE, n - i), y + i, x + i, lo, hi);
+    for (int64_t i = 0; i < n; i += PL_TILE)
+        if (!pl__stopped(stop)) f(pl__least(PL_TILE, n - i), y + i, x + i, lo, hi);
     return PL_OK;
 }
 
@@ -33,9 +35,10 @@ static pl_status run_backward(pl_call *c, pl_unary_bwd f, real lo, real hi)
                     : c->row->flags & PL_OPF_KEEP_IN ? pl__real(c->in[X])
                                                      : dy;
     real *dx = pl__real(c->d_in[X]);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(n * 4)
     for (int64_t i = 0; i < n; i += PL_TILE)
-        f(pl__least(PL_TILE, n - i), dx + i, acc, dy + i, u + i, lo, hi);
+        if (!pl__stopped(stop)) f(pl__least(PL_TILE, n - i), dx + i, acc, dy + i, u + i, lo, hi);
     return PL_OK;
 }
 

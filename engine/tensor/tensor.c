@@ -362,12 +362,13 @@ pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, dou
     PL_TRY(pl_tensor_check(ctx, t));
     PL_TRY(refuse_kept(ctx, t, "random"));
     if (t->dtype == PL_I32) return pl__fail(ctx, PL_ERR_DTYPE, "random: wants a float tensor");
+    pl_tensor_touch(t);
     PL_PARALLEL_FOR(t->count * 100)
     for (int64_t i = 0; i < t->count; i++) {
+        if (pl__stopped(&ctx->interrupted)) continue;
         const double x = normal ? a + b * pl_random_normal(seed, purpose, (uint64_t)i)
                                 : a + (b - a) * pl_random_uniform(seed, purpose, (uint64_t)i);
         store(t, i, x);
     }
-    pl_tensor_touch(t);
-    return PL_OK;
+    return pl__check_interrupt(ctx);
 }

@@ -42,6 +42,11 @@ int host_interrupt_stop(lua_State *L);
 ** second one does not end the process. Returns the former state. */
 bool host_interrupt_idle(bool idle);
 
+/* safe_point.c. Finds the code of Lua's libraries and replaces table.sort; before scripts run. */
+void host_safe_point_open(lua_State *L);
+/* Whether a signal handler that got this ucontext_t may raise an error in L, which runs. */
+bool host_safe_point(lua_State *L, const void *context);
+
 /* lua_pcall with a handler that adds a traceback to faults of the program; forgets any Ctrl-C on
 ** the way out. The stack is as for lua_pcall. */
 int host_call(lua_State *L, int nargs, int nresults);

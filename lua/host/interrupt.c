@@ -7,8 +7,10 @@
 **   - coroutines: resume and wrap note which thread runs, so the hook lands on it;
 **   - protected calls: pcall, xpcall and resume hand an interrupt on instead of returning it, so
 **     `while true do pcall(f) end` stops as well; only host_call (the REPL, the program) ends it;
-**   - a second Ctrl-C within a second ends the process, for code that never comes back.
-** To-be-closed variables run on the way out as with any error, without the hook.
+**   - functions of Lua's own library that take long (a pattern that backtracks, a sort, a concat)
+**     are left by an error raised in the handler itself, where that is safe (safe_point.c); a timer
+**     calls the handler again and again until one way or the other has worked.
+** To-be-closed variables run on the way out as with any error, without hook and timer.
 **
 ** A training loop that keeps checkpoints asks for a grace (perilune.host.graceful): then the first
 ** Ctrl-C or SIGTERM is only noted, the loop ends its step, writes a checkpoint and calls
@@ -17,45 +19,124 @@
 ** SIGURG, which the channel of somebody attached to a run can send, acts as Ctrl-C on what that one
 ** runs there, and is nothing at other times.
 **
-** Not covered: a long run inside one C function of Lua's own library, such as string.find with a
-** pattern that backtracks without end; there the second Ctrl-C is the way out.
+** Not covered: what neither asks the engine's flag nor is Lua's (compiling a text of megabytes, a C
+** library of somebody else's). When an interrupt has waited for a second, the next Ctrl-C says
+** so and the one after it ends the process.
 */
 #include "host.h"
 
 #include "lb.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { TICK_US = 250 }; /* from one look for a safe point to the next */
 
 static struct {
     lua_State *volatile running;
     pl_ctx *volatile ctx;
+    pthread_t thread; /* Lua's */
     volatile sig_atomic_t pending, idle;
+    volatile sig_atomic_t raised;          /* the pending interrupt is an error on its way out */
+    volatile sig_atomic_t warned;          /* that it cannot be stopped */
+    volatile sig_atomic_t ticks;           /* the timer runs */
     volatile sig_atomic_t graceful, noted; /* a loop honours signals; the signal it has to honour */
     volatile sig_atomic_t attended;        /* SIGURG stops what runs */
     int cause;                             /* the signal that ended the program's work */
     volatile sig_atomic_t words_size;      /* of `words`, written when a signal is not waited for */
     char words[2048];
-    struct timespec last;
+    struct timespec since; /* when the pending interrupt came */
 } intr;
 
 static void stop(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     lua_sethook(L, NULL, 0, 0);
-    if (intr.pending) luaL_error(L, "interrupted!");
+    if (!intr.pending) return;
+    intr.raised = 1;
+    luaL_error(L, "interrupted!");
+}
+
+static void set_ticks(bool on)
+{
+    const struct itimerval every = {{0, on ? TICK_US : 0}, {0, on ? TICK_US : 0}};
+    if (on == (intr.ticks != 0)) return;
+    intr.ticks = on;
+    setitimer(ITIMER_REAL, &every, NULL);
 }
 
 /* lua_sethook is what lua.c calls from its handler too: it only stores a few words. */
 static void arm(lua_State *L)
 {
+    intr.raised = 0;
     lua_sethook(L, stop, LUA_MASKCALL | LUA_MASKCOUNT, 1);
+    set_ticks(true);
 }
 
-static void on_signal(int sig)
+/* Raises the error here if that is safe: then it does not return. */
+static void stop_in_library(const void *context)
 {
+    lua_State *L = intr.running;
+    if (!intr.pending || intr.raised || !host_safe_point(L, context)) return;
+    sigset_t ours;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGURG);
+    sigaddset(&ours, SIGALRM);
+    intr.raised = 1;
+    lua_sethook(L, NULL, 0, 0);
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL); /* the handler is left by a jump */
+    luaL_error(L, "interrupted!");
+}
+
+static void on_tick(int sig, siginfo_t *info, void *context)
+{
+    (void)info;
+    if (!pthread_equal(pthread_self(), intr.thread)) pthread_kill(intr.thread, sig);
+    else if (intr.pending && !intr.raised) stop_in_library(context);
+    else set_ticks(false);
+}
+
+/* A further Ctrl-C while one is pending. */
+static void insist(int sig)
+{
+    static const char text[] = "\nperilune: this cannot be stopped from here; once more ends the "
+                               "program, and what it holds is lost\n";
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const double waited = (double)(now.tv_sec - intr.since.tv_sec) +
+                          1e-9 * (double)(now.tv_nsec - intr.since.tv_nsec);
+    if (waited < 1.0) return;
+    if (intr.warned) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+    } else {
+        intr.warned = 1;
+        (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    }
+}
+
+/* Stops what runs; may leave by a jump. */
+static void interrupt(const void *context)
+{
+    clock_gettime(CLOCK_MONOTONIC, &intr.since);
+    intr.pending = 1;
+    if (intr.ctx) pl_interrupt(intr.ctx);
+    arm(intr.running);
+    stop_in_library(context);
+}
+
+static void on_signal(int sig, siginfo_t *info, void *context)
+{
+    (void)info;
+    if (!pthread_equal(pthread_self(), intr.thread)) {
+        pthread_kill(intr.thread, sig);
+        return;
+    }
     if (intr.graceful && !intr.noted) {
         static const char text[] = "\nperilune: the step is finished and a checkpoint written; "
                                    "once more stops at once\n";
@@ -72,32 +153,22 @@ static void on_signal(int sig)
         raise(sig);
         return;
     }
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    double since =
-        (double)(now.tv_sec - intr.last.tv_sec) + 1e-9 * (double)(now.tv_nsec - intr.last.tv_nsec);
-    intr.last = now;
     if (intr.idle) {
         intr.pending = 1;
         return;
     }
-    if (intr.pending && since < 1.0) {
-        signal(sig, SIG_DFL);
-        raise(sig);
+    if (intr.pending) {
+        insist(sig);
         return;
     }
-    intr.pending = 1;
-    if (intr.ctx) pl_interrupt(intr.ctx);
-    arm(intr.running);
+    interrupt(context);
 }
 
-static void on_urgent(int sig)
+static void on_urgent(int sig, siginfo_t *info, void *context)
 {
-    (void)sig;
-    if (!intr.attended) return;
-    intr.pending = 1;
-    if (intr.ctx) pl_interrupt(intr.ctx);
-    arm(intr.running);
+    (void)info;
+    if (!pthread_equal(pthread_self(), intr.thread)) pthread_kill(intr.thread, sig);
+    else if (intr.attended && !intr.pending) interrupt(context);
 }
 
 void host_interrupt_attend(bool on)
@@ -138,13 +209,14 @@ int host_interrupt_noted(void)
 int host_interrupt_stop(lua_State *L)
 {
     intr.cause = intr.noted;
-    intr.pending = 1;
+    intr.pending = intr.raised = 1;
     return luaL_error(L, "interrupted!");
 }
 
 void host_interrupt_forget(lua_State *L)
 {
-    intr.pending = 0;
+    set_ticks(false);
+    intr.pending = intr.raised = intr.warned = 0;
     lua_sethook(L, NULL, 0, 0);
     if (intr.ctx) pl_interrupt_clear(intr.ctx);
 }
@@ -357,13 +429,19 @@ void host_interrupt_open(lua_State *L)
     luaL_setfuncs(L, co, 0);
     lua_pop(L, 2);
 
+    host_safe_point_open(L);
+    intr.thread = pthread_self();
     struct sigaction action;
     memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    action.sa_sigaction = on_tick;
+    sigaction(SIGALRM, &action, NULL);
+    action.sa_flags = SA_SIGINFO;
+    action.sa_sigaction = on_signal;
     sigemptyset(&action.sa_mask); /* no SA_RESTART: a read at the prompt has to come back */
     sigaction(SIGINT, &action, NULL);
     struct sigaction urgent = action;
-    urgent.sa_handler = on_urgent;
+    urgent.sa_sigaction = on_urgent;
     sigaction(SIGURG, &urgent, NULL);
     struct sigaction before;
     sigaction(SIGTERM, NULL, &before);
@@ -372,6 +450,8 @@ void host_interrupt_open(lua_State *L)
 
 void host_interrupt_close(void)
 {
+    set_ticks(false);
+    signal(SIGALRM, SIG_IGN);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
     intr.ctx = NULL;
