@@ -395,20 +395,23 @@ static bool is_command(const char *name)
     return n < (int)sizeof path && is_file(path);
 }
 
-/* The command's function gets a table of its arguments; it returns an exit status, or true, false
-** or nothing. */
-static int run_command(lua_State *L, const char *name, char **args)
+/* Calls a function of lua/perilune/cli/init.lua with a name and, unless they are NULL, a table of
+** arguments; it returns an exit status, or true, false or nothing. */
+static int call_cli(lua_State *L, const char *function, const char *name, char **args)
 {
     lua_getglobal(L, "require");
-    lua_pushfstring(L, "perilune.cli.%s", name);
+    lua_pushliteral(L, "perilune.cli");
     int status = host_call(L, 1, 1);
     if (status == LUA_OK) {
-        lua_newtable(L);
-        for (int i = 0; args[i]; i++) {
+        lua_getfield(L, -1, function);
+        lua_remove(L, -2);
+        lua_pushstring(L, name);
+        if (args) lua_newtable(L);
+        for (int i = 0; args && args[i]; i++) {
             lua_pushstring(L, args[i]);
             lua_rawseti(L, -2, i + 1);
         }
-        status = host_call(L, 1, 1);
+        status = host_call(L, args ? 2 : 1, 1);
     }
     if (status != LUA_OK) return report(L, status);
     int result = EXIT_SUCCESS;
@@ -416,6 +419,11 @@ static int run_command(lua_State *L, const char *name, char **args)
     else if (lua_isboolean(L, -1) && !lua_toboolean(L, -1)) result = EXIT_FAILURE;
     lua_pop(L, 1);
     return result;
+}
+
+static int run_command(lua_State *L, const char *name, char **args)
+{
+    return call_cli(L, "run", name, args);
 }
 
 /* The recipe as named, else in the folder of recipes, with or without ".lua". */
@@ -470,25 +478,17 @@ static int run(lua_State *L, int argc, char **argv, const options *o)
     if (first) {
         if (strcmp(first, "run") == 0 && !is_file(first)) {
             char *name = argv[o->first + 1];
-            if (!name) {
-                complain("run: which recipe? 'perilune recipes' lists them");
-                return EXIT_FAILURE;
-            }
-            const char *path = find_recipe(L, name);
-            if (path == name && !is_file(name)) {
-                char *args[] = {name, NULL};
-                run_command(L, "recipes", args); /* says that there is none, and which there are */
-                return EXIT_FAILURE;
-            }
+            const bool is_name = name && name[0] != '-';
+            const char *path = is_name ? find_recipe(L, name) : NULL;
+            if (!is_name || !is_file(path)) /* --help, or a word on what is wrong */
+                return run_command(L, first, argv + o->first + 1);
             argc = take_traceback(argv, argc);
             set_arg(L, argv, argc, o->first + 1);
             result = run_script(L, path);
         } else if (strcmp(argv[o->first - 1], "--") != 0 && is_command(first)) {
             result = run_command(L, first, argv + o->first + 1);
-        } else if (!strpbrk(first, "./-") && !is_file(first)) {
-            char *args[] = {argv[o->first], NULL};
-            run_command(L, "help", args); /* says that there is no such command, and the nearest */
-            return EXIT_FAILURE;
+        } else if (place.root[0] && first[0] != '-' && !is_file(first)) {
+            return call_cli(L, "no_command", first, NULL);
         } else {
             result = run_script(L, strcmp(first, "-") == 0 ? NULL : first);
         }

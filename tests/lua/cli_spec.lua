@@ -112,7 +112,7 @@ describe("store", function()
     code, out, err = run { "store", folder .. "/none.db" }
     assert.are.same({ 1, "" }, { code, out })
     assert.is_truthy(err:find("there is no such file", 1, true))
-    assert.are.equal(2, (run { "store", folder .. "/s.db", "explode" }))
+    assert.are.equal(1, (run { "store", folder .. "/s.db", "explode" }))
   end)
 end)
 

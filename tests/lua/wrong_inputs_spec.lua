@@ -243,7 +243,7 @@ local rows = {
   { "bench startup --json folder", "json: folder is a folder, not a file" },
   { "bench startup --json none/b.json", "there is no folder none" },
   { "doctor now", "takes no argument, not 'now'" },
-  { "help nothing", "no command, script or op is named 'nothing'" },
+  { "help nothing", "nothing is named 'nothing'" },
   { "help matmul relu", "one name at a time; 'relu' is one too many" },
   { "ops all", "it takes --header, not 'all'" },
   { "api --luacats all", "it takes --luacats alone, not '--luacats all'" },

@@ -1,5 +1,7 @@
---- `perilune api`: the library's public functions as Markdown, from the comments of its sources;
--- `perilune api --luacats`: the same as declarations for lua-language-server.
+--- `perilune api [--luacats]`: the library's public functions as Markdown, from the comments of its
+-- sources.
+--
+-- With --luacats they are declarations for lua-language-server.
 --
 -- docs/api.md and docs/luacats/perilune.lua are its output; a test fails when they are not what the
 -- program says.

@@ -1,4 +1,4 @@
---- `perilune bench [NAME]`: how fast it is, as ratios to PyTorch where PyTorch is installed.
+--- `perilune bench [NAME] [--key value]`: speed, as ratios to PyTorch where that is installed.
 --
 --     perilune bench              train and generate
 --     perilune bench train        forward, backward and AdamW, tokens/s
@@ -32,17 +32,7 @@ local function settings(args)
     about = "speed, as ratios",
     usage = "perilune bench [train|generate|ops|gemm|kept|tokenizer|startup] [--key value]",
     args = args,
-    without = {
-      "output_dir",
-      "max_steps",
-      "logging_steps",
-      "save_steps",
-      "save_total_limit",
-      "resume",
-      "overwrite_output_dir",
-      "nan_check",
-      "seed",
-    },
+    keep = { "threads", "quiet" },
     { samples = 5, "samples of each side", min = 1 },
     { model = "all", "which of the shapes", choices = { "all", "l260k", "l15m" } },
     { peer = true, "measure PyTorch beside it, when /usr/bin/python3 has it" },

@@ -1,4 +1,4 @@
---- `perilune chat MODEL`: a conversation with a model in the terminal, streaming.
+--- `perilune chat MODEL [--key value]`: a conversation with a model in the terminal.
 --
 -- What is typed is put to the model with its chat template, all turns so far before it; what the
 -- last turn left in the cache is not run again. A model without a template goes on from each line
@@ -28,7 +28,7 @@ local function settings(args)
     about = "talk with a model",
     usage = usage,
     args = args,
-    without = speaker.without,
+    keep = { "seed", "threads" },
     "Conversation",
     { system = "", "system message that every conversation begins with" },
     speaker.template,

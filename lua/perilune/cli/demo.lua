@@ -1,4 +1,6 @@
---- `perilune demo`: the quickstart recipe into runs/demo, unless told otherwise.
+--- `perilune demo [--key value]`: the whole pipeline on an invented world, with a report.
+--
+-- It is the recipe quickstart, into runs/demo unless told otherwise.
 
 local host = require("perilune.host")
 

@@ -1,4 +1,4 @@
---- `perilune doctor`: what this machine offers, what is wrong with it, and the fix.
+--- `perilune doctor`: what this machine offers, and how to fix what is wrong.
 --
 -- Each check gives a line: ok, note (works, could be better) or BAD (results or speed are not to be
 -- relied on). The exit status is 1 when anything is bad.

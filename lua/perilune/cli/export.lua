@@ -1,4 +1,4 @@
---- `perilune export MODEL OUT.gguf --dtype f16`: a model with its tokenizer and template as one
+--- `perilune export MODEL OUT.gguf [--dtype f16]`: a model with its tokenizer and template as one
 -- GGUF file, which llama.cpp opens.
 
 local config = require("perilune.config")
@@ -19,7 +19,7 @@ end
 return function(args)
   local from, to, rest = nil, nil, {}
   for _, arg in ipairs(args) do
-    if arg:sub(1, 2) == "--" or to then
+    if arg:sub(1, 1) == "-" or to then
       rest[#rest + 1] = arg
     elseif from then
       to = arg
@@ -32,7 +32,7 @@ return function(args)
     about = "a model as one GGUF file",
     usage = usage,
     args = rest,
-    without = { "seed", "threads" },
+    keep = {},
     { dtype = "f16", "of the matrices", choices = { "f32", "f16", "bf16", "q8_0" } },
     { tokenizer = "", "folder or file of the tokenizer, when it is not the model's folder" },
   }

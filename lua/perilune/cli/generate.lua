@@ -1,4 +1,4 @@
---- `perilune generate MODEL`: text of a model on standard output, and nothing else.
+--- `perilune generate MODEL [--key value]`: text of a model on standard output, and nothing else.
 --
 -- The prompt is put to the model as it was trained: with its template, as a user's message that it
 -- answers; without one as plain text that it goes on with (the beginning token before it, when the
@@ -25,7 +25,7 @@ local function settings(args)
     about = "text from a model folder, or from a llama2.c .bin file",
     usage = usage,
     args = args,
-    without = speaker.without,
+    keep = { "seed", "threads" },
     "Prompt",
     { prompt = "", "what to go on from; - reads it from standard input, less one final newline" },
     speaker.template,

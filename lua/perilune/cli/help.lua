@@ -1,63 +1,150 @@
---- `perilune help`: the commands in one screen; `perilune help NAME`: an op, or what is near.
+--- `perilune help [NAME]`: the commands in one screen, or what is known of a name.
+--
+-- NAME is a command or a recipe (their --help), an op of the engine, or a page of the documentation,
+-- which is printed as it stands in docs/.
 
 local cli = require("perilune.cli")
+local core = require("perilune.core")
+local files = require("perilune.base.files")
+local format = require("perilune.base.format")
 local host = require("perilune.host")
+local layout = require("perilune.cli.support.layout")
+local lfs = require("lfs")
 local nearest = require("perilune.base.nearest")
+local neighbours = require("perilune.config.neighbours")
+local op_help = require("perilune.reference.op_help")
+local terminal = require("perilune.base.terminal")
 
-local overview = [[
-Perilune %s: teaches language models from human feedback. Recipes are Lua, the engine is C.
+-- The order of the overview; commands that are not named here follow.
+local groups = {
+  { "To begin", "demo", "run", "recipes", "plan" },
+  { "Runs", "runs", "attach", "watch", "stop", "replay", "report" },
+  { "Models", "chat", "generate", "merge", "export", "fetch" },
+  { "Data", "store" },
+  { "Perilune itself", "help", "docs", "doctor", "bench", "ops", "api" },
+}
 
-  perilune                           the REPL (a script, when standard input is no terminal)
-  perilune demo                      the whole pipeline on an invented world, with a report
-  perilune run RECIPE [--key value]  a recipe; RECIPE.lua alone works as well
-  perilune recipes                   the recipes there are
-  perilune run RECIPE --help         its hyper-parameters: default, range, meaning
-  perilune run RECIPE ... --traceback  where in the code an error came from
-  perilune report RUN...             one page of runs: curves, answers, differences
-  perilune attach RUN                the prompt inside a run that goes on; changes its keys
-  perilune generate MODEL [...]      text from a model folder
-  perilune merge ADAPTERS OUT        adapters and their base as one model folder
-  perilune store FILE                what a data store holds; its export and import
-  perilune bench [NAME]              speed, as ratios
-  perilune doctor                    what this machine offers, and how to fix what is wrong
-  perilune help [OP]                 this page; one op of the engine
-  perilune ops                       all ops, as docs/ops.md
-  perilune api                       the library's functions, as docs/api.md
-  perilune -e 'lua code'             as lua5.4: -e -i -l mod -l g=mod -v -E -W -- -
+local stock = {
+  { "perilune", "the REPL (a script, when standard input is no terminal)" },
+  { "perilune FILE [ARGUMENTS]", "a Lua file, as lua5.4 runs it" },
+  { "perilune -e CODE", "a piece of Lua; further options of lua5.4: -i -l -v -E -W -- -" },
+}
 
-In a checkout ./perilune is the same program, built when needed; it adds
+local checkout = {
+  { "./perilune build", "builds only" },
+  { "./perilune test [--long] [-R NAME]", "builds and tests" },
+  { "./perilune lint [--fix]", "layout and static checks" },
+}
 
-  ./perilune build                   builds only
-  ./perilune test [--long] [-R NAME] builds and tests
+local environment = "Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), PERILUNE_GEMM "
+  .. "(auto, own, openblas), LUA_PATH, LUA_INIT, NO_COLOR. The manual page has the rest."
 
-Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), PERILUNE_GEMM (auto, own,
-openblas), LUA_PATH, LUA_INIT, NO_COLOR.
-]]
+local function overview()
+  local width, left, parts = terminal.width(), {}, {}
+  for _, name in ipairs(cli.names()) do
+    left[name] = cli.head(name)
+  end
+  local function say(text) parts[#parts + 1] = layout.filled(text, width) end
+  local function add(title, rows)
+    if #rows == 0 then return end
+    parts[#parts + 1] = layout.filled(title, width)
+      .. "\n"
+      .. table.concat(layout.listing(rows, width), "\n")
+  end
+  local function row_of(name)
+    local head = left[name]
+    left[name] = nil
+    return { "perilune " .. head.call:gsub(" %[%-%-.*$", ""), (head.about:gsub("`", "")) }
+  end
+  local about = "Perilune %s: teaches language models from human feedback. Recipes are Lua, the "
+    .. "engine is C."
+  say(about:format(host.version))
+  for _, group in ipairs(groups) do
+    local rows = {}
+    for i = 2, #group do
+      if left[group[i]] then rows[#rows + 1] = row_of(group[i]) end
+    end
+    add(group[1], rows)
+  end
+  local rest = {}
+  for _, name in ipairs(cli.names()) do
+    if left[name] then rest[#rest + 1] = row_of(name) end
+  end
+  add("Others", rest)
+  add("Lua", stock)
+  add("In a checkout ./perilune is the same program, built when needed; it adds", checkout)
+  local note = "perilune COMMAND --help tells more; perilune help NAME explains a command, a recipe, "
+    .. "an op or a page of the documentation."
+  say(note)
+  say(environment)
+  return table.concat(parts, "\n\n")
+end
+
+-- The pages of the documentation, by name: in a checkout, or where an installed tree has them.
+local function pages()
+  local found = {}
+  for _, place in ipairs { "/docs", "/../doc/perilune/docs" } do
+    local folder = host.root .. place
+    if lfs.attributes(folder, "mode") == "directory" then
+      for file in lfs.dir(folder) do
+        local name = file:match("^([%w-]+)%.md$")
+        if name then found[name] = found[name] or folder .. "/" .. file end
+      end
+    end
+  end
+  return found
+end
+
+local function names_of(map, into)
+  for name in pairs(map) do
+    into[#into + 1] = name
+  end
+  return into
+end
+
+local function help_of_recipe(path)
+  _G.arg = { [0] = path, "--help" }
+  neighbours.look_beside(path)
+  dofile(path) -- leaves the program after its help
+  return 0
+end
+
+local function unknown(name, known)
+  table.sort(known)
+  local text = "perilune help: nothing is named '%s'%s\nNames are those of commands (%s), recipes, "
+    .. "ops and pages of the documentation.\n"
+  local hint = nearest.hint(name, known)
+  io.stderr:write(text:format(format.safe(name), hint, table.concat(cli.names(), " ")))
+  return 1
+end
 
 return function(args)
   local name = args[1]
   if not name then
-    io.stdout:write(overview:format(host.version))
+    print(overview())
     return 0
-  end
-  if args[2] then
+  elseif args[2] then
     io.stderr:write(("perilune help: one name at a time; '%s' is one too many\n"):format(args[2]))
     return 1
   end
-  local text = require("perilune.reference.op_help").op(name)
-  if text then
-    io.stdout:write(text, "\n")
-    return 0
-  end
-  local known = cli.names()
+  local known, page = cli.names(), pages()
   for _, command in ipairs(known) do
     if command == name then
-      io.stdout:write(overview:format(host.version))
-      return 0
+      local status = cli.run(name, { "--help" })
+      return status
     end
   end
-  local message = "perilune: no command, script or op is named '%s'%s\n"
-    .. "commands: %s; 'perilune help' explains\n"
-  io.stderr:write(message:format(name, nearest.hint(name, known), table.concat(known, " ")))
-  return 1
+  for _, recipe in ipairs(neighbours.recipes()) do
+    if recipe.name == name then return help_of_recipe(recipe.path) end
+    known[#known + 1] = recipe.name
+  end
+  local text = op_help.op(name) or page[name:lower()] and files.read(page[name:lower()])
+  if text then
+    print((text:gsub("\n$", "")))
+    return 0
+  end
+  for _, row in ipairs(core.ops()) do
+    known[#known + 1] = row.name
+  end
+  return unknown(name, names_of(page, known))
 end

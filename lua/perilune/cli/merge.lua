@@ -1,5 +1,6 @@
---- `perilune merge ADAPTERS OUT`: adapters and the base they stand on as one model folder, which
--- every program that knows the base's family opens.
+--- `perilune merge ADAPTERS OUT [--key value]`: adapters and their base as one model folder.
+--
+-- Every program that knows the base's family opens it.
 --
 -- A base in half precision or in a GGUF's blocks is taken at its float32 values.
 
@@ -18,20 +19,7 @@ local function settings(args)
     about = "adapters worked into the weights of their base: a model folder of its own",
     usage = usage,
     args = args,
-    without = {
-      "output_dir",
-      "seed",
-      "max_steps",
-      "logging_steps",
-      "save_steps",
-      "save_total_limit",
-      "resume",
-      "resume_changed",
-      "replay_of",
-      "overwrite_output_dir",
-      "nan_check",
-      "quiet",
-    },
+    keep = { "threads" },
     {
       dtype = "float32",
       "of the weights that are written",

@@ -1,5 +1,6 @@
---- `perilune ops`: the reference of all ops as Markdown, from their rows in engine/ops/ops.def;
--- `perilune ops --header`: the same rows as typed C functions.
+--- `perilune ops [--header]`: the reference of all ops as Markdown.
+--
+-- It is made of their rows in engine/ops/ops.def; with --header these are typed C functions.
 --
 -- docs/ops.md and include/perilune_ops.h are its output; a test fails when they are not what the
 -- program says.

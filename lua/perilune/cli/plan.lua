@@ -1,4 +1,4 @@
---- `perilune plan RECIPE [--key value]`: what a run will take, before it is begun.
+--- `perilune plan RECIPE [--memory SIZE] [--key value]`: the memory and the time a run will take.
 --
 -- Nothing is guessed from formulas: the recipe itself runs two steps with a quarter of the layers
 -- of its models and two with half of them, each in a process of its own. What a layer adds is in
@@ -15,7 +15,7 @@ local format = require("perilune.base.format")
 local host = require("perilune.host")
 local run = require("perilune.run")
 
-local USAGE <const> = "perilune plan RECIPE [--memory 16GB] [--key value] [--flag]"
+local USAGE <const> = "perilune plan RECIPE [--memory SIZE] [--key value]"
 local STEPS <const> = 2 -- the first warms caches, the second is timed
 local SPARE <const> = 0.05 -- of the free memory is left to others
 

@@ -1,8 +1,9 @@
---- `perilune recipes`: the recipes that come with Perilune, and what each is about. With a name
--- that is no recipe, which is how `perilune run` asks, it says so on standard error.
+--- `perilune recipes [NAME]`: the recipes that come with Perilune, and what each is about.
+--
+-- `perilune run NAME --help` lists the keys of one; docs/recipes.md tells how to write one.
 
+local cli = require("perilune.cli")
 local format = require("perilune.base.format")
-local nearest = require("perilune.base.nearest")
 local neighbours = require("perilune.config.neighbours")
 
 -- What a recipe says it is about: the first line of its head.
@@ -13,37 +14,20 @@ local function about(path)
   return line:match("^%-%-%-?%s*(.-):?%s*$") or ""
 end
 
--- The recipe of a name, among those there are.
-local function named(found, name)
-  for _, recipe in ipairs(found) do
-    if recipe.name == name then return recipe end
-  end
-end
-
-local function refuse(found, asked)
-  local names = {}
-  for i, recipe in ipairs(found) do
-    names[i] = recipe.name
-  end
-  local text =
-    "perilune run: there is no recipe '%s'%s; recipes are %s, or the path of a Lua file\n"
-  local hint = nearest.hint(asked, names)
-  io.stderr:write(text:format(format.safe(asked), hint, table.concat(names, ", ")))
-end
-
 return function(args)
-  local found = neighbours.recipes()
-  local rows = {}
-  if #args > 0 then
-    local recipe = named(found, args[1])
-    if not recipe then
-      refuse(found, args[1])
-      return 1
-    end
-    found = { recipe }
+  if args[2] then
+    io.stderr:write(("perilune recipes: '%s' is one too many\n"):format(format.safe(args[2])))
+    return 1
   end
-  for i, recipe in ipairs(found) do
-    rows[i] = { recipe.name, about(recipe.path) }
+  local rows = {}
+  for _, recipe in ipairs(neighbours.recipes()) do
+    if not args[1] or recipe.name == args[1] then
+      rows[#rows + 1] = { recipe.name, about(recipe.path) }
+    end
+  end
+  if #rows == 0 then
+    local status = cli.no_recipe(args[1])
+    return status
   end
   print(format.columns(rows))
   return 0

@@ -1,14 +1,15 @@
---- `perilune store FILE`: what a store holds; `export` and `import` as JSON Lines; bad lines.
+--- `perilune store FILE [bad | export FOLDER | import FOLDER]`: what a data store holds; its export
+-- and import.
+--
+--     perilune store FILE                   what it holds
+--     perilune store FILE bad               lines that gave no row, with file, line and reason
+--     perilune store FILE export FOLDER     every table as FOLDER/TABLE.jsonl
+--     perilune store FILE import FOLDER     a new store FILE of such a folder
 
 local format = require("perilune.base.format")
 local store = require("perilune.store")
 
-local usage = [[
-usage: perilune store FILE                   what it holds
-       perilune store FILE bad               lines that gave no row, with file, line and reason
-       perilune store FILE export FOLDER     every table as FOLDER/TABLE.jsonl
-       perilune store FILE import FOLDER     a new store FILE of such a folder
-]]
+local usage = "usage: perilune store FILE [bad | export FOLDER | import FOLDER]"
 
 local function fail(message)
   io.stderr:write("perilune store: ", message, "\n")
@@ -72,11 +73,7 @@ return function(args)
     or (deed == "export" or deed == "import") and not folder and deed .. " wants a folder"
     or not known[deed or "show"] and ("there is nothing called '%s' to do"):format(deed)
     or #args > known[deed or "show"] and ("'%s' is one too many"):format(args[#args])
-  if path == "--help" or wrong then
-    if wrong then io.stderr:write("perilune store: ", format.safe(wrong), "\n") end
-    io.stderr:write(usage)
-    return path == "--help" and 0 or 2
-  end
+  if wrong then return fail(("%s; %s"):format(format.safe(wrong), usage)) end
   if deed == "import" then
     local made, message = store.import(folder, path)
     return made and show(made) or fail(message)

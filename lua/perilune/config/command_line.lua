@@ -11,7 +11,17 @@ local command_line = {}
 local flag_words =
   { ["true"] = true, ["false"] = true, yes = true, no = true, on = true, off = true }
 
---- Split a command line.
+--- Whether --help or -h stands in a command line, whatever else is wrong with it.
+-- @tparam {string,...} args
+-- @treturn boolean
+function command_line.asks_for_help(args)
+  for _, word in ipairs(args) do
+    if word == "--help" or word == "-h" then return true end
+  end
+  return false
+end
+
+--- Split a command line, one that does not ask for help.
 -- @tparam {string,...} args
 -- @tparam function find name -> row; raises for names that nobody knows
 -- @treturn ?{{name=string,value=string|boolean,label=string},...}
@@ -25,16 +35,14 @@ function command_line.split(args, find)
   while i <= #args do
     local word = args[i]
     local name, value = word:match("^%-%-([^=]+)=(.*)$")
-    name = name or word:match("^%-%-(.+)$") or (word == "-h" and "help")
+    name = name or word:match("^%-%-(.+)$")
     if not name then
       local message = "'%s' belongs to no key; write --key value, and quote values that have blanks"
       return nil, message:format(word)
     end
     name = name:gsub("%-", "_")
     local following = args[i + 1]
-    if name == "help" then
-      add("help", true, "--help")
-    elseif name == "preset" then
+    if name == "preset" then
       if not value then
         value, i = following, i + 1
       end

@@ -231,6 +231,7 @@ local spec_fields = {
   about = true,
   check = true,
   without = true,
+  keep = true,
   args = true,
   recipe = true,
   usage = true,
@@ -263,7 +264,12 @@ function layers.build_rows(self, spec, fail)
   end
   local is_common = {}
   for _, raw in ipairs(common.rows) do
-    is_common[param.new(raw).name] = true
+    local name = param.new(raw).name
+    is_common[name] = true
+    without[name] = without[name] or spec.keep ~= nil or nil
+  end
+  for _, name in ipairs(spec.keep or {}) do
+    without[name] = nil
   end
   local own = {}
   for _, raw in ipairs(rows) do
@@ -301,6 +307,10 @@ end
 
 --- Put saved settings, presets, given settings and the command line into place, in that order.
 function layers.apply_all(self, args, settings)
+  if command_line.asks_for_help(args) then
+    self.help_wanted = true
+    return
+  end
   local given, wrong = command_line.split(args, function(name, negated)
     local one, alias = layers.find_row(self, name)
     if one then
@@ -320,10 +330,6 @@ function layers.apply_all(self, args, settings)
   local wants, preset = {}, settings.preset
   for _, item in ipairs(given) do
     wants[item.name] = item.value
-  end
-  if wants.help then
-    self.help_wanted = true
-    return
   end
   preset = wants.preset or preset
   local resume, saved = wants.resume or settings.resume or self.values.resume, nil

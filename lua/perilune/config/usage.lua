@@ -5,6 +5,7 @@
 -- meaning. A "~" after the default says that the key may be a schedule.
 
 local format = require("perilune.base.format")
+local neighbours = require("perilune.config.neighbours")
 local param = require("perilune.config.param")
 local terminal = require("perilune.base.terminal")
 
@@ -34,6 +35,14 @@ local function meaning_text(one)
   return format.width(range) <= widest_range and meaning or meaning .. ": " .. range
 end
 
+-- How one names the recipe: those that come with Perilune by their names.
+local function recipe_text(shape)
+  for _, recipe in ipairs(neighbours.recipes()) do
+    if recipe.path == shape.recipe then return recipe.name end
+  end
+  return shape.recipe or shape.name .. ".lua"
+end
+
 --- The help of a recipe.
 -- @tparam table shape `name`, `about`, `recipe` (path or nil), and `rows`, in which a text stands
 -- for a heading; `usage` in place of how recipes are called
@@ -42,11 +51,19 @@ end
 -- @treturn string
 function usage.text(shape, width, color)
   width = width or 100
-  local paint = terminal.painter(color)
-  local lines = { paint("bold", shape.name) .. (shape.about and "  " .. shape.about or ""), "" }
+  local paint, lines = terminal.painter(color), {}
+  local function add(text, hang, style)
+    for i, part in ipairs(format.wrap(text, width - hang)) do
+      lines[#lines + 1] = (i > 1 and (" "):rep(hang) or "")
+        .. (style and paint(style, part) or part)
+    end
+  end
+  add(shape.name .. (shape.about and ": " .. shape.about or ""), 2)
+  lines[1] = paint("bold", shape.name) .. lines[1]:sub(#shape.name + 1)
+  lines[#lines + 1] = ""
   local call = "perilune run %s [--key value] [--flag | --no-flag] [--preset NAME] [--help]"
-  lines[#lines + 1] = "usage: "
-    .. (shape.usage or call:format(shape.recipe or shape.name .. ".lua"))
+  add("usage: " .. (shape.usage or call:format(recipe_text(shape))), 7)
+  if type(shape.rows[1]) == "table" then lines[#lines + 1] = "" end
   local key_width, default_width, range_width = 0, 7, 5
   for _, one in ipairs(shape.rows) do
     if type(one) == "table" then
@@ -61,7 +78,7 @@ function usage.text(shape, width, color)
   for _, one in ipairs(shape.rows) do
     if type(one) == "string" then
       lines[#lines + 1] = ""
-      lines[#lines + 1] = paint("bold", one)
+      add(one, 0, "bold")
     else
       local default = default_text(one)
       local start = "  "
@@ -70,6 +87,10 @@ function usage.text(shape, width, color)
         .. format.pad(default, default_width)
         .. "  "
         .. paint("dim", format.pad(range_text(one), range_width))
+      if format.width((start:gsub("%s+$", ""))) > width then
+        lines[#lines + 1] = "  " .. paint("cyan", "--" .. one.name)
+        start = (" "):rep(indent) .. default .. "  " .. paint("dim", range_text(one))
+      end
       local meaning = format.wrap(meaning_text(one), width - indent)
       if indent < left or format.width(default) > default_width then
         lines[#lines + 1] = start
@@ -91,9 +112,7 @@ function usage.text(shape, width, color)
   end
   if scheduled then
     lines[#lines + 1] = ""
-    for _, text in ipairs(format.wrap(note, width)) do
-      lines[#lines + 1] = paint("dim", text)
-    end
+    add(note, 0, "dim")
   end
   for i, line in ipairs(lines) do
     lines[i] = line:gsub("%s+$", "")

@@ -10,19 +10,6 @@ local tokenizer = require("perilune.model.tokenizer")
 
 local speaker = {}
 
---- Keys of recipes that these commands have no use for.
-speaker.without = {
-  "output_dir",
-  "max_steps",
-  "logging_steps",
-  "save_steps",
-  "save_total_limit",
-  "resume",
-  "overwrite_output_dir",
-  "nan_check",
-  "quiet",
-}
-
 speaker.template = {
   template = "auto",
   "how a message is put to the model: auto (as it was trained), none, plain, chatml, a .jinja file",
