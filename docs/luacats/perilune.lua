@@ -1686,8 +1686,8 @@ function pl.config.is_usage_error(err) end
 --- Declare a recipe's keys and read the command line. Called as `config { ... }`.
 --- Besides rows and headings the table may hold `name`, `about`, `check` (a function of the config
 --- that returns a sentence when keys do not fit together), `without` (list of common keys this
---- recipe has no use for) or `keep` (of the only ones it has a use for), `args` (instead of the global `arg`), `recipe` (path of its file) and
---- `usage` (how it is called, for --help).
+--- recipe has no use for) or `keep` (of the only ones it has a use for), `args` (instead of the
+--- global `arg`), `recipe` (path of its file) and `usage` (how it is called, for --help).
 --- With --help it prints and leaves the program.
 ---@param spec table
 ---@return perilune.Config

@@ -1,5 +1,5 @@
---- What the program says of itself: --help of every command and recipe at several widths, also after
--- a wrong option; `perilune help NAME`; the nearest names of commands, recipes, files and topics.
+--- What the program says of itself: --help of every command and recipe at several widths, also
+-- after a wrong option; `perilune help NAME`; nearest names of commands, recipes, files, topics.
 local cli = require("perilune.cli")
 local core = require("perilune.core")
 local format = require("perilune.base.format")

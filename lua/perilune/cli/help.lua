@@ -1,7 +1,7 @@
 --- `perilune help [NAME]`: the commands in one screen, or what is known of a name.
 --
--- NAME is a command or a recipe (their --help), an op of the engine, or a page of the documentation,
--- which is printed as it stands in docs/.
+-- NAME is a command or a recipe (their --help), an op of the engine, or a page of the
+-- documentation, which is printed as it stands in docs/.
 
 local cli = require("perilune.cli")
 local core = require("perilune.core")
@@ -36,8 +36,8 @@ local checkout = {
   { "./perilune lint [--fix]", "layout and static checks" },
 }
 
-local environment = "Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), PERILUNE_GEMM "
-  .. "(auto, own, openblas), LUA_PATH, LUA_INIT, NO_COLOR. The manual page has the rest."
+local environment = "Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), "
+  .. "PERILUNE_GEMM (auto, own, openblas), LUA_PATH, LUA_INIT, NO_COLOR. The manual page has the rest."
 
 local function overview()
   local width, left, parts = terminal.width(), {}, {}
@@ -73,8 +73,8 @@ local function overview()
   add("Others", rest)
   add("Lua", stock)
   add("In a checkout ./perilune is the same program, built when needed; it adds", checkout)
-  local note = "perilune COMMAND --help tells more; perilune help NAME explains a command, a recipe, "
-    .. "an op or a page of the documentation."
+  local note = "perilune COMMAND --help tells more; perilune help NAME explains a command, a "
+    .. "recipe, an op or a page of the documentation."
   say(note)
   say(environment)
   return table.concat(parts, "\n\n")

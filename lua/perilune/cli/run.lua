@@ -11,8 +11,8 @@
 -- A key may be written --kl_coef 0.05 or --kl_coef=0.05. Keys that --help marks with ~ take a
 -- schedule too: --kl_coef 'linear(0.1, 0.02)'.
 --
--- The exit status is 0; 1 after an error; 130 after Ctrl-C and 143 after a SIGTERM, when the run has
--- written a checkpoint.
+-- The exit status is 0; 1 after an error; 130 after Ctrl-C and 143 after a SIGTERM, when the run
+-- has written a checkpoint.
 
 local cli = require("perilune.cli")
 
