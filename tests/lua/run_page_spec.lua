@@ -422,6 +422,6 @@ describe("perilune report", function()
     local help
     code, help = report("--help")
     assert.are.equal(0, code)
-    assert.are.equal("usage: perilune report RUN...", help:match("^[^%[]+"):gsub("%s+$", ""))
+    assert.truthy(help:find("usage: perilune report RUN...", 1, true))
   end)
 end)

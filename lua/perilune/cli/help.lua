@@ -37,7 +37,7 @@ local checkout = {
 }
 
 local environment = "Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), "
-  .. "PERILUNE_GEMM (auto, own, openblas), LUA_PATH, LUA_INIT, NO_COLOR. The manual page has the rest."
+  .. "PERILUNE_GEMM (auto, own, openblas), LUA_PATH, LUA_INIT, NO_COLOR; the manual page has more."
 
 local function overview()
   local width, left, parts = terminal.width(), {}, {}

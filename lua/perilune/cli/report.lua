@@ -1,4 +1,15 @@
---- `perilune report RUN...`: one page of runs, finished or going on, alone or compared.
+--- `perilune report RUN... [--out FILE.html] [--csv FILE.csv] [--title TEXT]`: one page of runs,
+-- finished or going on, alone or compared.
+--
+-- One HTML file with all it shows: curves with values and zoom, reward against KL, alarms and live
+-- changes, hyper-parameters and where runs differ, answers with a filter. It needs no network.
+--
+--     RUN           a run folder; one of several stages; any folder with a metrics.jsonl
+--     --out FILE    where to write (default: report.html, in the current folder)
+--     --csv FILE    the rows of metrics.jsonl as a table: run, step, a column each metric
+--     --title TEXT  of the page
+--
+-- Several runs are compared.
 
 local csv = require("perilune.show.csv_write")
 local files = require("perilune.base.files")
@@ -6,18 +17,7 @@ local format = require("perilune.base.format")
 local run_page = require("perilune.show.run_page")
 local runs = require("perilune.show.runs")
 
-local usage = [[
-usage: perilune report RUN... [--out FILE.html] [--csv FILE.csv] [--title TEXT]
-
-One HTML file with all it shows: curves with values and zoom, reward against KL, alarms and live
-changes, hyper-parameters and where runs differ, answers with a filter. It needs no network.
-
-  RUN          a run folder, finished or going on; one of several stages; or any folder with a
-               metrics.jsonl. Several are compared.
-  --out FILE   where to write (default: report.html, in the current folder)
-  --csv FILE   the rows of metrics.jsonl as a table too: run, step, a column each metric
-  --title TEXT of the page
-]]
+local usage = "usage: perilune report RUN... [--out FILE.html] [--csv FILE.csv] [--title TEXT]\n"
 
 local function fail(message)
   io.stderr:write("perilune report: ", message, "\n")
@@ -28,7 +28,6 @@ local function read_arguments(args)
   local options, paths, i = {}, {}, 1
   while i <= #args do
     local name, value = args[i]:match("^%-%-(%w+)=?(.*)$")
-    if args[i] == "--help" or args[i] == "-h" then return nil end
     if not name then
       if args[i]:sub(1, 1) == "-" then
         return nil, ("'%s' is no option; perilune report --help lists them"):format(args[i])
@@ -51,10 +50,7 @@ end
 
 return function(args)
   local options, paths = read_arguments(args)
-  if not options and not paths then
-    io.stdout:write(usage)
-    return 0
-  elseif not options then
+  if not options then
     return fail(paths)
   elseif #paths == 0 then
     io.stderr:write(usage)
