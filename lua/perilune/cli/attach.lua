@@ -8,6 +8,7 @@
 
 local format = require("perilune.base.format")
 local host = require("perilune.host")
+local layout = require("perilune.cli.support.layout")
 local lineedit = require("perilune.lineedit")
 local talk = require("perilune.run.talk")
 local terminal = require("perilune.base.terminal")
@@ -16,7 +17,7 @@ local USAGE <const> = "perilune attach RUN"
 
 local HELP <const> = [[
 Lua is run in the run, between two of its steps: its own variables (policy, tok, prompts, cfg, ...),
-metrics, samples, journal, generate("text").   ?name helps, TAB completes, Ctrl-C stops what runs.
+metrics, samples, journal, generate("text"). ?name helps, TAB completes, Ctrl-C stops what runs.
 
   cfg.KEY = VALUE    change a hyper-parameter: a number, or pl.schedule.cosine(0.1, 0.01, 500)
   :set KEY VALUE     the same, written as on the command line
@@ -184,7 +185,7 @@ local function enter(line, at)
   local name, words, rest = command_of(text)
   if name == "detach" then return nil end
   if name == "help" then
-    show(HELP)
+    show(layout.filled(HELP, terminal.width()))
     return true
   end
   if name and commands[name] then
@@ -244,8 +245,8 @@ end
 
 return function(args)
   local name = args[1]
-  if name == "--help" or name == "-h" then
-    io.stdout:write("usage: ", USAGE, "\n\n", HELP)
+  if name == "--help" then
+    print(layout.filled(("usage: %s\n\n%s"):format(USAGE, HELP), terminal.width()))
     return 0
   end
   if not name or args[2] then return fail("which run? usage: %s", USAGE) end
