@@ -63,6 +63,9 @@ const char *pl_status_name(pl_status st);
 /* For callbacks: keeps `text` as the error and returns PL_ERR_CALLBACK. */
 pl_status pl_fail_callback(pl_ctx *ctx, const char *text);
 
+/* What error texts count axes and places from: 0, as the calls here do (the default), or 1. */
+void pl_count_from(pl_ctx *ctx, int first);
+
 /* Asks the running operation to stop; callable from a signal handler. The next check point returns
 ** PL_ERR_INTERRUPTED and clears the request. */
 void pl_interrupt(pl_ctx *ctx);
@@ -199,9 +202,23 @@ void pl_tensor_set_name(pl_tensor *t, const char *name); /* copied, cut at PL_MA
 const char *pl_tensor_name(const pl_tensor *t);          /* "" when it has none */
 /* Gives up the data now, whatever scope it is in. Idempotent. */
 void pl_tensor_free_data(pl_tensor *t);
+/* PL_ERR_GRAD when writing into t would make a gradient wrong: a recorded op still needs the value
+** it has, or t is itself the result of one. `what` begins the text. While no tape is recorded
+** (pl_set_grad_enabled) always PL_OK: then the backward pass that needs the old value fails. To be
+** asked by who lets others write; pl_tensor_copy and pl_tensor_fill do not. */
+pl_status pl_tensor_check_write(pl_ctx *ctx, const pl_tensor *t, const char *what);
 /* dst and src of the same dtype and count. */
 pl_status pl_tensor_copy(pl_ctx *ctx, pl_tensor *dst, const pl_tensor *src);
 pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value);
+/* A part of a tensor: `count` places from `start` on along an axis; with `drop` (count 1) the axis
+** is not one of the part's own. */
+typedef struct {
+    int64_t start, count;
+    bool drop;
+} pl_part;
+/* Writes src into a part of dst, which has one pl_part for each axis. src broadcasts to the shape
+** of the part and has the dtype of dst, not a kept one; they may share memory. */
+pl_status pl_tensor_put(pl_ctx *ctx, pl_tensor *dst, const pl_part *parts, const pl_tensor *src);
 /* Every element from the stream (seed, purpose): uniform in [a, b) or normal of mean a, standard
 ** deviation b. Interrupted it leaves elements that mean nothing. */
 pl_status pl_tensor_random(pl_ctx *ctx, pl_tensor *t, bool normal, double a, double b,
@@ -227,6 +244,10 @@ pl_status pl_ragged_positions(pl_ctx *ctx, pl_tensor **out, const pl_tensor *off
 pl_status pl_scope_open(pl_ctx *ctx, int64_t *id, const char *name, bool frame);
 /* Closes the scope and those opened after it; nothing when it is closed already. */
 void pl_scope_close(pl_ctx *ctx, int64_t id);
+/* Ends the scope alone and frees nothing: its tensors move to the scope around it. */
+void pl_scope_dissolve(pl_ctx *ctx, int64_t id);
+/* Whether the scope is open; then how many tensors it holds and the bytes of their data. */
+bool pl_scope_get(const pl_ctx *ctx, int64_t id, int64_t *tensors, int64_t *bytes);
 int pl_scope_depth(const pl_ctx *ctx); /* open scopes, frames among them */
 /* Moves the tensor to the scope around its own (outermost: to no scope at all). */
 void pl_tensor_keep(pl_tensor *t);
@@ -290,6 +311,7 @@ typedef struct {
     char name[24];
     bool optional, integer;
     bool kept; /* may be of a kept dtype */
+    bool any;  /* int32 too: the op only moves elements */
 } pl_input_row;
 
 typedef struct {

@@ -165,6 +165,14 @@ static inline pl_status pl_div(pl_ctx *ctx, pl_tensor **y, pl_tensor *a, pl_tens
     return pl_op(ctx, PL_OP_div, in, NULL, y);
 }
 
+/* [~],[~] -> [~]: a^b; where a and b are 0 the slope to a is 0, where a is 0 and b >= 0 that to b
+   is 0 */
+static inline pl_status pl_pow(pl_ctx *ctx, pl_tensor **y, pl_tensor *a, pl_tensor *b)
+{
+    pl_tensor *const in[] = {a, b};
+    return pl_op(ctx, PL_OP_pow, in, NULL, y);
+}
+
 /* [~],[~] -> [~]: max(a, b); ties give the slope to a */
 static inline pl_status pl_maximum(pl_ctx *ctx, pl_tensor **y, pl_tensor *a, pl_tensor *b)
 {
@@ -337,6 +345,16 @@ static inline pl_status pl_dropout(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, dou
     return pl_op(ctx, PL_OP_dropout, in, param, y);
 }
 
+/* [*] -> [shape]: the same memory from element `offset` on (from 0), in another shape; one axis
+   may be -1 */
+static inline pl_status pl_view(pl_ctx *ctx, pl_tensor **y, pl_tensor *x,
+                                const int64_t *shape, int n, int64_t offset)
+{
+    pl_tensor *const in[] = {x};
+    const pl_param param[] = {pl_param_list(shape, n), pl_param_int(offset)};
+    return pl_op(ctx, PL_OP_view, in, param, y);
+}
+
 /* [*] -> [shape]: the same elements in another shape, no copy; one axis may be -1 */
 static inline pl_status pl_reshape(pl_ctx *ctx, pl_tensor **y, pl_tensor *x,
                                    const int64_t *shape, int n)
@@ -352,6 +370,13 @@ static inline pl_status pl_transpose(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, i
     pl_tensor *const in[] = {x};
     const pl_param param[] = {pl_param_int(a), pl_param_int(b)};
     return pl_op(ctx, PL_OP_transpose, in, param, y);
+}
+
+/* [N,M] -> [M,N]: rows and columns of a matrix exchanged (copied) */
+static inline pl_status pl_t(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
+{
+    pl_tensor *const in[] = {x};
+    return pl_op(ctx, PL_OP_t, in, NULL, y);
 }
 
 /* [*] -> [*]: a run of elements along axis */

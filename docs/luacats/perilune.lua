@@ -944,8 +944,13 @@ function Stream:shuffled(list) end
 function Stream:weighted(weights) end
 
 --- A tensor: at most 6 axes of float32, float64 or int32. Ops are methods too, where the tensor is
---- their first input; + - * / and unary minus are ops. `#t` is the size of the first axis. Two
---- handles are equal when they are the same tensor.
+--- their first input; + - * / ^ and unary minus are ops. `#t` is the size of the first axis. `==`
+--- tells whether two handles are the same tensor, never whether values are equal, and is false for a
+--- number (Lua asks nobody there); `<` and `>` raise. For values there are pl.eq, pl.lt and others.
+---
+--- `x[3]`, `x[-1]` (the last), `x[{2, 5}]` (places 2 to 5) and `x[{ {2, 5}, 3 }]` (for each axis a
+--- place, a run or {} for all) are parts of it; docs/tensors.md says which share its memory.
+--- `x[...] = v` writes a number, a tensor that broadcasts or a table.
 ---@class perilune.Tensor
 ---@operator unm: perilune.Tensor
 ---@operator add(perilune.Input): perilune.Tensor
@@ -1031,7 +1036,7 @@ function Tensor:rank() end
 ---@return boolean|perilune.Tensor # whether it does; itself when it is told
 function Tensor:requires_grad(on) end
 
---- Writes one element.
+--- Writes one element; raises while a gradient needs the value it has.
 ---@param ... number # an index for each axis, then the value
 ---@return perilune.Tensor # itself
 function Tensor:set(...) end
@@ -1052,12 +1057,6 @@ function Tensor:totable() end
 --- Grows with every write into the memory that the tensor and its views share.
 ---@return integer
 function Tensor:version() end
-
---- The same memory in another shape, without a tape.
----@param shape integer[]
----@param offset? integer # the element to begin at, from 0 (default: 0)
----@return perilune.Tensor
-function Tensor:view(shape, offset) end
 
 --- Drops the gradient.
 ---@return perilune.Tensor # itself
@@ -1176,10 +1175,11 @@ function pl.adamw(block) end
 ---@return userdata
 function pl.adamw_state(block) end
 
---- A tensor of the elements 0 .. n-1.
----@param n integer
----@return perilune.Tensor # int32 [n]
-function pl.arange(n) end
+--- Numbers in steps: `pl.arange(n)` is 0 .. n-1, `pl.arange(from, to, step)` goes from `from`
+--- towards `to`, which is not reached. int32 when all numbers are whole, else float32.
+---@param ... number # n, or from, to and perhaps the step (default: 1), then perhaps the dtype
+---@return perilune.Tensor # [n]
+function pl.arange(...) end
 
 --- A block of parameters: tensors that lie in one flat piece, for optimizers and averages.
 ---@param entries table[] # each {name, shape}
@@ -1207,12 +1207,10 @@ function pl.frame(name) end
 ---@return perilune.Tensor
 function pl.from_bytes(bytes, dtype, shape) end
 
---- A tensor of one value.
----@param shape integer[]
----@param value number
----@param dtype? string # (default: "float32")
+--- A tensor of one value: `pl.full(3, 4, 0.5)` or `pl.full({3, 4}, 0.5)`.
+---@param ... integer|integer[] # the sizes, one by one or as a list, then the value, then perhaps the dtype (default: "float32")
 ---@return perilune.Tensor
-function pl.full(shape, value, dtype) end
+function pl.full(...) end
 
 --- Who does large matrix products, set before when it is given.
 ---@param name? string # "auto", "own" or "openblas"
@@ -1280,16 +1278,26 @@ function pl.nearest(name, known) end
 ---@return userdata # guard
 function pl.no_grad() end
 
+--- A tensor of ones: sizes and dtype as of zeros.
+---@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps the dtype
+---@return perilune.Tensor
+function pl.ones(...) end
+
 --- The rows of engine/ops/ops.def, in their order.
 ---@return table[] # each with `name`, `doc`, `shapes`, `inputs`, `params`, `outputs`, `flags`
 function pl.ops() end
 
---- A tensor of normal random numbers with mean `a` and standard deviation `b`: the next draw of the
---- session's stream, or, with `seed`, the stream of seed and purpose.
----@param shape integer[]
----@param opts? table # `seed`, `purpose` (0), `dtype` ("float32"), `a` (0), `b` (1)
+--- The same as uniform.
+---@param ... integer|integer[] # sizes and options as of randn
 ---@return perilune.Tensor
-function pl.randn(shape, opts) end
+function pl.rand(...) end
+
+--- A tensor of normal random numbers with mean `a` and standard deviation `b`: the next draw of the
+--- session's stream, or, with `seed`, the stream of seed and purpose. `pl.randn(3, 4)`,
+--- `pl.randn{3, 4, seed = 1}`, `pl.randn({3, 4}, {seed = 1})`.
+---@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps a table of `seed`, `purpose` (0), `dtype` ("float32"), `a` (0), `b` (1)
+---@return perilune.Tensor
+function pl.randn(...) end
 
 --- One normal random number, mean 0 and variance 1.
 ---@param seed integer
@@ -1312,7 +1320,7 @@ function pl.random_purpose(name, ...) end
 function pl.random_uniform(seed, purpose, index) end
 
 --- Opens a scope: the tensors made until it closes end with it, and so does the tape. Hold it in a
---- variable with `<close>`.
+--- variable with `<close>`: one that nobody holds frees nothing, and is told on standard error.
 ---@param name? string # for messages (default: "scope")
 ---@return perilune.Scope
 function pl.scope(name) end
@@ -1343,21 +1351,20 @@ function pl.tensor(values, dtype) end
 ---@return integer
 function pl.threads(n) end
 
---- A tensor of uniform random numbers in [a, b).
----@param shape integer[]
----@param opts? table # as of randn
+--- A tensor of uniform random numbers in [a, b), 0 and 1 unless told otherwise.
+---@param ... integer|integer[] # sizes and options as of randn
 ---@return perilune.Tensor
-function pl.uniform(shape, opts) end
+function pl.uniform(...) end
 
 --- Records a tape until the guard closes, inside of no_grad too.
 ---@return userdata # guard
 function pl.with_grad() end
 
---- A tensor of zeros.
----@param shape integer[]
----@param dtype? string # (default: "float32")
+--- A tensor of zeros: `pl.zeros(3, 4)`, `pl.zeros{3, 4}`, `pl.zeros(3, 4, "int32")` or
+--- `pl.zeros{3, 4, dtype = "int32"}`.
+---@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps the dtype (default: "float32")
 ---@return perilune.Tensor
-function pl.zeros(shape, dtype) end
+function pl.zeros(...) end
 
 --- How far people agree who ranked the same answers.
 ---
@@ -3812,6 +3819,19 @@ function pl.div(a, b) end
 ---@return perilune.Tensor y
 function Tensor:div(b) end
 
+--- a^b; where a and b are 0 the slope to a is 0, where a is 0 and b >= 0 that to b is 0
+--- [~],[~] -> [~]
+---@param a perilune.Input
+---@param b perilune.Input
+---@return perilune.Tensor y
+function pl.pow(a, b) end
+
+--- a^b; where a and b are 0 the slope to a is 0, where a is 0 and b >= 0 that to b is 0
+--- [~],[~] -> [~]
+---@param b perilune.Input
+---@return perilune.Tensor y
+function Tensor:pow(b) end
+
 --- max(a, b); ties give the slope to a
 --- [~],[~] -> [~]
 ---@param a perilune.Input
@@ -4052,6 +4072,21 @@ function pl.dropout(x, p, seed, index) end
 ---@return perilune.Tensor y
 function Tensor:dropout(p, seed, index) end
 
+--- the same memory from element `offset` on (from 0), in another shape; one axis may be -1
+--- [*] -> [shape]
+---@param x perilune.Input
+---@param shape? integer[]|{ shape?: integer[], offset?: integer }
+---@param offset? integer
+---@return perilune.Tensor y
+function pl.view(x, shape, offset) end
+
+--- the same memory from element `offset` on (from 0), in another shape; one axis may be -1
+--- [*] -> [shape]
+---@param shape? integer[]|{ shape?: integer[], offset?: integer }
+---@param offset? integer
+---@return perilune.Tensor y
+function Tensor:view(shape, offset) end
+
 --- the same elements in another shape, no copy; one axis may be -1
 --- [*] -> [shape]
 ---@param x perilune.Input
@@ -4079,6 +4114,17 @@ function pl.transpose(x, a, b) end
 ---@param b? integer
 ---@return perilune.Tensor y
 function Tensor:transpose(a, b) end
+
+--- rows and columns of a matrix exchanged (copied)
+--- [N,M] -> [M,N]
+---@param x perilune.Input
+---@return perilune.Tensor y
+function pl.t(x) end
+
+--- rows and columns of a matrix exchanged (copied)
+--- [N,M] -> [M,N]
+---@return perilune.Tensor y
+function Tensor:t() end
 
 --- a run of elements along axis
 --- [*] -> [*]

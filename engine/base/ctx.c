@@ -49,6 +49,11 @@ pl_status pl_fail_callback(pl_ctx *ctx, const char *text)
     return pl__fail(ctx, PL_ERR_CALLBACK, "%s", text);
 }
 
+void pl_count_from(pl_ctx *ctx, int first)
+{
+    ctx->first = first;
+}
+
 void pl_interrupt(pl_ctx *ctx)
 {
     ctx->interrupted = 1;

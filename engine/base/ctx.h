@@ -31,6 +31,7 @@ void pl__faults_set(pl__faults *faults, int64_t k, bool forever);
 struct pl_ctx {
     char error[PL_ERROR_MAX];
     volatile sig_atomic_t interrupted;
+    int first; /* what error texts count axes and places from */
 
     struct { /* mem.c */
         pl_mem_info info;

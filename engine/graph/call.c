@@ -25,10 +25,11 @@ static pl_status check_inputs(pl_call *c, pl_dtype *dtype)
             return pl__op_fail(c, PL_ERR_ARG, "input '%s' is missing", want->name);
         }
         PL_TRY(pl_tensor_check(c->ctx, t));
-        if (want->integer != (t->dtype == PL_I32))
+        const bool integer = t->dtype == PL_I32;
+        if (integer != want->integer && !(integer && want->any))
             return pl__op_fail(c, PL_ERR_DTYPE, "%s is %s, %s wanted", want->name,
                                pl_dtype_name(t->dtype), want->integer ? "int32" : "a float dtype");
-        if (want->integer) continue;
+        if (integer) continue;
         if (pl__kept(t->dtype)) {
             if (want->kept) continue;
             return pl__op_fail(c, PL_ERR_DTYPE,

@@ -19,6 +19,7 @@ struct pl_node {
     pl_backward_fn fn; /* a custom node */
     void (*drop)(void *data);
     void *data;
+    uint64_t in_version[PL_MAX_IN], out_version[PL_MAX_OUT]; /* of the data that it keeps */
 };
 
 bool pl_grad_enabled(const pl_ctx *ctx)
@@ -88,6 +89,7 @@ static void attach(pl_ctx *ctx, pl_node *node)
         if (c->in[i] == NULL) continue;
         pl__tensor_node_ref(c->in[i]);
         if (keeps(node, PL_OPF_KEEP_IN)) pl__tensor_hold(c->in[i]);
+        node->in_version[i] = pl_tensor_version(c->in[i]);
     }
     for (int i = 0; i < node->n_out; i++) {
         if (c->out[i] == NULL) continue;
@@ -95,6 +97,7 @@ static void attach(pl_ctx *ctx, pl_node *node)
         if (keeps(node, PL_OPF_KEEP_OUT)) pl__tensor_hold(c->out[i]);
         pl_tensor_set_requires_grad(c->out[i], true);
         c->out[i]->node = node;
+        node->out_version[i] = pl_tensor_version(c->out[i]);
     }
     append(ctx, node);
 }
@@ -203,6 +206,64 @@ static void prune(pl_ctx *ctx, pl_node *node)
     }
 }
 
+/* ---- writing in place ------------------------------------------------------------------------ */
+
+static bool is_view(const pl_node *node)
+{
+    return node->fn == NULL && (node->call.op == PL_OP_view || node->call.op == PL_OP_reshape);
+}
+
+/* The last op whose backward reads the data of this storage; NULL when there is none. */
+static const pl_op_row *reader_of(pl_ctx *ctx, const pl_storage *storage)
+{
+    for (const pl_node *n = pl__graph_floor(ctx)->last; n != NULL; n = n->prev) {
+        for (int i = 0; i < n->n_in; i++)
+            if (keeps(n, PL_OPF_KEEP_IN) && n->call.in[i] != NULL &&
+                n->call.in[i]->storage == storage)
+                return n->call.row;
+        for (int i = 0; i < n->n_out; i++)
+            if (keeps(n, PL_OPF_KEEP_OUT) && n->call.out[i]->storage == storage) return n->call.row;
+    }
+    return NULL;
+}
+
+static pl_status check_write(pl_ctx *ctx, const pl_tensor *t, const char *what)
+{
+    if (!pl__graph_floor(ctx)->enabled) return PL_OK;
+    const pl_tensor *origin = t;
+    while (origin->node != NULL && is_view(origin->node)) origin = origin->node->call.in[0];
+    if (origin->node != NULL) {
+        const pl_op_row *row = origin->node->fn == NULL ? origin->node->call.row : NULL;
+        return pl__fail(ctx, PL_ERR_GRAD,
+                        "%s: the tensor is a result%s%s that a gradient will flow through; write "
+                        "into a clone() of it, or make it under pl.no_grad()",
+                        what, row != NULL ? " of " : "", row != NULL ? row->name : "");
+    }
+    if (t->storage->holds == 0) return PL_OK;
+    const pl_op_row *row = reader_of(ctx, t->storage);
+    return pl__fail(ctx, PL_ERR_GRAD,
+                    "%s: the gradient of %s still needs the values the tensor has; write after "
+                    "backward(), or into a clone() of it",
+                    what, row != NULL ? row->name : "an op");
+}
+
+/* What backward is about to read is what the op had. */
+static pl_status check_versions(pl_ctx *ctx, const pl_node *node)
+{
+    const pl_call *c = &node->call;
+    const char *name = NULL;
+    for (int i = 0; i < node->n_in && keeps(node, PL_OPF_KEEP_IN); i++)
+        if (c->in[i] != NULL && pl_tensor_version(c->in[i]) != node->in_version[i])
+            name = c->row->in[i].name;
+    for (int i = 0; i < node->n_out && keeps(node, PL_OPF_KEEP_OUT); i++)
+        if (pl_tensor_version(c->out[i]) != node->out_version[i]) name = c->row->out[i];
+    if (name == NULL) return PL_OK;
+    return pl__fail(ctx, PL_ERR_GRAD,
+                    "backward: '%s' of %s was written to after the op ran, so its gradient cannot "
+                    "be told; run the forward pass again",
+                    name, c->row->name);
+}
+
 static void scope_opened(pl_ctx *ctx, pl_scope *scope)
 {
     scope->mark = pl__graph_floor(ctx)->last;
@@ -220,7 +281,7 @@ static void last_user_gone(pl_ctx *ctx, pl_tensor *t)
 
 void pl__tape_open(pl_ctx *ctx)
 {
-    static const pl_tensor_hooks hooks = {scope_opened, scope_closing, last_user_gone};
+    static const pl_tensor_hooks hooks = {scope_opened, scope_closing, last_user_gone, check_write};
     pl__tensor_floor(ctx)->hooks = &hooks;
     pl__graph_floor(ctx)->enabled = true;
 }
@@ -325,6 +386,7 @@ static pl_status backward_node(pl_ctx *ctx, pl_node *node)
     PL_TRY(pl__check_interrupt(ctx));
     for (int i = 0; i < node->n_out; i++)
         c->d_out[i] = c->out[i] != NULL && c->out[i]->grad_valid ? c->out[i]->grad : NULL;
+    PL_TRY(check_versions(ctx, node));
     return node->fn != NULL ? backward_custom(ctx, node) : backward_op(ctx, node);
 }
 

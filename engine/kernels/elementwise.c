@@ -53,6 +53,17 @@ INLINE vec gelu_tanh_slope(vec x)
     return half * (one + t) + half * x * (one - t * t) * dt;
 }
 
+/* a^b by the C library, in double: its last bit is that of the exact value but for rare ties. */
+INLINE vec power(vec a, vec b)
+{
+    real x[VL], y[VL];
+    v_store(x, a);
+    v_store(y, b);
+    for (int i = 0; i < VL; i++)
+        x[i] = y[i] == 2 ? x[i] * x[i] : (real)pow((double)x[i], (double)y[i]);
+    return v_load(x);
+}
+
 /* Where maximum (minimum) takes a: ties too, and a NaN in a; a NaN in b makes both tests false. */
 INLINE ivec not_below(vec a, vec b)
 {

@@ -42,6 +42,8 @@
     X(sub, a - b, d, -d)                                                                          \
     X(mul, a * b, d * b, d * a)                                                                   \
     X(div, a / b, d / b, -((d / b) * (a / b)))                                                    \
+    X(pow, power(a, b), v_select(b == zero, zero, d * b * power(a, b - one)),                     \
+      v_select((a == zero) & (b >= zero), zero, d * power(a, b) * v_log(a)))                      \
     X(maximum, v_select(not_below(a, b), a, b), v_select(not_below(a, b), d, zero),               \
       v_select(not_below(a, b), zero, d))                                                         \
     X(minimum, v_select(not_above(a, b), a, b), v_select(not_above(a, b), d, zero),               \

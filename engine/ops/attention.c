@@ -54,9 +54,8 @@ static pl_status rope_check_frequencies(pl_call *c, int64_t rotary)
     const real *f = pl__real(t);
     for (int64_t i = 0; i < t->count; i++)
         if (!(f[i] >= 0 && f[i] <= ROPE_MAX_FREQUENCY))
-            return pl__op_fail(c, PL_ERR_ARG,
-                               "inv_freq holds %g at place %lld (from 0); 0 to %d wanted",
-                               (double)f[i], (long long)i, ROPE_MAX_FREQUENCY);
+            return pl__op_fail(c, PL_ERR_ARG, "inv_freq holds %g at place %lld; 0 to %d wanted",
+                               (double)f[i], (long long)i + c->ctx->first, ROPE_MAX_FREQUENCY);
     if (!c->grad) return PL_OK;
     PL_TRY(pl__saved(c, ROPE_SAVED_FREQUENCIES, PL_REAL_DTYPE, 1, t->shape));
     memcpy(pl__real(c->saved[ROPE_SAVED_FREQUENCIES]), f, (size_t)t->count * sizeof(real));
@@ -278,15 +277,15 @@ static pl_status check_room(pl_call *c, const att_shape *a)
     for (int64_t b = 0; b < a->B; b++) {
         if (taken[slots[b]])
             return pl__op_fail(c, PL_ERR_ARG,
-                               "slots names slot %d twice, the second time at place %lld (from 0)",
-                               slots[b], (long long)b);
+                               "slots names slot %d twice, the second time at place %lld", slots[b],
+                               (long long)b + c->ctx->first);
         taken[slots[b]] = 1;
         const int64_t n = past[b] + a->offsets[b + 1] - a->offsets[b];
         if (n > max_len)
             return pl__op_fail(c, PL_ERR_ARG,
-                               "sequence %lld (from 0) would reach length %lld, but the cache "
+                               "sequence %lld would reach length %lld, but the cache "
                                "holds %lld positions a slot: make it longer or stop sooner",
-                               (long long)b, (long long)n, (long long)max_len);
+                               (long long)b + c->ctx->first, (long long)n, (long long)max_len);
     }
     return PL_OK;
 }

@@ -196,6 +196,7 @@ BINARY(add, binary_shape)
 BINARY(sub, binary_shape)
 BINARY(mul, binary_shape)
 BINARY(div, binary_shape)
+BINARY(pow, binary_shape)
 BINARY(maximum, binary_shape)
 BINARY(minimum, binary_shape)
 

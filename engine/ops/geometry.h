@@ -26,8 +26,8 @@ static inline pl_status pl__axis(pl_call *c, int k, int rank, int *axis)
 {
     const int64_t given = c->param[k].i;
     if (given >= rank || given < -rank)
-        return pl__op_fail(c, PL_ERR_SHAPE, "there is no %s %lld (from 0) in a tensor of rank %d",
-                           c->row->param[k].name, (long long)given, rank);
+        return pl__op_fail(c, PL_ERR_SHAPE, "there is no axis %lld in a tensor of rank %d",
+                           (long long)given + (given < 0 ? 0 : c->ctx->first), rank);
     *axis = (int)(given < 0 ? given + rank : given);
     return PL_OK;
 }

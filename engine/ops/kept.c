@@ -30,6 +30,6 @@ pl_status pl_quantise(pl_ctx *ctx, void *blocks, pl_dtype dtype, const float *va
     PL_TRY(check_blocks(ctx, "quantise", dtype, count));
     const int64_t bad = pl__ops_for(ctx, PL_F32)->kernels.quantise(dtype, count, values, blocks);
     if (bad < 0) return PL_OK;
-    return pl__fail(ctx, PL_ERR_ARG, "quantise: element %lld (from 0) is %g, which %s cannot hold",
-                    (long long)bad, (double)values[bad], pl_dtype_name(dtype));
+    return pl__fail(ctx, PL_ERR_ARG, "quantise: element %lld is %g, which %s cannot hold",
+                    (long long)bad + ctx->first, (double)values[bad], pl_dtype_name(dtype));
 }

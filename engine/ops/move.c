@@ -1,9 +1,9 @@
 /*
-** move.c - ops that move elements and compute nothing: embedding, gather, pick, reshape, transpose,
-** slice, concat, cast.
+** move.c - ops that move elements and compute nothing: embedding, gather, pick, transpose, t,
+** slice, concat, cast. All copy (those that do not are in view.c).
 **
-** reshape alone shares the data of its input; all others copy, so that writing to a result never
-** writes to what it came from. Where one row is read several times its gradients are added in the
+** Where one takes int32 its elements are moved as if they were float32: loads and stores keep the
+** bits. Where one row is read several times its gradients are added in the
 ** order of reading: positions are sorted by row (counting sort), then each row is one thread's.
 */
 #include <stdio.h>
@@ -142,54 +142,6 @@ static pl_status pick_backward(pl_call *c)
 
 const pl_op_impl OPI(pick) = {pick_shape, pick_forward, pick_backward};
 
-/* ---- reshape ---- */
-static pl_status reshape_shape(pl_call *c)
-{
-    const pl_param *want = &c->param[RESHAPE_shape];
-    const int64_t count = c->in[RESHAPE_x]->count;
-    int64_t shape[PL_MAX_RANK], known = 1;
-    int open = -1;
-    bool fine = true;
-    for (int i = 0; i < want->n; i++) {
-        shape[i] = want->list[i];
-        if (shape[i] == -1 && open < 0) open = i;
-        else fine = fine && pl__mul(known, shape[i], &known);
-    }
-    if (fine && open >= 0) {
-        fine = known > 0 && count % known == 0;
-        shape[open] = fine ? count / known : 0;
-        known = count;
-    }
-    if (!fine || known != count) {
-        char text[PL_SHAPE_TEXT], wanted[PL_MAX_RANK * 24 + 1] = "";
-        int at = 0;
-        for (int i = 0; i < want->n; i++)
-            at += snprintf(wanted + at, sizeof wanted - (size_t)at, i ? ",%lld" : "%lld",
-                           (long long)want->list[i]);
-        return pl__op_fail(c, PL_ERR_SHAPE,
-                           "x of shape %s has %lld elements and cannot take shape [%s] (one axis "
-                           "may be -1)",
-                           pl__shape_text(c->in[RESHAPE_x], text), (long long)count, wanted);
-    }
-    return pl__out_view(c, RESHAPE_y, c->in[RESHAPE_x], 0, want->n, shape);
-}
-
-static pl_status reshape_forward(pl_call *c)
-{
-    (void)c; /* a view: the elements are there */
-    return PL_OK;
-}
-
-static pl_status reshape_backward(pl_call *c)
-{
-    const pl_tensor *dx = c->d_in[RESHAPE_x];
-    if (dx != NULL)
-        K(put)(dx->count, pl__real(dx), c->acc[RESHAPE_x], pl__real(c->d_out[RESHAPE_y]));
-    return PL_OK;
-}
-
-const pl_op_impl OPI(reshape) = {reshape_shape, reshape_forward, reshape_backward};
-
 /* ---- transpose: [p, a, q, b, r] -> [p, b, q, a, r] ---- */
 static pl_status axes_of(pl_call *c, int *a, int *b)
 {
@@ -260,6 +212,31 @@ static pl_status transpose_backward(pl_call *c)
 
 const pl_op_impl OPI(transpose) = {transpose_shape, transpose_forward, transpose_backward};
 
+/* ---- t: the two axes of a matrix ---- */
+static pl_status t_shape(pl_call *c)
+{
+    const pl_tensor *x = c->in[T_x];
+    if (x->rank != 2) return pl__shape_fail(c, T_x, "a matrix [N,M]");
+    return pl__out(c, T_y, x->dtype, 2, (int64_t[]){x->shape[1], x->shape[0]});
+}
+
+static pl_status t_forward(pl_call *c)
+{
+    const pl_tensor *x = c->in[T_x];
+    exchange(x->shape, 2, 0, 1, pl__real(c->out[T_y]), false, pl__real(x));
+    return PL_OK;
+}
+
+static pl_status t_backward(pl_call *c)
+{
+    if (c->d_in[T_x] == NULL) return PL_OK;
+    exchange(c->out[T_y]->shape, 2, 0, 1, pl__real(c->d_in[T_x]), c->acc[T_x],
+             pl__real(c->d_out[T_y]));
+    return PL_OK;
+}
+
+const pl_op_impl OPI(t) = {t_shape, t_forward, t_backward};
+
 /* ---- slice, concat: part of the middle axis of [before, whole, after] ---- */
 
 /* part[before, size, after] (+)= whole[before, start .. start+size-1, after] */
@@ -293,10 +270,12 @@ static pl_status slice_shape(pl_call *c)
     if (stop == PL_AXIS_ALL) stop = x->shape[axis];
     if (start < 0 || stop < start || stop > x->shape[axis]) {
         char text[PL_SHAPE_TEXT];
+        const int first = c->ctx->first;
         return pl__op_fail(c, PL_ERR_SHAPE,
-                           "elements %lld to %lld (from 0, the last one not taken) are not all in "
-                           "axis %d (from 0) of x of shape %s",
-                           (long long)start, (long long)stop, axis, pl__shape_text(x, text));
+                           "elements %lld to %lld (the last one taken) are not a run of axis %d of "
+                           "x of shape %s",
+                           (long long)start + first, (long long)stop - 1 + first, axis + first,
+                           pl__shape_text(x, text));
     }
     memcpy(shape, x->shape, sizeof shape);
     shape[axis] = stop - start;
@@ -338,15 +317,19 @@ static pl_status concat_shape(pl_call *c)
     for (int k = 1; k < c->row->n_in; k++) {
         const pl_tensor *t = c->in[k];
         if (t == NULL) continue;
+        if (t->dtype != first->dtype)
+            return pl__op_fail(c, PL_ERR_DTYPE, "%s is %s, but an input before it is %s",
+                               c->row->in[k].name, pl_dtype_name(t->dtype),
+                               pl_dtype_name(first->dtype));
         bool fits = t->rank == first->rank;
         for (int i = 0; fits && i < t->rank; i++)
             fits = i == axis || t->shape[i] == first->shape[i];
         if (!fits) {
             char text[2][PL_SHAPE_TEXT];
-            return pl__op_fail(c, PL_ERR_SHAPE,
-                               "%s has shape %s and %s %s: all but axis %d (from 0) must be equal",
-                               c->row->in[CONCAT_a].name, pl__shape_text(first, text[0]),
-                               c->row->in[k].name, pl__shape_text(t, text[1]), axis);
+            return pl__op_fail(
+                c, PL_ERR_SHAPE, "%s has shape %s and %s %s: all but axis %d must be equal",
+                c->row->in[CONCAT_a].name, pl__shape_text(first, text[0]), c->row->in[k].name,
+                pl__shape_text(t, text[1]), axis + c->ctx->first);
         }
         shape[axis] += t->shape[axis];
     }

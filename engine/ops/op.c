@@ -155,9 +155,9 @@ pl_status pl__check_index(pl_call *c, int input, int64_t limit)
     const int32_t *index = pl__ints(c->in[input]);
     for (int64_t i = 0; i < c->in[input]->count; i++)
         if (index[i] < 0 || index[i] >= limit)
-            return pl__op_fail(
-                c, PL_ERR_ARG, "%s holds %d at place %lld (from 0); 0 to %lld wanted",
-                c->row->in[input].name, index[i], (long long)i, (long long)limit - 1);
+            return pl__op_fail(c, PL_ERR_ARG, "%s holds %d at place %lld; 0 to %lld wanted",
+                               c->row->in[input].name, index[i], (long long)i + c->ctx->first,
+                               (long long)limit - 1);
     return PL_OK;
 }
 

@@ -23,8 +23,9 @@ static bool next_word(const char **text, char *word, size_t size)
 static void parse_input(pl_input_row *in, char *word)
 {
     char *mark = strchr(word, ':');
-    in->integer = mark != NULL && mark[1] == 'i';
-    in->kept = mark != NULL && mark[1] == 'k';
+    in->integer = mark != NULL && strchr(mark, 'i') != NULL;
+    in->kept = mark != NULL && strchr(mark, 'k') != NULL;
+    in->any = mark != NULL && strchr(mark, 'a') != NULL;
     if (mark != NULL) *mark = '\0';
     char *question = strchr(word, '?');
     in->optional = question != NULL;

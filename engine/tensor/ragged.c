@@ -62,8 +62,8 @@ pl_status pl_ragged_take(pl_ctx *ctx, pl_tensor **out, pl_tensor **out_offsets, 
     PL_TRY(read_offsets(ctx, &from, &count, offsets, x, "x"));
     for (int64_t i = 0; i < n; i++) {
         if (index[i] < 0 || index[i] >= count)
-            return pl__fail(ctx, PL_ERR_ARG, "ragged: there is no sequence %lld (from 0) of %lld",
-                            (long long)index[i], (long long)count);
+            return pl__fail(ctx, PL_ERR_ARG, "ragged: there is no sequence %lld of %lld",
+                            (long long)index[i] + ctx->first, (long long)count);
         total += from[index[i] + 1] - from[index[i]];
     }
     if (total > INT32_MAX)
@@ -109,9 +109,9 @@ pl_status pl_ragged_join(pl_ctx *ctx, pl_tensor **out, pl_tensor **out_offsets, 
     for (int64_t i = 0; i < count; i++)
         if (a_at[i] == a_at[i + 1] && b_at[i] < b_at[i + 1])
             return pl__fail(ctx, PL_ERR_ARG,
-                            "ragged: sequence %lld (from 0) of a is empty: nothing stands before "
+                            "ragged: sequence %lld of a is empty: nothing stands before "
                             "the first row of b",
-                            (long long)i);
+                            (long long)i + ctx->first);
     const int64_t total = a->shape[0] + b->shape[0];
     if (total > INT32_MAX)
         return pl__fail(ctx, PL_ERR_SHAPE, "ragged: %lld rows are too many", (long long)total);

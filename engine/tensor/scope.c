@@ -3,6 +3,7 @@
 **
 ** Closing a scope ends the users' claim on its tensors: their handles stay (a later use is a clear
 ** error), their data goes at once, unless the tape still holds it and the scope is a frame.
+** Dissolving one frees nothing.
 */
 #include "tensor/tensor.h"
 
@@ -69,6 +70,30 @@ void pl_scope_close(pl_ctx *ctx, int64_t id)
 {
     const pl_tensor_floor *floor = pl__tensor_floor(ctx);
     while (id > 0 && floor->innermost != NULL && floor->innermost->id >= id) close_innermost(ctx);
+}
+
+void pl_scope_dissolve(pl_ctx *ctx, int64_t id)
+{
+    pl_scope **link = &pl__tensor_floor(ctx)->innermost;
+    while (*link != NULL && (*link)->id != id) link = &(*link)->outer;
+    pl_scope *scope = *link;
+    if (scope == NULL) return;
+    while (scope->tensors != NULL) pl_tensor_keep(scope->tensors);
+    *link = scope->outer;
+    pl_free(ctx, scope);
+}
+
+bool pl_scope_get(const pl_ctx *ctx, int64_t id, int64_t *tensors, int64_t *bytes)
+{
+    const pl_scope *scope = pl__tensor_floor(ctx)->innermost;
+    while (scope != NULL && scope->id != id) scope = scope->outer;
+    if (scope == NULL) return false;
+    *tensors = *bytes = 0;
+    for (const pl_tensor *t = scope->tensors; t != NULL; t = t->next) {
+        ++*tensors;
+        *bytes += (int64_t)pl_tensor_bytes(t);
+    }
+    return true;
 }
 
 int pl_scope_depth(const pl_ctx *ctx)

@@ -37,7 +37,7 @@ static pl_status handle_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int ra
     if (!pl__shape_count(rank, shape, &count))
         return pl__fail(
             ctx, PL_ERR_SHAPE,
-            "tensor: bad shape (rank %d of at most %d, sizes from 0, product in memory)", rank,
+            "tensor: bad shape (%d axes of at most %d, sizes 0 or more, product in memory)", rank,
             PL_MAX_RANK);
     const int64_t block = pl_dtype_block(dtype);
     if (pl__kept(dtype) && rank < 1)
@@ -222,11 +222,13 @@ void pl__tensor_node_unref(pl_tensor *t)
 void pl__tensor_hold(pl_tensor *t)
 {
     t->holds++;
+    if (t->storage != NULL) t->storage->holds++;
 }
 
 void pl__tensor_unhold(pl_tensor *t)
 {
     t->holds--;
+    if (t->storage != NULL) t->storage->holds--;
     drop_data(t);
 }
 
@@ -336,6 +338,12 @@ static pl_status refuse_kept(pl_ctx *ctx, const pl_tensor *t, const char *what)
     if (!pl__kept(t->dtype)) return PL_OK;
     return pl__fail(ctx, PL_ERR_DTYPE, "%s: the tensor is %s, a kept dtype; cast makes it float32",
                     what, pl_dtype_name(t->dtype));
+}
+
+pl_status pl_tensor_check_write(pl_ctx *ctx, const pl_tensor *t, const char *what)
+{
+    PL_TRY(pl_tensor_check(ctx, t));
+    return pl__tensor_floor(ctx)->hooks->check_write(ctx, t, what);
 }
 
 static void store(pl_tensor *t, int64_t i, double value)

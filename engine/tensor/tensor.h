@@ -19,6 +19,7 @@ typedef struct pl_storage {
     pl_ctx *ctx;
     void *data;
     int users;        /* tensors with this storage */
+    int holds;        /* how often the tape holds the data */
     uint64_t version; /* grows with every write that pl_tensor_touch is told of */
 } pl_storage;
 
@@ -59,6 +60,7 @@ typedef struct {
     void (*scope_opened)(pl_ctx *ctx, pl_scope *scope);
     void (*scope_closing)(pl_ctx *ctx, pl_scope *scope); /* not told of a frame's end */
     void (*last_user_gone)(pl_ctx *ctx, pl_tensor *t);   /* of a tensor with a node; it may go */
+    pl_status (*check_write)(pl_ctx *ctx, const pl_tensor *t, const char *what);
 } pl_tensor_hooks;
 
 /* This floor's part of a context (base/ctx.h). */

@@ -80,14 +80,45 @@ lb_block *lb_new_block(lua_State *L)
     return box;
 }
 
+int lb_no_member(lua_State *L, const char *class_name, int idx, const char *name)
+{
+    enum { MOST = 256 };
+    const char *names[MOST];
+    int n = 0;
+    const char *an = strchr("AEIOU", class_name[0]) != NULL ? "an" : "a";
+    idx = lua_absindex(L, idx);
+    for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1))
+        if (n < MOST) names[n++] = lua_tostring(L, -2);
+    const char *nearest = pl_nearest(name, names, n);
+    if (nearest == NULL) return luaL_error(L, "%s %s has no '%s'", an, class_name, name);
+    return luaL_error(L, "%s %s has no '%s'; did you mean '%s'?", an, class_name, name, nearest);
+}
+
+/* __index of a table of methods: upvalue 1 is the name of the class. */
+static int no_method(lua_State *L)
+{
+    const char *name = lua_tostring(L, lua_upvalueindex(1));
+    if (lua_type(L, 2) != LUA_TSTRING)
+        return luaL_error(L, "%s: a method's name wanted, got %s", name, luaL_typename(L, 2));
+    return lb_no_member(L, name, 1, lua_tostring(L, 2));
+}
+
 void lb_class(lua_State *L, const char *name, const luaL_Reg *methods)
 {
+    const char *dot = strrchr(name, '.');
     if (!luaL_newmetatable(L, name)) luaL_error(L, "class '%s' exists already", name);
     lua_newtable(L);
+    lua_newtable(L);
+    lua_pushstring(L, dot != NULL ? dot + 1 : name);
+    lua_pushcclosure(L, no_method, 1);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
     for (const luaL_Reg *m = methods; m->name != NULL; m++) {
         lua_pushcfunction(L, m->func);
         lua_setfield(L, strncmp(m->name, "__", 2) == 0 ? -3 : -2, m->name);
     }
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__methods");
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
@@ -111,12 +142,11 @@ int lb_unknown(lua_State *L, const char *what, const char *name, const char *con
     return luaL_error(L, "unknown %s '%s'; there are %s", what, name, lua_tostring(L, -1));
 }
 
-void lb_known(lua_State *L, int idx, const char *what, const char *const *names)
+static void known(lua_State *L, int idx, const char *what, const char *const *names, bool listed)
 {
-    if (lua_isnoneornil(L, idx)) return;
-    luaL_checktype(L, idx, LUA_TTABLE);
     idx = lua_absindex(L, idx);
     for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
+        if (listed && lua_isinteger(L, -2)) continue;
         if (lua_type(L, -2) != LUA_TSTRING)
             luaL_error(L, "%s: keys of the option table must be names", what);
         const char *key = lua_tostring(L, -2);
@@ -124,6 +154,18 @@ void lb_known(lua_State *L, int idx, const char *what, const char *const *names)
         for (const char *const *n = names; *n != NULL; n++) found = found || strcmp(*n, key) == 0;
         if (!found) lb_unknown(L, what, key, names);
     }
+}
+
+void lb_known(lua_State *L, int idx, const char *what, const char *const *names)
+{
+    if (lua_isnoneornil(L, idx)) return;
+    luaL_checktype(L, idx, LUA_TTABLE);
+    known(L, idx, what, names, false);
+}
+
+void lb_known_fields(lua_State *L, int idx, const char *what, const char *const *names)
+{
+    if (lua_istable(L, idx)) known(L, idx, what, names, true);
 }
 
 /* Pushes the field, false (nothing pushed) when it or the table is absent. */

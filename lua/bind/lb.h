@@ -21,23 +21,44 @@ pl_ctx *lb_ctx(lua_State *L);
 /* Raises the context's error text when st is not PL_OK; "interrupted!" for PL_ERR_INTERRUPTED. */
 void lb_check(lua_State *L, pl_status st);
 
+#define LB_TENSOR "perilune.Tensor" /* the metatable of tensors */
+
 /* Pushes an empty tensor userdata; fill *box afterwards (it takes the reference). */
 pl_tensor **lb_new_tensor(lua_State *L);
 /* The tensor at idx; raises when it is none or was freed. Borrowed. */
 pl_tensor *lb_check_tensor(lua_State *L, int idx);
 /* NULL for nil or absent. */
 pl_tensor *lb_opt_tensor(lua_State *L, int idx);
+/* The box of the tensor at idx, NULL when there is none; it may be freed. Never raises. */
+pl_tensor **lb_test_tensor(lua_State *L, int idx);
+/* The tensor at idx, even a freed one: for what needs no data. */
+pl_tensor *lb_check_handle(lua_State *L, int idx);
+/* One whose elements are numbers in memory, not of a kept dtype; `what` is the function at work. */
+pl_tensor *lb_check_numbers(lua_State *L, int idx, const char *what);
+/* Pushes a tensor of the number or nested table at idx; borrowed. */
+pl_tensor *lb_tensor_of(lua_State *L, int idx, pl_dtype dtype);
+/* Pushes element i; the other takes the value on top of the stack, which stays there. */
+void lb_push_element(lua_State *L, const pl_tensor *t, int64_t i);
+void lb_write_element(lua_State *L, pl_tensor *t, int64_t i, const char *what);
+/* Pushes "[3,4]", and gives it. */
+const char *lb_shape_text(lua_State *L, const pl_tensor *t);
 
 /* Charges a new tensor to the collector (see lb_tensor.c); call it once a box is filled. */
 void lb_charge(lua_State *L, const pl_tensor *t);
 
 /* A class: metatable `name` with the methods; names starting with "__" go to the metatable, the
-** rest to __index; __gc and __close are as given in `methods`; __metatable is false. */
+** rest to a table that is __index and __methods; __metatable is false. A name that is not among the
+** methods raises. */
 void lb_class(lua_State *L, const char *name, const luaL_Reg *methods);
+/* Raises "a Tensor has no 'foo'; did you mean 'fool'?" with the nearest name of the methods in the
+** table at idx. */
+int lb_no_member(lua_State *L, const char *class_name, int idx, const char *name);
 
 /* Option tables. lb_known raises for a key of the table at idx that is not in `names` (NULL ended),
 ** naming the nearest known one; nil or absent tables are fine everywhere. */
 void lb_known(lua_State *L, int idx, const char *what, const char *const *names);
+/* The same for a table that also has a list part, which is let be; what is no table is fine. */
+void lb_known_fields(lua_State *L, int idx, const char *what, const char *const *names);
 lua_Number lb_number_field(lua_State *L, int idx, const char *name, lua_Number fallback);
 lua_Integer lb_integer_field(lua_State *L, int idx, const char *name, lua_Integer fallback);
 bool lb_boolean_field(lua_State *L, int idx, const char *name, bool fallback);
@@ -67,6 +88,9 @@ int lb_soft_fail(lua_State *L, pl_status st);
 
 /* Each file's part: sets its functions into the table on top of the stack. */
 void lb_open_tensor(lua_State *L);
+void lb_open_index(lua_State *L); /* this and the next after lb_open_tensor */
+void lb_open_show(lua_State *L);
+void lb_open_scope(lua_State *L);
 void lb_open_ops(lua_State *L);
 void lb_open_autograd(lua_State *L);
 void lb_open_train(lua_State *L);

@@ -3,7 +3,6 @@
 */
 #include "lb.h"
 
-#define TENSOR "perilune.Tensor"
 #define GUARD "perilune.NoGrad"
 
 static int requires_grad(lua_State *L)
@@ -217,8 +216,8 @@ void lb_open_autograd(lua_State *L)
         {NULL, NULL},
     };
     lb_class(L, GUARD, guard_methods);
-    luaL_getmetatable(L, TENSOR);
-    lua_getfield(L, -1, "__index");
+    luaL_getmetatable(L, LB_TENSOR);
+    lua_getfield(L, -1, "__methods");
     luaL_setfuncs(L, methods, 0);
     lua_pop(L, 2);
     luaL_setfuncs(L, functions, 0);

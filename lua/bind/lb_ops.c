@@ -11,11 +11,9 @@
 
 #include "lb.h"
 
-#define TENSOR "perilune.Tensor"
-
 static pl_tensor *test_tensor(lua_State *L, int idx)
 {
-    return luaL_testudata(L, idx, TENSOR) != NULL ? lb_check_tensor(L, idx) : NULL;
+    return lb_test_tensor(L, idx) != NULL ? lb_check_tensor(L, idx) : NULL;
 }
 
 /* ---- parameters ------------------------------------------------------------------------------ */
@@ -286,6 +284,8 @@ static void push_row(lua_State *L, const pl_op_row *row)
         lua_setfield(L, -2, "integer");
         lua_pushboolean(L, row->in[i].kept);
         lua_setfield(L, -2, "kept");
+        lua_pushboolean(L, row->in[i].any);
+        lua_setfield(L, -2, "any");
         lua_seti(L, -2, i + 1);
     }
     lua_setfield(L, -2, "inputs");
@@ -334,10 +334,11 @@ void lb_open_ops(lua_State *L)
     static const struct {
         const char *event, *op;
     } operators[] = {
-        {"__add", "add"}, {"__sub", "sub"}, {"__mul", "mul"}, {"__div", "div"}, {"__unm", "neg"},
+        {"__add", "add"}, {"__sub", "sub"}, {"__mul", "mul"},
+        {"__div", "div"}, {"__pow", "pow"}, {"__unm", "neg"},
     };
-    luaL_getmetatable(L, TENSOR);
-    lua_getfield(L, -1, "__index"); /* core, metatable, methods */
+    luaL_getmetatable(L, LB_TENSOR);
+    lua_getfield(L, -1, "__methods"); /* core, metatable, methods */
     for (int op = 0; op < PL_OP_COUNT; op++) {
         const pl_op_row *row = pl_op_get(lb_ctx(L), (pl_op_id)op);
         lua_pushinteger(L, op);

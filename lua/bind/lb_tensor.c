@@ -1,5 +1,6 @@
 /*
-** lb_tensor.c - tensors in Lua: making, reading, writing, keeping; scopes and memory.
+** lb_tensor.c - tensors in Lua: making, reading, writing, keeping. Places and parts are in
+** lb_index.c, tensors as text in lb_show.c.
 **
 ** A tensor is a userdata with one pointer. Lua sees eight bytes where the engine holds megabytes,
 ** so tensors made outside scopes are charged to the collector: after every CHARGE bytes of them a
@@ -11,7 +12,6 @@
 
 #include "lb.h"
 
-#define TENSOR "perilune.Tensor"
 #define CHARGE ((int64_t)64 << 20)
 
 /* Of tensors made from numbers. */
@@ -26,20 +26,41 @@ static pl_dtype check_any_dtype(lua_State *L, int idx)
     return (pl_dtype)luaL_checkoption(L, idx, NULL, names);
 }
 
+/* Told from other userdata by size and mark: much faster than by the name of its metatable. */
+typedef struct {
+    pl_tensor *t; /* first: a box is also seen as a pl_tensor ** */
+    uint64_t mark;
+} tensor_box;
+#define MARK UINT64_C(0x9f3c61d87a25be04)
+
 pl_tensor **lb_new_tensor(lua_State *L)
 {
-    pl_tensor **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, TENSOR);
-    return box;
+    tensor_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = (tensor_box){NULL, MARK};
+    luaL_setmetatable(L, LB_TENSOR);
+    return &box->t;
+}
+
+pl_tensor **lb_test_tensor(lua_State *L, int idx)
+{
+    if (lua_type(L, idx) != LUA_TUSERDATA || lua_rawlen(L, idx) != sizeof(tensor_box)) return NULL;
+    tensor_box *box = lua_touserdata(L, idx);
+    return box->mark == MARK ? &box->t : NULL;
+}
+
+pl_tensor *lb_check_handle(lua_State *L, int idx)
+{
+    pl_tensor **box = lb_test_tensor(L, idx);
+    if (box == NULL) luaL_typeerror(L, idx, "Tensor");
+    luaL_argcheck(L, *box != NULL, idx, "tensor was collected");
+    return *box;
 }
 
 pl_tensor *lb_check_tensor(lua_State *L, int idx)
 {
-    pl_tensor **box = luaL_checkudata(L, idx, TENSOR);
-    luaL_argcheck(L, *box != NULL, idx, "tensor was collected");
-    if (pl_tensor_data(*box) == NULL) lb_check(L, pl_tensor_check(lb_ctx(L), *box));
-    return *box;
+    pl_tensor *t = lb_check_handle(L, idx);
+    if (pl_tensor_data(t) == NULL) lb_check(L, pl_tensor_check(lb_ctx(L), t));
+    return t;
 }
 
 pl_tensor *lb_opt_tensor(lua_State *L, int idx)
@@ -47,17 +68,24 @@ pl_tensor *lb_opt_tensor(lua_State *L, int idx)
     return lua_isnoneornil(L, idx) ? NULL : lb_check_tensor(L, idx);
 }
 
-/* The handle even of a freed tensor, for what needs no data. */
-static pl_tensor *handle(lua_State *L)
+const char *lb_shape_text(lua_State *L, const pl_tensor *t)
 {
-    pl_tensor **box = luaL_checkudata(L, 1, TENSOR);
-    luaL_argcheck(L, *box != NULL, 1, "tensor was collected");
-    return *box;
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    luaL_addchar(&b, '[');
+    for (int i = 0; i < pl_tensor_rank(t); i++) {
+        char text[32];
+        snprintf(text, sizeof text, i ? ",%lld" : "%lld", (long long)pl_tensor_shape(t)[i]);
+        luaL_addstring(&b, text);
+    }
+    luaL_addchar(&b, ']');
+    luaL_pushresult(&b);
+    return lua_tostring(L, -1);
 }
 
 static int tensor_gc(lua_State *L)
 {
-    pl_tensor **box = luaL_checkudata(L, 1, TENSOR);
+    pl_tensor **box = lua_touserdata(L, 1);
     pl_tensor *t = *box;
     *box = NULL;
     pl_tensor_release(t);
@@ -81,23 +109,71 @@ void lb_charge(lua_State *L, const pl_tensor *t)
 
 /* ---- shapes and values ----------------------------------------------------------------------- */
 
-static int check_shape(lua_State *L, int idx, int64_t shape[PL_MAX_RANK])
+static int64_t check_size(lua_State *L, int idx, const char *what)
 {
-    luaL_checktype(L, idx, LUA_TTABLE);
+    int whole;
+    const lua_Integer size = lua_tointegerx(L, idx, &whole);
+    if (lua_type(L, idx) != LUA_TNUMBER)
+        luaL_error(L, "%s: sizes are whole numbers, got %s", what, luaL_typename(L, idx));
+    if (!whole || size < 0)
+        luaL_error(L, "%s: sizes are whole numbers from 0 on, got %s", what,
+                   luaL_tolstring(L, idx, NULL));
+    return size;
+}
+
+/* The list of sizes at idx; its named fields are not looked at. */
+static int check_shape(lua_State *L, int idx, const char *what, int64_t shape[PL_MAX_RANK])
+{
+    if (!lua_istable(L, idx))
+        luaL_error(L, "%s: a list of sizes wanted, as {3, 4}, got %s", what, luaL_typename(L, idx));
     const lua_Integer rank = luaL_len(L, idx);
-    luaL_argcheck(L, rank <= PL_MAX_RANK, idx, "at most 6 axes");
+    if (rank > PL_MAX_RANK)
+        luaL_error(L, "%s: at most %d axes, got %d", what, PL_MAX_RANK, (int)rank);
     for (lua_Integer i = 1; i <= rank; i++) {
         lua_geti(L, idx, i);
-        int is_integer;
-        shape[i - 1] = lua_tointegerx(L, -1, &is_integer);
-        luaL_argcheck(L, is_integer && shape[i - 1] >= 0, idx, "sizes must be whole and >= 0");
+        shape[i - 1] = check_size(L, -1, what);
         lua_pop(L, 1);
     }
     return (int)rank;
 }
 
+/* Sizes from argument 1 on: a list, or as many numbers as there are but for the last `more`. Leaves
+** the stack so that what follows them begins at index 2. */
+static int check_sizes(lua_State *L, const char *what, int more, int64_t shape[PL_MAX_RANK])
+{
+    if (lua_type(L, 1) != LUA_TNUMBER) {
+        if (!lua_istable(L, 1))
+            luaL_error(L, "%s: sizes wanted, as %s(3, 4) or %s{3, 4}, got %s", what, what, what,
+                       lua_isnone(L, 1) ? "nothing" : luaL_typename(L, 1));
+        return check_shape(L, 1, what, shape);
+    }
+    int n = 0;
+    while (lua_type(L, n + 1) == LUA_TNUMBER) n++;
+    if (n <= more) luaL_error(L, "%s: a number after the sizes wanted", what);
+    if (n - more > PL_MAX_RANK)
+        luaL_error(L, "%s: at most %d axes, got %d", what, PL_MAX_RANK, n - more);
+    for (int i = 0; i < n - more; i++) shape[i] = check_size(L, i + 1, what);
+    for (int i = 1; i < n - more; i++) lua_remove(L, 2);
+    return n - more;
+}
+
+/* The dtype after the sizes: a name at idx, or `dtype` of the table there or of the sizes. */
+static pl_dtype check_dtype(lua_State *L, int idx, const char *what)
+{
+    const int table = lua_istable(L, idx) ? idx : lua_istable(L, 1) ? 1 : 0;
+    const char *name = "float32";
+    if (lua_type(L, idx) == LUA_TSTRING) name = lua_tostring(L, idx);
+    else if (!lua_isnoneornil(L, idx) && !lua_istable(L, idx))
+        luaL_error(L, "%s: the name of a dtype wanted after the sizes, got %s", what,
+                   luaL_typename(L, idx));
+    else if (table != 0) name = lb_string_field(L, table, "dtype", name);
+    for (int i = 0; dtype_names[i] != NULL; i++)
+        if (strcmp(name, dtype_names[i]) == 0) return (pl_dtype)i;
+    return (pl_dtype)lb_unknown(L, "dtype", name, dtype_names);
+}
+
 /* A tensor at idx whose elements are numbers in memory; `what` is the function at work. */
-static pl_tensor *check_numbers(lua_State *L, int idx, const char *what)
+pl_tensor *lb_check_numbers(lua_State *L, int idx, const char *what)
 {
     pl_tensor *t = lb_check_tensor(L, idx);
     if (pl_dtype_kept(pl_tensor_dtype(t)))
@@ -120,8 +196,7 @@ static pl_tensor *make(lua_State *L, pl_dtype dtype, int rank, const int64_t *sh
     return t;
 }
 
-/* The value on top of the stack as element i; `what` is the function at work. */
-static void write_element(lua_State *L, pl_tensor *t, int64_t i, const char *what)
+void lb_write_element(lua_State *L, pl_tensor *t, int64_t i, const char *what)
 {
     int fine;
     if (pl_tensor_dtype(t) == PL_I32) {
@@ -134,7 +209,7 @@ static void write_element(lua_State *L, pl_tensor *t, int64_t i, const char *wha
     else ((double *)pl_tensor_data(t))[i] = v;
 }
 
-static void push_element(lua_State *L, const pl_tensor *t, int64_t i)
+void lb_push_element(lua_State *L, const pl_tensor *t, int64_t i)
 {
     const void *data = pl_tensor_data(t);
     if (pl_tensor_dtype(t) == PL_F32) lua_pushnumber(L, ((const float *)data)[i]);
@@ -166,12 +241,16 @@ static void fill_nested(lua_State *L, pl_tensor *t, int level, int64_t *at)
 {
     const int rank = pl_tensor_rank(t);
     if (level == rank) {
-        write_element(L, t, (*at)++, "tensor");
+        lb_write_element(L, t, (*at)++, "tensor");
         return;
     }
     const int64_t n = pl_tensor_shape(t)[level];
-    if (!lua_istable(L, -1) || luaL_len(L, -1) != n)
-        luaL_error(L, "tensor: ragged table: level %d wants %d elements", level + 1, (int)n);
+    if (!lua_istable(L, -1))
+        luaL_error(L, "tensor: the table is ragged: level %d has tables and %s", level + 1,
+                   luaL_typename(L, -1));
+    if (luaL_len(L, -1) != n)
+        luaL_error(L, "tensor: the table is ragged: level %d has lists of %d and of %d", level + 1,
+                   (int)n, (int)luaL_len(L, -1));
     for (int64_t i = 1; i <= n; i++) {
         lua_geti(L, -1, i);
         fill_nested(L, t, level + 1, at);
@@ -179,38 +258,106 @@ static void fill_nested(lua_State *L, pl_tensor *t, int level, int64_t *at)
     }
 }
 
-static int tensor_new(lua_State *L)
+pl_tensor *lb_tensor_of(lua_State *L, int idx, pl_dtype dtype)
 {
-    int64_t shape[PL_MAX_RANK];
-    const pl_dtype dtype = (pl_dtype)luaL_checkoption(L, 2, "float32", dtype_names);
-    luaL_argcheck(L, lua_istable(L, 1) || lua_isnumber(L, 1), 1, "a number or a table wanted");
-    const int rank = nested_shape(L, 1, shape);
+    int64_t shape[PL_MAX_RANK], at = 0;
+    idx = lua_absindex(L, idx);
+    const int rank = nested_shape(L, idx, shape);
     pl_tensor *t = make(L, dtype, rank, shape);
-    int64_t at = 0;
-    lua_pushvalue(L, 1);
+    lua_pushvalue(L, idx);
     if (pl_tensor_count(t) > 0) fill_nested(L, t, 0, &at);
     lua_pop(L, 1);
+    return t;
+}
+
+static int tensor_new(lua_State *L)
+{
+    if (!lua_istable(L, 1) && lua_type(L, 1) != LUA_TNUMBER)
+        return luaL_error(L, "tensor: a number or a table wanted, got %s",
+                          lua_isnone(L, 1) ? "nothing" : luaL_typename(L, 1));
+    lb_tensor_of(L, 1, check_dtype(L, 2, "tensor"));
+    return 1;
+}
+
+static int filled(lua_State *L, const char *what, int more, lua_Number value)
+{
+    static const char *const names[] = {"dtype", NULL};
+    int64_t shape[PL_MAX_RANK];
+    const int rank = check_sizes(L, what, more, shape);
+    if (more > 0) {
+        if (lua_type(L, 2) != LUA_TNUMBER)
+            return luaL_error(L, "%s: the value after the sizes must be a number, got %s", what,
+                              lua_isnone(L, 2) ? "nothing" : luaL_typename(L, 2));
+        value = lua_tonumber(L, 2);
+        lua_remove(L, 2);
+    }
+    lb_known_fields(L, 1, "option", names);
+    if (lua_istable(L, 2)) lb_known(L, 2, "option", names);
+    pl_tensor *t = make(L, check_dtype(L, 2, what), rank, shape);
+    lb_check(L, pl_tensor_fill(lb_ctx(L), t, value));
     return 1;
 }
 
 static int tensor_full(lua_State *L)
 {
-    int64_t shape[PL_MAX_RANK];
-    const int rank = check_shape(L, 1, shape);
-    const lua_Number value = luaL_checknumber(L, 2);
-    const pl_dtype dtype = (pl_dtype)luaL_checkoption(L, 3, "float32", dtype_names);
-    pl_tensor *t = make(L, dtype, rank, shape);
-    lb_check(L, pl_tensor_fill(lb_ctx(L), t, value));
-    return 1;
+    return filled(L, "full", 1, 0);
 }
 
 static int tensor_zeros(lua_State *L)
 {
-    int64_t shape[PL_MAX_RANK];
-    const int rank = check_shape(L, 1, shape);
-    const pl_dtype dtype = (pl_dtype)luaL_checkoption(L, 2, "float32", dtype_names);
-    pl_tensor *t = make(L, dtype, rank, shape);
-    memset(pl_tensor_data(t), 0, pl_tensor_bytes(t));
+    return filled(L, "zeros", 0, 0);
+}
+
+static int tensor_ones(lua_State *L)
+{
+    return filled(L, "ones", 0, 1);
+}
+
+/* arange(n), arange(from, to [, step]) [, dtype], or all in one table */
+static int tensor_arange(lua_State *L)
+{
+    lua_Number ends[3] = {0, 0, 1};
+    int n = 0;
+    bool whole = true;
+    if (lua_istable(L, 1) && lua_gettop(L) == 1) {
+        lua_getfield(L, 1, "dtype");
+        const int count = (int)luaL_len(L, 1);
+        luaL_checkstack(L, 8, NULL);
+        for (int i = 1; i <= count && i <= 4; i++) lua_geti(L, 1, i);
+        lua_remove(L, 1);
+        if (lua_isnil(L, 1)) lua_remove(L, 1);
+        else lua_rotate(L, 1, -1);
+    }
+    for (; n < 3 && lua_type(L, n + 1) == LUA_TNUMBER; n++) {
+        ends[n] = lua_tonumber(L, n + 1);
+        whole = whole && ends[n] == floor(ends[n]);
+    }
+    if (n == 0)
+        return luaL_error(L, "arange: a number wanted, as arange(n) or arange(from, to), got %s",
+                          lua_isnone(L, 1) ? "nothing" : luaL_typename(L, 1));
+    if (n == 1) {
+        ends[1] = ends[0];
+        ends[0] = 0;
+        if (!whole || ends[1] < 0)
+            return luaL_error(L, "arange: a whole number from 0 on wanted, got %s",
+                              luaL_tolstring(L, 1, NULL));
+    }
+    const double count = ceil((ends[1] - ends[0]) / ends[2]);
+    if (!(fabs(ends[2]) > 0) || !(count < 1e15))
+        return luaL_error(L, "arange: from %f to %f there is no end by steps of %f", ends[0],
+                          ends[1], ends[2]);
+    const pl_dtype dtype =
+        lua_isnoneornil(L, n + 1) ? (whole ? PL_I32 : PL_F32) : check_dtype(L, n + 1, "arange");
+    const int64_t size = count > 0 ? (int64_t)count : 0;
+    pl_tensor *t = make(L, dtype, 1, &size);
+    for (int64_t i = 0; i < size; i++) {
+        const double v = ends[0] + (double)i * ends[2];
+        if (dtype == PL_I32 && (v != floor(v) || fabs(v) > INT32_MAX))
+            return luaL_error(L, "arange: %f is no integer of 32 bits", v);
+        if (dtype == PL_I32) ((int32_t *)pl_tensor_data(t))[i] = (int32_t)v;
+        else if (dtype == PL_F32) ((float *)pl_tensor_data(t))[i] = (float)v;
+        else ((double *)pl_tensor_data(t))[i] = v;
+    }
     return 1;
 }
 
@@ -244,28 +391,31 @@ static int seed(lua_State *L)
     return 0;
 }
 
-/* randn(shape, options) and uniform(shape, options): without `seed` the next draw of the session's
-** stream; with it, the stream (seed, purpose). */
-static int random_tensor(lua_State *L, bool normal)
+/* randn(sizes, options), rand and uniform: without `seed` the next draw of the session's stream;
+** with it, the stream (seed, purpose). */
+static int random_tensor(lua_State *L, const char *what, bool normal)
 {
     static const char *const names[] = {"seed", "purpose", "dtype", "a", "b", NULL};
     int64_t shape[PL_MAX_RANK];
-    const int rank = check_shape(L, 1, shape);
-    lb_known(L, 2, "option", names);
+    const int rank = check_sizes(L, what, 0, shape);
+    lb_known_fields(L, 1, "option", names);
+    if (!lua_isnoneornil(L, 2) && !lua_istable(L, 2) && lua_type(L, 2) != LUA_TSTRING)
+        luaL_error(L, "%s: a table of options wanted after the sizes, got %s", what,
+                   luaL_typename(L, 2));
+    if (lua_istable(L, 2)) lb_known(L, 2, "option", names);
+    const int opts = lua_istable(L, 2) ? 2 : lua_istable(L, 1) ? 1 : 3; /* 3: there are none */
+    const pl_dtype dtype = check_dtype(L, 2, what);
+    lua_settop(L, 2);
+    const double a = lb_number_field(L, opts, "a", 0), b = lb_number_field(L, opts, "b", 1);
     uint64_t from = (uint64_t)session_number(L, &session_key), purpose;
-    if (lua_istable(L, 2) && lua_getfield(L, 2, "seed") != LUA_TNIL) {
-        from = (uint64_t)lb_integer_field(L, 2, "seed", 0);
-        purpose = (uint64_t)lb_integer_field(L, 2, "purpose", 0);
+    if (lua_istable(L, opts) && lua_getfield(L, opts, "seed") != LUA_TNIL) {
+        from = (uint64_t)lb_integer_field(L, opts, "seed", 0);
+        purpose = (uint64_t)lb_integer_field(L, opts, "purpose", 0);
     } else {
         const lua_Integer drawn = session_number(L, &drawn_key) + 1;
         set_session_number(L, &drawn_key, drawn);
         purpose = pl_random_purpose("session", (int64_t[]){drawn}, 1);
     }
-    lua_settop(L, 2);
-    const double a = lb_number_field(L, 2, "a", 0), b = lb_number_field(L, 2, "b", 1);
-    const char *name = lb_string_field(L, 2, "dtype", "float32");
-    lua_pushstring(L, name);
-    const pl_dtype dtype = (pl_dtype)luaL_checkoption(L, -1, NULL, dtype_names);
     pl_tensor *t = make(L, dtype, rank, shape);
     lb_check(L, pl_tensor_random(lb_ctx(L), t, normal, a, b, from, purpose));
     return 1;
@@ -273,12 +423,17 @@ static int random_tensor(lua_State *L, bool normal)
 
 static int tensor_randn(lua_State *L)
 {
-    return random_tensor(L, true);
+    return random_tensor(L, "randn", true);
+}
+
+static int tensor_rand(lua_State *L)
+{
+    return random_tensor(L, "rand", false);
 }
 
 static int tensor_uniform(lua_State *L)
 {
-    return random_tensor(L, false);
+    return random_tensor(L, "uniform", false);
 }
 
 static int tensor_from_bytes(lua_State *L)
@@ -287,9 +442,11 @@ static int tensor_from_bytes(lua_State *L)
     size_t size;
     const char *bytes = luaL_checklstring(L, 1, &size);
     const pl_dtype dtype = check_any_dtype(L, 2);
-    const int rank = check_shape(L, 3, shape);
+    const int rank = check_shape(L, 3, "from_bytes", shape);
     pl_tensor *t = make(L, dtype, rank, shape);
-    luaL_argcheck(L, size == pl_tensor_bytes(t), 1, "another number of bytes than the shape has");
+    if (size != pl_tensor_bytes(t))
+        return luaL_error(L, "from_bytes: %I bytes given, the shape has %I", (LUAI_UACINT)size,
+                          (LUAI_UACINT)pl_tensor_bytes(t));
     memcpy(pl_tensor_data(t), bytes, size);
     return 1;
 }
@@ -298,7 +455,7 @@ static int tensor_from_bytes(lua_State *L)
 
 static int tensor_shape(lua_State *L)
 {
-    const pl_tensor *t = handle(L);
+    const pl_tensor *t = lb_check_handle(L, 1);
     lua_createtable(L, pl_tensor_rank(t), 0);
     for (int i = 0; i < pl_tensor_rank(t); i++) {
         lua_pushinteger(L, pl_tensor_shape(t)[i]);
@@ -309,84 +466,55 @@ static int tensor_shape(lua_State *L)
 
 static int tensor_size(lua_State *L)
 {
-    const pl_tensor *t = handle(L);
+    const pl_tensor *t = lb_check_handle(L, 1);
     lua_Integer axis = luaL_optinteger(L, 2, 1);
     if (axis < 0) axis += pl_tensor_rank(t) + 1;
-    luaL_argcheck(L, axis >= 1 && axis <= pl_tensor_rank(t), 2, "no such axis");
+    if (axis < 1 || axis > pl_tensor_rank(t))
+        return luaL_error(L, "size: there is no axis %I in a tensor of shape %s",
+                          (LUAI_UACINT)luaL_optinteger(L, 2, 1), lb_shape_text(L, t));
     lua_pushinteger(L, pl_tensor_shape(t)[axis - 1]);
     return 1;
 }
 
 static int tensor_len(lua_State *L)
 {
-    const pl_tensor *t = handle(L);
+    const pl_tensor *t = lb_check_handle(L, 1);
     lua_pushinteger(L, pl_tensor_rank(t) > 0 ? pl_tensor_shape(t)[0] : 1);
     return 1;
 }
 
 static int tensor_rank(lua_State *L)
 {
-    lua_pushinteger(L, pl_tensor_rank(handle(L)));
+    lua_pushinteger(L, pl_tensor_rank(lb_check_handle(L, 1)));
     return 1;
 }
 
 static int tensor_count(lua_State *L)
 {
-    lua_pushinteger(L, pl_tensor_count(handle(L)));
+    lua_pushinteger(L, pl_tensor_count(lb_check_handle(L, 1)));
     return 1;
 }
 
 static int tensor_dtype(lua_State *L)
 {
-    lua_pushstring(L, pl_dtype_name(pl_tensor_dtype(handle(L))));
+    lua_pushstring(L, pl_dtype_name(pl_tensor_dtype(lb_check_handle(L, 1))));
     return 1;
 }
 
 static int tensor_item(lua_State *L)
 {
-    const pl_tensor *t = check_numbers(L, 1, "item");
-    luaL_argcheck(L, pl_tensor_count(t) == 1, 1, "item: the tensor must have one element");
-    push_element(L, t, 0);
-    return 1;
-}
-
-/* Flat place of the 1-based indices from argument 2 on. */
-static int64_t place(lua_State *L, const pl_tensor *t)
-{
-    int64_t at = 0;
-    for (int i = 0; i < pl_tensor_rank(t); i++) {
-        const int64_t n = pl_tensor_shape(t)[i];
-        lua_Integer k = luaL_checkinteger(L, 2 + i);
-        if (k < 0) k += n + 1;
-        luaL_argcheck(L, k >= 1 && k <= n, 2 + i, "index outside the tensor");
-        at = at * n + (k - 1);
-    }
-    return at;
-}
-
-static int tensor_get(lua_State *L)
-{
-    const pl_tensor *t = check_numbers(L, 1, "get");
-    push_element(L, t, place(L, t));
-    return 1;
-}
-
-static int tensor_set(lua_State *L)
-{
-    pl_tensor *t = check_numbers(L, 1, "set");
-    const int64_t at = place(L, t);
-    luaL_checknumber(L, 2 + pl_tensor_rank(t));
-    lua_settop(L, 2 + pl_tensor_rank(t));
-    write_element(L, t, at, "set");
-    pl_tensor_touch(t);
-    lua_settop(L, 1);
+    const pl_tensor *t = lb_check_numbers(L, 1, "item");
+    if (pl_tensor_count(t) != 1)
+        return luaL_error(L, "item: a tensor of one element wanted, this has shape %s",
+                          lb_shape_text(L, t));
+    lb_push_element(L, t, 0);
     return 1;
 }
 
 static void push_nested(lua_State *L, const pl_tensor *t, int level, int64_t *at)
 {
     if (level == pl_tensor_rank(t)) {
-        push_element(L, t, (*at)++);
+        lb_push_element(L, t, (*at)++);
         return;
     }
     const int64_t n = pl_tensor_shape(t)[level];
@@ -401,7 +529,7 @@ static void push_nested(lua_State *L, const pl_tensor *t, int level, int64_t *at
 static int tensor_totable(lua_State *L)
 {
     int64_t at = 0;
-    push_nested(L, check_numbers(L, 1, "totable"), 0, &at);
+    push_nested(L, lb_check_numbers(L, 1, "totable"), 0, &at);
     return 1;
 }
 
@@ -414,8 +542,10 @@ static int tensor_bytes(lua_State *L)
 
 static int tensor_fill(lua_State *L)
 {
-    pl_tensor *t = lb_check_tensor(L, 1);
-    lb_check(L, pl_tensor_fill(lb_ctx(L), t, luaL_checknumber(L, 2)));
+    pl_tensor *t = lb_check_numbers(L, 1, "fill_");
+    const lua_Number value = luaL_checknumber(L, 2);
+    lb_check(L, pl_tensor_check_write(lb_ctx(L), t, "fill_"));
+    lb_check(L, pl_tensor_fill(lb_ctx(L), t, value));
     lua_settop(L, 1);
     return 1;
 }
@@ -423,7 +553,9 @@ static int tensor_fill(lua_State *L)
 static int tensor_copy(lua_State *L)
 {
     pl_tensor *t = lb_check_tensor(L, 1);
-    lb_check(L, pl_tensor_copy(lb_ctx(L), t, lb_check_tensor(L, 2)));
+    const pl_tensor *from = lb_check_tensor(L, 2);
+    lb_check(L, pl_tensor_check_write(lb_ctx(L), t, "copy_"));
+    lb_check(L, pl_tensor_copy(lb_ctx(L), t, from));
     lua_settop(L, 1);
     return 1;
 }
@@ -433,18 +565,6 @@ static int tensor_clone(lua_State *L)
     const pl_tensor *t = lb_check_tensor(L, 1);
     pl_tensor *copy = make(L, pl_tensor_dtype(t), pl_tensor_rank(t), pl_tensor_shape(t));
     lb_check(L, pl_tensor_copy(lb_ctx(L), copy, t));
-    return 1;
-}
-
-/* t:view(shape [, offset]): the same memory, no autograd; offset counts elements from 0. */
-static int tensor_view(lua_State *L)
-{
-    int64_t shape[PL_MAX_RANK];
-    pl_tensor *t = lb_check_tensor(L, 1);
-    const int rank = check_shape(L, 2, shape);
-    const lua_Integer offset = luaL_optinteger(L, 3, 0);
-    pl_tensor **box = lb_new_tensor(L);
-    lb_check(L, pl_tensor_view(lb_ctx(L), box, t, offset, rank, shape));
     return 1;
 }
 
@@ -467,31 +587,31 @@ static int tensor_keep(lua_State *L)
 
 static int tensor_free(lua_State *L)
 {
-    pl_tensor_free_data(handle(L));
+    pl_tensor_free_data(lb_check_handle(L, 1));
     return 0;
 }
 
 static int tensor_alive(lua_State *L)
 {
-    lua_pushboolean(L, pl_tensor_data(handle(L)) != NULL);
+    lua_pushboolean(L, pl_tensor_data(lb_check_handle(L, 1)) != NULL);
     return 1;
 }
 
 static int tensor_memory(lua_State *L)
 {
-    lua_pushinteger(L, (lua_Integer)pl_tensor_bytes(handle(L)));
+    lua_pushinteger(L, (lua_Integer)pl_tensor_bytes(lb_check_handle(L, 1)));
     return 1;
 }
 
 static int tensor_version(lua_State *L)
 {
-    lua_pushinteger(L, (lua_Integer)pl_tensor_version(handle(L)));
+    lua_pushinteger(L, (lua_Integer)pl_tensor_version(lb_check_handle(L, 1)));
     return 1;
 }
 
 static int tensor_name(lua_State *L)
 {
-    pl_tensor *t = handle(L);
+    pl_tensor *t = lb_check_handle(L, 1);
     if (lua_isnoneornil(L, 2)) {
         lua_pushstring(L, pl_tensor_name(t));
         return 1;
@@ -503,260 +623,34 @@ static int tensor_name(lua_State *L)
 
 static int tensor_eq(lua_State *L)
 {
-    pl_tensor **a = luaL_testudata(L, 1, TENSOR), **b = luaL_testudata(L, 2, TENSOR);
+    pl_tensor **a = lb_test_tensor(L, 1), **b = lb_test_tensor(L, 2);
     lua_pushboolean(L, a != NULL && b != NULL && *a == *b);
     return 1;
 }
 
-/* Of a kept tensor: its bytes, and the values it begins with. */
-static void describe_kept(lua_State *L, luaL_Buffer *b, const pl_tensor *t)
-{
-    enum { MOST = 256, SHOWN = 4 }; /* a block at most */
-    float values[MOST];
-    char text[64];
-    const int64_t n = pl_tensor_count(t), block = pl_dtype_block(pl_tensor_dtype(t));
-    const int64_t read = block > 1 ? block : n < SHOWN ? n : SHOWN;
-    snprintf(text, sizeof text, " %lld bytes", (long long)pl_tensor_bytes(t));
-    luaL_addstring(b, text);
-    if (n == 0) return;
-    lb_check(L, pl_dequantise(lb_ctx(L), values, pl_tensor_dtype(t), pl_tensor_data(t), read));
-    luaL_addstring(b, ":");
-    for (int64_t i = 0; i < read && i < SHOWN; i++) {
-        snprintf(text, sizeof text, " %.5g", (double)values[i]);
-        luaL_addstring(b, text);
-    }
-    if (n > SHOWN) luaL_addstring(b, " ...");
-}
-
-/* First and last values, spread, count of values that are not finite. */
-static void describe_values(lua_State *L, luaL_Buffer *b, const pl_tensor *t)
-{
-    const int64_t n = pl_tensor_count(t);
-    double least = INFINITY, most = -INFINITY, sum = 0;
-    int64_t bad = 0;
-    char text[160];
-    for (int64_t i = 0; i < n; i++) {
-        push_element(L, t, i);
-        const double v = lua_tonumber(L, -1);
-        lua_pop(L, 1);
-        if (!isfinite(v)) bad++;
-        else {
-            least = v < least ? v : least;
-            most = v > most ? v : most;
-            sum += v;
-        }
-    }
-    for (int64_t i = 0; i < n; i++) {
-        if (n > 8 && i == 4) {
-            luaL_addstring(b, " ...");
-            i = n - 3;
-        }
-        push_element(L, t, i);
-        snprintf(text, sizeof text, " %.5g", lua_tonumber(L, -1));
-        lua_pop(L, 1);
-        luaL_addstring(b, text);
-    }
-    if (n - bad > 1) {
-        snprintf(text, sizeof text, " | min %.4g mean %.4g max %.4g", least,
-                 sum / (double)(n - bad), most);
-        luaL_addstring(b, text);
-    }
-    if (bad > 0) {
-        snprintf(text, sizeof text, " | %lld not finite!", (long long)bad);
-        luaL_addstring(b, text);
-    }
-}
-
-static int tensor_tostring(lua_State *L)
-{
-    const pl_tensor *t = handle(L);
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    char text[64];
-    snprintf(text, sizeof text, "%s%s%s[", pl_tensor_name(t), pl_tensor_name(t)[0] ? ": " : "",
-             pl_dtype_name(pl_tensor_dtype(t)));
-    luaL_addstring(&b, text);
-    for (int i = 0; i < pl_tensor_rank(t); i++) {
-        snprintf(text, sizeof text, i ? ",%lld" : "%lld", (long long)pl_tensor_shape(t)[i]);
-        luaL_addstring(&b, text);
-    }
-    luaL_addstring(&b, "]");
-    if (pl_tensor_requires_grad(t)) luaL_addstring(&b, " requires_grad");
-    if (pl_tensor_data(t) == NULL) luaL_addstring(&b, " (freed)");
-    else if (pl_dtype_kept(pl_tensor_dtype(t))) describe_kept(L, &b, t);
-    else describe_values(L, &b, t);
-    luaL_pushresult(&b);
-    return 1;
-}
-
-/* ---- scopes, memory, machine ----------------------------------------------------------------- */
-
-#define SCOPE "perilune.Scope"
-
-static int open_scope(lua_State *L, bool frame)
-{
-    const char *name = luaL_optstring(L, 1, frame ? "frame" : "scope");
-    int64_t *box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = 0;
-    luaL_setmetatable(L, SCOPE);
-    lb_check(L, pl_scope_open(lb_ctx(L), box, name, frame));
-    return 1;
-}
-
-static int scope_new(lua_State *L)
-{
-    return open_scope(L, false);
-}
-
-static int frame_new(lua_State *L)
-{
-    return open_scope(L, true);
-}
-
-static int scope_close(lua_State *L)
-{
-    int64_t *box = luaL_checkudata(L, 1, SCOPE);
-    const int64_t id = *box;
-    *box = 0;
-    pl_scope_close(lb_ctx(L), id);
-    return 0;
-}
-
-static int mem_info(lua_State *L)
-{
-    const pl_mem_info info = pl_mem_get(lb_ctx(L));
-    lua_createtable(L, 0, 5);
-#define SET(name) (lua_pushinteger(L, info.name), lua_setfield(L, -2, #name))
-    SET(live);
-    SET(peak);
-    SET(limit);
-    SET(cached);
-    SET(calls);
-#undef SET
-    return 1;
-}
-
-static int mem_limit(lua_State *L)
-{
-    pl_mem_set_limit(lb_ctx(L), luaL_checkinteger(L, 1));
-    return 0;
-}
-
-static int mem_reset_peak(lua_State *L)
-{
-    pl_mem_reset_peak(lb_ctx(L));
-    return 0;
-}
-
-static int mem_fail_at(lua_State *L)
-{
-    pl_mem_fail_at(lb_ctx(L), luaL_checkinteger(L, 1), lua_toboolean(L, 2));
-    return 0;
-}
-
-static int mem_trim(lua_State *L)
-{
-    pl_mem_trim(lb_ctx(L));
-    return 0;
-}
-
-static int threads(lua_State *L)
-{
-    if (!lua_isnoneornil(L, 1)) {
-        const lua_Integer n = luaL_checkinteger(L, 1);
-        if (!pl_threads_set(n))
-            return luaL_error(L, "%I threads: there may be 1 to %d", (LUAI_UACINT)n,
-                              PL_MAX_THREADS);
-    }
-    lua_pushinteger(L, pl_threads_get());
-    return 1;
-}
-
-static int isa(lua_State *L)
-{
-    lua_pushstring(L, pl_isa());
-    return 1;
-}
-
-/* gemm([name]) -> {wish =, float32 =, float64 =}: who does large matrix products, "own" or
-** "openblas"; rows_alone tells whether rows keep their bits beside any others. */
-static int gemm(lua_State *L)
-{
-    static const struct {
-        pl_dtype dtype;
-        const char *field;
-    } dtypes[] = {{PL_F32, "float32"}, {PL_F64, "float64"}};
-    bool rows_alone = true;
-    if (!lua_isnoneornil(L, 1)) lb_check(L, pl_gemm_set(lb_ctx(L), luaL_checkstring(L, 1)));
-    lua_newtable(L);
-    for (int i = 0; i < 2; i++) {
-        pl_gemm_info info;
-        lb_check(L, pl_gemm_get(lb_ctx(L), dtypes[i].dtype, &info));
-        lua_pushstring(L, info.openblas ? "openblas" : "own");
-        lua_setfield(L, -2, dtypes[i].field);
-        lua_pushstring(L, info.wish);
-        lua_setfield(L, -2, "wish");
-        rows_alone = rows_alone && info.rows_alone;
-    }
-    lua_pushboolean(L, rows_alone);
-    lua_setfield(L, -2, "rows_alone");
-    return 1;
-}
-
-/* random_purpose(name, ...): a text part counts as the hash of the text. */
-static int random_purpose(lua_State *L)
-{
-    enum { MOST = 16 };
-    int64_t parts[MOST];
-    const int n = lua_gettop(L) - 1;
-    const char *name = luaL_checkstring(L, 1);
-    luaL_argcheck(L, n <= MOST, n, "at most 16 parts");
-    for (int i = 0; i < n; i++) {
-        const int idx = i + 2;
-        if (lua_type(L, idx) == LUA_TSTRING)
-            parts[i] = (int64_t)pl_random_purpose(lua_tostring(L, idx), NULL, 0);
-        else parts[i] = luaL_checkinteger(L, idx);
-    }
-    lua_pushinteger(L, (lua_Integer)pl_random_purpose(name, parts, n));
-    return 1;
-}
-
-static int random_uniform(lua_State *L)
-{
-    lua_pushnumber(L, pl_random_uniform((uint64_t)luaL_checkinteger(L, 1),
-                                        (uint64_t)luaL_checkinteger(L, 2),
-                                        (uint64_t)luaL_checkinteger(L, 3)));
-    return 1;
-}
-
-static int random_normal(lua_State *L)
-{
-    lua_pushnumber(L, pl_random_normal((uint64_t)luaL_checkinteger(L, 1),
-                                       (uint64_t)luaL_checkinteger(L, 2),
-                                       (uint64_t)luaL_checkinteger(L, 3)));
-    return 1;
-}
-
 static const luaL_Reg tensor_methods[] = {
-    {"__gc", tensor_gc},         {"__tostring", tensor_tostring},
-    {"__len", tensor_len},       {"__eq", tensor_eq},
-    {"shape", tensor_shape},     {"size", tensor_size},
-    {"rank", tensor_rank},       {"count", tensor_count},
-    {"dtype", tensor_dtype},     {"item", tensor_item},
-    {"get", tensor_get},         {"set", tensor_set},
-    {"totable", tensor_totable}, {"bytes", tensor_bytes},
-    {"fill_", tensor_fill},      {"copy_", tensor_copy},
-    {"clone", tensor_clone},     {"view", tensor_view},
-    {"detach", tensor_detach},   {"keep", tensor_keep},
-    {"free", tensor_free},       {"alive", tensor_alive},
-    {"name", tensor_name},       {"version", tensor_version},
-    {"memory", tensor_memory},   {NULL, NULL},
-};
+    {"__gc", tensor_gc},
+    {"__len", tensor_len},
+    {"__eq", tensor_eq},
+    {"shape", tensor_shape},
+    {"size", tensor_size},
+    {"rank", tensor_rank},
+    {"count", tensor_count},
+    {"dtype", tensor_dtype},
+    {"item", tensor_item},
 
-static const luaL_Reg scope_methods[] = {
-    {"__gc", scope_close},
-    {"__close", scope_close},
-    {"close", scope_close},
+    {"totable", tensor_totable},
+    {"bytes", tensor_bytes},
+    {"fill_", tensor_fill},
+    {"copy_", tensor_copy},
+    {"clone", tensor_clone},
+    {"detach", tensor_detach},
+    {"keep", tensor_keep},
+    {"free", tensor_free},
+    {"alive", tensor_alive},
+    {"name", tensor_name},
+    {"version", tensor_version},
+    {"memory", tensor_memory},
     {NULL, NULL},
 };
 
@@ -764,29 +658,18 @@ static const luaL_Reg functions[] = {
     {"tensor", tensor_new},
     {"full", tensor_full},
     {"zeros", tensor_zeros},
+    {"ones", tensor_ones},
+    {"arange", tensor_arange},
     {"randn", tensor_randn},
+    {"rand", tensor_rand},
     {"uniform", tensor_uniform},
     {"from_bytes", tensor_from_bytes},
-    {"scope", scope_new},
-    {"frame", frame_new},
-    {"mem", mem_info},
-    {"mem_limit", mem_limit},
-    {"mem_reset_peak", mem_reset_peak},
-    {"mem_fail_at", mem_fail_at},
-    {"mem_trim", mem_trim},
-    {"threads", threads},
-    {"isa", isa},
-    {"gemm", gemm},
-    {"random_uniform", random_uniform},
-    {"random_normal", random_normal},
-    {"random_purpose", random_purpose},
     {"seed", seed},
     {NULL, NULL},
 };
 
 void lb_open_tensor(lua_State *L)
 {
-    lb_class(L, TENSOR, tensor_methods);
-    lb_class(L, SCOPE, scope_methods);
+    lb_class(L, LB_TENSOR, tensor_methods);
     luaL_setfuncs(L, functions, 0);
 }

@@ -60,17 +60,6 @@ end
 -- @type table
 pl.system = core.system
 
---- A tensor of the elements 0 .. n-1.
--- @tparam integer n
--- @treturn Tensor int32 [n]
-function pl.arange(n)
-  local list = {}
-  for i = 1, n do
-    list[i] = i - 1
-  end
-  return pl.tensor(list, "int32")
-end
-
 --- Seconds on a clock that is never set back, to tell how long something took.
 -- @treturn number
 function pl.seconds()

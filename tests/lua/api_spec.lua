@@ -137,7 +137,7 @@ describe("the doc comments", function()
       end
     end
     local tensor = pl.zeros { 1 }
-    for name in pairs(debug.getmetatable(tensor).__index) do
+    for name in pairs(debug.getmetatable(tensor).__methods) do
       if not ops[name] and not name:find("^_") and not described["Tensor:" .. name] then
         missing[#missing + 1] = "Tensor:" .. name
       end

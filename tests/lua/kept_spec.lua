@@ -51,7 +51,7 @@ describe("kept dtypes", function()
         assert.is_true(t:cast({ dtype = "float32" }):bytes() == row.values)
         assert.has_error(
           function() pl.from_bytes(row.blocks:sub(2), dtype, t:shape()) end,
-          "bad argument #1 to 'from_bytes' (another number of bytes than the shape has)"
+          ("from_bytes: %d bytes given, the shape has %d"):format(#row.blocks - 1, #row.blocks)
         )
       end)
 
@@ -86,19 +86,13 @@ describe("kept dtypes", function()
         )
       end)
 
-      it("begins with its first values when it is shown", function()
+      it("is shown as its values are", function()
         local t = matrix(dtype)
-        local first = t:cast():view({ 4 }):totable()
-        local text = ("%s[%d,%d] %d bytes: %.5g %.5g %.5g %.5g ..."):format(
-          dtype,
-          t:size(1),
-          t:size(2),
-          #row.blocks,
-          table.unpack(first)
-        )
-        assert.equal(text, tostring(t))
+        local head = ("%s[%d,%d] %d bytes"):format(dtype, t:size(1), t:size(2), #row.blocks)
+        local shown = tostring(t:cast())
+        assert.equal(head .. shown:match(" |.*"), tostring(t))
         assert.equal(
-          dtype .. "[0," .. block .. "] 0 bytes",
+          dtype .. "[0," .. block .. "] 0 bytes | no elements",
           tostring(pl.from_bytes("", dtype, { 0, block }))
         )
       end)
@@ -118,7 +112,7 @@ describe("kept dtypes", function()
       t:set(2, 3, value)
       return select(2, pcall(t.cast, t, { dtype = dtype }))
     end
-    local text = "quantise: element 66 (from 0) is %s, which %s cannot hold"
+    local text = "quantise: element 67 is %s, which %s cannot hold"
     assert.equal(text:format("inf", "q8_0"), cast(math.huge, "q8_0"))
     assert.equal(text:format("-nan", "q8_0"), cast(0 / 0, "q8_0"))
     assert.equal(text:format("1e+07", "q8_0"), cast(1e7, "q8_0"))
@@ -168,8 +162,7 @@ describe("kept dtypes", function()
     } do
       local ok, message = pcall(q[name], q, table.unpack(arguments))
       assert.is_false(ok)
-      local what = name:gsub("_$", "")
-      assert.equal(what .. ": the tensor is q8_0, a kept dtype; cast makes it float32", message)
+      assert.equal(name .. ": the tensor is q8_0, a kept dtype; cast makes it float32", message)
     end
     assert.has_error(
       function() q:copy_(pl.zeros { 2, 32 }) end,
@@ -206,6 +199,7 @@ describe("kept dtypes", function()
       "kl_full.ref_head",
       "linear.w",
       "logprob.head",
+      "view.x",
     }, readers)
   end)
 

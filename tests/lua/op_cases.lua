@@ -163,6 +163,12 @@ for _, name in ipairs { "add", "sub", "mul" } do
 end
 binary("div", normal, positive)
 add_cases("div", { inputs = { positive(5, 3), same(1) } })
+binary("pow", positive, normal)
+add_cases(
+  "pow",
+  { inputs = { positive(5, 3), same(1) } },
+  { inputs = { normal(7), const(list(2, 3, -1, 0, 1, -2, 4)) } }
+)
 for _, name in ipairs { "maximum", "minimum", "eq", "lt", "le", "gt", "ge" } do
   binary(name, steps, between)
   if name ~= "maximum" and name ~= "minimum" then
@@ -368,7 +374,7 @@ cases.rope = {
     { { normal(1, 6), ints(0) }, { scale = 0 }, "scale is 0" },
     { { normal(1, 6), ints(0), positive(2) }, nil, "inv_freq has shape [2]", "[3]" },
     { { normal(1, 6), ints(0), positive(3) }, { rotary_dim = 4 }, "inv_freq", "[2]" },
-    { { normal(1, 2), ints(0), list(-1) }, nil, "inv_freq holds -1 at place 0" },
+    { { normal(1, 2), ints(0), list(-1) }, nil, "inv_freq holds -1 at place 1" },
   },
   { inputs = { normal(0, 4), ids(0, 9) } },
   { inputs = { normal(1, 2), ids(1, 9) } },
@@ -560,11 +566,43 @@ cases.reshape = {
   { inputs = { normal(131, 197) }, params = { shape = { 197, 131 } }, big = true },
 }
 
+cases.view = {
+  exact = true,
+  bad = {
+    { { normal(2, 3) }, { shape = { 4 }, offset = 3 }, "[2,3]", "[4]", "3 elements" },
+    { { normal(2, 3) }, { shape = { 7 } }, "[2,3]", "[7]" },
+    { { normal(2, 3) }, { shape = { 4, -1 } }, "[2,3]", "[4,-1]" },
+    { { normal(2, 3) }, { shape = { -1, -1 } }, "[-1,-1]" },
+    { { normal(2, 3) }, { shape = { 1 }, offset = -1 }, "offset is -1", "0 to 6" },
+    { { normal(2, 3) }, { shape = { 0 }, offset = 7 }, "offset is 7", "0 to 6" },
+  },
+  { inputs = { normal(0, 3) }, params = { shape = { 3, 0, 2 } } },
+  { inputs = { normal() }, params = { shape = { 1, 1 } } },
+  { inputs = { normal(1) }, params = { shape = { -1 } } },
+  { inputs = { normal(7) }, params = { shape = { 2, 2 }, offset = 1 } },
+  { inputs = { normal(6, 4) }, params = { shape = { 3, -1, 2 }, offset = 6 } },
+  { inputs = { normal(2, 3, 5) }, params = { shape = {}, offset = 29 } },
+  { inputs = { normal(2, 3) }, params = { shape = { 0, 2 }, offset = 6 } },
+  { inputs = { normal(131, 197) }, params = { shape = { 197, 130 }, offset = 41 }, big = true },
+}
+
+cases.t = {
+  exact = true,
+  bad = { { { normal(3) }, nil, "[3]", "a matrix" }, { { normal(2, 3, 4) }, nil, "[2,3,4]" } },
+  { inputs = { normal(0, 3) } },
+  { inputs = { normal(3, 0) } },
+  { inputs = { normal(1, 1) } },
+  { inputs = { normal(7, 5) } },
+  { inputs = { normal(1, 9) } },
+  { inputs = { normal(17, 33) } },
+  { inputs = { normal(131, 197) }, big = true },
+}
+
 cases.transpose = {
   exact = true,
   bad = {
     { { normal(3) }, nil, "rank 1" },
-    { { normal(2, 3) }, { a = 1, b = 3 }, "b", "rank 2" },
+    { { normal(2, 3) }, { a = 1, b = 3 }, "no axis 3", "rank 2" },
   },
   { inputs = { normal(0, 3) } },
   { inputs = { normal(1, 1) } },
@@ -635,7 +673,7 @@ for _, name in ipairs { "sum", "mean", "max", "min" } do
   local make = (name == "max" or name == "min") and steps or normal
   cases[name] = {
     bad = {
-      { { normal(2, 3) }, { axis = 3 }, "axis 2 (from 0)", "rank 2" },
+      { { normal(2, 3) }, { axis = 3 }, "no axis 3", "rank 2" },
       { { normal() }, { axis = 1 }, "rank 0" },
     },
     { inputs = { make() } },

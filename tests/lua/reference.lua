@@ -129,6 +129,7 @@ ref.add = broadcast(function(a, b) return a + b end)
 ref.sub = broadcast(function(a, b) return a - b end)
 ref.mul = broadcast(function(a, b) return a * b end)
 ref.div = broadcast(function(a, b) return a / b end)
+ref.pow = broadcast(function(a, b) return a ^ b end)
 ref.maximum = broadcast(math.max)
 ref.minimum = broadcast(math.min)
 ref.eq = truth(function(a, b) return a == b end)
@@ -378,6 +379,22 @@ end
 local function split(x, axis)
   if axis < 0 then axis = axis + #x.shape + 1 end
   return product(x.shape, 1, axis - 1), x.shape[axis], product(x.shape, axis + 1), axis
+end
+
+function ref.t(inputs) return ref.transpose(inputs, {}) end
+
+function ref.view(inputs, params)
+  local x, n, open = inputs[1], 1, nil
+  local shape, offset = table.move(params.shape, 1, #params.shape, 1, {}), params.offset or 0
+  for i, size in ipairs(shape) do
+    if size == -1 then
+      open = i
+    else
+      n = n * size
+    end
+  end
+  if open then shape[open] = (#x - offset) // n end
+  return { table.move(x, offset + 1, offset + product(shape), 1, { shape = shape }) }
 end
 
 function ref.slice(inputs, params)

@@ -124,13 +124,13 @@ describe("tensors and ops", function()
     local table_of_rows = pl.zeros { 4, 2 }
     for _, id in ipairs { -1, 4 } do
       refused(
-        ("embedding: ids holds %d at place 1 (from 0); 0 to 3 wanted"):format(id),
+        ("embedding: ids holds %d at place 2; 0 to 3 wanted"):format(id),
         pl.embedding,
         table_of_rows,
         { 0, id }
       )
       refused(
-        ("cross_entropy: targets holds %d at place 0 (from 0); 0 to 3 wanted"):format(id),
+        ("cross_entropy: targets holds %d at place 1; 0 to 3 wanted"):format(id),
         pl.cross_entropy,
         table_of_rows,
         table_of_rows,

@@ -9,31 +9,47 @@
 -- @treturn Tensor
 -- @name pl.tensor
 
---- A tensor of one value.
--- @tparam {integer,...} shape
--- @tparam number value
--- @tparam ?string dtype (default: "float32")
+--- A tensor of one value: `pl.full(3, 4, 0.5)` or `pl.full({3, 4}, 0.5)`.
+-- @tparam integer|{integer,...} ... the sizes, one by one or as a list, then the value, then
+--   perhaps the dtype (default: "float32")
 -- @treturn Tensor
 -- @name pl.full
 
---- A tensor of zeros.
--- @tparam {integer,...} shape
--- @tparam ?string dtype (default: "float32")
+--- A tensor of zeros: `pl.zeros(3, 4)`, `pl.zeros{3, 4}`, `pl.zeros(3, 4, "int32")` or
+-- `pl.zeros{3, 4, dtype = "int32"}`.
+-- @tparam integer|{integer,...} ... the sizes, one by one or as a list, then perhaps the dtype
+--   (default: "float32")
 -- @treturn Tensor
 -- @name pl.zeros
 
+--- A tensor of ones: sizes and dtype as of zeros.
+-- @tparam integer|{integer,...} ... the sizes, one by one or as a list, then perhaps the dtype
+-- @treturn Tensor
+-- @name pl.ones
+
+--- Numbers in steps: `pl.arange(n)` is 0 .. n-1, `pl.arange(from, to, step)` goes from `from`
+-- towards `to`, which is not reached. int32 when all numbers are whole, else float32.
+-- @tparam number ... n, or from, to and perhaps the step (default: 1), then perhaps the dtype
+-- @treturn Tensor [n]
+-- @name pl.arange
+
 --- A tensor of normal random numbers with mean `a` and standard deviation `b`: the next draw of the
--- session's stream, or, with `seed`, the stream of seed and purpose.
--- @tparam {integer,...} shape
--- @tparam ?table opts `seed`, `purpose` (0), `dtype` ("float32"), `a` (0), `b` (1)
+-- session's stream, or, with `seed`, the stream of seed and purpose. `pl.randn(3, 4)`,
+-- `pl.randn{3, 4, seed = 1}`, `pl.randn({3, 4}, {seed = 1})`.
+-- @tparam integer|{integer,...} ... the sizes, one by one or as a list, then perhaps a table of
+--   `seed`, `purpose` (0), `dtype` ("float32"), `a` (0), `b` (1)
 -- @treturn Tensor
 -- @name pl.randn
 
---- A tensor of uniform random numbers in [a, b).
--- @tparam {integer,...} shape
--- @tparam ?table opts as of randn
+--- A tensor of uniform random numbers in [a, b), 0 and 1 unless told otherwise.
+-- @tparam integer|{integer,...} ... sizes and options as of randn
 -- @treturn Tensor
 -- @name pl.uniform
+
+--- The same as uniform.
+-- @tparam integer|{integer,...} ... sizes and options as of randn
+-- @treturn Tensor
+-- @name pl.rand
 
 --- A tensor of bytes as they lie in memory; raises when their number is not the shape's.
 -- @tparam string bytes
@@ -44,7 +60,7 @@
 -- @name pl.from_bytes
 
 --- Opens a scope: the tensors made until it closes end with it, and so does the tape. Hold it in a
--- variable with `<close>`.
+-- variable with `<close>`: one that nobody holds frees nothing, and is told on standard error.
 -- @tparam ?string name for messages (default: "scope")
 -- @treturn Scope
 -- @name pl.scope
@@ -167,8 +183,13 @@
 -- @name pl.nearest
 
 --- A tensor: at most 6 axes of float32, float64 or int32. Ops are methods too, where the tensor is
--- their first input; + - * / and unary minus are ops. `#t` is the size of the first axis. Two
--- handles are equal when they are the same tensor.
+-- their first input; + - * / ^ and unary minus are ops. `#t` is the size of the first axis. `==`
+-- tells whether two handles are the same tensor, never whether values are equal, and is false for a
+-- number (Lua asks nobody there); `<` and `>` raise. For values there are pl.eq, pl.lt and others.
+--
+-- `x[3]`, `x[-1]` (the last), `x[{2, 5}]` (places 2 to 5) and `x[{ {2, 5}, 3 }]` (for each axis a
+-- place, a run or {} for all) are parts of it; docs/tensors.md says which share its memory.
+-- `x[...] = v` writes a number, a tensor that broadcasts or a table.
 -- @class Tensor
 
 --- The sizes of all axes.
@@ -201,7 +222,7 @@
 -- @treturn number
 -- @name Tensor:get
 
---- Writes one element.
+--- Writes one element; raises while a gradient needs the value it has.
 -- @tparam number ... an index for each axis, then the value
 -- @treturn Tensor itself
 -- @name Tensor:set
@@ -227,12 +248,6 @@
 --- A copy with memory of its own, without a tape.
 -- @treturn Tensor
 -- @name Tensor:clone
-
---- The same memory in another shape, without a tape.
--- @tparam {integer,...} shape
--- @tparam ?integer offset the element to begin at, from 0 (default: 0)
--- @treturn Tensor
--- @name Tensor:view
 
 --- The same memory, without a tape.
 -- @treturn Tensor

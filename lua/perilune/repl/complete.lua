@@ -34,10 +34,11 @@ local keywords = {
 
 local max_listed = 200
 
---- The table in which a field of the value would be looked up after its own: __index, or nil.
+--- The table in which a field of the value would be looked up after its own: __index, or where that
+-- is a function, __methods; or nil.
 local function behind(value)
   local meta = debug.getmetatable(value)
-  local index = type(meta) == "table" and rawget(meta, "__index")
+  local index = type(meta) == "table" and (rawget(meta, "__methods") or rawget(meta, "__index"))
   return type(index) == "table" and index or nil
 end
 
