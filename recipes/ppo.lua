@@ -130,9 +130,13 @@ local function prompts_of(key)
   local set = data.prompts(tok, template, cfg[key], room, too_long)
   return data.required(set, key, cfg[key])
 end
-local value = judge.model -- V starts as the reward model
-    and judge.model:copy { peft = policy.peft, seed = cfg.seed }
-  or policy:copy { scalar_head = true, seed = cfg.seed }
+local value -- V starts as the reward model; without one as 0, whatever it reads
+if judge.model then
+  value = judge.model:copy { peft = policy.peft, seed = cfg.seed }
+else
+  value = policy:copy { scalar_head = true, seed = cfg.seed }
+  value.weights["score.weight"]:fill_(0)
+end
 local ema = cfg.ema_decay > 0 and policy:copy():freeze() or nil
 local prompts = prompts_of("dataset")
 local held_out = cfg.eval_dataset ~= "" and prompts_of("eval_dataset")

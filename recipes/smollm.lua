@@ -115,6 +115,8 @@ local ppo = stages:stage(
     kl_coef = cfg.kl_coef,
     learning_rate = cfg.learning_rate,
     value_learning_rate = cfg.value_learning_rate,
+    temperature = 0.7,
+    lam = 1.0, -- one reward, at the end of few tokens
     ema_decay = 0.0,
   }
 )
