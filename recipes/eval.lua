@@ -225,5 +225,8 @@ if not cfg.quiet then
     print(pl.format.columns(rows, { head = head }))
   end
 end
+for i, example in ipairs(examples) do -- whoever runs this recipe may know more of the prompts
+  example.row = prompts[i].row
+end
 figures.examples, figures.scores = examples, mine.scores
 return figures

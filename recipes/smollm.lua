@@ -3,7 +3,7 @@
 -- The model answers at length. It is to answer in at most 30 words that end in a full stop and name
 -- the subject of the question (smollm/brief.lua), which it seldom does by itself. (1) Questions of
 -- public instruction sets are dealt to training and held-out side. (2) SFT on the demonstrations
--- among the training side that have few words. (3) PPO from there against the brief, with a KL to
+-- among the training side that keep the brief. (3) PPO from there against the brief, with a KL to
 -- the SFT model. Policy, reference and value are adapters on one frozen base in memory, held as its
 -- file has it. (4) The model as it came, after SFT and after PPO answer the held-out questions.
 --
@@ -24,24 +24,20 @@ local cfg = pl.config {
   { held_out = 64, "questions that training does not see", min = 2 },
   { max_words = 40, "longer questions are left out", min = 4 },
   { response_length = 48, "longest answer, tokens", min = 4 },
+  { temperature = 0.7, "of every answer, in training and evaluation", over = 0 },
   "Adapters",
   { peft_r = 16, "rank of the adapters", min = 1 },
   { peft_alpha = 32.0, "they are scaled by alpha / r", over = 0 },
   { base_dtype = "kept", "what the frozen base is held in", choices = { "kept", "float32" } },
   "Supervised fine-tuning",
   { demonstrations = 64, "answers to train on, at most", min = 1 },
-  { sft_epochs = 1, "passes over them", min = 1 },
-  { sft_learning_rate = "warmup(2, cosine(0.0002, 0.00002))", "of SFT", min = 0, schedule = true },
+  { sft_epochs = 2, "passes over them", min = 1 },
+  { sft_learning_rate = "warmup(2, cosine(0.0003, 0.00003))", "of SFT", min = 0, schedule = true },
   "PPO",
-  { total_episodes = 512, "answers in the whole run", min = 4 },
+  { total_episodes = 640, "answers in the whole run", min = 4 },
   { batch_size = 32, "answers in one iteration", min = 4 },
   { num_mini_batches = 4, "steps in a pass", min = 1 },
-  {
-    learning_rate = "warmup(2, linear(0.0006, 0.0001))",
-    "of the policy",
-    min = 0,
-    schedule = true,
-  },
+  { learning_rate = "linear(0.001, 0.0003)", "of the policy", min = 0, schedule = true },
   { value_learning_rate = 0.001, "of the value model", min = 0, schedule = true },
   { kl_coef = 0.02, "β: weight of the per-token KL to the SFT model", min = 0 },
 }
@@ -115,8 +111,7 @@ local ppo = stages:stage(
     kl_coef = cfg.kl_coef,
     learning_rate = cfg.learning_rate,
     value_learning_rate = cfg.value_learning_rate,
-    temperature = 0.7,
-    lam = 1.0, -- one reward, at the end of few tokens
+    temperature = cfg.temperature,
     ema_decay = 0.0,
   }
 )
@@ -130,6 +125,7 @@ local function judge(folder, title, model, reference)
     reward_function = paths.judge,
     max_prompt_length = LONGEST,
     response_length = cfg.response_length,
+    temperature = cfg.temperature,
     count = 0,
   })
 end

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <lfs.h>
 #include <limits.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -582,10 +583,21 @@ static void spin_briefly(char **argv)
     execv(place.executable, argv); /* on failure: go on as we are */
 }
 
+/* Blocks of a tensor's size come from the system and go back to it. By default the first large one
+** that is freed makes the C library keep all below its size, up to 32 MB, in one heap, whose holes
+** stay with the program: 2.2 GB were held for 1.6 GB of tensors in a PPO run, and 1.9 GB so. */
+static void give_memory_back(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     find_place();
     spin_briefly(argv);
+    give_memory_back();
     lua_State *L = luaL_newstate();
     if (!L) {
         complain("not enough memory for a Lua state");

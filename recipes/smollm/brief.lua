@@ -10,9 +10,8 @@
 -- the three, where a longer answer loses (1) by and by: half of it at 45 words, all of it at 60.
 -- Nothing here says whether an answer is true.
 
-local brief = {}
+local brief = { MOST = 30 } -- words
 
-local MOST <const> = 30 -- words
 local SUBJECT <const> = 3 -- words that may name the subject
 local STEM <const> = 5 -- letters by which two words are one
 
@@ -112,7 +111,7 @@ function brief.parts(question, answer, ended)
   local n = #brief.words(answer)
   if n == 0 then return { short = 0, whole = 0, named = 0 } end
   return {
-    short = math.max(0, math.min(1, 2 - n / MOST)),
+    short = math.max(0, math.min(1, 2 - n / brief.MOST)),
     whole = ended and answer:find("%.%s*$") and 1 or 0,
     named = names_one_of(answer, brief.subject(question)) and 1 or 0,
   }

@@ -78,7 +78,7 @@ end
 local function answers(evals)
   local rows = {}
   for i = 1, math.min(SHOWN, #evals.base.examples) do
-    local row = { prompt = evals.base.examples[i].prompt, answers = {}, scores = {} }
+    local row = { prompt = evals.base.examples[i].row.prompt, answers = {}, scores = {} }
     for k, name in ipairs(NAMES) do
       row.answers[k] = evals[name].examples[i].answer
       row.scores[k] = evals[name].examples[i].score

@@ -71,26 +71,29 @@ function questions.prompts(rows)
   return list
 end
 
---- Demonstrations: the rows with the shortest answers that are sentences, six words or more and a
--- full stop at the end.
+-- The sentences that an answer begins with, as many as 30 words hold; nil when it begins with none.
+local function first_sentences(answer)
+  local kept
+  for stop in (answer .. " "):gmatch("()%.%s") do
+    local part = answer:sub(1, stop)
+    if #brief.words(part) <= brief.MOST then kept = part end
+  end
+  return kept
+end
+
+--- Demonstrations: of each answer the sentences it begins with, where they keep the brief, are of
+-- one line, and have six words or more.
 -- @tparam {table,...} rows
 -- @tparam integer most how many
 -- @treturn {table,...}
 function questions.demonstrations(rows, most)
-  local found = {}
-  for _, row in ipairs(rows) do
-    local n = row.completion and #brief.words(row.completion) or 0
-    if n >= 6 and row.completion:find("%.%s*$") then
-      found[#found + 1] = { words = n, row = row }
-    end
-  end
-  table.sort(found, function(a, b)
-    if a.words ~= b.words then return a.words < b.words end
-    return a.row.prompt < b.row.prompt
-  end)
   local list = {}
-  for i = 1, math.min(most, #found) do
-    list[i] = found[i].row
+  for _, row in ipairs(rows) do
+    local answer = row.completion and first_sentences(row.completion)
+    if answer and #brief.words(answer) >= 6 and not answer:find("\n") and #list < most then
+      local parts = brief.parts(row.prompt, answer, true)
+      list[#list + 1] = brief.kept(parts) and { prompt = row.prompt, completion = answer } or nil
+    end
   end
   return list
 end

@@ -213,6 +213,26 @@ describe("an alarm", function()
     says(health.value_useless(history), "Its loss rises, from 1 to 4: lower value_learning_rate")
   end)
 
+  it("hears a value function that stands beside the mean, not one that is as good as it", function()
+    local function useless(explained, loss)
+      local history = rows("val/var_explained", explained, { ["objective/scores_std"] = 0.5 })
+      for _, row in ipairs(history) do
+        row["loss/value_avg"] = loss
+      end
+      return health.value_useless(history)
+    end
+    says(useless(steps(0, 0, 10, 0), 0.3), "Value explains nothing: 0 of") -- 2.4 times the variance
+    assert.is_nil(useless(steps(0, 0, 10, 0), 0.2)) -- 1.6 times
+    assert.is_nil(useless(steps(0, 0, 10, -3), 0.2))
+    assert.is_nil(useless(steps(0, 0, 10, 0.1), 0.3))
+    assert.is_nil(useless(steps(5, 0, 5, 0.03), 0.3)) -- it learns
+    local outliers = steps(0, 0, 10, 0.3) -- returns that hardly varied in some rows
+    outliers[3], outliers[8], outliers[10] = -60, 0 / 0, -70
+    assert.is_nil(useless(outliers, 0.3))
+    local history = rows("val/var_explained", steps(1, 0, 10, -4), { ["loss/value_avg"] = 9 })
+    says(health.value_useless(history), "It explained 0 at first: lower value_learning_rate")
+  end)
+
   it("lets a value function learn", function()
     assert.is_nil(health.value_useless(rows("val/var_explained", steps(5, -3, 5, -1))))
     local history = rows("val/var_explained", steps(6, -1, 6, -1)) -- returns that hardly vary

@@ -67,6 +67,29 @@ describe("questions", function()
     assert.matches("cannot be read", message_of(questions.read, folder .. "/nosuch"))
   end)
 
+  it("give demonstrations: the first sentences of an answer that keep the brief", function()
+    local long = (" and so on"):rep(12) .. "."
+    local rows = {
+      { prompt = "What does a lighthouse do?" },
+      { prompt = "What does a lighthouse do?", completion = "It shines for ships all night." },
+      { prompt = "What does a lighthouse do?", completion = "A lighthouse shines." },
+      {
+        prompt = "What does a lighthouse do?",
+        completion = "A lighthouse shines for ships. It turns." .. long,
+      },
+      { prompt = "Name the moons.", completion = "The moons of Mars are two" },
+      { prompt = "Name the moons.", completion = "The moons\nof Mars are only two." },
+      { prompt = "Name the moons.", completion = "The moons of Mars are two. They are 9.4 km." },
+    }
+    local wanted = {
+      { prompt = rows[4].prompt, completion = "A lighthouse shines for ships. It turns." },
+      { prompt = rows[7].prompt, completion = rows[7].completion },
+    }
+    assert.are.same(wanted, questions.demonstrations(rows, 64))
+    assert.are.same({ wanted[1] }, questions.demonstrations(rows, 1))
+    assert.are.same({}, questions.demonstrations(rows, 0))
+  end)
+
   it("are dealt once, each to one side", function()
     local rows = {}
     for i = 1, 10 do

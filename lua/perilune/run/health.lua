@@ -58,6 +58,11 @@ local function last_mean(history, name, window)
   return mean_of(values, #values - window + 1, #values)
 end
 
+-- Median of values number `first` to `last`.
+local function median_of(values, first, last)
+  return stats.median(table.move(values, first, last, 1, {}))
+end
+
 local show = format.number
 
 -- The value that a setting always has; nil without settings, or when it is a schedule.
@@ -284,8 +289,21 @@ local function value_loss_fell(history, window)
   return #losses >= window and mean_of(losses, #losses - window + 1, #losses) < 0.1 * losses[1]
 end
 
+-- The value model's squared error as a part of the spread of the scores, median of the last rows: 1
+-- and more where a constant is as good. Nil where scores do not differ.
+local function value_error(history, window)
+  local parts = {}
+  for i = math.max(1, #history - window + 1), #history do
+    local loss, spread = history[i]["loss/value_avg"], history[i]["objective/scores_std"]
+    if type(loss) == "number" and type(spread) == "number" and spread > 0 then
+      parts[#parts + 1] = 2 * loss / (spread * spread)
+    end
+  end
+  return parts[1] and stats.median(parts)
+end
+
 -- Why values do not explain returns, and the key that changes it.
-local function value_advice(history, settings, window)
+local function value_advice(history, settings, window, explained)
   for _, key in ipairs { "vf_coef", "value_learning_rate" } do
     if fixed(settings, key) == 0 then
       return ("%s is 0, so the value model is never trained: raise it."):format(key)
@@ -307,6 +325,9 @@ local function value_advice(history, settings, window)
   elseif value_far_off(history, window // 2) and value_loss_fell(history, window // 2) then
     local text = "Its loss is %s where scores deviate by %s, and jumps: lower value_learning_rate."
     return text:format(show(now), show(last_mean(history, "objective/scores_std", window)))
+  elseif first and explained.now < explained.first - 0.5 then
+    local text = "It explained %s at first: lower value_learning_rate."
+    return text:format(show(explained.first))
   end
   local rate = fixed(settings, "value_learning_rate")
   return ("It learns too slowly: raise value_learning_rate%s."):format(
@@ -315,31 +336,45 @@ local function value_advice(history, settings, window)
 end
 
 -- Whether the value model learns: its loss fell to what is left to explain, or it explains more.
-local function value_learns(history, before, now, window)
+local function value_learns(history, explained, window)
+  local more = explained.now - explained.before
   return value_loss_fell(history, window // 2) and not value_far_off(history, window // 2)
-    or now > before + 0.1 * math.abs(before)
+    or more > math.max(0.02, 0.1 * math.abs(explained.before))
 end
 
---- The value function predicts worse than a constant and does not learn, or explains nothing
--- because its clip holds most updates back. Where returns hardly vary any value is worse than a
--- constant, so one whose loss has fallen to the spread of the scores is let be.
+--- The value function is no better than a constant and does not learn, or its clip holds most
+-- updates back. Explained variance alone does not show it: it leaves out a mean that is wrong, and
+-- is far below 0 for any value where returns hardly vary; so medians are taken, and the squared
+-- error has to be `error` times the variance of the scores, where both are known.
 -- @tparam {table,...} history
--- @tparam ?table options `limit` (0), `window` (10)
+-- @tparam ?table options `limit` (0.05) of the explained variance, `error` (2), `window` (10)
 -- @tparam ?table settings of the run
 -- @treturn ?string
 function health.value_useless(history, options, settings)
-  local o = checked.take("value_useless", options, { limit = 0, window = 10 })
-  local values = values_of(history, "val/var_explained")
+  local o = checked.take("value_useless", options, { limit = 0.05, error = 2, window = 10 })
+  local values = {}
+  for _, value in ipairs(values_of(history, "val/var_explained")) do
+    if value - value == 0 then values[#values + 1] = value end
+  end
   if #values < o.window then return nil end
   local half = o.window // 2
-  local now = mean_of(values, #values - half + 1, #values)
-  local before = mean_of(values, #values - o.window + 1, #values - half)
-  local held = value_clipped(history, o.window) > 0.5 and math.max(now, before) < 0.05
-  local below = now < o.limit and before < o.limit
-  if held or below and not value_learns(history, before, now, o.window) then
+  local explained = {
+    first = values[1],
+    before = median_of(values, #values - o.window + 1, #values - half),
+    now = median_of(values, #values - half + 1, #values),
+  }
+  if math.max(explained.before, explained.now) >= o.limit then return nil end
+  local err = value_error(history, o.window)
+  local held = value_clipped(history, o.window) > 0.5
+  if #values_of(history, "objective/scores_std") > 0 then
+    if not err or err <= o.error then return nil end
+  elseif explained.now >= 0 and not held then
+    return nil
+  end
+  if held or not value_learns(history, explained, o.window) then
     local text = "Value explains nothing: %s of the variance of the returns, where a constant "
       .. "explains 0. "
-    return text:format(show(now)) .. value_advice(history, settings, o.window)
+    return text:format(show(explained.now)) .. value_advice(history, settings, o.window, explained)
   end
 end
 

@@ -12,12 +12,13 @@
 -- ends at once; a stage that keeps no checkpoints, such as an evaluation, is done again.
 
 local config = require("perilune.config")
+local core = require("perilune.core")
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local json = require("perilune.base.json")
 local origin = require("perilune.model.origin")
 local run = require("perilune.run")
-local system = require("perilune.core").system
+local system = core.system
 
 local stages = {}
 
@@ -89,6 +90,9 @@ function Stages:stage(recipe, folder, title, settings)
   end
   local began = system.monotonic()
   local result = config.run_recipe(recipe, all)
+  collectgarbage() -- the models of a stage go with it, before the next loads its own
+  collectgarbage() -- and what finalizers left
+  core.mem_trim()
   self.seconds[folder] = (self.seconds[folder] or 0) + system.monotonic() - began
   return result
 end
