@@ -3,7 +3,7 @@
 -- NAME is a command or a recipe (their --help), an op of the engine, or a page of the
 -- documentation, which is printed as it stands in docs/.
 
-local cli = require("perilune.cli")
+local commands = require("perilune.cli.support.commands")
 local core = require("perilune.core")
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
@@ -41,8 +41,8 @@ local environment = "Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, p
 
 local function overview()
   local width, left, parts = terminal.width(), {}, {}
-  for _, name in ipairs(cli.names()) do
-    left[name] = cli.head(name)
+  for _, name in ipairs(commands.names()) do
+    left[name] = commands.head(name)
   end
   local function say(text) parts[#parts + 1] = layout.filled(text, width) end
   local function add(title, rows)
@@ -67,7 +67,7 @@ local function overview()
     add(group[1], rows)
   end
   local rest = {}
-  for _, name in ipairs(cli.names()) do
+  for _, name in ipairs(commands.names()) do
     if left[name] then rest[#rest + 1] = row_of(name) end
   end
   add("Others", rest)
@@ -114,7 +114,7 @@ local function unknown(name, known)
   local text = "perilune help: nothing is named '%s'%s\nNames are those of commands (%s), recipes, "
     .. "ops and pages of the documentation.\n"
   local hint = nearest.hint(name, known)
-  io.stderr:write(text:format(format.safe(name), hint, table.concat(cli.names(), " ")))
+  io.stderr:write(text:format(format.safe(name), hint, table.concat(commands.names(), " ")))
   return 1
 end
 
@@ -127,13 +127,7 @@ return function(args)
     io.stderr:write(("perilune help: one name at a time; '%s' is one too many\n"):format(args[2]))
     return 1
   end
-  local known, page = cli.names(), pages()
-  for _, command in ipairs(known) do
-    if command == name then
-      local status = cli.run(name, { "--help" })
-      return status
-    end
-  end
+  local known, page = commands.names(), pages()
   for _, recipe in ipairs(neighbours.recipes()) do
     if recipe.name == name then return help_of_recipe(recipe.path) end
     known[#known + 1] = recipe.name

@@ -2,7 +2,7 @@
 --
 -- `perilune run NAME --help` lists the keys of one; docs/recipes.md tells how to write one.
 
-local cli = require("perilune.cli")
+local nearby = require("perilune.cli.support.nearby")
 local format = require("perilune.base.format")
 local neighbours = require("perilune.config.neighbours")
 
@@ -26,7 +26,7 @@ return function(args)
     end
   end
   if #rows == 0 then
-    local status = cli.no_recipe(args[1])
+    local status = nearby.no_recipe(args[1])
     return status
   end
   print(format.columns(rows))

@@ -14,7 +14,7 @@
 -- The exit status is 0; 1 after an error; 130 after Ctrl-C and 143 after a SIGTERM, when the run
 -- has written a checkpoint.
 
-local cli = require("perilune.cli")
+local nearby = require("perilune.cli.support.nearby")
 
 -- The host runs recipes that are there (lua/host/main.c); here is what it finds none for.
 return function(args)
@@ -28,6 +28,6 @@ return function(args)
     io.stderr:write(text:format(asked))
     return 1
   end
-  local status = cli.no_recipe(asked)
+  local status = nearby.no_recipe(asked)
   return status
 end
