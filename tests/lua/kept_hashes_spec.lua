@@ -10,17 +10,17 @@ local kept = {
   plain = {
     sft = "27306476e488e827a897b93c8a332e20",
     reward = "9486b5b3edf2fe38acd1c9fa749a7694",
-    ppo = "318521007be0b6a5564900adaee9e58b",
+    ppo = "285b6c18c9ad0b2104576e37b8a064f0",
   },
   avx2 = {
     sft = "01da0dbb6a4e89554ded448b7c717041",
     reward = "ea3215b0be3f759ed9b31579a5fd59b6",
-    ppo = "a730e2f5801d8cd2181582abe200d056",
+    ppo = "dfc8ca2e564ef7dcbab97697035cf1b9",
   },
   avx512 = {
     sft = "27284f32a63e273d5745bf372564b72b",
     reward = "914e7fcb0718aba052f1c3ccf280d3d6",
-    ppo = "4741db8ee81eddad8e7b55ae9a14a74a",
+    ppo = "3775c870b2720d5a9e98222a9dbab690",
   },
 }
 
