@@ -149,9 +149,10 @@ function Config:journal() end
 function Config:keys() end
 
 --- Go on from a checkpoint. A key given on this process's command line, by its caller or by the
---- preset that was named must have the checkpoint's value, unless it changes no result or
---- `resume_changed` names it: then what was given is kept, and journalled as a change at the
---- checkpoint's step. Files and folders may have other names; their content is compared by the run.
+--- preset that was named must have the checkpoint's value, or the one that the run was begun with
+--- (then it was changed live, and stays so), unless it changes no result or `resume_changed` names
+--- it: then what was given is kept, and journalled as a change at the checkpoint's step. Files and
+--- folders may have other names; their content is compared by the run.
 ---@param state table
 ---@param path? string # of the checkpoint, for messages
 function Config:load_state(state, path) end
@@ -541,6 +542,10 @@ function Run:log(step, metrics) end
 ---@param entry table # with its `step`
 function Run:note(entry) end
 
+--- Take the saved values of the recipe's config block now.
+---@return string # what was changed
+function Run:reload() end
+
 --- Take up the parts of the checkpoint that the run goes on from. What decides the result beside
 --- them, `parts.data` and `parts.made_with`, must have the content it had, or be named by
 --- `resume_changed`: then the change is journalled.
@@ -600,6 +605,10 @@ function Run:should_save(step) end
 ---@param finish? table # `model`: path of the model that is the result; `next`: a command that a user is likely to give next
 ---@return table # the summary
 function Run:summary(figures, finish) end
+
+--- Tells what became of an edit of the recipe, here and to who is attached.
+---@param texts string[]
+function Run:tell_edits(texts) end
 
 --- A hyper-parameter that changes with the step.
 ---@class perilune.Schedule
@@ -2363,11 +2372,12 @@ function pl.health.rung(history, settings) end
 ---@return number? # the correlation, where there are enough answers
 function pl.health.score_is_length(scores, lengths, groups, options) end
 
---- The value function predicts worse than a constant and does not learn, or explains nothing
---- because its clip holds most updates back. Where returns hardly vary any value is worse than a
---- constant, so one whose loss has fallen to the spread of the scores is let be.
+--- The value function is no better than a constant and does not learn, or its clip holds most
+--- updates back. Explained variance alone does not show it: it leaves out a mean that is wrong, and
+--- is far below 0 for any value where returns hardly vary; so medians are taken, and the squared
+--- error has to be `error` times the variance of the scores, where both are known.
 ---@param history table[]
----@param options? table # `limit` (0), `window` (10)
+---@param options? table # `limit` (0.05) of the explained variance, `error` (2), `window` (10)
 ---@param settings? table # of the run
 ---@return string?
 function pl.health.value_useless(history, options, settings) end

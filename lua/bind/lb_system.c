@@ -142,12 +142,49 @@ static int wait_for(lua_State *L, pid_t pid)
     return push_wait_status(L, status);
 }
 
-/* wait(pid) -> "exit", code or "signal", number */
+/* wait(pid, block = true) -> "exit", code or "signal", number; nothing while the process goes on
+** and `block` is false */
 static int l_wait(lua_State *L)
 {
+    int status;
     lua_Integer pid = luaL_checkinteger(L, 1);
     luaL_argcheck(L, pid > 0 && pid <= INT_MAX, 1, "one process: a positive number");
-    return wait_for(L, (pid_t)pid);
+    if (lua_isnoneornil(L, 2) || lua_toboolean(L, 2)) return wait_for(L, (pid_t)pid);
+    const pid_t ended = waitpid((pid_t)pid, &status, WNOHANG);
+    if (ended < 0 && errno != EINTR) return soft_errno(L, "wait");
+    return ended > 0 ? push_wait_status(L, status) : 0;
+}
+
+/* lock_holder(path) -> the process that holds a lock on the file (another than this one); nothing
+** when none does */
+static int l_lock_holder(lua_State *L)
+{
+    const char *path = lb_check_path(L, 1);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return soft_errno(L, path);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    const int code = fcntl(fd, F_GETLK, &lock) == 0 ? 0 : errno;
+    close(fd);
+    errno = code;
+    if (code != 0) return soft_errno(L, path);
+    if (lock.l_type == F_UNLCK) return 0;
+    lua_pushinteger(L, lock.l_pid);
+    return 1;
+}
+
+/* redirect(path) -> true: standard output and standard error go to the end of a file from now on */
+static int l_redirect(lua_State *L)
+{
+    const char *path = lb_check_path(L, 1);
+    const int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0) return soft_errno(L, path);
+    fflush(NULL);
+    const int failed = dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0;
+    const int code = errno;
+    close(fd);
+    errno = code;
+    return true_or_errno(L, failed, path);
 }
 
 /* Opens the path, when there is one, onto descriptor fd of the child. */
@@ -158,15 +195,17 @@ static int redirect(posix_spawn_file_actions_t *actions, const char *path, int f
 }
 
 /*
-** spawn({"program", "arg", ...}, {stdin =, stdout =, stderr = paths, wait = true})
-**   -> "exit", code or "signal", number; with wait = false the pid.
+** spawn({"program", "arg", ...}, {stdin =, stdout =, stderr = paths, wait = true, session = false})
+**   -> "exit", code or "signal", number; with wait = false the pid. With `session` it leads a
+**   session of its own: no Ctrl-C of this terminal reaches it, nor the terminal's end.
 */
 static int l_spawn(lua_State *L)
 {
-    static const char *const known[] = {"stdin", "stdout", "stderr", "wait", NULL};
+    static const char *const known[] = {"stdin", "stdout", "stderr", "wait", "session", NULL};
     luaL_checktype(L, 1, LUA_TTABLE);
     lb_known(L, 2, "option of spawn", known);
     bool wait = lb_boolean_field(L, 2, "wait", true);
+    const bool session = lb_boolean_field(L, 2, "session", false);
     const char *paths[3];
     for (int fd = 0; fd < 3; fd++) paths[fd] = lb_string_field(L, 2, known[fd], NULL);
     lua_Integer n = luaL_len(L, 1);
@@ -190,7 +229,8 @@ static int l_spawn(lua_State *L)
         code = posix_spawnattr_init(&attr);
         if (code == 0) {
             posix_spawnattr_setsigdefault(&attr, &defaults);
-            posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
+            posix_spawnattr_setflags(
+                &attr, (short)(POSIX_SPAWN_SETSIGDEF | (session ? POSIX_SPAWN_SETSID : 0)));
             for (int fd = 0; fd < 3 && code == 0; fd++) code = redirect(&actions, paths[fd], fd);
             if (code == 0) code = posix_spawnp(&pid, argv[0], &actions, &attr, argv, environ);
             posix_spawnattr_destroy(&attr);
@@ -338,6 +378,8 @@ void lb_open_system(lua_State *L)
                                          {"hostname", l_hostname},
                                          {"kill", l_kill},
                                          {"wait", l_wait},
+                                         {"lock_holder", l_lock_holder},
+                                         {"redirect", l_redirect},
                                          {"spawn", l_spawn},
                                          {"disk_free", l_disk_free},
                                          {"affinity", l_affinity},

@@ -24,8 +24,8 @@ bool host_interrupt_pending(void);
 void host_interrupt_clear(lua_State *L);
 /* Forgets it alone. */
 void host_interrupt_forget(lua_State *L);
-/* While attended SIGURG acts as Ctrl-C. */
-void host_interrupt_attend(bool on);
+/* While attended SIGURG acts as Ctrl-C, and so does the end of the seconds (0: none). */
+void host_interrupt_attend(bool on, unsigned seconds);
 /* The signal that the pending interrupt comes from. */
 int host_interrupt_cause(void);
 /* While graceful a first SIGINT or SIGTERM is noted for the loop that asked for it. Returns the
@@ -36,6 +36,8 @@ bool host_interrupt_graceful(bool on);
 void host_interrupt_words(const char *text, size_t size);
 /* The signal that was noted, 0 when none. */
 int host_interrupt_noted(void);
+/* Raises the error of an interrupt. */
+int host_interrupt_raise(lua_State *L);
 /* Honours the noted signal: raises the error of an interrupt. */
 int host_interrupt_stop(lua_State *L);
 /* While idle (a prompt is shown) Ctrl-C is only noted: nothing runs that it could stop, and a

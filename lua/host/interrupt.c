@@ -46,6 +46,8 @@ static struct {
     volatile sig_atomic_t ticks;           /* the timer runs */
     volatile sig_atomic_t graceful, noted; /* a loop honours signals; the signal it has to honour */
     volatile sig_atomic_t attended;        /* SIGURG stops what runs */
+    timer_t timer;                         /* sends it, when `timed` */
+    bool timed;
     int cause;                             /* the signal that ended the program's work */
     volatile sig_atomic_t words_size;      /* of `words`, written when a signal is not waited for */
     char words[2048];
@@ -171,9 +173,18 @@ static void on_urgent(int sig, siginfo_t *info, void *context)
     else if (intr.attended && !intr.pending) interrupt(context);
 }
 
-void host_interrupt_attend(bool on)
+void host_interrupt_attend(bool on, unsigned seconds)
 {
+    struct sigevent event;
+    memset(&event, 0, sizeof event);
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = SIGURG;
+    if (intr.timed) timer_delete(intr.timer);
     intr.attended = on;
+    intr.timed = on && seconds > 0 && timer_create(CLOCK_MONOTONIC, &event, &intr.timer) == 0;
+    if (!intr.timed) return;
+    const struct itimerspec once = {.it_value = {.tv_sec = seconds}};
+    timer_settime(intr.timer, 0, &once, NULL);
 }
 
 bool host_interrupt_pending(void)
@@ -206,11 +217,16 @@ int host_interrupt_noted(void)
     return intr.noted;
 }
 
+int host_interrupt_raise(lua_State *L)
+{
+    intr.pending = intr.raised = 1;
+    return luaL_error(L, "interrupted!");
+}
+
 int host_interrupt_stop(lua_State *L)
 {
     intr.cause = intr.noted;
-    intr.pending = intr.raised = 1;
-    return luaL_error(L, "interrupted!");
+    return host_interrupt_raise(L);
 }
 
 void host_interrupt_forget(lua_State *L)

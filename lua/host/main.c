@@ -312,12 +312,21 @@ static int l_stop(lua_State *L)
     return host_interrupt_stop(L);
 }
 
-/* host.attend(on): whether SIGURG, which a client's channel sends, acts as Ctrl-C. */
+/* host.attend(on, seconds = none): whether SIGURG, which a client's channel sends, acts as Ctrl-C;
+** and so does the end of the seconds. */
 static int l_attend(lua_State *L)
 {
+    const lua_Integer seconds = luaL_optinteger(L, 2, 0);
     luaL_checktype(L, 1, LUA_TBOOLEAN);
-    host_interrupt_attend(lua_toboolean(L, 1));
+    luaL_argcheck(L, seconds >= 0 && seconds <= 86400, 2, "a number of seconds, at most a day");
+    host_interrupt_attend(lua_toboolean(L, 1), (unsigned)seconds);
     return 0;
+}
+
+/* host.interrupt(): as if Ctrl-C had come. */
+static int l_interrupt(lua_State *L)
+{
+    return host_interrupt_raise(L);
 }
 
 /* host.prompt(): the module perilune.repl.session, for who offers the prompt in another place. */
@@ -332,8 +341,9 @@ static int l_prompt(lua_State *L)
 static int open_host(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"call", l_call}, {"graceful", l_graceful}, {"stopping", l_stopping}, {"words", l_words},
-        {"stop", l_stop}, {"attend", l_attend},     {"prompt", l_prompt},     {NULL, NULL}};
+        {"call", l_call},     {"graceful", l_graceful},   {"stopping", l_stopping},
+        {"words", l_words},   {"stop", l_stop},           {"attend", l_attend},
+        {"prompt", l_prompt}, {"interrupt", l_interrupt}, {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_pushstring(L, place.executable);
     lua_setfield(L, -2, "executable");
@@ -459,6 +469,19 @@ static void print_version(void)
     fflush(stdout);
 }
 
+/* Takes --detach out of the arguments of `run`, where it may stand anywhere. */
+static bool take_detach(char **args)
+{
+    bool found = false;
+    char **to = args;
+    for (char **from = args; *from; from++) {
+        if (strcmp(*from, "--detach") == 0) found = true;
+        else *to++ = *from;
+    }
+    *to = NULL;
+    return found;
+}
+
 /* --traceback behind a recipe's own arguments; gives the number of arguments that are left. */
 static int take_traceback(char **argv, int argc)
 {
@@ -478,6 +501,8 @@ static int run(lua_State *L, int argc, char **argv, const options *o)
     if (o->help) return run_command(L, "help", argv + o->first);
     if (first) {
         if (strcmp(first, "run") == 0 && !is_file(first)) {
+            if (take_detach(argv + o->first + 1))
+                return run_command(L, "support.detach", argv + o->first + 1);
             char *name = argv[o->first + 1];
             const bool is_name = name && name[0] != '-';
             const char *path = is_name ? find_recipe(L, name) : NULL;

@@ -155,6 +155,7 @@ local function told(line, at)
   local events, alive = line:events()
   for _, event in ipairs(events) do
     if event.event == "step" then at.step = event.step + 1 end
+    if event.event == "note" then show(format.safe(event.text)) end
     if event.event == "state" then at.state = event.state end
     if event.event == "end" then show(("the run has ended: %s"):format(event.state)) end
   end

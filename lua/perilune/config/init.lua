@@ -522,9 +522,10 @@ local function refuse_changes(self, path, changes)
 end
 
 --- Go on from a checkpoint. A key given on this process's command line, by its caller or by the
--- preset that was named must have the checkpoint's value, unless it changes no result or
--- `resume_changed` names it: then what was given is kept, and journalled as a change at the
--- checkpoint's step. Files and folders may have other names; their content is compared by the run.
+-- preset that was named must have the checkpoint's value, or the one that the run was begun with
+-- (then it was changed live, and stays so), unless it changes no result or `resume_changed` names
+-- it: then what was given is kept, and journalled as a change at the checkpoint's step. Files and
+-- folders may have other names; their content is compared by the run.
 -- @tparam table state
 -- @tparam ?string path of the checkpoint, for messages
 function methods.load_state(cfg, state, path)
@@ -548,7 +549,7 @@ function methods.load_state(cfg, state, path)
       local repeats = begun_with ~= nil
         and param.value_text(one, param.coerce(one, begun_with)) == given_text
       local by_program = source == "settings" or source ~= nil and source:find("^preset ") ~= nil
-      local was_given = source == "command line" or by_program and not repeats
+      local was_given = (source == "command line" or by_program) and not repeats
       if was_given and given_text ~= saved_text then
         if allowed[name] or may_differ(self, one, given, saved) then
           kept[#kept + 1] = { key = name, old = param.plain(saved), value = given }

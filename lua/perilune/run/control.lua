@@ -13,8 +13,8 @@
 --
 -- and events: {"event":"step","step":12,"row":{...}} after each row of metrics, "state", "end". The
 -- run waits for nobody: reads and writes do not block, a client that does not read, sends too long
--- a line or goes is dropped. A paused run serves and does nothing else. While its eval runs a
--- client is silent: what it sends then, or that it goes, stops the eval.
+-- a line or goes is dropped. A paused run serves and does nothing else. Until its eval is
+-- answered a client is silent: what it sends then, or that it goes, stops the eval.
 --
 -- What an eval sees is the recipe's own variables (perilune.run.frame). Each is noted in the
 -- journal with its text; `changed` names what it left different of all that decides the result:
@@ -251,17 +251,21 @@ local function answer(self, client, line)
   send(self, client, reply)
 end
 
--- Reads what clients have sent and answers.
+-- Reads what clients have sent and answers, one request of each in turn.
 local function serve(self)
-  accept(self)
-  for _, client in ipairs(table.move(self.clients, 1, #self.clients, 1, {})) do
-    client.channel:flush()
-    for _ = 1, MOST_REQUESTS do
+  for _ = 1, MOST_REQUESTS do
+    local heard = false
+    accept(self)
+    for _, client in ipairs(table.move(self.clients, 1, #self.clients, 1, {})) do
+      client.channel:flush()
       local line = client.channel:line()
       if line == nil then drop(self, client) end
-      if not line then break end
-      answer(self, client, line)
+      if line then
+        heard = true
+        answer(self, client, line)
+      end
     end
+    if not heard then return end
   end
 end
 

@@ -26,6 +26,8 @@ local checked = require("perilune.base.options")
 local config = require("perilune.config")
 local control = require("perilune.run.control")
 local core = require("perilune.core")
+local detached = require("perilune.run.detached")
+local edits = require("perilune.run.edits")
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local unclosed = require("perilune.base.unclosed")
@@ -69,6 +71,7 @@ local written = {
   "best.json",
   "recipe.lua",
   "report.html",
+  detached.LOG,
 }
 
 local function exists(path) return lfs.attributes(path, "mode") ~= nil end
@@ -227,7 +230,7 @@ local function open_logs(self)
   local keep = self.resumed and { keep_to = self.resumed.step } or { keep_to = -1 }
   self.metrics = assert(log.open(self.dir .. "/metrics.jsonl", keep))
   self.samples = assert(log.open(self.dir .. "/samples.jsonl", keep))
-  local kept = { keep_to = live.kept(keep.keep_to) }
+  local kept = { keep_to = live.kept(keep.keep_to, self.cfg.replay_of ~= "") }
   self.changes = assert(log.open(self.dir .. "/journal.jsonl", kept))
   self.alarms = assert(log.open(self.dir .. "/alarms.jsonl", keep))
   local folder = ("%s/runs/%s_%s"):format(self.dir, os.date("%b%d_%H-%M-%S"), system.hostname())
@@ -304,7 +307,8 @@ function run.open(cfg, options)
     self.environment = options.environment
     local recipe = config.describe(cfg).recipe
     if recipe and lfs.attributes(recipe, "mode") == "file" then
-      self.recipe_hash = assert(files.hash(recipe))
+      self.recipe_hash = edits.code_hash(recipe, cfg)
+      self.edits = edits.watch(recipe, cfg)
     end
     if checkpoint then
       saved, unreadable = files.read_json(checkpoint.path .. "/trainer_state.json")
@@ -318,7 +322,8 @@ function run.open(cfg, options)
       local best = exists(path) and assert(files.read_json(path))
       self.best = best and best.step <= checkpoint.step and best or nil
     end
-    live.take_up(self, checkpoint and checkpoint.step or -1)
+    self.done = checkpoint and checkpoint.step or -1
+    live.take_up(self, self.done, cfg.replay_of ~= "" and cfg.replay_of or nil)
     cfg:on_change(function(entry) live.on_change(self, entry) end)
     if checkpoint then cfg:load_state(saved.perilune.config, checkpoint.path) end
     if cfg.threads > 0 then core.threads(cfg.threads) end
@@ -329,6 +334,7 @@ function run.open(cfg, options)
     local taken = last and type(last.time) == "number" and last.time or 0
     self.clock_start = system.monotonic() - taken
     if not self.resumed then begin(self) end
+    detached.begin(folder)
     stopping.leave_words()
   end)
   if not ok then
@@ -776,8 +782,29 @@ function Run:at(step)
     if not opened then io.stderr:write("nobody can attach to this run: ", message, "\n") end
     self.control = opened
   end
+  if self.edits then self:tell_edits(self.edits:look()) end
   local serving = self.control
   if serving then serving:boundary(step, 2) end
+  local may_stop = self.graceful and self.parts and step > 1
+  if may_stop and host.stopping() then self:save_here(step - 1) end -- which stops the run
+end
+
+--- Tells what became of an edit of the recipe, here and to who is attached.
+-- @tparam {string,...} texts
+function Run:tell_edits(texts)
+  for _, text in ipairs(texts) do
+    io.stderr:write(format.safe(text), "\n")
+    if self.control then self.control:tell { event = "note", text = text } end
+  end
+end
+
+--- Take the saved values of the recipe's config block now.
+-- @treturn string what was changed
+function Run:reload()
+  if not self.edits then return "this run has no recipe file that could be edited" end
+  local texts = self.edits:look(true)
+  self:tell_edits(texts)
+  return #texts > 0 and table.concat(texts, "\n") or "the config block is as it was"
 end
 
 --- Close all files and give the folder free; more than once is fine.

@@ -32,11 +32,12 @@ end
 
 --- Which rows of a journal a run keeps that goes on behind a step.
 -- @tparam integer done the last step that is done
+-- @tparam ?boolean replay whether the changes of later steps come from another run's journal
 -- @treturn function of a row
-function live.kept(done)
+function live.kept(done, replay)
   return function(row)
     if row.by == "resume" then return row.step < done end -- it is given anew, or not
-    return row.step <= done or row.by ~= nil or row.eval ~= nil
+    return row.step <= done or not replay and (row.by ~= nil or row.eval ~= nil)
   end
 end
 
@@ -51,11 +52,43 @@ function live.changes(entries)
   return in_order(list)
 end
 
+-- The journal of a run that is to be replayed; an error when it holds what cannot be.
+local function journal_of(folder)
+  local entries, message = log.read(folder .. "/journal.jsonl", { numbers = true })
+  if not entries then error(("replay_of: %s"):format(message), 0) end
+  for _, entry in ipairs(entries) do
+    local what
+    if entry.changed then
+      what = ("somebody attached changed %s by hand (%s)"):format(
+        table.concat(entry.changed, ", "),
+        tostring(entry.eval)
+      )
+    elseif entry.content then
+      what = ("it was resumed with another %s"):format(entry.key)
+    end
+    if what then
+      local text = "%s cannot be replayed: at step %d %s, which a journal does not repeat"
+      error(text:format(folder, entry.step, what), 0)
+    end
+  end
+  return entries
+end
+
 --- Reads a run's journal and has the changes that lie ahead made again.
 -- @tparam Run run
 -- @tparam integer done the last step that is done
-function live.take_up(run, done)
-  run.entries = in_order(assert(log.kept(run.dir .. "/journal.jsonl", live.kept(done))))
+-- @tparam ?string replay_of the folder of the run whose changes are made, in place of the run's own
+function live.take_up(run, done, replay_of)
+  local kept = live.kept(done, replay_of ~= nil)
+  run.entries = in_order(assert(log.kept(run.dir .. "/journal.jsonl", kept)))
+  if replay_of then
+    local ahead = {}
+    for _, entry in ipairs(live.changes(journal_of(replay_of))) do
+      if entry.step > done then ahead[#ahead + 1] = entry end
+    end
+    run.cfg:replay(ahead)
+    return
+  end
   local ahead, evals = {}, 0
   for _, entry in ipairs(run.entries) do
     if entry.step > done and entry.changed then evals = evals + 1 end

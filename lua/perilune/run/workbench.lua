@@ -178,6 +178,9 @@ local function refuse_function(name, value)
   end
 end
 
+local MOST_SECONDS <const> = 60 -- that an eval may hold a run that goes on
+local TOO_LONG <const> = "stopped after 60 s, in which the run stood still: pause it first (:pause)"
+
 -- Runs an entry so that nothing outlives it but what it means to change: its tensors go, and
 -- whether gradients are kept is as before.
 local function run_entry(bench, client, entry)
@@ -186,8 +189,11 @@ local function run_entry(bench, client, entry)
   local grad <close> = core.with_grad() -- luacheck: ignore
   cfg:set_guard(refuse_function)
   client.channel:alarm(true)
+  local most = bench.control.state == "paused" and 0 or MOST_SECONDS
+  local began = core.system.monotonic()
   local ok, result = host.call(function()
-    host.attend(true)
+    host.attend(true, most)
+    if core.net.wait({ client.channel }, 0) then host.interrupt() end -- it came before the alarm
     local got = bench.session:run(entry)
     host.attend(false)
     return got
@@ -199,8 +205,9 @@ local function run_entry(bench, client, entry)
   keep(rawget(bench.session.env, "_"), seen, 0)
   keep(bench.session.env, seen, 0)
   keep(bench.own, seen, 0)
-  if ok then return result end
-  return { ok = false, error = "interrupted" }
+  if ok and not result.interrupted then return result end
+  local late = most > 0 and core.system.monotonic() - began >= most
+  return { ok = false, error = late and TOO_LONG or "interrupted" }
 end
 
 --- Runs a text.

@@ -11,7 +11,7 @@ local folder = host.root .. "/lua/perilune/cli/"
 
 -- Commands without keys: their head is all there is to say.
 local head_is_help = { api = true, docs = true, doctor = true, help = true, ops = true }
-for _, name in ipairs { "plan", "recipes", "report", "run", "store" } do
+for _, name in ipairs { "plan", "recipes", "replay", "report", "run", "runs", "stop", "store" } do
   head_is_help[name] = true
 end
 

@@ -1,0 +1,58 @@
+--- `perilune stop RUN [--now]`: ends a run behind its step, with a checkpoint.
+--
+-- It waits until the run has ended. RUN is a folder, or the name of one in runs/. With --now the run
+-- is killed where it stands, and --resume goes on from the checkpoint it had.
+
+local core = require("perilune.core")
+local format = require("perilune.base.format")
+local run = require("perilune.run")
+local survey = require("perilune.run.survey")
+local talk = require("perilune.run.talk")
+
+local USAGE <const> = "perilune stop RUN [--now]"
+local LOOK <const> = 0.1 -- seconds between looks at whether it has ended
+
+local function fail(text, ...)
+  io.stderr:write("perilune stop: ", text:format(...), "\n")
+  return 1
+end
+
+-- What there is to go on from: the newest checkpoint of the run, or of the stage that went on last.
+local function newest(folder)
+  local latest = run.latest(folder)
+  for _, stage in ipairs(survey.beneath(folder)) do
+    latest = run.latest(stage) or latest
+  end
+  return latest
+end
+
+return function(args)
+  local name, now
+  for _, word in ipairs(args) do
+    if word == "--now" then
+      now = true
+    elseif name or word:sub(1, 1) == "-" then
+      return fail("'%s' is one word too many; usage: %s", format.safe(word), USAGE)
+    else
+      name = word
+    end
+  end
+  if not name then return fail("which run? usage: %s", USAGE) end
+  local folder, message = talk.folder(name)
+  if not folder then return fail("%s", message) end
+  local pid = survey.process(folder)
+  if not pid then return fail("%s does not run", folder) end
+  local ok
+  ok, message = core.system.kill(pid, now and 9 or 15)
+  if not ok then return fail("%s", message) end
+  while survey.process(folder) do
+    core.system.sleep(LOOK)
+  end
+  local latest = newest(folder)
+  io.stdout:write(
+    folder,
+    now and " is killed" or " is stopped",
+    latest and ("; --resume goes on from %s\n"):format(latest.path) or "; it has no checkpoint\n"
+  )
+  return 0
+end

@@ -1,0 +1,122 @@
+--- What runs there are and how far they are, from their folders alone: nobody is asked, so that a
+-- run in the middle of a long step is seen as well.
+
+local core = require("perilune.core")
+local files = require("perilune.base.files")
+local json = require("perilune.base.json")
+local lfs = require("lfs")
+
+local survey = {}
+
+local DEEPEST <const> = 4 -- folders below the one that is named
+local TAIL <const> = 64 << 10 -- bytes at the end of metrics.jsonl: enough for its pace
+
+--- The process that has a run open.
+-- @tparam string folder
+-- @treturn ?integer
+function survey.process(folder)
+  local pid = core.system.lock_holder(folder .. "/run.lock")
+  return pid
+end
+
+local function is_run(folder) return lfs.attributes(folder .. "/run.lock", "mode") == "file" end
+
+local function folders_in(folder)
+  local list = {}
+  for name in lfs.dir(folder) do
+    local path = folder .. "/" .. name
+    local is_folder = name:sub(1, 1) ~= "." and lfs.symlinkattributes(path, "mode") == "directory"
+    if is_folder and not name:find("^checkpoint%-") then list[#list + 1] = path end
+  end
+  table.sort(list)
+  return list
+end
+
+--- The runs in the folders of a folder: those of stages follow their run.
+-- @tparam string folder
+-- @treturn {string,...} paths
+function survey.beneath(folder)
+  local list = {}
+  local function look(at, depth)
+    for _, path in ipairs(folders_in(at)) do
+      if is_run(path) then list[#list + 1] = path end
+      if depth < DEEPEST then look(path, depth + 1) end
+    end
+  end
+  if lfs.attributes(folder, "mode") == "directory" then look(folder, 1) end
+  return list
+end
+
+--- A folder, when it is a run, and the runs beneath it.
+-- @tparam string folder
+-- @treturn {string,...}
+function survey.runs(folder)
+  local list = survey.beneath(folder)
+  if is_run(folder) then table.insert(list, 1, folder) end
+  return list
+end
+
+-- The last rows of a run's metrics.
+local function last_rows(folder)
+  local file = io.open(folder .. "/metrics.jsonl", "rb")
+  if not file then return {} end
+  local size = file:seek("end")
+  file:seek("set", math.max(0, size - TAIL))
+  local text, rows = file:read("a"), {}
+  file:close()
+  for line in text:gmatch("([^\n]*)\n") do
+    local row = json.decode(line) -- the first may lack its beginning
+    if type(row) == "table" and type(row.step) == "number" then rows[#rows + 1] = row end
+  end
+  return rows
+end
+
+local function last_of(rows, name)
+  for i = #rows, 1, -1 do
+    if type(rows[i][name]) == "number" then return rows[i][name] end
+  end
+end
+
+local function pace(rows)
+  local first, last = rows[1], rows[#rows]
+  if not first or last.step <= first.step or not last.time or not first.time then return nil end
+  return (last.time - first.time) / (last.step - first.step)
+end
+
+local function state_of(folder, status, pid)
+  if pid then return status.state == "paused" and "paused" or "running" end
+  if lfs.attributes(folder .. "/summary.json", "mode") then return "done" end
+  local ended = status.state == "stopped" or status.state == "failed"
+  return ended and status.state or "died"
+end
+
+--- How a run is.
+-- @tparam string folder
+-- @treturn table `folder`, `name` of its recipe, `state` ("running", "paused", "done", "stopped",
+--   "failed", "died"), `pid`, `step`, `total`, `score`, `kl`, `loss`, `seconds` it took, `left`:
+--   seconds to its end at the present pace; what is not known is nil
+function survey.look(folder)
+  local status = files.read_json(folder .. "/status.json")
+  if type(status) ~= "table" then status = {} end
+  local pid, rows = survey.process(folder), last_rows(folder)
+  local last = rows[#rows] or {}
+  local it = {
+    folder = folder,
+    name = status.name,
+    state = state_of(folder, status, pid),
+    pid = pid,
+    step = math.tointeger(last.step),
+    total = math.tointeger(status.total),
+    score = last_of(rows, "objective/scores") or last_of(rows, "eval_score"),
+    kl = last_of(rows, "objective/kl"),
+    loss = last_of(rows, "loss"),
+    seconds = type(last.time) == "number" and last.time or nil,
+  }
+  local each = pace(rows)
+  if it.state == "running" and it.total and it.step and each then
+    it.left = math.max(0, it.total - it.step) * each
+  end
+  return it
+end
+
+return survey
