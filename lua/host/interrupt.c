@@ -48,8 +48,8 @@ static struct {
     volatile sig_atomic_t attended;        /* SIGURG stops what runs */
     timer_t timer;                         /* sends it, when `timed` */
     bool timed;
-    int cause;                             /* the signal that ended the program's work */
-    volatile sig_atomic_t words_size;      /* of `words`, written when a signal is not waited for */
+    int cause;                        /* the signal that ended the program's work */
+    volatile sig_atomic_t words_size; /* of `words`, written when a signal is not waited for */
     char words[2048];
     struct timespec since; /* when the pending interrupt came */
 } intr;

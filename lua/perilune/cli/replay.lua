@@ -1,10 +1,10 @@
 --- `perilune replay RUN [--output_dir NEW] [--recipe FILE] [--key value]`: repeats a run with its
 -- live changes, and says whether it came out the same to the bit.
 --
--- Keys come from the run's config.json, changes from its journal.jsonl; NEW is RUN-replay when it is
--- not given. A run folder is data and never code: the recipe is the one of its name that comes with
--- Perilune, or given by --recipe; keys that name code (--reward_function) have to be given again.
--- A run whose weights somebody attached changed by hand cannot be replayed: it is refused.
+-- Keys come from the run's config.json, changes from its journal.jsonl; NEW is RUN-replay when it
+-- is not given. A run folder is data and never code: the recipe is the one of its name that comes
+-- with Perilune, or given by --recipe; keys that name code (--reward_function) have to be given
+-- again. A run whose weights somebody attached changed by hand cannot be replayed: it is refused.
 
 local common = require("perilune.config.common")
 local config = require("perilune.config")

@@ -1,7 +1,7 @@
 --- `perilune stop RUN [--now]`: ends a run behind its step, with a checkpoint.
 --
--- It waits until the run has ended. RUN is a folder, or the name of one in runs/. With --now the run
--- is killed where it stands, and --resume goes on from the checkpoint it had.
+-- It waits until the run has ended. RUN is a folder, or the name of one in runs/. With --now the
+-- run is killed where it stands, and --resume goes on from the checkpoint it had.
 
 local core = require("perilune.core")
 local format = require("perilune.base.format")
