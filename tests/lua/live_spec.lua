@@ -359,7 +359,10 @@ describe("a run", function()
     assert.is_truthy(bad:find("a branch wants a name", 1, true), bad)
 
     eval(client, "model:hash()")
-    eval(client, "for _, t in pairs(model.block:tensors()) do t:copy_(t * 2) break end")
+    eval(
+      client,
+      "local g <close> = pl.no_grad() local _, t = next(model.block:tensors()) t:copy_(t * 2)"
+    )
     eval(client, "state.extra = 1")
     eval(client, "last_eval = {}")
     local changed = {}

@@ -269,13 +269,17 @@ local function serve(self)
   end
 end
 
+--- Whether somebody is attached, or steps are counted.
+-- @treturn boolean
+function Control:is_busy() return #self.clients > 0 or self.steps_left ~= nil end
+
 --- Serves whoever talks to the run: called before each step.
 -- @tparam integer step that is about to begin
 -- @tparam integer level of the recipe, as debug counts from the caller
 function Control:boundary(step, level)
   self.step = step
   accept(self)
-  if #self.clients == 0 and self.state == "running" then return end
+  if #self.clients == 0 and not self.steps_left then return end
   self.frame = frame.of(debug.getinfo(level + 1, "f").func)
   if self.steps_left then
     self.steps_left = self.steps_left - 1

@@ -769,6 +769,8 @@ function Run:save_model(model, options)
   return path
 end
 
+local LOOK <const> = 0.05 -- seconds between looks at the socket and at the recipe's file
+
 --- Begin a step: at the head of the loop, before anything of the step. Live changes of a journal
 -- are made, and whoever is attached to the run is served, which may keep it here for as long as it
 -- is paused.
@@ -776,15 +778,19 @@ end
 function Run:at(step)
   self.cfg:at(step)
   if not self.begun then
-    self.begun = true
+    self.begun, self.look_at = true, 0
     live.write_status(self, "running")
     local opened, message = control.open(self)
     if not opened then io.stderr:write("nobody can attach to this run: ", message, "\n") end
     self.control = opened
   end
-  if self.edits then self:tell_edits(self.edits:look()) end
+  local now = system.monotonic()
   local serving = self.control
-  if serving then serving:boundary(step, 2) end
+  if now >= self.look_at or serving and serving:is_busy() then
+    self.look_at = now + LOOK
+    if self.edits then self:tell_edits(self.edits:look()) end
+    if serving then serving:boundary(step, 2) end
+  end
   local may_stop = self.graceful and self.parts and step > 1
   if may_stop and host.stopping() then self:save_here(step - 1) end -- which stops the run
 end
