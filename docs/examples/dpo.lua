@@ -31,8 +31,7 @@ local policy = pl.companions.load("model", cfg.model)
 local reference = pl.companions.load("model", cfg.model):freeze()
 local template = data.template(cfg.template, tok)
 local room = data.room({ policy }, cfg.max_length)
-local sets =
-  data.required(data.ranked(tok, template, cfg.dataset, room), "dataset", cfg.dataset)
+local sets = data.required(data.ranked(tok, template, cfg.dataset, room), "dataset", cfg.dataset)
 
 local pairs_of = {} -- {set, better, worse}: places in `sets` and in the set
 for s = 1, #sets do
