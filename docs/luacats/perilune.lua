@@ -2053,6 +2053,14 @@ function pl.files.folder_sound(path) end
 ---@return string? # message that names the first damaged file
 function pl.files.folder_verify(path) end
 
+--- Writes a folder whole or not at all: `fill` writes its files into a temporary one, which then
+--- takes the name. An error of `fill` goes on to the caller when that one is removed.
+---@param path string
+---@param fill function # (tmp) -> true, or nil and a message
+---@return boolean? # true
+---@return string? # message
+function pl.files.folder_write(path, fill) end
+
 --- `open(path) -> file`: a GGUF file, with the methods of `safetensors.open`. And `file:keys()`
 --- lists its entries, `file:get(key)` is the value of one (a list for a list, nil: there is none).
 --- `save(path, {{key, type, value}, ...}, {name = tensor}) -> true` writes one; types are u32, i32,

@@ -174,6 +174,30 @@ describe("folders", function()
     assert.matches("out/text' is damaged", message)
   end)
 
+  it("are written whole or not at all, whatever becomes of who fills them", function()
+    local path = folder .. "/out"
+    local function write(text)
+      return files.folder_write(
+        path,
+        function(tmp) return files.write_atomic(tmp .. "/text", text) end
+      )
+    end
+    assert.is_true(write("one"))
+    local ok, message = files.folder_write(path, function() return nil, "no more" end)
+    assert.is_nil(ok)
+    assert.equal("no more", message)
+    local raised = { "mine" }
+    ok, message = pcall(files.folder_write, path, function() error(raised) end)
+    assert.is_false(ok)
+    assert.equal(raised, message)
+    assert.is_true(files.folder_verify(path))
+    assert.equal("one", files.read(path .. "/text"))
+    assert.same({ "out" }, scratch.names(folder))
+    ok, message = files.folder_write(path .. "/text/below", function() return true end)
+    assert.is_nil(ok)
+    assert.matches("text", message)
+  end)
+
   it("can be given up, and nothing else can", function()
     local tmp = assert(files.folder_begin(folder .. "/out"))
     assert.is_true(files.folder_discard(tmp))

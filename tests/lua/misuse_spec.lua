@@ -2,7 +2,10 @@
 -- empty table. An error names the function and what it wants; none is Lua's "attempt to ..." with a
 -- place in our sources, none has a traceback.
 
+local lfs = require("lfs")
+
 local pl = require("perilune")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local host = require("perilune.host")
 local public = require("perilune.reference.public")
 
@@ -32,10 +35,12 @@ local function printed(f, ...)
 end
 
 describe("a wrong argument", function()
-  -- A store may be made at the path "7".
-  local stood = io.open("7")
+  -- A few take 7 for a path and make it.
+  local here, folder = lfs.currentdir(), scratch.folder()
+  setup(function() assert(lfs.chdir(folder)) end)
   teardown(function()
-    if not stood then os.remove("7") end
+    assert(lfs.chdir(here))
+    scratch.remove(folder)
   end)
 
   it("is told in a sentence by every public function", function()
@@ -95,6 +100,9 @@ describe("a fault of ours", function()
     local message = printed(model.save, model, "never-written")
     assert.is_truthy(message)
     assert.is_nil(message:find("'opts' must be", 1, true), message)
+    for name in lfs.dir(".") do
+      assert.is_nil(name:match("^never%-written"), name)
+    end
   end)
 end)
 

@@ -134,6 +134,25 @@ end
 -- @treturn ?string message
 files.folder_discard = core.files.folder_discard
 
+--- Writes a folder whole or not at all: `fill` writes its files into a temporary one, which then
+-- takes the name. An error of `fill` goes on to the caller when that one is removed.
+-- @tparam string path
+-- @tparam function fill (tmp) -> true, or nil and a message
+-- @treturn ?boolean true
+-- @treturn ?string message
+function files.folder_write(path, fill)
+  local tmp, message = files.folder_begin(path)
+  if not tmp then return nil, message end
+  local guard <close> = setmetatable({}, { -- luacheck: ignore 211
+    __close = function() return tmp and files.folder_discard(tmp) end,
+  })
+  local filled, wrong = fill(tmp)
+  if not filled then return nil, wrong end
+  local unfinished = tmp
+  tmp = nil -- a commit that fails removes it itself
+  return files.folder_commit(unfinished, path)
+end
+
 --- Test hook: the k-th input/output call from now on fails.
 -- @tparam integer k 0 turns the hook off
 -- @tparam ?string kind EIO, ENOSPC, EDQUOT, EINTR or short (half of the bytes move) (default:

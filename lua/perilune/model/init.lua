@@ -495,15 +495,10 @@ local save_options = {
 -- @treturn ?string message
 function Model:save(path, opts)
   opts = checked.take("model:save", opts, save_options)
-  local tmp, message = files.folder_begin(path)
-  if not tmp then return nil, message end
-  local ok
-  ok, message = self:write(tmp, setmetatable({ export = true }, { __index = opts }))
-  if not ok then
-    files.folder_discard(tmp)
-    return nil, message
-  end
-  return files.folder_commit(tmp, path)
+  return files.folder_write(
+    path,
+    function(tmp) return self:write(tmp, setmetatable({ export = true }, { __index = opts })) end
+  )
 end
 
 --- What the generator records: logits of the last row of each sequence.

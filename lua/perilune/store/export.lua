@@ -54,24 +54,14 @@ function export.export(self, folder)
   if lfs.attributes(folder) and not lfs.attributes(folder .. "/store.json") then
     return nil, ("'%s' exists and is no export of a store (name a new folder)"):format(folder)
   end
-  local tmp, message = files.folder_begin(folder)
-  if not tmp then return nil, message end
-  local done = false
-  local scope <close> = setmetatable({}, {
-    __close = function() return done or files.folder_discard(tmp) end,
-  })
-  local ok, wrong = pcall(self.snapshot, self, function()
-    for _, info in ipairs(schema.tables) do
-      write_table(self, info, ("%s/%s.jsonl"):format(tmp, info.name))
-    end
-    assert(files.write_json(tmp .. "/store.json", { version = #schema.migrations }))
+  return files.folder_write(folder, function(tmp)
+    return pcall(self.snapshot, self, function()
+      for _, info in ipairs(schema.tables) do
+        write_table(self, info, ("%s/%s.jsonl"):format(tmp, info.name))
+      end
+      assert(files.write_json(tmp .. "/store.json", { version = #schema.migrations }))
+    end)
   end)
-  if ok then
-    ok, wrong = files.folder_commit(tmp, folder)
-  end
-  done = ok
-  if not ok then return nil, wrong end
-  return true
 end
 
 -- The values of a row in the order of the columns; raises for what is no row of the table.
