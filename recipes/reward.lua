@@ -167,6 +167,7 @@ local function accumulate(sets, of_step, seen, dropout)
 end
 
 -- The loop ----------------------------------------------------------------------------------------
+local at_end -- of the held-out sets
 local progress = pl.progress.new {
   total = steps,
   first = state.step,
@@ -211,7 +212,8 @@ for step = state.step + 1, steps do
   metrics.epoch = step / epochs.steps
   metrics.skipped_steps = state.skipped
   if step == steps and valid then
-    for name, figure in pairs((evaluate(valid))) do
+    at_end = evaluate(valid)
+    for name, figure in pairs(at_end.figures) do
       if type(figure) == "number" then metrics[name] = figure end
     end
   end
@@ -225,26 +227,25 @@ end
 progress:finish()
 
 -- What became of the scores? Bias: demonstrations score 0 on average ------------------------------
+local judged = at_end or evaluate(valid or train)
 local figures = {}
 if valid then
-  local labelers
-  figures, labelers = evaluate(valid)
-  figures.eval_labelers = labelers
+  figures = judged.figures
+  figures.eval_labelers = judged.labelers
 end
 if #held_out > 0 then
-  local apart, labelers = evaluate(batch.take(train, held_out))
-  figures.held_out_accuracy = apart.eval_accuracy
-  figures.held_out_accuracy_ci95 = apart.eval_accuracy_ci95
-  figures.held_out_pairs = apart.eval_pairs
-  figures.held_out_labelers = labelers
+  local apart = evaluate(batch.take(train, held_out))
+  figures.held_out_accuracy = apart.figures.eval_accuracy
+  figures.held_out_accuracy_ci95 = apart.figures.eval_accuracy_ci95
+  figures.held_out_pairs = apart.figures.eval_pairs
+  figures.held_out_labelers = apart.labelers
 end
-local scores, ranks, lengths = pl.score.sets(model, valid or train, cfg.micro_batch_tokens)
 local of_demos = demos and pl.score.sequences(model, demos.sequences)
 local alarms
 alarms, figures.length_correlation = health.reward_model(
-  scores,
-  ranks,
-  lengths,
+  judged.scores,
+  judged.ranks,
+  judged.lengths,
   { demonstrations = of_demos or nil, key = valid and "eval_dataset" or "dataset" }
 )
 for _, sentence in ipairs(alarms) do
