@@ -117,10 +117,16 @@ if valid and #valid == 0 then
   valid = nil
 end
 
--- Figures of the sets, and those of each labeler.
+-- What the model makes of sets: `figures`, those of each labeler, and what they come from.
 local function evaluate(sets)
-  local scores, ranks = pl.score.sets(model, sets, cfg.micro_batch_tokens)
-  return ranking.calibration(ranking.gaps(scores, ranks)), ranking.by_labeler(scores, sets)
+  local scores, ranks, lengths = pl.score.sets(model, sets, cfg.micro_batch_tokens)
+  return {
+    figures = ranking.calibration(ranking.gaps(scores, ranks)),
+    labelers = ranking.by_labeler(scores, sets),
+    scores = scores,
+    ranks = ranks,
+    lengths = lengths,
+  }
 end
 
 -- Gradient of the loss over some of the sets of a step.
