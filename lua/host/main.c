@@ -469,17 +469,19 @@ static void print_version(void)
     fflush(stdout);
 }
 
-/* Takes --detach out of the arguments of `run`, where it may stand anywhere. */
+/* Takes --detach out of the arguments of `run`, where it may stand anywhere; false with --help,
+** which is for this terminal. */
 static bool take_detach(char **args)
 {
-    bool found = false;
+    bool found = false, help = false;
     char **to = args;
     for (char **from = args; *from; from++) {
+        if (strcmp(*from, "--help") == 0 || strcmp(*from, "-h") == 0) help = true;
         if (strcmp(*from, "--detach") == 0) found = true;
         else *to++ = *from;
     }
     *to = NULL;
-    return found;
+    return found && !help;
 }
 
 /* --traceback behind a recipe's own arguments; gives the number of arguments that are left. */

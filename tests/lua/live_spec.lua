@@ -108,6 +108,9 @@ describe("a run", function()
   local function sft(folder, recipe)
     local settings = world.settings(w, "sft")
     settings.save_steps, settings.num_train_epochs = 0, 6
+    if recipe then
+      settings.learning_rate, settings.micro_batch_tokens = nil, nil
+    end
     local command = world.command("sft", settings, folder, { "--threads", "1" })
     command[2] = recipe or command[2]
     return command
@@ -408,6 +411,7 @@ describe("a run", function()
     edited('learning_rate = "[^"]*"', "learning_rate = pl.schedule.linear(0.002, 0.001)")
     assert.are.equal("linear(0.002, 0.001)", eval(client, "print(cfg.learning_rate)"):sub(1, -2))
     edited("micro_batch_tokens = 16384", "micro_batch_tokens = 0")
+    edited("ptx_length = 128", "ptx_length = 32")
     edited("learning_rate = pl.schedule", "learning_rate = os.exit() or pl.schedule")
     scratch.write(recipe, "local = 1\n")
     assert.is_truthy(fine(client, "reload"):find("nothing is changed: ", 1, true))
@@ -424,6 +428,8 @@ describe("a run", function()
     end
     assert.are.same({ { at + 1, "learning_rate", "linear(0.002, 0.001)", "edit" } }, changes)
     local err = scratch.read(folder .. ".err")
+    local given = "ptx_length keeps 12, given by command line: its default is not used\n"
+    assert.is_truthy(err:find(given, 1, true), err)
     local small = ":%d+: micro_batch_tokens is as it was: micro_batch_tokens = 0 is out of range"
     assert.is_truthy(err:find(small), err)
     assert.is_truthy(err:find(":%d+: learning_rate is as it was: there is no schedule 'os'"), err)

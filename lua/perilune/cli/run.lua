@@ -6,6 +6,7 @@
 --     perilune run RECIPE --help             its keys: default, range, meaning
 --     perilune run RECIPE --preset NAME      settings of a file in presets/, beside the recipe
 --     perilune run RECIPE ... --resume       goes on from the newest checkpoint of --output_dir
+--     perilune run --detach RECIPE ...       goes on by itself; its output is in the run's folder
 --     perilune run RECIPE ... --traceback    an error with the place in the code it came from
 --
 -- A key may be written --kl_coef 0.05 or --kl_coef=0.05. Keys that --help marks with ~ take a

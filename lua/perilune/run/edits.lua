@@ -61,7 +61,30 @@ function edits.watch(path, cfg)
   }, Edits)
 end
 
--- Makes the changes of the rows; what was done, and what was wrong, as sentences.
+-- Where values come from that hold whatever the default is.
+local function is_explicit(source)
+  return source == "command line" or source == "settings" or source:find("^preset ") ~= nil
+end
+
+-- Makes the change that a row asks for: a sentence on it; nothing when it asks for none.
+local function take_row(self, name, row)
+  local source = self.cfg:source(name)
+  local value, wrong = block.value(row.text)
+  if value ~= nil and tostring(self.cfg[name]) == tostring(value) then return nil end
+  if is_explicit(source) then
+    local text = "%s keeps %s, given by %s: its default is not used"
+    return text:format(name, tostring(self.cfg[name]), source)
+  end
+  local ok = value ~= nil
+  if ok then
+    ok, wrong = pcall(self.cfg.set, self.cfg, name, value, { by = "edit" })
+  end
+  if ok then return ("%s = %s"):format(name, row.text) end
+  local why = tostring(wrong):gsub("^%S+%.lua:%d+: ", "")
+  return ("%s:%d: %s is as it was: %s"):format(self.path, row.line, name, why)
+end
+
+-- Makes the changes of the rows that were edited; what became of them, as sentences.
 local function take_rows(self, rows)
   local names, told = {}, {}
   for name, row in pairs(rows) do
@@ -70,18 +93,7 @@ local function take_rows(self, rows)
   end
   table.sort(names, function(a, b) return rows[a].from < rows[b].from end)
   for _, name in ipairs(names) do
-    local row = rows[name]
-    local value, wrong = block.value(row.text)
-    local ok, as_it_is = value ~= nil, tostring(self.cfg[name]) == tostring(value)
-    if ok and not as_it_is then
-      ok, wrong = pcall(self.cfg.set, self.cfg, name, value, { by = "edit" })
-    end
-    if ok and not as_it_is then
-      told[#told + 1] = ("%s = %s"):format(name, row.text)
-    elseif not ok then
-      local why = tostring(wrong):gsub("^%S+%.lua:%d+: ", "")
-      told[#told + 1] = ("%s:%d: %s is as it was: %s"):format(self.path, row.line, name, why)
-    end
+    told[#told + 1] = take_row(self, name, rows[name])
   end
   return told
 end
