@@ -25,7 +25,7 @@ describe("code of the documentation", function()
     local place
     for _, block in ipairs(list) do
       if block.kind:find("^lua") or block.kind == "sh" or block.kind:find("^sh file=") then
-        local tag = page == "docs/tutorial.md" and " #tutorial" or ""
+        local tag = page == "docs/tutorial.md" and " #long" or "" -- minutes, on a small demo
         it(("%s:%d is right%s"):format(page, block.line, tag), function()
           place = place or blocks.folder()
           local fault = blocks.fault(place, block)

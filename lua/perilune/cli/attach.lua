@@ -25,7 +25,7 @@ metrics, samples, journal, generate("text"). ?name helps, TAB completes, Ctrl-C 
   :keys [WORD]       the hyper-parameters, their values and ranges
   :journal           the changes so far
   :status            step, state, last figures
-  :pause  :continue  hold the run before its next step; let it go on
+  :pause, :continue  hold the run before its next step; let it go on
   :step [N]          N steps, then a pause
   :checkpoint        write one of now
   :branch NAME       a new run from here, in a folder beside this one

@@ -93,7 +93,9 @@ function doc_blocks.folder()
   assert(model:save(dir .. "/base", { tokenizer = tok }))
   assert(pl.files.copy(w.demos, dir .. "/demonstrations.jsonl"))
   assert(pl.files.remove(w.reward)) -- its name is that of a recipe
-  assert(lfs.link(lfs.currentdir() .. "/docs", dir .. "/docs", true))
+  for _, name in ipairs { "docs", "recipes" } do
+    assert(lfs.link(lfs.currentdir() .. "/" .. name, dir .. "/" .. name, true))
+  end
   assert(lfs.link("base", dir .. "/MODEL", true))
   assert(lfs.mkdir(dir .. "/bin"))
   local wrapper = dir .. "/bin/perilune"
@@ -112,7 +114,7 @@ function doc_blocks.shell(place, commands)
   local script = place.dir .. "/.commands"
   world.write(script, commands)
   local line = (
-    "cd '%s' && PATH=\"$PWD/bin:$PATH\" NO_COLOR=1 timeout 240 bash -eu -o pipefail "
+    "cd '%s' && PATH=\"$PWD/bin:$PATH\" NO_COLOR=1 timeout 900 bash -eu -o pipefail "
     .. ".commands < /dev/null > .said 2>&1"
   ):format(place.dir)
   local _, _, code = os.execute(line)
