@@ -72,9 +72,9 @@ describe("code of the documentation", function()
     end
     for _, page in ipairs(pages) do
       for _, block in ipairs(generated[page] and {} or blocks.of(page)) do
-        local text = block.kind:find("^sh") and block.text:gsub("\\\n", " ") or ""
+        local text = block.kind == "sh form" and block.text:gsub("\\\n", " ") or ""
         for line in text:gmatch("[^\n]+") do
-          local words = line:gsub("%s#.*", ""):match("^%.?/?perilune (.+)$")
+          local words = line:gsub("%s#.*", ""):gsub("%-%-detach ", ""):match("^%.?/?perilune (.+)$")
           local name, second = (words or ""):match("^(%w+)%s*(%S*)")
           if name and not commands[name] then
             faults[#faults + 1] = page .. ": there is no command " .. name
