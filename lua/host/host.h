@@ -53,6 +53,9 @@ bool host_safe_point(lua_State *L, const void *context);
 ** the way out. The stack is as for lua_pcall. */
 int host_call(lua_State *L, int nargs, int nresults);
 
+/* Takes a function off the stack, which host_call's handler calls with each error; nil: none. */
+void host_watch(lua_State *L);
+
 /* Whether every error gets a traceback, also those that are sentences for the user. */
 void host_always_trace(bool on);
 

@@ -402,10 +402,31 @@ static bool explain(lua_State *L, const char *message)
     return false;
 }
 
+static const char watcher_key = 0; /* its address is the key in the registry */
+
+void host_watch(lua_State *L)
+{
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &watcher_key);
+}
+
+/* Shows the error, at 1, to who watches errors, while the stack stands as it was. */
+static void tell_watcher(lua_State *L)
+{
+    const int top = lua_gettop(L);
+    const char *message = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : "";
+    if (strstr(message, "stack overflow") || !lua_checkstack(L, LUA_MINSTACK)) return;
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &watcher_key) == LUA_TFUNCTION) {
+        lua_pushvalue(L, 1);
+        lua_pcall(L, 1, 0, 0);
+    }
+    lua_settop(L, top);
+}
+
 /* A fault of the program gets its traceback, as does everything with --traceback, unless a wrong
 ** argument is behind it; an error object with __tostring speaks for itself. */
 static int add_traceback(lua_State *L)
 {
+    tell_watcher(L);
     const char *message = lua_tostring(L, 1);
     if (!message) {
         if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING) {

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -103,7 +104,10 @@ static void list_candidates(lua_State *L, int n)
         if (w > widest) widest = w;
         lua_pop(L, 1);
     }
-    int columns = 80 / widest > 0 ? 80 / widest : 1, rows = (n + columns - 1) / columns;
+    struct winsize window;
+    const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0;
+    const int room = known ? window.ws_col : 80;
+    int columns = room / widest > 0 ? room / widest : 1, rows = (n + columns - 1) / columns;
     putchar('\n');
     for (int row = 0; row < rows; row++) {
         for (int i = row + 1; i <= n; i += rows) {

@@ -338,12 +338,23 @@ static int l_prompt(lua_State *L)
     return 1;
 }
 
+/* host.watch(f): f(message) is called with each error that host.call or the program meets, before
+** the stack is unwound; nil: nothing. What f raises is lost. */
+static int l_watch(lua_State *L)
+{
+    if (!lua_isnoneornil(L, 1)) luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    host_watch(L);
+    return 0;
+}
+
 static int open_host(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"call", l_call},     {"graceful", l_graceful},   {"stopping", l_stopping},
-        {"words", l_words},   {"stop", l_stop},           {"attend", l_attend},
-        {"prompt", l_prompt}, {"interrupt", l_interrupt}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"call", l_call},         {"graceful", l_graceful},
+                                         {"stopping", l_stopping}, {"words", l_words},
+                                         {"stop", l_stop},         {"attend", l_attend},
+                                         {"prompt", l_prompt},     {"interrupt", l_interrupt},
+                                         {"watch", l_watch},       {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_pushstring(L, place.executable);
     lua_setfield(L, -2, "executable");
@@ -384,10 +395,30 @@ static int push_arguments(lua_State *L)
     return n;
 }
 
-static int run_script(lua_State *L, const char *file)
+/* Loads a script whose locals the prompt after it will have. */
+static int load_kept(lua_State *L, const char *file)
+{
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "perilune.repl");
+    int status = host_call(L, 1, 1);
+    if (status != LUA_OK) return status;
+    lua_getfield(L, -1, "load");
+    lua_remove(L, -2);
+    lua_pushstring(L, file);
+    status = host_call(L, 1, 2);
+    if (status != LUA_OK) return status;
+    if (lua_isnil(L, -2)) {
+        lua_remove(L, -2);
+        return LUA_ERRSYNTAX;
+    }
+    lua_pop(L, 1);
+    return LUA_OK;
+}
+
+static int run_script(lua_State *L, const char *file, bool interactive)
 {
     if (file) prepend_script_folder(L, file);
-    int status = luaL_loadfile(L, file);
+    int status = interactive && file ? load_kept(L, file) : luaL_loadfile(L, file);
     if (status == LUA_OK) {
         int n = push_arguments(L);
         status = host_call(L, n, 0);
@@ -512,19 +543,19 @@ static int run(lua_State *L, int argc, char **argv, const options *o)
                 return run_command(L, first, argv + o->first + 1);
             argc = take_traceback(argv, argc);
             set_arg(L, argv, argc, o->first + 1);
-            result = run_script(L, path);
+            result = run_script(L, path, o->interactive);
         } else if (strcmp(argv[o->first - 1], "--") != 0 && is_command(first)) {
             result = run_command(L, first, argv + o->first + 1);
         } else if (place.root[0] && first[0] != '-' && !is_file(first)) {
             return call_cli(L, "no_command", first, NULL);
         } else {
-            result = run_script(L, strcmp(first, "-") == 0 ? NULL : first);
+            result = run_script(L, strcmp(first, "-") == 0 ? NULL : first, o->interactive);
         }
         if (result != EXIT_SUCCESS && !o->interactive) return result;
     }
     if (o->interactive) return run_repl(L);
     if (first || o->execute || o->version) return result;
-    return isatty(STDIN_FILENO) ? run_repl(L) : run_script(L, NULL);
+    return isatty(STDIN_FILENO) ? run_repl(L) : run_script(L, NULL, false);
 }
 
 typedef struct {

@@ -4,6 +4,7 @@ local core = require("perilune.core")
 local host = require("perilune.host")
 local locals = require("perilune.repl.locals")
 local pretty = require("perilune.repl.pretty")
+local scratch = dofile("tests/lua/support/scratch.lua")
 
 describe("locals.rewrite", function()
   local cases = {
@@ -89,6 +90,54 @@ describe("completion", function()
     local lazy = setmetatable({}, { __names = { schedule = true } })
     assert.are.same({ "schedule" }, (complete.candidates({ lazy = lazy }, "lazy.sch")))
   end)
+
+  local commands = require("perilune.repl.commands")
+  local pl = require("perilune")
+  local world = setmetatable({
+    pl = pl,
+    t = { ["two words"] = 1, abc = 2, abd = 3, ['a"quote'] = 4 },
+    local_file = "x",
+  }, { __index = _G })
+
+  local kinds = {
+    { "option keys of an op", "pl.matmul(a, b, { tr", { "transpose_a", "transpose_b" } },
+    { "option keys that are not there yet", "pl.randn({ 2 }, { seed = 1, d", { "dtype" } },
+    { "option keys after another", "f(pl.generate(m, {}, { max", { "max_tokens" } },
+    {
+      "modules that are not loaded",
+      "pl.schedule.co",
+      {
+        "constant",
+        "constructor_names",
+        "constructors",
+        "cosine",
+      },
+    },
+    { "keys in brackets", 't["a', { "abc", "abd" } },
+    { "keys in brackets with blanks", "t['tw", { "two words" } },
+    { "modules", 'require("perilune.repl.lo', { "perilune.repl.locals" } },
+    { "modules without parentheses", "require 'lf", { "lfs" } },
+    { "files in strings", 'io.open("tests/run', { "tests/runner/" } },
+    {
+      "files after a command",
+      ":run recipes/quick",
+      { "recipes/quickstart.lua", "recipes/quickstart/" },
+    },
+    { "modules after a command", ":reload perilune.repl.ini", {} },
+    { "commands", ":ti", { "time", "timeit" } },
+    { "code after a command", ":time pl.sche", { "schedule" } },
+    { "commands after help", ":help hist", { "history" } },
+    { "topics", "?pl.stats.me", { "pl.stats.mean", "pl.stats.median" } },
+    { "files of the shell", "$ cat tests/CMa", { "tests/CMakeLists.txt" } },
+    { "names behind two dots", "x = 'a' .. local_", { "local_file" } },
+    { "nothing behind a number", "x = 12e", {} },
+  }
+  for _, case in ipairs(kinds) do
+    it(
+      "offers " .. case[1],
+      function() assert.are.same(case[3], (complete.candidates(world, case[2], commands))) end
+    )
+  end
 
   it("calls nothing", function()
     local touched = false
@@ -212,6 +261,183 @@ describe("a session without a terminal", function()
     assert.is_nil(rawget(_G, "x"))
   end)
 
+  local function fresh(options)
+    options = options or {}
+    options.width = options.width or 80
+    local s = session.new(options)
+    rawset(s.env, "pl", require("perilune"))
+    return s
+  end
+
+  it("shows the last expression of an entry, unless a semicolon ends it", function()
+    local s = fresh()
+    for text, want in pairs {
+      ["x = 3; x + 1"] = "4",
+      ["local y = 2\ny * y, 'two'"] = '4\t"two"',
+      ["y = 5 y"] = "5",
+      ["for i = 1, 2 do z = i end z"] = "2",
+      ["z = 9;"] = "",
+      ["z = 9; z;"] = "",
+      ["z = 9"] = "",
+      ["z = 3 -1"] = "",
+      ["local function f() return 7 end f()"] = "7",
+      ["return 8"] = "8",
+      ["io.write('')"] = "",
+    } do
+      assert.are.equal(want, s:eval(text).text, text)
+    end
+    _G.z = nil
+  end)
+
+  it("keeps the last results", function()
+    local s = fresh()
+    for i = 1, 11 do
+      s:eval(tostring(i * i))
+    end
+    assert.are.equal("121\t121\t100\t9", s:eval("_, _1, _2, _9").text)
+    assert.are.equal("121", s:eval("_").text) -- the first of the values above
+  end)
+
+  it("after an error goes up and down its calls, with their variables", function()
+    local s = fresh()
+    s:eval("local seen = 'session'")
+    s:eval("local function inner(a) local b = a * 2; local seen = b; return b + nil end")
+    s:eval("local function outer(n) local kept = { n }; local r = inner(n); return r, kept end")
+    local lost = s:eval("outer(21)")
+    assert.are.equal(
+      "repl:1: attempt to perform arithmetic on a nil value\n"
+        .. "   1  repl:1  inner\n   2  repl:1  function of line 1\n"
+        .. "(:up, :down, :locals look at these calls)",
+      lost.error
+    )
+    assert.truthy(s:eval(":locals").text:find("a = 21\nb = 42\nseen = 42", 1, true))
+    assert.are.equal("session", s:eval("seen").text:sub(2, -2))
+    s:eval(":frame 1")
+    assert.are.equal("42\t21", s:eval("seen, a").text)
+    assert.are.same({ "seen" }, (complete.candidates(s:visible(), "see")))
+    assert.truthy(s:eval(":up").text:find("kept = { 21 }", 1, true))
+    assert.are.equal("21\tnil", s:eval("n, r").text)
+    assert.are.equal("this is the outermost call", s:eval(":up").error)
+    assert.truthy(s:eval(":down").text:find("b = 42", 1, true))
+    assert.are.equal("", s:eval(":leave").text)
+    assert.are.equal("nil", s:eval("a").text)
+    s:eval("error({ code = 3, why = 'lost' })")
+    assert.are.equal("3", s:eval("_error.code").text)
+    assert.are.equal(
+      'an error object: { code = 3, why = "lost" }',
+      s:eval("error({ code = 3, why = 'lost' })").error
+    )
+    assert.are.equal("repl:1: just a sentence", s:eval("error('just a sentence')").error)
+  end)
+
+  it("tells of every public function and method, and nothing is 'a function in C'", function()
+    local s, topics = fresh(), require("perilune.reference.topics")
+    for _, name in ipairs(topics.names()) do
+      local text = s:eval("?" .. name).text
+      assert(text and not text:find("nothing is written", 1, true), name)
+      assert(not text:find("nothing is known", 1, true), name)
+    end
+    for name, value in pairs(require("perilune")) do
+      if type(value) == "function" then
+        local text = s:eval("?pl." .. name).text
+        assert(text and not text:find("nothing is written", 1, true), name)
+      end
+    end
+    for lib in ("string table math utf8 coroutine io os"):gmatch("%w+") do
+      for name, value in pairs(_G[lib]) do
+        if type(value) == "function" then
+          local text = s:eval(("?%s.%s"):format(lib, name)).text
+          assert(not text:find("nothing is written", 1, true), lib .. "." .. name)
+        end
+      end
+    end
+  end)
+
+  it("help knows methods of values, rows of a config, sources, patterns and near names", function()
+    local s = fresh()
+    s:eval("t = pl.zeros { 2, 3 }")
+    assert.truthy(s:eval("?t.sum").text:find("y = pl.sum(x", 1, true))
+    assert.truthy(s:eval("?t:shape").text:find("The sizes of all axes.", 1, true))
+    assert.truthy(s:eval("t.shape?").text:find("The sizes of all axes.", 1, true))
+    s:eval("cfg = pl.config { name = 'x', args = {}, { kl_coef = 0.05, 'how much', min = 0 } }")
+    assert.truthy(s:eval("?cfg.kl_coef").text:find("kl_coef = 0.05\n  how much\n", 1, true))
+    assert.truthy(s:eval("??pl.stats.mean").text:find("function stats.mean", 1, true))
+    local source = s:eval("??matmul").text
+    assert.truthy(source:find("op(A) op(B)", 1, true))
+    assert.truthy(source:find("static pl_status matmul_forward", 1, true))
+    assert.truthy(s:eval("??t.shape").text:find("static int", 1, true))
+    assert.truthy(s:eval("?*rank*").text:find("pl.rank_loss", 1, true))
+    assert.are.equal("no name fits *zzqq*", s:eval("?*zzqq*").text)
+    assert.are.equal("nothing is known of 'generte'; near: pl.generate", s:eval("?generte").text)
+    for line in s:eval("?Model").text:gmatch("[^\n]+") do
+      assert(#line <= 90, line)
+    end
+    _G.t, _G.cfg = nil, nil
+  end)
+
+  it(":who, :mem, :time, :timeit, :history, :help tell of the session", function()
+    local s = fresh()
+    s:eval("local w = pl.zeros { 4, 2 }")
+    s:eval("local n = 3")
+    local who = s:eval(":who").text
+    assert.truthy(who:find("n  integer  3\n", 1, true), who)
+    assert.truthy(who:find("w  Tensor   float32 [4, 2]  32 B", 1, true), who)
+    assert.truthy(who:find("tensors in all: 32 B", 1, true))
+    assert.truthy(s:eval(":mem").text:find("^tensors  .* now, .* at most"))
+    assert.truthy(s:eval(":time n + 1").text:find("^4\n[%d.]+ %a+ %(processor time"))
+    assert.truthy(s:eval(":timeit n + 1").text:find("^median .* best .* of %d+$"))
+    assert.are.equal("repl:1: no", s:eval(":time error('no')").error)
+    s.entries = { "a = 1", "b = 2\nb", "a" }
+    assert.are.equal("   1  a = 1\n   3  a", s:eval(":history a").text)
+    assert.truthy(s:eval(":help").text:find(":timeit CODE", 1, true))
+    assert.are.equal(
+      "there is no command :tme; did you mean 'time'?; :help lists them",
+      s:eval(":tme").error
+    )
+  end)
+
+  it(":run keeps the locals of a script, where it ends", function()
+    local path = scratch.write(
+      scratch.path() .. ".lua",
+      "#!/usr/bin/perilune\nlocal a, b = ..., 'b'\nif a == 'early' then local c = 3 return c end\n"
+        .. "local function f() return a end\nreturn f()\n"
+    )
+    local s = fresh()
+    assert.are.equal('"one"', s:eval(":run " .. path .. " one two").text)
+    assert.are.equal('"one"\t"b"\t"one"\tnil', s:eval("a, b, f(), c").text)
+    assert.are.equal("3", s:eval(":run " .. path .. " early").text)
+    assert.are.equal('"early"\t3', s:eval("a, c").text)
+    assert.truthy(s:eval(":run /no/such.lua").error:find("No such file", 1, true))
+    assert.is_nil(rawget(_G, "__perilune_keep"))
+  end)
+
+  it(":reload swaps functions in and keeps state", function()
+    local folder = scratch.path()
+    require("perilune.core").files.folder_make(folder)
+    local function write(text) scratch.write(folder .. "/swapped.lua", text) end
+    write(
+      "local M, C = { n = 0 }, {} C.__index = C\nfunction C:say() return 'old' .. self.x end\n"
+        .. "function M.new(x) M.n = M.n + 1 return setmetatable({ x = x }, C) end\nreturn M\n"
+    )
+    local s, search = fresh(), package.path
+    package.path = folder .. "/?.lua;" .. search
+    s:eval("local m = require('swapped') local o = m.new(1)")
+    assert.are.equal('"old1"', s:eval("o:say()").text)
+    write(
+      "local M, C = { n = 0 }, {} C.__index = C\n"
+        .. "function C:say() return 'new' .. self.x .. M.n end\nfunction C:more() return 2 end\n"
+        .. "function M.new(x) M.n = M.n + 10 return setmetatable({ x = x }, C) end\nreturn M\n"
+    )
+    assert.truthy(s:eval(":reload swapped").text:find("reloaded swapped", 1, true))
+    assert.are.equal('"new11"\t2', s:eval("o:say(), o:more()").text)
+    assert.are.equal('"new211"\t11', s:eval("m.new(2):say(), m.n").text)
+    write("this is no Lua")
+    assert.truthy(s:eval(":reload swapped").error:find("swapped.lua:1", 1, true))
+    assert.are.equal('"new111"', s:eval("o:say()").text)
+    package.path, package.loaded.swapped = search, nil
+    assert.are.equal("swapped is not loaded", s:eval(":reload swapped").error)
+  end)
+
   it("leaves the grace of a run that asks it", function()
     local s = session.new {}
     local was = host.graceful(true)
@@ -270,7 +496,8 @@ x +
       "nil",
       '20\tnil\t"s"',
       "{ a = { 1, 2 } }",
-      "string.rep(...)  a function in C",
+      "string.rep(s, n, [between])",
+      "n copies, with a text between them",
       "20",
       "21",
     }, lines)

@@ -13,5 +13,6 @@ return lazy({}, {
   markdown = "perilune.reference.markdown",
   misuse = "perilune.reference.misuse",
   public = "perilune.reference.public",
+  topics = "perilune.reference.topics",
   type_names = "perilune.reference.type_names",
 })

@@ -5,64 +5,11 @@
 -- session keeps them to itself rather than in _G. <const> is dropped; a variable with <close>
 -- stays a local of its entry, since something has to close it.
 --
--- Needs a lexer, for `local` inside strings, comments and blocks is not ours.
+-- `local` inside strings, comments and blocks is not ours.
+
+local lexer = require("perilune.repl.lexer")
 
 local locals = {}
-
-local opens = { ["function"] = true, ["do"] = true, ["if"] = true, ["repeat"] = true }
-local closes = { ["end"] = true, ["until"] = true }
-
---- Walks the tokens: visit(kind, first, last), kind "name", "text" (strings, numbers) or "sign".
--- Comments and spaces are skipped. Text that does not end is left to Lua to complain about.
-local function each_token(source, visit)
-  local at, n = 1, #source
-  while true do
-    at = source:find("%S", at)
-    if not at then return end
-    local kind, last = "sign", at
-    if source:find("^%-%-", at) then
-      local level = source:match("^%-%-%[(=*)%[", at)
-      local _, stop = source:find(level and "]" .. level .. "]" or "\n", at, true)
-      kind, last = nil, stop or n
-    elseif source:find("^[%a_]", at) then
-      kind = "name"
-      last = at + #source:match("^[%w_]+", at) - 1
-    elseif source:find("^%.?%d", at) then
-      kind = "text"
-      last = at + #source:match("^[%w_.]+", at) - 1
-    elseif source:find("^%[=*%[", at) then
-      kind = "text"
-      local level = source:match("^%[(=*)%[", at)
-      local _, stop = source:find("]" .. level .. "]", at, true)
-      last = stop or n
-    elseif source:find("^[\"']", at) then
-      kind = "text"
-      local quote = source:sub(at, at)
-      last = at + 1
-      while last <= n and source:sub(last, last) ~= quote do
-        last = last + (source:sub(last, last) == "\\" and 2 or 1)
-      end
-      last = math.min(last, n)
-    end
-    if kind then visit(kind, at, last) end
-    at = last + 1
-  end
-end
-
---- The tokens of a source that matter here.
-local function tokens_of(source)
-  local tokens, depth = {}, 0
-  each_token(source, function(kind, first, last)
-    local text = source:sub(first, last)
-    tokens[#tokens + 1] = { kind = kind, text = text, first = first, last = last, depth = depth }
-    if kind == "name" and opens[text] then
-      depth = depth + 1
-    elseif kind == "name" and closes[text] then
-      depth = depth - 1
-    end
-  end)
-  return tokens
-end
 
 --- Reads the declaration whose `local` is tokens[at].
 -- @treturn ?{string,...} names; nil when it must stay a local
@@ -95,10 +42,10 @@ end
 -- @treturn string what to compile instead; lines stay where they were
 -- @treturn {string,...} the names that were declared
 function locals.rewrite(source)
-  local tokens = tokens_of(source)
+  local tokens = lexer.tokens(source)
   local edits, declared = {}, {}
   for at, token in ipairs(tokens) do
-    if token.kind == "name" and token.text == "local" and token.depth == 0 then
+    if token.kind == "name" and token.text == "local" and token.depth == 0 and token.nest == 0 then
       local names, out, has_value, last = declaration(tokens, at)
       if names and #names > 0 then
         for _, gone in ipairs(out) do
