@@ -105,9 +105,9 @@ describe("a run", function()
     return world.command("ppo", settings, folder, { "--threads", "1" })
   end
 
-  local function sft(folder, recipe)
+  local function sft(folder, recipe, epochs)
     local settings = world.settings(w, "sft")
-    settings.save_steps, settings.num_train_epochs = 0, 6
+    settings.save_steps, settings.num_train_epochs = 0, epochs or 6
     if recipe then
       settings.learning_rate, settings.micro_batch_tokens = nil, nil
     end
@@ -438,7 +438,7 @@ describe("a run", function()
   it("goes on by itself with --detach, is listed and stopped", function()
     local place = scratch.folder()
     local folder = place .. "/one"
-    local command = sft(folder)
+    local command = sft(folder, nil, 600)
     local ending, _, err = perilune("run", "--detach", "recipes/sft.lua", "--modle", "x")
     assert.are.equal("exit 1", ending)
     assert.is_truthy(err:find("unknown key 'modle'; did you mean 'model'?", 1, true), err)
@@ -450,7 +450,7 @@ describe("a run", function()
     fine(client, "pause")
     local at = fine(client, "status").step
     _, out = perilune("runs", place)
-    assert.is_truthy(out:find(("one  +paused  +%s"):format(at > 1 and at - 1 .. "/30" or "")), out)
+    assert.is_truthy(out:find(("one  +paused  +%s"):format(at > 1 and at - 1 .. "/3000" or "")), out)
     fine(client, "continue")
     ending, out, err = perilune("stop", folder)
     assert.are.equal("exit 0", ending, err)
@@ -461,6 +461,13 @@ describe("a run", function()
     )
     _, out = perilune("runs", place)
     assert.is_truthy(out:find("one  +stopped"), out)
+    local killed = place .. "/two"
+    perilune("run", "--detach", table.unpack(sft(killed, nil, 600), 2))
+    ending, out = perilune("stop", killed, "--now")
+    assert.are.equal("exit 0", ending)
+    assert.is_truthy(out:find(killed .. " is killed; ", 1, true), out)
+    _, out = perilune("runs", place)
+    assert.is_truthy(out:find("two  +stopped"), out)
     ending, _, err = perilune("stop", folder)
     assert.are.equal("exit 1", ending)
     assert.is_truthy(err:find("does not run", 1, true), err)

@@ -48,6 +48,9 @@ return function(args)
   while survey.process(folder) do
     core.system.sleep(LOOK)
   end
+  for _, path in ipairs(survey.runs(folder)) do
+    survey.note_stop(path)
+  end
   local latest = newest(folder)
   io.stdout:write(
     folder,

@@ -90,6 +90,16 @@ local function state_of(folder, status, pid)
   return ended and status.state or "died"
 end
 
+--- Notes in a run's folder that it was stopped, when its process could not.
+-- @tparam string folder of a run whose process has ended
+function survey.note_stop(folder)
+  local status = files.read_json(folder .. "/status.json")
+  if type(status) ~= "table" then status = {} end
+  if state_of(folder, status, nil) ~= "died" then return end
+  status.state = "stopped"
+  files.write_json(folder .. "/status.json", status)
+end
+
 --- How a run is.
 -- @tparam string folder
 -- @treturn table `folder`, `name` of its recipe, `state` ("running", "paused", "done", "stopped",
