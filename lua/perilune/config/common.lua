@@ -52,6 +52,13 @@ common.rows = {
     live = false,
   },
   {
+    pause_at = 0,
+    "hold before this step until somebody attached lets the run go on; 0: never",
+    min = 0,
+    transient = true,
+    free = true,
+  },
+  {
     replay_of = "",
     "folder of a run whose live changes are made again at their steps",
     transient = true,

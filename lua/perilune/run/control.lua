@@ -269,6 +269,15 @@ local function serve(self)
   end
 end
 
+--- Has the run pause before a step, as somebody attached would.
+-- @tparam integer step
+function Control:hold(step)
+  self.step = step
+  requests.pause(self)
+  local text = "paused before step %d, for somebody to attach: perilune attach %s\n"
+  io.stderr:write(text:format(step, self.run.dir))
+end
+
 --- Whether somebody is attached, or steps are counted.
 -- @treturn boolean
 function Control:is_busy() return #self.clients > 0 or self.steps_left ~= nil end
@@ -279,7 +288,7 @@ function Control:is_busy() return #self.clients > 0 or self.steps_left ~= nil en
 function Control:boundary(step, level)
   self.step = step
   accept(self)
-  if #self.clients == 0 and not self.steps_left then return end
+  if #self.clients == 0 and not self.steps_left and self.state ~= "paused" then return end
   self.frame = frame.of(debug.getinfo(level + 1, "f").func)
   if self.steps_left then
     self.steps_left = self.steps_left - 1

@@ -784,6 +784,10 @@ function Run:at(step)
     if not opened then io.stderr:write("nobody can attach to this run: ", message, "\n") end
     self.control = opened
   end
+  if step == self.cfg.pause_at and self.control then
+    self.control:hold(step)
+    self.look_at = 0
+  end
   local now = system.monotonic()
   local serving = self.control
   if now >= self.look_at or serving and serving:is_busy() then
