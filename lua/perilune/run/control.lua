@@ -58,19 +58,20 @@ function control.open(run)
   }, Control)
 end
 
--- Clients
--- -------------------------------------------------------------------------------------------
+-- Clients -----------------------------------------------------------------------------------------
 
 local function drop(self, client)
   for i = #self.clients, 1, -1 do
     if self.clients[i] == client then table.remove(self.clients, i) end
   end
+  client.gone = true
   client.channel:close()
 end
 
 local function send(self, client, message)
+  if client.gone then return end
   local line = json.encode(message, { finite = true }) .. "\n"
-  if client.channel and not client.channel:send(line) then drop(self, client) end
+  if not client.channel:send(line) then drop(self, client) end
 end
 
 local function accept(self)
@@ -80,7 +81,7 @@ local function accept(self)
     local client = { channel = channel }
     if #self.clients >= MOST_CLIENTS then
       send(self, client, { ok = false, text = "too many are attached to this run already" })
-      channel:close()
+      drop(self, client)
     else
       self.clients[#self.clients + 1] = client
     end
@@ -103,8 +104,7 @@ function Control:tell(message)
   end
 end
 
--- Requests
--- ------------------------------------------------------------------------------------------
+-- Requests ----------------------------------------------------------------------------------------
 
 local requests = {}
 
@@ -177,7 +177,12 @@ function requests.step(self, request)
 end
 
 function requests.checkpoint(self)
-  local path = self.run:save_here(self.step - 1)
+  local run = self.run
+  local graceful = run.graceful
+  run.graceful = nil -- a signal that waits is honoured when all are served
+  local ok, path = pcall(run.save_here, run, self.step - 1)
+  run.graceful = graceful
+  if not ok then error(path, 0) end
   return nil, path .. " is written"
 end
 
@@ -257,9 +262,12 @@ local function serve(self)
     local heard = false
     accept(self)
     for _, client in ipairs(table.move(self.clients, 1, #self.clients, 1, {})) do
-      client.channel:flush()
-      local line = client.channel:line()
-      if line == nil then drop(self, client) end
+      local line
+      if not client.gone then
+        client.channel:flush()
+        line = client.channel:line()
+        if line == nil then drop(self, client) end
+      end
       if line then
         heard = true
         answer(self, client, line)
@@ -282,14 +290,8 @@ end
 -- @treturn boolean
 function Control:is_busy() return #self.clients > 0 or self.steps_left ~= nil end
 
---- Serves whoever talks to the run: called before each step.
--- @tparam integer step that is about to begin
--- @tparam integer level of the recipe, as debug counts from the caller
-function Control:boundary(step, level)
-  self.step = step
-  accept(self)
-  if #self.clients == 0 and not self.steps_left and self.state ~= "paused" then return end
-  self.frame = frame.of(debug.getinfo(level + 1, "f").func)
+-- Serves all until none has anything to say, and a pause is over.
+local function serve_all(self)
   if self.steps_left then
     self.steps_left = self.steps_left - 1
     if self.steps_left == 0 then requests.pause(self) end
@@ -299,7 +301,24 @@ function Control:boundary(step, level)
     core.net.wait(channels(self), LOOK_AROUND, self.listener)
     serve(self)
   end
+end
+
+--- Serves whoever talks to the run: called before each step.
+-- @tparam integer step that is about to begin
+-- @tparam integer level of the recipe, as debug counts from the caller
+function Control:boundary(step, level)
+  self.step = step
+  accept(self)
+  if #self.clients == 0 and not self.steps_left and self.state ~= "paused" then return end
+  self.frame = frame.of(debug.getinfo(level + 1, "f").func)
+  local ok, message, interrupted = host.call(serve_all, self)
   self.frame = nil
+  if interrupted then host.interrupt() end
+  if not ok then -- a fault of ours ends no run
+    io.stderr:write("nobody can attach to this run any more: ", message, "\n")
+    self.run.control = nil
+    self:close("running")
+  end
 end
 
 --- Ends it: who is attached is told, the socket is removed.

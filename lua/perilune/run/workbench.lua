@@ -115,8 +115,7 @@ function workbench.session(control, client, width)
   return bench
 end
 
--- Keeping tensors
--- -----------------------------------------------------------------------------------
+-- Keeping tensors ---------------------------------------------------------------------------------
 
 local DEEPEST <const> = 8
 
@@ -135,8 +134,7 @@ local function keep(value, seen, depth)
   end
 end
 
--- What decides the result
--- ---------------------------------------------------------------------------
+-- What decides the result -------------------------------------------------------------------------
 
 -- A text for each thing that decides the run's result, by name.
 local function fingerprint(run)
@@ -167,8 +165,7 @@ local function differences(before, after, assigned)
   return changed
 end
 
--- Evaluation
--- ----------------------------------------------------------------------------------------
+-- Evaluation --------------------------------------------------------------------------------------
 
 local function refuse_function(name, value)
   if schedule.is(value) and not value:has_text() then
@@ -199,7 +196,7 @@ local function run_entry(bench, client, entry)
     return got
   end)
   host.attend(false)
-  client.channel:alarm(false)
+  if not client.gone then client.channel:alarm(false) end
   cfg:set_guard(nil)
   local seen = {}
   keep(rawget(bench.session.env, "_"), seen, 0)
