@@ -941,6 +941,44 @@ pl_status pl_channel_alarm(pl_channel *channel, bool on);
 pl_status pl_net_wait(pl_ctx *ctx, pl_listener *listener, pl_channel *const *channels, int64_t n,
                       double seconds, bool *ready);
 
+/* --------------------------------------------------------------------------------------------
+** HTTP: pages, actions and events for one person's browser, on 127.0.0.1 alone. Each address begins
+** with a token: http://127.0.0.1:PORT/TOKEN/PATH. Requests of another host's or page's name, or
+** without the token, are refused before anybody sees them. The server has threads of its own; all
+** functions belong to the thread of the context.
+*/
+#define PL_HTTP_TOKEN 32 /* hexadecimal digits: 128 bits */
+
+typedef struct pl_http pl_http;
+
+typedef struct {
+    int64_t number; /* from 1; 0: none */
+    bool post;      /* POST, with a body of JSON; else GET */
+    const char *path, *query; /* behind the token and a slash; not decoded */
+    const char *body;
+    size_t body_size; /* at most 64 KiB */
+} pl_http_request;
+
+/* Begins to listen; port 0 is any that is free, token NULL a random one. PL_ERR_IO where the port is
+** taken. */
+pl_status pl_http_open(pl_ctx *ctx, pl_http **out, int port, const char *token);
+void pl_http_close(pl_http *http); /* connections end; NULL is fine */
+int pl_http_port(const pl_http *http);
+const char *pl_http_token(const pl_http *http);
+/* The next request, waited for at most so long; request->number is 0 when none came. Its texts are
+** borrowed until it is answered; one that is not answered in 30 s is told so. */
+pl_status pl_http_next(pl_http *http, pl_http_request *request, double seconds);
+/* `policy` is the Content-Security-Policy; "" allows nothing. The body is copied. */
+pl_status pl_http_answer(pl_http *http, int64_t number, int status, const char *type,
+                         const char *policy, const void *body, size_t size);
+/* An event, one line of text of at most 2 MiB, to all who view PATH "events" (text/event-stream, 8 at
+** most). Events have numbers from 1; the last 1024, 8 MiB together, are kept for those who come back
+** with the number they saw last (header Last-Event-ID, or ?after=N). Who needs older ones is sent the
+** event "reload". */
+pl_status pl_http_publish(pl_http *http, const char *name, const char *text, size_t size);
+int64_t pl_http_events(const pl_http *http); /* number of the last event */
+int64_t pl_http_viewers(pl_http *http);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -1,6 +1,6 @@
 --- Run folders as somebody outside reads them: finished, going on, or dead.
 --
---     local list = assert(runs.find("runs/demo"))      -- a run, or the stages of one
+--     local list = assert(runs.open { "runs/demo" })   -- a run, or the stages of one
 --     local run = list[1]
 --     run:poll()                                       -- what has been written since
 --     run.rows, run.samples, run.alarms, run.changes, run.state
@@ -195,23 +195,30 @@ local function stages_in(dir)
   return list
 end
 
---- The runs of a folder: itself, when it has rows of its own, and its stages.
+local function has_rows(dir)
+  for _, file in ipairs { "metrics.jsonl", "samples.jsonl" } do
+    if (lfs.attributes(dir .. "/" .. file, "size") or 0) > 0 then return true end
+  end
+  return false
+end
+
+--- Where the runs of a folder are: itself, when it has rows of its own, and its stages.
 -- @tparam string path
--- @treturn ?{SeenRun,...}
+-- @treturn ?{{path=string,name=string},...}
 -- @treturn ?string message
-function runs.find(path)
+function runs.places(path)
   local dir = path:gsub("(.)/+$", "%1")
-  local mode = lfs.attributes(dir, "mode")
-  if mode ~= "directory" then return nil, ("there is no folder %s"):format(dir) end
+  if lfs.attributes(dir, "mode") ~= "directory" then
+    return nil, ("there is no folder %s"):format(dir)
+  end
   local name = dir:match("([^/]+)$") or dir
   if name == "." or name == ".." then name = lfs.currentdir():match("([^/]+)$") or name end
   local list, stages = {}, stages_in(dir)
-  if is_run(dir) then
-    local own = open(dir, name)
-    if #stages == 0 or #own.rows > 0 or #own.samples > 0 then list[1] = own end
+  if is_run(dir) and (#stages == 0 or has_rows(dir)) then
+    list[1] = { path = dir, name = name }
   end
   for _, stage in ipairs(stages) do
-    list[#list + 1] = open(stage.path, name .. "/" .. stage.name)
+    list[#list + 1] = { path = stage.path, name = name .. "/" .. stage.name }
   end
   if #list == 0 then
     return nil, ("%s holds no run: neither metrics.jsonl nor a run.lock"):format(dir)
@@ -226,11 +233,11 @@ end
 function runs.open(paths)
   local list, seen = {}, {}
   for _, path in ipairs(paths) do
-    local found, message = runs.find(path)
-    if not found then return nil, message end
-    for _, one in ipairs(found) do
-      if not seen[one.dir] then list[#list + 1] = one end
-      seen[one.dir] = true
+    local places, message = runs.places(path)
+    if not places then return nil, message end
+    for _, place in ipairs(places) do
+      if not seen[place.path] then list[#list + 1] = open(place.path, place.name) end
+      seen[place.path] = true
     end
   end
   local by_name = {}
