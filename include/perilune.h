@@ -952,15 +952,15 @@ pl_status pl_net_wait(pl_ctx *ctx, pl_listener *listener, pl_channel *const *cha
 typedef struct pl_http pl_http;
 
 typedef struct {
-    int64_t number; /* from 1; 0: none */
-    bool post;      /* POST, with a body of JSON; else GET */
+    int64_t number;           /* from 1; 0: none */
+    bool post;                /* POST, with a body of JSON; else GET */
     const char *path, *query; /* behind the token and a slash; not decoded */
     const char *body;
     size_t body_size; /* at most 64 KiB */
 } pl_http_request;
 
-/* Begins to listen; port 0 is any that is free, token NULL a random one. PL_ERR_IO where the port is
-** taken. */
+/* Begins to listen; port 0 is any that is free, token NULL a random one. PL_ERR_IO where the port
+** is taken. */
 pl_status pl_http_open(pl_ctx *ctx, pl_http **out, int port, const char *token);
 void pl_http_close(pl_http *http); /* connections end; NULL is fine */
 int pl_http_port(const pl_http *http);
@@ -971,10 +971,10 @@ pl_status pl_http_next(pl_http *http, pl_http_request *request, double seconds);
 /* `policy` is the Content-Security-Policy; "" allows nothing. The body is copied. */
 pl_status pl_http_answer(pl_http *http, int64_t number, int status, const char *type,
                          const char *policy, const void *body, size_t size);
-/* An event, one line of text of at most 2 MiB, to all who view PATH "events" (text/event-stream, 8 at
-** most). Events have numbers from 1; the last 1024, 8 MiB together, are kept for those who come back
-** with the number they saw last (header Last-Event-ID, or ?after=N). Who needs older ones is sent the
-** event "reload". */
+/* An event, one line of text of at most 2 MiB, to all who view PATH "events" (text/event-stream, 8
+** at most). Events have numbers from 1; the last 1024, 8 MiB together, are kept for those who come
+** back with the number they saw last (header Last-Event-ID, or ?after=N). Who needs older ones is
+** sent the event "reload". */
 pl_status pl_http_publish(pl_http *http, const char *name, const char *text, size_t size);
 int64_t pl_http_events(const pl_http *http); /* number of the last event */
 int64_t pl_http_viewers(pl_http *http);

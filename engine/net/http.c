@@ -1,10 +1,10 @@
 /*
 ** http.c - a web server for one person on one machine: pages, actions, and events as they come.
 **
-** It listens on 127.0.0.1 alone. Each request must name a host of this machine with our port (a page
-** of elsewhere whose name was made to lead here does not), come from a page of ours where it names an
-** origin, and begin with the token; what fails gets 403 and is never seen by the caller. Nothing is
-** read from the disk.
+** It listens on 127.0.0.1 alone. Each request must name a host of this machine with our port (a
+** page of elsewhere whose name was made to lead here does not), come from a page of ours where it
+** names an origin, and begin with the token; what fails gets 403 and is never seen by the caller.
+** Nothing is read from the disk.
 **
 ** civetweb has a thread for each connection; the caller has one of its own. They meet in fixed
 ** places under one lock: a request waits in a slot until the caller takes and answers it, an event
@@ -12,26 +12,31 @@
 ** and given back by the caller's thread alone, all sizes are bounded, and nobody waits for a viewer
 ** who does not read: his connection ends when the ring has gone past him.
 */
+#include <arpa/inet.h>
 #include <civetweb.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/ctx.h"
 
-#define SLOTS 16       /* requests at a time */
-#define VIEWERS 8      /* connections that are told events, at most */
-#define THREADS "32"   /* more than both, so that a refusal can be said */
-#define EVENTS 1024    /* in the ring, */
+#define SLOTS 16                      /* requests at a time */
+#define VIEWERS 8                     /* connections that are told events, at most */
+#define THREADS "32"                  /* more than both, so that a refusal can be said */
+#define EVENTS 1024                   /* in the ring, */
 #define EVENT_BYTES ((size_t)8 << 20) /* of all of them */
 #define BODY ((size_t)64 << 10)
 #define PATIENCE 30.0 /* seconds a request waits for its answer */
-#define HEARTBEAT 5.0 /* seconds after which an idle viewer is written to, to see whether he is there */
+#define HEARTBEAT \
+    5.0 /* seconds after which an idle viewer is written to, to see whether he is there */
 
 typedef enum { FREE, FILLING, WAITING, TAKEN, ANSWERED, DONE } slot_state;
 
@@ -63,7 +68,7 @@ struct pl_http {
     char hosts[2][32], origins[2][40];
     pthread_mutex_t lock;
     pthread_cond_t asked, told; /* a request waits; an answer, an event, or the end */
-    bool closing;
+    bool closing, stopped;
     int viewers;
     int64_t requests, events;
     size_t event_bytes;
@@ -108,12 +113,13 @@ static const char *reason(int status)
 
 static void send_head(struct mg_connection *conn, int status, const char *type, const char *policy)
 {
-    mg_printf(conn,
-              "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nConnection: close\r\nCache-Control: no-store\r\n"
-              "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
-              "X-Frame-Options: DENY\r\nCross-Origin-Resource-Policy: same-origin\r\n"
-              "Content-Security-Policy: %s\r\n",
-              status, reason(status), type, policy[0] ? policy : "default-src 'none'");
+    mg_printf(
+        conn,
+        "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
+        "X-Frame-Options: DENY\r\nCross-Origin-Resource-Policy: same-origin\r\n"
+        "Content-Security-Policy: %s\r\n",
+        status, reason(status), type, policy[0] ? policy : "default-src 'none'");
 }
 
 static int send_text(struct mg_connection *conn, int status, const char *text)
@@ -273,7 +279,8 @@ static int ask(pl_http *http, struct mg_connection *conn, slot *s)
     send_head(conn, status, s->type, s->policy);
     mg_printf(conn, "Content-Length: %zu\r\n\r\n", s->answer_size);
     for (size_t at = 0; at < s->answer_size;) {
-        const size_t left = s->answer_size - at, n = left < ((size_t)1 << 20) ? left : (size_t)1 << 20;
+        const size_t left = s->answer_size - at,
+                     n = left < ((size_t)1 << 20) ? left : (size_t)1 << 20;
         if (mg_write(conn, s->answer + at, n) != (int)n) break;
         at += n;
     }
@@ -353,17 +360,14 @@ static pl_status make_token(pl_http *http, const char *token)
     }
     if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
         return pl__fail(http->ctx, PL_ERR_IO, "no random bytes for a token: %s", strerror(errno));
-    for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(http->token + 2 * i, 3, "%02x", bytes[i]);
+    for (size_t i = 0; i < sizeof bytes; i++) snprintf(http->token + 2 * i, 3, "%02x", bytes[i]);
     return PL_OK;
 }
 
 static void free_memory(pl_http *http)
 {
-    for (int i = 0; i < SLOTS; i++)
-        pl_free(http->ctx, http->slots[i].answer);
-    for (int i = 0; i < EVENTS; i++)
-        pl_free(http->ctx, http->ring[i].text);
+    for (int i = 0; i < SLOTS; i++) pl_free(http->ctx, http->slots[i].answer);
+    for (int i = 0; i < EVENTS; i++) pl_free(http->ctx, http->ring[i].text);
     pl_free(http->ctx, http->bodies);
     pthread_cond_destroy(&http->asked);
     pthread_cond_destroy(&http->told);
@@ -375,9 +379,17 @@ static pl_status start(pl_http *http, int port)
 {
     char listen[32];
     snprintf(listen, sizeof listen, "127.0.0.1:%d", port);
-    const char *options[] = {"listening_ports", listen,  "num_threads",        THREADS,
-                             "enable_keep_alive", "no",  "request_timeout_ms", "10000",
-                             "tcp_nodelay",     "1",     NULL};
+    const char *options[] = {"listening_ports",
+                             listen,
+                             "num_threads",
+                             THREADS,
+                             "enable_keep_alive",
+                             "no",
+                             "request_timeout_ms",
+                             "10000",
+                             "tcp_nodelay",
+                             "1",
+                             NULL};
     const struct mg_callbacks callbacks = {.begin_request = serve, .log_message = quiet};
     /* Signals are for the caller's thread: civetweb's inherit this mask. */
     sigset_t all, before;
@@ -392,8 +404,8 @@ static pl_status start(pl_http *http, int port)
     if (http->server == NULL || mg_get_server_ports(http->server, 1, &found) != 1) {
         if (http->server) mg_stop(http->server);
         mg_exit_library();
-        return pl__fail(http->ctx, PL_ERR_IO, "port %d of 127.0.0.1 cannot be listened on%s%s", port,
-                        code ? ": " : "", code ? strerror(code) : "");
+        return pl__fail(http->ctx, PL_ERR_IO, "port %d of 127.0.0.1 cannot be listened on%s%s",
+                        port, code ? ": " : "", code ? strerror(code) : "");
     }
     http->port = found.port;
     return PL_OK;
@@ -416,8 +428,7 @@ pl_status pl_http_open(pl_ctx *ctx, pl_http **out, int port, const char *token)
     pthread_condattr_destroy(&monotonic);
     http->bodies = pl_alloc(ctx, SLOTS * BODY);
     if (http->bodies == NULL) goto done;
-    for (int i = 0; i < SLOTS; i++)
-        http->slots[i].body = http->bodies + (size_t)i * BODY;
+    for (int i = 0; i < SLOTS; i++) http->slots[i].body = http->bodies + (size_t)i * BODY;
     PL_GO(make_token(http, token));
     /* The names wait for the port, and the first request for the names. */
     pthread_mutex_lock(&http->lock);
@@ -436,15 +447,43 @@ done:
     return st;
 }
 
+/* civetweb looks only every two seconds whether it shall stop, or when somebody connects. */
+static void *wake(void *data)
+{
+    pl_http *http = data;
+    const struct sockaddr_in here = {.sin_family = AF_INET,
+                                     .sin_port = htons((uint16_t)http->port),
+                                     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    bool stopped = false;
+    while (!stopped) {
+        const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd >= 0) {
+            (void)connect(fd, (const struct sockaddr *)&here, sizeof here);
+            close(fd);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        pthread_mutex_lock(&http->lock);
+        stopped = http->stopped;
+        pthread_mutex_unlock(&http->lock);
+    }
+    return NULL;
+}
+
 void pl_http_close(pl_http *http)
 {
     if (http == NULL) return;
+    pthread_t waker;
     pthread_mutex_lock(&http->lock);
     http->closing = true;
     pthread_cond_broadcast(&http->told);
     pthread_mutex_unlock(&http->lock);
+    const bool wakes = pthread_create(&waker, NULL, wake, http) == 0;
     mg_stop(http->server); /* waits for its threads */
     mg_exit_library();
+    pthread_mutex_lock(&http->lock);
+    http->stopped = true;
+    pthread_mutex_unlock(&http->lock);
+    if (wakes) pthread_join(waker, NULL);
     free_memory(http);
 }
 
@@ -548,8 +587,8 @@ pl_status pl_http_answer(pl_http *http, int64_t number, int status, const char *
     }
     pthread_mutex_unlock(&http->lock);
     pl_free(ctx, copy);
-    return s ? PL_OK : pl__fail(ctx, PL_ERR_ARG, "request %lld waits for no answer",
-                                (long long)number);
+    return s ? PL_OK
+             : pl__fail(ctx, PL_ERR_ARG, "request %lld waits for no answer", (long long)number);
 }
 
 /* Takes the oldest events out until there is room; the lock is held. */
@@ -576,8 +615,8 @@ pl_status pl_http_publish(pl_http *http, const char *name, const char *text, siz
         return pl__fail(ctx, PL_ERR_ARG, "an event of %zu bytes is too long", size);
     char *copy = pl_alloc(ctx, room);
     if (copy == NULL) return PL_ERR_NOMEM;
-    const int head = snprintf(copy, room, "id: %lld\nevent: %s\ndata: ",
-                              (long long)(http->events + 1), name);
+    const int head =
+        snprintf(copy, room, "id: %lld\nevent: %s\ndata: ", (long long)(http->events + 1), name);
     memcpy(copy + head, text, size);
     memcpy(copy + head + size, "\n\n", 2);
     const size_t all = (size_t)head + size + 2;

@@ -1,8 +1,8 @@
 /*
 ** lb_http.c - core.http: a web server on 127.0.0.1 for one person, asked by Lua when it has time.
 **
-** What can go wrong outside (the port is taken) is nil, message; wrong arguments, lack of memory and
-** Ctrl-C raise.
+** What can go wrong outside (the port is taken) is nil, message; wrong arguments, lack of memory
+** and Ctrl-C raise.
 */
 #include "lb.h"
 
@@ -110,16 +110,11 @@ static int server_viewers(lua_State *L)
 
 void lb_open_http(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"close", server_close},
-                                       {"address", server_address},
-                                       {"next", server_next},
-                                       {"answer", server_answer},
-                                       {"publish", server_publish},
-                                       {"events", server_events},
-                                       {"viewers", server_viewers},
-                                       {"__gc", server_close},
-                                       {"__close", server_close},
-                                       {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"close", server_close},     {"address", server_address},
+                                       {"next", server_next},       {"answer", server_answer},
+                                       {"publish", server_publish}, {"events", server_events},
+                                       {"viewers", server_viewers}, {"__gc", server_close},
+                                       {"__close", server_close},   {NULL, NULL}};
     static const luaL_Reg functions[] = {{"open", http_open}, {NULL, NULL}};
     lb_class(L, HTTP_MT, methods);
     luaL_newlib(L, functions);

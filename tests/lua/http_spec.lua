@@ -126,20 +126,19 @@ describe("the web server", function()
     },
     { "a query that is too long", 413, { path = "/" .. TOKEN .. "/?" .. ("x"):rep(1100) } },
   }
-  for _, case in ipairs(refused) do
-    it("refuses " .. case[1], function()
+  it("refuses foreign hosts and origins, no token, and what is too long", function()
+    for _, case in ipairs(refused) do
       local of = case[3]
       if of.host then of.host = of.host:format(port) end
-      assert.are.equal(case[2], (reply(send(of))))
+      assert.are.equal(case[2], (reply(send(of))), case[1])
       assert.is_nil(server:next(0))
-    end)
-  end
-
-  it("refuses what is no HTTP, and a request without a host", function()
-    for _, text in ipairs { "hello\r\n\r\n", "GET /" .. TOKEN .. "/ HTTP/1.0\r\n\r\n" } do
-      local status = reply(send(text))
-      assert.is_true(status == 400 or status == 403, tostring(status))
     end
+  end)
+
+  it("refuses a request without a host, and hands on nothing that is no HTTP", function()
+    assert.are.equal(403, (reply(send("GET /" .. TOKEN .. "/ HTTP/1.0\r\n\r\n"))))
+    local _, text = reply(send("hello\r\n\r\n"))
+    assert.is_nil(text:find("200 OK", 1, true))
     assert.is_nil(server:next(0))
   end)
 
@@ -175,7 +174,7 @@ describe("the web server", function()
     for _ = 1, 20 do
       server:publish("rows", long)
     end
-    assert.is_true(core.mem().live - before <= (8 << 20) + (1 << 16))
+    assert.is_true(core.mem().live - before <= 10 << 20)
     for _ = 1, 1200 do
       server:publish("rows", "{}")
     end
@@ -214,13 +213,18 @@ describe("the web server", function()
     send({}, 5)
     system.sleep(0.2)
     server:close()
-    assert.has_error(function() server:next(0) end, "bad argument #1 to 'next' (the server was closed)")
+    assert.has_error(
+      function() server:next(0) end,
+      "calling 'next' on bad self (the server was closed)"
+    )
   end)
 
   it("says what is wrong", function()
     local none, message = core.http.open { port = math.tointeger(tonumber(port)) }
     assert.is_nil(none)
-    assert.is_truthy(message:find("port " .. port .. " of 127.0.0.1 cannot be listened on", 1, true))
+    assert.is_truthy(
+      message:find("port " .. port .. " of 127.0.0.1 cannot be listened on", 1, true)
+    )
     assert.has_error(
       function() server:answer(7, 200, "text/plain", "") end,
       "request 7 waits for no answer"

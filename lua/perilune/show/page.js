@@ -166,8 +166,7 @@
       for (const a of run.alarms)
         list.push({ x: place(run, a.step), step: a.step, kind: "alarm", text: who + a.text });
       for (const c of run.changes)
-        list.push({ x: place(run, c.step), step: c.step, kind: "change",
-          text: who + c.key + " " + show(c.old) + " → " + show(c.new) });
+        list.push({ x: place(run, c.step), step: c.step, kind: "change", text: who + c.text });
     }
     return list;
   }
@@ -463,7 +462,7 @@
     }
   }
 
-  const browse = { text: "", run: "", color: "kl", together: false, most: 20 };
+  const browse = { text: "", run: "", color: "kl", together: false, most: 10 };
   const lower = (x) => String(x == null ? "" : x).toLowerCase();
 
   function chosen() {
@@ -561,7 +560,7 @@
     const bar = byId("pl-filter");
     if (!bar) return;
     measureScale();
-    const again = () => { browse.most = 20; drawAnswers(); };
+    const again = () => { browse.most = 10; drawAnswers(); };
     const text = h("input", { type: "search", size: 18, on: { input: (e) => { browse.text = e.target.value; again(); } } });
     const number = (key) => h("input", { type: "number", step: "any", class: "short",
       on: { input: (e) => { browse[key] = e.target.value === "" ? null : +e.target.value; again(); } } });
@@ -678,8 +677,7 @@
       ["pl-alarms", "alarms", (run, one) => h("div", { class: "card alarm" },
         (data.runs.length > 1 ? run.name + ", " : "") + "step " + show(one.step) + ": " + one.text)],
       ["pl-changes", "changes", (run, one) => h("div", { class: "change" },
-        (data.runs.length > 1 ? run.name + ", " : "") + "step " + show(one.step) + ": " + one.key + " " +
-        show(one.old) + " → " + show(one.new))]]) {
+        (data.runs.length > 1 ? run.name + ", " : "") + "step " + show(one.step) + ": " + one.text)]]) {
       const box = byId(id);
       if (!box) continue;
       clear(box);

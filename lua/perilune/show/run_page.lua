@@ -70,15 +70,27 @@ local function simple(value)
   return value == nil and "" or tostring(value)
 end
 
+local function text_of(value)
+  if type(value) ~= "table" then return tostring(simple(value)) end
+  return json.encode(value, { finite = true }) -- turns of a conversation
+end
+
+-- What a row of the journal says: a change of a key, or what somebody who was attached ran.
+local function change_text(row)
+  if row.key == nil then return simple(row.eval or row.text or "a change without a key") end
+  local by = type(row.by) == "string" and row.by ~= "" and (" (%s)"):format(row.by) or ""
+  return ("%s %s → %s%s"):format(simple(row.key), text_of(row.old), text_of(row.new), by)
+end
+
 --- Alarms and changes as the page has them.
 -- @tparam string field "alarms" or "changes"
 -- @tparam {table,...} rows
--- @treturn {table,...}
+-- @treturn {{step=number,text=string},...}
 function run_page.marks(field, rows)
   local list = json.array {}
   for i, row in ipairs(rows) do
-    list[i] = field == "alarms" and { step = row.step, text = simple(row.text) }
-      or { step = row.step, key = simple(row.key), old = simple(row.old), new = simple(row.new) }
+    local text = field == "alarms" and simple(row.text) or change_text(row)
+    list[i] = { step = row.step, text = tostring(text) }
   end
   return list
 end
@@ -215,7 +227,7 @@ local function static_marks(list, group)
       lines[#lines + 1] = { x = alarm.step, label = "alarm" }
     end
     for _, change in ipairs(list[i].changes) do
-      lines[#lines + 1] = { x = change.step, label = format.cut(simple(change.key), 24) }
+      lines[#lines + 1] = { x = change.step, label = format.cut(text_of(change.key), 24) }
     end
   end
   if #lines > 3 then
@@ -301,8 +313,12 @@ end
 
 local states = {
   running = "running",
-  ended = "finished",
+  paused = "paused",
+  ending = "ending",
+  done = "finished",
   stopped = "stopped before its end",
+  failed = "failed",
+  died = "died",
   unknown = "",
 }
 
@@ -341,32 +357,28 @@ local function overview(page, list)
   page:table { head = head, rows = kept, note = "Figures are those of the last row that has them." }
 end
 
-local function alarms(page, list)
-  page:raw('<div id="pl-alarms">')
+-- The sentences of all runs, {step =, text =} each, with the run's name where there are several.
+local function sentences(list, field, most)
+  local texts = {}
   for _, run in ipairs(list) do
-    for _, alarm in ipairs(series.some(run.alarms, 200)) do
-      local who = #list > 1 and run.name .. ", " or ""
-      local text = ("%sstep %s: %s"):format(who, simple(alarm.step), simple(alarm.text))
-      page:alarms { text }
+    local who = #list > 1 and run.name .. ", " or ""
+    for _, mark in ipairs(run_page.marks(field, series.some(run[field], most))) do
+      texts[#texts + 1] = ("%sstep %s: %s"):format(who, simple(mark.step), mark.text)
     end
   end
+  return texts
+end
+
+local function alarms(page, list)
+  page:raw('<div id="pl-alarms">')
+  page:alarms(sentences(list, "alarms", 200))
   page:raw("</div>")
 end
 
 local function changes(page, list)
   local parts = {}
-  for _, run in ipairs(list) do
-    for _, one in ipairs(series.some(run.changes, 400)) do
-      local who = #list > 1 and run.name .. ", " or ""
-      local text = ("%sstep %s: %s %s → %s"):format(
-        who,
-        simple(one.step),
-        simple(one.key),
-        simple(one.old),
-        simple(one.new)
-      )
-      parts[#parts + 1] = '<div class="change">' .. escape(text) .. "</div>"
-    end
+  for i, text in ipairs(sentences(list, "changes", 400)) do
+    parts[i] = '<div class="change">' .. escape(text) .. "</div>"
   end
   page:raw(
     "<h3>Changed while running</h3>",
@@ -410,11 +422,6 @@ local function settings(page, list, live)
     changed = changed or #run.changes > 0
   end
   if changed or live then changes(page, list) end
-end
-
-local function text_of(value)
-  if type(value) ~= "table" then return tostring(simple(value)) end
-  return json.encode(value, { finite = true }) -- turns of a conversation
 end
 
 local function answers(page, list)
@@ -533,8 +540,8 @@ function run_page.html(list, options)
   alarms(page, list)
   overview(page, list)
   local charts = curves(page, list)
-  settings(page, list, options.live)
   answers(page, list)
+  settings(page, list, options.live)
   environment(page, list)
   local data = { runs = json.array {}, charts = charts, live = options.live }
   for i, run in ipairs(list) do

@@ -71,10 +71,12 @@ end
 -- @field string dir
 -- @field string name the folder's, as short as tells it from the others
 -- @field string recipe name of the recipe, "" when nothing says
--- @field string state "running", "ended", "stopped" (neither running nor finished) or "unknown"
+-- @field string state "running", "paused", "ending"; "done", "stopped", "failed", "died" (it was
+-- killed); or "unknown"
 -- @field {[string]=any} settings hyper-parameters as config.json has them
 -- @field table environment env.json
 -- @field table summary summary.json
+-- @field table status status.json
 -- @field {table,...} rows of metrics.jsonl
 -- @field {table,...} samples of samples.jsonl
 -- @field {table,...} alarms of alarms.jsonl: step, alarm, text; without that file those that the
@@ -112,10 +114,15 @@ local function is_locked(dir)
   return found
 end
 
+local alive = { running = true, paused = true, ending = true }
+local over = { done = true, stopped = true, failed = true }
+
 local function state_of(self)
-  local locked = is_locked(self.dir)
-  if locked then return "running" end
-  if next(self.summary) then return "ended" end
+  local locked, said = is_locked(self.dir), self.status.state
+  if locked then return alive[said] and said or "running" end
+  if over[said] then return said end
+  if next(self.summary) then return "done" end
+  if alive[said] then return "died" end
   return locked == false and "stopped" or "unknown"
 end
 
@@ -145,8 +152,20 @@ function Run:poll()
   self.settings = read_object(self.dir .. "/config.json")
   self.recipe = type(self.settings._recipe) == "string" and self.settings._recipe or ""
   self.summary = read_object(self.dir .. "/summary.json")
+  self.status = read_object(self.dir .. "/status.json")
   self.state = state_of(self)
   return found, anew
+end
+
+--- Whether some process has the run.
+-- @treturn boolean
+function Run:alive() return alive[self.state] == true end
+
+--- Steps of the whole run, where that is known.
+-- @treturn ?integer
+function Run:total()
+  local total = self.status.total or self.summary.all_steps
+  return math.type(total) == "integer" and total or nil
 end
 
 --- The step that was logged last, 0 when none was.
@@ -214,9 +233,7 @@ function runs.places(path)
   local name = dir:match("([^/]+)$") or dir
   if name == "." or name == ".." then name = lfs.currentdir():match("([^/]+)$") or name end
   local list, stages = {}, stages_in(dir)
-  if is_run(dir) and (#stages == 0 or has_rows(dir)) then
-    list[1] = { path = dir, name = name }
-  end
+  if is_run(dir) and (#stages == 0 or has_rows(dir)) then list[1] = { path = dir, name = name } end
   for _, stage in ipairs(stages) do
     list[#list + 1] = { path = stage.path, name = name .. "/" .. stage.name }
   end
