@@ -494,6 +494,9 @@ function Report:write(path) end
 ---@field history table[] # the rows of metrics.jsonl
 local Run = {}
 
+--- Close a run that did not end well. One that had not begun leaves nothing that it made.
+function Run:abandon() end
+
 --- Write an alarm that rang to alarms.jsonl.
 ---@param step integer
 ---@param alarm string # its name in perilune.run.health
@@ -2753,15 +2756,15 @@ function pl.preflight.new(cfg, parts) end
 ---
 ---     ppo  42 % ━━━━━━━━────────────  126/300  3.21 step/s  0m 54s left  loss 0.3120  reward 1.240
 ---
---- On a terminal the line is redrawn, at most ten times a second; elsewhere (a log, CI) a line is
---- written every `every` seconds. It goes to standard error, so that standard output stays clean.
+--- On a terminal the line is redrawn, at most ten times a second; elsewhere (a log, CI) each step has
+--- a line, at most one in `every` seconds. It goes to standard error: standard output stays clean.
 --- The rate is of the last half minute or so, not of the whole run, so that the time left follows a
 --- change of pace.
 ---@class perilune.progress
 pl.progress = {}
 
 --- Begin a progress line.
----@param options table # `label`; `total` (nil when not known); `unit` ("step"); `smooth`: names of figures to be shown as running means; `every`: seconds between lines when there is no terminal (10); `quiet`: show nothing; `first`: count at which a resumed loop begins (0); and for tests `out` (a file), `tty`, `color`, `width`, `clock`
+---@param options table # `label`; `total` (nil when not known); `unit` ("step"); `smooth`: names of figures to be shown as running means; `every`: seconds between lines when there is no terminal (1); `quiet`: show nothing; `first`: count at which a resumed loop begins (0); and for tests `out` (a file), `tty`, `color`, `width`, `clock`
 ---@return perilune.Progress
 function pl.progress.new(options) end
 

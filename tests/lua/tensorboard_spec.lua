@@ -82,3 +82,77 @@ describe("an event file", function()
     end
   end)
 end)
+
+describe("hyper-parameters", function()
+  local settings = {
+    kl_coef = 0.05,
+    steps = 3,
+    flag = true,
+    off = false,
+    model = "a \u{fc}",
+    list = { "x", "y" },
+    none = "",
+  }
+
+  it("are a summary of the plugin hparams, keys sorted", function()
+    local w = assert(tensorboard.open(scratch.folder(), { time = 1700000000, host = "box" }))
+    w:hparams({ b = 0.5, a = "x" }, nil, 1700000001)
+    w:ended("done", 1700000002)
+    w:close()
+    local list = records(read(w.path))
+    local function time(seconds) return string.pack("<d", seconds) end
+    -- HParamsPluginData: 1 version, 3 SessionStartInfo (1 map of Value, 5 time) or 4 SessionEndInfo
+    local start = "\8\0\26\35\10\8\10\1a\18\3\26\1x\10\14\10\1b\18\9\17"
+      .. time(0.5)
+      .. "\41"
+      .. time(1700000001)
+    assert.are.equal(#start - 4, start:byte(4))
+    assert.is_truthy(list[2]:find(start, 1, true))
+    assert.is_truthy(list[2]:find("_hparams_/session_start_info", 1, true))
+    local ending = "\8\0\34\11\8\1\17" .. time(1700000002)
+    assert.is_truthy(list[3]:find(ending, 1, true))
+    assert.is_truthy(list[3]:find("_hparams_/session_end_info", 1, true))
+  end)
+
+  it("and values are what the tensorboard package reads", function()
+    local python = os.getenv("PERILUNE_TENSORBOARD") or "python3"
+    if not os.execute(python .. " -c 'import tensorboard' > /dev/null 2>&1") then
+      pending("the tensorboard package is not there (PERILUNE_TENSORBOARD names a Python with it)")
+      return
+    end
+    local folder, out = scratch.folder(), scratch.path()
+    local w = assert(tensorboard.open(folder))
+    w:hparams(settings, nil, 1700000001)
+    local values = {}
+    for step = 1, 50 do
+      values[step] = { step, string.unpack("<f", string.pack("<f", math.sin(step) / 3)) }
+      w:scalars(step, { loss = math.sin(step) / 3, eval_score = step, bad = 0 / 0 })
+    end
+    w:text(7, "samples", "hello **you**")
+    w:ended("failed", 1700000002)
+    w:close()
+    local command = "%s tests/golden/read_tensorboard.py %s > %s 2> /dev/null"
+    assert(os.execute(command:format(python, folder, out)))
+    local found = require("perilune.base.json").decode(read(out))
+    assert.are.same({ "eval/score", "train/bad", "train/loss" }, (function()
+      local names = {}
+      for name in pairs(found.scalars) do
+        names[#names + 1] = name
+      end
+      table.sort(names)
+      return names
+    end)())
+    assert.are.same(values, found.scalars["train/loss"])
+    assert.are.same({ { 7, "hello **you**" } }, found.texts["train/samples"])
+    assert.are.same({
+      kl_coef = 0.05,
+      steps = 3.0,
+      flag = true,
+      off = false,
+      model = "a \u{fc}",
+      list = "x,y",
+      none = "",
+    }, found.hparams)
+    assert.are.same({ 1700000001.0, 2 }, { found.started, found.status })
+  end)
+end)

@@ -7,7 +7,7 @@ local unclosed = {}
 
 local open = {}
 
---- Add something with a `close` method.
+--- Add something with a `close` method, or with `abandon` for when it did not end well.
 -- @tparam any object
 function unclosed.add(object) open[#open + 1] = object end
 
@@ -33,7 +33,8 @@ function unclosed.release(mark)
   for i = #open, mark + 1, -1 do
     local object = open[i]
     if object then
-      object:close()
+      local give_up = object.abandon or object.close
+      give_up(object)
       unclosed.remove(object)
     end
   end

@@ -1,18 +1,19 @@
---- `perilune watch RUN`: the page of a run, live in a browser of this machine, with buttons.
+--- `perilune watch RUN [--port N]`: the page of a run live, in a browser of this machine, with
+-- buttons.
+--
+-- Serves the page of `perilune report` on 127.0.0.1 and prints its address, which has a random
+-- token: who does not know it sees nothing. New rows, answers, alarms and changes appear as they
+-- come. Buttons pause the run, let it go on, write a checkpoint, stop it, or change a
+-- hyper-parameter; the run checks and journals that as it does for perilune attach.
+--
+--     --port N   default: any that is free
+--
+-- Ctrl-C ends the watching, not the run.
 
 local format = require("perilune.base.format")
 local watcher = require("perilune.show.watcher")
 
-local usage = [[
-usage: perilune watch RUN [--port N]
-
-Serves the page of a run on 127.0.0.1 and prints its address, which has a random token: who does not
-know it sees nothing. New rows, answers, alarms and changes appear as they come. Buttons pause the
-run, let it go on, write a checkpoint, stop it, or change a hyper-parameter; the run checks and
-journals that as it does for perilune attach. Ctrl-C ends the watching, not the run.
-
-  --port N   default: any that is free
-]]
+local usage = "usage: perilune watch RUN [--port N]\n"
 
 local function fail(message)
   io.stderr:write("perilune watch: ", message, "\n")
@@ -23,7 +24,6 @@ local function read_arguments(args)
   local path, port, i = nil, 0, 1
   while i <= #args do
     local value = args[i]:match("^%-%-port=(.*)$")
-    if args[i] == "--help" or args[i] == "-h" then return nil end
     if args[i] == "--port" then
       i = i + 1
       value = args[i] or ""
@@ -48,9 +48,7 @@ end
 return function(args)
   local path, port = read_arguments(args)
   if not path then
-    if port then return fail(port) end
-    io.stdout:write(usage)
-    return 0
+    return fail(port)
   elseif path == "" then
     io.stderr:write(usage)
     return 1

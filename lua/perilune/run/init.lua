@@ -32,6 +32,7 @@ local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local unclosed = require("perilune.base.unclosed")
 local host = require("perilune.host")
+local leftover = require("perilune.run.leftover")
 local json = require("perilune.base.json")
 local live = require("perilune.run.live")
 local log = require("perilune.run.log")
@@ -238,6 +239,11 @@ local function open_logs(self)
   self.events = assert(tensorboard.open(folder, {
     start_step = self.resumed and self.resumed.step + 1,
   }))
+  local settings = {}
+  for name, value in pairs(self.cfg:to_table()) do
+    if name:sub(1, 1) ~= "_" then settings[name] = value end
+  end
+  self.events:hparams(settings)
 end
 
 -- From here on the run goes on: its logs are cut back to the checkpoint and taken up.
@@ -269,6 +275,7 @@ function run.open(cfg, options)
     error("resume_changed says what may differ from a checkpoint: give --resume too", 0)
   end
   local folder = cfg.output_dir:gsub("(.)/+$", "%1")
+  local before = leftover.before(folder)
   local made, message = files.folder_make(folder)
   if not made then error(("output_dir %s cannot be made: %s"):format(folder, message), 2) end
   local mark = unclosed.mark()
@@ -281,6 +288,7 @@ function run.open(cfg, options)
     dir = folder,
     cfg = cfg,
     lock = lock,
+    before = before,
     best = nil,
     entries = {}, -- of the journal
     unwritten = {}, -- of these, made before the logs are open
@@ -824,6 +832,7 @@ function Run:close(ending)
   if self.begun and self.lock then
     ending = ending or self.finished and "done" or "failed"
     live.write_status(self, ending)
+    if self.events then pcall(self.events.ended, self.events, ending) end -- a full disk is no reason
     if self.control then self.control:close(ending) end
     self.control = nil
   end
@@ -846,7 +855,24 @@ function Run:close(ending)
   end
 end
 
-Run.__close = function(self) self:close() end
-Run.__gc = Run.__close
+local own = { ["run.lock"] = true, runs = true }
+for _, name in ipairs(written) do
+  own[name] = true
+end
+
+--- Close a run that did not end well. One that had not begun leaves nothing that it made.
+function Run:abandon()
+  local held = self.lock ~= nil
+  self:close()
+  if held and not (self.begun or self.logged or self.finished) then
+    leftover.remove(self.dir, self.before, own)
+  end
+end
+
+Run.__close = function(self, err)
+  local close = err and self.abandon or self.close
+  close(self)
+end
+Run.__gc = Run.abandon
 
 return run

@@ -8,8 +8,8 @@
 --
 --     ppo  42 % ━━━━━━━━────────────  126/300  3.21 step/s  0m 54s left  loss 0.3120  reward 1.240
 --
--- On a terminal the line is redrawn, at most ten times a second; elsewhere (a log, CI) a line is
--- written every `every` seconds. It goes to standard error, so that standard output stays clean.
+-- On a terminal the line is redrawn, at most ten times a second; elsewhere (a log, CI) each step has
+-- a line, at most one in `every` seconds. It goes to standard error: standard output stays clean.
 -- The rate is of the last half minute or so, not of the whole run, so that the time left follows a
 -- change of pace.
 
@@ -32,7 +32,7 @@ local decay = 0.9 -- of smoothed figures
 --- Begin a progress line.
 -- @tparam table options `label`; `total` (nil when not known); `unit` ("step"); `smooth`: names of
 -- figures to be shown as running means; `every`: seconds between lines when there is no terminal
--- (10); `quiet`: show nothing; `first`: count at which a resumed loop begins (0); and for tests
+-- (1); `quiet`: show nothing; `first`: count at which a resumed loop begins (0); and for tests
 -- `out` (a file), `tty`, `color`, `width`, `clock`
 -- @treturn Progress
 function progress.new(options)
@@ -68,7 +68,7 @@ function progress.new(options)
     total = options.total,
     unit = options.unit or "step",
     smooth = smooth,
-    every = options.every or 10,
+    every = options.every or 1,
     quiet = options.quiet,
     out = options.out or io.stderr,
     tty = tty,

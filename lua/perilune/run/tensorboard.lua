@@ -1,4 +1,4 @@
---- TensorBoard event files: scalars and texts.
+--- TensorBoard event files: scalars, texts and hyper-parameters.
 --
 -- A file is a run of records, each
 --
@@ -15,7 +15,9 @@
 -- checkpoint.
 --
 -- Tags are those of transformers (rewrite_logs): "train/" before a name, "eval_x" becomes "eval/x",
--- "test_x" becomes "test/x". Histograms and images are not written here.
+-- "test_x" becomes "test/x". Hyper-parameters are summaries of the plugin "hparams" (its
+-- plugin_data.proto and api.proto), which shows runs as rows of a table with the scalars' last
+-- values. Histograms and images are not written here.
 
 local files = require("perilune.base.files")
 local system = require("perilune.core").system
@@ -162,6 +164,68 @@ function Writer:text(step, name, text, time)
     .. field_bytes(9, metadata)
   local summary = field_bytes(5, field_bytes(1, value))
   self:write(event(time or system.realtime(), step, summary))
+end
+
+-- google.protobuf.Value: 2 double, 3 text, 4 boolean.
+local function value_bytes(value)
+  if type(value) == "number" then return varint(2 << 3 | 1) .. string.pack("<d", value) end
+  if type(value) == "boolean" then return field_varint(4, value and 1 or 0) end
+  if type(value) == "table" then
+    local parts = {}
+    for i, one in ipairs(value) do
+      parts[i] = tostring(one)
+    end
+    value = table.concat(parts, ",")
+  end
+  return field_bytes(3, tostring(value))
+end
+
+-- A summary that is for the plugin "hparams": its content stands in the metadata, the tensor is an
+-- empty one. `number` is the content's field in HParamsPluginData.
+local function write_hparams(self, tag, number, content, time)
+  local data = field_varint(1, 0) .. field_bytes(number, content)
+  local plugin = field_bytes(1, "hparams") .. field_bytes(2, data)
+  local tensor = field_varint(1, 1) .. field_bytes(2, "")
+  local value = field_bytes(1, tag)
+    .. field_bytes(8, tensor)
+    .. field_bytes(9, field_bytes(1, plugin))
+  local summary = field_bytes(5, field_bytes(1, value))
+  self:write(event(time, nil, summary))
+end
+
+--- Write the hyper-parameters of the run (SessionStartInfo), for TensorBoard's table of runs.
+-- @tparam {[string]=any} settings numbers, texts, booleans, lists of them
+-- @tparam ?string group runs of one group are shown as one: the run's name
+-- @tparam ?number time seconds since 1970
+function Writer:hparams(settings, group, time)
+  time = time or system.realtime()
+  local names, entries = {}, {}
+  for name in pairs(settings) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    local entry = field_bytes(1, name) .. field_bytes(2, value_bytes(settings[name]))
+    entries[i] = field_bytes(1, entry)
+  end
+  local content = table.concat(entries)
+    .. (group and field_bytes(4, group) or "")
+    .. varint(5 << 3 | 1)
+    .. string.pack("<d", time)
+  write_hparams(self, "_hparams_/session_start_info", 3, content, time)
+end
+
+local statuses = { done = 1, failed = 2, stopped = 0 } -- of api.proto: SUCCESS, FAILURE, UNKNOWN
+
+--- Write how the run ended (SessionEndInfo).
+-- @tparam string ending "done", "failed" or "stopped"
+-- @tparam ?number time seconds since 1970
+function Writer:ended(ending, time)
+  time = time or system.realtime()
+  local content = field_varint(1, statuses[ending] or 0)
+    .. varint(2 << 3 | 1)
+    .. string.pack("<d", time)
+  write_hparams(self, "_hparams_/session_end_info", 4, content, time)
 end
 
 --- Close the file; more than once is fine.
