@@ -27,7 +27,7 @@ const foreign = () => ({
   elements: document.querySelectorAll("img,iframe,object,embed,a,base,link,form[action],body script[src]").length,
   scripts: document.scripts.length,
   handlers: [...document.querySelectorAll("*")].filter((e) =>
-    [...e.attributes].some((a) => /^on/i.test(a.name) || /^(href|src|srcdoc|action|formaction|xlink:href|style)$/i.test(a.name))).length,
+    [...e.attributes].some((a) => /^on/i.test(a.name) || /^(href|src|srcdoc|action|formaction|xlink:href)$/i.test(a.name))).length,
 });
 
 // Where Tab leads from the top of the page, until it is back.

@@ -134,14 +134,17 @@ describe("hyper-parameters", function()
     local command = "%s tests/golden/read_tensorboard.py %s > %s 2> /dev/null"
     assert(os.execute(command:format(python, folder, out)))
     local found = require("perilune.base.json").decode(read(out))
-    assert.are.same({ "eval/score", "train/bad", "train/loss" }, (function()
-      local names = {}
-      for name in pairs(found.scalars) do
-        names[#names + 1] = name
-      end
-      table.sort(names)
-      return names
-    end)())
+    assert.are.same(
+      { "eval/score", "train/bad", "train/loss" },
+      (function()
+        local names = {}
+        for name in pairs(found.scalars) do
+          names[#names + 1] = name
+        end
+        table.sort(names)
+        return names
+      end)()
+    )
     assert.are.same(values, found.scalars["train/loss"])
     assert.are.same({ { 7, "hello **you**" } }, found.texts["train/samples"])
     assert.are.same({
