@@ -38,7 +38,7 @@ async function tabOrder(page) {
     window.wanted = all.filter((e) => e.checkVisibility({ visibilityProperty: true }) && !e.disabled);
     return window.wanted.length;
   });
-  for (let i = 0; i < wanted + 20; i++) {
+  for (let i = 0; i < 2 * wanted + 60; i++) {
     await page.keyboard.press("Tab");
     await page.evaluate(() => window.reached.add(document.activeElement));
   }
@@ -138,8 +138,8 @@ async function lookAtWatch(browser) {
     return page.locator("#pl-answer").textContent();
   };
   const change = async (key, value) => {
-    await page.getByLabel("set", { exact: true }).fill(key);
-    await page.getByLabel("to", { exact: true }).last().fill(value);
+    await page.locator("#pl-live").getByLabel("set", { exact: true }).fill(key);
+    await page.locator("#pl-live").getByLabel("to", { exact: true }).fill(value);
     return press("Change");
   };
   found.changed = await change("kl_coef", "0.25");

@@ -189,7 +189,10 @@ describe("the pages in Chromium", function()
 
   it("tell what a run does, and reach it", function()
     assert.is_true(found.moves)
-    assert.is_truthy(found.changed:find("kl_coef: 0.05 -> 0.25 from step %d+ on"), found.changed)
+    assert.is_truthy(
+      found.changed:find("^kl_coef: 0%.05 %-> 0%.25 from step %d+ on"),
+      found.changed
+    )
     assert.is_truthy(found.wrongKey:find("unknown key 'kl_cof'; did you mean 'kl_coef'?", 1, true))
     assert.is_truthy(found.wrongValue:find("kl_coef", 1, true))
     assert.is_truthy(found.paused:find("paused before step", 1, true))

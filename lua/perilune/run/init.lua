@@ -832,7 +832,7 @@ function Run:close(ending)
   if self.begun and self.lock then
     ending = ending or self.finished and "done" or "failed"
     live.write_status(self, ending)
-    if self.events then pcall(self.events.ended, self.events, ending) end -- a full disk is no reason
+    if self.events then pcall(self.events.ended, self.events, ending) end -- also on a full disk
     if self.control then self.control:close(ending) end
     self.control = nil
   end
