@@ -2756,8 +2756,9 @@ function pl.preflight.new(cfg, parts) end
 ---
 ---     ppo  42 % ━━━━━━━━────────────  126/300  3.21 step/s  0m 54s left  loss 0.3120  reward 1.240
 ---
---- On a terminal the line is redrawn, at most ten times a second; elsewhere (a log, CI) each step has
---- a line, at most one in `every` seconds. It goes to standard error: standard output stays clean.
+--- On a terminal the line is redrawn, at most ten times a second; elsewhere (a log, CI) each step
+--- has a line, at most one in `every` seconds. It goes to standard error: standard output stays
+--- clean.
 --- The rate is of the last half minute or so, not of the whole run, so that the time left follows a
 --- change of pace.
 ---@class perilune.progress
