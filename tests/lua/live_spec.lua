@@ -132,6 +132,8 @@ describe("a run", function()
       ("%s/checkpoint-%d is written"):format(folder, at + 1),
       fine(client, "checkpoint")
     )
+    local saved = pl.files.read_json(("%s/checkpoint-%d/trainer_state.json"):format(folder, at + 1))
+    assert.are.equal(at + 1, saved.perilune.config.step)
     eval(client, "cfg.lam = 0.5") -- after the last checkpoint
     steps(client, 1)
     system.kill(pid, 9)

@@ -464,13 +464,15 @@ local function write_checkpoint(self, folder, step, write, options)
   local ok, err = pcall(function()
     write(temporary)
     if options.best then best = { step = step, metric = options.metric, path = name } end
+    local settings = self.cfg:state()
+    settings.step = step -- between two steps the config is at the next one already
     write_json(temporary .. "/trainer_state.json", {
       global_step = step,
       max_steps = self.cfg.max_steps,
       best_metric = best and best.metric,
       best_model_checkpoint = best and best.path,
       perilune = {
-        config = self.cfg:state(),
+        config = settings,
         state = options.state or {},
         journal = json.array(self:journal()),
       },
