@@ -78,6 +78,7 @@ void pl_interrupt_clear(pl_ctx *ctx);
 typedef struct {
     int64_t live, peak, limit; /* limit 0: none */
     int64_t cached;            /* freed blocks kept for reuse, not part of live */
+    int64_t held_peak;         /* the most of both together */
     int64_t calls;             /* allocations asked for since the context was made */
 } pl_mem_info;
 
@@ -88,8 +89,8 @@ char *pl_strndup(pl_ctx *ctx, const char *text, size_t length); /* adds the fina
 void pl_free(pl_ctx *ctx, void *block);                         /* NULL is fine */
 pl_mem_info pl_mem_get(const pl_ctx *ctx);
 void pl_mem_set_limit(pl_ctx *ctx, int64_t bytes);
-void pl_mem_reset_peak(pl_ctx *ctx);
-void pl_mem_trim(pl_ctx *ctx); /* gives cached blocks back to the system */
+void pl_mem_reset_peak(pl_ctx *ctx); /* both peaks */
+void pl_mem_trim(pl_ctx *ctx);       /* gives cached blocks back to the system */
 /* Test hook: the k-th allocation from now on fails (k = 1 is the next; 0 turns the hook off);
 ** with `forever` all later ones fail too. */
 void pl_mem_fail_at(pl_ctx *ctx, int64_t k, bool forever);

@@ -601,7 +601,8 @@ function Run:should_log(step) end
 function Run:should_save(step) end
 
 --- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing,
---- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, and `peak` of the whole program.
+--- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, `held_peak`
+--- (with freed ones that wait to be used again), and `peak` of the whole program.
 --- A resumed run that was finished before keeps the summary it has.
 --- Unless the run is quiet a short table of them is printed.
 ---@param figures table
@@ -1258,7 +1259,7 @@ function pl.isa() end
 function pl.load(path, opts) end
 
 --- What memory the engine holds.
----@return { live: integer, peak: integer, limit: integer, cached: integer, calls: integer } # bytes, and the number of allocations; a limit of 0 is none
+---@return { live: integer, peak: integer, limit: integer, cached: integer, held_peak: integer, calls: integer } # bytes (`held_peak`: the most that lived and waited at once), and the number of allocations; a limit of 0 is none
 function pl.mem() end
 
 --- For tests: the k-th allocation from now on fails.

@@ -15,7 +15,7 @@
 #include <signal.h>
 
 #define PL_ERROR_MAX 1024
-#define PL_MEM_CLASSES 160
+#define PL_MEM_CLASSES 400
 
 /* A fault hook for tests: the `fail_at`-th try from now fails. */
 typedef struct {
@@ -35,6 +35,7 @@ struct pl_ctx {
 
     struct { /* mem.c */
         pl_mem_info info;
+        int64_t needed; /* the most that lived at once since all that waited was given back */
         pl__faults faults;
         void *bins[PL_MEM_CLASSES];
     } mem;

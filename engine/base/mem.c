@@ -2,11 +2,12 @@
 ** mem.c - the only door to malloc: counted, aligned to 64 bytes, with a limit, a cache and a fault
 ** hook.
 **
-** Freed blocks wait in bins by size class (four to each power of two) and are handed out again:
-** giving memory back to the system costs a page fault for each 4 KiB at the next use, which halves
-** the speed of small models. Blocks of 2 MiB and more are aligned to 2 MiB and ask for huge pages;
-** of these so many wait that the program never holds much more than it needed at its peak, although
-** batches of other lengths want blocks of other classes.
+** Freed blocks wait in bins by size class (four to each power of two, sixteen from 2 MiB) and are
+** handed out again: giving memory back to the system costs a page fault for each 4 KiB at the next
+** use, which halves the speed of small models. Blocks of 128 KiB and more are mapped each by
+** itself, those of 2 MiB and more aligned to 2 MiB and asking for huge pages. Of these so many wait
+** that the program never holds much more than it needed at its peak, although batches of other
+** lengths want blocks of other classes.
 ** Under AddressSanitizer nothing is cached, so that a use after free is seen.
 */
 #include "base/mem.h"
@@ -18,9 +19,12 @@
 #include "base/ctx.h"
 
 #define ALIGN 64
+#define LEAD ((size_t)64 << 10) /* no page of any system is larger */
+#define LARGE_BLOCK ((size_t)128 << 10)
+#define LARGE_BIN 44 /* the first whose blocks are so large */
 #define HUGE_BLOCK ((size_t)2 << 20)
-#define HUGE_BIN 60                     /* the first whose blocks are so large */
-#define SPARE_BYTES ((int64_t)32 << 20) /* what may wait beyond an eighth of the peak */
+#define SPARE_PART 16                   /* this part of the peak may wait beyond it, */
+#define SPARE_BYTES ((int64_t)16 << 20) /* and so many bytes */
 #if defined(__SANITIZE_ADDRESS__)
 #define CACHE_BLOCKS 0
 #elif defined(__has_feature)
@@ -50,15 +54,54 @@ static header *header_of(void *block)
 static int bin_of(size_t bytes, size_t *rounded)
 {
     size_t base = 64;
-    for (int bin = 0; bin < PL_MEM_CLASSES; bin += 4, base *= 2)
-        for (int quarter = 0; quarter < 4; quarter++) {
-            size_t size = base + base / 4 * (size_t)quarter;
-            if (bytes <= size) {
+    for (int bin = 0; bin < PL_MEM_CLASSES; base *= 2) {
+        const int steps = base < HUGE_BLOCK ? 4 : 16;
+        if (bytes <= 2 * base - base / (size_t)steps)
+            for (int step = 0; step < steps; step++) {
+                const size_t size = base + base / (size_t)steps * (size_t)step;
+                if (bytes > size) continue;
                 *rounded = (size + ALIGN - 1) / ALIGN * ALIGN;
-                return bin + quarter;
+                return bin + step;
             }
-        }
+        bin += steps;
+    }
     return -1;
+}
+
+static size_t mapped_bytes(size_t size)
+{
+    return (size + LEAD - 1) / LEAD * LEAD;
+}
+
+/* A mapping of its own, which goes back whole. Its header stands at the end of a page before the
+** block; a huge block begins where a huge page does, so that no more of these are touched than it
+** fills. */
+static header *map_block(size_t size)
+{
+    const size_t align = size >= HUGE_BLOCK ? HUGE_BLOCK : LEAD; /* a multiple of LEAD */
+    const size_t room = LEAD + mapped_bytes(size) + align;
+    char *const from = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (from == MAP_FAILED) return NULL;
+    char *const block = (char *)(((uintptr_t)from + LEAD + align - 1) / align * align);
+    char *const end = block + mapped_bytes(size);
+    if (block - LEAD > from) munmap(from, (size_t)(block - LEAD - from));
+    if (from + room > end) munmap(end, (size_t)(from + room - end));
+    if (align == HUGE_BLOCK) madvise(block, size, MADV_HUGEPAGE);
+    return (header *)(block - ALIGN);
+}
+
+static header *from_system(size_t size)
+{
+    header *h = NULL;
+    if (CACHE_BLOCKS && size >= LARGE_BLOCK) return map_block(size);
+    return posix_memalign((void **)&h, ALIGN, size + ALIGN) == 0 ? h : NULL;
+}
+
+static void to_system(header *h)
+{
+    if (CACHE_BLOCKS && h->size >= LARGE_BLOCK)
+        munmap((char *)h + ALIGN - LEAD, LEAD + mapped_bytes(h->size));
+    else free(h);
 }
 
 pl_ctx *pl__mem_context(size_t size)
@@ -77,43 +120,37 @@ void pl_mem_trim(pl_ctx *ctx)
     for (int bin = 0; bin < PL_MEM_CLASSES; bin++) {
         for (header *h = ctx->mem.bins[bin]; h != NULL;) {
             header *next = h->next;
-            free(h);
+            to_system(h);
             h = next;
         }
         ctx->mem.bins[bin] = NULL;
     }
     ctx->mem.info.cached = 0;
-}
-
-static header *from_system(size_t size)
-{
-    header *h = NULL;
-    const bool large = size >= HUGE_BLOCK;
-    if (posix_memalign((void **)&h, large ? HUGE_BLOCK : ALIGN, size + ALIGN) != 0) return NULL;
-    if (large) madvise(h, size + ALIGN, MADV_HUGEPAGE);
-    return h;
+    ctx->mem.needed = ctx->mem.info.live;
 }
 
 /* Gives large blocks that wait back to the system, so that with `size` more the program does not
-** hold much more than its peak. */
+** hold much more than it needed at once since all was given back. */
 static void make_room(pl_ctx *ctx, size_t size)
 {
     pl_mem_info *info = &ctx->mem.info;
     const int64_t wanted = info->live + (int64_t)size;
-    const int64_t peak = wanted > info->peak ? wanted : info->peak;
-    const int64_t most = peak + peak / 8 + SPARE_BYTES;
-    for (int bin = PL_MEM_CLASSES - 1; bin >= HUGE_BIN; bin--)
+    const int64_t needed = wanted > ctx->mem.needed ? wanted : ctx->mem.needed;
+    const int64_t most = needed + needed / SPARE_PART + SPARE_BYTES;
+    for (int bin = PL_MEM_CLASSES - 1; bin >= LARGE_BIN; bin--)
         while (ctx->mem.bins[bin] != NULL && wanted + info->cached > most) {
             header *h = ctx->mem.bins[bin];
             ctx->mem.bins[bin] = h->next;
             info->cached -= (int64_t)h->size;
-            free(h);
+            to_system(h);
         }
 }
 
-void *pl_alloc(pl_ctx *ctx, size_t bytes)
+/* As pl_alloc; `zeroed`: the block is new from the system and all zeros. */
+static void *take(pl_ctx *ctx, size_t bytes, bool *zeroed)
 {
     size_t size = 0;
+    *zeroed = false;
     const int bin = bin_of(bytes, &size);
     pl_mem_info *info = &ctx->mem.info;
     header *h = NULL;
@@ -130,6 +167,7 @@ void *pl_alloc(pl_ctx *ctx, size_t bytes)
                 pl_mem_trim(ctx);
                 h = from_system(size);
             }
+            *zeroed = h != NULL && CACHE_BLOCKS && size >= LARGE_BLOCK;
         }
     }
     if (h == NULL) {
@@ -143,7 +181,15 @@ void *pl_alloc(pl_ctx *ctx, size_t bytes)
     h->next = NULL;
     info->live += (int64_t)size;
     if (info->live > info->peak) info->peak = info->live;
+    if (info->live > ctx->mem.needed) ctx->mem.needed = info->live;
+    if (info->live + info->cached > info->held_peak) info->held_peak = info->live + info->cached;
     return (char *)h + ALIGN;
+}
+
+void *pl_alloc(pl_ctx *ctx, size_t bytes)
+{
+    bool zeroed;
+    return take(ctx, bytes, &zeroed);
 }
 
 void *pl_calloc(pl_ctx *ctx, size_t count, size_t size)
@@ -154,8 +200,9 @@ void *pl_calloc(pl_ctx *ctx, size_t count, size_t size)
                  size);
         return NULL;
     }
-    void *block = pl_alloc(ctx, bytes);
-    if (block != NULL) memset(block, 0, bytes);
+    bool zeroed;
+    void *block = take(ctx, bytes, &zeroed);
+    if (block != NULL && !zeroed) memset(block, 0, bytes);
     return block;
 }
 
@@ -185,7 +232,7 @@ void pl_free(pl_ctx *ctx, void *block)
     header *h = header_of(block);
     ctx->mem.info.live -= (int64_t)h->size;
     if (!CACHE_BLOCKS) {
-        free(h);
+        to_system(h);
         return;
     }
     h->next = ctx->mem.bins[h->bin];
@@ -208,6 +255,7 @@ void pl_mem_set_limit(pl_ctx *ctx, int64_t bytes)
 void pl_mem_reset_peak(pl_ctx *ctx)
 {
     ctx->mem.info.peak = ctx->mem.info.live;
+    ctx->mem.info.held_peak = ctx->mem.info.live + ctx->mem.info.cached;
 }
 
 void pl_mem_fail_at(pl_ctx *ctx, int64_t k, bool forever)

@@ -1,9 +1,8 @@
 /*
 ** weights.c - named tensors in files: finding, loading, converting; hashing of tensors.
 **
-** bfloat16 is the upper half of a float32; float16 is widened exactly, subnormals and NaN payloads
-** included; the blocks of GGUF have the values of their kept dtype. int64 becomes int32 when every
-** value fits and is an error otherwise.
+** bfloat16, float16 and the blocks of GGUF have the values of their kept dtype. int64 becomes int32
+** when every value fits and is an error otherwise.
 */
 #include "io/weights.h"
 
@@ -204,48 +203,13 @@ void pl_weights_note(const pl_weights *w, int64_t i, const char **key, const cha
 /* --------------------------------------------------------------------------------------------
 ** Loading
 */
-static float widen_half(uint16_t half)
+/* n stored integers to int32; false at a value that does not fit. */
+static bool convert(const pl__stored_type *type, int32_t *d, const void *from, int64_t n)
 {
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    uint32_t exponent = half >> 10 & 0x1f, fraction = half & 0x3ffu, bits;
-    if (exponent == 0x1f) {
-        bits = 0x7f800000u | fraction << 13;
-    } else if (exponent != 0) {
-        bits = (exponent + 112) << 23 | fraction << 13;
-    } else if (fraction == 0) {
-        bits = 0;
-    } else { /* subnormal: move the leading bit to the hidden place */
-        for (exponent = 113; (fraction & 0x400u) == 0; exponent--) fraction <<= 1;
-        bits = exponent << 23 | (fraction & 0x3ffu) << 13;
-    }
-    float out;
-    bits |= sign;
-    memcpy(&out, &bits, sizeof out);
-    return out;
-}
-
-static float widen_brain(uint16_t brain)
-{
-    const uint32_t bits = (uint32_t)brain << 16;
-    float out;
-    memcpy(&out, &bits, sizeof out);
-    return out;
-}
-
-/* n stored values to float32 or int32; false at a value that does not fit. */
-static bool convert(const pl__stored_type *type, void *to, const void *from, int64_t n)
-{
-    float *f = to;
-    int32_t *d = to;
-    const uint16_t *u16 = from;
-    if (strcmp(type->name, "F16") == 0) {
-        for (int64_t i = 0; i < n; i++) f[i] = widen_half(u16[i]);
-    } else if (strcmp(type->name, "BF16") == 0) {
-        for (int64_t i = 0; i < n; i++) f[i] = widen_brain(u16[i]);
-    } else if (strcmp(type->name, "I16") == 0) {
+    if (strcmp(type->name, "I16") == 0) {
         for (int64_t i = 0; i < n; i++) d[i] = ((const int16_t *)from)[i];
     } else if (strcmp(type->name, "U16") == 0) {
-        for (int64_t i = 0; i < n; i++) d[i] = u16[i];
+        for (int64_t i = 0; i < n; i++) d[i] = ((const uint16_t *)from)[i];
     } else if (strcmp(type->name, "I8") == 0) {
         for (int64_t i = 0; i < n; i++) d[i] = ((const int8_t *)from)[i];
     } else if (type->bytes == 1) {
@@ -264,7 +228,7 @@ static bool convert(const pl__stored_type *type, void *to, const void *from, int
 static pl_status read_values(pl_ctx *ctx, const pl__weight *row, const pl__weight_source *source,
                              void *to, const void *from, int64_t n)
 {
-    if (row->type->block > 1) return pl_dequantise(ctx, to, row->type->kept, from, n);
+    if (pl_dtype_kept(row->type->kept)) return pl_dequantise(ctx, to, row->type->kept, from, n);
     if (convert(row->type, to, from, n)) return PL_OK;
     return pl__fail(ctx, PL_ERR_FORMAT, "'%s': tensor '%s' has int64 values that do not fit int32",
                     source->path, row->name);

@@ -80,14 +80,14 @@ void pl__scope_remove(pl_tensor *t)
     t->prev = t->next = NULL;
 }
 
-pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
-                              const int64_t *shape)
+static pl_status make(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank, const int64_t *shape,
+                      bool zeros)
 {
     PL_TRY(handle_new(ctx, out, dtype, rank, shape));
     pl_tensor *t = *out;
     const size_t bytes = pl_tensor_bytes(t);
     pl_storage *s = pl_calloc(ctx, 1, sizeof *s);
-    if (s != NULL) s->data = pl_alloc(ctx, bytes);
+    if (s != NULL) s->data = zeros ? pl_calloc(ctx, 1, bytes) : pl_alloc(ctx, bytes);
     if (s == NULL || s->data == NULL) {
         pl_free(ctx, s);
         pl_free(ctx, t);
@@ -95,12 +95,24 @@ pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int 
         return PL_ERR_NOMEM;
     }
 #ifdef PL_DEBUG
-    memset(s->data, 0xff, bytes); /* NaN: a read of undefined contents shows */
+    if (!zeros) memset(s->data, 0xff, bytes); /* NaN: a read of undefined contents shows */
 #endif
     s->ctx = ctx;
     s->users = 1;
     t->storage = s;
     return PL_OK;
+}
+
+pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                              const int64_t *shape)
+{
+    return make(ctx, out, dtype, rank, shape, false);
+}
+
+pl_status pl__tensor_zeros_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                                const int64_t *shape)
+{
+    return make(ctx, out, dtype, rank, shape, true);
 }
 
 pl_status pl_tensor_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
@@ -114,8 +126,8 @@ pl_status pl_tensor_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
 pl_status pl_tensor_zeros(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                           const int64_t *shape)
 {
-    PL_TRY(pl_tensor_new(ctx, out, dtype, rank, shape));
-    memset(pl__data(*out), 0, pl_tensor_bytes(*out));
+    PL_TRY(pl__tensor_zeros_free(ctx, out, dtype, rank, shape));
+    pl__scope_add(*out, pl__tensor_floor(ctx)->innermost);
     return PL_OK;
 }
 

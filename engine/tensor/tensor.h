@@ -83,9 +83,11 @@ static inline void *pl__data(const pl_tensor *t)
     return (char *)t->storage->data + pl__dtype_bytes(t->dtype, t->offset);
 }
 
-/* As pl_tensor_new, in no scope. */
+/* As pl_tensor_new and pl_tensor_zeros, in no scope. */
 pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                               const int64_t *shape);
+pl_status pl__tensor_zeros_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
+                                const int64_t *shape);
 
 /* The tape's references to the handle, and its holds on the data. */
 void pl__tensor_node_ref(pl_tensor *t);

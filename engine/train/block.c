@@ -50,8 +50,7 @@ pl_status pl_block_new(pl_ctx *ctx, pl_block **out, pl_dtype dtype, int n,
         block->count += count;
         total += (count + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
     }
-    PL_GO(pl__tensor_new_free(ctx, &block->flat, dtype, 1, &total));
-    memset(pl__data(block->flat), 0, (size_t)total * pl_dtype_size(dtype));
+    PL_GO(pl__tensor_zeros_free(ctx, &block->flat, dtype, 1, &total));
     int64_t at = 0;
     for (int i = 0; i < n; i++) {
         PL_GO(pl_tensor_view(ctx, &block->tensors[i], block->flat, at, entries[i].rank,
@@ -73,8 +72,7 @@ pl_status pl__block_want_grads(pl_block *block)
 {
     if (block->grads != NULL) return PL_OK;
     pl_tensor *grads;
-    PL_TRY(pl__tensor_new_free(block->ctx, &grads, block->flat->dtype, 1, block->flat->shape));
-    memset(pl__data(grads), 0, pl_tensor_bytes(grads));
+    PL_TRY(pl__tensor_zeros_free(block->ctx, &grads, block->flat->dtype, 1, block->flat->shape));
     for (int i = 0; i < block->n; i++) {
         pl_tensor *t = block->tensors[i], *view;
         pl_status st = pl_tensor_view(block->ctx, &view, grads, t->offset - block->flat->offset,

@@ -94,12 +94,13 @@ static int scope_tostring(lua_State *L)
 static int mem_info(lua_State *L)
 {
     const pl_mem_info info = pl_mem_get(lb_ctx(L));
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 6);
 #define SET(name) (lua_pushinteger(L, info.name), lua_setfield(L, -2, #name))
     SET(live);
     SET(peak);
     SET(limit);
     SET(cached);
+    SET(held_peak);
     SET(calls);
 #undef SET
     return 1;

@@ -258,7 +258,51 @@ static void batches_of_other_lengths_do_not_fill_the_cache(void **state)
     }
     const int64_t peak = pl_mem_get(ctx).peak;
     assert_true(peak >= 157 * mb * 3 / 2);
-    assert_true(most <= peak + peak / 8 + 32 * mb + 160 * mb);
+    assert_true(most <= peak + peak / 16 + 16 * mb);
+    assert_true(pl_mem_get(ctx).held_peak >= most && pl_mem_get(ctx).held_peak <= most + 160 * mb);
+    /* Those of a few hundred kilobytes are no other. */
+    const int64_t kb = 1 << 10, before = live_bytes(ctx);
+    pl_mem_trim(ctx);
+    pl_mem_reset_peak(ctx);
+    for (int64_t size = 128; size < 2048; size += 16) {
+        void *blocks[64];
+        for (int i = 0; i < 64; i++)
+            assert_non_null(blocks[i] = pl_alloc(ctx, (size_t)(size * kb)));
+        for (int i = 0; i < 64; i++) pl_free(ctx, blocks[i]);
+    }
+    const pl_mem_info info = pl_mem_get(ctx);
+    assert_int_equal(info.peak, before + 64 * 2048 * kb);
+    if (CACHES) assert_true(info.held_peak > info.peak);
+    assert_true(info.held_peak <= info.peak + info.peak / 16 + 16 * mb);
+    pl_mem_trim(ctx);
+}
+
+/* Blocks of every class of large ones, each written from end to end, neighbours among them given
+** back while others stay. */
+static void large_blocks_are_their_own(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    enum { N = 40 };
+    unsigned char *blocks[N];
+    size_t sizes[N];
+    for (int i = 0; i < N; i++) {
+        sizes[i] = ((size_t)100 << 10) * (size_t)(i + 1) + (size_t)i;
+        assert_non_null(blocks[i] = pl_alloc(ctx, sizes[i]));
+        assert_int_equal((uintptr_t)blocks[i] % 64, 0);
+        memset(blocks[i], i, sizes[i]);
+    }
+    for (int i = 0; i < N; i += 2) pl_free(ctx, blocks[i]);
+    pl_mem_trim(ctx);
+    for (int i = 0; i < N; i += 2) {
+        assert_non_null(blocks[i] = pl_calloc(ctx, 1, sizes[i]));
+        for (size_t k = 0; k < sizes[i]; k += 511) assert_int_equal(blocks[i][k], 0);
+        memset(blocks[i], i, sizes[i]);
+    }
+    for (int i = 0; i < N; i++) {
+        for (size_t k = 0; k < sizes[i]; k += 511) assert_int_equal(blocks[i][k], i);
+        assert_int_equal(blocks[i][sizes[i] - 1], i);
+        pl_free(ctx, blocks[i]);
+    }
     pl_mem_trim(ctx);
 }
 
@@ -327,6 +371,7 @@ int main(void)
         CONTEXT_CASE(the_hook_fails_the_kth_once_or_for_ever),
         CONTEXT_CASE(freed_blocks_wait_in_the_cache),
         CONTEXT_CASE(batches_of_other_lengths_do_not_fill_the_cache),
+        CONTEXT_CASE(large_blocks_are_their_own),
         CONTEXT_CASE(tensors_are_counted),
         CONTEXT_CASE(a_scope_without_memory_is_not_open),
     };

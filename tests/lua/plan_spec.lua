@@ -34,6 +34,7 @@ describe("perilune plan", function()
     for _, part in ipairs {
       "weights, gradients and moments +%d",
       "activations and caches +%d",
+      "freed, waiting for use +%d",
       "program and data +%d",
       "memory at the peak +%d",
       "a step +%d",

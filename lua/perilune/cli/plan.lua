@@ -1,7 +1,7 @@
 --- `perilune plan RECIPE [--memory SIZE] [--key value]`: the memory and the time a run will take.
 --
--- Nothing is guessed from formulas: the recipe itself runs two steps with a quarter of the layers
--- of its models and two with half of them, each in a process of its own. What a layer adds is in
+-- Nothing is guessed from formulas: the recipe itself runs two steps with half of the layers of its
+-- models and two with three quarters of them, each in a process of its own. What a layer adds is in
 -- the difference, and everything but the layers is in both; so memory and time of the whole are a
 -- line through two measured points. Data, batches, adapters, dtypes and kernels are the run's own.
 --
@@ -58,49 +58,67 @@ local function trial(words, folder, layers)
   for _, row in ipairs(rows) do
     ends[row.step] = ends[row.step] or row.time
   end
+  local memory = summary.memory
+  local waiting = memory.held_peak - memory.tensors_peak
   return {
+    layers = layers,
     depth = math.tointeger(depth),
-    memory = summary.memory,
+    tensors = memory.tensors,
+    tensors_peak = memory.tensors_peak,
+    waiting = waiting,
+    peak = memory.peak - waiting,
     steps = summary.all_steps,
     -- A run of a single step is timed with its beginning.
     step_seconds = ends[2] and ends[2] - ends[1] or ends[1],
   }
 end
 
---- What the whole run takes, by a line through two trials; nil when one fails, and what it said.
--- With very few layers the peak may be the loss's over the vocabulary and not the layers': a
--- quarter and a half of them lie on the line of the whole. A first trial with one tells how many
--- there are.
-local function measure(words, folder)
+-- The value of a line through two trials with so many layers, at the depth of the whole.
+local function on_line(a, b, name)
+  local few, more = a[name], b[name]
+  return more + (more - few) / (b.layers - a.layers) * (a.depth - b.layers)
+end
+
+-- What freed tensors may take while they wait to be used again (engine/base/mem.c).
+local function most_waiting(tensors_peak) return tensors_peak / 16 + (16 << 20) end
+
+-- The whole run by a line through two trials. Freed tensors that wait stand apart: they have a
+-- bound, and batches of other lengths than the trials' bring them nearer to it.
+local function extended(few, more)
+  local plan = { depth = few.depth, steps = few.steps }
+  for _, name in ipairs { "tensors", "tensors_peak", "peak", "step_seconds" } do
+    plan[name] = on_line(few, more, name)
+  end
+  local share = math.min(1, more.waiting / most_waiting(more.tensors_peak))
+  plan.waiting = (1 + share) / 2 * most_waiting(plan.tensors_peak)
+  plan.peak = plan.peak + plan.waiting
+  return plan
+end
+
+--- What the whole run takes; nil when a trial fails, and what it said.
+-- With few layers the peak may be the loss's over the vocabulary and not the layers'; so the line
+-- goes through half and three quarters of them. A trial with one layer tells how many there are. A
+-- line through it and the half lies below the whole: what is too large there is not tried further.
+local function measure(words, folder, room)
   local one, message = trial(words, folder, 1)
   if not one then return nil, message end
-  local fewer = math.max(1, one.depth // 4)
-  local layers = math.max(fewer + 1, one.depth // 2)
-  local few = one
-  if fewer > 1 then
-    few, message = trial(words, folder, fewer)
-  end
-  if not few then return nil, message end
+  local half = math.max(2, one.depth // 2)
+  local middle
+  middle, message = trial(words, folder, half)
+  if not middle then return nil, message end
+  local least = extended(one, middle)
+  if least.peak > room or half >= one.depth then return least end
   local more
-  more, message = trial(words, folder, layers)
-  if not more then return nil, message end
-  local function whole(a, b) return a + (b - a) / (layers - fewer) * (few.depth - fewer) end
-  local plan = { depth = few.depth, steps = few.steps }
-  plan.step_seconds = whole(few.step_seconds, more.step_seconds)
-  for name, bytes in pairs(few.memory) do
-    plan[name] = whole(bytes, more.memory[name])
-  end
-  -- Trials repeat the same lengths. Batches of other lengths leave up to an eighth of the tensors'
-  -- peak waiting (engine/base/mem.c); half of that is counted.
-  plan.peak = plan.peak + plan.tensors_peak / 16
-  return plan
+  more, message = trial(words, folder, math.max(half + 1, one.depth * 3 // 4))
+  return more and extended(middle, more), message
 end
 
 local function show(plan, free)
   local rows = {
     { "weights, gradients and moments", format.bytes(plan.tensors) },
     { "activations and caches", format.bytes(plan.tensors_peak - plan.tensors) },
-    { "program and data", format.bytes(plan.peak - plan.tensors_peak) },
+    { "freed, waiting for use", format.bytes(plan.waiting) },
+    { "program and data", format.bytes(plan.peak - plan.waiting - plan.tensors_peak) },
     { "memory at the peak", format.bytes(plan.peak) },
     { "memory to hold it", format.bytes(free) },
     { "a step", format.duration(plan.step_seconds) },
@@ -120,7 +138,7 @@ end
 -- its trial and the next is tried.
 local function remedy(words, folder, room)
   for _, change in ipairs(CHANGES) do
-    local plan = measure(with_change(words, change), folder)
+    local plan = measure(with_change(words, change), folder, room)
     if plan and plan.peak <= room then return change, plan end
   end
 end
@@ -148,13 +166,13 @@ local function take_memory(words)
 end
 
 local function plan_run(words, folder, free)
-  local plan, message = measure(words, folder)
+  local room = free * (1 - SPARE)
+  local plan, message = measure(words, folder, room)
   if not plan then
     fail("two steps with few layers were tried and failed:\n%s", (message:gsub("\n$", "")))
     return 1
   end
   show(plan, free)
-  local room = free * (1 - SPARE)
   if plan.peak <= room then return 0 end
   local change, smaller = remedy(words, folder, room)
   if change then

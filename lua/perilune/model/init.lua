@@ -130,13 +130,17 @@ function model.new(config, opts)
   return self
 end
 
---- Copies tensors (by Hugging Face name) into the parameters, which they fit.
+--- Moves tensors (by Hugging Face name) into the parameters, which they fit. Each goes when it is
+-- there: memory of new parameters is taken when they are written, so that all are never held twice.
 local function fill(self, tensors, where)
   for _, entry in ipairs(self.entries) do
+    local scope <close> = core.scope("model.fill")
     local name = entry[1]
     local given = tensors[name]
     self.weights[name]:copy_(given:dtype() == self.dtype and given or core.cast(given, self.dtype))
     tensors[name] = nil
+    given:free()
+    core.mem_trim()
   end
   local left = next(tensors)
   if left and not (left == "lm_head.weight" or left == "score.weight") then
@@ -240,7 +244,7 @@ function model.load(path, opts)
   elseif opts.frozen or frozen_base.is_kept(dtype) or wanted then
     return load_frozen(path, dtype, wanted, opts)
   end
-  local found, tensors = origin.read(path)
+  local found, tensors = origin.read(path, true)
   if not found then return nil, tensors end
   local config, spec = found.config, found.spec
   local fresh_head = opts.scalar_head and not tensors["score.weight"]

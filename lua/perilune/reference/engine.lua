@@ -72,7 +72,8 @@
 -- @name pl.frame
 
 --- What memory the engine holds.
--- @treturn {live=integer,peak=integer,limit=integer,cached=integer,calls=integer} bytes, and the
+-- @treturn {live=integer,peak=integer,limit=integer,cached=integer,held_peak=integer,calls=integer}
+--   bytes (`held_peak`: the most that lived and waited at once), and the
 --   number of allocations; a limit of 0 is none
 -- @name pl.mem
 

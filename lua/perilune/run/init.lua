@@ -648,7 +648,8 @@ local function show_end(summary, finish)
 end
 
 --- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing,
--- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, and `peak` of the whole program.
+-- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, `held_peak`
+-- (with freed ones that wait to be used again), and `peak` of the whole program.
 -- A resumed run that was finished before keeps the summary it has.
 -- Unless the run is quiet a short table of them is printed.
 -- @tparam table figures
@@ -671,6 +672,7 @@ function Run:summary(figures, finish)
     summary.memory = {
       tensors = tensors.live,
       tensors_peak = tensors.peak,
+      held_peak = tensors.held_peak,
       peak = system.meminfo().peak_rss,
     }
     write_json(path, summary)
