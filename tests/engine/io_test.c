@@ -371,9 +371,9 @@ static void stored_types(void **state)
 {
     scratch *s = *state;
     static const uint16_t half[9] = {0x3c00, 0x8001, 0x03ff, 0x0400, 0x7bff,
-                                     0xfc00, 0x7c01, 0x7e00, 0x8000};
+                                     0xfc00, 0x7e01, 0x7e00, 0x8000};
     static const uint32_t half_as[9] = {0x3f800000, 0xb3800000, 0x387fc000, 0x38800000, 0x477fe000,
-                                        0xff800000, 0x7f802000, 0x7fc00000, 0x80000000};
+                                        0xff800000, 0x7fc02000, 0x7fc00000, 0x80000000};
     static const uint16_t brain[4] = {0x3f80, 0xff81, 0x0001, 0x8000};
     static const uint32_t brain_as[4] = {0x3f800000, 0xff810000, 0x00010000, 0x80000000};
     static const int64_t wide[2] = {INT32_MIN, INT32_MAX}, too_wide[1] = {INT32_MAX + 1LL};
