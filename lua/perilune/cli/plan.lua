@@ -89,6 +89,7 @@ local function extended(few, more)
   for _, name in ipairs { "tensors", "tensors_peak", "peak", "step_seconds" } do
     plan[name] = on_line(few, more, name)
   end
+  plan.step_seconds = math.max(plan.step_seconds, more.step_seconds) -- on a busy machine
   local share = math.min(1, more.waiting / most_waiting(more.tensors_peak))
   plan.waiting = (1 + share) / 2 * most_waiting(plan.tensors_peak)
   plan.peak = plan.peak + plan.waiting
@@ -114,11 +115,12 @@ local function measure(words, folder, room)
 end
 
 local function show(plan, free)
+  local rest = plan.peak - plan.waiting - plan.tensors_peak -- less than 0: pages never written
   local rows = {
     { "weights, gradients and moments", format.bytes(plan.tensors) },
     { "activations and caches", format.bytes(plan.tensors_peak - plan.tensors) },
     { "freed, waiting for use", format.bytes(plan.waiting) },
-    { "program and data", format.bytes(plan.peak - plan.waiting - plan.tensors_peak) },
+    { "program and data", format.bytes(math.max(0, rest)) },
     { "memory at the peak", format.bytes(plan.peak) },
     { "memory to hold it", format.bytes(free) },
     { "a step", format.duration(plan.step_seconds) },
