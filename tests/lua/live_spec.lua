@@ -242,6 +242,9 @@ describe("a run", function()
       "iteration is the counter of a loop, which goes on with its own",
       refused(one, "eval", { text = "iteration = 1" })
     )
+    local exit = refused(one, "eval", { text = "os.exit(3)" })
+    assert.is_truthy(exit:find("that would end the run; :stop ends it, :detach leaves it", 1, true))
+    assert.are.equal("true", eval(one, "os.time() > 0"))
     local closed = "scope is closed at the end of its block and must stay what it is"
     assert.are.equal(closed, refused(one, "eval", { text = "scope = nil" }))
     assert.are.equal(

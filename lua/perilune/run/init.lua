@@ -878,5 +878,6 @@ Run.__close = function(self, err)
   close(self)
 end
 Run.__gc = Run.abandon
+Run.__tostring = function(self) return ("run in %s, %d rows"):format(self.dir, #self.history) end
 
 return run

@@ -41,6 +41,10 @@ function extras.journal(bench) return bench.run:journal() end
 
 function extras.pl() return package.loaded["perilune"] end
 
+local function no_exit() error("that would end the run; :stop ends it, :detach leaves it", 2) end
+
+function extras.os() return setmetatable({ exit = no_exit }, { __index = os }) end
+
 function extras.generate(bench)
   return function(prompt, options)
     local view = bench.control.frame
