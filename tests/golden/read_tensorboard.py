@@ -3,7 +3,7 @@
     python3 read_tensorboard.py FOLDER
 
 tests/lua/tensorboard_spec.lua runs it where python3, or the interpreter that PERILUNE_TENSORBOARD
-names, has the package (made with tensorboard 2.20).
+names, has the package (made with tensorboard 2.21).
 """
 import json
 import sys

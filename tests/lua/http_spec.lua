@@ -219,6 +219,29 @@ describe("the web server", function()
     )
   end)
 
+  it("says when memory is out, and goes on with what there was", function()
+    local live, opened = core.mem().live, nil
+    for k = 1, 10 do
+      core.mem_fail_at(k)
+      local ok, other = pcall(core.http.open, {})
+      core.mem_fail_at(0)
+      if ok then
+        other:close()
+        opened = k
+        break
+      end
+      assert.is_truthy(tostring(other):find("memory", 1, true))
+      assert.are.equal(live, core.mem().live)
+    end
+    assert.are.equal(3, opened) -- the server, the bodies
+    core.mem_fail_at(1)
+    assert.is_false((pcall(server.publish, server, "rows", "{}")))
+    core.mem_fail_at(0)
+    assert.are.equal(0, server:events())
+    server:publish("rows", "{}")
+    assert.are.equal(1, server:events())
+  end)
+
   it("says what is wrong", function()
     local none, message = core.http.open { port = math.tointeger(tonumber(port)) }
     assert.is_nil(none)

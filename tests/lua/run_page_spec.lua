@@ -246,6 +246,8 @@ describe("the page", function()
     assert.are.same({ step = 7, text = "KL runaway: far off." }, run.alarms[1])
     assert.are.same({ "a", " fox" }, run.samples[1].tokens)
     assert.are.equal("order", data.charts[1].kind)
+    assert.are.same({ 0.3, 0.1, 1 }, { run.order[1][1], run.order[2][1], run.order[3][1] })
+    assert.are.equal(10, #run.order[1])
   end)
 
   it("puts runs of one recipe into the same charts and says where they differ", function()

@@ -125,7 +125,8 @@ describe("hyper-parameters", function()
     w:hparams(settings, nil, 1700000001)
     local values = {}
     for step = 1, 50 do
-      values[step] = { step, string.unpack("<f", string.pack("<f", math.sin(step) / 3)) }
+      local as_float = string.unpack("<f", string.pack("<f", math.sin(step) / 3))
+      values[step] = { step, as_float }
       w:scalars(step, { loss = math.sin(step) / 3, eval_score = step, bad = 0 / 0 })
     end
     w:text(7, "samples", "hello **you**")

@@ -100,13 +100,8 @@
       chart.metrics.forEach((metric, m) => {
         if (chart.kind === "order") {
           if (m > 0) return;
-          const [xs, ys] = run.metrics[metric] || [[], []];
-          const other = run.metrics[chart.metrics[1]];
-          if (!other) return;
-          const at = new Map(other[0].map((step, i) => [step, other[1][i]]));
-          const points = xs.map((step, i) => [step, ys[i], at.get(step)]).filter((p) => p[2] != null);
-          list.push({ name: run.name, run, color: run.color, steps: points.map((p) => p[0]),
-            xs: points.map((p) => p[1]), ys: points.map((p) => p[2]), broken: [] });
+          const [xs, ys, steps] = run.order;
+          list.push({ name: run.name, run, color: run.color, steps, xs, ys, broken: [] });
           return;
         }
         const found = run.metrics[metric];
@@ -615,6 +610,12 @@
       }
     }
     if (typeof row.time === "number") addPoint(run.time, row.step, row.time);
+    const kl = row["objective/kl"], score = row["objective/raw_scores"] ?? row["objective/scores"];
+    if (typeof kl === "number" && typeof score === "number") {
+      [kl, score, row.step].forEach((x, i) => run.order[i].push(x));
+      if (run.order[0].length > POINTS)
+        run.order = run.order.map((list) => list.filter((_, i) => i % 2 === list.length % 2));
+    }
   }
 
   function tell(text, bad) {
@@ -685,14 +686,32 @@
     }
   }
 
+  // The table of runs anew: state, step and the last figures.
+  function overview() {
+    const last = (run, names) => {
+      const name = names.find((one) => run.metrics[one] && run.metrics[one][1].length);
+      return name ? run.metrics[name][1].at(-1) : null;
+    };
+    const shown = data.figures.filter(([, names]) => data.runs.some((run) => last(run, names) != null));
+    const cell = (text) => h("td", {}, text);
+    clear(byId("pl-overview")).append(h("div", { class: "card scroll" }, h("table", {},
+      h("thead", {}, h("tr", {}, ["run", "state", "step", ...shown.map(([label]) => label)]
+        .map((text) => h("th", {}, text)))),
+      h("tbody", {}, data.runs.map((run) => h("tr", {}, cell(run.name), cell(run.state), cell(show(run.step)),
+        shown.map(([, names]) => cell(last(run, names) == null ? "" : show(last(run, names))))))))));
+  }
+
   function follow() {
     panel();
     stateLine(data.live);
+    overview();
     const events = new EventSource("events?after=" + data.live.after);
     const on = (name, f) => events.addEventListener(name, (event) => f(JSON.parse(event.data)));
     let answersDue = null;
     on("rows", (got) => {
-      for (const row of got.rows) addRow(data.runs[got.run], row);
+      const run = data.runs[got.run];
+      for (const row of got.rows) { addRow(run, row); run.step = row.step; }
+      overview();
       drawAll();
     });
     on("samples", (got) => {
@@ -712,7 +731,12 @@
       lists();
       drawAll();
     });
-    on("state", (got) => { data.live.run = got.run; stateLine(got); });
+    on("state", (got) => {
+      Object.assign(data.live, got);
+      data.runs[got.run].state = got.state;
+      stateLine(got);
+      overview();
+    });
     on("reload", () => location.reload());
     events.addEventListener("error", () => {
       byId("pl-state").textContent = "perilune watch does not answer; the page tries again";

@@ -30,6 +30,28 @@ local ORDER_POINTS <const> = 400 -- of reward against KL
 
 local function points_of_curve(count) return count <= 4 and 1200 or 400 end
 
+local function score_name(names)
+  for _, name in ipairs { "objective/raw_scores", "objective/scores" } do
+    if names[name] then return name end
+  end
+end
+
+-- KL and score of the rows that have both, in order, and their steps.
+local function order_points(run)
+  local score, rows = score_name(series.names(run.rows)), {}
+  for _, row in ipairs(score and run.rows or {}) do
+    local a, b = row["objective/kl"], row[score]
+    if type(a) == "number" and type(b) == "number" and a - a == 0 and b - b == 0 then
+      rows[#rows + 1] = row
+    end
+  end
+  local xs, ys, steps = {}, {}, {}
+  for i, row in ipairs(series.some(rows, ORDER_POINTS)) do
+    xs[i], ys[i], steps[i] = row["objective/kl"], row[score], row.step
+  end
+  return xs, ys, steps
+end
+
 -- Data for the script -----------------------------------------------------------------------------
 
 local function six(x) return math.type(x) == "integer" and x or tonumber(("%.6g"):format(x)) end
@@ -107,7 +129,9 @@ local function samples_within(samples, bytes)
 end
 
 local function run_data(run, index, count)
+  local kl, score, steps = order_points(run)
   return {
+    order = { rounded(kl), rounded(score), rounded(steps) },
     name = run.name,
     recipe = run.recipe,
     state = run.state,
@@ -158,12 +182,6 @@ local function names_of_group(list, group)
   return names
 end
 
-local function score_name(names)
-  for _, name in ipairs { "objective/raw_scores", "objective/scores" } do
-    if names[name] then return name end
-  end
-end
-
 -- The charts of a group; reward against KL comes first where there are both.
 local function charts_of(list, group, number)
   local names = names_of_group(list, group)
@@ -204,22 +222,6 @@ local function with_gaps(run, name, most)
   return xs, ys, #broken
 end
 
--- Reward and KL of the rows that have both, in order.
-local function order_points(run, x, y)
-  local xs, ys = {}, {}
-  local rows = {}
-  for _, row in ipairs(run.rows) do
-    local a, b = row[x], row[y]
-    if type(a) == "number" and type(b) == "number" and a - a == 0 and b - b == 0 then
-      rows[#rows + 1] = row
-    end
-  end
-  for i, row in ipairs(series.some(rows, ORDER_POINTS)) do
-    xs[i], ys[i] = row[x], row[y]
-  end
-  return xs, ys
-end
-
 local function static_marks(list, group)
   local lines = {}
   for _, i in ipairs(group.runs) do
@@ -246,7 +248,7 @@ local function static_series(list, chart)
       local xs, ys, gaps
       if chart.kind == "order" then
         if m > 1 then break end
-        xs, ys = order_points(run, name, chart.metrics[2])
+        xs, ys = order_points(run)
       else
         xs, ys, gaps = with_gaps(run, name, 480)
       end
@@ -354,7 +356,9 @@ local function overview(page, list)
   for k, figure in ipairs(figures_of_run) do
     if has[k] then head[#head + 1] = figure[1] end
   end
+  page:raw('<div id="pl-overview">')
   page:table { head = head, rows = kept, note = "Figures are those of the last row that has them." }
+  page:raw("</div>")
 end
 
 -- The sentences of all runs, {step =, text =} each, with the run's name where there are several.
@@ -389,6 +393,11 @@ local function changes(page, list)
 end
 
 local function settings(page, list, live)
+  local any = live
+  for _, run in ipairs(list) do
+    any = any or next(run.settings) or #run.changes > 0
+  end
+  if not any then return end
   page:heading("Hyper-parameters")
   for _, group in ipairs(groups_of(list)) do
     local some = {}
@@ -534,7 +543,7 @@ function run_page.html(list, options)
   for _, run in ipairs(list) do
     bad = bad + run.bad
   end
-  local page = report.new { title = title, subtitle = run_page.subtitle(list) }
+  local page = report.new { title = title, subtitle = run_page.subtitle(list, options.live) }
   if options.live then page:raw('<div class="card" id="pl-live" hidden></div>') end
   if bad > 0 then page:alarms { ("%d lines of the logs could not be read."):format(bad) } end
   alarms(page, list)
@@ -543,7 +552,8 @@ function run_page.html(list, options)
   answers(page, list)
   settings(page, list, options.live)
   environment(page, list)
-  local data = { runs = json.array {}, charts = charts, live = options.live }
+  local data =
+    { runs = json.array {}, charts = charts, live = options.live, figures = figures_of_run }
   for i, run in ipairs(list) do
     data.runs[i] = run_data(run, i, #list)
   end
@@ -558,8 +568,9 @@ end
 
 --- What stands under the title.
 -- @tparam {SeenRun,...} list
+-- @tparam ?table live as of `html`: then nothing that changes
 -- @treturn string
-function run_page.subtitle(list)
+function run_page.subtitle(list, live)
   if #list > 1 then
     local names = {}
     for i, run in ipairs(list) do
@@ -570,6 +581,7 @@ function run_page.subtitle(list)
   local run = list[1]
   local parts = {}
   if run.recipe ~= "" then parts[1] = "recipe " .. run.recipe end
+  if live then return parts[1] or "" end
   if states[run.state] ~= "" then parts[#parts + 1] = states[run.state] end
   parts[#parts + 1] = "step " .. format.exact(run:step())
   return table.concat(parts, ", ")
