@@ -826,6 +826,10 @@ pl_tensor *pl_block_flat(const pl_block *block);       /* borrowed: the weights,
 /* The flat gradients; parameters no gradient reached are set to zero first. */
 pl_status pl_block_grads(pl_block *block, pl_tensor **borrowed);
 /* Whether a gradient has reached parameter i since the last zero_grad. */
+/* Between a block and tensors of the same shapes and dtype that stand alone, one for each
+** parameter: `take` copies their values and gradients into the block, `give` the values back. */
+pl_status pl_block_take(pl_block *block, pl_tensor *const *tensors);
+pl_status pl_block_give(const pl_block *block, pl_tensor *const *tensors);
 bool pl_block_has_grad(const pl_block *block, int i);
 void pl_block_zero_grad(pl_block *block);
 pl_status pl_block_grad_norm(pl_block *block, double *norm);

@@ -415,8 +415,9 @@ static inline pl_status pl_pick(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_ten
 }
 
 typedef enum { PL_CAST_DTYPE_float32, PL_CAST_DTYPE_float64, PL_CAST_DTYPE_bfloat16,
-    PL_CAST_DTYPE_float16, PL_CAST_DTYPE_q8_0 } pl_cast_dtype;
-/* [*] -> [*]: x in another dtype; the last three are constants without a gradient */
+    PL_CAST_DTYPE_float16, PL_CAST_DTYPE_q8_0, PL_CAST_DTYPE_int32 } pl_cast_dtype;
+/* [*] -> [*]: x in another dtype; bfloat16, float16, q8_0 and int32 are constants without a
+   gradient; int32 takes whole numbers only */
 static inline pl_status pl_cast(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_cast_dtype dtype)
 {
     pl_tensor *const in[] = {x};
@@ -455,6 +456,73 @@ static inline pl_status pl_min(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, int64_t
     pl_tensor *const in[] = {x};
     const pl_param param[] = {pl_param_int(axis), pl_param_int(keepdim)};
     return pl_op(ctx, PL_OP_min, in, param, y);
+}
+
+/* [*] -> [.]: sum (x - mean)^2 / (n - correction) over an axis, or over all; NaN where n <=
+   correction */
+static inline pl_status pl_var(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, int64_t axis,
+                               bool keepdim, int64_t correction)
+{
+    pl_tensor *const in[] = {x};
+    const pl_param param[] = {pl_param_int(axis), pl_param_int(keepdim), pl_param_int(correction)};
+    return pl_op(ctx, PL_OP_var, in, param, y);
+}
+
+/* [*] -> [.]: square root of var; slope 0 where it is 0 */
+static inline pl_status pl_std(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, int64_t axis,
+                               bool keepdim, int64_t correction)
+{
+    pl_tensor *const in[] = {x};
+    const pl_param param[] = {pl_param_int(axis), pl_param_int(keepdim), pl_param_int(correction)};
+    return pl_op(ctx, PL_OP_std, in, param, y);
+}
+
+/* [*] -> [.]: where the largest stands, the first of equals: int32, counted from `first`, 1 as in
+   x[place] or 0 as token ids and rows are */
+static inline pl_status pl_argmax(pl_ctx *ctx, pl_tensor **place, pl_tensor *x, int64_t axis,
+                                  bool keepdim, int64_t first)
+{
+    pl_tensor *const in[] = {x};
+    const pl_param param[] = {pl_param_int(axis), pl_param_int(keepdim), pl_param_int(first)};
+    return pl_op(ctx, PL_OP_argmax, in, param, place);
+}
+
+/* [*] -> [.]: where the smallest stands, as argmax */
+static inline pl_status pl_argmin(pl_ctx *ctx, pl_tensor **place, pl_tensor *x, int64_t axis,
+                                  bool keepdim, int64_t first)
+{
+    pl_tensor *const in[] = {x};
+    const pl_param param[] = {pl_param_int(axis), pl_param_int(keepdim), pl_param_int(first)};
+    return pl_op(ctx, PL_OP_argmin, in, param, place);
+}
+
+/* [*] -> [*],[*]: elements in order along an axis, and where each stood: int32, counted from
+   `first`, without a gradient; equal ones keep their order, NaN is the largest */
+static inline pl_status pl_sort(pl_ctx *ctx, pl_tensor **values, pl_tensor **places, pl_tensor *x,
+                                int64_t axis, bool descending, int64_t first)
+{
+    pl_tensor *const in[] = {x};
+    const pl_param param[] = {pl_param_int(axis), pl_param_int(descending), pl_param_int(first)};
+    pl_tensor *out[2];
+    const pl_status st = pl_op(ctx, PL_OP_sort, in, param, out);
+    *values = out[0];
+    *places = out[1];
+    return st;
+}
+
+/* [*] -> [*],[*]: the k largest (or smallest) along an axis, the best first, and where each stood,
+   as sort */
+static inline pl_status pl_topk(pl_ctx *ctx, pl_tensor **values, pl_tensor **places, pl_tensor *x,
+                                int64_t k, int64_t axis, bool largest, int64_t first)
+{
+    pl_tensor *const in[] = {x};
+    const pl_param param[] = {pl_param_int(k), pl_param_int(axis), pl_param_int(largest),
+                              pl_param_int(first)};
+    pl_tensor *out[2];
+    const pl_status st = pl_op(ctx, PL_OP_topk, in, param, out);
+    *values = out[0];
+    *places = out[1];
+    return st;
 }
 
 /* [N,...],[B+1] -> [B,...]: sum of rows offsets[b]..offsets[b+1]-1; 0 for none */

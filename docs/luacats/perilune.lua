@@ -25,6 +25,9 @@ function AdamW:state() end
 ---@return table # `grad_norm` before clipping; `skipped` when a gradient was not finite
 function AdamW:step(given, step, rate) end
 
+--- Drops the gradients of all parameters, as before the next backward pass.
+function AdamW:zero_grad() end
+
 --- Counts of who agreed with whom.
 ---@class perilune.Agreement
 local Agreement = {}
@@ -374,6 +377,10 @@ function ParameterBlock:count() end
 ---@return perilune.Tensor
 function ParameterBlock:flat() end
 
+--- Copies the block's values into tensors that stand alone.
+---@param tensors perilune.Tensor[] # as of take
+function ParameterBlock:give(tensors) end
+
 --- The Euclidean norm of all gradients.
 ---@return number
 function ParameterBlock:grad_norm() end
@@ -393,6 +400,10 @@ function ParameterBlock:names() end
 --- Whether all of them want gradients.
 ---@param on boolean
 function ParameterBlock:requires_grad(on) end
+
+--- Copies values and gradients of tensors that stand alone into the block.
+---@param tensors perilune.Tensor[] # one for each parameter, of its shape and dtype
+function ParameterBlock:take(tensors) end
 
 --- The parameters.
 ---@return table<string, perilune.Tensor> # by name, views into the block
@@ -1178,10 +1189,10 @@ function Watch:tell(run, progress, step) end
 ---@class perilune.pl
 local pl = {}
 
---- An AdamW optimizer over a block of parameters: see perilune.learn.adamw.
----@param block perilune.ParameterBlock # the parameters, model.block
+--- An AdamW optimizer over a block of parameters or over tensors: see perilune.learn.adamw.
+---@param parameters perilune.ParameterBlock|perilune.Tensor[]|table<string, perilune.Tensor> # model.block, or tensors that want gradients: `pl.adamw{w, b}`
 ---@return perilune.AdamW
-function pl.adamw(block) end
+function pl.adamw(parameters) end
 
 --- The engine's part of an optimizer: `pl.adamw` wraps it.
 ---@param block perilune.ParameterBlock
@@ -1246,6 +1257,11 @@ function pl.generator(step, caches) end
 --- Whether a tape is recorded now.
 ---@return boolean
 function pl.grad_enabled() end
+
+--- Whether a value is a tensor, even a freed one.
+---@param value any
+---@return boolean
+function pl.is_tensor(value) end
 
 --- The kernels in use.
 ---@return string # "avx512", "avx2" or "plain"
@@ -4206,16 +4222,16 @@ function pl.pick(x, columns) end
 ---@return perilune.Tensor y
 function Tensor:pick(columns) end
 
---- x in another dtype; the last three are constants without a gradient
+--- x in another dtype; bfloat16, float16, q8_0 and int32 are constants without a gradient; int32 takes whole numbers only
 --- [*] -> [*]
 ---@param x perilune.Input
----@param dtype? "float32"|"float64"|"bfloat16"|"float16"|"q8_0"|{ dtype?: "float32"|"float64"|"bfloat16"|"float16"|"q8_0" }
+---@param dtype? "float32"|"float64"|"bfloat16"|"float16"|"q8_0"|"int32"|{ dtype?: "float32"|"float64"|"bfloat16"|"float16"|"q8_0"|"int32" }
 ---@return perilune.Tensor y
 function pl.cast(x, dtype) end
 
---- x in another dtype; the last three are constants without a gradient
+--- x in another dtype; bfloat16, float16, q8_0 and int32 are constants without a gradient; int32 takes whole numbers only
 --- [*] -> [*]
----@param dtype? "float32"|"float64"|"bfloat16"|"float16"|"q8_0"|{ dtype?: "float32"|"float64"|"bfloat16"|"float16"|"q8_0" }
+---@param dtype? "float32"|"float64"|"bfloat16"|"float16"|"q8_0"|"int32"|{ dtype?: "float32"|"float64"|"bfloat16"|"float16"|"q8_0"|"int32" }
 ---@return perilune.Tensor y
 function Tensor:cast(dtype) end
 
@@ -4278,6 +4294,114 @@ function pl.min(x, axis, keepdim) end
 ---@param keepdim? boolean
 ---@return perilune.Tensor y
 function Tensor:min(axis, keepdim) end
+
+--- sum (x - mean)^2 / (n - correction) over an axis, or over all; NaN where n <= correction
+--- [*] -> [.]
+---@param x perilune.Input
+---@param axis? integer|{ axis?: integer, keepdim?: boolean, correction?: integer }
+---@param keepdim? boolean
+---@param correction? integer
+---@return perilune.Tensor y
+function pl.var(x, axis, keepdim, correction) end
+
+--- sum (x - mean)^2 / (n - correction) over an axis, or over all; NaN where n <= correction
+--- [*] -> [.]
+---@param axis? integer|{ axis?: integer, keepdim?: boolean, correction?: integer }
+---@param keepdim? boolean
+---@param correction? integer
+---@return perilune.Tensor y
+function Tensor:var(axis, keepdim, correction) end
+
+--- square root of var; slope 0 where it is 0
+--- [*] -> [.]
+---@param x perilune.Input
+---@param axis? integer|{ axis?: integer, keepdim?: boolean, correction?: integer }
+---@param keepdim? boolean
+---@param correction? integer
+---@return perilune.Tensor y
+function pl.std(x, axis, keepdim, correction) end
+
+--- square root of var; slope 0 where it is 0
+--- [*] -> [.]
+---@param axis? integer|{ axis?: integer, keepdim?: boolean, correction?: integer }
+---@param keepdim? boolean
+---@param correction? integer
+---@return perilune.Tensor y
+function Tensor:std(axis, keepdim, correction) end
+
+--- where the largest stands, the first of equals: int32, counted from `first`, 1 as in x[place] or 0 as token ids and rows are
+--- [*] -> [.]
+---@param x perilune.Input
+---@param axis? integer|{ axis?: integer, keepdim?: boolean, first?: integer }
+---@param keepdim? boolean
+---@param first? integer
+---@return perilune.Tensor place
+function pl.argmax(x, axis, keepdim, first) end
+
+--- where the largest stands, the first of equals: int32, counted from `first`, 1 as in x[place] or 0 as token ids and rows are
+--- [*] -> [.]
+---@param axis? integer|{ axis?: integer, keepdim?: boolean, first?: integer }
+---@param keepdim? boolean
+---@param first? integer
+---@return perilune.Tensor place
+function Tensor:argmax(axis, keepdim, first) end
+
+--- where the smallest stands, as argmax
+--- [*] -> [.]
+---@param x perilune.Input
+---@param axis? integer|{ axis?: integer, keepdim?: boolean, first?: integer }
+---@param keepdim? boolean
+---@param first? integer
+---@return perilune.Tensor place
+function pl.argmin(x, axis, keepdim, first) end
+
+--- where the smallest stands, as argmax
+--- [*] -> [.]
+---@param axis? integer|{ axis?: integer, keepdim?: boolean, first?: integer }
+---@param keepdim? boolean
+---@param first? integer
+---@return perilune.Tensor place
+function Tensor:argmin(axis, keepdim, first) end
+
+--- elements in order along an axis, and where each stood: int32, counted from `first`, without a gradient; equal ones keep their order, NaN is the largest
+--- [*] -> [*],[*]
+---@param x perilune.Input
+---@param axis? integer|{ axis?: integer, descending?: boolean, first?: integer }
+---@param descending? boolean
+---@param first? integer
+---@return perilune.Tensor values
+---@return perilune.Tensor places
+function pl.sort(x, axis, descending, first) end
+
+--- elements in order along an axis, and where each stood: int32, counted from `first`, without a gradient; equal ones keep their order, NaN is the largest
+--- [*] -> [*],[*]
+---@param axis? integer|{ axis?: integer, descending?: boolean, first?: integer }
+---@param descending? boolean
+---@param first? integer
+---@return perilune.Tensor values
+---@return perilune.Tensor places
+function Tensor:sort(axis, descending, first) end
+
+--- the k largest (or smallest) along an axis, the best first, and where each stood, as sort
+--- [*] -> [*],[*]
+---@param x perilune.Input
+---@param k? integer|{ k?: integer, axis?: integer, largest?: boolean, first?: integer }
+---@param axis? integer
+---@param largest? boolean
+---@param first? integer
+---@return perilune.Tensor values
+---@return perilune.Tensor places
+function pl.topk(x, k, axis, largest, first) end
+
+--- the k largest (or smallest) along an axis, the best first, and where each stood, as sort
+--- [*] -> [*],[*]
+---@param k? integer|{ k?: integer, axis?: integer, largest?: boolean, first?: integer }
+---@param axis? integer
+---@param largest? boolean
+---@param first? integer
+---@return perilune.Tensor values
+---@return perilune.Tensor places
+function Tensor:topk(k, axis, largest, first) end
 
 --- sum of rows offsets[b]..offsets[b+1]-1; 0 for none
 --- [N,...],[B+1] -> [B,...]

@@ -27,8 +27,9 @@ static pl_status check_inputs(pl_call *c, pl_dtype *dtype)
         PL_TRY(pl_tensor_check(c->ctx, t));
         const bool integer = t->dtype == PL_I32;
         if (integer != want->integer && !(integer && want->any))
-            return pl__op_fail(c, PL_ERR_DTYPE, "%s is %s, %s wanted", want->name,
-                               pl_dtype_name(t->dtype), want->integer ? "int32" : "a float dtype");
+            return pl__op_fail(c, PL_ERR_DTYPE, "%s is %s, %s wanted%s", want->name,
+                               pl_dtype_name(t->dtype), want->integer ? "int32" : "a float dtype",
+                               integer ? "; cast makes it float32" : "");
         if (integer) continue;
         if (pl__kept(t->dtype)) {
             if (want->kept) continue;

@@ -380,26 +380,51 @@ static void convert(int64_t n, pl_dtype to_dtype, void *to, bool acc, pl_dtype f
         const from_type *x = from;                                                         \
         for (int64_t i = 0; i < n; i++) y[i] = acc ? y[i] + (to_type)x[i] : (to_type)x[i]; \
     } while (0)
-    if (to_dtype == PL_F64 && from_dtype == PL_F64) CONVERT(double, double);
-    else if (to_dtype == PL_F64) CONVERT(double, float);
-    else if (from_dtype == PL_F64) CONVERT(float, double);
-    else CONVERT(float, float);
+#define CONVERT_TO(to_type)                                       \
+    do {                                                          \
+        if (from_dtype == PL_F64) CONVERT(to_type, double);       \
+        else if (from_dtype == PL_I32) CONVERT(to_type, int32_t); \
+        else CONVERT(to_type, float);                             \
+    } while (0)
+    if (to_dtype == PL_F64) CONVERT_TO(double);
+    else if (to_dtype == PL_I32) CONVERT_TO(int32_t);
+    else CONVERT_TO(float);
+#undef CONVERT_TO
 #undef CONVERT
+}
+
+static double element(const pl_tensor *t, int64_t i)
+{
+    const void *data = pl__data(t);
+    return t->dtype == PL_F64 ? ((const double *)data)[i] : (double)((const float *)data)[i];
+}
+
+static pl_status check_whole(pl_call *c, const pl_tensor *x)
+{
+    for (int64_t i = 0; i < x->count; i++) {
+        const double v = element(x, i);
+        if (!(v >= INT32_MIN && v <= INT32_MAX && v == floor(v)))
+            return pl__op_fail(c, PL_ERR_ARG, "element %lld is %g, which int32 cannot hold",
+                               (long long)i + c->ctx->first, v);
+    }
+    return PL_OK;
 }
 
 static pl_status cast_shape(pl_call *c)
 {
-    static const pl_dtype dtypes[] = {[CAST_dtype_float32] = PL_F32,
-                                      [CAST_dtype_float64] = PL_F64,
-                                      [CAST_dtype_bfloat16] = PL_BF16,
-                                      [CAST_dtype_float16] = PL_F16,
-                                      [CAST_dtype_q8_0] = PL_Q8_0};
+    static const pl_dtype dtypes[] = {
+        [CAST_dtype_float32] = PL_F32,   [CAST_dtype_float64] = PL_F64,
+        [CAST_dtype_bfloat16] = PL_BF16, [CAST_dtype_float16] = PL_F16,
+        [CAST_dtype_q8_0] = PL_Q8_0,     [CAST_dtype_int32] = PL_I32,
+    };
     const pl_tensor *x = c->in[CAST_x];
     const pl_dtype dtype = dtypes[c->param[CAST_dtype].i];
-    if (pl__kept(dtype) && c->grad)
+    if ((pl__kept(dtype) || dtype == PL_I32) && c->grad)
         return pl__op_fail(c, PL_ERR_GRAD, "%s is a constant: detach x, or cast it under no_grad",
                            pl_dtype_name(dtype));
-    if (pl__kept(dtype) && dtype != x->dtype && x->dtype != PL_F32)
+    const bool by_float =
+        pl__kept(dtype) ? x->dtype != PL_F32 : dtype == PL_I32 && pl__kept(x->dtype);
+    if (dtype != x->dtype && by_float)
         return pl__op_fail(c, PL_ERR_DTYPE, "from %s to %s goes by way of float32",
                            pl_dtype_name(x->dtype), pl_dtype_name(dtype));
     return pl__out(c, CAST_y, dtype, x->rank, x->shape);
@@ -425,7 +450,10 @@ static pl_status cast_forward(pl_call *c)
     else if (pl__kept(y->dtype))
         return pl_quantise(c->ctx, pl__data(y), y->dtype, pl__data(x), x->count);
     else if (pl__kept(x->dtype)) dequantise_runs(x, y);
-    else convert(x->count, y->dtype, pl__data(y), false, x->dtype, pl__data(x));
+    else {
+        if (y->dtype == PL_I32) PL_TRY(check_whole(c, x));
+        convert(x->count, y->dtype, pl__data(y), false, x->dtype, pl__data(x));
+    }
     return PL_OK;
 }
 

@@ -116,6 +116,43 @@ pl_tensor *pl_block_flat(const pl_block *block)
     return block->flat;
 }
 
+static pl_status check_alike(const pl_block *block, pl_tensor *const *tensors)
+{
+    for (int i = 0; i < block->n; i++) {
+        PL_TRY(pl_tensor_check(block->ctx, tensors[i]));
+        if (tensors[i]->dtype != block->flat->dtype ||
+            tensors[i]->count != block->tensors[i]->count)
+            return pl__fail(block->ctx, PL_ERR_SHAPE, "block: '%s' is of another shape or dtype",
+                            block->tensors[i]->name);
+    }
+    return PL_OK;
+}
+
+pl_status pl_block_take(pl_block *block, pl_tensor *const *tensors)
+{
+    PL_TRY(check_alike(block, tensors));
+    PL_TRY(pl__block_want_grads(block));
+    for (int i = 0; i < block->n; i++) {
+        pl_tensor *t = block->tensors[i];
+        const pl_tensor *grad = pl_tensor_grad(tensors[i]);
+        memcpy(pl__data(t), pl__data(tensors[i]), pl_tensor_bytes(t));
+        t->grad_valid = grad != NULL;
+        if (grad != NULL) memcpy(pl__data(t->grad), pl__data(grad), pl_tensor_bytes(t));
+    }
+    pl_tensor_touch(block->flat);
+    return PL_OK;
+}
+
+pl_status pl_block_give(const pl_block *block, pl_tensor *const *tensors)
+{
+    PL_TRY(check_alike(block, tensors));
+    for (int i = 0; i < block->n; i++) {
+        memcpy(pl__data(tensors[i]), pl__data(block->tensors[i]), pl_tensor_bytes(tensors[i]));
+        pl_tensor_touch(tensors[i]);
+    }
+    return PL_OK;
+}
+
 bool pl_block_has_grad(const pl_block *block, int i)
 {
     return block->tensors[i]->grad_valid;

@@ -58,6 +58,26 @@ static int guard_close(lua_State *L)
     return 0;
 }
 
+/* Nobody held it and it was not closed: it is told. */
+static int guard_gc(lua_State *L)
+{
+    const int *former = luaL_checkudata(L, 1, GUARD);
+    if (*former >= 0)
+        lua_writestringerror("%s\n", "perilune: a guard of pl.no_grad or pl.with_grad was not held "
+                                     "by a variable and ends now. Write: local guard <close> = "
+                                     "pl.no_grad()");
+    return guard_close(L);
+}
+
+static int guard_tostring(lua_State *L)
+{
+    const int *former = luaL_checkudata(L, 1, GUARD);
+    lua_pushstring(L, *former < 0 ? "guard of the tape, closed"
+                                  : "guard of the tape, open; it ends with the block that has: "
+                                    "local guard <close> = pl.no_grad()");
+    return 1;
+}
+
 static int guard_new(lua_State *L, bool on)
 {
     int *former = lua_newuserdatauv(L, sizeof *former, 0);
@@ -200,8 +220,9 @@ static int checkpoint_call(lua_State *L)
 void lb_open_autograd(lua_State *L)
 {
     static const luaL_Reg guard_methods[] = {
-        {"__gc", guard_close},
+        {"__gc", guard_gc},
         {"__close", guard_close},
+        {"__tostring", guard_tostring},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {

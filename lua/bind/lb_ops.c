@@ -16,11 +16,28 @@ static pl_tensor *test_tensor(lua_State *L, int idx)
     return lb_test_tensor(L, idx) != NULL ? lb_check_tensor(L, idx) : NULL;
 }
 
+/* What the user called: the op, or the operator that stands for it. */
+static const char *called(lua_State *L, const pl_op_row *row)
+{
+    const char *sign = lua_tostring(L, lua_upvalueindex(2));
+    return sign != NULL ? sign : row->name;
+}
+
+/* lb_check, with an operator in place of the op's name. */
+static void check_op(lua_State *L, const pl_op_row *row, pl_status st)
+{
+    const char *name = called(L, row), *text = pl_error(lb_ctx(L));
+    const size_t n = strlen(row->name);
+    if (st == PL_OK || name == row->name || strncmp(text, row->name, n) != 0 || text[n] != ':')
+        lb_check(L, st);
+    else luaL_error(L, "%s%s", name, text + n);
+}
+
 /* ---- parameters ------------------------------------------------------------------------------ */
 
 static int bad_value(lua_State *L, const pl_op_row *row, const pl_param_row *p, const char *want)
 {
-    return luaL_error(L, "%s: parameter '%s' must be %s", row->name, p->name, want);
+    return luaL_error(L, "%s: '%s' must be %s", row->name, p->name, want);
 }
 
 static void read_list(lua_State *L, int idx, const pl_op_row *row, const pl_param_row *p,
@@ -74,7 +91,9 @@ static void read_param(lua_State *L, int idx, const pl_op_row *row, int k, pl_pa
         value->i = lua_tointegerx(L, idx, &fine);
         if (!fine) bad_value(L, row, p, "an integer");
         if (p->kind == PL_PARAM_AXIS || p->kind == PL_PARAM_START) {
-            if (value->i == 0) bad_value(L, row, p, "counted from 1");
+            if (value->i == 0)
+                luaL_error(L, "%s: %s is 0; %s count from 1, or from the end with -1", row->name,
+                           p->name, p->kind == PL_PARAM_AXIS ? "axes" : "places");
             if (value->i > 0) value->i--;
         }
         break;
@@ -113,7 +132,8 @@ static void read_params(lua_State *L, int idx, const pl_op_row *row, pl_param *v
         return;
     }
     if (top - idx + 1 > row->n_param)
-        luaL_error(L, "%s: %d arguments too many", row->name, top - idx + 1 - row->n_param);
+        luaL_error(L, "%s: %d argument%s too many", row->name, top - idx + 1 - row->n_param,
+                   top - idx + 1 - row->n_param == 1 ? "" : "s");
     for (int k = 0; idx <= top; idx++, k++)
         if (!lua_isnil(L, idx)) read_param(L, idx, row, k, &values[k]);
 }
@@ -181,10 +201,30 @@ static int read_inputs(lua_State *L, const pl_op_row *row, pl_tensor **in)
             if (idx > top || !lua_isnil(L, idx)) idx--; /* absent: a parameter stands here */
             continue;
         }
-        return luaL_error(L, "%s: input '%s' must be a tensor, got %s", row->name, want->name,
-                          luaL_typename(L, idx));
+        return luaL_error(L, "%s: '%s' must be %s, got %s", called(L, row), want->name,
+                          want->integer ? "int32 or a list of integers"
+                          : i > 0       ? "a tensor or a number"
+                                        : "a tensor",
+                          idx > top ? "nothing" : luaL_typename(L, idx));
     }
     return idx;
+}
+
+/* Ends of a run that are counted from the end: the size of the axis is known only now. */
+static void settle_runs(const pl_op_row *row, pl_tensor *const *in, pl_param *values)
+{
+    int64_t axis = 0;
+    for (int k = 0; k < row->n_param; k++)
+        if (row->param[k].kind == PL_PARAM_AXIS) axis = values[k].i;
+    const int rank = row->n_in > 0 && in[0] != NULL ? pl_tensor_rank(in[0]) : 0;
+    if (axis < 0) axis += rank;
+    if (axis < 0 || axis >= rank) return; /* the op says so */
+    for (int k = 0; k < row->n_param; k++) {
+        const pl_param_kind kind = row->param[k].kind;
+        if (values[k].i >= 0 || values[k].i == PL_AXIS_ALL) continue;
+        if (kind == PL_PARAM_START) values[k].i += pl_tensor_shape(in[0])[axis];
+        else if (kind == PL_PARAM_STOP) values[k].i += pl_tensor_shape(in[0])[axis] + 1;
+    }
 }
 
 /* pl.concat{a, b, ...} -> pl.concat(a, b, ...) */
@@ -209,6 +249,7 @@ static int op_call(lua_State *L)
     pl_param values[PL_MAX_PARAM];
     if ((row->flags & PL_OPF_LIST) && lua_istable(L, 1)) spread_table(L);
     read_params(L, read_inputs(L, row, in), row, values);
+    settle_runs(row, in, values);
 
     luaL_checkstack(L, PL_MAX_OUT + 4, NULL);
     pl_tensor **boxes[PL_MAX_OUT];
@@ -218,7 +259,7 @@ static int op_call(lua_State *L)
         lua_gc(L, LUA_GCCOLLECT);
         st = pl_op(ctx, op, in, values, out);
     }
-    lb_check(L, st);
+    check_op(L, row, st);
     for (int i = 0; i < row->n_out; i++) {
         *boxes[i] = out[i];
         lb_charge(L, out[i]);
@@ -332,17 +373,18 @@ static int nan_check(lua_State *L)
 void lb_open_ops(lua_State *L)
 {
     static const struct {
-        const char *event, *op;
+        const char *event, *op, *sign;
     } operators[] = {
-        {"__add", "add"}, {"__sub", "sub"}, {"__mul", "mul"},
-        {"__div", "div"}, {"__pow", "pow"}, {"__unm", "neg"},
+        {"__add", "add", "+"}, {"__sub", "sub", "-"}, {"__mul", "mul", "*"},
+        {"__div", "div", "/"}, {"__pow", "pow", "^"}, {"__unm", "neg", "-"},
     };
     luaL_getmetatable(L, LB_TENSOR);
     lua_getfield(L, -1, "__methods"); /* core, metatable, methods */
     for (int op = 0; op < PL_OP_COUNT; op++) {
         const pl_op_row *row = pl_op_get(lb_ctx(L), (pl_op_id)op);
         lua_pushinteger(L, op);
-        lua_pushcclosure(L, op_call, 1);
+        lua_pushnil(L);
+        lua_pushcclosure(L, op_call, 2);
         if (row->flags & PL_OPF_METHOD) {
             lua_pushvalue(L, -1);
             lua_setfield(L, -3, row->name);
@@ -350,7 +392,8 @@ void lb_open_ops(lua_State *L)
         for (size_t k = 0; k < sizeof operators / sizeof *operators; k++)
             if (strcmp(row->name, operators[k].op) == 0) {
                 lua_pushinteger(L, op);
-                lua_pushcclosure(L, row->n_in == 1 ? op_unary : op_call, 1);
+                lua_pushstring(L, operators[k].sign);
+                lua_pushcclosure(L, row->n_in == 1 ? op_unary : op_call, 2);
                 lua_setfield(L, -4, operators[k].event);
             }
         lua_setfield(L, -4, row->name);

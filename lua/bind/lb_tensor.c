@@ -628,6 +628,13 @@ static int tensor_eq(lua_State *L)
     return 1;
 }
 
+static int is_tensor(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, lb_test_tensor(L, 1) != NULL);
+    return 1;
+}
+
 static const luaL_Reg tensor_methods[] = {
     {"__gc", tensor_gc},
     {"__len", tensor_len},
@@ -655,17 +662,10 @@ static const luaL_Reg tensor_methods[] = {
 };
 
 static const luaL_Reg functions[] = {
-    {"tensor", tensor_new},
-    {"full", tensor_full},
-    {"zeros", tensor_zeros},
-    {"ones", tensor_ones},
-    {"arange", tensor_arange},
-    {"randn", tensor_randn},
-    {"rand", tensor_rand},
-    {"uniform", tensor_uniform},
-    {"from_bytes", tensor_from_bytes},
-    {"seed", seed},
-    {NULL, NULL},
+    {"tensor", tensor_new}, {"full", tensor_full},       {"zeros", tensor_zeros},
+    {"ones", tensor_ones},  {"arange", tensor_arange},   {"randn", tensor_randn},
+    {"rand", tensor_rand},  {"uniform", tensor_uniform}, {"from_bytes", tensor_from_bytes},
+    {"seed", seed},         {"is_tensor", is_tensor},    {NULL, NULL},
 };
 
 void lb_open_tensor(lua_State *L)

@@ -161,6 +161,48 @@ static int block_average(lua_State *L)
     return 0;
 }
 
+/* block:take(list), block:give(list): values (and gradients) from tensors that stand alone, values
+** back to them; see learn/adamw.lua. */
+static int exchange(lua_State *L, bool take)
+{
+    pl_block *block = check_block(L, 1);
+    const int n = pl_block_size(block);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    luaL_argcheck(L, luaL_len(L, 2) == n, 2, "one tensor for each parameter wanted");
+    pl_tensor **list = lua_newuserdatauv(L, sizeof *list * (size_t)(n + 1), 0);
+    for (int i = 0; i < n; i++) {
+        lua_geti(L, 2, i + 1);
+        list[i] = lb_check_tensor(L, -1);
+        lua_pop(L, 1);
+    }
+    lb_check(L, take ? pl_block_take(block, list) : pl_block_give(block, list));
+    return 0;
+}
+
+static int block_take(lua_State *L)
+{
+    return exchange(L, true);
+}
+
+static int block_give(lua_State *L)
+{
+    return exchange(L, false);
+}
+
+static int block_tostring(lua_State *L)
+{
+    pl_block **box = luaL_checkudata(L, 1, BLOCK);
+    if (*box == NULL) {
+        lua_pushliteral(L, "ParameterBlock, collected");
+        return 1;
+    }
+    const pl_tensor *flat = pl_block_flat(*box);
+    lua_pushfstring(L, "ParameterBlock: %d tensors, %I parameters, %s, %I bytes",
+                    pl_block_size(*box), (LUAI_UACINT)pl_block_count(*box),
+                    pl_dtype_name(pl_tensor_dtype(flat)), (LUAI_UACINT)pl_tensor_bytes(flat));
+    return 1;
+}
+
 static int block_hash(lua_State *L)
 {
     char text[33];
@@ -260,6 +302,9 @@ void lb_open_train(lua_State *L)
 {
     static const luaL_Reg block_methods[] = {
         {"__gc", block_gc},
+        {"__tostring", block_tostring},
+        {"take", block_take},
+        {"give", block_give},
         {"tensors", block_tensors},
         {"names", block_names},
         {"count", block_count},

@@ -391,12 +391,15 @@ static bool is_fault(lua_State *L, const char *message)
 static bool explain(lua_State *L, const char *message)
 {
     const int top = lua_gettop(L);
-    if (strstr(message, "stack overflow") || !lua_checkstack(L, LUA_MINSTACK)) return false;
+    if (strstr(message, "stack overflow") || strstr(message, "interrupted") ||
+        !lua_checkstack(L, LUA_MINSTACK))
+        return false;
     lua_getglobal(L, "require");
     lua_pushliteral(L, "perilune.reference.misuse");
     if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_istable(L, -1)) {
         lua_getfield(L, -1, "explain");
-        if (lua_pcall(L, 0, 1, 0) == LUA_OK && lua_isstring(L, -1)) return true;
+        lua_pushstring(L, message);
+        if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_isstring(L, -1)) return true;
     }
     lua_settop(L, top);
     return false;
@@ -435,7 +438,7 @@ static int add_traceback(lua_State *L)
         }
         message = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
     }
-    if (!always_trace && is_fault(L, message) && explain(L, message)) return 1;
+    if (!always_trace && explain(L, message)) return 1;
     if (always_trace || is_fault(L, message)) luaL_traceback(L, L, message, 1);
     else lua_pushstring(L, message);
     return 1;

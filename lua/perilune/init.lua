@@ -11,7 +11,7 @@
 -- and positions are data and count from 0.
 
 local core = require("perilune.core")
-local lazy = require("perilune.base.lazy")
+local members = require("perilune.base.members")
 require("perilune.config.neighbours") -- from here on recipes find what lies beside them
 
 -- The public modules, by name, and where each lives: a room, or a module of one.
@@ -77,10 +77,11 @@ function pl.load(path, opts)
   return model, message
 end
 
---- An AdamW optimizer over a block of parameters: see perilune.learn.adamw.
--- @tparam ParameterBlock block the parameters, model.block
+--- An AdamW optimizer over a block of parameters or over tensors: see perilune.learn.adamw.
+-- @tparam ParameterBlock|{Tensor,...}|{[string]=Tensor} parameters model.block, or tensors that
+--   want gradients: `pl.adamw{w, b}`
 -- @treturn AdamW
-function pl.adamw(block) return (require("perilune.learn.adamw").new(block)) end
+function pl.adamw(parameters) return (require("perilune.learn.adamw").new(parameters)) end
 
 --- Answers of a model to prompts: see perilune.model.generate.
 -- @tparam Model model
@@ -91,4 +92,40 @@ function pl.generate(model, prompts, opts)
   return (require("perilune.model.generate").generate(model, prompts, opts))
 end
 
-return lazy(pl, modules)
+-- A module of the face: it shows itself, and a name it has not is an error. One that already has a
+-- metatable (it can be called, or loads its parts at first use) keeps what is in there.
+local function dress(name, module)
+  local meta = getmetatable(module)
+  if meta == nil then
+    meta = {}
+    setmetatable(module, meta)
+  end
+  if type(meta) ~= "table" then return module end
+  local own, unknown = meta.__index, members.unknown("pl." .. name, module, meta.__names or {})
+  meta.__tostring = meta.__tostring
+    or function() return require("perilune.reference.face").module(name) end
+  if own == nil then
+    meta.__index = unknown
+  elseif meta.__names and type(own) == "function" then
+    meta.__index = function(self, key)
+      local value = own(self, key)
+      if value == nil then return unknown(self, key) end
+      return value
+    end
+  end
+  return module
+end
+
+local unknown = members.unknown("pl", pl, modules)
+
+return setmetatable(pl, {
+  __names = modules, -- for completion, before they are loaded
+  __index = function(self, name)
+    local path = modules[name]
+    if path == nil then return unknown(self, name) end
+    local module = dress(name, require(path))
+    rawset(self, name, module)
+    return module
+  end,
+  __tostring = function(self) return require("perilune.reference.face").library(self, modules) end,
+})

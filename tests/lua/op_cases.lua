@@ -657,7 +657,10 @@ cases.concat = {
 
 cases.cast = {
   exact = true,
-  bad = { { { ints(1) }, nil, "int32" } },
+  bad = {
+    { { list(1, 1.5) }, { dtype = "int32" }, "element 2 is 1.5, which int32 cannot hold" },
+    { { list(3e9) }, { dtype = "int32" }, "element 1 is 3e+09" },
+  },
   { inputs = { normal(0) }, params = { dtype = "float64" } },
   { inputs = { normal() }, params = { dtype = "float64" } },
   { inputs = { normal(1) }, params = { dtype = "float64" } },
@@ -699,6 +702,82 @@ for _, name in ipairs { "sum", "mean", "max", "min" } do
     table.insert(cases[name].bad, { { normal(2, 0) }, { axis = 2 }, "[2,0]" })
   end
 end
+
+for _, name in ipairs { "var", "std" } do
+  cases[name] = {
+    bad = {
+      { { normal(2, 3) }, { axis = 3 }, "no axis 3", "rank 2" },
+      { { normal(2, 3) }, { correction = -1 }, "correction is -1" },
+    },
+    { inputs = { normal(0, 3) }, params = { axis = 2 } },
+    { inputs = { normal(7) } },
+    { inputs = { normal(3, 17) } },
+    { inputs = { normal(3, 17) }, params = { correction = 0 } },
+    { inputs = { normal(3, 17) }, params = { axis = 1, keepdim = true } },
+    { inputs = { normal(5, 17) }, params = { axis = 2 }, rowwise = { 1 } },
+    { inputs = { normal(2, 5, 3) }, params = { axis = -2, correction = 2 } },
+    { inputs = { normal(131, 397) }, params = { axis = 1 }, big = true },
+    { inputs = { normal(131, 397) }, params = { axis = 2 }, rowwise = { 1 }, big = true },
+  }
+end
+
+for _, name in ipairs { "argmax", "argmin" } do
+  cases[name] = {
+    exact = true,
+    bad = {
+      { { normal(2, 3) }, { axis = 3 }, "no axis 3", "rank 2" },
+      { { normal(2, 3) }, { first = 2 }, "first is 2" },
+      { { normal(0) }, nil, "[0]" },
+      { { normal(2, 0) }, { axis = 2 }, "[2,0]" },
+    },
+    { inputs = { steps() } },
+    { inputs = { steps(1) } },
+    { inputs = { steps(7) }, params = { first = 0 } },
+    { inputs = { bits(3, 17) } },
+    { inputs = { steps(3, 17) }, params = { axis = 1, keepdim = true } },
+    { inputs = { bits(5, 17) }, params = { axis = 2 }, rowwise = { 1 } },
+    { inputs = { steps(2, 5, 3) }, params = { axis = -2, first = 0 } },
+    { inputs = { steps(0, 3) }, params = { axis = 2 } },
+    { inputs = { steps(131, 397) }, params = { axis = 2 }, rowwise = { 1 }, big = true },
+  }
+end
+
+cases.sort = {
+  exact = true,
+  outputs = 1,
+  bad = {
+    { { normal(2, 3) }, { axis = 3 }, "no axis 3", "rank 2" },
+    { { normal() }, nil, "rank 0" },
+    { { normal(2, 3) }, { first = -1 }, "first is -1" },
+  },
+  { inputs = { steps(0, 3) } },
+  { inputs = { steps(3, 0) } },
+  { inputs = { steps(1) } },
+  { inputs = { steps(7) }, params = { first = 0 } },
+  { inputs = { steps(3, 17) }, rowwise = { 1 } },
+  { inputs = { steps(5, 17) }, params = { descending = true }, rowwise = { 1 } },
+  { inputs = { steps(2, 5, 3) }, params = { axis = 2, descending = true } },
+  { inputs = { steps(131, 397) }, rowwise = { 1 }, big = true },
+}
+
+cases.topk = {
+  exact = true,
+  outputs = 1,
+  bad = {
+    { { normal(2, 3) }, { k = 4 }, "k is 4; 0 to 3 wanted, axis 2", "[2,3]" },
+    { { normal(2, 3) }, { k = -1 }, "k is -1" },
+    { { normal(2, 3) }, { axis = 3 }, "no axis 3" },
+  },
+  { inputs = { steps(0, 3) } },
+  { inputs = { steps(3, 4) }, params = { k = 0 } },
+  { inputs = { steps(1) } },
+  { inputs = { steps(7) }, params = { k = 3, first = 0 } },
+  { inputs = { steps(3, 17) }, params = { k = 5 }, rowwise = { 1 } },
+  { inputs = { steps(5, 17) }, params = { k = 17, largest = false }, rowwise = { 1 } },
+  { inputs = { steps(2, 5, 3) }, params = { k = 2, axis = 2, largest = false } },
+  { inputs = { steps(131, 397) }, params = { k = 100 }, rowwise = { 1 }, big = true },
+  { inputs = { steps(131, 397) }, params = { k = 9 }, rowwise = { 1 }, big = true },
+}
 
 for _, name in ipairs { "segment_sum", "segment_mean" } do
   cases[name] = {

@@ -93,6 +93,65 @@ describe("reductions of nothing", function()
   end)
 end)
 
+describe("var and std", function()
+  it("divide by n - 1 unless told otherwise", function()
+    local x = pl.tensor { 1, 2, 4, 7 }
+    assert.equal(7, x:var():item())
+    assert.equal(to_f32(math.sqrt(7)), x:std():item())
+    assert.equal(5.25, x:var({ correction = 0 }):item())
+    assert.same({ 4.5, 12.5 }, x:reshape(2, 2):var({ axis = 1 }):totable())
+    assert.same({ 0.5, 4.5 }, x:reshape(2, 2):var({ axis = 2 }):totable())
+    assert(is_nan(pl.tensor({ 3 }):var():item()))
+    assert.equal(0, pl.tensor({ 3 }):std({ correction = 0 }):item())
+    assert(is_nan(pl.zeros(0):std():item()))
+  end)
+
+  it("have slopes 2 (x - mean) / (n - 1), and 0 where all are equal", function()
+    local slopes = slope_of({ 1, 2, 4, 7 }, pl.var)
+    for i, want in ipairs { -5 / 3, -1, 1 / 3, 7 / 3 } do
+      assert.equal(to_f32(want), slopes[i])
+    end
+    assert.same({ 0, 0 }, (slope_of({ 3, 3 }, pl.std)))
+  end)
+end)
+
+describe("places", function()
+  it("count from 1 as x[place] does, or from 0 as rows and ids do", function()
+    local x = pl.tensor { { 1, 5, 5 }, { 7, -1, -1 } }
+    assert.equal(4, x:argmax():item())
+    assert.same({ 2, 1 }, x:argmax({ axis = 2 }):totable())
+    assert.same({ 1, 0 }, x:argmax({ axis = 2, first = 0 }):totable())
+    assert.same({ { 1 }, { 2 } }, x:argmin({ axis = 2, keepdim = true }):totable())
+    assert.same({ 5, 7 }, x:pick(x:argmax { axis = 2, first = 0 }):totable())
+    assert.equal("int32", x:argmax():dtype())
+    assert.equal(2, pl.tensor({ 1, nan, 3, nan }):argmax():item())
+    assert.equal(2, pl.tensor({ 1, nan, -3 }):argmin():item())
+  end)
+
+  it("of sort and topk: equal elements keep their order, NaN is the largest", function()
+    local values, places = pl.tensor({ 3, 1, 2, nan, 1 }):sort()
+    assert.same({ 2, 5, 3, 1, 4 }, places:totable())
+    assert.same({ 1, 1, 2, 3 }, values:slice(1, 1, 4):totable())
+    assert.same(
+      { 4, 1, 3, 2, 5 },
+      select(2, pl.tensor({ 3, 1, 2, nan, 1 }):sort(1, true)):totable()
+    )
+    values, places = pl.tensor({ 3, 1, 2, 5 }):topk(2)
+    assert.same({ { 5, 3 }, { 4, 1 } }, { values:totable(), places:totable() })
+    values, places = pl.topk(pl.tensor { 3, 1, 2, 5 }, { k = 2, largest = false, first = 0 })
+    assert.same({ { 1, 2 }, { 1, 2 } }, { values:totable(), places:totable() })
+    assert.same({ { 1, 2 }, { 3, 4 } }, pl.tensor({ { 3, 2 }, { 1, 4 } }):sort(1):totable())
+    assert.same({ 0, 0, 1, 0 }, (slope_of({ 3, 1, 9, 5 }, function(x) return x:topk(1) end)))
+  end)
+
+  it("become numbers by cast, and whole numbers places", function()
+    local places = pl.tensor({ 3, 1 }):argmax():cast() - 1
+    assert.equal(0, places:item())
+    assert.same({ 2, -3 }, pl.tensor({ 2, -3 }):cast({ dtype = "int32" }):totable())
+    assert.equal("float64", pl.arange(3):cast({ dtype = "float64" }):dtype())
+  end)
+end)
+
 describe("dropout", function()
   it("keeps what the stream keeps, scaled, and passes gradients the same way", function()
     local n, p, seed, index = 4003, 0.3, 12, 7

@@ -471,6 +471,80 @@ ref.mean = reduction(function(run) return sum_of(run) / #run end)
 ref.max = reduction(function(run) return math.max(table.unpack(run)) end)
 ref.min = reduction(function(run) return math.min(table.unpack(run)) end)
 
+local function variance(run, correction)
+  local mean, sum, left = sum_of(run) / #run, 0, #run - (correction or 1)
+  for _, v in ipairs(run) do
+    sum = sum + (v - mean) ^ 2
+  end
+  return left > 0 and sum / left or 0 / 0
+end
+
+function ref.var(inputs, params)
+  return reduction(function(run) return variance(run, params.correction) end)(inputs, params)
+end
+
+function ref.std(inputs, params)
+  return reduction(function(run) return math.sqrt(variance(run, params.correction)) end)(
+    inputs,
+    params
+  )
+end
+
+local function place_of(better)
+  return function(inputs, params)
+    local y = reduction(function(run)
+      local best = 1
+      for i, v in ipairs(run) do
+        if better(v, run[best]) then best = i end
+      end
+      return best - 1 + (params.first or 1)
+    end)(inputs, params)
+    return y
+  end
+end
+
+ref.argmax = place_of(function(a, b) return a > b end)
+ref.argmin = place_of(function(a, b) return a < b end)
+
+-- The first k along the axis in order: selected one after the other.
+local function ordered(x, axis, k, better, first)
+  local before, size, after, n = split(x, axis)
+  local values = { shape = copy_shape(x) }
+  values.shape[n] = k or size
+  local places = { shape = copy_shape(values) }
+  for b = 0, before - 1 do
+    for a = 1, after do
+      local taken = {}
+      for i = 0, values.shape[n] - 1 do
+        local best
+        for s = 0, size - 1 do
+          local v = x[(b * size + s) * after + a]
+          if not taken[s] and (not best or better(v, x[(b * size + best) * after + a])) then
+            best = s
+          end
+        end
+        taken[best] = true
+        local at = (b * values.shape[n] + i) * after + a
+        values[at], places[at] = x[(b * size + best) * after + a], best + (first or 1)
+      end
+    end
+  end
+  return { values, places }
+end
+
+local function larger(a, b) return a > b end
+local function smaller(a, b) return a < b end
+
+function ref.sort(inputs, params)
+  local better = params.descending and larger or smaller
+  return ordered(inputs[1], params.axis or -1, nil, better, params.first)
+end
+
+function ref.topk(inputs, params)
+  local better = params.largest == false and smaller or larger
+  return ordered(inputs[1], params.axis or -1, params.k or 1, better, params.first)
+end
+
 local function by_segments(mean)
   return function(inputs)
     local x, offsets = inputs[1], inputs[2]

@@ -11,6 +11,7 @@ return lazy({}, {
   format = "perilune.base.format",
   json = "perilune.base.json",
   list = "perilune.base.list",
+  members = "perilune.base.members",
   nearest = "perilune.base.nearest",
   options = "perilune.base.options",
   random = "perilune.base.random",

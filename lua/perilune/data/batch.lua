@@ -17,32 +17,79 @@ local ragged = core.ragged
 
 local batch = {}
 
+local kinds = { string = "text", ["nil"] = "nothing" }
+
+local function kind_of(value)
+  if core.is_tensor(value) then return "a tensor" end
+  return kinds[type(value)] or "a " .. type(value)
+end
+
+-- Raises two levels up when these are no lists of token ids; what is in the lists is checked where
+-- it becomes int32.
+local function check_sequences(sequences, name)
+  local wanted = (name or "sequences") .. ": list of token lists wanted, got "
+  if type(sequences) ~= "table" then error(wanted .. kind_of(sequences), 3) end
+  for b, sequence in ipairs(sequences) do
+    if type(sequence) ~= "table" then
+      local what = type(sequence) == "number" and "one token list; put it into braces"
+        or ("%s at place %d"):format(kind_of(sequence), b)
+      error(wanted .. what, 3)
+    end
+  end
+  if next(sequences) ~= nil and sequences[1] == nil then
+    error(wanted .. "a table of named fields", 3)
+  end
+end
+
+-- Ragged batches as text: how many sequences and tokens there are, and the first lengths.
+local Ragged = {}
+
+function Ragged:__tostring()
+  local offsets = self.offsets
+  if not offsets:alive() or not self.tokens:alive() then return "batch (its tensors were freed)" end
+  local lengths, places = {}, offsets:totable()
+  for b = 1, math.min(#places - 1, 12) do
+    lengths[b] = places[b + 1] - places[b]
+  end
+  return ("batch of %d sequences, %d tokens; lengths %s%s"):format(
+    #places - 1,
+    #self.tokens,
+    table.concat(lengths, " "),
+    #places - 1 > 12 and " ..." or ""
+  )
+end
+
 --- Sequences laid end to end.
 -- @tparam table sequences list of lists of token ids
 -- @treturn table `tokens` (int32 [T]), `offsets` (int32 [B+1])
 function batch.ragged(sequences)
+  check_sequences(sequences)
   local tokens, offsets = {}, { 0 }
   for b, sequence in ipairs(sequences) do
     list.append(tokens, sequence)
     offsets[b + 1] = #tokens
   end
-  return { tokens = core.tensor(tokens, "int32"), offsets = core.tensor(offsets, "int32") }
+  return setmetatable(
+    { tokens = core.tensor(tokens, "int32"), offsets = core.tensor(offsets, "int32") },
+    Ragged
+  )
 end
 
 local function packed(tokens, offsets)
-  return {
+  return setmetatable({
     tokens = tokens,
     positions = ragged.positions(offsets),
     offsets = offsets,
     size = #offsets - 1,
     count = #tokens,
-  }
+  }, Ragged)
 end
 
 --- Packs sequences.
 -- @tparam table sequences list of lists of token ids
 -- @treturn table batch
 function batch.pack(sequences)
+  check_sequences(sequences)
   local flat = batch.ragged(sequences)
   return packed(flat.tokens, flat.offsets)
 end
@@ -71,6 +118,8 @@ end
 --   Absent: all tokens but the first (which nothing predicts)
 -- @treturn table at
 function batch.targets(sequences, masks)
+  check_sequences(sequences)
+  if masks ~= nil then check_sequences(masks, "masks") end
   local rows, targets, segments = {}, {}, { 0 }
   local n, start = 0, 0
   for b, sequence in ipairs(sequences) do
@@ -131,6 +180,7 @@ end
 -- @tparam ?integer max_tokens (default: 16384)
 -- @treturn table list of {batch =, at =}
 function batch.parts(sequences, masks, max_tokens)
+  check_sequences(sequences)
   local parts = {}
   for i, indices in ipairs(batch.split(sequences, max_tokens or 16384)) do
     local part = list.take(sequences, indices)

@@ -102,6 +102,7 @@ data.prompt_ids, data.join = encode.prompt, encode.join
 local function lazy(set, get, fields)
   return setmetatable(fields or {}, {
     __len = function() return #set end,
+    __tostring = function() return ("list of %d, each read when it is asked for"):format(#set) end,
     __index = function(_, i)
       if math.type(i) == "integer" and i >= 1 and i <= #set then return get(i) end
     end,

@@ -52,6 +52,8 @@ Set.__name = "token set"
 --- Elements of a set.
 function Set:__len() return self.count end
 
+function Set:__tostring() return ("token set of %d elements"):format(self.count) end
+
 -- Writing ----------------------------------------------------------------------------------------
 
 local function write_tokens(file, sequence, mask)

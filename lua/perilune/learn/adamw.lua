@@ -1,4 +1,6 @@
---- AdamW over a block of parameters (Loshchilov and Hutter, arXiv:1711.05101), by the engine.
+--- AdamW (Loshchilov and Hutter, arXiv:1711.05101), by the engine: over a block of parameters, or
+-- over tensors that stand alone. These are copied into a block of the optimizer's own for each step
+-- and back, so that they may be views, be shared and be handed to another optimizer.
 --
 -- A step takes its numbers from a table, or from a config that has the rows of
 -- perilune.config.adam.
@@ -13,10 +15,65 @@ local AdamW = {}
 AdamW.__index = AdamW
 AdamW.__name = "adamw"
 
+local CALL <const> = "adamw: a block of parameters (model.block) or a list of tensors wanted"
+
+local function refuse(text, ...) error("adamw: " .. text:format(...), 4) end
+
+-- What tensors of a list or map are called, in a fixed order.
+local function keys_of(tensors)
+  local keys = {}
+  for key in pairs(tensors) do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys, function(a, b)
+    if math.type(a) == "integer" and math.type(b) == "integer" then return a < b end
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+
+local function check_tensor(t, where, dtype, seen)
+  if not core.is_tensor(t) then
+    refuse("%s is %s, not a tensor", where, type(t) == "nil" and "nothing" or "a " .. type(t))
+  elseif not t:requires_grad() then
+    refuse("%s wants no gradient; write :requires_grad(true) first", where)
+  elseif t:dtype() ~= (dtype or t:dtype()) then
+    refuse("%s is %s, others are %s; one dtype wanted", where, t:dtype(), dtype)
+  end
+  for i, other in ipairs(seen) do
+    if other == t then refuse("%s is the same tensor as number %d", where, i) end
+  end
+end
+
+-- A block like the tensors, and these in its order.
+local function block_of(tensors)
+  local entries, list, dtype = {}, {}, nil
+  for i, key in ipairs(keys_of(tensors)) do
+    local t = tensors[key]
+    local where = ("tensor %s"):format(type(key) == "string" and "'" .. key .. "'" or key)
+    check_tensor(t, where, dtype, list)
+    dtype = t:dtype()
+    entries[i], list[i] = { tostring(key), t:shape() }, t
+  end
+  if #list == 0 then refuse("the list of tensors is empty") end
+  return core.block(entries, dtype), list
+end
+
 --- A new optimizer.
--- @tparam ParameterBlock block the parameters, model.block
+-- @tparam ParameterBlock|{Tensor,...}|{[string]=Tensor} parameters a block (model.block), or
+--   tensors that want gradients, as a list or by name
 -- @treturn AdamW
-function adamw.new(block) return setmetatable({ engine = core.adamw_state(block) }, AdamW) end
+function adamw.new(parameters)
+  if core.is_tensor(parameters) then error(CALL .. ", got a tensor; put it into braces: {w}", 3) end
+  local block, tensors = parameters, nil
+  if type(parameters) == "table" then
+    if parameters.block then error(CALL .. ", got a model; its parameters are model.block", 3) end
+    block, tensors = block_of(parameters)
+  elseif type(parameters) ~= "userdata" then
+    error(CALL .. ", got " .. (parameters == nil and "nothing" or "a " .. type(parameters)), 3)
+  end
+  return setmetatable({ engine = core.adamw_state(block), block = block, tensors = tensors }, AdamW)
+end
 
 --- One step on the gradients of the block.
 -- @tparam table|Config given a table with `lr`, `beta1`, `beta2`, `eps`, `tf_eps`, `weight_decay`
@@ -37,7 +94,26 @@ function AdamW:step(given, step, rate)
       max_grad_norm = given.max_grad_norm,
     }
   end
-  return self.engine:step(given)
+  if not self.tensors then return self.engine:step(given) end
+  self.block:take(self.tensors)
+  local result = self.engine:step(given)
+  self.block:give(self.tensors)
+  return result
+end
+
+--- Drops the gradients of all parameters, as before the next backward pass.
+function AdamW:zero_grad()
+  for _, t in ipairs(self.tensors or { self.block }) do
+    t:zero_grad()
+  end
+end
+
+function AdamW:__tostring()
+  return ("AdamW over %d tensors, %d parameters: %d steps taken"):format(
+    #self.block:names(),
+    self.block:count(),
+    self.engine:state().steps
+  )
 end
 
 --- The moments as tensors `m` and `v`, and the number of `steps` taken.

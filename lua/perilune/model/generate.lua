@@ -53,6 +53,18 @@ local Answers = {}
 
 function Answers:__len() return #self.finish_reasons end
 
+function Answers:__tostring()
+  local reasons, texts = {}, {}
+  for _, reason in ipairs(self.finish_reasons) do
+    reasons[reason] = (reasons[reason] or 0) + 1
+  end
+  for _, reason in ipairs { "stop", "stop_string", "length" } do
+    if reasons[reason] then texts[#texts + 1] = reasons[reason] .. " by " .. reason end
+  end
+  local ended = #texts > 0 and "; ended " .. table.concat(texts, ", ") or ""
+  return ("%d answers, %d tokens%s"):format(#self, self.tokens:size(1), ended)
+end
+
 -- The lists behind answers[i], made when they are first asked for.
 local function lists_of(self)
   local lists = rawget(self, "lists")

@@ -22,7 +22,9 @@ local families = require("perilune.model.families")
 local files = require("perilune.base.files")
 local folder = require("perilune.model.folder")
 local on_base = require("perilune.model.on_base")
+local members = require("perilune.base.members")
 local random = require("perilune.base.random")
+local summary = require("perilune.model.summary")
 local origin = require("perilune.model.origin")
 
 local model = {}
@@ -44,6 +46,27 @@ local model = {}
 local Model = {}
 Model.__index = Model
 Model.__name = "model"
+Model.__tostring = summary
+members.guard(Model, "a Model", {
+  "adapters",
+  "base",
+  "base_path",
+  "block",
+  "chosen",
+  "config",
+  "dtype",
+  "entries",
+  "factors",
+  "generator",
+  "layers",
+  "parts",
+  "path",
+  "peft",
+  "settled",
+  "spec",
+  "texts",
+  "weights",
+})
 
 local function head_entries(config, spec)
   if config.scalar_head then

@@ -59,6 +59,11 @@
 -- @treturn Tensor
 -- @name pl.from_bytes
 
+--- Whether a value is a tensor, even a freed one.
+-- @tparam any value
+-- @treturn boolean
+-- @name pl.is_tensor
+
 --- Opens a scope: the tensors made until it closes end with it, and so does the tape. Hold it in a
 -- variable with `<close>`: one that nobody holds frees nothing, and is told on standard error.
 -- @tparam ?string name for messages (default: "scope")
@@ -340,6 +345,14 @@
 -- @tparam ParameterBlock other
 -- @tparam number decay
 -- @name ParameterBlock:average
+
+--- Copies values and gradients of tensors that stand alone into the block.
+-- @tparam {Tensor,...} tensors one for each parameter, of its shape and dtype
+-- @name ParameterBlock:take
+
+--- Copies the block's values into tensors that stand alone.
+-- @tparam {Tensor,...} tensors as of take
+-- @name ParameterBlock:give
 
 --- XXH3-128 over names, shapes and values.
 -- @treturn string 32 hexadecimal digits

@@ -8,6 +8,7 @@ local lazy = require("perilune.base.lazy")
 
 return lazy({}, {
   doc_comments = "perilune.reference.doc_comments",
+  face = "perilune.reference.face",
   links = "perilune.reference.links",
   luacats = "perilune.reference.luacats",
   markdown = "perilune.reference.markdown",

@@ -1,10 +1,12 @@
 --- What was wrong with a call, when a function of the library failed over its argument.
 --
 -- "attempt to index a nil value (local 'model')" is how Lua tells of a missing argument, with a
--- place in our sources. The host asks here before it prints that: the functions on the stack are
+-- place in our sources; "embedding: ids holds 70000" is what an op says that nobody called but we.
+-- The host asks here before it prints that: the functions on the stack are
 -- looked up in their sources, and what stands in their parameters is held against the types of
 -- their doc comments. Nothing is checked while all goes well, so calls cost nothing.
 
+local core = require("perilune.core")
 local doc_comments = require("perilune.reference.doc_comments")
 
 local misuse = {}
@@ -19,7 +21,11 @@ local function article(word) return (word:find("^[aeiouAEIOU]") and "an " or "a 
 -- A type in words.
 local function in_words(node)
   if node.kind == "name" then return article(node.name) end
-  if node.kind ~= "union" then return node.kind == "list" and "a list" or "a table" end
+  if node.kind == "list" and node.of.kind == "list" then
+    return "a list of lists"
+  elseif node.kind ~= "union" then
+    return node.kind == "list" and "a list" or "a table"
+  end
   local parts = {}
   for i, part in ipairs(node) do
     parts[i] = in_words(part)
@@ -43,7 +49,10 @@ local function fits_name(name, value)
   elseif plain[name] then
     return type(value) == name
   end
-  -- an object of a class is a userdata, or a table with something in it
+  if core.is_tensor(value) or name == "Tensor" then
+    return name == "Tensor" and core.is_tensor(value)
+  end
+  -- an object of another class is a userdata, or a table with something in it
   return type(value) == "userdata" or type(value) == "table" and not is_empty(value)
 end
 
@@ -67,7 +76,9 @@ function fits(node, value)
 end
 
 local function shown(value)
-  if type(value) == "string" then
+  if core.is_tensor(value) then
+    return ("a tensor of shape [%s]"):format(table.concat(value:shape(), ","))
+  elseif type(value) == "string" then
     return "a text"
   elseif is_empty(value) then
     return "an empty table"
@@ -125,25 +136,62 @@ end
 
 local function is_ours(info) return info.source:sub(2, #ROOT + 1) == ROOT end
 
+-- What an op of ours said to us, said by the function that the caller did call.
+local function retold(level, message)
+  local info = debug.getinfo(level + 1, "Sf")
+  local item = item_at(info.source:sub(2), info.linedefined)
+  if not item then return nil end
+  local text = message:gsub("^[^\n:]+:%d+: ", "")
+  for _, row in ipairs(core.ops()) do
+    if text:sub(1, #row.name + 2) == row.name .. ": " then
+      return name_of(info.func, item) .. ": " .. text:sub(#row.name + 3)
+    end
+  end
+end
+
+-- A message of ours as the caller sees it: his place instead of one in our sources, names as he has
+-- them.
+local function tidied(message, caller)
+  local text = message
+  local path, rest = message:match("^([^\n:]+):%d+: (.*)$")
+  if path and #ROOT > 60 then path = path:gsub("^%.%.%.", "") end -- Lua cuts long paths
+  if path and (path:sub(1, #ROOT) == ROOT or ("@" .. path):find("/lua/perilune/", 1, true)) then
+    local place = caller and ("%s:%d: "):format(caller.short_src, caller.currentline) or ""
+    text = place .. rest
+  end
+  text = text
+    :gsub("'perilune%.core%.([%w_.]+)'", "'pl.%1'")
+    :gsub("'perilune%.([%w_.]+)'", "'pl.%1'")
+    :gsub("%f[%w]perilune%.(%u%w+)", "%1")
+  return text ~= message and text or nil
+end
+
 --- Of an error that is being handled, what its cause is when that is an argument of one of our
 -- functions: the outermost that has a wrong one. To be called by the handler, with the stack as it
 -- was.
+-- @tparam ?string message of the error
 -- @treturn ?string a sentence; nil when there is no such cause
-function misuse.explain()
-  local levels, level = {}, 2
-  local info = debug.getinfo(level, "S")
+function misuse.explain(message)
+  local levels, level, by_c, said, caller = {}, 2, false, false, nil
+  local info = debug.getinfo(level, "Slf")
   while info do
     if info.what ~= "C" then
-      if not is_ours(info) and #levels == 0 then return nil end -- the caller's own function failed
+      caller = caller or not is_ours(info) and info
       if is_ours(info) then levels[#levels + 1] = level end
+      if #levels == 0 then break end -- the caller's own function failed, or was told by C
+    elseif #levels == 0 and level > 2 then -- level 2 is the handler
+      by_c = true
+      said = said or info.func == error or info.func == assert -- by ourselves
     end
     level = level + 1
-    info = debug.getinfo(level, "S")
+    info = debug.getinfo(level, "Slf")
   end
-  for i = #levels, 1, -1 do
+  if message and (said or #levels == 0) then return by_c and tidied(message, caller) or nil end
+  for i = #levels, by_c and #levels or 1, -1 do -- what C complains of may be of our making
     local sentence = fault_at(levels[i])
     if sentence then return sentence end
   end
+  return by_c and message and #levels > 0 and retold(levels[#levels], message) or nil
 end
 
 return misuse

@@ -880,4 +880,12 @@ end
 Run.__gc = Run.abandon
 Run.__tostring = function(self) return ("run in %s, %d rows"):format(self.dir, #self.history) end
 
+function Run:__tostring()
+  return ("run in %s, %s, %d rows of metrics"):format(
+    self.dir,
+    self.lock and "open" or "closed",
+    #(self.history or {})
+  )
+end
+
 return run

@@ -133,6 +133,18 @@ function Store:close()
 end
 Store.__close = Store.close
 
+function Store:__tostring()
+  local ok, counts = pcall(self.counts, self)
+  if not ok then return ("store '%s', closed"):format(self.path) end
+  return ("store '%s': %d users, %d prompts, %d completions, %d rankings"):format(
+    self.path,
+    counts.users or 0,
+    counts.prompts or 0,
+    counts.completions or 0,
+    counts.rankings or 0
+  )
+end
+
 -- A full disk or Ctrl-C in the middle of a write makes SQLite undo the whole transaction. Who
 -- caught that error and went on would write outside of any.
 local function check_undone(self)
