@@ -110,6 +110,34 @@ describe("a model", function()
   end)
 end)
 
+describe("an error of ours", function()
+  it("has the caller's place and his names", function()
+    local program, file = host.executable, os.tmpname()
+    local function says(script)
+      local out = io.open(file, "w")
+      out:write(script)
+      out:close()
+      local pipe = io.popen(("%s %s 2>&1"):format(program, file))
+      local text = pipe:read("a")
+      pipe:close()
+      return (text:gsub(file:gsub("%p", "%%%0"), "FILE"))
+    end
+    assert.equal(
+      "perilune: FILE:2: adamw: tensor 1 is a number, not a tensor\n",
+      says('local pl = require("perilune")\npl.adamw{1}\n')
+    )
+    assert.equal(
+      "perilune: FILE:3: sequences: list of token lists wanted, got text\n",
+      says('local pl = require("perilune")\n\nprint(pl.batch.parts("text"))\n')
+    )
+    assert.matches(
+      "^perilune: FILE:1: bad argument #1 to 'copy_' %(Tensor expected, got nil%)",
+      says('require("perilune").zeros(2):copy_(nil)\n')
+    )
+    os.remove(file)
+  end)
+end)
+
 describe("a batch", function()
   it("is shown with its lengths", function()
     assert.equal(

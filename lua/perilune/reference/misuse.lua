@@ -154,8 +154,7 @@ end
 local function tidied(message, caller)
   local text = message
   local path, rest = message:match("^([^\n:]+):%d+: (.*)$")
-  if path and #ROOT > 60 then path = path:gsub("^%.%.%.", "") end -- Lua cuts long paths
-  if path and (path:sub(1, #ROOT) == ROOT or ("@" .. path):find("/lua/perilune/", 1, true)) then
+  if path and (path:sub(1, #ROOT) == ROOT or path:find("^%.%.%..*lua/perilune/")) then
     local place = caller and ("%s:%d: "):format(caller.short_src, caller.currentline) or ""
     text = place .. rest
   end
