@@ -536,6 +536,7 @@ static int run(lua_State *L, int argc, char **argv, const options *o)
         if (strcmp(first, "run") == 0 && !is_file(first)) {
             if (take_detach(argv + o->first + 1))
                 return run_command(L, "support.detach", argv + o->first + 1);
+            while (!argv[argc - 1]) argc--; /* --detach is gone */
             char *name = argv[o->first + 1];
             const bool is_name = name && name[0] != '-';
             const char *path = is_name ? find_recipe(L, name) : NULL;

@@ -6,6 +6,7 @@ local host = require("perilune.host")
 local lfs = require("lfs")
 local links = require("perilune.reference.links")
 local pl = require("perilune")
+local site = require("perilune.reference.site")
 local scratch = dofile("tests/lua/support/scratch.lua")
 local world = dofile("tests/lua/support/world.lua")
 
@@ -132,6 +133,67 @@ describe("the example of DPO", function()
     local resumed = dpo { resume = "latest", output_dir = dir, max_steps = 0 }
     local hash = assert(pl.load(whole.model)):hash()
     assert.are.equal(hash, assert(pl.load(resumed.model)):hash())
+  end)
+end)
+
+describe("the site", function()
+  local folder
+
+  setup(function()
+    folder = scratch.folder() .. "/site"
+    assert(site.build(host.root, folder))
+  end)
+
+  it("has every page, and links that lead somewhere, to anchors that are there once", function()
+    local ids, texts, faults, count = {}, {}, {}, 0
+    for file in lfs.dir(folder) do
+      if file:match("%.html$") then
+        local text = scratch.read(folder .. "/" .. file)
+        ids[file], texts[file] = {}, text
+        for id in text:gmatch(' id="([^"]*)"') do
+          assert.is_nil(ids[file][id], file .. ": twice: " .. id)
+          ids[file][id] = true
+        end
+      end
+    end
+    for file, text in pairs(texts) do
+      for target in text:gmatch('%f[%w][hs]re?[cf]="([^"]*)"') do
+        local path, anchor = target:match("^([^#]*)#?(.*)$")
+        path = path == "" and file or path
+        count = count + 1
+        if not target:find("^%a+:") then
+          anchor = anchor:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
+          local there = lfs.attributes(folder .. "/" .. path, "mode") == "file"
+          if not there or anchor ~= "" and ids[path] and not ids[path][anchor] then
+            faults[#faults + 1] = file .. ": " .. target
+          end
+        end
+      end
+    end
+    assert.are.same({}, faults)
+    assert.is_true(count > 500)
+    for _, page in ipairs(pages) do
+      local name = page:match("([^/]+)%.md$"):lower()
+      name = page == "README.md" and "index" or page == "docs/README.md" and "pages" or name
+      assert.truthy(texts[name .. ".html"], page)
+    end
+  end)
+
+  it("is found in: functions and ops are in the index, as text", function()
+    local text = scratch.read(folder .. "/search-index.js")
+    assert.truthy(text:find('"api.html#pl.adamw"', 1, true))
+    assert.truthy(text:find('"ops.html#matmul"', 1, true))
+    assert.is_nil(text:find("</", 1, true))
+  end)
+
+  it("is no place for another's files", function()
+    local other = scratch.folder()
+    scratch.write(other .. "/mine.txt", "mine")
+    local made, message = site.build(host.root, other)
+    assert.is_nil(made)
+    assert.truthy(message:find("is no such site", 1, true))
+    assert.are.equal("mine", scratch.read(other .. "/mine.txt"))
+    assert(site.build(host.root, folder)) -- its own it makes anew
   end)
 end)
 

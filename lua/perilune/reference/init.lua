@@ -13,6 +13,7 @@ return lazy({}, {
   luacats = "perilune.reference.luacats",
   markdown = "perilune.reference.markdown",
   misuse = "perilune.reference.misuse",
+  site = "perilune.reference.site",
   public = "perilune.reference.public",
   topics = "perilune.reference.topics",
   type_names = "perilune.reference.type_names",
