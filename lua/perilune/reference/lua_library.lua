@@ -29,111 +29,120 @@ tostring(v) | its text, by __tostring where there is one
 type(v) | "nil", "number", "string", "boolean", "table", "function", "thread" or "userdata"
 warn(...) | a warning of these pieces, shown after warn("@on")
 xpcall(f, handler, ...) | as pcall; the handler gets the error while the stack stands
-coroutine.close(co) | ends a suspended coroutine and closes its variables
-coroutine.create(f) | a coroutine that will run f
-coroutine.isyieldable([co]) | whether it may yield
-coroutine.resume(co, ...) | goes on with it: true and what it yields or returns, or false and the
+== coroutine
+close(co) | ends a suspended coroutine and closes its variables
+create(f) | a coroutine that will run f
+isyieldable([co]) | whether it may yield
+resume(co, ...) | goes on with it: true and what it yields or returns, or false and the
   error
-coroutine.running() | the one that runs, and whether it is the main one
-coroutine.status(co) | "running", "suspended", "normal" or "dead"
-coroutine.wrap(f) | a function that resumes a new coroutine at each call; errors are raised
-coroutine.yield(...) | suspends; the values are what resume gives
-debug.getinfo([co], f, [what]) | of a function or a level of the stack: source, lines, name
-debug.getlocal([co], level, i) | name and value of the i-th local variable
-debug.getupvalue(f, i) | name and value of the i-th upvalue
-debug.sethook([co], hook, mask, [count]) | calls hook at calls "c", returns "r", lines "l" or
+running() | the one that runs, and whether it is the main one
+status(co) | "running", "suspended", "normal" or "dead"
+wrap(f) | a function that resumes a new coroutine at each call; errors are raised
+yield(...) | suspends; the values are what resume gives
+== debug
+getinfo([co], f, [what]) | of a function or a level of the stack: source, lines, name
+getlocal([co], level, i) | name and value of the i-th local variable
+getupvalue(f, i) | name and value of the i-th upvalue
+sethook([co], hook, mask, [count]) | calls hook at calls "c", returns "r", lines "l" or
   every count instructions
-debug.traceback([co], [message, level]) | the stack as text
-io.close([file]) | closes it, or the default output
-io.flush() | writes out what the default output still holds
-io.input([file]) | the default input, or sets it
-io.lines([path, ...]) | for the loop over a file's lines; formats as of file:read
-io.open(path, [mode]) | a file, or nil and a message; modes "r", "w", "a", "r+", "w+", "a+", with
+traceback([co], [message, level]) | the stack as text
+== io
+close([file]) | closes it, or the default output
+flush() | writes out what the default output still holds
+input([file]) | the default input, or sets it
+lines([path, ...]) | for the loop over a file's lines; formats as of file:read
+open(path, [mode]) | a file, or nil and a message; modes "r", "w", "a", "r+", "w+", "a+", with
   "b"
-io.output([file]) | the default output, or sets it
-io.popen(command, [mode]) | a file to or from a shell command
-io.read(...) | from the default input: "l" a line, "L" with its end, "n" a number, "a" all, or a
+output([file]) | the default output, or sets it
+popen(command, [mode]) | a file to or from a shell command
+read(...) | from the default input: "l" a line, "L" with its end, "n" a number, "a" all, or a
   number of bytes
-io.tmpfile() | a file that is removed when it is closed
-io.type(v) | "file", "closed file", or nil for what is none
-io.write(...) | texts and numbers to the default output
-math.abs(x) | without its sign
-math.acos(x) | in radians
-math.asin(x) | in radians
-math.atan(y, [x]) | the angle of y/x, in radians
-math.ceil(x) | the integer at or above
-math.cos(x) | of radians
-math.deg(x) | radians as degrees
-math.exp(x) | e to the power x
-math.floor(x) | the integer at or below
-math.fmod(x, y) | the rest of a division that rounds towards zero
-math.log(x, [base]) | to the base e without one
-math.max(x, ...) | the largest
-math.min(x, ...) | the smallest
-math.modf(x) | integral and fractional part
-math.rad(x) | degrees as radians
-math.random([m, n]) | a float in [0, 1), or an integer in 1 to m, or m to n
-math.randomseed([x, y]) | begins the numbers of math.random anew
-math.sin(x) | of radians
-math.sqrt(x) | the square root
-math.tan(x) | of radians
-math.tointeger(x) | as an integer, or nil when it is none
-math.type(x) | "integer", "float", or nil
-math.cosh(x) | the hyperbolic cosine
-math.frexp(x) | m and e with x = m 2^e and 0.5 <= |m| < 1
-math.ldexp(m, e) | m 2^e
-math.log10(x) | to the base 10
-math.pow(x, y) | x to the power y
-math.sinh(x) | the hyperbolic sine
-math.tanh(x) | the hyperbolic tangent
-math.ult(m, n) | m < n as unsigned integers
-os.clock() | seconds of processor time this process has used
-os.date([format, time]) | a time as text; "*t" gives a table, "!" before it UTC
-os.difftime(b, a) | seconds from a to b
-os.execute([command]) | runs a shell command: true or nil, "exit" or "signal", and its number
-os.exit([code, close]) | ends the program
-os.getenv(name) | a variable of the environment, or nil
-os.remove(path) | removes a file or an empty folder
-os.rename(from, to) | renames a file or a folder
-os.setlocale([locale, category]) | the locale, or sets it
-os.time([t]) | seconds since 1970 of now, or of a table of year, month, day, hour, min, sec
-os.tmpname() | a name for a file that is not there yet
-package.searchpath(name, path) | the file that require would take from a path, or nil and what was
+tmpfile() | a file that is removed when it is closed
+type(v) | "file", "closed file", or nil for what is none
+write(...) | texts and numbers to the default output
+== math
+abs(x) | without its sign
+acos(x) | in radians
+asin(x) | in radians
+atan(y, [x]) | the angle of y/x, in radians
+ceil(x) | the integer at or above
+cos(x) | of radians
+deg(x) | radians as degrees
+exp(x) | e to the power x
+floor(x) | the integer at or below
+fmod(x, y) | the rest of a division that rounds towards zero
+log(x, [base]) | to the base e without one
+max(x, ...) | the largest
+min(x, ...) | the smallest
+modf(x) | integral and fractional part
+rad(x) | degrees as radians
+random([m, n]) | a float in [0, 1), or an integer in 1 to m, or m to n
+randomseed([x, y]) | begins the numbers of math.random anew
+sin(x) | of radians
+sqrt(x) | the square root
+tan(x) | of radians
+tointeger(x) | as an integer, or nil when it is none
+type(x) | "integer", "float", or nil
+cosh(x) | the hyperbolic cosine
+frexp(x) | m and e with x = m 2^e and 0.5 <= |m| < 1
+ldexp(m, e) | m 2^e
+log10(x) | to the base 10
+pow(x, y) | x to the power y
+sinh(x) | the hyperbolic sine
+tanh(x) | the hyperbolic tangent
+ult(m, n) | m < n as unsigned integers
+== os
+clock() | seconds of processor time this process has used
+date([format, time]) | a time as text; "*t" gives a table, "!" before it UTC
+difftime(b, a) | seconds from a to b
+execute([command]) | runs a shell command: true or nil, "exit" or "signal", and its number
+exit([code, close]) | ends the program
+getenv(name) | a variable of the environment, or nil
+remove(path) | removes a file or an empty folder
+rename(from, to) | renames a file or a folder
+setlocale([locale, category]) | the locale, or sets it
+time([t]) | seconds since 1970 of now, or of a table of year, month, day, hour, min, sec
+tmpname() | a name for a file that is not there yet
+== package
+searchpath(name, path) | the file that require would take from a path, or nil and what was
   tried
-string.byte(s, [i, j]) | the numbers of its bytes i to j
-string.char(...) | the bytes of these numbers
-string.dump(f, [strip]) | a function as binary text
-string.find(s, pattern, [from, plain]) | first and last place of the first match and its captures,
+== string
+byte(s, [i, j]) | the numbers of its bytes i to j
+char(...) | the bytes of these numbers
+dump(f, [strip]) | a function as binary text
+find(s, pattern, [from, plain]) | first and last place of the first match and its captures,
   or nil
-string.format(format, ...) | values in a text, as C's printf; %q writes what Lua can read
-string.gmatch(s, pattern, [from]) | for the loop over all matches
-string.gsub(s, pattern, by, [most]) | s with matches replaced by a text, a table's values or a
+format(format, ...) | values in a text, as C's printf; %q writes what Lua can read
+gmatch(s, pattern, [from]) | for the loop over all matches
+gsub(s, pattern, by, [most]) | s with matches replaced by a text, a table's values or a
   function's results; and their number
-string.len(s) | its length in bytes
-string.lower(s) | with small letters
-string.match(s, pattern, [from]) | the captures of the first match, or all of it, or nil
-string.pack(format, ...) | values as bytes
-string.packsize(format) | how many bytes they take
-string.rep(s, n, [between]) | n copies, with a text between them
-string.reverse(s) | its bytes from the last to the first
-string.sub(s, i, [j]) | the bytes i to j; negative places count from the end
-string.unpack(format, s, [from]) | the values that pack wrote, and the place after them
-string.upper(s) | with capital letters
-table.concat(list, [between, i, j]) | texts and numbers of a list as one text
-table.insert(list, [at], value) | puts a value at a place, at the end without one; later ones move
+len(s) | its length in bytes
+lower(s) | with small letters
+match(s, pattern, [from]) | the captures of the first match, or all of it, or nil
+pack(format, ...) | values as bytes
+packsize(format) | how many bytes they take
+rep(s, n, [between]) | n copies, with a text between them
+reverse(s) | its bytes from the last to the first
+sub(s, i, [j]) | the bytes i to j; negative places count from the end
+unpack(format, s, [from]) | the values that pack wrote, and the place after them
+upper(s) | with capital letters
+== table
+concat(list, [between, i, j]) | texts and numbers of a list as one text
+insert(list, [at], value) | puts a value at a place, at the end without one; later ones move
   up
-table.move(a, from, to, at, [b]) | copies a[from] to a[to] to a[at] (b[at]) and on; returns where
+move(a, from, to, at, [b]) | copies a[from] to a[to] to a[at] (b[at]) and on; returns where
   they went
-table.pack(...) | a list of the arguments, and their number as n
-table.remove(list, [at]) | takes out the value at a place (the last) and returns it; later ones
+pack(...) | a list of the arguments, and their number as n
+remove(list, [at]) | takes out the value at a place (the last) and returns it; later ones
   move down
-table.sort(list, [less]) | sorts in place, by < or by a function less(a, b)
-table.unpack(list, [i, j]) | its elements as values
-utf8.char(...) | the characters of these code points
-utf8.codepoint(s, [i, j, lax]) | the code points of the characters that begin at bytes i to j
-utf8.codes(s, [lax]) | for the loop over place and code point
-utf8.len(s, [i, j, lax]) | how many characters; nil and a place when it is not UTF-8
-utf8.offset(s, n, [i]) | the byte at which the n-th character begins
+sort(list, [less]) | sorts in place, by < or by a function less(a, b)
+unpack(list, [i, j]) | its elements as values
+== utf8
+char(...) | the characters of these code points
+codepoint(s, [i, j, lax]) | the code points of the characters that begin at bytes i to j
+codes(s, [lax]) | for the loop over place and code point
+len(s, [i, j, lax]) | how many characters; nil and a place when it is not UTF-8
+offset(s, n, [i]) | the byte at which the n-th character begins
 ]]
 
 local library = {}
@@ -142,9 +151,15 @@ local library = {}
 -- @type table
 library.functions = {}
 
+local prefix = ""
 for line in rows:gsub("\n  ", " "):gmatch("[^\n]+") do
   local call, summary = line:match("^(.-) | (.*)$")
-  library.functions[call:match("^[%w_.]+")] = { call = call, summary = summary }
+  if call then
+    local name = prefix .. call:match("^[%w_]+")
+    library.functions[name] = { call = prefix .. call, summary = summary }
+  else
+    prefix = line:match("%w+$") .. "."
+  end
 end
 
 --- The name of a function of Lua's library, as it is found in the global tables now.

@@ -183,9 +183,8 @@ command(
     local rows, bytes = {}, 0
     local names = {}
     for name in next, talk.env do
-      if not name:find("^_%d*$") and name ~= "_error" and name ~= "pl" then
-        names[name] = talk.env[name]
-      end
+      local own = name:find("^_%d*$") or name == "_error" or name == "pl" or talk.given[name]
+      if not own then names[name] = talk.env[name] end
     end
     for name, value in next, _G do
       if talk.globals_before[name] == nil then names[name] = value end

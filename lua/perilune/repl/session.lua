@@ -80,6 +80,7 @@ function session.new(options)
     columns = options.width or terminal.width,
     colors = options.colors or false,
     entries = {},
+    given = { print = rawget(env, "print"), io = rawget(env, "io") },
     globals_before = globals_before,
   }, Session)
 end
