@@ -68,7 +68,7 @@ local cfg = pl.config {
   "Optimisation",
   { learning_rate = 1e-5, "of the policy", min = 0, schedule = true },
   { value_learning_rate = 1e-5, "of the value model", min = 0, schedule = true },
-  { num_ppo_epochs = 1, "passes over each batch", min = 1 },
+  { num_ppo_epochs = 1, "passes over each batch", min = 1, live = true },
   { num_mini_batches = 8, "steps in a pass", min = 1 },
   { micro_batch_tokens = 16384, "tokens in one forward: no result but rounding changes", min = 1 },
   {

@@ -223,6 +223,8 @@ describe("a run", function()
     end
     local built = refused(one, "set", { key = "batch_size", value = "8" })
     assert.is_truthy(built:find("batch_size was read before the first step", 1, true), built)
+    fine(one, "set", { key = "num_ppo_epochs", value = "1" }) -- its row says that it may be
+    fine(one, "undo")
     assert.is_truthy(refused(one, "paus"):find("did you mean 'pause'?", 1, true))
     assert.is_truthy(refused(one, "undo"):find("no change to take back", 1, true))
 
