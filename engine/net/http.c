@@ -151,6 +151,8 @@ static const char *path_of(pl_http *http, struct mg_connection *conn)
     const struct mg_request_info *info = mg_get_request_info(conn);
     const char *host = mg_get_header(conn, "Host"), *origin = mg_get_header(conn, "Origin");
     const char *uri = info->request_uri;
+    pthread_mutex_lock(&http->lock); /* a request may come before open knows the port */
+    pthread_mutex_unlock(&http->lock);
     if (host == NULL || !one_of(host, http->hosts[0], http->hosts[1])) return NULL;
     if (origin && !one_of(origin, http->origins[0], http->origins[1])) return NULL;
     if (uri == NULL || uri[0] != '/' || !same_token(http->token, uri + 1)) return NULL;
@@ -430,7 +432,7 @@ pl_status pl_http_open(pl_ctx *ctx, pl_http **out, int port, const char *token)
     if (http->bodies == NULL) goto done;
     for (int i = 0; i < SLOTS; i++) http->slots[i].body = http->bodies + (size_t)i * BODY;
     PL_GO(make_token(http, token));
-    /* The names wait for the port, and the first request for the names. */
+    /* The names wait for the port, and the first request for the lock. */
     pthread_mutex_lock(&http->lock);
     st = start(http, port);
     for (int i = 0; i < 2; i++) {
