@@ -264,13 +264,16 @@ static void prepend_script_folder(lua_State *L, const char *script)
 
 /* host.call(f, ...): like pcall, but also ends a Ctrl-C, and adds a traceback to the message.
 ** Returns true and the results, or false, the message and whether it was Ctrl-C. A caller that has
-** a grace keeps it. */
+** a grace keeps it; one that is idle is not while f runs, and a Ctrl-C from before is forgotten. */
 static int l_call(lua_State *L)
 {
     luaL_checkany(L, 1);
     const bool graceful = host_interrupt_graceful(false);
     host_interrupt_graceful(graceful);
+    const bool idle = host_interrupt_idle(false);
+    if (idle) host_interrupt_forget(L);
     int status = host_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    host_interrupt_idle(idle);
     bool interrupted = host_interrupt_pending();
     if (graceful) host_interrupt_forget(L); /* a signal that waits for the caller still does */
     else host_interrupt_clear(L);
@@ -329,6 +332,15 @@ static int l_interrupt(lua_State *L)
     return host_interrupt_raise(L);
 }
 
+/* host.idle(on): whether Ctrl-C is only noted, but for what host.call runs. Returns the former
+** state. */
+static int l_idle(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TBOOLEAN);
+    lua_pushboolean(L, host_interrupt_idle(lua_toboolean(L, 1)));
+    return 1;
+}
+
 /* host.prompt(): the module perilune.repl.session, for who offers the prompt in another place. */
 static int l_prompt(lua_State *L)
 {
@@ -350,16 +362,24 @@ static int l_watch(lua_State *L)
 
 static int open_host(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"call", l_call},         {"graceful", l_graceful},
-                                         {"stopping", l_stopping}, {"words", l_words},
-                                         {"stop", l_stop},         {"attend", l_attend},
-                                         {"prompt", l_prompt},     {"interrupt", l_interrupt},
-                                         {"watch", l_watch},       {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"call", l_call},
+                                         {"graceful", l_graceful},
+                                         {"stopping", l_stopping},
+                                         {"words", l_words},
+                                         {"stop", l_stop},
+                                         {"attend", l_attend},
+                                         {"prompt", l_prompt},
+                                         {"interrupt", l_interrupt},
+                                         {"watch", l_watch},
+                                         {"idle", l_idle},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_pushstring(L, place.executable);
     lua_setfield(L, -2, "executable");
     lua_pushstring(L, place.root);
     lua_setfield(L, -2, "root");
+    lua_pushliteral(L, PL_MODULE_DIR); /* from the program's folder, once it is installed */
+    lua_setfield(L, -2, "modules");
     lua_pushliteral(L, PL_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

@@ -21,7 +21,7 @@ local groups = {
   { "Runs", "runs", "attach", "watch", "stop", "replay", "report" },
   { "Models", "chat", "generate", "merge", "export", "fetch" },
   { "Data", "store" },
-  { "Perilune itself", "help", "docs", "doctor", "bench", "ops", "api" },
+  { "Perilune itself", "help", "docs", "doctor", "jupyter", "bench", "ops", "api" },
 }
 
 local stock = {

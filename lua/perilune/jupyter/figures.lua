@@ -1,0 +1,57 @@
+--- Charts among the values of a cell: what a notebook shows as pictures.
+
+local plot = require("perilune.show.plot")
+
+local figures = {}
+
+--- A chart of `pl.plot` as a picture that stands alone.
+-- @tparam any value
+-- @treturn ?string nil when it is none
+function figures.svg(value)
+  if type(value) ~= "string" then return nil end
+  local head, rest = value:match("^%s*<svg([^>]*)>(.*</svg>)%s*$")
+  if not head then return nil end
+  if not head:find("xmlns=", 1, true) then
+    head = head .. ' xmlns="http://www.w3.org/2000/svg"'
+    local width, height = head:match('viewBox="0 0 ([%d.]+) ([%d.]+)"')
+    if width then head = ('%s width="%s" height="%s"'):format(head, width, height) end
+    if head:find('class="pl"', 1, true) then rest = "<style>" .. plot.style .. "</style>" .. rest end
+  end
+  return "<svg" .. head .. ">" .. rest
+end
+
+-- The numbers of a tensor or a list.
+local function numbers(value)
+  local list = value
+  if type(value) == "userdata" then
+    local known, method = pcall(function() return value.table end)
+    list = known and type(method) == "function" and value:reshape { -1 }:table() or nil
+  end
+  if type(list) ~= "table" or #list == 0 then return nil end
+  for _, number in ipairs(list) do
+    if type(number) ~= "number" then return nil end
+  end
+  return list
+end
+
+--- The curve of values as `:plot y` and `:plot x, y` name them.
+-- @tparam table values as table.pack gives them
+-- @tparam string title
+-- @treturn ?string
+-- @treturn ?string message
+function figures.curve(values, title)
+  local x, y = numbers(values[1]), numbers(values[2])
+  if not x or values.n > 2 or values.n == 2 and not y then
+    return nil, "a tensor or a list of numbers is wanted, or two"
+  end
+  if not y then
+    x, y = {}, x
+    for i = 1, #y do
+      x[i] = i
+    end
+  end
+  if #x ~= #y then return nil, ("%d places and %d values"):format(#x, #y) end
+  return plot.chart { title = title, series = { { x = x, y = y } }, standalone = true }
+end
+
+return figures
