@@ -61,6 +61,7 @@ struct pump {
     sem_t heard; /* once for each message of Lua that is dealt with */
     bool running, watch_parent;
     pid_t parent_id;
+    double look; /* when the next look for the parent is due */
 };
 
 typedef struct {
@@ -144,7 +145,7 @@ static span span_of(zmq_msg_t *frame)
     return (span){zmq_msg_data(frame), zmq_msg_size(frame)};
 }
 
-/* HMAC-SHA256 over header, parent, metadata and content, as hexadecimal digits; without a key "". */
+/* HMAC-SHA256 of header, parent, metadata and content, as hexadecimal digits; without a key "". */
 static size_t sign(const pump *p, const span part[4], char hex[DIGEST_HEX + 1])
 {
     unsigned char digest[crypto_auth_hmacsha256_BYTES];
@@ -170,15 +171,23 @@ static bool is_signed(const pump *p, parts *m, int at)
     return size == 0 || (given.size == size && sodium_memcmp(given.bytes, hex, size) == 0);
 }
 
-/* ---- What the program prints ------------------------------------------------------------------ */
+/* ---- What the program prints ----------------------------------------------------------------- */
 
-/* Bytes that a character which begins so has; 1 for what begins none. */
-static size_t character_size(unsigned char first)
+/* Whether the bytes can be the beginning of one character whose end is to come. */
+static bool is_beginning(const unsigned char *bytes, size_t n)
 {
-    return first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC0 ? 2 : 1;
+    const unsigned char first = bytes[0];
+    const size_t whole = first >= 0xF5   ? 1
+                         : first >= 0xF0 ? 4
+                         : first >= 0xE0 ? 3
+                         : first >= 0xC2 ? 2
+                                         : 1;
+    for (size_t i = 1; i < n; i++)
+        if ((bytes[i] & 0xC0) != 0x80) return false;
+    return n < whole;
 }
 
-/* Takes what a stream holds as UTF-8 into p->text, a character that is there in part excepted; bytes
+/* Takes what a stream holds as UTF-8 into p->text, but for a character that is there in part; bytes
 ** that are no UTF-8 become U+FFFD. The size of the text. */
 static size_t take_text(pump *p, stream *s)
 {
@@ -193,7 +202,7 @@ static size_t take_text(pump *p, stream *s)
             at += (size_t)n;
             continue;
         }
-        if (left < 4 && character_size(s->bytes[at]) > left) break; /* the rest is to come */
+        if (left < 4 && is_beginning(s->bytes + at, left)) break;
         memcpy(p->text + size, "\xEF\xBF\xBD", 3);
         size += 3;
         at++;
@@ -365,12 +374,13 @@ static bool take_out(pump *p)
     return on;
 }
 
-/* Tells, once, that the process that began this one has gone. */
+/* Tells that the process that began this one has gone, and stops the cell that runs, and each that
+** comes before Lua hears of it. */
 static void look_for_parent(pump *p)
 {
     const char kind = PUMP_PARENT_GONE;
-    if (!p->watch_parent || getppid() == p->parent_id) return;
-    p->watch_parent = false;
+    if (!p->watch_parent || now() < p->look || getppid() == p->parent_id) return;
+    p->look = now() + PARENT_PAUSE;
     send_frame(p->ends[1], &kind, 1, false);
     pthread_kill(p->owner, SIGINT);
 }

@@ -41,8 +41,8 @@ enum {
 ** with what is wrong in `message`. */
 pump *pump_open(const pump_options *options, char *message, size_t room);
 
-/* Lua's end, a PAIR socket: [kind] identities... <IDS|MSG> header parent metadata content. Signatures
-** are the thread's. */
+/* Lua's end, a PAIR socket: [kind] identities... <IDS|MSG> header parent metadata content.
+** Signatures are the thread's. */
 void *pump_end(pump *p);
 
 /* Waits until the thread has dealt with a message of Lua; to be called once for each, so that what

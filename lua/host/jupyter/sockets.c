@@ -1,5 +1,5 @@
 /*
-** sockets.c - the pump to Lua: a module that `perilune jupyter kernel` loads, and nothing else does.
+** sockets.c - the pump to Lua: a module that `perilune jupyter kernel` loads, and nothing else.
 **
 ** It is no part of the program, whose start would else wait for libzmq and what that brings along.
 */

@@ -47,5 +47,5 @@ return function(args)
     return ok and 0 or fail("%s", message)
   end
   local what = args[1] and ("there is nothing called '%s' to do"):format(format.safe(args[1]))
-  return fail("%s; %s", what or "install or kernel?", USAGE)
+  return fail("%s %s", what and what .. ";" or "install or kernel?", USAGE)
 end

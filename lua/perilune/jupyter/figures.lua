@@ -4,6 +4,8 @@ local plot = require("perilune.show.plot")
 
 local figures = {}
 
+local TENSOR <const> = "perilune.Tensor"
+
 --- A chart of `pl.plot` as a picture that stands alone.
 -- @tparam any value
 -- @treturn ?string nil when it is none
@@ -15,7 +17,9 @@ function figures.svg(value)
     head = head .. ' xmlns="http://www.w3.org/2000/svg"'
     local width, height = head:match('viewBox="0 0 ([%d.]+) ([%d.]+)"')
     if width then head = ('%s width="%s" height="%s"'):format(head, width, height) end
-    if head:find('class="pl"', 1, true) then rest = "<style>" .. plot.style .. "</style>" .. rest end
+    if head:find('class="pl"', 1, true) then
+      rest = "<style>" .. plot.style .. "</style>" .. rest
+    end
   end
   return "<svg" .. head .. ">" .. rest
 end
@@ -23,9 +27,9 @@ end
 -- The numbers of a tensor or a list.
 local function numbers(value)
   local list = value
-  if type(value) == "userdata" then
-    local known, method = pcall(function() return value.table end)
-    list = known and type(method) == "function" and value:reshape { -1 }:table() or nil
+  local meta = debug.getmetatable(value)
+  if type(value) == "userdata" and meta.__name == TENSOR then
+    list = value:view({ value:count() }):totable()
   end
   if type(list) ~= "table" or #list == 0 then return nil end
   for _, number in ipairs(list) do

@@ -53,16 +53,16 @@ function input.install(ask)
     local forms = table.pack(...)
     return function() return read(table.unpack(forms, 1, forms.n)) end
   end
-  io.read = read
-  io.lines = function(path, ...)
+  rawset(io, "read", read)
+  rawset(io, "lines", function(path, ...)
     if path ~= nil then return lines(path, ...) end
     return each(...)
-  end
-  io.stdin = {
+  end)
+  rawset(io, "stdin", {
     read = function(_, ...) return read(...) end,
     lines = function(_, ...) return each(...) end,
     close = function() return nil, "the standard input stays open" end,
-  }
+  })
 end
 
 return input

@@ -8,6 +8,7 @@
 -- Protocol: https://jupyter-client.readthedocs.io/en/stable/messaging.html. Not here: comms
 -- (opening one is answered by closing it), the debugger, binary buffers.
 
+local commands = require("perilune.repl.commands")
 local complete = require("perilune.repl.complete")
 local connection = require("perilune.jupyter.connection")
 local figures = require("perilune.jupyter.figures")
@@ -99,12 +100,13 @@ end
 
 -- Cells --------------------------------------------------------------------------------------
 
+-- `:plot` of what is Lua, as a picture; nil when it is not.
 local function plotted(self, text)
-  local entry, message = self.talk:compile(text)
-  if not entry or entry.kind ~= "code" then
-    return { ok = false, error = message == "more" and "the text ends too early" or message }
-  end
-  local svg, wrong = figures.curve(table.pack(entry.chunk()), text)
+  local entry = self.talk:compile(text)
+  if not entry or entry.kind ~= "code" then return nil end
+  local outcome = self.talk:call(entry)
+  if not outcome.ok then return outcome end
+  local svg, wrong = figures.curve(outcome.values, text)
   if not svg then return { ok = false, error = ":plot: " .. wrong } end
   self:picture(svg)
   return { ok = true, text = "" }
@@ -112,7 +114,8 @@ end
 
 local function run(self, code)
   local what = code:match("^%s*:plot%s+(%S.-)%s*$")
-  if what then return plotted(self, what) end
+  local outcome = what and plotted(self, what)
+  if outcome then return outcome end
   local entry, message, at_end = self.talk:compile(code)
   if entry then return self.talk:run(entry) end
   return { ok = false, error = message == "more" and at_end or message }
@@ -154,16 +157,21 @@ local function expressions(self, wanted)
   return results
 end
 
--- After an error the cells that wait already are given back.
-local function abort_waiting(self)
-  while true do
-    local wire = self.sockets:receive(0)
-    if not wire then break end
+-- Takes in what has come, without waiting.
+local function take_in(self)
+  local wire = self.sockets:receive(0)
+  while wire do
     self.waiting[#self.waiting + 1] = wire
+    wire = self.sockets:receive(0)
   end
+end
+
+-- Gives back the cells among the first `n` messages that wait: they came before the client could
+-- know that the one before them had failed.
+local function abort_waiting(self, n)
   local kept = {}
-  for _, wire in ipairs(self.waiting) do
-    local message = messages.read(wire)
+  for i, wire in ipairs(self.waiting) do
+    local message = i <= n and messages.read(wire)
     if message and message.type == "execute_request" then
       local content = { status = "aborted", execution_count = self.count }
       self.send("iopub", "status", { execution_state = "busy" }, message)
@@ -190,7 +198,10 @@ function answers.execute_request(self, content)
   local outcome = outcome_of(host.call(run, self, code))
   io.stdout:flush()
   local text = outcome.ok and outcome.text ~= "" and outcome.text or nil
-  if stored and not code:find("^%s*$") then self.record:add(self.count, code, text) end
+  if stored and not code:find("^%s*$") then
+    self.record:add(self.count, code, text)
+    self.talk.entries[#self.talk.entries + 1] = code
+  end
   if not outcome.ok then
     local reply = error_content(outcome)
     if not silent then self:publish("error", error_content(outcome)) end
@@ -219,7 +230,7 @@ end
 function answers.complete_request(self, content)
   local code = tostring(content.code or "")
   local before = place.before(code, content.cursor_pos)
-  local ok, names, prefix = host.call(complete.candidates, self.talk.env, before)
+  local ok, names, prefix = host.call(complete.candidates, self.talk:visible(), before, commands)
   if not ok then
     names, prefix = {}, ""
   end
@@ -253,9 +264,7 @@ function answers.is_complete_request(self, content)
   local code = tostring(content.code or "")
   local ok, entry, message = host.call(self.talk.compile, self.talk, code)
   if ok and entry then return { status = "complete" } end
-  if ok and message == "more" then
-    return { status = "incomplete", indent = place.indent(code) }
-  end
+  if ok and message == "more" then return { status = "incomplete", indent = place.indent(code) } end
   return { status = "invalid" }
 end
 
@@ -310,16 +319,30 @@ function Kernel:answer(wire)
   self:publish("status", { execution_state = "busy" })
   local answer = answers[message.type]
   local reply = answer and answer(self, message.content)
-  if reply then self.send(message.channel, message.type:gsub("_request$", "_reply"), reply, message) end
+  if self.abort then take_in(self) end
+  local waited = #self.waiting
+  if reply then
+    self.send(message.channel, message.type:gsub("_request$", "_reply"), reply, message)
+  end
   self:publish("status", { execution_state = "idle" })
-  if self.abort then abort_waiting(self) end
+  if self.abort then abort_waiting(self, waited) end
+end
+
+-- What came first, but for what cannot wait behind cells.
+local function take_next(self)
+  if #self.waiting == 0 then self.waiting[1] = self.sockets:receive(LOOK_AROUND) end
+  take_in(self)
+  for i, wire in ipairs(self.waiting) do
+    if wire.channel ~= "shell" then return table.remove(self.waiting, i) end
+  end
+  return table.remove(self.waiting, 1)
 end
 
 --- Answers until it is told to end, or the process that began it has gone.
 function Kernel:serve()
   self.send("iopub", "status", { execution_state = "starting" })
   while not self.over do
-    local wire = table.remove(self.waiting, 1) or self.sockets:receive(LOOK_AROUND)
+    local wire = take_next(self)
     if wire and wire.channel == "parent gone" then
       self.over = true
     elseif wire then
