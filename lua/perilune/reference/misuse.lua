@@ -52,7 +52,8 @@ local function fits_name(name, value)
   if core.is_tensor(value) or name == "Tensor" then
     return name == "Tensor" and core.is_tensor(value)
   end
-  -- an object of another class is a userdata, or a table with something in it
+  -- an object of another class is a userdata, or a table with something in it, which is no list
+  if type(value) == "table" and value[1] ~= nil and not getmetatable(value) then return false end
   return type(value) == "userdata" or type(value) == "table" and not is_empty(value)
 end
 
