@@ -124,7 +124,10 @@ command(
     local outcome = talk:call { chunk = function() return chunk(table.unpack(words, 2)) end }
     _G.arg, package.path = before, search
     talk:adopt(script.take())
-    if not outcome.ok then return nil, nil, outcome end
+    if not outcome.ok then
+      talk:adopt_failed()
+      return nil, nil, outcome
+    end
     return talk:show(outcome.values)
   end
 )

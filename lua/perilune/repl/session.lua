@@ -231,11 +231,17 @@ local function failed(self, message, interrupted)
   return { ok = false, interrupted = interrupted, error = text }
 end
 
+--- Takes over the variables of a script that failed, at the place where it did.
+function Session:adopt_failed()
+  for _, frame in ipairs(self.failure and self.failure.frames or {}) do
+    if frame.title == "main chunk" then self:adopt(frame.values) end
+  end
+end
+
 --- Takes over the error of a script that ran before the session, and its variables.
 function Session:recall()
   self.failure = frames.take()
-  local list = self.failure and self.failure.frames or {}
-  if #list > 0 then self:adopt(list[#list].values) end
+  self:adopt_failed()
 end
 
 --- Runs the function of an entry.
