@@ -6,6 +6,13 @@ local figures = {}
 
 local TENSOR <const> = "perilune.Tensor"
 
+-- A notebook has a theme of its own, whatever the reader's system prefers: dark on white is right
+-- in each.
+local function style(width)
+  local light = plot.style:gsub("@media%b(){.*$", "")
+  return ("<style>%s.pl{background:#fff;max-width:%spx}</style>"):format(light, width)
+end
+
 --- A chart of `pl.plot` as a picture that stands alone.
 -- @tparam any value
 -- @treturn ?string nil when it is none
@@ -17,11 +24,22 @@ function figures.svg(value)
     head = head .. ' xmlns="http://www.w3.org/2000/svg"'
     local width, height = head:match('viewBox="0 0 ([%d.]+) ([%d.]+)"')
     if width then head = ('%s width="%s" height="%s"'):format(head, width, height) end
-    if head:find('class="pl"', 1, true) then
-      rest = "<style>" .. plot.style .. "</style>" .. rest
-    end
+  end
+  if head:find('class="pl"', 1, true) then
+    rest = style(head:match(' width="(%d+)"') or 960) .. rest:gsub("<style>.-</style>", "", 1)
   end
   return "<svg" .. head .. ">" .. rest
+end
+
+local entities =
+  { ["&lt;"] = "<", ["&gt;"] = ">", ["&quot;"] = '"', ["&#39;"] = "'", ["&amp;"] = "&" }
+
+--- What a chart is called, for who cannot see it.
+-- @tparam string svg
+-- @treturn string
+function figures.label(svg)
+  local label = svg:match('aria%-label="([^"]*)"') or "a picture"
+  return (label:gsub("&#?%w+;", entities))
 end
 
 -- The numbers of a tensor or a list.
@@ -55,7 +73,7 @@ function figures.curve(values, title)
     end
   end
   if #x ~= #y then return nil, ("%d places and %d values"):format(#x, #y) end
-  return plot.chart { title = title, series = { { x = x, y = y } }, standalone = true }
+  return figures.svg(plot.chart { title = title, series = { { x = x, y = y } } })
 end
 
 return figures

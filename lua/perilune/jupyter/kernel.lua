@@ -53,8 +53,7 @@ end
 --- Shows a picture below the cell.
 -- @tparam string svg
 function Kernel:picture(svg)
-  local label = svg:match('aria%-label="([^"]*)"') or "a picture"
-  local data = messages.plain(label)
+  local data = messages.plain(figures.label(svg))
   data["image/svg+xml"] = svg
   self:publish("display_data", { data = data, metadata = json.object(), transient = json.object() })
 end
