@@ -456,6 +456,9 @@ describe("a run", function()
     ending, out, err = perilune("run", "--detach", table.unpack(command, 2))
     assert.are.equal("exit 0", ending, err)
     assert.is_truthy(out:find(folder .. ": process %d+ goes on by itself"), out)
+    ending, out, err = perilune("attach", folder) -- waits for the first step
+    assert.are.equal("exit 0", ending, err)
+    assert.is_truthy(out:find("^sft, step %d+ of 3000, "), out)
     local client = wait_until(function() return talk.open(folder) end)
     fine(client, "pause")
     local at = fine(client, "status").step

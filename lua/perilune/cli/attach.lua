@@ -6,14 +6,17 @@
 --
 -- The run goes on while one types. It answers when its step ends.
 
+local core = require("perilune.core")
 local format = require("perilune.base.format")
 local host = require("perilune.host")
 local layout = require("perilune.cli.support.layout")
 local lineedit = require("perilune.lineedit")
+local survey = require("perilune.run.survey")
 local talk = require("perilune.run.talk")
 local terminal = require("perilune.base.terminal")
 
 local USAGE <const> = "perilune attach RUN"
+local LOOK <const> = 0.1 -- seconds between looks for a run that begins
 
 local HELP <const> = [[
 Lua is run in the run, between two of its steps: its own variables (policy, tok, prompts, cfg, ...),
@@ -244,6 +247,18 @@ local function session(line, reply)
   end
 end
 
+-- Connects; a run that has not begun its first step is waited for, as long as it lives.
+local function connect(folder)
+  local said = false
+  while true do
+    local line, message = talk.open(folder)
+    if line or not survey.process(folder) then return line, message end
+    if not said then io.stderr:write("waiting for the run to begin its first step ...\n") end
+    said = true
+    if not core.system.sleep(LOOK) then return nil, "interrupted" end
+  end
+end
+
 return function(args)
   local name = args[1]
   if name == "--help" then
@@ -254,7 +269,7 @@ return function(args)
   local folder, message = talk.folder(name)
   if not folder then return fail("%s", message) end
   local line
-  line, message = talk.open(folder)
+  line, message = connect(folder)
   if not line then return fail("%s", message) end
   local number = line:send { ["do"] = "status" }
   local reply = line:answer(number, 1)
