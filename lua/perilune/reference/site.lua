@@ -206,7 +206,7 @@ local function copy_files(root, folder)
     if file:sub(1, 1) ~= "." then from["examples/" .. file] = root .. "/docs/examples/" .. file end
   end
   for _, name in ipairs { "luacats", "examples" } do
-    assert(lfs.mkdir(folder .. "/" .. name))
+    assert(files.folder_make(folder .. "/" .. name))
   end
   for to, path in pairs(from) do
     if lfs.attributes(path, "mode") == "file" then
