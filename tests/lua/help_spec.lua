@@ -90,6 +90,9 @@ describe("help", function()
     local code, out = run("help matmul")
     assert.are.equal(0, code)
     assert.truthy(out:find("pl.matmul(a, b", 1, true))
+    assert.truthy(select(2, run("help pl.meter.new")):find("An empty meter", 1, true))
+    assert.truthy(select(2, run("help Run:log")):find("Write a row of metrics", 1, true))
+    assert.truthy(select(2, run("help *rank_loss*")):find("pl.rank_loss", 1, true))
     code, out = run("help determinism")
     assert.are.same({ 0, scratch.read("docs/determinism.md") }, { code, out })
     assert.are.same({ 0, out, "" }, { run("help Determinism", 80, folder) })
@@ -97,9 +100,11 @@ describe("help", function()
 
   for _, case in ipairs {
     { "help determinsm", "did you mean 'determinism'?" },
-    { "help matmull", "did you mean 'matmul'?" },
+    { "help matmull", "did you mean 'pl.matmul'?" },
     { "help quikstart", "did you mean 'quickstart'?" },
     { "help stoer", "did you mean 'store'?" },
+    { "help pl.generat", "did you mean 'pl.generate'?" },
+    { "help *nothing*", "no name fits '*nothing*'" },
     { "stoer", "no command or script is named 'stoer'; did you mean 'store'?" },
     { "run pppo", "there is no recipe 'pppo'; did you mean 'ppo'?" },
     {

@@ -1,10 +1,10 @@
 --- `perilune help [NAME]`: the commands in one screen, or what is known of a name.
 --
--- NAME is a command or a recipe (their --help), an op of the engine, or a page of the
--- documentation, which is printed as it stands in docs/.
+-- NAME is a command or a recipe (their --help), a page of the documentation, which is printed as it
+-- stands in docs/, or what ?NAME of the REPL explains: a function, a method, a class, an op
+-- (pl.generate, Run:log, matmul). With * in it the names that it fits are listed.
 
 local commands = require("perilune.cli.support.commands")
-local core = require("perilune.core")
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local host = require("perilune.host")
@@ -12,8 +12,8 @@ local layout = require("perilune.cli.support.layout")
 local lfs = require("lfs")
 local nearest = require("perilune.base.nearest")
 local neighbours = require("perilune.config.neighbours")
-local op_help = require("perilune.reference.op_help")
 local terminal = require("perilune.base.terminal")
+local topics = require("perilune.reference.topics")
 
 -- The order of the overview; commands that are not named here follow.
 local groups = {
@@ -109,11 +109,26 @@ local function help_of_recipe(path)
   return 0
 end
 
+-- What fits a pattern such as *rank*.
+local function list(pattern)
+  local rows = {}
+  for i, topic in ipairs(topics.search(pattern)) do
+    rows[i] = { topic.name, topic.summary or "" }
+  end
+  if #rows == 0 then
+    io.stderr:write(("perilune help: no name fits '%s'\n"):format(format.safe(pattern)))
+    return 1
+  end
+  print(table.concat(layout.listing(rows, terminal.width()), "\n"))
+  return 0
+end
+
 local function unknown(name, known)
   table.sort(known)
   local text = "perilune help: nothing is named '%s'%s\nNames are those of commands (%s), recipes, "
-    .. "ops and pages of the documentation.\n"
-  local hint = nearest.hint(name, known)
+    .. "pages of the documentation, functions and ops.\n"
+  local near = nearest.find(name, known) or topics.near(name)[1]
+  local hint = near and ("; did you mean '%s'?"):format(near) or ""
   io.stderr:write(text:format(format.safe(name), hint, table.concat(commands.names(), " ")))
   return 1
 end
@@ -132,13 +147,12 @@ return function(args)
     if recipe.name == name then return help_of_recipe(recipe.path) end
     known[#known + 1] = recipe.name
   end
-  local text = op_help.op(name) or page[name:lower()] and files.read(page[name:lower()])
+  if name:find("*", 1, true) then return list(name) end
+  local topic = not page[name:lower()] and topics.get(name)
+  local text = topic and topic.text() or page[name:lower()] and files.read(page[name:lower()])
   if text then
     print((text:gsub("\n$", "")))
     return 0
-  end
-  for _, row in ipairs(core.ops()) do
-    known[#known + 1] = row.name
   end
   return unknown(name, names_of(page, known))
 end
