@@ -15,7 +15,18 @@ local folder_of_assets = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") .. 
 -- The navigation: groups of files below docs/, or above it. Pages that are not named come last.
 local groups = {
   { "Begin", "../README", "tutorial", "README" },
-  { "Guides", "recipes", "data", "live-runs", "repl", "tensors", "report", "adapters", "families" },
+  {
+    "Guides",
+    "recipes",
+    "data",
+    "live-runs",
+    "repl",
+    "tensors",
+    "report",
+    "adapters",
+    "families",
+    "jupyter",
+  },
   { "Background", "ppo-details", "determinism", "performance", "engine-tour" },
   { "Reference", "api", "ops", "../CONTRIBUTING", "../CHANGELOG" },
 }
