@@ -337,6 +337,44 @@ describe("bench", function()
     assert.are.equal(4, #answers)
   end)
 
+  it("decode runs a GGUF file and keeps the prompt apart from the tokens after it", function()
+    local gguf, json_file = folder .. "/toy.gguf", folder .. "/bench.json"
+    local toy_tok = pl.tokenizer.train {
+      texts = { ("the cat sat on a mat. "):rep(20) },
+      vocab_size = 300,
+      special = { "<|end|>" },
+      eos = "<|end|>",
+      kind = "bytelevel",
+    }
+    local config = {
+      model_type = "llama",
+      vocab_size = #toy_tok,
+      hidden_size = 32,
+      intermediate_size = 48,
+      num_hidden_layers = 2,
+      num_attention_heads = 4,
+      max_position_embeddings = 64,
+    }
+    local toy = pl.model.new(config, { seed = 1 })
+    assert(require("perilune.model.gguf_write").save(toy, toy_tok, gguf))
+    local prompt = "the cat sat"
+    local words = { "bench", "decode", "--no-peer", "--samples", "3", "--tokens", "5" }
+    local code, out =
+      run(table.move({ "--prompt", prompt, gguf, "--json", json_file }, 1, 5, #words + 1, words))
+    assert.are.equal(0, code)
+    assert.truthy(out:find(("toy.gguf, prompt of %d "):format(#toy_tok:encode(prompt)), 1, true))
+    assert.truthy(out:find("toy.gguf, 5 after it", 1, true))
+    local ours = assert(json.decode(read(json_file))).cases[1].ours
+    assert.are.equal(3, #ours.rates)
+    assert.are.equal(3, #ours.prompt_rates)
+    assert.is_nil(ours.cpu_rates)
+    assert.truthy(ours.rate > 0 and ours.prompt_rate > 0)
+    local longer = { "bench", "decode", "--no-peer", "--tokens", "64", "--prompt", prompt, gguf }
+    local failed, _, err = run(longer)
+    assert.are.equal(1, failed)
+    assert.truthy(err:find("toy.gguf ends after 64 tokens of context", 1, true))
+  end)
+
   it("does without a peer, says so, and writes every sample #long", function()
     local file = folder .. "/bench.json"
     local code, out = run {

@@ -54,6 +54,7 @@ describe("the program's root", function()
       "lua/perilune/init.lua",
       "recipes/ppo.lua",
       "tests/bench/peer_torch.py",
+      "tests/bench/peer_llama.py",
       "CMakeLists.txt",
     } do
       assert.are.equal("file", require("lfs").attributes(host.root .. "/" .. name, "mode"), name)

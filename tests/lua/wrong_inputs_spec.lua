@@ -240,6 +240,8 @@ local rows = {
   { "store new.db import folder", "folder is not an export of a store" },
   { "bench speed", "nothing is named 'speed'" },
   { "bench tokenizer", "bench tokenizer wants --tokenizer PATH and --text FILE" },
+  { "bench decode", "bench decode wants MODEL.gguf" },
+  { "bench decode none.gguf", "none.gguf" },
   { "bench startup --json folder", "json: folder is a folder, not a file" },
   { "bench startup --json none/b.json", "there is no folder none" },
   { "doctor now", "takes no argument, not 'now'" },

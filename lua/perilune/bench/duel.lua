@@ -5,7 +5,7 @@
 -- what counts is the median of the ratios within pairs. The ratio of processor times is a second
 -- opinion for a busy machine; threads that spin while they wait count in it too.
 --
--- Speaks with the processes of worker.lua and tests/bench/peer_torch.py through named pipes.
+-- Speaks with the processes of worker.lua and of tests/bench/peer_*.py through named pipes.
 
 local core = require("perilune.core")
 local files = require("perilune.base.files")
@@ -17,6 +17,11 @@ local system = core.system
 local duel = {}
 
 local quote = function(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+--- What a case is measured against.
+-- @tparam table case
+-- @treturn string
+function duel.peer_name(case) return case.what == "decode" and "llama.cpp" or "PyTorch" end
 
 local Process = {}
 Process.__index = Process
@@ -108,47 +113,51 @@ local function tuning()
   return table.concat(words, " ")
 end
 
-local function start_peer(case, threads, wanted)
-  if not wanted then return nil, "none was asked for" end
-  local words = { "/usr/bin/python3", host.root .. "/tests/bench/peer_torch.py", arguments(case) }
+local function start_peer(case, threads, python)
+  if not python then return nil, "none was asked for" end
+  local script = case.what == "decode" and "peer_llama.py" or "peer_torch.py"
+  local words = { python, host.root .. "/tests/bench/" .. script, arguments(case) }
   words[#words + 1] = tostring(threads)
-  return start("PyTorch", words, ("OMP_NUM_THREADS=%d %s"):format(threads, tuning()))
+  return start(duel.peer_name(case), words, ("OMP_NUM_THREADS=%d %s"):format(threads, tuning()))
 end
 
---- Medians of a list of samples: {tokens a second, tokens a second of processor time}.
+--- Medians of a list of samples: tokens a second; of processor time, or of the prompt apart, where
+-- samples have them.
 local function summary(process, samples)
-  local rates, cpu_rates = {}, {}
-  for i, sample in ipairs(samples) do
-    rates[i] = sample.tokens / sample.seconds
-    cpu_rates[i] = sample.tokens / sample.cpu
+  local result = { peak = process:ask("peak").bytes, process = process.hello }
+  local function add(name, tokens, seconds)
+    if not samples[1][seconds] then return end
+    local rates = {}
+    for i, sample in ipairs(samples) do
+      rates[i] = sample[tokens] / sample[seconds]
+    end
+    result[name], result[name .. "s"] = stats.median(rates), rates
   end
-  return {
-    rate = stats.median(rates),
-    rates = rates,
-    cpu_rate = stats.median(cpu_rates),
-    cpu_rates = cpu_rates,
-    peak = process:ask("peak").bytes,
-    process = process.hello,
-  }
+  add("rate", "tokens", "seconds")
+  add("cpu_rate", "tokens", "cpu")
+  add("prompt_rate", "prompt_tokens", "prompt_seconds")
+  return result
 end
 
+--- {median, least, greatest} of the ratios of neighbours; nil without them.
 local function pair_ratios(a, b)
+  if not a then return nil end
   local ratios = {}
   for i = 1, #a do
     ratios[i] = a[i] / b[i]
   end
-  return stats.median(ratios), math.min(table.unpack(ratios)), math.max(table.unpack(ratios))
+  return { stats.median(ratios), math.min(table.unpack(ratios)), math.max(table.unpack(ratios)) }
 end
 
 --- Measures a case.
 -- @tparam table case of perilune.bench.workloads
--- @tparam table opts `samples` of each side, `peer` (whether to look for one), `note` (function
---   that is told of progress)
+-- @tparam table opts `samples` of each side, `python` (that has the peer; nil: none is measured),
+--   `note` (function that is told of progress)
 -- @treturn table `ours`, `peer` (or `no_peer`, the reason), `ratio` {median, least, greatest},
---   `cpu_ratio`, `memory_ratio`, `witness` (GFLOP/s before each sample)
+--   `cpu_ratio` or `prompt_ratio`, `memory_ratio`, `witness` (GFLOP/s before each sample)
 function duel.run(case, opts)
   local ours <close> = assert(start_ours(case))
-  local peer <close>, no_peer = start_peer(case, ours.hello.threads, opts.peer)
+  local peer <close>, no_peer = start_peer(case, ours.hello.threads, opts.python)
   local result = { case = case, no_peer = no_peer, witness = {} }
   local mine, theirs = {}, {}
   local function witness() result.witness[#result.witness + 1] = ours:ask("witness").gflops end
@@ -164,8 +173,9 @@ function duel.run(case, opts)
   result.ours = summary(ours, mine)
   if peer then
     result.peer = summary(peer, theirs)
-    result.ratio = { pair_ratios(result.ours.rates, result.peer.rates) }
-    result.cpu_ratio = { pair_ratios(result.ours.cpu_rates, result.peer.cpu_rates) }
+    result.ratio = pair_ratios(result.ours.rates, result.peer.rates)
+    result.cpu_ratio = pair_ratios(result.ours.cpu_rates, result.peer.cpu_rates)
+    result.prompt_ratio = pair_ratios(result.ours.prompt_rates, result.peer.prompt_rates)
     result.memory_ratio = result.ours.peak / result.peer.peak
   end
   return result

@@ -1,4 +1,4 @@
---- bench: how fast the engine is, beside PyTorch and beside the machine's limits. Figures are
+--- bench: how fast the engine is, beside PyTorch, llama.cpp and the machine's limits. Figures are
 -- ratios from one run on one machine.
 --
 -- May use: base, model, learn.

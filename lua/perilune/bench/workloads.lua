@@ -36,6 +36,21 @@ workloads.cases = {
   { what = "generate", model = "l15m", batch = 64, length = 128, prompt = 16 },
 }
 
+--- Greedy tokens of a GGUF file, one answer: what `perilune bench decode` measures.
+-- @tparam string path
+-- @tparam integer tokens of the answer, 2 or more
+-- @tparam {integer,...} ids of the prompt
+-- @treturn table case
+function workloads.decode(path, tokens, ids)
+  return {
+    what = "decode",
+    model = path,
+    batch = 1,
+    length = tokens,
+    prompt = table.concat(ids, ","),
+  }
+end
+
 --- "train l260k 32x256"
 function workloads.title(case)
   return ("%s %s %dx%d"):format(case.what, case.model, case.batch, case.length)

@@ -1,8 +1,11 @@
---- `perilune bench [NAME] [--key value]`: speed, as ratios to PyTorch where that is installed.
+--- `perilune bench [NAME] [--key value]`: speed, as ratios to PyTorch or llama.cpp where they are.
 --
 --     perilune bench              train and generate
 --     perilune bench train        forward, backward and AdamW, tokens/s
 --     perilune bench generate     64 answers at once, tokens/s
+--     perilune bench decode MODEL.gguf...
+--                                 one answer, greedy, beside llama.cpp: a prompt's tokens/s and
+--                                 the answer's; --peer_python PATH has the package xllamacpp
 --     perilune bench ops          the ops that matter at these shapes, milliseconds and GFLOP/s
 --     perilune bench gemm         own matrix products beside OpenBLAS's, by kind of processor
 --     perilune bench kept         products with kept weights beside float32 ones
@@ -20,22 +23,31 @@ local format = require("perilune.base.format")
 local host = require("perilune.host")
 local lfs = require("lfs")
 local nearest = require("perilune.base.nearest")
+local processor = require("perilune.cli.support.processor")
 local stats = require("perilune.base.stats")
 local system = core.system
 local tokenizer = require("perilune.model.tokenizer")
 
-local names = { "all", "train", "generate", "ops", "gemm", "kept", "tokenizer", "startup" }
+local names =
+  { "all", "train", "generate", "decode", "ops", "gemm", "kept", "tokenizer", "startup" }
+
+local PROMPT <const> = "The harbour wakes before the sun does. Boats come in with the tide, gulls "
+  .. "follow them to the quay, and the first bread of the day is sold from a cart beside"
 
 local function settings(args)
   return config {
     name = "bench",
     about = "speed, as ratios",
-    usage = "perilune bench [train|generate|ops|gemm|kept|tokenizer|startup] [--key value]",
+    usage = "perilune bench [train|generate|decode MODEL.gguf...|ops|gemm|kept|tokenizer|startup] "
+      .. "[--key value]",
     args = args,
     keep = { "threads", "quiet" },
     { samples = 5, "samples of each side", min = 1 },
     { model = "all", "which of the shapes", choices = { "all", "l260k", "l15m" } },
-    { peer = true, "measure PyTorch beside it, when /usr/bin/python3 has it" },
+    { peer = true, "measure PyTorch (decode: llama.cpp) beside it, where there is one" },
+    { peer_python = "/usr/bin/python3", "the Python that has torch, or xllamacpp for decode" },
+    { prompt = PROMPT, "of `bench decode`: the text to go on from" },
+    { tokens = 128, "of `bench decode`: how many go on from it", min = 2 },
     { tokenizer = "", "of `bench tokenizer`: a model folder or a tokenizer's file" },
     { text = "", "of `bench tokenizer`: the file whose text is encoded" },
     { json = "", "file that gets every figure" },
@@ -60,28 +72,68 @@ local function cases_of(cfg, what)
   return list
 end
 
+local function measure(cfg, case, title)
+  note(cfg, "%s ...", title)
+  return bench.duel.run(case, {
+    samples = cfg.samples,
+    python = cfg.peer and cfg.peer_python or nil,
+    note = function(i, mine, theirs)
+      local text = theirs and ", %s %s" or ""
+      note(
+        cfg,
+        "  %d: %s tokens/s" .. text,
+        i,
+        rate(mine.tokens / mine.seconds),
+        bench.duel.peer_name(case),
+        theirs and rate(theirs.tokens / theirs.seconds)
+      )
+    end,
+  })
+end
+
+--- What was measured, how, on what; why there was no peer.
+local function print_circumstances(cfg, results, numbers)
+  local first, witness, why = results[1], {}, nil
+  for _, result in ipairs(results) do
+    table.move(result.witness, 1, #result.witness, #witness + 1, witness)
+    why = result.no_peer or why
+  end
+  print(
+    (
+      "\n%s, %d threads, %d samples of each side by turns: medians; ratios of neighbours, "
+      .. "their median, least and greatest; %s kernels%s"
+    ):format(
+      numbers,
+      first.ours.process.threads,
+      cfg.samples,
+      first.ours.process.isa,
+      first.peer
+          and (", %s %s"):format(bench.duel.peer_name(first.case), first.peer.process.version)
+        or ""
+    )
+  )
+  print(
+    (
+      "%s; witness, matrix products 512 x 512 x 512 before each sample: median %.0f GFLOP/s, "
+      .. "%.0f to %.0f"
+    ):format(
+      select(2, processor.read()),
+      stats.median(witness),
+      math.min(table.unpack(witness)),
+      math.max(table.unpack(witness))
+    )
+  )
+  if why then print("no peer: " .. why) end
+end
+
 --- Training and generation against the peer.
 local function compare(cfg, whats)
-  local results, rows, why, witness = {}, {}, nil, {}
+  local results, rows = {}, {}
   for _, what in ipairs(whats) do
     for _, case in ipairs(cases_of(cfg, what)) do
       local title = bench.workloads.title(case)
-      note(cfg, "%s ...", title)
-      local result = bench.duel.run(case, {
-        samples = cfg.samples,
-        peer = cfg.peer,
-        note = function(i, mine, theirs)
-          note(
-            cfg,
-            "  %d: %s tokens/s%s",
-            i,
-            rate(mine.tokens / mine.seconds),
-            theirs and ", PyTorch " .. rate(theirs.tokens / theirs.seconds) or ""
-          )
-        end,
-      })
-      results[#results + 1], why = result, result.no_peer or why
-      table.move(result.witness, 1, #result.witness, #witness + 1, witness)
+      local result = measure(cfg, case, title)
+      results[#results + 1] = result
       local ours, peer = result.ours, result.peer
       rows[#rows + 1] = {
         title,
@@ -99,29 +151,53 @@ local function compare(cfg, whats)
     head = { "tokens/s", "ours", "PyTorch", "ratio", "of CPU time", "peak", "PyTorch", "ratio" },
     align = { "left", "right", "right", "right", "right", "right", "right", "right" },
   }))
-  local first = results[1]
-  print(
-    (
-      "\nfloat32, %d threads, %d samples of each side by turns: medians; ratios of neighbours, "
-      .. "their median, least and greatest; %s kernels%s"
-    ):format(
-      first.ours.process.threads,
-      cfg.samples,
-      first.ours.process.isa,
-      first.peer and (", PyTorch %s"):format(first.peer.process.version) or ""
-    )
-  )
-  print(
-    (
-      "witness, matrix products 512 x 512 x 512 before each sample: median %.0f GFLOP/s, "
-      .. "%.0f to %.0f"
-    ):format(
-      stats.median(witness),
-      math.min(table.unpack(witness)),
-      math.max(table.unpack(witness))
-    )
-  )
-  if why then print("no peer: " .. why) end
+  print_circumstances(cfg, results, "float32")
+  return results
+end
+
+-- The case of a file; or nil and why it cannot be run.
+local function decode_case(cfg, path)
+  local tok, message = tokenizer.load(path)
+  if not tok then return nil, message end
+  local ids = tok:encode(cfg.prompt)
+  if tok.adds_bos then table.insert(ids, 1, tok.bos_id) end
+  if #ids == 0 then return nil, "the prompt is empty: give --prompt TEXT" end
+  return bench.workloads.decode(path, cfg.tokens, ids)
+end
+
+--- One answer from GGUF files against llama.cpp: the prompt apart from what follows.
+local function decode(cfg, paths)
+  if #paths == 0 then error("bench decode wants MODEL.gguf", 0) end
+  local cases, results, rows = {}, {}, {}
+  for i, path in ipairs(paths) do
+    local message
+    cases[i], message = decode_case(cfg, path)
+    if not cases[i] then error(message, 0) end
+  end
+  for i, case in ipairs(cases) do
+    local title = paths[i]:match("[^/]*$")
+    local result = measure(cfg, case, title)
+    results[i] = result
+    local ours, peer = result.ours, result.peer
+    local _, commas = case.prompt:gsub(",", "")
+    local function row(name, key, ratio)
+      rows[#rows + 1] = {
+        name,
+        rate(ours[key]),
+        peer and rate(peer[key]) or "-",
+        peer and spread(ratio) or "-",
+        format.bytes(ours.peak),
+        peer and format.bytes(peer.peak) or "-",
+      }
+    end
+    row(("%s, prompt of %d"):format(title, commas + 1), "prompt_rate", result.prompt_ratio)
+    row(("%s, %d after it"):format(title, cfg.tokens), "rate", result.ratio)
+  end
+  print(format.columns(rows, {
+    head = { "tokens/s", "ours", "llama.cpp", "ratio", "peak", "llama.cpp" },
+    align = { "left", "right", "right", "right", "right", "right" },
+  }))
+  print_circumstances(cfg, results, "weights as the file has them, greedy")
   return results
 end
 
@@ -290,7 +366,7 @@ local function check_place(path)
   end
 end
 
-local function run(cfg, name)
+local function run(cfg, name, paths)
   local all = { threads = core.threads(), isa = core.isa(), version = host.version }
   if name == "ops" then
     all.ops = ops(cfg)
@@ -300,6 +376,8 @@ local function run(cfg, name)
     all.kept = kept(cfg)
   elseif name == "tokenizer" then
     all.tokenizer = encoding(cfg)
+  elseif name == "decode" then
+    all.cases = decode(cfg, paths)
   elseif name == "startup" then
     all.startup = startup(cfg)
   elseif name == "all" then
@@ -308,6 +386,16 @@ local function run(cfg, name)
     all.cases = compare(cfg, { name })
   end
   if cfg.json ~= "" then assert(files.write_json(cfg.json, all)) end
+end
+
+-- The files among the arguments of `bench decode`, which go out of `args`.
+local function take_models(args)
+  local paths, rest = {}, {}
+  for _, arg in ipairs(args) do
+    local list = arg:find("%.gguf$") and arg:sub(1, 1) ~= "-" and paths or rest
+    list[#list + 1] = arg
+  end
+  return paths, rest
 end
 
 return function(args)
@@ -327,12 +415,16 @@ return function(args)
     )
     return 1
   end
+  local paths
+  if name == "decode" then
+    paths, args = take_models(args)
+  end
   local cfg = settings(args)
   check_place(cfg.json)
   if cfg.threads > 0 then
     core.threads(cfg.threads)
     system.setenv("OMP_NUM_THREADS", tostring(cfg.threads)) -- for the workers
   end
-  run(cfg, name)
+  run(cfg, name, paths)
   return 0
 end

@@ -5,6 +5,7 @@
 
 local core = require("perilune.core")
 local host = require("perilune.host")
+local processor = require("perilune.cli.support.processor")
 local system = core.system
 
 local gib = 1024 ^ 3
@@ -40,25 +41,6 @@ local function cgroup_memory()
   end
 end
 
-local function cpu_flags()
-  local flags, model = {}, "unknown processor"
-  local file = io.open("/proc/cpuinfo")
-  if file then
-    for line in file:lines() do
-      model = line:match("^model name%s*:%s*(.+)$") or model
-      local list = line:match("^flags%s*:%s*(.+)$")
-      if list then
-        for flag in list:gmatch("%S+") do
-          flags[flag] = true
-        end
-        break
-      end
-    end
-    file:close()
-  end
-  return flags, model
-end
-
 local checks = {}
 
 function checks.blas()
@@ -87,7 +69,7 @@ function checks.blas()
 end
 
 function checks.simd()
-  local flags, model = cpu_flags()
+  local flags, model = processor.read()
   local best = flags.avx512f and flags.avx512bw and flags.avx512vl and flags.avx512dq and "avx512"
     or flags.avx2 and flags.fma and "avx2"
     or "plain"
