@@ -338,17 +338,29 @@ command(
   end
 )
 
-command("help", ":help [COMMAND]", "command", "this list", function(_, rest)
+local LEFT <const> = 23 -- columns of what is typed, where it fits
+
+local function add_help(lines, call, about, width)
+  local first = format.pad(call, LEFT)
+  if #call > LEFT - 2 then
+    lines[#lines + 1] = call
+    first = (" "):rep(LEFT)
+  end
+  for _, part in ipairs(format.wrap(about, math.max(20, width - LEFT))) do
+    lines[#lines + 1] = first .. part
+    first = (" "):rep(LEFT)
+  end
+end
+
+command("help", ":help [COMMAND]", "command", "this list", function(talk, rest)
   local lines = {}
   for _, row in ipairs(commands.list) do
     if rest == "" or row.name == rest:gsub("^:", "") then
-      lines[#lines + 1] = ("%-39s %s"):format(row.call, row.about)
+      add_help(lines, row.call, row.about, talk:width())
     end
   end
   if #lines == 0 then return nil, commands.unknown(rest) end
-  if rest == "" then
-    lines[#lines + 1] = ("%-39s %s"):format("$ COMMAND", "runs it in the shell")
-  end
+  if rest == "" then add_help(lines, "$ COMMAND", "runs it in the shell", talk:width()) end
   return table.concat(lines, "\n")
 end)
 
