@@ -107,6 +107,103 @@ describe("a model in a GGUF file", function()
     }, "llama.vocab_size is 5, and it can only be 4")
   end)
 
+  -- A file as llama.cpp writes it: the entries and tensors of a model, and more.
+  local function with_factors(model, fields, factors)
+    local path, tensors = exported(model, "float32"), {}
+    local file <close> = assert(files.gguf.open(path))
+    for _, name in ipairs((file:names())) do
+      tensors[name] = assert(file:load(name))
+    end
+    for name, list in pairs(factors) do
+      tensors[name] = pl.tensor(list)
+    end
+    local all = {}
+    for i, field in ipairs {
+      { "general.architecture", "text", "llama" },
+      { "llama.context_length", "u32", 96 },
+      { "llama.embedding_length", "u32", 36 },
+      { "llama.block_count", "u32", 2 },
+      { "llama.feed_forward_length", "u32", 52 },
+      { "llama.attention.head_count", "u32", 6 },
+      { "llama.attention.head_count_kv", "u32", 2 },
+      { "llama.attention.layer_norm_rms_epsilon", "f32", 1e-6 },
+      { "llama.rope.freq_base", "f32", 10000.0 },
+    } do
+      all[i] = field
+    end
+    local out = scratch.path() .. ".gguf"
+    assert(files.gguf.save(out, table.move(fields, 1, #fields, #all + 1, all), tensors))
+    return out
+  end
+
+  local function furthest(a, b)
+    local guard <close> = pl.no_grad() -- luacheck: ignore
+    return (a:logits(packed) - b:logits(packed)):abs():max():item()
+  end
+
+  -- Of the three frequencies 10000^(-i/3), the first turns 5.1 times in 32 positions and is kept,
+  -- the last .01 times and is divided by 8, and the one between stands on the ramp.
+  it("divides rotary frequencies by rope_freqs.weight, as the llama3 scaling does", function()
+    local scaling = {
+      rope_type = "llama3",
+      factor = 8.0,
+      low_freq_factor = 0.125,
+      high_freq_factor = 4.0,
+      original_max_position_embeddings = 32,
+    }
+    local plain = pl.model.new(config_of("llama"), { seed = 4 })
+    local scaled = pl.model.new(config_of("llama", { rope_scaling = scaling }), { seed = 4 })
+    local factors = {}
+    for i = 0, 2 do
+      local waves = 32 / (2 * math.pi * 10000 ^ (i / 3))
+      local kept = math.max(0, math.min(1, (waves - 0.125) / (4 - 0.125)))
+      factors[i + 1] = 1 / ((1 - kept) / 8 + kept)
+    end
+    assert.are.same({ 1.0, 8.0 }, { factors[1], factors[3] })
+    assert.truthy(factors[2] > 1 and factors[2] < 8)
+    local path = with_factors(plain, {}, { ["rope_freqs.weight"] = factors })
+    local read = assert(pl.model.load(path))
+    assert.truthy(furthest(plain, scaled) > 1e-2)
+    assert.truthy(furthest(read, scaled) < 1e-5)
+    local folder = scratch.path()
+    assert(read:save(folder))
+    assert.are.equal(logits(read), logits(assert(pl.model.load(folder))))
+  end)
+
+  it("takes the short ones of Phi 3's factors, and refuses what does not fit", function()
+    local plain = pl.model.new(config_of("llama"), { seed = 4 })
+    local scaling = {
+      rope_type = "longrope",
+      short_factor = { 1.0, 1.5, 2.0 },
+      long_factor = { 1.0, 3.0, 9.0 },
+      attention_factor = 1.25,
+      original_max_position_embeddings = 32,
+    }
+    local scaled = pl.model.new(config_of("llama", { rope_scaling = scaling }), { seed = 4 })
+    local entries = {
+      { "llama.rope.scaling.original_context_length", "u32", 32 },
+      { "llama.rope.scaling.attn_factor", "f32", 1.25 },
+    }
+    local short, long = "rope_factors_short.weight", "rope_factors_long.weight"
+    local both = { [short] = scaling.short_factor, [long] = scaling.long_factor }
+    local read = assert(pl.model.load(with_factors(plain, entries, both)))
+    assert.are.equal(logits(scaled), logits(read))
+    assert.are.equal(32, read:context())
+    local function refused(fields, factors, why)
+      local model, message = pl.model.load(with_factors(plain, fields, factors))
+      assert.is_nil(model)
+      assert.is_truthy(message:find(why, 1, true), message)
+    end
+    refused({}, { ["rope_freqs.weight"] = { 1, 2 } }, "one number for each of 3 rotary pairs")
+    refused({}, { ["rope_freqs.weight"] = { 1, 0, 2 } }, "each value a number from 1e-06")
+    refused(entries, { [short] = { 1, 1, 1 } }, "does not go with the other rotary settings")
+    refused(entries, {}, "'llama.rope.scaling.attn_factor' is 1.25: what it changes")
+    refused({
+      { "llama.rope.scaling.type", "text", "linear" },
+      { "llama.rope.scaling.factor", "f32", 2.0 },
+    }, { ["rope_freqs.weight"] = { 1, 1, 1 } }, "does not go with the other rotary settings")
+  end)
+
   it("is not made of a reward model", function()
     local model = pl.model.new(config_of("llama", { scalar_head = true }))
     local ok, message = gguf_write.save(model, tok, scratch.path() .. ".gguf")

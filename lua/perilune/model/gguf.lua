@@ -63,7 +63,13 @@ local derived = {
   ["rope.scaling.factor"] = true,
   ["rope.scaling.original_context_length"] = true,
   ["rope.scaling.finetuned"] = true,
+  ["rope.scaling.attn_factor"] = true,
 }
+
+-- Tensors that are no parameters: `set_rope` reads them.
+local FREQS <const> = "rope_freqs.weight"
+local SHORT <const>, LONG <const> = "rope_factors_short.weight", "rope_factors_long.weight"
+local rotary_factors = { [FREQS] = true, [SHORT] = true, [LONG] = true }
 
 local function name_of(spec, part)
   local own = spec.family.gguf.names and spec.family.gguf.names[part]
@@ -114,16 +120,65 @@ local function set_key(family, config, key, value)
   return true
 end
 
+-- What each rotary frequency is divided by.
+local function factors_of(file, name, pairs_turned)
+  local tensor, message = file:load(name)
+  if not tensor then return nil, message end
+  local list = tensor:totable()
+  if #tensor:shape() ~= 1 or #list ~= pairs_turned then
+    return nil,
+      ("tensor '%s' has the shape [%s], one number for each of %d rotary pairs wanted"):format(
+        name,
+        table.concat(tensor:shape(), ","),
+        pairs_turned
+      )
+  end
+  for i, value in ipairs(list) do
+    list[i] = shortest(value)
+  end
+  return list
+end
+
+-- Frequencies divided by factors of their own are transformers' longrope, whatever the factors come
+-- from: those of Llama 3.1 hold for every length, Phi 3 has others for longer sequences.
+local function set_factors(file, own, turned, config, info)
+  local short, message = factors_of(file, info[FREQS] and FREQS or SHORT, turned // 2)
+  if not short then return message end
+  local long = short
+  if info[LONG] then
+    long, message = factors_of(file, LONG, turned // 2)
+    if not long then return message end
+  end
+  config.rope_scaling = {
+    rope_type = "longrope",
+    short_factor = short,
+    long_factor = long,
+    attention_factor = shortest(own("scaling.attn_factor") or 1.0),
+    original_max_position_embeddings = info[LONG] and own("scaling.original_context_length")
+      or config.max_position_embeddings,
+  }
+end
+
 -- Rotary positions that are scaled, as transformers writes them.
 local function set_rope(file, arch, head, config, info)
   local function own(key) return file:get(arch .. ".rope." .. key) end
-  local turned = own("dimension_count")
-  if turned and turned ~= head then config.partial_rotary_factor = turned / head end
+  local turned = own("dimension_count") or head
+  if turned ~= head then config.partial_rotary_factor = turned / head end
   local kind, factor = own("scaling.type"), own("scaling.factor")
-  if kind == "none" or kind == nil then
-    if info["rope_freqs.weight"] then
-      return "the tensor 'rope_freqs.weight' gives rotary frequencies of its own: not implemented"
+  local is_plain = kind == nil or kind == "none" or kind == "longrope"
+  local divided = info[FREQS] or info[SHORT] and info[LONG]
+  if is_plain and divided then return set_factors(file, own, turned, config, info) end
+  for name in pairs(rotary_factors) do
+    if info[name] then
+      return ("the tensor '%s' does not go with the other rotary settings: not implemented"):format(
+        name
+      )
     end
+  end
+  if own("scaling.attn_factor") then
+    local text = "the entry '%s.rope.scaling.attn_factor' is %s: what it changes is not implemented"
+    return text:format(arch, own("scaling.attn_factor"))
+  elseif kind == "none" or kind == nil then
     return nil
   elseif kind == "linear" and factor then
     config.rope_scaling = { rope_type = "linear", factor = shortest(factor) }
@@ -226,7 +281,8 @@ function gguf.tensors(file, spec, keep, is_wanted)
   end
   for _, name in ipairs(names) do
     local parameter, part = place(spec, parts, name)
-    if not parameter and not (own.ignored and own.ignored[name]) then
+    local is_known = rotary_factors[name] or own.ignored and own.ignored[name]
+    if not parameter and not is_known then
       return nil, ("tensor '%s' belongs to no parameter of this architecture"):format(name)
     elseif parameter and (not is_wanted or is_wanted(parameter)) then
       local tensor, message = file:load(name, keep and #info[name].shape > 1)
