@@ -121,6 +121,16 @@ static void checkpoint_drop(void *data)
     pl_free(ctx, cp);
 }
 
+/* Puts a view that the scope frees into the box: an input and its gradient do not wait for the
+** collector, which sees a few bytes where there are megabytes. */
+static void free_box(lua_State *L, int index)
+{
+    pl_tensor **box = lua_touserdata(L, index), *x = *box, *view;
+    lb_check(L, pl_tensor_view(lb_ctx(L), &view, x, 0, pl_tensor_rank(x), pl_tensor_shape(x)));
+    *box = view;
+    pl_tensor_release(x);
+}
+
 /* Runs protected: recomputes with a tape and walks it. */
 static int recompute(lua_State *L)
 {
@@ -128,12 +138,14 @@ static int recompute(lua_State *L)
     pl_ctx *ctx = lb_ctx(L);
     guard_new(L, true);
     lua_toclose(L, -1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, cp->fn);
+    const int boxes = lua_gettop(L);
     for (int i = 0; i < cp->n; i++) {
         pl_tensor **box = lb_new_tensor(L);
         pl_tensor_retain(cp->x[i]);
         *box = cp->x[i];
     }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, cp->fn);
+    for (int i = 0; i < cp->n; i++) lua_pushvalue(L, boxes + 1 + i);
     lua_call(L, cp->n, 1);
     pl_tensor *y = lb_check_tensor(L, -1);
     lb_check(L, pl_backward(ctx, y, cp->d_out[0]));
@@ -141,6 +153,7 @@ static int recompute(lua_State *L)
         cp->d_in[i] = pl_tensor_grad(cp->x[i]);
         if (cp->d_in[i] != NULL) pl_tensor_retain(cp->d_in[i]);
     }
+    for (int i = 0; i < cp->n; i++) free_box(L, boxes + 1 + i);
     return 0;
 }
 
