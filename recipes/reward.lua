@@ -80,7 +80,18 @@ for i, set in ipairs(train) do
   local into = held_out_names[set.row.labeler] and held_out or kept
   into[#into + 1] = i
 end
-local epochs = data.epochs(#kept, cfg.batch_size, cfg.seed, "reward.order")
+local function tokens_of(set)
+  local tokens = 0
+  for _, sequence in ipairs(set.sequences) do
+    tokens = tokens + #sequence
+  end
+  return tokens
+end
+local epochs = data.epochs(#kept, cfg.batch_size, cfg.seed, "reward.order", {
+  size = function(i) return tokens_of(train[kept[i]]) end,
+  passes = cfg.num_train_epochs,
+  max_tokens = cfg.micro_batch_tokens,
+})
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)
 
@@ -186,10 +197,7 @@ for step = state.step + 1, steps do
   run:at(step)
   local sets, sizes = batch.take(train, batch.take(kept, (epochs.at(step)))), {}
   for i, set in ipairs(sets) do -- for cutting into micro-batches a set counts as one piece
-    sizes[i] = 0
-    for _, sequence in ipairs(set.sequences) do
-      sizes[i] = sizes[i] + #sequence
-    end
+    sizes[i] = tokens_of(set)
   end
   if step == 1 then
     check:time {

@@ -96,7 +96,11 @@ if reward_model then
     cfg.select_prompts
   )
 end
-local epochs = data.epochs(#train.sequences, cfg.batch_size, cfg.seed, "sft.order")
+local epochs = data.epochs(#train.sequences, cfg.batch_size, cfg.seed, "sft.order", {
+  size = function(i) return train.lengths[i] end,
+  passes = cfg.num_train_epochs,
+  max_tokens = cfg.micro_batch_tokens,
+})
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
 local optimizer = pl.adamw(model.block)
 

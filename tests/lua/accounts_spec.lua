@@ -154,6 +154,39 @@ describe("rows in are used, or left out for a reason:", function()
       assert.are.equal(7, #seen)
     end
   end)
+
+  it("a plan's last step takes the part with the largest forward of the whole run", function()
+    local sizes, share, passes = { 5, 1, 4, 2, 8, 3, 1 }, nil, 6
+    local whole = { size = function(i) return sizes[i] end, passes = passes, max_tokens = 100 }
+    local function tokens(part)
+      local sum = 0
+      for _, i in ipairs(part) do
+        sum = sum + sizes[i]
+      end
+      return sum
+    end
+    local function planned(steps)
+      data.trial = { last = 2, steps = steps, note = function(s) share = s end }
+      local epochs = data.epochs(7, 2, 3, "accounts.pass", whole)
+      data.trial = false
+      return epochs
+    end
+    local epochs, most, all = data.epochs(7, 2, 3, "accounts.pass", whole), {}, {}
+    for step = 1, epochs.steps * passes do
+      local here = tokens((epochs.at(step)))
+      most[step] = math.max(most[step - 1] or 0, here)
+      all[step] = (all[step - 1] or 0) + here
+    end
+    for _, steps in ipairs { 1, 3, 5, math.maxinteger } do
+      local last = math.min(steps, #most)
+      local trial = planned(steps)
+      assert.are.same((epochs.at(1)), (trial.at(1)))
+      assert.are.equal(most[last], tokens((trial.at(2))))
+      assert.are.equal(all[last] / last / most[last], share)
+    end
+    whole.max_tokens = 1 -- a forward for each: the longest alone counts
+    assert.are.equal(8, math.max(table.unpack(pl.batch.take(sizes, (planned(99).at(2))))))
+  end)
 end)
 
 describe("nothing measured", function()

@@ -3,7 +3,9 @@
 -- Nothing is guessed from formulas: the recipe itself runs two steps with half of the layers of its
 -- models and two with three quarters of them, each in a process of its own. What a layer adds is in
 -- the difference, and everything but the layers is in both; so memory and time of the whole are a
--- line through two measured points. Data, batches, adapters, dtypes and kernels are the run's own.
+-- line through two measured points. Data, batches, adapters, dtypes and kernels are the run's own;
+-- the second step of SFT and of reward models takes the largest batch that the run (of --max_steps,
+-- when they are given) will meet.
 --
 -- A run that does not fit into the memory that is free, or into --memory 16GB of another machine,
 -- is refused (exit status 1), with the smallest change of a setting that would make it fit, tried
@@ -16,7 +18,7 @@ local host = require("perilune.host")
 local run = require("perilune.run")
 
 local USAGE <const> = "perilune plan RECIPE [--memory SIZE] [--key value]"
-local STEPS <const> = 2 -- the first warms caches, the second is timed
+local STEPS <const> = 2 -- the first warms caches and makes moments, the last is timed
 local SPARE <const> = 0.05 -- of the free memory is left to others
 
 -- Changes that make a run smaller and leave its result as it is, or nearly: in the order in which
@@ -32,12 +34,40 @@ local CHANGES <const> = {
 
 local function fail(...) io.stderr:write("perilune plan: ", string.format(...), "\n") end
 
+-- Takes --name and its value out of the words: the last one given, "" when none follows.
+local function take_value(words, name)
+  local value
+  for i = #words, 1, -1 do
+    local given = words[i]:sub(1, #name + 1) == name .. "=" and words[i]:sub(#name + 2)
+    if given or words[i] == name then
+      value = value or given or words[i + 1] or ""
+      if not given then table.remove(words, i + 1) end
+      table.remove(words, i)
+    end
+  end
+  return value
+end
+
+-- Takes --max_steps out of the words: those of the run that is planned.
+local function take_steps(words)
+  local value = take_value(words, "--max_steps")
+  local steps = value and math.tointeger(tonumber(value))
+  if value and not (steps and steps >= 0) then return nil, value end
+  return steps and steps > 0 and steps or math.maxinteger
+end
+
 -- Runs the first steps with few layers; nil when it fails, and then what it said.
-local function trial(words, folder, layers)
+local function trial(what, folder, layers)
   local place = ("%s/%d-layers"):format(folder, layers)
-  local setup = ("require('perilune.cli.support.trial')(%d, %q)"):format(layers, place .. ".depth")
-  local command = { host.executable, "-e", setup, "run", table.unpack(words) }
-  for _, word in ipairs { "--output_dir=" .. place, "--max_steps=" .. STEPS, "--quiet" } do
+  local last = math.min(STEPS, what.most)
+  local setup = ("require('perilune.cli.support.trial')(%d, %d, %d, %q)"):format(
+    layers,
+    last,
+    what.most,
+    place .. ".whole"
+  )
+  local command = { host.executable, "-e", setup, "run", table.unpack(what.words) }
+  for _, word in ipairs { "--output_dir=" .. place, "--max_steps=" .. last, "--quiet" } do
     command[#command + 1] = word
   end
   command[#command + 1] = "--overwrite_output_dir"
@@ -50,8 +80,8 @@ local function trial(words, folder, layers)
   end
   local summary = files.read_json(place .. "/summary.json")
   local rows = run.read_rows(place .. "/metrics.jsonl")
-  local depth = files.read(place .. ".depth")
-  if not summary or not summary.all_steps or not depth then
+  local whole = files.read_json(place .. ".whole")
+  if not summary or not summary.all_steps or not whole then
     return nil, "the recipe trains no model step by step: there is nothing to plan\n"
   end
   local ends = {} -- when each step was done
@@ -60,16 +90,17 @@ local function trial(words, folder, layers)
   end
   local memory = summary.memory
   local waiting = memory.held_peak - memory.tensors_peak
+  -- A run of a single step is timed with its beginning.
+  local largest_seconds = ends[2] and ends[2] - ends[1] or ends[1]
   return {
     layers = layers,
-    depth = math.tointeger(depth),
+    depth = math.tointeger(whole.depth),
     tensors = memory.tensors,
     tensors_peak = memory.tensors_peak,
     waiting = waiting,
     peak = memory.peak - waiting,
-    steps = summary.all_steps,
-    -- A run of a single step is timed with its beginning.
-    step_seconds = ends[2] and ends[2] - ends[1] or ends[1],
+    steps = math.min(summary.all_steps, what.most),
+    step_seconds = largest_seconds * whole.share,
   }
 end
 
@@ -100,17 +131,17 @@ end
 -- With few layers the peak may be the loss's over the vocabulary and not the layers'; so the line
 -- goes through half and three quarters of them. A trial with one layer tells how many there are. A
 -- line through it and the half lies below the whole: what is too large there is not tried further.
-local function measure(words, folder, room)
-  local one, message = trial(words, folder, 1)
+local function measure(what, folder, room)
+  local one, message = trial(what, folder, 1)
   if not one then return nil, message end
   local half = math.max(2, one.depth // 2)
   local middle
-  middle, message = trial(words, folder, half)
+  middle, message = trial(what, folder, half)
   if not middle then return nil, message end
   local least = extended(one, middle)
   if least.peak > room or half >= one.depth then return least end
   local more
-  more, message = trial(words, folder, math.max(half + 1, one.depth * 3 // 4))
+  more, message = trial(what, folder, math.max(half + 1, one.depth * 3 // 4))
   return more and extended(middle, more), message
 end
 
@@ -129,18 +160,18 @@ local function show(plan, free)
   print(format.columns(rows))
 end
 
-local function with_change(words, change)
-  local changed = table.move(words, 1, #words, 1, {})
+local function with_change(what, change)
+  local changed = table.move(what.words, 1, #what.words, 1, {})
   changed[#changed + 1] = change[1]
   changed[#changed + 1] = change[2]
-  return changed
+  return { words = changed, most = what.most }
 end
 
 -- The first change that makes the run fit, with its plan; a recipe that does not know a key fails
 -- its trial and the next is tried.
-local function remedy(words, folder, room)
+local function remedy(what, folder, room)
   for _, change in ipairs(CHANGES) do
-    local plan = measure(with_change(words, change), folder, room)
+    local plan = measure(with_change(what, change), folder, room)
     if plan and plan.peak <= room then return change, plan end
   end
 end
@@ -154,29 +185,22 @@ local function bytes_of(text)
   return scale and tonumber(number) and tonumber(number) * scale
 end
 
--- Takes --memory out of the words: bytes, what is free without it; nil when it is wrong.
+-- Bytes of --memory, taken out of the words; what is free without it; nil when it is wrong.
 local function take_memory(words)
-  for i, word in ipairs(words) do
-    local given = word:match("^%-%-memory=(.*)$") or word == "--memory" and (words[i + 1] or "")
-    if given then
-      table.remove(words, i)
-      if word == "--memory" then table.remove(words, i) end
-      return bytes_of(given)
-    end
-  end
-  return core.system.meminfo().available
+  local given = take_value(words, "--memory")
+  return given and bytes_of(given) or not given and core.system.meminfo().available or nil
 end
 
-local function plan_run(words, folder, free)
+local function plan_run(what, folder, free)
   local room = free * (1 - SPARE)
-  local plan, message = measure(words, folder, room)
+  local plan, message = measure(what, folder, room)
   if not plan then
     fail("two steps with few layers were tried and failed:\n%s", (message:gsub("\n$", "")))
     return 1
   end
   show(plan, free)
   if plan.peak <= room then return 0 end
-  local change, smaller = remedy(words, folder, room)
+  local change, smaller = remedy(what, folder, room)
   if change then
     local setting = table.concat(change, " ", 1, change[2] and 2 or 1)
     fail("this does not fit; %s makes it %s (%s)", setting, format.bytes(smaller.peak), change[3])
@@ -196,8 +220,13 @@ return function(args)
     fail("--memory wants a size such as 16GB, 1.5GiB or 800MB")
     return 1
   end
+  local most, wrong = take_steps(args)
+  if not most then
+    fail("--max_steps wants a number of steps, not %q", wrong)
+    return 1
+  end
   local folder = assert(files.folder_begin((os.getenv("TMPDIR") or "/tmp") .. "/perilune-plan"))
-  local ok, code = pcall(plan_run, args, folder, free)
+  local ok, code = pcall(plan_run, { words = args, most = most }, folder, free)
   files.folder_discard(folder)
   if not ok then error(code, 0) end
   return code

@@ -15,6 +15,7 @@
 --
 -- May use: base, store, ingest.
 
+local batch = require("perilune.data.batch")
 local chat = require("perilune.data.chat")
 local encode = require("perilune.data.encode")
 local files = require("perilune.base.files")
@@ -29,6 +30,11 @@ local data = {}
 
 --- The template of a name: see perilune.data.template.
 data.template = require("perilune.data.template")
+
+--- Set by `perilune plan`, which runs a few steps: {last =, steps =, note =}. Then step `last`
+-- takes the part of `epochs` with the largest forward among those of the first `steps`, and `note`
+-- is told what part of its tokens the mean part has.
+data.trial = false
 
 -- "PATH#PART.SIDE" or "PATH#SET:PART.SIDE" of a store; nil when that is the name of a file.
 local function store_part(path)
@@ -511,26 +517,58 @@ function data.text(tok, path, length)
   })
 end
 
+-- Of the parts of so many steps the one with the largest forward, and how much of its size the mean
+-- part has.
+local function largest_part(part, steps, whole)
+  local chosen, most, its_size, all = 1, 0, 0, 0
+  for step = 1, steps do
+    local sizes, total = {}, 0
+    for i, index in ipairs((part(step))) do
+      sizes[i] = whole.size(index)
+      total = total + sizes[i]
+    end
+    for _, indices in ipairs(batch.split(sizes, whole.max_tokens)) do
+      local forward = 0
+      for _, i in ipairs(indices) do
+        forward = forward + sizes[i]
+      end
+      if forward > most then
+        chosen, most, its_size = step, forward, total
+      end
+    end
+    all = all + total
+  end
+  return chosen, all / steps / its_size
+end
+
 --- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its
 -- last part may be smaller.
 -- @tparam integer n
 -- @tparam integer size
 -- @tparam integer seed
 -- @tparam string name of the random stream, such as "sft.order"
+-- @tparam ?table whole what `perilune plan` must know to try the largest part: `size(i)`, the
+--   tokens of one of the n, `passes`, how many there will be, `max_tokens` of a forward
 -- @treturn table `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part,
 --   and the number of its pass, from 1
-function data.epochs(n, size, seed, name)
+function data.epochs(n, size, seed, name, whole)
   if n < 1 then error("the data set is empty: there is nothing to train on", 0) end
   local steps, pass, order = (n + size - 1) // size, nil, nil
+  local function part(step)
+    local wanted, place = (step - 1) // steps + 1, (step - 1) % steps
+    if wanted ~= pass then
+      pass, order = wanted, random.permutation(n, seed, name, wanted)
+    end
+    return table.move(order, place * size + 1, math.min(n, (place + 1) * size), 1, {}), pass
+  end
+  local trial = data.trial
+  if not trial or not whole then return { steps = steps, at = part } end
+  local all = math.min(steps * whole.passes, trial.steps)
+  local largest, share = largest_part(part, all, whole)
+  trial.note(share)
   return {
     steps = steps,
-    at = function(step)
-      local wanted, place = (step - 1) // steps + 1, (step - 1) % steps
-      if wanted ~= pass then
-        pass, order = wanted, random.permutation(n, seed, name, wanted)
-      end
-      return table.move(order, place * size + 1, math.min(n, (place + 1) * size), 1, {}), pass
-    end,
+    at = function(step) return part(step == trial.last and largest or step) end,
   }
 end
 

@@ -113,6 +113,9 @@ local function read_llama2c(path)
   if not config then return nil, tensors end
   local spec, message = spec_of(config)
   if not spec then return nil, ("%s: %s"):format(path, message) end
+  for name in pairs(tensors) do
+    if not is_wanted(name) then tensors[name] = nil end
+  end
   return { config = config, spec = spec, texts = {} }, families.from_file(spec, tensors)
 end
 
