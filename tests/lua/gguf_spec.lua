@@ -168,6 +168,39 @@ describe("a model in a GGUF file", function()
     local folder = scratch.path()
     assert(read:save(folder))
     assert.are.equal(logits(read), logits(assert(pl.model.load(folder))))
+    local written = assert(pl.model.load(exported(scaled, "float32")))
+    assert.are.same(read.config.rope_scaling, written.config.rope_scaling)
+    assert.are.equal(logits(read), logits(assert(pl.model.load(exported(read, "float32")))))
+  end)
+
+  it("has the rotary settings of older configs, and turned shares of heads", function()
+    local again
+    for _, kind in ipairs { "linear", "yarn" } do
+      local scaled = config_of("llama", { rope_scaling = { type = kind, factor = 2.0 } })
+      local model = pl.model.new(scaled, { seed = 4 })
+      again = assert(pl.model.load(exported(model, "float32")))
+      assert.are.equal(kind, again.config.rope_scaling.rope_type)
+      assert.are.equal(logits(model), logits(again))
+    end
+    local share = { model_type = "phi3", hidden_size = 48, partial_rotary_factor = 0.5 }
+    local model = pl.model.new(config_of("llama", share), { seed = 4 })
+    again = assert(pl.model.load(exported(model, "float32")))
+    assert.are.equal(0.5, again.config.partial_rotary_factor)
+    assert.are.equal(logits(model), logits(again))
+  end)
+
+  it("is not written with rotary settings that llama.cpp has no place for", function()
+    local scaling = {
+      rope_type = "llama3",
+      factor = 8.0,
+      low_freq_factor = 1.0,
+      high_freq_factor = 4.0,
+      original_max_position_embeddings = 32,
+    }
+    local config = config_of("llama", { model_type = "qwen2", rope_scaling = scaling })
+    local ok, message = gguf_write.save(pl.model.new(config), tok, scratch.path() .. ".gguf")
+    assert.is_nil(ok)
+    assert.are.equal("rotary positions of the kind 'llama3' cannot be written", message)
   end)
 
   it("takes the short ones of Phi 3's factors, and refuses what does not fit", function()

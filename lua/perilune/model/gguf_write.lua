@@ -1,8 +1,9 @@
 --- A model as a GGUF file that llama.cpp opens: what perilune.model.gguf reads, the other way.
 --
 -- Matrices are written as float32, float16, bfloat16 or q8_0 (a row that is no whole number of its
--- blocks: float16), the rest as float32. What llama.cpp has no place for is refused: scalar heads,
--- rotary scalings other than linear and yarn, word cuts that it does not know by name.
+-- blocks: float16), the rest as float32. Rotary scalings are linear, yarn, or for the architecture
+-- llama factors of the frequencies (llama3). What llama.cpp has no place for is refused: scalar
+-- heads, other scalings, word cuts that it does not know by name.
 
 local core = require("perilune.core")
 local families = require("perilune.model.families")
@@ -16,13 +17,35 @@ local file_types = { float32 = 0, float16 = 1, q8_0 = 7, bfloat16 = 32 }
 
 -- ---- entries ------------------------------------------------------------------------------------
 
+local function is_same(a, b)
+  for i, value in ipairs(a) do
+    if value ~= b[i] then return false end
+  end
+  return #a == #b
+end
+
+-- What the plain frequencies are divided by, where that is all of a scaling and llama.cpp reads it.
+local function rope_factors(spec)
+  local read, own = spec.rope, spec.family
+  local s, kind = read.settings, read.settings.kind
+  if (own.gguf.arch or own.model_type) ~= "llama" then return nil end
+  local holds_always = kind == "longrope"
+    and not read.options.scale
+    and s.original_max_position_embeddings == spec.context
+    and is_same(s.short_factor, s.long_factor)
+  if kind ~= "llama3" and not holds_always then return nil end
+  local factors, turned = {}, read.options.rotary_dim or spec.head_dim
+  for i, frequency in ipairs(read.frequencies) do
+    factors[i] = s.rope_theta ^ (-2 * (i - 1) / turned) / frequency
+  end
+  return factors
+end
+
 local function rope_fields(add, spec)
-  local settings = spec.rope.settings or {}
-  local kind = settings.rope_type or "default"
-  add("rope.freq_base", "f32", settings.rope_theta or spec.rope.theta)
-  local turned = spec.rope.rotary_dim
-  add("rope.dimension_count", "u32", turned and turned > 0 and turned or spec.head_dim)
-  if kind == "default" then return nil end
+  local settings, kind = spec.rope.settings, spec.rope.settings.kind
+  add("rope.freq_base", "f32", settings.rope_theta)
+  add("rope.dimension_count", "u32", spec.rope.options.rotary_dim or spec.head_dim)
+  if kind == "default" or rope_factors(spec) then return nil end
   if kind ~= "linear" and kind ~= "yarn" then
     return ("rotary positions of the kind '%s' cannot be written"):format(kind)
   end
@@ -221,6 +244,8 @@ local function tensors_of(model, dtype)
     end
     result[found.name .. ending] = stored(tensor, dtype)
   end
+  local factors = spec.rope and rope_factors(spec)
+  if factors then result["rope_freqs.weight"] = core.tensor(factors) end
   return result
 end
 
