@@ -1788,8 +1788,9 @@ function pl.data.each(path, account) end
 ---@param size integer
 ---@param seed integer
 ---@param name string # of the random stream, such as "sft.order"
+---@param whole? table # what `perilune plan` must know to try the largest part: `size(i)`, the tokens of one of the n, `passes`, how many there will be, `max_tokens` of a forward
 ---@return table # `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part, and the number of its pass, from 1
-function pl.data.epochs(n, size, seed, name) end
+function pl.data.epochs(n, size, seed, name, whole) end
 
 --- Training examples and which of their tokens are trained. An example whose prompt leaves no room
 --- for an answer is left out; a longer one loses its earliest turns, or the end of its answer.

@@ -2,6 +2,7 @@
 -- left out, each for a reason, from a list as from a file; and nothing measured is not a number.
 
 local pl = require("perilune")
+local trial = require("perilune.data.trial")
 local scratch = dofile("tests/lua/support/scratch.lua")
 
 local data = pl.data
@@ -166,9 +167,9 @@ describe("rows in are used, or left out for a reason:", function()
       return sum
     end
     local function planned(steps)
-      data.trial = { last = 2, steps = steps, note = function(s) share = s end }
+      trial.last, trial.steps, trial.note = 2, steps, function(s) share = s end
       local epochs = data.epochs(7, 2, 3, "accounts.pass", whole)
-      data.trial = false
+      trial.last = nil
       return epochs
     end
     local epochs, most, all = data.epochs(7, 2, 3, "accounts.pass", whole), {}, {}
@@ -179,9 +180,9 @@ describe("rows in are used, or left out for a reason:", function()
     end
     for _, steps in ipairs { 1, 3, 5, math.maxinteger } do
       local last = math.min(steps, #most)
-      local trial = planned(steps)
-      assert.are.same((epochs.at(1)), (trial.at(1)))
-      assert.are.equal(most[last], tokens((trial.at(2))))
+      local plan = planned(steps)
+      assert.are.same((epochs.at(1)), (plan.at(1)))
+      assert.are.equal(most[last], tokens((plan.at(2))))
       assert.are.equal(all[last] / last / most[last], share)
     end
     whole.max_tokens = 1 -- a forward for each: the longest alone counts

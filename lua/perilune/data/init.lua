@@ -25,16 +25,12 @@ local lfs = require("lfs")
 local random = require("perilune.base.random")
 local store = require("perilune.store")
 local token_cache = require("perilune.data.token_cache")
+local trial = require("perilune.data.trial")
 
 local data = {}
 
 --- The template of a name: see perilune.data.template.
 data.template = require("perilune.data.template")
-
---- Set by `perilune plan`, which runs a few steps: {last =, steps =, note =}. Then step `last`
--- takes the part of `epochs` with the largest forward among those of the first `steps`, and `note`
--- is told what part of its tokens the mean part has.
-data.trial = false
 
 -- "PATH#PART.SIDE" or "PATH#SET:PART.SIDE" of a store; nil when that is the name of a file.
 local function store_part(path)
@@ -561,8 +557,7 @@ function data.epochs(n, size, seed, name, whole)
     end
     return table.move(order, place * size + 1, math.min(n, (place + 1) * size), 1, {}), pass
   end
-  local trial = data.trial
-  if not trial or not whole then return { steps = steps, at = part } end
+  if not trial.last or not whole then return { steps = steps, at = part } end
   local all = math.min(steps * whole.passes, trial.steps)
   local largest, share = largest_part(part, all, whole)
   trial.note(share)

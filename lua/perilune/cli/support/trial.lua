@@ -3,9 +3,9 @@
 -- to a file: `depth`, the layers of the deepest model, and `share`, the mean batch's part of the
 -- tokens of the largest.
 
-local data = require("perilune.data")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
+local of_data = require("perilune.data.trial")
 local origin = require("perilune.model.origin")
 
 --- @tparam integer layers how many are loaded
@@ -24,9 +24,6 @@ return function(layers, last, steps, path)
       if depth > whole.depth then note("depth", depth) end
     end,
   }
-  data.trial = {
-    last = last,
-    steps = steps,
-    note = function(share) note("share", share) end,
-  }
+  of_data.last, of_data.steps = last, steps
+  of_data.note = function(share) note("share", share) end
 end
