@@ -317,6 +317,10 @@ function Model:hidden(batch, opts) end
 ---@return perilune.Tensor # [T, V]
 function Model:logits(batch) end
 
+--- Memory of the parameters, those of a frozen base among them.
+---@return integer # bytes
+function Model:memory() end
+
 --- Reads back what `write` wrote, into a model that was made the same way.
 ---@param dir string
 ---@return boolean? # true

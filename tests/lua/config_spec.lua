@@ -249,6 +249,17 @@ describe("a name that is not there", function()
     )
   end)
 
+  it("says where the optimizer's keys come from", function()
+    local cfg = make {}
+    assert.is_truthy(
+      message_of(function() return cfg.adam_beta1 end):find(
+        "there is no key 'adam_beta1' in the config of ppo; pl.config.adam {} among its rows",
+        1,
+        true
+      )
+    )
+  end)
+
   it("is an error when written", function()
     local cfg = make {}
     local message = message_of(function() cfg.lamm = 1 end)

@@ -404,6 +404,18 @@ end)
 
 -- ---- preferences --------------------------------------------------------------------------------
 
+describe("log-probs of sequences", function()
+  it("are of parts: a batch, or sequences alone, are refused with what takes them", function()
+    local model = pl.model.new(toy.configs.llama)
+    for _, wrong in ipairs { { { 1, 2 } }, batch.pack { { 1, 2 } } } do
+      local ok, message = pcall(loss.sequence_logprobs, model, wrong)
+      assert.is_false(ok)
+      assert.is_truthy(message:find("'parts' must be those of batch.parts", 1, true), message)
+    end
+    assert.are.equal(0, #loss.sequence_logprobs(model, {}))
+  end)
+end)
+
 describe("a preference", function()
   local function rank(scores, ranks, opts)
     local s = pl.tensor(scores):requires_grad(true)

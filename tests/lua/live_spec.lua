@@ -176,6 +176,16 @@ describe("a run", function()
     assert.are.equal(text:format(folder, hash), out)
     assert.are.equal(hash, summary(folder .. "-replay").weights_hash)
 
+    -- The steps given by a resume are those of the replay too.
+    local journal = scratch.read(folder .. "/journal.jsonl")
+    local resumed = '{"step":3,"key":"max_steps","old":0,"new":6,"by":"resume"}\n'
+    scratch.write(folder .. "/journal.jsonl", journal .. resumed)
+    local again = folder .. "-again"
+    ending, out, err =
+      perilune("replay", folder, "--output_dir", again, "--reward_function", w.reward)
+    assert.are.equal("exit 0", ending, out .. err)
+    scratch.write(folder .. "/journal.jsonl", journal)
+
     -- Without the last change it is another run, and the first difference is named.
     local lines = scratch.read(folder .. "/journal.jsonl"):gsub('[^\n]*"lam"[^\n]*\n', "")
     scratch.write(folder .. "/journal.jsonl", lines)

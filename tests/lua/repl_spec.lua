@@ -165,6 +165,8 @@ describe("pretty.show", function()
     { cyclic, '{ name = "me", self = <cycle> }' },
     { setmetatable({}, { __tostring = function() return "shows itself" end }), "shows itself" },
     { { { { { { 1 } } } } }, "{ { { { {...} } } } }" },
+    { core.zeros { 2, 1 }, "float32[2,1] | min 0 mean 0 max 0\n  0\n  0" },
+    { { w = core.zeros { 2, 1 }, n = 1 }, "{ n = 1, w = float32[2,1] | min 0 mean 0 max 0 }" },
   }
   for i, case in pairs(cases) do
     it("case " .. i, function() assert.are.equal(case[2], pretty.show(case[1])) end)
@@ -310,8 +312,11 @@ describe("a session without a terminal", function()
         .. "(:up, :down, :locals look at these calls)",
       lost.error
     )
-    assert.truthy(s:eval(":locals").text:find("a = 21\nb = 42\nseen = 42", 1, true))
-    assert.are.equal("session", s:eval("seen").text:sub(2, -2))
+    assert.are.equal('"session"\tnil', s:eval("seen, b").text)
+    assert.are.equal("1  repl:1  inner\na = 21\nb = 42\nseen = 42", s:eval(":locals").text)
+    assert.are.equal("42\t42", s:eval("b, seen").text) -- what was listed can be typed
+    assert.are.equal("", s:eval(":leave").text)
+    assert.are.equal('"session"\tnil', s:eval("seen, b").text)
     s:eval(":frame 1")
     assert.are.equal("42\t21", s:eval("seen, a").text)
     assert.are.same({ "seen" }, (complete.candidates(s:visible(), "see")))
@@ -383,6 +388,19 @@ describe("a session without a terminal", function()
     assert.truthy(who:find("n  integer  3\n", 1, true), who)
     assert.truthy(who:find("w  Tensor   float32 [4, 2]  32 B", 1, true), who)
     assert.truthy(who:find("tensors in all: 32 B", 1, true))
+    rawset(
+      s.env,
+      "m",
+      require("perilune").model.new(dofile("tests/lua/support/toy.lua").configs.llama)
+    )
+    who = s:eval(":who").text
+    local held = s.env.m:memory()
+    assert.are.equal(s.env.m.block:flat():memory(), held)
+    assert.truthy(who:find("m  model    [%d.]+k parameters in float32 +[%d.]+ KiB\n"), who)
+    assert.truthy(
+      who:find("all: " .. require("perilune.base.format").bytes(held + 32), 1, true),
+      who
+    )
     assert.truthy(s:eval(":mem").text:find("^tensors  .* now, .* at most"))
     assert.truthy(s:eval(":time n + 1").text:find("^4\n[%d.]+ %a+ %(processor time"))
     assert.truthy(s:eval(":timeit n + 1").text:find("^median .* best .* of %d+$"))
@@ -393,6 +411,21 @@ describe("a session without a terminal", function()
     assert.are.equal(
       "there is no command :tme; did you mean 'time'?; :help lists them",
       s:eval(":tme").error
+    )
+  end)
+
+  it(":plot names the metric that was meant, or those there are", function()
+    local folder = scratch.path()
+    require("lfs").mkdir(folder)
+    scratch.write(folder .. "/metrics.jsonl", '{"step":1,"objective/kl":0.5,"lr":1}\n')
+    local s = fresh()
+    assert.are.equal(
+      folder .. " has no metric 'kl'; did you mean 'objective/kl'?",
+      s:eval(":plot " .. folder .. " kl").error
+    )
+    assert.are.equal(
+      folder .. " has no metric 'reward'; it has lr, objective/kl, step",
+      s:eval(":plot " .. folder .. " reward").error
     )
   end)
 

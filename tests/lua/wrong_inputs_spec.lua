@@ -35,6 +35,7 @@ local wrong_files = {
     .. "end\n",
   ["nan.lua"] = "return function(_, a) local t = {} for i = 1, #a do t[i] = 0/0 end return t end\n",
   ["index.lua"] = "local t\nreturn function() return t.x end\n",
+  ["table.lua"] = "error(setmetatable({}, { __tostring = function() return 'no beans' end }))\n",
   ["raises.lua"] = "return function() error('out of coffee') end\n",
   ["cut.lua"] = "return function(_, a\n",
   ["stories.txt"] = "One story.\nAnother.\n",
@@ -131,6 +132,7 @@ local rows = {
     PPO .. " --reward_function index.lua",
     "reward_function index.lua failed: index.lua:2: tried to index a nil value (upvalue 't')",
   },
+  { PPO .. " --reward_function table.lua", "reward_function table.lua failed: no beans" },
   {
     EVAL .. " --dataset prompts.jsonl --reward_function raises.lua",
     "reward_function raises.lua failed: raises.lua:1: out of coffee",

@@ -66,6 +66,15 @@ local function recipe_of(folder, saved, given)
   return path
 end
 
+-- How many steps the run was given when it was resumed the last time; nil when that was not told.
+local function resumed_steps(folder)
+  local steps
+  for _, entry in ipairs(run.read_rows(folder .. "/journal.jsonl") or {}) do
+    if entry.by == "resume" and entry.key == "max_steps" then steps = entry.new end
+  end
+  return steps
+end
+
 local function settings_of(saved, given, folder, output)
   local settings = {}
   for key, value in pairs(saved) do
@@ -76,6 +85,7 @@ local function settings_of(saved, given, folder, output)
       if row.transient then settings[key] = nil end
     end
   end
+  settings.max_steps = resumed_steps(folder) or settings.max_steps
   for key, value in pairs(given) do
     settings[key] = value
   end
@@ -83,8 +93,11 @@ local function settings_of(saved, given, folder, output)
   return settings
 end
 
--- Names of metrics that tell of the machine, not of the result.
-local function is_time(name) return name == "time" or name:find("seconds") or name:find("_per_") end
+-- Names of metrics that tell of the machine, or of how a change was made, not of the result: one
+-- that a resume made is not made again (max_steps).
+local function is_aside(name)
+  return name == "time" or name == "changed" or name:find("seconds") or name:find("_per_")
+end
 
 -- The first difference of two lists of rows, as a sentence; nil when the shorter one is like the
 -- beginning of the other.
@@ -93,7 +106,7 @@ local function difference(old, new)
     local names = {}
     for _, row in ipairs { old[i], new[i] } do
       for name in pairs(row) do
-        names[name] = not is_time(name) or nil
+        names[name] = not is_aside(name) or nil
       end
     end
     for name in pairs(names) do

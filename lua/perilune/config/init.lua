@@ -206,6 +206,12 @@ local function note_reader(self, key)
   self.early[key] = true
 end
 
+-- The keys that pl.adamw reads.
+local of_adam = {}
+for _, row in ipairs(adam {}) do
+  of_adam[param.new(row).name] = true
+end
+
 function Config.__index(cfg, key)
   local self = hidden[cfg]
   local value = self.values[key]
@@ -217,14 +223,9 @@ function Config.__index(cfg, key)
   end
   local one = self.by_name[key]
   if one and one.derived then return one.default(cfg) end
-  error(
-    ("there is no key '%s' in the config of %s%s"):format(
-      tostring(key),
-      self.name,
-      nearest.hint(tostring(key), layers.known_names(self))
-    ),
-    2
-  )
+  local hint = nearest.hint(tostring(key), layers.known_names(self))
+  if of_adam[key] then hint = "; pl.config.adam {} among its rows brings those of the optimizer" end
+  error(("there is no key '%s' in the config of %s%s"):format(tostring(key), self.name, hint), 2)
 end
 
 --- Journal a change that was made, and tell whoever listens.
@@ -317,7 +318,7 @@ local function repeat_change(cfg, self, entry)
   for _, name in ipairs(carried) do
     more[name] = entry[name]
   end
-  local ok, message = pcall(set, cfg, entry.key, entry.new, 0, more)
+  local ok, message = pcall(set, cfg, entry.key, entry.new, -1, more) -- without a place
   if not ok then
     layers.usage(self, "the journal's change at step %d cannot be made: %s", entry.step, message)
   end
@@ -341,11 +342,12 @@ end
 -- @tparam {{step=integer,key=string,new=any},...} journal
 function methods.replay(cfg, journal)
   local self = hidden[cfg]
-  self.waiting = table.move(journal, 1, #journal, 1, {})
-  for _, entry in ipairs(self.waiting) do
-    if not self.by_name[entry.key] then
-      error("replay: " .. layers.unknown(self, tostring(entry.key)), 2)
-    end
+  self.waiting = {}
+  for _, entry in ipairs(journal) do
+    local one = self.by_name[entry.key]
+    if not one then error("replay: " .. layers.unknown(self, tostring(entry.key)), 2) end
+    -- What is settled when a run begins was given when it was resumed (max_steps, threads).
+    if entry.by ~= "resume" or one.live ~= false then self.waiting[#self.waiting + 1] = entry end
   end
 end
 

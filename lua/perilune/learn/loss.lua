@@ -123,6 +123,12 @@ end
 -- @tparam ?table opts `temperature` 1
 -- @treturn Tensor [N] in the order of the sequences
 function loss.sequence_logprobs(model, parts, opts)
+  local first = parts[1]
+  if parts.offsets or first ~= nil and not (type(first) == "table" and first.batch) then
+    local text = "pl.loss.sequence_logprobs: 'parts' must be those of batch.parts or a rollout; "
+      .. "loss.logprobs takes a batch of batch.pack, with a tape"
+    error(text, 2)
+  end
   return (over(parts, function(part) return (loss.logprobs(model, part.batch, part.at, opts)) end))
 end
 

@@ -23,7 +23,9 @@ Judge.__name = "judge"
 local function call(path, fn, ...)
   local ok, result = pcall(fn, ...)
   if not ok then
-    local text = type(result) == "string" and result or "it raised a " .. type(result)
+    local told = (getmetatable(result) or {}).__tostring -- errors of the library are such tables
+    local text = (type(result) == "string" or told) and tostring(result)
+      or "it raised a " .. type(result)
     text = text:gsub("attempt to ", "tried to ")
     error(("reward_function %s failed: %s"):format(path, text), 0)
   end

@@ -319,6 +319,16 @@ function Model:copy(opts)
   return other
 end
 
+--- Memory of the parameters, those of a frozen base among them.
+-- @treturn integer bytes
+function Model:memory()
+  local bytes = self.block:flat():memory()
+  for name, weight in pairs(self.base and self.base.weights or {}) do
+    if self.weights[name] == weight then bytes = bytes + weight:memory() end
+  end
+  return bytes
+end
+
 --- Number of parameters, those of a frozen base among them.
 -- @treturn integer all
 -- @treturn integer those in the block, which are trained

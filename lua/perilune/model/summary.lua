@@ -35,10 +35,7 @@ end
 
 local function head_of(model)
   local all, trained = model:count()
-  local bytes = model.block:flat():memory()
-  for name, weight in pairs(model.base and model.base.weights or {}) do
-    if model.weights[name] == weight then bytes = bytes + weight:memory() end
-  end
+  local bytes = model:memory()
   local parts = {
     ("%s model: %s parameters"):format(
       model.config.model_type or model.spec.family.model_type,

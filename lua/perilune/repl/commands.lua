@@ -171,6 +171,19 @@ local function tensor_row(name, value)
   }
 end
 
+local function is_model(value)
+  local meta = debug.getmetatable(value)
+  return type(meta) == "table" and rawget(meta, "__name") == "model"
+end
+
+local function model_row(name, value)
+  local about = ("%s parameters in %s"):format(
+    format.count((value:count())),
+    value.base and value.base.dtype or value.dtype
+  )
+  return { name, "model", about, format.bytes(value:memory()), "" }
+end
+
 local function kind_of(value)
   local meta = debug.getmetatable(value)
   local name = type(meta) == "table" and rawget(meta, "__name")
@@ -196,6 +209,9 @@ command(
       if is_tensor(value) then
         rows[#rows + 1] = tensor_row(name, value)
         bytes = bytes + (value:alive() and value:memory() or 0)
+      elseif is_model(value) then
+        rows[#rows + 1] = model_row(name, value)
+        bytes = bytes + value:memory()
       else
         local about = type(value) == "table" and (#value > 0 and ("%d values"):format(#value) or "")
           or type(value) == "function" and ""
@@ -275,7 +291,12 @@ local function metric(folder, name)
     known[#known + 1] = key
   end
   table.sort(known)
-  return nil, ("%s has no metric '%s'%s"):format(folder, name, nearest.hint(name, known))
+  local hint = nearest.hint(name, known)
+  for _, key in ipairs(known) do
+    if key:match("[^/]*$") == name then hint = ("; did you mean '%s'?"):format(key) end
+  end
+  if hint == "" then hint = "; it has " .. table.concat(known, ", ") end
+  return nil, ("%s has no metric '%s'%s"):format(folder, name, hint)
 end
 
 local function shows_braille()
@@ -407,12 +428,13 @@ command("frames", ":frames", nil, "all calls of the error", function(talk)
   return frames.text(list, talk.frame)
 end)
 
-command("locals", ":locals", nil, "the variables of the call", function(talk)
-  local list = talk.failure and talk.failure.frames or {}
-  local frame = list[talk.frame or first_of_the_user(talk)]
-  if not frame then return nil, "there was no error whose calls could be looked at" end
-  return frames.variables_text(frame, talk:width())
-end)
+command(
+  "locals",
+  ":locals",
+  nil,
+  "that call and its variables, as :frame",
+  function(talk) return look(talk, talk.frame or first_of_the_user(talk)) end
+)
 
 command("leave", ":leave", nil, "back from the calls to the session", function(talk)
   talk.frame = nil

@@ -113,7 +113,7 @@ end
 function frames.variables_text(frame, width)
   local lines = {}
   for i, name in ipairs(frame.names) do
-    local text = pretty.show(frame.values[name].value, width - #name - 3)
+    local text = pretty.part(frame.values[name].value, width - #name - 3)
     local mark = i < frame.first_local and "  (of a function around it)" or ""
     lines[#lines + 1] = ("%s = %s%s"):format(name, text, mark)
   end

@@ -2,7 +2,8 @@
 --
 -- Strings are quoted, tables are shown as Lua would write them, with their keys sorted, cut where
 -- they are too long or too deep; a value that knows how to show itself (__tostring: tensors,
--- models) does. Not for files: see json.lua and format.exact.
+-- models) does, whole where it stands alone, with its first line inside a table. Not for files: see
+-- json.lua and format.exact.
 
 local pretty = {}
 
@@ -105,8 +106,8 @@ function show(value, width, indent, seen, depth)
     end
   end
   local ok, text = pcall(tostring, value)
-  return ok and (text:gsub("\n", "\n" .. indent))
-    or ("<%s: tostring failed: %s>"):format(type(value), tostring(text))
+  if not ok then return ("<%s: tostring failed: %s>"):format(type(value), tostring(text)) end
+  return depth > 0 and text:match("^[^\n]*") or text
 end
 
 --- A value as text.
@@ -114,5 +115,11 @@ end
 -- @tparam ?integer width where a table is broken into lines (default: 100)
 -- @treturn string
 function pretty.show(value, width) return show(value, width or 100, "", {}, 0) end
+
+--- A value as it stands inside a table: a tensor or a model with its first line alone.
+-- @tparam any value anything
+-- @tparam ?integer width where a table is broken into lines (default: 100)
+-- @treturn string
+function pretty.part(value, width) return show(value, width or 100, "", {}, 1) end
 
 return pretty
