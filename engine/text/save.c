@@ -142,14 +142,44 @@ static pl_status put_vocab(const pl_tokenizer *tok, struct json_object *model)
     return PL_OK;
 }
 
+/* A merge as JSON: "left right", or a pair of texts where a part holds a space itself. */
+static struct json_object *merge_of(const pl_tokenizer *tok, const pl__pair *m, bool pairs)
+{
+    char text[2 * PL_TEXT_MAX_TOKEN + 1];
+    const char *left = pl__tok_name(tok, m->left), *right = pl__tok_name(tok, m->right);
+    const size_t n_left = tok->tokens[m->left].name_length;
+    const size_t n_right = tok->tokens[m->right].name_length;
+    if (!pairs) {
+        memcpy(text, left, n_left);
+        text[n_left] = ' ';
+        memcpy(text + n_left + 1, right, n_right);
+        return json_object_new_string_len(text, (int)(n_left + n_right + 1));
+    }
+    struct json_object *pair = json_object_new_array();
+    struct json_object *part[2] = {json_object_new_string_len(left, (int)n_left),
+                                   json_object_new_string_len(right, (int)n_right)};
+    for (int i = 0; i < 2; i++) {
+        if (pair && part[i] && json_object_array_add(pair, part[i]) == 0) continue;
+        for (int k = i; k < 2; k++) json_object_put(part[k]);
+        json_object_put(pair);
+        return NULL;
+    }
+    return pair;
+}
+
 static pl_status put_merges(const pl_tokenizer *tok, struct json_object *model)
 {
     pl_ctx *ctx = tok->ctx;
-    char text[2 * PL_TEXT_MAX_TOKEN + 1];
     size_t size = 0;
-    for (int64_t i = 0; i < tok->n_merges; i++)
-        size += tok->tokens[tok->merges[i].left].name_length +
-                tok->tokens[tok->merges[i].right].name_length + 1;
+    bool pairs = false;
+    for (int64_t i = 0; i < tok->n_merges; i++) {
+        const int32_t parts[2] = {tok->merges[i].left, tok->merges[i].right};
+        for (int k = 0; k < 2; k++) {
+            const size_t length = tok->tokens[parts[k]].name_length;
+            size += length + 1;
+            pairs = pairs || memchr(pl__tok_name(tok, parts[k]), ' ', length);
+        }
+    }
     if (size > PL_TEXT_MAX_FILE) /* long tokens that can be cut everywhere */
         return pl__fail(ctx, PL_ERR_FORMAT,
                         "%lld merges of %zu bytes: a tokenizer.json has at most %d",
@@ -157,12 +187,7 @@ static pl_status put_merges(const pl_tokenizer *tok, struct json_object *model)
     struct json_object *list = json_object_new_array();
     PL_TRY(put(ctx, model, "merges", list));
     for (int64_t i = 0; i < tok->n_merges; i++) {
-        const pl__pair *m = &tok->merges[i];
-        size_t left = tok->tokens[m->left].name_length, right = tok->tokens[m->right].name_length;
-        memcpy(text, pl__tok_name(tok, m->left), left);
-        text[left] = ' ';
-        memcpy(text + left + 1, pl__tok_name(tok, m->right), right);
-        struct json_object *item = json_object_new_string_len(text, (int)(left + right + 1));
+        struct json_object *item = merge_of(tok, &tok->merges[i], pairs);
         if (!item || json_object_array_add(list, item) != 0) {
             json_object_put(item);
             return pl__fail(ctx, PL_ERR_NOMEM, "no memory to write a tokenizer");
@@ -320,6 +345,7 @@ static pl_status put_role(const pl_tokenizer *tok, struct json_object *config, c
     const char *name = json_object_is_type(old, json_type_object) ? pl__json_text(old, "content")
                                                                   : pl__json_text(config, key);
     if (old && !strcmp(name, pl__tok_name(tok, id))) return PL_OK;
+    PL_TRY(check_name(tok, id));
     return put(tok->ctx, config, key, name_of(tok, id));
 }
 

@@ -24,6 +24,40 @@ local function small(opts)
   return tokenizer.train(all)
 end
 
+describe("a saved tokenizer", function()
+  local function loaded(model)
+    local folder = scratch.folder()
+    scratch.write(folder .. "/tokenizer.json", json.encode { version = "1.0", model = model })
+    return assert(tokenizer.load(folder)), folder
+  end
+
+  it("has merges as pairs where a part holds a space, as its load has them", function()
+    local tok, folder = loaded {
+      type = "BPE",
+      vocab = { ["<unk>"] = 0, [" "] = 1, a = 2, [" a"] = 3, ["a a"] = 4 },
+      merges = { { " ", "a" }, { "a", " a" } },
+      unk_token = "<unk>",
+    }
+    assert(tok:save(folder))
+    assert.are.same(
+      { { " ", "a" }, { "a", " a" } },
+      json.decode(read(folder .. "/tokenizer.json")).model.merges
+    )
+    assert.are.same(tok:encode("a a"), assert(tokenizer.load(folder)):encode("a a"))
+  end)
+
+  it("is refused when a token that its configuration names holds a NUL", function()
+    local tok, folder = loaded {
+      type = "Unigram",
+      vocab = { { "a\0", -1 }, { "b", -2 } },
+      unk_id = 0,
+    }
+    local ok, message = tok:save(folder)
+    assert.is_nil(ok)
+    assert.matches("token 0 is not UTF-8 text", message, 1, true)
+  end)
+end)
+
 describe("a trained tokenizer", function()
   it("has its special tokens first and knows their parts", function()
     local tok = small()

@@ -150,8 +150,8 @@ local function scores_of(merges, ids, size)
     scores[i] = -1e6
   end
   for rank, merge in ipairs(merges) do
-    local left, right = merge_text(merge):match("^(.-) (.*)$")
-    local id = ids[left .. right]
+    local joined = type(merge) == "table" and table.concat(merge) or merge:gsub(" ", "", 1)
+    local id = ids[joined]
     if id and scores[id + 1] == -1e6 then scores[id + 1] = -rank end
   end
   return scores
