@@ -557,13 +557,14 @@ function data.epochs(n, size, seed, name, whole)
     end
     return table.move(order, place * size + 1, math.min(n, (place + 1) * size), 1, {}), pass
   end
-  if not trial.last or not whole then return { steps = steps, at = part } end
+  local last = trial.last
+  if not last or not whole then return { steps = steps, at = part } end
   local all = math.min(steps * whole.passes, trial.steps)
   local largest, share = largest_part(part, all, whole)
   trial.note(share)
   return {
     steps = steps,
-    at = function(step) return part(step == trial.last and largest or step) end,
+    at = function(step) return part(step == last and largest or step) end,
   }
 end
 
