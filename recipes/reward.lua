@@ -45,7 +45,7 @@ local cfg = pl.config {
   "Optimisation",
   { num_train_epochs = 1, "passes over the rankings", min = 1 },
   { batch_size = 64, "prompts in a step, each with all its answers", min = 1 },
-  { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
+  { micro_batch_tokens = 16384, "tokens in one forward", min = 1, live = true },
   {
     gradient_checkpointing = false,
     "blocks are computed again in the backward pass: less memory, more time, the same result",

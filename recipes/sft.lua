@@ -41,7 +41,7 @@ local cfg = pl.config {
   "Optimisation",
   { num_train_epochs = 3, "passes over the demonstrations", min = 1 },
   { batch_size = 32, "examples in a step", min = 1 },
-  { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
+  { micro_batch_tokens = 16384, "tokens in one forward", min = 1, live = true },
   {
     gradient_checkpointing = false,
     "blocks are computed again in the backward pass: less memory, more time, the same result",
