@@ -46,7 +46,7 @@ local function settings(args)
     { model = "all", "which of the shapes", choices = { "all", "l260k", "l15m" } },
     { peer = true, "measure PyTorch (decode: llama.cpp) beside it, where there is one" },
     { peer_python = "/usr/bin/python3", "the Python that has torch, or xllamacpp for decode" },
-    { prompt = PROMPT, "of `bench decode`: the text to go on from" },
+    { prompt = "", "of `bench decode`: the text to go on from; empty: one of 32 words" },
     { tokens = 128, "of `bench decode`: how many go on from it", min = 2 },
     { tokenizer = "", "of `bench tokenizer`: a model folder or a tokenizer's file" },
     { text = "", "of `bench tokenizer`: the file whose text is encoded" },
@@ -159,7 +159,7 @@ end
 local function decode_case(cfg, path)
   local tok, message = tokenizer.load(path)
   if not tok then return nil, message end
-  local ids = tok:encode(cfg.prompt)
+  local ids = tok:encode(cfg.prompt ~= "" and cfg.prompt or PROMPT)
   if tok.adds_bos then table.insert(ids, 1, tok.bos_id) end
   if #ids == 0 then return nil, "the prompt is empty: give --prompt TEXT" end
   return bench.workloads.decode(path, cfg.tokens, ids)
