@@ -357,6 +357,13 @@ static bool has_inner_block(const char *name, size_t length)
     return false;
 }
 
+/* SentencePiece writes spaces of a text as blocks, so a piece with a bare space fits none. */
+static bool never_fits(const pl_tokenizer *tok, int64_t id)
+{
+    return tok->kind == PL_TOKENIZER_SENTENCEPIECE &&
+           memchr(pl__tok_name(tok, id), ' ', tok->tokens[id].name_length) != NULL;
+}
+
 static pl_status index_bytes(pl_tokenizer *tok)
 {
     PL_TRY(map_new(tok->ctx, &tok->by_bytes, tok->count));
@@ -370,7 +377,7 @@ static pl_status index_bytes(pl_tokenizer *tok)
             t->flags |= PL__TOK_CONTROL;
         if (t->flags & (PL__TOK_CONTROL | PL__TOK_BYTE)) continue;
         if (has_inner_block(pl__tok_name(tok, id), t->name_length)) tok->cut_at_spaces = false;
-        if (t->flags & PL__TOK_ADDED) continue;
+        if (t->flags & PL__TOK_ADDED || never_fits(tok, id)) continue;
         if (t->bytes_length == 0 || pl__tok_by_bytes(tok, bytes, t->bytes_length) >= 0) continue;
         map_put(&tok->by_bytes, pl__text_hash(bytes, t->bytes_length), (int32_t)id);
         if (tok->kind == PL_TOKENIZER_BYTELEVEL && t->bytes_length == 1)

@@ -46,6 +46,32 @@ describe("a saved tokenizer", function()
     assert.are.same(tok:encode("a a"), assert(tokenizer.load(folder)):encode("a a"))
   end)
 
+  it("of SentencePiece pieces gives a piece with a bare space no part in merges", function()
+    local function piece(name, score, kind)
+      local body = string.pack("<Bs1Bf", 0x0A, name, 0x15, score) .. "\x18" .. string.char(kind)
+      return "\x0A" .. string.pack("s1", body)
+    end
+    local folder = scratch.folder()
+    scratch.write(
+      folder .. "/tokenizer.model",
+      piece("<unk>", 0, 2)
+        .. piece("<s>", 0, 3)
+        .. piece("</s>", 0, 3)
+        .. piece("a", -1, 1)
+        .. piece(" ", -2, 1)
+        .. piece("▁", -3, 1)
+        .. piece("▁a", -0.5, 1)
+        .. piece(" a", -0.25, 1)
+        .. "\x12\x02\x18\x02" -- trainer: BPE
+    )
+    local tok = assert(tokenizer.load(folder))
+    assert.are.same({ 6, 6 }, tok:encode("a a"))
+    assert(tok:save(folder))
+    os.remove(folder .. "/tokenizer.model")
+    assert.are.same({ 6, 6 }, assert(tokenizer.load(folder)):encode("a a"))
+    assert.are.same({ "▁ a" }, json.decode(read(folder .. "/tokenizer.json")).model.merges)
+  end)
+
   it("is refused when a token that its configuration names holds a NUL", function()
     local tok, folder = loaded {
       type = "Unigram",
