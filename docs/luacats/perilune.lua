@@ -543,8 +543,8 @@ function Run:checkpoint(step, write, options) end
 function Run:checkpoints() end
 
 --- Close all files and give the folder free; more than once is fine.
----@param ending? string # the state the run ends in ("stopped"); else "done" when its summary is written, "failed" when not
-function Run:close(ending) end
+---@param how? string # the state the run ends in ("stopped"); else "done" when its summary is written, "failed" when not
+function Run:close(how) end
 
 --- The journal so far: changes of keys, evals of attached sessions.
 ---@return table[] # a copy

@@ -23,17 +23,18 @@
 -- May use: base, config, model, data, learn.
 
 local checked = require("perilune.base.options")
+local checkpoints = require("perilune.run.checkpoints")
 local config = require("perilune.config")
 local control = require("perilune.run.control")
 local core = require("perilune.core")
 local detached = require("perilune.run.detached")
 local edits = require("perilune.run.edits")
+local ending = require("perilune.run.ending")
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local unclosed = require("perilune.base.unclosed")
 local host = require("perilune.host")
 local leftover = require("perilune.run.leftover")
-local json = require("perilune.base.json")
 local live = require("perilune.run.live")
 local log = require("perilune.run.log")
 local lfs = require("lfs")
@@ -75,6 +76,16 @@ local written = {
   detached.LOG,
 }
 
+--- The checkpoints in a run folder, oldest first.
+-- @tparam string folder
+-- @treturn {{step=integer,path=string},...}
+run.checkpoints = checkpoints.list
+
+--- The newest checkpoint in a run folder.
+-- @tparam string folder
+-- @treturn ?{step=integer,path=string}
+run.latest = checkpoints.latest
+
 local function exists(path) return lfs.attributes(path, "mode") ~= nil end
 
 local function write_json(path, value)
@@ -88,40 +99,6 @@ local function copy(t)
     made[key] = value
   end
   return made
-end
-
---- The checkpoints in a run folder, oldest first.
--- @tparam string folder
--- @treturn {{step=integer,path=string},...}
-function run.checkpoints(folder)
-  local list = {}
-  if lfs.attributes(folder, "mode") == "directory" then
-    for name in lfs.dir(folder) do
-      local step = name:match("^checkpoint%-(%d+)$")
-      if step and exists(folder .. "/" .. name .. "/trainer_state.json") then
-        list[#list + 1] = { step = math.tointeger(step), path = folder .. "/" .. name }
-      end
-    end
-  end
-  table.sort(list, function(a, b) return a.step < b.step end)
-  return list
-end
-
---- The newest checkpoint in a run folder.
--- @tparam string folder
--- @treturn ?{step=integer,path=string}
-function run.latest(folder)
-  local list = run.checkpoints(folder)
-  return list[#list]
-end
-
---- What is left of checkpoints that were being written when the process died.
-local function clean_up(folder)
-  for name in lfs.dir(folder) do
-    if name:match("^checkpoint%-%d+%.tmp") then
-      assert(files.folder_remove(folder .. "/" .. name))
-    end
-  end
 end
 
 --- Take the lock of a folder. Closing any handle of the lock file would drop the lock, so a folder
@@ -161,43 +138,6 @@ local function remove_run(folder)
     assert(files.folder_remove(checkpoint.path))
   end
   assert(files.folder_remove(folder .. "/runs"))
-end
-
---- The checkpoint to go on from: nil to start afresh, false and a sentence when it is not there.
-local function find_checkpoint(cfg, folder)
-  if not cfg.resume then
-    return nil
-  elseif cfg.resume == "latest" then
-    local list = run.checkpoints(folder)
-    for i = #list, 1, -1 do -- a damaged one is named, and the one before it is taken
-      local sound, damage = files.folder_verify(list[i].path)
-      if sound then return list[i] end
-      io.stderr:write(
-        ("%s is damaged (%s); looking at the checkpoint before it\n"):format(list[i].path, damage)
-      )
-    end
-    if #list > 0 then -- starting afresh would rotate away what may still be saved by hand
-      local text = "no checkpoint of %s is sound; bring one back from a copy, or begin again with "
-        .. "--overwrite_output_dir and without --resume"
-      return false, text:format(folder)
-    elseif not stopping.holds_stages(folder) then
-      local text = "nothing to resume: %s holds no checkpoint; the run starts at the beginning\n"
-      io.stderr:write(text:format(folder))
-    end
-    return nil
-  end
-  local path = cfg.resume:gsub("/+$", "")
-  local step = math.tointeger(tonumber(path:match("checkpoint%-(%d+)$") or ""))
-  if not step or not exists(path .. "/trainer_state.json") then
-    return false,
-      (
-        "%s is not a checkpoint; give the path of a checkpoint-N folder, or --resume "
-        .. "alone for the newest of %s"
-      ):format(path, folder)
-  end
-  local sound, damage = files.folder_verify(path)
-  if not sound then return false, ("%s is damaged: %s"):format(path, damage) end
-  return { step = step, path = path }
 end
 
 local function git_revision(path)
@@ -296,8 +236,8 @@ function run.open(cfg, options)
   }, Run)
   unclosed.add(self)
   local ok, err = pcall(function()
-    clean_up(folder)
-    local checkpoint, wrong = find_checkpoint(cfg, folder)
+    checkpoints.clean_up(folder)
+    local checkpoint, wrong = checkpoints.find(cfg, folder)
     if checkpoint == false then error(wrong, 0) end
     if not cfg.resume and holds_run(folder) then
       if not cfg.overwrite_output_dir then
@@ -439,58 +379,6 @@ function Run:seconds() return system.monotonic() - self.clock_start end
 -- @treturn {{step=integer,path=string},...}
 function Run:checkpoints() return run.checkpoints(self.dir) end
 
---- Delete the oldest checkpoints until `limit` are left; the best is neither counted nor deleted.
-local function rotate(self, limit)
-  local others = {}
-  for _, checkpoint in ipairs(self:checkpoints()) do
-    if not (self.best and checkpoint.step == self.best.step) then
-      others[#others + 1] = checkpoint
-    end
-  end
-  for i = 1, limit > 0 and #others - limit or 0 do
-    local ok, message = files.folder_remove(others[i].path)
-    if not ok then -- the new one is safe: no reason to end the run
-      io.stderr:write(message, "\n")
-    end
-  end
-end
-
--- Writes checkpoint-N into a folder, whole or not at all: its path, and the best one then.
-local function write_checkpoint(self, folder, step, write, options)
-  local name = ("checkpoint-%d"):format(step)
-  local path = folder .. "/" .. name
-  local temporary = assert(files.folder_begin(path))
-  local best = self.best
-  local ok, err = pcall(function()
-    write(temporary)
-    if options.best then best = { step = step, metric = options.metric, path = name } end
-    local settings = self.cfg:state()
-    settings.step = step -- between two steps the config is at the next one already
-    write_json(temporary .. "/trainer_state.json", {
-      global_step = step,
-      max_steps = self.cfg.max_steps,
-      best_metric = best and best.metric,
-      best_model_checkpoint = best and best.path,
-      perilune = {
-        config = settings,
-        state = options.state or {},
-        journal = json.array(self:journal()),
-      },
-    })
-    self.metrics:sync()
-    self.samples:sync()
-    self.changes:sync()
-    self.alarms:sync()
-    local committed, message = files.folder_commit(temporary, path)
-    if not committed then error(message, 0) end
-  end)
-  if not ok then
-    files.folder_discard(temporary)
-    error(err, 0)
-  end
-  return path, best
-end
-
 --- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
 -- @tparam integer step
 -- @tparam function write writes the model and whatever else into the folder it is given
@@ -500,12 +388,12 @@ end
 function Run:checkpoint(step, write, options)
   options = checked.take("run:checkpoint", options, checked.any_of { "state", "metric", "best" })
   begin(self)
-  local path, best = write_checkpoint(self, self.dir, step, write, options)
+  local path, best = checkpoints.write(self, self.dir, step, write, options)
   if options.best then
     write_json(self.dir .. "/best.json", best)
     self.best = best
   end
-  rotate(self, self.cfg.save_total_limit)
+  checkpoints.rotate(self, self.cfg.save_total_limit)
   if self.graceful then stopping.stop_if_asked(self, path) end
   return path
 end
@@ -554,7 +442,7 @@ function Run:branch(done, name)
   begin(self)
   return live.branch(self, name, function(folder)
     local function write(dir) state.write(dir, with_recipe(self, parts)) end
-    write_checkpoint(self, folder, done, write, { state = self.recipe_state })
+    checkpoints.write(self, folder, done, write, { state = self.recipe_state })
   end)
 end
 
@@ -594,59 +482,6 @@ function Run:restore(parts, beginning)
   return self.resumed.state
 end
 
--- The figures of a summary that a person looks at first, in this order.
-local first_figures = {
-  "steps",
-  "seconds",
-  "loss",
-  "eval_loss",
-  "eval_score",
-  "rm_accuracy",
-  "score",
-  "kl",
-  "gain",
-  "win_rate",
-  "weights_hash",
-}
-
-local function figure_text(name, value)
-  if name == "seconds" then
-    return format.duration(value)
-  elseif type(value) == "number" then
-    return math.type(value) == "integer" and format.count(value) or format.number(value)
-  end
-  return tostring(value)
-end
-
---- A short table of the final figures, the model's path and the next command, to standard error.
-local function show_end(summary, finish)
-  local names, rows, wide = {}, {}, 0
-  local function add(name)
-    local value = summary[name]
-    if (type(value) == "number" or type(value) == "string") and not names[name] then
-      names[name] = true
-      rows[#rows + 1] = { name, figure_text(name, value) }
-      wide = math.max(wide, #name)
-    end
-  end
-  for _, name in ipairs(first_figures) do
-    add(name)
-  end
-  local others = {}
-  for name in pairs(summary) do
-    others[#others + 1] = name
-  end
-  table.sort(others)
-  for _, name in ipairs(others) do
-    add(name)
-  end
-  for _, row in ipairs(rows) do
-    io.stderr:write(("  %-" .. wide .. "s  %s\n"):format(row[1], row[2]))
-  end
-  if finish.model then io.stderr:write("model: ", finish.model, "\n") end
-  if finish.next then io.stderr:write("next:  ", finish.next, "\n") end
-end
-
 --- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing,
 -- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, `held_peak`
 -- (with freed ones that wait to be used again), and `peak` of the whole program.
@@ -678,24 +513,8 @@ function Run:summary(figures, finish)
     write_json(path, summary)
   end
   self.finished = true
-  if not self.cfg.quiet then show_end(summary, finish) end
+  if not self.cfg.quiet then ending.show(summary, finish) end
   return summary
-end
-
-local MOST_SKIPPED <const> = 3 -- rows at the end without an update that a run may have
-
--- How many of the last rows have a gradient that is not finite, of which no update was made, and
--- how many rows have one at all.
-local function rows_without_update(history)
-  local skipped, all, open = 0, 0, true
-  for i = #history, 1, -1 do
-    local norm = history[i].grad_norm
-    if type(norm) == "number" then
-      all, open = all + 1, open and norm - norm ~= 0
-      skipped = skipped + (open and 1 or 0)
-    end
-  end
-  return skipped, all
 end
 
 local save_options = checked.any_of {
@@ -706,34 +525,6 @@ local save_options = checked.any_of {
   "figures",
 }
 
--- What the model card tells of a run.
-local function card_of(self, model, figures)
-  local function last_part(path) return (path:match("([^/]+)/*$")) end
-  local settings, data = {}, {}
-  for name, value in pairs(self.cfg:to_table()) do
-    if name:sub(1, 1) ~= "_" and value ~= "" then settings[name] = value end
-  end
-  for name, set in pairs(self.data or {}) do
-    if set then
-      data[#data + 1] = { key = name, path = tostring(self.cfg[name]), hash = set.key }
-    end
-  end
-  table.sort(data, function(a, b) return a.key < b.key end)
-  local recipe = config.describe(self.cfg).recipe
-  local shown = {}
-  for name, value in pairs(figures or {}) do
-    if type(value) ~= "table" then shown[name] = value end
-  end
-  return {
-    base = model.path and last_part(model.path),
-    license = model.texts and model.texts.license,
-    recipe = recipe and last_part(recipe),
-    settings = settings,
-    data = data,
-    figures = shown,
-  }
-end
-
 --- Save the model that is the result of a run, unless it is broken: weights that are not finite, a
 -- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it is
 -- an error, and nothing is saved.
@@ -742,39 +533,8 @@ end
 -- @treturn string its folder, `model` in the run's
 function Run:save_model(model, options)
   options = checked.take("run:save_model", options, save_options)
-  for _, name in ipairs { "loss", "loss/policy_avg", "loss/value_avg", "objective/scores" } do
-    local at = #self.history
-    while at > 0 and self.history[at][name] == nil do
-      at = at - 1
-    end
-    local figure = at > 0 and self.history[at][name] or 0
-    if type(figure) == "number" and figure - figure ~= 0 then
-      local text = "%s is %s at step %s: the run has failed and no model is saved; lower the "
-        .. "learning rate, or look at the data and the rewards. What was measured is in %s"
-      error(text:format(name, tostring(figure), self.history[at].step, self.metrics.path), 0)
-    end
-  end
-  local skipped, all = rows_without_update(self.history)
-  if skipped > 0 and skipped >= math.min(MOST_SKIPPED, all) then
-    local text = "no update was made in the last %d rows of %s, since gradients were not finite: "
-      .. "the run has failed and no model is saved; lower the learning rate"
-    error(text:format(skipped, self.metrics.path), 0)
-  end
-  local scope <close> = core.scope("run.save_model")
-  local tensors = model.block:tensors()
-  for _, name in ipairs(model.block:names()) do
-    local total = tensors[name]:sum():item()
-    if total - total ~= 0 then
-      error(
-        (
-          "the weights '%s' are not finite: the run has failed and no model is saved; lower the "
-          .. "learning rate"
-        ):format(name),
-        0
-      )
-    end
-  end
-  options.card = options.card or card_of(self, model, options.figures)
+  ending.refuse_failed(self, model)
+  options.card = options.card or ending.card(self, model, options.figures)
   options.figures = nil
   local path = self.dir .. "/model"
   assert(model:save(path, options))
@@ -830,14 +590,14 @@ function Run:reload()
 end
 
 --- Close all files and give the folder free; more than once is fine.
--- @tparam ?string ending the state the run ends in ("stopped"); else "done" when its summary is
+-- @tparam ?string how the state the run ends in ("stopped"); else "done" when its summary is
 --   written, "failed" when not
-function Run:close(ending)
+function Run:close(how)
   if self.begun and self.lock then
-    ending = ending or self.finished and "done" or "failed"
-    live.write_status(self, ending)
-    if self.events then pcall(self.events.ended, self.events, ending) end -- also on a full disk
-    if self.control then self.control:close(ending) end
+    how = how or self.finished and "done" or "failed"
+    live.write_status(self, how)
+    if self.events then pcall(self.events.ended, self.events, how) end -- also on a full disk
+    if self.control then self.control:close(how) end
     self.control = nil
   end
   for _, name in ipairs { "metrics", "samples", "changes", "alarms", "events" } do
