@@ -320,7 +320,7 @@ describe("files", function()
     assert.are.same({
       "lua/perilune/bench/duel.lua: io.open for writing", -- a pipe
       "lua/perilune/rules/spool.lua: io.open for writing", -- read back, and gone with its handle
-      "lua/perilune/run/init.lua: io.open for writing", -- the lock
+      "lua/perilune/run/lock.lua: io.open for writing", -- the lock
     }, found)
   end)
 

@@ -227,9 +227,12 @@ describe("the lock of a run folder", function()
       return text
     end
     local pid = require("perilune.core").system.pid()
-    assert.is_truthy(
-      child():find(("false\t%s is in use by process %d on "):format(folder, pid), 1, true)
-    )
+    local function refused()
+      return child():find(("false\t%s is in use by process %d on "):format(folder, pid), 1, true)
+    end
+    assert.is_truthy(refused())
+    assert.are.equal(pid, require("perilune.run.survey").process(folder))
+    assert.is_truthy(refused()) -- to ask who has it does not drop it
     r:log(1, { loss = 1 })
     r:close()
     assert.is_truthy(child():find("already holds a run", 1, true))

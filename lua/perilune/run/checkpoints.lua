@@ -48,7 +48,7 @@ end
 --- The checkpoint to go on from: nil to start afresh, false and a sentence when it is not there.
 -- @tparam Config cfg
 -- @tparam string folder
--- @treturn table|nil|false {step =, path =}
+-- @treturn any {step =, path =}, nil or false
 -- @treturn ?string
 function checkpoints.find(cfg, folder)
   if not cfg.resume then
@@ -87,14 +87,12 @@ function checkpoints.find(cfg, folder)
 end
 
 --- Delete the oldest checkpoints until `limit` are left; the best is neither counted nor deleted.
--- @tparam Run self
+-- @tparam Run run
 -- @tparam integer limit 0: all stay
-function checkpoints.rotate(self, limit)
+function checkpoints.rotate(run, limit)
   local others = {}
-  for _, checkpoint in ipairs(self:checkpoints()) do
-    if not (self.best and checkpoint.step == self.best.step) then
-      others[#others + 1] = checkpoint
-    end
+  for _, checkpoint in ipairs(run:checkpoints()) do
+    if not (run.best and checkpoint.step == run.best.step) then others[#others + 1] = checkpoint end
   end
   for i = 1, limit > 0 and #others - limit or 0 do
     local ok, message = files.folder_remove(others[i].path)
@@ -105,37 +103,37 @@ function checkpoints.rotate(self, limit)
 end
 
 --- Writes checkpoint-N into a folder, whole or not at all.
--- @tparam Run self
+-- @tparam Run run
 -- @tparam string folder of the run, or of a branch of it
 -- @tparam integer step
 -- @tparam function write fills the folder it is given
 -- @tparam table options of run:checkpoint
 -- @treturn string its path
 -- @treturn ?table the best checkpoint then
-function checkpoints.write(self, folder, step, write, options)
+function checkpoints.write(run, folder, step, write, options)
   local name = ("checkpoint-%d"):format(step)
   local path = folder .. "/" .. name
-  local best = self.best
+  local best = run.best
   local written, message = files.folder_write(path, function(temporary)
     write(temporary)
     if options.best then best = { step = step, metric = options.metric, path = name } end
-    local settings = self.cfg:state()
+    local settings = run.cfg:state()
     settings.step = step -- between two steps the config is at the next one already
     local trainer_state = {
       global_step = step,
-      max_steps = self.cfg.max_steps,
+      max_steps = run.cfg.max_steps,
       best_metric = best and best.metric,
       best_model_checkpoint = best and best.path,
       perilune = {
         config = settings,
         state = options.state or {},
-        journal = json.array(self:journal()),
+        journal = json.array(run:journal()),
       },
     }
     local ok, wrong =
       files.write_json(temporary .. "/trainer_state.json", trainer_state, { finite = true })
     if not ok then return nil, wrong end
-    for _, log in ipairs { self.metrics, self.samples, self.changes, self.alarms } do
+    for _, log in ipairs { run.metrics, run.samples, run.changes, run.alarms } do
       log:sync()
     end
     return true

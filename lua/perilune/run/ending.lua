@@ -80,26 +80,26 @@ end
 
 --- Refuses a model that is broken: weights that are not finite, a last step whose loss was not, or
 -- gradients that were not, so that nothing was learnt.
--- @tparam Run self
+-- @tparam Run run
 -- @tparam Model model
-function ending.refuse_failed(self, model)
+function ending.refuse_failed(run, model)
   for _, name in ipairs { "loss", "loss/policy_avg", "loss/value_avg", "objective/scores" } do
-    local at = #self.history
-    while at > 0 and self.history[at][name] == nil do
+    local at = #run.history
+    while at > 0 and run.history[at][name] == nil do
       at = at - 1
     end
-    local figure = at > 0 and self.history[at][name] or 0
+    local figure = at > 0 and run.history[at][name] or 0
     if type(figure) == "number" and figure - figure ~= 0 then
       local text = "%s is %s at step %s: the run has failed and no model is saved; lower the "
         .. "learning rate, or look at the data and the rewards. What was measured is in %s"
-      error(text:format(name, tostring(figure), self.history[at].step, self.metrics.path), 0)
+      error(text:format(name, tostring(figure), run.history[at].step, run.metrics.path), 0)
     end
   end
-  local skipped, all = rows_without_update(self.history)
+  local skipped, all = rows_without_update(run.history)
   if skipped > 0 and skipped >= math.min(MOST_SKIPPED, all) then
     local text = "no update was made in the last %d rows of %s, since gradients were not finite: "
       .. "the run has failed and no model is saved; lower the learning rate"
-    error(text:format(skipped, self.metrics.path), 0)
+    error(text:format(skipped, run.metrics.path), 0)
   end
   local scope <close> = core.scope("run.save_model")
   local tensors = model.block:tensors()
@@ -118,23 +118,21 @@ function ending.refuse_failed(self, model)
 end
 
 --- What the model card tells of a run.
--- @tparam Run self
+-- @tparam Run run
 -- @tparam Model model
 -- @tparam ?table figures
 -- @treturn table
-function ending.card(self, model, figures)
+function ending.card(run, model, figures)
   local function last_part(path) return (path:match("([^/]+)/*$")) end
   local settings, data = {}, {}
-  for name, value in pairs(self.cfg:to_table()) do
+  for name, value in pairs(run.cfg:to_table()) do
     if name:sub(1, 1) ~= "_" and value ~= "" then settings[name] = value end
   end
-  for name, set in pairs(self.data or {}) do
-    if set then
-      data[#data + 1] = { key = name, path = tostring(self.cfg[name]), hash = set.key }
-    end
+  for name, set in pairs(run.data or {}) do
+    if set then data[#data + 1] = { key = name, path = tostring(run.cfg[name]), hash = set.key } end
   end
   table.sort(data, function(a, b) return a.key < b.key end)
-  local recipe = config.describe(self.cfg).recipe
+  local recipe = config.describe(run.cfg).recipe
   local shown = {}
   for name, value in pairs(figures or {}) do
     if type(value) ~= "table" then shown[name] = value end

@@ -36,6 +36,7 @@ local unclosed = require("perilune.base.unclosed")
 local host = require("perilune.host")
 local leftover = require("perilune.run.leftover")
 local live = require("perilune.run.live")
+local lock = require("perilune.run.lock")
 local log = require("perilune.run.log")
 local lfs = require("lfs")
 local state = require("perilune.run.state")
@@ -57,9 +58,6 @@ run.read_rows = log.read
 local Run = {}
 Run.__index = Run
 Run.__name = "run"
-
--- Folders this process has open: the kernel's lock keeps out other processes, not ourselves.
-local open_here = {}
 
 local written = {
   "metrics.jsonl",
@@ -99,28 +97,6 @@ local function copy(t)
     made[key] = value
   end
   return made
-end
-
---- Take the lock of a folder. Closing any handle of the lock file would drop the lock, so a folder
--- that is open here is refused before the file is touched.
--- @treturn ?table the lock
--- @treturn ?string who has it
-local function take_lock(folder)
-  local key = lfs.attributes(folder, "dev") .. ":" .. lfs.attributes(folder, "ino")
-  if open_here[key] then return nil, "this process" end
-  local file = assert(io.open(folder .. "/run.lock", "a+"))
-  if not lfs.lock(file, "w") then
-    local owner
-    for line in file:lines() do
-      owner = line
-    end
-    file:close()
-    return nil, owner or "another process"
-  end
-  file:write(("process %d on %s\n"):format(system.pid(), system.hostname()))
-  file:flush()
-  open_here[key] = true
-  return { file = file, key = key }
 end
 
 --- Whether there is anything in a folder that starting afresh would lose.
@@ -219,15 +195,15 @@ function run.open(cfg, options)
   local made, message = files.folder_make(folder)
   if not made then error(("output_dir %s cannot be made: %s"):format(folder, message), 2) end
   local mark = unclosed.mark()
-  local lock, owner = take_lock(folder)
-  if not lock then
+  local held, owner = lock.take(folder)
+  if not held then
     local text = "%s is in use by %s; wait for it, or give another --output_dir"
     error(text:format(folder, owner), 2)
   end
   local self = setmetatable({
     dir = folder,
     cfg = cfg,
-    lock = lock,
+    lock = held,
     before = before,
     best = nil,
     entries = {}, -- of the journal
@@ -613,8 +589,7 @@ function Run:close(how)
     host.graceful(false)
   end
   if self.lock then
-    self.lock.file:close()
-    open_here[self.lock.key] = nil
+    self.lock:release()
     self.lock = nil
   end
 end

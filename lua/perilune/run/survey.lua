@@ -1,10 +1,10 @@
 --- What runs there are and how far they are, from their folders alone: nobody is asked, so that a
 -- run in the middle of a long step is seen as well.
 
-local core = require("perilune.core")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
 local lfs = require("lfs")
+local lock = require("perilune.run.lock")
 
 local survey = {}
 
@@ -14,10 +14,7 @@ local TAIL <const> = 64 << 10 -- bytes at the end of metrics.jsonl: enough for i
 --- The process that has a run open.
 -- @tparam string folder
 -- @treturn ?integer
-function survey.process(folder)
-  local pid = core.system.lock_holder(folder .. "/run.lock")
-  return pid
-end
+function survey.process(folder) return lock.holder(folder) end
 
 local function is_run(folder) return lfs.attributes(folder .. "/run.lock", "mode") == "file" end
 
@@ -83,11 +80,22 @@ local function pace(rows)
   return (last.time - first.time) / (last.step - first.step)
 end
 
-local function state_of(folder, status, pid)
-  if pid then return status.state == "paused" and "paused" or "running" end
+local alive = { running = true, paused = true, ending = true }
+local over = { done = true, stopped = true, failed = true }
+
+--- What a run does, or how it ended.
+-- @tparam string folder
+-- @tparam table status its status.json, {} without one
+-- @tparam ?integer pid the process that has it
+-- @treturn string "running", "paused", "ending"; "done", "stopped" (by a signal or `perilune
+--   stop`, or without a word of how), "failed", "died" (it was killed); "unknown" of metrics that
+--   no run holds
+function survey.state(folder, status, pid)
+  if pid then return alive[status.state] and status.state or "running" end
+  if over[status.state] then return status.state end
   if lfs.attributes(folder .. "/summary.json", "mode") then return "done" end
-  local ended = status.state == "stopped" or status.state == "failed"
-  return ended and status.state or "died"
+  if alive[status.state] then return "died" end
+  return is_run(folder) and "stopped" or "unknown"
 end
 
 --- Notes in a run's folder that it was stopped, when its process could not.
@@ -95,16 +103,16 @@ end
 function survey.note_stop(folder)
   local status = files.read_json(folder .. "/status.json")
   if type(status) ~= "table" then status = {} end
-  if state_of(folder, status, nil) ~= "died" then return end
+  if survey.state(folder, status, nil) ~= "died" then return end
   status.state = "stopped"
   files.write_json(folder .. "/status.json", status)
 end
 
 --- How a run is.
 -- @tparam string folder
--- @treturn table `folder`, `name` of its recipe, `state` ("running", "paused", "done", "stopped",
---   "failed", "died"), `pid`, `step`, `total`, `score`, `kl`, `loss`, `seconds` it took, `left`:
---   seconds to its end at the present pace; what is not known is nil
+-- @treturn table `folder`, `name` of its recipe, `state` as survey.state has it, `pid`, `step`,
+--   `total`, `score`, `kl`, `loss`, `seconds` it took, `left`: seconds to its end at the present
+--   pace; what is not known is nil
 function survey.look(folder)
   local status = files.read_json(folder .. "/status.json")
   if type(status) ~= "table" then status = {} end
@@ -113,7 +121,7 @@ function survey.look(folder)
   local it = {
     folder = folder,
     name = status.name,
-    state = state_of(folder, status, pid),
+    state = survey.state(folder, status, pid),
     pid = pid,
     step = math.tointeger(last.step),
     total = math.tointeger(status.total),

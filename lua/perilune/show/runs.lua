@@ -14,6 +14,7 @@ local files = require("perilune.base.files")
 local health = require("perilune.run.health")
 local json = require("perilune.base.json")
 local lfs = require("lfs")
+local survey = require("perilune.run.survey")
 
 local runs = {}
 
@@ -100,31 +101,7 @@ local function read_object(path)
   return type(value) == "table" and value or {}
 end
 
--- Whether some process holds the lock of the folder: asked of the kernel's list, since trying the
--- lock would be in the way of a run that begins.
-local function is_locked(dir)
-  local node = lfs.attributes(dir .. "/run.lock", "ino")
-  local file = node and io.open("/proc/locks", "r")
-  if not file then return nil end
-  local found = false
-  for line in file:lines() do
-    found = found or line:match("WRITE%s+%-?%d+%s+%x+:%x+:(%d+)%s") == tostring(node)
-  end
-  file:close()
-  return found
-end
-
 local alive = { running = true, paused = true, ending = true }
-local over = { done = true, stopped = true, failed = true }
-
-local function state_of(self)
-  local locked, said = is_locked(self.dir), self.status.state
-  if locked then return alive[said] and said or "running" end
-  if over[said] then return said end
-  if next(self.summary) then return "done" end
-  if alive[said] then return "died" end
-  return locked == false and "stopped" or "unknown"
-end
 
 --- Reads what has been written since the last call.
 -- @treturn {[string]={table,...}} what is new, under the names of the fields: `rows`, `samples`,
@@ -153,7 +130,7 @@ function Run:poll()
   self.recipe = type(self.settings._recipe) == "string" and self.settings._recipe or ""
   self.summary = read_object(self.dir .. "/summary.json")
   self.status = read_object(self.dir .. "/status.json")
-  self.state = state_of(self)
+  self.state = survey.state(self.dir, self.status, survey.process(self.dir))
   return found, anew
 end
 
