@@ -203,6 +203,23 @@ describe("a model in a GGUF file", function()
     assert.are.equal("rotary positions of the kind 'llama3' cannot be written", message)
   end)
 
+  it("is not written with a YaRN that the file could not tell from the usual one", function()
+    local function saved(key, value)
+      local scaling = { rope_type = "yarn", factor = 4.0, [key] = value }
+      local model = pl.model.new(config_of("llama", { rope_scaling = scaling }), { seed = 4 })
+      return gguf_write.save(model, tok, scratch.path() .. ".gguf")
+    end
+    local odd = { attention_factor = 1.5, beta_fast = 16.0, beta_slow = 2.0, truncate = false }
+    for key, value in pairs(odd) do
+      local ok, message = saved(key, value)
+      assert.is_nil(ok)
+      local text = "rotary positions of the kind 'yarn' with '%s' %s cannot be written"
+      assert.are.equal(text:format(key, tostring(value)), message)
+    end
+    assert(saved("beta_fast", 32.0))
+    assert(saved("attention_factor", 0.1 * math.log(4.0) + 1))
+  end)
+
   it("takes the short ones of Phi 3's factors, and refuses what does not fit", function()
     local plain = pl.model.new(config_of("llama"), { seed = 4 })
     local scaling = {

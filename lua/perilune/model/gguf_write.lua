@@ -41,6 +41,23 @@ local function rope_factors(spec)
   return factors
 end
 
+-- The setting of YaRN that makes other angles than its factor and length alone, with which
+-- llama.cpp reads it.
+local function odd_yarn_key(s)
+  local usual = s.factor > 1 and 0.1 * math.log(s.factor) + 1 or 1
+  if s.attention_factor then
+    return math.abs(s.attention_factor - usual) > 1e-6 and "attention_factor" or nil
+  elseif s.mscale and s.mscale_all_dim and not (s.mscale == 1 and s.mscale_all_dim == 0) then
+    return "mscale"
+  elseif (s.beta_fast or 32) ~= 32 then
+    return "beta_fast"
+  elseif (s.beta_slow or 1) ~= 1 then
+    return "beta_slow"
+  elseif s.truncate == false then
+    return "truncate"
+  end
+end
+
 local function rope_fields(add, spec)
   local settings, kind = spec.rope.settings, spec.rope.settings.kind
   add("rope.freq_base", "f32", settings.rope_theta)
@@ -48,6 +65,11 @@ local function rope_fields(add, spec)
   if kind == "default" or rope_factors(spec) then return nil end
   if kind ~= "linear" and kind ~= "yarn" then
     return ("rotary positions of the kind '%s' cannot be written"):format(kind)
+  end
+  local odd = kind == "yarn" and odd_yarn_key(settings)
+  if odd then
+    local text = "rotary positions of the kind 'yarn' with '%s' %s cannot be written"
+    return text:format(odd, tostring(settings[odd]))
   end
   add("rope.scaling.type", "text", kind)
   add("rope.scaling.factor", "f32", settings.factor)
