@@ -28,6 +28,17 @@ function AdamW:step(given, step, rate) end
 --- Drops the gradients of all parameters, as before the next backward pass.
 function AdamW:zero_grad() end
 
+--- Adapters to be trained (LoRA, Hu et al., arXiv:2106.09685), by the names of the peft package.
+--- What each option is when it is left out stands in brackets.
+---@class perilune.AdapterOptions
+---@field r integer? # (8) rank of the adapters, at least 1
+---@field alpha number? # (16) the adapters are scaled by alpha / r
+---@field dropout number? # (0) probability with which what adapters read is dropped, under 1
+---@field targets (string|string[])? # ("all-linear": all but the head) the modules that get one: names ("q_proj"), by commas or as a list, or a pattern that fits whole names
+---@field use_rslora boolean? # (false) scale by alpha / √r (Kalajdzievski, arXiv:2312.03732)
+---@field use_dora boolean? # (false) train the lengths of the weights' rows apart from their directions (Liu et al., arXiv:2402.09353)
+local AdapterOptions = {}
+
 --- Counts of who agreed with whom.
 ---@class perilune.Agreement
 local Agreement = {}
@@ -50,27 +61,42 @@ function Agreement:unit(given, by) end
 --- `answers[i]` one answer as lists: `tokens`, `logprobs`, `sampling_logprobs`, `entropies`,
 --- `finish_reason`, `prompt`, `sample`.
 ---@class perilune.Answers
----@field tokens perilune.Tensor # int32 [N]
----@field logprobs perilune.Tensor # of the model at this temperature [N], nats
----@field sampling_logprobs perilune.Tensor # after top-k, top-p, min-p [N], nats
----@field entropies perilune.Tensor # [N], nats
+---@field tokens perilune.Tensor # int32 [N], of all answers
+---@field logprobs perilune.Tensor # [N], nats: ln p of each token by the model at this temperature (at 0: at temperature 1)
+---@field sampling_logprobs perilune.Tensor # [N], nats: ln p of each token by what was drawn from, after top-k, top-p, min-p
+---@field entropies perilune.Tensor # [N], nats: of the model's distribution at this temperature
 ---@field offsets perilune.Tensor # int32 [B+1], where each answer begins
----@field finish_reasons string[] # "stop", "length" or "stop_string"
----@field samples integer # answers to each prompt
----@field steps integer # of decoding
----@field prefill_tokens integer
+---@field finish_reasons string[] # "stop" (an id of `stop`), "stop_string" (`stop_strings` or `ends`) or "length", B of them
+---@field samples integer # of each prompt: B is prompts times these
+---@field steps integer # of decoding: how often the recorded step was run
+---@field prefill_tokens integer # tokens of the prompts that were run
 local Answers = {}
 
 --- Frozen weights.
 ---@class perilune.Base
----@field config table # as in its config.json
----@field texts table # of its JSON files
----@field weights table<string, perilune.Tensor> # by Hugging Face name; constants
+---@field config table<string, any> # as in its config.json
+---@field texts table<string, string> # of its JSON files
+---@field weights table<string, perilune.Tensor> # by Hugging Face name, each in the shape that its file has; constants
 ---@field dtype string # their matrices are held in: "float32", "float64", "bfloat16", "float16", "q8_0", or "kept": as the file has them
 ---@field identity string # hash of the files they came from
----@field count integer # of parameters
----@field bytes integer # they take
+---@field count integer # parameters, elements
+---@field bytes integer # bytes that they take
 local Base = {}
+
+--- Sequences as a model reads them: packed end to end, without padding.
+---@class perilune.Batch
+---@field tokens perilune.Tensor # int32 [T], all tokens
+---@field positions perilune.Tensor # int32 [T], 0 at the start of each sequence
+---@field offsets perilune.Tensor # int32 [B+1], where sequences start; the last is T
+---@field size integer # B, sequences
+---@field count integer # T, tokens
+local Batch = {}
+
+--- Sequences to be scored in one pass.
+---@class perilune.BatchPart
+---@field batch perilune.Batch
+---@field at perilune.LossPlaces # where its losses are taken
+local BatchPart = {}
 
 --- The checks of a run.
 ---@class perilune.Check
@@ -126,11 +152,11 @@ function Check:warn(text, ...) end
 local Config = {}
 
 --- The steps that the run would have without `max_steps`; nil before they are told.
----@return integer?
+---@return integer? # nil before they are told
 function Config:all_steps() end
 
 --- Begin a step: changes from here on are journalled with it, and those of `replay` are made.
----@param step integer
+---@param step integer # the step that begins, from 1
 function Config:at(step) end
 
 --- What `resume_changed` allows to differ: keys, and "recipe", the recipe's own file. What a
@@ -139,12 +165,12 @@ function Config:at(step) end
 function Config:changes_allowed() end
 
 --- The text of --help.
----@param width? integer
+---@param width? integer # columns (default: the terminal's)
 ---@return string
 function Config:help(width) end
 
 --- All live changes so far.
----@return { step: integer, key: string, old: any, new: any }[] # a copy
+---@return { step: integer, key: string, old: any, new: any }[] # a copy, in the order they were made; `step` from 1
 function Config:journal() end
 
 --- Names of all keys, in the order of --help.
@@ -155,27 +181,30 @@ function Config:keys() end
 --- preset that was named must have the checkpoint's value, or the one that the run was begun with
 --- (then it was changed live, and stays so), unless it changes no result or `resume_changed` names
 --- it: then what was given is kept, and journalled as a change at the checkpoint's step. Files and
---- folders may have other names; their content is compared by the run.
----@param state table
+--- folders may have other names; their content is compared by the run. What differs raises, with all
+--- its keys.
+---@param state table # as of `Config:state`
 ---@param path? string # of the checkpoint, for messages
 function Config:load_state(state, path) end
 
 --- Call a function with each live change from now on.
----@param listener function
+---@param listener function # called with the journal's entry: {step =, key =, old =, new =}
 function Config:on_change(listener) end
 
---- Repeat the live changes of an earlier run at the steps they were made at.
----@param journal { step: integer, key: string, new: any }[]
+--- Repeat the live changes of an earlier run at the steps they were made at. Raises for a key that
+--- is not there.
+---@param journal { step: integer, key: string, new: any }[] # as of `Config:journal`
 function Config:replay(journal) end
 
 --- All keys as a page or a person needs them to change one: in the order of --help.
 ---@return table[] # `key`, `value`, `default`, `range`, `meaning` and `source` as texts; whether it may be a `schedule`; `settled`: why the key cannot be changed while the run goes
 function Config:rows() end
 
---- Change a key while the recipe runs; the same as `cfg.key = value`.
----@param key string
+--- Change a key while the recipe runs; the same as `cfg.key = value`. Raises on a wrong key or
+--- value, and on a key that the run has already been built with.
+---@param key string # its name
 ---@param value any # a value, a schedule, a function of the step, or text of any of these
----@param note? table # further fields of the journal's entry: `by`, who made the change; `memory`, what a schedule goes on from
+---@param note? table # further fields of the journal's entry: `by`, who made the change; `memory`, the state that a schedule goes on from
 function Config:set(key, value, note) end
 
 --- Have a function look at each value that a change would give a key, from now on.
@@ -184,23 +213,62 @@ function Config:set_guard(guard) end
 
 --- Tell schedules that span the run how many steps it has: `steps`, or `max_steps` when that is
 --- less.
----@param steps integer
+---@param steps integer # of the whole run
 ---@return integer # the steps of this run
 function Config:set_horizon(steps) end
 
---- Where a key's value came from: "default", "command line", "live", or the name of a file.
----@param key string
+--- Where a key's value came from: "default", "command line", "live", or the name of a file. Raises
+--- for a key that is not there.
+---@param key string # its name
 ---@return string
 function Config:source(key) end
 
 --- What a checkpoint keeps of a config: live values and the memory of adaptive schedules.
----@return table
+---@return table # for `Config:load_state`: `step` (the one that is done), `values`, `schedules` and `functions` by key
 function Config:state() end
 
 --- All values as JSON can hold them: schedules as text, derived keys apart.
 --- Feeding the table to `config.run_recipe` gives an equal config.
----@return table
+---@return table<string, any> # values by key
 function Config:to_table() end
+
+--- A row of `pl.config`: `{ name = default, "its meaning", ... }`, with some of these fields. What
+--- each is when it is left out stands in brackets.
+---@class perilune.ConfigRow
+---@field min number? # (none) the least value, itself allowed
+---@field max number? # (none) the greatest value, itself allowed
+---@field over number? # (none) the value must be greater than this
+---@field under number? # (none) the value must be less than this
+---@field choices any[]? # (none) the values that are allowed
+---@field schedule boolean? # (false) any schedule is allowed; the key is called with the step
+---@field type string? # (the default's) "integer", "number", "boolean", "string" or "list"; with the default `false` the key is off until it is given
+---@field required boolean? # (false) the user must give it
+---@field alias (string|string[])? # (none) other names for it
+---@field flag any? # (none) what the key is when it is given without a value
+---@field transient boolean? # (false) it belongs to one process, and is not restored when a run is resumed
+---@field free boolean? # (false) it changes no result, so it may differ when a run is resumed
+---@field live boolean? # (nil: while nothing has read it before the first step) false: it is never changed while a run goes; true: even when it was read before
+---@field code boolean? # (false) it names a file that is run, and is never taken out of a run folder
+local ConfigRow = {}
+
+--- How answers are drawn. What each option is when it is left out stands in brackets.
+---@class perilune.GenerateOptions
+---@field max_tokens integer? # (64) new tokens of an answer at most, at least 1
+---@field samples integer? # (1) answers to each prompt, at least 1; they share its prefill
+---@field temperature number? # (1) the logits are divided by it, 0 or more; 0: always the most likely token
+---@field top_k integer? # (0: off) only so many most likely tokens may be drawn
+---@field top_p number? # (1: off) only the most likely tokens may be drawn that together have this probability, over 0 and up to 1 (Holtzman et al. 2020)
+---@field min_p number? # (0: off) only tokens may be drawn that have this part of the most likely one's probability, 0 to 1
+---@field seed integer? # (0) of the random stream: the same seed, stream, keys and weights give the same answers, whatever is generated beside them
+---@field stream string? # ("") what the answers are for: a part of the random stream's name
+---@field keys integer[]? # (0, 1, ...) one for each prompt: what the random stream knows it by
+---@field stop integer[]? # (none) token ids that end an answer and belong to it, as `pl.data.stop_ids` gives them
+---@field stop_strings string[]? # (none) texts that end an answer whose text holds one; wants `tokenizer`, and goes not with `ends`
+---@field tokenizer perilune.Tokenizer? # (none) for `stop_strings`
+---@field ends function? # (none) asked after each token with the list of the answer's token ids so far; true ends the answer
+---@field slots integer? # (64) answers that grow at the same time, at least 1: memory of the cache against speed
+---@field reuse boolean? # (false) for one answer to one prompt whose beginning the last such call may have left in the cache: it is not run again; the weights must be the same as then
+local GenerateOptions = {}
 
 --- Who scores answers.
 ---@class perilune.Judge
@@ -218,6 +286,24 @@ function Judge:score(roll, prompts) end
 ---@param prompts table[] # {tokens =, row =}, one for each answer
 ---@return table # `prompts`, `answers` (texts), `rows`, `ended` (booleans)
 function Judge:texts(roll, prompts) end
+
+--- How a model is loaded. What each option is when it is left out stands in brackets.
+---@class perilune.LoadOptions
+---@field dtype string? # ("float32"; of adapters the type they were trained on) of the weights: "float32" or "float64"; of frozen ones also "bfloat16", "float16", "q8_0", or "kept": each matrix as the file has it
+---@field scalar_head boolean? # (false) put a projection to one number in place of the head, as a reward or value model wants; drawn by `seed` when the folder has none
+---@field seed integer? # (0) what new weights are drawn by
+---@field peft (perilune.AdapterOptions|perilune.Config)? # (none) new adapters on the weights, which are frozen then; or a config with the rows of `pl.config.peft`
+---@field frozen boolean? # (false) the weights are constants, held once by all models of the same files
+---@field base string? # (as adapter_config.json says) where the base of a folder of adapters is
+local LoadOptions = {}
+
+--- Where a loss is taken in a batch: at the rows that predict a trained token.
+---@class perilune.LossPlaces
+---@field rows perilune.Tensor # int32 [N], places in the batch's tokens, from 0
+---@field targets perilune.Tensor # int32 [N], the token that stands behind each
+---@field segments perilune.Tensor # int32 [B+1], how many there are in each sequence, as offsets
+---@field count integer # N
+local LossPlaces = {}
 
 --- A matcher.
 ---@class perilune.Matcher
@@ -255,42 +341,42 @@ function Meter:result() end
 
 --- A model.
 ---@class perilune.Model
----@field config table # as in config.json
----@field spec table # what the decoder is told, see perilune.model.decoder
+---@field config table<string, any> # as in config.json
+---@field spec table # what the decoder is told: `layers`, `width`, `heads`, `kv_heads`, `head_dim`, `vocab`, `context` (tokens) and whatever else tells families apart
 ---@field block perilune.ParameterBlock # what is trained, in one flat piece: all parameters, or those of adapters and heads
----@field weights table<string, perilune.Tensor> # the parameters by name: views into the block, or the base's
----@field dtype string # of the block
+---@field weights table<string, perilune.Tensor> # the parameters by name, each in the shape that its file has: views into the block, or the base's
+---@field dtype string # of the block: "float32" or "float64"
 ---@field path string? # where it was loaded from
 ---@field base perilune.Base? # the frozen weights below
 ---@field base_path string? # where they were loaded from
----@field peft table? # settings of the adapters on them
----@field texts table? # of the config.json and generation_config.json it was loaded with, its license
+---@field peft perilune.AdapterOptions? # settings of the adapters on them
+---@field texts table<string, string>? # of the config.json and generation_config.json it was loaded with, its license
 local Model = {}
 
 --- How to load a constant model that works beside this one: on a frozen base too, when this one is,
 --- so that the same weights are held once.
----@return table # options of load
+---@return perilune.LoadOptions # options of `pl.model.load`
 function Model:beside() end
 
 --- Room for the keys and values of sequences that are being generated.
----@param slots integer # sequences at the same time
+---@param slots integer # sequences at the same time, at least 1
 ---@param len integer # tokens of each
----@return perilune.Tensor[] # k and v of each layer
+---@return perilune.Tensor[] # k, v, k, v, ... of the layers, each [slots, G, len, D] for G key heads of D channels; zeros, of the block's dtype
 function Model:caches(slots, len) end
 
 --- The longest sequence the model was made for.
----@return integer? # tokens
+---@return integer? # tokens, prompt and answer together; nil when the config does not say
 function Model:context() end
 
 --- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
 --- frozen base is shared, and what is trained copied.
----@param opts? table # `scalar_head`, `seed`, and `peft` as of load, for adapters on a model that has a base and none yet
----@return any # model
+---@param opts? table # `scalar_head` (as this model's); `seed` (0) what new weights are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and none yet
+---@return perilune.Model # with a block of its own
 function Model:copy(opts) end
 
 --- Number of parameters, those of a frozen base among them.
----@return integer # all
----@return integer # those in the block, which are trained
+---@return integer # all, elements
+---@return integer # those in the block, which are trained, elements
 function Model:count() end
 
 --- Marks every parameter as constant: no gradient, no tape. For reference and reward models.
@@ -303,17 +389,19 @@ function Model:freeze() end
 function Model:hash() end
 
 --- The matrix that turns hidden states into logits; raises for a model with a scalar head.
----@return perilune.Tensor # [V, C]
+---@return perilune.Tensor # [V, C], a view; of a frozen base perhaps in its kept dtype
 function Model:head() end
 
---- Final hidden states.
----@param batch table # see perilune.data.batch
----@param opts? table # `dropout` {p, seed, index}, `checkpoint` (recompute blocks in backward), `caches`
----@return perilune.Tensor # [T, C]
+--- Final hidden states. Raises when a sequence is longer than the model's context, or a token is
+--- not in its vocabulary.
+---@param batch perilune.Batch # as of `pl.batch.pack`
+---@param opts? table # `dropout` (none) {p = probability, seed =, index = which draw of that stream}; `checkpoint` (false) computes blocks again in the backward pass: less memory, more time; `caches` (none) of `caches`, for generation
+---@return perilune.Tensor # [T, C], of the model's dtype
 function Model:hidden(batch, opts) end
 
---- Logits, for looking at; losses take hidden states and the head instead.
----@param batch table # see perilune.data.batch
+--- Logits, for looking at; losses take hidden states and the head instead. Raises for a model with
+--- a scalar head.
+---@param batch perilune.Batch # as of `pl.batch.pack`
 ---@return perilune.Tensor # [T, V]
 function Model:logits(batch) end
 
@@ -322,21 +410,21 @@ function Model:logits(batch) end
 function Model:memory() end
 
 --- Reads back what `write` wrote, into a model that was made the same way.
----@param dir string
+---@param dir string # the folder
 ---@return boolean? # true
 ---@return string? # message
 function Model:read(dir) end
 
 --- Writes a model folder that appears whole, in the layout that transformers knows.
----@param path string
----@param opts? table # `tokenizer`; `save_dtype`: "float32", "bfloat16" or "float16"; `max_shard_size` (5 GB): bytes of the largest weight file; `card`: what else README.md tells, see perilune.model.card
+---@param path string # of the folder; one that stands there is replaced
+---@param opts? perilune.SaveOptions # what is written, and how
 ---@return boolean? # true
 ---@return string? # message
 function Model:save(path, opts) end
 
 --- One number for each token: a reward model's score or a value. Raises without a scalar head.
----@param batch table # see perilune.data.batch
----@param opts? table # as of hidden
+---@param batch perilune.Batch # as of `pl.batch.pack`
+---@param opts? table # as of `Model:hidden`
 ---@return perilune.Tensor # [T]
 function Model:scores(batch, opts) end
 
@@ -346,20 +434,20 @@ function Model:settle() end
 
 --- The bound that logits are kept within: they are softcap tanh(z / softcap) of the product z of
 --- hidden states and head. Losses take it as their option `softcap`.
----@return number # 0: no bound
+---@return number # of the logits; 0: no bound
 function Model:softcap() end
 
 --- What the generator records: logits of the last row of each sequence.
----@param batch table # with the places of these rows as `last`
----@param caches perilune.Tensor[] # of `caches`
+---@param batch perilune.Batch # with `slots` and `past` (int32 [B]: the place of each sequence in the caches, and its tokens there), and the places of its last rows as `last` (int32 [B])
+---@param caches perilune.Tensor[] # of `Model:caches`, [slots, G, len, D] each
 ---@return perilune.Tensor # [B, V]
 function Model:step(batch, caches) end
 
 --- Writes config.json, model.safetensors and tokenizer files into an existing folder, or adapters
 --- as the peft package reads them. Read back, the model has the same bits, unless `export` asks for
 --- a layout that other programs know as well.
----@param dir string
----@param opts? table # as of save, and `export` (false)
+---@param dir string # a folder that exists
+---@param opts? perilune.SaveOptions # what is written, and how
 ---@return boolean? # true
 ---@return string? # message
 function Model:write(dir, opts) end
@@ -369,28 +457,28 @@ function Model:write(dir, opts) end
 local ParameterBlock = {}
 
 --- Moves towards another block of the same parameters: block = decay block + (1 - decay) other.
----@param other perilune.ParameterBlock
----@param decay number
+---@param other perilune.ParameterBlock # of the same names, shapes and dtype, else it raises
+---@param decay number # the part of the block that stays, 0 to 1; 0 copies `other`
 function ParameterBlock:average(other, decay) end
 
 --- The number of parameters, elements of all tensors.
----@return integer
+---@return integer # elements, gaps between the tensors not counted
 function ParameterBlock:count() end
 
 --- All of them as one tensor; gaps are zeros.
----@return perilune.Tensor
+---@return perilune.Tensor # the live weights [n], n the elements with their gaps
 function ParameterBlock:flat() end
 
 --- Copies the block's values into tensors that stand alone.
----@param tensors perilune.Tensor[] # as of take
+---@param tensors perilune.Tensor[] # one for each parameter, of its shape and dtype, in the order of `names`
 function ParameterBlock:give(tensors) end
 
 --- The Euclidean norm of all gradients.
----@return number
+---@return number # √(Σ g²); 0 when there are no gradients
 function ParameterBlock:grad_norm() end
 
 --- All gradients as one tensor.
----@return perilune.Tensor
+---@return perilune.Tensor # the live gradients [n], as of `flat`; zeros where no gradient came
 function ParameterBlock:grads() end
 
 --- XXH3-128 over names, shapes and values.
@@ -402,15 +490,15 @@ function ParameterBlock:hash() end
 function ParameterBlock:names() end
 
 --- Whether all of them want gradients.
----@param on boolean
+---@param on boolean # false makes all of them constants
 function ParameterBlock:requires_grad(on) end
 
 --- Copies values and gradients of tensors that stand alone into the block.
----@param tensors perilune.Tensor[] # one for each parameter, of its shape and dtype
+---@param tensors perilune.Tensor[] # one for each parameter, of its shape and dtype, in the order of `names`; raises when one does not fit
 function ParameterBlock:take(tensors) end
 
 --- The parameters.
----@return table<string, perilune.Tensor> # by name, views into the block
+---@return table<string, perilune.Tensor> # by name, views into the block, each of the shape it was declared with
 function ParameterBlock:tensors() end
 
 --- The parameters that no gradient has reached since the last zero_grad.
@@ -441,6 +529,12 @@ function Progress:print(text) end
 ---@param figures? table<string, number|string> # to show; one not given keeps its last value
 ---@param order? string[] # of the figures, else the alphabet's
 function Progress:update(count, figures, order) end
+
+--- Sequences of token ids, laid end to end.
+---@class perilune.Ragged
+---@field tokens perilune.Tensor # int32 [T], all tokens
+---@field offsets perilune.Tensor # int32 [B+1], where sequences start; the last is T
+local Ragged = {}
 
 --- A report that is being written.
 ---@class perilune.Report
@@ -629,6 +723,15 @@ function Run:summary(figures, finish) end
 ---@param texts string[]
 function Run:tell_edits(texts) end
 
+--- How a model folder is written. What each option is when it is left out stands in brackets.
+---@class perilune.SaveOptions
+---@field tokenizer perilune.Tokenizer? # (none) whose files are written beside the weights
+---@field save_dtype string? # (the model's) "float32", "bfloat16" or "float16"; a weight that float16 cannot hold is an error
+---@field max_shard_size integer? # (5000000000: 5 GB) bytes of the largest weight file; a tensor larger than that has one of its own
+---@field card table? # (none) what else README.md tells: `base` (path), `license`, `recipe`, `settings` {key = value}, `data` (list of {key =, path =, hash =}), `figures` {name = value}
+---@field export boolean? # (false; true in `Model:save`) a layout that other programs know as well
+local SaveOptions = {}
+
 --- A hyper-parameter that changes with the step.
 ---@class perilune.Schedule
 ---@overload fun(step: integer): number
@@ -640,7 +743,7 @@ function Schedule:extremes() end
 
 --- The one value of a schedule that never changes, nil for any other.
 --- `if cfg.ptx_coef:fixed() ~= 0 then` asks whether a term is needed at all.
----@return number?
+---@return number? # nil when it changes, or may
 function Schedule:fixed() end
 
 --- Whether `tostring` gives text that can be read back.
@@ -648,11 +751,11 @@ function Schedule:fixed() end
 function Schedule:has_text() end
 
 --- Go on from a saved state.
----@param state? table
+---@param state? table<string, any> # as of `Schedule:state`; nil changes nothing
 function Schedule:load_state(state) end
 
 --- Tell the length of the run to a schedule that spans it.
----@param steps number
+---@param steps number # of the whole run, above 0
 function Schedule:set_horizon(steps) end
 
 --- Whether its values depend on the length of the run.
@@ -660,7 +763,7 @@ function Schedule:set_horizon(steps) end
 function Schedule:spans_run() end
 
 --- What `load_state` needs to go on from here; nil for schedules without memory.
----@return table?
+---@return table<string, any>? # nil for one without memory
 function Schedule:state() end
 
 --- Tell a schedule what was measured; only adaptive_kl listens.
@@ -927,47 +1030,47 @@ function Store:user_names() end
 local Stream = {}
 
 --- True with probability `p`.
----@param p number
+---@param p number # probability, 0 to 1
 ---@return boolean
 function Stream:chance(p) end
 
 --- An integer from `low` to `high`, both included.
----@param low integer
----@param high integer
----@return integer
+---@param low integer # the least
+---@param high integer # the most, not below `low`
+---@return integer # each is as likely as the others
 function Stream:int(low, high) end
 
 --- A draw from the standard normal distribution.
----@return number
+---@return number # of mean 0 and standard deviation 1
 function Stream:normal() end
 
 --- One element of a list.
----@param list table
----@return any # the element
+---@param list any[] # not empty
+---@return any # the element; nil when the list is empty
 function Stream:pick(list) end
 
 --- A number in [0, 1).
----@return number
+---@return number # at least 0, below 1
 function Stream:real() end
 
 --- `n` different elements of a list, in random order.
----@param list table
----@param n integer
----@return table
+---@param list any[] # it stays as it is
+---@param n integer # how many, up to the length of the list
+---@return any[] # a new list
 function Stream:sample(list, n) end
 
 --- Shuffles a list in place (Fisher and Yates).
----@param list table
----@return table # the list
+---@param list any[] # changed in place
+---@return any[] # the list
 function Stream:shuffle(list) end
 
 --- A shuffled copy of a list.
----@param list table
----@return table
+---@param list any[] # it stays as it is
+---@return any[] # a new list
 function Stream:shuffled(list) end
 
 --- A key of `weights`, drawn in proportion to its value.
----@param weights table # key (string) to weight (number, not negative)
+---@param weights table<string, number> # weights by key, none negative, not all 0
 ---@return string
 function Stream:weighted(weights) end
 
@@ -991,8 +1094,9 @@ local Tensor = {}
 ---@return boolean
 function Tensor:alive() end
 
---- Adds its gradient to all that it was made of and that want one.
----@param seed? perilune.Tensor # its own gradient (default: 1, for a tensor of one element)
+--- Adds its gradient to all that it was made of and that want one. Raises without a tape, and when
+--- a value that a gradient needs was written over since.
+---@param seed? perilune.Tensor # its own gradient, of its shape and dtype (default: 1, for a tensor of one element)
 function Tensor:backward(seed) end
 
 --- The elements as they lie in memory; of a kept tensor, its blocks.
@@ -1000,20 +1104,20 @@ function Tensor:backward(seed) end
 function Tensor:bytes() end
 
 --- A copy with memory of its own, without a tape.
----@return perilune.Tensor
+---@return perilune.Tensor # of the same shape and dtype, in the scope that is open
 function Tensor:clone() end
 
 --- Writes the elements of another tensor of the same shape and dtype.
----@param from perilune.Tensor
+---@param from perilune.Tensor # of the same shape and dtype, else it raises
 ---@return perilune.Tensor # itself
 function Tensor:copy_(from) end
 
 --- The number of elements.
----@return integer
+---@return integer # the product of all sizes
 function Tensor:count() end
 
 --- The same memory, without a tape.
----@return perilune.Tensor
+---@return perilune.Tensor # of the same shape and dtype; writes into it are seen by both
 function Tensor:detach() end
 
 --- The type of the elements.
@@ -1021,24 +1125,24 @@ function Tensor:detach() end
 function Tensor:dtype() end
 
 --- Writes one value everywhere.
----@param value number
+---@param value number # rounded to the tensor's dtype
 ---@return perilune.Tensor # itself
 function Tensor:fill_(value) end
 
 --- Gives its memory back now; using it later raises.
 function Tensor:free() end
 
---- One element.
+--- One element. Raises when there is no such place, or when the tensor is of a kept dtype.
 ---@param ... integer # an index for each axis, from 1, or from the end with -1
----@return number
+---@return number # in double precision
 function Tensor:get(...) end
 
 --- The gradient that backward left.
----@return perilune.Tensor? # nil when there is none
+---@return perilune.Tensor? # of the same shape and dtype; nil when there is none
 function Tensor:grad() end
 
 --- The value of a tensor with one element; raises for any other.
----@return number
+---@return number # in double precision
 function Tensor:item() end
 
 --- Moves it to the scope around its own.
@@ -1047,20 +1151,20 @@ function Tensor:item() end
 function Tensor:keep(forever) end
 
 --- The bytes of its data; those of a kept tensor are its blocks.
----@return integer
+---@return integer # bytes, whether it is a view or not
 function Tensor:memory() end
 
 --- Its name in messages, or names it.
----@param name? string
+---@param name? string # at most 127 bytes are kept; nil asks for the one it has
 ---@return string|perilune.Tensor # the name; itself when it is named
 function Tensor:name(name) end
 
 --- The number of axes.
----@return integer
+---@return integer # from 0, of a single number, to 6
 function Tensor:rank() end
 
 --- Whether it wants a gradient, or says so.
----@param on? boolean
+---@param on? boolean # nil asks; raises for a tensor of a kept dtype
 ---@return boolean|perilune.Tensor # whether it does; itself when it is told
 function Tensor:requires_grad(on) end
 
@@ -1075,15 +1179,16 @@ function Tensor:shape() end
 
 --- The size of an axis.
 ---@param axis? integer # from 1, or from the end with -1 (default: 1)
----@return integer
+---@return integer # elements along it; raises when there is no such axis
 function Tensor:size(axis) end
 
---- The elements as a table nested as deep as there are axes.
----@return number|table
+--- The elements as a table nested as deep as there are axes. Raises for a tensor of a kept dtype:
+--- cast it first.
+---@return number|table # a number when there are no axes, else a list of numbers, or of such lists, `{ {1, 2}, {3, 4} }`
 function Tensor:totable() end
 
 --- Grows with every write into the memory that the tensor and its views share.
----@return integer
+---@return integer # a count of writes
 function Tensor:version() end
 
 --- Drops the gradient.
@@ -1094,36 +1199,36 @@ function Tensor:zero_grad() end
 ---@class perilune.Tokenizer
 ---@field kind string # "bytelevel" (BPE over bytes), "sentencepiece" (BPE over characters), "unigram", "wordpiece" or "word"
 ---@field size integer # the number of ids
----@field bos_id integer?
----@field eos_id integer?
+---@field bos_id integer? # of the beginning token, from 0; nil: it has none
+---@field eos_id integer? # of the end token, from 0; nil: it has none
 ---@field end_ids integer[] # every token that ends an answer: eos_id, then what the folder's generation_config.json or the GGUF file name beside it
----@field pad_id integer?
----@field unk_id integer?
----@field adds_bos boolean # what its own post-processor would add; it is never run
----@field adds_eos boolean
+---@field pad_id integer? # of the padding token, from 0; nil: it has none
+---@field unk_id integer? # of the unknown token, from 0; nil: it has none
+---@field adds_bos boolean # whether its own post-processor would add the beginning token; it is never run
+---@field adds_eos boolean # the same of the end token
 ---@field chat_template string? # Jinja text
----@field chat_templates table? # further ones by name, {[string]=string}
----@field template table? # how the model writes conversations: data of perilune.data.chat.description
+---@field chat_templates table<string, string>? # further ones by name
+---@field template table<string, any>? # how the model writes conversations, as `pl.chat.description` has it
 ---@field word_cuts string? # what llama.cpp calls its word cuts, of one from a GGUF file
 ---@field core userdata # the engine's handle
 local Tokenizer = {}
 
 --- The bytes a token stands for (" the"): perhaps a part of a character.
----@param id integer
----@return string?
+---@param id integer # from 0
+---@return string? # nil when there is no such token
 function Tokenizer:bytes(id) end
 
 --- The text of ids; an id without a token is U+FFFD.
----@param ids table|perilune.Tensor # a list, or an int32 tensor
----@param opts? table # `skip_special`: leave special tokens out
+---@param ids integer[]|perilune.Tensor # a list, or an int32 tensor [T]; raises for a negative id
+---@param opts? table # `skip_special` (false) leaves special tokens out
 ---@return string
 function Tokenizer:decode(ids, opts) end
 
 --- The ids of a text.
----@param text string
----@param opts? table # `special`: control tokens spelled in the text become their ids; `bos`, `eos`: put the beginning or end token there, unless the text has it already; `continued`: the text follows another, so no space is put before it; `guarded`: a list {first, last, first, last, ...} of bytes as in string.sub, stretches where `special` looks for no control token; `spans`: give the bytes that each id stands for too
----@return integer[] # ids
----@return integer[]? # with `spans`, {first, last, first, last, ...} of bytes as in string.sub; last is first - 1 for an id that stands for none
+---@param text string # any bytes; raises for one that is no text
+---@param opts? table # `special` (false) control tokens spelled in the text become their ids; `bos` (false) and `eos` (false) put the beginning or end token there, unless the text has it already; `continued` (false) the text follows another, so no space is put before it; `guarded` (none) a list {first, last, first, last, ...} of bytes as in string.sub, stretches where `special` looks for no control token; `spans` (false) gives the bytes that each id stands for too
+---@return integer[] # ids, from 0
+---@return integer[]? # with `spans`, {first, last, first, last, ...} of bytes as in string.sub; last is first - 1 for an id that stands for none; else nil
 function Tokenizer:encode(text, opts) end
 
 --- A hash of all that decides which ids a text gets, for caches.
@@ -1131,36 +1236,37 @@ function Tokenizer:encode(text, opts) end
 function Tokenizer:fingerprint() end
 
 --- The id of a token, by its name in the vocabulary or the text it stands for.
----@param text string
----@return integer?
+---@param text string # such as "<|im_end|>" or " the"
+---@return integer? # from 0; nil when no token is called or spelled so
 function Tokenizer:id(text) end
 
 --- Whether no ordinary text can give this id.
----@param id integer
+---@param id integer # from 0
 ---@return boolean
 function Tokenizer:is_control(id) end
 
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
 --- The template goes into perilune_template.json, more ends than one into generation_config.json.
----@param folder string
----@param opts? table # `chat_template`: Jinja text in place of `self.chat_template`; `pad_id`: the padding to name in place of `self.pad_id`, false for none
+---@param folder string # that exists
+---@param opts? table # `chat_template` (this tokenizer's) Jinja text; `pad_id` (this tokenizer's) id of the padding to name, false for none
 ---@return boolean? # true
 ---@return string? # message
 function Tokenizer:save(folder, opts) end
 
---- Names the beginning, end and padding tokens; what is not given stays.
+--- Names the beginning, end and padding tokens; what is not given stays. Raises when the vocabulary
+--- has no such token.
 ---@param names table # `bos`, `eos`, `pad`: names of tokens
 function Tokenizer:set_special(names) end
 
 --- For printing while tokens arrive: `push(id)` gives the text that is complete now, and holds back
 --- the bytes of an unfinished character; `finish()` gives what is held.
----@param opts? table # as for decode
+---@param opts? table # `skip_special` (false) leaves special tokens out
 ---@return userdata # stream
 function Tokenizer:stream(opts) end
 
 --- The name of a token in the vocabulary ("Ġthe", "▁the", "<|im_end|>").
----@param id integer
----@return string?
+---@param id integer # from 0
+---@return string? # nil when there is no such token
 function Tokenizer:token(id) end
 
 --- Alarms that do not repeat themselves.
@@ -1193,33 +1299,35 @@ function Watch:tell(run, progress, step) end
 ---@class perilune.pl
 local pl = {}
 
---- An AdamW optimizer over a block of parameters or over tensors: see perilune.learn.adamw.
----@param parameters perilune.ParameterBlock|perilune.Tensor[]|table<string, perilune.Tensor> # model.block, or tensors that want gradients: `pl.adamw{w, b}`
+--- An AdamW optimizer (Loshchilov and Hutter, arXiv:1711.05101) over a block of parameters or over
+--- tensors. Raises when a tensor wants no gradient, stands there twice or has another dtype.
+---@param parameters perilune.ParameterBlock|perilune.Tensor[]|table<string, perilune.Tensor> # model.block, or tensors that want gradients, of any shape [...] and one float dtype: `pl.adamw{w, b}`
 ---@return perilune.AdamW
 function pl.adamw(parameters) end
 
 --- The engine's part of an optimizer: `pl.adamw` wraps it.
----@param block perilune.ParameterBlock
----@return userdata
+---@param block perilune.ParameterBlock # whose parameters the steps change
+---@return userdata # with `step(options)`, `state()` and `set_steps(n)`, as `AdamW` has them
 function pl.adamw_state(block) end
 
 --- Numbers in steps: `pl.arange(n)` is 0 .. n-1, `pl.arange(from, to, step)` goes from `from`
 --- towards `to`, which is not reached. int32 when all numbers are whole, else float32.
 ---@param ... number # n, or from, to and perhaps the step (default: 1), then perhaps the dtype
----@return perilune.Tensor # [n]
+---@return perilune.Tensor # [n], n the count of numbers; raises when the steps lead away from the end
 function pl.arange(...) end
 
---- A block of parameters: tensors that lie in one flat piece, for optimizers and averages.
----@param entries table[] # each {name, shape}
+--- A block of parameters: tensors that lie in one flat piece, for optimizers and averages. All are
+--- zeros at first and want gradients.
+---@param entries [string, integer[]][] # each {name, shape}
 ---@param dtype? string # "float32" (default) or "float64"
 ---@return perilune.ParameterBlock
 function pl.block(entries, dtype) end
 
 --- Activation checkpointing: calls `f` without a tape and keeps only what it was given; the
 --- backward pass calls it again, with a tape. So `f` must give the same values each time.
----@param f function # (tensors...) -> one tensor
----@param ... perilune.Tensor # 1 to 8 of them
----@return perilune.Tensor
+---@param f function # takes the tensors, gives one tensor
+---@param ... perilune.Tensor # 1 to 8 of them, of any shape [...]
+---@return perilune.Tensor # what `f` gave, in its shape
 function pl.checkpoint(f, ...) end
 
 --- Opens a scope inside a forward pass: what the tape still needs of its tensors stays until the
@@ -1229,15 +1337,15 @@ function pl.checkpoint(f, ...) end
 function pl.frame(name) end
 
 --- A tensor of bytes as they lie in memory; raises when their number is not the shape's.
----@param bytes string
----@param dtype string # any; of a kept one ("bfloat16", "float16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k") rows are whole blocks of 1, 32 or 256 elements
----@param shape integer[]
----@return perilune.Tensor
+---@param bytes string # the elements as they lie in memory, the last axis innermost, little-endian
+---@param dtype string # "float32", "float64", "int32", or a kept one ("bfloat16", "float16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"), whose rows are whole blocks of 1, 32 or 256 elements
+---@param shape integer[] # the size of each axis
+---@return perilune.Tensor # of that shape and dtype
 function pl.from_bytes(bytes, dtype, shape) end
 
 --- A tensor of one value: `pl.full(3, 4, 0.5)` or `pl.full({3, 4}, 0.5)`.
 ---@param ... integer|integer[] # the sizes, one by one or as a list, then the value, then perhaps the dtype (default: "float32")
----@return perilune.Tensor
+---@return perilune.Tensor # of the given sizes [n1, n2, ...]
 function pl.full(...) end
 
 --- Who does large matrix products, set before when it is given.
@@ -1245,17 +1353,18 @@ function pl.full(...) end
 ---@return { wish: string, float32: string, float64: string, rows_alone: boolean } # "own" or "openblas" for each dtype; whether a row's bits depend on that row alone
 function pl.gemm(name) end
 
---- Answers of a model to prompts: see perilune.model.generate.
+--- Answers of a model to prompts. Raises when a prompt is empty, holds an id that the vocabulary
+--- does not have, or leaves no room for an answer in the model's context.
 ---@param model perilune.Model
----@param prompts table[] # lists of token ids
----@param opts? table # see there
+---@param prompts integer[][] # token ids of each
+---@param opts? perilune.GenerateOptions # what answers are drawn by
 ---@return perilune.Answers # in tensors of the caller's scope
 function pl.generate(model, prompts, opts) end
 
 --- A generator over a recorded decode step: `pl.generate` makes one for a model.
----@param step function # (batch) -> logits [B, V] of the last row of each sequence
----@param caches perilune.Tensor[] # the k and v cache of each layer
----@return userdata # with `generate(prompts, opts)`
+---@param step function # takes a batch with int32 `tokens`, `positions`, `offsets`, `slots`, `past` and `last`; gives the logits [B, V] of the last row of each sequence
+---@param caches perilune.Tensor[] # the k and v cache of each layer, each [slots, G, len, D] for G heads of D channels
+---@return userdata # with `generate(prompts, opts)`, whose options are those of `pl.generate`
 function pl.generator(step, caches) end
 
 --- Whether a tape is recorded now.
@@ -1263,7 +1372,7 @@ function pl.generator(step, caches) end
 function pl.grad_enabled() end
 
 --- Whether a value is a tensor, even a freed one.
----@param value any
+---@param value any # of any type
 ---@return boolean
 function pl.is_tensor(value) end
 
@@ -1271,15 +1380,16 @@ function pl.is_tensor(value) end
 ---@return string # "avx512", "avx2" or "plain"
 function pl.isa() end
 
---- Loads a model folder (Hugging Face) or a llama2.c file.
----@param path string
----@param opts? table # see perilune.model.load
----@return perilune.Model?
+--- Loads a model: a Hugging Face folder, a GGUF file, a llama2.c file or a folder of adapters. The
+--- same as `pl.model.load`.
+---@param path string # of the folder or file
+---@param opts? perilune.LoadOptions # its options
+---@return perilune.Model? # nil when it cannot be loaded
 ---@return string? # message
 function pl.load(path, opts) end
 
 --- What memory the engine holds.
----@return { live: integer, peak: integer, limit: integer, cached: integer, held_peak: integer, calls: integer } # bytes (`held_peak`: the most that lived and waited at once), and the number of allocations; a limit of 0 is none
+---@return { live: integer, peak: integer, limit: integer, cached: integer, held_peak: integer, calls: integer } # bytes that live now (`live`), at the most (`peak`), that may live (`limit`; 0: no limit), that wait to be used again (`cached`), that lived and waited at once at the most (`held_peak`); and the number of allocations (`calls`)
 function pl.mem() end
 
 --- For tests: the k-th allocation from now on fails.
@@ -1288,7 +1398,7 @@ function pl.mem() end
 function pl.mem_fail_at(k, forever) end
 
 --- Sets a limit: what would pass it raises instead.
----@param bytes integer # 0: none
+---@param bytes integer # that may live at once; 0: no limit
 function pl.mem_limit(bytes) end
 
 --- Lets the peak begin anew, at what is live now.
@@ -1298,12 +1408,12 @@ function pl.mem_reset_peak() end
 function pl.mem_trim() end
 
 --- Whether each op looks for results that are not finite, and raises with its name.
----@param on boolean
+---@param on boolean # false (as at the start): results are not looked at
 function pl.nan_check(on) end
 
---- The known name nearest to one that is not known: see perilune.base.nearest.
----@param name string
----@param known string[]
+--- The known name nearest to one that is not known, to say what was meant.
+---@param name string # as it was typed
+---@param known string[] # the names that there are
 ---@return string? # nil when none is near
 function pl.nearest(name, known) end
 
@@ -1312,44 +1422,45 @@ function pl.nearest(name, known) end
 function pl.no_grad() end
 
 --- A tensor of ones: sizes and dtype as of zeros.
----@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps the dtype
----@return perilune.Tensor
+---@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps the dtype, as of `pl.zeros`
+---@return perilune.Tensor # of the given sizes [n1, n2, ...]
 function pl.ones(...) end
 
 --- The rows of engine/ops/ops.def, in their order.
----@return table[] # each with `name`, `doc`, `shapes`, `inputs`, `params`, `outputs`, `flags`
+---@return table[] # each with `name`, `doc` (its formula), `shapes`, `inputs`, `params` (their kinds and defaults), `outputs`, `flags`
 function pl.ops() end
 
 --- The same as uniform.
----@param ... integer|integer[] # sizes and options as of randn
----@return perilune.Tensor
+---@param ... integer|integer[] # sizes and options as of `pl.uniform`
+---@return perilune.Tensor # of the given sizes [n1, n2, ...]
 function pl.rand(...) end
 
 --- A tensor of normal random numbers with mean `a` and standard deviation `b`: the next draw of the
 --- session's stream, or, with `seed`, the stream of seed and purpose. `pl.randn(3, 4)`,
 --- `pl.randn{3, 4, seed = 1}`, `pl.randn({3, 4}, {seed = 1})`.
----@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps a table of `seed`, `purpose` (0), `dtype` ("float32"), `a` (0), `b` (1)
----@return perilune.Tensor
+---@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps a table of `seed` (none: the session's stream), `purpose` (0; an integer, as `pl.random_purpose` gives), `dtype` ("float32"; or "float64"), `a` (0, the mean), `b` (1, the standard deviation)
+---@return perilune.Tensor # of the given sizes [n1, n2, ...]
 function pl.randn(...) end
 
 --- One normal random number, mean 0 and variance 1.
----@param seed integer
----@param purpose integer
----@param index integer
----@return number
+---@param seed integer # of the stream, 64 bits
+---@param purpose integer # of the stream, as `pl.random_purpose` gives it
+---@param index integer # place of the number in the stream, from 0
+---@return number # a function of these three alone
 function pl.random_normal(seed, purpose, index) end
 
---- The hash of a name and its parts: see perilune.base.random.
----@param name string
----@param ... integer|string # parts
----@return integer
+--- The hash of a name and its parts (XXH3), by which random streams are told apart; `pl.random`
+--- makes streams of names.
+---@param name string # what the numbers are for, such as "sft.order"
+---@param ... integer|string # what tells streams of that name apart, such as the number of the epoch
+---@return integer # the purpose, 64 bits
 function pl.random_purpose(name, ...) end
 
 --- One uniform random number in [0, 1), 53 bits.
----@param seed integer
----@param purpose integer
----@param index integer
----@return number
+---@param seed integer # of the stream, 64 bits
+---@param purpose integer # of the stream, as `pl.random_purpose` gives it
+---@param index integer # place of the number in the stream, from 0
+---@return number # a function of these three alone
 function pl.random_uniform(seed, purpose, index) end
 
 --- Opens a scope: the tensors made until it closes end with it, and so does the tape. Hold it in a
@@ -1359,12 +1470,12 @@ function pl.random_uniform(seed, purpose, index) end
 function pl.scope(name) end
 
 --- Seconds on a clock that is never set back, to tell how long something took.
----@return number
+---@return number # seconds, from a start that means nothing by itself
 function pl.seconds() end
 
 --- The seed of the session's stream, from which tensors without a seed are drawn; with a number,
 --- the stream begins anew with that.
----@param n? integer
+---@param n? integer # the seed to begin anew with; nil asks for the one in use
 ---@return integer? # the seed, when no number is given
 function pl.seed(n) end
 
@@ -1374,19 +1485,19 @@ function pl.seed(n) end
 pl.system = nil
 
 --- A tensor of the values of a table.
----@param values number|table # a number, or a table nested as deep as there are axes (at most 6); raises when it is ragged
+---@param values number|table # a number (a tensor of no axes), or a list of numbers, or lists nested as deep as there are axes (at most 6), as `{ {1, 2}, {3, 4} }`
 ---@param dtype? string # "float32" (default), "float64" or "int32"
----@return perilune.Tensor
+---@return perilune.Tensor # of the table's sizes [n1, n2, ...]; raises when the table is ragged or holds something else than numbers
 function pl.tensor(values, dtype) end
 
 --- The number of threads, set before when it is given.
----@param n? integer # at least 1
----@return integer
+---@param n? integer # threads to use, at least 1; raises when it is more than the engine can have
+---@return integer # threads in use
 function pl.threads(n) end
 
 --- A tensor of uniform random numbers in [a, b), 0 and 1 unless told otherwise.
----@param ... integer|integer[] # sizes and options as of randn
----@return perilune.Tensor
+---@param ... integer|integer[] # sizes and options as of `pl.randn`; `a` (0) and `b` (1) are the ends of the range
+---@return perilune.Tensor # of the given sizes [n1, n2, ...]
 function pl.uniform(...) end
 
 --- Records a tape until the guard closes, inside of no_grad too.
@@ -1395,8 +1506,8 @@ function pl.with_grad() end
 
 --- A tensor of zeros: `pl.zeros(3, 4)`, `pl.zeros{3, 4}`, `pl.zeros(3, 4, "int32")` or
 --- `pl.zeros{3, 4, dtype = "int32"}`.
----@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps the dtype (default: "float32")
----@return perilune.Tensor
+---@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps the dtype "float32" (default), "float64" or "int32"
+---@return perilune.Tensor # of the given sizes [n1, n2, ...]; raises when memory's limit would be passed
 function pl.zeros(...) end
 
 --- How far people agree who ranked the same answers.
@@ -1452,52 +1563,53 @@ function pl.agreement.new() end
 pl.batch = {}
 
 --- Prompts with their answers behind them; the loss is taken at the answers.
----@param prompts table # `tokens`, `offsets` as batch.ragged makes them; none is empty
----@param answers table # the same, as batch.ragged or perilune.model.generate makes them
----@param indices? table # which of the sequences (default: all)
----@return table # batch
----@return table # at
+---@param prompts perilune.Ragged # as of `batch.ragged`; none is empty
+---@param answers perilune.Ragged|perilune.Answers # one behind each prompt, as of `batch.ragged` or `pl.generate`
+---@param indices? integer[] # which of the sequences, from 1 (default: all)
+---@return perilune.Batch # the sequences
+---@return perilune.LossPlaces # the tokens of the answers
 function pl.batch.join(prompts, answers, indices) end
 
 --- Flat places of the last token of each sequence.
----@param packed_batch table
----@return perilune.Tensor # int32 [B]
+---@param packed_batch perilune.Batch # whose sequences are not empty
+---@return perilune.Tensor # int32 [B], from 0
 function pl.batch.last_rows(packed_batch) end
 
---- Packs sequences.
----@param sequences table # list of lists of token ids
----@return table # batch
+--- Packs sequences for a model. Raises when they are no lists of token ids.
+---@param sequences integer[][] # token ids of each
+---@return perilune.Batch # in tensors of the scope that is open
 function pl.batch.pack(sequences) end
 
 --- Packs sequences in parts of at most `max_tokens` tokens, to be scored by one model or several.
----@param sequences table # list of lists of token ids
----@param masks? table # as of batch.targets
----@param max_tokens? integer # (default: 16384)
----@return table # list of {batch =, at =}
+---@param sequences integer[][] # token ids of each
+---@param masks? ((integer|boolean)[])[] # as of `batch.targets`
+---@param max_tokens? integer # of a part, tokens (default: 16384)
+---@return perilune.BatchPart[] # the sequences in order
 function pl.batch.parts(sequences, masks, max_tokens) end
 
---- Sequences laid end to end.
----@param sequences table # list of lists of token ids
----@return table # `tokens` (int32 [T]), `offsets` (int32 [B+1])
+--- Sequences laid end to end. Raises when they are no lists of token ids.
+---@param sequences integer[][] # token ids of each
+---@return perilune.Ragged # in tensors of the scope that is open
 function pl.batch.ragged(sequences) end
 
 --- Cuts a list of sequences into micro-batches of at most `max_tokens` tokens each (one sequence
 --- may be longer), in order.
----@param sequences table # list of sequences, or of their lengths
----@param max_tokens integer
----@return table # list of lists of indices
+---@param sequences (integer[]|integer)[] # sequences, or their lengths in tokens
+---@param max_tokens integer # of a part, tokens
+---@return integer[][] # for each part the places of its sequences, from 1
 function pl.batch.split(sequences, max_tokens) end
 
 --- A new list of the elements at `places`.
----@param items table
----@param places table # list of indices
----@return table
+---@param items any[] # of any kind
+---@param places integer[] # of the elements wanted, from 1; one may stand there more than once
+---@return any[] # as long as `places`
 function pl.batch.take(items, places) end
 
---- Rows and targets of the tokens a loss is taken at.
----@param sequences table # list of lists of token ids
----@param masks? table # for each sequence a list of 1 or 0 (or booleans): is this token trained? Absent: all tokens but the first (which nothing predicts)
----@return table # at
+--- Rows and targets of the tokens a loss is taken at. Raises when a mask is longer or shorter than
+--- its sequence.
+---@param sequences integer[][] # token ids of each
+---@param masks? ((integer|boolean)[])[] # for each sequence a list of 1 or 0 (or booleans): is this token trained? Absent: all tokens but the first (which nothing predicts)
+---@return perilune.LossPlaces # of the sequences packed in this order
 function pl.batch.targets(sequences, masks) end
 
 --- Chat data: messages to token ids and the mask of those that are trained.
@@ -1703,50 +1815,49 @@ function pl.companions.tokenizer(key, path) end
 ---@overload fun(spec: table): perilune.Config
 pl.config = {}
 
---- The rows, with defaults of the recipe's own.
----@param defaults? table # `learning_rate` (a number, a schedule's text, or false when the recipe writes that row itself), `weight_decay`
----@return table[]
+--- The rows of AdamW: `learning_rate`, `adam_beta1`, `adam_beta2`, `adam_epsilon`,
+--- `adam_tf_epsilon`, `weight_decay` and `max_grad_norm`, with defaults of the recipe's own.
+---@param defaults? table # `learning_rate` (1e-5) the rate of a step: a number, a schedule's text, or false when the recipe writes that row itself; `weight_decay` (0) of matrices
+---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.adam(defaults) end
 
 --- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.
 ---@param cfg perilune.Config
----@return table # a copy; `steps`, those of the run, once they are told
+---@return table # a copy: `name`, `about`, `recipe` (its file), `preset`, `step` (the one that is done, from 1; 0 before the first), and `steps` (of the run) once they are told
 function pl.config.describe(cfg) end
 
 --- Whether a value is a config.
----@param value any
+---@param value any # of any type
 ---@return boolean
 function pl.config.is(value) end
 
 --- Whether an error value is a wrong command line or setting, to be shown without a traceback.
----@param err any
+---@param err any # what an error was raised with
 ---@return boolean
 function pl.config.is_usage_error(err) end
 
---- Declare a recipe's keys and read the command line. Called as `config { ... }`.
---- Besides rows and headings the table may hold `name`, `about`, `check` (a function of the config
---- that returns a sentence when keys do not fit together), `without` (list of common keys this
---- recipe has no use for) or `keep` (of the only ones it has a use for), `args` (instead of the
---- global `arg`), `recipe` (path of its file) and `usage` (how it is called, for --help).
---- With --help it prints and leaves the program.
----@param spec table
+--- Declare a recipe's keys and read the command line. Called as `config { ... }`. With --help it
+--- prints and leaves the program. What is wrong with the rows, or with the command line, raises.
+---@param spec table # rows (of ConfigRow), headings and groups; and `name` (required), `about`: what --help says of the recipe; `check`: a function of the config that returns a sentence when keys do not fit together; `without`: list of common keys this recipe has no use for, or `keep`: of the only ones it has a use for; `args`: instead of the global `arg`; `recipe`: path of its file; `usage`: how it is called, for --help
 ---@return perilune.Config
 function pl.config.new(spec) end
 
---- The rows.
+--- The rows of adapters: `peft_r`, `peft_alpha`, `peft_targets` and the others, as `pl.model.load`
+--- takes them.
 ---@param settings? table # `dropout` (true): false where passes must not differ by chance
----@return table[]
+---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.peft(settings) end
 
---- Run a recipe's file with settings in place of a command line, and return what it returns.
+--- Run a recipe's file with settings in place of a command line, and return what it returns. Raises
+--- when there is no such file, or when it raises.
 ---@param recipe string # its path; or its name, beside the calling recipe or as Perilune brings it
----@param settings? table # key -> value; `preset` names a preset
+---@param settings? table<string, any> # values by key; "preset" names a preset
 ---@return any # whatever the recipe returns
 function pl.config.run_recipe(recipe, settings) end
 
 --- Whether a key names code, which is never taken out of a run folder.
 ---@param cfg perilune.Config
----@param key string
+---@param key string # its name
 ---@return boolean
 function pl.config.runs_code(cfg, key) end
 
@@ -2018,8 +2129,8 @@ function pl.data.encode.text(tok, text) end
 pl.files = {}
 
 --- Copies a file, atomically.
----@param from string
----@param to string
+---@param from string # the file
+---@param to string # the name of the copy; a file that stands there is replaced
 ---@return boolean? # true
 ---@return string? # message
 function pl.files.copy(from, to) end
@@ -2027,7 +2138,7 @@ function pl.files.copy(from, to) end
 --- A file written piece by piece, which appears whole at last: `writer:write(text, ...)` and
 --- `writer:commit()` give true, or nil and a message; `writer:close()`, also by `<close>`, gives up
 --- what was not committed. A commit after a failed write fails.
----@param path string
+---@param path string # the name the file shall have at last
 ---@return userdata? # writer
 ---@return string? # message
 function pl.files.create(path) end
@@ -2040,47 +2151,47 @@ function pl.files.folder_begin(path) end
 
 --- Syncs every file, writes `manifest.json`, renames the folder to `path` (in one step with what
 --- stood there), syncs the folder above. On failure the temporary folder is removed.
----@param tmp string
----@param path string
+---@param tmp string # what `files.folder_begin` gave
+---@param path string # the name the folder shall have
 ---@return boolean? # true
 ---@return string? # message
 function pl.files.folder_commit(tmp, path) end
 
 --- Removes a temporary folder of folder_begin; no other folder.
----@param tmp string
+---@param tmp string # what `files.folder_begin` gave
 ---@return boolean? # true
 ---@return string? # message
 function pl.files.folder_discard(tmp) end
 
 --- Makes a folder and those above it, as far as they are missing.
----@param path string
+---@param path string # of the folder
 ---@return boolean? # true
 ---@return string? # message
 function pl.files.folder_make(path) end
 
 --- Removes a folder and all that is in it; symbolic links are not followed. Fine when there is
 --- none. The folder goes away as a whole: it is renamed aside first.
----@param path string
+---@param path string # of the folder
 ---@return boolean? # true
 ---@return string? # message
 function pl.files.folder_remove(path) end
 
 --- Whether a folder is as it was written, if it says how that was: one without a manifest is taken
 --- as it is.
----@param path string
+---@param path string # of the folder
 ---@return boolean? # true
 ---@return string? # what is damaged, and what to do
 function pl.files.folder_sound(path) end
 
 --- Holds a committed folder against its manifest.
----@param path string
+---@param path string # of the folder
 ---@return boolean? # true
 ---@return string? # message that names the first damaged file
 function pl.files.folder_verify(path) end
 
 --- Writes a folder whole or not at all: `fill` writes its files into a temporary one, which then
 --- takes the name. An error of `fill` goes on to the caller when that one is removed.
----@param path string
+---@param path string # the name the folder shall have
 ---@param fill function # (tmp) -> true, or nil and a message
 ---@return boolean? # true
 ---@return string? # message
@@ -2094,23 +2205,23 @@ function pl.files.folder_write(path, fill) end
 pl.files.gguf = nil
 
 --- XXH3-128 of a file, 32 hexadecimal digits.
----@param path string
----@return string? # hash
+---@param path string # of the file
+---@return string? # 32 hexadecimal digits
 ---@return string? # message
 function pl.files.hash(path) end
 
 --- XXH3-128 of a string.
----@param text string
+---@param text string # any bytes
 ---@return string # 32 hexadecimal digits
 function pl.files.hash_string(text) end
 
 --- XXH3-128 over names, dtypes, shapes and bytes of tensors, in the order of their names.
----@param tensors table # `{name = tensor}`
+---@param tensors table<string, perilune.Tensor> # by name, of any shape [...] and dtype
 ---@return string # 32 hexadecimal digits
 function pl.files.hash_tensors(tensors) end
 
 --- Input/output calls of this module since the start.
----@return integer
+---@return integer # a count: calls of the system that open, read, write, sync or rename
 function pl.files.io_calls() end
 
 --- Test hook: the k-th input/output call from now on fails.
@@ -2126,35 +2237,35 @@ pl.files.llama2c = nil
 --- A file that rows are appended to, made when it is not there: `log:append(text)` has the text
 --- with the kernel, whole, when it returns, and leaves nothing of it when it fails; `log:sync()` has
 --- the texts so far outlive a power cut. Both give true, or nil and a message. `log:close()`.
----@param path string
----@param opts? table # `owner_only`: nobody else can read the file, when it is made
+---@param path string # of the file
+---@param opts? table # `owner_only` (false): nobody else can read the file, when it is made
 ---@return userdata? # log
 ---@return string? # message
 function pl.files.open_log(path, opts) end
 
---- The text of a regular file of at most `limit` bytes (2 GB).
----@param path string
----@param limit? integer
+--- The text of a regular file.
+---@param path string # of the file
+---@param limit? integer # bytes it may have at most (default: 2 GB); a longer one is refused
 ---@return string? # text
 ---@return string? # message
 function pl.files.read(path, limit) end
 
 --- Reads and decodes a JSON file.
----@param path string
----@param opts? table # as for `json.decode`
+---@param path string # of the file
+---@param opts? table # as of `json.decode`
 ---@return any # the value
 ---@return string? # message that names the file; the value is nil then
 function pl.files.read_json(path, opts) end
 
 --- Removes a file; fine when there is none.
----@param path string
+---@param path string # of the file
 ---@return boolean? # true
 ---@return string? # message
 function pl.files.remove(path) end
 
 --- Renames a file, in place of what stands there, and syncs the folder.
----@param from string
----@param to string
+---@param from string # the name it has
+---@param to string # the name it gets, on the same file system
 ---@return boolean? # true
 ---@return string? # message
 function pl.files.rename(from, to) end
@@ -2169,16 +2280,16 @@ pl.files.safetensors = nil
 
 --- Writes a file that appears whole: a temporary file beside it, synced, renamed over it. The mode
 --- of the old file stays.
----@param path string
----@param text string
+---@param path string # of the file
+---@param text string # what it shall hold
 ---@return boolean? # true; nil: the old file is untouched
 ---@return string? # message
 function pl.files.write_atomic(path, text) end
 
 --- Writes a JSON file, atomically, indented, with a newline at its end.
----@param path string
----@param value any
----@param opts? table # `finite`, as for `json.encode`
+---@param path string # of the file
+---@param value any # as of `json.encode`
+---@param opts? table # `finite` (false) as of `json.encode`
 ---@return boolean? # true
 ---@return string? # message
 function pl.files.write_json(path, value, opts) end
@@ -2191,12 +2302,12 @@ function pl.files.write_json(path, value, opts) end
 pl.format = {}
 
 --- A number of bytes: 950 B, 12.3 KiB, 1.05 GiB.
----@param n number
----@return string
+---@param n number # bytes
+---@return string # with three digits; KiB is 1024 bytes
 function pl.format.bytes(n) end
 
 --- The cells of a table as text, the numbers of each column with the same decimals.
----@param rows any[][]
+---@param rows any[][] # lists of numbers, texts or booleans; nil where there is nothing
 ---@param digits? integer # of the largest number (default: 4)
 ---@return string[][] # cells; an absent value is ""
 ---@return table<integer, boolean> # which columns hold numbers
@@ -2208,72 +2319,72 @@ function pl.format.cells(rows, digits) end
 ---     print(format.columns({ { "base", 0.12 }, { "sft", 0.61 } }, { head = { "model", "score" } }))
 ---
 --- Numbers are set flush right with the same decimals in a column, anything else flush left.
----@param rows any[][]
----@param options? table # `head` (list of titles), `align` (list of "left"/"right"/"centre"), `indent` (blanks before each line), `gap` (blanks between columns, 2)
+---@param rows any[][] # lists of numbers, texts or booleans; nil where there is nothing
+---@param options? table # `head` (none: no head and no rule) list of titles; `align` (numbers right, all else left) list of "left", "right" or "centre"; `indent` (0) blanks before each line; `gap` (2) blanks between columns
 ---@return string # without a newline at its end
 function pl.format.columns(rows, options) end
 
 --- A count with three digits and a unit: 950, 12.3k, 1.05M, 2.10G.
----@param n number
+---@param n number # a count, of whatever is counted
 ---@return string
 function pl.format.count(n) end
 
 --- The beginning of a text, never half of a character, with "…" in place of what was cut.
 ---@param text string # need not be UTF-8
----@param bytes integer # how long a text may be before it is cut
+---@param bytes integer # that a text may have before it is cut
 ---@return string
 function pl.format.cut(text, bytes) end
 
 --- A duration: 85 ms, 4.2 s, 3m 20s, 1h 02m, 2d 03h.
----@param seconds number
+---@param seconds number # a time in seconds
 ---@return string
 function pl.format.duration(seconds) end
 
 --- The shortest decimal text that reads back to exactly the same number.
 --- Integers stay integers; a float that happens to be whole keeps its ".0" off (5, not 5.0).
 --- NaN and the infinities come out as "nan", "inf" and "-inf".
----@param x number
+---@param x number # any number
 ---@return string
 function pl.format.exact(x) end
 
 --- A number rounded to so many significant digits, without a needless exponent.
----@param x number
----@param digits? integer # (default: 4)
+---@param x number # any number
+---@param digits? integer # that count (default: 4)
 ---@return string
 function pl.format.number(x, digits) end
 
 --- A text filled with blanks to a width.
----@param text string
----@param width integer
+---@param text string # shown in at most `width` columns, else it stays as it is
+---@param width integer # columns
 ---@param align? string # "left", "right" or "centre" (default: "left")
 ---@return string
 function pl.format.pad(text, width, align) end
 
 --- A text of data or of a model, safe to show: control characters but newline and tab are spelled
 --- out, so that none moves the cursor, changes colours or rings.
----@param text string
+---@param text string # any bytes
 ---@return string
 function pl.format.safe(text) end
 
 --- As much of a text as `width` columns show, with "…" in place of what was cut.
----@param text string
----@param width integer
+---@param text string # of one line
+---@param width integer # columns, the "…" among them
 ---@return string
 function pl.format.truncate(text, width) end
 
 --- A text with U+FFFD for each byte that is not UTF-8.
----@param text string
+---@param text string # any bytes
 ---@return string
 function pl.format.utf8(text) end
 
 --- Columns a terminal shows a text in, colour codes not counted; bytes where it is not UTF-8.
----@param text string
----@return integer
+---@param text string # with colour codes or without
+---@return integer # columns
 function pl.format.width(text) end
 
 --- Lines of at most `width` characters, broken at blanks; a longer word stands alone.
----@param text string
----@param width integer
+---@param text string # words; blanks and newlines between them count alike
+---@param width integer # characters of a line
 ---@return string[]
 function pl.format.wrap(text, width) end
 
@@ -2523,21 +2634,21 @@ function pl.ingest.training(path, opts) end
 pl.json = {}
 
 --- Marks a table as an array, even when it is empty.
----@param list? table # (default: a new one)
----@return table # the list
+---@param list? any[] # of values (default: a new list)
+---@return any[] # the list
 function pl.json.array(list) end
 
 --- The value of a text.
----@param text string
----@param opts? table # `ordered` keeps the order of keys and the null members of objects (for editing a file and writing it back); `strict` is for other people's data: UTF-8 is checked, and duplicate keys, NaN, lone surrogates and control characters are refused; `depth` bounds the nesting (128)
+---@param text string # of one value
+---@param opts? table # `ordered` (false) keeps the order of keys and the null members of objects, for editing a file and writing it back; `strict` (false) is for other people's data: UTF-8 is checked, and duplicate keys, NaN, lone surrogates and control characters are refused; `depth` (128) bounds the nesting
 ---@return any # nil when the text is malformed
 ---@return string? # message with line and column
 function pl.json.decode(text, opts) end
 
 --- A value as text; raises with the value's path when it cannot be written. Keys are sorted unless
 --- the object is ordered, so equal values give equal texts.
----@param value any
----@param opts? table # `pretty`; `strict` refuses text that is not UTF-8 (otherwise each bad byte becomes U+FFFD); `finite` writes NaN and the infinities as the texts "NaN", "Infinity" and "-Infinity" (otherwise as bare words, which are not JSON and which many readers refuse); `depth`
+---@param value any # of texts, numbers, booleans, `json.null` and tables of these
+---@param opts? table # `pretty` (false) indents; `strict` (false) refuses text that is not UTF-8, otherwise each bad byte becomes U+FFFD; `finite` (false) writes NaN and the infinities as the texts "NaN", "Infinity" and "-Infinity", otherwise as bare words, which are not JSON and which many readers refuse; `depth` (128) levels of tables at most
 ---@return string
 function pl.json.encode(value, opts) end
 
@@ -2546,7 +2657,7 @@ function pl.json.encode(value, opts) end
 pl.json.null = nil
 
 --- An object that remembers the order of its keys.
----@return table
+---@return table<string, any> # empty; its keys are written in the order they are set
 function pl.json.object() end
 
 --- What labelers are asked to write about, and what their few-shot prompts become.
@@ -2684,22 +2795,24 @@ pl.model = {}
 ---
 --- With `peft` or `frozen`, and of a folder of adapters always, the weights are a frozen base:
 --- models of the same files share it. Then adapters and a scalar head are all that is trained.
+--- Raises when an option of `peft` does not exist.
 ---@param path string # folder or file
----@param opts? table # `dtype` of the weights ("float32"; "float64"; frozen ones also "bfloat16", "float16", "q8_0", or "kept": each matrix as the file has it; default: what adapters were trained on, else float32); `scalar_head = true` replaces the head by a projection to one number (drawn by `seed` when the folder has none), as a reward or value model wants; `peft`: new adapters, {r =, alpha =, dropout =, targets =, use_rslora =, use_dora =} or a config with the rows of perilune.config.peft; `frozen = true`; `base`: where the base of adapters is
----@return perilune.Model?
+---@param opts? perilune.LoadOptions # its options
+---@return perilune.Model? # nil when it cannot be loaded
 ---@return string? # message
 function pl.model.load(path, opts) end
 
 --- A model of its own, with adapters worked into the weights of their base: the same function up to
 --- rounding. A base in another type is taken as float32.
----@param given perilune.Model
+---@param given perilune.Model # on a frozen base, or not
 ---@return perilune.Model # one with a block of all parameters; the model itself when it has no base
 function pl.model.merge(given) end
 
---- A model with freshly drawn parameters.
----@param config table # as in config.json
----@param opts? table # `seed` (0), `dtype` ("float32")
----@return any # model
+--- A model with freshly drawn parameters. Raises when the config is of no family that is known, or
+--- lacks what its family needs.
+---@param config table<string, any> # as in config.json: `model_type`, `vocab_size`, `hidden_size` and so on; and `scalar_head` (true: one number for each token in place of logits)
+---@param opts? table # `seed` (0) of the draws; `dtype` ("float32"; or "float64") of the parameters
+---@return perilune.Model # on the heap of the scope that is open; its block frees it when nobody holds it
 function pl.model.new(config, opts) end
 
 --- Charts as SVG text: lines with bands, points with error bars, and rows with intervals.
@@ -2804,37 +2917,37 @@ function pl.progress.new(options) end
 pl.random = {}
 
 --- One draw from the standard normal distribution that depends on its arguments alone.
----@param seed integer
----@param name string
----@param ... integer|string # parts
----@return number
+---@param seed integer # of the run or experiment
+---@param name string # what the number is for
+---@param ... integer|string # parts that tell numbers of that name apart
+---@return number # of mean 0 and standard deviation 1
 function pl.random.normal(seed, name, ...) end
 
 --- The numbers 1 to n in an order that depends on the other arguments alone.
----@param n integer
----@param seed integer
----@param name string
----@param ... integer|string # parts
+---@param n integer # how many numbers
+---@param seed integer # of the run or experiment
+---@param name string # what the order is for, such as "ppo.order"
+---@param ... integer|string # parts that tell orders of that name apart, such as the epoch
 ---@return integer[]
 function pl.random.permutation(n, seed, name, ...) end
 
 --- The hash of a name and its parts, as the ops and the engine take it.
 ---@param name string # such as "model.init"
 ---@param ... integer|string # parts
----@return integer
+---@return integer # 64 bits, a function of the name and the parts alone
 function pl.random.purpose(name, ...) end
 
 --- One number in [0, 1) that depends on its arguments alone.
----@param seed integer
----@param name string
----@param ... integer|string # parts
----@return number
+---@param seed integer # of the run or experiment
+---@param name string # what the number is for
+---@param ... integer|string # parts that tell numbers of that name apart
+---@return number # at least 0, below 1
 function pl.random.real(seed, name, ...) end
 
 --- A stream of numbers; each call of its methods draws on.
----@param seed integer
----@param name string
----@param ... integer|string # parts
+---@param seed integer # of the run or experiment
+---@param name string # what the numbers are for, such as "world.facts"
+---@param ... integer|string # parts that tell streams of that name apart
 ---@return perilune.Stream
 function pl.random.stream(seed, name, ...) end
 
@@ -3251,12 +3364,13 @@ function pl.run.read_rows(path, options) end
 pl.schedule = {}
 
 --- A coefficient that grows while the measured KL is above its target and shrinks while below.
----@param options table # `init` (0.15), `target` (6 nats a sequence), `horizon` (10000 episodes)
+--- Raises on a value that is not above 0.
+---@param options table # `init` (0.15) the coefficient at the start; `target` (6) the KL wanted, nats a sequence; `horizon` (10000) episodes after which a KL that is off by a fifth or more has changed the coefficient by about a fifth
 ---@return perilune.Schedule # with `update(kl, n)`
 function pl.schedule.adaptive_kl(options) end
 
 --- Always the same value.
----@param value number
+---@param value number # the value
 ---@return perilune.Schedule
 function pl.schedule.constant(value) end
 
@@ -3265,64 +3379,68 @@ function pl.schedule.constant(value) end
 pl.schedule.constructor_names = nil
 
 --- The constructors a text may use: what `parse` and preset files see.
----@return table<string, function>
+---@return table<string, function> # by name
 function pl.schedule.constructors() end
 
 --- Half a cosine from `from` at step 1 to `to`, then `to`.
----@param from number
----@param to number
----@param steps? number # the whole run when left out
+---@param from number # the value of step 1
+---@param to number # the value after `steps` steps
+---@param steps? number # of the run it takes, above 0 (default: the whole run)
 ---@return perilune.Schedule
 function pl.schedule.cosine(from, to, steps) end
 
 --- A schedule written as an expression of `step` (from 1), with the functions of `math` at hand.
+--- Raises when it cannot be read; a step at which it has no value raises when it is asked for.
 ---@param text string # for example "0.2 / sqrt(step)"
 ---@return perilune.Schedule
 function pl.schedule.formula(text) end
 
 --- A schedule made of any Lua function of the step.
----@param fn function
+---@param fn function # (step) -> number; step from 1. Anything else raises
 ---@return perilune.Schedule
 function pl.schedule.from_function(fn) end
 
 --- Whether a value is a schedule.
----@param value any
+---@param value any # of any type
 ---@return boolean
 function pl.schedule.is(value) end
 
 --- Whether a text is what `tostring` gives for a schedule that is a Lua function.
----@param text any
+---@param text any # of a schedule, or anything else
 ---@return boolean
 function pl.schedule.is_function_text(text) end
 
 --- A straight line from `from` at step 1 to `to`, then `to`.
----@param from number
----@param to number
----@param steps? number # the whole run when left out
+---@param from number # the value of step 1
+---@param to number # the value after `steps` steps
+---@param steps? number # of the run it takes, above 0 (default: the whole run)
 ---@return perilune.Schedule
 function pl.schedule.linear(from, to, steps) end
 
 --- A schedule of whatever a recipe may write: a number, a schedule, a function, or text of one.
----@param value number|perilune.Schedule|function|string
+--- Raises when it is none of these.
+---@param value number|perilune.Schedule|function|string # 0.05, a schedule, a function of the step, or text as of `schedule.parse`
 ---@return perilune.Schedule
 function pl.schedule.of(value) end
 
 --- Read a schedule from text: a number, or an expression of the constructors alone.
----@param text string
+---@param text string # such as "0.05" or "cosine(1e-4, 0, 500)"
 ---@return perilune.Schedule?
 ---@return string? # what is wrong with the text
 function pl.schedule.parse(text) end
 
---- Straight lines through the given points, level before the first and after the last.
---- Two points at one step make a jump: the later one holds from that step on.
+--- Straight lines through the given points, level before the first and after the last. Two points
+--- at one step make a jump: the later one holds from that step on. Raises when points are not in
+--- order of step, or none are given.
 ---@param points [number, number][] # {step, value}, in order of step
 ---@return perilune.Schedule
 function pl.schedule.piecewise(points) end
 
---- A rise to `inner` over `steps` steps, then `inner` from its own beginning.
----@param steps number
----@param inner number|perilune.Schedule|function
----@param start_fraction? number # the part of inner's first value that step 1 has (default: 0)
+--- A rise to `inner` over `steps` steps, then `inner` from its own beginning. Raises when the steps
+--- are missing.
+---@param steps number # of the run that it takes, above 0
+---@param inner number|perilune.Schedule|function # what it rises to: a value, a schedule or a function of the step
+---@param start_fraction? number # the part of inner's first value that step 1 has, 0 to 1 (default: 0)
 ---@return perilune.Schedule
 function pl.schedule.warmup(steps, inner, start_fraction) end
 
@@ -3396,7 +3514,7 @@ pl.stats = {}
 ---@param xs number[] # worth of each, m of them
 ---@param n integer # 1 to m
 ---@param by? number[] # what it is chosen by; the worth itself when absent
----@return number
+---@return number # in the unit of `xs`
 function pl.stats.best_of(xs, n, by) end
 
 --- An estimate of the KL divergence, in nats, of the best of n from a single draw, from m draws and
@@ -3404,95 +3522,96 @@ function pl.stats.best_of(xs, n, by) end
 --- cannot be told apart, so it is below ln n - (n-1)/n, which bounds it (Beirami et al.,
 --- arXiv:2401.01879).
 ---@param by number[] # m of them
----@param n integer
----@return number
+---@param n integer # of how many the best is taken, at least 1
+---@return number # nats
 function pl.stats.best_of_kl(by, n) end
 
 --- Mean with its 95 % interval.
----@param xs number[]
----@return { mean: number, half: number, low: number, high: number, n: integer, std: number }
+---@param xs number[] # 2 values or more; raises for fewer
+---@return { mean: number, half: number, low: number, high: number, n: integer, std: number } # `mean`; `half`: half the width of the interval from `low` to `high`; `n` values; `std`, over n - 1
 function pl.stats.ci95(xs) end
 
 --- Pearson's correlation; nil when one of the lists is constant or has a value that is not finite.
----@param x number[]
----@param y number[]
----@return number?
+---@param x number[] # values
+---@param y number[] # values that belong to them; raises when they are not as many
+---@return number? # -1 to 1; nil as told
 function pl.stats.correlation(x, y) end
 
 --- Pearson's correlation within groups: of the differences to each group's means, so that what
 --- differs between groups counts for nothing.
----@param x number[]
----@param y number[]
+---@param x number[] # values
+---@param y number[] # values that belong to them
 ---@param groups any[] # the group of each
----@return number? # nil as for `correlation`
+---@return number? # -1 to 1; nil as for `stats.correlation`
 ---@return integer # values that are free to differ: as many as there are, less one a group
 function pl.stats.correlation_within(x, y, groups) end
 
 --- Difference of the means of two independent lists with its 95 % interval (Welch).
----@param a number[]
----@param b number[]
----@return { mean: number, half: number, low: number, high: number, n: integer }
+---@param a number[] # values of the first, 2 or more
+---@param b number[] # values of the second, 2 or more
+---@return { mean: number, half: number, low: number, high: number, n: integer } # `mean` of a less that of b; `half`: half the width of the interval from `low` to `high`; `n` values in both
 function pl.stats.difference(a, b) end
 
 --- The part of the variance of returns that values explain,
 --- 1 - var(returns - values) / var(returns).
 --- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant, as
 --- those of a single token are.
----@param returns number[]
----@param values number[]
----@return number?
+---@param returns number[] # what was to be told
+---@param values number[] # what was told of each
+---@return number? # 1 at most; nil as told
 function pl.stats.explained_variance(returns, values) end
 
 --- Arithmetic mean.
----@param xs number[]
----@return number
+---@param xs number[] # values; raises when there is none
+---@return number # in their unit
 function pl.stats.mean(xs) end
 
 --- Median.
----@param xs number[]
----@return number
+---@param xs number[] # values, in any order; raises when there is none
+---@return number # in their unit; of an even number of values the mean of the two in the middle
 function pl.stats.median(xs) end
 
 --- How many pairs of one group the scores order as the truth does.
 --- Pairs that are equal in truth are left out, pairs with equal scores count half. Add up the two
 --- results over groups: `stats.rate(correct, pairs)`.
----@param scores number[]
+---@param scores number[] # a number for each of the group; larger is better
 ---@param truth number[] # larger is better
----@return number # correct
----@return integer # pairs
+---@return number # pairs in the right order, those with equal scores counted half
+---@return integer # pairs of different truth
 function pl.stats.ordered_pairs(scores, truth) end
 
 --- Mean of a[i] - b[i] with its 95 % interval: for two models on the same prompts.
----@param a number[]
----@param b number[]
----@return table # as of `ci95`
+---@param a number[] # values of one
+---@param b number[] # values of the other, in the same order; raises when they are not as many
+---@return { mean: number, half: number, low: number, high: number, n: integer, std: number } # of the differences, as of `stats.ci95`
 function pl.stats.paired(a, b) end
 
 --- The value below which a part `q` of the list lies, interpolated as numpy does by default.
----@param xs number[]
+---@param xs number[] # values, in any order; raises when there is none
 ---@param q number # between 0 and 1
----@return number
+---@return number # in their unit
 function pl.stats.quantile(xs, q) end
 
---- A rate with Wilson's 95 % interval.
+--- A rate with Wilson's 95 % interval. Raises when there is nothing to count, or more successes
+--- than trials.
 ---@param successes number # may be fractional, when ties count half
----@param n integer
----@return { mean: number, half: number, low: number, high: number, n: integer }
+---@param n integer # trials, at least 1
+---@return { mean: number, half: number, low: number, high: number, n: integer } # fractions from 0 to 1: `mean`, the interval from `low` to `high`, `half` of its width; and `n`
 function pl.stats.rate(successes, n) end
 
 --- Standard deviation over n - 1.
----@param xs number[]
----@return number
+---@param xs number[] # values; raises when there is none
+---@return number # in their unit
 function pl.stats.std(xs) end
 
 --- Sum, with Neumaier's compensation, so that the order of values hardly matters.
----@param xs number[]
----@return number
+---@param xs number[] # values
+---@return number # 0 for an empty list
 function pl.stats.sum(xs) end
 
 --- Variance over n - 1; 0 for a single value.
----@param xs number[]
----@return number
+---@param xs number[] # values; raises when there is none
+---@return number # in the square of their unit
 function pl.stats.variance(xs) end
 
 --- The store: users, prompts, completions, demonstrations, rankings and the training sets made of
@@ -3570,8 +3689,9 @@ function pl.tokenizer.from_gguf(metadata, path) end
 ---@return string? # message
 function pl.tokenizer.load(path) end
 
---- Learns a vocabulary. The outcome depends on the texts and options alone.
----@param opts table # `texts` (list of strings), `vocab_size`, `kind` ("bytelevel": BPE over bytes, GPT-2's word cuts; "word": the most frequent white-space separated words), `special` (control tokens: they get the first ids), `bos`, `eos`, `pad`, `unk` (each one of `special`), `min_frequency`
+--- Learns a vocabulary. The outcome depends on the texts and options alone. Raises when an option
+--- is missing or unknown.
+---@param opts table # `texts` (required) list of strings; `vocab_size` (required) ids there are at most, at least 1; `kind` ("bytelevel") BPE over bytes with GPT-2's word cuts, or "word": the most frequent words between white space; `special` (none) list of control tokens: they get the first ids; `bos`, `eos`, `pad` and `unk` (none) each one of `special`; `min_frequency` (2 for BPE, 1 for words) how often a pair or a word must stand there
 ---@return perilune.Tokenizer # perhaps with fewer tokens than asked, when the texts hold no more
 function pl.tokenizer.train(opts) end
 

@@ -61,32 +61,35 @@ end
 pl.system = core.system
 
 --- Seconds on a clock that is never set back, to tell how long something took.
--- @treturn number
+-- @treturn number seconds, from a start that means nothing by itself
 function pl.seconds()
   local seconds = core.system.monotonic()
   return seconds
 end
 
---- Loads a model folder (Hugging Face) or a llama2.c file.
--- @tparam string path
--- @tparam ?table opts see perilune.model.load
--- @treturn ?Model
+--- Loads a model: a Hugging Face folder, a GGUF file, a llama2.c file or a folder of adapters. The
+-- same as `pl.model.load`.
+-- @tparam string path of the folder or file
+-- @tparam ?LoadOptions opts its options
+-- @treturn ?Model nil when it cannot be loaded
 -- @treturn ?string message
 function pl.load(path, opts)
   local model, message = require("perilune.model").load(path, opts)
   return model, message
 end
 
---- An AdamW optimizer over a block of parameters or over tensors: see perilune.learn.adamw.
+--- An AdamW optimizer (Loshchilov and Hutter, arXiv:1711.05101) over a block of parameters or over
+-- tensors. Raises when a tensor wants no gradient, stands there twice or has another dtype.
 -- @tparam ParameterBlock|{Tensor,...}|{[string]=Tensor} parameters model.block, or tensors that
---   want gradients: `pl.adamw{w, b}`
+--   want gradients, of any shape [...] and one float dtype: `pl.adamw{w, b}`
 -- @treturn AdamW
 function pl.adamw(parameters) return (require("perilune.learn.adamw").new(parameters)) end
 
---- Answers of a model to prompts: see perilune.model.generate.
+--- Answers of a model to prompts. Raises when a prompt is empty, holds an id that the vocabulary
+-- does not have, or leaves no room for an answer in the model's context.
 -- @tparam Model model
--- @tparam {table,...} prompts lists of token ids
--- @tparam ?table opts see there
+-- @tparam {{integer,...},...} prompts token ids of each
+-- @tparam ?GenerateOptions opts what answers are drawn by
 -- @treturn Answers in tensors of the caller's scope
 function pl.generate(model, prompts, opts)
   return (require("perilune.model.generate").generate(model, prompts, opts))

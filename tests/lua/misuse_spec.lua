@@ -71,7 +71,7 @@ describe("a wrong argument", function()
       printed(pl.run.open, {})
     )
     assert.are.equal("pl.chat.render: 'tok' must be a Tokenizer, got 1", printed(pl.chat.render, 1))
-    assert.matches("^pl.batch.join: 'prompts' must be a table", printed(pl.batch.join))
+    assert.matches("^pl.batch.join: 'prompts' must be a Ragged", printed(pl.batch.join))
   end)
 
   it("is not made of a fault of the caller's own, nor of one of ours", function()

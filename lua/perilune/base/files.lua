@@ -14,37 +14,37 @@ local json = core.json
 
 local files = {}
 
---- The text of a regular file of at most `limit` bytes (2 GB).
--- @tparam string path
--- @tparam ?integer limit
+--- The text of a regular file.
+-- @tparam string path of the file
+-- @tparam ?integer limit bytes it may have at most (default: 2 GB); a longer one is refused
 -- @treturn ?string text
 -- @treturn ?string message
 files.read = core.files.read
 
 --- Writes a file that appears whole: a temporary file beside it, synced, renamed over it. The mode
 -- of the old file stays.
--- @tparam string path
--- @tparam string text
+-- @tparam string path of the file
+-- @tparam string text what it shall hold
 -- @treturn ?boolean true; nil: the old file is untouched
 -- @treturn ?string message
 files.write_atomic = core.files.write_atomic
 
 --- Copies a file, atomically.
--- @tparam string from
--- @tparam string to
+-- @tparam string from the file
+-- @tparam string to the name of the copy; a file that stands there is replaced
 -- @treturn ?boolean true
 -- @treturn ?string message
 files.copy = core.files.copy
 
 --- Renames a file, in place of what stands there, and syncs the folder.
--- @tparam string from
--- @tparam string to
+-- @tparam string from the name it has
+-- @tparam string to the name it gets, on the same file system
 -- @treturn ?boolean true
 -- @treturn ?string message
 files.rename = core.files.rename
 
 --- Removes a file; fine when there is none.
--- @tparam string path
+-- @tparam string path of the file
 -- @treturn ?boolean true
 -- @treturn ?string message
 files.remove = core.files.remove
@@ -52,7 +52,7 @@ files.remove = core.files.remove
 --- A file written piece by piece, which appears whole at last: `writer:write(text, ...)` and
 -- `writer:commit()` give true, or nil and a message; `writer:close()`, also by `<close>`, gives up
 -- what was not committed. A commit after a failed write fails.
--- @tparam string path
+-- @tparam string path the name the file shall have at last
 -- @treturn ?userdata writer
 -- @treturn ?string message
 files.create = core.files.create
@@ -60,37 +60,37 @@ files.create = core.files.create
 --- A file that rows are appended to, made when it is not there: `log:append(text)` has the text
 -- with the kernel, whole, when it returns, and leaves nothing of it when it fails; `log:sync()` has
 -- the texts so far outlive a power cut. Both give true, or nil and a message. `log:close()`.
--- @tparam string path
--- @tparam ?table opts `owner_only`: nobody else can read the file, when it is made
+-- @tparam string path of the file
+-- @tparam ?table opts `owner_only` (false): nobody else can read the file, when it is made
 -- @treturn ?userdata log
 -- @treturn ?string message
 files.open_log = core.files.open_log
 
 --- XXH3-128 of a file, 32 hexadecimal digits.
--- @tparam string path
--- @treturn ?string hash
+-- @tparam string path of the file
+-- @treturn ?string 32 hexadecimal digits
 -- @treturn ?string message
 files.hash = core.files.hash
 
 --- XXH3-128 of a string.
--- @tparam string text
+-- @tparam string text any bytes
 -- @treturn string 32 hexadecimal digits
 files.hash_string = core.files.hash_string
 
 --- XXH3-128 over names, dtypes, shapes and bytes of tensors, in the order of their names.
--- @tparam table tensors `{name = tensor}`
+-- @tparam {[string]=Tensor} tensors by name, of any shape [...] and dtype
 -- @treturn string 32 hexadecimal digits
 files.hash_tensors = core.files.hash_tensors
 
 --- Makes a folder and those above it, as far as they are missing.
--- @tparam string path
+-- @tparam string path of the folder
 -- @treturn ?boolean true
 -- @treturn ?string message
 files.folder_make = core.files.folder_make
 
 --- Removes a folder and all that is in it; symbolic links are not followed. Fine when there is
 -- none. The folder goes away as a whole: it is renamed aside first.
--- @tparam string path
+-- @tparam string path of the folder
 -- @treturn ?boolean true
 -- @treturn ?string message
 files.folder_remove = core.files.folder_remove
@@ -103,21 +103,21 @@ files.folder_begin = core.files.folder_begin
 
 --- Syncs every file, writes `manifest.json`, renames the folder to `path` (in one step with what
 -- stood there), syncs the folder above. On failure the temporary folder is removed.
--- @tparam string tmp
--- @tparam string path
+-- @tparam string tmp what `files.folder_begin` gave
+-- @tparam string path the name the folder shall have
 -- @treturn ?boolean true
 -- @treturn ?string message
 files.folder_commit = core.files.folder_commit
 
 --- Holds a committed folder against its manifest.
--- @tparam string path
+-- @tparam string path of the folder
 -- @treturn ?boolean true
 -- @treturn ?string message that names the first damaged file
 files.folder_verify = core.files.folder_verify
 
 --- Whether a folder is as it was written, if it says how that was: one without a manifest is taken
 -- as it is.
--- @tparam string path
+-- @tparam string path of the folder
 -- @treturn ?boolean true
 -- @treturn ?string what is damaged, and what to do
 function files.folder_sound(path)
@@ -129,14 +129,14 @@ function files.folder_sound(path)
 end
 
 --- Removes a temporary folder of folder_begin; no other folder.
--- @tparam string tmp
+-- @tparam string tmp what `files.folder_begin` gave
 -- @treturn ?boolean true
 -- @treturn ?string message
 files.folder_discard = core.files.folder_discard
 
 --- Writes a folder whole or not at all: `fill` writes its files into a temporary one, which then
 -- takes the name. An error of `fill` goes on to the caller when that one is removed.
--- @tparam string path
+-- @tparam string path the name the folder shall have
 -- @tparam function fill (tmp) -> true, or nil and a message
 -- @treturn ?boolean true
 -- @treturn ?string message
@@ -161,7 +161,7 @@ end
 files.io_fail_at = core.files.io_fail_at
 
 --- Input/output calls of this module since the start.
--- @treturn integer
+-- @treturn integer a count: calls of the system that open, read, write, sync or rename
 files.io_calls = core.files.io_calls
 
 --- `load(path, {only = names}) -> {name = tensor}, metadata`, `names(path) -> names, info,
@@ -184,8 +184,8 @@ files.llama2c = core.llama2c
 files.gguf = core.gguf
 
 --- Reads and decodes a JSON file.
--- @tparam string path
--- @tparam ?table opts as for `json.decode`
+-- @tparam string path of the file
+-- @tparam ?table opts as of `json.decode`
 -- @treturn any the value
 -- @treturn ?string message that names the file; the value is nil then
 function files.read_json(path, opts)
@@ -198,9 +198,9 @@ function files.read_json(path, opts)
 end
 
 --- Writes a JSON file, atomically, indented, with a newline at its end.
--- @tparam string path
--- @tparam any value
--- @tparam ?table opts `finite`, as for `json.encode`
+-- @tparam string path of the file
+-- @tparam any value as of `json.encode`
+-- @tparam ?table opts `finite` (false) as of `json.encode`
 -- @treturn ?boolean true
 -- @treturn ?string message
 function files.write_json(path, value, opts)

@@ -11,7 +11,7 @@ local format = {}
 --- The shortest decimal text that reads back to exactly the same number.
 -- Integers stay integers; a float that happens to be whole keeps its ".0" off (5, not 5.0).
 -- NaN and the infinities come out as "nan", "inf" and "-inf".
--- @tparam number x
+-- @tparam number x any number
 -- @treturn string
 function format.exact(x)
   if math.type(x) == "integer" then
@@ -31,8 +31,8 @@ function format.exact(x)
 end
 
 --- A number rounded to so many significant digits, without a needless exponent.
--- @tparam number x
--- @tparam ?integer digits (default: 4)
+-- @tparam number x any number
+-- @tparam ?integer digits that count (default: 4)
 -- @treturn string
 function format.number(x, digits)
   digits = digits or 4
@@ -63,7 +63,7 @@ local function scaled(x, base, units)
 end
 
 --- A count with three digits and a unit: 950, 12.3k, 1.05M, 2.10G.
--- @tparam number n
+-- @tparam number n a count, of whatever is counted
 -- @treturn string
 function format.count(n)
   local text, unit = scaled(n, 1000, { "", "k", "M", "G", "T" })
@@ -71,15 +71,15 @@ function format.count(n)
 end
 
 --- A number of bytes: 950 B, 12.3 KiB, 1.05 GiB.
--- @tparam number n
--- @treturn string
+-- @tparam number n bytes
+-- @treturn string with three digits; KiB is 1024 bytes
 function format.bytes(n)
   local text, unit = scaled(n, 1024, { "B", "KiB", "MiB", "GiB", "TiB" })
   return text .. " " .. unit
 end
 
 --- A duration: 85 ms, 4.2 s, 3m 20s, 1h 02m, 2d 03h.
--- @tparam number seconds
+-- @tparam number seconds a time in seconds
 -- @treturn string
 function format.duration(seconds)
   if seconds ~= seconds or seconds == math.huge then
@@ -99,16 +99,16 @@ function format.duration(seconds)
 end
 
 --- Columns a terminal shows a text in, colour codes not counted; bytes where it is not UTF-8.
--- @tparam string text
--- @treturn integer
+-- @tparam string text with colour codes or without
+-- @treturn integer columns
 function format.width(text)
   local plain = text:gsub("\27%[[%d;]*m", "")
   return system.columns(plain) or #plain
 end
 
 --- A text filled with blanks to a width.
--- @tparam string text
--- @tparam integer width
+-- @tparam string text shown in at most `width` columns, else it stays as it is
+-- @tparam integer width columns
 -- @tparam ?string align "left", "right" or "centre" (default: "left")
 -- @treturn string
 function format.pad(text, width, align)
@@ -122,8 +122,8 @@ function format.pad(text, width, align)
 end
 
 --- As much of a text as `width` columns show, with "…" in place of what was cut.
--- @tparam string text
--- @tparam integer width
+-- @tparam string text of one line
+-- @tparam integer width columns, the "…" among them
 -- @treturn string
 function format.truncate(text, width)
   local columns = system.columns(text)
@@ -133,8 +133,8 @@ function format.truncate(text, width)
 end
 
 --- Lines of at most `width` characters, broken at blanks; a longer word stands alone.
--- @tparam string text
--- @tparam integer width
+-- @tparam string text words; blanks and newlines between them count alike
+-- @tparam integer width characters of a line
 -- @treturn {string,...}
 function format.wrap(text, width)
   local lines, line = {}, nil
@@ -177,7 +177,7 @@ local function common_decimals(values, digits)
 end
 
 --- The cells of a table as text, the numbers of each column with the same decimals.
--- @tparam {{any,...},...} rows
+-- @tparam {{any,...},...} rows lists of numbers, texts or booleans; nil where there is nothing
 -- @tparam ?integer digits of the largest number (default: 4)
 -- @treturn {{string,...},...} cells; an absent value is ""
 -- @treturn {[integer]=boolean} which columns hold numbers
@@ -224,9 +224,10 @@ end
 --     print(format.columns({ { "base", 0.12 }, { "sft", 0.61 } }, { head = { "model", "score" } }))
 --
 -- Numbers are set flush right with the same decimals in a column, anything else flush left.
--- @tparam {{any,...},...} rows
--- @tparam ?table options `head` (list of titles), `align` (list of "left"/"right"/"centre"),
--- `indent` (blanks before each line), `gap` (blanks between columns, 2)
+-- @tparam {{any,...},...} rows lists of numbers, texts or booleans; nil where there is nothing
+-- @tparam ?table options `head` (none: no head and no rule) list of titles; `align` (numbers right,
+--   all else left) list of "left", "right" or "centre"; `indent` (0) blanks before each line; `gap`
+--   (2) blanks between columns
 -- @treturn string without a newline at its end
 function format.columns(rows, options)
   options = checked.take(
@@ -279,7 +280,7 @@ end
 
 --- The beginning of a text, never half of a character, with "…" in place of what was cut.
 -- @tparam string text need not be UTF-8
--- @tparam integer bytes how long a text may be before it is cut
+-- @tparam integer bytes that a text may have before it is cut
 -- @treturn string
 function format.cut(text, bytes)
   if #text <= bytes then return text end
@@ -291,7 +292,7 @@ function format.cut(text, bytes)
 end
 
 --- A text with U+FFFD for each byte that is not UTF-8.
--- @tparam string text
+-- @tparam string text any bytes
 -- @treturn string
 function format.utf8(text)
   local pieces, from = {}, 1
@@ -306,7 +307,7 @@ end
 
 --- A text of data or of a model, safe to show: control characters but newline and tab are spelled
 -- out, so that none moves the cursor, changes colours or rings.
--- @tparam string text
+-- @tparam string text any bytes
 -- @treturn string
 function format.safe(text)
   return (

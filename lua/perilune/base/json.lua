@@ -4,32 +4,32 @@
 -- length stays. A whole text of `null` is `json.null`. Integers beyond 64 bits become floats.
 
 --- The value of a text.
--- @tparam string text
--- @tparam ?table opts `ordered` keeps the order of keys and the null members of objects (for
---   editing a file and writing it back); `strict` is for other people's data: UTF-8 is checked, and
---   duplicate keys, NaN, lone surrogates and control characters are refused; `depth` bounds the
---   nesting (128)
+-- @tparam string text of one value
+-- @tparam ?table opts `ordered` (false) keeps the order of keys and the null members of objects,
+--   for editing a file and writing it back; `strict` (false) is for other people's data: UTF-8 is
+--   checked, and duplicate keys, NaN, lone surrogates and control characters are refused; `depth`
+--   (128) bounds the nesting
 -- @treturn any nil when the text is malformed
 -- @treturn ?string message with line and column
 -- @name json.decode
 
 --- A value as text; raises with the value's path when it cannot be written. Keys are sorted unless
 -- the object is ordered, so equal values give equal texts.
--- @tparam any value
--- @tparam ?table opts `pretty`; `strict` refuses text that is not UTF-8 (otherwise each bad byte
---   becomes U+FFFD); `finite` writes NaN and the infinities as the texts "NaN", "Infinity" and
---   "-Infinity" (otherwise as bare words, which are not JSON and which many readers refuse);
---   `depth`
+-- @tparam any value of texts, numbers, booleans, `json.null` and tables of these
+-- @tparam ?table opts `pretty` (false) indents; `strict` (false) refuses text that is not UTF-8,
+--   otherwise each bad byte becomes U+FFFD; `finite` (false) writes NaN and the infinities as the
+--   texts "NaN", "Infinity" and "-Infinity", otherwise as bare words, which are not JSON and which
+--   many readers refuse; `depth` (128) levels of tables at most
 -- @treturn string
 -- @name json.encode
 
 --- Marks a table as an array, even when it is empty.
--- @tparam ?table list (default: a new one)
--- @treturn table the list
+-- @tparam ?{any,...} list of values (default: a new list)
+-- @treturn {any,...} the list
 -- @name json.array
 
 --- An object that remembers the order of its keys.
--- @treturn table
+-- @treturn {[string]=any} empty; its keys are written in the order they are set
 -- @name json.object
 
 --- Null.

@@ -22,9 +22,9 @@ function list.concat(a, b) return list.append(table.move(a, 1, #a, 1, {}), b) en
 function list.slice(items, from, to) return table.move(items, from or 1, to or #items, 1, {}) end
 
 --- A new list of the elements at `places`.
--- @tparam table items
--- @tparam table places list of indices
--- @treturn table
+-- @tparam {any,...} items of any kind
+-- @tparam {integer,...} places of the elements wanted, from 1; one may stand there more than once
+-- @treturn {any,...} as long as `places`
 function list.take(items, places)
   local taken = {}
   for i, place in ipairs(places) do

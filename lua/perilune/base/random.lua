@@ -21,42 +21,42 @@ Stream.__name = "random stream"
 --- The hash of a name and its parts, as the ops and the engine take it.
 -- @tparam string name such as "model.init"
 -- @tparam integer|string ... parts
--- @treturn integer
+-- @treturn integer 64 bits, a function of the name and the parts alone
 random.purpose = core.random_purpose
 
 --- A stream of numbers; each call of its methods draws on.
--- @tparam integer seed
--- @tparam string name
--- @tparam integer|string ... parts
+-- @tparam integer seed of the run or experiment
+-- @tparam string name what the numbers are for, such as "world.facts"
+-- @tparam integer|string ... parts that tell streams of that name apart
 -- @treturn Stream
 function random.stream(seed, name, ...)
   return setmetatable({ seed = seed, purpose = random.purpose(name, ...), drawn = 0 }, Stream)
 end
 
 --- One number in [0, 1) that depends on its arguments alone.
--- @tparam integer seed
--- @tparam string name
--- @tparam integer|string ... parts
--- @treturn number
+-- @tparam integer seed of the run or experiment
+-- @tparam string name what the number is for
+-- @tparam integer|string ... parts that tell numbers of that name apart
+-- @treturn number at least 0, below 1
 function random.real(seed, name, ...)
   local purpose = random.purpose(name, ...)
   return core.random_uniform(seed, purpose, 0)
 end
 
 --- One draw from the standard normal distribution that depends on its arguments alone.
--- @tparam integer seed
--- @tparam string name
--- @tparam integer|string ... parts
--- @treturn number
+-- @tparam integer seed of the run or experiment
+-- @tparam string name what the number is for
+-- @tparam integer|string ... parts that tell numbers of that name apart
+-- @treturn number of mean 0 and standard deviation 1
 function random.normal(seed, name, ...)
   return core.random_normal(seed, random.purpose(name, ...), 0)
 end
 
 --- The numbers 1 to n in an order that depends on the other arguments alone.
--- @tparam integer n
--- @tparam integer seed
--- @tparam string name
--- @tparam integer|string ... parts
+-- @tparam integer n how many numbers
+-- @tparam integer seed of the run or experiment
+-- @tparam string name what the order is for, such as "ppo.order"
+-- @tparam integer|string ... parts that tell orders of that name apart, such as the epoch
 -- @treturn {integer,...}
 function random.permutation(n, seed, name, ...)
   local order = {}
@@ -67,37 +67,37 @@ function random.permutation(n, seed, name, ...)
 end
 
 --- A number in [0, 1).
--- @treturn number
+-- @treturn number at least 0, below 1
 function Stream:real()
   self.drawn = self.drawn + 1
   return core.random_uniform(self.seed, self.purpose, self.drawn)
 end
 
 --- A draw from the standard normal distribution.
--- @treturn number
+-- @treturn number of mean 0 and standard deviation 1
 function Stream:normal()
   self.drawn = self.drawn + 1
   return core.random_normal(self.seed, self.purpose, self.drawn)
 end
 
 --- An integer from `low` to `high`, both included.
--- @tparam integer low
--- @tparam integer high
--- @treturn integer
+-- @tparam integer low the least
+-- @tparam integer high the most, not below `low`
+-- @treturn integer each is as likely as the others
 function Stream:int(low, high) return low + math.floor(self:real() * (high - low + 1)) end
 
 --- True with probability `p`.
--- @tparam number p
+-- @tparam number p probability, 0 to 1
 -- @treturn boolean
 function Stream:chance(p) return self:real() < p end
 
 --- One element of a list.
--- @tparam table list
--- @treturn any the element
+-- @tparam {any,...} list not empty
+-- @treturn any the element; nil when the list is empty
 function Stream:pick(list) return list[self:int(1, #list)] end
 
 --- A key of `weights`, drawn in proportion to its value.
--- @tparam table weights key (string) to weight (number, not negative)
+-- @tparam {[string]=number} weights weights by key, none negative, not all 0
 -- @treturn string
 function Stream:weighted(weights)
   local keys, total = {}, 0
@@ -117,8 +117,8 @@ function Stream:weighted(weights)
 end
 
 --- Shuffles a list in place (Fisher and Yates).
--- @tparam table list
--- @treturn table the list
+-- @tparam {any,...} list changed in place
+-- @treturn {any,...} the list
 function Stream:shuffle(list)
   for i = #list, 2, -1 do
     local j = self:int(1, i)
@@ -128,14 +128,14 @@ function Stream:shuffle(list)
 end
 
 --- A shuffled copy of a list.
--- @tparam table list
--- @treturn table
+-- @tparam {any,...} list it stays as it is
+-- @treturn {any,...} a new list
 function Stream:shuffled(list) return self:shuffle(table.move(list, 1, #list, 1, {})) end
 
 --- `n` different elements of a list, in random order.
--- @tparam table list
--- @tparam integer n
--- @treturn table
+-- @tparam {any,...} list it stays as it is
+-- @tparam integer n how many, up to the length of the list
+-- @treturn {any,...} a new list
 function Stream:sample(list, n) return table.move(self:shuffled(list), 1, n, 1, {}) end
 
 return random

@@ -29,8 +29,8 @@ local function need_pairs(a, b, least, where)
 end
 
 --- Sum, with Neumaier's compensation, so that the order of values hardly matters.
--- @tparam {number,...} xs
--- @treturn number
+-- @tparam {number,...} xs values
+-- @treturn number 0 for an empty list
 function stats.sum(xs)
   local sum, lost = 0.0, 0.0
   for _, x in ipairs(xs) do
@@ -47,8 +47,8 @@ function stats.sum(xs)
 end
 
 --- Arithmetic mean.
--- @tparam {number,...} xs
--- @treturn number
+-- @tparam {number,...} xs values; raises when there is none
+-- @treturn number in their unit
 function stats.mean(xs)
   need(xs, 1, "stats.mean")
   return stats.sum(xs) / #xs
@@ -63,8 +63,8 @@ local function squared_deviations(xs, mean)
 end
 
 --- Variance over n - 1; 0 for a single value.
--- @tparam {number,...} xs
--- @treturn number
+-- @tparam {number,...} xs values; raises when there is none
+-- @treturn number in the square of their unit
 function stats.variance(xs)
   need(xs, 1, "stats.variance")
   if #xs == 1 then return 0.0 end
@@ -72,17 +72,17 @@ function stats.variance(xs)
 end
 
 --- Standard deviation over n - 1.
--- @tparam {number,...} xs
--- @treturn number
+-- @tparam {number,...} xs values; raises when there is none
+-- @treturn number in their unit
 function stats.std(xs)
   need(xs, 1, "stats.std")
   return math.sqrt(stats.variance(xs))
 end
 
 --- The value below which a part `q` of the list lies, interpolated as numpy does by default.
--- @tparam {number,...} xs
+-- @tparam {number,...} xs values, in any order; raises when there is none
 -- @tparam number q between 0 and 1
--- @treturn number
+-- @treturn number in their unit
 function stats.quantile(xs, q)
   need(xs, 1, "stats.quantile")
   local sorted = table.move(xs, 1, #xs, 1, {})
@@ -94,8 +94,8 @@ function stats.quantile(xs, q)
 end
 
 --- Median.
--- @tparam {number,...} xs
--- @treturn number
+-- @tparam {number,...} xs values, in any order; raises when there is none
+-- @treturn number in their unit; of an even number of values the mean of the two in the middle
 function stats.median(xs)
   need(xs, 1, "stats.median")
   return stats.quantile(xs, 0.5)
@@ -107,8 +107,9 @@ local function interval(mean, variance_of_mean, n)
 end
 
 --- Mean with its 95 % interval.
--- @tparam {number,...} xs
--- @treturn {mean=number,half=number,low=number,high=number,n=integer,std=number}
+-- @tparam {number,...} xs 2 values or more; raises for fewer
+-- @treturn {mean=number,half=number,low=number,high=number,n=integer,std=number} `mean`; `half`:
+--   half the width of the interval from `low` to `high`; `n` values; `std`, over n - 1
 function stats.ci95(xs)
   need(xs, 2, "stats.ci95")
   local variance = stats.variance(xs)
@@ -118,9 +119,10 @@ function stats.ci95(xs)
 end
 
 --- Mean of a[i] - b[i] with its 95 % interval: for two models on the same prompts.
--- @tparam {number,...} a
--- @tparam {number,...} b
--- @treturn table as of `ci95`
+-- @tparam {number,...} a values of one
+-- @tparam {number,...} b values of the other, in the same order; raises when they are not as many
+-- @treturn {mean=number,half=number,low=number,high=number,n=integer,std=number} of the
+--   differences, as of `stats.ci95`
 function stats.paired(a, b)
   need_pairs(a, b, 2, "stats.paired")
   local differences = {}
@@ -131,9 +133,10 @@ function stats.paired(a, b)
 end
 
 --- Difference of the means of two independent lists with its 95 % interval (Welch).
--- @tparam {number,...} a
--- @tparam {number,...} b
--- @treturn {mean=number,half=number,low=number,high=number,n=integer}
+-- @tparam {number,...} a values of the first, 2 or more
+-- @tparam {number,...} b values of the second, 2 or more
+-- @treturn {mean=number,half=number,low=number,high=number,n=integer} `mean` of a less that of b;
+--   `half`: half the width of the interval from `low` to `high`; `n` values in both
 function stats.difference(a, b)
   need(a, 2, "stats.difference")
   need(b, 2, "stats.difference")
@@ -141,10 +144,12 @@ function stats.difference(a, b)
   return interval(stats.mean(a) - stats.mean(b), spread, #a + #b)
 end
 
---- A rate with Wilson's 95 % interval.
+--- A rate with Wilson's 95 % interval. Raises when there is nothing to count, or more successes
+-- than trials.
 -- @tparam number successes may be fractional, when ties count half
--- @tparam integer n
--- @treturn {mean=number,half=number,low=number,high=number,n=integer}
+-- @tparam integer n trials, at least 1
+-- @treturn {mean=number,half=number,low=number,high=number,n=integer} fractions from 0 to 1:
+--   `mean`, the interval from `low` to `high`, `half` of its width; and `n`
 function stats.rate(successes, n)
   if type(n) ~= "number" or n < 1 or successes < 0 or successes > n then
     local message = "stats.rate needs 0 <= successes <= n and n >= 1, got %s of %s"
@@ -163,9 +168,9 @@ function stats.rate(successes, n)
 end
 
 --- Pearson's correlation; nil when one of the lists is constant or has a value that is not finite.
--- @tparam {number,...} x
--- @tparam {number,...} y
--- @treturn ?number
+-- @tparam {number,...} x values
+-- @tparam {number,...} y values that belong to them; raises when they are not as many
+-- @treturn ?number -1 to 1; nil as told
 function stats.correlation(x, y)
   need_pairs(x, y, 2, "stats.correlation")
   local mx, my = stats.mean(x), stats.mean(y)
@@ -181,10 +186,10 @@ end
 
 --- Pearson's correlation within groups: of the differences to each group's means, so that what
 -- differs between groups counts for nothing.
--- @tparam {number,...} x
--- @tparam {number,...} y
+-- @tparam {number,...} x values
+-- @tparam {number,...} y values that belong to them
 -- @tparam {any,...} groups the group of each
--- @treturn ?number nil as for `correlation`
+-- @treturn ?number -1 to 1; nil as for `stats.correlation`
 -- @treturn integer values that are free to differ: as many as there are, less one a group
 function stats.correlation_within(x, y, groups)
   need_pairs(x, y, 2, "stats.correlation_within")
@@ -210,10 +215,10 @@ end
 --- How many pairs of one group the scores order as the truth does.
 -- Pairs that are equal in truth are left out, pairs with equal scores count half. Add up the two
 -- results over groups: `stats.rate(correct, pairs)`.
--- @tparam {number,...} scores
+-- @tparam {number,...} scores a number for each of the group; larger is better
 -- @tparam {number,...} truth larger is better
--- @treturn number correct
--- @treturn integer pairs
+-- @treturn number pairs in the right order, those with equal scores counted half
+-- @treturn integer pairs of different truth
 function stats.ordered_pairs(scores, truth)
   need_pairs(scores, truth, 1, "stats.ordered_pairs")
   local correct, pairs_seen = 0, 0
@@ -256,7 +261,7 @@ end
 -- @tparam {number,...} xs worth of each, m of them
 -- @tparam integer n 1 to m
 -- @tparam ?{number,...} by what it is chosen by; the worth itself when absent
--- @treturn number
+-- @treturn number in the unit of `xs`
 function stats.best_of(xs, n, by)
   need(xs, n, "stats.best_of")
   by = by or xs
@@ -282,8 +287,8 @@ end
 -- cannot be told apart, so it is below ln n - (n-1)/n, which bounds it (Beirami et al.,
 -- arXiv:2401.01879).
 -- @tparam {number,...} by m of them
--- @tparam integer n
--- @treturn number
+-- @tparam integer n of how many the best is taken, at least 1
+-- @treturn number nats
 function stats.best_of_kl(by, n)
   need(by, 1, "stats.best_of_kl")
   local _, last = ranked(by)
@@ -302,9 +307,9 @@ end
 -- 1 - var(returns - values) / var(returns).
 -- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant, as
 -- those of a single token are.
--- @tparam {number,...} returns
--- @tparam {number,...} values
--- @treturn ?number
+-- @tparam {number,...} returns what was to be told
+-- @tparam {number,...} values what was told of each
+-- @treturn ?number 1 at most; nil as told
 function stats.explained_variance(returns, values)
   need_pairs(returns, values, 1, "stats.explained_variance")
   local spread = #returns > 1 and stats.variance(returns) or 0

@@ -12,10 +12,11 @@ local betas = {
   { adam_tf_epsilon = false, "ε where TensorFlow's Adam has it" },
 }
 
---- The rows, with defaults of the recipe's own.
--- @tparam ?table defaults `learning_rate` (a number, a schedule's text, or false when the recipe
---   writes that row itself), `weight_decay`
--- @treturn {table,...}
+--- The rows of AdamW: `learning_rate`, `adam_beta1`, `adam_beta2`, `adam_epsilon`,
+-- `adam_tf_epsilon`, `weight_decay` and `max_grad_norm`, with defaults of the recipe's own.
+-- @tparam ?table defaults `learning_rate` (1e-5) the rate of a step: a number, a schedule's text,
+--   or false when the recipe writes that row itself; `weight_decay` (0) of matrices
+-- @treturn {ConfigRow,...} to be put among a config's rows
 return function(defaults)
   defaults =
     options.take("config.adam", defaults, { learning_rate = options.any(), weight_decay = 0.0 })

@@ -50,7 +50,7 @@ local methods = {}
 local hidden = setmetatable({}, { __mode = "k" })
 
 --- Whether an error value is a wrong command line or setting, to be shown without a traceback.
--- @tparam any err
+-- @tparam any err what an error was raised with
 -- @treturn boolean
 function config.is_usage_error(err) return layers.is_usage_error(err) end
 
@@ -78,13 +78,13 @@ local function calling_recipe()
   end
 end
 
---- Declare a recipe's keys and read the command line. Called as `config { ... }`.
--- Besides rows and headings the table may hold `name`, `about`, `check` (a function of the config
--- that returns a sentence when keys do not fit together), `without` (list of common keys this
--- recipe has no use for) or `keep` (of the only ones it has a use for), `args` (instead of the
--- global `arg`), `recipe` (path of its file) and `usage` (how it is called, for --help).
--- With --help it prints and leaves the program.
--- @tparam table spec
+--- Declare a recipe's keys and read the command line. Called as `config { ... }`. With --help it
+-- prints and leaves the program. What is wrong with the rows, or with the command line, raises.
+-- @tparam table spec rows (of ConfigRow), headings and groups; and `name` (required), `about`: what
+--   --help says of the recipe; `check`: a function of the config that returns a sentence when keys
+--   do not fit together; `without`: list of common keys this recipe has no use for, or `keep`: of
+--   the only ones it has a use for; `args`: instead of the global `arg`; `recipe`: path of its
+--   file; `usage`: how it is called, for --help
 -- @treturn Config
 function config.new(spec)
   local recipe, place = calling_recipe()
@@ -141,9 +141,10 @@ setmetatable(config, {
   __call = function(_, spec) return (config.new(spec)) end,
 })
 
---- Run a recipe's file with settings in place of a command line, and return what it returns.
+--- Run a recipe's file with settings in place of a command line, and return what it returns. Raises
+-- when there is no such file, or when it raises.
 -- @tparam string recipe its path; or its name, beside the calling recipe or as Perilune brings it
--- @tparam ?table settings key -> value; `preset` names a preset
+-- @tparam ?{[string]=any} settings values by key; "preset" names a preset
 -- @treturn any whatever the recipe returns
 function config.run_recipe(recipe, settings)
   local path = recipe
@@ -166,7 +167,8 @@ end
 
 --- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.
 -- @tparam Config cfg
--- @treturn table a copy; `steps`, those of the run, once they are told
+-- @treturn table a copy: `name`, `about`, `recipe` (its file), `preset`, `step` (the one that is
+--   done, from 1; 0 before the first), and `steps` (of the run) once they are told
 function config.describe(cfg)
   local self = hidden[cfg]
   return {
@@ -181,7 +183,7 @@ end
 
 --- Whether a key names code, which is never taken out of a run folder.
 -- @tparam Config cfg
--- @tparam string key
+-- @tparam string key its name
 -- @treturn boolean
 function config.runs_code(cfg, key)
   local one = hidden[cfg].by_name[key]
@@ -189,7 +191,7 @@ function config.runs_code(cfg, key)
 end
 
 --- Whether a value is a config.
--- @tparam any value
+-- @tparam any value of any type
 -- @treturn boolean
 function config.is(value) return hidden[value] ~= nil end
 
@@ -302,11 +304,12 @@ function Config.__tostring(cfg)
   return table.concat(lines, "\n")
 end
 
---- Change a key while the recipe runs; the same as `cfg.key = value`.
--- @tparam string key
+--- Change a key while the recipe runs; the same as `cfg.key = value`. Raises on a wrong key or
+-- value, and on a key that the run has already been built with.
+-- @tparam string key its name
 -- @tparam any value a value, a schedule, a function of the step, or text of any of these
 -- @tparam ?table note further fields of the journal's entry: `by`, who made the change; `memory`,
---   what a schedule goes on from
+--   the state that a schedule goes on from
 function methods.set(cfg, key, value, note) set(cfg, key, value, 2, note) end
 
 -- The fields of an entry that are kept when it is made again.
@@ -325,7 +328,7 @@ local function repeat_change(cfg, self, entry)
 end
 
 --- Begin a step: changes from here on are journalled with it, and those of `replay` are made.
--- @tparam integer step
+-- @tparam integer step the step that begins, from 1
 function methods.at(cfg, step)
   local self = hidden[cfg]
   self.step, self.begun = step, true
@@ -338,8 +341,9 @@ function methods.at(cfg, step)
   end
 end
 
---- Repeat the live changes of an earlier run at the steps they were made at.
--- @tparam {{step=integer,key=string,new=any},...} journal
+--- Repeat the live changes of an earlier run at the steps they were made at. Raises for a key that
+-- is not there.
+-- @tparam {{step=integer,key=string,new=any},...} journal as of `Config:journal`
 function methods.replay(cfg, journal)
   local self = hidden[cfg]
   self.waiting = {}
@@ -359,14 +363,15 @@ function methods.set_guard(cfg, guard)
 end
 
 --- All live changes so far.
--- @treturn {{step=integer,key=string,old=any,new=any},...} a copy
+-- @treturn {{step=integer,key=string,old=any,new=any},...} a copy, in the order they were made;
+--   `step` from 1
 function methods.journal(cfg)
   local list = hidden[cfg].journal
   return table.move(list, 1, #list, 1, {})
 end
 
 --- Call a function with each live change from now on.
--- @tparam function listener
+-- @tparam function listener called with the journal's entry: {step =, key =, old =, new =}
 function methods.on_change(cfg, listener)
   local list = hidden[cfg].listeners
   list[#list + 1] = listener
@@ -374,7 +379,7 @@ end
 
 --- Tell schedules that span the run how many steps it has: `steps`, or `max_steps` when that is
 -- less.
--- @tparam integer steps
+-- @tparam integer steps of the whole run
 -- @treturn integer the steps of this run
 function methods.set_horizon(cfg, steps)
   local self = hidden[cfg]
@@ -389,15 +394,16 @@ function methods.set_horizon(cfg, steps)
 end
 
 --- The steps that the run would have without `max_steps`; nil before they are told.
--- @treturn ?integer
+-- @treturn ?integer nil before they are told
 function methods.all_steps(cfg) return hidden[cfg].all_steps end
 
 --- Names of all keys, in the order of --help.
 -- @treturn {string,...}
 function methods.keys(cfg) return layers.known_names(hidden[cfg]) end
 
---- Where a key's value came from: "default", "command line", "live", or the name of a file.
--- @tparam string key
+--- Where a key's value came from: "default", "command line", "live", or the name of a file. Raises
+-- for a key that is not there.
+-- @tparam string key its name
 -- @treturn string
 function methods.source(cfg, key)
   local self = hidden[cfg]
@@ -406,7 +412,7 @@ function methods.source(cfg, key)
 end
 
 --- The text of --help.
--- @tparam ?integer width
+-- @tparam ?integer width columns (default: the terminal's)
 -- @treturn string
 function methods.help(cfg, width)
   width = width or terminal.width()
@@ -415,7 +421,7 @@ end
 
 --- All values as JSON can hold them: schedules as text, derived keys apart.
 -- Feeding the table to `config.run_recipe` gives an equal config.
--- @treturn table
+-- @treturn {[string]=any} values by key
 function methods.to_table(cfg)
   local self = hidden[cfg]
   local result = { _recipe = self.name, _preset = self.preset }
@@ -456,7 +462,8 @@ function methods.rows(cfg)
 end
 
 --- What a checkpoint keeps of a config: live values and the memory of adaptive schedules.
--- @treturn table
+-- @treturn table for `Config:load_state`: `step` (the one that is done), `values`, `schedules` and
+--   `functions` by key
 function methods.state(cfg)
   local self = hidden[cfg]
   local state = { step = self.step, values = {}, schedules = {}, functions = {} }
@@ -527,8 +534,9 @@ end
 -- preset that was named must have the checkpoint's value, or the one that the run was begun with
 -- (then it was changed live, and stays so), unless it changes no result or `resume_changed` names
 -- it: then what was given is kept, and journalled as a change at the checkpoint's step. Files and
--- folders may have other names; their content is compared by the run.
--- @tparam table state
+-- folders may have other names; their content is compared by the run. What differs raises, with all
+-- its keys.
+-- @tparam table state as of `Config:state`
 -- @tparam ?string path of the checkpoint, for messages
 function methods.load_state(cfg, state, path)
   local self = hidden[cfg]

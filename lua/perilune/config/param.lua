@@ -4,16 +4,7 @@
 --
 --     { kl_coef = 0.05, "β: weight of the per-token KL", min = 0, schedule = true }
 --
---     min, max      the range, ends included       over, under   the range, ends excluded
---     choices       a list of allowed values        schedule      true: any schedule is allowed
---     type          "integer", "number", "boolean", "string" or "list", where the default leaves
---                   it open; with the default `false` the key is off until it is given
---     required      true: the user must give it     alias         other names for it
---     flag         what the key is when it is given without a value
---     transient     true: belongs to one process, is not restored when a run is resumed
---     free          true: changes no result, so it may differ when a run is resumed
---     live          false: never changed while a run goes; true: even when it was read before
---     code          true: names a file that is run; never taken out of a run folder
+-- What limits it are the fields of ConfigRow, below.
 --
 -- A function as default, without `schedule`, makes a derived key: computed from the others, shown,
 -- never set. Whole floats are written with a point (1.0), else the key takes integers.
@@ -26,6 +17,26 @@ local schedule = require("perilune.config.schedule")
 
 local param = {}
 
+--- A row of `pl.config`: `{ name = default, "its meaning", ... }`, with some of these fields. What
+-- each is when it is left out stands in brackets.
+-- @class ConfigRow
+-- @field ?number min (none) the least value, itself allowed
+-- @field ?number max (none) the greatest value, itself allowed
+-- @field ?number over (none) the value must be greater than this
+-- @field ?number under (none) the value must be less than this
+-- @field ?{any,...} choices (none) the values that are allowed
+-- @field ?boolean schedule (false) any schedule is allowed; the key is called with the step
+-- @field ?string type (the default's) "integer", "number", "boolean", "string" or "list"; with the
+--   default `false` the key is off until it is given
+-- @field ?boolean required (false) the user must give it
+-- @field ?string|{string,...} alias (none) other names for it
+-- @field ?any flag (none) what the key is when it is given without a value
+-- @field ?boolean transient (false) it belongs to one process, and is not restored when a run is
+--   resumed
+-- @field ?boolean free (false) it changes no result, so it may differ when a run is resumed
+-- @field ?boolean live (nil: while nothing has read it before the first step) false: it is never
+--   changed while a run goes; true: even when it was read before
+-- @field ?boolean code (false) it names a file that is run, and is never taken out of a run folder
 local options = {
   "min",
   "max",

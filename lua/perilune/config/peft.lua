@@ -34,9 +34,10 @@ local dropout = {
   alias = "lora_dropout",
 }
 
---- The rows.
+--- The rows of adapters: `peft_r`, `peft_alpha`, `peft_targets` and the others, as `pl.model.load`
+-- takes them.
 -- @tparam ?table settings `dropout` (true): false where passes must not differ by chance
--- @treturn {table,...}
+-- @treturn {ConfigRow,...} to be put among a config's rows
 return function(settings)
   settings = options.take("config.peft", settings, { dropout = true })
   local all = list.append({}, rows)

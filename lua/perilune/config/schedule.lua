@@ -75,7 +75,7 @@ local function span_text(name, self)
 end
 
 --- Always the same value.
--- @tparam number value
+-- @tparam number value the value
 -- @treturn Schedule
 function schedule.constant(value)
   want_number(value, "the value", "constant")
@@ -83,9 +83,9 @@ function schedule.constant(value)
 end
 
 --- A straight line from `from` at step 1 to `to`, then `to`.
--- @tparam number from
--- @tparam number to
--- @tparam ?number steps the whole run when left out
+-- @tparam number from the value of step 1
+-- @tparam number to the value after `steps` steps
+-- @tparam ?number steps of the run it takes, above 0 (default: the whole run)
 -- @treturn Schedule
 function schedule.linear(from, to, steps)
   want_number(from, "the first value", "linear")
@@ -98,9 +98,9 @@ function schedule.linear(from, to, steps)
 end
 
 --- Half a cosine from `from` at step 1 to `to`, then `to`.
--- @tparam number from
--- @tparam number to
--- @tparam ?number steps the whole run when left out
+-- @tparam number from the value of step 1
+-- @tparam number to the value after `steps` steps
+-- @tparam ?number steps of the run it takes, above 0 (default: the whole run)
 -- @treturn Schedule
 function schedule.cosine(from, to, steps)
   want_number(from, "the first value", "cosine")
@@ -112,10 +112,13 @@ function schedule.cosine(from, to, steps)
   end)
 end
 
---- A rise to `inner` over `steps` steps, then `inner` from its own beginning.
--- @tparam number steps
--- @tparam number|Schedule|function inner
--- @tparam ?number start_fraction the part of inner's first value that step 1 has (default: 0)
+--- A rise to `inner` over `steps` steps, then `inner` from its own beginning. Raises when the steps
+-- are missing.
+-- @tparam number steps of the run that it takes, above 0
+-- @tparam number|Schedule|function inner what it rises to: a value, a schedule or a function of the
+--   step
+-- @tparam ?number start_fraction the part of inner's first value that step 1 has, 0 to 1 (default:
+--   0)
 -- @treturn Schedule
 function schedule.warmup(steps, inner, start_fraction)
   if steps == nil then
@@ -135,8 +138,9 @@ function schedule.warmup(steps, inner, start_fraction)
   end)
 end
 
---- Straight lines through the given points, level before the first and after the last.
--- Two points at one step make a jump: the later one holds from that step on.
+--- Straight lines through the given points, level before the first and after the last. Two points
+-- at one step make a jump: the later one holds from that step on. Raises when points are not in
+-- order of step, or none are given.
 -- @tparam {{number,number},...} points {step, value}, in order of step
 -- @treturn Schedule
 function schedule.piecewise(points)
@@ -171,7 +175,10 @@ function schedule.piecewise(points)
 end
 
 --- A coefficient that grows while the measured KL is above its target and shrinks while below.
--- @tparam table options `init` (0.15), `target` (6 nats a sequence), `horizon` (10000 episodes)
+-- Raises on a value that is not above 0.
+-- @tparam table options `init` (0.15) the coefficient at the start; `target` (6) the KL wanted,
+--   nats a sequence; `horizon` (10000) episodes after which a KL that is off by a fifth or more has
+--   changed the coefficient by about a fifth
 -- @treturn Schedule with `update(kl, n)`
 function schedule.adaptive_kl(options)
   options = checked.take("adaptive_kl", options, { init = 0.15, target = 6, horizon = 10000 })
@@ -192,6 +199,7 @@ for name in ("abs ceil cos exp floor log max min sin sqrt"):gmatch("%a+") do
 end
 
 --- A schedule written as an expression of `step` (from 1), with the functions of `math` at hand.
+-- Raises when it cannot be read; a step at which it has no value raises when it is asked for.
 -- @tparam string text for example "0.2 / sqrt(step)"
 -- @treturn Schedule
 function schedule.formula(text)
@@ -211,7 +219,7 @@ function schedule.formula(text)
 end
 
 --- A schedule made of any Lua function of the step.
--- @tparam function fn
+-- @tparam function fn (step) -> number; step from 1. Anything else raises
 -- @treturn Schedule
 function schedule.from_function(fn)
   if type(fn) ~= "function" then
@@ -221,12 +229,14 @@ function schedule.from_function(fn)
 end
 
 --- Whether a value is a schedule.
--- @tparam any value
+-- @tparam any value of any type
 -- @treturn boolean
 function schedule.is(value) return getmetatable(value) == Schedule end
 
 --- A schedule of whatever a recipe may write: a number, a schedule, a function, or text of one.
--- @tparam number|Schedule|function|string value
+-- Raises when it is none of these.
+-- @tparam number|Schedule|function|string value 0.05, a schedule, a function of the step, or text
+--   as of `schedule.parse`
 -- @treturn Schedule
 function schedule.of(value)
   if schedule.is(value) then
@@ -245,7 +255,7 @@ function schedule.of(value)
 end
 
 --- The constructors a text may use: what `parse` and preset files see.
--- @treturn {[string]=function}
+-- @treturn {[string]=function} by name
 function schedule.constructors()
   local names = {}
   for _, name in ipairs(schedule.constructor_names) do
@@ -262,7 +272,7 @@ schedule.constructor_names =
 local neither = "'%s' is neither a number nor a schedule such as cosine(0.1, 0.01, 500)"
 
 --- Read a schedule from text: a number, or an expression of the constructors alone.
--- @tparam string text
+-- @tparam string text such as "0.05" or "cosine(1e-4, 0, 500)"
 -- @treturn ?Schedule
 -- @treturn ?string what is wrong with the text
 function schedule.parse(text)
@@ -348,7 +358,7 @@ function Schedule.__eq(a, b) return tostring(a) == tostring(b) end
 
 --- The one value of a schedule that never changes, nil for any other.
 -- `if cfg.ptx_coef:fixed() ~= 0 then` asks whether a term is needed at all.
--- @treturn ?number
+-- @treturn ?number nil when it changes, or may
 function Schedule:fixed()
   if self.kind == "constant" then return self.value end
 end
@@ -362,7 +372,7 @@ function Schedule:spans_run()
 end
 
 --- Whether a text is what `tostring` gives for a schedule that is a Lua function.
--- @tparam any text
+-- @tparam any text of a schedule, or anything else
 -- @treturn boolean
 function schedule.is_function_text(text)
   return type(text) == "string" and text:find("function at ", 1, true) ~= nil
@@ -396,7 +406,7 @@ function Schedule:extremes()
 end
 
 --- Tell the length of the run to a schedule that spans it.
--- @tparam number steps
+-- @tparam number steps of the whole run, above 0
 function Schedule:set_horizon(steps)
   want_steps(steps, "set_horizon")
   self.horizon = steps
@@ -414,14 +424,14 @@ function Schedule:update(kl, n)
 end
 
 --- What `load_state` needs to go on from here; nil for schedules without memory.
--- @treturn ?table
+-- @treturn ?{[string]=any} nil for one without memory
 function Schedule:state()
   if self.kind == "adaptive_kl" then return { coef = self.coef } end
   return self.inner and self.inner:state()
 end
 
 --- Go on from a saved state.
--- @tparam ?table state
+-- @tparam ?{[string]=any} state as of `Schedule:state`; nil changes nothing
 function Schedule:load_state(state)
   if not state then
     return

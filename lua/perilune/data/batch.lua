@@ -17,6 +17,26 @@ local ragged = core.ragged
 
 local batch = {}
 
+--- Sequences as a model reads them: packed end to end, without padding.
+-- @class Batch
+-- @field Tensor tokens int32 [T], all tokens
+-- @field Tensor positions int32 [T], 0 at the start of each sequence
+-- @field Tensor offsets int32 [B+1], where sequences start; the last is T
+-- @field integer size B, sequences
+-- @field integer count T, tokens
+
+--- Where a loss is taken in a batch: at the rows that predict a trained token.
+-- @class LossPlaces
+-- @field Tensor rows int32 [N], places in the batch's tokens, from 0
+-- @field Tensor targets int32 [N], the token that stands behind each
+-- @field Tensor segments int32 [B+1], how many there are in each sequence, as offsets
+-- @field integer count N
+
+--- Sequences to be scored in one pass.
+-- @class BatchPart
+-- @field Batch batch
+-- @field LossPlaces at where its losses are taken
+
 local kinds = { string = "text", ["nil"] = "nothing" }
 
 local function kind_of(value)
@@ -41,7 +61,10 @@ local function check_sequences(sequences, name)
   end
 end
 
--- Ragged batches as text: how many sequences and tokens there are, and the first lengths.
+--- Sequences of token ids, laid end to end.
+-- @class Ragged
+-- @field Tensor tokens int32 [T], all tokens
+-- @field Tensor offsets int32 [B+1], where sequences start; the last is T
 local Ragged = {}
 
 function Ragged:__tostring()
@@ -59,9 +82,9 @@ function Ragged:__tostring()
   )
 end
 
---- Sequences laid end to end.
--- @tparam table sequences list of lists of token ids
--- @treturn table `tokens` (int32 [T]), `offsets` (int32 [B+1])
+--- Sequences laid end to end. Raises when they are no lists of token ids.
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @treturn Ragged in tensors of the scope that is open
 function batch.ragged(sequences)
   check_sequences(sequences)
   local tokens, offsets = {}, { 0 }
@@ -85,9 +108,9 @@ local function packed(tokens, offsets)
   }, Ragged)
 end
 
---- Packs sequences.
--- @tparam table sequences list of lists of token ids
--- @treturn table batch
+--- Packs sequences for a model. Raises when they are no lists of token ids.
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @treturn Batch in tensors of the scope that is open
 function batch.pack(sequences)
   check_sequences(sequences)
   local flat = batch.ragged(sequences)
@@ -95,11 +118,11 @@ function batch.pack(sequences)
 end
 
 --- Prompts with their answers behind them; the loss is taken at the answers.
--- @tparam table prompts `tokens`, `offsets` as batch.ragged makes them; none is empty
--- @tparam table answers the same, as batch.ragged or perilune.model.generate makes them
--- @tparam ?table indices which of the sequences (default: all)
--- @treturn table batch
--- @treturn table at
+-- @tparam Ragged prompts as of `batch.ragged`; none is empty
+-- @tparam Ragged|Answers answers one behind each prompt, as of `batch.ragged` or `pl.generate`
+-- @tparam ?{integer,...} indices which of the sequences, from 1 (default: all)
+-- @treturn Batch the sequences
+-- @treturn LossPlaces the tokens of the answers
 function batch.join(prompts, answers, indices)
   local asked, asked_offsets = prompts.tokens, prompts.offsets
   local said, said_offsets = answers.tokens, answers.offsets
@@ -112,11 +135,12 @@ function batch.join(prompts, answers, indices)
     { rows = rows, targets = said, segments = said_offsets, count = #said }
 end
 
---- Rows and targets of the tokens a loss is taken at.
--- @tparam table sequences list of lists of token ids
--- @tparam ?table masks for each sequence a list of 1 or 0 (or booleans): is this token trained?
---   Absent: all tokens but the first (which nothing predicts)
--- @treturn table at
+--- Rows and targets of the tokens a loss is taken at. Raises when a mask is longer or shorter than
+-- its sequence.
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @tparam ?{{integer|boolean,...},...} masks for each sequence a list of 1 or 0 (or booleans): is
+--   this token trained? Absent: all tokens but the first (which nothing predicts)
+-- @treturn LossPlaces of the sequences packed in this order
 function batch.targets(sequences, masks)
   check_sequences(sequences)
   if masks ~= nil then check_sequences(masks, "masks") end
@@ -145,8 +169,8 @@ function batch.targets(sequences, masks)
 end
 
 --- Flat places of the last token of each sequence.
--- @tparam table packed_batch
--- @treturn Tensor int32 [B]
+-- @tparam Batch packed_batch whose sequences are not empty
+-- @treturn Tensor int32 [B], from 0
 function batch.last_rows(packed_batch)
   local offsets, rows = packed_batch.offsets:totable(), {}
   for b = 1, packed_batch.size do
@@ -157,9 +181,9 @@ end
 
 --- Cuts a list of sequences into micro-batches of at most `max_tokens` tokens each (one sequence
 -- may be longer), in order.
--- @tparam table sequences list of sequences, or of their lengths
--- @tparam integer max_tokens
--- @treturn table list of lists of indices
+-- @tparam {{integer,...}|integer,...} sequences sequences, or their lengths in tokens
+-- @tparam integer max_tokens of a part, tokens
+-- @treturn {{integer,...},...} for each part the places of its sequences, from 1
 function batch.split(sequences, max_tokens)
   local parts, part, total = {}, {}, 0
   for i, sequence in ipairs(sequences) do
@@ -175,10 +199,10 @@ function batch.split(sequences, max_tokens)
 end
 
 --- Packs sequences in parts of at most `max_tokens` tokens, to be scored by one model or several.
--- @tparam table sequences list of lists of token ids
--- @tparam ?table masks as of batch.targets
--- @tparam ?integer max_tokens (default: 16384)
--- @treturn table list of {batch =, at =}
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @tparam ?{{integer|boolean,...},...} masks as of `batch.targets`
+-- @tparam ?integer max_tokens of a part, tokens (default: 16384)
+-- @treturn {BatchPart,...} the sequences in order
 function batch.parts(sequences, masks, max_tokens)
   check_sequences(sequences)
   local parts = {}

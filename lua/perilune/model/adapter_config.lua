@@ -22,6 +22,17 @@ local list_class = getmetatable(json.array())
 
 -- ---- settings -----------------------------------------------------------------------------------
 
+--- Adapters to be trained (LoRA, Hu et al., arXiv:2106.09685), by the names of the peft package.
+-- What each option is when it is left out stands in brackets.
+-- @class AdapterOptions
+-- @field ?integer r (8) rank of the adapters, at least 1
+-- @field ?number alpha (16) the adapters are scaled by alpha / r
+-- @field ?number dropout (0) probability with which what adapters read is dropped, under 1
+-- @field ?string|{string,...} targets ("all-linear": all but the head) the modules that get one:
+--   names ("q_proj"), by commas or as a list, or a pattern that fits whole names
+-- @field ?boolean use_rslora (false) scale by alpha / √r (Kalajdzievski, arXiv:2312.03732)
+-- @field ?boolean use_dora (false) train the lengths of the weights' rows apart from their
+--   directions (Liu et al., arXiv:2402.09353)
 local known = {
   r = options.integer(8, 1, 1 << 20),
   alpha = options.number(16, 1e-6, 1e9),

@@ -13,14 +13,15 @@ local frozen_base = {}
 
 --- Frozen weights.
 -- @class Base
--- @field table config as in its config.json
--- @field table texts of its JSON files
--- @field {[string]=Tensor} weights by Hugging Face name; constants
+-- @field {[string]=any} config as in its config.json
+-- @field {[string]=string} texts of its JSON files
+-- @field {[string]=Tensor} weights by Hugging Face name, each in the shape that its file has;
+--   constants
 -- @field string dtype their matrices are held in: "float32", "float64", "bfloat16", "float16",
--- "q8_0", or "kept": as the file has them
+--   "q8_0", or "kept": as the file has them
 -- @field string identity hash of the files they came from
--- @field integer count of parameters
--- @field integer bytes they take
+-- @field integer count parameters, elements
+-- @field integer bytes bytes that they take
 
 -- Identity and dtype to Base, as long as some model holds it.
 local shared = setmetatable({}, { __mode = "v" })

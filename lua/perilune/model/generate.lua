@@ -40,15 +40,18 @@ end
 -- `answers[i]` one answer as lists: `tokens`, `logprobs`, `sampling_logprobs`, `entropies`,
 -- `finish_reason`, `prompt`, `sample`.
 -- @class Answers
--- @field Tensor tokens int32 [N]
--- @field Tensor logprobs of the model at this temperature [N], nats
--- @field Tensor sampling_logprobs after top-k, top-p, min-p [N], nats
--- @field Tensor entropies [N], nats
+-- @field Tensor tokens int32 [N], of all answers
+-- @field Tensor logprobs [N], nats: ln p of each token by the model at this temperature (at 0: at
+--   temperature 1)
+-- @field Tensor sampling_logprobs [N], nats: ln p of each token by what was drawn from, after
+--   top-k, top-p, min-p
+-- @field Tensor entropies [N], nats: of the model's distribution at this temperature
 -- @field Tensor offsets int32 [B+1], where each answer begins
--- @field {string,...} finish_reasons "stop", "length" or "stop_string"
--- @field integer samples answers to each prompt
--- @field integer steps of decoding
--- @field integer prefill_tokens
+-- @field {string,...} finish_reasons "stop" (an id of `stop`), "stop_string" (`stop_strings` or
+--   `ends`) or "length", B of them
+-- @field integer samples of each prompt: B is prompts times these
+-- @field integer steps of decoding: how often the recorded step was run
+-- @field integer prefill_tokens tokens of the prompts that were run
 local Answers = {}
 
 function Answers:__len() return #self.finish_reasons end
@@ -98,6 +101,32 @@ function Answers:__index(i)
   return answer
 end
 
+--- How answers are drawn. What each option is when it is left out stands in brackets.
+-- @class GenerateOptions
+-- @field ?integer max_tokens (64) new tokens of an answer at most, at least 1
+-- @field ?integer samples (1) answers to each prompt, at least 1; they share its prefill
+-- @field ?number temperature (1) the logits are divided by it, 0 or more; 0: always the most likely
+--   token
+-- @field ?integer top_k (0: off) only so many most likely tokens may be drawn
+-- @field ?number top_p (1: off) only the most likely tokens may be drawn that together have this
+--   probability, over 0 and up to 1 (Holtzman et al. 2020)
+-- @field ?number min_p (0: off) only tokens may be drawn that have this part of the most likely
+--   one's probability, 0 to 1
+-- @field ?integer seed (0) of the random stream: the same seed, stream, keys and weights give the
+--   same answers, whatever is generated beside them
+-- @field ?string stream ("") what the answers are for: a part of the random stream's name
+-- @field ?{integer,...} keys (0, 1, ...) one for each prompt: what the random stream knows it by
+-- @field ?{integer,...} stop (none) token ids that end an answer and belong to it, as
+--   `pl.data.stop_ids` gives them
+-- @field ?{string,...} stop_strings (none) texts that end an answer whose text holds one; wants
+--   `tokenizer`, and goes not with `ends`
+-- @field ?Tokenizer tokenizer (none) for `stop_strings`
+-- @field ?function ends (none) asked after each token with the list of the answer's token ids so
+--   far; true ends the answer
+-- @field ?integer slots (64) answers that grow at the same time, at least 1: memory of the cache
+--   against speed
+-- @field ?boolean reuse (false) for one answer to one prompt whose beginning the last such call may
+--   have left in the cache: it is not run again; the weights must be the same as then
 local known = {
   max_tokens = options.integer(64),
   samples = options.integer(1, 1),
@@ -116,18 +145,11 @@ local known = {
   keys = options.any(),
 }
 
---- Answers to prompts.
+--- Answers to prompts. Raises when a prompt is empty, holds an id that the vocabulary does not
+-- have, or leaves no room for an answer in the model's context.
 -- @tparam Model model
--- @tparam table prompts list of lists of token ids
--- @tparam ?table opts
---   `max_tokens` 64, `samples` 1 (answers to each prompt, sharing its prefill), `temperature` 1
---   (0: greedy), `top_k` 0, `top_p` 1, `min_p` 0 (off), `seed` 0, `stream` "" (what the answers
---   are for: a part of the random stream's name), `stop` (list of token ids that end an answer and
---   belong to it), `stop_strings` with `tokenizer`, `slots` 64 (answers that grow at the same
---   time), `keys` (name prompts to the random stream; default their places), `ends` (a function
---   asked after each token with the answer's tokens so far; true ends it), `reuse` false (one
---   answer to one prompt whose beginning the last such call may have left in the cache: it is not
---   run again; the weights must be the same as then)
+-- @tparam {{integer,...},...} prompts token ids of each
+-- @tparam ?GenerateOptions opts
 -- @treturn Answers in tensors of the caller's scope
 function generate.generate(model, prompts, opts)
   opts = options.take("generate", opts, known)

@@ -31,18 +31,20 @@ local model = {}
 
 --- A model.
 -- @class Model
--- @field table config as in config.json
--- @field table spec what the decoder is told, see perilune.model.decoder
+-- @field {[string]=any} config as in config.json
+-- @field table spec what the decoder is told: `layers`, `width`, `heads`, `kv_heads`, `head_dim`,
+--   `vocab`, `context` (tokens) and whatever else tells families apart
 -- @field ParameterBlock block what is trained, in one flat piece: all parameters, or those of
--- adapters and heads
--- @field {[string]=Tensor} weights the parameters by name: views into the block, or the base's
--- @field string dtype of the block
+--   adapters and heads
+-- @field {[string]=Tensor} weights the parameters by name, each in the shape that its file has:
+--   views into the block, or the base's
+-- @field string dtype of the block: "float32" or "float64"
 -- @field ?string path where it was loaded from
 -- @field ?Base base the frozen weights below
 -- @field ?string base_path where they were loaded from
--- @field ?table peft settings of the adapters on them
--- @field ?table texts of the config.json and generation_config.json it was loaded with, its
---   license
+-- @field ?AdapterOptions peft settings of the adapters on them
+-- @field ?{[string]=string} texts of the config.json and generation_config.json it was loaded with,
+--   its license
 local Model = {}
 Model.__index = Model
 Model.__name = "model"
@@ -128,10 +130,12 @@ local function allocate(config, dtype, tensors, where)
   return self
 end
 
---- A model with freshly drawn parameters.
--- @tparam table config as in config.json
--- @tparam ?table opts `seed` (0), `dtype` ("float32")
--- @treturn any model
+--- A model with freshly drawn parameters. Raises when the config is of no family that is known, or
+-- lacks what its family needs.
+-- @tparam {[string]=any} config as in config.json: `model_type`, `vocab_size`, `hidden_size` and so
+--   on; and `scalar_head` (true: one number for each token in place of logits)
+-- @tparam ?table opts `seed` (0) of the draws; `dtype` ("float32"; or "float64") of the parameters
+-- @treturn Model on the heap of the scope that is open; its block frees it when nobody holds it
 function model.new(config, opts)
   opts = opts or {}
   local self = assert(allocate(config, opts.dtype))
@@ -235,20 +239,29 @@ local function load_adapters(path, dtype, opts)
   return self
 end
 
+--- How a model is loaded. What each option is when it is left out stands in brackets.
+-- @class LoadOptions
+-- @field ?string dtype ("float32"; of adapters the type they were trained on) of the weights:
+--   "float32" or "float64"; of frozen ones also "bfloat16", "float16", "q8_0", or "kept": each
+--   matrix as the file has it
+-- @field ?boolean scalar_head (false) put a projection to one number in place of the head, as a
+--   reward or value model wants; drawn by `seed` when the folder has none
+-- @field ?integer seed (0) what new weights are drawn by
+-- @field ?AdapterOptions|Config peft (none) new adapters on the weights, which are frozen then; or
+--   a config with the rows of `pl.config.peft`
+-- @field ?boolean frozen (false) the weights are constants, held once by all models of the same
+--   files
+-- @field ?string base (as adapter_config.json says) where the base of a folder of adapters is
+
 --- Loads a Hugging Face folder (config.json and safetensors), a GGUF file, a llama2.c .bin file, or
 -- a folder of adapters, as the peft package writes them, with the base it names.
 --
 -- With `peft` or `frozen`, and of a folder of adapters always, the weights are a frozen base:
 -- models of the same files share it. Then adapters and a scalar head are all that is trained.
+-- Raises when an option of `peft` does not exist.
 -- @tparam string path folder or file
--- @tparam ?table opts `dtype` of the weights ("float32"; "float64"; frozen ones also "bfloat16",
---   "float16", "q8_0", or "kept": each matrix as the file has it; default: what adapters were
---   trained on, else float32); `scalar_head = true` replaces
---   the head by a projection to one number (drawn by `seed` when the folder has none), as a reward
---   or value model wants; `peft`: new adapters, {r =, alpha =, dropout =, targets =, use_rslora =,
---   use_dora =} or a config with the rows of perilune.config.peft; `frozen = true`; `base`: where
---   the base of adapters is
--- @treturn ?Model
+-- @tparam ?LoadOptions opts its options
+-- @treturn ?Model nil when it cannot be loaded
 -- @treturn ?string message
 function model.load(path, opts)
   opts = opts or {}
@@ -303,9 +316,9 @@ end
 
 --- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
 -- frozen base is shared, and what is trained copied.
--- @tparam ?table opts `scalar_head`, `seed`, and `peft` as of load, for adapters on a model that
--- has a base and none yet
--- @treturn any model
+-- @tparam ?table opts `scalar_head` (as this model's); `seed` (0) what new weights are drawn by;
+--   `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and none yet
+-- @treturn Model with a block of its own
 function Model:copy(opts)
   opts = opts or {}
   if self.base then return copy_on_base(self, opts) end
@@ -330,8 +343,8 @@ function Model:memory()
 end
 
 --- Number of parameters, those of a frozen base among them.
--- @treturn integer all
--- @treturn integer those in the block, which are trained
+-- @treturn integer all, elements
+-- @treturn integer those in the block, which are trained, elements
 function Model:count()
   local trained, all = self.block:count(), 0
   for _, entry in ipairs(self.entries) do
@@ -366,14 +379,16 @@ end
 
 --- How to load a constant model that works beside this one: on a frozen base too, when this one is,
 -- so that the same weights are held once.
--- @treturn table options of load
+-- @treturn LoadOptions options of `pl.model.load`
 function Model:beside() return self.base and { frozen = true, dtype = self.base.dtype } or {} end
 
---- Final hidden states.
--- @tparam table batch see perilune.data.batch
--- @tparam ?table opts `dropout` {p, seed, index}, `checkpoint` (recompute blocks in backward),
---   `caches`
--- @treturn Tensor [T, C]
+--- Final hidden states. Raises when a sequence is longer than the model's context, or a token is
+-- not in its vocabulary.
+-- @tparam Batch batch as of `pl.batch.pack`
+-- @tparam ?table opts `dropout` (none) {p = probability, seed =, index = which draw of that
+--   stream}; `checkpoint` (false) computes blocks again in the backward pass: less memory, more
+--   time; `caches` (none) of `caches`, for generation
+-- @treturn Tensor [T, C], of the model's dtype
 function Model:hidden(batch, opts)
   opts = opts or {}
   if not opts.caches then self:settle() end
@@ -387,7 +402,7 @@ function Model:settle()
 end
 
 --- The matrix that turns hidden states into logits; raises for a model with a scalar head.
--- @treturn Tensor [V, C]
+-- @treturn Tensor [V, C], a view; of a frozen base perhaps in its kept dtype
 function Model:head()
   if self.config.scalar_head then
     error("this model has a scalar head: it scores, it does not predict tokens", 2)
@@ -398,7 +413,7 @@ end
 
 --- The bound that logits are kept within: they are softcap tanh(z / softcap) of the product z of
 -- hidden states and head. Losses take it as their option `softcap`.
--- @treturn number 0: no bound
+-- @treturn number of the logits; 0: no bound
 function Model:softcap() return self.spec.logits_softcap or 0 end
 
 local function logits_of(self, hidden)
@@ -406,14 +421,15 @@ local function logits_of(self, hidden)
   return cap > 0 and core.softcap(z, { cap = cap }) or z
 end
 
---- Logits, for looking at; losses take hidden states and the head instead.
--- @tparam table batch see perilune.data.batch
+--- Logits, for looking at; losses take hidden states and the head instead. Raises for a model with
+-- a scalar head.
+-- @tparam Batch batch as of `pl.batch.pack`
 -- @treturn Tensor [T, V]
 function Model:logits(batch) return logits_of(self, self:hidden(batch)) end
 
 --- One number for each token: a reward model's score or a value. Raises without a scalar head.
--- @tparam table batch see perilune.data.batch
--- @tparam ?table opts as of hidden
+-- @tparam Batch batch as of `pl.batch.pack`
+-- @tparam ?table opts as of `Model:hidden`
 -- @treturn Tensor [T]
 function Model:scores(batch, opts)
   if not self.config.scalar_head then
@@ -424,13 +440,14 @@ function Model:scores(batch, opts)
 end
 
 --- Room for the keys and values of sequences that are being generated.
--- @tparam integer slots sequences at the same time
+-- @tparam integer slots sequences at the same time, at least 1
 -- @tparam integer len tokens of each
--- @treturn {Tensor,...} k and v of each layer
+-- @treturn {Tensor,...} k, v, k, v, ... of the layers, each [slots, G, len, D] for G key heads of D
+--   channels; zeros, of the block's dtype
 function Model:caches(slots, len) return decoder.caches(self, slots, len) end
 
 --- The longest sequence the model was made for.
--- @treturn ?integer tokens
+-- @treturn ?integer tokens, prompt and answer together; nil when the config does not say
 function Model:context() return self.spec.context end
 
 local function write_adapters(self, dir)
@@ -454,8 +471,8 @@ end
 --- Writes config.json, model.safetensors and tokenizer files into an existing folder, or adapters
 -- as the peft package reads them. Read back, the model has the same bits, unless `export` asks for
 -- a layout that other programs know as well.
--- @tparam string dir
--- @tparam ?table opts as of save, and `export` (false)
+-- @tparam string dir a folder that exists
+-- @tparam ?SaveOptions opts what is written, and how
 -- @treturn ?boolean true
 -- @treturn ?string message
 function Model:write(dir, opts)
@@ -470,7 +487,7 @@ function Model:write(dir, opts)
 end
 
 --- Reads back what `write` wrote, into a model that was made the same way.
--- @tparam string dir
+-- @tparam string dir the folder
 -- @treturn ?boolean true
 -- @treturn ?string message
 function Model:read(dir)
@@ -503,7 +520,7 @@ end
 
 --- A model of its own, with adapters worked into the weights of their base: the same function up to
 -- rounding. A base in another type is taken as float32.
--- @tparam Model given
+-- @tparam Model given on a frozen base, or not
 -- @treturn Model one with a block of all parameters; the model itself when it has no base
 function model.merge(given)
   if not given.base then return given end
@@ -516,6 +533,16 @@ function model.merge(given)
   return self
 end
 
+--- How a model folder is written. What each option is when it is left out stands in brackets.
+-- @class SaveOptions
+-- @field ?Tokenizer tokenizer (none) whose files are written beside the weights
+-- @field ?string save_dtype (the model's) "float32", "bfloat16" or "float16"; a weight that float16
+--   cannot hold is an error
+-- @field ?integer max_shard_size (5000000000: 5 GB) bytes of the largest weight file; a tensor
+--   larger than that has one of its own
+-- @field ?table card (none) what else README.md tells: `base` (path), `license`, `recipe`,
+--   `settings` {key = value}, `data` (list of {key =, path =, hash =}), `figures` {name = value}
+-- @field ?boolean export (false; true in `Model:save`) a layout that other programs know as well
 local save_options = {
   tokenizer = checked.any(),
   save_dtype = checked.choice(nil, { "float32", "bfloat16", "float16" }),
@@ -524,10 +551,8 @@ local save_options = {
 }
 
 --- Writes a model folder that appears whole, in the layout that transformers knows.
--- @tparam string path
--- @tparam ?table opts `tokenizer`; `save_dtype`: "float32", "bfloat16" or "float16";
---   `max_shard_size` (5 GB): bytes of the largest weight file; `card`: what else README.md tells,
---   see perilune.model.card
+-- @tparam string path of the folder; one that stands there is replaced
+-- @tparam ?SaveOptions opts what is written, and how
 -- @treturn ?boolean true
 -- @treturn ?string message
 function Model:save(path, opts)
@@ -539,8 +564,9 @@ function Model:save(path, opts)
 end
 
 --- What the generator records: logits of the last row of each sequence.
--- @tparam table batch with the places of these rows as `last`
--- @tparam {Tensor,...} caches of `caches`
+-- @tparam Batch batch with `slots` and `past` (int32 [B]: the place of each sequence in the caches,
+--   and its tokens there), and the places of its last rows as `last` (int32 [B])
+-- @tparam {Tensor,...} caches of `Model:caches`, [slots, G, len, D] each
 -- @treturn Tensor [B, V]
 function Model:step(batch, caches)
   return logits_of(self, core.gather(self:hidden(batch, { caches = caches }), batch.last))

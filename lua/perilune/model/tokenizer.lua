@@ -31,17 +31,19 @@ local GENERATION <const> = "generation_config.json"
 -- @field string kind "bytelevel" (BPE over bytes), "sentencepiece" (BPE over characters),
 --   "unigram", "wordpiece" or "word"
 -- @field integer size the number of ids
--- @field ?integer bos_id
--- @field ?integer eos_id
+-- @field ?integer bos_id of the beginning token, from 0; nil: it has none
+-- @field ?integer eos_id of the end token, from 0; nil: it has none
 -- @field {integer,...} end_ids every token that ends an answer: eos_id, then what the folder's
 --   generation_config.json or the GGUF file name beside it
--- @field ?integer pad_id
--- @field ?integer unk_id
--- @field boolean adds_bos what its own post-processor would add; it is never run
--- @field boolean adds_eos
+-- @field ?integer pad_id of the padding token, from 0; nil: it has none
+-- @field ?integer unk_id of the unknown token, from 0; nil: it has none
+-- @field boolean adds_bos whether its own post-processor would add the beginning token; it is never
+--   run
+-- @field boolean adds_eos the same of the end token
 -- @field ?string chat_template Jinja text
--- @field ?table chat_templates further ones by name, {[string]=string}
--- @field ?table template how the model writes conversations: data of perilune.data.chat.description
+-- @field ?{[string]=string} chat_templates further ones by name
+-- @field ?{[string]=any} template how the model writes conversations, as `pl.chat.description` has
+--   it
 -- @field ?string word_cuts what llama.cpp calls its word cuts, of one from a GGUF file
 -- @field userdata core the engine's handle
 local Tokenizer = {}
@@ -103,46 +105,46 @@ function Tokenizer:__tostring()
 end
 
 --- The ids of a text.
--- @tparam string text
--- @tparam ?table opts `special`: control tokens spelled in the text become their ids; `bos`,
---   `eos`: put the beginning or end token there, unless the text has it already; `continued`: the
---   text follows another, so no space is put before it; `guarded`: a list {first, last, first,
---   last, ...} of bytes as in string.sub, stretches where `special` looks for no control token;
---   `spans`: give the bytes that each id stands for too
--- @treturn {integer,...} ids
+-- @tparam string text any bytes; raises for one that is no text
+-- @tparam ?table opts `special` (false) control tokens spelled in the text become their ids; `bos`
+--   (false) and `eos` (false) put the beginning or end token there, unless the text has it already;
+--   `continued` (false) the text follows another, so no space is put before it; `guarded` (none) a
+--   list {first, last, first, last, ...} of bytes as in string.sub, stretches where `special` looks
+--   for no control token; `spans` (false) gives the bytes that each id stands for too
+-- @treturn {integer,...} ids, from 0
 -- @treturn ?{integer,...} with `spans`, {first, last, first, last, ...} of bytes as in string.sub;
---   last is first - 1 for an id that stands for none
+--   last is first - 1 for an id that stands for none; else nil
 function Tokenizer:encode(text, opts) return self.core:encode(text, opts) end
 
 --- The text of ids; an id without a token is U+FFFD.
--- @tparam table|Tensor ids a list, or an int32 tensor
--- @tparam ?table opts `skip_special`: leave special tokens out
+-- @tparam {integer,...}|Tensor ids a list, or an int32 tensor [T]; raises for a negative id
+-- @tparam ?table opts `skip_special` (false) leaves special tokens out
 -- @treturn string
 function Tokenizer:decode(ids, opts) return self.core:decode(ids, opts) end
 
 --- For printing while tokens arrive: `push(id)` gives the text that is complete now, and holds back
 -- the bytes of an unfinished character; `finish()` gives what is held.
--- @tparam ?table opts as for decode
+-- @tparam ?table opts `skip_special` (false) leaves special tokens out
 -- @treturn userdata stream
 function Tokenizer:stream(opts) return self.core:stream(opts) end
 
 --- The id of a token, by its name in the vocabulary or the text it stands for.
--- @tparam string text
--- @treturn ?integer
+-- @tparam string text such as "<|im_end|>" or " the"
+-- @treturn ?integer from 0; nil when no token is called or spelled so
 function Tokenizer:id(text) return self.core:id(text) end
 
 --- The name of a token in the vocabulary ("Ġthe", "▁the", "<|im_end|>").
--- @tparam integer id
--- @treturn ?string
+-- @tparam integer id from 0
+-- @treturn ?string nil when there is no such token
 function Tokenizer:token(id) return self.core:token(id) end
 
 --- The bytes a token stands for (" the"): perhaps a part of a character.
--- @tparam integer id
--- @treturn ?string
+-- @tparam integer id from 0
+-- @treturn ?string nil when there is no such token
 function Tokenizer:bytes(id) return self.core:bytes(id) end
 
 --- Whether no ordinary text can give this id.
--- @tparam integer id
+-- @tparam integer id from 0
 -- @treturn boolean
 function Tokenizer:is_control(id) return self.core:is_control(id) end
 
@@ -153,7 +155,8 @@ local function role_id(self, name)
   return id
 end
 
---- Names the beginning, end and padding tokens; what is not given stays.
+--- Names the beginning, end and padding tokens; what is not given stays. Raises when the vocabulary
+-- has no such token.
 -- @tparam table names `bos`, `eos`, `pad`: names of tokens
 function Tokenizer:set_special(names)
   for key in pairs(names) do
@@ -191,9 +194,9 @@ end
 
 --- Writes tokenizer.json and tokenizer_config.json into an existing folder; transformers opens it.
 -- The template goes into perilune_template.json, more ends than one into generation_config.json.
--- @tparam string folder
--- @tparam ?table opts `chat_template`: Jinja text in place of `self.chat_template`; `pad_id`: the
---   padding to name in place of `self.pad_id`, false for none
+-- @tparam string folder that exists
+-- @tparam ?table opts `chat_template` (this tokenizer's) Jinja text; `pad_id` (this tokenizer's) id
+--   of the padding to name, false for none
 -- @treturn ?boolean true
 -- @treturn ?string message
 function Tokenizer:save(folder, opts)
@@ -304,8 +307,8 @@ end
 
 --- Loads a tokenizer.
 -- @tparam string path a model folder, a tokenizer.json, SentencePiece's tokenizer.model, GPT-2's
---   vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin),
---   a GGUF file, or a folder of adapters: its own, or its base's
+--   vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin), a
+--   GGUF file, or a folder of adapters: its own, or its base's
 -- @treturn ?Tokenizer
 -- @treturn ?string message
 function tokenizer.load(path)
@@ -334,11 +337,13 @@ function tokenizer.load(path)
   return self
 end
 
---- Learns a vocabulary. The outcome depends on the texts and options alone.
--- @tparam table opts `texts` (list of strings), `vocab_size`, `kind` ("bytelevel": BPE over bytes,
---   GPT-2's word cuts; "word": the most frequent white-space separated words), `special` (control
---   tokens: they get the first ids), `bos`, `eos`, `pad`, `unk` (each one of `special`),
---   `min_frequency`
+--- Learns a vocabulary. The outcome depends on the texts and options alone. Raises when an option
+-- is missing or unknown.
+-- @tparam table opts `texts` (required) list of strings; `vocab_size` (required) ids there are at
+--   most, at least 1; `kind` ("bytelevel") BPE over bytes with GPT-2's word cuts, or "word": the
+--   most frequent words between white space; `special` (none) list of control tokens: they get the
+--   first ids; `bos`, `eos`, `pad` and `unk` (none) each one of `special`; `min_frequency` (2 for
+--   BPE, 1 for words) how often a pair or a word must stand there
 -- @treturn Tokenizer perhaps with fewer tokens than asked, when the texts hold no more
 function tokenizer.train(opts) return wrap(core.tokenizer.train(opts)) end
 

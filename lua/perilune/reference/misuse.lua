@@ -123,7 +123,8 @@ local function fault_at(level)
   for i, param in ipairs(item.params) do
     local name, value = debug.getlocal(level + 1, first + i + (item.colon and 1 or 0))
     if name == param.name and not fits(param.type, value) then
-      local about = param.text ~= "" and (" (%s)"):format(param.text) or ""
+      local about = param.text:match("^[^:;]*") -- what it is; the rest tells all that may be in it
+      about = about ~= "" and (" (%s)"):format(about) or ""
       return ("%s: '%s' must be %s%s, got %s"):format(
         name_of(info.func, item),
         param.name,

@@ -151,6 +151,7 @@ local function build()
     index[class.name] = {
       name = class.name,
       summary = first_sentence(class.item.text),
+      fields = class.item.fields,
       text = function() return class_text(class) end,
     }
     add_members(class.methods, class.name .. ":")
@@ -159,25 +160,11 @@ end
 
 --- What is known by a name as written in the reference: "pl.loss.dpo", "Tensor:sum", "string.rep".
 -- @tparam string name
--- @treturn ?table `name`, `summary`, `text()`; of doc comments `item` and `path`; of ops `op` and
---   the names of its `params`
+-- @treturn ?table `name`, `summary`, `text()`; of doc comments `item` and `path`; of a class its
+--   `fields`; of ops `op` and the names of its `params`
 function topics.get(name)
   build()
   return index[name] or index["pl." .. name] or index[(name:gsub("^pl:", "pl."))]
-end
-
---- What is written of a function that a comment refers to by its module.
--- @tparam string path "perilune.model.generate", a module or a function of one
--- @treturn ?table item of doc_comments
-function topics.written(path)
-  build()
-  path = path:gsub("%.$", "")
-  local module, name = path:match("^(.*)%.([%w_]+)$")
-  for _, file in ipairs { face.files[path], face.files[module] } do
-    for _, item in ipairs(file.items) do
-      if item.name == name and item.kind == "function" and not item.is_local then return item end
-    end
-  end
 end
 
 local by_function = setmetatable({}, { __mode = "k" })

@@ -12,6 +12,7 @@
 local lexer = require("perilune.repl.lexer")
 local lfs = require("lfs")
 local topics = require("perilune.reference.topics")
+local type_names = require("perilune.reference.type_names")
 
 local complete = {}
 
@@ -175,8 +176,8 @@ end
 -- Options
 -- ----------------------------------------------------------------------------------------
 
--- Names that a description puts in `marks`, or as fields of a type.
-local function options_in(param, item, into, depth)
+-- Names that a description puts in `marks`, or as fields of a type or of a class of options.
+local function options_in(param, item, into)
   for _, text in ipairs { param.text, item.text or "" } do
     for name in text:gmatch("`([%a_][%w_]*)`") do
       into[name] = true
@@ -185,10 +186,12 @@ local function options_in(param, item, into, depth)
   for _, field in ipairs(param.type) do
     if field.name then into[field.name] = true end
   end
-  local elsewhere = (param.text .. " " .. (item.text or "")):match("see ([%w_]+%.[%w_.]+)")
-  local other = depth < 3 and elsewhere and topics.written(elsewhere)
-  local last = other and other.params[#other.params]
-  if last then options_in(last, other, into, depth + 1) end
+  type_names.each(param.type, function(name)
+    local class = name:find("Options$") and topics.get(name)
+    for _, field in ipairs(class and class.fields or {}) do
+      into[field.name] = true
+    end
+  end)
 end
 
 --- The option keys that a function's description names for its n-th argument.
@@ -208,7 +211,7 @@ function complete.options(func, chain, n)
   end
   local item = entry and entry.item or func and topics.item_of(func)
   local param = item and (item.params[n] or item.params[#item.params])
-  if param then options_in(param, item, names, 1) end
+  if param then options_in(param, item, names) end
   return names
 end
 
