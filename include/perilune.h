@@ -349,6 +349,65 @@ typedef struct {
 pl_status pl_gemm_get(pl_ctx *ctx, pl_dtype dtype, pl_gemm_info *info);
 
 /* --------------------------------------------------------------------------------------------
+** Profile: where the time goes, against what the machine can do
+*/
+typedef struct {
+    double float32, bfloat16; /* multiplications and additions a second, in registers, all threads;
+                              ** bfloat16: products with float32 sums */
+    double read, copy;        /* bytes a second of memory; a copy counts what it reads and writes */
+    double cache;             /* the same of a copy of 1 MiB a thread */
+    int64_t cache_bytes;      /* up to this size operands are counted at `cache` */
+} pl_limits;
+
+/* The best of several short runs on all threads, about half a second. Takes 100 MB for it. */
+pl_status pl_limits_measure(pl_ctx *ctx, pl_limits *limits);
+/* float32 of the above, measured over `seconds` alone: the state the machine is in. */
+double pl_fma_rate(double seconds);
+
+/* From now on every op, its backward, the optimizer and the drawing of tokens are timed, by stage:
+** the innermost open scope that is no frame, or a part of pl_generate. Keeps up to `events` single
+** calls for a trace. Ends a profile that runs. */
+pl_status pl_profile_begin(pl_ctx *ctx, const pl_limits *limits, int64_t events);
+void pl_profile_end(pl_ctx *ctx); /* and forgets it; fine without one */
+bool pl_profile_on(const pl_ctx *ctx);
+
+typedef struct {
+    const char *stage, *name; /* name: an op's, "adamw", "gradient norm", ... */
+    bool backward;
+    int64_t calls;
+    double seconds;
+    double flops, bytes; /* that the calls must at least do, by their shapes */
+    double least;        /* seconds they would take at the limits */
+    char example[120];   /* shapes of the inputs of the longest call */
+} pl_profile_row;
+
+typedef struct {
+    const char *name;
+    int64_t calls;
+    double seconds, nested, ops; /* nested: in stages inside it; ops: in rows of its own */
+} pl_profile_stage;
+
+typedef struct {
+    const char *name, *stage; /* name NULL: the stage itself */
+    bool backward;
+    double began, seconds; /* began: since pl_profile_begin */
+} pl_profile_event;
+
+typedef enum {
+    PL_PROFILE_ROWS,
+    PL_PROFILE_STAGES,
+    PL_PROFILE_EVENTS,
+    PL_PROFILE_LOST /* events that were not kept */
+} pl_profile_list;
+
+/* How many there are of the running profile, 0 without one; items 0 .. count-1, whose names live
+** until the profile ends. */
+int64_t pl_profile_count(const pl_ctx *ctx, pl_profile_list list);
+const pl_profile_row *pl_profile_get_row(const pl_ctx *ctx, int64_t i);
+pl_profile_stage pl_profile_get_stage(const pl_ctx *ctx, int64_t i);
+pl_profile_event pl_profile_get_event(const pl_ctx *ctx, int64_t i);
+
+/* --------------------------------------------------------------------------------------------
 ** Autograd
 */
 bool pl_grad_enabled(const pl_ctx *ctx);

@@ -508,6 +508,25 @@ function ParameterBlock:unreached() end
 --- Drops all gradients.
 function ParameterBlock:zero_grad() end
 
+--- What was measured.
+---@class perilune.ProfileReport
+---@field rows table[] # `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `bytes`, `least` (seconds at the limits), `example` (shapes of the longest call)
+---@field stages table[] # `name`, `calls`, `seconds`, `nested` (in stages inside it), `ops`
+---@field limits table # of perilune.base.processor
+---@field seconds number
+---@field lost integer # single calls that the trace does not have
+local ProfileReport = {}
+
+--- What keeps the work from the machine's limits, the largest first.
+---@return { seconds: number, text: string }[] # seconds beyond the limits, and a sentence
+function ProfileReport:gaps() end
+
+--- Writes the single calls as a Chrome trace: stages in one row, what runs in them in another.
+---@param path string
+---@return boolean? # true; nil when it cannot be written
+---@return string? # message
+function ProfileReport:write_trace(path) end
+
 --- A progress line.
 ---@class perilune.Progress
 local Progress = {}
@@ -2128,6 +2147,12 @@ function pl.data.encode.text(tok, text) end
 ---@class perilune.files
 pl.files = {}
 
+--- The folder of what can be had again: $XDG_CACHE_HOME/perilune, else ~/.cache/perilune. It need
+--- not be there yet.
+---@return string? # nil when no variable names one
+---@return string? # message
+function pl.files.cache_folder() end
+
 --- Copies a file, atomically.
 ---@param from string # the file
 ---@param to string # the name of the copy; a file that stands there is replaced
@@ -2880,6 +2905,30 @@ pl.preflight = {}
 ---@param parts table # `tokenizer`, `stop` (id of the end token), `models` {name = model}
 ---@return perilune.Check
 function pl.preflight.new(cfg, parts) end
+
+--- Where the time goes: ops and stages against the machine's limits, and a trace of single calls.
+---
+---     pl.profile.begin()
+---     ... work ...
+---     local report = pl.profile.finish()
+---     print(report)                          -- the table, and the largest gaps in words
+---     assert(report:write_trace("trace.json"))   -- chrome://tracing and ui.perfetto.dev open it
+---
+--- A stage is the innermost open scope that is no frame, so what a recipe calls its scopes are its
+--- stages; generation has its parts. What a stage takes outside of ops, its own scopes left out, is
+--- Lua, files, tokenizers: "Lua and host". Multiplications and bytes are those that a call must at
+--- least do by its shapes (engine/graph/cost.c), so a figure beyond the limit says that operands
+--- came from a nearer cache, or that the machine was slower when its limits were measured.
+---@class perilune.profile
+pl.profile = {}
+
+--- Begins a profile, and ends one that runs.
+---@param opts? table # `events`: single calls to keep for a trace (default: 200000), `limits` (default: those of the machine)
+function pl.profile.begin(opts) end
+
+--- Ends the profile.
+---@return perilune.ProfileReport? # nil when none runs
+function pl.profile.finish() end
 
 --- One line that tells how far a loop is, how fast, how long it still takes, and its figures.
 ---

@@ -22,6 +22,7 @@ void pl_ctx_free(pl_ctx *ctx)
     pl_plan_cancel(ctx);
     pl_scope_close(ctx, 1); /* the outermost, and so all */
     pl__tape_close(ctx);
+    pl_profile_end(ctx);
     pl__ops_close(ctx);
     pl__scopes_close(ctx);
     pl__mem_close(ctx);

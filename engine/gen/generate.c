@@ -17,7 +17,7 @@
 
 #include "base/thread.h"
 #include "gen/sampler.h"
-#include "ops/op.h"
+#include "graph/profile.h"
 
 #define PREFILL_TOKENS 2048 /* in one replay, unless one prompt alone is longer */
 
@@ -205,6 +205,12 @@ static pl_status want_scratch(job *j, int64_t vocabulary)
     return j->probs != NULL && j->heaps != NULL ? PL_OK : PL_ERR_NOMEM;
 }
 
+/* Of `n` rows: logits read, and probabilities written and read. */
+static double draw_bytes(const job *j, int64_t n)
+{
+    return 3.0 * sizeof(float) * (double)n * (double)j->vocabulary;
+}
+
 /* One token for runner w from a row of logits; `scratch` is its row number in probs and heaps. */
 static void draw(job *j, runner *w, const float *logits, int64_t scratch)
 {
@@ -362,11 +368,13 @@ static pl_status enter(job *j)
     PL_GO(replay(j, n, text, length, slot, past, &logits));
     j->r->prefill_tokens += total;
     PL_GO(want_scratch(j, logits->shape[1]));
+    const int64_t began = pl__profile_now(j->ctx);
     for (int64_t i = 0; i < n; i++)
         for (int64_t w = first[i]; w < first[i + 1]; w++) {
             if (j->run[w].slot != slot[i]) copy_cache(j, slot[i], j->run[w].slot, length[i]);
             draw(j, &j->run[w], (const float *)pl__data(logits) + i * j->vocabulary, 0);
         }
+    pl__profile_work(j->ctx, began, PL_WORK_DRAW, 0, draw_bytes(j, runners - j->n_run));
     j->n_run = runners;
     st = retire(j, first[0]); /* the others have no new token */
 done:
@@ -398,8 +406,10 @@ static pl_status decode(job *j)
     }
     PL_GO(replay(j, j->n_run, text, length, slot, past, &logits));
     const float *z = pl__data(logits);
+    const int64_t began = pl__profile_now(j->ctx);
     PL_PARALLEL_FOR(j->n_run * j->vocabulary * 8)
     for (int64_t i = 0; i < j->n_run; i++) draw(j, &j->run[i], z + i * j->vocabulary, i);
+    pl__profile_work(j->ctx, began, PL_WORK_DRAW, 0, draw_bytes(j, j->n_run));
     st = retire(j, 0);
 done:
     pl_tensor_release(logits);
@@ -407,6 +417,14 @@ done:
     pl_free(j->ctx, length);
     pl_free(j->ctx, past);
     pl_free(j->ctx, slot);
+    return st;
+}
+
+static pl_status as_stage(job *j, const char *name, pl_status (*part)(job *j))
+{
+    pl__profile_enter(j->ctx, name);
+    const pl_status st = part(j);
+    pl__profile_leave(j->ctx);
     return st;
 }
 
@@ -485,8 +503,9 @@ pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
     for (int64_t i = g->slots; i > 0; i--) j.free_slots[j.n_free++] = (int32_t)(i - 1);
     while (j.n_run > 0 || j.next_prompt < n_prompts) {
         PL_GO(pl__check_interrupt(ctx));
-        if (j.next_prompt < n_prompts && j.n_free > 0) PL_GO(enter(&j));
-        if (j.n_run > 0) PL_GO(decode(&j));
+        if (j.next_prompt < n_prompts && j.n_free > 0)
+            PL_GO(as_stage(&j, "generate.prefill", enter));
+        if (j.n_run > 0) PL_GO(as_stage(&j, "generate.decode", decode));
     }
     if (options->reuse) PL_GO(hold(&j));
     *out = j.r;

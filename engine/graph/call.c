@@ -1,11 +1,12 @@
 /*
-** call.c - running one op: checks that hold for every op, the variant, the tape, the watchdog.
+** call.c - running one op: checks that hold for every op, the variant, the tape, the
+** watchdog, the profile.
 */
 #include <math.h>
 #include <stdio.h>
 
 #include "base/thread.h"
-#include "graph/graph.h"
+#include "graph/profile.h"
 
 void pl_set_nan_check(pl_ctx *ctx, bool on)
 {
@@ -87,6 +88,7 @@ pl_status pl_op(pl_ctx *ctx, pl_op_id op, pl_tensor *const *in, const pl_param *
 {
     const pl_graph_floor *graph = pl__graph_floor(ctx);
     pl_call c = {.ctx = ctx, .op = op, .row = pl_op_get(ctx, op)};
+    const int64_t began = pl__profile_now(ctx);
     pl_dtype dtype;
     pl_status st = PL_OK;
     for (int i = 0; i < c.row->n_in; i++) c.in[i] = in[i];
@@ -109,6 +111,7 @@ pl_status pl_op(pl_ctx *ctx, pl_op_id op, pl_tensor *const *in, const pl_param *
     if (graph->nan_check) PL_GO(check_finite(&c));
     if (graph->recording != NULL) PL_GO(pl__plan_record(ctx, &c));
     if (c.grad) PL_GO(pl__tape_record(ctx, &c));
+    if (began != 0) pl__profile_op(ctx, began, &c, false);
 done:
     pl__call_release(&c, st != PL_OK);
     if (st != PL_OK) return st;

@@ -8,6 +8,7 @@
 #include "ops/op.h"
 
 typedef struct pl_node pl_node;
+typedef struct pl_profile pl_profile; /* profile.h */
 
 /* This floor's part of a context (base/ctx.h). */
 typedef struct {
@@ -18,6 +19,7 @@ typedef struct {
     bool enabled;          /* ops are taken onto the tape */
     bool nan_check;
     pl_plan *recording;
+    pl_profile *profile; /* NULL: nobody profiles */
 } pl_graph_floor;
 
 static inline pl_graph_floor *pl__graph_floor(const pl_ctx *ctx)

@@ -5,7 +5,7 @@
 ** gradients go); data only where the op's backward reads it. Walking back frees each node as soon
 ** as it is done, so memory falls while gradients flow. Nothing here recurses on the graph's depth.
 */
-#include "graph/graph.h"
+#include "graph/profile.h"
 
 #include <string.h>
 
@@ -266,12 +266,14 @@ static pl_status check_versions(pl_ctx *ctx, const pl_node *node)
 
 static void scope_opened(pl_ctx *ctx, pl_scope *scope)
 {
+    pl__profile_scope_opened(ctx, scope);
     scope->mark = pl__graph_floor(ctx)->last;
 }
 
 static void scope_closing(pl_ctx *ctx, pl_scope *scope)
 {
     release_after(ctx, scope->mark);
+    pl__profile_scope_closing(ctx, scope);
 }
 
 static void last_user_gone(pl_ctx *ctx, pl_tensor *t)
@@ -329,6 +331,7 @@ static pl_status make_d_in(pl_ctx *ctx, pl_call *c, int i, bool *repeated)
 static pl_status backward_op(pl_ctx *ctx, pl_node *node)
 {
     pl_call *c = &node->call;
+    const int64_t began = pl__profile_now(ctx);
     bool repeated[PL_MAX_IN] = {false};
     pl_status st = PL_OK;
     for (int i = 0; i < node->n_in; i++)
@@ -346,6 +349,7 @@ static pl_status backward_op(pl_ctx *ctx, pl_node *node)
         if (repeated[i]) add_into(c->in[i]->grad, c->d_in[i]);
         c->in[i]->grad_valid = true;
     }
+    if (began != 0) pl__profile_op(ctx, began, c, true);
 done:
     for (int i = 0; i < node->n_in; i++) {
         if (repeated[i]) pl_tensor_release(c->d_in[i]);

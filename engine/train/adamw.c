@@ -77,6 +77,7 @@ pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *o, pl_adamw_resul
         .correction2 = 1 - pow(o->beta2, (double)opt->steps),
         .grad_scale = clip ? o->max_grad_norm / (result->grad_norm + 1e-6) : 1,
     };
+    const int64_t began = pl__profile_now(opt->ctx);
     int64_t from = 0; /* runs of parameters with the same decay go in one call */
     for (int i = 0; i < block->n; i++) {
         const pl_tensor *t = block->tensors[i];
@@ -88,6 +89,8 @@ pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *o, pl_adamw_resul
         from = start;
     }
     update(opt, from, block->flat->count, &args);
+    /* weights and moments read and written, gradients read */
+    pl__profile_work(opt->ctx, began, PL_WORK_ADAMW, 0, 7 * (double)pl_tensor_bytes(block->flat));
     pl_tensor_touch(block->flat);
     return PL_OK;
 }

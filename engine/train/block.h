@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-#include "ops/op.h"
+#include "graph/profile.h"
 
 struct pl_block {
     pl_ctx *ctx;

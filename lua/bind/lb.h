@@ -106,5 +106,6 @@ void lb_open_jinja(lua_State *L);
 void lb_open_lines(lua_State *L);
 void lb_open_net(lua_State *L);
 void lb_open_http(lua_State *L);
+void lb_open_profile(lua_State *L);
 
 #endif

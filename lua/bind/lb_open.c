@@ -33,6 +33,7 @@ int luaopen_perilune_core(lua_State *L)
     lb_open_lines(L);
     lb_open_net(L);
     lb_open_http(L);
+    lb_open_profile(L);
     lua_pushliteral(L, PL_VERSION);
     lua_setfield(L, -2, "_VERSION");
     return 1;

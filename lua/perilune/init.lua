@@ -33,6 +33,7 @@ local modules = {
   model = "perilune.model",
   plot = "perilune.show.plot",
   preflight = "perilune.run.preflight",
+  profile = "perilune.base.profile",
   progress = "perilune.run.progress",
   report = "perilune.show.report",
   random = "perilune.base.random",

@@ -208,4 +208,15 @@ function files.write_json(path, value, opts)
   return files.write_atomic(path, json.encode(value, { pretty = true, finite = finite }) .. "\n")
 end
 
+--- The folder of what can be had again: $XDG_CACHE_HOME/perilune, else ~/.cache/perilune. It need
+-- not be there yet.
+-- @treturn ?string nil when no variable names one
+-- @treturn ?string message
+function files.cache_folder()
+  local base, home = os.getenv("XDG_CACHE_HOME"), os.getenv("HOME")
+  if base and base:sub(1, 1) == "/" then return base .. "/perilune" end
+  if home and home ~= "" then return home .. "/.cache/perilune" end
+  return nil, "no cache folder: neither XDG_CACHE_HOME nor HOME names one"
+end
+
 return files

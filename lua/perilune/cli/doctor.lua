@@ -5,7 +5,7 @@
 
 local core = require("perilune.core")
 local host = require("perilune.host")
-local processor = require("perilune.cli.support.processor")
+local processor = require("perilune.base.processor")
 local system = core.system
 
 local gib = 1024 ^ 3
@@ -139,6 +139,19 @@ function checks.numbers()
   return "ok", ("20 matrix products right to %.1e"):format(worst)
 end
 
+--- What `--profile` and `bench` hold figures against.
+function checks.limits()
+  local l = processor.measure()
+  return "ok",
+    ("float32 %.0f GFLOP/s, bfloat16 %.0f; GB/s: %.1f read, %.1f copied, %.0f in cache"):format(
+      1e-9 * l.float32,
+      1e-9 * l.bfloat16,
+      1e-9 * l.read,
+      1e-9 * l.copy,
+      1e-9 * l.cache
+    )
+end
+
 function checks.memory()
   local info, limit = system.meminfo(), cgroup_memory()
   if not info.available then return "note", "memory unknown", "there is no /proc/meminfo" end
@@ -167,7 +180,7 @@ function checks.lua()
   return "ok", ("%s, %s, the program at %s"):format(_VERSION, lfs._VERSION, host.executable)
 end
 
-local order = { "lua", "simd", "blas", "threads", "numbers", "memory", "disk" }
+local order = { "lua", "simd", "blas", "threads", "numbers", "limits", "memory", "disk" }
 
 return function(args)
   if args[1] then

@@ -26,13 +26,6 @@ local models = {
   },
 }
 
-local function cache_folder()
-  local base, home = os.getenv("XDG_CACHE_HOME"), os.getenv("HOME")
-  if base and base:sub(1, 1) == "/" then return base .. "/perilune" end
-  if home and home ~= "" then return home .. "/.cache/perilune" end
-  return nil, "no cache folder: neither XDG_CACHE_HOME nor HOME names one"
-end
-
 -- Runs a program; what it wrote, or nil and the last line of its complaint.
 local function output_of(argv, scratch)
   local out, err = scratch .. "/out", scratch .. "/err"
@@ -107,7 +100,7 @@ return function(args)
     io.stderr:write("perilune fetch: ", format.safe(wrong), "; there are:\n", names_text(), "\n")
     return 1
   end
-  local folder, message = cache_folder()
+  local folder, message = files.cache_folder()
   local ok
   if folder then
     ok, message = files.folder_make(folder)

@@ -71,6 +71,14 @@ common.rows = {
     live = false,
   },
   { nan_check = false, "name the first op that makes a NaN or an infinity (slower)", free = true },
+  {
+    profile = false,
+    "tell at the end where the time went (and in profile.txt); PATH.json: a Chrome trace too",
+    type = "string",
+    flag = "table",
+    transient = true,
+    live = false,
+  },
   { quiet = false, "no progress on the terminal", transient = true, live = false },
 }
 

@@ -39,6 +39,7 @@ local live = require("perilune.run.live")
 local lock = require("perilune.run.lock")
 local log = require("perilune.run.log")
 local lfs = require("lfs")
+local profile = require("perilune.base.profile")
 local state = require("perilune.run.state")
 local stopping = require("perilune.run.stopping")
 local system = core.system
@@ -71,6 +72,7 @@ local written = {
   "best.json",
   "recipe.lua",
   "report.html",
+  "profile.txt",
   detached.LOG,
 }
 
@@ -252,6 +254,7 @@ function run.open(cfg, options)
     if checkpoint then cfg:load_state(saved.perilune.config, checkpoint.path) end
     if cfg.threads > 0 then core.threads(cfg.threads) end
     core.nan_check(cfg.nan_check)
+    if cfg.profile then profile.begin() end
     local kept_to = self.resumed and self.resumed.step or -1
     self.history = assert(log.kept(folder .. "/metrics.jsonl", kept_to))
     local last = self.history[#self.history]
@@ -565,10 +568,24 @@ function Run:reload()
   return #texts > 0 and table.concat(texts, "\n") or "the config block is as it was"
 end
 
+-- Where the time went: on the terminal, in the folder, as a trace.
+local function tell_profile(self)
+  local report = self.cfg.profile and self.lock and profile.finish()
+  if not report then return end
+  local text, trace = tostring(report), self.cfg.profile
+  if not self.cfg.quiet then print("\n" .. text) end
+  local ok, message = files.write_atomic(self.dir .. "/profile.txt", text .. "\n")
+  if ok and trace ~= "table" then
+    ok, message = report:write_trace(trace)
+  end
+  if not ok then io.stderr:write("profile: ", message, "\n") end
+end
+
 --- Close all files and give the folder free; more than once is fine.
 -- @tparam ?string how the state the run ends in ("stopped"); else "done" when its summary is
 --   written, "failed" when not
 function Run:close(how)
+  tell_profile(self)
   if self.begun and self.lock then
     how = how or self.finished and "done" or "failed"
     live.write_status(self, how)
