@@ -246,12 +246,15 @@ static inline pl_status pl_matmul(pl_ctx *ctx, pl_tensor **y, pl_tensor *a, pl_t
     return pl_op(ctx, PL_OP_matmul, in, param, y);
 }
 
-/* [...,K],[N,K],[N] -> [...,N]: x W^T + b */
+typedef enum { PL_LINEAR_PRECISION_float32, PL_LINEAR_PRECISION_bf16 } pl_linear_precision;
+/* [...,K],[N,K],[N] -> [...,N]: x W^T + b; precision bf16: operands of this product and of its
+   gradients' rounded to bfloat16, sums in float32 */
 static inline pl_status pl_linear(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_tensor *w,
-                                  pl_tensor *b_or_null)
+                                  pl_tensor *b_or_null, pl_linear_precision precision)
 {
     pl_tensor *const in[] = {x, w, b_or_null};
-    return pl_op(ctx, PL_OP_linear, in, NULL, y);
+    const pl_param param[] = {pl_param_int(precision)};
+    return pl_op(ctx, PL_OP_linear, in, param, y);
 }
 
 /* [V,C],[T] -> [T,C]: row ids[t] of w */
@@ -557,25 +560,33 @@ static inline pl_status pl_reverse_scan(pl_ctx *ctx, pl_tensor **y, pl_tensor *x
     return pl_op(ctx, PL_OP_reverse_scan, in, param, y);
 }
 
+typedef enum { PL_CROSS_ENTROPY_PRECISION_float32,
+    PL_CROSS_ENTROPY_PRECISION_bf16 } pl_cross_entropy_precision;
 /* [T,C],[V,C],[N],[N],[N] -> []: -scale sum_n w_n ln softmax(z_n)[targets_n], z_n = hidden[rows_n]
-   head^T, soft-capped where softcap is not 0 */
+   head^T, soft-capped where softcap is not 0; precision as in linear */
 static inline pl_status pl_cross_entropy(pl_ctx *ctx, pl_tensor **loss, pl_tensor *hidden,
                                          pl_tensor *head, pl_tensor *rows, pl_tensor *targets,
-                                         pl_tensor *weights_or_null, double scale, double softcap)
+                                         pl_tensor *weights_or_null, double scale, double softcap,
+                                         pl_cross_entropy_precision precision)
 {
     pl_tensor *const in[] = {hidden, head, rows, targets, weights_or_null};
-    const pl_param param[] = {pl_param_float(scale), pl_param_float(softcap)};
+    const pl_param param[] = {pl_param_float(scale), pl_param_float(softcap),
+                              pl_param_int(precision)};
     return pl_op(ctx, PL_OP_cross_entropy, in, param, loss);
 }
 
+typedef enum { PL_LOGPROB_PRECISION_float32, PL_LOGPROB_PRECISION_bf16 } pl_logprob_precision;
 /* [T,C],[V,C],[N],[N] -> [N],[N]: ln softmax(z/temperature)[target] and the entropy of
-   softmax(z/temperature), z = hidden[row] head^T, soft-capped where softcap is not 0 */
+   softmax(z/temperature), z = hidden[row] head^T, soft-capped where softcap is not 0; precision as
+   in linear */
 static inline pl_status pl_logprob(pl_ctx *ctx, pl_tensor **logprob, pl_tensor **entropy,
                                    pl_tensor *hidden, pl_tensor *head, pl_tensor *rows,
-                                   pl_tensor *targets, double temperature, double softcap)
+                                   pl_tensor *targets, double temperature, double softcap,
+                                   pl_logprob_precision precision)
 {
     pl_tensor *const in[] = {hidden, head, rows, targets};
-    const pl_param param[] = {pl_param_float(temperature), pl_param_float(softcap)};
+    const pl_param param[] = {pl_param_float(temperature), pl_param_float(softcap),
+                              pl_param_int(precision)};
     pl_tensor *out[2];
     const pl_status st = pl_op(ctx, PL_OP_logprob, in, param, out);
     *logprob = out[0];
@@ -583,15 +594,18 @@ static inline pl_status pl_logprob(pl_ctx *ctx, pl_tensor **logprob, pl_tensor *
     return st;
 }
 
+typedef enum { PL_KL_FULL_PRECISION_float32, PL_KL_FULL_PRECISION_bf16 } pl_kl_full_precision;
 /* [T,C],[V,C],[T,C'],[V,C'],[N] -> [N]: sum_v p_v (ln p_v - ln q_v) at each row, p the policy, q
-   the reference, each of its soft-capped logits; no gradient to q */
+   the reference, each of its soft-capped logits; no gradient to q; precision, of both, as in
+   linear */
 static inline pl_status pl_kl_full(pl_ctx *ctx, pl_tensor **kl, pl_tensor *hidden, pl_tensor *head,
                                    pl_tensor *ref_hidden, pl_tensor *ref_head, pl_tensor *rows,
-                                   double temperature, double softcap, double ref_softcap)
+                                   double temperature, double softcap, double ref_softcap,
+                                   pl_kl_full_precision precision)
 {
     pl_tensor *const in[] = {hidden, head, ref_hidden, ref_head, rows};
     const pl_param param[] = {pl_param_float(temperature), pl_param_float(softcap),
-                              pl_param_float(ref_softcap)};
+                              pl_param_float(ref_softcap), pl_param_int(precision)};
     return pl_op(ctx, PL_OP_kl_full, in, param, kl);
 }
 

@@ -52,7 +52,8 @@ static pl_status train_step(pl_ctx *ctx, pl_block *block, pl_adamw *optimizer, p
     pl_status st = PL_OK;
     TRY(pl_scope_open(ctx, &scope, "step", false));
     pl_block_zero_grad(block);
-    TRY(pl_linear(ctx, &predicted, x, pl_block_get(block, 0), pl_block_get(block, 1)));
+    TRY(pl_linear(ctx, &predicted, x, pl_block_get(block, 0), pl_block_get(block, 1),
+                  PL_LINEAR_PRECISION_float32));
     TRY(pl_sub(ctx, &error, predicted, y));
     TRY(pl_square(ctx, &squared, error));
     TRY(pl_mean(ctx, &mean, squared, PL_AXIS_ALL, false));

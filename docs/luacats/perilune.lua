@@ -294,6 +294,7 @@ function Judge:texts(roll, prompts) end
 ---@field seed integer? # (0) what new weights are drawn by
 ---@field peft (perilune.AdapterOptions|perilune.Config)? # (none) new adapters on the weights, which are frozen then; or a config with the rows of `pl.config.peft`
 ---@field frozen boolean? # (false) the weights are constants, held once by all models of the same files
+---@field precision string? # ("float32") of products: "bf16" rounds their operands to bfloat16
 ---@field base string? # (as adapter_config.json says) where the base of a folder of adapters is
 local LoadOptions = {}
 
@@ -346,6 +347,7 @@ function Meter:result() end
 ---@field block perilune.ParameterBlock # what is trained, in one flat piece: all parameters, or those of adapters and heads
 ---@field weights table<string, perilune.Tensor> # the parameters by name, each in the shape that its file has: views into the block, or the base's
 ---@field dtype string # of the block: "float32" or "float64"
+---@field precision string # of its products of matrices: "float32"; "bf16": operands rounded to bfloat16, sums in float32. A setting of the work at hand: folders do not hold it
 ---@field path string? # where it was loaded from
 ---@field base perilune.Base? # the frozen weights below
 ---@field base_path string? # where they were loaded from
@@ -353,8 +355,8 @@ function Meter:result() end
 ---@field texts table<string, string>? # of the config.json and generation_config.json it was loaded with, its license
 local Model = {}
 
---- How to load a constant model that works beside this one: on a frozen base too, when this one is,
---- so that the same weights are held once.
+--- How to load a constant model that works beside this one: in the same precision, and on a frozen
+--- base too, when this one is, so that the same weights are held once.
 ---@return perilune.LoadOptions # options of `pl.model.load`
 function Model:beside() end
 
@@ -370,7 +372,7 @@ function Model:context() end
 
 --- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
 --- frozen base is shared, and what is trained copied.
----@param opts? table # `scalar_head` (as this model's); `seed` (0) what new weights are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and none yet
+---@param opts? table # `scalar_head`, `precision` (as this model's); `seed` (0) what new weights are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and none yet
 ---@return perilune.Model # with a block of its own
 function Model:copy(opts) end
 
@@ -422,7 +424,8 @@ function Model:read(dir) end
 ---@return string? # message
 function Model:save(path, opts) end
 
---- One number for each token: a reward model's score or a value. Raises without a scalar head.
+--- One number for each token: a reward model's score or a value; the head's product is of float32,
+--- whatever the precision of the model. Raises without a scalar head.
 ---@param batch perilune.Batch # as of `pl.batch.pack`
 ---@param opts? table # as of `Model:hidden`
 ---@return perilune.Tensor # [T]
@@ -2836,7 +2839,7 @@ function pl.model.merge(given) end
 --- A model with freshly drawn parameters. Raises when the config is of no family that is known, or
 --- lacks what its family needs.
 ---@param config table<string, any> # as in config.json: `model_type`, `vocab_size`, `hidden_size` and so on; and `scalar_head` (true: one number for each token in place of logits)
----@param opts? table # `seed` (0) of the draws; `dtype` ("float32"; or "float64") of the parameters
+---@param opts? table # `seed` (0) of the draws; `dtype` ("float32"; or "float64") of the parameters; `precision` ("float32") of products: "bf16" rounds their operands to bfloat16
 ---@return perilune.Model # on the heap of the scope that is open; its block frees it when nobody holds it
 function pl.model.new(config, opts) end
 
@@ -3758,7 +3761,7 @@ pl.twins = {}
 ---@param rows integer[]|perilune.Tensor # int32 [N], from 0
 ---@param targets integer[]|perilune.Tensor # int32 [N], from 0
 ---@param weights? perilune.Tensor # [N]
----@param opts? table # `scale` (1), `softcap` of z (0: none)
+---@param opts? table # `scale` (1), `softcap` of z (0: none), `precision` "float32" or "bf16"
 ---@return perilune.Tensor # []
 function pl.twins.cross_entropy(hidden, head, rows, targets, weights, opts) end
 
@@ -3776,7 +3779,7 @@ function pl.twins.kl_estimate(logprob, ref_logprob, opts) end
 ---@param ref_hidden perilune.Tensor # [T, C]
 ---@param ref_head perilune.Tensor # [V, C]
 ---@param rows integer[]|perilune.Tensor # int32 [N], from 0
----@param opts? table # `temperature` (1), `softcap` and `ref_softcap` of the logits (0: none)
+---@param opts? table # `temperature` (1), `softcap` and `ref_softcap` of the logits (0: none), `precision` "float32" or "bf16"
 ---@return perilune.Tensor # [N], nats
 function pl.twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts) end
 
@@ -3785,7 +3788,7 @@ function pl.twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts) end
 ---@param head perilune.Tensor # [V, C]
 ---@param rows integer[]|perilune.Tensor # int32 [N], from 0
 ---@param targets integer[]|perilune.Tensor # int32 [N], from 0
----@param opts? table # `temperature` (1), `softcap` of z (0: none)
+---@param opts? table # `temperature` (1), `softcap` of z (0: none), `precision` "float32" or "bf16"
 ---@return perilune.Tensor # log-probs [N], nats
 ---@return perilune.Tensor # entropies [N], nats
 function pl.twins.logprob(hidden, head, rows, targets, opts) end
@@ -4168,13 +4171,14 @@ function pl.matmul(a, b, transpose_a, transpose_b) end
 ---@return perilune.Tensor y
 function Tensor:matmul(b, transpose_a, transpose_b) end
 
---- x W^T + b
+--- x W^T + b; precision bf16: operands of this product and of its gradients' rounded to bfloat16, sums in float32
 --- [...,K],[N,K],[N] -> [...,N]
 ---@param x perilune.Input
 ---@param w perilune.Input
 ---@param b? perilune.Input
+---@param precision? "float32"|"bf16"|{ precision?: "float32"|"bf16" }
 ---@return perilune.Tensor y
-function pl.linear(x, w, b) end
+function pl.linear(x, w, b, precision) end
 
 --- row ids[t] of w
 --- [V,C],[T] -> [T,C]
@@ -4631,42 +4635,45 @@ function pl.reverse_scan(x, offsets, decay) end
 ---@return perilune.Tensor y
 function Tensor:reverse_scan(offsets, decay) end
 
---- -scale sum_n w_n ln softmax(z_n)[targets_n], z_n = hidden[rows_n] head^T, soft-capped where softcap is not 0
+--- -scale sum_n w_n ln softmax(z_n)[targets_n], z_n = hidden[rows_n] head^T, soft-capped where softcap is not 0; precision as in linear
 --- [T,C],[V,C],[N],[N],[N] -> []
 ---@param hidden perilune.Input
 ---@param head perilune.Input
 ---@param rows perilune.Integers
 ---@param targets perilune.Integers
 ---@param weights? perilune.Input
----@param scale? number|{ scale?: number, softcap?: number }
+---@param scale? number|{ scale?: number, softcap?: number, precision?: "float32"|"bf16" }
 ---@param softcap? number
+---@param precision? "float32"|"bf16"
 ---@return perilune.Tensor loss
-function pl.cross_entropy(hidden, head, rows, targets, weights, scale, softcap) end
+function pl.cross_entropy(hidden, head, rows, targets, weights, scale, softcap, precision) end
 
---- ln softmax(z/temperature)[target] and the entropy of softmax(z/temperature), z = hidden[row] head^T, soft-capped where softcap is not 0
+--- ln softmax(z/temperature)[target] and the entropy of softmax(z/temperature), z = hidden[row] head^T, soft-capped where softcap is not 0; precision as in linear
 --- [T,C],[V,C],[N],[N] -> [N],[N]
 ---@param hidden perilune.Input
 ---@param head perilune.Input
 ---@param rows perilune.Integers
 ---@param targets perilune.Integers
----@param temperature? number|{ temperature?: number, softcap?: number }
+---@param temperature? number|{ temperature?: number, softcap?: number, precision?: "float32"|"bf16" }
 ---@param softcap? number
+---@param precision? "float32"|"bf16"
 ---@return perilune.Tensor logprob
 ---@return perilune.Tensor entropy
-function pl.logprob(hidden, head, rows, targets, temperature, softcap) end
+function pl.logprob(hidden, head, rows, targets, temperature, softcap, precision) end
 
---- sum_v p_v (ln p_v - ln q_v) at each row, p the policy, q the reference, each of its soft-capped logits; no gradient to q
+--- sum_v p_v (ln p_v - ln q_v) at each row, p the policy, q the reference, each of its soft-capped logits; no gradient to q; precision, of both, as in linear
 --- [T,C],[V,C],[T,C'],[V,C'],[N] -> [N]
 ---@param hidden perilune.Input
 ---@param head perilune.Input
 ---@param ref_hidden perilune.Input
 ---@param ref_head perilune.Input
 ---@param rows perilune.Integers
----@param temperature? number|{ temperature?: number, softcap?: number, ref_softcap?: number }
+---@param temperature? number|{ temperature?: number, softcap?: number, ref_softcap?: number, precision?: "float32"|"bf16" }
 ---@param softcap? number
 ---@param ref_softcap? number
+---@param precision? "float32"|"bf16"
 ---@return perilune.Tensor kl
-function pl.kl_full(hidden, head, ref_hidden, ref_head, rows, temperature, softcap, ref_softcap) end
+function pl.kl_full(hidden, head, ref_hidden, ref_head, rows, temperature, softcap, ref_softcap, precision) end
 
 --- -1/norm sum_b 1/C_b sum_(w before l) f(r_w - r_l - (m_w - m_l)); f = ln s, s or identity; rank 1 is best; C_b counted pairs; norm 0 = sets with C_b > 0
 --- [N],[B+1],[N],[N] -> []

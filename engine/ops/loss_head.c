@@ -17,15 +17,23 @@ enum {
     HEAD = CROSS_ENTROPY_head,
     ROWS = CROSS_ENTROPY_rows,
     TARGETS = CROSS_ENTROPY_targets,
-    SOFTCAP = CROSS_ENTROPY_softcap
+    SOFTCAP = CROSS_ENTROPY_softcap,
+    PRECISION = CROSS_ENTROPY_precision
 };
 PL_SAME_PLACE(LOGPROB_hidden, HIDDEN);
 PL_SAME_PLACE(LOGPROB_head, HEAD);
 PL_SAME_PLACE(LOGPROB_rows, ROWS);
 PL_SAME_PLACE(LOGPROB_targets, TARGETS);
 PL_SAME_PLACE(LOGPROB_softcap, SOFTCAP);
+PL_SAME_PLACE(LOGPROB_precision, PRECISION);
 PL_SAME_PLACE(KL_FULL_hidden, HIDDEN);
 PL_SAME_PLACE(KL_FULL_head, HEAD);
+
+/* The place of the parameter `precision`. */
+static int precision_of(const pl_call *c)
+{
+    return c->op == PL_OP_kl_full ? KL_FULL_precision : PRECISION;
+}
 
 #define CHUNK_ELEMENTS ((int64_t)8 << 20)
 
@@ -37,8 +45,8 @@ typedef struct {
     real *picked; /* [chunk,C] rows of hidden */
     real *logits; /* [chunk,V] */
     real *work;
-    int group; /* of pl__gemm_group */
-    real cap;  /* of the logits; 0: none */
+    product_way way;
+    real cap; /* of the logits; 0: none */
 } head_job;
 
 static int64_t chunk_rows(int64_t v)
@@ -66,6 +74,20 @@ static pl_status check_softcap(pl_call *c, int k)
                        c->row->param[k].name, cap);
 }
 
+/* Elements of workspace for the products of chunks of m rows and less. */
+static int64_t job_work(const head_job *job, int64_t m)
+{
+    const int64_t v = job->v, c = job->c, last = job->n % job->chunk;
+    int64_t most = 0;
+    const int64_t each[] = {product_weight_work(job->way, job->head, true, m, v, c),
+                            product_weight_work(job->way, job->head, false, m, c, v),
+                            product_work(job->way, true, false, v, c, m),
+                            product_work(job->way, true, false, v, c, last)};
+    for (int i = 0; i < 4; i++)
+        if (each[i] > most) most = each[i];
+    return most;
+}
+
 /* softcap: the place of that parameter. */
 static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int rows, int softcap)
 {
@@ -78,17 +100,12 @@ static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int r
     job->rows = pl__ints(c->in[rows]);
     job->chunk = chunk_rows(job->v);
     const int64_t m = job->n < job->chunk ? job->n : job->chunk;
-    PL_TRY(
-        weight_group(c->ctx, job->head, K(gemm_blas_takes)(false, m, job->v, job->c), &job->group));
-    int64_t work = product_weight_work(job->group, job->head, true, m, job->v, job->c);
-    const int64_t back = product_weight_work(job->group, job->head, false, m, job->c, job->v);
-    const int64_t side = product_work(job->group, true, false, job->v, job->c, m);
-    work = back > work ? back : work;
-    work = side > work ? side : work;
+    const bool large = K(gemm_blas_takes)(false, m, job->v, job->c);
+    PL_TRY(weight_way(c, precision_of(c), job->head, large, &job->way));
     const int64_t size = (int64_t)sizeof(real);
     job->picked = pl__work(c, m * job->c * size);
     job->logits = job->picked != NULL ? pl__work(c, m * job->v * size) : NULL;
-    job->work = job->logits != NULL ? pl__work(c, work * size) : NULL;
+    job->work = job->logits != NULL ? pl__work(c, job_work(job, m) * size) : NULL;
     return job->work != NULL ? PL_OK : PL_ERR_NOMEM;
 }
 
@@ -98,7 +115,7 @@ static void make_logits(const head_job *job, int64_t first, int64_t m)
     for (int64_t i = 0; i < m; i++)
         memcpy(job->picked + i * job->c, job->hidden + job->rows[first + i] * job->c,
                (size_t)job->c * sizeof(real));
-    product_weight(job->group, true, m, job->v, job->c, job->picked, job->c, job->head, false,
+    product_weight(job->way, true, m, job->v, job->c, job->picked, job->c, job->head, false,
                    job->logits, job->v, job->work);
 }
 
@@ -116,10 +133,10 @@ static void push_back(const head_job *job, int64_t first, int64_t m, real *d_hid
                       bool head_acc)
 {
     if (d_head != NULL)
-        product(job->group, true, false, job->v, job->c, m, job->logits, job->v, job->picked,
-                job->c, head_acc, d_head, job->c, job->work);
+        product(job->way, true, false, job->v, job->c, m, job->logits, job->v, job->picked, job->c,
+                head_acc, d_head, job->c, job->work);
     if (d_hidden == NULL) return;
-    product_weight(job->group, false, m, job->c, job->v, job->logits, job->v, job->head, false,
+    product_weight(job->way, false, m, job->c, job->v, job->logits, job->v, job->head, false,
                    job->picked, job->c, job->work);
     for (int64_t i = 0; i < m; i++) { /* rows may repeat: one after the other */
         real *to = d_hidden + job->rows[first + i] * job->c;
@@ -164,6 +181,7 @@ enum { SAVED_D_HIDDEN = HIDDEN, SAVED_D_HEAD = HEAD }; /* gradients for d_loss =
 
 static pl_status cross_entropy_shape(pl_call *c)
 {
+    PL_TRY(check_precision(c, PRECISION));
     PL_TRY(check_softcap(c, SOFTCAP));
     PL_TRY(check_head(c, HIDDEN, HEAD, ROWS));
     const int64_t n = c->in[ROWS]->count;
@@ -257,6 +275,7 @@ enum { READ, ENTROPY }; /* saved for each row: k_row, and a number */
 
 static pl_status logprob_shape(pl_call *c)
 {
+    PL_TRY(check_precision(c, PRECISION));
     PL_TRY(check_softcap(c, SOFTCAP));
     PL_TRY(check_temperature(c));
     PL_TRY(check_head(c, HIDDEN, HEAD, ROWS));
@@ -340,6 +359,7 @@ enum { KL_READ, KL_REF_READ, KL_VALUE }; /* saved for each row: two k_row, and a
 
 static pl_status kl_full_shape(pl_call *c)
 {
+    PL_TRY(check_precision(c, KL_FULL_precision));
     PL_TRY(check_softcap(c, KL_FULL_softcap));
     PL_TRY(check_softcap(c, KL_FULL_ref_softcap));
     PL_TRY(check_temperature(c));

@@ -26,7 +26,7 @@ typedef struct {
     const real *a, *b;
     real *c;
     int64_t lda, ldb, ldc, sa, sb, sc;
-    bool acc;
+    bool acc, bf16;
 } products;
 
 /* Scratch memory of `size` elements; *st tells of failure, NULL alone only that none is needed. */
@@ -41,11 +41,12 @@ static real *scratch(pl_call *c, int64_t size, pl_status *st)
 
 static pl_status run_products(pl_call *c, const products *p)
 {
-    int group;
-    PL_TRY(
-        pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(p->ta, p->m, p->n, p->k), &group));
+    product_way way = {.bf16 = p->bf16};
+    const bool large = K(gemm_blas_takes)(p->ta, p->m, p->n, p->k);
+    if (!way.bf16) PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, large, &way.group));
     /* Several small products: one a thread. Not when they add to the same place (sc = 0). */
-    if (group == 0 && p->count > 1 && p->sc != 0 && p->m * p->n * p->k <= SERIAL_COST) {
+    if (!way.bf16 && way.group == 0 && p->count > 1 && p->sc != 0 &&
+        p->m * p->n * p->k <= SERIAL_COST) {
         PL_PARALLEL_FOR(p->count * p->m * p->n / 16 * p->k)
         for (int64_t i = 0; i < p->count; i++)
             K(gemm_serial)(p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda,
@@ -53,10 +54,10 @@ static pl_status run_products(pl_call *c, const products *p)
         return PL_OK;
     }
     pl_status st;
-    real *work = scratch(c, product_work(group, p->ta, p->tb, p->m, p->n, p->k), &st);
+    real *work = scratch(c, product_work(way, p->ta, p->tb, p->m, p->n, p->k), &st);
     PL_TRY(st);
     for (int64_t i = 0; i < p->count; i++)
-        product(group, p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda, p->b + i * p->sb,
+        product(way, p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda, p->b + i * p->sb,
                 p->ldb, p->acc || (p->sc == 0 && i > 0), p->c + i * p->sc, p->ldc, work);
     return PL_OK;
 }
@@ -191,12 +192,13 @@ static pl_status matmul_backward(pl_call *c)
 const pl_op_impl OPI(matmul) = {matmul_shape, matmul_forward, matmul_backward};
 
 /* ---- linear ---- */
-enum { X = LINEAR_x, W = LINEAR_w, B = LINEAR_b, Y = LINEAR_y };
+enum { X = LINEAR_x, W = LINEAR_w, B = LINEAR_b, Y = LINEAR_y, PRECISION = LINEAR_precision };
 
 static pl_status linear_shape(pl_call *c)
 {
     const pl_tensor *x = c->in[X], *w = c->in[W], *b = c->in[B];
     char want[80];
+    PL_TRY(check_precision(c, PRECISION));
     if (x->rank < 1) return pl__shape_fail(c, X, "[...,K]");
     const int64_t k = x->shape[x->rank - 1];
     if (w->rank != 2 || w->shape[1] != k) {
@@ -244,8 +246,14 @@ static pl_status linear_forward(pl_call *c)
     const int64_t m = pl__product(c->in[X]->shape, c->in[X]->rank - 1);
     const real *x = pl__real(c->in[X]), *bias = c->in[B] != NULL ? pl__real(c->in[B]) : NULL;
     real *y = pl__real(c->out[Y]), *work = NULL;
-    int group;
+    product_way way = {0};
     pl_status st = PL_OK;
+    if (wants_bf16(c, PRECISION)) {
+        work = scratch(c, product_bf16_work(false, true, m, n, k), &st);
+        PL_TRY(st);
+        product_bf16(false, true, m, n, k, x, k, w->dtype, pl__data(w), k, bias, false, y, n, work);
+        return PL_OK;
+    }
     if (pl__kept(
             w->dtype)) { /* no packed copy: a kept weight is to take no more memory than it has */
         work = scratch(c, K(gemm_kept_work)(true, m, n, k), &st);
@@ -253,12 +261,12 @@ static pl_status linear_forward(pl_call *c)
         K(gemm_kept)(true, m, n, k, x, k, w->dtype, pl__data(w), bias, false, y, n, work);
         return PL_OK;
     }
-    PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(false, m, n, k), &group));
-    const real *packed = group > 0 ? NULL : packed_weight(c, w, m);
-    if (packed == NULL) work = scratch(c, product_work(group, false, true, m, n, k), &st);
+    PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, K(gemm_blas_takes)(false, m, n, k), &way.group));
+    const real *packed = way.group > 0 ? NULL : packed_weight(c, w, m);
+    if (packed == NULL) work = scratch(c, product_work(way, false, true, m, n, k), &st);
     PL_TRY(st);
-    if (group > 0) {
-        product(group, false, true, m, n, k, x, k, pl__real(w), k, false, y, n, work);
+    if (way.group > 0) {
+        product(way, false, true, m, n, k, x, k, pl__real(w), k, false, y, n, work);
         if (bias != NULL) add_bias(m, n, bias, y);
         return PL_OK;
     }
@@ -272,25 +280,13 @@ static pl_status linear_backward(pl_call *c)
     const int64_t m = pl__product(c->in[X]->shape, c->in[X]->rank - 1);
     const real *dy = pl__real(c->d_out[Y]);
     const pl_tensor *w = c->in[W];
-    if (c->d_in[X] != NULL && pl__kept(w->dtype)) {
+    if (c->d_in[X] != NULL) {
+        product_way way;
         pl_status st;
-        real *work = scratch(c, K(gemm_kept_work)(false, m, k, n), &st);
+        PL_TRY(weight_way(c, PRECISION, w, K(gemm_blas_takes)(false, m, k, n), &way));
+        real *work = scratch(c, product_weight_work(way, w, false, m, k, n), &st);
         PL_TRY(st);
-        K(gemm_kept)(false, m, k, n, dy, n, w->dtype, pl__data(w), NULL, c->acc[X],
-                     pl__real(c->d_in[X]), k, work);
-    } else if (c->d_in[X] != NULL) {
-        const products dx = {.m = m,
-                             .n = k,
-                             .k = n,
-                             .count = 1,
-                             .a = dy,
-                             .lda = n,
-                             .b = pl__real(c->in[W]),
-                             .ldb = k,
-                             .c = pl__real(c->d_in[X]),
-                             .ldc = k,
-                             .acc = c->acc[X]};
-        PL_TRY(run_products(c, &dx));
+        product_weight(way, false, m, k, n, dy, n, w, c->acc[X], pl__real(c->d_in[X]), k, work);
     }
     if (c->d_in[W] != NULL) {
         const products dw = {.ta = true,
@@ -304,7 +300,8 @@ static pl_status linear_backward(pl_call *c)
                              .ldb = k,
                              .c = pl__real(c->d_in[W]),
                              .ldc = k,
-                             .acc = c->acc[W]};
+                             .acc = c->acc[W],
+                             .bf16 = wants_bf16(c, PRECISION)};
         PL_TRY(run_products(c, &dw));
     }
     if (c->d_in[B] != NULL) K(sum_axis)(1, m, n, pl__real(c->d_in[B]), c->acc[B], dy, REAL(1.0));

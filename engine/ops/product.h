@@ -1,61 +1,117 @@
 /*
-** product.h - one matrix product, by the engine's own kernels or by OpenBLAS.
+** product.h - one matrix product: of operands rounded to bfloat16, or by the engine's own kernels,
+** or by OpenBLAS.
 **
-** pl__gemm_group says for the context and the dtype which; products too small for OpenBLAS are
-** always the engine's own. n and k decide, so all rows of an op go one way.
+** An op's parameter `precision` tells of the first. Else pl__gemm_group says for the context and
+** the dtype; products too small for OpenBLAS are always the engine's own. n and k decide, so all
+** rows of an op go one way.
 */
 #ifndef PL_OPS_PRODUCT_H
 #define PL_OPS_PRODUCT_H
 
 #include "kernels/gemm.h"
+#include "kernels/gemm_bf16.h"
 #include "kernels/gemm_blas.h"
 #include "ops/op.h"
 
+typedef struct {
+    bool bf16;
+    int group; /* of pl__gemm_group; 0: the engine's own */
+} product_way;
+
+/* precision: the place of that parameter. */
+static inline bool wants_bf16(const pl_call *c, int precision)
+{
+    return c->param[precision].i != LINEAR_precision_float32;
+}
+
+static inline pl_status check_precision(pl_call *c, int precision)
+{
+    if (!wants_bf16(c, precision) || PL_REAL_DTYPE == PL_F32) return PL_OK;
+    return pl__op_fail(c, PL_ERR_DTYPE, "precision bf16 is for float32 tensors, and %s is float64",
+                       c->row->in[0].name);
+}
+
+/* ---- by bfloat16; never called in float64, where the op fails before ---- */
+static inline int64_t product_bf16_work(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
+{
+#ifdef PL_F64_BUILD
+    (void)ta, (void)tb, (void)m, (void)n, (void)k;
+    return 0;
+#else
+    return K(gemm_bf16_work)(ta, tb, m, n, k) / (int64_t)sizeof(real) + 1;
+#endif
+}
+
+static inline void product_bf16(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a,
+                                int64_t lda, pl_dtype b_dtype, const void *b, int64_t ldb,
+                                const real *bias, bool acc, real *c, int64_t ldc, real *work)
+{
+#ifdef PL_F64_BUILD
+    (void)ta, (void)tb, (void)m, (void)n, (void)k, (void)a, (void)lda, (void)b_dtype, (void)b,
+        (void)ldb, (void)bias, (void)acc, (void)c, (void)ldc, (void)work;
+#else
+    K(gemm_bf16)(ta, tb, m, n, k, a, lda, b_dtype, b, ldb, bias, acc, c, ldc, work);
+#endif
+}
+
+/* ---- of two float matrices ---- */
 static inline bool by_openblas(int group, bool ta, int64_t m, int64_t n, int64_t k)
 {
     return group > 0 && K(gemm_blas_takes)(ta, m, n, k);
 }
 
-/* Elements of workspace for product(), enough for smaller m and k as well; may be 0. */
-static inline int64_t product_work(int group, bool ta, bool tb, int64_t m, int64_t n, int64_t k)
+/* Elements of workspace for product(), enough for smaller m as well, and but for bfloat16 for
+** smaller k; may be 0. */
+static inline int64_t product_work(product_way way, bool ta, bool tb, int64_t m, int64_t n,
+                                   int64_t k)
 {
+    if (way.bf16) return product_bf16_work(ta, tb, m, n, k);
     const int64_t own = K(gemm_work)(ta, tb, m, n, k);
-    const int64_t openblas = group > 0 ? K(gemm_blas_work)(group, n, k) : 0;
+    const int64_t openblas = way.group > 0 ? K(gemm_blas_work)(way.group, n, k) : 0;
     return own > openblas ? own : openblas;
 }
 
 /* As K(gemm). */
-static inline void product(int group, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
+static inline void product(product_way way, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
                            const real *a, int64_t lda, const real *b, int64_t ldb, bool acc,
                            real *c, int64_t ldc, real *work)
 {
-    if (by_openblas(group, ta, m, n, k))
-        K(gemm_blas)(group, ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
+    if (way.bf16)
+        product_bf16(ta, tb, m, n, k, a, lda, PL_REAL_DTYPE, b, ldb, NULL, acc, c, ldc, work);
+    else if (by_openblas(way.group, ta, m, n, k))
+        K(gemm_blas)(way.group, ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
     else K(gemm)(ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
 }
 
 /* ---- with a weight, a matrix that may be kept: w is n x k with tb, else k x n, dense ----
 ** Those with a kept one are the engine's own always. */
-static inline pl_status weight_group(pl_ctx *ctx, const pl_tensor *w, bool large, int *group)
+static inline pl_status weight_way(pl_call *c, int precision, const pl_tensor *w, bool large,
+                                   product_way *way)
 {
-    *group = 0;
-    return pl__kept(w->dtype) ? PL_OK : pl__gemm_group(ctx, PL_REAL_DTYPE, large, group);
+    *way = (product_way){.bf16 = wants_bf16(c, precision)};
+    if (way->bf16 || pl__kept(w->dtype)) return PL_OK;
+    return pl__gemm_group(c->ctx, PL_REAL_DTYPE, large, &way->group);
 }
 
-static inline int64_t product_weight_work(int group, const pl_tensor *w, bool tb, int64_t m,
+static inline int64_t product_weight_work(product_way way, const pl_tensor *w, bool tb, int64_t m,
                                           int64_t n, int64_t k)
 {
-    if (pl__kept(w->dtype)) return K(gemm_kept_work)(tb, m, n, k);
-    return product_work(group, false, tb, m, n, k);
+    if (pl__kept(w->dtype) && !way.bf16) return K(gemm_kept_work)(tb, m, n, k);
+    return product_work(way, false, tb, m, n, k);
 }
 
-static inline void product_weight(int group, bool tb, int64_t m, int64_t n, int64_t k,
+static inline void product_weight(product_way way, bool tb, int64_t m, int64_t n, int64_t k,
                                   const real *a, int64_t lda, const pl_tensor *w, bool acc, real *c,
                                   int64_t ldc, real *work)
 {
-    if (pl__kept(w->dtype))
+    const int64_t ldw = tb ? k : n;
+    if (way.bf16)
+        product_bf16(false, tb, m, n, k, a, lda, w->dtype, pl__data(w), ldw, NULL, acc, c, ldc,
+                     work);
+    else if (pl__kept(w->dtype))
         K(gemm_kept)(tb, m, n, k, a, lda, w->dtype, pl__data(w), NULL, acc, c, ldc, work);
-    else product(group, false, tb, m, n, k, a, lda, pl__real(w), tb ? k : n, acc, c, ldc, work);
+    else product(way, false, tb, m, n, k, a, lda, pl__real(w), ldw, acc, c, ldc, work);
 }
 
 #endif

@@ -12,7 +12,7 @@ local batch, loss, system = pl.batch, pl.loss, require("perilune.core").system
 
 -- ---- generation and training --------
 
-toy.each(function(config)
+toy.each_precision(function(config, new_model)
   describe("log-probs of " .. config, function()
     local prompts = { { 1, 2, 3 }, { 4 }, { 5, 6, 7, 8, 9, 10 }, { 12, 13 }, { 14, 15, 16, 17 } }
     local TEMPERATURE <const> = 0.8
@@ -34,7 +34,7 @@ toy.each(function(config)
       ["cut distributions"] = { top_k = 9, top_p = 0.8, min_p = 0.02, samples = 2 },
     } do
       it("of generation have the bits of a training forward: " .. name, function()
-        local model = toy.model(config)
+        local model = new_model()
         local asked = table.move(prompts, 1, opts.count or #prompts, 1, {})
         local answers = pl.generate(model, asked, {
           max_tokens = 20,
@@ -76,7 +76,7 @@ toy.each(function(config)
     end
 
     it("follow the weights: after a step the decode plan sees the new ones", function()
-      local model = toy.model(config)
+      local model = new_model()
       local opts = { max_tokens = 6, temperature = TEMPERATURE, seed = 2 }
       local before = pl.generate(model, { prompts[1] }, opts)[1]
       loss.lm(model, prompts):backward()
@@ -96,7 +96,7 @@ toy.each(function(config)
       ["with dropout"] = { p = 0.3, seed = 4, index = 9 },
     } do
       it("gives the same gradients bit for bit, " .. name, function()
-        local model = toy.model(config)
+        local model = new_model()
         local list = toy.sequences { 9, 3, 17, 1, 6 }
         local values = {}
         local function run(checkpoint)

@@ -159,11 +159,13 @@ toy.each(function(config)
       )
     end
   end)
+end)
 
+toy.each_precision(function(config, new_model)
   describe("forward of " .. config, function()
     local guard <close> = pl.no_grad() -- luacheck: ignore
-    local model = toy.model(config)
-    local score = toy.model(config, { scalar_head = true })
+    local model = new_model()
+    local score = new_model { scalar_head = true }
 
     it("gives a sequence the same bits alone, packed, split and in any order", function()
       local quiet <close> = pl.no_grad() -- luacheck: ignore
@@ -215,14 +217,15 @@ toy.each(function(config)
 
   describe("an answer-only loss of " .. config, function()
     it("reads the rows that predict answers and no other", function()
-      local model = toy.model(config)
+      local model = new_model()
       local packed, at = batch.pack(sequences), batch.targets(sequences, masks)
       local hidden = model:hidden(packed):detach():clone():requires_grad(true)
       local named = {}
       for _, row in ipairs(at.rows:totable()) do
         named[row] = true
       end
-      pl.cross_entropy(hidden, model:head(), at.rows, at.targets):backward()
+      local products = { precision = model.precision }
+      pl.cross_entropy(hidden, model:head(), at.rows, at.targets, nil, products):backward()
       local zero = ("\0"):rep(4 * hidden:size(2))
       for row = 0, packed.count - 1 do
         local bytes = hidden:grad():slice(1, row + 1, row + 1):bytes()
@@ -231,7 +234,7 @@ toy.each(function(config)
     end)
 
     it("sends nothing to what only the last token of a sequence could reach", function()
-      local model = toy.model(config)
+      local model = new_model()
       local sequence, last = { 3, 4, 5, 6, 7, 8 }, 30 -- 30 stands nowhere else
       sequence[#sequence + 1] = last
       local list = { sequence }
@@ -239,7 +242,8 @@ toy.each(function(config)
         local packed, at = batch.pack(list), batch.targets(list)
         -- a head of its own, so that a tied embedding gets no gradient as the head
         local head = model:head():detach():clone()
-        pl.cross_entropy(model:hidden(packed), head, at.rows, at.targets):backward()
+        local products = { precision = model.precision }
+        pl.cross_entropy(model:hidden(packed), head, at.rows, at.targets, nil, products):backward()
       end)
       local table_name = model.entries[1][1]
       for _, entry in ipairs(gradients) do
@@ -311,36 +315,43 @@ describe("garbage where no loss is taken", function()
       pl.randn({ 7, 10 }, { seed = 3, purpose = 2 })
   end
 
-  it("changes nothing in rows that are not named", function()
-    local hidden, head = hidden_and_head()
-    local rows, targets = { 0, 2, 5 }, { 3, 0, 6 }
-    hold(
-      { hidden, head },
-      { true },
-      { 1, 3, 4 },
-      function(h, w) return pl.cross_entropy(h, w, rows, targets) end
-    )
-    hold({ hidden, head }, { true }, { 1, 3, 4 }, function(h, w)
-      local logprob, entropy = pl.logprob(h, w, rows, targets)
-      return logprob:sum() + entropy:sum()
+  for _, precision in ipairs { "float32", "bf16" } do
+    local products = { precision = precision }
+
+    it("changes nothing in rows that are not named, in " .. precision, function()
+      local hidden, head = hidden_and_head()
+      local rows, targets = { 0, 2, 5 }, { 3, 0, 6 }
+      hold(
+        { hidden, head },
+        { true },
+        { 1, 3, 4 },
+        function(h, w) return pl.cross_entropy(h, w, rows, targets, nil, products) end
+      )
+      hold({ hidden, head }, { true }, { 1, 3, 4 }, function(h, w)
+        local logprob, entropy = pl.logprob(h, w, rows, targets, products)
+        return logprob:sum() + entropy:sum()
+      end)
+      hold({ hidden, head }, { true }, { 1, 3, 4 }, function(h, w)
+        local other, other_head = hidden:detach() * 2, head:detach() * 0.5
+        return pl.kl_full(h, w, other, other_head, rows, products):sum()
+      end)
     end)
-    hold({ hidden, head }, { true }, { 1, 3, 4 }, function(h, w)
-      local other, other_head = hidden:detach() * 2, head:detach() * 0.5
-      return pl.kl_full(h, w, other, other_head, rows):sum()
+
+    it("changes nothing in a head's loss where the weight is 0, in " .. precision, function()
+      local hidden, head = hidden_and_head()
+      local weights = pl.tensor { 1, 0, 0.5, 0, 0, 2 }
+      local rows, targets = { 0, 1, 2, 3, 4, 5 }, { 3, 0, 6, 1, 1, 2 }
+      hold(
+        { hidden, head },
+        { true },
+        { 1, 3, 4 },
+        function(h, w) return pl.cross_entropy(h, w, rows, targets, weights, products) end
+      )
     end)
-  end)
+  end
 
   it("changes nothing where the weight is 0", function()
-    local hidden, head = hidden_and_head()
     local weights = pl.tensor { 1, 0, 0.5, 0, 0, 2 }
-    hold(
-      { hidden, head },
-      { true },
-      { 1, 3, 4 },
-      function(h, w)
-        return pl.cross_entropy(h, w, { 0, 1, 2, 3, 4, 5 }, { 3, 0, 6, 1, 1, 2 }, weights)
-      end
-    )
     local logprob = pl.randn({ 6 }, { seed = 3, purpose = 3 })
     local old = pl.randn({ 6 }, { seed = 3, purpose = 4 })
     local advantage = pl.randn({ 6 }, { seed = 3, purpose = 5 })

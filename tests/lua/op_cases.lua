@@ -2,7 +2,8 @@
 --
 -- An entry is a list of cases with a few fields that hold for all of them:
 --   case:  inputs (specs, made below; false for an absent optional one), params, and `big` for one
---          large enough to be shared among threads (compared bit for bit, not differentiated)
+--          large enough to be shared among threads (compared bit for bit, not differentiated);
+--          `float32`: the case is no call of float64
 --   entry: rowwise   inputs whose first axis is rows, where rows are independent of each other; a
 --                    case may say otherwise
 --          flat      true when every element is independent of the others
@@ -232,11 +233,14 @@ cases.matmul = {
   { inputs = { normal(131, 67), normal(97, 67) }, params = tb, big = true },
 }
 
+local bf16 = { precision = "bf16" }
+
 cases.linear = {
   rowwise = { 1 },
   bad = {
     { { normal(2, 3), normal(4, 5) }, nil, "[4,5]" },
     { { normal(2, 3), normal(4, 3), normal(3) }, nil, "[3]" },
+    { { normal(2, 3), normal(4, 3), false }, { precision = "f16" }, "precision", "f16", "bf16" },
   },
   { inputs = { normal(0, 3), normal(2, 3), normal(2) } },
   { inputs = { normal(1, 1), normal(1, 1), normal(1) } },
@@ -246,6 +250,18 @@ cases.linear = {
   { inputs = { normal(2, 3, 4), normal(17, 4), normal(17) } },
   { inputs = { normal(3, 3), same(1), false } },
   { inputs = { normal(131, 67), normal(97, 67), normal(97) }, big = true },
+  { inputs = { normal(0, 3), normal(2, 3), false }, params = bf16, float32 = true },
+  { inputs = { normal(1, 1), normal(1, 1), normal(1) }, params = bf16, float32 = true },
+  { inputs = { normal(3, 7), normal(5, 7), false }, params = bf16, float32 = true },
+  { inputs = { normal(2, 3, 33), normal(17, 33), normal(17) }, params = bf16, float32 = true },
+  { inputs = { normal(7), normal(5, 7), normal(5) }, params = bf16, float32 = true },
+  { inputs = { normal(3, 3), same(1), false }, params = bf16, float32 = true },
+  {
+    inputs = { normal(131, 67), normal(97, 67), normal(97) },
+    params = bf16,
+    float32 = true,
+    big = true,
+  },
 }
 
 -- ---- model parts --------------------------------------------------------------------------------

@@ -30,6 +30,18 @@ return function(make)
     { inputs = { normal(3, 4), make.same(1), ids(2, 3), ids(2, 3), false } },
     { inputs = head(4, 3, 17, 6, const(normal(6))), params = { softcap = 0.9, scale = 0.5 } },
     { inputs = head(67, 16, 301, 61, const(positive(61))), params = { scale = 0.01 }, big = true },
+    { inputs = head(3, 4, 5, 0, false), params = { precision = "bf16" }, float32 = true },
+    {
+      inputs = head(4, 33, 17, 6, const(normal(6))),
+      params = { softcap = 0.9, scale = 0.5, precision = "bf16" },
+      float32 = true,
+    },
+    {
+      inputs = head(67, 16, 301, 61, false),
+      params = { precision = "bf16" },
+      float32 = true,
+      big = true,
+    },
   }
 
   cases.logprob = {
@@ -47,6 +59,18 @@ return function(make)
     { inputs = { normal(3, 4), make.same(1), ids(2, 3), ids(2, 3) } },
     { inputs = head(4, 3, 17, 6), params = { temperature = 0.7, softcap = 1.1 } },
     { inputs = head(67, 16, 301, 61), params = { temperature = 0.7 }, big = true },
+    { inputs = head(3, 4, 5, 0), params = { precision = "bf16" }, float32 = true },
+    {
+      inputs = head(4, 33, 17, 6),
+      params = { temperature = 0.7, softcap = 1.1, precision = "bf16" },
+      float32 = true,
+    },
+    {
+      inputs = head(67, 16, 301, 61),
+      params = { precision = "bf16" },
+      float32 = true,
+      big = true,
+    },
   }
 
   --- Policy and reference of widths c and ref_c.
@@ -81,6 +105,18 @@ return function(make)
     },
     { inputs = policies(4, 3, 2, 33, 3), params = { ref_softcap = 0.8 } },
     { inputs = policies(67, 16, 8, 301, 61), big = true },
+    { inputs = policies(3, 4, 4, 5, 0), params = { precision = "bf16" }, float32 = true },
+    {
+      inputs = policies(4, 33, 2, 33, 3),
+      params = { temperature = 0.7, softcap = 1.5, ref_softcap = 0.8, precision = "bf16" },
+      float32 = true,
+    },
+    {
+      inputs = policies(67, 16, 8, 301, 61),
+      params = { precision = "bf16" },
+      float32 = true,
+      big = true,
+    },
   }
 
   --- Scores of sets of these sizes, with given ranks and perhaps margins.

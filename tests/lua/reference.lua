@@ -173,8 +173,27 @@ function ref.matmul(inputs, params)
   return { y }
 end
 
-function ref.linear(inputs)
+--- The bfloat16 next to a float32 number, ties to even.
+local function bf16(v)
+  local bits = string.unpack("<I4", string.pack("<f", v))
+  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000
+  return (string.unpack("<f", string.pack("<I4", bits)))
+end
+
+local function rounded(array)
+  local list = {}
+  for i, v in ipairs(array) do
+    list[i] = bf16(v)
+  end
+  list.shape = array.shape
+  return list
+end
+
+function ref.linear(inputs, params)
   local x, w, b = inputs[1], inputs[2], inputs[3]
+  if params.precision == "bf16" then
+    x, w = rounded(x), rounded(w)
+  end
   local shape, n, k = copy_shape(x), w.shape[1], w.shape[2]
   shape[#shape] = n
   local y = { shape = shape }

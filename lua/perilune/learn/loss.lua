@@ -28,7 +28,7 @@ function loss.lm(model, sequences, masks, opts)
     at.rows,
     at.targets,
     nil,
-    { scale = 1 / norm, softcap = model:softcap() }
+    { scale = 1 / norm, softcap = model:softcap(), precision = model.precision }
   ),
     at.count
 end
@@ -90,13 +90,11 @@ end
 -- @treturn Tensor entropies [N], nats
 function loss.logprobs(model, packed, at, opts)
   opts = opts or {}
-  return core.logprob(
-    model:hidden(packed, opts),
-    model:head(),
-    at.rows,
-    at.targets,
-    { temperature = opts.temperature or 1, softcap = model:softcap() }
-  )
+  return core.logprob(model:hidden(packed, opts), model:head(), at.rows, at.targets, {
+    temperature = opts.temperature or 1,
+    softcap = model:softcap(),
+    precision = model.precision,
+  })
 end
 
 -- The results of fn(part) for each part, laid end to end; without a tape.

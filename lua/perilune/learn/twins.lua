@@ -8,10 +8,25 @@ local pl = require("perilune.core")
 
 local twins = {}
 
-local function logits(hidden, head, rows, temperature, softcap)
+-- x with the values of the bfloat16 next to it and the slope of x. (x + (r - x) is r to the bit: r
+-- is so near that r - x is exact.)
+local function rounded(x)
+  local plain, near = x:detach(), x:detach()
+  for _, dtype in ipairs { "float32", "bfloat16", "float32", x:dtype() } do
+    near = pl.cast(near, { dtype = dtype })
+  end
+  return x + (near - plain)
+end
+
+-- With precision "bf16" the fused op also rounds the gradient of z before it goes on to hidden and
+-- head.
+local function logits(hidden, head, rows, opts, softcap)
+  if opts.precision == "bf16" then
+    hidden, head = rounded(hidden), rounded(head)
+  end
   local z = pl.matmul(pl.gather(hidden, rows), head, { transpose_b = true })
   if softcap and softcap > 0 then z = (z / softcap):tanh() * softcap end
-  return z / (temperature or 1)
+  return z / (opts.temperature or 1)
 end
 
 --- -scale Σ_n w_n ln softmax(z_n)[target_n],  z_n = hidden[row_n] headᵀ
@@ -20,11 +35,11 @@ end
 -- @tparam {integer,...}|Tensor rows int32 [N], from 0
 -- @tparam {integer,...}|Tensor targets int32 [N], from 0
 -- @tparam ?Tensor weights [N]
--- @tparam ?table opts `scale` (1), `softcap` of z (0: none)
+-- @tparam ?table opts `scale` (1), `softcap` of z (0: none), `precision` "float32" or "bf16"
 -- @treturn Tensor []
 function twins.cross_entropy(hidden, head, rows, targets, weights, opts)
   opts = opts or {}
-  local logprob = logits(hidden, head, rows, 1, opts.softcap):log_softmax():pick(targets)
+  local logprob = logits(hidden, head, rows, opts, opts.softcap):log_softmax():pick(targets)
   if weights then logprob = logprob * weights end
   return -logprob:sum() * (opts.scale or 1)
 end
@@ -34,12 +49,12 @@ end
 -- @tparam Tensor head [V, C]
 -- @tparam {integer,...}|Tensor rows int32 [N], from 0
 -- @tparam {integer,...}|Tensor targets int32 [N], from 0
--- @tparam ?table opts `temperature` (1), `softcap` of z (0: none)
+-- @tparam ?table opts `temperature` (1), `softcap` of z (0: none), `precision` "float32" or "bf16"
 -- @treturn Tensor log-probs [N], nats
 -- @treturn Tensor entropies [N], nats
 function twins.logprob(hidden, head, rows, targets, opts)
   opts = opts or {}
-  local log_p = logits(hidden, head, rows, opts.temperature, opts.softcap):log_softmax()
+  local log_p = logits(hidden, head, rows, opts, opts.softcap):log_softmax()
   return log_p:pick(targets), -(log_p:exp() * log_p):sum(2)
 end
 
@@ -49,13 +64,13 @@ end
 -- @tparam Tensor ref_hidden [T, C]
 -- @tparam Tensor ref_head [V, C]
 -- @tparam {integer,...}|Tensor rows int32 [N], from 0
--- @tparam ?table opts `temperature` (1), `softcap` and `ref_softcap` of the logits (0: none)
+-- @tparam ?table opts `temperature` (1), `softcap` and `ref_softcap` of the logits (0: none),
+--   `precision` "float32" or "bf16"
 -- @treturn Tensor [N], nats
 function twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts)
   opts = opts or {}
-  local t = opts.temperature
-  local log_p = logits(hidden, head, rows, t, opts.softcap):log_softmax()
-  local log_q = logits(ref_hidden, ref_head, rows, t, opts.ref_softcap):log_softmax()
+  local log_p = logits(hidden, head, rows, opts, opts.softcap):log_softmax()
+  local log_q = logits(ref_hidden, ref_head, rows, opts, opts.ref_softcap):log_softmax()
   return (log_p:exp() * (log_p - log_q)):sum(2)
 end
 

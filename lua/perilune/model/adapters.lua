@@ -129,19 +129,21 @@ local function dropped(self, x, stream)
 end
 
 --- x W'^T + b.
--- @tparam table record `weight` and `bias` of the projection
+-- @tparam table record `weight`, `bias` and `product` of the projection
 -- @tparam Tensor x [T, K]
 -- @tparam ?table opts of the forward pass; with `dropout` {seed =, index =} x is dropped
 -- @treturn Tensor [T, N]
 function Adapter:project(record, x, opts)
   local stream = self.dropout > 0 and opts and opts.dropout
   local kept = stream and dropped(self, x, stream) or x
-  local delta = core.linear(core.linear(kept, self.a) * self.scale, self.b)
-  if not self.magnitude then return core.linear(x, record.weight, record.bias) + delta end
+  local product = record.product
+  local delta =
+    core.linear(core.linear(kept, self.a, nil, product) * self.scale, self.b, nil, product)
+  if not self.magnitude then return core.linear(x, record.weight, record.bias, product) + delta end
   local factor = self.magnitude / self.norm
-  local y = core.linear(x, record.weight)
+  local y = core.linear(x, record.weight, nil, product)
   if stream then -- as peft has it: what the base gives of x itself stays
-    y = y + core.linear(kept, record.weight) * (factor - 1) + delta * factor
+    y = y + core.linear(kept, record.weight, nil, product) * (factor - 1) + delta * factor
   else
     y = (y + delta) * factor
   end

@@ -147,9 +147,9 @@ local function bound_factors(m)
 end
 
 --- Lays at hand, as `m.parts`, `m.layers` and `m.factors`, what the forward pass wants.
--- @tparam Model m with `spec`, `weights` and `dtype`
+-- @tparam Model m with `spec`, `weights`, `dtype` and `precision`
 function decoder.bind(m)
-  local spec, ropes = m.spec, {}
+  local spec, ropes, product = m.spec, {}, { precision = m.precision }
   m.parts, m.layers, m.factors = {}, {}, bound_factors(m)
   for i = 1, spec.layers do
     local read = spec.rope
@@ -173,6 +173,7 @@ function decoder.bind(m)
       weight = m.weights[name .. ".weight"],
       bias = m.weights[name .. ".bias"],
       adapter = m.adapters and m.adapters[name],
+      product = product,
     }
   end)
 end

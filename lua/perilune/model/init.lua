@@ -39,6 +39,8 @@ local model = {}
 -- @field {[string]=Tensor} weights the parameters by name, each in the shape that its file has:
 --   views into the block, or the base's
 -- @field string dtype of the block: "float32" or "float64"
+-- @field string precision of its products of matrices: "float32"; "bf16": operands rounded to
+--   bfloat16, sums in float32. A setting of the work at hand: folders do not hold it
 -- @field ?string path where it was loaded from
 -- @field ?Base base the frozen weights below
 -- @field ?string base_path where they were loaded from
@@ -64,6 +66,7 @@ members.guard(Model, "a Model", {
   "parts",
   "path",
   "peft",
+  "precision",
   "settled",
   "spec",
   "texts",
@@ -106,21 +109,44 @@ local function copied(config)
   return result
 end
 
+local precisions = { float32 = true, bf16 = true }
+
+--- Why products cannot be of this precision beside parameters of this type; nil when they can.
+local function unfit(precision, dtype)
+  if not precisions[precision] then
+    return ("precision is %s; 'float32' or 'bf16' wanted"):format(
+      type(precision) == "string" and "'" .. precision .. "'" or "a " .. type(precision)
+    )
+  elseif precision == "bf16" and dtype ~= "float32" then
+    return ("precision bf16 is for parameters in float32, and these are in %s"):format(dtype)
+  end
+end
+
 --- A model that knows which parameters it has, and holds none yet.
-local function planned(config, dtype)
+local function planned(config, dtype, precision)
+  precision = precision or "float32"
+  local misused = unfit(precision, dtype)
+  if misused then return nil, misused end
   local spec, message = families.spec(config)
   if not spec then return nil, message end
   local entries = decoder.parameters(spec)
   for _, entry in ipairs(head_entries(config, spec)) do
     entries[#entries + 1] = entry
   end
-  return setmetatable({ config = config, spec = spec, entries = entries, dtype = dtype }, Model)
+  return setmetatable({
+    config = config,
+    spec = spec,
+    entries = entries,
+    dtype = dtype,
+    precision = precision,
+  }, Model)
 end
 
---- A new model with memory for its parameters, all zeros. With `tensors`, those of a file at
+--- A new model with memory for its parameters, all zeros; `opts` are `dtype` and `precision`. With
+-- `tensors`, those of a file at
 -- `where`, memory is taken only when they are just the ones wanted.
-local function allocate(config, dtype, tensors, where)
-  local self, message = planned(config, dtype or "float32")
+local function allocate(config, opts, tensors, where)
+  local self, message = planned(config, opts.dtype or "float32", opts.precision)
   if not self then return nil, message end
   message = tensors and misfit(self.entries, tensors, where)
   if message then return nil, message end
@@ -134,11 +160,12 @@ end
 -- lacks what its family needs.
 -- @tparam {[string]=any} config as in config.json: `model_type`, `vocab_size`, `hidden_size` and so
 --   on; and `scalar_head` (true: one number for each token in place of logits)
--- @tparam ?table opts `seed` (0) of the draws; `dtype` ("float32"; or "float64") of the parameters
+-- @tparam ?table opts `seed` (0) of the draws; `dtype` ("float32"; or "float64") of the parameters;
+--   `precision` ("float32") of products: "bf16" rounds their operands to bfloat16
 -- @treturn Model on the heap of the scope that is open; its block frees it when nobody holds it
 function model.new(config, opts)
   opts = opts or {}
-  local self = assert(allocate(config, opts.dtype))
+  local self = assert(allocate(config, opts))
   for _, entry in ipairs(self.entries) do
     local weight, init = self.weights[entry[1]], entry[3]
     if init == "ones" then
@@ -182,7 +209,8 @@ end
 local function stand(found, path, opts)
   local config = copied(found.config)
   if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
-  local self, message = planned(config, found.dtype == "float64" and "float64" or "float32")
+  local dtype = found.dtype == "float64" and "float64" or "float32"
+  local self, message = planned(config, dtype, opts.precision)
   if not self then return nil, message end
   local below = copied(found.weights)
   below["score.weight"] = nil
@@ -203,7 +231,11 @@ local function load_frozen(path, dtype, settings, opts)
   local found, message = frozen_base.load(path, dtype)
   if not found then return nil, message end
   local self
-  self, message = stand(found, path, { settings = settings, scalar_head = opts.scalar_head })
+  self, message = stand(found, path, {
+    settings = settings,
+    scalar_head = opts.scalar_head,
+    precision = opts.precision,
+  })
   if not self then return nil, message end
   self.path = path
   on_base.begin(self, {}, opts.seed or 0)
@@ -222,6 +254,7 @@ local function load_adapters(path, dtype, opts)
   self, message = stand(found, read.base, {
     settings = settings,
     scalar_head = opts.scalar_head or settings.scores,
+    precision = opts.precision,
     lenient = true,
   })
   if not self then return nil, path .. ": " .. message end
@@ -251,6 +284,7 @@ end
 --   a config with the rows of `pl.config.peft`
 -- @field ?boolean frozen (false) the weights are constants, held once by all models of the same
 --   files
+-- @field ?string precision ("float32") of products: "bf16" rounds their operands to bfloat16
 -- @field ?string base (as adapter_config.json says) where the base of a folder of adapters is
 
 --- Loads a Hugging Face folder (config.json and safetensors), a GGUF file, a llama2.c .bin file, or
@@ -293,7 +327,8 @@ function model.load(path, opts)
       purpose = random.purpose("model.init", "score.weight"),
     })
   end
-  local self, message = allocate(config, dtype, tensors, path)
+  local precision = opts.precision
+  local self, message = allocate(config, { dtype = dtype, precision = precision }, tensors, path)
   if not self then return nil, message end
   self.path, self.texts = path, found.texts
   return fill(self, tensors, path)
@@ -307,6 +342,7 @@ local function copy_on_base(self, opts)
   local other = assert(stand(self.base, self.base_path, {
     settings = settings,
     scalar_head = scalar_head,
+    precision = opts.precision or self.precision,
     lenient = true,
   }))
   other.path, other.config.score_bias = self.path, self.config.score_bias
@@ -316,15 +352,20 @@ end
 
 --- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
 -- frozen base is shared, and what is trained copied.
--- @tparam ?table opts `scalar_head` (as this model's); `seed` (0) what new weights are drawn by;
---   `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and none yet
+-- @tparam ?table opts `scalar_head`, `precision` (as this model's); `seed` (0) what new weights are
+--   drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and
+--   none yet
 -- @treturn Model with a block of its own
 function Model:copy(opts)
   opts = opts or {}
   if self.base then return copy_on_base(self, opts) end
   local config = copied(self.config)
   if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
-  local other = model.new(config, { seed = opts.seed, dtype = self.dtype })
+  local other = model.new(config, {
+    seed = opts.seed,
+    dtype = self.dtype,
+    precision = opts.precision or self.precision,
+  })
   for name, weight in pairs(other.weights) do
     if self.weights[name] then weight:copy_(self.weights[name]) end
   end
@@ -377,10 +418,16 @@ function Model:freeze()
   return self
 end
 
---- How to load a constant model that works beside this one: on a frozen base too, when this one is,
--- so that the same weights are held once.
+--- How to load a constant model that works beside this one: in the same precision, and on a frozen
+-- base too, when this one is, so that the same weights are held once.
 -- @treturn LoadOptions options of `pl.model.load`
-function Model:beside() return self.base and { frozen = true, dtype = self.base.dtype } or {} end
+function Model:beside()
+  local opts = { precision = self.precision }
+  if self.base then
+    opts.frozen, opts.dtype = true, self.base.dtype
+  end
+  return opts
+end
 
 --- Final hidden states. Raises when a sequence is longer than the model's context, or a token is
 -- not in its vocabulary.
@@ -417,7 +464,8 @@ end
 function Model:softcap() return self.spec.logits_softcap or 0 end
 
 local function logits_of(self, hidden)
-  local z, cap = core.linear(hidden, self:head()), self:softcap()
+  local z = core.linear(hidden, self:head(), nil, { precision = self.precision })
+  local cap = self:softcap()
   return cap > 0 and core.softcap(z, { cap = cap }) or z
 end
 
@@ -427,7 +475,8 @@ end
 -- @treturn Tensor [T, V]
 function Model:logits(batch) return logits_of(self, self:hidden(batch)) end
 
---- One number for each token: a reward model's score or a value. Raises without a scalar head.
+--- One number for each token: a reward model's score or a value; the head's product is of float32,
+-- whatever the precision of the model. Raises without a scalar head.
 -- @tparam Batch batch as of `pl.batch.pack`
 -- @tparam ?table opts as of `Model:hidden`
 -- @treturn Tensor [T]
@@ -525,7 +574,8 @@ end
 function model.merge(given)
   if not given.base then return given end
   local scope <close> = core.scope("model.merge")
-  local self = assert(allocate(copied(given.config), given.dtype))
+  local opts = { dtype = given.dtype, precision = given.precision }
+  local self = assert(allocate(copied(given.config), opts))
   self.texts = given.texts
   for name, tensor in pairs(on_base.merged(given)) do
     self.weights[name]:copy_(tensor)

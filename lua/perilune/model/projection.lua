@@ -1,7 +1,8 @@
 --- Projections: a matrix, perhaps a bias, and what is added to them, applied in one place.
 --
--- A record is { weight =, bias =, adapter = }: weight [N, K] and bias [N] are the model's own;
--- `adapter`, when there is one, is of perilune.model.adapters.
+-- A record is { weight =, bias =, adapter =, product = }: weight [N, K] and bias [N] are the
+-- model's own; `adapter`, when there is one, is of perilune.model.adapters; `product` is what
+-- core.linear is given of options: the model's precision.
 
 local core = require("perilune.core")
 
@@ -14,7 +15,7 @@ local projection = {}
 -- @treturn Tensor [T, N]
 function projection.project(record, x, opts)
   if record.adapter then return record.adapter:project(record, x, opts) end
-  return core.linear(x, record.weight, record.bias)
+  return core.linear(x, record.weight, record.bias, record.product)
 end
 
 return projection

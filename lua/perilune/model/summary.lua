@@ -43,6 +43,7 @@ local function head_of(model)
     ),
     (" in %s (%s)"):format(model.base and model.base.dtype or model.dtype, format.bytes(bytes)),
   }
+  if model.precision ~= "float32" then parts[#parts + 1] = ", products in " .. model.precision end
   if model.config.scalar_head then parts[#parts + 1] = ", scores tokens" end
   if model:context() then parts[#parts + 1] = (", reads %d tokens"):format(model:context()) end
   if model.base then

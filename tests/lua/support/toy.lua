@@ -64,12 +64,16 @@ end
 
 --- A random model; biases and norms are moved away from 0 and 1, so that their place counts.
 -- @tparam string name one of toy.configs
--- @tparam ?table opts seed, dtype, scalar_head
+-- @tparam ?table opts seed, dtype, precision, scalar_head
 function toy.model(name, opts)
   opts = opts or {}
   local config = copy(toy.configs[name])
   config.scalar_head = opts.scalar_head
-  local model = pl.model.new(config, { seed = opts.seed or 1, dtype = opts.dtype })
+  local model = pl.model.new(config, {
+    seed = opts.seed or 1,
+    dtype = opts.dtype,
+    precision = opts.precision,
+  })
   local guard <close> = pl.no_grad() -- luacheck: ignore
   for i, entry in ipairs(model.entries) do
     if type(entry[3]) == "string" then
@@ -84,6 +88,20 @@ function toy.model(name, opts)
     end
   end
   return model
+end
+
+--- Calls fn(title, new) for every config in every precision; new(opts) is toy.model of it.
+function toy.each_precision(fn)
+  for _, precision in ipairs { "float32", "bf16" } do
+    toy.each(function(name)
+      local title = precision == "float32" and name or name .. " in " .. precision
+      fn(title, function(opts)
+        opts = copy(opts or {})
+        opts.precision = precision
+        return toy.model(name, opts)
+      end)
+    end)
+  end
 end
 
 --- An integer from 0 to n - 1 that depends on the arguments alone.

@@ -1,0 +1,319 @@
+--- precision = "bf16", from the op to the model: what is rounded and what is not, what a model
+-- hands on, answers that training reads with the bits they were sampled with, gradients and losses
+-- near those of float32.
+--
+-- That a row's bits depend on the row alone is held by ops_spec, laws_spec and determinism_spec, in
+-- both precisions.
+
+local adapted = dofile("tests/lua/support/adapted.lua")
+local frozen_base = require("perilune.model.frozen_base")
+local kept = dofile("tests/lua/support/kept.lua")
+local pl = require("perilune")
+local toy = dofile("tests/lua/support/toy.lua")
+
+local batch, loss = pl.batch, pl.loss
+
+local BF16 <const> = { precision = "bf16" }
+
+--- A tensor with the values of the bfloat16 numbers next to its own.
+local function rounded(t)
+  local near = pl.cast(pl.cast(t:detach(), { dtype = "bfloat16" }), { dtype = "float32" })
+  return near
+end
+
+local function randn(purpose, ...)
+  local t = pl.randn({ ... }, { seed = 31, purpose = purpose })
+  return t
+end
+
+local function near(want, got, bound, what)
+  local err = toy.relative_error(got, want)
+  assert.is_true(err <= bound, ("%s: %.3g"):format(what, err))
+end
+
+describe("precision bf16 of linear", function()
+  it("rounds both operands of all three products, and the bias of none", function()
+    local x, w, b = randn(1, 19, 70), randn(2, 45, 70), randn(3, 45)
+    local dy = randn(4, 19, 45)
+    x:requires_grad(true)
+    w:requires_grad(true)
+    b:requires_grad(true)
+    local y = pl.linear(x, w, b, BF16)
+    local rx, rw, rdy = rounded(x), rounded(w), rounded(dy)
+    near(pl.matmul(rx, rw, { transpose_b = true }) + b:detach(), y:detach(), 1e-6, "y")
+    y:backward(dy)
+    near(pl.matmul(rdy, rw), x:grad(), 1e-6, "dx")
+    near(pl.matmul(rdy, rx, { transpose_a = true }), w:grad(), 1e-6, "dw")
+    near(dy:sum { axis = 1 }, b:grad(), 1e-6, "db")
+    -- and these are not the products of float32
+    assert.is_true(toy.relative_error(x:grad(), pl.matmul(dy, w:detach())) > 1e-4)
+  end)
+
+  it("takes a kept weight as its values", function()
+    local x = randn(5, 5, 256)
+    for _, dtype in ipairs { "q8_0", "q4_1", "q6_k", "bfloat16" } do
+      local held = kept.weight(dtype, 12, 256)
+      local wide = pl.cast(held, { dtype = "float32" })
+      local ends = {}
+      for i, w in ipairs { held, wide } do
+        local input = x:clone():requires_grad(true)
+        local y = pl.linear(input, w, nil, BF16)
+        y:backward(randn(6, 5, 12))
+        ends[i] = y:detach():bytes() .. input:grad():bytes()
+      end
+      assert.is_true(ends[1] == ends[2], dtype)
+    end
+  end)
+
+  it("rounds to even, keeps infinities and NaN, and overflows to infinity", function()
+    local one = pl.tensor { { 1.0 } }
+    local function product(v) return pl.linear(pl.tensor { { v } }, one, nil, BF16):item() end
+    assert.are.equal(1, product(1 + 2 ^ -8)) -- half way: to the even mantissa
+    assert.are.equal(1 + 2 ^ -6, product(1 + 3 * 2 ^ -8))
+    assert.are.equal(1 + 2 ^ -7, product(1 + 2 ^ -8 + 2 ^ -20))
+    assert.are.equal(-1, product(-1 - 2 ^ -8))
+    assert.are.equal(1 / 0, product(3.4e38))
+    assert.are.equal(-1 / 0, product(-1 / 0))
+    local nan = product(0 / 0)
+    assert.is_true(nan ~= nan)
+  end)
+
+  it("is an error in float64, that names the op and the input", function()
+    local x, w = pl.zeros({ 2, 3 }, "float64"), pl.zeros({ 4, 3 }, "float64")
+    local ids = { 0, 1 }
+    for op, call in pairs {
+      linear = function() pl.linear(x, w, nil, BF16) end,
+      cross_entropy = function() pl.cross_entropy(x, w, ids, ids, nil, BF16) end,
+      logprob = function() pl.logprob(x, w, ids, ids, BF16) end,
+      kl_full = function() pl.kl_full(x, w, x, w, ids, BF16) end,
+    } do
+      local name = op == "linear" and "x" or "hidden"
+      assert.has_error(
+        call,
+        ("%s: precision bf16 is for float32 tensors, and %s is float64"):format(op, name)
+      )
+    end
+  end)
+end)
+
+describe("precision bf16 of a loss at the head", function()
+  local rows, targets = { 0, 2, 5, 5 }, { 3, 0, 6, 1 }
+
+  it("has the bits of linear's logits", function()
+    local hidden, head = randn(7, 6, 33), randn(8, 40, 33)
+    local eye = {}
+    for i = 1, 40 do
+      eye[i] = {}
+      for k = 1, 40 do
+        eye[i][k] = i == k and 1.0 or 0.0
+      end
+    end
+    local logits = pl.linear(hidden, head, nil, BF16)
+    local inside = pl.logprob(hidden, head, rows, targets, BF16)
+    local outside = pl.logprob(logits, pl.tensor(eye), rows, targets)
+    assert.are.equal(outside:bytes(), inside:bytes())
+  end)
+
+  it("has its twin's gradients, but for the rounding of what comes back", function()
+    local twins = pl.twins
+    for op, call in pairs {
+      cross_entropy = function(f, h, w) return f(h, w, rows, targets, nil, BF16) end,
+      logprob = function(f, h, w)
+        local logprob, entropy = f(h, w, rows, targets, BF16)
+        return logprob:sum() + entropy:sum() * 0.3
+      end,
+      kl_full = function(f, h, w)
+        local other = h:detach() * 0.5
+        return f(h, w, other, w:detach(), rows, BF16):sum()
+      end,
+    } do
+      local ends = {}
+      for i, f in ipairs { pl[op], twins[op] } do
+        local h = randn(9, 6, 33):requires_grad(true)
+        local w = (randn(10, 40, 33) * 0.3):detach():requires_grad(true)
+        call(f, h, w):backward()
+        ends[i] = { h:grad(), w:grad() }
+      end
+      for k, what in ipairs { "hidden", "head" } do
+        near(ends[2][k], ends[1][k], 0.004, op .. ", " .. what)
+      end
+    end
+  end)
+end)
+
+describe("precision of a model", function()
+  it("is a setting that copies and neighbours take over, and folders do not hold", function()
+    local model = toy.model("llama", BF16)
+    assert.are.equal("bf16", model.precision)
+    assert.are.equal("float32", toy.model("llama").precision)
+    assert.are.equal("bf16", model:copy().precision)
+    assert.are.equal("bf16", model:copy({ scalar_head = true }).precision)
+    assert.are.equal("float32", model:copy({ precision = "float32" }).precision)
+    assert.are.same({ precision = "bf16" }, model:beside())
+    local path = adapted.scratch.path()
+    assert(model:save(path))
+    assert.are.equal("float32", assert(pl.load(path)).precision)
+    local again = assert(pl.load(path, BF16))
+    assert.are.equal("bf16", again.precision)
+    assert.are.equal(model:hash(), again:hash())
+    local on = assert(pl.load(path, { peft = { r = 2 }, precision = "bf16", dtype = "bfloat16" }))
+    assert.are.same({ precision = "bf16", frozen = true, dtype = "bfloat16" }, on:beside())
+    assert.are.equal("bf16", assert(pl.load(path, on:beside())).precision)
+    assert.are.equal("bf16", on:copy({ scalar_head = true }).precision)
+    assert.are.equal("bf16", pl.model.merge(on).precision)
+  end)
+
+  it("stands in its summary when it is not float32", function()
+    assert.is_truthy(tostring(toy.model("llama", BF16)):find(", products in bf16,", 1, true))
+    assert.is_falsy(tostring(toy.model("llama")):find("products", 1, true))
+  end)
+
+  it("is refused in words", function()
+    local config = toy.configs.llama
+    assert.has_error(
+      function() pl.model.new(config, { precision = "bf16", dtype = "float64" }) end,
+      "precision bf16 is for parameters in float32, and these are in float64"
+    )
+    local path = adapted.folder("llama")
+    local model, message = pl.load(path, { precision = "half" })
+    assert.is_nil(model)
+    assert.are.equal("precision is 'half'; 'float32' or 'bf16' wanted", message)
+    model, message = pl.load(path, { precision = 16, frozen = true })
+    assert.is_nil(model)
+    assert.are.equal("precision is a number; 'float32' or 'bf16' wanted", message)
+  end)
+
+  it(
+    "changes hidden states, logits and losses, and leaves a scalar head's product alone",
+    function()
+      local plain = toy.model("gpt2", { scalar_head = true })
+      local model = plain:copy(BF16)
+      local packed = batch.pack(toy.sequences { 5, 9 })
+      local hidden = model:hidden(packed)
+      assert.is_false(hidden:bytes() == plain:hidden(packed):bytes())
+      local scores = pl.linear(hidden, model.weights["score.weight"]):reshape(-1)
+      assert.are.equal(scores:bytes(), model:scores(packed):bytes())
+    end
+  )
+end)
+
+-- ---- the first ratio ----------------------------------------------------------------------------
+
+describe("the first ratio in bf16", function()
+  local prompts = { { 1, 2, 3 }, { 4 }, { 5, 6, 7, 8, 9, 10 }, { 12, 13 } }
+
+  --- Samples, then reads the answers as PPO's first minibatch does: the ratio and its variance.
+  local function hold(policy)
+    local answers = pl.generate(policy, prompts, {
+      max_tokens = 24,
+      temperature = 0.8,
+      samples = 3,
+      slots = 5,
+      stop = { 0 },
+      seed = 6,
+    })
+    local list, masks = {}, {}
+    for i, answer in ipairs(answers) do
+      list[i], masks[i] = pl.data.join(prompts[answer.prompt], answer.tokens)
+    end
+    local packed, at = batch.pack(list), batch.targets(list, masks)
+    local logprob = loss.logprobs(policy, packed, at, { temperature = 0.8, checkpoint = true })
+    assert.is_true(logprob:requires_grad())
+    local old = answers.logprobs
+    local _, stats = pl.ppo_loss(logprob, old, pl.full(old:shape(), 1.0))
+    assert.are.equal(1, stats:get(3))
+    assert.are.same({ 1, 1 }, { stats:get(5), stats:get(6) }) -- the least and the largest
+    local again =
+      loss.sequence_logprobs(policy, batch.parts(list, masks, 40), { temperature = 0.8 })
+    assert.are.equal(old:bytes(), again:bytes())
+  end
+
+  toy.each(function(name)
+    it("is 1 for a policy of float32 weights: " .. name, function() hold(toy.model(name, BF16)) end)
+  end)
+
+  --- Lays random blocks of four bits where a base held its projections.
+  local function in_four_bits(path)
+    local base = assert(frozen_base.load(path, "kept"))
+    for name, weight in pairs(base.weights) do
+      if name:find("proj") then
+        base.weights[name] = kept.weight("q4_1", table.unpack(weight:shape())):keep(true)
+      end
+    end
+    return base
+  end
+
+  for _, base_dtype in ipairs { "float32", "bfloat16", "q8_0", "kept" } do
+    for _, use_dora in ipairs { false, true } do
+      local kind = use_dora and "DoRA" or "LoRA"
+      it(("is 1 for %s on a base in %s"):format(kind, base_dtype), function()
+        local config = { hidden_size = 64, intermediate_size = 96, num_attention_heads = 4 }
+        for key, value in pairs(toy.configs.llama) do
+          config[key] = config[key] or value
+        end
+        local path = adapted.scratch.path()
+        assert(pl.model.new(config, { seed = 3 }):save(path))
+        local base = base_dtype == "kept" and in_four_bits(path)
+        local policy = assert(pl.load(path, {
+          peft = { r = 3, alpha = 6, use_dora = use_dora },
+          dtype = base_dtype,
+          precision = "bf16",
+        }))
+        if base then assert.are.equal(base, policy.base) end
+        hold(adapted.stir(policy))
+      end)
+    end
+  end
+end)
+
+-- ---- beside float32 -----------------------------------------------------------------------------
+
+describe("training in bf16", function()
+  local list = toy.sequences { 20, 33, 7, 18, 25, 40 }
+
+  local function gradients(model)
+    local entries = toy.gradients(model, function() loss.lm(model, list):backward() end)
+    local flat = {}
+    for _, entry in ipairs(entries) do
+      for _, v in ipairs(entry[2]:reshape(-1):totable()) do
+        flat[#flat + 1] = v
+      end
+    end
+    return flat
+  end
+
+  it("has gradients that point where those of float32 do", function()
+    toy.each(function(name)
+      local model = toy.model(name)
+      local a, b = gradients(model), gradients(model:copy(BF16))
+      local ab, aa, bb = 0, 0, 0
+      for i, v in ipairs(a) do
+        ab, aa, bb = ab + v * b[i], aa + v * v, bb + b[i] * b[i]
+      end
+      local cosine = ab / math.sqrt(aa * bb)
+      assert.is_true(cosine > 0.999 and cosine < 1, ("%s: %.6f"):format(name, cosine))
+    end)
+  end)
+
+  it("has the losses of float32 within 1 %", function()
+    local ends = {}
+    for _, precision in ipairs { "float32", "bf16" } do
+      local model = toy.model("llama", { precision = precision })
+      local optimizer = pl.adamw(model.block)
+      for step = 1, 60 do
+        local scope <close> = pl.scope("precision_spec") -- luacheck: ignore
+        model.block:zero_grad()
+        local value = loss.lm(model, list)
+        value:backward()
+        optimizer:step { lr = 0.001 }
+        if step % 20 == 0 then table.insert(ends, value:item()) end
+      end
+    end
+    for i = 1, 3 do
+      local plain, half = ends[i], ends[i + 3]
+      assert.is_true(plain ~= half)
+      assert.is_true(math.abs(half - plain) <= 0.01 * plain, ("%g, %g"):format(plain, half))
+    end
+    assert.is_true(ends[3] < 0.8 * ends[1]) -- it learned
+  end)
+end)
