@@ -69,6 +69,8 @@ void pl_count_from(pl_ctx *ctx, int first);
 /* Asks the running operation to stop; callable from a signal handler. The next check point returns
 ** PL_ERR_INTERRUPTED and clears the request. */
 void pl_interrupt(pl_ctx *ctx);
+/* Whether such a request waits: for long loops of the caller's own. */
+bool pl_interrupted(const pl_ctx *ctx);
 /* Forgets a request that no check point has met yet. */
 void pl_interrupt_clear(pl_ctx *ctx);
 

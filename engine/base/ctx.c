@@ -59,6 +59,11 @@ void pl_interrupt(pl_ctx *ctx)
     ctx->interrupted = 1;
 }
 
+bool pl_interrupted(const pl_ctx *ctx)
+{
+    return ctx->interrupted != 0;
+}
+
 void pl_interrupt_clear(pl_ctx *ctx)
 {
     ctx->interrupted = 0;

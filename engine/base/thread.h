@@ -27,6 +27,8 @@ static inline int pl__threads_for(int64_t work)
 
 typedef const volatile sig_atomic_t *pl_stop;
 
+#define PL_LOOK 65536 /* elements of a serial loop from one look at the flag to the next */
+
 /* The flag that stops the kernels called from this thread; NULL: none. */
 void pl__stop_set(pl_stop flag);
 /* That flag, to be asked for before a parallel region and used inside it. */

@@ -164,12 +164,13 @@ static void run_panels(const job *g, bool parallel)
     /* To make a number of a kept weight costs about as much as three products with it. */
     const int64_t work = cost(g->kind == B_KEPT_TRANSPOSED ? g->m + 3 : g->m, g->n, g->k);
     if (!parallel || pl__threads_for(work) == 1) {
-        for (int64_t p = 0; p < panels; p++)
+        for (int64_t p = 0; p < panels && !pl__stopped(g->stop); p++)
             run_panel(g, p * width, min_of(width, g->n - p * width));
         return;
     }
     PL_PARALLEL_FOR(work)
-    for (int64_t p = 0; p < panels; p++) run_panel(g, p * width, min_of(width, g->n - p * width));
+    for (int64_t p = 0; p < panels; p++)
+        if (!pl__stopped(g->stop)) run_panel(g, p * width, min_of(width, g->n - p * width));
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ static void share_tiles(const job *g, const b_view *b, int64_t col, int64_t pane
     const int64_t blocks = k_blocks(g->k, KC);
     PL_PARALLEL_FOR(work)
     for (int64_t w = 0; w < workers; w++)
-        for (int64_t i = k_from; i < k_to; i++) {
+        for (int64_t i = k_from; i < k_to && !pl__stopped(g->stop); i++) {
             const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
             b_view v = *b;
             if (g->kind == B_PACKED) v.at = g->b + col * g->k + k0 * NR;
@@ -261,7 +262,7 @@ static void pack_block(const job *g, int64_t col, int64_t panels, int64_t k0, in
 static void run_blocks(const job *g, real *work)
 {
     const int64_t blocks = k_blocks(g->k, KC);
-    for (int64_t col = 0; col < g->n; col += NC) {
+    for (int64_t col = 0; col < g->n && !pl__stopped(g->stop); col += NC) {
         const int64_t panels = ceil_div(min_of(NC, g->n - col), NR);
         if (g->kind == B_PACKED || is_direct(g)) {
             const bool packed = g->kind == B_PACKED;
@@ -269,7 +270,7 @@ static void run_blocks(const job *g, real *work)
             share_tiles(g, &v, col, panels, 0, blocks);
             continue;
         }
-        for (int64_t i = 0; i < blocks; i++) {
+        for (int64_t i = 0; i < blocks && !pl__stopped(g->stop); i++) {
             const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
             const b_view v = {work, NR, NR * kc, false};
             pack_block(g, col, panels, k0, kc, work);
@@ -366,8 +367,10 @@ int64_t K(gemm_pack_size)(int64_t n, int64_t k)
 void K(gemm_pack)(bool tb, int64_t n, int64_t k, const real *b, int64_t ldb, real *packed)
 {
     const int64_t panels = k > 0 ? ceil_div(n, NR) : 0;
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(n * k)
     for (int64_t p = 0; p < panels; p++) {
+        if (pl__stopped(stop)) continue;
         const int64_t j = p * NR;
         pack(tb, tb ? b + j * ldb : b + j, ldb, min_of(NR, n - j), k, packed + j * k, NR);
     }

@@ -62,9 +62,10 @@ static double sum_run_shared(int64_t n, const real *x)
     if (n <= CHUNK) return (double)sum_chunk(n, x);
     const int64_t block = block_of(n), blocks = (n + block - 1) / block;
     double part[MAX_BLOCKS];
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(n)
     for (int64_t b = 0; b < blocks; b++)
-        part[b] = sum_block(least(block, n - b * block), x + b * block);
+        part[b] = pl__stopped(stop) ? 0 : sum_block(least(block, n - b * block), x + b * block);
     double s = 0;
     for (int64_t b = 0; b < blocks; b++) s += part[b];
     return s;
@@ -124,9 +125,11 @@ void K(sum_axis)(int64_t before, int64_t size, int64_t after, real *y, bool acc,
         }
         return;
     }
+    const pl_stop stop = pl__stop_get();
     if (after == 1) {
         PL_PARALLEL_FOR(before * size)
         for (int64_t b = 0; b < before; b++) {
+            if (pl__stopped(stop)) continue;
             const real s = (real)(K(sum_run)(size, x + b * size) / (double)divisor);
             y[b] = acc ? y[b] + s : s;
         }
@@ -135,6 +138,7 @@ void K(sum_axis)(int64_t before, int64_t size, int64_t after, real *y, bool acc,
     const int64_t tile = TILE_VECS * VL, tiles = (after + tile - 1) / tile;
     PL_PARALLEL_FOR(before * size * after)
     for (int64_t t = 0; t < before * tiles; t++) {
+        if (pl__stopped(stop)) continue;
         const int64_t b = t / tiles;
         sum_column_tile(size, after, t % tiles * tile, y + b * after, acc, x + b * size * after,
                         divisor);
@@ -153,10 +157,12 @@ static void spread_row(int64_t n, real *y, bool acc, const real *x, real divisor
 void K(spread_axis)(int64_t before, int64_t size, int64_t after, real *y, bool acc, const real *x,
                     real divisor)
 {
+    const pl_stop stop = pl__stop_get();
     if (after == 1) {
         const int64_t tiles = (size + SPREAD - 1) / SPREAD;
         PL_PARALLEL_FOR(before * size)
         for (int64_t t = 0; t < before * tiles; t++) {
+            if (pl__stopped(stop)) continue;
             const int64_t b = t / tiles, at = t % tiles * SPREAD;
             K(put_value)(least(SPREAD, size - at), y + b * size + at, acc, x[b] / divisor);
         }
@@ -164,7 +170,8 @@ void K(spread_axis)(int64_t before, int64_t size, int64_t after, real *y, bool a
     }
     PL_PARALLEL_FOR(before * size * after)
     for (int64_t r = 0; r < before * size; r++)
-        spread_row(after, y + r * after, acc, x + r / size * after, divisor);
+        if (!pl__stopped(stop))
+            spread_row(after, y + r * after, acc, x + r / size * after, divisor);
 }
 
 /* ---- extremes ---- */
@@ -200,8 +207,10 @@ INLINE void extreme_columns(int64_t size, int64_t after, real *y, const real *x,
 void K(extreme_axis)(int64_t before, int64_t size, int64_t after, real *y, const real *x,
                      bool smaller)
 {
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(before * size * after)
     for (int64_t b = 0; b < before; b++) {
+        if (pl__stopped(stop)) continue;
         const real *from = x + b * size * after;
         if (after == 1)
             y[b] = smaller ? extreme_run(size, from, true) : extreme_run(size, from, false);
@@ -213,8 +222,10 @@ void K(extreme_axis)(int64_t before, int64_t size, int64_t after, real *y, const
 void K(extreme_axis_bwd)(int64_t before, int64_t size, int64_t after, real *dx, bool acc,
                          const real *dy, const real *x, const real *y)
 {
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(before * size * after)
     for (int64_t b = 0; b < before; b++) {
+        if (pl__stopped(stop)) continue;
         real *to = dx + b * size * after;
         const real *from = x + b * size * after;
         if (!acc) memset(to, 0, (size_t)(size * after) * sizeof *to);

@@ -38,10 +38,12 @@ static void run(const pl_call *c, int64_t n, real *y, bool acc, const real *x)
     const uint64_t purpose = (uint64_t)c->param[DROPOUT_index].i;
     const uint32_t limit = (uint32_t)(p * 4294967296.0);
     const real scale = (real)(1.0 / (1.0 - p));
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(n * 8)
     for (int64_t from = 0; from < n; from += BLOCK)
-        run_block(from, pl__least(BLOCK, n - from), seed, purpose, limit, scale, y + from, acc,
-                  x + from);
+        if (!pl__stopped(stop))
+            run_block(from, pl__least(BLOCK, n - from), seed, purpose, limit, scale, y + from, acc,
+                      x + from);
 }
 
 static pl_status dropout_forward(pl_call *c)

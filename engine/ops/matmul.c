@@ -228,15 +228,22 @@ static const real *packed_weight(pl_call *c, pl_tensor *w, int64_t rows)
     packed = pl_alloc(c->ctx, (size_t)(K(gemm_pack_size)(n, k) + 1) * sizeof(real));
     if (packed == NULL) return NULL;
     K(gemm_pack)(true, n, k, pl__real(w), k, packed);
+    if (pl__stopped(pl__stop_get())) { /* it may not be whole */
+        pl_free(c->ctx, packed);
+        return NULL;
+    }
     pl__pack_set(w, packed);
     return packed;
 }
 
 static void add_bias(int64_t m, int64_t n, const real *bias, real *y)
 {
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(m * n)
-    for (int64_t i = 0; i < m; i++)
+    for (int64_t i = 0; i < m; i++) {
+        if (pl__stopped(stop)) continue;
         for (int64_t j = 0; j < n; j++) y[i * n + j] += bias[j];
+    }
 }
 
 static pl_status linear_forward(pl_call *c)

@@ -55,8 +55,10 @@ static pl_status gather_forward(pl_call *c)
     const size_t to_bytes = pl__dtype_bytes(y->dtype, width);
     /* here and not in the shape: a plan replays with other rows */
     PL_TRY(pl__check_index(c, GATHER_rows, x->shape[0]));
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(n * width)
     for (int64_t i = 0; i < n; i++) {
+        if (pl__stopped(stop)) continue;
         const char *row = from + (size_t)rows[i] * from_bytes;
         if (x->dtype == y->dtype) memcpy(to + (size_t)i * to_bytes, row, to_bytes);
         else K(dequantise)(x->dtype, width, row, (real *)(to + (size_t)i * to_bytes));
@@ -81,8 +83,10 @@ static pl_status gather_backward(pl_call *c)
     for (int64_t i = 0; i < n; i++) start[rows[i] + 2]++;
     for (int64_t r = 2; r < limit + 2; r++) start[r] += start[r - 1];
     for (int64_t i = 0; i < n; i++) place[start[rows[i] + 1]++] = i;
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR((n + (acc ? 0 : limit)) * width)
     for (int64_t r = 0; r < limit; r++) {
+        if (pl__stopped(stop)) continue;
         real *to = dx + r * width;
         if (!acc && start[r] == start[r + 1]) memset(to, 0, (size_t)width * sizeof *to);
         for (int64_t k = start[r]; k < start[r + 1]; k++)
@@ -175,8 +179,10 @@ static void exchange(const int64_t *shape, int rank, int ax, int bx, real *to, b
     const int64_t q = ax == bx ? 1 : pl__product(shape + ax + 1, bx - ax - 1);
     const int64_t r = pl__product(shape + bx + 1, rank - bx - 1);
     const int64_t block = 16, a_blocks = pl__tiles(a, block);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(p * a * q * b * r * 2)
     for (int64_t t = 0; t < p * q * a_blocks; t++) {
+        if (pl__stopped(stop)) continue;
         const int64_t ip = t / (q * a_blocks), iq = t / a_blocks % q;
         const int64_t a0 = t % a_blocks * block, a1 = pl__least(a0 + block, a);
         for (int64_t b0 = 0; b0 < b; b0 += block)
@@ -238,25 +244,36 @@ static pl_status t_backward(pl_call *c)
 const pl_op_impl OPI(t) = {t_shape, t_forward, t_backward};
 
 /* ---- slice, concat: part of the middle axis of [before, whole, after] ---- */
+enum { RUN_TILE = 1 << 16 }; /* elements of a run that are moved at a time */
 
 /* part[before, size, after] (+)= whole[before, start .. start+size-1, after] */
 static void take_part(pl_split whole, int64_t start, int64_t size, real *part, bool acc,
                       const real *from)
 {
-    const int64_t run = size * whole.after;
+    const int64_t run = size * whole.after, tiles = pl__tiles(run, RUN_TILE);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(whole.before * run)
-    for (int64_t b = 0; b < whole.before; b++)
-        K(put)(run, part + b * run, acc, from + (b * whole.size + start) * whole.after);
+    for (int64_t t = 0; t < whole.before * tiles; t++) {
+        if (pl__stopped(stop)) continue;
+        const int64_t b = t / tiles, at = t % tiles * RUN_TILE;
+        K(put)(pl__least(RUN_TILE, run - at), part + b * run + at, acc,
+               from + (b * whole.size + start) * whole.after + at);
+    }
 }
 
 /* the other way round */
 static void give_part(pl_split whole, int64_t start, int64_t size, real *to, bool acc,
                       const real *part)
 {
-    const int64_t run = size * whole.after;
+    const int64_t run = size * whole.after, tiles = pl__tiles(run, RUN_TILE);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(whole.before * run)
-    for (int64_t b = 0; b < whole.before; b++)
-        K(put)(run, to + (b * whole.size + start) * whole.after, acc, part + b * run);
+    for (int64_t t = 0; t < whole.before * tiles; t++) {
+        if (pl__stopped(stop)) continue;
+        const int64_t b = t / tiles, at = t % tiles * RUN_TILE;
+        K(put)(pl__least(RUN_TILE, run - at), to + (b * whole.size + start) * whole.after + at, acc,
+               part + b * run + at);
+    }
 }
 
 static pl_status slice_shape(pl_call *c)
@@ -393,6 +410,20 @@ static void convert(int64_t n, pl_dtype to_dtype, void *to, bool acc, pl_dtype f
 #undef CONVERT
 }
 
+/* All of from (+)= into to, tile by tile. */
+static void convert_all(const pl_tensor *to, bool acc, const pl_tensor *from)
+{
+    const size_t to_size = pl_dtype_size(to->dtype), from_size = pl_dtype_size(from->dtype);
+    const pl_stop stop = pl__stop_get();
+    PL_PARALLEL_FOR(from->count)
+    for (int64_t at = 0; at < from->count; at += PL_TILE) {
+        if (pl__stopped(stop)) continue;
+        convert(pl__least(PL_TILE, from->count - at), to->dtype,
+                (char *)pl__data(to) + (size_t)at * to_size, acc, from->dtype,
+                (const char *)pl__data(from) + (size_t)at * from_size);
+    }
+}
+
 static double element(const pl_tensor *t, int64_t i)
 {
     const void *data = pl__data(t);
@@ -434,8 +465,10 @@ static pl_status cast_shape(pl_call *c)
 static void dequantise_runs(const pl_tensor *x, const pl_tensor *y)
 {
     const size_t size = pl_dtype_size(y->dtype);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(x->count * 2)
     for (int64_t at = 0; at < x->count; at += PL_TILE) {
+        if (pl__stopped(stop)) continue;
         real values[PL_TILE];
         const int64_t n = pl__least(PL_TILE, x->count - at);
         K(dequantise)(x->dtype, n, (char *)pl__data(x) + pl__dtype_bytes(x->dtype, at), values);
@@ -446,13 +479,13 @@ static void dequantise_runs(const pl_tensor *x, const pl_tensor *y)
 static pl_status cast_forward(pl_call *c)
 {
     const pl_tensor *x = c->in[CAST_x], *y = c->out[CAST_y];
-    if (x->dtype == y->dtype) memcpy(pl__data(y), pl__data(x), pl_tensor_bytes(x));
-    else if (pl__kept(y->dtype))
+    if (x->dtype == y->dtype) return pl_tensor_copy(c->ctx, c->out[CAST_y], x);
+    if (pl__kept(y->dtype))
         return pl_quantise(c->ctx, pl__data(y), y->dtype, pl__data(x), x->count);
     else if (pl__kept(x->dtype)) dequantise_runs(x, y);
     else {
         if (y->dtype == PL_I32) PL_TRY(check_whole(c, x));
-        convert(x->count, y->dtype, pl__data(y), false, x->dtype, pl__data(x));
+        convert_all(y, false, x);
     }
     return PL_OK;
 }
@@ -460,8 +493,7 @@ static pl_status cast_forward(pl_call *c)
 static pl_status cast_backward(pl_call *c)
 {
     const pl_tensor *dx = c->d_in[CAST_x], *dy = c->d_out[CAST_y];
-    if (dx != NULL)
-        convert(dx->count, dx->dtype, pl__data(dx), c->acc[CAST_x], dy->dtype, pl__data(dy));
+    if (dx != NULL) convert_all(dx, c->acc[CAST_x], dy);
     return PL_OK;
 }
 

@@ -97,10 +97,12 @@ static pl_status rmsnorm_forward(pl_call *c)
     const real eps = (real)c->param[RMSNORM_eps].f;
     PL_TRY(factors(c, RMSNORM_w, c->param[RMSNORM_offset].f, &w));
     real *y = pl__real(c->out[Y]), *rstd = saved_or_null(c, RSTD);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(rows * width * 2)
     for (int64_t r = 0; r < rows; r += tile)
-        K(rmsnorm_fwd)(pl__least(tile, rows - r), width, eps, y + r * width,
-                       rstd != NULL ? rstd + r : NULL, x + r * width, w);
+        if (!pl__stopped(stop))
+            K(rmsnorm_fwd)(pl__least(tile, rows - r), width, eps, y + r * width,
+                           rstd != NULL ? rstd + r : NULL, x + r * width, w);
     return PL_OK;
 }
 
@@ -115,8 +117,10 @@ static pl_status rmsnorm_backward(pl_call *c)
     int64_t tiles;
     real *dw = partial_grads(c, rows, width, want_dw, &tiles);
     if (dw == NULL) return PL_ERR_NOMEM;
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(rows * width * 4)
     for (int64_t t = 0; t < tiles; t++) {
+        if (pl__stopped(stop)) continue;
         const int64_t r = t * GRAD_ROWS;
         K(rmsnorm_bwd)(pl__least(GRAD_ROWS, rows - r), width, dx != NULL ? dx + r * width : NULL,
                        acc, want_dw ? dw + t * width : NULL, dy + r * width, x + r * width, w,
@@ -154,11 +158,13 @@ static pl_status layernorm_forward(pl_call *c)
     const real *b = c->in[LAYERNORM_b] != NULL ? pl__real(c->in[LAYERNORM_b]) : NULL;
     real *y = pl__real(c->out[Y]);
     real *rstd = saved_or_null(c, RSTD), *mean = saved_or_null(c, MEAN);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(rows * width * 3)
     for (int64_t r = 0; r < rows; r += tile)
-        K(layernorm_fwd)(pl__least(tile, rows - r), width, eps, y + r * width,
-                         mean != NULL ? mean + r : NULL, rstd != NULL ? rstd + r : NULL,
-                         x + r * width, w, b);
+        if (!pl__stopped(stop))
+            K(layernorm_fwd)(pl__least(tile, rows - r), width, eps, y + r * width,
+                             mean != NULL ? mean + r : NULL, rstd != NULL ? rstd + r : NULL,
+                             x + r * width, w, b);
     return PL_OK;
 }
 
@@ -176,8 +182,10 @@ static pl_status layernorm_backward(pl_call *c)
     real *dw = partial_grads(c, rows, width, 2, &tiles);
     if (dw == NULL) return PL_ERR_NOMEM;
     real *db = dw + tiles * width;
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(rows * width * 6)
     for (int64_t t = 0; t < tiles; t++) {
+        if (pl__stopped(stop)) continue;
         const int64_t r = t * GRAD_ROWS;
         K(layernorm_bwd)(pl__least(GRAD_ROWS, rows - r), width, dx != NULL ? dx + r * width : NULL,
                          acc, want_dw ? dw + t * width : NULL, want_db ? db + t * width : NULL,
@@ -201,32 +209,36 @@ static pl_status softmax_shape(pl_call *c)
     return pl__out_like(c, X);
 }
 
-#define SOFTMAX(op)                                                                            \
-    static pl_status op##_forward(pl_call *c)                                                  \
-    {                                                                                          \
-        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                    \
-        const int64_t tile = pl__tile_rows(width);                                             \
-        const real *x = pl__real(c->in[X]);                                                    \
-        real *y = pl__real(c->out[Y]);                                                         \
-        PL_PARALLEL_FOR(8 * rows * width)                                                      \
-        for (int64_t r = 0; r < rows; r += tile)                                               \
-            K(op##_fwd)(pl__least(tile, rows - r), width, y + r * width, x + r * width);       \
-        return PL_OK;                                                                          \
-    }                                                                                          \
-    static pl_status op##_backward(pl_call *c)                                                 \
-    {                                                                                          \
-        if (c->d_in[X] == NULL) return PL_OK;                                                  \
-        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                    \
-        const int64_t tile = pl__tile_rows(width);                                             \
-        const real *dy = pl__real(c->d_out[Y]), *y = pl__real(c->out[Y]);                      \
-        const bool acc = c->acc[X];                                                            \
-        real *dx = pl__real(c->d_in[X]);                                                       \
-        PL_PARALLEL_FOR(4 * rows * width)                                                      \
-        for (int64_t r = 0; r < rows; r += tile)                                               \
-            K(op##_bwd)(pl__least(tile, rows - r), width, dx + r * width, acc, dy + r * width, \
-                        y + r * width);                                                        \
-        return PL_OK;                                                                          \
-    }                                                                                          \
+#define SOFTMAX(op)                                                                                \
+    static pl_status op##_forward(pl_call *c)                                                      \
+    {                                                                                              \
+        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                        \
+        const int64_t tile = pl__tile_rows(width);                                                 \
+        const real *x = pl__real(c->in[X]);                                                        \
+        real *y = pl__real(c->out[Y]);                                                             \
+        const pl_stop stop = pl__stop_get();                                                       \
+        PL_PARALLEL_FOR(8 * rows * width)                                                          \
+        for (int64_t r = 0; r < rows; r += tile)                                                   \
+            if (!pl__stopped(stop))                                                                \
+                K(op##_fwd)(pl__least(tile, rows - r), width, y + r * width, x + r * width);       \
+        return PL_OK;                                                                              \
+    }                                                                                              \
+    static pl_status op##_backward(pl_call *c)                                                     \
+    {                                                                                              \
+        if (c->d_in[X] == NULL) return PL_OK;                                                      \
+        const int64_t rows = rows_of(c->in[X]), width = width_of(c->in[X]);                        \
+        const int64_t tile = pl__tile_rows(width);                                                 \
+        const real *dy = pl__real(c->d_out[Y]), *y = pl__real(c->out[Y]);                          \
+        const bool acc = c->acc[X];                                                                \
+        real *dx = pl__real(c->d_in[X]);                                                           \
+        const pl_stop stop = pl__stop_get();                                                       \
+        PL_PARALLEL_FOR(4 * rows * width)                                                          \
+        for (int64_t r = 0; r < rows; r += tile)                                                   \
+            if (!pl__stopped(stop))                                                                \
+                K(op##_bwd)(pl__least(tile, rows - r), width, dx + r * width, acc, dy + r * width, \
+                            y + r * width);                                                        \
+        return PL_OK;                                                                              \
+    }                                                                                              \
     const pl_op_impl OPI(op) = {softmax_shape, op##_forward, op##_backward};
 SOFTMAX(softmax)
 SOFTMAX(log_softmax)

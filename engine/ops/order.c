@@ -81,11 +81,14 @@ static pl_status find_place(pl_call *c, bool least)
     const real *x = pl__real(c->in[ARGMAX_x]);
     int32_t *place = pl__data(c->out[ARGMAX_place]);
     const int32_t first = (int32_t)c->param[ARGMAX_first].i;
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(s.before * s.size * s.after)
     for (int64_t r = 0; r < s.before * s.after; r++) {
+        if (pl__stopped(stop)) continue;
         const real *run = x + r / s.after * s.size * s.after + r % s.after;
         int64_t best = 0;
         for (int64_t i = 1; i < s.size && !is_nan(run[best * s.after]); i++) {
+            if (i % PL_LOOK == 0 && pl__stopped(stop)) break;
             const real v = run[i * s.after], held = run[best * s.after];
             if (is_nan(v) || (least ? v < held : v > held)) best = i;
         }
@@ -111,7 +114,7 @@ PL_SAME_PLACE(TOPK_values, SORT_values);
 PL_SAME_PLACE(TOPK_places, SORT_places);
 
 /* Sorts the n places in `at` by their values, stably: runs of twice the width are merged from one
-** list into the other in turn. Returns the list that holds the result. */
+** list into the other in turn. Returns the list that holds the result, in no order when stopped. */
 static int32_t *merge_sort(int64_t n, const real *v, int32_t *at, int32_t *other, bool descending,
                            pl_stop stop)
 {
@@ -120,6 +123,7 @@ static int32_t *merge_sort(int64_t n, const real *v, int32_t *at, int32_t *other
             const int64_t middle = pl__least(from + width, n), to = pl__least(from + 2 * width, n);
             int64_t a = from, b = middle;
             for (int64_t k = from; k < to; k++) {
+                if (k % PL_LOOK == 0 && pl__stopped(stop)) return at;
                 const bool take_b =
                     a == middle || (b < to && comes_before(v[at[b]], v[at[a]], descending));
                 other[k] = at[take_b ? b++ : a++];
@@ -133,10 +137,12 @@ static int32_t *merge_sort(int64_t n, const real *v, int32_t *at, int32_t *other
 }
 
 /* The first k of n places in order, by keeping the best k so far: good for a small k. */
-static void insert_best(int64_t n, int64_t k, const real *v, int32_t *best, bool descending)
+static void insert_best(int64_t n, int64_t k, const real *v, int32_t *best, bool descending,
+                        pl_stop stop)
 {
     int64_t held = 0;
     for (int64_t i = 0; i < n; i++) {
+        if (i % PL_LOOK == 0 && pl__stopped(stop)) return;
         if (held == k && !comes_before(v[i], v[best[k - 1]], descending)) continue;
         int64_t at = held < k ? held++ : k - 1;
         for (; at > 0 && comes_before(v[i], v[best[at - 1]], descending); at--)
@@ -168,12 +174,13 @@ static pl_status order(pl_call *c, int axis, int64_t k, bool descending, int32_t
         real *v = run_values + r * s.size;
         int32_t *at = lists + r * s.size * 2;
         for (int64_t i = 0; i < s.size; i++) v[i] = x[(b * s.size + i) * s.after + a];
-        if (k <= FEW && k < s.size) insert_best(s.size, k, v, at, descending);
+        if (k <= FEW && k < s.size) insert_best(s.size, k, v, at, descending, stop);
         else {
             for (int64_t i = 0; i < s.size; i++) at[i] = (int32_t)i;
             at = merge_sort(s.size, v, at, at + s.size, descending, stop);
         }
         for (int64_t i = 0; i < k; i++) {
+            if (i % PL_LOOK == 0 && pl__stopped(stop)) break; /* the places may be no places */
             values[(b * k + i) * s.after + a] = v[at[i]];
             places[(b * k + i) * s.after + a] = at[i] + first;
         }
@@ -190,8 +197,10 @@ static pl_status order_backward(pl_call *c, int axis, int32_t first)
     const real *dy = pl__real(c->d_out[SORT_values]);
     const int32_t *places = pl__ints(c->out[SORT_places]);
     if (!c->acc[SORT_x]) memset(pl__real(dx), 0, (size_t)dx->count * sizeof(real));
+    const pl_stop stop = pl__stop_get();
     for (int64_t b = 0; b < part.before; b++)
         for (int64_t i = 0; i < part.size * part.after; i++) {
+            if (i % PL_LOOK == 0 && pl__stopped(stop)) return PL_OK;
             const int64_t from = b * part.size * part.after + i, a = i % part.after;
             const int64_t to = (b * whole.size + places[from] - first) * whole.after + a;
             pl__real(dx)[to] += dy[from];

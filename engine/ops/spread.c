@@ -42,10 +42,13 @@ static pl_status spread_shape(pl_call *c)
     return pl__out(c, Y, x->dtype, rank, shape);
 }
 
-static double mean_of(const real *run, int64_t n, int64_t step)
+static double mean_of(const real *run, int64_t n, int64_t step, pl_stop stop)
 {
     double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)run[i * step];
+    for (int64_t i = 0; i < n; i++) {
+        if (i % PL_LOOK == 0 && pl__stopped(stop)) break;
+        sum += (double)run[i * step];
+    }
     return sum / (double)n;
 }
 
@@ -64,12 +67,14 @@ static pl_status spread(pl_call *c, bool root)
     const real *x = pl__real(c->in[X]);
     real *y = pl__real(c->out[Y]);
     const double by = divisor(c, s.size);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(s.before * s.size * s.after * 2)
     for (int64_t r = 0; r < s.before * s.after; r++) {
         const real *run = x + r / s.after * s.size * s.after + r % s.after;
-        const double mean = mean_of(run, s.size, s.after);
+        const double mean = mean_of(run, s.size, s.after, stop);
         double sum = 0;
         for (int64_t i = 0; i < s.size; i++) {
+            if (i % PL_LOOK == 0 && pl__stopped(stop)) break;
             const double d = (double)run[i * s.after] - mean;
             sum += d * d;
         }
@@ -90,13 +95,15 @@ static pl_status spread_backward(pl_call *c, bool root)
     real *dx = pl__real(c->d_in[X]);
     const bool acc = c->acc[X];
     const double by = divisor(c, s.size);
+    const pl_stop stop = pl__stop_get();
     PL_PARALLEL_FOR(s.before * s.size * s.after * 2)
     for (int64_t r = 0; r < s.before * s.after; r++) {
         const int64_t at = r / s.after * s.size * s.after + r % s.after;
-        const double mean = mean_of(x + at, s.size, s.after);
+        const double mean = mean_of(x + at, s.size, s.after, stop);
         double factor = (double)dy[r] * 2 / by;
         if (root) factor = y[r] == 0 ? 0 : (double)dy[r] / (by * (double)y[r]);
         for (int64_t i = 0; i < s.size; i++) {
+            if (i % PL_LOOK == 0 && pl__stopped(stop)) break;
             const int64_t k = at + i * s.after;
             const real d = (real)(factor * ((double)x[k] - mean));
             dx[k] = acc ? dx[k] + d : d;

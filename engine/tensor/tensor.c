@@ -329,6 +329,21 @@ void pl__pack_set(pl_tensor *t, void *block)
     t->pack_version = t->storage->version;
 }
 
+/* What does not overlap goes in pieces, and stops between two. */
+static pl_status copy_bytes(pl_ctx *ctx, char *to, const char *from, size_t size)
+{
+    enum { PIECE = 1 << 20 };
+    if (to < from + size && from < to + size) {
+        memmove(to, from, size);
+        return PL_OK;
+    }
+    for (size_t at = 0; at < size; at += PIECE) {
+        PL_TRY(pl__check_interrupt(ctx));
+        memcpy(to + at, from + at, size - at < PIECE ? size - at : PIECE);
+    }
+    return PL_OK;
+}
+
 pl_status pl_tensor_copy(pl_ctx *ctx, pl_tensor *dst, const pl_tensor *src)
 {
     PL_TRY(pl_tensor_check(ctx, dst));
@@ -339,9 +354,8 @@ pl_status pl_tensor_copy(pl_ctx *ctx, pl_tensor *dst, const pl_tensor *src)
                         pl_dtype_name(src->dtype), pl__shape_text(src, a),
                         pl_dtype_name(dst->dtype), pl__shape_text(dst, b));
     }
-    memmove(pl__data(dst), pl__data(src), pl_tensor_bytes(src));
     pl_tensor_touch(dst);
-    return PL_OK;
+    return copy_bytes(ctx, pl__data(dst), pl__data(src), pl_tensor_bytes(src));
 }
 
 /* For what writes single elements. */
@@ -371,8 +385,11 @@ pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value)
     PL_TRY(refuse_kept(ctx, t, "fill"));
     if (t->dtype == PL_I32 && !(value >= INT32_MIN && value <= INT32_MAX && value == floor(value)))
         return pl__fail(ctx, PL_ERR_ARG, "fill: %.17g is not an integer of 32 bits", value);
-    for (int64_t i = 0; i < t->count; i++) store(t, i, value);
     pl_tensor_touch(t);
+    for (int64_t i = 0; i < t->count; i++) {
+        if (i % PL_LOOK == 0) PL_TRY(pl__check_interrupt(ctx));
+        store(t, i, value);
+    }
     return PL_OK;
 }
 

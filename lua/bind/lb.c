@@ -26,6 +26,11 @@ void lb_check(lua_State *L, pl_status st)
     lua_error(L);
 }
 
+void lb_check_interrupt(lua_State *L, const pl_ctx *ctx)
+{
+    if (pl_interrupted(ctx)) luaL_error(L, "interrupted!");
+}
+
 int lb_soft_fail(lua_State *L, pl_status st)
 {
     if (st == PL_ERR_NOMEM || st == PL_ERR_INTERRUPTED) lb_check(L, st);

@@ -21,6 +21,10 @@ pl_ctx *lb_ctx(lua_State *L);
 /* Raises the context's error text when st is not PL_OK; "interrupted!" for PL_ERR_INTERRUPTED. */
 void lb_check(lua_State *L, pl_status st);
 
+/* Raises "interrupted!" when somebody asked for it; for long loops that hold no C resource. */
+void lb_check_interrupt(lua_State *L, const pl_ctx *ctx);
+#define LB_LOOK 4096 /* rounds of such a loop from one look to the next */
+
 #define LB_TENSOR "perilune.Tensor" /* the metatable of tensors */
 
 /* Pushes an empty tensor userdata; fill *box afterwards (it takes the reference). */

@@ -113,6 +113,7 @@ typedef struct {
 } text_facts;
 
 typedef struct {
+    const pl_ctx *ctx;
     bool ordered, strict;
     int64_t pairs; /* members as read: fewer than written when a key stood twice */
 } decode_state;
@@ -255,6 +256,7 @@ static void push_ordered_mt(lua_State *L, int object)
 static void push_value(lua_State *L, struct json_object *value, decode_state *state)
 {
     luaL_checkstack(L, 8, "json: nesting too deep");
+    lb_check_interrupt(L, state->ctx);
     switch (json_object_get_type(value)) {
     case json_type_null: lua_pushlightuserdata(L, NULL); break;
     case json_type_boolean: lua_pushboolean(L, json_object_get_boolean(value)); break;
@@ -299,7 +301,8 @@ static int json_decode(lua_State *L)
     size_t n, skip = 0, at = 0;
     const char *text = luaL_checklstring(L, 1, &n);
     lb_known(L, 2, "json.decode option", known);
-    decode_state state = {.ordered = lb_boolean_field(L, 2, "ordered", false),
+    decode_state state = {.ctx = lb_ctx(L),
+                          .ordered = lb_boolean_field(L, 2, "ordered", false),
                           .strict = lb_boolean_field(L, 2, "strict", false)};
     int depth = check_depth(L, 2);
     if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) skip = 3; /* byte order mark */
@@ -351,6 +354,7 @@ typedef struct path {
 
 typedef struct {
     struct json_object **root;
+    const pl_ctx *ctx;
     int max_depth;
     bool strict, finite;
 } encode_state;
@@ -527,6 +531,7 @@ static void put_value(lua_State *L, encode_state *state, struct json_object *par
 {
     struct json_object *child = NULL;
     bool is_null = false;
+    lb_check_interrupt(L, state->ctx);
     switch (lua_type(L, -1)) {
     case LUA_TBOOLEAN: child = json_object_new_boolean(lua_toboolean(L, -1)); break;
     case LUA_TNUMBER:
@@ -556,7 +561,8 @@ static int json_encode(lua_State *L)
     int flags = JSON_C_TO_STRING_NOSLASHESCAPE;
     if (lb_boolean_field(L, 2, "pretty", false))
         flags |= JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED;
-    encode_state state = {.strict = lb_boolean_field(L, 2, "strict", false),
+    encode_state state = {.ctx = lb_ctx(L),
+                          .strict = lb_boolean_field(L, 2, "strict", false),
                           .finite = lb_boolean_field(L, 2, "finite", false),
                           .max_depth = check_depth(L, 2)};
     state.root = new_tree(L);

@@ -20,6 +20,7 @@
 
 typedef struct {
     lua_State *L;
+    const pl_ctx *ctx;
     const char *at, *end;
     const char *array_class;
 } reader;
@@ -251,6 +252,7 @@ static bool read_object(reader *r, int depth)
 /* Pushes a value; false leaves anything on the stack. */
 static bool read_value(reader *r, int depth)
 {
+    lb_check_interrupt(r->L, r->ctx);
     skip_blanks(r);
     if (r->at == r->end) return false;
     switch (*r->at) {
@@ -269,7 +271,7 @@ static bool read_value(reader *r, int depth)
 
 bool lb_json_read(lua_State *L, const char *text, size_t n, int depth, const char *array_class)
 {
-    reader r = {.L = L, .at = text, .end = text + n, .array_class = array_class};
+    reader r = {.L = L, .ctx = lb_ctx(L), .at = text, .end = text + n, .array_class = array_class};
     const int top = lua_gettop(L);
     luaL_checkstack(L, 8, "json: nesting too deep");
     if (read_value(&r, depth)) {

@@ -101,6 +101,7 @@ static void add_spread(lua_State *L, text *to, const pl_tensor *t)
     int64_t nans = 0, infinities = 0;
     for (int64_t at = 0; at < n; at += BLOCK) {
         const int64_t here = n - at < BLOCK ? n - at : BLOCK;
+        lb_check_interrupt(L, lb_ctx(L));
         read_values(L, t, at, here, values);
         for (int64_t i = 0; i < here; i++) {
             const double v = values[i];

@@ -241,6 +241,7 @@ static void fill_nested(lua_State *L, pl_tensor *t, int level, int64_t *at)
 {
     const int rank = pl_tensor_rank(t);
     if (level == rank) {
+        if (*at % LB_LOOK == 0) lb_check_interrupt(L, lb_ctx(L));
         lb_write_element(L, t, (*at)++, "tensor");
         return;
     }
@@ -514,6 +515,7 @@ static int tensor_item(lua_State *L)
 static void push_nested(lua_State *L, const pl_tensor *t, int level, int64_t *at)
 {
     if (level == pl_tensor_rank(t)) {
+        if (*at % LB_LOOK == 0) lb_check_interrupt(L, lb_ctx(L));
         lb_push_element(L, t, (*at)++);
         return;
     }

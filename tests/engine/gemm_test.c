@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/thread.h"
 #include "perilune.h"
 
 /* The functions of one variant, for float and for double. */
@@ -379,6 +380,49 @@ static void test_linear_packs_and_unpacks(void **state)
     pl_ctx_free(ctx);
 }
 
+/* Whether the n floats at x are all still the mark. */
+static bool untouched(const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (x[i] != 7.0f) return false;
+    return true;
+}
+
+/* A product that was told to stop packs nothing and writes nothing, however it is called: for the
+** largest, packing alone would take longer than anybody waits. */
+static void test_stopped(void **state)
+{
+    (void)state;
+    enum { MOST = 200, N = 600, KK = 500 };
+    static const volatile sig_atomic_t stopped = 1;
+    for (int v = 0; v < runnable(); v++) {
+        const kernels_f32 *K = &all_f32[v];
+        float *a = random_float(MOST * KK), *b = random_float(N * KK);
+        const int64_t pack_size = K->pack_size(N, KK);
+        float *c = malloc(MOST * N * sizeof *c), *packed = malloc((size_t)pack_size * sizeof *c);
+        assert_true(c != NULL && packed != NULL);
+        for (int64_t i = 0; i < MOST * N; i++) c[i] = 7.0f;
+        for (int64_t i = 0; i < pack_size; i++) packed[i] = 7.0f;
+        pl__stop_set(&stopped);
+        for (int way = 0; way < 8; way++) {
+            const bool ta = way & 1, tb = way & 2;
+            const int64_t m = way & 4 ? MOST : 20;
+            const int64_t size = K->work(ta, tb, m, N, KK);
+            float *work = malloc(((size_t)size + 1) * sizeof *work);
+            assert_non_null(work);
+            for (int64_t i = 0; i < size; i++) work[i] = 7.0f;
+            K->gemm(ta, tb, m, N, KK, a, ta ? m : KK, b, tb ? KK : N, false, c, N, work);
+            assert_true(untouched(work, size));
+            free(work);
+        }
+        K->pack(true, N, KK, b, KK, packed);
+        pl__stop_set(NULL);
+        assert_true(untouched(c, MOST * N));
+        assert_true(untouched(packed, pack_size));
+        free(a), free(b), free(c), free(packed);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +435,7 @@ int main(void)
         cmocka_unit_test(test_against_openblas_and_double),
         cmocka_unit_test(test_nan_stays_in_its_row),
         cmocka_unit_test(test_linear_packs_and_unpacks),
+        cmocka_unit_test(test_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

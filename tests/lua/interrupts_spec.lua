@@ -42,10 +42,16 @@ local function numbers(n)
 end
 
 local big, list = pl.full({ 1500, 1500 }, 0.5), numbers(400000)
+local long = pl.randn({ 3000000 }, { seed = 1 }) -- the order of which takes seconds
 local words = {}
 for i = 1, 300000 do
   words[i] = "word " .. i
 end
+local rows = {}
+for i = 1, 300000 do
+  rows[i] = { id = i, text = words[i], score = i / 7 }
+end
+local json = core.json.encode(rows)
 local db = assert(core.db.open(":memory:"))
 
 local function backtrack() return string.find(("a"):rep(60), ("a-"):rep(40) .. "b") end
@@ -55,6 +61,23 @@ local loads = {
     while true do
       local scope <close> = pl.scope("t") -- luacheck: ignore
       pl.matmul(big, big)
+    end
+  end,
+  order = function()
+    while true do
+      local scope <close> = pl.scope("t") -- luacheck: ignore
+      pl.sort(long)
+    end
+  end,
+  table = function()
+    while true do
+      local scope <close> = pl.scope("t") -- luacheck: ignore
+      pl.tensor(long:totable())
+    end
+  end,
+  json = function()
+    while true do
+      core.json.encode(core.json.decode(json))
     end
   end,
   generation = function()
