@@ -109,6 +109,13 @@ int pl_threads_get(void);
 const char *pl_isa(void);
 /* PL_ERR_ARG when PERILUNE_ISA is set to something else; pl_isa goes by CPUID then. */
 pl_status pl_isa_check(pl_ctx *ctx);
+/* The rule by which products of bfloat16 are added up: "chain" (the same bits on all machines),
+** "pairs" (AVX512_BF16) or "tiles" (AMX); the fastest of this machine, or what the environment
+** variable PERILUNE_BF16 names. `native` (may be NULL): false where the processor lacks the rule's
+** instruction, which is emulated then, to the bit and slowly. */
+const char *pl_bf16(bool *native);
+/* PL_ERR_ARG when PERILUNE_BF16 is set to no rule; pl_bf16 goes by the machine then. */
+pl_status pl_bf16_check(pl_ctx *ctx);
 
 /* Of `names` (n of them) the one that was probably meant by `name`, NULL when none is near: the
 ** fewest edits (a letter more, less, another or two swapped; case does not count), at most one in

@@ -1338,6 +1338,11 @@ function pl.adamw_state(block) end
 ---@return perilune.Tensor # [n], n the count of numbers; raises when the steps lead away from the end
 function pl.arange(...) end
 
+--- How bfloat16 products are added up.
+---@return string # rule: "tiles" (AMX), "pairs" (AVX512_BF16) or "chain"; see docs/determinism.md
+---@return boolean # native: false where the processor lacks the rule's instruction, emulated then
+function pl.bf16() end
+
 --- A block of parameters: tensors that lie in one flat piece, for optimizers and averages. All are
 --- zeros at first and want gradients.
 ---@param entries [string, integer[]][] # each {name, shape}

@@ -1,12 +1,15 @@
 /*
-** gemm_bf16.c - matrix products of bfloat16 operands by the chain rule: operands are rounded into
-** the workspace as float32 and multiplied by the float32 kernels.
+** gemm_bf16.c - matrix products of bfloat16 operands. By the rules `pairs` and `tiles` they are
+** done in gemm_bf16_blocks.c; by `chain` operands are rounded into the workspace as float32 and
+** multiplied by the float32 kernels.
 */
 #include "kernels/gemm_bf16.h"
 
+#include "base/cpu.h"
 #include "base/thread.h"
 #include "kernels/bf16.h"
 #include "kernels/gemm.h"
+#include "kernels/gemm_bf16_blocks.h"
 #include "kernels/quant.h"
 
 #ifndef PL_F64_BUILD
@@ -45,6 +48,7 @@ static void add_bias(int64_t m, int64_t n, const float *bias, float *c, int64_t 
 
 int64_t K(gemm_bf16_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
 {
+    if (pl__bf16_rule().kind != PL_BF16_CHAIN) return K(bf16_blocks_work)(false, m, n, k);
     return (aligned(m * k) + aligned(n * k) + K(gemm_work)(ta, tb, m, n, k)) *
            (int64_t)sizeof(float);
 }
@@ -53,6 +57,25 @@ void K(gemm_bf16)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float
                   pl_dtype b_dtype, const void *b, int64_t ldb, const float *bias, bool acc,
                   float *c, int64_t ldc, void *work)
 {
+    const pl_bf16_rule rule = pl__bf16_rule();
+    if (rule.kind != PL_BF16_CHAIN) {
+        const bf16_product p = {
+            .m = m,
+            .n = n,
+            .k = k,
+            .a = {PL_F32, ta, a, lda},
+            .b = {b_dtype, tb, b,
+                  b_dtype == PL_F32 ? ldb
+                  : tb              ? k
+                                    : n},
+            .bias = bias,
+            .acc = acc,
+            .c = c,
+            .ldc = ldc,
+        };
+        K(bf16_blocks)(rule, &p, work);
+        return;
+    }
     float *ra = work, *rb = ra + aligned(m * k), *rest = rb + aligned(n * k);
     const int64_t a_cols = ta ? m : k, b_cols = tb ? k : n;
     round_rows(ta ? k : m, a_cols, a, lda, ra);

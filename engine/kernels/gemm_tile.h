@@ -29,13 +29,6 @@
 #define RBYTES 16
 #endif
 
-/* Before a loop over registers: an array of them lives in registers only when it is unrolled. */
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 typedef real reg __attribute__((vector_size(RBYTES)));
 enum { RL = RBYTES / (int)sizeof(real) }; /* elements in a register */
 

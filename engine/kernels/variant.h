@@ -29,4 +29,11 @@ typedef float real;
 #define PL_REAL_DTYPE PL_F32
 #endif
 
+/* Before a loop over registers: an array of them lives in registers only when it is unrolled. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #endif

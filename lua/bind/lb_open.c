@@ -12,6 +12,7 @@ int luaopen_perilune_core(lua_State *L)
                           pl_threads_get(), PL_MAX_THREADS);
     lb_make_context(L);
     lb_check(L, pl_isa_check(lb_ctx(L)));
+    lb_check(L, pl_bf16_check(lb_ctx(L)));
     pl_count_from(lb_ctx(L), 1);
     lua_newtable(L);
     lb_open_tensor(L);

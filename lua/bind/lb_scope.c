@@ -148,6 +148,15 @@ static int isa(lua_State *L)
     return 1;
 }
 
+/* bf16() -> rule, native: how bfloat16 products are added up. */
+static int bf16(lua_State *L)
+{
+    bool native;
+    lua_pushstring(L, pl_bf16(&native));
+    lua_pushboolean(L, native);
+    return 2;
+}
+
 /* gemm([name]) -> {wish =, float32 =, float64 =}: who does large matrix products, "own" or
 ** "openblas"; rows_alone tells whether rows keep their bits beside any others. */
 static int gemm(lua_State *L)
@@ -225,6 +234,7 @@ static const luaL_Reg functions[] = {
     {"mem_trim", mem_trim},
     {"threads", threads},
     {"isa", isa},
+    {"bf16", bf16},
     {"gemm", gemm},
     {"random_uniform", random_uniform},
     {"random_normal", random_normal},

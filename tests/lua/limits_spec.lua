@@ -44,6 +44,20 @@ describe("threads", function()
     end
   end)
 
+  it("of PERILUNE_BF16 is auto or one of three rules", function()
+    for _, name in ipairs { "tile", "AUTO", "bf16" } do
+      local text = output(("PERILUNE_BF16=%s timeout 60 %s -e 'print(1)'"):format(name, program))
+      local wanted = ("PERILUNE_BF16 is '%s': auto, chain, pairs or tiles wanted"):format(name)
+      assert.matches(wanted, text, 1, true)
+      assert.matches("status 1\n$", text)
+      assert.not_matches("traceback", text)
+    end
+    for _, name in ipairs { "auto", "chain", "pairs", "tiles", "''" } do
+      local text = output(("PERILUNE_BF16=%s timeout 60 %s -e 'print(1)'"):format(name, program))
+      assert.are.equal("1\nstatus 0\n", text)
+    end
+  end)
+
   it("of --threads too", function()
     local text = output(program .. " generate no-model --threads 99999")
     assert.matches("1024", text, 1, true)

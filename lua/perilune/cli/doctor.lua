@@ -88,6 +88,22 @@ function checks.simd()
   return "ok", text
 end
 
+function checks.bf16()
+  local rule, native = core.bf16()
+  local how = {
+    tiles = "by AMX (rule tiles)",
+    pairs = "by AVX512_BF16 (rule pairs)",
+    chain = "as float32, in the same order on all machines (rule chain)",
+  }
+  local text = ("bfloat16 products are added up %s"):format(how[rule])
+  if not native then
+    return "note",
+      text .. ", emulated",
+      ("the processor lacks the instruction and PERILUNE_BF16=%s asks for it: slow"):format(rule)
+  end
+  return "ok", text
+end
+
 function checks.threads()
   local threads, cpus, quota = core.threads(), system.affinity(), cgroup_cpus()
   local usable = math.max(1, math.min(cpus, quota and math.ceil(quota) or cpus))
@@ -180,7 +196,7 @@ function checks.lua()
   return "ok", ("%s, %s, the program at %s"):format(_VERSION, lfs._VERSION, host.executable)
 end
 
-local order = { "lua", "simd", "blas", "threads", "numbers", "limits", "memory", "disk" }
+local order = { "lua", "simd", "bf16", "blas", "threads", "numbers", "limits", "memory", "disk" }
 
 return function(args)
   if args[1] then

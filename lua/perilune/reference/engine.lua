@@ -112,6 +112,11 @@
 -- @treturn string "avx512", "avx2" or "plain"
 -- @name pl.isa
 
+--- How bfloat16 products are added up.
+-- @treturn string rule: "tiles" (AMX), "pairs" (AVX512_BF16) or "chain"; see docs/determinism.md
+-- @treturn boolean native: false where the processor lacks the rule's instruction, emulated then
+-- @name pl.bf16
+
 --- Who does large matrix products, set before when it is given.
 -- @tparam ?string name "auto", "own" or "openblas"
 -- @treturn {wish=string,float32=string,float64=string,rows_alone=boolean} "own" or "openblas" for

@@ -1,0 +1,168 @@
+/*
+** gemm_bf16_step.h - 32 x 32 elements of a bfloat16 product, by the instruction of the rule or by
+** its model: the innermost loop over packed operands (gemm_bf16_pack.h).
+**
+** The sums are four squares of 16 x 16, upper left, upper right, lower left, lower right, dense.
+** Only gemm_bf16_blocks.c includes this file.
+*/
+#ifndef PL_GEMM_BF16_STEP_H
+#define PL_GEMM_BF16_STEP_H
+
+#include "kernels/bf16_model.h"
+#include "kernels/gemm_bf16_pack.h"
+
+typedef struct {
+    int64_t steps;
+    const uint8_t *a, *b;
+    float *sums;
+    bool acc;         /* go on from `sums` rather than from zeros */
+    bool upper, left; /* the upper, the left squares alone count */
+} square_args;
+
+typedef void (*square_fn)(const square_args *);
+
+/* ---- Models ---- */
+
+static inline __attribute__((always_inline)) void square_by_model(const bool tiles,
+                                                                  const square_args *g)
+{
+    for (int i = 0; i < (g->upper ? SIDE : LINES); i++)
+        for (int j = 0; j < (g->left ? SIDE : LINES); j++) {
+            float *sum =
+                g->sums + (2 * (i / SIDE) + j / SIDE) * SIDE * SIDE + i % SIDE * SIDE + j % SIDE;
+            float s = g->acc ? *sum : 0;
+            for (int64_t k = 0; k < g->steps; k++) {
+                const uint16_t *x = (const uint16_t *)(g->a + k * STEP_BYTES +
+                                                       i / SIDE * TILE_BYTES + i % SIDE * 64);
+                const uint16_t *y = (const uint16_t *)(g->b + k * STEP_BYTES +
+                                                       j / SIDE * TILE_BYTES + j % SIDE * 4);
+                if (tiles) s = model_tile(x, y, 2 * SIDE, s);
+                for (int p = 0; p < STEP / 2 && !tiles; p++)
+                    s = model_pair(y + p * 2 * SIDE, x + 2 * p, s);
+            }
+            *sum = s;
+        }
+}
+
+static void square_model_tiles(const square_args *g)
+{
+    square_by_model(true, g);
+}
+
+static void square_model_pairs(const square_args *g)
+{
+    square_by_model(false, g);
+}
+
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+/* ---- VDPBF16PS: eight rows at a time ---- */
+
+static inline __attribute__((always_inline, target("avx512bf16"))) void
+pairs_rows(const square_args *g, const int first, const int columns)
+{
+    enum { ROWS = 8 };
+    float *sums = g->sums + first / SIDE * 2 * SIDE * SIDE + first % SIDE * SIDE;
+    const uint8_t *a = g->a + first / SIDE * TILE_BYTES + first % SIDE * 64, *b = g->b;
+    __m512 x[ROWS][2];
+    UNROLL
+    for (int i = 0; i < ROWS; i++) UNROLL
+    for (int v = 0; v < columns; v++)
+        x[i][v] = g->acc ? _mm512_loadu_ps(sums + v * SIDE * SIDE + i * SIDE) : _mm512_setzero_ps();
+    for (int64_t k = 0; k < g->steps; k++, a += STEP_BYTES, b += STEP_BYTES)
+        for (int p = 0; p < STEP / 2; p++) {
+            __m512i y[2];
+            UNROLL
+            for (int v = 0; v < columns; v++)
+                y[v] = _mm512_loadu_si512(b + v * TILE_BYTES + p * 64);
+            UNROLL
+            for (int i = 0; i < ROWS; i++) {
+                int pair;
+                memcpy(&pair, a + i * 64 + p * 4, sizeof pair);
+                UNROLL
+                for (int v = 0; v < columns; v++)
+                    x[i][v] = _mm512_dpbf16_ps(x[i][v], (__m512bh)y[v],
+                                               (__m512bh)_mm512_set1_epi32(pair));
+            }
+        }
+    UNROLL
+    for (int i = 0; i < ROWS; i++) UNROLL
+    for (int v = 0; v < columns; v++) _mm512_storeu_ps(sums + v * SIDE * SIDE + i * SIDE, x[i][v]);
+}
+
+static __attribute__((target("avx512bf16"))) void square_pairs(const square_args *g)
+{
+    for (int i = 0; i < (g->upper ? SIDE : LINES); i += 8) {
+        if (g->left) pairs_rows(g, i, 1);
+        else pairs_rows(g, i, 2);
+    }
+}
+
+/* ---- TDPBF16PS: accumulators 0 to 3, tiles of A 4 and 5, of B 6 and 7 ---- */
+
+#define WITH_TILES __attribute__((target("amx-tile,amx-bf16")))
+
+static const struct {
+    uint8_t palette, start, zero[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_shapes __attribute__((aligned(64))) = {
+    .palette = 1,
+    .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+    .rows = {SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE},
+};
+
+static WITH_TILES void tiles_open(void)
+{
+    _tile_loadconfig(&tile_shapes);
+}
+
+static WITH_TILES void tiles_close(void)
+{
+    _tile_release();
+}
+
+#define SQUARE (SIDE * SIDE)
+
+static inline __attribute__((always_inline)) WITH_TILES void
+tiles_run(const square_args *g, const bool upper, const bool left)
+{
+    const uint8_t *a = g->a, *b = g->b;
+    float *sums = g->sums;
+    __asm__ volatile("" ::: "memory"); /* gcc's tile loads do not say that they read memory */
+    if (g->acc) {
+        _tile_loadd(0, sums, 64);
+        if (!left) _tile_loadd(1, sums + SQUARE, 64);
+        if (!upper) _tile_loadd(2, sums + 2 * SQUARE, 64);
+        if (!upper && !left) _tile_loadd(3, sums + 3 * SQUARE, 64);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int64_t k = 0; k < g->steps; k++, a += STEP_BYTES, b += STEP_BYTES) {
+        _tile_loadd(4, a, 64);
+        _tile_loadd(6, b, 64);
+        if (!left) _tile_loadd(7, b + TILE_BYTES, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        if (!upper) _tile_loadd(5, a + TILE_BYTES, 64);
+        if (!left) _tile_dpbf16ps(1, 4, 7);
+        if (!upper) _tile_dpbf16ps(2, 5, 6);
+        if (!upper && !left) _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, sums, 64);
+    if (!left) _tile_stored(1, sums + SQUARE, 64);
+    if (!upper) _tile_stored(2, sums + 2 * SQUARE, 64);
+    if (!upper && !left) _tile_stored(3, sums + 3 * SQUARE, 64);
+}
+
+static WITH_TILES void square_tiles(const square_args *g)
+{
+    if (g->upper && g->left) tiles_run(g, true, true);
+    else if (g->upper) tiles_run(g, true, false);
+    else if (g->left) tiles_run(g, false, true);
+    else tiles_run(g, false, false);
+}
+#endif
+
+#endif
