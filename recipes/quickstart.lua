@@ -42,7 +42,7 @@ local LONGEST_ANSWER <const> = 24
 local PIECE <const> = 64 -- of pretraining text
 
 local run = pl.run.open(cfg)
-local stages = pl.stages.new(run)
+local stages = pl.stages.new(run, 9)
 
 local function first(list, n) return table.move(list, 1, math.min(n, #list), 1, {}) end
 

@@ -47,7 +47,7 @@ local questions = require("smollm.questions")
 local LONGEST <const> = 160 -- prompt, in tokens; with the template's own
 
 local run = pl.run.open(cfg)
-local stages = pl.stages.new(run)
+local stages = pl.stages.new(run, 5)
 
 -- 1. Questions ------------------------------------------------------------------------------------
 local rows = questions.read(cfg.questions)

@@ -84,7 +84,8 @@ local PIECE <const> = 128 -- of pretraining text, in tokens
 local SLOTS <const> = 128 -- answers generated at a time
 
 local run = pl.run.open(cfg)
-local stages = pl.stages.new(run)
+local _, n_curves = cfg.curve_kl_coefs:gsub("[^,%s]+", "")
+local stages = pl.stages.new(run, 7 + n_curves)
 
 local function first(list, n) return table.move(list, 1, math.min(n, #list), 1, {}) end
 

@@ -659,8 +659,12 @@ function Run:checkpoint(step, write, options) end
 function Run:checkpoints() end
 
 --- Close all files and give the folder free; more than once is fine.
----@param how? string # the state the run ends in ("stopped"); else "done" when its summary is written, "failed" when not
+---@param how? string # the state the run ends in; else "done" when its summary is written, "stopped" by Ctrl-C, "failed" otherwise
 function Run:close(how) end
+
+--- Tell those who look from outside which stage of a run of stages goes on.
+---@param stage { name: string, number: integer, of: integer } # `name` of its folder, "" before the first
+function Run:enter_stage(stage) end
 
 --- The journal so far: changes of keys, evals of attached sessions.
 ---@return table[] # a copy
@@ -3550,8 +3554,9 @@ pl.stages = {}
 
 --- The stages of a run.
 ---@param of perilune.Run # the run, opened
+---@param count? integer # how many folders of stages there will be, for those who look at the run
 ---@return perilune.Stages # with `seconds`: what each stage took, by the name of its folder
-function pl.stages.new(of) end
+function pl.stages.new(of, count) end
 
 --- Statistics of plain Lua lists: what tables and reports need, with honest intervals.
 ---

@@ -332,6 +332,13 @@ static int l_interrupt(lua_State *L)
     return host_interrupt_raise(L);
 }
 
+/* host.interrupted(): whether an interrupt is on its way out. */
+static int l_interrupted(lua_State *L)
+{
+    lua_pushboolean(L, host_interrupt_pending());
+    return 1;
+}
+
 /* host.idle(on): whether Ctrl-C is only noted, but for what host.call runs. Returns the former
 ** state. */
 static int l_idle(lua_State *L)
@@ -362,17 +369,12 @@ static int l_watch(lua_State *L)
 
 static int open_host(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"call", l_call},
-                                         {"graceful", l_graceful},
-                                         {"stopping", l_stopping},
-                                         {"words", l_words},
-                                         {"stop", l_stop},
-                                         {"attend", l_attend},
-                                         {"prompt", l_prompt},
-                                         {"interrupt", l_interrupt},
-                                         {"watch", l_watch},
-                                         {"idle", l_idle},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"call", l_call},           {"graceful", l_graceful},
+                                         {"stopping", l_stopping},   {"interrupted", l_interrupted},
+                                         {"words", l_words},         {"stop", l_stop},
+                                         {"attend", l_attend},       {"prompt", l_prompt},
+                                         {"interrupt", l_interrupt}, {"watch", l_watch},
+                                         {"idle", l_idle},           {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_pushstring(L, place.executable);
     lua_setfield(L, -2, "executable");

@@ -468,7 +468,7 @@ describe("a run", function()
     assert.is_truthy(out:find(folder .. ": process %d+ goes on by itself"), out)
     ending, out, err = perilune("attach", folder) -- waits for the first step
     assert.are.equal("exit 0", ending, err)
-    assert.is_truthy(out:find("^sft, step %d+ of 3000, "), out)
+    assert.is_truthy(out:find("^sft, [^ ]+/one, step %d+ of 3000, "), out)
     local client = wait_until(function() return talk.open(folder) end)
     fine(client, "pause")
     local at = fine(client, "status").step
@@ -496,11 +496,111 @@ describe("a run", function()
     assert.is_truthy(out:find("two  +stopped"), out)
     ending, _, err = perilune("stop", folder)
     assert.are.equal("exit 1", ending)
-    assert.is_truthy(err:find("does not run", 1, true), err)
+    local when = "%d%d%d%d%-%d%d%-%d%d %d%d:%d%d"
+    assert.matches(
+      "one was stopped, " .. when .. ", step %d+ of 3000, loss [%d.]+; %-%-resume",
+      err
+    )
+    local name = killed:match("[^/]+$")
+    _, _, err = perilune("stop", place .. "/tow")
+    assert.is_truthy(err:find("did you mean '" .. place .. "/" .. name .. "'?", 1, true), err)
+    _, _, err = perilune("stop", place .. "/nothing-like-it")
+    assert.is_truthy(err:find("; 'perilune runs' lists those there are", 1, true), err)
     ending, _, err = perilune("attach", folder)
     assert.are.equal("exit 1", ending)
     assert.is_truthy(err:find("nobody answers for", 1, true), err)
     client:close()
+  end)
+
+  -- A run of two stages, both sft, which waits for a file before each.
+  local function staged(folder)
+    local recipe = scratch.write(
+      scratch.path() .. ".lua",
+      ([[
+local pl = require("perilune")
+local run = pl.run.open(pl.config { name = "two", { steps = 600, "of a stage" } })
+local stages = pl.stages.new(run, 2)
+for _, name in ipairs { "first", "second" } do
+  local go = run.dir .. "." .. name
+  while not pl.files.read(go) do require("perilune.core").system.sleep(0.01) end
+  stages:stage(%q, name, name, { model = %q, dataset = %q, num_train_epochs = run.cfg.steps })
+end
+run:summary {}
+run:close()
+]]):format(lfs.currentdir() .. "/recipes/sft.lua", w.model, w.demos)
+    )
+    local command = { world.program, "run", recipe, "--output_dir", folder, "--quiet" }
+    return command, function(name) scratch.write(folder .. "." .. name, "") end
+  end
+
+  it("of stages is listed with its stage, and crashed when it was killed", function()
+    local place = scratch.folder()
+    local folder = place .. "/one"
+    local command, let = staged(folder)
+    local pid = begin(command, folder)
+    wait_until(function() return scratch.there(folder .. "/status.json") end)
+    local _, out = perilune("runs", place)
+    assert.matches("\n%S+/one  +running", out)
+    assert.is_nil(out:find("stage", 1, true), out)
+    let("first")
+    local client = wait_until(function() return talk.open(folder) end)
+    fine(client, "pause")
+    _, out = perilune("runs", place)
+    assert.matches("\n%S+/one  +paused  +stage 1/2", out)
+    assert.matches("\n%S+/one/first  +paused", out)
+    system.kill(pid, 9)
+    system.wait(pid)
+    client:close()
+    _, out = perilune("runs", place)
+    assert.matches("\n%S+/one  +died  +stage 1/2", out)
+    local ending, _, err = perilune("stop", folder)
+    assert.are.equal("exit 1", ending)
+    local when = "%d%d%d%d%-%d%d%-%d%d %d%d:%d%d"
+    local text = "/one has crashed: its process was killed, or the machine went down, "
+    assert.matches(text .. when .. ", in stage first %(1 of 2%)", err)
+  end)
+
+  it("of stages is attached to, watched and stopped in the stage that goes on", function()
+    local place = scratch.folder()
+    local folder = place .. "/one"
+    local command, let = staged(folder)
+    command[#command + 1] = "--steps"
+    command[#command + 1] = "1"
+    local pid = begin(command, folder)
+    let("first")
+    wait_until(function() return scratch.there(folder .. "/first/summary.json") end)
+    local status = pl.json.decode(scratch.read(folder .. "/status.json"))
+    assert.are.same({ name = "first", number = 1, of = 2 }, status.stage)
+    local ending, _, err = perilune("stop", folder .. "/first")
+    assert.are.equal("exit 1", ending)
+    assert.matches("/one/first has finished, .*, step %d+ of %d+, loss ", err)
+    let("second")
+    system.wait(pid)
+    local _, out = perilune("runs", place)
+    assert.matches("\n%S+/one  +done", out)
+    assert.is_nil(out:find("stage", 1, true), out)
+
+    command[#command] = "600"
+    command[#command + 1] = "--overwrite_output_dir"
+    for _, name in ipairs { "first", "second" } do
+      os.remove(folder .. "." .. name)
+    end
+    pid = begin(command, folder)
+    let("first")
+    let("second")
+    wait_until(function() return scratch.there(folder .. "/first/control.sock") end)
+    ending, out, err = perilune("attach", folder)
+    assert.are.equal("exit 0", ending, err)
+    local greeting = "sft, " .. folder .. "/first, step "
+    assert.are.equal(greeting, out:sub(1, #greeting))
+    ending, out, err = perilune("stop", folder)
+    assert.are.equal("exit 0", ending, err)
+    local goes_on = " is stopped; --resume goes on from " .. folder .. "/first/checkpoint-"
+    assert.is_truthy(out:find(folder .. goes_on, 1, true), out)
+    system.wait(pid)
+    _, out = perilune("runs", place)
+    assert.matches("\n%S+/one  +stopped  +stage 1/2", out)
+    assert.matches("\n%S+/one/first  +stopped", out)
   end)
 
   it("can be attached to from a pipe", function()
@@ -517,7 +617,8 @@ describe("a run", function()
     )
     assert.are.equal("exit 0", how .. " " .. code)
     local first, rest = scratch.read(input .. ".out"):match("^([^\n]*)\n(.*)$")
-    assert.is_truthy(first:find(("^sft, step %d of 15, paused, "):format(at)), first)
+    local greeting = ("sft, %s, step %d of 15, paused, "):format(folder, at)
+    assert.are.equal(greeting, first:sub(1, #greeting))
     assert.are.equal(
       (
         "weight_decay: 0 -> 0.25 from step %d on\n1\n2\n"

@@ -46,8 +46,9 @@ end
 
 local function status_text(value)
   local lines = {
-    ("%s, step %d%s, %s, %s"):format(
+    ("%s, %s, step %d%s, %s, %s"):format(
       value.name,
+      value.folder,
       value.step,
       value.total and " of " .. value.total or "",
       value.state,
@@ -234,6 +235,7 @@ local function session(line, reply)
   local at = reply.value
   show(status_text {
     name = at.name,
+    folder = at.folder,
     step = at.step,
     total = at.total,
     state = at.state,
@@ -253,7 +255,11 @@ local function connect(folder)
   while true do
     local line, message = talk.open(folder)
     if line or not survey.process(folder) then return line, message end
-    if not said then io.stderr:write("waiting for the run to begin its first step ...\n") end
+    if not said then
+      local stage = survey.look(folder).stage
+      local what = stage and "a stage" or "the run"
+      io.stderr:write(("waiting for %s to begin its first step ...\n"):format(what))
+    end
     said = true
     if not core.system.sleep(LOOK) then return nil, "interrupted" end
   end

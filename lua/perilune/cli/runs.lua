@@ -1,8 +1,9 @@
 --- `perilune runs [FOLDER...]`: the runs there are, with state, step, figures and time left.
 --
 -- FOLDER is a run or holds runs, in folders of its folders too; without one it is runs/. Stages
--- stand under their run. The state is running, paused, done, stopped (by a signal or `perilune
--- stop`), failed (an error) or died (killed, or the machine went down).
+-- stand under their run, which shows in place of a step which stage of how many goes on. The state
+-- is running, paused, done, stopped (by a signal or `perilune stop`), failed (an error) or died
+-- (killed, or the machine went down).
 
 local format = require("perilune.base.format")
 local lfs = require("lfs")
@@ -17,6 +18,10 @@ local function figure(value) return value and format.number(value) or "" end
 local function cells(it)
   local step = it.step and tostring(it.step) or ""
   if it.step and it.total then step = ("%d/%d"):format(it.step, it.total) end
+  local stage = it.stage
+  if stage and stage.number > 0 and it.state ~= "done" then
+    step = ("stage %d%s"):format(stage.number, stage.of and "/" .. stage.of or "")
+  end
   return {
     format.safe(it.folder),
     it.state,

@@ -19,11 +19,46 @@ end
 
 -- What there is to go on from: the newest checkpoint of the run, or of the stage that went on last.
 local function newest(folder)
+  local at = survey.look(folder).stage
   local latest = run.latest(folder)
+  if at and at.name ~= "" then return run.latest(folder .. "/" .. at.name) or latest end
   for _, stage in ipairs(survey.beneath(folder)) do
     latest = run.latest(stage) or latest
   end
   return latest
+end
+
+-- What is known of a run that does not go on, as a sentence.
+local function tell_ended(folder)
+  local it = survey.look(folder)
+  local ends = {
+    done = "has finished",
+    stopped = "was stopped",
+    failed = "has failed",
+    died = "has crashed: its process was killed, or the machine went down",
+  }
+  local parts = { ends[it.state] or "is no run that could be stopped" }
+  if it.time then parts[1] = parts[1] .. os.date(", %Y-%m-%d %H:%M", it.time) end
+  local stage = it.stage
+  if stage and it.state ~= "done" then
+    parts[#parts + 1] = stage.number == 0 and "before its first stage"
+      or ("in stage %s (%d%s)"):format(
+        stage.name,
+        stage.number,
+        stage.of and " of " .. stage.of or ""
+      )
+  elseif it.step then
+    parts[#parts + 1] = ("step %d%s"):format(it.step, it.total and " of " .. it.total or "")
+  end
+  for _, name in ipairs { "score", "kl", "loss" } do
+    if it[name] then parts[#parts + 1] = ("%s %s"):format(name, format.number(it[name])) end
+  end
+  local goes_on = it.state ~= "done" and newest(folder)
+  return ("%s %s%s"):format(
+    folder,
+    table.concat(parts, ", "),
+    goes_on and "; --resume goes on from " .. goes_on.path or ""
+  )
 end
 
 return function(args)
@@ -41,7 +76,7 @@ return function(args)
   local folder, message = talk.folder(name)
   if not folder then return fail("%s", message) end
   local pid = survey.process(folder)
-  if not pid then return fail("%s does not run", folder) end
+  if not pid then return fail("%s", format.safe(tell_ended(folder))) end
   local ok
   ok, message = core.system.kill(pid, now and 9 or 15)
   if not ok then return fail("%s", message) end

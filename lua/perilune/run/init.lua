@@ -559,6 +559,13 @@ function Run:tell_edits(texts)
   end
 end
 
+--- Tell those who look from outside which stage of a run of stages goes on.
+-- @tparam {name=string,number=integer,of=integer} stage `name` of its folder, "" before the first
+function Run:enter_stage(stage)
+  self.stage = stage
+  live.write_status(self, "running", stage)
+end
+
 --- Take the saved values of the recipe's config block now.
 -- @treturn string what was changed
 function Run:reload()
@@ -582,13 +589,13 @@ local function tell_profile(self)
 end
 
 --- Close all files and give the folder free; more than once is fine.
--- @tparam ?string how the state the run ends in ("stopped"); else "done" when its summary is
---   written, "failed" when not
+-- @tparam ?string how the state the run ends in; else "done" when its summary is written,
+--   "stopped" by Ctrl-C, "failed" otherwise
 function Run:close(how)
   tell_profile(self)
-  if self.begun and self.lock then
-    how = how or self.finished and "done" or "failed"
-    live.write_status(self, how)
+  if (self.begun or self.stage) and self.lock then
+    how = how or self.finished and "done" or host.interrupted() and "stopped" or "failed"
+    live.write_status(self, how, self.stage)
     if self.events then pcall(self.events.ended, self.events, how) end -- also on a full disk
     if self.control then self.control:close(how) end
     self.control = nil
@@ -630,7 +637,6 @@ Run.__close = function(self, err)
   close(self)
 end
 Run.__gc = Run.abandon
-Run.__tostring = function(self) return ("run in %s, %d rows"):format(self.dir, #self.history) end
 
 function Run:__tostring()
   return ("run in %s, %s, %d rows of metrics"):format(

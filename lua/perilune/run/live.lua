@@ -232,13 +232,15 @@ end
 --- Writes status.json: what a run does, for those who look from outside.
 -- @tparam Run run
 -- @tparam string state "running", "paused", "ending", "stopped", "done" or "failed"
-function live.write_status(run, state)
+-- @tparam ?{name=string,number=integer,of=integer} stage of a run of stages: the one that goes on
+function live.write_status(run, state, stage)
   local about = config.describe(run.cfg)
   run.state = state
   local ok, message = files.write_json(run.dir .. "/status.json", {
     state = state,
     name = about.name,
     total = about.steps,
+    stage = stage,
     pid = core.system.pid(),
     host = core.system.hostname(),
     time = core.system.realtime(),

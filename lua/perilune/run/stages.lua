@@ -31,12 +31,22 @@ Stages.__name = "stages"
 
 --- The stages of a run.
 -- @tparam Run of the run, opened
+-- @tparam ?integer count how many folders of stages there will be, for those who look at the run
 -- @treturn Stages with `seconds`: what each stage took, by the name of its folder
-function stages.new(of)
+function stages.new(of, count)
   if origin.trial then
     error("a recipe of several stages has no plan of its own: plan sft, reward and ppo", 0)
   end
-  return setmetatable({ run = of, dir = of.dir, cfg = of.cfg, seconds = {} }, Stages)
+  of:enter_stage { name = "", number = 0, of = count }
+  return setmetatable({
+    run = of,
+    dir = of.dir,
+    cfg = of.cfg,
+    seconds = {},
+    count = count,
+    numbers = {}, -- of the folders, in the order in which they began
+    begun = 0,
+  }, Stages)
 end
 
 --- A heading on the terminal, unless the run is quiet.
@@ -66,6 +76,15 @@ function Stages:write(name, content)
   return path
 end
 
+-- Notes that the stage of a folder begins.
+local function enter(self, folder)
+  if not self.numbers[folder] then
+    self.begun = self.begun + 1
+    self.numbers[folder] = self.begun
+  end
+  self.run:enter_stage { name = folder, number = self.numbers[folder], of = self.count }
+end
+
 --- Runs a recipe in a folder of the run.
 -- @tparam string recipe its name or path, as for config.run_recipe
 -- @tparam string folder its name
@@ -88,6 +107,7 @@ function Stages:stage(recipe, folder, title, settings)
   else
     all.overwrite_output_dir = true
   end
+  enter(self, folder)
   local began = system.monotonic()
   local result = config.run_recipe(recipe, all)
   collectgarbage() -- the models of a stage go with it, before the next loads its own

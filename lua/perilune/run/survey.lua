@@ -44,6 +44,17 @@ function survey.beneath(folder)
   return list
 end
 
+--- The runs that stand right in a folder.
+-- @tparam string folder
+-- @treturn {string,...} paths
+function survey.near(folder)
+  local list = {}
+  for _, path in ipairs(folders_in(folder)) do
+    if is_run(path) then list[#list + 1] = path end
+  end
+  return list
+end
+
 --- A folder, when it is a run, and the runs beneath it.
 -- @tparam string folder
 -- @treturn {string,...}
@@ -51,6 +62,22 @@ function survey.runs(folder)
   local list = survey.beneath(folder)
   if is_run(folder) then table.insert(list, 1, folder) end
   return list
+end
+
+-- When a run last wrote of itself: the newest of its files and of those of its stages.
+local function last_word(folder)
+  local newest
+  local function look(path)
+    for _, name in ipairs { "status.json", "metrics.jsonl", "summary.json" } do
+      local at = lfs.attributes(path .. "/" .. name, "modification")
+      if at and (not newest or at > newest) then newest = at end
+    end
+  end
+  look(folder)
+  for _, path in ipairs(folders_in(folder)) do
+    if is_run(path) then look(path) end
+  end
+  return newest
 end
 
 -- The last rows of a run's metrics.
@@ -108,21 +135,41 @@ function survey.note_stop(folder)
   files.write_json(folder .. "/status.json", status)
 end
 
+-- The stage of a run of stages: nil for a run of steps.
+local function stage_of(status)
+  local stage = status.stage
+  if type(stage) ~= "table" or type(stage.name) ~= "string" then return nil end
+  local number = math.tointeger(stage.number)
+  return number and { name = stage.name, number = number, of = math.tointeger(stage.of) }
+end
+
+-- A run of stages is paused when its stage is.
+local function state_with_stage(folder, state, stage)
+  if state ~= "running" or not stage or stage.name == "" then return state end
+  local status = files.read_json(folder .. "/" .. stage.name .. "/status.json")
+  local paused = type(status) == "table" and status.state == "paused"
+  return paused and "paused" or state
+end
+
 --- How a run is.
 -- @tparam string folder
 -- @treturn table `folder`, `name` of its recipe, `state` as survey.state has it, `pid`, `step`,
---   `total`, `score`, `kl`, `loss`, `seconds` it took, `left`: seconds to its end at the present
---   pace; what is not known is nil
+--   `total`, `stage` of a run of stages ({name, number, of}), `score`, `kl`, `loss`, `seconds` it
+--   took, `left`: seconds to its end at the present pace, `time` of the last word of it, in seconds
+--   since 1970; what is not known is nil
 function survey.look(folder)
   local status = files.read_json(folder .. "/status.json")
   if type(status) ~= "table" then status = {} end
   local pid, rows = survey.process(folder), last_rows(folder)
   local last = rows[#rows] or {}
+  local stage = stage_of(status)
   local it = {
     folder = folder,
     name = status.name,
-    state = survey.state(folder, status, pid),
+    state = state_with_stage(folder, survey.state(folder, status, pid), stage),
     pid = pid,
+    stage = stage,
+    time = last_word(folder),
     step = math.tointeger(last.step),
     total = math.tointeger(status.total),
     score = last_of(rows, "objective/scores") or last_of(rows, "eval_score"),

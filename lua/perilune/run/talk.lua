@@ -10,6 +10,8 @@
 local core = require("perilune.core")
 local json = require("perilune.base.json")
 local lfs = require("lfs")
+local nearest = require("perilune.base.nearest")
+local survey = require("perilune.run.survey")
 
 local talk = {}
 
@@ -21,6 +23,21 @@ local Talk = {}
 Talk.__index = Talk
 Talk.__name = "talk"
 
+-- The run whose name is nearest to one that is not there, as it may be given: by its path, or by
+-- its name in runs/.
+local function nearby(name)
+  local names = {}
+  for _, path in ipairs(survey.runs("runs")) do
+    names[#names + 1] = path:gsub("^runs/", "")
+    names[#names + 1] = path
+  end
+  local place = name:match("^(.+)/[^/]*$") or "."
+  for _, path in ipairs(lfs.attributes(place, "mode") and survey.near(place) or {}) do
+    names[#names + 1] = path:gsub("^%./", "")
+  end
+  return nearest.find(name, names)
+end
+
 --- The folder of a run: as named, or so named in runs/.
 -- @tparam string name
 -- @treturn ?string
@@ -30,8 +47,13 @@ function talk.folder(name)
   for _, path in ipairs { plain, "runs/" .. plain } do
     if lfs.attributes(path, "mode") == "directory" then return path end
   end
+  local meant = nearby(plain)
+  local text = "there is no run '%s', here or in runs/; %s"
   return nil,
-    ("there is no run '%s', here or in runs/; 'perilune runs' lists those there are"):format(plain)
+    text:format(
+      plain,
+      meant and ("did you mean '%s'?"):format(meant) or "'perilune runs' lists those there are"
+    )
 end
 
 -- The folder itself and those of its stages.
