@@ -474,9 +474,9 @@ describe("docs", function()
       local name = file:match("^(%w+)%.lua$")
       assert.truthy(not name or recipes:find("%f[%w]" .. name .. "%f[%W]"), name)
     end
-    local sources = assert(io.popen("grep -rho 'getenv(\"PERILUNE_[A-Z_]*' engine lua"))
+    local sources = assert(io.popen("grep -rho 'getenv(\"PERILUNE_[A-Z0-9_]*' engine lua"))
     for line in sources:lines() do
-      local name = line:match("PERILUNE_[A-Z_]+")
+      local name = line:match("PERILUNE_[A-Z0-9_]+")
       assert.truthy(page:find(".It Ev " .. name .. "\n", 1, true), name)
     end
     sources:close()
