@@ -11,18 +11,18 @@
 local AdamW = {}
 
 --- Sets the number of steps taken, as a checkpoint has it.
----@param steps integer
+---@param steps integer # that were taken, 0 or more
 function AdamW:set_steps(steps) end
 
 --- The moments as tensors `m` and `v`, and the number of `steps` taken.
----@return { m: perilune.Tensor, v: perilune.Tensor, steps: integer } # the tensors are the live moments
+---@return { m: perilune.Tensor, v: perilune.Tensor, steps: integer } # the live moments `m` and `v`, each [n] in the order of the block's flat weights, and `steps` taken
 function AdamW:state() end
 
---- One step on the gradients of the block.
----@param given table|perilune.Config # a table with `lr`, `beta1`, `beta2`, `eps`, `tf_eps`, `weight_decay` and `max_grad_norm`, or a config with the rows of perilune.config.adam
----@param step? integer # of the config's schedules
+--- One step on the gradients of the block. Raises when the rate is missing or an option is unknown.
+---@param given table|perilune.Config # a table of `lr` (required) the rate of this step, `beta1` (0.9), `beta2` (0.95), `eps` (1e-8), `tf_eps` (false: ε is added to the corrected root of v; true: to the root before the bias correction, as in TensorFlow), `weight_decay` (0; of parameters with 2 axes or more) and `max_grad_norm` (0: gradients are not clipped); or a config with the rows of `pl.config.adam`
+---@param step? integer # of the run, from 1: what the config's schedules are asked for; with a config alone
 ---@param rate? perilune.Schedule # another schedule of the config for the learning rate (default: given.learning_rate)
----@return table # `grad_norm` before clipping; `skipped` when a gradient was not finite
+---@return table # `grad_norm` before clipping; `skipped`: a gradient was not finite, and nothing was changed
 function AdamW:step(given, step, rate) end
 
 --- Drops the gradients of all parameters, as before the next backward pass.
@@ -49,7 +49,7 @@ local Agreement = {}
 function Agreement:add(rankings) end
 
 --- What was found.
----@return table # `pairwise`, `strict`, `alpha` (nil when nobody judged what another did), `tie_rate`, `sets`, `shared_sets`, `rankings`, `judgements`, and `labelers`: a list of `{labeler, rankings, tie_rate, agreement (with the others)}`, sorted by name
+---@return table # fractions from 0 to 1, nil when nobody judged what another did: `pairwise`, `strict` and `alpha` (which may be below 0); `tie_rate`, a fraction of the judgements; counts: `compared` (judgements), `sets`, `shared_sets`, `rankings`, `judgements`; and `labelers`: a list of {labeler =, rankings =, tie_rate =, agreement = (with the others, a fraction)}, sorted by name
 function Agreement:result() end
 
 --- Counts the judgements of one pair of answers.
@@ -103,19 +103,19 @@ local BatchPart = {}
 local Check = {}
 
 --- Warns of trained answers that are empty or blank: from them a model learns to say nothing.
----@param sequences table
----@param masks table
+---@param sequences integer[][] # token ids of each
+---@param masks integer[][] # of each token 1 or 0
 function Check:answers(sequences, masks) end
 
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
 --- and so the KL to a reference of the same weights exactly 0.
 ---@param policy perilune.Model
----@param roll table # as perilune.learn.rollout makes it, with `reference`
----@param opts table # `temperature`
+---@param roll perilune.Rollout # with `reference`
+---@param opts table # `temperature` (1) that was sampled with
 function Check:first_batch(policy, roll, opts) end
 
 --- Prints what became of the rows of each data set: rows in are used, or left out for a reason.
----@param sets table # {key of the recipe = set of perilune.data, or nil or false}
+---@param sets table<string, any> # data sets (ExampleSet and so on) by the key of the recipe; false: there is none
 function Check:rows(sets) end
 
 --- Prints a line, unless the run is quiet.
@@ -128,7 +128,7 @@ function Check:say(text, ...) end
 function Check:settings(iterations) end
 
 --- Prints the numbers that say how the run is cut, and what memory the models take.
----@param list table # of {name, number}
+---@param list [string, any][] # of {name, number}
 function Check:sizes(list) end
 
 --- How long the run will take, from a forward over the first batch that is timed here.
@@ -137,8 +137,8 @@ function Check:time(cost) end
 
 --- Trained tokens of the first batch: none is an error, an untrained end token a warning; shows one
 --- sequence with the trained part marked.
----@param sequences table[] # lists of token ids
----@param masks table[] # for each sequence a list of 1 or 0
+---@param sequences integer[][] # token ids of each
+---@param masks? ((integer|boolean)[])[] # of each token 1 or 0: is it trained? nil: all but the first
 function Check:tokens(sequences, masks) end
 
 --- Prints a warning and keeps it.
@@ -251,6 +251,17 @@ function Config:to_table() end
 ---@field code boolean? # (false) it names a file that is run, and is never taken out of a run folder
 local ConfigRow = {}
 
+--- Training examples of a data set.
+---@class perilune.ExampleSet
+---@field sequences integer[][] # token ids of each
+---@field masks integer[][] # of each token 1 or 0: is it trained?
+---@field rows perilune.Row[] # where they came from
+---@field lengths integer[] # tokens of each
+---@field trained integer # tokens that are trained, of all
+---@field counts perilune.RowCounts # of its rows
+---@field key string # hash of the data and of what it is read with
+local ExampleSet = {}
+
 --- How answers are drawn. What each option is when it is left out stands in brackets.
 ---@class perilune.GenerateOptions
 ---@field max_tokens integer? # (64) new tokens of an answer at most, at least 1
@@ -270,22 +281,78 @@ local ConfigRow = {}
 ---@field reuse boolean? # (false) for one answer to one prompt whose beginning the last such call may have left in the cache: it is not run again; the weights must be the same as then
 local GenerateOptions = {}
 
+--- How a file is read. What each option is when it is left out stands in brackets.
+---@class perilune.IngestOptions
+---@field format string? # ("auto") a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh", "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena", "webgpt", "chatgpt", "label_studio")
+---@field fields (table<string, string|integer>|function)? # (by their usual names) where fields of a row stand, {prompt = "text", user_id = "meta.user"}: a field's name, "a.b" for nested ones, or the number of a column of a CSV without a header; or (record) -> row, or nil, reason, and whether it is skipped
+---@field pattern string? # ("[time] <user> text", or as HexChat writes them) a line of a chat log: the words time, user, organisation and text stand for what is read
+---@field skip [string, string][]? # (joins, parts, actions and notices) lines of a chat log that are no messages: {Lua pattern, reason}
+---@field day string? # (in the file's name) day of a chat log, "2024-05-31"
+---@field date_order string? # (none: such a date is left out, and noted) "day_first" or "month_first": how 05/06/2024 is meant
+---@field encoding string? # (UTF-8; UTF-16 is told by its mark) "latin1": Windows-1252
+---@field source string? # (the form's, else "api") of rows that do not say
+---@field labeler string? # (none) of rows that do not say
+---@field organisation string? # (none) of rows that do not say
+---@field answers string? # (as the records tell) whose the answers are: "person", or "model" for the logs of a deployed model, whose answers are no demonstrations
+---@field extra boolean? # (true) keep other small fields of a record
+---@field delimiter string? # (found in the first line) of a CSV
+---@field header boolean? # (true, unless `fields` are numbers) a CSV's first line names its columns
+---@field max_bytes integer? # (16 MB) bytes of a line; a longer one is bad
+---@field max_json_bytes integer? # (256 MB) bytes of a file that is one JSON value
+---@field strict boolean? # (false) a bad record is an error, "file:line: reason", and nothing of the file is stored
+---@field limit integer? # (none) so many rows, then stop; the next call of `ingest.file` goes on
+---@field on_bad function? # (none) of `ingest.rows`: (line, reason, excerpt), told of bad records
+---@field on_skip function? # (none) of `ingest.rows`: (line, reason), told of skipped records
+---@field progress function? # (none) of `ingest.file`: (result), called after each transaction
+---@field replaced boolean? # (false) of `ingest.file`: a file with new content under an old path is a new one
+---@field wanted string? # (all) of `ingest.file`: "demonstrations" or "rankings"; rows of prompts alone are noted
+local IngestOptions = {}
+
+--- What came of reading a file, this time.
+---@class perilune.IngestResult
+---@field records integer # there were, of which `used` gave rows, `bad` and `skipped` none
+---@field used integer # records
+---@field rows integer # of the records, of which there are `demonstrations` and `rankings`
+---@field demonstrations integer # rows
+---@field rankings integer # rows
+---@field bad integer # records
+---@field bad_reasons table<string, integer> # records by reason
+---@field skipped integer # records
+---@field reasons table<string, integer> # skipped records by reason
+---@field partly integer # records that gave rows and are bad in part
+---@field notes table<string, integer> # what was left out of good rows: how often
+---@field already integer # rows that were there from this file before
+---@field bytes integer # of the file
+---@field seconds number # it took
+---@field says string # what the file was taken for
+---@field source_id integer # of the store
+---@field finished boolean # whether the end of the file was reached
+local IngestResult = {}
+
 --- Who scores answers.
 ---@class perilune.Judge
----@field model perilune.Model? # when it is one
+---@field model perilune.Model? # the reward model; nil: a function judges
 local Judge = {}
 
---- Scores of a rollout.
----@param roll table # of perilune.learn.rollout
----@param prompts table # list of {tokens =, row =}, one for each answer
+--- Scores of a rollout. Raises when the reward function fails, or gives other than one finite
+--- number an answer.
+---@param roll perilune.Rollout # as of `rollout.new`
+---@param prompts perilune.Prompt[] # one for each answer
 ---@return number[] # one for each answer
 function Judge:score(roll, prompts) end
 
 --- What a reward function is given.
----@param roll table # of perilune.learn.rollout
----@param prompts table[] # {tokens =, row =}, one for each answer
----@return table # `prompts`, `answers` (texts), `rows`, `ended` (booleans)
+---@param roll perilune.Rollout # as of `rollout.new`
+---@param prompts perilune.Prompt[] # one for each answer
+---@return { prompts: table, answers: table, rows: table, ended: table } # lists of texts (`prompts`, `answers`), of `rows` and of booleans (`ended`), one for each answer
 function Judge:texts(roll, prompts) end
+
+--- Which languages stay. What each option is when it is left out stands in brackets.
+---@class perilune.LanguageOptions
+---@field keep string[]? # ({"en"}) codes of the languages that stay, ISO 639-1
+---@field min_confidence number? # (0.8) below this a language counts as unknown, 0 to 1
+---@field unknown string? # ("keep") or "drop": rows whose language is unknown
+local LanguageOptions = {}
 
 --- How a model is loaded. What each option is when it is left out stands in brackets.
 ---@class perilune.LoadOptions
@@ -306,33 +373,48 @@ local LoadOptions = {}
 ---@field count integer # N
 local LossPlaces = {}
 
---- A matcher.
+--- Finds and masks personal data.
 ---@class perilune.Matcher
 local Matcher = {}
 
 --- Find personal data in a text.
----@param text string
----@return { kind: string, first: integer, last: integer }[] # in order, without overlap
+---@param text string # of any length, UTF-8
+---@return { kind: string, first: integer, last: integer }[] # in order, without overlap; bytes from 1, both included
 function Matcher:find(text) end
 
 --- Put placeholders such as [NAME] for the personal data of a text.
----@param text string
+---@param text string # of any length, UTF-8
 ---@return string
 ---@return table<string, integer> # how many of each kind; empty when there are none
 function Matcher:mask(text) end
 
---- A matcher.
----@param options? table # kinds list, all by default; names list of names that always count; users list of user names; users_by_use list of those users that count anywhere though they are words
+--- A matcher. Raises for a kind that is not known.
+---@param options? perilune.MatcherOptions # what it looks for
 ---@return perilune.Matcher
 function Matcher:new(options) end
+
+--- What a matcher looks for. What each option is when it is left out stands in brackets.
+---@class perilune.MatcherOptions
+---@field kinds string[]? # (all) of `personal.kinds`
+---@field names string[]? # (none) names that always count
+---@field users string[]? # (none) user names
+---@field users_by_use string[]? # (none) those of `users` that count anywhere though they are words
+local MatcherOptions = {}
+
+--- A message of a conversation.
+---@class perilune.Message
+---@field role string # "system", "user" or "assistant"; a template that is Jinja text may know others
+---@field content string? # its text; nil when it calls tools and says nothing
+---@field weight number? # of an assistant's: 0 is not trained (nil: it is)
+local Message = {}
 
 --- Sums and weights of named figures.
 ---@class perilune.Meter
 local Meter = {}
 
 --- Adds a figure.
----@param name string
----@param value number
+---@param name string # of the figure
+---@param value number # of it
 ---@param weight? number # how many things it stands for (default: 1)
 function Meter:add(name, value, weight) end
 
@@ -343,7 +425,7 @@ function Meter:result() end
 --- A model.
 ---@class perilune.Model
 ---@field config table<string, any> # as in config.json
----@field spec table # what the decoder is told: `layers`, `width`, `heads`, `kv_heads`, `head_dim`, `vocab`, `context` (tokens) and whatever else tells families apart
+---@field spec table # what the decoder is told: `layers`, `width` (channels), `heads`, `kv_heads`, `head_dim`, `vocab`, `context` (tokens) and whatever else tells families apart
 ---@field block perilune.ParameterBlock # what is trained, in one flat piece: all parameters, or those of adapters and heads
 ---@field weights table<string, perilune.Tensor> # the parameters by name, each in the shape that its file has: views into the block, or the base's
 ---@field dtype string # of the block: "float32" or "float64"
@@ -372,7 +454,7 @@ function Model:context() end
 
 --- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
 --- frozen base is shared, and what is trained copied.
----@param opts? table # `scalar_head`, `precision` (as this model's); `seed` (0) what new weights are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and none yet
+---@param opts? table # `scalar_head` and `precision` (as this model's); `seed` (0) what new weights are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and none yet
 ---@return perilune.Model # with a block of its own
 function Model:copy(opts) end
 
@@ -511,12 +593,23 @@ function ParameterBlock:unreached() end
 --- Drops all gradients.
 function ParameterBlock:zero_grad() end
 
+--- What counts as personal data, and what becomes of it. What each option is when it is left out
+--- stands in brackets.
+---@class perilune.PersonalDataOptions
+---@field action string? # ("mask") or "drop", or "flag": row.extra.personal_data = counts by kind
+---@field sides (boolean|string[])? # ({"train"}) whose rows are looked at, false for all; a row that is on no side yet is always looked at
+---@field kinds string[]? # (all) of `personal.kinds`
+---@field names string[]? # (none) names that always count
+---@field users (string[]|function)? # (none) user names, or a function that returns them, called once when the first row arrives
+---@field users_by_use string[]? # (none) those of `users` that count anywhere though they are words; `personal.users_by_use` tells which
+local PersonalDataOptions = {}
+
 --- What was measured.
 ---@class perilune.ProfileReport
 ---@field rows table[] # `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `bytes`, `least` (seconds at the limits), `example` (shapes of the longest call)
 ---@field stages table[] # `name`, `calls`, `seconds`, `nested` (in stages inside it), `ops`
----@field limits table # of perilune.base.processor
----@field seconds number
+---@field limits table<string, number> # of the machine, measured once and kept: `float32` and `bfloat16` (multiplications and additions a second), `read`, `copy` and `cache` (bytes a second), `cache_bytes`
+---@field seconds number # of the whole, seconds
 ---@field lost integer # single calls that the trace does not have
 local ProfileReport = {}
 
@@ -525,7 +618,7 @@ local ProfileReport = {}
 function ProfileReport:gaps() end
 
 --- Writes the single calls as a Chrome trace: stages in one row, what runs in them in another.
----@param path string
+---@param path string # of the file
 ---@return boolean? # true; nil when it cannot be written
 ---@return string? # message
 function ProfileReport:write_trace(path) end
@@ -538,12 +631,12 @@ local Progress = {}
 function Progress:finish() end
 
 --- The line as it is now, without its newline.
----@param finished? boolean
+---@param finished? boolean # true: with the time the loop took in place of the time left
 ---@return string
 function Progress:line(finished) end
 
 --- Write a message of its own line without tearing the progress line.
----@param text string
+---@param text string # of one line or several
 function Progress:print(text) end
 
 --- Tell how far the loop is.
@@ -552,59 +645,72 @@ function Progress:print(text) end
 ---@param order? string[] # of the figures, else the alphabet's
 function Progress:update(count, figures, order) end
 
+--- A prompt: an element of what `data.prompts` gives.
+---@class perilune.Prompt
+---@field tokens integer[] # token ids
+---@field row perilune.Row # where it came from
+local Prompt = {}
+
 --- Sequences of token ids, laid end to end.
 ---@class perilune.Ragged
 ---@field tokens perilune.Tensor # int32 [T], all tokens
 ---@field offsets perilune.Tensor # int32 [B+1], where sequences start; the last is T
 local Ragged = {}
 
+--- Ranked answers to one prompt: an element of what `data.ranked` gives.
+---@class perilune.RankedSet
+---@field sequences integer[][] # token ids of the prompt with each answer, K of them
+---@field ranks integer[] # of each; 1 is best
+---@field row perilune.Row # where they came from
+local RankedSet = {}
+
 --- A report that is being written.
 ---@class perilune.Report
 local Report = {}
 
---- Something to be warned of, such as the sentences of `perilune.run.health`.
+--- Something to be warned of, such as the sentences of `pl.health`.
 ---@param sentences string[] # none: nothing is shown
 ---@return perilune.Report # itself
 function Report:alarms(sentences) end
 
 --- What several models answer to the same prompts, side by side; the best score is marked.
----@param options table # `models` (names), `rows` (list of {prompt =, answers = {...}, scores = {...}}; an answer may be missing, scores may be)
+---@param options table # `models` (required) names; `rows` (required) list of {prompt =, answers = {...}, scores = {...}}; an answer may be missing, scores may be
 ---@return perilune.Report # itself
 function Report:answers(options) end
 
 --- A chart over the whole width: draw it with `width = 960`.
----@param svg string # of `perilune.show.plot`
----@param note? string
+---@param svg string # of `pl.plot`
+---@param note? string # a line below
 ---@return perilune.Report # itself
 function Report:chart(svg, note) end
 
 --- Charts side by side, as many as the window has room for.
----@param list string[] # SVG of `perilune.show.plot`
+---@param list string[] # SVG of `pl.plot`
 ---@return perilune.Report # itself
 function Report:charts(list) end
 
 --- A heading.
----@param text string
+---@param text string # of one line; markup in it is escaped
 ---@return perilune.Report # itself
 function Report:heading(text) end
 
 --- The page.
----@param options? table # `style`: CSS to add; `policy` and `nonce`: a Content-Security-Policy, and what names the style in it
+---@param options? table # `style` (none) CSS to add; `policy` (none) a Content-Security-Policy, and `nonce` (none) what names the style in it
 ---@return string
 function Report:html(options) end
 
 --- Markup of this room, put in as it is: texts in it must have gone through `plot.escape`.
----@param ... string
+---@param ... string # markup
 ---@return perilune.Report # itself
 function Report:raw(...) end
 
 --- A table. Numbers of a column have the same decimals and stand flush right.
----@param options table # `head`, `rows`, `best` (number of the row to stress), `note`
+---@param options table # `rows` (required) lists of numbers or texts; `head` (none) list of titles; `best` (none) number of the row to stress, from 1; `note` (none) a line below
 ---@return perilune.Report # itself
 function Report:table(options) end
 
 --- A paragraph.
----@param text string
+---@param text string # of a paragraph; markup in it is escaped
 ---@return perilune.Report # itself
 function Report:text(text) end
 
@@ -613,44 +719,116 @@ function Report:text(text) end
 ---@return perilune.Report # itself
 function Report:tiles(list) end
 
---- Write the page to a file, whole or not at all.
----@param path string
+--- Write the page to a file, whole or not at all. Raises when it cannot be written.
+---@param path string # of the file
 function Report:write(path) end
+
+--- Answers as training sequences.
+---@class perilune.Rollout
+---@field questions integer[][] # token ids of the prompts
+---@field answers perilune.Answers # to them, B in all
+---@field prompts perilune.Ragged # one for each answer
+---@field parts perilune.BatchPart[] # prompts with their answers, for `pl.loss`
+---@field old perilune.Tensor # [N], nats: log-probs by the model that sampled
+---@field segments integer[] # where each answer's tokens begin, from 0; B+1 of them
+---@field lengths integer[] # tokens of each answer
+---@field sizes integer[] # tokens of each prompt with its answer
+---@field count integer # N, tokens of all answers
+---@field reference perilune.Tensor? # [N], nats: log-probs by the reference model, which a recipe puts there
+---@field raw_scores number[]? # of each answer, which a recipe puts there
+---@field scores number[]? # of each answer after `rollout.shape_scores`
+local Rollout = {}
+
+--- A row of data, in the one form that the store, the rules and the data sets share. It has a
+--- prompt, or messages, or (of text to learn from) a text; all else may be absent.
+---@class perilune.Row
+---@field prompt (string|perilune.Message[])? # what was asked: text, or messages that end with a user's
+---@field messages perilune.Message[]? # in place of `prompt`; of training data they may end with an answer
+---@field text string? # a document, to be learnt from as it stands
+---@field completion string? # the answer that is to be learnt
+---@field completions string[]? # answers that were ranked
+---@field ranks integer[]? # of each of `completions`: 1 is best; ties share a rank, and the next is left out: 1, 2, 2, 4
+---@field rankings { labeler: string, ranks: table }[]? # of several people, each {labeler =, ranks =}; also `time` (Unix seconds), `seconds` (that it took)
+---@field prompt_tokens integer[]? # token ids of what stands before the answer, used as they are
+---@field completion_tokens any[]? # token ids of the answer; of ranked answers a list of lists, false where none are known
+---@field completion_finished (boolean|boolean[])? # whether the answer ended by itself; of ranked answers a list
+---@field finish_reason string? # "stop": the answer ended by itself
+---@field tokenizer string? # fingerprint of the tokenizer that token ids belong to
+---@field tools table<string, any>[]? # for a template that is Jinja text
+---@field id integer? # of the prompt in a store
+---@field user_id string? # who asked
+---@field organisation string? # of the user
+---@field source string? # "api" or "labeler"; a store wants it
+---@field use_case string? # the class of the task
+---@field kind string? # "plain", "few_shot" or "user_based"
+---@field labeler string? # who answered or ranked
+---@field time number? # when it was asked, Unix seconds
+---@field extra table<string, any>? # whatever else was known of it
+local Row = {}
+
+--- What became of the rows of a data set.
+---@class perilune.RowCounts
+---@field rows integer # that came in: `used` and all of `left_out`
+---@field used integer # rows that are in the set
+---@field left_out table<string, integer> # rows by the reason why they are not
+---@field changed table<string, integer> # rows in the set by what was changed of them
+local RowCounts = {}
+
+--- A rule on rows.
+---@class perilune.Rule
+---@field name string # for the report
+---@field settings table? # it was made with, for the report: {name = value}
+---@field apply function # (rows, context) -> rows: iterators that give a Row a call, nil at the end; `rules.run` says what the context has
+---@field guard function? # (row) -> nil, or what is wrong with it: asked of each row that a later rule hands on
+local Rule = {}
+
+--- What a rule did, in the report of `rules.run`.
+---@class perilune.RuleReport
+---@field rule string # its name
+---@field settings table # of the rule, {name = value}
+---@field rows_in integer # rows that it was given
+---@field rows_out integer # rows that it handed on
+---@field changed integer # rows that it changed
+---@field reasons table<string, integer> # rows that it dropped, by reason
+---@field examples table<string, string[]> # texts of such rows by reason, up to 3
+---@field likes table<string, string[]> # what each example is like, where the rule says so
+---@field tallies table<string, integer> # of anything else
+local RuleReport = {}
 
 --- An open run folder.
 ---@class perilune.Run
 ---@field dir string # the folder
 ---@field cfg perilune.Config
----@field resumed table? # {step =, path =, state =} of the checkpoint that the run goes on from
----@field history table[] # the rows of metrics.jsonl
+---@field resumed table? # {step =, path =, state =} of the checkpoint that the run goes on from; nil: it begins
+---@field history table<string, any>[] # the rows of metrics.jsonl
 local Run = {}
 
 --- Close a run that did not end well. One that had not begun leaves nothing that it made.
 function Run:abandon() end
 
 --- Write an alarm that rang to alarms.jsonl.
----@param step integer
----@param alarm string # its name in perilune.run.health
----@param text string
+---@param step integer # from 1
+---@param alarm string # its name in `health.alarms`
+---@param text string # the sentence
 function Run:alarm(step, alarm, text) end
 
 --- Begin a step: at the head of the loop, before anything of the step. Live changes of a journal
 --- are made, and whoever is attached to the run is served, which may keep it here for as long as it
 --- is paused.
----@param step integer
+---@param step integer # the one that begins, from 1
 function Run:at(step) end
 
 --- Begin a new run beside this one, with a checkpoint of the last step that is done.
----@param done integer
+---@param done integer # number of the last step that is done, from 1
 ---@param name string # of its folder
 ---@return string # the folder
 ---@return string # the command that goes on with it
 function Run:branch(done, name) end
 
 --- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
----@param step integer
+---@param step integer # the one that is done, from 1
 ---@param write function # writes the model and whatever else into the folder it is given
----@param options? table # `state`: what the recipe needs to go on (JSON-able: cursors, counters); `metric`: a figure, with `best = true` when it is the best so far
+---@param options? table # `state` (none): what the recipe needs to go on (JSON-able: cursors, counters); `metric` (none): a figure; `best` (false): it is the best so far
 ---@return string # the checkpoint's path
 function Run:checkpoint(step, write, options) end
 
@@ -667,17 +845,18 @@ function Run:close(how) end
 function Run:enter_stage(stage) end
 
 --- The journal so far: changes of keys, evals of attached sessions.
----@return table[] # a copy
+---@return table<string, any>[] # a copy: entries with `step`, what was changed, and, where somebody made it, `by` and `time` (Unix seconds)
 function Run:journal() end
 
---- Write a row of metrics to metrics.jsonl and TensorBoard.
---- The row gets `step` and `time`, the seconds the run has taken so far, resumed ones counted.
----@param step integer
----@param metrics table<string, number|string|boolean>
+--- Write a row of metrics to metrics.jsonl and TensorBoard. The row gets `step` and `time`, the
+--- seconds the run has taken so far, resumed ones counted. Raises for a metric that is a tensor or a
+--- table.
+---@param step integer # from 1
+---@param metrics table<string, number|string|boolean> # by name, "objective/kl" say: names before a slash are groups in TensorBoard
 function Run:log(step, metrics) end
 
 --- Note something in the journal.
----@param entry table # with its `step`
+---@param entry table # with its `step`, from 1, and whatever else it tells
 function Run:note(entry) end
 
 --- Take the saved values of the recipe's config block now.
@@ -688,50 +867,50 @@ function Run:reload() end
 --- them, `parts.data` and `parts.made_with`, must have the content it had, or be named by
 --- `resume_changed`: then the change is journalled.
 --- From here on the first Ctrl-C or SIGTERM lets the step end and a checkpoint be written.
----@param parts table # objects that were made as those of the checkpoint
----@param beginning table # the recipe's state of a run that starts afresh
----@return table # the recipe's state: as saved, or `beginning`
+---@param parts perilune.RunParts # objects that were made as those of the checkpoint
+---@param beginning table<string, any> # the recipe's state of a run that starts afresh
+---@return table<string, any> # the recipe's state: as saved, or `beginning`
 function Run:restore(parts, beginning) end
 
 --- Write an example to samples.jsonl: prompt, answer, score, whatever the recipe has.
 --- The first example of each step also goes to TensorBoard as a text.
----@param step integer
----@param sample table
+---@param step integer # from 1
+---@param sample table<string, any> # as JSON can hold it
 function Run:sample(step, sample) end
 
 --- Write checkpoint-N of a recipe's parts.
----@param step integer
----@param parts table # as of perilune.run.state
----@param recipe_state table # what the recipe needs to go on (JSON-able: cursors, counters)
----@param options? table # `metric`: a figure, with `best = true` when it is the best so far
+---@param step integer # the one that is done, from 1
+---@param parts perilune.RunParts # of the recipe
+---@param recipe_state table<string, any> # what the recipe needs to go on (JSON-able: cursors, counters)
+---@param options? table # `metric` (none): a figure; `best` (false): it is the best so far
 ---@return string # the checkpoint's path
 function Run:save(step, parts, recipe_state, options) end
 
 --- Write the checkpoint of the last step that is done, between two steps.
----@param done integer
+---@param done integer # number of the last step that is done, from 1
 ---@return string # its path
 function Run:save_here(done) end
 
 --- Save the model that is the result of a run, unless it is broken: weights that are not finite, a
---- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it is
---- an error, and nothing is saved.
+--- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it
+--- raises, and nothing is saved.
 ---@param model perilune.Model
----@param options? table # as of model:save, and `figures` for its model card
+---@param options? table # `tokenizer` (none), `save_dtype` (the model's) and `max_shard_size` (5 GB, in bytes) as of `Model:save`; `figures` (none): {name = value} for its model card; `card` (made of the run): the card itself
 ---@return string # its folder, `model` in the run's
 function Run:save_model(model, options) end
 
 --- Seconds the run has taken, those before a resumed checkpoint included.
----@return number
+---@return number # seconds
 function Run:seconds() end
 
 --- Whether this step's metrics are to be written.
----@param step integer
+---@param step integer # from 1
 ---@return boolean
 function Run:should_log(step) end
 
 --- Whether a checkpoint is due after this step: by `save_steps`, or because Ctrl-C or SIGTERM asks
 --- the run to stop, which it does when that checkpoint is written.
----@param step integer
+---@param step integer # from 1
 ---@return boolean
 function Run:should_save(step) end
 
@@ -740,14 +919,24 @@ function Run:should_save(step) end
 --- (with freed ones that wait to be used again), and `peak` of the whole program.
 --- A resumed run that was finished before keeps the summary it has.
 --- Unless the run is quiet a short table of them is printed.
----@param figures table
+---@param figures table<string, any> # by name, as JSON can hold them
 ---@param finish? table # `model`: path of the model that is the result; `next`: a command that a user is likely to give next
----@return table # the summary
+---@return table<string, any> # the summary as it was written
 function Run:summary(figures, finish) end
 
 --- Tells what became of an edit of the recipe, here and to who is attached.
----@param texts string[]
+---@param texts string[] # sentences
 function Run:tell_edits(texts) end
+
+--- What a checkpoint holds of a recipe, and what decides its result beside that.
+---@class perilune.RunParts
+---@field model perilune.Model # that is trained: its folder is the checkpoint
+---@field models table<string, perilune.Model>? # further ones, by the name of their folders
+---@field tokenizer perilune.Tokenizer? # whose files stand beside the model
+---@field optimizers table<string, perilune.AdamW>? # by name
+---@field data table<string, any>? # the data sets (ExampleSet and so on) by the key of the recipe; their `key` must be the same when the run goes on
+---@field made_with table<string, string|boolean>? # hashes of the models and functions that constant parts came from, by the key of the recipe; false: none
+local RunParts = {}
 
 --- How a model folder is written. What each option is when it is left out stands in brackets.
 ---@class perilune.SaveOptions
@@ -817,8 +1006,23 @@ function Sorter:close() end
 
 --- The tuples in order of their first integer, then the second, and so on: an iterator of the
 --- integers, for a `for`. Nothing can be added any more.
----@return function
+---@return function # gives the integers of a tuple, nil at the end
 function Sorter:sorted() end
+
+--- A file that a store was filled from.
+---@class perilune.SourceFile
+---@field id integer # of the source
+---@field path string # it was read from
+---@field hash string # of its content
+---@field bytes integer # of its content
+---@field format string # what it was taken for
+---@field settings string # it was read with, JSON text
+---@field line integer # lines that were read
+---@field offset integer # bytes that were read
+---@field rows integer # that it gave
+---@field bad integer # records that gave none
+---@field finished boolean # whether its end was reached
+local SourceFile = {}
 
 --- Rows, or bytes, on disk.
 ---@class perilune.Spool
@@ -826,12 +1030,12 @@ function Sorter:sorted() end
 local Spool = {}
 
 --- Takes a row.
----@param row table
+---@param row table<any, any> # plain values
 ---@return integer # its number, from 1
 function Spool:add(row) end
 
 --- Takes bytes as a record; a spool holds rows or bytes, not both.
----@param bytes string
+---@param bytes string # of one record
 ---@return integer # its number, from 1
 function Spool:add_bytes(bytes) end
 
@@ -839,7 +1043,7 @@ function Spool:add_bytes(bytes) end
 function Spool:close() end
 
 --- One record, where all are of one size.
----@param index integer
+---@param index integer # its number, from 1
 ---@param size integer # bytes of a record
 ---@return string
 function Spool:record_at(index, size) end
@@ -866,13 +1070,13 @@ function Stages:say(text, ...) end
 ---@param recipe string # its name or path, as for config.run_recipe
 ---@param folder string # its name
 ---@param title string # says on the terminal what begins
----@param settings table # of the recipe; the common ones are laid over a copy
+---@param settings table<string, any> # of the recipe; the common ones are laid over a copy
 ---@return any # what the recipe returns
 function Stages:stage(recipe, folder, title, settings) end
 
---- Writes a file of the run's folder data/, whole.
----@param name string
----@param content table|string # rows for JSON Lines, or the text itself
+--- Writes a file of the run's folder data/, whole. Raises when it cannot be written.
+---@param name string # of the file
+---@param content string|table<string, any>[] # rows for JSON Lines, or the text itself
 ---@return string # its path
 function Stages:write(name, content) end
 
@@ -882,42 +1086,43 @@ function Stages:write(name, content) end
 local Store = {}
 
 --- Add one canonical row: its user, prompt, completions, demonstration and rankings.
----@param row table
+---@param row perilune.Row # as `store.check` takes it
 ---@param from? table # `source_id` and `line`: where it was read
 ---@return integer # the prompt's id; raises for a row that `store.check` refuses
 function Store:add(row, from) end
 
---- Add a row to an unfinished set.
----@param set integer # id of new_set
----@param part string # sft, rm or ppo
----@param side string # train, valid or test
----@param row table # with `id` of its prompt; `changes` (what the rules did) is kept with it
+--- Add a row to an unfinished set. Raises when the row lacks what its part needs, or is of no
+--- prompt of this store.
+---@param set integer # id, of `Store:new_set`
+---@param part string # "sft", "rm" or "ppo"
+---@param side string # "train", "valid" or "test"
+---@param row perilune.Row # with `id` of its prompt; `changes` (what the rules did) is kept with it
 ---@return integer # id of the set's row
 function Store:add_to_set(set, part, side, row) end
 
 --- Keep a line that gave no row aside.
----@param source_id integer
----@param line integer
----@param reason string
+---@param source_id integer # of the source
+---@param line integer # its number, from 1
+---@param reason string # why it gave no row
 ---@param text? string # the line; its beginning is kept
 function Store:bad_line(source_id, line, reason, text) end
 
 --- The lines of a source that gave no row, by line.
----@param source_id integer
+---@param source_id integer # of the source
 ---@return table[] # each {line =, reason =, excerpt =}
 function Store:bad_lines(source_id) end
 
 --- Close the file; more than once is fine.
 function Store:close() end
 
---- Add completions of models to a prompt, to be ranked.
----@param prompt_id integer
----@param list table # {{text=, model=, tokens=, sampling=, finish_reason=, tokenizer=},...}
+--- Add completions of models to a prompt, to be ranked. Raises for one whose text is no UTF-8.
+---@param prompt_id integer # of the prompt
+---@param list { text: string }[] # each {text =}, and `model`, `tokens` (token ids), `sampling` (how it was drawn), `finish_reason`, `tokenizer` (fingerprint), where they are known
 ---@return integer[] # their ids
 function Store:complete(prompt_id, list) end
 
 --- Completions of a prompt.
----@param prompt_id integer
+---@param prompt_id integer # of the prompt
 ---@return table[] # each {id =, text =, model =, tokens =, sampling =, finish_reason =, tokenizer =}
 function Store:completions(prompt_id) end
 
@@ -925,15 +1130,15 @@ function Store:completions(prompt_id) end
 ---@return table<string, integer> # by the name of the table
 function Store:counts() end
 
---- Keep what a person answered to a prompt.
----@param prompt_id integer
----@param answer table # completion, labeler, time (default: now), replaces (id of the version that it edits)
+--- Keep what a person answered to a prompt. Raises for an answer that is no UTF-8.
+---@param prompt_id integer # of the prompt
+---@param answer table # `completion` (text); `labeler` (who); `time` (Unix seconds; default: now); `replaces` (id of the version that it edits)
 ---@return integer # the demonstration's id; it is on the disk
 function Store:demonstrate(prompt_id, answer) end
 
 --- Demonstrations with their prompts, in the order they were written.
----@param filter? table # as of `prompts`, and labeler; `all = true` gives replaced versions as well
----@return function # iterator of rows with completion, labeler, demonstration_id, answered (when), replaces
+---@param filter? table # as of `Store:prompts`, and `labeler`; `all` (false): replaced versions as well
+---@return function # iterator of rows with `completion`, `labeler`, `demonstration_id`, `answered` (when, Unix seconds), `replaces`
 function Store:demonstrations(filter) end
 
 --- Write the store into a folder: every table as TABLE.jsonl.
@@ -942,14 +1147,15 @@ function Store:demonstrations(filter) end
 ---@return string? # what went wrong
 function Store:export(folder) end
 
---- Seal a set: readers see it from now on and its rows stay as they are.
----@param set integer # id of new_set
+--- Seal a set: readers see it from now on and its rows stay as they are. Raises when there is no
+--- such unfinished set.
+---@param set integer # id, of `Store:new_set`
 function Store:finish_set(set) end
 
 --- Forget the bad lines after a line: they are about to be read again, now that more of the file is
 --- there.
----@param source_id integer
----@param line integer
+---@param source_id integer # of the source
+---@param line integer # the last line that counts, from 1
 ---@return integer # how many they were
 function Store:forget_bad_lines(source_id, line) end
 
@@ -961,39 +1167,40 @@ function Store:has_from(id, kind) end
 
 --- Latest versions of what people wrote and ranked for a prompt: fields that can be laid over its
 --- row to make a row of a training set.
----@param prompt_id integer
+---@param prompt_id integer # of the prompt
 ---@return table # `demonstrations`: list of {completion, labeler, demonstration_id}; `ranked`: list of {completions, completion_finished, ranks, completion_ids, ranks_by_id = {[completion id] = rank}, labeler, ranking_id}
 function Store:human_answers(prompt_id) end
 
 --- Begin a set. Unfinished sets of this name, left by a run that was stopped, are removed.
----@param name string
----@param about? table # recipe (text), settings (any value), seed (integer)
+---@param name string # of the set; others may have it too
+---@param about? table # `recipe` (text), `settings` (any value), `seed` (integer)
 ---@return integer # the set's id
 function Store:new_set(name, about) end
 
 --- Begin a source.
----@param about table # path, hash, bytes, format, settings (a table or JSON text)
+---@param about table # `path`, `hash`, `bytes`, `format`, `settings` (a table or JSON text)
 ---@return integer # its id
 function Store:new_source(about) end
 
 --- The prompt of an id.
----@param id integer
----@return table? # row
+---@param id integer # of the prompt
+---@return perilune.Row? # nil when there is none
 function Store:prompt(id) end
 
 --- All prompts, in the order they were added.
----@param filter? table # source, use_case, kind, user_id, organisation, source_id, id, after (an id)
----@return function # iterator of rows
+---@param filter? table # rows with these values alone: `source`, `use_case`, `kind`, `user_id`, `organisation`, `source_id`, `id`; and `after` (an id): those behind it. An unknown name raises
+---@return function # iterator of rows (Row)
 function Store:prompts(filter) end
 
---- Keep how a person ranked completions of a prompt.
----@param prompt_id integer
----@param answer table # ranks ({[completion id] = rank}), labeler, time (default: now), seconds (that it took), replaces (id of the version that it edits)
+--- Keep how a person ranked completions of a prompt. Raises for ranks that are no competition ranks
+--- of two completions or more.
+---@param prompt_id integer # of the prompt
+---@param answer table # `ranks` ({[completion id] = rank}, 1 is best); `labeler` (who); `time` (Unix seconds; default: now); `seconds` (that it took); `replaces` (id of the version that it edits)
 ---@return integer # the ranking's id; it is on the disk
 function Store:rank(prompt_id, answer) end
 
 --- Ranked prompts, in the order of the prompts: a row for each set of completions that was ranked.
----@param filter? table # as of `prompts`, and labeler; `all = true` gives replaced versions as well
+---@param filter? table # as of `Store:prompts`, and `labeler`; `all` (false): replaced versions as well
 ---@return function # iterator of rows with completions, completion_ids and rankings = {{id=, labeler=, ranks=, time=, seconds=, replaces=},...}; of one ranking alone also ranks, labeler, ranking_id, answered, seconds
 ---@return any? # none; a `for` takes four values
 ---@return any? # none
@@ -1005,8 +1212,8 @@ function Store:ranked(filter) end
 --- prompt has, set_row_id, side, changes, demonstration_id or ranking_id.
 ---@param part string # sft, rm or ppo
 ---@param side? string # train, valid or test; nil: all
----@param options? table # `set`: id or name (default: the latest finished set)
----@return function # iterator of rows
+---@param options? table # `set` (the latest finished one): its id or name
+---@return function # iterator of rows (Row)
 function Store:set_rows(part, side, options) end
 
 --- All sets, oldest first.
@@ -1014,37 +1221,38 @@ function Store:set_rows(part, side, options) end
 function Store:sets() end
 
 --- Call f(...) reading one state of the store, whatever other programs write meanwhile.
----@param f function
+---@param f function # what it raises goes on to the caller
 ---@param ... any # what f is given
 ---@return any... # what f returns
 function Store:snapshot(f, ...) end
 
 --- The source of this content, read with these settings.
----@param hash string
----@param settings table|string
----@return table? # as of `sources`
+---@param hash string # of the content
+---@param settings string|table<string, any> # they are read with, a table or its JSON
+---@return perilune.SourceFile? # nil when there is none
 function Store:source(hash, settings) end
 
 --- Sources by their fields, oldest first.
----@param filter? table # id, path, hash, settings (a table or its JSON), format
----@return table[] # each with id, path, hash, bytes, format, settings (JSON text), line, offset, rows, bad, finished (boolean)
+---@param filter? table # those with these values alone: `id`, `path`, `hash`, `settings` (a table or its JSON), `format`
+---@return perilune.SourceFile[] # oldest first
 function Store:sources(filter) end
 
 --- The prepared statement of an SQL text, made once. For the modules of the store.
----@param sql string
----@return userdata
+---@param sql string # one statement
+---@return userdata # with `run(...)`, `row(...)` and `rows(...)`
 function Store:statement(sql) end
 
 --- Call f(...); all it writes is kept together, or nothing when it raises.
 --- Within another transaction it is a part that can be undone alone.
----@param f function
+---@param f function # what it raises goes on to the caller
 ---@param ... any # what f is given
 ---@return any... # what f returns
 function Store:transaction(f, ...) end
 
---- Note how far a source was read; call it in the transaction that adds its rows.
----@param id integer
----@param changes table # some of line, offset, rows, bad, finished, hash, bytes
+--- Note how far a source was read; call it in the transaction that adds its rows. Raises for an
+--- unknown source or field.
+---@param id integer # of the source
+---@param changes table # some of `line`, `offset` (bytes), `rows`, `bad`, `finished`, `hash`, `bytes`
 function Store:update_source(id, changes) end
 
 --- The names of all users, sorted.
@@ -1100,6 +1308,19 @@ function Stream:shuffled(list) end
 ---@return string
 function Stream:weighted(weights) end
 
+--- How a model writes conversations. Parts are texts, `chat.content`, and what `chat.control` and
+--- `chat.stop` give; the assistant's turn has a stop.
+---@class perilune.Template
+---@field name string? # for messages
+---@field system any[]? # parts of the system's turn; nil: there is no such role
+---@field user any[]? # parts of a user's turn
+---@field assistant any[]? # parts of an assistant's turn
+---@field turn function? # (message, place from 1) -> parts, in place of these three
+---@field generation any[]? # parts that stand before an answer (nil: the assistant's turn up to its content)
+---@field bos boolean? # whether ids begin with the beginning token (nil: what the tokenizer would add)
+---@field jinja string? # the template as Jinja text; of one that was made by `chat.of_jinja` what it is run from
+local Template = {}
+
 --- A tensor: at most 6 axes of float32, float64 or int32. Ops are methods too, where the tensor is
 --- their first input; + - * / ^ and unary minus are ops. `#t` is the size of the first axis. `==`
 --- tells whether two handles are the same tensor, never whether values are equal, and is false for a
@@ -1108,6 +1329,9 @@ function Stream:weighted(weights) end
 --- `x[3]`, `x[-1]` (the last), `x[{2, 5}]` (places 2 to 5) and `x[{ {2, 5}, 3 }]` (for each axis a
 --- place, a run or {} for all) are parts of it; docs/tensors.md says which share its memory.
 --- `x[...] = v` writes a number, a tensor that broadcasts or a table.
+---
+--- In the texts of this reference a shape stands in brackets, [B, T, C]; a tensor is float32 or
+--- float64 where no dtype is named.
 ---@class perilune.Tensor
 ---@operator unm: perilune.Tensor
 ---@operator add(perilune.Input): perilune.Tensor
@@ -1300,7 +1524,7 @@ function Tokenizer:token(id) end
 local Watch = {}
 
 --- The alarms that ring now and did not ring lately.
----@param history table[]
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@return string[] # sentences, most urgent first
 ---@return string[] # names of the alarms
 function Watch:check(history) end
@@ -1308,7 +1532,7 @@ function Watch:check(history) end
 --- Tells the alarms that `check` finds, and writes them to the run's alarms.jsonl.
 ---@param run perilune.Run
 ---@param progress perilune.Progress # where they are printed
----@param step integer
+---@param step integer # from 1
 function Watch:tell(run, progress, step) end
 
 --- Perilune: teaching language models from human feedback.
@@ -1561,17 +1785,17 @@ function pl.zeros(...) end
 pl.agreement = {}
 
 --- Krippendorff's α from values that several observers gave to units.
----@param units function|table # an iterator giving a list of the values present in each unit, or a list of such lists; units with fewer than two values say nothing and are passed over
+---@param units function|any[][] # an iterator giving a list of the values present in each unit, or a list of such lists; units with fewer than two values say nothing and are passed over
 ---@param metric? string # "nominal", "ordinal" or "interval" (default: "ordinal")
----@return number? # α; nil when no two values can be compared, or all are the same
+---@return number? # 1 is full agreement, 0 chance; nil when no two values can be compared, or all are the same
 function pl.agreement.alpha(units, metric) end
 
---- α from a matrix of coincidences, for counts gathered elsewhere.
----@param coincidences table # [a][b] = count
----@param counts table # [a] = how often a was given, in units that count
+--- Krippendorff's α from a matrix of coincidences, for counts gathered elsewhere.
+---@param coincidences table<any, table<any, number>> # [a][b] how often b was given beside a
+---@param counts table<any, number> # [a] how often a was given, in units that count
 ---@param n number # their sum
 ---@param metric? string # "nominal", "ordinal" or "interval" (default: "ordinal")
----@return number? # α; nil when no two values can be compared, or all are the same
+---@return number? # 1 is full agreement, 0 chance; nil when no two values can be compared, or all are the same
 function pl.agreement.alpha_of(coincidences, counts, n, metric) end
 
 --- Begin to count.
@@ -1653,7 +1877,7 @@ function pl.batch.targets(sequences, masks) end
 ---
 --- This is the face of the modules beside it: the templates, the rendering, the templates as Jinja
 --- and as data, and templates that are Jinja text, as models bring them. Training data goes through
---- perilune.data.encode.
+--- `pl.data.encode`.
 ---@class perilune.chat
 pl.chat = {}
 
@@ -1661,10 +1885,10 @@ pl.chat = {}
 --- an answer with, up to its end token. A template that writes another beginning gives the content
 --- alone.
 ---@param tok perilune.Tokenizer
----@param template table
----@param before table[]
----@param message table
----@param opts table # `tools`, `kwargs`
+---@param template perilune.Template # one that is Jinja text
+---@param before perilune.Message[] # the conversation up to the answer
+---@param message perilune.Message # the answer
+---@param opts table # `tools` (none) and `kwargs` (none) values for the template
 ---@return integer[]? # ids without the end token
 ---@return string? # what is wrong
 function pl.chat.answer(tok, template, before, message, opts) end
@@ -1678,28 +1902,29 @@ pl.chat.chatml = nil
 pl.chat.content = nil
 
 --- A control token of the tokenizer, by name.
----@param name string
----@return table # part of a template
+---@param name string # such as "<|im_start|>"
+---@return { control: string } # part of a template
 function pl.chat.control(name) end
 
 --- The names of the control tokens a template uses, each once, in order: what to give
 --- tokenizer.train as `special`.
----@param template table
+---@param template perilune.Template # of parts, or a function
 ---@return string[]
 function pl.chat.control_names(template) end
 
 --- The template as Jinja text, for transformers (`chat_template` of a saved tokenizer). Assistant
---- turns stand in generation blocks, so that `return_assistant_tokens_mask` gives our mask.
----@param template table # a template with `jinja` gives that; one with `turn` must have it
+--- turns stand in generation blocks, so that `return_assistant_tokens_mask` gives our mask. Raises
+--- for a template that is a function and has no `jinja`.
+---@param template perilune.Template # one with `jinja` gives that
 ---@param tok? perilune.Tokenizer # to know whether the beginning token is written
 ---@return string
 function pl.chat.jinja(template, tok) end
 
 --- The template of a Jinja text.
----@param text string
----@param name string # stands in errors: "name:line: ..."
+---@param text string # Jinja text, as in tokenizer_config.json
+---@param name string # of the template; stands in errors: "name:line: ..."
 ---@param named? table<string, string> # other templates of the model; `tool_use` is taken for rows with tools
----@return table? # template
+---@return perilune.Template? # nil when the text cannot be read
 ---@return string? # message
 function pl.chat.of_jinja(text, name, named) end
 
@@ -1708,37 +1933,38 @@ function pl.chat.of_jinja(text, name, named) end
 pl.chat.plain = nil
 
 --- Role token, content, end token: the shortest form, for tokenizers trained here.
----@param names? table # of the tokens: `system`, `user`, `assistant`, `stop`
----@return table # template
+---@param names? table # `system` ("<|system|>"), `user` ("<|user|>"), `assistant` ("<|assistant|>"), `stop` ("<|end|>"): names of the tokens
+---@return perilune.Template # with a system's, a user's and an assistant's turn
 function pl.chat.plain_template(names) end
 
---- Token ids of a conversation.
+--- Token ids of a conversation. Raises when a control token that the template writes is not in the
+--- tokenizer.
 ---@param tok perilune.Tokenizer
----@param template table
----@param messages table # list of {role = "system"|"user"|"assistant", content = text}; an assistant's with `weight` 0 is not trained
----@param opts? table # `add_generation_prompt`: end with what stands before an answer; `answer`: token ids that go behind that, trained, its stop token among them when it was finished; `max_length`: in tokens: old turns are dropped, then the system message, then the last answer is cut and its stop token is not there; `train`: "all" assistant turns or the "last" one; `bos`: begin with the beginning token (default: the template's `bos`, else what the tokenizer would add; one that is Jinja text says it itself); `row`: number for messages; `tools` and `kwargs`: values for a template that is Jinja text
+---@param template perilune.Template # that writes it
+---@param messages perilune.Message[] # in order, a system message first where there is one; an assistant's with `weight` 0 is not trained
+---@param opts? table # `add_generation_prompt` (false): end with what stands before an answer; `answer` (none): token ids that go behind that, trained, its stop token among them when it was finished; `max_length` (none), in tokens: old turns are dropped, then the system message, then the last answer is cut and its stop token is not there; `train` ("all"): all assistant turns, or only the "last" one; `bos` (the template's, else what the tokenizer would add; one that is Jinja text says it itself): begin with the beginning token; `row` (none): number for messages; `tools` and `kwargs` (none): values for a template that is Jinja text
 ---@return integer[]? # ids; nil when something is wrong with the row
 ---@return integer[]|string # mask, 1 where a token is trained; or what is wrong with the row
----@return (table|string)? # info: `spans` (list of {first, last}, trained runs, 1-based, inclusive), `trained` (count), `dropped` (turns), `cut` (tokens of the answer); or "length" when `max_length` alone is what is wrong
+---@return (table|string)? # info: `spans` (list of {first, last}, trained runs, 1-based, inclusive), `trained` (tokens), `dropped` (turns), `cut` (tokens of the answer); or "length" when `max_length` alone is what is wrong: too few tokens
 function pl.chat.render(tok, template, messages, opts) end
 
 --- The decoded text with the trained runs marked.
 ---@param tok perilune.Tokenizer
----@param ids integer[]
----@param mask integer[]
----@param opts? table # `color`: green for trained ones (a terminal), else ⟦ ⟧
+---@param ids integer[] # token ids
+---@param mask integer[] # of each id 1 or 0, as `chat.render` gives it
+---@param opts? table # `color` (false): green for trained ones (a terminal), else ⟦ ⟧
 ---@return string
 function pl.chat.show(tok, ids, mask, opts) end
 
 --- The control token that ends an assistant's turn.
----@param name string
----@return table # part of a template
+---@param name string # such as "<|im_end|>"
+---@return { control: string, stop: boolean } # part of a template
 function pl.chat.stop(name) end
 
 --- The id that ends an answer under a template: the stop token of generation.
 ---@param tok perilune.Tokenizer
----@param template table
----@return integer
+---@param template perilune.Template # of any kind
+---@return integer # from 0; raises when the tokenizer has no such token
 function pl.chat.stop_id(tok, template) end
 
 --- The templates by name.
@@ -1760,18 +1986,18 @@ pl.chat.description = {}
 --- All that a template decides, as a text: its parts and what it makes of probe conversations. Its
 --- name is no part of it.
 ---@param tok perilune.Tokenizer
----@param template? table
+---@param template? perilune.Template # nil: none
 ---@return string
 function pl.chat.description.identity(tok, template) end
 
 --- The description of a template.
----@param template? table # nil: none
----@return table # plain data
+---@param template? perilune.Template # nil: none
+---@return table<string, any> # data as JSON can hold it
 function pl.chat.description.of(template) end
 
 --- The template of a description.
----@param data table
----@return table? # template; nil without a message is "none"
+---@param data table<string, any> # as of `description.of`
+---@return perilune.Template? # nil without a message is "none"
 ---@return string? # what is wrong with it
 function pl.chat.description.template(data) end
 
@@ -1784,19 +2010,20 @@ function pl.chat.description.template(data) end
 ---@class perilune.companions
 pl.companions = {}
 
---- Refuse models that do not fit the first of a list; both are named.
+--- Refuse models that do not fit the first of a list; both are named in what is raised.
 ---@param list ({ name: string, path: string, model: perilune.Model, scores: boolean? })[] # the first is the one that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer; `scores`: it is one that gives numbers
 function pl.companions.check(list) end
 
 --- Load a model that a key of a recipe names; what is wrong with it is an error with that key.
----@param key string
----@param path string
----@param opts? table # as of pl.load
+---@param key string # of the recipe, for the error
+---@param path string # of the model
+---@param opts? perilune.LoadOptions # how it is loaded
 ---@return perilune.Model
 function pl.companions.load(key, path, opts) end
 
---- The longest prompt that all models of a list can read with an answer behind it.
----@param list table # as for `check`
+--- The longest prompt that all models of a list can read with an answer behind it. Raises when an
+--- answer leaves no place for a prompt.
+---@param list ({ name: string, path: string, model: perilune.Model, scores: boolean? })[] # as for `companions.check`
 ---@param wanted integer # tokens of the longest prompt that is asked for
 ---@param behind integer # tokens of the longest answer
 ---@return integer # tokens
@@ -1806,12 +2033,12 @@ function pl.companions.room(list, wanted, behind) end
 --- How to load constant models that work together: what one of them stands on with adapters is held
 --- once, and in the type that these were trained on, when another one is just that.
 ---@param paths string[] # of them; "" is none
----@return function # (path) -> options of pl.load
+---@return function # (path) -> options of `pl.load`
 function pl.companions.together(paths) end
 
 --- Load the tokenizer of a model, or of a folder, that a key of a recipe names.
----@param key string
----@param path string
+---@param key string # of the recipe, for the error
+---@param path string # of the model, or of a folder
 ---@return perilune.Tokenizer
 function pl.companions.tokenizer(key, path) end
 
@@ -1825,9 +2052,9 @@ function pl.companions.tokenizer(key, path) end
 ---       { rows = function(c) return c.batch_size // c.num_mini_batches end, "rows in a step" },
 ---     }
 ---
---- Rows are described in `perilune.config.param`; a bare text is a heading of `--help`; a list of
+--- Rows have the fields of ConfigRow; a bare text is a heading of `--help`; a list of
 --- rows is a group, such as `config.adam {}`; the keys that all recipes have
---- (`perilune.config.common`) are added, or given other defaults by a row of the same name. Later
+--- (perilune.config.common) are added, or given other defaults by a row of the same name. Later
 --- wins: default, config.json of the run that is resumed, preset, settings of the caller
 --- (`config.run_recipe`), command line.
 ---
@@ -1899,9 +2126,9 @@ function pl.config.runs_code(cfg, key) end
 ---   ranked     {prompt, completions, ranks}; rank 1 is best, ties share a rank
 ---   text       a file of plain text (documents apart by blank lines) or {text} rows
 --- A row may bring token ids of its own (`prompt_tokens`, `completion_tokens`), and say whether its
---- answer was finished: see perilune.data.encode, the one way from text to tokens.
+--- answer was finished: `pl.data.encode` is the one way from text to tokens.
 ---
---- A data set is named by a path: rows of any form perilune.ingest reads, gzip or not, or a part of
+--- A data set is named by a path: rows of any form `pl.ingest` reads, gzip or not, or a part of
 --- a store, "runs/collect/store.db#sft.train". It is read as a stream, tokenised once and kept by
 --- the hash of its content (perilune.data.token_cache); elements come from there one at a time.
 --- Which element comes k-th is a function of k alone (`stream`), so the place in the data is the
@@ -1912,125 +2139,127 @@ function pl.config.runs_code(cfg, key) end
 pl.data = {}
 
 --- An account in a line: "10 rows, 8 used; left out: too long 2; answers cut at the end 1".
----@param counts table # of a set: `rows` in, `used`, `left_out` {reason = rows}, `changed` {what = how many}; rows is used and all of left_out
+---@param counts perilune.RowCounts # of a set
 ---@return string
 function pl.data.account(counts) end
 
 --- Documents of a file: {text} rows, or plain text between blank lines.
 ---@param path string # rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text in UTF-8, gzip or not
----@param account? table # takes what is left out
+---@param account? table # takes what is left out: an object with `leave_out(self, reason)`
 ---@return function # giving a document, nil at the end; raises with file and line at what is none
 function pl.data.documents(path, account) end
 
 --- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
 ---@param path string # a file, or a part of a store
----@param account? table # takes what the reader leaves out (files of others' forms)
+---@param account? table # takes what the reader leaves out (files of others' forms): an object with `leave_out(self, reason)`
 ---@return function # giving a row and its number, nil at the end
 function pl.data.each(path, account) end
 
 --- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its
---- last part may be smaller.
----@param n integer
----@param size integer
----@param seed integer
+--- last part may be smaller. Raises when n is 0.
+---@param n integer # elements of the data
+---@param size integer # elements of a part
+---@param seed integer # of the run
 ---@param name string # of the random stream, such as "sft.order"
 ---@param whole? table # what `perilune plan` must know to try the largest part: `size(i)`, the tokens of one of the n, `passes`, how many there will be, `max_tokens` of a forward
----@return table # `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part, and the number of its pass, from 1
+---@return { steps: integer, at: function } # `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part, from 1, and the number of its pass, from 1
 function pl.data.epochs(n, size, seed, name, whole) end
 
 --- Training examples and which of their tokens are trained. An example whose prompt leaves no room
 --- for an answer is left out; a longer one loses its earliest turns, or the end of its answer.
 ---@param tok perilune.Tokenizer
----@param template? table # nil: prompts are plain text
----@param rows string|table # a path, or a list of rows
----@param max_length integer # in tokens
----@return table # {sequences =, masks =, rows =, lengths =, trained = tokens, counts =, key =}
+---@param template? perilune.Template # nil: prompts are plain text
+---@param rows string|perilune.Row[] # a path, or rows
+---@param max_length integer # of an example, tokens
+---@return perilune.ExampleSet # read from disk as its elements are asked for
 function pl.data.examples(tok, template, rows, max_length) end
 
---- A hash of the content of a data set.
----@param path string
+--- A hash of the content of a data set. Raises when it cannot be read.
+---@param path string # a file, or a part of a store
 ---@return string
 function pl.data.hash(path) end
 
 --- Prompt and answer as one sequence, and the mask of the answer.
----@param prompt integer[]
----@param answer integer[]
----@return table # sequence
----@return table # mask
+---@param prompt integer[] # token ids
+---@param answer integer[] # token ids
+---@return integer[] # token ids of both
+---@return integer[] # 0 for each token of the prompt, 1 for each of the answer
 function pl.data.join(prompt, answer) end
 
 --- Token ids of what stands before an answer. Of messages that end with an answer, that answer is
 --- left out.
 ---@param tok perilune.Tokenizer
----@param template? table
----@param row table
+---@param template? perilune.Template # nil: the prompt is plain text
+---@param row perilune.Row # with `prompt_tokens`, `prompt` or `messages`
 ---@return integer[]? # ids, at least one
 ---@return string? # what is wrong with the row
 function pl.data.prompt_ids(tok, template, row) end
 
---- Prompts of at most `max_length` tokens.
+--- Prompts of at most `max_length` tokens. Raises, as all that read rows, with file and line at a
+--- row that is wrong.
 ---@param tok perilune.Tokenizer
----@param template? table # nil: prompts are plain text
----@param rows string|table # a path, or a list of rows
+---@param template? perilune.Template # nil: prompts are plain text
+---@param rows string|perilune.Row[] # a path, or rows
 ---@param max_length integer # in tokens; longer ones are left out
 ---@param reason? string # what those are counted as (default: "too long")
----@return table # list of {tokens =, row =}, with `key`, `counts` (see data.account) and `lengths` (a number for each)
+---@return perilune.Prompt[] # with `key` (hash of the data), `counts` (RowCounts) and `lengths` (tokens of each)
 function pl.data.prompts(tok, template, rows, max_length, reason) end
 
 --- Ranked sets: all K answers to a prompt stay together. Left out are sets whose answers are all
 --- equal; of which an answer with its prompt is longer than `max_length` (a cut answer is not what
 --- was ranked); and, unless ties count, those in which all answers share a rank.
 ---@param tok perilune.Tokenizer
----@param template? table # nil: prompts are plain text
----@param rows string|table # a path, or a list of rows
----@param max_length? integer # in tokens
----@param ties? string # "half" when equal ranks count
----@return table # list of {sequences = K lists, ranks = K numbers, row =}, with `key`, `counts` and `lengths` (a list of K numbers for each)
+---@param template? perilune.Template # nil: prompts are plain text
+---@param rows string|perilune.Row[] # a path, or rows
+---@param max_length? integer # of a prompt with its answer, tokens (default: any)
+---@param ties? string # "half" keeps sets whose answers all share a rank (default: they are left out)
+---@return perilune.RankedSet[] # with `key` (hash of the data), `counts` (RowCounts) and `lengths` (for each a list: tokens of each of its sequences)
 function pl.data.ranked(tok, template, rows, max_length, ties) end
 
 --- The set itself, when there is something in it; else an error that says what became of its rows.
----@param set table # of data.prompts, data.examples, data.ranked or data.text
+---@param set perilune.ExampleSet|table # of `data.prompts`, `data.examples`, `data.ranked` or `data.text`
 ---@param key string # of the recipe that named it
----@param path string
----@return table # set
+---@param path string # it was read from, for the error
+---@return perilune.ExampleSet|table # `set`
 function pl.data.required(set, key, path) end
 
 --- The longest sequence of a run: what is asked for, or the shortest context of its models.
 ---@param models perilune.Model[] # that read it
 ---@param wanted integer # tokens
----@return integer
+---@return integer # tokens
 function pl.data.room(models, wanted) end
 
 --- All rows of a data set as a list; raises as `each` does.
 ---@param path string # a file, or a part of a store
----@return table[]
+---@return perilune.Row[] # in order
 function pl.data.rows(path) end
 
 --- The token that ends an answer; raises when neither template nor tokenizer names one.
 ---@param tok perilune.Tokenizer
----@param template? table
----@return integer # its id
+---@param template? perilune.Template # nil: plain text
+---@return integer # its id, from 0
 function pl.data.stop_id(tok, template) end
 
 --- Every token that ends an answer: what a template ends it with, then all that the tokenizer
 --- names. Answers are trained to end with the first; one that was sampled may end with any of them.
 ---@param tok perilune.Tokenizer
----@param template? table
+---@param template? perilune.Template # nil: plain text
 ---@return integer[] # ids, at least one
 function pl.data.stop_ids(tok, template) end
 
 --- An endless stream over 1..n in shuffled passes: element k (from 1) is a function of k alone, so
 --- the place in the data is one number in a checkpoint.
----@param n integer
----@param seed integer
+---@param n integer # elements of the data, at least 1
+---@param seed integer # of the run
 ---@param name string # of the random stream, such as "sft.order"
----@return function # (k) -> index
+---@return function # (k) -> index, both from 1
 function pl.data.stream(n, seed, name) end
 
 --- The template of a name, and with a tokenizer that which the model is saved with from now on.
----@param name string|table # "none", "plain", "chatml", the name of a further template of the model, the path of a .jinja file, or a template; "auto" is the one that the model was saved with (none when it has none). Another one than the model's is a warning with both names
+--- Raises for a name that is none of these.
+---@param name string|perilune.Template # "none", "plain", "chatml", the name of a further template of the model, the path of a .jinja file, or a template; "auto" is the one that the model was saved with (none when it has none). Another one than the model's is a warning with both names
 ---@param tok? perilune.Tokenizer
----@return table? # template; nil: none, prompts are plain text
+---@return perilune.Template? # nil: none, prompts are plain text
 function pl.data.template(name, tok) end
 
 --- Text in pieces of at most `length` tokens: documents laid end to end, each with its beginning
@@ -2038,8 +2267,8 @@ function pl.data.template(name, tok) end
 --- token, which nothing can be learnt from.
 ---@param tok perilune.Tokenizer
 ---@param path string # as for data.documents
----@param length integer
----@return table # list of sequences, with `key`, `counts` (its rows are documents), `tokens` (in all pieces) and `lengths` (a number for each)
+---@param length integer # tokens of a piece at most
+---@return integer[][] # token ids of each piece, with `key` (hash of the data), `counts` (RowCounts; its rows are documents), `tokens` (in all pieces) and `lengths` (tokens of each)
 function pl.data.text(tok, path, length) end
 
 --- The one way from text to tokens: (prompt, answer, finished?) for SFT, reward model, PPO,
@@ -2072,9 +2301,9 @@ pl.data.encode = {}
 
 --- Token ids of an answer.
 ---@param tok perilune.Tokenizer
----@param template? table
+---@param template? perilune.Template # nil: the answer is plain text
 ---@param prompt integer[] # what stands before it
----@param answer string|table # text, or token ids
+---@param answer string|integer[] # text, or token ids
 ---@param finished? boolean # whether it ended by itself; nil: a text did, ids are as they are
 ---@return integer[]? # ids
 ---@return string? # what is wrong
@@ -2084,66 +2313,66 @@ function pl.data.encode.answer(tok, template, prompt, answer, finished) end
 --- `max_length` the earliest turns go, then the system message, then the end of the answer with its
 --- end token: an answer that was cut here is not trained to end there.
 ---@param tok perilune.Tokenizer
----@param template? table
----@param row table # {text}; {messages}; a prompt and an answer in any form
+---@param template? perilune.Template # nil: prompts are plain text
+---@param row perilune.Row # {text}; {messages}; a prompt and an answer in any form
 ---@param max_length? integer # in tokens
 ---@return integer[]? # ids; nil when something is wrong with the row
----@return integer[]|string # mask, or what is wrong with the row
----@return (table|string)? # info: `trained`, `cut` (tokens of the answer), `dropped` (turns before it), `behind` (turns behind it, left out), `rewritten` (earlier answers that the template writes otherwise now, not trained); or "length" when `max_length` alone is wrong
+---@return integer[]|string # mask, 1 where a token is trained; or what is wrong with the row
+---@return (table|string)? # info: `trained` (tokens), `cut` (tokens of the answer), `dropped` (turns before it), `behind` (turns behind it, left out), `rewritten` (earlier answers that the template writes otherwise now, not trained); or "length" when `max_length` alone is wrong: too few tokens
 function pl.data.encode.example(tok, template, row, max_length) end
 
 --- Whether answer k of a row was finished.
----@param row table
----@param k? integer # place among ranked answers
+---@param row perilune.Row # with `completion_finished` or `finish_reason`
+---@param k? integer # place among ranked answers, from 1
 ---@return boolean? # nil when the row does not say
 function pl.data.encode.finished(row, k) end
 
 --- Whether a prompt is nothing but a beginning token: what follows is a text of its own.
 ---@param tok perilune.Tokenizer
----@param prompt integer[]
+---@param prompt integer[] # token ids
 ---@return boolean
 function pl.data.encode.is_bare(tok, prompt) end
 
 --- Prompt and answer as one sequence, and the mask of the answer.
----@param prompt integer[]
----@param answer integer[]
----@return table # sequence
----@return table # mask
+---@param prompt integer[] # token ids
+---@param answer integer[] # token ids
+---@return integer[] # token ids of both
+---@return integer[] # 0 for each token of the prompt, 1 for each of the answer
 function pl.data.encode.join(prompt, answer) end
 
 --- Token ids of what stands before an answer. Of messages that end with an answer, that answer is
 --- left out.
 ---@param tok perilune.Tokenizer
----@param template? table
----@param row table
+---@param template? perilune.Template # nil: the prompt is plain text
+---@param row perilune.Row # with `prompt_tokens`, `prompt` or `messages`
 ---@return integer[]? # ids, at least one
 ---@return string? # what is wrong with the row
 function pl.data.encode.prompt(tok, template, row) end
 
 --- Token ids of ranked answers, each behind the prompt.
 ---@param tok perilune.Tokenizer
----@param template? table
----@param row table # a prompt, `ranks`, and `completions` (texts) or `completion_tokens` (lists of ids; false where an answer has none)
----@return table[]? # sequences
+---@param template? perilune.Template # nil: prompts are plain text
+---@param row perilune.Row # a prompt, `ranks`, and `completions` (texts) or `completion_tokens` (lists of token ids; false where an answer has none)
+---@return integer[][]? # token ids of the prompt with each answer, in their order
 ---@return string? # what is wrong
 function pl.data.encode.ranked(tok, template, row) end
 
 --- The token that ends an answer; raises when neither template nor tokenizer names one.
 ---@param tok perilune.Tokenizer
----@param template? table
----@return integer # its id
+---@param template? perilune.Template # nil: plain text
+---@return integer # its id, from 0
 function pl.data.encode.stop_id(tok, template) end
 
 --- Every token that ends an answer: what a template ends it with, then all that the tokenizer
 --- names. Answers are trained to end with the first; one that was sampled may end with any of them.
 ---@param tok perilune.Tokenizer
----@param template? table
+---@param template? perilune.Template # nil: plain text
 ---@return integer[] # ids, at least one
 function pl.data.encode.stop_ids(tok, template) end
 
 --- Token ids of a text as it stands, between beginning and end token where the tokenizer has them.
 ---@param tok perilune.Tokenizer
----@param text string
+---@param text string # to be learnt from
 ---@return integer[]
 function pl.data.encode.text(tok, text) end
 
@@ -2456,100 +2685,100 @@ pl.health.alarms = nil
 
 --- All answers get the same reward, and never got different ones: scores that varied and no longer
 --- do are those of a policy that has found what scores best, unless all are cut at reward_clip.
----@param history table[]
----@param options? table # `deviation` (1e-6, of the size of the mean or 1), `window` (3)
----@param settings? table # of the run
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `deviation` (1e-6) of the scores, in parts of their mean or of 1, whichever is larger; `window` (3) rows that means are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.constant_reward(history, options, settings) end
 
 --- Demonstrations that score clearly below the answers that were ranked.
 ---@param demonstrations number[] # their scores
 ---@param answers number[] # scores of the ranked answers
----@param options? table # `part` (0.25 of a deviation of the answers' scores: less does not count)
----@return string?
+---@param options? table # `part` (0.25) of a deviation of the answers' scores, a fraction: less does not count
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.demonstrations_low(demonstrations, answers, options) end
 
 --- Too many answers are empty: an end token and nothing before it.
----@param history table[]
----@param options? table # `part` (0.5), `window` (3)
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `part` (0.5) of the answers, a fraction; `window` (3) rows that means are taken over
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.empty_answers(history, options) end
 
 --- The policy has lost most of its entropy.
----@param history table[]
----@param options? table # `part` (0.2 of the entropy at the start), `window` (5)
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `part` (0.2) of the entropy at the start, a fraction; `window` (5) rows that means are taken over
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.entropy_collapse(history, options) end
 
 --- The KL is clearly negative, which sampling noise does not explain.
----@param history table[]
----@param options? table # `limit` (-0.5 nats), `window` (5)
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `limit` (-0.5) nats a sequence; `window` (5) rows that means are taken over
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.kl_negative(history, options) end
 
 --- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
 --- asked from the first row on, the growth once there are two windows.
----@param history table[]
----@param options? table # `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (10 nats: no growth below it counts), `window` (5)
----@param settings? table # of the run
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `limit` (60) nats a sequence; `window` (5) rows that means are taken over; `growth` (3) times within as many rows; `floor` (10) nats a sequence: no growth below it counts
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.kl_runaway(history, options, settings) end
 
 --- Answers have become much longer or shorter.
----@param history table[]
----@param options? table # `longer` (1.6 times the start), `shorter` (0.5), both by `least` tokens at least (4: of a few words each is a large part), `window` (5)
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `longer` (1.6) and `shorter` (0.5) times the length at the start; `least` (4) tokens by which it must differ as well: of a few words each is a large part; `window` (5) rows that means are taken over
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.length_drift(history, options) end
 
 --- A training loss that is higher than in the first row.
----@param history table[]
----@param options? table # `growth` (1.5 times the first), `window` (5)
----@param settings? table # of the run
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `growth` (1.5) times the first loss; `window` (5) rows that means are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.loss_rises(history, options, settings) end
 
 --- Too many answers have no end token.
----@param history table[]
----@param options? table # `part` (0.5), `window` (3)
----@param settings? table # of the run
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `part` (0.5) of the answers, a fraction; `window` (3) rows that means are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.no_end(history, options, settings) end
 
 --- A metric of the last row is NaN or infinite.
----@param history table[]
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.not_finite(history) end
 
 --- The score follows the length of the answer and little else.
----@param history table[]
----@param options? table # `limit` (0.9 in size), `window` (5)
----@param settings? table # of the run
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `limit` (0.9) of the correlation, in size; 0 to 1; `window` (5) rows that means are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.reward_is_length(history, options, settings) end
 
 --- All alarms of a trained reward model.
 ---@param scores number[] # of ranked sets, laid end to end
----@param ranks table[] # of each set; rank 1 is best
----@param lengths number[] # of the answers, with or without their prompt
----@param options? table # `demonstrations` (their scores), `key` (of the recipe that the sets were given by: "dataset")
+---@param ranks integer[][] # of each set; rank 1 is best
+---@param lengths number[] # of the answers, tokens, with or without their prompt
+---@param options? table # `demonstrations` (none) their scores; `key` ("dataset") of the recipe that the sets were given by
 ---@return string[] # sentences
 ---@return number? # correlation of score and length within prompts
 function pl.health.reward_model(scores, ranks, lengths, options) end
 
 --- The alarms that a history would have rung, of a run that kept none: it is looked at some hundred
 --- times, and a long one by a part of its rows.
----@param history table[]
----@param settings? table # as of `watch`; schedules may be texts
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param settings? table<string, any>|perilune.Config # of the run; schedules may be texts
 ---@return { step: number, alarm: string, text: string }[]
 function pl.health.rung(history, settings) end
 
 --- Scores that follow the length of the answer and little else, within each prompt: between prompts
 --- both may differ for other reasons. Says nothing while fewer than 8 answers are free to differ.
 ---@param scores number[] # of all sets, laid end to end
----@param lengths number[] # of the answers, with or without their prompt
+---@param lengths number[] # of the answers, tokens, with or without their prompt
 ---@param groups integer[] # the set of each answer
----@param options? table # `limit` (0.9 in size)
----@return string?
+---@param options? table # `limit` (0.9) of the correlation, in size
+---@return string? # the alarm's text; nil: it does not ring
 ---@return number? # the correlation, where there are enough answers
 function pl.health.score_is_length(scores, lengths, groups, options) end
 
@@ -2557,28 +2786,28 @@ function pl.health.score_is_length(scores, lengths, groups, options) end
 --- updates back. Explained variance alone does not show it: it leaves out a mean that is wrong, and
 --- is far below 0 for any value where returns hardly vary; so medians are taken, and the squared
 --- error has to be `error` times the variance of the scores, where both are known.
----@param history table[]
----@param options? table # `limit` (0.05) of the explained variance, `error` (2), `window` (10)
----@param settings? table # of the run
----@return string?
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `limit` (0.05) of the explained variance; `error` (2) times the variance of the scores; `window` (10) rows that medians are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.value_useless(history, options, settings) end
 
 --- An object that asks all alarms and does not repeat itself.
 ---
 ---     local watch = health.watch({ kl_runaway = { limit = 20 }, length_drift = false }, cfg)
 ---     for _, sentence in ipairs(watch:check(run.history)) do ... end
----@param options? table # by alarm: a table of its options, or false to leave it out; `every`: steps before the same alarm speaks again (50)
----@param settings? table # of the run, by which the alarms name the keys that apply
+---@param options? table # options of an alarm by its name, or false to leave it out; and `every` (50) steps before the same alarm speaks again
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
 ---@return perilune.Watch
 function pl.health.watch(options, settings) end
 
 --- Accuracy at or below one half: a coin orders pairs as well. Clearly below, the rankings are the
 --- wrong way round; how clearly is asked of the sets, because the pairs of a set hang together.
 ---@param right number # pairs in the right order, equal scores count half
----@param pairs integer
+---@param pairs integer # of answers with different rank
 ---@param sets integer # that the pairs are of
 ---@param key string # of the recipe that the sets were given by
----@return string?
+---@return string? # the alarm's text; nil: it does not ring
 function pl.health.wrong_order(right, pairs, sets, key) end
 
 --- Files of others to canonical rows, and into a store.
@@ -2598,24 +2827,7 @@ function pl.health.wrong_order(right, pairs, sets, key) end
 --- again by its content: read once, it adds nothing; grown, it adds what is new; with other
 --- settings, it is refused, since its rows are there already.
 ---
---- Options, of `rows` and `file` alike:
----   format        "auto", a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh",
----                 "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena",
----                 "webgpt", "chatgpt", "label_studio"); see
----                 ingest/forms.lua
----   fields        {prompt = "text", user_id = "meta.user", ...} or function(record) -> row; see
----                 ingest/mapping.lua. Column numbers for CSV without a header
----   pattern, skip, day   of chat logs; see ingest/chat_log.lua. The day is else in the file's name
----   date_order    "day_first" or "month_first": how 05/06/2024 is meant, which is not guessed
----   encoding      "latin1" (Windows-1252); UTF-16 is told by its mark, all else is UTF-8
----   source, labeler, organisation   where the records do not say
----   answers       whose the answers are: "person", or "model" for the logs of a deployed model,
----                 whose answers are no demonstrations; see ingest/exchange.lua
----   extra         false: other small fields of a record are not kept
----   delimiter, header, max_bytes (of a line: 16 MB), max_json_bytes (256 MB)
----   strict        a bad record is an error, "file:line: reason", and nothing of the file is stored
----   limit         so many rows, then stop; the next call goes on
----   wanted        (`file`) "demonstrations" or "rankings": rows of prompts alone are noted
+--- What is taken of a file, and how, are the fields of IngestOptions, for `rows` and `file` alike.
 ---
 --- May use: base, store.
 ---@class perilune.ingest
@@ -2623,20 +2835,20 @@ pl.ingest = {}
 
 --- Reads a file into a store.
 ---@param store perilune.Store # of pl.store
----@param path string
----@param opts? table # see above; replaced = true takes a file with new content under an old path for a new one; progress(result) is called after each transaction
----@return table? # all of this time: records, of which `used` gave rows; rows, of which there are demonstrations and rankings; bad and skipped records, with reasons of the skipped and bad_reasons ({[reason] = count}); partly: records that gave rows and are bad in part; notes: what was left out of good rows ({[what] = count}). And already (rows that were there from this file before), seconds, bytes (of the file), says (what the file was taken for), source_id, finished
+---@param path string # of the file
+---@param opts? perilune.IngestOptions # how it is read
+---@return perilune.IngestResult? # nil when it cannot be read
 ---@return string? # message
 function pl.ingest.file(store, path, opts) end
 
 --- The lines of a text file, gzip or not: UTF-8 without NUL bytes.
----@param path string
+---@param path string # of the file
 ---@return function? # iterator of lines and their numbers; raises with file and line at what is no text
 ---@return string? # message
 function pl.ingest.lines(path) end
 
 --- The objects of a file of JSON Lines as they stand, read as strictly as rows.
----@param path string
+---@param path string # of the file
 ---@return function? # iterator of objects and their lines; raises with file and line at a bad one
 ---@return string? # message
 function pl.ingest.objects(path) end
@@ -2645,20 +2857,21 @@ function pl.ingest.objects(path) end
 ---
 --- Each call gives a row and its line; for a bad record nil, its line and the reason, unless
 --- `on_bad` is given; nil alone at the end. With `strict` a bad record raises.
----@param path string
----@param opts? table # see above, and on_bad(line, reason, excerpt), on_skip(line, reason)
+---@param path string # of the file
+---@param opts? perilune.IngestOptions # how it is read
 ---@return function? # iterator
 ---@return string? # message
 function pl.ingest.rows(path, opts) end
 
---- Unix seconds of a time as logs write them: see ingest/clock.lua.
----@param value any
----@return number? # nil when it is not understood
+--- Unix seconds of a time as logs write them: a number of seconds or milliseconds, a date with a
+--- time or without.
+---@param value any # text, or a number of Unix seconds
+---@return number? # Unix seconds; nil when it is not understood
 function pl.ingest.time(value) end
 
---- The rows of a training set, as the recipes read it: see ingest/training.lua.
----@param path string
----@param opts? table # on_bad(line, reason) and on_skip(line, reason), told of what is left out
+--- The rows of a training set, as the recipes read it.
+---@param path string # of the file
+---@param opts? table # `on_bad` (none): (line, reason), told of bad records of a file in others' forms, which are left out with a warning; a bad record of our own forms raises; `on_skip` (none): (line, reason), told of records that are no training data
 ---@return function? # iterator of rows and their lines
 ---@return string? # message
 function pl.ingest.training(path, opts) end
@@ -2712,14 +2925,14 @@ pl.labeler_prompts = {}
 
 --- K examples from an instruction with K query/response pairs: each pair is once the one to be
 --- answered, with the K-1 others before it, in their order.
----@param instruction string
+---@param instruction string # a text that is not empty, else it raises
 ---@param pairs_list table[] # {query =, response =}
----@param given? table # `form = "text"` (one prompt) or "messages" (the instruction as system, the pairs as turns); `query = "Input: "`, `response = "Output: "`: what stands before each in the text form
+---@param given? table # `form` ("text"): one prompt, or "messages": the instruction as system, the pairs as turns; `query` ("Input: ") and `response` ("Output: "): what stands before each in the text form
 ---@return table[] # rows {kind = "few_shot", source = "labeler", prompt or messages, completion, extra.group: the same for all, since they show each other's answers and belong on one side}
 function pl.labeler_prompts.few_shot(instruction, pairs_list, given) end
 
 --- Briefs for plain prompts.
----@param given table # `use_cases`, `topics`, `forms`: lists of texts to vary over, none empty; `n = 10`: how many briefs; `seed = 1`
+---@param given table # `use_cases`, `topics` and `forms` (required): lists of texts to vary over, none empty; `n` (10): how many briefs; `seed` (1) of the draws
 ---@return table[] # {kind = "plain", use_case =, topic =, form =}
 function pl.labeler_prompts.plain(given) end
 
@@ -2730,8 +2943,8 @@ function pl.labeler_prompts.plain(given) end
 --- personal data is masked, that at least `min_users` users wrote, that hold nothing but letters
 --- and are no part of any user's id; they are put in the order of the alphabet. Memory grows with
 --- the number of different words and users, not with rows.
----@param rows function|table # of logs, an iterator or a list
----@param given? table # `n = 10`: how many briefs; `seed = 1`; `keywords = 3`: at most so many words; `min_users = 3`; `mask`: function(text) -> text; perilune.rules.personal_data's when absent
+---@param rows function|perilune.Row[] # of logs, an iterator or a list
+---@param given? table # `n` (10): how many briefs; `seed` (1) of the draws; `keywords` (3): at most so many words; `min_users` (3): so many users wrote a word; `mask` (as `pl.rules.personal` does): (text) -> text without personal data
 ---@return table[] # {kind = "user_based", use_case =, keywords = {...}}; none without rows
 function pl.labeler_prompts.user_based(rows, given) end
 
@@ -2745,58 +2958,60 @@ pl.loss = {}
 
 --- Adds the gradient of the mean loss over sequences, taken in micro-batches.
 ---@param model perilune.Model
----@param sequences table
----@param masks? table # of 1 and 0
----@param opts? table # `max_tokens` 16384 a forward, `weight` 1 of the gradient, `checkpoint` (compute blocks again in the backward pass), `dropout` {p =, seed =, index =} (each micro-batch draws from a stream of its own)
+---@param sequences integer[][] # token ids of each
+---@param masks? ((integer|boolean)[])[] # of each token 1 or 0: is it trained? (default: all but the first of each sequence)
+---@param opts? table # `max_tokens` (16384) a forward; `weight` (1) of the gradient; `checkpoint` (false) computes blocks again in the backward pass; `dropout` (none) {p = probability, seed =, index =}: each micro-batch draws from a stream of its own
 ---@return number? # the mean loss, nats a token (not weighted); nil when no token is trained
 ---@return integer # trained tokens
 function pl.loss.accumulate(model, sequences, masks, opts) end
 
 --- Mean loss over a whole set, nats a token, without a tape.
 ---@param model perilune.Model
----@param sequences table # list of lists of token ids
----@param masks? table # for each sequence a list of 1 or 0
----@param opts? table # `max_tokens` 16384 a forward
----@return number? # nil when no token is trained: nothing measured is not 0
+---@param sequences integer[][] # token ids of each
+---@param masks? ((integer|boolean)[])[] # of each token 1 or 0: is it counted? (default: all but the first of each sequence)
+---@param opts? table # `max_tokens` (16384) a forward
+---@return number? # nats a token; nil when no token is trained: nothing measured is not 0
 ---@return integer # trained tokens
 function pl.loss.evaluate(model, sequences, masks, opts) end
 
---- Mean negative log-likelihood of the trained tokens, nats a token.
+--- Mean negative log-likelihood of the trained tokens, nats a token. Raises for a model with a
+--- scalar head.
 ---@param model perilune.Model
----@param sequences table
----@param masks? table
----@param opts? table # `norm` (default: the number of trained tokens), `dropout`, `checkpoint`
----@return perilune.Tensor # loss, []
+---@param sequences integer[][] # token ids of each
+---@param masks? ((integer|boolean)[])[] # of each token 1 or 0: is it trained? (default: all but the first of each sequence)
+---@param opts? table # `norm` (the number of trained tokens) the sum is divided by; `dropout` (none) and `checkpoint` (false) as of `Model:hidden`
+---@return perilune.Tensor # [], the loss
 ---@return integer # trained tokens
 function pl.loss.lm(model, sequences, masks, opts) end
 
 --- Log-probs (and entropies) of the chosen tokens, in the order of batch.targets.
 ---@param model perilune.Model
----@param packed table # from batch.pack
----@param at table # from batch.targets
----@param opts? table # `temperature` 1, `checkpoint`
----@return perilune.Tensor # log-probs [N], nats
----@return perilune.Tensor # entropies [N], nats
+---@param packed perilune.Batch # of `batch.pack`
+---@param at perilune.LossPlaces # of `batch.targets`
+---@param opts? table # `temperature` (1) the logits are divided by; `dropout` (none) and `checkpoint` (false) as of `Model:hidden`
+---@return perilune.Tensor # [N], nats: log-probs
+---@return perilune.Tensor # [N], nats: entropies
 function pl.loss.logprobs(model, packed, at, opts) end
 
---- Log-probs of the tokens a loss would be taken at, without a tape.
+--- Log-probs of the tokens a loss would be taken at, without a tape. Raises when it is given no
+--- parts.
 ---@param model perilune.Model
----@param parts table # of batch.parts or a rollout
----@param opts? table # `temperature` 1
----@return perilune.Tensor # [N] in the order of the sequences
+---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
+---@param opts? table # `temperature` (1) the logits are divided by
+---@return perilune.Tensor # [N], nats, in the order of the sequences
 function pl.loss.sequence_logprobs(model, parts, opts) end
 
 --- Scores of sequences by a scalar-head model, read at their last tokens, without a tape.
 ---@param model perilune.Model
----@param parts table
----@return perilune.Tensor # [B]
+---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
+---@return perilune.Tensor # [B], in the order of the sequences
 function pl.loss.sequence_scores(model, parts) end
 
 --- Values of a scalar-head model where the tokens a loss would be taken at are predicted, without a
 --- tape.
 ---@param model perilune.Model
----@param parts table
----@return perilune.Tensor # [N] in the order of the sequences
+---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
+---@return perilune.Tensor # [N], in the order of the sequences
 function pl.loss.sequence_values(model, parts) end
 
 --- Weighted means of named figures over the parts of a step.
@@ -2855,7 +3070,7 @@ function pl.model.new(config, opts) end
 --- Charts as SVG text: lines with bands, points with error bars, and rows with intervals.
 ---
 --- The SVG carries class names and no colours; `plot.style` gives them, for light and dark pages.
---- A chart goes into a page that has the style (`perilune.show.report` does that), or, with
+--- A chart goes into a page that has the style (`pl.report` does that), or, with
 --- `standalone = true`, into a file of its own. Nothing is loaded from anywhere.
 ---
 --- A long series is thinned to what can be seen: of the points that fall on one pixel column the
@@ -2863,28 +3078,29 @@ function pl.model.new(config, opts) end
 ---@class perilune.plot
 pl.plot = {}
 
---- A chart of lines or points.
+--- A chart of lines or points. Raises when a series has no `x` and `y` of one length.
 ---
 --- A series has `name`, `x`, `y`; `mark` "line" (default), "points" or "both"; `low` and `high`,
 --- drawn as a band under lines and as error bars on points; `x_low`, `x_high` for error bars across;
 --- `labels` of points; `dashed`; `smooth` (0..1: a running mean in front, the values faint behind);
 --- `color` 1..6.
----@param options table # `title`, `x_label`, `y_label`, `series`, `log_x`, `log_y`, `x_min`, `x_max`, `y_min`, `y_max`, `width` (480: two fit side by side in a report), `height` (270), `standalone`, `lines` (list of {y =, label =} or {x =, label =}: dashed marks)
+---@param options table # `series` (required) a list; `title`, `x_label` and `y_label` (none); `log_x` and `log_y` (false) logarithmic axes; `x_min`, `x_max`, `y_min` and `y_max` (of the values) ends of the axes; `width` (480) in pixels: two fit side by side in a report; `height` (270) in pixels; `standalone` (false) a file of its own, with the style; `lines` (none) list of {y =, label =} or {x =, label =}: dashed marks
 ---@return string
 function pl.plot.chart(options) end
 
 --- Text that is safe inside markup: no markup, no control characters, valid UTF-8.
----@param text any
+---@param text any # or a number, written with tostring
 ---@return string
 function pl.plot.escape(text) end
 
---- Rows with a value and its interval on one scale: which model is better, and is it sure.
----@param options table # `title`, `x_label`, `rows` (list of {name =, value =, low =, high =}), `x_min`, `x_max`, `width` (960), `standalone`
+--- Rows with a value and its interval on one scale: which model is better, and is it sure. Raises
+--- when there are no rows.
+---@param options table # `rows` (required) list of {name =, value =, low =, high =}; `title` and `x_label` (none); `x_min` and `x_max` (of the values) ends of the axis; `width` (960) in pixels; `standalone` (false) a file of its own, with the style
 ---@return string
 function pl.plot.intervals(options) end
 
 --- Figures of a run's history as a series of a chart: the rows that have both fields.
----@param name string
+---@param name string # for the legend
 ---@param rows table[] # such as `history` of a recipe's result
 ---@param x string # field, such as "step"
 ---@param y string # field
@@ -2897,7 +3113,7 @@ function pl.plot.series(name, rows, x, y, smooth) end
 pl.plot.style = nil
 
 --- Round tick values that cover a range: multiples of 1, 2 or 5 times a power of ten.
----@param low number
+---@param low number # the least value
 ---@param high number # above low
 ---@param about integer # how many are wanted
 ---@return number[] # from at or above low to at or below high
@@ -2914,7 +3130,7 @@ pl.preflight = {}
 
 --- Begin the checks of a run.
 ---@param cfg perilune.Config # the recipe's config; with `quiet` only warnings are printed
----@param parts table # `tokenizer`, `stop` (id of the end token), `models` {name = model}
+---@param parts table # `tokenizer`, `stop` (id of the end token), `models` {name = Model}: those called reference, reward and ema are constant
 ---@return perilune.Check
 function pl.preflight.new(cfg, parts) end
 
@@ -2935,7 +3151,7 @@ function pl.preflight.new(cfg, parts) end
 pl.profile = {}
 
 --- Begins a profile, and ends one that runs.
----@param opts? table # `events`: single calls to keep for a trace (default: 200000), `limits` (default: those of the machine)
+---@param opts? table # `events` (200000): single calls to keep for a trace; `limits` (those of the machine) as `limits` of a ProfileReport
 function pl.profile.begin(opts) end
 
 --- Ends the profile.
@@ -2961,7 +3177,7 @@ function pl.profile.finish() end
 pl.progress = {}
 
 --- Begin a progress line.
----@param options table # `label`; `total` (nil when not known); `unit` ("step"); `smooth`: names of figures to be shown as running means; `every`: seconds between lines when there is no terminal (1); `quiet`: show nothing; `first`: count at which a resumed loop begins (0); and for tests `out` (a file), `tty`, `color`, `width`, `clock`
+---@param options table # `label` ("") the name of what goes on; `total` (nil: not known) counts in all; `unit` ("step") of a count; `smooth` (none) names of figures to be shown as running means; `every` (1) seconds between lines when there is no terminal; `quiet` (false) shows nothing; `first` (0) count at which a resumed loop begins; and for tests `out` (standard error), `tty`, `color` and `width` (the terminal's, columns), `clock` (the system's, seconds)
 ---@return perilune.Progress
 function pl.progress.new(options) end
 
@@ -3018,18 +3234,18 @@ pl.ranking = {}
 
 --- The same by who ranked: a reward model may have learnt one labeler's taste.
 ---@param scores number[] # of all sets, laid end to end
----@param sets table[] # each with `ranks` and `row.labeler` ("unknown" when it has none)
----@return table<string, table> # by labeler: `accuracy`, `ci95` (low and high), `pairs`
+---@param sets { ranks: table, row: perilune.Row }[] # each with `ranks`, and `row.labeler` ("unknown" when it has none)
+---@return table<string, table> # by labeler: `accuracy`, a fraction; `ci95`, its low and high; `pairs`
 function pl.ranking.by_labeler(scores, sets) end
 
 --- How many pairs are ordered right, and whether confidence is earned: of the pairs that the model
 --- gives probability p = σ(gap) to order right, how many does it order right?
----@param gaps number[]
----@return table # `eval_accuracy` with its interval `eval_accuracy_ci95`, `eval_pairs`, `eval_accuracy_p50` ... `_p90` (accuracy of the pairs with p in tenths from .5), `eval_calibration_error` (mean |accuracy - p| over the tenths, weighted by their pairs); of no pairs `eval_pairs` alone
+---@param gaps number[] # of `ranking.gaps`
+---@return table # `eval_accuracy` (a fraction) with its interval `eval_accuracy_ci95`, `eval_pairs`, `eval_accuracy_p50` ... `_p90` (accuracy of the pairs with p in tenths from .5), `eval_calibration_error` (mean |accuracy - p| over the tenths, weighted by their pairs); of no pairs `eval_pairs` alone
 function pl.ranking.calibration(gaps) end
 
 --- How much there is to learn from ranked sets.
----@param sets table[] # each with `ranks`
+---@param sets { ranks: table }[] # each with `ranks`
 ---@return integer # answers
 ---@return integer # pairs
 ---@return integer # ties among the pairs
@@ -3037,13 +3253,13 @@ function pl.ranking.count(sets) end
 
 --- Score differences of all pairs of different rank, better answer first.
 ---@param scores number[] # of all sets, laid end to end
----@param ranks table[] # of each set; rank 1 is best
----@return number[]
+---@param ranks integer[][] # of each set; rank 1 is best
+---@return number[] # one for each pair of different rank
 function pl.ranking.gaps(scores, ranks) end
 
 --- Ranks of values: 1 for the highest; equal values share a rank, and the next has as many better
 --- ones as there are, plus 1 (1, 2, 2, 4).
----@param values number[]
+---@param values number[] # larger is better
 ---@return integer[]
 function pl.ranking.ranks(values) end
 
@@ -3056,13 +3272,13 @@ function pl.ranking.ranks(values) end
 ---     r:answers { models = { "SFT", "PPO" }, rows = { { prompt = "...", answers = {...} } } }
 ---     r:write("runs/demo/report.html")
 ---
---- Text is escaped, SVG from `perilune.show.plot` is put in as it is. There is no script and no
+--- Text is escaped, SVG from `pl.plot` is put in as it is. There is no script and no
 --- outside resource; the page follows the reader's light or dark setting and prints well.
 ---@class perilune.report
 pl.report = {}
 
---- Begin a report.
----@param options table # `title`, `subtitle`, `footer`
+--- Begin a report. Raises without a title.
+---@param options table # `title` (required); `subtitle` and `footer` (none)
 ---@return perilune.Report
 function pl.report.new(options) end
 
@@ -3074,11 +3290,11 @@ function pl.report.new(options) end
 pl.rollout = {}
 
 --- The first answers of a rollout as texts, for people to read.
----@param roll table # with `scores`
+---@param roll perilune.Rollout # with `scores`
 ---@param tok perilune.Tokenizer
----@param most integer
+---@param most integer # how many at most
 ---@param per_token? table<string, perilune.Tensor> # figures [N] of each token by name, such as `kl`; then an example also has `tokens`, the pieces of its first 256 tokens, and their figures, to 3 digits
----@return { prompt: string, answer: string, score: number }[]
+---@return { prompt: string, answer: string, score: number }[] # and with `per_token` the figures of each
 function pl.rollout.examples(roll, tok, most, per_token) end
 
 --- Generalized advantage estimation (Schulman et al., arXiv:1506.02438, eq. 16):
@@ -3086,11 +3302,11 @@ function pl.rollout.examples(roll, tok, most, per_token) end
 --- with V = 0 after the end of an answer.
 ---@param rewards perilune.Tensor # [N]
 ---@param values perilune.Tensor # [N]
----@param roll table # for `segments` and `answers.offsets`
----@param gamma number # γ
----@param lam number # λ
----@return perilune.Tensor # advantages [N]
----@return perilune.Tensor # returns [N]
+---@param roll perilune.Rollout # for `segments` and `answers.offsets`
+---@param gamma number # γ, the discount a token, 0 to 1
+---@param lam number # λ, 0 to 1
+---@return perilune.Tensor # [N], advantages
+---@return perilune.Tensor # [N], returns
 function pl.rollout.gae(rewards, values, roll, gamma, lam) end
 
 --- What a policy's answers to held-out prompts are worth: always the same prompts and random
@@ -3098,51 +3314,51 @@ function pl.rollout.gae(rewards, values, roll, gamma, lam) end
 ---@param policy perilune.Model
 ---@param reference perilune.Model
 ---@param judge perilune.Judge
----@param prompts table # of perilune.data.prompts
----@param opts table # `count` (of the prompts), `micro_batch_tokens`, and of perilune.model.generate `max_tokens`, `temperature`, `seed`, `stream`, `stop`, `slots`; `examples`: how many of the answers to give as texts (0), `tokenizer` for them
----@return table # eval_score, eval_kl (nats an answer, to the reference), eval_length (tokens)
----@return table[] # examples, always of the same prompts, with `kl` of each token
+---@param prompts perilune.Prompt[] # of `data.prompts`
+---@param opts table # `count` (required) of the prompts; `micro_batch_tokens` (16384) a forward; `max_tokens` (64) of an answer, `temperature` (1), `seed` (0), `stream` (""), `stop` (none) and `slots` (64) as of `pl.generate`; `examples` (0): how many of the answers to give as texts; `tokenizer` (none), which these want
+---@return { eval_score: number, eval_kl: number, eval_length: number } # means over the answers: `eval_score`; `eval_kl`, nats an answer, to the reference; `eval_length`, tokens
+---@return { prompt: string, answer: string, score: number }[] # examples, always of the same prompts, with `kl` of each token, nats
 function pl.rollout.measure(policy, reference, judge, prompts, opts) end
 
 --- Figures of a rollout under TRL's names: KL and entropy are sums over tokens, means over answers.
----@param roll table # with `reference` (log-probs [N]), `scores` and `raw_scores` (lists)
+---@param roll perilune.Rollout # with `reference`, `scores` and `raw_scores`
 ---@param rewards perilune.Tensor # [N]
----@return table # metrics
+---@return table<string, number?> # by name: "objective/kl" and "objective/entropy" in nats an answer, "objective/scores", "completions/mean_length" in tokens, "completions/clipped_ratio" (fraction of answers without an end token) and so on
 function pl.rollout.metrics(roll, rewards) end
 
 --- Answers as training sequences, packed once for all models that read them.
----@param questions table # list of prompts (token lists)
----@param answers table # as perilune.model.generate gives them, in tensors of the caller's scope
----@param max_tokens? integer # of a part (default: 16384)
----@return table # `questions`, `answers`; `prompts` (ragged, one an answer); `parts` for perilune.learn.loss; `old` (log-probs of sampling [N]); `segments` (list [B+1]), `lengths` of the answers and `sizes` of prompts with answers (lists [B], tokens); `count` N
+---@param questions integer[][] # token ids of the prompts
+---@param answers table # as `pl.generate` gives them, in tensors of the caller's scope
+---@param max_tokens? integer # of a part, tokens (default: 16384); one answer with its prompt may be longer
+---@return perilune.Rollout # in tensors of the caller's scope
 function pl.rollout.new(questions, answers, max_tokens) end
 
 --- Rewards of each token: the given penalty, and the score at the last token of each answer.
 ---@param penalty perilune.Tensor # [N], for instance -β (ln π - ln π_ref)
----@param scores table # one for each answer
----@param segments table
+---@param scores number[] # one for each answer, none of which is empty
+---@param segments integer[] # of the rollout
 ---@return perilune.Tensor # [N]
 function pl.rollout.rewards(penalty, scores, segments) end
 
 --- Scores after the rule for answers without an end token, and clipping.
----@param scores table
----@param finish_reasons table
----@param opts table # `rule` ("none", "subtract": score - penalty, "replace": -penalty), `penalty`, `clip` (0: none)
----@return table # scores
+---@param scores number[] # one for each answer
+---@param finish_reasons string[] # of each: "stop" has an end token
+---@param opts table # `rule` (required): "none", "subtract": score - penalty, or "replace": -penalty; `penalty` (required, but for "none"); `clip` (required; 0: none): scores are kept within -clip and clip
+---@return number[] # a new list
 function pl.rollout.shape_scores(scores, finish_reasons, opts) end
 
 --- Some answers of a rollout as a batch of their own.
----@param roll table
----@param indices table # of answers
----@param per_token table # {name = tensor [N]}
----@return table # batch
----@return table # at
----@return table # {name = tensor} of these answers' tokens
+---@param roll perilune.Rollout # as of `rollout.new`
+---@param indices integer[] # of answers, from 1
+---@param per_token table<string, perilune.Tensor> # [N] each, by name
+---@return perilune.Batch # the answers behind their prompts
+---@return perilune.LossPlaces # the tokens of the answers
+---@return table<string, perilune.Tensor> # by name, [n] each: of these answers' tokens
 function pl.rollout.take(roll, indices, per_token) end
 
 --- Variance 1 (biased, as in Ziegler et al.'s code), and mean 0 when `shift_mean`.
 ---@param x perilune.Tensor # [N]
----@param shift_mean boolean
+---@param shift_mean boolean # true: the mean becomes 0; false: it stays
 ---@return perilune.Tensor # [N]
 function pl.rollout.whiten(x, shift_mean) end
 
@@ -3158,7 +3374,7 @@ function pl.rollout.whiten(x, shift_mean) end
 ---
 --- A rule is {name =, settings =, apply = function(rows, context) -> rows}: plain functions over an
 --- iterator, in the recipe's own order. Each lives in a file of its own in rules/, with its source
---- and the reasons for its defaults. Rows are the store's, see perilune.store; a rule that changes
+--- and the reasons for its defaults. Rows are the store's (Row); a rule that changes
 --- a row hands on a copy, since one that needs all rows first may read it again (rules/held.lua).
 ---
 --- Whatever the order, the same rows, rules and seed give the same rows out, to the byte, and the
@@ -3169,91 +3385,93 @@ function pl.rollout.whiten(x, shift_mean) end
 ---@class perilune.rules
 pl.rules = {}
 
---- The rule: no class above its part.
----@param given table # one of `max`, `ratio`, `share`, and `by = "use_case"`: the field that holds the class; it takes few values, whose counts are held; `missing = "keep"`: rows without a class stay, and count for nothing; or "drop", "error"
----@return table # rule
+--- The rule: no class above its part. Raises unless one of `max`, `ratio` and `share` is given.
+---@param given table # one of `max` (none): rows of a class, `ratio` (none): times the smallest class, 1 or more, 1.5 say, `share` (none): of the whole, 0 to 1; and `by` ("use_case"): the field that holds the class; it takes few values, whose counts are held; `missing` ("keep"): rows without a class stay, and count for nothing; or "drop", "error"
+---@return perilune.Rule # for `rules.run`
 function pl.rules.balance(given) end
 
 --- The rule: at most so many prompts a user.
----@param given? table # `by = "user_id"`: the field whose values are capped ("organisation" is another reading of the paper); `max = 200`; `keep = "sample"`, or "first" or "last" in the order the rows come; `missing = "keep"`: rows without the key are kept, and counted in the report; "drop" drops them, "error" raises
----@return table # rule
+---@param given? table # `by` ("user_id"): the field whose values are capped ("organisation" is another reading of the paper); `max` (200) rows of each value; `keep` ("sample") which stay: a random sample, or the "first" or "last" in the order the rows come; `missing` ("keep"): rows without the key are kept, and counted in the report; "drop" drops them, "error" raises
+---@return perilune.Rule # for `rules.run`
 function pl.rules.cap(given) end
 
 --- The classes of rows: two are alike when these are equal.
----@param given? table # as for the rule
+---@param given? table # as of `rules.dedupe`
 ---@return function # (row) -> integer, a hash
 function pl.rules.classes(given) end
 
 --- The rule: of prompts that say the same, the earliest stays.
----@param given? table # `exact = true`: equal texts; `normalized = true`: equal but for case, white space, punctuation; `prefix = 64`: how many leading units are a long common prefix, or false; `unit = "chars"`, or "words"; `near`: the Jaccard likeness from which prompts are near duplicates (0.8 is usual); off
----@return table # rule
+---@param given? table # `exact` (true): equal texts; `normalized` (true): equal but for case, white space, punctuation; `prefix` (64): how many leading units are a long common prefix, or false; `unit` ("chars"), or "words"; `near` (off): the Jaccard likeness from which prompts are near duplicates, 0.3 to 1 (0.8 is usual)
+---@return perilune.Rule # for `rules.run`
 function pl.rules.dedupe(given) end
 
---- A rule of one function.
----@param name string
+--- A rule of one function. Raises when that is missing; a row for which it fails raises while it
+--- runs.
+---@param name string # for the report
 ---@param verdict function # (row) -> keep, reason: the row is dropped when `keep` is false or nil
----@return table # rule
+---@return perilune.Rule # for `rules.run`
 function pl.rules.filter(name, verdict) end
 
---- The rule: prompts with, or without, certain words.
----@param given table # `any`: a list; prompts with none of these are dropped; `none`: a list; prompts with one of these are dropped; `field`: the field to look in; the prompt's text when absent
----@return table # rule
+--- The rule: prompts with, or without, certain words. Raises unless `any` or `none` is given.
+---@param given table # `any` (all prompts stay): a list; prompts with none of these are dropped; `none` (nothing is dropped): a list; prompts with one of these are dropped; `field` (the prompt's text): the field to look in
+---@return perilune.Rule # for `rules.run`
 function pl.rules.keyword(given) end
 
 --- The rule: rows in other languages than the wanted ones are dropped.
----@param given? table # see perilune.rules.language
----@return table # rule
+---@param given? perilune.LanguageOptions # which languages stay
+---@return perilune.Rule # for `rules.run`
 function pl.rules.language(given) end
 
---- The rule: prompts that are neither too short nor too long.
----@param given? table # `min = 1`, `max = 4096`, both included; `unit = "chars"`, "words", or a function(text, row) -> number, such as a count of tokens
----@return table # rule
+--- The rule: prompts that are neither too short nor too long. Raises when `max` is below `min`.
+---@param given? table # `min` (1) and `max` (4096), both included; `unit` ("chars"), "words", or a function(text, row) -> number, such as a count of tokens
+---@return perilune.Rule # for `rules.run`
 function pl.rules.length(given) end
 
 --- A rule for some rows alone; the others pass by it, unseen, and come between or after the rest.
 --- Those that pass while the rule looks at a whole set are held in memory.
 ---@param when function # (row) -> whether the rule is for it
----@param rule table
----@return table # rule
+---@param rule perilune.Rule # the rule
+---@return perilune.Rule # for `rules.run`
 function pl.rules.only(when, rule) end
 
 --- The rule: personal data is masked, or its rows dropped or flagged.
----@param given? table # see perilune.rules.personal_data
----@return table # rule
+---@param given? perilune.PersonalDataOptions # what counts, and what becomes of it
+---@return perilune.Rule # for `rules.run`
 function pl.rules.personal_data(given) end
 
---- Rows through rules.
+--- Rows through rules. Raises for what is no rule, and when the report does not add up.
 ---
---- A rule's `context` has `seed`, `scratch` and four things to tell:
---- `drop(row, reason, like)` for each row it does not hand on (`like`: a text to show beside it),
---- `change(row, what)` for each row it changed, called with the row it hands on, which then says so
---- in `changes`, and `tally(what)` to count anything else.
----@param rows function|table # an iterator that gives a row a call, or a list; or what can be read more than once, so that rules which must see all rows first need not hold copies: a table whose `rows()` gives an iterator of rows and their numbers, the same each time (a spool is one)
----@param list table # rules, in order
----@param options? table # `seed = 1`, `scratch` (a folder for temporary files)
----@return function # an iterator
----@return table # report: for each rule {rule, settings, rows_in, rows_out, changed, reasons = {[reason] = count}, examples = {[reason] = up to 3 texts}, likes = {[reason] = what each example is like, where the rule says so}, tallies = {[what] = count}}; complete when the iterator is spent
+--- A rule's `context` has `seed`, `scratch` and three things to tell: `drop(row, reason, like)` for
+--- each row it does not hand on (`like`: a text to show beside it), `change(row, what)` for each row
+--- it changed, called with the row it hands on, which then says so in `changes`, and `tally(what)`
+--- to count anything else.
+---@param rows function|perilune.Row[]|perilune.Spool # an iterator that gives a row a call, or a list; or what can be read more than once, so that rules which must see all rows first need not hold copies: a table whose `rows()` gives an iterator of rows and their numbers, the same each time (a spool is one)
+---@param list perilune.Rule[] # in order
+---@param options? table # `seed` (1) of what rules draw; `scratch` (the system's folder for temporary files) a folder
+---@return function # an iterator of rows
+---@return perilune.RuleReport[] # one for each rule; complete when the iterator is spent
 function pl.rules.run(rows, list, options) end
 
 --- The side of a key.
 ---@param key string # a value of the field `by`
----@param given? table # as for the rule
+---@param given? table # as of `rules.split`
 ---@return string # "train", "valid" or "test"
 function pl.rules.side(key, given) end
 
 --- The rule: sets `side`.
----@param given? table # `by = "user_id"`: the field that never crosses sides; `train = 0.8, valid = 0.1, test = 0.1`: shares of the users (not of the prompts), 1 in all; `salt = ""`: another text gives another split
----@return table # rule, whose `guard(row)` gives nil, or what is wrong with a row's side
+---@param given? table # `by` ("user_id"): the field that never crosses sides; `train` (0.8), `valid` (0.1) and `test` (0.1): shares of the users (not of the prompts), 1 in all; `salt` (""): another text gives another split
+---@return perilune.Rule # with a `guard`
 function pl.rules.split(given) end
 
 --- The text a rule looks at: the prompt, or the user's turns of a conversation, a line each.
----@param row table
+---@param row perilune.Row # with `prompt` or `messages`
 ---@return string
 function pl.rules.text(row) end
 
---- The rule: sets `use_case`; drops nothing.
----@param given? table # `score`: a function(row) -> use case, in place of the written rules; `overwrite = false`: rows that have a use case (from a labeler) keep it
----@return table # rule
+--- The rule: sets `use_case`; drops nothing. A `score` that gives no known use case raises while it
+--- runs.
+---@param given? table # `score` (the written rules): a function(row) -> use case; `overwrite` (false): rows that have a use case (from a labeler) keep it
+---@return perilune.Rule # for `rules.run`
 function pl.rules.use_case(given) end
 
 --- The rule on personal data: names, addresses, numbers and user names are masked, or their rows
@@ -3271,7 +3489,7 @@ function pl.rules.use_case(given) end
 --- The figures for the labelled sentences are printed by recipes/collect/check_personal_data.lua.
 --- What the rule does not do: promise that nothing is left. It reads forms and lists, not meaning.
 ---
----     local personal_data = require("perilune.rules.personal_data")
+---     local personal_data = require("perilune").rules.personal
 ---     local matcher = personal_data.matcher({ users = { "zorbo77" } })
 ---     matcher:mask("Mail anna@example.org") --> "Mail [EMAIL]", { EMAIL = 1 }
 ---     local rule = personal_data.rule({ action = "mask", users = { "zorbo77" } })
@@ -3282,14 +3500,14 @@ pl.rules.personal = {}
 ---@type string[]
 pl.rules.personal.kinds = nil
 
---- A matcher.
----@param options? table # kinds list, all by default; names list of names that always count; users list of user names; users_by_use list of those users that count anywhere though they are words
+--- A matcher. Raises for a kind that is not known.
+---@param options? perilune.MatcherOptions # what it looks for
 ---@return perilune.Matcher
 function pl.rules.personal.matcher(options) end
 
 --- The rule: personal data is masked, or its rows dropped or flagged.
----@param given? table # action "mask" (default), "drop", or "flag" (row.extra.personal_data = counts by kind); sides list of sides whose rows are looked at, {"train"} by default, false for all; a row without a side is always looked at; kinds list, all by default; names list of names that always count; users list of user names, or a function that returns it, called once when the first row arrives; users_by_use list of those that count anywhere though they are words (`personal_data.users_by_use` tells which)
----@return table # rule
+---@param given? perilune.PersonalDataOptions # what counts, and what becomes of it
+---@return perilune.Rule # for `rules.run`
 function pl.rules.personal.rule(given) end
 
 --- User names that are common words, yet names by their use in a log: for `users_by_use`.
@@ -3335,13 +3553,13 @@ function pl.rules.spool.marks() end
 function pl.rules.spool.new(folder) end
 
 --- A row as bytes, which this process can read again.
----@param row table
+---@param row table<any, any> # plain values
 ---@return string
 function pl.rules.spool.pack(row) end
 
 --- The row of such bytes.
----@param record string
----@return table
+---@param record string # of `spool.pack`
+---@return table<any, any> # equal in every value
 function pl.rules.spool.unpack(record) end
 
 --- A run folder: everything a run leaves behind, and what it needs to go on after a crash.
@@ -3370,29 +3588,31 @@ function pl.rules.spool.unpack(record) end
 ---@class perilune.run
 pl.run = {}
 
---- The checkpoints in a run folder, oldest first.
----@param folder string
+--- The checkpoints in a run folder, oldest first; none when there is no such folder.
+---@param folder string # of the run
 ---@return { step: integer, path: string }[]
 function pl.run.checkpoints(folder) end
 
 --- The newest checkpoint in a run folder.
----@param folder string
----@return { step: integer, path: string }?
+---@param folder string # of the run
+---@return { step: integer, path: string }? # nil when there is none
 function pl.run.latest(folder) end
 
---- Open the run folder `cfg.output_dir`.
---- With `cfg.resume` the config takes up the state of the checkpoint, and `self.resumed` is
---- {step, path, state}: the recipe loads its model from there. When there is no checkpoint yet the
---- run starts at the beginning and `resumed` is nil.
+--- Open the run folder `cfg.output_dir`. Raises when it cannot be made, belongs to another process,
+--- or holds a run that is neither resumed nor to be overwritten.
+---
+--- With `cfg.resume` the config takes up the state of the checkpoint, and `self.resumed` is {step,
+--- path, state}: the recipe loads its model from there. When there is no checkpoint yet the run
+--- starts at the beginning and `resumed` is nil.
 ---@param cfg perilune.Config
----@param options? table # `environment`: what env.json should tell besides the obvious (versions, threads, BLAS)
+---@param options? table # `environment` (none): {name = value}, what env.json should tell besides the obvious (versions, threads, BLAS)
 ---@return perilune.Run # with the fields `dir`, `resumed`, `history` (the rows of metrics.jsonl)
 function pl.run.open(cfg, options) end
 
 --- The rows of a file; a last line without its end is passed over.
----@param path string
----@param options? table # `numbers = true` turns the texts for NaN and infinities back into numbers
----@return table[]?
+---@param path string # of the file
+---@param options? table # `numbers` (false) turns the texts for NaN and infinities back into numbers
+---@return table<string, any>[]? # nil when the file cannot be read
 ---@return string? # what is wrong, with the line's number
 function pl.run.read_rows(path, options) end
 
@@ -3513,27 +3733,27 @@ function pl.schedule.warmup(steps, inner, start_fraction) end
 ---@class perilune.score
 pl.score = {}
 
---- Who judges: the model or the function that a config names.
+--- Who judges: the model or the function that a config names. Raises when it cannot be loaded.
 ---@param cfg perilune.Config # config with `reward_model` and `reward_function`, one of them not ""
 ---@param tok perilune.Tokenizer # tokenizer of the answers
----@param opts? table # how the model is loaded, see perilune.model.load
+---@param opts? perilune.LoadOptions # how the model is loaded
 ---@return perilune.Judge
 function pl.score.open(cfg, tok, opts) end
 
 --- Scores of whole sequences by a scalar-head model. Any number of them: they are packed and scored
 --- part by part.
 ---@param scalar_model perilune.Model
----@param sequences table # list of lists of token ids
----@param max_tokens? integer # of a forward (default: 16384)
----@return number[]
+---@param sequences integer[][] # token ids of each
+---@param max_tokens? integer # of a forward, tokens (default: 16384)
+---@return number[] # one for each sequence
 function pl.score.sequences(scalar_model, sequences, max_tokens) end
 
 --- Scores of all answers of ranked sets.
 ---@param scalar_model perilune.Model
----@param sets table # list of {sequences =, ranks =}, as perilune.data.ranked gives them
+---@param sets perilune.RankedSet[] # of `data.ranked`
 ---@param max_tokens? integer # of a forward (default: 16384)
 ---@return number[] # scores, set after set
----@return table[] # the ranks of each set
+---@return integer[][] # the ranks of each set
 ---@return integer[] # the lengths of the sequences, tokens
 function pl.score.sets(scalar_model, sets, max_tokens) end
 
@@ -3552,7 +3772,7 @@ function pl.score.sets(scalar_model, sets, max_tokens) end
 ---@class perilune.stages
 pl.stages = {}
 
---- The stages of a run.
+--- The stages of a run. Raises in `perilune plan`, which plans single recipes.
 ---@param of perilune.Run # the run, opened
 ---@param count? integer # how many folders of stages there will be, for those who look at the run
 ---@return perilune.Stages # with `seconds`: what each stage took, by the name of its folder
@@ -3650,7 +3870,7 @@ function pl.stats.paired(a, b) end
 
 --- The value below which a part `q` of the list lies, interpolated as numpy does by default.
 ---@param xs number[] # values, in any order; raises when there is none
----@param q number # between 0 and 1
+---@param q number # 0 to 1, else it raises
 ---@return number # in their unit
 function pl.stats.quantile(xs, q) end
 
@@ -3701,21 +3921,21 @@ function pl.stats.variance(xs) end
 pl.store = {}
 
 --- Whether a row can be stored.
----@param row table
+---@param row perilune.Row # of any origin
 ---@return boolean? # true
 ---@return string? # what is wrong with it
 function pl.store.check(row) end
 
 --- Make a store of an export.
----@param folder string # of store:export
+---@param folder string # of `Store:export`
 ---@param path string # of a file that does not exist yet
 ---@return perilune.Store? # equal to the one that was exported
 ---@return string? # what is wrong; there is no file then
 function pl.store.import(folder, path) end
 
 --- Open a store, made new when there is no file.
----@param path string
----@param options? table # `readonly`
+---@param path string # of the file
+---@param options? table # `readonly` (false): for reading alone; there must be a file then
 ---@return perilune.Store?
 ---@return string? # what is wrong
 function pl.store.open(path, options) end
@@ -3765,70 +3985,76 @@ function pl.tokenizer.train(opts) end
 ---@class perilune.twins
 pl.twins = {}
 
---- -scale Σ_n w_n ln softmax(z_n)[target_n],  z_n = hidden[row_n] headᵀ
+--- The summed negative log-likelihood of targets, times a scale:
+--- -scale Σ_n w_n ln softmax(z_n)[target_n], z_n = hidden[row_n] headᵀ
 ---@param hidden perilune.Tensor # [T, C]
 ---@param head perilune.Tensor # [V, C]
 ---@param rows integer[]|perilune.Tensor # int32 [N], from 0
 ---@param targets integer[]|perilune.Tensor # int32 [N], from 0
 ---@param weights? perilune.Tensor # [N]
----@param opts? table # `scale` (1), `softcap` of z (0: none), `precision` "float32" or "bf16"
----@return perilune.Tensor # []
+---@param opts? table # `scale` (1); `softcap` (0: none) of z; `precision` ("float32") of the product, or "bf16"
+---@return perilune.Tensor # [], in nats times the scale
 function pl.twins.cross_entropy(hidden, head, rows, targets, weights, opts) end
 
---- With d = ln π - ln π_ref, an estimate of KL(π, π_ref) from samples of π: k1 = d, k2 = d²/2,
---- k3 = e^-d - 1 + d; Schulman, "Approximating KL divergence" (2020).
+--- An estimate of KL(π, π_ref) from samples of π. With d = ln π - ln π_ref: k1 = d, k2 = d²/2, k3 =
+--- e^-d - 1 + d; Schulman, "Approximating KL divergence" (2020).
 ---@param logprob perilune.Tensor # [N], nats
 ---@param ref_logprob perilune.Tensor # [N], nats
----@param opts? table # `kind` "k1" (default), "k2" or "k3"
+---@param opts? table # `kind` ("k1"), "k2" or "k3"
 ---@return perilune.Tensor # [N], nats
 function pl.twins.kl_estimate(logprob, ref_logprob, opts) end
 
---- Σ_v p_v (ln p_v - ln q_v)
+--- The KL divergence of two models' next tokens, over the whole vocabulary: Σ_v p_v (ln p_v - ln
+--- q_v).
 ---@param hidden perilune.Tensor # [T, C]
 ---@param head perilune.Tensor # [V, C]
 ---@param ref_hidden perilune.Tensor # [T, C]
 ---@param ref_head perilune.Tensor # [V, C]
 ---@param rows integer[]|perilune.Tensor # int32 [N], from 0
----@param opts? table # `temperature` (1), `softcap` and `ref_softcap` of the logits (0: none), `precision` "float32" or "bf16"
+---@param opts? table # `temperature` (1) the logits are divided by; `softcap` and `ref_softcap` (0: none) of the logits; `precision` ("float32") of the products, or "bf16"
 ---@return perilune.Tensor # [N], nats
 function pl.twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts) end
 
---- ln p[target] and the entropy -Σ_v p_v ln p_v,  p = softmax(z/temperature)
+--- Log-probs of targets, and entropies: ln p[target] and -Σ_v p_v ln p_v, p =
+--- softmax(z/temperature).
 ---@param hidden perilune.Tensor # [T, C]
 ---@param head perilune.Tensor # [V, C]
 ---@param rows integer[]|perilune.Tensor # int32 [N], from 0
 ---@param targets integer[]|perilune.Tensor # int32 [N], from 0
----@param opts? table # `temperature` (1), `softcap` of z (0: none), `precision` "float32" or "bf16"
----@return perilune.Tensor # log-probs [N], nats
----@return perilune.Tensor # entropies [N], nats
+---@param opts? table # `temperature` (1) z is divided by; `softcap` (0: none) of z; `precision` ("float32") of the product, or "bf16"
+---@return perilune.Tensor # [N], nats: log-probs
+---@return perilune.Tensor # [N], nats: entropies
 function pl.twins.logprob(hidden, head, rows, targets, opts) end
 
---- Σ w max(-A ρ, -A clip(ρ, 1-ε, 1+ε)) / Σ w,  ρ = e^(ln π - ln π_old); arXiv:1707.06347, eq. 7
+--- The clipped surrogate of PPO, arXiv:1707.06347, eq. 7:
+--- Σ w max(-A ρ, -A clip(ρ, 1-ε, 1+ε)) / Σ w, ρ = e^(ln π - ln π_old)
 ---@param logprob perilune.Tensor # [N], nats
 ---@param old_logprob perilune.Tensor # [N], nats
 ---@param advantages perilune.Tensor # [N]
 ---@param weights? perilune.Tensor # [N]
----@param opts? table # `cliprange` (0.2), `cliprange_high` (as cliprange), `norm` (the weights' sum)
----@return perilune.Tensor # []
+---@param opts? table # `cliprange` (0.2), ε below 1; `cliprange_high` (as cliprange), ε above 1; `norm` (the weights' sum) the sum is divided by
+---@return perilune.Tensor # [], the loss
 function pl.twins.ppo_loss(logprob, old_logprob, advantages, weights, opts) end
 
---- -1/B Σ_b 1/C_b Σ_{w before l} f(r_w - r_l - (m_w - m_l)): all pairs of each ranked set,
---- arXiv:2203.02155, equation 1. A tie counts half for either side, or is dropped.
+--- The loss of a reward model over all pairs of each ranked set, arXiv:2203.02155, equation 1:
+--- -1/B Σ_b 1/C_b Σ_{w before l} f(r_w - r_l - (m_w - m_l)). A tie counts half for either side, or
+--- is dropped.
 ---@param scores perilune.Tensor # [N], set after set
 ---@param offsets perilune.Tensor # int32 [B+1], where each set begins
 ---@param ranks perilune.Tensor # [N]; 1 is best
 ---@param margins? perilune.Tensor # [N], taken from the scores
----@param opts? table # `variant` "logsigmoid" (default), "sigmoid" or "linear"; `ties` "drop" (default) or "half"; `norm` (B) in place of the number of sets
----@return perilune.Tensor # []
+---@param opts? table # `variant` ("logsigmoid"), "sigmoid" or "linear": f; `ties` ("drop") or "half"; `norm` (B, sets with a pair) the sum is divided by
+---@return perilune.Tensor # [], the loss
 function pl.twins.rank_loss(scores, offsets, ranks, margins, opts) end
 
+--- The clipped loss of PPO's value function, as in its published code:
 --- ½ Σ w max((v-R)², (clip(v, v_old-ε, v_old+ε)-R)²) / Σ w
 ---@param values perilune.Tensor # [N]
 ---@param old_values perilune.Tensor # [N]
 ---@param returns perilune.Tensor # [N]
 ---@param weights? perilune.Tensor # [N]
----@param opts? table # `cliprange` (0.2; 0: none), `norm` (the weights' sum)
----@return perilune.Tensor # []
+---@param opts? table # `cliprange` (0.2; 0: none), ε; `norm` (the weights' sum) the sum is divided by
+---@return perilune.Tensor # [], the loss
 function pl.twins.value_loss(values, old_values, returns, weights, opts) end
 
 --- -x

@@ -203,6 +203,10 @@ describe("nothing measured", function()
     }, { seed = 1 })
     assert.are.same({ nil, 0 }, { pl.loss.evaluate(model, {}) })
     assert.are.same({ nil, 0 }, { pl.loss.evaluate(model, { { 1, 70 } }, { { 0, 0 } }) })
+    local by_numbers = { pl.loss.accumulate(model, { { 1, 70, 71 } }, { { 0, 1, 0 } }) }
+    local by_truth = { pl.loss.accumulate(model, { { 1, 70, 71 } }, { { false, true, false } }) }
+    assert.are.equal(1, by_numbers[2])
+    assert.are.same(by_numbers, by_truth)
     local mean, count = pl.loss.evaluate(model, { { 1, 70 } })
     assert.are.equal(1, count)
     assert.is_true(mean > 0)

@@ -16,6 +16,11 @@ describe("stats", function()
     assert.are.equal(4.5, stats.median(xs))
     assert.are.equal(2, stats.quantile(xs, 0))
     assert.are.equal(9, stats.quantile(xs, 1))
+    for _, q in ipairs { 2, -0.1, 0 / 0 } do
+      local ok, message = pcall(stats.quantile, xs, q)
+      assert.is_false(ok)
+      assert.matches("stats.quantile needs q from 0 to 1, got", message, 1, true)
+    end
     near(5.5, stats.quantile(xs, 0.75))
     assert.are.equal(3, stats.median { 3 })
     assert.are.equal(0, stats.variance { 3 })

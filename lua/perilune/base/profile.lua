@@ -34,16 +34,18 @@ local EVENT <const> = '{"name":%s,"cat":%s,"ph":"X","ts":%.3f,"dur":%.3f,"pid":1
 -- @field {table,...} rows `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `bytes`,
 --   `least` (seconds at the limits), `example` (shapes of the longest call)
 -- @field {table,...} stages `name`, `calls`, `seconds`, `nested` (in stages inside it), `ops`
--- @field table limits of perilune.base.processor
--- @field number seconds
+-- @field {[string]=number} limits of the machine, measured once and kept: `float32` and `bfloat16`
+--   (multiplications and additions a second), `read`, `copy` and `cache` (bytes a second),
+--   `cache_bytes`
+-- @field number seconds of the whole, seconds
 -- @field integer lost single calls that the trace does not have
 local Report = {}
 Report.__index = Report
 Report.__name = "profile report"
 
 --- Begins a profile, and ends one that runs.
--- @tparam ?table opts `events`: single calls to keep for a trace (default: 200000), `limits`
---   (default: those of the machine)
+-- @tparam ?table opts `events` (200000): single calls to keep for a trace; `limits` (those of the
+--   machine) as `limits` of a ProfileReport
 function profile.begin(opts)
   local given = { events = opts and opts.events or EVENTS }
   profile.limits = opts and opts.limits or processor.limits()
@@ -185,7 +187,7 @@ function Report:__tostring()
 end
 
 --- Writes the single calls as a Chrome trace: stages in one row, what runs in them in another.
--- @tparam string path
+-- @tparam string path of the file
 -- @treturn ?boolean true; nil when it cannot be written
 -- @treturn ?string message
 function Report:write_trace(path)

@@ -81,10 +81,13 @@ end
 
 --- The value below which a part `q` of the list lies, interpolated as numpy does by default.
 -- @tparam {number,...} xs values, in any order; raises when there is none
--- @tparam number q between 0 and 1
+-- @tparam number q 0 to 1, else it raises
 -- @treturn number in their unit
 function stats.quantile(xs, q)
   need(xs, 1, "stats.quantile")
+  if type(q) ~= "number" or not (q >= 0 and q <= 1) then
+    error(("stats.quantile needs q from 0 to 1, got %s"):format(tostring(q)), 2)
+  end
   local sorted = table.move(xs, 1, #xs, 1, {})
   table.sort(sorted)
   local place = 1 + q * (#sorted - 1)

@@ -8,9 +8,9 @@
 --       { rows = function(c) return c.batch_size // c.num_mini_batches end, "rows in a step" },
 --     }
 --
--- Rows are described in `perilune.config.param`; a bare text is a heading of `--help`; a list of
+-- Rows have the fields of ConfigRow; a bare text is a heading of `--help`; a list of
 -- rows is a group, such as `config.adam {}`; the keys that all recipes have
--- (`perilune.config.common`) are added, or given other defaults by a row of the same name. Later
+-- (perilune.config.common) are added, or given other defaults by a row of the same name. Later
 -- wins: default, config.json of the run that is resumed, preset, settings of the caller
 -- (`config.run_recipe`), command line.
 --

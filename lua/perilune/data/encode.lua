@@ -31,8 +31,8 @@ local encode = {}
 
 --- The token that ends an answer; raises when neither template nor tokenizer names one.
 -- @tparam Tokenizer tok
--- @tparam ?table template
--- @treturn integer its id
+-- @tparam ?Template template nil: plain text
+-- @treturn integer its id, from 0
 function encode.stop_id(tok, template)
   if template then return chat.stop_id(tok, template) end
   return tok.eos_id or error("the tokenizer names no end token: see tok:set_special", 2)
@@ -41,7 +41,7 @@ end
 --- Every token that ends an answer: what a template ends it with, then all that the tokenizer
 -- names. Answers are trained to end with the first; one that was sampled may end with any of them.
 -- @tparam Tokenizer tok
--- @tparam ?table template
+-- @tparam ?Template template nil: plain text
 -- @treturn {integer,...} ids, at least one
 function encode.stop_ids(tok, template)
   local ids = { encode.stop_id(tok, template) }
@@ -61,7 +61,7 @@ end
 
 --- Whether a prompt is nothing but a beginning token: what follows is a text of its own.
 -- @tparam Tokenizer tok
--- @tparam {integer,...} prompt
+-- @tparam {integer,...} prompt token ids
 -- @treturn boolean
 function encode.is_bare(tok, prompt) return #prompt == 1 and prompt[1] == tok.bos_id end
 
@@ -71,8 +71,8 @@ local function has_own_ids(tok, row)
 end
 
 --- Whether answer k of a row was finished.
--- @tparam table row
--- @tparam ?integer k place among ranked answers
+-- @tparam Row row with `completion_finished` or `finish_reason`
+-- @tparam ?integer k place among ranked answers, from 1
 -- @treturn ?boolean nil when the row does not say
 function encode.finished(row, k)
   local finished, reason = row.completion_finished, row.finish_reason
@@ -114,8 +114,8 @@ end
 --- Token ids of what stands before an answer. Of messages that end with an answer, that answer is
 -- left out.
 -- @tparam Tokenizer tok
--- @tparam ?table template
--- @tparam table row
+-- @tparam ?Template template nil: the prompt is plain text
+-- @tparam Row row with `prompt_tokens`, `prompt` or `messages`
 -- @treturn ?{integer,...} ids, at least one
 -- @treturn ?string what is wrong with the row
 function encode.prompt(tok, template, row)
@@ -154,9 +154,9 @@ end
 
 --- Token ids of an answer.
 -- @tparam Tokenizer tok
--- @tparam ?table template
+-- @tparam ?Template template nil: the answer is plain text
 -- @tparam {integer,...} prompt what stands before it
--- @tparam string|table answer text, or token ids
+-- @tparam string|{integer,...} answer text, or token ids
 -- @tparam ?boolean finished whether it ended by itself; nil: a text did, ids are as they are
 -- @treturn ?{integer,...} ids
 -- @treturn ?string what is wrong
@@ -179,10 +179,10 @@ function encode.answer(tok, template, prompt, answer, finished)
 end
 
 --- Prompt and answer as one sequence, and the mask of the answer.
--- @tparam {integer,...} prompt
--- @tparam {integer,...} answer
--- @treturn table sequence
--- @treturn table mask
+-- @tparam {integer,...} prompt token ids
+-- @tparam {integer,...} answer token ids
+-- @treturn {integer,...} token ids of both
+-- @treturn {integer,...} 0 for each token of the prompt, 1 for each of the answer
 function encode.join(prompt, answer)
   local mask = {}
   for i = 1, #prompt + #answer do
@@ -209,7 +209,7 @@ end
 
 --- Token ids of a text as it stands, between beginning and end token where the tokenizer has them.
 -- @tparam Tokenizer tok
--- @tparam string text
+-- @tparam string text to be learnt from
 -- @treturn {integer,...}
 function encode.text(tok, text)
   return tok:encode(text, { bos = tok.bos_id ~= nil, eos = tok.eos_id ~= nil })
@@ -310,14 +310,15 @@ end
 -- `max_length` the earliest turns go, then the system message, then the end of the answer with its
 -- end token: an answer that was cut here is not trained to end there.
 -- @tparam Tokenizer tok
--- @tparam ?table template
--- @tparam table row {text}; {messages}; a prompt and an answer in any form
+-- @tparam ?Template template nil: prompts are plain text
+-- @tparam Row row {text}; {messages}; a prompt and an answer in any form
 -- @tparam ?integer max_length in tokens
 -- @treturn ?{integer,...} ids; nil when something is wrong with the row
--- @treturn {integer,...}|string mask, or what is wrong with the row
--- @treturn ?table|string info: `trained`, `cut` (tokens of the answer), `dropped` (turns before
---   it), `behind` (turns behind it, left out), `rewritten` (earlier answers that the template
---   writes otherwise now, not trained); or "length" when `max_length` alone is wrong
+-- @treturn {integer,...}|string mask, 1 where a token is trained; or what is wrong with the row
+-- @treturn ?table|string info: `trained` (tokens), `cut` (tokens of the answer), `dropped` (turns
+--   before it), `behind` (turns behind it, left out), `rewritten` (earlier answers that the
+--   template writes otherwise now, not trained); or "length" when `max_length` alone is wrong: too
+--   few tokens
 function encode.example(tok, template, row, max_length)
   if row.text and not (row.prompt or row.messages or row.prompt_tokens) then
     return text_example(tok, row.text, max_length)
@@ -354,10 +355,10 @@ end
 
 --- Token ids of ranked answers, each behind the prompt.
 -- @tparam Tokenizer tok
--- @tparam ?table template
--- @tparam table row a prompt, `ranks`, and `completions` (texts) or `completion_tokens` (lists of
---   ids; false where an answer has none)
--- @treturn ?{table,...} sequences
+-- @tparam ?Template template nil: prompts are plain text
+-- @tparam Row row a prompt, `ranks`, and `completions` (texts) or `completion_tokens` (lists of
+--   token ids; false where an answer has none)
+-- @treturn ?{{integer,...},...} token ids of the prompt with each answer, in their order
 -- @treturn ?string what is wrong
 function encode.ranked(tok, template, row)
   local prompt, wrong = encode.prompt(tok, template, row)

@@ -5,9 +5,9 @@
 --   ranked     {prompt, completions, ranks}; rank 1 is best, ties share a rank
 --   text       a file of plain text (documents apart by blank lines) or {text} rows
 -- A row may bring token ids of its own (`prompt_tokens`, `completion_tokens`), and say whether its
--- answer was finished: see perilune.data.encode, the one way from text to tokens.
+-- answer was finished: `pl.data.encode` is the one way from text to tokens.
 --
--- A data set is named by a path: rows of any form perilune.ingest reads, gzip or not, or a part of
+-- A data set is named by a path: rows of any form `pl.ingest` reads, gzip or not, or a part of
 -- a store, "runs/collect/store.db#sft.train". It is read as a stream, tokenised once and kept by
 -- the hash of its content (perilune.data.token_cache); elements come from there one at a time.
 -- Which element comes k-th is a function of k alone (`stream`), so the place in the data is the
@@ -28,6 +28,34 @@ local token_cache = require("perilune.data.token_cache")
 local trial = require("perilune.data.trial")
 
 local data = {}
+
+--- What became of the rows of a data set.
+-- @class RowCounts
+-- @field integer rows that came in: `used` and all of `left_out`
+-- @field integer used rows that are in the set
+-- @field {[string]=integer} left_out rows by the reason why they are not
+-- @field {[string]=integer} changed rows in the set by what was changed of them
+
+--- A prompt: an element of what `data.prompts` gives.
+-- @class Prompt
+-- @field {integer,...} tokens token ids
+-- @field Row row where it came from
+
+--- Training examples of a data set.
+-- @class ExampleSet
+-- @field {{integer,...},...} sequences token ids of each
+-- @field {{integer,...},...} masks of each token 1 or 0: is it trained?
+-- @field {Row,...} rows where they came from
+-- @field {integer,...} lengths tokens of each
+-- @field integer trained tokens that are trained, of all
+-- @field RowCounts counts of its rows
+-- @field string key hash of the data and of what it is read with
+
+--- Ranked answers to one prompt: an element of what `data.ranked` gives.
+-- @class RankedSet
+-- @field {{integer,...},...} sequences token ids of the prompt with each answer, K of them
+-- @field {integer,...} ranks of each; 1 is best
+-- @field Row row where they came from
 
 --- The template of a name: see perilune.data.template.
 data.template = require("perilune.data.template")
@@ -50,7 +78,8 @@ end
 
 --- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
 -- @tparam string path a file, or a part of a store
--- @tparam ?table account takes what the reader leaves out (files of others' forms)
+-- @tparam ?table account takes what the reader leaves out (files of others' forms): an object with
+--   `leave_out(self, reason)`
 -- @treturn function giving a row and its number, nil at the end
 function data.each(path, account)
   local number = 0
@@ -72,7 +101,7 @@ end
 
 --- All rows of a data set as a list; raises as `each` does.
 -- @tparam string path a file, or a part of a store
--- @treturn {table,...}
+-- @treturn {Row,...} in order
 function data.rows(path)
   local rows = {}
   for row in data.each(path) do
@@ -81,8 +110,8 @@ function data.rows(path)
   return rows
 end
 
---- A hash of the content of a data set.
--- @tparam string path
+--- A hash of the content of a data set. Raises when it cannot be read.
+-- @tparam string path a file, or a part of a store
 -- @treturn string
 function data.hash(path)
   if not store_part(path) then
@@ -170,8 +199,7 @@ local function listed(counts)
 end
 
 --- An account in a line: "10 rows, 8 used; left out: too long 2; answers cut at the end 1".
--- @tparam table counts of a set: `rows` in, `used`, `left_out` {reason = rows}, `changed`
---   {what = how many}; rows is used and all of left_out
+-- @tparam RowCounts counts of a set
 -- @treturn string
 function data.account(counts)
   local text = ("%d rows, %d used"):format(counts.rows, counts.used)
@@ -182,10 +210,10 @@ function data.account(counts)
 end
 
 --- The set itself, when there is something in it; else an error that says what became of its rows.
--- @tparam table set of data.prompts, data.examples, data.ranked or data.text
+-- @tparam ExampleSet|table set of `data.prompts`, `data.examples`, `data.ranked` or `data.text`
 -- @tparam string key of the recipe that named it
--- @tparam string path
--- @treturn table set
+-- @tparam string path it was read from, for the error
+-- @treturn ExampleSet|table `set`
 function data.required(set, key, path)
   if set.counts.used == 0 then
     error(("%s %s: nothing in it can be used (%s)"):format(key, path, data.account(set.counts)), 0)
@@ -196,7 +224,7 @@ end
 --- The longest sequence of a run: what is asked for, or the shortest context of its models.
 -- @tparam {Model,...} models that read it
 -- @tparam integer wanted tokens
--- @treturn integer
+-- @treturn integer tokens
 function data.room(models, wanted)
   for _, model in ipairs(models) do
     wanted = math.min(wanted, model:context() or wanted)
@@ -280,14 +308,15 @@ local function refuse(rows, what, number, message)
   error(place .. ": " .. message, 0)
 end
 
---- Prompts of at most `max_length` tokens.
+--- Prompts of at most `max_length` tokens. Raises, as all that read rows, with file and line at a
+-- row that is wrong.
 -- @tparam Tokenizer tok
--- @tparam ?table template nil: prompts are plain text
--- @tparam string|table rows a path, or a list of rows
+-- @tparam ?Template template nil: prompts are plain text
+-- @tparam string|{Row,...} rows a path, or rows
 -- @tparam integer max_length in tokens; longer ones are left out
 -- @tparam ?string reason what those are counted as (default: "too long")
--- @treturn table list of {tokens =, row =}, with `key`, `counts` (see data.account) and `lengths`
---   (a number for each)
+-- @treturn {Prompt,...} with `key` (hash of the data), `counts` (RowCounts) and `lengths` (tokens
+--   of each)
 function data.prompts(tok, template, rows, max_length, reason)
   reason = reason or "too long"
   local options = { max_length, reason }
@@ -314,10 +343,10 @@ end
 --- Training examples and which of their tokens are trained. An example whose prompt leaves no room
 -- for an answer is left out; a longer one loses its earliest turns, or the end of its answer.
 -- @tparam Tokenizer tok
--- @tparam ?table template nil: prompts are plain text
--- @tparam string|table rows a path, or a list of rows
--- @tparam integer max_length in tokens
--- @treturn table {sequences =, masks =, rows =, lengths =, trained = tokens, counts =, key =}
+-- @tparam ?Template template nil: prompts are plain text
+-- @tparam string|{Row,...} rows a path, or rows
+-- @tparam integer max_length of an example, tokens
+-- @treturn ExampleSet read from disk as its elements are asked for
 function data.examples(tok, template, rows, max_length)
   local options = { max_length }
   local set = tokenised("examples", tok, template, rows, options, function(each, add, account)
@@ -393,12 +422,13 @@ end
 -- equal; of which an answer with its prompt is longer than `max_length` (a cut answer is not what
 -- was ranked); and, unless ties count, those in which all answers share a rank.
 -- @tparam Tokenizer tok
--- @tparam ?table template nil: prompts are plain text
--- @tparam string|table rows a path, or a list of rows
--- @tparam ?integer max_length in tokens
--- @tparam ?string ties "half" when equal ranks count
--- @treturn table list of {sequences = K lists, ranks = K numbers, row =}, with `key`, `counts` and
---   `lengths` (a list of K numbers for each)
+-- @tparam ?Template template nil: prompts are plain text
+-- @tparam string|{Row,...} rows a path, or rows
+-- @tparam ?integer max_length of a prompt with its answer, tokens (default: any)
+-- @tparam ?string ties "half" keeps sets whose answers all share a rank (default: they are left
+--   out)
+-- @treturn {RankedSet,...} with `key` (hash of the data), `counts` (RowCounts) and `lengths` (for
+--   each a list: tokens of each of its sequences)
 function data.ranked(tok, template, rows, max_length, ties)
   local options = { max_length, ties or "drop" }
   local set = tokenised("ranked", tok, template, rows, options, function(each, add, account)
@@ -458,7 +488,7 @@ end
 --- Documents of a file: {text} rows, or plain text between blank lines.
 -- @tparam string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text in
 --   UTF-8, gzip or not
--- @tparam ?table account takes what is left out
+-- @tparam ?table account takes what is left out: an object with `leave_out(self, reason)`
 -- @treturn function giving a document, nil at the end; raises with file and line at what is none
 function data.documents(path, account)
   if path:match("%.jsonl?$") or path:match("%.jsonl?%.gz$") or store_part(path) then
@@ -479,9 +509,9 @@ end
 -- token, which nothing can be learnt from.
 -- @tparam Tokenizer tok
 -- @tparam string path as for data.documents
--- @tparam integer length
--- @treturn table list of sequences, with `key`, `counts` (its rows are documents), `tokens` (in all
---   pieces) and `lengths` (a number for each)
+-- @tparam integer length tokens of a piece at most
+-- @treturn {{integer,...},...} token ids of each piece, with `key` (hash of the data), `counts`
+--   (RowCounts; its rows are documents), `tokens` (in all pieces) and `lengths` (tokens of each)
 function data.text(tok, path, length)
   local account = Account.new()
   local set = token_cache.open(identity_of("text", tok, nil, path, { length }), function(add)
@@ -538,15 +568,15 @@ local function largest_part(part, steps, whole)
 end
 
 --- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its
--- last part may be smaller.
--- @tparam integer n
--- @tparam integer size
--- @tparam integer seed
+-- last part may be smaller. Raises when n is 0.
+-- @tparam integer n elements of the data
+-- @tparam integer size elements of a part
+-- @tparam integer seed of the run
 -- @tparam string name of the random stream, such as "sft.order"
 -- @tparam ?table whole what `perilune plan` must know to try the largest part: `size(i)`, the
 --   tokens of one of the n, `passes`, how many there will be, `max_tokens` of a forward
--- @treturn table `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part,
---   and the number of its pass, from 1
+-- @treturn {steps=integer,at=function} `steps`, the parts of a pass; `at(step)`, step from 1: the
+--   indices of that part, from 1, and the number of its pass, from 1
 function data.epochs(n, size, seed, name, whole)
   if n < 1 then error("the data set is empty: there is nothing to train on", 0) end
   local steps, pass, order = (n + size - 1) // size, nil, nil
@@ -570,10 +600,10 @@ end
 
 --- An endless stream over 1..n in shuffled passes: element k (from 1) is a function of k alone, so
 -- the place in the data is one number in a checkpoint.
--- @tparam integer n
--- @tparam integer seed
+-- @tparam integer n elements of the data, at least 1
+-- @tparam integer seed of the run
 -- @tparam string name of the random stream, such as "sft.order"
--- @treturn function (k) -> index
+-- @treturn function (k) -> index, both from 1
 function data.stream(n, seed, name)
   local pass, order
   return function(k)

@@ -68,11 +68,12 @@ end
 local function warn(text, ...) io.stderr:write("  warning: ", text:format(...), "\n") end
 
 --- The template of a name, and with a tokenizer that which the model is saved with from now on.
--- @tparam string|table name "none", "plain", "chatml", the name of a further template of the model,
---   the path of a .jinja file, or a template; "auto" is the one that the model was saved with (none
---   when it has none). Another one than the model's is a warning with both names
+-- Raises for a name that is none of these.
+-- @tparam string|Template name "none", "plain", "chatml", the name of a further template of the
+--   model, the path of a .jinja file, or a template; "auto" is the one that the model was saved
+--   with (none when it has none). Another one than the model's is a warning with both names
 -- @tparam ?Tokenizer tok
--- @treturn ?table template; nil: none, prompts are plain text
+-- @treturn ?Template nil: none, prompts are plain text
 return function(name, tok)
   if not tok then return (by_name(name)) end
   local template, own_name = own(tok)

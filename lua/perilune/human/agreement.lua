@@ -18,10 +18,11 @@
 local agreement = {}
 
 --- Krippendorff's α from values that several observers gave to units.
--- @tparam function|table units an iterator giving a list of the values present in each unit, or
---   a list of such lists; units with fewer than two values say nothing and are passed over
+-- @tparam function|{{any,...},...} units an iterator giving a list of the values present in each
+--   unit, or a list of such lists; units with fewer than two values say nothing and are passed over
 -- @tparam ?string metric "nominal", "ordinal" or "interval" (default: "ordinal")
--- @treturn ?number α; nil when no two values can be compared, or all are the same
+-- @treturn ?number 1 is full agreement, 0 chance; nil when no two values can be compared, or all
+--   are the same
 function agreement.alpha(units, metric)
   local coincidences, counts, n = {}, {}, 0
   local function unit(values)
@@ -48,12 +49,13 @@ function agreement.alpha(units, metric)
   return agreement.alpha_of(coincidences, counts, n, metric)
 end
 
---- α from a matrix of coincidences, for counts gathered elsewhere.
--- @tparam table coincidences [a][b] = count
--- @tparam table counts [a] = how often a was given, in units that count
+--- Krippendorff's α from a matrix of coincidences, for counts gathered elsewhere.
+-- @tparam {[any]={[any]=number}} coincidences [a][b] how often b was given beside a
+-- @tparam {[any]=number} counts [a] how often a was given, in units that count
 -- @tparam number n their sum
 -- @tparam ?string metric "nominal", "ordinal" or "interval" (default: "ordinal")
--- @treturn ?number α; nil when no two values can be compared, or all are the same
+-- @treturn ?number 1 is full agreement, 0 chance; nil when no two values can be compared, or all
+--   are the same
 function agreement.alpha_of(coincidences, counts, n, metric)
   local values = {}
   for value in pairs(counts) do
@@ -191,9 +193,11 @@ end
 local function part(count, all) return all > 0 and count / all or nil end
 
 --- What was found.
--- @treturn table `pairwise`, `strict`, `alpha` (nil when nobody judged what another did),
---   `tie_rate`, `sets`, `shared_sets`, `rankings`, `judgements`, and `labelers`: a list of
---   `{labeler, rankings, tie_rate, agreement (with the others)}`, sorted by name
+-- @treturn table fractions from 0 to 1, nil when nobody judged what another did: `pairwise`,
+--   `strict` and `alpha` (which may be below 0); `tie_rate`, a fraction of the judgements; counts:
+--   `compared` (judgements), `sets`, `shared_sets`, `rankings`, `judgements`; and `labelers`: a
+--   list of {labeler =, rankings =, tie_rate =, agreement = (with the others, a fraction)}, sorted
+--   by name
 function Agreement:result()
   local labelers = {}
   for name, seen in pairs(self.labelers) do

@@ -37,8 +37,8 @@ local function check_list(list, name)
 end
 
 --- Briefs for plain prompts.
--- @tparam table given `use_cases`, `topics`, `forms`: lists of texts to vary over, none empty;
---   `n = 10`: how many briefs; `seed = 1`
+-- @tparam table given `use_cases`, `topics` and `forms` (required): lists of texts to vary over,
+--   none empty; `n` (10): how many briefs; `seed` (1) of the draws
 -- @treturn {table,...} {kind = "plain", use_case =, topic =, form =}
 function labeler_prompts.plain(given)
   local taken = options.take("plain", given, {
@@ -76,11 +76,11 @@ end
 
 --- K examples from an instruction with K query/response pairs: each pair is once the one to be
 -- answered, with the K-1 others before it, in their order.
--- @tparam string instruction
+-- @tparam string instruction a text that is not empty, else it raises
 -- @tparam {table,...} pairs_list {query =, response =}
--- @tparam ?table given
---   `form = "text"` (one prompt) or "messages" (the instruction as system, the pairs as turns);
---   `query = "Input: "`, `response = "Output: "`: what stands before each in the text form
+-- @tparam ?table given `form` ("text"): one prompt, or "messages": the instruction as system, the
+--   pairs as turns; `query` ("Input: ") and `response` ("Output: "): what stands before each in the
+--   text form
 -- @treturn {table,...} rows {kind = "few_shot", source = "labeler", prompt or messages, completion,
 --   extra.group: the same for all, since they show each other's answers and belong on one side}
 function labeler_prompts.few_shot(instruction, pairs_list, given)
@@ -257,10 +257,10 @@ end
 -- personal data is masked, that at least `min_users` users wrote, that hold nothing but letters
 -- and are no part of any user's id; they are put in the order of the alphabet. Memory grows with
 -- the number of different words and users, not with rows.
--- @tparam function|table rows of logs, an iterator or a list
--- @tparam ?table given
---   `n = 10`: how many briefs; `seed = 1`; `keywords = 3`: at most so many words; `min_users = 3`;
---   `mask`: function(text) -> text; perilune.rules.personal_data's when absent
+-- @tparam function|{Row,...} rows of logs, an iterator or a list
+-- @tparam ?table given `n` (10): how many briefs; `seed` (1) of the draws; `keywords` (3): at most
+--   so many words; `min_users` (3): so many users wrote a word; `mask` (as `pl.rules.personal`
+--   does): (text) -> text without personal data
 -- @treturn {table,...} {kind = "user_based", use_case =, keywords = {...}}; none without rows
 function labeler_prompts.user_based(rows, given)
   local taken = options.take("user_based", given, {

@@ -15,24 +15,7 @@
 -- again by its content: read once, it adds nothing; grown, it adds what is new; with other
 -- settings, it is refused, since its rows are there already.
 --
--- Options, of `rows` and `file` alike:
---   format        "auto", a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh",
---                 "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena",
---                 "webgpt", "chatgpt", "label_studio"); see
---                 ingest/forms.lua
---   fields        {prompt = "text", user_id = "meta.user", ...} or function(record) -> row; see
---                 ingest/mapping.lua. Column numbers for CSV without a header
---   pattern, skip, day   of chat logs; see ingest/chat_log.lua. The day is else in the file's name
---   date_order    "day_first" or "month_first": how 05/06/2024 is meant, which is not guessed
---   encoding      "latin1" (Windows-1252); UTF-16 is told by its mark, all else is UTF-8
---   source, labeler, organisation   where the records do not say
---   answers       whose the answers are: "person", or "model" for the logs of a deployed model,
---                 whose answers are no demonstrations; see ingest/exchange.lua
---   extra         false: other small fields of a record are not kept
---   delimiter, header, max_bytes (of a line: 16 MB), max_json_bytes (256 MB)
---   strict        a bad record is an error, "file:line: reason", and nothing of the file is stored
---   limit         so many rows, then stop; the next call goes on
---   wanted        (`file`) "demonstrations" or "rankings": rows of prompts alone are noted
+-- What is taken of a file, and how, are the fields of IngestOptions, for `rows` and `file` alike.
 --
 -- May use: base, store.
 
@@ -51,6 +34,64 @@ local ingest = {}
 local BATCH <const> = 10000
 local MOST_REASONS <const> = 100
 
+--- How a file is read. What each option is when it is left out stands in brackets.
+-- @class IngestOptions
+-- @field ?string format ("auto") a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh",
+--   "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena", "webgpt",
+--   "chatgpt", "label_studio")
+-- @field ?{[string]=string|integer}|function fields (by their usual names) where fields of a row
+--   stand, {prompt = "text", user_id = "meta.user"}: a field's name, "a.b" for nested ones, or the
+--   number of a column of a CSV without a header; or (record) -> row, or nil, reason, and whether
+--   it is skipped
+-- @field ?string pattern ("[time] <user> text", or as HexChat writes them) a line of a chat log:
+--   the words time, user, organisation and text stand for what is read
+-- @field ?{{string,string},...} skip (joins, parts, actions and notices) lines of a chat log that
+--   are no messages: {Lua pattern, reason}
+-- @field ?string day (in the file's name) day of a chat log, "2024-05-31"
+-- @field ?string date_order (none: such a date is left out, and noted) "day_first" or
+--   "month_first": how 05/06/2024 is meant
+-- @field ?string encoding (UTF-8; UTF-16 is told by its mark) "latin1": Windows-1252
+-- @field ?string source (the form's, else "api") of rows that do not say
+-- @field ?string labeler (none) of rows that do not say
+-- @field ?string organisation (none) of rows that do not say
+-- @field ?string answers (as the records tell) whose the answers are: "person", or "model" for the
+--   logs of a deployed model, whose answers are no demonstrations
+-- @field ?boolean extra (true) keep other small fields of a record
+-- @field ?string delimiter (found in the first line) of a CSV
+-- @field ?boolean header (true, unless `fields` are numbers) a CSV's first line names its columns
+-- @field ?integer max_bytes (16 MB) bytes of a line; a longer one is bad
+-- @field ?integer max_json_bytes (256 MB) bytes of a file that is one JSON value
+-- @field ?boolean strict (false) a bad record is an error, "file:line: reason", and nothing of the
+--   file is stored
+-- @field ?integer limit (none) so many rows, then stop; the next call of `ingest.file` goes on
+-- @field ?function on_bad (none) of `ingest.rows`: (line, reason, excerpt), told of bad records
+-- @field ?function on_skip (none) of `ingest.rows`: (line, reason), told of skipped records
+-- @field ?function progress (none) of `ingest.file`: (result), called after each transaction
+-- @field ?boolean replaced (false) of `ingest.file`: a file with new content under an old path is a
+--   new one
+-- @field ?string wanted (all) of `ingest.file`: "demonstrations" or "rankings"; rows of prompts
+--   alone are noted
+
+--- What came of reading a file, this time.
+-- @class IngestResult
+-- @field integer records there were, of which `used` gave rows, `bad` and `skipped` none
+-- @field integer used records
+-- @field integer rows of the records, of which there are `demonstrations` and `rankings`
+-- @field integer demonstrations rows
+-- @field integer rankings rows
+-- @field integer bad records
+-- @field {[string]=integer} bad_reasons records by reason
+-- @field integer skipped records
+-- @field {[string]=integer} reasons skipped records by reason
+-- @field integer partly records that gave rows and are bad in part
+-- @field {[string]=integer} notes what was left out of good rows: how often
+-- @field integer already rows that were there from this file before
+-- @field integer bytes of the file
+-- @field number seconds it took
+-- @field string says what the file was taken for
+-- @field integer source_id of the store
+-- @field boolean finished whether the end of the file was reached
+
 -- What a call takes: the options of a source, and its own.
 local known =
   checked.any_of { "strict", "limit", "on_bad", "on_skip", "progress", "replaced", "wanted" }
@@ -62,8 +103,8 @@ end
 --
 -- Each call gives a row and its line; for a bad record nil, its line and the reason, unless
 -- `on_bad` is given; nil alone at the end. With `strict` a bad record raises.
--- @tparam string path
--- @tparam ?table opts see above, and on_bad(line, reason, excerpt), on_skip(line, reason)
+-- @tparam string path of the file
+-- @tparam ?IngestOptions opts how it is read
 -- @treturn ?function iterator
 -- @treturn ?string message
 function ingest.rows(path, opts)
@@ -73,15 +114,17 @@ function ingest.rows(path, opts)
   return from:each(opts)
 end
 
---- The rows of a training set, as the recipes read it: see ingest/training.lua.
--- @tparam string path
--- @tparam ?table opts on_bad(line, reason) and on_skip(line, reason), told of what is left out
+--- The rows of a training set, as the recipes read it.
+-- @tparam string path of the file
+-- @tparam ?table opts `on_bad` (none): (line, reason), told of bad records of a file in others'
+--   forms, which are left out with a warning; a bad record of our own forms raises; `on_skip`
+--   (none): (line, reason), told of records that are no training data
 -- @treturn ?function iterator of rows and their lines
 -- @treturn ?string message
 ingest.training = require("perilune.ingest.training")
 
 --- The objects of a file of JSON Lines as they stand, read as strictly as rows.
--- @tparam string path
+-- @tparam string path of the file
 -- @treturn ?function iterator of objects and their lines; raises with file and line at a bad one
 -- @treturn ?string message
 function ingest.objects(path)
@@ -99,7 +142,7 @@ function ingest.objects(path)
 end
 
 --- The lines of a text file, gzip or not: UTF-8 without NUL bytes.
--- @tparam string path
+-- @tparam string path of the file
 -- @treturn ?function iterator of lines and their numbers; raises with file and line at what is no
 --   text
 -- @treturn ?string message
@@ -120,9 +163,10 @@ function ingest.lines(path)
   end
 end
 
---- Unix seconds of a time as logs write them: see ingest/clock.lua.
--- @tparam any value
--- @treturn ?number nil when it is not understood
+--- Unix seconds of a time as logs write them: a number of seconds or milliseconds, a date with a
+-- time or without.
+-- @tparam any value text, or a number of Unix seconds
+-- @treturn ?number Unix seconds; nil when it is not understood
 function ingest.time(value) return (clock.seconds(value)) end
 
 -- ---- which source a file is --------
@@ -381,15 +425,9 @@ end
 
 --- Reads a file into a store.
 -- @tparam Store store of pl.store
--- @tparam string path
--- @tparam ?table opts see above; replaced = true takes a file with new content under an old path
---   for a new one; progress(result) is called after each transaction
--- @treturn ?table all of this time: records, of which `used` gave rows; rows, of which there
---   are demonstrations and rankings; bad and skipped records, with reasons of the skipped and
---   bad_reasons ({[reason] = count}); partly: records that gave rows and are bad in part; notes:
---   what was left out of good rows ({[what] = count}). And already (rows that were there from this
---   file before), seconds, bytes (of the file), says (what the file was taken for), source_id,
---   finished
+-- @tparam string path of the file
+-- @tparam ?IngestOptions opts how it is read
+-- @treturn ?IngestResult nil when it cannot be read
 -- @treturn ?string message
 function ingest.file(store, path, opts)
   opts = checked.take("ingest.file", opts, known)

@@ -75,13 +75,18 @@ function adamw.new(parameters)
   return setmetatable({ engine = core.adamw_state(block), block = block, tensors = tensors }, AdamW)
 end
 
---- One step on the gradients of the block.
--- @tparam table|Config given a table with `lr`, `beta1`, `beta2`, `eps`, `tf_eps`, `weight_decay`
---   and `max_grad_norm`, or a config with the rows of perilune.config.adam
--- @tparam ?integer step of the config's schedules
+--- One step on the gradients of the block. Raises when the rate is missing or an option is unknown.
+-- @tparam table|Config given a table of `lr` (required) the rate of this step, `beta1` (0.9),
+--   `beta2` (0.95), `eps` (1e-8), `tf_eps` (false: ε is added to the corrected root of v; true: to
+--   the root before the bias correction, as in TensorFlow), `weight_decay` (0; of parameters with 2
+--   axes or more) and `max_grad_norm` (0: gradients are not clipped); or a config with the rows of
+--   `pl.config.adam`
+-- @tparam ?integer step of the run, from 1: what the config's schedules are asked for; with a
+--   config alone
 -- @tparam ?Schedule rate another schedule of the config for the learning rate (default:
 --   given.learning_rate)
--- @treturn table `grad_norm` before clipping; `skipped` when a gradient was not finite
+-- @treturn table `grad_norm` before clipping; `skipped`: a gradient was not finite, and nothing was
+--   changed
 function AdamW:step(given, step, rate)
   if step then
     given = {
@@ -117,11 +122,12 @@ function AdamW:__tostring()
 end
 
 --- The moments as tensors `m` and `v`, and the number of `steps` taken.
--- @treturn {m=Tensor,v=Tensor,steps=integer} the tensors are the live moments
+-- @treturn {m=Tensor,v=Tensor,steps=integer} the live moments `m` and `v`, each [n] in the order of
+--   the block's flat weights, and `steps` taken
 function AdamW:state() return self.engine:state() end
 
 --- Sets the number of steps taken, as a checkpoint has it.
--- @tparam integer steps
+-- @tparam integer steps that were taken, 0 or more
 function AdamW:set_steps(steps) self.engine:set_steps(steps) end
 
 return adamw

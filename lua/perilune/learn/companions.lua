@@ -19,16 +19,16 @@ local function loaded(key, path, object, message)
 end
 
 --- Load a model that a key of a recipe names; what is wrong with it is an error with that key.
--- @tparam string key
--- @tparam string path
--- @tparam ?table opts as of pl.load
+-- @tparam string key of the recipe, for the error
+-- @tparam string path of the model
+-- @tparam ?LoadOptions opts how it is loaded
 -- @treturn Model
 function companions.load(key, path, opts) return loaded(key, path, model.load(path, opts)) end
 
 --- How to load constant models that work together: what one of them stands on with adapters is held
 -- once, and in the type that these were trained on, when another one is just that.
 -- @tparam {string,...} paths of them; "" is none
--- @treturn function (path) -> options of pl.load
+-- @treturn function (path) -> options of `pl.load`
 function companions.together(paths)
   local held = {} -- the types of bases, by what these are
   for _, path in ipairs(paths) do
@@ -45,8 +45,8 @@ function companions.together(paths)
 end
 
 --- Load the tokenizer of a model, or of a folder, that a key of a recipe names.
--- @tparam string key
--- @tparam string path
+-- @tparam string key of the recipe, for the error
+-- @tparam string path of the model, or of a folder
 -- @treturn Tokenizer
 function companions.tokenizer(key, path) return loaded(key, path, tokenizer.load(path)) end
 
@@ -57,10 +57,10 @@ end
 
 local function title(one) return ("%s (%s)"):format(one.name, one.path) end
 
---- Refuse models that do not fit the first of a list; both are named.
+--- Refuse models that do not fit the first of a list; both are named in what is raised.
 -- @tparam {{name=string,path=string,model=Model,scores=?boolean},...} list the first is the one
--- that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer;
--- `scores`: it is one that gives numbers
+--   that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer;
+--   `scores`: it is one that gives numbers
 function companions.check(list)
   local first = list[1] or refuse("there is none in the list")
   local own = assert(tokenizer.load(first.path))
@@ -98,8 +98,10 @@ function companions.check(list)
   end
 end
 
---- The longest prompt that all models of a list can read with an answer behind it.
--- @tparam table list as for `check`
+--- The longest prompt that all models of a list can read with an answer behind it. Raises when an
+-- answer leaves no place for a prompt.
+-- @tparam {{name=string,path=string,model=Model,scores=?boolean},...} list as for
+--   `companions.check`
 -- @tparam integer wanted tokens of the longest prompt that is asked for
 -- @tparam integer behind tokens of the longest answer
 -- @treturn integer tokens

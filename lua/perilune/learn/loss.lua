@@ -10,12 +10,15 @@ local random = require("perilune.base.random")
 
 local loss = {}
 
---- Mean negative log-likelihood of the trained tokens, nats a token.
+--- Mean negative log-likelihood of the trained tokens, nats a token. Raises for a model with a
+-- scalar head.
 -- @tparam Model model
--- @tparam table sequences
--- @tparam ?table masks
--- @tparam ?table opts `norm` (default: the number of trained tokens), `dropout`, `checkpoint`
--- @treturn Tensor loss, []
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @tparam ?{{integer|boolean,...},...} masks of each token 1 or 0: is it trained? (default: all but
+--   the first of each sequence)
+-- @tparam ?table opts `norm` (the number of trained tokens) the sum is divided by; `dropout` (none)
+--   and `checkpoint` (false) as of `Model:hidden`
+-- @treturn Tensor [], the loss
 -- @treturn integer trained tokens
 function loss.lm(model, sequences, masks, opts)
   opts = opts or {}
@@ -39,7 +42,8 @@ local function trained_tokens(sequences, masks)
   for b, sequence in ipairs(sequences) do
     if masks then
       for t = 2, #sequence do
-        n = n + (masks[b][t] ~= 0 and 1 or 0)
+        local mask = masks[b][t]
+        n = n + (mask and mask ~= 0 and 1 or 0)
       end
     else
       n = n + #sequence - 1
@@ -50,11 +54,12 @@ end
 
 --- Adds the gradient of the mean loss over sequences, taken in micro-batches.
 -- @tparam Model model
--- @tparam table sequences
--- @tparam ?table masks of 1 and 0
--- @tparam ?table opts `max_tokens` 16384 a forward, `weight` 1 of the gradient, `checkpoint`
---   (compute blocks again in the backward pass), `dropout` {p =, seed =, index =} (each micro-batch
---   draws from a stream of its own)
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @tparam ?{{integer|boolean,...},...} masks of each token 1 or 0: is it trained? (default: all but
+--   the first of each sequence)
+-- @tparam ?table opts `max_tokens` (16384) a forward; `weight` (1) of the gradient; `checkpoint`
+--   (false) computes blocks again in the backward pass; `dropout` (none) {p = probability, seed =,
+--   index =}: each micro-batch draws from a stream of its own
 -- @treturn ?number the mean loss, nats a token (not weighted); nil when no token is trained
 -- @treturn integer trained tokens
 function loss.accumulate(model, sequences, masks, opts)
@@ -83,11 +88,12 @@ end
 
 --- Log-probs (and entropies) of the chosen tokens, in the order of batch.targets.
 -- @tparam Model model
--- @tparam table packed from batch.pack
--- @tparam table at from batch.targets
--- @tparam ?table opts `temperature` 1, `checkpoint`
--- @treturn Tensor log-probs [N], nats
--- @treturn Tensor entropies [N], nats
+-- @tparam Batch packed of `batch.pack`
+-- @tparam LossPlaces at of `batch.targets`
+-- @tparam ?table opts `temperature` (1) the logits are divided by; `dropout` (none) and
+--   `checkpoint` (false) as of `Model:hidden`
+-- @treturn Tensor [N], nats: log-probs
+-- @treturn Tensor [N], nats: entropies
 function loss.logprobs(model, packed, at, opts)
   opts = opts or {}
   return core.logprob(model:hidden(packed, opts), model:head(), at.rows, at.targets, {
@@ -115,11 +121,12 @@ local function over(parts, fn)
   return all
 end
 
---- Log-probs of the tokens a loss would be taken at, without a tape.
+--- Log-probs of the tokens a loss would be taken at, without a tape. Raises when it is given no
+-- parts.
 -- @tparam Model model
--- @tparam table parts of batch.parts or a rollout
--- @tparam ?table opts `temperature` 1
--- @treturn Tensor [N] in the order of the sequences
+-- @tparam {BatchPart,...} parts of `batch.parts` or a rollout
+-- @tparam ?table opts `temperature` (1) the logits are divided by
+-- @treturn Tensor [N], nats, in the order of the sequences
 function loss.sequence_logprobs(model, parts, opts)
   local first = parts[1]
   if parts.offsets or first ~= nil and not (type(first) == "table" and first.batch) then
@@ -132,8 +139,8 @@ end
 
 --- Scores of sequences by a scalar-head model, read at their last tokens, without a tape.
 -- @tparam Model model
--- @tparam table parts
--- @treturn Tensor [B]
+-- @tparam {BatchPart,...} parts of `batch.parts` or a rollout
+-- @treturn Tensor [B], in the order of the sequences
 function loss.sequence_scores(model, parts)
   return (
     over(
@@ -146,8 +153,8 @@ end
 --- Values of a scalar-head model where the tokens a loss would be taken at are predicted, without a
 -- tape.
 -- @tparam Model model
--- @tparam table parts
--- @treturn Tensor [N] in the order of the sequences
+-- @tparam {BatchPart,...} parts of `batch.parts` or a rollout
+-- @treturn Tensor [N], in the order of the sequences
 function loss.sequence_values(model, parts)
   return (
     over(parts, function(part) return core.gather(model:scores(part.batch), part.at.rows) end)
@@ -156,10 +163,11 @@ end
 
 --- Mean loss over a whole set, nats a token, without a tape.
 -- @tparam Model model
--- @tparam table sequences list of lists of token ids
--- @tparam ?table masks for each sequence a list of 1 or 0
--- @tparam ?table opts `max_tokens` 16384 a forward
--- @treturn ?number nil when no token is trained: nothing measured is not 0
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @tparam ?{{integer|boolean,...},...} masks of each token 1 or 0: is it counted? (default: all but
+--   the first of each sequence)
+-- @tparam ?table opts `max_tokens` (16384) a forward
+-- @treturn ?number nats a token; nil when no token is trained: nothing measured is not 0
 -- @treturn integer trained tokens
 function loss.evaluate(model, sequences, masks, opts)
   opts = opts or {}

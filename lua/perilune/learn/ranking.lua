@@ -6,8 +6,8 @@ local ranking = {}
 
 --- Score differences of all pairs of different rank, better answer first.
 -- @tparam {number,...} scores of all sets, laid end to end
--- @tparam {table,...} ranks of each set; rank 1 is best
--- @treturn {number,...}
+-- @tparam {{integer,...},...} ranks of each set; rank 1 is best
+-- @treturn {number,...} one for each pair of different rank
 function ranking.gaps(scores, ranks)
   local gaps, at = {}, 0
   for _, set in ipairs(ranks) do
@@ -25,8 +25,8 @@ local function rightness(gap) return gap > 0 and 1 or gap == 0 and 0.5 or 0 end
 
 --- How many pairs are ordered right, and whether confidence is earned: of the pairs that the model
 -- gives probability p = σ(gap) to order right, how many does it order right?
--- @tparam {number,...} gaps
--- @treturn table `eval_accuracy` with its interval `eval_accuracy_ci95`, `eval_pairs`,
+-- @tparam {number,...} gaps of `ranking.gaps`
+-- @treturn table `eval_accuracy` (a fraction) with its interval `eval_accuracy_ci95`, `eval_pairs`,
 --   `eval_accuracy_p50` ... `_p90` (accuracy of the pairs with p in tenths from .5),
 --   `eval_calibration_error` (mean |accuracy - p| over the tenths, weighted by their pairs); of no
 --   pairs `eval_pairs` alone
@@ -60,8 +60,9 @@ end
 
 --- The same by who ranked: a reward model may have learnt one labeler's taste.
 -- @tparam {number,...} scores of all sets, laid end to end
--- @tparam {table,...} sets each with `ranks` and `row.labeler` ("unknown" when it has none)
--- @treturn {[string]=table} by labeler: `accuracy`, `ci95` (low and high), `pairs`
+-- @tparam {{ranks=table,row=Row},...} sets each with `ranks`, and `row.labeler` ("unknown" when it
+--   has none)
+-- @treturn {[string]=table} by labeler: `accuracy`, a fraction; `ci95`, its low and high; `pairs`
 function ranking.by_labeler(scores, sets)
   local seen, at = {}, 0
   for _, set in ipairs(sets) do
@@ -87,7 +88,7 @@ end
 
 --- Ranks of values: 1 for the highest; equal values share a rank, and the next has as many better
 -- ones as there are, plus 1 (1, 2, 2, 4).
--- @tparam {number,...} values
+-- @tparam {number,...} values larger is better
 -- @treturn {integer,...}
 function ranking.ranks(values)
   local ranks = {}
@@ -101,7 +102,7 @@ function ranking.ranks(values)
 end
 
 --- How much there is to learn from ranked sets.
--- @tparam {table,...} sets each with `ranks`
+-- @tparam {{ranks=table},...} sets each with `ranks`
 -- @treturn integer answers
 -- @treturn integer pairs
 -- @treturn integer ties among the pairs

@@ -12,13 +12,27 @@ local stats = require("perilune.base.stats")
 
 local rollout = {}
 
+--- Answers as training sequences.
+-- @class Rollout
+-- @field {{integer,...},...} questions token ids of the prompts
+-- @field Answers answers to them, B in all
+-- @field Ragged prompts one for each answer
+-- @field {BatchPart,...} parts prompts with their answers, for `pl.loss`
+-- @field Tensor old [N], nats: log-probs by the model that sampled
+-- @field {integer,...} segments where each answer's tokens begin, from 0; B+1 of them
+-- @field {integer,...} lengths tokens of each answer
+-- @field {integer,...} sizes tokens of each prompt with its answer
+-- @field integer count N, tokens of all answers
+-- @field ?Tensor reference [N], nats: log-probs by the reference model, which a recipe puts there
+-- @field ?{number,...} raw_scores of each answer, which a recipe puts there
+-- @field ?{number,...} scores of each answer after `rollout.shape_scores`
+
 --- Answers as training sequences, packed once for all models that read them.
--- @tparam table questions list of prompts (token lists)
--- @tparam table answers as perilune.model.generate gives them, in tensors of the caller's scope
--- @tparam ?integer max_tokens of a part (default: 16384)
--- @treturn table `questions`, `answers`; `prompts` (ragged, one an answer); `parts` for
---   perilune.learn.loss; `old` (log-probs of sampling [N]); `segments` (list [B+1]), `lengths` of
---   the answers and `sizes` of prompts with answers (lists [B], tokens); `count` N
+-- @tparam {{integer,...},...} questions token ids of the prompts
+-- @tparam table answers as `pl.generate` gives them, in tensors of the caller's scope
+-- @tparam ?integer max_tokens of a part, tokens (default: 16384); one answer with its prompt may be
+--   longer
+-- @treturn Rollout in tensors of the caller's scope
 function rollout.new(questions, answers, max_tokens)
   local prompts = batch.ragged(questions)
   if answers.samples > 1 then
@@ -53,12 +67,12 @@ function rollout.new(questions, answers, max_tokens)
 end
 
 --- Some answers of a rollout as a batch of their own.
--- @tparam table roll
--- @tparam table indices of answers
--- @tparam table per_token {name = tensor [N]}
--- @treturn table batch
--- @treturn table at
--- @treturn table {name = tensor} of these answers' tokens
+-- @tparam Rollout roll as of `rollout.new`
+-- @tparam {integer,...} indices of answers, from 1
+-- @tparam {[string]=Tensor} per_token [N] each, by name
+-- @treturn Batch the answers behind their prompts
+-- @treturn LossPlaces the tokens of the answers
+-- @treturn {[string]=Tensor} by name, [n] each: of these answers' tokens
 function rollout.take(roll, indices, per_token)
   local packed, at = batch.join(roll.prompts, roll.answers, indices)
   local taken = {}
@@ -69,11 +83,12 @@ function rollout.take(roll, indices, per_token)
 end
 
 --- Scores after the rule for answers without an end token, and clipping.
--- @tparam table scores
--- @tparam table finish_reasons
--- @tparam table opts `rule` ("none", "subtract": score - penalty, "replace": -penalty), `penalty`,
---   `clip` (0: none)
--- @treturn table scores
+-- @tparam {number,...} scores one for each answer
+-- @tparam {string,...} finish_reasons of each: "stop" has an end token
+-- @tparam table opts `rule` (required): "none", "subtract": score - penalty, or "replace":
+--   -penalty; `penalty` (required, but for "none"); `clip` (required; 0: none): scores are kept
+--   within -clip and clip
+-- @treturn {number,...} a new list
 function rollout.shape_scores(scores, finish_reasons, opts)
   local shaped = {}
   for i, score in ipairs(scores) do
@@ -88,7 +103,7 @@ end
 
 --- Variance 1 (biased, as in Ziegler et al.'s code), and mean 0 when `shift_mean`.
 -- @tparam Tensor x [N]
--- @tparam boolean shift_mean
+-- @tparam boolean shift_mean true: the mean becomes 0; false: it stays
 -- @treturn Tensor [N]
 function rollout.whiten(x, shift_mean)
   local mean = x:mean()
@@ -99,8 +114,8 @@ end
 
 --- Rewards of each token: the given penalty, and the score at the last token of each answer.
 -- @tparam Tensor penalty [N], for instance -β (ln π - ln π_ref)
--- @tparam table scores one for each answer
--- @tparam table segments
+-- @tparam {number,...} scores one for each answer, none of which is empty
+-- @tparam {integer,...} segments of the rollout
 -- @treturn Tensor [N]
 function rollout.rewards(penalty, scores, segments)
   local at_end = core.zeros { #penalty }
@@ -115,11 +130,11 @@ end
 -- with V = 0 after the end of an answer.
 -- @tparam Tensor rewards [N]
 -- @tparam Tensor values [N]
--- @tparam table roll for `segments` and `answers.offsets`
--- @tparam number gamma γ
--- @tparam number lam λ
--- @treturn Tensor advantages [N]
--- @treturn Tensor returns [N]
+-- @tparam Rollout roll for `segments` and `answers.offsets`
+-- @tparam number gamma γ, the discount a token, 0 to 1
+-- @tparam number lam λ, 0 to 1
+-- @treturn Tensor [N], advantages
+-- @treturn Tensor [N], returns
 function rollout.gae(rewards, values, roll, gamma, lam)
   local n = #values
   local next_values = core.zeros { n }
@@ -147,9 +162,11 @@ local function length_correlation(roll)
 end
 
 --- Figures of a rollout under TRL's names: KL and entropy are sums over tokens, means over answers.
--- @tparam table roll with `reference` (log-probs [N]), `scores` and `raw_scores` (lists)
+-- @tparam Rollout roll with `reference`, `scores` and `raw_scores`
 -- @tparam Tensor rewards [N]
--- @treturn table metrics
+-- @treturn {[string]=?number} by name: "objective/kl" and "objective/entropy" in nats an answer,
+--   "objective/scores", "completions/mean_length" in tokens, "completions/clipped_ratio" (fraction
+--   of answers without an end token) and so on
 function rollout.metrics(roll, rewards)
   local n, ended, empty = #roll.answers, 0, 0
   for i, reason in ipairs(roll.answers.finish_reasons) do
@@ -200,12 +217,13 @@ local function token_figures(example, roll, tok, b, lists)
 end
 
 --- The first answers of a rollout as texts, for people to read.
--- @tparam table roll with `scores`
+-- @tparam Rollout roll with `scores`
 -- @tparam Tokenizer tok
--- @tparam integer most
+-- @tparam integer most how many at most
 -- @tparam ?{[string]=Tensor} per_token figures [N] of each token by name, such as `kl`; then an
 --   example also has `tokens`, the pieces of its first 256 tokens, and their figures, to 3 digits
--- @treturn {{prompt=string,answer=string,score=number},...}
+-- @treturn {{prompt=string,answer=string,score=number},...} and with `per_token` the figures of
+--   each
 function rollout.examples(roll, tok, most, per_token)
   local list, lists = {}, {}
   for name, flat in pairs(per_token or {}) do
@@ -227,12 +245,15 @@ end
 -- @tparam Model policy
 -- @tparam Model reference
 -- @tparam Judge judge
--- @tparam table prompts of perilune.data.prompts
--- @tparam table opts `count` (of the prompts), `micro_batch_tokens`, and of perilune.model.generate
---   `max_tokens`, `temperature`, `seed`, `stream`, `stop`, `slots`; `examples`: how many of the
---   answers to give as texts (0), `tokenizer` for them
--- @treturn table eval_score, eval_kl (nats an answer, to the reference), eval_length (tokens)
--- @treturn {table,...} examples, always of the same prompts, with `kl` of each token
+-- @tparam {Prompt,...} prompts of `data.prompts`
+-- @tparam table opts `count` (required) of the prompts; `micro_batch_tokens` (16384) a forward;
+--   `max_tokens` (64) of an answer, `temperature` (1), `seed` (0), `stream` (""), `stop` (none) and
+--   `slots` (64) as of `pl.generate`; `examples` (0): how many of the answers to give as texts;
+--   `tokenizer` (none), which these want
+-- @treturn {eval_score=number,eval_kl=number,eval_length=number} means over the answers:
+--   `eval_score`; `eval_kl`, nats an answer, to the reference; `eval_length`, tokens
+-- @treturn {{prompt=string,answer=string,score=number},...} examples, always of the same prompts,
+--   with `kl` of each token, nats
 function rollout.measure(policy, reference, judge, prompts, opts)
   local scope <close> = core.scope("rollout.measure")
   local asked, questions = {}, {}

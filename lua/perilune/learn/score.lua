@@ -14,7 +14,7 @@ local score = {}
 
 --- Who scores answers.
 -- @class Judge
--- @field ?Model model when it is one
+-- @field ?Model model the reward model; nil: a function judges
 local Judge = {}
 Judge.__index = Judge
 Judge.__name = "judge"
@@ -48,10 +48,10 @@ local function load_function(path)
   return fn
 end
 
---- Who judges: the model or the function that a config names.
+--- Who judges: the model or the function that a config names. Raises when it cannot be loaded.
 -- @tparam Config cfg config with `reward_model` and `reward_function`, one of them not ""
 -- @tparam Tokenizer tok tokenizer of the answers
--- @tparam ?table opts how the model is loaded, see perilune.model.load
+-- @tparam ?LoadOptions opts how the model is loaded
 -- @treturn Judge
 function score.open(cfg, tok, opts)
   local judge = setmetatable({ tokenizer = tok }, Judge)
@@ -84,9 +84,10 @@ local function checked(judge, scores, wanted)
   return scores
 end
 
---- Scores of a rollout.
--- @tparam table roll of perilune.learn.rollout
--- @tparam table prompts list of {tokens =, row =}, one for each answer
+--- Scores of a rollout. Raises when the reward function fails, or gives other than one finite
+-- number an answer.
+-- @tparam Rollout roll as of `rollout.new`
+-- @tparam {Prompt,...} prompts one for each answer
 -- @treturn {number,...} one for each answer
 function Judge:score(roll, prompts)
   if self.model then return loss.sequence_scores(self.model, roll.parts):totable() end
@@ -99,9 +100,10 @@ function Judge:score(roll, prompts)
 end
 
 --- What a reward function is given.
--- @tparam table roll of perilune.learn.rollout
--- @tparam {table,...} prompts {tokens =, row =}, one for each answer
--- @treturn table `prompts`, `answers` (texts), `rows`, `ended` (booleans)
+-- @tparam Rollout roll as of `rollout.new`
+-- @tparam {Prompt,...} prompts one for each answer
+-- @treturn {prompts=table,answers=table,rows=table,ended=table} lists of texts (`prompts`,
+--   `answers`), of `rows` and of booleans (`ended`), one for each answer
 function Judge:texts(roll, prompts)
   local tok = self.tokenizer
   local texts = { prompts = {}, answers = {}, rows = {}, ended = {} }
@@ -118,9 +120,9 @@ end
 --- Scores of whole sequences by a scalar-head model. Any number of them: they are packed and scored
 -- part by part.
 -- @tparam Model scalar_model
--- @tparam table sequences list of lists of token ids
--- @tparam ?integer max_tokens of a forward (default: 16384)
--- @treturn {number,...}
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @tparam ?integer max_tokens of a forward, tokens (default: 16384)
+-- @treturn {number,...} one for each sequence
 function score.sequences(scalar_model, sequences, max_tokens)
   local scores = {}
   for _, indices in ipairs(batch.split(sequences, max_tokens or 16384)) do
@@ -133,10 +135,10 @@ end
 
 --- Scores of all answers of ranked sets.
 -- @tparam Model scalar_model
--- @tparam table sets list of {sequences =, ranks =}, as perilune.data.ranked gives them
+-- @tparam {RankedSet,...} sets of `data.ranked`
 -- @tparam ?integer max_tokens of a forward (default: 16384)
 -- @treturn {number,...} scores, set after set
--- @treturn {table,...} the ranks of each set
+-- @treturn {{integer,...},...} the ranks of each set
 -- @treturn {integer,...} the lengths of the sequences, tokens
 function score.sets(scalar_model, sets, max_tokens)
   local scores, ranks, lengths, waiting, tokens = {}, {}, {}, {}, 0

@@ -29,14 +29,16 @@ local function logits(hidden, head, rows, opts, softcap)
   return z / (opts.temperature or 1)
 end
 
---- -scale Σ_n w_n ln softmax(z_n)[target_n],  z_n = hidden[row_n] headᵀ
+--- The summed negative log-likelihood of targets, times a scale:
+-- -scale Σ_n w_n ln softmax(z_n)[target_n], z_n = hidden[row_n] headᵀ
 -- @tparam Tensor hidden [T, C]
 -- @tparam Tensor head [V, C]
 -- @tparam {integer,...}|Tensor rows int32 [N], from 0
 -- @tparam {integer,...}|Tensor targets int32 [N], from 0
 -- @tparam ?Tensor weights [N]
--- @tparam ?table opts `scale` (1), `softcap` of z (0: none), `precision` "float32" or "bf16"
--- @treturn Tensor []
+-- @tparam ?table opts `scale` (1); `softcap` (0: none) of z; `precision` ("float32") of the
+--   product, or "bf16"
+-- @treturn Tensor [], in nats times the scale
 function twins.cross_entropy(hidden, head, rows, targets, weights, opts)
   opts = opts or {}
   local logprob = logits(hidden, head, rows, opts, opts.softcap):log_softmax():pick(targets)
@@ -44,28 +46,31 @@ function twins.cross_entropy(hidden, head, rows, targets, weights, opts)
   return -logprob:sum() * (opts.scale or 1)
 end
 
---- ln p[target] and the entropy -Σ_v p_v ln p_v,  p = softmax(z/temperature)
+--- Log-probs of targets, and entropies: ln p[target] and -Σ_v p_v ln p_v, p =
+-- softmax(z/temperature).
 -- @tparam Tensor hidden [T, C]
 -- @tparam Tensor head [V, C]
 -- @tparam {integer,...}|Tensor rows int32 [N], from 0
 -- @tparam {integer,...}|Tensor targets int32 [N], from 0
--- @tparam ?table opts `temperature` (1), `softcap` of z (0: none), `precision` "float32" or "bf16"
--- @treturn Tensor log-probs [N], nats
--- @treturn Tensor entropies [N], nats
+-- @tparam ?table opts `temperature` (1) z is divided by; `softcap` (0: none) of z; `precision`
+--   ("float32") of the product, or "bf16"
+-- @treturn Tensor [N], nats: log-probs
+-- @treturn Tensor [N], nats: entropies
 function twins.logprob(hidden, head, rows, targets, opts)
   opts = opts or {}
   local log_p = logits(hidden, head, rows, opts, opts.softcap):log_softmax()
   return log_p:pick(targets), -(log_p:exp() * log_p):sum(2)
 end
 
---- Σ_v p_v (ln p_v - ln q_v)
+--- The KL divergence of two models' next tokens, over the whole vocabulary: Σ_v p_v (ln p_v - ln
+-- q_v).
 -- @tparam Tensor hidden [T, C]
 -- @tparam Tensor head [V, C]
 -- @tparam Tensor ref_hidden [T, C]
 -- @tparam Tensor ref_head [V, C]
 -- @tparam {integer,...}|Tensor rows int32 [N], from 0
--- @tparam ?table opts `temperature` (1), `softcap` and `ref_softcap` of the logits (0: none),
---   `precision` "float32" or "bf16"
+-- @tparam ?table opts `temperature` (1) the logits are divided by; `softcap` and `ref_softcap` (0:
+--   none) of the logits; `precision` ("float32") of the products, or "bf16"
 -- @treturn Tensor [N], nats
 function twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts)
   opts = opts or {}
@@ -80,15 +85,16 @@ local outcome = {
   linear = function(d) return d end,
 }
 
---- -1/B Σ_b 1/C_b Σ_{w before l} f(r_w - r_l - (m_w - m_l)): all pairs of each ranked set,
--- arXiv:2203.02155, equation 1. A tie counts half for either side, or is dropped.
+--- The loss of a reward model over all pairs of each ranked set, arXiv:2203.02155, equation 1:
+-- -1/B Σ_b 1/C_b Σ_{w before l} f(r_w - r_l - (m_w - m_l)). A tie counts half for either side, or
+-- is dropped.
 -- @tparam Tensor scores [N], set after set
 -- @tparam Tensor offsets int32 [B+1], where each set begins
 -- @tparam Tensor ranks [N]; 1 is best
 -- @tparam ?Tensor margins [N], taken from the scores
--- @tparam ?table opts `variant` "logsigmoid" (default), "sigmoid" or "linear"; `ties` "drop"
---   (default) or "half"; `norm` (B) in place of the number of sets
--- @treturn Tensor []
+-- @tparam ?table opts `variant` ("logsigmoid"), "sigmoid" or "linear": f; `ties` ("drop") or
+--   "half"; `norm` (B, sets with a pair) the sum is divided by
+-- @treturn Tensor [], the loss
 function twins.rank_loss(scores, offsets, ranks, margins, opts)
   opts = opts or {}
   local rank, first, winners, losers, weights = ranks:totable(), offsets:totable(), {}, {}, {}
@@ -125,13 +131,15 @@ local function weighted(term, weights, norm)
   return term:sum() / (norm == 0 and 1 or norm)
 end
 
---- Σ w max(-A ρ, -A clip(ρ, 1-ε, 1+ε)) / Σ w,  ρ = e^(ln π - ln π_old); arXiv:1707.06347, eq. 7
+--- The clipped surrogate of PPO, arXiv:1707.06347, eq. 7:
+-- Σ w max(-A ρ, -A clip(ρ, 1-ε, 1+ε)) / Σ w, ρ = e^(ln π - ln π_old)
 -- @tparam Tensor logprob [N], nats
 -- @tparam Tensor old_logprob [N], nats
 -- @tparam Tensor advantages [N]
 -- @tparam ?Tensor weights [N]
--- @tparam ?table opts `cliprange` (0.2), `cliprange_high` (as cliprange), `norm` (the weights' sum)
--- @treturn Tensor []
+-- @tparam ?table opts `cliprange` (0.2), ε below 1; `cliprange_high` (as cliprange), ε above 1;
+--   `norm` (the weights' sum) the sum is divided by
+-- @treturn Tensor [], the loss
 function twins.ppo_loss(logprob, old_logprob, advantages, weights, opts)
   opts = opts or {}
   local low = opts.cliprange or 0.2
@@ -141,13 +149,15 @@ function twins.ppo_loss(logprob, old_logprob, advantages, weights, opts)
   return weighted(pl.maximum(-advantages * ratio, -advantages * clipped), weights, opts.norm)
 end
 
---- ½ Σ w max((v-R)², (clip(v, v_old-ε, v_old+ε)-R)²) / Σ w
+--- The clipped loss of PPO's value function, as in its published code:
+-- ½ Σ w max((v-R)², (clip(v, v_old-ε, v_old+ε)-R)²) / Σ w
 -- @tparam Tensor values [N]
 -- @tparam Tensor old_values [N]
 -- @tparam Tensor returns [N]
 -- @tparam ?Tensor weights [N]
--- @tparam ?table opts `cliprange` (0.2; 0: none), `norm` (the weights' sum)
--- @treturn Tensor []
+-- @tparam ?table opts `cliprange` (0.2; 0: none), ε; `norm` (the weights' sum) the sum is divided
+--   by
+-- @treturn Tensor [], the loss
 function twins.value_loss(values, old_values, returns, weights, opts)
   opts = opts or {}
   local range = opts.cliprange or 0.2
@@ -159,11 +169,11 @@ function twins.value_loss(values, old_values, returns, weights, opts)
   return weighted(term * 0.5, weights, opts.norm)
 end
 
---- With d = ln π - ln π_ref, an estimate of KL(π, π_ref) from samples of π: k1 = d, k2 = d²/2,
--- k3 = e^-d - 1 + d; Schulman, "Approximating KL divergence" (2020).
+--- An estimate of KL(π, π_ref) from samples of π. With d = ln π - ln π_ref: k1 = d, k2 = d²/2, k3 =
+-- e^-d - 1 + d; Schulman, "Approximating KL divergence" (2020).
 -- @tparam Tensor logprob [N], nats
 -- @tparam Tensor ref_logprob [N], nats
--- @tparam ?table opts `kind` "k1" (default), "k2" or "k3"
+-- @tparam ?table opts `kind` ("k1"), "k2" or "k3"
 -- @treturn Tensor [N], nats
 function twins.kl_estimate(logprob, ref_logprob, opts)
   local kind, d = opts and opts.kind or "k1", logprob - ref_logprob

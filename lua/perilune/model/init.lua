@@ -32,8 +32,8 @@ local model = {}
 --- A model.
 -- @class Model
 -- @field {[string]=any} config as in config.json
--- @field table spec what the decoder is told: `layers`, `width`, `heads`, `kv_heads`, `head_dim`,
---   `vocab`, `context` (tokens) and whatever else tells families apart
+-- @field table spec what the decoder is told: `layers`, `width` (channels), `heads`, `kv_heads`,
+--   `head_dim`, `vocab`, `context` (tokens) and whatever else tells families apart
 -- @field ParameterBlock block what is trained, in one flat piece: all parameters, or those of
 --   adapters and heads
 -- @field {[string]=Tensor} weights the parameters by name, each in the shape that its file has:
@@ -352,8 +352,8 @@ end
 
 --- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
 -- frozen base is shared, and what is trained copied.
--- @tparam ?table opts `scalar_head`, `precision` (as this model's); `seed` (0) what new weights are
---   drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and
+-- @tparam ?table opts `scalar_head` and `precision` (as this model's); `seed` (0) what new weights
+--   are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and
 --   none yet
 -- @treturn Model with a block of its own
 function Model:copy(opts)

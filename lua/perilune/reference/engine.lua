@@ -212,6 +212,9 @@
 -- `x[3]`, `x[-1]` (the last), `x[{2, 5}]` (places 2 to 5) and `x[{ {2, 5}, 3 }]` (for each axis a
 -- place, a run or {} for all) are parts of it; docs/tensors.md says which share its memory.
 -- `x[...] = v` writes a number, a tensor that broadcasts or a table.
+--
+-- In the texts of this reference a shape stands in brackets, [B, T, C]; a tensor is float32 or
+-- float64 where no dtype is named.
 -- @class Tensor
 
 --- The sizes of all axes.

@@ -1,5 +1,7 @@
 --- The public face as a page of Markdown: docs/api.md.
 
+local type_names = require("perilune.reference.type_names")
+
 local markdown = {}
 
 local intro = [[
@@ -11,8 +13,10 @@ The library's face is one table, `pl`: functions, and modules that are loaded at
 room by room. The ops (`pl.matmul(a, b)`, `x:sum(1)`) are in [ops.md](ops.md).
 
 Types: `?T` may be nil, `{T,...}` is a list, `{[K]=V}` a map, `A|B` either; B sequences, T tokens,
-C channels, V vocabulary, N rows. A function returns nil and a message for what can go wrong outside
-(files, other people's data); wrong arguments raise an error.
+C channels, V vocabulary, N rows. A tensor's shape stands in brackets; it is float32 or float64
+where no dtype is named. What an option is when it is left out stands in brackets. A function
+returns nil and a message for what can go wrong outside (files, other people's data); wrong
+arguments raise an error.
 ]]
 
 -- Text as Markdown: what is indented becomes a block of code, all else stays.
@@ -55,7 +59,11 @@ local function prose(text)
   return table.concat(lines, "\n")
 end
 
+-- A type and its text; options lead to where all of them are listed.
 local function described(type_node, text)
+  for _, name in ipairs(type_names.options(type_node)) do
+    text = ("%s ([%s](#%s))"):format(text, name, name:lower())
+  end
   return ("`%s`%s"):format(type_node.text, text ~= "" and " " .. text or "")
 end
 

@@ -10,6 +10,7 @@ local lua_library = require("perilune.reference.lua_library")
 local nearest = require("perilune.base.nearest")
 local op_help = require("perilune.reference.op_help")
 local public = require("perilune.reference.public")
+local type_names = require("perilune.reference.type_names")
 
 local FACE <const> = (...):match("^%w+") -- the library's own name
 
@@ -30,6 +31,15 @@ local function indented(lines, text)
   end
 end
 
+local index, face -- entries by name; what public.read gave
+
+local function describe_fields(lines, fields, indent)
+  for _, field in ipairs(fields) do
+    lines[#lines + 1] = ("%s.%s  %s %s"):format(indent, field.name, field.type.text, field.text)
+  end
+end
+
+-- The parameters with their texts, those of options with the options themselves.
 local function describe_params(lines, item)
   local widest = 0
   for _, param in ipairs(item.params) do
@@ -41,6 +51,9 @@ local function describe_params(lines, item)
       param.type.text,
       param.text
     )
+    for _, name in ipairs(index and type_names.options(param.type) or {}) do
+      if index[name] then describe_fields(lines, index[name].fields, "    ") end
+    end
   end
   for _, result in ipairs(item.returns) do
     lines[#lines + 1] = ("  gives %s %s"):format(result.type.text, result.text)
@@ -85,9 +98,7 @@ end
 local function class_text(class)
   local lines = { class.name }
   indented(lines, class.item.text or "")
-  for _, field in ipairs(class.item.fields) do
-    lines[#lines + 1] = ("  .%s  %s %s"):format(field.name, field.type.text, field.text)
-  end
+  describe_fields(lines, class.item.fields, "  ")
   listing(lines, class.methods, ":")
   return trimmed(lines)
 end
@@ -100,8 +111,6 @@ local function module_text(one)
   listing(lines, one.members, name:match("[%w_]+$") .. ".")
   return trimmed(lines)
 end
-
-local index, face -- entries by name; what public.read gave
 
 local function add_ops()
   for _, row in ipairs(core.ops()) do

@@ -98,6 +98,17 @@ function type_names.each(node, each)
   end
 end
 
+--- The classes of options in a type: those whose names end so.
+-- @tparam table node
+-- @treturn {string,...}
+function type_names.options(node)
+  local names = {}
+  type_names.each(node, function(name)
+    if name:find("Options$") then names[#names + 1] = name end
+  end)
+  return names
+end
+
 local write = {
   name = function(node, name) return name(node.name) end,
   list = function(node, name)

@@ -186,12 +186,12 @@ local function options_in(param, item, into)
   for _, field in ipairs(param.type) do
     if field.name then into[field.name] = true end
   end
-  type_names.each(param.type, function(name)
-    local class = name:find("Options$") and topics.get(name)
+  for _, name in ipairs(type_names.options(param.type)) do
+    local class = topics.get(name)
     for _, field in ipairs(class and class.fields or {}) do
       into[field.name] = true
     end
-  end)
+  end
 end
 
 --- The option keys that a function's description names for its n-th argument.

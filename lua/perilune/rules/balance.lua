@@ -45,11 +45,12 @@ function balance.cap_for_share(counts, share)
   return low
 end
 
---- The rule: no class above its part.
--- @tparam table given one of `max`, `ratio`, `share`, and
---   `by = "use_case"`: the field that holds the class; it takes few values, whose counts are held;
---   `missing = "keep"`: rows without a class stay, and count for nothing; or "drop", "error"
--- @treturn table rule
+--- The rule: no class above its part. Raises unless one of `max`, `ratio` and `share` is given.
+-- @tparam table given one of `max` (none): rows of a class, `ratio` (none): times the smallest
+--   class, 1 or more, 1.5 say, `share` (none): of the whole, 0 to 1; and `by` ("use_case"): the
+--   field that holds the class; it takes few values, whose counts are held; `missing` ("keep"):
+--   rows without a class stay, and count for nothing; or "drop", "error"
+-- @treturn Rule for `rules.run`
 function balance.rule(given)
   local taken = options.take("balance", given, {
     by = options.name("use_case"),

@@ -11,14 +11,11 @@ local sample = require("perilune.rules.sample")
 local spool = require("perilune.rules.spool")
 
 --- The rule: at most so many prompts a user.
--- @tparam ?table given
---   `by = "user_id"`: the field whose values are capped ("organisation" is another reading of the
---   paper);
---   `max = 200`;
---   `keep = "sample"`, or "first" or "last" in the order the rows come;
---   `missing = "keep"`: rows without the key are kept, and counted in the report; "drop" drops
---   them, "error" raises
--- @treturn table rule
+-- @tparam ?table given `by` ("user_id"): the field whose values are capped ("organisation" is
+--   another reading of the paper); `max` (200) rows of each value; `keep` ("sample") which stay: a
+--   random sample, or the "first" or "last" in the order the rows come; `missing` ("keep"): rows
+--   without the key are kept, and counted in the report; "drop" drops them, "error" raises
+-- @treturn Rule for `rules.run`
 return function(given)
   local taken = options.take("cap", given, {
     by = options.name("user_id"),

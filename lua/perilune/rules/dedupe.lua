@@ -58,7 +58,7 @@ local function class_of(text, taken)
 end
 
 --- The classes of rows: two are alike when these are equal.
--- @tparam ?table given as for the rule
+-- @tparam ?table given as of `rules.dedupe`
 -- @treturn function (row) -> integer, a hash
 function dedupe.classes(given)
   local taken = check(given)
@@ -94,12 +94,11 @@ local function judge_classes(keys, mark)
 end
 
 --- The rule: of prompts that say the same, the earliest stays.
--- @tparam ?table given
---   `exact = true`: equal texts; `normalized = true`: equal but for case, white space, punctuation;
---   `prefix = 64`: how many leading units are a long common prefix, or false;
---   `unit = "chars"`, or "words";
---   `near`: the Jaccard likeness from which prompts are near duplicates (0.8 is usual); off
--- @treturn table rule
+-- @tparam ?table given `exact` (true): equal texts; `normalized` (true): equal but for case, white
+--   space, punctuation; `prefix` (64): how many leading units are a long common prefix, or false;
+--   `unit` ("chars"), or "words"; `near` (off): the Jaccard likeness from which prompts are near
+--   duplicates, 0.3 to 1 (0.8 is usual)
+-- @treturn Rule for `rules.run`
 function dedupe.rule(given)
   local taken = check(given)
   local reasons = {

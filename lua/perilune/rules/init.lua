@@ -10,7 +10,7 @@
 --
 -- A rule is {name =, settings =, apply = function(rows, context) -> rows}: plain functions over an
 -- iterator, in the recipe's own order. Each lives in a file of its own in rules/, with its source
--- and the reasons for its defaults. Rows are the store's, see perilune.store; a rule that changes
+-- and the reasons for its defaults. Rows are the store's (Row); a rule that changes
 -- a row hands on a copy, since one that needs all rows first may read it again (rules/held.lua).
 --
 -- Whatever the order, the same rows, rules and seed give the same rows out, to the byte, and the
@@ -27,11 +27,32 @@ local text_of = require("perilune.rules.row_text")
 
 local rules = {}
 
+--- A rule on rows.
+-- @class Rule
+-- @field string name for the report
+-- @field ?table settings it was made with, for the report: {name = value}
+-- @field function apply (rows, context) -> rows: iterators that give a Row a call, nil at the end;
+--   `rules.run` says what the context has
+-- @field ?function guard (row) -> nil, or what is wrong with it: asked of each row that a later
+--   rule hands on
+
+--- What a rule did, in the report of `rules.run`.
+-- @class RuleReport
+-- @field string rule its name
+-- @field table settings of the rule, {name = value}
+-- @field integer rows_in rows that it was given
+-- @field integer rows_out rows that it handed on
+-- @field integer changed rows that it changed
+-- @field {[string]=integer} reasons rows that it dropped, by reason
+-- @field {[string]={string,...}} examples texts of such rows by reason, up to 3
+-- @field {[string]={string,...}} likes what each example is like, where the rule says so
+-- @field {[string]=integer} tallies of anything else
+
 local EXAMPLES_KEPT <const> = 3
 local EXAMPLE_LENGTH <const> = 400
 
 --- The text a rule looks at: the prompt, or the user's turns of a conversation, a line each.
--- @tparam table row
+-- @tparam Row row with `prompt` or `messages`
 -- @treturn string
 rules.text = text_of
 
@@ -152,23 +173,21 @@ local function as_iterator(rows, origin)
   end
 end
 
---- Rows through rules.
+--- Rows through rules. Raises for what is no rule, and when the report does not add up.
 --
--- A rule's `context` has `seed`, `scratch` and four things to tell:
--- `drop(row, reason, like)` for each row it does not hand on (`like`: a text to show beside it),
--- `change(row, what)` for each row it changed, called with the row it hands on, which then says so
--- in `changes`, and `tally(what)` to count anything else.
---
--- @tparam function|table rows an iterator that gives a row a call, or a list; or what can be read
---   more than once, so that rules which must see all rows first need not hold copies: a table whose
---   `rows()` gives an iterator of rows and their numbers, the same each time (a spool is one)
--- @tparam table list rules, in order
--- @tparam ?table options `seed = 1`, `scratch` (a folder for temporary files)
--- @treturn function an iterator
--- @treturn table report: for each rule {rule, settings, rows_in, rows_out, changed,
---   reasons = {[reason] = count}, examples = {[reason] = up to 3 texts}, likes = {[reason] = what
---   each example is like, where the rule says so}, tallies = {[what] = count}}; complete when the
---   iterator is spent
+-- A rule's `context` has `seed`, `scratch` and three things to tell: `drop(row, reason, like)` for
+-- each row it does not hand on (`like`: a text to show beside it), `change(row, what)` for each row
+-- it changed, called with the row it hands on, which then says so in `changes`, and `tally(what)`
+-- to count anything else.
+-- @tparam function|{Row,...}|Spool rows an iterator that gives a row a call, or a list; or what can
+--   be read more than once, so that rules which must see all rows first need not hold copies: a
+--   table whose `rows()` gives an iterator of rows and their numbers, the same each time (a spool
+--   is one)
+-- @tparam {Rule,...} list in order
+-- @tparam ?table options `seed` (1) of what rules draw; `scratch` (the system's folder for
+--   temporary files) a folder
+-- @treturn function an iterator of rows
+-- @treturn {RuleReport,...} one for each rule; complete when the iterator is spent
 function rules.run(rows, list, options)
   local taken =
     checked.take("rules.run", options, { seed = checked.integer(1, 0), scratch = checked.name() })
@@ -198,10 +217,11 @@ function rules.run(rows, list, options)
     report
 end
 
---- A rule of one function.
--- @tparam string name
--- @tparam function verdict(row) -> keep, reason: the row is dropped when `keep` is false or nil
--- @treturn table rule
+--- A rule of one function. Raises when that is missing; a row for which it fails raises while it
+-- runs.
+-- @tparam string name for the report
+-- @tparam function verdict (row) -> keep, reason: the row is dropped when `keep` is false or nil
+-- @treturn Rule for `rules.run`
 function rules.filter(name, verdict)
   if type(name) ~= "string" or type(verdict) ~= "function" then
     error("rules.filter(name, function(row) -> keep, reason)", 2)
@@ -224,9 +244,9 @@ end
 
 --- A rule for some rows alone; the others pass by it, unseen, and come between or after the rest.
 -- Those that pass while the rule looks at a whole set are held in memory.
--- @tparam function when(row) -> whether the rule is for it
--- @tparam table rule
--- @treturn table rule
+-- @tparam function when (row) -> whether the rule is for it
+-- @tparam Rule rule the rule
+-- @treturn Rule for `rules.run`
 function rules.only(when, rule)
   local function apply(rows, context)
     local passed, first, last = {}, 1, 0
@@ -271,13 +291,13 @@ rules.use_case = made(require("perilune.rules.use_case").rule)
 -- These bring tables of their own, read at first use.
 
 --- The rule: personal data is masked, or its rows dropped or flagged.
--- @tparam ?table given see perilune.rules.personal_data
--- @treturn table rule
+-- @tparam ?PersonalDataOptions given what counts, and what becomes of it
+-- @treturn Rule for `rules.run`
 -- @name rules.personal_data
 
 --- The rule: rows in other languages than the wanted ones are dropped.
--- @tparam ?table given see perilune.rules.language
--- @treturn table rule
+-- @tparam ?LanguageOptions given which languages stay
+-- @treturn Rule for `rules.run`
 -- @name rules.language
 
 for _, name in ipairs { "personal_data", "language" } do

@@ -63,12 +63,11 @@ local function found(text, wanted)
   end
 end
 
---- The rule: prompts with, or without, certain words.
--- @tparam table given
---   `any`: a list; prompts with none of these are dropped;
---   `none`: a list; prompts with one of these are dropped;
---   `field`: the field to look in; the prompt's text when absent
--- @treturn table rule
+--- The rule: prompts with, or without, certain words. Raises unless `any` or `none` is given.
+-- @tparam table given `any` (all prompts stay): a list; prompts with none of these are dropped;
+--   `none` (nothing is dropped): a list; prompts with one of these are dropped; `field` (the
+--   prompt's text): the field to look in
+-- @treturn Rule for `rules.run`
 return function(given)
   local taken = options.take("keyword", given, {
     any = options.any(),

@@ -289,6 +289,12 @@ function language.identify(text, min_confidence)
   return name, confidence, name
 end
 
+--- Which languages stay. What each option is when it is left out stands in brackets.
+-- @class LanguageOptions
+-- @field ?{string,...} keep ({"en"}) codes of the languages that stay, ISO 639-1
+-- @field ?number min_confidence (0.8) below this a language counts as unknown, 0 to 1
+-- @field ?string unknown ("keep") or "drop": rows whose language is unknown
+
 --- The rule: rows in other languages than the wanted ones are dropped.
 -- @tparam ?table given
 --   `keep` list of codes, {"en"} by default; `min_confidence` 0.8; `unknown` "keep" or "drop"

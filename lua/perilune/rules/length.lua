@@ -9,11 +9,10 @@ local text_of = require("perilune.rules.row_text")
 
 local measures = { chars = fold.chars, words = fold.words }
 
---- The rule: prompts that are neither too short nor too long.
--- @tparam ?table given
---   `min = 1`, `max = 4096`, both included;
---   `unit = "chars"`, "words", or a function(text, row) -> number, such as a count of tokens
--- @treturn table rule
+--- The rule: prompts that are neither too short nor too long. Raises when `max` is below `min`.
+-- @tparam ?table given `min` (1) and `max` (4096), both included; `unit` ("chars"), "words", or a
+--   function(text, row) -> number, such as a count of tokens
+-- @treturn Rule for `rules.run`
 return function(given)
   local counts = type(given) == "table" and type(given.unit) == "function"
   local taken = options.take("length", given, {

@@ -13,7 +13,7 @@
 -- The figures for the labelled sentences are printed by recipes/collect/check_personal_data.lua.
 -- What the rule does not do: promise that nothing is left. It reads forms and lists, not meaning.
 --
---     local personal_data = require("perilune.rules.personal_data")
+--     local personal_data = require("perilune").rules.personal
 --     local matcher = personal_data.matcher({ users = { "zorbo77" } })
 --     matcher:mask("Mail anna@example.org") --> "Mail [EMAIL]", { EMAIL = 1 }
 --     local rule = personal_data.rule({ action = "mask", users = { "zorbo77" } })
@@ -117,16 +117,22 @@ local function set_of(list)
   return set
 end
 
+--- What counts as personal data, and what becomes of it. What each option is when it is left out
+-- stands in brackets.
+-- @class PersonalDataOptions
+-- @field ?string action ("mask") or "drop", or "flag": row.extra.personal_data = counts by kind
+-- @field ?boolean|{string,...} sides ({"train"}) whose rows are looked at, false for all; a row
+--   that is on no side yet is always looked at
+-- @field ?{string,...} kinds (all) of `personal.kinds`
+-- @field ?{string,...} names (none) names that always count
+-- @field ?{string,...}|function users (none) user names, or a function that returns them, called
+--   once when the first row arrives
+-- @field ?{string,...} users_by_use (none) those of `users` that count anywhere though they are
+--   words; `personal.users_by_use` tells which
+
 --- The rule: personal data is masked, or its rows dropped or flagged.
--- @tparam ?table given
---   action "mask" (default), "drop", or "flag" (row.extra.personal_data = counts by kind);
---   sides list of sides whose rows are looked at, {"train"} by default, false for all; a row
---   without a side is always looked at;
---   kinds list, all by default;
---   names list of names that always count; users list of user names, or a function that returns it,
---   called once when the first row arrives; users_by_use list of those that count anywhere though
---   they are words (`personal_data.users_by_use` tells which)
--- @treturn table rule
+-- @tparam ?PersonalDataOptions given what counts, and what becomes of it
+-- @treturn Rule for `rules.run`
 function personal_data.rule(given)
   local settings = options.take("personal_data", given, {
     action = options.choice("mask", { "mask", "drop", "flag" }),

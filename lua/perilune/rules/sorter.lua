@@ -69,7 +69,7 @@ end
 
 --- The tuples in order of their first integer, then the second, and so on: an iterator of the
 -- integers, for a `for`. Nothing can be added any more.
--- @treturn function
+-- @treturn function gives the integers of a tuple, nil at the end
 function Sorter:sorted()
   local columns = self.columns
   for at = 1, self.filled, columns do

@@ -62,7 +62,7 @@ end
 
 --- The side of a key.
 -- @tparam string key a value of the field `by`
--- @tparam ?table given as for the rule
+-- @tparam ?table given as of `rules.split`
 -- @treturn string "train", "valid" or "test"
 function split.side(key, given)
   local _, taken = check(given)
@@ -87,11 +87,10 @@ function split.row_side(row, given)
 end
 
 --- The rule: sets `side`.
--- @tparam ?table given
---   `by = "user_id"`: the field that never crosses sides;
---   `train = 0.8, valid = 0.1, test = 0.1`: shares of the users (not of the prompts), 1 in all;
---   `salt = ""`: another text gives another split
--- @treturn table rule, whose `guard(row)` gives nil, or what is wrong with a row's side
+-- @tparam ?table given `by` ("user_id"): the field that never crosses sides; `train` (0.8), `valid`
+--   (0.1) and `test` (0.1): shares of the users (not of the prompts), 1 in all; `salt` (""):
+--   another text gives another split
+-- @treturn Rule with a `guard`
 function split.rule(given)
   local shown, taken = check(given)
 

@@ -109,13 +109,13 @@ local function read_record(record)
 end
 
 --- A row as bytes, which this process can read again.
--- @tparam table row
+-- @tparam {[any]=any} row plain values
 -- @treturn string
 function spool.pack(row) return write_record(row, 1) end
 
 --- The row of such bytes.
--- @tparam string record
--- @treturn table
+-- @tparam string record of `spool.pack`
+-- @treturn {[any]=any} equal in every value
 function spool.unpack(record) return (read_record(record)) end
 
 local opened = 0
@@ -152,7 +152,7 @@ local function check(ok, message)
 end
 
 --- Takes a row.
--- @tparam table row
+-- @tparam {[any]=any} row plain values
 -- @treturn integer its number, from 1
 function Spool:add(row)
   check(self.file:write(pack("<s4", write_record(row, 1))))
@@ -161,7 +161,7 @@ function Spool:add(row)
 end
 
 --- Takes bytes as a record; a spool holds rows or bytes, not both.
--- @tparam string bytes
+-- @tparam string bytes of one record
 -- @treturn integer its number, from 1
 function Spool:add_bytes(bytes)
   check(self.file:write(pack("<s4", bytes)))
@@ -185,7 +185,7 @@ function Spool:records()
 end
 
 --- One record, where all are of one size.
--- @tparam integer index
+-- @tparam integer index its number, from 1
 -- @tparam integer size bytes of a record
 -- @treturn string
 function Spool:record_at(index, size)

@@ -425,11 +425,11 @@ for _, name in ipairs(use_case.names) do
   known[name] = true
 end
 
---- The rule: sets `use_case`; drops nothing.
--- @tparam ?table given
---   `score`: a function(row) -> use case, in place of the written rules;
---   `overwrite = false`: rows that have a use case (from a labeler) keep it
--- @treturn table rule
+--- The rule: sets `use_case`; drops nothing. A `score` that gives no known use case raises while it
+-- runs.
+-- @tparam ?table given `score` (the written rules): a function(row) -> use case; `overwrite`
+--   (false): rows that have a use case (from a labeler) keep it
+-- @treturn Rule for `rules.run`
 function use_case.rule(given)
   local taken = options.take("use_case", given, {
     score = options.of_type("function"), -- (row) that gives a use case

@@ -73,8 +73,8 @@ local function fixed(settings, key)
 end
 
 --- A metric of the last row is NaN or infinite.
--- @tparam {table,...} history
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.not_finite(history)
   local row = history[#history] or {}
   local bad = {}
@@ -110,11 +110,11 @@ end
 
 --- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
 -- asked from the first row on, the growth once there are two windows.
--- @tparam {table,...} history
--- @tparam ?table options `limit` (60 nats), `growth` (3 times within `window` rows), `floor` (10
--- nats: no growth below it counts), `window` (5)
--- @tparam ?table settings of the run
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `limit` (60) nats a sequence; `window` (5) rows that means are taken over;
+--   `growth` (3) times within as many rows; `floor` (10) nats a sequence: no growth below it counts
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.kl_runaway(history, options, settings)
   local o = checked.take("kl_runaway", options, { limit = 60, growth = 3, floor = 10, window = 5 })
   local values = values_of(history, "objective/kl")
@@ -136,9 +136,10 @@ function health.kl_runaway(history, options, settings)
 end
 
 --- The KL is clearly negative, which sampling noise does not explain.
--- @tparam {table,...} history
--- @tparam ?table options `limit` (-0.5 nats), `window` (5)
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `limit` (-0.5) nats a sequence; `window` (5) rows that means are taken
+--   over
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.kl_negative(history, options)
   local o = checked.take("kl_negative", options, { limit = -0.5, window = 5 })
   local now = last_mean(history, "objective/kl", o.window)
@@ -152,9 +153,10 @@ function health.kl_negative(history, options)
 end
 
 --- The policy has lost most of its entropy.
--- @tparam {table,...} history
--- @tparam ?table options `part` (0.2 of the entropy at the start), `window` (5)
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `part` (0.2) of the entropy at the start, a fraction; `window` (5) rows
+--   that means are taken over
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.entropy_collapse(history, options)
   local o = checked.take("entropy_collapse", options, { part = 0.2, window = 5 })
   local first, now = first_and_last(history, "policy/entropy_avg", o.window)
@@ -167,10 +169,11 @@ function health.entropy_collapse(history, options)
 end
 
 --- Answers have become much longer or shorter.
--- @tparam {table,...} history
--- @tparam ?table options `longer` (1.6 times the start), `shorter` (0.5), both by `least` tokens at
--- least (4: of a few words each is a large part), `window` (5)
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `longer` (1.6) and `shorter` (0.5) times the length at the start; `least`
+--   (4) tokens by which it must differ as well: of a few words each is a large part; `window` (5)
+--   rows that means are taken over
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.length_drift(history, options)
   local o =
     checked.take("length_drift", options, { longer = 1.6, shorter = 0.5, least = 4, window = 5 })
@@ -201,10 +204,11 @@ local function ending_advice(settings)
 end
 
 --- Too many answers have no end token.
--- @tparam {table,...} history
--- @tparam ?table options `part` (0.5), `window` (3)
--- @tparam ?table settings of the run
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `part` (0.5) of the answers, a fraction; `window` (3) rows that means are
+--   taken over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.no_end(history, options, settings)
   local o = checked.take("no_end", options, { part = 0.5, window = 3 })
   local now = last_mean(history, "completions/clipped_ratio", o.window)
@@ -215,9 +219,10 @@ function health.no_end(history, options, settings)
 end
 
 --- Too many answers are empty: an end token and nothing before it.
--- @tparam {table,...} history
--- @tparam ?table options `part` (0.5), `window` (3)
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `part` (0.5) of the answers, a fraction; `window` (3) rows that means are
+--   taken over
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.empty_answers(history, options)
   local o = checked.take("empty_answers", options, { part = 0.5, window = 3 })
   local now = last_mean(history, "completions/empty_ratio", o.window)
@@ -250,10 +255,11 @@ end
 
 --- All answers get the same reward, and never got different ones: scores that varied and no longer
 -- do are those of a policy that has found what scores best, unless all are cut at reward_clip.
--- @tparam {table,...} history
--- @tparam ?table options `deviation` (1e-6, of the size of the mean or 1), `window` (3)
--- @tparam ?table settings of the run
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `deviation` (1e-6) of the scores, in parts of their mean or of 1,
+--   whichever is larger; `window` (3) rows that means are taken over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.constant_reward(history, options, settings)
   local o = checked.take("constant_reward", options, { deviation = 1e-6, window = 3 })
   local deviation = last_mean(history, "objective/scores_std", o.window)
@@ -346,10 +352,11 @@ end
 -- updates back. Explained variance alone does not show it: it leaves out a mean that is wrong, and
 -- is far below 0 for any value where returns hardly vary; so medians are taken, and the squared
 -- error has to be `error` times the variance of the scores, where both are known.
--- @tparam {table,...} history
--- @tparam ?table options `limit` (0.05) of the explained variance, `error` (2), `window` (10)
--- @tparam ?table settings of the run
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `limit` (0.05) of the explained variance; `error` (2) times the variance
+--   of the scores; `window` (10) rows that medians are taken over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.value_useless(history, options, settings)
   local o = checked.take("value_useless", options, { limit = 0.05, error = 2, window = 10 })
   local values = {}
@@ -387,10 +394,11 @@ local function length_advice(settings)
 end
 
 --- The score follows the length of the answer and little else.
--- @tparam {table,...} history
--- @tparam ?table options `limit` (0.9 in size), `window` (5)
--- @tparam ?table settings of the run
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `limit` (0.9) of the correlation, in size; 0 to 1; `window` (5) rows that
+--   means are taken over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.reward_is_length(history, options, settings)
   local o = checked.take("reward_is_length", options, { limit = 0.9, window = 5 })
   local now = last_mean(history, "health/length_corr", o.window)
@@ -403,10 +411,11 @@ function health.reward_is_length(history, options, settings)
 end
 
 --- A training loss that is higher than in the first row.
--- @tparam {table,...} history
--- @tparam ?table options `growth` (1.5 times the first), `window` (5)
--- @tparam ?table settings of the run
--- @treturn ?string
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `growth` (1.5) times the first loss; `window` (5) rows that means are
+--   taken over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.loss_rises(history, options, settings)
   local o = checked.take("loss_rises", options, { growth = 1.5, window = 5 })
   local first, now = values_of(history, "loss")[1], last_mean(history, "loss", o.window)
@@ -425,10 +434,10 @@ end
 --- Accuracy at or below one half: a coin orders pairs as well. Clearly below, the rankings are the
 -- wrong way round; how clearly is asked of the sets, because the pairs of a set hang together.
 -- @tparam number right pairs in the right order, equal scores count half
--- @tparam integer pairs
+-- @tparam integer pairs of answers with different rank
 -- @tparam integer sets that the pairs are of
 -- @tparam string key of the recipe that the sets were given by
--- @treturn ?string
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.wrong_order(right, pairs, sets, key)
   if pairs == 0 or right > 0.5 * pairs then return nil end
   local accuracy = right / pairs
@@ -448,10 +457,10 @@ end
 --- Scores that follow the length of the answer and little else, within each prompt: between prompts
 -- both may differ for other reasons. Says nothing while fewer than 8 answers are free to differ.
 -- @tparam {number,...} scores of all sets, laid end to end
--- @tparam {number,...} lengths of the answers, with or without their prompt
+-- @tparam {number,...} lengths of the answers, tokens, with or without their prompt
 -- @tparam {integer,...} groups the set of each answer
--- @tparam ?table options `limit` (0.9 in size)
--- @treturn ?string
+-- @tparam ?table options `limit` (0.9) of the correlation, in size
+-- @treturn ?string the alarm's text; nil: it does not ring
 -- @treturn ?number the correlation, where there are enough answers
 function health.score_is_length(scores, lengths, groups, options)
   local o = checked.take("score_is_length", options, { limit = 0.9 })
@@ -469,8 +478,9 @@ end
 --- Demonstrations that score clearly below the answers that were ranked.
 -- @tparam {number,...} demonstrations their scores
 -- @tparam {number,...} answers scores of the ranked answers
--- @tparam ?table options `part` (0.25 of a deviation of the answers' scores: less does not count)
--- @treturn ?string
+-- @tparam ?table options `part` (0.25) of a deviation of the answers' scores, a fraction: less does
+--   not count
+-- @treturn ?string the alarm's text; nil: it does not ring
 function health.demonstrations_low(demonstrations, answers, options)
   local o = checked.take("demonstrations_low", options, { part = 0.25 })
   if #demonstrations < 2 or #answers < 2 then return nil end
@@ -485,10 +495,10 @@ end
 
 --- All alarms of a trained reward model.
 -- @tparam {number,...} scores of ranked sets, laid end to end
--- @tparam {table,...} ranks of each set; rank 1 is best
--- @tparam {number,...} lengths of the answers, with or without their prompt
--- @tparam ?table options `demonstrations` (their scores), `key` (of the recipe that the sets were
--- given by: "dataset")
+-- @tparam {{integer,...},...} ranks of each set; rank 1 is best
+-- @tparam {number,...} lengths of the answers, tokens, with or without their prompt
+-- @tparam ?table options `demonstrations` (none) their scores; `key` ("dataset") of the recipe that
+--   the sets were given by
 -- @treturn {string,...} sentences
 -- @treturn ?number correlation of score and length within prompts
 function health.reward_model(scores, ranks, lengths, options)
@@ -536,10 +546,9 @@ Watch.__name = "health.watch"
 --
 --     local watch = health.watch({ kl_runaway = { limit = 20 }, length_drift = false }, cfg)
 --     for _, sentence in ipairs(watch:check(run.history)) do ... end
---
--- @tparam ?table options by alarm: a table of its options, or false to leave it out;
--- `every`: steps before the same alarm speaks again (50)
--- @tparam ?table settings of the run, by which the alarms name the keys that apply
+-- @tparam ?table options options of an alarm by its name, or false to leave it out; and `every`
+--   (50) steps before the same alarm speaks again
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
 -- @treturn Watch
 function health.watch(options, settings)
   local known = table.move(health.alarms, 1, #health.alarms, 2, { "every" })
@@ -551,7 +560,7 @@ function health.watch(options, settings)
 end
 
 --- The alarms that ring now and did not ring lately.
--- @tparam {table,...} history
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
 -- @treturn {string,...} sentences, most urgent first
 -- @treturn {string,...} names of the alarms
 function Watch:check(history)
@@ -577,7 +586,7 @@ end
 --- Tells the alarms that `check` finds, and writes them to the run's alarms.jsonl.
 -- @tparam Run run
 -- @tparam Progress progress where they are printed
--- @tparam integer step
+-- @tparam integer step from 1
 function Watch:tell(run, progress, step)
   local sentences, names = self:check(run.history)
   for i, sentence in ipairs(sentences) do
@@ -590,8 +599,8 @@ local LOOKED_AT <const> = 300 -- times a history is looked at afterwards
 
 --- The alarms that a history would have rung, of a run that kept none: it is looked at some hundred
 -- times, and a long one by a part of its rows.
--- @tparam {table,...} history
--- @tparam ?table settings as of `watch`; schedules may be texts
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?{[string]=any}|Config settings of the run; schedules may be texts
 -- @treturn {{step=number,alarm=string,text=string},...}
 function health.rung(history, settings)
   local watch, rows, list = health.watch(nil, settings), {}, {}

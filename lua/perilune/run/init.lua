@@ -54,8 +54,9 @@ run.read_rows = log.read
 -- @class Run
 -- @field string dir the folder
 -- @field Config cfg
--- @field ?table resumed {step =, path =, state =} of the checkpoint that the run goes on from
--- @field {table,...} history the rows of metrics.jsonl
+-- @field ?table resumed {step =, path =, state =} of the checkpoint that the run goes on from; nil:
+--   it begins
+-- @field {{[string]=any},...} history the rows of metrics.jsonl
 local Run = {}
 Run.__index = Run
 Run.__name = "run"
@@ -76,14 +77,14 @@ local written = {
   detached.LOG,
 }
 
---- The checkpoints in a run folder, oldest first.
--- @tparam string folder
+--- The checkpoints in a run folder, oldest first; none when there is no such folder.
+-- @tparam string folder of the run
 -- @treturn {{step=integer,path=string},...}
 run.checkpoints = checkpoints.list
 
 --- The newest checkpoint in a run folder.
--- @tparam string folder
--- @treturn ?{step=integer,path=string}
+-- @tparam string folder of the run
+-- @treturn ?{step=integer,path=string} nil when there is none
 run.latest = checkpoints.latest
 
 local function exists(path) return lfs.attributes(path, "mode") ~= nil end
@@ -179,13 +180,15 @@ local function begin(self)
   end
 end
 
---- Open the run folder `cfg.output_dir`.
--- With `cfg.resume` the config takes up the state of the checkpoint, and `self.resumed` is
--- {step, path, state}: the recipe loads its model from there. When there is no checkpoint yet the
--- run starts at the beginning and `resumed` is nil.
+--- Open the run folder `cfg.output_dir`. Raises when it cannot be made, belongs to another process,
+-- or holds a run that is neither resumed nor to be overwritten.
+--
+-- With `cfg.resume` the config takes up the state of the checkpoint, and `self.resumed` is {step,
+-- path, state}: the recipe loads its model from there. When there is no checkpoint yet the run
+-- starts at the beginning and `resumed` is nil.
 -- @tparam Config cfg
--- @tparam ?table options `environment`: what env.json should tell besides the obvious (versions,
--- threads, BLAS)
+-- @tparam ?table options `environment` (none): {name = value}, what env.json should tell besides
+--   the obvious (versions, threads, BLAS)
 -- @treturn Run with the fields `dir`, `resumed`, `history` (the rows of metrics.jsonl)
 function run.open(cfg, options)
   options = checked.take("run.open", options, checked.any_of { "environment" })
@@ -272,13 +275,13 @@ function run.open(cfg, options)
 end
 
 --- Whether this step's metrics are to be written.
--- @tparam integer step
+-- @tparam integer step from 1
 -- @treturn boolean
 function Run:should_log(step) return step % self.cfg.logging_steps == 0 end
 
 --- Whether a checkpoint is due after this step: by `save_steps`, or because Ctrl-C or SIGTERM asks
 -- the run to stop, which it does when that checkpoint is written.
--- @tparam integer step
+-- @tparam integer step from 1
 -- @treturn boolean
 function Run:should_save(step)
   if self.graceful and host.stopping() then return true end
@@ -286,10 +289,12 @@ function Run:should_save(step)
   return every > 0 and step % every == 0
 end
 
---- Write a row of metrics to metrics.jsonl and TensorBoard.
--- The row gets `step` and `time`, the seconds the run has taken so far, resumed ones counted.
--- @tparam integer step
--- @tparam {[string]=number|string|boolean} metrics
+--- Write a row of metrics to metrics.jsonl and TensorBoard. The row gets `step` and `time`, the
+-- seconds the run has taken so far, resumed ones counted. Raises for a metric that is a tensor or a
+-- table.
+-- @tparam integer step from 1
+-- @tparam {[string]=number|string|boolean} metrics by name, "objective/kl" say: names before a
+--   slash are groups in TensorBoard
 function Run:log(step, metrics)
   local row = {}
   for name, value in pairs(metrics) do
@@ -321,8 +326,8 @@ end
 
 --- Write an example to samples.jsonl: prompt, answer, score, whatever the recipe has.
 -- The first example of each step also goes to TensorBoard as a text.
--- @tparam integer step
--- @tparam table sample
+-- @tparam integer step from 1
+-- @tparam {[string]=any} sample as JSON can hold it
 function Run:sample(step, sample)
   begin(self)
   local row = copy(sample)
@@ -342,16 +347,16 @@ function Run:sample(step, sample)
 end
 
 --- Write an alarm that rang to alarms.jsonl.
--- @tparam integer step
--- @tparam string alarm its name in perilune.run.health
--- @tparam string text
+-- @tparam integer step from 1
+-- @tparam string alarm its name in `health.alarms`
+-- @tparam string text the sentence
 function Run:alarm(step, alarm, text)
   begin(self)
   self.alarms:append { step = step, alarm = alarm, text = text }
 end
 
 --- Seconds the run has taken, those before a resumed checkpoint included.
--- @treturn number
+-- @treturn number seconds
 function Run:seconds() return system.monotonic() - self.clock_start end
 
 --- The checkpoints of this run, oldest first.
@@ -359,10 +364,10 @@ function Run:seconds() return system.monotonic() - self.clock_start end
 function Run:checkpoints() return run.checkpoints(self.dir) end
 
 --- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
--- @tparam integer step
+-- @tparam integer step the one that is done, from 1
 -- @tparam function write writes the model and whatever else into the folder it is given
--- @tparam ?table options `state`: what the recipe needs to go on (JSON-able: cursors, counters);
--- `metric`: a figure, with `best = true` when it is the best so far
+-- @tparam ?table options `state` (none): what the recipe needs to go on (JSON-able: cursors,
+--   counters); `metric` (none): a figure; `best` (false): it is the best so far
 -- @treturn string the checkpoint's path
 function Run:checkpoint(step, write, options)
   options = checked.take("run:checkpoint", options, checked.any_of { "state", "metric", "best" })
@@ -386,10 +391,10 @@ local function with_recipe(self, parts)
 end
 
 --- Write checkpoint-N of a recipe's parts.
--- @tparam integer step
--- @tparam table parts as of perilune.run.state
--- @tparam table recipe_state what the recipe needs to go on (JSON-able: cursors, counters)
--- @tparam ?table options `metric`: a figure, with `best = true` when it is the best so far
+-- @tparam integer step the one that is done, from 1
+-- @tparam RunParts parts of the recipe
+-- @tparam {[string]=any} recipe_state what the recipe needs to go on (JSON-able: cursors, counters)
+-- @tparam ?table options `metric` (none): a figure; `best` (false): it is the best so far
 -- @treturn string the checkpoint's path
 function Run:save(step, parts, recipe_state, options)
   options = checked.take("run:save", options, checked.any_of { "metric", "best" })
@@ -407,12 +412,12 @@ local function parts_of(self)
 end
 
 --- Write the checkpoint of the last step that is done, between two steps.
--- @tparam integer done
+-- @tparam integer done number of the last step that is done, from 1
 -- @treturn string its path
 function Run:save_here(done) return self:save(done, parts_of(self), self.recipe_state) end
 
 --- Begin a new run beside this one, with a checkpoint of the last step that is done.
--- @tparam integer done
+-- @tparam integer done number of the last step that is done, from 1
 -- @tparam string name of its folder
 -- @treturn string the folder
 -- @treturn string the command that goes on with it
@@ -426,11 +431,12 @@ function Run:branch(done, name)
 end
 
 --- The journal so far: changes of keys, evals of attached sessions.
--- @treturn {table,...} a copy
+-- @treturn {{[string]=any},...} a copy: entries with `step`, what was changed, and, where somebody
+--   made it, `by` and `time` (Unix seconds)
 function Run:journal() return table.move(self.entries, 1, #self.entries, 1, {}) end
 
 --- Note something in the journal.
--- @tparam table entry with its `step`
+-- @tparam table entry with its `step`, from 1, and whatever else it tells
 function Run:note(entry)
   begin(self)
   live.note(self, entry)
@@ -440,9 +446,9 @@ end
 -- them, `parts.data` and `parts.made_with`, must have the content it had, or be named by
 -- `resume_changed`: then the change is journalled.
 -- From here on the first Ctrl-C or SIGTERM lets the step end and a checkpoint be written.
--- @tparam table parts objects that were made as those of the checkpoint
--- @tparam table beginning the recipe's state of a run that starts afresh
--- @treturn table the recipe's state: as saved, or `beginning`
+-- @tparam RunParts parts objects that were made as those of the checkpoint
+-- @tparam {[string]=any} beginning the recipe's state of a run that starts afresh
+-- @treturn {[string]=any} the recipe's state: as saved, or `beginning`
 function Run:restore(parts, beginning)
   stopping.stop_if_asked(self) -- a signal that came between two stages
   self.graceful, self.data = true, parts.data
@@ -466,10 +472,10 @@ end
 -- (with freed ones that wait to be used again), and `peak` of the whole program.
 -- A resumed run that was finished before keeps the summary it has.
 -- Unless the run is quiet a short table of them is printed.
--- @tparam table figures
+-- @tparam {[string]=any} figures by name, as JSON can hold them
 -- @tparam ?table finish `model`: path of the model that is the result; `next`: a command that a
--- user is likely to give next
--- @treturn table the summary
+--   user is likely to give next
+-- @treturn {[string]=any} the summary as it was written
 function Run:summary(figures, finish)
   finish = checked.take("run:summary", finish, checked.any_of { "model", "next" })
   begin(self)
@@ -505,10 +511,12 @@ local save_options = checked.any_of {
 }
 
 --- Save the model that is the result of a run, unless it is broken: weights that are not finite, a
--- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it is
--- an error, and nothing is saved.
+-- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it
+-- raises, and nothing is saved.
 -- @tparam Model model
--- @tparam ?table options as of model:save, and `figures` for its model card
+-- @tparam ?table options `tokenizer` (none), `save_dtype` (the model's) and `max_shard_size` (5 GB,
+--   in bytes) as of `Model:save`; `figures` (none): {name = value} for its model card; `card` (made
+--   of the run): the card itself
 -- @treturn string its folder, `model` in the run's
 function Run:save_model(model, options)
   options = checked.take("run:save_model", options, save_options)
@@ -525,7 +533,7 @@ local LOOK <const> = 0.05 -- seconds between looks at the socket and at the reci
 --- Begin a step: at the head of the loop, before anything of the step. Live changes of a journal
 -- are made, and whoever is attached to the run is served, which may keep it here for as long as it
 -- is paused.
--- @tparam integer step
+-- @tparam integer step the one that begins, from 1
 function Run:at(step)
   self.cfg:at(step)
   if not self.begun then
@@ -551,7 +559,7 @@ function Run:at(step)
 end
 
 --- Tells what became of an edit of the recipe, here and to who is attached.
--- @tparam {string,...} texts
+-- @tparam {string,...} texts sentences
 function Run:tell_edits(texts)
   for _, text in ipairs(texts) do
     io.stderr:write(format.safe(text), "\n")

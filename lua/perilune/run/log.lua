@@ -43,9 +43,9 @@ function log.line(row)
 end
 
 --- The rows of a file; a last line without its end is passed over.
--- @tparam string path
--- @tparam ?table options `numbers = true` turns the texts for NaN and infinities back into numbers
--- @treturn ?{table,...}
+-- @tparam string path of the file
+-- @tparam ?table options `numbers` (false) turns the texts for NaN and infinities back into numbers
+-- @treturn ?{{[string]=any},...} nil when the file cannot be read
 -- @treturn ?string what is wrong, with the line's number
 function log.read(path, options)
   local text, message = files.read(path, math.maxinteger)

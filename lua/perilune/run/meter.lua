@@ -17,8 +17,8 @@ Meter.__name = "meter"
 function meter.new() return setmetatable({ sums = {}, weights = {} }, Meter) end
 
 --- Adds a figure.
--- @tparam string name
--- @tparam number value
+-- @tparam string name of the figure
+-- @tparam number value of it
 -- @tparam ?number weight how many things it stands for (default: 1)
 function Meter:add(name, value, weight)
   weight = weight or 1

@@ -21,7 +21,8 @@ Check.__name = "preflight"
 
 --- Begin the checks of a run.
 -- @tparam Config cfg the recipe's config; with `quiet` only warnings are printed
--- @tparam table parts `tokenizer`, `stop` (id of the end token), `models` {name = model}
+-- @tparam table parts `tokenizer`, `stop` (id of the end token), `models` {name = Model}: those
+--   called reference, reward and ema are constant
 -- @treturn Check
 function preflight.new(cfg, parts)
   return setmetatable({ cfg = cfg, parts = parts, warnings = {} }, Check)
@@ -67,7 +68,7 @@ local function held(models)
 end
 
 --- Prints the numbers that say how the run is cut, and what memory the models take.
--- @tparam table list of {name, number}
+-- @tparam {{string,any},...} list of {name, number}
 function Check:sizes(list)
   self:say("pre-flight of %s", self.cfg.output_dir)
   local cells = {}
@@ -93,7 +94,8 @@ function Check:sizes(list)
 end
 
 --- Prints what became of the rows of each data set: rows in are used, or left out for a reason.
--- @tparam table sets {key of the recipe = set of perilune.data, or nil or false}
+-- @tparam {[string]=any} sets data sets (ExampleSet and so on) by the key of the recipe; false:
+--   there is none
 function Check:rows(sets)
   local keys = {}
   for key, set in pairs(sets) do
@@ -107,8 +109,9 @@ end
 
 --- Trained tokens of the first batch: none is an error, an untrained end token a warning; shows one
 -- sequence with the trained part marked.
--- @tparam {table,...} sequences lists of token ids
--- @tparam {table,...} masks for each sequence a list of 1 or 0
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @tparam ?{{integer|boolean,...},...} masks of each token 1 or 0: is it trained? nil: all but the
+--   first
 function Check:tokens(sequences, masks)
   local tokens, trained, ends, ended = 0, 0, 0, 0
   local stop = self.parts.stop
@@ -203,8 +206,8 @@ local function is_blank(text)
 end
 
 --- Warns of trained answers that are empty or blank: from them a model learns to say nothing.
--- @tparam table sequences
--- @tparam table masks
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @tparam {{integer,...},...} masks of each token 1 or 0
 function Check:answers(sequences, masks)
   local tok, answers, blank, first = self.parts.tokenizer, 0, 0, nil
   for b = 1, #sequences do
@@ -252,8 +255,8 @@ end
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
 -- and so the KL to a reference of the same weights exactly 0.
 -- @tparam Model policy
--- @tparam table roll as perilune.learn.rollout makes it, with `reference`
--- @tparam table opts `temperature`
+-- @tparam Rollout roll with `reference`
+-- @tparam table opts `temperature` (1) that was sampled with
 function Check:first_batch(policy, roll, opts)
   local sequences, masks = {}, {}
   for i = 1, #roll.answers do

@@ -31,10 +31,11 @@ local horizon = 30 -- seconds after which an old pace counts a third
 local decay = 0.9 -- of smoothed figures
 
 --- Begin a progress line.
--- @tparam table options `label`; `total` (nil when not known); `unit` ("step"); `smooth`: names of
--- figures to be shown as running means; `every`: seconds between lines when there is no terminal
--- (1); `quiet`: show nothing; `first`: count at which a resumed loop begins (0); and for tests
--- `out` (a file), `tty`, `color`, `width`, `clock`
+-- @tparam table options `label` ("") the name of what goes on; `total` (nil: not known) counts in
+--   all; `unit` ("step") of a count; `smooth` (none) names of figures to be shown as running means;
+--   `every` (1) seconds between lines when there is no terminal; `quiet` (false) shows nothing;
+--   `first` (0) count at which a resumed loop begins; and for tests `out` (standard error), `tty`,
+--   `color` and `width` (the terminal's, columns), `clock` (the system's, seconds)
 -- @treturn Progress
 function progress.new(options)
   options = checked.take(
@@ -156,7 +157,7 @@ local function head_of(self, layout, finished)
 end
 
 --- The line as it is now, without its newline.
--- @tparam ?boolean finished
+-- @tparam ?boolean finished true: with the time the loop took in place of the time left
 -- @treturn string
 function Progress:line(finished)
   local limit = self.tty and (self.width or terminal.width()) - 1 or math.huge
@@ -215,7 +216,7 @@ function Progress:update(count, figures, order)
 end
 
 --- Write a message of its own line without tearing the progress line.
--- @tparam string text
+-- @tparam string text of one line or several
 function Progress:print(text)
   if self.drawn then self.out:write("\r\27[K") end
   self.out:write(format.safe(text), "\n")

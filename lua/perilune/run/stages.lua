@@ -29,7 +29,7 @@ local Stages = {}
 Stages.__index = Stages
 Stages.__name = "stages"
 
---- The stages of a run.
+--- The stages of a run. Raises in `perilune plan`, which plans single recipes.
 -- @tparam Run of the run, opened
 -- @tparam ?integer count how many folders of stages there will be, for those who look at the run
 -- @treturn Stages with `seconds`: what each stage took, by the name of its folder
@@ -56,9 +56,9 @@ function Stages:say(text, ...)
   if not self.cfg.quiet then io.stderr:write("\n== ", format.safe(text:format(...)), "\n") end
 end
 
---- Writes a file of the run's folder data/, whole.
--- @tparam string name
--- @tparam table|string content rows for JSON Lines, or the text itself
+--- Writes a file of the run's folder data/, whole. Raises when it cannot be written.
+-- @tparam string name of the file
+-- @tparam string|{{[string]=any},...} content rows for JSON Lines, or the text itself
 -- @treturn string its path
 function Stages:write(name, content)
   local text = content
@@ -89,7 +89,7 @@ end
 -- @tparam string recipe its name or path, as for config.run_recipe
 -- @tparam string folder its name
 -- @tparam string title says on the terminal what begins
--- @tparam table settings of the recipe; the common ones are laid over a copy
+-- @tparam {[string]=any} settings of the recipe; the common ones are laid over a copy
 -- @treturn any what the recipe returns
 function Stages:stage(recipe, folder, title, settings)
   self:say("%s  (%s)", title, format.duration(self.run:seconds()))

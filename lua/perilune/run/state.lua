@@ -15,6 +15,17 @@ local files = require("perilune.base.files")
 
 local state = {}
 
+--- What a checkpoint holds of a recipe, and what decides its result beside that.
+-- @class RunParts
+-- @field Model model that is trained: its folder is the checkpoint
+-- @field ?{[string]=Model} models further ones, by the name of their folders
+-- @field ?Tokenizer tokenizer whose files stand beside the model
+-- @field ?{[string]=AdamW} optimizers by name
+-- @field ?{[string]=any} data the data sets (ExampleSet and so on) by the key of the recipe; their
+--   `key` must be the same when the run goes on
+-- @field ?{[string]=string|boolean} made_with hashes of the models and functions that constant
+--   parts came from, by the key of the recipe; false: none
+
 local function check(ok, message)
   if not ok then error(message, 0) end
   return ok

@@ -1,7 +1,7 @@
 --- Charts as SVG text: lines with bands, points with error bars, and rows with intervals.
 --
 -- The SVG carries class names and no colours; `plot.style` gives them, for light and dark pages.
--- A chart goes into a page that has the style (`perilune.show.report` does that), or, with
+-- A chart goes into a page that has the style (`pl.report` does that), or, with
 -- `standalone = true`, into a file of its own. Nothing is loaded from anywhere.
 --
 -- A long series is thinned to what can be seen: of the points that fall on one pixel column the
@@ -37,7 +37,7 @@ display:block;width:100%;height:auto}
 local colors = 6
 
 --- Text that is safe inside markup: no markup, no control characters, valid UTF-8.
--- @tparam any text
+-- @tparam any text or a number, written with tostring
 -- @treturn string
 function plot.escape(text)
   text = format.utf8(tostring(text)):gsub("[%z\1-\8\11\12\14-\31\127]", "\u{FFFD}")
@@ -62,7 +62,7 @@ local function px(x)
 end
 
 --- Round tick values that cover a range: multiples of 1, 2 or 5 times a power of ten.
--- @tparam number low
+-- @tparam number low the least value
 -- @tparam number high above low
 -- @tparam integer about how many are wanted
 -- @treturn {number,...} from at or above low to at or below high
@@ -382,7 +382,7 @@ local function check_series(list)
 end
 
 --- Figures of a run's history as a series of a chart: the rows that have both fields.
--- @tparam string name
+-- @tparam string name for the legend
 -- @tparam {table,...} rows such as `history` of a recipe's result
 -- @tparam string x field, such as "step"
 -- @tparam string y field
@@ -399,15 +399,17 @@ function plot.series(name, rows, x, y, smooth)
   return { name = name, x = xs, y = ys, smooth = smooth }
 end
 
---- A chart of lines or points.
+--- A chart of lines or points. Raises when a series has no `x` and `y` of one length.
 --
 -- A series has `name`, `x`, `y`; `mark` "line" (default), "points" or "both"; `low` and `high`,
 -- drawn as a band under lines and as error bars on points; `x_low`, `x_high` for error bars across;
 -- `labels` of points; `dashed`; `smooth` (0..1: a running mean in front, the values faint behind);
 -- `color` 1..6.
--- @tparam table options `title`, `x_label`, `y_label`, `series`, `log_x`, `log_y`, `x_min`,
--- `x_max`, `y_min`, `y_max`, `width` (480: two fit side by side in a report), `height` (270),
--- `standalone`, `lines` (list of {y =, label =} or {x =, label =}: dashed marks)
+-- @tparam table options `series` (required) a list; `title`, `x_label` and `y_label` (none);
+--   `log_x` and `log_y` (false) logarithmic axes; `x_min`, `x_max`, `y_min` and `y_max` (of the
+--   values) ends of the axes; `width` (480) in pixels: two fit side by side in a report; `height`
+--   (270) in pixels; `standalone` (false) a file of its own, with the style; `lines` (none) list of
+--   {y =, label =} or {x =, label =}: dashed marks
 -- @treturn string
 function plot.chart(options)
   options = checked.take(
@@ -545,9 +547,11 @@ function plot.chart(options)
   return finish()
 end
 
---- Rows with a value and its interval on one scale: which model is better, and is it sure.
--- @tparam table options `title`, `x_label`, `rows` (list of {name =, value =, low =, high =}),
--- `x_min`, `x_max`, `width` (960), `standalone`
+--- Rows with a value and its interval on one scale: which model is better, and is it sure. Raises
+-- when there are no rows.
+-- @tparam table options `rows` (required) list of {name =, value =, low =, high =}; `title` and
+--   `x_label` (none); `x_min` and `x_max` (of the values) ends of the axis; `width` (960) in
+--   pixels; `standalone` (false) a file of its own, with the style
 -- @treturn string
 function plot.intervals(options)
   options = checked.take(

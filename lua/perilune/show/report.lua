@@ -7,7 +7,7 @@
 --     r:answers { models = { "SFT", "PPO" }, rows = { { prompt = "...", answers = {...} } } }
 --     r:write("runs/demo/report.html")
 --
--- Text is escaped, SVG from `perilune.show.plot` is put in as it is. There is no script and no
+-- Text is escaped, SVG from `pl.plot` is put in as it is. There is no script and no
 -- outside resource; the page follows the reader's light or dark setting and prints well.
 
 local checked = require("perilune.base.options")
@@ -72,8 +72,8 @@ footer{color:var(--quiet);font-size:13px;margin-top:44px}
 @media print{body{background:#fff}.card,.tile{border-color:#ccc}}
 ]]
 
---- Begin a report.
--- @tparam table options `title`, `subtitle`, `footer`
+--- Begin a report. Raises without a title.
+-- @tparam table options `title` (required); `subtitle` and `footer` (none)
 -- @treturn Report
 function report.new(options)
   options = checked.take("report.new", options, checked.any_of { "title", "subtitle", "footer" })
@@ -91,17 +91,17 @@ local function add(self, ...)
 end
 
 --- Markup of this room, put in as it is: texts in it must have gone through `plot.escape`.
--- @tparam string ...
+-- @tparam string ... markup
 -- @treturn Report itself
 function Report:raw(...) return add(self, ...) end
 
 --- A heading.
--- @tparam string text
+-- @tparam string text of one line; markup in it is escaped
 -- @treturn Report itself
 function Report:heading(text) return add(self, "<h2>", escape(text), "</h2>") end
 
 --- A paragraph.
--- @tparam string text
+-- @tparam string text of a paragraph; markup in it is escaped
 -- @treturn Report itself
 function Report:text(text) return add(self, "<p>", escape(text), "</p>") end
 
@@ -122,7 +122,7 @@ function Report:tiles(list)
   return add(self, table.concat(parts))
 end
 
---- Something to be warned of, such as the sentences of `perilune.run.health`.
+--- Something to be warned of, such as the sentences of `pl.health`.
 -- @tparam {string,...} sentences none: nothing is shown
 -- @treturn Report itself
 function Report:alarms(sentences)
@@ -133,7 +133,8 @@ function Report:alarms(sentences)
 end
 
 --- A table. Numbers of a column have the same decimals and stand flush right.
--- @tparam table options `head`, `rows`, `best` (number of the row to stress), `note`
+-- @tparam table options `rows` (required) lists of numbers or texts; `head` (none) list of titles;
+--   `best` (none) number of the row to stress, from 1; `note` (none) a line below
 -- @treturn Report itself
 function Report:table(options)
   options = checked.take("report:table", options, checked.any_of { "head", "rows", "best", "note" })
@@ -167,8 +168,8 @@ function Report:table(options)
 end
 
 --- A chart over the whole width: draw it with `width = 960`.
--- @tparam string svg of `perilune.show.plot`
--- @tparam ?string note
+-- @tparam string svg of `pl.plot`
+-- @tparam ?string note a line below
 -- @treturn Report itself
 function Report:chart(svg, note)
   return add(
@@ -181,7 +182,7 @@ function Report:chart(svg, note)
 end
 
 --- Charts side by side, as many as the window has room for.
--- @tparam {string,...} list SVG of `perilune.show.plot`
+-- @tparam {string,...} list SVG of `pl.plot`
 -- @treturn Report itself
 function Report:charts(list)
   local parts = { '<div class="grid">' }
@@ -193,8 +194,8 @@ function Report:charts(list)
 end
 
 --- What several models answer to the same prompts, side by side; the best score is marked.
--- @tparam table options `models` (names), `rows` (list of {prompt =, answers = {...},
--- scores = {...}}; an answer may be missing, scores may be)
+-- @tparam table options `models` (required) names; `rows` (required) list of {prompt =, answers =
+--   {...}, scores = {...}}; an answer may be missing, scores may be
 -- @treturn Report itself
 function Report:answers(options)
   options = checked.take("report:answers", options, checked.any_of { "models", "rows" })
@@ -227,8 +228,8 @@ function Report:answers(options)
 end
 
 --- The page.
--- @tparam ?table options `style`: CSS to add; `policy` and `nonce`: a Content-Security-Policy, and
--- what names the style in it
+-- @tparam ?table options `style` (none) CSS to add; `policy` (none) a Content-Security-Policy, and
+--   `nonce` (none) what names the style in it
 -- @treturn string
 function Report:html(options)
   options = checked.take("report:html", options, checked.any_of { "style", "nonce", "policy" })
@@ -258,8 +259,8 @@ function Report:html(options)
   return table.concat(parts, "\n")
 end
 
---- Write the page to a file, whole or not at all.
--- @tparam string path
+--- Write the page to a file, whole or not at all. Raises when it cannot be written.
+-- @tparam string path of the file
 function Report:write(path)
   local ok, message = files.write_atomic(path, self:html())
   if not ok then error(("the report cannot be written: %s"):format(message), 2) end

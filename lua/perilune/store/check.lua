@@ -2,6 +2,42 @@
 
 local check = {}
 
+--- A message of a conversation.
+-- @class Message
+-- @field string role "system", "user" or "assistant"; a template that is Jinja text may know others
+-- @field ?string content its text; nil when it calls tools and says nothing
+-- @field ?number weight of an assistant's: 0 is not trained (nil: it is)
+
+--- A row of data, in the one form that the store, the rules and the data sets share. It has a
+-- prompt, or messages, or (of text to learn from) a text; all else may be absent.
+-- @class Row
+-- @field ?string|{Message,...} prompt what was asked: text, or messages that end with a user's
+-- @field ?{Message,...} messages in place of `prompt`; of training data they may end with an answer
+-- @field ?string text a document, to be learnt from as it stands
+-- @field ?string completion the answer that is to be learnt
+-- @field ?{string,...} completions answers that were ranked
+-- @field ?{integer,...} ranks of each of `completions`: 1 is best; ties share a rank, and the next
+--   is left out: 1, 2, 2, 4
+-- @field ?{{labeler=string,ranks=table},...} rankings of several people, each {labeler =, ranks =};
+--   also `time` (Unix seconds), `seconds` (that it took)
+-- @field ?{integer,...} prompt_tokens token ids of what stands before the answer, used as they are
+-- @field ?{any,...} completion_tokens token ids of the answer; of ranked answers a list of lists,
+--   false where none are known
+-- @field ?boolean|{boolean,...} completion_finished whether the answer ended by itself; of ranked
+--   answers a list
+-- @field ?string finish_reason "stop": the answer ended by itself
+-- @field ?string tokenizer fingerprint of the tokenizer that token ids belong to
+-- @field ?{{[string]=any},...} tools for a template that is Jinja text
+-- @field ?integer id of the prompt in a store
+-- @field ?string user_id who asked
+-- @field ?string organisation of the user
+-- @field ?string source "api" or "labeler"; a store wants it
+-- @field ?string use_case the class of the task
+-- @field ?string kind "plain", "few_shot" or "user_based"
+-- @field ?string labeler who answered or ranked
+-- @field ?number time when it was asked, Unix seconds
+-- @field ?{[string]=any} extra whatever else was known of it
+
 local sources = { api = true, labeler = true }
 local kinds = { plain = true, few_shot = true, user_based = true }
 local text_fields = { "user_id", "organisation", "use_case", "labeler", "completion" }
@@ -78,7 +114,7 @@ local function wrong_answers(row)
 end
 
 --- Whether a row can be stored.
--- @tparam table row
+-- @tparam Row row of any origin
 -- @treturn ?boolean true
 -- @treturn ?string what is wrong with it
 function check.row(row)

@@ -70,8 +70,8 @@ local users_remembered = 1 << 18
 local cache_kb = 32768
 
 --- Open a store, made new when there is no file.
--- @tparam string path
--- @tparam ?table options `readonly`
+-- @tparam string path of the file
+-- @tparam ?table options `readonly` (false): for reading alone; there must be a file then
 -- @treturn ?Store
 -- @treturn ?string what is wrong
 function store.open(path, options)
@@ -101,7 +101,7 @@ function store.open(path, options)
 end
 
 --- Make a store of an export.
--- @tparam string folder of store:export
+-- @tparam string folder of `Store:export`
 -- @tparam string path of a file that does not exist yet
 -- @treturn ?Store equal to the one that was exported
 -- @treturn ?string what is wrong; there is no file then
@@ -154,8 +154,8 @@ local function check_undone(self)
 end
 
 --- The prepared statement of an SQL text, made once. For the modules of the store.
--- @tparam string sql
--- @treturn userdata
+-- @tparam string sql one statement
+-- @treturn userdata with `run(...)`, `row(...)` and `rows(...)`
 function Store:statement(sql)
   check_undone(self)
   local statement = self.statements[sql]
@@ -203,7 +203,7 @@ end
 
 --- Call f(...); all it writes is kept together, or nothing when it raises.
 -- Within another transaction it is a part that can be undone alone.
--- @tparam function f
+-- @tparam function f what it raises goes on to the caller
 -- @tparam any ... what f is given
 -- @treturn any ... what f returns
 function Store:transaction(f, ...)
@@ -221,7 +221,7 @@ function Store:transaction(f, ...)
 end
 
 --- Call f(...) reading one state of the store, whatever other programs write meanwhile.
--- @tparam function f
+-- @tparam function f what it raises goes on to the caller
 -- @tparam any ... what f is given
 -- @treturn any ... what f returns
 function Store:snapshot(f, ...)
@@ -365,7 +365,7 @@ local function add_whole(self, row, source_id, line)
 end
 
 --- Add one canonical row: its user, prompt, completions, demonstration and rankings.
--- @tparam table row
+-- @tparam Row row as `store.check` takes it
 -- @tparam ?table from `source_id` and `line`: where it was read
 -- @treturn integer the prompt's id; raises for a row that `store.check` refuses
 function Store:add(row, from)
@@ -378,9 +378,10 @@ function Store:add(row, from)
   return self:transaction(add_whole, self, row, source_id, line)
 end
 
---- Add completions of models to a prompt, to be ranked.
--- @tparam integer prompt_id
--- @tparam table list {{text=, model=, tokens=, sampling=, finish_reason=, tokenizer=},...}
+--- Add completions of models to a prompt, to be ranked. Raises for one whose text is no UTF-8.
+-- @tparam integer prompt_id of the prompt
+-- @tparam {{text=string},...} list each {text =}, and `model`, `tokens` (token ids), `sampling`
+--   (how it was drawn), `finish_reason`, `tokenizer` (fingerprint), where they are known
 -- @treturn {integer,...} their ids
 function Store:complete(prompt_id, list)
   for i, one in ipairs(list) do
@@ -390,10 +391,10 @@ function Store:complete(prompt_id, list)
   return self:transaction(add_completions, self, prompt_id, list)
 end
 
---- Keep what a person answered to a prompt.
--- @tparam integer prompt_id
--- @tparam table answer completion, labeler, time (default: now), replaces (id of the version that
---   it edits)
+--- Keep what a person answered to a prompt. Raises for an answer that is no UTF-8.
+-- @tparam integer prompt_id of the prompt
+-- @tparam table answer `completion` (text); `labeler` (who); `time` (Unix seconds; default: now);
+--   `replaces` (id of the version that it edits)
 -- @treturn integer the demonstration's id; it is on the disk
 function Store:demonstrate(prompt_id, answer)
   local wrong = check.text("completion", answer.completion)
@@ -411,10 +412,11 @@ function Store:demonstrate(prompt_id, answer)
   end)
 end
 
---- Keep how a person ranked completions of a prompt.
--- @tparam integer prompt_id
--- @tparam table answer ranks ({[completion id] = rank}), labeler, time (default: now), seconds
---   (that it took), replaces (id of the version that it edits)
+--- Keep how a person ranked completions of a prompt. Raises for ranks that are no competition ranks
+-- of two completions or more.
+-- @tparam integer prompt_id of the prompt
+-- @tparam table answer `ranks` ({[completion id] = rank}, 1 is best); `labeler` (who); `time` (Unix
+--   seconds; default: now); `seconds` (that it took); `replaces` (id of the version that it edits)
 -- @treturn integer the ranking's id; it is on the disk
 function Store:rank(prompt_id, answer)
   local ids, ranks = {}, {}

@@ -18,7 +18,7 @@ end
 
 --- Latest versions of what people wrote and ranked for a prompt: fields that can be laid over its
 -- row to make a row of a training set.
--- @tparam integer prompt_id
+-- @tparam integer prompt_id of the prompt
 -- @treturn table `demonstrations`: list of {completion, labeler, demonstration_id}; `ranked`: list
 --   of {completions, completion_finished, ranks, completion_ids, ranks_by_id = {[completion id] =
 --   rank}, labeler, ranking_id}

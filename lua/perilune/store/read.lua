@@ -96,8 +96,8 @@ local function last_id(self, name)
 end
 
 --- The prompt of an id.
--- @tparam integer id
--- @treturn ?table row
+-- @tparam integer id of the prompt
+-- @treturn ?Row nil when there is none
 function read.prompt(self, id)
   local sql = ("SELECT %s FROM %s WHERE p.id = ?"):format(base_columns, base_tables)
   local function make(first, ...) return first and base_row(first, ...) end
@@ -105,8 +105,9 @@ function read.prompt(self, id)
 end
 
 --- All prompts, in the order they were added.
--- @tparam ?table filter source, use_case, kind, user_id, organisation, source_id, id, after (an id)
--- @treturn function iterator of rows
+-- @tparam ?table filter rows with these values alone: `source`, `use_case`, `kind`, `user_id`,
+--   `organisation`, `source_id`, `id`; and `after` (an id): those behind it. An unknown name raises
+-- @treturn function iterator of rows (Row)
 function read.prompts(self, filter)
   local terms, values = terms_of(filter)
   local sql = ("SELECT %s FROM %s WHERE p.id <= ?%s ORDER BY p.id"):format(
@@ -124,9 +125,10 @@ local function latest(filter, name)
 end
 
 --- Demonstrations with their prompts, in the order they were written.
--- @tparam ?table filter as of `prompts`, and labeler; `all = true` gives replaced versions as well
--- @treturn function iterator of rows with completion, labeler, demonstration_id, answered (when),
---   replaces
+-- @tparam ?table filter as of `Store:prompts`, and `labeler`; `all` (false): replaced versions as
+--   well
+-- @treturn function iterator of rows with `completion`, `labeler`, `demonstration_id`, `answered`
+--   (when, Unix seconds), `replaces`
 function read.demonstrations(self, filter)
   local terms, values = terms_of(filter, true)
   local sql = ([[SELECT a.id, a.text, a.labeler, a.time, a.replaces, %s FROM demonstrations AS a
@@ -146,7 +148,7 @@ function read.demonstrations(self, filter)
 end
 
 --- Completions of a prompt.
--- @tparam integer prompt_id
+-- @tparam integer prompt_id of the prompt
 -- @treturn {table,...} each {id =, text =, model =, tokens =, sampling =, finish_reason =,
 --   tokenizer =}
 function read.completions(self, prompt_id)
@@ -205,10 +207,11 @@ local function finish_ranked(row)
 end
 
 --- Ranked prompts, in the order of the prompts: a row for each set of completions that was ranked.
--- @tparam ?table filter as of `prompts`, and labeler; `all = true` gives replaced versions as well
--- @treturn function iterator of rows with completions, completion_ids and
---   rankings = {{id=, labeler=, ranks=, time=, seconds=, replaces=},...}; of one ranking alone also
---   ranks, labeler, ranking_id, answered, seconds
+-- @tparam ?table filter as of `Store:prompts`, and `labeler`; `all` (false): replaced versions as
+--   well
+-- @treturn function iterator of rows with completions, completion_ids and rankings = {{id=,
+--   labeler=, ranks=, time=, seconds=, replaces=},...}; of one ranking alone also ranks, labeler,
+--   ranking_id, answered, seconds
 -- @treturn ?any none; a `for` takes four values
 -- @treturn ?any none
 -- @treturn any closes the statement when the loop is left
@@ -303,8 +306,8 @@ end
 -- prompt has, set_row_id, side, changes, demonstration_id or ranking_id.
 -- @tparam string part sft, rm or ppo
 -- @tparam ?string side train, valid or test; nil: all
--- @tparam ?table options `set`: id or name (default: the latest finished set)
--- @treturn function iterator of rows
+-- @tparam ?table options `set` (the latest finished one): its id or name
+-- @treturn function iterator of rows (Row)
 function read.set_rows(self, part, side, options)
   local values = { set_id_of(self, options and options.set), part, side }
   local sql = ([[SELECT s.id, s.side, s.demonstration_id, s.ranking_id, s.derived, s.changes, %s

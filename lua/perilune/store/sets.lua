@@ -14,8 +14,8 @@ local function json_or_nil(value)
 end
 
 --- Begin a set. Unfinished sets of this name, left by a run that was stopped, are removed.
--- @tparam string name
--- @tparam ?table about recipe (text), settings (any value), seed (integer)
+-- @tparam string name of the set; others may have it too
+-- @tparam ?table about `recipe` (text), `settings` (any value), `seed` (integer)
 -- @treturn integer the set's id
 function sets.new_set(self, name, about)
   about = about or {}
@@ -100,11 +100,12 @@ end
 
 local parts = { sft = add_sft, rm = add_rm, ppo = function() end }
 
---- Add a row to an unfinished set.
--- @tparam integer set id of new_set
--- @tparam string part sft, rm or ppo
--- @tparam string side train, valid or test
--- @tparam table row with `id` of its prompt; `changes` (what the rules did) is kept with it
+--- Add a row to an unfinished set. Raises when the row lacks what its part needs, or is of no
+-- prompt of this store.
+-- @tparam integer set id, of `Store:new_set`
+-- @tparam string part "sft", "rm" or "ppo"
+-- @tparam string side "train", "valid" or "test"
+-- @tparam Row row with `id` of its prompt; `changes` (what the rules did) is kept with it
 -- @treturn integer id of the set's row
 function sets.add_to_set(self, set, part, side, row)
   local add = parts[part]
@@ -129,8 +130,9 @@ function sets.add_to_set(self, set, part, side, row)
   return self.conn:last_id()
 end
 
---- Seal a set: readers see it from now on and its rows stay as they are.
--- @tparam integer set id of new_set
+--- Seal a set: readers see it from now on and its rows stay as they are. Raises when there is no
+-- such unfinished set.
+-- @tparam integer set id, of `Store:new_set`
 function sets.finish_set(self, set)
   if self:statement("UPDATE sets SET finished = 1 WHERE id = ? AND finished = 0"):run(set) ~= 1 then
     error(("there is no unfinished set %s"):format(set), 2)

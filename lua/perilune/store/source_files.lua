@@ -8,6 +8,20 @@ local json = require("perilune.base.json")
 
 local source_files = {}
 
+--- A file that a store was filled from.
+-- @class SourceFile
+-- @field integer id of the source
+-- @field string path it was read from
+-- @field string hash of its content
+-- @field integer bytes of its content
+-- @field string format what it was taken for
+-- @field string settings it was read with, JSON text
+-- @field integer line lines that were read
+-- @field integer offset bytes that were read
+-- @field integer rows that it gave
+-- @field integer bad records that gave none
+-- @field boolean finished whether its end was reached
+
 local excerpt_bytes = 200
 
 local source_columns = {
@@ -38,9 +52,9 @@ local function settings_text(settings)
 end
 
 --- Sources by their fields, oldest first.
--- @tparam ?table filter id, path, hash, settings (a table or its JSON), format
--- @treturn {table,...} each with id, path, hash, bytes, format, settings (JSON text), line, offset,
---   rows, bad, finished (boolean)
+-- @tparam ?table filter those with these values alone: `id`, `path`, `hash`, `settings` (a table or
+--   its JSON), `format`
+-- @treturn {SourceFile,...} oldest first
 function source_files.sources(self, filter)
   local terms, values = { "1" }, {}
   for _, name in ipairs { "id", "path", "hash", "settings", "format" } do
@@ -88,15 +102,15 @@ function source_files.has_from(self, id, kind)
 end
 
 --- The source of this content, read with these settings.
--- @tparam string hash
--- @tparam table|string settings
--- @treturn ?table as of `sources`
+-- @tparam string hash of the content
+-- @tparam string|{[string]=any} settings they are read with, a table or its JSON
+-- @treturn ?SourceFile nil when there is none
 function source_files.source(self, hash, settings)
   return source_files.sources(self, { hash = hash, settings = settings or json.object() })[1]
 end
 
 --- Begin a source.
--- @tparam table about path, hash, bytes, format, settings (a table or JSON text)
+-- @tparam table about `path`, `hash`, `bytes`, `format`, `settings` (a table or JSON text)
 -- @treturn integer its id
 function source_files.new_source(self, about)
   self
@@ -105,9 +119,11 @@ function source_files.new_source(self, about)
   return self.conn:last_id()
 end
 
---- Note how far a source was read; call it in the transaction that adds its rows.
--- @tparam integer id
--- @tparam table changes some of line, offset, rows, bad, finished, hash, bytes
+--- Note how far a source was read; call it in the transaction that adds its rows. Raises for an
+-- unknown source or field.
+-- @tparam integer id of the source
+-- @tparam table changes some of `line`, `offset` (bytes), `rows`, `bad`, `finished`, `hash`,
+--   `bytes`
 function source_files.update_source(self, id, changes)
   local names, terms, values = {}, {}, {}
   for name in pairs(changes) do
@@ -131,9 +147,9 @@ end
 local function excerpt_of(text) return format.utf8(text:sub(1, excerpt_bytes)) end
 
 --- Keep a line that gave no row aside.
--- @tparam integer source_id
--- @tparam integer line
--- @tparam string reason
+-- @tparam integer source_id of the source
+-- @tparam integer line its number, from 1
+-- @tparam string reason why it gave no row
 -- @tparam ?string text the line; its beginning is kept
 function source_files.bad_line(self, source_id, line, reason, text)
   self
@@ -143,8 +159,8 @@ end
 
 --- Forget the bad lines after a line: they are about to be read again, now that more of the file is
 -- there.
--- @tparam integer source_id
--- @tparam integer line
+-- @tparam integer source_id of the source
+-- @tparam integer line the last line that counts, from 1
 -- @treturn integer how many they were
 function source_files.forget_bad_lines(self, source_id, line)
   return self
@@ -153,7 +169,7 @@ function source_files.forget_bad_lines(self, source_id, line)
 end
 
 --- The lines of a source that gave no row, by line.
--- @tparam integer source_id
+-- @tparam integer source_id of the source
 -- @treturn {table,...} each {line =, reason =, excerpt =}
 function source_files.bad_lines(self, source_id)
   local list = {}

@@ -28,8 +28,8 @@ local function part_to_data(part)
 end
 
 --- The description of a template.
--- @tparam ?table template nil: none
--- @treturn table plain data
+-- @tparam ?Template template nil: none
+-- @treturn {[string]=any} data as JSON can hold it
 function description.of(template)
   if not template then return { name = "none" } end
   local data = { name = template.name, bos = template.bos }
@@ -62,8 +62,8 @@ local function part_of_data(data)
 end
 
 --- The template of a description.
--- @tparam table data
--- @treturn ?table template; nil without a message is "none"
+-- @tparam {[string]=any} data as of `description.of`
+-- @treturn ?Template nil without a message is "none"
 -- @treturn ?string what is wrong with it
 function description.template(data)
   if type(data) ~= "table" then
@@ -117,7 +117,7 @@ local PROBES <const> = {
 --- All that a template decides, as a text: its parts and what it makes of probe conversations. Its
 -- name is no part of it.
 -- @tparam Tokenizer tok
--- @tparam ?table template
+-- @tparam ?Template template nil: none
 -- @treturn string
 function description.identity(tok, template)
   if not template then

@@ -8,7 +8,7 @@
 --
 -- This is the face of the modules beside it: the templates, the rendering, the templates as Jinja
 -- and as data, and templates that are Jinja text, as models bring them. Training data goes through
--- perilune.data.encode.
+-- `pl.data.encode`.
 
 local description = require("perilune.data.chat.description")
 local jinja = require("perilune.data.chat.jinja")

@@ -32,8 +32,9 @@ local function expression(parts, from, to)
 end
 
 --- The template as Jinja text, for transformers (`chat_template` of a saved tokenizer). Assistant
--- turns stand in generation blocks, so that `return_assistant_tokens_mask` gives our mask.
--- @tparam table template a template with `jinja` gives that; one with `turn` must have it
+-- turns stand in generation blocks, so that `return_assistant_tokens_mask` gives our mask. Raises
+-- for a template that is a function and has no `jinja`.
+-- @tparam Template template one with `jinja` gives that
 -- @tparam ?Tokenizer tok to know whether the beginning token is written
 -- @treturn string
 function jinja.of(template, tok)

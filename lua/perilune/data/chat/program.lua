@@ -19,11 +19,11 @@ local json = require("perilune.base.json")
 local program = {}
 
 --- The template of a Jinja text.
--- @tparam string text
--- @tparam string name stands in errors: "name:line: ..."
+-- @tparam string text Jinja text, as in tokenizer_config.json
+-- @tparam string name of the template; stands in errors: "name:line: ..."
 -- @tparam ?{[string]=string} named other templates of the model; `tool_use` is taken for rows with
 --   tools
--- @treturn ?table template
+-- @treturn ?Template nil when the text cannot be read
 -- @treturn ?string message
 function program.new(text, name, named)
   local compiled, message = core.jinja.compile(text, name)
@@ -271,10 +271,10 @@ end
 -- an answer with, up to its end token. A template that writes another beginning gives the content
 -- alone.
 -- @tparam Tokenizer tok
--- @tparam table template
--- @tparam {table,...} before
--- @tparam table message
--- @tparam table opts `tools`, `kwargs`
+-- @tparam Template template one that is Jinja text
+-- @tparam {Message,...} before the conversation up to the answer
+-- @tparam Message message the answer
+-- @tparam table opts `tools` (none) and `kwargs` (none) values for the template
 -- @treturn ?{integer,...} ids without the end token
 -- @treturn ?string what is wrong
 function program.answer(tok, template, before, message, opts)

@@ -113,7 +113,6 @@ local known = {
   row = options.any(),
   train = options.choice("all", { "all", "last" }),
   bos = options.of_type("boolean"),
-  eos = options.of_type("boolean"),
   tools = options.of_type("table"),
   kwargs = options.of_type("table"),
 }
@@ -160,23 +159,24 @@ local function fit(turns, room, info)
   end
 end
 
---- Token ids of a conversation.
+--- Token ids of a conversation. Raises when a control token that the template writes is not in the
+-- tokenizer.
 -- @tparam Tokenizer tok
--- @tparam table template
--- @tparam table messages list of {role = "system"|"user"|"assistant", content = text}; an
+-- @tparam Template template that writes it
+-- @tparam {Message,...} messages in order, a system message first where there is one; an
 --   assistant's with `weight` 0 is not trained
--- @tparam ?table opts `add_generation_prompt`: end with what stands before an answer; `answer`:
---   token ids that go behind that, trained, its stop token among them when it was finished;
---   `max_length`: in tokens: old turns are dropped, then the system message, then the last answer
---   is cut and its stop token is not there; `train`: "all" assistant turns or the "last" one;
---   `bos`: begin with the beginning token (default: the template's `bos`, else what the tokenizer
---   would add; one that is Jinja text says it itself); `row`: number for messages; `tools` and
---   `kwargs`: values for a template that is Jinja text
+-- @tparam ?table opts `add_generation_prompt` (false): end with what stands before an answer;
+--   `answer` (none): token ids that go behind that, trained, its stop token among them when it was
+--   finished; `max_length` (none), in tokens: old turns are dropped, then the system message, then
+--   the last answer is cut and its stop token is not there; `train` ("all"): all assistant turns,
+--   or only the "last" one; `bos` (the template's, else what the tokenizer would add; one that is
+--   Jinja text says it itself): begin with the beginning token; `row` (none): number for messages;
+--   `tools` and `kwargs` (none): values for a template that is Jinja text
 -- @treturn ?{integer,...} ids; nil when something is wrong with the row
 -- @treturn {integer,...}|string mask, 1 where a token is trained; or what is wrong with the row
 -- @treturn ?table|string info: `spans` (list of {first, last}, trained runs, 1-based, inclusive),
---   `trained` (count), `dropped` (turns), `cut` (tokens of the answer); or "length" when
---   `max_length` alone is what is wrong
+--   `trained` (tokens), `dropped` (turns), `cut` (tokens of the answer); or "length" when
+--   `max_length` alone is what is wrong: too few tokens
 function render.messages(tok, template, messages, opts)
   opts = options.take("chat.render", opts, known)
   if template.program then
@@ -250,9 +250,9 @@ end
 
 --- The decoded text with the trained runs marked.
 -- @tparam Tokenizer tok
--- @tparam {integer,...} ids
--- @tparam {integer,...} mask
--- @tparam ?table opts `color`: green for trained ones (a terminal), else ⟦ ⟧
+-- @tparam {integer,...} ids token ids
+-- @tparam {integer,...} mask of each id 1 or 0, as `chat.render` gives it
+-- @tparam ?table opts `color` (false): green for trained ones (a terminal), else ⟦ ⟧
 -- @treturn string
 function render.show(tok, ids, mask, opts)
   local open, close = "⟦", "⟧"

@@ -8,25 +8,41 @@ local program = require("perilune.data.chat.program")
 
 local templates = {}
 
+--- How a model writes conversations. Parts are texts, `chat.content`, and what `chat.control` and
+-- `chat.stop` give; the assistant's turn has a stop.
+-- @class Template
+-- @field ?string name for messages
+-- @field ?{any,...} system parts of the system's turn; nil: there is no such role
+-- @field ?{any,...} user parts of a user's turn
+-- @field ?{any,...} assistant parts of an assistant's turn
+-- @field ?function turn (message, place from 1) -> parts, in place of these three
+-- @field ?{any,...} generation parts that stand before an answer (nil: the assistant's turn up to
+--   its content)
+-- @field ?boolean bos whether ids begin with the beginning token (nil: what the tokenizer would
+--   add)
+-- @field ?string jinja the template as Jinja text; of one that was made by `chat.of_jinja` what it
+--   is run from
+
 --- Stands for the message's text in a template.
 -- @type table
 templates.content = setmetatable({}, { __name = "chat.content" })
 
 --- A control token of the tokenizer, by name.
--- @tparam string name
--- @treturn table part of a template
+-- @tparam string name such as "<|im_start|>"
+-- @treturn {control=string} part of a template
 function templates.control(name) return { control = name } end
 
 --- The control token that ends an assistant's turn.
--- @tparam string name
--- @treturn table part of a template
+-- @tparam string name such as "<|im_end|>"
+-- @treturn {control=string,stop=boolean} part of a template
 function templates.stop(name) return { control = name, stop = true } end
 
 local control, stop, content = templates.control, templates.stop, templates.content
 
 --- Role token, content, end token: the shortest form, for tokenizers trained here.
--- @tparam ?table names of the tokens: `system`, `user`, `assistant`, `stop`
--- @treturn table template
+-- @tparam ?table names `system` ("<|system|>"), `user` ("<|user|>"), `assistant` ("<|assistant|>"),
+--   `stop` ("<|end|>"): names of the tokens
+-- @treturn Template with a system's, a user's and an assistant's turn
 function templates.plain_template(names)
   names = names or {}
   local stop_name = names.stop or "<|end|>"
@@ -174,7 +190,7 @@ end
 
 --- The names of the control tokens a template uses, each once, in order: what to give
 -- tokenizer.train as `special`.
--- @tparam table template
+-- @tparam Template template of parts, or a function
 -- @treturn {string,...}
 function templates.control_names(template)
   local names, seen = {}, {}
@@ -193,8 +209,8 @@ end
 
 --- The id that ends an answer under a template: the stop token of generation.
 -- @tparam Tokenizer tok
--- @tparam table template
--- @treturn integer
+-- @tparam Template template of any kind
+-- @treturn integer from 0; raises when the tokenizer has no such token
 function templates.stop_id(tok, template)
   if template.program then return program.stop_id(tok, template) end
   local parts = templates.turn_parts(template, { role = "assistant", content = "" }, 1)

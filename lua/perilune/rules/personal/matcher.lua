@@ -12,7 +12,15 @@ local personal_numbers = require("perilune.rules.personal.personal_numbers")
 local street_addresses = require("perilune.rules.personal.street_addresses")
 local text_words = require("perilune.rules.personal.text_words")
 
---- A matcher.
+--- What a matcher looks for. What each option is when it is left out stands in brackets.
+-- @class MatcherOptions
+-- @field ?{string,...} kinds (all) of `personal.kinds`
+-- @field ?{string,...} names (none) names that always count
+-- @field ?{string,...} users (none) user names
+-- @field ?{string,...} users_by_use (none) those of `users` that count anywhere though they are
+--   words
+
+--- Finds and masks personal data.
 -- @class Matcher
 local Matcher = {}
 Matcher.__index = Matcher
@@ -30,12 +38,8 @@ local function list_of(options, name)
   return value
 end
 
---- A matcher.
--- @tparam ?table options
---   kinds list, all by default;
---   names list of names that always count;
---   users list of user names;
---   users_by_use list of those users that count anywhere though they are words
+--- A matcher. Raises for a kind that is not known.
+-- @tparam ?MatcherOptions options what it looks for
 -- @treturn Matcher
 function Matcher.new(options)
   options = options or {}
@@ -64,8 +68,9 @@ function Matcher.new(options)
 end
 
 --- Find personal data in a text.
--- @tparam string text
--- @treturn {{kind=string,first=integer,last=integer},...} in order, without overlap
+-- @tparam string text of any length, UTF-8
+-- @treturn {{kind=string,first=integer,last=integer},...} in order, without overlap; bytes from 1,
+--   both included
 function Matcher:find(text)
   local wanted, spans = self.wanted, FoundSpans.new(self.wanted)
   local plain = text_words.plain(text)
@@ -86,7 +91,7 @@ function Matcher:find(text)
 end
 
 --- Put placeholders such as [NAME] for the personal data of a text.
--- @tparam string text
+-- @tparam string text of any length, UTF-8
 -- @treturn string
 -- @treturn {[string]=integer} how many of each kind; empty when there are none
 function Matcher:mask(text)
