@@ -177,7 +177,7 @@ static int copy_event(pl_http *http, int64_t number, size_t at, char *into, size
 
 static bool send_event(pl_http *http, struct mg_connection *conn, int64_t number)
 {
-    char piece[16384];
+    char piece[4096]; /* a worker of civetweb has 100 KB of stack, its library's TLS included */
     size_t at = 0;
     for (;;) {
         const int n = copy_event(http, number, at, piece, sizeof piece);
