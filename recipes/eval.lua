@@ -41,6 +41,7 @@ local cfg = pl.config {
   { max_prompt_length = 1024, "longer prompts are dropped, tokens", min = 1 },
   { temperature = 1.0, "of sampling; 0: greedy", min = 0 },
   { text_length = 128, "tokens in a piece of text", min = 2 },
+  pl.config.precision(),
   check = function(c)
     if (c.reward_model == "") == (c.reward_function == "") then
       return "give one of reward_model and reward_function"
@@ -51,12 +52,12 @@ local cfg = pl.config {
 }
 local run = pl.run.open(cfg)
 
-local together = pl.companions.together {
+local together = pl.companions.together({
   cfg.model,
   cfg.reference,
   cfg.reward_model,
   cfg.chooser,
-}
+}, { precision = cfg.precision })
 local function constant(key)
   local path = cfg[key]
   return pl.companions.load(key, path, together(path)):freeze()

@@ -75,6 +75,7 @@ local cfg = pl.config {
     gradient_checkpointing = false,
     "blocks are computed again in the backward pass: less memory, more time, the same result",
   },
+  pl.config.precision(),
   { cliprange = 0.2, "ε of the policy ratio", over = 0, schedule = true },
   { cliprange_value = 0.2, "ε of the value; 0: no clip", min = 0 },
   { vf_coef = 0.1, "weight of the value loss", min = 0 },
@@ -115,7 +116,11 @@ local run = pl.run.open(cfg)
 local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local stops = data.stop_ids(tok, template)
-local policy = pl.companions.load("model", cfg.model, { peft = cfg, seed = cfg.seed })
+local policy = pl.companions.load("model", cfg.model, {
+  peft = cfg,
+  precision = cfg.precision,
+  seed = cfg.seed,
+})
 local reference = pl.companions.load("model", cfg.model, policy:beside()):freeze()
 local judge = pl.score.open(cfg, tok, policy:beside())
 local models = {

@@ -42,6 +42,7 @@ local cfg = pl.config {
     gradient_checkpointing = false,
     "blocks are computed again in the backward pass: less memory, more time, the same result",
   },
+  pl.config.precision(),
   pl.config.adam { learning_rate = "warmup(20, cosine(0.002, 0.0002))", weight_decay = 0.1 },
   check = function(c)
     if c.model ~= "" then
@@ -116,8 +117,9 @@ local function new_config()
   }
 end
 
-local model = cfg.model ~= "" and pl.companions.load("model", cfg.model)
-  or pl.model.new(new_config(), { seed = cfg.seed })
+local model = cfg.model ~= ""
+    and pl.companions.load("model", cfg.model, { precision = cfg.precision })
+  or pl.model.new(new_config(), { seed = cfg.seed, precision = cfg.precision })
 local function text_of(key)
   return data.required(data.text(tok, cfg[key], data.room({ model }, cfg.context)), key, cfg[key])
 end

@@ -32,6 +32,7 @@ local cfg = pl.config {
   { kl_coef = 0.3, "β of PPO", min = 0, schedule = true },
   { ptx_coef = 1.0, "γ of PPO-ptx", min = 0, schedule = true },
   { ppo_learning_rate = "warmup(3, 0.00007, 0.1)", "of the policy", min = 0, schedule = true },
+  pl.config.precision(),
 }
 local datasets = require("quickstart.datasets")
 local labelers = require("quickstart.labelers")
@@ -151,7 +152,7 @@ stages:say(
 
 -- K answers of the SFT model to each prompt, ranked by a labeler: rows for the reward model.
 local function ranked(rows, labeler, stream)
-  local model = assert(pl.load(sft.model)):freeze()
+  local model = assert(pl.load(sft.model, { precision = cfg.precision })):freeze()
   local asked = data.prompts(tok, template, rows, LONGEST)
   local questions, lists = {}, {}
   for i, prompt in ipairs(asked) do

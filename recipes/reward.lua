@@ -50,6 +50,7 @@ local cfg = pl.config {
     gradient_checkpointing = false,
     "blocks are computed again in the backward pass: less memory, more time, the same result",
   },
+  pl.config.precision(),
   pl.config.adam { learning_rate = "cosine(0.00001, 0.000001)" },
   "Adapters on a frozen model",
   pl.config.peft(),
@@ -59,8 +60,12 @@ local run = pl.run.open(cfg)
 -- Model and data ----------------------------------------------------------------------------------
 local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
-local model =
-  pl.companions.load("model", cfg.model, { scalar_head = true, peft = cfg, seed = cfg.seed })
+local model = pl.companions.load("model", cfg.model, {
+  scalar_head = true,
+  peft = cfg,
+  precision = cfg.precision,
+  seed = cfg.seed,
+})
 model.config.score_bias = 0
 local longest = data.room({ model }, cfg.max_length)
 local train =

@@ -46,6 +46,7 @@ local cfg = pl.config {
     gradient_checkpointing = false,
     "blocks are computed again in the backward pass: less memory, more time, the same result",
   },
+  pl.config.precision(),
   { resid_dropout = 0.0, "dropout on residual branches (0.2 in the paper)", min = 0, under = 1 },
   pl.config.adam { learning_rate = "cosine(0.00001, 0.000001)" },
   "Adapters on a frozen model",
@@ -64,7 +65,11 @@ local run = pl.run.open(cfg)
 local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local stops = data.stop_ids(tok, template)
-local model = pl.companions.load("model", cfg.model, { peft = cfg, seed = cfg.seed })
+local model = pl.companions.load("model", cfg.model, {
+  peft = cfg,
+  precision = cfg.precision,
+  seed = cfg.seed,
+})
 local longest = data.room({ model }, cfg.max_length)
 local function examples(key)
   local path = cfg[key]

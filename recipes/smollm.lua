@@ -40,6 +40,8 @@ local cfg = pl.config {
   { learning_rate = "linear(0.001, 0.0003)", "of the policy", min = 0, schedule = true },
   { value_learning_rate = 0.001, "of the value model", min = 0, schedule = true },
   { kl_coef = 0.02, "β: weight of the per-token KL to the SFT model", min = 0 },
+  "All stages",
+  pl.config.precision(),
 }
 local present = require("smollm.present")
 local questions = require("smollm.questions")

@@ -59,6 +59,8 @@ local cfg = pl.config {
   { whiten_rewards = false, "divide rewards by their deviation" },
   { lam = 0.95, "λ of generalized advantage estimation", min = 0, max = 1 },
   { ema_decay = 0.9, "of the averaged policy, which is the result; 0: none", min = 0, under = 1 },
+  "All stages",
+  pl.config.precision(),
   "Evaluation",
   { best_of = 16, "SFT continuations of each opening for the best-of-n curve", min = 1 },
   check = function(c)
@@ -157,7 +159,7 @@ local sft = stages:stage("sft", "sft", "SFT on the training stories", {
 
 -- 3. Rankings and the reward model ----------------------------------------------------------------
 local lexicon = gold.lexicon(cfg.lexicon)
-local sft_model = assert(pl.load(sft.model)):freeze()
+local sft_model = assert(pl.load(sft.model, { precision = cfg.precision })):freeze()
 local tok = assert(pl.tokenizer.load(sft.model))
 
 -- K continuations of each opening, and what they are worth in truth.

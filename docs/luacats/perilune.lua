@@ -2033,8 +2033,9 @@ function pl.companions.room(list, wanted, behind) end
 --- How to load constant models that work together: what one of them stands on with adapters is held
 --- once, and in the type that these were trained on, when another one is just that.
 ---@param paths string[] # of them; "" is none
+---@param opts? table # `precision` ("float32") of their products
 ---@return function # (path) -> options of `pl.load`
-function pl.companions.together(paths) end
+function pl.companions.together(paths, opts) end
 
 --- Load the tokenizer of a model, or of a folder, that a key of a recipe names.
 ---@param key string # of the recipe, for the error
@@ -2105,6 +2106,10 @@ function pl.config.new(spec) end
 ---@param settings? table # `dropout` (true): false where passes must not differ by chance
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.peft(settings) end
+
+--- The row of `precision`: what products of matrices are computed in.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.precision() end
 
 --- Run a recipe's file with settings in place of a command line, and return what it returns. Raises
 --- when there is no such file, or when it raises.
@@ -3767,8 +3772,9 @@ function pl.score.sets(scalar_model, sets, max_tokens) end
 ---     stages.seconds.sft                  -- what it took
 ---
 --- Each stage has its own folder in the run's folder, and takes seed, threads and quiet from the
---- run. When the run is resumed, a stage goes on from its newest checkpoint, and one that is done
---- ends at once; a stage that keeps no checkpoints, such as an evaluation, is done again.
+--- run, and precision when the run's config has it. When the run is resumed, a stage goes on from
+--- its newest checkpoint, and one that is done ends at once; a stage that keeps no checkpoints, such
+--- as an evaluation, is done again.
 ---@class perilune.stages
 pl.stages = {}
 

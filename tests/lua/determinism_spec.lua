@@ -163,6 +163,27 @@ describe("a run", function()
     end)
   end
 
+  it(
+    "of PPO in bf16 has the same weights for 1 and 3 threads, and begins as its reference",
+    function()
+      local w = made.llama
+      local settings = world.settings(w, "ppo")
+      settings.save_steps, settings.precision, settings.total_episodes = 0, "bf16", 32
+      local one = world.run("ppo", settings, place(w), { "--threads", "1" })
+      local three = world.run("ppo", settings, place(w), { "--threads", "3" })
+      assert.are.equal("bf16", three.precision)
+      assert.are.equal(one.weights_hash, three.weights_hash)
+      local rows =
+        assert(require("perilune.run.log").read(("%s/run%d/metrics.jsonl"):format(w.dir, runs)))
+      assert.are.equal(0, rows[1]["objective/kl"])
+      assert.are.equal(0, rows[1]["objective/kl_k3"])
+      settings.precision = nil
+      local plain = world.run("ppo", settings, place(w), { "--threads", "1" })
+      assert.are.equal("float32", plain.precision)
+      assert.are_not.equal(plain.weights_hash, three.weights_hash)
+    end
+  )
+
   it("of PPO without KL does not depend on how the KL would be estimated", function()
     local w = made.llama
     local settings, want = world.settings(w, "ppo"), nil
@@ -235,16 +256,17 @@ describe("a run", function()
     hold_kills(made.gpt2, "reward", 1)
   end)
 
-  local on_base = { peft_r = 4, base_dtype = "bfloat16" }
+  local on_base = { peft_r = 4, base_dtype = "bfloat16", precision = "bf16" }
   local dropped = { peft_r = 3, peft_use_dora = true, peft_dropout = 0.2 }
 
   it(
-    "of PPO with adapters on a frozen base does so too",
+    "of PPO in bf16 with adapters on a frozen base does so too",
     function() hold_kills(made.llama, "ppo", 1, on_base) end
   )
 
   it("of SFT and a reward model with adapters that drop does so too #long", function()
     hold_kills(made.gpt2, "ppo", 4, on_base)
+    hold_kills(made.gpt2, "ppo", 4, { peft_r = 4, base_dtype = "bfloat16" })
     hold_kills(made.llama, "sft", 3, dropped)
     hold_kills(made.gpt2, "reward", 3, dropped)
   end)

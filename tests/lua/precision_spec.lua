@@ -9,7 +9,9 @@ local adapted = dofile("tests/lua/support/adapted.lua")
 local frozen_base = require("perilune.model.frozen_base")
 local kept = dofile("tests/lua/support/kept.lua")
 local pl = require("perilune")
+local run_recipe = require("perilune.config").run_recipe
 local toy = dofile("tests/lua/support/toy.lua")
+local world = dofile("tests/lua/support/world.lua")
 
 local batch, loss = pl.batch, pl.loss
 
@@ -315,5 +317,58 @@ describe("training in bf16", function()
       assert.is_true(math.abs(half - plain) <= 0.01 * plain, ("%g, %g"):format(plain, half))
     end
     assert.is_true(ends[3] < 0.8 * ends[1]) -- it learned
+  end)
+end)
+
+-- ---- recipes ------------------------------------------------------------------------------------
+
+describe("the key precision", function()
+  local w
+
+  setup(function() w = world.new("llama") end)
+  teardown(world.clean)
+
+  local function ppo(folder, more)
+    local settings = world.settings(w, "ppo")
+    settings.total_episodes, settings.num_mini_batches = 32, 1
+    settings.output_dir = w.dir .. "/" .. folder
+    for key, value in pairs(more) do
+      settings[key] = value
+    end
+    return run_recipe("recipes/ppo.lua", settings)
+  end
+
+  it("gives PPO in bf16 a first ratio of 1, and stands in summary and model card", function()
+    local rows = ppo("bf16", { precision = "bf16", max_steps = 1 }).history
+    assert.are.equal(1, rows[1]["val/ratio"])
+    assert.are.equal(0, rows[1]["val/ratio_var"])
+    assert.are.equal(0, rows[1]["policy/approxkl_avg"])
+    assert.are.equal(0, rows[1]["objective/kl"])
+    local folder = w.dir .. "/bf16"
+    assert.are.equal("bf16", assert(pl.files.read_json(folder .. "/summary.json")).precision)
+    local card = assert(pl.files.read(folder .. "/model/README.md"))
+    assert.is_truthy(card:find("- `precision`: `bf16`", 1, true))
+    -- the folder itself is as any other
+    assert.are.equal("float32", assert(pl.load(folder .. "/model")).precision)
+  end)
+
+  it("is not changed by a resumed run, unless it may be", function()
+    local _, message =
+      pcall(ppo, "bf16", { precision = "float32", resume = "latest", max_steps = 2 })
+    assert.is_truthy(tostring(message):find("precision is bf16 there, float32 was given", 1, true))
+    ppo("bf16", {
+      precision = "float32",
+      max_steps = 2,
+      resume = "latest",
+      resume_changed = { "precision", "max_steps" },
+    })
+    local summary = assert(pl.files.read_json(w.dir .. "/bf16/summary.json"))
+    assert.are.equal("float32", summary.precision)
+  end)
+
+  it("has two values", function()
+    local _, message = pcall(ppo, "half", { precision = "half" })
+    assert.is_truthy(tostring(message):find("precision", 1, true))
+    assert.is_truthy(tostring(message):find("give one of float32 | bf16", 1, true))
   end)
 end)

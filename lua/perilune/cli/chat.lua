@@ -34,6 +34,7 @@ local function settings(args)
     speaker.template,
     speaker.tokenizer,
     speaker.dtype,
+    speaker.precision,
     "Sampling",
     { max_tokens = 512, "longest answer", min = 1, alias = "max_new_tokens" },
     speaker.sampling { temperature = 0.7, top_p = 0.95 },

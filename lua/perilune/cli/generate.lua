@@ -31,6 +31,7 @@ local function settings(args)
     speaker.template,
     speaker.tokenizer,
     speaker.dtype,
+    speaker.precision,
     "Sampling",
     { n = 1, "answers", min = 1 },
     { max_tokens = 256, "longest answer", min = 1, alias = "max_new_tokens" },

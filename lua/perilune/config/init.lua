@@ -35,11 +35,12 @@ local nearest = require("perilune.base.nearest")
 local neighbours = require("perilune.config.neighbours")
 local param = require("perilune.config.param")
 local peft = require("perilune.config.peft")
+local precision = require("perilune.config.precision")
 local schedule = require("perilune.config.schedule")
 local terminal = require("perilune.base.terminal")
 local usage = require("perilune.config.usage")
 
-local config = { adam = adam, peft = peft }
+local config = { adam = adam, peft = peft, precision = precision }
 
 local Config = { __name = "config" }
 --- A config: its keys are its fields.

@@ -28,8 +28,10 @@ function companions.load(key, path, opts) return loaded(key, path, model.load(pa
 --- How to load constant models that work together: what one of them stands on with adapters is held
 -- once, and in the type that these were trained on, when another one is just that.
 -- @tparam {string,...} paths of them; "" is none
+-- @tparam ?table opts `precision` ("float32") of their products
 -- @treturn function (path) -> options of `pl.load`
-function companions.together(paths)
+function companions.together(paths, opts)
+  local precision = opts and opts.precision
   local held = {} -- the types of bases, by what these are
   for _, path in ipairs(paths) do
     local dtype = path ~= "" and adapter_folder.base_dtype(path)
@@ -38,9 +40,9 @@ function companions.together(paths)
     if identity then held[identity] = dtype end
   end
   return function(path)
-    if path == "" or next(held) == nil or adapter_folder.is(path) then return {} end
-    local dtype = held[frozen_base.identity(path)]
-    return dtype and { frozen = true, dtype = dtype } or {}
+    local alone = path == "" or next(held) == nil or adapter_folder.is(path)
+    local dtype = not alone and held[frozen_base.identity(path)] or nil
+    return { precision = precision, frozen = dtype and true, dtype = dtype }
   end
 end
 

@@ -487,6 +487,7 @@ function Run:summary(figures, finish)
     local last = self.history[#self.history]
     summary.steps = summary.steps or (last and last.step)
     summary.all_steps = self.cfg:all_steps()
+    summary.precision = self.cfg:to_table().precision
     collectgarbage() -- tensors that nobody can reach live no longer
     local tensors = core.mem()
     summary.memory = {

@@ -8,8 +8,9 @@
 --     stages.seconds.sft                  -- what it took
 --
 -- Each stage has its own folder in the run's folder, and takes seed, threads and quiet from the
--- run. When the run is resumed, a stage goes on from its newest checkpoint, and one that is done
--- ends at once; a stage that keeps no checkpoints, such as an evaluation, is done again.
+-- run, and precision when the run's config has it. When the run is resumed, a stage goes on from
+-- its newest checkpoint, and one that is done ends at once; a stage that keeps no checkpoints, such
+-- as an evaluation, is done again.
 
 local config = require("perilune.config")
 local core = require("perilune.core")
@@ -101,6 +102,7 @@ function Stages:stage(recipe, folder, title, settings)
   all.seed = self.cfg.seed
   all.threads = self.cfg.threads
   all.quiet = self.cfg.quiet
+  all.precision = self.cfg:to_table().precision
   if self.cfg.resume and run.latest(all.output_dir) then
     all.resume = "latest"
     all.resume_changed = self.cfg.resume_changed

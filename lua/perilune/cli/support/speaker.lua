@@ -1,6 +1,7 @@
 --- What `generate` and `chat` share: the model and its tokenizer, the ids that end an answer, the
 -- keys of sampling, text that appears as it grows.
 
+local config = require("perilune.config")
 local core = require("perilune.core")
 local data = require("perilune.data")
 local format = require("perilune.base.format")
@@ -19,6 +20,7 @@ speaker.dtype = {
   "what the matrices are held in; kept: as the file has them",
   choices = { "kept", "float32", "bfloat16", "float16", "q8_0" },
 }
+speaker.precision = config.precision()[1]
 speaker.tokenizer =
   { tokenizer = "", "folder or file of the tokenizer, when it is not the model's folder" }
 
@@ -55,7 +57,10 @@ end
 -- @treturn ?Model
 -- @treturn Tokenizer|string what is wrong
 function speaker.load(cfg, path)
-  local model, message = model_files.load(path, { dtype = cfg.dtype })
+  local model, message = model_files.load(path, {
+    dtype = cfg.dtype,
+    precision = cfg.precision,
+  })
   if not model then
     return nil, message
   elseif model.config.scalar_head then
