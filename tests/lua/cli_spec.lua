@@ -337,6 +337,56 @@ describe("bench", function()
     assert.are.equal(4, #answers)
   end)
 
+  it("a worker knows every kind of row, and holds it against the limits", function()
+    local worker = host.root .. "/lua/perilune/bench/worker.lua"
+    for _, case in ipairs { { "train", "2", "8", "0" }, { "ppo", "4", "4", "3" } } do
+      local what, size, length, prompt = table.unpack(case)
+      local code, out =
+        run({ worker, what, "l260k", size, length, prompt }, "sample\nprofile\npeak\n")
+      assert.are.equal(0, code)
+      local _, sample, seen, peak = out:match("([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n")
+      assert.are.equal(16, assert(json.decode(sample)).tokens)
+      seen = assert(json.decode(seen))
+      assert.truthy(seen.flops > 2 * 16 * 64 * 512 and seen.least > 0 and seen.bytes > 0)
+      assert.truthy(seen.text:find("The largest gaps", 1, true))
+      assert.are.equal(3, #seen.gaps)
+      peak = assert(json.decode(peak))
+      assert.truthy(peak.bytes >= peak.base and peak.base > 2 ^ 20)
+    end
+    local code, out = run({ worker, "head", "gpt2", "5", "11", "7" }, "sample\nprofile\n")
+    assert.are.equal(0, code)
+    local lines = {}
+    for line in out:gmatch("[^\n]+") do
+      lines[#lines + 1] = assert(json.decode(line))
+    end
+    assert.are.equal(5, lines[2].tokens)
+    assert.are.equal(3 * 2 * 5 * 11 * 7, lines[3].flops) -- the logits and both gradients
+  end)
+
+  it("all leaves out what this machine cannot do, and says why", function()
+    local rows = require("perilune.cli.support.bench_rows")
+    local cfg = { row = {}, model = "all", smollm2 = "", gemma = "g.gguf" }
+    local all, names, left_out = rows.chosen(cfg, "all"), {}, {}
+    for _, row in ipairs(all) do
+      assert.is_nil(names[row.name])
+      names[row.name] = row
+      if row.file and rows.missing(row) then left_out[#left_out + 1] = row.name end
+    end
+    assert.are.same({
+      "lora-smollm2-4x256",
+      "serve-smollm2-1x64",
+      "serve-smollm2-16x64",
+      "serve-smollm2-64x64",
+      "prefill-smollm2-512",
+    }, left_out)
+    assert.are.equal("g.gguf", names["serve-gemma-16x64"].model)
+    cfg.row = { "ppo-l15m-64x64" }
+    assert.are.equal(1, #rows.chosen(cfg, "all"))
+    assert.is_false(pcall(rows.chosen, cfg, "train"))
+    local text = rows.table { { case = all[1], left_out = "left out: so" } }
+    assert.truthy(text:find(all[1].name .. ": left out: so", 1, true))
+  end)
+
   it("decode runs a GGUF file and keeps the prompt apart from the tokens after it", function()
     local gguf, json_file = folder .. "/toy.gguf", folder .. "/bench.json"
     local toy_tok = pl.tokenizer.train {
@@ -389,7 +439,7 @@ describe("bench", function()
       file,
     }
     assert.are.equal(0, code)
-    assert.truthy(out:find("train l260k 32x256", 1, true))
+    assert.truthy(out:find("train-l260k-32x256", 1, true))
     assert.truthy(out:find("no peer: none was asked for", 1, true))
     local all = assert(json.decode(read(file)))
     assert.are.equal(2, #all.cases[1].ours.rates)

@@ -55,6 +55,7 @@ describe("the program's root", function()
       "recipes/ppo.lua",
       "tests/bench/peer_torch.py",
       "tests/bench/peer_llama.py",
+      "tests/bench/peer_ppo.py",
       "CMakeLists.txt",
     } do
       assert.are.equal("file", require("lfs").attributes(host.root .. "/" .. name, "mode"), name)

@@ -241,6 +241,8 @@ local rows = {
   { "store empty.jsonl", "'empty.jsonl' is empty, not a store (name another file)" },
   { "store new.db import folder", "folder is not an export of a store" },
   { "bench speed", "nothing is named 'speed'" },
+  { "bench all --row train", "there is no row 'train'" },
+  { "bench generate --row ppo-l15m-64x64", "no row of `bench generate` is left" },
   { "bench tokenizer", "bench tokenizer wants --tokenizer PATH and --text FILE" },
   { "bench decode", "bench decode wants MODEL.gguf" },
   { "bench decode none.gguf", "none.gguf" },

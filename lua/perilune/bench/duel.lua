@@ -18,10 +18,12 @@ local duel = {}
 
 local quote = function(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
+local LLAMA <const> = { decode = true, serve = true, prefill = true }
+
 --- What a case is measured against.
 -- @tparam table case
 -- @treturn string
-function duel.peer_name(case) return case.what == "decode" and "llama.cpp" or "PyTorch" end
+function duel.peer_name(case) return LLAMA[case.what] and "llama.cpp" or "PyTorch" end
 
 local Process = {}
 Process.__index = Process
@@ -96,7 +98,9 @@ end
 
 local function start_ours(case)
   local path = host.root .. "/lua/perilune/bench/worker.lua"
-  return start("perilune", { host.executable, path, arguments(case) })
+  local words = { host.executable, path, arguments(case) }
+  if case.precision then words[#words + 1] = "precision=" .. case.precision end
+  return start("perilune", words)
 end
 
 --- Where Debian keeps the OpenMP flavour of OpenBLAS; with it and a malloc that keeps its memory
@@ -113,18 +117,62 @@ local function tuning()
   return table.concat(words, " ")
 end
 
-local function start_peer(case, threads, python)
-  if not python then return nil, "none was asked for" end
-  local script = case.what == "decode" and "peer_llama.py" or "peer_torch.py"
+-- One variant of the peer: words of the form key=value, "" of the only one.
+local function start_variant(case, threads, python, variant)
+  local script = LLAMA[case.what] and "peer_llama.py"
+    or case.what == "ppo" and "peer_ppo.py"
+    or "peer_torch.py"
   local words = { python, host.root .. "/tests/bench/" .. script, arguments(case) }
-  words[#words + 1] = tostring(threads)
-  return start(duel.peer_name(case), words, ("OMP_NUM_THREADS=%d %s"):format(threads, tuning()))
+  words[#words + 1] = ("threads=%d"):format(threads)
+  for word in variant:gmatch("%S+") do
+    words[#words + 1] = word
+  end
+  local environment = ("OMP_NUM_THREADS=%d %s"):format(threads, tuning())
+  local process, message = start(duel.peer_name(case), words, environment)
+  if process then process.variant = variant end
+  return process, message
+end
+
+local function rate(sample) return sample.tokens / sample.seconds end
+
+--- The fastest of the peer's variants by one sample of each; the others are closed again.
+-- @treturn ?Process nil and the reason when none comes up
+-- @treturn {[string]=number|string} tokens/s of each, or why it does not run
+local function start_peer(case, threads, opts)
+  if not opts.python then return nil, "none was asked for" end
+  local best, best_rate, seen, reason = nil, 0, {}, nil
+  for _, variant in ipairs(case.peers or { "" }) do
+    if opts.compile ~= false or not variant:find("compile", 1, true) then
+      local process, message = start_variant(case, threads, opts.python, variant)
+      local fine, sample
+      if process then
+        fine, sample = pcall(process.ask, process, "sample")
+        message = not fine and sample or nil
+      end
+      seen[variant] = fine and rate(sample) or message
+      reason = reason or message
+      local faster = fine and rate(sample) > best_rate
+      if faster and best then best:close() end
+      if faster then
+        best, best_rate = process, rate(sample)
+      elseif process then
+        process:close()
+      end
+    end
+  end
+  return best, best and seen or reason
 end
 
 --- Medians of a list of samples: tokens a second; of processor time, or of the prompt apart, where
 -- samples have them.
 local function summary(process, samples)
-  local result = { peak = process:ask("peak").bytes, process = process.hello }
+  local memory = process:ask("peak")
+  local result = {
+    peak = memory.bytes,
+    base = memory.base,
+    process = process.hello,
+    variant = process.variant,
+  }
   local function add(name, tokens, seconds)
     if not samples[1][seconds] then return end
     local rates = {}
@@ -149,19 +197,42 @@ local function pair_ratios(a, b)
   return { stats.median(ratios), math.min(table.unpack(ratios)), math.max(table.unpack(ratios)) }
 end
 
+-- How much of the time that one more step took the limits would have allowed (`of_limits`), and
+-- how much of the chip's float32 rate the samples reached (`of_peak`).
+local function against_limits(ours, samples, trace)
+  local seen = ours:ask(trace and "profile " .. trace or "profile")
+  local seconds = {}
+  for i, sample in ipairs(samples) do
+    seconds[i] = sample.seconds + (sample.prompt_seconds or 0)
+  end
+  seen.of_limits = seen.least / stats.median(seconds)
+  seen.gflops = 1e-9 * seen.flops / stats.median(seconds)
+  return seen
+end
+
 --- Measures a case.
 -- @tparam table case of perilune.bench.workloads
 -- @tparam table opts `samples` of each side, `python` (that has the peer; nil: none is measured),
---   `note` (function that is told of progress)
--- @treturn table `ours`, `peer` (or `no_peer`, the reason), `ratio` {median, least, greatest},
---   `cpu_ratio` or `prompt_ratio`, `memory_ratio`, `witness` (GFLOP/s before each sample)
+--   `compile` (default: true; false: compiled variants of the peer are left out), `seconds` (no
+--   sample begins later, but the first; default: none too late), `profile` (default: false; hold it
+--   against the machine's limits), `trace` (path), `note` (function that is told of progress)
+-- @treturn table `ours`, `peer` (or `no_peer`, the reason), `variants` (tokens/s of each variant of
+--   the peer, or why it does not run), `ratio` {median, least, greatest}, `cpu_ratio` or
+--   `prompt_ratio`, `memory_ratio`, `extra_ratio` (of what the step takes beyond what was there
+--   before), `witness` (GFLOP/s before each sample), `limits` of the profile
 function duel.run(case, opts)
   local ours <close> = assert(start_ours(case))
-  local peer <close>, no_peer = start_peer(case, ours.hello.threads, opts.python)
-  local result = { case = case, no_peer = no_peer, witness = {} }
-  local mine, theirs = {}, {}
+  local peer <close>, variants = start_peer(case, ours.hello.threads, opts)
+  local result = { case = case, witness = {} }
+  if peer then
+    result.variants = variants
+  else
+    result.no_peer = variants
+  end
+  local mine, theirs, began = {}, {}, system.monotonic()
   local function witness() result.witness[#result.witness + 1] = ours:ask("witness").gflops end
   for i = 1, opts.samples do
+    if i > 1 and opts.seconds and system.monotonic() - began > opts.seconds then break end
     witness()
     mine[i] = ours:ask("sample")
     if peer then
@@ -171,12 +242,15 @@ function duel.run(case, opts)
     opts.note(i, mine[i], theirs[i])
   end
   result.ours = summary(ours, mine)
+  if opts.profile then result.limits = against_limits(ours, mine, opts.trace) end
   if peer then
     result.peer = summary(peer, theirs)
     result.ratio = pair_ratios(result.ours.rates, result.peer.rates)
     result.cpu_ratio = pair_ratios(result.ours.cpu_rates, result.peer.cpu_rates)
     result.prompt_ratio = pair_ratios(result.ours.prompt_rates, result.peer.prompt_rates)
     result.memory_ratio = result.ours.peak / result.peer.peak
+    local extra = result.peer.peak - result.peer.base
+    result.extra_ratio = extra > 0 and (result.ours.peak - result.ours.base) / extra or nil
   end
   return result
 end

@@ -1,18 +1,21 @@
 --- One case of `perilune bench`, in a process of its own so that its peak memory is its own.
 --
 --     perilune worker.lua train l260k 32 256 0
---     perilune worker.lua generate l260k 64 128 16
+--     perilune worker.lua generate l260k 64 128 16 precision=bf16
+--     perilune worker.lua serve MODEL.gguf 16 64 16
 --     perilune worker.lua decode MODEL.gguf 1 128 1,504,3575
 --
 -- Says {"ready": true, ...} when the model is made and warm, then answers each line it reads:
 --
---     sample    {"seconds", "cpu", "tokens"} of one step (forward, backward, AdamW), or of one call
---               that generates; cpu is the time of all threads. Of decode: {"seconds", "tokens"} of
---               the greedy tokens after the first, {"prompt_seconds", "prompt_tokens"} until it
---     witness   {"gflops"} of matrix products 512 x 512 x 512: the state the machine is in
---     peak      {"bytes"} of resident memory at its highest
+--     sample    {"seconds", "cpu", "tokens"} of one step, or of one call that generates; cpu is the
+--               time of all threads. Of decode: {"seconds", "tokens"} of the greedy tokens after
+--               the first, {"prompt_seconds", "prompt_tokens"} until it
+--     witness   {"gflops"} of float32 multiplications in registers: the state the machine is in
+--     profile   {"flops", "bytes", "least", "text"} of one more step: see perilune.base.profile;
+--               with a path after the word its trace is written there
+--     peak      {"bytes"} of resident memory at its highest, {"base"} before the first step
 --
--- tests/bench/peer_torch.py and peer_llama.py speak the same lines.
+-- tests/bench/peer_torch.py, peer_ppo.py and peer_llama.py speak the same lines.
 
 local adamw = require("perilune.learn.adamw")
 local core = require("perilune.core")
@@ -20,17 +23,30 @@ local generate = require("perilune.model.generate")
 local json = require("perilune.base.json")
 local loss = require("perilune.learn.loss")
 local model_of = require("perilune.model")
+local ppo_iteration = require("perilune.bench.ppo_iteration")
+local profile = require("perilune.base.profile")
 local workloads = require("perilune.bench.workloads")
 local system = core.system
 
 local what, name, size, length, prompt = ...
 size, length = math.tointeger(size), math.tointeger(length)
+local options = {}
+for _, word in ipairs { select(6, ...) } do
+  local key, value = word:match("^(%w+)=(.*)$")
+  options[key or word] = value or true
+end
 local shape = workloads.models[name]
-local model = shape and model_of.new(shape, { seed = 1 })
-  or assert(model_of.load(name, { dtype = "kept" }))
-local vocab = model.config.vocab_size
 
-local function random_sequences(n, purpose)
+-- The case's model: of a shape, or of a file as that has it.
+local function model(opts)
+  if not shape then
+    opts = opts or { dtype = "kept" }
+    return assert(model_of.load(name, opts))
+  end
+  return model_of.new(shape, { seed = 1, precision = options.precision })
+end
+
+local function random_sequences(vocab, n, purpose)
   local sequences = {}
   for i = 1, size do
     local tokens = {}
@@ -54,35 +70,94 @@ end
 local work = {}
 
 -- A sequence of length + 1 has `length` trained tokens; the peer's batch is counted the same way.
-function work.train()
-  local sequences = random_sequences(length + 1, 1)
-  local optimizer = adamw.new(model.block)
+local function training(trained)
+  local sequences = random_sequences(trained.config.vocab_size, length + 1, 1)
+  local optimizer = adamw.new(trained.block)
   return timed(function()
     local scope <close> = core.scope("bench.step")
-    model.block:zero_grad()
-    loss.lm(model, sequences):backward()
-    optimizer:step { lr = 1e-4 }
+    trained.block:zero_grad()
+    loss.lm(trained, sequences):backward()
+    optimizer:step { lr = 1e-4, max_grad_norm = 1 }
     return size * length
   end)
 end
 
+function work.train() return training(model()) end
+
+function work.lora()
+  return training(model { dtype = "kept", peft = { r = 16, alpha = 32, targets = "all-linear" } })
+end
+
 function work.generate()
-  local prompts = random_sequences(math.tointeger(prompt), 2)
+  local policy = model()
+  local prompts = random_sequences(policy.config.vocab_size, math.tointeger(prompt), 2)
   return timed(function()
-    generate.generate(model, prompts, { max_tokens = length, slots = size, seed = 1 })
+    generate.generate(policy, prompts, { max_tokens = length, slots = size, seed = 1 })
+    return size * length
+  end)
+end
+
+-- Greedy answers of `size` prompts at once; their tokens, in the time of prompts and answers.
+function work.serve()
+  local policy = model()
+  local prompts = random_sequences(policy.config.vocab_size, math.tointeger(prompt), 2)
+  return timed(function()
+    generate.generate(policy, prompts, { max_tokens = length, slots = size, temperature = 0 })
+    return size * length
+  end)
+end
+
+-- The tokens of a prompt, in the time until the first of the answer.
+function work.prefill()
+  local serve = work.serve()
+  return function()
+    local sample = serve()
+    sample.tokens = size * math.tointeger(prompt)
+    return sample
+  end
+end
+
+-- Cross-entropy of `size` rows with a head, forward and backward.
+function work.head()
+  local vocab, width = length, math.tointeger(prompt)
+  local hidden = core.randn({ size, width }, { seed = 1 }):keep(true):requires_grad(true)
+  local head = core.randn({ vocab, width }, { seed = 2, b = 0.02 }):keep(true):requires_grad(true)
+  local rows, targets = {}, {}
+  for i = 1, size do
+    rows[i], targets[i] = i - 1, (i * 7919) % vocab
+  end
+  rows, targets = core.tensor(rows, "int32"):keep(true), core.tensor(targets, "int32"):keep(true)
+  return timed(function()
+    local scope <close> = core.scope("bench.head")
+    hidden:zero_grad()
+    head:zero_grad()
+    local given = { scale = 1 / size, precision = options.precision }
+    core.cross_entropy(hidden, head, rows, targets, nil, given):backward()
+    return size
+  end)
+end
+
+function work.ppo()
+  ppo_iteration.check(size)
+  local roles = ppo_iteration.roles(shape, { seed = 1, precision = options.precision })
+  local questions = random_sequences(shape.vocab_size, math.tointeger(prompt), 3)
+  local iteration = 0
+  return timed(function()
+    iteration = iteration + 1
+    ppo_iteration.run(roles, questions, length, iteration)
     return size * length
   end)
 end
 
 function work.decode()
-  local ids = {}
+  local policy, ids = model(), {}
   for id in prompt:gmatch("%d+") do
     ids[#ids + 1] = math.tointeger(id)
   end
   return function()
     local first
     local began = system.monotonic()
-    local answers = generate.generate(model, { ids }, {
+    local answers = generate.generate(policy, { ids }, {
       max_tokens = length,
       temperature = 0,
       slots = 1,
@@ -92,7 +167,7 @@ function work.decode()
       end,
     })
     if answers.tokens:size(1) < length then
-      error(("%s ends after %d tokens of context"):format(name, model:context()), 0)
+      error(("%s ends after %d tokens of context"):format(name, policy:context()), 0)
     end
     return {
       seconds = system.monotonic() - first,
@@ -104,6 +179,7 @@ function work.decode()
 end
 
 local step = work[what]()
+local base = system.meminfo().rss
 
 local answer = {}
 
@@ -112,19 +188,27 @@ function answer.sample()
   return step()
 end
 
-function answer.witness()
-  local scope <close> = core.scope("bench.witness")
-  local n, times = 512, 16
-  local a, b = core.randn({ n, n }, { seed = 1 }), core.randn({ n, n }, { seed = 2 })
-  core.matmul(a, b)
-  local began = system.monotonic()
-  for _ = 1, times do
-    core.matmul(a, b)
+function answer.witness() return { gflops = 1e-9 * core.profile.fma_rate(0.02) } end
+
+function answer.profile(path)
+  collectgarbage()
+  profile.begin { events = path and 200000 or 0 }
+  step()
+  local report = profile.finish()
+  local result = { flops = 0.0, bytes = 0.0, least = 0.0, text = tostring(report), gaps = {} }
+  for _, row in ipairs(report.rows) do
+    result.flops = result.flops + row.flops
+    result.bytes = result.bytes + row.bytes
+    result.least = result.least + row.least
   end
-  return { gflops = 2e-9 * n ^ 3 * times / (system.monotonic() - began) }
+  for i, gap in ipairs(report:gaps()) do
+    if i <= 3 then result.gaps[i] = gap.text end
+  end
+  if path then assert(report:write_trace(path)) end
+  return result
 end
 
-function answer.peak() return { bytes = system.meminfo().peak_rss } end
+function answer.peak() return { bytes = system.meminfo().peak_rss, base = base } end
 
 local function say(message)
   io.stdout:write(json.encode(message), "\n")
@@ -134,5 +218,6 @@ end
 step()
 say { ready = true, threads = core.threads(), isa = core.isa(), version = _VERSION }
 for line in io.lines() do
-  say(answer[line]())
+  local word, rest = line:match("^(%S+)%s*(.*)$")
+  say(answer[word](rest ~= "" and rest or nil))
 end

@@ -1,8 +1,9 @@
 --- `perilune bench [NAME] [--key value]`: speed, as ratios to PyTorch or llama.cpp where they are.
 --
---     perilune bench              train and generate
---     perilune bench train        forward, backward and AdamW, tokens/s
---     perilune bench generate     64 answers at once, tokens/s
+--     perilune bench all          the table: training, LoRA, generation, GGUF files, the loss over
+--                                 a head, an iteration of PPO; --row NAME,NAME for some of it
+--     perilune bench train        training rows alone: forward, backward and AdamW, tokens/s
+--     perilune bench generate     generation rows alone, tokens/s
 --     perilune bench decode MODEL.gguf...
 --                                 one answer, greedy, beside llama.cpp: a prompt's tokens/s and
 --                                 the answer's; --peer_python PATH has the package xllamacpp
@@ -16,6 +17,7 @@
 -- perilune.bench.duel on how pairs of samples are taken.
 
 local bench = require("perilune.bench")
+local bench_rows = require("perilune.cli.support.bench_rows")
 local config = require("perilune.config")
 local core = require("perilune.core")
 local files = require("perilune.base.files")
@@ -43,9 +45,20 @@ local function settings(args)
     args = args,
     keep = { "threads", "quiet" },
     { samples = 5, "samples of each side", min = 1 },
-    { model = "all", "which of the shapes", choices = { "all", "l260k", "l15m" } },
+    { model = "all", "which of the shapes", choices = { "all", "l260k", "l15m", "gpt2" } },
+    { row = {}, "of `bench all`: only these rows: name,name; an unknown one lists them" },
+    { row_seconds = 60, "no sample of a row begins later than so many seconds", min = 1 },
+    { smollm2 = "", "of `bench all`: SmolLM2-135M as a GGUF file" },
+    { gemma = "", "of `bench all`: Gemma 3 270M as a GGUF file" },
+    {
+      profile = false,
+      "tell where the time of each row goes; a path: and write a Chrome trace there",
+      type = "string",
+      flag = "table",
+    },
     { peer = true, "measure PyTorch (decode: llama.cpp) beside it, where there is one" },
-    { peer_python = "/usr/bin/python3", "the Python that has torch, or xllamacpp for decode" },
+    { peer_python = "/usr/bin/python3", "the Python that has torch, and xllamacpp for GGUF files" },
+    { peer_compile = true, "try PyTorch compiled too, and take the faster" },
     { prompt = "", "of `bench decode`: the text to go on from; empty: one of 32 words" },
     { tokens = 128, "of `bench decode`: how many go on from it", min = 2 },
     { tokenizer = "", "of `bench tokenizer`: a model folder or a tokenizer's file" },
@@ -62,21 +75,16 @@ local function rate(x) return format.number(x, 4) end
 
 local function spread(ratio) return ("%.2f (%.2f to %.2f)"):format(ratio[1], ratio[2], ratio[3]) end
 
-local function cases_of(cfg, what)
-  local list = {}
-  for _, case in ipairs(bench.workloads.cases) do
-    if case.what == what and (cfg.model == "all" or cfg.model == case.model) then
-      list[#list + 1] = case
-    end
-  end
-  return list
-end
-
 local function measure(cfg, case, title)
   note(cfg, "%s ...", title)
+  local trace = cfg.profile and cfg.profile ~= "table" and cfg.profile or nil
   return bench.duel.run(case, {
     samples = cfg.samples,
     python = cfg.peer and cfg.peer_python or nil,
+    compile = cfg.peer_compile,
+    seconds = cfg.row_seconds,
+    profile = case.what ~= "decode" or cfg.profile,
+    trace = trace,
     note = function(i, mine, theirs)
       local text = theirs and ", %s %s" or ""
       note(
@@ -114,7 +122,7 @@ local function print_circumstances(cfg, results, numbers)
   )
   print(
     (
-      "%s; witness, matrix products 512 x 512 x 512 before each sample: median %.0f GFLOP/s, "
+      "%s; witness, float32 in registers before each sample: median %.0f GFLOP/s, "
       .. "%.0f to %.0f"
     ):format(
       select(2, processor.read()),
@@ -126,32 +134,25 @@ local function print_circumstances(cfg, results, numbers)
   if why then print("no peer: " .. why) end
 end
 
---- Training and generation against the peer.
-local function compare(cfg, whats)
-  local results, rows = {}, {}
-  for _, what in ipairs(whats) do
-    for _, case in ipairs(cases_of(cfg, what)) do
-      local title = bench.workloads.title(case)
-      local result = measure(cfg, case, title)
-      results[#results + 1] = result
-      local ours, peer = result.ours, result.peer
-      rows[#rows + 1] = {
-        title,
-        rate(ours.rate),
-        peer and rate(peer.rate) or "-",
-        peer and spread(result.ratio) or "-",
-        peer and ("%.2f"):format(result.cpu_ratio[1]) or "-",
-        format.bytes(ours.peak),
-        peer and format.bytes(peer.peak) or "-",
-        peer and ("%.2f"):format(result.memory_ratio) or "-",
-      }
+--- Rows of the table against their peers, and where the time goes.
+local function compare(cfg, rows)
+  local results = {}
+  for i, row in ipairs(rows) do
+    local why = bench_rows.missing(row)
+    if why then
+      note(cfg, "%s: %s", row.name, why)
+      results[i] = { case = row, left_out = why }
+    else
+      results[i] = measure(cfg, row, row.name)
+      if cfg.profile then print(("\n%s\n%s"):format(row.name, results[i].limits.text)) end
     end
   end
-  print(format.columns(rows, {
-    head = { "tokens/s", "ours", "PyTorch", "ratio", "of CPU time", "peak", "PyTorch", "ratio" },
-    align = { "left", "right", "right", "right", "right", "right", "right", "right" },
-  }))
-  print_circumstances(cfg, results, "float32")
+  local measured = {}
+  for _, result in ipairs(results) do
+    if not result.left_out then measured[#measured + 1] = result end
+  end
+  print(bench_rows.table(results))
+  if measured[1] then print_circumstances(cfg, measured, "tokens/s") end
   return results
 end
 
@@ -380,10 +381,8 @@ local function run(cfg, name, paths)
     all.cases = decode(cfg, paths)
   elseif name == "startup" then
     all.startup = startup(cfg)
-  elseif name == "all" then
-    all.cases = compare(cfg, { "train", "generate" })
   else
-    all.cases = compare(cfg, { name })
+    all.cases = compare(cfg, bench_rows.chosen(cfg, name))
   end
   if cfg.json ~= "" then assert(files.write_json(cfg.json, all)) end
 end
