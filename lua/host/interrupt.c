@@ -253,6 +253,27 @@ bool host_interrupt_idle(bool idle)
 
 /* ---- Protected calls ------------------------------------------------------------------------- */
 
+#define LIBRARY "/lua/perilune/" /* in the path of its sources */
+
+/* Pushes the sentence that tells a fault as a wrong argument of a function of the library; false,
+** with nothing pushed, when it is none. */
+static bool explain(lua_State *L, const char *message)
+{
+    const int top = lua_gettop(L);
+    if (strstr(message, "stack overflow") || strstr(message, "interrupted") ||
+        !lua_checkstack(L, LUA_MINSTACK))
+        return false;
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "perilune.reference.misuse");
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_istable(L, -1)) {
+        lua_getfield(L, -1, "explain");
+        lua_pushstring(L, message);
+        if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_isstring(L, -1)) return true;
+    }
+    lua_settop(L, top);
+    return false;
+}
+
 /* Results of a protected call that ended with `status`: all values above `skip`. */
 static int finish_pcall(lua_State *L, int status, lua_KContext skip)
 {
@@ -267,13 +288,37 @@ static int finish_pcall(lua_State *L, int status, lua_KContext skip)
     return 2;
 }
 
+/* Whether a function of the library runs at this level of the stack, or the first below it that is
+** not C's. */
+static bool in_library(lua_State *L, int level)
+{
+    lua_Debug ar;
+    do {
+        if (!lua_getstack(L, level++, &ar) || !lua_getinfo(L, "S", &ar)) return false;
+    } while (*ar.what == 'C');
+    return *ar.source == '@' && strstr(ar.source, LIBRARY) != NULL;
+}
+
+/* The handler of a pcall that is not the library's own: a wrong argument of the library's functions
+** is told as the prompt tells it. */
+static int say_misuse(lua_State *L)
+{
+    if (lua_type(L, 1) != LUA_TSTRING || intr.pending) return 1;
+    const char *message = lua_tostring(L, 1);
+    if (in_library(L, 1) || strstr(message, "perilune.")) (void)explain(L, message);
+    return 1;
+}
+
+/* Stack during the call: handler, true, function, arguments. */
 static int host_pcall(lua_State *L)
 {
     luaL_checkany(L, 1);
+    const bool own = in_library(L, 1);
+    lua_pushcfunction(L, say_misuse);
     lua_pushboolean(L, 1);
-    lua_insert(L, 1);
-    int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, finish_pcall);
-    return finish_pcall(L, status, 0);
+    lua_rotate(L, 1, 2);
+    int status = lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, own ? 0 : 1, 1, finish_pcall);
+    return finish_pcall(L, status, 1);
 }
 
 /* Stack during the call: function, handler, true, function, arguments. */
@@ -384,25 +429,6 @@ static bool is_fault(lua_State *L, const char *message)
     lua_Debug ar;
     if (strstr(message, "attempt to ") || strstr(message, "stack overflow")) return true;
     return !lua_getstack(L, 1, &ar) || !lua_getinfo(L, "S", &ar) || *ar.what != 'C';
-}
-
-/* Pushes the sentence that tells a fault as a wrong argument of a function of the library; false,
-** with nothing pushed, when it is none. */
-static bool explain(lua_State *L, const char *message)
-{
-    const int top = lua_gettop(L);
-    if (strstr(message, "stack overflow") || strstr(message, "interrupted") ||
-        !lua_checkstack(L, LUA_MINSTACK))
-        return false;
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "perilune.reference.misuse");
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_istable(L, -1)) {
-        lua_getfield(L, -1, "explain");
-        lua_pushstring(L, message);
-        if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_isstring(L, -1)) return true;
-    }
-    lua_settop(L, top);
-    return false;
 }
 
 static const char watcher_key = 0; /* its address is the key in the registry */

@@ -74,6 +74,56 @@ describe("a wrong argument", function()
     assert.matches("^pl.batch.join: 'prompts' must be a Ragged", printed(pl.batch.join))
   end)
 
+  it("is told to who called pcall as the prompt tells it", function()
+    local function caught(...) return select(2, pcall(...)) end
+    for _, wrong in ipairs {
+      { pl.model.new, 7 },
+      { pl.generate, nil },
+      { pl.chat.render, 1 },
+      { pl.batch.join },
+      { pl.matmul, pl.zeros { 2, 3 }, pl.zeros { 2, 3 } },
+      { pl.config.run_recipe, 3 },
+    } do
+      local text = caught(table.unpack(wrong, 1, 3))
+      assert.are.equal(printed(table.unpack(wrong, 1, 3)), text)
+      assert.is_nil(text:find("attempt to", 1, true), text)
+    end
+    assert.are.equal(
+      "pl.generate: 'model' must be a Model, got nil",
+      caught(function() -- luacheck: ignore
+        return pl.generate(nil)
+      end)
+    )
+    local inner -- what fails inside a function of ours is not put on its caller
+    local ok, outer = pcall(
+      pl.stages.new,
+      setmetatable({}, {
+        __index = function()
+          inner = caught(pl.generate, nil)
+          return nil
+        end,
+      })
+    )
+    assert.is_false(ok)
+    assert.are.equal("pl.generate: 'model' must be a Model, got nil", inner)
+    assert.is_string(outer)
+    local object = {}
+    assert.are.equal(object, caught(error, object))
+    assert.are.equal("as it was", caught(error, "as it was"))
+    assert.matches(
+      "^[^\n]*misuse_spec.lua:%d+: attempt to perform arithmetic on a nil value",
+      caught(function() return pl.stats.mean { 1 } + nil end)
+    )
+    assert.matches("attempt to add a 'number' with a 'string'", caught(pl.stats.mean, { 1, "x" }))
+    assert.are.same({ true, 1, nil, 3 }, { pcall(function() return 1, nil, 3 end) })
+    assert.are.equal(0, select("#", select(2, pcall(function() end))))
+    local co = coroutine.wrap(function()
+      return pcall(function() return coroutine.yield(5) end)
+    end)
+    assert.are.equal(5, co())
+    assert.are.same({ true, 6 }, { co(6) })
+  end)
+
   it("is not made of a fault of the caller's own, nor of one of ours", function()
     local message = printed(function() return pl.stats.mean { 1 } + nil end)
     assert.matches("attempt to perform arithmetic on a nil value", message, 1, true)

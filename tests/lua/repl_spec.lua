@@ -401,6 +401,16 @@ describe("a session without a terminal", function()
       who:find("all: " .. require("perilune.base.format").bytes(held + 32), 1, true),
       who
     )
+    s:eval("local nested = { pl.zeros { 8 }, { pl.zeros { 8 }, w, 'text' } }")
+    s:eval("nested.again, nested[2].up = nested[2], nested")
+    s:eval("local none = { 1, 2 }")
+    who = s:eval(":who").text
+    assert.truthy(who:find("nested  table    2 values, 3 tensors +96 B\n"), who)
+    assert.truthy(who:find("none    table    2 values\n"), who)
+    assert.truthy(
+      who:find("all: " .. require("perilune.base.format").bytes(held + 32 + 64), 1, true),
+      who
+    )
     assert.truthy(s:eval(":mem").text:find("^tensors  .* now, .* at most"))
     assert.truthy(s:eval(":time n + 1").text:find("^4\n[%d.]+ %a+ %(processor time"))
     assert.truthy(s:eval(":timeit n + 1").text:find("^median .* best .* of %d+$"))

@@ -2,9 +2,9 @@
 --
 -- "attempt to index a nil value (local 'model')" is how Lua tells of a missing argument, with a
 -- place in our sources; "embedding: ids holds 70000" is what an op says that nobody called but we.
--- The host asks here before it prints that: the functions on the stack are
--- looked up in their sources, and what stands in their parameters is held against the types of
--- their doc comments. Nothing is checked while all goes well, so calls cost nothing.
+-- The host asks here before it prints that, or hands it to who called pcall: the functions on the
+-- stack are looked up in their sources, and what stands in their parameters is held against the
+-- types of their doc comments. Nothing is checked while all goes well, so calls cost nothing.
 
 local core = require("perilune.core")
 local doc_comments = require("perilune.reference.doc_comments")
@@ -167,19 +167,24 @@ local function tidied(message, caller)
   return text ~= message and text or nil
 end
 
+local protected = { [pcall] = true, [xpcall] = true }
+
 --- Of an error that is being handled, what its cause is when that is an argument of one of our
--- functions: the outermost that has a wrong one. To be called by the handler, with the stack as it
--- was.
+-- functions: the outermost that has a wrong one, of those that a pcall protects. To be called by
+-- the handler, with the stack as it was.
 -- @tparam ?string message of the error
 -- @treturn ?string a sentence; nil when there is no such cause
 function misuse.explain(message)
   local levels, level, by_c, said, caller = {}, 2, false, false, nil
+  local inside = true -- of the innermost pcall
   local info = debug.getinfo(level, "Slf")
-  while info do
+  while info and (inside or not caller) do
     if info.what ~= "C" then
       caller = caller or not is_ours(info) and info
-      if is_ours(info) then levels[#levels + 1] = level end
+      if inside and is_ours(info) then levels[#levels + 1] = level end
       if #levels == 0 then break end -- the caller's own function failed, or was told by C
+    elseif protected[info.func] then
+      inside = false
     elseif #levels == 0 and level > 2 then -- level 2 is the handler
       by_c = true
       said = said or info.func == error or info.func == assert -- by ourselves

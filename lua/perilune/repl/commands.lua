@@ -190,13 +190,53 @@ local function kind_of(value)
   return type(name) == "string" and name or math.type(value) or type(value)
 end
 
+-- The tensors and models that a table holds, in tables without a metatable at any depth: how many,
+-- and their bytes. What is in `seen` was counted before.
+local function held_in(t, seen)
+  local count, bytes, open = 0, 0, { t }
+  while #open > 0 do
+    for _, value in next, table.remove(open) do
+      local counts = is_tensor(value) and value:alive() or is_model(value)
+      local enter = type(value) == "table" and debug.getmetatable(value) == nil
+      if (counts or enter) and not seen[value] then
+        seen[value] = true
+        if counts then
+          count, bytes = count + 1, bytes + value:memory()
+        else
+          open[#open + 1] = value
+        end
+      end
+    end
+  end
+  return count, bytes
+end
+
+-- A row of anything else, and the bytes of the tensors it holds that were not counted yet.
+local function other_row(talk, name, value, seen)
+  if type(value) ~= "table" then
+    return { name, kind_of(value), type(value) == "function" and "" or talk:brief(value), "", "" },
+      0
+  end
+  local about = #value > 0 and ("%d values"):format(#value) or ""
+  if debug.getmetatable(value) ~= nil then return { name, kind_of(value), about, "", "" }, 0 end
+  local count, bytes = held_in(value, { [value] = true })
+  if count == 0 then return { name, kind_of(value), about, "", "" }, 0 end
+  local held = ("%s%d tensor%s"):format(
+    about ~= "" and about .. ", " or "",
+    count,
+    count > 1 and "s" or ""
+  )
+  local row = { name, kind_of(value), held, format.bytes(bytes), "" }
+  return row, select(2, held_in(value, seen))
+end
+
 command(
   "who",
   ":who",
   nil,
   "the session's variables; of tensors shape, bytes, scope",
   function(talk)
-    local rows, bytes = {}, 0
+    local rows, bytes, seen = {}, 0, {}
     local names = {}
     for name in next, talk.env do
       local own = name:find("^_%d*$") or name == "_error" or name == "pl" or talk.given[name]
@@ -205,22 +245,24 @@ command(
     for name, value in next, _G do
       if talk.globals_before[name] == nil then names[name] = value end
     end
-    for name, value in pairs(names) do
-      if is_tensor(value) then
-        rows[#rows + 1] = tensor_row(name, value)
-        bytes = bytes + (value:alive() and value:memory() or 0)
-      elseif is_model(value) then
-        rows[#rows + 1] = model_row(name, value)
-        bytes = bytes + value:memory()
+    local sorted = {}
+    for name in pairs(names) do
+      sorted[#sorted + 1] = name
+    end
+    table.sort(sorted)
+    for _, name in ipairs(sorted) do
+      local value = names[name]
+      local row, held
+      if is_tensor(value) or is_model(value) then
+        row = (is_tensor(value) and tensor_row or model_row)(name, value)
+        held = (is_model(value) or value:alive()) and not seen[value] and value:memory() or 0
+        seen[value] = true
       else
-        local about = type(value) == "table" and (#value > 0 and ("%d values"):format(#value) or "")
-          or type(value) == "function" and ""
-          or talk:brief(value)
-        rows[#rows + 1] = { name, kind_of(value), about, "", "" }
+        row, held = other_row(talk, name, value, seen)
       end
+      rows[#rows + 1], bytes = row, bytes + held
     end
     if #rows == 0 then return "no variables yet" end
-    table.sort(rows, function(a, b) return a[1] < b[1] end)
     local lines, widths = {}, { 0, 0, 0, 0, 0 }
     for _, row in ipairs(rows) do
       for i = 1, 5 do
