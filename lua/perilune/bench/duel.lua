@@ -135,9 +135,8 @@ end
 
 local function rate(sample) return sample.tokens / sample.seconds end
 
---- The fastest of the peer's variants by one sample of each; the others are closed again.
--- @treturn ?Process nil and the reason when none comes up
--- @treturn {[string]=number|string} tokens/s of each, or why it does not run
+-- The process of the fastest of the peer's variants by one sample of each, and {variant = tokens/s
+-- or why it does not run}; nil and the reason when none comes up. The others are closed again.
 local function start_peer(case, threads, opts)
   if not opts.python then return nil, "none was asked for" end
   local best, best_rate, seen, reason = nil, 0, {}, nil
