@@ -104,7 +104,8 @@ static inline pl_status pl_relu(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
 }
 
 typedef enum { PL_GELU_APPROXIMATE_none, PL_GELU_APPROXIMATE_tanh } pl_gelu_approximate;
-/* [*] -> [*]: none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3))) */
+/* [*] -> [*]: approximate none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715
+   x^3))) */
 static inline pl_status pl_gelu(pl_ctx *ctx, pl_tensor **y, pl_tensor *x,
                                 pl_gelu_approximate approximate)
 {
@@ -298,9 +299,10 @@ static inline pl_status pl_log_softmax(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
     return pl_op(ctx, PL_OP_log_softmax, in, NULL, y);
 }
 
-/* [T,H*D],[T],[R/2] -> [T,H*D]: the first R = rotary_dim (0: D) channels of each head, in pairs
-   rotated by positions[t] inv_freq[i] (not given: theta^(-2i/R)), times scale; the others as they
-   are (Su et al. 2021) */
+/* [T,H*D],[T],[R/2] -> [T,H*D]: the first R = rotary_dim (0: D) channels of each head of D =
+   head_dim (0: all) channels, in pairs (interleaved: neighbours; else i and i + R/2) rotated by
+   positions[t] inv_freq[i] (not given: theta^(-2i/R)), times scale; the others as they are (Su et
+   al. 2021) */
 static inline pl_status pl_rope(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_tensor *positions,
                                 pl_tensor *inv_freq_or_null, int64_t head_dim, double theta,
                                 bool interleaved, int64_t rotary_dim, double scale)
@@ -326,7 +328,8 @@ static inline pl_status pl_attention(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, p
 }
 
 /* [T,H*D],[T,G*D],[T,G*D],[B+1],cache,cache,[B],[B] -> [T,H*D]: attention of new rows to past[b]
-   cached ones and themselves; writes k, v into slot slots[b] */
+   cached ones and themselves; writes k, v into slot slots[b]; heads, kv_heads, scale, window and
+   softcap as in attention */
 static inline pl_status pl_attention_cached(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, pl_tensor *k,
                                             pl_tensor *v, pl_tensor *offsets, pl_tensor *k_cache,
                                             pl_tensor *v_cache, pl_tensor *slots, pl_tensor *past,
@@ -471,7 +474,7 @@ static inline pl_status pl_var(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, int64_t
     return pl_op(ctx, PL_OP_var, in, param, y);
 }
 
-/* [*] -> [.]: square root of var; slope 0 where it is 0 */
+/* [*] -> [.]: square root of var, with its correction; slope 0 where it is 0 */
 static inline pl_status pl_std(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, int64_t axis,
                                bool keepdim, int64_t correction)
 {
@@ -490,7 +493,7 @@ static inline pl_status pl_argmax(pl_ctx *ctx, pl_tensor **place, pl_tensor *x, 
     return pl_op(ctx, PL_OP_argmax, in, param, place);
 }
 
-/* [*] -> [.]: where the smallest stands, as argmax */
+/* [*] -> [.]: where the smallest stands, counted from `first` as in argmax */
 static inline pl_status pl_argmin(pl_ctx *ctx, pl_tensor **place, pl_tensor *x, int64_t axis,
                                   bool keepdim, int64_t first)
 {
@@ -499,8 +502,9 @@ static inline pl_status pl_argmin(pl_ctx *ctx, pl_tensor **place, pl_tensor *x, 
     return pl_op(ctx, PL_OP_argmin, in, param, place);
 }
 
-/* [*] -> [*],[*]: elements in order along an axis, and where each stood: int32, counted from
-   `first`, without a gradient; equal ones keep their order, NaN is the largest */
+/* [*] -> [*],[*]: elements in order along an axis, the smallest first or, with descending, the
+   largest, and where each stood: int32, counted from `first`, without a gradient; equal ones keep
+   their order, NaN is the largest */
 static inline pl_status pl_sort(pl_ctx *ctx, pl_tensor **values, pl_tensor **places, pl_tensor *x,
                                 int64_t axis, bool descending, int64_t first)
 {
@@ -612,8 +616,9 @@ static inline pl_status pl_kl_full(pl_ctx *ctx, pl_tensor **kl, pl_tensor *hidde
 typedef enum { PL_RANK_LOSS_VARIANT_logsigmoid, PL_RANK_LOSS_VARIANT_sigmoid,
     PL_RANK_LOSS_VARIANT_linear } pl_rank_loss_variant;
 typedef enum { PL_RANK_LOSS_TIES_drop, PL_RANK_LOSS_TIES_half } pl_rank_loss_ties;
-/* [N],[B+1],[N],[N] -> []: -1/norm sum_b 1/C_b sum_(w before l) f(r_w - r_l - (m_w - m_l)); f = ln
-   s, s or identity; rank 1 is best; C_b counted pairs; norm 0 = sets with C_b > 0 */
+/* [N],[B+1],[N],[N] -> []: -1/norm sum_b 1/C_b sum_(w before l) f(r_w - r_l - (m_w - m_l));
+   variant logsigmoid: f = ln s, sigmoid: s, linear: identity; rank 1 is best; ties drop: none
+   counts, half: half for either side; C_b counted pairs; norm 0 = sets with C_b > 0 */
 static inline pl_status pl_rank_loss(pl_ctx *ctx, pl_tensor **loss, pl_tensor *scores,
                                      pl_tensor *offsets, pl_tensor *ranks,
                                      pl_tensor *margins_or_null, pl_rank_loss_variant variant,
@@ -625,8 +630,8 @@ static inline pl_status pl_rank_loss(pl_ctx *ctx, pl_tensor **loss, pl_tensor *s
 }
 
 /* [N],[N],[N],[N] -> [],[6]: 1/norm sum w max(-A rho, -A clip(rho, 1-e, 1+e_high)), rho =
-   e^(logprob-old); norm 0 = sum w, e_high 0 = e; stats: approxkl, clipfrac, mean, variance, least
-   and largest ratio */
+   e^(logprob-old), e = cliprange, e_high = cliprange_high; norm 0 = sum w, e_high 0 = e; stats:
+   approxkl, clipfrac, mean, variance, least and largest ratio */
 static inline pl_status pl_ppo_loss(pl_ctx *ctx, pl_tensor **loss, pl_tensor **stats,
                                     pl_tensor *logprob, pl_tensor *old_logprob,
                                     pl_tensor *advantages, pl_tensor *weights_or_null,
@@ -642,8 +647,8 @@ static inline pl_status pl_ppo_loss(pl_ctx *ctx, pl_tensor **loss, pl_tensor **s
     return st;
 }
 
-/* [N],[N],[N],[N] -> [],[2]: 1/norm sum w/2 max((v-R)^2, (clip(v, old-e, old+e)-R)^2); norm 0 =
-   sum w, e <= 0: no clip; stats: clipfrac, mean squared error */
+/* [N],[N],[N],[N] -> [],[2]: 1/norm sum w/2 max((v-R)^2, (clip(v, old-e, old+e)-R)^2), e =
+   cliprange; norm 0 = sum w, e <= 0: no clip; stats: clipfrac, mean squared error */
 static inline pl_status pl_value_loss(pl_ctx *ctx, pl_tensor **loss, pl_tensor **stats,
                                       pl_tensor *values, pl_tensor *old_values, pl_tensor *returns,
                                       pl_tensor *weights_or_null, double cliprange, double norm)
@@ -659,7 +664,8 @@ static inline pl_status pl_value_loss(pl_ctx *ctx, pl_tensor **loss, pl_tensor *
 
 typedef enum { PL_KL_ESTIMATE_KIND_k1, PL_KL_ESTIMATE_KIND_k2,
     PL_KL_ESTIMATE_KIND_k3 } pl_kl_estimate_kind;
-/* [N],[N] -> [N]: d = logprob - ref: k1 d, k2 d^2/2, k3 e^-d - 1 + d (Schulman 2020) */
+/* [N],[N] -> [N]: d = logprob - ref, in nats; kind k1: d, k2: d^2/2, k3: e^-d - 1 + d (Schulman
+   2020) */
 static inline pl_status pl_kl_estimate(pl_ctx *ctx, pl_tensor **kl, pl_tensor *logprob,
                                        pl_tensor *ref_logprob, pl_kl_estimate_kind kind)
 {

@@ -4173,14 +4173,14 @@ function pl.relu(x) end
 ---@return perilune.Tensor y
 function Tensor:relu() end
 
---- none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3)))
+--- approximate none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3)))
 --- [*] -> [*]
 ---@param x perilune.Input
 ---@param approximate? "none"|"tanh"|{ approximate?: "none"|"tanh" }
 ---@return perilune.Tensor y
 function pl.gelu(x, approximate) end
 
---- none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3)))
+--- approximate none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3)))
 --- [*] -> [*]
 ---@param approximate? "none"|"tanh"|{ approximate?: "none"|"tanh" }
 ---@return perilune.Tensor y
@@ -4469,7 +4469,7 @@ function pl.log_softmax(x) end
 ---@return perilune.Tensor y
 function Tensor:log_softmax() end
 
---- the first R = rotary_dim (0: D) channels of each head, in pairs rotated by positions[t] inv_freq[i] (not given: theta^(-2i/R)), times scale; the others as they are (Su et al. 2021)
+--- the first R = rotary_dim (0: D) channels of each head of D = head_dim (0: all) channels, in pairs (interleaved: neighbours; else i and i + R/2) rotated by positions[t] inv_freq[i] (not given: theta^(-2i/R)), times scale; the others as they are (Su et al. 2021)
 --- [T,H*D],[T],[R/2] -> [T,H*D]
 ---@param x perilune.Input
 ---@param positions perilune.Integers
@@ -4496,7 +4496,7 @@ function pl.rope(x, positions, inv_freq, head_dim, theta, interleaved, rotary_di
 ---@return perilune.Tensor y
 function pl.attention(q, k, v, offsets, heads, kv_heads, scale, window, softcap) end
 
---- attention of new rows to past[b] cached ones and themselves; writes k, v into slot slots[b]
+--- attention of new rows to past[b] cached ones and themselves; writes k, v into slot slots[b]; heads, kv_heads, scale, window and softcap as in attention
 --- [T,H*D],[T,G*D],[T,G*D],[B+1],cache,cache,[B],[B] -> [T,H*D]
 ---@param q perilune.Input
 ---@param k perilune.Input
@@ -4732,7 +4732,7 @@ function pl.var(x, axis, keepdim, correction) end
 ---@return perilune.Tensor y
 function Tensor:var(axis, keepdim, correction) end
 
---- square root of var; slope 0 where it is 0
+--- square root of var, with its correction; slope 0 where it is 0
 --- [*] -> [.]
 ---@param x perilune.Input
 ---@param axis? integer|{ axis?: integer, keepdim?: boolean, correction?: integer }
@@ -4741,7 +4741,7 @@ function Tensor:var(axis, keepdim, correction) end
 ---@return perilune.Tensor y
 function pl.std(x, axis, keepdim, correction) end
 
---- square root of var; slope 0 where it is 0
+--- square root of var, with its correction; slope 0 where it is 0
 --- [*] -> [.]
 ---@param axis? integer|{ axis?: integer, keepdim?: boolean, correction?: integer }
 ---@param keepdim? boolean
@@ -4766,7 +4766,7 @@ function pl.argmax(x, axis, keepdim, first) end
 ---@return perilune.Tensor place
 function Tensor:argmax(axis, keepdim, first) end
 
---- where the smallest stands, as argmax
+--- where the smallest stands, counted from `first` as in argmax
 --- [*] -> [.]
 ---@param x perilune.Input
 ---@param axis? integer|{ axis?: integer, keepdim?: boolean, first?: integer }
@@ -4775,7 +4775,7 @@ function Tensor:argmax(axis, keepdim, first) end
 ---@return perilune.Tensor place
 function pl.argmin(x, axis, keepdim, first) end
 
---- where the smallest stands, as argmax
+--- where the smallest stands, counted from `first` as in argmax
 --- [*] -> [.]
 ---@param axis? integer|{ axis?: integer, keepdim?: boolean, first?: integer }
 ---@param keepdim? boolean
@@ -4783,7 +4783,7 @@ function pl.argmin(x, axis, keepdim, first) end
 ---@return perilune.Tensor place
 function Tensor:argmin(axis, keepdim, first) end
 
---- elements in order along an axis, and where each stood: int32, counted from `first`, without a gradient; equal ones keep their order, NaN is the largest
+--- elements in order along an axis, the smallest first or, with descending, the largest, and where each stood: int32, counted from `first`, without a gradient; equal ones keep their order, NaN is the largest
 --- [*] -> [*],[*]
 ---@param x perilune.Input
 ---@param axis? integer|{ axis?: integer, descending?: boolean, first?: integer }
@@ -4793,7 +4793,7 @@ function Tensor:argmin(axis, keepdim, first) end
 ---@return perilune.Tensor places
 function pl.sort(x, axis, descending, first) end
 
---- elements in order along an axis, and where each stood: int32, counted from `first`, without a gradient; equal ones keep their order, NaN is the largest
+--- elements in order along an axis, the smallest first or, with descending, the largest, and where each stood: int32, counted from `first`, without a gradient; equal ones keep their order, NaN is the largest
 --- [*] -> [*],[*]
 ---@param axis? integer|{ axis?: integer, descending?: boolean, first?: integer }
 ---@param descending? boolean
@@ -4917,7 +4917,7 @@ function pl.logprob(hidden, head, rows, targets, temperature, softcap, precision
 ---@return perilune.Tensor kl
 function pl.kl_full(hidden, head, ref_hidden, ref_head, rows, temperature, softcap, ref_softcap, precision) end
 
---- -1/norm sum_b 1/C_b sum_(w before l) f(r_w - r_l - (m_w - m_l)); f = ln s, s or identity; rank 1 is best; C_b counted pairs; norm 0 = sets with C_b > 0
+--- -1/norm sum_b 1/C_b sum_(w before l) f(r_w - r_l - (m_w - m_l)); variant logsigmoid: f = ln s, sigmoid: s, linear: identity; rank 1 is best; ties drop: none counts, half: half for either side; C_b counted pairs; norm 0 = sets with C_b > 0
 --- [N],[B+1],[N],[N] -> []
 ---@param scores perilune.Input
 ---@param offsets perilune.Integers
@@ -4929,7 +4929,7 @@ function pl.kl_full(hidden, head, ref_hidden, ref_head, rows, temperature, softc
 ---@return perilune.Tensor loss
 function pl.rank_loss(scores, offsets, ranks, margins, variant, ties, norm) end
 
---- 1/norm sum w max(-A rho, -A clip(rho, 1-e, 1+e_high)), rho = e^(logprob-old); norm 0 = sum w, e_high 0 = e; stats: approxkl, clipfrac, mean, variance, least and largest ratio
+--- 1/norm sum w max(-A rho, -A clip(rho, 1-e, 1+e_high)), rho = e^(logprob-old), e = cliprange, e_high = cliprange_high; norm 0 = sum w, e_high 0 = e; stats: approxkl, clipfrac, mean, variance, least and largest ratio
 --- [N],[N],[N],[N] -> [],[6]
 ---@param logprob perilune.Input
 ---@param old_logprob perilune.Input
@@ -4942,7 +4942,7 @@ function pl.rank_loss(scores, offsets, ranks, margins, variant, ties, norm) end
 ---@return perilune.Tensor stats
 function pl.ppo_loss(logprob, old_logprob, advantages, weights, cliprange, cliprange_high, norm) end
 
---- 1/norm sum w/2 max((v-R)^2, (clip(v, old-e, old+e)-R)^2); norm 0 = sum w, e <= 0: no clip; stats: clipfrac, mean squared error
+--- 1/norm sum w/2 max((v-R)^2, (clip(v, old-e, old+e)-R)^2), e = cliprange; norm 0 = sum w, e <= 0: no clip; stats: clipfrac, mean squared error
 --- [N],[N],[N],[N] -> [],[2]
 ---@param values perilune.Input
 ---@param old_values perilune.Input
@@ -4954,7 +4954,7 @@ function pl.ppo_loss(logprob, old_logprob, advantages, weights, cliprange, clipr
 ---@return perilune.Tensor stats
 function pl.value_loss(values, old_values, returns, weights, cliprange, norm) end
 
---- d = logprob - ref: k1 d, k2 d^2/2, k3 e^-d - 1 + d (Schulman 2020)
+--- d = logprob - ref, in nats; kind k1: d, k2: d^2/2, k3: e^-d - 1 + d (Schulman 2020)
 --- [N],[N] -> [N]
 ---@param logprob perilune.Input
 ---@param ref_logprob perilune.Input
@@ -4962,7 +4962,7 @@ function pl.value_loss(values, old_values, returns, weights, cliprange, norm) en
 ---@return perilune.Tensor kl
 function pl.kl_estimate(logprob, ref_logprob, kind) end
 
---- d = logprob - ref: k1 d, k2 d^2/2, k3 e^-d - 1 + d (Schulman 2020)
+--- d = logprob - ref, in nats; kind k1: d, k2: d^2/2, k3: e^-d - 1 + d (Schulman 2020)
 --- [N],[N] -> [N]
 ---@param ref_logprob perilune.Input
 ---@param kind? "k1"|"k2"|"k3"|{ kind?: "k1"|"k2"|"k3" }

@@ -41,6 +41,44 @@ describe("the public face", function()
   end)
 end)
 
+describe("the ops", function()
+  local meanings = require("perilune.reference.op_help").meanings
+
+  it("tell their formula, their shapes and what their parameters are", function()
+    local faults, rows = {}, require("perilune.core").ops()
+    for _, row in ipairs(rows) do
+      table.move(api_law.op_faults(row, meanings), 1, 100, #faults + 1, faults)
+    end
+    assert.are.same({}, faults)
+    assert.is_true(#rows > 60)
+  end)
+
+  it("are refused where they do not", function()
+    local row = {
+      name = "mix",
+      doc = "a + b, times scale",
+      shapes = "[N,C] -> [N],[C]",
+      inputs = { {}, {} },
+      outputs = { {} },
+      params = {
+        { name = "scale", kind = "float" },
+        { name = "axis", kind = "axis" },
+        { name = "keepdim", kind = "bool" },
+        { name = "mode", kind = "enum" },
+      },
+    }
+    assert.are.same(
+      { "mix: 2 inputs, shapes [N,C] -> [N],[C]", "mix: mode is not told" },
+      api_law.op_faults(row, meanings)
+    )
+    row.inputs, row.params, row.doc = { {} }, {}, " "
+    assert.are.same(
+      { "mix: it has no formula", "mix: 1 outputs, shapes [N,C] -> [N],[C]" },
+      api_law.op_faults(row, meanings)
+    )
+  end)
+end)
+
 describe("the law", function()
   it("lets a good text pass", function()
     local good = [[

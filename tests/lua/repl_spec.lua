@@ -214,6 +214,7 @@ describe("help.op", function()
 y = pl.slice(x, {axis = 1, start = 1, stop = nil})
   a run of elements along axis
   shapes   [*] -> [*]
+  or int32 x
   axis     axis, from 1
   start    first element taken, from 1
   stop     last element taken, from 1; nil: to the end

@@ -29,7 +29,7 @@ Options have the defaults shown and may be given as a table or in their order:
 `pl.softmax(x)`, `pl.sum(x, {axis = 1})`, `pl.sum(x, 1)`, `x:sum(1)`. Inputs in brackets may be left
 out (`nil`). Those named after *int32* hold offsets, rows or token ids; all others share one float
 dtype, float32 or float64, and so do the outputs. Those named after *or int32* may be int32 as well:
-the op only moves elements. Those named after *kept* may also be constant
+the op only moves elements. Those named after *or kept* may also be constant
 weights in half precision or in a block format of GGUF (bfloat16, float16, q8_0, q4_0, q4_1, q5_0,
 q5_1, q4_k, q5_k, q6_k): the result is that of their float32 values, to the bit. An op not marked
 *no gradient* has a backward pass. A *fused* op has a twin of the same name in `pl.twins`, written
@@ -42,23 +42,10 @@ broadcast, `[...]` any leading axes, `[.]` what a reduction leaves, `[]` a singl
 Axes count from 1, or from the end with -1; without an axis a reduction goes over everything.
 Elements along an axis count from 1 too, and `stop` is the last one taken: `x:slice(1, 2, 3)` is
 rows 2 and 3. Offsets, rows, positions and token ids are data and count from 0.
+
+An op raises, by its name and the argument's, when shapes or dtypes do not fit or a row, place or
+token id is not there. Log-probs, entropies and KL are in nats.
 ]]
-
-local labels = { integer = "  int32    ", any = "  or int32 ", kept = "  kept     " }
-
-local function entry(row)
-  local lines = { "```", op_help.op(row.name) }
-  for _, field in ipairs { "integer", "any", "kept" } do
-    local names = {}
-    for _, input in ipairs(row.inputs) do
-      if input[field] then names[#names + 1] = input.name end
-    end
-    local label = labels[field]
-    if #names > 0 then lines[#lines + 1] = label .. table.concat(names, ", ") end
-  end
-  lines[#lines + 1] = "```"
-  return table.concat(lines, "\n")
-end
 
 local function reference()
   local parts, met = { intro }, {}
@@ -68,7 +55,7 @@ local function reference()
       met[row.name] = true
       parts[#parts + 1] = ("\n## %s\n"):format(heading)
     end
-    parts[#parts + 1] = ("\n### %s\n\n%s\n"):format(row.name, entry(row))
+    parts[#parts + 1] = ("\n### %s\n\n```\n%s\n```\n"):format(row.name, op_help.op(row.name))
   end
   for name, heading in pairs(headings) do
     if not met[name] then

@@ -27,6 +27,17 @@ local kinds = {
   enum = "one of",
 }
 
+--- What parameters are that the formula of their op does not name.
+-- @type {[string]=string}
+op_help.meanings = {
+  keepdim = "the axis stays, of size 1",
+  transpose_a = "a with its last two axes exchanged",
+  transpose_b = "b with its last two axes exchanged",
+  temperature = "the logits are divided by it",
+  softcap = "bound of the logits; 0: none",
+  ref_softcap = "bound of the reference's logits; 0: none",
+}
+
 --- The default as one would type it.
 local function default_of(param)
   local value = param.default
@@ -60,6 +71,21 @@ local function call_of(row)
   )
 end
 
+-- Which inputs may be, or must be, of other dtypes than float32 and float64.
+local dtypes = { { "integer", "int32" }, { "any", "or int32" }, { "kept", "or kept" } }
+
+local function add_dtypes(lines, row)
+  for _, entry in ipairs(dtypes) do
+    local names = {}
+    for _, input in ipairs(row.inputs) do
+      if input[entry[1]] then names[#names + 1] = input.name end
+    end
+    if #names > 0 then
+      lines[#lines + 1] = ("  %-8s %s"):format(entry[2], table.concat(names, ", "))
+    end
+  end
+end
+
 --- The text of an op.
 -- @tparam string name
 -- @treturn ?string nil when there is no such op
@@ -67,6 +93,7 @@ function op_help.op(name)
   local row = row_of(name)
   if not row then return nil end
   local lines = { call_of(row), "  " .. row.doc, "  shapes   " .. row.shapes }
+  add_dtypes(lines, row)
   for _, param in ipairs(row.params) do
     local kind = kinds[param.kind] or param.kind
     if param.choices then
@@ -74,7 +101,9 @@ function op_help.op(name)
     elseif param.default == "all" or param.default == "end" then
       kind = ("%s; nil: %s"):format(kind, param.default == "all" and "all" or "to the end")
     end
-    lines[#lines + 1] = ("  %-8s %s"):format(param.name, kind)
+    local meaning = not row.doc:find("%f[%w_]" .. param.name .. "%f[^%w_]")
+      and op_help.meanings[param.name]
+    lines[#lines + 1] = ("  %-8s %s%s"):format(param.name, kind, meaning and ": " .. meaning or "")
   end
   local marks = {}
   if row.flags.method then

@@ -410,4 +410,40 @@ function api_law.faults(face, texts)
   return list, count
 end
 
+-- Shapes between commas that stand in no brackets.
+local function shapes_in(text)
+  local count, depth = 1, 0
+  for c in text:gmatch(".") do
+    depth = depth + (c == "[" and 1 or c == "]" and -1 or 0)
+    count = count + (c == "," and depth == 0 and 1 or 0)
+  end
+  return count
+end
+
+local told_by_kind = { axis = true, start = true, stop = true }
+
+--- What the row of an op leaves unsaid: its formula, a shape for each input and output, and what
+-- each parameter is, by the formula or by a meaning that it has in all ops.
+-- @tparam table row of core.ops()
+-- @tparam {[string]=string} meanings of parameters that formulas do not name
+-- @treturn {string,...}
+function api_law.op_faults(row, meanings)
+  local list = {}
+  local function fault(text, ...) list[#list + 1] = row.name .. ": " .. text:format(...) end
+  if not row.doc:find("%w") then fault("it has no formula") end
+  local given, made = row.shapes:match("^(.-) %-> (.*)$")
+  if not given or not given:find("...", 1, true) and shapes_in(given) ~= #row.inputs then
+    fault("%d inputs, shapes %s", #row.inputs, row.shapes)
+  elseif shapes_in(made) ~= #row.outputs then
+    fault("%d outputs, shapes %s", #row.outputs, row.shapes)
+  end
+  for _, param in ipairs(row.params) do
+    local named = row.doc:find("%f[%w_]" .. param.name .. "%f[^%w_]")
+    if not (named or told_by_kind[param.kind] or meanings[param.name]) then
+      fault("%s is not told", param.name)
+    end
+  end
+  return list
+end
+
 return api_law
