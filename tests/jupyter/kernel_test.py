@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -253,6 +254,37 @@ class Kernel(unittest.TestCase):
         self.assertTrue(socket.poll(TIMEOUT * 1000))
         self.assertEqual(self.result("heard"), "1")
         socket.close()
+
+    def test_replay(self):
+        """A message that was heard is not heard again, on whatever channel; a new one like it is."""
+        socket, ours = self.raw_shell(), self.client.session
+        control = zmq.Context.instance().socket(zmq.DEALER)
+        control.linger = 0
+        control.connect("tcp://127.0.0.1:%d" % self.manager.control_port)
+        content = {"code": "heard = (heard or 0) + 1", "silent": False}
+        frames = ours.serialize(ours.msg("execute_request", content))
+        for _ in range(3):
+            socket.send_multipart(frames)
+        self.assertTrue(socket.poll(TIMEOUT * 1000))
+        socket.recv_multipart()
+        control.send_multipart(frames)
+        ours.send(control, ours.msg("kernel_info_request", {}))
+        self.assertTrue(control.poll(TIMEOUT * 1000))
+        control.recv_multipart()
+        ours.send(socket, ours.msg("execute_request", content))
+        self.assertTrue(socket.poll(TIMEOUT * 1000))
+        self.assertEqual(self.result("heard"), "2")
+        socket.close()
+        control.close()
+
+    def test_plot_of_a_run(self):
+        """:plot RUN METRIC is a picture as :plot Y is."""
+        with tempfile.TemporaryDirectory() as folder:
+            with open(folder + "/metrics.jsonl", "w") as rows:
+                rows.writelines('{"step": %d, "loss": %g}\n' % (i, 1 / i) for i in range(1, 9))
+            reply, found = self.run_cell(":plot %s loss" % folder)
+        self.assertEqual(reply["status"], "ok")
+        self.assertIn("image/svg+xml", [c for k, c in found if k == "display_data"][0]["data"])
 
     def test_client_that_dies(self):
         """A client killed amidst a cell that prints, and one that is stopped, do no harm."""

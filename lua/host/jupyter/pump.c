@@ -3,7 +3,7 @@
 **
 ** The thread owns all sockets and never blocks on one: a client that does not read loses what is
 ** sent to it, one that goes is forgotten by libzmq. What it takes from outside without a right
-** signature it drops, and looks no further into it.
+** signature, or with that of one of the last messages, it drops, and looks no further into it.
 **
 ** What is printed and the messages of Lua leave in the order they were made: before a message goes
 ** out on iopub or stdin the pipes are emptied, and Lua waits until it has gone. Else a stream goes
@@ -30,6 +30,8 @@
 
 enum {
     MOST_FRAMES = 64,      /* of a message */
+    MOST_KNOWN = 1 << 14,  /* messages after which one could be heard again */
+    BEGINNING = 16,        /* digits of a signature that tell it from all others */
     MOST_BYTES = 32 << 20, /* of a frame */
     PORTION = 64 << 10,    /* bytes of one stream message */
     PIPE_BYTES = 1 << 20,  /* what is printed while a stream is held back */
@@ -58,7 +60,9 @@ struct pump {
     stream streams[2];
     unsigned char text[3 * (PORTION + 4)]; /* of a stream, as UTF-8 */
     pthread_t thread, owner;
-    sem_t heard; /* once for each message of Lua that is dealt with */
+    sem_t heard;                       /* once for each message of Lua that is dealt with */
+    char known[MOST_KNOWN][BEGINNING]; /* of the last signatures, in a ring */
+    size_t n_known;
     bool running, watch_parent;
     pid_t parent_id;
     double look; /* when the next look for the parent is due */
@@ -159,8 +163,18 @@ static size_t sign(const pump *p, const span part[4], char hex[DIGEST_HEX + 1])
     return DIGEST_HEX;
 }
 
-/* Whether the message is one that somebody who has the key has sent; `at` is its delimiter. */
-static bool is_signed(const pump *p, parts *m, int at)
+/* Whether a right signature came before, with a message that somebody sends once more; notes it. */
+static bool came_before(pump *p, const char *hex)
+{
+    const size_t held = p->n_known < MOST_KNOWN ? p->n_known : MOST_KNOWN;
+    for (size_t i = 0; i < held; i++)
+        if (memcmp(p->known[i], hex, BEGINNING) == 0) return true;
+    memcpy(p->known[p->n_known++ % MOST_KNOWN], hex, BEGINNING);
+    return false;
+}
+
+/* Whether the message is a new one of somebody who has the key; `at` is its delimiter. */
+static bool is_signed(pump *p, parts *m, int at)
 {
     char hex[DIGEST_HEX + 1];
     span part[4];
@@ -168,7 +182,8 @@ static bool is_signed(const pump *p, parts *m, int at)
     for (int i = 0; i < 4; i++) part[i] = span_of(&m->frame[at + 2 + i]);
     const span given = span_of(&m->frame[at + 1]);
     const size_t size = sign(p, part, hex);
-    return size == 0 || (given.size == size && sodium_memcmp(given.bytes, hex, size) == 0);
+    if (size == 0) return true; /* no key, and so no signatures */
+    return given.size == size && sodium_memcmp(given.bytes, hex, size) == 0 && !came_before(p, hex);
 }
 
 /* ---- What the program prints ----------------------------------------------------------------- */

@@ -56,6 +56,15 @@ local function numbers(value)
   return list
 end
 
+--- A curve.
+-- @tparam {number,...} x
+-- @tparam {number,...} y
+-- @tparam string title
+-- @treturn string
+function figures.chart(x, y, title)
+  return figures.svg(plot.chart { title = title, series = { { x = x, y = y } } })
+end
+
 --- The curve of values as `:plot y` and `:plot x, y` name them.
 -- @tparam table values as table.pack gives them
 -- @tparam string title
@@ -73,7 +82,7 @@ function figures.curve(values, title)
     end
   end
   if #x ~= #y then return nil, ("%d places and %d values"):format(#x, #y) end
-  return figures.svg(plot.chart { title = title, series = { { x = x, y = y } } })
+  return figures.chart(x, y, title)
 end
 
 return figures

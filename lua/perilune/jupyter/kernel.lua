@@ -99,8 +99,17 @@ end
 
 -- Cells --------------------------------------------------------------------------------------
 
--- `:plot` of what is Lua, as a picture; nil when it is not.
+-- `:plot` of Lua, or of a metric of a run, as a picture; nil when it is neither.
 local function plotted(self, text)
+  local folder, name = text:match("^(%S+)%s+([^%s,]+)$")
+  if folder then
+    local x, y = commands.metric(folder, name)
+    if not x and y then return { ok = false, error = y } end
+    if x then
+      self:picture(figures.chart(x, y, text))
+      return { ok = true, text = "" }
+    end
+  end
   local entry = self.talk:compile(text)
   if not entry or entry.kind ~= "code" then return nil end
   local outcome = self.talk:call(entry)

@@ -312,8 +312,12 @@ local function numbers_of(value)
   return list
 end
 
--- A metric of a run folder over its steps.
-local function metric(folder, name)
+--- A metric of a run's folder over its steps.
+-- @tparam string folder
+-- @tparam string name
+-- @treturn ?{number,...} steps; nil when there is none
+-- @treturn ?{number,...}|string values; why there is none; nil when the folder has no metrics
+function commands.metric(folder, name)
   local text = files.read(folder .. "/metrics.jsonl")
   if not text then return nil end
   local x, y, names = {}, {}, {}
@@ -364,7 +368,7 @@ command(
     if rest == "" then return nil, ":plot Y, :plot X, Y or :plot RUN METRIC: what?" end
     local folder, name = rest:match("^(%S+)%s+([^%s,]+)$")
     if folder then
-      local x, y = metric(folder, name)
+      local x, y = commands.metric(folder, name)
       if x then return curve(talk, x, y, name) end
       if y then return nil, y end
     end
