@@ -250,6 +250,47 @@ describe("the page", function()
     assert.are.equal(10, #run.order[1])
   end)
 
+  it("has one card for an alarm that rings on and on, and the command once", function()
+    local alarms = {
+      { step = 9, alarm = "no_end", text = "No end: 98 % of the answers." },
+      { step = 3, alarm = "kl_runaway", text = "KL runaway: far off." },
+      { step = 59, alarm = "no_end", text = "No end: 100 % of the answers." },
+    }
+    local html = page_of(folder {
+      ["metrics.jsonl"] = ppo_rows(10),
+      ["alarms.jsonl"] = alarms,
+      ["env.json"] = { command = { "perilune", "run", "<ppo>" } },
+    })
+    local cards = {}
+    for text in html:gmatch('<div class="card alarm">(.-)</div>') do
+      cards[#cards + 1] = text
+    end
+    assert.are.same({
+      "step 59 (2 times since step 9): No end: 100 % of the answers.",
+      "step 3: KL runaway: far off.",
+    }, cards)
+    assert.are.equal(3, #data_of(html).runs[1].alarms)
+    local _, times = html:gsub("perilune run &lt;ppo&gt;", "")
+    assert.are.equal(1, times)
+  end)
+
+  it("of stages is called as their run, and has no place for curves of a stage without", function()
+    local whole = folder { ["run.lock"] = "" }
+    for name, row in pairs { ppo = { step = 1, loss = 1 }, eval = false } do
+      folder({
+        ["run.lock"] = "",
+        ["metrics.jsonl"] = row and { row } or "",
+        ["status.json"] = { state = "done" },
+        ["config.json"] = { _recipe = name },
+      }, whole:match("[^/]+$") .. "/" .. name)
+    end
+    local html = page_of(whole)
+    assert.is_truthy(html:find("<h1>" .. whole:match("[^/]+$") .. "</h1>", 1, true))
+    assert.is_truthy(html:find("<h3>ppo</h3>", 1, true))
+    assert.is_nil(html:find("<h3>eval</h3>", 1, true))
+    assert.is_nil(html:find("No row has been written yet.", 1, true))
+  end)
+
   it("puts runs of one recipe into the same charts and says where they differ", function()
     local function one(name, kl)
       return folder({

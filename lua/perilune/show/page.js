@@ -168,8 +168,11 @@
 
   const zoomKey = (chart) => chart.kind === "order" ? chart.id : chart.group + view.axis;
 
+  const widthOf = (chart) => Math.max(240, chart.box.clientWidth);
+
   function draw(chart) {
-    const width = Math.max(240, chart.box.clientWidth), height = 250;
+    chart.stale = false;
+    const width = widthOf(chart), height = 250;
     const list = chart.series = seriesOf(chart);
     const marks = chart.marks = marksOf(chart);
     const named = list.length > 1;
@@ -415,6 +418,7 @@
     charts.push(chart);
     chart.box.append(chart.tip);
     draw(chart);
+    near.observe(chart.box);
   }
 
   let waiting = false;
@@ -423,8 +427,26 @@
     waiting = true;
     requestAnimationFrame(() => {
       waiting = false;
-      for (const chart of charts) if (chart.box.clientWidth > 0) draw(chart);
+      for (const chart of charts)
+        if (chart.near && chart.box.clientWidth > 0) draw(chart);
+        else chart.stale = true;
     });
+  }
+
+  // Charts far from the window are drawn when they come near it.
+  const near = new IntersectionObserver((list) => {
+    for (const one of list) {
+      const chart = charts.find((c) => c.box === one.target);
+      chart.near = one.isIntersecting;
+      if (chart.near && chart.stale && chart.box.clientWidth > 0) draw(chart);
+    }
+  }, { rootMargin: "400px" });
+  addEventListener("beforeprint", () => { for (const c of charts) if (c.box.clientWidth > 0) draw(c); });
+
+  // Several rows a second make one picture of them.
+  let due = null;
+  function drawSoon() {
+    due ??= setTimeout(() => { due = null; drawAll(); }, 500);
   }
 
   function controls() {
@@ -668,21 +690,33 @@
   function stateLine(state) {
     const run = data.runs[data.live.run];
     const text = [run ? run.name : "", state.state, state.total ? "step " + state.step + " of " + state.total
-      : "step " + state.step, state.left ? seconds(state.left) + " left" : ""];
+      : state.step ? "step " + state.step : "", state.left ? seconds(state.left) + " left" : ""];
     byId("pl-state").textContent = text.filter(Boolean).join(" · ");
     document.body.dataset.state = state.state;
+  }
+
+  // The last alarm of each kind, with how often it rang; the last changes.
+  function shownOf(field, run) {
+    if (field !== "alarms") return run[field].slice(-200);
+    const kinds = new Map();
+    for (const one of run.alarms) {
+      const name = one.text.split(":")[0], before = kinds.get(name);
+      kinds.set(name, { ...one, count: before ? before.count + 1 : 1, first: before ? before.first : one.step });
+    }
+    return kinds.values();
   }
 
   function lists() {
     for (const [id, field, line] of [
       ["pl-alarms", "alarms", (run, one) => h("div", { class: "card alarm" },
-        (data.runs.length > 1 ? run.name + ", " : "") + "step " + show(one.step) + ": " + one.text)],
+        (data.runs.length > 1 ? run.name + ", " : "") + "step " + show(one.step) +
+        (one.count > 1 ? " (" + one.count + " times since step " + show(one.first) + ")" : "") + ": " + one.text)],
       ["pl-changes", "changes", (run, one) => h("div", { class: "change" },
         (data.runs.length > 1 ? run.name + ", " : "") + "step " + show(one.step) + ": " + one.text)]]) {
       const box = byId(id);
       if (!box) continue;
       clear(box);
-      for (const run of data.runs) for (const one of run[field].slice(-200)) box.append(line(run, one));
+      for (const run of data.runs) for (const one of shownOf(field, run)) box.append(line(run, one));
     }
   }
 
@@ -712,7 +746,7 @@
       const run = data.runs[got.run];
       for (const row of got.rows) { addRow(run, row); run.step = row.step; }
       overview();
-      drawAll();
+      drawSoon();
     });
     on("samples", (got) => {
       const list = data.runs[got.run].samples;
@@ -753,5 +787,7 @@
   if (data.live) follow();
   document.documentElement.classList.add("ready");
   for (const more of document.querySelectorAll("details")) more.addEventListener("toggle", drawAll);
-  new ResizeObserver(drawAll).observe(document.querySelector("main"));
+  new ResizeObserver(() => {
+    if (charts.some((c) => c.box.clientWidth > 0 && widthOf(c) !== c.width)) drawAll();
+  }).observe(document.querySelector("main"));
 })();

@@ -13,6 +13,7 @@
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local json = require("perilune.base.json")
+local lfs = require("lfs")
 local plot = require("perilune.show.plot")
 local report = require("perilune.show.report")
 local series = require("perilune.show.series")
@@ -373,9 +374,26 @@ local function sentences(list, field, most)
   return texts
 end
 
+-- The last alarm of each kind of a run, as sentences: one that rings on and on is one card.
+local function alarm_sentences(run, who)
+  local kinds, texts = {}, {}
+  for _, mark in ipairs(run_page.marks("alarms", run.alarms)) do
+    local name = mark.text:match("^[^:]*")
+    local kind = kinds[name] or { count = 0, first = mark.step, place = #texts + 1 }
+    kinds[name], kind.count = kind, kind.count + 1
+    local times = kind.count > 1
+        and (" (%d times since step %s)"):format(kind.count, simple(kind.first))
+      or ""
+    texts[kind.place] = ("%sstep %s%s: %s"):format(who, simple(mark.step), times, mark.text)
+  end
+  return texts
+end
+
 local function alarms(page, list)
   page:raw('<div id="pl-alarms">')
-  page:alarms(sentences(list, "alarms", 200))
+  for _, run in ipairs(list) do
+    page:alarms(alarm_sentences(run, #list > 1 and run.name .. ", " or ""))
+  end
   page:raw("</div>")
 end
 
@@ -459,22 +477,29 @@ local function answers(page, list)
   page:raw("</div>")
 end
 
+-- Commands stand below the table, each once: they are long, and those of stages are the same.
 local function environment(page, list)
-  local rows = {}
+  local rows, commands, seen = {}, {}, {}
   for _, run in ipairs(list) do
     local env = run.environment
     local command = type(env.command) == "table" and table.concat(env.command, " ") or ""
+    if command ~= "" and not seen[command] then
+      seen[command] = true
+      commands[#commands + 1] = escape(format.cut(command, 2000))
+    end
     rows[#rows + 1] = {
       run.name,
       simple(env.started),
       simple(env.host),
       format.cut(simple(env.git), 24),
-      format.cut(command, 2000),
       run.dir,
     }
   end
   page:heading("Where from")
-  page:table { head = { "run", "begun", "host", "revision", "command", "folder" }, rows = rows }
+  page:table { head = { "run", "begun", "host", "revision", "folder" }, rows = rows }
+  for _, command in ipairs(commands) do
+    page:raw('<div class="card text command">', command, "</div>")
+  end
 end
 
 -- The page ----------------------------------------------------------------------------------------
@@ -491,7 +516,13 @@ local function curves(page, list)
   page:raw('<div class="said-only" id="pl-said" aria-live="polite"></div>')
   for number, group in ipairs(groups) do
     local all = charts_of(list, group, number)
-    if #groups > 1 then page:raw("<h3>", escape(group.recipe), "</h3>") end
+    local expected = #groups == 1
+    for _, i in ipairs(group.runs) do
+      expected = expected or list[i]:alive()
+    end
+    if #groups > 1 and (#all > 0 or expected) then
+      page:raw("<h3>", escape(group.recipe), "</h3>")
+    end
     local shown = 0
     for _, chart in ipairs(all) do
       shown = shown + (chart.important and 1 or 0)
@@ -513,9 +544,19 @@ local function curves(page, list)
       end
       if shown == 0 then break end
     end
-    if #all == 0 then page:text("No row has been written yet.") end
+    if #all == 0 and expected then page:text("No row has been written yet.") end
   end
   return charts
+end
+
+-- The name of the run whose stages all of these are; nil when there is none.
+local function whole_run(list)
+  local folder = list[1].dir:match("^(.*)/[^/]+$")
+  for _, run in ipairs(list) do
+    if run.dir:match("^(.*)/[^/]+$") ~= folder then return nil end
+  end
+  if not folder or not lfs.attributes(folder .. "/run.lock", "mode") then return nil end
+  return folder:match("[^/]+$")
 end
 
 local function nonce_of_page()
@@ -536,8 +577,7 @@ function run_page.html(list, options)
   local nonce = nonce_of_page()
   local title = options.title
   if not title then
-    title = #list == 1 and list[1].name or list[1].dir:match("([^/]+)/[^/]+$") or "runs"
-    if #list > 1 and #groups_of(list) < #list then title = ("%d runs"):format(#list) end
+    title = #list == 1 and list[1].name or whole_run(list) or ("%d runs"):format(#list)
   end
   local bad = 0
   for _, run in ipairs(list) do
