@@ -16,11 +16,8 @@
 #include "kernels/gemm_bf16_step.h"
 
 enum {
-    DEPTH = 128,     /* steps of k for which B is packed at a time */
-    CHUNK = 16,      /* panels packed at a time */
-    BLOCK = 16,      /* strips whose sums rest in the worker's space */
-    PIECE_STEPS = 8, /* steps of k in a piece */
-    FEW_STRIPS = 2,  /* of so few rows the sums go through all of the depth at once */
+    DEPTH = 16,      /* pieces of k for which B is packed at a time */
+    BLOCK = CHUNK,   /* strips whose sums rest in the worker's space */
     PACK_STRIPS = 6, /* to pack a panel costs as much as so many strips times it */
     SUMS = LINES * LINES,
 };
@@ -30,14 +27,9 @@ typedef struct {
     const uint8_t *a; /* packed */
     square_fn square;
     bool tiles; /* AMX is in use: its registers are set up by each thread */
-    int64_t steps, strips, panels;
+    int64_t steps, pieces, strips, panels;
     pl_stop stop;
 } job;
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 /* ---- Sums to and from C ---- */
 
@@ -45,17 +37,17 @@ typedef struct {
     float *c; /* of its first element */
     int64_t ldc, rows, cols;
     const float *bias; /* of its first column */
-} place;
+} square;
 
-static place place_of(const job *g, int64_t strip, int64_t panel)
+static square square_of(const job *g, int64_t strip, int64_t panel)
 {
     const bf16_product *p = g->p;
     const int64_t row = strip * LINES, col = panel * LINES;
-    return (place){p->c + row * p->ldc + col, p->ldc, least(LINES, p->m - row),
-                   least(LINES, p->n - col), p->bias ? p->bias + col : NULL};
+    return (square){p->c + row * p->ldc + col, p->ldc, least(LINES, p->m - row),
+                    least(LINES, p->n - col), p->bias ? p->bias + col : NULL};
 }
 
-static void sums_from(const place *at, float *sums)
+static void sums_from(const square *at, float *sums)
 {
     for (int64_t i = 0; i < at->rows; i++)
         for (int64_t h = 0; h < at->cols; h += SIDE) {
@@ -67,7 +59,7 @@ static void sums_from(const place *at, float *sums)
         }
 }
 
-static void sums_to(const place *at, const float *sums)
+static void sums_to(const square *at, const float *sums)
 {
     for (int64_t i = 0; i < at->rows; i++)
         for (int64_t h = 0; h < at->cols; h += SIDE) {
@@ -83,46 +75,63 @@ static void sums_to(const place *at, const float *sums)
 
 /* ---- One worker ---- */
 
-/* Strips [strip, strip_end) times panels [panel, panel_end), for `depth` steps from `step` on. */
-typedef struct {
-    int64_t strip, strip_end, panel, panel_end, step, depth;
-    const uint8_t *b; /* the first panel's first step */
-    int64_t panel_bytes;
-} block;
-
-static void run_square(const job *g, const block *w, int64_t s, int64_t p, int64_t from, int64_t to,
-                       float *sums)
+/* Bytes of a worker's space for sums. */
+static int64_t sums_space(int64_t strips, int64_t panels)
 {
-    const place at = place_of(g, s, p);
-    const bool first = from == 0, last = to == w->depth;
-    square_args args = {.steps = to - from,
-                        .a = g->a + (s * g->steps + w->step + from) * STEP_BYTES,
-                        .b = w->b + (p - w->panel) * w->panel_bytes + from * STEP_BYTES,
+    return least(strips, CHUNK) * least(panels, CHUNK) * SUMS * (int64_t)sizeof(float);
+}
+
+/* Panels [panel, panel_end) and pieces [piece, piece_end) of one chunk; `b` has them, the panels
+** from `first` on. */
+typedef struct {
+    int64_t panel, panel_end, piece, piece_end, first;
+    place b;
+} slab;
+
+/* The chunk of a whole packed operand of `lines` strips or panels in which `line` is. */
+static place chunk_of(const void *packed, int64_t steps, int64_t lines, int64_t line)
+{
+    const int64_t first = line / CHUNK * CHUNK;
+    return (place){(uint8_t *)packed + first * steps * STEP_BYTES, steps, 0,
+                   least(CHUNK, lines - first)};
+}
+
+static void run_square(const job *g, const slab *w, int64_t s, int64_t p, int64_t i, float *sums,
+                       const float *next)
+{
+    const square at = square_of(g, s, p);
+    const place a = chunk_of(g->a, g->steps, g->strips, s);
+    const bool first = i == w->piece, last = i + 1 >= w->piece_end;
+    const int64_t steps = piece_start(g->steps, i + 1) - piece_start(g->steps, i);
+    square_args args = {.steps = steps,
+                        .a = piece_at(&a, i, s % CHUNK),
+                        .b = piece_at(&w->b, i, p - w->first),
                         .sums = sums,
-                        .acc = !first || w->step > 0 || g->p->acc,
+                        .next = next,
+                        .fetch_a = piece_at(&a, i + 1, s % CHUNK) + (p - w->first) * steps * FETCH,
+                        .fetch_b = piece_at(&w->b, i + 1, p - w->first) + s % CHUNK * steps * FETCH,
+                        .acc = i > 0 || g->p->acc,
                         .upper = at.rows <= SIDE,
                         .left = at.cols <= SIDE};
     if (first && args.acc) sums_from(&at, sums);
     g->square(&args);
     if (last) {
-        place end = at;
-        if (w->step + w->depth < g->steps) end.bias = NULL;
+        square end = at;
+        if (w->piece_end < g->pieces) end.bias = NULL;
         sums_to(&end, sums);
     }
 }
 
-static void run_block(const job *g, const block *w, float *sums)
+/* Strips of one chunk. Where there is but one piece the sums need no place each. */
+static void run_slab(const job *g, const slab *w, int64_t strip, int64_t strip_end, float *sums)
 {
-    const int64_t width = w->panel_end - w->panel;
-    const int64_t pieces = w->strip_end - w->strip <= FEW_STRIPS || w->depth == 0
-                               ? 1
-                               : ceil_div(w->depth, PIECE_STEPS);
-    for (int64_t i = 0; i < pieces; i++)
-        for (int64_t s = w->strip; s < w->strip_end && !pl__stopped(g->stop); s++)
-            for (int64_t p = w->panel; p < w->panel_end; p++)
-                run_square(g, w, s, p, w->depth * i / pieces, w->depth * (i + 1) / pieces,
-                           pieces == 1 ? sums
-                                       : sums + ((s - w->strip) * width + p - w->panel) * SUMS);
+    const int64_t width = w->panel_end - w->panel, size = w->piece_end - w->piece > 1 ? SUMS : 0;
+    for (int64_t i = w->piece; i < w->piece_end || i == w->piece; i++)
+        for (int64_t s = strip; s < strip_end && !pl__stopped(g->stop); s++)
+            for (int64_t p = w->panel; p < w->panel_end; p++) {
+                float *own = sums + ((s - strip) * width + p - w->panel) * size;
+                run_square(g, w, s, p, i, own, own + size);
+            }
 }
 
 static operand operand_b(const bf16_matrix *b, int64_t n, int64_t k)
@@ -130,34 +139,48 @@ static operand operand_b(const bf16_matrix *b, int64_t n, int64_t k)
     return (operand){b->dtype, !b->turned, b->at, b->ld, n, k};
 }
 
-static void run_rectangle(const job *g, const block *r, uint8_t *space)
+/* A rectangle of C. */
+typedef struct {
+    int64_t strip, strip_end, panel, panel_end;
+} rectangle;
+
+static void pack_slab(const operand *b, const slab *w)
+{
+    if (b->turned)
+        for (int64_t i = w->piece; i < w->piece_end; i++)
+            pack_across_lines(b, true, w->first, w->first + w->b.width, i, &w->b);
+    else
+        for (int64_t j = 0; j < w->b.width; j++)
+            pack_along_lines(b, true, w->first + j, w->piece, w->piece_end, &w->b, j);
+}
+
+static void run_rectangle(const job *g, const rectangle *r, uint8_t *space)
 {
     const bf16_product *p = g->p;
     const operand b = operand_b(&p->b, p->n, p->k);
     float *sums = (float *)space;
-    uint8_t *packed =
-        space + least(g->strips, BLOCK) * least(g->panels, CHUNK) * SUMS * sizeof(float);
-    for (int64_t step = 0; step == 0 || step < g->steps; step += DEPTH) /* once when k is 0 */
-        for (int64_t panel = r->panel; panel < r->panel_end; panel += CHUNK) {
-            block w = {.step = step,
-                       .depth = least(DEPTH, g->steps - step),
-                       .panel = panel,
-                       .panel_end = least(panel + CHUNK, r->panel_end)};
+    uint8_t *own = space + sums_space(g->strips, g->panels);
+    slab w = {.panel = r->panel};
+    for (w.piece = 0; w.piece == 0 || w.piece < g->pieces; w.piece = w.piece_end) {
+        w.piece_end = least(w.piece + DEPTH, g->pieces);
+        for (w.panel = r->panel; w.panel < r->panel_end; w.panel = w.panel_end) {
             if (p->packed) {
-                w.panel_bytes = g->steps * STEP_BYTES;
-                w.b = (const uint8_t *)p->packed + panel * w.panel_bytes + step * STEP_BYTES;
+                w.first = w.panel / CHUNK * CHUNK;
+                w.panel_end = least(r->panel_end, w.first + CHUNK);
+                w.b = chunk_of(p->packed, g->steps, g->panels, w.first);
             } else {
-                w.panel_bytes = w.depth * STEP_BYTES;
-                w.b = packed;
-                pack_groups(&b, true, panel, w.panel_end, step, step + w.depth, packed,
-                            w.panel_bytes);
+                w.first = w.panel;
+                w.panel_end = least(r->panel_end, w.first + CHUNK);
+                w.b = (place){own, g->steps, w.piece, w.panel_end - w.first};
+                pack_slab(&b, &w);
             }
-            for (w.strip = r->strip; w.strip < r->strip_end && !pl__stopped(g->stop);
-                 w.strip = w.strip_end) {
-                w.strip_end = least(w.strip + BLOCK, r->strip_end);
-                run_block(g, &w, sums);
+            for (int64_t s = r->strip, end; s < r->strip_end && !pl__stopped(g->stop); s = end) {
+                end = least(r->strip_end, (s / CHUNK + 1) * CHUNK);
+                run_slab(g, &w, s, end, sums);
             }
         }
+        if (g->pieces == 0) break;
+    }
 }
 
 /* ---- All workers ---- */
@@ -170,9 +193,8 @@ static int64_t cost(int64_t m, int64_t n, int64_t k)
 
 static int64_t space_of(bool packed, int64_t strips, int64_t panels, int64_t steps)
 {
-    const int64_t chunk = least(panels, CHUNK);
-    return least(strips, BLOCK) * chunk * SUMS * (int64_t)sizeof(float) +
-           (packed ? 0 : chunk * least(steps, DEPTH) * STEP_BYTES);
+    const int64_t b = least(panels, CHUNK) * least(steps, DEPTH * PIECE_STEPS) * STEP_BYTES;
+    return sums_space(strips, panels) + (packed ? 0 : b);
 }
 
 /* How many parts the strips are cut into when `workers` share them and the panels: that with the
@@ -190,17 +212,21 @@ static int64_t row_parts(const job *g, int64_t workers)
 }
 
 /* Everything of an operand, shared among threads. */
-static void pack_all(const operand *o, bool as_pairs, int64_t groups, int64_t steps, uint8_t *out)
+static void pack_all(const operand *o, bool as_pairs, void *out)
 {
-    enum { TOGETHER = 8 }; /* groups whose rows are read side by side when turned */
-    const int64_t stride = steps * STEP_BYTES, parts = ceil_div(groups, TOGETHER);
+    const int64_t groups = ceil_div(o->lines, LINES), steps = ceil_div(o->k, STEP);
+    const int64_t pieces = pieces_of(steps);
+    const int64_t parts = o->turned ? ceil_div(groups, CHUNK) * pieces : groups;
     PL_PARALLEL_FOR(o->lines * o->k / 4)
-    for (int64_t i = 0; i < parts; i++)
-        pack_groups(o, as_pairs, i * TOGETHER, least(groups, (i + 1) * TOGETHER), 0, steps,
-                    out + i * TOGETHER * stride, stride);
+    for (int64_t part = 0; part < parts; part++) {
+        const int64_t group = o->turned ? part / pieces * CHUNK : part;
+        const place to = chunk_of(out, steps, groups, group);
+        if (o->turned) pack_across_lines(o, as_pairs, group, group + to.width, part % pieces, &to);
+        else pack_along_lines(o, as_pairs, group, 0, pieces, &to, group % CHUNK);
+    }
 }
 
-static square_fn square_of(pl_bf16_rule rule)
+static square_fn way_of(pl_bf16_rule rule)
 {
     const bool tiles = rule.kind == PL_BF16_TILES;
 #if defined(__AVX512F__)
@@ -209,7 +235,7 @@ static square_fn square_of(pl_bf16_rule rule)
     return tiles ? square_model_tiles : square_model_pairs;
 }
 
-static void run_worker(const job *g, const block *r, uint8_t *space)
+static void run_worker(const job *g, const rectangle *r, uint8_t *space)
 {
 #if defined(__AVX512F__)
     if (g->tiles) tiles_open();
@@ -232,16 +258,17 @@ void K(bf16_blocks)(pl_bf16_rule rule, const bf16_product *p, void *work)
 {
     job g = {.p = p,
              .a = work,
-             .square = square_of(rule),
+             .square = way_of(rule),
              .tiles = rule.kind == PL_BF16_TILES && rule.native,
              .steps = ceil_div(p->k, STEP),
+             .pieces = pieces_of(ceil_div(p->k, STEP)),
              .strips = ceil_div(p->m, LINES),
              .panels = ceil_div(p->n, LINES),
              .stop = pl__stop_get()};
     if (p->m <= 0 || p->n <= 0) return;
     const operand a = {p->a.dtype, p->a.turned, p->a.at, p->a.ld, p->m, p->k};
     uint8_t *packed = work, *space = packed + g.strips * g.steps * STEP_BYTES;
-    pack_all(&a, false, g.strips, g.steps, packed);
+    pack_all(&a, false, packed);
 
     const int64_t size = space_of(p->packed != NULL, g.strips, g.panels, g.steps);
     const int64_t threads = pl__threads_for(cost(p->m, p->n, p->k));
@@ -249,10 +276,10 @@ void K(bf16_blocks)(pl_bf16_rule rule, const bf16_product *p, void *work)
     PL_PARALLEL_FOR(cost(p->m, p->n, p->k))
     for (int64_t w = 0; w < rows * columns; w++) {
         const int64_t i = w / columns, j = w % columns;
-        const block r = {.strip = g.strips * i / rows,
-                         .strip_end = g.strips * (i + 1) / rows,
-                         .panel = g.panels * j / columns,
-                         .panel_end = g.panels * (j + 1) / columns};
+        const rectangle r = {.strip = g.strips * i / rows,
+                             .strip_end = g.strips * (i + 1) / rows,
+                             .panel = g.panels * j / columns,
+                             .panel_end = g.panels * (j + 1) / columns};
         run_worker(&g, &r, space + w * size);
     }
 }
@@ -265,7 +292,7 @@ int64_t K(bf16_pack_size)(int64_t n, int64_t k)
 void K(bf16_pack)(int64_t n, int64_t k, const bf16_matrix *b, void *packed)
 {
     const operand o = operand_b(b, n, k);
-    pack_all(&o, true, ceil_div(n, LINES), ceil_div(k, STEP), packed);
+    pack_all(&o, true, packed);
 }
 
 #endif

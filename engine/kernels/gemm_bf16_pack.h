@@ -3,11 +3,16 @@
 **
 ** An operand is a set of lines (rows of A, columns of B), each k elements long. Packed, 32 lines go
 ** together as a strip of A or a panel of B, and 32 elements of each are a step of 2,048 bytes, two
-** tiles of 16 lines. Steps of a strip or panel follow each other. In a tile of A lines stand one
-** after the other, 64 bytes each. In a tile of B pairs do: pair i of all lines is 64 bytes, line j
-** at 4 j. Lines that are not there and elements beyond k are zeros.
+** tiles of 16 lines. In a tile of A lines stand one after the other, 64 bytes each. In a tile of B
+** pairs do: pair i of all lines is 64 bytes, line j at 4 j; in words of four bytes that is the
+** transpose. Lines that are not there and elements beyond k are zeros.
 **
-** Only gemm_bf16_blocks.c includes this file.
+** A few steps are a piece. Up to 16 strips or panels are a chunk, which holds their first pieces,
+** one after the other, then their second ones: what is multiplied at one time lies together, and
+** never a power of two apart, which the sets of a cache would not bear.
+**
+** The source is read along its rows, whichever way they run; where that is not the way wanted, each
+** tile is transposed in place. Only gemm_bf16_blocks.c includes this file.
 */
 #ifndef PL_GEMM_BF16_PACK_H
 #define PL_GEMM_BF16_PACK_H
@@ -19,8 +24,11 @@ enum {
     SIDE = 16,        /* lines in a tile */
     LINES = 2 * SIDE, /* in a strip or panel */
     STEP = PIECE,     /* elements of a line in a step */
-    TILE_BYTES = SIDE * STEP * 2,
+    ROW_BYTES = 64,   /* of a tile */
+    TILE_BYTES = SIDE * ROW_BYTES,
     STEP_BYTES = 2 * TILE_BYTES,
+    PIECE_STEPS = 8,
+    CHUNK = 16, /* strips or panels */
 };
 
 /* Element k of line i is at [i * ld + k], or at [k * ld + i] when `turned`; counted in elements,
@@ -37,23 +45,38 @@ static inline int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static inline const uint8_t *row_of(const operand *o, int64_t row)
+static inline int64_t ceil_div(int64_t a, int64_t b)
 {
-    return (const uint8_t *)o->at + (size_t)row * pl__dtype_bytes(o->dtype, o->ld);
+    return (a + b - 1) / b;
 }
 
-/* The `count` elements of row `row` of the array from `from` on, a multiple of 32. */
-static inline void row_floats(const operand *o, int64_t row, int64_t from, int64_t count,
-                              float values[STEP])
+/* Steps of k are cut into pieces of nearly equal size, at most PIECE_STEPS. */
+static inline int64_t pieces_of(int64_t steps)
 {
-    if (o->dtype == PL_F32)
-        memcpy(values, (const float *)row_of(o, row) + from, (size_t)count * sizeof(float));
-    else row_values(o->dtype, row_of(o, row), from, count, values);
+    return ceil_div(steps, PIECE_STEPS);
 }
+
+static inline int64_t piece_start(int64_t steps, int64_t i)
+{
+    return steps > 0 ? steps * i / pieces_of(steps) : 0;
+}
+
+/* Where packed pieces from `first` on of `width` lines of one chunk stand. */
+typedef struct {
+    uint8_t *at;
+    int64_t steps, first, width;
+} place;
+
+static inline uint8_t *piece_at(const place *p, int64_t i, int64_t line)
+{
+    const int64_t from = piece_start(p->steps, i), to = piece_start(p->steps, i + 1);
+    return p->at +
+           ((from - piece_start(p->steps, p->first)) * p->width + line * (to - from)) * STEP_BYTES;
+}
+
+/* ---- Rows of tiles ---- */
 
 #if defined(__AVX512F__) && !defined(PL_F64_BUILD)
-typedef __m512i tile_rows[SIDE];
-
 static inline __mmask16 first16(int64_t n)
 {
     return (__mmask16)((1u << (n < 0 ? 0 : n < 16 ? n : 16)) - 1);
@@ -69,25 +92,41 @@ static inline __m512i rounded(__m512 x)
                                 _mm512_set1_epi32(0x400000));
 }
 
-/* 32 elements of one line from its floats. */
-static inline __m512i line_of_floats(__m512 low, __m512 high)
+/* Up to 32 elements of a line. */
+static inline void put_line(bool narrow, const void *x, int64_t count, uint8_t *to)
 {
     const __m512i upper =
         _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
                          25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    return _mm512_permutex2var_epi16(rounded(low), upper, rounded(high));
+    const __mmask16 low = first16(count), high = first16(count - 16);
+    __m512i row;
+    if (narrow) row = _mm512_maskz_loadu_epi16((__mmask32)high << 16 | low, x);
+    else
+        row =
+            _mm512_permutex2var_epi16(rounded(_mm512_maskz_loadu_ps(low, x)), upper,
+                                      rounded(_mm512_maskz_loadu_ps(high, (const float *)x + 16)));
+    _mm512_storeu_si512(to, row);
 }
 
-/* Pairs of 16 lines: the first of each from x, the second from y. */
-static inline __m512i pairs_of_floats(__m512 x, __m512 y)
+/* Pairs of up to 16 lines: the first of each from x, the second from y or, without it, zeros. */
+static inline void put_pairs(bool narrow, const void *x, const void *y, int64_t count, uint8_t *to)
 {
-    return _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(rounded(x), 16), rounded(y));
+    const __mmask16 mask = first16(count), mask_y = y ? mask : 0;
+    __m512i low, high;
+    if (narrow) {
+        low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x));
+        high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask_y, y)), 16);
+    } else {
+        low = _mm512_srli_epi32(rounded(_mm512_maskz_loadu_ps(mask, x)), 16);
+        high = rounded(_mm512_maskz_loadu_ps(mask_y, y));
+    }
+    _mm512_storeu_si512(to, _mm512_mask_blend_epi16(0xaaaaaaaa, low, high));
 }
 
-/* Words of four bytes: row i to column i. */
-static inline void turn(tile_rows r)
+static inline void turn_tile(uint8_t *tile)
 {
-    __m512i t[SIDE];
+    __m512i r[SIDE], t[SIDE];
+    for (int i = 0; i < SIDE; i++) r[i] = _mm512_loadu_si512(tile + i * ROW_BYTES);
     for (int i = 0; i < SIDE; i += 2) {
         t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
         t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
@@ -104,104 +143,115 @@ static inline void turn(tile_rows r)
             t[j + 4] = _mm512_shuffle_i32x4(r[j], r[j + 4], 0xdd);
         }
     for (int j = 0; j < 8; j++) {
-        r[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
-        r[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd);
-    }
-}
-
-/* Elements [k, k + count) of lines [line, line + SIDE), a line in a register. */
-static inline void load_lines(const operand *o, int64_t line, int64_t k, int64_t count, tile_rows r)
-{
-    const __mmask16 low = first16(count), high = first16(count - 16);
-    for (int i = 0; i < SIDE; i++) {
-        float values[STEP];
-        const float *x = values;
-        r[i] = _mm512_setzero_si512();
-        if (line + i >= o->lines) continue;
-        if (o->dtype == PL_F32) x = (const float *)row_of(o, line + i) + k;
-        else if (o->dtype == PL_BF16) {
-            r[i] =
-                _mm512_maskz_loadu_epi16((__mmask32)high << 16 | low, row_of(o, line + i) + 2 * k);
-            continue;
-        } else row_floats(o, line + i, k, count, values);
-        r[i] = line_of_floats(_mm512_maskz_loadu_ps(low, x), _mm512_maskz_loadu_ps(high, x + 16));
-    }
-}
-
-/* The same of both tiles of a turned operand, a pair in a register. */
-static inline void load_pairs(const operand *o, int64_t line, int64_t k, int64_t count,
-                              tile_rows two[2])
-{
-    const __mmask16 low = first16(o->lines - line), high = first16(o->lines - line - SIDE);
-    for (int i = 0; i < SIDE; i++) {
-        __m512 x[2][2] = {{_mm512_setzero_ps(), _mm512_setzero_ps()},
-                          {_mm512_setzero_ps(), _mm512_setzero_ps()}};
-        for (int e = 0; e < 2; e++) {
-            float values[STEP];
-            const float *at = values;
-            const int64_t row = k + 2 * i + e;
-            if (2 * i + e >= count) continue;
-            if (o->dtype == PL_F32) at = (const float *)row_of(o, row) + line;
-            else row_floats(o, row, line, least(LINES, o->lines - line), values);
-            x[e][0] = _mm512_maskz_loadu_ps(low, at);
-            x[e][1] = _mm512_maskz_loadu_ps(high, at + SIDE);
-        }
-        two[0][i] = pairs_of_floats(x[0][0], x[1][0]);
-        two[1][i] = pairs_of_floats(x[0][1], x[1][1]);
-    }
-}
-
-static inline void pack_step(const operand *o, bool as_pairs, int64_t line, int64_t k, uint8_t *to)
-{
-    const int64_t count = least(STEP, o->k - k);
-    tile_rows two[2];
-    if (o->turned) load_pairs(o, line, k, count, two);
-    for (int t = 0; t < 2; t++) {
-        if (!o->turned) load_lines(o, line + t * SIDE, k, count, two[t]);
-        if (o->turned != as_pairs) turn(two[t]);
-        for (int i = 0; i < SIDE; i++) _mm512_storeu_si512(to + t * TILE_BYTES + i * 64, two[t][i]);
+        _mm512_storeu_si512(tile + j * ROW_BYTES, _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88));
+        _mm512_storeu_si512(tile + (j + 8) * ROW_BYTES, _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd));
     }
 }
 #else
-/* Where element k of a line stands in a step. */
-static inline uint16_t *place_in_step(uint8_t *step, bool as_pairs, int64_t line, int64_t k)
+static inline uint16_t element(bool narrow, const void *x, int64_t i)
 {
-    uint16_t *tile = (uint16_t *)(step + line / SIDE * TILE_BYTES);
-    const int64_t j = line % SIDE;
-    return as_pairs ? tile + k / 2 * (2 * SIDE) + 2 * j + k % 2 : tile + j * STEP + k;
+    return narrow ? ((const uint16_t *)x)[i] : bf16_of(((const float *)x)[i]);
 }
 
-static inline void pack_step(const operand *o, bool as_pairs, int64_t line, int64_t k, uint8_t *to)
+static inline void put_line(bool narrow, const void *x, int64_t count, uint8_t *to)
 {
-    const int64_t lines = least(LINES, o->lines - line), count = least(STEP, o->k - k);
-    float values[STEP];
-    memset(to, 0, STEP_BYTES);
-    for (int64_t i = 0; i < lines && !o->turned; i++) {
-        row_floats(o, line + i, k, count, values);
-        for (int64_t e = 0; e < count; e++) *place_in_step(to, as_pairs, i, e) = bf16_of(values[e]);
+    uint16_t row[STEP] = {0};
+    for (int64_t i = 0; i < count && i < STEP; i++) row[i] = element(narrow, x, i);
+    memcpy(to, row, sizeof row);
+}
+
+static inline void put_pairs(bool narrow, const void *x, const void *y, int64_t count, uint8_t *to)
+{
+    uint16_t row[2 * SIDE] = {0};
+    for (int64_t i = 0; i < count && i < SIDE; i++) {
+        row[2 * i] = element(narrow, x, i);
+        if (y) row[2 * i + 1] = element(narrow, y, i);
     }
-    for (int64_t e = 0; e < count && o->turned; e++) {
-        row_floats(o, k + e, line, lines, values);
-        for (int64_t i = 0; i < lines; i++) *place_in_step(to, as_pairs, i, e) = bf16_of(values[i]);
-    }
+    memcpy(to, row, sizeof row);
+}
+
+static inline void turn_tile(uint8_t *tile)
+{
+    uint32_t r[SIDE][SIDE], t[SIDE][SIDE];
+    memcpy(r, tile, sizeof r);
+    for (int i = 0; i < SIDE; i++)
+        for (int j = 0; j < SIDE; j++) t[j][i] = r[i][j];
+    memcpy(tile, t, sizeof t);
 }
 #endif
 
-/* Steps [from, to) of groups [first, last) of 32 lines; those of group g begin at
-** out + (g - first) * stride. */
-static void pack_groups(const operand *o, bool as_pairs, int64_t first, int64_t last, int64_t from,
-                        int64_t to, uint8_t *out, int64_t stride)
+static inline void turn_step(uint8_t *step)
 {
-    if (o->turned)
-        for (int64_t s = from; s < to; s++)
-            for (int64_t g = first; g < last; g++)
-                pack_step(o, as_pairs, g * LINES, s * STEP,
-                          out + (g - first) * stride + (s - from) * STEP_BYTES);
-    else
-        for (int64_t g = first; g < last; g++)
-            for (int64_t s = from; s < to; s++)
-                pack_step(o, as_pairs, g * LINES, s * STEP,
-                          out + (g - first) * stride + (s - from) * STEP_BYTES);
+    turn_tile(step);
+    turn_tile(step + TILE_BYTES);
+}
+
+/* ---- Operands ---- */
+
+/* The `count` elements of row `row` of the array from `from` on, a multiple of 32: where they stand
+** if they are float32 or bfloat16, else as float32 in `values`. */
+static inline const void *elements(const operand *o, int64_t row, int64_t from, int64_t count,
+                                   float *values)
+{
+    const uint8_t *at = (const uint8_t *)o->at + (size_t)row * pl__dtype_bytes(o->dtype, o->ld);
+    if (o->dtype == PL_F32) return (const float *)at + from;
+    if (o->dtype == PL_BF16) return (const uint16_t *)at + from;
+    row_values(o->dtype, at, from, count, values);
+    return values;
+}
+
+/* Pieces [begin, last) of lines [LINES * group, + LINES), the `index`-th ones of `to`. */
+static void pack_along_lines(const operand *o, bool as_pairs, int64_t group, int64_t begin,
+                             int64_t last, const place *to, int64_t index)
+{
+    const bool narrow = o->dtype == PL_BF16;
+    float values[PIECE_STEPS * STEP];
+    for (int64_t j = 0; j < LINES; j++)
+        for (int64_t i = begin; i < last; i++) {
+            const int64_t from = piece_start(to->steps, i), end = piece_start(to->steps, i + 1);
+            const int64_t count = least(o->k, end * STEP) - from * STEP;
+            uint8_t *out = piece_at(to, i, index) + j * ROW_BYTES; /* tile 1 follows tile 0 */
+            const bool there = group * LINES + j < o->lines;
+            const uint8_t *x =
+                there ? elements(o, group * LINES + j, from * STEP, count, values) : NULL;
+            for (int64_t e = 0; e < end - from; e++) {
+                if (there)
+                    put_line(narrow, x + e * STEP * (narrow ? 2 : 4), count - e * STEP,
+                             out + e * STEP_BYTES);
+                else memset(out + e * STEP_BYTES, 0, ROW_BYTES);
+            }
+        }
+    for (int64_t i = begin; i < last && as_pairs; i++) {
+        uint8_t *step = piece_at(to, i, index);
+        for (; step < piece_at(to, i, index + 1); step += STEP_BYTES) turn_step(step);
+    }
+}
+
+/* Of a turned operand piece `i` of groups [group, group_end), the first ones of `to`. */
+static void pack_across_lines(const operand *o, bool as_pairs, int64_t group, int64_t group_end,
+                              int64_t i, const place *to)
+{
+    const bool narrow = o->dtype == PL_BF16;
+    const int64_t size = narrow ? 2 : 4, first = group * LINES;
+    const int64_t lines = least(o->lines, group_end * LINES) - first;
+    const int64_t from = piece_start(to->steps, i), end = piece_start(to->steps, i + 1);
+    float values[2][CHUNK * LINES];
+    for (int64_t s = from; s < end; s++) {
+        for (int64_t pair = 0; pair < STEP / 2; pair++) {
+            const int64_t k = s * STEP + 2 * pair;
+            const uint8_t *x = NULL, *y = NULL;
+            if (k < o->k) x = elements(o, k, first, lines, values[0]);
+            if (k + 1 < o->k) y = elements(o, k + 1, first, lines, values[1]);
+            for (int64_t j = 0; j < (group_end - group) * LINES; j += SIDE) {
+                uint8_t *out = piece_at(to, i, j / LINES) + (s - from) * STEP_BYTES +
+                               j % LINES / SIDE * TILE_BYTES + pair * ROW_BYTES;
+                if (x) put_pairs(narrow, x + j * size, y ? y + j * size : NULL, lines - j, out);
+                else memset(out, 0, ROW_BYTES);
+            }
+        }
+        for (int64_t j = group; j < group_end && !as_pairs; j++)
+            turn_step(piece_at(to, i, j - group) + (s - from) * STEP_BYTES);
+    }
 }
 
 #endif

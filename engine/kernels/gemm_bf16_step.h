@@ -11,10 +11,15 @@
 #include "kernels/bf16_model.h"
 #include "kernels/gemm_bf16_pack.h"
 
+enum { FETCH = 2 * 64, LINE = 16 /* floats in a line of the cache */ };
+
 typedef struct {
     int64_t steps;
     const uint8_t *a, *b;
     float *sums;
+    /* What will be wanted soon: sums by the next call, FETCH bytes for each step by later ones. */
+    const float *next;
+    const uint8_t *fetch_a, *fetch_b;
     bool acc;         /* go on from `sums` rather than from zeros */
     bool upper, left; /* the upper, the left squares alone count */
 } square_args;
@@ -127,6 +132,8 @@ static inline __attribute__((always_inline)) WITH_TILES void
 tiles_run(const square_args *g, const bool upper, const bool left)
 {
     const uint8_t *a = g->a, *b = g->b;
+    const float *next = g->next;
+    const uint8_t *fetch_a = g->fetch_a, *fetch_b = g->fetch_b;
     float *sums = g->sums;
     __asm__ volatile("" ::: "memory"); /* gcc's tile loads do not say that they read memory */
     if (g->acc) {
@@ -145,6 +152,16 @@ tiles_run(const square_args *g, const bool upper, const bool left)
         _tile_loadd(6, b, 64);
         if (!left) _tile_loadd(7, b + TILE_BYTES, 64);
         _tile_dpbf16ps(0, 4, 6);
+        UNROLL
+        for (int i = 0; i < SQUARE * 4 / PIECE_STEPS; i += LINE) __builtin_prefetch(next + i);
+        next += SQUARE * 4 / PIECE_STEPS;
+        UNROLL
+        for (int i = 0; i < FETCH; i += 64) {
+            __builtin_prefetch(fetch_a + i, 0, 2);
+            __builtin_prefetch(fetch_b + i, 0, 2);
+        }
+        fetch_a += FETCH;
+        fetch_b += FETCH;
         if (!upper) _tile_loadd(5, a + TILE_BYTES, 64);
         if (!left) _tile_dpbf16ps(1, 4, 7);
         if (!upper) _tile_dpbf16ps(2, 5, 6);
