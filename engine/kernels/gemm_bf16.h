@@ -25,7 +25,8 @@
 
 #ifndef PL_F64_BUILD
 
-/* Bytes of work for K(gemm_bf16) of these sizes, enough for smaller ones as well. */
+/* Bytes of work for K(gemm_bf16) and K(gemm_bf16_any) of these sizes, enough for smaller ones as
+** well. */
 int64_t K(gemm_bf16_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k);
 
 /* Shared among threads. B is float32 with leading dimension ldb, or of a kept dtype
@@ -33,6 +34,33 @@ int64_t K(gemm_bf16_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k);
 void K(gemm_bf16)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                   pl_dtype b_dtype, const void *b, int64_t ldb, const float *bias, bool acc,
                   float *c, int64_t ldc, void *work);
+
+/* ---- B packed once for many products: weights between two updates ----
+** For the rule of now; about 2 n k bytes, aligned to 64. Arguments as above. */
+int64_t K(gemm_bf16_pack_size)(int64_t n, int64_t k);
+void K(gemm_bf16_pack)(bool tb, int64_t n, int64_t k, pl_dtype b_dtype, const void *b, int64_t ldb,
+                       void *packed);
+
+/* C = A B; A is m x k, not transposed. */
+int64_t K(gemm_bf16_packed_work)(int64_t m, int64_t n, int64_t k);
+void K(gemm_bf16_packed)(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                         const void *packed, const float *bias, bool acc, float *c, int64_t ldc,
+                         void *work);
+
+/* ---- Operands that are bfloat16 already ----
+** One rounding of x serves several products with it, and saved for the backward pass it takes half
+** the memory and half the reading: to[i * ld_to + j] = r(x[i * ld_x + j]). */
+void K(bf16_rows)(int64_t rows, int64_t cols, const float *x, int64_t ld_x, uint16_t *to,
+                  int64_t ld_to);
+
+/* As K(gemm_bf16), with A of float32 or of bfloat16 (PL_BF16); either operand of bfloat16 has its
+** leading dimension too. The bits are those of the float32 operands it was rounded from. */
+void K(gemm_bf16_any)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, pl_dtype a_dtype,
+                      const void *a, int64_t lda, pl_dtype b_dtype, const void *b, int64_t ldb,
+                      const float *bias, bool acc, float *c, int64_t ldc, void *work);
+void K(gemm_bf16_packed_any)(int64_t m, int64_t n, int64_t k, pl_dtype a_dtype, const void *a,
+                             int64_t lda, const void *packed, const float *bias, bool acc, float *c,
+                             int64_t ldc, void *work);
 
 #endif
 #endif

@@ -32,15 +32,40 @@ typedef struct {
     int64_t (*work)(bool, bool, int64_t, int64_t, int64_t);
     void (*gemm)(bool, bool, int64_t, int64_t, int64_t, const float *, int64_t, pl_dtype,
                  const void *, int64_t, const float *, bool, float *, int64_t, void *);
+    void (*any)(bool, bool, int64_t, int64_t, int64_t, pl_dtype, const void *, int64_t, pl_dtype,
+                const void *, int64_t, const float *, bool, float *, int64_t, void *);
+    int64_t (*pack_size)(int64_t, int64_t);
+    void (*pack)(bool, int64_t, int64_t, pl_dtype, const void *, int64_t, void *);
+    int64_t (*packed_work)(int64_t, int64_t, int64_t);
+    void (*packed)(int64_t, int64_t, int64_t, const float *, int64_t, const void *, const float *,
+                   bool, float *, int64_t, void *);
+    void (*packed_any)(int64_t, int64_t, int64_t, pl_dtype, const void *, int64_t, const void *,
+                       const float *, bool, float *, int64_t, void *);
+    void (*rows)(int64_t, int64_t, const float *, int64_t, uint16_t *, int64_t);
+    void (*dequantise)(pl_dtype, int64_t, const void *, float *);
 } kernels;
 
 #define DECLARE(v)                                                                                \
     int64_t k_gemm_bf16_work_##v(bool, bool, int64_t, int64_t, int64_t);                          \
     void k_gemm_bf16_##v(bool, bool, int64_t, int64_t, int64_t, const float *, int64_t, pl_dtype, \
-                         const void *, int64_t, const float *, bool, float *, int64_t, void *);
-#define ENTRY(v)                                  \
-    {                                             \
-#v, k_gemm_bf16_work_##v, k_gemm_bf16_##v \
+                         const void *, int64_t, const float *, bool, float *, int64_t, void *);   \
+    void k_gemm_bf16_any_##v(bool, bool, int64_t, int64_t, int64_t, pl_dtype, const void *,       \
+                             int64_t, pl_dtype, const void *, int64_t, const float *, bool,       \
+                             float *, int64_t, void *);                                           \
+    int64_t k_gemm_bf16_pack_size_##v(int64_t, int64_t);                                          \
+    void k_gemm_bf16_pack_##v(bool, int64_t, int64_t, pl_dtype, const void *, int64_t, void *);   \
+    int64_t k_gemm_bf16_packed_work_##v(int64_t, int64_t, int64_t);                               \
+    void k_gemm_bf16_packed_##v(int64_t, int64_t, int64_t, const float *, int64_t, const void *,  \
+                                const float *, bool, float *, int64_t, void *);                   \
+    void k_gemm_bf16_packed_any_##v(int64_t, int64_t, int64_t, pl_dtype, const void *, int64_t,   \
+                                    const void *, const float *, bool, float *, int64_t, void *); \
+    void k_bf16_rows_##v(int64_t, int64_t, const float *, int64_t, uint16_t *, int64_t);          \
+    void k_dequantise_##v(pl_dtype, int64_t, const void *, float *);
+#define ENTRY(v)                                                                                   \
+    {                                                                                              \
+#v, k_gemm_bf16_work_##v, k_gemm_bf16_##v, k_gemm_bf16_any_##v, k_gemm_bf16_pack_size_##v, \
+            k_gemm_bf16_pack_##v, k_gemm_bf16_packed_work_##v, k_gemm_bf16_packed_##v,             \
+            k_gemm_bf16_packed_any_##v, k_bf16_rows_##v, k_dequantise_##v                          \
     }
 
 DECLARE(f32_plain)
@@ -86,26 +111,40 @@ static uint32_t draw(void)
     return (uint32_t)(state >> 20);
 }
 
-/* Usual numbers are near 1; of the others one in eight is extreme. */
-static float usual(void)
-{
-    return (float)((int32_t)draw() % 100000) * 1e-4f * 0.1f;
-}
+/* Near 1; one in eight of them extreme; any bits at all; with products near the least normal
+** number; with products near the largest. */
+typedef enum { USUAL, EXTREME, ANY_BITS, TINY, HUGE_ONES, KINDS } number_kind;
+static const char *const kind_names[] = {"usual", "extreme", "any bits", "tiny", "huge"};
 
-static float number(bool extreme)
+static float number(number_kind kind)
 {
     static const float odd[] = {0.0f,    -0.0f,    1e-40f,  -1e-42f,   0x1p-126f,       1.1e-38f,
                                 3e38f,   -3.4e38f, FLT_MAX, INFINITY,  1.17549425e-38f, 0x1.8p-63f,
                                 -1e-20f, 1e20f,    NAN,     -INFINITY, 0x1.01p0f,       0x1.03p0f};
-    if (!extreme || draw() % 8 != 0) return usual();
-    return odd[draw() % (sizeof odd / sizeof odd[0])];
+    const uint32_t bits = draw();
+    switch (kind) {
+    case EXTREME:
+        if (bits % 8 == 0) return odd[draw() % (sizeof odd / sizeof odd[0])];
+        break;
+    case ANY_BITS: return model_float(bits ^ draw() << 16);
+    case TINY: return model_float((bits & 0x807f0000) | (60 + draw() % 8) << 23);
+    case HUGE_ONES: return model_float((bits & 0x807f0000) | (186 + draw() % 8) << 23);
+    default: break;
+    }
+    return (float)((int32_t)bits % 100000) * 1e-5f;
 }
 
-static float *floats(int64_t n, bool extreme)
+/* What C holds before goes with it. */
+static float sum_number(number_kind kind)
+{
+    return kind == TINY ? model_float((draw() & 0x807fffff) | draw() % 12 << 23) : number(kind);
+}
+
+static float *floats(int64_t n, number_kind kind)
 {
     float *x = malloc((size_t)(n + 1) * sizeof *x);
     assert_non_null(x);
-    for (int64_t i = 0; i < n; i++) x[i] = number(extreme);
+    for (int64_t i = 0; i < n; i++) x[i] = number(kind);
     return x;
 }
 
@@ -140,29 +179,32 @@ static float model_sum(int rule, int64_t k, const float *a, const float *b, floa
     return s;
 }
 
-static void check_same(const float *got, const float *wanted, const char *what)
+/* `nan`: any NaN for another. */
+static void check_same(bool nan, const float *got, const float *wanted, const char *what)
 {
-    const bool nan = isnan(*wanted) && isnan(*got);
-    if (nan || memcmp(got, wanted, sizeof *got) == 0) return;
-    fail_msg("%s: %a, wanted %a", what, (double)*got, (double)*wanted);
+    if (memcmp(got, wanted, sizeof *got) == 0) return;
+    if (nan && isnan(*wanted) && isnan(*got)) return;
+    fail_msg("%s: %a (%08x), wanted %a (%08x)", what, (double)*got, model_bits(*got),
+             (double)*wanted, model_bits(*wanted));
 }
 
 /* ---- One product of every kind ---- */
 
 typedef struct {
-    bool ta, tb, acc, bias, extreme;
+    bool ta, tb, acc, bias;
+    number_kind kind;
     int64_t m, n, k, pad; /* pad: elements that leading dimensions are longer than rows */
 } shape;
 
 typedef struct {
     float *a, *b; /* m x k, n x k */
     float *sa, *sb, *c, *before, *wanted, *bias;
-    int64_t lda, ldb, ldc;
+    int64_t lda, ldb, ldc, count;
 } numbers;
 
 static float *stored(bool turned, int64_t lines, int64_t k, int64_t ld, const float *x)
 {
-    float *to = floats((turned ? k : lines) * ld + ld, false);
+    float *to = floats((turned ? k : lines) * ld + ld, USUAL);
     for (int64_t i = 0; i < lines; i++)
         for (int64_t j = 0; j < k; j++) to[turned ? j * ld + i : i * ld + j] = x[i * k + j];
     return to;
@@ -170,16 +212,18 @@ static float *stored(bool turned, int64_t lines, int64_t k, int64_t ld, const fl
 
 static numbers numbers_of(const shape *s)
 {
-    numbers x = {.a = floats(s->m * s->k, s->extreme), .b = floats(s->n * s->k, s->extreme)};
+    numbers x = {.a = floats(s->m * s->k, s->kind), .b = floats(s->n * s->k, s->kind)};
     x.lda = (s->ta ? s->m : s->k) + s->pad;
     x.ldb = (s->tb ? s->k : s->n) + s->pad;
     x.ldc = s->n + s->pad;
     x.sa = stored(s->ta, s->m, s->k, x.lda, x.a);
     x.sb = stored(!s->tb, s->n, s->k, x.ldb, x.b);
-    x.bias = floats(s->n, s->extreme);
-    x.before = floats((s->m + 1) * x.ldc + 1, s->extreme);
-    x.c = floats((s->m + 1) * x.ldc + 1, false);
-    x.wanted = floats((s->m + 1) * x.ldc + 1, false);
+    x.bias = floats(s->n, s->kind);
+    x.count = (s->m + 1) * x.ldc + 1;
+    x.before = floats(x.count, USUAL);
+    for (int64_t i = 0; i < x.count; i++) x.before[i] = sum_number(s->kind);
+    x.c = floats(x.count, USUAL);
+    x.wanted = floats(x.count, USUAL);
     return x;
 }
 
@@ -191,7 +235,7 @@ static void numbers_free(numbers *x)
 
 static void write_out(int rule, bool fused, const shape *s, numbers *x)
 {
-    memcpy(x->wanted, x->before, (size_t)((s->m + 1) * x->ldc + 1) * sizeof(float));
+    memcpy(x->wanted, x->before, (size_t)x->count * sizeof(float));
     for (int64_t i = 0; i < s->m; i++)
         for (int64_t j = 0; j < s->n; j++) {
             float *to = x->wanted + i * x->ldc + j;
@@ -202,17 +246,18 @@ static void write_out(int rule, bool fused, const shape *s, numbers *x)
         }
 }
 
-static void compare(const shape *s, const numbers *x, const char *what)
+/* NaNs have their bits by the rules with models, unless something was added after them. */
+static void compare(int rule, const shape *s, const numbers *x, const char *what)
 {
     char text[200];
-    for (int64_t i = 0; i <= s->m; i++)
-        for (int64_t j = 0; j < x->ldc && i * x->ldc + j <= s->m * x->ldc; j++) {
-            snprintf(text, sizeof text, "%s, %s%s %lld x %lld x %lld%s%s%s, element %lld %lld",
-                     what, s->ta ? "Aᵀ" : "A", s->tb ? "Bᵀ" : "B", (long long)s->m, (long long)s->n,
-                     (long long)s->k, s->acc ? " + C" : "", s->bias ? " + bias" : "",
-                     s->extreme ? " extreme" : "", (long long)i, (long long)j);
-            check_same(x->c + i * x->ldc + j, x->wanted + i * x->ldc + j, text);
-        }
+    for (int64_t i = 0; i < s->m * x->ldc + 1; i++) {
+        if (memcmp(x->c + i, x->wanted + i, sizeof(float)) == 0) continue;
+        snprintf(text, sizeof text, "%s by %s, %s%s %lld x %lld x %lld%s%s, %s numbers, place %lld",
+                 what, rule_names[rule], s->ta ? "Aᵀ" : "A", s->tb ? "Bᵀ" : "B", (long long)s->m,
+                 (long long)s->n, (long long)s->k, s->acc ? " + C" : "", s->bias ? " + bias" : "",
+                 kind_names[s->kind], (long long)i);
+        check_same(rule == PL_BF16_CHAIN || s->bias, x->c + i, x->wanted + i, text);
+    }
 }
 
 static void *work_of(int64_t bytes)
@@ -223,26 +268,81 @@ static void *work_of(int64_t bytes)
     return work;
 }
 
+static void check_packed(const kernels *f, int rule, const shape *s, numbers *x,
+                         const uint16_t *narrow_a, const char *what)
+{
+    char text[80];
+    const float *bias = s->bias ? x->bias : NULL;
+    void *packed = work_of(f->pack_size(s->n, s->k));
+    void *work = work_of(f->packed_work(s->m, s->n, s->k));
+    f->pack(s->tb, s->n, s->k, PL_F32, x->sb, x->ldb, packed);
+    for (int narrow = 0; narrow < 2; narrow++) {
+        memcpy(x->c, x->before, (size_t)x->count * sizeof(float));
+        if (narrow)
+            f->packed_any(s->m, s->n, s->k, PL_BF16, narrow_a, x->lda, packed, bias, s->acc, x->c,
+                          x->ldc, work);
+        else f->packed(s->m, s->n, s->k, x->sa, x->lda, packed, bias, s->acc, x->c, x->ldc, work);
+        snprintf(text, sizeof text, "%s, B packed%s", what, narrow ? ", A bfloat16" : "");
+        compare(rule, s, x, text);
+    }
+    free(work);
+    free(packed);
+}
+
+/* Every way to call for it. */
+static void check_ways(const kernels *f, int rule, const shape *s, numbers *x)
+{
+    const int64_t rows_a = s->ta ? s->k : s->m, rows_b = s->tb ? s->n : s->k;
+    const float *bias = s->bias ? x->bias : NULL;
+    uint16_t *narrow_a = work_of(rows_a * x->lda * 2), *narrow_b = work_of(rows_b * x->ldb * 2);
+    void *work = work_of(f->work(s->ta, s->tb, s->m, s->n, s->k));
+    char what[60];
+
+    memcpy(x->c, x->before, (size_t)x->count * sizeof(float));
+    f->gemm(s->ta, s->tb, s->m, s->n, s->k, x->sa, x->lda, PL_F32, x->sb, x->ldb, bias, s->acc,
+            x->c, x->ldc, work);
+    compare(rule, s, x, f->variant);
+
+    f->rows(rows_a, s->ta ? s->m : s->k, x->sa, x->lda, narrow_a, x->lda);
+    f->rows(rows_b, s->tb ? s->k : s->n, x->sb, x->ldb, narrow_b, x->ldb);
+    for (int narrow = 1; narrow < 4; narrow++) {
+        memcpy(x->c, x->before, (size_t)x->count * sizeof(float));
+        f->any(s->ta, s->tb, s->m, s->n, s->k, narrow & 1 ? PL_BF16 : PL_F32,
+               narrow & 1 ? (void *)narrow_a : x->sa, x->lda, narrow & 2 ? PL_BF16 : PL_F32,
+               narrow & 2 ? (void *)narrow_b : x->sb, x->ldb, bias, s->acc, x->c, x->ldc, work);
+        snprintf(what, sizeof what, "%s, bfloat16 %d", f->variant, narrow);
+        compare(rule, s, x, what);
+    }
+    if (!s->ta) check_packed(f, rule, s, x, narrow_a, f->variant);
+    free(work);
+    free(narrow_a);
+    free(narrow_b);
+}
+
 static void check_shape(const shape *s)
 {
     numbers x = numbers_of(s);
     for (int rule = 0; rule < RULES; rule++) {
         write_out(rule, true, s, &x);
         for (int v = variants() - 1; v >= 0; v--) {
-            if (v == 0 && rule == PL_BF16_CHAIN && s->extreme) write_out(rule, false, s, &x);
-            const kernels *f = &all_kernels[v];
-            char what[60];
+            if (v == 0 && rule == PL_BF16_CHAIN && s->kind != USUAL) write_out(rule, false, s, &x);
             choose(v, rule);
-            void *work = work_of(f->work(s->ta, s->tb, s->m, s->n, s->k));
-            memcpy(x.c, x.before, (size_t)((s->m + 1) * x.ldc + 1) * sizeof(float));
-            f->gemm(s->ta, s->tb, s->m, s->n, s->k, x.sa, x.lda, PL_F32, x.sb, x.ldb,
-                    s->bias ? x.bias : NULL, s->acc, x.c, x.ldc, work);
-            snprintf(what, sizeof what, "%s by %s", f->variant, rule_names[rule]);
-            compare(s, &x, what);
-            free(work);
+            check_ways(&all_kernels[v], rule, s, &x);
         }
     }
     numbers_free(&x);
+}
+
+static shape shape_of(uint32_t bits, int64_t m, int64_t n, int64_t k)
+{
+    return (shape){.ta = bits & 1,
+                   .tb = bits & 2,
+                   .acc = bits & 4,
+                   .bias = bits & 8,
+                   .pad = bits & 16 ? 3 : 0,
+                   .m = m,
+                   .n = n,
+                   .k = k};
 }
 
 static void products_are_the_rule_written_out(void **unused)
@@ -250,43 +350,174 @@ static void products_are_the_rule_written_out(void **unused)
     static const int64_t sizes[] = {0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129};
     enum { N = sizeof sizes / sizeof sizes[0] };
     (void)unused;
-    state = 1;
-    for (int i = 0; i < 150; i++) {
-        const uint32_t bits = draw();
-        shape s = {.ta = bits & 1,
-                   .tb = bits & 2,
-                   .acc = bits & 4,
-                   .bias = bits & 8,
-                   .extreme = bits & 16,
-                   .pad = bits & 32 ? 3 : 0};
-        s.m = sizes[draw() % N];
-        s.n = sizes[draw() % N];
-        s.k = sizes[draw() % N];
+    for (int i = 0; i < 60; i++) {
+        state = 1000 + (uint64_t)i;
+        for (int j = 0; j < 8; j++) draw();
+        const int64_t m = sizes[draw() % N], n = sizes[draw() % N], k = sizes[draw() % N];
+        shape s = shape_of(draw(), m, n, k);
+        s.kind = i % 2 == 0 ? USUAL : EXTREME;
         check_shape(&s);
     }
 }
 
-static void close_up(void **unused)
+/* Several pieces and depths of k, chunks of panels and blocks of strips. */
+static void so_are_large_ones(void **unused)
 {
     (void)unused;
-    for (int bits = 0; bits < 16; bits++) {
-        const shape s = {.ta = bits & 1,
-                         .tb = bits & 2,
-                         .acc = bits & 4,
-                         .bias = bits & 8,
-                         .m = 70,
-                         .n = 45,
-                         .k = 300};
-        state = 77 + (uint64_t)bits;
+    state = 5;
+    for (uint32_t bits = 0; bits < 4; bits++) {
+        shape s = shape_of(bits | 4 * bits, 3, 5, 4200);
+        check_shape(&s);
+        s = bits % 2 ? shape_of(bits | 4, 17, 590, 33) : shape_of(bits | 8, 590, 17, 33);
         check_shape(&s);
     }
+}
+
+static void numbers_beyond_the_usual_keep_to_the_models(void **unused)
+{
+    (void)unused;
+    state = 11;
+    for (int i = 0; i < 4; i++)
+        for (number_kind kind = EXTREME; kind < KINDS; kind++) {
+            shape s = shape_of(i % 2 ? 6 : 2, 48, 48, kind == ANY_BITS ? 4 : 32);
+            s.kind = kind;
+            check_shape(&s);
+        }
+}
+
+/* ---- Properties ---- */
+
+static void run_one(const kernels *f, const shape *s, numbers *x, int64_t row, int64_t rows)
+{
+    void *work = work_of(f->work(s->ta, s->tb, rows, s->n, s->k));
+    f->gemm(s->ta, s->tb, rows, s->n, s->k, x->sa + (s->ta ? row : row * x->lda), x->lda, PL_F32,
+            x->sb, x->ldb, NULL, false, x->c + row * x->ldc, x->ldc, work);
+    free(work);
+}
+
+static void rows_and_threads_change_no_bit(void **unused)
+{
+    (void)unused;
+    const int threads = omp_get_max_threads();
+    for (int rule = 0; rule < RULES; rule++)
+        for (uint32_t bits = 0; bits < 4; bits++) {
+            const shape s = shape_of(bits, 150, 200, 270);
+            const int v = variants() - 1;
+            state = 3 + bits;
+            numbers x = numbers_of(&s);
+            choose(v, rule);
+            omp_set_num_threads(1);
+            run_one(&all_kernels[v], &s, &x, 0, s.m);
+            memcpy(x.wanted, x.c, (size_t)x.count * sizeof(float));
+            for (int n = 2; n <= 5; n++) {
+                memset(x.c, 0, (size_t)(s.m * x.ldc) * sizeof(float));
+                omp_set_num_threads(n);
+                run_one(&all_kernels[v], &s, &x, 0, s.m);
+                compare(rule, &s, &x, "threads");
+            }
+            memset(x.c, 0, (size_t)(s.m * x.ldc) * sizeof(float));
+            for (int64_t row = 0, rows = 1; row < s.m; row += rows, rows = rows % 40 + 7)
+                run_one(&all_kernels[v], &s, &x, row, row + rows < s.m ? rows : s.m - row);
+            compare(rule, &s, &x, "few rows");
+            numbers_free(&x);
+        }
+    omp_set_num_threads(threads);
+}
+
+static void sums_are_near_those_in_double(void **unused)
+{
+    (void)unused;
+    const shape s = shape_of(2, 40, 50, 1000);
+    state = 9;
+    numbers x = numbers_of(&s);
+    for (int rule = 0; rule < RULES; rule++) {
+        choose(variants() - 1, rule);
+        run_one(&all_kernels[variants() - 1], &s, &x, 0, s.m);
+        for (int64_t i = 0; i < s.m; i++)
+            for (int64_t j = 0; j < s.n; j++) {
+                double sum = 0, size = 0, exact = 0;
+                for (int64_t k = 0; k < s.k; k++) {
+                    const double a = x.a[i * s.k + k], b = x.b[j * s.k + k];
+                    sum += (double)value((float)a) * value((float)b);
+                    exact += a * b;
+                    size += fabs(a * b);
+                }
+                const double got = x.c[i * x.ldc + j];
+                assert_true(fabs(got - sum) <= 1e-6 * size);
+                assert_true(fabs(got - exact) <= 0x1p-8 * size); /* two roundings of 2^-9 */
+            }
+    }
+    numbers_free(&x);
+}
+
+/* Random blocks with factors of a usual size. */
+static uint8_t *blocks_of(pl_dtype dtype, int64_t n)
+{
+    const int64_t bytes = (int64_t)pl__dtype_bytes(dtype, n), size = pl_dtype_size(dtype);
+    uint8_t *blocks = work_of(bytes);
+    for (int64_t i = 0; i < bytes; i++) blocks[i] = (uint8_t)draw();
+    const bool halves = dtype == PL_BF16 || dtype == PL_F16;
+    for (int64_t at = 0; at + size <= bytes; at += size)
+        for (int64_t i = 1; i < (dtype == PL_Q6_K || halves ? 2 : 4); i += 2) {
+            uint8_t *upper = blocks + at + i + (dtype == PL_Q6_K ? 208 : 0);
+            const bool is_factor = i == 1 || dtype == PL_Q4_1 || dtype == PL_Q5_1 ||
+                                   dtype == PL_Q4_K || dtype == PL_Q5_K;
+            if (is_factor) *upper = (uint8_t)((*upper & 0x83) | (dtype == PL_BF16 ? 0x3c : 0x2c));
+        }
+    return blocks;
+}
+
+static void kept_weights_are_rounded_from_their_values(void **unused)
+{
+    (void)unused;
+    state = 21;
+    for (pl_dtype dtype = 0; dtype < PL_DTYPE_COUNT; dtype++)
+        for (int tb = 0; tb < 2 && pl_dtype_kept(dtype); tb++) {
+            const shape s = shape_of(tb ? 2 : 0, 20, tb ? 50 : 256, tb ? 512 : 40);
+            numbers x = numbers_of(&s);
+            uint8_t *blocks = blocks_of(dtype, s.n * s.k);
+            for (int v = variants() - 1; v >= 0; v--)
+                for (int rule = 0; rule < RULES; rule++) {
+                    const kernels *f = &all_kernels[v];
+                    choose(v, rule);
+                    void *work = work_of(f->work(false, tb, s.m, s.n, s.k));
+                    void *packed = work_of(f->pack_size(s.n, s.k));
+                    f->dequantise(dtype, s.n * s.k, blocks, x.sb);
+                    f->gemm(false, tb, s.m, s.n, s.k, x.sa, x.lda, PL_F32, x.sb, x.ldb, NULL, false,
+                            x.wanted, x.ldc, work);
+                    f->gemm(false, tb, s.m, s.n, s.k, x.sa, x.lda, dtype, blocks, 0, NULL, false,
+                            x.c, x.ldc, work);
+                    x.c[s.m * x.ldc] = x.wanted[s.m * x.ldc];
+                    compare(rule, &s, &x, pl_dtype_name(dtype));
+                    memset(x.c, 0, (size_t)(s.m * x.ldc) * sizeof(float));
+                    f->pack(tb, s.n, s.k, dtype, blocks, 0, packed);
+                    f->packed(s.m, s.n, s.k, x.sa, x.lda, packed, NULL, false, x.c, x.ldc, work);
+                    compare(rule, &s, &x, pl_dtype_name(dtype));
+                    free(packed);
+                    free(work);
+                }
+            free(blocks);
+            numbers_free(&x);
+        }
+}
+
+static int forget_environment(void **unused)
+{
+    (void)unused;
+    unsetenv("PERILUNE_ISA");
+    unsetenv("PERILUNE_BF16");
+    return 0;
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_the_rule_written_out),
-        cmocka_unit_test(close_up),
+        cmocka_unit_test(so_are_large_ones),
+        cmocka_unit_test(numbers_beyond_the_usual_keep_to_the_models),
+        cmocka_unit_test(rows_and_threads_change_no_bit),
+        cmocka_unit_test(sums_are_near_those_in_double),
+        cmocka_unit_test(kept_weights_are_rounded_from_their_values),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, forget_environment);
 }
