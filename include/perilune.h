@@ -55,11 +55,13 @@ typedef struct pl_ctx pl_ctx;
 
 /* A context: error text, memory accounts, scopes, tape. NULL when there is no memory at all. */
 pl_ctx *pl_ctx_new(void);
+/* Ends its scopes, tape and plan; NULL is fine. What was made in it (tensors, files, tokenizers)
+** is to be freed before. */
 void pl_ctx_free(pl_ctx *ctx);
 
 /* The text of the last failure in this context, "" when there was none. Borrowed. */
 const char *pl_error(const pl_ctx *ctx);
-const char *pl_status_name(pl_status st);
+const char *pl_status_name(pl_status st); /* "ok", "bad argument", ...: a constant */
 /* For callbacks: keeps `text` as the error and returns PL_ERR_CALLBACK. */
 pl_status pl_fail_callback(pl_ctx *ctx, const char *text);
 
@@ -89,7 +91,8 @@ void *pl_calloc(pl_ctx *ctx, size_t count, size_t size);        /* zeroed; produ
 void *pl_realloc(pl_ctx *ctx, void *block, size_t bytes);       /* the old block stays on failure */
 char *pl_strndup(pl_ctx *ctx, const char *text, size_t length); /* adds the final NUL */
 void pl_free(pl_ctx *ctx, void *block);                         /* NULL is fine */
-pl_mem_info pl_mem_get(const pl_ctx *ctx);
+pl_mem_info pl_mem_get(const pl_ctx *ctx); /* a copy of the account as it is now */
+/* What would take `live` beyond so many bytes fails with PL_ERR_NOMEM; 0 or less: no limit. */
 void pl_mem_set_limit(pl_ctx *ctx, int64_t bytes);
 void pl_mem_reset_peak(pl_ctx *ctx); /* both peaks */
 void pl_mem_trim(pl_ctx *ctx);       /* gives cached blocks back to the system */
@@ -103,7 +106,7 @@ void pl_mem_fail_at(pl_ctx *ctx, int64_t k, bool forever);
 #define PL_MAX_THREADS 1024
 /* OpenMP threads for this process, 1 to PL_MAX_THREADS; for another n false: nothing changes. */
 bool pl_threads_set(int64_t n);
-int pl_threads_get(void);
+int pl_threads_get(void); /* threads in use, at least 1 */
 /* The kernel variant in use: "avx512", "avx2" or "plain"; chosen by CPUID, or by the environment
 ** variable PERILUNE_ISA when that names a variant the machine can run. */
 const char *pl_isa(void);
@@ -131,6 +134,7 @@ const char *pl_nearest(const char *name, const char *const *names, int64_t n);
 */
 /* XXH3 of the name and the parts (n of them; NULL for none). */
 uint64_t pl_random_purpose(const char *name, const int64_t *parts, int n);
+/* The 128 bits of Philox for counter (index, purpose) and key seed. */
 void pl_random_bits(uint64_t seed, uint64_t purpose, uint64_t index, uint32_t out[4]);
 double pl_random_uniform(uint64_t seed, uint64_t purpose, uint64_t index); /* [0, 1), 53 bits */
 double pl_random_normal(uint64_t seed, uint64_t purpose, uint64_t index);  /* N(0, 1), Box-Muller */
@@ -162,9 +166,9 @@ typedef enum {
 
 typedef struct pl_tensor pl_tensor;
 
-int64_t pl_dtype_block(pl_dtype dtype); /* elements in a block: 1, 32 or 256 */
-size_t pl_dtype_size(pl_dtype dtype);   /* bytes of a block */
-bool pl_dtype_kept(pl_dtype dtype);
+int64_t pl_dtype_block(pl_dtype dtype);    /* elements in a block: 1, 32 or 256 */
+size_t pl_dtype_size(pl_dtype dtype);      /* bytes of a block */
+bool pl_dtype_kept(pl_dtype dtype);        /* from PL_BF16 on */
 const char *pl_dtype_name(pl_dtype dtype); /* "float32", "bfloat16", "q4_k", ... */
 
 /* The float32 values of `count` elements (whole blocks) of a kept dtype. */
@@ -182,6 +186,7 @@ pl_status pl_quantise(pl_ctx *ctx, void *blocks, pl_dtype dtype, const float *va
 ** a kept tensor is a multiple of the block. */
 pl_status pl_tensor_new(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                         const int64_t *shape);
+/* The same, all zeros. */
 pl_status pl_tensor_zeros(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                           const int64_t *shape);
 /* A tensor with a copy of these bytes as its data (kept: its blocks); PL_ERR_SHAPE when `size` is
@@ -192,18 +197,18 @@ pl_status pl_tensor_from_bytes(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int
 ** copy, no autograd. */
 pl_status pl_tensor_view(pl_ctx *ctx, pl_tensor **out, pl_tensor *base, int64_t offset, int rank,
                          const int64_t *shape);
-void pl_tensor_retain(pl_tensor *t);
+void pl_tensor_retain(pl_tensor *t);  /* one reference more */
 void pl_tensor_release(pl_tensor *t); /* NULL is fine */
 
-pl_dtype pl_tensor_dtype(const pl_tensor *t);
-int pl_tensor_rank(const pl_tensor *t);
-const int64_t *pl_tensor_shape(const pl_tensor *t);
-int64_t pl_tensor_count(const pl_tensor *t);
-size_t pl_tensor_bytes(const pl_tensor *t); /* of the data */
+pl_dtype pl_tensor_dtype(const pl_tensor *t);       /* of the elements */
+int pl_tensor_rank(const pl_tensor *t);             /* axes: 0 (one number) to PL_MAX_RANK */
+const int64_t *pl_tensor_shape(const pl_tensor *t); /* rank sizes; borrowed */
+int64_t pl_tensor_count(const pl_tensor *t);        /* elements: the product of the sizes */
+size_t pl_tensor_bytes(const pl_tensor *t);         /* of the data */
 /* The elements; NULL once the tensor was freed. Writing through it must be followed by
 ** pl_tensor_touch, so that packed copies of a weight are made anew. */
 void *pl_tensor_data(const pl_tensor *t);
-void pl_tensor_touch(pl_tensor *t);
+void pl_tensor_touch(pl_tensor *t); /* the version grows */
 /* Grows with every write into the memory that the tensor and its views share; 0 once freed. */
 uint64_t pl_tensor_version(const pl_tensor *t);
 /* PL_ERR_FREED with the tensor's name and the scope that freed it, else PL_OK. */
@@ -219,6 +224,7 @@ void pl_tensor_free_data(pl_tensor *t);
 pl_status pl_tensor_check_write(pl_ctx *ctx, const pl_tensor *t, const char *what);
 /* dst and src of the same dtype and count. */
 pl_status pl_tensor_copy(pl_ctx *ctx, pl_tensor *dst, const pl_tensor *src);
+/* Every element becomes `value`, rounded to the dtype, which is not a kept one. */
 pl_status pl_tensor_fill(pl_ctx *ctx, pl_tensor *t, double value);
 /* A part of a tensor: `count` places from `start` on along an axis; with `drop` (count 1) the axis
 ** is not one of the part's own. */
@@ -355,6 +361,7 @@ typedef struct {
     bool openblas;    /* large products of the dtype go to OpenBLAS */
     bool rows_alone;  /* a row's bits depend on no other row */
 } pl_gemm_info;
+/* For products of PL_F32 or PL_F64. PL_ERR_ARG when PERILUNE_GEMM is set to no such name. */
 pl_status pl_gemm_get(pl_ctx *ctx, pl_dtype dtype, pl_gemm_info *info);
 
 /* --------------------------------------------------------------------------------------------
@@ -377,8 +384,8 @@ double pl_fma_rate(double seconds);
 ** the innermost open scope that is no frame, or a part of pl_generate. Keeps up to `events` single
 ** calls for a trace. Ends a profile that runs. */
 pl_status pl_profile_begin(pl_ctx *ctx, const pl_limits *limits, int64_t events);
-void pl_profile_end(pl_ctx *ctx); /* and forgets it; fine without one */
-bool pl_profile_on(const pl_ctx *ctx);
+void pl_profile_end(pl_ctx *ctx);      /* and forgets it; fine without one */
+bool pl_profile_on(const pl_ctx *ctx); /* whether one runs */
 
 typedef struct {
     const char *stage, *name; /* name: an op's, "adamw", "gradient norm", ... */
@@ -412,28 +419,32 @@ typedef enum {
 /* How many there are of the running profile, 0 without one; items 0 .. count-1, whose names live
 ** until the profile ends. */
 int64_t pl_profile_count(const pl_ctx *ctx, pl_profile_list list);
-const pl_profile_row *pl_profile_get_row(const pl_ctx *ctx, int64_t i);
-pl_profile_stage pl_profile_get_stage(const pl_ctx *ctx, int64_t i);
-pl_profile_event pl_profile_get_event(const pl_ctx *ctx, int64_t i);
+const pl_profile_row *pl_profile_get_row(const pl_ctx *ctx, int64_t i); /* borrowed */
+pl_profile_stage pl_profile_get_stage(const pl_ctx *ctx, int64_t i);    /* a copy */
+pl_profile_event pl_profile_get_event(const pl_ctx *ctx, int64_t i);    /* a copy */
 
 /* --------------------------------------------------------------------------------------------
 ** Autograd
 */
-bool pl_grad_enabled(const pl_ctx *ctx);
+bool pl_grad_enabled(const pl_ctx *ctx);        /* whether ops are recorded on the tape */
 bool pl_set_grad_enabled(pl_ctx *ctx, bool on); /* returns the former state */
+/* Whether a leaf wants a gradient; nothing is set where the dtype is not PL_F32 or PL_F64. */
 void pl_tensor_set_requires_grad(pl_tensor *t, bool on);
-bool pl_tensor_requires_grad(const pl_tensor *t);
-/* The gradient of a leaf, NULL when none has flowed yet. Borrowed. */
+bool pl_tensor_requires_grad(const pl_tensor *t); /* of a result: whether an input wanted one */
+/* The gradient of a leaf, of its shape and dtype; NULL when none has flowed yet. Borrowed. */
 pl_tensor *pl_tensor_grad(const pl_tensor *t);
-void pl_tensor_zero_grad(pl_tensor *t);
+void pl_tensor_zero_grad(pl_tensor *t); /* as if none had flowed */
 /* From `t` (one number when seed is NULL) to every leaf; gradients are added to what is there. The
 ** part of the tape that was walked is released. */
 pl_status pl_backward(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed);
 
-/* A node with a backward of the caller's own: gets the gradients of the outputs (NULL where none
-** flowed), returns those of the inputs as new references (NULL for none). `drop` frees `data`. */
+/* A node from `in` to `out` (made by the caller) with a backward of the caller's own: gets the
+** gradients of the outputs (NULL where none flowed), returns those of the inputs as new references
+** (NULL for none). `drop` frees `data` with the node; after a failure of pl_custom `data` is still
+** the caller's. At most PL_MAX_IN and PL_MAX_OUT. */
 typedef pl_status (*pl_backward_fn)(pl_ctx *ctx, void *data, pl_tensor *const *d_out,
                                     pl_tensor **d_in);
+/* Puts such a node on the tape. */
 pl_status pl_custom(pl_ctx *ctx, pl_tensor *const *in, int n_in, pl_tensor *const *out, int n_out,
                     pl_backward_fn fn, void (*drop)(void *data), void *data);
 
@@ -450,28 +461,30 @@ pl_status pl_file_read(pl_ctx *ctx, char **data, size_t *size, const char *path,
 /* When the last step fails, the sync of the folder after the rename, the new file is in place,
 ** complete, but may not survive a power cut; on every other failure the old one is. */
 pl_status pl_file_write(pl_ctx *ctx, const char *path, const void *data, size_t size);
-pl_status pl_file_copy(pl_ctx *ctx, const char *to, const char *from);
+pl_status pl_file_copy(pl_ctx *ctx, const char *to, const char *from); /* as by pl_file_write */
 /* In one step, in place of what stands at `to`; the folder is synced. */
 pl_status pl_file_rename(pl_ctx *ctx, const char *from, const char *to);
 pl_status pl_file_remove(pl_ctx *ctx, const char *path); /* PL_OK when there is none */
+/* XXH3-128 of a file's bytes; of these bytes. */
 pl_status pl_file_hash(pl_ctx *ctx, char hex[PL_HASH_TEXT], const char *path);
-void pl_hash(char hex[PL_HASH_TEXT], const void *data, size_t size);
-/* Over names, dtypes, shapes and bytes, in the order of the names. */
+void pl_hash(char hex[PL_HASH_TEXT], const void *data, size_t size); /* cannot fail */
+/* XXH3-128 over names, dtypes, shapes and bytes of n tensors, in the order of the names. */
 pl_status pl_hash_tensors(pl_ctx *ctx, char hex[PL_HASH_TEXT], const char *const *names,
                           pl_tensor *const *tensors, int64_t n);
 
-/* A file written piece by piece, which appears whole at `commit` as by pl_file_write. A failed put
-** fails the commit. `close` without a commit gives it up; NULL is fine. */
+/* A file written piece by piece: `open` makes a temporary one beside it, `put` appends to that,
+** and it appears whole at `commit` as by pl_file_write. A failed put fails the commit. `close`
+** without a commit gives it up; NULL is fine. */
 typedef struct pl_writer pl_writer;
 pl_status pl_writer_open(pl_ctx *ctx, pl_writer **out, const char *path);
 pl_status pl_writer_put(pl_writer *writer, const void *data, size_t size);
 pl_status pl_writer_commit(pl_writer *writer); /* afterwards only close */
 void pl_writer_close(pl_writer *writer);
 
-/* A log: a file that rows are appended to, made when it is not there; `owner_only`: then nobody
-** else can read it. Each row is with the kernel, whole, when append returns, so that a killed
-** process loses none; of a row whose append failed nothing stays. `sync`: the rows so far outlive a
-** power cut. Ctrl-C does not stop an append. */
+/* A log: `open` gives a file that rows are appended to, made when it is not there; `owner_only`:
+** then nobody else can read it. Each row is with the kernel, whole, when append returns, so that a
+** killed process loses none; of a row whose `append` failed nothing stays. `sync`: the rows so far
+** outlive a power cut. Ctrl-C does not stop an append. */
 typedef struct pl_logfile pl_logfile;
 pl_status pl_logfile_open(pl_ctx *ctx, pl_logfile **out, const char *path, bool owner_only);
 pl_status pl_logfile_append(pl_logfile *log, const void *row, size_t size);
@@ -522,8 +535,8 @@ pl_status pl_lines_open(pl_ctx *ctx, pl_lines **out, const char *path,
 pl_status pl_lines_next(pl_lines *reader, pl_line *line, bool *more);
 /* The uncompressed byte where the next line starts, and the number of lines before it. */
 int64_t pl_lines_offset(const pl_lines *reader);
-int64_t pl_lines_count(const pl_lines *reader);
-void pl_lines_close(pl_lines *reader); /* NULL is fine */
+int64_t pl_lines_count(const pl_lines *reader); /* given, passed over and empty ones */
+void pl_lines_close(pl_lines *reader);          /* NULL is fine */
 
 /* Test hook: the k-th input/output call from now on fails with `error` (an errno; 0: it moves only
 ** half of the bytes), with `forever` all later ones too; k = 0 turns it off. The removal of
@@ -558,16 +571,18 @@ typedef struct {
 pl_status pl_llama2c_open(pl_ctx *ctx, pl_weights **out, pl_llama2c_config *config,
                           const char *path);
 
-void pl_weights_close(pl_weights *w); /* NULL is fine */
-int64_t pl_weights_count(const pl_weights *w);
+void pl_weights_close(pl_weights *w);          /* NULL is fine */
+int64_t pl_weights_count(const pl_weights *w); /* tensors in the file, or in all shards */
 /* In the order of the names. The text lives as long as `w`. */
 pl_weight_info pl_weights_get(const pl_weights *w, int64_t i);
 int64_t pl_weights_find(const pl_weights *w, const char *name); /* -1: not there */
+/* Tensor i as a new reference, of the dtype and shape that pl_weights_get tells. */
 pl_status pl_weights_load(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int64_t i);
 /* The same in the kept dtype that holds the file's bytes as they are, where there is one. */
 pl_status pl_weights_keep(pl_ctx *ctx, pl_tensor **out, const pl_weights *w, int64_t i);
 /* The file's own notes (safetensors' __metadata__). */
 int64_t pl_weights_note_count(const pl_weights *w);
+/* Note i; both texts live as long as `w`. */
 void pl_weights_note(const pl_weights *w, int64_t i, const char **key, const char **value);
 
 /* GGUF files, versions 2 and 3: tensors and entries (keys with values), the latter in the order of
@@ -584,15 +599,16 @@ typedef struct {
     int64_t n; /* values: 1 when it is no list */
 } pl_gguf_entry;
 
+/* PL_ERR_FORMAT for what is no such file, or is cut off. */
 pl_status pl_gguf_open(pl_ctx *ctx, pl_gguf **out, const char *path);
-void pl_gguf_close(pl_gguf *g);                      /* NULL is fine */
-const pl_weights *pl_gguf_weights(const pl_gguf *g); /* borrowed: closed with `g` */
-int64_t pl_gguf_count(const pl_gguf *g);
+void pl_gguf_close(pl_gguf *g);                          /* NULL is fine */
+const pl_weights *pl_gguf_weights(const pl_gguf *g);     /* borrowed: closed with `g` */
+int64_t pl_gguf_count(const pl_gguf *g);                 /* entries */
 int64_t pl_gguf_find(const pl_gguf *g, const char *key); /* -1: not there */
-pl_gguf_entry pl_gguf_get(const pl_gguf *g, int64_t i);
+pl_gguf_entry pl_gguf_get(const pl_gguf *g, int64_t i);  /* its key is borrowed */
 /* Of an entry that is no text; a boolean is 0 or 1. */
 int64_t pl_gguf_integer(const pl_gguf *g, int64_t i, int64_t j);
-double pl_gguf_number(const pl_gguf *g, int64_t i, int64_t j);
+double pl_gguf_number(const pl_gguf *g, int64_t i, int64_t j); /* an integer is converted */
 /* Of a text: any bytes, no NUL after them. Lives as long as the file is open. */
 const char *pl_gguf_text(const pl_gguf *g, int64_t i, int64_t j, size_t *length);
 
@@ -658,11 +674,11 @@ void pl_db_close(pl_db *db); /* NULL is fine */
 pl_status pl_db_exec(pl_db *db, const char *sql);
 int64_t pl_db_last_id(const pl_db *db); /* of the last row that was inserted */
 int64_t pl_db_changes(const pl_db *db); /* rows that the last insert, update or delete changed */
-bool pl_db_in_transaction(const pl_db *db);
+bool pl_db_in_transaction(const pl_db *db); /* begun, and neither committed nor rolled back */
 
 pl_status pl_statement_new(pl_db *db, pl_statement **out, const char *sql); /* one statement */
-void pl_statement_free(pl_statement *s); /* NULL is fine; after its pl_db is fine too */
-int pl_statement_parameters(const pl_statement *s);
+void pl_statement_free(pl_statement *s);            /* NULL is fine; after its pl_db is fine too */
+int pl_statement_parameters(const pl_statement *s); /* how many it has */
 /* Parameter i, from 0, of a statement at its beginning (new, reset or run to its end). A text that
 ** is not copied must live until the parameter is bound anew. NaN: PL_ERR_NONFINITE. */
 pl_status pl_statement_bind(pl_statement *s, int i, const pl_db_value *value, bool copy);
@@ -671,8 +687,8 @@ pl_status pl_statement_bind(pl_statement *s, int i, const pl_db_value *value, bo
 pl_status pl_statement_step(pl_statement *s, bool *row);
 /* To the end; *changed rows. */
 pl_status pl_statement_run(pl_statement *s, int64_t *changed);
-void pl_statement_reset(pl_statement *s); /* back to the beginning; parameters stay bound */
-int pl_statement_columns(const pl_statement *s);
+void pl_statement_reset(pl_statement *s);        /* back to the beginning; parameters stay bound */
+int pl_statement_columns(const pl_statement *s); /* of its rows; 0 when it gives none */
 /* Column i of the row that step went to; its text is borrowed until the next call. */
 pl_db_value pl_statement_column(const pl_statement *s, int i);
 
@@ -752,22 +768,25 @@ typedef struct {
 /* `where` names the file in error texts. */
 pl_status pl_tokenizer_from_pieces(pl_ctx *ctx, pl_tokenizer **out,
                                    const pl_tokenizer_pieces *pieces, const char *where);
-void pl_tokenizer_free(pl_tokenizer *tok); /* NULL is fine */
-pl_tokenizer_info pl_tokenizer_get_info(const pl_tokenizer *tok);
+void pl_tokenizer_free(pl_tokenizer *tok);                        /* NULL is fine */
+pl_tokenizer_info pl_tokenizer_get_info(const pl_tokenizer *tok); /* a copy; its text borrowed */
 /* Names the special ids, -1 for none. */
 pl_status pl_tokenizer_set_special(pl_tokenizer *tok, int32_t bos, int32_t eos, int32_t pad);
 
 /* The id of a token by its name in the vocabulary, else by the text it stands for; -1: none. */
 int32_t pl_tokenizer_id(const pl_tokenizer *tok, const char *text, size_t length);
-/* The name of a token, and the bytes it stands for; NULL where the id has no token. Borrowed. */
+/* The name of a token ("Ġthe"), NULL where the id has no token. Borrowed. */
 const char *pl_tokenizer_name(const pl_tokenizer *tok, int64_t id, size_t *length);
+/* The bytes it stands for (" the"), NULL likewise. Borrowed. */
 const char *pl_tokenizer_bytes(const pl_tokenizer *tok, int64_t id, size_t *length);
 /* Whether ordinary text can never give this id. */
 bool pl_tokenizer_is_control(const pl_tokenizer *tok, int64_t id);
 
-/* The caller frees *ids with pl_free (NULL when there are none). */
+/* The ids of a text, `count` of them. The caller frees *ids with pl_free (NULL when there are
+** none). */
 pl_status pl_tokenizer_encode(pl_tokenizer *tok, int32_t **ids, int64_t *count, const char *text,
                               size_t length, unsigned flags);
+/* The same with all options. */
 pl_status pl_tokenizer_encode_with(pl_tokenizer *tok, int32_t **ids, int64_t *count,
                                    const char *text, size_t length,
                                    const pl_encode_options *options);
@@ -783,12 +802,14 @@ pl_status pl_tokenizer_decode(pl_tokenizer *tok, char **text, size_t *length, co
 pl_status pl_text_lower(pl_ctx *ctx, char **out, size_t *size, const char *text, size_t length);
 
 /* Decoding one id at a time: start with {0}. A character whose bytes are not all there yet is held
-** back; id -1 gives out what is held. *text is borrowed until the tokenizer's next call. */
+** back; id -1 gives out what is held. */
 typedef struct {
     unsigned char held[4];
     int n_held;
     bool started, after_bos;
 } pl_text_stream;
+/* The bytes that are complete now, perhaps none; *text is borrowed until the tokenizer's next
+** call. */
 pl_status pl_tokenizer_stream(pl_tokenizer *tok, pl_text_stream *stream, const char **text,
                               size_t *length, int32_t id, unsigned flags);
 
@@ -805,6 +826,7 @@ typedef struct {
     const char *bos, *eos, *pad, *unk;
     int64_t min_frequency; /* of a pair or a word; 0 is taken as 2 for BPE, 1 for words */
 } pl_tokenizer_training;
+/* PL_ERR_ARG for another kind, or a vocab_size below 1. */
 pl_status pl_tokenizer_train(pl_ctx *ctx, pl_tokenizer **out, const char *const *texts,
                              const size_t *lengths, int64_t n_texts,
                              const pl_tokenizer_training *options);
@@ -852,7 +874,7 @@ typedef struct {
 /* PL_ERR_ARG with "name:line: text" when the template refuses the values (raise_exception), or
 ** cannot do with them what it wants; PL_ERR_NOMEM beyond a budget. The caller frees the output. */
 pl_status pl_jinja_render(const pl_jinja *t, pl_jinja_output *out, const pl_jinja_input *in);
-void pl_jinja_output_free(pl_ctx *ctx, pl_jinja_output *out);
+void pl_jinja_output_free(pl_ctx *ctx, pl_jinja_output *out); /* what it holds, not itself */
 
 /* --------------------------------------------------------------------------------------------
 ** Plans: a recorded run of ops, replayed from C with other inputs of other sizes
@@ -862,13 +884,14 @@ typedef struct pl_plan pl_plan;
 /* From begin to end every op that runs is written down; tensors other than `inputs` and results are
 ** constants and are held by the plan. One recording at a time. */
 pl_status pl_plan_begin(pl_ctx *ctx, pl_tensor *const *inputs, int n);
+/* PL_ERR_ARG when none is being recorded, or `output` was not made by it: then there is no plan. */
 pl_status pl_plan_end(pl_ctx *ctx, pl_tensor *output, pl_plan **out);
-void pl_plan_cancel(pl_ctx *ctx);
+void pl_plan_cancel(pl_ctx *ctx); /* gives up the one that is being recorded; fine without one */
 /* Runs the plan without a tape; *output is a new reference. */
 pl_status pl_plan_run(pl_plan *plan, pl_tensor *const *inputs, pl_tensor **output);
 /* Size of the output's last axis when it was recorded: the vocabulary of a decode step. */
 int64_t pl_plan_columns(const pl_plan *plan);
-void pl_plan_free(pl_plan *plan);
+void pl_plan_free(pl_plan *plan); /* NULL is fine */
 
 /* --------------------------------------------------------------------------------------------
 ** Training: flat parameter blocks and what runs over them
@@ -886,20 +909,21 @@ typedef struct {
 ** gradients, each starts at a multiple of 64 bytes. */
 pl_status pl_block_new(pl_ctx *ctx, pl_block **out, pl_dtype dtype, int n,
                        const pl_block_entry *entries);
-void pl_block_free(pl_block *block);
+void pl_block_free(pl_block *block);                   /* after its optimizers; NULL is fine */
 int pl_block_size(const pl_block *block);              /* number of parameters */
 int64_t pl_block_count(const pl_block *block);         /* elements in them, without the gaps */
 pl_tensor *pl_block_get(const pl_block *block, int i); /* borrowed */
 pl_tensor *pl_block_flat(const pl_block *block);       /* borrowed: the weights, gaps are zeros */
 /* The flat gradients; parameters no gradient reached are set to zero first. */
 pl_status pl_block_grads(pl_block *block, pl_tensor **borrowed);
-/* Whether a gradient has reached parameter i since the last zero_grad. */
 /* Between a block and tensors of the same shapes and dtype that stand alone, one for each
 ** parameter: `take` copies their values and gradients into the block, `give` the values back. */
 pl_status pl_block_take(pl_block *block, pl_tensor *const *tensors);
 pl_status pl_block_give(const pl_block *block, pl_tensor *const *tensors);
+/* Whether a gradient has reached parameter i since the last zero_grad. */
 bool pl_block_has_grad(const pl_block *block, int i);
-void pl_block_zero_grad(pl_block *block);
+void pl_block_zero_grad(pl_block *block); /* as if no gradient had reached any */
+/* The Euclidean norm of all gradients, summed in double precision. */
 pl_status pl_block_grad_norm(pl_block *block, double *norm);
 /* dst = decay dst + (1 - decay) src; decay 0 copies. Blocks of the same parameters. */
 pl_status pl_block_average(pl_block *dst, const pl_block *src, double decay);
@@ -909,7 +933,7 @@ pl_status pl_block_hash(pl_block *block, char text[33]);
 typedef struct {
     double lr, beta1, beta2, eps, weight_decay; /* decay on parameters of rank 2 and more */
     double max_grad_norm;                       /* 0: no clipping */
-    bool tf_eps;                                /* TensorFlow's place of eps */
+    bool tf_eps; /* eps is added to the root before the bias correction, as in TensorFlow */
 } pl_adamw_options;
 
 typedef struct {
@@ -917,13 +941,19 @@ typedef struct {
     bool skipped;     /* not finite: weights and moments are untouched */
 } pl_adamw_result;
 
+/* AdamW (Loshchilov & Hutter, arXiv:1711.05101) over a block, which is borrowed; c = 1 - b^step:
+**   m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2
+**   w = w (1 - lr wd) - lr m/c1 / (sqrt(v/c2) + eps)
+** where g is first scaled to max_grad_norm when its norm is larger. */
 pl_status pl_adamw_new(pl_ctx *ctx, pl_adamw **out, pl_block *block);
 void pl_adamw_free(pl_adamw *opt); /* before its block */
+/* One step on the block's gradients, which stay as they are. */
 pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *options, pl_adamw_result *result);
-/* State for checkpoints: both moments (flat, borrowed, writable) and the number of steps. */
+/* State for checkpoints: moment m (0) or v (1), in the block's shape and dtype; borrowed,
+** writable. */
 pl_tensor *pl_adamw_moment(const pl_adamw *opt, int which);
-int64_t pl_adamw_steps(const pl_adamw *opt);
-void pl_adamw_set_steps(pl_adamw *opt, int64_t steps);
+int64_t pl_adamw_steps(const pl_adamw *opt);           /* that were taken; skipped ones are not */
+void pl_adamw_set_steps(pl_adamw *opt, int64_t steps); /* as a checkpoint has them */
 
 /* --------------------------------------------------------------------------------------------
 ** Generation
@@ -969,14 +999,15 @@ typedef struct {
 ** pairs, each [slots, G, max_len, D], max_len a multiple of 64. */
 pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan, pl_tensor *const *caches,
                            int n_caches);
-void pl_generator_free(pl_generator *g);
+void pl_generator_free(pl_generator *g); /* NULL is fine */
 /* Prompt i is tokens[offsets[i]] ..; prompts and `stop` hold ids of the vocabulary. `keys` (NULL:
 ** 0, 1, ..) name prompts to the random stream, so that an answer depends on (seed, key, sample)
-** alone and not on what is generated beside it. */
+** alone and not on what is generated beside it. PL_ERR_ARG names an empty prompt, an id that the
+** vocabulary does not have, a prompt that leaves no room in `context`, an option out of range. */
 pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
                       const int32_t *tokens, const int64_t *offsets, const int64_t *keys,
                       const pl_gen_options *options);
-void pl_gen_result_free(pl_ctx *ctx, pl_gen_result *result);
+void pl_gen_result_free(pl_ctx *ctx, pl_gen_result *result); /* NULL is fine */
 
 /* --------------------------------------------------------------------------------------------
 ** Net: lines of text between programs of one user on one machine (Unix-domain sockets). Nothing
@@ -996,6 +1027,7 @@ pl_status pl_listen(pl_ctx *ctx, pl_listener **out, const char *path);
 void pl_listener_close(pl_listener *listener); /* removes its file; NULL is fine */
 /* The next one who connected; *out is NULL when there is none. Other users are turned away. */
 pl_status pl_accept(pl_listener *listener, pl_channel **out);
+/* To who listens at `path`; PL_ERR_IO when nobody does, or another user's process. */
 pl_status pl_connect(pl_ctx *ctx, pl_channel **out, const char *path);
 void pl_channel_close(pl_channel *channel); /* NULL is fine */
 /* Sends what it can and keeps the rest. PL_ERR_IO, from then on, when the other side has gone or
@@ -1035,9 +1067,9 @@ typedef struct {
 /* Begins to listen; port 0 is any that is free, token NULL a random one. PL_ERR_IO where the port
 ** is taken. */
 pl_status pl_http_open(pl_ctx *ctx, pl_http **out, int port, const char *token);
-void pl_http_close(pl_http *http); /* connections end; NULL is fine */
-int pl_http_port(const pl_http *http);
-const char *pl_http_token(const pl_http *http);
+void pl_http_close(pl_http *http);              /* connections end; NULL is fine */
+int pl_http_port(const pl_http *http);          /* the one that was taken */
+const char *pl_http_token(const pl_http *http); /* borrowed */
 /* The next request, waited for at most so long; request->number is 0 when none came. Its texts are
 ** borrowed until it is answered; one that is not answered in 30 s is told so. */
 pl_status pl_http_next(pl_http *http, pl_http_request *request, double seconds);
@@ -1050,7 +1082,7 @@ pl_status pl_http_answer(pl_http *http, int64_t number, int status, const char *
 ** sent the event "reload". */
 pl_status pl_http_publish(pl_http *http, const char *name, const char *text, size_t size);
 int64_t pl_http_events(const pl_http *http); /* number of the last event */
-int64_t pl_http_viewers(pl_http *http);
+int64_t pl_http_viewers(pl_http *http);      /* connections that events go to now */
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

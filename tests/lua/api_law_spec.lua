@@ -2,6 +2,7 @@
 local api_law = dofile("tests/lua/support/api_law.lua")
 local doc_comments = require("perilune.reference.doc_comments")
 local public = require("perilune.reference.public")
+local header_law = dofile("tests/lua/support/header_law.lua")
 local scratch = dofile("tests/lua/support/scratch.lua")
 
 local names = { batch = true, ["batch.pack"] = true, ["pl.sum"] = true, Model = true }
@@ -76,6 +77,34 @@ describe("the ops", function()
       { "mix: it has no formula", "mix: 1 outputs, shapes [N,C] -> [N],[C]" },
       api_law.op_faults(row, meanings)
     )
+  end)
+end)
+
+describe("the engine's header", function()
+  it("says something of every function", function()
+    local silent, count = header_law(scratch.read("include/perilune.h"))
+    assert.are.same({}, silent)
+    assert.is_true(count > 200)
+  end)
+
+  it("is refused where it does not", function()
+    local text = [[
+/* Makes one: `free` gives it back. */
+pl_x *pl_x_new(void);
+void pl_x_free(pl_x *x);
+int pl_x_size(const pl_x *x);
+int pl_x_count(const pl_x *x,
+               int i); /* from 0 */
+
+/* A long
+** comment. */
+int pl_y(void);
+
+int pl_z(void);
+]]
+    local silent, count = header_law(text)
+    assert.are.same({ "4: pl_x_size", "12: pl_z" }, silent)
+    assert.are.equal(6, count)
   end)
 end)
 
