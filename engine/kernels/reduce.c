@@ -181,11 +181,13 @@ INLINE vec better(vec best, vec x, bool smaller)
     return v_select(wins | (x != x), x, best);
 }
 
-INLINE real extreme_run(int64_t n, const real *x, bool smaller)
+INLINE real extreme_run(int64_t n, const real *x, bool smaller, pl_stop stop)
 {
     const real worst = smaller ? (real)INFINITY : -(real)INFINITY;
     vec best = v_set1(worst);
-    V_EACH(i, m, n) best = better(best, v_load_n(x + i, m, worst), smaller);
+    for (int64_t from = 0; from < n && !pl__stopped(stop); from += PL_LOOK)
+        V_SPAN(i, m, from, least(from + PL_LOOK, n))
+    best = better(best, v_load_n(x + i, m, worst), smaller);
     real t[VL];
     v_store(t, best);
     real r = t[0];
@@ -213,7 +215,8 @@ void K(extreme_axis)(int64_t before, int64_t size, int64_t after, real *y, const
         if (pl__stopped(stop)) continue;
         const real *from = x + b * size * after;
         if (after == 1)
-            y[b] = smaller ? extreme_run(size, from, true) : extreme_run(size, from, false);
+            y[b] = smaller ? extreme_run(size, from, true, stop)
+                           : extreme_run(size, from, false, stop);
         else if (smaller) extreme_columns(size, after, y + b * after, from, true);
         else extreme_columns(size, after, y + b * after, from, false);
     }

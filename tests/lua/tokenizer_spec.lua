@@ -24,6 +24,32 @@ local function small(opts)
   return tokenizer.train(all)
 end
 
+describe("a pattern that backtracks without end", function()
+  it("gives up with an error, and the tokenizer goes on", function()
+    local folder = scratch.folder()
+    scratch.write(
+      folder .. "/tokenizer.json",
+      json.encode {
+        version = "1.0",
+        model = { type = "BPE", vocab = { a = 0, b = 1, c = 2 }, merges = json.array {} },
+        pre_tokenizer = {
+          type = "Split",
+          pattern = { Regex = "(?:a|a|aa)+[bd]" },
+          behavior = "Isolated",
+          invert = false,
+        },
+      }
+    )
+    local tok = assert(tokenizer.load(folder))
+    local ok, message = pcall(tok.encode, tok, ("a"):rep(1000) .. "c")
+    assert.is_false(ok)
+    local text = "encode: a pattern of the tokenizer gave up 0 bytes into a text of 1001: "
+      .. "match limit exceeded"
+    assert.is_truthy(message:find(text, 1, true), message)
+    assert.are.same({ 0, 0, 1, 2 }, tok:encode("aabc"))
+  end)
+end)
+
 describe("a saved tokenizer", function()
   local function loaded(model)
     local folder = scratch.folder()
