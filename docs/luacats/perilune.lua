@@ -660,7 +660,7 @@ local Ragged = {}
 --- Ranked answers to one prompt: an element of what `data.ranked` gives.
 ---@class perilune.RankedSet
 ---@field sequences integer[][] # token ids of the prompt with each answer, K of them
----@field ranks integer[] # of each; 1 is best
+---@field ranks number[] # of each; 1 is best, equal ones tie
 ---@field row perilune.Row # where they came from
 local RankedSet = {}
 
@@ -695,7 +695,7 @@ function Report:charts(list) end
 function Report:heading(text) end
 
 --- The page.
----@param options? table # `style` (none) CSS to add; `policy` (none) a Content-Security-Policy, and `nonce` (none) what names the style in it
+---@param options? table # `style` ("") CSS to add; `policy` (none) a Content-Security-Policy, and `nonce` (none) what names the style in it
 ---@return string
 function Report:html(options) end
 
@@ -747,7 +747,7 @@ local Rollout = {}
 ---@field text string? # a document, to be learnt from as it stands
 ---@field completion string? # the answer that is to be learnt
 ---@field completions string[]? # answers that were ranked
----@field ranks integer[]? # of each of `completions`: 1 is best; ties share a rank, and the next is left out: 1, 2, 2, 4
+---@field ranks number[]? # of each of `completions`: 1 is best; ties share a rank, and the next is left out: 1, 2, 2, 4. A store wants just that
 ---@field rankings { labeler: string, ranks: table }[]? # of several people, each {labeler =, ranks =}; also `time` (Unix seconds), `seconds` (that it took)
 ---@field prompt_tokens integer[]? # token ids of what stands before the answer, used as they are
 ---@field completion_tokens any[]? # token ids of the answer; of ranked answers a list of lists, false where none are known
@@ -2763,7 +2763,7 @@ function pl.health.reward_is_length(history, options, settings) end
 
 --- All alarms of a trained reward model.
 ---@param scores number[] # of ranked sets, laid end to end
----@param ranks integer[][] # of each set; rank 1 is best
+---@param ranks number[][] # of each set; rank 1 is best
 ---@param lengths number[] # of the answers, tokens, with or without their prompt
 ---@param options? table # `demonstrations` (none) their scores; `key` ("dataset") of the recipe that the sets were given by
 ---@return string[] # sentences
@@ -3258,7 +3258,7 @@ function pl.ranking.count(sets) end
 
 --- Score differences of all pairs of different rank, better answer first.
 ---@param scores number[] # of all sets, laid end to end
----@param ranks integer[][] # of each set; rank 1 is best
+---@param ranks number[][] # of each set; rank 1 is best
 ---@return number[] # one for each pair of different rank
 function pl.ranking.gaps(scores, ranks) end
 
@@ -3333,7 +3333,7 @@ function pl.rollout.metrics(roll, rewards) end
 
 --- Answers as training sequences, packed once for all models that read them.
 ---@param questions integer[][] # token ids of the prompts
----@param answers table # as `pl.generate` gives them, in tensors of the caller's scope
+---@param answers perilune.Answers # of `pl.generate`, in tensors of the caller's scope
 ---@param max_tokens? integer # of a part, tokens (default: 16384); one answer with its prompt may be longer
 ---@return perilune.Rollout # in tensors of the caller's scope
 function pl.rollout.new(questions, answers, max_tokens) end
@@ -3758,7 +3758,7 @@ function pl.score.sequences(scalar_model, sequences, max_tokens) end
 ---@param sets perilune.RankedSet[] # of `data.ranked`
 ---@param max_tokens? integer # of a forward (default: 16384)
 ---@return number[] # scores, set after set
----@return integer[][] # the ranks of each set
+---@return number[][] # the ranks of each set
 ---@return integer[] # the lengths of the sequences, tokens
 function pl.score.sets(scalar_model, sets, max_tokens) end
 

@@ -190,6 +190,8 @@ end
       { "taken", "opts: the option c is not told" },
       { "taken", "opts: the option d is not told" },
     }, faults_of(source(text, body)))
+    body = "function m.f(opts)\n  return opts.a or 1, opts.b or 5\nend\n"
+    assert.are.same({ { "taken", "opts: `b` is 5 by default" } }, faults_of(source(text, body)))
     local known = "local known = {\n  a = 1,\n  b = 7,\n}\n"
     body = 'function m.f(opts)\n  opts = options.take("f", opts, known)\nend\n'
     assert.are.same(

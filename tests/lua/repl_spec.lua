@@ -336,6 +336,12 @@ describe("a session without a terminal", function()
     assert.are.equal("repl:1: just a sentence", s:eval("error('just a sentence')").error)
   end)
 
+  it("lists the options of a function where it is asked for", function()
+    local text = fresh():eval("?pl.generate").text
+    assert.matches("opts      *%?GenerateOptions.-\n    %.max_tokens  %?integer %(64%) ", text)
+    assert.matches("%.max_tokens  %?integer %(64%) ", fresh():eval("?GenerateOptions").text)
+  end)
+
   it("tells of every public function and method, and nothing is 'a function in C'", function()
     local s, topics = fresh(), require("perilune.reference.topics")
     for _, name in ipairs(topics.names()) do

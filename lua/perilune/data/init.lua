@@ -54,7 +54,7 @@ local data = {}
 --- Ranked answers to one prompt: an element of what `data.ranked` gives.
 -- @class RankedSet
 -- @field {{integer,...},...} sequences token ids of the prompt with each answer, K of them
--- @field {integer,...} ranks of each; 1 is best
+-- @field {number,...} ranks of each; 1 is best, equal ones tie
 -- @field Row row where they came from
 
 --- The template of a name: see perilune.data.template.

@@ -6,7 +6,7 @@ local ranking = {}
 
 --- Score differences of all pairs of different rank, better answer first.
 -- @tparam {number,...} scores of all sets, laid end to end
--- @tparam {{integer,...},...} ranks of each set; rank 1 is best
+-- @tparam {{number,...},...} ranks of each set; rank 1 is best
 -- @treturn {number,...} one for each pair of different rank
 function ranking.gaps(scores, ranks)
   local gaps, at = {}, 0

@@ -29,7 +29,7 @@ local rollout = {}
 
 --- Answers as training sequences, packed once for all models that read them.
 -- @tparam {{integer,...},...} questions token ids of the prompts
--- @tparam table answers as `pl.generate` gives them, in tensors of the caller's scope
+-- @tparam Answers answers of `pl.generate`, in tensors of the caller's scope
 -- @tparam ?integer max_tokens of a part, tokens (default: 16384); one answer with its prompt may be
 --   longer
 -- @treturn Rollout in tensors of the caller's scope

@@ -138,7 +138,7 @@ end
 -- @tparam {RankedSet,...} sets of `data.ranked`
 -- @tparam ?integer max_tokens of a forward (default: 16384)
 -- @treturn {number,...} scores, set after set
--- @treturn {{integer,...},...} the ranks of each set
+-- @treturn {{number,...},...} the ranks of each set
 -- @treturn {integer,...} the lengths of the sequences, tokens
 function score.sets(scalar_model, sets, max_tokens)
   local scores, ranks, lengths, waiting, tokens = {}, {}, {}, {}, 0

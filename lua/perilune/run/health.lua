@@ -495,7 +495,7 @@ end
 
 --- All alarms of a trained reward model.
 -- @tparam {number,...} scores of ranked sets, laid end to end
--- @tparam {{integer,...},...} ranks of each set; rank 1 is best
+-- @tparam {{number,...},...} ranks of each set; rank 1 is best
 -- @tparam {number,...} lengths of the answers, tokens, with or without their prompt
 -- @tparam ?table options `demonstrations` (none) their scores; `key` ("dataset") of the recipe that
 --   the sets were given by

@@ -228,7 +228,7 @@ function Report:answers(options)
 end
 
 --- The page.
--- @tparam ?table options `style` (none) CSS to add; `policy` (none) a Content-Security-Policy, and
+-- @tparam ?table options `style` ("") CSS to add; `policy` (none) a Content-Security-Policy, and
 --   `nonce` (none) what names the style in it
 -- @treturn string
 function Report:html(options)

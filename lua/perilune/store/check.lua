@@ -16,8 +16,8 @@ local check = {}
 -- @field ?string text a document, to be learnt from as it stands
 -- @field ?string completion the answer that is to be learnt
 -- @field ?{string,...} completions answers that were ranked
--- @field ?{integer,...} ranks of each of `completions`: 1 is best; ties share a rank, and the next
---   is left out: 1, 2, 2, 4
+-- @field ?{number,...} ranks of each of `completions`: 1 is best; ties share a rank, and the next
+--   is left out: 1, 2, 2, 4. A store wants just that
 -- @field ?{{labeler=string,ranks=table},...} rankings of several people, each {labeler =, ranks =};
 --   also `time` (Unix seconds), `seconds` (that it took)
 -- @field ?{integer,...} prompt_tokens token ids of what stands before the answer, used as they are

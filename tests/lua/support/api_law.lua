@@ -255,6 +255,9 @@ local function options_taken(body, source, param)
   for name in body:gmatch("%f[%w_.]" .. param .. "%.([%a_][%w_]*)%f[^%w_(]") do
     taken[name] = taken[name] or ""
   end
+  for name, default in body:gmatch("%f[%w_.]" .. param .. "%.([%a_][%w_]*) or ([^%s,)]+)") do
+    taken[name] = taken[name] ~= "" and taken[name] or default
+  end
   return taken
 end
 
