@@ -291,6 +291,18 @@ describe("the page", function()
     assert.is_nil(html:find("No row has been written yet.", 1, true))
   end)
 
+  it("has all rows of a run of hundreds of steps, with short stages beside it", function()
+    local paths = {}
+    for i, n in ipairs { 700, 3, 3, 3, 3, 3 } do
+      paths[i] =
+        folder { ["metrics.jsonl"] = ppo_rows(n), ["config.json"] = { _recipe = "r" .. i } }
+    end
+    local run = data_of((page_of(table.unpack(paths)))).runs[1]
+    assert.are.equal(700, #run.metrics["objective/kl"][1])
+    assert.are.equal(700, #run.order[1])
+    assert.are.equal(700, #run.time[1])
+  end)
+
   it("puts runs of one recipe into the same charts and says where they differ", function()
     local function one(name, kl)
       return folder({

@@ -27,9 +27,18 @@ local COLORS <const> = 6
 local ANSWER_BYTES <const> = 3000000 -- of answers in one page, all runs together
 local STATIC_ANSWERS <const> = 12 -- that are there without script
 local STATIC_MARKS <const> = 12 -- alarms and changes drawn without script
-local ORDER_POINTS <const> = 400 -- of reward against KL
+local POINTS <const> = 1200 -- of a curve
+local FEWER_POINTS <const> = 400 -- of one where there are many long runs
+local MANY <const> = 4
 
-local function points_of_curve(count) return count <= 4 and 1200 or 400 end
+-- Points of a curve; stages of few rows leave room for those of a long one.
+local function points_of_curve(list)
+  local long = 0
+  for _, run in ipairs(list) do
+    long = long + (#run.rows > FEWER_POINTS and 1 or 0)
+  end
+  return long <= MANY and POINTS or FEWER_POINTS
+end
 
 local function score_name(names)
   for _, name in ipairs { "objective/raw_scores", "objective/scores" } do
@@ -38,7 +47,7 @@ local function score_name(names)
 end
 
 -- KL and score of the rows that have both, in order, and their steps.
-local function order_points(run)
+local function order_points(run, most)
   local score, rows = score_name(series.names(run.rows)), {}
   for _, row in ipairs(score and run.rows or {}) do
     local a, b = row["objective/kl"], row[score]
@@ -47,7 +56,7 @@ local function order_points(run)
     end
   end
   local xs, ys, steps = {}, {}, {}
-  for i, row in ipairs(series.some(rows, ORDER_POINTS)) do
+  for i, row in ipairs(series.some(rows, most)) do
     xs[i], ys[i], steps[i] = row["objective/kl"], row[score], row.step
   end
   return xs, ys, steps
@@ -75,14 +84,14 @@ local function metrics_of(run, most)
   return metrics
 end
 
-local function time_of(run)
+local function time_of(run, most)
   local steps, seconds = series.points(run.rows, "time")
   local thin = {}
   for i = 1, #steps do
     thin[i] = i
   end
   local xs, ys = json.array {}, json.array {}
-  for k, i in ipairs(series.some(thin, 400)) do
+  for k, i in ipairs(series.some(thin, most)) do
     xs[k], ys[k] = six(steps[i]), six(seconds[i])
   end
   return { xs, ys }
@@ -129,8 +138,8 @@ local function samples_within(samples, bytes)
   return json.array { table.unpack(series.some(samples, math.min(fit, 20000))) }
 end
 
-local function run_data(run, index, count)
-  local kl, score, steps = order_points(run)
+local function run_data(run, index, count, most)
+  local kl, score, steps = order_points(run, most)
   return {
     order = { rounded(kl), rounded(score), rounded(steps) },
     name = run.name,
@@ -138,8 +147,8 @@ local function run_data(run, index, count)
     state = run.state,
     step = run:step(),
     color = (index - 1) % COLORS + 1,
-    metrics = metrics_of(run, points_of_curve(count)),
-    time = time_of(run),
+    metrics = metrics_of(run, most),
+    time = time_of(run, most),
     alarms = run_page.marks("alarms", series.some(run.alarms, 400)),
     changes = run_page.marks("changes", series.some(run.changes, 400)),
     samples = samples_within(run.samples, ANSWER_BYTES // count),
@@ -249,7 +258,7 @@ local function static_series(list, chart)
       local xs, ys, gaps
       if chart.kind == "order" then
         if m > 1 then break end
-        xs, ys = order_points(run)
+        xs, ys = order_points(run, FEWER_POINTS)
       else
         xs, ys, gaps = with_gaps(run, name, 480)
       end
@@ -595,7 +604,7 @@ function run_page.html(list, options)
   local data =
     { runs = json.array {}, charts = charts, live = options.live, figures = figures_of_run }
   for i, run in ipairs(list) do
-    data.runs[i] = run_data(run, i, #list)
+    data.runs[i] = run_data(run, i, #list, points_of_curve(list))
   end
   page:raw('<script type="application/json" id="pl-data">', json_block(data), "</script>")
   page:raw('<script nonce="', nonce, '">', asset("page.js"), "</script>")
