@@ -108,7 +108,7 @@ local Check = {}
 function Check:answers(sequences, masks) end
 
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
---- and so the KL to a reference of the same weights exactly 0.
+--- and so the KL to a reference of the same weights exactly 0. Anything else raises.
 ---@param policy perilune.Model
 ---@param roll perilune.Rollout # with `reference`
 ---@param opts table # `temperature` (1) that was sampled with
@@ -127,7 +127,8 @@ function Check:say(text, ...) end
 ---@param iterations integer # of the run
 function Check:settings(iterations) end
 
---- Prints the numbers that say how the run is cut, and what memory the models take.
+--- Prints the numbers that say how the run is cut, and what memory the models take. Raises when
+--- there are no prompts.
 ---@param list [string, any][] # of {name, number}
 function Check:sizes(list) end
 
@@ -806,7 +807,7 @@ local Run = {}
 --- Close a run that did not end well. One that had not begun leaves nothing that it made.
 function Run:abandon() end
 
---- Write an alarm that rang to alarms.jsonl.
+--- Write an alarm that rang to alarms.jsonl. Raises when it cannot be written.
 ---@param step integer # from 1
 ---@param alarm string # its name in `health.alarms`
 ---@param text string # the sentence
@@ -818,14 +819,16 @@ function Run:alarm(step, alarm, text) end
 ---@param step integer # the one that begins, from 1
 function Run:at(step) end
 
---- Begin a new run beside this one, with a checkpoint of the last step that is done.
+--- Begin a new run beside this one, with a checkpoint of the last step that is done. Raises when
+--- the recipe gave no parts to `Run:restore`.
 ---@param done integer # number of the last step that is done, from 1
 ---@param name string # of its folder
 ---@return string # the folder
 ---@return string # the command that goes on with it
 function Run:branch(done, name) end
 
---- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
+--- Write checkpoint-N so that it is there whole or not at all, and delete old ones. Raises when it
+--- cannot be written.
 ---@param step integer # the one that is done, from 1
 ---@param write function # writes the model and whatever else into the folder it is given
 ---@param options? table # `state` (none): what the recipe needs to go on (JSON-able: cursors, counters); `metric` (none): a figure; `best` (false): it is the best so far
@@ -855,7 +858,7 @@ function Run:journal() end
 ---@param metrics table<string, number|string|boolean> # by name, "objective/kl" say: names before a slash are groups in TensorBoard
 function Run:log(step, metrics) end
 
---- Note something in the journal.
+--- Note something in the journal. Raises when it cannot be written.
 ---@param entry table # with its `step`, from 1, and whatever else it tells
 function Run:note(entry) end
 
@@ -865,15 +868,15 @@ function Run:reload() end
 
 --- Take up the parts of the checkpoint that the run goes on from. What decides the result beside
 --- them, `parts.data` and `parts.made_with`, must have the content it had, or be named by
---- `resume_changed`: then the change is journalled.
---- From here on the first Ctrl-C or SIGTERM lets the step end and a checkpoint be written.
+--- `resume_changed`: then the change is journalled. From here on the first Ctrl-C or SIGTERM lets
+--- the step end and a checkpoint be written. All other differences raise, by name.
 ---@param parts perilune.RunParts # objects that were made as those of the checkpoint
 ---@param beginning table<string, any> # the recipe's state of a run that starts afresh
 ---@return table<string, any> # the recipe's state: as saved, or `beginning`
 function Run:restore(parts, beginning) end
 
---- Write an example to samples.jsonl: prompt, answer, score, whatever the recipe has.
---- The first example of each step also goes to TensorBoard as a text.
+--- Write an example to samples.jsonl: prompt, answer, score, whatever the recipe has. The first
+--- example of each step also goes to TensorBoard as a text. Raises when it cannot be written.
 ---@param step integer # from 1
 ---@param sample table<string, any> # as JSON can hold it
 function Run:sample(step, sample) end
@@ -886,7 +889,8 @@ function Run:sample(step, sample) end
 ---@return string # the checkpoint's path
 function Run:save(step, parts, recipe_state, options) end
 
---- Write the checkpoint of the last step that is done, between two steps.
+--- Write the checkpoint of the last step that is done, between two steps. Raises when the recipe
+--- gave no parts to `Run:restore`.
 ---@param done integer # number of the last step that is done, from 1
 ---@return string # its path
 function Run:save_here(done) end
@@ -915,10 +919,10 @@ function Run:should_log(step) end
 function Run:should_save(step) end
 
 --- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing,
---- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, `held_peak`
---- (with freed ones that wait to be used again), and `peak` of the whole program.
---- A resumed run that was finished before keeps the summary it has.
---- Unless the run is quiet a short table of them is printed.
+--- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, `held_peak` (with freed ones
+--- that wait to be used again), and `peak` of the whole program. A resumed run that was finished
+--- before keeps the summary it has. Unless the run is quiet a short table of them is printed. Raises
+--- when it cannot be written.
 ---@param figures table<string, any> # by name, as JSON can hold them
 ---@param finish? table # `model`: path of the model that is the result; `next`: a command that a user is likely to give next
 ---@return table<string, any> # the summary as it was written
@@ -965,11 +969,11 @@ function Schedule:fixed() end
 ---@return boolean
 function Schedule:has_text() end
 
---- Go on from a saved state.
+--- Go on from a saved state. Raises for one that is damaged.
 ---@param state? table<string, any> # as of `Schedule:state`; nil changes nothing
 function Schedule:load_state(state) end
 
---- Tell the length of the run to a schedule that spans it.
+--- Tell the length of the run to a schedule that spans it. Raises for steps that are not above 0.
 ---@param steps number # of the whole run, above 0
 function Schedule:set_horizon(steps) end
 
@@ -1029,12 +1033,13 @@ local SourceFile = {}
 ---@field count integer # how many there are
 local Spool = {}
 
---- Takes a row.
+--- Takes a row. Raises when the disk takes no more.
 ---@param row table<any, any> # plain values
 ---@return integer # its number, from 1
 function Spool:add(row) end
 
---- Takes bytes as a record; a spool holds rows or bytes, not both.
+--- Takes bytes as a record; a spool holds rows or bytes, not both. Raises when the disk takes no
+--- more.
 ---@param bytes string # of one record
 ---@return integer # its number, from 1
 function Spool:add_bytes(bytes) end
@@ -1042,13 +1047,13 @@ function Spool:add_bytes(bytes) end
 --- Gives the file back; more than once is fine.
 function Spool:close() end
 
---- One record, where all are of one size.
+--- One record, where all are of one size. Raises when the file cannot be read.
 ---@param index integer # its number, from 1
 ---@param size integer # bytes of a record
 ---@return string
 function Spool:record_at(index, size) end
 
---- The records from the first.
+--- The records from the first. Raises when the file cannot be read.
 ---@return function # gives bytes and their number, nil at the end
 function Spool:records() end
 
@@ -1136,7 +1141,8 @@ function Store:counts() end
 ---@return integer # the demonstration's id; it is on the disk
 function Store:demonstrate(prompt_id, answer) end
 
---- Demonstrations with their prompts, in the order they were written.
+--- Demonstrations with their prompts, in the order they were written. An unknown name in the filter
+--- raises.
 ---@param filter? table # as of `Store:prompts`, and `labeler`; `all` (false): replaced versions as well
 ---@return function # iterator of rows with `completion`, `labeler`, `demonstration_id`, `answered` (when, Unix seconds), `replaces`
 function Store:demonstrations(filter) end
@@ -1200,6 +1206,7 @@ function Store:prompts(filter) end
 function Store:rank(prompt_id, answer) end
 
 --- Ranked prompts, in the order of the prompts: a row for each set of completions that was ranked.
+--- An unknown name in the filter raises.
 ---@param filter? table # as of `Store:prompts`, and `labeler`; `all` (false): replaced versions as well
 ---@return function # iterator of rows with completions, completion_ids and rankings = {{id=, labeler=, ranks=, time=, seconds=, replaces=},...}; of one ranking alone also ranks, labeler, ranking_id, answered, seconds
 ---@return any? # none; a `for` takes four values
@@ -1209,7 +1216,8 @@ function Store:ranked(filter) end
 
 --- Rows of a training set in the form the recipes read: prompt or messages, with completion (sft)
 --- or completions and ranks (rm), as the rules left them; and id, user_id, source and what else the
---- prompt has, set_row_id, side, changes, demonstration_id or ranking_id.
+--- prompt has, set_row_id, side, changes, demonstration_id or ranking_id. Raises when there is no
+--- such set.
 ---@param part string # sft, rm or ppo
 ---@param side? string # train, valid or test; nil: all
 ---@param options? table # `set` (the latest finished one): its id or name
@@ -1237,7 +1245,8 @@ function Store:source(hash, settings) end
 ---@return perilune.SourceFile[] # oldest first
 function Store:sources(filter) end
 
---- The prepared statement of an SQL text, made once. For the modules of the store.
+--- The prepared statement of an SQL text, made once. For the modules of the store. Raises for what
+--- SQLite refuses.
 ---@param sql string # one statement
 ---@return userdata # with `run(...)`, `row(...)` and `rows(...)`
 function Store:statement(sql) end
@@ -1836,6 +1845,7 @@ function pl.batch.last_rows(packed_batch) end
 function pl.batch.pack(sequences) end
 
 --- Packs sequences in parts of at most `max_tokens` tokens, to be scored by one model or several.
+--- Raises when they are no lists of token ids.
 ---@param sequences integer[][] # token ids of each
 ---@param masks? ((integer|boolean)[])[] # as of `batch.targets`
 ---@param max_tokens? integer # of a part, tokens (default: 16384)
@@ -2172,6 +2182,7 @@ function pl.data.epochs(n, size, seed, name, whole) end
 
 --- Training examples and which of their tokens are trained. An example whose prompt leaves no room
 --- for an answer is left out; a longer one loses its earliest turns, or the end of its answer.
+--- Raises, as `data.prompts`, at a row that is wrong.
 ---@param tok perilune.Tokenizer
 ---@param template? perilune.Template # nil: prompts are plain text
 ---@param rows string|perilune.Row[] # a path, or rows
@@ -2212,7 +2223,8 @@ function pl.data.prompts(tok, template, rows, max_length, reason) end
 
 --- Ranked sets: all K answers to a prompt stay together. Left out are sets whose answers are all
 --- equal; of which an answer with its prompt is longer than `max_length` (a cut answer is not what
---- was ranked); and, unless ties count, those in which all answers share a rank.
+--- was ranked); and, unless ties count, those in which all answers share a rank. Raises, as
+--- `data.prompts`, at a row that is wrong.
 ---@param tok perilune.Tokenizer
 ---@param template? perilune.Template # nil: prompts are plain text
 ---@param rows string|perilune.Row[] # a path, or rows
@@ -2936,7 +2948,7 @@ pl.labeler_prompts = {}
 ---@return table[] # rows {kind = "few_shot", source = "labeler", prompt or messages, completion, extra.group: the same for all, since they show each other's answers and belong on one side}
 function pl.labeler_prompts.few_shot(instruction, pairs_list, given) end
 
---- Briefs for plain prompts.
+--- Briefs for plain prompts. Raises when one of the lists is missing or empty.
 ---@param given table # `use_cases`, `topics` and `forms` (required): lists of texts to vary over, none empty; `n` (10): how many briefs; `seed` (1) of the draws
 ---@return table[] # {kind = "plain", use_case =, topic =, form =}
 function pl.labeler_prompts.plain(given) end
@@ -3400,12 +3412,14 @@ function pl.rules.balance(given) end
 ---@return perilune.Rule # for `rules.run`
 function pl.rules.cap(given) end
 
---- The classes of rows: two are alike when these are equal.
+--- The classes of rows: two are alike when these are equal. Raises when all ways to be alike are
+--- off.
 ---@param given? table # as of `rules.dedupe`
 ---@return function # (row) -> integer, a hash
 function pl.rules.classes(given) end
 
---- The rule: of prompts that say the same, the earliest stays.
+--- The rule: of prompts that say the same, the earliest stays. Raises when all ways to be alike are
+--- off.
 ---@param given? table # `exact` (true): equal texts; `normalized` (true): equal but for case, white space, punctuation; `prefix` (64): how many leading units are a long common prefix, or false; `unit` ("chars"), or "words"; `near` (off): the Jaccard likeness from which prompts are near duplicates, 0.3 to 1 (0.8 is usual)
 ---@return perilune.Rule # for `rules.run`
 function pl.rules.dedupe(given) end
@@ -3457,13 +3471,13 @@ function pl.rules.personal_data(given) end
 ---@return perilune.RuleReport[] # one for each rule; complete when the iterator is spent
 function pl.rules.run(rows, list, options) end
 
---- The side of a key.
+--- The side of a key. Raises when the shares are not 1 in all.
 ---@param key string # a value of the field `by`
 ---@param given? table # as of `rules.split`
 ---@return string # "train", "valid" or "test"
 function pl.rules.side(key, given) end
 
---- The rule: sets `side`.
+--- The rule: sets `side`. Raises when the shares are not 1 in all.
 ---@param given? table # `by` ("user_id"): the field that never crosses sides; `train` (0.8), `valid` (0.1) and `test` (0.1): shares of the users (not of the prompts), 1 in all; `salt` (""): another text gives another split
 ---@return perilune.Rule # with a `guard`
 function pl.rules.split(given) end
@@ -3552,12 +3566,12 @@ pl.rules.spool = {}
 ---@return function # (n) gets
 function pl.rules.spool.marks() end
 
---- An empty spool.
+--- An empty spool. Raises when no file can be made there.
 ---@param folder? string # where its file lies; the system's temporary folder when absent
 ---@return perilune.Spool
 function pl.rules.spool.new(folder) end
 
---- A row as bytes, which this process can read again.
+--- A row as bytes, which this process can read again. Raises for a value that is not plain.
 ---@param row table<any, any> # plain values
 ---@return string
 function pl.rules.spool.pack(row) end
@@ -3655,7 +3669,7 @@ pl.schedule = {}
 ---@return perilune.Schedule # with `update(kl, n)`
 function pl.schedule.adaptive_kl(options) end
 
---- Always the same value.
+--- Always the same value. Raises for one that is not finite.
 ---@param value number # the value
 ---@return perilune.Schedule
 function pl.schedule.constant(value) end
@@ -3668,7 +3682,8 @@ pl.schedule.constructor_names = nil
 ---@return table<string, function> # by name
 function pl.schedule.constructors() end
 
---- Half a cosine from `from` at step 1 to `to`, then `to`.
+--- Half a cosine from `from` at step 1 to `to`, then `to`. Raises for values that are not finite,
+--- or steps that are not above 0.
 ---@param from number # the value of step 1
 ---@param to number # the value after `steps` steps
 ---@param steps? number # of the run it takes, above 0 (default: the whole run)
@@ -3696,7 +3711,8 @@ function pl.schedule.is(value) end
 ---@return boolean
 function pl.schedule.is_function_text(text) end
 
---- A straight line from `from` at step 1 to `to`, then `to`.
+--- A straight line from `from` at step 1 to `to`, then `to`. Raises for values that are not finite,
+--- or steps that are not above 0.
 ---@param from number # the value of step 1
 ---@param to number # the value after `steps` steps
 ---@param steps? number # of the run it takes, above 0 (default: the whole run)
@@ -3795,10 +3811,10 @@ function pl.stages.new(of, count) end
 ---@class perilune.stats
 pl.stats = {}
 
---- What the best of n numbers drawn from the list without putting back is worth on average, when
---- it is chosen by other numbers: by a reward model's scores, say, where the worth is the truth.
---- By order statistics: the k-th best of m is the best of the n drawn with probability
---- C(m-k, n-1)/C(m, n); of equals each is as likely as the other.
+--- What the best of n numbers drawn from the list without putting back is worth on average, when it
+--- is chosen by other numbers: by a reward model's scores, say, where the worth is the truth. By
+--- order statistics: the k-th best of m is the best of the n drawn with probability C(m-k, n-1)/C(m,
+--- n); of equals each is as likely as the other. Raises when the lists are not of one length.
 ---@param xs number[] # worth of each, m of them
 ---@param n integer # 1 to m
 ---@param by? number[] # what it is chosen by; the worth itself when absent
@@ -3808,7 +3824,7 @@ function pl.stats.best_of(xs, n, by) end
 --- An estimate of the KL divergence, in nats, of the best of n from a single draw, from m draws and
 --- what the best is chosen by: the best of n draws with putting back from the m. Equal numbers
 --- cannot be told apart, so it is below ln n - (n-1)/n, which bounds it (Beirami et al.,
---- arXiv:2401.01879).
+--- arXiv:2401.01879). Raises for an empty list.
 ---@param by number[] # m of them
 ---@param n integer # of how many the best is taken, at least 1
 ---@return number # nats
@@ -3826,7 +3842,7 @@ function pl.stats.ci95(xs) end
 function pl.stats.correlation(x, y) end
 
 --- Pearson's correlation within groups: of the differences to each group's means, so that what
---- differs between groups counts for nothing.
+--- differs between groups counts for nothing. Raises when the lists are not of one length.
 ---@param x number[] # values
 ---@param y number[] # values that belong to them
 ---@param groups any[] # the group of each
@@ -3834,16 +3850,16 @@ function pl.stats.correlation(x, y) end
 ---@return integer # values that are free to differ: as many as there are, less one a group
 function pl.stats.correlation_within(x, y, groups) end
 
---- Difference of the means of two independent lists with its 95 % interval (Welch).
+--- Difference of the means of two independent lists with its 95 % interval (Welch). Raises when one
+--- has fewer than 2 values.
 ---@param a number[] # values of the first, 2 or more
 ---@param b number[] # values of the second, 2 or more
 ---@return { mean: number, half: number, low: number, high: number, n: integer } # `mean` of a less that of b; `half`: half the width of the interval from `low` to `high`; `n` values in both
 function pl.stats.difference(a, b) end
 
---- The part of the variance of returns that values explain,
---- 1 - var(returns - values) / var(returns).
---- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant, as
---- those of a single token are.
+--- The part of the variance of returns that values explain, 1 - var(returns - values) /
+--- var(returns). 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are
+--- constant, as those of a single token are. Raises when the lists are empty or not of one length.
 ---@param returns number[] # what was to be told
 ---@param values number[] # what was told of each
 ---@return number? # 1 at most; nil as told
@@ -3859,9 +3875,9 @@ function pl.stats.mean(xs) end
 ---@return number # in their unit; of an even number of values the mean of the two in the middle
 function pl.stats.median(xs) end
 
---- How many pairs of one group the scores order as the truth does.
---- Pairs that are equal in truth are left out, pairs with equal scores count half. Add up the two
---- results over groups: `stats.rate(correct, pairs)`.
+--- How many pairs of one group the scores order as the truth does. Pairs that are equal in truth
+--- are left out, pairs with equal scores count half. Add up the two results over groups:
+--- `stats.rate(correct, pairs)`. Raises when the lists are not of one length.
 ---@param scores number[] # a number for each of the group; larger is better
 ---@param truth number[] # larger is better
 ---@return number # pairs in the right order, those with equal scores counted half

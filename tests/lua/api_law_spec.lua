@@ -216,5 +216,11 @@ end
       faults_of(source("Sums.\n-- @tparam any x it", body))
     )
     assert.are.same({}, faults_of(source("Sums.\n-- @tparam any x it; raises for nil", body)))
+    body = "local function refuse(x) error(x) end\n\n"
+      .. "local function check(x)\n  if not x then refuse('no') end\nend\n\n"
+    local text = "--- Head.\n\nlocal m = {}\n\n"
+      .. body
+      .. "--- Sums.\n-- @tparam any x it\nfunction m.f(x)\n  check(x)\nend\n"
+    assert.are.same({ { "raises", "it raises and does not say so" } }, faults_of(text))
   end)
 end)

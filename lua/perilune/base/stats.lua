@@ -135,7 +135,8 @@ function stats.paired(a, b)
   return stats.ci95(differences)
 end
 
---- Difference of the means of two independent lists with its 95 % interval (Welch).
+--- Difference of the means of two independent lists with its 95 % interval (Welch). Raises when one
+-- has fewer than 2 values.
 -- @tparam {number,...} a values of the first, 2 or more
 -- @tparam {number,...} b values of the second, 2 or more
 -- @treturn {mean=number,half=number,low=number,high=number,n=integer} `mean` of a less that of b;
@@ -188,7 +189,7 @@ function stats.correlation(x, y)
 end
 
 --- Pearson's correlation within groups: of the differences to each group's means, so that what
--- differs between groups counts for nothing.
+-- differs between groups counts for nothing. Raises when the lists are not of one length.
 -- @tparam {number,...} x values
 -- @tparam {number,...} y values that belong to them
 -- @tparam {any,...} groups the group of each
@@ -215,9 +216,9 @@ function stats.correlation_within(x, y, groups)
   return stats.correlation(dx, dy), free
 end
 
---- How many pairs of one group the scores order as the truth does.
--- Pairs that are equal in truth are left out, pairs with equal scores count half. Add up the two
--- results over groups: `stats.rate(correct, pairs)`.
+--- How many pairs of one group the scores order as the truth does. Pairs that are equal in truth
+-- are left out, pairs with equal scores count half. Add up the two results over groups:
+-- `stats.rate(correct, pairs)`. Raises when the lists are not of one length.
 -- @tparam {number,...} scores a number for each of the group; larger is better
 -- @tparam {number,...} truth larger is better
 -- @treturn number pairs in the right order, those with equal scores counted half
@@ -257,10 +258,10 @@ local function ranked(by)
   return order, last
 end
 
---- What the best of n numbers drawn from the list without putting back is worth on average, when
--- it is chosen by other numbers: by a reward model's scores, say, where the worth is the truth.
--- By order statistics: the k-th best of m is the best of the n drawn with probability
--- C(m-k, n-1)/C(m, n); of equals each is as likely as the other.
+--- What the best of n numbers drawn from the list without putting back is worth on average, when it
+-- is chosen by other numbers: by a reward model's scores, say, where the worth is the truth. By
+-- order statistics: the k-th best of m is the best of the n drawn with probability C(m-k, n-1)/C(m,
+-- n); of equals each is as likely as the other. Raises when the lists are not of one length.
 -- @tparam {number,...} xs worth of each, m of them
 -- @tparam integer n 1 to m
 -- @tparam ?{number,...} by what it is chosen by; the worth itself when absent
@@ -288,7 +289,7 @@ end
 --- An estimate of the KL divergence, in nats, of the best of n from a single draw, from m draws and
 -- what the best is chosen by: the best of n draws with putting back from the m. Equal numbers
 -- cannot be told apart, so it is below ln n - (n-1)/n, which bounds it (Beirami et al.,
--- arXiv:2401.01879).
+-- arXiv:2401.01879). Raises for an empty list.
 -- @tparam {number,...} by m of them
 -- @tparam integer n of how many the best is taken, at least 1
 -- @treturn number nats
@@ -306,10 +307,9 @@ function stats.best_of_kl(by, n)
   return kl
 end
 
---- The part of the variance of returns that values explain,
--- 1 - var(returns - values) / var(returns).
--- 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are constant, as
--- those of a single token are.
+--- The part of the variance of returns that values explain, 1 - var(returns - values) /
+-- var(returns). 1 is perfect, 0 no better than a constant, below 0 worse; nil when the returns are
+-- constant, as those of a single token are. Raises when the lists are empty or not of one length.
 -- @tparam {number,...} returns what was to be told
 -- @tparam {number,...} values what was told of each
 -- @treturn ?number 1 at most; nil as told

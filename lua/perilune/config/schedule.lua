@@ -74,7 +74,7 @@ local function span_text(name, self)
   return text .. (self.steps and ", " .. format.exact(self.steps) or "") .. ")"
 end
 
---- Always the same value.
+--- Always the same value. Raises for one that is not finite.
 -- @tparam number value the value
 -- @treturn Schedule
 function schedule.constant(value)
@@ -82,7 +82,8 @@ function schedule.constant(value)
   return new("constant", { value = value }, function(self) return self.value end)
 end
 
---- A straight line from `from` at step 1 to `to`, then `to`.
+--- A straight line from `from` at step 1 to `to`, then `to`. Raises for values that are not finite,
+-- or steps that are not above 0.
 -- @tparam number from the value of step 1
 -- @tparam number to the value after `steps` steps
 -- @tparam ?number steps of the run it takes, above 0 (default: the whole run)
@@ -97,7 +98,8 @@ function schedule.linear(from, to, steps)
   end)
 end
 
---- Half a cosine from `from` at step 1 to `to`, then `to`.
+--- Half a cosine from `from` at step 1 to `to`, then `to`. Raises for values that are not finite,
+-- or steps that are not above 0.
 -- @tparam number from the value of step 1
 -- @tparam number to the value after `steps` steps
 -- @tparam ?number steps of the run it takes, above 0 (default: the whole run)
@@ -405,7 +407,7 @@ function Schedule:extremes()
   return {}
 end
 
---- Tell the length of the run to a schedule that spans it.
+--- Tell the length of the run to a schedule that spans it. Raises for steps that are not above 0.
 -- @tparam number steps of the whole run, above 0
 function Schedule:set_horizon(steps)
   want_steps(steps, "set_horizon")
@@ -430,7 +432,7 @@ function Schedule:state()
   return self.inner and self.inner:state()
 end
 
---- Go on from a saved state.
+--- Go on from a saved state. Raises for one that is damaged.
 -- @tparam ?{[string]=any} state as of `Schedule:state`; nil changes nothing
 function Schedule:load_state(state)
   if not state then

@@ -199,6 +199,7 @@ function batch.split(sequences, max_tokens)
 end
 
 --- Packs sequences in parts of at most `max_tokens` tokens, to be scored by one model or several.
+-- Raises when they are no lists of token ids.
 -- @tparam {{integer,...},...} sequences token ids of each
 -- @tparam ?{{integer|boolean,...},...} masks as of `batch.targets`
 -- @tparam ?integer max_tokens of a part, tokens (default: 16384)

@@ -342,6 +342,7 @@ end
 
 --- Training examples and which of their tokens are trained. An example whose prompt leaves no room
 -- for an answer is left out; a longer one loses its earliest turns, or the end of its answer.
+-- Raises, as `data.prompts`, at a row that is wrong.
 -- @tparam Tokenizer tok
 -- @tparam ?Template template nil: prompts are plain text
 -- @tparam string|{Row,...} rows a path, or rows
@@ -420,7 +421,8 @@ end
 
 --- Ranked sets: all K answers to a prompt stay together. Left out are sets whose answers are all
 -- equal; of which an answer with its prompt is longer than `max_length` (a cut answer is not what
--- was ranked); and, unless ties count, those in which all answers share a rank.
+-- was ranked); and, unless ties count, those in which all answers share a rank. Raises, as
+-- `data.prompts`, at a row that is wrong.
 -- @tparam Tokenizer tok
 -- @tparam ?Template template nil: prompts are plain text
 -- @tparam string|{Row,...} rows a path, or rows

@@ -36,7 +36,7 @@ local function check_list(list, name)
   end
 end
 
---- Briefs for plain prompts.
+--- Briefs for plain prompts. Raises when one of the lists is missing or empty.
 -- @tparam table given `use_cases`, `topics` and `forms` (required): lists of texts to vary over,
 --   none empty; `n` (10): how many briefs; `seed` (1) of the draws
 -- @treturn {table,...} {kind = "plain", use_case =, topic =, form =}

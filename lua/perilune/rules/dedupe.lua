@@ -57,7 +57,8 @@ local function class_of(text, taken)
   return nil, folded
 end
 
---- The classes of rows: two are alike when these are equal.
+--- The classes of rows: two are alike when these are equal. Raises when all ways to be alike are
+-- off.
 -- @tparam ?table given as of `rules.dedupe`
 -- @treturn function (row) -> integer, a hash
 function dedupe.classes(given)
@@ -93,7 +94,8 @@ local function judge_classes(keys, mark)
   keys:close()
 end
 
---- The rule: of prompts that say the same, the earliest stays.
+--- The rule: of prompts that say the same, the earliest stays. Raises when all ways to be alike are
+-- off.
 -- @tparam ?table given `exact` (true): equal texts; `normalized` (true): equal but for case, white
 --   space, punctuation; `prefix` (64): how many leading units are a long common prefix, or false;
 --   `unit` ("chars"), or "words"; `near` (off): the Jaccard likeness from which prompts are near

@@ -60,7 +60,7 @@ local function side_of(kind, key, taken)
   return at < taken.test + taken.valid and "valid" or "train"
 end
 
---- The side of a key.
+--- The side of a key. Raises when the shares are not 1 in all.
 -- @tparam string key a value of the field `by`
 -- @tparam ?table given as of `rules.split`
 -- @treturn string "train", "valid" or "test"
@@ -86,7 +86,7 @@ function split.row_side(row, given)
   return (row_side(row, taken))
 end
 
---- The rule: sets `side`.
+--- The rule: sets `side`. Raises when the shares are not 1 in all.
 -- @tparam ?table given `by` ("user_id"): the field that never crosses sides; `train` (0.8), `valid`
 --   (0.1) and `test` (0.1): shares of the users (not of the prompts), 1 in all; `salt` (""):
 --   another text gives another split

@@ -108,7 +108,7 @@ local function read_record(record)
   return fields
 end
 
---- A row as bytes, which this process can read again.
+--- A row as bytes, which this process can read again. Raises for a value that is not plain.
 -- @tparam {[any]=any} row plain values
 -- @treturn string
 function spool.pack(row) return write_record(row, 1) end
@@ -134,7 +134,7 @@ local function nameless(folder)
   return file
 end
 
---- An empty spool.
+--- An empty spool. Raises when no file can be made there.
 -- @tparam ?string folder where its file lies; the system's temporary folder when absent
 -- @treturn Spool
 function spool.new(folder) return setmetatable({ file = nameless(folder), count = 0 }, Spool) end
@@ -151,7 +151,7 @@ local function check(ok, message)
   return ok
 end
 
---- Takes a row.
+--- Takes a row. Raises when the disk takes no more.
 -- @tparam {[any]=any} row plain values
 -- @treturn integer its number, from 1
 function Spool:add(row)
@@ -160,7 +160,8 @@ function Spool:add(row)
   return self.count
 end
 
---- Takes bytes as a record; a spool holds rows or bytes, not both.
+--- Takes bytes as a record; a spool holds rows or bytes, not both. Raises when the disk takes no
+-- more.
 -- @tparam string bytes of one record
 -- @treturn integer its number, from 1
 function Spool:add_bytes(bytes)
@@ -169,7 +170,7 @@ function Spool:add_bytes(bytes)
   return self.count
 end
 
---- The records from the first.
+--- The records from the first. Raises when the file cannot be read.
 -- @treturn function gives bytes and their number, nil at the end
 function Spool:records()
   local file, number = self.file, 0
@@ -184,7 +185,7 @@ function Spool:records()
   end
 end
 
---- One record, where all are of one size.
+--- One record, where all are of one size. Raises when the file cannot be read.
 -- @tparam integer index its number, from 1
 -- @tparam integer size bytes of a record
 -- @treturn string

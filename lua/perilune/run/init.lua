@@ -324,8 +324,8 @@ function Run:log(step, metrics)
   if self.control then self.control:tell { event = "step", step = step, row = row } end
 end
 
---- Write an example to samples.jsonl: prompt, answer, score, whatever the recipe has.
--- The first example of each step also goes to TensorBoard as a text.
+--- Write an example to samples.jsonl: prompt, answer, score, whatever the recipe has. The first
+-- example of each step also goes to TensorBoard as a text. Raises when it cannot be written.
 -- @tparam integer step from 1
 -- @tparam {[string]=any} sample as JSON can hold it
 function Run:sample(step, sample)
@@ -346,7 +346,7 @@ function Run:sample(step, sample)
   end
 end
 
---- Write an alarm that rang to alarms.jsonl.
+--- Write an alarm that rang to alarms.jsonl. Raises when it cannot be written.
 -- @tparam integer step from 1
 -- @tparam string alarm its name in `health.alarms`
 -- @tparam string text the sentence
@@ -363,7 +363,8 @@ function Run:seconds() return system.monotonic() - self.clock_start end
 -- @treturn {{step=integer,path=string},...}
 function Run:checkpoints() return run.checkpoints(self.dir) end
 
---- Write checkpoint-N so that it is there whole or not at all, and delete old ones.
+--- Write checkpoint-N so that it is there whole or not at all, and delete old ones. Raises when it
+-- cannot be written.
 -- @tparam integer step the one that is done, from 1
 -- @tparam function write writes the model and whatever else into the folder it is given
 -- @tparam ?table options `state` (none): what the recipe needs to go on (JSON-able: cursors,
@@ -411,12 +412,14 @@ local function parts_of(self)
   error("this recipe gives its parts to no run:restore, so no checkpoint can be asked for", 0)
 end
 
---- Write the checkpoint of the last step that is done, between two steps.
+--- Write the checkpoint of the last step that is done, between two steps. Raises when the recipe
+-- gave no parts to `Run:restore`.
 -- @tparam integer done number of the last step that is done, from 1
 -- @treturn string its path
 function Run:save_here(done) return self:save(done, parts_of(self), self.recipe_state) end
 
---- Begin a new run beside this one, with a checkpoint of the last step that is done.
+--- Begin a new run beside this one, with a checkpoint of the last step that is done. Raises when
+-- the recipe gave no parts to `Run:restore`.
 -- @tparam integer done number of the last step that is done, from 1
 -- @tparam string name of its folder
 -- @treturn string the folder
@@ -435,7 +438,7 @@ end
 --   made it, `by` and `time` (Unix seconds)
 function Run:journal() return table.move(self.entries, 1, #self.entries, 1, {}) end
 
---- Note something in the journal.
+--- Note something in the journal. Raises when it cannot be written.
 -- @tparam table entry with its `step`, from 1, and whatever else it tells
 function Run:note(entry)
   begin(self)
@@ -444,8 +447,8 @@ end
 
 --- Take up the parts of the checkpoint that the run goes on from. What decides the result beside
 -- them, `parts.data` and `parts.made_with`, must have the content it had, or be named by
--- `resume_changed`: then the change is journalled.
--- From here on the first Ctrl-C or SIGTERM lets the step end and a checkpoint be written.
+-- `resume_changed`: then the change is journalled. From here on the first Ctrl-C or SIGTERM lets
+-- the step end and a checkpoint be written. All other differences raise, by name.
 -- @tparam RunParts parts objects that were made as those of the checkpoint
 -- @tparam {[string]=any} beginning the recipe's state of a run that starts afresh
 -- @treturn {[string]=any} the recipe's state: as saved, or `beginning`
@@ -468,10 +471,10 @@ function Run:restore(parts, beginning)
 end
 
 --- Write summary.json, the final figures; `seconds` and `steps` are added when they are missing,
--- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, `held_peak`
--- (with freed ones that wait to be used again), and `peak` of the whole program.
--- A resumed run that was finished before keeps the summary it has.
--- Unless the run is quiet a short table of them is printed.
+-- and `memory`, in bytes: `tensors` that live now, `tensors_peak`, `held_peak` (with freed ones
+-- that wait to be used again), and `peak` of the whole program. A resumed run that was finished
+-- before keeps the summary it has. Unless the run is quiet a short table of them is printed. Raises
+-- when it cannot be written.
 -- @tparam {[string]=any} figures by name, as JSON can hold them
 -- @tparam ?table finish `model`: path of the model that is the result; `next`: a command that a
 --   user is likely to give next

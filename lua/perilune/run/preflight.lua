@@ -67,7 +67,8 @@ local function held(models)
   return total, trained, bytes
 end
 
---- Prints the numbers that say how the run is cut, and what memory the models take.
+--- Prints the numbers that say how the run is cut, and what memory the models take. Raises when
+-- there are no prompts.
 -- @tparam {{string,any},...} list of {name, number}
 function Check:sizes(list)
   self:say("pre-flight of %s", self.cfg.output_dir)
@@ -253,7 +254,7 @@ function Check:time(cost)
 end
 
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
--- and so the KL to a reference of the same weights exactly 0.
+-- and so the KL to a reference of the same weights exactly 0. Anything else raises.
 -- @tparam Model policy
 -- @tparam Rollout roll with `reference`
 -- @tparam table opts `temperature` (1) that was sampled with

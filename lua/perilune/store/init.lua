@@ -153,7 +153,8 @@ local function check_undone(self)
   end
 end
 
---- The prepared statement of an SQL text, made once. For the modules of the store.
+--- The prepared statement of an SQL text, made once. For the modules of the store. Raises for what
+-- SQLite refuses.
 -- @tparam string sql one statement
 -- @treturn userdata with `run(...)`, `row(...)` and `rows(...)`
 function Store:statement(sql)

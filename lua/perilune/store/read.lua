@@ -124,7 +124,8 @@ local function latest(filter, name)
     or (" AND NOT EXISTS (SELECT 1 FROM %s AS newer WHERE newer.replaces = a.id)"):format(name)
 end
 
---- Demonstrations with their prompts, in the order they were written.
+--- Demonstrations with their prompts, in the order they were written. An unknown name in the filter
+-- raises.
 -- @tparam ?table filter as of `Store:prompts`, and `labeler`; `all` (false): replaced versions as
 --   well
 -- @treturn function iterator of rows with `completion`, `labeler`, `demonstration_id`, `answered`
@@ -207,6 +208,7 @@ local function finish_ranked(row)
 end
 
 --- Ranked prompts, in the order of the prompts: a row for each set of completions that was ranked.
+-- An unknown name in the filter raises.
 -- @tparam ?table filter as of `Store:prompts`, and `labeler`; `all` (false): replaced versions as
 --   well
 -- @treturn function iterator of rows with completions, completion_ids and rankings = {{id=,
@@ -303,7 +305,8 @@ end
 
 --- Rows of a training set in the form the recipes read: prompt or messages, with completion (sft)
 -- or completions and ranks (rm), as the rules left them; and id, user_id, source and what else the
--- prompt has, set_row_id, side, changes, demonstration_id or ranking_id.
+-- prompt has, set_row_id, side, changes, demonstration_id or ranking_id. Raises when there is no
+-- such set.
 -- @tparam string part sft, rm or ppo
 -- @tparam ?string side train, valid or test; nil: all
 -- @tparam ?table options `set` (the latest finished one): its id or name

@@ -11,7 +11,7 @@
 --               say their defaults, or are written `key` (default) text
 --     taken     the options that the source takes are those that the text names, with the
 --               defaults that they have there
---     raises    who calls `error` says that it raises
+--     raises    who calls `error`, or a function of its file that does, says that it raises
 --     refer     "see there" is no reference; what stands in marks as `pl.name`, `module.name` or
 --               `Class:name` is there; no module is named that a reader cannot ask for
 
@@ -312,6 +312,37 @@ function rules.taken(item, fault, source)
   end
 end
 
+-- Whether a body calls one of these functions.
+local function calls(body, names)
+  for name in pairs(names) do
+    if body:find("%f[%w_.:]" .. name .. "%(") then return true end
+  end
+  return body:find("%f[%w_]error%(") ~= nil
+end
+
+-- The local functions of a source that call `error`, themselves or through one another.
+local raisers_of = setmetatable({}, {
+  __index = function(known, source)
+    local bodies, raisers, line = {}, {}, 0
+    for text in (source .. "\n"):gmatch("(.-)\n") do
+      line = line + 1
+      local name = text:match("^local function ([%w_]+)")
+      if name then bodies[name] = body_of(source, { declared = line }):gsub("%-%-[^\n]*", "") end
+    end
+    local grew = true
+    while grew do
+      grew = false
+      for name, body in pairs(bodies) do
+        if not raisers[name] and calls(body, raisers) then
+          raisers[name], grew = true, true
+        end
+      end
+    end
+    known[source] = raisers
+    return raisers
+  end,
+})
+
 function rules.raises(item, fault, source)
   if item.kind ~= "function" then return end
   local body = body_of(source, item):gsub("%-%-[^\n]*", "")
@@ -319,9 +350,8 @@ function rules.raises(item, fault, source)
   for _, one in ipairs(pieces(item)) do
     text = text .. " " .. one.text
   end
-  if body:find("%f[%w_]error%(") and not text:lower():find("rais") and not text:find("error") then
-    fault("it raises and does not say so")
-  end
+  local told = text:lower():find("rais") or text:find("error")
+  if not told and calls(body, raisers_of[source]) then fault("it raises and does not say so") end
 end
 
 -- What can be asked for: names of modules, functions, values, classes, methods and ops.
