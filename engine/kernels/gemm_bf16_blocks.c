@@ -88,6 +88,11 @@ typedef struct {
     place b;
 } slab;
 
+/* A rectangle of C. */
+typedef struct {
+    int64_t strip, strip_end, panel, panel_end;
+} rectangle;
+
 /* The chunk of a whole packed operand of `lines` strips or panels in which `line` is. */
 static place chunk_of(const void *packed, int64_t steps, int64_t lines, int64_t line)
 {
@@ -96,23 +101,34 @@ static place chunk_of(const void *packed, int64_t steps, int64_t lines, int64_t 
                    least(CHUNK, lines - first)};
 }
 
-static void run_square(const job *g, const slab *w, int64_t s, int64_t p, int64_t i, float *sums,
-                       const float *next)
+/* Bytes for each step by which `index` of `count` squares fetch all of a piece. */
+static int64_t share(int64_t count)
+{
+    return (STEP_BYTES / count + 63) / 64 * 64;
+}
+
+static void run_square(const job *g, const slab *w, const rectangle *r, int64_t s, int64_t p,
+                       int64_t i, float *sums, const float *next)
 {
     const square at = square_of(g, s, p);
     const place a = chunk_of(g->a, g->steps, g->strips, s);
     const bool first = i == w->piece, last = i + 1 >= w->piece_end;
     const int64_t steps = piece_start(g->steps, i + 1) - piece_start(g->steps, i);
-    square_args args = {.steps = steps,
-                        .a = piece_at(&a, i, s % CHUNK),
-                        .b = piece_at(&w->b, i, p - w->first),
-                        .sums = sums,
-                        .next = next,
-                        .fetch_a = piece_at(&a, i + 1, s % CHUNK) + (p - w->first) * steps * FETCH,
-                        .fetch_b = piece_at(&w->b, i + 1, p - w->first) + s % CHUNK * steps * FETCH,
-                        .acc = i > 0 || g->p->acc,
-                        .upper = at.rows <= SIDE,
-                        .left = at.cols <= SIDE};
+    const int64_t share_a = share(w->panel_end - w->panel),
+                  share_b = share(r->strip_end - r->strip);
+    square_args args = {
+        .steps = steps,
+        .a = piece_at(&a, i, s % CHUNK),
+        .b = piece_at(&w->b, i, p - w->first),
+        .sums = sums,
+        .next = next,
+        .fetch_a = piece_at(&a, i + 1, s % CHUNK) + (p - w->panel) * steps * share_a,
+        .fetch_b = piece_at(&w->b, i + 1, p - w->first) + (s - r->strip) * steps * share_b,
+        .fetch_a_bytes = share_a,
+        .fetch_b_bytes = share_b,
+        .acc = i > 0 || g->p->acc,
+        .rows = at.rows,
+        .cols = at.cols};
     if (first && args.acc) sums_from(&at, sums);
     g->square(&args);
     if (last) {
@@ -123,14 +139,14 @@ static void run_square(const job *g, const slab *w, int64_t s, int64_t p, int64_
 }
 
 /* Strips of one chunk. Where there is but one piece the sums need no place each. */
-static void run_slab(const job *g, const slab *w, int64_t strip, int64_t strip_end, float *sums)
+static void run_slab(const job *g, const slab *w, const rectangle *r, float *sums)
 {
     const int64_t width = w->panel_end - w->panel, size = w->piece_end - w->piece > 1 ? SUMS : 0;
     for (int64_t i = w->piece; i < w->piece_end || i == w->piece; i++)
-        for (int64_t s = strip; s < strip_end && !pl__stopped(g->stop); s++)
+        for (int64_t s = r->strip; s < r->strip_end && !pl__stopped(g->stop); s++)
             for (int64_t p = w->panel; p < w->panel_end; p++) {
-                float *own = sums + ((s - strip) * width + p - w->panel) * size;
-                run_square(g, w, s, p, i, own, own + size);
+                float *own = sums + ((s - r->strip) * width + p - w->panel) * size;
+                run_square(g, w, r, s, p, i, own, own + size);
             }
 }
 
@@ -138,11 +154,6 @@ static operand operand_b(const bf16_matrix *b, int64_t n, int64_t k)
 {
     return (operand){b->dtype, !b->turned, b->at, b->ld, n, k};
 }
-
-/* A rectangle of C. */
-typedef struct {
-    int64_t strip, strip_end, panel, panel_end;
-} rectangle;
 
 static void pack_slab(const operand *b, const slab *w)
 {
@@ -174,9 +185,11 @@ static void run_rectangle(const job *g, const rectangle *r, uint8_t *space)
                 w.b = (place){own, g->steps, w.piece, w.panel_end - w.first};
                 pack_slab(&b, &w);
             }
-            for (int64_t s = r->strip, end; s < r->strip_end && !pl__stopped(g->stop); s = end) {
-                end = least(r->strip_end, (s / CHUNK + 1) * CHUNK);
-                run_slab(g, &w, s, end, sums);
+            rectangle part = *r;
+            for (; part.strip < r->strip_end && !pl__stopped(g->stop);
+                 part.strip = part.strip_end) {
+                part.strip_end = least(r->strip_end, (part.strip / CHUNK + 1) * CHUNK);
+                run_slab(g, &w, &part, sums);
             }
         }
         if (g->pieces == 0) break;

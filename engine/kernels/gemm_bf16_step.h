@@ -11,17 +11,18 @@
 #include "kernels/bf16_model.h"
 #include "kernels/gemm_bf16_pack.h"
 
-enum { FETCH = 2 * 64, LINE = 16 /* floats in a line of the cache */ };
+enum { LINE = 16 /* floats in a line of the cache */ };
 
 typedef struct {
     int64_t steps;
     const uint8_t *a, *b;
     float *sums;
-    /* What will be wanted soon: sums by the next call, FETCH bytes for each step by later ones. */
+    /* What will be wanted soon: sums by the next call, so many bytes for each step by later ones. */
     const float *next;
     const uint8_t *fetch_a, *fetch_b;
-    bool acc;         /* go on from `sums` rather than from zeros */
-    bool upper, left; /* the upper, the left squares alone count */
+    int64_t fetch_a_bytes, fetch_b_bytes;
+    bool acc;           /* go on from `sums` rather than from zeros */
+    int64_t rows, cols; /* of the 32 each: the rest need not be summed up */
 } square_args;
 
 typedef void (*square_fn)(const square_args *);
@@ -31,8 +32,8 @@ typedef void (*square_fn)(const square_args *);
 static inline __attribute__((always_inline)) void square_by_model(const bool tiles,
                                                                   const square_args *g)
 {
-    for (int i = 0; i < (g->upper ? SIDE : LINES); i++)
-        for (int j = 0; j < (g->left ? SIDE : LINES); j++) {
+    for (int i = 0; i < g->rows; i++)
+        for (int j = 0; j < g->cols; j++) {
             float *sum =
                 g->sums + (2 * (i / SIDE) + j / SIDE) * SIDE * SIDE + i % SIDE * SIDE + j % SIDE;
             float s = g->acc ? *sum : 0;
@@ -60,46 +61,60 @@ static void square_model_pairs(const square_args *g)
 }
 
 #if defined(__AVX512F__) && !defined(PL_F64_BUILD)
-/* ---- VDPBF16PS: eight rows at a time ---- */
+/* ---- VDPBF16PS: up to eight rows at a time ---- */
 
 static inline __attribute__((always_inline, target("avx512bf16"))) void
-pairs_rows(const square_args *g, const int first, const int columns)
+pairs_rows(const square_args *g, const int first, const int rows, const int registers)
 {
-    enum { ROWS = 8 };
     float *sums = g->sums + first / SIDE * 2 * SIDE * SIDE + first % SIDE * SIDE;
-    const uint8_t *a = g->a + first / SIDE * TILE_BYTES + first % SIDE * 64, *b = g->b;
-    __m512 x[ROWS][2];
+    const uint8_t *a = g->a + first / SIDE * TILE_BYTES + first % SIDE * ROW_BYTES, *b = g->b;
+    __m512 x[8][2];
     UNROLL
-    for (int i = 0; i < ROWS; i++) UNROLL
-    for (int v = 0; v < columns; v++)
-        x[i][v] = g->acc ? _mm512_loadu_ps(sums + v * SIDE * SIDE + i * SIDE) : _mm512_setzero_ps();
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int v = 0; v < registers; v++)
+            x[i][v] =
+                g->acc ? _mm512_loadu_ps(sums + v * SIDE * SIDE + i * SIDE) : _mm512_setzero_ps();
+    }
     for (int64_t k = 0; k < g->steps; k++, a += STEP_BYTES, b += STEP_BYTES)
         for (int p = 0; p < STEP / 2; p++) {
             __m512i y[2];
             UNROLL
-            for (int v = 0; v < columns; v++)
-                y[v] = _mm512_loadu_si512(b + v * TILE_BYTES + p * 64);
+            for (int v = 0; v < registers; v++)
+                y[v] = _mm512_loadu_si512(b + v * TILE_BYTES + p * ROW_BYTES);
             UNROLL
-            for (int i = 0; i < ROWS; i++) {
+            for (int i = 0; i < rows; i++) {
                 int pair;
-                memcpy(&pair, a + i * 64 + p * 4, sizeof pair);
+                memcpy(&pair, a + i * ROW_BYTES + p * 4, sizeof pair);
                 UNROLL
-                for (int v = 0; v < columns; v++)
+                for (int v = 0; v < registers; v++)
                     x[i][v] = _mm512_dpbf16_ps(x[i][v], (__m512bh)y[v],
                                                (__m512bh)_mm512_set1_epi32(pair));
             }
         }
     UNROLL
-    for (int i = 0; i < ROWS; i++) UNROLL
-    for (int v = 0; v < columns; v++) _mm512_storeu_ps(sums + v * SIDE * SIDE + i * SIDE, x[i][v]);
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int v = 0; v < registers; v++)
+            _mm512_storeu_ps(sums + v * SIDE * SIDE + i * SIDE, x[i][v]);
+    }
+}
+
+static inline __attribute__((always_inline, target("avx512bf16"))) void
+pairs_run(const square_args *g, const int registers)
+{
+    for (int i = 0; i < g->rows; i += 8) {
+        if (g->rows - i > 4) pairs_rows(g, i, 8, registers);
+        else if (g->rows - i > 2) pairs_rows(g, i, 4, registers);
+        else if (g->rows - i > 1) pairs_rows(g, i, 2, registers);
+        else pairs_rows(g, i, 1, registers);
+    }
 }
 
 static __attribute__((target("avx512bf16"))) void square_pairs(const square_args *g)
 {
-    for (int i = 0; i < (g->upper ? SIDE : LINES); i += 8) {
-        if (g->left) pairs_rows(g, i, 1);
-        else pairs_rows(g, i, 2);
-    }
+    if (g->cols <= SIDE) pairs_run(g, 1);
+    else pairs_run(g, 2);
 }
 
 /* ---- TDPBF16PS: accumulators 0 to 3, tiles of A 4 and 5, of B 6 and 7 ---- */
@@ -155,13 +170,10 @@ tiles_run(const square_args *g, const bool upper, const bool left)
         UNROLL
         for (int i = 0; i < SQUARE * 4 / PIECE_STEPS; i += LINE) __builtin_prefetch(next + i);
         next += SQUARE * 4 / PIECE_STEPS;
-        UNROLL
-        for (int i = 0; i < FETCH; i += 64) {
-            __builtin_prefetch(fetch_a + i, 0, 2);
-            __builtin_prefetch(fetch_b + i, 0, 2);
-        }
-        fetch_a += FETCH;
-        fetch_b += FETCH;
+        for (const uint8_t *end = fetch_a + g->fetch_a_bytes; fetch_a < end; fetch_a += 64)
+            __builtin_prefetch(fetch_a, 0, 2);
+        for (const uint8_t *end = fetch_b + g->fetch_b_bytes; fetch_b < end; fetch_b += 64)
+            __builtin_prefetch(fetch_b, 0, 2);
         if (!upper) _tile_loadd(5, a + TILE_BYTES, 64);
         if (!left) _tile_dpbf16ps(1, 4, 7);
         if (!upper) _tile_dpbf16ps(2, 5, 6);
@@ -175,9 +187,10 @@ tiles_run(const square_args *g, const bool upper, const bool left)
 
 static WITH_TILES void square_tiles(const square_args *g)
 {
-    if (g->upper && g->left) tiles_run(g, true, true);
-    else if (g->upper) tiles_run(g, true, false);
-    else if (g->left) tiles_run(g, false, true);
+    const bool upper = g->rows <= SIDE, left = g->cols <= SIDE;
+    if (upper && left) tiles_run(g, true, true);
+    else if (upper) tiles_run(g, true, false);
+    else if (left) tiles_run(g, false, true);
     else tiles_run(g, false, false);
 }
 #endif
