@@ -17,7 +17,7 @@ typedef struct {
     int64_t steps;
     const uint8_t *a, *b;
     float *sums;
-    /* What will be wanted soon: sums by the next call, so many bytes for each step by later ones. */
+    /* What will be wanted soon: sums by the next call, so many bytes a step by later ones. */
     const float *next;
     const uint8_t *fetch_a, *fetch_b;
     int64_t fetch_a_bytes, fetch_b_bytes;

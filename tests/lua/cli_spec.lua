@@ -308,6 +308,18 @@ describe("bench", function()
     end
   end)
 
+  it("gemm times products in bfloat16 beside float32 ones", function()
+    local shapes = { { m = 8, n = 64, k = 96 }, { m = 40, n = 64, k = 96, step = true } }
+    local result = require("perilune.bench.products").precisions(2, shapes)
+    assert.are.equal(core.bf16(), result.rule)
+    assert.truthy(result.limit > 0)
+    for i, row in ipairs(result.rows) do
+      assert.are.same({ shapes[i].m, 64, 96, shapes[i].step }, { row.m, row.n, row.k, row.step })
+      assert.truthy(row.float32 > 0 and row.bf16 > 0 and row.best >= row.bf16)
+      assert.truthy(row.least <= row.ratio and row.ratio <= row.greatest)
+    end
+  end)
+
   it("kept times products with kept weights beside float32 ones", function()
     local before = core.gemm().wish
     local results = require("perilune.bench.kept_products").run(2, 64, 256)

@@ -89,6 +89,78 @@ local function measure(shape, dtype, samples)
   }
 end
 
+--- What is multiplied in bfloat16 beside float32, x Wᵀ: decoding and training of a layer 768 ->
+-- 3072 and back, a wider one, a head; `step`: with both gradients, dy W and dyᵀ x.
+products.precision_shapes = {
+  { m = 1, n = 3072, k = 768 },
+  { m = 16, n = 3072, k = 768 },
+  { m = 64, n = 3072, k = 768 },
+  { m = 256, n = 3072, k = 768 },
+  { m = 1024, n = 3072, k = 768 },
+  { m = 2048, n = 3072, k = 768 },
+  { m = 2048, n = 768, k = 3072 },
+  { m = 1024, n = 2048, k = 2048 },
+  { m = 64, n = 16384, k = 768 },
+  { m = 1024, n = 3072, k = 768, step = true },
+  { m = 1024, n = 768, k = 3072, step = true },
+}
+
+local function seconds_at(precision, shape, x, w, times)
+  local options = { precision = precision }
+  local scope <close> = core.scope("bench.products")
+  local began = system.monotonic()
+  for _ = 1, times do
+    local frame <close> = core.frame("bench.product")
+    local y = core.linear(x, w, nil, options)
+    if shape.step then y:backward(y) end
+  end
+  return (system.monotonic() - began) / times
+end
+
+--- One shape in both precisions by turns: {m, n, k, step, float32 and bf16 = GFLOP/s at the median,
+--- best = the same at the least time, ratio, least, greatest: how many times bf16 is faster}.
+local function measure_precision(shape, samples)
+  local scope <close> = core.scope("bench.product")
+  local x = core.randn({ shape.m, shape.k }, { seed = 1 }):requires_grad(shape.step)
+  local w = core.randn({ shape.n, shape.k }, { seed = 2 }):requires_grad(shape.step)
+  local function seconds(precision, times) return seconds_at(precision, shape, x, w, times) end
+  seconds("bf16", 1)
+  local times = math.max(1, math.floor(SAMPLE_SECONDS / seconds("float32", 1)))
+  local float32, bf16, ratios = {}, {}, {}
+  for i = 1, samples do
+    float32[i], bf16[i] = seconds("float32", times), seconds("bf16", times)
+    ratios[i] = float32[i] / bf16[i]
+  end
+  local work = 2e-9 * shape.m * shape.n * shape.k * (shape.step and 3 or 1)
+  return {
+    m = shape.m,
+    n = shape.n,
+    k = shape.k,
+    step = shape.step,
+    float32 = work / stats.median(float32),
+    bf16 = work / stats.median(bf16),
+    best = work / math.min(table.unpack(bf16)),
+    ratio = stats.median(ratios),
+    least = math.min(table.unpack(ratios)),
+    greatest = math.max(table.unpack(ratios)),
+  }
+end
+
+--- Products in bfloat16 beside those in float32, on this processor.
+-- @tparam integer samples
+-- @tparam ?table shapes (default: products.precision_shapes)
+-- @treturn table rule, native (see core.bf16), threads, limit (GFLOP/s of the rule's instruction in
+--   registers), rows
+function products.precisions(samples, shapes)
+  local rule, native = core.bf16()
+  local result = { rule = rule, native = native, threads = core.threads(), rows = {} }
+  for i, shape in ipairs(shapes or products.precision_shapes) do
+    result.rows[i] = measure_precision(shape, samples)
+  end
+  result.limit = core.profile.measure().bfloat16 * 1e-9
+  return result
+end
+
 --- Every shape in both types with the kernels of this process.
 -- @tparam integer samples
 -- @tparam ?table shapes (default: products.shapes)

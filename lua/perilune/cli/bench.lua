@@ -8,7 +8,8 @@
 --                                 one answer, greedy, beside llama.cpp: a prompt's tokens/s and
 --                                 the answer's; --peer_python PATH has the package xllamacpp
 --     perilune bench ops          the ops that matter at these shapes, milliseconds and GFLOP/s
---     perilune bench gemm         own matrix products beside OpenBLAS's, by kind of processor
+--     perilune bench gemm         own matrix products: in bfloat16 beside float32, and beside
+--                                 OpenBLAS's by kind of processor
 --     perilune bench kept         products with kept weights beside float32 ones
 --     perilune bench tokenizer    MB/s of one core for --tokenizer PATH on --text FILE
 --     perilune bench startup      milliseconds of `perilune -e ''`
@@ -336,6 +337,48 @@ local function gemm(cfg)
   return results
 end
 
+local function precisions(cfg)
+  note(cfg, "bfloat16 ...")
+  local result, rows = bench.products.precisions(cfg.samples), {}
+  for i, row in ipairs(result.rows) do
+    rows[i] = {
+      row.step and "step" or "x Wᵀ",
+      row.m,
+      row.n,
+      row.k,
+      ("%.0f"):format(row.float32),
+      ("%.0f"):format(row.bf16),
+      ("%.0f %%"):format(100 * row.bf16 / result.limit),
+      ("%.0f %%"):format(100 * row.best / result.limit),
+      ("%.2f (%.2f to %.2f)"):format(row.ratio, row.least, row.greatest),
+    }
+  end
+  print(
+    ("bfloat16 by the rule %s%s, %d threads, at most %.0f GFLOP/s in registers"):format(
+      result.rule,
+      result.native and "" or " (emulated)",
+      result.threads,
+      result.limit
+    )
+  )
+  print(format.columns(rows, {
+    head = {
+      "product",
+      "m",
+      "n",
+      "k",
+      "float32 GFLOP/s",
+      "bf16",
+      "of the limit",
+      "at best",
+      "faster",
+    },
+    align = { "left", "right", "right", "right", "right", "right", "right", "right", "right" },
+  }))
+  print()
+  return result
+end
+
 local function kept(cfg)
   local results, rows = bench.kept_products.run(cfg.samples), {}
   for i, row in ipairs(results) do
@@ -372,6 +415,7 @@ local function run(cfg, name, paths)
   if name == "ops" then
     all.ops = ops(cfg)
   elseif name == "gemm" then
+    all.bf16 = precisions(cfg)
     all.gemm = gemm(cfg)
   elseif name == "kept" then
     all.kept = kept(cfg)
