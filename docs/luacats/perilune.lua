@@ -1743,8 +1743,22 @@ function pl.seconds() end
 ---@return integer? # the seed, when no number is given
 function pl.seed(n) end
 
---- The machine and this process, for tests and tools: clocks, memory, environment, child processes;
---- each function is described above its C source, lua/bind/lb_system.c.
+--- The machine and this process, for tests and tools: clocks, memory, environment, child programs.
+---         and `block` is false
+---     spawn({"program", "arg", ...}, {stdin =, stdout =, stderr = paths, wait = true,
+---         session = false}) -> as wait; with wait = false the pid. With `session` no Ctrl-C of this
+---         terminal reaches it, nor the terminal's end
+---     redirect(path) -> true: standard output and error go to the end of a file from now on
+---     lock_holder(path) -> the pid of another process that holds a lock on the file; else nothing
+---     setenv(name, value) -> true: for this process and its children; nil takes the name away
+---     meminfo() -> {total =, available =, rss =, peak_rss =}, bytes, as far as known
+---     disk_free(path) -> bytes that an ordinary user can still write there
+---     affinity() -> how many CPUs this process may run on
+---     openblas() -> {config =, core =, parallel = "serial", "threads" or "openmp"}
+---     isatty(fd = 1) -> boolean
+---     terminal_size(fd = 1) -> columns, rows; nothing when it is no terminal
+---     columns(text, limit) -> columns that a terminal shows it in, and how many of its first bytes
+---         fit within `limit` columns (nil: all); nil when it is not UTF-8
 ---@type table
 pl.system = nil
 

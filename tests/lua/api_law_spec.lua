@@ -42,6 +42,30 @@ describe("the public face", function()
   end)
 end)
 
+describe("tables of functions", function()
+  it("name every one of them in their text", function()
+    local pl, missing, count = require("perilune"), {}, 0
+    for _, one in ipairs(public.read().modules) do
+      local owner = pl
+      for part in one.name:gmatch("[%w_]+") do
+        owner = part == "pl" and owner or owner[part]
+      end
+      for _, member in ipairs(one.members) do
+        local value = member.item.kind == "value" and owner[member.name]
+        for name, inner in pairs(type(value) == "table" and value or {}) do
+          if type(inner) == "function" then
+            count = count + 1
+            local told = member.item.text:find("%f[%w_]" .. name .. "%(")
+            missing[#missing + 1] = not told and member.name .. "." .. name or nil
+          end
+        end
+      end
+    end
+    assert.are.same({}, missing)
+    assert.is_true(count > 20)
+  end)
+end)
+
 describe("the ops", function()
   local meanings = require("perilune.reference.op_help").meanings
 
