@@ -375,9 +375,11 @@ typedef struct {
     int64_t cache_bytes;      /* up to this size operands are counted at `cache` */
 } pl_limits;
 
-/* The best of several short runs on all threads, about half a second. Takes 100 MB for it. */
+/* The best of several short runs on all threads, by processor time: about half a second, and 100 MB
+** for it. */
 pl_status pl_limits_measure(pl_ctx *ctx, pl_limits *limits);
-/* float32 of the above, measured over `seconds` alone: the state the machine is in. */
+/* float32 of the above, but by the clock on the wall, over `seconds`: the state the machine is
+** in. */
 double pl_fma_rate(double seconds);
 
 /* From now on every op, its backward, the optimizer and the drawing of tokens are timed, by stage:

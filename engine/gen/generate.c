@@ -53,7 +53,7 @@ typedef struct {
     int64_t n_free;
     int64_t next_prompt, next_sample; /* the next answer that waits */
     int64_t shared; /* tokens of the one prompt that the first slot holds already */
-    float *probs;   /* [slots, V] */
+    float *probs;   /* [threads, V] */
     int32_t *heaps;
     int64_t vocabulary;
 } job;
@@ -196,9 +196,10 @@ static pl_status want_scratch(job *j, int64_t vocabulary)
 {
     if (j->probs != NULL) return PL_OK;
     int64_t cells;
-    if (!pl__mul(j->g->slots, vocabulary, &cells) || cells > INT64_MAX / 8)
-        return pl__fail(j->ctx, PL_ERR_NOMEM, "generate: %lld slots of %lld tokens are too many",
-                        (long long)j->g->slots, (long long)vocabulary);
+    const int threads = omp_get_max_threads();
+    if (!pl__mul(threads, vocabulary, &cells) || cells > INT64_MAX / 8)
+        return pl__fail(j->ctx, PL_ERR_NOMEM, "generate: %d threads with %lld tokens are too many",
+                        threads, (long long)vocabulary);
     j->vocabulary = vocabulary;
     j->probs = pl_alloc(j->ctx, (size_t)cells * sizeof *j->probs);
     j->heaps = pl_alloc(j->ctx, (size_t)cells * sizeof *j->heaps);
@@ -211,9 +212,10 @@ static double draw_bytes(const job *j, int64_t n)
     return 3.0 * sizeof(float) * (double)n * (double)j->vocabulary;
 }
 
-/* One token for runner w from a row of logits; `scratch` is its row number in probs and heaps. */
-static void draw(job *j, runner *w, const float *logits, int64_t scratch)
+/* One token for runner w from a row of logits. */
+static void draw(job *j, runner *w, const float *logits)
 {
+    const int64_t scratch = omp_get_thread_num();
     const pl_gen_options *o = j->o;
     const pl_kernel_set *k = &pl__ops_for(j->ctx, PL_F32)->kernels;
     pl_gen_result *r = j->r;
@@ -221,19 +223,20 @@ static void draw(job *j, runner *w, const float *logits, int64_t scratch)
     const double inv_t = o->temperature > 0 ? 1 / o->temperature : 1;
     double mass = 1;
     int64_t token;
+    float *p = o->temperature > 0 ? j->probs + scratch * v : NULL;
+    const pl_row_read row = k->softmax_row(v, logits, inv_t, p);
     if (o->temperature > 0) {
         const pl_truncation cut = {o->top_k, o->top_p, o->min_p};
         const int64_t key = j->keys != NULL ? j->keys[w->prompt] : w->prompt;
         const uint64_t purpose =
             pl_random_purpose("generate", (int64_t[]){(int64_t)o->stream, key, w->sample}, 3);
         const double u = pl_random_uniform(o->seed, purpose, (uint64_t)r->length[w->answer]);
-        float *p = j->probs + scratch * v;
-        k->softmax_row(v, logits, inv_t, p);
         token = pl__sample(p, v, u, &cut, j->heaps + scratch * v, &mass);
     } else {
         token = pl__argmax(logits, v);
     }
-    k->logprob_row(v, logits, inv_t, token, &r->logprob[at], &r->entropy[at]);
+    r->logprob[at] = (float)k->row_logprob(row, inv_t, (double)logits[token]);
+    r->entropy[at] = (float)row.entropy;
     r->sampling_logprob[at] = o->temperature > 0 ? (float)((double)r->logprob[at] - log(mass)) : 0;
     r->tokens[at] = w->token = (int32_t)token;
     r->length[w->answer]++;
@@ -372,7 +375,7 @@ static pl_status enter(job *j)
     for (int64_t i = 0; i < n; i++)
         for (int64_t w = first[i]; w < first[i + 1]; w++) {
             if (j->run[w].slot != slot[i]) copy_cache(j, slot[i], j->run[w].slot, length[i]);
-            draw(j, &j->run[w], (const float *)pl__data(logits) + i * j->vocabulary, 0);
+            draw(j, &j->run[w], (const float *)pl__data(logits) + i * j->vocabulary);
         }
     pl__profile_work(j->ctx, began, PL_WORK_DRAW, 0, draw_bytes(j, runners - j->n_run));
     j->n_run = runners;
@@ -408,7 +411,7 @@ static pl_status decode(job *j)
     const float *z = pl__data(logits);
     const int64_t began = pl__profile_now(j->ctx);
     PL_PARALLEL_FOR(j->n_run * j->vocabulary * 8)
-    for (int64_t i = 0; i < j->n_run; i++) draw(j, &j->run[i], z + i * j->vocabulary, i);
+    for (int64_t i = 0; i < j->n_run; i++) draw(j, &j->run[i], z + i * j->vocabulary);
     pl__profile_work(j->ctx, began, PL_WORK_DRAW, 0, draw_bytes(j, j->n_run));
     st = retire(j, 0);
 done:

@@ -7,7 +7,14 @@
 */
 #include "gen/sampler.h"
 
-#define BLOCK 64
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+enum {
+    BLOCK = 64,
+    GROUP = 8, /* blocks whose sums are made side by side; even */
+};
 
 int64_t pl__argmax(const float *p, int64_t n)
 {
@@ -24,26 +31,69 @@ static double block_sum(const float *p, int64_t n)
     return sum;
 }
 
+/* The sums of a group of whole blocks. A sum is a chain of additions, each waiting for the one
+** before it: the chains of the blocks run side by side, two in a vector. */
+static void group_sums(const float *p, double sums[GROUP])
+{
+#if defined(__SSE2__)
+    __m128d sum[GROUP / 2];
+    for (int k = 0; k < GROUP / 2; k++) sum[k] = _mm_setzero_pd();
+    for (int i = 0; i < BLOCK; i += 4)
+        for (int k = 0; k < GROUP / 2; k++) {
+            const __m128 a = _mm_loadu_ps(p + 2 * k * BLOCK + i);
+            const __m128 b = _mm_loadu_ps(p + (2 * k + 1) * BLOCK + i);
+            const __m128 low = _mm_unpacklo_ps(a, b), high = _mm_unpackhi_ps(a, b);
+            sum[k] = _mm_add_pd(sum[k], _mm_cvtps_pd(low));
+            sum[k] = _mm_add_pd(sum[k], _mm_cvtps_pd(_mm_movehl_ps(low, low)));
+            sum[k] = _mm_add_pd(sum[k], _mm_cvtps_pd(high));
+            sum[k] = _mm_add_pd(sum[k], _mm_cvtps_pd(_mm_movehl_ps(high, high)));
+        }
+    for (int k = 0; k < GROUP / 2; k++) _mm_storeu_pd(sums + 2 * k, sum[k]);
+#else
+    for (int k = 0; k < GROUP; k++) sums[k] = block_sum(p + k * BLOCK, BLOCK);
+#endif
+}
+
+/* The token where the sum of the probabilities passes `target`, from token `from` on, which
+** `before` stands before; -1 when it does not before token `to`. */
+static int64_t walk(const float *p, int64_t from, int64_t to, double before, double target)
+{
+    for (int64_t i = from; i < to; i += BLOCK) {
+        const int64_t m = to - i < BLOCK ? to - i : BLOCK;
+        double inside = 0;
+        for (int64_t k = 0; k < m; k++) {
+            inside += (double)p[i + k];
+            if (before + inside > target && p[i + k] > 0) return i + k;
+        }
+        before += inside;
+    }
+    return -1;
+}
+
 static int64_t sample_all(const float *p, int64_t n, double u)
 {
+    enum { MARKS = 64, SPAN = GROUP * BLOCK };
+    double marks[MARKS]; /* what stands before every `step`th token */
+    const int64_t step = (n / (MARKS * SPAN) + 1) * SPAN;
     double total = 0;
-    for (int64_t i = 0; i < n; i += BLOCK) total += block_sum(p + i, n - i < BLOCK ? n - i : BLOCK);
-    const double target = u * total;
-    double before = 0;
-    int64_t last = 0; /* the last token that has any probability: rounding may run past the end */
-    for (int64_t i = 0; i < n; i += BLOCK) {
-        const int64_t m = n - i < BLOCK ? n - i : BLOCK;
-        const double sum = block_sum(p + i, m);
-        if (sum > 0) {
-            double inside = 0;
-            for (int64_t k = 0; k < m; k++) {
-                inside += (double)p[i + k];
-                if (p[i + k] > 0) last = i + k;
-                if (before + inside > target && p[i + k] > 0) return i + k;
-            }
+    for (int64_t i = 0; i < n; i += SPAN) {
+        if (i % step == 0) marks[i / step] = total;
+        if (n - i >= SPAN) {
+            double sums[GROUP];
+            group_sums(p + i, sums);
+            for (int k = 0; k < GROUP; k++) total += sums[k];
+        } else {
+            for (int64_t k = i; k < n; k += BLOCK)
+                total += block_sum(p + k, n - k < BLOCK ? n - k : BLOCK);
         }
-        before += sum;
     }
+    const double target = u * total;
+    int64_t mark = (n - 1) / step;
+    while (mark > 0 && marks[mark] > target) mark--;
+    const int64_t token = walk(p, mark * step, n, marks[mark], target);
+    if (token >= 0) return token;
+    int64_t last = n - 1; /* rounding ran past the end: the last token that has any probability */
+    while (last > 0 && !(p[last] > 0)) last--;
     return last;
 }
 

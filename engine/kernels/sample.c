@@ -17,7 +17,10 @@ static real max_of(int64_t n, const real *x)
     return v_fold_max(most);
 }
 
-k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *entropy)
+#define INLINE static inline __attribute__((always_inline))
+
+/* As K(read_row); the exponentials go to `out` where it is not NULL. */
+INLINE k_row read_row(int64_t n, const real *logits, real inv_temperature, real *entropy, real *out)
 {
     const real peak = max_of(n, logits);
     const vec m = v_set1(peak), t = v_set1(inv_temperature);
@@ -30,6 +33,7 @@ k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *ent
             const vec d = (v_load_n(logits + i, k, -(real)INFINITY) - m) * t;
             const vec e = v_exp_normal(d);
             sum += e;
+            if (out != NULL) v_store_n(out + i, e, k);
             if (entropy != NULL) /* 0 ln 0 = 0 */
                 w += v_select(e > v_set1(0), e * d, v_set1(0));
         }
@@ -41,12 +45,16 @@ k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *ent
     return row;
 }
 
+k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *entropy)
+{
+    return entropy != NULL ? read_row(n, logits, inv_temperature, entropy, NULL)
+                           : read_row(n, logits, inv_temperature, NULL, NULL);
+}
+
 real K(row_logprob)(k_row row, real inv_temperature, real logit)
 {
     return (logit - row.peak) * inv_temperature - v_log(v_set1(row.total))[0];
 }
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* The slope of cap tanh(x / cap) where its value is z. */
 INLINE vec cap_slope(vec z, vec inverse)
@@ -135,20 +143,20 @@ double K(row_max)(int64_t n, const void *x)
     return (double)max_of(n, x);
 }
 
-void K(logprob_row_any)(int64_t n, const void *logits, double inv_temperature, int64_t target,
-                        void *logprob, void *entropy)
+pl_row_read K(softmax_row_any)(int64_t n, const void *logits, double inv_temperature, void *out)
 {
-    const real *z = logits;
+    real entropy, *p = out;
     const real t = (real)inv_temperature;
-    *(real *)logprob = K(row_logprob)(K(read_row)(n, z, t, entropy), t, z[target]);
+    const k_row row =
+        p != NULL ? read_row(n, logits, t, &entropy, p) : read_row(n, logits, t, &entropy, NULL);
+    const vec part = v_set1(1 / row.total);
+    if (p != NULL)
+        V_EACH(i, k, n) v_store_n(p + i, v_load_n(p + i, k, 0) * part, k);
+    return (pl_row_read){row.peak, row.total, entropy};
 }
 
-void K(softmax_row_any)(int64_t n, const void *logits, double inv_temperature, void *out)
+double K(row_logprob_any)(pl_row_read row, double inv_temperature, double logit)
 {
-    const real *z = logits;
-    const real t = (real)inv_temperature;
-    const k_row row = K(read_row)(n, z, t, NULL);
-    const vec peak = v_set1(row.peak), part = v_set1(1 / row.total), tv = v_set1(t);
-    V_EACH(i, k, n)
-        v_store_n((real *)out + i, v_exp_normal((v_load_n(z + i, k, 0) - peak) * tv) * part, k);
+    const k_row read = {(real)row.peak, (real)row.total};
+    return (double)K(row_logprob)(read, (real)inv_temperature, (real)logit);
 }

@@ -7,6 +7,7 @@
 #ifndef PL_KERNELS_SAMPLE_H
 #define PL_KERNELS_SAMPLE_H
 
+#include "kernels/set.h"
 #include "kernels/variant.h"
 
 /* What is read off a row: its largest logit, and the sum of e^((z_v - peak) / T). The two are kept
@@ -35,8 +36,8 @@ void K(kl_row_bwd)(int64_t n, real *logits, const real *ref_logits, real inv_tem
 
 /* For floors that know no `real`: see kernels/set.h. */
 double K(row_max)(int64_t n, const void *x);
-void K(logprob_row_any)(int64_t n, const void *logits, double inv_temperature, int64_t target,
-                        void *logprob, void *entropy);
-void K(softmax_row_any)(int64_t n, const void *logits, double inv_temperature, void *out);
+/* read_row with the entropy, and the probabilities into `out` where it is not NULL. */
+pl_row_read K(softmax_row_any)(int64_t n, const void *logits, double inv_temperature, void *out);
+double K(row_logprob_any)(pl_row_read row, double inv_temperature, double logit);
 
 #endif

@@ -19,6 +19,11 @@ typedef struct {
     bool tf_eps;                     /* TensorFlow's place of eps: outside the bias correction */
 } pl_adamw_args;
 
+/* What is read off a row of logits. */
+typedef struct {
+    double peak, total, entropy;
+} pl_row_read;
+
 typedef struct {
     void (*adamw)(int64_t n, void *weight, const void *grad, void *m, void *v,
                   const pl_adamw_args *args);
@@ -36,9 +41,8 @@ typedef struct {
     int64_t (*quantise)(pl_dtype dtype, int64_t n, const float *values, void *blocks);
     /* One row of logits to what sampling needs; see kernels/sample.h. */
     double (*row_max)(int64_t n, const void *x);
-    void (*logprob_row)(int64_t n, const void *logits, double inv_temperature, int64_t target,
-                        void *logprob, void *entropy);
-    void (*softmax_row)(int64_t n, const void *logits, double inv_temperature, void *out);
+    pl_row_read (*softmax_row)(int64_t n, const void *logits, double inv_temperature, void *out);
+    double (*row_logprob)(pl_row_read row, double inv_temperature, double logit);
 } pl_kernel_set;
 
 #endif

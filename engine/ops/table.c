@@ -58,7 +58,7 @@ const pl_ops_table OPI(table_) = {
             .quantise = K(quantise),
 #endif
             .row_max = K(row_max),
-            .logprob_row = K(logprob_row_any),
             .softmax_row = K(softmax_row_any),
+            .row_logprob = K(row_logprob_any),
         },
 };

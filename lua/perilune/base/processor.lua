@@ -10,7 +10,7 @@ local lfs = require("lfs")
 
 local processor = {}
 
-local VERSION <const> = 1 -- of how limits are measured
+local VERSION <const> = 2 -- of how limits are measured
 local NAMES <const> = { "float32", "bfloat16", "read", "copy", "cache", "cache_bytes" }
 
 --- The processor as Linux describes it: what figures are printed with.
