@@ -1743,7 +1743,14 @@ function pl.seconds() end
 ---@return integer? # the seed, when no number is given
 function pl.seed(n) end
 
---- The machine and this process, for tests and tools: clocks, memory, environment, child programs.
+--- The machine and this process, for tests and tools: clocks, memory, environment, child processes.
+--- What fails outside gives nil, a message and the system's number of the error.
+---
+---     monotonic(), realtime() -> seconds, since some fixed moment; since 1970
+---     sleep(seconds) -> true; false when a signal cut it short
+---     pid(), hostname() -> of this process, of the machine
+---     kill(pid, signal = 15) -> true; signal 0 only asks whether the process is there
+---     wait(pid, block = true) -> "exit", code or "signal", number; nothing while the process runs
 ---         and `block` is false
 ---     spawn({"program", "arg", ...}, {stdin =, stdout =, stderr = paths, wait = true,
 ---         session = false}) -> as wait; with wait = false the pid. With `session` no Ctrl-C of this

@@ -63,7 +63,7 @@ end
 --     sleep(seconds) -> true; false when a signal cut it short
 --     pid(), hostname() -> of this process, of the machine
 --     kill(pid, signal = 15) -> true; signal 0 only asks whether the process is there
---- The machine and this process, for tests and tools: clocks, memory, environment, child programs.
+--     wait(pid, block = true) -> "exit", code or "signal", number; nothing while the process runs
 --         and `block` is false
 --     spawn({"program", "arg", ...}, {stdin =, stdout =, stderr = paths, wait = true,
 --         session = false}) -> as wait; with wait = false the pid. With `session` no Ctrl-C of this
