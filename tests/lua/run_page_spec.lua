@@ -465,10 +465,19 @@ describe("perilune report", function()
 
   it("says what is wrong with what it was given", function()
     local code, _, err = report(dir .. "/gone")
-    assert.are.same(
-      { 1, ("perilune report: there is no folder %s/gone\n"):format(dir) },
-      { code, err }
-    )
+    local text = "perilune report: there is no run '%s/gone', here or in runs/; 'perilune runs' "
+      .. "lists those there are\n"
+    assert.are.same({ 1, text:format(dir) }, { code, err })
+    folder({ ["run.lock"] = "", ["metrics.jsonl"] = ppo_rows(1) }, "a-run")
+    for _, command in ipairs { "report", "watch" } do
+      local ending, said = system.spawn(
+        { host.executable, command, dir .. "/a-rnu" },
+        { stdin = "/dev/null", stdout = "/dev/null", stderr = dir .. "/err" }
+      )
+      assert.are.equal("exit 1", ending .. " " .. said)
+      local meant = ("; did you mean '%s/a-run'?\n"):format(dir)
+      assert.are.equal(meant, scratch.read(dir .. "/err"):sub(-#meant))
+    end
     code, _, err = report(dir, "--ouput", "x")
     assert.are.equal(1, code)
     assert.are.equal(

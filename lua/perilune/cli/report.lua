@@ -16,6 +16,7 @@ local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local run_page = require("perilune.show.run_page")
 local runs = require("perilune.show.runs")
+local talk = require("perilune.run.talk")
 
 local usage = "usage: perilune report RUN... [--out FILE.html] [--csv FILE.csv] [--title TEXT]\n"
 
@@ -55,6 +56,11 @@ return function(args)
   elseif #paths == 0 then
     io.stderr:write(usage)
     return 1
+  end
+  for i, path in ipairs(paths) do
+    local folder, wrong = talk.folder(path)
+    if not folder then return fail(format.safe(wrong)) end
+    paths[i] = folder
   end
   local list, message = runs.open(paths)
   if not list then return fail(message) end

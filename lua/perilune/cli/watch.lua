@@ -11,6 +11,7 @@
 -- Ctrl-C ends the watching, not the run.
 
 local format = require("perilune.base.format")
+local talk = require("perilune.run.talk")
 local watcher = require("perilune.show.watcher")
 
 local usage = "usage: perilune watch RUN [--port N]\n"
@@ -53,7 +54,9 @@ return function(args)
     io.stderr:write(usage)
     return 1
   end
-  local served, message = watcher.open(path, { port = port })
+  local folder, wrong = talk.folder(path)
+  if not folder then return fail(format.safe(wrong)) end
+  local served, message = watcher.open(folder, { port = port })
   if not served then return fail(message) end
   local _ <close> = served
   print(format.safe(served.address))

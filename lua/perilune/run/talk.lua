@@ -24,16 +24,19 @@ Talk.__index = Talk
 Talk.__name = "talk"
 
 -- The run whose name is nearest to one that is not there, as it may be given: by its path, or by
--- its name in runs/.
+-- its name in runs/. Names alone are held against each other, not the folders they stand in.
 local function nearby(name)
+  local place, last = name:match("^(.*/)([^/]*)$")
+  local there = lfs.attributes(place or ".", "mode") == "directory" and survey.near(place or ".")
   local names = {}
+  for _, path in ipairs(there or {}) do
+    names[#names + 1] = path:match("[^/]+$")
+  end
+  local found = nearest.find(last or name, names)
+  if found then return (place or "") .. found end
+  names = {}
   for _, path in ipairs(survey.runs("runs")) do
     names[#names + 1] = path:gsub("^runs/", "")
-    names[#names + 1] = path
-  end
-  local place = name:match("^(.+)/[^/]*$") or "."
-  for _, path in ipairs(lfs.attributes(place, "mode") and survey.near(place) or {}) do
-    names[#names + 1] = path:gsub("^%./", "")
   end
   return nearest.find(name, names)
 end
