@@ -3,7 +3,7 @@
 **
 ** A is rounded and packed once, by all threads. Then each worker has a rectangle of C to itself and
 ** waits for nobody: of its columns it packs some panels of B into its own space, which its L2 cache
-** holds, and multiplies all its rows with them. Rows go in blocks and k in pieces, so that the
+** holds, and multiplies all its rows with them. Rows go in chunks and k in pieces, so that the
 ** piece of a strip of A stays in L1; between pieces sums rest in the worker's space, in C between
 ** depths of k that do not fit it. A sum goes on from its float32 bits wherever it rested, so none
 ** of this cutting shows in the result.
@@ -17,7 +17,6 @@
 
 enum {
     DEPTH = 16,      /* pieces of k for which B is packed at a time */
-    BLOCK = CHUNK,   /* strips whose sums rest in the worker's space */
     PACK_STRIPS = 6, /* to pack a panel costs as much as so many strips times it */
     SUMS = LINES * LINES,
 };
@@ -175,6 +174,7 @@ static void run_rectangle(const job *g, const rectangle *r, uint8_t *space)
     for (w.piece = 0; w.piece == 0 || w.piece < g->pieces; w.piece = w.piece_end) {
         w.piece_end = least(w.piece + DEPTH, g->pieces);
         for (w.panel = r->panel; w.panel < r->panel_end; w.panel = w.panel_end) {
+            if (pl__stopped(g->stop)) return;
             if (p->packed) {
                 w.first = w.panel / CHUNK * CHUNK;
                 w.panel_end = least(r->panel_end, w.first + CHUNK);
@@ -225,13 +225,14 @@ static int64_t row_parts(const job *g, int64_t workers)
 }
 
 /* Everything of an operand, shared among threads. */
-static void pack_all(const operand *o, bool as_pairs, void *out)
+static void pack_all(const operand *o, bool as_pairs, void *out, pl_stop stop)
 {
     const int64_t groups = ceil_div(o->lines, LINES), steps = ceil_div(o->k, STEP);
     const int64_t pieces = pieces_of(steps);
     const int64_t parts = o->turned ? ceil_div(groups, CHUNK) * pieces : groups;
     PL_PARALLEL_FOR(o->lines * o->k / 4)
     for (int64_t part = 0; part < parts; part++) {
+        if (pl__stopped(stop)) continue;
         const int64_t group = o->turned ? part / pieces * CHUNK : part;
         const place to = chunk_of(out, steps, groups, group);
         if (o->turned) pack_across_lines(o, as_pairs, group, group + to.width, part % pieces, &to);
@@ -281,7 +282,7 @@ void K(bf16_blocks)(pl_bf16_rule rule, const bf16_product *p, void *work)
     if (p->m <= 0 || p->n <= 0) return;
     const operand a = {p->a.dtype, p->a.turned, p->a.at, p->a.ld, p->m, p->k};
     uint8_t *packed = work, *space = packed + g.strips * g.steps * STEP_BYTES;
-    pack_all(&a, false, packed);
+    pack_all(&a, false, packed, g.stop);
 
     const int64_t size = space_of(p->packed != NULL, g.strips, g.panels, g.steps);
     const int64_t threads = pl__threads_for(cost(p->m, p->n, p->k));
@@ -305,7 +306,7 @@ int64_t K(bf16_pack_size)(int64_t n, int64_t k)
 void K(bf16_pack)(int64_t n, int64_t k, const bf16_matrix *b, void *packed)
 {
     const operand o = operand_b(b, n, k);
-    pack_all(&o, true, packed);
+    pack_all(&o, true, packed, pl__stop_get());
 }
 
 #endif

@@ -7,7 +7,7 @@
 ** pairs do: pair i of all lines is 64 bytes, line j at 4 j; in words of four bytes that is the
 ** transpose. Lines that are not there and elements beyond k are zeros.
 **
-** A few steps are a piece. Up to 16 strips or panels are a chunk, which holds their first pieces,
+** A few steps are a piece. Up to 12 strips or panels are a chunk, which holds their first pieces,
 ** one after the other, then their second ones: what is multiplied at one time lies together, and
 ** never a power of two apart, which the sets of a cache would not bear.
 **
@@ -28,7 +28,7 @@ enum {
     TILE_BYTES = SIDE * ROW_BYTES,
     STEP_BYTES = 2 * TILE_BYTES,
     PIECE_STEPS = 8,
-    CHUNK = 16, /* strips or panels */
+    CHUNK = 12, /* strips or panels */
 };
 
 /* Element k of line i is at [i * ld + k], or at [k * ld + i] when `turned`; counted in elements,

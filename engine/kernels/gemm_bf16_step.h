@@ -143,6 +143,7 @@ static WITH_TILES void tiles_close(void)
 
 #define SQUARE (SIDE * SIDE)
 
+/* B is read by the load that leaves L1 alone, where the piece of the strip of A is to stay. */
 static inline __attribute__((always_inline)) WITH_TILES void
 tiles_run(const square_args *g, const bool upper, const bool left)
 {
@@ -164,8 +165,8 @@ tiles_run(const square_args *g, const bool upper, const bool left)
     }
     for (int64_t k = 0; k < g->steps; k++, a += STEP_BYTES, b += STEP_BYTES) {
         _tile_loadd(4, a, 64);
-        _tile_loadd(6, b, 64);
-        if (!left) _tile_loadd(7, b + TILE_BYTES, 64);
+        _tile_stream_loadd(6, b, 64);
+        if (!left) _tile_stream_loadd(7, b + TILE_BYTES, 64);
         _tile_dpbf16ps(0, 4, 6);
         UNROLL
         for (int i = 0; i < SQUARE * 4 / PIECE_STEPS; i += LINE) __builtin_prefetch(next + i);

@@ -24,6 +24,7 @@
 #define PL_VARIANT f32_plain
 #include "base/cpu.h"
 #include "base/dtype.h"
+#include "base/thread.h"
 #include "kernels/bf16_model.h"
 #include "perilune.h"
 
@@ -501,6 +502,26 @@ static void kept_weights_are_rounded_from_their_values(void **unused)
         }
 }
 
+/* Who stops an op throws its result away: nothing done shows that the flag was looked at. */
+static void stopped_ones_do_nothing(void **unused)
+{
+    (void)unused;
+    const volatile sig_atomic_t raised = 1;
+    const shape s = shape_of(2, 100, 100, 300);
+    state = 31;
+    numbers x = numbers_of(&s);
+    for (int rule = PL_BF16_PAIRS; rule < RULES; rule++)
+        for (int v = variants() - 1; v >= 0; v--) {
+            choose(v, rule);
+            memcpy(x.c, x.before, (size_t)x.count * sizeof(float));
+            pl__stop_set(&raised);
+            run_one(&all_kernels[v], &s, &x, 0, s.m);
+            pl__stop_set(NULL);
+            assert_memory_equal(x.c, x.before, (size_t)x.count * sizeof(float));
+        }
+    numbers_free(&x);
+}
+
 static int forget_environment(void **unused)
 {
     (void)unused;
@@ -518,6 +539,7 @@ int main(void)
         cmocka_unit_test(rows_and_threads_change_no_bit),
         cmocka_unit_test(sums_are_near_those_in_double),
         cmocka_unit_test(kept_weights_are_rounded_from_their_values),
+        cmocka_unit_test(stopped_ones_do_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, forget_environment);
 }
