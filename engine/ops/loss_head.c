@@ -77,15 +77,12 @@ static pl_status check_softcap(pl_call *c, int k)
 /* Elements of workspace for the products of chunks of m rows and less. */
 static int64_t job_work(const head_job *job, int64_t m)
 {
-    const int64_t v = job->v, c = job->c, last = job->n % job->chunk;
-    int64_t most = 0;
-    const int64_t each[] = {product_weight_work(job->way, job->head, true, m, v, c),
-                            product_weight_work(job->way, job->head, false, m, c, v),
-                            product_work(job->way, true, false, v, c, m),
-                            product_work(job->way, true, false, v, c, last)};
-    for (int i = 0; i < 4; i++)
-        if (each[i] > most) most = each[i];
-    return most;
+    const int64_t v = job->v, c = job->c;
+    const int64_t logits = product_weight_work(job->way, job->head, true, m, v, c);
+    const int64_t back = product_weight_work(job->way, job->head, false, m, c, v);
+    const int64_t side = product_work(job->way, true, false, v, c, m);
+    const int64_t most = logits > back ? logits : back;
+    return most > side ? most : side;
 }
 
 /* softcap: the place of that parameter. */

@@ -61,8 +61,7 @@ static inline bool by_openblas(int group, bool ta, int64_t m, int64_t n, int64_t
     return group > 0 && K(gemm_blas_takes)(ta, m, n, k);
 }
 
-/* Elements of workspace for product(), enough for smaller m as well, and but for bfloat16 for
-** smaller k; may be 0. */
+/* Elements of workspace for product(), enough for smaller m and k as well; may be 0. */
 static inline int64_t product_work(product_way way, bool ta, bool tb, int64_t m, int64_t n,
                                    int64_t k)
 {
