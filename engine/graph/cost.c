@@ -144,7 +144,7 @@ static double backward_bytes(const pl_call *c)
     }
     for (int i = 0; i < c->row->n_in; i++) {
         sum += bytes_of(c->d_in[i]) * (c->acc[i] ? 2 : 1);
-        if (c->row->flags & PL_OPF_KEEP_IN) sum += bytes_of(c->in[i]);
+        if ((c->row->flags & PL_OPF_KEEP_IN) && !c->unread[i]) sum += bytes_of(c->in[i]);
     }
     return sum;
 }

@@ -81,6 +81,11 @@ static bool keeps(const pl_node *node, int flag)
     return node->fn == NULL && (node->call.row->flags & flag) != 0;
 }
 
+static bool keeps_in(const pl_node *node, int i)
+{
+    return keeps(node, PL_OPF_KEEP_IN) && !node->call.unread[i];
+}
+
 /* Takes the references a node owns. */
 static void attach(pl_ctx *ctx, pl_node *node)
 {
@@ -88,7 +93,7 @@ static void attach(pl_ctx *ctx, pl_node *node)
     for (int i = 0; i < node->n_in; i++) {
         if (c->in[i] == NULL) continue;
         pl__tensor_node_ref(c->in[i]);
-        if (keeps(node, PL_OPF_KEEP_IN)) pl__tensor_hold(c->in[i]);
+        if (keeps_in(node, i)) pl__tensor_hold(c->in[i]);
         node->in_version[i] = pl_tensor_version(c->in[i]);
     }
     for (int i = 0; i < node->n_out; i++) {
@@ -126,7 +131,7 @@ static void free_node(pl_ctx *ctx, pl_node *node)
     }
     for (int i = 0; i < node->n_in; i++) {
         if (c->in[i] == NULL) continue;
-        if (keeps(node, PL_OPF_KEEP_IN)) pl__tensor_unhold(c->in[i]);
+        if (keeps_in(node, i)) pl__tensor_unhold(c->in[i]);
         pl__tensor_node_unref(c->in[i]);
     }
     for (int i = 0; i < PL_MAX_SAVED; i++) pl_tensor_release(c->saved[i]);
@@ -218,8 +223,7 @@ static const pl_op_row *reader_of(pl_ctx *ctx, const pl_storage *storage)
 {
     for (const pl_node *n = pl__graph_floor(ctx)->last; n != NULL; n = n->prev) {
         for (int i = 0; i < n->n_in; i++)
-            if (keeps(n, PL_OPF_KEEP_IN) && n->call.in[i] != NULL &&
-                n->call.in[i]->storage == storage)
+            if (keeps_in(n, i) && n->call.in[i] != NULL && n->call.in[i]->storage == storage)
                 return n->call.row;
         for (int i = 0; i < n->n_out; i++)
             if (keeps(n, PL_OPF_KEEP_OUT) && n->call.out[i]->storage == storage) return n->call.row;
@@ -252,8 +256,9 @@ static pl_status check_versions(pl_ctx *ctx, const pl_node *node)
 {
     const pl_call *c = &node->call;
     const char *name = NULL;
-    for (int i = 0; i < node->n_in && keeps(node, PL_OPF_KEEP_IN); i++)
-        if (c->in[i] != NULL && pl_tensor_version(c->in[i]) != node->in_version[i])
+    for (int i = 0; i < node->n_in; i++)
+        if (keeps_in(node, i) && c->in[i] != NULL &&
+            pl_tensor_version(c->in[i]) != node->in_version[i])
             name = c->row->in[i].name;
     for (int i = 0; i < node->n_out && keeps(node, PL_OPF_KEEP_OUT); i++)
         if (pl_tensor_version(c->out[i]) != node->out_version[i]) name = c->row->out[i];

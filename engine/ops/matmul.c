@@ -10,6 +10,7 @@
 */
 #include <stdio.h>
 
+#include "kernels/bf16.h"
 #include "kernels/reduce.h"
 #include "ops/geometry.h"
 #include "ops/product.h"
@@ -26,7 +27,7 @@ typedef struct {
     const real *a, *b;
     real *c;
     int64_t lda, ldb, ldc, sa, sb, sc;
-    bool acc, bf16;
+    bool acc;
 } products;
 
 /* Scratch memory of `size` elements; *st tells of failure, NULL alone only that none is needed. */
@@ -41,12 +42,11 @@ static real *scratch(pl_call *c, int64_t size, pl_status *st)
 
 static pl_status run_products(pl_call *c, const products *p)
 {
-    product_way way = {.bf16 = p->bf16};
+    product_way way = {0};
     const bool large = K(gemm_blas_takes)(p->ta, p->m, p->n, p->k);
-    if (!way.bf16) PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, large, &way.group));
+    PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, large, &way.group));
     /* Several small products: one a thread. Not when they add to the same place (sc = 0). */
-    if (!way.bf16 && way.group == 0 && p->count > 1 && p->sc != 0 &&
-        p->m * p->n * p->k <= SERIAL_COST) {
+    if (way.group == 0 && p->count > 1 && p->sc != 0 && p->m * p->n * p->k <= SERIAL_COST) {
         PL_PARALLEL_FOR(p->count * p->m * p->n / 16 * p->k)
         for (int64_t i = 0; i < p->count; i++)
             K(gemm_serial)(p->ta, p->tb, p->m, p->n, p->k, p->a + i * p->sa, p->lda,
@@ -193,6 +193,7 @@ const pl_op_impl OPI(matmul) = {matmul_shape, matmul_forward, matmul_backward};
 
 /* ---- linear ---- */
 enum { X = LINEAR_x, W = LINEAR_w, B = LINEAR_b, Y = LINEAR_y, PRECISION = LINEAR_precision };
+enum { ROUNDED }; /* saved: x in bfloat16 */
 
 static pl_status linear_shape(pl_call *c)
 {
@@ -246,6 +247,36 @@ static void add_bias(int64_t m, int64_t n, const real *bias, real *y)
     }
 }
 
+/* x in bfloat16, made now or when another product read the same x. */
+static pl_status rounded_input(pl_call *c, pl_tensor **out)
+{
+    pl_tensor *x = c->in[X];
+    *out = pl__rounded_get(x);
+    if (*out != NULL) {
+        pl_tensor_retain(*out);
+        return PL_OK;
+    }
+    PL_TRY(pl__tensor_new_free(c->ctx, out, PL_BF16, x->rank, x->shape));
+    const real *from = pl__real(x);
+    uint16_t *to = pl__data(*out);
+    PL_PARALLEL_FOR(x->count)
+    for (int64_t i = 0; i < x->count; i++) to[i] = bf16_of((float)from[i]);
+    pl__rounded_set(x, *out);
+    return PL_OK;
+}
+
+/* What backward will read of x: nothing beside a constant w; with precision bf16 its rounded
+** values, half the memory, unless another op makes the tape hold x anyway. The same bits. */
+static pl_status save_input(pl_call *c)
+{
+    if (!c->grad) return PL_OK;
+    c->unread[X] = !c->in[W]->requires_grad;
+    if (c->unread[X] || !wants_bf16(c, PRECISION)) return PL_OK;
+    if (pl__rounded_get(c->in[X]) == NULL && pl__tensor_held(c->in[X])) return PL_OK;
+    c->unread[X] = true;
+    return rounded_input(c, &c->saved[ROUNDED]);
+}
+
 static pl_status linear_forward(pl_call *c)
 {
     pl_tensor *w = c->in[W];
@@ -255,6 +286,7 @@ static pl_status linear_forward(pl_call *c)
     real *y = pl__real(c->out[Y]), *work = NULL;
     product_way way = {0};
     pl_status st = PL_OK;
+    PL_TRY(save_input(c));
     if (wants_bf16(c, PRECISION)) {
         work = scratch(c, product_bf16_work(false, true, m, n, k), &st);
         PL_TRY(st);
@@ -281,6 +313,28 @@ static pl_status linear_forward(pl_call *c)
     return PL_OK;
 }
 
+/* dW = dyᵀ x */
+static pl_status weight_gradient(pl_call *c, int64_t m, int64_t n, int64_t k)
+{
+    const real *dy = pl__real(c->d_out[Y]);
+    real *dw = pl__real(c->d_in[W]);
+    const pl_tensor *rounded = c->saved[ROUNDED];
+    if (c->unread[X] && rounded == NULL)
+        return pl__op_fail(c, PL_ERR_GRAD,
+                           "w was a constant when the op ran; set requires_grad before it");
+    product_way way = {.bf16 = wants_bf16(c, PRECISION)};
+    const bool large = K(gemm_blas_takes)(true, n, k, m);
+    if (!way.bf16) PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, large, &way.group));
+    pl_status st;
+    real *work = scratch(c, product_work(way, true, false, n, k, m), &st);
+    PL_TRY(st);
+    if (rounded != NULL)
+        product_bf16(true, false, n, k, m, dy, n, PL_BF16, pl__data(rounded), k, NULL, c->acc[W],
+                     dw, k, work);
+    else product(way, true, false, n, k, m, dy, n, pl__real(c->in[X]), k, c->acc[W], dw, k, work);
+    return PL_OK;
+}
+
 static pl_status linear_backward(pl_call *c)
 {
     const int64_t n = c->in[W]->shape[0], k = c->in[W]->shape[1];
@@ -295,22 +349,7 @@ static pl_status linear_backward(pl_call *c)
         PL_TRY(st);
         product_weight(way, false, m, k, n, dy, n, w, c->acc[X], pl__real(c->d_in[X]), k, work);
     }
-    if (c->d_in[W] != NULL) {
-        const products dw = {.ta = true,
-                             .m = n,
-                             .n = k,
-                             .k = m,
-                             .count = 1,
-                             .a = dy,
-                             .lda = n,
-                             .b = pl__real(c->in[X]),
-                             .ldb = k,
-                             .c = pl__real(c->d_in[W]),
-                             .ldc = k,
-                             .acc = c->acc[W],
-                             .bf16 = wants_bf16(c, PRECISION)};
-        PL_TRY(run_products(c, &dw));
-    }
+    if (c->d_in[W] != NULL) PL_TRY(weight_gradient(c, m, n, k));
     if (c->d_in[B] != NULL) K(sum_axis)(1, m, n, pl__real(c->d_in[B]), c->acc[B], dy, REAL(1.0));
     return PL_OK;
 }

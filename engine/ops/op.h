@@ -7,9 +7,10 @@
 **   forward   fills them
 **   backward  from d_out[] (gradient of each output, NULL when none flowed) writes d_in[i] for
 **             every i where it is not NULL: `=` when !acc[i], `+=` when acc[i]. Inputs and outputs
-** may             be read only if the row has the flag I or O (else their data may be gone); saved
-** always. Memory for the call comes from pl__work and is freed by the caller of these functions.
-** The gradients of d_out are dense and of the output's shape. All three return a status.
+**             may be read only if the row has the flag I or O, and of inputs those whose unread[i]
+**             forward did not set (else their data may be gone); saved always
+** Memory for the call comes from pl__work and is freed by the caller of these functions. The
+** gradients of d_out are dense and of the output's shape. All three return a status.
 */
 #ifndef PL_OPS_OP_H
 #define PL_OPS_OP_H
@@ -37,6 +38,7 @@ typedef struct pl_call {
     pl_tensor *d_out[PL_MAX_OUT];
     pl_tensor *d_in[PL_MAX_IN];
     bool acc[PL_MAX_IN];
+    bool unread[PL_MAX_IN]; /* inputs that backward does without, though the row has the flag I */
     void *work[PL_MAX_WORK];
     int n_work;
 } pl_call;

@@ -183,6 +183,7 @@ static void drop_data(pl_tensor *t)
 {
     if (t->storage == NULL || t->claimed || t->holds > 0) return;
     drop_pack(t);
+    pl__rounded_set(t, NULL);
     pl_storage *s = t->storage;
     t->storage = NULL;
     if (--s->users > 0) return;
@@ -342,6 +343,25 @@ static pl_status copy_bytes(pl_ctx *ctx, char *to, const char *from, size_t size
         memcpy(to + at, from + at, size - at < PIECE ? size - at : PIECE);
     }
     return PL_OK;
+}
+
+pl_tensor *pl__rounded_get(const pl_tensor *t)
+{
+    return t->rounded != NULL && t->rounded_version == t->storage->version ? t->rounded : NULL;
+}
+
+void pl__rounded_set(pl_tensor *t, pl_tensor *rounded)
+{
+    pl_tensor *former = t->rounded;
+    if (rounded != NULL) pl_tensor_retain(rounded);
+    t->rounded = rounded;
+    t->rounded_version = t->storage->version;
+    pl_tensor_release(former);
+}
+
+bool pl__tensor_held(const pl_tensor *t)
+{
+    return t->storage->holds > 0;
 }
 
 pl_status pl_tensor_copy(pl_ctx *ctx, pl_tensor *dst, const pl_tensor *src)

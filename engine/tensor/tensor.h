@@ -43,6 +43,8 @@ struct pl_tensor {
     pl_tensor *grad;
     void *pack; /* a kernel's packed copy of the data */
     uint64_t pack_version;
+    pl_tensor *rounded; /* the data in bfloat16 */
+    uint64_t rounded_version;
     char name[PL_MAX_NAME + 1];
 };
 
@@ -99,6 +101,12 @@ void pl__tensor_unhold(pl_tensor *t);
 ** takes a block of pl_alloc. */
 void *pl__pack_get(const pl_tensor *t);
 void pl__pack_set(pl_tensor *t, void *block);
+/* The data in bfloat16, a tensor of that dtype which goes with them: NULL when there is
+** none or the data changed since. `get` gives a borrowed one; `set` takes a reference of its own. */
+pl_tensor *pl__rounded_get(const pl_tensor *t);
+void pl__rounded_set(pl_tensor *t, pl_tensor *rounded);
+/* Whether the tape holds the data, of this tensor or of another that shares them. */
+bool pl__tensor_held(const pl_tensor *t);
 
 /* "[2,3]" into text; returns text. */
 #define PL_SHAPE_TEXT 160
