@@ -19,6 +19,16 @@ typedef struct {
     int group; /* of pl__gemm_group; 0: the engine's own */
 } product_way;
 
+/* Scratch memory of `size` elements; *st tells of failure, NULL alone only that none is needed. */
+static inline real *scratch(pl_call *c, int64_t size, pl_status *st)
+{
+    *st = PL_OK;
+    if (size == 0) return NULL;
+    real *work = pl__work(c, size * (int64_t)sizeof(real));
+    if (work == NULL) *st = PL_ERR_NOMEM;
+    return work;
+}
+
 /* precision: the place of that parameter. */
 static inline bool wants_bf16(const pl_call *c, int precision)
 {
@@ -32,7 +42,25 @@ static inline pl_status check_precision(pl_call *c, int precision)
                        c->row->in[0].name);
 }
 
-/* ---- by bfloat16; never called in float64, where the op fails before ---- */
+/* ---- with precision bf16; never called in float64, where the op fails before ---- */
+/* A matrix as an operand: float32, or of a kept dtype. */
+typedef struct {
+    pl_dtype dtype;
+    const void *data;
+    int64_t ld;
+} operand;
+
+static inline operand real_operand(const real *data, int64_t ld)
+{
+    return (operand){PL_REAL_DTYPE, data, ld};
+}
+
+/* `ld` long rows of a whole tensor. */
+static inline operand tensor_operand(const pl_tensor *t, int64_t ld)
+{
+    return (operand){t->dtype, pl__data(t), ld};
+}
+
 static inline int64_t product_bf16_work(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
 {
 #ifdef PL_F64_BUILD
@@ -43,15 +71,17 @@ static inline int64_t product_bf16_work(bool ta, bool tb, int64_t m, int64_t n, 
 #endif
 }
 
-static inline void product_bf16(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a,
-                                int64_t lda, pl_dtype b_dtype, const void *b, int64_t ldb,
-                                const real *bias, bool acc, real *c, int64_t ldc, real *work)
+/* A is float32 or bfloat16, bias n long or NULL. */
+static inline void product_bf16(bool ta, bool tb, int64_t m, int64_t n, int64_t k, operand a,
+                                operand b, const real *bias, bool acc, real *c, int64_t ldc,
+                                real *work)
 {
 #ifdef PL_F64_BUILD
-    (void)ta, (void)tb, (void)m, (void)n, (void)k, (void)a, (void)lda, (void)b_dtype, (void)b,
-        (void)ldb, (void)bias, (void)acc, (void)c, (void)ldc, (void)work;
+    (void)ta, (void)tb, (void)m, (void)n, (void)k, (void)a, (void)b, (void)bias, (void)acc, (void)c,
+        (void)ldc, (void)work;
 #else
-    K(gemm_bf16)(ta, tb, m, n, k, a, lda, b_dtype, b, ldb, bias, acc, c, ldc, work);
+    K(gemm_bf16_any)
+    (ta, tb, m, n, k, a.dtype, a.data, a.ld, b.dtype, b.data, b.ld, bias, acc, c, ldc, work);
 #endif
 }
 
@@ -77,7 +107,8 @@ static inline void product(product_way way, bool ta, bool tb, int64_t m, int64_t
                            real *c, int64_t ldc, real *work)
 {
     if (way.bf16)
-        product_bf16(ta, tb, m, n, k, a, lda, PL_REAL_DTYPE, b, ldb, NULL, acc, c, ldc, work);
+        product_bf16(ta, tb, m, n, k, real_operand(a, lda), real_operand(b, ldb), NULL, acc, c, ldc,
+                     work);
     else if (by_openblas(way.group, ta, m, n, k))
         K(gemm_blas)(way.group, ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
     else K(gemm)(ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
@@ -106,8 +137,8 @@ static inline void product_weight(product_way way, bool tb, int64_t m, int64_t n
 {
     const int64_t ldw = tb ? k : n;
     if (way.bf16)
-        product_bf16(false, tb, m, n, k, a, lda, w->dtype, pl__data(w), ldw, NULL, acc, c, ldc,
-                     work);
+        product_bf16(false, tb, m, n, k, real_operand(a, lda), tensor_operand(w, ldw), NULL, acc, c,
+                     ldc, work);
     else if (pl__kept(w->dtype))
         K(gemm_kept)(tb, m, n, k, a, lda, w->dtype, pl__data(w), NULL, acc, c, ldc, work);
     else product(way, false, tb, m, n, k, a, lda, pl__real(w), ldw, acc, c, ldc, work);

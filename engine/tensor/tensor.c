@@ -318,15 +318,17 @@ const char *pl_tensor_name(const pl_tensor *t)
     return t->name;
 }
 
-void *pl__pack_get(const pl_tensor *t)
+void *pl__pack_get(const pl_tensor *t, pl_pack_kind kind)
 {
-    return t->pack != NULL && t->pack_version == t->storage->version ? t->pack : NULL;
+    const bool fresh = t->pack_kind == kind && t->pack_version == t->storage->version;
+    return t->pack != NULL && fresh ? t->pack : NULL;
 }
 
-void pl__pack_set(pl_tensor *t, void *block)
+void pl__pack_set(pl_tensor *t, pl_pack_kind kind, void *block)
 {
     drop_pack(t);
     t->pack = block;
+    t->pack_kind = kind;
     t->pack_version = t->storage->version;
 }
 

@@ -23,6 +23,9 @@ typedef struct pl_storage {
     uint64_t version; /* grows with every write that pl_tensor_touch is told of */
 } pl_storage;
 
+/* What a packed copy is for: products of its dtype, or with precision bf16. */
+typedef enum { PL_PACK_PLAIN, PL_PACK_BF16 } pl_pack_kind;
+
 struct pl_tensor {
     pl_ctx *ctx;
     int refs, node_refs;
@@ -42,6 +45,7 @@ struct pl_tensor {
     struct pl_node *node; /* of the tape that made it (graph/), NULL for a leaf */
     pl_tensor *grad;
     void *pack; /* a kernel's packed copy of the data */
+    pl_pack_kind pack_kind;
     uint64_t pack_version;
     pl_tensor *rounded; /* the data in bfloat16 */
     uint64_t rounded_version;
@@ -97,12 +101,12 @@ void pl__tensor_node_unref(pl_tensor *t);
 void pl__tensor_hold(pl_tensor *t);
 void pl__tensor_unhold(pl_tensor *t);
 
-/* A packed copy of the tensor's data: NULL when there is none or the data changed since. `set`
-** takes a block of pl_alloc. */
-void *pl__pack_get(const pl_tensor *t);
-void pl__pack_set(pl_tensor *t, void *block);
-/* The data in bfloat16, a tensor of that dtype which goes with them: NULL when there is
-** none or the data changed since. `get` gives a borrowed one; `set` takes a reference of its own. */
+/* A packed copy of the tensor's data for kernels of one kind: NULL when there is none or the data
+** changed since. There is one at a time; `set` takes a block of pl_alloc. */
+void *pl__pack_get(const pl_tensor *t, pl_pack_kind kind);
+void pl__pack_set(pl_tensor *t, pl_pack_kind kind, void *block);
+/* The data in bfloat16, a tensor of that dtype which goes with them: NULL when there is none or the
+** data changed since. `get` gives a borrowed one; `set` takes a reference of its own. */
 pl_tensor *pl__rounded_get(const pl_tensor *t);
 void pl__rounded_set(pl_tensor *t, pl_tensor *rounded);
 /* Whether the tape holds the data, of this tensor or of another that shares them. */

@@ -98,6 +98,87 @@ describe("precision bf16 of linear", function()
   end)
 end)
 
+describe("what linear keeps for backward", function()
+  --- Bytes that the tape holds of an x that nobody else does, read by two products of one weight.
+  local function held(precision, constant, read_again)
+    local scope <close> = pl.scope("precision_spec") -- luacheck: ignore
+    local source, w = randn(11, 256, 512):requires_grad(true), randn(12, 32, 512)
+    w:requires_grad(not constant)
+    collectgarbage()
+    local before = pl.mem().live
+    local sum
+    do
+      local frame <close> = require("perilune.core").frame("x") -- luacheck: ignore
+      local x = source * 2
+      if read_again then x = x:exp() end -- exp's backward reads x
+      local ends = {}
+      for i = 1, 2 do
+        ends[i] = pl.linear(x, w, nil, { precision = precision })
+      end
+      sum = (ends[1] + ends[2]):sum():keep()
+    end
+    collectgarbage()
+    local bytes = pl.mem().live - before
+    sum:backward()
+    return bytes, w:grad() and w:grad():bytes()
+  end
+
+  it("is x, half of it in bf16, and nothing beside a constant weight", function()
+    local X <const> = 4 * 256 * 512
+    local function about(want, got)
+      assert.is_true(math.abs(got - want) < X / 16, ("%d bytes, %d wanted"):format(got, want))
+    end
+    about(X, held("float32"))
+    about(X // 2, held("bf16"))
+    about(0, held("float32", true))
+    about(0, held("bf16", true))
+    about(X, held("bf16", false, true)) -- held anyway: no second copy
+  end)
+
+  it("gives the same gradient, rounded early or late", function()
+    local w, dy, ends = randn(14, 20, 50), randn(15, 40, 20), {}
+    for i, held_too in ipairs { false, true } do
+      local x = randn(13, 40, 50):requires_grad(held_too):exp() -- whose backward reads its result
+      local weight = w:clone():requires_grad(true)
+      pl.linear(x, weight, nil, BF16):backward(dy)
+      ends[i] = weight:grad():bytes()
+    end
+    assert.are.equal(ends[1], ends[2])
+  end)
+
+  it("is not there for a weight that was a constant then", function()
+    local x, w = randn(16, 3, 4):requires_grad(true), randn(17, 5, 4)
+    local sum = pl.linear(x, w):sum()
+    w:requires_grad(true)
+    local _, message = pcall(sum.backward, sum)
+    assert.is_truthy(
+      tostring(message):find("linear: w was a constant when the op ran", 1, true),
+      message
+    )
+  end)
+end)
+
+describe("a packed weight", function()
+  it("is of one precision, whichever read it before", function()
+    local quiet <close> = pl.no_grad() -- luacheck: ignore
+    local w = randn(18, 70, 96):name("w")
+    local plain = randn(18, 70, 96)
+    for i, precision in ipairs { "float32", "bf16", "bf16", "float32", "bf16" } do
+      for rows = 1, 65, 32 do
+        local x = randn(19 + i, rows, 96)
+        local products = { precision = precision }
+        assert.are.equal(
+          pl.linear(x, plain, nil, products):bytes(),
+          pl.linear(x, w, nil, products):bytes()
+        )
+      end
+    end
+    w:copy_(w * 2)
+    local x = randn(18, 2, 96)
+    assert.are.equal(pl.linear(x, plain * 2, nil, BF16):bytes(), pl.linear(x, w, nil, BF16):bytes())
+  end)
+end)
+
 describe("precision bf16 of a loss at the head", function()
   local rows, targets = { 0, 2, 5, 5 }, { 3, 0, 6, 1 }
 
