@@ -147,6 +147,7 @@ async function lookAtWatch(browser) {
   found.wrongValue = await change("kl_coef", "<img src=x onerror=owned=1>");
   found.paused = await press("Pause");
   await page.waitForFunction(() => /paused/.test(document.getElementById("pl-state").textContent));
+  await page.waitForTimeout(2500); // what the last step sent is drawn by then, and nothing is made anew
   found.missedLive = await tabOrder(page);
   await page.evaluate(() => scrollTo(0, 0));
   await shot(page, "watch");
