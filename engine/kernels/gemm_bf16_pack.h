@@ -98,13 +98,18 @@ static inline void put_line(bool narrow, const void *x, int64_t count, uint8_t *
     const __m512i upper =
         _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
                          25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    const __mmask16 low = first16(count), high = first16(count - 16);
+    const float *f = x;
     __m512i row;
-    if (narrow) row = _mm512_maskz_loadu_epi16((__mmask32)high << 16 | low, x);
-    else
-        row =
-            _mm512_permutex2var_epi16(rounded(_mm512_maskz_loadu_ps(low, x)), upper,
-                                      rounded(_mm512_maskz_loadu_ps(high, (const float *)x + 16)));
+    if (count >= STEP) {
+        row = narrow ? _mm512_loadu_si512(x)
+                     : _mm512_permutex2var_epi16(rounded(_mm512_loadu_ps(f)), upper,
+                                                 rounded(_mm512_loadu_ps(f + 16)));
+    } else {
+        const __mmask16 low = first16(count), high = first16(count - 16);
+        row = narrow ? _mm512_maskz_loadu_epi16((__mmask32)high << 16 | low, x)
+                     : _mm512_permutex2var_epi16(rounded(_mm512_maskz_loadu_ps(low, f)), upper,
+                                                 rounded(_mm512_maskz_loadu_ps(high, f + 16)));
+    }
     _mm512_storeu_si512(to, row);
 }
 
@@ -116,6 +121,9 @@ static inline void put_pairs(bool narrow, const void *x, const void *y, int64_t 
     if (narrow) {
         low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x));
         high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask_y, y)), 16);
+    } else if (count >= SIDE && y) {
+        low = _mm512_srli_epi32(rounded(_mm512_loadu_ps(x)), 16);
+        high = rounded(_mm512_loadu_ps(y));
     } else {
         low = _mm512_srli_epi32(rounded(_mm512_maskz_loadu_ps(mask, x)), 16);
         high = rounded(_mm512_maskz_loadu_ps(mask_y, y));
