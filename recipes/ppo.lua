@@ -159,7 +159,8 @@ local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size
 local mini_size = cfg.batch_size // cfg.num_mini_batches
 local ptx_size = ptx and math.floor(mini_size * cfg.ptx_batch_ratio + 0.5) or 0
 local scoring = { temperature = cfg.temperature }
-local learning = { temperature = cfg.temperature, checkpoint = cfg.gradient_checkpointing }
+local reading = { checkpoint = cfg.gradient_checkpointing }
+local learning = { temperature = cfg.temperature, checkpoint = reading.checkpoint }
 
 local parts = {
   model = policy,
@@ -267,7 +268,7 @@ local function accumulate(roll, ids, per_token, tokens, iteration, seen)
     total = total + kl:sum() * (cfg.kl_coef(iteration) / tokens)
   end
   total:backward()
-  local predicted = pl.gather(value:scores(packed, learning), at.rows)
+  local predicted = pl.gather(value:scores(packed, reading), at.rows)
   local vf, vf_stats = pl.value_loss(
     predicted,
     of.values,

@@ -74,6 +74,30 @@ describe("a wrong argument", function()
     assert.matches("^pl.batch.join: 'prompts' must be a Ragged", printed(pl.batch.join))
   end)
 
+  it("is an option that a function of models or losses does not have", function()
+    local config = { model_type = "gpt2", vocab_size = 4, n_embd = 4, n_layer = 1, n_head = 1 }
+    config.n_positions = 4
+    local model = pl.model.new(config, { seed = 1 })
+    local lists, packed = { { 1, 2 } }, pl.batch.pack { { 1, 2 } }
+    local at = pl.batch.targets { { 1, 2 } }
+    for name, call in pairs {
+      ["model.new"] = function(opts) return pl.model.new(config, opts) end,
+      ["model.load"] = function(opts) return pl.load("nowhere", opts) end,
+      ["model:copy"] = function(opts) return model:copy(opts) end,
+      ["model:hidden"] = function(opts) return model:hidden(packed, opts) end,
+      ["loss.lm"] = function(opts) return pl.loss.lm(model, lists, nil, opts) end,
+      ["loss.accumulate"] = function(opts) return pl.loss.accumulate(model, lists, nil, opts) end,
+      ["loss.logprobs"] = function(opts) return pl.loss.logprobs(model, packed, at, opts) end,
+      ["loss.evaluate"] = function(opts) return pl.loss.evaluate(model, lists, nil, opts) end,
+    } do
+      local step <close> = pl.scope("misuse") -- luacheck: ignore
+      call {}
+      local message = printed(call, { chekpoint = true })
+      assert.is_truthy(message, name)
+      assert.matches(name .. " has no option 'chekpoint'", message, 1, true)
+    end
+  end)
+
   it("is told to who called pcall as the prompt tells it", function()
     local function caught(...) return select(2, pcall(...)) end
     for _, wrong in ipairs {

@@ -6,9 +6,20 @@
 
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
+local options = require("perilune.base.options")
 local random = require("perilune.base.random")
 
 local loss = {}
+
+-- The options there are; what a forward takes is handed on to it.
+local of_lm = options.any_of { "norm", "dropout", "checkpoint" }
+local of_accumulate = options.any_of { "max_tokens", "weight", "dropout", "checkpoint" }
+local of_logprobs = options.any_of { "temperature", "dropout", "checkpoint" }
+local of_evaluate = options.any_of { "max_tokens" }
+
+local function forward(model, packed, opts)
+  return model:hidden(packed, { dropout = opts.dropout, checkpoint = opts.checkpoint })
+end
 
 --- Mean negative log-likelihood of the trained tokens, nats a token. Raises for a model with a
 -- scalar head.
@@ -21,9 +32,9 @@ local loss = {}
 -- @treturn Tensor [], the loss
 -- @treturn integer trained tokens
 function loss.lm(model, sequences, masks, opts)
-  opts = opts or {}
+  opts = options.take("loss.lm", opts, of_lm)
   local packed, at = batch.pack(sequences), batch.targets(sequences, masks)
-  local hidden = model:hidden(packed, opts)
+  local hidden = forward(model, packed, opts)
   local norm = opts.norm or math.max(1, at.count)
   return core.cross_entropy(
     hidden,
@@ -63,7 +74,7 @@ end
 -- @treturn ?number the mean loss, nats a token (not weighted); nil when no token is trained
 -- @treturn integer trained tokens
 function loss.accumulate(model, sequences, masks, opts)
-  opts = opts or {}
+  opts = options.take("loss.accumulate", opts, of_accumulate)
   local trained, sum = trained_tokens(sequences, masks), 0
   if trained == 0 then return nil, 0 end -- nothing measured is not 0
   local weight, given = opts.weight or 1, opts.dropout
@@ -95,8 +106,8 @@ end
 -- @treturn Tensor [N], nats: log-probs
 -- @treturn Tensor [N], nats: entropies
 function loss.logprobs(model, packed, at, opts)
-  opts = opts or {}
-  return core.logprob(model:hidden(packed, opts), model:head(), at.rows, at.targets, {
+  opts = options.take("loss.logprobs", opts, of_logprobs)
+  return core.logprob(forward(model, packed, opts), model:head(), at.rows, at.targets, {
     temperature = opts.temperature or 1,
     softcap = model:softcap(),
     precision = model.precision,
@@ -170,7 +181,7 @@ end
 -- @treturn ?number nats a token; nil when no token is trained: nothing measured is not 0
 -- @treturn integer trained tokens
 function loss.evaluate(model, sequences, masks, opts)
-  opts = opts or {}
+  opts = options.take("loss.evaluate", opts, of_evaluate)
   local sum, count = 0, 0
   local guard <close> = core.no_grad()
   for _, indices in ipairs(batch.split(sequences, opts.max_tokens or 16384)) do

@@ -27,6 +27,20 @@ local random = require("perilune.base.random")
 local summary = require("perilune.model.summary")
 local origin = require("perilune.model.origin")
 
+-- The options there are.
+local of_new = checked.any_of { "seed", "dtype", "precision" }
+local of_load = checked.any_of {
+  "dtype",
+  "scalar_head",
+  "seed",
+  "peft",
+  "frozen",
+  "precision",
+  "base",
+}
+local of_copy = checked.any_of { "scalar_head", "precision", "seed", "peft" }
+local of_hidden = checked.any_of { "dropout", "checkpoint", "caches" }
+
 local model = {}
 
 --- A model.
@@ -164,7 +178,7 @@ end
 --   `precision` ("float32") of products: "bf16" rounds their operands to bfloat16
 -- @treturn Model on the heap of the scope that is open; its block frees it when nobody holds it
 function model.new(config, opts)
-  opts = opts or {}
+  opts = checked.take("model.new", opts, of_new)
   local self = assert(allocate(config, opts))
   for _, entry in ipairs(self.entries) do
     local weight, init = self.weights[entry[1]], entry[3]
@@ -298,7 +312,7 @@ end
 -- @treturn ?Model nil when it cannot be loaded
 -- @treturn ?string message
 function model.load(path, opts)
-  opts = opts or {}
+  opts = checked.take("model.load", opts, of_load)
   if type(path) ~= "string" then
     error(("load takes the path of a model, not a %s"):format(type(path)), 2)
   end
@@ -357,7 +371,7 @@ end
 --   none yet
 -- @treturn Model with a block of its own
 function Model:copy(opts)
-  opts = opts or {}
+  opts = checked.take("model:copy", opts, of_copy)
   if self.base then return copy_on_base(self, opts) end
   local config = copied(self.config)
   if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
@@ -437,7 +451,7 @@ end
 --   time; `caches` (none) of `caches`, for generation
 -- @treturn Tensor [T, C], of the model's dtype
 function Model:hidden(batch, opts)
-  opts = opts or {}
+  opts = checked.take("model:hidden", opts, of_hidden)
   if not opts.caches then self:settle() end
   return decoder.hidden(self, batch, opts)
 end

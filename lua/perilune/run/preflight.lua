@@ -214,7 +214,7 @@ function Check:answers(sequences, masks)
   for b = 1, #sequences do
     local sequence, mask, run = sequences[b], masks[b], {}
     for t = 1, #sequence + 1 do
-      if sequence[t] and mask[t] ~= 0 then
+      if sequence[t] and mask[t] and mask[t] ~= 0 then
         run[#run + 1] = sequence[t]
       elseif #run > 0 then
         answers = answers + 1
