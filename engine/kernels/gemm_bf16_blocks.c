@@ -112,6 +112,7 @@ static void run_square(const job *g, const slab *w, const rectangle *r, int64_t 
     const square at = square_of(g, s, p);
     const place a = chunk_of(g->a, g->steps, g->strips, s);
     const bool first = i == w->piece, last = i + 1 >= w->piece_end;
+    const bool straight = g->tiles && at.rows == LINES && at.cols == LINES && at.bias == NULL;
     const int64_t steps = piece_start(g->steps, i + 1) - piece_start(g->steps, i);
     const int64_t share_a = share(w->panel_end - w->panel),
                   share_b = share(r->strip_end - r->strip);
@@ -120,6 +121,8 @@ static void run_square(const job *g, const slab *w, const rectangle *r, int64_t 
         .a = piece_at(&a, i, s % CHUNK),
         .b = piece_at(&w->b, i, p - w->first),
         .sums = sums,
+        .c = last && straight ? at.c : NULL,
+        .ldc = at.ldc,
         .next = next,
         .fetch_a = piece_at(&a, i + 1, s % CHUNK) + (p - w->panel) * steps * share_a,
         .fetch_b = piece_at(&w->b, i + 1, p - w->first) + (s - r->strip) * steps * share_b,
@@ -130,7 +133,7 @@ static void run_square(const job *g, const slab *w, const rectangle *r, int64_t 
         .cols = at.cols};
     if (first && args.acc) sums_from(&at, sums);
     g->square(&args);
-    if (last) {
+    if (last && args.c == NULL) {
         square end = at;
         if (w->piece_end < g->pieces) end.bias = NULL;
         sums_to(&end, sums);

@@ -21,6 +21,10 @@ typedef struct {
     const float *next;
     const uint8_t *fetch_a, *fetch_b;
     int64_t fetch_a_bytes, fetch_b_bytes;
+    /* By tiles, where all 32 x 32 count: where the sums go, with its leading dimension. NULL: back
+    ** to `sums`. */
+    float *c;
+    int64_t ldc;
     bool acc;           /* go on from `sums` rather than from zeros */
     int64_t rows, cols; /* of the 32 each: the rest need not be summed up */
 } square_args;
@@ -179,6 +183,15 @@ tiles_run(const square_args *g, const bool upper, const bool left)
         if (!left) _tile_dpbf16ps(1, 4, 7);
         if (!upper) _tile_dpbf16ps(2, 5, 6);
         if (!upper && !left) _tile_dpbf16ps(3, 5, 7);
+    }
+    if (g->c && !upper && !left) {
+        float *low = g->c + SIDE * g->ldc;
+        const int64_t bytes = g->ldc * (int64_t)sizeof(float);
+        _tile_stored(0, g->c, bytes);
+        _tile_stored(1, g->c + SIDE, bytes);
+        _tile_stored(2, low, bytes);
+        _tile_stored(3, low + SIDE, bytes);
+        return;
     }
     _tile_stored(0, sums, 64);
     if (!left) _tile_stored(1, sums + SQUARE, 64);
