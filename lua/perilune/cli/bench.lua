@@ -135,8 +135,20 @@ local function print_circumstances(cfg, results, numbers)
   if why then print("no peer: " .. why) end
 end
 
---- Rows of the table against their peers, and where the time goes.
-local function compare(cfg, rows)
+-- A row's ratios, as soon as they are known: a table of hours is not lost with its last row.
+local function note_ratios(cfg, result)
+  if not result.ratio then return end
+  note(
+    cfg,
+    "  ratio %s, of CPU time %.2f, of memory %.2f",
+    spread(result.ratio),
+    result.cpu_ratio[1],
+    result.memory_ratio
+  )
+end
+
+--- Rows of the table against their peers, and where the time goes; `keep` is told after each.
+local function compare(cfg, rows, keep)
   local results = {}
   for i, row in ipairs(rows) do
     local why = bench_rows.missing(row)
@@ -145,8 +157,10 @@ local function compare(cfg, rows)
       results[i] = { case = row, left_out = why }
     else
       results[i] = measure(cfg, row, row.name)
+      note_ratios(cfg, results[i])
       if cfg.profile then print(("\n%s\n%s"):format(row.name, results[i].limits.text)) end
     end
+    keep(results)
   end
   local measured = {}
   for _, result in ipairs(results) do
@@ -426,7 +440,10 @@ local function run(cfg, name, paths)
   elseif name == "startup" then
     all.startup = startup(cfg)
   else
-    all.cases = compare(cfg, bench_rows.chosen(cfg, name))
+    all.cases = compare(cfg, bench_rows.chosen(cfg, name), function(results)
+      all.cases = results
+      if cfg.json ~= "" then assert(files.write_json(cfg.json, all)) end
+    end)
   end
   if cfg.json ~= "" then assert(files.write_json(cfg.json, all)) end
 end
