@@ -72,6 +72,13 @@ static void sums_to(const square *at, const float *sums)
         }
 }
 
+/* To sums that are in C already; of a whole square. */
+static void add_bias(const square *at)
+{
+    for (int64_t i = 0; i < LINES; i++)
+        for (int64_t j = 0; j < LINES; j++) at->c[i * at->ldc + j] += at->bias[j];
+}
+
 /* ---- One worker ---- */
 
 /* Bytes of a worker's space for sums. */
@@ -112,7 +119,7 @@ static void run_square(const job *g, const slab *w, const rectangle *r, int64_t 
     const square at = square_of(g, s, p);
     const place a = chunk_of(g->a, g->steps, g->strips, s);
     const bool first = i == w->piece, last = i + 1 >= w->piece_end;
-    const bool straight = g->tiles && at.rows == LINES && at.cols == LINES && at.bias == NULL;
+    const bool straight = g->tiles && at.rows == LINES && at.cols == LINES;
     const int64_t steps = piece_start(g->steps, i + 1) - piece_start(g->steps, i);
     const int64_t share_a = share(w->panel_end - w->panel),
                   share_b = share(r->strip_end - r->strip);
@@ -133,10 +140,11 @@ static void run_square(const job *g, const slab *w, const rectangle *r, int64_t 
         .cols = at.cols};
     if (first && args.acc) sums_from(&at, sums);
     g->square(&args);
-    if (last && args.c == NULL) {
+    if (last) {
         square end = at;
         if (w->piece_end < g->pieces) end.bias = NULL;
-        sums_to(&end, sums);
+        if (!straight) sums_to(&end, sums);
+        else if (end.bias) add_bias(&end);
     }
 }
 
