@@ -89,7 +89,7 @@ local loads = {
   training = function()
     while true do
       local scope <close> = pl.scope("t") -- luacheck: ignore
-      pl.loss.accumulate(model, sequences, toy.answer_masks(sequences, 2), { micro_batch = 2 })
+      pl.loss.accumulate(model, sequences, toy.answer_masks(sequences, 2), { max_tokens = 60 })
     end
   end,
   sort = function()
