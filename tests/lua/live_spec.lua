@@ -37,10 +37,11 @@ local function held(command, folder)
   table.move({ "--pause_at", "2" }, 1, 2, #command + 1, command)
   local pid = begin(command, folder)
   local client = wait_until(function() return scratch.there(folder) and talk.open(folder) end)
-  local status = assert(client:ask({ ["do"] = "status" }, PATIENCE)).value
-  if status.state ~= "paused" then -- it was heard before the first step
+  local status
+  wait_until(function() -- it may be heard several times before the first step
     status = assert(client:ask({ ["do"] = "status" }, PATIENCE)).value
-  end
+    return status.state == "paused"
+  end)
   return pid, client, status.step
 end
 
