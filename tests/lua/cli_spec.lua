@@ -333,6 +333,32 @@ describe("bench", function()
     end
   end)
 
+  it("goes on with the fastest of a peer's variants, and ends the others", function()
+    local python = folder .. "/python"
+    scratch.write(
+      python,
+      [[#!/bin/sh
+      case "$*" in *v=fast*) seconds=1 ;; *) seconds=2 ;; esac
+      echo '{"ready":true,"threads":1}'
+      while read -r word; do
+        case "$word" in
+          peak) echo '{"bytes":2,"base":1}' ;;
+          *) echo "{\"seconds\":$seconds,\"cpu\":$seconds,\"tokens\":8}" ;;
+        esac
+      done
+      ]]
+    )
+    os.execute("chmod +x " .. python)
+    local case = { what = "generate", model = "l260k", batch = 2, length = 4, prompt = 3 }
+    for _, peers in ipairs { { "v=slow", "v=fast" }, { "v=fast", "v=slow" } } do
+      case.peers = peers
+      local opts = { samples = 1, python = python, note = function() end }
+      local result = require("perilune.bench.duel").run(case, opts)
+      assert.are.equal("v=fast", result.peer.variant)
+      assert.are.same({ ["v=slow"] = 4.0, ["v=fast"] = 8.0 }, result.variants)
+    end
+  end)
+
   it("a worker answers line by line", function()
     local code, out = run(
       { host.root .. "/lua/perilune/bench/worker.lua", "generate", "l260k", "2", "4", "3" },

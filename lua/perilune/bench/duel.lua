@@ -28,6 +28,9 @@ function duel.peer_name(case) return LLAMA[case.what] and "llama.cpp" or "PyTorc
 local Process = {}
 Process.__index = Process
 
+-- For the shell: a program that held the pipe to another one would keep its end from coming there.
+local INHERITED_CLOSED <const> = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-;"
+
 --- Starts a program that talks in lines of JSON; nil and a message when it does not come up.
 local function start(label, words, environment)
   local folder = assert(files.folder_begin((os.getenv("TMPDIR") or "/tmp") .. "/perilune-bench"))
@@ -42,7 +45,8 @@ local function start(label, words, environment)
   end
   self.output = assert(
     io.popen(
-      ("%s exec %s <%s 2>%s"):format(
+      ("%s %s exec %s <%s 2>%s"):format(
+        INHERITED_CLOSED,
         environment or "",
         table.concat(quoted, " "),
         quote(pipe),
