@@ -173,16 +173,8 @@ void K(gemm_bf16)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float
                   pl_dtype b_dtype, const void *b, int64_t ldb, const float *bias, bool acc,
                   float *c, int64_t ldc, void *work)
 {
-    const bf16_product p = {.m = m,
-                            .n = n,
-                            .k = k,
-                            .a = {PL_F32, ta, a, lda},
-                            .b = matrix_b(tb, n, k, b_dtype, b, ldb),
-                            .bias = bias,
-                            .acc = acc,
-                            .c = c,
-                            .ldc = ldc};
-    run(&p, work);
+    if (b_dtype == PL_BF16) ldb = tb ? k : n; /* kept, and so dense */
+    K(gemm_bf16_any)(ta, tb, m, n, k, PL_F32, a, lda, b_dtype, b, ldb, bias, acc, c, ldc, work);
 }
 
 int64_t K(gemm_bf16_pack_size)(int64_t n, int64_t k)
