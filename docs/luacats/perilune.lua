@@ -3013,7 +3013,7 @@ function pl.loss.accumulate(model, sequences, masks, opts) end
 function pl.loss.evaluate(model, sequences, masks, opts) end
 
 --- Mean negative log-likelihood of the trained tokens, nats a token. Raises for a model with a
---- scalar head.
+--- scalar head, and when no token is trained and no `norm` is given: a mean of nothing is not 0.
 ---@param model perilune.Model
 ---@param sequences integer[][] # token ids of each
 ---@param masks? ((integer|boolean)[])[] # of each token 1 or 0: is it trained? (default: all but the first of each sequence)

@@ -98,6 +98,17 @@ describe("a wrong argument", function()
     end
   end)
 
+  it("is a loss over no tokens: their mean is not 0", function()
+    local config = { model_type = "gpt2", vocab_size = 4, n_embd = 4, n_layer = 1, n_head = 1 }
+    config.n_positions = 4
+    local model = pl.model.new(config, { seed = 1 })
+    for _, nothing in ipairs { { { { 1, 2 } }, { { 0, 0 } } }, { { { 1 } } } } do
+      local message = printed(pl.loss.lm, model, table.unpack(nothing))
+      assert.is_truthy(message)
+      assert.matches("loss.lm: no token is trained", message, 1, true)
+    end
+  end)
+
   it("is told to who called pcall as the prompt tells it", function()
     local function caught(...) return select(2, pcall(...)) end
     for _, wrong in ipairs {

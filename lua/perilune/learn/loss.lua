@@ -22,7 +22,7 @@ local function forward(model, packed, opts)
 end
 
 --- Mean negative log-likelihood of the trained tokens, nats a token. Raises for a model with a
--- scalar head.
+-- scalar head, and when no token is trained and no `norm` is given: a mean of nothing is not 0.
 -- @tparam Model model
 -- @tparam {{integer,...},...} sequences token ids of each
 -- @tparam ?{{integer|boolean,...},...} masks of each token 1 or 0: is it trained? (default: all but
@@ -35,7 +35,10 @@ function loss.lm(model, sequences, masks, opts)
   opts = options.take("loss.lm", opts, of_lm)
   local packed, at = batch.pack(sequences), batch.targets(sequences, masks)
   local hidden = forward(model, packed, opts)
-  local norm = opts.norm or math.max(1, at.count)
+  local norm = opts.norm or at.count
+  if norm == 0 then
+    error("loss.lm: no token is trained (masks of 0 alone, or sequences of one token)", 2)
+  end
   return core.cross_entropy(
     hidden,
     model:head(),
