@@ -3158,6 +3158,96 @@ pl.plot.style = nil
 ---@return number # the distance between two
 function pl.plot.ticks(low, high, about) end
 
+--- Losses of preference optimisation: a policy learns from compared or liked answers without a
+--- reward model and without sampling.
+---
+--- All take log-probs of whole answers: ln π(y|x) = Σ_t ln π(y_t | x, y_<t), nats, one for each pair
+--- or answer (`pl.segment_sum` of `pl.loss.logprobs`), and give a loss for each, so that the caller
+--- divides by what it likes. They are made of primitive ops: autograd has the gradient. In all of
+--- them
+---
+---   h(y) = ln π(y|x) - ln π_ref(y|x)        how far the policy has come from the reference
+---   r(y) = β h(y)                           the implicit reward, given back as a constant
+---   δ    = h(y_w) - h(y_l)                  of a pair whose answer w was preferred to l
+---
+---   dpo sigmoid  -(1-ε) ln σ(βδ) - ε ln σ(-βδ)     Rafailov et al., arXiv:2305.18290, eq. 7; with
+---                                                  ε > 0 conservative DPO: Mitchell's note (2023)
+---   dpo robust   (-(1-ε) ln σ(βδ) + ε ln σ(-βδ)) / (1 - 2ε)
+---                                                  Chowdhury et al., arXiv:2403.00409
+---   dpo hinge    max(0, 1 - βδ)                    Zhao et al., SLiC-HF, arXiv:2305.10425, on βδ
+---   dpo ipo      (δ - 1/(2β))²                     Azar et al., arXiv:2310.12036, eq. 17
+---   simpo        -ln σ(β(s_w - s_l) - γ)           Meng et al., arXiv:2405.14734, eq. 6
+---   orpo         -s_w - λ ln σ(o_w - o_l)          Hong et al., arXiv:2403.07691, eq. 4, 6, 7
+---   kto          w_y (1 - σ(±(r(y) - β z)))        Ethayarajh et al., arXiv:2402.01306, eq. 8
+---
+--- with s = ln π(y|x)/|y|, and o = s - ln(1 - e^s), the log odds. Names of options are TRL's.
+---@class perilune.preference
+pl.preference = {}
+
+--- Direct preference optimisation. `ipo` compares means over an answer's tokens, as TRL does, when
+--- it is told how many there are (`chosen_tokens`, `rejected_tokens`), else sums, as the paper
+--- writes it. Raises when `robust` is asked for with `label_smoothing` 0.5, where it is not defined.
+---@param chosen perilune.Tensor # [P], nats: ln π of the preferred answers
+---@param rejected perilune.Tensor # [P], nats: ln π of the others
+---@param ref_chosen perilune.Tensor # [P], nats: ln π_ref of the preferred answers
+---@param ref_rejected perilune.Tensor # [P], nats: ln π_ref of the others
+---@param opts? table # `beta` (0.1), β; `loss_type` ("sigmoid"), "robust", "hinge" or "ipo"; `label_smoothing` (0), ε: the part of pairs that are the wrong way round, up to 0.5, of `sigmoid` and `robust`; `chosen_tokens` and `rejected_tokens` (none), Tensors [P], of `ipo`
+---@return perilune.Tensor # [P], losses
+---@return perilune.Tensor # [P], implicit rewards of the preferred answers, constant
+---@return perilune.Tensor # [P], implicit rewards of the others, constant
+function pl.preference.dpo(chosen, rejected, ref_chosen, ref_rejected, opts) end
+
+--- Kahneman-Tversky optimisation, of answers that are liked or not, with no pairs among them. The
+--- value of a liked answer is σ(r - β z), of a disliked one σ(β z - r); the loss is 1 less the
+--- value. Raises when there is not one label for each answer.
+---@param logps perilune.Tensor # [B], nats: ln π of the answers
+---@param ref_logps perilune.Tensor # [B], nats: ln π_ref of the answers
+---@param labels boolean[] # of each: is it liked?
+---@param baseline number # z of `preference.kto_baseline`, nats an answer; 0: none
+---@param opts? table # `beta` (0.1), β; `desirable_weight` (1) of losses of liked answers, `undesirable_weight` (1) of the others
+---@return perilune.Tensor # [B], losses, with their weights
+---@return perilune.Tensor # [B], implicit rewards, constant
+function pl.preference.kto(logps, ref_logps, labels, baseline, opts) end
+
+--- The baseline of KTO: an estimate of KL(π, π_ref) from answers to other prompts, never below 0.
+--- No gradient goes through it. Raises when there is no answer.
+---@param mismatched perilune.Tensor # [M], nats: ln π of answers behind prompts that are not theirs
+---@param ref_mismatched perilune.Tensor # [M], nats: ln π_ref of the same
+---@return number # z, nats an answer
+function pl.preference.kto_baseline(mismatched, ref_mismatched) end
+
+--- Odds ratio preference optimisation, without a reference: the likelihood of the preferred answer,
+--- and λ times a term that asks for better odds than those of the other.
+---@param chosen perilune.Tensor # [P], nats: ln π of the preferred answers, sums over their tokens
+---@param rejected perilune.Tensor # [P], nats: ln π of the others
+---@param chosen_tokens perilune.Tensor # [P], tokens of the preferred answers
+---@param rejected_tokens perilune.Tensor # [P], tokens of the others
+---@param opts? table # `beta` (0.1), λ
+---@return perilune.Tensor # [P], losses
+---@return perilune.Tensor # [P], rewards of the preferred answers: λ times the mean log-prob, constant
+---@return perilune.Tensor # [P], rewards of the others, constant
+---@return perilune.Tensor # [P], negative log-likelihoods of the preferred answers, nats a token, constant
+---@return perilune.Tensor # [P], log odds ratios, constant
+function pl.preference.orpo(chosen, rejected, chosen_tokens, rejected_tokens, opts) end
+
+--- Pairs of ranked answers. Answers that share a rank make no pair.
+---@param ranks number[] # of the answers; 1 is best
+---@param which? string # "all" of different rank (default), "best-worst" (each of the best rank with each of the worst) or "adjacent" (each with those of the next rank)
+---@return [integer, integer][] # places of the better and of the worse answer, from 1
+function pl.preference.pairs(ranks, which) end
+
+--- Simple preference optimisation, without a reference: the reward of an answer is β times its mean
+--- log-prob, and the better one has to lead by γ.
+---@param chosen perilune.Tensor # [P], nats: ln π of the preferred answers, sums over their tokens
+---@param rejected perilune.Tensor # [P], nats: ln π of the others
+---@param chosen_tokens perilune.Tensor # [P], tokens of the preferred answers
+---@param rejected_tokens perilune.Tensor # [P], tokens of the others
+---@param opts? table # `beta` (2), β; `simpo_gamma` (0.5), γ; `label_smoothing` (0), as of `preference.dpo`
+---@return perilune.Tensor # [P], losses
+---@return perilune.Tensor # [P], rewards of the preferred answers, constant
+---@return perilune.Tensor # [P], rewards of the others, constant
+function pl.preference.simpo(chosen, rejected, chosen_tokens, rejected_tokens, opts) end
+
 --- What a training run says before its first step, and refuses to start with.
 ---
 --- Silent mistakes of masks, end tokens and references cost days; each check here names one, with

@@ -32,6 +32,7 @@ local modules = {
   meter = "perilune.run.meter",
   model = "perilune.model",
   plot = "perilune.show.plot",
+  preference = "perilune.learn.preference",
   preflight = "perilune.run.preflight",
   profile = "perilune.base.profile",
   progress = "perilune.run.progress",

@@ -1,6 +1,6 @@
 --- learn: what training is made of: losses of models over sequences, scores by a model or a
--- function, rollouts with rewards and advantages, the optimizer, how well rankings are met, and the
--- readable twins of the engine's fused kernels.
+-- function, rollouts with rewards and advantages, losses of preference optimisation, the optimizer,
+-- how well rankings are met, and the readable twins of the engine's fused kernels.
 --
 -- No loop and no model lives here: recipes hold the loops, perilune.model the models.
 --
@@ -11,6 +11,7 @@ local lazy = require("perilune.base.lazy")
 return lazy({}, {
   adamw = "perilune.learn.adamw",
   loss = "perilune.learn.loss",
+  preference = "perilune.learn.preference",
   ranking = "perilune.learn.ranking",
   rollout = "perilune.learn.rollout",
   score = "perilune.learn.score",
