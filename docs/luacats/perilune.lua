@@ -661,6 +661,7 @@ local Ragged = {}
 --- Ranked answers to one prompt: an element of what `data.ranked` gives.
 ---@class perilune.RankedSet
 ---@field sequences integer[][] # token ids of the prompt with each answer, K of them
+---@field masks integer[][] # of each token 1 or 0: is it of the answer?
 ---@field ranks number[] # of each; 1 is best, equal ones tie
 ---@field row perilune.Row # where they came from
 local RankedSet = {}
@@ -2392,7 +2393,7 @@ function pl.data.encode.prompt(tok, template, row) end
 ---@param template? perilune.Template # nil: prompts are plain text
 ---@param row perilune.Row # a prompt, `ranks`, and `completions` (texts) or `completion_tokens` (lists of token ids; false where an answer has none)
 ---@return integer[][]? # token ids of the prompt with each answer, in their order
----@return string? # what is wrong
+---@return integer[][]|string # masks of each token 1 or 0: is it of the answer? Or what is wrong
 function pl.data.encode.ranked(tok, template, row) end
 
 --- The token that ends an answer; raises when neither template nor tokenizer names one.
@@ -3184,14 +3185,14 @@ function pl.plot.ticks(low, high, about) end
 ---@class perilune.preference
 pl.preference = {}
 
---- Direct preference optimisation. `ipo` compares means over an answer's tokens, as TRL does, when
---- it is told how many there are (`chosen_tokens`, `rejected_tokens`), else sums, as the paper
---- writes it. Raises when `robust` is asked for with `label_smoothing` 0.5, where it is not defined.
+--- Direct preference optimisation. Loss type ipo compares means over an answer's tokens, as TRL
+--- does, when it is told how many there are, else sums, as the paper writes it. Raises when robust
+--- is asked for with a label smoothing of 0.5, where it is not defined.
 ---@param chosen perilune.Tensor # [P], nats: ln π of the preferred answers
 ---@param rejected perilune.Tensor # [P], nats: ln π of the others
 ---@param ref_chosen perilune.Tensor # [P], nats: ln π_ref of the preferred answers
 ---@param ref_rejected perilune.Tensor # [P], nats: ln π_ref of the others
----@param opts? table # `beta` (0.1), β; `loss_type` ("sigmoid"), "robust", "hinge" or "ipo"; `label_smoothing` (0), ε: the part of pairs that are the wrong way round, up to 0.5, of `sigmoid` and `robust`; `chosen_tokens` and `rejected_tokens` (none), Tensors [P], of `ipo`
+---@param opts? table # `beta` (0.1), β; `loss_type` ("sigmoid"), "robust", "hinge" or "ipo"; `label_smoothing` (0), ε: the part of pairs that are the wrong way round, up to 0.5, of sigmoid and robust; `chosen_tokens` and `rejected_tokens` (none), Tensors [P], of ipo
 ---@return perilune.Tensor # [P], losses
 ---@return perilune.Tensor # [P], implicit rewards of the preferred answers, constant
 ---@return perilune.Tensor # [P], implicit rewards of the others, constant
@@ -3230,7 +3231,8 @@ function pl.preference.kto_baseline(mismatched, ref_mismatched) end
 ---@return perilune.Tensor # [P], log odds ratios, constant
 function pl.preference.orpo(chosen, rejected, chosen_tokens, rejected_tokens, opts) end
 
---- Pairs of ranked answers. Answers that share a rank make no pair.
+--- Pairs of ranked answers. Answers that share a rank make no pair. Raises for another word than
+--- these.
 ---@param ranks number[] # of the answers; 1 is best
 ---@param which? string # "all" of different rank (default), "best-worst" (each of the best rank with each of the worst) or "adjacent" (each with those of the next rank)
 ---@return [integer, integer][] # places of the better and of the worse answer, from 1

@@ -114,6 +114,34 @@ describe("rows of a data set", function()
     assert.is_nil(rows[2].rankings)
   end)
 
+  it("come as ranked answers from pairs of chosen and rejected, in all forms of TRL", function()
+    local asked = { role = "user", content = "q" }
+    local said, other = { role = "assistant", content = "x" }, { role = "assistant", content = "y" }
+    for name, row in pairs {
+      explicit = { prompt = "q", chosen = "x", rejected = "y" },
+      conversational = { prompt = { asked }, chosen = { said }, rejected = { other } },
+      whole = { chosen = { asked, said }, rejected = { asked, other } },
+      both = { prompt = "q", chosen = { asked, said }, rejected = { asked, other } },
+    } do
+      local rows = data.rows(write("pair.jsonl", pl.json.encode(row) .. "\n"))
+      assert.are.equal(1, #rows, name)
+      assert.are.same({ "x", "y" }, rows[1].completions, name)
+      assert.are.same({ 1, 2 }, rows[1].ranks, name)
+    end
+    local path = write(
+      "same.jsonl",
+      '{"prompt":"q","chosen":"x","rejected":"x"}\n{"prompt":"q","chosen":"x","rejected":"y"}\n'
+    )
+    local account = { left = {} }
+    function account:leave_out(reason) self.left[#self.left + 1] = reason end
+    local n = 0
+    for _ in data.each(path, account) do
+      n = n + 1
+    end
+    assert.are.equal(1, n)
+    assert.are.same({ "both answers are the same" }, account.left)
+  end)
+
   it("come from a part of a store", function()
     local path = folder .. "/store.db"
     local s = assert(store.open(path))
@@ -207,6 +235,13 @@ describe("a tokenised set", function()
       sets.counts
     )
     assert.are.same({ 2, 1 }, sets[1].ranks)
+    for k = 1, 2 do -- one token of prompt, then the answer and its end
+      local mask = {}
+      for t = 1, #sets[1].sequences[k] do
+        mask[t] = t > #data.prompt_ids(tok, nil, { prompt = "a" }) and 1 or 0
+      end
+      assert.are.same(mask, sets[1].masks[k])
+    end
     assert.has_error(
       function() data.examples(tok, nil, { { prompt = "a", completion = "" } }, 30) end,
       "example row 1: the completion is empty"

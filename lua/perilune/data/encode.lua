@@ -359,12 +359,13 @@ end
 -- @tparam Row row a prompt, `ranks`, and `completions` (texts) or `completion_tokens` (lists of
 --   token ids; false where an answer has none)
 -- @treturn ?{{integer,...},...} token ids of the prompt with each answer, in their order
--- @treturn ?string what is wrong
+-- @treturn {{integer,...},...}|string masks of each token 1 or 0: is it of the answer? Or what is
+--   wrong
 function encode.ranked(tok, template, row)
   local prompt, wrong = encode.prompt(tok, template, row)
   if not prompt then return nil, wrong end
   local own = has_own_ids(tok, row) and row.completion_tokens or {}
-  local sequences = {}
+  local sequences, masks = {}, {}
   for k = 1, #row.ranks do
     local answer = own[k] or row.completions and row.completions[k]
     if type(answer) ~= "string" and type(answer) ~= "table" then
@@ -373,9 +374,9 @@ function encode.ranked(tok, template, row)
     local ids
     ids, wrong = encode.answer(tok, template, prompt, answer, encode.finished(row, k))
     if not ids then return nil, ("answer %d: %s"):format(k, wrong) end
-    sequences[k] = concat(prompt, ids)
+    sequences[k], masks[k] = encode.join(prompt, ids)
   end
-  return sequences
+  return sequences, masks
 end
 
 return encode

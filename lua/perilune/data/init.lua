@@ -54,6 +54,7 @@ local data = {}
 --- Ranked answers to one prompt: an element of what `data.ranked` gives.
 -- @class RankedSet
 -- @field {{integer,...},...} sequences token ids of the prompt with each answer, K of them
+-- @field {{integer,...},...} masks of each token 1 or 0: is it of the answer?
 -- @field {number,...} ranks of each; 1 is best, equal ones tie
 -- @field Row row where they came from
 
@@ -436,11 +437,11 @@ function data.ranked(tok, template, rows, max_length, ties)
   local set = tokenised("ranked", tok, template, rows, options, function(each, add, account)
     for row, number in each do
       local wrong = wrong_ranks(row)
-      local sequences = nil
+      local sequences, masks = nil, nil
       if not wrong then
-        sequences, wrong = encode.ranked(tok, template, row)
+        sequences, masks = encode.ranked(tok, template, row)
       end
-      if not sequences then refuse(rows, "ranking", number, wrong) end
+      if not sequences then refuse(rows, "ranking", number, wrong or masks) end
       local longest, unfinished = 0, 0
       for k, sequence in ipairs(sequences) do
         longest = math.max(longest, #sequence)
@@ -455,13 +456,13 @@ function data.ranked(tok, template, rows, max_length, ties)
       else
         account:use()
         account:change("answers that were cut when they were made", unfinished)
-        add(sequences, nil, { row = row })
+        add(sequences, masks, { row = row })
       end
     end
   end)
   return lazy(set, function(i)
-    local row = set:info(i).row
-    return { sequences = set:tokens(i).sequences, ranks = row.ranks, row = row }
+    local row, tokens = set:info(i).row, set:tokens(i)
+    return { sequences = tokens.sequences, masks = tokens.masks, ranks = row.ranks, row = row }
   end, {
     key = set.key,
     counts = set.totals.counts,

@@ -54,16 +54,16 @@ local function flipped(x, part)
   return loss * (1 - math.abs(part)) - (-x):log_sigmoid() * part
 end
 
---- Direct preference optimisation. `ipo` compares means over an answer's tokens, as TRL does, when
--- it is told how many there are (`chosen_tokens`, `rejected_tokens`), else sums, as the paper
--- writes it. Raises when `robust` is asked for with `label_smoothing` 0.5, where it is not defined.
+--- Direct preference optimisation. Loss type ipo compares means over an answer's tokens, as TRL
+-- does, when it is told how many there are, else sums, as the paper writes it. Raises when robust
+-- is asked for with a label smoothing of 0.5, where it is not defined.
 -- @tparam Tensor chosen [P], nats: ln π of the preferred answers
 -- @tparam Tensor rejected [P], nats: ln π of the others
 -- @tparam Tensor ref_chosen [P], nats: ln π_ref of the preferred answers
 -- @tparam Tensor ref_rejected [P], nats: ln π_ref of the others
 -- @tparam ?table opts `beta` (0.1), β; `loss_type` ("sigmoid"), "robust", "hinge" or "ipo";
 --   `label_smoothing` (0), ε: the part of pairs that are the wrong way round, up to 0.5, of
---   `sigmoid` and `robust`; `chosen_tokens` and `rejected_tokens` (none), Tensors [P], of `ipo`
+--   sigmoid and robust; `chosen_tokens` and `rejected_tokens` (none), Tensors [P], of ipo
 -- @treturn Tensor [P], losses
 -- @treturn Tensor [P], implicit rewards of the preferred answers, constant
 -- @treturn Tensor [P], implicit rewards of the others, constant
@@ -186,7 +186,8 @@ local takes = {
   end,
 }
 
---- Pairs of ranked answers. Answers that share a rank make no pair.
+--- Pairs of ranked answers. Answers that share a rank make no pair. Raises for another word than
+-- these.
 -- @tparam {number,...} ranks of the answers; 1 is best
 -- @tparam ?string which "all" of different rank (default), "best-worst" (each of the best rank with
 --   each of the worst) or "adjacent" (each with those of the next rank)
