@@ -605,6 +605,80 @@ function ParameterBlock:zero_grad() end
 ---@field users_by_use string[]? # (none) those of `users` that count anywhere though they are words; `personal.users_by_use` tells which
 local PersonalDataOptions = {}
 
+--- A policy with what it learns from.
+---@class perilune.Practice
+---@field tokenizer perilune.Tokenizer # of the policy
+---@field stops integer[] # the ids that end an answer
+---@field policy perilune.Model # that is trained
+---@field reference perilune.Model # that the KL is taken to, constant
+---@field judge perilune.Judge # who scores answers
+---@field ema perilune.Model? # the averaged policy
+---@field optimizer perilune.AdamW # of the policy
+---@field prompts perilune.Prompt[] # of `dataset`
+---@field held_out perilune.Prompt[]? # those of `eval_dataset`
+---@field ptx integer[][]? # pieces of pretraining text, token ids of each
+local Practice = {}
+
+--- Adds γ times the gradient of the mean loss on pretraining text to that of the policy.
+---@param weight number # γ; 0: nothing is done
+---@param step integer # optimizer steps that were taken, from 0: the place in the text
+---@param size integer # pieces of text
+---@param seen perilune.Meter # notes `loss/ptx_avg`, nats a token
+function Practice:accumulate_ptx(weight, step, size, seen) end
+
+--- What the pre-flight checks look at, for `pl.preflight.new`.
+---@param value? perilune.Model # the value model, of recipes that have one
+---@return table<string, any> # tokenizer, end token and models
+function Practice:checked(value) end
+
+--- Puts into a rollout what the judge and the reference say of it, without a tape: `raw_scores`,
+--- `scores` and `reference`.
+---@param roll perilune.Rollout
+---@param asked perilune.Prompt[] # one for each answer
+function Practice:evaluate(roll, asked) end
+
+--- Ends a run: reads the weights of the best checkpoint when `checkpoint_choice` wants it, saves
+--- the final model and writes the summary.
+---@param run perilune.Run
+---@param state { iterations: integer } # of the run
+---@param figures? table<string, any> # more for the summary
+---@return string # the folder of the model
+function Practice:finish(run, state, figures) end
+
+--- Measures on the held-out prompts every `eval_steps` iterations and at the end, what would be the
+--- final model: figures into the metrics, examples into the run.
+---@param run perilune.Run
+---@param iteration integer # from 1
+---@param last boolean # whether it is the last one
+---@param metrics table<string, number> # of the iteration; gets `eval_score`, `eval_kl`, `eval_length` and `eval_reward`, the score less β KL
+---@param state { best: number? } # of the run: the best figure so far, which `checkpoint_choice` names
+---@param beta number # β of the iteration
+---@return number? # that figure now; nil when it is not measured or not asked for
+---@return boolean? # whether it is the best so far
+function Practice:measure(run, iteration, last, metrics, state, beta) end
+
+--- What a checkpoint of the run holds, for `Run:restore` and `Run:save`.
+---@param models? table<string, perilune.Model> # others that are trained, by name
+---@param optimizers? table<string, perilune.AdamW> # theirs, by name
+---@return table<string, any> # models, optimizers, data and what they were made with
+function Practice:parts(models, optimizers) end
+
+--- Pieces of pretraining text that go with so many answers.
+---@param answers integer # of a step
+---@return integer # 0 without pretraining text
+function Practice:ptx_size(answers) end
+
+--- Answers of the policy, packed for the models that read them.
+---@param keys integer[] # the numbers of the episodes, one for each prompt: which prompt it is, and the random stream
+---@param samples? integer # (default: 1) answers to each prompt
+---@return perilune.Rollout # in tensors of the caller's scope
+---@return perilune.Prompt[] # one for each answer
+function Practice:sample(keys, samples) end
+
+--- The data sets by their keys, for `Check:rows`.
+---@return table<string, any> # false: there is none
+function Practice:sets() end
+
 --- What was measured.
 ---@class perilune.ProfileReport
 ---@field rows table[] # `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `bytes`, `least` (seconds at the limits), `example` (shapes of the longest call)
@@ -2112,10 +2186,24 @@ pl.config = {}
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.adam(defaults) end
 
+--- The rows of the averaged policy: `ema_decay` and `ema_final`.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.average() end
+
 --- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.
 ---@param cfg perilune.Config
 ---@return table # a copy: `name`, `about`, `recipe` (its file), `preset`, `step` (the one that is done, from 1; 0 before the first), and `steps` (of the run) once they are told
 function pl.config.describe(cfg) end
+
+--- The rows of how a batch is computed: `micro_batch_tokens`, `gradient_checkpointing` and
+--- `precision`.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.forwards() end
+
+--- The rows of measuring on held-out prompts: `eval_dataset`, `eval_steps`, `eval_count` and
+--- `checkpoint_choice`.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.held_out() end
 
 --- Whether a value is a config.
 ---@param value any # of any type
@@ -2127,9 +2215,14 @@ function pl.config.is(value) end
 ---@return boolean
 function pl.config.is_usage_error(err) end
 
+--- The rows of the KL to the reference: `kl_coef`, `kl_estimator` and `kl_placement`.
+---@param defaults? table # `kl_coef` (0.05), `kl_estimator` ("k1") and `kl_placement` ("reward")
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.kl(defaults) end
+
 --- Declare a recipe's keys and read the command line. Called as `config { ... }`. With --help it
 --- prints and leaves the program. What is wrong with the rows, or with the command line, raises.
----@param spec table # rows (of ConfigRow), headings and groups; and `name` (required), `about`: what --help says of the recipe; `check`: a function of the config that returns a sentence when keys do not fit together; `without`: list of common keys this recipe has no use for, or `keep`: of the only ones it has a use for; `args`: instead of the global `arg`; `recipe`: path of its file; `usage`: how it is called, for --help
+---@param spec table # rows (of ConfigRow), headings and groups; and `name` (required), `about`: what --help says of the recipe; `check`: a function of the config that returns a sentence when keys do not fit together (a group may have one too); `without`: list of common keys this recipe has no use for, or `keep`: of the only ones it has a use for; `args`: instead of the global `arg`; `recipe`: path of its file; `usage`: how it is called, for --help
 ---@return perilune.Config
 function pl.config.new(spec) end
 
@@ -2139,9 +2232,19 @@ function pl.config.new(spec) end
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.peft(settings) end
 
+--- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
+--- `ptx_dataset`, `template` and `max_prompt_length`.
+---@param settings? table # `judge` ("model folder with a scalar head") what is told of the key reward_model; `ptx` (true): false where no pretraining text is read
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.practice(settings) end
+
 --- The row of `precision`: what products of matrices are computed in.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.precision() end
+
+--- The rows of the pretraining term: `ptx_coef`, `ptx_batch_ratio` and `ptx_length`.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.ptx() end
 
 --- Run a recipe's file with settings in place of a command line, and return what it returns. Raises
 --- when there is no such file, or when it raises.
@@ -2155,6 +2258,14 @@ function pl.config.run_recipe(recipe, settings) end
 ---@param key string # its name
 ---@return boolean
 function pl.config.runs_code(cfg, key) end
+
+--- The rows of sampling: `response_length`, `temperature`, `top_k`, `top_p`, `min_p` and `slots`.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.sampling() end
+
+--- The rows of what becomes of scores: `missing_eos_rule`, `missing_eos_penalty` and `reward_clip`.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.scores() end
 
 --- Data sets of the recipes: rows of JSON Lines or of a store, to token ids.
 ---
@@ -3159,6 +3270,22 @@ pl.plot.style = nil
 ---@return number # the distance between two
 function pl.plot.ticks(low, high, about) end
 
+--- Practice: a policy learns from its own answers. What the recipes of that kind share around their
+--- loops: the models and data that a config names, answers, what the other models say of them, the
+--- pretraining term, measuring, and the choice of the final model.
+---
+--- No loop and no objective lives here. Everything drawn is named by the recipe's name, the seed and
+--- the number of the episode, so that an answer depends on nothing beside it.
+---@class perilune.practice
+pl.practice = {}
+
+--- Loads what a config names. Raises when a model or a data set cannot be used, or models do not
+--- fit together.
+---@param cfg perilune.Config # with the rows of `pl.config.practice`, `sampling`, `scores`, `kl`, `forwards`, `held_out` and `peft`; those of `ptx` and `average` may be left out
+---@param name string # of the recipe: a part of the names of all random streams
+---@return perilune.Practice
+function pl.practice.open(cfg, name) end
+
 --- Losses of preference optimisation: a policy learns from compared or liked answers without a
 --- reward model and without sampling.
 ---
@@ -3419,6 +3546,14 @@ function pl.report.new(options) end
 ---@class perilune.rollout
 pl.rollout = {}
 
+--- Goes through some answers of a rollout in micro-batches, each in a scope of its own.
+---@param roll perilune.Rollout # as of `rollout.new`
+---@param indices integer[] # of answers, from 1
+---@param per_token table<string, perilune.Tensor> # [N] each, by name
+---@param max_tokens integer # of a part, tokens; one answer with its prompt may be longer
+---@param fn function # called with what `rollout.take` gives for each part
+function pl.rollout.each_part(roll, indices, per_token, max_tokens, fn) end
+
 --- The first answers of a rollout as texts, for people to read.
 ---@param roll perilune.Rollout # with `scores`
 ---@param tok perilune.Tokenizer
@@ -3485,6 +3620,12 @@ function pl.rollout.shape_scores(scores, finish_reasons, opts) end
 ---@return perilune.LossPlaces # the tokens of the answers
 ---@return table<string, perilune.Tensor> # by name, [n] each: of these answers' tokens
 function pl.rollout.take(roll, indices, per_token) end
+
+--- Tokens of some answers of a rollout.
+---@param roll perilune.Rollout # as of `rollout.new`
+---@param indices integer[] # of answers, from 1
+---@return integer # of all of them together
+function pl.rollout.tokens(roll, indices) end
 
 --- Variance 1 (biased, as in Ziegler et al.'s code), and mean 0 when `shift_mean`.
 ---@param x perilune.Tensor # [N]

@@ -33,6 +33,7 @@ local modules = {
   model = "perilune.model",
   plot = "perilune.show.plot",
   preference = "perilune.learn.preference",
+  practice = "perilune.learn.practice",
   preflight = "perilune.run.preflight",
   profile = "perilune.base.profile",
   progress = "perilune.run.progress",

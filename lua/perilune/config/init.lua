@@ -35,12 +35,21 @@ local nearest = require("perilune.base.nearest")
 local neighbours = require("perilune.config.neighbours")
 local param = require("perilune.config.param")
 local peft = require("perilune.config.peft")
+local policy_rows = require("perilune.config.policy_rows")
 local precision = require("perilune.config.precision")
 local schedule = require("perilune.config.schedule")
 local terminal = require("perilune.base.terminal")
 local usage = require("perilune.config.usage")
 
 local config = { adam = adam, peft = peft, precision = precision }
+config.practice = policy_rows.practice
+config.sampling = policy_rows.sampling
+config.scores = policy_rows.scores
+config.kl = policy_rows.kl
+config.forwards = policy_rows.forwards
+config.ptx = policy_rows.ptx
+config.average = policy_rows.average
+config.held_out = policy_rows.held_out
 
 local Config = { __name = "config" }
 --- A config: its keys are its fields.
@@ -57,7 +66,10 @@ function config.is_usage_error(err) return layers.is_usage_error(err) end
 
 local function run_check(self, cfg)
   self.unnoted = self.unnoted + 1
-  local message = self.check and self.check(cfg)
+  local message
+  for _, check in ipairs(self.checks) do
+    message = message or check(cfg)
+  end
   self.unnoted = self.unnoted - 1
   if message then return tostring(message) end
 end
@@ -83,9 +95,9 @@ end
 -- prints and leaves the program. What is wrong with the rows, or with the command line, raises.
 -- @tparam table spec rows (of ConfigRow), headings and groups; and `name` (required), `about`: what
 --   --help says of the recipe; `check`: a function of the config that returns a sentence when keys
---   do not fit together; `without`: list of common keys this recipe has no use for, or `keep`: of
---   the only ones it has a use for; `args`: instead of the global `arg`; `recipe`: path of its
---   file; `usage`: how it is called, for --help
+--   do not fit together (a group may have one too); `without`: list of common keys this recipe has
+--   no use for, or `keep`: of the only ones it has a use for; `args`: instead of the global `arg`;
+--   `recipe`: path of its file; `usage`: how it is called, for --help
 -- @treturn Config
 function config.new(spec)
   local recipe, place = calling_recipe()
@@ -96,7 +108,7 @@ function config.new(spec)
   local self = {
     name = spec.name,
     about = spec.about,
-    check = spec.check,
+    checks = { spec.check },
     usage = spec.usage,
     recipe = spec.recipe or recipe,
     rows = {},

@@ -1,7 +1,8 @@
 --- How a config comes to its values: the recipe's rows, then everything that may set them.
 --
 -- Works on the bare state of a config, before there is a config: a table with `name`, `recipe`,
--- `rows`, `by_name`, `reserved` (names no key may have), `values`, `source`, `told` and `notes`.
+-- `rows`, `by_name`, `reserved` (names no key may have), `checks`, `values`, `source`, `told` and
+-- `notes`.
 -- Later wins: default, config.json of the run that is resumed, preset, settings of the caller,
 -- command line. Whatever a user can get wrong raises a usage error, an object that prints as one
 -- sentence and asks for no traceback.
@@ -254,6 +255,7 @@ function layers.build_rows(self, spec, fail)
   for _, raw in ipairs(spec) do
     if type(raw) == "table" and type(raw[1]) == "table" then -- a group of rows
       list.append(rows, raw)
+      self.checks[#self.checks + 1] = raw.check
     else
       rows[#rows + 1] = raw
     end

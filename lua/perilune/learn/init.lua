@@ -12,6 +12,7 @@ return lazy({}, {
   adamw = "perilune.learn.adamw",
   loss = "perilune.learn.loss",
   preference = "perilune.learn.preference",
+  practice = "perilune.learn.practice",
   ranking = "perilune.learn.ranking",
   rollout = "perilune.learn.rollout",
   score = "perilune.learn.score",

@@ -82,6 +82,31 @@ function rollout.take(roll, indices, per_token)
   return packed, at, taken
 end
 
+--- Tokens of some answers of a rollout.
+-- @tparam Rollout roll as of `rollout.new`
+-- @tparam {integer,...} indices of answers, from 1
+-- @treturn integer of all of them together
+function rollout.tokens(roll, indices)
+  local tokens = 0
+  for _, b in ipairs(indices) do
+    tokens = tokens + roll.lengths[b]
+  end
+  return tokens
+end
+
+--- Goes through some answers of a rollout in micro-batches, each in a scope of its own.
+-- @tparam Rollout roll as of `rollout.new`
+-- @tparam {integer,...} indices of answers, from 1
+-- @tparam {[string]=Tensor} per_token [N] each, by name
+-- @tparam integer max_tokens of a part, tokens; one answer with its prompt may be longer
+-- @tparam function fn called with what `rollout.take` gives for each part
+function rollout.each_part(roll, indices, per_token, max_tokens, fn)
+  for _, places in ipairs(batch.split(batch.take(roll.sizes, indices), max_tokens)) do
+    local scope <close> = core.scope("rollout.part")
+    fn(rollout.take(roll, batch.take(indices, places), per_token))
+  end
+end
+
 --- Scores after the rule for answers without an end token, and clipping.
 -- @tparam {number,...} scores one for each answer
 -- @tparam {string,...} finish_reasons of each: "stop" has an end token

@@ -1,0 +1,181 @@
+--- The rows of recipes in which a policy learns from its own answers: groups, put among a config's
+-- own rows.
+--
+--     pl.config { name = "grpo", ..., "Models and data", pl.config.practice {}, "Rollouts",
+--       { total_episodes = 8192, "answers in the whole run" }, pl.config.sampling() }
+--
+-- `pl.practice.open` reads them. A group that has a `check` refuses keys that do not fit together.
+
+local list = require("perilune.base.list")
+local options = require("perilune.base.options")
+local precision = require("perilune.config.precision")
+
+local policy_rows = {}
+
+--- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
+-- `ptx_dataset`, `template` and `max_prompt_length`.
+-- @tparam ?table settings `judge` ("model folder with a scalar head") what is told of the key
+--   reward_model; `ptx` (true): false where no pretraining text is read
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.practice(settings)
+  settings = options.take("config.practice", settings, {
+    judge = "model folder with a scalar head",
+    ptx = true,
+  })
+  local ptx = { ptx_dataset = "", "pretraining text: .txt or JSON Lines of {text}" }
+  local rows = {
+    {
+      model = "",
+      "model folder the policy starts from; also the KL reference",
+      required = true,
+      alias = "sft_model_path",
+    },
+    { reward_model = "", settings.judge, alias = "reward_model_path" },
+    { reward_function = "", "Lua file of f(prompts, answers, rows, ended) -> scores", code = true },
+    { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
+  }
+  if settings.ptx then rows[#rows + 1] = ptx end
+  list.append(rows, {
+    {
+      template = "auto",
+      "chat template; auto: the model's own",
+      choices = { "auto", "none", "plain", "chatml" },
+    },
+    { max_prompt_length = 1024, "longer prompts are dropped, tokens", min = 1 },
+  })
+  rows.check = function(c)
+    if (c.reward_model == "") == (c.reward_function == "") then
+      return "give one of reward_model and reward_function"
+    end
+  end
+  return rows
+end
+
+--- The rows of sampling: `response_length`, `temperature`, `top_k`, `top_p`, `min_p` and `slots`.
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.sampling()
+  return {
+    { response_length = 64, "longest answer, tokens", min = 1 },
+    { temperature = 1.0, "of sampling, and of every log-prob that follows", over = 0 },
+    { top_k = 0, "sample from the k likeliest tokens; 0: all", min = 0 },
+    { top_p = 1.0, "sample from the likeliest tokens of this mass", over = 0, max = 1 },
+    { min_p = 0.0, "leave out tokens below this part of the likeliest", min = 0, max = 1 },
+    { slots = 64, "answers that grow at the same time", min = 1 },
+  }
+end
+
+--- The rows of the KL to the reference: `kl_coef`, `kl_estimator` and `kl_placement`.
+-- @tparam ?table defaults `kl_coef` (0.05), `kl_estimator` ("k1") and `kl_placement` ("reward")
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.kl(defaults)
+  defaults = options.take("config.kl", defaults, {
+    kl_coef = 0.05,
+    kl_estimator = "k1",
+    kl_placement = "reward",
+  })
+  return {
+    {
+      kl_coef = defaults.kl_coef,
+      "β: weight of the per-token KL to the reference",
+      min = 0,
+      schedule = true,
+    },
+    {
+      kl_estimator = defaults.kl_estimator,
+      "estimate of the KL from samples",
+      choices = { "k1", "k2", "k3" },
+    },
+    {
+      kl_placement = defaults.kl_placement,
+      "the KL: in the reward or a loss",
+      choices = { "reward", "loss" },
+    },
+  }
+end
+
+--- The rows of what becomes of scores: `missing_eos_rule`, `missing_eos_penalty` and `reward_clip`.
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.scores()
+  return {
+    {
+      missing_eos_rule = "subtract",
+      "for answers that do not end: nothing, subtract the penalty, or it replaces the score",
+      choices = { "none", "subtract", "replace" },
+    },
+    {
+      missing_eos_penalty = 1.0,
+      "subtracted from the score, or its replacement (negated)",
+      min = 0,
+    },
+    { reward_clip = 0.0, "scores are clipped to ± this; 0: not", min = 0 },
+  }
+end
+
+--- The rows of how a batch is computed: `micro_batch_tokens`, `gradient_checkpointing` and
+-- `precision`.
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.forwards()
+  return list.append({
+    {
+      micro_batch_tokens = 16384,
+      "tokens in one forward: no result but rounding changes",
+      min = 1,
+    },
+    {
+      gradient_checkpointing = false,
+      "blocks are computed again in the backward pass: less memory, more time, the same result",
+    },
+  }, precision())
+end
+
+--- The rows of the pretraining term: `ptx_coef`, `ptx_batch_ratio` and `ptx_length`.
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.ptx()
+  return {
+    { ptx_coef = 0.0, "γ: weight of the pretraining loss", min = 0, schedule = true },
+    { ptx_batch_ratio = 1.0, "pretraining examples for each answer", min = 0 },
+    { ptx_length = 128, "tokens in a pretraining example", min = 2 },
+    check = function(c)
+      if c.ptx_coef:fixed() ~= 0 and c.ptx_dataset == "" then
+        return "ptx_coef wants a ptx_dataset"
+      end
+    end,
+  }
+end
+
+--- The rows of the averaged policy: `ema_decay` and `ema_final`.
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.average()
+  return {
+    {
+      ema_decay = 0.992,
+      "of the averaged policy, once an iteration; 0: none",
+      min = 0,
+      under = 1,
+    },
+    { ema_final = false, "the final model is the averaged policy" },
+  }
+end
+
+--- The rows of measuring on held-out prompts: `eval_dataset`, `eval_steps`, `eval_count` and
+-- `checkpoint_choice`.
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.held_out()
+  return {
+    { eval_dataset = "", "held-out prompts to measure on: JSON Lines of {prompt} or {messages}" },
+    { eval_steps = 10, "iterations between measurements", min = 1 },
+    { eval_count = 64, "how many of the prompts", min = 1 },
+    {
+      checkpoint_choice = "last",
+      "the final model: the last, or the best by eval_score or by eval_reward (score - β KL)",
+      choices = { "last", "eval_score", "eval_reward" },
+    },
+    check = function(c)
+      if c.checkpoint_choice ~= "last" and c.eval_dataset == "" then
+        return "checkpoint_choice wants an eval_dataset"
+      end
+    end,
+  }
+end
+
+return policy_rows
