@@ -63,7 +63,7 @@ local run = pl.run.open(cfg)
 
 -- Models and data ---------------------------------------------------------------------------------
 local practice = pl.practice.open(cfg, "ppo")
-local policy, judge = practice.policy, practice.judge
+local policy, judge, tok = practice.policy, practice.judge, practice.tokenizer
 local value -- V starts as the reward model; without one as 0, whatever it reads
 if judge.model then
   value = judge.model:copy { peft = policy.peft, seed = cfg.seed }
@@ -245,7 +245,7 @@ for iteration = state.iterations + 1, iterations do
     practice:measure(run, iteration, iteration == iterations, metrics, state, beta)
   run:log(iteration, metrics)
   local shown = { kl = roll.old - roll.reference, advantage = advantages, value = roll.values }
-  for _, example in ipairs(rollout.examples(roll, practice.tokenizer, 2, shown)) do
+  for _, example in ipairs(rollout.examples(roll, tok, 2, shown)) do
     run:sample(iteration, example)
   end
   progress:update(iteration, {

@@ -621,7 +621,7 @@ local Practice = {}
 
 --- Adds γ times the gradient of the mean loss on pretraining text to that of the policy.
 ---@param weight number # γ; 0: nothing is done
----@param step integer # the place in the text: optimizer steps that were taken before, from 0
+---@param step integer # the place in the text: optimizer steps that are done
 ---@param size integer # pieces of text
 ---@param seen perilune.Meter # notes `loss/ptx_avg`, nats a token
 function Practice:accumulate_ptx(weight, step, size, seen) end

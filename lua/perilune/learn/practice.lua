@@ -193,7 +193,7 @@ end
 
 --- Adds γ times the gradient of the mean loss on pretraining text to that of the policy.
 -- @tparam number weight γ; 0: nothing is done
--- @tparam integer step the place in the text: optimizer steps that were taken before, from 0
+-- @tparam integer step the place in the text: optimizer steps that are done
 -- @tparam integer size pieces of text
 -- @tparam Meter seen notes `loss/ptx_avg`, nats a token
 function Practice:accumulate_ptx(weight, step, size, seen)
