@@ -333,6 +333,44 @@ describe("bench", function()
     end
   end)
 
+  it("scaling gives the exponents of time and memory, and says which is too large", function()
+    local scaling = require("perilune.bench.scaling")
+    local n = { 1, 2, 4, 8 }
+    assert.near(2, scaling.exponent(n, { 3, 12, 48, 192 }), 1e-12)
+    assert.near(-0.5, scaling.exponent(n, { 99, 2, 2 ^ 0.5, 1 }, 2), 1e-12)
+    assert.is_nil(scaling.exponent(n, { 1 }))
+    assert.is_nil(scaling.exponent({ 4, 4 }, { 1, 2 }))
+    local curve = {
+      name = "length",
+      values = { 4, 64 },
+      case = function(length)
+        local words = { "c=16", "layers=1", "heads=2", "f=32", "v=64", "context=65" }
+        return { what = "train", model = "llama", batch = 2, length = length, words = words }
+      end,
+      time = -9,
+      attention = -9,
+      memory = 9,
+    }
+    local told = {}
+    local result = scaling.measure(curve, {
+      samples = 1,
+      note = function(value) told[#told + 1] = value end,
+    })
+    assert.are.same(curve.values, told)
+    for i = 1, 2 do
+      assert.near(result.seconds[i], result.attention[i] + result.rest[i], 1e-9)
+      assert.truthy(result.attention[i] > 0 and result.bytes[i] >= 0)
+    end
+    assert.are.equal(2, #result.complaints)
+    assert.truthy(result.complaints[1]:find("^time of attention grows as n%^.* n%^%-9 is right$"))
+  end)
+
+  it("scaling refuses a curve that there is not, and lists them", function()
+    local code, out, err = run { "bench", "scaling", "--row", "widht" }
+    assert.are.equal(1, code)
+    assert.truthy((out .. (err or "")):find("did you mean 'width'", 1, true))
+  end)
+
   it("goes on with the fastest of a peer's variants, and ends the others", function()
     local python = folder .. "/python"
     scratch.write(

@@ -104,7 +104,8 @@ local function start_ours(case)
   local path = host.root .. "/lua/perilune/bench/worker.lua"
   local words = { host.executable, path, arguments(case) }
   if case.precision then words[#words + 1] = "precision=" .. case.precision end
-  return start("perilune", words)
+  table.move(case.words or {}, 1, #(case.words or {}), #words + 1, words)
+  return start("perilune", words, case.threads and "OMP_NUM_THREADS=" .. case.threads)
 end
 
 --- Where Debian keeps the OpenMP flavour of OpenBLAS; with it and a malloc that keeps its memory

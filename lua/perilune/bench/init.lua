@@ -10,5 +10,6 @@ return lazy({}, {
   kept_products = "perilune.bench.kept_products",
   op_times = "perilune.bench.op_times",
   products = "perilune.bench.products",
+  scaling = "perilune.bench.scaling",
   workloads = "perilune.bench.workloads",
 })

@@ -4,6 +4,7 @@
 --     perilune worker.lua generate l260k 64 128 16 precision=bf16
 --     perilune worker.lua serve MODEL.gguf 16 64 16
 --     perilune worker.lua decode MODEL.gguf 1 128 1,504,3575
+--     perilune worker.lua train llama 1 4096 0 c=64 layers=2 heads=1 f=192 v=512 context=4097
 --
 -- Says {"ready": true, ...} when the model is made and warm, then answers each line it reads:
 --
@@ -11,8 +12,9 @@
 --               time of all threads. Of decode: {"seconds", "tokens"} of the greedy tokens after
 --               the first, {"prompt_seconds", "prompt_tokens"} until it
 --     witness   {"gflops"} of float32 multiplications in registers: the state the machine is in
---     profile   {"flops", "bytes", "least", "text"} of one more step: see perilune.base.profile;
---               with a path after the word its trace is written there
+--     profile   {"flops", "bytes", "least", "text", "seconds", "ops"} of one more step: see
+--               perilune.base.profile; `ops` are the seconds of each op, its backward with it; with
+--               a path after the word its trace is written there
 --     peak      {"bytes"} of resident memory at its highest, {"base"} before the first step
 --
 -- tests/bench/peer_torch.py, peer_ppo.py and peer_llama.py speak the same lines.
@@ -32,10 +34,10 @@ local what, name, size, length, prompt = ...
 size, length = math.tointeger(size), math.tointeger(length)
 local options = {}
 for _, word in ipairs { select(6, ...) } do
-  local key, value = word:match("^(%w+)=(.*)$")
-  options[key or word] = value or true
+  local key, value = word:match("^([%w_]+)=(.*)$")
+  options[key or word] = math.tointeger(value) or value or true
 end
-local shape = workloads.models[name]
+local shape = name == "llama" and workloads.llama(options) or workloads.models[name]
 
 -- The case's model: of a shape, or of a file as that has it.
 local function model(opts)
@@ -88,11 +90,14 @@ function work.lora()
   return training(model { dtype = "kept", peft = { r = 16, alpha = 32, targets = "all-linear" } })
 end
 
+-- `samples=K`: K answers to each prompt, `size` in all.
 function work.generate()
-  local policy = model()
+  local policy, samples = model(), options.samples or 1
   local prompts = random_sequences(policy.config.vocab_size, math.tointeger(prompt), 2)
+  prompts = table.move(prompts, 1, size // samples, 1, {})
   return timed(function()
-    generate.generate(policy, prompts, { max_tokens = length, slots = size, seed = 1 })
+    local given = { max_tokens = length, slots = size, seed = 1, samples = samples }
+    generate.generate(policy, prompts, given)
     return size * length
   end)
 end
@@ -196,7 +201,9 @@ function answer.profile(path)
   step()
   local report = profile.finish()
   local result = { flops = 0.0, bytes = 0.0, least = 0.0, text = tostring(report), gaps = {} }
+  result.seconds, result.ops = report.seconds, {}
   for _, row in ipairs(report.rows) do
+    result.ops[row.name] = (result.ops[row.name] or 0.0) + row.seconds
     result.flops = result.flops + row.flops
     result.bytes = result.bytes + row.bytes
     result.least = result.least + row.least

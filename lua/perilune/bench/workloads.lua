@@ -5,17 +5,22 @@
 -- smallest GPT-2. tests/bench/peer_torch.py has the same table. A row is a case:
 --
 --     name       what `--row` calls it
---     what       train, lora, generate, serve, prefill, head, ppo (perilune.bench.works), decode
---     model      of `models`, or a GGUF file; `file` names one until the user says where it is
+--     what       train, lora, generate, serve, prefill, head, ppo, decode: see worker.lua
 --     batch, length, prompt   sequences and their tokens; answers, new tokens and those before;
 --                of `head`: rows, vocabulary, width
 --     precision  "bf16" or nil
 --     peers      variants of tests/bench/peer_*.py, of which the faster one counts
 --     model      of `models`, or a GGUF file; `file` names one until the user tells its path
+--     words      for the worker: fields of `workloads.llama`, where the model is "llama"
+--     threads    of the worker; nil: as many as there are
 
 local workloads = {}
 
-local function llama(fields)
+--- A decoder of Llama's kind.
+-- @tparam table fields `c` (required) width, `layers`, `heads`, `f` of the feed-forward network,
+--   `v` entries of the vocabulary, `context` in tokens; `kv_heads` (as heads)
+-- @treturn table config of a model
+function workloads.llama(fields)
   return {
     model_type = "llama",
     architectures = { "LlamaForCausalLM" },
@@ -25,12 +30,14 @@ local function llama(fields)
     hidden_size = fields.c,
     num_hidden_layers = fields.layers,
     num_attention_heads = fields.heads,
-    num_key_value_heads = fields.kv_heads,
+    num_key_value_heads = fields.kv_heads or fields.heads,
     intermediate_size = fields.f,
     vocab_size = fields.v,
     max_position_embeddings = fields.context,
   }
 end
+
+local llama = workloads.llama
 
 workloads.models = {
   l260k = llama { c = 64, layers = 5, heads = 8, kv_heads = 4, f = 172, v = 512, context = 512 },

@@ -11,6 +11,9 @@
 --     perilune bench gemm         own matrix products: in bfloat16 beside float32, and beside
 --                                 OpenBLAS's by kind of processor
 --     perilune bench kept         products with kept weights beside float32 ones
+--     perilune bench scaling      time and memory against tokens, length, vocabulary, width,
+--                                 answers and threads, with exponents; --page FILE draws them,
+--                                 --row NAME,NAME for some of the curves
 --     perilune bench tokenizer    MB/s of one core for --tokenizer PATH on --text FILE
 --     perilune bench startup      milliseconds of `perilune -e ''`
 --
@@ -19,6 +22,7 @@
 
 local bench = require("perilune.bench")
 local bench_rows = require("perilune.cli.support.bench_rows")
+local bench_scaling = require("perilune.cli.support.bench_scaling")
 local config = require("perilune.config")
 local core = require("perilune.core")
 local files = require("perilune.base.files")
@@ -32,7 +36,7 @@ local system = core.system
 local tokenizer = require("perilune.model.tokenizer")
 
 local names =
-  { "all", "train", "generate", "decode", "ops", "gemm", "kept", "tokenizer", "startup" }
+  { "all", "train", "generate", "decode", "scaling", "ops", "gemm", "kept", "tokenizer", "startup" }
 
 local PROMPT <const> = "The harbour wakes before the sun does. Boats come in with the tide, gulls "
   .. "follow them to the quay, and the first bread of the day is sold from a cart beside"
@@ -41,14 +45,18 @@ local function settings(args)
   return config {
     name = "bench",
     about = "speed, as ratios",
-    usage = "perilune bench [train|generate|decode MODEL.gguf...|ops|gemm|kept|tokenizer|startup] "
-      .. "[--key value]",
+    usage = "perilune bench [NAME] [--key value]; NAME is all, train, generate, "
+      .. "decode MODEL.gguf..., scaling, ops, gemm, kept, tokenizer or startup",
     args = args,
     keep = { "threads", "quiet" },
     { samples = 5, "samples of each side", min = 1 },
     { model = "all", "which of the shapes", choices = { "all", "l260k", "l15m", "gpt2" } },
-    { row = {}, "of `bench all`: only these rows: name,name; an unknown one lists them" },
+    {
+      row = {},
+      "of `bench all` and `scaling`: only these rows: name,name; an unknown one lists them",
+    },
     { row_seconds = 60, "no sample of a row begins later than so many seconds", min = 1 },
+    { page = "", "of `bench scaling`: HTML file that gets the curves" },
     { smollm2 = "", "of `bench all`: SmolLM2-135M as a GGUF file" },
     { gemma = "", "of `bench all`: Gemma 3 270M as a GGUF file" },
     {
@@ -415,12 +423,12 @@ local function kept(cfg)
 end
 
 -- Figures that take minutes are not measured for a file that cannot be written.
-local function check_place(path)
+local function check_place(key, path)
   local folder = path:match("^(.*)/[^/]*$") or "."
   if path ~= "" and lfs.attributes(path, "mode") == "directory" then
-    error(("json: %s is a folder, not a file"):format(path), 0)
+    error(("%s: %s is a folder, not a file"):format(key, path), 0)
   elseif lfs.attributes(folder ~= "" and folder or "/", "mode") ~= "directory" then
-    error(("json: %s cannot be written: there is no folder %s"):format(path, folder), 0)
+    error(("%s: %s cannot be written: there is no folder %s"):format(key, path, folder), 0)
   end
 end
 
@@ -437,6 +445,8 @@ local function run(cfg, name, paths)
     all.tokenizer = encoding(cfg)
   elseif name == "decode" then
     all.cases = decode(cfg, paths)
+  elseif name == "scaling" then
+    all.curves = bench_scaling.run(cfg, function(text) note(cfg, "%s", text) end)
   elseif name == "startup" then
     all.startup = startup(cfg)
   else
@@ -480,7 +490,8 @@ return function(args)
     paths, args = take_models(args)
   end
   local cfg = settings(args)
-  check_place(cfg.json)
+  check_place("json", cfg.json)
+  check_place("page", cfg.page)
   if cfg.threads > 0 then
     core.threads(cfg.threads)
     system.setenv("OMP_NUM_THREADS", tostring(cfg.threads)) -- for the workers

@@ -7,12 +7,23 @@ local nearest = require("perilune.base.nearest")
 
 local bench_rows = {}
 
-local function names_of(rows)
-  local names = {}
+--- Which rows are asked for by name. Raises for a name that no row has, and lists them.
+-- @tparam {string,...} wishes of the key `row`
+-- @tparam {table,...} rows each with `name`
+-- @treturn {[string]=boolean} true for the names; empty: no wish
+function bench_rows.wanted(wishes, rows)
+  local known, wanted = {}, {}
   for i, row in ipairs(rows) do
-    names[i] = row.name
+    known[i], known[row.name] = row.name, true
   end
-  return names
+  for _, name in ipairs(wishes) do
+    if not known[name] then
+      local text = "row: there is no row '%s'%s\nrows: %s"
+      error(text:format(name, nearest.hint(name, known), table.concat(known, " ")), 0)
+    end
+    wanted[name] = true
+  end
+  return wanted
 end
 
 -- A row of the table with its file in place of the file's name.
@@ -30,19 +41,8 @@ end
 -- @tparam string name "all", or what the rows do
 -- @treturn {table,...} of perilune.bench.workloads, with files in place
 function bench_rows.chosen(cfg, name)
-  local rows, wanted = bench.workloads.rows, {}
-  local known = names_of(rows)
-  for _, one in ipairs(cfg.row) do
-    local there = false
-    for _, row in ipairs(rows) do
-      there = there or row.name == one
-    end
-    if not there then
-      local text = "row: there is no row '%s'%s\nrows: %s"
-      error(text:format(one, nearest.hint(one, known), table.concat(known, " ")), 0)
-    end
-    wanted[one] = true
-  end
+  local rows = bench.workloads.rows
+  local wanted = bench_rows.wanted(cfg.row, rows)
   local list = {}
   for _, row in ipairs(rows) do
     local fits = (name == "all" or row.what == name)
