@@ -608,6 +608,7 @@ local PersonalDataOptions = {}
 --- A policy with what it learns from.
 ---@class perilune.Practice
 ---@field tokenizer perilune.Tokenizer # of the policy
+---@field template perilune.Template? # nil: prompts are plain text
 ---@field stops integer[] # the ids that end an answer
 ---@field policy perilune.Model # that is trained
 ---@field reference perilune.Model # that the KL is taken to, constant
@@ -1869,6 +1870,47 @@ function pl.with_grad() end
 ---@param ... integer|integer[] # the sizes, one by one or as a list, then perhaps the dtype "float32" (default), "float64" or "int32"
 ---@return perilune.Tensor # of the given sizes [n1, n2, ...]; raises when memory's limit would be passed
 function pl.zeros(...) end
+
+--- Advantages of whole answers without a value model: how much better an answer scored than what
+--- was to be expected. Lists of numbers, one for each answer, group after group: the K answers to a
+--- prompt stand side by side.
+---@class perilune.advantage
+pl.advantage = {}
+
+--- Which groups tell nothing: all their rewards are equal, and so all advantages 0. Raises when K
+--- does not divide the number of rewards.
+---@param rewards number[] # one for each answer
+---@param k integer # K, answers to a prompt
+---@return boolean[] # one for each group
+---@return integer # how many they are
+function pl.advantage.equal_groups(rewards, k) end
+
+--- The reward less the mean of its group, by a deviation: A_i = (r_i - mean) / (deviation + 1e-4),
+--- deviations over K - 1; GRPO (Shao et al. 2024, arXiv:2402.03300, section 4.1.2). By the group's
+--- own deviation easy and hard prompts weigh as much as those between; Dr. GRPO (Liu et al. 2025,
+--- arXiv:2503.20783) divides by nothing for that reason. Raises when K is below 2 or does not divide
+--- the number of rewards.
+---@param rewards number[] # one for each answer
+---@param k integer # K, answers to a prompt
+---@param scale? string # "group" (the default), "batch": the deviation of all rewards, or "none"
+---@return number[] # one for each answer; 0 throughout a group whose rewards are equal
+function pl.advantage.group(rewards, k, scale) end
+
+--- Leave-one-out, RLOO (Ahmadian et al. 2024, arXiv:2402.14740, eq. 8): the reward less the mean of
+--- the other answers to the prompt, A_i = r_i - 1/(K-1) Σ_{j ≠ i} r_j. Raises when K is below 2 or
+--- does not divide the number of rewards.
+---@param rewards number[] # one for each answer
+---@param k integer # K, answers to a prompt
+---@return number[] # one for each answer
+function pl.advantage.leave_one_out(rewards, k) end
+
+--- The reward less a running mean (Williams 1992): A_i = r_i - b, then b ← δ b + (1-δ) mean(r).
+---@param rewards number[] # one for each answer, at least one
+---@param baseline? number # b so far; nil: the mean of these rewards
+---@param decay number # δ, 0 to 1
+---@return number[] # one for each answer
+---@return number # b from here on
+function pl.advantage.running(rewards, baseline, decay) end
 
 --- How far people agree who ranked the same answers.
 ---
@@ -3269,6 +3311,58 @@ pl.plot.style = nil
 ---@return number[] # from at or above low to at or below high
 ---@return number # the distance between two
 function pl.plot.ticks(low, high, about) end
+
+--- Losses of a policy on its own answers, by their papers' names. Advantages are given; what the
+--- methods differ in is where the ratio is taken, how it is clipped, and what the sum over tokens is
+--- divided by.
+---
+---     ρ_t = e^(ln π(y_t) - ln π_old(y_t)),  clip(ρ) = min(max(ρ, 1-ε), 1+ε_high),  y of |y| tokens
+---     surrogate of a token: S_t = -min(A ρ_t, A clip(ρ_t))            PPO, arXiv:1707.06347, eq. 7
+---
+---     grpo       1/B Σ_i 1/|y_i| Σ_t S_t                              arXiv:2402.03300, eq. 3
+---     dr_grpo    1/(B L) Σ_i Σ_t S_t, L the longest answer allowed    arXiv:2503.20783, section 3.2
+---     dapo       1/(Σ_i |y_i|) Σ_i Σ_t S_t, ε_high above ε            arXiv:2503.14476, eq. 8
+---     gspo       1/B Σ_i S_i with the ratio (π(y)/π_old(y))^(1/|y|)   arXiv:2507.18071, eq. 5
+---     rloo       1/B Σ_i S_i with the ratio π(y)/π_old(y)             arXiv:2402.14740, as in TRL
+---     cispo      1/(Σ_i |y_i|) Σ_i Σ_t -sg(min(ρ_t, 1+ε_high)) A ln π(y_t)
+---                                                                     arXiv:2506.13585, eq. 4
+---     reinforce  1/B Σ_i Σ_t -A_t ln π(y_t)                           Williams 1992
+---
+--- sg: no gradient. All take the same arguments, so that a recipe may choose one by its name. The
+--- divisor is that of a whole step (`policy_loss.norm`), so that micro-batches add up to it.
+---@class perilune.policy_loss
+pl.policy_loss = {}
+
+--- The names of the losses.
+---@type string[]
+pl.policy_loss.kinds = nil
+
+--- What the losses of a step are divided by. Raises for a loss that is not known.
+---@param kind string # one of `policy_loss.kinds`
+---@param lengths integer[] # of the answers of the step, tokens
+---@param longest integer # L: the longest answer that is allowed, tokens
+---@return number # more than 0
+function pl.policy_loss.norm(kind, lengths, longest) end
+
+--- The loss of a name, to be minimised. Raises for a loss that is not known, and without `norm`.
+---@param kind string # one of `policy_loss.kinds`
+---@param logprob perilune.Tensor # [N], nats: of each token by the policy
+---@param old perilune.Tensor # [N], nats: by the policy that sampled, constant
+---@param advantages perilune.Tensor # [N], constant; gspo and rloo take the mean of an answer
+---@param segments perilune.Tensor # int32 [B+1], where each answer begins; none is empty
+---@param opts table # `norm` (required) of `policy_loss.norm`; `cliprange` (0.2) ε and `cliprange_high` (0: as below) ε_high, of cispo the only one
+---@return perilune.Tensor # [], the loss
+---@return perilune.Tensor # [6]: approximate KL of the update, part that is clipped, mean, variance, least and largest ratio; of tokens, or of answers for gspo and rloo
+function pl.policy_loss.of(kind, logprob, old, advantages, segments, opts) end
+
+--- A sum over tokens as a loss has it: of a KL term, or an entropy. Raises for a loss that is not
+--- known.
+---@param kind string # one of `policy_loss.kinds`
+---@param x perilune.Tensor # [N], of each token
+---@param segments perilune.Tensor # int32 [B+1], where each answer begins
+---@param norm number # of `policy_loss.norm`
+---@return perilune.Tensor # []
+function pl.policy_loss.spread(kind, x, segments, norm) end
 
 --- Practice: a policy learns from its own answers. What the recipes of that kind share around their
 --- loops: the models and data that a config names, answers, what the other models say of them, the

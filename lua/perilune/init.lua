@@ -16,6 +16,7 @@ require("perilune.config.neighbours") -- from here on recipes find what lies bes
 
 -- The public modules, by name, and where each lives: a room, or a module of one.
 local modules = {
+  advantage = "perilune.learn.advantage",
   agreement = "perilune.human.agreement",
   batch = "perilune.data.batch",
   chat = "perilune.data.chat",
@@ -32,6 +33,7 @@ local modules = {
   meter = "perilune.run.meter",
   model = "perilune.model",
   plot = "perilune.show.plot",
+  policy_loss = "perilune.learn.policy_loss",
   preference = "perilune.learn.preference",
   practice = "perilune.learn.practice",
   preflight = "perilune.run.preflight",

@@ -10,8 +10,10 @@ local lazy = require("perilune.base.lazy")
 
 return lazy({}, {
   adamw = "perilune.learn.adamw",
+  advantage = "perilune.learn.advantage",
   loss = "perilune.learn.loss",
   preference = "perilune.learn.preference",
+  policy_loss = "perilune.learn.policy_loss",
   practice = "perilune.learn.practice",
   ranking = "perilune.learn.ranking",
   rollout = "perilune.learn.rollout",

@@ -20,6 +20,7 @@ local practice = {}
 --- A policy with what it learns from.
 -- @class Practice
 -- @field Tokenizer tokenizer of the policy
+-- @field ?Template template nil: prompts are plain text
 -- @field {integer,...} stops the ids that end an answer
 -- @field Model policy that is trained
 -- @field Model reference that the KL is taken to, constant
@@ -46,6 +47,7 @@ function practice.open(cfg, name)
   end
   self.tokenizer = companions.tokenizer("model", cfg.model)
   local template = data.template(cfg.template, self.tokenizer)
+  self.template = template
   self.stops = data.stop_ids(self.tokenizer, template)
   self.policy = companions.load("model", cfg.model, {
     peft = cfg,
