@@ -3361,7 +3361,7 @@ function pl.policy_loss.of(kind, logprob, old, advantages, segments, opts) end
 ---@param x perilune.Tensor # [N], of each token
 ---@param segments perilune.Tensor # int32 [B+1], where each answer begins
 ---@param norm number # of `policy_loss.norm`
----@return perilune.Tensor # []
+---@return perilune.Tensor # [], the sum
 function pl.policy_loss.spread(kind, x, segments, norm) end
 
 --- Practice: a policy learns from its own answers. What the recipes of that kind share around their

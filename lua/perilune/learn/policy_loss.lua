@@ -77,7 +77,7 @@ end
 -- @tparam Tensor x [N], of each token
 -- @tparam Tensor segments int32 [B+1], where each answer begins
 -- @tparam number norm of `policy_loss.norm`
--- @treturn Tensor []
+-- @treturn Tensor [], the sum
 function policy_loss.spread(kind, x, segments, norm)
   if known(kind, 2).mean then x = core.segment_mean(x, segments) end
   return x:sum() / norm
