@@ -142,10 +142,25 @@ function Check:time(cost) end
 ---@param masks? ((integer|boolean)[])[] # of each token 1 or 0: is it trained? nil: all but the first
 function Check:tokens(sequences, masks) end
 
+--- Before the first step of a recipe that compares with a reference: of the same weights, it must
+--- say the same of each answer, to the bit. Anything else raises.
+---@param logps number[] # nats: ln π of some answers by the policy
+---@param reference_logps number[] # nats: ln π of the same answers by the reference
+function Check:unmoved(logps, reference_logps) end
+
 --- Prints a warning and keeps it.
 ---@param text string # a pattern of string.format
 ---@param ... any # what goes into it
 function Check:warn(text, ...) end
+
+--- What is compared of a ranked set.
+---@class perilune.Comparison
+---@field sequences integer[][] # token ids of the prompt with each answer that stands in a pair
+---@field masks integer[][] # of each token 1 or 0: is it of the answer?
+---@field pairs [integer, integer][] # places of the better and of the worse among `sequences`
+---@field tokens integer # of all sequences
+---@field equal integer # pairs that were left out, since both answers are the same
+local Comparison = {}
 
 --- A config: its keys are its fields.
 ---@class perilune.Config
@@ -251,6 +266,18 @@ function Config:to_table() end
 ---@field live boolean? # (nil: while nothing has read it before the first step) false: it is never changed while a run goes; true: even when it was read before
 ---@field code boolean? # (false) it names a file that is run, and is never taken out of a run folder
 local ConfigRow = {}
+
+--- Held-out prompts and who judges answers to them.
+---@class perilune.Exam
+---@field prompts perilune.Prompt[] # of `data.prompts`
+---@field judge perilune.Judge
+local Exam = {}
+
+--- Lets the policy answer.
+---@param examples? integer # how many of the answers to give as texts (default: 2)
+---@return { eval_score: number, eval_kl: number, eval_length: number } # means over the answers, as `rollout.measure` gives them
+---@return { prompt: string, answer: string, score: number }[] # examples
+function Exam:take(examples) end
 
 --- Training examples of a data set.
 ---@class perilune.ExampleSet
@@ -365,6 +392,16 @@ local LanguageOptions = {}
 ---@field precision string? # ("float32") of products: "bf16" rounds their operands to bfloat16
 ---@field base string? # (as adapter_config.json says) where the base of a folder of adapters is
 local LoadOptions = {}
+
+--- Log-probs of a constant model, kept.
+---@class perilune.LogpKeeper
+local LogpKeeper = {}
+
+--- Log-probs of the answers of some items.
+---@param keys any[] # of the items: a key always stands for the same answers
+---@param items perilune.Comparison[] # with `sequences` and `masks`
+---@return number[] # nats, ln π of each answer, item after item
+function LogpKeeper:logps(keys, items) end
 
 --- Where a loss is taken in a batch: at the rows that predict a trained token.
 ---@class perilune.LossPlaces
@@ -537,6 +574,16 @@ function Model:step(batch, caches) end
 ---@return boolean? # true
 ---@return string? # message
 function Model:write(dir, opts) end
+
+--- Answers packed behind their prompts, and the pairs among them.
+---@class perilune.PackedPairs
+---@field batch perilune.Batch # of all sequences
+---@field at perilune.LossPlaces # the tokens of the answers
+---@field tokens perilune.Tensor # [B], how many tokens each answer has
+---@field winners perilune.Tensor # int32 [P], places of the better answers in the batch, from 0
+---@field losers perilune.Tensor # int32 [P], those of the worse
+---@field weights perilune.Tensor # [P], 1 over the number of pairs of the set: each set weighs 1
+local PackedPairs = {}
 
 --- Parameters in one flat piece of memory.
 ---@class perilune.ParameterBlock
@@ -2237,6 +2284,11 @@ function pl.config.average() end
 ---@return table # a copy: `name`, `about`, `recipe` (its file), `preset`, `step` (the one that is done, from 1; 0 before the first), and `steps` (of the run) once they are told
 function pl.config.describe(cfg) end
 
+--- The rows of an exam: `eval_prompts`, `reward_model`, `reward_function`, `eval_count`,
+--- `response_length` and `temperature`.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.exam() end
+
 --- The rows of how a batch is computed: `micro_batch_tokens`, `gradient_checkpointing` and
 --- `precision`.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
@@ -2568,6 +2620,23 @@ function pl.data.encode.stop_ids(tok, template) end
 ---@return integer[]
 function pl.data.encode.text(tok, text) end
 
+--- Exams: what a policy's answers to held-out prompts are worth, for recipes that learn from
+--- answers of others and sample none themselves.
+---
+--- Always the same prompts and random streams, so that two exams differ by the model alone.
+---@class perilune.exam
+pl.exam = {}
+
+--- The exam that a config asks for. Raises when there are prompts and no judge or the other
+--- way round, when either cannot be used, or the models do not fit together.
+---@param cfg perilune.Config # with the rows of `pl.config.exam` and `model`
+---@param tok perilune.Tokenizer
+---@param template? perilune.Template # nil: prompts are plain text
+---@param policy perilune.Model
+---@param reference perilune.Model # that the KL is taken to, constant
+---@return perilune.Exam? # nil when the config names no `eval_prompts`
+function pl.exam.open(cfg, tok, template, policy, reference) end
+
 --- Files: atomic writing, logs, folders that appear whole, hashes, weight files. Whatever the
 --- library and recipes write goes through here, so through the engine's checks and its fault hook.
 ---
@@ -2865,7 +2934,9 @@ function pl.format.wrap(text, width) end
 ---     val/var_explained          1 - var(returns - values) / var(returns)
 ---     val/clipfrac_avg, loss/value_avg
 ---     health/length_corr         correlation of score and answer length, see learn/rollout
----     loss                       of supervised training
+---     loss                       of supervised training, of preferences
+---     rewards/margins, rewards/chosen, rewards/accuracies, logps/chosen and those with eval_ before
+---                                of preferences: implicit rewards, nats an answer
 ---
 --- An alarm only speaks: what to do about it is the recipe's choice.
 ---@class perilune.health
@@ -2874,6 +2945,14 @@ pl.health = {}
 --- All alarms of a run, in the order in which they are asked.
 ---@type string[]
 pl.health.alarms = nil
+
+--- Preferred answers lose probability while margins grow: the others only lose more, and what gains
+--- is neither (likelihood displacement; Razin et al., arXiv:2410.08847).
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `part` (0.1) of their log-prob that they have to lose, and at least `floor` (2) nats; `window` (10) rows that means are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
+function pl.health.chosen_falls(history, options, settings) end
 
 --- All answers get the same reward, and never got different ones: scores that varied and no longer
 --- do are those of a policy that has found what scores best, unless all are cut at reward_clip.
@@ -2940,6 +3019,13 @@ function pl.health.no_end(history, options, settings) end
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.not_finite(history) end
+
+--- Every pair is right and the loss is 0: nothing is left to learn, or answers give themselves
+--- away.
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `limit` (0.02) of the loss; `window` (5) rows that have to be so, 1 of those on held-out pairs
+---@return string? # the alarm's text; nil: it does not ring
+function pl.health.pairs_solved(history, options) end
 
 --- The score follows the length of the answer and little else.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
@@ -3406,6 +3492,13 @@ function pl.practice.open(cfg, name) end
 ---@class perilune.preference
 pl.preference = {}
 
+--- The pairs of a ranked set, and the answers that stand in them, each once. Equal answers make no
+--- pair, whatever their ranks.
+---@param set perilune.RankedSet # of `data.ranked`
+---@param which? string # of `preference.pairs` (default: "all")
+---@return perilune.Comparison
+function pl.preference.compare(set, which) end
+
 --- Direct preference optimisation. Loss type ipo compares means over an answer's tokens, as TRL
 --- does, when it is told how many there are, else sums, as the paper writes it. Raises when robust
 --- is asked for with a label smoothing of 0.5, where it is not defined.
@@ -3418,6 +3511,13 @@ pl.preference = {}
 ---@return perilune.Tensor # [P], implicit rewards of the preferred answers, constant
 ---@return perilune.Tensor # [P], implicit rewards of the others, constant
 function pl.preference.dpo(chosen, rejected, ref_chosen, ref_rejected, opts) end
+
+--- Keeps what a constant model says of answers: frozen data go through it once, when they are first
+--- asked for. After a resume they do so again, to the same bits.
+---@param model perilune.Model # constant
+---@param max_tokens? integer # of a forward (default: 16384)
+---@return perilune.LogpKeeper
+function pl.preference.keeper(model, max_tokens) end
 
 --- Kahneman-Tversky optimisation, of answers that are liked or not, with no pairs among them. The
 --- value of a liked answer is σ(r - β z), of a disliked one σ(β z - r); the loss is 1 less the
@@ -3438,6 +3538,14 @@ function pl.preference.kto(logps, ref_logps, labels, baseline, opts) end
 ---@return number # z, nats an answer
 function pl.preference.kto_baseline(mismatched, ref_mismatched) end
 
+--- Log-probs of answers, without a tape.
+---@param model perilune.Model
+---@param sequences integer[][] # token ids of prompts with their answers
+---@param masks integer[][] # of each token 1 or 0: is it of the answer?
+---@param max_tokens? integer # of a forward (default: 16384)
+---@return number[] # nats, ln π of each answer
+function pl.preference.logps(model, sequences, masks, max_tokens) end
+
 --- Odds ratio preference optimisation, without a reference: the likelihood of the preferred answer,
 --- and λ times a term that asks for better odds than those of the other.
 ---@param chosen perilune.Tensor # [P], nats: ln π of the preferred answers, sums over their tokens
@@ -3451,6 +3559,11 @@ function pl.preference.kto_baseline(mismatched, ref_mismatched) end
 ---@return perilune.Tensor # [P], negative log-likelihoods of the preferred answers, nats a token, constant
 ---@return perilune.Tensor # [P], log odds ratios, constant
 function pl.preference.orpo(chosen, rejected, chosen_tokens, rejected_tokens, opts) end
+
+--- Packs what is compared for one forward.
+---@param items perilune.Comparison[] # of `preference.compare`, each with a pair
+---@return perilune.PackedPairs # in tensors of the scope that is open
+function pl.preference.pack(items) end
 
 --- Pairs of ranked answers. Answers that share a rank make no pair. Raises for another word than
 --- these.

@@ -23,6 +23,7 @@ local modules = {
   companions = "perilune.learn.companions",
   config = "perilune.config",
   data = "perilune.data",
+  exam = "perilune.learn.exam",
   files = "perilune.base.files",
   format = "perilune.base.format",
   health = "perilune.run.health",

@@ -254,6 +254,7 @@ describe("a run", function()
   it("of SFT and of a reward model does so too", function()
     hold_kills(made.llama, "sft", 1)
     hold_kills(made.gpt2, "reward", 1)
+    hold_kills(made.llama, "dpo", 1)
   end)
 
   local on_base = { peft_r = 4, base_dtype = "bfloat16", precision = "bf16" }

@@ -270,6 +270,59 @@ describe("an alarm", function()
     assert.is_nil(health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, 0.85))))
   end)
 
+  -- Rows of a run on pairs; what the preferred answers gain and the margin go from 0 evenly.
+  local function preferences(n, gain, margin, loss, accuracy)
+    local history = {}
+    for i = 1, n do
+      history[i] = {
+        step = i,
+        loss = loss,
+        ["logps/chosen"] = -50 + gain * i / n,
+        ["rewards/chosen"] = 0.1 * gain * i / n,
+        ["rewards/margins"] = margin * i / n,
+        ["rewards/accuracies"] = accuracy,
+      }
+    end
+    return history
+  end
+
+  it("hears preferred answers that lose probability while the margin grows", function()
+    local settings = { beta = 0.1, learning_rate = 0.5, loss_type = "sigmoid" }
+    says(
+      health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, settings),
+      "lose probability: 14.20 nats an answer",
+      "Raise beta (0.1000)",
+      "learning_rate (0.5000), or set rpo_alpha"
+    )
+    settings.loss_type = "simpo"
+    says(
+      health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, settings),
+      "lose probability: 12 nats an answer since"
+    )
+    settings.loss_type = "kto"
+    says(
+      health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, settings),
+      "learning_rate (0.5000)."
+    )
+    settings.loss_type = "sigmoid"
+    assert.is_nil(health.chosen_falls(preferences(40, -5, 2, 0.5, 0.8), nil, settings))
+    assert.is_nil(health.chosen_falls(preferences(40, -16, -2, 0.5, 0.8), nil, settings))
+    assert.is_nil(health.chosen_falls(preferences(40, 16, 2, 0.5, 0.8), nil, settings))
+    assert.is_nil(health.chosen_falls(preferences(19, -16, 2, 0.5, 0.8), nil, settings))
+  end)
+
+  it("hears pairs that are all right at no loss", function()
+    says(health.pairs_solved(preferences(5, 1, 9, 0.01, 1)), "Every pair", "known by heart")
+    assert.is_nil(health.pairs_solved(preferences(4, 1, 9, 0.01, 1)))
+    assert.is_nil(health.pairs_solved(preferences(5, 1, 9, 0.1, 1)))
+    assert.is_nil(health.pairs_solved(preferences(5, 1, 9, 0.01, 0.99)))
+    says(
+      health.pairs_solved { { step = 1, eval_loss = 0.001, ["eval_rewards/accuracies"] = 1 } },
+      "Every held-out pair",
+      "were trained on"
+    )
+  end)
+
   it("says nothing of metrics that are not there", function()
     local history = rows("loss", steps(20, 1, 20, 1))
     for _, name in ipairs(health.alarms) do

@@ -30,6 +30,7 @@ local lfs = require("lfs")
 
 local unclosed = require("perilune.base.unclosed")
 local adam = require("perilune.config.adam")
+local exam = require("perilune.config.exam_rows")
 local layers = require("perilune.config.layers")
 local nearest = require("perilune.base.nearest")
 local neighbours = require("perilune.config.neighbours")
@@ -41,7 +42,7 @@ local schedule = require("perilune.config.schedule")
 local terminal = require("perilune.base.terminal")
 local usage = require("perilune.config.usage")
 
-local config = { adam = adam, peft = peft, precision = precision }
+local config = { adam = adam, exam = exam, peft = peft, precision = precision }
 config.practice = policy_rows.practice
 config.sampling = policy_rows.sampling
 config.scores = policy_rows.scores

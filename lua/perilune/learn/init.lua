@@ -11,6 +11,7 @@ local lazy = require("perilune.base.lazy")
 return lazy({}, {
   adamw = "perilune.learn.adamw",
   advantage = "perilune.learn.advantage",
+  exam = "perilune.learn.exam",
   loss = "perilune.learn.loss",
   preference = "perilune.learn.preference",
   policy_loss = "perilune.learn.policy_loss",

@@ -22,7 +22,10 @@
 --
 -- with s = ln π(y|x)/|y|, and o = s - ln(1 - e^s), the log odds. Names of options are TRL's.
 
+local batch = require("perilune.data.batch")
 local core = require("perilune.core")
+local list = require("perilune.base.list")
+local loss = require("perilune.learn.loss")
 local options = require("perilune.base.options")
 
 local preference = {}
@@ -49,9 +52,9 @@ local of_kto = {
 -- -(1-|ε|) ln σ(x) - ε ln σ(-x): pairs of which a part |ε| is the wrong way round. With ε > 0 those
 -- count for the other side, with ε < 0 they are taken off.
 local function flipped(x, part)
-  local loss = -x:log_sigmoid()
-  if part == 0 then return loss end
-  return loss * (1 - math.abs(part)) - (-x):log_sigmoid() * part
+  local right = -x:log_sigmoid()
+  if part == 0 then return right end
+  return right * (1 - math.abs(part)) - (-x):log_sigmoid() * part
 end
 
 --- Direct preference optimisation. Loss type ipo compares means over an answer's tokens, as TRL
@@ -198,13 +201,152 @@ function preference.pairs(ranks, which)
     local text = "preference.pairs: '%s' is none of all, best-worst and adjacent"
     error(text:format(tostring(which)), 2)
   end
-  local list = {}
+  local found = {}
   for i = 1, #ranks do
     for j = 1, #ranks do
-      if ranks[i] < ranks[j] and take(ranks, i, j) then list[#list + 1] = { i, j } end
+      if ranks[i] < ranks[j] and take(ranks, i, j) then found[#found + 1] = { i, j } end
     end
   end
-  return list
+  return found
+end
+
+--- What is compared of a ranked set.
+-- @class Comparison
+-- @field {{integer,...},...} sequences token ids of the prompt with each answer that stands in a
+--   pair
+-- @field {{integer,...},...} masks of each token 1 or 0: is it of the answer?
+-- @field {{integer,integer},...} pairs places of the better and of the worse among `sequences`
+-- @field integer tokens of all sequences
+-- @field integer equal pairs that were left out, since both answers are the same
+
+local function same(a, b)
+  if #a ~= #b then return false end
+  for t = 1, #a do
+    if a[t] ~= b[t] then return false end
+  end
+  return true
+end
+
+--- The pairs of a ranked set, and the answers that stand in them, each once. Equal answers make no
+-- pair, whatever their ranks.
+-- @tparam RankedSet set of `data.ranked`
+-- @tparam ?string which of `preference.pairs` (default: "all")
+-- @treturn Comparison
+function preference.compare(set, which)
+  local item = { sequences = {}, masks = {}, pairs = {}, tokens = 0, equal = 0 }
+  local places = {}
+  local function place(k)
+    if not places[k] then
+      local n = #item.sequences + 1
+      places[k], item.sequences[n], item.masks[n] = n, set.sequences[k], set.masks[k]
+      item.tokens = item.tokens + #set.sequences[k]
+    end
+    return places[k]
+  end
+  for _, pair in ipairs(preference.pairs(set.ranks, which)) do
+    if same(set.sequences[pair[1]], set.sequences[pair[2]]) then
+      item.equal = item.equal + 1
+    else
+      item.pairs[#item.pairs + 1] = { place(pair[1]), place(pair[2]) }
+    end
+  end
+  return item
+end
+
+--- Answers packed behind their prompts, and the pairs among them.
+-- @class PackedPairs
+-- @field Batch batch of all sequences
+-- @field LossPlaces at the tokens of the answers
+-- @field Tensor tokens [B], how many tokens each answer has
+-- @field Tensor winners int32 [P], places of the better answers in the batch, from 0
+-- @field Tensor losers int32 [P], those of the worse
+-- @field Tensor weights [P], 1 over the number of pairs of the set: each set weighs 1
+
+--- Packs what is compared for one forward.
+-- @tparam {Comparison,...} items of `preference.compare`, each with a pair
+-- @treturn PackedPairs in tensors of the scope that is open
+function preference.pack(items)
+  local sequences, masks, winners, losers, weights = {}, {}, {}, {}, {}
+  for _, item in ipairs(items) do
+    local first = #sequences - 1
+    for _, pair in ipairs(item.pairs) do
+      winners[#winners + 1], losers[#losers + 1] = first + pair[1], first + pair[2]
+      weights[#weights + 1] = 1 / #item.pairs
+    end
+    list.append(sequences, item.sequences)
+    list.append(masks, item.masks)
+  end
+  local at = batch.targets(sequences, masks)
+  return {
+    batch = batch.pack(sequences),
+    at = at,
+    tokens = core.segment_sum(core.full({ at.count }, 1), at.segments),
+    winners = core.tensor(winners, "int32"),
+    losers = core.tensor(losers, "int32"),
+    weights = core.tensor(weights),
+  }
+end
+
+--- Log-probs of a constant model, kept.
+-- @class LogpKeeper
+local Keeper = {}
+Keeper.__index = Keeper
+Keeper.__name = "log-probs kept"
+
+--- Keeps what a constant model says of answers: frozen data go through it once, when they are first
+-- asked for. After a resume they do so again, to the same bits.
+-- @tparam Model model constant
+-- @tparam ?integer max_tokens of a forward (default: 16384)
+-- @treturn LogpKeeper
+function preference.keeper(model, max_tokens)
+  return setmetatable({ model = model, max_tokens = max_tokens or 16384, kept = {} }, Keeper)
+end
+
+--- Log-probs of the answers of some items.
+-- @tparam {any,...} keys of the items: a key always stands for the same answers
+-- @tparam {Comparison,...} items with `sequences` and `masks`
+-- @treturn {number,...} nats, ln π of each answer, item after item
+function Keeper:logps(keys, items)
+  local sequences, masks, missing = {}, {}, {}
+  for i, key in ipairs(keys) do
+    if not self.kept[key] then
+      missing[#missing + 1] = i
+      list.append(sequences, items[i].sequences)
+      list.append(masks, items[i].masks)
+    end
+  end
+  if #sequences > 0 then
+    local values, at = preference.logps(self.model, sequences, masks, self.max_tokens), 0
+    for _, i in ipairs(missing) do
+      local n = #items[i].sequences
+      self.kept[keys[i]] = table.move(values, at + 1, at + n, 1, {})
+      at = at + n
+    end
+  end
+  local all = {}
+  for _, key in ipairs(keys) do
+    list.append(all, self.kept[key])
+  end
+  return all
+end
+
+--- Log-probs of answers, without a tape.
+-- @tparam Model model
+-- @tparam {{integer,...},...} sequences token ids of prompts with their answers
+-- @tparam {{integer,...},...} masks of each token 1 or 0: is it of the answer?
+-- @tparam ?integer max_tokens of a forward (default: 16384)
+-- @treturn {number,...} nats, ln π of each answer
+function preference.logps(model, sequences, masks, max_tokens)
+  local sums = {}
+  for _, indices in ipairs(batch.split(sequences, max_tokens or 16384)) do
+    local scope <close> = core.scope("preference.logps")
+    local parts = batch.parts(list.take(sequences, indices), list.take(masks, indices), max_tokens)
+    for _, part in ipairs(parts) do
+      local flat = loss.sequence_logprobs(model, { part })
+      list.append(sums, core.segment_sum(flat, part.at.segments):totable())
+    end
+  end
+  return sums
 end
 
 return preference

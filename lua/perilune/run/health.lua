@@ -17,7 +17,9 @@
 --     val/var_explained          1 - var(returns - values) / var(returns)
 --     val/clipfrac_avg, loss/value_avg
 --     health/length_corr         correlation of score and answer length, see learn/rollout
---     loss                       of supervised training
+--     loss                       of supervised training, of preferences
+--     rewards/margins, rewards/chosen, rewards/accuracies, logps/chosen and those with eval_ before
+--                                of preferences: implicit rewards, nats an answer
 --
 -- An alarm only speaks: what to do about it is the recipe's choice.
 
@@ -429,6 +431,73 @@ function health.loss_rises(history, options, settings)
   end
 end
 
+-- By how many nats a preferred answer is likelier than at the start; nil when that cannot be told.
+local function chosen_change(history, settings, window)
+  local beta, kind = fixed(settings, "beta"), settings and settings.loss_type
+  if beta and beta > 0 and kind ~= "simpo" and kind ~= "orpo" then
+    local now = last_mean(history, "rewards/chosen", window)
+    return now and now / beta
+  end
+  local first, now = first_and_last(history, "logps/chosen", window)
+  return first and now - first
+end
+
+--- Preferred answers lose probability while margins grow: the others only lose more, and what gains
+-- is neither (likelihood displacement; Razin et al., arXiv:2410.08847).
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `part` (0.1) of their log-prob that they have to lose, and at least
+--   `floor` (2) nats; `window` (10) rows that means are taken over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
+function health.chosen_falls(history, options, settings)
+  local o = checked.take("chosen_falls", options, { part = 0.1, floor = 2, window = 10 })
+  local before, margin = first_and_last(history, "rewards/margins", o.window)
+  local change = before and margin > before and chosen_change(history, settings, o.window)
+  local logp = last_mean(history, "logps/chosen", o.window)
+  if not change or not logp or -change < math.max(o.floor, o.part * math.abs(logp - change)) then
+    return nil
+  end
+  local text = "Preferred answers lose probability: %s nats an answer since the start, while the "
+    .. "margin grows to %s. The others only lose more, and what gains is neither. Raise beta%s or "
+    .. "lower learning_rate%s"
+  local beta, rate = fixed(settings, "beta"), fixed(settings, "learning_rate")
+  local kind = settings and settings.loss_type
+  local more = kind and kind ~= "kto" and kind ~= "apo_zero_unpaired" and ", or set rpo_alpha."
+    or "."
+  return text:format(
+    show(-change),
+    show(margin),
+    beta and " (" .. show(beta) .. ")" or "",
+    rate and " (" .. show(rate) .. ")" or ""
+  ) .. more
+end
+
+local ALL_RIGHT <const> = 1 - 1e-5 -- a mean of weighted ones is a little less than 1
+
+--- Every pair is right and the loss is 0: nothing is left to learn, or answers give themselves
+-- away.
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `limit` (0.02) of the loss; `window` (5) rows that have to be so, 1 of
+--   those on held-out pairs
+-- @treturn ?string the alarm's text; nil: it does not ring
+function health.pairs_solved(history, options)
+  local o = checked.take("pairs_solved", options, { limit = 0.02, window = 5 })
+  local function solved(prefix, window)
+    local right = last_mean(history, prefix .. "rewards/accuracies", window)
+    local loss = last_mean(history, prefix .. "loss", window)
+    return right and right >= ALL_RIGHT and loss and loss < o.limit and loss
+  end
+  local held_out, trained = solved("eval_", 1), solved("", o.window)
+  if not held_out and not trained then return nil end
+  local text = "Every %spair is right and the loss is %s: %s, or answers give themselves away: an "
+    .. "end token, a length or a phrase that only preferred ones have. Nothing is left to learn."
+  return text:format(
+    held_out and "held-out " or "",
+    show(held_out or trained),
+    held_out and "these were trained on" or "these are known by heart"
+  )
+end
+
 -- A reward model once it is trained ---------------------------------------------------------------
 
 --- Accuracy at or below one half: a coin orders pairs as well. Clearly below, the rankings are the
@@ -534,6 +603,8 @@ health.alarms = {
   "value_useless",
   "reward_is_length",
   "loss_rises",
+  "chosen_falls",
+  "pairs_solved",
 }
 
 --- Alarms that do not repeat themselves.

@@ -253,6 +253,26 @@ function Check:time(cost)
   )
 end
 
+--- Before the first step of a recipe that compares with a reference: of the same weights, it must
+-- say the same of each answer, to the bit. Anything else raises.
+-- @tparam {number,...} logps nats: ln π of some answers by the policy
+-- @tparam {number,...} reference_logps nats: ln π of the same answers by the reference
+function Check:unmoved(logps, reference_logps)
+  local worst = 0
+  for i, logp in ipairs(logps) do
+    local apart = math.abs(logp - reference_logps[i])
+    worst = (apart > worst or apart ~= apart) and apart or worst
+  end
+  if worst ~= worst then
+    refuse("log-probs of the first answers are not numbers: the model's weights are broken")
+  end
+  local models = self.parts.models
+  if worst > 0 and models.policy:hash() == models.reference:hash() then
+    refuse("policy and reference have the same weights, but their log-probs differ by %.3g", worst)
+  end
+  self:say("log ratios to the reference at step 0 are at most %.3g nats an answer", worst)
+end
+
 --- Before the first PPO step: the policy scores its own answers again. The ratio must be exactly 1,
 -- and so the KL to a reference of the same weights exactly 0. Anything else raises.
 -- @tparam Model policy

@@ -167,6 +167,18 @@ function world.settings(w, recipe)
       save_steps = 1,
       quiet = true,
     }
+  elseif recipe == "dpo" then
+    return {
+      model = w.model,
+      dataset = w.rankings,
+      batch_size = 8,
+      num_train_epochs = 2,
+      learning_rate = 0.003,
+      micro_batch_tokens = 150,
+      seed = 5,
+      save_steps = 1,
+      quiet = true,
+    }
   elseif recipe == "reward" then
     return {
       model = w.model,

@@ -1,0 +1,78 @@
+--- Exams: what a policy's answers to held-out prompts are worth, for recipes that learn from
+-- answers of others and sample none themselves.
+--
+-- Always the same prompts and random streams, so that two exams differ by the model alone.
+
+local companions = require("perilune.learn.companions")
+local data = require("perilune.data")
+local rollout = require("perilune.learn.rollout")
+local score = require("perilune.learn.score")
+
+local exam = {}
+
+--- Held-out prompts and who judges answers to them.
+-- @class Exam
+-- @field {Prompt,...} prompts of `data.prompts`
+-- @field Judge judge
+local Exam = {}
+Exam.__index = Exam
+Exam.__name = "exam"
+
+--- The exam that a config asks for. Raises when there are prompts and no judge or the other
+-- way round, when either cannot be used, or the models do not fit together.
+-- @tparam Config cfg with the rows of `pl.config.exam` and `model`
+-- @tparam Tokenizer tok
+-- @tparam ?Template template nil: prompts are plain text
+-- @tparam Model policy
+-- @tparam Model reference that the KL is taken to, constant
+-- @treturn ?Exam nil when the config names no `eval_prompts`
+function exam.open(cfg, tok, template, policy, reference)
+  local judges = (cfg.reward_model ~= "" and 1 or 0) + (cfg.reward_function ~= "" and 1 or 0)
+  if cfg.eval_prompts == "" then
+    if judges == 0 then return nil end
+    local text = "reward_model or reward_function judges answers to eval_prompts: give these too"
+    error(text, 0)
+  elseif judges ~= 1 then
+    error("eval_prompts wants one of reward_model and reward_function", 0)
+  end
+  local judge = score.open(cfg, tok, policy:beside())
+  local models = { { name = "model", path = cfg.model, model = policy } }
+  if judge.model then
+    models[2] =
+      { name = "reward_model", path = cfg.reward_model, model = judge.model, scores = true }
+  end
+  companions.check(models)
+  local room, too_long = companions.room(models, math.maxinteger, cfg.response_length)
+  local prompts = data.prompts(tok, template, cfg.eval_prompts, room, too_long)
+  return setmetatable({
+    cfg = cfg,
+    tokenizer = tok,
+    stops = data.stop_ids(tok, template),
+    policy = policy,
+    reference = reference,
+    judge = judge,
+    prompts = data.required(prompts, "eval_prompts", cfg.eval_prompts),
+  }, Exam)
+end
+
+--- Lets the policy answer.
+-- @tparam ?integer examples how many of the answers to give as texts (default: 2)
+-- @treturn {eval_score=number,eval_kl=number,eval_length=number} means over the answers, as
+--   `rollout.measure` gives them
+-- @treturn {{prompt=string,answer=string,score=number},...} examples
+function Exam:take(examples)
+  local cfg = self.cfg
+  return rollout.measure(self.policy, self.reference, self.judge, self.prompts, {
+    count = cfg.eval_count,
+    max_tokens = cfg.response_length,
+    temperature = cfg.temperature,
+    seed = cfg.seed,
+    stream = "exam",
+    stop = self.stops,
+    micro_batch_tokens = cfg.micro_batch_tokens,
+    tokenizer = self.tokenizer,
+    examples = examples or 2,
+  })
+end
+
+return exam
