@@ -187,11 +187,15 @@ static int l_redirect(lua_State *L)
     return true_or_errno(L, failed, path);
 }
 
-/* Opens the path, when there is one, onto descriptor fd of the child. */
-static int redirect(posix_spawn_file_actions_t *actions, const char *path, int fd)
+/* Opens the path of descriptor fd, when there is one, in the child; one path of both outputs is
+** opened once, so that neither writes over the other. */
+static int redirect(posix_spawn_file_actions_t *actions, const char *const paths[3], int fd)
 {
-    int flags = fd == 0 ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC;
-    return path ? posix_spawn_file_actions_addopen(actions, fd, path, flags, 0666) : 0;
+    const int flags = fd == STDIN_FILENO ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC;
+    if (!paths[fd]) return 0;
+    if (fd == STDERR_FILENO && paths[STDOUT_FILENO] && strcmp(paths[fd], paths[STDOUT_FILENO]) == 0)
+        return posix_spawn_file_actions_adddup2(actions, STDOUT_FILENO, STDERR_FILENO);
+    return posix_spawn_file_actions_addopen(actions, fd, paths[fd], flags, 0666);
 }
 
 /*
@@ -231,7 +235,7 @@ static int l_spawn(lua_State *L)
             posix_spawnattr_setsigdefault(&attr, &defaults);
             posix_spawnattr_setflags(
                 &attr, (short)(POSIX_SPAWN_SETSIGDEF | (session ? POSIX_SPAWN_SETSID : 0)));
-            for (int fd = 0; fd < 3 && code == 0; fd++) code = redirect(&actions, paths[fd], fd);
+            for (int fd = 0; fd < 3 && code == 0; fd++) code = redirect(&actions, paths, fd);
             if (code == 0) code = posix_spawnp(&pid, argv[0], &actions, &attr, argv, environ);
             posix_spawnattr_destroy(&attr);
         }

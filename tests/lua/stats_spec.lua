@@ -32,14 +32,35 @@ describe("stats", function()
     assert.are.equal(math.huge, stats.sum { 1, math.huge })
   end)
 
-  it("gives the normal interval of a mean", function()
+  it("gives Student's interval of a mean", function()
     local ci = stats.ci95 { 1, 2, 3, 4 }
     assert.are.equal(2.5, ci.mean)
-    near(1.959963984540054 * math.sqrt(5 / 3 / 4), ci.half)
+    near(3.182446305284263 * math.sqrt(5 / 3 / 4), ci.half)
     near(ci.mean - ci.half, ci.low)
     near(ci.mean + ci.half, ci.high)
     assert.are.equal(4, ci.n)
     near(math.sqrt(5 / 3), ci.std)
+  end)
+
+  it("takes Student's quantile for each number of values", function()
+    -- of tables: 97.5 % quantiles for n - 1 degrees of freedom
+    for n, quantile in pairs {
+      [2] = 12.706204736,
+      [3] = 4.302652730,
+      [5] = 2.776445105,
+      [10] = 2.262157163,
+      [31] = 2.042272456,
+      [100] = 1.984216952,
+      [101] = 1.983971519,
+      [1001] = 1.962339081,
+    } do
+      local xs = {}
+      for i = 1, n do
+        xs[i] = i % 2
+      end
+      local ci = stats.ci95(xs)
+      near(quantile, ci.half / (ci.std / math.sqrt(n)), 1e-6)
+    end
   end)
 
   it("pairs take out what the prompts share", function()
@@ -49,7 +70,8 @@ describe("stats", function()
     assert.are.equal(0, paired.half)
     local apart = stats.difference(a, b)
     assert.are.equal(1, apart.mean)
-    near(1.959963984540054 * math.sqrt(stats.variance(a) / 4 + stats.variance(b) / 4), apart.half)
+    -- Satterthwaite gives 5.9997 degrees of freedom here: the quantile of 5
+    near(2.570581836 * math.sqrt(stats.variance(a) / 4 + stats.variance(b) / 4), apart.half, 1e-6)
   end)
 
   it("gives Wilson's interval of a rate", function()

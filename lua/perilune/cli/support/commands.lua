@@ -11,8 +11,19 @@ local folder = host.root .. "/lua/perilune/cli/"
 
 -- Commands without keys: their head is all there is to say.
 local head_is_help = { api = true, docs = true, doctor = true, help = true, ops = true }
-local alone =
-  { "jupyter", "plan", "recipes", "replay", "report", "run", "runs", "stop", "store", "watch" }
+local alone = {
+  "jupyter",
+  "plan",
+  "recipes",
+  "replay",
+  "report",
+  "run",
+  "runs",
+  "stop",
+  "store",
+  "sweep",
+  "watch",
+}
 for _, name in ipairs(alone) do
   head_is_help[name] = true
 end
