@@ -24,7 +24,8 @@ local usual = {
 -- Figures of the table beside the one it is ordered by.
 local shown = { "eval_score", "score", "eval_kl", "kl", "eval_accuracy", "eval_loss", "seconds" }
 
--- Runs that differ by seed alone, in the order of the plan: {label, chosen, figures = {name = {..}}}.
+-- Runs that differ by seed alone, in the order of the plan: `label`, `chosen`, and `figures`, a list
+-- of values by name.
 local function groups_of(folder, plan)
   local groups, by_label = {}, {}
   for _, point in ipairs(plan.points) do
