@@ -24,7 +24,7 @@ local usual = {
 -- Figures of the table beside the one it is ordered by.
 local shown = { "eval_score", "score", "eval_kl", "kl", "eval_accuracy", "eval_loss", "seconds" }
 
--- Runs that differ by seed alone, in the order of the plan: `label`, `chosen`, and `figures`, a list
+-- Runs that differ by seed alone, in the order of the plan: `label`, `chosen`, and `figures`, lists
 -- of values by name.
 local function groups_of(folder, plan)
   local groups, by_label = {}, {}
