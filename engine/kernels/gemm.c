@@ -4,7 +4,7 @@
 ** Three ways, all made of the tiles of gemm_tile.h and therefore equal in every bit:
 **   panels  few rows, or serial: for each panel of NR columns of B, all rows. B is read once, from
 **           memory when packed beforehand, else packed piece by piece into a buffer on the stack.
-**   blocks  many rows: columns in chunks of NC, K in blocks of KC; all threads pack the block of B
+**   blocks  many rows: columns in chunks, K in blocks; all threads pack the block of B
 **           into the workspace, then share the strips of MR rows. Between blocks the chains rest in
 **           C.
 **   direct  many rows, B not transposed and narrow: as blocks, but B is read where it stands and
@@ -22,11 +22,14 @@
 #include "kernels/gemm_tile.h"
 
 enum {
-    KC = 384,       /* K in a block: a strip of A and a panel of B near L1 */
-    KS = 128,       /* K in a buffer of the panels way */
-    NC = 16 * NR,   /* columns in a chunk: KC * NC in L2 */
-    M_FEW = 64,     /* rows up to which panels are shared out rather than strips */
-    N_DIRECT = 256, /* row length up to which B is read where it stands */
+    BLOCK = 6144 * NR,    /* elements in a block of B: 768 KB on AVX-512, in L2 */
+    KC = 768,             /* K in a block */
+    KC_TURNED = 384,      /* where A is transposed: columns in a chunk share packed strips of it */
+    KC_TURNED_WIDE = 256, /* and where C has more columns than such a chunk */
+    KS = 128,             /* K in a buffer of the panels way */
+    GROUP = 4,            /* strips of a transposed A packed at a time */
+    M_FEW = 64,           /* rows up to which panels are shared out rather than strips */
+    N_DIRECT = 256,       /* row length up to which B is read where it stands */
 };
 
 typedef enum { B_PACKED, B_STRAIGHT, B_TRANSPOSED, B_KEPT, B_KEPT_TRANSPOSED } b_kind;
@@ -84,6 +87,18 @@ static int64_t strip_bound(int64_t m, int64_t strips, int64_t i)
     return m * i / strips;
 }
 
+/* K in a block at most, and columns in a chunk: BLOCK elements together. */
+static int64_t block_k(const job *g)
+{
+    if (!g->ta) return KC;
+    return g->n > BLOCK / KC_TURNED ? KC_TURNED_WIDE : KC_TURNED;
+}
+
+static int64_t chunk_columns(const job *g)
+{
+    return BLOCK / block_k(g);
+}
+
 static const real *a_at(const job *g, int64_t row, int64_t k)
 {
     return g->ta ? g->a + k * g->lda + row : g->a + row * g->lda + k;
@@ -122,7 +137,7 @@ static void run_panel(const job *g, int64_t col, int64_t cols)
     const bool whole = cols % NR == 0;
     const bool ready = g->kind == B_PACKED || (g->kind == B_STRAIGHT && whole);
     const int64_t strips = ceil_div(g->m, MR);
-    const int64_t blocks = ready && strips == 1 ? 1 : k_blocks(g->k, ready ? KC : KS);
+    const int64_t blocks = ready && strips == 1 ? 1 : k_blocks(g->k, ready ? block_k(g) : KS);
 
     for (int64_t i = 0; i < blocks; i++) {
         const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
@@ -174,19 +189,65 @@ static void run_panels(const job *g, bool parallel)
 }
 
 /* --------------------------------------------------------------------------------------------
-** Blocks: tiles [t0, t1) of the grid (strips of all rows) x (panels of the chunk of columns that
-** starts at col), for one block of K.
+** Blocks
 */
+
+enum { STRIP = MA * KC_TURNED + LINE }; /* of a packed strip; a line more, for other sets of L1 */
+
+/* Strips [s0, s1) of a transposed A, k-major: strip s at to + (s - s0) * STRIP. A row of A is read
+** for all of them in one go, and the rows after it asked for ahead: they lie far apart. */
+static void pack_strips(const job *g, int64_t s0, int64_t s1, int64_t k0, int64_t kc, real *to)
+{
+    enum { FETCH = 8 };
+    const int64_t strips = ceil_div(g->m, MR), first = strip_bound(g->m, strips, s0);
+    const int64_t width = strip_bound(g->m, strips, s1) - first;
+    int64_t at[GROUP];
+    r_count valid[GROUP][MA / RL];
+    for (int64_t s = s0; s < s1; s++) {
+        const int64_t begin = strip_bound(g->m, strips, s);
+        at[s - s0] = begin - first;
+        for (int v = 0; v < MA / RL; v++)
+            valid[s - s0][v] = r_first(r_cols(strip_bound(g->m, strips, s + 1) - begin, v));
+    }
+    for (int64_t k = 0; k < kc; k++) {
+        const real *row = a_at(g, first, k0 + k);
+        for (int64_t j = 0; k + FETCH < kc && j < width; j += LINE)
+            __builtin_prefetch(row + FETCH * g->lda + j);
+        for (int64_t i = 0; i < s1 - s0; i++)
+            for (int v = 0; v < MA / RL; v++)
+                r_store(to + i * STRIP + k * MA + v * RL,
+                        r_load_n(row + at[i] + v * RL, valid[i][v]));
+    }
+}
+
+/* What tile p of a strip asks for ahead: row p of the strip below, or all of it where rows lie end
+** to end. */
+static void fetch_next(tile_args *t, bool whole, int64_t mr, int64_t p, bool below)
+{
+    t->next = t->a;
+    t->next_step = 0;
+    if (whole && p == 0) {
+        t->next = t->a + mr * t->kc;
+        t->next_step = LINE;
+    } else if (!whole && below && !t->transposed && p < mr) {
+        t->next = t->a + (mr + p) * t->lda;
+        t->next_step = 1;
+    }
+}
+
+/* Tiles [t0, t1) of the grid (strips of all rows) x (panels of the chunk of columns that starts at
+** col), for one block of K. */
 static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64_t k0, int64_t kc,
                       int64_t t0, int64_t t1)
 {
-    real strip[MA * KC] __attribute__((aligned(64)));
+    real packed[GROUP * STRIP] __attribute__((aligned(64)));
     real edge[NR * KC] __attribute__((aligned(64)));
-    const int64_t strips = ceil_div(g->m, MR);
+    const int64_t strips = ceil_div(g->m, MR), s1 = ceil_div(t1, panels);
     const int64_t odd = col + panels * NR > g->n ? (g->n - col) % NR : 0; /* in the last panel */
     const bool pack_edge = odd && b.direct;
     const bool pack_a = g->ta && panels > 2;
     const bool fetch_a = !g->ta && g->lda == kc; /* strips lie end to end */
+    int64_t packed_from = 0, packed_to = 0;
     tile_args t = tile_of(g, k0, kc);
 
     if (pack_edge) pack(false, b.at + (panels - 1) * b.ps, b.bs, odd, kc, edge, NR);
@@ -195,8 +256,12 @@ static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64
         const int64_t mr = strip_bound(g->m, strips, s + 1) - row;
         t.a = a_at(g, row, k0);
         if (pack_a) {
-            pack(!g->ta, t.a, g->lda, mr, kc, strip, MA);
-            t.a = strip;
+            if (s >= packed_to) {
+                packed_from = s;
+                packed_to = min_of(s + GROUP, s1);
+                pack_strips(g, packed_from, packed_to, k0, kc, packed);
+            }
+            t.a = packed + (s - packed_from) * STRIP;
             t.lda = MA;
             t.transposed = true;
         }
@@ -204,8 +269,7 @@ static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64
             const bool at_edge = pack_edge && p == panels - 1;
             t.b = at_edge ? edge : b.at + p * b.ps;
             t.bs = at_edge ? NR : b.bs;
-            t.next_step = fetch_a && p == 0 ? LINE : 0;
-            t.next = t.next_step ? t.a + mr * kc : t.a;
+            fetch_next(&t, fetch_a, mr, p, s + 1 < strips);
             tile_place(&t, g, row, col + p * NR, odd && p == panels - 1 ? odd : NR);
             tile_run(mr, &t);
         }
@@ -218,7 +282,7 @@ static void share_tiles(const job *g, const b_view *b, int64_t col, int64_t pane
     const int64_t tiles = ceil_div(g->m, MR) * panels;
     const int64_t work = cost(g->m, panels * NR, g->k);
     const int64_t workers = min_of(pl__threads_for(work), tiles);
-    const int64_t blocks = k_blocks(g->k, KC);
+    const int64_t blocks = k_blocks(g->k, block_k(g));
     PL_PARALLEL_FOR(work)
     for (int64_t w = 0; w < workers; w++)
         for (int64_t i = k_from; i < k_to && !pl__stopped(g->stop); i++) {
@@ -235,35 +299,52 @@ static bool is_direct(const job *g)
     return g->kind == B_STRAIGHT && g->n <= N_DIRECT;
 }
 
-/* The block of B of `panels` panels from column col on, panel p at work + p * NR * kc. */
+/* Between panels of a packed block: a line more, so that a row of all panels falls into many sets
+** of the caches. */
+static int64_t panel_step(int64_t kc)
+{
+    return NR * kc + LINE;
+}
+
+/* Rows of B that are not transposed, each read in one go: row k0 + k of `cols` columns. */
+static void pack_row(const job *g, int64_t col, int64_t cols, int64_t k, real *to, int64_t ps)
+{
+    const real *row = g->b + k * g->ldb + col;
+    for (int64_t j = 0; j < cols; j += NR, to += ps)
+        for (int v = 0; v < 2; v++)
+            r_store(to + v * RL, r_load_n(row + j + v * RL, r_first(r_cols(cols - j, v))));
+}
+
+/* The block of B of `panels` panels from column col on, panel p at work + p * panel_step(kc). */
 static void pack_block(const job *g, int64_t col, int64_t panels, int64_t k0, int64_t kc,
                        real *work)
 {
-    const int64_t ps = NR * kc, cols = min_of(panels * NR, g->n - col);
+    const int64_t ps = panel_step(kc), cols = min_of(panels * NR, g->n - col);
     if (g->kind == B_KEPT) {
         PL_PARALLEL_FOR(panels * NR * kc)
         for (int64_t k = 0; k < kc; k++)
             pack_kept_line(&g->w, k0 + k, col, cols, work + k * NR, ps);
         return;
     }
+    if (g->kind == B_STRAIGHT) {
+        PL_PARALLEL_FOR(panels * NR * kc)
+        for (int64_t k = 0; k < kc; k++) pack_row(g, col, cols, k0 + k, work + k * NR, ps);
+        return;
+    }
     PL_PARALLEL_FOR(panels * NR * kc)
     for (int64_t p = 0; p < panels; p++) {
         const int64_t j = p * NR, n = min_of(NR, cols - j);
-        const bool transposed = g->kind == B_TRANSPOSED;
-        if (g->kind == B_KEPT_TRANSPOSED) {
-            pack_kept(&g->w, col + j, n, k0, kc, work + p * ps, NR);
-            continue;
-        }
-        pack(transposed, transposed ? g->b + (col + j) * g->ldb + k0 : g->b + k0 * g->ldb + col + j,
-             g->ldb, n, kc, work + p * ps, NR);
+        if (g->kind == B_KEPT_TRANSPOSED) pack_kept(&g->w, col + j, n, k0, kc, work + p * ps, NR);
+        else pack(true, g->b + (col + j) * g->ldb + k0, g->ldb, n, kc, work + p * ps, NR);
     }
 }
 
 static void run_blocks(const job *g, real *work)
 {
-    const int64_t blocks = k_blocks(g->k, KC);
-    for (int64_t col = 0; col < g->n && !pl__stopped(g->stop); col += NC) {
-        const int64_t panels = ceil_div(min_of(NC, g->n - col), NR);
+    const int64_t blocks = k_blocks(g->k, block_k(g));
+    const int64_t chunk = chunk_columns(g);
+    for (int64_t col = 0; col < g->n && !pl__stopped(g->stop); col += chunk) {
+        const int64_t panels = ceil_div(min_of(chunk, g->n - col), NR);
         if (g->kind == B_PACKED || is_direct(g)) {
             const bool packed = g->kind == B_PACKED;
             b_view v = {NULL, packed ? NR : g->ldb, packed ? NR * g->k : NR, !packed};
@@ -272,7 +353,7 @@ static void run_blocks(const job *g, real *work)
         }
         for (int64_t i = 0; i < blocks && !pl__stopped(g->stop); i++) {
             const int64_t k0 = k_bound(g->k, blocks, i), kc = k_bound(g->k, blocks, i + 1) - k0;
-            const b_view v = {work, NR, NR * kc, false};
+            const b_view v = {work, NR, panel_step(kc), false};
             pack_block(g, col, panels, k0, kc, work);
             share_tiles(g, &v, col, panels, i, i + 1);
         }
@@ -292,11 +373,17 @@ static void run(job *g, bool parallel, real *work)
 /* --------------------------------------------------------------------------------------------
 ** The public functions
 */
+static int64_t block_size(const job *g)
+{
+    const int64_t panels = min_of(ceil_div(g->n, NR), chunk_columns(g) / NR);
+    return panels * panel_step(min_of(g->k, block_k(g)));
+}
+
 int64_t K(gemm_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
 {
     const job g = {.m = m, .n = n, .k = k, .ta = ta, .kind = tb ? B_TRANSPOSED : B_STRAIGHT};
     if (is_direct(&g) || (tb && m <= M_FEW)) return 0;
-    return min_of(ceil_div(n, NR) * NR, NC) * min_of(k, KC);
+    return block_size(&g);
 }
 
 void K(gemm)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
@@ -337,8 +424,9 @@ void K(gemm_serial)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const rea
 
 int64_t K(gemm_kept_work)(bool tb, int64_t m, int64_t n, int64_t k)
 {
+    const job g = {.m = m, .n = n, .k = k};
     if (tb && m <= M_FEW) return 0;
-    return min_of(ceil_div(n, NR) * NR, NC) * min_of(k, KC);
+    return block_size(&g);
 }
 
 void K(gemm_kept)(bool tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
