@@ -63,7 +63,7 @@ local run = pl.run.open(cfg)
 
 -- Models and data ---------------------------------------------------------------------------------
 local practice = pl.practice.open(cfg, "ppo")
-local policy, judge, tok = practice.policy, practice.judge, practice.tokenizer
+local policy, judge = practice.policy, practice.judge
 local value -- V starts as the reward model; without one as 0, whatever it reads
 if judge.model then
   value = judge.model:copy { peft = policy.peft, seed = cfg.seed }
@@ -76,7 +76,7 @@ local value_optimizer = pl.adamw(value.block)
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
 local mini_size = cfg.batch_size // cfg.num_mini_batches
 local ptx_size = practice:ptx_size(mini_size)
-local scoring, learning = practice.scoring, practice.learning
+local scoring = practice.scoring
 local reading = { checkpoint = cfg.gradient_checkpointing }
 local parts = practice:parts({ value_model = value }, { value = value_optimizer })
 -- iterations, optimizer steps, steps skipped because a gradient was not finite, best measurement
@@ -112,9 +112,7 @@ end
 
 -- (c) Rewards of each token; advantages and returns.
 local function credit(roll, beta)
-  local penalty = pl.kl_estimate(roll.old, roll.reference, { kind = cfg.kl_estimator })
-    * (cfg.kl_placement == "reward" and -beta or 0)
-  local rewards = rollout.rewards(penalty, roll.scores, roll.segments)
+  local _, rewards = practice:rewards(roll, beta)
   local scaled = cfg.whiten_rewards and rollout.whiten(rewards, false) or rewards
   local advantages, returns = rollout.gae(scaled, roll.values, roll, cfg.gamma, cfg.lam)
   if cfg.whiten_advantages then advantages = rollout.whiten(advantages, true) end
@@ -123,7 +121,7 @@ end
 
 -- (d) Gradients of policy and value over one micro-batch; losses are sums over tokens / `tokens`.
 local function accumulate(packed, at, of, tokens, iteration, seen)
-  local logprob, entropy = loss.logprobs(policy, packed, at, learning)
+  local logprob, entropy, kl = practice:read(packed, at, of)
   local pg, ratio = pl.ppo_loss(
     logprob,
     of.old,
@@ -132,10 +130,7 @@ local function accumulate(packed, at, of, tokens, iteration, seen)
     { cliprange = cfg.cliprange(iteration), norm = tokens }
   )
   local total = pg - entropy:sum() * (cfg.entropy_coef(iteration) / tokens)
-  if cfg.kl_placement == "loss" then
-    local kl = pl.kl_estimate(logprob, of.reference, { kind = cfg.kl_estimator })
-    total = total + kl:sum() * (cfg.kl_coef(iteration) / tokens)
-  end
+  if kl then total = total + kl:sum() * (cfg.kl_coef(iteration) / tokens) end
   total:backward()
   local predicted = pl.gather(value:scores(packed, reading), at.rows)
   local vf, vf_stats = pl.value_loss(
@@ -187,7 +182,14 @@ local progress = pl.progress.new {
   first = state.iterations,
   quiet = cfg.quiet,
 }
-local watch = pl.health.watch(nil, cfg)
+local book = {
+  run = run,
+  parts = parts,
+  state = state,
+  progress = progress,
+  watch = pl.health.watch(nil, cfg),
+  iterations = iterations,
+}
 for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("ppo.iteration")
   run:at(iteration)
@@ -225,38 +227,15 @@ for iteration = state.iterations + 1, iterations do
       too_far = cfg.target_kl > 0 and approxkl > cfg.target_kl
     end
   end
-  if practice.ema then practice.ema.block:average(policy.block, cfg.ema_decay) end
-  state.iterations = iteration
 
-  -- Metrics, samples, alarms, checkpoint.
-  local metrics = rollout.metrics(roll, rewards)
-  for name, figure in pairs(seen:result()) do
-    metrics[name] = figure
-  end
-  metrics["val/var_explained"] =
-    pl.stats.explained_variance(returns:totable(), roll.values:totable())
-  metrics["objective/kl_coef"] = beta
-  metrics["objective/ptx_coef"] = cfg.ptx_coef(iteration)
-  metrics.lr = cfg.learning_rate(iteration)
-  metrics.episode = iteration * cfg.batch_size
-  metrics.skipped_steps = state.skipped
-  cfg.kl_coef:update(metrics["objective/kl"], cfg.batch_size)
-  local figure, is_best =
-    practice:measure(run, iteration, iteration == iterations, metrics, state, beta)
-  run:log(iteration, metrics)
-  local shown = { kl = roll.old - roll.reference, advantage = advantages, value = roll.values }
-  for _, example in ipairs(rollout.examples(roll, tok, 2, shown)) do
-    run:sample(iteration, example)
-  end
-  progress:update(iteration, {
-    score = metrics["objective/scores"],
-    kl = metrics["objective/kl"],
-    length = metrics["completions/mean_length"],
-  }, { "score", "kl", "length" })
-  watch:tell(run, progress, iteration)
-  if is_best or run:should_save(iteration) or iteration == iterations then
-    run:save(iteration, parts, state, { metric = figure, best = is_best })
-  end
+  practice:close(book, iteration, roll, {
+    rewards = rewards,
+    seen = seen,
+    metrics = {
+      ["val/var_explained"] = pl.stats.explained_variance(returns:totable(), roll.values:totable()),
+    },
+    shown = { kl = roll.old - roll.reference, advantage = advantages, value = roll.values },
+  })
 end
 progress:finish()
 

@@ -679,8 +679,16 @@ function Practice:accumulate_ptx(weight, step, size, seen) end
 ---@return table<string, any> # tokenizer, end token and models
 function Practice:checked(value) end
 
---- Puts into a rollout what the judge and the reference say of it, without a tape: `raw_scores`,
---- `scores` and `reference`.
+--- Ends an iteration: the averaged policy, metrics, measuring, samples, the progress line, alarms,
+--- the checkpoint.
+---@param book table<string, any> # of the run: `run`, `parts`, `state`, `progress`, `watch` (alarms), `iterations` (how many there are)
+---@param iteration integer # that is done, from 1
+---@param roll perilune.Rollout # of the iteration
+---@param it { rewards: perilune.Tensor, seen: perilune.Meter, metrics: table<string, number>?, shown: table<string, perilune.Tensor>? } # `rewards` [N]; what was seen of its steps; more metrics; figures [N] that examples show
+function Practice:close(book, iteration, roll, it) end
+
+--- Puts into a rollout what judge and reference say of it, without a tape: `raw_scores`, `scores`
+--- and `reference`, the log-probs of the latter.
 ---@param roll perilune.Rollout
 ---@param asked perilune.Prompt[] # one for each answer
 function Practice:evaluate(roll, asked) end
@@ -692,6 +700,34 @@ function Practice:evaluate(roll, asked) end
 ---@param figures? table<string, any> # more for the summary
 ---@return string # the folder of the model
 function Practice:finish(run, state, figures) end
+
+--- Groups of K answers to a prompt, scored. Those whose scores are all equal teach nothing; they
+--- are drawn anew, from the next prompts, as often as is allowed (dynamic sampling of DAPO,
+--- arXiv:2503.14476, section 3.2). What is equal still then stays in.
+---@param first integer # number of the first prompt, from 1
+---@param count integer # of the groups
+---@param k integer # K, at least 2
+---@param redraws integer # how often; 0: never
+---@return perilune.Rollout # with `scores`, of `count` groups
+---@return perilune.Prompt[] # one for each answer
+---@return { drawn: integer, equal: integer } # `drawn`: prompts that were asked, at least `count`; `equal`: groups of the first draw whose scores are all equal
+function Practice:groups(first, count, k, redraws) end
+
+--- The KL of each token to the reference by `kl_estimator`, without a tape.
+---@param roll perilune.Rollout # with `reference`
+---@return perilune.Tensor # [N], nats
+function Practice:kl(roll) end
+
+--- One optimizer step of the policy on some answers: a loss of `pl.policy_loss`, less the entropy
+--- bonus, plus β times the KL when it is a loss, plus γ times the loss on pretraining text.
+---@param kind string # of `pl.policy_loss`
+---@param roll perilune.Rollout # with `reference`
+---@param chosen integer[] # answers of it, from 1
+---@param advantages perilune.Tensor # [N]
+---@param iteration integer # what schedules are asked for, from 1
+---@param state { step: integer, skipped: integer } # of the run: optimizer steps, which are counted here
+---@param seen perilune.Meter # gets the figures
+function Practice:learn(kind, roll, chosen, advantages, iteration, state, seen) end
 
 --- Measures on the held-out prompts every `eval_steps` iterations and at the end, what would be the
 --- final model: figures into the metrics, examples into the run.
@@ -716,12 +752,33 @@ function Practice:parts(models, optimizers) end
 ---@return integer # 0 without pretraining text
 function Practice:ptx_size(answers) end
 
+--- The policy on a micro-batch, with a tape.
+---@param packed perilune.Batch # of `rollout.take`
+---@param at perilune.LossPlaces # where its answers are
+---@param of { reference: perilune.Tensor } # what is taken of each token: `reference`, [n], nats
+---@return perilune.Tensor # [n], nats: log-probs
+---@return perilune.Tensor # [n], nats: entropies
+---@return perilune.Tensor? # [n], nats: the KL to the reference; nil unless `kl_placement` is loss
+function Practice:read(packed, at, of) end
+
+--- The scores of answers less β times their KL, when `kl_placement` has it in the reward.
+---@param roll perilune.Rollout # with `scores` and `reference`
+---@param beta number # β, 0 or more
+---@return number[] # one for each answer
+---@return perilune.Tensor # [N], the reward of each token, for `rollout.metrics`
+function Practice:rewards(roll, beta) end
+
 --- Answers of the policy, packed for the models that read them.
 ---@param keys integer[] # the numbers of the episodes, one for each prompt: which prompt it is, and the random stream
 ---@param samples? integer # (default: 1) answers to each prompt
 ---@return perilune.Rollout # in tensors of the caller's scope
 ---@return perilune.Prompt[] # one for each answer
 function Practice:sample(keys, samples) end
+
+--- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`.
+---@param roll perilune.Rollout
+---@param asked perilune.Prompt[] # one for each answer
+function Practice:score(roll, asked) end
 
 --- The data sets by their keys, for `Check:rows`.
 ---@return table<string, any> # false: there is none
@@ -3271,6 +3328,26 @@ function pl.loss.lm(model, sequences, masks, opts) end
 ---@return perilune.Tensor # [N], nats: entropies
 function pl.loss.logprobs(model, packed, at, opts) end
 
+--- Log-probs, entropies and the exact KL of each token's distribution to a reference's, over the
+--- whole vocabulary: Σ_v p_v (ln p_v - ln q_v). No gradient goes to the reference.
+---@param model perilune.Model
+---@param reference perilune.Model # of the same vocabulary
+---@param packed perilune.Batch # of `batch.pack`
+---@param at perilune.LossPlaces # of `batch.targets`
+---@param opts? table # `temperature` (1) the logits of both are divided by; `dropout` (none) and `checkpoint` (false) as of `Model:hidden`
+---@return perilune.Tensor # [N], nats: log-probs
+---@return perilune.Tensor # [N], nats: entropies
+---@return perilune.Tensor # [N], nats: the KL
+function pl.loss.logprobs_and_kl(model, reference, packed, at, opts) end
+
+--- The exact KL to a reference at the tokens a loss would be taken at, without a tape.
+---@param model perilune.Model
+---@param reference perilune.Model # of the same vocabulary
+---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
+---@param opts? table # `temperature` (1) the logits of both are divided by
+---@return perilune.Tensor # [N], nats, in the order of the sequences
+function pl.loss.sequence_kl(model, reference, parts, opts) end
+
 --- Log-probs of the tokens a loss would be taken at, without a tape. Raises when it is given no
 --- parts.
 ---@param model perilune.Model
@@ -3780,6 +3857,13 @@ function pl.rollout.examples(roll, tok, most, per_token) end
 ---@return perilune.Tensor # [N], advantages
 ---@return perilune.Tensor # [N], returns
 function pl.rollout.gae(rewards, values, roll, gamma, lam) end
+
+--- Some groups of several rollouts as one, with their scores.
+---@param pieces { roll: perilune.Rollout, asked: perilune.Prompt[], prompts: integer[] }[] # of each rollout, which has `scores` and `raw_scores`, the prompts whose answers are taken, from 1; `asked`: the prompt of each of its answers
+---@param max_tokens? integer # of a part, tokens (default: 16384)
+---@return perilune.Rollout # with `scores` and `raw_scores`, in tensors of the caller's scope
+---@return perilune.Prompt[] # one for each answer
+function pl.rollout.join(pieces, max_tokens) end
 
 --- What a policy's answers to held-out prompts are worth: always the same prompts and random
 --- streams, so that measurements differ by the model alone.

@@ -222,7 +222,7 @@ describe("a run", function()
       {
         "kl_estimator",
         "k4",
-        "kl_estimator = 'k4' is not known; give one of k1 | k2 | k3; did you mean 'k1'?",
+        "kl_estimator = 'k4' is not known; give one of k1 | k2 | k3 | full; did you mean 'k1'?",
       },
       {
         "seed",

@@ -156,6 +156,45 @@ describe("a rollout", function()
     )
   end)
 
+  it("is joined of groups of others, with their scores", function()
+    local whole = rollout.new(questions, answers)
+    whole.scores, whole.raw_scores = { 1, 2, 3, 4, 5, 6 }, { 6, 5, 4, 3, 2, 1 }
+    local asked = { "a", "a", "b", "b", "c", "c" }
+    local joined, of = rollout.join {
+      { roll = whole, asked = asked, prompts = { 3 } },
+      { roll = whole, asked = asked, prompts = {} },
+      { roll = whole, asked = asked, prompts = { 1, 3 } },
+    }
+    local order = { 5, 6, 1, 2, 5, 6 }
+    assert.are.same({ "c", "c", "a", "a", "c", "c" }, of)
+    assert.are.same(order, joined.scores)
+    assert.are.same({ 2, 1, 6, 5, 2, 1 }, joined.raw_scores)
+    assert.are.same({ questions[3], questions[1], questions[3] }, joined.questions)
+    for b, from in ipairs(order) do
+      local got, want = joined.answers[b], answers[from]
+      for _, name in ipairs { "tokens", "logprobs", "entropies", "finish_reason" } do
+        assert.are.same(want[name], got[name])
+      end
+      assert.are.equal(whole.sizes[from], joined.sizes[b])
+      assert.are.equal((b + 1) // 2, got.prompt)
+    end
+    local again = pl.loss.sequence_logprobs(model, joined.parts)
+    assert.are.same(joined.old:totable(), again:totable())
+  end)
+
+  it("has the exact KL of each of its tokens to another model", function()
+    local other, whole = toy.model("llama", { seed = 9 }), rollout.new(questions, answers)
+    local exact = pl.loss.sequence_kl(model, other, whole.parts, { temperature = 0.7 }):totable()
+    local part = whole.parts[1]
+    local function log_p(of)
+      local logits = of:logits(part.batch) / 0.7
+      return pl.gather(logits:log_softmax(), part.at.rows)
+    end
+    for _, kl in ipairs(pl.loss.sequence_kl(model, model, whole.parts):totable()) do
+      assert.is_true(math.abs(kl) < 1e-6)
+    end
+  end)
+
   it("gives examples with the figures of each token", function()
     local whole = rollout.new(questions, answers)
     whole.scores = { 1, 2, 3, 4, 5, 6 }

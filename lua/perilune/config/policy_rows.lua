@@ -82,8 +82,8 @@ function policy_rows.kl(defaults)
     },
     {
       kl_estimator = defaults.kl_estimator,
-      "estimate of the KL from samples",
-      choices = { "k1", "k2", "k3" },
+      "the KL of a token: estimated from the sample, or in full over the vocabulary",
+      choices = { "k1", "k2", "k3", "full" },
     },
     {
       kl_placement = defaults.kl_placement,

@@ -117,6 +117,41 @@ function loss.logprobs(model, packed, at, opts)
   })
 end
 
+local function constant(model, packed)
+  local guard <close> = core.no_grad()
+  local hidden = model:hidden(packed)
+  return hidden
+end
+
+--- Log-probs, entropies and the exact KL of each token's distribution to a reference's, over the
+-- whole vocabulary: Σ_v p_v (ln p_v - ln q_v). No gradient goes to the reference.
+-- @tparam Model model
+-- @tparam Model reference of the same vocabulary
+-- @tparam Batch packed of `batch.pack`
+-- @tparam LossPlaces at of `batch.targets`
+-- @tparam ?table opts `temperature` (1) the logits of both are divided by; `dropout` (none) and
+--   `checkpoint` (false) as of `Model:hidden`
+-- @treturn Tensor [N], nats: log-probs
+-- @treturn Tensor [N], nats: entropies
+-- @treturn Tensor [N], nats: the KL
+function loss.logprobs_and_kl(model, reference, packed, at, opts)
+  opts = options.take("loss.logprobs_and_kl", opts, of_logprobs)
+  local hidden = forward(model, packed, opts)
+  local theirs = constant(reference, packed)
+  local logprob, entropy = core.logprob(hidden, model:head(), at.rows, at.targets, {
+    temperature = opts.temperature or 1,
+    softcap = model:softcap(),
+    precision = model.precision,
+  })
+  local kl = core.kl_full(hidden, model:head(), theirs, reference:head(), at.rows, {
+    temperature = opts.temperature or 1,
+    softcap = model:softcap(),
+    ref_softcap = reference:softcap(),
+    precision = model.precision,
+  })
+  return logprob, entropy, kl
+end
+
 -- The results of fn(part) for each part, laid end to end; without a tape.
 local function over(parts, fn)
   local guard <close> = core.no_grad()
@@ -149,6 +184,23 @@ function loss.sequence_logprobs(model, parts, opts)
     error(text, 2)
   end
   return (over(parts, function(part) return (loss.logprobs(model, part.batch, part.at, opts)) end))
+end
+
+--- The exact KL to a reference at the tokens a loss would be taken at, without a tape.
+-- @tparam Model model
+-- @tparam Model reference of the same vocabulary
+-- @tparam {BatchPart,...} parts of `batch.parts` or a rollout
+-- @tparam ?table opts `temperature` (1) the logits of both are divided by
+-- @treturn Tensor [N], nats, in the order of the sequences
+function loss.sequence_kl(model, reference, parts, opts)
+  return (
+    over(
+      parts,
+      function(part)
+        return select(3, loss.logprobs_and_kl(model, reference, part.batch, part.at, opts))
+      end
+    )
+  )
 end
 
 --- Scores of sequences by a scalar-head model, read at their last tokens, without a tape.

@@ -7,11 +7,14 @@
 
 local core = require("perilune.core")
 local adamw = require("perilune.learn.adamw")
+local advantage = require("perilune.learn.advantage")
 local companions = require("perilune.learn.companions")
 local data = require("perilune.data")
 local files = require("perilune.base.files")
 local generate = require("perilune.model.generate")
+local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
+local policy_loss = require("perilune.learn.policy_loss")
 local rollout = require("perilune.learn.rollout")
 local score = require("perilune.learn.score")
 
@@ -171,11 +174,10 @@ function Practice:sample(keys, samples)
   return rollout.new(questions, answers, cfg.micro_batch_tokens), asked
 end
 
---- Puts into a rollout what the judge and the reference say of it, without a tape: `raw_scores`,
--- `scores` and `reference`.
+--- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`.
 -- @tparam Rollout roll
 -- @tparam {Prompt,...} asked one for each answer
-function Practice:evaluate(roll, asked)
+function Practice:score(roll, asked)
   local cfg = self.cfg
   roll.raw_scores = self.judge:score(roll, asked)
   roll.scores = rollout.shape_scores(
@@ -183,7 +185,132 @@ function Practice:evaluate(roll, asked)
     roll.answers.finish_reasons,
     { rule = cfg.missing_eos_rule, penalty = cfg.missing_eos_penalty, clip = cfg.reward_clip }
   )
+end
+
+--- Puts into a rollout what judge and reference say of it, without a tape: `raw_scores`, `scores`
+-- and `reference`, the log-probs of the latter.
+-- @tparam Rollout roll
+-- @tparam {Prompt,...} asked one for each answer
+function Practice:evaluate(roll, asked)
+  if not roll.scores then self:score(roll, asked) end
   roll.reference = loss.sequence_logprobs(self.reference, roll.parts, self.scoring)
+end
+
+--- Groups of K answers to a prompt, scored. Those whose scores are all equal teach nothing; they
+-- are drawn anew, from the next prompts, as often as is allowed (dynamic sampling of DAPO,
+-- arXiv:2503.14476, section 3.2). What is equal still then stays in.
+-- @tparam integer first number of the first prompt, from 1
+-- @tparam integer count of the groups
+-- @tparam integer k K, at least 2
+-- @tparam integer redraws how often; 0: never
+-- @treturn Rollout with `scores`, of `count` groups
+-- @treturn {Prompt,...} one for each answer
+-- @treturn {drawn=integer,equal=integer} `drawn`: prompts that were asked, at least `count`;
+--   `equal`: groups of the first draw whose scores are all equal
+function Practice:groups(first, count, k, redraws)
+  local pieces, missing, found = {}, count, { drawn = 0, equal = 0 }
+  for round = 0, redraws do
+    local keys = {}
+    for i = 1, missing do
+      keys[i] = first + found.drawn + i - 1
+    end
+    local roll, asked = self:sample(keys, k)
+    self:score(roll, asked)
+    local equal, n = advantage.equal_groups(roll.scores, k)
+    if round == 0 then found.equal = n end
+    found.drawn = found.drawn + missing
+    if round == 0 and (n == 0 or redraws == 0) then return roll, asked, found end
+    local kept = {}
+    for g = 1, missing do
+      if not equal[g] or round == redraws then kept[#kept + 1] = g end
+    end
+    pieces[#pieces + 1] = { roll = roll, asked = asked, prompts = kept }
+    missing = missing - #kept
+    if missing == 0 then break end
+  end
+  local roll, asked = rollout.join(pieces, self.cfg.micro_batch_tokens)
+  return roll, asked, found
+end
+
+--- The KL of each token to the reference by `kl_estimator`, without a tape.
+-- @tparam Rollout roll with `reference`
+-- @treturn Tensor [N], nats
+function Practice:kl(roll)
+  local kind = self.cfg.kl_estimator
+  if kind == "full" then
+    return loss.sequence_kl(self.policy, self.reference, roll.parts, self.scoring)
+  end
+  return core.kl_estimate(roll.old, roll.reference, { kind = kind })
+end
+
+--- The scores of answers less β times their KL, when `kl_placement` has it in the reward.
+-- @tparam Rollout roll with `scores` and `reference`
+-- @tparam number beta β, 0 or more
+-- @treturn {number,...} one for each answer
+-- @treturn Tensor [N], the reward of each token, for `rollout.metrics`
+function Practice:rewards(roll, beta)
+  local weight = self.cfg.kl_placement == "reward" and beta or 0
+  local penalty = weight == 0 and core.zeros { roll.count } or self:kl(roll) * -weight
+  local per_token = rollout.rewards(penalty, roll.scores, roll.segments)
+  if weight == 0 then return roll.scores, per_token end
+  return core.segment_sum(per_token, roll.answers.offsets):totable(), per_token
+end
+
+--- The policy on a micro-batch, with a tape.
+-- @tparam Batch packed of `rollout.take`
+-- @tparam LossPlaces at where its answers are
+-- @tparam {reference=Tensor} of what is taken of each token: `reference`, [n], nats
+-- @treturn Tensor [n], nats: log-probs
+-- @treturn Tensor [n], nats: entropies
+-- @treturn ?Tensor [n], nats: the KL to the reference; nil unless `kl_placement` is loss
+function Practice:read(packed, at, of)
+  local cfg = self.cfg
+  if cfg.kl_placement == "loss" and cfg.kl_estimator == "full" then
+    return loss.logprobs_and_kl(self.policy, self.reference, packed, at, self.learning)
+  end
+  local logprob, entropy = loss.logprobs(self.policy, packed, at, self.learning)
+  if cfg.kl_placement ~= "loss" then return logprob, entropy, nil end
+  return logprob, entropy, core.kl_estimate(logprob, of.reference, { kind = cfg.kl_estimator })
+end
+
+--- One optimizer step of the policy on some answers: a loss of `pl.policy_loss`, less the entropy
+-- bonus, plus β times the KL when it is a loss, plus γ times the loss on pretraining text.
+-- @tparam string kind of `pl.policy_loss`
+-- @tparam Rollout roll with `reference`
+-- @tparam {integer,...} chosen answers of it, from 1
+-- @tparam Tensor advantages [N]
+-- @tparam integer iteration what schedules are asked for, from 1
+-- @tparam {step=integer,skipped=integer} state of the run: optimizer steps, which are counted here
+-- @tparam Meter seen gets the figures
+function Practice:learn(kind, roll, chosen, advantages, iteration, state, seen)
+  local cfg, lengths = self.cfg, list.take(roll.lengths, chosen)
+  local norm = policy_loss.norm(kind, lengths, cfg.response_length)
+  local beta, bonus = cfg.kl_coef(iteration), cfg.entropy_coef(iteration)
+  local clip = { norm = norm, cliprange = cfg.cliprange(iteration) }
+  clip.cliprange_high = cfg.cliprange_high
+  local per_token = { old = roll.old, reference = roll.reference, advantages = advantages }
+  self.policy.block:zero_grad()
+  rollout.each_part(roll, chosen, per_token, cfg.micro_batch_tokens, function(packed, at, of)
+    local logprob, entropy, kl = self:read(packed, at, of)
+    local pg, ratio = policy_loss.of(kind, logprob, of.old, of.advantages, at.segments, clip)
+    local total = pg
+    if bonus ~= 0 then
+      total = total - policy_loss.spread(kind, entropy, at.segments, norm) * bonus
+    end
+    if kl then total = total + policy_loss.spread(kind, kl, at.segments, norm) * beta end
+    total:backward()
+    seen:add("policy/approxkl_avg", ratio:get(1), at.count)
+    seen:add("policy/clipfrac_avg", ratio:get(2), at.count)
+    seen:add("val/ratio", ratio:get(3), at.count)
+    seen:add("val/ratio_var", ratio:get(4), at.count)
+    seen:add("policy/entropy_avg", entropy:mean():item(), at.count)
+    seen:add("loss/policy_avg", pg:item() * norm / at.count, at.count)
+  end)
+  self:accumulate_ptx(cfg.ptx_coef(iteration), state.step, self:ptx_size(#chosen), seen)
+  state.step = state.step + 1
+  local result = self.optimizer:step(cfg, iteration)
+  if result.skipped then state.skipped = state.skipped + 1 end
+  seen:add("grad_norm", result.grad_norm)
 end
 
 --- Pieces of pretraining text that go with so many answers.
@@ -256,6 +383,47 @@ function Practice:measure(run, iteration, last, metrics, state, beta)
   local is_best = figure ~= nil and (state.best == nil or figure > state.best)
   state.best = is_best and figure or state.best
   return figure, is_best
+end
+
+--- Ends an iteration: the averaged policy, metrics, measuring, samples, the progress line, alarms,
+-- the checkpoint.
+-- @tparam {[string]=any} book of the run: `run`, `parts`, `state`, `progress`, `watch` (alarms),
+--   `iterations` (how many there are)
+-- @tparam integer iteration that is done, from 1
+-- @tparam Rollout roll of the iteration
+-- @tparam {rewards=Tensor,seen=Meter,metrics=?{[string]=number},shown=?{[string]=Tensor}} it
+--   `rewards` [N]; what was seen of its steps; more metrics; figures [N] that examples show
+function Practice:close(book, iteration, roll, it)
+  local cfg, run, state = self.cfg, book.run, book.state
+  if self.ema then self.ema.block:average(self.policy.block, cfg.ema_decay) end
+  state.iterations = iteration
+  local beta, metrics = cfg.kl_coef(iteration), rollout.metrics(roll, it.rewards)
+  for _, more in ipairs { it.seen:result(), it.metrics or {} } do
+    for name, figure in pairs(more) do
+      metrics[name] = figure
+    end
+  end
+  metrics["objective/kl_coef"] = beta
+  metrics["objective/ptx_coef"] = self.has.ptx_coef and cfg.ptx_coef(iteration) or nil
+  metrics.lr = cfg.learning_rate(iteration)
+  metrics.episode = iteration * cfg.batch_size
+  metrics.skipped_steps = state.skipped
+  cfg.kl_coef:update(metrics["objective/kl"], cfg.batch_size)
+  local last = iteration == book.iterations
+  local figure, is_best = self:measure(run, iteration, last, metrics, state, beta)
+  run:log(iteration, metrics)
+  for _, example in ipairs(rollout.examples(roll, self.tokenizer, 2, it.shown)) do
+    run:sample(iteration, example)
+  end
+  book.progress:update(iteration, {
+    score = metrics["objective/scores"],
+    kl = metrics["objective/kl"],
+    length = metrics["completions/mean_length"],
+  }, { "score", "kl", "length" })
+  book.watch:tell(run, book.progress, iteration)
+  if is_best or run:should_save(iteration) or last then
+    run:save(iteration, book.parts, state, { metric = figure, best = is_best })
+  end
 end
 
 --- Ends a run: reads the weights of the best checkpoint when `checkpoint_choice` wants it, saves

@@ -66,6 +66,32 @@ function rollout.new(questions, answers, max_tokens)
   return roll
 end
 
+--- Some groups of several rollouts as one, with their scores.
+-- @tparam {{roll=Rollout,asked={Prompt,...},prompts={integer,...}},...} pieces of each rollout,
+--   which has `scores` and `raw_scores`, the prompts whose answers are taken, from 1; `asked`: the
+--   prompt of each of its answers
+-- @tparam ?integer max_tokens of a part, tokens (default: 16384)
+-- @treturn Rollout with `scores` and `raw_scores`, in tensors of the caller's scope
+-- @treturn {Prompt,...} one for each answer
+function rollout.join(pieces, max_tokens)
+  local questions, asked, scores, raw_scores, answers = {}, {}, {}, {}, {}
+  for p, piece in ipairs(pieces) do
+    local roll = piece.roll
+    local k = roll.answers.samples
+    answers[p] = { answers = roll.answers, prompts = piece.prompts }
+    for _, prompt in ipairs(piece.prompts) do
+      questions[#questions + 1] = roll.questions[prompt]
+      for i = (prompt - 1) * k + 1, prompt * k do
+        asked[#asked + 1], scores[#scores + 1] = piece.asked[i], roll.scores[i]
+        raw_scores[#raw_scores + 1] = roll.raw_scores[i]
+      end
+    end
+  end
+  local joined = rollout.new(questions, generate.join(answers), max_tokens)
+  joined.scores, joined.raw_scores = scores, raw_scores
+  return joined, asked
+end
+
 --- Some answers of a rollout as a batch of their own.
 -- @tparam Rollout roll as of `rollout.new`
 -- @tparam {integer,...} indices of answers, from 1

@@ -68,12 +68,14 @@ function Answers:__tostring()
   return ("%d answers, %d tokens%s"):format(#self, self.tokens:size(1), ended)
 end
 
+local PARTS <const> = { "tokens", "logprobs", "sampling_logprobs", "entropies" }
+
 -- The lists behind answers[i], made when they are first asked for.
 local function lists_of(self)
   local lists = rawget(self, "lists")
   if not lists then
     lists = { offsets = self.offsets:totable() }
-    for _, name in ipairs { "tokens", "logprobs", "sampling_logprobs", "entropies" } do
+    for _, name in ipairs(PARTS) do
       lists[name] = self[name]:totable()
     end
     rawset(self, "lists", lists)
@@ -99,6 +101,38 @@ function Answers:__index(i)
   }
   rawset(self, i, answer)
   return answer
+end
+
+--- Some answers of several calls, one after another as of one call.
+-- @tparam {{answers=Answers,prompts={integer,...}},...} pieces of each call the prompts whose
+--   answers are taken, from 1; all have as many `samples`, and there is at least one
+-- @treturn Answers in tensors of the caller's scope
+function generate.join(pieces)
+  local joined, offsets = { finish_reasons = {}, steps = 0, prefill_tokens = 0 }, { 0 }
+  local taken = {}
+  for _, piece in ipairs(pieces) do
+    local answers, indices = piece.answers, {}
+    joined.samples = joined.samples or answers.samples
+    joined.steps = joined.steps + answers.steps
+    joined.prefill_tokens = joined.prefill_tokens + answers.prefill_tokens
+    local places = answers.offsets:totable()
+    for _, prompt in ipairs(piece.prompts) do
+      for i = (prompt - 1) * answers.samples + 1, prompt * answers.samples do
+        indices[#indices + 1] = i
+        offsets[#offsets + 1] = offsets[#offsets] + places[i + 1] - places[i]
+        joined.finish_reasons[#joined.finish_reasons + 1] = answers.finish_reasons[i]
+      end
+    end
+    for _, name in ipairs(#indices > 0 and PARTS or {}) do
+      local part = core.ragged.take(answers[name], answers.offsets, indices)
+      taken[name] = taken[name] and core.concat(taken[name], part) or part
+    end
+  end
+  for name, part in pairs(taken) do
+    joined[name] = part
+  end
+  joined.offsets = core.tensor(offsets, "int32")
+  return setmetatable(joined, Answers)
 end
 
 --- How answers are drawn. What each option is when it is left out stands in brackets.
@@ -199,7 +233,8 @@ function generate.generate(model, prompts, opts)
   end
   local scope <close> = core.scope("generate")
   local answers = generator_of(model, slots, room):generate(prompts, sampling)
-  for _, name in ipairs { "tokens", "logprobs", "sampling_logprobs", "entropies", "offsets" } do
+  answers.offsets:keep()
+  for _, name in ipairs(PARTS) do
     answers[name]:keep()
   end
   return setmetatable(answers, Answers)
