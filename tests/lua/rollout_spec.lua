@@ -190,6 +190,12 @@ describe("a rollout", function()
       local logits = of:logits(part.batch) / 0.7
       return pl.gather(logits:log_softmax(), part.at.rows)
     end
+    local p, q = log_p(model), log_p(other)
+    local want = (p:exp() * (p - q)):sum(2):totable()
+    assert.are.equal(whole.count, #exact)
+    for i, kl in ipairs(want) do
+      assert.is_true(math.abs(exact[i] - kl) < 1e-4 * math.max(1, kl) and kl > 0)
+    end
     for _, kl in ipairs(pl.loss.sequence_kl(model, model, whole.parts):totable()) do
       assert.is_true(math.abs(kl) < 1e-6)
     end
