@@ -4347,10 +4347,10 @@ function pl.stages.new(of, count) end
 
 --- Statistics of plain Lua lists: what tables and reports need, with honest intervals.
 ---
---- Intervals are of 95 %. For means they are mean ± z · s / √n with s the deviation over n - 1 and
---- z = 1.96 (the normal approximation: give it 30 values or more); for rates Wilson's score interval
---- (Wilson 1927), which stays inside [0, 1] and is fair at 0 and 1 too. Nothing is resampled, so the
---- same numbers give the same interval.
+--- Intervals are of 95 %. For means they are mean ± t · s / √n with s the deviation over n - 1 and t
+--- the quantile of Student's distribution (1.96 for many values, 2.78 for five: as for five seeds);
+--- for rates Wilson's score interval (Wilson 1927), which stays inside [0, 1] and is fair at 0 and 1
+--- too. Nothing is resampled, so the same numbers give the same interval.
 ---
 --- An empty list has no mean: such calls raise, because a 0 would go into a table unseen.
 ---@class perilune.stats
@@ -4395,8 +4395,8 @@ function pl.stats.correlation(x, y) end
 ---@return integer # values that are free to differ: as many as there are, less one a group
 function pl.stats.correlation_within(x, y, groups) end
 
---- Difference of the means of two independent lists with its 95 % interval (Welch). Raises when one
---- has fewer than 2 values.
+--- Difference of the means of two independent lists with its 95 % interval (Welch, the degrees of
+--- freedom by Satterthwaite, rounded down). Raises when one has fewer than 2 values.
 ---@param a number[] # values of the first, 2 or more
 ---@param b number[] # values of the second, 2 or more
 ---@return { mean: number, half: number, low: number, high: number, n: integer } # `mean` of a less that of b; `half`: half the width of the interval from `low` to `high`; `n` values in both

@@ -70,8 +70,15 @@ describe("stats", function()
     assert.are.equal(0, paired.half)
     local apart = stats.difference(a, b)
     assert.are.equal(1, apart.mean)
-    -- Satterthwaite gives 5.9997 degrees of freedom here: the quantile of 5
-    near(2.570581836 * math.sqrt(stats.variance(a) / 4 + stats.variance(b) / 4), apart.half, 1e-6)
+    -- two equal variances of 4 values: 6 degrees of freedom
+    near(2.446911851 * math.sqrt(stats.variance(a) / 4 + stats.variance(b) / 4), apart.half, 1e-6)
+  end)
+
+  it("rounds the degrees of freedom of unequal variances down", function()
+    -- variances of the means 2/3 and 0: 2 degrees of freedom, those of the first list
+    near(4.302652730 * math.sqrt(4 / 3), stats.difference({ 1, 3, 5 }, { 2, 2 }).half, 1e-6)
+    -- 4/3 and 1/4: (19/12)² / ((4/3)²/2 + (1/4)²/1) = 2.635
+    near(4.302652730 * math.sqrt(19 / 12), stats.difference({ 1, 3, 5 }, { 2, 3 }).half, 1e-6)
   end)
 
   it("gives Wilson's interval of a rate", function()

@@ -1,7 +1,8 @@
 --- `perilune sweep RECIPE --key value,value... [--key value]`: a recipe with all combinations of
 -- values, each a run in a process of its own; a table and a page of how they came out.
 --
---     perilune sweep sft --model M --dataset D --learning_rate 1e-6,3e-6,1e-5 --seed 1,2,3
+--     perilune sweep sft --model M --dataset D \
+--       --learning_rate 1e-6,3e-6 --seed 1,2,3
 --
 -- A key whose value has commas is swept (commas inside brackets, as of a schedule, belong to it);
 -- runs that differ by seed alone are one row, with an interval. The same words again go on where
