@@ -3,8 +3,9 @@
 **
 ** The maths and the canonical order are in attention.h. Two ways compute the same bits:
 **   units  many rows: VL rows of a head in the lanes (attention_tile.h), keys one at a time
-**   rows   a decode step: one row of one or two heads; keys in the lanes for the scores, channels
-**          in the lanes for the mix of values, the four runs of a tile side by side
+**   rows   a decode step: one row of all heads of a key head, so that each cached byte is read
+**          once; keys in the lanes for the scores, channels in the lanes for the mix of values, the
+**          four runs of a tile side by side
 ** Work is shared among threads by (sequence, key head, stretch of rows); places are disjoint.
 */
 #include "attention_tile.h"
@@ -12,6 +13,7 @@
 #include "base/thread.h"
 
 #define STRETCH 128     /* rows of a task, a multiple of 2 VL */
+#define AHEAD_DIM 16    /* channels up to which a decode step asks for the next cache ahead */
 #define ROWS_AS_UNITS 6 /* from this many new rows of a sequence on, units are faster than rows */
 
 /* The keys and values of one sequence and key head from key `from` on, the first of a tile: key
@@ -145,11 +147,11 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
         for (int u = 0; u < nv; u++) {
             const vec top = greatest(s + u, n, nv, max[u]);
             base[u] = att_base(top);
-            corr[u] = v_exp_normal(max[u] - base[u]);
+            corr[u] = att_exp(max[u] - base[u]);
             max[u] = top;
         }
         for (int64_t j = 0; j < n; j++)
-            for (int u = 0; u < nv; u++) s[j * nv + u] = v_exp_normal(s[j * nv + u] - base[u]);
+            for (int u = 0; u < nv; u++) s[j * nv + u] = att_exp(s[j * nv + u] - base[u]);
         for (int64_t j = n * nv; j < runs * VL * nv; j++) s[j] = v_set1(REAL(0.0));
 
         int64_t d = 0;
@@ -215,7 +217,7 @@ void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const re
 {
     const int64_t stretches = (longest(a) + STRETCH - 1) / STRETCH;
     const int64_t tasks = a->B * a->G * stretches, n_heads = a->H / a->G;
-    const int64_t kv_step = a->G * a->D, share = att_fwd_share(longest(a), a->D);
+    const int64_t kv_step = a->G * a->D, share = att_fwd_share(a, longest(a));
     const dims m = dims_of(a);
     const int threads = pl__threads_for(work_of(a, NULL));
     const pl_stop stop = pl__stop_get();
@@ -248,13 +250,27 @@ ATT_INLINE vec load_channels(const real *p, int64_t n)
     return n == VL ? v_load(p) : v_load_n(p, n, REAL(0.0));
 }
 
+/* What a row has for each of its heads: scaled query, mix of values, greatest score, sum. */
+typedef struct {
+    real *q, *y; /* [n_heads, Dp] */
+    vec *max, *sum;
+} row_state;
+
+#define ROW_HEADS 4 /* heads that go through a tile together */
+
+static row_state row_state_at(vec *work, int64_t n_heads, int64_t D)
+{
+    real *q = (real *)(work + 2 * n_heads);
+    return (row_state){q, q + n_heads * padded(D), work, work + n_heads};
+}
+
 /* y[h][d..] = corr y + mix of the keys lo..n-1 of the tile, for the nc vectors of channels from d
 ** on. */
 ATT_INLINE void mix_row(real *y, int64_t Dp, const vec *corr, const real *p, const real *v,
                         int64_t v_key, int64_t lo, int64_t n, int64_t d, int64_t D, const int nh,
                         const int nc)
 {
-    vec c[4][2][2];
+    vec c[4][ROW_HEADS][2];
     for (int r = 0; r < 4; r++)
         for (int h = 0; h < nh; h++)
             for (int i = 0; i < nc; i++) c[r][h][i] = v_set1(REAL(0.0));
@@ -286,73 +302,118 @@ ATT_INLINE void mix_row(real *y, int64_t Dp, const vec *corr, const real *p, con
         }
 }
 
-/* One row, at position n_keys - 1, of nh neighbouring heads. work holds 2 nh Dp numbers. */
-ATT_INLINE void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, const dims *m,
-                        real *work, const int nh)
+/* A tile of keys and values that will be read soon; NULL: none. Asking for its lines one by one
+** between the steps for another keeps the memory at work without holding up the arithmetic. */
+typedef struct {
+    const char *k, *v;
+} ahead;
+
+/* s[h] += the products of nh queries with the first n_runs runs of a tile's keys. */
+ATT_INLINE void row_scores(vec s[][4], const real *q, const real *k, int64_t D, const ahead *next,
+                           const int nh, const int n_runs)
 {
-    const int64_t D = m->D, Dp = (D + VL - 1) / VL * VL;
-    real *qs = work, *acc = work + nh * Dp;
-    real p[2 * ATT_TILE];
-    vec max[2], sum[2], corr[2];
+    const int64_t Dp = padded(D);
+    for (int64_t d = 0; d < D; d++)
+        for (int r = 0; r < n_runs; r++) {
+            const vec x = v_load(k + d * ATT_TILE + r * VL);
+            for (int h = 0; h < nh; h++) s[h][r] = v_fma(v_set1(q[h * Dp + d]), x, s[h][r]);
+            if (next->k) __builtin_prefetch(next->k + (d * 4 + r) * (int64_t)sizeof(vec));
+        }
+}
+
+/* The keys lo..n-1 of a tile for nh neighbouring heads, h0 the first. */
+ATT_INLINE void row_tile(const row_state *row, int64_t h0, const real *k, const real *v,
+                         int64_t v_key, int64_t lo, int64_t n, const dims *m, const ahead *next,
+                         const int nh)
+{
+    const int64_t D = m->D, Dp = padded(D);
+    const real *q = row->q + h0 * Dp;
+    real *y = row->y + h0 * Dp;
+    real p[ROW_HEADS * ATT_TILE];
+    vec s[ROW_HEADS][4], corr[ROW_HEADS];
+    for (int h = 0; h < nh; h++)
+        for (int r = 0; r < 4; r++) s[h][r] = v_set1(REAL(0.0));
+    if (n > 2 * VL) row_scores(s, q, k, D, next, nh, 4);
+    else row_scores(s, q, k, D, next, nh, 2);
+    if (m->cap > 0)
+        for (int h = 0; h < nh; h++) att_cap(s[h], NULL, 4, m->cap);
+    if (lo > 0 || n < ATT_TILE)
+        for (int h = 0; h < nh; h++)
+            for (int r = 0; r < 4; r++) {
+                const ivec key = att_iota() + (ireal)(r * VL);
+                s[h][r] =
+                    v_select((key >= (ireal)lo) & (key < (ireal)n), s[h][r], v_set1(-INFINITY));
+            }
     for (int h = 0; h < nh; h++) {
-        for (int64_t d = 0; d < D; d++) qs[h * Dp + d] = q[h * D + d] * m->scale;
-        for (int64_t d = 0; d < Dp; d++) acc[h * Dp + d] = REAL(0.0);
-        max[h] = v_set1(-INFINITY);
-        sum[h] = v_set1(REAL(0.0));
+        const vec before = row->max[h0 + h];
+        vec top = v_max(v_max(s[h][0], s[h][1]), v_max(s[h][2], s[h][3]));
+        top = v_max(v_set1(v_fold_max(top)), before);
+        const vec base = att_base(top);
+        corr[h] = att_exp(before - base);
+        row->max[h0 + h] = top;
+        for (int r = 0; r < 4; r++) {
+            s[h][r] = att_exp(s[h][r] - base);
+            v_store(p + h * ATT_TILE + r * VL, s[h][r]);
+            if (next->v)
+                for (int64_t i = (h * 4 + r) * D / nh; i < (h * 4 + r + 1) * D / nh; i++)
+                    __builtin_prefetch(next->v + i * (int64_t)sizeof(vec));
+        }
     }
-    const int64_t seen = n_keys - m->window;
+    for (int h = 0; h < nh; h++) {
+        const real t = v_sum((s[h][0] + s[h][1]) + (s[h][2] + s[h][3]));
+        row->sum[h0 + h] = v_fma(row->sum[h0 + h], corr[h], v_set1(t));
+    }
+    int64_t d = 0;
+    for (; d + VL < D; d += 2 * VL) mix_row(y, Dp, corr, p, v, v_key, lo, n, d, D, nh, 2);
+    if (d < D) mix_row(y, Dp, corr, p, v, v_key, lo, n, d, D, nh, 1);
+}
+
+#define ROW_TILE(nh)                                                                          \
+    static void row_tile_##nh(const row_state *row, int64_t h0, const real *k, const real *v, \
+                              int64_t v_key, int64_t lo, int64_t n, const dims *m,            \
+                              const ahead *next)                                              \
+    {                                                                                         \
+        row_tile(row, h0, k, v, v_key, lo, n, m, next, nh);                                   \
+    }
+ROW_TILE(1)
+ROW_TILE(2)
+ROW_TILE(3)
+ROW_TILE(4)
+#undef ROW_TILE
+
+/* One row, at position n_keys - 1, of the n_heads heads of a key head: each tile once for all. */
+static void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, const dims *m,
+                    int64_t n_heads, ahead next, vec *work)
+{
+    static void (*const tile_of[])(const row_state *, int64_t, const real *, const real *, int64_t,
+                                   int64_t, int64_t, const dims *, const ahead *) = {
+        row_tile_1, row_tile_2, row_tile_3, row_tile_4};
+    const int64_t D = m->D, Dp = padded(D), seen = n_keys - m->window;
+    const int64_t tile_bytes = ATT_TILE * D * (int64_t)sizeof(real);
+    const row_state row = row_state_at(work, n_heads, D);
+    for (int64_t h = 0; h < n_heads; h++) {
+        V_EACH(d, n, D) {
+            v_store(row.q + h * Dp + d, load_channels(q + h * D + d, n) * v_set1(m->scale));
+            v_store(row.y + h * Dp + d, v_set1(REAL(0.0)));
+        }
+        row.max[h] = v_set1(-INFINITY);
+        row.sum[h] = v_set1(REAL(0.0));
+    }
     for (int64_t k0 = att_first_tile(n_keys - 1, m->window); k0 < n_keys; k0 += ATT_TILE) {
         const int64_t n = min64(ATT_TILE, n_keys - k0), lo = max64(0, seen - k0);
         const int64_t at = k0 - kv->from;
         const real *k = kv->k + at / ATT_TILE * kv->k_tile, *v = kv->v + at * kv->v_key;
-        vec s[2][4];
-        for (int h = 0; h < nh; h++)
-            for (int r = 0; r < 4; r++) s[h][r] = v_set1(REAL(0.0));
-        for (int64_t d = 0; d < D; d++)
-            for (int r = 0; r < 4; r++) {
-                vec x = v_load(k + d * ATT_TILE + r * VL);
-                for (int h = 0; h < nh; h++) s[h][r] = v_fma(v_set1(qs[h * Dp + d]), x, s[h][r]);
-            }
-        if (m->cap > 0)
-            for (int h = 0; h < nh; h++) att_cap(s[h], NULL, 4, m->cap);
-        if (lo > 0 || n < ATT_TILE)
-            for (int h = 0; h < nh; h++)
-                for (int r = 0; r < 4; r++) {
-                    const ivec key = att_iota() + (ireal)(r * VL);
-                    s[h][r] =
-                        v_select((key >= (ireal)lo) & (key < (ireal)n), s[h][r], v_set1(-INFINITY));
-                }
-        for (int h = 0; h < nh; h++) {
-            vec top = v_max(v_max(s[h][0], s[h][1]), v_max(s[h][2], s[h][3]));
-            top = v_max(v_set1(v_fold_max(top)), max[h]);
-            const vec base = att_base(top);
-            corr[h] = v_exp_normal(max[h] - base);
-            max[h] = top;
-            for (int r = 0; r < 4; r++) {
-                s[h][r] = v_exp_normal(s[h][r] - base);
-                v_store(p + h * ATT_TILE + r * VL, s[h][r]);
-            }
-            real t = v_sum((s[h][0] + s[h][1]) + (s[h][2] + s[h][3]));
-            sum[h] = v_fma(sum[h], corr[h], v_set1(t));
+        for (int64_t h = 0; h < n_heads;) {
+            const int64_t nh = min64(ROW_HEADS, n_heads - h);
+            tile_of[nh - 1](&row, h, k, v, kv->v_key, lo, n, m, &next);
+            h += nh;
         }
-        int64_t d = 0;
-        for (; d + VL < D; d += 2 * VL) mix_row(acc, Dp, corr, p, v, kv->v_key, lo, n, d, D, nh, 2);
-        if (d < D) mix_row(acc, Dp, corr, p, v, kv->v_key, lo, n, d, D, nh, 1);
+        if (next.k) next = (ahead){next.k + tile_bytes, next.v + tile_bytes};
     }
-    for (int h = 0; h < nh; h++) {
-        vec inverse = v_set1(REAL(1.0)) / sum[h];
-        V_EACH(d, n, D) v_store_n(y + h * D + d, v_load(acc + h * Dp + d) * inverse, n);
+    for (int64_t h = 0; h < n_heads; h++) {
+        const vec inverse = v_set1(REAL(1.0)) / row.sum[h];
+        V_EACH(d, n, D) v_store_n(y + h * D + d, v_load(row.y + h * Dp + d) * inverse, n);
     }
-}
-
-static void fwd_row_1(real *y, const real *q, const keys *kv, int64_t n, const dims *m, real *work)
-{
-    fwd_row(y, q, kv, n, m, work, 1);
-}
-
-static void fwd_row_2(real *y, const real *q, const keys *kv, int64_t n, const dims *m, real *work)
-{
-    fwd_row(y, q, kv, n, m, work, 2);
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -371,34 +432,58 @@ static void append(real *k_cache, real *v_cache, const real *k, const real *v, i
     }
 }
 
+/* The place of sequence i / G, key head i % G. */
+static int64_t cache_at(const att_cache *cache, const att_shape *a, int64_t i)
+{
+    return (cache->slots[i / a->G] * a->G + i % a->G) * cache->max_len * a->D;
+}
+
+/* Appends its new rows. */
+static void append_task(const att_cache *cache, const real *k, const real *v, const att_shape *a,
+                        int64_t i)
+{
+    const int64_t b = i / a->G, g = i % a->G, start = a->offsets[b], kv_step = a->G * a->D;
+    const int64_t at = cache_at(cache, a, i);
+    append(cache->k + at, cache->v + at, k + start * kv_step + g * a->D,
+           v + start * kv_step + g * a->D, kv_step, cache->past[b], a->offsets[b + 1] - start,
+           a->D);
+}
+
+/* Where the cache of the i-th (sequence, key head) begins, if it is worth asking for ahead. */
+static ahead ahead_of(const att_cache *cache, const att_shape *a, int64_t i)
+{
+    if (a->D > AHEAD_DIM || i >= a->B * a->G) return (ahead){NULL, NULL};
+    const int64_t at = cache_at(cache, a, i);
+    return (ahead){(const char *)(cache->k + at), (const char *)(cache->v + at)};
+}
+
 void K(attention_cached)(real *y, const real *q, const real *k, const real *v, const att_shape *a,
                          const att_cache *cache, void *work)
 {
     const int64_t stretches = max64(1, (longest(a) + STRETCH - 1) / STRETCH);
-    const int64_t n_heads = a->H / a->G, kv_step = a->G * a->D;
+    const int64_t n_heads = a->H / a->G;
     const int64_t heads = a->B * a->G, tasks = heads * stretches;
+    const int64_t share = att_fwd_share(a, longest(a));
     const dims m = dims_of(a);
     const int threads = pl__threads_for(work_of(a, cache->past));
+    const int64_t chunk = max64(1, tasks / (32 * threads));
     const pl_stop stop = pl__stop_get();
 #pragma omp parallel num_threads(threads)
     {
-        vec *mine = (vec *)work + omp_get_thread_num() * 4 * a->D;
+        vec *mine = (vec *)work + omp_get_thread_num() * share;
+        if (stretches > 1) {
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < heads; i++) {
-            const int64_t b = i / a->G, g = i % a->G, start = a->offsets[b];
-            const int64_t at = (cache->slots[b] * a->G + g) * cache->max_len * a->D;
-            append(cache->k + at, cache->v + at, k + start * kv_step + g * a->D,
-                   v + start * kv_step + g * a->D, kv_step, cache->past[b],
-                   a->offsets[b + 1] - start, a->D);
+            for (int64_t i = 0; i < heads; i++) append_task(cache, k, v, a, i);
         }
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, chunk)
         for (int64_t task = 0; task < tasks; task++) {
             const int64_t b = task / a->G % a->B, g = task % a->G;
             const int64_t from = (stretches - 1 - task / heads) * STRETCH;
+            if (stretches == 1) append_task(cache, k, v, a, task);
             const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
             const int64_t past = cache->past[b];
             if (from >= n || pl__stopped(stop)) continue;
-            const int64_t at = (cache->slots[b] * a->G + g) * cache->max_len * a->D;
+            const int64_t at = cache_at(cache, a, task % heads);
             const keys kv = {cache->k + at, cache->v + at, ATT_TILE * a->D, 1, ATT_TILE, a->D, 0,
                              past + n};
             const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
@@ -407,16 +492,9 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
                 fwd_stretch(&kv, q + row, y + row, NULL, &m, past + from, past + to, n_heads, mine);
                 continue;
             }
-            for (int64_t i = 0; i < to - from; i++) {
-                const real *qi = q + row + i * m.q_step;
-                real *yi = y + row + i * m.q_step;
-                const int64_t seen = past + from + i + 1;
-                int64_t h = 0;
-                for (; h + 2 <= n_heads; h += 2)
-                    fwd_row_2(yi + h * a->D, qi + h * a->D, &kv, seen, &m, (real *)mine);
-                if (h < n_heads)
-                    fwd_row_1(yi + h * a->D, qi + h * a->D, &kv, seen, &m, (real *)mine);
-            }
+            for (int64_t i = 0; i < to - from; i++)
+                fwd_row(y + row + i * m.q_step, q + row + i * m.q_step, &kv, past + from + i + 1,
+                        &m, n_heads, ahead_of(cache, a, task + 1), mine);
         }
     }
 }

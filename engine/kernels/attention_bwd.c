@@ -21,11 +21,6 @@ typedef struct {
     real *k, *v;              /* [n, D] */
 } scratch;
 
-static int64_t padded(int64_t D)
-{
-    return (D + VL - 1) / VL * VL;
-}
-
 static int64_t scratch_vecs(int64_t n, int64_t D)
 {
     return 8 * D + (4 * VL + 4 * n) * (padded(D) / VL);
@@ -45,7 +40,7 @@ static scratch scratch_at(void *work, int64_t n, int64_t D)
 int64_t K(attention_work)(const att_shape *a, bool backward)
 {
     const int64_t n = longest(a);
-    const int64_t vecs = backward ? scratch_vecs(n, a->D) : att_fwd_share(n, a->D);
+    const int64_t vecs = backward ? scratch_vecs(n, a->D) : att_fwd_share(a, n);
     return vecs * (int64_t)sizeof(vec) * omp_get_max_threads();
 }
 
@@ -102,7 +97,7 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
         att_dots(ds, w->dyt, v, D, 1, n, D, nv);
         for (int64_t j = 0; j < n; j++)
             for (int u = 0; u < nv; u++) {
-                p[j * nv + u] = v_exp_normal(p[j * nv + u] - lse[u]);
+                p[j * nv + u] = att_exp(p[j * nv + u] - lse[u]);
                 ds[j * nv + u] = p[j * nv + u] * (ds[j * nv + u] - delta[u]);
             }
         if (h->cap > 0)

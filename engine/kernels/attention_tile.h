@@ -38,10 +38,17 @@ static inline int64_t longest(const att_shape *a)
     return n;
 }
 
-/* Vectors of workspace one thread has in the forward: [D, 2] twice, and the keys and values. */
-static inline int64_t att_fwd_share(int64_t n, int64_t D)
+static inline int64_t padded(int64_t D)
 {
-    return 4 * D + (2 * n * D + VL - 1) / VL;
+    return (D + VL - 1) / VL * VL;
+}
+
+/* Vectors of workspace one thread has in the forward: for units [D, 2] twice, and the keys and
+** values of n rows; for a row two vectors and two times the channels of each head. */
+static inline int64_t att_fwd_share(const att_shape *a, int64_t n)
+{
+    const int64_t row = a->H / a->G * (2 + 2 * padded(a->D) / VL);
+    return max64(4 * a->D + (2 * n * a->D + VL - 1) / VL, row);
 }
 
 ATT_INLINE ivec att_iota(void)
@@ -49,6 +56,22 @@ ATT_INLINE ivec att_iota(void)
     ivec r;
     for (int i = 0; i < VL; i++) r[i] = i;
     return r;
+}
+
+/* v_exp_normal, to the bit, of what the softmax takes: at most some roundings above 0, or NaN. */
+ATT_INLINE vec att_exp(vec x)
+{
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+    static const float c[] = V_EXP_TERMS;
+    const vec least = v_set1(-87.0f), round = v_set1(V_EXP_ROUND);
+    const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, (__m512)least, _CMP_NLT_UQ);
+    x = v_max(least, x);
+    const vec n = v_fma(x, v_set1(V_LOG2_E), round) - round;
+    const vec r = v_fma(n, v_set1(-V_LN2_LO), v_fma(n, v_set1(-V_LN2_HI), x));
+    return (vec)_mm512_maskz_scalef_ps(normal, (__m512)v_poly(r, c, 7), (__m512)n);
+#else
+    return v_exp_normal(x);
+#endif
 }
 
 #define ATT_NO_WINDOW \

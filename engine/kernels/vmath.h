@@ -58,16 +58,21 @@ static inline __attribute__((always_inline)) vec v_poly(vec x, const float *c, i
 
 #define V_LN2_HI 0.693359375f /* 9 bits: its products with exponents are exact */
 #define V_LN2_LO -2.12194440e-4f
+#define V_LOG2_E 1.44269504f
+#define V_EXP_ROUND 12582912.0f /* 1.5 * 2^23: adding it leaves the integer part */
+#define V_EXP_TERMS                                                                     \
+    {                                                                                   \
+        1.0f, 1.0f, 4.999999332e-1f, 1.666651879e-1f, 4.166840970e-2f, 8.368939498e-3f, \
+            1.381413732e-3f                                                             \
+    }
 
 /* e^x = 2^k e^r with |r| <= ln 2 / 2. */
 static inline vec v_exp(vec x)
 {
-    static const float c[] = {
-        1.0f,           1.0f, 4.999999332e-1f, 1.666651879e-1f, 4.166840970e-2f, 8.368939498e-3f,
-        1.381413732e-3f};
-    const vec round = v_set1(12582912.0f); /* 1.5 * 2^23: adding it leaves the integer part */
+    static const float c[] = V_EXP_TERMS;
+    const vec round = v_set1(V_EXP_ROUND);
     x = v_min(v_set1(90.0f), v_max(v_set1(-105.0f), x)); /* this order lets NaN through */
-    vec t = v_fma(x, v_set1(1.44269504f), round);
+    vec t = v_fma(x, v_set1(V_LOG2_E), round);
     vec n = t - round;
     vec r = v_fma(n, v_set1(-V_LN2_LO), v_fma(n, v_set1(-V_LN2_HI), x));
     vec y = v_poly(r, c, 7);
