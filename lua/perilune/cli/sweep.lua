@@ -1,8 +1,8 @@
 --- `perilune sweep RECIPE --key value,value... [--key value]`: a recipe with all combinations of
 -- values, each a run in a process of its own; a table and a page of how they came out.
 --
---     perilune sweep sft --model M --dataset D \
---       --learning_rate 1e-6,3e-6 --seed 1,2,3
+--     perilune sweep sft --model M --dataset D --seed 1,2,3
+--     perilune sweep sft ... --learning_rate 1e-6,3e-6
 --
 -- A key whose value has commas is swept (commas inside brackets, as of a schedule, belong to it);
 -- runs that differ by seed alone are one row, with an interval. The same words again go on where
@@ -10,13 +10,12 @@
 -- further values add their runs.
 --
 --     --output_dir FOLDER  of the sweep (default: runs/RECIPE-sweep)
---     --jobs N             runs at a time (default: as many as there are processors); the
---                          processors are shared out among them
---     --by FIGURE          of summary.json, to order by: least first where its name says loss,
---                          else greatest (default: the first of eval_reward, eval_score, score,
---                          eval_accuracy, eval_loss, loss that there is)
+--     --jobs N             runs at a time, which share the processors (default: one each)
+--     --by FIGURE          of summary.json, to order by: see below
 --     --whole KEY,KEY      keys whose commas are part of the value
 --
+-- Without --by the first of eval_reward, eval_score, score, eval_accuracy, eval_loss, loss that
+-- there is. The greatest comes first, of a figure whose name says loss the least.
 -- `perilune report FOLDER` draws the curves of all runs of the folder.
 
 local core = require("perilune.core")
