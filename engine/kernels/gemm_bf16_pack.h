@@ -28,6 +28,7 @@ enum {
     TILE_BYTES = SIDE * ROW_BYTES,
     STEP_BYTES = 2 * TILE_BYTES,
     PIECE_STEPS = 8,
+    WHOLE_STEPS = 12,
     CHUNK = 12, /* strips or panels */
 };
 
@@ -50,10 +51,11 @@ static inline int64_t ceil_div(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-/* Steps of k are cut into pieces of nearly equal size, at most PIECE_STEPS. */
+/* A few steps of k are one piece, whose sums rest nowhere; more are cut into pieces of nearly equal
+** size, at most PIECE_STEPS. */
 static inline int64_t pieces_of(int64_t steps)
 {
-    return ceil_div(steps, PIECE_STEPS);
+    return steps > WHOLE_STEPS ? ceil_div(steps, PIECE_STEPS) : steps > 0;
 }
 
 static inline int64_t piece_start(int64_t steps, int64_t i)
@@ -213,7 +215,7 @@ static void pack_along_lines(const operand *o, bool as_pairs, int64_t group, int
                              int64_t last, const place *to, int64_t index)
 {
     const bool narrow = o->dtype == PL_BF16;
-    float values[PIECE_STEPS * STEP];
+    float values[WHOLE_STEPS * STEP];
     for (int64_t j = 0; j < LINES; j++)
         for (int64_t i = begin; i < last; i++) {
             const int64_t from = piece_start(to->steps, i), end = piece_start(to->steps, i + 1);

@@ -150,15 +150,18 @@ row {
   goal = 1.3,
   memory_goal = 0.15,
 }
-row {
-  what = "ppo",
-  model = "l15m",
-  batch = 64,
-  length = 64,
-  prompt = 16,
-  peers = EAGER,
-  goal = 4,
-}
+for _, precision in ipairs { false, "bf16" } do
+  row {
+    what = "ppo",
+    model = "l15m",
+    batch = 64,
+    length = 64,
+    prompt = 16,
+    precision = precision or nil,
+    peers = EAGER,
+    goal = precision and 4 or nil,
+  }
+end
 
 --- What is measured, in the order of the table.
 workloads.rows = rows
