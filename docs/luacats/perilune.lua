@@ -2090,7 +2090,7 @@ function pl.batch.pack(sequences) end
 --- Raises when they are no lists of token ids.
 ---@param sequences integer[][] # token ids of each
 ---@param masks? ((integer|boolean)[])[] # as of `batch.targets`
----@param max_tokens? integer # of a part, tokens (default: 16384)
+---@param max_tokens? integer # of a part, tokens (default and at most: 512)
 ---@return perilune.BatchPart[] # the sequences in order
 function pl.batch.parts(sequences, masks, max_tokens) end
 
@@ -2105,6 +2105,13 @@ function pl.batch.ragged(sequences) end
 ---@param max_tokens integer # of a part, tokens
 ---@return integer[][] # for each part the places of its sequences, from 1
 function pl.batch.split(sequences, max_tokens) end
+
+--- Cuts sequences that are to be scored, without a tape, into parts of a few hundred tokens each
+--- (one sequence may be longer), in order.
+---@param sequences (integer[]|integer)[] # sequences, or their lengths in tokens
+---@param max_tokens? integer # of a part, tokens (default and at most: 512)
+---@return integer[][] # for each part the places of its sequences, from 1
+function pl.batch.split_scored(sequences, max_tokens) end
 
 --- A new list of the elements at `places`.
 ---@param items any[] # of any kind
@@ -3885,7 +3892,7 @@ function pl.rollout.metrics(roll, rewards) end
 --- Answers as training sequences, packed once for all models that read them.
 ---@param questions integer[][] # token ids of the prompts
 ---@param answers perilune.Answers # of `pl.generate`, in tensors of the caller's scope
----@param max_tokens? integer # of a part, tokens (default: 16384); one answer with its prompt may be longer
+---@param max_tokens? integer # of a part, tokens (default and at most: 512); one answer with its prompt may be longer
 ---@return perilune.Rollout # in tensors of the caller's scope
 function pl.rollout.new(questions, answers, max_tokens) end
 
@@ -4310,14 +4317,14 @@ function pl.score.open(cfg, tok, opts) end
 --- part by part.
 ---@param scalar_model perilune.Model
 ---@param sequences integer[][] # token ids of each
----@param max_tokens? integer # of a forward, tokens (default: 16384)
+---@param max_tokens? integer # of a forward, tokens (default and at most: 512)
 ---@return number[] # one for each sequence
 function pl.score.sequences(scalar_model, sequences, max_tokens) end
 
 --- Scores of all answers of ranked sets.
 ---@param scalar_model perilune.Model
 ---@param sets perilune.RankedSet[] # of `data.ranked`
----@param max_tokens? integer # of a forward (default: 16384)
+---@param max_tokens? integer # of a forward (default and at most: 512)
 ---@return number[] # scores, set after set
 ---@return number[][] # the ranks of each set
 ---@return integer[] # the lengths of the sequences, tokens

@@ -4,9 +4,10 @@
 ** dx = dy W, dW = dyᵀ x, db = sum of the rows of dy. With precision bf16 the operands of all three
 ** products are rounded to bfloat16.
 **
-** A weight used without a tape for a few rows (decoding) is packed once and the packed copy kept by
-** the tensor until its data changes. All own ways give the same bits (kernels/gemm.h,
-** kernels/gemm_bf16.h). A kept weight is never packed: it is to take no more memory than it has.
+** A weight used without a tape is packed once, and the packed copy kept by the tensor until its
+** data change: for a few rows (decoding), or in bfloat16 for any number (scoring goes in small
+** parts). All own ways give the same bits (kernels/gemm.h, kernels/gemm_bf16.h). A kept weight is
+** never packed: it is to take no more memory than it has.
 */
 #include <stdio.h>
 
@@ -15,7 +16,7 @@
 #include "ops/geometry.h"
 #include "ops/product.h"
 
-enum { PACK_ROWS = 64 }; /* rows up to which a packed copy of the weight is worth making */
+enum { PACK_ROWS = 64 }; /* up to which a packed copy of a float32 weight is worth making */
 enum { X = LINEAR_x, W = LINEAR_w, B = LINEAR_b, Y = LINEAR_y, PRECISION = LINEAR_precision };
 enum { ROUNDED }; /* saved: x in bfloat16 */
 
@@ -85,7 +86,8 @@ static const void *packed_weight(pl_call *c, linear_sizes s, pl_pack_kind kind)
     const bool parameter = w->node == NULL && (w->requires_grad || w->name[0] != '\0');
     if (c->grad || pl__kept(w->dtype)) return NULL;
     void *packed = pl__pack_get(w, kind);
-    if (packed != NULL || !parameter || s.m > PACK_ROWS) return packed;
+    if (packed != NULL || !parameter) return packed;
+    if (kind == PL_PACK_PLAIN && s.m > PACK_ROWS) return NULL;
     packed = pl_alloc(c->ctx, pack_bytes(kind, s));
     if (packed == NULL) return NULL;
     pack(kind, s, pl__real(w), packed);

@@ -198,16 +198,29 @@ function batch.split(sequences, max_tokens)
   return parts
 end
 
+-- Tokens of a part: without a tape nothing is gained by more, and what a block makes of so many
+-- stays in the caches.
+local SCORED <const> = 512
+
+--- Cuts sequences that are to be scored, without a tape, into parts of a few hundred tokens each
+-- (one sequence may be longer), in order.
+-- @tparam {{integer,...}|integer,...} sequences sequences, or their lengths in tokens
+-- @tparam ?integer max_tokens of a part, tokens (default and at most: 512)
+-- @treturn {{integer,...},...} for each part the places of its sequences, from 1
+function batch.split_scored(sequences, max_tokens)
+  return batch.split(sequences, math.min(max_tokens or SCORED, SCORED))
+end
+
 --- Packs sequences in parts of at most `max_tokens` tokens, to be scored by one model or several.
 -- Raises when they are no lists of token ids.
 -- @tparam {{integer,...},...} sequences token ids of each
 -- @tparam ?{{integer|boolean,...},...} masks as of `batch.targets`
--- @tparam ?integer max_tokens of a part, tokens (default: 16384)
+-- @tparam ?integer max_tokens of a part, tokens (default and at most: 512)
 -- @treturn {BatchPart,...} the sequences in order
 function batch.parts(sequences, masks, max_tokens)
   check_sequences(sequences)
   local parts = {}
-  for i, indices in ipairs(batch.split(sequences, max_tokens or 16384)) do
+  for i, indices in ipairs(batch.split_scored(sequences, max_tokens)) do
     local part = list.take(sequences, indices)
     parts[i] = {
       batch = batch.pack(part),

@@ -30,8 +30,8 @@ local rollout = {}
 --- Answers as training sequences, packed once for all models that read them.
 -- @tparam {{integer,...},...} questions token ids of the prompts
 -- @tparam Answers answers of `pl.generate`, in tensors of the caller's scope
--- @tparam ?integer max_tokens of a part, tokens (default: 16384); one answer with its prompt may be
---   longer
+-- @tparam ?integer max_tokens of a part, tokens (default and at most: 512); one answer with its
+--   prompt may be longer
 -- @treturn Rollout in tensors of the caller's scope
 function rollout.new(questions, answers, max_tokens)
   local prompts = batch.ragged(questions)
@@ -58,7 +58,7 @@ function rollout.new(questions, answers, max_tokens)
     roll.lengths[b] = roll.segments[b + 1] - roll.segments[b]
     roll.sizes[b] = starts[b + 1] - starts[b] + roll.lengths[b]
   end
-  for i, indices in ipairs(batch.split(roll.sizes, max_tokens or 16384)) do
+  for i, indices in ipairs(batch.split_scored(roll.sizes, max_tokens)) do
     local part = {}
     part.batch, part.at = batch.join(prompts, answers, indices)
     roll.parts[i] = part

@@ -121,7 +121,7 @@ end
 -- part by part.
 -- @tparam Model scalar_model
 -- @tparam {{integer,...},...} sequences token ids of each
--- @tparam ?integer max_tokens of a forward, tokens (default: 16384)
+-- @tparam ?integer max_tokens of a forward, tokens (default and at most: 512)
 -- @treturn {number,...} one for each sequence
 function score.sequences(scalar_model, sequences, max_tokens)
   local scores = {}
@@ -136,7 +136,7 @@ end
 --- Scores of all answers of ranked sets.
 -- @tparam Model scalar_model
 -- @tparam {RankedSet,...} sets of `data.ranked`
--- @tparam ?integer max_tokens of a forward (default: 16384)
+-- @tparam ?integer max_tokens of a forward (default and at most: 512)
 -- @treturn {number,...} scores, set after set
 -- @treturn {{number,...},...} the ranks of each set
 -- @treturn {integer,...} the lengths of the sequences, tokens
