@@ -293,10 +293,7 @@ for step = state.step + 1, steps do
     for name, value in pairs(measured) do
       metrics[name] = value
     end
-    figure = measured[cfg.checkpoint_choice]
-    if cfg.checkpoint_choice == "eval_loss" then figure = -figure end
-    is_best = figure ~= nil and (state.best == nil or figure > state.best)
-    state.best = is_best and figure or state.best
+    figure, is_best = pl.exam.choose(state, measured, cfg.checkpoint_choice)
   end
   if run:should_log(step) or is_measured or step == steps then
     run:log(step, metrics)

@@ -375,6 +375,14 @@ function Judge:score(roll, prompts) end
 ---@return { prompts: table, answers: table, rows: table, ended: table } # lists of texts (`prompts`, `answers`), of `rows` and of booleans (`ended`), one for each answer
 function Judge:texts(roll, prompts) end
 
+--- An answer and whether it was liked: an element of what `data.labelled` gives.
+---@class perilune.LabelledAnswer
+---@field sequence integer[] # token ids of the prompt with the answer
+---@field mask integer[] # of each token 1 or 0: is it of the answer?
+---@field label boolean # is it liked?
+---@field row perilune.Row # where it came from
+local LabelledAnswer = {}
+
 --- Which languages stay. What each option is when it is left out stands in brackets.
 ---@class perilune.LanguageOptions
 ---@field keep string[]? # ({"en"}) codes of the languages that stay, ISO 639-1
@@ -2430,6 +2438,7 @@ function pl.config.scores() end
 ---   prompts    {prompt} text or messages, or {messages}
 ---   examples   {messages}, {prompt, completion}, {text}
 ---   ranked     {prompt, completions, ranks}; rank 1 is best, ties share a rank
+---   labelled   {prompt, completion, label}; dialogues with rated turns; ranked
 ---   text       a file of plain text (documents apart by blank lines) or {text} rows
 --- A row may bring token ids of its own (`prompt_tokens`, `completion_tokens`), and say whether its
 --- answer was finished: `pl.data.encode` is the one way from text to tokens.
@@ -2458,8 +2467,9 @@ function pl.data.documents(path, account) end
 --- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
 ---@param path string # a file, or a part of a store
 ---@param account? table # takes what the reader leaves out (files of others' forms): an object with `leave_out(self, reason)`
+---@param labels? boolean # true: answers come with what is thought of them, good or bad, see `ingest.training`
 ---@return function # giving a row and its number, nil at the end
-function pl.data.each(path, account) end
+function pl.data.each(path, account, labels) end
 
 --- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its
 --- last part may be smaller. Raises when n is 0.
@@ -2492,6 +2502,17 @@ function pl.data.hash(path) end
 ---@return integer[] # token ids of both
 ---@return integer[] # 0 for each token of the prompt, 1 for each of the answer
 function pl.data.join(prompt, answer) end
+
+--- Answers that are liked or not. Rankings give some too: what is ranked better than the mean rank
+--- of its set is liked, what is ranked worse is not. Left out are answers that are longer with their
+--- prompt than `max_length`: a cut one is not what was judged. Raises, as `data.prompts`, at a row
+--- that is wrong.
+---@param tok perilune.Tokenizer
+---@param template? perilune.Template # nil: prompts are plain text
+---@param rows string|perilune.Row[] # a path, or rows
+---@param max_length? integer # of a prompt with its answer, tokens (default: any)
+---@return perilune.LabelledAnswer[] # with `key` (hash of the data), `counts` (RowCounts), `liked` and `disliked` (how many), and `lengths` (tokens of each)
+function pl.data.labelled(tok, template, rows, max_length) end
 
 --- Token ids of what stands before an answer. Of messages that end with an answer, that answer is
 --- left out.
@@ -2648,6 +2669,14 @@ function pl.data.encode.is_bare(tok, prompt) end
 ---@return integer[] # 0 for each token of the prompt, 1 for each of the answer
 function pl.data.encode.join(prompt, answer) end
 
+--- Token ids of a prompt with an answer that is judged as a whole, for good or bad.
+---@param tok perilune.Tokenizer
+---@param template? perilune.Template # nil: prompts are plain text
+---@param row perilune.Row # a prompt, and `completion` (text) or `completion_tokens` (token ids)
+---@return integer[]? # token ids of the prompt with the answer
+---@return integer[]|string # mask of each token 1 or 0: is it of the answer? Or what is wrong
+function pl.data.encode.judged(tok, template, row) end
+
 --- Token ids of what stands before an answer. Of messages that end with an answer, that answer is
 --- left out.
 ---@param tok perilune.Tokenizer
@@ -2690,6 +2719,14 @@ function pl.data.encode.text(tok, text) end
 --- Always the same prompts and random streams, so that two exams differ by the model alone.
 ---@class perilune.exam
 pl.exam = {}
+
+--- Whether a measurement is the best so far.
+---@param state { best: number? } # of the run: the best figure so far, larger is better
+---@param measured table<string, number> # figures by name
+---@param name string # of the one that chooses; "eval_loss" is better when it is smaller, and "last" chooses none
+---@return number? # the figure, larger is better; nil when it was not measured
+---@return boolean # whether it is the best, which is now that of the state
+function pl.exam.choose(state, measured, name) end
 
 --- The exam that a config asks for. Raises when there are prompts and no judge or the other
 --- way round, when either cannot be used, or the models do not fit together.
@@ -3213,7 +3250,7 @@ function pl.ingest.time(value) end
 
 --- The rows of a training set, as the recipes read it.
 ---@param path string # of the file
----@param opts? table # `on_bad` (none): (line, reason), told of bad records of a file in others' forms, which are left out with a warning; a bad record of our own forms raises; `on_skip` (none): (line, reason), told of records that are no training data
+---@param opts? table # `on_bad` (none): (line, reason), told of bad records of a file in others' forms, which are left out with a warning; a bad record of our own forms raises; `on_skip` (none): (line, reason), told of records that are no training data; `labels` (false): single answers come with `label`, whether they were liked, and those that nobody labelled are left out
 ---@return function? # iterator of rows and their lines
 ---@return string? # message
 function pl.ingest.training(path, opts) end
@@ -3583,6 +3620,13 @@ pl.preference = {}
 ---@return perilune.Comparison
 function pl.preference.compare(set, which) end
 
+--- An answer behind another's prompt.
+---@param one perilune.LabelledAnswer # whose prompt it is
+---@param other perilune.LabelledAnswer # whose answer it is
+---@return integer[] # token ids
+---@return integer[] # mask of each token 1 or 0: is it of the answer?
+function pl.preference.cross(one, other) end
+
 --- Direct preference optimisation. Loss type ipo compares means over an answer's tokens, as TRL
 --- does, when it is told how many there are, else sums, as the paper writes it. Raises when robust
 --- is asked for with a label smoothing of 0.5, where it is not defined.
@@ -3629,6 +3673,15 @@ function pl.preference.kto_baseline(mismatched, ref_mismatched) end
 ---@param max_tokens? integer # of a forward (default: 16384)
 ---@return number[] # nats, ln π of each answer
 function pl.preference.logps(model, sequences, masks, max_tokens) end
+
+--- For each answer the answer to another prompt, which stands behind this one's prompt for the
+--- baseline of KTO. They are drawn once for a set, so that what the reference says of them can be
+--- kept.
+---@param set perilune.LabelledAnswer[] # of `data.labelled`
+---@param longest integer # tokens of a prompt with an answer
+---@param seed integer # of the run
+---@return table<integer, integer> # for the place of an answer that of the other; none where no other fits
+function pl.preference.mismatch(set, longest, seed) end
 
 --- Odds ratio preference optimisation, without a reference: the likelihood of the preferred answer,
 --- and λ times a term that asks for better odds than those of the other.

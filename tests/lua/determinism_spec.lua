@@ -251,10 +251,11 @@ describe("a run", function()
     function() hold_kills(made.gpt2, "ppo", 2) end
   )
 
-  it("of SFT and of a reward model does so too", function()
+  it("of SFT, of a reward model, of DPO and KTO does so too", function()
     hold_kills(made.llama, "sft", 1)
     hold_kills(made.gpt2, "reward", 1)
     hold_kills(made.llama, "dpo", 1)
+    hold_kills(made.llama, "kto", 1)
   end)
 
   local on_base = { peft_r = 4, base_dtype = "bfloat16", precision = "bf16" }

@@ -353,6 +353,25 @@ function encode.example(tok, template, row, max_length)
   return ids, mask, info
 end
 
+--- Token ids of a prompt with an answer that is judged as a whole, for good or bad.
+-- @tparam Tokenizer tok
+-- @tparam ?Template template nil: prompts are plain text
+-- @tparam Row row a prompt, and `completion` (text) or `completion_tokens` (token ids)
+-- @treturn ?{integer,...} token ids of the prompt with the answer
+-- @treturn {integer,...}|string mask of each token 1 or 0: is it of the answer? Or what is wrong
+function encode.judged(tok, template, row)
+  local prompt, wrong = encode.prompt(tok, template, row)
+  if not prompt then return nil, wrong end
+  local answer = has_own_ids(tok, row) and row.completion_tokens or row.completion
+  if type(answer) ~= "string" and type(answer) ~= "table" then
+    return nil, ("completion is a %s, not text"):format(type(answer))
+  end
+  local ids
+  ids, wrong = encode.answer(tok, template, prompt, answer, encode.finished(row))
+  if not ids then return nil, wrong end
+  return encode.join(prompt, ids)
+end
+
 --- Token ids of ranked answers, each behind the prompt.
 -- @tparam Tokenizer tok
 -- @tparam ?Template template nil: prompts are plain text

@@ -3,6 +3,7 @@
 --   prompts    {prompt} text or messages, or {messages}
 --   examples   {messages}, {prompt, completion}, {text}
 --   ranked     {prompt, completions, ranks}; rank 1 is best, ties share a rank
+--   labelled   {prompt, completion, label}; dialogues with rated turns; ranked
 --   text       a file of plain text (documents apart by blank lines) or {text} rows
 -- A row may bring token ids of its own (`prompt_tokens`, `completion_tokens`), and say whether its
 -- answer was finished: `pl.data.encode` is the one way from text to tokens.
@@ -58,6 +59,13 @@ local data = {}
 -- @field {number,...} ranks of each; 1 is best, equal ones tie
 -- @field Row row where they came from
 
+--- An answer and whether it was liked: an element of what `data.labelled` gives.
+-- @class LabelledAnswer
+-- @field {integer,...} sequence token ids of the prompt with the answer
+-- @field {integer,...} mask of each token 1 or 0: is it of the answer?
+-- @field boolean label is it liked?
+-- @field Row row where it came from
+
 --- The template of a name: see perilune.data.template.
 data.template = require("perilune.data.template")
 
@@ -81,8 +89,10 @@ end
 -- @tparam string path a file, or a part of a store
 -- @tparam ?table account takes what the reader leaves out (files of others' forms): an object with
 --   `leave_out(self, reason)`
+-- @tparam ?boolean labels true: answers come with what is thought of them, good or bad, see
+--   `ingest.training`
 -- @treturn function giving a row and its number, nil at the end
-function data.each(path, account)
+function data.each(path, account, labels)
   local number = 0
   local file, set, part, side = store_part(path)
   if file then
@@ -96,7 +106,8 @@ function data.each(path, account)
   local next_row, message = ingest.training(path, account and {
     on_bad = function() account:leave_out("cannot be read") end,
     on_skip = function(_, reason) account:leave_out(reason) end,
-  })
+    labels = labels,
+  } or { labels = labels })
   return next_row or error(message, 0)
 end
 
@@ -299,7 +310,7 @@ local function tokenised(form, tok, template, rows, options, build)
   end
   return token_cache.open(
     identity_of(form, tok, template, rows, options),
-    function(add) return whole(data.each(rows, account), add) end
+    function(add) return whole(data.each(rows, account, form == "labelled"), add) end
   )
 end
 
@@ -467,6 +478,100 @@ function data.ranked(tok, template, rows, max_length, ties)
     key = set.key,
     counts = set.totals.counts,
     lengths = lazy(set, function(i) return set:lengths(i) end),
+  })
+end
+
+-- Whether each answer of a ranking is liked: better than the mean rank, or worse; nil for one that
+-- is neither.
+local function labels_of(ranks)
+  local sum, labels = 0, {}
+  for _, rank in ipairs(ranks) do
+    sum = sum + rank
+  end
+  for k, rank in ipairs(ranks) do
+    local side = rank * #ranks - sum
+    if side ~= 0 then labels[k] = side < 0 end
+  end
+  return labels
+end
+
+-- The answers of a row with a label: sequences, masks and labels; or nil and what is wrong.
+local function labelled_answers(tok, template, row)
+  if row.ranks == nil then
+    if type(row.label) ~= "boolean" then return nil, "`label` must be true or false" end
+    local sequence, mask = encode.judged(tok, template, row)
+    if not sequence then return nil, mask end
+    return { sequence }, { mask }, { row.label }
+  end
+  local wrong = wrong_ranks(row)
+  if wrong then return nil, wrong end
+  local all, all_masks = encode.ranked(tok, template, row)
+  if not all then return nil, all_masks end
+  local sequences, masks, labels, of = {}, {}, {}, labels_of(row.ranks)
+  for k, sequence in ipairs(all) do
+    if of[k] ~= nil then
+      local n = #sequences + 1
+      sequences[n], masks[n], labels[n] = sequence, all_masks[k], of[k]
+    end
+  end
+  return sequences, masks, labels
+end
+
+--- Answers that are liked or not. Rankings give some too: what is ranked better than the mean rank
+-- of its set is liked, what is ranked worse is not. Left out are answers that are longer with their
+-- prompt than `max_length`: a cut one is not what was judged. Raises, as `data.prompts`, at a row
+-- that is wrong.
+-- @tparam Tokenizer tok
+-- @tparam ?Template template nil: prompts are plain text
+-- @tparam string|{Row,...} rows a path, or rows
+-- @tparam ?integer max_length of a prompt with its answer, tokens (default: any)
+-- @treturn {LabelledAnswer,...} with `key` (hash of the data), `counts` (RowCounts), `liked` and
+--   `disliked` (how many), and `lengths` (tokens of each)
+function data.labelled(tok, template, rows, max_length)
+  local set = tokenised(
+    "labelled",
+    tok,
+    template,
+    rows,
+    { max_length },
+    function(each, add, account)
+      local liked, disliked = 0, 0
+      for row, number in each do
+        local sequences, masks, labels = labelled_answers(tok, template, row)
+        if not sequences then refuse(rows, "answer", number, masks) end
+        local used = 0
+        for k, sequence in ipairs(sequences) do
+          if not max_length or #sequence <= max_length then
+            used = used + 1
+            liked, disliked = liked + (labels[k] and 1 or 0), disliked + (labels[k] and 0 or 1)
+            add({ sequence }, { masks[k] }, { row = row, label = labels[k] })
+          end
+        end
+        if used > 0 then
+          account:use()
+          account:change("answers of a ranking that are too long", #sequences - used)
+          account:change("answers of the mean rank", row.ranks and #row.ranks - #sequences or 0)
+        else
+          account:leave_out(#sequences == 0 and "all ranks equal" or "too long")
+        end
+      end
+      return { liked = liked, disliked = disliked }
+    end
+  )
+  return lazy(set, function(i)
+    local tokens, info = set:tokens(i), set:info(i)
+    return {
+      sequence = tokens.sequences[1],
+      mask = tokens.masks[1],
+      label = info.label,
+      row = info.row,
+    }
+  end, {
+    key = set.key,
+    counts = set.totals.counts,
+    liked = set.totals.liked,
+    disliked = set.totals.disliked,
+    lengths = lengths_of(set),
   })
 end
 

@@ -12,9 +12,10 @@
 --             its `labeler`. Not told, `completion` and `output` are a person's, and `response` and
 --             `answer` are so beside an instruction alone
 --   wanted    an answer is unwanted when a field such as `label`, `kto_tag` or `weight` is false, 0
---             or below, or a word for it; a turn of `weight` 0 before the last answer is
---             context that is not trained. Deleted records and single
---             messages of an assistant are no prompts
+--             or below, or a word for it (verdicts.lua); with `opts.labels` answers are kept with
+--             their `label`, and left out without one; a turn of `weight` 0 before the last answer
+--             is context that is not trained. Deleted records and single messages of an assistant
+--             are no prompts
 --
 -- A record that is none of this is bad, or passed over when such a record holds no row by nature;
 -- nothing that it says of its answers is left out in silence.
@@ -22,10 +23,11 @@
 local field_names = require("perilune.ingest.field_names")
 local row_fields = require("perilune.ingest.row_fields")
 local turns = require("perilune.ingest.turns")
+local verdicts = require("perilune.ingest.verdicts")
 
 local exchange = {}
 
-local first = field_names.first
+local first, flag = field_names.first, verdicts.flag
 
 --- Names that this module reads: they are no small fields of a record.
 local read_here = { rankings = true, response1 = true, response2 = true }
@@ -60,30 +62,6 @@ local function is_text(value) return type(value) == "string" and value:find("%S"
 
 -- ---- wanted or not --------
 
-local LIKED <const> = "true yes good up positive desirable like liked thumbs_up thumbsup accepted "
-  .. "chosen 1"
-local DISLIKED <const> = "false no bad down negative undesirable dislike disliked thumbs_down "
-  .. "thumbsdown rejected"
-local words = {}
-for word in LIKED:gmatch("%S+") do
-  words[word] = true
-end
-for word in DISLIKED:gmatch("%S+") do
-  words[word] = false
-end
-
---- What a flag says: true, false, or nil when it is no flag.
-local function flag(value)
-  if type(value) == "boolean" then
-    return value
-  elseif type(value) == "string" then
-    local word = row_fields.trim(value):lower():gsub("[%s%-]+", "_")
-    if words[word] ~= nil then return words[word] end
-    value = tonumber(word)
-  end
-  if type(value) == "number" then return value > 0 end
-end
-
 --- Whether the record says that its answer is unwanted.
 local function is_unwanted(record)
   for _, name in ipairs(field_names.verdicts) do
@@ -94,6 +72,7 @@ local function is_unwanted(record)
 end
 
 local UNWANTED <const> = "an answer that is labelled as bad, without a better one"
+local UNLABELLED <const> = "an answer that nobody labelled"
 
 -- Why a record is no part of the data whatever else it says, or nil.
 local function passed_over(record)
@@ -454,7 +433,7 @@ local function put_answer(row, answer, name, unwanted, opts)
     answer = answer_text(answer)
     row.completions = is_text(answer) and { answer } or nil
     return nil
-  elseif unwanted then
+  elseif unwanted and not opts.labels then
     return UNWANTED, true
   end
   row.completion = answer_text(answer)
@@ -505,7 +484,8 @@ end
 
 --- The row of a record.
 -- @tparam table record
--- @tparam table opts `answers` ("person", "model" or nil), `extra` (small fields are kept)
+-- @tparam table opts `answers` ("person", "model" or nil), `extra` (small fields are kept),
+--   `labels` (answers come with what is thought of them, good or bad)
 -- @treturn ?table row, not checked yet; nil when the record gives none
 -- @treturn ?string reason
 -- @treturn ?boolean true when such a record is passed over rather than bad
@@ -528,6 +508,10 @@ function exchange.read(record, opts)
     reason, skipped = dialogue_or_question(row, record, opts)
   end
   if reason then return nil, reason, skipped end
+  if opts.labels and not row.ranks and not row.rankings then
+    row.label = verdicts.of(record)
+    if row.completion == nil or row.label == nil then return nil, UNLABELLED, true end
+  end
   return row
 end
 

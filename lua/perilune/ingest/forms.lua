@@ -19,6 +19,7 @@ local exports = require("perilune.ingest.exports")
 local field_names = require("perilune.ingest.field_names")
 local row_fields = require("perilune.ingest.row_fields")
 local turns = require("perilune.ingest.turns")
+local verdicts = require("perilune.ingest.verdicts")
 
 local forms = {}
 
@@ -46,6 +47,8 @@ function forms.rows(record, out, opts)
   if nested then return forms[nested](record, out, opts) end
   local plain, reason, skipped = exports.plain(record)
   if not plain then return 0, reason, skipped end
+  local rated = opts.labels and verdicts.rated(plain, out) or 0
+  if rated > 0 then return rated end
   local row
   row, reason, skipped = exchange.read(plain, opts)
   if not row then return 0, reason, skipped end

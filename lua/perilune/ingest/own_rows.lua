@@ -10,6 +10,7 @@ local exports = require("perilune.ingest.exports")
 local field_names = require("perilune.ingest.field_names")
 local row_fields = require("perilune.ingest.row_fields")
 local turns = require("perilune.ingest.turns")
+local verdicts = require("perilune.ingest.verdicts")
 
 local own_rows = {}
 
@@ -118,8 +119,8 @@ local function plain_turns(list)
 end
 
 -- A row whose context or answers are said in another way, in the canonical fields.
-local function converted(record)
-  local row, reason, skipped = exchange.read(record, { extra = false })
+local function converted(record, opts)
+  local row, reason, skipped = exchange.read(record, { extra = false, labels = opts.labels })
   if not row then return nil, reason, skipped end
   local copy = {}
   for key, value in pairs(record) do
@@ -127,25 +128,44 @@ local function converted(record)
   end
   copy.prompt, copy.messages, copy.completion = row.prompt, row.messages, row.completion
   copy.completions, copy.ranks, copy.rankings = row.completions, row.ranks, row.rankings
+  if opts.labels then copy.label = row.label end
   copy.text = nil
   return copy
 end
 
---- The row of a record.
--- @treturn integer how many rows, 0 or 1, were put into `out`
+-- What is wrong with the label of a row that has no ranks, or nil; one that is right is made a
+-- boolean.
+local function wrong_label(row)
+  if row.ranks or row.rankings then return nil end
+  row.label = verdicts.of(row)
+  if row.label == nil or row.completion == nil and row.completion_tokens == nil then
+    return "an answer that nobody labelled", true
+  end
+end
+
+--- The rows of a record.
+-- @tparam table record
+-- @tparam table out
+-- @tparam table opts `labels`: answers come with what is thought of them, good or bad
+-- @treturn integer how many rows were put into `out`: 0, 1, or one for each rated turn
 -- @treturn ?string reason when none was
 -- @treturn ?boolean true when the record is passed over
-function own_rows.read(record, out)
+function own_rows.read(record, out, opts)
+  local rated = opts.labels and verdicts.rated(record, out) or 0
+  if rated > 0 then return rated end
   local row, reason, skipped = record, nil, nil
   local is_text = record.text ~= nil and record.prompt == nil and record.messages == nil
   if record.prompt_tokens == nil and not is_text and says_more(record) then
-    row, reason, skipped = converted(record)
+    row, reason, skipped = converted(record, opts)
   end
   if row then
     for _, name in ipairs { "messages", "prompt", "completion" } do
       row[name] = plain_turns(row[name])
     end
     reason, skipped = wrong(row)
+    if not reason and opts.labels then
+      reason, skipped = wrong_label(row)
+    end
   end
   if reason then return 0, reason, skipped end
   out[#out + 1] = row

@@ -85,6 +85,7 @@ local function settle(opts)
   for name in pairs(known_options) do
     settled[name] = opts[name]
   end
+  settled.labels = opts.labels -- of training.lua alone
   settled.extra = opts.extra ~= false
   settled.max_bytes = opts.max_bytes or LINE_BYTES
   if opts.header == nil and numbered(opts.fields) then settled.header = false end
@@ -93,7 +94,7 @@ end
 
 local function converter(taken, opts)
   if taken.shape == "training" then
-    return own_rows.read
+    return function(record, out) return own_rows.read(record, out, opts) end
   elseif taken.shape == "chat_log" then
     return chat_log.reader(opts)
   elseif taken.shape == "mapping" then

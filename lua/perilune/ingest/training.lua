@@ -80,7 +80,8 @@ end
 
 --- The rows of a training set.
 -- @tparam string path
--- @tparam ?table opts on_bad(line, reason) and on_skip(line, reason), told of what is left out
+-- @tparam ?table opts on_bad(line, reason) and on_skip(line, reason), told of what is left out;
+--   `labels`: answers come with what is thought of them, good or bad, as `label` or by their ranks
 -- @treturn ?function an iterator of rows and their lines; raises with file and line at a bad record
 --   of a set in our own forms
 -- @treturn ?string message when the file cannot be read
@@ -88,7 +89,8 @@ return function(path, opts)
   local own, message = is_set(path)
   if own == nil then return nil, message end
   local from
-  from, message = source.open(path, {}, nil, own and TAKEN or nil)
+  local settings = { labels = opts and opts.labels or nil }
+  from, message = source.open(path, settings, nil, own and TAKEN or nil)
   if not from then return nil, message end
   local passed = {}
   local function on_skip(line, reason)

@@ -75,4 +75,20 @@ function Exam:take(examples)
   })
 end
 
+--- Whether a measurement is the best so far.
+-- @tparam {best=?number} state of the run: the best figure so far, larger is better
+-- @tparam {[string]=number} measured figures by name
+-- @tparam string name of the one that chooses; "eval_loss" is better when it is smaller, and "last"
+--   chooses none
+-- @treturn ?number the figure, larger is better; nil when it was not measured
+-- @treturn boolean whether it is the best, which is now that of the state
+function exam.choose(state, measured, name)
+  local figure = measured[name]
+  if figure == nil then return nil, false end
+  if name == "eval_loss" then figure = -figure end
+  local is_best = state.best == nil or figure > state.best
+  if is_best then state.best = figure end
+  return figure, is_best
+end
+
 return exam

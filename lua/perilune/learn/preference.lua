@@ -24,9 +24,11 @@
 
 local batch = require("perilune.data.batch")
 local core = require("perilune.core")
+local encode = require("perilune.data.encode")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
 local options = require("perilune.base.options")
+local random = require("perilune.base.random")
 
 local preference = {}
 
@@ -328,6 +330,57 @@ function Keeper:logps(keys, items)
     list.append(all, self.kept[key])
   end
   return all
+end
+
+-- What stands before an answer, and the answer.
+local function cut(sequence, mask)
+  local n = 0
+  while n < #mask and mask[n + 1] == 0 do
+    n = n + 1
+  end
+  return table.move(sequence, 1, n, 1, {}), table.move(sequence, n + 1, #sequence, 1, {})
+end
+
+local TRIES <const> = 32 -- answers looked at for one that fits behind a prompt
+
+--- For each answer the answer to another prompt, which stands behind this one's prompt for the
+-- baseline of KTO. They are drawn once for a set, so that what the reference says of them can be
+-- kept.
+-- @tparam {LabelledAnswer,...} set of `data.labelled`
+-- @tparam integer longest tokens of a prompt with an answer
+-- @tparam integer seed of the run
+-- @treturn {[integer]=integer} for the place of an answer that of the other; none where no other
+--   fits
+function preference.mismatch(set, longest, seed)
+  local n = #set
+  local order, prompts, lengths, others = {}, {}, {}, {}
+  if n > 0 then order = random.permutation(n, seed, "preference.mismatch") end
+  for i = 1, n do
+    local one = set[i]
+    local prompt, answer = cut(one.sequence, one.mask)
+    prompts[i], lengths[i] = table.concat(prompt, ","), { #prompt, #answer }
+  end
+  for place, i in ipairs(order) do
+    for ahead = 1, math.min(n - 1, TRIES) do
+      local j = order[(place + ahead - 1) % n + 1]
+      if prompts[j] ~= prompts[i] and lengths[i][1] + lengths[j][2] <= longest then
+        others[i] = j
+        break
+      end
+    end
+  end
+  return others
+end
+
+--- An answer behind another's prompt.
+-- @tparam LabelledAnswer one whose prompt it is
+-- @tparam LabelledAnswer other whose answer it is
+-- @treturn {integer,...} token ids
+-- @treturn {integer,...} mask of each token 1 or 0: is it of the answer?
+function preference.cross(one, other)
+  local prompt = cut(one.sequence, one.mask)
+  local _, answer = cut(other.sequence, other.mask)
+  return encode.join(prompt, answer)
 end
 
 --- Log-probs of answers, without a tape.

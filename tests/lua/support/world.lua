@@ -167,7 +167,7 @@ function world.settings(w, recipe)
       save_steps = 1,
       quiet = true,
     }
-  elseif recipe == "dpo" then
+  elseif recipe == "dpo" or recipe == "kto" then
     return {
       model = w.model,
       dataset = w.rankings,
