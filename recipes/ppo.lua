@@ -95,15 +95,6 @@ check:sizes {
 check:rows(practice:sets())
 check:settings(iterations)
 
--- (a) Rollout. Episode numbers name the random stream: an answer depends on nothing beside it.
-local function sample(iteration)
-  local keys = {}
-  for i = 1, cfg.batch_size do
-    keys[i] = (iteration - 1) * cfg.batch_size + i
-  end
-  return practice:sample(keys)
-end
-
 -- (b) What the other models say of it; nothing here is on the tape.
 local function evaluate(roll, asked)
   practice:evaluate(roll, asked)
@@ -196,7 +187,7 @@ for iteration = state.iterations + 1, iterations do
   local beta = cfg.kl_coef(iteration)
 
   local began = pl.seconds()
-  local roll, asked = sample(iteration)
+  local roll, asked = practice:sample(practice:keys(iteration)) -- (a)
   local rollout_seconds = pl.seconds() - began
   evaluate(roll, asked)
   if iteration == 1 then
@@ -219,10 +210,8 @@ for iteration = state.iterations + 1, iterations do
 
   local seen, too_far = pl.meter.new(), false
   for epoch = 1, cfg.num_ppo_epochs do
-    local order = pl.random.permutation(cfg.batch_size, cfg.seed, "ppo.order", iteration, epoch)
-    for mini = 1, cfg.num_mini_batches do
+    for _, chosen in ipairs(practice:minibatches(iteration, epoch)) do
       if too_far then break end
-      local chosen = table.move(order, (mini - 1) * mini_size + 1, mini * mini_size, 1, {})
       local approxkl = minibatch(roll, chosen, per_token, iteration, seen)
       too_far = cfg.target_kl > 0 and approxkl > cfg.target_kl
     end

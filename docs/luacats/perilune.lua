@@ -123,7 +123,7 @@ function Check:rows(sets) end
 ---@param ... any # what goes into it
 function Check:say(text, ...) end
 
---- Settings of PPO that undo each other, which no figure of the first steps shows.
+--- Settings of a policy's learning that undo each other, which no figure of the first steps shows.
 ---@param iterations integer # of the run
 function Check:settings(iterations) end
 
@@ -709,6 +709,13 @@ function Practice:evaluate(roll, asked) end
 ---@return string # the folder of the model
 function Practice:finish(run, state, figures) end
 
+--- The checks of the first rollout, and an estimate of the time of the run.
+---@param check perilune.Check # as of `pl.preflight.new`
+---@param roll perilune.Rollout # with `reference`
+---@param iterations integer # of the run
+---@param seconds number # that sampling it took
+function Practice:first_batch(check, roll, iterations, seconds) end
+
 --- Groups of K answers to a prompt, scored. Those whose scores are all equal teach nothing; they
 --- are drawn anew, from the next prompts, as often as is allowed (dynamic sampling of DAPO,
 --- arXiv:2503.14476, section 3.2). What is equal still then stays in.
@@ -720,6 +727,11 @@ function Practice:finish(run, state, figures) end
 ---@return perilune.Prompt[] # one for each answer
 ---@return { drawn: integer, equal: integer } # `drawn`: prompts that were asked, at least `count`; `equal`: groups of the first draw whose scores are all equal
 function Practice:groups(first, count, k, redraws) end
+
+--- The numbers of the episodes of an iteration, one for each of `batch_size` answers.
+---@param iteration integer # from 1
+---@return integer[] # from 1
+function Practice:keys(iteration) end
 
 --- The KL of each token to the reference by `kl_estimator`, without a tape.
 ---@param roll perilune.Rollout # with `reference`
@@ -749,11 +761,24 @@ function Practice:learn(kind, roll, chosen, advantages, iteration, state, seen) 
 ---@return boolean? # whether it is the best so far
 function Practice:measure(run, iteration, last, metrics, state, beta) end
 
+--- A pass over the answers of an iteration, in an order of its own.
+---@param iteration integer # from 1
+---@param epoch integer # of the passes over it, from 1
+---@return integer[][] # `num_mini_batches` lists of answers, from 1
+function Practice:minibatches(iteration, epoch) end
+
 --- What a checkpoint of the run holds, for `Run:restore` and `Run:save`.
 ---@param models? table<string, perilune.Model> # others that are trained, by name
 ---@param optimizers? table<string, perilune.AdamW> # theirs, by name
 ---@return table<string, any> # models, optimizers, data and what they were made with
 function Practice:parts(models, optimizers) end
+
+--- Says what is trained and what became of the rows, in the pre-flight of a recipe without a value
+--- model.
+---@param check perilune.Check # as of `pl.preflight.new`
+---@param iterations integer # of the run
+---@return perilune.Check # the same
+function Practice:preflight(check, iterations) end
 
 --- Pieces of pretraining text that go with so many answers.
 ---@param answers integer # of a step
@@ -2366,6 +2391,12 @@ function pl.config.exam() end
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.forwards() end
 
+--- The rows of groups of answers: `num_generations` and `dynamic_sampling`. Refuses a group of one,
+--- and a `batch_size` that is no whole groups.
+---@param defaults? table # `num_generations` (8) answers to a prompt
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.groups(defaults) end
+
 --- The rows of measuring on held-out prompts: `eval_dataset`, `eval_steps`, `eval_count` and
 --- `checkpoint_choice`.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
@@ -2397,6 +2428,13 @@ function pl.config.new(spec) end
 ---@param settings? table # `dropout` (true): false where passes must not differ by chance
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.peft(settings) end
+
+--- The rows of steps on a rollout without a value model: `num_iterations`, `num_mini_batches`,
+--- `cliprange`, `cliprange_high` and `entropy_coef`. Refuses minibatches that do not divide the
+--- batch.
+---@param defaults? table # `num_mini_batches` (4) of a pass
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.policy_steps(defaults) end
 
 --- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
 --- `ptx_dataset`, `template` and `max_prompt_length`.
@@ -3034,6 +3072,7 @@ function pl.format.wrap(text, width) end
 ---     completions/empty_ratio    part of the answers that are an end token and nothing else
 ---     val/var_explained          1 - var(returns - values) / var(returns)
 ---     val/clipfrac_avg, loss/value_avg
+---     frac_reward_zero_std       part of the groups of answers whose scores are all equal
 ---     health/length_corr         correlation of score and answer length, see learn/rollout
 ---     loss                       of supervised training, of preferences
 ---     rewards/margins, rewards/chosen, rewards/accuracies, logps/chosen and those with eval_ before
@@ -3081,6 +3120,14 @@ function pl.health.empty_answers(history, options) end
 ---@param options? table # `part` (0.2) of the entropy at the start, a fraction; `window` (5) rows that means are taken over
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.entropy_collapse(history, options) end
+
+--- Nearly all groups of answers have equal scores, and ever had: their advantages are 0, and
+--- nothing is learnt. Groups that become equal because all their answers score best are no fault.
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `part` (0.9) of the groups, a fraction; `window` (5) rows
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
+function pl.health.equal_groups(history, options, settings) end
 
 --- The KL is clearly negative, which sampling noise does not explain.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them

@@ -51,12 +51,12 @@ describe("gradient_checkpointing", function()
     assert.is_true(blocks >= 4) -- two steps of two blocks
   end
 
-  for _, recipe in ipairs { "pretrain", "sft", "reward", "ppo" } do
+  for _, recipe in ipairs { "pretrain", "sft", "reward", "ppo", "grpo" } do
     it("changes no bit of " .. recipe, function()
       check(world.new("gpt2"), recipe, {})
       if recipe == "pretrain" then return end
       local adapters = { peft_r = 4, peft_use_dora = true, peft_dropout = 0.2 }
-      if recipe == "ppo" then adapters.peft_dropout = nil end
+      if recipe == "ppo" or recipe == "grpo" then adapters.peft_dropout = nil end
       check(world.new("llama"), recipe, adapters)
     end)
   end

@@ -45,6 +45,8 @@ local usage = require("perilune.config.usage")
 local config = { adam = adam, exam = exam, peft = peft, precision = precision }
 config.practice = policy_rows.practice
 config.sampling = policy_rows.sampling
+config.groups = policy_rows.groups
+config.policy_steps = policy_rows.policy_steps
 config.scores = policy_rows.scores
 config.kl = policy_rows.kl
 config.forwards = policy_rows.forwards

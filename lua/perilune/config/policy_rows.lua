@@ -51,6 +51,63 @@ function policy_rows.practice(settings)
   return rows
 end
 
+--- The rows of groups of answers: `num_generations` and `dynamic_sampling`. Refuses a group of one,
+-- and a `batch_size` that is no whole groups.
+-- @tparam ?table defaults `num_generations` (8) answers to a prompt
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.groups(defaults)
+  defaults = options.take("config.groups", defaults, { num_generations = options.integer(8, 2) })
+  return {
+    { num_generations = defaults.num_generations, "K: answers to each prompt", min = 1 },
+    {
+      dynamic_sampling = 0,
+      "times that groups with equal scores are drawn anew; 0: they stay, and teach nothing",
+      min = 0,
+    },
+    check = function(c)
+      if c.num_generations < 2 then
+        return "num_generations is 1: an answer is held against the others to its prompt, so give "
+          .. "2 or more"
+      elseif c.batch_size % c.num_generations ~= 0 then
+        return "num_generations must divide batch_size"
+      end
+    end,
+  }
+end
+
+--- The rows of steps on a rollout without a value model: `num_iterations`, `num_mini_batches`,
+-- `cliprange`, `cliprange_high` and `entropy_coef`. Refuses minibatches that do not divide the
+-- batch.
+-- @tparam ?table defaults `num_mini_batches` (4) of a pass
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.policy_steps(defaults)
+  defaults =
+    options.take("config.policy_steps", defaults, { num_mini_batches = options.integer(4, 1) })
+  return {
+    {
+      num_iterations = 1,
+      "passes over each batch",
+      min = 1,
+      live = true,
+      alias = "num_ppo_epochs",
+    },
+    { num_mini_batches = defaults.num_mini_batches, "steps in a pass", min = 1 },
+    { cliprange = 0.2, "ε of the policy ratio", over = 0, schedule = true, alias = "epsilon" },
+    {
+      cliprange_high = 0.0,
+      "ε above a ratio of 1; 0: as cliprange",
+      min = 0,
+      alias = "epsilon_high",
+    },
+    { entropy_coef = 0.0, "weight of an entropy bonus", min = 0, schedule = true },
+    check = function(c)
+      if c.batch_size % c.num_mini_batches ~= 0 then
+        return "num_mini_batches must divide batch_size"
+      end
+    end,
+  }
+end
+
 --- The rows of sampling: `response_length`, `temperature`, `top_k`, `top_p`, `min_p` and `slots`.
 -- @treturn {ConfigRow,...} to be put among a config's rows
 function policy_rows.sampling()

@@ -15,6 +15,7 @@ local generate = require("perilune.model.generate")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
 local policy_loss = require("perilune.learn.policy_loss")
+local random = require("perilune.base.random")
 local rollout = require("perilune.learn.rollout")
 local score = require("perilune.learn.score")
 
@@ -141,6 +142,69 @@ function Practice:sets()
     ptx_dataset = self.ptx or false,
     eval_dataset = self.held_out or false,
   }
+end
+
+--- Says what is trained and what became of the rows, in the pre-flight of a recipe without a value
+-- model.
+-- @tparam Check check as of `pl.preflight.new`
+-- @tparam integer iterations of the run
+-- @treturn Check the same
+function Practice:preflight(check, iterations)
+  local cfg = self.cfg
+  local mini_size = cfg.batch_size // cfg.num_mini_batches
+  check:sizes {
+    { "prompts", #self.prompts },
+    { "answers an iteration", cfg.batch_size },
+    { "answers to a prompt", self.has.num_generations and cfg.num_generations or 1 },
+    { "iterations", iterations },
+    { "answers a minibatch", mini_size },
+    { "pretraining examples a minibatch", self:ptx_size(mini_size) },
+    { "optimizer steps", iterations * cfg.num_iterations * cfg.num_mini_batches },
+  }
+  check:rows(self:sets())
+  check:settings(iterations)
+  return check
+end
+
+--- The checks of the first rollout, and an estimate of the time of the run.
+-- @tparam Check check as of `pl.preflight.new`
+-- @tparam Rollout roll with `reference`
+-- @tparam integer iterations of the run
+-- @tparam number seconds that sampling it took
+function Practice:first_batch(check, roll, iterations, seconds)
+  check:first_batch(self.policy, roll, self.scoring)
+  check:time {
+    steps = iterations,
+    forwards = 2 + 3 * self.cfg.num_iterations, -- judge and reference, then forward and backward
+    seconds = seconds,
+    forward = function() loss.sequence_logprobs(self.policy, roll.parts, self.scoring) end,
+  }
+end
+
+--- The numbers of the episodes of an iteration, one for each of `batch_size` answers.
+-- @tparam integer iteration from 1
+-- @treturn {integer,...} from 1
+function Practice:keys(iteration)
+  local keys, size = {}, self.cfg.batch_size
+  for i = 1, size do
+    keys[i] = (iteration - 1) * size + i
+  end
+  return keys
+end
+
+--- A pass over the answers of an iteration, in an order of its own.
+-- @tparam integer iteration from 1
+-- @tparam integer epoch of the passes over it, from 1
+-- @treturn {{integer,...},...} `num_mini_batches` lists of answers, from 1
+function Practice:minibatches(iteration, epoch)
+  local cfg = self.cfg
+  local order =
+    random.permutation(cfg.batch_size, cfg.seed, self.name .. ".order", iteration, epoch)
+  local lists, size = {}, cfg.batch_size // cfg.num_mini_batches
+  for mini = 1, cfg.num_mini_batches do
+    lists[mini] = table.move(order, (mini - 1) * size + 1, mini * size, 1, {})
+  end
+  return lists
 end
 
 --- Answers of the policy, packed for the models that read them.

@@ -16,6 +16,7 @@
 --     completions/empty_ratio    part of the answers that are an end token and nothing else
 --     val/var_explained          1 - var(returns - values) / var(returns)
 --     val/clipfrac_avg, loss/value_avg
+--     frac_reward_zero_std       part of the groups of answers whose scores are all equal
 --     health/length_corr         correlation of score and answer length, see learn/rollout
 --     loss                       of supervised training, of preferences
 --     rewards/margins, rewards/chosen, rewards/accuracies, logps/chosen and those with eval_ before
@@ -387,6 +388,27 @@ function health.value_useless(history, options, settings)
   end
 end
 
+--- Nearly all groups of answers have equal scores, and ever had: their advantages are 0, and
+-- nothing is learnt. Groups that become equal because all their answers score best are no fault.
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `part` (0.9) of the groups, a fraction; `window` (5) rows
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
+function health.equal_groups(history, options, settings)
+  local o = checked.take("equal_groups", options, { part = 0.9, window = 5 })
+  local values = values_of(history, "frac_reward_zero_std")
+  if #values < o.window then return nil end
+  for _, value in ipairs(values) do
+    if value < o.part then return nil end
+  end
+  local now = mean_of(values, #values - o.window + 1, #values)
+  local text = "No signal: in %.0f %% of the groups all answers score the same, so their "
+    .. "advantages are 0. Raise num_generations%s or temperature, set dynamic_sampling, give "
+    .. "easier prompts, or fine-tune on some demonstrations first."
+  local k = fixed(settings, "num_generations")
+  return text:format(100 * now, k and (" (%d)"):format(k) or "")
+end
+
 -- Who pays for length, by the settings.
 local function length_advice(settings)
   if settings and settings.reward_function ~= "" then
@@ -601,6 +623,7 @@ health.alarms = {
   "empty_answers",
   "constant_reward",
   "value_useless",
+  "equal_groups",
   "reward_is_length",
   "loss_rises",
   "chosen_falls",

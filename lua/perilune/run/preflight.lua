@@ -165,10 +165,13 @@ local function fixed(value)
   return value:fixed()
 end
 
---- Settings of PPO that undo each other, which no figure of the first steps shows.
+--- Settings of a policy's learning that undo each other, which no figure of the first steps shows.
 -- @tparam integer iterations of the run
 function Check:settings(iterations)
-  local cfg = self.cfg
+  local cfg, has = self.cfg, {}
+  for _, key in ipairs(cfg:keys()) do
+    has[key] = true
+  end
   if fixed(cfg.kl_coef) == 0 then
     self:warn(
       "kl_coef is 0: nothing holds the policy near the reference, and it will leave what "
@@ -182,10 +185,12 @@ function Check:settings(iterations)
     )
   end
   for _, key in ipairs { "vf_coef", "value_learning_rate" } do
-    if fixed(cfg[key]) == 0 then self:warn("%s is 0: the value model is never trained", key) end
+    if has[key] and fixed(cfg[key]) == 0 then
+      self:warn("%s is 0: the value model is never trained", key)
+    end
   end
-  local left = cfg.ema_decay ^ iterations
-  if cfg.ema_final and left > 0.1 then
+  local left = has.ema_decay and cfg.ema_decay ^ iterations or 0
+  if has.ema_final and cfg.ema_final and left > 0.1 then
     self:warn(
       "ema_final: after %d iterations %.0f %% of the averaged policy is still the start. "
         .. "Set ema_decay to %.3g or less (then 5 %% are), or leave ema_final off",

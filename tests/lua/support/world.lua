@@ -151,6 +151,29 @@ function world.settings(w, recipe)
       save_steps = 1,
       quiet = true,
     }
+  elseif recipe == "grpo" or recipe == "rloo" or recipe == "reinforce" then -- four iterations
+    return {
+      model = w.model,
+      reward_function = w.reward,
+      dataset = w.prompts,
+      ptx_dataset = w.text,
+      ptx_coef = 0.2,
+      ptx_length = 12,
+      response_length = 10,
+      batch_size = 16,
+      num_mini_batches = 2,
+      num_generations = recipe ~= "reinforce" and 4 or nil,
+      total_episodes = 64,
+      learning_rate = "cosine(0.003, 0.0005)",
+      kl_coef = "adaptive_kl{init = 0.02, target = 0.5, horizon = 40}",
+      temperature = 0.8,
+      slots = 7,
+      micro_batch_tokens = 40,
+      entropy_coef = 0.01,
+      seed = 5,
+      save_steps = 1,
+      quiet = true,
+    }
   elseif recipe == "sft" then
     return {
       model = w.model,

@@ -1,0 +1,113 @@
+--- Group relative policy optimization (Shao et al. 2024, arXiv:2402.03300, section 4.1) and what
+-- came of it: PPO without a value model. K answers to each prompt; an answer's advantage is its
+-- reward against those of its group.
+--
+--   A_i = (r_i - mean(r_1..K)) / std(r_1..K)                                            (1)
+--   L = 1/B Σ_i 1/|y_i| Σ_t -min(ρ_t A_i, clip(ρ_t, 1-ε, 1+ε_high) A_i)                 (2)
+--     + β KL(π, π_ref) + γ E_{x~pretrain} [ -ln π(x) ]
+--
+-- One iteration: (a) the policy answers prompts, K times each; (b) they are scored; groups whose
+-- scores are all equal teach nothing, and may be drawn anew; (c) advantages by (1); (d) steps on
+-- (2) over minibatches. `loss_type` is (2) as its successors have it (equations: pl.policy_loss):
+-- dr_grpo (arXiv:2503.20783), which divides neither by length nor by deviation; dapo
+-- (arXiv:2503.14476), a mean over tokens, with cliprange_high and dynamic_sampling;
+-- gspo (arXiv:2507.18071), one ratio an answer; cispo (arXiv:2506.13585), a clipped weight.
+--
+-- Deviations: std is over K - 1 and has 1e-4 added, as in TRL; the pretraining term is PPO-ptx's.
+
+local pl = require("perilune")
+local advantage = pl.advantage
+
+local cfg = pl.config {
+  name = "grpo",
+  about = "group relative policy optimization: K answers a prompt and no value model",
+  "Models and data",
+  pl.config.practice(),
+  "Rollouts",
+  { total_episodes = 8192, "answers in the whole run", min = 1 },
+  { batch_size = 128, "answers in one iteration", min = 2 },
+  pl.config.groups { num_generations = 8 },
+  pl.config.sampling(),
+  "Rewards",
+  pl.config.kl { kl_coef = 0.04, kl_estimator = "k3", kl_placement = "loss" },
+  pl.config.scores(),
+  {
+    scale_rewards = "auto",
+    "advantages by the deviation of the group, of the batch, or none; auto: none in dr_grpo",
+    choices = { "auto", "group", "batch", "none" },
+  },
+  "Optimisation",
+  {
+    loss_type = "grpo",
+    "of pl.policy_loss",
+    choices = { "grpo", "dr_grpo", "dapo", "gspo", "cispo" },
+  },
+  pl.config.policy_steps(),
+  pl.config.forwards(),
+  pl.config.ptx(),
+  pl.config.average(),
+  pl.config.adam(),
+  "Adapters on a frozen model",
+  pl.config.peft { dropout = false }, -- what is scored is what was sampled
+  "Evaluation",
+  pl.config.held_out(),
+}
+local run = pl.run.open(cfg)
+
+local practice = pl.practice.open(cfg, "grpo")
+local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
+local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
+local parts = practice:parts()
+-- iterations, prompts asked, optimizer steps, those skipped (not finite), best measurement
+local state = run:restore(parts, { iterations = 0, asked = 0, step = 0, skipped = 0, best = nil })
+local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
+local scale = cfg.scale_rewards
+if scale == "auto" then scale = cfg.loss_type == "dr_grpo" and "none" or "group" end
+
+-- The loop ----------------------------------------------------------------------------------------
+local progress = pl.progress.new {
+  total = iterations,
+  unit = "iteration",
+  first = state.iterations,
+  quiet = cfg.quiet,
+}
+local book = { run = run, parts = parts, state = state, progress = progress }
+book.watch, book.iterations = pl.health.watch(nil, cfg), iterations
+for iteration = state.iterations + 1, iterations do
+  local scope <close> = pl.scope("grpo.iteration")
+  run:at(iteration)
+
+  -- (a), (b) Groups of answers, and what judge and reference say of them.
+  local began = pl.seconds()
+  local roll, asked, found = practice:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
+  state.asked = state.asked + found.drawn
+  practice:evaluate(roll, asked)
+  if iteration == 1 then practice:first_batch(check, roll, iterations, pl.seconds() - began) end
+
+  -- (c) Each token has the advantage of its answer.
+  local rewards, per_token = practice:rewards(roll, cfg.kl_coef(iteration))
+  local list = advantage.group(rewards, k, scale)
+  local advantages = pl.segment_repeat(pl.tensor(list), roll.answers.offsets)
+
+  -- (d) Steps over minibatches of answers.
+  local seen = pl.meter.new()
+  for epoch = 1, cfg.num_iterations do
+    for _, chosen in ipairs(practice:minibatches(iteration, epoch)) do
+      practice:learn(cfg.loss_type, roll, chosen, advantages, iteration, state, seen)
+    end
+  end
+
+  practice:close(book, iteration, roll, {
+    rewards = per_token,
+    seen = seen,
+    metrics = {
+      frac_reward_zero_std = found.equal / groups,
+      ["groups/drawn"] = found.drawn,
+    },
+    shown = { kl = roll.old - roll.reference, advantage = advantages },
+  })
+end
+progress:finish()
+
+local model_dir = practice:finish(run, state, { prompts_asked = state.asked })
+return { model = model_dir, history = run.history }

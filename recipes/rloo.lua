@@ -1,0 +1,90 @@
+--- REINFORCE with a leave-one-out baseline (Ahmadian et al. 2024, arXiv:2402.14740, section 2.3):
+-- K answers to each prompt, each held against the mean of the others; a whole answer is one action.
+--
+--   r_i = R(x, y_i) - β ln( π(y_i|x) / π_ref(y_i|x) )            (1)
+--   A_i = r_i - 1/(K-1) Σ_{j ≠ i} r_j                            (2)
+--   L = 1/B Σ_i -min(ρ_i A_i, clip(ρ_i, 1-ε, 1+ε_high) A_i)      (3)
+--     + γ E_{x~pretrain} [ -ln π(x) ],   ρ_i = π(y_i|x) / π_old(y_i|x)
+--
+-- With one pass of one minibatch ρ is 1 and the gradient of (3) is that of REINFORCE; the clip, as
+-- TRL has it, holds further steps on the same answers. Deviation: the term of γ is PPO-ptx's.
+
+local pl = require("perilune")
+local advantage = pl.advantage
+
+local cfg = pl.config {
+  name = "rloo",
+  about = "REINFORCE with a leave-one-out baseline over K answers a prompt",
+  "Models and data",
+  pl.config.practice(),
+  "Rollouts",
+  { total_episodes = 8192, "answers in the whole run", min = 1 },
+  { batch_size = 128, "answers in one iteration", min = 2 },
+  pl.config.groups { num_generations = 4 },
+  pl.config.sampling(),
+  "Rewards",
+  pl.config.kl(),
+  pl.config.scores(),
+  { normalize_advantages = false, "advantages to deviation 1 over the batch" },
+  "Optimisation",
+  pl.config.policy_steps { num_mini_batches = 1 },
+  pl.config.forwards(),
+  pl.config.ptx(),
+  pl.config.average(),
+  pl.config.adam(),
+  "Adapters on a frozen model",
+  pl.config.peft { dropout = false }, -- what is scored is what was sampled
+  "Evaluation",
+  pl.config.held_out(),
+}
+local run = pl.run.open(cfg)
+
+local practice = pl.practice.open(cfg, "rloo")
+local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
+local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
+local parts = practice:parts()
+-- iterations, prompts asked, optimizer steps, those skipped (not finite), best measurement
+local state = run:restore(parts, { iterations = 0, asked = 0, step = 0, skipped = 0, best = nil })
+local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
+local progress = pl.progress.new {
+  total = iterations,
+  unit = "iteration",
+  first = state.iterations,
+  quiet = cfg.quiet,
+}
+local book = { run = run, parts = parts, state = state, progress = progress }
+book.watch, book.iterations = pl.health.watch(nil, cfg), iterations
+
+for iteration = state.iterations + 1, iterations do
+  local scope <close> = pl.scope("rloo.iteration")
+  run:at(iteration)
+  local began = pl.seconds()
+  local roll, asked, found = practice:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
+  state.asked = state.asked + found.drawn
+  practice:evaluate(roll, asked)
+  if iteration == 1 then practice:first_batch(check, roll, iterations, pl.seconds() - began) end
+
+  local rewards, per_token = practice:rewards(roll, cfg.kl_coef(iteration)) -- (1)
+  local list = advantage.leave_one_out(rewards, k) -- (2)
+  local advantages = pl.segment_repeat(pl.tensor(list), roll.answers.offsets)
+  if cfg.normalize_advantages then advantages = advantages / math.max(pl.stats.std(list), 1e-8) end
+
+  local seen = pl.meter.new()
+  for epoch = 1, cfg.num_iterations do
+    for _, chosen in ipairs(practice:minibatches(iteration, epoch)) do
+      practice:learn("rloo", roll, chosen, advantages, iteration, state, seen) -- (3)
+    end
+  end
+
+  local equal = found.equal / groups
+  practice:close(book, iteration, roll, {
+    rewards = per_token,
+    seen = seen,
+    metrics = { frac_reward_zero_std = equal, ["groups/drawn"] = found.drawn },
+    shown = { kl = roll.old - roll.reference, advantage = advantages },
+  })
+end
+progress:finish()
+
+local model_dir = practice:finish(run, state, { prompts_asked = state.asked })
+return { model = model_dir, history = run.history }

@@ -1,0 +1,217 @@
+--- GRPO, RLOO and REINFORCE: that they learn a toy, go on to the same bits, draw groups that teach
+-- nothing anew, and refuse what cannot be.
+
+local pl = require("perilune")
+local message_of = dofile("tests/lua/support/message_of.lua")
+local said = dofile("tests/lua/support/said.lua")
+local world = dofile("tests/lua/support/world.lua")
+
+local w, runs
+
+setup(function()
+  require("perilune.core").system.setenv("OMP_WAIT_POLICY", "passive")
+  w, runs = world.new("llama"), 0
+  world.write(
+    w.dir .. "/moon.lua",
+    [[
+return function(_, answers)
+  local scores = {}
+  for i, answer in ipairs(answers) do
+    scores[i] = answer:find("moon", 1, true) and 1 or 0
+  end
+  return scores
+end
+]]
+  )
+end)
+
+teardown(function() world.clean() end)
+
+local function run(recipe, more)
+  local settings = world.settings(w, recipe)
+  runs = runs + 1
+  settings.output_dir, settings.threads = ("%s/group%d"):format(w.dir, runs), 1
+  settings.save_steps = 0
+  for key, value in pairs(more or {}) do
+    settings[key] = value
+  end
+  return pl.config.run_recipe("recipes/" .. recipe .. ".lua", settings), settings.output_dir
+end
+
+local function hash_of(result) return assert(pl.load(result.model)):hash() end
+
+-- A sparse reward of 0 or 1, and nothing else.
+local function moon(more)
+  local settings = {
+    reward_function = w.dir .. "/moon.lua",
+    eval_dataset = w.prompts,
+    ptx_coef = 0,
+    kl_coef = 0.0,
+    entropy_coef = 0.0,
+    learning_rate = 0.01,
+    batch_size = 32,
+    num_mini_batches = 1,
+    total_episodes = 32 * 10,
+    eval_steps = 100,
+    response_length = 4,
+    temperature = 1.0,
+    slots = 64,
+    micro_batch_tokens = 16384,
+    missing_eos_rule = "none",
+  }
+  for key, value in pairs(more or {}) do
+    settings[key] = value
+  end
+  return settings
+end
+
+describe("a sparse reward is learnt by", function()
+  for name, more in pairs {
+    ["grpo"] = { "grpo" },
+    ["grpo, dr_grpo"] = { "grpo", loss_type = "dr_grpo" },
+    ["grpo, dapo"] = { "grpo", loss_type = "dapo", cliprange_high = 0.28, dynamic_sampling = 2 },
+    ["grpo, gspo"] = { "grpo", loss_type = "gspo" },
+    ["grpo, cispo"] = { "grpo", loss_type = "cispo" },
+    ["rloo"] = { "rloo" },
+    ["rloo, normalised"] = { "rloo", normalize_advantages = true },
+    ["reinforce"] = { "reinforce" },
+    ["reinforce++"] = { "reinforce", baseline = "reinforce++" },
+  } do
+    it(name .. (name:find("[,]") and name ~= "grpo, gspo" and " #long" or ""), function()
+      local recipe = table.remove(more, 1)
+      local history = run(recipe, moon(more)).history
+      assert.is_true(history[1]["objective/raw_scores"] < 0.35)
+      assert.is_true(history[#history].eval_score >= 0.9)
+    end)
+  end
+end)
+
+describe("a run", function()
+  for _, recipe in ipairs { "grpo", "rloo", "reinforce" } do
+    it("of " .. recipe .. " that is gone on with has the bits of one that was not", function()
+      local more = { dynamic_sampling = recipe ~= "reinforce" and 1 or nil, save_steps = 1 }
+      more.save_total_limit = 0
+      local result, folder = run(recipe, more)
+      local whole, rows = hash_of(result), #result.history
+      more.output_dir, more.resume = folder, folder .. "/checkpoint-2"
+      result = run(recipe, more)
+      assert.are.same({ 4, 4 }, { rows, #result.history })
+      assert.are.equal(whole, hash_of(result))
+    end)
+  end
+
+  it("has the same learning in micro-batches as in one", function()
+    for _, loss_type in ipairs { "grpo", "dr_grpo", "dapo", "gspo", "cispo" } do
+      local norms = {}
+      for i, tokens in ipairs { 16384, 30 } do
+        local history = run("grpo", {
+          loss_type = loss_type,
+          micro_batch_tokens = tokens,
+          max_steps = 1,
+          kl_estimator = "full",
+        }).history
+        norms[i] = history[1].grad_norm
+      end
+      assert.is_true(math.abs(norms[1] / norms[2] - 1) < 1e-4, loss_type)
+    end
+  end)
+
+  it("takes adapters, a judge that is a model, and the exact KL as a loss", function()
+    local rm = run("reward", { num_train_epochs = 1, max_steps = 2 }).model
+    local result = run("grpo", {
+      reward_function = "",
+      reward_model = rm,
+      peft_r = 4,
+      kl_estimator = "full",
+      eval_dataset = w.prompts,
+      eval_steps = 2,
+      checkpoint_choice = "eval_reward",
+    })
+    local best, at
+    for _, row in ipairs(result.history) do
+      if row.eval_reward and (not best or row.eval_reward > best) then
+        best, at = row.eval_reward, row.step
+      end
+    end
+    local folder = result.model:gsub("/model$", "")
+    local summary = pl.json.decode(world.read(folder .. "/summary.json"))
+    assert.are.equal("checkpoint-" .. at, summary.best_checkpoint)
+  end)
+
+  it("of one prompt and one group ends well", function()
+    local one = world.jsonl(w.dir .. "/one.jsonl", { { prompt = "the moon" } })
+    local more = { dataset = one, batch_size = 2, num_mini_batches = 1, num_generations = 2 }
+    more.total_episodes = 2
+    for _, recipe in ipairs { "grpo", "rloo" } do
+      assert.are.equal(1, #run(recipe, more).history)
+    end
+  end)
+end)
+
+describe("groups whose scores are all equal", function()
+  local constant
+
+  setup(
+    function()
+      constant = world.write(
+        w.dir .. "/constant.lua",
+        "return function(_, answers) local s = {} for i = 1, #answers do s[i] = 2 end return s end"
+      )
+    end
+  )
+
+  local function nothing(more)
+    local settings = moon { reward_function = constant, batch_size = 16, total_episodes = 80 }
+    settings.quiet = false
+    for key, value in pairs(more or {}) do
+      settings[key] = value
+    end
+    return settings
+  end
+
+  it("teach nothing, are counted and named", function()
+    for _, recipe in ipairs { "grpo", "rloo" } do
+      local result
+      local text = said(function() result = run(recipe, nothing()) end)
+      assert.are.equal(assert(pl.load(w.model)):hash(), hash_of(result))
+      assert.are.equal(1, result.history[1].frac_reward_zero_std)
+      assert.are.equal(4, result.history[1]["groups/drawn"])
+      assert.truthy(text:find("in 100 % of the groups all answers score the same", 1, true), text)
+    end
+  end)
+
+  it("are drawn anew as often as is allowed, and stay then", function()
+    local history = run("grpo", nothing { dynamic_sampling = 2, quiet = true }).history
+    assert.are.equal(12, history[1]["groups/drawn"]) -- of 4 prompts, three times
+    assert.are.equal(1, history[1].frac_reward_zero_std)
+  end)
+
+  it("are replaced by others of the next prompts", function()
+    local more = moon { dynamic_sampling = 20, batch_size = 16, total_episodes = 16, max_steps = 1 }
+    local row = run("grpo", more).history[1]
+    assert.is_true(row.frac_reward_zero_std > 0 and row["groups/drawn"] > 4)
+    assert.is_true(row["objective/scores"] >= 0.25) -- each of the groups of four has a 1 and a 0
+    assert.is_true(row["objective/scores"] <= 0.75)
+  end)
+end)
+
+describe("what cannot be", function()
+  for _, case in ipairs {
+    {
+      "grpo",
+      { num_generations = 1 },
+      "num_generations is 1: an answer is held against the others",
+    },
+    { "rloo", { num_generations = 3 }, "num_generations must divide batch_size" },
+    { "grpo", { num_mini_batches = 3 }, "num_mini_batches must divide batch_size" },
+    { "reinforce", { reward_function = "" }, "give one of reward_model and reward_function" },
+    { "rloo", { ptx_dataset = "" }, "ptx_coef wants a ptx_dataset" },
+    { "grpo", { checkpoint_choice = "eval_score" }, "checkpoint_choice wants an eval_dataset" },
+    { "grpo", { loss_type = "gpro" }, "did you mean 'grpo'?" },
+  } do
+    it("is refused: " .. case[3], function()
+      local message = tostring(message_of(run, case[1], case[2]))
+      assert.truthy(message:find(case[3], 1, true), message)
+    end)
+  end
+end)
