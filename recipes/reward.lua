@@ -7,9 +7,15 @@
 -- apart they would be seen K-1 times and overfit. `variant` also offers the two sums the loss grew
 -- from, over σ(difference) and over the raw difference. One pass over the data. At the end a bias
 -- makes the demonstrations score 0 on average, so that 0 means "as good as a labeler".
+--
+-- Not in the paper: labelers err. `label_smoothing`, or the rate of flipped pairs `labeler_noise`,
+-- given or fitted with the scores (pl.reward_loss has the equations); margins by which better
+-- answers have to lead; the checkpoint that is best on labelers it did not learn from.
 
 local pl = require("perilune")
 local batch, data, health, ranking = pl.batch, pl.data, pl.health, pl.ranking
+
+local NOISE_RATE <const> = 0.1 -- by which the fitted rate of flipped pairs goes to that of a step
 
 local cfg = pl.config {
   name = "reward",
@@ -42,6 +48,25 @@ local cfg = pl.config {
     choices = { "drop", "half" },
   },
   { center_rewards_coefficient = 0.0, "weight of the squared mean score of a set", min = 0 },
+  {
+    label_smoothing = 0.0,
+    "part of the pairs that count for the other side",
+    min = 0,
+    under = 0.5,
+  },
+  {
+    labeler_noise = 0.0,
+    "probability that a pair is the wrong way round; 0: never",
+    min = 0,
+    under = 0.5,
+  },
+  { fit_labeler_noise = false, "fit labeler_noise to the rankings, from that value on" },
+  {
+    margins = "none",
+    "by how much an answer has to lead: margins of the rows, or a unit for each rank",
+    choices = { "none", "rows", "ranks" },
+  },
+  { margin_unit = 1.0, "margins are multiplied by it", min = 0 },
   "Optimisation",
   { num_train_epochs = 1, "passes over the rankings", min = 1 },
   { batch_size = 64, "prompts in a step, each with all its answers", min = 1 },
@@ -54,6 +79,29 @@ local cfg = pl.config {
   pl.config.adam { learning_rate = "cosine(0.00001, 0.000001)" },
   "Adapters on a frozen model",
   pl.config.peft(),
+  "Choice of the checkpoint",
+  { eval_steps = 0, "steps between measurements; 0: at the end", min = 0 },
+  {
+    checkpoint_choice = "last",
+    "the final model: the last, or the best on eval_dataset or on held_out_labelers",
+    choices = { "last", "eval_accuracy", "held_out_accuracy" },
+  },
+  check = function(c)
+    local is_noisy = c.labeler_noise > 0
+    if c.fit_labeler_noise and not is_noisy then
+      return "fit_labeler_noise wants a labeler_noise to begin with, such as 0.1"
+    elseif is_noisy and c.label_smoothing > 0 then
+      return "labeler_noise and label_smoothing say the same: give one"
+    elseif is_noisy and (c.variant ~= "logsigmoid" or c.ties ~= "drop") then
+      return "labeler_noise is of variant logsigmoid with ties dropped"
+    elseif c.checkpoint_choice == "eval_accuracy" and c.eval_dataset == "" then
+      return "checkpoint_choice eval_accuracy wants an eval_dataset"
+    elseif c.checkpoint_choice == "held_out_accuracy" and c.held_out_labelers == "" then
+      return "checkpoint_choice held_out_accuracy wants held_out_labelers"
+    elseif c.checkpoint_choice ~= "last" and c.eval_steps == 0 then
+      return ("checkpoint_choice %s wants eval_steps"):format(c.checkpoint_choice)
+    end
+  end,
 }
 local run = pl.run.open(cfg)
 
@@ -104,10 +152,16 @@ local parts = {
   model = model,
   tokenizer = tok,
   optimizers = { model = optimizer },
-  data = { dataset = train, demonstrations = demos },
+  data = {
+    dataset = train,
+    demonstrations = demos,
+    eval_dataset = cfg.checkpoint_choice == "eval_accuracy" and valid,
+  },
   made_with = { model = model:hash() },
 }
-local state = run:restore(parts, { step = 0, skipped = 0 })
+-- steps, those skipped because a gradient was not finite, best measurement, rate of flipped pairs
+local state = run:restore(parts, { step = 0, skipped = 0, best = nil, noise = cfg.labeler_noise })
+state.noise = state.noise or cfg.labeler_noise -- of a checkpoint before there was one
 
 local answers, pairs_seen, ties = ranking.count(train)
 local check = pl.preflight.new(cfg, { tokenizer = tok, models = { model = model } })
@@ -145,31 +199,42 @@ local function evaluate(sets)
   }
 end
 
+-- Margins of the answers of a set: 0 where its row has none.
+local with_margins = 0
+local function margins_of(set)
+  local margins, wrong = pl.reward_loss.margins(set, cfg.margins, cfg.margin_unit)
+  if wrong then error(("a set of %s: %s"):format(cfg.dataset, wrong), 0) end
+  with_margins = with_margins + (margins and 1 or 0)
+  return margins or pl.zeros(#set.ranks):totable()
+end
+
 -- Gradient of the loss over some of the sets of a step.
 local function accumulate(sets, of_step, seen, dropout)
   local scope <close> = pl.scope("reward.micro")
-  local sequences, ranks, offsets = {}, {}, { 0 }
+  local sequences, ranks, offsets, margins = {}, {}, { 0 }, cfg.margins ~= "none" and {} or nil
   for i, set in ipairs(sets) do
     table.move(set.sequences, 1, #set.sequences, #sequences + 1, sequences)
     table.move(set.ranks, 1, #set.ranks, #ranks + 1, ranks)
+    if margins then table.move(margins_of(set), 1, #set.ranks, #margins + 1, margins) end
     offsets[i + 1] = #ranks
   end
-  local segments = pl.tensor(offsets, "int32")
   local packed = batch.pack(sequences)
   local scores = pl.gather(
     model:scores(packed, { dropout = dropout, checkpoint = cfg.gradient_checkpointing }),
     batch.last_rows(packed)
   )
-  local lm = pl.rank_loss(
-    scores,
-    segments,
-    pl.tensor(ranks),
-    nil,
-    { variant = cfg.variant, ties = cfg.ties, norm = of_step }
-  )
+  local lm, flipped, n_pairs = pl.reward_loss.ranked(scores, offsets, ranks, {
+    variant = cfg.variant,
+    ties = cfg.ties,
+    norm = of_step,
+    margins = margins and pl.tensor(margins),
+    label_smoothing = cfg.label_smoothing,
+    noise = state.noise,
+  })
+  if n_pairs > 0 then seen:add("flipped_pairs", flipped / n_pairs, n_pairs) end
   seen:add("loss", lm:item() * of_step / #sets, #sets)
   if cfg.center_rewards_coefficient > 0 then
-    local means = pl.segment_mean(scores, segments)
+    local means = pl.segment_mean(scores, pl.tensor(offsets, "int32"))
     lm = lm + means:square():sum() * (cfg.center_rewards_coefficient / of_step)
   end
   lm:backward()
@@ -186,6 +251,18 @@ local function accumulate(sets, of_step, seen, dropout)
     seen:add("mean_reward", score)
     seen:add("mean_squared_reward", score * score)
   end
+end
+
+-- What the model makes of held-out sets, by name; all of what is known of eval_dataset beside it.
+local function measure()
+  local figures, judged = {}, valid and evaluate(valid)
+  for name, figure in pairs(judged and judged.figures or {}) do
+    if type(figure) == "number" then figures[name] = figure end
+  end
+  if #held_out > 0 and cfg.checkpoint_choice == "held_out_accuracy" then
+    figures.held_out_accuracy = evaluate(batch.take(train, held_out)).figures.eval_accuracy
+  end
+  return figures, judged
 end
 
 -- The loop ----------------------------------------------------------------------------------------
@@ -230,20 +307,39 @@ for step = state.step + 1, steps do
   metrics.lr = cfg.learning_rate(step)
   metrics.epoch = step / epochs.steps
   metrics.skipped_steps = state.skipped
-  if step == steps and valid then
-    at_end = evaluate(valid)
-    for name, figure in pairs(at_end.figures) do
-      if type(figure) == "number" then metrics[name] = figure end
-    end
+  if cfg.fit_labeler_noise and metrics.flipped_pairs then
+    local now = state.noise + NOISE_RATE * (metrics.flipped_pairs - state.noise)
+    state.noise = math.min(math.max(now, 1e-4), 0.49)
+    metrics.labeler_noise = state.noise
   end
-  if run:should_log(step) or step == steps then
+  local is_due = cfg.eval_steps > 0 and step % cfg.eval_steps == 0
+  local figure, is_best
+  if is_due or step == steps then
+    local measured
+    measured, at_end = measure()
+    for name, value in pairs(measured) do
+      metrics[name] = value
+    end
+    figure, is_best = pl.exam.choose(state, measured, cfg.checkpoint_choice)
+  end
+  if run:should_log(step) or is_due or step == steps then
     run:log(step, metrics)
     watch:tell(run, progress, step)
   end
   progress:update(step, { loss = metrics.loss, accuracy = metrics.accuracy })
-  if run:should_save(step) or step == steps then run:save(step, parts, state) end
+  if is_best or run:should_save(step) or step == steps then
+    run:save(step, parts, state, { metric = figure, best = is_best })
+  end
 end
 progress:finish()
+if cfg.margins == "rows" and with_margins == 0 then
+  check:warn("no row of %s has margins: they were 0", cfg.dataset)
+end
+if cfg.checkpoint_choice ~= "last" and run.best then
+  local scope <close> = pl.scope("reward.best")
+  assert(model:read(cfg.output_dir .. "/" .. run.best.path))
+  at_end = valid and evaluate(valid)
+end
 
 -- What became of the scores? Bias: demonstrations score 0 on average ------------------------------
 local judged = at_end or evaluate(valid or train)
@@ -275,6 +371,8 @@ local model_dir = run:save_model(model, { tokenizer = tok, figures = figures })
 figures.weights_hash = model:hash()
 figures.score_bias = model.config.score_bias
 figures.rm_accuracy = figures.eval_accuracy
+figures.labeler_noise = cfg.labeler_noise > 0 and state.noise or nil
+figures.best_checkpoint = run.best and run.best.path
 run:summary(figures, {
   model = model_dir,
   next = ("perilune run recipes/ppo.lua --model %s --reward_model %s --dataset PROMPTS"):format(

@@ -3297,7 +3297,7 @@ function pl.ingest.time(value) end
 
 --- The rows of a training set, as the recipes read it.
 ---@param path string # of the file
----@param opts? table # `on_bad` (none): (line, reason), told of bad records of a file in others' forms, which are left out with a warning; a bad record of our own forms raises; `on_skip` (none): (line, reason), told of records that are no training data; `labels` (false): single answers come with `label`, whether they were liked, and those that nobody labelled are left out
+---@param opts? table # `on_bad` (none): (line, reason), told of bad records of a file in others' forms, which are left out with a warning; a bad record of our own forms raises; `on_skip` (none): (line, reason), told of records that are no training data; `labels` (false): single answers come with their label, true where they were liked; those without one are left out
 ---@return function? # iterator of rows and their lines
 ---@return string? # message
 function pl.ingest.training(path, opts) end
@@ -3929,6 +3929,42 @@ pl.report = {}
 ---@param options table # `title` (required); `subtitle` and `footer` (none)
 ---@return perilune.Report
 function pl.report.new(options) end
+
+--- The loss of a reward model over ranked sets when labelers err: label smoothing, a rate of
+--- flipped pairs that is given or fitted, and margins.
+---
+--- With x = r_w - r_l - (m_w - m_l) of a pair whose answer w was ranked better than l:
+---
+---   plain      -ln σ(x)                              arXiv:2203.02155, eq. 1; the op `rank_loss`
+---   smoothed   -(1-ε) ln σ(x) - ε ln σ(-x)           Szegedy et al., arXiv:1512.00567, on pairs
+---   noisy      -ln( (1-ε) σ(x) + ε σ(-x) )           a pair is the wrong way round with probability
+---                                                    ε: the likelihood of what labelers said
+---
+--- Smoothing bounds how far apart the scores of a pair go, whatever else is known; the likelihood
+--- leaves a pair alone that the scores contradict clearly: it takes it for a mistake. Its ε can be
+--- fitted with the scores, by the step of expectation maximisation: the mean over the pairs of the
+--- probability that it is a mistake, q = ε σ(-x) / ((1-ε) σ(x) + ε σ(-x)).
+---@class perilune.reward_loss
+pl.reward_loss = {}
+
+--- By how much the answers of a ranked set have to lead, beside each other.
+---@param set perilune.RankedSet # of `data.ranked`
+---@param from string # "ranks": a unit for each rank; "rows": `margins` of the row, one for each answer, or of a pair its `margin`
+---@param unit number # they are multiplied by
+---@return number[]? # of each answer, to be taken from its score; nil when the row has none
+---@return string? # what is wrong with those of the row
+function pl.reward_loss.margins(set, from, unit) end
+
+--- The loss over all pairs of some ranked sets, each set of weight 1. Raises when `noise` is asked
+--- for together with `label_smoothing`, with another variant, or with ties that count half.
+---@param scores perilune.Tensor # [N], set after set
+---@param offsets integer[] # where each set begins, from 0, and the end: B+1 of them
+---@param ranks number[] # N of them; 1 is best
+---@param opts? table # `variant` ("logsigmoid"), `ties` ("drop") and `norm` (0: sets with a pair) as of `pl.rank_loss`; `margins` (none), Tensor [N], taken from the scores; `label_smoothing` (0) or `noise` (0), ε, up to 0.5
+---@return perilune.Tensor # [], the loss
+---@return number # summed probability of the pairs to be the wrong way round; 0 without `noise`
+---@return integer # pairs that it is summed over
+function pl.reward_loss.ranked(scores, offsets, ranks, opts) end
 
 --- What PPO does to a batch of answers between sampling and learning.
 ---

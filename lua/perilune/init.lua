@@ -43,6 +43,7 @@ local modules = {
   report = "perilune.show.report",
   random = "perilune.base.random",
   ranking = "perilune.learn.ranking",
+  reward_loss = "perilune.learn.reward_loss",
   rollout = "perilune.learn.rollout",
   rules = "perilune.rules",
   run = "perilune.run",

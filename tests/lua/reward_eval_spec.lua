@@ -1,6 +1,7 @@
 --- A reward model judged by labeler, and on labelers it never learnt from.
 
 local json = require("perilune.base.json")
+local pl = require("perilune")
 local world = dofile("tests/lua/support/world.lua")
 
 describe("a reward model", function()
@@ -24,6 +25,7 @@ describe("a reward model", function()
   local function run(more)
     local settings = world.settings(w, "reward")
     settings.dataset, settings.eval_dataset, settings.save_steps = rankings, rankings, 0
+    settings.threads = 1
     for key, value in pairs(more) do
       settings[key] = value
     end
@@ -52,6 +54,77 @@ describe("a reward model", function()
     )
     assert.is_nil(apart.held_out_labelers.ann)
     assert.is_number(apart.held_out_accuracy)
+  end)
+
+  it("keeps the checkpoint that is best on held-out labelers", function()
+    local summary = run {
+      held_out_labelers = "cy",
+      checkpoint_choice = "held_out_accuracy",
+      eval_steps = 2,
+    }
+    local folder = ("%s/rm%d"):format(w.dir, runs)
+    local best
+    for _, row in ipairs(assert(pl.run.read_rows(folder .. "/metrics.jsonl"))) do
+      local accuracy = row.held_out_accuracy
+      if accuracy and (not best or accuracy > best.held_out_accuracy) then best = row end
+    end
+    assert.are.equal("checkpoint-" .. best.step, summary.best_checkpoint)
+    assert.are.equal(best.held_out_accuracy, summary.held_out_accuracy)
+    local chosen = assert(pl.load(("%s/%s"):format(folder, summary.best_checkpoint)))
+    assert.are.equal(chosen:hash(), summary.weights_hash)
+  end)
+
+  it("fits the rate of flipped pairs: few, where rankings agree with each other", function()
+    local more = { labeler_noise = 0.3, fit_labeler_noise = true, num_train_epochs = 8 }
+    local summary = run(more)
+    assert.is_true(summary.labeler_noise < 0.15, summary.labeler_noise)
+    local rows = assert(pl.run.read_rows(("%s/rm%d/metrics.jsonl"):format(w.dir, runs)))
+    local wanted = 0.3 -- each step goes a tenth of the way to what it found
+    for _, row in ipairs(rows) do
+      wanted = wanted + 0.1 * (row.flipped_pairs - wanted)
+      assert.is_true(math.abs(wanted - row.labeler_noise) < 1e-12)
+    end
+    assert.are.equal(0.25, run({ labeler_noise = 0.25 }).labeler_noise)
+    assert.is_nil(run({}).labeler_noise)
+  end)
+
+  it("has better answers lead by margins", function()
+    local plain = run { num_train_epochs = 4 }
+    local wide = run { num_train_epochs = 4, margins = "ranks", margin_unit = 6 }
+    local function spread(n) -- of the scores of the last step
+      local rows = assert(pl.run.read_rows(("%s/rm%d/metrics.jsonl"):format(w.dir, n)))
+      return rows[#rows].reward_std
+    end
+    assert.is_true(spread(runs) > 1.5 * spread(runs - 1), spread(runs) .. " " .. spread(runs - 1))
+    assert.are_not.equal(plain.weights_hash, wide.weights_hash)
+    local none = run { margins = "rows" }
+    assert.are.equal(run({}).weights_hash, none.weights_hash)
+    assert.matches(
+      "no row of " .. rankings .. " has margins",
+      world.read(("%s/rm%d.err"):format(w.dir, runs - 1)),
+      1,
+      true
+    )
+  end)
+
+  it("refuses keys that do not fit together", function()
+    for sentence, more in pairs {
+      ["fit_labeler_noise wants a labeler_noise to begin with"] = { fit_labeler_noise = true },
+      ["labeler_noise and label_smoothing say the same"] = {
+        labeler_noise = 0.1,
+        label_smoothing = 0.1,
+      },
+      ["checkpoint_choice held_out_accuracy wants held_out_labelers"] = {
+        checkpoint_choice = "held_out_accuracy",
+      },
+      ["checkpoint_choice eval_accuracy wants eval_steps"] = {
+        checkpoint_choice = "eval_accuracy",
+      },
+    } do
+      local ok, message = pcall(run, more)
+      assert.is_false(ok)
+      assert.matches(sentence, message, 1, true)
+    end
   end)
 
   it("refuses to hold everybody out", function()

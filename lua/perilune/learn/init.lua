@@ -17,6 +17,7 @@ return lazy({}, {
   policy_loss = "perilune.learn.policy_loss",
   practice = "perilune.learn.practice",
   ranking = "perilune.learn.ranking",
+  reward_loss = "perilune.learn.reward_loss",
   rollout = "perilune.learn.rollout",
   score = "perilune.learn.score",
   twins = "perilune.learn.twins",

@@ -1,0 +1,135 @@
+--- The loss of a reward model over ranked sets when labelers err: label smoothing, a rate of
+-- flipped pairs that is given or fitted, and margins.
+--
+-- With x = r_w - r_l - (m_w - m_l) of a pair whose answer w was ranked better than l:
+--
+--   plain      -ln σ(x)                              arXiv:2203.02155, eq. 1; the op `rank_loss`
+--   smoothed   -(1-ε) ln σ(x) - ε ln σ(-x)           Szegedy et al., arXiv:1512.00567, on pairs
+--   noisy      -ln( (1-ε) σ(x) + ε σ(-x) )           a pair is the wrong way round with probability
+--                                                    ε: the likelihood of what labelers said
+--
+-- Smoothing bounds how far apart the scores of a pair go, whatever else is known; the likelihood
+-- leaves a pair alone that the scores contradict clearly: it takes it for a mistake. Its ε can be
+-- fitted with the scores, by the step of expectation maximisation: the mean over the pairs of the
+-- probability that it is a mistake, q = ε σ(-x) / ((1-ε) σ(x) + ε σ(-x)).
+
+local core = require("perilune.core")
+local options = require("perilune.base.options")
+
+local reward_loss = {}
+
+local of_ranked = {
+  variant = options.choice("logsigmoid", { "logsigmoid", "sigmoid", "linear" }),
+  ties = options.choice("drop", { "drop", "half" }),
+  norm = options.number(0, 0),
+  margins = options.any(),
+  label_smoothing = options.number(0, 0, 0.5),
+  noise = options.number(0, 0, 0.5),
+}
+
+-- Places of the better and the worse answer of all pairs, from 0, and the weight of each.
+local function pairs_of(offsets, ranks)
+  local winners, losers, weights = {}, {}, {}
+  for b = 1, #offsets - 1 do
+    local first = #winners
+    for i = offsets[b] + 1, offsets[b + 1] do
+      for j = offsets[b] + 1, offsets[b + 1] do
+        if ranks[i] < ranks[j] then
+          winners[#winners + 1], losers[#losers + 1] = i - 1, j - 1
+        end
+      end
+    end
+    for k = first + 1, #winners do
+      weights[k] = 1 / (#winners - first)
+    end
+  end
+  return winners, losers, weights
+end
+
+-- The likelihood of pairs that are flipped at a rate; the summed probability that each is.
+local function noisy(scores, offsets, ranks, o)
+  local winners, losers, weights = pairs_of(offsets, ranks)
+  local sets = 0
+  for _, weight in ipairs(weights) do
+    sets = sets + weight
+  end
+  local x = core.gather(scores, winners) - core.gather(scores, losers)
+  if o.margins then x = x - (core.gather(o.margins, winners) - core.gather(o.margins, losers)) end
+  local right = x:sigmoid()
+  local said = right * (1 - 2 * o.noise) + o.noise
+  local norm = o.norm > 0 and o.norm or math.max(1, sets)
+  local loss = -(said:log() * core.tensor(weights, scores:dtype())):sum() / norm
+  local flipped = (1 - right:detach()) * o.noise / said:detach()
+  return loss, flipped:sum():item(), #winners
+end
+
+--- The loss over all pairs of some ranked sets, each set of weight 1. Raises when `noise` is asked
+-- for together with `label_smoothing`, with another variant, or with ties that count half.
+-- @tparam Tensor scores [N], set after set
+-- @tparam {integer,...} offsets where each set begins, from 0, and the end: B+1 of them
+-- @tparam {number,...} ranks N of them; 1 is best
+-- @tparam ?table opts `variant` ("logsigmoid"), `ties` ("drop") and `norm` (0: sets with a pair) as
+--   of `pl.rank_loss`; `margins` (none), Tensor [N], taken from the scores; `label_smoothing` (0)
+--   or `noise` (0), ε, up to 0.5
+-- @treturn Tensor [], the loss
+-- @treturn number summed probability of the pairs to be the wrong way round; 0 without `noise`
+-- @treturn integer pairs that it is summed over
+function reward_loss.ranked(scores, offsets, ranks, opts)
+  local o = options.take("reward_loss.ranked", opts, of_ranked)
+  if o.noise > 0 then
+    if o.label_smoothing > 0 then
+      error("reward_loss.ranked: noise and label_smoothing say the same; give one", 2)
+    elseif o.variant ~= "logsigmoid" or o.ties ~= "drop" then
+      error("reward_loss.ranked: noise is of variant logsigmoid with ties dropped", 2)
+    end
+    return noisy(scores, offsets, ranks, o)
+  end
+  local segments, given = core.tensor(offsets, "int32"), core.tensor(ranks, scores:dtype())
+  local how = { variant = o.variant, ties = o.ties, norm = o.norm }
+  local loss = core.rank_loss(scores, segments, given, o.margins, how)
+  if o.label_smoothing > 0 then
+    local turned = core.rank_loss(scores, segments, -given, o.margins, how)
+    loss = loss * (1 - o.label_smoothing) + turned * o.label_smoothing
+  end
+  return loss, 0, 0
+end
+
+--- By how much the answers of a ranked set have to lead, beside each other.
+-- @tparam RankedSet set of `data.ranked`
+-- @tparam string from "ranks": a unit for each rank; "rows": `margins` of the row, one for each
+--   answer, or of a pair its `margin`
+-- @tparam number unit they are multiplied by
+-- @treturn ?{number,...} of each answer, to be taken from its score; nil when the row has none
+-- @treturn ?string what is wrong with those of the row
+function reward_loss.margins(set, from, unit)
+  local margins = {}
+  if from == "ranks" then
+    for k, rank in ipairs(set.ranks) do
+      margins[k] = -rank * unit
+    end
+    return margins
+  end
+  local row = set.row
+  local extra = row.extra or {}
+  local list, one = row.margins, row.margin or extra.margin
+  if list == nil and one == nil then
+    return nil
+  elseif list == nil then
+    if #set.ranks ~= 2 then
+      return nil, ("`margin` is of a pair; %d answers want `margins`"):format(#set.ranks)
+    end
+    list = set.ranks[1] < set.ranks[2] and { one, 0 } or { 0, one }
+  end
+  if type(list) ~= "table" or #list ~= #set.ranks then
+    return nil, ("`margins` must be %d numbers, one for each answer"):format(#set.ranks)
+  end
+  for k, margin in ipairs(list) do
+    if math.type(margin) == nil or margin - margin ~= 0 then
+      return nil, ("margin %d is no finite number"):format(k)
+    end
+    margins[k] = margin * unit
+  end
+  return margins
+end
+
+return reward_loss
