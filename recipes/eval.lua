@@ -27,7 +27,10 @@ local cfg = pl.config {
     code = true,
   },
   { reward_model = "", "model folder with a scalar head, to judge instead" },
-  { chooser = "", "model folder with a scalar head that chooses the best of n for the judge" },
+  {
+    chooser = "",
+    "model folder with a scalar head that scores too, and chooses the best of n for the judge",
+  },
   { text = "", "pretraining text to measure the loss on" },
   {
     template = "auto",
@@ -45,8 +48,6 @@ local cfg = pl.config {
   check = function(c)
     if (c.reward_model == "") == (c.reward_function == "") then
       return "give one of reward_model and reward_function"
-    elseif c.chooser ~= "" and c.best_of < 2 then
-      return "a chooser wants a best_of of at least 2"
     end
   end,
 }
@@ -91,7 +92,7 @@ pl.preflight.new(cfg, {}):rows { dataset = prompts, text = text }
 if cfg.count > 0 then prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {}) end
 
 -- n answers to each prompt: `scores`, `lengths`, `prompts` and `answers` (texts), `kls` to
--- `against` when it is given, and `choices`, the chooser's scores, when n > 1; in order of prompts
+-- `against` when it is given, and `choices`, the chooser's scores; in order of prompts
 local function answer_all(who, n, against)
   local scope <close> = pl.scope("eval.answers")
   local questions, asked = {}, {}
@@ -122,9 +123,7 @@ local function answer_all(who, n, against)
     local theirs = pl.loss.sequence_logprobs(against, roll.parts, scoring)
     result.kls = pl.segment_sum(roll.old - theirs, answers.offsets):totable()
   end
-  if chooser and n > 1 then
-    result.choices = pl.loss.sequence_scores(chooser, roll.parts):totable()
-  end
+  if chooser then result.choices = pl.loss.sequence_scores(chooser, roll.parts):totable() end
   return result
 end
 
@@ -142,6 +141,9 @@ local figures = {
   weights_hash = model:hash(),
 }
 figures.score, figures.score_ci95 = mean_of(mine.scores)
+if chooser then
+  figures.chooser_score, figures.chooser_score_ci95 = mean_of(mine.choices)
+end
 local examples = {}
 for i = 1, math.min(16, #mine.answers) do
   examples[i] = { prompt = mine.prompts[i], answer = mine.answers[i], score = mine.scores[i] }

@@ -61,6 +61,7 @@ local cfg = pl.config {
   { ema_decay = 0.9, "of the averaged policy, which is the result; 0: none", min = 0, under = 1 },
   "All stages",
   pl.config.precision(),
+  { task_only = false, "end when the reward model is trained, with task.json for `compare`" },
   "Evaluation",
   { best_of = 16, "SFT continuations of each opening for the best-of-n curve", min = 1 },
   check = function(c)
@@ -76,6 +77,7 @@ local cfg = pl.config {
 }
 local gold = require("stories.gold")
 local labeler = require("stories.labeler")
+local methods = require("stories.methods")
 local openings = require("stories.openings")
 local present = require("stories.present")
 
@@ -224,33 +226,55 @@ local rm = stages:stage("reward", "reward", "reward model on the rankings", {
 })
 
 -- 4. PPO-ptx --------------------------------------------------------------------------------------
+-- What a policy is trained with, whatever the method.
+local of_policies = {
+  dataset = paths.prompts,
+  ptx_dataset = paths.train,
+  response_length = cfg.response_length,
+  total_episodes = cfg.total_episodes,
+  batch_size = cfg.batch_size,
+  slots = SLOTS,
+  missing_eos_rule = "none", -- a continuation is as long as it may be; none is to end the story
+  learning_rate = tostring(cfg.learning_rate),
+  ptx_coef = tostring(cfg.ptx_coef),
+  ptx_batch_ratio = cfg.ptx_batch_ratio,
+  ptx_length = PIECE,
+  ema_decay = cfg.ema_decay,
+  ema_final = cfg.ema_decay > 0,
+}
+local of_ppo = {
+  num_mini_batches = cfg.num_mini_batches,
+  num_ppo_epochs = cfg.num_ppo_epochs,
+  value_learning_rate = tostring(cfg.value_learning_rate),
+  lam = cfg.lam,
+  whiten_rewards = cfg.whiten_rewards,
+}
+
+if cfg.task_only then
+  local figures = {
+    rm_accuracy = rm.rm_accuracy,
+    labeler_agreement = agreement,
+    rankings = #ranked,
+    stage_seconds = stages.seconds,
+  }
+  local task = run.dir .. "/task.json"
+  assert(pl.files.write_json(task, methods.task(paths, sft.model, rm.model, of_policies, of_ppo)))
+  stages:say("%s: perilune compare METHOD... --task %s", task, run.dir)
+  run:summary(figures)
+  run:close()
+  return figures
+end
+
 local function ppo(kl_coef)
   local folder = ("ppo-%g"):format(kl_coef)
-  local trained = stages:stage("ppo", folder, ("PPO-ptx, β %g"):format(kl_coef), {
-    model = sft.model,
-    reward_model = rm.model,
-    dataset = paths.prompts,
-    ptx_dataset = paths.train,
-    response_length = cfg.response_length,
-    total_episodes = cfg.total_episodes,
-    batch_size = cfg.batch_size,
-    num_mini_batches = cfg.num_mini_batches,
-    num_ppo_epochs = cfg.num_ppo_epochs,
-    slots = SLOTS,
-    missing_eos_rule = "none", -- a continuation is as long as it may be; none is to end the story
-    kl_coef = kl_coef,
-    learning_rate = cfg.learning_rate,
-    value_learning_rate = cfg.value_learning_rate,
-    lam = cfg.lam,
-    whiten_rewards = cfg.whiten_rewards,
-    ptx_coef = cfg.ptx_coef,
-    ptx_batch_ratio = cfg.ptx_batch_ratio,
-    ptx_length = PIECE,
-    ema_decay = cfg.ema_decay,
-    ema_final = cfg.ema_decay > 0,
-    save_steps = cfg.curve_steps,
-    save_total_limit = 0,
-  })
+  local settings = { model = sft.model, reward_model = rm.model, kl_coef = kl_coef }
+  settings.save_steps, settings.save_total_limit = cfg.curve_steps, 0
+  for _, part in ipairs { of_policies, of_ppo } do
+    for key, value in pairs(part) do
+      settings[key] = value
+    end
+  end
+  local trained = stages:stage("ppo", folder, ("PPO-ptx, β %g"):format(kl_coef), settings)
   return {
     kl_coef = kl_coef,
     folder = folder,

@@ -2412,6 +2412,12 @@ function pl.config.is(value) end
 ---@return boolean
 function pl.config.is_usage_error(err) end
 
+--- The keys that a recipe has, its file being run as far as its config. Raises when it cannot be
+--- run that far, or has no config.
+---@param recipe string # its path or name, as for `run_recipe`
+---@return table<string, boolean> # true for each key
+function pl.config.keys_of(recipe) end
+
 --- The rows of the KL to the reference: `kl_coef`, `kl_estimator` and `kl_placement`.
 ---@param defaults? table # `kl_coef` (0.05), `kl_estimator` ("k1") and `kl_placement` ("reward")
 ---@return perilune.ConfigRow[] # to be put among a config's rows

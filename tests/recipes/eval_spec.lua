@@ -70,10 +70,14 @@ describe("eval", function()
     assert.is_nil(figures.best_of[2].chosen_ci95)
   end)
 
-  it("refuses a chooser that has nothing to choose", function()
-    local ok, message = pcall(eval, { chooser = chooser })
-    assert.is_false(ok)
-    assert.is_truthy(tostring(message):find("a chooser wants a best_of of at least 2", 1, true))
+  it("tells the mean score of a chooser of one answer", function()
+    local figures = eval { count = 12, chooser = chooser }
+    assert.is_nil(figures.best_of)
+    assert.is_true(
+      figures.chooser_score_ci95[1] < figures.chooser_score
+        and figures.chooser_score < figures.chooser_score_ci95[2]
+    )
+    assert.are_not.equal(figures.score, figures.chooser_score)
   end)
 
   it("holds the base once that its models stand on", function()

@@ -17,7 +17,7 @@ local topics = require("perilune.reference.topics")
 
 -- The order of the overview; commands that are not named here follow.
 local groups = {
-  { "To begin", "demo", "run", "recipes", "plan", "sweep" },
+  { "To begin", "demo", "run", "recipes", "plan", "sweep", "compare" },
   { "Runs", "runs", "attach", "watch", "stop", "replay", "report" },
   { "Models", "chat", "generate", "merge", "export", "fetch" },
   { "Data", "store" },

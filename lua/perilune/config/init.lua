@@ -80,6 +80,10 @@ end
 -- Settings that the next config takes instead of the command line; see run_recipe.
 local pending
 
+-- In their place: only the names of the rows are asked for, which come out of the recipe as an
+-- error.
+local asking, Asked = {}, {}
+
 local own_source = debug.getinfo(1, "S").source
 
 --- The recipe that calls us: its path, nil for text typed into a REPL, and "path:line:".
@@ -130,6 +134,7 @@ function config.new(spec)
   layers.build_rows(self, spec, fail)
   local settings = pending
   pending = nil
+  if settings == asking then error(setmetatable({ names = layers.known_names(self) }, Asked), 0) end
   local args = spec.args or (settings == nil and type(arg) == "table" and arg) or {}
   layers.apply_all(self, args, settings or {})
   if self.help_wanted then
@@ -179,6 +184,22 @@ function config.run_recipe(recipe, settings)
   })
   local results = table.pack(chunk())
   return table.unpack(results, 1, results.n)
+end
+
+--- The keys that a recipe has, its file being run as far as its config. Raises when it cannot be
+-- run that far, or has no config.
+-- @tparam string recipe its path or name, as for `run_recipe`
+-- @treturn {[string]=boolean} true for each key
+function config.keys_of(recipe)
+  local ok, result = pcall(config.run_recipe, recipe, asking)
+  if ok or getmetatable(result) ~= Asked then
+    error(ok and ("%s has no config"):format(recipe) or result, 0)
+  end
+  local keys = {}
+  for _, name in ipairs(result.names) do
+    keys[name] = true
+  end
+  return keys
 end
 
 --- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.

@@ -46,8 +46,11 @@ function grid.keys(a, b)
   return list
 end
 
--- "--key value", "--key=value", "--flag" and "--no-flag" one after another: {{key, value}, ...}.
-local function pairs_of(args)
+--- Keys and values one after another: "--key value", "--key=value" and "--flag".
+-- @tparam {string,...} args
+-- @treturn ?{{string,string|boolean},...} true of a flag; nil for a word that belongs to no key
+-- @treturn ?string message
+function grid.pairs_of(args)
   local list, i = {}, 1
   while i <= #args do
     local key, value = args[i]:match("^%-%-([^=]+)=(.*)$")
@@ -64,8 +67,13 @@ local function pairs_of(args)
   return list
 end
 
-local function take_own(own, key, value)
-  local kind = own[key]
+--- The value of a key of the command itself.
+-- @tparam string kind "string", "integer" (from 1 on) or "list"
+-- @tparam string key
+-- @tparam string|boolean value of `grid.pairs_of`
+-- @treturn ?string|integer|{string,...} nil when it does not fit
+-- @treturn ?string message
+function grid.value(kind, key, value)
   if value == true or value == "" then return nil, ("--%s wants a value"):format(key) end
   if kind == "integer" then
     local number = math.tointeger(tonumber(value))
@@ -131,7 +139,7 @@ end
 -- @treturn ?SweepPlan nil when something is wrong
 -- @treturn ?string message
 function grid.read(args, own)
-  local list, message = pairs_of(args)
+  local list, message = grid.pairs_of(args)
   if not list then return nil, message end
   local plan = { own = {}, fixed = {}, swept = {}, points = {} }
   local seen = {}
@@ -140,7 +148,7 @@ function grid.read(args, own)
     if seen[key] then return nil, ("--%s is given twice"):format(key) end
     seen[key] = true
     if own[key] then
-      plan.own[key], message = take_own(own, key, value)
+      plan.own[key], message = grid.value(own[key], key, value)
       if plan.own[key] == nil then return nil, message end
     elseif key == "resume" or key == "overwrite_output_dir" then
       return nil, ("--%s is the sweep's own doing: give the same words again"):format(key)

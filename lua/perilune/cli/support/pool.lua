@@ -49,6 +49,7 @@ local function start(one, threads)
     add("--overwrite_output_dir")
   end
   local log = one.folder .. ".log"
+  assert(files.folder_make((log:match("^(.*)/"))))
   local pid, message = system.spawn(command, {
     stdin = "/dev/null",
     stdout = log,

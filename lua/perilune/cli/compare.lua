@@ -1,0 +1,140 @@
+--- `perilune compare METHOD... --task FOLDER [--key value]`: methods on one task over seeds, gold
+-- and reward against KL, beside best of n, with intervals.
+--
+--     perilune run stories --model M --text T --lexicon L --task_only --output_dir runs/task
+--     perilune compare ppo rloo grpo dpo --task runs/task --seeds 5
+--     perilune compare ppo dapo=grpo --task runs/task --dapo.loss_type dapo --kl_coef 0.05,0.2
+--
+-- METHOD is a recipe, or NAME=RECIPE. The task, a task.json or the folder that has it, says which
+-- model all start from, which prompts and which judge measure them, and the settings of each
+-- recipe. Keys go to all methods that have them, --METHOD.key to one; several values, by commas,
+-- are runs of their own, as in `perilune sweep`. The same words again go on where it was stopped.
+--
+--     --task TASK,TASK     seed 1 takes the first, seed 2 the second, and from the first again
+--     --seeds N            runs of each setting (default: 1)
+--     --output_dir FOLDER  of the contest (default: runs/compare)
+--     --jobs N             runs at a time, which share the processors (default: one each)
+--     --count N            held-out prompts of each evaluation; 0: all (default)
+--     --best_of N          answers to each prompt of the best-of-n curve (default: 16)
+--     --at KL,KL           where gold is read off each curve (default: 1,2,4)
+--
+-- With --save_steps N --save_total_limit 0 every checkpoint is a point of its curve. The page is
+-- report.html in the folder, the figures are in results.json.
+
+local contest = require("perilune.cli.support.contest")
+local core = require("perilune.core")
+local files = require("perilune.base.files")
+local format = require("perilune.base.format")
+local frontier = require("perilune.cli.support.frontier")
+local grid = require("perilune.cli.support.grid")
+local pool = require("perilune.cli.support.pool")
+local run = require("perilune.run")
+
+local own = {
+  task = "list",
+  seeds = "integer",
+  output_dir = "string",
+  jobs = "integer",
+  count = "integer",
+  best_of = "integer",
+  at = "list",
+}
+
+local function note(text) io.stderr:write(text, "\n") end
+
+-- The leading words without dashes, and the keys after them.
+local function read(args)
+  local words, at = {}, 1
+  while args[at] and args[at]:sub(1, 1) ~= "-" do
+    words[at], at = args[at], at + 1
+  end
+  if #words == 0 then error("which methods? perilune compare ppo grpo --task FOLDER", 0) end
+  local list, message = grid.pairs_of { table.unpack(args, at) }
+  if not list then error(message, 0) end
+  local settings, given = {}, {}
+  for _, pair in ipairs(list) do
+    local key, value = pair[1], pair[2]
+    if own[key] and settings[key] then
+      error(("--%s is given twice"):format(key), 0)
+    elseif key == "count" and value == "0" then
+      settings.count = 0
+    elseif own[key] then
+      settings[key], message = grid.value(own[key], key, value)
+      if settings[key] == nil then error(message, 0) end
+    elseif key == "seed" then
+      error("--seeds N gives the seeds 1 to N", 0)
+    else
+      given[#given + 1] = pair
+    end
+  end
+  if not settings.task then error("--task FOLDER says what is compared on", 0) end
+  for i, text in ipairs(settings.at or {}) do
+    settings.at[i] = tonumber(text) or error(("--at = '%s' is not a number"):format(text), 0)
+  end
+  return words, settings, given
+end
+
+-- The words of a contest must be those of before: what is done is not done again with others.
+local function same_as_before(folder, runs)
+  local path = folder .. "/compare.json"
+  local before, now = files.read_json(path), {}
+  if type(before) ~= "table" then before = {} end
+  for _, one in ipairs(runs) do
+    now[one.name] = table.concat(one.words, "\n")
+  end
+  for name, words in pairs(now) do
+    if before[name] and before[name] ~= words then
+      local text = "%s holds %s with other settings; give another --output_dir"
+      error(text:format(folder, name), 0)
+    end
+  end
+  for name, words in pairs(before) do
+    now[name] = now[name] or words
+  end
+  assert(files.folder_make(folder))
+  assert(files.write_json(path, now))
+end
+
+local function compare(args)
+  local words, settings, given = read(args)
+  local methods, tasks = contest.methods(words), {}
+  for i, path in ipairs(settings.task) do
+    tasks[i] = contest.task(path)
+  end
+  local folder, seeds = settings.output_dir or "runs/compare", settings.seeds or 1
+  local runs = contest.runs(methods, tasks, given, seeds, folder)
+  same_as_before(folder, runs)
+  local count, starts = settings.count or 0, {}
+  for i = 1, math.min(#tasks, seeds) do
+    local place = ("%s/start-%d"):format(folder, i)
+    starts[i] = contest.start(tasks[i], place, settings.best_of or 16, count)
+  end
+  local cpus = core.system.affinity()
+  local jobs = math.min(settings.jobs or cpus, #runs)
+  local opts = { jobs = jobs, threads = math.max(1, cpus // jobs), note = note }
+  local failed = {}
+  local function all(list) table.move(pool.run(list, opts), 1, #list, #failed + 1, failed) end
+  note(("%d runs, %d at a time, in %s"):format(#runs, jobs, format.safe(folder)))
+  all(starts)
+  all(runs)
+  local evaluations = {}
+  for _, one in ipairs(runs) do
+    one.evaluations = contest.evaluations(one, run.checkpoints(one.folder), count)
+    table.move(one.evaluations, 1, #one.evaluations, #evaluations + 1, evaluations)
+  end
+  note(("%d evaluations"):format(#evaluations))
+  all(evaluations)
+  for _, one in ipairs(failed) do
+    note(("%s failed: %s (%s.log)"):format(one.run.name, format.safe(one.message), one.run.folder))
+  end
+  print(format.safe(frontier.write(folder, runs, starts, settings.at or { 1, 2, 4 })))
+  return #failed == 0 and 0 or 1
+end
+
+return function(args)
+  local ok, result = pcall(compare, args)
+  if ok then return result end
+  if type(result) ~= "string" or result:find("^[^ ]+%.lua:%d+:") then error(result, 0) end
+  io.stderr:write("perilune compare: ", format.safe(result), "\n")
+  return 1
+end

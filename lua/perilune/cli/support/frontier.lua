@@ -1,0 +1,305 @@
+--- How a contest came out: gold and reward against KL, beside best of n; a table and a page.
+--
+-- A curve goes from the model that all start from (KL 0) over the checkpoints of a run. Means and
+-- intervals are over seeds; one seed has no interval. What best of n reaches at a KL is read off
+-- between its points, with its estimated KL.
+
+local files = require("perilune.base.files")
+local format = require("perilune.base.format")
+local plot = require("perilune.show.plot")
+local report = require("perilune.show.report")
+local stats = require("perilune.base.stats")
+
+local frontier = {}
+
+local LOST <const> = 0.05 -- gold: this far below its best a curve has gone too far
+
+local function summary_of(folder)
+  local summary = files.read_json(folder .. "/summary.json")
+  return type(summary) == "table" and summary or nil
+end
+
+-- {mean =, low =, high =, n =}; nil of nothing.
+local function over(values)
+  if #values == 0 then return nil end
+  if #values == 1 then return { mean = values[1], low = values[1], high = values[1], n = 1 } end
+  local ci = stats.ci95(values)
+  return { mean = ci.mean, low = ci.low, high = ci.high, n = #values }
+end
+
+--- The height of a curve at x, between its points; nil beyond its ends.
+-- @tparam {{number,number},...} points x and y, in any order
+-- @tparam number x
+-- @treturn ?number
+function frontier.at(points, x)
+  local sorted = table.move(points, 1, #points, 1, {})
+  table.sort(sorted, function(a, b) return a[1] < b[1] end)
+  for i = 1, #sorted - 1 do
+    local a, b = sorted[i], sorted[i + 1]
+    if x >= a[1] and x <= b[1] then
+      if b[1] == a[1] then return math.max(a[2], b[2]) end
+      return a[2] + (b[2] - a[2]) * (x - a[1]) / (b[1] - a[1])
+    end
+  end
+end
+
+local function start_figures(starts)
+  local figures = { gold = {}, proxy = {}, text_loss = {}, best = {} }
+  for _, one in ipairs(starts) do
+    local summary = summary_of(one.folder) or {}
+    table.insert(figures.gold, summary.score)
+    table.insert(figures.proxy, summary.chooser_score)
+    table.insert(figures.text_loss, summary.text_loss)
+    for i, point in ipairs(summary.best_of or {}) do
+      local best = figures.best[i] or { n = point.n, kl = {}, chosen = {}, oracle = {} }
+      figures.best[i] = best
+      table.insert(best.kl, point.kl)
+      table.insert(best.chosen, point.chosen)
+      table.insert(best.oracle, point.oracle)
+    end
+  end
+  for _, name in ipairs { "gold", "proxy", "text_loss" } do
+    figures[name] = over(figures[name])
+  end
+  for _, best in ipairs(figures.best) do
+    for _, name in ipairs { "kl", "chosen", "oracle" } do
+      best[name] = over(best[name])
+    end
+  end
+  return figures
+end
+
+-- Runs that differ by seed alone: {label, steps = {{step, gold, proxy, kl, text_loss}}, curves =
+-- one of each seed, seconds}.
+local function groups_of(runs, start)
+  local groups, by_label = {}, {}
+  for _, one in ipairs(runs) do
+    local label = one.setting == "" and one.method or one.method .. " " .. one.setting
+    local group = by_label[label]
+    if not group then
+      group = { label = label, by_step = {}, steps = {}, curves = {}, seconds = {}, missing = 0 }
+      by_label[label], groups[#groups + 1] = group, group
+    end
+    local curve = { start.gold and { 0, start.gold.mean } }
+    for _, evaluation in ipairs(one.evaluations) do
+      local summary = summary_of(evaluation.folder)
+      if summary and summary.kl then
+        local at = group.by_step[evaluation.step]
+        if not at then
+          at = { step = evaluation.step, gold = {}, proxy = {}, kl = {}, text_loss = {} }
+          group.by_step[evaluation.step], group.steps[#group.steps + 1] = at, at
+        end
+        table.insert(at.gold, summary.score)
+        table.insert(at.proxy, summary.chooser_score)
+        table.insert(at.kl, summary.kl)
+        table.insert(at.text_loss, summary.text_loss)
+        curve[#curve + 1] = { summary.kl, summary.score }
+      end
+    end
+    local summary = summary_of(one.folder)
+    if summary then
+      table.insert(group.seconds, summary.seconds)
+      group.curves[#group.curves + 1] = curve
+    else
+      group.missing = group.missing + 1
+    end
+  end
+  for _, group in ipairs(groups) do
+    table.sort(group.steps, function(a, b) return a.step < b.step end)
+    for _, at in ipairs(group.steps) do
+      for _, name in ipairs { "gold", "proxy", "kl", "text_loss" } do
+        at[name] = over(at[name])
+      end
+    end
+    group.seconds, group.by_step = over(group.seconds), nil
+  end
+  return groups
+end
+
+-- Whether a curve went on after its best, and lost.
+local function complaint(group)
+  local best
+  for _, at in ipairs(group.steps) do
+    if not best or at.gold.mean > best.gold.mean then best = at end
+  end
+  local last = group.steps[#group.steps]
+  if not best or best.gold.mean - last.gold.mean < LOST then return nil end
+  local rises = best.proxy and last.proxy and last.proxy.mean > best.proxy.mean
+  local text = "%s: gold was %.3f at step %d (KL %.2f) and is %.3f at the end (KL %.2f)%s: "
+    .. "stop earlier, or weigh the KL more"
+  return text:format(
+    group.label,
+    best.gold.mean,
+    best.step,
+    best.kl.mean,
+    last.gold.mean,
+    last.kl.mean,
+    rises and ", while the reward model's score rose: it is fooled" or ""
+  )
+end
+
+local function cell(one, form)
+  if not one then return "-" end
+  local mean = form:format(one.mean)
+  if one.n == 1 then return mean end
+  return ("%s (%s to %s)"):format(mean, form:format(one.low), form:format(one.high))
+end
+
+local function best_curve(start, name)
+  local points = {}
+  for _, best in ipairs(start.best) do
+    if best[name] then points[#points + 1] = { best.kl.mean, best[name].mean } end
+  end
+  return points
+end
+
+local HEAD <const> =
+  { "method", "seeds", "KL", "gold", "beside best of n", "reward", "text loss", "seconds" }
+
+local function rows_of(groups, start)
+  local rows, chosen = {}, best_curve(start, "chosen")
+  for i, group in ipairs(groups) do
+    local last = group.steps[#group.steps] or {}
+    local there = last.kl and frontier.at(chosen, last.kl.mean)
+    rows[i] = {
+      group.label,
+      #group.curves + group.missing == #group.curves and tostring(#group.curves)
+        or ("%d of %d"):format(#group.curves, #group.curves + group.missing),
+      cell(last.kl, "%.2f"),
+      cell(last.gold, "%.3f"),
+      there and ("%+.3f"):format(last.gold.mean - there) or "-",
+      cell(last.proxy, "%.2f"),
+      cell(last.text_loss, "%.3f"),
+      cell(group.seconds, "%.0f"),
+    }
+  end
+  return rows
+end
+
+-- Gold of each method at the same KL.
+local function rows_at(groups, start, kls)
+  local rows, chosen = {}, best_curve(start, "chosen")
+  for i, group in ipairs(groups) do
+    rows[i] = { group.label }
+    for _, kl in ipairs(kls) do
+      local values = {}
+      for _, curve in ipairs(group.curves) do
+        values[#values + 1] = frontier.at(curve, kl)
+      end
+      local all = #values == #group.curves
+      rows[i][#rows[i] + 1] = all and cell(over(values), "%.3f") or "-"
+    end
+  end
+  if #chosen > 0 then
+    local row = { "best of n by the reward model" }
+    for _, kl in ipairs(kls) do
+      local there = frontier.at(chosen, kl)
+      row[#row + 1] = there and ("%.3f"):format(there) or "-"
+    end
+    rows[#rows + 1] = row
+  end
+  return rows
+end
+
+local function head_at(kls)
+  local head = { "gold at a KL of" }
+  for _, kl in ipairs(kls) do
+    head[#head + 1] = format.number(kl)
+  end
+  return head
+end
+
+local function series_of(group, start, name)
+  local series = { name = group.label, x = {}, y = {}, low = {}, high = {}, mark = "both" }
+  local function add(kl, one)
+    table.insert(series.x, kl)
+    table.insert(series.y, one.mean)
+    table.insert(series.low, one.low)
+    table.insert(series.high, one.high)
+  end
+  if start[name] then add(0, start[name]) end
+  for _, at in ipairs(group.steps) do
+    if at[name] then add(at.kl.mean, at[name]) end
+  end
+  return #series.x > 0 and series or nil
+end
+
+local function chart(groups, start, name, title, lines)
+  local series = {}
+  for _, group in ipairs(groups) do
+    series[#series + 1] = series_of(group, start, name)
+  end
+  for _, line in ipairs(lines) do
+    local points, drawn = best_curve(start, line[1]), { name = line[2], x = {}, y = {} }
+    for i, point in ipairs(points) do
+      drawn.x[i], drawn.y[i] = point[1], point[2]
+    end
+    drawn.dashed = true
+    if #points > 0 then series[#series + 1] = drawn end
+  end
+  if #series == 0 then return nil end
+  return plot.chart {
+    title = title,
+    x_label = "KL to the start, nats an answer",
+    y_label = name == "gold" and "gold score" or "reward model's score",
+    series = series,
+    width = 960,
+    height = 420,
+  }
+end
+
+--- Reads what a contest's runs and evaluations wrote; writes report.html and results.json into its
+-- folder.
+-- @tparam string folder
+-- @tparam {table,...} runs of perilune.cli.support.contest, with `evaluations`
+-- @tparam {table,...} starts evaluations of the model that all start from
+-- @tparam {number,...} kls where gold is read off each curve
+-- @treturn string the tables
+function frontier.write(folder, runs, starts, kls)
+  local start = start_figures(starts)
+  local groups = groups_of(runs, start)
+  local complaints = {}
+  for _, group in ipairs(groups) do
+    complaints[#complaints + 1] = complaint(group)
+  end
+  local rows, at = rows_of(groups, start), rows_at(groups, start, kls)
+  local page = report.new {
+    title = "Methods on one task",
+    subtitle = "means over seeds with 95 % intervals",
+    footer = "perilune compare",
+  }
+  page:alarms(complaints)
+  local gold = chart(groups, start, "gold", "Gold against KL", {
+    { "chosen", "best of n by the reward model" },
+    { "oracle", "best of n by gold" },
+  })
+  local proxy = chart(groups, start, "proxy", "Reward against KL", {})
+  if gold then page:chart(gold) end
+  if proxy then page:chart(proxy) end
+  page:heading("At the end"):table { head = HEAD, rows = rows }
+  page:heading("At the same KL"):table { head = head_at(kls), rows = at }
+  page:write(folder .. "/report.html")
+  local results = { start = start, methods = {} }
+  for i, group in ipairs(groups) do
+    results.methods[i] = {
+      name = group.label,
+      seeds = #group.curves,
+      missing = group.missing,
+      seconds = group.seconds,
+      steps = group.steps,
+    }
+  end
+  assert(files.write_json(folder .. "/results.json", results))
+  local parts = {
+    ("start: gold %s"):format(cell(start.gold, "%.3f")),
+    format.columns(rows, { head = HEAD }),
+    format.columns(at, { head = head_at(kls) }),
+  }
+  for _, sentence in ipairs(complaints) do
+    parts[#parts + 1] = "beware: " .. sentence
+  end
+  parts[#parts + 1] = folder .. "/report.html"
+  return table.concat(parts, "\n\n")
+end
+
+return frontier

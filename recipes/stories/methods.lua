@@ -1,0 +1,71 @@
+--- The task that `perilune compare` puts methods to: the stories' model, prompts and judge, and the
+-- settings that each recipe learns with there.
+
+local methods = {}
+
+-- The settings of `of` that belong to one of these keys.
+local function only(of, keys)
+  local chosen = {}
+  for _, key in ipairs(keys) do
+    chosen[key] = of[key]
+  end
+  return chosen
+end
+
+--- The task.
+-- @tparam {[string]=string} paths files of the run: `rankings`, `judged`, `held_out`, `judge`,
+--   `test`
+-- @tparam string model the SFT model
+-- @tparam string reward_model
+-- @tparam {[string]=any} of_policies settings of all that learn from their own answers
+-- @tparam {[string]=any} of_ppo settings of PPO alone
+-- @treturn table for task.json: see `perilune compare --help`
+function methods.task(paths, model, reward_model, of_policies, of_ppo)
+  local offline = {
+    dataset = paths.rankings,
+    eval_dataset = paths.judged,
+    batch_size = 8,
+    num_train_epochs = 1,
+    learning_rate = "warmup(10, cosine(0.0002, 0.00001))",
+  }
+  local sampled = only(of_policies, {
+    "dataset",
+    "total_episodes",
+    "batch_size",
+    "slots",
+    "missing_eos_rule",
+    "learning_rate",
+    "ptx_dataset",
+    "ptx_coef",
+    "ptx_batch_ratio",
+    "ema_decay",
+    "ema_final",
+  })
+  local function with(...)
+    local all = {}
+    for _, part in ipairs { sampled, ... } do
+      for key, value in pairs(part) do
+        all[key] = value
+      end
+    end
+    return all
+  end
+  return {
+    model = model,
+    proxy = reward_model,
+    judge = paths.judge,
+    held_out = paths.held_out,
+    text = paths.test,
+    settings = only(of_policies, { "response_length", "ptx_length" }),
+    methods = {
+      ppo = with(of_ppo, { kl_coef = 0.13 }),
+      rloo = with { kl_coef = 0.13, num_generations = 4, num_mini_batches = 2 },
+      grpo = with { kl_coef = 0.04, num_generations = 8, num_mini_batches = 2 },
+      reinforce = with { kl_coef = 0.13, num_mini_batches = 2 },
+      dpo = offline,
+      kto = offline,
+    },
+  }
+end
+
+return methods

@@ -1,0 +1,188 @@
+--- `perilune compare`: who runs with what, what the curves say, and a contest of two as a whole.
+
+local contest = require("perilune.cli.support.contest")
+local files = require("perilune.base.files")
+local frontier = require("perilune.cli.support.frontier")
+local host = require("perilune.host")
+local json = require("perilune.base.json")
+local pl = require("perilune")
+local scratch = dofile("tests/lua/support/scratch.lua")
+local world = dofile("tests/lua/support/world.lua")
+
+describe("a contest", function()
+  local task = {
+    model = "M",
+    judge = "J",
+    held_out = "H",
+    proxy = "RM",
+    settings = { response_length = 9, beta = 0.3 },
+    methods = { ppo = { dataset = "P", kl_coef = 0.1 }, dpo = { dataset = "R" } },
+  }
+
+  local function words_of(run) return " " .. table.concat(run.words, " ") .. " " end
+
+  it("gives each method what it has keys for: of the task, of its own, of the command", function()
+    local methods = contest.methods { "ppo", "dpo" }
+    local given = { { "batch_size", "16" }, { "dpo.beta", "0.1,0.2" }, { "kl_coef", "0.5" } }
+    local runs = contest.runs(methods, { task }, given, 2, "F")
+    local names = {}
+    for i, run in ipairs(runs) do
+      names[i] = run.name
+    end
+    assert.are.same({
+      "ppo/seed=1",
+      "ppo/seed=2",
+      "dpo/beta=0.1,seed=1",
+      "dpo/beta=0.1,seed=2",
+      "dpo/beta=0.2,seed=1",
+      "dpo/beta=0.2,seed=2",
+    }, names)
+    assert.are.equal(
+      " --dataset P --model M --response_length 9 --reward_model RM --batch_size 16 --kl_coef 0.5"
+        .. " --seed 2 ",
+      words_of(runs[2])
+    )
+    assert.are.equal("F/dpo/beta=0.2,seed=2", runs[6].folder)
+    assert.truthy(words_of(runs[6]):find(" --batch_size 16 --beta 0.2 --seed 2 ", 1, true))
+    assert.is_nil(words_of(runs[6]):find("kl_coef", 1, true))
+    assert.is_nil(words_of(runs[6]):find("0.3", 1, true)) -- the task's, which the command lays over
+  end)
+
+  it("takes tasks by turns, and a recipe by another name with its settings", function()
+    local other = { model = "N", judge = "J", held_out = "H", settings = {}, methods = {} }
+    local runs = contest.runs(contest.methods { "mine=ppo" }, { task, other }, {}, 3, "F")
+    assert.are.equal("mine/seed=3", runs[3].name)
+    assert.truthy(words_of(runs[1]):find("--kl_coef 0.1", 1, true))
+    assert.are.equal(" --model N --seed 2 ", words_of(runs[2]))
+    assert.are.equal(task, runs[3].task)
+  end)
+
+  it("refuses names that nobody has", function()
+    local methods = contest.methods { "ppo" }
+    for message, given in pairs {
+      ["the recipe of ppo has no key 'kl_cof'; did you mean 'kl_coef'?"] = { "ppo.kl_cof", "1" },
+      ["none of the methods has a key 'nosuch'"] = { "nosuch", "1" },
+      ["none of the methods has a key 'dpo.beta'"] = { "dpo.beta", "1" },
+    } do
+      assert.has_error(function() contest.runs(methods, { task }, { given }, 1, "F") end, message)
+    end
+    assert.has_error(
+      function() contest.methods { "ppoo" } end,
+      "there is no recipe 'ppoo'; did you mean 'ppo'?"
+    )
+    assert.has_error(
+      function() contest.methods { "ppo", "ppo" } end,
+      "two methods are called ppo; call one of them otherwise: NAME=ppo"
+    )
+    local path = scratch.path()
+    assert(files.write_atomic(path, '{"model":"M","judge":"J"}'))
+    local ok, message = pcall(contest.task, path)
+    assert.is_false(ok)
+    assert.truthy(message:find("has no 'held_out'; a task has model, judge, held_out", 1, true))
+  end)
+end)
+
+describe("a curve", function()
+  it("is read off between its points, in any order, and not beyond", function()
+    local points = { { 2, 5 }, { 0, 1 }, { 1, 2 } }
+    assert.are.equal(1, frontier.at(points, 0))
+    assert.are.equal(1.5, frontier.at(points, 0.5))
+    assert.are.equal(3.5, frontier.at(points, 1.5))
+    assert.are.equal(5, frontier.at(points, 2))
+    assert.is_nil(frontier.at(points, 2.1))
+    assert.is_nil(frontier.at({ { 1, 1 } }, 1))
+    assert.is_nil(frontier.at({}, 1))
+  end)
+
+  it("that lost what it had won is told, with what the reward model says", function()
+    local folder = scratch.folder()
+    local function summary(name, figures)
+      local path = folder .. "/" .. name
+      assert(files.folder_make(path))
+      assert(files.write_json(path .. "/summary.json", figures))
+      return path
+    end
+    local start = { folder = summary("start", { score = 0.4, chooser_score = 0 }) }
+    local runs = {}
+    for seed = 1, 2 do
+      local run = { method = "ppo", setting = "", seed = seed, evaluations = {} }
+      run.folder = summary("run" .. seed, { seconds = 10 * seed })
+      for step, gold in ipairs { 0.6, 0.5 } do
+        run.evaluations[step] = {
+          step = step,
+          folder = summary(("eval%d-%d"):format(seed, step), {
+            score = gold + seed / 100,
+            chooser_score = step,
+            kl = step + 0.5 * seed,
+          }),
+        }
+      end
+      runs[seed] = run
+    end
+    local text = frontier.write(folder, runs, { start }, { 1, 9 })
+    assert.truthy(text:find("beware: ppo: gold was 0.615 at step 1 (KL 1.75)", 1, true))
+    assert.truthy(text:find("score rose: it is fooled", 1, true))
+    local results = assert(json.decode((files.read(folder .. "/results.json"))))
+    local last = results.methods[1].steps[2]
+    assert.near(0.515, last.gold.mean, 1e-12)
+    assert.near(12.706204736 * 0.005, last.gold.high - last.gold.mean, 1e-8)
+    assert.are.equal(15, results.methods[1].seconds.mean)
+    -- at KL 1: 0.4 + 0.21 / 1.5 and 0.4 + 0.22 / 2
+    assert.truthy(text:find("ppo +0.525 %(0.33.-%) +%-"))
+  end)
+end)
+
+describe("perilune compare", function()
+  teardown(scratch.clean)
+
+  it("runs methods over seeds, judges their checkpoints, and goes on where it was", function()
+    local w = world.new("llama")
+    local task = {
+      model = w.model,
+      judge = w.reward,
+      held_out = w.prompts,
+      settings = { reward_function = w.reward, response_length = 6 },
+      methods = {
+        ppo = { dataset = w.prompts, batch_size = 8, num_mini_batches = 1, total_episodes = 16 },
+        dpo = { dataset = w.rankings, batch_size = 20 },
+      },
+    }
+    assert(files.write_json(w.dir .. "/task.json", task))
+    local folder, out = w.dir .. "/contest", scratch.path()
+    local function compare(...)
+      local how, code = pl.system.spawn({
+        host.executable,
+        "compare",
+        "ppo",
+        "dpo",
+        "--task",
+        w.dir,
+        "--output_dir",
+        folder,
+        "--count",
+        "8",
+        "--best_of",
+        "4",
+        ...,
+      }, { stdin = "/dev/null", stdout = out, stderr = out })
+      assert.are.equal("exit", how)
+      return code, (files.read(out))
+    end
+    local code, text = compare("--ppo.save_steps", "1", "--learning_rate", "0.003")
+    assert.are.equal(0, code, text)
+    local results = assert(json.decode((files.read(folder .. "/results.json"))))
+    assert.are.same({ "ppo", "dpo" }, { results.methods[1].name, results.methods[2].name })
+    assert.are.equal(2, #results.methods[1].steps)
+    assert.is_true(results.methods[1].steps[2].kl.mean > 0)
+    assert.are.equal(3, #results.start.best)
+    assert.truthy(files.read(folder .. "/report.html"):find("Gold against KL", 1, true))
+    code, text = compare("--ppo.save_steps", "1", "--learning_rate", "0.003", "--seeds", "2")
+    assert.are.equal(0, code, text)
+    assert.truthy(text:find("ppo/seed=1  was done before", 1, true))
+    results = assert(json.decode((files.read(folder .. "/results.json"))))
+    assert.are.same({ 2, 2 }, { results.methods[1].seeds, results.methods[2].seeds })
+    code, text = compare("--learning_rate", "0.01")
+    assert.are.equal(1, code)
+    assert.truthy(text:find("with other settings; give another --output_dir", 1, true))
+  end)
+end)
