@@ -32,6 +32,9 @@ void pl__tape_open(pl_ctx *ctx);
 void pl__tape_close(pl_ctx *ctx);
 /* Takes a finished call onto the tape: its outputs now want gradients. */
 pl_status pl__tape_record(pl_ctx *ctx, const pl_call *call);
+/* Before the memory of a leaf's gradient is written: what a node keeps there moves out. Fails for
+** want of memory. */
+pl_status pl__tape_reclaim_grad(pl_ctx *ctx, pl_tensor *t);
 /* Adds a finished call to the plan that is being recorded. */
 pl_status pl__plan_record(pl_ctx *ctx, const pl_call *call);
 

@@ -107,6 +107,23 @@ static void attach(pl_ctx *ctx, pl_node *node)
     append(ctx, node);
 }
 
+pl_status pl__tape_reclaim_grad(pl_ctx *ctx, pl_tensor *t)
+{
+    if (t->borrower == NULL) return PL_OK;
+    pl_call *c = &t->borrower->call;
+    for (int i = 0; i < PL_MAX_SAVED; i++) {
+        if (!c->borrows[i] || c->in[i] != t) continue;
+        pl_tensor *own, *lent = c->saved[i];
+        PL_TRY(pl__tensor_new_free(ctx, &own, lent->dtype, lent->rank, lent->shape));
+        memcpy(pl__data(own), pl__data(lent), pl_tensor_bytes(lent));
+        c->saved[i] = own;
+        c->borrows[i] = false;
+        pl_tensor_release(lent);
+    }
+    t->borrower = NULL;
+    return PL_OK;
+}
+
 static void clear_grad(pl_tensor *t)
 {
     pl_tensor *grad = t->grad;
@@ -132,6 +149,7 @@ static void free_node(pl_ctx *ctx, pl_node *node)
     for (int i = 0; i < node->n_in; i++) {
         if (c->in[i] == NULL) continue;
         if (keeps_in(node, i)) pl__tensor_unhold(c->in[i]);
+        if (c->in[i]->borrower == node) c->in[i]->borrower = NULL;
         pl__tensor_node_unref(c->in[i]);
     }
     for (int i = 0; i < PL_MAX_SAVED; i++) pl_tensor_release(c->saved[i]);
@@ -147,6 +165,8 @@ pl_status pl__tape_record(pl_ctx *ctx, const pl_call *call)
     node->call.n_work = 0;
     node->n_in = call->row->n_in;
     node->n_out = call->row->n_out;
+    for (int i = 0; i < PL_MAX_SAVED; i++)
+        if (call->borrows[i]) call->in[i]->borrower = node;
     attach(ctx, node);
     return PL_OK;
 }
@@ -318,8 +338,9 @@ static bool wants(const pl_tensor *t)
 
 /* Where the gradient of an input goes: its own memory, or a second one when the input stands twice
 ** in the call (then *repeated is set and must be added afterwards). */
-static pl_status make_d_in(pl_ctx *ctx, pl_call *c, int i, bool *repeated)
+static pl_status make_d_in(pl_ctx *ctx, pl_node *node, int i, bool *repeated)
 {
+    pl_call *c = &node->call;
     pl_tensor *t = c->in[i];
     *repeated = false;
     for (int k = 0; k < i; k++) *repeated = *repeated || (c->in[k] == t && c->d_in[k] != NULL);
@@ -327,6 +348,7 @@ static pl_status make_d_in(pl_ctx *ctx, pl_call *c, int i, bool *repeated)
         c->acc[i] = false;
         return pl__tensor_new_free(ctx, &c->d_in[i], t->dtype, t->rank, t->shape);
     }
+    if (t->borrower != node) PL_TRY(pl__tape_reclaim_grad(ctx, t));
     if (t->grad == NULL) PL_TRY(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
     c->acc[i] = t->grad_valid;
     c->d_in[i] = t->grad;
@@ -340,7 +362,7 @@ static pl_status backward_op(pl_ctx *ctx, pl_node *node)
     bool repeated[PL_MAX_IN] = {false};
     pl_status st = PL_OK;
     for (int i = 0; i < node->n_in; i++)
-        if (wants(c->in[i])) PL_GO(make_d_in(ctx, c, i, &repeated[i]));
+        if (wants(c->in[i])) PL_GO(make_d_in(ctx, node, i, &repeated[i]));
     pl_dtype dtype = PL_F32;
     for (int i = 0; i < node->n_in; i++)
         if (c->in[i] != NULL && c->in[i]->dtype == PL_F64) dtype = PL_F64;
@@ -379,6 +401,7 @@ static pl_status backward_custom(pl_ctx *ctx, pl_node *node)
                           i + 1);
             goto done;
         }
+        PL_GO(pl__tape_reclaim_grad(ctx, t));
         if (t->grad == NULL) PL_GO(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
         if (t->grad_valid) add_into(t->grad, d_in[i]);
         else memcpy(pl__data(t->grad), pl__data(d_in[i]), pl_tensor_bytes(t));
@@ -421,6 +444,7 @@ static pl_status seed_grad(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
             return pl__fail(ctx, PL_ERR_SHAPE, "backward: the seed has another shape or dtype");
     }
     pl_tensor *grad;
+    PL_TRY(pl__tape_reclaim_grad(ctx, t));
     PL_TRY(pl__tensor_new_free(ctx, &grad, t->dtype, t->rank, t->shape));
     if (seed != NULL) memcpy(pl__data(grad), pl__data(seed), pl_tensor_bytes(t));
     else if (t->dtype == PL_F64) *(double *)pl__data(grad) = 1.0;

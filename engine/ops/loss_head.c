@@ -2,10 +2,10 @@
 ** loss_head.c - fused losses taken straight from hidden states and the output head.
 **
 ** Rows of logits z = h W^T are made in chunks, used and thrown away: N x V is never stored. The
-** chunk's size follows from V and the precision alone. cross_entropy makes its gradients in the
-** forward pass, while the logits are at hand (their scale is known but for one factor, the gradient
-** of the loss); logprob and kl_full get one gradient a row later, so their backward makes the
-** logits again.
+** size of a chunk follows from V, the precision and whether the head is trained. cross_entropy
+** makes its gradients in the forward pass, while the logits are at hand (their scale is known but
+** for one factor, the gradient of the loss), the head's where the tape will look for it; logprob
+** and kl_full get one gradient a row later, so their backward makes the logits again.
 */
 #include "base/thread.h"
 #include "kernels/elementwise.h"
@@ -36,10 +36,12 @@ static int precision_of(const pl_call *c)
     return c->op == PL_OP_kl_full ? KL_FULL_precision : PRECISION;
 }
 
-/* Logits at a time. Each chunk reads the head twice and its gradient once: what bfloat16 products,
-** many times as fast, would mostly wait for. */
+/* Logits at a time. Each chunk reads and packs the head twice, and adds to its gradient where there
+** is one: what bfloat16 products, many times as fast, would mostly wait for. */
 #define CHUNK_ELEMENTS ((int64_t)8 << 20)
+#define CHUNK_ELEMENTS_TRAINED ((int64_t)32 << 20)
 #define CHUNK_ELEMENTS_BF16 ((int64_t)32 << 20)
+#define CHUNK_ELEMENTS_BF16_TRAINED ((int64_t)64 << 20)
 
 typedef struct {
     int64_t n, v, c, chunk;
@@ -54,9 +56,11 @@ typedef struct {
 } head_job;
 
 /* A multiple of 32, the depth of a bfloat16 product's step: so no chunk ends within one. */
-static int64_t chunk_rows(int64_t v, bool bf16)
+static int64_t chunk_rows(int64_t v, bool bf16, bool trained)
 {
-    const int64_t most = bf16 ? CHUNK_ELEMENTS_BF16 : CHUNK_ELEMENTS;
+    static const int64_t sizes[2][2] = {{CHUNK_ELEMENTS, CHUNK_ELEMENTS_TRAINED},
+                                        {CHUNK_ELEMENTS_BF16, CHUNK_ELEMENTS_BF16_TRAINED}};
+    const int64_t most = sizes[bf16][trained];
     const int64_t rows = most / (v > 0 ? v : 1) / 32 * 32;
     return rows < 32 ? 32 : rows > 1024 ? 1024 : rows;
 }
@@ -101,7 +105,8 @@ static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int r
     job->hidden = pl__real(c->in[hidden]);
     job->head = c->in[head];
     job->rows = pl__ints(c->in[rows]);
-    job->chunk = chunk_rows(job->v, wants_bf16(c, precision_of(c)));
+    job->chunk =
+        chunk_rows(job->v, wants_bf16(c, precision_of(c)), c->grad && job->head->requires_grad);
     const int64_t m = job->n < job->chunk ? job->n : job->chunk;
     const bool large = K(gemm_blas_takes)(false, m, job->v, job->c);
     PL_TRY(weight_way(c, precision_of(c), job->head, large, &job->way));
@@ -130,17 +135,63 @@ static real *logits_row(const head_job *job, int64_t i)
     return z;
 }
 
-/* From dlogits: adds to d_hidden (whole, [T,C]) and d_head; either may be NULL. `first_acc` tells
+/* dlogits of row i are whole. With precision bf16 they are rounded now, in the front half of the
+** row, while the cache has them: both products read half the bytes, and round nothing. */
+static void close_row(const head_job *job, int64_t i)
+{
+#ifdef PL_F64_BUILD
+    (void)job, (void)i;
+#else
+    enum { PIECE = 4096 };
+    if (!job->way.bf16) return;
+    float *z = job->logits + i * job->v;
+    uint16_t piece[PIECE];
+    for (int64_t j = 0; j < job->v; j += PIECE) {
+        const int64_t n = job->v - j < PIECE ? job->v - j : PIECE;
+        K(bf16_rows)(1, n, z + j, n, piece, n);
+        memcpy((uint16_t *)z + j, piece, (size_t)n * sizeof *piece);
+    }
+#endif
+}
+
+/* dlogits as close_row leaves them. */
+static operand dlogits_operand(const head_job *job)
+{
+    if (job->way.bf16) return (operand){PL_BF16, job->logits, 2 * job->v};
+    return real_operand(job->logits, job->v);
+}
+
+/* d_head (+)= dlogitsᵀ picked */
+static void push_to_head(const head_job *job, int64_t m, real *d_head, bool acc)
+{
+    const operand d = dlogits_operand(job), x = real_operand(job->picked, job->c);
+    if (job->way.bf16)
+        product_bf16(true, false, job->v, job->c, m, d, x, NULL, acc, d_head, job->c, job->work);
+    else
+        product(job->way, true, false, job->v, job->c, m, d.data, d.ld, x.data, x.ld, acc, d_head,
+                job->c, job->work);
+}
+
+/* picked = dlogits W */
+static void push_to_picked(const head_job *job, int64_t m)
+{
+    if (job->way.bf16)
+        product_bf16(false, false, m, job->c, job->v, dlogits_operand(job),
+                     tensor_operand(job->head, job->c), NULL, false, job->picked, job->c,
+                     job->work);
+    else
+        product_weight(job->way, false, m, job->c, job->v, job->logits, job->v, job->head, false,
+                       job->picked, job->c, job->work);
+}
+
+/* From dlogits: adds to d_hidden (whole, [T,C]) and d_head; either may be NULL. `head_acc` tells
 ** whether d_head holds something already. Overwrites picked. */
 static void push_back(const head_job *job, int64_t first, int64_t m, real *d_hidden, real *d_head,
                       bool head_acc)
 {
-    if (d_head != NULL)
-        product(job->way, true, false, job->v, job->c, m, job->logits, job->v, job->picked, job->c,
-                head_acc, d_head, job->c, job->work);
+    if (d_head != NULL) push_to_head(job, m, d_head, head_acc);
     if (d_hidden == NULL) return;
-    product_weight(job->way, false, m, job->c, job->v, job->logits, job->v, job->head, false,
-                   job->picked, job->c, job->work);
+    push_to_picked(job, m);
     for (int64_t i = 0; i < m; i++) { /* rows may repeat: one after the other */
         real *to = d_hidden + job->rows[first + i] * job->c;
         const real *from = job->picked + i * job->c;
@@ -198,7 +249,7 @@ static pl_status cross_entropy_shape(pl_call *c)
         return pl__op_fail(c, PL_ERR_GRAD,
                            "weights are constants: no gradient is defined for them");
     for (int i = HIDDEN; i <= HEAD; i++)
-        if (wants(c, i)) PL_TRY(pl__saved(c, i, PL_REAL_DTYPE, c->in[i]->rank, c->in[i]->shape));
+        if (wants(c, i)) PL_TRY(pl__saved_as_grad(c, i));
     return pl__out(c, CROSS_ENTROPY_loss, PL_REAL_DTYPE, 0, NULL);
 }
 
@@ -233,6 +284,7 @@ static pl_status cross_entropy_fwd(pl_call *c)
             if (d_hidden == NULL && d_head == NULL) continue;
             if (w == 0) silence(&job, i);
             else K(logprob_row_bwd)(job.v, z, 1, job.cap, target, row, 0, -w * scale, 0);
+            close_row(&job, i);
         }
         if (d_hidden != NULL || d_head != NULL)
             push_back(&job, first, m, d_hidden, d_head, first > 0);
@@ -252,6 +304,7 @@ static pl_status cross_entropy_bwd(pl_call *c)
         const real *s = pl__real(c->saved[i]);
         const int64_t n = c->d_in[i]->count;
         const bool acc = c->acc[i];
+        if (d == s && g == 1) continue; /* saved in the gradient's own memory */
         PL_PARALLEL_FOR(n)
         for (int64_t k = 0; k < n; k++) d[k] = (acc ? d[k] : 0) + g * s[k];
     }
@@ -345,6 +398,7 @@ static pl_status logprob_bwd(pl_call *c)
             else
                 K(logprob_row_bwd)(job.v, logits_row(&job, i), inv_t, job.cap, targets[r], read[r],
                                    entropy[r], g, h);
+            close_row(&job, i);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
     }
@@ -427,6 +481,7 @@ static pl_status kl_full_bwd(pl_call *c)
             else
                 K(kl_row_bwd)(job.v, logits_row(&job, i), logits_row(&ref, i), inv_t, job.cap,
                               read[r], ref_read[r], kl[r], g[r]);
+            close_row(&job, i);
         }
         push_back(&job, first, m, d_hidden, d_head, c->acc[HEAD] || first > 0);
     }

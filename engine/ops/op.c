@@ -191,6 +191,20 @@ pl_status pl__saved(pl_call *c, int i, pl_dtype dtype, int rank, const int64_t *
     return pl__tensor_new_free(c->ctx, &c->saved[i], dtype, rank, shape);
 }
 
+pl_status pl__saved_as_grad(pl_call *c, int i)
+{
+    pl_tensor *t = c->in[i];
+    bool free_to_use = t->node == NULL && !t->grad_valid && t->borrower == NULL &&
+                       (t->grad == NULL || t->grad->refs == 1);
+    for (int k = 0; k < c->row->n_in; k++) free_to_use = free_to_use && (k == i || c->in[k] != t);
+    if (!free_to_use) return pl__saved(c, i, t->dtype, t->rank, t->shape);
+    if (t->grad == NULL) PL_TRY(pl__tensor_new_free(c->ctx, &t->grad, t->dtype, t->rank, t->shape));
+    pl_tensor_retain(t->grad);
+    c->saved[i] = t->grad;
+    c->borrows[i] = true;
+    return PL_OK;
+}
+
 void *pl__work(pl_call *c, int64_t bytes)
 {
     if (c->n_work == PL_MAX_WORK) {

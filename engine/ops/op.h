@@ -33,6 +33,7 @@ typedef struct pl_call {
     pl_tensor *in[PL_MAX_IN];
     pl_tensor *out[PL_MAX_OUT];
     pl_tensor *saved[PL_MAX_SAVED];
+    bool borrows[PL_MAX_SAVED]; /* saved[i] is the waiting memory of in[i]'s gradient */
     pl_param param[PL_MAX_PARAM];
     bool grad; /* a backward may come */
     pl_tensor *d_out[PL_MAX_OUT];
@@ -60,6 +61,10 @@ pl_status pl__out(pl_call *c, int i, pl_dtype dtype, int rank, const int64_t *sh
 pl_status pl__out_view(pl_call *c, int i, pl_tensor *base, int64_t offset, int rank,
                        const int64_t *shape);
 pl_status pl__saved(pl_call *c, int i, pl_dtype dtype, int rank, const int64_t *shape);
+/* saved[i] of in[i]'s shape. Where in[i] is a leaf that waits for its first gradient, it is the
+** memory of that: backward then finds d_in[i] and saved[i] to be the same, and a large gradient
+** made in the forward pass is there once. */
+pl_status pl__saved_as_grad(pl_call *c, int i);
 /* Scratch memory until the end of this forward or backward; NULL when there is none. */
 void *pl__work(pl_call *c, int64_t bytes);
 

@@ -44,7 +44,8 @@ struct pl_tensor {
     const char *freed_in;
     struct pl_node *node; /* of the tape that made it (graph/), NULL for a leaf */
     pl_tensor *grad;
-    void *pack; /* a kernel's packed copy of the data */
+    struct pl_node *borrower; /* it keeps values in the memory of `grad`, which waits (graph/) */
+    void *pack;               /* a kernel's packed copy of the data */
     pl_pack_kind pack_kind;
     uint64_t pack_version;
     pl_tensor *rounded; /* the data in bfloat16 */

@@ -74,9 +74,11 @@ pl_status pl__block_want_grads(pl_block *block)
     pl_tensor *grads;
     PL_TRY(pl__tensor_zeros_free(block->ctx, &grads, block->flat->dtype, 1, block->flat->shape));
     for (int i = 0; i < block->n; i++) {
-        pl_tensor *t = block->tensors[i], *view;
-        pl_status st = pl_tensor_view(block->ctx, &view, grads, t->offset - block->flat->offset,
-                                      t->rank, t->shape);
+        pl_tensor *t = block->tensors[i], *view = NULL;
+        pl_status st = pl__tape_reclaim_grad(block->ctx, t);
+        if (st == PL_OK)
+            st = pl_tensor_view(block->ctx, &view, grads, t->offset - block->flat->offset, t->rank,
+                                t->shape);
         if (st != PL_OK) {
             for (int k = 0; k < i; k++) {
                 pl_tensor_release(block->tensors[k]->grad);
@@ -135,6 +137,7 @@ pl_status pl_block_take(pl_block *block, pl_tensor *const *tensors)
     for (int i = 0; i < block->n; i++) {
         pl_tensor *t = block->tensors[i];
         const pl_tensor *grad = pl_tensor_grad(tensors[i]);
+        PL_TRY(pl__tape_reclaim_grad(block->ctx, t));
         memcpy(pl__data(t), pl__data(tensors[i]), pl_tensor_bytes(t));
         t->grad_valid = grad != NULL;
         if (grad != NULL) memcpy(pl__data(t->grad), pl__data(grad), pl_tensor_bytes(t));
@@ -164,7 +167,9 @@ pl_status pl_block_grads(pl_block *block, pl_tensor **borrowed)
     PL_TRY(pl__block_want_grads(block));
     for (int i = 0; i < block->n; i++) {
         pl_tensor *t = block->tensors[i];
-        if (!t->grad_valid) memset(pl__data(t->grad), 0, pl_tensor_bytes(t));
+        if (t->grad_valid) continue;
+        PL_TRY(pl__tape_reclaim_grad(block->ctx, t));
+        memset(pl__data(t->grad), 0, pl_tensor_bytes(t));
     }
     *borrowed = block->grads;
     return PL_OK;

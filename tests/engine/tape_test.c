@@ -58,6 +58,98 @@ static void release_all(pl_tensor *const *list, int n)
 #define RELEASE(...) \
     release_all((pl_tensor *[]){__VA_ARGS__}, LENGTH(((pl_tensor *[]){__VA_ARGS__})))
 
+/* The loss of one row, hidden 2, with a head of two zeros: its gradient to the head is -1 and 1,
+** with the signs turned for target 1. */
+static pl_tensor *head_loss(pl_ctx *ctx, pl_tensor *head, double target)
+{
+    pl_tensor *hidden, *rows, *at, *loss;
+    OK(tensor_of(ctx, &hidden, pl_tensor_dtype(head), 2, (const int64_t[]){1, 1}, (double[]){2}));
+    rows = VECTOR(PL_I32, 0);
+    at = VECTOR(PL_I32, target);
+    OK(pl_op(ctx, PL_OP_cross_entropy, (pl_tensor *[PL_MAX_IN]){hidden, head, rows, at}, NULL,
+             &loss));
+    RELEASE(hidden, rows, at);
+    return loss;
+}
+
+static pl_tensor *zero_head(pl_ctx *ctx, pl_dtype dtype)
+{
+    pl_tensor *head;
+    OK(tensor_of(ctx, &head, dtype, 2, (const int64_t[]){2, 1}, (double[]){0, 0}));
+    return wanting(head);
+}
+
+/* cross_entropy makes the head's gradient in the memory that waits for it, and moves out when
+** another gradient comes there first. */
+static void a_gradient_made_ahead_lets_others_come_first(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    for (int d = 0; d < LENGTH(floats); d++) {
+        pl_tensor *head = zero_head(ctx, floats[d]);
+        pl_tensor *a = head_loss(ctx, head, 0), *b = head_loss(ctx, head, 1);
+        assert_null(pl_tensor_grad(head));
+        pl_tensor *scale = VECTOR(floats[d], 3);
+        OK(pl_backward(ctx, b, scale));
+        VALUES(pl_tensor_grad(head), 3, -3);
+        OK(pl_backward(ctx, a, NULL));
+        VALUES(pl_tensor_grad(head), 2, -2);
+        RELEASE(a, b, scale);
+
+        pl_tensor_zero_grad(head);
+        a = head_loss(ctx, head, 0);
+        pl_tensor *sum = apply1(ctx, PL_OP_sum, head);
+        OK(pl_backward(ctx, sum, NULL));
+        VALUES(pl_tensor_grad(head), 1, 1);
+        OK(pl_backward(ctx, a, NULL));
+        VALUES(pl_tensor_grad(head), 0, 2);
+        RELEASE(a, sum);
+
+        pl_tensor_zero_grad(head);
+        a = head_loss(ctx, head, 0);
+        pl_tensor *seed = VECTOR(floats[d], 5, 7);
+        OK(pl_backward(ctx, head, seed));
+        OK(pl_backward(ctx, a, NULL));
+        VALUES(pl_tensor_grad(head), 4, 8);
+        RELEASE(a, seed, head);
+    }
+}
+
+static void a_gradient_made_ahead_may_never_be_asked_for(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    pl_tensor *head = zero_head(ctx, PL_F32), *a = head_loss(ctx, head, 0);
+    pl_tensor_release(a);
+    assert_null(pl_tensor_grad(head));
+    a = head_loss(ctx, head, 1);
+    OK(pl_backward(ctx, a, NULL));
+    VALUES(pl_tensor_grad(head), 1, -1);
+    pl_tensor *seen = pl_tensor_grad(head); /* who holds a gradient keeps its values */
+    pl_tensor_retain(seen);
+    pl_tensor_zero_grad(head);
+    pl_tensor *b = head_loss(ctx, head, 0);
+    VALUES(seen, 1, -1);
+    RELEASE(a, b, seen, head);
+}
+
+/* The memory of a block's gradients is cleared for who asks while a loss waits. */
+static void a_block_asked_for_its_gradients_spares_those_made_ahead(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    pl_block *block;
+    pl_tensor *grads;
+    const pl_block_entry entry = {.name = "head", .rank = 2, .shape = {2, 1}};
+    OK(pl_block_new(ctx, &block, PL_F32, 1, &entry));
+    for (int round = 0; round < 2; round++) { /* first without memory for gradients */
+        pl_tensor *a = head_loss(ctx, pl_block_get(block, 0), 0);
+        OK(pl_block_grads(block, &grads));
+        OK(pl_backward(ctx, a, NULL));
+        VALUES(pl_tensor_grad(pl_block_get(block, 0)), -1, 1);
+        pl_tensor_release(a);
+        pl_block_zero_grad(block);
+    }
+    pl_block_free(block);
+}
+
 /* ---- Where gradients go ---- */
 
 static void gradients_are_added_up(void **state)
@@ -765,6 +857,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CONTEXT_CASE(gradients_are_added_up),
         CONTEXT_CASE(a_tensor_may_stand_twice_in_a_call),
+        CONTEXT_CASE(a_gradient_made_ahead_lets_others_come_first),
+        CONTEXT_CASE(a_gradient_made_ahead_may_never_be_asked_for),
+        CONTEXT_CASE(a_block_asked_for_its_gradients_spares_those_made_ahead),
         CONTEXT_CASE(branches_meet_again),
         CONTEXT_CASE(only_what_wants_gradients_is_recorded),
         CONTEXT_CASE(the_tape_can_be_off),
