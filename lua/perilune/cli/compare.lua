@@ -1,9 +1,9 @@
 --- `perilune compare METHOD... --task FOLDER [--key value]`: methods on one task over seeds, gold
 -- and reward against KL, beside best of n, with intervals.
 --
---     perilune run stories --model M --text T --lexicon L --task_only --output_dir runs/task
---     perilune compare ppo rloo grpo dpo --task runs/task --seeds 5
---     perilune compare ppo dapo=grpo --task runs/task --dapo.loss_type dapo --kl_coef 0.05,0.2
+--     perilune run stories --task_only ...     makes a task
+--     perilune compare ppo grpo --task runs/task --seeds 5
+--     perilune compare ppo dapo=grpo --dapo.loss_type dapo ...
 --
 -- METHOD is a recipe, or NAME=RECIPE. The task, a task.json or the folder that has it, says which
 -- model all start from, which prompts and which judge measure them, and the settings of each

@@ -12,6 +12,7 @@ local folder = host.root .. "/lua/perilune/cli/"
 -- Commands without keys: their head is all there is to say.
 local head_is_help = { api = true, docs = true, doctor = true, help = true, ops = true }
 local alone = {
+  "compare",
   "jupyter",
   "plan",
   "recipes",
