@@ -26,7 +26,8 @@ local cfg = pl.config {
     "Lua file returning f(prompts, answers, rows, ended) -> scores",
     code = true,
   },
-  { reward_model = "", "model folder with a scalar head, to judge instead" },
+  { reward_model = "", "model folder with a scalar head, to judge instead; several: by commas" },
+  pl.config.ensemble(),
   {
     chooser = "",
     "model folder with a scalar head that scores too, and chooses the best of n for the judge",
@@ -56,8 +57,8 @@ local run = pl.run.open(cfg)
 local together = pl.companions.together({
   cfg.model,
   cfg.reference,
-  cfg.reward_model,
   cfg.chooser,
+  table.unpack(pl.score.paths(cfg.reward_model)),
 }, { precision = cfg.precision })
 local function constant(key)
   local path = cfg[key]
@@ -67,16 +68,15 @@ local model = constant("model")
 local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local stops = data.stop_ids(tok, template)
-local judge = pl.score.open(cfg, tok, together(cfg.reward_model))
+local judge = pl.score.open(cfg, tok, together)
 local chooser = cfg.chooser ~= "" and constant("chooser")
 local reference = cfg.reference ~= "" and constant("reference")
 local models = { { name = "model", path = cfg.model, model = model } }
 if reference then
   models[#models + 1] = { name = "reference", path = cfg.reference, model = reference }
 end
-if judge.model then
-  models[#models + 1] =
-    { name = "reward_model", path = cfg.reward_model, model = judge.model, scores = true }
+for _, one in ipairs(judge.models) do
+  models[#models + 1] = one
 end
 if chooser then
   models[#models + 1] = { name = "chooser", path = cfg.chooser, model = chooser, scores = true }

@@ -359,8 +359,13 @@ local IngestResult = {}
 
 --- Who scores answers.
 ---@class perilune.Judge
----@field model perilune.Model? # the reward model; nil: a function judges
+---@field model perilune.Model? # the reward model, the first of several; nil: a function judges
+---@field models { name: string, path: string, model: perilune.Model, scores: boolean }[] # all reward models, as `companions.check` takes them
 local Judge = {}
+
+--- What decides the scores of reward models, as a hash: their weights, and how several become one.
+---@return string? # nil when a function judges
+function Judge:hash() end
 
 --- Scores of a rollout. Raises when the reward function fails, or gives other than one finite
 --- number an answer.
@@ -368,6 +373,14 @@ local Judge = {}
 ---@param prompts perilune.Prompt[] # one for each answer
 ---@return number[] # one for each answer
 function Judge:score(roll, prompts) end
+
+--- Scores of ranked sets, as `score.sets` gives them. Raises when a function judges.
+---@param sets perilune.RankedSet[] # of `data.ranked`
+---@param max_tokens? integer # of a forward (default: 16384)
+---@return number[] # scores, set after set
+---@return number[][] # the ranks of each set
+---@return integer[] # the lengths of the sequences, tokens
+function Judge:sets(sets, max_tokens) end
 
 --- What a reward function is given.
 ---@param roll perilune.Rollout # as of `rollout.new`
@@ -2381,8 +2394,12 @@ function pl.config.average() end
 ---@return table # a copy: `name`, `about`, `recipe` (its file), `preset`, `step` (the one that is done, from 1; 0 before the first), and `steps` (of the run) once they are told
 function pl.config.describe(cfg) end
 
+--- The rows of an ensemble: `reward_ensemble` and `reward_deviations`.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.ensemble() end
+
 --- The rows of an exam: `eval_prompts`, `reward_model`, `reward_function`, `eval_count`,
---- `response_length` and `temperature`.
+--- `response_length`, `temperature` and those of `config.ensemble`.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.exam() end
 
@@ -2443,7 +2460,7 @@ function pl.config.peft(settings) end
 function pl.config.policy_steps(defaults) end
 
 --- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
---- `ptx_dataset`, `template` and `max_prompt_length`.
+--- `ptx_dataset`, `template` and `max_prompt_length`, and those of `config.ensemble`.
 ---@param settings? table # `judge` ("model folder with a scalar head") what is told of the key reward_model; `ptx` (true): false where no pretraining text is read
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.practice(settings) end
@@ -3784,7 +3801,7 @@ pl.preflight = {}
 
 --- Begin the checks of a run.
 ---@param cfg perilune.Config # the recipe's config; with `quiet` only warnings are printed
----@param parts table # `tokenizer`, `stop` (id of the end token), `models` {name = Model}: those called reference, reward and ema are constant
+---@param parts table # `tokenizer`, `stop` (id of the end token), `models` {name = Model}: those called reference, reward (reward_2 and so on) and ema are constant
 ---@return perilune.Check
 function pl.preflight.new(cfg, parts) end
 
@@ -4440,7 +4457,12 @@ function pl.schedule.piecewise(points) end
 ---@return perilune.Schedule
 function pl.schedule.warmup(steps, inner, start_fraction) end
 
---- Scores of answers, by a reward model or by a function of the user's.
+--- Scores of answers, by a reward model, by several or by a function of the user's.
+---
+--- Several reward models (paths separated by commas) are an ensemble: what one of them learnt by
+--- mistake the others need not have learnt. Their scores become one number: the mean, the smallest,
+--- or the mean less some deviations (Coste et al. 2023, arXiv:2310.02743, whose third is the mean
+--- less the variance). Each has a scale of its own: train them alike, with the same bias.
 ---
 --- A reward function is a Lua file that returns f(prompts, answers, rows, ended) -> scores: texts of
 --- prompts and answers, the rows of the data set that the prompts came from, whether each answer
@@ -4448,12 +4470,24 @@ function pl.schedule.warmup(steps, inner, start_fraction) end
 ---@class perilune.score
 pl.score = {}
 
---- Who judges: the model or the function that a config names. Raises when it cannot be loaded.
----@param cfg perilune.Config # config with `reward_model` and `reward_function`, one of them not ""
+--- One score of several: the mean, the smallest, or the mean less some deviations (over n - 1).
+---@param scores number[] # by the models of an ensemble, at least one
+---@param how? string # "mean" (default), "min" or "cautious"
+---@param deviations? number # (default: 1) of cautious
+---@return number
+function pl.score.combined(scores, how, deviations) end
+
+--- Who judges: the models or the function that a config names. Raises when they cannot be loaded.
+---@param cfg perilune.Config # config with `reward_model` and `reward_function`, one of them not "", and with the rows of `pl.config.ensemble`
 ---@param tok perilune.Tokenizer # tokenizer of the answers
----@param opts? perilune.LoadOptions # how the model is loaded
+---@param opts? perilune.LoadOptions|function # how models are loaded, or (path) -> how that one is
 ---@return perilune.Judge
 function pl.score.open(cfg, tok, opts) end
+
+--- The paths that a key of reward models names.
+---@param text string # paths separated by commas
+---@return string[] # none for an empty text
+function pl.score.paths(text) end
 
 --- Scores of whole sequences by a scalar-head model. Any number of them: they are packed and scored
 --- part by part.

@@ -4,11 +4,14 @@
 --     pl.config { name = "dpo", ..., "Answers to held-out prompts", pl.config.exam() }
 --     local exam = pl.exam.open(cfg, tok, template, policy, reference)
 
+local ensemble = require("perilune.config.ensemble")
+local list = require("perilune.base.list")
+
 --- The rows of an exam: `eval_prompts`, `reward_model`, `reward_function`, `eval_count`,
--- `response_length` and `temperature`.
+-- `response_length`, `temperature` and those of `config.ensemble`.
 -- @treturn {ConfigRow,...} to be put among a config's rows
 return function()
-  return {
+  local rows = {
     { eval_prompts = "", "prompts to answer: JSON Lines of {prompt} or {messages}; nothing: none" },
     { reward_model = "", "model folder with a scalar head that judges the answers" },
     { reward_function = "", "Lua file of f(prompts, answers, rows, ended) -> scores", code = true },
@@ -16,4 +19,5 @@ return function()
     { response_length = 64, "longest answer, tokens", min = 1 },
     { temperature = 1.0, "of sampling these answers", over = 0 },
   }
+  return list.append(rows, ensemble())
 end

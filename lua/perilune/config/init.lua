@@ -30,6 +30,7 @@ local lfs = require("lfs")
 
 local unclosed = require("perilune.base.unclosed")
 local adam = require("perilune.config.adam")
+local ensemble = require("perilune.config.ensemble")
 local exam = require("perilune.config.exam_rows")
 local layers = require("perilune.config.layers")
 local nearest = require("perilune.base.nearest")
@@ -53,6 +54,7 @@ config.forwards = policy_rows.forwards
 config.ptx = policy_rows.ptx
 config.average = policy_rows.average
 config.held_out = policy_rows.held_out
+config.ensemble = ensemble
 
 local Config = { __name = "config" }
 --- A config: its keys are its fields.

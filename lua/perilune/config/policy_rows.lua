@@ -6,6 +6,7 @@
 --
 -- `pl.practice.open` reads them. A group that has a `check` refuses keys that do not fit together.
 
+local ensemble = require("perilune.config.ensemble")
 local list = require("perilune.base.list")
 local options = require("perilune.base.options")
 local precision = require("perilune.config.precision")
@@ -13,7 +14,7 @@ local precision = require("perilune.config.precision")
 local policy_rows = {}
 
 --- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
--- `ptx_dataset`, `template` and `max_prompt_length`.
+-- `ptx_dataset`, `template` and `max_prompt_length`, and those of `config.ensemble`.
 -- @tparam ?table settings `judge` ("model folder with a scalar head") what is told of the key
 --   reward_model; `ptx` (true): false where no pretraining text is read
 -- @treturn {ConfigRow,...} to be put among a config's rows
@@ -30,7 +31,7 @@ function policy_rows.practice(settings)
       required = true,
       alias = "sft_model_path",
     },
-    { reward_model = "", settings.judge, alias = "reward_model_path" },
+    { reward_model = "", settings.judge .. "; several: by commas", alias = "reward_model_path" },
     { reward_function = "", "Lua file of f(prompts, answers, rows, ended) -> scores", code = true },
     { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
   }
@@ -43,6 +44,7 @@ function policy_rows.practice(settings)
     },
     { max_prompt_length = 1024, "longer prompts are dropped, tokens", min = 1 },
   })
+  list.append(rows, ensemble())
   rows.check = function(c)
     if (c.reward_model == "") == (c.reward_function == "") then
       return "give one of reward_model and reward_function"

@@ -5,6 +5,7 @@
 
 local companions = require("perilune.learn.companions")
 local data = require("perilune.data")
+local list = require("perilune.base.list")
 local rollout = require("perilune.learn.rollout")
 local score = require("perilune.learn.score")
 
@@ -37,11 +38,7 @@ function exam.open(cfg, tok, template, policy, reference)
   end
   local judge = score.open(cfg, tok, policy:beside())
   local models = { { name = "model", path = cfg.model, model = policy } }
-  if judge.model then
-    models[2] =
-      { name = "reward_model", path = cfg.reward_model, model = judge.model, scores = true }
-  end
-  companions.check(models)
+  companions.check(list.append(models, judge.models))
   local room, too_long = companions.room(models, math.maxinteger, cfg.response_length)
   local prompts = data.prompts(tok, template, cfg.eval_prompts, room, too_long)
   return setmetatable({

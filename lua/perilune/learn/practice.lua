@@ -61,11 +61,7 @@ function practice.open(cfg, name)
   self.reference = companions.load("model", cfg.model, self.policy:beside()):freeze()
   self.judge = score.open(cfg, self.tokenizer, self.policy:beside())
   local models = { { name = "model", path = cfg.model, model = self.policy } }
-  if self.judge.model then
-    models[2] =
-      { name = "reward_model", path = cfg.reward_model, model = self.judge.model, scores = true }
-  end
-  companions.check(models)
+  companions.check(list.append(models, self.judge.models))
   local room, too_long = companions.room(models, cfg.max_prompt_length, cfg.response_length)
   local function prompts_of(key)
     local set = data.prompts(self.tokenizer, template, cfg[key], room, too_long)
@@ -104,7 +100,7 @@ function Practice:parts(models, optimizers)
     },
     made_with = {
       model = self.reference:hash(),
-      reward_model = self.judge.model and self.judge.model:hash(),
+      reward_model = self.judge:hash(),
       reward_function = self.judge.path and files.hash(self.judge.path),
     },
   }
@@ -121,17 +117,16 @@ end
 -- @tparam ?Model value the value model, of recipes that have one
 -- @treturn {[string]=any} tokenizer, end token and models
 function Practice:checked(value)
-  return {
-    tokenizer = self.tokenizer,
-    stop = self.stops[1],
-    models = {
-      policy = self.policy,
-      reference = self.reference,
-      value = value,
-      reward = self.judge.model,
-      ema = self.ema,
-    },
+  local models = {
+    policy = self.policy,
+    reference = self.reference,
+    value = value,
+    ema = self.ema,
   }
+  for i, one in ipairs(self.judge.models) do
+    models[i == 1 and "reward" or "reward_" .. i] = one.model
+  end
+  return { tokenizer = self.tokenizer, stop = self.stops[1], models = models }
 end
 
 --- The data sets by their keys, for `Check:rows`.

@@ -1,4 +1,9 @@
---- Scores of answers, by a reward model or by a function of the user's.
+--- Scores of answers, by a reward model, by several or by a function of the user's.
+--
+-- Several reward models (paths separated by commas) are an ensemble: what one of them learnt by
+-- mistake the others need not have learnt. Their scores become one number: the mean, the smallest,
+-- or the mean less some deviations (Coste et al. 2023, arXiv:2310.02743, whose third is the mean
+-- less the variance). Each has a scale of its own: train them alike, with the same bias.
 --
 -- A reward function is a Lua file that returns f(prompts, answers, rows, ended) -> scores: texts of
 -- prompts and answers, the rows of the data set that the prompts came from, whether each answer
@@ -7,14 +12,18 @@
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
 local companions = require("perilune.learn.companions")
+local files = require("perilune.base.files")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
+local stats = require("perilune.base.stats")
 
 local score = {}
 
 --- Who scores answers.
 -- @class Judge
--- @field ?Model model the reward model; nil: a function judges
+-- @field ?Model model the reward model, the first of several; nil: a function judges
+-- @field {{name=string,path=string,model=Model,scores=boolean},...} models all reward models, as
+--   `companions.check` takes them
 local Judge = {}
 Judge.__index = Judge
 Judge.__name = "judge"
@@ -48,15 +57,37 @@ local function load_function(path)
   return fn
 end
 
---- Who judges: the model or the function that a config names. Raises when it cannot be loaded.
--- @tparam Config cfg config with `reward_model` and `reward_function`, one of them not ""
+--- The paths that a key of reward models names.
+-- @tparam string text paths separated by commas
+-- @treturn {string,...} none for an empty text
+function score.paths(text)
+  local paths = {}
+  for part in text:gmatch("[^,]+") do
+    local path = part:match("^%s*(.-)%s*$")
+    if path ~= "" then paths[#paths + 1] = path end
+  end
+  return paths
+end
+
+--- Who judges: the models or the function that a config names. Raises when they cannot be loaded.
+-- @tparam Config cfg config with `reward_model` and `reward_function`, one of them not "", and with
+--   the rows of `pl.config.ensemble`
 -- @tparam Tokenizer tok tokenizer of the answers
--- @tparam ?LoadOptions opts how the model is loaded
+-- @tparam ?LoadOptions|function opts how models are loaded, or (path) -> how that one is
 -- @treturn Judge
 function score.open(cfg, tok, opts)
-  local judge = setmetatable({ tokenizer = tok }, Judge)
+  local judge = setmetatable({ tokenizer = tok, models = {} }, Judge)
   if cfg.reward_model ~= "" then
-    judge.model = companions.load("reward_model", cfg.reward_model, opts):freeze()
+    judge.combine, judge.deviations = cfg.reward_ensemble, cfg.reward_deviations
+    for i, path in ipairs(score.paths(cfg.reward_model)) do
+      local how = type(opts) == "function" and opts(path) or opts
+      local model = companions.load("reward_model", path, how):freeze()
+      judge.models[i] = { name = "reward_model", path = path, model = model, scores = true }
+    end
+    if #judge.models == 0 then
+      error(("reward_model '%s' names no folder"):format(cfg.reward_model), 0)
+    end
+    judge.model = judge.models[1].model
   else
     judge.path, judge.fn = cfg.reward_function, load_function(cfg.reward_function)
   end
@@ -84,13 +115,73 @@ local function checked(judge, scores, wanted)
   return scores
 end
 
+--- One score of several: the mean, the smallest, or the mean less some deviations (over n - 1).
+-- @tparam {number,...} scores by the models of an ensemble, at least one
+-- @tparam ?string how "mean" (default), "min" or "cautious"
+-- @tparam ?number deviations (default: 1) of cautious
+-- @treturn number
+function score.combined(scores, how, deviations)
+  if how == "min" then
+    return math.min(table.unpack(scores))
+  elseif how == "cautious" and #scores > 1 then
+    return stats.mean(scores) - (deviations or 1) * stats.std(scores)
+  end
+  return #scores == 1 and scores[1] or stats.mean(scores)
+end
+
+-- The scores of each model of an ensemble as one list.
+local function merged(judge, lists)
+  if #lists == 1 then return lists[1] end
+  local scores = {}
+  for i = 1, #lists[1] do
+    local of_one = {}
+    for k, list_of_model in ipairs(lists) do
+      of_one[k] = list_of_model[i]
+    end
+    scores[i] = score.combined(of_one, judge.combine, judge.deviations)
+  end
+  return scores
+end
+
+--- What decides the scores of reward models, as a hash: their weights, and how several become one.
+-- @treturn ?string nil when a function judges
+function Judge:hash()
+  if #self.models <= 1 then return self.model and self.model:hash() end
+  local parts = { tostring(self.combine), tostring(self.deviations) }
+  for _, one in ipairs(self.models) do
+    parts[#parts + 1] = one.model:hash()
+  end
+  return files.hash_string(table.concat(parts, " "))
+end
+
+--- Scores of ranked sets, as `score.sets` gives them. Raises when a function judges.
+-- @tparam {RankedSet,...} sets of `data.ranked`
+-- @tparam ?integer max_tokens of a forward (default: 16384)
+-- @treturn {number,...} scores, set after set
+-- @treturn {{number,...},...} the ranks of each set
+-- @treturn {integer,...} the lengths of the sequences, tokens
+function Judge:sets(sets, max_tokens)
+  if not self.model then error("judge:sets: a function judges rollouts alone", 2) end
+  local lists, ranks, lengths = {}, nil, nil
+  for k, one in ipairs(self.models) do
+    lists[k], ranks, lengths = score.sets(one.model, sets, max_tokens)
+  end
+  return merged(self, lists), ranks, lengths
+end
+
 --- Scores of a rollout. Raises when the reward function fails, or gives other than one finite
 -- number an answer.
 -- @tparam Rollout roll as of `rollout.new`
 -- @tparam {Prompt,...} prompts one for each answer
 -- @treturn {number,...} one for each answer
 function Judge:score(roll, prompts)
-  if self.model then return loss.sequence_scores(self.model, roll.parts):totable() end
+  if self.model then
+    local lists = {}
+    for k, one in ipairs(self.models) do
+      lists[k] = loss.sequence_scores(one.model, roll.parts):totable()
+    end
+    return merged(self, lists)
+  end
   local texts = self:texts(roll, prompts)
   return checked(
     self,

@@ -22,7 +22,7 @@ Check.__name = "preflight"
 --- Begin the checks of a run.
 -- @tparam Config cfg the recipe's config; with `quiet` only warnings are printed
 -- @tparam table parts `tokenizer`, `stop` (id of the end token), `models` {name = Model}: those
---   called reference, reward and ema are constant
+--   called reference, reward (reward_2 and so on) and ema are constant
 -- @treturn Check
 function preflight.new(cfg, parts)
   return setmetatable({ cfg = cfg, parts = parts, warnings = {} }, Check)
@@ -55,7 +55,7 @@ local function held(models)
   for name, model in pairs(models) do
     local _, own = model:count()
     total, bytes = total + own, bytes + 4 * own
-    if not constant[name] then
+    if not constant[name:match("^%a+")] then
       trained, bytes = trained + own, bytes + 12 * own
     end
     local base = model.base
