@@ -7,7 +7,7 @@
 ** A weight used without a tape is packed once, and the packed copy kept by the tensor until its
 ** data change: for a few rows (decoding), or in bfloat16 for any number (scoring goes in small
 ** parts). All own ways give the same bits (kernels/gemm.h, kernels/gemm_bf16.h). A kept weight is
-** never packed: it is to take no more memory than it has.
+** packed for bfloat16 products alone, where its blocks would be read anew by each of them.
 */
 #include <stdio.h>
 
@@ -66,16 +66,16 @@ static size_t pack_bytes(pl_pack_kind kind, linear_sizes s)
     return (size_t)(K(gemm_pack_size)(s.n, s.k) + 1) * sizeof(real);
 }
 
-static void pack(pl_pack_kind kind, linear_sizes s, const real *w, void *to)
+static void pack(pl_pack_kind kind, linear_sizes s, const pl_tensor *w, void *to)
 {
 #ifndef PL_F64_BUILD
     if (kind == PL_PACK_BF16) {
-        K(gemm_bf16_pack)(true, s.n, s.k, PL_F32, w, s.k, to);
+        K(gemm_bf16_pack)(true, s.n, s.k, w->dtype, pl__data(w), s.k, to);
         return;
     }
 #endif
     (void)kind;
-    K(gemm_pack)(true, s.n, s.k, w, s.k, to);
+    K(gemm_pack)(true, s.n, s.k, pl__real(w), s.k, to);
 }
 
 /* The packed copy of w, made now when that is worth it; NULL to do without (which gives the same
@@ -84,13 +84,13 @@ static const void *packed_weight(pl_call *c, linear_sizes s, pl_pack_kind kind)
 {
     pl_tensor *w = c->in[W];
     const bool parameter = w->node == NULL && (w->requires_grad || w->name[0] != '\0');
-    if (c->grad || pl__kept(w->dtype)) return NULL;
+    if (c->grad || (pl__kept(w->dtype) && kind == PL_PACK_PLAIN)) return NULL;
     void *packed = pl__pack_get(w, kind);
     if (packed != NULL || !parameter) return packed;
     if (kind == PL_PACK_PLAIN && s.m > PACK_ROWS) return NULL;
     packed = pl_alloc(c->ctx, pack_bytes(kind, s));
     if (packed == NULL) return NULL;
-    pack(kind, s, pl__real(w), packed);
+    pack(kind, s, w, packed);
     if (pl__stopped(pl__stop_get())) { /* it may not be whole */
         pl_free(c->ctx, packed);
         return NULL;
