@@ -169,7 +169,7 @@ end
 -- @tparam integer iterations of the run
 function Check:settings(iterations)
   local cfg, has = self.cfg, {}
-  for _, key in ipairs(cfg:keys()) do
+  for key in pairs(cfg) do
     has[key] = true
   end
   if fixed(cfg.kl_coef) == 0 then
