@@ -680,6 +680,7 @@ local PersonalDataOptions = {}
 ---@field stops integer[] # the ids that end an answer
 ---@field policy perilune.Model # that is trained
 ---@field reference perilune.Model # that the KL is taken to, constant
+---@field sampler perilune.Model # who answers: the policy, unless a recipe puts another one there
 ---@field judge perilune.Judge # who scores answers
 ---@field ema perilune.Model? # the averaged policy
 ---@field optimizer perilune.AdamW # of the policy
@@ -777,8 +778,9 @@ function Practice:measure(run, iteration, last, metrics, state, beta) end
 --- A pass over the answers of an iteration, in an order of its own.
 ---@param iteration integer # from 1
 ---@param epoch integer # of the passes over it, from 1
----@return integer[][] # `num_mini_batches` lists of answers, from 1
-function Practice:minibatches(iteration, epoch) end
+---@param count? integer # of what is dealt (default: `batch_size` answers)
+---@return integer[][] # at most `num_mini_batches` lists of places, from 1; none is empty
+function Practice:minibatches(iteration, epoch, count) end
 
 --- What a checkpoint of the run holds, for `Run:restore` and `Run:save`.
 ---@param models? table<string, perilune.Model> # others that are trained, by name

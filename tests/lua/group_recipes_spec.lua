@@ -1,5 +1,5 @@
---- GRPO, RLOO and REINFORCE: that they learn a toy, go on to the same bits, draw groups that teach
--- nothing anew, and refuse what cannot be.
+--- GRPO, RLOO, REINFORCE, online DPO, best-of-n: that they learn a toy, go on to the same bits,
+-- draw groups that teach nothing anew, and refuse what cannot be.
 
 local pl = require("perilune")
 local message_of = dofile("tests/lua/support/message_of.lua")
@@ -87,7 +87,7 @@ describe("a sparse reward is learnt by", function()
 end)
 
 describe("a run", function()
-  for _, recipe in ipairs { "grpo", "rloo", "reinforce" } do
+  for _, recipe in ipairs { "grpo", "rloo", "reinforce", "online_dpo", "best_of_n" } do
     it("of " .. recipe .. " that is gone on with has the bits of one that was not", function()
       local more = { dynamic_sampling = recipe ~= "reinforce" and 1 or nil, save_steps = 1 }
       more.save_total_limit = 0
@@ -214,4 +214,49 @@ describe("what cannot be", function()
       assert.truthy(message:find(case[3], 1, true), message)
     end)
   end
+end)
+
+describe("online DPO", function()
+  it("learns a sparse reward from pairs of its own answers", function()
+    local more = moon { kl_coef = 0.05, num_generations = 4 }
+    more.ptx_coef, more.entropy_coef = nil, nil
+    local history = run("online_dpo", more).history
+    local last = history[#history]
+    assert.is_true(history[1]["objective/raw_scores"] < 0.35)
+    assert.is_true(last.eval_score >= 0.9)
+    local first = history[1]["loss/policy_avg"] -- margin 0: -ln σ(0)
+    assert.is_true(math.abs(first - math.log(2)) < 1e-6)
+    local pairs_there = 8 * (1 - history[1].frac_reward_zero_std)
+    assert.are.equal(pairs_there, history[1]["pairs/trained"])
+  end)
+end)
+
+describe("best-of-n", function()
+  local function best(more)
+    local settings = moon(more)
+    settings.ptx_coef, settings.entropy_coef = nil, nil
+    return run("best_of_n", settings).history
+  end
+
+  it("of the policy, round after round, learns a sparse reward", function()
+    local history = best {}
+    assert.is_true(history[#history].eval_score >= 0.9)
+    assert.are.equal(1, history[1]["best/score"])
+  end)
+
+  it("of the start puts what choosing gives into the policy", function()
+    local history = best { answers_of = "reference", num_generations = 16, total_episodes = 320 }
+    for _, row in ipairs(history) do -- the start answers as it did
+      assert.is_true(row["objective/raw_scores"] < 0.4)
+    end
+    assert.is_true(history[#history].eval_score > 2 * history[1]["objective/raw_scores"])
+  end)
+
+  it("trains nothing when the best is not good enough", function()
+    local settings = moon { min_score = 2, total_episodes = 32 }
+    settings.ptx_coef, settings.entropy_coef = nil, nil
+    local result = run("best_of_n", settings)
+    assert.are.equal(0, result.history[1]["best/trained"])
+    assert.are.equal(assert(pl.load(w.model)):hash(), hash_of(result))
+  end)
 end)

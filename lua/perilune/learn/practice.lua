@@ -28,6 +28,7 @@ local practice = {}
 -- @field {integer,...} stops the ids that end an answer
 -- @field Model policy that is trained
 -- @field Model reference that the KL is taken to, constant
+-- @field Model sampler who answers: the policy, unless a recipe puts another one there
 -- @field Judge judge who scores answers
 -- @field ?Model ema the averaged policy
 -- @field AdamW optimizer of the policy
@@ -59,6 +60,7 @@ function practice.open(cfg, name)
     seed = cfg.seed,
   })
   self.reference = companions.load("model", cfg.model, self.policy:beside()):freeze()
+  self.sampler = self.policy
   self.judge = score.open(cfg, self.tokenizer, self.policy:beside())
   local models = { { name = "model", path = cfg.model, model = self.policy } }
   companions.check(list.append(models, self.judge.models))
@@ -190,14 +192,16 @@ end
 --- A pass over the answers of an iteration, in an order of its own.
 -- @tparam integer iteration from 1
 -- @tparam integer epoch of the passes over it, from 1
--- @treturn {{integer,...},...} `num_mini_batches` lists of answers, from 1
-function Practice:minibatches(iteration, epoch)
+-- @tparam ?integer count of what is dealt (default: `batch_size` answers)
+-- @treturn {{integer,...},...} at most `num_mini_batches` lists of places, from 1; none is empty
+function Practice:minibatches(iteration, epoch, count)
   local cfg = self.cfg
-  local order =
-    random.permutation(cfg.batch_size, cfg.seed, self.name .. ".order", iteration, epoch)
-  local lists, size = {}, cfg.batch_size // cfg.num_mini_batches
-  for mini = 1, cfg.num_mini_batches do
-    lists[mini] = table.move(order, (mini - 1) * size + 1, mini * size, 1, {})
+  count = count or cfg.batch_size
+  local order = random.permutation(count, cfg.seed, self.name .. ".order", iteration, epoch)
+  local lists, of = {}, cfg.num_mini_batches
+  for mini = 1, of do
+    local places = table.move(order, (mini - 1) * count // of + 1, mini * count // of, 1, {})
+    if #places > 0 then lists[#lists + 1] = places end
   end
   return lists
 end
@@ -217,7 +221,7 @@ function Practice:sample(keys, samples)
       asked[#asked + 1] = prompt
     end
   end
-  local answers = generate.generate(self.policy, questions, {
+  local answers = generate.generate(self.sampler, questions, {
     max_tokens = cfg.response_length,
     samples = samples,
     temperature = cfg.temperature,

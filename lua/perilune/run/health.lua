@@ -636,6 +636,16 @@ local Watch = {}
 Watch.__index = Watch
 Watch.__name = "health.watch"
 
+-- Settings of which those that the recipe has not are nil, where a config raises.
+local function known_of(settings)
+  return setmetatable({}, {
+    __index = function(_, key)
+      local ok, value = pcall(function() return settings[key] end)
+      return ok and value or nil
+    end,
+  })
+end
+
 --- An object that asks all alarms and does not repeat itself.
 --
 --     local watch = health.watch({ kl_runaway = { limit = 20 }, length_drift = false }, cfg)
@@ -647,6 +657,7 @@ Watch.__name = "health.watch"
 function health.watch(options, settings)
   local known = table.move(health.alarms, 1, #health.alarms, 2, { "every" })
   options = checked.take("health.watch", options, checked.any_of(known))
+  if settings then settings = known_of(settings) end
   return setmetatable(
     { options = options, every = options.every or 50, spoken = {}, settings = settings },
     Watch

@@ -172,12 +172,12 @@ function Check:settings(iterations)
   for key in pairs(cfg) do
     has[key] = true
   end
-  if fixed(cfg.kl_coef) == 0 then
+  if has.kl_placement and fixed(cfg.kl_coef) == 0 and not has.answers_of then
     self:warn(
       "kl_coef is 0: nothing holds the policy near the reference, and it will leave what "
         .. "the reward model knows"
     )
-  elseif cfg.kl_placement == "loss" and cfg.kl_estimator == "k1" then
+  elseif has.kl_placement and cfg.kl_placement == "loss" and cfg.kl_estimator == "k1" then
     self:warn(
       "kl_placement loss with kl_estimator k1 controls nothing: the gradient of k1 is 0 on "
         .. "average. Set kl_estimator to k2 (whose gradient is that of the KL), or kl_placement to "

@@ -151,6 +151,13 @@ function world.settings(w, recipe)
       save_steps = 1,
       quiet = true,
     }
+  elseif recipe == "online_dpo" or recipe == "best_of_n" then
+    local settings = world.settings(w, "grpo")
+    for _, key in ipairs { "ptx_dataset", "ptx_coef", "ptx_length", "entropy_coef" } do
+      settings[key] = nil
+    end
+    settings.kl_coef = 0.1
+    return settings
   elseif recipe == "grpo" or recipe == "rloo" or recipe == "reinforce" then -- four iterations
     return {
       model = w.model,
