@@ -314,31 +314,40 @@ static inline pl_status pl_rope(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_ten
     return pl_op(ctx, PL_OP_rope, in, param, y);
 }
 
+typedef enum { PL_ATTENTION_PRECISION_float32, PL_ATTENTION_PRECISION_bf16 } pl_attention_precision;
 /* [T,H*D],[T,G*D],[T,G*D],[B+1] -> [T,H*D]: softmax(q k^T scale) v, causal inside each sequence;
    kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among
-   them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are */
+   them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are; precision bf16: scaled
+   q, k, v and the weights of v rounded to bfloat16, sums in float32; in backward q, k and v */
 static inline pl_status pl_attention(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, pl_tensor *k,
                                      pl_tensor *v, pl_tensor *offsets, int64_t heads,
-                                     int64_t kv_heads, double scale, int64_t window, double softcap)
+                                     int64_t kv_heads, double scale, int64_t window,
+                                     double softcap, pl_attention_precision precision)
 {
     pl_tensor *const in[] = {q, k, v, offsets};
     const pl_param param[] = {pl_param_int(heads), pl_param_int(kv_heads), pl_param_float(scale),
-                              pl_param_int(window), pl_param_float(softcap)};
+                              pl_param_int(window), pl_param_float(softcap),
+                              pl_param_int(precision)};
     return pl_op(ctx, PL_OP_attention, in, param, y);
 }
 
+typedef enum { PL_ATTENTION_CACHED_PRECISION_float32,
+    PL_ATTENTION_CACHED_PRECISION_bf16 } pl_attention_cached_precision;
 /* [T,H*D],[T,G*D],[T,G*D],[B+1],cache,cache,[B],[B] -> [T,H*D]: attention of new rows to past[b]
-   cached ones and themselves; writes k, v into slot slots[b]; heads, kv_heads, scale, window and
-   softcap as in attention */
+   cached ones and themselves; writes k, v into slot slots[b]; heads, kv_heads, scale, window,
+   softcap and precision as in attention; cache: [slots,G,max_len,D], with precision bf16
+   [slots,G,max_len,D/2 rounded up], max_len a multiple of 64 */
 static inline pl_status pl_attention_cached(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, pl_tensor *k,
                                             pl_tensor *v, pl_tensor *offsets, pl_tensor *k_cache,
                                             pl_tensor *v_cache, pl_tensor *slots, pl_tensor *past,
                                             int64_t heads, int64_t kv_heads, double scale,
-                                            int64_t window, double softcap)
+                                            int64_t window, double softcap,
+                                            pl_attention_cached_precision precision)
 {
     pl_tensor *const in[] = {q, k, v, offsets, k_cache, v_cache, slots, past};
     const pl_param param[] = {pl_param_int(heads), pl_param_int(kv_heads), pl_param_float(scale),
-                              pl_param_int(window), pl_param_float(softcap)};
+                              pl_param_int(window), pl_param_float(softcap),
+                              pl_param_int(precision)};
     return pl_op(ctx, PL_OP_attention_cached, in, param, y);
 }
 

@@ -5228,21 +5228,22 @@ function Tensor:log_softmax() end
 ---@return perilune.Tensor y
 function pl.rope(x, positions, inv_freq, head_dim, theta, interleaved, rotary_dim, scale) end
 
---- softmax(q k^T scale) v, causal inside each sequence; kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are
+--- softmax(q k^T scale) v, causal inside each sequence; kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are; precision bf16: scaled q, k, v and the weights of v rounded to bfloat16, sums in float32; in backward q, k and v
 --- [T,H*D],[T,G*D],[T,G*D],[B+1] -> [T,H*D]
 ---@param q perilune.Input
 ---@param k perilune.Input
 ---@param v perilune.Input
 ---@param offsets perilune.Integers
----@param heads? integer|{ heads?: integer, kv_heads?: integer, scale?: number, window?: integer, softcap?: number }
+---@param heads? integer|{ heads?: integer, kv_heads?: integer, scale?: number, window?: integer, softcap?: number, precision?: "float32"|"bf16" }
 ---@param kv_heads? integer
 ---@param scale? number
 ---@param window? integer
 ---@param softcap? number
+---@param precision? "float32"|"bf16"
 ---@return perilune.Tensor y
-function pl.attention(q, k, v, offsets, heads, kv_heads, scale, window, softcap) end
+function pl.attention(q, k, v, offsets, heads, kv_heads, scale, window, softcap, precision) end
 
---- attention of new rows to past[b] cached ones and themselves; writes k, v into slot slots[b]; heads, kv_heads, scale, window and softcap as in attention
+--- attention of new rows to past[b] cached ones and themselves; writes k, v into slot slots[b]; heads, kv_heads, scale, window, softcap and precision as in attention; cache: [slots,G,max_len,D], with precision bf16 [slots,G,max_len,D/2 rounded up], max_len a multiple of 64
 --- [T,H*D],[T,G*D],[T,G*D],[B+1],cache,cache,[B],[B] -> [T,H*D]
 ---@param q perilune.Input
 ---@param k perilune.Input
@@ -5252,13 +5253,14 @@ function pl.attention(q, k, v, offsets, heads, kv_heads, scale, window, softcap)
 ---@param v_cache perilune.Input
 ---@param slots perilune.Integers
 ---@param past perilune.Integers
----@param heads? integer|{ heads?: integer, kv_heads?: integer, scale?: number, window?: integer, softcap?: number }
+---@param heads? integer|{ heads?: integer, kv_heads?: integer, scale?: number, window?: integer, softcap?: number, precision?: "float32"|"bf16" }
 ---@param kv_heads? integer
 ---@param scale? number
 ---@param window? integer
 ---@param softcap? number
+---@param precision? "float32"|"bf16"
 ---@return perilune.Tensor y
-function pl.attention_cached(q, k, v, offsets, k_cache, v_cache, slots, past, heads, kv_heads, scale, window, softcap) end
+function pl.attention_cached(q, k, v, offsets, k_cache, v_cache, slots, past, heads, kv_heads, scale, window, softcap, precision) end
 
 --- x/(1-p) where the stream (seed, index) keeps it, else 0
 --- [*] -> [*]

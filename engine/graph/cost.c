@@ -49,6 +49,12 @@ static double pairs(double past, double n, double window)
     return short_rows * past + short_rows * (short_rows + 1) / 2 + (n - short_rows) * window;
 }
 
+static bool bf16_attention(const pl_call *c)
+{
+    return c->param[ATTENTION_precision].i != ATTENTION_precision_float32;
+}
+PL_SAME_PLACE(ATTENTION_precision, ATTENTION_CACHED_precision);
+
 /* Products q k^T and p v over all pairs; *keys: rows of keys and values that are read. */
 static double attention_flops(const pl_call *c, double *keys)
 {
@@ -123,7 +129,8 @@ static double forward_bytes(const pl_call *c)
     case PL_OP_gather: return 2 * bytes_of(c->out[GATHER_y]);
     case PL_OP_attention_cached:
         attention_flops(c, &keys);
-        return 2 * bytes_of(c->out[0]) + 2 * keys * last(c->in[ATTENTION_k]) * sizeof(float);
+        return 2 * bytes_of(c->out[0]) +
+               2 * keys * last(c->in[ATTENTION_k]) * (bf16_attention(c) ? 2 : sizeof(float));
     case PL_OP_cross_entropy: /* the gradients it makes */
         if (!c->grad) return sum;
         return sum +

@@ -22,7 +22,15 @@
 ** tiles before a window may be passed over. Which of these are lanes of a vector is free: many rows
 ** put rows into lanes, one row puts keys and channels there.
 **
-** Caches (both [slots, G, max_len, D], max_len a multiple of ATT_TILE_MAX):
+** With bf16 the products' operands are rounded to bfloat16 (ties to even): scaled queries, keys,
+** values, and p for the mix (l sums what was not rounded). Their sums are those of the processors'
+** matrix instruction: of each 32 elements in turn (channels; keys of a tile) the 16 even ones are
+** one chain of fma from 0, the 16 odd ones another, whose sum is added to what is there; denormal
+** numbers are zeros. The backward pass rounds q, k and v, whose gradients are as of float32, and
+** sums in float32's order.
+**
+** Caches (both [slots, G, max_len, D], max_len a multiple of ATT_TILE_MAX; with bf16 D/2, rounded
+** up, words of two bfloat16, as attention_narrow.h lays them out):
 ** v_cache is plain; in k_cache the max_len*D numbers of a slot's head stand as
 ** [max_len/ATT_TILE, D, ATT_TILE], so that the keys of a tile are the lanes.
 **
@@ -42,6 +50,7 @@ typedef struct {
     double scale;
     int64_t window; /* keys a row sees, itself among them; 0: all */
     double softcap; /* 0: none */
+    bool bf16;      /* float32 alone */
 } att_shape;
 
 /* Slots to write to and read from; past[b] keys of sequence b are there already. No slot twice. */
@@ -68,8 +77,9 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
 void K(attention_cached)(real *y, const real *q, const real *k, const real *v, const att_shape *a,
                          const att_cache *cache, void *work);
 
-/* The first n positions of slot `from` also become those of slot `to`. */
-void K(attention_cache_copy)(real *k_cache, real *v_cache, int64_t G, int64_t max_len, int64_t D,
-                             int64_t from, int64_t to, int64_t n);
+/* The first n positions of slot `from` also become those of slot `to`. width: the caches' last
+** size, D or its words. */
+void K(attention_cache_copy)(real *k_cache, real *v_cache, int64_t G, int64_t max_len,
+                             int64_t width, int64_t from, int64_t to, int64_t n);
 
 #endif

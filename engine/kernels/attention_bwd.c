@@ -9,7 +9,7 @@
 ** A task is one sequence and key head: it alone writes its dk and dv, in a fixed order over heads,
 ** rows and tiles. The scores are those of the forward to the bit.
 */
-#include "attention_tile.h"
+#include "attention_narrow.h"
 
 #include "base/thread.h"
 
@@ -31,10 +31,10 @@ static scratch scratch_at(void *work, int64_t n, int64_t D)
     vec *t = (vec *)work + omp_get_thread_num() * scratch_vecs(n, D);
     real *rows = (real *)(t + 8 * D);
     const int64_t Dp = padded(D);
-    real *keys = rows + 4 * VL * Dp;
+    real *sums = rows + 4 * VL * Dp;
     return (scratch){
         t,    t + 2 * D,     t + 4 * D,         t + 6 * D,        rows, rows + 2 * VL * Dp,
-        keys, keys + n * Dp, keys + 2 * n * Dp, keys + 3 * n * Dp};
+        sums, sums + n * Dp, sums + 2 * n * Dp, sums + 3 * n * Dp};
 }
 
 int64_t K(attention_work)(const att_shape *a, bool backward)
@@ -50,6 +50,7 @@ typedef struct {
     real *dq;
     int64_t n, q_step, lse_step, D, window;
     real scale, cap;
+    bool bf16;
 } head_rows;
 
 /* `count` rows times f, channels padded with 0, missing rows of the unit 0. */
@@ -86,12 +87,17 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
             delta[u] = v_fma(w->dyt[d * nv + u], w->yt[d * nv + u], delta[u]);
     }
     for (int64_t i = 0; i < D * nv; i++) w->dqt[i] = v_set1(REAL(0.0));
+    if (h->bf16) {
+        att_round_all(w->qt, D * nv);
+        att_round_all((vec *)w->q_rows, nv * Dp);
+    }
 
     const int64_t n_keys = min64(h->n, first + nv * VL);
     for (int64_t k0 = att_first_tile(first, h->window); k0 < n_keys; k0 += ATT_TILE) {
         const int64_t n = min64(ATT_TILE, n_keys - k0);
         const real *k = w->k + k0 * D, *v = w->v + k0 * D;
-        att_dots(p, w->qt, k, D, 1, n, D, nv);
+        if (h->bf16) att_chain_dots(p, w->qt, k, D, 1, n, D, nv);
+        else att_dots(p, w->qt, k, D, 1, n, D, nv);
         if (h->cap > 0) att_cap(p, slope, n * nv, h->cap);
         att_hide(p, k0, n, nv, firsts, h->window);
         att_dots(ds, w->dyt, v, D, 1, n, D, nv);
@@ -104,9 +110,9 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
             for (int64_t j = 0; j < n * nv; j++) ds[j] *= slope[j];
         int64_t d = 0;
         for (; d + ATT_BLOCK <= D; d += ATT_BLOCK)
-            att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, ATT_BLOCK, true, ATT_ALL, NULL, 0, 0);
+            att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, ATT_BLOCK, true, ATT_ALL, NULL, 0, 0, 1);
         for (; d < D; d++)
-            att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, 1, true, ATT_ALL, NULL, 0, 0);
+            att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, 1, true, ATT_ALL, NULL, 0, 0, 1);
         att_outer(w->dv + k0 * Dp, p, w->dy_rows, n, Dp, nv);
         att_outer(w->dk + k0 * Dp, ds, w->q_rows, n, Dp, nv);
     }
@@ -145,8 +151,10 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
         const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
         const int64_t kv_at = start * kv_step + g * D;
         const scratch w = scratch_at(work, n_max, D);
-        att_gather(w.k, k + kv_at, kv_step, n, D);
-        att_gather(w.v, v + kv_at, kv_step, n, D);
+        const bool bf16 = ATT_HAS_BF16 && a->bf16;
+        (bf16 ? att_gather_rounded : att_gather)(w.k, k + kv_at, kv_step, n, D);
+        (bf16 ? att_gather_rounded : att_gather)(w.v, v + kv_at, kv_step, n, D);
+        const unsigned before = att_enter(bf16);
         memset(w.dk, 0, (size_t)(n * Dp) * sizeof(real));
         memset(w.dv, 0, (size_t)(n * Dp) * sizeof(real));
         for (int64_t i = 0; i < n_heads && !pl__stopped(stop); i++) {
@@ -162,12 +170,14 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
                                  .D = D,
                                  .window = att_window(a),
                                  .scale = (real)a->scale,
-                                 .cap = (real)a->softcap};
+                                 .cap = (real)a->softcap,
+                                 .bf16 = bf16};
             int64_t first = 0;
             for (; first + VL < n && !pl__stopped(stop); first += 2 * VL)
                 bwd_units_2(&h, &w, first);
             if (first < n) bwd_units_1(&h, &w, first);
         }
+        att_leave(before);
         for (int64_t j = 0; j < n; j++) {
             memcpy(dk + kv_at + j * kv_step, w.dk + j * Dp, (size_t)D * sizeof(real));
             memcpy(dv + kv_at + j * kv_step, w.dv + j * Dp, (size_t)D * sizeof(real));

@@ -44,11 +44,12 @@ static inline int64_t padded(int64_t D)
 }
 
 /* Vectors of workspace one thread has in the forward: for units [D, 2] twice, and the keys and
-** values of n rows; for a row two vectors and two times the channels of each head. */
+** values of n rows, or a tile made numbers; for a row two vectors and two times the channels of
+** each head. */
 static inline int64_t att_fwd_share(const att_shape *a, int64_t n)
 {
     const int64_t row = a->H / a->G * (2 + 2 * padded(a->D) / VL);
-    return max64(4 * a->D + (2 * n * a->D + VL - 1) / VL, row);
+    return max64(4 * a->D + (2 * max64(n, ATT_TILE) * (padded(a->D) + 1) + VL - 1) / VL, row);
 }
 
 ATT_INLINE ivec att_iota(void)
@@ -138,6 +139,30 @@ ATT_INLINE vec att_fma_where(att_mask mask, vec a, vec b, vec c)
 }
 #endif
 
+typedef struct {
+    int64_t q_step, H, D, window;
+    real scale, cap; /* cap 0: none */
+    bool bf16;
+} dims;
+
+/* The keys and values of one sequence and key head from key `from` on, the first of a tile: key
+** from + j, channel d at k[j / ATT_TILE * k_tile + j % ATT_TILE * k_key + d * k_dim],
+** v[j * v_key + d]. With `expanded` they are words of bfloat16 (attention_narrow.h), a tile of k
+** k_tile words, a key of v v_key words, and for many rows become numbers there, tile by tile. */
+typedef struct {
+    const real *k, *v;
+    int64_t k_tile, k_key, k_dim, v_key;
+    int64_t from, n; /* n: where keys end */
+    real *expanded;
+} keys;
+
+/* What is taken off the scores: m, but 0 for rows that have seen nothing yet, whose c and p become
+** 0 by it. */
+ATT_INLINE vec att_base(vec max)
+{
+    return v_select(max == v_set1(-INFINITY), v_set1(REAL(0.0)), max);
+}
+
 /* n rows of D numbers out of a packed batch, end to end: at the batch's own distance the rows of a
 ** tile fall on few sets of the cache and push each other out. */
 static inline void att_gather(real *to, const real *x, int64_t step, int64_t n, int64_t D)
@@ -204,21 +229,21 @@ ATT_INLINE void att_hide(vec *s, int64_t k0, int64_t n, const int nv, const int6
 ** their window reaches. */
 typedef enum { ATT_ALL, ATT_NOT_AFTER, ATT_IN_WINDOW } att_edge;
 
-/* acc[d, u] (+)= sum_j p[j, u] x[j, d] for nd channels, one chain over the n keys from `key` on.
-** first and window are for the edges. */
+/* acc[d, u] (+)= sum_j p[j, u] x[j, d] for nd channels, one chain over n keys, every `by`-th from
+** `key` on. first and window are for the edges. */
 ATT_INLINE void att_mix(vec *out, const vec *p, const real *x, int64_t key_step, int64_t n,
                         const int nv, const int nd, const bool add, const att_edge edge,
-                        const int64_t *first, int64_t key, int64_t window)
+                        const int64_t *first, int64_t key, int64_t window, const int by)
 {
     vec acc[ATT_BLOCK][2];
     for (int d = 0; d < nd; d++)
         for (int u = 0; u < nv; u++) acc[d][u] = add ? out[d * nv + u] : v_set1(REAL(0.0));
-    for (int64_t j = 0; j < n; j++, x += key_step, p += nv) {
+    for (int64_t j = 0; j < n; j++, x += by * key_step, p += by * nv, key += by) {
         att_mask sees[2];
         if (edge != ATT_ALL)
-            for (int u = 0; u < nv; u++) sees[u] = att_sees(first[u], key + j);
+            for (int u = 0; u < nv; u++) sees[u] = att_sees(first[u], key);
         if (edge == ATT_IN_WINDOW)
-            for (int u = 0; u < nv; u++) sees[u] &= att_reaches(first[u], key + j, window);
+            for (int u = 0; u < nv; u++) sees[u] &= att_reaches(first[u], key, window);
         for (int d = 0; d < nd; d++) {
             vec b = v_set1(x[d]);
             for (int u = 0; u < nv; u++)

@@ -8,6 +8,7 @@
 #include "kernels/attention.h"
 #include "kernels/rope.h"
 #include "ops/geometry.h"
+#include "ops/product.h"
 
 #include <stdio.h>
 
@@ -123,6 +124,7 @@ enum {
     SCALE = ATTENTION_scale,
     WINDOW = ATTENTION_window,
     SOFTCAP = ATTENTION_softcap,
+    PRECISION = ATTENTION_precision,
     Y = ATTENTION_y
 };
 PL_SAME_PLACE(ATTENTION_CACHED_q, Q);
@@ -134,6 +136,7 @@ PL_SAME_PLACE(ATTENTION_CACHED_kv_heads, KV_HEADS);
 PL_SAME_PLACE(ATTENTION_CACHED_scale, SCALE);
 PL_SAME_PLACE(ATTENTION_CACHED_window, WINDOW);
 PL_SAME_PLACE(ATTENTION_CACHED_softcap, SOFTCAP);
+PL_SAME_PLACE(ATTENTION_CACHED_precision, PRECISION);
 
 enum { LOG_SUM_EXP }; /* saved */
 
@@ -145,6 +148,7 @@ static pl_status check_heads(pl_call *c)
     const int64_t kv_heads = c->param[KV_HEADS].i != 0 ? c->param[KV_HEADS].i : heads;
     const int64_t window = c->param[WINDOW].i;
     const double softcap = c->param[SOFTCAP].f;
+    PL_TRY(check_precision(c, PRECISION));
     if (q->rank != 2) return pl__shape_fail(c, Q, "[T,H*D]");
     if (window < 0)
         return pl__op_fail(c, PL_ERR_ARG, "window is %lld; a number of keys wanted, or 0 for all",
@@ -181,7 +185,8 @@ static att_shape shape_of(const pl_call *c)
                        .D = dim,
                        .scale = c->param[SCALE].f != 0 ? c->param[SCALE].f : 1 / sqrt((double)dim),
                        .window = c->param[WINDOW].i,
-                       .softcap = c->param[SOFTCAP].f};
+                       .softcap = c->param[SOFTCAP].f,
+                       .bf16 = wants_bf16(c, PRECISION)};
 }
 
 static pl_status attention_shape(pl_call *c)
@@ -245,15 +250,17 @@ static pl_status cached_shape(pl_call *c)
 {
     PL_TRY(check_heads(c));
     const att_shape a = shape_of(c);
+    const int64_t width = a.bf16 ? (a.D + 1) / 2 : a.D; /* two numbers a word */
     if (c->in[OFFSETS]->rank != 1 || a.B < 0) return pl__shape_fail(c, OFFSETS, "[B+1]");
     for (int i = K_CACHE; i <= V_CACHE; i++) {
         const pl_tensor *t = c->in[i], *first = c->in[K_CACHE];
         if (t->rank == 4 && t->shape[0] == first->shape[0] && t->shape[1] == a.G &&
-            t->shape[2] == first->shape[2] && t->shape[2] % ATT_TILE_MAX == 0 && t->shape[3] == a.D)
+            t->shape[2] == first->shape[2] && t->shape[2] % ATT_TILE_MAX == 0 &&
+            t->shape[3] == width)
             continue;
         char text[96];
         snprintf(text, sizeof text, "[slots,%lld,max_len,%lld], max_len a multiple of %d,",
-                 (long long)a.G, (long long)a.D, ATT_TILE_MAX);
+                 (long long)a.G, (long long)width, ATT_TILE_MAX);
         return pl__shape_fail(c, i, text);
     }
     for (int i = SLOTS; i <= PAST; i++)

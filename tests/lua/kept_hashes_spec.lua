@@ -13,22 +13,22 @@ local kept = {
     sft = "27306476e488e827a897b93c8a332e20",
     reward = "9486b5b3edf2fe38acd1c9fa749a7694",
     ppo = "285b6c18c9ad0b2104576e37b8a064f0",
-    sft_bf16 = "22faa7b71440ce32d19405c443eeeb07",
-    ppo_bf16 = "0735837aa452601971f6f04e14f0dbdf",
+    sft_bf16 = "f397d8d5aeeb3b5c1baf3de15b7a2b27",
+    ppo_bf16 = "3dc515ae37cd41798e8ac5472763b3df",
   },
   avx2 = {
     sft = "01da0dbb6a4e89554ded448b7c717041",
     reward = "ea3215b0be3f759ed9b31579a5fd59b6",
     ppo = "dfc8ca2e564ef7dcbab97697035cf1b9",
-    sft_bf16 = "61f827699d922055118b6da5c1a4fd89",
-    ppo_bf16 = "b23394161661b3c1e271c5374a37502e",
+    sft_bf16 = "d70d88d8fae95673f2fc83806e3ec22b",
+    ppo_bf16 = "ca2b533c3d5b51789008f8eaafff5bec",
   },
   avx512 = {
     sft = "27284f32a63e273d5745bf372564b72b",
     reward = "914e7fcb0718aba052f1c3ccf280d3d6",
     ppo = "3775c870b2720d5a9e98222a9dbab690",
-    sft_bf16 = "1d812698981bde808f958b3d5a9d4549",
-    ppo_bf16 = "841a40c99a09202c965d02555b5a3b2e",
+    sft_bf16 = "388a710080eb6baf22ba004c1d4ed1b9",
+    ppo_bf16 = "ee99aca7034f9c396f6f9feff1c790bc",
   },
 }
 

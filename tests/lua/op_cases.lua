@@ -450,6 +450,12 @@ cases.attention = {
   { inputs = attend(9, 2, 1, 3, lengths(7, 2)), params = { heads = 2, kv_heads = 1, window = 3 } },
   { inputs = attend(6, 2, 2, 3, lengths(4, 2)), params = { heads = 2, softcap = 0.8 } },
   { inputs = attend(5, 1, 1, 4, lengths(5)), params = { window = 2, softcap = 1.5, scale = 1 } },
+  { inputs = attend(5, 1, 1, 3, lengths(5)), params = bf16, float32 = true },
+  {
+    inputs = attend(22, 6, 2, 35, lengths(15, 0, 7)),
+    params = { heads = 6, kv_heads = 2, window = 9, softcap = 2, scale = 0.25, precision = "bf16" },
+    float32 = true,
+  },
   {
     inputs = attend(149, 4, 2, 8, lengths(1, 70, 0, 78)),
     params = { heads = 4, kv_heads = 2, window = 19, softcap = 2 },
@@ -462,14 +468,14 @@ cases.attention = {
   },
 }
 
---- An empty cache for t tokens in one slot a sequence.
-local function cached(t, heads, kv_heads, dim, offsets)
+--- An empty cache for t tokens in one slot a sequence; width: of its rows, where it is not dim.
+local function cached(t, heads, kv_heads, dim, offsets, width)
   local n = #offsets.values - 1
   local slots, past = {}, {}
   for b = 1, n do
     slots[b], past[b] = n - b, 0
   end
-  local function cache() return { fill = "zeros", shape = { n, kv_heads, 128, dim } } end
+  local function cache() return { fill = "zeros", shape = { n, kv_heads, 128, width or dim } } end
   return attend(
     t,
     heads,
@@ -539,6 +545,11 @@ cases.attention_cached = {
   {
     inputs = cached(9, 2, 1, 3, lengths(2, 7)),
     params = { heads = 2, kv_heads = 1, window = 3, softcap = 0.8 },
+  },
+  {
+    inputs = cached(22, 6, 2, 35, lengths(15, 0, 7), 18),
+    params = { heads = 6, kv_heads = 2, window = 9, softcap = 2, scale = 0.25, precision = "bf16" },
+    float32 = true,
   },
   {
     inputs = cached(5, 3, 1, 17, lengths(2, 3)),

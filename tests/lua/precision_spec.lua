@@ -88,13 +88,66 @@ describe("precision bf16 of linear", function()
       cross_entropy = function() pl.cross_entropy(x, w, ids, ids, nil, BF16) end,
       logprob = function() pl.logprob(x, w, ids, ids, BF16) end,
       kl_full = function() pl.kl_full(x, w, x, w, ids, BF16) end,
+      attention = function() pl.attention(x, x, x, { 0, 2 }, BF16) end,
     } do
-      local name = op == "linear" and "x" or "hidden"
+      local name = op == "linear" and "x" or op == "attention" and "q" or "hidden"
       assert.has_error(
         call,
         ("%s: precision bf16 is for float32 tensors, and %s is float64"):format(op, name)
       )
     end
+  end)
+end)
+
+describe("precision bf16 of attention", function()
+  local offsets, T <const> = { 0, 70, 71, 150 }, 150
+  local options = { heads = 6, kv_heads = 2, scale = 1, precision = "bf16" }
+  local function operands() return randn(40, T, 120), randn(41, T, 40), randn(42, T, 40) end
+
+  it("has the gradients of float32 for rounded q, k and v", function()
+    local plain, dy = { heads = 6, kv_heads = 2, scale = 1 }, randn(43, T, 6 * 20)
+    local ends = {}
+    for i, precision in ipairs { options, plain } do
+      local parts = { operands() }
+      for j, part in ipairs(parts) do
+        parts[j] = (i == 1 and part or rounded(part)):requires_grad(true)
+      end
+      local y = pl.attention(parts[1], parts[2], parts[3], offsets, precision)
+      y:backward(dy)
+      ends[i] = { y:detach(), parts[1]:grad(), parts[2]:grad(), parts[3]:grad() }
+    end
+    for j, bound in ipairs { 4e-3, 4e-3, 4e-3, 1e-6 } do
+      near(ends[2][j], ends[1][j], bound, ("result %d"):format(j))
+    end
+    assert.is_true(toy.relative_error(ends[1][1], ends[2][1]) > 1e-5) -- its weights are rounded
+  end)
+
+  it("has the same bits against a cache of half the size, token by token", function()
+    local q, k, v = operands()
+    local whole = pl.attention(q, k, v, offsets, options)
+    local caches = { pl.zeros { 1, 2, 128, 10 }, pl.zeros { 1, 2, 128, 10 } }
+    for past = 0, 69 do
+      local row = past + 1
+      local y = pl.attention_cached(
+        q:slice(1, row, row),
+        k:slice(1, row, row),
+        v:slice(1, row, row),
+        { 0, 1 },
+        caches[1],
+        caches[2],
+        { 0 },
+        { past },
+        options
+      )
+      assert.are.equal(whole:slice(1, row, row):bytes(), y:bytes())
+    end
+    local wide = pl.zeros { 1, 2, 128, 20 }
+    local _, message = pcall(
+      function()
+        pl.attention_cached(q, k, v, offsets, wide, wide, { 0, 0, 0 }, { 0, 0, 0 }, options)
+      end
+    )
+    assert.is_truthy(tostring(message):find("[slots,2,max_len,10]", 1, true), message)
   end)
 end)
 

@@ -292,6 +292,8 @@ function ref.rope(inputs, params)
   return { y }
 end
 
+-- precision bf16 is written out for sequences that are one tile of keys: weights are rounded beside
+-- the greatest score of their tile.
 function ref.attention(inputs, params)
   local q, k, v, offsets = inputs[1], inputs[2], inputs[3], inputs[4]
   local heads = params.heads or 1
@@ -299,6 +301,7 @@ function ref.attention(inputs, params)
   local dim = q.shape[2] // heads
   local scale = (params.scale or 0) ~= 0 and params.scale or 1 / math.sqrt(dim)
   local window, cap = params.window or 0, params.softcap or 0
+  local round = params.precision == "bf16" and bf16 or function(x) return x end
   local y = new(copy_shape(q), 0.0)
   for b = 1, #offsets - 1 do
     for t = offsets[b], offsets[b + 1] - 1 do
@@ -311,15 +314,16 @@ function ref.attention(inputs, params)
         for s = from, t do
           local dot = 0.0
           for d = 1, dim do
-            dot = dot + q[at + d] * k[key_place(s) + d]
+            dot = dot + round(q[at + d] * scale) * round(k[key_place(s) + d])
           end
-          score[#score + 1] = cap > 0 and cap * tanh(dot * scale / cap) or dot * scale
+          score[#score + 1] = cap > 0 and cap * tanh(dot / cap) or dot
         end
         local top = math.max(table.unpack(score))
         local sum = sum_of(score, function(z) return math.exp(z - top) end)
         for i, z in ipairs(score) do
           for d = 1, dim do
-            y[at + d] = y[at + d] + math.exp(z - top) / sum * v[key_place(from + i - 1) + d]
+            local value = round(v[key_place(from + i - 1) + d])
+            y[at + d] = y[at + d] + round(math.exp(z - top)) / sum * value
           end
         end
       end

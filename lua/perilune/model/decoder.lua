@@ -163,6 +163,7 @@ function decoder.bind(m)
         scale = spec.scale,
         window = window > 0 and window or nil,
         softcap = spec.softcap,
+        precision = m.precision,
       },
       rope = read and ropes[read],
     }
@@ -366,8 +367,10 @@ end
 -- @treturn {Tensor,...} k and v of each layer
 function decoder.caches(m, slots, len)
   local spec, list = m.spec, {}
+  local width = spec.head_dim
+  if m.precision == "bf16" then width = (width + 1) // 2 end -- two numbers a word
   for i = 1, 2 * spec.layers do
-    list[i] = core.zeros({ slots, spec.kv_heads, len, spec.head_dim }, m.dtype)
+    list[i] = core.zeros({ slots, spec.kv_heads, len, width }, m.dtype)
   end
   return list
 end
