@@ -1,0 +1,119 @@
+--- Rankings of a round: rows for labelers, what a labeler function says of them, the part that is
+-- kept from training, the table of the rounds.
+
+local pl = require("perilune")
+
+local rankings = {}
+
+--- Rows of prompts with K answers each, to be ranked.
+-- @tparam Tokenizer tok
+-- @tparam {Prompt,...} asked
+-- @tparam Answers answers K to each prompt, in order
+-- @tparam integer round
+-- @treturn {Row,...} each with the fields of its prompt, `id`, `completions`, `completion_tokens`
+function rankings.rows(tok, asked, answers, round)
+  local rows = {}
+  for i, prompt in ipairs(asked) do
+    local row = { completions = {}, completion_tokens = {}, completion_finished = {} }
+    for key, value in pairs(prompt.row) do
+      if row[key] == nil then row[key] = value end
+    end
+    row.id = ("round-%d-%d"):format(round, i)
+    for k = 1, answers.samples do
+      local answer = answers[(i - 1) * answers.samples + k]
+      row.completions[k] = pl.format.utf8(tok:decode(answer.tokens, { skip_special = true }))
+      row.completion_tokens[k] = answer.tokens
+      row.completion_finished[k] = answer.finish_reason == "stop"
+    end
+    rows[i] = row
+  end
+  return rows
+end
+
+-- Calls code of the user's: what it raises is a sentence that names its file.
+local function call(path, fn, ...)
+  local ok, result = pcall(fn, ...)
+  if not ok then error(("labeler %s failed: %s"):format(path, tostring(result)), 0) end
+  return result
+end
+
+--- A labeler function. Raises when the file gives none.
+-- @tparam string path Lua file of f(prompt, answers, row) -> ranks
+-- @treturn function that takes a row and gives its ranks; raises when they are no ranks
+function rankings.labeler(path)
+  local chunk, message = loadfile(path)
+  local fn = chunk and call(path, chunk)
+  if type(fn) ~= "function" then
+    local text = "labeler %s must return a function of (prompt, answers, row)%s"
+    error(text:format(path, message and ": " .. message or ""), 0)
+  end
+  return function(row)
+    local prompt = row.prompt or row.messages[#row.messages].content
+    local ranks = call(path, fn, prompt, row.completions, row)
+    local wanted = #row.completions
+    if type(ranks) ~= "table" or #ranks ~= wanted then
+      local got = type(ranks) == "table" and #ranks .. " ranks" or "a " .. type(ranks)
+      error(("labeler %s gave %s for %d answers"):format(path, got, wanted), 0)
+    end
+    for i, rank in ipairs(ranks) do
+      if math.type(rank) ~= "integer" or rank < 1 or rank > wanted then
+        local text = "labeler %s: rank %d is %s; ranks are whole numbers, 1 is best"
+        error(text:format(path, i, tostring(rank)), 0)
+      end
+    end
+    return ranks
+  end
+end
+
+--- Has all rows ranked.
+-- @tparam {Row,...} rows each gets `ranks`
+-- @tparam function labeler of `rankings.labeler`
+function rankings.rank(rows, labeler)
+  for _, row in ipairs(rows) do
+    row.ranks = labeler(row)
+  end
+end
+
+--- Deals the rows of a round: the greater part goes to the rankings to train on.
+-- @tparam {Row,...} rows ranked
+-- @tparam number part that is held out, 0 to 1; at least one row, and at least one is trained on
+-- @tparam integer seed
+-- @tparam {Row,...} train list that grows
+-- @treturn {Row,...} those held out
+function rankings.deal(rows, part, seed, train)
+  if #rows < 2 then
+    error(("a round has %d ranked rows; at least 2 are wanted"):format(#rows), 0)
+  end
+  local order = pl.random.permutation(#rows, seed, "rounds.deal")
+  local count = math.min(#rows - 1, math.ceil(#rows * part))
+  local held_out = {}
+  for place, i in ipairs(order) do
+    local into = place <= count and held_out or train
+    into[#into + 1] = rows[i]
+  end
+  return held_out
+end
+
+local HEAD <const> = { "round", "rankings", "RM right", "RM before", "score", "KL, nats", "gold" }
+
+--- The rounds as a table.
+-- @tparam {table,...} history of summary.json
+-- @treturn string
+function rankings.table(history)
+  local rows = {}
+  local function shown(value, form) return value and form:format(value) or "-" end
+  for i, at in ipairs(history) do
+    rows[i] = {
+      at.round,
+      at.rankings,
+      shown(at.rm_accuracy, "%.3f"),
+      shown(at.rm_accuracy_before, "%.3f"),
+      shown(at.score, "%.3f"),
+      shown(at.kl, "%.2f"),
+      shown(at.gold, "%.3f"),
+    }
+  end
+  return pl.format.columns(rows, { head = HEAD })
+end
+
+return rankings
