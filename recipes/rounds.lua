@@ -196,8 +196,8 @@ local known = { train = {}, newest = {} }
 for round = 1, cfg.rounds do
   local rows, to_rank, back = ranked(newest, round)
   if not rows then
-    local text = "round %d waits for rankings: add `ranks` to the rows of %s, save them as %s, then "
-      .. "go on with --resume"
+    local text = "round %d waits for rankings: add `ranks` to the rows of %s, save them as %s, "
+      .. "then go on with --resume"
     stages:say(text, round, to_rank, back)
     break
   end
