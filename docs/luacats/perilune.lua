@@ -305,7 +305,7 @@ local ExampleSet = {}
 ---@field stop_strings string[]? # (none) texts that end an answer whose text holds one; wants `tokenizer`, and goes not with `ends`
 ---@field tokenizer perilune.Tokenizer? # (none) for `stop_strings`
 ---@field ends function? # (none) asked after each token with the list of the answer's token ids so far; true ends the answer
----@field slots integer? # (64) answers that grow at the same time, at least 1: memory of the cache against speed
+---@field slots integer? # (64) answers that grow at the same time at most, at least 1: memory of the cache against speed; fewer where memory does not hold so many
 ---@field reuse boolean? # (false) for one answer to one prompt whose beginning the last such call may have left in the cache: it is not run again; the weights must be the same as then
 local GenerateOptions = {}
 

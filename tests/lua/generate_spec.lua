@@ -78,3 +78,40 @@ describe("generation", function()
     )
   end)
 end)
+
+describe("generate where memory holds only a few of the slots", function()
+  it("gives the same answers, some of which wait", function()
+    local config = {
+      model_type = "llama",
+      vocab_size = 40,
+      hidden_size = 32,
+      intermediate_size = 48,
+      num_hidden_layers = 2,
+      num_attention_heads = 2,
+      max_position_embeddings = 4096,
+    }
+    local prompts = { { 1, 2, 3 }, { 4 }, { 5, 6 }, { 7, 8 }, { 9, 10, 11, 12 } }
+    local function few_tokens(of)
+      local given = { samples = 12, max_tokens = 4000, seed = 3 }
+      given.ends = function(tokens) return #tokens == 3 end
+      return pl.generate(of, prompts, given)
+    end
+    local want = few_tokens(pl.model.new(config, { seed = 1 }))
+    local tight = pl.model.new(config, { seed = 1 })
+    local slot = 0
+    for _, tensor in ipairs(tight:caches(1, 4032)) do
+      slot = slot + tensor:memory()
+      tensor:free()
+    end
+    collectgarbage()
+    collectgarbage()
+    pl.mem_limit(pl.mem().live + 10 * slot)
+    local fine, got = pcall(few_tokens, tight)
+    pl.mem_limit(0)
+    assert.is_true(fine, tostring(got))
+    assert.are.equal(60, #got)
+    assert.are.same(want.tokens:totable(), got.tokens:totable())
+    assert.are.equal(want.logprobs:bytes(), got.logprobs:bytes())
+    assert.is_true(got.steps > want.steps)
+  end)
+end)

@@ -16,23 +16,46 @@ local function longest(prompts)
   return n
 end
 
+-- Bytes that caches may take: three quarters of what is left up to the limit of pl.mem_limit and of
+-- the machine's free memory. The rest is for what a step makes.
+local function room_for_caches()
+  local mem, machine = core.mem(), core.system.meminfo().available
+  local left = machine and machine + mem.cached or math.maxinteger
+  if mem.limit > 0 then left = math.min(left, mem.limit - mem.live) end
+  return left * 3 // 4
+end
+
+-- As many of the slots as there is memory for, one at least: an answer waits rather than that
+-- memory runs out.
+local function admitted(model, slots, len)
+  local scope <close> = core.scope("generate.admit")
+  local bytes = 2 * 4 * model.config.vocab_size -- logits, and as they are under a bound
+  for _, cache in ipairs(model:caches(1, len)) do
+    bytes = bytes + cache:memory()
+  end
+  return math.max(1, math.min(slots, room_for_caches() // bytes))
+end
+
 --- The model's recorded step, made anew when it is too small.
 local function generator_of(model, slots, len)
   model:settle()
   len = (len + TILE - 1) // TILE * TILE
   local made = model.generator
-  if made and made.slots >= slots and made.len >= len then return made.generator end
+  if made and made.asked >= slots and made.len >= len then return made.generator end
   if made then
-    slots, len = math.max(slots, made.slots), math.max(len, made.len)
+    slots, len = math.max(slots, made.asked), math.max(len, made.len)
+    model.generator, made = nil, nil -- luacheck: ignore
+    collectgarbage() -- its caches go before there are others
   end
-  model.generator = nil
+  local asked = slots
+  slots = admitted(model, slots, len)
   local scope <close> = core.scope("generate.record")
   local caches = model:caches(slots, len)
   for _, cache in ipairs(caches) do
     cache:keep(true)
   end
   local made_now = core.generator(function(batch) return model:step(batch, caches) end, caches)
-  model.generator = { generator = made_now, slots = slots, len = len }
+  model.generator = { generator = made_now, asked = asked, len = len }
   return made_now
 end
 
@@ -157,8 +180,8 @@ end
 -- @field ?Tokenizer tokenizer (none) for `stop_strings`
 -- @field ?function ends (none) asked after each token with the list of the answer's token ids so
 --   far; true ends the answer
--- @field ?integer slots (64) answers that grow at the same time, at least 1: memory of the cache
---   against speed
+-- @field ?integer slots (64) answers that grow at the same time at most, at least 1: memory of the
+--   cache against speed; fewer where memory does not hold so many
 -- @field ?boolean reuse (false) for one answer to one prompt whose beginning the last such call may
 --   have left in the cache: it is not run again; the weights must be the same as then
 local known = {
