@@ -374,12 +374,11 @@ function Judge:hash() end
 ---@return number[] # one for each answer
 function Judge:score(roll, prompts) end
 
---- Scores of ranked sets, as `score.sets` gives them. Raises when a function judges.
+--- Scores of ranked sets. Raises when the reward function fails, or gives other than one finite
+--- number an answer.
 ---@param sets perilune.RankedSet[] # of `data.ranked`
 ---@param max_tokens? integer # of a forward (default: 16384)
 ---@return number[] # scores, set after set
----@return number[][] # the ranks of each set
----@return integer[] # the lengths of the sequences, tokens
 function Judge:sets(sets, max_tokens) end
 
 --- What a reward function is given.
@@ -3905,6 +3904,14 @@ function pl.random.stream(seed, name, ...) end
 ---@class perilune.ranking
 pl.ranking = {}
 
+--- How far scores go with the truth within each prompt, and what the best of n answers is worth in
+--- truth when the scores choose it among the answers there are.
+---@param scores number[] # of all sets, laid end to end
+---@param gold number[] # the truth of each answer; larger is better
+---@param ranks number[][] # of each set, for its size
+---@return table # `correlation` within prompts (none where nothing differs); `accuracy`, part of the pairs of different truth that the scores order so, with `accuracy_ci95` and `pairs` (0: neither of both); `best_of`, a list of `n` (1, 2, 4, ...), `chosen` (worth of the best by scores), `oracle` (by the truth itself) and `sets` that have n answers
+function pl.ranking.against(scores, gold, ranks) end
+
 --- The same by who ranked: a reward model may have learnt one labeler's taste.
 ---@param scores number[] # of all sets, laid end to end
 ---@param sets { ranks: table, row: perilune.Row }[] # each with `ranks`, and `row.labeler` ("unknown" when it has none)
@@ -4476,7 +4483,7 @@ pl.score = {}
 ---@param scores number[] # by the models of an ensemble, at least one
 ---@param how? string # "mean" (default), "min" or "cautious"
 ---@param deviations? number # (default: 1) of cautious
----@return number
+---@return number # the score of the ensemble
 function pl.score.combined(scores, how, deviations) end
 
 --- Who judges: the models or the function that a config names. Raises when they cannot be loaded.

@@ -96,6 +96,34 @@ describe("best of n", function()
   end)
 end)
 
+describe("scores against the truth", function()
+  it("correlate within sets, order pairs, and choose the best of n", function()
+    local scores = { 1, 2, 3, 10, 20 } -- the second set has the truth turned round
+    local gold = { 0, 5, 10, 4, 2 }
+    local figures = ranking.against(scores, gold, { { 3, 2, 1 }, { 2, 1 } })
+    assert.equal(4, figures.pairs)
+    assert.equal(0.75, figures.accuracy)
+    local points = figures.best_of
+    assert.are.same({ 1, 2, 3 }, { points[1].n, points[2].n, points[3].n })
+    assert.equal(2, points[2].sets)
+    assert.equal(1, points[3].sets)
+    assert.equal((5 + 3) / 2, points[1].chosen)
+    assert.is_true(math.abs((25 / 3 + 2) / 2 - points[2].chosen) < 1e-12)
+    assert.is_true(math.abs((25 / 3 + 4) / 2 - points[2].oracle) < 1e-12)
+    assert.equal(10, points[3].chosen)
+    local wanted = pl.stats.correlation({ -1, 0, 1, -5, 5 }, { -5, 0, 5, 1, -1 })
+    assert.is_true(math.abs(wanted - figures.correlation) < 1e-12)
+  end)
+
+  it("say nothing where the truth is the same everywhere", function()
+    local figures = ranking.against({ 1, 2 }, { 3, 3 }, { { 1, 2 } })
+    assert.equal(0, figures.pairs)
+    assert.is_nil(figures.accuracy)
+    assert.is_nil(figures.correlation)
+    assert.are.same({}, ranking.against({}, {}, {}).best_of)
+  end)
+end)
+
 describe("scores", function()
   local questions = { { 1, 2, 3 }, { 4 } }
   local model = toy.model("gpt2", { scalar_head = true })

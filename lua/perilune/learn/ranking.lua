@@ -86,6 +86,52 @@ function ranking.by_labeler(scores, sets)
   return figures
 end
 
+--- How far scores go with the truth within each prompt, and what the best of n answers is worth in
+-- truth when the scores choose it among the answers there are.
+-- @tparam {number,...} scores of all sets, laid end to end
+-- @tparam {number,...} gold the truth of each answer; larger is better
+-- @tparam {{number,...},...} ranks of each set, for its size
+-- @treturn table `correlation` within prompts (none where nothing differs); `accuracy`, part of the
+--   pairs of different truth that the scores order so, with `accuracy_ci95` and `pairs` (0: neither
+--   of both); `best_of`, a list of `n` (1, 2, 4, ...), `chosen` (worth of the best by scores),
+--   `oracle` (by the truth itself) and `sets` that have n answers
+function ranking.against(scores, gold, ranks)
+  local groups, right, pairs_seen, most, starts, at = {}, 0, 0, 0, {}, 0
+  local function of_set(values, i)
+    return table.move(values, starts[i] + 1, starts[i] + #ranks[i], 1, {})
+  end
+  for i, set in ipairs(ranks) do
+    starts[i], most = at, math.max(most, #set)
+    for _ = 1, #set do
+      at = at + 1
+      groups[at] = i
+    end
+    local correct, n = stats.ordered_pairs(of_set(scores, i), of_set(gold, i))
+    right, pairs_seen = right + correct, pairs_seen + n
+  end
+  local figures = { pairs = pairs_seen, best_of = {} }
+  figures.correlation = #scores > 1 and stats.correlation_within(scores, gold, groups) or nil
+  if pairs_seen > 0 then
+    local rate = stats.rate(right, pairs_seen)
+    figures.accuracy, figures.accuracy_ci95 = rate.mean, { rate.low, rate.high }
+  end
+  local n = 1
+  while n <= most do
+    local chosen, oracle = {}, {}
+    for i, set in ipairs(ranks) do
+      if #set >= n then
+        local worth = of_set(gold, i)
+        chosen[#chosen + 1] = stats.best_of(worth, n, of_set(scores, i))
+        oracle[#oracle + 1] = stats.best_of(worth, n)
+      end
+    end
+    figures.best_of[#figures.best_of + 1] =
+      { n = n, chosen = stats.mean(chosen), oracle = stats.mean(oracle), sets = #chosen }
+    n = n < most and math.min(most, n * 2) or n + 1
+  end
+  return figures
+end
+
 --- Ranks of values: 1 for the highest; equal values share a rank, and the next has as many better
 -- ones as there are, plus 1 (1, 2, 2, 4).
 -- @tparam {number,...} values larger is better

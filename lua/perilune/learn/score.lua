@@ -12,6 +12,7 @@
 local core = require("perilune.core")
 local batch = require("perilune.data.batch")
 local companions = require("perilune.learn.companions")
+local encode = require("perilune.data.encode")
 local files = require("perilune.base.files")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
@@ -119,7 +120,7 @@ end
 -- @tparam {number,...} scores by the models of an ensemble, at least one
 -- @tparam ?string how "mean" (default), "min" or "cautious"
 -- @tparam ?number deviations (default: 1) of cautious
--- @treturn number
+-- @treturn number the score of the ensemble
 function score.combined(scores, how, deviations)
   if how == "min" then
     return math.min(table.unpack(scores))
@@ -143,6 +144,12 @@ local function merged(judge, lists)
   return scores
 end
 
+-- What the function says of texts.
+local function asked(judge, texts)
+  local scores = call(judge.path, judge.fn, texts.prompts, texts.answers, texts.rows, texts.ended)
+  return checked(judge, scores, #texts.answers)
+end
+
 --- What decides the scores of reward models, as a hash: their weights, and how several become one.
 -- @treturn ?string nil when a function judges
 function Judge:hash()
@@ -154,19 +161,39 @@ function Judge:hash()
   return files.hash_string(table.concat(parts, " "))
 end
 
---- Scores of ranked sets, as `score.sets` gives them. Raises when a function judges.
+-- What a reward function is given of ranked sets.
+local function texts_of_sets(judge, sets)
+  local tok = judge.tokenizer
+  local texts = { prompts = {}, answers = {}, rows = {}, ended = {} }
+  for _, set in ipairs(sets) do
+    for k, sequence in ipairs(set.sequences) do
+      local n, at = 0, #texts.prompts + 1
+      while n < #sequence and set.masks[k][n + 1] == 0 do
+        n = n + 1
+      end
+      local prompt, answer =
+        table.move(sequence, 1, n, 1, {}), table.move(sequence, n + 1, #sequence, 1, {})
+      texts.prompts[at] = tok:decode(prompt, { skip_special = true })
+      texts.answers[at] = tok:decode(answer, { skip_special = true })
+      texts.rows[at] = set.row
+      texts.ended[at] = encode.finished(set.row, k) ~= false
+    end
+  end
+  return texts
+end
+
+--- Scores of ranked sets. Raises when the reward function fails, or gives other than one finite
+-- number an answer.
 -- @tparam {RankedSet,...} sets of `data.ranked`
 -- @tparam ?integer max_tokens of a forward (default: 16384)
 -- @treturn {number,...} scores, set after set
--- @treturn {{number,...},...} the ranks of each set
--- @treturn {integer,...} the lengths of the sequences, tokens
 function Judge:sets(sets, max_tokens)
-  if not self.model then error("judge:sets: a function judges rollouts alone", 2) end
-  local lists, ranks, lengths = {}, nil, nil
+  if not self.model then return asked(self, texts_of_sets(self, sets)) end
+  local lists = {}
   for k, one in ipairs(self.models) do
-    lists[k], ranks, lengths = score.sets(one.model, sets, max_tokens)
+    lists[k] = (score.sets(one.model, sets, max_tokens))
   end
-  return merged(self, lists), ranks, lengths
+  return merged(self, lists)
 end
 
 --- Scores of a rollout. Raises when the reward function fails, or gives other than one finite
@@ -182,12 +209,7 @@ function Judge:score(roll, prompts)
     end
     return merged(self, lists)
   end
-  local texts = self:texts(roll, prompts)
-  return checked(
-    self,
-    call(self.path, self.fn, texts.prompts, texts.answers, texts.rows, texts.ended),
-    #roll.answers
-  )
+  return asked(self, self:texts(roll, prompts))
 end
 
 --- What a reward function is given.
