@@ -290,7 +290,8 @@ enum {
     PL_OPF_KEEP_IN = 4,
     PL_OPF_KEEP_OUT = 8,
     PL_OPF_METHOD = 16,
-    PL_OPF_LIST = 32
+    PL_OPF_LIST = 32,
+    PL_OPF_REMAKE = 64
 };
 
 typedef enum {

@@ -2,8 +2,11 @@
 ** tape.c - reverse-mode differentiation over the recorded ops.
 **
 ** A node keeps its call. Handles of inputs and outputs are always kept (for shapes and for where
-** gradients go); data only where the op's backward reads it. Walking back frees each node as soon
-** as it is done, so memory falls while gradients flow. Nothing here recurses on the graph's depth.
+** gradients go); data only where the op's backward reads it, and not those that a cheap op (flag R)
+** can make again from inputs which it keeps itself: activations and norms are run a second time,
+** the same bits, just before the backward of the product behind them. Walking back frees each node
+** as soon as it is done, so memory falls while gradients flow. Nothing here recurses on the graph's
+** depth.
 */
 #include "graph/profile.h"
 
@@ -19,6 +22,8 @@ struct pl_node {
     pl_backward_fn fn; /* a custom node */
     void (*drop)(void *data);
     void *data;
+    bool remakes[PL_MAX_IN]; /* the data of in[i] are not kept but made again */
+    bool made_again;         /* and this node holds those of its output */
     uint64_t in_version[PL_MAX_IN], out_version[PL_MAX_OUT]; /* of the data that it keeps */
 };
 
@@ -86,6 +91,21 @@ static bool keeps_in(const pl_node *node, int i)
     return keeps(node, PL_OPF_KEEP_IN) && !node->call.unread[i];
 }
 
+/* Whether the data of an input may go although backward reads them. */
+static bool can_remake(const pl_tensor *t)
+{
+    return t->remakable && pl_tensor_version(t) == t->node->out_version[0];
+}
+
+/* A node of a cheap op, all of whose inputs are kept. */
+static bool is_remakable(const pl_node *node)
+{
+    if (!keeps(node, PL_OPF_REMAKE)) return false;
+    for (int i = 0; i < node->n_in; i++)
+        if (node->call.in[i] != NULL && (!keeps_in(node, i) || node->remakes[i])) return false;
+    return true;
+}
+
 /* Takes the references a node owns. */
 static void attach(pl_ctx *ctx, pl_node *node)
 {
@@ -93,7 +113,9 @@ static void attach(pl_ctx *ctx, pl_node *node)
     for (int i = 0; i < node->n_in; i++) {
         if (c->in[i] == NULL) continue;
         pl__tensor_node_ref(c->in[i]);
-        if (keeps_in(node, i)) pl__tensor_hold(c->in[i]);
+        node->remakes[i] = keeps_in(node, i) && can_remake(c->in[i]);
+        if (node->remakes[i]) c->in[i]->remakers++;
+        else if (keeps_in(node, i)) pl__tensor_hold(c->in[i]);
         node->in_version[i] = pl_tensor_version(c->in[i]);
     }
     for (int i = 0; i < node->n_out; i++) {
@@ -102,6 +124,7 @@ static void attach(pl_ctx *ctx, pl_node *node)
         if (keeps(node, PL_OPF_KEEP_OUT)) pl__tensor_hold(c->out[i]);
         pl_tensor_set_requires_grad(c->out[i], true);
         c->out[i]->node = node;
+        c->out[i]->remakable = is_remakable(node);
         node->out_version[i] = pl_tensor_version(c->out[i]);
     }
     append(ctx, node);
@@ -143,12 +166,14 @@ static void free_node(pl_ctx *ctx, pl_node *node)
         clear_grad(t);
         t->node = NULL;
         t->requires_grad = false;
-        if (keeps(node, PL_OPF_KEEP_OUT)) pl__tensor_unhold(t);
+        t->remakable = false;
+        if (keeps(node, PL_OPF_KEEP_OUT) || node->made_again) pl__tensor_unhold(t);
         pl__tensor_node_unref(t);
     }
     for (int i = 0; i < node->n_in; i++) {
         if (c->in[i] == NULL) continue;
-        if (keeps_in(node, i)) pl__tensor_unhold(c->in[i]);
+        if (node->remakes[i]) c->in[i]->remakers--;
+        else if (keeps_in(node, i)) pl__tensor_unhold(c->in[i]);
         if (c->in[i]->borrower == node) c->in[i]->borrower = NULL;
         pl__tensor_node_unref(c->in[i]);
     }
@@ -243,7 +268,8 @@ static const pl_op_row *reader_of(pl_ctx *ctx, const pl_storage *storage)
 {
     for (const pl_node *n = pl__graph_floor(ctx)->last; n != NULL; n = n->prev) {
         for (int i = 0; i < n->n_in; i++)
-            if (keeps_in(n, i) && n->call.in[i] != NULL && n->call.in[i]->storage == storage)
+            if (keeps_in(n, i) && !n->remakes[i] && n->call.in[i] != NULL &&
+                n->call.in[i]->storage == storage)
                 return n->call.row;
         for (int i = 0; i < n->n_out; i++)
             if (keeps(n, PL_OPF_KEEP_OUT) && n->call.out[i]->storage == storage) return n->call.row;
@@ -287,6 +313,61 @@ static pl_status check_versions(pl_ctx *ctx, const pl_node *node)
                     "backward: '%s' of %s was written to after the op ran, so its gradient cannot "
                     "be told; run the forward pass again",
                     name, c->row->name);
+}
+
+static pl_dtype dtype_of(const pl_call *c)
+{
+    for (int i = 0; i < c->row->n_in; i++)
+        if (c->in[i] != NULL && c->in[i]->dtype == PL_F64) return PL_F64;
+    return PL_F32;
+}
+
+/* The data of a node's output, made once more where they are gone; they stay until it is freed. */
+static pl_status make_again(pl_ctx *ctx, pl_node *node)
+{
+    pl_call *c = &node->call;
+    pl_tensor *t = c->out[0];
+    if (t->storage != NULL) return PL_OK;
+    PL_TRY(check_versions(ctx, node));
+    const int64_t began = pl__profile_now(ctx);
+    PL_TRY(pl__tensor_data_again(t, node->out_version[0]));
+    pl__tensor_hold(t);
+    node->made_again = true;
+    pl__stop_set(&ctx->interrupted);
+    pl_status st = pl__ops_for(ctx, dtype_of(c))->impl[c->op]->forward(c);
+    pl__stop_set(NULL);
+    pl__call_release(c, false);
+    if (st == PL_OK) st = pl__check_interrupt(ctx); /* tiles may have been left out */
+    if (st != PL_OK) {
+        node->made_again = false;
+        pl__tensor_unhold(t);
+    } else if (began != 0) pl__profile_op(ctx, began, c, false);
+    return st;
+}
+
+/* What this node's backward reads and nobody kept. */
+static pl_status make_inputs_again(pl_ctx *ctx, const pl_node *node)
+{
+    for (int i = 0; i < node->n_in; i++)
+        if (node->remakes[i]) PL_TRY(make_again(ctx, node->call.in[i]->node));
+    return PL_OK;
+}
+
+/* A node that goes before others which count on it to make its output again: they keep that now. */
+static pl_status settle_readers(pl_ctx *ctx, pl_node *node)
+{
+    if (node->n_out == 0 || node->call.out[0] == NULL || node->call.out[0]->remakers == 0)
+        return PL_OK;
+    pl_tensor *t = node->call.out[0];
+    PL_TRY(make_again(ctx, node));
+    for (pl_node *n = node->next; n != NULL; n = n->next)
+        for (int i = 0; i < n->n_in; i++) {
+            if (!n->remakes[i] || n->call.in[i] != t) continue;
+            n->remakes[i] = false;
+            t->remakers--;
+            pl__tensor_hold(t);
+        }
+    return PL_OK;
 }
 
 static void scope_opened(pl_ctx *ctx, pl_scope *scope)
@@ -363,11 +444,8 @@ static pl_status backward_op(pl_ctx *ctx, pl_node *node)
     pl_status st = PL_OK;
     for (int i = 0; i < node->n_in; i++)
         if (wants(c->in[i])) PL_GO(make_d_in(ctx, node, i, &repeated[i]));
-    pl_dtype dtype = PL_F32;
-    for (int i = 0; i < node->n_in; i++)
-        if (c->in[i] != NULL && c->in[i]->dtype == PL_F64) dtype = PL_F64;
     pl__stop_set(&ctx->interrupted);
-    st = pl__ops_for(ctx, dtype)->impl[c->op]->backward(c);
+    st = pl__ops_for(ctx, dtype_of(c))->impl[c->op]->backward(c);
     pl__stop_set(NULL);
     PL_GO(st);
     PL_GO(pl__check_interrupt(ctx)); /* tiles may have been left out */
@@ -418,6 +496,7 @@ static pl_status backward_node(pl_ctx *ctx, pl_node *node)
     PL_TRY(pl__check_interrupt(ctx));
     for (int i = 0; i < node->n_out; i++)
         c->d_out[i] = c->out[i] != NULL && c->out[i]->grad_valid ? c->out[i]->grad : NULL;
+    PL_TRY(make_inputs_again(ctx, node));
     PL_TRY(check_versions(ctx, node));
     return node->fn != NULL ? backward_custom(ctx, node) : backward_op(ctx, node);
 }
@@ -479,6 +558,7 @@ pl_status pl_backward(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
         }
         graph->barrier = graph->last; /* a backward inside a custom node ends here */
         st = backward_node(ctx, node);
+        if (st == PL_OK) st = settle_readers(ctx, node);
         pl_node *before = node->prev;
         if (st != PL_OK) break;
         free_node(ctx, node);

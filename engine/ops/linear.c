@@ -120,13 +120,19 @@ static pl_status rounded_input(pl_call *c, linear_sizes s, pl_tensor **out)
     return PL_OK;
 }
 
-/* Nothing beside a constant w; with precision bf16 the rounded values, half the memory, unless
-** another op makes the tape hold x anyway. The same bits. */
+/* Nothing beside a constant w; with precision bf16 the rounded values, half the memory, unless the
+** tape holds x anyway for another op, or can make it again. The same bits. */
 static pl_status save_input(pl_call *c, linear_sizes s)
 {
     if (!c->grad) return PL_OK;
     c->unread[X] = !c->in[W]->requires_grad;
     if (c->unread[X] || !wants_bf16(c, PRECISION)) return PL_OK;
+    if (c->in[X]->remakable) {
+        pl_tensor *rounded; /* for the products with x now; goes when x does */
+        PL_TRY(rounded_input(c, s, &rounded));
+        pl_tensor_release(rounded);
+        return PL_OK;
+    }
     if (pl__rounded_get(c->in[X]) == NULL && pl__tensor_held(c->in[X])) return PL_OK;
     c->unread[X] = true;
     return rounded_input(c, s, &c->saved[ROUNDED]);

@@ -55,14 +55,16 @@ typedef struct {
     real cap; /* of the logits; 0: none */
 } head_job;
 
-/* A multiple of 32, the depth of a bfloat16 product's step: so no chunk ends within one. */
-static int64_t chunk_rows(int64_t v, bool bf16, bool trained)
+/* A multiple of 32, the depth of a bfloat16 product's step: so no chunk ends within one. More rows
+** than the head has columns would save little of its reading, and leave the caches. */
+static int64_t chunk_rows(int64_t v, int64_t width, bool bf16, bool trained)
 {
     static const int64_t sizes[2][2] = {{CHUNK_ELEMENTS, CHUNK_ELEMENTS_TRAINED},
                                         {CHUNK_ELEMENTS_BF16, CHUNK_ELEMENTS_BF16_TRAINED}};
-    const int64_t most = sizes[bf16][trained];
-    const int64_t rows = most / (v > 0 ? v : 1) / 32 * 32;
-    return rows < 32 ? 32 : rows > 1024 ? 1024 : rows;
+    const int64_t by_size = sizes[bf16][trained] / (v > 0 ? v : 1) / 32 * 32;
+    const int64_t by_width = width * 4 / 3 / 32 * 32;
+    const int64_t most = by_width < 256 ? 256 : by_width > 1024 ? 1024 : by_width;
+    return by_size < 32 ? 32 : by_size > most ? most : by_size;
 }
 
 /* hidden [T,C], head [V,C], rows [N]. */
@@ -105,8 +107,8 @@ static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int r
     job->hidden = pl__real(c->in[hidden]);
     job->head = c->in[head];
     job->rows = pl__ints(c->in[rows]);
-    job->chunk =
-        chunk_rows(job->v, wants_bf16(c, precision_of(c)), c->grad && job->head->requires_grad);
+    job->chunk = chunk_rows(job->v, job->c, wants_bf16(c, precision_of(c)),
+                            c->grad && job->head->requires_grad);
     const int64_t m = job->n < job->chunk ? job->n : job->chunk;
     const bool large = K(gemm_blas_takes)(false, m, job->v, job->c);
     PL_TRY(weight_way(c, precision_of(c), job->head, large, &job->way));

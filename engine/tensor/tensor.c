@@ -80,26 +80,40 @@ void pl__scope_remove(pl_tensor *t)
     t->prev = t->next = NULL;
 }
 
-static pl_status make(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank, const int64_t *shape,
-                      bool zeros)
+static pl_status give_storage(pl_tensor *t, bool zeros)
 {
-    PL_TRY(handle_new(ctx, out, dtype, rank, shape));
-    pl_tensor *t = *out;
     const size_t bytes = pl_tensor_bytes(t);
-    pl_storage *s = pl_calloc(ctx, 1, sizeof *s);
-    if (s != NULL) s->data = zeros ? pl_calloc(ctx, 1, bytes) : pl_alloc(ctx, bytes);
+    pl_storage *s = pl_calloc(t->ctx, 1, sizeof *s);
+    if (s != NULL) s->data = zeros ? pl_calloc(t->ctx, 1, bytes) : pl_alloc(t->ctx, bytes);
     if (s == NULL || s->data == NULL) {
-        pl_free(ctx, s);
-        pl_free(ctx, t);
-        *out = NULL;
+        pl_free(t->ctx, s);
         return PL_ERR_NOMEM;
     }
 #ifdef PL_DEBUG
     if (!zeros) memset(s->data, 0xff, bytes); /* NaN: a read of undefined contents shows */
 #endif
-    s->ctx = ctx;
+    s->ctx = t->ctx;
     s->users = 1;
     t->storage = s;
+    return PL_OK;
+}
+
+static pl_status make(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank, const int64_t *shape,
+                      bool zeros)
+{
+    PL_TRY(handle_new(ctx, out, dtype, rank, shape));
+    const pl_status st = give_storage(*out, zeros);
+    if (st == PL_OK) return PL_OK;
+    pl_free(ctx, *out);
+    *out = NULL;
+    return st;
+}
+
+pl_status pl__tensor_data_again(pl_tensor *t, uint64_t version)
+{
+    PL_TRY(give_storage(t, false));
+    t->offset = 0;
+    t->storage->version = version;
     return PL_OK;
 }
 

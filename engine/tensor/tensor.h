@@ -43,6 +43,8 @@ struct pl_tensor {
     pl_tensor *prev, *next;
     const char *freed_in;
     struct pl_node *node; /* of the tape that made it (graph/), NULL for a leaf */
+    int remakers;   /* nodes that will have the data made again when they read them (graph/) */
+    bool remakable; /* its op can make the data again from what the tape keeps */
     pl_tensor *grad;
     struct pl_node *borrower; /* it keeps values in the memory of `grad`, which waits (graph/) */
     void *pack;               /* a kernel's packed copy of the data */
@@ -95,6 +97,9 @@ pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int 
                               const int64_t *shape);
 pl_status pl__tensor_zeros_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                                 const int64_t *shape);
+
+/* New data, not filled, for a handle whose data are gone; `version` is theirs. */
+pl_status pl__tensor_data_again(pl_tensor *t, uint64_t version);
 
 /* The tape's references to the handle, and its holds on the data. */
 void pl__tensor_node_ref(pl_tensor *t);

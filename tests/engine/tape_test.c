@@ -58,6 +58,47 @@ static void release_all(pl_tensor *const *list, int n)
 #define RELEASE(...) \
     release_all((pl_tensor *[]){__VA_ARGS__}, LENGTH(((pl_tensor *[]){__VA_ARGS__})))
 
+/* The output of a cheap op is not kept for the products behind it. */
+static void a_cheap_output_is_made_again(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    enum { N = 1 << 14 };
+    pl_tensor *x, *w;
+    const int64_t shape[] = {1, N};
+    OK(pl_tensor_new(ctx, &x, PL_F32, 2, shape));
+    OK(pl_tensor_new(ctx, &w, PL_F32, 2, shape));
+    OK(pl_tensor_fill(ctx, x, 3));
+    OK(pl_tensor_fill(ctx, w, 1));
+    wanting(x), wanting(w);
+    const int64_t start = live_bytes(ctx);
+    pl_tensor *y = apply1(ctx, PL_OP_silu, x), *z = apply2(ctx, PL_OP_linear, y, w);
+    pl_tensor *u = apply2(ctx, PL_OP_linear, y, w);
+    pl_tensor_release(y);
+    assert_true(live_bytes(ctx) - start < 8192);
+    OK(pl_backward(ctx, z, NULL)); /* silu's node goes, and u still reads what it made */
+    const float silu = 3 / (1 + expf(-3));
+    assert_float_equal(((float *)pl_tensor_data(pl_tensor_grad(w)))[N - 1], silu, 1e-6);
+    OK(pl_backward(ctx, u, NULL));
+    assert_float_equal(((float *)pl_tensor_data(pl_tensor_grad(w)))[N - 1], 2 * silu, 2e-6);
+    RELEASE(z, u, x, w);
+}
+
+/* Values that were written to before they were read are not those the op would make. */
+static void an_output_that_was_written_to_is_kept(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    pl_tensor *x = LEAF(PL_F32, 0, 0), *w = LEAF(PL_F32, 1, 1);
+    pl_tensor *y = apply1(ctx, PL_OP_silu, x);
+    pl_set_grad_enabled(ctx, false);
+    OK(pl_tensor_fill(ctx, y, 5));
+    pl_set_grad_enabled(ctx, true);
+    pl_tensor *z = apply2(ctx, PL_OP_mul, y, w), *sum = apply1(ctx, PL_OP_sum, z);
+    RELEASE(y, z);
+    OK(pl_backward(ctx, sum, NULL));
+    VALUES(pl_tensor_grad(w), 5, 5);
+    RELEASE(sum, x, w);
+}
+
 /* The loss of one row, hidden 2, with a head of two zeros: its gradient to the head is -1 and 1,
 ** with the signs turned for target 1. */
 static pl_tensor *head_loss(pl_ctx *ctx, pl_tensor *head, double target)
@@ -857,6 +898,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CONTEXT_CASE(gradients_are_added_up),
         CONTEXT_CASE(a_tensor_may_stand_twice_in_a_call),
+        CONTEXT_CASE(a_cheap_output_is_made_again),
+        CONTEXT_CASE(an_output_that_was_written_to_is_kept),
         CONTEXT_CASE(a_gradient_made_ahead_lets_others_come_first),
         CONTEXT_CASE(a_gradient_made_ahead_may_never_be_asked_for),
         CONTEXT_CASE(a_block_asked_for_its_gradients_spares_those_made_ahead),
