@@ -65,8 +65,11 @@ local run = pl.run.open(cfg)
 local practice = pl.practice.open(cfg, "ppo")
 local policy, judge = practice.policy, practice.judge
 local value -- V starts as the reward model; without one as 0, whatever it reads
-if judge.model then
+if judge.model and cfg.quantize == "none" then
   value = judge.model:copy { peft = policy.peft, seed = cfg.seed }
+elseif judge.model then -- not as what its weights were rounded to
+  local start = { precision = cfg.precision, seed = cfg.seed }
+  value = pl.companions.load("reward_model", judge.models[1].path, start)
 else
   value = policy:copy { scalar_head = true, seed = cfg.seed }
   value.weights["score.weight"]:fill_(0)

@@ -497,8 +497,9 @@ local Model = {}
 
 --- How to load a constant model that works beside this one: in the same precision, and on a frozen
 --- base too, when this one is, so that the same weights are held once.
+---@param quantize? string # what it holds its matrices in beside a model without a base: "none" (default), "q8_0", or "as_is": as their file has them
 ---@return perilune.LoadOptions # options of `pl.model.load`
-function Model:beside() end
+function Model:beside(quantize) end
 
 --- Room for the keys and values of sequences that are being generated.
 ---@param slots integer # sequences at the same time, at least 1
@@ -2461,7 +2462,7 @@ function pl.config.peft(settings) end
 function pl.config.policy_steps(defaults) end
 
 --- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
---- `ptx_dataset`, `template` and `max_prompt_length`, and those of `config.ensemble`.
+--- `ptx_dataset`, `template`, `max_prompt_length` and `quantize`, and those of `config.ensemble`.
 ---@param settings? table # `judge` ("model folder with a scalar head") what is told of the key reward_model; `ptx` (true): false where no pretraining text is read
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.practice(settings) end

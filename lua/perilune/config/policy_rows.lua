@@ -14,7 +14,7 @@ local precision = require("perilune.config.precision")
 local policy_rows = {}
 
 --- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
--- `ptx_dataset`, `template` and `max_prompt_length`, and those of `config.ensemble`.
+-- `ptx_dataset`, `template`, `max_prompt_length` and `quantize`, and those of `config.ensemble`.
 -- @tparam ?table settings `judge` ("model folder with a scalar head") what is told of the key
 --   reward_model; `ptx` (true): false where no pretraining text is read
 -- @treturn {ConfigRow,...} to be put among a config's rows
@@ -43,11 +43,20 @@ function policy_rows.practice(settings)
       choices = { "auto", "none", "plain", "chatml" },
     },
     { max_prompt_length = 1024, "longer prompts are dropped, tokens", min = 1 },
+    {
+      quantize = "none",
+      "what reference and reward model, which are not trained, hold their matrices in; as_is: as "
+        .. "their files have them",
+      choices = { "none", "q8_0", "as_is" },
+    },
   })
   list.append(rows, ensemble())
   rows.check = function(c)
     if (c.reward_model == "") == (c.reward_function == "") then
       return "give one of reward_model and reward_function"
+    elseif c.quantize ~= "none" and c.peft_r > 0 then
+      return "quantize is for models that are trained whole; with adapters all roles stand on one "
+        .. "base, and base_dtype says what holds it"
     end
   end
   return rows

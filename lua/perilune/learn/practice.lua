@@ -59,9 +59,10 @@ function practice.open(cfg, name)
     precision = cfg.precision,
     seed = cfg.seed,
   })
-  self.reference = companions.load("model", cfg.model, self.policy:beside()):freeze()
+  local constant = self.policy:beside(cfg.quantize)
+  self.reference = companions.load("model", cfg.model, constant):freeze()
   self.sampler = self.policy
-  self.judge = score.open(cfg, self.tokenizer, self.policy:beside())
+  self.judge = score.open(cfg, self.tokenizer, constant)
   local models = { { name = "model", path = cfg.model, model = self.policy } }
   companions.check(list.append(models, self.judge.models))
   local room, too_long = companions.room(models, cfg.max_prompt_length, cfg.response_length)

@@ -80,14 +80,17 @@ function frozen_base.absolute(path)
   return path:sub(1, 1) == "/" and path or lfs.currentdir() .. "/" .. path
 end
 
--- Matrices in a type, vectors in float32 beside what only constants can be.
-local function typed(tensors, dtype, path)
+-- What a tensor is held in: matrices in the type asked for, vectors in float32 beside what only
+-- constants can be. Rows that are no whole blocks of q8_0 are of float16, as `export` writes them.
+local function held_in(dtype, tensor)
+  if kept[dtype] and tensor:rank() < 2 then return "float32" end
+  if dtype == "q8_0" and tensor:size(tensor:rank()) % 32 ~= 0 then return "float16" end
+  return dtype
+end
+
+local function typed(tensors, dtype)
   for name, tensor in pairs(tensors) do
-    local wanted = kept[dtype] and tensor:rank() < 2 and "float32" or dtype
-    if wanted == "q8_0" and tensor:size(tensor:rank()) % 32 ~= 0 then
-      local text = "%s: the rows of '%s' are %d long, and q8_0 wants a multiple of 32"
-      return nil, text:format(path, name, tensor:size(tensor:rank()))
-    end
+    local wanted = held_in(dtype, tensor)
     if tensor:dtype() ~= wanted then
       local scope <close> = core.scope("frozen_base.cast")
       local values = kept[wanted] and core.cast(tensor, { dtype = "float32" }) or tensor
@@ -95,7 +98,6 @@ local function typed(tensors, dtype, path)
       tensor:free() -- not all of both at once
     end
   end
-  return true
 end
 
 --- The weights of a folder or file: those in memory, or else read.
@@ -113,11 +115,7 @@ function frozen_base.load(path, dtype)
   if shared[key] then return shared[key] end
   local found, tensors = origin.read(path, kept[dtype])
   if not found then return nil, tensors end
-  if dtype ~= "kept" then
-    local ok
-    ok, message = typed(tensors, dtype, path)
-    if not ok then return nil, message end
-  end
+  if dtype ~= "kept" then typed(tensors, dtype) end
   local count, bytes = 0, 0
   for _, tensor in pairs(tensors) do
     tensor:keep(true)

@@ -432,13 +432,19 @@ function Model:freeze()
   return self
 end
 
+local held_as = { q8_0 = "q8_0", as_is = "kept" }
+
 --- How to load a constant model that works beside this one: in the same precision, and on a frozen
 -- base too, when this one is, so that the same weights are held once.
+-- @tparam ?string quantize what it holds its matrices in beside a model without a base: "none"
+--   (default), "q8_0", or "as_is": as their file has them
 -- @treturn LoadOptions options of `pl.model.load`
-function Model:beside()
+function Model:beside(quantize)
   local opts = { precision = self.precision }
   if self.base then
     opts.frozen, opts.dtype = true, self.base.dtype
+  elseif held_as[quantize] then
+    opts.frozen, opts.dtype = true, held_as[quantize]
   end
   return opts
 end
