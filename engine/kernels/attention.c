@@ -6,6 +6,7 @@
 **   rows   a decode step: one row of all heads of a key head (attention_row.h)
 ** Work is shared among threads by (sequence, key head, stretch of rows); places are disjoint.
 */
+#include "attention_amx.h"
 #include "attention_row.h"
 
 #include "base/thread.h"
@@ -62,16 +63,12 @@ ATT_INLINE vec greatest(const vec *s, int64_t n, const int nv, vec before)
     return v_max(v_max(a, b), v_max(c, d));
 }
 
-/* The sum over a tile: runs in pairs, then lanes folded as by v_sum. */
-ATT_INLINE vec sum_tile(const vec *s, int64_t runs, const int nv)
+/* The sum over a tile, its lacking keys 0: runs in pairs, then lanes folded as by v_sum. */
+ATT_INLINE vec sum_tile(const vec *s, const int nv)
 {
     vec t[VL];
-    for (int i = 0; i < VL; i++) {
-        t[i] = s[i * nv];
-        if (runs > 1) t[i] += s[(VL + i) * nv];
-        if (runs == 3) t[i] += s[(2 * VL + i) * nv];
-        if (runs == 4) t[i] += s[(2 * VL + i) * nv] + s[(3 * VL + i) * nv];
-    }
+    for (int i = 0; i < VL; i++)
+        t[i] = (s[i * nv] + s[(VL + i) * nv]) + (s[(2 * VL + i) * nv] + s[(3 * VL + i) * nv]);
     for (int w = VL / 2; w > 0; w /= 2)
         for (int i = 0; i < w; i++) t[i] += t[i + w];
     return t[0];
@@ -118,7 +115,7 @@ ATT_INLINE void mix_tile(vec *y, const vec *corr, const vec *p, const real *v, i
 
 /* first[0] <= first[1]. work holds 2 nv D vectors. */
 ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *work, const int nv,
-                          const bool bf16)
+                          const bool bf16, const bool tiles)
 {
     const int64_t D = m->D;
     vec *qt = work, *y = work + D * nv;
@@ -132,22 +129,23 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
         sum[u] = v_set1(REAL(0.0));
     }
     if (bf16) att_round_all(qt, D * nv);
+    if (tiles) amx_pack_queries(kv->amx, qt, nv);
     for (int64_t i = 0; i < D * nv; i++) y[i] = v_set1(REAL(0.0));
 
     const int64_t n_keys = min64(kv->n, first[nv - 1] + VL);
     for (int64_t k0 = att_first_tile(first[0] + un[0].lo, m->window); k0 < n_keys; k0 += ATT_TILE) {
-        const int64_t n = min64(ATT_TILE, n_keys - k0), runs = (n + VL - 1) / VL,
-                      at = k0 - kv->from;
+        const int64_t n = min64(ATT_TILE, n_keys - k0), at = k0 - kv->from;
         const real *k = kv->k + at / ATT_TILE * kv->k_tile, *v = kv->v + at * kv->v_key;
         int64_t v_key = kv->v_key;
-        if (bf16 && kv->expanded) {
+        if (bf16 && !tiles && kv->expanded) {
             real *values = kv->expanded + ATT_TILE * 2 * att_words(D);
             att_expand(kv->expanded, values, k, v, n, att_words(D));
             k = kv->expanded;
             v = values;
             v_key = padded(D);
         }
-        if (bf16) att_chain_dots(s, qt, k, kv->k_key, kv->k_dim, n, D, nv);
+        if (tiles) amx_scores(s, kv->amx, k0, n, nv);
+        else if (bf16) att_chain_dots(s, qt, k, kv->k_key, kv->k_dim, n, D, nv);
         else att_dots(s, qt, k, kv->k_key, kv->k_dim, n, D, nv);
         if (m->cap > 0) att_cap(s, NULL, n * nv, m->cap);
         att_hide(s, k0, n, nv, first, m->window);
@@ -159,10 +157,13 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
         }
         for (int64_t j = 0; j < n; j++)
             for (int u = 0; u < nv; u++) s[j * nv + u] = att_exp(s[j * nv + u] - base[u]);
-        for (int64_t j = n * nv; j < runs * VL * nv; j++) s[j] = v_set1(REAL(0.0));
-        for (int u = 0; u < nv; u++) sum[u] = v_fma(sum[u], corr[u], sum_tile(s + u, runs, nv));
+        for (int64_t j = n * nv; j < ATT_TILE * nv; j++) s[j] = v_set1(REAL(0.0));
+        for (int u = 0; u < nv; u++) sum[u] = v_fma(sum[u], corr[u], sum_tile(s + u, nv));
+        if (tiles) {
+            amx_mix(y, corr, s, kv->amx, k0, n, nv);
+            continue;
+        }
         if (bf16) att_round_all(s, n * nv);
-
         int64_t d = 0;
         for (; d + ATT_BLOCK <= D; d += ATT_BLOCK)
             mix_tile(y + d * nv, corr, s, v + d, v_key, n, nv, ATT_BLOCK, first, k0, m->window,
@@ -182,24 +183,27 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
     }
 }
 
-static void fwd_units_1(const keys *kv, const unit *un, const dims *m, vec *work)
-{
-    fwd_units(kv, un, m, work, 1, false);
-}
+typedef void (*units_fn)(const keys *, const unit *, const dims *, vec *);
 
-static void fwd_units_2(const keys *kv, const unit *un, const dims *m, vec *work)
-{
-    fwd_units(kv, un, m, work, 2, false);
-}
+#define UNITS(name, nv, bf16, tiles)                                           \
+    static void name(const keys *kv, const unit *un, const dims *m, vec *work) \
+    {                                                                          \
+        fwd_units(kv, un, m, work, nv, bf16, tiles);                           \
+    }
+UNITS(wide_units_1, 1, false, false)
+UNITS(wide_units_2, 2, false, false)
+UNITS(chain_units_1, 1, ATT_HAS_BF16, false)
+UNITS(chain_units_2, 2, ATT_HAS_BF16, false)
+UNITS(tile_units_1, 1, ATT_HAS_BF16, ATT_AMX)
+UNITS(tile_units_2, 2, ATT_HAS_BF16, ATT_AMX)
+#undef UNITS
 
-static void fwd_chain_units_1(const keys *kv, const unit *un, const dims *m, vec *work)
+/* One or two units. */
+static units_fn units_of(const keys *kv, const dims *m, int n)
 {
-    fwd_units(kv, un, m, work, 1, ATT_HAS_BF16);
-}
-
-static void fwd_chain_units_2(const keys *kv, const unit *un, const dims *m, vec *work)
-{
-    fwd_units(kv, un, m, work, 2, ATT_HAS_BF16);
+    if (!m->bf16) return n == 2 ? wide_units_2 : wide_units_1;
+    if (kv->amx == NULL) return n == 2 ? chain_units_2 : chain_units_1;
+    return n == 2 ? tile_units_2 : tile_units_1;
 }
 
 /* Rows at positions [from, to) of a sequence, the n_heads heads of one key head. q, y, lse point to
@@ -224,41 +228,79 @@ static void fwd_stretch(const keys *kv, const real *q, real *y, real *lse, const
                                     min64(VL, to - first)};
                 if (!pair || n_un == 2) first += VL;
             }
-            if (n_un == 2) (m->bf16 ? fwd_chain_units_2 : fwd_units_2)(kv, un, m, work);
-            else (m->bf16 ? fwd_chain_units_1 : fwd_units_1)(kv, un, m, work);
+            units_of(kv, m, n_un)(kv, un, m, work);
         }
         h += pair ? 2 : 1;
     }
 }
 
+/* Rows of a task: a multiple of STRETCH, the more the fewer times keys and values are packed, while
+** there are tasks enough. */
+static int64_t stretch_of(const att_shape *a, bool tiles, int threads)
+{
+    int64_t rows = STRETCH;
+    while (tiles && rows < longest(a) && a->B * a->G * longest(a) > 16 * threads * rows) rows *= 2;
+    return rows;
+}
+
+/* Rows [from, to) of sequence b, key head g; `mine` is this thread's workspace. */
+static void fwd_task(real *y, real *lse, const real *q, const real *k, const real *v,
+                     const att_shape *a, const dims *m, int64_t b, int64_t g, int64_t from,
+                     int64_t to, bool tiles, vec *mine)
+{
+    const int64_t start = a->offsets[b], D = a->D, kv_step = a->G * D, n_heads = a->H / a->G;
+    const int64_t seen = att_first_tile(from, m->window), n = to - seen;
+    real *k_rows = (real *)(mine + 4 * D), *v_rows = k_rows + n * D;
+    keys kv = {k_rows, v_rows, ATT_TILE * D, D, 1, D, seen, to, NULL, NULL};
+    k += (start + seen) * kv_step + g * D;
+    v += (start + seen) * kv_step + g * D;
+    const unsigned before = att_enter(m->bf16);
+#if ATT_AMX
+    const amx packed = amx_at(mine + att_units_share(longest(a), D), n, D, seen);
+    if (tiles && amx_pack_values(&packed, v, kv_step, n)) {
+        amx_pack_keys(&packed, k, kv_step, n);
+        kv.amx = &packed;
+        amx_open();
+    }
+#else
+    (void)tiles;
+#endif
+    if (kv.amx == NULL) {
+        (m->bf16 ? att_gather_rounded : att_gather)(k_rows, k, kv_step, n, D);
+        (m->bf16 ? att_gather_rounded : att_gather)(v_rows, v, kv_step, n, D);
+    }
+    const int64_t row = (start + from) * m->q_step + g * n_heads * D;
+    fwd_stretch(&kv, q + row, y + row, lse ? lse + (start + from) * a->H + g * n_heads : NULL, m,
+                from, to, n_heads, mine);
+#if ATT_AMX
+    if (kv.amx) amx_close();
+#endif
+    att_leave(before);
+}
+
 void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const real *v,
                       const att_shape *a, void *work)
 {
-    const int64_t stretches = (longest(a) + STRETCH - 1) / STRETCH;
-    const int64_t tasks = a->B * a->G * stretches, n_heads = a->H / a->G;
-    const int64_t kv_step = a->G * a->D, share = att_fwd_share(a, longest(a));
     const dims m = dims_of(a);
     const int threads = pl__threads_for(work_of(a, NULL));
+#if ATT_AMX
+    const bool tiles = m.bf16 && amx_usable();
+#else
+    const bool tiles = false;
+#endif
+    const int64_t stretch = stretch_of(a, tiles, threads);
+    const int64_t stretches = (longest(a) + stretch - 1) / stretch;
+    const int64_t tasks = a->B * a->G * stretches, share = att_fwd_share(a, longest(a));
     const pl_stop stop = pl__stop_get();
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t task = 0; task < tasks; task++) {
         /* Late rows have most keys: they are dealt out first. */
         const int64_t b = task % a->B, g = task / a->B % a->G;
-        const int64_t from = (stretches - 1 - task / a->B / a->G) * STRETCH;
-        const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
+        const int64_t from = (stretches - 1 - task / a->B / a->G) * stretch;
+        const int64_t n = a->offsets[b + 1] - a->offsets[b];
         if (from >= n || pl__stopped(stop)) continue;
-        const int64_t to = min64(n, from + STRETCH), seen = att_first_tile(from, m.window);
-        const int64_t kv_at = (start + seen) * kv_step + g * a->D;
-        vec *mine = (vec *)work + omp_get_thread_num() * share;
-        real *k_rows = (real *)(mine + 4 * a->D), *v_rows = k_rows + (to - seen) * a->D;
-        (m.bf16 ? att_gather_rounded : att_gather)(k_rows, k + kv_at, kv_step, to - seen, a->D);
-        (m.bf16 ? att_gather_rounded : att_gather)(v_rows, v + kv_at, kv_step, to - seen, a->D);
-        const keys kv = {k_rows, v_rows, ATT_TILE * a->D, a->D, 1, a->D, seen, to, NULL};
-        const unsigned before = att_enter(m.bf16);
-        const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
-        fwd_stretch(&kv, q + row, y + row, lse ? lse + (start + from) * a->H + g * n_heads : NULL,
-                    &m, from, to, n_heads, mine);
-        att_leave(before);
+        fwd_task(y, lse, q, k, v, a, &m, b, g, from, min64(n, from + stretch), tiles,
+                 (vec *)work + omp_get_thread_num() * share);
     }
 }
 
@@ -342,7 +384,8 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
                              width,
                              0,
                              past + n,
-                             a->bf16 ? (real *)(mine + 4 * a->D) : NULL};
+                             a->bf16 ? (real *)(mine + 4 * a->D) : NULL,
+                             NULL};
             const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
             const int64_t to = min64(n, from + STRETCH);
             const unsigned before = att_enter(m.bf16);

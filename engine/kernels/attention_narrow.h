@@ -202,4 +202,55 @@ static inline int64_t att_expanded(int64_t D)
     return ATT_TILE * (2 * att_words(D) + padded(D));
 }
 
+/* ---- Room for the processor's tiles (attention_amx.h) ---- */
+
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+#define ATT_AMX 1
+#else
+#define ATT_AMX 0
+#endif
+
+enum {
+    AMX_SIDE = 16,
+    AMX_STEP = 32,
+    AMX_TILE = AMX_SIDE * AMX_STEP, /* numbers of two bytes */
+};
+
+/* Steps of the channels, blocks of 16 of them, and keys rounded up to whole tiles of them. */
+static inline int64_t amx_steps(int64_t D)
+{
+    return (D + AMX_STEP - 1) / AMX_STEP;
+}
+static inline int64_t amx_blocks(int64_t D)
+{
+    return (D + AMX_SIDE - 1) / AMX_SIDE;
+}
+static inline int64_t amx_keys(int64_t n)
+{
+    return (n + ATT_TILE - 1) / ATT_TILE * ATT_TILE;
+}
+
+/* Vectors: the queries of two units, keys and values. */
+static inline int64_t amx_share(int64_t n, int64_t D)
+{
+    const int64_t numbers = 2 * amx_steps(D) * AMX_TILE +
+                            amx_keys(n) * (amx_steps(D) * AMX_STEP + amx_blocks(D) * AMX_SIDE);
+    return ATT_AMX ? numbers * 2 / (int64_t)sizeof(vec) : 0;
+}
+
+/* Vectors of workspace for units: [D, 2] twice, and the keys and values of n rows, or a tile made
+** numbers. */
+static inline int64_t att_units_share(int64_t n, int64_t D)
+{
+    return 4 * D + (2 * max64(n, ATT_TILE) * (padded(D) + 1) + VL - 1) / VL;
+}
+
+/* What one thread has in the forward: for units, and for a row two vectors and two times the
+** channels of each head. */
+static inline int64_t att_fwd_share(const att_shape *a, int64_t n)
+{
+    const int64_t row = a->H / a->G * (2 + 2 * padded(a->D) / VL);
+    return max64(att_units_share(n, a->D) + (a->bf16 ? amx_share(n, a->D) : 0), row);
+}
+
 #endif

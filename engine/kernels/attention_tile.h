@@ -43,15 +43,6 @@ static inline int64_t padded(int64_t D)
     return (D + VL - 1) / VL * VL;
 }
 
-/* Vectors of workspace one thread has in the forward: for units [D, 2] twice, and the keys and
-** values of n rows, or a tile made numbers; for a row two vectors and two times the channels of
-** each head. */
-static inline int64_t att_fwd_share(const att_shape *a, int64_t n)
-{
-    const int64_t row = a->H / a->G * (2 + 2 * padded(a->D) / VL);
-    return max64(4 * a->D + (2 * max64(n, ATT_TILE) * (padded(a->D) + 1) + VL - 1) / VL, row);
-}
-
 ATT_INLINE ivec att_iota(void)
 {
     ivec r;
@@ -148,12 +139,14 @@ typedef struct {
 /* The keys and values of one sequence and key head from key `from` on, the first of a tile: key
 ** from + j, channel d at k[j / ATT_TILE * k_tile + j % ATT_TILE * k_key + d * k_dim],
 ** v[j * v_key + d]. With `expanded` they are words of bfloat16 (attention_narrow.h), a tile of k
-** k_tile words, a key of v v_key words, and for many rows become numbers there, tile by tile. */
+** k_tile words, a key of v v_key words, and for many rows become numbers there, tile by tile. With
+** `amx` they are there instead, as attention_amx.h wants them. */
 typedef struct {
     const real *k, *v;
     int64_t k_tile, k_key, k_dim, v_key;
     int64_t from, n; /* n: where keys end */
     real *expanded;
+    const struct amx *amx;
 } keys;
 
 /* What is taken off the scores: m, but 0 for rows that have seen nothing yet, whose c and p become

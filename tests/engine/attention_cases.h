@@ -577,6 +577,34 @@ static void test_bf16_order(void **state)
 }
 #endif
 
+#ifndef PL_F64_BUILD
+/* The rule of matrix products, natively or not, changes nothing here. */
+static void test_bf16_rules(void **state)
+{
+    (void)state;
+    static const char *const rules[] = {"chain", "pairs", "tiles"};
+    EACH_VARIANT(v)
+    for (int i = 0; i < N_HEAD_SHAPES; i++) {
+        if (!head_shapes[i].bf16) continue;
+        problem p[3];
+        for (int r = 0; r < 3; r++) {
+            setenv("PERILUNE_BF16", rules[r], 1);
+            p[r] = problem_of(v, ragged, N_RAGGED, i);
+            run(v, &p[r]);
+        }
+        unsetenv("PERILUNE_BF16");
+        for (int r = 1; r < 3; r++) {
+            assert_bits("y", p[r].y, p[0].y, p[0].nq);
+            assert_bits("lse", p[r].lse, p[0].lse, p[0].T * p[0].a.H);
+            assert_bits("dq", p[r].dq, p[0].dq, p[0].nq);
+            assert_bits("dk", p[r].dk, p[0].dk, p[0].nk);
+            assert_bits("dv", p[r].dv, p[0].dv, p[0].nk);
+        }
+        for (int r = 0; r < 3; r++) problem_free(&p[r]);
+    }
+}
+#endif
+
 #ifdef PL_F64_BUILD
 /* sum(dy * y) moved by h in one input at a time. */
 static void test_numeric_gradient(void **state)
@@ -641,7 +669,7 @@ int main(void)
 #ifdef PL_F64_BUILD
         cmocka_unit_test(test_numeric_gradient),
 #else
-        cmocka_unit_test(test_bf16_order),
+        cmocka_unit_test(test_bf16_order),   cmocka_unit_test(test_bf16_rules),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
