@@ -30,7 +30,8 @@ local cfg = pl.config {
   pl.config.ensemble(),
   {
     chooser = "",
-    "model folder with a scalar head that scores too, and chooses the best of n for the judge",
+    "model folder with a scalar head that scores too, and chooses the best of n for the judge; "
+      .. "several: by commas",
   },
   { text = "", "pretraining text to measure the loss on" },
   {
@@ -57,8 +58,7 @@ local run = pl.run.open(cfg)
 local together = pl.companions.together({
   cfg.model,
   cfg.reference,
-  cfg.chooser,
-  table.unpack(pl.score.paths(cfg.reward_model)),
+  table.unpack(pl.score.paths(cfg.reward_model .. "," .. cfg.chooser)),
 }, { precision = cfg.precision })
 local function constant(key)
   local path = cfg[key]
@@ -69,18 +69,14 @@ local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local stops = data.stop_ids(tok, template)
 local judge = pl.score.open(cfg, tok, together)
-local chooser = cfg.chooser ~= "" and constant("chooser")
+local chooser = cfg.chooser ~= "" and pl.score.ensemble("chooser", cfg.chooser, cfg, tok, together)
 local reference = cfg.reference ~= "" and constant("reference")
 local models = { { name = "model", path = cfg.model, model = model } }
 if reference then
   models[#models + 1] = { name = "reference", path = cfg.reference, model = reference }
 end
-for _, one in ipairs(judge.models) do
-  models[#models + 1] = one
-end
-if chooser then
-  models[#models + 1] = { name = "chooser", path = cfg.chooser, model = chooser, scores = true }
-end
+table.move(judge.models, 1, #judge.models, #models + 1, models)
+if chooser then table.move(chooser.models, 1, #chooser.models, #models + 1, models) end
 pl.companions.check(models)
 local room, too_long = pl.companions.room(models, cfg.max_prompt_length, cfg.response_length)
 local prompts =
@@ -123,7 +119,7 @@ local function answer_all(who, n, against)
     local theirs = pl.loss.sequence_logprobs(against, roll.parts, scoring)
     result.kls = pl.segment_sum(roll.old - theirs, answers.offsets):totable()
   end
-  if chooser then result.choices = pl.loss.sequence_scores(chooser, roll.parts):totable() end
+  if chooser then result.choices = chooser:score(roll, asked) end
   return result
 end
 

@@ -86,6 +86,11 @@ local cfg = pl.config {
     "the final model: the last, or the best on eval_dataset or on held_out_labelers",
     choices = { "last", "eval_accuracy", "held_out_accuracy" },
   },
+  {
+    early_stopping_patience = 0,
+    "end after so many measurements that are no better than the best; 0: never",
+    min = 0,
+  },
   check = function(c)
     local is_noisy = c.labeler_noise > 0
     if c.fit_labeler_noise and not is_noisy then
@@ -98,6 +103,8 @@ local cfg = pl.config {
       return "checkpoint_choice eval_accuracy wants an eval_dataset"
     elseif c.checkpoint_choice == "held_out_accuracy" and c.held_out_labelers == "" then
       return "checkpoint_choice held_out_accuracy wants held_out_labelers"
+    elseif c.early_stopping_patience > 0 and c.checkpoint_choice == "last" then
+      return "early_stopping_patience wants a checkpoint_choice to say what is better"
     elseif c.checkpoint_choice ~= "last" and c.eval_steps == 0 then
       return ("checkpoint_choice %s wants eval_steps"):format(c.checkpoint_choice)
     end
@@ -159,8 +166,10 @@ local parts = {
   },
   made_with = { model = model:hash() },
 }
--- steps, those skipped because a gradient was not finite, best measurement, rate of flipped pairs
-local state = run:restore(parts, { step = 0, skipped = 0, best = nil, noise = cfg.labeler_noise })
+-- steps, those skipped because a gradient was not finite, best measurement and how many came since,
+-- rate of flipped pairs
+local state =
+  run:restore(parts, { step = 0, skipped = 0, best = nil, since = 0, noise = cfg.labeler_noise })
 state.noise = state.noise or cfg.labeler_noise -- of a checkpoint before there was one
 
 local answers, pairs_seen, ties = ranking.count(train)
@@ -265,6 +274,12 @@ local function measure()
   return figures, judged
 end
 
+-- Whether nothing better has come for long enough.
+local function is_over()
+  local patience = cfg.early_stopping_patience
+  return patience > 0 and (state.since or 0) >= patience
+end
+
 -- The loop ----------------------------------------------------------------------------------------
 local at_end -- of the held-out sets
 local progress = pl.progress.new {
@@ -274,7 +289,7 @@ local progress = pl.progress.new {
   smooth = { "loss", "accuracy" },
 }
 local watch = health.watch(nil, cfg)
-for step = state.step + 1, steps do
+for step = state.step + 1, is_over() and state.step or steps do
   local scope <close> = pl.scope("reward.step")
   run:at(step)
   local sets, sizes = batch.take(train, batch.take(kept, (epochs.at(step)))), {}
@@ -321,15 +336,17 @@ for step = state.step + 1, steps do
       metrics[name] = value
     end
     figure, is_best = pl.exam.choose(state, measured, cfg.checkpoint_choice)
+    state.since = is_best and 0 or (state.since or 0) + 1
   end
   if run:should_log(step) or is_due or step == steps then
     run:log(step, metrics)
     watch:tell(run, progress, step)
   end
   progress:update(step, { loss = metrics.loss, accuracy = metrics.accuracy })
-  if is_best or run:should_save(step) or step == steps then
+  if is_best or run:should_save(step) or step == steps or is_over() then
     run:save(step, parts, state, { metric = figure, best = is_best })
   end
+  if is_over() then break end
 end
 progress:finish()
 if cfg.margins == "rows" and with_margins == 0 then

@@ -4487,6 +4487,15 @@ pl.score = {}
 ---@return number # the score of the ensemble
 function pl.score.combined(scores, how, deviations) end
 
+--- Reward models that a key names, as one judge. Raises when one cannot be loaded.
+---@param key string # of the recipe, for the error
+---@param text string # paths separated by commas
+---@param cfg perilune.Config # with the rows of `pl.config.ensemble`
+---@param tok perilune.Tokenizer # tokenizer of the answers
+---@param opts? perilune.LoadOptions|function # how models are loaded, or (path) -> how that one is
+---@return perilune.Judge
+function pl.score.ensemble(key, text, cfg, tok, opts) end
+
 --- Who judges: the models or the function that a config names. Raises when they cannot be loaded.
 ---@param cfg perilune.Config # config with `reward_model` and `reward_function`, one of them not "", and with the rows of `pl.config.ensemble`
 ---@param tok perilune.Tokenizer # tokenizer of the answers

@@ -99,6 +99,15 @@ describe("an ensemble of reward models", function()
     local least = world.run("eval", settings, w.dir .. "/eval").score
     settings.reward_model = first
     assert.is_true(least <= world.run("eval", settings, w.dir .. "/eval-one").score)
+    local chosen = {}
+    for i, chooser in ipairs { first, first .. "," .. first, both } do
+      settings.reward_model, settings.reward_function = nil, w.reward
+      settings.chooser, settings.best_of = chooser, 4
+      local found = world.run("eval", settings, ("%s/chosen%d"):format(w.dir, i))
+      chosen[i] = found.best_of[3].chosen
+      assert.is_number(found.chooser_score)
+    end
+    assert.equal(chosen[1], chosen[2])
     local dpo = world.settings(w, "dpo")
     dpo.reward_model, dpo.eval_prompts, dpo.max_steps, dpo.save_steps = both, w.prompts, 1, 0
     dpo.response_length, dpo.threads = 8, 1

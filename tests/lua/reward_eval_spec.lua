@@ -74,6 +74,37 @@ describe("a reward model", function()
     assert.are.equal(chosen:hash(), summary.weights_hash)
   end)
 
+  it("ends when labelers it did not learn from see nothing better, and stays ended", function()
+    local more = {
+      held_out_labelers = "cy",
+      checkpoint_choice = "held_out_accuracy",
+      eval_steps = 1,
+      early_stopping_patience = 2,
+      num_train_epochs = 20,
+      learning_rate = 0.02,
+    }
+    local summary = run(more)
+    local folder = ("%s/rm%d"):format(w.dir, runs)
+    local rows = assert(pl.run.read_rows(folder .. "/metrics.jsonl"))
+    local best, since = nil, 0
+    for i, row in ipairs(rows) do
+      local is_better = not best or row.held_out_accuracy > best
+      best, since = is_better and row.held_out_accuracy or best, is_better and 0 or since + 1
+      assert.are.equal(i == #rows, since == 2)
+    end
+    assert.is_true(#rows < 140)
+    assert.are.equal(best, summary.held_out_accuracy)
+    local settings = world.settings(w, "reward")
+    settings.dataset, settings.eval_dataset, settings.save_steps = rankings, rankings, 0
+    settings.threads = 1
+    for key, value in pairs(more) do
+      settings[key] = value
+    end
+    local again = world.run("reward", settings, folder, { "--resume" })
+    assert.are.equal(summary.weights_hash, again.weights_hash)
+    assert.are.equal(#rows, #assert(pl.run.read_rows(folder .. "/metrics.jsonl")))
+  end)
+
   it("fits the rate of flipped pairs: few, where rankings agree with each other", function()
     local more = { labeler_noise = 0.3, fit_labeler_noise = true, num_train_epochs = 8 }
     local summary = run(more)
@@ -117,6 +148,7 @@ describe("a reward model", function()
       ["checkpoint_choice held_out_accuracy wants held_out_labelers"] = {
         checkpoint_choice = "held_out_accuracy",
       },
+      ["early_stopping_patience wants a checkpoint_choice"] = { early_stopping_patience = 1 },
       ["checkpoint_choice eval_accuracy wants eval_steps"] = {
         checkpoint_choice = "eval_accuracy",
       },

@@ -127,20 +127,18 @@ local function print_gold(gold)
 end
 
 -- What does not fit together in the keys, or nil.
-local function misfit(cfg, path)
+local function misfit(cfg)
   if cfg.rankings == "" and cfg.policy == "" then
     return "give --rankings FILE, or --policy MODEL and --prompts FILE"
   elseif (cfg.policy == "") ~= (cfg.prompts == "") then
     return "--policy and --prompts go together"
   elseif cfg.policy ~= "" and cfg.gold == "" then
     return "the best of a policy's answers wants a --gold to be worth something in"
-  elseif cfg.policy ~= "" and #score.paths(path) > 1 then
-    return "one reward model chooses among a policy's answers; give one"
   end
 end
 
 local function run(cfg, path)
-  local wrong = misfit(cfg, path)
+  local wrong = misfit(cfg)
   if wrong then return nil, wrong end
   local figures = cfg.rankings ~= "" and on_rankings(cfg, path) or {}
   if cfg.rankings ~= "" and not cfg.json then
@@ -153,6 +151,8 @@ local function run(cfg, path)
       dataset = cfg.prompts,
       reward_function = cfg.gold,
       chooser = path,
+      reward_ensemble = cfg.reward_ensemble,
+      reward_deviations = cfg.reward_deviations,
       template = cfg.template,
       count = cfg.count,
       best_of = cfg.best_of,

@@ -70,6 +70,30 @@ function score.paths(text)
   return paths
 end
 
+--- Reward models that a key names, as one judge. Raises when one cannot be loaded.
+-- @tparam string key of the recipe, for the error
+-- @tparam string text paths separated by commas
+-- @tparam Config cfg with the rows of `pl.config.ensemble`
+-- @tparam Tokenizer tok tokenizer of the answers
+-- @tparam ?LoadOptions|function opts how models are loaded, or (path) -> how that one is
+-- @treturn Judge
+function score.ensemble(key, text, cfg, tok, opts)
+  local models = {}
+  for i, path in ipairs(score.paths(text)) do
+    local how = type(opts) == "function" and opts(path) or opts
+    local model = companions.load(key, path, how):freeze()
+    models[i] = { name = key, path = path, model = model, scores = true }
+  end
+  if #models == 0 then error(("%s '%s' names no folder"):format(key, text), 0) end
+  return setmetatable({
+    tokenizer = tok,
+    models = models,
+    model = models[1].model,
+    combine = cfg.reward_ensemble,
+    deviations = cfg.reward_deviations,
+  }, Judge)
+end
+
 --- Who judges: the models or the function that a config names. Raises when they cannot be loaded.
 -- @tparam Config cfg config with `reward_model` and `reward_function`, one of them not "", and with
 --   the rows of `pl.config.ensemble`
@@ -77,22 +101,12 @@ end
 -- @tparam ?LoadOptions|function opts how models are loaded, or (path) -> how that one is
 -- @treturn Judge
 function score.open(cfg, tok, opts)
-  local judge = setmetatable({ tokenizer = tok, models = {} }, Judge)
   if cfg.reward_model ~= "" then
-    judge.combine, judge.deviations = cfg.reward_ensemble, cfg.reward_deviations
-    for i, path in ipairs(score.paths(cfg.reward_model)) do
-      local how = type(opts) == "function" and opts(path) or opts
-      local model = companions.load("reward_model", path, how):freeze()
-      judge.models[i] = { name = "reward_model", path = path, model = model, scores = true }
-    end
-    if #judge.models == 0 then
-      error(("reward_model '%s' names no folder"):format(cfg.reward_model), 0)
-    end
-    judge.model = judge.models[1].model
-  else
-    judge.path, judge.fn = cfg.reward_function, load_function(cfg.reward_function)
+    return score.ensemble("reward_model", cfg.reward_model, cfg, tok, opts)
   end
-  return judge
+  local path = cfg.reward_function
+  local fn = load_function(path)
+  return setmetatable({ tokenizer = tok, models = {}, path = path, fn = fn }, Judge)
 end
 
 -- What a function returned, or an error that says what is wrong with it.
