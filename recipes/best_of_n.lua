@@ -56,8 +56,7 @@ if cfg.answers_of == "reference" then practice.sampler = practice.reference end
 local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
 local parts = practice:parts()
--- rounds, prompts asked, optimizer steps, those skipped (not finite), best measurement
-local state = run:restore(parts, { iterations = 0, asked = 0, step = 0, skipped = 0, best = nil })
+local state = practice:restore(run, parts, { asked = 0 }) -- prompts that were asked
 local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
 
 -- (1) Sequences and masks of the best answers, and what their scores are on average.

@@ -10,7 +10,7 @@
 -- scores are all equal teach nothing, and may be drawn anew; (c) advantages by (1); (d) steps on
 -- (2) over minibatches. `loss_type` is (2) as its successors have it (equations: pl.policy_loss):
 -- dr_grpo (arXiv:2503.20783), which divides neither by length nor by deviation; dapo
--- (arXiv:2503.14476), a mean over tokens, with cliprange_high and dynamic_sampling;
+-- (arXiv:2503.14476), a mean over tokens, with cliprange_high, dynamic_sampling and overlong_buffer;
 -- gspo (arXiv:2507.18071), one ratio an answer; cispo (arXiv:2506.13585), a clipped weight.
 --
 -- Deviations: std is over K - 1 and has 1e-4 added, as in TRL; the pretraining term is PPO-ptx's.
@@ -58,8 +58,7 @@ local practice = pl.practice.open(cfg, "grpo")
 local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
 local parts = practice:parts()
--- iterations, prompts asked, optimizer steps, those skipped (not finite), best measurement
-local state = run:restore(parts, { iterations = 0, asked = 0, step = 0, skipped = 0, best = nil })
+local state = practice:restore(run, parts, { asked = 0 }) -- prompts that were asked
 local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
 local scale = cfg.scale_rewards
 if scale == "auto" then scale = cfg.loss_type == "dr_grpo" and "none" or "group" end

@@ -54,8 +54,7 @@ local practice = pl.practice.open(cfg, "online_dpo")
 local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
 local parts = practice:parts()
--- iterations, prompts asked, optimizer steps, those skipped (not finite), best measurement
-local state = run:restore(parts, { iterations = 0, asked = 0, step = 0, skipped = 0, best = nil })
+local state = practice:restore(run, parts, { asked = 0 }) -- prompts that were asked
 local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
 
 -- (b) {better, worse} of each group that has one, places of answers.

@@ -42,8 +42,10 @@ local cfg = pl.config {
   { num_mini_batches = 8, "steps in a pass", min = 1 },
   pl.config.forwards(),
   { cliprange = 0.2, "ε of the policy ratio", over = 0, schedule = true },
+  { cliprange_high = 0.0, "ε above a ratio of 1; 0: as cliprange", min = 0 },
   { cliprange_value = 0.2, "ε of the value; 0: no clip", min = 0 },
   { vf_coef = 0.1, "weight of the value loss", min = 0 },
+  { value_warmup = 0, "first iterations in which the value alone is trained", min = 0 },
   { entropy_coef = 0.0, "weight of an entropy bonus", min = 0, schedule = true },
   { target_kl = 0.0, "stop a batch's steps when approxkl exceeds this; 0: never", min = 0 },
   pl.config.ptx(),
@@ -82,8 +84,7 @@ local ptx_size = practice:ptx_size(mini_size)
 local scoring = practice.scoring
 local reading = { checkpoint = cfg.gradient_checkpointing }
 local parts = practice:parts({ value_model = value }, { value = value_optimizer })
--- iterations, optimizer steps, steps skipped because a gradient was not finite, best measurement
-local state = run:restore(parts, { iterations = 0, step = 0, skipped = 0, best = nil })
+local state = practice:restore(run, parts)
 
 local check = pl.preflight.new(cfg, practice:checked(value))
 check:sizes {
@@ -116,16 +117,14 @@ end
 -- (d) Gradients of policy and value over one micro-batch; losses are sums over tokens / `tokens`.
 local function accumulate(packed, at, of, tokens, iteration, seen)
   local logprob, entropy, kl = practice:read(packed, at, of)
-  local pg, ratio = pl.ppo_loss(
-    logprob,
-    of.old,
-    of.advantages,
-    nil,
-    { cliprange = cfg.cliprange(iteration), norm = tokens }
-  )
+  local pg, ratio = pl.ppo_loss(logprob, of.old, of.advantages, nil, {
+    cliprange = cfg.cliprange(iteration),
+    cliprange_high = cfg.cliprange_high,
+    norm = tokens,
+  })
   local total = pg - entropy:sum() * (cfg.entropy_coef(iteration) / tokens)
   if kl then total = total + kl:sum() * (cfg.kl_coef(iteration) / tokens) end
-  total:backward()
+  if iteration > cfg.value_warmup then total:backward() end
   local predicted = pl.gather(value:scores(packed, reading), at.rows)
   local vf, vf_stats = pl.value_loss(
     predicted,
@@ -160,12 +159,18 @@ local function minibatch(roll, chosen, per_token, iteration, seen)
       approxkl = approxkl + accumulate(packed, at, of, tokens, iteration, seen)
     end
   )
-  practice:accumulate_ptx(cfg.ptx_coef(iteration), state.step, ptx_size, seen) -- last term of (2)
+  if iteration > cfg.value_warmup then
+    practice:accumulate_ptx(cfg.ptx_coef(iteration), state.step, ptx_size, seen) -- last of (2)
+  end
   state.step = state.step + 1
-  local result = practice.optimizer:step(cfg, iteration)
-  local value_result = value_optimizer:step(cfg, iteration, cfg.value_learning_rate)
-  if result.skipped or value_result.skipped then state.skipped = state.skipped + 1 end
-  seen:add("grad_norm", result.grad_norm)
+  local result = value_optimizer:step(cfg, iteration, cfg.value_learning_rate)
+  local skipped = result.skipped
+  if iteration > cfg.value_warmup then
+    result = practice.optimizer:step(cfg, iteration)
+    skipped = skipped or result.skipped
+    seen:add("grad_norm", result.grad_norm)
+  end
+  if skipped then state.skipped = state.skipped + 1 end
   return approxkl
 end
 

@@ -47,9 +47,7 @@ local run = pl.run.open(cfg)
 local practice = pl.practice.open(cfg, "reinforce")
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
 local parts = practice:parts()
--- iterations, running mean, optimizer steps, those skipped (not finite), best measurement
-local state =
-  run:restore(parts, { iterations = 0, baseline = nil, step = 0, skipped = 0, best = nil })
+local state = practice:restore(run, parts) -- gets `baseline`, the running mean
 local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
 local progress = pl.progress.new {
   total = iterations,

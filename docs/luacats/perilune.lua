@@ -809,6 +809,13 @@ function Practice:ptx_size(answers) end
 ---@return perilune.Tensor? # [n], nats: the KL to the reference; nil unless `kl_placement` is loss
 function Practice:read(packed, at, of) end
 
+--- Takes a run up: what `Run:restore` gives, with the running figures of scores in it.
+---@param run perilune.Run
+---@param parts table<string, any> # of `Practice:parts`
+---@param fresh table<string, any> # more that the state of a new run has
+---@return table<string, any> # the state: `iterations` that are done, optimizer `step`s, `skipped` ones (a gradient was not finite), the `best` measurement, `scores` so far, and what is in `fresh`
+function Practice:restore(run, parts, fresh) end
+
 --- The scores of answers less β times their KL, when `kl_placement` has it in the reward.
 ---@param roll perilune.Rollout # with `scores` and `reference`
 ---@param beta number # β, 0 or more
@@ -823,7 +830,8 @@ function Practice:rewards(roll, beta) end
 ---@return perilune.Prompt[] # one for each answer
 function Practice:sample(keys, samples) end
 
---- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`.
+--- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`:
+--- normalised, by the rule for answers without an end, clipped, and less what their length costs.
 ---@param roll perilune.Rollout
 ---@param asked perilune.Prompt[] # one for each answer
 function Practice:score(roll, asked) end
@@ -2492,7 +2500,8 @@ function pl.config.runs_code(cfg, key) end
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.sampling() end
 
---- The rows of what becomes of scores: `missing_eos_rule`, `missing_eos_penalty` and `reward_clip`.
+--- The rows of what becomes of scores: `missing_eos_rule`, `missing_eos_penalty`, `reward_clip`,
+--- `normalize_scores`, `length_penalty`, `length_free` and `overlong_buffer`.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.scores() end
 
@@ -4041,6 +4050,14 @@ function pl.rollout.gae(rewards, values, roll, gamma, lam) end
 ---@return perilune.Prompt[] # one for each answer
 function pl.rollout.join(pieces, max_tokens) end
 
+--- What answers of some lengths cost: a price for each token beyond a length, and DAPO's soft
+--- punishment of overlong answers (Yu et al. 2025, arXiv:2503.14476, eq. 13), which grows from 0 to
+--- 1 over the last tokens that an answer may have.
+---@param lengths integer[] # of the answers, tokens
+---@param opts table # `penalty` (0) a token beyond `free` (0) tokens; `buffer` (0: none) last tokens of `longest` (required with a buffer)
+---@return number[] # one for each answer, 0 or more
+function pl.rollout.length_penalties(lengths, opts) end
+
 --- What a policy's answers to held-out prompts are worth: always the same prompts and random
 --- streams, so that measurements differ by the model alone.
 ---@param policy perilune.Model
@@ -4064,6 +4081,13 @@ function pl.rollout.metrics(roll, rewards) end
 ---@param max_tokens? integer # of a part, tokens (default and at most: 512); one answer with its prompt may be longer
 ---@return perilune.Rollout # in tensors of the caller's scope
 function pl.rollout.new(questions, answers, max_tokens) end
+
+--- Scores by the mean and the deviation (over n) of all that were seen, these with them.
+---@param scores number[] # one for each answer
+---@param seen? { count: integer, mean: number, m2: number } # what was seen before; nil: nothing. `m2` is the sum of squared differences to the mean
+---@return number[] # one for each answer; 0 while all that were seen are equal
+---@return { count: integer, mean: number, m2: number } # what is seen now: a new table
+function pl.rollout.normalise(scores, seen) end
 
 --- Rewards of each token: the given penalty, and the score at the last token of each answer.
 ---@param penalty perilune.Tensor # [N], for instance -β (ln π - ln π_ref)

@@ -260,3 +260,59 @@ describe("best-of-n", function()
     assert.are.equal(assert(pl.load(w.model)):hash(), hash_of(result))
   end)
 end)
+
+describe("PPO", function()
+  local function value_of(path) return assert(pl.load(path)):hash() end
+
+  it("trains the value alone in its first iterations, when it is asked to", function()
+    local more = { value_warmup = 2, total_episodes = 32, save_steps = 1, save_total_limit = 0 }
+    local result, folder = run("ppo", more)
+    assert.are.equal(value_of(w.model), value_of(result.model))
+    local first = value_of(folder .. "/checkpoint-1/value_model")
+    assert.are_not.equal(first, value_of(folder .. "/checkpoint-2/value_model"))
+    assert.are.equal(0, result.history[2]["objective/kl"])
+    more.value_warmup = 1
+    assert.are_not.equal(value_of(w.model), value_of(run("ppo", more).model))
+  end)
+
+  it("clips above by a range of its own", function()
+    local function hash(high)
+      local more = { cliprange = 0.01, cliprange_high = high, total_episodes = 16 }
+      return value_of(run("ppo", more).model)
+    end
+    assert.are.equal(hash(0), hash(0.01))
+    assert.are_not.equal(hash(0), hash(0.3))
+  end)
+
+  it("takes the exact KL in the reward, which is 0 at the start and above it later", function()
+    local history = run("ppo", { kl_estimator = "full", kl_coef = 0.5 }).history
+    assert.is_true(math.abs(history[1]["objective/non_score_reward"]) < 1e-5)
+    for i = 2, #history do
+      assert.is_true(history[i]["objective/non_score_reward"] < 0)
+    end
+  end)
+end)
+
+describe("scores", function()
+  for _, recipe in ipairs { "ppo", "grpo" } do
+    it("that are normalised go on where they were: " .. recipe, function()
+      local more = { normalize_scores = true, save_steps = 1, save_total_limit = 0 }
+      more.total_episodes = 48
+      local result, folder = run(recipe, more)
+      local whole = hash_of(result)
+      more.output_dir, more.resume = folder, folder .. "/checkpoint-1"
+      assert.are.equal(whole, hash_of(run(recipe, more)))
+      more.normalize_scores, more.resume, more.output_dir = false, nil, nil
+      assert.are_not.equal(whole, hash_of(run(recipe, more)))
+    end)
+  end
+
+  it("cost what their length costs", function()
+    local plain = run("grpo", { max_steps = 1, missing_eos_rule = "none" }).history[1]
+    local more = { max_steps = 1, missing_eos_rule = "none", length_penalty = 0.5 }
+    local row = run("grpo", more).history[1]
+    assert.are.equal(plain["objective/raw_scores"], row["objective/raw_scores"])
+    local cost = 0.5 * row["completions/mean_length"]
+    assert.is_true(math.abs(plain["objective/scores"] - cost - row["objective/scores"]) < 1e-9)
+  end)
+end)

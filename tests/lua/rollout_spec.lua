@@ -97,6 +97,30 @@ describe("scores", function()
   end
 end)
 
+describe("what is made of scores", function()
+  it("costs a price for each token beyond a length, and more near the longest", function()
+    local lengths = { 1, 4, 5, 8, 10 }
+    local function costs(opts) return rollout.length_penalties(lengths, opts) end
+    assert.are.same({ 0, 0, 0.5, 2, 3 }, costs { penalty = 0.5, free = 4 })
+    assert.are.same({ 0, 0, 0, 0.5, 1 }, costs { buffer = 4, longest = 10 })
+    assert.are.same({ 0.25, 1, 1.25, 2, 2.5 }, costs { penalty = 0.25 })
+    assert.are.same({ 0, 0, 0, 0, 0 }, costs {})
+  end)
+
+  it("is normalised by all that were seen", function()
+    -- 1, 3: mean 2, deviation 1; with 5, 7: mean 4, variance (9 + 1 + 1 + 9) / 4 = 5
+    local list, seen = rollout.normalise({ 1, 3 }, nil)
+    assert.are.same({ -1, 1 }, list)
+    assert.are.same({ count = 2, mean = 2, m2 = 2 }, seen)
+    list, seen = rollout.normalise({ 5, 7 }, seen)
+    assert.are.same({ count = 4, mean = 4, m2 = 20 }, seen)
+    assert.is_true(math.abs(list[1] - 1 / math.sqrt(5)) < 1e-15)
+    assert.is_true(math.abs(list[2] - 3 / math.sqrt(5)) < 1e-15)
+    assert.are.same({ 0, 0 }, (rollout.normalise { 2, 2 }))
+    assert.are.same({ {}, 0 }, { (rollout.normalise {}), select(2, rollout.normalise {}).count })
+  end)
+end)
+
 describe("a rollout", function()
   local questions = { { 1, 2, 3 }, { 4 }, { 5, 6 } }
   local model = toy.model("llama")

@@ -161,7 +161,8 @@ function policy_rows.kl(defaults)
   }
 end
 
---- The rows of what becomes of scores: `missing_eos_rule`, `missing_eos_penalty` and `reward_clip`.
+--- The rows of what becomes of scores: `missing_eos_rule`, `missing_eos_penalty`, `reward_clip`,
+-- `normalize_scores`, `length_penalty`, `length_free` and `overlong_buffer`.
 -- @treturn {ConfigRow,...} to be put among a config's rows
 function policy_rows.scores()
   return {
@@ -176,6 +177,19 @@ function policy_rows.scores()
       min = 0,
     },
     { reward_clip = 0.0, "scores are clipped to ± this; 0: not", min = 0 },
+    { normalize_scores = false, "to mean 0, deviation 1 of all scores of the run so far" },
+    { length_penalty = 0.0, "subtracted for each token beyond length_free", min = 0 },
+    { length_free = 0, "tokens of an answer that cost nothing", min = 0 },
+    {
+      overlong_buffer = 0,
+      "last tokens of response_length over which a penalty grows from 0 to 1 (DAPO); 0: none",
+      min = 0,
+    },
+    check = function(c)
+      if c.overlong_buffer > c.response_length then
+        return "overlong_buffer is longer than response_length"
+      end
+    end,
   }
 end
 

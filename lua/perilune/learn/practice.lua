@@ -116,6 +116,21 @@ function Practice:parts(models, optimizers)
   return parts
 end
 
+--- Takes a run up: what `Run:restore` gives, with the running figures of scores in it.
+-- @tparam Run run
+-- @tparam {[string]=any} parts of `Practice:parts`
+-- @tparam {[string]=any} fresh more that the state of a new run has
+-- @treturn {[string]=any} the state: `iterations` that are done, optimizer `step`s, `skipped` ones
+--   (a gradient was not finite), the `best` measurement, `scores` so far, and what is in `fresh`
+function Practice:restore(run, parts, fresh)
+  local state = { iterations = 0, step = 0, skipped = 0, best = nil, scores = nil }
+  for name, value in pairs(fresh or {}) do
+    state[name] = value
+  end
+  self.state = run:restore(parts, state)
+  return self.state
+end
+
 --- What the pre-flight checks look at, for `pl.preflight.new`.
 -- @tparam ?Model value the value model, of recipes that have one
 -- @treturn {[string]=any} tokenizer, end token and models
@@ -238,17 +253,34 @@ function Practice:sample(keys, samples)
   return rollout.new(questions, answers, cfg.micro_batch_tokens), asked
 end
 
---- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`.
+--- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`:
+-- normalised, by the rule for answers without an end, clipped, and less what their length costs.
 -- @tparam Rollout roll
 -- @tparam {Prompt,...} asked one for each answer
 function Practice:score(roll, asked)
   local cfg = self.cfg
   roll.raw_scores = self.judge:score(roll, asked)
-  roll.scores = rollout.shape_scores(
-    roll.raw_scores,
+  local scores = roll.raw_scores
+  if cfg.normalize_scores then
+    scores, self.state.scores = rollout.normalise(scores, self.state.scores)
+  end
+  scores = rollout.shape_scores(
+    scores,
     roll.answers.finish_reasons,
     { rule = cfg.missing_eos_rule, penalty = cfg.missing_eos_penalty, clip = cfg.reward_clip }
   )
+  if cfg.length_penalty > 0 or cfg.overlong_buffer > 0 then
+    local costs = rollout.length_penalties(roll.lengths, {
+      penalty = cfg.length_penalty,
+      free = cfg.length_free,
+      buffer = cfg.overlong_buffer,
+      longest = cfg.response_length,
+    })
+    for i, cost in ipairs(costs) do
+      scores[i] = scores[i] - cost
+    end
+  end
+  roll.scores = scores
 end
 
 --- Puts into a rollout what judge and reference say of it, without a tape: `raw_scores`, `scores`

@@ -152,6 +152,50 @@ function rollout.shape_scores(scores, finish_reasons, opts)
   return shaped
 end
 
+--- What answers of some lengths cost: a price for each token beyond a length, and DAPO's soft
+-- punishment of overlong answers (Yu et al. 2025, arXiv:2503.14476, eq. 13), which grows from 0 to
+-- 1 over the last tokens that an answer may have.
+-- @tparam {integer,...} lengths of the answers, tokens
+-- @tparam table opts `penalty` (0) a token beyond `free` (0) tokens; `buffer` (0: none) last tokens
+--   of `longest` (required with a buffer)
+-- @treturn {number,...} one for each answer, 0 or more
+function rollout.length_penalties(lengths, opts)
+  local list, buffer = {}, opts.buffer or 0
+  for i, length in ipairs(lengths) do
+    local cost = (opts.penalty or 0) * math.max(0, length - (opts.free or 0))
+    if buffer > 0 then
+      local into = length - (opts.longest - buffer)
+      cost = cost + math.max(0, math.min(1, into / buffer))
+    end
+    list[i] = cost
+  end
+  return list
+end
+
+--- Scores by the mean and the deviation (over n) of all that were seen, these with them.
+-- @tparam {number,...} scores one for each answer
+-- @tparam ?{count=integer,mean=number,m2=number} seen what was seen before; nil: nothing. `m2` is
+--   the sum of squared differences to the mean
+-- @treturn {number,...} one for each answer; 0 while all that were seen are equal
+-- @treturn {count=integer,mean=number,m2=number} what is seen now: a new table
+function rollout.normalise(scores, seen)
+  local count, mean, m2 = 0, 0, 0
+  if seen then
+    count, mean, m2 = seen.count, seen.mean, seen.m2
+  end
+  for _, score in ipairs(scores) do -- Welford (1962)
+    count = count + 1
+    local apart = score - mean
+    mean = mean + apart / count
+    m2 = m2 + apart * (score - mean)
+  end
+  local deviation, list = math.sqrt(m2 / math.max(1, count)), {}
+  for i, score in ipairs(scores) do
+    list[i] = deviation > 0 and (score - mean) / deviation or 0
+  end
+  return list, { count = count, mean = mean, m2 = m2 }
+end
+
 --- Variance 1 (biased, as in Ziegler et al.'s code), and mean 0 when `shift_mean`.
 -- @tparam Tensor x [N]
 -- @tparam boolean shift_mean true: the mean becomes 0; false: it stays
