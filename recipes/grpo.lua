@@ -10,8 +10,9 @@
 -- scores are all equal teach nothing, and may be drawn anew; (c) advantages by (1); (d) steps on
 -- (2) over minibatches. `loss_type` is (2) as its successors have it (equations: pl.policy_loss):
 -- dr_grpo (arXiv:2503.20783), which divides neither by length nor by deviation; dapo
--- (arXiv:2503.14476), a mean over tokens, with cliprange_high, dynamic_sampling and overlong_buffer;
--- gspo (arXiv:2507.18071), one ratio an answer; cispo (arXiv:2506.13585), a clipped weight.
+-- (arXiv:2503.14476), a mean over tokens, with cliprange_high, dynamic_sampling and
+-- overlong_buffer; gspo (arXiv:2507.18071), one ratio an answer; cispo (arXiv:2506.13585), a
+-- clipped weight.
 --
 -- Deviations: std is over K - 1 and has 1e-4 added, as in TRL; the pretraining term is PPO-ptx's.
 

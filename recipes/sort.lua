@@ -22,8 +22,8 @@ local cfg = pl.config {
   { layers = 3, "blocks", min = 1 },
   { heads = 3, "attention heads; divides width", min = 1 },
   "Supervised fine-tuning",
-  { demonstrations = 0, "problems with their answers; 0: 96 to sort, 256 to add", min = 0 },
-  { sft_epochs = 20, "passes over them; 0: no SFT, from random weights", min = 0 },
+  { demonstrations = 0, "problems with their answers; 0: 96 to sort, 384 to add", min = 0 },
+  { sft_epochs = 0, "passes over them; 0: 20 to sort, 40 to add", min = 0 },
   { sft_learning_rate = "cosine(0.003, 0.0003)", "of SFT", min = 0, schedule = true },
   "GRPO",
   { total_episodes = 65536, "answers in the whole run", min = 8 },
@@ -47,7 +47,7 @@ local cfg = pl.config {
 local problems = require("sort.problems")
 
 local run = pl.run.open(cfg)
-local stages = pl.stages.new(run, cfg.sft_epochs > 0 and 4 or 3)
+local stages = pl.stages.new(run, 4)
 local size = cfg.size > 0 and cfg.size or (cfg.task == "sort" and 6 or 2)
 local answer_length = size + 2 -- a sum has one digit more than its numbers; and the end
 
@@ -55,8 +55,11 @@ local answer_length = size + 2 -- a sum has one digit more than its numbers; and
 local rows = problems.draw(cfg.task, size, cfg.problems + cfg.held_out, cfg.seed)
 local held = math.max(1, math.min(cfg.held_out, #rows // 4))
 local function part(first, last) return table.move(rows, first, last, 1, {}) end
-local wanted = cfg.demonstrations > 0 and cfg.demonstrations or (cfg.task == "sort" and 96 or 256)
-local shown = math.min(wanted, #rows - held)
+local few = cfg.task == "sort" and { demonstrations = 96, epochs = 20 }
+  or { demonstrations = 384, epochs = 40 }
+if cfg.demonstrations > 0 then few.demonstrations = cfg.demonstrations end
+if cfg.sft_epochs > 0 then few.epochs = cfg.sft_epochs end
+local shown = math.min(few.demonstrations, #rows - held)
 local paths = {
   held_out = stages:write("held-out.jsonl", part(1, held)),
   train = stages:write("problems.jsonl", part(held + 1, #rows)),
@@ -87,15 +90,13 @@ local function judge(folder, title, model)
 end
 
 -- 2. A few demonstrations -------------------------------------------------------------------------
-if cfg.sft_epochs > 0 then
-  start = stages:stage("sft", "sft", "SFT on a few demonstrations", {
-    model = start,
-    dataset = paths.demonstrations,
-    num_train_epochs = cfg.sft_epochs,
-    batch_size = 32,
-    learning_rate = cfg.sft_learning_rate,
-  }).model
-end
+start = stages:stage("sft", "sft", "SFT on a few demonstrations", {
+  model = start,
+  dataset = paths.demonstrations,
+  num_train_epochs = few.epochs,
+  batch_size = 32,
+  learning_rate = cfg.sft_learning_rate,
+}).model
 local before = judge("eval-start", "evaluation: before GRPO", start)
 
 -- 3. GRPO against the checker ---------------------------------------------------------------------
