@@ -77,7 +77,9 @@ static void *zeros(int64_t n, size_t size)
 
 static void *work_for(const variant *v, const att_shape *a)
 {
-    int64_t fwd = v->work(a, false), bwd = v->work(a, true);
+    att_shape most = *a;
+    most.bf16 = sizeof(real) == 4;
+    int64_t fwd = v->work(&most, false), bwd = v->work(&most, true);
     void *p = zeros(fwd > bwd ? fwd : bwd, 1);
     memset(p, 0xff, (size_t)(fwd > bwd ? fwd : bwd)); /* NaN: nothing may be taken for granted */
     return p;
