@@ -80,9 +80,8 @@ describe("code of the documentation", function()
           if name and not commands[name] then
             faults[#faults + 1] = page .. ": there is no command " .. name
           elseif name and name ~= "build" and name ~= "test" and name ~= "lint" then
-            local asked = name == "run" and "run " .. second
-              or name == "plan" and "run " .. second
-              or name
+            local takes_recipe = { run = true, plan = true, sweep = true, compare = true }
+            local asked = takes_recipe[name] and "run " .. second or name
             for key in words:gmatch("%s%-%-([%w_]+)") do
               if
                 key ~= "help"

@@ -90,6 +90,8 @@ describe("a curve", function()
     assert.are.equal(3.5, frontier.at(points, 1.5))
     assert.are.equal(5, frontier.at(points, 2))
     assert.is_nil(frontier.at(points, 2.1))
+    assert.are.equal(3, frontier.at({ { 0, 1 }, { 2, 3 } }, 2)) -- a gap of 2 at x = 2
+    assert.is_nil(frontier.at({ { 0, 1 }, { 2.1, 3 } }, 1))
     assert.is_nil(frontier.at({ { 1, 1 } }, 1))
     assert.is_nil(frontier.at({}, 1))
   end)
@@ -113,22 +115,22 @@ describe("a curve", function()
           folder = summary(("eval%d-%d"):format(seed, step), {
             score = gold + seed / 100,
             chooser_score = step,
-            kl = step + 0.5 * seed,
+            kl = step + 0.25 * seed,
           }),
         }
       end
       runs[seed] = run
     end
     local text = frontier.write(folder, runs, { start }, { 1, 9 })
-    assert.truthy(text:find("beware: ppo: gold was 0.615 at step 1 (KL 1.75)", 1, true))
+    assert.truthy(text:find("beware: ppo: gold was 0.615 at step 1 (KL 1.38)", 1, true))
     assert.truthy(text:find("score rose: it is fooled", 1, true))
     local results = assert(json.decode((files.read(folder .. "/results.json"))))
     local last = results.methods[1].steps[2]
     assert.near(0.515, last.gold.mean, 1e-12)
     assert.near(12.706204736 * 0.005, last.gold.high - last.gold.mean, 1e-8)
     assert.are.equal(15, results.methods[1].seconds.mean)
-    -- at KL 1: 0.4 + 0.21 / 1.5 and 0.4 + 0.22 / 2
-    assert.truthy(text:find("ppo +0.525 %(0.33.-%) +%-"))
+    -- at KL 1: 0.4 + 0.21 / 1.25 and 0.4 + 0.22 / 1.5
+    assert.truthy(text:find("ppo +0.557 %(0.42.-%) +%-"))
   end)
 end)
 
