@@ -223,20 +223,41 @@ static pl_status linear_forward(pl_call *c)
 
 /* ---- backward ---- */
 
-static pl_status input_gradient(pl_call *c, linear_sizes s, const real *dy)
+/* dy for the products; with precision bf16, where two read it, rounded once for both. */
+static pl_status output_gradient(pl_call *c, linear_sizes s, operand *dy)
+{
+    *dy = tensor_operand(c->d_out[Y], s.n);
+#ifndef PL_F64_BUILD
+    if (!wants_bf16(c, PRECISION) || c->d_in[X] == NULL || c->d_in[W] == NULL) return PL_OK;
+    uint16_t *rounded = pl__work(c, s.m * s.n * (int64_t)sizeof *rounded);
+    if (rounded == NULL) return PL_ERR_NOMEM;
+    K(bf16_rows)(s.m, s.n, pl__real(c->d_out[Y]), s.n, rounded, s.n);
+    *dy = (operand){PL_BF16, rounded, s.n};
+#endif
+    return PL_OK;
+}
+
+static pl_status input_gradient(pl_call *c, linear_sizes s, operand dy)
 {
     const pl_tensor *w = c->in[W];
     product_way way;
     pl_status st;
+    if (wants_bf16(c, PRECISION)) {
+        real *work = scratch(c, product_bf16_work(false, false, s.m, s.k, s.n), &st);
+        PL_TRY(st);
+        product_bf16(false, false, s.m, s.k, s.n, dy, tensor_operand(w, s.k), NULL, c->acc[X],
+                     pl__real(c->d_in[X]), s.k, work);
+        return PL_OK;
+    }
     PL_TRY(weight_way(c, PRECISION, w, K(gemm_blas_takes)(false, s.m, s.k, s.n), &way));
     real *work = scratch(c, product_weight_work(way, w, false, s.m, s.k, s.n), &st);
     PL_TRY(st);
-    product_weight(way, false, s.m, s.k, s.n, dy, s.n, w, c->acc[X], pl__real(c->d_in[X]), s.k,
+    product_weight(way, false, s.m, s.k, s.n, dy.data, s.n, w, c->acc[X], pl__real(c->d_in[X]), s.k,
                    work);
     return PL_OK;
 }
 
-static pl_status weight_gradient(pl_call *c, linear_sizes s, const real *dy)
+static pl_status weight_gradient(pl_call *c, linear_sizes s, operand dy)
 {
     real *dw = pl__real(c->d_in[W]);
     const pl_tensor *rounded = c->saved[ROUNDED];
@@ -249,23 +270,25 @@ static pl_status weight_gradient(pl_call *c, linear_sizes s, const real *dy)
     pl_status st;
     real *work = scratch(c, product_work(way, true, false, s.n, s.k, s.m), &st);
     PL_TRY(st);
-    if (rounded != NULL)
-        product_bf16(true, false, s.n, s.k, s.m, real_operand(dy, s.n),
-                     tensor_operand(rounded, s.k), NULL, c->acc[W], dw, s.k, work);
+    if (way.bf16)
+        product_bf16(true, false, s.n, s.k, s.m, dy,
+                     tensor_operand(rounded != NULL ? rounded : c->in[X], s.k), NULL, c->acc[W], dw,
+                     s.k, work);
     else
-        product(way, true, false, s.n, s.k, s.m, dy, s.n, pl__real(c->in[X]), s.k, c->acc[W], dw,
-                s.k, work);
+        product(way, true, false, s.n, s.k, s.m, dy.data, s.n, pl__real(c->in[X]), s.k, c->acc[W],
+                dw, s.k, work);
     return PL_OK;
 }
 
 static pl_status linear_backward(pl_call *c)
 {
     const linear_sizes s = sizes_of(c);
-    const real *dy = pl__real(c->d_out[Y]);
+    operand dy;
+    PL_TRY(output_gradient(c, s, &dy));
     if (c->d_in[X] != NULL) PL_TRY(input_gradient(c, s, dy));
     if (c->d_in[W] != NULL) PL_TRY(weight_gradient(c, s, dy));
     if (c->d_in[B] != NULL)
-        K(sum_axis)(1, s.m, s.n, pl__real(c->d_in[B]), c->acc[B], dy, REAL(1.0));
+        K(sum_axis)(1, s.m, s.n, pl__real(c->d_in[B]), c->acc[B], pl__real(c->d_out[Y]), REAL(1.0));
     return PL_OK;
 }
 
