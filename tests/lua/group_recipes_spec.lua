@@ -316,3 +316,53 @@ describe("scores", function()
     assert.is_true(math.abs(plain["objective/scores"] - cost - row["objective/scores"]) < 1e-9)
   end)
 end)
+
+describe("several rewards", function()
+  it("are added with their weights, and each has its metric", function()
+    local rm = run("reward", { max_steps = 2, num_train_epochs = 1 }).model
+    local function first(more)
+      more.max_steps, more.missing_eos_rule = 1, "none"
+      return run("grpo", more).history[1]
+    end
+    local by_model = first { reward_model = rm, reward_function = "" }
+    local by_moon = first { reward_function = w.dir .. "/moon.lua" }
+    local by_both = first {
+      reward_model = rm,
+      reward_function = w.dir .. "/moon.lua," .. w.reward,
+      reward_weights = { "0.5", "2", "0" },
+    }
+    local model, moon_mean = by_model["objective/scores"], by_moon["objective/scores"]
+    assert.is_true(math.abs(by_both["rewards/reward_model"] - model) < 1e-9)
+    assert.is_true(math.abs(by_both["rewards/moon"] - moon_mean) < 1e-9)
+    local want = 0.5 * model + 2 * moon_mean
+    assert.is_true(math.abs(by_both["objective/scores"] - want) < 1e-6)
+    assert.is_nil(by_model["rewards/reward_model"])
+  end)
+
+  it("are refused without a weight each", function()
+    local two = w.reward .. "," .. w.dir .. "/moon.lua"
+    for _, case in ipairs {
+      { {}, "give one of reward_model and reward_function, or reward_weights with several" },
+      { { "1" }, "reward_weights has 1 weights for 2 rewards" },
+      { { "1", "one" }, "reward_weights: 'one' is no number" },
+    } do
+      local more = { reward_function = two, reward_weights = case[1] }
+      local message = tostring(message_of(run, "ppo", more))
+      assert.truthy(message:find(case[2], 1, true), message)
+    end
+  end)
+
+  it("that are others than a checkpoint was made with are refused", function()
+    local two = w.reward .. "," .. w.dir .. "/moon.lua"
+    local more = { reward_function = two, reward_weights = { "1", "1" }, save_steps = 1 }
+    more.total_episodes = 32
+    local _, folder = run("rloo", more)
+    more.output_dir, more.resume = folder, folder .. "/checkpoint-1"
+    local moon_file = world.read(w.dir .. "/moon.lua")
+    world.write(w.dir .. "/moon.lua", moon_file .. "-- other\n")
+    local message = tostring(message_of(run, "rloo", more))
+    world.write(w.dir .. "/moon.lua", moon_file)
+    assert.truthy(message:find("is not what", 1, true), message)
+    assert.are.equal(2, #run("rloo", more).history)
+  end)
+end)

@@ -13,6 +13,25 @@ local precision = require("perilune.config.precision")
 
 local policy_rows = {}
 
+-- Why the weights do not fit the rewards that are named.
+local function weights_fault(c)
+  local _, functions = c.reward_function:gsub("[^,]+", "")
+  local count, weights = functions + (c.reward_model ~= "" and 1 or 0), c.reward_weights
+  if count == 0 or count > 1 and #weights == 0 then
+    return "give one of reward_model and reward_function, or reward_weights with several"
+  elseif #weights > 0 and #weights ~= count then
+    local text = "reward_weights has %d weights for %d rewards: the reward models are one, each "
+      .. "function is one"
+    return text:format(#weights, count)
+  end
+  for _, weight in ipairs(weights) do
+    local number = tonumber(weight)
+    if not number or number - number ~= 0 then
+      return ("reward_weights: '%s' is no number"):format(weight)
+    end
+  end
+end
+
 --- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
 -- `ptx_dataset`, `template`, `max_prompt_length` and `quantize`, and those of `config.ensemble`.
 -- @tparam ?table settings `judge` ("model folder with a scalar head") what is told of the key
@@ -32,7 +51,15 @@ function policy_rows.practice(settings)
       alias = "sft_model_path",
     },
     { reward_model = "", settings.judge .. "; several: by commas", alias = "reward_model_path" },
-    { reward_function = "", "Lua file of f(prompts, answers, rows, ended) -> scores", code = true },
+    {
+      reward_function = "",
+      "Lua file of f(prompts, answers, rows, ended) -> scores; several: by commas",
+      code = true,
+    },
+    {
+      reward_weights = {},
+      "of several rewards: one for the reward models, then one for each function",
+    },
     { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
   }
   if settings.ptx then rows[#rows + 1] = ptx end
@@ -51,14 +78,7 @@ function policy_rows.practice(settings)
     },
   })
   list.append(rows, ensemble())
-  rows.check = function(c)
-    if (c.reward_model == "") == (c.reward_function == "") then
-      return "give one of reward_model and reward_function"
-    elseif c.quantize ~= "none" and c.peft_r > 0 then
-      return "quantize is for models that are trained whole; with adapters all roles stand on one "
-        .. "base, and base_dtype says what holds it"
-    end
-  end
+  rows.check = weights_fault
   return rows
 end
 

@@ -16,8 +16,8 @@ local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
 local policy_loss = require("perilune.learn.policy_loss")
 local random = require("perilune.base.random")
+local rewards = require("perilune.learn.rewards")
 local rollout = require("perilune.learn.rollout")
-local score = require("perilune.learn.score")
 
 local practice = {}
 
@@ -62,7 +62,7 @@ function practice.open(cfg, name)
   local constant = self.policy:beside(cfg.quantize)
   self.reference = companions.load("model", cfg.model, constant):freeze()
   self.sampler = self.policy
-  self.judge = score.open(cfg, self.tokenizer, constant)
+  self.judge = rewards.open(cfg, self.tokenizer, constant)
   local models = { { name = "model", path = cfg.model, model = self.policy } }
   companions.check(list.append(models, self.judge.models))
   local room, too_long = companions.room(models, cfg.max_prompt_length, cfg.response_length)
@@ -259,7 +259,7 @@ end
 -- @tparam {Prompt,...} asked one for each answer
 function Practice:score(roll, asked)
   local cfg = self.cfg
-  roll.raw_scores = self.judge:score(roll, asked)
+  roll.raw_scores, roll.reward_means = self.judge:score(roll, asked)
   local scores = roll.raw_scores
   if cfg.normalize_scores then
     scores, self.state.scores = rollout.normalise(scores, self.state.scores)
@@ -498,6 +498,9 @@ function Practice:close(book, iteration, roll, it)
     for name, figure in pairs(more) do
       metrics[name] = figure
     end
+  end
+  for name, mean in pairs(roll.reward_means or {}) do
+    metrics["rewards/" .. name] = mean
   end
   metrics["objective/kl_coef"] = beta
   metrics["objective/ptx_coef"] = self.has.ptx_coef and cfg.ptx_coef(iteration) or nil
