@@ -4043,7 +4043,7 @@ function pl.rollout.examples(roll, tok, most, per_token) end
 ---@return perilune.Tensor # [N], returns
 function pl.rollout.gae(rewards, values, roll, gamma, lam) end
 
---- Some groups of several rollouts as one, with their scores.
+--- Some groups of several rollouts as one, with their scores. Raises when there is none.
 ---@param pieces { roll: perilune.Rollout, asked: perilune.Prompt[], prompts: integer[] }[] # of each rollout, which has `scores` and `raw_scores`, the prompts whose answers are taken, from 1; `asked`: the prompt of each of its answers
 ---@param max_tokens? integer # of a part, tokens (default: 16384)
 ---@return perilune.Rollout # with `scores` and `raw_scores`, in tensors of the caller's scope

@@ -5,6 +5,7 @@
 -- Command lines are cut at blanks; '' is an empty argument. They run in a folder that holds the
 -- world's files and the wrong ones below.
 
+local neighbours = require("perilune.config.neighbours")
 local pl = require("perilune")
 local scratch = dofile("tests/lua/support/scratch.lua")
 local world = dofile("tests/lua/support/world.lua")
@@ -61,6 +62,15 @@ local COLLECT <const> = "run collect --output_dir out --quiet"
 local STORIES <const> = "run stories --model model --output_dir out --quiet"
 
 -- { command line, what it says }
+-- The names of all recipes, as a sentence has them.
+local function recipes()
+  local names = {}
+  for i, recipe in ipairs(neighbours.recipes()) do
+    names[i] = recipe.name
+  end
+  return table.concat(names, ", ")
+end
+
 local rows = {
   -- settings
   { "run sft", "--model is missing: model folder to start from" },
@@ -256,8 +266,7 @@ local rows = {
   { "generat model", "did you mean 'generate'?" },
   {
     "run nosuch",
-    "there is no recipe 'nosuch'; recipes are briefs, collect, eval, ppo, pretrain, quickstart, "
-      .. "reward, sft, smollm, stories, or the path of a Lua file",
+    ("there is no recipe 'nosuch'; recipes are %s, or the path of a Lua file"):format(recipes()),
   },
   { "run revard --model model", "there is no recipe 'revard'; did you mean 'reward'?" },
   { "run none/mine.lua", "there is no recipe 'none/mine.lua'" },

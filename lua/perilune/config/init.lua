@@ -193,6 +193,9 @@ end
 -- @tparam string recipe its path or name, as for `run_recipe`
 -- @treturn {[string]=boolean} true for each key
 function config.keys_of(recipe)
+  if type(recipe) ~= "string" then
+    error("config.keys_of: a recipe's path or name is wanted, got a " .. type(recipe), 2)
+  end
   local ok, result = pcall(config.run_recipe, recipe, asking)
   if ok or getmetatable(result) ~= Asked then
     error(ok and ("%s has no config"):format(recipe) or result, 0)

@@ -66,7 +66,7 @@ function rollout.new(questions, answers, max_tokens)
   return roll
 end
 
---- Some groups of several rollouts as one, with their scores.
+--- Some groups of several rollouts as one, with their scores. Raises when there is none.
 -- @tparam {{roll=Rollout,asked={Prompt,...},prompts={integer,...}},...} pieces of each rollout,
 --   which has `scores` and `raw_scores`, the prompts whose answers are taken, from 1; `asked`: the
 --   prompt of each of its answers
@@ -74,6 +74,7 @@ end
 -- @treturn Rollout with `scores` and `raw_scores`, in tensors of the caller's scope
 -- @treturn {Prompt,...} one for each answer
 function rollout.join(pieces, max_tokens)
+  if #pieces == 0 then error("rollout.join: there is no rollout to take answers of", 2) end
   local questions, asked, scores, raw_scores, answers = {}, {}, {}, {}, {}
   for p, piece in ipairs(pieces) do
     local roll = piece.roll
