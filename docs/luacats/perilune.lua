@@ -538,8 +538,8 @@ function Model:head() end
 --- Final hidden states. Raises when a sequence is longer than the model's context, or a token is
 --- not in its vocabulary.
 ---@param batch perilune.Batch # as of `pl.batch.pack`
----@param opts? table # `dropout` (none) {p = probability, seed =, index = which draw of that stream}; `checkpoint` (false) computes blocks again in the backward pass: less memory, more time; `caches` (none) of `caches`, for generation
----@return perilune.Tensor # [T, C], of the model's dtype
+---@param opts? table # `dropout` (none) {p = probability, seed =, index = which draw of that stream}; `checkpoint` (false) computes blocks again in the backward pass: less memory, more time; `caches` (none) of `caches`, for generation; `rows` (all) int32 [N], the places that are read, from 0, without dropout: the last block is done for these alone
+---@return perilune.Tensor # [T, C], or [N, C] of `rows`, of the model's dtype
 function Model:hidden(batch, opts) end
 
 --- Logits, for looking at; losses take hidden states and the head instead. Raises for a model with
@@ -569,7 +569,7 @@ function Model:save(path, opts) end
 --- whatever the precision of the model. Raises without a scalar head.
 ---@param batch perilune.Batch # as of `pl.batch.pack`
 ---@param opts? table # as of `Model:hidden`
----@return perilune.Tensor # [T]
+---@return perilune.Tensor # [T], or [N] of `rows`
 function Model:scores(batch, opts) end
 
 --- Brings up to date what follows from the parameters and is kept beside them. The forward pass

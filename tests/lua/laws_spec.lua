@@ -195,6 +195,28 @@ toy.each_precision(function(config, new_model)
       end
     end)
 
+    it("gives the rows that are read the same bits as all", function()
+      local quiet <close> = pl.no_grad() -- luacheck: ignore
+      local packed = batch.pack(sequences)
+      local hidden, scores = model:hidden(packed), score:scores(packed)
+      for _, list in ipairs { {}, { 0 }, { packed.count - 1, 3, 3 }, { 2, 5, 7, 11 } } do
+        local rows = pl.tensor(list, "int32")
+        local read = model:hidden(packed, { rows = rows })
+        assert.are.equal(pl.gather(hidden, rows):bytes(), read:bytes())
+        local some = score:scores(packed, { rows = rows })
+        assert.are.equal(pl.gather(scores, rows):bytes(), some:bytes())
+      end
+      assert.has_error(
+        function()
+          model:hidden(
+            packed,
+            { rows = pl.tensor({ 0 }, "int32"), dropout = { p = 0.1, seed = 1 } }
+          )
+        end,
+        "model:hidden: `rows` goes without `dropout`, whose draws belong to all rows"
+      )
+    end)
+
     it("has log-probs, scores and values that do not depend on the parts they came in", function()
       local opts = { temperature = 0.7 }
       local parts = batch.parts(sequences, masks)

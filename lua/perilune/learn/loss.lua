@@ -15,6 +15,7 @@ local loss = {}
 local of_lm = options.any_of { "norm", "dropout", "checkpoint" }
 local of_accumulate = options.any_of { "max_tokens", "weight", "dropout", "checkpoint" }
 local of_logprobs = options.any_of { "temperature", "dropout", "checkpoint" }
+local of_sequences = options.any_of { "temperature" }
 local of_evaluate = options.any_of { "max_tokens" }
 
 local function forward(model, packed, opts)
@@ -170,6 +171,10 @@ local function over(parts, fn)
   return all
 end
 
+-- The rows a loss is taken at, when they are so few that a last block for them alone is worth
+-- taking them out.
+local function few(part) return 2 * part.at.count <= part.batch.count and part.at.rows or nil end
+
 --- Log-probs of the tokens a loss would be taken at, without a tape. Raises when it is given no
 -- parts.
 -- @tparam Model model
@@ -183,7 +188,22 @@ function loss.sequence_logprobs(model, parts, opts)
       .. "loss.logprobs takes a batch of batch.pack, with a tape"
     error(text, 2)
   end
-  return (over(parts, function(part) return (loss.logprobs(model, part.batch, part.at, opts)) end))
+  opts = options.take("loss.sequence_logprobs", opts, of_sequences)
+  return (
+    over(parts, function(part)
+      local at = part.at
+      local some = few(part)
+      local rows = some and core.arange(at.count, "int32") or at.rows
+      local hidden = model:hidden(part.batch, { rows = some })
+      return (
+        core.logprob(hidden, model:head(), rows, at.targets, {
+          temperature = opts.temperature or 1,
+          softcap = model:softcap(),
+          precision = model.precision,
+        })
+      )
+    end)
+  )
 end
 
 --- The exact KL to a reference at the tokens a loss would be taken at, without a tape.
@@ -211,7 +231,7 @@ function loss.sequence_scores(model, parts)
   return (
     over(
       parts,
-      function(part) return core.gather(model:scores(part.batch), batch.last_rows(part.batch)) end
+      function(part) return model:scores(part.batch, { rows = batch.last_rows(part.batch) }) end
     )
   )
 end
@@ -223,7 +243,11 @@ end
 -- @treturn Tensor [N], in the order of the sequences
 function loss.sequence_values(model, parts)
   return (
-    over(parts, function(part) return core.gather(model:scores(part.batch), part.at.rows) end)
+    over(parts, function(part)
+      local some = few(part)
+      local values = model:scores(part.batch, { rows = some })
+      return some and values or core.gather(values, part.at.rows)
+    end)
   )
 end
 

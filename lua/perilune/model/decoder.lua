@@ -291,11 +291,18 @@ local function added(m, x, y, post_norm, dropout, i, place)
   return x + (factor and y * factor or y)
 end
 
+-- Of the last block only attention reads other rows than its own: what comes after it is done for
+-- the rows that are read alone.
 local function block(m, i, x, batch, opts)
   local frame <close> = core.frame("decoder.block")
   local layer, dropout = m.layers[i], opts.dropout
   local n = normed(m, layer.attention_norm, x)
-  local y = project(layer.o, attention(m, i, n, batch, opts), opts)
+  local y = attention(m, i, n, batch, opts)
+  if opts.rows and i == #m.layers then
+    x, y = core.gather(x, opts.rows), core.gather(y, opts.rows)
+    if m.spec.parallel then n = core.gather(n, opts.rows) end
+  end
+  y = project(layer.o, y, opts)
   local sum = added(m, x, y, layer.attention_post_norm, dropout, i, 1)
   sum = normed(m, layer.attention_last_norm, sum)
   if not m.spec.parallel then
@@ -342,8 +349,8 @@ end
 -- product with the head, under the bound of logits if there is one.
 -- @tparam Model m
 -- @tparam table batch see perilune.data.batch
--- @tparam table opts `dropout`, `checkpoint`, `caches`
--- @treturn Tensor [T, C]
+-- @tparam table opts `dropout`, `checkpoint`, `caches`, `rows`
+-- @treturn Tensor [T, C], or [N, C] of the N `rows`
 function decoder.hidden(m, batch, opts)
   if not opts.caches then check_lengths(m, batch) end
   local x = embedded(m, batch, opts)

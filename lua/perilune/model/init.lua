@@ -39,7 +39,7 @@ local of_load = checked.any_of {
   "base",
 }
 local of_copy = checked.any_of { "scalar_head", "precision", "seed", "peft" }
-local of_hidden = checked.any_of { "dropout", "checkpoint", "caches" }
+local of_hidden = checked.any_of { "dropout", "checkpoint", "caches", "rows" }
 
 local model = {}
 
@@ -454,10 +454,14 @@ end
 -- @tparam Batch batch as of `pl.batch.pack`
 -- @tparam ?table opts `dropout` (none) {p = probability, seed =, index = which draw of that
 --   stream}; `checkpoint` (false) computes blocks again in the backward pass: less memory, more
---   time; `caches` (none) of `caches`, for generation
--- @treturn Tensor [T, C], of the model's dtype
+--   time; `caches` (none) of `caches`, for generation; `rows` (all) int32 [N], the places
+--   that are read, from 0, without dropout: the last block is done for these alone
+-- @treturn Tensor [T, C], or [N, C] of `rows`, of the model's dtype
 function Model:hidden(batch, opts)
   opts = checked.take("model:hidden", opts, of_hidden)
+  if opts.rows and opts.dropout then
+    error("model:hidden: `rows` goes without `dropout`, whose draws belong to all rows", 2)
+  end
   if not opts.caches then self:settle() end
   return decoder.hidden(self, batch, opts)
 end
@@ -499,7 +503,7 @@ function Model:logits(batch) return logits_of(self, self:hidden(batch)) end
 -- whatever the precision of the model. Raises without a scalar head.
 -- @tparam Batch batch as of `pl.batch.pack`
 -- @tparam ?table opts as of `Model:hidden`
--- @treturn Tensor [T]
+-- @treturn Tensor [T], or [N] of `rows`
 function Model:scores(batch, opts)
   if not self.config.scalar_head then
     error("this model has no scalar head: make one with model:copy{scalar_head = true}", 2)
@@ -639,7 +643,7 @@ end
 -- @tparam {Tensor,...} caches of `Model:caches`, [slots, G, len, D] each
 -- @treturn Tensor [B, V]
 function Model:step(batch, caches)
-  return logits_of(self, core.gather(self:hidden(batch, { caches = caches }), batch.last))
+  return logits_of(self, self:hidden(batch, { caches = caches, rows = batch.last }))
 end
 
 return model
