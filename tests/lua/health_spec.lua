@@ -304,6 +304,12 @@ describe("an alarm", function()
       health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, settings),
       "learning_rate (0.5000)."
     )
+    local strict = setmetatable({}, { __index = function(_, key) error("no key " .. key) end })
+    says(
+      health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, strict),
+      "lose probability: 12 nats an answer since",
+      "Raise beta or lower learning_rate."
+    )
     settings.loss_type = "sigmoid"
     assert.is_nil(health.chosen_falls(preferences(40, -5, 2, 0.5, 0.8), nil, settings))
     assert.is_nil(health.chosen_falls(preferences(40, -16, -2, 0.5, 0.8), nil, settings))

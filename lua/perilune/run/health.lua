@@ -68,9 +68,16 @@ end
 
 local show = format.number
 
--- The value that a setting always has; nil without settings, or when it is a schedule.
+-- A setting; nil when there is none of that name, which a config refuses to be asked for.
+local function setting(settings, key)
+  if not settings then return nil end
+  local known, value = pcall(function() return settings[key] end)
+  return known and value or nil
+end
+
+-- The value that a setting always has; nil without it, or when it is a schedule.
 local function fixed(settings, key)
-  local value = settings and settings[key]
+  local value = setting(settings, key)
   if type(value) == "table" then return value:fixed() end
   return type(value) == "number" and value or nil -- a folder's settings have schedules as texts
 end
@@ -455,7 +462,7 @@ end
 
 -- By how many nats a preferred answer is likelier than at the start; nil when that cannot be told.
 local function chosen_change(history, settings, window)
-  local beta, kind = fixed(settings, "beta"), settings and settings.loss_type
+  local beta, kind = fixed(settings, "beta"), setting(settings, "loss_type")
   if beta and beta > 0 and kind ~= "simpo" and kind ~= "orpo" then
     local now = last_mean(history, "rewards/chosen", window)
     return now and now / beta
@@ -483,7 +490,7 @@ function health.chosen_falls(history, options, settings)
     .. "margin grows to %s. The others only lose more, and what gains is neither. Raise beta%s or "
     .. "lower learning_rate%s"
   local beta, rate = fixed(settings, "beta"), fixed(settings, "learning_rate")
-  local kind = settings and settings.loss_type
+  local kind = setting(settings, "loss_type")
   local more = kind and kind ~= "kto" and kind ~= "apo_zero_unpaired" and ", or set rpo_alpha."
     or "."
   return text:format(
