@@ -100,6 +100,16 @@ describe("a run", function()
     end)
   end
 
+  it("has the same bits for one thread and for three", function()
+    local settings, hashes = world.settings(w, "grpo"), {}
+    settings.save_steps, settings.kl_estimator, settings.dynamic_sampling = 0, "full", 1
+    for i, threads in ipairs { "1", "3" } do
+      local folder = ("%s/threads%s"):format(w.dir, threads)
+      hashes[i] = world.run("grpo", settings, folder, { "--threads", threads }).weights_hash
+    end
+    assert.are.equal(hashes[1], hashes[2])
+  end)
+
   it("has the same learning in micro-batches as in one", function()
     for _, loss_type in ipairs { "grpo", "dr_grpo", "dapo", "gspo", "cispo" } do
       local norms = {}

@@ -329,6 +329,20 @@ describe("an alarm", function()
     )
   end)
 
+  it("says that groups of answers ever scored the same, not that they came to", function()
+    local name = "frac_reward_zero_std"
+    says(
+      health.equal_groups(rows(name, steps(3, 1, 2, 0.95)), nil, { num_generations = 4 }),
+      "in 98 % of the groups all answers score the same",
+      "Raise num_generations (4) or temperature"
+    )
+    assert.is_nil(health.equal_groups(rows(name, steps(4, 1, 0, 1))))
+    assert.is_nil(health.equal_groups(rows(name, steps(1, 0.5, 20, 1)))) -- solved
+    assert.is_string(
+      health.equal_groups(rows(name, steps(2, 0.5, 0, 0)), { part = 0.4, window = 2 })
+    )
+  end)
+
   it("says nothing of metrics that are not there", function()
     local history = rows("loss", steps(20, 1, 20, 1))
     for _, name in ipairs(health.alarms) do
