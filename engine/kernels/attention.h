@@ -26,8 +26,8 @@
 ** values, and p for the mix (l sums what was not rounded). Their sums are those of the processors'
 ** matrix instruction: of each 32 elements in turn (channels; keys of a tile) the 16 even ones are
 ** one chain of fma from 0, the 16 odd ones another, whose sum is added to what is there; denormal
-** numbers are zeros. The backward pass rounds q, k and v, whose gradients are as of float32, and
-** sums in float32's order.
+** numbers are zeros. The backward pass rounds q, k and v and sums in float32's order; by the rule
+** `tiles` (gemm_bf16.h), where the processor has it, dy, p and ds too, and it sums by tiles.
 **
 ** Caches (both [slots, G, max_len, D], max_len a multiple of ATT_TILE_MAX; with bf16 D/2, rounded
 ** up, words of two bfloat16, as attention_narrow.h lays them out):

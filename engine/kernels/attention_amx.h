@@ -7,7 +7,8 @@
 **   mix     values [16 channels of 32 keys] times weights [16 pairs of keys, 16 rows, 2]
 ** so a tile of sums has keys or channels one under the other, each a vector of rows. Keys that a
 ** row does not see weigh 0 here where other ways leave them out, so values must be finite; who
-** packs them looks. Only attention.c includes this file.
+** packs them looks. The gradients of keys and values are products over rows instead: weights
+** [16 keys of 32 rows] times rows [16 pairs of rows, 16 channels, 2].
 */
 #ifndef PL_ATTENTION_AMX_H
 #define PL_ATTENTION_AMX_H
@@ -36,18 +37,18 @@ static const struct {
     .rows = {16, 16, 16, 16, 16, 16, 16, 16},
 };
 
-static bool amx_usable(void)
+static inline bool amx_usable(void)
 {
     const pl_bf16_rule rule = pl__bf16_rule();
     return rule.kind == PL_BF16_TILES && rule.native;
 }
 
-static WITH_AMX void amx_open(void)
+static inline WITH_AMX void amx_open(void)
 {
     _tile_loadconfig(&amx_shapes);
 }
 
-static WITH_AMX void amx_close(void)
+static inline WITH_AMX void amx_close(void)
 {
     _tile_release();
 }
@@ -58,14 +59,14 @@ ATT_INLINE vec amx_words(vec low, vec high)
     return (vec)((uvec)att_round(low) >> 16 | (uvec)att_round(high));
 }
 
-static amx amx_at(vec *work, int64_t n, int64_t D, int64_t from)
+static inline amx amx_at(vec *work, int64_t n, int64_t D, int64_t from)
 {
     uint16_t *q = (uint16_t *)work, *k = q + 2 * amx_steps(D) * AMX_TILE;
     return (amx){q, k, k + amx_keys(n) * amx_steps(D) * AMX_STEP, D, from};
 }
 
 /* Keys as they are, rounded; zeros beyond D and n. */
-static void amx_pack_keys(const amx *t, const real *k, int64_t step, int64_t n)
+static inline void amx_pack_keys(const amx *t, const real *k, int64_t step, int64_t n)
 {
     const int64_t width = amx_steps(t->D) * AMX_STEP;
     for (int64_t j = 0; j < amx_keys(n); j++)
@@ -79,7 +80,7 @@ static void amx_pack_keys(const amx *t, const real *k, int64_t step, int64_t n)
 }
 
 /* Values with the keys of a step one after the other. Whether all are finite. */
-static bool amx_pack_values(const amx *t, const real *v, int64_t step, int64_t n)
+static inline bool amx_pack_values(const amx *t, const real *v, int64_t step, int64_t n)
 {
     const int64_t blocks = amx_blocks(t->D);
     vec nothing = v_set1(0.0f);
@@ -105,7 +106,7 @@ static bool amx_pack_values(const amx *t, const real *v, int64_t step, int64_t n
 }
 
 /* The queries of nv units, rounded already. */
-static void amx_pack_queries(const amx *t, const vec *qt, int nv)
+static inline void amx_pack_queries(const amx *t, const vec *qt, int nv)
 {
     const int64_t steps = amx_steps(t->D);
     for (int u = 0; u < nv; u++)
@@ -117,7 +118,7 @@ static void amx_pack_queries(const amx *t, const vec *qt, int nv)
 }
 
 /* Scores of the n keys from `key` on, more up to a multiple of 16. */
-static WITH_AMX void amx_scores(vec *s, const amx *t, int64_t key, int64_t n, int nv)
+static inline WITH_AMX void amx_scores(vec *s, const amx *t, int64_t key, int64_t n, int nv)
 {
     const int64_t steps = amx_steps(t->D), width = steps * AMX_STEP, line = nv * 64;
     const bool two = nv == 2;
@@ -152,8 +153,8 @@ static WITH_AMX void amx_scores(vec *s, const amx *t, int64_t key, int64_t n, in
 }
 
 /* y[d, u] = corr y + mix of the n keys from `key` on, a tile's, with the weights p. */
-static WITH_AMX void amx_mix(vec *y, const vec *corr, const vec *p, const amx *t, int64_t key,
-                             int64_t n, int nv)
+static inline WITH_AMX void amx_mix(vec *y, const vec *corr, const vec *p, const amx *t,
+                                    int64_t key, int64_t n, int nv)
 {
     const int64_t steps = (n + AMX_STEP - 1) / AMX_STEP, blocks = amx_blocks(t->D);
     const uint16_t *v = t->v + (key - t->from) / AMX_STEP * blocks * AMX_TILE;
@@ -195,8 +196,63 @@ static WITH_AMX void amx_mix(vec *y, const vec *corr, const vec *p, const amx *t
                 y[d * nv + u] = v_fma(y[d * nv + u], corr[u], sums[d - from][u]);
     }
 }
+
+/* The nv units' rows of Dp numbers as [Dp/16, 16 pairs of rows, 16 channels, 2]. */
+static inline void amx_pack_rows(vec *to, const real *rows, int64_t Dp, int nv)
+{
+    const vec none = v_set1(0.0f);
+    for (int64_t b = 0; b < Dp / AMX_SIDE; b++)
+        for (int i = 0; i < AMX_SIDE; i++) {
+            const real *at = rows + 2 * i * Dp + b * AMX_SIDE;
+            const bool there = 2 * i < nv * AMX_SIDE;
+            to[b * AMX_SIDE + i] = there ? amx_words(v_load(at), v_load(at + Dp)) : none;
+        }
+}
+
+/* out[j, :] += sum_r p[j, r] rows[r, :] for n keys, and nothing up to a multiple of 32. */
+static inline WITH_AMX void amx_outer(real *out, const vec *p, const vec *rows, int64_t n,
+                                      int64_t Dp, int nv)
+{
+    const int64_t line = Dp * (int64_t)sizeof(real), blocks = Dp / AMX_SIDE;
+    __m512i weights[ATT_TILE];
+    const __m512i upper =
+        _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27,
+                         25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    for (int64_t j = 0; j < ATT_TILE; j++) {
+        const vec low = j < n ? att_round(p[j * nv]) : v_set1(0.0f);
+        const vec high = j < n && nv == 2 ? att_round(p[j * nv + 1]) : v_set1(0.0f);
+        weights[j] = _mm512_permutex2var_epi16((__m512i)low, upper, (__m512i)high);
+    }
+    for (int64_t j = 0; j < n; j += 2 * AMX_SIDE)
+        for (int64_t b = 0; b < blocks; b += 2) {
+            const bool both = b + 1 < blocks;
+            real *to = out + j * Dp + b * AMX_SIDE, *below = to + AMX_SIDE * Dp;
+            __asm__ volatile("" ::: "memory");
+            _tile_loadd(0, to, line);
+            _tile_loadd(2, below, line);
+            _tile_loadd(4, weights + j, 64);
+            _tile_loadd(5, weights + j + AMX_SIDE, 64);
+            _tile_loadd(6, rows + b * AMX_SIDE, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(2, 5, 6);
+            if (both) {
+                _tile_loadd(1, to + AMX_SIDE, line);
+                _tile_loadd(3, below + AMX_SIDE, line);
+                _tile_loadd(7, rows + (b + 1) * AMX_SIDE, 64);
+                _tile_dpbf16ps(1, 4, 7);
+                _tile_dpbf16ps(3, 5, 7);
+                _tile_stored(1, to + AMX_SIDE, line);
+                _tile_stored(3, below + AMX_SIDE, line);
+            }
+            _tile_stored(0, to, line);
+            _tile_stored(2, below, line);
+            __asm__ volatile("" ::: "memory");
+        }
+}
 #else
-typedef struct amx amx;
+typedef struct amx {
+    int64_t D;
+} amx;
 
 /* Never called. */
 static inline void amx_pack_queries(const amx *t, const vec *qt, int nv)
@@ -211,6 +267,15 @@ static inline void amx_mix(vec *y, const vec *corr, const vec *p, const amx *t, 
                            int64_t n, int nv)
 {
     (void)y, (void)corr, (void)p, (void)t, (void)key, (void)n, (void)nv;
+}
+static inline void amx_pack_rows(vec *to, const real *rows, int64_t Dp, int nv)
+{
+    (void)to, (void)rows, (void)Dp, (void)nv;
+}
+static inline void amx_outer(real *out, const vec *p, const vec *rows, int64_t n, int64_t Dp,
+                             int nv)
+{
+    (void)out, (void)p, (void)rows, (void)n, (void)Dp, (void)nv;
 }
 #endif
 

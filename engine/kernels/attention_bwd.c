@@ -6,10 +6,13 @@
 **   dq_i = scale sum_j ds_ij k_j    dk_j = sum_i ds_ij (scale q_i)    dv_j = sum_i p_ij dy_i
 ** With a soft cap C, ds_ij is multiplied by 1 - (s_ij / C)^2.
 **
+** With bf16 q, k and v are rounded. By the processor's tiles (attention_amx.h) so are dy, p and
+** ds, and sums are in the order of the tiles; by other rules in float32's.
+**
 ** A task is one sequence and key head: it alone writes its dk and dv, in a fixed order over heads,
 ** rows and tiles. The scores are those of the forward to the bit.
 */
-#include "attention_narrow.h"
+#include "attention_amx.h"
 
 #include "base/thread.h"
 
@@ -19,28 +22,43 @@ typedef struct {
     real *q_rows, *dy_rows;   /* [2 VL, Dp]: scaled queries and dy, as rows */
     real *dk, *dv;            /* [n, Dp] */
     real *k, *v;              /* [n, D] */
+    amx scores, products;     /* by tiles: q and k, k turned; dy and v */
+    vec *q_words, *dy_words;
 } scratch;
 
-static int64_t scratch_vecs(int64_t n, int64_t D)
+#define BEYOND 32 /* keys that tiles may write beyond the last */
+
+static int64_t scratch_vecs(int64_t n, int64_t D, bool bf16)
 {
-    return 8 * D + (4 * VL + 4 * n) * (padded(D) / VL);
+    const int64_t sums = 8 * D + (4 * VL + 4 * n + 2 * BEYOND) * (padded(D) / VL);
+    return sums + (bf16 && ATT_AMX ? 2 * amx_share(n, D) + 2 * padded(D) : 0);
 }
 
-static scratch scratch_at(void *work, int64_t n, int64_t D)
+static scratch scratch_at(void *work, int64_t n, int64_t D, bool bf16)
 {
-    vec *t = (vec *)work + omp_get_thread_num() * scratch_vecs(n, D);
-    real *rows = (real *)(t + 8 * D);
-    const int64_t Dp = padded(D);
-    real *sums = rows + 4 * VL * Dp;
-    return (scratch){
-        t,    t + 2 * D,     t + 4 * D,         t + 6 * D,        rows, rows + 2 * VL * Dp,
-        sums, sums + n * Dp, sums + 2 * n * Dp, sums + 3 * n * Dp};
+    vec *t = (vec *)work + omp_get_thread_num() * scratch_vecs(n, D, bf16);
+    const int64_t Dp = padded(D), sums = (n + BEYOND) * Dp;
+    scratch s = {.qt = t, .dyt = t + 2 * D, .yt = t + 4 * D, .dqt = t + 6 * D};
+    s.q_rows = (real *)(t + 8 * D);
+    s.dy_rows = s.q_rows + 2 * VL * Dp;
+    s.dk = s.dy_rows + 2 * VL * Dp;
+    s.dv = s.dk + sums;
+    s.k = s.dv + sums;
+    s.v = s.k + n * Dp;
+#if ATT_AMX
+    vec *tiles = (vec *)(s.v + n * Dp);
+    s.scores = amx_at(tiles, n, D, 0);
+    s.products = amx_at(tiles + amx_share(n, D), n, D, 0);
+    s.q_words = tiles + 2 * amx_share(n, D);
+    s.dy_words = s.q_words + Dp;
+#endif
+    return s;
 }
 
 int64_t K(attention_work)(const att_shape *a, bool backward)
 {
     const int64_t n = longest(a);
-    const int64_t vecs = backward ? scratch_vecs(n, a->D) : att_fwd_share(a, n);
+    const int64_t vecs = backward ? scratch_vecs(n, a->D, a->bf16) : att_fwd_share(a, n);
     return vecs * (int64_t)sizeof(vec) * omp_get_max_threads();
 }
 
@@ -67,7 +85,8 @@ static void copy_rows(real *to, const real *x, int64_t step, int64_t count, int6
 }
 
 /* The rows first..first + nv VL - 1 against all their keys. */
-ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, const int nv)
+ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, const int nv,
+                          const bool tiles)
 {
     const int64_t D = h->D, Dp = padded(D);
     vec p[ATT_TILE * 2], ds[ATT_TILE * 2], slope[ATT_TILE * 2];
@@ -83,6 +102,7 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
         copy_rows(w->q_rows + u * VL * Dp, h->q + at, h->q_step, count, D, h->scale);
         copy_rows(w->dy_rows + u * VL * Dp, h->dy + at, h->q_step, count, D, REAL(1.0));
         delta[u] = v_set1(REAL(0.0));
+        for (int64_t d = 0; d < D && tiles; d++) w->dyt[d * nv + u] = att_round(w->dyt[d * nv + u]);
         for (int64_t d = 0; d < D; d++)
             delta[u] = v_fma(w->dyt[d * nv + u], w->yt[d * nv + u], delta[u]);
     }
@@ -91,16 +111,25 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
         att_round_all(w->qt, D * nv);
         att_round_all((vec *)w->q_rows, nv * Dp);
     }
+    const vec ones[] = {v_set1(REAL(1.0)), v_set1(REAL(1.0))};
+    if (tiles) {
+        amx_pack_queries(&w->scores, w->qt, nv);
+        amx_pack_queries(&w->products, w->dyt, nv);
+        amx_pack_rows(w->q_words, w->q_rows, Dp, nv);
+        amx_pack_rows(w->dy_words, w->dy_rows, Dp, nv);
+    }
 
     const int64_t n_keys = min64(h->n, first + nv * VL);
     for (int64_t k0 = att_first_tile(first, h->window); k0 < n_keys; k0 += ATT_TILE) {
         const int64_t n = min64(ATT_TILE, n_keys - k0);
         const real *k = w->k + k0 * D, *v = w->v + k0 * D;
-        if (h->bf16) att_chain_dots(p, w->qt, k, D, 1, n, D, nv);
+        if (tiles) amx_scores(p, &w->scores, k0, n, nv);
+        else if (h->bf16) att_chain_dots(p, w->qt, k, D, 1, n, D, nv);
         else att_dots(p, w->qt, k, D, 1, n, D, nv);
         if (h->cap > 0) att_cap(p, slope, n * nv, h->cap);
         att_hide(p, k0, n, nv, firsts, h->window);
-        att_dots(ds, w->dyt, v, D, 1, n, D, nv);
+        if (tiles) amx_scores(ds, &w->products, k0, n, nv);
+        else att_dots(ds, w->dyt, v, D, 1, n, D, nv);
         for (int64_t j = 0; j < n; j++)
             for (int u = 0; u < nv; u++) {
                 p[j * nv + u] = att_exp(p[j * nv + u] - lse[u]);
@@ -108,6 +137,12 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
             }
         if (h->cap > 0)
             for (int64_t j = 0; j < n * nv; j++) ds[j] *= slope[j];
+        if (tiles) {
+            amx_mix(w->dqt, ones, ds, &w->scores, k0, n, nv);
+            amx_outer(w->dv + k0 * Dp, p, w->dy_words, n, Dp, nv);
+            amx_outer(w->dk + k0 * Dp, ds, w->q_words, n, Dp, nv);
+            continue;
+        }
         int64_t d = 0;
         for (; d + ATT_BLOCK <= D; d += ATT_BLOCK)
             att_mix(w->dqt + d * nv, ds, k + d, D, n, nv, ATT_BLOCK, true, ATT_ALL, NULL, 0, 0, 1);
@@ -123,15 +158,46 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
     }
 }
 
-static void bwd_units_1(const head_rows *h, const scratch *w, int64_t first)
+#define UNITS(name, nv, tiles)                                            \
+    static void name(const head_rows *h, const scratch *w, int64_t first) \
+    {                                                                     \
+        bwd_units(h, w, first, nv, tiles);                                \
+    }
+UNITS(bwd_units_1, 1, false)
+UNITS(bwd_units_2, 2, false)
+UNITS(bwd_tile_units_1, 1, ATT_AMX)
+UNITS(bwd_tile_units_2, 2, ATT_AMX)
+#undef UNITS
+
+#if ATT_AMX
+static bool may_use_tiles(void)
 {
-    bwd_units(h, w, first, 1);
+    return amx_usable();
 }
 
-static void bwd_units_2(const head_rows *h, const scratch *w, int64_t first)
+static void pack_tiles(const scratch *w, const real *k, const real *v, int64_t step, int64_t n)
 {
-    bwd_units(h, w, first, 2);
+    amx_pack_keys(&w->scores, k, step, n);
+    amx_pack_values(&w->scores, k, step, n);
+    amx_pack_keys(&w->products, v, step, n);
+    amx_open();
 }
+
+static void close_tiles(void)
+{
+    amx_close();
+}
+#else
+static bool may_use_tiles(void)
+{
+    return false;
+}
+static void pack_tiles(const scratch *w, const real *k, const real *v, int64_t step, int64_t n)
+{
+    (void)w, (void)k, (void)v, (void)step, (void)n;
+}
+static void close_tiles(void) {}
+#endif
 
 void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *q, const real *k,
                       const real *v, const real *y, const real *lse, const att_shape *a, void *work)
@@ -144,19 +210,23 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
         cost += n * min64(n / 2 + 1, att_window(a)) * a->H * (D * 5 + 32);
     }
     const int threads = pl__threads_for(cost);
+    const bool bf16 = ATT_HAS_BF16 && a->bf16, tiles = bf16 && may_use_tiles();
     const pl_stop stop = pl__stop_get();
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t task = 0; task < a->B * a->G; task++) {
         const int64_t b = task / a->G, g = task % a->G;
         const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
         const int64_t kv_at = start * kv_step + g * D;
-        const scratch w = scratch_at(work, n_max, D);
-        const bool bf16 = ATT_HAS_BF16 && a->bf16;
-        (bf16 ? att_gather_rounded : att_gather)(w.k, k + kv_at, kv_step, n, D);
-        (bf16 ? att_gather_rounded : att_gather)(w.v, v + kv_at, kv_step, n, D);
+        const scratch w = scratch_at(work, n_max, D, a->bf16);
         const unsigned before = att_enter(bf16);
-        memset(w.dk, 0, (size_t)(n * Dp) * sizeof(real));
-        memset(w.dv, 0, (size_t)(n * Dp) * sizeof(real));
+        if (tiles) {
+            pack_tiles(&w, k + kv_at, v + kv_at, kv_step, n);
+        } else {
+            (bf16 ? att_gather_rounded : att_gather)(w.k, k + kv_at, kv_step, n, D);
+            (bf16 ? att_gather_rounded : att_gather)(w.v, v + kv_at, kv_step, n, D);
+        }
+        memset(w.dk, 0, (size_t)((n + BEYOND) * Dp) * sizeof(real));
+        memset(w.dv, 0, (size_t)((n + BEYOND) * Dp) * sizeof(real));
         for (int64_t i = 0; i < n_heads && !pl__stopped(stop); i++) {
             const int64_t head = g * n_heads + i, q_at = start * q_step + head * D;
             const head_rows h = {.q = q + q_at,
@@ -174,9 +244,10 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
                                  .bf16 = bf16};
             int64_t first = 0;
             for (; first + VL < n && !pl__stopped(stop); first += 2 * VL)
-                bwd_units_2(&h, &w, first);
-            if (first < n) bwd_units_1(&h, &w, first);
+                (tiles ? bwd_tile_units_2 : bwd_units_2)(&h, &w, first);
+            if (first < n) (tiles ? bwd_tile_units_1 : bwd_units_1)(&h, &w, first);
         }
+        if (tiles) close_tiles();
         att_leave(before);
         for (int64_t j = 0; j < n; j++) {
             memcpy(dk + kv_at + j * kv_step, w.dk + j * Dp, (size_t)D * sizeof(real));

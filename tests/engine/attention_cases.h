@@ -257,7 +257,7 @@ static void test_formula(void **state)
         assert_near("lse", p.lse, p.rlse, p.T * p.a.H, eps);
         assert_near("dq", p.dq, p.rdq, p.nq, p.a.bf16 ? 8 * mixed : eps * 8);
         assert_near("dk", p.dk, p.rdk, p.nk, p.a.bf16 ? 8 * mixed : eps * 60);
-        assert_near("dv", p.dv, p.rdv, p.nk, eps * 60);
+        assert_near("dv", p.dv, p.rdv, p.nk, p.a.bf16 ? 8 * mixed : eps * 60);
         problem_free(&p);
     }
 }
@@ -580,7 +580,19 @@ static void test_bf16_order(void **state)
 #endif
 
 #ifndef PL_F64_BUILD
-/* The rule of matrix products, natively or not, changes nothing here. */
+/* As vectors, within what rounding of operands to eight bits does. */
+static void assert_close(const char *what, const real *got, const real *want, int64_t n)
+{
+    double apart = 0, length = 0;
+    for (int64_t i = 0; i < n; i++) {
+        apart += pow((double)got[i] - (double)want[i], 2);
+        length += pow((double)want[i], 2);
+    }
+    if (!(sqrt(apart) <= sqrt(length) / 128)) fail_msg("%s: %g off", what, sqrt(apart / length));
+}
+
+/* The rule of matrix products changes nothing in the forward pass, and tiles in the backward one
+** what they round. */
 static void test_bf16_rules(void **state)
 {
     (void)state;
@@ -598,10 +610,14 @@ static void test_bf16_rules(void **state)
         for (int r = 1; r < 3; r++) {
             assert_bits("y", p[r].y, p[0].y, p[0].nq);
             assert_bits("lse", p[r].lse, p[0].lse, p[0].T * p[0].a.H);
+            if (r == 2) continue;
             assert_bits("dq", p[r].dq, p[0].dq, p[0].nq);
             assert_bits("dk", p[r].dk, p[0].dk, p[0].nk);
             assert_bits("dv", p[r].dv, p[0].dv, p[0].nk);
         }
+        assert_close("dq", p[2].dq, p[0].dq, p[0].nq);
+        assert_close("dk", p[2].dk, p[0].dk, p[0].nk);
+        assert_close("dv", p[2].dv, p[0].dv, p[0].nk);
         for (int r = 0; r < 3; r++) problem_free(&p[r]);
     }
 }
