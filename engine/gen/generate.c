@@ -233,7 +233,7 @@ static void draw(job *j, runner *w, const float *logits)
         const double u = pl_random_uniform(o->seed, purpose, (uint64_t)r->length[w->answer]);
         token = pl__sample(p, v, u, &cut, j->heaps + scratch * v, &mass);
     } else {
-        token = pl__argmax(logits, v);
+        token = pl__place_of(logits, v, (float)row.peak);
     }
     r->logprob[at] = (float)k->row_logprob(row, inv_t, (double)logits[token]);
     r->entropy[at] = (float)row.entropy;

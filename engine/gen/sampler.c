@@ -16,12 +16,17 @@ enum {
     GROUP = 8, /* blocks whose sums are made side by side; even */
 };
 
-int64_t pl__argmax(const float *p, int64_t n)
+int64_t pl__place_of(const float *x, int64_t n, float value)
 {
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; i++)
-        if (p[i] > p[best]) best = i;
-    return best;
+    int64_t from = 0;
+    for (; n - from >= BLOCK; from += BLOCK) {
+        int found = 0; /* no way out within a block: its comparisons go side by side */
+        for (int64_t k = 0; k < BLOCK; k++) found |= x[from + k] == value;
+        if (found) break;
+    }
+    for (int64_t i = from; i < n; i++)
+        if (x[i] == value) return i;
+    return 0;
 }
 
 static double block_sum(const float *p, int64_t n)

@@ -15,6 +15,7 @@ typedef struct {
 ** left (1 when it is off). `heap` is scratch for n numbers; not read when truncation is off. */
 int64_t pl__sample(const float *p, int64_t n, double u, const pl_truncation *cut, int32_t *heap,
                    double *mass);
-int64_t pl__argmax(const float *p, int64_t n);
+/* The first place of `value` in x [n]; 0 when it is nowhere. */
+int64_t pl__place_of(const float *x, int64_t n, float value);
 
 #endif

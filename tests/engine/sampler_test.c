@@ -100,12 +100,32 @@ static void does_without_numbers(void **state)
     assert_int_equal(pl__sample(p, 700, 0.5, &all, NULL, &mass), 620);
 }
 
+static void finds_the_first_place(void **state)
+{
+    (void)state;
+    static float x[200];
+    for (int64_t n = 1; n <= 200; n++)
+        for (int64_t at = 0; at < n; at++) {
+            for (int64_t i = 0; i < n; i++) x[i] = (float)-i;
+            x[at] = 1;
+            x[n - 1] = 1; /* later, or the same */
+            assert_int_equal(pl__place_of(x, n, 1), at);
+            assert_int_equal(pl__place_of(x, n, 2), 0);
+        }
+    x[3] = NAN;
+    x[150] = -0.0f;
+    x[0] = 1;
+    assert_int_equal(pl__place_of(x, 200, 0), 150);
+    assert_int_equal(pl__place_of(x, 0, 0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(draws_as_a_plain_walk),
         cmocka_unit_test(tells_neighbours_apart),
         cmocka_unit_test(does_without_numbers),
+        cmocka_unit_test(finds_the_first_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
