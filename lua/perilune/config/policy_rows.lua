@@ -167,6 +167,7 @@ function policy_rows.kl(defaults)
       "β: weight of the per-token KL to the reference",
       min = 0,
       schedule = true,
+      alias = "beta",
     },
     {
       kl_estimator = defaults.kl_estimator,
