@@ -7,6 +7,8 @@
 */
 #include "rope.h"
 
+#include "vec.h"
+
 #include "base/thread.h"
 
 #define MAX_PAIRS (ROPE_MAX_DIM / 2)
@@ -28,6 +30,7 @@ static void sines(real *cosine, real *sine, const double *frequency, double posi
 #define LANES 8
 typedef double dvec __attribute__((vector_size(64)));
 typedef int64_t lvec __attribute__((vector_size(64)));
+typedef float fvec __attribute__((vector_size(32)));
 
 /* Taylor series: on |x| <= pi/4 the first term left out is below 1e-13. */
 static inline void sine_cosine(dvec x, dvec *sine, dvec *cosine)
@@ -67,10 +70,10 @@ static void sines(real *cosine, real *sine, const double *frequency, double posi
         sine_cosine(f * position, &s, &c);
         s *= scale;
         c *= scale;
-        for (int k = 0; k < LANES; k++) {
-            cosine[i + k] = (real)c[k];
-            sine[i + k] = (real)s[k];
-        }
+        const fvec near_c = __builtin_convertvector(c, fvec);
+        const fvec near_s = __builtin_convertvector(s, fvec);
+        memcpy(cosine + i, &near_c, sizeof near_c);
+        memcpy(sine + i, &near_s, sizeof near_s);
     }
 }
 
@@ -98,6 +101,80 @@ static inline void turn_neighbours(real *restrict y, const real *restrict x, con
     }
 }
 
+/* ---- Small heads, whose channels divide a vector ----
+** The partner of a lane is `step` lanes away, bit `step` of its number flipped: its neighbour, or
+** the one half a head away. With factors laid out lane by lane for as many heads as fill a vector,
+**   y = x c + partner s,   s with the sign of its side
+** has the bits of the plain loops. */
+
+#define ROPE_FLIP(i, w) ((i) ^ (w))
+#define ROPE_PARTNER(x, w) __builtin_shufflevector(x, x, ROPE_LANES(ROPE_FLIP, w))
+#if VL == 16
+#define ROPE_LANES(f, w)                                                                      \
+    f(0, w), f(1, w), f(2, w), f(3, w), f(4, w), f(5, w), f(6, w), f(7, w), f(8, w), f(9, w), \
+        f(10, w), f(11, w), f(12, w), f(13, w), f(14, w), f(15, w)
+#elif VL == 8
+#define ROPE_LANES(f, w) f(0, w), f(1, w), f(2, w), f(3, w), f(4, w), f(5, w), f(6, w), f(7, w)
+#elif VL == 4
+#define ROPE_LANES(f, w) f(0, w), f(1, w), f(2, w), f(3, w)
+#else
+#define ROPE_LANES(f, w) f(0, w), f(1, w)
+#endif
+
+static inline vec partner(vec x, int64_t step)
+{
+    switch (step) {
+#if VL > 8
+    case 8: return ROPE_PARTNER(x, 8);
+#endif
+#if VL > 4
+    case 4: return ROPE_PARTNER(x, 4);
+#endif
+#if VL > 2
+    case 2: return ROPE_PARTNER(x, 2);
+#endif
+    default: return ROPE_PARTNER(x, 1);
+    }
+}
+
+/* Lanes to the partner; 0: not by vectors. */
+static int64_t woven_step(const rope_shape *r)
+{
+    if (r->R != r->D || VL % r->D != 0) return 0;
+    return r->interleaved ? 1 : r->D / 2;
+}
+
+/* Factors lane by lane. */
+static void weave(vec *c_to, vec *s_to, const real *c, const real *s, const rope_shape *r)
+{
+    const int64_t half = r->R / 2;
+    real c_lanes[VL], s_lanes[VL];
+    for (int64_t at = 0; at < VL; at += r->D)
+        for (int64_t i = 0; i < half; i++) {
+            const int64_t first = at + (r->interleaved ? 2 * i : i);
+            const int64_t second = first + (r->interleaved ? 1 : half);
+            c_lanes[first] = c_lanes[second] = c[i];
+            s_lanes[first] = -s[i];
+            s_lanes[second] = s[i];
+        }
+    *c_to = v_load(c_lanes);
+    *s_to = v_load(s_lanes);
+}
+
+static inline void turn_woven(real *y, const real *x, const real *c, const real *s,
+                              const rope_shape *r, int64_t step, const bool add)
+{
+    vec c_lanes, s_lanes;
+    weave(&c_lanes, &s_lanes, c, s, r);
+    V_EACH(i, m, r->H * r->D) {
+        const vec v = m == VL ? v_load(x + i) : v_load_n(x + i, m, REAL(0.0));
+        vec turned = v * c_lanes + partner(v, step) * s_lanes;
+        if (add) turned = (m == VL ? v_load(y + i) : v_load_n(y + i, m, REAL(0.0))) + turned;
+        if (m == VL) v_store(y + i, turned);
+        else v_store_n(y + i, turned, m);
+    }
+}
+
 static void keep_rest(real *restrict y, const real *restrict x, int64_t n, const bool add)
 {
     for (int64_t i = 0; i < n; i++) y[i] = add ? y[i] + x[i] : x[i];
@@ -122,7 +199,7 @@ static void turn_row(real *y, const real *x, const real *c, const real *s, const
 void K(rope)(real *y, const real *x, const int32_t *positions, const rope_shape *r, bool inverse,
              bool add)
 {
-    const int64_t pairs = r->R / 2, width = r->H * r->D;
+    const int64_t pairs = r->R / 2, width = r->H * r->D, step = woven_step(r);
     double frequency[MAX_PAIRS] = {0};
     for (int64_t i = 0; i < pairs; i++)
         frequency[i] = r->frequencies != NULL ? (double)r->frequencies[i]
@@ -135,7 +212,11 @@ void K(rope)(real *y, const real *x, const int32_t *positions, const rope_shape 
         for (int64_t t = task * ROWS; t < end; t++) {
             const double position = positions[t];
             sines(c, s, frequency, inverse ? -position : position, r->scale, pairs);
-            turn_row(y + t * width, x + t * width, c, s, r, add);
+            real *to = y + t * width;
+            const real *from = x + t * width;
+            if (step == 0) turn_row(to, from, c, s, r, add);
+            else if (add) turn_woven(to, from, c, s, r, step, true);
+            else turn_woven(to, from, c, s, r, step, false);
         }
     }
 }

@@ -320,6 +320,19 @@ describe("bench", function()
     end
   end)
 
+  it("attention times both precisions, in training and in decoding", function()
+    local shape = { b = 2, t = 20, heads = 2, kv_heads = 1, d = 5, window = 9, layers = 2 }
+    local result = require("perilune.bench.attention_times").run(2, { shape }, { shape })
+    assert.are.equal(core.bf16(), result.rule)
+    assert.are.same({ 1, 1 }, { #result.training, #result.decoding })
+    for _, precision in ipairs { "float32", "bf16" } do
+      local trained, decoded = result.training[1][precision], result.decoding[1][precision]
+      assert.truthy(trained.forward > 0 and trained.backward > 0)
+      assert.truthy(decoded.seconds > 0 and decoded.rate > 0)
+    end
+    assert.truthy(result.limits.float32 > 0)
+  end)
+
   it("kept times products with kept weights beside float32 ones", function()
     local before = core.gemm().wish
     local results = require("perilune.bench.kept_products").run(2, 64, 256)

@@ -6,6 +6,7 @@
 local lazy = require("perilune.base.lazy")
 
 return lazy({}, {
+  attention_times = "perilune.bench.attention_times",
   duel = "perilune.bench.duel",
   kept_products = "perilune.bench.kept_products",
   op_times = "perilune.bench.op_times",

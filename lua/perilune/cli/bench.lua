@@ -10,6 +10,7 @@
 --     perilune bench ops          the ops that matter at these shapes, milliseconds and GFLOP/s
 --     perilune bench gemm         own matrix products: in bfloat16 beside float32, and beside
 --                                 OpenBLAS's by kind of processor
+--     perilune bench attention    attention in float32 and bfloat16, of training and of decoding
 --     perilune bench kept         products with kept weights beside float32 ones
 --     perilune bench scaling      time and memory against tokens, length, vocabulary, width,
 --                                 answers and threads, with exponents; --page FILE draws them,
@@ -35,8 +36,19 @@ local stats = require("perilune.base.stats")
 local system = core.system
 local tokenizer = require("perilune.model.tokenizer")
 
-local names =
-  { "all", "train", "generate", "decode", "scaling", "ops", "gemm", "kept", "tokenizer", "startup" }
+local names = {
+  "all",
+  "train",
+  "generate",
+  "decode",
+  "scaling",
+  "ops",
+  "gemm",
+  "attention",
+  "kept",
+  "tokenizer",
+  "startup",
+}
 
 local PROMPT <const> = "The harbour wakes before the sun does. Boats come in with the tide, gulls "
   .. "follow them to the quay, and the first bread of the day is sold from a cart beside"
@@ -46,7 +58,7 @@ local function settings(args)
     name = "bench",
     about = "speed, as ratios",
     usage = "perilune bench [NAME] [--key value]; NAME is all, train, generate, "
-      .. "decode MODEL.gguf..., scaling, ops, gemm, kept, tokenizer or startup",
+      .. "decode MODEL.gguf..., scaling, ops, gemm, attention, kept, tokenizer or startup",
     args = args,
     keep = { "threads", "quiet" },
     { samples = 5, "samples of each side", min = 1 },
@@ -401,6 +413,62 @@ local function precisions(cfg)
   return result
 end
 
+--- "31.2 (7 %)": a figure, and its share of the limit.
+local function of_limit(value, limit, unit)
+  return ("%.3g (%.0f %%)"):format(value, 100 * value * unit / limit)
+end
+
+local function attention_shape(shape)
+  local text = ("%d x %d, %d/%d heads of %d"):format(
+    shape.b,
+    shape.t,
+    shape.heads,
+    shape.kv_heads,
+    shape.d
+  )
+  return shape.window and text .. ", window " .. shape.window or text
+end
+
+local function attention(cfg)
+  local result, rows, steps = bench.attention_times.run(cfg.samples), {}, {}
+  local limits = result.limits
+  for i, row in ipairs(result.training) do
+    rows[i] = {
+      attention_shape(row.shape),
+      of_limit(row.float32.forward, limits.float32, 1e9),
+      of_limit(row.float32.backward, limits.float32, 1e9),
+      of_limit(row.bf16.forward, limits.bfloat16, 1e9),
+      of_limit(row.bf16.backward, limits.bfloat16, 1e9),
+    }
+  end
+  print(format.columns(rows, {
+    head = { "training: GFLOP/s", "float32", "backward", "bf16", "backward" },
+    align = { "left", "right", "right", "right", "right" },
+  }))
+  for i, row in ipairs(result.decoding) do
+    steps[i] = {
+      attention_shape(row.shape),
+      ("%.3f"):format(1e3 * row.float32.seconds),
+      of_limit(row.float32.rate, limits.read, 1e9),
+      ("%.3f"):format(1e3 * row.bf16.seconds),
+      of_limit(row.bf16.rate, limits.read, 1e9),
+    }
+  end
+  print()
+  print(format.columns(steps, {
+    head = { "a step of decoding: ms, GB/s of cache", "float32", "", "bf16", "" },
+    align = { "left", "right", "right", "right", "right" },
+  }))
+  print(
+    ("\nin brackets of the machine's limits; rule %s, %d threads, median of %d"):format(
+      result.rule,
+      result.threads,
+      cfg.samples
+    )
+  )
+  return result
+end
+
 local function kept(cfg)
   local results, rows = bench.kept_products.run(cfg.samples), {}
   for i, row in ipairs(results) do
@@ -439,6 +507,8 @@ local function run(cfg, name, paths)
   elseif name == "gemm" then
     all.bf16 = precisions(cfg)
     all.gemm = gemm(cfg)
+  elseif name == "attention" then
+    all.attention = attention(cfg)
   elseif name == "kept" then
     all.kept = kept(cfg)
   elseif name == "tokenizer" then
