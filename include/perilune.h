@@ -949,11 +949,14 @@ typedef struct {
 **   w = w (1 - lr wd) - lr m/c1 / (sqrt(v/c2) + eps)
 ** where g is first scaled to max_grad_norm when its norm is larger. */
 pl_status pl_adamw_new(pl_ctx *ctx, pl_adamw **out, pl_block *block);
+/* The same with both moments in 8 bits an element and a scale for each 256, a quarter of the
+** memory (after arXiv:2110.02861; see engine/kernels/adamw_8bit.c). Float32 blocks alone. */
+pl_status pl_adamw_new_8bit(pl_ctx *ctx, pl_adamw **out, pl_block *block);
 void pl_adamw_free(pl_adamw *opt); /* before its block */
 /* One step on the block's gradients, which stay as they are. */
 pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *options, pl_adamw_result *result);
-/* State for checkpoints: moment m (0) or v (1), in the block's shape and dtype; borrowed,
-** writable. */
+/* State for checkpoints: moment m (0) or v (1), in the block's shape and dtype, or of 8 bits as
+** int32 [blocks of 256, 65 words]; borrowed, writable. */
 pl_tensor *pl_adamw_moment(const pl_adamw *opt, int which);
 int64_t pl_adamw_steps(const pl_adamw *opt);           /* that were taken; skipped ones are not */
 void pl_adamw_set_steps(pl_adamw *opt, int64_t steps); /* as a checkpoint has them */

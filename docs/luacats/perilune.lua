@@ -15,7 +15,7 @@ local AdamW = {}
 function AdamW:set_steps(steps) end
 
 --- The moments as tensors `m` and `v`, and the number of `steps` taken.
----@return { m: perilune.Tensor, v: perilune.Tensor, steps: integer } # the live moments `m` and `v`, each [n] in the order of the block's flat weights, and `steps` taken
+---@return { m: perilune.Tensor, v: perilune.Tensor, steps: integer } # the live moments `m` and `v`, each [n] in the order of the block's flat weights (in 8 bits: int32 [blocks of 256 elements, 65], a scale and codes), and `steps` taken
 function AdamW:state() end
 
 --- One step on the gradients of the block. Raises when the rate is missing or an option is unknown.
@@ -1797,13 +1797,15 @@ local pl = {}
 --- An AdamW optimizer (Loshchilov and Hutter, arXiv:1711.05101) over a block of parameters or over
 --- tensors. Raises when a tensor wants no gradient, stands there twice or has another dtype.
 ---@param parameters perilune.ParameterBlock|perilune.Tensor[]|table<string, perilune.Tensor> # model.block, or tensors that want gradients, of any shape [...] and one float dtype: `pl.adamw{w, b}`
+---@param opts? table # `moments` "float32" (default), or "8bit": both moments in 8 bits an element and a scale for each 256 (arXiv:2110.02861), a quarter of the memory; only float32 parameters
 ---@return perilune.AdamW
-function pl.adamw(parameters) end
+function pl.adamw(parameters, opts) end
 
 --- The engine's part of an optimizer: `pl.adamw` wraps it.
 ---@param block perilune.ParameterBlock # whose parameters the steps change
+---@param eight_bit? boolean # moments in 8 bits (default false)
 ---@return userdata # with `step(options)`, `state()` and `set_steps(n)`, as `AdamW` has them
-function pl.adamw_state(block) end
+function pl.adamw_state(block, eight_bit) end
 
 --- Numbers in steps: `pl.arange(n)` is 0 .. n-1, `pl.arange(from, to, step)` goes from `from`
 --- towards `to`, which is not reached. int32 when all numbers are whole, else float32.
@@ -2390,7 +2392,8 @@ function pl.companions.tokenizer(key, path) end
 pl.config = {}
 
 --- The rows of AdamW: `learning_rate`, `adam_beta1`, `adam_beta2`, `adam_epsilon`,
---- `adam_tf_epsilon`, `weight_decay` and `max_grad_norm`, with defaults of the recipe's own.
+--- `adam_tf_epsilon`, `adam_moments`, `weight_decay` and `max_grad_norm`, with defaults of the
+--- recipe's own.
 ---@param defaults? table # `learning_rate` (1e-5) the rate of a step: a number, a schedule's text, or false when the recipe writes that row itself; `weight_decay` (0) of matrices
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.adam(defaults) end

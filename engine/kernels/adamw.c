@@ -11,7 +11,7 @@
 #include "base/thread.h"
 #include "kernels/vec.h"
 
-static void adamw_block(int64_t n, real *w, const real *g, real *m, real *v, const pl_adamw_args *a)
+void K(adamw_serial)(int64_t n, real *w, const real *g, real *m, real *v, const pl_adamw_args *a)
 {
     const double root2 = sqrt(a->correction2);
     const vec b1 = v_set1((real)a->beta1), b2 = v_set1((real)a->beta2);
@@ -39,7 +39,7 @@ void K(adamw)(int64_t n, void *weight, const void *grad, void *m, void *v,
     PL_PARALLEL_FOR(n * 4)
     for (int64_t b = 0; b < blocks; b++) {
         const int64_t at = b * FLAT_BLOCK, size = n - at < FLAT_BLOCK ? n - at : FLAT_BLOCK;
-        adamw_block(size, (real *)weight + at, (const real *)grad + at, (real *)m + at,
-                    (real *)v + at, args);
+        K(adamw_serial)(size, (real *)weight + at, (const real *)grad + at, (real *)m + at,
+                        (real *)v + at, args);
     }
 }

@@ -14,6 +14,15 @@
 /* w, m, v [n] updated from grad [n]; formula and sources in adamw.c. */
 void K(adamw)(int64_t n, void *weight, const void *grad, void *m, void *v,
               const pl_adamw_args *args);
+/* The same on the calling thread, for a few elements. */
+void K(adamw_serial)(int64_t n, real *w, const real *g, real *m, real *v,
+                     const pl_adamw_args *args);
+#ifndef PL_F64_BUILD
+/* With moments in eight bits: block b of them at m + b * PL_MOMENT_WORDS. `place` of the first
+** element in the whole and `step`, from 1, decide how codes are rounded. */
+void K(adamw_8bit)(int64_t n, float *weight, const float *grad, uint32_t *m, uint32_t *v,
+                   int64_t place, int64_t step, const pl_adamw_args *args);
+#endif
 /* average = decay average + (1 - decay) weight */
 void K(ema)(int64_t n, void *average, const void *weight, double decay);
 /* Sum of squares in double, added in order. NaN and infinity propagate. */

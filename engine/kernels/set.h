@@ -24,9 +24,15 @@ typedef struct {
     double peak, total, entropy;
 } pl_row_read;
 
+/* Moments in eight bits, kernels/adamw_8bit.c: a block of so many elements takes so many words of
+** four bytes, its scale and then a byte for each element. */
+enum { PL_MOMENT_BLOCK = 256, PL_MOMENT_WORDS = 1 + PL_MOMENT_BLOCK / 4 };
+
 typedef struct {
     void (*adamw)(int64_t n, void *weight, const void *grad, void *m, void *v,
                   const pl_adamw_args *args);
+    void (*adamw_8bit)(int64_t n, float *weight, const float *grad, uint32_t *m, uint32_t *v,
+                       int64_t place, int64_t step, const pl_adamw_args *args); /* float32 alone */
     void (*ema)(int64_t n, void *average, const void *weight, double decay);
     double (*sum_squares)(int64_t n, const void *x);
     void (*scale)(int64_t n, void *x, double factor);

@@ -54,6 +54,7 @@ const pl_ops_table OPI(table_) = {
             .gemm_blas_group_work = gemm_blas_group_work,
             .gemm_blas_group = gemm_blas_group,
 #ifndef PL_F64_BUILD
+            .adamw_8bit = K(adamw_8bit),
             .dequantise = dequantise,
             .quantise = K(quantise),
 #endif

@@ -240,12 +240,13 @@ static int adamw_gc(lua_State *L)
 static int adamw_new(lua_State *L)
 {
     pl_block *block = check_block(L, 1);
+    const bool eight_bit = lua_toboolean(L, 2);
     pl_adamw **box = lua_newuserdatauv(L, sizeof *box, 1);
     *box = NULL;
     luaL_setmetatable(L, ADAMW);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the block lives as long */
-    lb_check(L, pl_adamw_new(lb_ctx(L), box, block));
+    lb_check(L, (eight_bit ? pl_adamw_new_8bit : pl_adamw_new)(lb_ctx(L), box, block));
     return 1;
 }
 

@@ -110,8 +110,13 @@ end
 -- tensors. Raises when a tensor wants no gradient, stands there twice or has another dtype.
 -- @tparam ParameterBlock|{Tensor,...}|{[string]=Tensor} parameters model.block, or tensors that
 --   want gradients, of any shape [...] and one float dtype: `pl.adamw{w, b}`
+-- @tparam ?table opts `moments` "float32" (default), or "8bit": both moments in 8 bits an element
+--   and a scale for each 256 (arXiv:2110.02861), a quarter of the memory; only float32 parameters
 -- @treturn AdamW
-function pl.adamw(parameters) return (require("perilune.learn.adamw").new(parameters)) end
+function pl.adamw(parameters, opts)
+  local optimizer = require("perilune.learn.adamw").new(parameters, opts)
+  return optimizer
+end
 
 --- Answers of a model to prompts. Raises when a prompt is empty, holds an id that the vocabulary
 -- does not have, or leaves no room for an answer in the model's context.

@@ -74,7 +74,7 @@ local work = {}
 -- A sequence of length + 1 has `length` trained tokens; the peer's batch is counted the same way.
 local function training(trained)
   local sequences = random_sequences(trained.config.vocab_size, length + 1, 1)
-  local optimizer = adamw.new(trained.block)
+  local optimizer = adamw.new(trained.block, { moments = options.moments })
   return timed(function()
     local scope <close> = core.scope("bench.step")
     trained.block:zero_grad()

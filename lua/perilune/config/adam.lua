@@ -10,10 +10,16 @@ local betas = {
   { adam_beta2 = 0.95, "Adam: decay of the second moment", min = 0, under = 1 },
   { adam_epsilon = 1e-8, "Adam: added to the root of the second moment", over = 0 },
   { adam_tf_epsilon = false, "ε where TensorFlow's Adam has it" },
+  {
+    adam_moments = "float32",
+    "what both moments are kept in; 8bit: a quarter of the memory (arXiv:2110.02861)",
+    choices = { "float32", "8bit" },
+  },
 }
 
 --- The rows of AdamW: `learning_rate`, `adam_beta1`, `adam_beta2`, `adam_epsilon`,
--- `adam_tf_epsilon`, `weight_decay` and `max_grad_norm`, with defaults of the recipe's own.
+-- `adam_tf_epsilon`, `adam_moments`, `weight_decay` and `max_grad_norm`, with defaults of the
+-- recipe's own.
 -- @tparam ?table defaults `learning_rate` (1e-5) the rate of a step: a number, a schedule's text,
 --   or false when the recipe writes that row itself; `weight_decay` (0) of matrices
 -- @treturn {ConfigRow,...} to be put among a config's rows

@@ -80,7 +80,7 @@ function practice.open(cfg, name)
     self.ptx_at = data.stream(#self.ptx, cfg.seed, name .. ".ptx")
   end
   self.prompt_at = data.stream(#self.prompts, cfg.seed, name .. ".prompts")
-  self.optimizer = adamw.new(self.policy.block)
+  self.optimizer = adamw.new(self.policy.block, { moments = cfg.adam_moments })
   self.scoring = { temperature = cfg.temperature }
   self.learning = { temperature = cfg.temperature, checkpoint = cfg.gradient_checkpointing }
   return self

@@ -159,6 +159,7 @@
 
 --- The engine's part of an optimizer: `pl.adamw` wraps it.
 -- @tparam ParameterBlock block whose parameters the steps change
+-- @tparam ?boolean eight_bit moments in 8 bits (default false)
 -- @treturn userdata with `step(options)`, `state()` and `set_steps(n)`, as `AdamW` has them
 -- @name pl.adamw_state
 
