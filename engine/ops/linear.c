@@ -84,6 +84,7 @@ static const void *packed_weight(pl_call *c, linear_sizes s, pl_pack_kind kind)
 {
     pl_tensor *w = c->in[W];
     const bool parameter = w->node == NULL && (w->requires_grad || w->name[0] != '\0');
+    if (c->grad && w->requires_grad) pl__pack_set(w, kind, NULL); /* it is about to change */
     if (c->grad || (pl__kept(w->dtype) && kind == PL_PACK_PLAIN)) return NULL;
     void *packed = pl__pack_get(w, kind);
     if (packed != NULL || !parameter) return packed;

@@ -115,3 +115,41 @@ describe("generate where memory holds only a few of the slots", function()
     assert.is_true(got.steps > want.steps)
   end)
 end)
+
+describe("weights packed for decoding", function()
+  local function live()
+    collectgarbage()
+    collectgarbage()
+    return pl.mem().live
+  end
+
+  for _, precision in ipairs { "float32", "bf16" } do
+    it("go when training begins, those of a constant model stay: " .. precision, function()
+      local config = {
+        model_type = "llama",
+        vocab_size = 40,
+        hidden_size = 64,
+        intermediate_size = 128,
+        num_hidden_layers = 2,
+        num_attention_heads = 2,
+        max_position_embeddings = 64,
+      }
+      local trained = pl.model.new(config, { seed = 1, precision = precision })
+      local constant = trained:copy():freeze()
+      local bytes = trained:memory() // (precision == "bf16" and 2 or 1)
+      local function train()
+        local scope <close> = pl.scope("spec.training")
+        pl.loss.lm(trained, { { 1, 2, 3 } }):backward()
+        pl.loss.lm(constant, { { 1, 2, 3 } })
+      end
+      train() -- gradients have their memory now
+      for _, one in ipairs { trained, constant } do
+        pl.generate(one, { { 1, 2 } }, { max_tokens = 2 })
+      end
+      local before = live()
+      train()
+      local freed = before - live()
+      assert.is_true(freed > 0.8 * bytes and freed < 1.6 * bytes, freed .. " of " .. bytes)
+    end)
+  end
+end)
