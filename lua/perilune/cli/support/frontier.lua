@@ -211,6 +211,7 @@ local function head_at(kls)
 end
 
 local function series_of(group, start, name)
+  if not group.steps[1] then return nil end -- nothing is known of it
   local series = { name = group.label, x = {}, y = {}, low = {}, high = {}, mark = "both" }
   local function add(kl, one)
     table.insert(series.x, kl)
