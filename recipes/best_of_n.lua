@@ -19,7 +19,7 @@ local cfg = pl.config {
   name = "best_of_n",
   about = "rejection sampling and expert iteration: SFT on the best of K answers",
   "Models and data",
-  pl.config.practice { ptx = false },
+  pl.config.online { ptx = false },
   "Rollouts",
   { total_episodes = 8192, "answers in the whole run", min = 1 },
   { batch_size = 256, "answers in one round", min = 2 },
@@ -51,13 +51,13 @@ local cfg = pl.config {
 }
 local run = pl.run.open(cfg)
 
-local practice = pl.practice.open(cfg, "best_of_n")
-if cfg.answers_of == "reference" then practice.sampler = practice.reference end
+local online = pl.online.open(cfg, "best_of_n")
+if cfg.answers_of == "reference" then online.sampler = online.reference end
 local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
-local parts = practice:parts()
-local state = practice:restore(run, parts, { asked = 0 }) -- prompts that were asked
-local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
+local parts = online:parts()
+local state = online:restore(run, parts, { asked = 0 }) -- prompts that were asked
+local check = online:preflight(pl.preflight.new(cfg, online:checked()), iterations)
 
 -- (1) Sequences and masks of the best answers, and what their scores are on average.
 local function best_of(roll, rewards)
@@ -81,14 +81,14 @@ end
 
 -- (2) One optimizer step on some of them.
 local function learn(best, places, iteration, seen)
-  practice.policy.block:zero_grad()
+  online.policy.block:zero_grad()
   local sequences, masks = batch.take(best.sequences, places), batch.take(best.masks, places)
-  local mean, tokens = pl.loss.accumulate(practice.policy, sequences, masks, {
+  local mean, tokens = pl.loss.accumulate(online.policy, sequences, masks, {
     max_tokens = cfg.micro_batch_tokens,
     checkpoint = cfg.gradient_checkpointing,
   })
   state.step = state.step + 1
-  local result = practice.optimizer:step(cfg, iteration)
+  local result = online.optimizer:step(cfg, iteration)
   if result.skipped then state.skipped = state.skipped + 1 end
   seen:add("loss/policy_avg", mean, tokens)
   seen:add("grad_norm", result.grad_norm)
@@ -107,20 +107,20 @@ for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("best_of_n.round")
   run:at(iteration)
   local began = pl.seconds()
-  local roll, asked, found = practice:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
+  local roll, asked, found = online:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
   state.asked = state.asked + found.drawn
-  practice:evaluate(roll, asked)
-  if iteration == 1 then practice:first_batch(check, roll, iterations, pl.seconds() - began) end
+  online:evaluate(roll, asked)
+  if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
-  local rewards, per_token = practice:rewards(roll, cfg.kl_coef(iteration))
+  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration))
   local best, seen = best_of(roll, rewards)
   for epoch = 1, cfg.num_iterations do
-    for _, places in ipairs(practice:minibatches(iteration, epoch, #best.sequences)) do
+    for _, places in ipairs(online:minibatches(iteration, epoch, #best.sequences)) do
       learn(best, places, iteration, seen)
     end
   end
 
-  practice:close(book, iteration, roll, {
+  online:close(book, iteration, roll, {
     rewards = per_token,
     seen = seen,
     metrics = {
@@ -133,5 +133,5 @@ for iteration = state.iterations + 1, iterations do
 end
 progress:finish()
 
-local model_dir = practice:finish(run, state, { prompts_asked = state.asked })
+local model_dir = online:finish(run, state, { prompts_asked = state.asked })
 return { model = model_dir, history = run.history }

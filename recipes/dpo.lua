@@ -68,7 +68,7 @@ local cfg = pl.config {
     "the final model: the last, or the best by one of these",
     choices = { "last", "eval_loss", "eval_rewards/accuracies", "eval_score" },
   },
-  pl.config.exam(),
+  pl.config.evaluation(),
   check = function(c)
     if c.label_smoothing > 0 and c.loss_type ~= "sigmoid" and c.loss_type ~= "robust" then
       return "label_smoothing is of loss_type sigmoid and robust"
@@ -99,7 +99,7 @@ local function sets_of(key)
   return path ~= "" and data.required(data.ranked(tok, template, path, longest), key, path)
 end
 local train, valid = sets_of("dataset"), sets_of("eval_dataset")
-local exam = pl.exam.open(cfg, tok, template, policy, reference)
+local evaluation = pl.evaluation.open(cfg, tok, template, policy, reference)
 
 -- Sets that have a pair, and how many pairs there are.
 local function counted(sets)
@@ -150,7 +150,7 @@ check:sizes {
   { "steps an epoch", epochs.steps },
   { "steps", steps },
 }
-check:rows { dataset = train, eval_dataset = valid, eval_prompts = exam and exam.prompts }
+check:rows { dataset = train, eval_dataset = valid, eval_prompts = evaluation and evaluation.prompts }
 if count.equal > 0 then
   check:warn("%d pairs of %s are left out: both answers are the same", count.equal, cfg.dataset)
 end
@@ -247,8 +247,8 @@ local function measure(step)
       figures["eval_" .. name] = figure
     end
   end
-  if exam then
-    local found, examples = exam:take()
+  if evaluation then
+    local found, examples = evaluation:measure()
     for name, figure in pairs(found) do
       figures[name] = figure
     end
@@ -286,14 +286,14 @@ for step = state.step + 1, steps do
   metrics.epoch = step / epochs.steps
   metrics.skipped_steps = state.skipped
 
-  local is_measured = (valid or exam) and (step % cfg.eval_steps == 0 or step == steps)
+  local is_measured = (valid or evaluation) and (step % cfg.eval_steps == 0 or step == steps)
   local figure, is_best
   if is_measured then
     local measured = measure(step)
     for name, value in pairs(measured) do
       metrics[name] = value
     end
-    figure, is_best = pl.exam.choose(state, measured, cfg.checkpoint_choice)
+    figure, is_best = pl.evaluation.choose(state, measured, cfg.checkpoint_choice)
   end
   if run:should_log(step) or is_measured or step == steps then
     run:log(step, metrics)

@@ -23,7 +23,7 @@ local cfg = pl.config {
   name = "grpo",
   about = "group relative policy optimization: K answers a prompt and no value model",
   "Models and data",
-  pl.config.practice(),
+  pl.config.online(),
   "Rollouts",
   { total_episodes = 8192, "answers in the whole run", min = 1 },
   { batch_size = 128, "answers in one iteration", min = 2 },
@@ -55,12 +55,12 @@ local cfg = pl.config {
 }
 local run = pl.run.open(cfg)
 
-local practice = pl.practice.open(cfg, "grpo")
+local online = pl.online.open(cfg, "grpo")
 local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
-local parts = practice:parts()
-local state = practice:restore(run, parts, { asked = 0 }) -- prompts that were asked
-local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
+local parts = online:parts()
+local state = online:restore(run, parts, { asked = 0 }) -- prompts that were asked
+local check = online:preflight(pl.preflight.new(cfg, online:checked()), iterations)
 local scale = cfg.scale_rewards
 if scale == "auto" then scale = cfg.loss_type == "dr_grpo" and "none" or "group" end
 
@@ -79,25 +79,25 @@ for iteration = state.iterations + 1, iterations do
 
   -- (a), (b) Groups of answers, and what judge and reference say of them.
   local began = pl.seconds()
-  local roll, asked, found = practice:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
+  local roll, asked, found = online:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
   state.asked = state.asked + found.drawn
-  practice:evaluate(roll, asked)
-  if iteration == 1 then practice:first_batch(check, roll, iterations, pl.seconds() - began) end
+  online:evaluate(roll, asked)
+  if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
   -- (c) Each token has the advantage of its answer.
-  local rewards, per_token = practice:rewards(roll, cfg.kl_coef(iteration))
+  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration))
   local list = advantage.group(rewards, k, scale)
   local advantages = pl.segment_repeat(pl.tensor(list), roll.answers.offsets)
 
   -- (d) Steps over minibatches of answers.
   local seen = pl.meter.new()
   for epoch = 1, cfg.num_iterations do
-    for _, chosen in ipairs(practice:minibatches(iteration, epoch)) do
-      practice:learn(cfg.loss_type, roll, chosen, advantages, iteration, state, seen)
+    for _, chosen in ipairs(online:minibatches(iteration, epoch)) do
+      online:learn(cfg.loss_type, roll, chosen, advantages, iteration, state, seen)
     end
   end
 
-  practice:close(book, iteration, roll, {
+  online:close(book, iteration, roll, {
     rewards = per_token,
     seen = seen,
     metrics = {
@@ -109,5 +109,5 @@ for iteration = state.iterations + 1, iterations do
 end
 progress:finish()
 
-local model_dir = practice:finish(run, state, { prompts_asked = state.asked })
+local model_dir = online:finish(run, state, { prompts_asked = state.asked })
 return { model = model_dir, history = run.history }

@@ -59,7 +59,7 @@ local cfg = pl.config {
     "the final model: the last, or the best by one of these",
     choices = { "last", "eval_loss", "eval_rewards/accuracies", "eval_score" },
   },
-  pl.config.exam(),
+  pl.config.evaluation(),
   check = function(c)
     if c.desirable_weight + c.undesirable_weight == 0 then
       return "desirable_weight and undesirable_weight are both 0: nothing would be learnt"
@@ -96,7 +96,7 @@ local function answers_of(key)
   }
 end
 local train, valid = answers_of("dataset"), answers_of("eval_dataset")
-local exam = pl.exam.open(cfg, tok, template, policy, reference)
+local evaluation = pl.evaluation.open(cfg, tok, template, policy, reference)
 local epochs = data.epochs(#train.set, cfg.batch_size, cfg.seed, "kto.order", {
   size = function(i) return train.set.lengths[i] end,
   passes = cfg.num_train_epochs,
@@ -134,7 +134,7 @@ check:sizes {
 check:rows {
   dataset = train.set,
   eval_dataset = valid and valid.set,
-  eval_prompts = exam and exam.prompts,
+  eval_prompts = evaluation and evaluation.prompts,
 }
 for side, n in pairs { liked = train.set.liked, disliked = train.set.disliked } do
   if n == 0 then check:warn("no answer of %s is %s: KTO wants some of both", cfg.dataset, side) end
@@ -262,10 +262,10 @@ local function measure(step)
     for name, figure in pairs(result_of(seen, baseline)) do
       figures["eval_" .. name] = figure
     end
-    figures.eval_baseline, figures.eval_kl = figures.eval_kl, nil -- the exam's name
+    figures.eval_baseline, figures.eval_kl = figures.eval_kl, nil -- the evaluation's name
   end
-  if exam then
-    local found, examples = exam:take()
+  if evaluation then
+    local found, examples = evaluation:measure()
     for name, figure in pairs(found) do
       figures[name] = figure
     end
@@ -304,14 +304,14 @@ for step = state.step + 1, steps do
   metrics.epoch = step / epochs.steps
   metrics.skipped_steps = state.skipped
 
-  local is_measured = (valid or exam) and (step % cfg.eval_steps == 0 or step == steps)
+  local is_measured = (valid or evaluation) and (step % cfg.eval_steps == 0 or step == steps)
   local figure, is_best
   if is_measured then
     local measured = measure(step)
     for name, value in pairs(measured) do
       metrics[name] = value
     end
-    figure, is_best = pl.exam.choose(state, measured, cfg.checkpoint_choice)
+    figure, is_best = pl.evaluation.choose(state, measured, cfg.checkpoint_choice)
   end
   if run:should_log(step) or is_measured or step == steps then
     run:log(step, metrics)

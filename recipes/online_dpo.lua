@@ -15,7 +15,7 @@ local cfg = pl.config {
   name = "online_dpo",
   about = "DPO on the policy's own answers, compared by a judge",
   "Models and data",
-  pl.config.practice { ptx = false },
+  pl.config.online { ptx = false },
   "Rollouts",
   { total_episodes = 8192, "answers in the whole run", min = 1 },
   { batch_size = 128, "answers in one iteration", min = 2 },
@@ -50,12 +50,12 @@ local cfg = pl.config {
 }
 local run = pl.run.open(cfg)
 
-local practice = pl.practice.open(cfg, "online_dpo")
+local online = pl.online.open(cfg, "online_dpo")
 local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
-local parts = practice:parts()
-local state = practice:restore(run, parts, { asked = 0 }) -- prompts that were asked
-local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
+local parts = online:parts()
+local state = online:restore(run, parts, { asked = 0 }) -- prompts that were asked
+local check = online:preflight(pl.preflight.new(cfg, online:checked()), iterations)
 
 -- (b) {better, worse} of each group that has one, places of answers.
 local function pairs_of(roll)
@@ -79,7 +79,7 @@ local function accumulate(roll, chosen, of_step, iteration, seen)
     ids[i], ids[n + i] = pair[1], pair[2]
   end
   local packed, at, of = rollout.take(roll, ids, { reference = roll.reference })
-  local logprob, entropy = loss.logprobs(practice.policy, packed, at, practice.learning)
+  local logprob, entropy = loss.logprobs(online.policy, packed, at, online.learning)
   local mine = pl.segment_sum(logprob, at.segments)
   local theirs = pl.segment_sum(of.reference, at.segments)
   local better, worse = { 1, n }, { n + 1, 2 * n }
@@ -104,12 +104,12 @@ local function learn(roll, chosen, iteration, seen)
   for i, pair in ipairs(chosen) do
     sizes[i] = roll.sizes[pair[1]] + roll.sizes[pair[2]]
   end
-  practice.policy.block:zero_grad()
+  online.policy.block:zero_grad()
   for _, places in ipairs(batch.split(sizes, cfg.micro_batch_tokens)) do
     accumulate(roll, batch.take(chosen, places), #chosen, iteration, seen)
   end
   state.step = state.step + 1
-  local result = practice.optimizer:step(cfg, iteration)
+  local result = online.optimizer:step(cfg, iteration)
   if result.skipped then state.skipped = state.skipped + 1 end
   seen:add("grad_norm", result.grad_norm)
 end
@@ -127,19 +127,19 @@ for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("online_dpo.iteration")
   run:at(iteration)
   local began = pl.seconds() -- (a), (b)
-  local roll, asked, found = practice:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
+  local roll, asked, found = online:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
   state.asked = state.asked + found.drawn
-  practice:evaluate(roll, asked)
-  if iteration == 1 then practice:first_batch(check, roll, iterations, pl.seconds() - began) end
+  online:evaluate(roll, asked)
+  if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
   local list, seen = pairs_of(roll), pl.meter.new()
   for epoch = 1, cfg.num_iterations do
-    for _, places in ipairs(practice:minibatches(iteration, epoch, #list)) do
+    for _, places in ipairs(online:minibatches(iteration, epoch, #list)) do
       learn(roll, batch.take(list, places), iteration, seen)
     end
   end
 
-  practice:close(book, iteration, roll, {
+  online:close(book, iteration, roll, {
     rewards = rollout.rewards(pl.zeros { roll.count }, roll.scores, roll.segments),
     seen = seen,
     metrics = {
@@ -152,5 +152,5 @@ for iteration = state.iterations + 1, iterations do
 end
 progress:finish()
 
-local model_dir = practice:finish(run, state, { prompts_asked = state.asked })
+local model_dir = online:finish(run, state, { prompts_asked = state.asked })
 return { model = model_dir, history = run.history }

@@ -21,7 +21,7 @@ local cfg = pl.config {
   name = "ppo",
   about = "PPO-ptx against a reward model",
   "Models and data",
-  pl.config.practice {
+  pl.config.online {
     judge = "model folder with a scalar head; the value model starts from it too",
   },
   "Rollouts",
@@ -64,8 +64,8 @@ local cfg = pl.config {
 local run = pl.run.open(cfg)
 
 -- Models and data ---------------------------------------------------------------------------------
-local practice = pl.practice.open(cfg, "ppo")
-local policy, judge = practice.policy, practice.judge
+local online = pl.online.open(cfg, "ppo")
+local policy, judge = online.policy, online.judge
 local value -- V starts as the reward model; without one as 0, whatever it reads
 if judge.model and cfg.quantize == "none" then
   value = judge.model:copy { peft = policy.peft, seed = cfg.seed }
@@ -80,15 +80,15 @@ local value_optimizer = pl.adamw(value.block, { moments = cfg.adam_moments })
 
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
 local mini_size = cfg.batch_size // cfg.num_mini_batches
-local ptx_size = practice:ptx_size(mini_size)
-local scoring = practice.scoring
+local ptx_size = online:ptx_size(mini_size)
+local scoring = online.scoring
 local reading = { checkpoint = cfg.gradient_checkpointing }
-local parts = practice:parts({ value_model = value }, { value = value_optimizer })
-local state = practice:restore(run, parts)
+local parts = online:parts({ value_model = value }, { value = value_optimizer })
+local state = online:restore(run, parts)
 
-local check = pl.preflight.new(cfg, practice:checked(value))
+local check = pl.preflight.new(cfg, online:checked(value))
 check:sizes {
-  { "prompts", #practice.prompts },
+  { "prompts", #online.prompts },
   { "answers an iteration", cfg.batch_size },
   { "iterations", iterations },
   { "minibatches", cfg.num_mini_batches },
@@ -96,18 +96,18 @@ check:sizes {
   { "pretraining examples a minibatch", ptx_size },
   { "optimizer steps", iterations * cfg.num_ppo_epochs * cfg.num_mini_batches },
 }
-check:rows(practice:sets())
+check:rows(online:sets())
 check:settings(iterations)
 
 -- (b) What the other models say of it; nothing here is on the tape.
 local function evaluate(roll, asked)
-  practice:evaluate(roll, asked)
+  online:evaluate(roll, asked)
   roll.values = loss.sequence_values(value, roll.parts)
 end
 
 -- (c) Rewards of each token; advantages and returns.
 local function credit(roll, beta)
-  local _, rewards = practice:rewards(roll, beta)
+  local _, rewards = online:rewards(roll, beta)
   local scaled = cfg.whiten_rewards and rollout.whiten(rewards, false) or rewards
   local advantages, returns = rollout.gae(scaled, roll.values, roll, cfg.gamma, cfg.lam)
   if cfg.whiten_advantages then advantages = rollout.whiten(advantages, true) end
@@ -116,7 +116,7 @@ end
 
 -- (d) Gradients of policy and value over one micro-batch; losses are sums over tokens / `tokens`.
 local function accumulate(packed, at, of, tokens, iteration, seen)
-  local logprob, entropy, kl = practice:read(packed, at, of)
+  local logprob, entropy, kl = online:read(packed, at, of)
   local pg, ratio = pl.ppo_loss(logprob, of.old, of.advantages, nil, {
     cliprange = cfg.cliprange(iteration),
     cliprange_high = cfg.cliprange_high,
@@ -160,13 +160,13 @@ local function minibatch(roll, chosen, per_token, iteration, seen)
     end
   )
   if iteration > cfg.value_warmup then
-    practice:accumulate_ptx(cfg.ptx_coef(iteration), state.step, ptx_size, seen) -- last of (2)
+    online:accumulate_ptx(cfg.ptx_coef(iteration), state.step, ptx_size, seen) -- last of (2)
   end
   state.step = state.step + 1
   local result = value_optimizer:step(cfg, iteration, cfg.value_learning_rate)
   local skipped = result.skipped
   if iteration > cfg.value_warmup then
-    result = practice.optimizer:step(cfg, iteration)
+    result = online.optimizer:step(cfg, iteration)
     skipped = skipped or result.skipped
     seen:add("grad_norm", result.grad_norm)
   end
@@ -195,7 +195,7 @@ for iteration = state.iterations + 1, iterations do
   local beta = cfg.kl_coef(iteration)
 
   local began = pl.seconds()
-  local roll, asked = practice:sample(practice:keys(iteration)) -- (a)
+  local roll, asked = online:sample(online:keys(iteration)) -- (a)
   local rollout_seconds = pl.seconds() - began
   evaluate(roll, asked)
   if iteration == 1 then
@@ -218,14 +218,14 @@ for iteration = state.iterations + 1, iterations do
 
   local seen, too_far = pl.meter.new(), false
   for epoch = 1, cfg.num_ppo_epochs do
-    for _, chosen in ipairs(practice:minibatches(iteration, epoch)) do
+    for _, chosen in ipairs(online:minibatches(iteration, epoch)) do
       if too_far then break end
       local approxkl = minibatch(roll, chosen, per_token, iteration, seen)
       too_far = cfg.target_kl > 0 and approxkl > cfg.target_kl
     end
   end
 
-  practice:close(book, iteration, roll, {
+  online:close(book, iteration, roll, {
     rewards = rewards,
     seen = seen,
     metrics = {
@@ -236,5 +236,5 @@ for iteration = state.iterations + 1, iterations do
 end
 progress:finish()
 
-local model_dir = practice:finish(run, state)
+local model_dir = online:finish(run, state)
 return { model = model_dir, history = run.history }

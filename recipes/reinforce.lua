@@ -17,7 +17,7 @@ local cfg = pl.config {
   name = "reinforce",
   about = "REINFORCE with a running baseline, and REINFORCE++",
   "Models and data",
-  pl.config.practice(),
+  pl.config.online(),
   "Rollouts",
   { total_episodes = 8192, "answers in the whole run", min = 1 },
   { batch_size = 128, "answers in one iteration", min = 1 },
@@ -44,11 +44,11 @@ local cfg = pl.config {
 }
 local run = pl.run.open(cfg)
 
-local practice = pl.practice.open(cfg, "reinforce")
+local online = pl.online.open(cfg, "reinforce")
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
-local parts = practice:parts()
-local state = practice:restore(run, parts) -- gets `baseline`, the running mean
-local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
+local parts = online:parts()
+local state = online:restore(run, parts) -- gets `baseline`, the running mean
+local check = online:preflight(pl.preflight.new(cfg, online:checked()), iterations)
 local progress = pl.progress.new {
   total = iterations,
   unit = "iteration",
@@ -63,11 +63,11 @@ for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("reinforce.iteration")
   run:at(iteration)
   local began = pl.seconds()
-  local roll, asked = practice:sample(practice:keys(iteration))
-  practice:evaluate(roll, asked)
-  if iteration == 1 then practice:first_batch(check, roll, iterations, pl.seconds() - began) end
+  local roll, asked = online:sample(online:keys(iteration))
+  online:evaluate(roll, asked)
+  if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
-  local rewards, per_token = practice:rewards(roll, cfg.kl_coef(iteration))
+  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration))
   local advantages
   if plus then
     advantages = rollout.whiten(pl.reverse_scan(per_token, roll.answers.offsets), true)
@@ -79,13 +79,13 @@ for iteration = state.iterations + 1, iterations do
 
   local seen = pl.meter.new()
   for epoch = 1, cfg.num_iterations do
-    for _, chosen in ipairs(practice:minibatches(iteration, epoch)) do
+    for _, chosen in ipairs(online:minibatches(iteration, epoch)) do
       local kind = plus and "dapo" or "reinforce" -- of pl.policy_loss
-      practice:learn(kind, roll, chosen, advantages, iteration, state, seen)
+      online:learn(kind, roll, chosen, advantages, iteration, state, seen)
     end
   end
 
-  practice:close(book, iteration, roll, {
+  online:close(book, iteration, roll, {
     rewards = per_token,
     seen = seen,
     metrics = { ["objective/baseline"] = state.baseline },
@@ -94,5 +94,5 @@ for iteration = state.iterations + 1, iterations do
 end
 progress:finish()
 
-local model_dir = practice:finish(run, state)
+local model_dir = online:finish(run, state)
 return { model = model_dir, history = run.history }

@@ -335,7 +335,7 @@ for step = state.step + 1, is_over() and state.step or steps do
     for name, value in pairs(measured) do
       metrics[name] = value
     end
-    figure, is_best = pl.exam.choose(state, measured, cfg.checkpoint_choice)
+    figure, is_best = pl.evaluation.choose(state, measured, cfg.checkpoint_choice)
     state.since = is_best and 0 or (state.since or 0) + 1
   end
   if run:should_log(step) or is_due or step == steps then

@@ -16,7 +16,7 @@ local cfg = pl.config {
   name = "rloo",
   about = "REINFORCE with a leave-one-out baseline over K answers a prompt",
   "Models and data",
-  pl.config.practice(),
+  pl.config.online(),
   "Rollouts",
   { total_episodes = 8192, "answers in the whole run", min = 1 },
   { batch_size = 128, "answers in one iteration", min = 2 },
@@ -39,12 +39,12 @@ local cfg = pl.config {
 }
 local run = pl.run.open(cfg)
 
-local practice = pl.practice.open(cfg, "rloo")
+local online = pl.online.open(cfg, "rloo")
 local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
-local parts = practice:parts()
-local state = practice:restore(run, parts, { asked = 0 }) -- prompts that were asked
-local check = practice:preflight(pl.preflight.new(cfg, practice:checked()), iterations)
+local parts = online:parts()
+local state = online:restore(run, parts, { asked = 0 }) -- prompts that were asked
+local check = online:preflight(pl.preflight.new(cfg, online:checked()), iterations)
 local progress = pl.progress.new {
   total = iterations,
   unit = "iteration",
@@ -58,25 +58,25 @@ for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("rloo.iteration")
   run:at(iteration)
   local began = pl.seconds()
-  local roll, asked, found = practice:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
+  local roll, asked, found = online:groups(state.asked + 1, groups, k, cfg.dynamic_sampling)
   state.asked = state.asked + found.drawn
-  practice:evaluate(roll, asked)
-  if iteration == 1 then practice:first_batch(check, roll, iterations, pl.seconds() - began) end
+  online:evaluate(roll, asked)
+  if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
-  local rewards, per_token = practice:rewards(roll, cfg.kl_coef(iteration)) -- (1)
+  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration)) -- (1)
   local list = advantage.leave_one_out(rewards, k) -- (2)
   local advantages = pl.segment_repeat(pl.tensor(list), roll.answers.offsets)
   if cfg.normalize_advantages then advantages = advantages / math.max(pl.stats.std(list), 1e-8) end
 
   local seen = pl.meter.new()
   for epoch = 1, cfg.num_iterations do
-    for _, chosen in ipairs(practice:minibatches(iteration, epoch)) do
-      practice:learn("rloo", roll, chosen, advantages, iteration, state, seen) -- (3)
+    for _, chosen in ipairs(online:minibatches(iteration, epoch)) do
+      online:learn("rloo", roll, chosen, advantages, iteration, state, seen) -- (3)
     end
   end
 
   local equal = found.equal / groups
-  practice:close(book, iteration, roll, {
+  online:close(book, iteration, roll, {
     rewards = per_token,
     seen = seen,
     metrics = { frac_reward_zero_std = equal, ["groups/drawn"] = found.drawn },
@@ -85,5 +85,5 @@ for iteration = state.iterations + 1, iterations do
 end
 progress:finish()
 
-local model_dir = practice:finish(run, state, { prompts_asked = state.asked })
+local model_dir = online:finish(run, state, { prompts_asked = state.asked })
 return { model = model_dir, history = run.history }

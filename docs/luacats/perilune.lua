@@ -268,16 +268,16 @@ function Config:to_table() end
 local ConfigRow = {}
 
 --- Held-out prompts and who judges answers to them.
----@class perilune.Exam
+---@class perilune.Evaluation
 ---@field prompts perilune.Prompt[] # of `data.prompts`
 ---@field judge perilune.Judge
-local Exam = {}
+local Evaluation = {}
 
---- Lets the policy answer.
+--- Lets the policy answer, and has it judged.
 ---@param examples? integer # how many of the answers to give as texts (default: 2)
 ---@return { eval_score: number, eval_kl: number, eval_length: number } # means over the answers, as `rollout.measure` gives them
 ---@return { prompt: string, answer: string, score: number }[] # examples
-function Exam:take(examples) end
+function Evaluation:measure(examples) end
 
 --- Training examples of a data set.
 ---@class perilune.ExampleSet
@@ -596,6 +596,173 @@ function Model:step(batch, caches) end
 ---@return string? # message
 function Model:write(dir, opts) end
 
+--- A policy with what it learns from.
+---@class perilune.Online
+---@field tokenizer perilune.Tokenizer # of the policy
+---@field template perilune.Template? # nil: prompts are plain text
+---@field stops integer[] # the ids that end an answer
+---@field policy perilune.Model # that is trained
+---@field reference perilune.Model # that the KL is taken to, constant
+---@field sampler perilune.Model # who answers: the policy, unless a recipe puts another one there
+---@field judge perilune.Judge # who scores answers
+---@field ema perilune.Model? # the averaged policy
+---@field optimizer perilune.AdamW # of the policy
+---@field prompts perilune.Prompt[] # of `dataset`
+---@field held_out perilune.Prompt[]? # those of `eval_dataset`
+---@field ptx integer[][]? # pieces of pretraining text, token ids of each
+local Online = {}
+
+--- Adds γ times the gradient of the mean loss on pretraining text to that of the policy.
+---@param weight number # γ; 0: nothing is done
+---@param step integer # the place in the text: optimizer steps that are done
+---@param size integer # pieces of text
+---@param seen perilune.Meter # notes `loss/ptx_avg`, nats a token
+function Online:accumulate_ptx(weight, step, size, seen) end
+
+--- What the pre-flight checks look at, for `pl.preflight.new`.
+---@param value? perilune.Model # the value model, of recipes that have one
+---@return table<string, any> # tokenizer, end token and models
+function Online:checked(value) end
+
+--- Ends an iteration: the averaged policy, metrics, measuring, samples, the progress line, alarms,
+--- the checkpoint.
+---@param book table<string, any> # of the run: `run`, `parts`, `state`, `progress`, `watch` (alarms), `iterations` (how many there are)
+---@param iteration integer # that is done, from 1
+---@param roll perilune.Rollout # of the iteration
+---@param it { rewards: perilune.Tensor, seen: perilune.Meter, metrics: table<string, number>?, shown: table<string, perilune.Tensor>? } # `rewards` [N]; what was seen of its steps; more metrics; figures [N] that examples show
+function Online:close(book, iteration, roll, it) end
+
+--- Puts into a rollout what judge and reference say of it, without a tape: `raw_scores`, `scores`
+--- and `reference`, the log-probs of the latter.
+---@param roll perilune.Rollout
+---@param asked perilune.Prompt[] # one for each answer
+function Online:evaluate(roll, asked) end
+
+--- Ends a run: reads the weights of the best checkpoint when `checkpoint_choice` wants it, saves
+--- the final model and writes the summary.
+---@param run perilune.Run
+---@param state { iterations: integer } # of the run
+---@param figures? table<string, any> # more for the summary
+---@return string # the folder of the model
+function Online:finish(run, state, figures) end
+
+--- The checks of the first rollout, and an estimate of the time of the run.
+---@param check perilune.Check # as of `pl.preflight.new`
+---@param roll perilune.Rollout # with `reference`
+---@param iterations integer # of the run
+---@param seconds number # that sampling it took
+function Online:first_batch(check, roll, iterations, seconds) end
+
+--- Groups of K answers to a prompt, scored. Those whose scores are all equal teach nothing; they
+--- are drawn anew, from the next prompts, as often as is allowed (dynamic sampling of DAPO,
+--- arXiv:2503.14476, section 3.2). What is equal still then stays in.
+---@param first integer # number of the first prompt, from 1
+---@param count integer # of the groups
+---@param k integer # K, at least 2
+---@param redraws integer # how often; 0: never
+---@return perilune.Rollout # with `scores`, of `count` groups
+---@return perilune.Prompt[] # one for each answer
+---@return { drawn: integer, equal: integer } # `drawn`: prompts that were asked, at least `count`; `equal`: groups of the first draw whose scores are all equal
+function Online:groups(first, count, k, redraws) end
+
+--- The numbers of the episodes of an iteration, one for each of `batch_size` answers.
+---@param iteration integer # from 1
+---@return integer[] # from 1
+function Online:keys(iteration) end
+
+--- The KL of each token to the reference by `kl_estimator`, without a tape.
+---@param roll perilune.Rollout # with `reference`
+---@return perilune.Tensor # [N], nats
+function Online:kl(roll) end
+
+--- One optimizer step of the policy on some answers: a loss of `pl.policy_loss`, less the entropy
+--- bonus, plus β times the KL when it is a loss, plus γ times the loss on pretraining text.
+---@param kind string # of `pl.policy_loss`
+---@param roll perilune.Rollout # with `reference`
+---@param chosen integer[] # answers of it, from 1
+---@param advantages perilune.Tensor # [N]
+---@param iteration integer # what schedules are asked for, from 1
+---@param state { step: integer, skipped: integer } # of the run: optimizer steps, which are counted here
+---@param seen perilune.Meter # gets the figures
+function Online:learn(kind, roll, chosen, advantages, iteration, state, seen) end
+
+--- Measures on the held-out prompts every `eval_steps` iterations and at the end, what would be the
+--- final model: figures into the metrics, examples into the run.
+---@param run perilune.Run
+---@param iteration integer # from 1
+---@param last boolean # whether it is the last one
+---@param metrics table<string, number> # of the iteration; gets `eval_score`, `eval_kl`, `eval_length` and `eval_reward`, the score less β KL
+---@param state { best: number? } # of the run: the best figure so far, which `checkpoint_choice` names
+---@param beta number # β of the iteration
+---@return number? # that figure now; nil when it is not measured or not asked for
+---@return boolean? # whether it is the best so far
+function Online:measure(run, iteration, last, metrics, state, beta) end
+
+--- A pass over the answers of an iteration, in an order of its own.
+---@param iteration integer # from 1
+---@param epoch integer # of the passes over it, from 1
+---@param count? integer # of what is dealt (default: `batch_size` answers)
+---@return integer[][] # at most `num_mini_batches` lists of places, from 1; none is empty
+function Online:minibatches(iteration, epoch, count) end
+
+--- What a checkpoint of the run holds, for `Run:restore` and `Run:save`.
+---@param models? table<string, perilune.Model> # others that are trained, by name
+---@param optimizers? table<string, perilune.AdamW> # theirs, by name
+---@return table<string, any> # models, optimizers, data and what they were made with
+function Online:parts(models, optimizers) end
+
+--- Says what is trained and what became of the rows, in the pre-flight of a recipe without a value
+--- model.
+---@param check perilune.Check # as of `pl.preflight.new`
+---@param iterations integer # of the run
+---@return perilune.Check # the same
+function Online:preflight(check, iterations) end
+
+--- Pieces of pretraining text that go with so many answers.
+---@param answers integer # of a step
+---@return integer # 0 without pretraining text
+function Online:ptx_size(answers) end
+
+--- The policy on a micro-batch, with a tape.
+---@param packed perilune.Batch # of `rollout.take`
+---@param at perilune.LossPlaces # where its answers are
+---@param of { reference: perilune.Tensor } # what is taken of each token: `reference`, [n], nats
+---@return perilune.Tensor # [n], nats: log-probs
+---@return perilune.Tensor # [n], nats: entropies
+---@return perilune.Tensor? # [n], nats: the KL to the reference; nil unless `kl_placement` is loss
+function Online:read(packed, at, of) end
+
+--- Takes a run up: what `Run:restore` gives, with the running figures of scores in it.
+---@param run perilune.Run
+---@param parts table<string, any> # of `Online:parts`
+---@param fresh table<string, any> # more that the state of a new run has
+---@return table<string, any> # the state: `iterations` that are done, optimizer `step`s, `skipped` ones (a gradient was not finite), the `best` measurement, `scores` so far, and what is in `fresh`
+function Online:restore(run, parts, fresh) end
+
+--- The scores of answers less β times their KL, when `kl_placement` has it in the reward.
+---@param roll perilune.Rollout # with `scores` and `reference`
+---@param beta number # β, 0 or more
+---@return number[] # one for each answer
+---@return perilune.Tensor # [N], the reward of each token, for `rollout.metrics`
+function Online:rewards(roll, beta) end
+
+--- Answers of the policy, packed for the models that read them.
+---@param keys integer[] # the numbers of the episodes, one for each prompt: which prompt it is, and the random stream
+---@param samples? integer # (default: 1) answers to each prompt
+---@return perilune.Rollout # in tensors of the caller's scope
+---@return perilune.Prompt[] # one for each answer
+function Online:sample(keys, samples) end
+
+--- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`:
+--- normalised, by the rule for answers without an end, clipped, and less what their length costs.
+---@param roll perilune.Rollout
+---@param asked perilune.Prompt[] # one for each answer
+function Online:score(roll, asked) end
+
+--- The data sets by their keys, for `Check:rows`.
+---@return table<string, any> # false: there is none
+function Online:sets() end
+
 --- Answers packed behind their prompts, and the pairs among them.
 ---@class perilune.PackedPairs
 ---@field batch perilune.Batch # of all sequences
@@ -672,173 +839,6 @@ function ParameterBlock:zero_grad() end
 ---@field users (string[]|function)? # (none) user names, or a function that returns them, called once when the first row arrives
 ---@field users_by_use string[]? # (none) those of `users` that count anywhere though they are words; `personal.users_by_use` tells which
 local PersonalDataOptions = {}
-
---- A policy with what it learns from.
----@class perilune.Practice
----@field tokenizer perilune.Tokenizer # of the policy
----@field template perilune.Template? # nil: prompts are plain text
----@field stops integer[] # the ids that end an answer
----@field policy perilune.Model # that is trained
----@field reference perilune.Model # that the KL is taken to, constant
----@field sampler perilune.Model # who answers: the policy, unless a recipe puts another one there
----@field judge perilune.Judge # who scores answers
----@field ema perilune.Model? # the averaged policy
----@field optimizer perilune.AdamW # of the policy
----@field prompts perilune.Prompt[] # of `dataset`
----@field held_out perilune.Prompt[]? # those of `eval_dataset`
----@field ptx integer[][]? # pieces of pretraining text, token ids of each
-local Practice = {}
-
---- Adds γ times the gradient of the mean loss on pretraining text to that of the policy.
----@param weight number # γ; 0: nothing is done
----@param step integer # the place in the text: optimizer steps that are done
----@param size integer # pieces of text
----@param seen perilune.Meter # notes `loss/ptx_avg`, nats a token
-function Practice:accumulate_ptx(weight, step, size, seen) end
-
---- What the pre-flight checks look at, for `pl.preflight.new`.
----@param value? perilune.Model # the value model, of recipes that have one
----@return table<string, any> # tokenizer, end token and models
-function Practice:checked(value) end
-
---- Ends an iteration: the averaged policy, metrics, measuring, samples, the progress line, alarms,
---- the checkpoint.
----@param book table<string, any> # of the run: `run`, `parts`, `state`, `progress`, `watch` (alarms), `iterations` (how many there are)
----@param iteration integer # that is done, from 1
----@param roll perilune.Rollout # of the iteration
----@param it { rewards: perilune.Tensor, seen: perilune.Meter, metrics: table<string, number>?, shown: table<string, perilune.Tensor>? } # `rewards` [N]; what was seen of its steps; more metrics; figures [N] that examples show
-function Practice:close(book, iteration, roll, it) end
-
---- Puts into a rollout what judge and reference say of it, without a tape: `raw_scores`, `scores`
---- and `reference`, the log-probs of the latter.
----@param roll perilune.Rollout
----@param asked perilune.Prompt[] # one for each answer
-function Practice:evaluate(roll, asked) end
-
---- Ends a run: reads the weights of the best checkpoint when `checkpoint_choice` wants it, saves
---- the final model and writes the summary.
----@param run perilune.Run
----@param state { iterations: integer } # of the run
----@param figures? table<string, any> # more for the summary
----@return string # the folder of the model
-function Practice:finish(run, state, figures) end
-
---- The checks of the first rollout, and an estimate of the time of the run.
----@param check perilune.Check # as of `pl.preflight.new`
----@param roll perilune.Rollout # with `reference`
----@param iterations integer # of the run
----@param seconds number # that sampling it took
-function Practice:first_batch(check, roll, iterations, seconds) end
-
---- Groups of K answers to a prompt, scored. Those whose scores are all equal teach nothing; they
---- are drawn anew, from the next prompts, as often as is allowed (dynamic sampling of DAPO,
---- arXiv:2503.14476, section 3.2). What is equal still then stays in.
----@param first integer # number of the first prompt, from 1
----@param count integer # of the groups
----@param k integer # K, at least 2
----@param redraws integer # how often; 0: never
----@return perilune.Rollout # with `scores`, of `count` groups
----@return perilune.Prompt[] # one for each answer
----@return { drawn: integer, equal: integer } # `drawn`: prompts that were asked, at least `count`; `equal`: groups of the first draw whose scores are all equal
-function Practice:groups(first, count, k, redraws) end
-
---- The numbers of the episodes of an iteration, one for each of `batch_size` answers.
----@param iteration integer # from 1
----@return integer[] # from 1
-function Practice:keys(iteration) end
-
---- The KL of each token to the reference by `kl_estimator`, without a tape.
----@param roll perilune.Rollout # with `reference`
----@return perilune.Tensor # [N], nats
-function Practice:kl(roll) end
-
---- One optimizer step of the policy on some answers: a loss of `pl.policy_loss`, less the entropy
---- bonus, plus β times the KL when it is a loss, plus γ times the loss on pretraining text.
----@param kind string # of `pl.policy_loss`
----@param roll perilune.Rollout # with `reference`
----@param chosen integer[] # answers of it, from 1
----@param advantages perilune.Tensor # [N]
----@param iteration integer # what schedules are asked for, from 1
----@param state { step: integer, skipped: integer } # of the run: optimizer steps, which are counted here
----@param seen perilune.Meter # gets the figures
-function Practice:learn(kind, roll, chosen, advantages, iteration, state, seen) end
-
---- Measures on the held-out prompts every `eval_steps` iterations and at the end, what would be the
---- final model: figures into the metrics, examples into the run.
----@param run perilune.Run
----@param iteration integer # from 1
----@param last boolean # whether it is the last one
----@param metrics table<string, number> # of the iteration; gets `eval_score`, `eval_kl`, `eval_length` and `eval_reward`, the score less β KL
----@param state { best: number? } # of the run: the best figure so far, which `checkpoint_choice` names
----@param beta number # β of the iteration
----@return number? # that figure now; nil when it is not measured or not asked for
----@return boolean? # whether it is the best so far
-function Practice:measure(run, iteration, last, metrics, state, beta) end
-
---- A pass over the answers of an iteration, in an order of its own.
----@param iteration integer # from 1
----@param epoch integer # of the passes over it, from 1
----@param count? integer # of what is dealt (default: `batch_size` answers)
----@return integer[][] # at most `num_mini_batches` lists of places, from 1; none is empty
-function Practice:minibatches(iteration, epoch, count) end
-
---- What a checkpoint of the run holds, for `Run:restore` and `Run:save`.
----@param models? table<string, perilune.Model> # others that are trained, by name
----@param optimizers? table<string, perilune.AdamW> # theirs, by name
----@return table<string, any> # models, optimizers, data and what they were made with
-function Practice:parts(models, optimizers) end
-
---- Says what is trained and what became of the rows, in the pre-flight of a recipe without a value
---- model.
----@param check perilune.Check # as of `pl.preflight.new`
----@param iterations integer # of the run
----@return perilune.Check # the same
-function Practice:preflight(check, iterations) end
-
---- Pieces of pretraining text that go with so many answers.
----@param answers integer # of a step
----@return integer # 0 without pretraining text
-function Practice:ptx_size(answers) end
-
---- The policy on a micro-batch, with a tape.
----@param packed perilune.Batch # of `rollout.take`
----@param at perilune.LossPlaces # where its answers are
----@param of { reference: perilune.Tensor } # what is taken of each token: `reference`, [n], nats
----@return perilune.Tensor # [n], nats: log-probs
----@return perilune.Tensor # [n], nats: entropies
----@return perilune.Tensor? # [n], nats: the KL to the reference; nil unless `kl_placement` is loss
-function Practice:read(packed, at, of) end
-
---- Takes a run up: what `Run:restore` gives, with the running figures of scores in it.
----@param run perilune.Run
----@param parts table<string, any> # of `Practice:parts`
----@param fresh table<string, any> # more that the state of a new run has
----@return table<string, any> # the state: `iterations` that are done, optimizer `step`s, `skipped` ones (a gradient was not finite), the `best` measurement, `scores` so far, and what is in `fresh`
-function Practice:restore(run, parts, fresh) end
-
---- The scores of answers less β times their KL, when `kl_placement` has it in the reward.
----@param roll perilune.Rollout # with `scores` and `reference`
----@param beta number # β, 0 or more
----@return number[] # one for each answer
----@return perilune.Tensor # [N], the reward of each token, for `rollout.metrics`
-function Practice:rewards(roll, beta) end
-
---- Answers of the policy, packed for the models that read them.
----@param keys integer[] # the numbers of the episodes, one for each prompt: which prompt it is, and the random stream
----@param samples? integer # (default: 1) answers to each prompt
----@return perilune.Rollout # in tensors of the caller's scope
----@return perilune.Prompt[] # one for each answer
-function Practice:sample(keys, samples) end
-
---- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`:
---- normalised, by the rule for answers without an end, clipped, and less what their length costs.
----@param roll perilune.Rollout
----@param asked perilune.Prompt[] # one for each answer
-function Practice:score(roll, asked) end
-
---- The data sets by their keys, for `Check:rows`.
----@return table<string, any> # false: there is none
-function Practice:sets() end
 
 --- What was measured.
 ---@class perilune.ProfileReport
@@ -1797,7 +1797,7 @@ local pl = {}
 --- An AdamW optimizer (Loshchilov and Hutter, arXiv:1711.05101) over a block of parameters or over
 --- tensors. Raises when a tensor wants no gradient, stands there twice or has another dtype.
 ---@param parameters perilune.ParameterBlock|perilune.Tensor[]|table<string, perilune.Tensor> # model.block, or tensors that want gradients, of any shape [...] and one float dtype: `pl.adamw{w, b}`
----@param opts? table # `moments` "float32" (default), or "8bit": both moments in 8 bits an element and a scale for each 256 (arXiv:2110.02861), a quarter of the memory; only float32 parameters
+---@param opts? table # `moments` ("float32") or "8bit": both moments in 8 bits an element and a scale for each 256 (arXiv:2110.02861), a quarter of the memory; only float32 parameters
 ---@return perilune.AdamW
 function pl.adamw(parameters, opts) end
 
@@ -2411,10 +2411,10 @@ function pl.config.describe(cfg) end
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.ensemble() end
 
---- The rows of an exam: `eval_prompts`, `reward_model`, `reward_function`, `eval_count`,
+--- The rows of an evaluation: `eval_prompts`, `reward_model`, `reward_function`, `eval_count`,
 --- `response_length`, `temperature` and those of `config.ensemble`.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
-function pl.config.exam() end
+function pl.config.evaluation() end
 
 --- The rows of how a batch is computed: `micro_batch_tokens`, `gradient_checkpointing` and
 --- `precision`.
@@ -2459,6 +2459,12 @@ function pl.config.kl(defaults) end
 ---@return perilune.Config
 function pl.config.new(spec) end
 
+--- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
+--- `ptx_dataset`, `template`, `max_prompt_length` and `quantize`, and those of `config.ensemble`.
+---@param settings? table # `judge` ("model folder with a scalar head") what is told of the key reward_model; `ptx` (true): false where no pretraining text is read
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.online(settings) end
+
 --- The rows of adapters: `peft_r`, `peft_alpha`, `peft_targets` and the others, as `pl.model.load`
 --- takes them.
 ---@param settings? table # `dropout` (true): false where passes must not differ by chance
@@ -2471,12 +2477,6 @@ function pl.config.peft(settings) end
 ---@param defaults? table # `num_mini_batches` (4) of a pass
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.policy_steps(defaults) end
-
---- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,
---- `ptx_dataset`, `template`, `max_prompt_length` and `quantize`, and those of `config.ensemble`.
----@param settings? table # `judge` ("model folder with a scalar head") what is told of the key reward_model; `ptx` (true): false where no pretraining text is read
----@return perilune.ConfigRow[] # to be put among a config's rows
-function pl.config.practice(settings) end
 
 --- The row of `precision`: what products of matrices are computed in.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
@@ -2788,12 +2788,12 @@ function pl.data.encode.stop_ids(tok, template) end
 ---@return integer[]
 function pl.data.encode.text(tok, text) end
 
---- Exams: what a policy's answers to held-out prompts are worth, for recipes that learn from
+--- Evaluations: what a policy's answers to held-out prompts are worth, for recipes that learn from
 --- answers of others and sample none themselves.
 ---
---- Always the same prompts and random streams, so that two exams differ by the model alone.
----@class perilune.exam
-pl.exam = {}
+--- Always the same prompts and random streams, so that two evaluations differ by the model alone.
+---@class perilune.evaluation
+pl.evaluation = {}
 
 --- Whether a measurement is the best so far.
 ---@param state { best: number? } # of the run: the best figure so far, larger is better
@@ -2801,17 +2801,17 @@ pl.exam = {}
 ---@param name string # of the one that chooses; "eval_loss" is better when it is smaller, and "last" chooses none
 ---@return number? # the figure, larger is better; nil when it was not measured
 ---@return boolean # whether it is the best, which is now that of the state
-function pl.exam.choose(state, measured, name) end
+function pl.evaluation.choose(state, measured, name) end
 
---- The exam that a config asks for. Raises when there are prompts and no judge or the other
+--- The evaluation that a config asks for. Raises when there are prompts and no judge or the other
 --- way round, when either cannot be used, or the models do not fit together.
----@param cfg perilune.Config # with the rows of `pl.config.exam` and `model`
+---@param cfg perilune.Config # with the rows of `pl.config.evaluation` and `model`
 ---@param tok perilune.Tokenizer
 ---@param template? perilune.Template # nil: prompts are plain text
 ---@param policy perilune.Model
 ---@param reference perilune.Model # that the KL is taken to, constant
----@return perilune.Exam? # nil when the config names no `eval_prompts`
-function pl.exam.open(cfg, tok, template, policy, reference) end
+---@return perilune.Evaluation? # nil when the config names no `eval_prompts`
+function pl.evaluation.open(cfg, tok, template, policy, reference) end
 
 --- Files: atomic writing, logs, folders that appear whole, hashes, weight files. Whatever the
 --- library and recipes write goes through here, so through the engine's checks and its fault hook.
@@ -3550,6 +3550,22 @@ function pl.model.merge(given) end
 ---@return perilune.Model # on the heap of the scope that is open; its block frees it when nobody holds it
 function pl.model.new(config, opts) end
 
+--- Online learning: a policy learns from its own answers. What recipes of that kind share around
+--- their loops: the models and data that a config names, answers, what the other models say of them,
+--- the pretraining term, measuring, and the choice of the final model.
+---
+--- No loop and no objective lives here. Everything drawn is named by the recipe's name, the seed and
+--- the number of the episode, so that an answer depends on nothing beside it.
+---@class perilune.online
+pl.online = {}
+
+--- Loads what a config names. Raises when a model or a data set cannot be used, or models do not
+--- fit together.
+---@param cfg perilune.Config # with the rows of `pl.config.online`, `sampling`, `scores`, `kl`, `forwards`, `held_out` and `peft`; those of `ptx` and `average` may be left out
+---@param name string # of the recipe: a part of the names of all random streams
+---@return perilune.Online
+function pl.online.open(cfg, name) end
+
 --- Charts as SVG text: lines with bands, points with error bars, and rows with intervals.
 ---
 --- The SVG carries class names and no colours; `plot.style` gives them, for light and dark pages.
@@ -3628,7 +3644,7 @@ pl.policy_loss = {}
 ---@type string[]
 pl.policy_loss.kinds = nil
 
---- What the losses of a step are divided by. Raises for a loss that is not known.
+--- What the losses of a step are divided by. Raises for a loss that is not known, and for no answers.
 ---@param kind string # one of `policy_loss.kinds`
 ---@param lengths integer[] # of the answers of the step, tokens
 ---@param longest integer # L: the longest answer that is allowed, tokens
@@ -3654,22 +3670,6 @@ function pl.policy_loss.of(kind, logprob, old, advantages, segments, opts) end
 ---@param norm number # of `policy_loss.norm`
 ---@return perilune.Tensor # [], the sum
 function pl.policy_loss.spread(kind, x, segments, norm) end
-
---- Practice: a policy learns from its own answers. What the recipes of that kind share around their
---- loops: the models and data that a config names, answers, what the other models say of them, the
---- pretraining term, measuring, and the choice of the final model.
----
---- No loop and no objective lives here. Everything drawn is named by the recipe's name, the seed and
---- the number of the episode, so that an answer depends on nothing beside it.
----@class perilune.practice
-pl.practice = {}
-
---- Loads what a config names. Raises when a model or a data set cannot be used, or models do not
---- fit together.
----@param cfg perilune.Config # with the rows of `pl.config.practice`, `sampling`, `scores`, `kl`, `forwards`, `held_out` and `peft`; those of `ptx` and `average` may be left out
----@param name string # of the recipe: a part of the names of all random streams
----@return perilune.Practice
-function pl.practice.open(cfg, name) end
 
 --- Losses of preference optimisation: a policy learns from compared or liked answers without a
 --- reward model and without sampling.

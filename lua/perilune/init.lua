@@ -23,7 +23,7 @@ local modules = {
   companions = "perilune.learn.companions",
   config = "perilune.config",
   data = "perilune.data",
-  exam = "perilune.learn.exam",
+  evaluation = "perilune.learn.evaluation",
   files = "perilune.base.files",
   format = "perilune.base.format",
   health = "perilune.run.health",
@@ -36,7 +36,7 @@ local modules = {
   plot = "perilune.show.plot",
   policy_loss = "perilune.learn.policy_loss",
   preference = "perilune.learn.preference",
-  practice = "perilune.learn.practice",
+  online = "perilune.learn.online",
   preflight = "perilune.run.preflight",
   profile = "perilune.base.profile",
   progress = "perilune.run.progress",
@@ -110,7 +110,7 @@ end
 -- tensors. Raises when a tensor wants no gradient, stands there twice or has another dtype.
 -- @tparam ParameterBlock|{Tensor,...}|{[string]=Tensor} parameters model.block, or tensors that
 --   want gradients, of any shape [...] and one float dtype: `pl.adamw{w, b}`
--- @tparam ?table opts `moments` "float32" (default), or "8bit": both moments in 8 bits an element
+-- @tparam ?table opts `moments` ("float32") or "8bit": both moments in 8 bits an element
 --   and a scale for each 256 (arXiv:2110.02861), a quarter of the memory; only float32 parameters
 -- @treturn AdamW
 function pl.adamw(parameters, opts)

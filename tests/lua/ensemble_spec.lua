@@ -85,7 +85,7 @@ describe("an ensemble of reward models", function()
     assert.matches("names no folder", message, 1, true)
   end)
 
-  it("judges in eval and in exams", function()
+  it("judges in eval and beside training", function()
     local both = first .. "," .. second
     local settings = {
       model = w.model,

@@ -45,7 +45,10 @@ describe("pl", function()
     system.setenv("COLUMNS", "80")
     local text = tostring(pl)
     assert.matches("\nops         abs add argmax", text, 1, true)
-    assert.truthy(text:find("\nlearn +[%l_ ]*companions%s+exam%s+loss[%l_%s]*preference"), text)
+    assert.truthy(
+      text:find("\nlearn +[%l_ ]*companions%s+evaluation%s+loss[%l_%s]*preference"),
+      text
+    )
     assert.matches("\nmodel       model tokenizer", text, 1, true)
   end)
 

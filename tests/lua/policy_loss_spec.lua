@@ -194,6 +194,9 @@ describe("the policy loss", function()
     )
     message = message_of(policy_loss.of, "grpo", old, old, advantages, segments, {})
     assert.truthy(message:find("opts.norm is missing", 1, true), message)
-    assert.are.equal(1, policy_loss.norm("dapo", {}, 9)) -- of nothing
+    for _, kind in ipairs { "dapo", "grpo", "dr_grpo" } do
+      local told = message_of(policy_loss.norm, kind, {}, 9)
+      assert.are.equal("policy_loss.norm: a step of no answers has no mean", told)
+    end
   end)
 end)

@@ -31,7 +31,7 @@ local lfs = require("lfs")
 local unclosed = require("perilune.base.unclosed")
 local adam = require("perilune.config.adam")
 local ensemble = require("perilune.config.ensemble")
-local exam = require("perilune.config.exam_rows")
+local evaluation = require("perilune.config.evaluation_rows")
 local layers = require("perilune.config.layers")
 local nearest = require("perilune.base.nearest")
 local neighbours = require("perilune.config.neighbours")
@@ -43,8 +43,8 @@ local schedule = require("perilune.config.schedule")
 local terminal = require("perilune.base.terminal")
 local usage = require("perilune.config.usage")
 
-local config = { adam = adam, exam = exam, peft = peft, precision = precision }
-config.practice = policy_rows.practice
+local config = { adam = adam, evaluation = evaluation, peft = peft, precision = precision }
+config.online = policy_rows.online
 config.sampling = policy_rows.sampling
 config.groups = policy_rows.groups
 config.policy_steps = policy_rows.policy_steps

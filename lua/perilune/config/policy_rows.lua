@@ -1,10 +1,10 @@
 --- The rows of recipes in which a policy learns from its own answers: groups, put among a config's
 -- own rows.
 --
---     pl.config { name = "grpo", ..., "Models and data", pl.config.practice {}, "Rollouts",
+--     pl.config { name = "grpo", ..., "Models and data", pl.config.online {}, "Rollouts",
 --       { total_episodes = 8192, "answers in the whole run" }, pl.config.sampling() }
 --
--- `pl.practice.open` reads them. A group that has a `check` refuses keys that do not fit together.
+-- `pl.online.open` reads them. A group that has a `check` refuses keys that do not fit together.
 
 local ensemble = require("perilune.config.ensemble")
 local list = require("perilune.base.list")
@@ -37,8 +37,8 @@ end
 -- @tparam ?table settings `judge` ("model folder with a scalar head") what is told of the key
 --   reward_model; `ptx` (true): false where no pretraining text is read
 -- @treturn {ConfigRow,...} to be put among a config's rows
-function policy_rows.practice(settings)
-  settings = options.take("config.practice", settings, {
+function policy_rows.online(settings)
+  settings = options.take("config.online", settings, {
     judge = "model folder with a scalar head",
     ptx = true,
   })

@@ -63,7 +63,7 @@ end
 --- A new optimizer.
 -- @tparam ParameterBlock|{Tensor,...}|{[string]=Tensor} parameters a block (model.block), or
 --   tensors that want gradients, as a list or by name
--- @tparam ?table opts `moments` "float32" (default), or "8bit": both moments in 8 bits an element
+-- @tparam ?table opts `moments` ("float32") or "8bit": both moments in 8 bits an element
 --   and a scale for each 256 (arXiv:2110.02861), a quarter of the memory; only float32 parameters
 -- @treturn AdamW
 function adamw.new(parameters, opts)

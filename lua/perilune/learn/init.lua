@@ -11,11 +11,11 @@ local lazy = require("perilune.base.lazy")
 return lazy({}, {
   adamw = "perilune.learn.adamw",
   advantage = "perilune.learn.advantage",
-  exam = "perilune.learn.exam",
+  evaluation = "perilune.learn.evaluation",
   loss = "perilune.learn.loss",
   preference = "perilune.learn.preference",
   policy_loss = "perilune.learn.policy_loss",
-  practice = "perilune.learn.practice",
+  online = "perilune.learn.online",
   ranking = "perilune.learn.ranking",
   reward_loss = "perilune.learn.reward_loss",
   rollout = "perilune.learn.rollout",

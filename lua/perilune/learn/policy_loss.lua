@@ -46,20 +46,21 @@ local function known(kind, level)
   error(("there is no policy loss '%s'%s"):format(tostring(kind), hint), level + 1)
 end
 
---- What the losses of a step are divided by. Raises for a loss that is not known.
+--- What the losses of a step are divided by. Raises for a loss that is not known, and for no answers.
 -- @tparam string kind one of `policy_loss.kinds`
 -- @tparam {integer,...} lengths of the answers of the step, tokens
 -- @tparam integer longest L: the longest answer that is allowed, tokens
 -- @treturn number more than 0
 function policy_loss.norm(kind, lengths, longest)
   local by = known(kind, 2).by
-  if by == "answers" then return math.max(1, #lengths) end
-  if by == "longest" then return math.max(1, #lengths * longest) end
+  if #lengths == 0 then error("policy_loss.norm: a step of no answers has no mean", 2) end
+  if by == "answers" then return #lengths end
+  if by == "longest" then return #lengths * longest end
   local tokens = 0
   for _, length in ipairs(lengths) do
     tokens = tokens + length
   end
-  return math.max(1, tokens)
+  return tokens
 end
 
 -- 1/|y| for each token of an answer of |y| tokens: [N].

@@ -14,7 +14,7 @@ Rewards.__name = "rewards"
 -- What a reward is called in metrics: the name of its file.
 local function name_of(path) return (path:match("([^/]+)$"):gsub("%.lua$", "")) end
 
---- Who judges, by a config with the rows of `pl.config.practice`: a Judge, or with `reward_weights`
+--- Who judges, by a config with the rows of `pl.config.online`: a Judge, or with `reward_weights`
 -- several together, which has its `model`, `models`, `hash` and `score`.
 -- @tparam Config cfg
 -- @tparam Tokenizer tok tokenizer of the answers

@@ -49,12 +49,11 @@ function extras.generate(bench)
   return function(prompt, options)
     local view = bench.control.frame
     local function of(name) return select(2, view:get(name)) end
-    local practice = of("practice") or {}
-    local model, tok =
-      practice.policy or of("policy") or of("model"), practice.tokenizer or of("tok")
-    local template = practice.template or of("template")
+    local online = of("online") or {}
+    local model, tok = online.policy or of("policy") or of("model"), online.tokenizer or of("tok")
+    local template = online.template or of("template")
     if not model or not tok then
-      error("generate needs the recipe's variables practice, or policy or model, and tok", 2)
+      error("generate needs the recipe's variables online, or policy or model, and tok", 2)
     end
     local asked = type(prompt) == "table" and { messages = prompt } or { prompt = tostring(prompt) }
     local ids = assert(data.prompt_ids(tok, template, asked))

@@ -1,13 +1,13 @@
---- The rows of an exam, for recipes that learn from answers of others: what the policy's own
+--- The rows of an evaluation, for recipes that learn from answers of others: what the policy's own
 -- answers to held-out prompts are worth. A group, put among a config's own rows.
 --
---     pl.config { name = "dpo", ..., "Answers to held-out prompts", pl.config.exam() }
---     local exam = pl.exam.open(cfg, tok, template, policy, reference)
+--     pl.config { name = "dpo", ..., "Answers to held-out prompts", pl.config.evaluation() }
+--     local evaluation = pl.evaluation.open(cfg, tok, template, policy, reference)
 
 local ensemble = require("perilune.config.ensemble")
 local list = require("perilune.base.list")
 
---- The rows of an exam: `eval_prompts`, `reward_model`, `reward_function`, `eval_count`,
+--- The rows of an evaluation: `eval_prompts`, `reward_model`, `reward_function`, `eval_count`,
 -- `response_length`, `temperature` and those of `config.ensemble`.
 -- @treturn {ConfigRow,...} to be put among a config's rows
 return function()

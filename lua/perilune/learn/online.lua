@@ -1,6 +1,6 @@
---- Practice: a policy learns from its own answers. What the recipes of that kind share around their
--- loops: the models and data that a config names, answers, what the other models say of them, the
--- pretraining term, measuring, and the choice of the final model.
+--- Online learning: a policy learns from its own answers. What recipes of that kind share around
+-- their loops: the models and data that a config names, answers, what the other models say of them,
+-- the pretraining term, measuring, and the choice of the final model.
 --
 -- No loop and no objective lives here. Everything drawn is named by the recipe's name, the seed and
 -- the number of the episode, so that an answer depends on nothing beside it.
@@ -19,10 +19,10 @@ local random = require("perilune.base.random")
 local rewards = require("perilune.learn.rewards")
 local rollout = require("perilune.learn.rollout")
 
-local practice = {}
+local online = {}
 
 --- A policy with what it learns from.
--- @class Practice
+-- @class Online
 -- @field Tokenizer tokenizer of the policy
 -- @field ?Template template nil: prompts are plain text
 -- @field {integer,...} stops the ids that end an answer
@@ -35,18 +35,18 @@ local practice = {}
 -- @field {Prompt,...} prompts of `dataset`
 -- @field ?{Prompt,...} held_out those of `eval_dataset`
 -- @field ?{{integer,...},...} ptx pieces of pretraining text, token ids of each
-local Practice = {}
-Practice.__index = Practice
-Practice.__name = "practice"
+local Online = {}
+Online.__index = Online
+Online.__name = "online"
 
 --- Loads what a config names. Raises when a model or a data set cannot be used, or models do not
 -- fit together.
--- @tparam Config cfg with the rows of `pl.config.practice`, `sampling`, `scores`, `kl`, `forwards`,
+-- @tparam Config cfg with the rows of `pl.config.online`, `sampling`, `scores`, `kl`, `forwards`,
 --   `held_out` and `peft`; those of `ptx` and `average` may be left out
 -- @tparam string name of the recipe: a part of the names of all random streams
--- @treturn Practice
-function practice.open(cfg, name)
-  local self = setmetatable({ cfg = cfg, name = name, has = {} }, Practice)
+-- @treturn Online
+function online.open(cfg, name)
+  local self = setmetatable({ cfg = cfg, name = name, has = {} }, Online)
   for _, key in ipairs(cfg:keys()) do
     self.has[key] = true
   end
@@ -90,7 +90,7 @@ end
 -- @tparam ?{[string]=Model} models others that are trained, by name
 -- @tparam ?{[string]=AdamW} optimizers theirs, by name
 -- @treturn {[string]=any} models, optimizers, data and what they were made with
-function Practice:parts(models, optimizers)
+function Online:parts(models, optimizers)
   local parts = {
     model = self.policy,
     tokenizer = self.tokenizer,
@@ -118,11 +118,11 @@ end
 
 --- Takes a run up: what `Run:restore` gives, with the running figures of scores in it.
 -- @tparam Run run
--- @tparam {[string]=any} parts of `Practice:parts`
+-- @tparam {[string]=any} parts of `Online:parts`
 -- @tparam {[string]=any} fresh more that the state of a new run has
 -- @treturn {[string]=any} the state: `iterations` that are done, optimizer `step`s, `skipped` ones
 --   (a gradient was not finite), the `best` measurement, `scores` so far, and what is in `fresh`
-function Practice:restore(run, parts, fresh)
+function Online:restore(run, parts, fresh)
   local state = { iterations = 0, step = 0, skipped = 0, best = nil, scores = nil }
   for name, value in pairs(fresh or {}) do
     state[name] = value
@@ -134,7 +134,7 @@ end
 --- What the pre-flight checks look at, for `pl.preflight.new`.
 -- @tparam ?Model value the value model, of recipes that have one
 -- @treturn {[string]=any} tokenizer, end token and models
-function Practice:checked(value)
+function Online:checked(value)
   local models = {
     policy = self.policy,
     reference = self.reference,
@@ -149,7 +149,7 @@ end
 
 --- The data sets by their keys, for `Check:rows`.
 -- @treturn {[string]=any} false: there is none
-function Practice:sets()
+function Online:sets()
   return {
     dataset = self.prompts,
     ptx_dataset = self.ptx or false,
@@ -162,7 +162,7 @@ end
 -- @tparam Check check as of `pl.preflight.new`
 -- @tparam integer iterations of the run
 -- @treturn Check the same
-function Practice:preflight(check, iterations)
+function Online:preflight(check, iterations)
   local cfg = self.cfg
   local mini_size = cfg.batch_size // cfg.num_mini_batches
   check:sizes {
@@ -184,7 +184,7 @@ end
 -- @tparam Rollout roll with `reference`
 -- @tparam integer iterations of the run
 -- @tparam number seconds that sampling it took
-function Practice:first_batch(check, roll, iterations, seconds)
+function Online:first_batch(check, roll, iterations, seconds)
   check:first_batch(self.policy, roll, self.scoring)
   check:time {
     steps = iterations,
@@ -197,7 +197,7 @@ end
 --- The numbers of the episodes of an iteration, one for each of `batch_size` answers.
 -- @tparam integer iteration from 1
 -- @treturn {integer,...} from 1
-function Practice:keys(iteration)
+function Online:keys(iteration)
   local keys, size = {}, self.cfg.batch_size
   for i = 1, size do
     keys[i] = (iteration - 1) * size + i
@@ -210,7 +210,7 @@ end
 -- @tparam integer epoch of the passes over it, from 1
 -- @tparam ?integer count of what is dealt (default: `batch_size` answers)
 -- @treturn {{integer,...},...} at most `num_mini_batches` lists of places, from 1; none is empty
-function Practice:minibatches(iteration, epoch, count)
+function Online:minibatches(iteration, epoch, count)
   local cfg = self.cfg
   count = count or cfg.batch_size
   local order = random.permutation(count, cfg.seed, self.name .. ".order", iteration, epoch)
@@ -228,7 +228,7 @@ end
 -- @tparam ?integer samples (default: 1) answers to each prompt
 -- @treturn Rollout in tensors of the caller's scope
 -- @treturn {Prompt,...} one for each answer
-function Practice:sample(keys, samples)
+function Online:sample(keys, samples)
   local cfg, questions, asked = self.cfg, {}, {}
   for i, key in ipairs(keys) do
     local prompt = self.prompts[self.prompt_at(key)]
@@ -257,7 +257,7 @@ end
 -- normalised, by the rule for answers without an end, clipped, and less what their length costs.
 -- @tparam Rollout roll
 -- @tparam {Prompt,...} asked one for each answer
-function Practice:score(roll, asked)
+function Online:score(roll, asked)
   local cfg = self.cfg
   roll.raw_scores, roll.reward_means = self.judge:score(roll, asked)
   local scores = roll.raw_scores
@@ -287,7 +287,7 @@ end
 -- and `reference`, the log-probs of the latter.
 -- @tparam Rollout roll
 -- @tparam {Prompt,...} asked one for each answer
-function Practice:evaluate(roll, asked)
+function Online:evaluate(roll, asked)
   if not roll.scores then self:score(roll, asked) end
   roll.reference = loss.sequence_logprobs(self.reference, roll.parts, self.scoring)
 end
@@ -303,7 +303,7 @@ end
 -- @treturn {Prompt,...} one for each answer
 -- @treturn {drawn=integer,equal=integer} `drawn`: prompts that were asked, at least `count`;
 --   `equal`: groups of the first draw whose scores are all equal
-function Practice:groups(first, count, k, redraws)
+function Online:groups(first, count, k, redraws)
   local pieces, missing, found = {}, count, { drawn = 0, equal = 0 }
   for round = 0, redraws do
     local keys = {}
@@ -331,7 +331,7 @@ end
 --- The KL of each token to the reference by `kl_estimator`, without a tape.
 -- @tparam Rollout roll with `reference`
 -- @treturn Tensor [N], nats
-function Practice:kl(roll)
+function Online:kl(roll)
   local kind = self.cfg.kl_estimator
   if kind == "full" then
     return loss.sequence_kl(self.policy, self.reference, roll.parts, self.scoring)
@@ -344,7 +344,7 @@ end
 -- @tparam number beta β, 0 or more
 -- @treturn {number,...} one for each answer
 -- @treturn Tensor [N], the reward of each token, for `rollout.metrics`
-function Practice:rewards(roll, beta)
+function Online:rewards(roll, beta)
   local weight = self.cfg.kl_placement == "reward" and beta or 0
   local penalty = weight == 0 and core.zeros { roll.count } or self:kl(roll) * -weight
   local per_token = rollout.rewards(penalty, roll.scores, roll.segments)
@@ -359,7 +359,7 @@ end
 -- @treturn Tensor [n], nats: log-probs
 -- @treturn Tensor [n], nats: entropies
 -- @treturn ?Tensor [n], nats: the KL to the reference; nil unless `kl_placement` is loss
-function Practice:read(packed, at, of)
+function Online:read(packed, at, of)
   local cfg = self.cfg
   if cfg.kl_placement == "loss" and cfg.kl_estimator == "full" then
     return loss.logprobs_and_kl(self.policy, self.reference, packed, at, self.learning)
@@ -378,7 +378,7 @@ end
 -- @tparam integer iteration what schedules are asked for, from 1
 -- @tparam {step=integer,skipped=integer} state of the run: optimizer steps, which are counted here
 -- @tparam Meter seen gets the figures
-function Practice:learn(kind, roll, chosen, advantages, iteration, state, seen)
+function Online:learn(kind, roll, chosen, advantages, iteration, state, seen)
   local cfg, lengths = self.cfg, list.take(roll.lengths, chosen)
   local norm = policy_loss.norm(kind, lengths, cfg.response_length)
   local beta, bonus = cfg.kl_coef(iteration), cfg.entropy_coef(iteration)
@@ -412,7 +412,7 @@ end
 --- Pieces of pretraining text that go with so many answers.
 -- @tparam integer answers of a step
 -- @treturn integer 0 without pretraining text
-function Practice:ptx_size(answers)
+function Online:ptx_size(answers)
   return self.ptx and math.floor(answers * self.cfg.ptx_batch_ratio + 0.5) or 0
 end
 
@@ -421,7 +421,7 @@ end
 -- @tparam integer step the place in the text: optimizer steps that are done
 -- @tparam integer size pieces of text
 -- @tparam Meter seen notes `loss/ptx_avg`, nats a token
-function Practice:accumulate_ptx(weight, step, size, seen)
+function Online:accumulate_ptx(weight, step, size, seen)
   if weight <= 0 or size == 0 then return end
   local pieces = {}
   for i = 1, size do
@@ -451,7 +451,7 @@ end
 -- @tparam number beta β of the iteration
 -- @treturn ?number that figure now; nil when it is not measured or not asked for
 -- @treturn ?boolean whether it is the best so far
-function Practice:measure(run, iteration, last, metrics, state, beta)
+function Online:measure(run, iteration, last, metrics, state, beta)
   local cfg = self.cfg
   if not self.held_out or (iteration % cfg.eval_steps ~= 0 and not last) then return end
   local figures, examples =
@@ -489,7 +489,7 @@ end
 -- @tparam Rollout roll of the iteration
 -- @tparam {rewards=Tensor,seen=Meter,metrics=?{[string]=number},shown=?{[string]=Tensor}} it
 --   `rewards` [N]; what was seen of its steps; more metrics; figures [N] that examples show
-function Practice:close(book, iteration, roll, it)
+function Online:close(book, iteration, roll, it)
   local cfg, run, state = self.cfg, book.run, book.state
   if self.ema then self.ema.block:average(self.policy.block, cfg.ema_decay) end
   state.iterations = iteration
@@ -531,10 +531,10 @@ end
 -- @tparam {iterations=integer} state of the run
 -- @tparam ?{[string]=any} figures more for the summary
 -- @treturn string the folder of the model
-function Practice:finish(run, state, figures)
+function Online:finish(run, state, figures)
   local cfg = self.cfg
   if cfg.checkpoint_choice ~= "last" and run.best then
-    local scope <close> = core.scope("practice.best")
+    local scope <close> = core.scope("online.best")
     local best = cfg.output_dir .. "/" .. run.best.path
     assert(self.policy:read(best))
     if self.ema then assert(self.ema:read(best .. "/ema")) end
@@ -562,4 +562,4 @@ function Practice:finish(run, state, figures)
   return model_dir
 end
 
-return practice
+return online

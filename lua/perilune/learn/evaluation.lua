@@ -1,7 +1,7 @@
---- Exams: what a policy's answers to held-out prompts are worth, for recipes that learn from
+--- Evaluations: what a policy's answers to held-out prompts are worth, for recipes that learn from
 -- answers of others and sample none themselves.
 --
--- Always the same prompts and random streams, so that two exams differ by the model alone.
+-- Always the same prompts and random streams, so that two evaluations differ by the model alone.
 
 local companions = require("perilune.learn.companions")
 local data = require("perilune.data")
@@ -9,25 +9,25 @@ local list = require("perilune.base.list")
 local rollout = require("perilune.learn.rollout")
 local score = require("perilune.learn.score")
 
-local exam = {}
+local evaluation = {}
 
 --- Held-out prompts and who judges answers to them.
--- @class Exam
+-- @class Evaluation
 -- @field {Prompt,...} prompts of `data.prompts`
 -- @field Judge judge
-local Exam = {}
-Exam.__index = Exam
-Exam.__name = "exam"
+local Evaluation = {}
+Evaluation.__index = Evaluation
+Evaluation.__name = "evaluation"
 
---- The exam that a config asks for. Raises when there are prompts and no judge or the other
+--- The evaluation that a config asks for. Raises when there are prompts and no judge or the other
 -- way round, when either cannot be used, or the models do not fit together.
--- @tparam Config cfg with the rows of `pl.config.exam` and `model`
+-- @tparam Config cfg with the rows of `pl.config.evaluation` and `model`
 -- @tparam Tokenizer tok
 -- @tparam ?Template template nil: prompts are plain text
 -- @tparam Model policy
 -- @tparam Model reference that the KL is taken to, constant
--- @treturn ?Exam nil when the config names no `eval_prompts`
-function exam.open(cfg, tok, template, policy, reference)
+-- @treturn ?Evaluation nil when the config names no `eval_prompts`
+function evaluation.open(cfg, tok, template, policy, reference)
   local judges = (cfg.reward_model ~= "" and 1 or 0) + (cfg.reward_function ~= "" and 1 or 0)
   if cfg.eval_prompts == "" then
     if judges == 0 then return nil end
@@ -49,22 +49,22 @@ function exam.open(cfg, tok, template, policy, reference)
     reference = reference,
     judge = judge,
     prompts = data.required(prompts, "eval_prompts", cfg.eval_prompts),
-  }, Exam)
+  }, Evaluation)
 end
 
---- Lets the policy answer.
+--- Lets the policy answer, and has it judged.
 -- @tparam ?integer examples how many of the answers to give as texts (default: 2)
 -- @treturn {eval_score=number,eval_kl=number,eval_length=number} means over the answers, as
 --   `rollout.measure` gives them
 -- @treturn {{prompt=string,answer=string,score=number},...} examples
-function Exam:take(examples)
+function Evaluation:measure(examples)
   local cfg = self.cfg
   return rollout.measure(self.policy, self.reference, self.judge, self.prompts, {
     count = cfg.eval_count,
     max_tokens = cfg.response_length,
     temperature = cfg.temperature,
     seed = cfg.seed,
-    stream = "exam",
+    stream = "evaluation",
     stop = self.stops,
     micro_batch_tokens = cfg.micro_batch_tokens,
     tokenizer = self.tokenizer,
@@ -79,7 +79,7 @@ end
 --   chooses none
 -- @treturn ?number the figure, larger is better; nil when it was not measured
 -- @treturn boolean whether it is the best, which is now that of the state
-function exam.choose(state, measured, name)
+function evaluation.choose(state, measured, name)
   local figure = measured[name]
   if figure == nil then return nil, false end
   if name == "eval_loss" then figure = -figure end
@@ -88,4 +88,4 @@ function exam.choose(state, measured, name)
   return figure, is_best
 end
 
-return exam
+return evaluation
