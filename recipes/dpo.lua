@@ -150,7 +150,11 @@ check:sizes {
   { "steps an epoch", epochs.steps },
   { "steps", steps },
 }
-check:rows { dataset = train, eval_dataset = valid, eval_prompts = evaluation and evaluation.prompts }
+check:rows {
+  dataset = train,
+  eval_dataset = valid,
+  eval_prompts = evaluation and evaluation.prompts,
+}
 if count.equal > 0 then
   check:warn("%d pairs of %s are left out: both answers are the same", count.equal, cfg.dataset)
 end

@@ -3644,7 +3644,8 @@ pl.policy_loss = {}
 ---@type string[]
 pl.policy_loss.kinds = nil
 
---- What the losses of a step are divided by. Raises for a loss that is not known, and for no answers.
+--- What the losses of a step are divided by. Raises for a loss that is not known, and for a step of
+--- no answers.
 ---@param kind string # one of `policy_loss.kinds`
 ---@param lengths integer[] # of the answers of the step, tokens
 ---@param longest integer # L: the longest answer that is allowed, tokens

@@ -78,7 +78,13 @@ function policy_rows.online(settings)
     },
   })
   list.append(rows, ensemble())
-  rows.check = weights_fault
+  rows.check = function(c)
+    if c.quantize ~= "none" and c.peft_r > 0 then
+      return "quantize is for models that are trained whole; with adapters all roles stand on one "
+        .. "base, and base_dtype says what holds it"
+    end
+    return weights_fault(c)
+  end
   return rows
 end
 

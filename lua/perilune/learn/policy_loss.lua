@@ -46,7 +46,8 @@ local function known(kind, level)
   error(("there is no policy loss '%s'%s"):format(tostring(kind), hint), level + 1)
 end
 
---- What the losses of a step are divided by. Raises for a loss that is not known, and for no answers.
+--- What the losses of a step are divided by. Raises for a loss that is not known, and for a step of
+-- no answers.
 -- @tparam string kind one of `policy_loss.kinds`
 -- @tparam {integer,...} lengths of the answers of the step, tokens
 -- @tparam integer longest L: the longest answer that is allowed, tokens
