@@ -90,7 +90,7 @@ describe("a curve", function()
     assert.are.equal(3.5, frontier.at(points, 1.5))
     assert.are.equal(5, frontier.at(points, 2))
     assert.is_nil(frontier.at(points, 2.1))
-    assert.are.equal(3, frontier.at({ { 0, 1 }, { 2, 3 } }, 2)) -- a gap of 2 at x = 2
+    assert.are.equal(3, frontier.at({ { 0, 1 }, { 3, 4 } }, 2)) -- a gap of 3 at x = 2
     assert.is_nil(frontier.at({ { 0, 1 }, { 2.1, 3 } }, 1))
     assert.is_nil(frontier.at({ { 1, 1 } }, 1))
     assert.is_nil(frontier.at({}, 1))

@@ -28,7 +28,7 @@ local function over(values)
 end
 
 --- The height of a curve at x, between its points; nil beyond its ends, and between points so far
--- apart (more than 1 + x / 2) that a straight line says nothing of a curve.
+-- apart (more than 1 + x) that a straight line says nothing of a curve.
 -- @tparam {{number,number},...} points x and y, in any order
 -- @tparam number x
 -- @treturn ?number
@@ -37,7 +37,7 @@ function frontier.at(points, x)
   table.sort(sorted, function(a, b) return a[1] < b[1] end)
   for i = 1, #sorted - 1 do
     local a, b = sorted[i], sorted[i + 1]
-    if x >= a[1] and x <= b[1] and b[1] - a[1] <= 1 + x / 2 then
+    if x >= a[1] and x <= b[1] and b[1] - a[1] <= 1 + x then
       if b[1] == a[1] then return math.max(a[2], b[2]) end
       return a[2] + (b[2] - a[2]) * (x - a[1]) / (b[1] - a[1])
     end
