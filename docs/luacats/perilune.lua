@@ -3096,6 +3096,7 @@ function pl.format.wrap(text, width) end
 --- Each alarm of a run is a function of the metrics so far, a list of rows as `run.history` has it,
 --- and returns nil or a sentence that names the symptom with its figures, the likely cause and what
 --- to change. Given the run's settings (its config), it names the keys that apply with their values.
+--- They are in run/alarms/, by subject; what each needs is one list, run/alarms/needs.lua.
 --- The alarms of a reward model look at its scores once it is trained.
 ---
 --- Alarms look at means over a few rows, because one row of a small batch proves nothing. They read
@@ -3155,8 +3156,9 @@ function pl.health.empty_answers(history, options) end
 --- The policy has lost most of its entropy.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@param options? table # `part` (0.2) of the entropy at the start, a fraction; `window` (5) rows that means are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
 ---@return string? # the alarm's text; nil: it does not ring
-function pl.health.entropy_collapse(history, options) end
+function pl.health.entropy_collapse(history, options, settings) end
 
 --- Nearly all groups of answers have equal scores, and ever had: their advantages are 0, and
 --- nothing is learnt. Groups that become equal because all their answers score best are no fault.
@@ -3169,8 +3171,9 @@ function pl.health.equal_groups(history, options, settings) end
 --- The KL is clearly negative, which sampling noise does not explain.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@param options? table # `limit` (-0.5) nats a sequence; `window` (5) rows that means are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
 ---@return string? # the alarm's text; nil: it does not ring
-function pl.health.kl_negative(history, options) end
+function pl.health.kl_negative(history, options, settings) end
 
 --- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
 --- asked from the first row on, the growth once there are two windows.

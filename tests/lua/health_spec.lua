@@ -42,7 +42,7 @@ describe("an alarm", function()
   it("does not blame the learning rate for scores that are no numbers", function()
     local sentence = health.not_finite(rows("objective/raw_scores", { 0 / 0 }, { loss = 0 / 0 }))
     says(sentence, "loss, objective/raw_scores at step 1", "reward function", "reward model")
-    assert.not_matches("lower learning_rate", sentence, 1, true)
+    assert.not_matches("lower the learning rate", sentence, 1, true)
   end)
 
   it("asks for the limit of the KL from the first row", function()
@@ -194,8 +194,7 @@ describe("an alarm", function()
     local settings = { vf_coef = 1, value_learning_rate = 0.25, cliprange_value = 0.125 }
     says(
       advice(settings, { ["val/clipfrac_avg"] = 0.75 }),
-      "holds 75 % of its updates back",
-      "(cliprange_value 0.1250)"
+      "holds 75 % of its updates back: raise cliprange_value (0.1250) to the size"
     )
     says(advice(settings, { ["val/clipfrac_avg"] = 0.1 }), "raise value_learning_rate (0.2500)")
     says(
@@ -287,28 +286,27 @@ describe("an alarm", function()
   end
 
   it("hears preferred answers that lose probability while the margin grows", function()
-    local settings = { beta = 0.1, learning_rate = 0.5, loss_type = "sigmoid" }
+    local settings = { beta = 0.1, learning_rate = 0.5, loss_type = "sigmoid", rpo_alpha = 0 }
     says(
       health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, settings),
       "lose probability: 14.20 nats an answer",
-      "Raise beta (0.1000)",
-      "learning_rate (0.5000), or set rpo_alpha"
+      "Raise beta (0.1000), lower learning_rate (0.5000), or raise rpo_alpha (0)."
     )
     settings.loss_type = "simpo"
     says(
       health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, settings),
       "lose probability: 12 nats an answer since"
     )
-    settings.loss_type = "kto"
+    settings.loss_type, settings.rpo_alpha = "kto", nil
     says(
       health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, settings),
-      "learning_rate (0.5000)."
+      "Raise beta (0.1000) or lower learning_rate (0.5000)."
     )
     local strict = setmetatable({}, { __index = function(_, key) error("no key " .. key) end })
     says(
       health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, strict),
       "lose probability: 12 nats an answer since",
-      "Raise beta or lower learning_rate."
+      "what gains is neither."
     )
     settings.loss_type = "sigmoid"
     assert.is_nil(health.chosen_falls(preferences(40, -5, 2, 0.5, 0.8), nil, settings))
@@ -332,9 +330,13 @@ describe("an alarm", function()
   it("says that groups of answers ever scored the same, not that they came to", function()
     local name = "frac_reward_zero_std"
     says(
-      health.equal_groups(rows(name, steps(3, 1, 2, 0.95)), nil, { num_generations = 4 }),
+      health.equal_groups(
+        rows(name, steps(3, 1, 2, 0.95)),
+        nil,
+        { num_generations = 4, temperature = 1 }
+      ),
       "in 98 % of the groups all answers score the same",
-      "Raise num_generations (4) or temperature"
+      "Raise num_generations (4), raise temperature (1), give easier prompts, or fine-tune"
     )
     assert.is_nil(health.equal_groups(rows(name, steps(4, 1, 0, 1))))
     assert.is_nil(health.equal_groups(rows(name, steps(1, 0.5, 20, 1)))) -- solved
@@ -348,6 +350,122 @@ describe("an alarm", function()
     for _, name in ipairs(health.alarms) do
       assert.is_nil(health[name](history), name)
     end
+  end)
+end)
+
+-- For each alarm of a run, a history in which it rings.
+local ringing = {
+  not_finite = rows("loss", { 1, 0 / 0 }),
+  kl_runaway = rows("objective/kl", { 70 }),
+  kl_negative = rows("objective/kl", steps(3, 0, 5, -2)),
+  entropy_collapse = rows("policy/entropy_avg", steps(5, 2, 5, 0.25)),
+  length_drift = rows("completions/mean_length", steps(5, 20, 5, 40)),
+  no_end = rows("completions/clipped_ratio", { 1, 1, 1 }),
+  empty_answers = rows("completions/empty_ratio", { 1, 1, 1 }),
+  constant_reward = rows(
+    "objective/scores_std",
+    { 0, 0, 0 },
+    { ["objective/scores"] = 0.5, ["completions/clipped_ratio"] = 1 }
+  ),
+  value_useless = rows("val/var_explained", steps(0, 0, 10, -0.5)),
+  equal_groups = rows("frac_reward_zero_std", steps(5, 1, 0, 1)),
+  reward_is_length = rows("health/length_corr", steps(0, 0, 5, 0.95)),
+  loss_rises = rows("loss", steps(1, 2, 5, 9)),
+  chosen_falls = rows("rewards/margins", steps(10, 0, 10, 2), { ["logps/chosen"] = -50 }),
+  pairs_solved = rows("loss", steps(0, 0, 5, 0.01), { ["rewards/accuracies"] = 1 }),
+}
+for i, row in ipairs(ringing.chosen_falls) do
+  row["logps/chosen"], row["rewards/chosen"] = -50 - 2 * i, -2 * i
+end
+
+-- Values of the keys that the alarms read, so that each piece of advice is given by some.
+local worlds = {
+  {
+    kl_coef = 0,
+    missing_eos_rule = "none",
+    reward_clip = 0.5,
+    reward_function = "",
+    loss_type = "sigmoid",
+    vf_coef = 0,
+  },
+  {
+    kl_placement = "loss",
+    kl_estimator = "k1",
+    missing_eos_rule = "replace",
+    reward_clip = 0,
+    reward_function = "f.lua",
+    loss_type = "simpo",
+    value_learning_rate = 0,
+  },
+  { missing_eos_rule = "subtract", reward_clip = 0, kl_placement = "reward", loss_type = "kto" },
+}
+
+-- The settings of a recipe: a key that it lacks raises, as in a config.
+local function settings_of(keys, world)
+  return setmetatable({}, {
+    __index = function(_, key)
+      if not keys[key] then error("no key " .. key) end
+      local value = world[key]
+      return value == nil and 1 or value
+    end,
+  })
+end
+
+local pl = require("perilune")
+local needs = require("perilune.run.alarms.needs")
+
+describe("every alarm", function()
+  local declared = {}
+  for _, row in ipairs(needs.alarms) do
+    for _, key in ipairs(row.keys) do
+      declared[key] = true
+    end
+  end
+
+  it("rings for every recipe that comes with it, and names none but its keys", function()
+    local recipes = 0
+    for _, recipe in ipairs(require("perilune.config.neighbours").recipes()) do
+      local keys = pl.config.keys_of(recipe.path)
+      recipes = recipes + 1
+      for number, world in ipairs(worlds) do
+        for _, name in ipairs(health.alarms) do
+          local where = ("%s, %s, world %d: "):format(recipe.name, name, number)
+          local sentence = health[name](ringing[name], nil, settings_of(keys, world))
+          assert.is_string(sentence, where .. "silent")
+          for key in pairs(declared) do
+            local named = sentence:find("%f[%w_]" .. key .. "%f[^%w_]")
+            assert.is_true(not named or keys[key] == true, where .. sentence)
+          end
+          assert.is_nil(sentence:find("nil"), where .. sentence)
+        end
+      end
+    end
+    assert.is_true(recipes >= 19)
+  end)
+
+  it("is silent without a metric that it needs", function()
+    for _, row in ipairs(needs.alarms) do
+      assert.is_true(needs.armed(row.name, ringing[row.name]), row.name)
+      for _, metric in ipairs(row.metrics) do
+        local history = {}
+        for i, one in ipairs(ringing[row.name]) do
+          history[i] = {}
+          for name, value in pairs(one) do
+            if name ~= metric then history[i][name] = value end
+          end
+        end
+        assert.is_false(needs.armed(row.name, history), row.name)
+        assert.is_nil(health[row.name](history), row.name .. " without " .. metric)
+      end
+    end
+  end)
+
+  it("cannot read a key that it does not declare", function()
+    local known = needs.settings("length_drift", { beta = 1 })
+    assert.has_error(
+      function() known:value("beta") end,
+      "length_drift reads beta, which its row in run/alarms/needs.lua lacks"
+    )
   end)
 end)
 

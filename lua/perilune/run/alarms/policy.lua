@@ -1,0 +1,160 @@
+--- Alarms of a policy that is trained on answers it draws itself: how far it is from the reference,
+-- how sure of itself, how long its answers are and whether they end.
+
+local checked = require("perilune.base.options")
+local format = require("perilune.base.format")
+local needs = require("perilune.run.alarms.needs")
+local trend = require("perilune.run.alarms.trend")
+
+local alarms = {}
+
+local show = format.number
+
+-- What to do about a KL that grows.
+local function kl_advice(settings)
+  local known = needs.settings("kl_runaway", settings)
+  if known:fixed("kl_coef") == 0 then
+    return " kl_coef is 0, so nothing holds it: set kl_coef."
+  elseif known:value("kl_placement") == "loss" and known:value("kl_estimator") == "k1" then
+    return " With kl_placement loss the gradient of k1 is 0 on average, so nothing holds it: set "
+      .. "kl_estimator to k2, or kl_placement to reward."
+  end
+  return known:advice {
+    { "raise", "kl_coef" },
+    { "lower", "learning_rate" },
+    { "set", "target_kl" },
+  }
+end
+
+--- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
+-- asked from the first row on, the growth once there are two windows.
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `limit` (60) nats a sequence; `window` (5) rows that means are taken over;
+--   `growth` (3) times within as many rows; `floor` (10) nats a sequence: no growth below it counts
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
+function alarms.kl_runaway(history, options, settings)
+  local o = checked.take("kl_runaway", options, { limit = 60, growth = 3, floor = 10, window = 5 })
+  local values = trend.values(history, "objective/kl")
+  if #values == 0 then return nil end
+  local now = trend.mean(values, math.max(1, #values - o.window + 1), #values)
+  if now > o.limit then
+    local text = "KL runaway: the policy is %s nats a sequence away from the reference, more than "
+      .. "%s. At such distances the reward model scores text it was never trained on."
+    return text:format(show(now), show(o.limit)) .. kl_advice(settings)
+  elseif #values < 2 * o.window then
+    return nil
+  end
+  local before = trend.mean(values, #values - 2 * o.window + 1, #values - o.window)
+  if now > o.floor and now > o.growth * math.max(before, 0) then
+    local text = "KL runaway: from %s to %s nats a sequence within %d rows; the policy leaves "
+      .. "the reference faster than the penalty holds it."
+    return text:format(show(before), show(now), 2 * o.window) .. kl_advice(settings)
+  end
+end
+
+--- The KL is clearly negative, which sampling noise does not explain.
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `limit` (-0.5) nats a sequence; `window` (5) rows that means are taken
+--   over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
+function alarms.kl_negative(history, options, settings)
+  local o = checked.take("kl_negative", options, { limit = -0.5, window = 5 })
+  local now = trend.last_mean(history, "objective/kl", o.window)
+  if now and now < o.limit then
+    local text = "Negative KL: %s nats a sequence on average. Answers were not drawn from the "
+      .. "policy that scores them: check %sthat nothing is forbidden or forced while sampling."
+    local keys =
+      needs.settings("kl_negative", settings):those_of { "temperature", "top_p", "top_k" }
+    local named = #keys > 0 and table.concat(keys, ", ") .. ", and " or ""
+    return text:format(show(now), named)
+  end
+end
+
+--- The policy has lost most of its entropy.
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `part` (0.2) of the entropy at the start, a fraction; `window` (5) rows
+--   that means are taken over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
+function alarms.entropy_collapse(history, options, settings)
+  local o = checked.take("entropy_collapse", options, { part = 0.2, window = 5 })
+  local first, now = trend.first_and_last(history, "policy/entropy_avg", o.window)
+  if first and first > 0 and now < o.part * first then
+    local text = "Entropy collapse: from %s to %s nats a token; the policy has settled on few "
+      .. "answers and learns little from more."
+    return text:format(show(first), show(now))
+      .. needs.settings("entropy_collapse", settings):advice {
+        { "raise", "kl_coef" },
+        "add an entropy bonus",
+        { "lower", "learning_rate" },
+      }
+  end
+end
+
+--- Answers have become much longer or shorter.
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `longer` (1.6) and `shorter` (0.5) times the length at the start; `least`
+--   (4) tokens by which it must differ as well: of a few words each is a large part; `window` (5)
+--   rows that means are taken over
+-- @treturn ?string the alarm's text; nil: it does not ring
+function alarms.length_drift(history, options)
+  local o =
+    checked.take("length_drift", options, { longer = 1.6, shorter = 0.5, least = 4, window = 5 })
+  local first, now = trend.first_and_last(history, "completions/mean_length", o.window)
+  if not first or first <= 0 or math.abs(now - first) < o.least then return nil end
+  if now > o.longer * first or now < o.shorter * first then
+    local text = "Length drift: answers went from %s to %s tokens; the reward model may pay for "
+      .. "length itself. Look at samples.jsonl, balance lengths in its training pairs, or "
+      .. "subtract a length term from the reward."
+    return text:format(show(first, 3), show(now, 3))
+  end
+end
+
+-- What makes answers end under the settings.
+local function ending_advice(settings)
+  local known = needs.settings("no_end", settings)
+  local rule = known:value("missing_eos_rule")
+  local longer, trained = { "raise", "response_length" }, "check that SFT trained the end token"
+  if rule == nil or rule == "none" then
+    local costs = " to subtract, so that an answer without an end scores less"
+    return known:advice { { "set", "missing_eos_rule", costs }, longer, trained }
+  end
+  local above = " above what the score gives for going on"
+  return (" missing_eos_rule is %s already"):format(rule)
+    .. known:remedy { { "raise", "missing_eos_penalty", above }, longer, trained }
+end
+
+--- Too many answers have no end token.
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `part` (0.5) of the answers, a fraction; `window` (3) rows that means are
+--   taken over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
+function alarms.no_end(history, options, settings)
+  local o = checked.take("no_end", options, { part = 0.5, window = 3 })
+  local now = trend.last_mean(history, "completions/clipped_ratio", o.window)
+  if now and now > o.part then
+    local text = "No end: %.0f %% of the answers stop at the longest length without an end token."
+    return text:format(100 * now) .. ending_advice(settings)
+  end
+end
+
+--- Too many answers are empty: an end token and nothing before it.
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `part` (0.5) of the answers, a fraction; `window` (3) rows that means are
+--   taken over
+-- @treturn ?string the alarm's text; nil: it does not ring
+function alarms.empty_answers(history, options)
+  local o = checked.take("empty_answers", options, { part = 0.5, window = 3 })
+  local now = trend.last_mean(history, "completions/empty_ratio", o.window)
+  if now and now > o.part then
+    local text = "Empty answers: %.0f %% are an end token and nothing else. Either the policy was "
+      .. "trained on empty answers (look at the demonstrations), or saying nothing scores best "
+      .. "(look at what the reward gives an empty answer)."
+    return text:format(100 * now)
+  end
+end
+
+return alarms
