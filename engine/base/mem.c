@@ -146,18 +146,36 @@ static void make_room(pl_ctx *ctx, size_t size)
         }
 }
 
+/* The bin of the smallest block that waits and is at most a quarter larger than one of `bin`: a new
+** one would have to be cleared. -1: none. Small blocks fit exactly. */
+static int waiting_bin(const pl_ctx *ctx, int bin, size_t size)
+{
+    if (ctx->mem.bins[bin] != NULL) return bin;
+    const pl_mem_info *info = &ctx->mem.info;
+    size_t most = size + size / 4;
+    if (info->limit > 0 && (int64_t)most > info->limit - info->live) most = size;
+    for (int at = bin + 1; bin >= LARGE_BIN && at < PL_MEM_CLASSES; at++) {
+        const header *h = ctx->mem.bins[at];
+        if (h != NULL) return h->size <= most ? at : -1;
+    }
+    return -1;
+}
+
 /* As pl_alloc; `zeroed`: the block is new from the system and all zeros. */
 static void *take(pl_ctx *ctx, size_t bytes, bool *zeroed)
 {
     size_t size = 0;
     *zeroed = false;
-    const int bin = bin_of(bytes, &size);
+    int bin = bin_of(bytes, &size);
     pl_mem_info *info = &ctx->mem.info;
     header *h = NULL;
     if (!pl__faults_next(&ctx->mem.faults) && bin >= 0 &&
         (info->limit == 0 || info->live + (int64_t)size <= info->limit)) {
-        h = ctx->mem.bins[bin];
-        if (h != NULL) {
+        const int waits = waiting_bin(ctx, bin, size);
+        if (waits >= 0) {
+            h = ctx->mem.bins[waits];
+            bin = waits;
+            size = h->size;
             ctx->mem.bins[bin] = h->next;
             info->cached -= (int64_t)size;
         } else {

@@ -146,6 +146,31 @@ static void calloc_zeroes_what_was_used_before(void **state)
     pl_free(ctx, other);
 }
 
+/* What waits and is at most a quarter larger serves: to map a new block costs its clearing. */
+static void a_large_block_that_waits_serves_a_smaller_one(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    enum { LARGE = 5 << 20 };
+    const int64_t start = live_bytes(ctx);
+    void *block = pl_alloc(ctx, LARGE);
+    const int64_t size = live_bytes(ctx) - start;
+    pl_free(ctx, block);
+    if (pl_mem_get(ctx).cached < LARGE) return; /* under AddressSanitizer nothing waits */
+    void *again = pl_alloc(ctx, LARGE / 10 * 9);
+    assert_ptr_equal(again, block);
+    assert_int_equal(live_bytes(ctx), start + size);
+    pl_free(ctx, again);
+    void *half = pl_alloc(ctx, LARGE / 2); /* much smaller: one of its own */
+    assert_ptr_not_equal(half, block);
+    pl_mem_set_limit(ctx, live_bytes(ctx) + LARGE / 10 * 9); /* no room for all of the block */
+    void *tight = pl_alloc(ctx, LARGE / 20 * 17);
+    assert_non_null(tight);
+    assert_ptr_not_equal(tight, block);
+    pl_free(ctx, tight);
+    pl_free(ctx, half);
+    pl_mem_set_limit(ctx, 0);
+}
+
 static void realloc_moves_or_leaves_the_old_block(void **state)
 {
     pl_ctx *ctx = ((fixture *)*state)->ctx;
@@ -368,6 +393,7 @@ int main(void)
         CONTEXT_CASE(a_limit_refuses_and_recovers),
         CONTEXT_CASE(too_large_sizes_are_refused),
         CONTEXT_CASE(calloc_zeroes_what_was_used_before),
+        CONTEXT_CASE(a_large_block_that_waits_serves_a_smaller_one),
         CONTEXT_CASE(realloc_moves_or_leaves_the_old_block),
         CONTEXT_CASE(strndup_ends_its_copy),
         CONTEXT_CASE(the_hook_fails_the_kth_once_or_for_ever),
