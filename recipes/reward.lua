@@ -10,7 +10,10 @@
 --
 -- Not in the paper: labelers err. `label_smoothing`, or the rate of flipped pairs `labeler_noise`,
 -- given or fitted with the scores (pl.reward_loss has the equations); margins by which better
--- answers have to lead; the checkpoint that is best on labelers it did not learn from.
+-- answers have to lead; the checkpoint that is best on labelers it did not learn from; `num_heads`
+-- on one trunk, an ensemble for the price of one model: each begins as weights of its own and
+-- learns from a bootstrap of its own, in which a set stands as often as a Poisson draw of mean 1
+-- says (Oza and Russell 2001). Where they disagree, little was known.
 
 local pl = require("perilune")
 local batch, data, health, ranking = pl.batch, pl.data, pl.health, pl.ranking
@@ -30,6 +33,12 @@ local cfg = pl.config {
     template = "auto",
     "chat template; auto: the model's own",
     choices = { "auto", "none", "plain", "chatml" },
+  },
+  {
+    num_heads = 1,
+    "scores on one trunk, an ensemble: each learns from a bootstrap of the sets",
+    min = 1,
+    max = 64,
   },
   {
     max_length = 2048,
@@ -117,11 +126,13 @@ local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local model = pl.companions.load("model", cfg.model, {
   scalar_head = true,
+  score_heads = cfg.num_heads > 1 and cfg.num_heads or nil,
   peft = cfg,
   precision = cfg.precision,
   seed = cfg.seed,
 })
-model.config.score_bias = 0
+model.config.score_bias, model.config.score_biases = 0, nil
+local heads = model:score_heads()
 local longest = data.room({ model }, cfg.max_length)
 local train =
   data.required(data.ranked(tok, template, cfg.dataset, longest, cfg.ties), "dataset", cfg.dataset)
@@ -198,9 +209,18 @@ end
 
 -- What the model makes of sets: `figures`, those of each labeler, and what they come from.
 local function evaluate(sets)
-  local scores, ranks, lengths = pl.score.sets(model, sets, cfg.micro_batch_tokens)
+  local scores, ranks, lengths, members = pl.score.sets(model, sets, cfg.micro_batch_tokens)
+  local figures = ranking.calibration(ranking.gaps(scores, ranks))
+  if heads > 1 then
+    local sizes = {}
+    for i, of_set in ipairs(ranks) do
+      sizes[i] = #of_set
+    end
+    figures.eval_disagreement = ranking.disagreement(members, sizes)
+  end
   return {
-    figures = ranking.calibration(ranking.gaps(scores, ranks)),
+    figures = figures,
+    members = members,
     labelers = ranking.by_labeler(scores, sets),
     scores = scores,
     ranks = ranks,
@@ -217,8 +237,8 @@ local function margins_of(set)
   return margins or pl.zeros(#set.ranks):totable()
 end
 
--- Gradient of the loss over some of the sets of a step.
-local function accumulate(sets, of_step, seen, dropout)
+-- Gradient of the loss over some of the sets of a step, which stand at `places` of the data.
+local function accumulate(sets, places, of_step, seen, dropout)
   local scope <close> = pl.scope("reward.micro")
   local sequences, ranks, offsets, margins = {}, {}, { 0 }, cfg.margins ~= "none" and {} or nil
   for i, set in ipairs(sets) do
@@ -228,11 +248,13 @@ local function accumulate(sets, of_step, seen, dropout)
     offsets[i + 1] = #ranks
   end
   local packed = batch.pack(sequences)
-  local scores = pl.gather(
-    model:scores(packed, { dropout = dropout, checkpoint = cfg.gradient_checkpointing }),
-    batch.last_rows(packed)
-  )
-  local lm, flipped, n_pairs = pl.reward_loss.ranked(scores, offsets, ranks, {
+  local reading = { dropout = dropout, checkpoint = cfg.gradient_checkpointing }
+  local all = pl.gather(model:head_scores(packed, reading), batch.last_rows(packed)) -- [N, H]
+  local scores, drawn = all:mean { axis = 2 }, {}
+  for i, place in ipairs(places) do
+    drawn[i] = pl.reward_loss.bootstrap(cfg.seed, place, heads)
+  end
+  local lm, flipped, n_pairs = pl.reward_loss.heads(all, drawn, offsets, ranks, {
     variant = cfg.variant,
     ties = cfg.ties,
     norm = of_step,
@@ -292,7 +314,8 @@ local watch = health.watch(nil, cfg)
 for step = state.step + 1, is_over() and state.step or steps do
   local scope <close> = pl.scope("reward.step")
   run:at(step)
-  local sets, sizes = batch.take(train, batch.take(kept, (epochs.at(step)))), {}
+  local places, sizes = batch.take(kept, (epochs.at(step))), {}
+  local sets = batch.take(train, places)
   for i, set in ipairs(sets) do -- for cutting into micro-batches a set counts as one piece
     sizes[i] = tokens_of(set)
   end
@@ -306,7 +329,7 @@ for step = state.step + 1, is_over() and state.step or steps do
   model.block:zero_grad()
   local seen = pl.meter.new()
   for part, indices in ipairs(batch.split(sizes, cfg.micro_batch_tokens)) do
-    accumulate(batch.take(sets, indices), #sets, seen, { -- of adapters; nothing, when it is 0
+    accumulate(batch.take(sets, indices), batch.take(places, indices), #sets, seen, { -- of adapters
       p = 0,
       seed = cfg.seed,
       index = pl.random.purpose("reward.dropout", step, part),
@@ -383,7 +406,19 @@ alarms, figures.length_correlation = health.reward_model(
 for _, sentence in ipairs(alarms) do
   check:warn("%s", sentence)
 end
-if demos then model.config.score_bias = model.config.score_bias + pl.stats.mean(of_demos) end
+if demos and heads == 1 then
+  model.config.score_bias = model.config.score_bias + pl.stats.mean(of_demos)
+elseif heads > 1 then -- the zeros of all shall be one: of demonstrations, or of what was judged
+  local biases = {}
+  for h, scores in ipairs(demos and pl.score.heads(model, demos.sequences) or judged.members) do
+    biases[h] = pl.stats.mean(scores)
+  end
+  local mean = pl.stats.mean(biases)
+  for h = 1, demos and 0 or heads do
+    biases[h] = biases[h] - mean
+  end
+  model.config.score_biases, model.config.score_bias = biases, demos and mean or 0
+end
 local model_dir = run:save_model(model, { tokenizer = tok, figures = figures })
 figures.weights_hash = model:hash()
 figures.score_bias = model.config.score_bias

@@ -367,6 +367,19 @@ local Judge = {}
 ---@return string? # nil when a function judges
 function Judge:hash() end
 
+--- Scores of ranked sets by each member of an ensemble: reward models, and the heads of each. None
+--- when a function judges.
+---@param sets perilune.RankedSet[] # of `data.ranked`
+---@param max_tokens? integer # of a forward (default: 16384)
+---@return number[][] # of each member the scores, set after set
+---@return string[] # what each is called: the path of the model, with the number of its head
+function Judge:members(sets, max_tokens) end
+
+--- The scores of all members of an ensemble as one list.
+---@param lists number[][] # of each member the scores
+---@return number[] # as `reward_ensemble` has it
+function Judge:merged(lists) end
+
 --- Scores of a rollout. Raises when the reward function fails, or gives other than one finite
 --- number an answer.
 ---@param roll perilune.Rollout # as of `rollout.new`
@@ -406,6 +419,7 @@ local LanguageOptions = {}
 ---@class perilune.LoadOptions
 ---@field dtype string? # ("float32"; of adapters the type they were trained on) of the weights: "float32" or "float64"; of frozen ones also "bfloat16", "float16", "q8_0", or "kept": each matrix as the file has it
 ---@field scalar_head boolean? # (false) put a projection to one number in place of the head, as a reward or value model wants; drawn by `seed` when the folder has none
+---@field score_heads integer? # (as the folder has; 1) numbers of that projection, which are an ensemble on one trunk; a folder that has another number of them is an error
 ---@field seed integer? # (0) what new weights are drawn by
 ---@field peft (perilune.AdapterOptions|perilune.Config)? # (none) new adapters on the weights, which are frozen then; or a config with the rows of `pl.config.peft`
 ---@field frozen boolean? # (false) the weights are constants, held once by all models of the same files
@@ -535,6 +549,12 @@ function Model:hash() end
 ---@return perilune.Tensor # [V, C], a view; of a frozen base perhaps in its kept dtype
 function Model:head() end
 
+--- The numbers of all scalar heads for each token. Raises without a scalar head.
+---@param batch perilune.Batch # as of `pl.batch.pack`
+---@param opts? table # as of `Model:hidden`
+---@return perilune.Tensor # [T, H], or [N, H] of `rows`
+function Model:head_scores(batch, opts) end
+
 --- Final hidden states. Raises when a sequence is longer than the model's context, or a token is
 --- not in its vocabulary.
 ---@param batch perilune.Batch # as of `pl.batch.pack`
@@ -565,8 +585,13 @@ function Model:read(dir) end
 ---@return string? # message
 function Model:save(path, opts) end
 
+--- How many scalar heads there are: an ensemble on one trunk.
+---@return integer # 0 of a model that predicts tokens
+function Model:score_heads() end
+
 --- One number for each token: a reward model's score or a value; the head's product is of float32,
---- whatever the precision of the model. Raises without a scalar head.
+--- whatever the precision of the model. Of several heads it is their mean. Raises without a scalar
+--- head.
 ---@param batch perilune.Batch # as of `pl.batch.pack`
 ---@param opts? table # as of `Model:hidden`
 ---@return perilune.Tensor # [T], or [N] of `rows`
@@ -3471,6 +3496,12 @@ function pl.loss.logprobs(model, packed, at, opts) end
 ---@return perilune.Tensor # [N], nats: the KL
 function pl.loss.logprobs_and_kl(model, reference, packed, at, opts) end
 
+--- The scores of all scalar heads, as `loss.sequence_scores` has their mean.
+---@param model perilune.Model # with `Model:score_heads` H of them
+---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
+---@return perilune.Tensor # [B, H], in the order of the sequences
+function pl.loss.sequence_head_scores(model, parts) end
+
 --- The exact KL to a reference at the tokens a loss would be taken at, without a tape.
 ---@param model perilune.Model
 ---@param reference perilune.Model # of the same vocabulary
@@ -3521,8 +3552,9 @@ function pl.meter.new() end
 --- the same forward pass trains, scores and generates.
 ---
 --- The head is the language model's (tied or not) or, with config.scalar_head, one number for each
---- token: `score.weight` [1, C], less `config.score_bias`. A reward model is read at the last token
---- of an answer; a value model at every token.
+--- token: `score.weight` [1, C], less `config.score_bias`. With `config.score_heads` there are H
+--- numbers, [H, C], less `config.score_biases`: an ensemble on one trunk, whose mean is the score. A
+--- reward model is read at the last token of an answer; a value model at every token.
 ---
 --- May use: base.
 ---@class perilune.model
@@ -3948,6 +3980,15 @@ function pl.ranking.calibration(gaps) end
 ---@return integer # ties among the pairs
 function pl.ranking.count(sets) end
 
+--- How far the members of an ensemble are apart: over each answer the deviation (over n - 1) of
+--- their scores, each less its mean over the answers to the prompt, for members have scales with
+--- zeros of their own. 0 of one member.
+---@param lists number[][] # of each member the scores of all answers, set after set
+---@param sizes integer[] # of the sets, answers
+---@return number # mean over the answers
+---@return number[] # means over the answers of each set
+function pl.ranking.disagreement(lists, sizes) end
+
 --- Score differences of all pairs of different rank, better answer first.
 ---@param scores number[] # of all sets, laid end to end
 ---@param ranks number[][] # of each set; rank 1 is best
@@ -3995,6 +4036,26 @@ function pl.report.new(options) end
 --- probability that it is a mistake, q = ε σ(-x) / ((1-ε) σ(x) + ε σ(-x)).
 ---@class perilune.reward_loss
 pl.reward_loss = {}
+
+--- How often a set stands in the bootstrap of each head: Poisson draws of mean 1 (Oza and Russell
+--- 2001), always the same for a set. One head takes every set once.
+---@param seed integer # of the run
+---@param place integer # of the set in the data, from 1
+---@param heads integer # how many there are
+---@return integer[] # of each head, 0 or more
+function pl.reward_loss.bootstrap(seed, place, heads) end
+
+--- The loss of an ensemble of heads: the mean over the heads of `reward_loss.ranked`, each over the
+--- sets as often as it drew them. Raises as that does.
+---@param scores perilune.Tensor # [N, H], set after set
+---@param drawn integer[][] # for each set, how often it stands in the bootstrap of each head
+---@param offsets integer[] # where each set begins, from 0, and the end: B+1 of them
+---@param ranks number[] # N of them; 1 is best
+---@param opts? table # as of `reward_loss.ranked`; without a `norm` a head is divided by its own sets
+---@return perilune.Tensor # [], the loss
+---@return number # summed probability of the pairs to be the wrong way round; 0 without `noise`
+---@return integer # pairs that it is summed over
+function pl.reward_loss.heads(scores, drawn, offsets, ranks, opts) end
 
 --- By how much the answers of a ranked set have to lead, beside each other.
 ---@param set perilune.RankedSet # of `data.ranked`
@@ -4500,10 +4561,11 @@ function pl.schedule.warmup(steps, inner, start_fraction) end
 
 --- Scores of answers, by a reward model, by several or by a function of the user's.
 ---
---- Several reward models (paths separated by commas) are an ensemble: what one of them learnt by
---- mistake the others need not have learnt. Their scores become one number: the mean, the smallest,
---- or the mean less some deviations (Coste et al. 2023, arXiv:2310.02743, whose third is the mean
---- less the variance). Each has a scale of its own: train them alike, with the same bias.
+--- Several reward models (paths separated by commas) are an ensemble, and so are several heads of
+--- one: what one of them learnt by mistake the others need not have learnt. Their scores become one
+--- number: the mean, the smallest, or the mean less some deviations (Coste et al. 2023,
+--- arXiv:2310.02743, whose third is the mean less the variance). Each has a scale of its own: train
+--- them alike, with the same bias.
 ---
 --- A reward function is a Lua file that returns f(prompts, answers, rows, ended) -> scores: texts of
 --- prompts and answers, the rows of the data set that the prompts came from, whether each answer
@@ -4526,6 +4588,13 @@ function pl.score.combined(scores, how, deviations) end
 ---@param opts? perilune.LoadOptions|function # how models are loaded, or (path) -> how that one is
 ---@return perilune.Judge
 function pl.score.ensemble(key, text, cfg, tok, opts) end
+
+--- Scores of whole sequences by each head of a scalar-head model.
+---@param scalar_model perilune.Model
+---@param sequences integer[][] # token ids of each
+---@param max_tokens? integer # of a forward (default and at most: 512)
+---@return number[][] # for each head one list, a number for each sequence
+function pl.score.heads(scalar_model, sequences, max_tokens) end
 
 --- Who judges: the models or the function that a config names. Raises when they cannot be loaded.
 ---@param cfg perilune.Config # config with `reward_model` and `reward_function`, one of them not "", and with the rows of `pl.config.ensemble`
@@ -4554,6 +4623,7 @@ function pl.score.sequences(scalar_model, sequences, max_tokens) end
 ---@return number[] # scores, set after set
 ---@return number[][] # the ranks of each set
 ---@return integer[] # the lengths of the sequences, tokens
+---@return number[][] # of each head the scores, set after set
 function pl.score.sets(scalar_model, sets, max_tokens) end
 
 --- Recipes that run one after another inside a run: stages of one experiment.

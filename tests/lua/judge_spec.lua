@@ -62,8 +62,15 @@ describe("perilune judge", function()
     local status, out, err = judge(both, "--rankings", w.rankings, "--json", "--gold", w.reward)
     assert.equal(0, status, err)
     local _, alone = judge(model, "--rankings", w.rankings, "--json", "--gold", w.reward)
-    assert.equal(alone, out)
-    local figures = assert(json.decode(out))
+    local figures, one = assert(json.decode(out)), assert(json.decode(alone))
+    assert.are.same({ 2, 0 }, { #figures.members, figures.disagreement })
+    assert.are.same({
+      name = model,
+      accuracy = one.eval_accuracy,
+      correlation = one.gold.correlation,
+    }, figures.members[2])
+    figures.members, figures.disagreement = nil, nil
+    assert.are.same(one, figures)
     assert.is_true(figures.eval_pairs > 100 and figures.sets == 40)
     assert.equal(4, figures.gold.best_of[3].n)
   end)

@@ -1,10 +1,11 @@
 --- `perilune judge MODEL[,MODEL...] --rankings FILE [--key value]`: how far a reward model can be
 -- followed: accuracy, calibration, and gold of the answers it chooses.
 --
--- Several models judge together. With --gold, a reward function that knows the truth: the
--- correlation with it within prompts, and the gold of the best of n of the ranked answers, chosen
--- by the model and by gold itself. With --policy and --prompts as well, that of the best of up to
--- --best_of answers the policy gives (recipes/eval.lua, whose run goes to --output_dir).
+-- Several models, or heads of one, judge together; each is shown, and how far they are apart. With
+-- --gold, a reward function that knows the truth: the correlation with it within prompts, and the
+-- gold of the best of n of the ranked answers, chosen by the model and by gold itself. With
+-- --policy and --prompts as well, that of the best of up to --best_of answers the policy gives
+-- (recipes/eval.lua, whose run goes to --output_dir).
 
 local companions = require("perilune.learn.companions")
 local config = require("perilune.config")
@@ -70,12 +71,26 @@ local function on_rankings(cfg, path)
   for i = 1, #sets do
     ranks[i] = sets[i].ranks
   end
-  local scores = judge:sets(sets, cfg.micro_batch_tokens)
+  local members, names = judge:members(sets, cfg.micro_batch_tokens)
+  local scores = judge:merged(members)
   local figures = ranking.calibration(ranking.gaps(scores, ranks))
   figures.sets, figures.counts = #sets, sets.counts
   figures.labelers = ranking.by_labeler(scores, sets)
-  if cfg.gold ~= "" then
-    figures.gold = ranking.against(scores, judge_of(cfg, tok, "", cfg.gold):sets(sets), ranks)
+  local gold = cfg.gold ~= "" and judge_of(cfg, tok, "", cfg.gold):sets(sets)
+  if gold then figures.gold = ranking.against(scores, gold, ranks) end
+  if #members > 1 then
+    local sizes = {}
+    for i, of_set in ipairs(ranks) do
+      sizes[i] = #of_set
+    end
+    figures.disagreement, figures.members = ranking.disagreement(members, sizes), {}
+    for m, own in ipairs(members) do
+      figures.members[m] = {
+        name = names[m],
+        accuracy = ranking.calibration(ranking.gaps(own, ranks)).eval_accuracy,
+        correlation = gold and ranking.against(own, gold, ranks).correlation or nil,
+      }
+    end
   end
   return figures
 end
@@ -112,6 +127,18 @@ local function print_rankings(figures)
   if #names > 1 then print(format.columns(rows, { head = { "labeler", "accuracy", "pairs" } })) end
 end
 
+-- Each member of an ensemble beside what they are together.
+local function print_members(figures)
+  local rows = {}
+  for i, own in ipairs(figures.members) do
+    local told = own.correlation and ("%.4f"):format(own.correlation) or "-"
+    rows[i] = { format.safe(own.name), ("%.4f"):format(own.accuracy), told }
+  end
+  local head = { "member", "accuracy", "correlation with gold" }
+  print(format.columns(rows, { head = head }))
+  print(("disagreement within prompts %.4f"):format(figures.disagreement))
+end
+
 local function print_gold(gold)
   if gold.correlation then
     print(("correlation with gold within prompts %.4f"):format(gold.correlation))
@@ -143,6 +170,7 @@ local function run(cfg, path)
   local figures = cfg.rankings ~= "" and on_rankings(cfg, path) or {}
   if cfg.rankings ~= "" and not cfg.json then
     print_rankings(figures)
+    if figures.members then print_members(figures) end
     if figures.gold then print_gold(figures.gold) end
   end
   if cfg.policy ~= "" then

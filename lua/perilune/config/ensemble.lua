@@ -9,7 +9,7 @@ return function()
   return {
     {
       reward_ensemble = "mean",
-      "of several reward models, by commas: mean, smallest, or mean less reward_deviations",
+      "of several reward models or heads: mean, smallest, or mean less reward_deviations",
       choices = { "mean", "min", "cautious" },
     },
     { reward_deviations = 1.0, "deviations taken off by reward_ensemble cautious", min = 0 },

@@ -236,6 +236,18 @@ function loss.sequence_scores(model, parts)
   )
 end
 
+--- The scores of all scalar heads, as `loss.sequence_scores` has their mean.
+-- @tparam Model model with `Model:score_heads` H of them
+-- @tparam {BatchPart,...} parts of `batch.parts` or a rollout
+-- @treturn Tensor [B, H], in the order of the sequences
+function loss.sequence_head_scores(model, parts)
+  local flat = over(parts, function(part)
+    local rows = batch.last_rows(part.batch)
+    return model:head_scores(part.batch, { rows = rows }):reshape(-1)
+  end)
+  return flat:reshape(-1, model:score_heads())
+end
+
 --- Values of a scalar-head model where the tokens a loss would be taken at are predicted, without a
 -- tape.
 -- @tparam Model model

@@ -1,5 +1,6 @@
 --- How well scores order ranked answers: differences of pairs, accuracy, calibration.
 
+local list = require("perilune.base.list")
 local stats = require("perilune.base.stats")
 
 local ranking = {}
@@ -130,6 +131,32 @@ function ranking.against(scores, gold, ranks)
     n = n < most and math.min(most, n * 2) or n + 1
   end
   return figures
+end
+
+--- How far the members of an ensemble are apart: over each answer the deviation (over n - 1) of
+-- their scores, each less its mean over the answers to the prompt, for members have scales with
+-- zeros of their own. 0 of one member.
+-- @tparam {{number,...},...} lists of each member the scores of all answers, set after set
+-- @tparam {integer,...} sizes of the sets, answers
+-- @treturn number mean over the answers
+-- @treturn {number,...} means over the answers of each set
+function ranking.disagreement(lists, sizes)
+  local of_sets, sum, first = {}, 0, 0
+  for s, size in ipairs(sizes) do
+    local means, total = {}, 0
+    for m, scores in ipairs(lists) do
+      means[m] = stats.mean(list.slice(scores, first + 1, first + size))
+    end
+    for i = first + 1, #lists > 1 and first + size or first do
+      local apart = {}
+      for m, scores in ipairs(lists) do
+        apart[m] = scores[i] - means[m]
+      end
+      total = total + stats.std(apart)
+    end
+    of_sets[s], sum, first = total / size, sum + total, first + size
+  end
+  return sum / math.max(1, first), of_sets
 end
 
 --- Ranks of values: 1 for the highest; equal values share a rank, and the next has as many better

@@ -15,6 +15,7 @@
 
 local core = require("perilune.core")
 local options = require("perilune.base.options")
+local random = require("perilune.base.random")
 
 local reward_loss = {}
 
@@ -92,6 +93,70 @@ function reward_loss.ranked(scores, offsets, ranks, opts)
     loss = loss * (1 - o.label_smoothing) + turned * o.label_smoothing
   end
   return loss, 0, 0
+end
+
+--- How often a set stands in the bootstrap of each head: Poisson draws of mean 1 (Oza and Russell
+-- 2001), always the same for a set. One head takes every set once.
+-- @tparam integer seed of the run
+-- @tparam integer place of the set in the data, from 1
+-- @tparam integer heads how many there are
+-- @treturn {integer,...} of each head, 0 or more
+function reward_loss.bootstrap(seed, place, heads)
+  local drawn = { 1 }
+  for h = 1, heads > 1 and heads or 0 do
+    local left, k, chance = random.real(seed, "reward.bootstrap", place, h), 0, math.exp(-1)
+    while left >= chance and k < 16 do
+      left, k = left - chance, k + 1
+      chance = chance / k
+    end
+    drawn[h] = k
+  end
+  return drawn
+end
+
+-- What head `h` learns from: the places of its scores in the flat [N H], from 0, and the sets.
+local function of_head(h, heads, drawn, offsets, ranks)
+  local taken = { flat = {}, at = {}, ranks = {}, offsets = { 0 } }
+  for b = 1, #offsets - 1 do
+    for _ = 1, drawn[b][h] do
+      for i = offsets[b] + 1, offsets[b + 1] do
+        local n = #taken.at + 1
+        taken.at[n], taken.flat[n], taken.ranks[n] = i - 1, (i - 1) * heads + h - 1, ranks[i]
+      end
+      taken.offsets[#taken.offsets + 1] = #taken.at
+    end
+  end
+  return taken
+end
+
+--- The loss of an ensemble of heads: the mean over the heads of `reward_loss.ranked`, each over the
+-- sets as often as it drew them. Raises as that does.
+-- @tparam Tensor scores [N, H], set after set
+-- @tparam {{integer,...},...} drawn for each set, how often it stands in the bootstrap of each head
+-- @tparam {integer,...} offsets where each set begins, from 0, and the end: B+1 of them
+-- @tparam {number,...} ranks N of them; 1 is best
+-- @tparam ?table opts as of `reward_loss.ranked`; without a `norm` a head is divided by its own
+--   sets
+-- @treturn Tensor [], the loss
+-- @treturn number summed probability of the pairs to be the wrong way round; 0 without `noise`
+-- @treturn integer pairs that it is summed over
+function reward_loss.heads(scores, drawn, offsets, ranks, opts)
+  local heads, flat = scores:shape()[2], scores:reshape(-1)
+  if heads == 1 then return reward_loss.ranked(flat, offsets, ranks, opts) end
+  local total, flipped, pairs_seen = flat:sum() * 0, 0, 0
+  for h = 1, heads do
+    local taken, of = of_head(h, heads, drawn, offsets, ranks), {}
+    for key, value in pairs(opts or {}) do
+      of[key] = value
+    end
+    if #taken.at > 0 then
+      of.margins = of.margins and core.gather(of.margins, taken.at)
+      local chosen = core.gather(flat, taken.flat)
+      local one, wrong, n = reward_loss.ranked(chosen, taken.offsets, taken.ranks, of)
+      total, flipped, pairs_seen = total + one / heads, flipped + wrong, pairs_seen + n
+    end
+  end
+  return total, flipped, pairs_seen
 end
 
 --- By how much the answers of a ranked set have to lead, beside each other.

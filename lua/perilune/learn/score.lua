@@ -1,9 +1,10 @@
 --- Scores of answers, by a reward model, by several or by a function of the user's.
 --
--- Several reward models (paths separated by commas) are an ensemble: what one of them learnt by
--- mistake the others need not have learnt. Their scores become one number: the mean, the smallest,
--- or the mean less some deviations (Coste et al. 2023, arXiv:2310.02743, whose third is the mean
--- less the variance). Each has a scale of its own: train them alike, with the same bias.
+-- Several reward models (paths separated by commas) are an ensemble, and so are several heads of
+-- one: what one of them learnt by mistake the others need not have learnt. Their scores become one
+-- number: the mean, the smallest, or the mean less some deviations (Coste et al. 2023,
+-- arXiv:2310.02743, whose third is the mean less the variance). Each has a scale of its own: train
+-- them alike, with the same bias.
 --
 -- A reward function is a Lua file that returns f(prompts, answers, rows, ended) -> scores: texts of
 -- prompts and answers, the rows of the data set that the prompts came from, whether each answer
@@ -144,8 +145,10 @@ function score.combined(scores, how, deviations)
   return #scores == 1 and scores[1] or stats.mean(scores)
 end
 
--- The scores of each model of an ensemble as one list.
-local function merged(judge, lists)
+--- The scores of all members of an ensemble as one list.
+-- @tparam {{number,...},...} lists of each member the scores
+-- @treturn {number,...} as `reward_ensemble` has it
+function Judge:merged(lists)
   if #lists == 1 then return lists[1] end
   local scores = {}
   for i = 1, #lists[1] do
@@ -153,7 +156,7 @@ local function merged(judge, lists)
     for k, list_of_model in ipairs(lists) do
       of_one[k] = list_of_model[i]
     end
-    scores[i] = score.combined(of_one, judge.combine, judge.deviations)
+    scores[i] = score.combined(of_one, self.combine, self.deviations)
   end
   return scores
 end
@@ -196,6 +199,23 @@ local function texts_of_sets(judge, sets)
   return texts
 end
 
+-- Calls fn(sequences, their sets) for some sets at a time, in order.
+local function in_parts(sets, max_tokens, fn)
+  local waiting, of, tokens = {}, {}, 0
+  for _, set in ipairs(sets) do
+    of[#of + 1] = set
+    for _, sequence in ipairs(set.sequences) do
+      waiting[#waiting + 1] = sequence
+      tokens = tokens + #sequence
+    end
+    if tokens >= (max_tokens or 16384) then
+      fn(waiting, of)
+      waiting, of, tokens = {}, {}, 0
+    end
+  end
+  if #of > 0 then fn(waiting, of) end
+end
+
 --- Scores of ranked sets. Raises when the reward function fails, or gives other than one finite
 -- number an answer.
 -- @tparam {RankedSet,...} sets of `data.ranked`
@@ -203,11 +223,40 @@ end
 -- @treturn {number,...} scores, set after set
 function Judge:sets(sets, max_tokens)
   if not self.model then return asked(self, texts_of_sets(self, sets)) end
-  local lists = {}
-  for k, one in ipairs(self.models) do
-    lists[k] = (score.sets(one.model, sets, max_tokens))
+  return self:merged((self:members(sets, max_tokens)))
+end
+
+--- Scores of ranked sets by each member of an ensemble: reward models, and the heads of each. None
+-- when a function judges.
+-- @tparam {RankedSet,...} sets of `data.ranked`
+-- @tparam ?integer max_tokens of a forward (default: 16384)
+-- @treturn {{number,...},...} of each member the scores, set after set
+-- @treturn {string,...} what each is called: the path of the model, with the number of its head
+function Judge:members(sets, max_tokens)
+  local lists, names = {}, {}
+  for _, one in ipairs(self.models) do
+    local heads, first = one.model:score_heads(), #lists
+    for h = 1, heads do
+      lists[first + h] = {}
+      names[first + h] = one.path .. (heads > 1 and (", head %d"):format(h) or "")
+    end
+    in_parts(sets, max_tokens, function(sequences)
+      for h, scores in ipairs(score.heads(one.model, sequences, max_tokens)) do
+        list.append(lists[first + h], scores)
+      end
+    end)
   end
-  return merged(self, lists)
+  return lists, names
+end
+
+-- Of each head of a model the scores of sequences.
+local function head_lists(model, parts)
+  if model:score_heads() == 1 then return { loss.sequence_scores(model, parts):totable() } end
+  local lists, flat = {}, loss.sequence_head_scores(model, parts)
+  for h, column in ipairs(flat:t():totable()) do
+    lists[h] = column
+  end
+  return lists
 end
 
 --- Scores of a rollout. Raises when the reward function fails, or gives other than one finite
@@ -218,10 +267,10 @@ end
 function Judge:score(roll, prompts)
   if self.model then
     local lists = {}
-    for k, one in ipairs(self.models) do
-      lists[k] = loss.sequence_scores(one.model, roll.parts):totable()
+    for _, one in ipairs(self.models) do
+      list.append(lists, head_lists(one.model, roll.parts))
     end
-    return merged(self, lists)
+    return self:merged(lists)
   end
   return asked(self, self:texts(roll, prompts))
 end
@@ -244,6 +293,20 @@ function Judge:texts(roll, prompts)
   return texts
 end
 
+-- The scores of a model by those of its heads.
+local function mean_of(lists)
+  if #lists == 1 then return lists[1] end
+  local scores = {}
+  for i = 1, #lists[1] do
+    local sum = 0
+    for _, of_head in ipairs(lists) do
+      sum = sum + of_head[i]
+    end
+    scores[i] = sum / #lists
+  end
+  return scores
+end
+
 --- Scores of whole sequences by a scalar-head model. Any number of them: they are packed and scored
 -- part by part.
 -- @tparam Model scalar_model
@@ -251,13 +314,27 @@ end
 -- @tparam ?integer max_tokens of a forward, tokens (default and at most: 512)
 -- @treturn {number,...} one for each sequence
 function score.sequences(scalar_model, sequences, max_tokens)
-  local scores = {}
+  return mean_of(score.heads(scalar_model, sequences, max_tokens))
+end
+
+--- Scores of whole sequences by each head of a scalar-head model.
+-- @tparam Model scalar_model
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @tparam ?integer max_tokens of a forward (default and at most: 512)
+-- @treturn {{number,...},...} for each head one list, a number for each sequence
+function score.heads(scalar_model, sequences, max_tokens)
+  local lists = {}
+  for h = 1, scalar_model:score_heads() do
+    lists[h] = {}
+  end
   for _, indices in ipairs(batch.split(sequences, max_tokens or 16384)) do
     local scope <close> = core.scope("score.sequences")
     local parts = batch.parts(list.take(sequences, indices), nil, max_tokens)
-    list.append(scores, loss.sequence_scores(scalar_model, parts):totable())
+    for h, scores in ipairs(head_lists(scalar_model, parts)) do
+      list.append(lists[h], scores)
+    end
   end
-  return scores
+  return lists
 end
 
 --- Scores of all answers of ranked sets.
@@ -267,23 +344,24 @@ end
 -- @treturn {number,...} scores, set after set
 -- @treturn {{number,...},...} the ranks of each set
 -- @treturn {integer,...} the lengths of the sequences, tokens
+-- @treturn {{number,...},...} of each head the scores, set after set
 function score.sets(scalar_model, sets, max_tokens)
-  local scores, ranks, lengths, waiting, tokens = {}, {}, {}, {}, 0
-  local function flush()
-    list.append(scores, score.sequences(scalar_model, waiting, max_tokens))
-    waiting, tokens = {}, 0
+  local members, ranks, lengths = {}, {}, {}
+  for h = 1, scalar_model:score_heads() do
+    members[h] = {}
   end
-  for i, set in ipairs(sets) do
-    ranks[i] = set.ranks
-    for _, sequence in ipairs(set.sequences) do
-      waiting[#waiting + 1] = sequence
-      lengths[#lengths + 1] = #sequence
-      tokens = tokens + #sequence
+  in_parts(sets, max_tokens, function(sequences, sets_of_part)
+    for _, set in ipairs(sets_of_part) do
+      ranks[#ranks + 1] = set.ranks
     end
-    if tokens >= (max_tokens or 16384) then flush() end
-  end
-  flush()
-  return scores, ranks, lengths
+    for _, sequence in ipairs(sequences) do
+      lengths[#lengths + 1] = #sequence
+    end
+    for h, scores in ipairs(score.heads(scalar_model, sequences, max_tokens)) do
+      list.append(members[h], scores)
+    end
+  end)
+  return mean_of(members), ranks, lengths, members
 end
 
 return score

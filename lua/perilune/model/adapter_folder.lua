@@ -85,6 +85,15 @@ local function is_sound(about)
   if type(about) ~= "table" then return false end
   local base, bias = about.base, about.score_bias
   if bias ~= nil and (math.type(bias) == nil or bias - bias ~= 0) then return false end
+  local heads, biases = about.score_heads, about.score_biases
+  if heads ~= nil and (math.type(heads) ~= "integer" or heads < 1 or heads > 1024) then
+    return false
+  elseif biases ~= nil and (type(biases) ~= "table" or #biases ~= (heads or 1)) then
+    return false
+  end
+  for _, each in ipairs(biases or {}) do
+    if math.type(each) == nil or each - each ~= 0 then return false end
+  end
   if base == nil then return true end
   return type(base) == "table"
     and type(base.hash) == "string"
@@ -151,7 +160,8 @@ end
 -- @tparam string dir
 -- @tparam table config of adapter_config.written
 -- @tparam {[string]=Tensor} tensors of the block
--- @tparam table about for perilune.json: `base` {path, hash, dtype}, `score_bias`
+-- @tparam table about for perilune.json: `base` {path, hash, dtype}, `score_bias`,
+--   `score_heads` and `score_biases`
 -- @treturn ?boolean true
 -- @treturn ?string message
 function adapter_folder.write(dir, config, tensors, about)

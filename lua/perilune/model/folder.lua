@@ -23,9 +23,17 @@ folder.MAX_SHARD = 5 * 1000 * 1000 * 1000
 
 -- The head of a reward model, as transformers reads it.
 local function say_scalar_head(config)
-  config.num_labels = 1
-  if type(config.id2label) ~= "table" or config.id2label["0"] == nil then
-    config.id2label, config.label2id = { ["0"] = "LABEL_0" }, { LABEL_0 = 0 }
+  local heads, known = config.score_heads or 1, 0
+  for _ in pairs(type(config.id2label) == "table" and config.id2label or {}) do
+    known = known + 1
+  end
+  config.num_labels = heads
+  if known ~= heads or config.id2label["0"] == nil then
+    config.id2label, config.label2id = {}, {}
+    for h = 0, heads - 1 do
+      local name = ("LABEL_%d"):format(h)
+      config.id2label[tostring(h)], config.label2id[name] = name, h
+    end
   end
 end
 
@@ -41,6 +49,7 @@ local function file_config(self, dtype)
     say_scalar_head(config)
   else
     config.scalar_head, config.score_bias = nil, nil
+    config.score_heads, config.score_biases = nil, nil
   end
   return config
 end
@@ -57,7 +66,7 @@ end
 -- Only LayerNorm has one, and nothing may stand behind it. The scores differ in their last bits.
 local function fold_score_bias(self, config, tensors)
   local names = self.spec.names
-  if not names.norm or names.project_out then return end
+  if not names.norm or names.project_out or (config.score_heads or 1) > 1 then return end
   local name = names.norm .. ".bias"
   local bias, weight, shift = tensors[name], tensors["score.weight"], config.score_bias
   if not (bias and weight and shift and shift ~= 0) then return end

@@ -7,8 +7,9 @@
 -- the same forward pass trains, scores and generates.
 --
 -- The head is the language model's (tied or not) or, with config.scalar_head, one number for each
--- token: `score.weight` [1, C], less `config.score_bias`. A reward model is read at the last token
--- of an answer; a value model at every token.
+-- token: `score.weight` [1, C], less `config.score_bias`. With `config.score_heads` there are H
+-- numbers, [H, C], less `config.score_biases`: an ensemble on one trunk, whose mean is the score. A
+-- reward model is read at the last token of an answer; a value model at every token.
 --
 -- May use: base.
 
@@ -32,6 +33,7 @@ local of_new = checked.any_of { "seed", "dtype", "precision" }
 local of_load = checked.any_of {
   "dtype",
   "scalar_head",
+  "score_heads",
   "seed",
   "peft",
   "frozen",
@@ -40,6 +42,9 @@ local of_load = checked.any_of {
 }
 local of_copy = checked.any_of { "scalar_head", "precision", "seed", "peft" }
 local of_hidden = checked.any_of { "dropout", "checkpoint", "caches", "rows" }
+
+local NO_HEAD <const> = "this model has no scalar head: make one with "
+  .. "model:copy{scalar_head = true}"
 
 local model = {}
 
@@ -89,7 +94,8 @@ members.guard(Model, "a Model", {
 
 local function head_entries(config, spec)
   if config.scalar_head then
-    return { { "score.weight", { 1, spec.out_width }, 1 / math.sqrt(spec.out_width + 1) } }
+    local shape = { config.score_heads or 1, spec.out_width }
+    return { { "score.weight", shape, 1 / math.sqrt(spec.out_width + 1) } }
   elseif not spec.tied then
     return { { spec.names.head .. ".weight", { spec.vocab, spec.out_width }, spec.init_std } }
   end
@@ -223,6 +229,7 @@ end
 local function stand(found, path, opts)
   local config = copied(found.config)
   if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
+  config.score_heads = opts.score_heads or config.score_heads
   local dtype = found.dtype == "float64" and "float64" or "float32"
   local self, message = planned(config, dtype, opts.precision)
   if not self then return nil, message end
@@ -248,6 +255,7 @@ local function load_frozen(path, dtype, settings, opts)
   self, message = stand(found, path, {
     settings = settings,
     scalar_head = opts.scalar_head,
+    score_heads = opts.score_heads,
     precision = opts.precision,
   })
   if not self then return nil, message end
@@ -268,6 +276,7 @@ local function load_adapters(path, dtype, opts)
   self, message = stand(found, read.base, {
     settings = settings,
     scalar_head = opts.scalar_head or settings.scores,
+    score_heads = opts.score_heads or read.about.score_heads,
     precision = opts.precision,
     lenient = true,
   })
@@ -281,7 +290,8 @@ local function load_adapters(path, dtype, opts)
     modules
   ) or on_base.misfit(self, read.tensors, path)
   if message then return nil, message end
-  self.path, self.config.score_bias = path, read.about.score_bias
+  self.path = path
+  self.config.score_bias, self.config.score_biases = read.about.score_bias, read.about.score_biases
   on_base.begin(self, read.tensors, opts.seed or 0)
   return self
 end
@@ -293,6 +303,8 @@ end
 --   matrix as the file has it
 -- @field ?boolean scalar_head (false) put a projection to one number in place of the head, as a
 --   reward or value model wants; drawn by `seed` when the folder has none
+-- @field ?integer score_heads (as the folder has; 1) numbers of that projection, which are an
+--   ensemble on one trunk; a folder that has another number of them is an error
 -- @field ?integer seed (0) what new weights are drawn by
 -- @field ?AdapterOptions|Config peft (none) new adapters on the weights, which are frozen then; or
 --   a config with the rows of `pl.config.peft`
@@ -333,8 +345,13 @@ function model.load(path, opts)
   local config, spec = found.config, found.spec
   local fresh_head = opts.scalar_head and not tensors["score.weight"]
   if opts.scalar_head then config.scalar_head = true end
+  if not fresh_head and opts.score_heads and opts.score_heads ~= (config.score_heads or 1) then
+    local text = "%s has %d scalar heads, and %d were asked for"
+    return nil, text:format(path, config.score_heads or 1, opts.score_heads)
+  end
+  config.score_heads = opts.score_heads or config.score_heads
   if fresh_head then
-    tensors["score.weight"] = core.randn({ 1, spec.out_width }, {
+    tensors["score.weight"] = core.randn({ config.score_heads or 1, spec.out_width }, {
       a = 0,
       b = 1 / math.sqrt(spec.out_width + 1),
       seed = opts.seed or 0,
@@ -356,10 +373,13 @@ local function copy_on_base(self, opts)
   local other = assert(stand(self.base, self.base_path, {
     settings = settings,
     scalar_head = scalar_head,
+    score_heads = self.config.score_heads,
     precision = opts.precision or self.precision,
     lenient = true,
   }))
-  other.path, other.config.score_bias = self.path, self.config.score_bias
+  other.path = self.path
+  other.config.score_bias, other.config.score_biases =
+    self.config.score_bias, self.config.score_biases
   on_base.begin(other, self.block:tensors(), opts.seed or 0)
   return other
 end
@@ -500,16 +520,35 @@ end
 function Model:logits(batch) return logits_of(self, self:hidden(batch)) end
 
 --- One number for each token: a reward model's score or a value; the head's product is of float32,
--- whatever the precision of the model. Raises without a scalar head.
+-- whatever the precision of the model. Of several heads it is their mean. Raises without a scalar
+-- head.
 -- @tparam Batch batch as of `pl.batch.pack`
 -- @tparam ?table opts as of `Model:hidden`
 -- @treturn Tensor [T], or [N] of `rows`
 function Model:scores(batch, opts)
-  if not self.config.scalar_head then
-    error("this model has no scalar head: make one with model:copy{scalar_head = true}", 2)
-  end
+  if not self.config.scalar_head then error(NO_HEAD, 2) end
+  if self:score_heads() > 1 then return self:head_scores(batch, opts):mean { axis = 2 } end
   local y = core.linear(self:hidden(batch, opts), self.weights["score.weight"])
   return y:reshape(-1) - (self.config.score_bias or 0)
+end
+
+--- The numbers of all scalar heads for each token. Raises without a scalar head.
+-- @tparam Batch batch as of `pl.batch.pack`
+-- @tparam ?table opts as of `Model:hidden`
+-- @treturn Tensor [T, H], or [N, H] of `rows`
+function Model:head_scores(batch, opts)
+  if not self.config.scalar_head then error(NO_HEAD, 2) end
+  local y = core.linear(self:hidden(batch, opts), self.weights["score.weight"])
+  local biases = self.config.score_biases
+  if biases then return y - core.tensor(biases, y:dtype()) end
+  return y - (self.config.score_bias or 0)
+end
+
+--- How many scalar heads there are: an ensemble on one trunk.
+-- @treturn integer 0 of a model that predicts tokens
+function Model:score_heads()
+  if not self.config.scalar_head then return 0 end
+  return self.config.score_heads or 1
 end
 
 --- Room for the keys and values of sequences that are being generated.
@@ -538,6 +577,8 @@ local function write_adapters(self, dir)
       dtype = self.base.dtype,
     },
     score_bias = self.config.score_bias,
+    score_heads = self.config.score_heads,
+    score_biases = self.config.score_biases,
   })
 end
 
@@ -579,6 +620,7 @@ function Model:read(dir)
     if not loaded then return nil, message end
     self.block:average(loaded.block, 0)
     self.config.score_bias = loaded.config.score_bias
+    self.config.score_biases = loaded.config.score_biases
     return true
   end
   local found, message = adapter_folder.read(dir, self.base_path)
@@ -588,6 +630,7 @@ function Model:read(dir)
   if message then return nil, message end
   on_base.begin(self, found.tensors, 0)
   self.config.score_bias = found.about.score_bias
+  self.config.score_biases = found.about.score_biases
   return true
 end
 

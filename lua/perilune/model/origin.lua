@@ -152,6 +152,11 @@ function origin.read(path, keep)
   if found.config.scalar_head == nil then
     found.config.scalar_head = tensors["score.weight"] ~= nil
   end
+  local biases, heads = found.config.score_biases, found.config.score_heads or 1
+  if biases and #biases ~= heads then
+    local text = "%s: config.json has %d score_biases for %d score_heads"
+    return nil, text:format(path, #biases, heads)
+  end
   return found, tensors
 end
 
