@@ -95,14 +95,11 @@ local function learn(best, places, iteration, seen)
 end
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new {
+local book = run:book(parts, state, {
   total = iterations,
+  done = state.iterations,
   unit = "round",
-  first = state.iterations,
-  quiet = cfg.quiet,
-}
-local book = { run = run, parts = parts, state = state, progress = progress }
-book.watch, book.iterations = pl.health.watch(nil, cfg), iterations
+})
 for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("best_of_n.round")
   run:at(iteration)
@@ -131,7 +128,5 @@ for iteration = state.iterations + 1, iterations do
     shown = { kl = roll.old - roll.reference },
   })
 end
-progress:finish()
 
-local model_dir = online:finish(run, state, { prompts_asked = state.asked })
-return { model = model_dir, history = run.history }
+return (online:finish(book, { prompts_asked = state.asked }))

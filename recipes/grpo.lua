@@ -65,14 +65,11 @@ local scale = cfg.scale_rewards
 if scale == "auto" then scale = cfg.loss_type == "dr_grpo" and "none" or "group" end
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new {
+local book = run:book(parts, state, {
   total = iterations,
+  done = state.iterations,
   unit = "iteration",
-  first = state.iterations,
-  quiet = cfg.quiet,
-}
-local book = { run = run, parts = parts, state = state, progress = progress }
-book.watch, book.iterations = pl.health.watch(nil, cfg), iterations
+})
 for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("grpo.iteration")
   run:at(iteration)
@@ -107,7 +104,5 @@ for iteration = state.iterations + 1, iterations do
     shown = { kl = roll.old - roll.reference, advantage = advantages },
   })
 end
-progress:finish()
 
-local model_dir = online:finish(run, state, { prompts_asked = state.asked })
-return { model = model_dir, history = run.history }
+return (online:finish(book, { prompts_asked = state.asked }))

@@ -264,26 +264,16 @@ local function measure(step)
     end
     figures.eval_baseline, figures.eval_kl = figures.eval_kl, nil -- the evaluation's name
   end
-  if evaluation then
-    local found, examples = evaluation:measure()
-    for name, figure in pairs(found) do
-      figures[name] = figure
-    end
-    for _, example in ipairs(examples) do
-      run:sample(step, example)
-    end
-  end
+  if evaluation then evaluation:tell(run, step, figures) end
   return figures
 end
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new {
+local book = run:book(parts, state, {
   total = steps,
-  first = state.step,
-  quiet = cfg.quiet,
+  done = state.step,
   smooth = { "loss", "margin" },
-}
-local watch = pl.health.watch(nil, cfg)
+})
 for step = state.step + 1, steps do
   local scope <close> = pl.scope("kto.step")
   run:at(step)
@@ -295,61 +285,15 @@ for step = state.step + 1, steps do
     local mean = total / #ids
     mean:backward()
   end)
-  local result = optimizer:step(cfg, step)
-  state.step = step
-  state.skipped = state.skipped + (result.skipped and 1 or 0)
   local metrics = result_of(seen, baseline)
-  metrics.grad_norm = result.grad_norm
-  metrics.lr = cfg.learning_rate(step)
-  metrics.epoch = step / epochs.steps
-  metrics.skipped_steps = state.skipped
+  book:count(step, optimizer:step(cfg, step), metrics, epochs.steps)
 
-  local is_measured = (valid or evaluation) and (step % cfg.eval_steps == 0 or step == steps)
-  local figure, is_best
-  if is_measured then
-    local measured = measure(step)
-    for name, value in pairs(measured) do
-      metrics[name] = value
-    end
-    figure, is_best = pl.evaluation.choose(state, measured, cfg.checkpoint_choice)
-  end
-  if run:should_log(step) or is_measured or step == steps then
-    run:log(step, metrics)
-    watch:tell(run, progress, step)
-  end
-  progress:update(step, { loss = metrics.loss, margin = metrics["rewards/margins"] })
-  if is_best or run:should_save(step) or step == steps then
-    run:save(step, parts, state, { metric = figure, best = is_best })
-  end
+  local is_due = (valid or evaluation) and (step % cfg.eval_steps == 0 or step == steps)
+  local shown = { loss = metrics.loss, margin = metrics["rewards/margins"] }
+  book:close(step, metrics, shown, is_due and measure(step) or nil)
 end
-progress:finish()
+book.progress:finish()
 
-if cfg.checkpoint_choice ~= "last" and run.best then
-  local scope <close> = pl.scope("kto.best")
-  assert(policy:read(cfg.output_dir .. "/" .. run.best.path))
-end
-local last = run.history[#run.history] or {}
-local figures = {
-  weights_hash = policy:hash(),
-  loss = last.loss,
-  margin = last["rewards/margins"],
-  eval_loss = last.eval_loss,
-  eval_accuracy = last["eval_rewards/accuracies"],
-  eval_score = last.eval_score,
-  eval_kl = last.eval_kl,
-  best_checkpoint = run.best and run.best.path,
-}
-local model_dir = run:save_model(policy, {
-  tokenizer = tok,
-  figures = { eval_accuracy = figures.eval_accuracy, eval_score = figures.eval_score },
-})
-run:summary(figures, {
-  model = model_dir,
-  next = ("perilune run recipes/eval.lua --model %s --reference %s --dataset PROMPTS"):format(
-    model_dir,
-    cfg.model
-  ),
-})
-run:close()
-figures.model, figures.history = model_dir, run.history
-return figures
+if cfg.checkpoint_choice ~= "last" then book:read_best() end
+local figures = pl.evaluation.of_preferences(run.history)
+return (book:finish(policy, figures, { "eval_accuracy", "eval_score" }))

@@ -115,14 +115,11 @@ local function learn(roll, chosen, iteration, seen)
 end
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new {
+local book = run:book(parts, state, {
   total = iterations,
+  done = state.iterations,
   unit = "iteration",
-  first = state.iterations,
-  quiet = cfg.quiet,
-}
-local book = { run = run, parts = parts, state = state, progress = progress }
-book.watch, book.iterations = pl.health.watch(nil, cfg), iterations
+})
 for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("online_dpo.iteration")
   run:at(iteration)
@@ -150,7 +147,5 @@ for iteration = state.iterations + 1, iterations do
     shown = { kl = roll.old - roll.reference },
   })
 end
-progress:finish()
 
-local model_dir = online:finish(run, state, { prompts_asked = state.asked })
-return { model = model_dir, history = run.history }
+return (online:finish(book, { prompts_asked = state.asked }))

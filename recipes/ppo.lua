@@ -175,20 +175,11 @@ local function minibatch(roll, chosen, per_token, iteration, seen)
 end
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress = pl.progress.new {
+local book = run:book(parts, state, {
   total = iterations,
+  done = state.iterations,
   unit = "iteration",
-  first = state.iterations,
-  quiet = cfg.quiet,
-}
-local book = {
-  run = run,
-  parts = parts,
-  state = state,
-  progress = progress,
-  watch = pl.health.watch(nil, cfg),
-  iterations = iterations,
-}
+})
 for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("ppo.iteration")
   run:at(iteration)
@@ -234,7 +225,5 @@ for iteration = state.iterations + 1, iterations do
     shown = { kl = roll.old - roll.reference, advantage = advantages, value = roll.values },
   })
 end
-progress:finish()
 
-local model_dir = online:finish(run, state)
-return { model = model_dir, history = run.history }
+return (online:finish(book))

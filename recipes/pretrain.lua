@@ -169,8 +169,7 @@ check:sizes {
 check:rows { text = pieces, eval_text = cfg.eval_text ~= "" and held_out or nil }
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress =
-  pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet, smooth = { "loss" } }
+local book = run:book(parts, state, { total = steps, done = state.step, smooth = { "loss" } })
 for step = state.step + 1, steps do
   local scope <close> = pl.scope("pretrain.step")
   run:at(step)
@@ -191,23 +190,11 @@ for step = state.step + 1, steps do
   for _, sequence in ipairs(sequences) do
     state.tokens = state.tokens + #sequence
   end
-  local result = optimizer:step(cfg, step)
-  state.step = step
-  state.skipped = state.skipped + (result.skipped and 1 or 0)
-  if run:should_log(step) or step == steps then
-    run:log(step, {
-      loss = mean_loss,
-      grad_norm = result.grad_norm,
-      lr = cfg.learning_rate(step),
-      num_tokens = state.tokens,
-      epoch = step / epochs.steps,
-      skipped_steps = state.skipped,
-    })
-  end
-  progress:update(step, { loss = mean_loss })
-  if run:should_save(step) or step == steps then run:save(step, parts, state) end
+  local metrics = { loss = mean_loss, num_tokens = state.tokens }
+  book:count(step, optimizer:step(cfg, step), metrics, epochs.steps)
+  book:close(step, metrics, { loss = mean_loss })
 end
-progress:finish()
+book.progress:finish()
 
 local eval_loss = loss.evaluate(model, held_out)
 local figures = { weights_hash = model:hash(), eval_loss = eval_loss, parameters = model:count() }

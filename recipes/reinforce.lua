@@ -49,14 +49,11 @@ local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size
 local parts = online:parts()
 local state = online:restore(run, parts) -- gets `baseline`, the running mean
 local check = online:preflight(pl.preflight.new(cfg, online:checked()), iterations)
-local progress = pl.progress.new {
+local book = run:book(parts, state, {
   total = iterations,
+  done = state.iterations,
   unit = "iteration",
-  first = state.iterations,
-  quiet = cfg.quiet,
-}
-local book = { run = run, parts = parts, state = state, progress = progress }
-book.watch, book.iterations = pl.health.watch(nil, cfg), iterations
+})
 local plus = cfg.baseline == "reinforce++"
 
 for iteration = state.iterations + 1, iterations do
@@ -92,7 +89,5 @@ for iteration = state.iterations + 1, iterations do
     shown = { kl = roll.old - roll.reference, advantage = advantages },
   })
 end
-progress:finish()
 
-local model_dir = online:finish(run, state)
-return { model = model_dir, history = run.history }
+return (online:finish(book))

@@ -304,13 +304,11 @@ end
 
 -- The loop ----------------------------------------------------------------------------------------
 local at_end -- of the held-out sets
-local progress = pl.progress.new {
+local book = run:book(parts, state, {
   total = steps,
-  first = state.step,
-  quiet = cfg.quiet,
+  done = state.step,
   smooth = { "loss", "accuracy" },
-}
-local watch = health.watch(nil, cfg)
+})
 for step = state.step + 1, is_over() and state.step or steps do
   local scope <close> = pl.scope("reward.step")
   run:at(step)
@@ -335,16 +333,10 @@ for step = state.step + 1, is_over() and state.step or steps do
       index = pl.random.purpose("reward.dropout", step, part),
     })
   end
-  local result = optimizer:step(cfg, step)
-  state.step = step
-  state.skipped = state.skipped + (result.skipped and 1 or 0)
   local metrics = seen:result()
+  book:count(step, optimizer:step(cfg, step), metrics, epochs.steps)
   metrics.reward_std = math.sqrt(math.max(0, metrics.mean_squared_reward - metrics.mean_reward ^ 2))
   metrics.mean_squared_reward = nil
-  metrics.grad_norm = result.grad_norm
-  metrics.lr = cfg.learning_rate(step)
-  metrics.epoch = step / epochs.steps
-  metrics.skipped_steps = state.skipped
   if cfg.fit_labeler_noise and metrics.flipped_pairs then
     local now = state.noise + NOISE_RATE * (metrics.flipped_pairs - state.noise)
     state.noise = math.min(math.max(now, 1e-4), 0.49)
@@ -363,23 +355,19 @@ for step = state.step + 1, is_over() and state.step or steps do
   end
   if run:should_log(step) or is_due or step == steps then
     run:log(step, metrics)
-    watch:tell(run, progress, step)
+    book.watch:tell(run, book.progress, step)
   end
-  progress:update(step, { loss = metrics.loss, accuracy = metrics.accuracy })
+  book.progress:update(step, { loss = metrics.loss, accuracy = metrics.accuracy })
   if is_best or run:should_save(step) or step == steps or is_over() then
     run:save(step, parts, state, { metric = figure, best = is_best })
   end
   if is_over() then break end
 end
-progress:finish()
+book.progress:finish()
 if cfg.margins == "rows" and with_margins == 0 then
   check:warn("no row of %s has margins: they were 0", cfg.dataset)
 end
-if cfg.checkpoint_choice ~= "last" and run.best then
-  local scope <close> = pl.scope("reward.best")
-  assert(model:read(cfg.output_dir .. "/" .. run.best.path))
-  at_end = valid and evaluate(valid)
-end
+if cfg.checkpoint_choice ~= "last" and book:read_best() then at_end = valid and evaluate(valid) end
 
 -- What became of the scores? Bias: demonstrations score 0 on average ------------------------------
 local judged = at_end or evaluate(valid or train)

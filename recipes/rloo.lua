@@ -45,14 +45,11 @@ local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size
 local parts = online:parts()
 local state = online:restore(run, parts, { asked = 0 }) -- prompts that were asked
 local check = online:preflight(pl.preflight.new(cfg, online:checked()), iterations)
-local progress = pl.progress.new {
+local book = run:book(parts, state, {
   total = iterations,
+  done = state.iterations,
   unit = "iteration",
-  first = state.iterations,
-  quiet = cfg.quiet,
-}
-local book = { run = run, parts = parts, state = state, progress = progress }
-book.watch, book.iterations = pl.health.watch(nil, cfg), iterations
+})
 
 for iteration = state.iterations + 1, iterations do
   local scope <close> = pl.scope("rloo.iteration")
@@ -83,7 +80,5 @@ for iteration = state.iterations + 1, iterations do
     shown = { kl = roll.old - roll.reference, advantage = advantages },
   })
 end
-progress:finish()
 
-local model_dir = online:finish(run, state, { prompts_asked = state.asked })
-return { model = model_dir, history = run.history }
+return (online:finish(book, { prompts_asked = state.asked }))

@@ -156,18 +156,18 @@ local function end_of_epoch(epoch)
   local figures = {}
   if valid then figures.eval_loss = loss.evaluate(model, valid.sequences, valid.masks) end
   if reward_model then figures.eval_score = selection_score() end
-  local figure = figures.eval_score or -epoch -- without a judge the last epoch is the result
-  local is_best = not reward_model or not state.best or figure > state.best
-  if is_best and reward_model then state.best = figure end
+  local figure, is_best = -epoch, true -- without a judge the last epoch is the result
+  if reward_model then
+    figure, is_best = pl.evaluation.choose(state, figures, "eval_score")
+  end
   run:log(state.step, figures)
   run:save(state.step, parts, state, { metric = figure, best = is_best })
   return figures
 end
 
 -- The loop ----------------------------------------------------------------------------------------
-local progress =
-  pl.progress.new { total = steps, first = state.step, quiet = cfg.quiet, smooth = { "loss" } }
-local watch, last_eval = pl.health.watch(nil, cfg), {}
+local book = run:book(parts, state, { total = steps, done = state.step, smooth = { "loss" } })
+local last_eval = {}
 for step = state.step + 1, steps do
   local scope <close> = pl.scope("sft.step")
   run:at(step)
@@ -197,33 +197,22 @@ for step = state.step + 1, steps do
       index = pl.random.purpose("sft.dropout", step),
     },
   })
-  local result = optimizer:step(cfg, step)
-  state.step = step
-  state.skipped = state.skipped + (result.skipped and 1 or 0)
+  local metrics = { loss = mean_loss, num_tokens = tokens }
+  book:count(step, optimizer:step(cfg, step), metrics, epochs.steps)
   if run:should_log(step) then
-    run:log(step, {
-      loss = mean_loss,
-      grad_norm = result.grad_norm,
-      lr = cfg.learning_rate(step),
-      epoch = step / epochs.steps,
-      num_tokens = tokens,
-      skipped_steps = state.skipped,
-    })
-    watch:tell(run, progress, step)
+    run:log(step, metrics)
+    book.watch:tell(run, book.progress, step)
   end
-  progress:update(step, { loss = mean_loss })
+  book.progress:update(step, { loss = mean_loss })
   if step % epochs.steps == 0 or step == steps then
     last_eval = end_of_epoch(epoch)
   elseif run:should_save(step) then
     run:save(step, parts, state)
   end
 end
-progress:finish()
+book.progress:finish()
 
-if reward_model and run.best then -- the epoch the judge likes best is the result
-  local scope <close> = pl.scope("sft.best")
-  assert(model:read(cfg.output_dir .. "/" .. run.best.path))
-end
+if reward_model then book:read_best() end -- the epoch the judge likes best is the result
 local model_dir = run:save_model(model, {
   tokenizer = tok,
   figures = { eval_loss = last_eval.eval_loss, eval_score = state.best },

@@ -98,6 +98,44 @@ local Batch = {}
 ---@field at perilune.LossPlaces # where its losses are taken
 local BatchPart = {}
 
+--- The book of a loop.
+---@class perilune.Book
+---@field run perilune.Run
+---@field parts perilune.RunParts # what a checkpoint holds
+---@field state table<string, any> # of the recipe
+---@field progress perilune.Progress
+---@field watch perilune.Watch # the alarms
+---@field total integer # steps of the loop
+local Book = {}
+
+--- Ends a step: its row of metrics when it is to be written, alarms, the progress line, and a
+--- checkpoint when one is due, when the step was measured to be the best so far by the config's
+--- `checkpoint_choice`, or when it is the last.
+---@param step integer # that is done, from 1
+---@param metrics table<string, number> # of the step; gets what was measured
+---@param shown table<string, number> # figures on the progress line
+---@param measured? table<string, number> # after the step; nil: it was not
+function Book:close(step, metrics, shown, measured) end
+
+--- Counts the optimizer step of a loop in which each step has one.
+---@param step integer # that is done, from 1: the state's `step`
+---@param result { grad_norm: number, skipped: boolean } # of `AdamW:step`; skipped ones are counted in the state's `skipped`
+---@param metrics table<string, number> # gets `grad_norm`, `lr`, `epoch` and `skipped_steps`
+---@param of_epoch integer # steps that an epoch has
+function Book:count(step, result, metrics, of_epoch) end
+
+--- Ends a run whose result is a policy: saves it, writes the summary and closes the run.
+---@param policy perilune.Model # that is the result
+---@param figures table<string, any> # of the summary, which gets `weights_hash` and `best_checkpoint`
+---@param card string[] # names of the figures that the model's card shows
+---@return table<string, any> # the figures, with `model`, its folder, and `history`, the rows of metrics
+function Book:finish(policy, figures, card) end
+
+--- Reads the weights of the best checkpoint into the models of the parts. Raises when it cannot be
+--- read.
+---@return boolean # false: no checkpoint was the best, and nothing is read
+function Book:read_best() end
+
 --- The checks of a run.
 ---@class perilune.Check
 local Check = {}
@@ -278,6 +316,12 @@ local Evaluation = {}
 ---@return { eval_score: number, eval_kl: number, eval_length: number } # means over the answers, as `rollout.measure` gives them
 ---@return { prompt: string, answer: string, score: number }[] # examples
 function Evaluation:measure(examples) end
+
+--- `measure`, its figures among others and its examples in the run.
+---@param run perilune.Run
+---@param step integer # that is done, from 1
+---@param figures table<string, number> # gets what `measure` gives
+function Evaluation:tell(run, step, figures) end
 
 --- Training examples of a data set.
 ---@class perilune.ExampleSet
@@ -651,7 +695,7 @@ function Online:checked(value) end
 
 --- Ends an iteration: the averaged policy, metrics, measuring, samples, the progress line, alarms,
 --- the checkpoint.
----@param book table<string, any> # of the run: `run`, `parts`, `state`, `progress`, `watch` (alarms), `iterations` (how many there are)
+---@param book perilune.Book # of the run
 ---@param iteration integer # that is done, from 1
 ---@param roll perilune.Rollout # of the iteration
 ---@param it { rewards: perilune.Tensor, seen: perilune.Meter, metrics: table<string, number>?, shown: table<string, perilune.Tensor>? } # `rewards` [N]; what was seen of its steps; more metrics; figures [N] that examples show
@@ -663,13 +707,12 @@ function Online:close(book, iteration, roll, it) end
 ---@param asked perilune.Prompt[] # one for each answer
 function Online:evaluate(roll, asked) end
 
---- Ends a run: reads the weights of the best checkpoint when `checkpoint_choice` wants it, saves
---- the final model and writes the summary.
----@param run perilune.Run
----@param state { iterations: integer } # of the run
----@param figures? table<string, any> # more for the summary
----@return string # the folder of the model
-function Online:finish(run, state, figures) end
+--- Ends a run: the progress line, the weights of the best checkpoint when `checkpoint_choice` wants
+--- them, the final model and the summary.
+---@param book perilune.Book # of the run
+---@param more? table<string, any> # figures for the summary
+---@return table<string, any> # the figures, with `model`, its folder, and `history`, the rows of metrics
+function Online:finish(book, more) end
 
 --- The checks of the first rollout, and an estimate of the time of the run.
 ---@param check perilune.Check # as of `pl.preflight.new`
@@ -1079,6 +1122,13 @@ function Run:alarm(step, alarm, text) end
 --- is paused.
 ---@param step integer # the one that begins, from 1
 function Run:at(step) end
+
+--- The book of a loop: its progress line, alarms, the end of a step and of the run.
+---@param parts perilune.RunParts # of the recipe
+---@param recipe_state table<string, any> # as `Run:restore` gave it
+---@param options table # `total` (required) steps of the loop; `done` (0) of them before; `unit` ("step") what one is called; `smooth` (none) names of figures that are shown as running means
+---@return perilune.Book
+function Run:book(parts, recipe_state, options) end
 
 --- Begin a new run beside this one, with a checkpoint of the last step that is done. Raises when
 --- the recipe gave no parts to `Run:restore`.
@@ -2827,6 +2877,11 @@ pl.evaluation = {}
 ---@return number? # the figure, larger is better; nil when it was not measured
 ---@return boolean # whether it is the best, which is now that of the state
 function pl.evaluation.choose(state, measured, name) end
+
+--- The last figures of a run on preferences, by their names in a summary.
+---@param history table<string, any>[] # its rows of metrics
+---@return table<string, number> # `loss`, `accuracy`, `margin` of the last step, and what was measured
+function pl.evaluation.of_preferences(history) end
 
 --- The evaluation that a config asks for. Raises when there are prompts and no judge or the other
 --- way round, when either cannot be used, or the models do not fit together.

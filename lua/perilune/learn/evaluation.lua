@@ -72,6 +72,20 @@ function Evaluation:measure(examples)
   })
 end
 
+--- `measure`, its figures among others and its examples in the run.
+-- @tparam Run run
+-- @tparam integer step that is done, from 1
+-- @tparam {[string]=number} figures gets what `measure` gives
+function Evaluation:tell(run, step, figures)
+  local found, examples = self:measure()
+  for name, figure in pairs(found) do
+    figures[name] = figure
+  end
+  for _, example in ipairs(examples) do
+    run:sample(step, example)
+  end
+end
+
 --- Whether a measurement is the best so far.
 -- @tparam {best=?number} state of the run: the best figure so far, larger is better
 -- @tparam {[string]=number} measured figures by name
@@ -86,6 +100,22 @@ function evaluation.choose(state, measured, name)
   local is_best = state.best == nil or figure > state.best
   if is_best then state.best = figure end
   return figure, is_best
+end
+
+--- The last figures of a run on preferences, by their names in a summary.
+-- @tparam {{[string]=any},...} history its rows of metrics
+-- @treturn {[string]=number} `loss`, `accuracy`, `margin` of the last step, and what was measured
+function evaluation.of_preferences(history)
+  local last = history[#history] or {}
+  return {
+    loss = last.loss,
+    accuracy = last["rewards/accuracies"],
+    margin = last["rewards/margins"],
+    eval_loss = last.eval_loss,
+    eval_accuracy = last["eval_rewards/accuracies"],
+    eval_score = last.eval_score,
+    eval_kl = last.eval_kl,
+  }
 end
 
 return evaluation

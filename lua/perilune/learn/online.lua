@@ -10,6 +10,7 @@ local adamw = require("perilune.learn.adamw")
 local advantage = require("perilune.learn.advantage")
 local companions = require("perilune.learn.companions")
 local data = require("perilune.data")
+local evaluation = require("perilune.learn.evaluation")
 local files = require("perilune.base.files")
 local generate = require("perilune.model.generate")
 local list = require("perilune.base.list")
@@ -475,16 +476,13 @@ function Online:measure(run, iteration, last, metrics, state, beta)
     example.held_out = true
     run:sample(iteration, example)
   end
-  local figure = metrics[cfg.checkpoint_choice]
-  local is_best = figure ~= nil and (state.best == nil or figure > state.best)
-  state.best = is_best and figure or state.best
+  local figure, is_best = evaluation.choose(state, metrics, cfg.checkpoint_choice)
   return figure, is_best
 end
 
 --- Ends an iteration: the averaged policy, metrics, measuring, samples, the progress line, alarms,
 -- the checkpoint.
--- @tparam {[string]=any} book of the run: `run`, `parts`, `state`, `progress`, `watch` (alarms),
---   `iterations` (how many there are)
+-- @tparam Book book of the run
 -- @tparam integer iteration that is done, from 1
 -- @tparam Rollout roll of the iteration
 -- @tparam {rewards=Tensor,seen=Meter,metrics=?{[string]=number},shown=?{[string]=Tensor}} it
@@ -508,7 +506,7 @@ function Online:close(book, iteration, roll, it)
   metrics.episode = iteration * cfg.batch_size
   metrics.skipped_steps = state.skipped
   cfg.kl_coef:update(metrics["objective/kl"], cfg.batch_size)
-  local last = iteration == book.iterations
+  local last = iteration == book.total
   local figure, is_best = self:measure(run, iteration, last, metrics, state, beta)
   run:log(iteration, metrics)
   for _, example in ipairs(rollout.examples(roll, self.tokenizer, 2, it.shown)) do
@@ -525,41 +523,27 @@ function Online:close(book, iteration, roll, it)
   end
 end
 
---- Ends a run: reads the weights of the best checkpoint when `checkpoint_choice` wants it, saves
--- the final model and writes the summary.
--- @tparam Run run
--- @tparam {iterations=integer} state of the run
--- @tparam ?{[string]=any} figures more for the summary
--- @treturn string the folder of the model
-function Online:finish(run, state, figures)
-  local cfg = self.cfg
-  if cfg.checkpoint_choice ~= "last" and run.best then
-    local scope <close> = core.scope("online.best")
-    local best = cfg.output_dir .. "/" .. run.best.path
-    assert(self.policy:read(best))
-    if self.ema then assert(self.ema:read(best .. "/ema")) end
-  end
-  local final, last = result_of(self), run.history[#run.history] or {}
-  local model_dir = run:save_model(final, {
-    tokenizer = self.tokenizer,
-    figures = { kl = last["objective/kl"], score = last["objective/scores"] },
-  })
-  local summary = {
-    weights_hash = final:hash(),
+--- Ends a run: the progress line, the weights of the best checkpoint when `checkpoint_choice` wants
+-- them, the final model and the summary.
+-- @tparam Book book of the run
+-- @tparam ?{[string]=any} more figures for the summary
+-- @treturn {[string]=any} the figures, with `model`, its folder, and `history`, the rows of metrics
+function Online:finish(book, more)
+  book.progress:finish()
+  if self.cfg.checkpoint_choice ~= "last" then book:read_best() end
+  local last = book.run.history[#book.run.history] or {}
+  local figures = {
     kl = last["objective/kl"],
     score = last["objective/scores"],
-    iterations = state.iterations,
+    iterations = book.state.iterations,
     eval_score = last.eval_score,
     eval_kl = last.eval_kl,
-    best_checkpoint = run.best and run.best.path,
   }
-  for name, figure in pairs(figures or {}) do
-    summary[name] = figure
+  for name, figure in pairs(more or {}) do
+    figures[name] = figure
   end
-  local next_command = "perilune run recipes/eval.lua --model %s --reference %s --dataset PROMPTS"
-  run:summary(summary, { model = model_dir, next = next_command:format(model_dir, cfg.model) })
-  run:close()
-  return model_dir
+  local finished = book:finish(result_of(self), figures, { "kl", "score" })
+  return finished
 end
 
 return online

@@ -22,6 +22,7 @@
 --
 -- May use: base, config, model, data, learn.
 
+local book = require("perilune.run.book")
 local checked = require("perilune.base.options")
 local checkpoints = require("perilune.run.checkpoints")
 local config = require("perilune.config")
@@ -287,6 +288,16 @@ function Run:should_save(step)
   if self.graceful and host.stopping() then return true end
   local every = self.cfg.save_steps
   return every > 0 and step % every == 0
+end
+
+--- The book of a loop: its progress line, alarms, the end of a step and of the run.
+-- @tparam RunParts parts of the recipe
+-- @tparam {[string]=any} recipe_state as `Run:restore` gave it
+-- @tparam table options `total` (required) steps of the loop; `done` (0) of them before; `unit`
+--   ("step") what one is called; `smooth` (none) names of figures that are shown as running means
+-- @treturn Book
+function Run:book(parts, recipe_state, options)
+  return (book.open(self, parts, recipe_state, options))
 end
 
 --- Write a row of metrics to metrics.jsonl and TensorBoard. The row gets `step` and `time`, the

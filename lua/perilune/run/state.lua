@@ -129,16 +129,22 @@ function state.write(dir, parts)
   end
 end
 
+--- Reads the weights of the models back, into models that were made the same way.
+-- @tparam string dir
+-- @tparam table parts `model` and `models`, as for `write`
+function state.read_models(dir, parts)
+  check(parts.model:read(dir))
+  for name, other in pairs(parts.models or {}) do
+    check(other:read(dir .. "/" .. name))
+  end
+end
+
 --- Reads them back, into objects that were made the same way.
 -- @tparam string dir
 -- @tparam table parts as for `write`
 function state.read(dir, parts)
   local scope <close> = core.scope("run.state.read")
-  local function read_weights(into, from) check(into:read(from)) end
-  read_weights(parts.model, dir)
-  for name, other in pairs(parts.models or {}) do
-    read_weights(other, dir .. "/" .. name)
-  end
+  state.read_models(dir, parts)
   if not next(parts.optimizers or {}) then return end
   local tensors, steps = files.safetensors.load(dir .. "/optimizer.safetensors")
   check(tensors, steps)
