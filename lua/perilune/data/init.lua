@@ -16,26 +16,16 @@
 --
 -- May use: base, store, ingest.
 
-local batch = require("perilune.data.batch")
+local accounts = require("perilune.data.accounts")
 local chat = require("perilune.data.chat")
 local encode = require("perilune.data.encode")
 local files = require("perilune.base.files")
-local ingest = require("perilune.ingest")
-local json = require("perilune.base.json")
 local lfs = require("lfs")
-local random = require("perilune.base.random")
-local store = require("perilune.store")
+local order = require("perilune.data.order")
+local reading = require("perilune.data.reading")
 local token_cache = require("perilune.data.token_cache")
-local trial = require("perilune.data.trial")
 
 local data = {}
-
---- What became of the rows of a data set.
--- @class RowCounts
--- @field integer rows that came in: `used` and all of `left_out`
--- @field integer used rows that are in the set
--- @field {[string]=integer} left_out rows by the reason why they are not
--- @field {[string]=integer} changed rows in the set by what was changed of them
 
 --- A prompt: an element of what `data.prompts` gives.
 -- @class Prompt
@@ -69,74 +59,10 @@ local data = {}
 --- The template of a name: see perilune.data.template.
 data.template = require("perilune.data.template")
 
--- "PATH#PART.SIDE" or "PATH#SET:PART.SIDE" of a store; nil when that is the name of a file.
-local function store_part(path)
-  if lfs.attributes(path, "mode") then return nil end
-  local file, name = path:match("^(.+)#([^#]+)$")
-  if file then
-    local set, rest = name:match("^(.*):([^:]*)$")
-    local part, side = (rest or name):match("^(%w+)%.(%w+)$")
-    if part then return file, set, part, side end
-  end
-end
-
-local function open_store(path)
-  local opened, message = store.open(path, { readonly = true })
-  return opened or error(("cannot open the store %s: %s"):format(path, message), 0)
-end
-
---- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
--- @tparam string path a file, or a part of a store
--- @tparam ?table account takes what the reader leaves out (files of others' forms): an object with
---   `leave_out(self, reason)`
--- @tparam ?boolean labels true: answers come with what is thought of them, good or bad, see
---   `ingest.training`
--- @treturn function giving a row and its number, nil at the end
-function data.each(path, account, labels)
-  local number = 0
-  local file, set, part, side = store_part(path)
-  if file then
-    local next_row = open_store(file):set_rows(part, side, { set = set })
-    return function()
-      number = number + 1
-      local row = next_row()
-      if row then return row, number end
-    end
-  end
-  local next_row, message = ingest.training(path, account and {
-    on_bad = function() account:leave_out("cannot be read") end,
-    on_skip = function(_, reason) account:leave_out(reason) end,
-    labels = labels,
-  } or { labels = labels })
-  return next_row or error(message, 0)
-end
-
---- All rows of a data set as a list; raises as `each` does.
--- @tparam string path a file, or a part of a store
--- @treturn {Row,...} in order
-function data.rows(path)
-  local rows = {}
-  for row in data.each(path) do
-    rows[#rows + 1] = row
-  end
-  return rows
-end
-
---- A hash of the content of a data set. Raises when it cannot be read.
--- @tparam string path a file, or a part of a store
--- @treturn string
-function data.hash(path)
-  if not store_part(path) then
-    local hash, message = files.hash(path)
-    return hash or error(("cannot read %s: %s"):format(path, message), 0)
-  end
-  local hash = ""
-  for row in data.each(path) do
-    hash = files.hash_string(hash .. json.encode(row))
-  end
-  return hash
-end
-
+data.each, data.rows, data.hash = reading.each, reading.rows, reading.hash
+data.documents = reading.documents
+data.account, data.required = accounts.told, accounts.required
+data.epochs, data.stream = order.epochs, order.stream
 data.encode = encode
 data.stop_id, data.stop_ids = encode.stop_id, encode.stop_ids
 data.prompt_ids, data.join = encode.prompt, encode.join
@@ -163,74 +89,6 @@ end
 
 local function rows_of(set)
   return lazy(set, function(i) return set:info(i).row end)
-end
-
--- Accounts ---------------------------------------------------------------------------------------
-
--- Every row that comes in is used or left out for a reason; used rows may be changed.
-local Account = {}
-Account.__index = Account
-
-function Account.new()
-  return setmetatable({ rows = 0, used = 0, left_out = {}, changed = {} }, Account)
-end
-
-local function count(into, name, n) into[name] = (into[name] or 0) + (n or 1) end
-
-function Account:use()
-  self.rows, self.used = self.rows + 1, self.used + 1
-end
-
-function Account:leave_out(reason)
-  self.rows = self.rows + 1
-  count(self.left_out, reason)
-end
-
--- n of something that was changed in rows that are used.
-function Account:change(what, n)
-  if n > 0 then count(self.changed, what, n) end
-end
-
--- The account as plain data, once it adds up.
-function Account:close()
-  local left_out = 0
-  for _, n in pairs(self.left_out) do
-    left_out = left_out + n
-  end
-  assert(self.rows == self.used + left_out, "rows in are not used and left out")
-  return { rows = self.rows, used = self.used, left_out = self.left_out, changed = self.changed }
-end
-
-local function listed(counts)
-  local parts = {}
-  for name, n in pairs(counts) do
-    parts[#parts + 1] = ("%s %d"):format(name, n)
-  end
-  table.sort(parts)
-  return table.concat(parts, ", ")
-end
-
---- An account in a line: "10 rows, 8 used; left out: too long 2; answers cut at the end 1".
--- @tparam RowCounts counts of a set
--- @treturn string
-function data.account(counts)
-  local text = ("%d rows, %d used"):format(counts.rows, counts.used)
-  local left_out, changed = listed(counts.left_out), listed(counts.changed)
-  return text
-    .. (left_out ~= "" and "; left out: " .. left_out or "")
-    .. (changed ~= "" and "; " .. changed or "")
-end
-
---- The set itself, when there is something in it; else an error that says what became of its rows.
--- @tparam ExampleSet|table set of `data.prompts`, `data.examples`, `data.ranked` or `data.text`
--- @tparam string key of the recipe that named it
--- @tparam string path it was read from, for the error
--- @treturn ExampleSet|table `set`
-function data.required(set, key, path)
-  if set.counts.used == 0 then
-    error(("%s %s: nothing in it can be used (%s)"):format(key, path, data.account(set.counts)), 0)
-  end
-  return set
 end
 
 --- The longest sequence of a run: what is asked for, or the shortest context of its models.
@@ -293,7 +151,7 @@ end
 -- The set of rows (a path or a list) under one form; `build(each, add, account)` makes it and may
 -- return further totals.
 local function tokenised(form, tok, template, rows, options, build)
-  local account = Account.new()
+  local account = accounts.new()
   local function whole(each, add)
     local totals = build(each, add, account) or {}
     totals.counts = account:close()
@@ -314,12 +172,6 @@ local function tokenised(form, tok, template, rows, options, build)
   )
 end
 
-local function refuse(rows, what, number, message)
-  local place = type(rows) == "string" and ("%s:%d"):format(rows, number)
-    or ("%s row %d"):format(what, number)
-  error(place .. ": " .. message, 0)
-end
-
 --- Prompts of at most `max_length` tokens. Raises, as all that read rows, with file and line at a
 -- row that is wrong.
 -- @tparam Tokenizer tok
@@ -336,7 +188,7 @@ function data.prompts(tok, template, rows, max_length, reason)
     for row, number in each do
       local tokens, message = encode.prompt(tok, template, row)
       if not tokens then
-        refuse(rows, "prompt", number, message)
+        reading.refuse(rows, "prompt", number, message)
       elseif #tokens > max_length then
         account:leave_out(reason)
       else
@@ -367,7 +219,7 @@ function data.examples(tok, template, rows, max_length)
     for row, number in each do
       local tokens, mask, info = encode.example(tok, template, row, max_length)
       if not tokens and info ~= "length" then
-        refuse(rows, "example", number, mask)
+        reading.refuse(rows, "example", number, mask)
       elseif not tokens then
         account:leave_out("no room for an answer")
       elseif info.trained == 0 then
@@ -452,7 +304,7 @@ function data.ranked(tok, template, rows, max_length, ties)
       if not wrong then
         sequences, masks = encode.ranked(tok, template, row)
       end
-      if not sequences then refuse(rows, "ranking", number, wrong or masks) end
+      if not sequences then reading.refuse(rows, "ranking", number, wrong or masks) end
       local longest, unfinished = 0, 0
       for k, sequence in ipairs(sequences) do
         longest = math.max(longest, #sequence)
@@ -538,7 +390,7 @@ function data.labelled(tok, template, rows, max_length)
       local liked, disliked = 0, 0
       for row, number in each do
         local sequences, masks, labels = labelled_answers(tok, template, row)
-        if not sequences then refuse(rows, "answer", number, masks) end
+        if not sequences then reading.refuse(rows, "answer", number, masks) end
         local used = 0
         for k, sequence in ipairs(sequences) do
           if not max_length or #sequence <= max_length then
@@ -575,43 +427,6 @@ function data.labelled(tok, template, rows, max_length)
   })
 end
 
--- Documents of plain text: runs of lines that are not blank, joined by newlines whatever their line
--- ends were; raises with file and line at what is no text.
-local function plain_documents(path)
-  local reader, message = ingest.lines(path)
-  if not reader then error(message, 0) end
-  return function()
-    local document = {}
-    for line in reader do
-      if line:find("%S") then
-        document[#document + 1] = line
-      elseif #document > 0 then
-        break
-      end
-    end
-    return #document > 0 and table.concat(document, "\n") or nil
-  end
-end
-
---- Documents of a file: {text} rows, or plain text between blank lines.
--- @tparam string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text in
---   UTF-8, gzip or not
--- @tparam ?table account takes what is left out: an object with `leave_out(self, reason)`
--- @treturn function giving a document, nil at the end; raises with file and line at what is none
-function data.documents(path, account)
-  if path:match("%.jsonl?$") or path:match("%.jsonl?%.gz$") or store_part(path) then
-    local each = data.each(path, account)
-    return function()
-      local row, number = each()
-      if row and type(row.text) ~= "string" then
-        refuse(path, "row", number, "no `text`: documents are rows of {text}")
-      end
-      return row and row.text
-    end
-  end
-  return plain_documents(path)
-end
-
 --- Text in pieces of at most `length` tokens: documents laid end to end, each with its beginning
 -- and end token, cut where a piece is full. Empty documents are left out, and a last piece of one
 -- token, which nothing can be learnt from.
@@ -621,7 +436,7 @@ end
 -- @treturn {{integer,...},...} token ids of each piece, with `key` (hash of the data), `counts`
 --   (RowCounts; its rows are documents), `tokens` (in all pieces) and `lengths` (tokens of each)
 function data.text(tok, path, length)
-  local account = Account.new()
+  local account = accounts.new()
   local set = token_cache.open(identity_of("text", tok, nil, path, { length }), function(add)
     local piece, tokens = {}, 0
     local function finish_piece()
@@ -649,78 +464,6 @@ function data.text(tok, path, length)
     tokens = set.totals.tokens,
     lengths = lengths_of(set),
   })
-end
-
--- Of the parts of so many steps the one with the largest forward, and how much of its size the mean
--- part has.
-local function largest_part(part, steps, whole)
-  local chosen, most, its_size, all = 1, 0, 0, 0
-  for step = 1, steps do
-    local sizes, total = {}, 0
-    for i, index in ipairs((part(step))) do
-      sizes[i] = whole.size(index)
-      total = total + sizes[i]
-    end
-    for _, indices in ipairs(batch.split(sizes, whole.max_tokens)) do
-      local forward = 0
-      for _, i in ipairs(indices) do
-        forward = forward + sizes[i]
-      end
-      if forward > most then
-        chosen, most, its_size = step, forward, total
-      end
-    end
-    all = all + total
-  end
-  return chosen, all / steps / its_size
-end
-
---- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its
--- last part may be smaller. Raises when n is 0.
--- @tparam integer n elements of the data
--- @tparam integer size elements of a part
--- @tparam integer seed of the run
--- @tparam string name of the random stream, such as "sft.order"
--- @tparam ?table whole what `perilune plan` must know to try the largest part: `size(i)`, the
---   tokens of one of the n, `passes`, how many there will be, `max_tokens` of a forward
--- @treturn {steps=integer,at=function} `steps`, the parts of a pass; `at(step)`, step from 1: the
---   indices of that part, from 1, and the number of its pass, from 1
-function data.epochs(n, size, seed, name, whole)
-  if n < 1 then error("the data set is empty: there is nothing to train on", 0) end
-  local steps, pass, order = (n + size - 1) // size, nil, nil
-  local function part(step)
-    local wanted, place = (step - 1) // steps + 1, (step - 1) % steps
-    if wanted ~= pass then
-      pass, order = wanted, random.permutation(n, seed, name, wanted)
-    end
-    return table.move(order, place * size + 1, math.min(n, (place + 1) * size), 1, {}), pass
-  end
-  local last = trial.last
-  if not last or not whole then return { steps = steps, at = part } end
-  local all = math.min(steps * whole.passes, trial.steps)
-  local largest, share = largest_part(part, all, whole)
-  trial.note(share)
-  return {
-    steps = steps,
-    at = function(step) return part(step == last and largest or step) end,
-  }
-end
-
---- An endless stream over 1..n in shuffled passes: element k (from 1) is a function of k alone, so
--- the place in the data is one number in a checkpoint.
--- @tparam integer n elements of the data, at least 1
--- @tparam integer seed of the run
--- @tparam string name of the random stream, such as "sft.order"
--- @treturn function (k) -> index, both from 1
-function data.stream(n, seed, name)
-  local pass, order
-  return function(k)
-    local wanted = (k - 1) // n
-    if wanted ~= pass then
-      pass, order = wanted, random.permutation(n, seed, name, wanted)
-    end
-    return order[(k - 1) % n + 1]
-  end
 end
 
 return data
