@@ -9,7 +9,8 @@
 -- score of the answer that the chooser, a reward model, likes best: what a policy trained on that
 -- reward model can be held against. `oracle` is that of the answer the judge itself likes best: no
 -- policy without the judge gets there. The KL is an estimate from the choices, beside its bound
--- ln n - (n-1)/n (Stiennon et al. 2020).
+-- ln n - (n-1)/n (Stiennon et al. 2020). How well the chooser orders answers to a prompt is told
+-- by its correlation with the judge within prompts.
 
 local pl = require("perilune")
 local data = pl.data
@@ -113,6 +114,7 @@ local function answer_all(who, n, against)
     lengths = roll.lengths,
     prompts = texts.prompts,
     answers = texts.answers,
+    ended = texts.ended,
   }
   if against then
     local scoring = { temperature = cfg.temperature > 0 and cfg.temperature or 1 }
@@ -191,6 +193,13 @@ if cfg.best_of > 1 then
     figures.best_of[#figures.best_of + 1] = best_of_n(n, many.scores, many.choices)
     n = n < cfg.best_of and math.min(cfg.best_of, n * 2) or n + 1
   end
+  if many.choices then
+    local groups = {}
+    for i = 1, #many.scores do
+      groups[i] = (i - 1) // cfg.best_of
+    end
+    figures.chooser_correlation = pl.stats.correlation_within(many.choices, many.scores, groups)
+  end
 end
 
 if text then figures.text_loss = pl.loss.evaluate(model, text) end
@@ -218,6 +227,11 @@ if not cfg.quiet then
     if chooser then table.insert(rows[i], shown(point.chosen, point.chosen_ci95, "%.3f")) end
     table.insert(rows[i], shown(point.oracle, point.oracle_ci95, "%.3f"))
   end
+  if figures.chooser_correlation then
+    print(
+      ("correlation of chooser and judge within prompts %.3f"):format(figures.chooser_correlation)
+    )
+  end
   if #rows > 0 then
     local head = { "best of", "KL", "bound", "oracle" }
     if chooser then table.insert(head, 4, "chosen") end
@@ -228,4 +242,8 @@ for i, example in ipairs(examples) do -- whoever runs this recipe may know more 
   example.row = prompts[i].row
 end
 figures.examples, figures.scores = examples, mine.scores
+figures.texts, figures.ended, figures.rows = mine.answers, mine.ended, {}
+for i, prompt in ipairs(prompts) do
+  figures.rows[i] = prompt.row
+end
 return figures

@@ -234,7 +234,7 @@ local without = ppo("PPO without pretraining gradients", "ppo-noptx", 0.0)
 
 -- 6. Evaluation by the world's checker ------------------------------------------------------------
 local function judge(title, folder, model, best_of, chooser)
-  return stages:stage("eval", folder, title, {
+  local eval = stages:stage("eval", folder, title, {
     model = model,
     reference = sft.model,
     dataset = paths.test,
@@ -247,6 +247,13 @@ local function judge(title, folder, model, best_of, chooser)
     chooser = chooser,
     count = cfg.eval_prompts,
   })
+  local content, courteous = {}, {}
+  for i, row in ipairs(eval.rows) do
+    local _, parts = world:check(row.task, { text = eval.texts[i], finished = eval.ended[i] })
+    content[i], courteous[i] = parts.content, parts.courteous
+  end
+  eval.content, eval.courteous = pl.stats.mean(content), pl.stats.mean(courteous)
+  return eval
 end
 local evals = {
   base = judge("evaluation: base", "eval-base", base.model, 1),
@@ -270,7 +277,16 @@ local figures = {
   win_rate = evals.ppo.win_rate,
   kl = evals.ppo.kl,
   kl_noptx = evals.noptx.kl,
+  beside_best_of = present.beside(evals.ppo, evals.sft.best_of),
+  beside_best_of_noptx = present.beside(evals.noptx, evals.sft.best_of),
+  content_sft = evals.sft.content,
+  content_ppo = evals.ppo.content,
+  content_ppo_noptx = evals.noptx.content,
+  courteous_sft = evals.sft.courteous,
+  courteous_ppo = evals.ppo.courteous,
+  courteous_ppo_noptx = evals.noptx.courteous,
   rm_accuracy = rm.rm_accuracy,
+  rm_correlation = evals.sft.chooser_correlation,
   best_of_n = evals.sft.best_of,
   ptx_loss_base = evals.base.text_loss,
   ptx_loss_sft = evals.sft.text_loss,

@@ -6,43 +6,78 @@ local pl = require("perilune")
 
 local present = {}
 
-local HEAD <const> = { "model", "score", "95 % interval", "KL to SFT", "text loss" }
+local HEAD <const> = {
+  "model",
+  "score",
+  "95 % interval",
+  "beside best of n",
+  "content",
+  "courteous",
+  "KL to SFT",
+  "text loss",
+}
 local RULES_HEAD <const> = { "rule", "rows in", "rows out", "why" }
 local MODELS <const> = { "base", "SFT", "PPO-ptx" } -- whose answers are shown
 local EXAMPLES <const> = 4 -- on the terminal
 
 local function interval(ci95) return ("%.3f to %.3f"):format(ci95[1], ci95[2]) end
 
-local function model_row(name, eval, kl)
+-- The score of the best of n that the reward model chooses, at a KL: on straight lines between the
+-- points of the curve; nil beyond its end.
+local function chosen_at(points, kl)
+  for i = 2, #points do
+    local a, b = points[i - 1], points[i]
+    if kl <= b.kl then return a.chosen + (b.chosen - a.chosen) * (kl - a.kl) / (b.kl - a.kl) end
+  end
+end
+
+--- What a policy's score is more than that of the best of n at the same KL to the SFT model.
+-- @tparam table eval of the policy
+-- @tparam table points `best_of` of the SFT model's evaluation
+-- @treturn ?number nil beyond the end of the curve
+function present.beside(eval, points)
+  local there = chosen_at(points, math.max(0, eval.kl))
+  return there and eval.score - there
+end
+
+local function model_row(name, eval, kl, points)
+  local beside = points and present.beside(eval, points)
   return {
     name,
     ("%.3f"):format(eval.score),
     interval(eval.score_ci95),
+    beside and ("%+.3f"):format(beside) or "",
+    ("%.2f"):format(eval.content),
+    ("%.2f"):format(eval.courteous),
     kl or ("%.2f"):format(eval.kl),
     ("%.3f"):format(eval.text_loss),
   }
 end
 
 local function model_rows(evals)
+  local curve = evals.sft.best_of
   local rows = {
     model_row("base", evals.base),
     model_row("SFT", evals.sft, "0"),
-    model_row("PPO-ptx", evals.ppo),
-    model_row("PPO", evals.noptx),
+    model_row("PPO-ptx", evals.ppo, nil, curve),
+    model_row("PPO", evals.noptx, nil, curve),
   }
   local function best_row(best, who, score, ci95)
     rows[#rows + 1] = {
       ("SFT, best of %d by %s"):format(best.n, who),
       ("%.3f"):format(score),
       interval(ci95),
+      "",
+      "",
+      "",
       ("%.2f"):format(best.kl),
       "",
     }
   end
-  for _, best in ipairs(evals.sft.best_of) do
+  for _, best in ipairs(curve) do
     if best.n > 1 then best_row(best, "the RM", best.chosen, best.chosen_ci95) end
   end
-  local last = evals.sft.best_of[#evals.sft.best_of]
+  local last = curve[#curve]
   best_row(last, "the judge (oracle)", last.oracle, last.oracle_ci95)
   return rows
 end
@@ -81,6 +116,11 @@ function present.rules(reports)
   return pl.format.columns(rows, { head = RULES_HEAD })
 end
 
+local function correlation(figures)
+  local value = figures.rm_correlation
+  return "correlation with the judge within prompts " .. (value and ("%.2f"):format(value) or "-")
+end
+
 --- What the terminal shows at the end: scores, and some answers.
 -- @tparam table figures of summary.json
 -- @tparam table evals
@@ -89,8 +129,9 @@ function present.text(figures, evals)
   local lines = {
     "",
     pl.format.columns(model_rows(evals), { head = HEAD }),
-    ("reward model: %.1f %% of held-out pairs in the labeler's order; %s in all\n"):format(
+    ("reward model: %.1f %% of held-out pairs in the labeler's order, %s; %s in all\n"):format(
       100 * figures.rm_accuracy,
+      correlation(figures),
       pl.format.duration(figures.seconds)
     ),
   }
@@ -153,7 +194,9 @@ local function tiles(figures)
     {
       "reward model",
       ("%.0f %%"):format(100 * figures.rm_accuracy),
-      "of held-out pairs in order",
+      ("of held-out pairs in order; correlation with the judge %.2f"):format(
+        figures.rm_correlation
+      ),
     },
   }
 end
