@@ -21,7 +21,7 @@ describe("eval", function()
     runs = runs + 1
     settings.model = settings.model or w.model
     settings.dataset = settings.dataset or w.prompts
-    settings.reward_function = w.reward
+    settings.reward_function = settings.reward_model and "" or w.reward
     settings.output_dir = ("%s/eval%d"):format(w.dir, runs)
     settings.response_length = 6
     settings.quiet = true
@@ -47,8 +47,16 @@ describe("eval", function()
     assert.is_true(last.oracle > first.oracle)
   end)
 
+  it("tells how alike chooser and judge order the answers to a prompt", function()
+    local of_one = eval { count = 20, best_of = 4, chooser = chooser, reward_model = chooser }
+    assert.is_true(math.abs(of_one.chooser_correlation - 1) < 1e-9)
+    local of_two = eval { count = 20, best_of = 4, chooser = chooser }
+    assert.is_true(math.abs(of_two.chooser_correlation) < 0.9)
+  end)
+
   it("has an oracle alone when nobody else chooses", function()
     local figures = eval { count = 20, best_of = 2 }
+    assert.is_nil(figures.chooser_correlation)
     assert.is_nil(figures.best_of[2].chosen)
     assert.is_number(figures.best_of[2].oracle)
   end)
