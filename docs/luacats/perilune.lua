@@ -3187,6 +3187,7 @@ function pl.format.wrap(text, width) end
 ---     completions/mean_length    tokens an answer
 ---     completions/clipped_ratio  part of the answers without an end token
 ---     objective/scores, objective/scores_std
+---     objective/entropy          nats a sequence, of the policy
 ---     completions/empty_ratio    part of the answers that are an end token and nothing else
 ---     val/var_explained          1 - var(returns - values) / var(returns)
 ---     val/clipfrac_avg, loss/value_avg
@@ -3287,6 +3288,20 @@ function pl.health.no_end(history, options, settings) end
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.not_finite(history) end
+
+--- A reward model is followed to answers it was not trained on, where its scores still rise and
+--- what they stand for falls (Gao et al. 2022, arXiv:2210.10760). No run sees that fall; three
+--- things go before it, and all are asked. Answers of the reference have H nats, its entropy:
+--- choosing among them costs at most H of KL, and much of that is spent; answers that stay among
+--- them are some H nats unlikely to the reference, -E[ln π_ref(y)] = KL + entropy of the policy,
+--- and these are more; the best choice at a KL gains √(2 KL) deviations of normal scores, and
+--- little of that was gained. A reward function alone is not armed: what a program checks is no
+--- estimate.
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `spent` (0.3): KL, in parts of H; `unlikely` (1.15): nats of the policy's answers to the reference, in parts of H; `gained` (0.35) of √(2 KL) deviations of the scores at the start; `window` (2) rows that means are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
+function pl.health.over_optimised(history, options, settings) end
 
 --- Every pair is right and the loss is 0: nothing is left to learn, or answers give themselves
 --- away.
@@ -4106,7 +4121,7 @@ function pl.reward_loss.bootstrap(seed, place, heads) end
 ---@param drawn integer[][] # for each set, how often it stands in the bootstrap of each head
 ---@param offsets integer[] # where each set begins, from 0, and the end: B+1 of them
 ---@param ranks number[] # N of them; 1 is best
----@param opts? table # as of `reward_loss.ranked`; without a `norm` a head is divided by its own sets
+---@param opts? table # as of `reward_loss.ranked`
 ---@return perilune.Tensor # [], the loss
 ---@return number # summed probability of the pairs to be the wrong way round; 0 without `noise`
 ---@return integer # pairs that it is summed over

@@ -269,6 +269,61 @@ describe("an alarm", function()
     assert.is_nil(health.reward_is_length(rows("health/length_corr", steps(0, 0, 5, 0.85))))
   end)
 
+  -- PPO in the demo with kl_coef 0: KL, entropy, score. Gold was best (.468) at step 5, and .05
+  -- less between steps 8 and 9.
+  local followed = {
+    { 0, 4.4, 0.272 },
+    { 0.000626, 4.67, 0.0479 },
+    { 0.0442, 4.44, 0.393 },
+    { 0.23, 4.31, 0.557 },
+    { 0.528, 4.16, 0.664 },
+    { 0.924, 4.65, 0.403 },
+    { 1.57, 4.17, 0.849 },
+    { 2.21, 4.17, 0.966 },
+  }
+
+  local function online(list, change)
+    local history = {}
+    for i, row in ipairs(list) do
+      history[i] = { step = i, ["objective/kl"] = row[1], ["objective/entropy"] = row[2] }
+      history[i]["objective/scores"], history[i]["objective/scores_std"] = row[3], 1.2
+      if change then change(history[i]) end
+    end
+    return history
+  end
+
+  it("hears a reward model followed to answers it was not trained on", function()
+    local settings = { reward_model = "rm", kl_coef = 0, learning_rate = 3e-4, save_steps = 0 }
+    says(
+      health.over_optimised(online(followed), nil, settings),
+      "Over-optimisation: answers score 0.9075 where the reference's scored 0.2376",
+      "the KL is 1.890 nats",
+      "they are 6.060 nats unlikely to the reference, whose own are 4.503",
+      "Go back to step 5 or before (save_steps keeps it): raise kl_coef (0)",
+      "rounds"
+    )
+    settings.save_steps = 2
+    says(health.over_optimised(online(followed), nil, settings), "step 5 or before: raise")
+    local earlier = table.move(followed, 1, 7, 1, {})
+    assert.is_nil(health.over_optimised(online(earlier), nil, settings))
+    settings.reward_model = "" -- a program checks
+    assert.is_nil(health.over_optimised(online(followed), nil, settings))
+  end)
+
+  it("hears none where scores did not rise, or answers stay the reference's", function()
+    local function silent(change)
+      assert.is_nil(health.over_optimised(online(followed, change), nil, { reward_model = "rm" }))
+    end
+    silent(function(row) row["objective/scores"] = -row["objective/scores"] end)
+    silent(function(row) row["objective/entropy"] = 10 * row["objective/entropy"] end)
+    silent(function(row) row["objective/scores_std"] = 0.9 end) -- .67 is much for that KL
+    -- 2 nats of KL that were only a choice among its answers: entropy fell by as much
+    silent(function(row) row["objective/entropy"] = 4.5 - row["objective/kl"] end)
+    -- a history whose start is not known
+    silent(function(row) row["objective/kl"] = row["objective/kl"] + 0.2 end)
+    assert.is_nil(health.over_optimised({}, nil, { reward_model = "rm" }))
+  end)
+
   -- Rows of a run on pairs; what the preferred answers gain and the margin go from 0 evenly.
   local function preferences(n, gain, margin, loss, accuracy)
     local history = {}
@@ -370,10 +425,17 @@ local ringing = {
   value_useless = rows("val/var_explained", steps(0, 0, 10, -0.5)),
   equal_groups = rows("frac_reward_zero_std", steps(5, 1, 0, 1)),
   reward_is_length = rows("health/length_corr", steps(0, 0, 5, 0.95)),
+  over_optimised = rows("objective/kl", { 0, 3, 3, 3 }, {
+    ["objective/entropy"] = 5,
+    ["objective/scores_std"] = 9,
+  }),
   loss_rises = rows("loss", steps(1, 2, 5, 9)),
   chosen_falls = rows("rewards/margins", steps(10, 0, 10, 2), { ["logps/chosen"] = -50 }),
   pairs_solved = rows("loss", steps(0, 0, 5, 0.01), { ["rewards/accuracies"] = 1 }),
 }
+for i, row in ipairs(ringing.over_optimised) do
+  row["objective/scores"] = i
+end
 for i, row in ipairs(ringing.chosen_falls) do
   row["logps/chosen"], row["rewards/chosen"] = -50 - 2 * i, -2 * i
 end

@@ -57,6 +57,13 @@ describe("a contest", function()
     assert.are.equal(task, runs[3].task)
   end)
 
+  it("gives another file of a recipe's name what it has keys for", function()
+    local methods = contest.methods { "torch=tests/bench/torch/ppo.lua" }
+    local other = { model = "M", settings = {}, methods = { ppo = { slots = 8, kl_coef = 0.1 } } }
+    local runs = contest.runs(methods, { other }, {}, 1, "F")
+    assert.are.equal(" --kl_coef 0.1 --model M --seed 1 ", words_of(runs[1]))
+  end)
+
   it("refuses names that nobody has", function()
     local methods = contest.methods { "ppo" }
     for message, given in pairs {

@@ -135,8 +135,7 @@ end
 -- @tparam {{integer,...},...} drawn for each set, how often it stands in the bootstrap of each head
 -- @tparam {integer,...} offsets where each set begins, from 0, and the end: B+1 of them
 -- @tparam {number,...} ranks N of them; 1 is best
--- @tparam ?table opts as of `reward_loss.ranked`; without a `norm` a head is divided by its own
---   sets
+-- @tparam ?table opts as of `reward_loss.ranked`
 -- @treturn Tensor [], the loss
 -- @treturn number summed probability of the pairs to be the wrong way round; 0 without `noise`
 -- @treturn integer pairs that it is summed over

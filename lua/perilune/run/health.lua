@@ -14,6 +14,7 @@
 --     completions/mean_length    tokens an answer
 --     completions/clipped_ratio  part of the answers without an end token
 --     objective/scores, objective/scores_std
+--     objective/entropy          nats a sequence, of the policy
 --     completions/empty_ratio    part of the answers that are an end token and nothing else
 --     val/var_explained          1 - var(returns - values) / var(returns)
 --     val/clipfrac_avg, loss/value_avg
@@ -48,6 +49,7 @@ health.empty_answers = policy.empty_answers
 health.constant_reward = reward.constant_reward
 health.equal_groups = reward.equal_groups
 health.reward_is_length = reward.reward_is_length
+health.over_optimised = reward.over_optimised
 health.value_useless = value.value_useless
 health.wrong_order = reward_model.wrong_order
 health.score_is_length = reward_model.score_is_length

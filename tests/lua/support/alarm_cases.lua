@@ -178,6 +178,17 @@ cases.planted = {
     rewarded('return select(2, text:gsub("sea", ""))', { learning_rate = 0.02, kl_coef = 0.0001 })
   ),
   mistake(
+    "a reward model that nothing holds the policy to",
+    "ppo",
+    20,
+    "Over-optimisation",
+    function(settings, w)
+      settings.reward_model, settings.kl_coef = w.reward_model, 0
+      settings.learning_rate, settings.total_episodes = 0.005, 640
+    end,
+    { reward_model = true }
+  ),
+  mistake(
     "a policy that settles on one answer",
     "ppo",
     20,

@@ -105,7 +105,8 @@ local function words_of(method, given, used)
 end
 
 -- Settings of the task for a method, those of its own laid over; a name goes before the recipe's.
--- A recipe that learns from answers of others (it has `eval_prompts`) has no use for a judge.
+-- A recipe that learns from answers of others (it has `eval_prompts`) has no use for a judge. What
+-- the task says of a recipe is for another file of that name as far as it has the keys.
 local function settings_of(method, task)
   local all = {}
   for key, value in pairs(task.settings) do
@@ -117,8 +118,9 @@ local function settings_of(method, task)
   elseif method.keys.reward_model and task.proxy and not all.reward_function then
     all.reward_model = task.proxy
   end
+  local is_own = neighbours.find(method.stem) == method.recipe
   for key, value in pairs(task.methods[method.name] or task.methods[method.stem] or {}) do
-    all[key] = value
+    if is_own or method.keys[key] then all[key] = value end
   end
   return all
 end

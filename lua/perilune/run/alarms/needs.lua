@@ -51,6 +51,16 @@ needs.alarms = {
     metrics = { "frac_reward_zero_std" },
     keys = { "num_generations", "temperature", "dynamic_sampling" },
   },
+  {
+    name = "over_optimised",
+    metrics = {
+      "objective/kl",
+      "objective/entropy",
+      "objective/scores",
+      "objective/scores_std",
+    },
+    keys = { "reward_model", "kl_coef", "learning_rate", "save_steps" },
+  },
   { name = "reward_is_length", metrics = { "health/length_corr" }, keys = { "reward_function" } },
   { name = "loss_rises", metrics = { "loss" }, keys = { "learning_rate" } },
   {
