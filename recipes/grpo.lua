@@ -52,6 +52,14 @@ local cfg = pl.config {
   pl.config.peft { dropout = false }, -- what is scored is what was sampled
   "Evaluation",
   pl.config.held_out(),
+  check = function(c)
+    local grouped = c.scale_rewards == "group"
+      or c.scale_rewards == "auto" and c.loss_type ~= "dr_grpo"
+    if c.kl_placement == "reward" and c.kl_estimator == "full" and grouped then
+      return "kl_estimator full in the reward is for advantages that are not divided by the "
+        .. "deviation of each group: give kl_placement loss, or scale_rewards none"
+    end
+  end,
 }
 local run = pl.run.open(cfg)
 
@@ -83,7 +91,8 @@ for iteration = state.iterations + 1, iterations do
 
   -- (c) Each token has the advantage of its answer.
   local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration))
-  local list = advantage.group(rewards, k, scale)
+  local list
+  list, roll.deviation = advantage.group(rewards, k, scale)
   local advantages = pl.segment_repeat(pl.tensor(list), roll.answers.offsets)
 
   -- (d) Steps over minibatches of answers.

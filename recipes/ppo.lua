@@ -110,12 +110,14 @@ local function credit(roll, beta)
   local _, rewards = online:rewards(roll, beta)
   local scaled = cfg.whiten_rewards and rollout.whiten(rewards, false) or rewards
   local advantages, returns = rollout.gae(scaled, roll.values, roll, cfg.gamma, cfg.lam)
-  if cfg.whiten_advantages then advantages = rollout.whiten(advantages, true) end
+  if cfg.whiten_advantages then
+    advantages, roll.deviation = rollout.whiten(advantages, true)
+  end
   return rewards, advantages, returns
 end
 
 -- (d) Gradients of policy and value over one micro-batch; losses are sums over tokens / `tokens`.
-local function accumulate(packed, at, of, tokens, iteration, seen)
+local function accumulate(packed, at, of, tokens, kl_weight, iteration, seen)
   local logprob, entropy, kl = online:read(packed, at, of)
   local pg, ratio = pl.ppo_loss(logprob, of.old, of.advantages, nil, {
     cliprange = cfg.cliprange(iteration),
@@ -123,7 +125,7 @@ local function accumulate(packed, at, of, tokens, iteration, seen)
     norm = tokens,
   })
   local total = pg - entropy:sum() * (cfg.entropy_coef(iteration) / tokens)
-  if kl then total = total + kl:sum() * (cfg.kl_coef(iteration) / tokens) end
+  if kl then total = total + kl:sum() * (kl_weight / tokens) end
   if iteration > cfg.value_warmup then total:backward() end
   local predicted = pl.gather(value:scores(packed, reading), at.rows)
   local vf, vf_stats = pl.value_loss(
@@ -148,6 +150,7 @@ end
 -- One optimizer step of policy and value on the answers `chosen`; gives its approxkl.
 local function minibatch(roll, chosen, per_token, iteration, seen)
   local tokens, approxkl = rollout.tokens(roll, chosen), 0
+  local kl_weight = online:kl_weight(roll, iteration)
   policy.block:zero_grad()
   value.block:zero_grad()
   rollout.each_part(
@@ -156,7 +159,7 @@ local function minibatch(roll, chosen, per_token, iteration, seen)
     per_token,
     cfg.micro_batch_tokens,
     function(packed, at, of)
-      approxkl = approxkl + accumulate(packed, at, of, tokens, iteration, seen)
+      approxkl = approxkl + accumulate(packed, at, of, tokens, kl_weight, iteration, seen)
     end
   )
   if iteration > cfg.value_warmup then

@@ -67,7 +67,8 @@ for iteration = state.iterations + 1, iterations do
   local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration))
   local advantages
   if plus then
-    advantages = rollout.whiten(pl.reverse_scan(per_token, roll.answers.offsets), true)
+    local to_go = pl.reverse_scan(per_token, roll.answers.offsets)
+    advantages, roll.deviation = rollout.whiten(to_go, true)
   else
     local list
     list, state.baseline = advantage.running(rewards, state.baseline, cfg.baseline_decay)

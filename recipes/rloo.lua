@@ -63,7 +63,10 @@ for iteration = state.iterations + 1, iterations do
   local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration)) -- (1)
   local list = advantage.leave_one_out(rewards, k) -- (2)
   local advantages = pl.segment_repeat(pl.tensor(list), roll.answers.offsets)
-  if cfg.normalize_advantages then advantages = advantages / math.max(pl.stats.std(list), 1e-8) end
+  if cfg.normalize_advantages then
+    roll.deviation = math.max(pl.stats.std(list), 1e-8)
+    advantages = advantages / roll.deviation
+  end
 
   local seen = pl.meter.new()
   for epoch = 1, cfg.num_iterations do

@@ -743,6 +743,15 @@ function Online:keys(iteration) end
 ---@return perilune.Tensor # [N], nats
 function Online:kl(roll) end
 
+--- The weight of what `Online:read` gives of the KL, in a loss whose advantages are divided by
+--- `roll.deviation`. A KL over the whole vocabulary that is a reward depends on no token drawn after
+--- it: through rewards its gradient reaches only what earlier tokens do to it, and what the policy
+--- does to it at its own place is a loss. Both together are the gradient of Σ_t KL_t.
+---@param roll perilune.Rollout # `deviation` (1) by which rewards became advantages
+---@param iteration integer # what the schedule of β is asked for, from 1
+---@return number # 0 or more
+function Online:kl_weight(roll, iteration) end
+
 --- One optimizer step of the policy on some answers: a loss of `pl.policy_loss`, less the entropy
 --- bonus, plus β times the KL when it is a loss, plus γ times the loss on pretraining text.
 ---@param kind string # of `pl.policy_loss`
@@ -797,7 +806,7 @@ function Online:ptx_size(answers) end
 ---@param of { reference: perilune.Tensor } # what is taken of each token: `reference`, [n], nats
 ---@return perilune.Tensor # [n], nats: log-probs
 ---@return perilune.Tensor # [n], nats: entropies
----@return perilune.Tensor? # [n], nats: the KL to the reference; nil unless `kl_placement` is loss
+---@return perilune.Tensor? # [n], nats: the KL to the reference, when `Online:kl_weight` wants it in the loss
 function Online:read(packed, at, of) end
 
 --- Takes a run up: what `Run:restore` gives, with the running figures of scores in it.
@@ -2131,6 +2140,7 @@ function pl.advantage.equal_groups(rewards, k) end
 ---@param k integer # K, answers to a prompt
 ---@param scale? string # "group" (the default), "batch": the deviation of all rewards, or "none"
 ---@return number[] # one for each answer; 0 throughout a group whose rewards are equal
+---@return number? # what all were divided by; nil when each group has its own
 function pl.advantage.group(rewards, k, scale) end
 
 --- Leave-one-out, RLOO (Ahmadian et al. 2024, arXiv:2402.14740, eq. 8): the reward less the mean of
@@ -4260,6 +4270,7 @@ function pl.rollout.tokens(roll, indices) end
 ---@param x perilune.Tensor # [N]
 ---@param shift_mean boolean # true: the mean becomes 0; false: it stays
 ---@return perilune.Tensor # [N]
+---@return number # the deviation it was divided by, more than 0
 function pl.rollout.whiten(x, shift_mean) end
 
 --- Data rules: what becomes of user logs and of labelers' prompts.

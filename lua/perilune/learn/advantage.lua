@@ -54,6 +54,7 @@ local EPSILON <const> = 1e-4 -- as in TRL: groups that hardly differ are not blo
 -- @tparam integer k K, answers to a prompt
 -- @tparam ?string scale "group" (the default), "batch": the deviation of all rewards, or "none"
 -- @treturn {number,...} one for each answer; 0 throughout a group whose rewards are equal
+-- @treturn ?number what all were divided by; nil when each group has its own
 function advantage.group(rewards, k, scale)
   check("group", rewards, k, 2)
   scale = scale or "group"
@@ -66,7 +67,8 @@ function advantage.group(rewards, k, scale)
       list[(g - 1) * k + i] = (reward - mean) / divisor
     end
   end
-  return list
+  if scale == "group" then return list end
+  return list, scale == "none" and 1 or whole + EPSILON
 end
 
 --- The reward less a running mean (Williams 1992): A_i = r_i - b, then b ← δ b + (1-δ) mean(r).

@@ -359,15 +359,27 @@ end
 -- @tparam {reference=Tensor} of what is taken of each token: `reference`, [n], nats
 -- @treturn Tensor [n], nats: log-probs
 -- @treturn Tensor [n], nats: entropies
--- @treturn ?Tensor [n], nats: the KL to the reference; nil unless `kl_placement` is loss
+-- @treturn ?Tensor [n], nats: the KL to the reference, when `Online:kl_weight` wants it in the loss
 function Online:read(packed, at, of)
   local cfg = self.cfg
-  if cfg.kl_placement == "loss" and cfg.kl_estimator == "full" then
+  if cfg.kl_estimator == "full" then
     return loss.logprobs_and_kl(self.policy, self.reference, packed, at, self.learning)
   end
   local logprob, entropy = loss.logprobs(self.policy, packed, at, self.learning)
   if cfg.kl_placement ~= "loss" then return logprob, entropy, nil end
   return logprob, entropy, core.kl_estimate(logprob, of.reference, { kind = cfg.kl_estimator })
+end
+
+--- The weight of what `Online:read` gives of the KL, in a loss whose advantages are divided by
+-- `roll.deviation`. A KL over the whole vocabulary that is a reward depends on no token drawn after
+-- it: through rewards its gradient reaches only what earlier tokens do to it, and what the policy
+-- does to it at its own place is a loss. Both together are the gradient of Σ_t KL_t.
+-- @tparam Rollout roll `deviation` (1) by which rewards became advantages
+-- @tparam integer iteration what the schedule of β is asked for, from 1
+-- @treturn number 0 or more
+function Online:kl_weight(roll, iteration)
+  local beta = self.cfg.kl_coef(iteration)
+  return self.cfg.kl_placement == "loss" and beta or beta / (roll.deviation or 1)
 end
 
 --- One optimizer step of the policy on some answers: a loss of `pl.policy_loss`, less the entropy
@@ -382,7 +394,7 @@ end
 function Online:learn(kind, roll, chosen, advantages, iteration, state, seen)
   local cfg, lengths = self.cfg, list.take(roll.lengths, chosen)
   local norm = policy_loss.norm(kind, lengths, cfg.response_length)
-  local beta, bonus = cfg.kl_coef(iteration), cfg.entropy_coef(iteration)
+  local weight, bonus = self:kl_weight(roll, iteration), cfg.entropy_coef(iteration)
   local clip = { norm = norm, cliprange = cfg.cliprange(iteration) }
   clip.cliprange_high = cfg.cliprange_high
   local per_token = { old = roll.old, reference = roll.reference, advantages = advantages }
@@ -394,7 +406,7 @@ function Online:learn(kind, roll, chosen, advantages, iteration, state, seen)
     if bonus ~= 0 then
       total = total - policy_loss.spread(kind, entropy, at.segments, norm) * bonus
     end
-    if kl then total = total + policy_loss.spread(kind, kl, at.segments, norm) * beta end
+    if kl then total = total + policy_loss.spread(kind, kl, at.segments, norm) * weight end
     total:backward()
     seen:add("policy/approxkl_avg", ratio:get(1), at.count)
     seen:add("policy/clipfrac_avg", ratio:get(2), at.count)

@@ -201,11 +201,13 @@ end
 -- @tparam Tensor x [N]
 -- @tparam boolean shift_mean true: the mean becomes 0; false: it stays
 -- @treturn Tensor [N]
+-- @treturn number the deviation it was divided by, more than 0
 function rollout.whiten(x, shift_mean)
   local mean = x:mean()
   local centred = x - mean
-  local scaled = centred / (centred:square():mean() + 1e-8):sqrt()
-  return shift_mean and scaled or scaled + mean
+  local deviation = (centred:square():mean() + 1e-8):sqrt()
+  local scaled = centred / deviation
+  return shift_mean and scaled or scaled + mean, deviation:item()
 end
 
 --- Rewards of each token: the given penalty, and the score at the last token of each answer.
