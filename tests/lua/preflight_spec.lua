@@ -96,6 +96,18 @@ describe("the sizes of a run", function()
     assert.are.same({}, check.warnings)
   end)
 
+  it("count moments of 8 bits as what they take", function()
+    -- 24 MB of weights, 10 of gradients; two moments of 1,500,000 + 5860 scales and of 1,000,000
+    -- + 3907 scales: 3,046,880 and 2,031,256
+    local cfg = { output_dir = "runs/toy-1", adam_moments = "8bit" }
+    local text = sizes(1e9, new({ models = models }, cfg), { { "prompts", 1 } })
+    assert.matches("39.1 MB with gradients and moments", text, 1, true)
+    local block = require("perilune.core").block { { "w", { 1000, 3 } } }
+    local state = pl.adamw(block, { moments = "8bit" }):state()
+    local words = state.m:shape()[1] * state.m:shape()[2]
+    assert.are.equal(3000 + 4 * 12, 4 * words - (256 * 12 - 3000))
+  end)
+
   it("warn when the models do not fit", function()
     local check = new({ models = models }, { quiet = true })
     local warning = "the models alone want more memory than is free: expect an out-of-memory error"

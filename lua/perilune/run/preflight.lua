@@ -48,15 +48,23 @@ local function refuse(text, ...) error("pre-flight: " .. text:format(...), 0) en
 
 local constant = { reference = true, reward = true, ema = true }
 
+-- Bytes that AdamW's two moments of so many parameters take: in 8 bits a byte an element and a
+-- scale of 4 for each 256.
+local function moment_bytes(cfg, count)
+  local known, moments = pcall(function() return cfg.adam_moments end) -- not all recipes have it
+  if known and moments == "8bit" then return 2 * (count + 4 * ((count + 255) // 256)) end
+  return 8 * count
+end
+
 -- Parameters that models hold, a shared base once; those that are trained; bytes of all, with
 -- gradients and two moments of what is trained.
-local function held(models)
+local function held(cfg, models)
   local total, trained, bytes, bases = 0, 0, 0, {}
   for name, model in pairs(models) do
     local _, own = model:count()
     total, bytes = total + own, bytes + 4 * own
     if not constant[name:match("^%a+")] then
-      trained, bytes = trained + own, bytes + 12 * own
+      trained, bytes = trained + own, bytes + 4 * own + moment_bytes(cfg, own)
     end
     local base = model.base
     if base and not bases[base] then
@@ -80,7 +88,7 @@ function Check:sizes(list)
     cells[#cells + 1] = ("%s %s"):format(entry[1], format.count(entry[2]))
   end
   self:say("%s", table.concat(cells, ", "))
-  local total, trained, bytes = held(self.parts.models or {})
+  local total, trained, bytes = held(self.cfg, self.parts.models or {})
   local free = system.meminfo().available
   self:say(
     "models hold %s parameters and train %s, %.1f MB with gradients and moments; %.0f MB are free",
