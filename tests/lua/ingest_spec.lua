@@ -562,8 +562,11 @@ describe("data sets", function()
       "k.json",
       '[{"instruction":"Do.","input":"","response1":"a",'
         .. '"response2":"b","annotator1":0,"annotator2":1,"annotator3":2,"idx":7},'
-        .. '{"instruction":"Do.","response1":"a","response2":false,"annotator1":1}]'
+        .. '{"instruction":"Do.","response1":true,"response2":"False.","annotator1":1},'
+        .. '{"instruction":"Do.","response1":"a","response2":7,"annotator1":1}]'
     )
+    assert.same({ "True", "False." }, rows[2].completions) -- the published files have such
+    rows[2] = nil
     assert.same({
       {
         prompt = "Do.",
@@ -577,7 +580,7 @@ describe("data sets", function()
         },
       },
     }, rows)
-    assert.same({ 2, "completion 2 is a boolean, not a text" }, { bad[1][1], bad[1][2] })
+    assert.same({ 3, "completion 2 is a number, not a text" }, { bad[1][1], bad[1][2] })
   end)
 
   it("may lie in one list within an object, and not in two", function()
@@ -1151,7 +1154,7 @@ describe("real files", function()
 
   with("PandaLM: three annotators with ties", "rankings/pandalm_testset_v1.json", function(path)
     local rows, bad = read(path)
-    assert.same({ 993, 6 }, { #rows, #bad }) -- six hold a truth value for an answer
+    assert.same({ 999, 0 }, { #rows, #bad })
     local ties = 0
     for _, row in ipairs(rows) do
       assert.equal(3, #row.rankings)

@@ -395,6 +395,13 @@ end
 
 local verdict_ranks = { [0] = { 1, 1 }, [1] = { 1, 2 }, [2] = { 2, 1 } }
 
+-- An answer as the text that it was: the published files were written by way of a table, whose
+-- reader took the answer "True" for a truth value.
+local function compared_answer(value)
+  if type(value) == "boolean" then return value and "True" or "False" end
+  return value
+end
+
 --- Two answers, and a field annotatorN for each who compared them: 0 a tie, 1 or 2 the better.
 function exchange.annotated(row, record)
   local context, reason = context_of(record)
@@ -412,7 +419,8 @@ function exchange.annotated(row, record)
   end
   if #rankings == 0 then return "no annotator" end
   row.extra = row.extra and next(row.extra) and row.extra or nil
-  row.completions, row.rankings = { record.response1, record.response2 }, rankings
+  row.completions = { compared_answer(record.response1), compared_answer(record.response2) }
+  row.rankings = rankings
   return put_context(row, context)
 end
 
