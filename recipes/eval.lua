@@ -34,6 +34,11 @@ local cfg = pl.config {
     "model folder with a scalar head that scores too, and chooses the best of n for the judge; "
       .. "several: by commas",
   },
+  {
+    interpolation = 1.0,
+    "the weights to judge: at this part of the way from the reference's to the model's",
+    min = 0,
+  },
   { text = "", "pretraining text to measure the loss on" },
   {
     template = "auto",
@@ -51,6 +56,8 @@ local cfg = pl.config {
   check = function(c)
     if (c.reward_model == "") == (c.reward_function == "") then
       return "give one of reward_model and reward_function"
+    elseif c.interpolation ~= 1 and c.reference == "" then
+      return "interpolation wants a reference to begin at"
     end
   end,
 }
@@ -79,6 +86,10 @@ end
 table.move(judge.models, 1, #judge.models, #models + 1, models)
 if chooser then table.move(chooser.models, 1, #chooser.models, #models + 1, models) end
 pl.companions.check(models)
+if cfg.interpolation ~= 1 then
+  model = pl.model.mix({ reference, model }, { 1 - cfg.interpolation, cfg.interpolation }):freeze()
+  models[1].model = model
+end
 local room, too_long = pl.companions.room(models, cfg.max_prompt_length, cfg.response_length)
 local prompts =
   data.required(data.prompts(tok, template, cfg.dataset, room, too_long), "dataset", cfg.dataset)

@@ -3658,6 +3658,16 @@ function pl.model.load(path, opts) end
 ---@return perilune.Model # one with a block of all parameters; the model itself when it has no base
 function pl.model.merge(given) end
 
+--- The sum of the weights of several models, each times a number: their mean (Wortsman et al. 2022,
+--- arXiv:2203.05482), or a place on the line from one to another, as from what a policy started from
+--- to what it became (WARP, Ramé et al. 2024, arXiv:2406.16768, section 3.3). Adapters are worked
+--- into their base first. Raises when there is no model, numbers are not one for each, or weights
+--- are not of the same names and shapes.
+---@param models perilune.Model[]
+---@param shares number[] # one for each; those of a mean have the sum 1
+---@return perilune.Model # of its own, with the config of the first, in its dtype
+function pl.model.mix(models, shares) end
+
 --- A model with freshly drawn parameters. Raises when the config is of no family that is known, or
 --- lacks what its family needs.
 ---@param config table<string, any> # as in config.json: `model_type`, `vocab_size`, `hidden_size` and so on; and `scalar_head` (true: one number for each token in place of logits)

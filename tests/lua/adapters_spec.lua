@@ -434,13 +434,47 @@ describe("perilune merge", function()
     for text, arguments in pairs {
       ["is there already"] = { from, to },
       ["holds no adapters to merge"] = { w.model, w.dir .. "/other" },
-      ["which adapters, and where to?"] = { from },
+      ["what, and where to?"] = { from },
       ["did you mean 'base'?"] = { from, w.dir .. "/other", "--bse", "x" },
     } do
       code, err = run(table.unpack(arguments))
       assert.are.equal("exit 1", code, text)
       assert.is_truthy(err:find(text, 1, true), err)
     end
+    world.clean()
+  end)
+
+  it("adds the weights of several models, each times its share", function()
+    local w = world.new("llama")
+    local adapters, far = w.dir .. "/adapters", w.dir .. "/far"
+    assert(adapted.stir(assert(pl.load(w.model, { peft = { r = 2 } }))):save(adapters))
+    world.model(far, "llama", { "the moon sees nobody" }, { width = 52, inner = 100, heads = 2 })
+    local name = "model.layers.1.mlp.up_proj.weight"
+    local function weight(path) return pl.model.merge(assert(pl.load(path))).weights[name] end
+    local want = weight(w.model) * 1.5 - weight(adapters) * 0.5
+    local to = w.dir .. "/sum"
+    local code, err = run(w.model, adapters, to, "--shares", "1.5,-0.5")
+    assert.are.equal("exit 0", code, err)
+    assert.is_truthy(err:find("the weights of 2 models, 1.5, -0.5 times each", 1, true), err)
+    assert.is_true(toy.max_error(weight(to), want) <= 1e-6)
+    code, err = run(w.model, w.model, w.model, w.dir .. "/mean")
+    assert.are.equal("exit 0", code, err)
+    assert.is_true(toy.max_error(weight(w.dir .. "/mean"), weight(w.model)) <= 1e-6)
+    for text, arguments in pairs {
+      ["is there already"] = { w.model, w.model, to },
+      ["--shares has 1 numbers for 2 models"] = { w.model, w.model, "x", "--shares", "1" },
+      ["--shares: 'a' is no number"] = { w.model, w.model, "x", "--shares", "a,1" },
+      ["models that do not fit together"] = { w.model, far, "x" },
+    } do
+      code, err = run(table.unpack(arguments))
+      assert.are.equal("exit 1", code, text)
+      assert.is_truthy(err:find(text, 1, true), err)
+    end
+    local loaded = assert(pl.load(w.model))
+    assert.has_error(
+      function() pl.model.mix({ loaded }, { 1, 2 }) end,
+      "model.mix: 1 models and 2 shares"
+    )
     world.clean()
   end)
 end)

@@ -190,6 +190,25 @@ describe("perilune compare", function()
     assert.truthy(text:find("ppo/seed=1  was done before", 1, true))
     results = assert(json.decode((files.read(folder .. "/results.json"))))
     assert.are.same({ 2, 2 }, { results.methods[1].seeds, results.methods[2].seeds })
+    code, text = compare(
+      "--ppo.save_steps",
+      "1",
+      "--learning_rate",
+      "0.003",
+      "--seeds",
+      "2",
+      "--interpolate",
+      "0,0.5"
+    )
+    assert.are.equal(0, code, text)
+    results = assert(json.decode((files.read(folder .. "/results.json"))))
+    local line, whole = results.methods[2], results.methods[1]
+    assert.are.equal("ppo, interpolated", line.name)
+    assert.are.same({ 0, 0.5 }, { line.steps[1].part, line.steps[2].part })
+    assert.are.equal(0, line.steps[1].kl.mean)
+    local halfway, all = line.steps[2].kl.mean, line.steps[3].kl.mean
+    assert.is_true(halfway > 0 and halfway < all)
+    assert.are.equal(whole.steps[2].kl.mean, all)
     code, text = compare("--learning_rate", "0.01")
     assert.are.equal(1, code)
     assert.truthy(text:find("with other settings; give another --output_dir", 1, true))

@@ -17,6 +17,7 @@
 --     --count N            held-out prompts of each evaluation; 0: all (default)
 --     --best_of N          answers to each prompt of the best-of-n curve (default: 16)
 --     --at KL,KL           where gold is read off each curve (default: 1,2,4)
+--     --interpolate N,N    judge the final weights at these parts of the way from the start, too
 --
 -- With --save_steps N --save_total_limit 0 every checkpoint is a point of its curve. The page is
 -- report.html in the folder, the figures are in results.json.
@@ -38,6 +39,7 @@ local own = {
   count = "integer",
   best_of = "integer",
   at = "list",
+  interpolate = "list",
 }
 
 local function note(text) io.stderr:write(text, "\n") end
@@ -68,8 +70,14 @@ local function read(args)
     end
   end
   if not settings.task then error("--task FOLDER says what is compared on", 0) end
-  for i, text in ipairs(settings.at or {}) do
-    settings.at[i] = tonumber(text) or error(("--at = '%s' is not a number"):format(text), 0)
+  for _, key in ipairs { "at", "interpolate" } do
+    for i, text in ipairs(settings[key] or {}) do
+      local number = tonumber(text)
+      if not number or number - number ~= 0 or number < 0 then
+        error(("--%s = '%s' is not a number of 0 or more"):format(key, text), 0)
+      end
+      settings[key][i] = number
+    end
   end
   return words, settings, given
 end
@@ -119,7 +127,8 @@ local function compare(args)
   all(runs)
   local evaluations = {}
   for _, one in ipairs(runs) do
-    one.evaluations = contest.evaluations(one, run.checkpoints(one.folder), count)
+    local checkpoints = run.checkpoints(one.folder)
+    one.evaluations = contest.evaluations(one, checkpoints, count, settings.interpolate)
     table.move(one.evaluations, 1, #one.evaluations, #evaluations + 1, evaluations)
   end
   note(("%d evaluations"):format(#evaluations))

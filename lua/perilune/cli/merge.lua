@@ -1,9 +1,11 @@
---- `perilune merge ADAPTERS OUT [--key value]`: adapters and their base as one model folder.
+--- `perilune merge ADAPTERS OUT [--key value]`: adapters and their base as one model folder, and
+-- `perilune merge MODEL MODEL... OUT --shares N,N`: the sum of the weights of several models.
 --
 -- Every program that knows the base's family opens it.
 --
 -- A base in half precision or in a GGUF's blocks is taken at its float32 values.
 
+local companions = require("perilune.learn.companions")
 local config = require("perilune.config")
 local core = require("perilune.core")
 local format = require("perilune.base.format")
@@ -11,12 +13,12 @@ local lfs = require("lfs")
 local model = require("perilune.model")
 local tokenizer = require("perilune.model.tokenizer")
 
-local usage = "perilune merge ADAPTERS OUT [--key value]"
+local usage = "perilune merge ADAPTERS OUT [--key value], or MODEL MODEL... OUT [--shares N,N]"
 
 local function settings(args)
   return config {
     name = "merge",
-    about = "adapters worked into the weights of their base: a model folder of its own",
+    about = "adapters worked into their base, or the mean of several models: one model folder",
     usage = usage,
     args = args,
     keep = { "threads" },
@@ -26,13 +28,27 @@ local function settings(args)
       choices = { "float32", "bfloat16", "float16" },
     },
     { base = "", "where the base model is, when it is not where the adapters say" },
+    {
+      shares = {},
+      "of several models: what the weights of each are multiplied by; nothing: the mean",
+    },
   }
 end
 
+local function free(path)
+  if not lfs.attributes(path, "mode") then return true end
+  return nil, ("%s is there already; give another folder, or remove it first"):format(path)
+end
+
+local function write(merged, tok, to, cfg, what, ...)
+  local ok, message = merged:save(to, { tokenizer = tok, save_dtype = cfg.dtype })
+  if not ok then return nil, message end
+  local head = ("%s: %s parameters, "):format(to, format.count((merged:count())))
+  io.stderr:write(head, what:format(...), "\n")
+  return true
+end
+
 local function merge(cfg, from, to)
-  if lfs.attributes(to, "mode") then
-    return nil, ("%s is there already; give another folder, or remove it first"):format(to)
-  end
   local base = cfg.base ~= "" and cfg.base or nil
   local adapted, message = model.load(from, { base = base })
   if not adapted then return nil, message end
@@ -45,32 +61,61 @@ local function merge(cfg, from, to)
     tok, message = tokenizer.load(base)
   end
   if not tok then return nil, message end
-  local merged = model.merge(adapted)
-  local ok
-  ok, message = merged:save(to, { tokenizer = tok, save_dtype = cfg.dtype })
-  if not ok then return nil, message end
-  io.stderr:write(
-    ("%s: %s parameters, the adapters of %s merged into %s\n"):format(
-      to,
-      format.count((merged:count())),
-      from,
-      adapted.base_path
-    )
-  )
-  return true
+  local what = "the adapters of %s merged into %s"
+  return write(model.merge(adapted), tok, to, cfg, what, from, adapted.base_path)
+end
+
+-- What the weights of each model are multiplied by.
+local function shares_of(cfg, count)
+  local shares = {}
+  if #cfg.shares > 0 and #cfg.shares ~= count then
+    error(("--shares has %d numbers for %d models"):format(#cfg.shares, count), 0)
+  end
+  for i = 1, count do
+    local text = cfg.shares[i]
+    shares[i] = text and tonumber(text) or not text and 1 / count or nil
+    if not shares[i] or shares[i] - shares[i] ~= 0 then
+      error(("--shares: '%s' is no number"):format(text), 0)
+    end
+  end
+  return shares
+end
+
+local function mix(cfg, paths, to)
+  local list, models, shares = {}, {}, shares_of(cfg, #paths)
+  for i, path in ipairs(paths) do
+    models[i] = companions.load("model", path)
+    list[i] = { name = "model " .. i, path = path, model = models[i] }
+  end
+  companions.check(list)
+  local tok = companions.tokenizer("model", paths[1])
+  local what = "the weights of %d models, %s times each"
+  local times = {}
+  for i, share in ipairs(shares) do
+    times[i] = ("%.4g"):format(share)
+  end
+  times = table.concat(times, ", ")
+  return write(model.mix(models, shares), tok, to, cfg, what, #paths, times)
 end
 
 return function(args)
-  local from, to = args[1], args[2]
-  local option = from and from:sub(1, 1) == "-"
-  if option or not to or to:sub(1, 1) == "-" then
-    settings(option and args or {}) -- --help leaves the program here, a wrong option is named
-    io.stderr:write("perilune merge: which adapters, and where to? usage: ", usage, "\n")
+  local paths = {}
+  while args[#paths + 1] and args[#paths + 1]:sub(1, 1) ~= "-" do
+    paths[#paths + 1] = args[#paths + 1]
+  end
+  local cfg = #paths ~= 1 and settings(table.move(args, #paths + 1, #args, 1, {}))
+  if #paths < 2 then -- --help left the program above, a wrong option was named
+    io.stderr:write("perilune merge: what, and where to? usage: ", usage, "\n")
     return 1
   end
-  local cfg = settings(table.move(args, 3, #args, 1, {}))
   if cfg.threads > 0 then core.threads(cfg.threads) end
-  local ok, done, message = pcall(merge, cfg, from, to)
+  local to = table.remove(paths)
+  local ok, done, message = pcall(function()
+    local is_free, taken = free(to)
+    if not is_free then return nil, taken end
+    if #paths == 1 then return merge(cfg, paths[1], to) end
+    return mix(cfg, paths, to)
+  end)
   if ok and done then return 0 end
   message = tostring(ok and message or done):gsub("^%S+%.lua:%d+: ", "")
   io.stderr:write("perilune merge: ", message, "\n")

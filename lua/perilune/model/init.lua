@@ -650,6 +650,40 @@ function model.merge(given)
   return self
 end
 
+--- The sum of the weights of several models, each times a number: their mean (Wortsman et al. 2022,
+-- arXiv:2203.05482), or a place on the line from one to another, as from what a policy started from
+-- to what it became (WARP, Ramé et al. 2024, arXiv:2406.16768, section 3.3). Adapters are worked
+-- into their base first. Raises when there is no model, numbers are not one for each, or weights
+-- are not of the same names and shapes.
+-- @tparam {Model,...} models
+-- @tparam {number,...} shares one for each; those of a mean have the sum 1
+-- @treturn Model of its own, with the config of the first, in its dtype
+function model.mix(models, shares)
+  if #models == 0 or #models ~= #shares then
+    error(("model.mix: %d models and %d shares"):format(#models, #shares), 2)
+  end
+  local scope <close> = core.scope("model.mix")
+  local guard <close> = core.no_grad()
+  local first = models[1]
+  local self = assert(allocate(copied(first.config), {
+    dtype = first.dtype,
+    precision = first.precision,
+  }))
+  self.texts = first.texts
+  for i, one in ipairs(models) do
+    local frame <close> = core.scope("model.mix.part")
+    local weights = on_base.merged(one)
+    for _, entry in ipairs(self.entries) do
+      local into, weight = self.weights[entry[1]], weights[entry[1]]
+      if not weight or shape_text(weight:shape()) ~= shape_text(into:shape()) then
+        error(("model.mix: model %d has no '%s' of that shape"):format(i, entry[1]), 2)
+      end
+      into:copy_(into + core.cast(weight, { dtype = self.dtype }) * shares[i])
+    end
+  end
+  return self
+end
+
 --- How a model folder is written. What each option is when it is left out stands in brackets.
 -- @class SaveOptions
 -- @field ?Tokenizer tokenizer (none) whose files are written beside the weights

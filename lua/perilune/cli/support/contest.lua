@@ -220,21 +220,32 @@ local function weights_of(run_folder, checkpoint)
   return averaged and lfs.attributes(ema, "mode") == "directory" and ema or checkpoint
 end
 
---- The evaluations of a run that is done: of its checkpoints, or of the last one alone.
+--- The evaluations of a run that is done: of its checkpoints, or of the last one alone; and of
+-- places on the line from the weights that all start from to its last ones.
 -- @tparam table run of `contest.runs`
 -- @tparam {{step=integer,path=string},...} checkpoints of it, in order
 -- @tparam integer count prompts; 0: all
--- @treturn {table,...} PooledRuns with `step`
-function contest.evaluations(run, checkpoints, count)
+-- @tparam ?{number,...} parts of the way; 1 is the last weights themselves
+-- @treturn {table,...} PooledRuns with `step`, and `part` where it is on that line
+function contest.evaluations(run, checkpoints, count, parts)
   local list = {}
-  for i, checkpoint in ipairs(checkpoints) do
-    list[i] = evaluation(
+  local function add(checkpoint, part)
+    local name = "step " .. checkpoint.step .. (part and (", %g of the way"):format(part) or "")
+    local place = part and ("%d-%g"):format(checkpoint.step, part) or checkpoint.step
+    local one = evaluation(
       run.task,
-      ("%s, step %d"):format(run.name, checkpoint.step),
-      ("%s/eval-%d"):format(run.folder, checkpoint.step),
-      { model = weights_of(run.folder, checkpoint.path), count = count }
+      ("%s, %s"):format(run.name, name),
+      ("%s/eval-%s"):format(run.folder, place),
+      { model = weights_of(run.folder, checkpoint.path), count = count, interpolation = part }
     )
-    list[i].step = checkpoint.step
+    one.step, one.part = checkpoint.step, part
+    list[#list + 1] = one
+  end
+  for _, checkpoint in ipairs(checkpoints) do
+    add(checkpoint)
+  end
+  for _, part in ipairs(#checkpoints > 0 and parts or {}) do
+    add(checkpoints[#checkpoints], part)
   end
   return list
 end

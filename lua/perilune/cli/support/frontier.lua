@@ -70,55 +70,85 @@ local function start_figures(starts)
   return figures
 end
 
--- Runs that differ by seed alone: {label, steps = {{step, gold, proxy, kl, text_loss}}, curves =
--- one of each seed, seconds}.
+-- Evaluations of runs that differ by seed alone, as a curve of points. `order`: what a point is
+-- found and ordered by.
+local function group_of(groups, by_label, label, start)
+  local group = by_label[label]
+  if not group then
+    group = { label = label, found = {}, steps = {}, curves = {}, seconds = {}, missing = 0 }
+    by_label[label], groups[#groups + 1] = group, group
+  end
+  return group, { start.gold and { 0, start.gold.mean } }
+end
+
+local function add_point(group, curve, order, step, evaluation)
+  local summary = summary_of(evaluation.folder)
+  if not summary or not summary.kl then return end
+  local at = group.found[order]
+  if not at then
+    at = { step = step, part = evaluation.part, order = order }
+    at.gold, at.proxy, at.kl, at.text_loss = {}, {}, {}, {}
+    group.found[order], group.steps[#group.steps + 1] = at, at
+  end
+  table.insert(at.gold, summary.score)
+  table.insert(at.proxy, summary.chooser_score)
+  table.insert(at.kl, summary.kl)
+  table.insert(at.text_loss, summary.text_loss)
+  curve[#curve + 1] = { summary.kl, summary.score }
+end
+
+local function end_curve(group, curve, folder)
+  local summary = summary_of(folder)
+  if summary then
+    table.insert(group.seconds, summary.seconds)
+    group.curves[#group.curves + 1] = curve
+  else
+    group.missing = group.missing + 1
+  end
+end
+
+-- The groups: {label, steps = {{step, part, gold, proxy, kl, text_loss}}, seconds, curves = one of
+-- each seed}. Places on the line from the start to the last weights are a group of their own, which
+-- ends with these.
 local function groups_of(runs, start)
   local groups, by_label = {}, {}
   for _, one in ipairs(runs) do
     local label = one.setting == "" and one.method or one.method .. " " .. one.setting
-    local group = by_label[label]
-    if not group then
-      group = { label = label, by_step = {}, steps = {}, curves = {}, seconds = {}, missing = 0 }
-      by_label[label], groups[#groups + 1] = group, group
-    end
-    local curve = { start.gold and { 0, start.gold.mean } }
+    local group, curve = group_of(groups, by_label, label, start)
+    local last, line, line_curve
     for _, evaluation in ipairs(one.evaluations) do
-      local summary = summary_of(evaluation.folder)
-      if summary and summary.kl then
-        local at = group.by_step[evaluation.step]
-        if not at then
-          at = { step = evaluation.step, gold = {}, proxy = {}, kl = {}, text_loss = {} }
-          group.by_step[evaluation.step], group.steps[#group.steps + 1] = at, at
+      if evaluation.part then
+        if not line then
+          line, line_curve = group_of(groups, by_label, label .. ", interpolated", start)
         end
-        table.insert(at.gold, summary.score)
-        table.insert(at.proxy, summary.chooser_score)
-        table.insert(at.kl, summary.kl)
-        table.insert(at.text_loss, summary.text_loss)
-        curve[#curve + 1] = { summary.kl, summary.score }
+        add_point(line, line_curve, evaluation.part, evaluation.step, evaluation)
+      else
+        last = evaluation
+        add_point(group, curve, evaluation.step, evaluation.step, evaluation)
       end
     end
-    local summary = summary_of(one.folder)
-    if summary then
-      table.insert(group.seconds, summary.seconds)
-      group.curves[#group.curves + 1] = curve
-    else
-      group.missing = group.missing + 1
+    end_curve(group, curve, one.folder)
+    if line then
+      add_point(line, line_curve, 1, last.step, last)
+      end_curve(line, line_curve, one.folder)
     end
   end
   for _, group in ipairs(groups) do
-    table.sort(group.steps, function(a, b) return a.step < b.step end)
+    table.sort(group.steps, function(a, b) return a.order < b.order end)
     for _, at in ipairs(group.steps) do
+      at.order = nil
       for _, name in ipairs { "gold", "proxy", "kl", "text_loss" } do
         at[name] = over(at[name])
       end
     end
-    group.seconds, group.by_step = over(group.seconds), nil
+    group.seconds, group.found = over(group.seconds), nil
   end
   return groups
 end
 
 -- Whether a curve went on after its best, and lost.
 local function complaint(group)
+  if group.steps[1] and group.steps[1].part then return nil end -- no run went that way
   local best
   for _, at in ipairs(group.steps) do
     if not best or at.gold.mean > best.gold.mean then best = at end
