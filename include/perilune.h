@@ -352,14 +352,18 @@ pl_status pl_op(pl_ctx *ctx, pl_op_id op, pl_tensor *const *in, const pl_param *
 void pl_set_nan_check(pl_ctx *ctx, bool on);
 
 /* Who does the matrix products of matmul, linear and the losses over a head: "own" (the engine's
-** kernels), "openblas" (all but small ones), or "auto", which takes OpenBLAS where it is faster and
-** a row's bits do not depend on the other rows (docs/performance.md). Begins with the environment
+** kernels, by chains of multiply-adds), "openblas" (all but small ones), "split" (own, and the
+** products of linear's and the head's float32 gradients, and of cross_entropy, from numbers split
+** into three bfloat16 ones: docs/determinism.md; emulated without AMX), or "auto", which takes
+** OpenBLAS where it is faster and a row's bits do not depend on the other rows, and "split" where
+** there is AMX (docs/performance.md). Begins with the environment
 ** variable PERILUNE_GEMM, or "auto". PL_ERR_ARG for another name, from the variable too: then from
 ** every such product. */
 pl_status pl_gemm_set(pl_ctx *ctx, const char *name);
 typedef struct {
-    const char *wish; /* "auto", "own" or "openblas" */
+    const char *wish; /* "auto", "own", "openblas" or "split" */
     bool openblas;    /* large products of the dtype go to OpenBLAS */
+    bool split;       /* products for gradients are of split numbers */
     bool rows_alone;  /* a row's bits depend on no other row */
 } pl_gemm_info;
 /* For products of PL_F32 or PL_F64. PL_ERR_ARG when PERILUNE_GEMM is set to no such name. */

@@ -1935,8 +1935,8 @@ function pl.from_bytes(bytes, dtype, shape) end
 function pl.full(...) end
 
 --- Who does large matrix products, set before when it is given.
----@param name? string # "auto", "own" or "openblas"
----@return { wish: string, float32: string, float64: string, rows_alone: boolean } # "own" or "openblas" for each dtype; whether a row's bits depend on that row alone
+---@param name? string # "auto", "own", "openblas" or "split"
+---@return { wish: string, float32: string, float64: string, split: boolean, rows_alone: boolean } # "own" or "openblas" for each dtype; whether products for float32 gradients are of split numbers (docs/determinism.md); whether a row's bits depend on that row alone
 function pl.gemm(name) end
 
 --- Answers of a model to prompts. Raises when a prompt is empty, holds an id that the vocabulary

@@ -100,6 +100,11 @@ static bool has_rule(int kind)
     return pl__isa() == PL_ISA_AVX512 && (kind == PL_BF16_TILES ? has_tiles : has_pairs);
 }
 
+bool pl__has_tiles(void)
+{
+    return has_rule(PL_BF16_TILES);
+}
+
 /* The rule that PERILUNE_BF16 names, -1 for none. */
 static int wished_rule(void)
 {

@@ -22,6 +22,9 @@ typedef struct {
 
 pl_bf16_rule pl__bf16_rule(void);
 
+/* Whether the variant in use and the processor have AMX's products of bfloat16. */
+bool pl__has_tiles(void);
+
 /* Whether the processor has AVX (of 2011; AVX2 came in 2013). */
 bool pl__has_avx(void);
 

@@ -18,14 +18,10 @@
 #define PL_GEMM_BF16_PACK_H
 
 #include "kernels/bf16.h"
+#include "kernels/gemm_tiles.h"
 #include "kernels/quant_piece.h"
 
 enum {
-    SIDE = 16,        /* lines in a tile */
-    LINES = 2 * SIDE, /* in a strip or panel */
-    STEP = PIECE,     /* elements of a line in a step */
-    ROW_BYTES = 64,   /* of a tile */
-    TILE_BYTES = SIDE * ROW_BYTES,
     STEP_BYTES = 2 * TILE_BYTES,
     PIECE_STEPS = 8,
     WHOLE_STEPS = 12,
@@ -40,16 +36,6 @@ typedef struct {
     const void *at;
     int64_t ld, lines, k;
 } operand;
-
-static inline int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static inline int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 /* A few steps of k are one piece, whose sums rest nowhere; more are cut into pieces of nearly equal
 ** size, at most PIECE_STEPS. */
@@ -79,11 +65,6 @@ static inline uint8_t *piece_at(const place *p, int64_t i, int64_t line)
 /* ---- Rows of tiles ---- */
 
 #if defined(__AVX512F__) && !defined(PL_F64_BUILD)
-static inline __mmask16 first16(int64_t n)
-{
-    return (__mmask16)((1u << (n < 0 ? 0 : n < 16 ? n : 16)) - 1);
-}
-
 /* bf16_of each, in the upper halves; the lower ones are of no meaning. */
 static inline __m512i rounded(__m512 x)
 {
@@ -132,31 +113,6 @@ static inline void put_pairs(bool narrow, const void *x, const void *y, int64_t 
     }
     _mm512_storeu_si512(to, _mm512_mask_blend_epi16(0xaaaaaaaa, low, high));
 }
-
-static inline void turn_tile(uint8_t *tile)
-{
-    __m512i r[SIDE], t[SIDE];
-    for (int i = 0; i < SIDE; i++) r[i] = _mm512_loadu_si512(tile + i * ROW_BYTES);
-    for (int i = 0; i < SIDE; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < SIDE; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (int i = 0; i < SIDE; i += 8)
-        for (int j = i; j < i + 4; j++) {
-            t[j] = _mm512_shuffle_i32x4(r[j], r[j + 4], 0x88);
-            t[j + 4] = _mm512_shuffle_i32x4(r[j], r[j + 4], 0xdd);
-        }
-    for (int j = 0; j < 8; j++) {
-        _mm512_storeu_si512(tile + j * ROW_BYTES, _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88));
-        _mm512_storeu_si512(tile + (j + 8) * ROW_BYTES, _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd));
-    }
-}
 #else
 static inline uint16_t element(bool narrow, const void *x, int64_t i)
 {
@@ -178,15 +134,6 @@ static inline void put_pairs(bool narrow, const void *x, const void *y, int64_t 
         if (y) row[2 * i + 1] = element(narrow, y, i);
     }
     memcpy(to, row, sizeof row);
-}
-
-static inline void turn_tile(uint8_t *tile)
-{
-    uint32_t r[SIDE][SIDE], t[SIDE][SIDE];
-    memcpy(r, tile, sizeof r);
-    for (int i = 0; i < SIDE; i++)
-        for (int j = 0; j < SIDE; j++) t[j][i] = r[i][j];
-    memcpy(tile, t, sizeof t);
 }
 #endif
 

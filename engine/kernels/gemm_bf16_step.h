@@ -11,8 +11,6 @@
 #include "kernels/bf16_model.h"
 #include "kernels/gemm_bf16_pack.h"
 
-enum { LINE = 16 /* floats in a line of the cache */ };
-
 typedef struct {
     int64_t steps;
     const uint8_t *a, *b;
@@ -122,28 +120,6 @@ static __attribute__((target("avx512bf16"))) void square_pairs(const square_args
 }
 
 /* ---- TDPBF16PS: accumulators 0 to 3, tiles of A 4 and 5, of B 6 and 7 ---- */
-
-#define WITH_TILES __attribute__((target("amx-tile,amx-bf16")))
-
-static const struct {
-    uint8_t palette, start, zero[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_shapes __attribute__((aligned(64))) = {
-    .palette = 1,
-    .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-    .rows = {SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE},
-};
-
-static WITH_TILES void tiles_open(void)
-{
-    _tile_loadconfig(&tile_shapes);
-}
-
-static WITH_TILES void tiles_close(void)
-{
-    _tile_release();
-}
 
 #define SQUARE (SIDE * SIDE)
 

@@ -250,7 +250,7 @@ static pl_status input_gradient(pl_call *c, linear_sizes s, operand dy)
                      pl__real(c->d_in[X]), s.k, work);
         return PL_OK;
     }
-    PL_TRY(weight_way(c, PRECISION, w, K(gemm_blas_takes)(false, s.m, s.k, s.n), &way));
+    PL_TRY(gradient_way(c, PRECISION, w, K(gemm_blas_takes)(false, s.m, s.k, s.n), &way));
     real *work = scratch(c, product_weight_work(way, w, false, s.m, s.k, s.n), &st);
     PL_TRY(st);
     product_weight(way, false, s.m, s.k, s.n, dy.data, s.n, w, c->acc[X], pl__real(c->d_in[X]), s.k,
@@ -265,10 +265,9 @@ static pl_status weight_gradient(pl_call *c, linear_sizes s, operand dy)
     if (c->unread[X] && rounded == NULL)
         return pl__op_fail(c, PL_ERR_GRAD,
                            "w was a constant when the op ran; set requires_grad before it");
-    product_way way = {.bf16 = wants_bf16(c, PRECISION)};
-    const bool large = K(gemm_blas_takes)(true, s.n, s.k, s.m);
-    if (!way.bf16) PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, large, &way.group));
+    product_way way;
     pl_status st;
+    PL_TRY(gradient_way(c, PRECISION, c->in[W], K(gemm_blas_takes)(true, s.n, s.k, s.m), &way));
     real *work = scratch(c, product_work(way, true, false, s.n, s.k, s.m), &st);
     PL_TRY(st);
     if (way.bf16)

@@ -51,8 +51,9 @@ typedef struct {
     real *picked; /* [chunk,C] rows of hidden */
     real *logits; /* [chunk,V] */
     real *work;
-    product_way way;
-    real cap; /* of the logits; 0: none */
+    product_way way;  /* of the logits */
+    product_way back; /* of the gradients */
+    real cap;         /* of the logits; 0: none */
 } head_job;
 
 /* A multiple of 32, the depth of a bfloat16 product's step: so no chunk ends within one. More rows
@@ -90,9 +91,9 @@ static pl_status check_softcap(pl_call *c, int k)
 static int64_t job_work(const head_job *job, int64_t m)
 {
     const int64_t v = job->v, c = job->c;
-    const int64_t logits = product_weight_work(job->way, job->head, true, m, v, c);
-    const int64_t back = product_weight_work(job->way, job->head, false, m, c, v);
-    const int64_t side = product_work(job->way, true, false, v, c, m);
+    const int64_t logits = product_weight_work(job->back, job->head, true, m, v, c);
+    const int64_t back = product_weight_work(job->back, job->head, false, m, c, v);
+    const int64_t side = product_work(job->back, true, false, v, c, m);
     const int64_t most = logits > back ? logits : back;
     return most > side ? most : side;
 }
@@ -112,6 +113,9 @@ static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int r
     const int64_t m = job->n < job->chunk ? job->n : job->chunk;
     const bool large = K(gemm_blas_takes)(false, m, job->v, job->c);
     PL_TRY(weight_way(c, precision_of(c), job->head, large, &job->way));
+    PL_TRY(gradient_way(c, precision_of(c), job->head, large, &job->back));
+    /* Log-probs are those of sampling, bit for bit; the loss of training has no such twin. */
+    if (c->op == PL_OP_cross_entropy) job->way = job->back;
     const int64_t size = (int64_t)sizeof(real);
     job->picked = pl__work(c, m * job->c * size);
     job->logits = job->picked != NULL ? pl__work(c, m * job->v * size) : NULL;
@@ -170,7 +174,7 @@ static void push_to_head(const head_job *job, int64_t m, real *d_head, bool acc)
     if (job->way.bf16)
         product_bf16(true, false, job->v, job->c, m, d, x, NULL, acc, d_head, job->c, job->work);
     else
-        product(job->way, true, false, job->v, job->c, m, d.data, d.ld, x.data, x.ld, acc, d_head,
+        product(job->back, true, false, job->v, job->c, m, d.data, d.ld, x.data, x.ld, acc, d_head,
                 job->c, job->work);
 }
 
@@ -182,7 +186,7 @@ static void push_to_picked(const head_job *job, int64_t m)
                      tensor_operand(job->head, job->c), NULL, false, job->picked, job->c,
                      job->work);
     else
-        product_weight(job->way, false, m, job->c, job->v, job->logits, job->v, job->head, false,
+        product_weight(job->back, false, m, job->c, job->v, job->logits, job->v, job->head, false,
                        job->picked, job->c, job->work);
 }
 

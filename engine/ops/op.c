@@ -52,19 +52,19 @@ pl_status pl__ops_open(pl_ctx *ctx)
     return PL_OK;
 }
 
-static const char *const gemm_names[] = {"auto", "own", "openblas"};
+static const char *const gemm_names[] = {"auto", "own", "openblas", "split"};
 
 pl_status pl_gemm_set(pl_ctx *ctx, const char *name)
 {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i <= PL_GEMM_SPLIT; i++)
         if (strcmp(name, gemm_names[i]) == 0) {
             pl__ops_floor(ctx)->gemm.wish = (pl_gemm)i;
             pl__ops_floor(ctx)->gemm.known = true;
             return PL_OK;
         }
     return pl__fail(ctx, PL_ERR_ARG,
-                    "matrix products by '%s' (PERILUNE_GEMM): auto, own or "
-                    "openblas wanted",
+                    "matrix products by '%s' (PERILUNE_GEMM): auto, own, "
+                    "openblas or split wanted",
                     name);
 }
 
@@ -91,7 +91,8 @@ pl_status pl__gemm_group(pl_ctx *ctx, pl_dtype dtype, bool large, int *group)
     *group = 0;
     PL_TRY(gemm_wish(ctx, &wish));
     if (!large) return PL_OK;
-    if (wish == PL_GEMM_OWN || (wish == PL_GEMM_AUTO && !openblas_is_faster(dtype))) return PL_OK;
+    if (wish == PL_GEMM_OWN || wish == PL_GEMM_SPLIT) return PL_OK;
+    if (wish == PL_GEMM_AUTO && !openblas_is_faster(dtype)) return PL_OK;
     if (!floor->gemm.tried[i]) {
         const pl_kernel_set *kernels = &pl__ops_for(ctx, dtype)->kernels;
         void *work = pl_alloc(ctx, (size_t)kernels->gemm_blas_group_work());
@@ -105,6 +106,15 @@ pl_status pl__gemm_group(pl_ctx *ctx, pl_dtype dtype, bool large, int *group)
     return PL_OK;
 }
 
+pl_status pl__gemm_split(pl_ctx *ctx, pl_dtype dtype, bool *split)
+{
+    pl_gemm wish;
+    PL_TRY(gemm_wish(ctx, &wish));
+    *split =
+        dtype == PL_F32 && (wish == PL_GEMM_SPLIT || (wish == PL_GEMM_AUTO && pl__has_tiles()));
+    return PL_OK;
+}
+
 pl_status pl_gemm_get(pl_ctx *ctx, pl_dtype dtype, pl_gemm_info *info)
 {
     int group;
@@ -112,6 +122,7 @@ pl_status pl_gemm_get(pl_ctx *ctx, pl_dtype dtype, pl_gemm_info *info)
     PL_TRY(pl__gemm_group(ctx, dtype, true, &group));
     const pl_ops_floor *floor = pl__ops_floor(ctx);
     info->wish = gemm_names[floor->gemm.wish];
+    PL_TRY(pl__gemm_split(ctx, dtype, &info->split));
     info->openblas = group > 0;
     info->rows_alone = group == 0 || floor->gemm.group[dtype == PL_F64] > 0;
     return PL_OK;

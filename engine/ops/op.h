@@ -79,7 +79,7 @@ pl_status pl__check_index(pl_call *c, int input, int64_t limit);
 pl_status pl__check_offsets(pl_call *c, int input, int64_t total, int64_t *segments);
 
 /* In the order of gemm_names in op.c. */
-typedef enum { PL_GEMM_AUTO, PL_GEMM_OWN, PL_GEMM_OPENBLAS } pl_gemm;
+typedef enum { PL_GEMM_AUTO, PL_GEMM_OWN, PL_GEMM_OPENBLAS, PL_GEMM_SPLIT } pl_gemm;
 
 /* This floor's part of a context (base/ctx.h). */
 typedef struct {
@@ -105,6 +105,9 @@ const pl_ops_table *pl__ops_for(pl_ctx *ctx, pl_dtype dtype);
 /* The group of rows by which OpenBLAS does the products of this dtype (kernels/gemm_blas.h); 0 when
 ** the engine does them itself, as always when they are not `large`. */
 pl_status pl__gemm_group(pl_ctx *ctx, pl_dtype dtype, bool large, int *group);
+/* Whether products for gradients, and those of cross_entropy, are split ones (kernels/gemm_split.h)
+** where n and k are large enough. */
+pl_status pl__gemm_split(pl_ctx *ctx, pl_dtype dtype, bool *split);
 /* Frees scratch memory; outputs and saved tensors too when `all`. */
 void pl__call_release(pl_call *c, bool all);
 pl_status pl__parse_row(pl_ctx *ctx, pl_op_row *row, const char *inputs, const char *params,

@@ -3,8 +3,10 @@
 ** or by OpenBLAS.
 **
 ** An op's parameter `precision` tells of the first. Else pl__gemm_group says for the context and
-** the dtype; products too small for OpenBLAS are always the engine's own. n and k decide, so all
-** rows of an op go one way.
+** the dtype; products too small for OpenBLAS are always the engine's own. Products for gradients
+** and those of cross_entropy may be of split numbers (pl__gemm_split): not those of other forward
+** passes, since decoding, whose few rows would be slower by it, must give the same bits. n and k
+** decide, so all rows of an op go one way.
 */
 #ifndef PL_OPS_PRODUCT_H
 #define PL_OPS_PRODUCT_H
@@ -12,11 +14,13 @@
 #include "kernels/gemm.h"
 #include "kernels/gemm_bf16.h"
 #include "kernels/gemm_blas.h"
+#include "kernels/gemm_split.h"
 #include "ops/op.h"
 
 typedef struct {
     bool bf16;
-    int group; /* of pl__gemm_group; 0: the engine's own */
+    int group;  /* of pl__gemm_group; 0: the engine's own */
+    bool split; /* of pl__gemm_split, where n and k allow */
 } product_way;
 
 /* Scratch memory of `size` elements; *st tells of failure, NULL alone only that none is needed. */
@@ -91,6 +95,15 @@ static inline bool by_openblas(int group, bool ta, int64_t m, int64_t n, int64_t
     return group > 0 && K(gemm_blas_takes)(ta, m, n, k);
 }
 
+static inline int64_t split_work(product_way way, int64_t m, int64_t n, int64_t k)
+{
+#ifndef PL_F64_BUILD
+    if (way.split) return K(gemm_split_work)(m, n, k) / (int64_t)sizeof(real);
+#endif
+    (void)way, (void)m, (void)n, (void)k;
+    return 0;
+}
+
 /* Elements of workspace for product(), enough for smaller m and k as well; may be 0. */
 static inline int64_t product_work(product_way way, bool ta, bool tb, int64_t m, int64_t n,
                                    int64_t k)
@@ -98,7 +111,8 @@ static inline int64_t product_work(product_way way, bool ta, bool tb, int64_t m,
     if (way.bf16) return product_bf16_work(ta, tb, m, n, k);
     const int64_t own = K(gemm_work)(ta, tb, m, n, k);
     const int64_t openblas = way.group > 0 ? K(gemm_blas_work)(way.group, n, k) : 0;
-    return own > openblas ? own : openblas;
+    const int64_t chains = own > openblas ? own : openblas, split = split_work(way, m, n, k);
+    return chains > split ? chains : split;
 }
 
 /* As K(gemm). */
@@ -106,6 +120,12 @@ static inline void product(product_way way, bool ta, bool tb, int64_t m, int64_t
                            const real *a, int64_t lda, const real *b, int64_t ldb, bool acc,
                            real *c, int64_t ldc, real *work)
 {
+#ifndef PL_F64_BUILD
+    if (way.split && !way.bf16 && gemm_split_takes(n, k)) {
+        K(gemm_split)(ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
+        return;
+    }
+#endif
     if (way.bf16)
         product_bf16(ta, tb, m, n, k, real_operand(a, lda), real_operand(b, ldb), NULL, acc, c, ldc,
                      work);
@@ -122,6 +142,15 @@ static inline pl_status weight_way(pl_call *c, int precision, const pl_tensor *w
     *way = (product_way){.bf16 = wants_bf16(c, precision)};
     if (way->bf16 || pl__kept(w->dtype)) return PL_OK;
     return pl__gemm_group(c->ctx, PL_REAL_DTYPE, large, &way->group);
+}
+
+/* Of a product for gradients. */
+static inline pl_status gradient_way(pl_call *c, int precision, const pl_tensor *w, bool large,
+                                     product_way *way)
+{
+    PL_TRY(weight_way(c, precision, w, large, way));
+    if (way->bf16) return PL_OK;
+    return pl__gemm_split(c->ctx, PL_REAL_DTYPE, &way->split);
 }
 
 static inline int64_t product_weight_work(product_way way, const pl_tensor *w, bool tb, int64_t m,

@@ -157,8 +157,9 @@ static int bf16(lua_State *L)
     return 2;
 }
 
-/* gemm([name]) -> {wish =, float32 =, float64 =}: who does large matrix products, "own" or
-** "openblas"; rows_alone tells whether rows keep their bits beside any others. */
+/* gemm([name]) -> {wish =, float32 =, float64 =, split =}: who does large matrix products, "own"
+** or "openblas"; split, whether those for float32 gradients are of split numbers; rows_alone,
+** whether rows keep their bits beside any others. */
 static int gemm(lua_State *L)
 {
     static const struct {
@@ -176,6 +177,9 @@ static int gemm(lua_State *L)
         lua_pushstring(L, info.wish);
         lua_setfield(L, -2, "wish");
         rows_alone = rows_alone && info.rows_alone;
+        if (i > 0) continue;
+        lua_pushboolean(L, info.split);
+        lua_setfield(L, -2, "split");
     }
     lua_pushboolean(L, rows_alone);
     lua_setfield(L, -2, "rows_alone");

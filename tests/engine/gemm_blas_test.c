@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "perilune.h"
 
 static uint32_t seed = 1;
@@ -166,6 +167,12 @@ static void test_setting(void **state)
     assert_int_equal(pl_gemm_get(ctx, PL_F32, &info), PL_OK);
     assert_true(info.rows_alone);
     if (strcmp(pl_isa(), "plain") != 0) assert_false(info.openblas);
+    assert_int_equal(info.split, pl__has_tiles());
+    assert_int_equal(pl_gemm_set(ctx, "split"), PL_OK);
+    assert_int_equal(pl_gemm_get(ctx, PL_F32, &info), PL_OK);
+    assert_true(info.split && info.rows_alone && !info.openblas);
+    assert_int_equal(pl_gemm_get(ctx, PL_F64, &info), PL_OK);
+    assert_false(info.split);
     pl_tensor_release(in[0]);
     pl_ctx_free(ctx);
     unsetenv("PERILUNE_GEMM");

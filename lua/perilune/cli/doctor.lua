@@ -53,9 +53,10 @@ function checks.blas()
         .. "apt-get install libopenblas-openmp-dev, unset LD_LIBRARY_PATH and LD_PRELOAD, rebuild"
   end
   local gemm = core.gemm()
-  text = ("%s; large products: float32 %s, float64 %s (PERILUNE_GEMM %s)"):format(
+  text = ("%s; large products: float32 %s%s, float64 %s (PERILUNE_GEMM %s)"):format(
     text,
     gemm.float32,
+    gemm.split and " (for gradients of split numbers)" or "",
     gemm.float64,
     gemm.wish
   )

@@ -37,8 +37,8 @@ local checkout = {
 }
 
 local environment = "Environment: OMP_NUM_THREADS, PERILUNE_ISA (avx512, avx2, plain), "
-  .. "PERILUNE_BF16 (auto, chain, pairs, tiles), PERILUNE_GEMM (auto, own, openblas), LUA_PATH, "
-  .. "LUA_INIT, NO_COLOR; the manual page has more."
+  .. "PERILUNE_BF16 (auto, chain, pairs, tiles), PERILUNE_GEMM (auto, own, openblas, split), "
+  .. "LUA_PATH, LUA_INIT, NO_COLOR; the manual page has more."
 
 local function overview()
   local width, left, parts = terminal.width(), {}, {}

@@ -118,9 +118,10 @@
 -- @name pl.bf16
 
 --- Who does large matrix products, set before when it is given.
--- @tparam ?string name "auto", "own" or "openblas"
--- @treturn {wish=string,float32=string,float64=string,rows_alone=boolean} "own" or "openblas" for
---   each dtype; whether a row's bits depend on that row alone
+-- @tparam ?string name "auto", "own", "openblas" or "split"
+-- @treturn {wish=string,float32=string,float64=string,split=boolean,rows_alone=boolean} "own" or
+--   "openblas" for each dtype; whether products for float32 gradients are of split numbers
+--   (docs/determinism.md); whether a row's bits depend on that row alone
 -- @name pl.gemm
 
 --- One uniform random number in [0, 1), 53 bits.
