@@ -8,15 +8,15 @@
 ** Law: k is cut into pieces of nearly equal size, at most 8 steps of 32 (split_start). A line's
 ** piece (a row of A, a column of B) is scaled by a power of two so that its largest is in [1, 2);
 ** elements below 2^-100 of the largest count as zeros. In a piece, for each step, ascending, in
-** the order a3 b1, a2 b1, a2 b2, a1 b2, a1 b3, and then for each step a1 b1:  p = p + (e + o),  e and
-** o of the step's even and odd products as by the rule `tiles` of gemm_bf16.h. Then, of the scales
-** taken out of the two lines the larger first,  s = fma(p * larger, smaller, s);  s begins as
-** acc ? c : 0 and ends as c.
-** A piece with an infinity, a NaN or a number of 2^110 or more is a chain  s = fma(a, b, s)  for all
-** elements of C of its line.
+** the order a3 b1, a2 b1, a2 b2, a1 b2, a1 b3, and then for each step a1 b1:  p = p + (e + o),
+** e and o of the step's even and odd products as by the rule `tiles` of gemm_bf16.h. Then, of the
+** scales taken out of the two lines the larger first,  s = fma(p * larger, smaller, s);  s begins
+** as acc ? c : 0 and ends as c. A piece with an infinity, a NaN or a number of 2^110 or more is a
+** chain  s = fma(a, b, s)  for all elements of C of its line.
 **
-** So infinities, NaNs, denormal and very large numbers come out as from gemm.h, a row's bits depend
-** on that row of A and on B alone, and are the same natively and emulated, for any thread count.
+** So infinities, NaNs, denormal and very large numbers come out as from gemm.h, a row's bits
+** depend on that row of A and on B alone, and are the same natively and emulated, for any thread
+** count.
 ** Matrices, leading dimensions and sizes of zero as in gemm.h. Float32 alone.
 */
 #ifndef PL_KERNELS_GEMM_SPLIT_H
