@@ -3663,7 +3663,7 @@ function pl.model.merge(given) end
 --- to what it became (WARP, Ramé et al. 2024, arXiv:2406.16768, section 3.3). Adapters are worked
 --- into their base first. Raises when there is no model, numbers are not one for each, or weights
 --- are not of the same names and shapes.
----@param models perilune.Model[]
+---@param models perilune.Model[] # of one shape
 ---@param shares number[] # one for each; those of a mean have the sum 1
 ---@return perilune.Model # of its own, with the config of the first, in its dtype
 function pl.model.mix(models, shares) end

@@ -1,5 +1,7 @@
 --- `perilune merge ADAPTERS OUT [--key value]`: adapters and their base as one model folder, and
--- `perilune merge MODEL MODEL... OUT --shares N,N`: the sum of the weights of several models.
+-- the sum of several models.
+--
+--     perilune merge MODEL MODEL... OUT --shares 0.4,0.6     each one's weights times its share
 --
 -- Every program that knows the base's family opens it.
 --

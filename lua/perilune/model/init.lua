@@ -655,7 +655,7 @@ end
 -- to what it became (WARP, Ramé et al. 2024, arXiv:2406.16768, section 3.3). Adapters are worked
 -- into their base first. Raises when there is no model, numbers are not one for each, or weights
 -- are not of the same names and shapes.
--- @tparam {Model,...} models
+-- @tparam {Model,...} models of one shape
 -- @tparam {number,...} shares one for each; those of a mean have the sum 1
 -- @treturn Model of its own, with the config of the first, in its dtype
 function model.mix(models, shares)
