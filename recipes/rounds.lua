@@ -2,12 +2,12 @@
 -- learns from the reward model, and its answers are ranked next (Ouyang et al. 2022,
 -- arXiv:2203.02155, section 3.1: steps 2 and 3 can be iterated).
 --
--- One round: (a) the newest policy answers prompts of its own, K times each; (b) a labeler ranks
--- them: a Lua function, or people; (c) a reward model is trained from the first policy on the
--- rankings of all rounds and judged on answers of the newest policy that it has not seen, beside
--- the reward model of the round before: what that one has lost is what the policy has found out
--- about it; (d) a policy is trained against it; (e) a judge that no training sees, when there is
--- one, tells what it is worth.
+-- One round: (a) the newest policy answers prompts of its own, K times each, of which `choice` may
+-- take those that tell the reward model most; (b) a labeler ranks them: a Lua function, or people;
+-- (c) a reward model is trained from the first policy on the rankings of all rounds and judged on
+-- answers of the newest policy that it has not seen, beside the reward model of the round before:
+-- what that one has lost is what the policy has found out about it; (d) a policy is trained against
+-- it; (e) a judge that no training sees, when there is one, tells what it is worth.
 --
 -- People rank between two runs: without `labeler` a round writes data/round-N-to-rank.jsonl and
 -- ends; rows come back as data/round-N-ranked.jsonl, the same with `ranks` (1 is best; ties share a
@@ -46,11 +46,19 @@ local cfg = pl.config {
     under = 1,
   },
   {
+    choice = "random",
+    "what is ranked from round 2 on: any answers, or those that the heads of the reward model "
+      .. "disagree on, or whose order it is unsure of",
+    choices = { "random", "disagreement", "uncertainty" },
+  },
+  { candidates = 4, "prompts that are answered for each one chosen", min = 1 },
+  {
     policy_start = "first",
     "where the policy of a round starts, and what its KL is to: the first, or the newest",
     choices = { "first", "newest" },
   },
   "Reward model",
+  { rm_heads = 1, "heads on its trunk", min = 1, max = 64 },
   { rm_epochs = 1, "passes over the rankings", min = 1 },
   { rm_batch_size = 16, "prompts in a step", min = 1 },
   { rm_learning_rate = "cosine(0.00001, 0.000001)", "of it", min = 0, schedule = true },
@@ -77,6 +85,8 @@ local cfg = pl.config {
       return "judge and eval_dataset go together"
     elseif c.ptx_coef:fixed() ~= 0 and c.ptx_dataset == "" then
       return "ptx_coef wants a ptx_dataset"
+    elseif c.choice == "disagreement" and c.rm_heads < 2 then
+      return "choice disagreement wants rm_heads of 2 or more"
     end
   end,
 }
@@ -96,13 +106,18 @@ local prompts =
   data.required(data.prompts(tok, template, cfg.dataset, room, too_long), "dataset", cfg.dataset)
 local prompt_at = data.stream(#prompts, cfg.seed, "rounds.prompts")
 
--- (a) Answers of a policy to the prompts of a round: rows to be ranked.
-local function sample(policy, round)
+-- (a) Answers of a policy to the prompts of a round: rows to be ranked. Those that a reward model
+-- is judged on are any; the others are chosen by the one before, when there is one.
+local function sample(policy, round, reward)
   local scope <close> = pl.scope("rounds.answers")
   local speaker = pl.companions.load("model", policy, { precision = cfg.precision }):freeze()
   local questions, asked, keys = {}, {}, {}
-  for i = 1, cfg.rank_prompts do
-    keys[i] = (round - 1) * cfg.rank_prompts + i
+  local chooses = cfg.choice ~= "random" and reward ~= nil
+  local each = cfg.choice == "random" and cfg.rank_prompts or cfg.rank_prompts * cfg.candidates
+  local any = rankings.held_out(cfg.rank_prompts, cfg.held_out)
+  local count = chooses and any + (cfg.rank_prompts - any) * cfg.candidates or cfg.rank_prompts
+  for i = 1, count do
+    keys[i] = (round - 1) * each + i
     asked[i] = prompts[prompt_at(keys[i])]
     questions[i] = asked[i].tokens
   end
@@ -115,15 +130,20 @@ local function sample(policy, round)
     keys = keys,
     stop = data.stop_ids(tok, template),
   })
-  return rankings.rows(tok, asked, answers, round)
+  local rows = rankings.rows(tok, asked, answers, round)
+  if not chooses then return rows end
+  local how = { reward_ensemble = "mean", reward_deviations = 1 }
+  local judge = pl.score.ensemble("reward_model", reward, how, tok, { precision = cfg.precision })
+  local worth = rankings.worth(judge, asked, answers, cfg.choice)
+  return rankings.choose(rows, worth, any, cfg.rank_prompts)
 end
 
 -- (b) The ranked rows of a round; nil when people have not ranked them yet, and where they are.
-local function ranked(policy, round)
+local function ranked(policy, round, reward)
   local stem = ("round-%d"):format(round)
   local path = ("%s/data/%s-ranked.jsonl"):format(run.dir, stem)
   if cfg.resume and pl.files.read(path) then return data.rows(path) end
-  local rows = sample(policy, round)
+  local rows = sample(policy, round, reward)
   if not labeler then return nil, stages:write(stem .. "-to-rank.jsonl", rows), path end
   rankings.rank(rows, labeler)
   stages:write(stem .. "-ranked.jsonl", rows)
@@ -139,6 +159,7 @@ local function reward_model(round, known, before)
     dataset = train,
     eval_dataset = newest,
     template = cfg.template,
+    num_heads = cfg.rm_heads,
     num_train_epochs = cfg.rm_epochs,
     batch_size = cfg.rm_batch_size,
     learning_rate = cfg.rm_learning_rate,
@@ -194,7 +215,7 @@ end
 local newest, reward, history = cfg.model, nil, {}
 local known = { train = {}, newest = {} }
 for round = 1, cfg.rounds do
-  local rows, to_rank, back = ranked(newest, round)
+  local rows, to_rank, back = ranked(newest, round, reward)
   if not rows then
     local text = "round %d waits for rankings: add `ranks` to the rows of %s, save them as %s, "
       .. "then go on with --resume"

@@ -2557,8 +2557,8 @@ function pl.config.online(settings) end
 function pl.config.peft(settings) end
 
 --- The rows of steps on a rollout without a value model: `num_iterations`, `num_mini_batches`,
---- `cliprange`, `cliprange_high` and `entropy_coef`. Refuses minibatches that do not divide the
---- batch.
+--- `cliprange`, `cliprange_high`, `entropy_coef` and `mask_truncated_completions`. Refuses
+--- minibatches that do not divide the batch.
 ---@param defaults? table # `num_mini_batches` (4) of a pass
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.policy_steps(defaults) end
@@ -4090,6 +4090,13 @@ function pl.ranking.gaps(scores, ranks) end
 ---@param values number[] # larger is better
 ---@return integer[]
 function pl.ranking.ranks(values) end
+
+--- How unsure scores are of the order of answers: the mean over the pairs of a set of
+--- 1 - |2 σ(difference) - 1|, which is 1 for equal scores and 0 for a sure order.
+---@param scores number[] # of all sets, laid end to end
+---@param sizes integer[] # of the sets, answers
+---@return number[] # one for each set, 0 to 1; 0 of a set of one answer
+function pl.ranking.uncertainty(scores, sizes) end
 
 --- A report as one HTML file that holds everything it shows.
 ---

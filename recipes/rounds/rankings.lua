@@ -74,7 +74,61 @@ function rankings.rank(rows, labeler)
   end
 end
 
---- Deals the rows of a round: the greater part goes to the rankings to train on.
+--- How many rows of a round are held out.
+-- @tparam integer rows of the round, at least 2
+-- @tparam number part that is held out, 0 to 1
+-- @treturn integer at least 1 and fewer than all
+function rankings.held_out(rows, part) return math.min(rows - 1, math.ceil(rows * part)) end
+
+--- How much the ranking of answers would tell a reward model.
+-- @tparam Judge judge of reward models
+-- @tparam {Prompt,...} asked
+-- @tparam Answers answers K to each prompt, in order
+-- @tparam string how "disagreement" of its members, or "uncertainty" of it
+-- @treturn {number,...} one for each prompt
+function rankings.worth(judge, asked, answers, how)
+  local sets, sizes = {}, {}
+  for i, prompt in ipairs(asked) do
+    sets[i], sizes[i] = { sequences = {} }, answers.samples
+    for k = 1, answers.samples do
+      local tokens = answers[(i - 1) * answers.samples + k].tokens
+      local sequence = table.move(prompt.tokens, 1, #prompt.tokens, 1, {})
+      sets[i].sequences[k] = table.move(tokens, 1, #tokens, #sequence + 1, sequence)
+    end
+  end
+  local members = judge:members(sets)
+  if how == "disagreement" then return select(2, pl.ranking.disagreement(members, sizes)) end
+  return pl.ranking.uncertainty(judge:merged(members), sizes)
+end
+
+--- The rows that are to be ranked: the first ones as they are, and of the others those that tell
+-- most, which are marked as `picked`.
+-- @tparam {Row,...} rows
+-- @tparam {number,...} worth of each
+-- @tparam integer any how many are taken as they are
+-- @tparam integer count of all that are taken
+-- @treturn {Row,...} in their order
+function rankings.choose(rows, worth, any, count)
+  local order, taken = {}, {}
+  for i = any + 1, #rows do
+    order[#order + 1] = i
+  end
+  table.sort(order, function(a, b)
+    if worth[a] ~= worth[b] then return worth[a] > worth[b] end
+    return a < b
+  end)
+  order = table.move(order, 1, count - any, 1, {})
+  table.sort(order)
+  table.move(rows, 1, any, 1, taken)
+  for _, i in ipairs(order) do
+    rows[i].picked = true
+    taken[#taken + 1] = rows[i]
+  end
+  return taken
+end
+
+--- Deals the rows of a round: the greater part goes to the rankings to train on, and all that were
+-- chosen for it.
 -- @tparam {Row,...} rows ranked
 -- @tparam number part that is held out, 0 to 1; at least one row, and at least one is trained on
 -- @tparam integer seed
@@ -85,11 +139,11 @@ function rankings.deal(rows, part, seed, train)
     error(("a round has %d ranked rows; at least 2 are wanted"):format(#rows), 0)
   end
   local order = pl.random.permutation(#rows, seed, "rounds.deal")
-  local count = math.min(#rows - 1, math.ceil(#rows * part))
-  local held_out = {}
-  for place, i in ipairs(order) do
-    local into = place <= count and held_out or train
-    into[#into + 1] = rows[i]
+  local left, held_out = rankings.held_out(#rows, part), {}
+  for _, i in ipairs(order) do
+    local is_held = left > 0 and not rows[i].picked
+    local into = is_held and held_out or train
+    into[#into + 1], left = rows[i], left - (is_held and 1 or 0)
   end
   return held_out
 end

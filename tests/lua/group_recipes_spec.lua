@@ -100,6 +100,43 @@ describe("a run", function()
     end)
   end
 
+  it("learns nothing of answers that do not end, when they are masked", function()
+    local start = assert(pl.load(w.model)):hash()
+    for _, recipe in ipairs { "grpo", "rloo", "reinforce" } do
+      local hashes = {}
+      for i, masked in ipairs { true, false } do
+        local result = run(recipe, {
+          response_length = 1,
+          total_episodes = 16,
+          ptx_coef = 0,
+          mask_truncated_completions = masked,
+        })
+        assert.are.equal(1, result.history[1]["completions/clipped_ratio"])
+        hashes[i] = hash_of(result)
+      end
+      assert.are.equal(start, hashes[1])
+      assert.are_not.equal(start, hashes[2])
+    end
+  end)
+
+  it("has the gradient of the answers that end, over all of them", function()
+    local function norm_of(masked)
+      local result = run("rloo", {
+        total_episodes = 16,
+        response_length = 8,
+        ptx_coef = 0,
+        entropy_coef = 0,
+        num_mini_batches = 1,
+        kl_coef = 0,
+        mask_truncated_completions = masked,
+      })
+      return result.history[1].grad_norm, result.history[1]["completions/clipped_ratio"]
+    end
+    local all, unended = norm_of(false)
+    assert.is_true(unended > 0 and unended < 1, unended)
+    assert.are_not.equal(all, (norm_of(true)))
+  end)
+
   it("has the same bits for one thread and for three", function()
     local settings, hashes = world.settings(w, "grpo"), {}
     settings.save_steps, settings.kl_estimator, settings.dynamic_sampling = 0, "full", 1

@@ -63,6 +63,18 @@ describe("the disagreement of an ensemble", function()
   end)
 end)
 
+describe("the uncertainty of scores", function()
+  it("is 1 for equal scores, and less the surer the order is", function()
+    local function pair(d) return 2 - 2 / (1 + math.exp(-d)) end
+    near(
+      { (1 + 2 * pair(3)) / 3, 0, 1 },
+      pl.ranking.uncertainty({ 5, 5, 2, 7, 4, 4 }, { 3, 1, 2 }),
+      1e-12
+    )
+    assert.are.same({}, pl.ranking.uncertainty({}, {}))
+  end)
+end)
+
 describe("a model of several heads", function()
   local w, trained, folder
 

@@ -94,6 +94,36 @@ end
     assert.are.equal(figures.model, folder .. "/ppo-2/model")
   end)
 
+  it("ranks what tells most, and judges the reward model on any answers", function()
+    local folder = scratch.path()
+    local more = { labeler = labeler, rm_heads = 2, choice = "disagreement", candidates = 3 }
+    more.method = "rloo"
+    local figures = pl.config.run_recipe("rounds", settings(folder, more))
+    assert.are.same({ 12, 24 }, { figures.history[1].rankings, figures.history[2].rankings })
+    for _, row in ipairs(rows_of(folder, "round-1-ranked.jsonl")) do
+      assert.is_nil(row.picked)
+    end
+    local rows, chosen, beyond = rows_of(folder, "round-2-ranked.jsonl"), 0, 0
+    for _, row in ipairs(rows) do
+      chosen = chosen + (row.picked and 1 or 0)
+      beyond = math.max(beyond, math.tointeger(tonumber(row.id:match("%d+$"))))
+    end
+    assert.are.same({ 16, 12 }, { #rows, chosen })
+    assert.is_true(beyond > 16 and beyond <= 4 + 3 * 12, beyond)
+    for _, row in ipairs(rows_of(folder, "held-out-2.jsonl")) do
+      assert.is_nil(row.picked)
+    end
+    local ok, message = pcall(
+      pl.config.run_recipe,
+      "rounds",
+      settings(scratch.path(), {
+        choice = "disagreement",
+      })
+    )
+    assert.is_false(ok)
+    assert.truthy(tostring(message):find("wants rm_heads of 2 or more", 1, true))
+  end)
+
   it("waits for people, and goes on with what they ranked", function()
     local folder = scratch.path()
     local own = settings(folder, { rounds = 1, method = "rloo", quiet = false })

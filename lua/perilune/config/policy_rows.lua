@@ -113,8 +113,8 @@ function policy_rows.groups(defaults)
 end
 
 --- The rows of steps on a rollout without a value model: `num_iterations`, `num_mini_batches`,
--- `cliprange`, `cliprange_high` and `entropy_coef`. Refuses minibatches that do not divide the
--- batch.
+-- `cliprange`, `cliprange_high`, `entropy_coef` and `mask_truncated_completions`. Refuses
+-- minibatches that do not divide the batch.
 -- @tparam ?table defaults `num_mini_batches` (4) of a pass
 -- @treturn {ConfigRow,...} to be put among a config's rows
 function policy_rows.policy_steps(defaults)
@@ -137,6 +137,10 @@ function policy_rows.policy_steps(defaults)
       alias = "epsilon_high",
     },
     { entropy_coef = 0.0, "weight of an entropy bonus", min = 0, schedule = true },
+    {
+      mask_truncated_completions = false,
+      "answers that do not end have scores, and no part in the loss",
+    },
     check = function(c)
       if c.batch_size % c.num_mini_batches ~= 0 then
         return "num_mini_batches must divide batch_size"

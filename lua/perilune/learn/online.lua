@@ -382,6 +382,19 @@ function Online:kl_weight(roll, iteration)
   return self.cfg.kl_placement == "loss" and beta or beta / (roll.deviation or 1)
 end
 
+-- Those of some answers that end by themselves; the lengths of the others become 0.
+local function ended(roll, chosen, lengths)
+  local kept = {}
+  for i, b in ipairs(chosen) do
+    if roll.answers.finish_reasons[b] == "stop" then
+      kept[#kept + 1] = b
+    else
+      lengths[i] = 0
+    end
+  end
+  return kept
+end
+
 --- One optimizer step of the policy on some answers: a loss of `pl.policy_loss`, less the entropy
 -- bonus, plus β times the KL when it is a loss, plus γ times the loss on pretraining text.
 -- @tparam string kind of `pl.policy_loss`
@@ -392,8 +405,11 @@ end
 -- @tparam {step=integer,skipped=integer} state of the run: optimizer steps, which are counted here
 -- @tparam Meter seen gets the figures
 function Online:learn(kind, roll, chosen, advantages, iteration, state, seen)
-  local cfg, lengths = self.cfg, list.take(roll.lengths, chosen)
-  local norm = policy_loss.norm(kind, lengths, cfg.response_length)
+  local cfg, lengths, size = self.cfg, list.take(roll.lengths, chosen), #chosen
+  if self.has.mask_truncated_completions and cfg.mask_truncated_completions then
+    chosen = ended(roll, chosen, lengths) -- of a mean over answers all stay a part, as in TRL
+  end
+  local norm = math.max(1, policy_loss.norm(kind, lengths, cfg.response_length))
   local weight, bonus = self:kl_weight(roll, iteration), cfg.entropy_coef(iteration)
   local clip = { norm = norm, cliprange = cfg.cliprange(iteration) }
   clip.cliprange_high = cfg.cliprange_high
@@ -415,7 +431,7 @@ function Online:learn(kind, roll, chosen, advantages, iteration, state, seen)
     seen:add("policy/entropy_avg", entropy:mean():item(), at.count)
     seen:add("loss/policy_avg", pg:item() * norm / at.count, at.count)
   end)
-  self:accumulate_ptx(cfg.ptx_coef(iteration), state.step, self:ptx_size(#chosen), seen)
+  self:accumulate_ptx(cfg.ptx_coef(iteration), state.step, self:ptx_size(size), seen)
   state.step = state.step + 1
   local result = self.optimizer:step(cfg, iteration)
   if result.skipped then state.skipped = state.skipped + 1 end

@@ -133,6 +133,26 @@ function ranking.against(scores, gold, ranks)
   return figures
 end
 
+--- How unsure scores are of the order of answers: the mean over the pairs of a set of
+-- 1 - |2 σ(difference) - 1|, which is 1 for equal scores and 0 for a sure order.
+-- @tparam {number,...} scores of all sets, laid end to end
+-- @tparam {integer,...} sizes of the sets, answers
+-- @treturn {number,...} one for each set, 0 to 1; 0 of a set of one answer
+function ranking.uncertainty(scores, sizes)
+  local of_sets, first = {}, 0
+  for s, size in ipairs(sizes) do
+    local sum, count = 0, 0
+    for i = first + 1, first + size do
+      for j = i + 1, first + size do
+        local sure = 1 / (1 + math.exp(-math.abs(scores[i] - scores[j])))
+        sum, count = sum + 2 - 2 * sure, count + 1
+      end
+    end
+    of_sets[s], first = sum / math.max(1, count), first + size
+  end
+  return of_sets
+end
+
 --- How far the members of an ensemble are apart: over each answer the deviation (over n - 1) of
 -- their scores, each less its mean over the answers to the prompt, for members have scales with
 -- zeros of their own. 0 of one member.

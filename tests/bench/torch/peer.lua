@@ -16,6 +16,7 @@ local SCRIPT <const> = debug.getinfo(1, "S").source:match("^@(.*)peer%.lua$") ..
 -- Settings that peer.py knows in one form alone.
 local only = {
   dynamic_sampling = 0,
+  mask_truncated_completions = false,
   entropy_coef = "0",
   adam_tf_epsilon = false,
   adam_moments = "float32",
