@@ -5,10 +5,17 @@
 ** logits of about one size is exact. Sums run in VL lanes in a fixed order (v_total of vec.h).
 **   d = (z - peak) / T;   total = sum e^d;   p = e^d / total;   ln p = d - ln total
 **   H = ln total - sum p d
+** A row is read span by span, each against its own maximum, so that one look at it will do, and
+** logits that are made a few columns at a time need not be kept. Spans are joined from the first to
+** the last; where the maximum moves by s, what was summed so far becomes
+**   total e^s,   sum e^(d + s) (d + s) = e^s (sum e^d d + s total)
 */
 #include "kernels/sample.h"
 
 #include "kernels/vmath.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define SPAN (V_BLOCK * VL)
 
 static real max_of(int64_t n, const real *x)
 {
@@ -17,32 +24,118 @@ static real max_of(int64_t n, const real *x)
     return v_fold_max(most);
 }
 
-#define INLINE static inline __attribute__((always_inline))
+/* Exponentials are taken against the span's peak; where that is no number to subtract, all are 0
+** or not a number. */
+static real level_of(real peak)
+{
+    return peak == -(real)INFINITY ? 0 : peak;
+}
 
-/* As K(read_row); the exponentials go to `out` where it is not NULL. */
+/* As K(read_span); the exponentials go to `out` where it is not NULL. */
+INLINE k_span read_span(int64_t n, const real *logits, real inv_temperature, const bool weighted,
+                        real *out)
+{
+    k_span span = {.peak = max_of(n, logits)};
+    const vec m = v_set1(level_of(span.peak)), t = v_set1(inv_temperature);
+    vec sum = v_set1(0), w = v_set1(0);
+    V_EACH(i, k, n) {
+        const vec d = (v_load_n(logits + i, k, -(real)INFINITY) - m) * t;
+        const vec e = v_exp_normal(d);
+        sum += e;
+        if (out != NULL) v_store_n(out + i, e, k);
+        if (weighted) w += v_select(e > v_set1(0), e * d, v_set1(0)); /* 0 ln 0 = 0 */
+    }
+    span.total = v_sum(sum);
+    if (weighted) span.weighted = v_sum(w);
+    return span;
+}
+
+int64_t K(span_size)(void)
+{
+    return SPAN;
+}
+
+k_span K(read_span)(int64_t n, const real *logits, real inv_temperature, bool weighted)
+{
+    return weighted ? read_span(n, logits, inv_temperature, true, NULL)
+                    : read_span(n, logits, inv_temperature, false, NULL);
+}
+
+/* A sum with what rounding took from it (Knuth's two-sum). */
+typedef struct {
+    real sum, lost;
+} kept_sum;
+
+static kept_sum sum_add(kept_sum t, real x)
+{
+    const real sum = t.sum + x, part = sum - t.sum;
+    return (kept_sum){sum, t.lost + ((t.sum - (sum - part)) + (x - part))};
+}
+
+/* What was lost is not a number where the sum is infinite. */
+static real sum_of(kept_sum t)
+{
+    return t.sum - t.sum == 0 ? t.sum + t.lost : t.sum;
+}
+
+/* Spans of a row, joined so far. */
+typedef struct {
+    real peak;
+    kept_sum total, weighted;
+} joined;
+
+static real exp_of(real x)
+{
+    return v_exp_normal(v_set1(x))[0];
+}
+
+static void join(joined *row, k_span span, real t)
+{
+    if (span.peak > row->peak) {
+        if (row->peak != -(real)INFINITY) {
+            const real s = (row->peak - span.peak) * t, f = exp_of(s);
+            const kept_sum w = row->weighted, e = row->total;
+            row->weighted = f > 0 ? (kept_sum){(w.sum + s * e.sum) * f, (w.lost + s * e.lost) * f}
+                                  : (kept_sum){0};
+            row->total = (kept_sum){row->total.sum * f, row->total.lost * f};
+        }
+        row->peak = span.peak;
+    } else if (span.peak < row->peak && span.total > 0) {
+        const real s = (span.peak - row->peak) * t, f = exp_of(s);
+        span.weighted = f > 0 ? (span.weighted + s * span.total) * f : 0;
+        span.total *= f;
+    }
+    row->total = sum_add(row->total, span.total);
+    row->weighted = sum_add(row->weighted, span.weighted);
+}
+
+static const joined JOINED_NONE = {.peak = -(real)INFINITY};
+
+static k_row close_row(const joined *row, real *entropy)
+{
+    const k_row read = {row->peak, sum_of(row->total)};
+    if (entropy != NULL)
+        *entropy = v_log(v_set1(read.total))[0] - sum_of(row->weighted) / read.total;
+    return read;
+}
+
+k_row K(join_spans)(int64_t n, const k_span *spans, real inv_temperature, real *entropy)
+{
+    joined row = JOINED_NONE;
+    for (int64_t i = 0; i < n; i++) join(&row, spans[i], inv_temperature);
+    return close_row(&row, entropy);
+}
+
+/* As K(read_row). Exponentials go to `out` where it is not NULL, each against its span's peak. */
 INLINE k_row read_row(int64_t n, const real *logits, real inv_temperature, real *entropy, real *out)
 {
-    const real peak = max_of(n, logits);
-    const vec m = v_set1(peak), t = v_set1(inv_temperature);
-    v_total total = {0}, weighted = {0};
+    joined row = JOINED_NONE;
     V_BLOCKS(from, to, n)
-    {
-        vec sum = v_set1(0), w = v_set1(0);
-        V_SPAN(i, k, from, to)
-        {
-            const vec d = (v_load_n(logits + i, k, -(real)INFINITY) - m) * t;
-            const vec e = v_exp_normal(d);
-            sum += e;
-            if (out != NULL) v_store_n(out + i, e, k);
-            if (entropy != NULL) /* 0 ln 0 = 0 */
-                w += v_select(e > v_set1(0), e * d, v_set1(0));
-        }
-        total = v_total_add(total, sum);
-        if (entropy != NULL) weighted = v_total_add(weighted, w);
-    }
-    const k_row row = {peak, v_total_sum(total)};
-    if (entropy != NULL) *entropy = v_log(v_set1(row.total))[0] - v_total_sum(weighted) / row.total;
-    return row;
+    join(&row,
+         read_span(to - from, logits + from, inv_temperature, entropy != NULL,
+                   out != NULL ? out + from : NULL),
+         inv_temperature);
+    return close_row(&row, entropy);
 }
 
 k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *entropy)
@@ -67,7 +160,8 @@ INLINE void logprob_bwd(int64_t n, real *logits, real inv_temperature, real cap,
                         k_row row, real entropy, real g_logprob, real g_entropy, const bool capped)
 {
     const vec inverse = v_set1(capped ? 1 / cap : 0);
-    const real bend = capped ? cap_slope(v_set1(logits[target]), inverse)[0] : 1;
+    const bool here = target >= 0 && target < n;
+    const real bend = capped && here ? cap_slope(v_set1(logits[target]), inverse)[0] : 1;
     const vec t = v_set1(inv_temperature), peak = v_set1(row.peak);
     const vec part = v_set1(1 / row.total), log_total = v_log(v_set1(row.total));
     const vec gl = v_set1(g_logprob), ge = v_set1(g_entropy), h = v_set1(entropy);
@@ -78,7 +172,7 @@ INLINE void logprob_bwd(int64_t n, real *logits, real inv_temperature, real cap,
         const vec g = v_select(p > v_set1(0), p * (gl + ge * (d - log_total + h)), v_set1(0));
         v_store_n(logits + i, capped ? -(g * t) * cap_slope(z, inverse) : -(g * t), k);
     }
-    logits[target] += g_logprob * inv_temperature * bend;
+    if (here) logits[target] += g_logprob * inv_temperature * bend;
 }
 
 void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, real cap, int64_t target,
@@ -143,15 +237,25 @@ double K(row_max)(int64_t n, const void *x)
     return (double)max_of(n, x);
 }
 
+/* Exponentials against the peaks of their spans -> probabilities. */
+static void scale_spans(int64_t n, const real *logits, real t, k_row row, real *p)
+{
+    const real part = 1 / row.total;
+    V_BLOCKS(from, to, n)
+    {
+        const real peak = max_of(to - from, logits + from);
+        const real factor = peak < row.peak ? exp_of((peak - row.peak) * t) * part : part;
+        V_SPAN(i, k, from, to) v_store_n(p + i, v_load_n(p + i, k, 0) * v_set1(factor), k);
+    }
+}
+
 pl_row_read K(softmax_row_any)(int64_t n, const void *logits, double inv_temperature, void *out)
 {
-    real entropy, *p = out;
+    real entropy;
     const real t = (real)inv_temperature;
-    const k_row row =
-        p != NULL ? read_row(n, logits, t, &entropy, p) : read_row(n, logits, t, &entropy, NULL);
-    const vec part = v_set1(1 / row.total);
-    if (p != NULL)
-        V_EACH(i, k, n) v_store_n(p + i, v_load_n(p + i, k, 0) * part, k);
+    const k_row row = out != NULL ? read_row(n, logits, t, &entropy, out)
+                                  : read_row(n, logits, t, &entropy, NULL);
+    if (out != NULL) scale_spans(n, logits, t, row, out);
     return (pl_row_read){row.peak, row.total, entropy};
 }
 

@@ -16,12 +16,25 @@ typedef struct {
     real peak, total;
 } k_row;
 
+/* Of a span of a row, `span_size` logits or at its end what is left: the largest logit, and the
+** sums of e^d and of e^d d with d = (z_v - peak) / T. */
+typedef struct {
+    real peak, total, weighted;
+} k_span;
+
+int64_t K(span_size)(void);
+/* weighted: whether the second sum is made. */
+k_span K(read_span)(int64_t n, const real *logits, real inv_temperature, bool weighted);
+/* What K(read_row) gives, from the spans of a row in their order. */
+k_row K(join_spans)(int64_t n, const k_span *spans, real inv_temperature, real *entropy);
+
 /* entropy (NULL: not wanted) of the softmax in nats. */
 k_row K(read_row)(int64_t n, const real *logits, real inv_temperature, real *entropy);
 /* ln p of the token with this logit. */
 real K(row_logprob)(k_row row, real inv_temperature, real logit);
 
-/* logits -> dlogits of  g_logprob ln p[target] + g_entropy H(p), by what was read off the row.
+/* logits -> dlogits of  g_logprob ln p[target] + g_entropy H(p), by what was read off the row. They
+** may be a part of it: then a target that is not in it is less than 0, or n and more.
 ** Logits that were soft-capped come as they are after it, with the cap: the gradient is then the
 ** one before it. cap 0: none. */
 void K(logprob_row_bwd)(int64_t n, real *logits, real inv_temperature, real cap, int64_t target,

@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "kernels/elementwise.h"
 #include "kernels/sample.h"
+#include "ops/head_parts.h"
 #include "ops/product.h"
 
 /* The same places in every row of this file; ROWS and TARGETS not in kl_full. */
@@ -229,6 +230,24 @@ static void zero_unless(bool acc, pl_tensor *t)
     if (t != NULL && !acc) memset(pl__data(t), 0, (size_t)t->count * sizeof(real));
 }
 
+/* ---- by parts of the vocabulary
+** --------------------------------------------------------------------- */
+
+/* Of cross_entropy and logprob: whether they go so, and then what of. */
+static bool by_parts(const pl_call *c, real inv_temperature, head_rows *whole)
+{
+    *whole = (head_rows){.n = c->in[ROWS]->count,
+                         .v = c->in[HEAD]->shape[0],
+                         .c = c->in[HEAD]->shape[1],
+                         .hidden = pl__real(c->in[HIDDEN]),
+                         .head = c->in[HEAD],
+                         .rows = pl__ints(c->in[ROWS]),
+                         .targets = pl__ints(c->in[TARGETS]),
+                         .inv_temperature = inv_temperature,
+                         .cap = (real)c->param[SOFTCAP].f};
+    return wants_bf16(c, PRECISION) && K(head_by_parts)(whole->v);
+}
+
 /* ---- cross_entropy
 ** -------------------------------------------------------------------------------- */
 
@@ -259,8 +278,42 @@ static pl_status cross_entropy_shape(pl_call *c)
     return pl__out(c, CROSS_ENTROPY_loss, PL_REAL_DTYPE, 0, NULL);
 }
 
+static void set_loss(const pl_call *c, int64_t n, const double *nll)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += nll[i];
+    *pl__real(c->out[CROSS_ENTROPY_loss]) = (real)(sum * c->param[CROSS_ENTROPY_scale].f);
+}
+
+static pl_status cross_entropy_by_parts(pl_call *c, const head_rows *h)
+{
+    const pl_tensor *given = c->in[CROSS_ENTROPY_weights];
+    const real *weights = given != NULL ? pl__real(given) : NULL;
+    const real scale = (real)c->param[CROSS_ENTROPY_scale].f;
+    pl_tensor *d_hidden = c->saved[SAVED_D_HIDDEN], *d_head = c->saved[SAVED_D_HEAD];
+    double *nll = pl__work(c, h->n * 8);
+    k_row *read = nll != NULL ? pl__work(c, h->n * (int64_t)sizeof *read) : NULL;
+    real *g = read != NULL ? pl__work(c, h->n * (int64_t)sizeof *g) : NULL; /* first logits */
+    if (g == NULL) return PL_ERR_NOMEM;
+    PL_TRY(K(head_read)(c, h, read, NULL, g));
+    for (int64_t i = 0; i < h->n; i++) {
+        const real w = weights != NULL ? weights[i] : 1;
+        nll[i] = w == 0 ? 0 : -(double)w * (double)K(row_logprob)(read[i], 1, g[i]);
+        g[i] = -w * scale;
+    }
+    set_loss(c, h->n, nll);
+    zero_unless(false, d_hidden);
+    if (h->n == 0) zero_unless(false, d_head);
+    if (d_hidden == NULL && d_head == NULL) return PL_OK;
+    PL_TRY(K(head_back)(c, h, read, NULL, g, NULL, d_hidden ? pl__real(d_hidden) : NULL,
+                        d_head ? pl__real(d_head) : NULL, false));
+    return PL_OK;
+}
+
 static pl_status cross_entropy_fwd(pl_call *c)
 {
+    head_rows h;
+    if (by_parts(c, 1, &h)) return cross_entropy_by_parts(c, &h);
     head_job job;
     PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS, SOFTCAP));
     const int32_t *targets = pl__ints(c->in[TARGETS]);
@@ -295,9 +348,7 @@ static pl_status cross_entropy_fwd(pl_call *c)
         if (d_hidden != NULL || d_head != NULL)
             push_back(&job, first, m, d_hidden, d_head, first > 0);
     }
-    double sum = 0;
-    for (int64_t i = 0; i < job.n; i++) sum += nll[i];
-    *pl__real(c->out[CROSS_ENTROPY_loss]) = (real)(sum * c->param[CROSS_ENTROPY_scale].f);
+    set_loss(c, job.n, nll);
     return PL_OK;
 }
 
@@ -354,13 +405,22 @@ static pl_status logprob_shape(pl_call *c)
 static pl_status logprob_fwd(pl_call *c)
 {
     head_job job;
-    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS, SOFTCAP));
+    head_rows whole;
     const int32_t *targets = pl__ints(c->in[TARGETS]);
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
     k_row *read = saved_rows(c, READ);
     real *saved_entropy = pl__real(c->saved[ENTROPY]);
     real *logprob = pl__real(c->out[LOGPROB_logprob]);
     real *entropy = pl__real(c->out[LOGPROB_entropy]);
+    if (by_parts(c, inv_t, &whole)) {
+        PL_TRY(K(head_read)(c, &whole, read, saved_entropy, logprob));
+        for (int64_t r = 0; r < whole.n; r++) {
+            entropy[r] = saved_entropy[r];
+            logprob[r] = K(row_logprob)(read[r], inv_t, logprob[r]); /* it held the logit */
+        }
+        return PL_OK;
+    }
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS, SOFTCAP));
     for (int64_t first = 0; first < job.n; first += job.chunk) {
         const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
         PL_TRY(pl__check_interrupt(c->ctx));
@@ -380,7 +440,7 @@ static pl_status logprob_fwd(pl_call *c)
 static pl_status logprob_bwd(pl_call *c)
 {
     head_job job;
-    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS, SOFTCAP));
+    head_rows whole;
     const int32_t *targets = pl__ints(c->in[TARGETS]);
     const real inv_t = (real)(1 / c->param[TEMPERATURE].f);
     const k_row *read = saved_rows(c, READ);
@@ -391,7 +451,11 @@ static pl_status logprob_bwd(pl_call *c)
     real *d_hidden = c->d_in[HIDDEN] != NULL ? pl__real(c->d_in[HIDDEN]) : NULL;
     real *d_head = c->d_in[HEAD] != NULL ? pl__real(c->d_in[HEAD]) : NULL;
     zero_unless(c->acc[HIDDEN], c->d_in[HIDDEN]);
-    if (job.n == 0) zero_unless(c->acc[HEAD], c->d_in[HEAD]);
+    if (c->in[ROWS]->count == 0) zero_unless(c->acc[HEAD], c->d_in[HEAD]);
+    if (by_parts(c, inv_t, &whole))
+        return K(head_back)(c, &whole, read, entropy, g_logprob, g_entropy, d_hidden, d_head,
+                            c->acc[HEAD]);
+    PL_TRY(open_job(c, &job, HIDDEN, HEAD, ROWS, SOFTCAP));
     for (int64_t first = 0; first < job.n; first += job.chunk) {
         const int64_t m = job.n - first < job.chunk ? job.n - first : job.chunk;
         make_logits(&job, first, m);

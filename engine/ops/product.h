@@ -89,6 +89,46 @@ static inline void product_bf16(bool ta, bool tb, int64_t m, int64_t n, int64_t 
 #endif
 }
 
+/* B packed once, as K(gemm_bf16_pack): bytes, and the products with it. */
+static inline int64_t product_bf16_pack_size(int64_t n, int64_t k)
+{
+#ifdef PL_F64_BUILD
+    (void)n, (void)k;
+    return 0;
+#else
+    return K(gemm_bf16_pack_size)(n, k);
+#endif
+}
+
+static inline void product_bf16_pack(bool tb, int64_t n, int64_t k, operand b, void *packed)
+{
+#ifdef PL_F64_BUILD
+    (void)tb, (void)n, (void)k, (void)b, (void)packed;
+#else
+    K(gemm_bf16_pack)(tb, n, k, b.dtype, b.data, b.ld, packed);
+#endif
+}
+
+static inline int64_t product_bf16_packed_work(int64_t m, int64_t n, int64_t k)
+{
+#ifdef PL_F64_BUILD
+    (void)m, (void)n, (void)k;
+    return 0;
+#else
+    return K(gemm_bf16_packed_work)(m, n, k) / (int64_t)sizeof(real) + 1;
+#endif
+}
+
+static inline void product_bf16_packed(int64_t m, int64_t n, int64_t k, operand a,
+                                       const void *packed, real *c, int64_t ldc, real *work)
+{
+#ifdef PL_F64_BUILD
+    (void)m, (void)n, (void)k, (void)a, (void)packed, (void)c, (void)ldc, (void)work;
+#else
+    K(gemm_bf16_packed_any)(m, n, k, a.dtype, a.data, a.ld, packed, NULL, false, c, ldc, work);
+#endif
+}
+
 /* ---- of two float matrices ---- */
 static inline bool by_openblas(int group, bool ta, int64_t m, int64_t n, int64_t k)
 {
