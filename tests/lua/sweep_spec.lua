@@ -185,3 +185,55 @@ describe("a sweep", function()
     assert.truthy(text:find("no key has several values", 1, true))
   end)
 end)
+
+-- A recipe that takes as long as there is no file "go" beside its folder.
+local SLOW <const> = [[
+  local pl = require("perilune")
+  local cfg = pl.config { name = "slow", { rate = 0.1, "a number" } }
+  local run = pl.run.open(cfg)
+  local go = cfg.output_dir:match("^(.*)/") .. "/go"
+  while not pl.files.read(go) do pl.system.sleep(0.02) end
+  run:log(1, { loss = cfg.rate })
+  run:summary { loss = cfg.rate }
+  run:close()
+]]
+
+describe("a sweep whose folder is in use", function()
+  it("by another is refused, and by a run that was left behind waits for it", function()
+    local recipe = scratch.write(scratch.path() .. ".lua", SLOW)
+    local place, out = scratch.path(), { scratch.path(), scratch.path(), scratch.path() }
+    local command = { host.executable, "sweep", recipe, "--output_dir", place, "--rate", "1,2" }
+    command[#command + 1], command[#command + 2] = "--jobs", "1"
+    local function start(into, wait)
+      return core.system.spawn(
+        command,
+        { stdin = "/dev/null", stdout = into, stderr = into, wait = wait }
+      )
+    end
+    local function until_there(what)
+      for _ = 1, 1000 do
+        if what() then return end
+        core.system.sleep(0.02)
+      end
+      error("waited in vain")
+    end
+    local lock = require("perilune.run.lock")
+    local first = start(out[1], false)
+    until_there(function() return lock.holder(place .. "/rate=1") end)
+    local left = lock.holder(place .. "/rate=1")
+    local _, status = start(out[2], true)
+    assert.are.equal(1, status)
+    assert.matches(("in use by process %d on "):format(first), assert(files.read(out[2])), 1, true)
+    core.system.kill(first, 9)
+    core.system.wait(first)
+    local second = start(out[3], false)
+    local waits = ("rate=1  waits for process %d, which has its folder"):format(left)
+    until_there(function() return (files.read(out[3]) or ""):find(waits, 1, true) end)
+    scratch.write(place .. "/go", "")
+    local how, code = core.system.wait(second)
+    local text = assert(files.read(out[3]))
+    assert.are.same({ "exit", 0 }, { how, code }, text)
+    assert.matches("[1/2] rate=1  was done before", text, 1, true)
+    os.remove(recipe)
+  end)
+end)

@@ -170,8 +170,6 @@ describe("perilune compare", function()
         folder,
         "--count",
         "8",
-        "--best_of",
-        "4",
         ...,
       }, { stdin = "/dev/null", stdout = out, stderr = out })
       assert.are.equal("exit", how)
@@ -183,7 +181,7 @@ describe("perilune compare", function()
     assert.are.same({ "ppo", "dpo" }, { results.methods[1].name, results.methods[2].name })
     assert.are.equal(2, #results.methods[1].steps)
     assert.is_true(results.methods[1].steps[2].kl.mean > 0)
-    assert.are.equal(3, #results.start.best)
+    assert.are.equal(5, #results.start.best)
     assert.truthy(files.read(folder .. "/report.html"):find("Gold against KL", 1, true))
     code, text = compare("--ppo.save_steps", "1", "--learning_rate", "0.003", "--seeds", "2")
     assert.are.equal(0, code, text)
@@ -212,5 +210,26 @@ describe("perilune compare", function()
     code, text = compare("--learning_rate", "0.01")
     assert.are.equal(1, code)
     assert.truthy(text:find("with other settings; give another --output_dir", 1, true))
+    code, text = compare("--ppo.save_steps", "1", "--learning_rate", "0.003", "--best_of", "2")
+    assert.are.equal(1, code) -- evaluations of other words are others
+    assert.truthy(text:find("holds start-1 with other settings", 1, true), text)
+  end)
+
+  it("trains nothing when the start cannot be measured", function()
+    local w = world.new("llama")
+    local task = { model = w.model, judge = w.reward, held_out = w.dir .. "/empty.jsonl" }
+    task.settings = { response_length = 6 }
+    scratch.write(task.held_out, "")
+    assert(files.write_json(w.dir .. "/task.json", task))
+    local folder, out = w.dir .. "/contest", scratch.path()
+    local how, code = pl.system.spawn(
+      { host.executable, "compare", "rloo", "--task", w.dir, "--output_dir", folder },
+      { stdin = "/dev/null", stdout = out, stderr = out }
+    )
+    local text = files.read(out)
+    assert.are.same({ "exit", 1 }, { how, code }, text)
+    assert.truthy(text:find("empty.jsonl: nothing in it can be used", 1, true), text)
+    assert.truthy(text:find("the start cannot be measured, so nothing is trained", 1, true), text)
+    assert.is_nil(files.read(folder .. "/rloo/seed=1.log"))
   end)
 end)

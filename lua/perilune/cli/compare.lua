@@ -82,13 +82,16 @@ local function read(args)
   return words, settings, given
 end
 
--- The words of a contest must be those of before: what is done is not done again with others.
-local function same_as_before(folder, runs)
+-- The words of a contest must be those of before: what is done is not done again with others. Those
+-- of the starts are those of all evaluations.
+local function same_as_before(folder, runs, starts)
   local path = folder .. "/compare.json"
   local before, now = files.read_json(path), {}
   if type(before) ~= "table" then before = {} end
-  for _, one in ipairs(runs) do
-    now[one.name] = table.concat(one.words, "\n")
+  for _, list in ipairs { runs, starts } do
+    for _, one in ipairs(list) do
+      now[one.name] = table.concat(one.words, "\n")
+    end
   end
   for name, words in pairs(now) do
     if before[name] and before[name] ~= words then
@@ -99,7 +102,6 @@ local function same_as_before(folder, runs)
   for name, words in pairs(before) do
     now[name] = now[name] or words
   end
-  assert(files.folder_make(folder))
   assert(files.write_json(path, now))
 end
 
@@ -111,19 +113,30 @@ local function compare(args)
   end
   local folder, seeds = settings.output_dir or "runs/compare", settings.seeds or 1
   local runs = contest.runs(methods, tasks, given, seeds, folder)
-  same_as_before(folder, runs)
   local count, starts = settings.count or 0, {}
   for i = 1, math.min(#tasks, seeds) do
     local place = ("%s/start-%d"):format(folder, i)
     starts[i] = contest.start(tasks[i], place, settings.best_of or 16, count)
   end
+  pool.take(folder)
+  same_as_before(folder, runs, starts)
   local cpus = core.system.affinity()
   local jobs = math.min(settings.jobs or cpus, #runs)
   local opts = { jobs = jobs, threads = math.max(1, cpus // jobs), note = note }
   local failed = {}
   local function all(list) table.move(pool.run(list, opts), 1, #list, #failed + 1, failed) end
   note(("%d runs, %d at a time, in %s"):format(#runs, jobs, format.safe(folder)))
+  local function tell_failed()
+    for _, one in ipairs(failed) do
+      local text = "%s failed: %s (%s.log)"
+      note(text:format(one.run.name, format.safe(one.message), one.run.folder))
+    end
+  end
   all(starts)
+  if #failed > 0 then
+    tell_failed()
+    error("the start cannot be measured, so nothing is trained", 0)
+  end
   all(runs)
   local evaluations = {}
   for _, one in ipairs(runs) do
@@ -133,9 +146,7 @@ local function compare(args)
   end
   note(("%d evaluations"):format(#evaluations))
   all(evaluations)
-  for _, one in ipairs(failed) do
-    note(("%s failed: %s (%s.log)"):format(one.run.name, format.safe(one.message), one.run.folder))
-  end
+  tell_failed()
   print(format.safe(frontier.write(folder, runs, starts, settings.at or { 1, 2, 4 })))
   return #failed == 0 and 0 or 1
 end

@@ -59,7 +59,6 @@ local function same_as_before(folder, recipe, fixed)
         ("%s holds a sweep of %s; give another --output_dir"):format(folder, before.recipe)
     end
   end
-  assert(files.folder_make(folder))
   assert(files.write_json(path, now))
   return true
 end
@@ -81,6 +80,8 @@ return function(args)
   end
   local folder = plan.own.output_dir or "runs/" .. name .. "-sweep"
   local fine
+  fine, message = pcall(pool.take, folder)
+  if not fine then return fail("%s", message) end
   fine, message = same_as_before(folder, recipe, plan.fixed)
   if not fine then return fail("%s", message) end
   local cpus = core.system.affinity()

@@ -206,8 +206,8 @@ local function evaluation(task, name, folder, more)
     add(key, task.settings[key])
   end
   add("text_length", task.settings.ptx_length)
-  for key, value in pairs(more) do
-    add(key, value)
+  for _, key in ipairs(grid.keys(more, {})) do -- in order: the words are held against those before
+    add(key, more[key])
   end
   return { name = name, recipe = neighbours.find("eval"), folder = folder, words = words }
 end

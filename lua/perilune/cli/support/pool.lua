@@ -6,10 +6,13 @@ local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local host = require("perilune.host")
 local lfs = require("lfs")
+local lock = require("perilune.run.lock")
 local survey = require("perilune.run.survey")
 local system = core.system
 
 local pool = {}
+
+local taken = {} -- locks: to forget one is to give it up
 
 local LOOK <const> = 0.1 -- seconds between looks at the processes
 
@@ -77,14 +80,24 @@ local function stop_all(going)
   end
 end
 
---- Runs each that is not done. A failure stops no other. Ctrl-C and SIGTERM stop all, and end the
+--- Takes the folder of many runs for this process, until it ends. Raises when another has it.
+-- @tparam string folder is made when it is not there
+function pool.take(folder)
+  assert(files.folder_make(folder))
+  local held, owner = lock.take(folder)
+  if not held then error(("%s is in use by %s"):format(folder, owner), 0) end
+  taken[#taken + 1] = held
+end
+
+--- Runs each that is not done. One whose folder another process has, a run that a killed program
+-- left behind, is waited for. A failure stops no other. Ctrl-C and SIGTERM stop all, and end the
 -- program.
 -- @tparam {PooledRun,...} runs
 -- @tparam table opts `jobs` (required) processes at a time; `threads` of each (nil: their own
 --   choice); `note` (required) function that is told a line of progress
 -- @treturn {{run=PooledRun,message=string},...} those that failed, and what they said
 function pool.run(runs, opts)
-  local going, failed, at, done = {}, {}, 0, 0
+  local going, failed, at, done, told = {}, {}, 0, 0, nil
   local before = host.graceful(true)
   local _ <close> = setmetatable({}, {
     __close = function()
@@ -102,8 +115,17 @@ function pool.run(runs, opts)
     local word = fine and took or "failed after " .. took
     opts.note(("[%d/%d] %s  %s"):format(done, #runs, process.run.name, word))
   end
+  -- Whether another process has the folder of a run, which is told once.
+  local function is_held(one)
+    local holder = lock.holder(one.folder)
+    if holder and told ~= one then
+      told = one
+      opts.note(("%s  waits for process %d, which has its folder"):format(one.name, holder))
+    end
+    return holder
+  end
   while done < #runs do
-    while #going < opts.jobs and at < #runs do
+    while #going < opts.jobs and at < #runs and not is_held(runs[at + 1]) do
       at = at + 1
       local one = runs[at]
       if is_done(one.folder) then
@@ -122,7 +144,7 @@ function pool.run(runs, opts)
       stop_all(going)
       host.stop()
     end
-    if #going > 0 then system.sleep(LOOK) end
+    if done < #runs then system.sleep(LOOK) end
   end
   return failed
 end
