@@ -211,6 +211,13 @@ describe("a curve", function()
       charts[2].important,
       charts[3].important,
     })
+    charts = series.charts {
+      ["rewards/margins"] = true,
+      ["eval_rewards/margins"] = true,
+      ["eval_rewards/accuracies"] = true,
+    }
+    assert.are.same({ "rewards/margins", "eval_rewards/margins" }, charts[1].metrics)
+    assert.are.same({ true, false }, { charts[1].important, charts[2].important })
   end)
 end)
 

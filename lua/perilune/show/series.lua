@@ -18,6 +18,8 @@ local known = {
   { "loss", "Loss", "" },
   { "accuracy", "Accuracy", "pairs in order" },
   { "margin", "Margin", "score of the better less the worse" },
+  { "rewards/accuracies", "Accuracy of the policy", "pairs in order" },
+  { "rewards/margins", "Margin of the policy", "reward of the better less the worse, nats" },
   { "eval_score", "Score, held-out prompts", "" },
   { "eval_kl", "KL, held-out prompts", "nats an answer" },
   { "eval_accuracy", "Accuracy, held out", "pairs in order" },
@@ -33,14 +35,19 @@ local known = {
 }
 
 -- Metrics that stand in the chart of another one, dashed.
-local beside = { eval_loss = "loss", ["eval_accuracy"] = "accuracy" }
+local beside = {
+  eval_loss = "loss",
+  eval_accuracy = "accuracy",
+  ["eval_rewards/accuracies"] = "rewards/accuracies",
+  ["eval_rewards/margins"] = "rewards/margins",
+}
 
 local place = {}
 for i, row in ipairs(known) do
   place[row[1]] = i
 end
 
-local IMPORTANT <const> = 13 -- of `known`: what is shown without being asked for
+local IMPORTANT <const> = 15 -- of `known`: what is shown without being asked for
 
 local skipped = { step = true, time = true }
 

@@ -27,7 +27,7 @@ needs.alarms = {
   {
     name = "entropy_collapse",
     metrics = { "policy/entropy_avg" },
-    keys = { "kl_coef", "learning_rate" },
+    keys = { "kl_coef", "entropy_coef", "learning_rate" },
   },
   { name = "length_drift", metrics = { "completions/mean_length" }, keys = {} },
   {

@@ -87,7 +87,7 @@ function alarms.entropy_collapse(history, options, settings)
     return text:format(show(first), show(now))
       .. needs.settings("entropy_collapse", settings):advice {
         { "raise", "kl_coef" },
-        "add an entropy bonus",
+        { "raise", "entropy_coef" },
         { "lower", "learning_rate" },
       }
   end
