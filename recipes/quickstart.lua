@@ -2,7 +2,7 @@
 --
 -- (1) A world with facts, users who leave a log, labelers; the log goes through the rules
 -- (prefixes, cap, split by user, personal data) and becomes the SFT, RM and PPO sets. (2) A model
--- of about a million parameters learns the language from plain text. (3) SFT on demonstrations of
+-- of about two million parameters learns the language from plain text. (3) SFT on demonstrations of
 -- mixed quality. (4) The SFT model answers K = 9 times; a hidden labeler ranks; a reward model
 -- learns the rankings. (5) PPO-ptx against it, and PPO without the pretraining term. (6) All are
 -- judged by the world's own checker, which no training ever saw. Each stage is a recipe of its own,
@@ -16,23 +16,27 @@ local cfg = pl.config {
   about = "pretraining, SFT, reward model and PPO-ptx on an invented world",
   "World",
   { log_rows = 10000, "prompts in the users' log", min = 100 },
-  { labeler_rows = 4000, "demonstrations", min = 50 },
+  { labeler_rows = 10000, "demonstrations", min = 50 },
   { documents = 26000, "of plain text", min = 100 },
-  { rank_prompts = 1400, "prompts the labeler ranks K answers to", min = 8 },
+  { rank_prompts = 2000, "prompts the labeler ranks K answers to", min = 8 },
   { answers = 9, "K, answers to each of them", min = 2, max = 9 },
   { eval_prompts = 560, "held-out prompts", min = 8 },
   "Model",
-  { hidden_size = 128, "channels", min = 16 },
+  { hidden_size = 192, "channels", min = 16 },
   { num_hidden_layers = 4, "blocks", min = 1 },
-  { intermediate_size = 512, "channels of the feed-forward part", min = 16 },
+  { intermediate_size = 576, "channels of the feed-forward part", min = 16 },
   "Training",
   { pretrain_epochs = 1, "passes over the text", min = 1 },
-  { sft_epochs = 5, "passes over the demonstrations", min = 1 },
+  { sft_epochs = 3, "passes over the demonstrations", min = 1 },
   { total_episodes = 5120, "answers in the PPO run", min = 64 },
-  { kl_coef = 0.3, "β of PPO", min = 0, schedule = true },
+  { kl_coef = 0.2, "β of PPO", min = 0, schedule = true },
   { ptx_coef = 1.0, "γ of PPO-ptx", min = 0, schedule = true },
-  { ppo_learning_rate = "warmup(3, 0.00007, 0.1)", "of the policy", min = 0, schedule = true },
-  pl.config.precision(),
+  { ppo_learning_rate = "warmup(3, 0.00015, 0.1)", "of the policy", min = 0, schedule = true },
+  {
+    precision = "bf16",
+    "of products of matrices; bf16: of their operands rounded to bfloat16",
+    choices = { "float32", "bf16" },
+  },
 }
 local datasets = require("quickstart.datasets")
 local labelers = require("quickstart.labelers")
@@ -41,6 +45,7 @@ local present = require("quickstart.present")
 local LONGEST <const> = 192 -- tokens of a prompt, or of an example with its answer
 local LONGEST_ANSWER <const> = 24
 local PIECE <const> = 64 -- of pretraining text
+local PAIRS_OF_HEADS <const> = math.max(1, cfg.hidden_size // 64)
 
 local run = pl.run.open(cfg)
 local stages = pl.stages.new(run, 9)
@@ -121,26 +126,26 @@ local base = stages:stage("pretrain", "pretrain", "pretraining: the language, fr
   hidden_size = cfg.hidden_size,
   num_hidden_layers = cfg.num_hidden_layers,
   intermediate_size = cfg.intermediate_size,
-  num_attention_heads = 4,
-  num_key_value_heads = 2,
+  num_attention_heads = 2 * PAIRS_OF_HEADS,
+  num_key_value_heads = PAIRS_OF_HEADS,
   num_train_epochs = cfg.pretrain_epochs,
   batch_size = 16,
-  learning_rate = "warmup(50, cosine(0.002, 0.0002))",
+  learning_rate = "warmup(50, cosine(0.003, 0.0001))",
 })
 
--- 3. SFT, with a tenth of pretraining text --------------------------------------------------------
+-- 3. SFT, with a little of pretraining text -------------------------------------------------------
 local sft = stages:stage("sft", "sft", "SFT: demonstrations of labelers", {
   model = base.model,
   dataset = paths.sft,
   eval_dataset = paths.sft_valid,
   template = "plain",
   ptx_dataset = paths.text,
-  ptx_fraction = 0.1,
+  ptx_fraction = 0.04,
   ptx_length = PIECE,
   max_length = LONGEST,
   num_train_epochs = cfg.sft_epochs,
   batch_size = 24,
-  learning_rate = "cosine(0.001, 0.0001)",
+  learning_rate = "warmup(30, cosine(0.0013, 0.00005))",
 })
 
 -- 4. Rankings and the reward model ----------------------------------------------------------------
@@ -201,8 +206,8 @@ local rm = stages:stage("reward", "reward", "reward model", {
   demonstrations = paths.sft_valid,
   template = "plain",
   batch_size = 16,
-  num_train_epochs = 3,
-  learning_rate = "cosine(0.0007, 0.00005)",
+  num_train_epochs = 2,
+  learning_rate = "warmup(20, cosine(0.0003, 0.00002))",
 })
 
 -- 5. PPO-ptx, and PPO without the pretraining term ------------------------------------------------

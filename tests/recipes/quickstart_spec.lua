@@ -4,6 +4,7 @@ local pl = require("perilune")
 local datasets = require("quickstart.datasets")
 local labelers = require("quickstart.labelers")
 local lexicon = require("quickstart.lexicon")
+local present = require("quickstart.present")
 local text = require("quickstart.text")
 local users = require("quickstart.users")
 local world = require("quickstart.world")
@@ -511,5 +512,28 @@ describe("data sets", function()
       end
     end
     assert.is_true(told > 200, told .. " documents tell what an animal eats")
+    local answered = 0
+    for _, document in ipairs(built.text.train) do
+      if document:find(" asks ", 1, true) then
+        answered = answered + (document:find(" says : ", 1, true) and 1 or 0)
+        for _, closing in ipairs(lexicon.closings) do
+          assert.is_nil(document:find(closing, 1, true), document)
+        end
+      end
+    end
+    assert.is_true(answered > 400, answered .. " documents have an answer")
+  end)
+end)
+
+describe("the table of scores", function()
+  it("holds a policy against the best of n at its KL, on lines between the points", function()
+    local curve = { { kl = 0, chosen = 0.25 }, { kl = 1, chosen = 0.5 }, { kl = 3, chosen = 0.75 } }
+    local function beside(kl) return present.beside({ score = 0.625, kl = kl }, curve) end
+    assert.are.equal(0.375, beside(0))
+    assert.are.equal(0.25, beside(0.5))
+    assert.are.equal(0, beside(2))
+    assert.are.equal(-0.125, beside(3))
+    assert.are.equal(0.375, beside(-0.01)) -- of an estimate that is below 0
+    assert.is_nil(beside(3.5))
   end)
 end)
