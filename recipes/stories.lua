@@ -40,25 +40,31 @@ local cfg = pl.config {
     schedule = true,
   },
   "PPO-ptx",
-  { total_episodes = 5120, "answers in a PPO run", min = 8 },
+  { total_episodes = 25600, "answers in a PPO run", min = 8 },
   { batch_size = 128, "answers in one iteration", min = 8 },
-  { num_mini_batches = 2, "steps in a pass", min = 1 },
+  { num_mini_batches = 8, "steps in a pass", min = 1 },
   { num_ppo_epochs = 1, "passes over each batch", min = 1 },
   {
-    learning_rate = "warmup(8, linear(0.00025, 0.00001), 0.1)",
+    learning_rate = "warmup(20, linear(0.00015, 0.00001), 0.1)",
     "of the policy",
     min = 0,
     schedule = true,
   },
-  { value_learning_rate = 0.001, "of the value model", min = 0, schedule = true },
-  { kl_coef = 0.13, "β of the run that is summarised", min = 0 },
+  {
+    value_learning_rate = "linear(0.001, 0.0002)",
+    "of the value model",
+    min = 0,
+    schedule = true,
+  },
+  { value_warmup = 12, "first iterations in which the value alone is trained", min = 0 },
+  { kl_coef = 0.25, "β of the run that is summarised", min = 0 },
   { curve_kl_coefs = "", "further runs for the curve of gold against KL, such as 0.05,0.15,0.3" },
-  { curve_steps = 10, "a point of the curve every so many iterations", min = 1 },
+  { curve_steps = 25, "a point of the curve every so many iterations", min = 1 },
   { ptx_coef = 0.1, "γ: weight of the pretraining loss", min = 0, schedule = true },
   { ptx_batch_ratio = 0.25, "pretraining examples for each answer", min = 0 },
   { whiten_rewards = false, "divide rewards by their deviation" },
-  { lam = 0.95, "λ of generalized advantage estimation", min = 0, max = 1 },
-  { ema_decay = 0.9, "of the averaged policy, which is the result; 0: none", min = 0, under = 1 },
+  { lam = 0.9, "λ of generalized advantage estimation", min = 0, max = 1 },
+  { ema_decay = 0.97, "of the averaged policy, which is the result; 0: none", min = 0, under = 1 },
   "All stages",
   pl.config.precision(),
   { task_only = false, "end when the reward model is trained, with task.json for `compare`" },
@@ -86,6 +92,7 @@ local HELD_OUT_LENGTHS <const> = { 10, 14, 6 } -- of those that evaluation conti
 local JUDGED_LENGTHS <const> = { 10, 14 } -- of those that measure the reward model
 local PIECE <const> = 128 -- of pretraining text, in tokens
 local SLOTS <const> = 128 -- answers generated at a time
+local MICRO_BATCH <const> = 2048 -- tokens of a step's forward: what the caches of a core hold
 
 local run = pl.run.open(cfg)
 local _, n_curves = cfg.curve_kl_coefs:gsub("[^,%s]+", "")
@@ -234,6 +241,7 @@ local of_policies = {
   total_episodes = cfg.total_episodes,
   batch_size = cfg.batch_size,
   slots = SLOTS,
+  micro_batch_tokens = MICRO_BATCH,
   missing_eos_rule = "none", -- a continuation is as long as it may be; none is to end the story
   learning_rate = tostring(cfg.learning_rate),
   ptx_coef = tostring(cfg.ptx_coef),
@@ -246,6 +254,7 @@ local of_ppo = {
   num_mini_batches = cfg.num_mini_batches,
   num_ppo_epochs = cfg.num_ppo_epochs,
   value_learning_rate = tostring(cfg.value_learning_rate),
+  value_warmup = cfg.value_warmup,
   lam = cfg.lam,
   whiten_rewards = cfg.whiten_rewards,
 }

@@ -34,6 +34,7 @@ function methods.task(paths, model, reward_model, of_policies, of_ppo)
     "total_episodes",
     "batch_size",
     "slots",
+    "micro_batch_tokens",
     "missing_eos_rule",
     "learning_rate",
     "ptx_dataset",
@@ -59,7 +60,7 @@ function methods.task(paths, model, reward_model, of_policies, of_ppo)
     text = paths.test,
     settings = only(of_policies, { "response_length", "ptx_length" }),
     methods = {
-      ppo = with(of_ppo, { kl_coef = 0.13 }),
+      ppo = with(of_ppo),
       rloo = with { kl_coef = 0.13, num_generations = 4, num_mini_batches = 2 },
       grpo = with { kl_coef = 0.04, num_generations = 8, num_mini_batches = 2 },
       reinforce = with { kl_coef = 0.13, num_mini_batches = 2 },

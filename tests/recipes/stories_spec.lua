@@ -144,6 +144,7 @@ describe("the recipe", function()
     local dir = scratch.path()
     settings.output_dir, settings.quiet = dir, true
     settings.curve_steps, settings.curve_kl_coefs, settings.best_of = 1, "0.3", 2
+    settings.value_warmup = 0
     local figures = pl.config.run_recipe("recipes/stories.lua", settings)
     local summary = pl.json.decode(scratch.read(dir .. "/summary.json"))
     local curve = pl.json.decode(scratch.read(dir .. "/curve.json"))
