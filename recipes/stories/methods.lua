@@ -52,6 +52,13 @@ function methods.task(paths, model, reward_model, of_policies, of_ppo)
     end
     return all
   end
+  -- Without a critic a step wants more answers, and a lower rate.
+  local groups = {
+    batch_size = 256,
+    num_mini_batches = 4,
+    learning_rate = "warmup(8, linear(0.0001, 0.00001), 0.1)",
+    ema_decay = 0.95,
+  }
   return {
     model = model,
     proxy = reward_model,
@@ -61,9 +68,9 @@ function methods.task(paths, model, reward_model, of_policies, of_ppo)
     settings = only(of_policies, { "response_length", "ptx_length" }),
     methods = {
       ppo = with(of_ppo),
-      rloo = with { kl_coef = 0.13, num_generations = 4, num_mini_batches = 2 },
-      grpo = with { kl_coef = 0.04, num_generations = 8, num_mini_batches = 2 },
-      reinforce = with { kl_coef = 0.13, num_mini_batches = 2 },
+      rloo = with(groups, { kl_coef = 0.25, num_generations = 8 }),
+      grpo = with(groups, { kl_coef = 0.3, kl_estimator = "k2", num_generations = 8 }),
+      reinforce = with(groups, { kl_coef = 0.25 }),
       dpo = offline,
       kto = offline,
     },
