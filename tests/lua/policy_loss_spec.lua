@@ -200,3 +200,66 @@ describe("the policy loss", function()
     end
   end)
 end)
+
+-- What TRL's own trainers make of the same log-probs (tests/golden/make_trl.py).
+describe("TRL's loss", function()
+  local own = assert(io.open("tests/golden/trl.json"))
+  local trl = pl.json.decode(own:read("a"))
+  own:close()
+
+  -- Loss and gradient over the answers that are kept: the others have length 0.
+  local function kept(kind, is_left_out)
+    local lengths, rows, ends, list = {}, {}, { 0 }, {}
+    for b, length in ipairs(golden.lengths) do
+      lengths[b] = is_left_out[b] and 0 or length
+      if not is_left_out[b] then
+        for t = offsets[b], offsets[b + 1] - 1 do
+          rows[#rows + 1], list[#list + 1] = t, each[b]
+        end
+        ends[#ends + 1] = #rows
+      end
+    end
+    local logprob = pl.tensor(golden.logprob, "float64"):requires_grad(true)
+    local norm = policy_loss.norm(kind, lengths, golden.longest)
+    local clip = { norm = norm, cliprange = golden.cliprange }
+    clip.cliprange_high = golden.cliprange_high
+    local now, before = pl.gather(logprob, rows), pl.gather(old, rows)
+    local at = pl.tensor(ends, "int32")
+    local loss = policy_loss.of(kind, now, before, pl.tensor(list, "float64"), at, clip)
+    return loss, logprob, norm
+  end
+
+  for kind, case in pairs(trl.cases) do
+    it("of " .. kind .. " is this one, in value and gradient", function()
+      local loss, logprob = kept(kind, {})
+      loss:backward()
+      near({ case.plain.loss }, { loss:item() })
+      near(case.plain.grad, logprob:grad():totable())
+    end)
+
+    it("of " .. kind .. " is this one where truncated answers are masked", function()
+      local is_left_out, constant = {}, 0
+      for _, b in ipairs(trl.truncated) do
+        is_left_out[b] = true
+        -- in RLOO a masked answer has ratio 1 there: a constant in its loss
+        if kind == "rloo" then constant = constant - each[b] / #golden.lengths end
+      end
+      local loss, logprob = kept(kind, is_left_out)
+      loss:backward()
+      near({ case.masked.loss }, { loss:item() + constant })
+      near(case.masked.grad, logprob:grad():totable())
+    end)
+
+    if case.kl and kind ~= "gspo" then
+      it("of " .. kind .. " has the KL to the reference as here", function()
+        local loss, logprob, norm = kept(kind, {})
+        local reference = pl.tensor(trl.reference, "float64")
+        local kl = pl.kl_estimate(logprob, reference, { kind = "k3" })
+        loss = loss + policy_loss.spread(kind, kl, segments, norm) * trl.beta
+        loss:backward()
+        near({ case.kl.loss }, { loss:item() })
+        near(case.kl.grad, logprob:grad():totable())
+      end)
+    end
+  end
+end)
