@@ -1191,9 +1191,9 @@ function Run:reload() end
 --- `resume_changed`: then the change is journalled. From here on the first Ctrl-C or SIGTERM lets
 --- the step end and a checkpoint be written. All other differences raise, by name.
 ---@param parts perilune.RunParts # objects that were made as those of the checkpoint
----@param beginning table<string, any> # the recipe's state of a run that starts afresh
----@return table<string, any> # the recipe's state: as saved, or `beginning`
-function Run:restore(parts, beginning) end
+---@param fresh table<string, any> # the recipe's state of a run that starts afresh
+---@return table<string, any> # the recipe's state: as saved, or `fresh`
+function Run:restore(parts, fresh) end
 
 --- Write an example to samples.jsonl: prompt, answer, score, whatever the recipe has. The first
 --- example of each step also goes to TensorBoard as a text. Raises when it cannot be written.

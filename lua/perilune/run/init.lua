@@ -22,6 +22,7 @@
 --
 -- May use: base, config, model, data, learn.
 
+local beginning = require("perilune.run.beginning")
 local book = require("perilune.run.book")
 local checked = require("perilune.base.options")
 local checkpoints = require("perilune.run.checkpoints")
@@ -44,7 +45,6 @@ local profile = require("perilune.base.profile")
 local state = require("perilune.run.state")
 local stopping = require("perilune.run.stopping")
 local system = core.system
-local tensorboard = require("perilune.run.tensorboard")
 
 local run = {}
 
@@ -61,22 +61,6 @@ run.read_rows = log.read
 local Run = {}
 Run.__index = Run
 Run.__name = "run"
-
-local written = {
-  "metrics.jsonl",
-  "samples.jsonl",
-  "journal.jsonl",
-  "alarms.jsonl",
-  "config.json",
-  "env.json",
-  "summary.json",
-  "status.json",
-  "best.json",
-  "recipe.lua",
-  "report.html",
-  "profile.txt",
-  detached.LOG,
-}
 
 --- The checkpoints in a run folder, oldest first; none when there is no such folder.
 -- @tparam string folder of the run
@@ -101,84 +85,6 @@ local function copy(t)
     made[key] = value
   end
   return made
-end
-
---- Whether there is anything in a folder that starting afresh would lose.
-local function holds_run(folder)
-  return (lfs.attributes(folder .. "/metrics.jsonl", "size") or 0) > 0
-    or run.latest(folder) ~= nil
-    or exists(folder .. "/summary.json")
-end
-
-local function remove_run(folder)
-  for _, name in ipairs(written) do
-    assert(files.remove(folder .. "/" .. name))
-  end
-  for _, checkpoint in ipairs(run.checkpoints(folder)) do
-    assert(files.folder_remove(checkpoint.path))
-  end
-  assert(files.folder_remove(folder .. "/runs"))
-end
-
-local function git_revision(path)
-  local folder = path and path:match("^(.*)/[^/]*$") or "."
-  local command = "git -C '%s' describe --always --dirty --abbrev=40 2> /dev/null"
-  local pipe = io.popen(command:format((folder:gsub("'", "'\\''"))))
-  local text = pipe and pipe:read("l")
-  if pipe then pipe:close() end
-  return text
-end
-
-local function write_environment(self, environment, recipe)
-  local env = copy(environment)
-  env.started = os.date("!%Y-%m-%dT%H:%M:%SZ")
-  env.host = env.host or system.hostname()
-  env.pid = system.pid()
-  env.folder = lfs.currentdir()
-  env.lua = _VERSION
-  env.cpus = env.cpus or system.affinity()
-  env.git = env.git or git_revision(recipe)
-  env.command = type(arg) == "table" and table.move(arg, 0, #arg, 1, {}) or nil
-  env.resumed_from = self.resumed and self.resumed.step or nil
-  write_json(self.dir .. "/env.json", env)
-end
-
-local function copy_recipe(self, recipe)
-  if self.recipe_hash then assert(files.copy(recipe, self.dir .. "/recipe.lua")) end
-end
-
-local function open_logs(self)
-  local keep = self.resumed and { keep_to = self.resumed.step } or { keep_to = -1 }
-  self.metrics = assert(log.open(self.dir .. "/metrics.jsonl", keep))
-  self.samples = assert(log.open(self.dir .. "/samples.jsonl", keep))
-  local kept = { keep_to = live.kept(keep.keep_to, self.cfg.replay_of ~= "") }
-  self.changes = assert(log.open(self.dir .. "/journal.jsonl", kept))
-  self.alarms = assert(log.open(self.dir .. "/alarms.jsonl", keep))
-  local folder = ("%s/runs/%s_%s"):format(self.dir, os.date("%b%d_%H-%M-%S"), system.hostname())
-  assert(files.folder_make(folder))
-  self.events = assert(tensorboard.open(folder, {
-    start_step = self.resumed and self.resumed.step + 1,
-  }))
-  local settings = {}
-  for name, value in pairs(self.cfg:to_table()) do
-    if name:sub(1, 1) ~= "_" then settings[name] = value end
-  end
-  self.events:hparams(settings)
-end
-
--- From here on the run goes on: its logs are cut back to the checkpoint and taken up.
-local function begin(self)
-  if self.metrics or not self.lock then return end
-  local about = config.describe(self.cfg)
-  copy_recipe(self, about.recipe)
-  write_environment(self, self.environment, about.recipe)
-  open_logs(self)
-  for _, entry in ipairs(self.unwritten) do -- what differs from the checkpoint
-    self.changes:append(entry)
-  end
-  if not (self.resumed and exists(self.dir .. "/config.json")) then
-    write_json(self.dir .. "/config.json", self.cfg:to_table())
-  end
 end
 
 --- Open the run folder `cfg.output_dir`. Raises when it cannot be made, belongs to another process,
@@ -221,7 +127,7 @@ function run.open(cfg, options)
     checkpoints.clean_up(folder)
     local checkpoint, wrong = checkpoints.find(cfg, folder)
     if checkpoint == false then error(wrong, 0) end
-    if not cfg.resume and holds_run(folder) then
+    if not cfg.resume and beginning.holds_run(folder) then
       if not cfg.overwrite_output_dir then
         error(
           (
@@ -231,7 +137,7 @@ function run.open(cfg, options)
           0
         )
       end
-      remove_run(folder)
+      beginning.remove_run(folder)
     end
     local saved, unreadable
     self.environment = options.environment
@@ -264,7 +170,7 @@ function run.open(cfg, options)
     local last = self.history[#self.history]
     local taken = last and type(last.time) == "number" and last.time or 0
     self.clock_start = system.monotonic() - taken
-    if not self.resumed then begin(self) end
+    if not self.resumed then beginning.begin(self) end
     detached.begin(folder)
     stopping.leave_words()
   end)
@@ -316,7 +222,7 @@ function Run:log(step, metrics)
     end
     row[name] = value
   end
-  begin(self)
+  beginning.begin(self)
   row.step = step
   row.time = row.time or self:seconds()
   if #self.markers > 0 then
@@ -340,7 +246,7 @@ end
 -- @tparam integer step from 1
 -- @tparam {[string]=any} sample as JSON can hold it
 function Run:sample(step, sample)
-  begin(self)
+  beginning.begin(self)
   local row = copy(sample)
   row.step = step
   self.samples:append(row)
@@ -362,7 +268,7 @@ end
 -- @tparam string alarm its name in `health.alarms`
 -- @tparam string text the sentence
 function Run:alarm(step, alarm, text)
-  begin(self)
+  beginning.begin(self)
   self.alarms:append { step = step, alarm = alarm, text = text }
 end
 
@@ -383,7 +289,7 @@ function Run:checkpoints() return run.checkpoints(self.dir) end
 -- @treturn string the checkpoint's path
 function Run:checkpoint(step, write, options)
   options = checked.take("run:checkpoint", options, checked.any_of { "state", "metric", "best" })
-  begin(self)
+  beginning.begin(self)
   local path, best = checkpoints.write(self, self.dir, step, write, options)
   if options.best then
     write_json(self.dir .. "/best.json", best)
@@ -437,7 +343,7 @@ function Run:save_here(done) return self:save(done, parts_of(self), self.recipe_
 -- @treturn string the command that goes on with it
 function Run:branch(done, name)
   local parts = parts_of(self)
-  begin(self)
+  beginning.begin(self)
   return live.branch(self, name, function(folder)
     local function write(dir) state.write(dir, with_recipe(self, parts)) end
     checkpoints.write(self, folder, done, write, { state = self.recipe_state })
@@ -452,7 +358,7 @@ function Run:journal() return table.move(self.entries, 1, #self.entries, 1, {}) 
 --- Note something in the journal. Raises when it cannot be written.
 -- @tparam table entry with its `step`, from 1, and whatever else it tells
 function Run:note(entry)
-  begin(self)
+  beginning.begin(self)
   live.note(self, entry)
 end
 
@@ -461,19 +367,19 @@ end
 -- `resume_changed`: then the change is journalled. From here on the first Ctrl-C or SIGTERM lets
 -- the step end and a checkpoint be written. All other differences raise, by name.
 -- @tparam RunParts parts objects that were made as those of the checkpoint
--- @tparam {[string]=any} beginning the recipe's state of a run that starts afresh
--- @treturn {[string]=any} the recipe's state: as saved, or `beginning`
-function Run:restore(parts, beginning)
+-- @tparam {[string]=any} fresh the recipe's state of a run that starts afresh
+-- @treturn {[string]=any} the recipe's state: as saved, or `fresh`
+function Run:restore(parts, fresh)
   stopping.stop_if_asked(self) -- a signal that came between two stages
   self.graceful, self.data = true, parts.data
   host.words(nil)
   host.graceful(true)
-  self.parts, self.recipe_state = parts, self.resumed and self.resumed.state or beginning
-  if not self.resumed then return beginning end
+  self.parts, self.recipe_state = parts, self.resumed and self.resumed.state or fresh
+  if not self.resumed then return fresh end
   local now, allowed = with_recipe(self, parts), self.cfg:changes_allowed()
   local changes = state.compare(self.resumed.path, now, allowed)
   state.read(self.resumed.path, parts)
-  begin(self)
+  beginning.begin(self)
   for _, change in ipairs(changes) do
     change.step, change.by, change.content = self.resumed.step, "resume", true
     live.note(self, change)
@@ -492,7 +398,7 @@ end
 -- @treturn {[string]=any} the summary as it was written
 function Run:summary(figures, finish)
   finish = checked.take("run:summary", finish, checked.any_of { "model", "next" })
-  begin(self)
+  beginning.begin(self)
   local path = self.dir .. "/summary.json"
   local summary = self.resumed and not self.logged and exists(path) and files.read_json(path)
   if not summary then
@@ -642,7 +548,7 @@ function Run:close(how)
 end
 
 local own = { ["run.lock"] = true, runs = true }
-for _, name in ipairs(written) do
+for _, name in ipairs(beginning.written) do
   own[name] = true
 end
 
