@@ -108,18 +108,18 @@ local function open_logs(self)
 end
 
 --- From here on the run goes on: its logs are cut back to the checkpoint and taken up.
--- @tparam Run self
-function beginning.begin(self)
-  if self.metrics or not self.lock then return end
-  local about = config.describe(self.cfg)
-  copy_recipe(self, about.recipe)
-  write_environment(self, self.environment, about.recipe)
-  open_logs(self)
-  for _, entry in ipairs(self.unwritten) do -- what differs from the checkpoint
-    self.changes:append(entry)
+-- @tparam Run run
+function beginning.begin(run)
+  if run.metrics or not run.lock then return end
+  local about = config.describe(run.cfg)
+  copy_recipe(run, about.recipe)
+  write_environment(run, run.environment, about.recipe)
+  open_logs(run)
+  for _, entry in ipairs(run.unwritten) do -- what differs from the checkpoint
+    run.changes:append(entry)
   end
-  if not (self.resumed and exists(self.dir .. "/config.json")) then
-    write_json(self.dir .. "/config.json", self.cfg:to_table())
+  if not (run.resumed and exists(run.dir .. "/config.json")) then
+    write_json(run.dir .. "/config.json", run.cfg:to_table())
   end
 end
 
