@@ -3192,7 +3192,8 @@ function pl.format.wrap(text, width) end
 --- Alarms look at means over a few rows, because one row of a small batch proves nothing. They read
 --- these metrics, and say nothing when a row does not have them:
 ---
----     objective/kl               nats a sequence, mean over the batch
+---     objective/kl               nats a sequence, mean over the batch; where there is none
+---     eval_kl                    the same of answers to held-out prompts
 ---     policy/entropy_avg         nats a token
 ---     completions/mean_length    tokens an answer
 ---     completions/clipped_ratio  part of the answers without an end token
@@ -3259,15 +3260,17 @@ function pl.health.entropy_collapse(history, options, settings) end
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.equal_groups(history, options, settings) end
 
---- The KL is clearly negative, which sampling noise does not explain.
+--- The KL is clearly negative, which sampling noise does not explain: `objective/kl`, or of a run
+--- that has none the last `eval_kl`.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@param options? table # `limit` (-0.5) nats a sequence; `window` (5) rows that means are taken over
 ---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.kl_negative(history, options, settings) end
 
---- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
---- asked from the first row on, the growth once there are two windows.
+--- The KL to the reference grows faster than it is held, or passes a limit. The limit is asked from
+--- the first row on, the growth once there are two windows. Read is `objective/kl`, and `eval_kl` of
+--- a run that has none; of this the last value is held against the limit.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@param options? table # `limit` (60) nats a sequence; `window` (5) rows that means are taken over; `growth` (3) times within as many rows; `floor` (10) nats a sequence: no growth below it counts
 ---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values

@@ -87,6 +87,43 @@ describe("an alarm", function()
     assert.is_nil(health.kl_negative(rows("objective/kl", steps(3, 0, 5, -0.2))))
   end)
 
+  it("reads the KL of held-out prompts where a run has no other", function()
+    local kto = { beta = 0.1, learning_rate = 0.001, loss_type = "kto", reward_model = "rm" }
+    says(
+      health.kl_runaway(rows("eval_kl", { 10, 70 }), nil, kto), -- each measurement counts alone
+      "70 nats a sequence away from the reference, more than 60. At such distances little is left",
+      "Raise beta (0.1000) or lower learning_rate (0.001000)."
+    )
+    says(
+      health.kl_runaway(rows("eval_kl", steps(5, 3, 5, 12)), nil, kto),
+      "from 3 to 12 nats a sequence within 10 measurements; the policy leaves the reference faster",
+      "Raise beta"
+    )
+    kto.loss_type = "simpo" -- its beta holds nothing
+    says(health.kl_runaway(rows("eval_kl", { 70 }), nil, kto), "could do. Lower learning_rate")
+    says(health.kl_negative(rows("eval_kl", { 1, -2 })), "Negative KL: -2 nats")
+    assert.is_nil(health.kl_negative(rows("eval_kl", { -0.2 })))
+    -- of DPO with β 0.4 on stories, and KTO on a toy: scores rise, nothing runs away
+    for _, measured in ipairs {
+      { 7.947, 11.71, 10.87, 11.19, 10.94 },
+      { 1.823, 4.218, 4.877, 5.517, 5.241, 6.612, 8.389, 8.673, 8.074, 9.295, 10.28 },
+    } do
+      assert.is_nil(health.kl_runaway(rows("eval_kl", measured)))
+      assert.is_nil(health.kl_negative(rows("eval_kl", measured)))
+    end
+    local both = rows("objective/kl", steps(5, 1, 5, 2), { eval_kl = 70 })
+    assert.is_nil(health.kl_runaway(both)) -- what is learnt from is nearer
+  end)
+
+  it("does not speak of a reward model where a function judges", function()
+    local sentence = health.kl_runaway(rows("objective/kl", { 70 }), nil, { reward_model = "" })
+    says(sentence, "At such distances little is left of what the reference could do.")
+    says(
+      health.kl_runaway(rows("objective/kl", { 70 }), nil, { reward_model = "rm" }),
+      "scores text"
+    )
+  end)
+
   it("hears entropy collapse", function()
     says(
       health.entropy_collapse(rows("policy/entropy_avg", steps(5, 2, 5, 0.25))),
@@ -509,17 +546,29 @@ describe("every alarm", function()
     for _, row in ipairs(needs.alarms) do
       assert.is_true(needs.armed(row.name, ringing[row.name]), row.name)
       for _, metric in ipairs(row.metrics) do
-        local history = {}
+        local any, history = type(metric) == "table" and metric or { metric }, {}
         for i, one in ipairs(ringing[row.name]) do
           history[i] = {}
           for name, value in pairs(one) do
-            if name ~= metric then history[i][name] = value end
+            history[i][name] = value
+          end
+          for _, name in ipairs(any) do
+            history[i][name] = nil
           end
         end
         assert.is_false(needs.armed(row.name, history), row.name)
-        assert.is_nil(health[row.name](history), row.name .. " without " .. metric)
+        assert.is_nil(health[row.name](history), row.name .. " without " .. any[1])
       end
     end
+  end)
+
+  it("is armed by one of the metrics that do the same", function()
+    for _, name in ipairs { "kl_runaway", "kl_negative" } do
+      assert.is_true(needs.armed(name, rows("eval_kl", { 1 })), name)
+      assert.is_true(needs.armed(name, rows("objective/kl", { 1 })), name)
+    end
+    local heard = health.watch(nil, { beta = 1 }):check(rows("eval_kl", { 70 }))
+    says(heard[1], "KL runaway", "Raise beta (1).")
   end)
 
   it("cannot read a key that it does not declare", function()

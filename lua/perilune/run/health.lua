@@ -9,7 +9,8 @@
 -- Alarms look at means over a few rows, because one row of a small batch proves nothing. They read
 -- these metrics, and say nothing when a row does not have them:
 --
---     objective/kl               nats a sequence, mean over the batch
+--     objective/kl               nats a sequence, mean over the batch; where there is none
+--     eval_kl                    the same of answers to held-out prompts
 --     policy/entropy_avg         nats a token
 --     completions/mean_length    tokens an answer
 --     completions/clipped_ratio  part of the answers without an end token

@@ -9,19 +9,32 @@ local format = require("perilune.base.format")
 
 local needs = {}
 
+-- The KL to the reference, of the answers that are learnt from or of those to held-out prompts.
+local kl <const> = { "objective/kl", "eval_kl" }
+
 --- The alarms in the order in which they are asked: `name`; `metrics`, each of which some row must
--- have, by this name or with `eval_` before it; `keys` that the alarm may read.
--- @type {{name=string,metrics={string,...},keys={string,...}},...}
+-- have, by this name or with `eval_` before it (of a list one of them); `keys` that the alarm may
+-- read.
+-- @type {{name=string,metrics={string|{string,...},...},keys={string,...}},...}
 needs.alarms = {
   { name = "not_finite", metrics = {}, keys = {} },
   {
     name = "kl_runaway",
-    metrics = { "objective/kl" },
-    keys = { "kl_coef", "kl_placement", "kl_estimator", "learning_rate", "target_kl" },
+    metrics = { kl },
+    keys = {
+      "kl_coef",
+      "kl_placement",
+      "kl_estimator",
+      "beta",
+      "loss_type",
+      "learning_rate",
+      "target_kl",
+      "reward_model",
+    },
   },
   {
     name = "kl_negative",
-    metrics = { "objective/kl" },
+    metrics = { kl },
     keys = { "temperature", "top_p", "top_k" },
   },
   {
@@ -84,13 +97,20 @@ local function has_metric(history, name)
   return false
 end
 
+local function has_one(history, names)
+  for _, name in ipairs(type(names) == "table" and names or { names }) do
+    if has_metric(history, name) then return true end
+  end
+  return false
+end
+
 --- Whether a history has all metrics that an alarm needs.
 -- @tparam string name of the alarm
 -- @tparam {{[string]=any},...} history rows
 -- @treturn boolean
 function needs.armed(name, history)
   for _, metric in ipairs(rows[name].metrics) do
-    if not has_metric(history, metric) then return false end
+    if not has_one(history, metric) then return false end
   end
   return true
 end

@@ -1,5 +1,5 @@
---- Alarms of a policy that is trained on answers it draws itself: how far it is from the reference,
--- how sure of itself, how long its answers are and whether they end.
+--- Alarms of a policy: how far it is from the reference, how sure of itself, how long the answers
+-- are that it draws and whether they end.
 
 local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
@@ -10,24 +10,46 @@ local alarms = {}
 
 local show = format.number
 
+-- The KL to the reference, nats a sequence, and over how many of its last values a mean is taken.
+-- What learns from answers of others measures it now and then, each time on many prompts: a value
+-- counts alone.
+local function kl_of(history, window)
+  local values = trend.values(history, "objective/kl")
+  if #values > 0 then return values, window end
+  return trend.values(history, "eval_kl"), 1
+end
+
+-- Losses whose beta holds nothing: they have no reference.
+local free_of_reference = { simpo = true, orpo = true }
+
 -- What to do about a KL that grows.
-local function kl_advice(settings)
-  local known = needs.settings("kl_runaway", settings)
+local function kl_advice(known)
   if known:fixed("kl_coef") == 0 then
     return " kl_coef is 0, so nothing holds it: set kl_coef."
   elseif known:value("kl_placement") == "loss" and known:value("kl_estimator") == "k1" then
     return " With kl_placement loss the gradient of k1 is 0 on average, so nothing holds it: set "
       .. "kl_estimator to k2, or kl_placement to reward."
   end
-  return known:advice {
-    { "raise", "kl_coef" },
-    { "lower", "learning_rate" },
-    { "set", "target_kl" },
-  }
+  local items = { { "lower", "learning_rate" }, { "set", "target_kl" } }
+  if not free_of_reference[known:value("loss_type")] then
+    table.insert(items, 1, { "raise", "beta" })
+  end
+  table.insert(items, 1, { "raise", "kl_coef" })
+  return known:advice(items)
 end
 
---- The KL to the reference grows faster than the penalty holds it, or passes a limit. The limit is
--- asked from the first row on, the growth once there are two windows.
+-- What a KL beyond the limit means.
+local function distance_text(history, known)
+  local learns_by_score = trend.values(history, "objective/kl")[1] ~= nil
+  if learns_by_score and known:value("reward_model") ~= "" then
+    return "At such distances the reward model scores text it was never trained on."
+  end
+  return "At such distances little is left of what the reference could do."
+end
+
+--- The KL to the reference grows faster than it is held, or passes a limit. The limit is asked from
+-- the first row on, the growth once there are two windows. Read is `objective/kl`, and `eval_kl` of
+-- a run that has none; of this the last value is held against the limit.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
 -- @tparam ?table options `limit` (60) nats a sequence; `window` (5) rows that means are taken over;
 --   `growth` (3) times within as many rows; `floor` (10) nats a sequence: no growth below it counts
@@ -35,25 +57,31 @@ end
 -- @treturn ?string the alarm's text; nil: it does not ring
 function alarms.kl_runaway(history, options, settings)
   local o = checked.take("kl_runaway", options, { limit = 60, growth = 3, floor = 10, window = 5 })
-  local values = trend.values(history, "objective/kl")
+  local known = needs.settings("kl_runaway", settings)
+  local values, last = kl_of(history, o.window)
   if #values == 0 then return nil end
-  local now = trend.mean(values, math.max(1, #values - o.window + 1), #values)
+  local now = trend.mean(values, math.max(1, #values - last + 1), #values)
   if now > o.limit then
     local text = "KL runaway: the policy is %s nats a sequence away from the reference, more than "
-      .. "%s. At such distances the reward model scores text it was never trained on."
-    return text:format(show(now), show(o.limit)) .. kl_advice(settings)
+      .. "%s. "
+    return text:format(show(now), show(o.limit))
+      .. distance_text(history, known)
+      .. kl_advice(known)
   elseif #values < 2 * o.window then
     return nil
   end
+  now = trend.mean(values, #values - o.window + 1, #values)
   local before = trend.mean(values, #values - 2 * o.window + 1, #values - o.window)
   if now > o.floor and now > o.growth * math.max(before, 0) then
-    local text = "KL runaway: from %s to %s nats a sequence within %d rows; the policy leaves "
-      .. "the reference faster than the penalty holds it."
-    return text:format(show(before), show(now), 2 * o.window) .. kl_advice(settings)
+    local text = "KL runaway: from %s to %s nats a sequence within %d %s; the policy leaves "
+      .. "the reference faster than it is held."
+    local unit = last == 1 and o.window > 1 and "measurements" or "rows"
+    return text:format(show(before), show(now), 2 * o.window, unit) .. kl_advice(known)
   end
 end
 
---- The KL is clearly negative, which sampling noise does not explain.
+--- The KL is clearly negative, which sampling noise does not explain: `objective/kl`, or of a run
+-- that has none the last `eval_kl`.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
 -- @tparam ?table options `limit` (-0.5) nats a sequence; `window` (5) rows that means are taken
 --   over
@@ -61,8 +89,10 @@ end
 -- @treturn ?string the alarm's text; nil: it does not ring
 function alarms.kl_negative(history, options, settings)
   local o = checked.take("kl_negative", options, { limit = -0.5, window = 5 })
-  local now = trend.last_mean(history, "objective/kl", o.window)
-  if now and now < o.limit then
+  local values, last = kl_of(history, o.window)
+  if #values == 0 or #values < last then return nil end
+  local now = trend.mean(values, #values - last + 1, #values)
+  if now < o.limit then
     local text = "Negative KL: %s nats a sequence on average. Answers were not drawn from the "
       .. "policy that scores them: check %sthat nothing is forbidden or forced while sampling."
     local keys =
