@@ -375,6 +375,7 @@ pl_status pl_gemm_get(pl_ctx *ctx, pl_dtype dtype, pl_gemm_info *info);
 typedef struct {
     double float32, bfloat16; /* multiplications and additions a second, in registers, all threads;
                               ** bfloat16: products with float32 sums */
+    double split;             /* the same of split float32 products: a sixth of bfloat16 */
     double read, copy;        /* bytes a second of memory; a copy counts what it reads and writes */
     double cache;             /* the same of a copy of 1 MiB a thread */
     int64_t cache_bytes;      /* up to this size operands are counted at `cache` */
@@ -400,6 +401,7 @@ typedef struct {
     int64_t calls;
     double seconds;
     double flops, bytes; /* that the calls must at least do, by their shapes */
+    double split;        /* of flops, those of split products */
     double least;        /* seconds they would take at the limits */
     char example[120];   /* shapes of the inputs of the longest call */
 } pl_profile_row;

@@ -919,9 +919,9 @@ local PersonalDataOptions = {}
 
 --- What was measured.
 ---@class perilune.ProfileReport
----@field rows table[] # `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `bytes`, `least` (seconds at the limits), `example` (shapes of the longest call)
+---@field rows table[] # `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `split` (of these, by float32 products of split numbers), `bytes`, `least` (seconds at the limits), `example` (shapes of the longest call)
 ---@field stages table[] # `name`, `calls`, `seconds`, `nested` (in stages inside it), `ops`
----@field limits table<string, number> # of the machine, measured once and kept: `float32` and `bfloat16` (multiplications and additions a second), `read`, `copy` and `cache` (bytes a second), `cache_bytes`
+---@field limits table<string, number> # of the machine, measured once and kept: `float32`, `bfloat16` and `split` (multiplications and additions a second), `read`, `copy` and `cache` (bytes a second), `cache_bytes`
 ---@field seconds number # of the whole, seconds
 ---@field lost integer # single calls that the trace does not have
 local ProfileReport = {}

@@ -156,14 +156,15 @@ static double backward_bytes(const pl_call *c)
     return sum;
 }
 
-void pl__call_cost(const pl_call *c, bool backward, double *flops, double *bytes, bool *half)
+pl_cost pl__call_cost(const pl_call *c, bool backward)
 {
-    *flops = flops_of(c, backward);
-    *bytes = backward ? backward_bytes(c) : forward_bytes(c);
-    *half = false;
+    pl_cost cost = {.flops = flops_of(c, backward),
+                    .split = c->split_flops,
+                    .bytes = backward ? backward_bytes(c) : forward_bytes(c)};
     for (int i = 0; i < c->row->n_param; i++) {
         const pl_param_row *p = &c->row->param[i];
         if (p->kind == PL_PARAM_ENUM && strcmp(p->name, "precision") == 0)
-            *half = strcmp(p->choices[c->param[i].i], "bf16") == 0;
+            cost.half = strcmp(p->choices[c->param[i].i], "bf16") == 0;
     }
+    return cost;
 }

@@ -170,17 +170,22 @@ static pl_profile_row *row_of(pl_ctx *ctx, int stage_of, int kind, int64_t **lon
     return &p->rows[*at - 1];
 }
 
-static double least_seconds(const pl_limits *l, double flops, double bytes, bool half)
+static double seconds_at(double rate, double amount)
 {
-    const double rate = half ? l->bfloat16 : l->float32;
-    const double moved = bytes <= (double)l->cache_bytes ? l->cache : l->copy;
-    const double a = rate > 0 ? flops / rate : 0, b = moved > 0 ? bytes / moved : 0;
+    return rate > 0 ? amount / rate : 0;
+}
+
+static double least_seconds(const pl_limits *l, const pl_cost *c)
+{
+    const double a = seconds_at(c->half ? l->bfloat16 : l->float32, c->flops - c->split) +
+                     seconds_at(l->split, c->split);
+    const double b = seconds_at(c->bytes <= (double)l->cache_bytes ? l->cache : l->copy, c->bytes);
     return a > b ? a : b;
 }
 
 /* NULL: nobody profiles, or it began in the middle of the call. */
-static pl_profile_row *account(pl_ctx *ctx, int64_t began, int kind, double flops, double bytes,
-                               bool half, bool *longest)
+static pl_profile_row *account(pl_ctx *ctx, int64_t began, int kind, const pl_cost *cost,
+                               bool *longest)
 {
     pl_profile *p = of(ctx);
     if (p == NULL || began < p->began) return NULL;
@@ -193,9 +198,10 @@ static pl_profile_row *account(pl_ctx *ctx, int64_t began, int kind, double flop
     if (row == NULL) return NULL;
     row->calls++;
     row->seconds += 1e-9 * (double)took;
-    row->flops += flops;
-    row->bytes += bytes;
-    row->least += least_seconds(&p->limits, flops, bytes, half);
+    row->flops += cost->flops;
+    row->split += cost->split;
+    row->bytes += cost->bytes;
+    row->least += least_seconds(&p->limits, cost);
     *longest = took > *most;
     if (*longest) *most = took;
     return row;
@@ -203,12 +209,10 @@ static pl_profile_row *account(pl_ctx *ctx, int64_t began, int kind, double flop
 
 void pl__profile_op(pl_ctx *ctx, int64_t began, const pl_call *c, bool backward)
 {
-    double flops, bytes;
-    bool half, longest;
+    bool longest;
     if (began == 0 || of(ctx) == NULL) return;
-    pl__call_cost(c, backward, &flops, &bytes, &half);
-    pl_profile_row *row =
-        account(ctx, began, 2 * (int)c->op + backward, flops, bytes, half, &longest);
+    const pl_cost cost = pl__call_cost(c, backward);
+    pl_profile_row *row = account(ctx, began, 2 * (int)c->op + backward, &cost, &longest);
     if (row == NULL || !longest) return;
     row->example[0] = '\0';
     for (int i = 0, at = 0; i < c->row->n_in; i++) {
@@ -222,8 +226,8 @@ void pl__profile_op(pl_ctx *ctx, int64_t began, const pl_call *c, bool backward)
 void pl__profile_work(pl_ctx *ctx, int64_t began, pl_work work, double flops, double bytes)
 {
     bool longest;
-    if (began != 0)
-        account(ctx, began, 2 * (PL_OP_COUNT + (int)work), flops, bytes, false, &longest);
+    const pl_cost cost = {.flops = flops, .bytes = bytes};
+    if (began != 0) account(ctx, began, 2 * (PL_OP_COUNT + (int)work), &cost, &longest);
 }
 
 /* ---- the door -------------------------------------------------------------------------------- */

@@ -38,7 +38,12 @@ void pl__profile_scope_opened(pl_ctx *ctx, const pl_scope *scope);
 void pl__profile_scope_closing(pl_ctx *ctx, const pl_scope *scope);
 
 /* Multiplications and additions of a call's products and attention, and the bytes it must move,
-** each operand once, by the shapes alone; *half: its products take bfloat16. */
-void pl__call_cost(const pl_call *c, bool backward, double *flops, double *bytes, bool *half);
+** each operand once, by the shapes alone; split: of flops, those of split products, as counted. */
+typedef struct {
+    double flops, split, bytes;
+    bool half; /* its products take bfloat16 */
+} pl_cost;
+
+pl_cost pl__call_cost(const pl_call *c, bool backward);
 
 #endif

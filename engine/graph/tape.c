@@ -333,6 +333,7 @@ static pl_status make_again(pl_ctx *ctx, pl_node *node)
     PL_TRY(pl__tensor_data_again(t, node->out_version[0]));
     pl__tensor_hold(t);
     node->made_again = true;
+    c->split_flops = 0;
     pl__stop_set(&ctx->interrupted);
     pl_status st = pl__ops_for(ctx, dtype_of(c))->impl[c->op]->forward(c);
     pl__stop_set(NULL);
@@ -444,6 +445,7 @@ static pl_status backward_op(pl_ctx *ctx, pl_node *node)
     pl_status st = PL_OK;
     for (int i = 0; i < node->n_in; i++)
         if (wants(c->in[i])) PL_GO(make_d_in(ctx, node, i, &repeated[i]));
+    c->split_flops = 0;
     pl__stop_set(&ctx->interrupted);
     st = pl__ops_for(ctx, dtype_of(c))->impl[c->op]->backward(c);
     pl__stop_set(NULL);

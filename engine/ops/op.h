@@ -40,6 +40,7 @@ typedef struct pl_call {
     pl_tensor *d_in[PL_MAX_IN];
     bool acc[PL_MAX_IN];
     bool unread[PL_MAX_IN]; /* inputs that backward does without, though the row has the flag I */
+    double split_flops;     /* of this forward or backward: by split products, for a profile */
     void *work[PL_MAX_WORK];
     int n_work;
 } pl_call;

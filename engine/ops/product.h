@@ -19,8 +19,8 @@
 
 typedef struct {
     bool bf16;
-    int group;  /* of pl__gemm_group; 0: the engine's own */
-    bool split; /* of pl__gemm_split, where n and k allow */
+    int group;     /* of pl__gemm_group; 0: the engine's own */
+    double *split; /* of pl__gemm_split, where n and k allow: counts their flops; NULL: none are */
 } product_way;
 
 /* Scratch memory of `size` elements; *st tells of failure, NULL alone only that none is needed. */
@@ -138,10 +138,18 @@ static inline bool by_openblas(int group, bool ta, int64_t m, int64_t n, int64_t
 static inline int64_t split_work(product_way way, int64_t m, int64_t n, int64_t k)
 {
 #ifndef PL_F64_BUILD
-    if (way.split) return K(gemm_split_work)(m, n, k) / (int64_t)sizeof(real);
+    if (way.split != NULL) return K(gemm_split_work)(m, n, k) / (int64_t)sizeof(real);
 #endif
     (void)way, (void)m, (void)n, (void)k;
     return 0;
+}
+
+static inline pl_status split_way(pl_call *c, product_way *way)
+{
+    bool split;
+    PL_TRY(pl__gemm_split(c->ctx, PL_REAL_DTYPE, &split));
+    way->split = split ? &c->split_flops : NULL;
+    return PL_OK;
 }
 
 /* Elements of workspace for product(), enough for smaller m and k as well; may be 0. */
@@ -161,7 +169,8 @@ static inline void product(product_way way, bool ta, bool tb, int64_t m, int64_t
                            real *c, int64_t ldc, real *work)
 {
 #ifndef PL_F64_BUILD
-    if (way.split && !way.bf16 && gemm_split_takes(n, k)) {
+    if (way.split != NULL && !way.bf16 && gemm_split_takes(n, k)) {
+        *way.split += 2 * (double)m * (double)n * (double)k;
         K(gemm_split)(ta, tb, m, n, k, a, lda, b, ldb, acc, c, ldc, work);
         return;
     }
@@ -189,8 +198,7 @@ static inline pl_status gradient_way(pl_call *c, int precision, const pl_tensor 
                                      product_way *way)
 {
     PL_TRY(weight_way(c, precision, w, large, way));
-    if (way->bf16) return PL_OK;
-    return pl__gemm_split(c->ctx, PL_REAL_DTYPE, &way->split);
+    return way->bf16 ? PL_OK : split_way(c, way);
 }
 
 static inline int64_t product_weight_work(product_way way, const pl_tensor *w, bool tb, int64_t m,

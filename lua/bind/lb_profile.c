@@ -10,7 +10,7 @@
 */
 #include "lb.h"
 
-static const char *const limit_names[] = {"float32", "bfloat16",    "read",   "copy",
+static const char *const limit_names[] = {"float32", "bfloat16",    "split",  "read", "copy",
                                           "cache",   "cache_bytes", "events", NULL};
 
 static int begin(lua_State *L)
@@ -20,6 +20,7 @@ static int begin(lua_State *L)
     const pl_limits limits = {
         .float32 = lb_number_field(L, 1, "float32", 0),
         .bfloat16 = lb_number_field(L, 1, "bfloat16", 0),
+        .split = lb_number_field(L, 1, "split", 0),
         .read = lb_number_field(L, 1, "read", 0),
         .copy = lb_number_field(L, 1, "copy", 0),
         .cache = lb_number_field(L, 1, "cache", 0),
@@ -56,13 +57,14 @@ static void set_boolean(lua_State *L, const char *name, bool on)
 static void push_row(lua_State *L, int64_t i)
 {
     const pl_profile_row *row = pl_profile_get_row(lb_ctx(L), i);
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 10);
     set_string(L, "stage", row->stage);
     set_string(L, "name", row->name);
     set_boolean(L, "backward", row->backward);
     set_integer(L, "calls", row->calls);
     set_number(L, "seconds", row->seconds);
     set_number(L, "flops", row->flops);
+    set_number(L, "split", row->split);
     set_number(L, "bytes", row->bytes);
     set_number(L, "least", row->least);
     set_string(L, "example", row->example);
@@ -118,9 +120,10 @@ static int measure(lua_State *L)
 {
     pl_limits limits;
     lb_check(L, pl_limits_measure(lb_ctx(L), &limits));
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 7);
     set_number(L, "float32", limits.float32);
     set_number(L, "bfloat16", limits.bfloat16);
+    set_number(L, "split", limits.split);
     set_number(L, "read", limits.read);
     set_number(L, "copy", limits.copy);
     set_number(L, "cache", limits.cache);

@@ -4,12 +4,17 @@
 */
 #include "check.h"
 
-static const pl_limits limits = {
-    .float32 = 1e9, .bfloat16 = 1e9, .read = 1e9, .copy = 1e9, .cache = 2e9, .cache_bytes = 1000};
+static const pl_limits limits = {.float32 = 1e9,
+                                 .bfloat16 = 1e9,
+                                 .split = 4e9,
+                                 .read = 1e9,
+                                 .copy = 1e9,
+                                 .cache = 2e9,
+                                 .cache_bytes = 1000};
 
 static pl_tensor *filled(pl_ctx *ctx, pl_dtype dtype, int rank, const int64_t *shape)
 {
-    static const double values[4096] = {0};
+    static const double values[128 * 128] = {0};
     pl_tensor *t;
     OK(tensor_of(ctx, &t, dtype, rank, shape, values));
     return t;
@@ -74,6 +79,36 @@ static void counts_a_product_and_its_gradients(void **state)
     assert_int_equal(pl_profile_count(ctx, PL_PROFILE_ROWS), 0);
     pl_tensor *all[] = {x, w, y, loss};
     for (int i = 0; i < 4; i++) pl_tensor_release(all[i]);
+}
+
+/* dx = dy W has n and k of 128 and may be of split numbers; dW = dyT x has a k of 100. */
+static void holds_split_products_against_their_own_limit(void **state)
+{
+    static const char *const rules[] = {"own", "split"};
+    static const double split[] = {0, 1};
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    const double one = 2.0 * 100 * 128 * 128; /* of a product */
+    pl_tensor *x = filled(ctx, PL_F32, 2, (const int64_t[]){100, 128}), *y, *loss;
+    pl_tensor *w = filled(ctx, PL_F32, 2, (const int64_t[]){128, 128});
+    pl_tensor_set_requires_grad(x, true);
+    pl_tensor_set_requires_grad(w, true);
+    for (int i = 0; i < 2; i++) {
+        OK(pl_gemm_set(ctx, rules[i]));
+        OK(pl_profile_begin(ctx, &limits, 0));
+        OK(APPLY(linear, &y, x, w, NULL));
+        OK(APPLY(sum, &loss, y));
+        OK(pl_backward(ctx, loss, NULL));
+        assert_true(row(ctx, OUTSIDE, "linear", false)->split == 0);
+        const pl_profile_row *backward = row(ctx, OUTSIDE, "linear", true);
+        assert_true(backward->flops == 2 * one && backward->split == split[i] * one);
+        assert_true(backward->least ==
+                    (2 - split[i]) * one / limits.float32 + split[i] * one / limits.split);
+        pl_profile_end(ctx);
+        pl_tensor_release(y);
+        pl_tensor_release(loss);
+    }
+    pl_tensor_release(x);
+    pl_tensor_release(w);
 }
 
 /* Two sequences of 3 and 1 rows, two heads of 2. */
@@ -198,8 +233,10 @@ static void limits_are_measured(void **state)
     pl_ctx *ctx = ((fixture *)*state)->ctx;
     pl_limits l;
     OK(pl_limits_measure(ctx, &l));
-    const double all[] = {l.float32, l.bfloat16, l.read, l.copy, l.cache, (double)l.cache_bytes};
-    for (int i = 0; i < 6; i++) assert_true(all[i] > 1e6 && all[i] < 1e15);
+    const double all[] = {l.float32, l.bfloat16,           l.split, l.read, l.copy,
+                          l.cache,   (double)l.cache_bytes};
+    for (int i = 0; i < 7; i++) assert_true(all[i] > 1e6 && all[i] < 1e15);
+    assert_true(l.split == l.bfloat16 / 6);
     assert_true(pl_fma_rate(0) > 1e6);
     pl_mem_trim(ctx);
 }
@@ -208,6 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CONTEXT_CASE(counts_a_product_and_its_gradients),
+        CONTEXT_CASE(holds_split_products_against_their_own_limit),
         CONTEXT_CASE(counts_the_pairs_of_attention),
         CONTEXT_CASE(counts_the_head_with_the_gradients_it_makes),
         CONTEXT_CASE(stages_are_scopes_in_one_another),

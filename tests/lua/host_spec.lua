@@ -212,6 +212,7 @@ describe("commands", function()
   it("doctor passes here and takes no argument", function()
     local code, out = run { "doctor" }
     assert.truthy(out:find("openmp flavour", 1, true))
+    assert.are.equal(core.gemm().split, out:find(" GFLOP/s, of split numbers %d+, bf") ~= nil)
     assert.truthy(out:find("numbers  ok", 1, true))
     assert.are.equal(out:find("BAD", 1, true) and 1 or 0, code)
     assert.are.equal(1, (run { "doctor", "who" }))

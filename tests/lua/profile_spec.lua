@@ -17,6 +17,7 @@ teardown(scratch.clean)
 local limits = {
   float32 = 1e9,
   bfloat16 = 1e9,
+  split = 4e9,
   read = 1e9,
   copy = 1e9,
   cache = 1e9,
@@ -69,6 +70,7 @@ describe("a profile", function()
         calls = 7,
         seconds = 2,
         flops = 3e9,
+        split = 0,
         bytes = 1e9,
         least = 1.5,
         example = "[3,4] [6,4]",
@@ -80,6 +82,7 @@ describe("a profile", function()
         calls = 1,
         seconds = 4,
         flops = 0,
+        split = 0,
         bytes = 2e9,
         least = 2,
         example = "",
@@ -100,6 +103,25 @@ describe("a profile", function()
     local text = tostring(report)
     assert.is_truthy(text:find("The largest gaps to the limits:\n1. adamw in b", 1, true))
     assert.is_truthy(text:find("linear backward  a          7    2.000  20.0 %", 1, true), text)
+  end)
+
+  it("says which ops multiplied split numbers, and how fast these could be", function()
+    local before = core.gemm().wish
+    core.gemm("split")
+    local report = report_of(function()
+      local w = core.randn({ 128, 128 }, { seed = 1 }):requires_grad(true)
+      local x = core.randn({ 100, 128 }, { seed = 2 }):requires_grad(true)
+      core.linear(x, w):sum():backward()
+    end)
+    core.gemm(before)
+    local one = 2 * 100 * 128 * 128
+    assert.are.equal(0, row(report, "linear", false).split)
+    assert.are.equal(one, row(report, "linear", true).split) -- 100 rows are too few for dW
+    assert.are.equal(one / 1e9 + one / 4e9, row(report, "linear", true).least)
+    local text = tostring(report)
+    assert.is_truthy(text:find("\nlinear backward (50 % split) ", 1, true), text)
+    assert.is_truthy(text:find("\nlinear  ", 1, true), text)
+    assert.is_truthy(text:find("float32 1 GFLOP/s, 4 of split numbers, bfloat16 1,", 1, true), text)
   end)
 
   it("tells the parts of generation apart", function()

@@ -10,8 +10,8 @@ local lfs = require("lfs")
 
 local processor = {}
 
-local VERSION <const> = 2 -- of how limits are measured
-local NAMES <const> = { "float32", "bfloat16", "read", "copy", "cache", "cache_bytes" }
+local VERSION <const> = 3 -- of how limits are measured
+local NAMES <const> = { "float32", "bfloat16", "split", "read", "copy", "cache", "cache_bytes" }
 
 --- The processor as Linux describes it: what figures are printed with.
 -- @treturn {[string]=boolean} flags of its instruction sets; empty where there are none to read
@@ -74,8 +74,9 @@ function processor.measure()
 end
 
 --- What the machine can do with the threads in use: as kept, or measured now (about half a second).
--- @treturn {[string]=number} `float32`, `bfloat16`: multiplications and additions a second; `read`,
---   `copy`: bytes a second of memory; `cache`: of operands of up to `cache_bytes`
+-- @treturn {[string]=number} `float32`, `bfloat16`, `split` (float32 products of split
+--   numbers): multiplications and additions a second; `read`, `copy`: bytes a second of memory;
+--   `cache`: of operands of up to `cache_bytes`
 function processor.limits()
   local known = read_kept()[key()]
   return sound(known) and known or processor.measure()

@@ -31,12 +31,13 @@ local EVENT <const> = '{"name":%s,"cat":%s,"ph":"X","ts":%.3f,"dur":%.3f,"pid":1
 
 --- What was measured.
 -- @class ProfileReport
--- @field {table,...} rows `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `bytes`,
---   `least` (seconds at the limits), `example` (shapes of the longest call)
+-- @field {table,...} rows `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `split` (of
+--   these, by float32 products of split numbers), `bytes`, `least` (seconds at the limits),
+--   `example` (shapes of the longest call)
 -- @field {table,...} stages `name`, `calls`, `seconds`, `nested` (in stages inside it), `ops`
--- @field {[string]=number} limits of the machine, measured once and kept: `float32` and `bfloat16`
---   (multiplications and additions a second), `read`, `copy` and `cache` (bytes a second),
---   `cache_bytes`
+-- @field {[string]=number} limits of the machine, measured once and kept: `float32`, `bfloat16`
+--   and `split` (multiplications and additions a second), `read`, `copy` and `cache` (bytes a
+--   second), `cache_bytes`
 -- @field number seconds of the whole, seconds
 -- @field integer lost single calls that the trace does not have
 local Report = {}
@@ -69,6 +70,13 @@ local function title(row) return row.name .. (row.backward and " backward" or ""
 
 local function share(part, whole) return ("%.1f %%"):format(100 * part / math.max(whole, 1e-12)) end
 
+-- An op that multiplied split numbers, all of it or a part, is held against their limit in that.
+local function title_of_row(row)
+  if row.split == 0 then return title(row) end
+  local part = row.split < row.flops and ("%.0f %% "):format(100 * row.split / row.flops) or ""
+  return ("%s (%ssplit)"):format(title(row), part)
+end
+
 local function host_seconds(stage) return math.max(0, stage.seconds - stage.nested - stage.ops) end
 
 local function rate(x, seconds) return x > 0 and ("%.1f"):format(1e-9 * x / seconds) or "" end
@@ -98,7 +106,7 @@ local function op_table(self)
   for i = 1, math.min(#self.rows, ROWS_SHOWN) do
     local row = self.rows[i]
     rows[i] = {
-      title(row),
+      title_of_row(row),
       row.stage,
       row.calls,
       ("%.3f"):format(row.seconds),
@@ -124,7 +132,7 @@ local function gap_of_row(row)
     or ("%s GB/s"):format(rate(row.bytes, row.seconds))
   local example = row.example ~= "" and ("; longest call %s"):format(row.example) or ""
   return ("%s in %s: %s (%s): %s, %d calls%s"):format(
-    title(row),
+    title_of_row(row),
     row.stage,
     least,
     share(row.least, row.seconds),
@@ -158,12 +166,14 @@ end
 local function limits_line(self)
   local l = self.limits
   return (
-    "%.3f s, %d threads. Limits measured on this machine: float32 %.0f GFLOP/s, bfloat16 %.0f, "
+    "%.3f s, %d threads. Limits measured on this machine: float32 %.0f GFLOP/s, "
+    .. "%.0f of split numbers, bfloat16 %.0f, "
     .. "memory %.0f GB/s read, %.0f copied, %.0f in cache (operands up to %s)"
   ):format(
     self.seconds,
     self.threads,
     1e-9 * l.float32,
+    1e-9 * l.split,
     1e-9 * l.bfloat16,
     1e-9 * l.read,
     1e-9 * l.copy,

@@ -160,8 +160,9 @@ end
 function checks.limits()
   local l = processor.measure()
   return "ok",
-    ("float32 %.0f GFLOP/s, bfloat16 %.0f; GB/s: %.1f read, %.1f copied, %.0f in cache"):format(
+    ("float32 %.0f GFLOP/s%s, bfloat16 %.0f; GB/s: %.1f read, %.1f copied, %.0f in cache"):format(
       1e-9 * l.float32,
+      core.gemm().split and (", of split numbers %.0f"):format(1e-9 * l.split) or "",
       1e-9 * l.bfloat16,
       1e-9 * l.read,
       1e-9 * l.copy,
