@@ -3280,8 +3280,9 @@ function pl.health.kl_runaway(history, options, settings) end
 --- Answers have become much longer or shorter.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@param options? table # `longer` (1.6) and `shorter` (0.5) times the length at the start; `least` (4) tokens by which it must differ as well: of a few words each is a large part; `window` (5) rows that means are taken over
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
 ---@return string? # the alarm's text; nil: it does not ring
-function pl.health.length_drift(history, options) end
+function pl.health.length_drift(history, options, settings) end
 
 --- A training loss that is higher than in the first row.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them

@@ -147,6 +147,31 @@ describe("an alarm", function()
     assert.is_string(health.length_drift(rows("completions/mean_length", steps(5, 3, 5, 7.5))))
   end)
 
+  it("says of length what judges, where that is known", function()
+    local drift = rows("completions/mean_length", steps(5, 20, 5, 40))
+    local follows = rows("health/length_corr", steps(0, 0, 5, 0.95))
+    local of_model = { reward_model = "rm", reward_function = "" }
+    says(
+      health.length_drift(drift, nil, of_model),
+      "the reward model may pay for length itself",
+      "balance lengths in its training pairs, or subtract"
+    )
+    says(health.reward_is_length(follows, nil, of_model), "Balance lengths in the reward model's")
+    local of_function = { reward_model = "", reward_function = "f.lua" }
+    says(
+      health.length_drift(drift, nil, of_function),
+      "the reward function may pay for length itself. Look at samples.jsonl, look at what it counts"
+    )
+    says(health.reward_is_length(follows, nil, of_function), "what the reward function counts")
+    for _, settings in ipairs { {}, { reward_model = "rm", reward_function = "f.lua" } } do
+      says(
+        health.length_drift(drift, nil, settings),
+        "the reward may pay for length itself. Look at samples.jsonl, or subtract a length term"
+      )
+      says(health.reward_is_length(follows, nil, settings), "Look at what each reward pays for")
+    end
+  end)
+
   it("hears answers without end", function()
     says(
       health.no_end(rows("completions/clipped_ratio", { 0, 0.75, 0.75, 0.75 })),
@@ -572,10 +597,10 @@ describe("every alarm", function()
   end)
 
   it("cannot read a key that it does not declare", function()
-    local known = needs.settings("length_drift", { beta = 1 })
+    local known = needs.settings("empty_answers", { beta = 1 })
     assert.has_error(
       function() known:value("beta") end,
-      "length_drift reads beta, which its row in run/alarms/needs.lua lacks"
+      "empty_answers reads beta, which its row in run/alarms/needs.lua lacks"
     )
   end)
 end)

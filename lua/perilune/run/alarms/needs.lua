@@ -42,7 +42,11 @@ needs.alarms = {
     metrics = { "policy/entropy_avg" },
     keys = { "kl_coef", "entropy_coef", "learning_rate" },
   },
-  { name = "length_drift", metrics = { "completions/mean_length" }, keys = {} },
+  {
+    name = "length_drift",
+    metrics = { "completions/mean_length" },
+    keys = { "reward_model", "reward_function" },
+  },
   {
     name = "no_end",
     metrics = { "completions/clipped_ratio" },
@@ -74,7 +78,11 @@ needs.alarms = {
     },
     keys = { "reward_model", "kl_coef", "learning_rate", "save_steps" },
   },
-  { name = "reward_is_length", metrics = { "health/length_corr" }, keys = { "reward_function" } },
+  {
+    name = "reward_is_length",
+    metrics = { "health/length_corr" },
+    keys = { "reward_model", "reward_function" },
+  },
   { name = "loss_rises", metrics = { "loss" }, keys = { "learning_rate" } },
   {
     name = "chosen_falls",
@@ -152,6 +160,15 @@ function Known:fixed(key)
   local value = self:value(key)
   if type(value) == "table" then return value:fixed() end
   return type(value) == "number" and value or nil -- a folder's settings have schedules as texts
+end
+
+--- What scores the answers, where the settings tell that it is one of the two.
+-- @treturn ?string "model" or "function"; nil: both, or nothing is known
+function Known:judge()
+  local by_model = (self:value("reward_model") or "") ~= ""
+  local by_function = (self:value("reward_function") or "") ~= ""
+  if by_model == by_function then return nil end
+  return by_model and "model" or "function"
 end
 
 -- What to do, as texts: of {verb, key, ?rest} where the recipe may have the key, or a text as it

@@ -123,22 +123,31 @@ function alarms.entropy_collapse(history, options, settings)
   end
 end
 
+-- What makes a judge pay less for length.
+local against_length = {
+  model = "balance lengths in its training pairs, ",
+  ["function"] = "look at what it counts, ",
+  both = "",
+}
+
 --- Answers have become much longer or shorter.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
 -- @tparam ?table options `longer` (1.6) and `shorter` (0.5) times the length at the start; `least`
 --   (4) tokens by which it must differ as well: of a few words each is a large part; `window` (5)
 --   rows that means are taken over
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
 -- @treturn ?string the alarm's text; nil: it does not ring
-function alarms.length_drift(history, options)
+function alarms.length_drift(history, options, settings)
   local o =
     checked.take("length_drift", options, { longer = 1.6, shorter = 0.5, least = 4, window = 5 })
   local first, now = trend.first_and_last(history, "completions/mean_length", o.window)
   if not first or first <= 0 or math.abs(now - first) < o.least then return nil end
   if now > o.longer * first or now < o.shorter * first then
-    local text = "Length drift: answers went from %s to %s tokens; the reward model may pay for "
-      .. "length itself. Look at samples.jsonl, balance lengths in its training pairs, or "
-      .. "subtract a length term from the reward."
-    return text:format(show(first, 3), show(now, 3))
+    local judge = needs.settings("length_drift", settings):judge()
+    local text = "Length drift: answers went from %s to %s tokens; the reward%s may pay for "
+      .. "length itself. Look at samples.jsonl, %sor subtract a length term from the reward."
+    local who = judge and " " .. judge or ""
+    return text:format(show(first, 3), show(now, 3), who, against_length[judge or "both"])
   end
 end
 

@@ -150,14 +150,11 @@ function alarms.over_optimised(history, options, settings)
     }
 end
 
--- Who pays for length, by the settings.
-local function length_advice(settings)
-  local given = needs.settings("reward_is_length", settings):value("reward_function")
-  if given and given ~= "" then
-    return "Look at what the reward function counts, or subtract a length term from it."
-  end
-  return "Balance lengths in the reward model's pairs, or subtract a length term from the reward."
-end
+local against_length = {
+  model = "Balance lengths in the reward model's pairs, or subtract a length term from the reward.",
+  ["function"] = "Look at what the reward function counts, or subtract a length term from it.",
+  both = "Look at what each reward pays for, or subtract a length term from the reward.",
+}
 
 --- The score follows the length of the answer and little else.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
@@ -172,7 +169,7 @@ function alarms.reward_is_length(history, options, settings)
     local text = "Reward is length: score and length correlate with r = %.2f, so the policy will "
       .. "learn to write %s. "
     return text:format(now, now > 0 and "longer and nothing else" or "shorter and nothing else")
-      .. length_advice(settings)
+      .. against_length[needs.settings("reward_is_length", settings):judge() or "both"]
   end
 end
 
