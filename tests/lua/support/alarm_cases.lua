@@ -255,6 +255,20 @@ cases.planted = {
   ),
   mistake("steps that are too long", "sft", 12, "Loss rises", set { learning_rate = 1 }),
   mistake(
+    "DPO that goes far from its reference",
+    "dpo",
+    12,
+    "KL runaway",
+    set { beta = 0.001, learning_rate = 0.1 }
+  ),
+  mistake(
+    "KTO that goes far from its reference",
+    "kto",
+    12,
+    "KL runaway",
+    set { beta = 0.001, learning_rate = 0.1 }
+  ),
+  mistake(
     "rankings the wrong way round",
     "reward",
     ended,
@@ -325,6 +339,7 @@ local worlds = {
 for _, world in ipairs(worlds) do
   add("sft", world, "sft")
   add("reward", world, "reward")
+  add("dpo", world, "dpo", set {})
 end
 local seed = 100
 for _, task in ipairs { "word", "polite", "distinct", "articles", "six_words" } do

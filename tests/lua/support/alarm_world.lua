@@ -158,6 +158,22 @@ function alarm_world.settings(w, recipe)
       save_steps = 0,
     }
   end
+  if recipe == "dpo" or recipe == "kto" then
+    return {
+      model = w.sft,
+      dataset = w.rankings,
+      eval_prompts = w.prompts,
+      reward_function = alarm_world.reward(w, "word", alarm_world.tasks.word),
+      response_length = 16,
+      batch_size = 8,
+      num_train_epochs = 3,
+      eval_steps = 2,
+      learning_rate = 0.0005,
+      logging_steps = 1,
+      seed = w.seed,
+      save_steps = 0,
+    }
+  end
   return {
     model = w.sft,
     dataset = w.prompts,
