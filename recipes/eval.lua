@@ -11,6 +11,9 @@
 -- policy without the judge gets there. The KL is an estimate from the choices, beside its bound
 -- ln n - (n-1)/n (Stiennon et al. 2020). How well the chooser orders answers to a prompt is told
 -- by its correlation with the judge within prompts.
+--
+-- What training took away (the alignment tax) is told by that loss and by `tasks`, held-out files
+-- of choices or of texts to be met, whose two kinds and formulas are in perilune.learn.tasks.
 
 local pl = require("perilune")
 local data = pl.data
@@ -40,6 +43,11 @@ local cfg = pl.config {
     min = 0,
   },
   { text = "", "pretraining text to measure the loss on" },
+  {
+    tasks = "",
+    "JSON Lines of {prompt, choices, answer = index from 0} or {prompt, answer = text}, whose "
+      .. "accuracy is told; several: by commas",
+  },
   {
     template = "auto",
     "chat template; auto: the model's own",
@@ -83,6 +91,7 @@ local models = { { name = "model", path = cfg.model, model = model } }
 if reference then
   models[#models + 1] = { name = "reference", path = cfg.reference, model = reference }
 end
+local answering = table.move(models, 1, #models, 1, {})
 table.move(judge.models, 1, #judge.models, #models + 1, models)
 if chooser then table.move(chooser.models, 1, #chooser.models, #models + 1, models) end
 pl.companions.check(models)
@@ -96,7 +105,12 @@ local prompts =
 local text_length = data.room({ model }, cfg.text_length)
 local text = cfg.text ~= ""
   and data.required(data.text(tok, cfg.text, text_length), "text", cfg.text)
-pl.preflight.new(cfg, {}):rows { dataset = prompts, text = text }
+local tasks = pl.tasks.open(cfg.tasks, tok, template, answering, cfg.response_length)
+local sets = { dataset = prompts, text = text }
+for _, task in ipairs(tasks) do
+  sets["task " .. task.name] = task
+end
+pl.preflight.new(cfg, {}):rows(sets)
 if cfg.count > 0 then prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {}) end
 
 -- n answers to each prompt: `scores`, `lengths`, `prompts` and `answers` (texts), `kls` to
@@ -214,6 +228,11 @@ if cfg.best_of > 1 then
 end
 
 if text then figures.text_loss = pl.loss.evaluate(model, text) end
+for _, task in ipairs(tasks) do
+  local theirs = reference and task:answers(reference)
+  figures.tasks = figures.tasks or {}
+  figures.tasks[task.name] = pl.tasks.figures(task:answers(model), theirs)
+end
 for i, example in ipairs(examples) do
   run:sample(i, example)
 end
@@ -248,6 +267,7 @@ if not cfg.quiet then
     if chooser then table.insert(head, 4, "chosen") end
     print(pl.format.columns(rows, { head = head }))
   end
+  if figures.tasks then print(pl.tasks.told(figures.tasks)) end
 end
 for i, example in ipairs(examples) do -- whoever runs this recipe may know more of the prompts
   example.row = prompts[i].row

@@ -353,6 +353,25 @@ local ExampleSet = {}
 ---@field reuse boolean? # (false) for one answer to one prompt whose beginning the last such call may have left in the cache: it is not run again; the weights must be the same as then
 local GenerateOptions = {}
 
+--- A held-out task.
+---@class perilune.HeldOutTask
+---@field name string # the stem of its file
+---@field path string # of its file
+---@field kind string # "choices" or "text"
+---@field counts perilune.RowCounts # of its rows
+---@field items { right: any }[] # the rows as token ids; `right`: the right choice's place from 1, or the right text
+local HeldOutTask = {}
+
+--- Which rows a model gets right.
+---@param model perilune.Model
+---@return table<string, integer[]> # of each row 1 (right) or 0 (wrong): `accuracy`, and of choices `accuracy_norm`
+function HeldOutTask:answers(model) end
+
+--- The log-likelihood of each choice of each row. Raises for a task of texts.
+---@param model perilune.Model
+---@return number[][] # nats, of each row its choices in order
+function HeldOutTask:likelihoods(model) end
+
 --- How a file is read. What each option is when it is left out stands in brackets.
 ---@class perilune.IngestOptions
 ---@field format string? # ("auto") a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh", "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena", "webgpt", "chatgpt", "label_studio")
@@ -4911,6 +4930,45 @@ function pl.store.import(folder, path) end
 ---@return perilune.Store?
 ---@return string? # what is wrong
 function pl.store.open(path, options) end
+
+--- Held-out tasks: what a model knew before it was trained, and whether it still does.
+---
+--- A task is a file of rows of one of two kinds; `prompt` or `messages` is put to the model as any
+--- prompt is, with its chat template.
+---
+---   {prompt, choices = {text, ...}, answer = index from 0}      the likeliest choice c is taken:
+---     accuracy        of L(c) = Σ_t ln p(c_t | prompt, c_<t) over the tokens of the choice, without
+---                     an end token
+---     accuracy_norm   of L(c) / |c|, |c| the characters of the choice without white space around it
+---   {prompt, answer = text}                                     the greedy answer is taken:
+---     accuracy        it is the text, white space around both aside
+---
+--- The two of choices are acc and acc_norm of EleutherAI's lm-evaluation-harness; of equals the
+--- first choice is taken. A choice is spelled as it stands: without a template it begins with the
+--- blank that parts it from the prompt.
+---@class perilune.tasks
+pl.tasks = {}
+
+--- The figures of a model, and of its reference beside them. Raises where there is no row.
+---@param mine table<string, integer[]> # of `HeldOutTask:answers`
+---@param theirs? table<string, integer[]> # the same of the reference
+---@return table<string, any> # `n`; `accuracy` and `accuracy_ci95` (Wilson's low and high) as fractions of the rows; with a reference `reference_accuracy`, its `_ci95`, and `accuracy_gain`, the mean over rows of what the model has more, whose `_ci95` (Student's, of pairs) wants two rows; of choices the same of `accuracy_norm`
+function pl.tasks.figures(mine, theirs) end
+
+--- The tasks that a key names. Raises, with file and line, at a row that is wrong; where nothing in
+--- a file can be used; and when two files have one name.
+---@param text string # paths of JSON Lines, separated by commas
+---@param tok perilune.Tokenizer
+---@param template? perilune.Template # nil: prompts are plain text
+---@param models table[] # that are to answer, as `companions.check` takes them
+---@param response_length integer # of the longest answer to a row of text, tokens
+---@return perilune.HeldOutTask[] # none for an empty text
+function pl.tasks.open(text, tok, template, models, response_length) end
+
+--- The figures of tasks as a table for people.
+---@param by_name table<string, table> # figures of `tasks.figures` by the names of the tasks
+---@return string # a row a task and a row for each of its measures
+function pl.tasks.told(by_name) end
 
 --- Tokenizers: text to token ids and back.
 ---

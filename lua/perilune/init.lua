@@ -52,6 +52,7 @@ local modules = {
   stages = "perilune.run.stages",
   stats = "perilune.base.stats",
   store = "perilune.store",
+  tasks = "perilune.learn.tasks",
   tokenizer = "perilune.model.tokenizer",
   twins = "perilune.learn.twins",
 }

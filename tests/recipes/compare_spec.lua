@@ -82,6 +82,15 @@ describe("a contest", function()
       "two methods are called ppo; call one of them otherwise: NAME=ppo"
     )
     local path = scratch.path()
+    assert(
+      files.write_atomic(path, '{"model":"M","judge":"J","held_out":"H","tasks":["a.jsonl","b"]}')
+    )
+    local start = contest.start(contest.task(path), "F/start-1", 2, 0)
+    assert.truthy(words_of(start):find(" --tasks a.jsonl,b ", 1, true))
+    assert(files.write_atomic(path, '{"model":"M","judge":"J","held_out":"H","tasks":3}'))
+    local taken, wrong = pcall(contest.task, path)
+    assert.is_false(taken)
+    assert.truthy(wrong:find("'tasks' must be files by commas, or a list of them", 1, true))
     assert(files.write_atomic(path, '{"model":"M","judge":"J"}'))
     local ok, message = pcall(contest.task, path)
     assert.is_false(ok)
@@ -111,7 +120,14 @@ describe("a curve", function()
       assert(files.write_json(path .. "/summary.json", figures))
       return path
     end
-    local start = { folder = summary("start", { score = 0.4, chooser_score = 0 }) }
+    local start = {
+      folder = summary("start", {
+        score = 0.4,
+        chooser_score = 0,
+        text_loss = 1.5,
+        tasks = { arithmetic = { accuracy = 0.75 } },
+      }),
+    }
     local runs = {}
     for seed = 1, 2 do
       local run = { method = "ppo", setting = "", seed = seed, evaluations = {} }
@@ -123,6 +139,7 @@ describe("a curve", function()
             score = gold + seed / 100,
             chooser_score = step,
             kl = step + 0.25 * seed,
+            tasks = { arithmetic = { accuracy = 0.5 + seed / 100, accuracy_gain = -0.25 } },
           }),
         }
       end
@@ -138,6 +155,12 @@ describe("a curve", function()
     assert.are.equal(15, results.methods[1].seconds.mean)
     -- at KL 1: 0.4 + 0.21 / 1.25 and 0.4 + 0.22 / 1.5
     assert.truthy(text:find("ppo +0.557 %(0.42.-%) +%-"))
+    -- what the held-out task has lost, over seeds, beside what all start from
+    assert.truthy(text:find("start: gold 0.400, text loss 1.500, arithmetic 0.750\n", 1, true))
+    assert.truthy(text:find("text loss +arithmetic +seconds\n"))
+    assert.truthy(text:find("0.515 (0.451 to 0.579)", 1, true)) -- 12.7062 * 0.005
+    assert.are.equal(0.75, results.start.tasks.arithmetic.mean)
+    assert.near(0.515, last.tasks.arithmetic.mean, 1e-12)
   end)
 end)
 
@@ -150,6 +173,9 @@ describe("perilune compare", function()
       model = w.model,
       judge = w.reward,
       held_out = w.prompts,
+      tasks = world.jsonl(w.dir .. "/seas.jsonl", {
+        { prompt = "the moon sees", choices = { " the sea", " a lamp" }, answer = 0 },
+      }),
       settings = { reward_function = w.reward, response_length = 6 },
       methods = {
         ppo = { dataset = w.prompts, batch_size = 8, num_mini_batches = 1, total_episodes = 16 },
@@ -182,6 +208,8 @@ describe("perilune compare", function()
     assert.are.equal(2, #results.methods[1].steps)
     assert.is_true(results.methods[1].steps[2].kl.mean > 0)
     assert.are.equal(5, #results.start.best)
+    assert.are.equal(1, results.start.tasks.seas.n)
+    assert.are.equal(1, results.methods[2].steps[1].tasks.seas.n)
     assert.truthy(files.read(folder .. "/report.html"):find("Gold against KL", 1, true))
     code, text = compare("--ppo.save_steps", "1", "--learning_rate", "0.003", "--seeds", "2")
     assert.are.equal(0, code, text)

@@ -20,5 +20,6 @@ return lazy({}, {
   reward_loss = "perilune.learn.reward_loss",
   rollout = "perilune.learn.rollout",
   score = "perilune.learn.score",
+  tasks = "perilune.learn.tasks",
   twins = "perilune.learn.twins",
 })

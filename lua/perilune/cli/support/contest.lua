@@ -2,8 +2,9 @@
 --
 -- A task is a JSON file (task.json in the folder of a run that made one): `model`, the policy that
 -- all start from and are held against; `judge`, a reward function that no training sees;
--- `held_out`, prompts it judges answers to; `text`, whose loss is the alignment tax; `proxy`, the
--- reward model, whose score stands beside the judge's; `settings` of every recipe that has those
+-- `held_out`, prompts it judges answers to; `text`, whose loss is the alignment tax, and `tasks`,
+-- files (by commas, or a list) whose accuracy is it too; `proxy`, the reward model, whose score
+-- stands beside the judge's; `settings` of every recipe that has those
 -- keys, and `methods`: settings of a recipe by its name.
 
 local config = require("perilune.config")
@@ -34,6 +35,10 @@ function contest.task(path)
         0
       )
     end
+  end
+  if type(task.tasks) == "table" then task.tasks = table.concat(task.tasks, ",") end
+  if task.tasks ~= nil and type(task.tasks) ~= "string" then
+    error(("task %s: 'tasks' must be files by commas, or a list of them"):format(path), 0)
   end
   task.path = path
   task.settings, task.methods = task.settings or {}, task.methods or {}
@@ -202,6 +207,7 @@ local function evaluation(task, name, folder, more)
   end
   add("chooser", task.proxy)
   add("text", task.text)
+  add("tasks", task.tasks)
   for _, key in ipairs { "template", "response_length", "max_prompt_length", "temperature" } do
     add(key, task.settings[key])
   end

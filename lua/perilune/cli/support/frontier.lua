@@ -19,12 +19,28 @@ local function summary_of(folder)
   return type(summary) == "table" and summary or nil
 end
 
+-- Puts the accuracy of each held-out task of a summary into lists by name.
+local function add_tasks(lists, summary)
+  for name, figures in pairs(summary.tasks or {}) do
+    lists[name] = lists[name] or {}
+    table.insert(lists[name], figures.accuracy)
+  end
+end
+
 -- {mean =, low =, high =, n =}; nil of nothing.
 local function over(values)
   if #values == 0 then return nil end
   if #values == 1 then return { mean = values[1], low = values[1], high = values[1], n = 1 } end
   local ci = stats.ci95(values)
   return { mean = ci.mean, low = ci.low, high = ci.high, n = #values }
+end
+
+local function over_tasks(lists)
+  local means = {}
+  for name, values in pairs(lists) do
+    means[name] = over(values)
+  end
+  return next(means) and means or nil
 end
 
 --- The height of a curve at x, between its points; nil beyond its ends, and between points so far
@@ -45,12 +61,13 @@ function frontier.at(points, x)
 end
 
 local function start_figures(starts)
-  local figures = { gold = {}, proxy = {}, text_loss = {}, best = {} }
+  local figures = { gold = {}, proxy = {}, text_loss = {}, tasks = {}, best = {} }
   for _, one in ipairs(starts) do
     local summary = summary_of(one.folder) or {}
     table.insert(figures.gold, summary.score)
     table.insert(figures.proxy, summary.chooser_score)
     table.insert(figures.text_loss, summary.text_loss)
+    add_tasks(figures.tasks, summary)
     for i, point in ipairs(summary.best_of or {}) do
       local best = figures.best[i] or { n = point.n, kl = {}, chosen = {}, oracle = {} }
       figures.best[i] = best
@@ -62,6 +79,7 @@ local function start_figures(starts)
   for _, name in ipairs { "gold", "proxy", "text_loss" } do
     figures[name] = over(figures[name])
   end
+  figures.tasks = over_tasks(figures.tasks)
   for _, best in ipairs(figures.best) do
     for _, name in ipairs { "kl", "chosen", "oracle" } do
       best[name] = over(best[name])
@@ -87,13 +105,14 @@ local function add_point(group, curve, order, step, evaluation)
   local at = group.found[order]
   if not at then
     at = { step = step, part = evaluation.part, order = order }
-    at.gold, at.proxy, at.kl, at.text_loss = {}, {}, {}, {}
+    at.gold, at.proxy, at.kl, at.text_loss, at.tasks = {}, {}, {}, {}, {}
     group.found[order], group.steps[#group.steps + 1] = at, at
   end
   table.insert(at.gold, summary.score)
   table.insert(at.proxy, summary.chooser_score)
   table.insert(at.kl, summary.kl)
   table.insert(at.text_loss, summary.text_loss)
+  add_tasks(at.tasks, summary)
   curve[#curve + 1] = { summary.kl, summary.score }
 end
 
@@ -140,6 +159,7 @@ local function groups_of(runs, start)
       for _, name in ipairs { "gold", "proxy", "kl", "text_loss" } do
         at[name] = over(at[name])
       end
+      at.tasks = over_tasks(at.tasks)
     end
     group.seconds, group.found = over(group.seconds), nil
   end
@@ -184,10 +204,26 @@ local function best_curve(start, name)
   return points
 end
 
-local HEAD <const> =
-  { "method", "seeds", "KL", "gold", "beside best of n", "reward", "text loss", "seconds" }
+-- The names of the held-out tasks, in order.
+local function task_names(start)
+  local names = {}
+  for name in pairs(start.tasks or {}) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
 
-local function rows_of(groups, start)
+local function head_of(names)
+  local head = { "method", "seeds", "KL", "gold", "beside best of n", "reward", "text loss" }
+  for _, name in ipairs(names) do
+    head[#head + 1] = format.safe(name)
+  end
+  head[#head + 1] = "seconds"
+  return head
+end
+
+local function rows_of(groups, start, names)
   local rows, chosen = {}, best_curve(start, "chosen")
   for i, group in ipairs(groups) do
     local last = group.steps[#group.steps] or {}
@@ -201,8 +237,11 @@ local function rows_of(groups, start)
       there and ("%+.3f"):format(last.gold.mean - there) or "-",
       cell(last.proxy, "%.2f"),
       cell(last.text_loss, "%.3f"),
-      cell(group.seconds, "%.0f"),
     }
+    for _, name in ipairs(names) do
+      table.insert(rows[i], cell((last.tasks or {})[name], "%.3f"))
+    end
+    table.insert(rows[i], cell(group.seconds, "%.0f"))
   end
   return rows
 end
@@ -294,7 +333,8 @@ function frontier.write(folder, runs, starts, kls)
   for _, group in ipairs(groups) do
     complaints[#complaints + 1] = complaint(group)
   end
-  local rows, at = rows_of(groups, start), rows_at(groups, start, kls)
+  local names = task_names(start)
+  local head, rows, at = head_of(names), rows_of(groups, start, names), rows_at(groups, start, kls)
   local page = report.new {
     title = "Methods on one task",
     subtitle = "means over seeds with 95 % intervals",
@@ -308,7 +348,7 @@ function frontier.write(folder, runs, starts, kls)
   local proxy = chart(groups, start, "proxy", "Reward against KL", {})
   if gold then page:chart(gold) end
   if proxy then page:chart(proxy) end
-  page:heading("At the end"):table { head = HEAD, rows = rows }
+  page:heading("At the end"):table { head = head, rows = rows }
   page:heading("At the same KL"):table { head = head_at(kls), rows = at }
   page:write(folder .. "/report.html")
   local results = { start = start, methods = {} }
@@ -322,9 +362,14 @@ function frontier.write(folder, runs, starts, kls)
     }
   end
   assert(files.write_json(folder .. "/results.json", results))
+  local beginning = { ("start: gold %s"):format(cell(start.gold, "%.3f")) }
+  if start.text_loss then table.insert(beginning, "text loss " .. cell(start.text_loss, "%.3f")) end
+  for _, name in ipairs(names) do
+    table.insert(beginning, ("%s %s"):format(name, cell(start.tasks[name], "%.3f")))
+  end
   local parts = {
-    ("start: gold %s"):format(cell(start.gold, "%.3f")),
-    format.columns(rows, { head = HEAD }),
+    table.concat(beginning, ", "),
+    format.columns(rows, { head = head }),
     format.columns(at, { head = head_at(kls) }),
   }
   for _, sentence in ipairs(complaints) do
