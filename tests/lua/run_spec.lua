@@ -1,4 +1,5 @@
 local config = require("perilune.config")
+local core = require("perilune.core")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
 local jsonl = require("perilune.run.log")
@@ -402,6 +403,46 @@ describe("a resumed run", function()
       assert.are.equal(4, r.resumed.step)
     end
   )
+
+  it("is told where products go by other rules than the checkpoint's", function()
+    local folder, before = scratch.path(), core.gemm().wish
+    core.gemm("own")
+    begin(folder)
+    local function go_on(wish)
+      core.gemm(wish)
+      local text, fine, r = said(run.open, make(folder, "--resume"))
+      core.gemm(before)
+      assert.is_true(fine, r)
+      r:sample(5, { answer = "on" }) -- now it goes on
+      r:close()
+      local rows = jsonl.read(folder .. "/journal.jsonl")
+      return text, rows[#rows].text
+    end
+    local own = { kernels = core.isa(), float32 = "own", float32_gradients = "own" }
+    own.bfloat16 = core.bf16()
+    assert.are.same(own, read_json(folder .. "/env.json").arithmetic)
+    local path = folder .. "/checkpoint-4/trainer_state.json"
+    assert.are.same(own, read_json(path).perilune.arithmetic)
+    assert.are.same({ "" }, { go_on("own") })
+
+    local text = "other arithmetic than the checkpoint's: products for float32 gradients by own "
+      .. "there, by split here"
+    for _ = 1, 2 do
+      local words, noted = go_on("split")
+      assert.are.equal(text, noted)
+      assert.are.equal(1, select(2, words:gsub("warning: " .. text:gsub("%p", "%%%0"), "")))
+    end
+    assert.are.equal("split", read_json(folder .. "/env.json").arithmetic.float32_gradients)
+    assert.are.same({ "" }, { go_on("own") })
+    local arithmetic = require("perilune.run.arithmetic")
+    local there = { kernels = "avx2", bfloat16 = "pairs" }
+    assert.are.equal(
+      "other arithmetic than the checkpoint's: kernels by avx2 there, by plain here; "
+        .. "bfloat16 products by pairs there, by chain here",
+      arithmetic.difference(there, { kernels = "plain", float32 = "own", bfloat16 = "chain" })
+    )
+    assert.is_nil(arithmetic.difference(nil, own)) -- of a version that did not tell
+  end)
 
   it("takes keys that change no result", function()
     local folder = scratch.path()

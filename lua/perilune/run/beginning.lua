@@ -1,9 +1,11 @@
 --- The beginning of a run: what its folder holds of one before, what it tells of itself, its logs.
 
+local arithmetic = require("perilune.run.arithmetic")
 local checkpoints = require("perilune.run.checkpoints")
 local config = require("perilune.config")
 local detached = require("perilune.run.detached")
 local files = require("perilune.base.files")
+local format = require("perilune.base.format")
 local lfs = require("lfs")
 local live = require("perilune.run.live")
 local log = require("perilune.run.log")
@@ -11,6 +13,9 @@ local system = require("perilune.core").system
 local tensorboard = require("perilune.run.tensorboard")
 
 local beginning = {}
+
+local ADVICE <const> = "warning: %s. The run goes on, but not to the bit as it would have there: "
+  .. "PERILUNE_ISA, PERILUNE_GEMM and PERILUNE_BF16 choose the rules"
 
 --- The files that a run writes.
 -- @type {string,...}
@@ -77,6 +82,7 @@ local function write_environment(self, environment, recipe)
   env.pid = system.pid()
   env.folder = lfs.currentdir()
   env.lua = _VERSION
+  env.arithmetic = arithmetic.now()
   env.cpus = env.cpus or system.affinity()
   env.git = env.git or git_revision(recipe)
   env.command = type(arg) == "table" and table.move(arg, 0, #arg, 1, {}) or nil
@@ -105,6 +111,16 @@ local function open_logs(self)
     if name:sub(1, 1) ~= "_" then settings[name] = value end
   end
   self.events:hparams(settings)
+end
+
+--- Says by which rules the checkpoint was made, where they are not those of this process.
+-- @tparam Run run
+-- @tparam ?table before as of arithmetic.now, of the checkpoint; nil: it is of an older version
+function beginning.compare_arithmetic(run, before)
+  local text = arithmetic.difference(before, arithmetic.now())
+  if not text then return end
+  io.stderr:write(format.safe(ADVICE:format(text)), "\n")
+  live.note(run, { step = run.resumed.step, by = "resume", text = text })
 end
 
 --- From here on the run goes on: its logs are cut back to the checkpoint and taken up.

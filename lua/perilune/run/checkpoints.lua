@@ -1,6 +1,7 @@
 --- The checkpoints of a run's folder: which there are, which to go on from, writing one, deleting
 -- old ones. What is inside one beside trainer_state.json is perilune.run.state's.
 
+local arithmetic = require("perilune.run.arithmetic")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
 local lfs = require("lfs")
@@ -126,6 +127,7 @@ function checkpoints.write(run, folder, step, write, options)
       best_model_checkpoint = best and best.path,
       perilune = {
         config = settings,
+        arithmetic = arithmetic.now(),
         state = options.state or {},
         journal = json.array(run:journal()),
       },

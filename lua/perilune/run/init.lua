@@ -161,7 +161,10 @@ function run.open(cfg, options)
     self.done = checkpoint and checkpoint.step or -1
     live.take_up(self, self.done, cfg.replay_of ~= "" and cfg.replay_of or nil)
     cfg:on_change(function(entry) live.on_change(self, entry) end)
-    if checkpoint then cfg:load_state(saved.perilune.config, checkpoint.path) end
+    if checkpoint then
+      cfg:load_state(saved.perilune.config, checkpoint.path)
+      beginning.compare_arithmetic(self, saved.perilune.arithmetic)
+    end
     if cfg.threads > 0 then core.threads(cfg.threads) end
     core.nan_check(cfg.nan_check)
     if cfg.profile then profile.begin() end
