@@ -84,6 +84,7 @@ local function journal_text(entries)
   local lines = {}
   for i, entry in ipairs(entries) do
     local what = entry.eval and "> " .. entry.eval:gsub("\n", " ")
+      or entry.text
       or ("%s: %s -> %s"):format(entry.key, tostring(entry.old), tostring(entry.new))
     if entry.changed then what = what .. "   changed " .. table.concat(entry.changed, ", ") end
     lines[i] = ("step %-6d %s%s"):format(
