@@ -184,12 +184,13 @@ describe("perilune compare", function()
     }
     assert(files.write_json(w.dir .. "/task.json", task))
     local folder, out = w.dir .. "/contest", scratch.path()
+    local methods = { "ppo", "dpo" }
     local function compare(...)
       local how, code = pl.system.spawn({
         host.executable,
         "compare",
-        "ppo",
-        "dpo",
+        methods[1],
+        methods[2],
         "--task",
         w.dir,
         "--output_dir",
@@ -235,6 +236,13 @@ describe("perilune compare", function()
     local halfway, all = line.steps[2].kl.mean, line.steps[3].kl.mean
     assert.is_true(halfway > 0 and halfway < all)
     assert.are.equal(whole.steps[2].kl.mean, all)
+    local page = files.read(folder .. "/report.html")
+    methods = { "dpo", "other=dpo" } -- what the folder has besides is not lost
+    code, text = compare("--learning_rate", "0.003", "--seeds", "2")
+    assert.are.equal(1, code)
+    assert.truthy(text:find("holds ppo/seed=1 and 1 more too, which its page and", 1, true), text)
+    assert.are.equal(page, files.read(folder .. "/report.html"))
+    methods = { "ppo", "dpo" }
     code, text = compare("--learning_rate", "0.01")
     assert.are.equal(1, code)
     assert.truthy(text:find("with other settings; give another --output_dir", 1, true))

@@ -8,7 +8,8 @@
 -- METHOD is a recipe, or NAME=RECIPE. The task, a task.json or the folder that has it, says which
 -- model all start from, which prompts and which judge measure them, and the settings of each
 -- recipe. Keys go to all methods that have them, --METHOD.key to one; several values, by commas,
--- are runs of their own, as in `perilune sweep`. The same words again go on where it was stopped.
+-- are runs of their own, as in `perilune sweep`. The same words again go on where it was stopped;
+-- more methods, settings or seeds join those that the folder has, fewer are refused.
 --
 --     --task TASK,TASK     seed 1 takes the first, seed 2 the second, and from the first again
 --     --seeds N            runs of each setting (default: 1)
@@ -82,8 +83,9 @@ local function read(args)
   return words, settings, given
 end
 
--- The words of a contest must be those of before: what is done is not done again with others. Those
--- of the starts are those of all evaluations.
+-- The words of a contest must be those of before: what is done is not done again with others, and
+-- all of it is asked for again, since the page and the results are of what is asked for. Those of
+-- the starts are those of all evaluations.
 local function same_as_before(folder, runs, starts)
   local path = folder .. "/compare.json"
   local before, now = files.read_json(path), {}
@@ -99,8 +101,17 @@ local function same_as_before(folder, runs, starts)
       error(text:format(folder, name), 0)
     end
   end
+  local left = {}
   for name, words in pairs(before) do
+    if not now[name] and name:find("/", 1, true) then left[#left + 1] = name end
     now[name] = now[name] or words
+  end
+  if #left > 0 then
+    table.sort(left)
+    local text = "%s holds %s%s too, which its page and results would lose: name all its methods, "
+      .. "settings and seeds, or give another --output_dir"
+    local more = #left > 1 and (" and %d more"):format(#left - 1) or ""
+    error(text:format(folder, left[1], more), 0)
   end
   assert(files.write_json(path, now))
 end
