@@ -3310,7 +3310,8 @@ function pl.health.length_drift(history, options, settings) end
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.loss_rises(history, options, settings) end
 
---- Too many answers have no end token.
+--- Too many answers have no end token. Under `missing_eos_rule` none, which asks for no end, it
+--- rings only where answers of the start had one.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@param options? table # `part` (0.5) of the answers, a fraction; `window` (3) rows that means are taken over
 ---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values

@@ -182,10 +182,10 @@ describe("an alarm", function()
 
   it("names the key that makes answers end", function()
     local history = rows("completions/clipped_ratio", { 1, 1, 1 })
-    says(
-      health.no_end(history, nil, { missing_eos_rule = "none" }),
-      "Set missing_eos_rule to subtract"
-    )
+    local without = { missing_eos_rule = "none" }
+    local lost = rows("completions/clipped_ratio", { 0.2, 1, 1, 1 })
+    says(health.no_end(lost, nil, without), "Set missing_eos_rule to subtract")
+    assert.is_nil(health.no_end(history, nil, without)) -- that is what none asks for
     local sentence = health.no_end(
       history,
       nil,
@@ -477,7 +477,7 @@ local ringing = {
   kl_negative = rows("objective/kl", steps(3, 0, 5, -2)),
   entropy_collapse = rows("policy/entropy_avg", steps(5, 2, 5, 0.25)),
   length_drift = rows("completions/mean_length", steps(5, 20, 5, 40)),
-  no_end = rows("completions/clipped_ratio", { 1, 1, 1 }),
+  no_end = rows("completions/clipped_ratio", { 0, 1, 1, 1 }),
   empty_answers = rows("completions/empty_ratio", { 1, 1, 1 }),
   constant_reward = rows(
     "objective/scores_std",
@@ -682,7 +682,7 @@ end)
 describe("a watch", function()
   it("tells its alarms the settings of the run", function()
     local watch = health.watch(nil, { missing_eos_rule = "none" })
-    local sentences = watch:check(rows("completions/clipped_ratio", { 1, 1, 1 }))
+    local sentences = watch:check(rows("completions/clipped_ratio", { 0, 1, 1, 1 }))
     assert.are.equal(1, #sentences)
     says(sentences[1], "Set missing_eos_rule to subtract")
   end)

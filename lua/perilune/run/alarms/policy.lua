@@ -165,7 +165,8 @@ local function ending_advice(settings)
     .. known:remedy { { "raise", "missing_eos_penalty", above }, longer, trained }
 end
 
---- Too many answers have no end token.
+--- Too many answers have no end token. Under `missing_eos_rule` none, which asks for no end, it
+-- rings only where answers of the start had one.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
 -- @tparam ?table options `part` (0.5) of the answers, a fraction; `window` (3) rows that means are
 --   taken over
@@ -174,7 +175,9 @@ end
 function alarms.no_end(history, options, settings)
   local o = checked.take("no_end", options, { part = 0.5, window = 3 })
   local now = trend.last_mean(history, "completions/clipped_ratio", o.window)
-  if now and now > o.part then
+  local start = trend.values(history, "completions/clipped_ratio")[1]
+  local unasked = needs.settings("no_end", settings):value("missing_eos_rule") == "none"
+  if now and now > o.part and not (unasked and start > o.part) then
     local text = "No end: %.0f %% of the answers stop at the longest length without an end token."
     return text:format(100 * now) .. ending_advice(settings)
   end
