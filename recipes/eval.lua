@@ -236,6 +236,16 @@ end
 for i, example in ipairs(examples) do
   run:sample(i, example)
 end
+local lines = {} -- all answers, which `perilune pairs` shows beside those of another run
+for i, answer in ipairs(mine.answers) do
+  local row = prompts[i].row
+  local asked = { prompt = row.prompt, messages = row.messages }
+  if row.prompt == nil and row.messages == nil then asked.prompt = mine.prompts[i] end
+  asked.completion, asked.completion_finished = answer, mine.ended[i]
+  asked.score = mine.scores[i]
+  lines[i] = pl.json.encode(asked) .. "\n"
+end
+assert(pl.files.write_atomic(run.dir .. "/answers.jsonl", table.concat(lines)))
 run:summary(figures)
 run:close()
 if not cfg.quiet then

@@ -19,7 +19,7 @@ local topics = require("perilune.reference.topics")
 local groups = {
   { "To begin", "demo", "run", "recipes", "plan", "sweep", "compare" },
   { "Runs", "runs", "attach", "watch", "stop", "replay", "report" },
-  { "Models", "chat", "generate", "merge", "export", "fetch" },
+  { "Models", "chat", "generate", "merge", "judge", "pairs", "export", "fetch" },
   { "Data", "store" },
   { "Perilune itself", "help", "docs", "doctor", "jupyter", "bench", "ops", "api" },
 }

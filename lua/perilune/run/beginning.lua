@@ -22,6 +22,7 @@ local ADVICE <const> = "warning: %s. The run goes on, but not to the bit as it w
 beginning.written = {
   "metrics.jsonl",
   "samples.jsonl",
+  "answers.jsonl",
   "journal.jsonl",
   "alarms.jsonl",
   "config.json",
