@@ -1,13 +1,13 @@
---- `perilune pairs A B FOLDER`: two models' answers side by side for people who do not know whose is
--- whose; `perilune pairs FOLDER RANKED...` tells who won.
+--- `perilune pairs A B FOLDER | FOLDER RANKED...`: two models' answers for people who do not know
+-- whose is whose, and who won.
 --
 --     perilune pairs A.jsonl B.jsonl FOLDER [--seed N]    writes pairs.jsonl and key.json
 --     perilune pairs FOLDER RANKED.jsonl ...              win rate of A over B
 --
 -- A and B are JSON Lines of {prompt | messages, completion}, or folders of `eval`, whose
 -- answers.jsonl is read. Judges get pairs.jsonl alone: {id, prompt | messages, completions}, as
--- to-rank.jsonl of collect. In half of the pairs, drawn by the seed, A stands left. They add `ranks`
--- (1 is best, equal ones tie) and `labeler`. Who stands where is in key.json alone.
+-- to-rank.jsonl of collect. In half of the pairs, drawn by the seed, A stands left. They add
+-- `ranks` (1 is best, equal ones tie) and `labeler`. Who stands where is in key.json alone.
 --
 -- Equal answers are shown to nobody and are ties. Ties count half; what several say of a pair is
 -- one number, their mean, so that the interval (Wilson, 95 %) is over pairs. "Left won" is of the
@@ -125,7 +125,10 @@ end
 
 local function read(path, key, found)
   for row, number in each(path) do
-    local function refuse(text, ...) error(("%s:%d: %s"):format(path, number, text:format(...)), 0) end
+    local function refuse(text, ...)
+      local what = text:format(...)
+      error(("%s:%d: %s"):format(path, number, what), 0)
+    end
     local pair = math.tointeger(row.id) and key.pairs[math.tointeger(row.id)]
     if not pair then refuse("there is no pair %s", tostring(row.id)) end
     if hash_of(row) ~= pair.hash then refuse("pair %d has other answers than shown", row.id) end

@@ -14,6 +14,7 @@ local head_is_help = { api = true, docs = true, doctor = true, help = true, ops 
 local alone = {
   "compare",
   "jupyter",
+  "pairs",
   "plan",
   "recipes",
   "replay",
