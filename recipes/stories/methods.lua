@@ -53,7 +53,7 @@ function methods.task(paths, model, reward_model, of_policies, of_ppo)
     return all
   end
   -- Without a critic a step wants more answers, and a lower rate.
-  local groups = {
+  local no_critic = {
     batch_size = 256,
     num_mini_batches = 4,
     learning_rate = "warmup(8, linear(0.0001, 0.00001), 0.1)",
@@ -68,9 +68,9 @@ function methods.task(paths, model, reward_model, of_policies, of_ppo)
     settings = only(of_policies, { "response_length", "ptx_length" }),
     methods = {
       ppo = with(of_ppo),
-      rloo = with(groups, { kl_coef = 0.25, num_generations = 8 }),
-      grpo = with(groups, { kl_coef = 0.3, kl_estimator = "k2", num_generations = 8 }),
-      reinforce = with(groups, { kl_coef = 0.25 }),
+      rloo = with(no_critic, { kl_coef = 0.25, num_generations = 8 }),
+      grpo = with(no_critic, { kl_coef = 0.3, kl_estimator = "k2", num_generations = 8 }),
+      reinforce = with(no_critic, { kl_coef = 0.25 }),
       dpo = offline,
       kto = offline,
     },
