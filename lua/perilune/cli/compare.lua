@@ -31,6 +31,7 @@ local frontier = require("perilune.cli.support.frontier")
 local grid = require("perilune.cli.support.grid")
 local pool = require("perilune.cli.support.pool")
 local run = require("perilune.run")
+local sentences = require("perilune.cli.support.sentences")
 
 local own = {
   task = "list",
@@ -162,10 +163,4 @@ local function compare(args)
   return #failed == 0 and 0 or 1
 end
 
-return function(args)
-  local ok, result = pcall(compare, args)
-  if ok then return result end
-  if type(result) ~= "string" or result:find("^[^ ]+%.lua:%d+:") then error(result, 0) end
-  io.stderr:write("perilune compare: ", format.safe(result), "\n")
-  return 1
-end
+return sentences("compare", compare)

@@ -19,6 +19,7 @@ local ingest = require("perilune.ingest")
 local json = require("perilune.base.json")
 local lfs = require("lfs")
 local random = require("perilune.base.random")
+local sentences = require("perilune.cli.support.sentences")
 local stats = require("perilune.base.stats")
 
 local usage = "perilune pairs A B FOLDER [--seed N], or perilune pairs FOLDER RANKED..."
@@ -194,10 +195,4 @@ local function run(args)
   return 0
 end
 
-return function(args)
-  local ok, result = pcall(run, args)
-  if ok then return result end
-  if type(result) ~= "string" or result:find("^[^ ]+%.lua:%d+:") then error(result, 0) end
-  io.stderr:write("perilune pairs: ", format.safe(result), "\n")
-  return 1
-end
+return sentences("pairs", run)
