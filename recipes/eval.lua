@@ -229,7 +229,7 @@ end
 
 if text then figures.text_loss = pl.loss.evaluate(model, text) end
 for _, task in ipairs(tasks) do
-  local theirs = reference and task:answers(reference)
+  local theirs = reference and task:answers(reference) or nil
   figures.tasks = figures.tasks or {}
   figures.tasks[task.name] = pl.tasks.figures(task:answers(model), theirs)
 end

@@ -2647,8 +2647,9 @@ function pl.data.documents(path, account) end
 ---@param path string # a file, or a part of a store
 ---@param account? table # takes what the reader leaves out (files of others' forms): an object with `leave_out(self, reason)`
 ---@param labels? boolean # true: answers come with what is thought of them, good or bad, see `ingest.training`
+---@param forms? string # what the rows must be, in words: a file of others' forms is refused by it
 ---@return function # giving a row and its number, nil at the end
-function pl.data.each(path, account, labels) end
+function pl.data.each(path, account, labels, forms) end
 
 --- Passes over 1..n in parts of `size`, each pass in an order of its own. A pass takes all n: its
 --- last part may be smaller. Raises when n is 0.
@@ -3685,9 +3686,10 @@ function pl.model.merge(given) end
 --- The sum of the weights of several models, each times a number: their mean (Wortsman et al. 2022,
 --- arXiv:2203.05482), or a place on the line from one to another, as from what a policy started from
 --- to what it became (WARP, Ramé et al. 2024, arXiv:2406.16768, section 3.3). Adapters are worked
---- into their base first. Raises when there is no model, numbers are not one for each, or weights
---- are not of the same names and shapes.
----@param models perilune.Model[] # of one shape
+--- into their base first. Of reward models the scores' bias is that sum too. Raises when there is no
+--- model, numbers are not one for each, or a model differs from the first in anything but its
+--- weights and the length of its texts.
+---@param models perilune.Model[] # of one architecture
 ---@param shares number[] # one for each; those of a mean have the sum 1
 ---@return perilune.Model # of its own, with the config of the first, in its dtype
 function pl.model.mix(models, shares) end

@@ -432,7 +432,7 @@ describe("perilune merge", function()
       assert(pl.tokenizer.load(to)):fingerprint()
     )
     for text, arguments in pairs {
-      ["is there already"] = { from, to },
+      ["merged is a model already"] = { from, to },
       ["holds no adapters to merge"] = { w.model, w.dir .. "/other" },
       ["what, and where to?"] = { from },
       ["did you mean 'base'?"] = { from, w.dir .. "/other", "--bse", "x" },
@@ -461,9 +461,12 @@ describe("perilune merge", function()
     assert.are.equal("exit 0", code, err)
     assert.is_true(toy.max_error(weight(w.dir .. "/mean"), weight(w.model)) <= 1e-6)
     for text, arguments in pairs {
-      ["is there already"] = { w.model, w.model, to },
+      ["sum is a model already"] = { w.model, w.model, to },
       ["--shares has 1 numbers for 2 models"] = { w.model, w.model, "x", "--shares", "1" },
       ["--shares: 'a' is no number"] = { w.model, w.model, "x", "--shares", "a,1" },
+      ["--shares have the sum 2"] = { w.model, w.model, "x", "--shares", "1,1" },
+      ["--shares are of several models"] = { w.model, "x", "--shares", "0.5,0.5" },
+      ["far is a model already, and the last name is the folder"] = { w.model, far },
       ["models that do not fit together"] = { w.model, far, "x" },
     } do
       code, err = run(table.unpack(arguments))
@@ -475,6 +478,54 @@ describe("perilune merge", function()
       function() pl.model.mix({ loaded }, { 1, 2 }) end,
       "model.mix: 1 models and 2 shares"
     )
+    world.clean()
+  end)
+
+  it("refuses models of one shape that are another function of their weights", function()
+    local config =
+      { model_type = "llama", vocab_size = 30, hidden_size = 16, intermediate_size = 24 }
+    config.num_hidden_layers, config.num_attention_heads = 1, 2
+    config.max_position_embeddings, config.tie_word_embeddings = 32, true
+    local function other(more)
+      for key, value in pairs(config) do
+        if more[key] == nil then more[key] = value end
+      end
+      return pl.model.new(more)
+    end
+    local first = other {}
+    for text, more in pairs {
+      ["differs in tied: false, where model 1 has true"] = { tie_word_embeddings = false },
+      ["differs in rope.options.theta: 5000.0, where model 1 has 10000"] = { rope_theta = 5000.0 },
+      ["differs in head_dim: 4, where model 1 has 8"] = { num_attention_heads = 4 },
+      ["differs in scalar_head: true, where model 1 has nothing"] = { scalar_head = true },
+    } do
+      assert.has_error(
+        function() pl.model.mix({ first, other(more) }, { 0.5, 0.5 }) end,
+        "model.mix: model 2 " .. text
+      )
+    end
+    local longer = other { max_position_embeddings = 64 }
+    assert.are.equal(32, pl.model.mix({ first, longer }, { 0.5, 0.5 }):context())
+  end)
+
+  it("adds reward models with their biases", function()
+    local w = world.new("llama")
+    local paths = { w.dir .. "/one", w.dir .. "/two" }
+    for i, path in ipairs(paths) do
+      local model = assert(pl.load(w.model, { scalar_head = true, seed = i }))
+      model.config.score_bias = i
+      assert(model:save(path, { tokenizer = assert(pl.tokenizer.load(w.model)) }))
+    end
+    local to = w.dir .. "/both"
+    local code, err = run(paths[1], paths[2], to, "--shares", "0.25,0.75")
+    assert.are.equal("exit 0", code, err)
+    local packed = batch.pack { { 0, 5, 9, 14 } }
+    local function scores(path) return assert(pl.load(path)):scores(packed) end
+    local want = scores(paths[1]) * 0.25 + scores(paths[2]) * 0.75 -- the trunk is the same
+    assert.is_true(toy.max_error(scores(to), want) <= 1e-5)
+    code, err = run(paths[1], w.model, w.dir .. "/no")
+    assert.are.equal("exit 1", code)
+    assert.is_truthy(err:find("has no scalar head and scores nothing", 1, true), err)
     world.clean()
   end)
 end)

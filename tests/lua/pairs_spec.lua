@@ -47,7 +47,7 @@ describe("perilune pairs", function()
   it("show answers without names, each model left in half of them, by the seed", function()
     local code, out, err = pairs_of(a, b, dir .. "/one", "--seed", "3")
     assert.are.equal(0, code, err)
-    assert.matches("8 pairs in .*equal answers 1, prompts of A alone 1", out)
+    assert.matches("8 pairs in .*equal answers 1, prompts of A alone 1, of B alone 0", out)
     local left = 0
     for i, row in ipairs(rows_of(dir .. "/one")) do
       local keys = {}
@@ -142,7 +142,7 @@ describe("perilune pairs", function()
     end
     local code, out, err = pairs_of(folders[1], folders[2], w.dir .. "/pairs")
     assert.are.equal(0, code, err)
-    local shown, equal, alone = out:match("(%d+) pairs in .*answers (%d+), .*alone (%d+)")
+    local shown, equal, alone = out:match("(%d+) pairs in .*answers (%d+), .*alone (%d+),")
     assert.are.same({ 40, "0" }, { shown + equal, alone })
     assert.is_true(tonumber(shown) > 0)
   end)
@@ -166,8 +166,43 @@ describe("perilune pairs", function()
     refused(function(rows) rows[2].ranks = { 1 } end, "rows.jsonl:2: `ranks` must be two numbers")
     refused(function(rows) rows[2].ranks = { "a", 2 } end, "`ranks` must be two numbers")
     refused(function(rows) rows[3] = rows[2] end, "rows.jsonl:3: " .. dir)
+    refused(
+      function(rows) rows[2].completions = nil end,
+      "rows.jsonl:2: pair 2 has no `completions`: hand the row back as it was shown"
+    )
+    refused(function(rows)
+      for _, row in ipairs(rows) do
+        row.ranks = nil
+      end
+    end, "nobody has judged a pair: of 8 rows none has `ranks`")
+    refused(function(rows) rows[2].rankings = { 1 } end, "must be a list of {ranks, labeler}")
     local code, _, err = pairs_of(folder)
     assert.are.equal(1, code)
     assert.matches("usage: perilune pairs", err, 1, true)
+    code, _, err = pairs_of(dir, a)
+    assert.are.equal(1, code)
+    assert.matches(dir .. " holds no pairs: it has no key.json", err, 1, true)
+    local whole = world.jsonl(dir .. "/rows.jsonl", rows_of(folder))
+    for _, text in ipairs { "{}", '{"a":"x","b":"y","equal":0,"pairs":[{}]}', '{"pairs":5}' } do
+      assert(pl.files.write_atomic(folder .. "/key.json", text))
+      code, _, err = pairs_of(folder, whole)
+      assert.are.equal(1, code)
+      assert.matches("key.json is not what `perilune pairs A B FOLDER` wrote", err, 1, true)
+    end
+    assert(pl.files.write_atomic(dir .. "/list.json", '[{"prompt":"p1","completion":"x"}]'))
+    code, _, err = pairs_of(dir .. "/list.json", b, dir .. "/none")
+    assert.are.equal(1, code)
+    assert.matches("list.json:1: no JSON object", err, 1, true)
+  end)
+
+  it("read what several said of one row", function()
+    local folder = dir .. "/several"
+    assert.are.equal(0, (pairs_of(a, b, folder)))
+    local rows = rows_of(folder)
+    rows[1].rankings = { { ranks = { 1, 2 }, labeler = "x" }, { ranks = { 2, 1 }, labeler = "y" } }
+    local code, out, err = pairs_of(folder, world.jsonl(dir .. "/rows.jsonl", { rows[1] }))
+    assert.are.equal(0, code, err)
+    assert.matches("over B 0.500 ", out, 1, true) -- one of each, and a tie of equal answers
+    assert.matches("2 judgements, ties 0", out, 1, true)
   end)
 end)

@@ -144,6 +144,24 @@ describe("held-out tasks", function()
     assert.are.same({}, pl.tasks.open("", tok, nil, models, 6))
   end)
 
+  it("count rows that nobody can get right", function()
+    local twice = { " a lamp", " a lamp", " a fox" }
+    local rows = {}
+    for place = 0, 2 do
+      rows[place + 1] = { prompt = "the moon", choices = twice, answer = place }
+    end
+    assert.are.same(
+      { ["right choice never taken: an earlier one is equal"] = 1 },
+      open(rows)[1].counts.changed
+    )
+    local text = ("the moon "):rep(3) -- six words
+    local texts = { { prompt = "a", answer = text }, { prompt = "a", answer = text .. "sees" } }
+    assert.are.same(
+      { ["right answer never met: longer than response_length 6"] = 1 },
+      open(texts, "texts.jsonl", 6)[1].counts.changed
+    )
+  end)
+
   it("name what is wrong by file and line", function()
     local good = { prompt = "a fox", choices = choices, answer = 0 }
     for message, row in pairs {
@@ -182,10 +200,23 @@ describe("held-out tasks", function()
     ok, wrong = pcall(open, {})
     assert.is_false(ok)
     assert.matches("nothing in it can be used (0 rows, 0 used)", wrong, 1, true)
-    ok, wrong = pcall(open, { { question = "a", choices = choices, answer = 0 } })
-    assert.is_false(ok)
-    assert.is_nil(wrong:find("traceback", 1, true))
     local path = w.dir .. "/task.jsonl"
+    local foreign = " must hold rows of {prompt, choices, answer} or {prompt, answer}, one a line; "
+    for text, said in pairs {
+      ['{"question":"a","choices":["b","c"],"answer":0}'] = "its first record has "
+        .. "answer, choices, question",
+      ['[{"prompt":"a","choices":["b","c"],"answer":0}]'] = "its first line is a list",
+      ["prompt,answer\na,b"] = "none of its lines is a JSON object",
+    } do
+      assert(pl.files.write_atomic(path, text .. "\n"))
+      assert.has_error(
+        function() pl.tasks.open(path, tok, nil, models, 6) end,
+        path .. foreign .. said
+      )
+    end
+    ok, wrong = pcall(open, { { prompt = "a", choices = { "b", json.null }, answer = 0 } })
+    assert.is_false(ok)
+    assert.matches("choice 1 is null, not a text", wrong, 1, true)
     world.jsonl(path, { good })
     ok, wrong = pcall(pl.tasks.open, path .. "," .. path, tok, nil, models, 6)
     assert.is_false(ok)
@@ -217,6 +248,22 @@ describe("held-out tasks", function()
     local ids = speaking:encode("the", { continued = true })
     assert.are.equal(1, #ids)
     assert.are.same((pl.data.join(prompt, ids)), task.items[1].sequences[2])
+  end)
+
+  it("are told by eval without a reference", function()
+    local path = world.jsonl(w.dir .. "/alone.jsonl", rows_of { 0, 1, 2, 3, 0 })
+    local summary = world.run("eval", {
+      model = w.model,
+      reward_function = w.reward,
+      dataset = w.prompts,
+      count = 4,
+      response_length = 6,
+      tasks = path,
+    }, w.dir .. "/alone")
+    local alone = summary.tasks.alone
+    local right = pl.tasks.open(path, tok, nil, models, 6)[1]:answers(model)
+    assert.are.equal(pl.stats.mean(right.accuracy), alone.accuracy)
+    assert.is_nil(alone.reference_accuracy)
   end)
 
   it("stand in the summary of eval, the reference's beside them", function()

@@ -3,6 +3,9 @@
 --
 --     perilune merge MODEL MODEL... OUT --shares 0.4,0.6     each one's weights times its share
 --
+-- Shares have the sum 1, or weights would grow or shrink as a whole; -0.5,1.5 goes on beyond the
+-- second model. Reward models are added as other models are (WARM, arXiv:2401.12187).
+--
 -- Every program that knows the base's family opens it.
 --
 -- A base in half precision or in a GGUF's blocks is taken at its float32 values.
@@ -14,6 +17,8 @@ local format = require("perilune.base.format")
 local lfs = require("lfs")
 local model = require("perilune.model")
 local tokenizer = require("perilune.model.tokenizer")
+
+local SLACK <const> = 0.011 -- of the shares' sum: 0.33,0.33,0.33 is a mean
 
 local usage = "perilune merge ADAPTERS OUT [--key value], or MODEL MODEL... OUT [--shares N,N]"
 
@@ -32,13 +37,18 @@ local function settings(args)
     { base = "", "where the base model is, when it is not where the adapters say" },
     {
       shares = {},
-      "of several models: what the weights of each are multiplied by; nothing: the mean",
+      "of several models: what the weights of each are multiplied by, of sum 1; nothing: the mean",
     },
   }
 end
 
 local function free(path)
   if not lfs.attributes(path, "mode") then return true end
+  if lfs.attributes(path .. "/config.json", "mode") then
+    local text = "%s is a model already, and the last name is the folder that is written: give one "
+      .. "that is not there"
+    return nil, text:format(path)
+  end
   return nil, ("%s is there already; give another folder, or remove it first"):format(path)
 end
 
@@ -50,8 +60,10 @@ local function write(merged, tok, to, cfg, what, ...)
   return true
 end
 
+local function base_of(cfg) return cfg.base ~= "" and cfg.base or nil end
+
 local function merge(cfg, from, to)
-  local base = cfg.base ~= "" and cfg.base or nil
+  local base = base_of(cfg)
   local adapted, message = model.load(from, { base = base })
   if not adapted then return nil, message end
   if not adapted.peft then
@@ -69,7 +81,7 @@ end
 
 -- What the weights of each model are multiplied by.
 local function shares_of(cfg, count)
-  local shares = {}
+  local shares, sum = {}, 0
   if #cfg.shares > 0 and #cfg.shares ~= count then
     error(("--shares has %d numbers for %d models"):format(#cfg.shares, count), 0)
   end
@@ -79,6 +91,12 @@ local function shares_of(cfg, count)
     if not shares[i] or shares[i] - shares[i] ~= 0 then
       error(("--shares: '%s' is no number"):format(text), 0)
     end
+    sum = sum + shares[i]
+  end
+  if math.abs(sum - 1) > SLACK then
+    local what = "--shares have the sum %.4g: the weights would be as many times as large; give "
+      .. "numbers of sum 1, as 0.25,0.75"
+    error(what:format(sum), 0)
   end
   return shares
 end
@@ -86,8 +104,9 @@ end
 local function mix(cfg, paths, to)
   local list, models, shares = {}, {}, shares_of(cfg, #paths)
   for i, path in ipairs(paths) do
-    models[i] = companions.load("model", path)
-    list[i] = { name = "model " .. i, path = path, model = models[i] }
+    models[i] = companions.load("model", path, { base = base_of(cfg) })
+    local scores = models[1].config.scalar_head -- reward models are added to their like
+    list[i] = { name = "model " .. i, path = path, model = models[i], scores = scores }
   end
   companions.check(list)
   local tok = companions.tokenizer("model", paths[1])
@@ -113,13 +132,16 @@ return function(args)
   if cfg.threads > 0 then core.threads(cfg.threads) end
   local to = table.remove(paths)
   local ok, done, message = pcall(function()
+    if #paths == 1 and #cfg.shares > 0 then
+      return nil, "--shares are of several models, and one was given before the folder to write"
+    end
     local is_free, taken = free(to)
     if not is_free then return nil, taken end
     if #paths == 1 then return merge(cfg, paths[1], to) end
     return mix(cfg, paths, to)
   end)
   if ok and done then return 0 end
-  message = tostring(ok and message or done):gsub("^%S+%.lua:%d+: ", "")
+  message = tostring(ok and message or done):gsub("^%S+%.lua:%d+: ", ""):gsub("^model%.mix: ", "")
   io.stderr:write("perilune merge: ", message, "\n")
   return 1
 end

@@ -7,7 +7,8 @@
 -- A and B are JSON Lines of {prompt | messages, completion}, or folders of `eval`, whose
 -- answers.jsonl is read. Judges get pairs.jsonl alone: {id, prompt | messages, completions}, as
 -- to-rank.jsonl of collect. In half of the pairs, drawn by the seed, A stands left. They add
--- `ranks` (1 is best, equal ones tie) and `labeler`. Who stands where is in key.json alone.
+-- `ranks` (1 is best, equal ones tie) and `labeler`, or `rankings`, a list of both for several of
+-- them. Who stands where is in key.json alone.
 --
 -- Equal answers are shown to nobody and are ties. Ties count half; what several say of a pair is
 -- one number, their mean, so that the interval (Wilson, 95 %) is over pairs. "Left won" is of the
@@ -34,8 +35,9 @@ local function each(path)
     for line, number in next_line do
       if line:find("%S") then
         local row, wrong = json.decode(line)
-        if type(row) ~= "table" then
-          error(("%s:%d: %s"):format(path, number, wrong or "no JSON object"), 0)
+        if type(row) ~= "table" or row[1] ~= nil then
+          local what = wrong or "no JSON object: JSON Lines have one a line"
+          error(("%s:%d: %s"):format(path, number, what), 0)
         end
         return row, number
       end
@@ -68,7 +70,7 @@ end
 -- Answers of both to the same questions, those that are equal counted.
 local function matched(a, b)
   local mine, theirs = answers_of(a), select(2, answers_of(b))
-  local list, equal, alone = {}, 0, 0
+  local list, equal, alone, left = {}, 0, 0, 0
   for _, one in ipairs(mine) do
     local other = theirs[one.question] and table.remove(theirs[one.question], 1)
     if not other then
@@ -79,7 +81,10 @@ local function matched(a, b)
       list[#list + 1] = { row = one.row, a = one.row.completion, b = other.completion }
     end
   end
-  return list, equal, alone
+  for _, rows in pairs(theirs) do
+    left = left + #rows
+  end
+  return list, equal, { a = alone, b = left }
 end
 
 local function write(a, b, folder, seed)
@@ -101,8 +106,8 @@ local function write(a, b, folder, seed)
   end
   assert(files.write_atomic(folder .. "/pairs.jsonl", table.concat(lines)))
   assert(files.write_json(folder .. "/key.json", key))
-  local text = "%d pairs in %s/pairs.jsonl; equal answers %d, prompts of A alone %d"
-  print(text:format(#list, format.safe(folder), equal, alone))
+  local text = "%d pairs in %s/pairs.jsonl; equal answers %d, prompts of A alone %d, of B alone %d"
+  print(text:format(#list, format.safe(folder), equal, alone.a, alone.b))
 end
 
 -- Adds what one said of a pair.
@@ -124,34 +129,67 @@ local function are_two_ranks(ranks)
     and math.type(ranks[2]) ~= nil
 end
 
+-- The pair that a row is of.
+local function pair_of(row, key, refuse)
+  local id = math.tointeger(row.id)
+  local pair = id and key.pairs[id]
+  if not pair then
+    refuse("there is no pair %s", tostring(row.id))
+  elseif type(row.completions) ~= "table" then
+    refuse("pair %d has no `completions`: hand the row back as it was shown", id)
+  elseif hash_of(row) ~= pair.hash then
+    refuse("pair %d has other answers than shown", id)
+  end
+  return pair, id
+end
+
 local function read(path, key, found)
   for row, number in each(path) do
     local function refuse(text, ...)
       local what = text:format(...)
       error(("%s:%d: %s"):format(path, number, what), 0)
     end
-    local pair = math.tointeger(row.id) and key.pairs[math.tointeger(row.id)]
-    if not pair then refuse("there is no pair %s", tostring(row.id)) end
-    if hash_of(row) ~= pair.hash then refuse("pair %d has other answers than shown", row.id) end
-    local ranks, who = row.ranks, tostring(row.labeler or path)
-    if ranks == nil then
-      found.unjudged = found.unjudged + 1
-    elseif not are_two_ranks(ranks) then
-      refuse("`ranks` must be two numbers")
-    else
-      pair.wins, pair.by = pair.wins or {}, pair.by or {}
-      if pair.by[who] then refuse("%s judged pair %d twice", who, row.id) end
-      pair.by[who] = true
-      judge(found, pair, ranks)
+    local pair, id = pair_of(row, key, refuse)
+    local said = type(row.rankings) == "table" and row.rankings or { row }
+    for _, one in ipairs(said) do
+      if type(one) ~= "table" then refuse("`rankings` must be a list of {ranks, labeler}") end
+      local ranks, who = one.ranks, tostring(one.labeler or path)
+      if ranks == nil then
+        found.unjudged = found.unjudged + 1
+      elseif not are_two_ranks(ranks) then
+        refuse("`ranks` must be two numbers")
+      else
+        pair.wins, pair.by = pair.wins or {}, pair.by or {}
+        if pair.by[who] then refuse("%s judged pair %d twice", who, id) end
+        pair.by[who] = true
+        judge(found, pair, ranks)
+      end
     end
   end
+end
+
+-- What key.json says, held to what `write` puts there.
+local function key_of(folder)
+  local path = folder .. "/key.json"
+  local key, message = files.read_json(path)
+  if type(key) ~= "table" then error(message or path .. " cannot be read", 0) end
+  local whole = type(key.a) == "string"
+    and type(key.b) == "string"
+    and math.type(key.equal) == "integer"
+    and type(key.pairs) == "table"
+  for _, pair in ipairs(whole and key.pairs or {}) do
+    whole = whole and type(pair) == "table" and (pair.left == "a" or pair.left == "b")
+  end
+  if not whole then
+    error(path .. " is not what `perilune pairs A B FOLDER` wrote; write the pairs anew", 0)
+  end
+  return key
 end
 
 local function shown(rate) return ("%.3f (%.3f to %.3f)"):format(rate.mean, rate.low, rate.high) end
 
 local function tell(folder, paths)
-  local key, message = files.read_json(folder .. "/key.json")
-  if type(key) ~= "table" then error(message or folder .. "/key.json cannot be read", 0) end
+  local key = key_of(folder)
   local found = { ties = 0, decided = 0, left = 0, unjudged = 0 }
   for _, path in ipairs(paths) do
     read(path, key, found)
@@ -162,7 +200,10 @@ local function tell(folder, paths)
       wins, judged = wins + stats.mean(pair.wins), judged + 1
     end
   end
-  if judged == 0 then error("nobody has judged a pair", 0) end
+  if judged == 0 or #key.pairs > 0 and judged == key.equal then
+    local text = "nobody has judged a pair: of %d rows none has `ranks`"
+    error(text:format(found.unjudged), 0)
+  end
   print(("A is %s, B is %s"):format(format.safe(key.a), format.safe(key.b)))
   local text = "win rate of A over B %s on %d pairs (equal answers %d)"
   print(text:format(shown(stats.rate(wins, judged)), judged, key.equal))
@@ -189,6 +230,8 @@ local function run(args)
     tell(words[1], { table.unpack(words, 2) })
   elseif #words == 3 then
     write(words[1], words[2], words[3], seed)
+  elseif is_folder(words[1]) then
+    error(("%s holds no pairs: it has no key.json; usage: %s"):format(words[1], usage), 0)
   else
     error("usage: " .. usage, 0)
   end

@@ -42,8 +42,9 @@ end
 --   `leave_out(self, reason)`
 -- @tparam ?boolean labels true: answers come with what is thought of them, good or bad, see
 --   `ingest.training`
+-- @tparam ?string forms what the rows must be, in words: a file of others' forms is refused by it
 -- @treturn function giving a row and its number, nil at the end
-function reading.each(path, account, labels)
+function reading.each(path, account, labels, forms)
   local number = 0
   local file, set, part, side = store_part(path)
   if file then
@@ -54,11 +55,12 @@ function reading.each(path, account, labels)
       if row then return row, number end
     end
   end
-  local next_row, message = ingest.training(path, account and {
-    on_bad = function() account:leave_out("cannot be read") end,
-    on_skip = function(_, reason) account:leave_out(reason) end,
+  local next_row, message = ingest.training(path, {
+    on_bad = account and function() account:leave_out("cannot be read") end,
+    on_skip = account and function(_, reason) account:leave_out(reason) end,
     labels = labels,
-  } or { labels = labels })
+    forms = forms,
+  })
   return next_row or error(message, 0)
 end
 

@@ -19,7 +19,7 @@ local TAKEN <const> = { kind = "jsonl", shape = "training", says = "rows of a tr
 local LINES_LOOKED_AT <const> = 200
 
 -- Whether the first line that holds a record says so; a file without lines is an empty set. A
--- broken line says nothing: what follows it does.
+-- broken line says nothing: what follows it does. The record is given too.
 local function is_set(path)
   local reader <close>, message = encoding.open(path, { skip_empty = true })
   if not reader then return nil, message end
@@ -27,13 +27,25 @@ local function is_set(path)
   for text in reader.next, reader do
     local record = text and core.json.decode(text)
     if type(record) == "table" then
-      return own_rows.is_own(record)
+      return own_rows.is_own(record), record
     elseif not text or text:find("%S") then
       broken = broken + 1
     end
     if broken == LINES_LOOKED_AT then break end
   end
   return broken == 0
+end
+
+-- What a file has in place of the rows that are wanted: the keys of its first record.
+local function instead(record)
+  if record == nil then return "none of its lines is a JSON object" end
+  if record[1] ~= nil then return "its first line is a list" end
+  local keys = {}
+  for key in next, record do
+    keys[#keys + 1] = key
+  end
+  table.sort(keys)
+  return "its first record has " .. (#keys > 0 and table.concat(keys, ", ") or "nothing")
 end
 
 -- A row for each person who ranked.
@@ -81,14 +93,18 @@ end
 --- The rows of a training set.
 -- @tparam string path
 -- @tparam ?table opts on_bad(line, reason) and on_skip(line, reason), told of what is left out;
---   `labels`: answers come with what is thought of them, good or bad, as `label` or by their ranks
+--   `labels`: answers come with what is thought of them, good or bad, as `label` or by their ranks;
+--   `forms`: what the rows must be, in words: a file of others' forms is refused by it
 -- @treturn ?function an iterator of rows and their lines; raises with file and line at a bad record
 --   of a set in our own forms
 -- @treturn ?string message when the file cannot be read
 return function(path, opts)
-  local own, message = is_set(path)
-  if own == nil then return nil, message end
-  local from
+  local own, record = is_set(path)
+  if own == nil then return nil, record end
+  if not own and opts and opts.forms then
+    return nil, ("%s must hold %s; %s"):format(path, opts.forms, instead(record))
+  end
+  local from, message
   local settings = { labels = opts and opts.labels or nil }
   from, message = source.open(path, settings, nil, own and TAKEN or nil)
   if not from then return nil, message end

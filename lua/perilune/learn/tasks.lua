@@ -29,6 +29,7 @@ local stats = require("perilune.base.stats")
 
 local tasks = {}
 
+local FORMS <const> = "rows of {prompt, choices, answer} or {prompt, answer}, one a line"
 local MAX_TOKENS <const> = 16384 -- of choices that are packed at a time
 
 --- A held-out task.
@@ -48,6 +49,12 @@ local function trimmed(text) return text:match("^%s*(.-)%s*$") end
 -- Characters, or bytes of what is no UTF-8.
 local function characters(text) return utf8.len(text) or #text end
 
+-- What a value of JSON is, in words.
+local function kind_of(value)
+  if value == nil then return "nothing" end
+  return type(value) == "userdata" and "null" or "a " .. type(value)
+end
+
 -- {prompt, sequences, masks, sizes, right} of a row of choices, or nil and what is wrong.
 local function of_choices(tok, template, row, prompt)
   local choices, answer = row.choices, math.tointeger(row.answer)
@@ -55,8 +62,8 @@ local function of_choices(tok, template, row, prompt)
     return nil, "`choices` must be a list of two texts or more"
   elseif type(row.answer) ~= "number" or not answer or answer < 0 or answer >= #choices then
     local text = "`answer` must be the place of the right choice, from 0 to %d, not %s"
-    local got = type(row.answer) == "number" and tostring(row.answer) or "a " .. type(row.answer)
-    return nil, text:format(#choices - 1, row.answer == nil and "nothing" or got)
+    local got = type(row.answer) == "number" and tostring(row.answer) or kind_of(row.answer)
+    return nil, text:format(#choices - 1, got)
   end
   local item = { sequences = {}, masks = {}, sizes = {}, right = answer + 1, longest = 0 }
   for k, choice in ipairs(choices) do
@@ -64,8 +71,11 @@ local function of_choices(tok, template, row, prompt)
       return nil,
         ("choice %d is %s, not a text"):format(
           k - 1,
-          type(choice) == "string" and "blank" or "a " .. type(choice)
+          type(choice) == "string" and "blank" or kind_of(choice)
         )
+    end
+    if k <= answer and choice == choices[answer + 1] then
+      item.changed = "right choice never taken: an earlier one is equal"
     end
     local ids, wrong = encode.answer(tok, template, prompt, choice, false)
     if not ids then return nil, ("choice %d: %s"):format(k - 1, wrong) end
@@ -76,20 +86,28 @@ local function of_choices(tok, template, row, prompt)
   return item
 end
 
-local function of_text(row, prompt)
+-- {prompt, right} of a row of text, or nil and what is wrong.
+local function of_text(tok, template, row, prompt, response_length)
   if type(row.answer) ~= "string" or trimmed(row.answer) == "" then
     local text = "`answer` must be a text, or beside `choices` the place of the right one, not %s"
-    local got = type(row.answer) == "string" and "blank" or "a " .. type(row.answer)
-    return nil, text:format(row.answer == nil and "nothing" or got)
+    return nil, text:format(type(row.answer) == "string" and "blank" or kind_of(row.answer))
   end
-  return { prompt = prompt, right = trimmed(row.answer) }
+  local item = { prompt = prompt, right = trimmed(row.answer) }
+  local ids, wrong = encode.answer(tok, template, prompt, item.right, false)
+  if not ids then return nil, wrong end
+  if #ids > response_length then
+    item.changed = ("right answer never met: longer than response_length %d"):format(
+      response_length
+    )
+  end
+  return item
 end
 
 -- Reads the rows of a task. `longest`: tokens of a sequence; `room`: of a prompt that leaves room
 -- for an answer.
 local function read(task, tok, template, longest, room)
   local account, items = accounts.new(), {}
-  for row, number in reading.each(task.path, account) do
+  for row, number in reading.each(task.path, account, false, FORMS) do
     local prompt, wrong = encode.prompt(tok, template, row)
     if not prompt then reading.refuse(task.path, "row", number, wrong) end
     local kind = row.choices ~= nil and "choices" or "text"
@@ -99,7 +117,7 @@ local function read(task, tok, template, longest, room)
     elseif kind == "choices" then
       item, wrong = of_choices(tok, template, row, prompt)
     else
-      item, wrong = of_text(row, prompt)
+      item, wrong = of_text(tok, template, row, prompt, task.response_length)
     end
     if not item then reading.refuse(task.path, "row", number, wrong) end
     task.kind = kind
@@ -107,6 +125,7 @@ local function read(task, tok, template, longest, room)
       account:leave_out("too long")
     else
       account:use()
+      if item.changed then account:change(item.changed, 1) end
       items[#items + 1] = item
     end
   end
@@ -138,7 +157,8 @@ function tasks.open(text, tok, template, models, response_length)
     path = trimmed(path)
     local name = stem(path)
     if by_name[name] then
-      error(("tasks %s and %s are both called %s"):format(by_name[name], path, name), 0)
+      local wrong = "tasks %s and %s are both called %s: give one of the files another name"
+      error(wrong:format(by_name[name], path, name), 0)
     end
     by_name[name] = path
     local task = setmetatable({
@@ -245,7 +265,7 @@ end
 --   over rows of what the model has more, whose `_ci95` (Student's, of pairs) wants two rows; of
 --   choices the same of `accuracy_norm`
 function tasks.figures(mine, theirs)
-  for _, one in ipairs { mine or {}, theirs } do
+  for _, one in ipairs { mine or {}, theirs or nil } do
     if type(one.accuracy) ~= "table" or #one.accuracy == 0 then
       error("tasks.figures takes what HeldOutTask:answers gives, of one row or more", 2)
     end

@@ -22,6 +22,7 @@ local decoder = require("perilune.model.decoder")
 local families = require("perilune.model.families")
 local files = require("perilune.base.files")
 local folder = require("perilune.model.folder")
+local mixing = require("perilune.model.mixing")
 local on_base = require("perilune.model.on_base")
 local members = require("perilune.base.members")
 local random = require("perilune.base.random")
@@ -653,14 +654,19 @@ end
 --- The sum of the weights of several models, each times a number: their mean (Wortsman et al. 2022,
 -- arXiv:2203.05482), or a place on the line from one to another, as from what a policy started from
 -- to what it became (WARP, Ramé et al. 2024, arXiv:2406.16768, section 3.3). Adapters are worked
--- into their base first. Raises when there is no model, numbers are not one for each, or weights
--- are not of the same names and shapes.
--- @tparam {Model,...} models of one shape
+-- into their base first. Of reward models the scores' bias is that sum too. Raises when there is no
+-- model, numbers are not one for each, or a model differs from the first in anything but its
+-- weights and the length of its texts.
+-- @tparam {Model,...} models of one architecture
 -- @tparam {number,...} shares one for each; those of a mean have the sum 1
 -- @treturn Model of its own, with the config of the first, in its dtype
 function model.mix(models, shares)
   if #models == 0 or #models ~= #shares then
     error(("model.mix: %d models and %d shares"):format(#models, #shares), 2)
+  end
+  for i = 2, #models do
+    local message = mixing.misfit(models[1], models[i])
+    if message then error(("model.mix: model %d %s"):format(i, message), 2) end
   end
   local scope <close> = core.scope("model.mix")
   local guard <close> = core.no_grad()
@@ -670,14 +676,12 @@ function model.mix(models, shares)
     precision = first.precision,
   }))
   self.texts = first.texts
+  self.config.score_bias, self.config.score_biases = mixing.biases(models, shares)
   for i, one in ipairs(models) do
     local frame <close> = core.scope("model.mix.part")
     local weights = on_base.merged(one)
     for _, entry in ipairs(self.entries) do
       local into, weight = self.weights[entry[1]], weights[entry[1]]
-      if not weight or shape_text(weight:shape()) ~= shape_text(into:shape()) then
-        error(("model.mix: model %d has no '%s' of that shape"):format(i, entry[1]), 2)
-      end
       into:copy_(into + core.cast(weight, { dtype = self.dtype }) * shares[i])
     end
   end
