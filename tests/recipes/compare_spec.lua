@@ -236,11 +236,19 @@ describe("perilune compare", function()
     local halfway, all = line.steps[2].kl.mean, line.steps[3].kl.mean
     assert.is_true(halfway > 0 and halfway < all)
     assert.are.equal(whole.steps[2].kl.mean, all)
+    -- what was judged stays when nobody asks again, and a seed that joins gets the same points
+    code, text = compare("--ppo.save_steps", "1", "--learning_rate", "0.003", "--seeds", "3")
+    assert.are.equal(0, code, text)
+    results = assert(json.decode((files.read(folder .. "/results.json"))))
+    line = results.methods[2]
+    assert.are.equal("ppo, interpolated", line.name)
+    assert.are.same({ 3, 3 }, { line.steps[2].kl.n, line.seeds })
+    assert.are.equal(0.5, line.steps[2].part)
     local page = files.read(folder .. "/report.html")
     methods = { "dpo", "other=dpo" } -- what the folder has besides is not lost
-    code, text = compare("--learning_rate", "0.003", "--seeds", "2")
+    code, text = compare("--learning_rate", "0.003", "--seeds", "3")
     assert.are.equal(1, code)
-    assert.truthy(text:find("holds ppo/seed=1 and 1 more too, which its page and", 1, true), text)
+    assert.truthy(text:find("holds ppo/seed=1 and 2 more too, which its page and", 1, true), text)
     assert.are.equal(page, files.read(folder .. "/report.html"))
     methods = { "ppo", "dpo" }
     code, text = compare("--learning_rate", "0.01")

@@ -18,7 +18,8 @@
 --     --count N            held-out prompts of each evaluation; 0: all (default)
 --     --best_of N          answers to each prompt of the best-of-n curve (default: 16)
 --     --at KL,KL           where gold is read off each curve (default: 1,2,4)
---     --interpolate N,N    judge the final weights at these parts of the way from the start, too
+--     --interpolate N,N    judge the final weights at these parts of the way from the start, too;
+--                          those that the folder has already stay
 --
 -- With --save_steps N --save_total_limit 0 every checkpoint is a point of its curve. The page is
 -- report.html in the folder, the figures are in results.json.
@@ -152,8 +153,11 @@ local function compare(args)
   all(runs)
   local evaluations = {}
   for _, one in ipairs(runs) do
-    local checkpoints = run.checkpoints(one.folder)
-    one.evaluations = contest.evaluations(one, checkpoints, count, settings.interpolate)
+    one.checkpoints = run.checkpoints(one.folder)
+  end
+  local parts = contest.parts(runs, settings.interpolate)
+  for _, one in ipairs(runs) do
+    one.evaluations = contest.evaluations(one, count, parts)
     table.move(one.evaluations, 1, #one.evaluations, #evaluations + 1, evaluations)
   end
   note(("%d evaluations"):format(#evaluations))

@@ -226,22 +226,63 @@ local function weights_of(run_folder, checkpoint)
   return averaged and lfs.attributes(ema, "mode") == "directory" and ema or checkpoint
 end
 
+-- Where the evaluation of a checkpoint stands, or of a place on the line to it.
+local function place_of(run, checkpoint, part)
+  local place = part and ("%d-%g"):format(checkpoint.step, part) or checkpoint.step
+  return ("%s/eval-%s"):format(run.folder, place)
+end
+
+-- The parts of the way to its last weights that a run's folder has an evaluation of.
+local function parts_held(run)
+  local last, parts = run.checkpoints[#run.checkpoints], {}
+  if not last then return parts end
+  for name in lfs.dir(run.folder) do
+    local text = name:match("^eval%-" .. last.step .. "%-(.+)$")
+    local part = tonumber(text or "")
+    if part and ("%g"):format(part) == text then parts[#parts + 1] = part end
+  end
+  return parts
+end
+
+--- The parts of the way at which a contest judges: those asked for, and those that the folder of
+-- some run has an evaluation of. So what was judged stays in the results, and runs that join get
+-- the same points.
+-- @tparam {table,...} runs of `contest.runs`, each with its `checkpoints` in order
+-- @tparam ?{number,...} asked parts of the way (none)
+-- @treturn {number,...} in order
+function contest.parts(runs, asked)
+  local by_text, parts = {}, {}
+  for _, part in ipairs(asked or {}) do
+    by_text[("%g"):format(part)] = part -- as folders are called
+  end
+  for _, run in ipairs(runs) do
+    for _, part in ipairs(parts_held(run)) do
+      local text = ("%g"):format(part)
+      by_text[text] = by_text[text] or part
+    end
+  end
+  for _, part in pairs(by_text) do
+    parts[#parts + 1] = part
+  end
+  table.sort(parts)
+  return parts
+end
+
 --- The evaluations of a run that is done: of its checkpoints, or of the last one alone; and of
 -- places on the line from the weights that all start from to its last ones.
--- @tparam table run of `contest.runs`
--- @tparam {{step=integer,path=string},...} checkpoints of it, in order
+-- @tparam table run of `contest.runs`, with its `checkpoints` {{step=integer,path=string},...} in
+--   order
 -- @tparam integer count prompts; 0: all
--- @tparam ?{number,...} parts of the way; 1 is the last weights themselves
+-- @tparam {number,...} parts of the way, of `contest.parts`; 1 is the last weights themselves
 -- @treturn {table,...} PooledRuns with `step`, and `part` where it is on that line
-function contest.evaluations(run, checkpoints, count, parts)
-  local list = {}
+function contest.evaluations(run, count, parts)
+  local list, checkpoints = {}, run.checkpoints
   local function add(checkpoint, part)
     local name = "step " .. checkpoint.step .. (part and (", %g of the way"):format(part) or "")
-    local place = part and ("%d-%g"):format(checkpoint.step, part) or checkpoint.step
     local one = evaluation(
       run.task,
       ("%s, %s"):format(run.name, name),
-      ("%s/eval-%s"):format(run.folder, place),
+      place_of(run, checkpoint, part),
       { model = weights_of(run.folder, checkpoint.path), count = count, interpolation = part }
     )
     one.step, one.part = checkpoint.step, part
