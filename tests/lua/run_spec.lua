@@ -441,6 +441,9 @@ describe("a resumed run", function()
         .. "bfloat16 products by pairs there, by chain here",
       arithmetic.difference(there, { kernels = "plain", float32 = "own", bfloat16 = "chain" })
     )
+    local here = { kernels = "avx2", bfloat16 = "chain" }
+    assert.is_string(arithmetic.difference(there, here, "bf16"))
+    assert.is_nil(arithmetic.difference(there, here, "float32")) -- it has no such products
     assert.is_nil(arithmetic.difference(nil, own)) -- of a version that did not tell
   end)
 

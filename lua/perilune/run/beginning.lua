@@ -118,7 +118,8 @@ end
 -- @tparam Run run
 -- @tparam ?table before as of arithmetic.now, of the checkpoint; nil: it is of an older version
 function beginning.compare_arithmetic(run, before)
-  local text = arithmetic.difference(before, arithmetic.now())
+  local precision = run.cfg:to_table().precision -- not every recipe has the key
+  local text = arithmetic.difference(before, arithmetic.now(), precision)
   if not text then return end
   io.stderr:write(format.safe(ADVICE:format(text)), "\n")
   live.note(run, { step = run.resumed.step, by = "resume", text = text })
