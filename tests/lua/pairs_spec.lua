@@ -19,6 +19,9 @@ describe("perilune pairs", function()
     end
     mine[10] = { prompt = "alone", completion = "x" }
     a = world.jsonl(dir .. "/alpha.jsonl", mine)
+    for i = 10, 12 do
+      theirs[i] = { prompt = "of B " .. i % 2, completion = "y" } -- the same question twice
+    end
     b = world.jsonl(dir .. "/beta.jsonl", theirs)
   end)
 
@@ -47,7 +50,7 @@ describe("perilune pairs", function()
   it("show answers without names, each model left in half of them, by the seed", function()
     local code, out, err = pairs_of(a, b, dir .. "/one", "--seed", "3")
     assert.are.equal(0, code, err)
-    assert.matches("8 pairs in .*equal answers 1, prompts of A alone 1, of B alone 0", out)
+    assert.matches("8 pairs in .*equal answers 1, prompts of A alone 1, of B alone 3\n", out)
     local left = 0
     for i, row in ipairs(rows_of(dir .. "/one")) do
       local keys = {}
@@ -74,6 +77,35 @@ describe("perilune pairs", function()
     assert.matches("holds pairs already", wrong, 1, true)
   end)
 
+  -- What is said of two labelers' agreement, by the formulas: both say left (1), right (-1) or tie;
+  -- each judgement counts in both directions, so that left and right are as frequent.
+  local function agreement_of(first, second)
+    local function said(row)
+      local ranks = row.ranks
+      return ranks and (ranks[1] < ranks[2] and 1 or ranks[1] > ranks[2] and -1 or 0)
+    end
+    local shared, same, apart, ties = 0, 0, { 0, 0 }, 0
+    for i, row in ipairs(first) do
+      local x, y = said(row), said(second[i])
+      if x and y then
+        shared, same = shared + 1, same + (x == y and 1 or 0)
+        ties = ties + (x == 0 and 1 or 0) + (y == 0 and 1 or 0)
+        local gap = math.abs(x - y)
+        if gap > 0 then apart[gap] = apart[gap] + 1 end
+      end
+    end
+    -- counts of the values, each judgement twice: 2 ties of 0, and as many of 1 as of -1
+    local n, zero = 4 * shared, 2 * ties
+    local one = (n - zero) / 2
+    local near, far = ((one + zero) / 2) ^ 2, (one + zero) ^ 2 -- ordinal differences, squared
+    local observed = 4 * (apart[1] * near + apart[2] * far) / n
+    local expected = (4 * one * zero * near + 2 * one * one * far) / (n * (n - 1))
+    local alpha = 1 - observed / expected
+    local text =
+      "labelers 2, pairs judged by two or more %d: agreement %.3f, Krippendorff's α %.3f\n"
+    return text:format(shared, same / shared, alpha)
+  end
+
   it("undo the order: wins, ties, several judges, the left place", function()
     local folder = dir .. "/judged"
     assert.are.equal(0, (pairs_of(a, b, folder, "--seed", "5")))
@@ -92,6 +124,7 @@ describe("perilune pairs", function()
     local text = "win rate of A over B %.3f (%.3f to %.3f) on 8 pairs (equal answers 1)"
     assert.matches(text:format(rate.mean, rate.low, rate.high), out, 1, true)
     assert.matches("7 judgements, ties 1, rows without ranks 1", out, 1, true)
+    assert.matches("\nlabelers 1, pairs judged by two or more 0: no agreement to measure\n", out)
     for i = 1, 8 do -- bo likes what stands left
       second[i].labeler, second[i].ranks = "bo", { 1, 2 }
     end
@@ -110,6 +143,23 @@ describe("perilune pairs", function()
       wins = wins + (ana + bo) / 2
     end
     assert.matches(("over B %.3f ("):format(wins / 9), out, 1, true)
+    assert.matches(agreement_of(first, second), out, 1, true)
+    local apart = { first[6], second[7] }
+    code, out, err = pairs_of(folder, world.jsonl(dir .. "/apart.jsonl", apart))
+    assert.are.equal(0, code, err)
+    assert.matches(
+      "labelers 2, pairs judged by two or more 0: no agreement to measure",
+      out,
+      1,
+      true
+    )
+    first[7].labeler, first[7].ranks, first[7].id = "cy", { 1, 1 }, first[6].id
+    first[7].completions = first[6].completions
+    local ties = world.jsonl(dir .. "/ties.jsonl", { first[6], first[7] })
+    code, out, err = pairs_of(folder, ties)
+    assert.are.equal(0, code, err)
+    text = "two or more 1: agreement 1.000, Krippendorff's α not defined where all are ties"
+    assert.matches(text, out, 1, true)
   end)
 
   it("hold an empty answer for one that can lose", function()

@@ -12,8 +12,11 @@
 --
 -- Equal answers are shown to nobody and are ties. Ties count half; what several say of a pair is
 -- one number, their mean, so that the interval (Wilson, 95 %) is over pairs. "Left won" is of the
--- judgements that are no ties: far from one half, judges look at the place.
+-- judgements that are no ties: far from one half, judges look at the place. How far labelers agree
+-- who judged the same pairs is told as a part of these and as Krippendorff's α, which is 0 where
+-- they agree as often as chance would.
 
+local agreement = require("perilune.human.agreement")
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local ingest = require("perilune.ingest")
@@ -67,7 +70,7 @@ local function answers_of(path)
   return rows, waiting
 end
 
--- Answers of both to the same questions, those that are equal counted.
+-- Answers of both to the same questions, those that are equal counted, and those of each alone.
 local function matched(a, b)
   local mine, theirs = answers_of(a), select(2, answers_of(b))
   local list, equal, alone, left = {}, 0, 0, 0
@@ -161,7 +164,7 @@ local function read(path, key, found)
       else
         pair.wins, pair.by = pair.wins or {}, pair.by or {}
         if pair.by[who] then refuse("%s judged pair %d twice", who, id) end
-        pair.by[who] = true
+        pair.by[who] = ranks
         judge(found, pair, ranks)
       end
     end
@@ -188,6 +191,30 @@ end
 
 local function shown(rate) return ("%.3f (%.3f to %.3f)"):format(rate.mean, rate.low, rate.high) end
 
+-- How far those agree who judged the same pairs, as a line.
+local function agreed(judged)
+  local count = agreement.new()
+  for _, pair in ipairs(judged) do
+    local rankings = {}
+    for who, ranks in pairs(pair.by or {}) do
+      rankings[#rankings + 1] = { labeler = who, ranks = ranks }
+    end
+    table.sort(rankings, function(p, q) return p.labeler < q.labeler end)
+    if #rankings > 0 then count:add(rankings) end
+  end
+  local found = count:result()
+  local text = ("labelers %d, pairs judged by two or more %d: "):format(
+    #found.labelers,
+    found.shared_sets
+  )
+  if found.shared_sets == 0 then return text .. "no agreement to measure" end
+  return ("%sagreement %.3f, Krippendorff's α %s"):format(
+    text,
+    found.pairwise,
+    found.alpha and ("%.3f"):format(found.alpha) or "not defined where all are ties"
+  )
+end
+
 local function tell(folder, paths)
   local key = key_of(folder)
   local found = { ties = 0, decided = 0, left = 0, unjudged = 0 }
@@ -210,6 +237,7 @@ local function tell(folder, paths)
   text = "%d judgements, ties %d, rows without ranks %d"
   print(text:format(found.decided + found.ties, found.ties, found.unjudged))
   if found.decided > 0 then print("left won " .. shown(stats.rate(found.left, found.decided))) end
+  if found.decided + found.ties > 0 then print(agreed(key.pairs)) end
 end
 
 local function run(args)
