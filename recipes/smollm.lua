@@ -6,6 +6,7 @@
 -- among the training side that keep the brief. (3) PPO from there against the brief, with a KL to
 -- the SFT model. Policy, reference and value are adapters on one frozen base in memory, held as its
 -- file has it. (4) The model as it came, after SFT and after PPO answer the held-out questions.
+-- With `text` PPO has a pretraining loss on most of its lines, and the loss on the others is told.
 --
 -- Any model with a chat template will do; `perilune fetch smollm2` gets this one.
 
@@ -23,6 +24,8 @@ local cfg = pl.config {
   },
   { held_out = 64, "questions that training does not see", min = 2 },
   { max_words = 40, "longer questions are left out", min = 4 },
+  { text = "", "plain text whose loss is to stay: trained with γ, measured on lines held out" },
+  { text_held_out = 200, "lines of it that are measured and not trained on", min = 1 },
   { response_length = 48, "longest answer, tokens", min = 4 },
   { temperature = 0.7, "of every answer, in training and evaluation", over = 0 },
   "Adapters",
@@ -40,6 +43,8 @@ local cfg = pl.config {
   { learning_rate = "linear(0.001, 0.0003)", "of the policy", min = 0, schedule = true },
   { value_learning_rate = 0.001, "of the value model", min = 0, schedule = true },
   { kl_coef = 0.02, "β: weight of the per-token KL to the SFT model", min = 0 },
+  { ptx_coef = 0.1, "γ: weight of the loss on `text`", min = 0, schedule = true },
+  { ptx_batch_ratio = 0.25, "pieces of `text` for each answer", min = 0 },
   "All stages",
   pl.config.precision(),
 }
@@ -47,6 +52,7 @@ local present = require("smollm.present")
 local questions = require("smollm.questions")
 
 local LONGEST <const> = 160 -- prompt, in tokens; with the template's own
+local PIECE <const> = 128 -- of text, in tokens
 
 local run = pl.run.open(cfg)
 local stages = pl.stages.new(run, 5)
@@ -72,11 +78,37 @@ stages:say(
   #demonstrations
 )
 
+local ptx, measured = {}, {}
+if cfg.text ~= "" then
+  local lines, apart = questions.deal(
+    questions.lines(cfg.text),
+    cfg.text_held_out,
+    cfg.seed,
+    "lines of text " .. cfg.text
+  )
+  ptx = {
+    ptx_dataset = stages:write("text-train.jsonl", lines),
+    ptx_coef = tostring(cfg.ptx_coef),
+    ptx_batch_ratio = cfg.ptx_batch_ratio,
+    ptx_length = PIECE,
+  }
+  measured = { text = stages:write("text-held-out.jsonl", apart), text_length = PIECE }
+  stages:say("text %s: %d lines to train, %d held out", cfg.text, #lines, #apart)
+end
+
+local function with(settings, more)
+  for key, value in pairs(more) do
+    settings[key] = value
+  end
+  return settings
+end
+
 -- What the trained models have in common: an adapter each, on the same frozen base.
 local function with_adapter(settings)
-  settings.peft = { r = cfg.peft_r, alpha = cfg.peft_alpha }
-  settings.base_dtype = cfg.base_dtype
-  return settings
+  return with(settings, {
+    peft = { r = cfg.peft_r, alpha = cfg.peft_alpha },
+    base_dtype = cfg.base_dtype,
+  })
 end
 
 -- 2. SFT ------------------------------------------------------------------------------------------
@@ -99,7 +131,7 @@ local ppo = stages:stage(
   "ppo",
   "ppo",
   "PPO towards the brief",
-  with_adapter {
+  with_adapter(with({
     model = sft.model,
     reward_function = paths.judge,
     dataset = paths.prompts,
@@ -115,12 +147,12 @@ local ppo = stages:stage(
     value_learning_rate = cfg.value_learning_rate,
     temperature = cfg.temperature,
     ema_decay = 0.0,
-  }
+  }, ptx))
 )
 
 -- 4. Held-out questions ---------------------------------------------------------------------------
 local function judge(folder, title, model, reference)
-  return stages:stage("eval", folder, title, {
+  local settings = {
     model = model,
     reference = reference,
     dataset = paths.held_out,
@@ -129,7 +161,8 @@ local function judge(folder, title, model, reference)
     response_length = cfg.response_length,
     temperature = cfg.temperature,
     count = 0,
-  })
+  }
+  return stages:stage("eval", folder, title, with(settings, measured))
 end
 local evals = {
   base = judge("eval-base", "evaluation: the model as it came", cfg.model),

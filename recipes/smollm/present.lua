@@ -38,6 +38,7 @@ function present.figures(evals, history, cfg)
     figures["kept_" .. name] = rate.mean
     figures["kept_" .. name .. "_ci95"] = { rate.low, rate.high }
     figures["length_" .. name] = evals[name].mean_length
+    figures["text_loss_" .. name] = evals[name].text_loss
   end
   local tokens, seconds = 0, 0
   for _, row in ipairs(history) do
@@ -64,8 +65,11 @@ function present.table(figures)
       with_interval("kept_" .. name),
       ("%.1f"):format(figures["length_" .. name]),
     }
+    local text_loss = figures["text_loss_" .. name]
+    if text_loss then table.insert(rows[i], ("%.4f"):format(text_loss)) end
   end
   local head = { "model", "reward", "keep the brief", "tokens" }
+  if figures.text_loss_base then table.insert(head, "text loss") end
   return ("%s\nPPO over SFT %+.3f (%.3f to %.3f), KL %.2f nats an answer"):format(
     pl.format.columns(rows, { head = head }),
     figures.gain,
@@ -101,7 +105,7 @@ function present.write(dir, figures, evals, histories)
     subtitle = "SFT and PPO with LoRA; the reward of an answer is 1 when it has at most 30 words, "
       .. "ends in a full stop and names the subject of its question",
   }
-  r:tiles {
+  local tiles = {
     {
       "reward",
       ("%.2f → %.2f"):format(figures.reward_base, figures.reward_ppo),
@@ -113,6 +117,14 @@ function present.write(dir, figures, evals, histories)
     },
     { "KL to SFT", ("%.2f"):format(figures.kl), "nats an answer" },
   }
+  if figures.text_loss_base then
+    table.insert(tiles, {
+      "text loss",
+      ("%.3f → %.3f"):format(figures.text_loss_base, figures.text_loss_ppo),
+      "lines held out, nats a token",
+    })
+  end
+  r:tiles(tiles)
   local function chart(title, y_label, history, y)
     return pl.plot.chart {
       title = title,

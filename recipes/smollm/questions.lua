@@ -98,16 +98,37 @@ function questions.demonstrations(rows, most)
   return list
 end
 
+--- The lines of a text, each once, blank ones left out.
+-- @tparam string path
+-- @treturn {table,...} rows {text}
+function questions.lines(path)
+  local text, message = pl.files.read(path)
+  if not text then error(("text %s cannot be read: %s"):format(path, message), 0) end
+  local rows, seen = {}, {}
+  for line in text:gmatch("[^\r\n]+") do
+    if line:find("%S") and not seen[line] then
+      seen[line] = true
+      rows[#rows + 1] = { text = line }
+    end
+  end
+  return rows
+end
+
 --- Deals rows to training and held-out side, in an order drawn by the seed.
 -- @tparam {table,...} rows
 -- @tparam integer held_out how many are kept apart
 -- @tparam integer seed
+-- @tparam[opt="questions"] string what the rows are, for messages
 -- @treturn {table,...} training side
 -- @treturn {table,...} held-out side
-function questions.deal(rows, held_out, seed)
+function questions.deal(rows, held_out, seed, what)
   if #rows <= held_out then
     error(
-      ("%d questions, and %d are to be held out: none would be left"):format(#rows, held_out),
+      ("%d %s, and %d are to be held out: none would be left"):format(
+        #rows,
+        what or "questions",
+        held_out
+      ),
       0
     )
   end

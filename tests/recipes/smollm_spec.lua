@@ -106,6 +106,13 @@ describe("questions", function()
       end
     end
     assert.matches("none would be left", message_of(questions.deal, rows, 10, 1))
+    scratch.write(folder .. "/lines.txt", "one\r\n\r\n two\none\n   \n")
+    local text = questions.lines(folder .. "/lines.txt")
+    assert.are.same({ { text = "one" }, { text = " two" } }, text)
+    assert.matches(
+      "^2 lines of text, and 2 are",
+      message_of(questions.deal, text, 2, 1, "lines of text")
+    )
   end)
 end)
 
@@ -142,7 +149,10 @@ describe("the recipe", function()
       max_position_embeddings = 256,
     }, { seed = 3 })
     assert(model:save(folder .. "/model", { tokenizer = tok }))
+    scratch.write(folder .. "/text.txt", table.concat(texts, "\n\n") .. "\n" .. texts[1] .. "\n")
     local figures = pl.config.run_recipe("smollm", {
+      text = folder .. "/text.txt",
+      text_held_out = 2,
       model = folder .. "/model",
       questions = folder .. "/questions.jsonl",
       held_out = 3,
@@ -159,6 +169,16 @@ describe("the recipe", function()
       assert.is_true(reward >= 0 and reward <= 1)
       assert.is_true(kept >= 0 and kept <= reward)
     end
+    -- Eight lines, of which one stands in the file twice.
+    local function count(name)
+      return select(2, scratch.read(folder .. "/run/data/" .. name):gsub("\n", ""))
+    end
+    assert.are.equal(6, count("text-train.jsonl"))
+    assert.are.equal(2, count("text-held-out.jsonl"))
+    for _, name in ipairs { "base", "sft", "ppo" } do
+      assert.is_true(figures["text_loss_" .. name] > 0)
+    end
+    assert.are_not.equal(figures.text_loss_sft, figures.text_loss_ppo)
     assert.are.equal(3, figures.held_out)
     assert.are.equal(5, figures.demonstrations)
     assert.are.equal(16, figures.episodes)
