@@ -160,6 +160,41 @@ describe("a sweep", function()
     assert.are.equal("a,b", files.read_json(folder .. "/rate=9,seed=3/summary.json").names)
   end)
 
+  it("holds runs that have begun to what they were made of, not to paths", function()
+    local first, input = folder, scratch.write(scratch.path(), "one")
+    folder = scratch.path()
+    local words = { "--rate", ".1,9", "--names", input }
+    assert.are.equal(1, (sweep(table.unpack(words)))) -- the rate of 9 failed
+    scratch.write(input, "two")
+    local code, text = sweep(table.unpack(words))
+    assert.are.equal(1, code)
+    local wanted = "%s holds rate=.1, made when %s had another content: figures of both would stand"
+    assert.truthy(text:find(wanted:format(folder, input), 1, true), text)
+    scratch.write(input, "one")
+    assert(files.write_atomic(folder .. "/mended", "yes"))
+    assert.are.equal(0, (sweep(table.unpack(words))))
+    scratch.write(toy, TOY .. "-- another\n")
+    code, text = sweep(table.unpack(words))
+    assert.are.equal(0, code, text)
+    local told = ("warning: %s was changed since rate=.1 was made"):format(toy)
+    assert.truthy(text:find(told, 1, true), text)
+    scratch.write(toy, TOY)
+    -- a run that failed begins anew with what there is now
+    folder = scratch.path()
+    assert.are.equal(1, (sweep("--rate", "9,9.0", "--names", input)))
+    scratch.write(input, "two")
+    assert(files.write_atomic(folder .. "/mended", "yes"))
+    code, text = sweep("--rate", "9,9.0", "--names", input)
+    assert.are.equal(0, code, text)
+    -- one folder's name for two values: which of them it was is known
+    folder = scratch.path()
+    assert.are.equal(0, (sweep("--kind", "a b,a/b")))
+    code, text = sweep("--kind", "a/b,a b")
+    assert.are.equal(1, code)
+    assert.truthy(text:find("holds kind=a_b with other settings", 1, true), text)
+    folder = first
+  end)
+
   it("refuses a folder of another sweep, and a figure that there is not", function()
     local code, text = sweep("--rate", ".1,.2", "--kind", "other")
     assert.are.equal(1, code)

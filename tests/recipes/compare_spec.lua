@@ -251,12 +251,17 @@ describe("perilune compare", function()
     assert.truthy(text:find("holds ppo/seed=1 and 2 more too, which its page and", 1, true), text)
     assert.are.equal(page, files.read(folder .. "/report.html"))
     methods = { "ppo", "dpo" }
-    code, text = compare("--learning_rate", "0.01")
+    code, text = compare("--learning_rate", "0.01", "--seeds", "2")
     assert.are.equal(1, code)
     assert.truthy(text:find("with other settings; give another --output_dir", 1, true))
-    code, text = compare("--ppo.save_steps", "1", "--learning_rate", "0.003", "--best_of", "2")
+    local words = { "--ppo.save_steps", "1", "--learning_rate", "0.003", "--seeds", "2" }
+    code, text = compare("--best_of", "2", table.unpack(words))
     assert.are.equal(1, code) -- evaluations of other words are others
     assert.truthy(text:find("holds start-1 with other settings", 1, true), text)
+    scratch.write(w.reward, "-- another\n" .. files.read(w.reward))
+    code, text = compare(table.unpack(words))
+    assert.are.equal(1, code) -- a path is no identity
+    assert.truthy(text:find(w.reward .. " had another content", 1, true), text)
   end)
 
   it("trains nothing when the start cannot be measured", function()

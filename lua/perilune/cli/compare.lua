@@ -26,10 +26,10 @@
 
 local contest = require("perilune.cli.support.contest")
 local core = require("perilune.core")
-local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local frontier = require("perilune.cli.support.frontier")
 local grid = require("perilune.cli.support.grid")
+local made_of = require("perilune.cli.support.made_of")
 local pool = require("perilune.cli.support.pool")
 local run = require("perilune.run")
 local sentences = require("perilune.cli.support.sentences")
@@ -85,28 +85,15 @@ local function read(args)
   return words, settings, given
 end
 
--- The words of a contest must be those of before: what is done is not done again with others, and
--- all of it is asked for again, since the page and the results are of what is asked for. Those of
--- the starts are those of all evaluations.
-local function same_as_before(folder, runs, starts)
-  local path = folder .. "/compare.json"
-  local before, now = files.read_json(path), {}
-  if type(before) ~= "table" then before = {} end
-  for _, list in ipairs { runs, starts } do
-    for _, one in ipairs(list) do
-      now[one.name] = table.concat(one.words, "\n")
-    end
+-- All runs of a contest are asked for again, since the page and the results are of what is asked
+-- for.
+local function nothing_lost(folder, runs)
+  local asked, left = {}, {}
+  for _, one in ipairs(runs) do
+    asked[one.name] = true
   end
-  for name, words in pairs(now) do
-    if before[name] and before[name] ~= words then
-      local text = "%s holds %s with other settings; give another --output_dir"
-      error(text:format(folder, name), 0)
-    end
-  end
-  local left = {}
-  for name, words in pairs(before) do
-    if not now[name] and name:find("/", 1, true) then left[#left + 1] = name end
-    now[name] = now[name] or words
+  for name in pairs(made_of.names(folder)) do
+    if not asked[name] and name:find("/", 1, true) then left[#left + 1] = name end
   end
   if #left > 0 then
     table.sort(left)
@@ -115,7 +102,6 @@ local function same_as_before(folder, runs, starts)
     local more = #left > 1 and (" and %d more"):format(#left - 1) or ""
     error(text:format(folder, left[1], more), 0)
   end
-  assert(files.write_json(path, now))
 end
 
 local function compare(args)
@@ -132,7 +118,9 @@ local function compare(args)
     starts[i] = contest.start(tasks[i], place, settings.best_of or 16, count)
   end
   pool.take(folder)
-  same_as_before(folder, runs, starts)
+  nothing_lost(folder, runs)
+  made_of.hold(folder, starts, note) -- their words are those of all evaluations
+  made_of.hold(folder, runs, note)
   local cpus = core.system.affinity()
   local jobs = math.min(settings.jobs or cpus, #runs)
   local opts = { jobs = jobs, threads = math.max(1, cpus // jobs), note = note }

@@ -27,6 +27,7 @@ local neighbours = require("perilune.config.neighbours")
 local outcome = require("perilune.cli.support.outcome")
 local pool = require("perilune.cli.support.pool")
 local lfs = require("lfs")
+local made_of = require("perilune.cli.support.made_of")
 
 local own = { output_dir = "string", jobs = "integer", by = "string", whole = "list" }
 
@@ -95,6 +96,8 @@ return function(args)
       words = point.words,
     }
   end
+  fine, message = pcall(made_of.hold, folder, runs, note)
+  if not fine then return fail("%s", message) end
   note(("%d runs of %s, %d at a time, in %s"):format(#runs, name, jobs, format.safe(folder)))
   local failed = pool.run(runs, {
     jobs = jobs,

@@ -67,6 +67,11 @@ local function is_done(folder)
   return lfs.attributes(folder, "mode") == "directory" and survey.look(folder).state == "done"
 end
 
+--- Whether a run is done, or goes on from a checkpoint; one that ended before begins anew.
+-- @tparam string folder of the run
+-- @treturn boolean
+function pool.has_begun(folder) return is_done(folder) or has_checkpoint(folder) end
+
 -- Tells the processes to stop, which write a checkpoint first, and waits for them.
 local function stop_all(going)
   for _, process in ipairs(going) do
