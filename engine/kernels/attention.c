@@ -260,7 +260,7 @@ static void fwd_task(real *y, real *lse, const real *q, const real *k, const rea
     if (tiles && amx_pack_values(&packed, v, kv_step, n)) {
         amx_pack_keys(&packed, k, kv_step, n);
         kv.amx = &packed;
-        amx_open();
+        tiles_open();
     }
 #else
     (void)tiles;
@@ -273,7 +273,7 @@ static void fwd_task(real *y, real *lse, const real *q, const real *k, const rea
     fwd_stretch(&kv, q + row, y + row, lse ? lse + (start + from) * a->H + g * n_heads : NULL, m,
                 from, to, n_heads, mine);
 #if ATT_AMX
-    if (kv.amx) amx_close();
+    if (kv.amx) tiles_close();
 #endif
     att_leave(before);
 }

@@ -15,11 +15,10 @@
 
 #include "attention_narrow.h"
 
+#include "amx.h"
 #include "base/cpu.h"
 
 #if ATT_AMX
-#define WITH_AMX __attribute__((target("amx-tile,amx-bf16")))
-
 typedef struct amx {
     uint16_t *q;     /* [unit, step, 16 pairs, 16 rows, 2] */
     uint16_t *k;     /* [key, steps * 32] */
@@ -27,30 +26,10 @@ typedef struct amx {
     int64_t D, from; /* from: the first key */
 } amx;
 
-static const struct {
-    uint8_t palette, start, zero[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} amx_shapes __attribute__((aligned(64))) = {
-    .palette = 1,
-    .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-    .rows = {16, 16, 16, 16, 16, 16, 16, 16},
-};
-
 static inline bool amx_usable(void)
 {
     const pl_bf16_rule rule = pl__bf16_rule();
     return rule.kind == PL_BF16_TILES && rule.native;
-}
-
-static inline WITH_AMX void amx_open(void)
-{
-    _tile_loadconfig(&amx_shapes);
-}
-
-static inline WITH_AMX void amx_close(void)
-{
-    _tile_release();
 }
 
 /* Two numbers in each word, `low` in the lower half. */
@@ -118,7 +97,7 @@ static inline void amx_pack_queries(const amx *t, const vec *qt, int nv)
 }
 
 /* Scores of the n keys from `key` on, more up to a multiple of 16. */
-static inline WITH_AMX void amx_scores(vec *s, const amx *t, int64_t key, int64_t n, int nv)
+static inline WITH_TILES void amx_scores(vec *s, const amx *t, int64_t key, int64_t n, int nv)
 {
     const int64_t steps = amx_steps(t->D), width = steps * AMX_STEP, line = nv * 64;
     const bool two = nv == 2;
@@ -153,8 +132,8 @@ static inline WITH_AMX void amx_scores(vec *s, const amx *t, int64_t key, int64_
 }
 
 /* y[d, u] = corr y + mix of the n keys from `key` on, a tile's, with the weights p. */
-static inline WITH_AMX void amx_mix(vec *y, const vec *corr, const vec *p, const amx *t,
-                                    int64_t key, int64_t n, int nv)
+static inline WITH_TILES void amx_mix(vec *y, const vec *corr, const vec *p, const amx *t,
+                                      int64_t key, int64_t n, int nv)
 {
     const int64_t steps = (n + AMX_STEP - 1) / AMX_STEP, blocks = amx_blocks(t->D);
     const uint16_t *v = t->v + (key - t->from) / AMX_STEP * blocks * AMX_TILE;
@@ -210,8 +189,8 @@ static inline void amx_pack_rows(vec *to, const real *rows, int64_t Dp, int nv)
 }
 
 /* out[j, :] += sum_r p[j, r] rows[r, :] for n keys, and nothing up to a multiple of 32. */
-static inline WITH_AMX void amx_outer(real *out, const vec *p, const vec *rows, int64_t n,
-                                      int64_t Dp, int nv)
+static inline WITH_TILES void amx_outer(real *out, const vec *p, const vec *rows, int64_t n,
+                                        int64_t Dp, int nv)
 {
     const int64_t line = Dp * (int64_t)sizeof(real), blocks = Dp / AMX_SIDE;
     __m512i weights[ATT_TILE];

@@ -180,12 +180,12 @@ static void pack_tiles(const scratch *w, const real *k, const real *v, int64_t s
     amx_pack_keys(&w->scores, k, step, n);
     amx_pack_values(&w->scores, k, step, n);
     amx_pack_keys(&w->products, v, step, n);
-    amx_open();
+    tiles_open();
 }
 
 static void close_tiles(void)
 {
-    amx_close();
+    tiles_close();
 }
 #else
 static bool may_use_tiles(void)

@@ -17,6 +17,7 @@
 */
 #include "kernels/gemm.h"
 
+#include "base/sizes.h"
 #include "base/thread.h"
 #include "kernels/gemm_kept.h"
 #include "kernels/gemm_tile.h"
@@ -53,16 +54,6 @@ typedef struct {
     bool direct;
 } b_view;
 
-static int64_t min_of(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
 /* Threads are worth it by multiplications, some 16 of which cost as much as a scalar operation. */
 static int64_t cost(int64_t m, int64_t n, int64_t k)
 {
@@ -78,7 +69,7 @@ static int64_t k_blocks(int64_t k, int64_t most)
 
 static int64_t k_bound(int64_t k, int64_t blocks, int64_t i)
 {
-    return min_of(k, ceil_div(k, PIECE) * i / blocks * PIECE);
+    return least(k, ceil_div(k, PIECE) * i / blocks * PIECE);
 }
 
 /* Strips of rows, at most MR and nearly equal. */
@@ -180,12 +171,12 @@ static void run_panels(const job *g, bool parallel)
     const int64_t work = cost(g->kind == B_KEPT_TRANSPOSED ? g->m + 3 : g->m, g->n, g->k);
     if (!parallel || pl__threads_for(work) == 1) {
         for (int64_t p = 0; p < panels && !pl__stopped(g->stop); p++)
-            run_panel(g, p * width, min_of(width, g->n - p * width));
+            run_panel(g, p * width, least(width, g->n - p * width));
         return;
     }
     PL_PARALLEL_FOR(work)
     for (int64_t p = 0; p < panels; p++)
-        if (!pl__stopped(g->stop)) run_panel(g, p * width, min_of(width, g->n - p * width));
+        if (!pl__stopped(g->stop)) run_panel(g, p * width, least(width, g->n - p * width));
 }
 
 /* --------------------------------------------------------------------------------------------
@@ -258,7 +249,7 @@ static void run_tiles(const job *g, b_view b, int64_t col, int64_t panels, int64
         if (pack_a) {
             if (s >= packed_to) {
                 packed_from = s;
-                packed_to = min_of(s + GROUP, s1);
+                packed_to = least(s + GROUP, s1);
                 pack_strips(g, packed_from, packed_to, k0, kc, packed);
             }
             t.a = packed + (s - packed_from) * STRIP;
@@ -281,7 +272,7 @@ static void share_tiles(const job *g, const b_view *b, int64_t col, int64_t pane
 {
     const int64_t tiles = ceil_div(g->m, MR) * panels;
     const int64_t work = cost(g->m, panels * NR, g->k);
-    const int64_t workers = min_of(pl__threads_for(work), tiles);
+    const int64_t workers = least(pl__threads_for(work), tiles);
     const int64_t blocks = k_blocks(g->k, block_k(g));
     PL_PARALLEL_FOR(work)
     for (int64_t w = 0; w < workers; w++)
@@ -319,7 +310,7 @@ static void pack_row(const job *g, int64_t col, int64_t cols, int64_t k, real *t
 static void pack_block(const job *g, int64_t col, int64_t panels, int64_t k0, int64_t kc,
                        real *work)
 {
-    const int64_t ps = panel_step(kc), cols = min_of(panels * NR, g->n - col);
+    const int64_t ps = panel_step(kc), cols = least(panels * NR, g->n - col);
     if (g->kind == B_KEPT) {
         PL_PARALLEL_FOR(panels * NR * kc)
         for (int64_t k = 0; k < kc; k++)
@@ -333,7 +324,7 @@ static void pack_block(const job *g, int64_t col, int64_t panels, int64_t k0, in
     }
     PL_PARALLEL_FOR(panels * NR * kc)
     for (int64_t p = 0; p < panels; p++) {
-        const int64_t j = p * NR, n = min_of(NR, cols - j);
+        const int64_t j = p * NR, n = least(NR, cols - j);
         if (g->kind == B_KEPT_TRANSPOSED) pack_kept(&g->w, col + j, n, k0, kc, work + p * ps, NR);
         else pack(true, g->b + (col + j) * g->ldb + k0, g->ldb, n, kc, work + p * ps, NR);
     }
@@ -344,7 +335,7 @@ static void run_blocks(const job *g, real *work)
     const int64_t blocks = k_blocks(g->k, block_k(g));
     const int64_t chunk = chunk_columns(g);
     for (int64_t col = 0; col < g->n && !pl__stopped(g->stop); col += chunk) {
-        const int64_t panels = ceil_div(min_of(chunk, g->n - col), NR);
+        const int64_t panels = ceil_div(least(chunk, g->n - col), NR);
         if (g->kind == B_PACKED || is_direct(g)) {
             const bool packed = g->kind == B_PACKED;
             b_view v = {NULL, packed ? NR : g->ldb, packed ? NR * g->k : NR, !packed};
@@ -375,8 +366,8 @@ static void run(job *g, bool parallel, real *work)
 */
 static int64_t block_size(const job *g)
 {
-    const int64_t panels = min_of(ceil_div(g->n, NR), chunk_columns(g) / NR);
-    return panels * panel_step(min_of(g->k, block_k(g)));
+    const int64_t panels = least(ceil_div(g->n, NR), chunk_columns(g) / NR);
+    return panels * panel_step(least(g->k, block_k(g)));
 }
 
 int64_t K(gemm_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
@@ -460,7 +451,7 @@ void K(gemm_pack)(bool tb, int64_t n, int64_t k, const real *b, int64_t ldb, rea
     for (int64_t p = 0; p < panels; p++) {
         if (pl__stopped(stop)) continue;
         const int64_t j = p * NR;
-        pack(tb, tb ? b + j * ldb : b + j, ldb, min_of(NR, n - j), k, packed + j * k, NR);
+        pack(tb, tb ? b + j * ldb : b + j, ldb, least(NR, n - j), k, packed + j * k, NR);
     }
 }
 

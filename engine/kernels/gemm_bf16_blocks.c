@@ -94,11 +94,6 @@ typedef struct {
     place b;
 } slab;
 
-/* A rectangle of C. */
-typedef struct {
-    int64_t strip, strip_end, panel, panel_end;
-} rectangle;
-
 /* The chunk of a whole packed operand of `lines` strips or panels in which `line` is. */
 static place chunk_of(const void *packed, int64_t steps, int64_t lines, int64_t line)
 {
@@ -175,8 +170,9 @@ static void pack_slab(const operand *b, const slab *w)
             pack_along_lines(b, true, w->first + j, w->piece, w->piece_end, &w->b, j);
 }
 
-static void run_rectangle(const job *g, const rectangle *r, uint8_t *space)
+static void run_rectangle(const void *of, const rectangle *r, uint8_t *space)
 {
+    const job *g = of;
     const bf16_product *p = g->p;
     const operand b = operand_b(&p->b, p->n, p->k);
     float *sums = (float *)space;
@@ -260,17 +256,6 @@ static square_fn way_of(pl_bf16_rule rule)
     return tiles ? square_model_tiles : square_model_pairs;
 }
 
-static void run_worker(const job *g, const rectangle *r, uint8_t *space)
-{
-#if defined(__AVX512F__)
-    if (g->tiles) tiles_open();
-#endif
-    run_rectangle(g, r, space);
-#if defined(__AVX512F__)
-    if (g->tiles) tiles_close();
-#endif
-}
-
 int64_t K(bf16_blocks_work)(bool packed, int64_t m, int64_t n, int64_t k)
 {
     const int64_t strips = ceil_div(m, LINES), panels = ceil_div(n, LINES);
@@ -298,15 +283,8 @@ void K(bf16_blocks)(pl_bf16_rule rule, const bf16_product *p, void *work)
     const int64_t size = space_of(p->packed != NULL, g.strips, g.panels, g.steps);
     const int64_t threads = pl__threads_for(cost(p->m, p->n, p->k));
     const int64_t rows = row_parts(&g, threads), columns = least(threads / rows, g.panels);
-    PL_PARALLEL_FOR(cost(p->m, p->n, p->k))
-    for (int64_t w = 0; w < rows * columns; w++) {
-        const int64_t i = w / columns, j = w % columns;
-        const rectangle r = {.strip = g.strips * i / rows,
-                             .strip_end = g.strips * (i + 1) / rows,
-                             .panel = g.panels * j / columns,
-                             .panel_end = g.panels * (j + 1) / columns};
-        run_worker(&g, &r, space + w * size);
-    }
+    const rectangles all = {g.strips, g.panels, rows, columns, size, g.tiles};
+    run_rectangles(&all, cost(p->m, p->n, p->k), run_rectangle, &g, space);
 }
 
 int64_t K(bf16_pack_size)(int64_t n, int64_t k)

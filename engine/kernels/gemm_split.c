@@ -31,11 +31,6 @@ typedef struct {
     pl_stop stop;
 } job;
 
-/* A rectangle of C. */
-typedef struct {
-    int64_t strip, strip_end, panel, panel_end;
-} rectangle;
-
 /* What one worker has, at the beginning of its space; the packed pieces of A and of B follow. */
 typedef struct {
     float sums[2][LINES * LINES];
@@ -149,8 +144,9 @@ static void run_slab(const job *g, const slab *w, const rectangle *r, worker *ow
     finish_rows(&own->finish, LINES);
 }
 
-static void run_rectangle(const job *g, const rectangle *r, uint8_t *space)
+static void run_rectangle(const void *of, const rectangle *r, uint8_t *space)
 {
+    const job *g = of;
     worker *own = (worker *)space;
     const int64_t panels = r->panel_end - r->panel, parts = ceil_div(panels, GROUP);
     own->finish = (split_finish){0};
@@ -198,17 +194,6 @@ static int64_t row_parts(const job *g, int64_t workers)
     return best;
 }
 
-static void run_worker(const job *g, const rectangle *r, uint8_t *space)
-{
-#if defined(__AVX512F__)
-    if (g->tiles) tiles_open();
-#endif
-    run_rectangle(g, r, space);
-#if defined(__AVX512F__)
-    if (g->tiles) tiles_close();
-#endif
-}
-
 static void clear(const job *g)
 {
     for (int64_t i = 0; i < g->m && !g->acc; i++)
@@ -246,15 +231,8 @@ void K(gemm_split)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const floa
 #endif
     const int64_t threads = pl__threads_for(cost(m, n, k)), size = space_of(g.panels);
     const int64_t rows = row_parts(&g, threads), columns = least(threads / rows, g.panels);
-    PL_PARALLEL_FOR(cost(m, n, k))
-    for (int64_t w = 0; w < rows * columns; w++) {
-        const int64_t i = w / columns, j = w % columns;
-        const rectangle r = {.strip = g.strips * i / rows,
-                             .strip_end = g.strips * (i + 1) / rows,
-                             .panel = g.panels * j / columns,
-                             .panel_end = g.panels * (j + 1) / columns};
-        run_worker(&g, &r, (uint8_t *)work + w * size);
-    }
+    const rectangles all = {g.strips, g.panels, rows, columns, size, g.tiles};
+    run_rectangles(&all, cost(m, n, k), run_rectangle, &g, (uint8_t *)work);
 }
 
 #endif

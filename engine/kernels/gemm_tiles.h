@@ -1,6 +1,6 @@
 /*
 ** gemm_tiles.h - what products by the tile registers of AMX share: sizes, the transpose of a tile,
-** and the registers' set-up.
+** and how rectangles of C are shared out.
 **
 ** A tile is 16 rows of 64 bytes: 32 bfloat16 numbers or 16 float32 ones each. 32 lines (rows of A,
 ** columns of B) go together as a strip of A or a panel of B, and 32 elements of each are a step.
@@ -8,11 +8,10 @@
 #ifndef PL_GEMM_TILES_H
 #define PL_GEMM_TILES_H
 
+#include "base/sizes.h"
+#include "base/thread.h"
+#include "kernels/amx.h"
 #include "kernels/variant.h"
-
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 enum {
     SIDE = 16,        /* lines in a tile */
@@ -22,16 +21,6 @@ enum {
     TILE_BYTES = SIDE * ROW_BYTES,
     LINE = 16, /* floats in a line of the cache */
 };
-
-static inline int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static inline int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 #if defined(__AVX512F__) && !defined(PL_F64_BUILD)
 static inline __mmask16 first16(int64_t n)
@@ -64,28 +53,6 @@ static inline void turn_tile(uint8_t *tile)
         _mm512_storeu_si512(tile + (j + 8) * ROW_BYTES, _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd));
     }
 }
-
-#define WITH_TILES __attribute__((target("amx-tile,amx-bf16")))
-
-static const struct {
-    uint8_t palette, start, zero[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_shapes __attribute__((aligned(64))) = {
-    .palette = 1,
-    .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-    .rows = {SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE, SIDE},
-};
-
-static WITH_TILES void tiles_open(void)
-{
-    _tile_loadconfig(&tile_shapes);
-}
-
-static WITH_TILES void tiles_close(void)
-{
-    _tile_release();
-}
 #else
 static inline void turn_tile(uint8_t *tile)
 {
@@ -96,5 +63,41 @@ static inline void turn_tile(uint8_t *tile)
     memcpy(tile, t, sizeof t);
 }
 #endif
+
+/* ---- Rectangles of C, one for each worker ---- */
+
+typedef struct {
+    int64_t strip, strip_end, panel, panel_end;
+} rectangle;
+
+/* Of a product: `rows` times `columns` workers share its strips and panels, each with a space of
+** its own of `space` bytes. */
+typedef struct {
+    int64_t strips, panels, rows, columns, space;
+    bool tiles; /* AMX is in use */
+} rectangles;
+
+typedef void (*rectangle_fn)(const void *job, const rectangle *, uint8_t *space);
+
+/* cost: of the whole product, in scalar operations. */
+static void run_rectangles(const rectangles *all, int64_t cost, rectangle_fn run, const void *job,
+                           uint8_t *spaces)
+{
+    PL_PARALLEL_FOR(cost)
+    for (int64_t w = 0; w < all->rows * all->columns; w++) {
+        const int64_t i = w / all->columns, j = w % all->columns;
+        const rectangle r = {.strip = all->strips * i / all->rows,
+                             .strip_end = all->strips * (i + 1) / all->rows,
+                             .panel = all->panels * j / all->columns,
+                             .panel_end = all->panels * (j + 1) / all->columns};
+#if defined(__AVX512F__)
+        if (all->tiles) tiles_open();
+#endif
+        run(job, &r, spaces + w * all->space);
+#if defined(__AVX512F__)
+        if (all->tiles) tiles_close();
+#endif
+    }
+}
 
 #endif

@@ -3,6 +3,7 @@
 */
 #include "kernels/reduce.h"
 
+#include "base/sizes.h"
 #include "base/thread.h"
 #include "kernels/elementwise.h"
 #include "kernels/vec.h"
@@ -14,11 +15,6 @@
 #define ROW_BLOCK 128  /* rows down a column */
 #define TILE_VECS 4    /* vectors of columns a thread takes at a time */
 #define SPREAD 8192    /* elements written at a time */
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 static real sum_chunk(int64_t n, const real *x)
 {

@@ -9,6 +9,7 @@
 */
 #include "ops/head_parts.h"
 
+#include "base/sizes.h"
 #include "base/thread.h"
 #include "kernels/bf16.h"
 #include "kernels/elementwise.h"
@@ -48,16 +49,6 @@ typedef struct {
     char *space; /* all of these */
     int64_t size;
 } job;
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t ceil_div(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 /* Elements of work for the products of a part. */
 static int64_t product_space(const job *j, bool back)

@@ -27,6 +27,7 @@
 #include "base/thread.h"
 #include "kernels/bf16_model.h"
 #include "perilune.h"
+#include "product_cases.h"
 
 typedef struct {
     const char *variant;
@@ -82,17 +83,10 @@ static const kernels all_kernels[] = {
     ENTRY(f32_avx512),
 #endif
 };
-static const char *const isa_names[] = {"plain", "avx2", "avx512"};
 static const char *const rule_names[] = {"chain", "pairs", "tiles"};
 enum { RULES = 3 };
 
-/* Variants the machine can run, and the environment that makes kernels of one follow a rule. */
-static int variants(void)
-{
-    unsetenv("PERILUNE_ISA");
-    return 1 + (int)pl__isa();
-}
-
+/* The environment that makes kernels of a variant follow a rule. */
 static void choose(int variant, int rule)
 {
     setenv("PERILUNE_ISA", isa_names[variant], 1);
@@ -102,22 +96,12 @@ static void choose(int variant, int rule)
 
 /* ---- Numbers ---- */
 
-static uint64_t state;
-
-static uint32_t draw(void)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 20);
-}
-
 /* Near 1; one in eight of them extreme; any bits at all; with products near the least normal
 ** number; with products near the largest. */
-typedef enum { USUAL, EXTREME, ANY_BITS, TINY, HUGE_ONES, KINDS } number_kind;
+enum { USUAL, EXTREME, ANY_BITS, TINY, HUGE_ONES, KINDS };
 static const char *const kind_names[] = {"usual", "extreme", "any bits", "tiny", "huge"};
 
-static float number(number_kind kind)
+static float number(int kind)
 {
     static const float odd[] = {0.0f,    -0.0f,    1e-40f,  -1e-42f,   0x1p-126f,       1.1e-38f,
                                 3e38f,   -3.4e38f, FLT_MAX, INFINITY,  1.17549425e-38f, 0x1.8p-63f,
@@ -136,17 +120,9 @@ static float number(number_kind kind)
 }
 
 /* What C holds before goes with it. */
-static float sum_number(number_kind kind)
+static float sum_number(int kind)
 {
     return kind == TINY ? model_float((draw() & 0x807fffff) | draw() % 12 << 23) : number(kind);
-}
-
-static float *floats(int64_t n, number_kind kind)
-{
-    float *x = malloc((size_t)(n + 1) * sizeof *x);
-    assert_non_null(x);
-    for (int64_t i = 0; i < n; i++) x[i] = number(kind);
-    return x;
 }
 
 /* ---- The rules written out: a is m x k, b is n x k ---- */
@@ -191,49 +167,6 @@ static void check_same(bool nan, const float *got, const float *wanted, const ch
 
 /* ---- One product of every kind ---- */
 
-typedef struct {
-    bool ta, tb, acc, bias;
-    number_kind kind;
-    int64_t m, n, k, pad; /* pad: elements that leading dimensions are longer than rows */
-} shape;
-
-typedef struct {
-    float *a, *b; /* m x k, n x k */
-    float *sa, *sb, *c, *before, *wanted, *bias;
-    int64_t lda, ldb, ldc, count;
-} numbers;
-
-static float *stored(bool turned, int64_t lines, int64_t k, int64_t ld, const float *x)
-{
-    float *to = floats((turned ? k : lines) * ld + ld, USUAL);
-    for (int64_t i = 0; i < lines; i++)
-        for (int64_t j = 0; j < k; j++) to[turned ? j * ld + i : i * ld + j] = x[i * k + j];
-    return to;
-}
-
-static numbers numbers_of(const shape *s)
-{
-    numbers x = {.a = floats(s->m * s->k, s->kind), .b = floats(s->n * s->k, s->kind)};
-    x.lda = (s->ta ? s->m : s->k) + s->pad;
-    x.ldb = (s->tb ? s->k : s->n) + s->pad;
-    x.ldc = s->n + s->pad;
-    x.sa = stored(s->ta, s->m, s->k, x.lda, x.a);
-    x.sb = stored(!s->tb, s->n, s->k, x.ldb, x.b);
-    x.bias = floats(s->n, s->kind);
-    x.count = (s->m + 1) * x.ldc + 1;
-    x.before = floats(x.count, USUAL);
-    for (int64_t i = 0; i < x.count; i++) x.before[i] = sum_number(s->kind);
-    x.c = floats(x.count, USUAL);
-    x.wanted = floats(x.count, USUAL);
-    return x;
-}
-
-static void numbers_free(numbers *x)
-{
-    float *all[] = {x->a, x->b, x->sa, x->sb, x->c, x->before, x->wanted, x->bias};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
-}
-
 static void write_out(int rule, bool fused, const shape *s, numbers *x)
 {
     memcpy(x->wanted, x->before, (size_t)x->count * sizeof(float));
@@ -259,14 +192,6 @@ static void compare(int rule, const shape *s, const numbers *x, const char *what
                  kind_names[s->kind], (long long)i);
         check_same(rule == PL_BF16_CHAIN || s->bias, x->c + i, x->wanted + i, text);
     }
-}
-
-static void *work_of(int64_t bytes)
-{
-    void *work = aligned_alloc(64, (size_t)(bytes + 64) / 64 * 64);
-    assert_non_null(work);
-    memset(work, 0xff, (size_t)(bytes + 64) / 64 * 64); /* NaN, should anything be read unwritten */
-    return work;
 }
 
 static void check_packed(const kernels *f, int rule, const shape *s, numbers *x,
@@ -334,18 +259,6 @@ static void check_shape(const shape *s)
     numbers_free(&x);
 }
 
-static shape shape_of(uint32_t bits, int64_t m, int64_t n, int64_t k)
-{
-    return (shape){.ta = bits & 1,
-                   .tb = bits & 2,
-                   .acc = bits & 4,
-                   .bias = bits & 8,
-                   .pad = bits & 16 ? 3 : 0,
-                   .m = m,
-                   .n = n,
-                   .k = k};
-}
-
 static void products_are_the_rule_written_out(void **unused)
 {
     static const int64_t sizes[] = {0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129};
@@ -379,7 +292,7 @@ static void numbers_beyond_the_usual_keep_to_the_models(void **unused)
     (void)unused;
     state = 11;
     for (int i = 0; i < 4; i++)
-        for (number_kind kind = EXTREME; kind < KINDS; kind++) {
+        for (int kind = EXTREME; kind < KINDS; kind++) {
             shape s = shape_of(i % 2 ? 6 : 2, 48, 48, kind == ANY_BITS ? 4 : 32);
             s.kind = kind;
             check_shape(&s);
