@@ -8,6 +8,7 @@
 */
 #include "attention_amx.h"
 #include "attention_row.h"
+#include "attention_small.h"
 
 #include "base/thread.h"
 
@@ -183,6 +184,54 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
     }
 }
 
+#if ATT_SMALL
+/* Rows of SMALL_DIM numbers in a packed batch: key_step SMALL_DIM, dim_step 1; in a cache 1 and
+** ATT_TILE. */
+ATT_INLINE void small_fwd(const keys *kv, const unit *un, const dims *m, const int64_t key_step,
+                          const int64_t dim_step)
+{
+    const int64_t first = un->first, window = m->window, n_keys = min64(kv->n, first + VL);
+    vec q[SMALL_DIM], y[SMALL_DIM], s[ATT_TILE];
+    vec max = v_set1(-INFINITY), sum = v_set1(REAL(0.0));
+    small_rows(q, un->q, m->q_step, un->lo, un->hi, m->D, m->scale);
+    small_transpose(q);
+    for (int d = 0; d < SMALL_DIM; d++) y[d] = v_set1(REAL(0.0));
+    for (int64_t k0 = att_first_tile(first + un->lo, window); k0 < n_keys; k0 += ATT_TILE) {
+        const int64_t n = min64(ATT_TILE, n_keys - k0), at = k0 - kv->from;
+        const real *k = kv->k + at / ATT_TILE * kv->k_tile, *v = kv->v + at * SMALL_DIM;
+        const vec top = small_scores(s, max, q, k, n, first, k0, window, key_step, dim_step);
+        const vec base = att_base(top), corr = att_exp(max - base);
+        vec low[SMALL_DIM], high[SMALL_DIM];
+        max = top;
+        small_exps(s, base, n);
+        sum = v_fma(sum, corr, sum_tile(s, 1));
+        small_two_runs(low, s, v, n, first, k0, window);
+        small_two_runs(high, s + 2 * VL, v + 2 * VL * SMALL_DIM, n - 2 * VL, first, k0 + 2 * VL,
+                       window);
+        for (int d = 0; d < SMALL_DIM; d++) y[d] = v_fma(y[d], corr, low[d] + high[d]);
+    }
+    const vec inverse = v_set1(REAL(1.0)) / sum;
+    for (int d = 0; d < SMALL_DIM; d++) y[d] *= inverse;
+    small_put(un->y, y, m->q_step, un->lo, un->hi, m->D, REAL(1.0));
+    if (un->lse) {
+        const vec lse = max + v_log(sum);
+        for (int64_t r = un->lo; r < un->hi; r++) un->lse[(r - un->lo) * m->H] = lse[r];
+    }
+}
+
+#define UNITS(name, nv, key_step, dim_step)                                        \
+    static void name(const keys *kv, const unit *un, const dims *m, vec *work)     \
+    {                                                                              \
+        (void)work;                                                                \
+        for (int u = 0; u < nv; u++) small_fwd(kv, un + u, m, key_step, dim_step); \
+    }
+UNITS(small_units_1, 1, SMALL_DIM, 1)
+UNITS(small_units_2, 2, SMALL_DIM, 1)
+UNITS(small_cached_1, 1, 1, ATT_TILE)
+UNITS(small_cached_2, 2, 1, ATT_TILE)
+#undef UNITS
+#endif
+
 typedef void (*units_fn)(const keys *, const unit *, const dims *, vec *);
 
 #define UNITS(name, nv, bf16, tiles)                                           \
@@ -201,6 +250,10 @@ UNITS(tile_units_2, 2, ATT_HAS_BF16, ATT_AMX)
 /* One or two units. */
 static units_fn units_of(const keys *kv, const dims *m, int n)
 {
+#if ATT_SMALL
+    if (kv->small && kv->k_key == 1) return n == 2 ? small_cached_2 : small_cached_1;
+    if (kv->small) return n == 2 ? small_units_2 : small_units_1;
+#endif
     if (!m->bf16) return n == 2 ? wide_units_2 : wide_units_1;
     if (kv->amx == NULL) return n == 2 ? chain_units_2 : chain_units_1;
     return n == 2 ? tile_units_2 : tile_units_1;
@@ -239,7 +292,9 @@ static void fwd_stretch(const keys *kv, const real *q, real *y, real *lse, const
 static int64_t stretch_of(const att_shape *a, bool tiles, int threads)
 {
     int64_t rows = STRETCH;
-    while (tiles && rows < longest(a) && a->B * a->G * longest(a) > 16 * threads * rows) rows *= 2;
+    while ((tiles || att_is_small(a)) && rows < longest(a) &&
+           a->B * a->G * longest(a) > 16 * threads * rows)
+        rows *= 2;
     return rows;
 }
 
@@ -250,8 +305,10 @@ static void fwd_task(real *y, real *lse, const real *q, const real *k, const rea
 {
     const int64_t start = a->offsets[b], D = a->D, kv_step = a->G * D, n_heads = a->H / a->G;
     const int64_t seen = att_first_tile(from, m->window), n = to - seen;
-    real *k_rows = (real *)(mine + 4 * D), *v_rows = k_rows + n * D;
-    keys kv = {k_rows, v_rows, ATT_TILE * D, D, 1, D, seen, to, NULL, NULL};
+    real *k_rows = (real *)(mine + 4 * D), *v_rows = k_rows + att_rows_room(n, D);
+    const bool small = att_is_small(a);
+    const int64_t width = small ? SMALL_DIM : D;
+    keys kv = {k_rows, v_rows, ATT_TILE * width, width, 1, width, seen, to, small, NULL, NULL};
     k += (start + seen) * kv_step + g * D;
     v += (start + seen) * kv_step + g * D;
     const unsigned before = att_enter(m->bf16);
@@ -265,7 +322,10 @@ static void fwd_task(real *y, real *lse, const real *q, const real *k, const rea
 #else
     (void)tiles;
 #endif
-    if (kv.amx == NULL) {
+    if (small) {
+        small_gather(k_rows, k, kv_step, n, D);
+        small_gather(v_rows, v, kv_step, n, D);
+    } else if (kv.amx == NULL) {
         (m->bf16 ? att_gather_rounded : att_gather)(k_rows, k, kv_step, n, D);
         (m->bf16 ? att_gather_rounded : att_gather)(v_rows, v, kv_step, n, D);
     }
@@ -295,7 +355,7 @@ void K(attention_fwd)(real *y, real *lse, const real *q, const real *k, const re
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t task = 0; task < tasks; task++) {
         /* Late rows have most keys: they are dealt out first. */
-        const int64_t b = task % a->B, g = task / a->B % a->G;
+        const int64_t b = task / a->G % a->B, g = task % a->G; /* heads share lines of memory */
         const int64_t from = (stretches - 1 - task / a->B / a->G) * stretch;
         const int64_t n = a->offsets[b + 1] - a->offsets[b];
         if (from >= n || pl__stopped(stop)) continue;
@@ -384,6 +444,7 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
                              width,
                              0,
                              past + n,
+                             att_is_small(a) && a->D == SMALL_DIM,
                              a->bf16 ? (real *)(mine + 4 * a->D) : NULL,
                              NULL};
             const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;

@@ -13,6 +13,7 @@
 ** rows and tiles. The scores are those of the forward to the bit.
 */
 #include "attention_amx.h"
+#include "attention_small.h"
 
 #include "base/thread.h"
 
@@ -21,7 +22,7 @@ typedef struct {
     vec *qt, *dyt, *yt, *dqt; /* [D, 2]: rows in the lanes */
     real *q_rows, *dy_rows;   /* [2 VL, Dp]: scaled queries and dy, as rows */
     real *dk, *dv;            /* [n, Dp] */
-    real *k, *v;              /* [n, D] */
+    real *k, *v;              /* [n, D]; small ones in whole blocks of rows of SMALL_DIM */
     amx scores, products;     /* by tiles: q and k, k turned; dy and v */
     vec *q_words, *dy_words;
 } scratch;
@@ -30,7 +31,7 @@ typedef struct {
 
 static int64_t scratch_vecs(int64_t n, int64_t D, bool bf16)
 {
-    const int64_t sums = 8 * D + (4 * VL + 4 * n + 2 * BEYOND) * (padded(D) / VL);
+    const int64_t sums = 8 * D + (4 * VL + 4 * (n + BEYOND)) * (padded(D) / VL);
     return sums + (bf16 && ATT_AMX ? 2 * amx_share(n, D) + 2 * padded(D) : 0);
 }
 
@@ -44,9 +45,9 @@ static scratch scratch_at(void *work, int64_t n, int64_t D, bool bf16)
     s.dk = s.dy_rows + 2 * VL * Dp;
     s.dv = s.dk + sums;
     s.k = s.dv + sums;
-    s.v = s.k + n * Dp;
+    s.v = s.k + sums;
 #if ATT_AMX
-    vec *tiles = (vec *)(s.v + n * Dp);
+    vec *tiles = (vec *)(s.v + sums);
     s.scores = amx_at(tiles, n, D, 0);
     s.products = amx_at(tiles + amx_share(n, D), n, D, 0);
     s.q_words = tiles + 2 * amx_share(n, D);
@@ -169,6 +170,38 @@ UNITS(bwd_tile_units_1, 1, ATT_AMX)
 UNITS(bwd_tile_units_2, 2, ATT_AMX)
 #undef UNITS
 
+static void wide_head(const head_rows *h, const scratch *w, bool tiles, pl_stop stop)
+{
+    int64_t first = 0;
+    for (; first + VL < h->n && !pl__stopped(stop); first += 2 * VL)
+        (tiles ? bwd_tile_units_2 : bwd_units_2)(h, w, first);
+    if (first < h->n) (tiles ? bwd_tile_units_1 : bwd_units_1)(h, w, first);
+}
+
+#if ATT_SMALL
+/* All rows of a head that attention_small.h takes; w->dk has the sums. */
+static void small_head(const head_rows *h, const scratch *w, pl_stop stop)
+{
+    for (int64_t first = 0; first < h->n && !pl__stopped(stop); first += VL) {
+        const int64_t at = first * h->q_step, count = min64(VL, h->n - first), D = h->D;
+        small_unit u = {.first = first, .window = h->window};
+        vec y[SMALL_DIM];
+        small_rows(u.q, h->q + at, h->q_step, 0, count, D, h->scale);
+        small_rows(u.dy, h->dy + at, h->q_step, 0, count, D, REAL(1.0));
+        small_rows(y, h->y + at, h->q_step, 0, count, D, REAL(1.0));
+        small_begin(&u, y);
+        for (int64_t r = 0; r < count; r++) u.lse[r] = h->lse[(first + r) * h->lse_step];
+        small_unit_keys(&u, (vec *)w->dk, w->k, w->v, first + count);
+        small_put(h->dq + at, u.dq, h->q_step, 0, count, D, h->scale);
+    }
+}
+#else
+static void small_head(const head_rows *h, const scratch *w, pl_stop stop)
+{
+    (void)h, (void)w, (void)stop;
+}
+#endif
+
 #if ATT_AMX
 static bool may_use_tiles(void)
 {
@@ -211,6 +244,7 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
     }
     const int threads = pl__threads_for(cost);
     const bool bf16 = ATT_HAS_BF16 && a->bf16, tiles = bf16 && may_use_tiles();
+    const bool small = att_is_small(a);
     const pl_stop stop = pl__stop_get();
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t task = 0; task < a->B * a->G; task++) {
@@ -221,6 +255,9 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
         const unsigned before = att_enter(bf16);
         if (tiles) {
             pack_tiles(&w, k + kv_at, v + kv_at, kv_step, n);
+        } else if (small) {
+            small_gather(w.k, k + kv_at, kv_step, n, D);
+            small_gather(w.v, v + kv_at, kv_step, n, D);
         } else {
             (bf16 ? att_gather_rounded : att_gather)(w.k, k + kv_at, kv_step, n, D);
             (bf16 ? att_gather_rounded : att_gather)(w.v, v + kv_at, kv_step, n, D);
@@ -242,14 +279,13 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
                                  .scale = (real)a->scale,
                                  .cap = (real)a->softcap,
                                  .bf16 = bf16};
-            int64_t first = 0;
-            for (; first + VL < n && !pl__stopped(stop); first += 2 * VL)
-                (tiles ? bwd_tile_units_2 : bwd_units_2)(&h, &w, first);
-            if (first < n) (tiles ? bwd_tile_units_1 : bwd_units_1)(&h, &w, first);
+            if (small) small_head(&h, &w, stop);
+            else wide_head(&h, &w, tiles, stop);
         }
         if (tiles) close_tiles();
         att_leave(before);
-        for (int64_t j = 0; j < n; j++) {
+        if (small) small_scatter(dk + kv_at, dv + kv_at, (vec *)w.dk, kv_step, n, D);
+        for (int64_t j = 0; j < n && !small; j++) {
             memcpy(dk + kv_at + j * kv_step, w.dk + j * Dp, (size_t)D * sizeof(real));
             memcpy(dv + kv_at + j * kv_step, w.dv + j * Dp, (size_t)D * sizeof(real));
         }

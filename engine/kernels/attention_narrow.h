@@ -238,6 +238,12 @@ static inline int64_t amx_share(int64_t n, int64_t D)
     return ATT_AMX ? numbers * 2 / (int64_t)sizeof(vec) : 0;
 }
 
+/* Numbers that n gathered keys take, or values: small ones come in whole blocks of rows of 8. */
+static inline int64_t att_rows_room(int64_t n, int64_t D)
+{
+    return D > 8 ? n * D : (n + 7) / 8 * 8 * 8;
+}
+
 /* Vectors of workspace for units: [D, 2] twice, and the keys and values of n rows, or a tile made
 ** numbers. */
 static inline int64_t att_units_share(int64_t n, int64_t D)

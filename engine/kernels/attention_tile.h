@@ -145,6 +145,7 @@ typedef struct {
     const real *k, *v;
     int64_t k_tile, k_key, k_dim, v_key;
     int64_t from, n; /* n: where keys end */
+    bool small;      /* as attention_small.h wants them */
     real *expanded;
     const struct amx *amx;
 } keys;
@@ -301,8 +302,8 @@ ATT_INLINE void att_outer(real *out, const vec *p, const real *rows, int64_t n, 
 #elif VL == 2
 #define ATT_LIST(f, w) f(0, w), f(1, w)
 #endif
-#define ATT_ROUND(t, w)                                                        \
-    for (int r = 0; r < VL; r++)                                               \
+#define ATT_ROUND(t, n, w)                                                     \
+    for (int r = 0; r < (n); r++)                                              \
         if (!(r & (w))) {                                                      \
             const vec a = t[r], b = t[r + (w)];                                \
             t[r] = __builtin_shufflevector(a, b, ATT_LIST(ATT_LOW, w));        \
@@ -312,15 +313,15 @@ ATT_INLINE void att_outer(real *out, const vec *p, const real *rows, int64_t n, 
 ATT_INLINE void att_transpose(vec t[VL])
 {
 #if VL == 16
-    ATT_ROUND(t, 8)
+    ATT_ROUND(t, VL, 8)
 #endif
 #if VL >= 8
-    ATT_ROUND(t, 4)
+    ATT_ROUND(t, VL, 4)
 #endif
 #if VL >= 4
-    ATT_ROUND(t, 2)
+    ATT_ROUND(t, VL, 2)
 #endif
-    ATT_ROUND(t, 1)
+    ATT_ROUND(t, VL, 1)
 }
 
 /* Lane r of t[d * nv] = f x[(r - lo)*step + d] for lo <= r < hi and d < D; 0 in other lanes. */
