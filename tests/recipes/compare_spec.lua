@@ -164,6 +164,62 @@ describe("a curve", function()
   end)
 end)
 
+describe("a contest whose runs were judged at their ends and on the lines to them", function()
+  teardown(scratch.clean)
+
+  local folder = scratch.folder()
+  local function evaluation(name, kl, gold, more)
+    local path = folder .. "/" .. name
+    assert(files.folder_make(path))
+    local summary = { kl = kl, score = gold, seconds = 1 }
+    for key, value in pairs(more or {}) do
+      summary[key] = value
+    end
+    assert(files.write_json(path .. "/summary.json", summary))
+    return path
+  end
+  local start = {
+    folder = evaluation("start", nil, 0.4, {
+      best_of = {
+        { n = 1, kl = 0, chosen = 0.4, oracle = 0.4 },
+        { n = 4, kl = 0.5, chosen = 0.6, oracle = 0.7 },
+        { n = 16, kl = 1.5, chosen = 0.8, oracle = 0.9 },
+      },
+    }),
+  }
+  local function run(name, kl, gold, parts)
+    local one = { method = name, setting = "", seed = 1, folder = evaluation(name, nil, nil) }
+    one.evaluations = { { step = 9, folder = evaluation(name .. "-end", kl, gold) } }
+    for part, point in pairs(parts) do
+      local path = evaluation(name .. "-" .. part, point[1], point[2])
+      table.insert(one.evaluations, { step = 9, part = part, folder = path })
+    end
+    return one
+  end
+
+  it(
+    "is told by ends, by lines where they say more, and beside best of n where it can be",
+    function()
+      local runs = {
+        run("near", 1, 0.65, {}),
+        run("far", 2, 0.9, { [0.5] = { 1, 0.7 } }),
+        run("away", 9, 0.9, {}),
+      }
+      local text = frontier.write(folder, runs, { start }, { 1, 2.5 })
+      local ends, lines = text:match("^(.-\n)(gold at a KL of +1 +2.5 *\n.*)$")
+      assert.is_nil(ends:find("interpolated", 1, true))
+      assert.truthy(ends:find("near +1 +1.00 +0.650 +%-0.050 ")) -- best of n at KL 1: 0.7
+      assert.truthy(ends:find("far +1 +2.00 +0.900 +%+0.000 at 1.50 ")) -- the line there: 0.8
+      assert.truthy(ends:find("away +1 +9.00 +0.900 +%- ")) -- nothing is known at 1.5
+      assert.truthy(lines:find("near +0.650 +%-"))
+      assert.truthy(lines:find("far, interpolated +0.700 +%-"))
+      assert.is_nil(lines:find("\nfar  ")) -- a straight line from the start to the end says less
+      local page = files.read(folder .. "/report.html")
+      assert.truthy(page:find("far, interpolated", 1, true))
+    end
+  )
+end)
+
 describe("perilune compare", function()
   teardown(scratch.clean)
 
@@ -251,10 +307,10 @@ describe("perilune compare", function()
     assert.truthy(text:find("holds ppo/seed=1 and 2 more too, which its page and", 1, true), text)
     assert.are.equal(page, files.read(folder .. "/report.html"))
     methods = { "ppo", "dpo" }
-    code, text = compare("--learning_rate", "0.01", "--seeds", "2")
+    code, text = compare("--learning_rate", "0.01", "--seeds", "3")
     assert.are.equal(1, code)
-    assert.truthy(text:find("with other settings; give another --output_dir", 1, true))
-    local words = { "--ppo.save_steps", "1", "--learning_rate", "0.003", "--seeds", "2" }
+    assert.truthy(text:find("with other settings; give another --output_dir", 1, true), text)
+    local words = { "--ppo.save_steps", "1", "--learning_rate", "0.003", "--seeds", "3" }
     code, text = compare("--best_of", "2", table.unpack(words))
     assert.are.equal(1, code) -- evaluations of other words are others
     assert.truthy(text:find("holds start-1 with other settings", 1, true), text)

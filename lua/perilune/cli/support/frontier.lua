@@ -139,6 +139,7 @@ local function groups_of(runs, start)
       if evaluation.part then
         if not line then
           line, line_curve = group_of(groups, by_label, label .. ", interpolated", start)
+          group.line, line.is_line = line, true
         end
         add_point(line, line_curve, evaluation.part, evaluation.step, evaluation)
       else
@@ -168,7 +169,7 @@ end
 
 -- Whether a curve went on after its best, and lost.
 local function complaint(group)
-  if group.steps[1] and group.steps[1].part then return nil end -- no run went that way
+  if group.is_line then return nil end -- no run went that way
   local best
   for _, at in ipairs(group.steps) do
     if not best or at.gold.mean > best.gold.mean then best = at end
@@ -223,18 +224,54 @@ local function head_of(names)
   return head
 end
 
+-- Gold beyond best of n by the reward model, at the KL where a run ended; or, where that is beyond
+-- the greatest n, at its KL, on the group's own way or on the line to its end.
+local function beside_best(group, start)
+  local chosen, last = best_curve(start, "chosen"), group.steps[#group.steps]
+  if not last or #chosen == 0 then return "-" end
+  local most = chosen[#chosen][1]
+  if last.kl.mean <= most then
+    local there = frontier.at(chosen, last.kl.mean)
+    return there and ("%+.3f"):format(last.gold.mean - there) or "-"
+  end
+  local points = {}
+  for _, at in ipairs((group.line or group).steps) do
+    points[#points + 1] = { at.kl.mean, at.gold.mean }
+  end
+  local here = frontier.at(points, most)
+  return here and ("%+.3f at %.2f"):format(here - chosen[#chosen][2], most) or "-"
+end
+
+-- The groups that runs ended in, rather than lines to their ends.
+local function trained(groups)
+  local kept = {}
+  for _, group in ipairs(groups) do
+    if not group.is_line then kept[#kept + 1] = group end
+  end
+  return kept
+end
+
+-- The groups that say how gold goes with KL: of a run with no checkpoint on its way, whose points
+-- are its start and its end alone, the line to its end says more.
+local function shown(groups)
+  local kept = {}
+  for _, group in ipairs(groups) do
+    if not group.line or #group.steps > 1 then kept[#kept + 1] = group end
+  end
+  return kept
+end
+
 local function rows_of(groups, start, names)
-  local rows, chosen = {}, best_curve(start, "chosen")
+  local rows = {}
   for i, group in ipairs(groups) do
     local last = group.steps[#group.steps] or {}
-    local there = last.kl and frontier.at(chosen, last.kl.mean)
     rows[i] = {
       group.label,
       #group.curves + group.missing == #group.curves and tostring(#group.curves)
         or ("%d of %d"):format(#group.curves, #group.curves + group.missing),
       cell(last.kl, "%.2f"),
       cell(last.gold, "%.3f"),
-      there and ("%+.3f"):format(last.gold.mean - there) or "-",
+      beside_best(group, start),
       cell(last.proxy, "%.2f"),
       cell(last.text_loss, "%.3f"),
     }
@@ -274,7 +311,7 @@ end
 local function head_at(kls)
   local head = { "gold at a KL of" }
   for _, kl in ipairs(kls) do
-    head[#head + 1] = format.number(kl)
+    head[#head + 1] = ("%g"):format(kl)
   end
   return head
 end
@@ -334,18 +371,20 @@ function frontier.write(folder, runs, starts, kls)
     complaints[#complaints + 1] = complaint(group)
   end
   local names = task_names(start)
-  local head, rows, at = head_of(names), rows_of(groups, start, names), rows_at(groups, start, kls)
+  local drawn = shown(groups)
+  local head, rows = head_of(names), rows_of(trained(groups), start, names)
+  local at = rows_at(drawn, start, kls)
   local page = report.new {
     title = "Methods on one task",
     subtitle = "means over seeds with 95 % intervals",
     footer = "perilune compare",
   }
   page:alarms(complaints)
-  local gold = chart(groups, start, "gold", "Gold against KL", {
+  local gold = chart(drawn, start, "gold", "Gold against KL", {
     { "chosen", "best of n by the reward model" },
     { "oracle", "best of n by gold" },
   })
-  local proxy = chart(groups, start, "proxy", "Reward against KL", {})
+  local proxy = chart(drawn, start, "proxy", "Reward against KL", {})
   if gold then page:chart(gold) end
   if proxy then page:chart(proxy) end
   page:heading("At the end"):table { head = head, rows = rows }
