@@ -1236,7 +1236,7 @@ function Run:save_here(done) end
 
 --- Save the model that is the result of a run, unless it is broken: weights that are not finite, a
 --- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it
---- raises, and nothing is saved.
+--- raises, and nothing is saved. Weights that no step has changed are told.
 ---@param model perilune.Model
 ---@param options? table # `tokenizer` (none), `save_dtype` (the model's) and `max_shard_size` (5 GB, in bytes) as of `Model:save`; `figures` (none): {name = value} for its model card; `card` (made of the run): the card itself
 ---@return string # its folder, `model` in the run's
@@ -3312,7 +3312,7 @@ function pl.health.length_drift(history, options, settings) end
 function pl.health.loss_rises(history, options, settings) end
 
 --- Too many answers have no end token. Under `missing_eos_rule` none, which asks for no end, it
---- rings only where answers of the start had one.
+--- rings only where answers of the start had one, or where those without are kept out of the loss.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@param options? table # `part` (0.5) of the answers, a fraction; `window` (3) rows that means are taken over
 ---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values

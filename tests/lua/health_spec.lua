@@ -199,6 +199,24 @@ describe("an alarm", function()
     assert.not_matches("Set missing_eos_rule", sentence, 1, true)
   end)
 
+  it("knows that answers without end may have no part in the loss", function()
+    local settings =
+      { missing_eos_rule = "subtract", missing_eos_penalty = 1, response_length = 12 }
+    settings.mask_truncated_completions = true
+    for rule, most in pairs { subtract = 1, none = 0.75 } do
+      settings.missing_eos_rule = rule
+      local history = rows("completions/clipped_ratio", { most, most, most })
+      local sentence = health.no_end(history, nil, settings)
+      says(
+        sentence,
+        "mask_truncated_completions keeps them out of the loss"
+          .. (most == 1 and ", so nothing is learned" or "")
+          .. ": raise response_length (12), check that SFT trained the end token, or let the loss"
+      )
+      assert.not_matches("missing_eos_penalty", sentence, 1, true) -- it reaches no gradient
+    end
+  end)
+
   it("hears empty answers", function()
     says(
       health.empty_answers(rows("completions/empty_ratio", { 0.8, 0.8, 0.8 })),
@@ -455,6 +473,11 @@ describe("an alarm", function()
       "in 98 % of the groups all answers score the same",
       "Raise num_generations (4), raise temperature (1), give easier prompts, or fine-tune"
     )
+    local verbs = { [0] = "set dynamic_sampling,", [3] = "raise dynamic_sampling (3)," }
+    for value, verb in pairs(verbs) do
+      local settings = { num_generations = 4, temperature = 1, dynamic_sampling = value }
+      says(health.equal_groups(rows(name, steps(5, 1, 0, 1)), nil, settings), verb)
+    end
     assert.is_nil(health.equal_groups(rows(name, steps(4, 1, 0, 1))))
     assert.is_nil(health.equal_groups(rows(name, steps(1, 0.5, 20, 1)))) -- solved
     assert.is_string(

@@ -90,6 +90,38 @@ describe("the result of a run", function()
     end
   end)
 
+  it("is told to be no other than the start when no step changed a weight", function()
+    local function alarms_of(folder)
+      return scratch.there(folder .. "/alarms.jsonl")
+          and pl.run.read_rows(folder .. "/alarms.jsonl")
+        or {}
+    end
+    for recipe, more in pairs {
+      sft = { learning_rate = 0, num_train_epochs = 1 },
+      grpo = {
+        mask_truncated_completions = true,
+        response_length = 1, -- no answer ends in time
+        total_episodes = 32,
+        batch_size = 8,
+        num_generations = 2,
+        num_mini_batches = 1,
+        kl_coef = 0,
+        ptx_coef = 0,
+        ptx_dataset = "",
+      },
+    } do
+      local folder = scratch.path()
+      run(recipe, more, folder)
+      local rows = alarms_of(folder)
+      assert.are.equal("nothing_learned", rows[#rows].alarm)
+      assert.is_truthy(rows[#rows].text:find("no weight differs from those that", 1, true))
+    end
+    local folder = scratch.path()
+    run("sft", { num_train_epochs = 1 }, folder)
+    run("sft", { num_train_epochs = 1, resume = "latest" }, folder) -- it has nothing left to do
+    assert.are.same({}, alarms_of(folder))
+  end)
+
   it("is checked against its manifest when it is loaded", function()
     local result = run("sft", { num_train_epochs = 1 })
     assert(pl.load(result.model))

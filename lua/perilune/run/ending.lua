@@ -117,6 +117,20 @@ function ending.refuse_failed(run, model)
   end
 end
 
+--- Tells, and keeps as an alarm, that the steps of a run changed no weight. A run that was resumed
+-- does not know what it began with.
+-- @tparam Run run
+-- @tparam Model model that is the result
+function ending.tell_unchanged(run, model)
+  local last = run.history[#run.history]
+  if not last or model:hash() ~= run.began_with then return end
+  local text = "Nothing learned: no weight differs from those that the run began with. Look at "
+    .. "grad_norm, the loss and the scores in %s."
+  text = text:format(run.metrics.path)
+  run:alarm(last.step, "nothing_learned", text)
+  if not run.cfg.quiet then io.stderr:write("alarm at the end: ", format.safe(text), "\n") end
+end
+
 --- What the model card tells of a run.
 -- @tparam Run run
 -- @tparam Model model

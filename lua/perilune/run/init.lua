@@ -378,7 +378,10 @@ function Run:restore(parts, fresh)
   host.words(nil)
   host.graceful(true)
   self.parts, self.recipe_state = parts, self.resumed and self.resumed.state or fresh
-  if not self.resumed then return fresh end
+  if not self.resumed then
+    self.began_with = parts.model:hash()
+    return fresh
+  end
   local now, allowed = with_recipe(self, parts), self.cfg:changes_allowed()
   local changes = state.compare(self.resumed.path, now, allowed)
   state.read(self.resumed.path, parts)
@@ -436,7 +439,7 @@ local save_options = checked.any_of {
 
 --- Save the model that is the result of a run, unless it is broken: weights that are not finite, a
 -- last step whose loss was not, or gradients that were not, so that nothing was learnt. Then it
--- raises, and nothing is saved.
+-- raises, and nothing is saved. Weights that no step has changed are told.
 -- @tparam Model model
 -- @tparam ?table options `tokenizer` (none), `save_dtype` (the model's) and `max_shard_size` (5 GB,
 --   in bytes) as of `Model:save`; `figures` (none): {name = value} for its model card; `card` (made
@@ -445,6 +448,7 @@ local save_options = checked.any_of {
 function Run:save_model(model, options)
   options = checked.take("run:save_model", options, save_options)
   ending.refuse_failed(self, model)
+  ending.tell_unchanged(self, model)
   options.card = options.card or ending.card(self, model, options.figures)
   options.figures = nil
   local path = self.dir .. "/model"

@@ -50,7 +50,12 @@ needs.alarms = {
   {
     name = "no_end",
     metrics = { "completions/clipped_ratio" },
-    keys = { "missing_eos_rule", "missing_eos_penalty", "response_length" },
+    keys = {
+      "missing_eos_rule",
+      "missing_eos_penalty",
+      "response_length",
+      "mask_truncated_completions",
+    },
   },
   { name = "empty_answers", metrics = { "completions/empty_ratio" }, keys = {} },
   {

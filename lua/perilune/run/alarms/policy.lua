@@ -152,10 +152,14 @@ function alarms.length_drift(history, options, settings)
 end
 
 -- What makes answers end under the settings.
-local function ending_advice(settings)
-  local known = needs.settings("no_end", settings)
+local function ending_advice(known, part)
   local rule = known:value("missing_eos_rule")
   local longer, trained = { "raise", "response_length" }, "check that SFT trained the end token"
+  if known:value("mask_truncated_completions") then -- no penalty of theirs reaches the loss
+    local learnt = part == 1 and ", so nothing is learned" or ""
+    return (" mask_truncated_completions keeps them out of the loss%s"):format(learnt)
+      .. known:remedy { longer, trained, "let the loss have them" }
+  end
   if rule == nil or rule == "none" then
     local costs = " to subtract, so that an answer without an end scores less"
     return known:advice { { "set", "missing_eos_rule", costs }, longer, trained }
@@ -166,7 +170,7 @@ local function ending_advice(settings)
 end
 
 --- Too many answers have no end token. Under `missing_eos_rule` none, which asks for no end, it
--- rings only where answers of the start had one.
+-- rings only where answers of the start had one, or where those without are kept out of the loss.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
 -- @tparam ?table options `part` (0.5) of the answers, a fraction; `window` (3) rows that means are
 --   taken over
@@ -176,10 +180,12 @@ function alarms.no_end(history, options, settings)
   local o = checked.take("no_end", options, { part = 0.5, window = 3 })
   local now = trend.last_mean(history, "completions/clipped_ratio", o.window)
   local start = trend.values(history, "completions/clipped_ratio")[1]
-  local unasked = needs.settings("no_end", settings):value("missing_eos_rule") == "none"
+  local known = needs.settings("no_end", settings)
+  local unasked = known:value("missing_eos_rule") == "none"
+    and not known:value("mask_truncated_completions")
   if now and now > o.part and not (unasked and start > o.part) then
     local text = "No end: %.0f %% of the answers stop at the longest length without an end token."
-    return text:format(100 * now) .. ending_advice(settings)
+    return text:format(100 * now) .. ending_advice(known, now)
   end
 end
 

@@ -73,11 +73,13 @@ function alarms.equal_groups(history, options, settings)
   local now = trend.mean(values, #values - o.window + 1, #values)
   local text = "No signal: in %.0f %% of the groups all answers score the same, so their "
     .. "advantages are 0."
+  local known = needs.settings("equal_groups", settings)
+  local drawn_anew = (known:fixed("dynamic_sampling") or 0) > 0
   return text:format(100 * now)
-    .. needs.settings("equal_groups", settings):advice {
+    .. known:advice {
       { "raise", "num_generations" },
       { "raise", "temperature" },
-      { "set", "dynamic_sampling" },
+      { drawn_anew and "raise" or "set", "dynamic_sampling" },
       "give easier prompts",
       "fine-tune on some demonstrations first",
     }
