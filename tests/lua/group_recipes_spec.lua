@@ -386,12 +386,28 @@ describe("several rewards", function()
     assert.is_nil(by_model["rewards/reward_model"])
   end)
 
+  it("keep a metric each when their files have one name", function()
+    local function judge(folder, name, value)
+      assert(pl.files.folder_make(folder))
+      local body = "return function(p, a) local s = {} for i = 1, #a do s[i] = %d end return s end"
+      return world.write(folder .. "/" .. name, body:format(value))
+    end
+    local one, two = judge(w.dir .. "/one", "same.lua", 3), judge(w.dir .. "/two", "same.lua", 5)
+    local row = run("grpo", {
+      reward_function = one .. "," .. two,
+      reward_weights = { "1", "1" },
+      max_steps = 1,
+    }).history[1]
+    assert.are.same({ 3, 5 }, { row["rewards/same"], row["rewards/same-2"] })
+  end)
+
   it("are refused without a weight each", function()
     local two = w.reward .. "," .. w.dir .. "/moon.lua"
     for _, case in ipairs {
       { {}, "give one of reward_model and reward_function, or reward_weights with several" },
       { { "1" }, "reward_weights has 1 weights for 2 rewards" },
       { { "1", "one" }, "reward_weights: 'one' is no number" },
+      { { "0", "0.0" }, "reward_weights are all 0: nothing would be judged" },
     } do
       local more = { reward_function = two, reward_weights = case[1] }
       local message = tostring(message_of(run, "ppo", more))

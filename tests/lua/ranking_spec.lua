@@ -173,6 +173,21 @@ describe("scores", function()
       assert.are.same({ 2, roll.answers.finish_reasons[2] == "stop" and 1 or 0.5 }, scores)
     end)
 
+    it("leave the answers as they were, whatever is done to their lists", function()
+      local spoiler = judge([[
+        return function(prompts, answers, rows, ended)
+          local scores = {}
+          for i = #answers, 1, -1 do
+            scores[#scores + 1] = 1
+            prompts[i], answers[i], rows[i], ended[i] = nil, nil, nil, nil
+          end
+          return scores
+        end]])
+      assert.are.same({ 1, 1 }, spoiler:score(roll, prompts))
+      local texts = spoiler:texts(roll, prompts)
+      assert.are.same({ 2, 2 }, { #texts.prompts, #texts.answers })
+    end)
+
     for body, wrong in pairs {
       ["return function() return 1 end"] = "it returned a number; a list of 2 numbers is wanted",
       ["return function() end"] = "it returned a nil; a list of 2 numbers is wanted",

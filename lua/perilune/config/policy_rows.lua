@@ -24,12 +24,15 @@ local function weights_fault(c)
       .. "function is one"
     return text:format(#weights, count)
   end
+  local judged = #weights == 0
   for _, weight in ipairs(weights) do
     local number = tonumber(weight)
     if not number or number - number ~= 0 then
       return ("reward_weights: '%s' is no number"):format(weight)
     end
+    judged = judged or number ~= 0
   end
+  return not judged and "reward_weights are all 0: nothing would be judged" or nil
 end
 
 --- The rows of models and data: `model`, `reward_model`, `reward_function`, `dataset`,

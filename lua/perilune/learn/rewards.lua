@@ -11,8 +11,15 @@ local Rewards = {}
 Rewards.__index = Rewards
 Rewards.__name = "rewards"
 
--- What a reward is called in metrics: the name of its file.
-local function name_of(path) return (path:match("([^/]+)$"):gsub("%.lua$", "")) end
+-- What a reward is called in metrics: the name of its file, with a number where others have it.
+local function name_of(path, taken)
+  local name, number = path:match("([^/]*)$"):gsub("%.lua$", ""), 2
+  local own = name
+  while taken[own] do
+    own, number = ("%s-%d"):format(name, number), number + 1
+  end
+  return own
+end
 
 --- Who judges, by a config with the rows of `pl.config.online`: a Judge, or with `reward_weights`
 -- several together, which has its `model`, `models`, `hash` and `score`.
@@ -23,7 +30,9 @@ local function name_of(path) return (path:match("([^/]+)$"):gsub("%.lua$", "")) 
 function rewards.open(cfg, tok, opts)
   if #cfg.reward_weights == 0 then return score.open(cfg, tok, opts) end
   local self = setmetatable({ parts = {}, models = {} }, Rewards)
+  local taken = {}
   local function add(name, judge)
+    taken[name] = true
     local weight = tonumber(cfg.reward_weights[#self.parts + 1])
     self.parts[#self.parts + 1] = { name = name, judge = judge, weight = weight }
   end
@@ -32,7 +41,7 @@ function rewards.open(cfg, tok, opts)
     self.model, self.models = self.parts[1].judge.model, self.parts[1].judge.models
   end
   for _, path in ipairs(score.paths(cfg.reward_function)) do
-    add(name_of(path), score.open({ reward_model = "", reward_function = path }, tok))
+    add(name_of(path, taken), score.open({ reward_model = "", reward_function = path }, tok))
   end
   return self
 end

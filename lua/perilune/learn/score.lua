@@ -161,10 +161,15 @@ function Judge:merged(lists)
   return scores
 end
 
--- What the function says of texts.
+-- What the function says of texts. It gets lists of its own: samples and answers are kept as they
+-- were written, whatever it does to them.
 local function asked(judge, texts)
-  local scores = call(judge.path, judge.fn, texts.prompts, texts.answers, texts.rows, texts.ended)
-  return checked(judge, scores, #texts.answers)
+  local lists, n = {}, #texts.answers
+  for i, name in ipairs { "prompts", "answers", "rows", "ended" } do
+    lists[i] = texts[name] and table.move(texts[name], 1, n, 1, {})
+  end
+  local scores = call(judge.path, judge.fn, table.unpack(lists, 1, 4))
+  return checked(judge, scores, n)
 end
 
 --- What decides the scores of reward models, as a hash: their weights, and how several become one.
