@@ -6,7 +6,8 @@
 -- have no --help of their own it is their --help. The host (lua/host/main.c) knows this module
 -- alone; the options of stock Lua and the REPL are its own.
 --
--- May use: base, config, ingest, model, data, learn, store, run, show, bench, reference, jupyter.
+-- May use: base, config, ingest, human, model, data, learn, store, run, show, bench, reference,
+-- jupyter.
 
 local commands = require("perilune.cli.support.commands")
 local nearby = require("perilune.cli.support.nearby")

@@ -205,7 +205,8 @@ local function modules_of(texts)
   return modules
 end
 
---- What each room may use: {room -> {room -> true}} from the line "-- May use: a, b." of its head.
+--- What each room may use: {room -> {room -> true}} from the line "-- May use: a, b." of its head,
+-- which may go on in the next.
 function floors.declared(texts)
   local rooms, faults = {}, {}
   for path in pairs(texts) do
@@ -214,7 +215,7 @@ function floors.declared(texts)
   end
   for _, room in ipairs(sorted(rooms)) do
     local path = LIBRARY .. room .. "/init.lua"
-    local list = ("\n" .. (texts[path] or "")):match("\n%-%- May use: ([%w_, ]+)%.\n")
+    local list = ("\n" .. (texts[path] or "")):match("\n%-%- May use: ([%w_,%s%-]+)%.\n")
     if not list then
       add(faults, path, 1, "the head has no line '-- May use: <rooms>.'")
     elseif list ~= "nothing" then
