@@ -3,7 +3,7 @@
 -- Answers to held-out prompts are scored by the judge, a gold function or a reward model. Reported
 -- are the mean score with its 95 % interval, the KL to the reference (k1: Σ_t ln π - ln π_ref, nats
 -- an answer), the win rate against the reference on the same prompts, and the loss on pretraining
--- text.
+-- text. Without a judge there are no scores, no win rate and no best of n; all else is the same.
 --
 -- The best-of-n curve tells what could be had by choosing among n answers. `chosen` is the judge's
 -- score of the answer that the chooser, a reward model, likes best: what a policy trained on that
@@ -30,7 +30,11 @@ local cfg = pl.config {
     "Lua file returning f(prompts, answers, rows, ended) -> scores",
     code = true,
   },
-  { reward_model = "", "model folder with a scalar head, to judge instead; several: by commas" },
+  {
+    reward_model = "",
+    "model folder with a scalar head, to judge instead; several: by commas; without a judge: KL, "
+      .. "text, tasks and answers alone",
+  },
   pl.config.ensemble(),
   {
     chooser = "",
@@ -62,8 +66,12 @@ local cfg = pl.config {
   { text_length = 128, "tokens in a piece of text", min = 2 },
   pl.config.precision(),
   check = function(c)
-    if (c.reward_model == "") == (c.reward_function == "") then
-      return "give one of reward_model and reward_function"
+    local nobody = c.reward_model == "" and c.reward_function == ""
+    local key = c.best_of > 1 and "best_of" or c.chooser ~= "" and "chooser"
+    if c.reward_model ~= "" and c.reward_function ~= "" then
+      return "reward_model and reward_function are both given; one judges"
+    elseif nobody and key then
+      return key .. " wants a judge: give reward_model or reward_function"
     elseif c.interpolation ~= 1 and c.reference == "" then
       return "interpolation wants a reference to begin at"
     end
@@ -84,7 +92,8 @@ local model = constant("model")
 local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local stops = data.stop_ids(tok, template)
-local judge = pl.score.open(cfg, tok, together)
+local is_judged = cfg.reward_model ~= "" or cfg.reward_function ~= ""
+local judge = is_judged and pl.score.open(cfg, tok, together)
 local chooser = cfg.chooser ~= "" and pl.score.ensemble("chooser", cfg.chooser, cfg, tok, together)
 local reference = cfg.reference ~= "" and constant("reference")
 local models = { { name = "model", path = cfg.model, model = model } }
@@ -92,7 +101,7 @@ if reference then
   models[#models + 1] = { name = "reference", path = cfg.reference, model = reference }
 end
 local answering = table.move(models, 1, #models, 1, {})
-table.move(judge.models, 1, #judge.models, #models + 1, models)
+if judge then table.move(judge.models, 1, #judge.models, #models + 1, models) end
 if chooser then table.move(chooser.models, 1, #chooser.models, #models + 1, models) end
 pl.companions.check(models)
 if cfg.interpolation ~= 1 then
@@ -113,8 +122,8 @@ end
 pl.preflight.new(cfg, {}):rows(sets)
 if cfg.count > 0 then prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {}) end
 
--- n answers to each prompt: `scores`, `lengths`, `prompts` and `answers` (texts), `kls` to
--- `against` when it is given, and `choices`, the chooser's scores; in order of prompts
+-- n answers to each prompt: the judge's `scores`, `lengths`, `prompts` and `answers` (texts), `kls`
+-- to `against` when it is given, and `choices`, the chooser's scores; in order of prompts
 local function answer_all(who, n, against)
   local scope <close> = pl.scope("eval.answers")
   local questions, asked = {}, {}
@@ -133,9 +142,9 @@ local function answer_all(who, n, against)
     asked[i] = prompts[answers[i].prompt]
   end
   local roll = pl.rollout.new(questions, answers)
-  local texts = judge:texts(roll, asked)
+  local texts = pl.score.texts(tok, roll, asked)
   local result = {
-    scores = judge:score(roll, asked),
+    scores = judge and judge:score(roll, asked),
     lengths = roll.lengths,
     prompts = texts.prompts,
     answers = texts.answers,
@@ -163,31 +172,36 @@ local figures = {
   mean_length = pl.stats.mean(mine.lengths),
   weights_hash = model:hash(),
 }
-figures.score, figures.score_ci95 = mean_of(mine.scores)
+if judge then
+  figures.score, figures.score_ci95 = mean_of(mine.scores)
+end
 if chooser then
   figures.chooser_score, figures.chooser_score_ci95 = mean_of(mine.choices)
 end
 local examples = {}
 for i = 1, math.min(16, #mine.answers) do
-  examples[i] = { prompt = mine.prompts[i], answer = mine.answers[i], score = mine.scores[i] }
+  examples[i] = { prompt = mine.prompts[i], answer = mine.answers[i] }
+  examples[i].score = judge and mine.scores[i] or nil
 end
 
 if reference then
   local theirs = answer_all(reference, 1)
-  local gains, wins = {}, 0
-  for i, own in ipairs(mine.scores) do
-    local other = theirs.scores[i]
-    gains[i] = own - other
-    wins = wins + (own > other and 1 or own == other and 0.5 or 0)
-  end
-  local rate = pl.stats.rate(wins, #prompts)
   figures.kl, figures.kl_ci95 = mean_of(mine.kls)
-  figures.reference_score, figures.reference_score_ci95 = mean_of(theirs.scores)
-  figures.gain, figures.gain_ci95 = mean_of(gains)
-  figures.win_rate, figures.win_rate_ci95 = rate.mean, { rate.low, rate.high }
+  if judge then
+    local gains, wins = {}, 0
+    for i, own in ipairs(mine.scores) do
+      local other = theirs.scores[i]
+      gains[i] = own - other
+      wins = wins + (own > other and 1 or own == other and 0.5 or 0)
+    end
+    local rate = pl.stats.rate(wins, #prompts)
+    figures.reference_score, figures.reference_score_ci95 = mean_of(theirs.scores)
+    figures.gain, figures.gain_ci95 = mean_of(gains)
+    figures.win_rate, figures.win_rate_ci95 = rate.mean, { rate.low, rate.high }
+  end
   for i, example in ipairs(examples) do
     example.reference_answer = theirs.answers[i]
-    example.reference_score = theirs.scores[i]
+    example.reference_score = judge and theirs.scores[i] or nil
   end
 end
 
@@ -242,7 +256,7 @@ for i, answer in ipairs(mine.answers) do
   local asked = { prompt = row.prompt, messages = row.messages }
   if row.prompt == nil and row.messages == nil then asked.prompt = mine.prompts[i] end
   asked.completion, asked.completion_finished = answer, mine.ended[i]
-  asked.score = mine.scores[i]
+  asked.score = judge and mine.scores[i] or nil
   lines[i] = pl.json.encode(asked) .. "\n"
 end
 assert(pl.files.write_atomic(run.dir .. "/answers.jsonl", table.concat(lines)))
@@ -254,13 +268,14 @@ if not cfg.quiet then
     if not ci95 then return number end
     return ("%s (%s to %s)"):format(number, form:format(ci95[1]), form:format(ci95[2]))
   end
-  local score = shown(figures.score, figures.score_ci95, "%.4f")
-  print(("score %s on %d prompts"):format(score, #prompts))
+  local score = judge and "score " .. shown(figures.score, figures.score_ci95, "%.4f") or "answers"
+  print(("%s on %d prompts, %.1f tokens each"):format(score, #prompts, figures.mean_length))
   if reference then
     local kl = shown(figures.kl, figures.kl_ci95, "%.3f")
-    local rate = shown(figures.win_rate, figures.win_rate_ci95, "%.3f")
-    print(("KL %s nats an answer, win rate %s"):format(kl, rate))
+    local rate = judge and ", win rate " .. shown(figures.win_rate, figures.win_rate_ci95, "%.3f")
+    print(("KL %s nats an answer%s"):format(kl, rate or ""))
   end
+  if text then print(("text loss %.4f nats a token"):format(figures.text_loss)) end
   local rows = {}
   for i, point in ipairs(figures.best_of or {}) do
     rows[i] = { point.n, ("%.2f"):format(point.kl), ("%.2f"):format(point.kl_bound) }
@@ -282,7 +297,7 @@ end
 for i, example in ipairs(examples) do -- whoever runs this recipe may know more of the prompts
   example.row = prompts[i].row
 end
-figures.examples, figures.scores = examples, mine.scores
+figures.examples, figures.scores = examples, judge and mine.scores or nil
 figures.texts, figures.ended, figures.rows = mine.answers, mine.ended, {}
 for i, prompt in ipairs(prompts) do
   figures.rows[i] = prompt.row

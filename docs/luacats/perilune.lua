@@ -457,12 +457,6 @@ function Judge:score(roll, prompts) end
 ---@return number[] # scores, set after set
 function Judge:sets(sets, max_tokens) end
 
---- What a reward function is given.
----@param roll perilune.Rollout # as of `rollout.new`
----@param prompts perilune.Prompt[] # one for each answer
----@return { prompts: table, answers: table, rows: table, ended: table } # lists of texts (`prompts`, `answers`), of `rows` and of booleans (`ended`), one for each answer
-function Judge:texts(roll, prompts) end
-
 --- An answer and whether it was liked: an element of what `data.labelled` gives.
 ---@class perilune.LabelledAnswer
 ---@field sequence integer[] # token ids of the prompt with the answer
@@ -4749,6 +4743,13 @@ function pl.score.sequences(scalar_model, sequences, max_tokens) end
 ---@return integer[] # the lengths of the sequences, tokens
 ---@return number[][] # of each head the scores, set after set
 function pl.score.sets(scalar_model, sets, max_tokens) end
+
+--- Answers as texts: what a reward function is given.
+---@param tok perilune.Tokenizer # tokenizer of the answers
+---@param roll perilune.Rollout # as of `rollout.new`
+---@param prompts perilune.Prompt[] # one for each answer
+---@return { prompts: table, answers: table, rows: table, ended: table } # lists of texts (`prompts`, `answers`), of `rows` and of booleans (`ended`), one for each answer
+function pl.score.texts(tok, roll, prompts) end
 
 --- Recipes that run one after another inside a run: stages of one experiment.
 ---

@@ -21,7 +21,7 @@ describe("eval", function()
     runs = runs + 1
     settings.model = settings.model or w.model
     settings.dataset = settings.dataset or w.prompts
-    settings.reward_function = settings.reward_model and "" or w.reward
+    settings.reward_function = settings.reward_function or settings.reward_model and "" or w.reward
     settings.output_dir = ("%s/eval%d"):format(w.dir, runs)
     settings.response_length = 6
     settings.quiet = true
@@ -128,5 +128,52 @@ describe("eval", function()
     assert.are.equal(1, row["completions/mean_length"])
     assert.are.equal(16, row["val/num_eos_tokens"])
     assert.are.equal(row["objective/raw_scores"], row["objective/scores"])
+  end)
+
+  it("needs no judge for KL, text loss, tasks and answers, and says what does", function()
+    local text = world.write(w.dir .. "/text.txt", ("the moon sees a lamp .\n"):rep(20))
+    local tasks = world.jsonl(w.dir .. "/seas.jsonl", {
+      { prompt = "the moon sees", choices = { " the sea", " a lamp" }, answer = 0 },
+    })
+    local other = pl.model.mix({ assert(pl.load(w.model)) }, { 0.9 })
+    local reference = w.dir .. "/reference"
+    assert(other:save(reference, { tokenizer = assert(pl.tokenizer.load(w.model)) }))
+    local function measured(judge)
+      return eval {
+        count = 12,
+        reference = reference,
+        reward_function = judge,
+        text = text,
+        text_length = 16,
+        tasks = tasks,
+      }
+    end
+    local with, without = measured(), measured("")
+    for _, name in ipairs { "kl", "kl_ci95", "text_loss", "tasks", "mean_length" } do
+      assert.are.same(with[name], without[name], name)
+    end
+    assert.are.same(with.texts, without.texts)
+    for _, name in ipairs { "score", "win_rate", "gain", "reference_score", "scores" } do
+      assert.is_not_nil(with[name], name)
+      assert.is_nil(without[name], name)
+    end
+    local folder = ("%s/eval%d"):format(w.dir, runs)
+    local lines = 0
+    for line in io.lines(folder .. "/answers.jsonl") do
+      local row = assert(pl.json.decode(line))
+      lines = lines + 1
+      assert.are.equal(without.texts[lines], row.completion)
+      assert.is_nil(row.score)
+    end
+    assert.are.equal(12, lines)
+    for key, value in pairs { best_of = 2, chooser = chooser } do
+      local ok, message = pcall(eval, { reward_function = "", [key] = value })
+      assert.is_false(ok)
+      local wanted = key .. " wants a judge: give reward_model or reward_function"
+      assert.matches(wanted, message, 1, true)
+    end
+    local ok, message = pcall(eval, { reward_function = w.reward, reward_model = chooser })
+    assert.is_false(ok)
+    assert.matches("reward_model and reward_function are both given; one judges", message, 1, true)
   end)
 end)

@@ -277,16 +277,16 @@ function Judge:score(roll, prompts)
     end
     return self:merged(lists)
   end
-  return asked(self, self:texts(roll, prompts))
+  return asked(self, score.texts(self.tokenizer, roll, prompts))
 end
 
---- What a reward function is given.
+--- Answers as texts: what a reward function is given.
+-- @tparam Tokenizer tok tokenizer of the answers
 -- @tparam Rollout roll as of `rollout.new`
 -- @tparam {Prompt,...} prompts one for each answer
 -- @treturn {prompts=table,answers=table,rows=table,ended=table} lists of texts (`prompts`,
 --   `answers`), of `rows` and of booleans (`ended`), one for each answer
-function Judge:texts(roll, prompts)
-  local tok = self.tokenizer
+function score.texts(tok, roll, prompts)
   local texts = { prompts = {}, answers = {}, rows = {}, ended = {} }
   for i, prompt in ipairs(prompts) do
     local answer = roll.answers[i]
