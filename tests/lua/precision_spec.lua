@@ -11,6 +11,7 @@ local kept = dofile("tests/lua/support/kept.lua")
 local pl = require("perilune")
 local run_recipe = require("perilune.config").run_recipe
 local toy = dofile("tests/lua/support/toy.lua")
+local workloads = require("perilune.bench.workloads")
 local world = dofile("tests/lua/support/world.lua")
 
 local batch, loss = pl.batch, pl.loss
@@ -429,6 +430,33 @@ describe("training in bf16", function()
       local cosine = ab / math.sqrt(aa * bb)
       assert.is_true(cosine > 0.999 and cosine < 1, ("%s: %.6f"):format(name, cosine))
     end)
+  end)
+
+  it("takes long batches through the blocks in parts, with the bits of each sequence", function()
+    local shape =
+      workloads.llama { c = 16, layers = 2, heads = 2, f = 1024, v = toy.vocab, context = 700 }
+    local model = pl.model.new(shape, { seed = 5, precision = "bf16" })
+    local long = toy.sequences { 200, 250, 300, 600, 1, 0, 100 } -- parts of 512 tokens
+    local hidden, at = model:hidden(batch.pack(long)), 0
+    for _, sequence in ipairs(long) do
+      if #sequence > 0 then
+        local alone = model:hidden(batch.pack { sequence })
+        local there = hidden:detach():slice(1, at + 1, at + #sequence)
+        assert.same(alone:detach():totable(), there:totable())
+      end
+      at = at + #sequence
+    end
+    assert.equal(at, hidden:size(1))
+    local trained = at - #long + 1
+    local whole = toy.gradients(model, function() loss.lm(model, long):backward() end)
+    local summed = toy.gradients(model, function()
+      for _, sequence in ipairs(long) do
+        if #sequence > 1 then loss.lm(model, { sequence }, nil, { norm = trained }):backward() end
+      end
+    end)
+    for i, entry in ipairs(whole) do
+      near(summed[i][2], entry[2], 2e-6, entry[1])
+    end
   end)
 
   it("has the losses of float32 within 1 %", function()

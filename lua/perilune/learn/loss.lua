@@ -163,7 +163,7 @@ local function over(parts, fn)
     total = total + #results[i]
   end
   if #results == 1 then return results[1] end
-  local all, at = core.zeros { total }, 0
+  local all, at = core.zeros({ total }, results[1] and results[1]:dtype()), 0
   for _, result in ipairs(results) do
     all:view({ #result }, at):copy_(result)
     at = at + #result
@@ -174,6 +174,29 @@ end
 -- The rows a loss is taken at, when they are so few that a last block for them alone is worth
 -- taking them out.
 local function few(part) return 2 * part.at.count <= part.batch.count and part.at.rows or nil end
+
+-- Hidden states of the rows that a loss is taken at.
+local function rows_read(model, part)
+  local some = few(part)
+  local hidden = model:hidden(part.batch, { rows = some })
+  return some and hidden or core.gather(hidden, part.at.rows)
+end
+
+-- Rows that read the head together: so many go through it while a core's cache holds a part of it,
+-- and it is packed once for them.
+local AT_HEAD <const> = 2048
+
+-- Parts whose rows are AT_HEAD and less together, or one.
+local function head_groups(parts)
+  local counts, groups = {}, {}
+  for i, part in ipairs(parts) do
+    counts[i] = part.at.count
+  end
+  for g, places in ipairs(batch.split(counts, AT_HEAD)) do
+    groups[g] = batch.take(parts, places)
+  end
+  return groups
+end
 
 --- Log-probs of the tokens a loss would be taken at, without a tape. Raises when it is given no
 -- parts.
@@ -190,13 +213,13 @@ function loss.sequence_logprobs(model, parts, opts)
   end
   opts = options.take("loss.sequence_logprobs", opts, of_sequences)
   return (
-    over(parts, function(part)
-      local at = part.at
-      local some = few(part)
-      local rows = some and core.arange(at.count, "int32") or at.rows
-      local hidden = model:hidden(part.batch, { rows = some })
+    over(head_groups(parts), function(group)
+      local hidden = over(group, function(part) return rows_read(model, part):reshape(-1) end)
+      local targets = over(group, function(part) return part.at.targets end)
+      local rows = core.arange(#targets, "int32")
+      hidden = hidden:reshape(-1, model.spec.out_width)
       return (
-        core.logprob(hidden, model:head(), rows, at.targets, {
+        core.logprob(hidden, model:head(), rows, targets, {
           temperature = opts.temperature or 1,
           softcap = model:softcap(),
           precision = model.precision,

@@ -345,6 +345,60 @@ local function check_lengths(m, batch)
   end
 end
 
+-- What a block makes of a part of a batch in its widest place, in numbers: half a core's cache.
+local PART_NUMBERS <const> = 1 << 19
+-- Tokens of a part at least. Fewer would not pay: each part packs the weights, and adds to their
+-- gradients, anew.
+local LEAST_PART <const> = 512
+
+-- The tokens of a part, when the batch is to go through the blocks in parts: where a tape keeps
+-- what they make, in bfloat16, whose products would wait for memory. Draws of dropout belong to all
+-- rows.
+local function part_tokens(m, batch, opts)
+  if m.precision ~= "bf16" or opts.caches or opts.dropout or opts.rows then return nil end
+  local tokens = PART_NUMBERS // math.max(m.spec.width, m.spec.mlp_width)
+  return tokens >= LEAST_PART and batch.count > tokens and core.grad_enabled() and tokens or nil
+end
+
+-- Sequences first to last - 1 of a batch with these offsets.
+local function part_of(batch, offsets, first, last)
+  local from, own = offsets[first], {}
+  for b = first, last do
+    own[#own + 1] = offsets[b] - from
+  end
+  local count = offsets[last] - from
+  return {
+    tokens = batch.tokens:view({ count }, from),
+    positions = batch.positions:view({ count }, from),
+    offsets = core.tensor(own, "int32"),
+  }
+end
+
+-- Parts of at most `tokens` tokens, but for longer sequences.
+local function parts_of(batch, tokens)
+  local offsets, parts, first = batch.offsets:totable(), {}, 1
+  for b = 2, #offsets do
+    if b == #offsets or offsets[b + 1] - offsets[first] > tokens then
+      parts[#parts + 1], first = part_of(batch, offsets, first, b), b
+    end
+  end
+  return parts
+end
+
+-- Rows of all, one after the other; concat takes eight at a time.
+local function joined(all)
+  while #all > 1 do
+    local fewer = {}
+    for i = 1, #all, 8 do
+      fewer[#fewer + 1] = core.concat(table.move(all, i, math.min(i + 7, #all), 1, {}))
+    end
+    all = fewer
+  end
+  return all[1]
+end
+
+local through -- below
+
 --- Final hidden states. For a model that predicts tokens they are such that logits are their
 -- product with the head, under the bound of logits if there is one.
 -- @tparam Model m
@@ -353,6 +407,16 @@ end
 -- @treturn Tensor [T, C], or [N, C] of the N `rows`
 function decoder.hidden(m, batch, opts)
   if not opts.caches then check_lengths(m, batch) end
+  local tokens = part_tokens(m, batch, opts)
+  if not tokens then return through(m, batch, opts) end
+  local all, parts = {}, parts_of(batch, tokens)
+  for i = #parts, 1, -1 do -- so that gradients add up from the first row on
+    all[i] = through(m, parts[i], opts)
+  end
+  return joined(all)
+end
+
+function through(m, batch, opts)
   local x = embedded(m, batch, opts)
   for i = 1, #m.layers do
     if opts.checkpoint then
