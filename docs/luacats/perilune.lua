@@ -374,7 +374,7 @@ function HeldOutTask:likelihoods(model) end
 
 --- How a file is read. What each option is when it is left out stands in brackets.
 ---@class perilune.IngestOptions
----@field format string? # ("auto") a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh", "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena", "webgpt", "chatgpt", "label_studio")
+---@field format string? # ("auto") a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh", "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena", "webgpt", "shp", "chatgpt", "label_studio")
 ---@field fields (table<string, string|integer>|function)? # (by their usual names) where fields of a row stand, {prompt = "text", user_id = "meta.user"}: a field's name, "a.b" for nested ones, or the number of a column of a CSV without a header; or (record) -> row, or nil, reason, and whether it is skipped
 ---@field pattern string? # ("[time] <user> text", or as HexChat writes them) a line of a chat log: the words time, user, organisation and text stand for what is read
 ---@field skip [string, string][]? # (joins, parts, actions and notices) lines of a chat log that are no messages: {Lua pattern, reason}

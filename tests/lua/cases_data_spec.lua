@@ -563,6 +563,14 @@ describe("exports of other programs:", function()
   }, { { prompt = Q, completions = { NO, YES }, ranks = { 2, 1 } } }, {
     "2: question.full_text is a nil, not a text",
   })
+  case("Stanford Human Preferences", "rankings", {
+    { history = Q, human_ref_A = NO, human_ref_B = YES, labels = 0 },
+    { history = Q, human_ref_A = YES, human_ref_B = NO, labels = 1 },
+    { history = Q, human_ref_A = NO, human_ref_B = YES, labels = 2 },
+  }, {
+    { prompt = Q, completions = { NO, YES }, ranks = { 2, 1 } },
+    { prompt = Q, completions = { YES, NO }, ranks = { 1, 2 } },
+  }, { "3: labels is 2; 1 or 0 is wanted" })
   case(
     "StackExchange pairs: j is preferred",
     "rankings",

@@ -142,6 +142,38 @@ describe("rows of a data set", function()
     assert.are.same({ "both answers are the same" }, account.left)
   end)
 
+  it("come with the answer to train on, in all forms of demonstrations", function()
+    local asked, said = { role = "user", content = "q" }, { role = "assistant", content = "x" }
+    local parts = { role = "assistant", content = { { type = "text", text = "x" } } }
+    for name, row in pairs {
+      conversational = { prompt = { asked }, completion = { said } },
+      parts = { prompt = { asked }, completion = { parts } },
+      labelled = { prompt = { asked }, completion = { said }, label = true },
+      response = { prompt = "q", response = "x", helpfulness = 4 },
+      output = { prompt = "q", output = "x" },
+      answer = { prompt = "q", answer = "x" },
+      question = { question = "q", answer = "x" },
+      instruction = { instruction = "q", response = "x" },
+    } do
+      local rows = data.rows(write("demo.jsonl", pl.json.encode(row) .. "\n"))
+      local answer = rows[1].completion
+      assert.are.equal("x", type(answer) == "table" and answer[1].content or answer, name)
+    end
+    -- what else a row says, whole: a checker of a reward may need it
+    local long = ("a long way to #### 4 "):rep(20)
+    local rows = data.rows(write("gsm.jsonl", pl.json.encode { question = "q", answer = long }))
+    assert.are.equal(long, rows[1].completion)
+    for text, row in pairs {
+      ["the completion holds no turn"] = { prompt = "q", completion = pl.json.array {} },
+      ["neither messages nor prompt and completion"] = { prompt = "q", answer = 4 },
+    } do
+      local path = write("demo.jsonl", pl.json.encode(row) .. "\n")
+      local ok, wrong = pcall(data.examples, tok, nil, path, 100)
+      assert.is_false(ok)
+      assert.is_truthy(wrong:find(text, 1, true), wrong)
+    end
+  end)
+
   it("come from a part of a store", function()
     local path = folder .. "/store.db"
     local s = assert(store.open(path))

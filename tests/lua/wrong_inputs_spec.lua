@@ -126,7 +126,7 @@ local rows = {
   { RM .. " --dataset short.jsonl", "short.jsonl:1: ranks are not a list of 2 numbers" },
   { RM .. " --dataset huge.jsonl", "huge.jsonl:1: rank 1 is inf, not a finite number" },
   { RM .. " --dataset alone.jsonl", "alone.jsonl:1: ranks of one completion" },
-  { RM .. " --dataset demos.jsonl", "demos.jsonl:1: `ranks` must have one number for each" },
+  { RM .. " --dataset demos.jsonl", "demos.jsonl:1: no answers to rank: rows are" },
   { RM .. " --dataset rankings.jsonl --demonstrations rankings.jsonl", "rankings.jsonl:1: neith" },
   { RM .. " --dataset rankings.jsonl --variant hinge", "one of logsigmoid | sigmoid | linear" },
   -- reward functions

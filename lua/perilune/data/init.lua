@@ -252,7 +252,9 @@ end
 
 local function wrong_ranks(row)
   local answers = row.completion_tokens or row.completions
-  if type(row.ranks) ~= "table" or type(answers) ~= "table" or #row.ranks ~= #answers then
+  if answers == nil then
+    return "no answers to rank: rows are {prompt, completions, ranks} or {prompt, chosen, rejected}"
+  elseif type(row.ranks) ~= "table" or type(answers) ~= "table" or #row.ranks ~= #answers then
     return "`ranks` must have one number for each of `completions`"
   elseif #answers < 2 then
     return ("%d answers: a ranking has two or more"):format(#answers)

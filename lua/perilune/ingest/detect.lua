@@ -155,7 +155,8 @@ return function(path, opts)
     return nil,
       (
         "unknown format '%s'; known: auto, jsonl, json, csv, chat_log, hf, hh, alpaca, "
-        .. "sharegpt, self_instruct, turns, oasst, pandalm, arena, webgpt, chatgpt, label_studio"
+        .. "sharegpt, self_instruct, turns, oasst, pandalm, arena, webgpt, shp, chatgpt, "
+        .. "label_studio"
       ):format(format)
   elseif format == "chat_log" then
     return { kind = "lines", shape = "chat_log", says = "a chat log, as set" }

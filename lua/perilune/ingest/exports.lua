@@ -5,6 +5,8 @@
 --                 Arena); or prompt, response_a, response_b, winner_model_a and its like, with
 --                 turns as lists in JSON text. Who asked is who judged
 --   webgpt        comparisons: question.full_text, answer_0, answer_1, score_0, score_1
+--   shp           comparisons of Stanford Human Preferences: history (the question), human_ref_A,
+--                 human_ref_B, labels (1: the first is preferred, 0: the second)
 --   chatgpt       a user's export: a tree of messages under `mapping`; the branch that was shown
 --                 last (`current_node`) is the dialogue, without what tools said
 --   label_studio  tasks with pairwise annotations: which answer of `data` was selected, by whom
@@ -33,6 +35,8 @@ function exports.of(record)
     return "arena"
   elseif is_object(record.question) and record.answer_0 ~= nil and record.answer_1 ~= nil then
     return "webgpt"
+  elseif record.human_ref_A ~= nil and record.human_ref_B ~= nil then
+    return "shp"
   elseif is_object(record.mapping) and record.messages == nil and record.prompt == nil then
     return "chatgpt"
   elseif is_object(record.data) and is_object(record.annotations) then
@@ -185,6 +189,23 @@ local function webgpt(record)
   return row
 end
 
+local function shp(record)
+  local first = record.labels
+  if type(record.history) ~= "string" then
+    return nil, ("history is a %s, not a text"):format(type(record.history))
+  elseif first ~= 0 and first ~= 1 then
+    return nil,
+      ("labels is %s; 1 or 0 is wanted"):format(
+        type(first) == "number" and tostring(first) or shown(first)
+      )
+  end
+  local row = without(record, { "history", "human_ref_A", "human_ref_B", "labels" })
+  row.question = record.history
+  row.completions = { record.human_ref_A, record.human_ref_B }
+  row.ranks = first == 1 and { 1, 2 } or { 2, 1 }
+  return row
+end
+
 -- ---- trees --------
 
 -- The nodes of the branch that was shown last, from its root.
@@ -298,7 +319,8 @@ local function label_studio(record)
   return row
 end
 
-local writers = { arena = arena, webgpt = webgpt, chatgpt = chatgpt, label_studio = label_studio }
+local writers =
+  { arena = arena, webgpt = webgpt, shp = shp, chatgpt = chatgpt, label_studio = label_studio }
 
 --- A record of these as one that exchange.lua reads; any other record as it is.
 -- @tparam table record

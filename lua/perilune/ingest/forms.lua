@@ -7,7 +7,7 @@
 --
 -- What a record of one exchange says is read by exchange.lua whatever its shape is called: `rows`,
 -- `hh`, `alpaca`, `sharegpt` and `pandalm` differ in whose prompts they are when nobody says so;
--- `arena`, `webgpt`, `chatgpt` and `label_studio` are written anew for it by exports.lua.
+-- `arena`, `webgpt`, `shp`, `chatgpt` and `label_studio` are written anew for it by exports.lua.
 -- The other shapes hold several exchanges in a record:
 --
 --   self_instruct  instruction with instances of input and output
@@ -62,6 +62,7 @@ for _, name in ipairs {
   "pandalm",
   "arena",
   "webgpt",
+  "shp",
   "chatgpt",
   "label_studio",
 } do
@@ -208,6 +209,7 @@ forms.sources = {
   pandalm = "labeler",
   arena = "api",
   webgpt = "labeler",
+  shp = "labeler",
   chatgpt = "api",
   label_studio = "labeler",
 }

@@ -38,7 +38,7 @@ local MOST_REASONS <const> = 100
 -- @class IngestOptions
 -- @field ?string format ("auto") a cut ("jsonl", "json", "csv", "chat_log") or a shape ("hf", "hh",
 --   "alpaca", "sharegpt", "self_instruct", "turns", "oasst", "pandalm", "arena", "webgpt",
---   "chatgpt", "label_studio")
+--   "shp", "chatgpt", "label_studio")
 -- @field ?{[string]=string|integer}|function fields (by their usual names) where fields of a row
 --   stand, {prompt = "text", user_id = "meta.user"}: a field's name, "a.b" for nested ones, or the
 --   number of a column of a CSV without a header; or (record) -> row, or nil, reason, and whether

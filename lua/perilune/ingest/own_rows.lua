@@ -68,6 +68,15 @@ local function wrong_messages(messages, name)
   return not read and reason or #read == 0 and "messages hold no turn of a user" or nil
 end
 
+-- The turns of an answer that is a list, in our own writing; a reason when they are none.
+local function answer_turns(list)
+  if list[1] == nil then return nil, "the completion holds no turn" end
+  local whole = table.move(list, 1, #list, 2, { { role = "user", content = "-" } })
+  local read, reason = turns.messages(whole) -- which begin with a user's
+  if not read then return nil, reason end
+  return table.move(read, 2, #read, 1, {})
+end
+
 --- What is wrong with a row in our own form, or nil; ranks are made competition ranks.
 local function wrong(row)
   local prompt, messages = row.prompt, row.messages
@@ -90,10 +99,12 @@ local function wrong(row)
   end
   local completion = row.completion
   if completion ~= nil and type(completion) ~= "string" then
-    local reason = type(completion) == "table" and wrong_messages(completion, "completion")
-    if reason or type(completion) ~= "table" then
-      return reason or ("completion is a %s, not a text"):format(type(completion))
+    if type(completion) ~= "table" then
+      return ("completion is a %s, not a text"):format(type(completion))
     end
+    local read, reason = answer_turns(completion)
+    if not read then return reason end
+    row.completion = read
   elseif completion and not completion:find("%S") then
     return "an empty answer", true
   end
@@ -118,9 +129,22 @@ local function plain_turns(list)
   return list
 end
 
+-- In a set that was made for training an answer by another name is one to train on, too.
+local function name_answer(row)
+  if row.prompt == nil or row.completion ~= nil or row.completions ~= nil then return end
+  for _, name in ipairs { "response", "output", "answer" } do
+    local answer = row[name]
+    if type(answer) == "string" and answer:find("%S") then
+      row.completion = answer
+      return
+    end
+  end
+end
+
 -- A row whose context or answers are said in another way, in the canonical fields.
 local function converted(record, opts)
-  local row, reason, skipped = exchange.read(record, { extra = false, labels = opts.labels })
+  local how = { extra = false, labels = opts.labels, answers = "person" }
+  local row, reason, skipped = exchange.read(record, how)
   if not row then return nil, reason, skipped end
   local copy = {}
   for key, value in pairs(record) do
@@ -159,9 +183,10 @@ function own_rows.read(record, out, opts)
     row, reason, skipped = converted(record, opts)
   end
   if row then
-    for _, name in ipairs { "messages", "prompt", "completion" } do
+    for _, name in ipairs { "messages", "prompt" } do
       row[name] = plain_turns(row[name])
     end
+    name_answer(row)
     reason, skipped = wrong(row)
     if not reason and opts.labels then
       reason, skipped = wrong_label(row)

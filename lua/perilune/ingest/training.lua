@@ -105,7 +105,7 @@ return function(path, opts)
     return nil, ("%s must hold %s; %s"):format(path, opts.forms, instead(record))
   end
   local from, message
-  local settings = { labels = opts and opts.labels or nil }
+  local settings = { labels = opts and opts.labels or nil, answers = "person" }
   from, message = source.open(path, settings, nil, own and TAKEN or nil)
   if not from then return nil, message end
   local passed = {}
