@@ -3231,9 +3231,11 @@ pl.health = {}
 pl.health.alarms = nil
 
 --- Preferred answers lose probability while margins grow: the others only lose more, and what gains
---- is neither (likelihood displacement; Razin et al., arXiv:2410.08847).
+--- is neither (likelihood displacement; Razin et al., arXiv:2410.08847). A row is of a few answers,
+--- and what they lose for a while comes back in most runs: the loss counts where it is beyond the
+--- limit by more than the rows themselves leave open.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
----@param options? table # `part` (0.1) of their log-prob that they have to lose, and at least `floor` (2) nats; `window` (10) rows that means are taken over
+---@param options? table # `part` (0.1) of their log-prob that they have to lose, and at least `floor` (2) nats; `window` (10) rows that means are taken over; `errors` (2) standard errors of that mean by which it has to be beyond
 ---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.chosen_falls(history, options, settings) end
@@ -3284,9 +3286,11 @@ function pl.health.kl_negative(history, options, settings) end
 
 --- The KL to the reference grows faster than it is held, or passes a limit. The limit is asked from
 --- the first row on, the growth once there are two windows. Read is `objective/kl`, and `eval_kl` of
---- a run that has none; of this the last value is held against the limit.
+--- a run that has none; of this the last value is held against the limit. A run on preferences has
+--- a limit of its own below that, from -ln π_ref of its preferred answers, for a mean over its last
+--- measurements; growth below it does not count.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
----@param options? table # `limit` (60) nats a sequence; `window` (5) rows that means are taken over; `growth` (3) times within as many rows; `floor` (10) nats a sequence: no growth below it counts
+---@param options? table # `limit` (60) nats a sequence; `times` (3) the nats by which preferred answers are unlikely to the reference, if that is less, for a mean over `measurements` (3); `window` (5) rows that other means are taken over; `growth` (3) times within as many rows; `floor` (10) nats a sequence: no growth below it counts, and no limit is lower
 ---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.kl_runaway(history, options, settings) end

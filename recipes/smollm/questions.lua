@@ -118,7 +118,7 @@ end
 -- @tparam {table,...} rows
 -- @tparam integer held_out how many are kept apart
 -- @tparam integer seed
--- @tparam[opt="questions"] string what the rows are, for messages
+-- @tparam ?string what the rows are, for messages (default: "questions")
 -- @treturn {table,...} training side
 -- @treturn {table,...} held-out side
 function questions.deal(rows, held_out, seed, what)

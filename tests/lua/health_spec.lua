@@ -111,6 +111,34 @@ describe("an alarm", function()
       assert.is_nil(health.kl_runaway(rows("eval_kl", measured)))
       assert.is_nil(health.kl_negative(rows("eval_kl", measured)))
     end
+    -- on preferences: three times what makes preferred answers unlikely to the reference
+    kto.loss_type = "kto"
+    local function on_pairs(kls, nats, ratio)
+      local more = { ["logps/chosen"] = ratio - nats, ["rewards/chosen"] = 0.1 * ratio }
+      return health.kl_runaway(rows("eval_kl", kls, more), nil, kto)
+    end
+    says(
+      on_pairs({ 15 }, 4, -6),
+      "is 15 nats a sequence away from the reference, more than 12.00 (preferred answers are 4.000 "
+        .. "nats unlikely to it). At such distances little is left"
+    )
+    assert.is_nil(on_pairs({ 12 }, 4, 2))
+    assert.is_nil(on_pairs({ 3, 3, 20 }, 4, 2)) -- one measurement of three
+    says(
+      on_pairs({ 3, 20, 20 }, 4, 2),
+      "14.33 nats a sequence away from the reference, more than 12"
+    )
+    assert.is_nil(on_pairs({ 14.9 }, 5, -6))
+    assert.is_nil(on_pairs({ 10 }, 1, 0)) -- no limit is below 10 nats
+    says(on_pairs({ 61 }, 300, 0), "61 nats a sequence away from the reference, more than 60. At")
+    assert.is_nil(on_pairs(steps(5, 3, 5, 12), 5, 0)) -- to those answers it may go fast
+    says(
+      on_pairs(steps(5, 3, 5, 12), 300, 0),
+      "from 3 to 12 nats a sequence within 10 measurements"
+    )
+    kto.loss_type = "orpo" -- its rewards are no log ratios: the first rows are the reference's
+    says(on_pairs({ 15 }, 4, 0), "more than 12")
+    assert.is_nil(on_pairs({ 15 }, 4, -2))
     local both = rows("objective/kl", steps(5, 1, 5, 2), { eval_kl = 70 })
     assert.is_nil(health.kl_runaway(both)) -- what is learnt from is nearer
   end)
@@ -427,6 +455,19 @@ describe("an alarm", function()
       "lose probability: 14.20 nats an answer",
       "Raise beta (0.1000), lower learning_rate (0.5000), or raise rpo_alpha (0)."
     )
+    -- at 5 nats an answer less the limit is 2; what rows of a few answers leave open counts
+    local function by_rows(...)
+      local list = preferences(30, 0, 2, 0.5, 0.8)
+      for i, row in ipairs(list) do
+        row["rewards/chosen"] = 0.1 * select(i % select("#", ...) + 1, ...)
+        row["logps/chosen"] = -5
+      end
+      return health.chosen_falls(list, nil, settings)
+    end
+    says(by_rows(-2.2), "lose probability: 2.200 nats an answer since")
+    assert.is_nil(by_rows(-4.2, -0.2)) -- 2.2 too, with a standard error of 0.67
+    says(by_rows(-5.4, -1.4), "lose probability: 3.400 nats an answer since")
+    assert.is_nil(by_rows(-5.2, -1.2)) -- 3.2 - 2 * 0.67
     settings.loss_type = "simpo"
     says(
       health.chosen_falls(preferences(40, -16, 2, 0.5, 0.8), nil, settings),

@@ -269,6 +269,13 @@ cases.planted = {
     set { beta = 0.001, learning_rate = 0.1 }
   ),
   mistake(
+    "DPO at ten times the rate, whose preferred answers lose",
+    "dpo",
+    30,
+    "Preferred answers lose probability",
+    set { learning_rate = 0.005 }
+  ),
+  mistake(
     "rankings the wrong way round",
     "reward",
     ended,
@@ -340,6 +347,7 @@ for _, world in ipairs(worlds) do
   add("sft", world, "sft")
   add("reward", world, "reward")
   add("dpo", world, "dpo", set {})
+  add("kto", world, "kto", set {})
 end
 local seed = 100
 for _, task in ipairs { "word", "polite", "distinct", "articles", "six_words" } do

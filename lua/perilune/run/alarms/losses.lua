@@ -4,6 +4,8 @@
 local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
 local needs = require("perilune.run.alarms.needs")
+local preferred = require("perilune.run.alarms.preferred")
+local stats = require("perilune.base.stats")
 local trend = require("perilune.run.alarms.trend")
 
 local alarms = {}
@@ -51,33 +53,48 @@ function alarms.loss_rises(history, options, settings)
   end
 end
 
--- By how many nats a preferred answer is likelier than at the start; nil when that cannot be told.
+-- Mean of the values of some rows, and its standard error.
+local function mean_of(values, first, last)
+  local some = table.move(values, first, last, 1, {})
+  return stats.mean(some), #some > 1 and stats.std(some) / math.sqrt(#some) or 0
+end
+
+-- By how many nats a preferred answer is likelier than at the start, over the last rows, and the
+-- standard error of that; nil when it cannot be told.
 local function chosen_change(history, known, window)
-  local beta, kind = known:fixed("beta"), known:value("loss_type")
-  if beta and beta > 0 and kind ~= "simpo" and kind ~= "orpo" then
-    local now = trend.last_mean(history, "rewards/chosen", window)
-    return now and now / beta
+  local values = preferred.log_ratios(history, known)
+  if values then
+    if #values < window then return nil end
+    return mean_of(values, #values - window + 1, #values)
   end
-  local first, now = trend.first_and_last(history, "logps/chosen", window)
-  return first and now - first
+  values = trend.values(history, "logps/chosen")
+  if #values < 2 * window then return nil end
+  local before, error_before = mean_of(values, 1, window)
+  local now, error_now = mean_of(values, #values - window + 1, #values)
+  return now - before, math.sqrt(error_before ^ 2 + error_now ^ 2)
 end
 
 --- Preferred answers lose probability while margins grow: the others only lose more, and what gains
--- is neither (likelihood displacement; Razin et al., arXiv:2410.08847).
+-- is neither (likelihood displacement; Razin et al., arXiv:2410.08847). A row is of a few answers,
+-- and what they lose for a while comes back in most runs: the loss counts where it is beyond the
+-- limit by more than the rows themselves leave open.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
 -- @tparam ?table options `part` (0.1) of their log-prob that they have to lose, and at least
---   `floor` (2) nats; `window` (10) rows that means are taken over
+--   `floor` (2) nats; `window` (10) rows that means are taken over; `errors` (2) standard errors of
+--   that mean by which it has to be beyond
 -- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
 -- @treturn ?string the alarm's text; nil: it does not ring
 function alarms.chosen_falls(history, options, settings)
-  local o = checked.take("chosen_falls", options, { part = 0.1, floor = 2, window = 10 })
+  local defaults = { part = 0.1, floor = 2, window = 10, errors = 2 }
+  local o = checked.take("chosen_falls", options, defaults)
   local known = needs.settings("chosen_falls", settings)
   local before, margin = trend.first_and_last(history, "rewards/margins", o.window)
-  local change = before and margin > before and chosen_change(history, known, o.window)
+  if not before or margin <= before then return nil end
+  local change, uncertain = chosen_change(history, known, o.window)
   local logp = trend.last_mean(history, "logps/chosen", o.window)
-  if not change or not logp or -change < math.max(o.floor, o.part * math.abs(logp - change)) then
-    return nil
-  end
+  if not change or not logp then return nil end
+  local limit = math.max(o.floor, o.part * math.abs(logp - change))
+  if -change - o.errors * uncertain < limit then return nil end
   local text = "Preferred answers lose probability: %s nats an answer since the start, while the "
     .. "margin grows to %s. The others only lose more, and what gains is neither."
   return text:format(show(-change), show(margin))

@@ -4,6 +4,7 @@
 local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
 local needs = require("perilune.run.alarms.needs")
+local preferred = require("perilune.run.alarms.preferred")
 local trend = require("perilune.run.alarms.trend")
 
 local alarms = {}
@@ -17,6 +18,16 @@ local function kl_of(history, window)
   local values = trend.values(history, "objective/kl")
   if #values > 0 then return values, window end
   return trend.values(history, "eval_kl"), 1
+end
+
+-- Of a run on preferences the limit that follows from H, how unlikely the reference finds the
+-- preferred answers (a policy that wrote nothing else would be H nats away at most), and H. Nil of
+-- other runs, and where the general limit is lower.
+local function own_limit(history, known, o)
+  if #trend.values(history, "objective/kl") > 0 then return nil end
+  local nats = preferred.reference_nats(history, known)
+  local limit = nats and math.max(o.floor, o.times * nats)
+  if limit and limit < o.limit then return limit, nats end
 end
 
 -- Losses whose beta holds nothing: they have no reference.
@@ -47,24 +58,46 @@ local function distance_text(history, known)
   return "At such distances little is left of what the reference could do."
 end
 
+-- Mean of the last values, or of those that there are.
+local function last_of(values, n)
+  local first = math.max(1, #values - n + 1)
+  return trend.mean(values, first, #values)
+end
+
 --- The KL to the reference grows faster than it is held, or passes a limit. The limit is asked from
 -- the first row on, the growth once there are two windows. Read is `objective/kl`, and `eval_kl` of
--- a run that has none; of this the last value is held against the limit.
+-- a run that has none; of this the last value is held against the limit. A run on preferences has
+-- a limit of its own below that, from -ln π_ref of its preferred answers, for a mean over its last
+-- measurements; growth below it does not count.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
--- @tparam ?table options `limit` (60) nats a sequence; `window` (5) rows that means are taken over;
---   `growth` (3) times within as many rows; `floor` (10) nats a sequence: no growth below it counts
+-- @tparam ?table options `limit` (60) nats a sequence; `times` (3) the nats by which preferred
+--   answers are unlikely to the reference, if that is less, for a mean over `measurements` (3);
+--   `window` (5) rows that other means are taken over; `growth` (3) times within as many rows;
+--   `floor` (10) nats a sequence: no growth below it counts, and no limit is lower
 -- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
 -- @treturn ?string the alarm's text; nil: it does not ring
 function alarms.kl_runaway(history, options, settings)
-  local o = checked.take("kl_runaway", options, { limit = 60, growth = 3, floor = 10, window = 5 })
+  local o = checked.take("kl_runaway", options, {
+    limit = 60,
+    times = 3,
+    measurements = 3,
+    growth = 3,
+    floor = 10,
+    window = 5,
+  })
   local known = needs.settings("kl_runaway", settings)
   local values, last = kl_of(history, o.window)
   if #values == 0 then return nil end
-  local now = trend.mean(values, math.max(1, #values - last + 1), #values)
-  if now > o.limit then
+  local own, nats = own_limit(history, known, o)
+  local now, limit, why = last_of(values, last), o.limit, ""
+  if now <= limit and own then
+    now, limit = last_of(values, o.measurements), own
+    why = (" (preferred answers are %s nats unlikely to it)"):format(show(nats))
+  end
+  if now > limit then
     local text = "KL runaway: the policy is %s nats a sequence away from the reference, more than "
-      .. "%s. "
-    return text:format(show(now), show(o.limit))
+      .. "%s%s. "
+    return text:format(show(now), show(limit), why)
       .. distance_text(history, known)
       .. kl_advice(known)
   elseif #values < 2 * o.window then
@@ -72,7 +105,7 @@ function alarms.kl_runaway(history, options, settings)
   end
   now = trend.mean(values, #values - o.window + 1, #values)
   local before = trend.mean(values, #values - 2 * o.window + 1, #values - o.window)
-  if now > o.floor and now > o.growth * math.max(before, 0) then
+  if now > (own or o.floor) and now > o.growth * math.max(before, 0) then
     local text = "KL runaway: from %s to %s nats a sequence within %d %s; the policy leaves "
       .. "the reference faster than it is held."
     local unit = last == 1 and o.window > 1 and "measurements" or "rows"
