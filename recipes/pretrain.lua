@@ -201,7 +201,15 @@ local figures = { weights_hash = model:hash(), eval_loss = eval_loss, parameters
 local model_dir = run:save_model(model, { tokenizer = tok, figures = figures })
 run:summary(figures, {
   model = model_dir,
-  next = ("perilune run recipes/sft.lua --model %s --dataset DEMONSTRATIONS"):format(model_dir),
+  next = {
+    "perilune",
+    "run",
+    "recipes/sft.lua",
+    "--model",
+    model_dir,
+    "--dataset",
+    "DEMONSTRATIONS",
+  },
 })
 run:close()
 return { model = model_dir, history = run.history, eval_loss = eval_loss }

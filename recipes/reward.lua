@@ -415,10 +415,17 @@ figures.labeler_noise = cfg.labeler_noise > 0 and state.noise or nil
 figures.best_checkpoint = run.best and run.best.path
 run:summary(figures, {
   model = model_dir,
-  next = ("perilune run recipes/ppo.lua --model %s --reward_model %s --dataset PROMPTS"):format(
+  next = {
+    "perilune",
+    "run",
+    "recipes/ppo.lua",
+    "--model",
     cfg.model,
-    model_dir
-  ),
+    "--reward_model",
+    model_dir,
+    "--dataset",
+    "PROMPTS",
+  },
 })
 run:close()
 figures.model = model_dir

@@ -224,7 +224,7 @@ local final = run:summary({
   best_checkpoint = run.best and run.best.path,
 }, {
   model = model_dir,
-  next = ("perilune run recipes/reward.lua --model %s --dataset RANKINGS"):format(model_dir),
+  next = { "perilune", "run", "recipes/reward.lua", "--model", model_dir, "--dataset", "RANKINGS" },
 })
 run:close()
 return { model = model_dir, history = run.history, eval_loss = final.eval_loss }

@@ -175,7 +175,7 @@ figures.held_out = #held_out
 figures.demonstrations = #demonstrations
 figures.stage_seconds = stages.seconds
 present.write(run.dir, figures, evals, { sft = sft.history, ppo = ppo.history })
-run:summary(figures, { model = ppo.model, next = "perilune chat " .. ppo.model })
+run:summary(figures, { model = ppo.model, next = { "perilune", "chat", ppo.model } })
 if not cfg.quiet then print(pl.format.safe(present.table(figures))) end
 run:close()
 return figures

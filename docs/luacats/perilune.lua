@@ -1257,7 +1257,7 @@ function Run:should_save(step) end
 --- before keeps the summary it has. Unless the run is quiet a short table of them is printed. Raises
 --- when it cannot be written.
 ---@param figures table<string, any> # by name, as JSON can hold them
----@param finish? table # `model`: path of the model that is the result; `next`: a command that a user is likely to give next
+---@param finish? table # `model`: path of the model that is the result; `next`: a command that a user is likely to give next, as a text or as its words
 ---@return table<string, any> # the summary as it was written
 function Run:summary(figures, finish) end
 
@@ -3130,6 +3130,11 @@ function pl.format.cells(rows, digits) end
 ---@param options? table # `head` (none: no head and no rule) list of titles; `align` (numbers right, all else left) list of "left", "right" or "centre"; `indent` (0) blanks before each line; `gap` (2) blanks between columns
 ---@return string # without a newline at its end
 function pl.format.columns(rows, options) end
+
+--- A command as it can be pasted into a shell: words that hold more than names do are quoted.
+---@param words string[] # the program and its arguments
+---@return string
+function pl.format.command(words) end
 
 --- A count with three digits and a unit: 950, 12.3k, 1.05M, 2.10G.
 ---@param n number # a count, of whatever is counted

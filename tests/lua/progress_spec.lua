@@ -134,6 +134,15 @@ describe("progress", function()
 end)
 
 describe("format", function()
+  it("writes commands that a shell reads as they are meant", function()
+    local words = { "perilune", "run", "a/b-1.lua", "--model", "ou t/it's", "", "$HOME" }
+    local want = "perilune run a/b-1.lua --model 'ou t/it'\\''s' '' '$HOME'"
+    assert.are.equal(want, format.command(words))
+    local pipe = assert(io.popen("printf '%s|' " .. format.command(words)))
+    assert.are.equal(table.concat(words, "|") .. "|", pipe:read("a"))
+    pipe:close()
+  end)
+
   it("exact reads back to the last bit, and is short", function()
     for _, x in ipairs { 0.1, 1 / 3, 1e300, 5e-324, 0.1 + 0.2, -2.5, 2 ^ 53, 1e-5, 12 } do
       assert.are.equal(x, tonumber(format.exact(x)))

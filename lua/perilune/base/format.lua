@@ -319,4 +319,15 @@ function format.safe(text)
   )
 end
 
+--- A command as it can be pasted into a shell: words that hold more than names do are quoted.
+-- @tparam {string,...} words the program and its arguments
+-- @treturn string
+function format.command(words)
+  local quoted = {}
+  for i, word in ipairs(words) do
+    quoted[i] = word:find("^[%w_./:=+,-]+$") and word or "'" .. word:gsub("'", "'\\''") .. "'"
+  end
+  return table.concat(quoted, " ")
+end
+
 return format

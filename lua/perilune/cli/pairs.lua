@@ -90,6 +90,10 @@ local function matched(a, b)
   return list, equal, { a = alone, b = left }
 end
 
+local function written(ok, message)
+  if not ok then error(message, 0) end
+end
+
 local function write(a, b, folder, seed)
   local list, equal, alone = matched(a, b)
   if #list + equal == 0 then error("A and B have no prompt in common", 0) end
@@ -103,12 +107,12 @@ local function write(a, b, folder, seed)
     row.completions = left_is_a and { one.a, one.b } or { one.b, one.a }
     key.pairs[i].hash, lines[i] = hash_of(row), json.encode(row) .. "\n"
   end
-  assert(files.folder_make(folder))
+  written(files.folder_make(folder))
   if lfs.attributes(folder .. "/key.json") then
     error(folder .. " holds pairs already; give another folder", 0)
   end
-  assert(files.write_atomic(folder .. "/pairs.jsonl", table.concat(lines)))
-  assert(files.write_json(folder .. "/key.json", key))
+  written(files.write_atomic(folder .. "/pairs.jsonl", table.concat(lines)))
+  written(files.write_json(folder .. "/key.json", key))
   local text = "%d pairs in %s/pairs.jsonl; equal answers %d, prompts of A alone %d, of B alone %d"
   print(text:format(#list, format.safe(folder), equal, alone.a, alone.b))
 end

@@ -122,8 +122,9 @@ function Book:finish(policy, figures, card)
   figures.weights_hash = policy:hash()
   figures.best_checkpoint = run.best and run.best.path
   local folder = run:save_model(policy, { tokenizer = self.parts.tokenizer, figures = shown })
-  local command = "perilune run recipes/eval.lua --model %s --reference %s --dataset PROMPTS"
-  run:summary(figures, { model = folder, next = command:format(folder, run.cfg.model) })
+  local words = { "perilune", "run", "recipes/eval.lua", "--model", folder }
+  table.move({ "--reference", run.cfg.model, "--dataset", "PROMPTS" }, 1, 4, #words + 1, words)
+  run:summary(figures, { model = folder, next = words })
   run:close()
   figures.model, figures.history = folder, run.history
   return figures

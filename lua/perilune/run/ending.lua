@@ -59,7 +59,10 @@ function ending.show(summary, finish)
     io.stderr:write(("  %-" .. wide .. "s  %s\n"):format(row[1], row[2]))
   end
   if finish.model then io.stderr:write("model: ", finish.model, "\n") end
-  if finish.next then io.stderr:write("next:  ", finish.next, "\n") end
+  if finish.next then
+    local command = type(finish.next) == "table" and format.command(finish.next) or finish.next
+    io.stderr:write("next:  ", command, "\n")
+  end
 end
 
 local MOST_SKIPPED <const> = 3 -- rows at the end without an update that a run may have

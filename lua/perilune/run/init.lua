@@ -105,12 +105,12 @@ function run.open(cfg, options)
   local folder = cfg.output_dir:gsub("(.)/+$", "%1")
   local before = leftover.before(folder)
   local made, message = files.folder_make(folder)
-  if not made then error(("output_dir %s cannot be made: %s"):format(folder, message), 2) end
+  if not made then error(("output_dir %s cannot be made: %s"):format(folder, message), 0) end
   local mark = unclosed.mark()
   local held, owner = lock.take(folder)
   if not held then
     local text = "%s is in use by %s; wait for it, or give another --output_dir"
-    error(text:format(folder, owner), 2)
+    error(text:format(folder, owner), 0)
   end
   local self = setmetatable({
     dir = folder,
@@ -179,7 +179,7 @@ function run.open(cfg, options)
   end)
   if not ok then
     unclosed.release(mark)
-    error(err, 2)
+    error(err, 0)
   end
   return self
 end
@@ -400,7 +400,7 @@ end
 -- when it cannot be written.
 -- @tparam {[string]=any} figures by name, as JSON can hold them
 -- @tparam ?table finish `model`: path of the model that is the result; `next`: a command that a
---   user is likely to give next
+--   user is likely to give next, as a text or as its words
 -- @treturn {[string]=any} the summary as it was written
 function Run:summary(figures, finish)
   finish = checked.take("run:summary", finish, checked.any_of { "model", "next" })

@@ -4,6 +4,7 @@
 -- that there is nothing to wait for: the signal acts at once, and writes the words left here.
 
 local config = require("perilune.config")
+local format = require("perilune.base.format")
 local host = require("perilune.host")
 local lfs = require("lfs")
 local list = require("perilune.base.list")
@@ -36,10 +37,7 @@ function stopping.command(cfg, folder)
       list.append(words, { "--" .. key, value })
     end
   end
-  for i, word in ipairs(words) do
-    words[i] = word:find("^[%w_./:=+-]+$") and word or "'" .. word:gsub("'", "'\\''") .. "'"
-  end
-  return table.concat(words, " ")
+  return format.command(words)
 end
 
 -- The command that goes on with a run, or with the run that this one is a stage of.

@@ -88,7 +88,8 @@ end
 --- Takes the folder of many runs for this process, until it ends. Raises when another has it.
 -- @tparam string folder is made when it is not there
 function pool.take(folder)
-  assert(files.folder_make(folder))
+  local made, message = files.folder_make(folder)
+  if not made then error(message, 0) end
   local held, owner = lock.take(folder)
   if not held then error(("%s is in use by %s"):format(folder, owner), 0) end
   taken[#taken + 1] = held
