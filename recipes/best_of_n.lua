@@ -109,7 +109,7 @@ for iteration = state.iterations + 1, iterations do
   online:evaluate(roll, asked)
   if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
-  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration))
+  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration), iteration)
   local best, seen = best_of(roll, rewards)
   for epoch = 1, cfg.num_iterations do
     for _, places in ipairs(online:minibatches(iteration, epoch, #best.sequences)) do

@@ -42,6 +42,11 @@ local cfg = pl.config {
       .. "several: by commas",
   },
   {
+    likelihood_coef = 0.0,
+    "of the reference's log-prob of an answer, added to what the chooser says",
+    min = 0,
+  },
+  {
     interpolation = 1.0,
     "the weights to judge: at this part of the way from the reference's to the model's",
     min = 0,
@@ -74,6 +79,8 @@ local cfg = pl.config {
       return key .. " wants a judge: give reward_model or reward_function"
     elseif c.interpolation ~= 1 and c.reference == "" then
       return "interpolation wants a reference to begin at"
+    elseif c.likelihood_coef > 0 and (c.chooser == "" or c.reference == "") then
+      return "likelihood_coef wants a chooser and a reference"
     end
   end,
 }
@@ -155,7 +162,13 @@ local function answer_all(who, n, against)
     local theirs = pl.loss.sequence_logprobs(against, roll.parts, scoring)
     result.kls = pl.segment_sum(roll.old - theirs, answers.offsets):totable()
   end
-  if chooser then result.choices = chooser:score(roll, asked) end
+  if chooser then
+    result.choices = chooser:score(roll, asked)
+    if cfg.likelihood_coef > 0 then
+      local said = pl.score.likelihoods(reference, roll.parts)
+      result.choices = pl.score.with_likelihoods(result.choices, said, cfg.likelihood_coef)
+    end
+  end
   return result
 end
 

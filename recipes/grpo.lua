@@ -31,6 +31,7 @@ local cfg = pl.config {
   pl.config.sampling(),
   "Rewards",
   pl.config.kl { kl_coef = 0.04, kl_estimator = "k3", kl_placement = "loss" },
+  pl.config.likelihood(),
   pl.config.scores(),
   {
     scale_rewards = "auto",
@@ -90,7 +91,7 @@ for iteration = state.iterations + 1, iterations do
   if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
   -- (c) Each token has the advantage of its answer.
-  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration))
+  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration), iteration)
   local list
   list, roll.deviation = advantage.group(rewards, k, scale)
   local advantages = pl.segment_repeat(pl.tensor(list), roll.answers.offsets)

@@ -9,6 +9,10 @@
 -- policy and value losses (arXiv:1707.06347) over minibatches, with γ times the loss on
 -- pretraining text in the same gradient.
 --
+-- `likelihood_coef` w adds w ln π_SFT(y|x) to (2), at each token: a reward model that was trained
+-- beside it says the rest. What is asked for then is r - (β + w) KL - w times the entropy: a choice
+-- among the SFT model's own answers, the sharper the more of w stands against β.
+--
 -- Deviations from the paper, each a key: λ, value coefficient and clip, whitening and Adam's ε
 -- are not printed there, so they have the defaults of Ziegler et al.'s code; docs/ppo-details.md
 -- lists every detail of practice and where it is below. `--preset instructgpt` sets appendix C's
@@ -30,6 +34,7 @@ local cfg = pl.config {
   pl.config.sampling(),
   "Rewards",
   pl.config.kl(),
+  pl.config.likelihood(),
   pl.config.scores(),
   { whiten_rewards = false, "divide rewards by their deviation (the mean stays)" },
   { whiten_advantages = true, "advantages to mean 0, deviation 1" },
@@ -106,8 +111,8 @@ local function evaluate(roll, asked)
 end
 
 -- (c) Rewards of each token; advantages and returns.
-local function credit(roll, beta)
-  local _, rewards = online:rewards(roll, beta)
+local function credit(roll, beta, iteration)
+  local _, rewards = online:rewards(roll, beta, iteration)
   local scaled = cfg.whiten_rewards and rollout.whiten(rewards, false) or rewards
   local advantages, returns = rollout.gae(scaled, roll.values, roll, cfg.gamma, cfg.lam)
   if cfg.whiten_advantages then
@@ -201,7 +206,7 @@ for iteration = state.iterations + 1, iterations do
       forward = function() loss.sequence_logprobs(policy, roll.parts, scoring) end,
     }
   end
-  local rewards, advantages, returns = credit(roll, beta)
+  local rewards, advantages, returns = credit(roll, beta, iteration)
   local per_token = {
     old = roll.old,
     reference = roll.reference,

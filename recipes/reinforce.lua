@@ -24,6 +24,7 @@ local cfg = pl.config {
   pl.config.sampling(),
   "Rewards",
   pl.config.kl(),
+  pl.config.likelihood(),
   pl.config.scores(),
   {
     baseline = "ema",
@@ -64,7 +65,7 @@ for iteration = state.iterations + 1, iterations do
   online:evaluate(roll, asked)
   if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
-  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration))
+  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration), iteration)
   local advantages
   if plus then
     local to_go = pl.reverse_scan(per_token, roll.answers.offsets)

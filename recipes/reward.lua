@@ -13,7 +13,9 @@
 -- answers have to lead; the checkpoint that is best on labelers it did not learn from; `num_heads`
 -- on one trunk, an ensemble for the price of one model: each begins as weights of its own and
 -- learns from a bootstrap of its own, in which a set stands as often as a Poisson draw of mean 1
--- says (Oza and Russell 2001). Where they disagree, little was known.
+-- says (Oza and Russell 2001). Where they disagree, little was known. With `likelihood_coef` the
+-- scores learn what log-probs of a language model, the SFT model's say, do not tell: in (1) stands
+-- r(x, y) + w ln π_ref(y|x). A policy has to be trained with the same w.
 
 local pl = require("perilune")
 local batch, data, health, ranking = pl.batch, pl.data, pl.health, pl.ranking
@@ -76,6 +78,12 @@ local cfg = pl.config {
     choices = { "none", "rows", "ranks" },
   },
   { margin_unit = 1.0, "margins are multiplied by it", min = 0 },
+  { reference = "", "language model folder whose log-probs of answers stand beside the scores" },
+  {
+    likelihood_coef = 0.0,
+    "w: weight of the reference's log-prob of an answer; give ppo the same",
+    min = 0,
+  },
   "Optimisation",
   { num_train_epochs = 1, "passes over the rankings", min = 1 },
   { batch_size = 64, "prompts in a step, each with all its answers", min = 1 },
@@ -108,6 +116,8 @@ local cfg = pl.config {
       return "labeler_noise and label_smoothing say the same: give one"
     elseif is_noisy and (c.variant ~= "logsigmoid" or c.ties ~= "drop") then
       return "labeler_noise is of variant logsigmoid with ties dropped"
+    elseif (c.likelihood_coef > 0) ~= (c.reference ~= "") then
+      return "reference and likelihood_coef go together"
     elseif c.checkpoint_choice == "eval_accuracy" and c.eval_dataset == "" then
       return "checkpoint_choice eval_accuracy wants an eval_dataset"
     elseif c.checkpoint_choice == "held_out_accuracy" and c.held_out_labelers == "" then
@@ -133,7 +143,15 @@ local model = pl.companions.load("model", cfg.model, {
 })
 model.config.score_bias, model.config.score_biases = 0, nil
 local heads = model:score_heads()
-local longest = data.room({ model }, cfg.max_length)
+local reference = cfg.reference ~= ""
+  and pl.companions.load("reference", cfg.reference, { precision = cfg.precision }):freeze()
+if reference then
+  pl.companions.check {
+    { name = "reference", path = cfg.reference, model = reference },
+    { name = "model", path = cfg.model, model = model, scores = true },
+  }
+end
+local longest = data.room({ model, reference or nil }, cfg.max_length)
 local train =
   data.required(data.ranked(tok, template, cfg.dataset, longest, cfg.ties), "dataset", cfg.dataset)
 local valid = cfg.eval_dataset ~= "" and data.ranked(tok, template, cfg.eval_dataset, longest)
@@ -175,7 +193,7 @@ local parts = {
     demonstrations = demos,
     eval_dataset = cfg.checkpoint_choice == "eval_accuracy" and valid,
   },
-  made_with = { model = model:hash() },
+  made_with = { model = model:hash(), reference = reference and reference:hash() or nil },
 }
 -- steps, those skipped because a gradient was not finite, best measurement and how many came since,
 -- rate of flipped pairs
@@ -207,9 +225,20 @@ if valid and #valid == 0 then
   valid = nil
 end
 
+-- w ln π_ref(answer) of the answers of sets, set after set: what their scores are added to.
+local function beside_scores(sets)
+  local said = pl.score.likelihoods_of_sets(reference, sets, cfg.micro_batch_tokens)
+  return pl.score.with_likelihoods(pl.zeros(#said):totable(), said, cfg.likelihood_coef)
+end
+local given, first_of = reference and beside_scores(train), { 0 }
+for i, set in ipairs(train) do
+  first_of[i + 1] = first_of[i] + #set.ranks
+end
+
 -- What the model makes of sets: `figures`, those of each labeler, and what they come from.
 local function evaluate(sets)
-  local scores, ranks, lengths, members = pl.score.sets(model, sets, cfg.micro_batch_tokens)
+  local own, ranks, lengths, members = pl.score.sets(model, sets, cfg.micro_batch_tokens)
+  local scores = reference and pl.score.with_likelihoods(own, beside_scores(sets), 1) or own
   local figures = ranking.calibration(ranking.gaps(scores, ranks))
   if heads > 1 then
     local sizes = {}
@@ -222,29 +251,38 @@ local function evaluate(sets)
     figures = figures,
     members = members,
     labelers = ranking.by_labeler(scores, sets),
-    scores = scores,
+    scores = own,
     ranks = ranks,
     lengths = lengths,
   }
 end
 
--- Margins of the answers of a set: 0 where its row has none.
+-- What is taken from the scores of a set in the loss: its margins, 0 where its row has none, less
+-- what stands beside its scores.
 local with_margins = 0
-local function margins_of(set)
-  local margins, wrong = pl.reward_loss.margins(set, cfg.margins, cfg.margin_unit)
-  if wrong then error(("a set of %s: %s"):format(cfg.dataset, wrong), 0) end
-  with_margins = with_margins + (margins and 1 or 0)
-  return margins or pl.zeros(#set.ranks):totable()
+local function margins_of(set, place)
+  local margins, wrong
+  if cfg.margins ~= "none" then
+    margins, wrong = pl.reward_loss.margins(set, cfg.margins, cfg.margin_unit)
+    if wrong then error(("a set of %s: %s"):format(cfg.dataset, wrong), 0) end
+    with_margins = with_margins + (margins and 1 or 0)
+  end
+  margins = margins or pl.zeros(#set.ranks):totable()
+  for k = 1, reference and #margins or 0 do
+    margins[k] = margins[k] - given[first_of[place] + k]
+  end
+  return margins
 end
 
 -- Gradient of the loss over some of the sets of a step, which stand at `places` of the data.
 local function accumulate(sets, places, of_step, seen, dropout)
   local scope <close> = pl.scope("reward.micro")
-  local sequences, ranks, offsets, margins = {}, {}, { 0 }, cfg.margins ~= "none" and {} or nil
+  local sequences, ranks, offsets = {}, {}, { 0 }
+  local margins = (reference or cfg.margins ~= "none") and {} or nil
   for i, set in ipairs(sets) do
     table.move(set.sequences, 1, #set.sequences, #sequences + 1, sequences)
     table.move(set.ranks, 1, #set.ranks, #ranks + 1, ranks)
-    if margins then table.move(margins_of(set), 1, #set.ranks, #margins + 1, margins) end
+    if margins then table.move(margins_of(set, places[i]), 1, #set.ranks, #margins + 1, margins) end
     offsets[i + 1] = #ranks
   end
   local packed = batch.pack(sequences)
@@ -274,6 +312,7 @@ local function accumulate(sets, places, of_step, seen, dropout)
     local set_scores, minus = table.move(list, offsets[b] + 1, offsets[b + 1], 1, {}), {}
     for i, rank in ipairs(set.ranks) do
       minus[i] = -rank
+      if reference then set_scores[i] = set_scores[i] + given[first_of[places[b]] + i] end
     end
     local right, n = pl.stats.ordered_pairs(set_scores, minus)
     if n > 0 then seen:add("accuracy", right / n, n) end
@@ -407,25 +446,30 @@ elseif heads > 1 then -- the zeros of all shall be one: of demonstrations, or of
   end
   model.config.score_biases, model.config.score_bias = biases, demos and mean or 0
 end
+figures.likelihood_coef = reference and cfg.likelihood_coef or nil
 local model_dir = run:save_model(model, { tokenizer = tok, figures = figures })
 figures.weights_hash = model:hash()
 figures.score_bias = model.config.score_bias
 figures.rm_accuracy = figures.eval_accuracy
 figures.labeler_noise = cfg.labeler_noise > 0 and state.noise or nil
 figures.best_checkpoint = run.best and run.best.path
+local next_command = {
+  "perilune",
+  "run",
+  "recipes/ppo.lua",
+  "--model",
+  reference and cfg.reference or cfg.model,
+  "--reward_model",
+  model_dir,
+  "--dataset",
+  "PROMPTS",
+}
+if reference then
+  table.move({ "--likelihood_coef", tostring(cfg.likelihood_coef) }, 1, 2, 10, next_command)
+end
 run:summary(figures, {
   model = model_dir,
-  next = {
-    "perilune",
-    "run",
-    "recipes/ppo.lua",
-    "--model",
-    cfg.model,
-    "--reward_model",
-    model_dir,
-    "--dataset",
-    "PROMPTS",
-  },
+  next = next_command,
 })
 run:close()
 figures.model = model_dir

@@ -24,6 +24,7 @@ local cfg = pl.config {
   pl.config.sampling(),
   "Rewards",
   pl.config.kl(),
+  pl.config.likelihood(),
   pl.config.scores(),
   { normalize_advantages = false, "advantages to deviation 1 over the batch" },
   "Optimisation",
@@ -60,7 +61,7 @@ for iteration = state.iterations + 1, iterations do
   online:evaluate(roll, asked)
   if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
-  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration)) -- (1)
+  local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration), iteration) -- (1)
   local list = advantage.leave_one_out(rewards, k) -- (2)
   local advantages = pl.segment_repeat(pl.tensor(list), roll.answers.offsets)
   if cfg.normalize_advantages then

@@ -829,12 +829,14 @@ function Online:read(packed, at, of) end
 ---@return table<string, any> # the state: `iterations` that are done, optimizer `step`s, `skipped` ones (a gradient was not finite), the `best` measurement, `scores` so far, and what is in `fresh`
 function Online:restore(run, parts, fresh) end
 
---- The scores of answers less β times their KL, when `kl_placement` has it in the reward.
+--- The scores of answers less β times their KL, when `kl_placement` has it in the reward, and w
+--- times what the reference says of them, Σ_t ln π_ref(y_t), when there is a `likelihood_coef`.
 ---@param roll perilune.Rollout # with `scores` and `reference`
 ---@param beta number # β, 0 or more
+---@param iteration integer # from 1
 ---@return number[] # one for each answer
 ---@return perilune.Tensor # [N], the reward of each token, for `rollout.metrics`
-function Online:rewards(roll, beta) end
+function Online:rewards(roll, beta, iteration) end
 
 --- Answers of the policy, packed for the models that read them.
 ---@param keys integer[] # the numbers of the episodes, one for each prompt: which prompt it is, and the random stream
@@ -2550,6 +2552,10 @@ function pl.config.keys_of(recipe) end
 ---@param defaults? table # `kl_coef` (0.05), `kl_estimator` ("k1") and `kl_placement` ("reward")
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.kl(defaults) end
+
+--- The row of what the reference says of the answers themselves: `likelihood_coef`.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.likelihood() end
 
 --- Declare a recipe's keys and read the command line. Called as `config { ... }`. With --help it
 --- prints and leaves the program. What is wrong with the rows, or with the command line, raises.
@@ -4723,6 +4729,19 @@ function pl.score.ensemble(key, text, cfg, tok, opts) end
 ---@return number[][] # for each head one list, a number for each sequence
 function pl.score.heads(scalar_model, sequences, max_tokens) end
 
+--- What a language model thinks of answers: the log-prob of each, its end with it.
+---@param model perilune.Model
+---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
+---@return number[] # Σ_t ln p(y_t | x, y_<t) of each answer, nats, in the order of the sequences
+function pl.score.likelihoods(model, parts) end
+
+--- What a language model thinks of the answers of ranked sets, as `score.likelihoods` has it.
+---@param model perilune.Model
+---@param sets perilune.RankedSet[] # of `data.ranked`
+---@param max_tokens? integer # of a forward (default and at most: 512)
+---@return number[] # nats, set after set
+function pl.score.likelihoods_of_sets(model, sets, max_tokens) end
+
 --- Who judges: the models or the function that a config names. Raises when they cannot be loaded.
 ---@param cfg perilune.Config # config with `reward_model` and `reward_function`, one of them not "", and with the rows of `pl.config.ensemble`
 ---@param tok perilune.Tokenizer # tokenizer of the answers
@@ -4759,6 +4778,13 @@ function pl.score.sets(scalar_model, sets, max_tokens) end
 ---@param prompts perilune.Prompt[] # one for each answer
 ---@return { prompts: table, answers: table, rows: table, ended: table } # lists of texts (`prompts`, `answers`), of `rows` and of booleans (`ended`), one for each answer
 function pl.score.texts(tok, roll, prompts) end
+
+--- Scores together with what a language model thinks of the answers.
+---@param scores number[] # of reward models
+---@param likelihoods number[] # of the same answers, nats
+---@param coef number # w, their weight
+---@return number[] # score + w likelihood of each
+function pl.score.with_likelihoods(scores, likelihoods, coef) end
 
 --- Recipes that run one after another inside a run: stages of one experiment.
 ---

@@ -1,7 +1,8 @@
 --- `perilune judge MODEL[,MODEL...] --rankings FILE [--key value]`: how far a reward model can be
 -- followed: accuracy, calibration, and gold of the answers it chooses.
 --
--- Several models, or heads of one, judge together; each is shown, and how far they are apart. With
+-- Several models, or heads of one, judge together; each is shown, and how far they are apart.
+-- --reference and --likelihood_coef judge as PPO with a likelihood_coef learns to answer. With
 -- --gold, a reward function that knows the truth: the correlation with it within prompts, and the
 -- gold of the best of n of the ranked answers, chosen by the model and by gold itself. With
 -- --policy and --prompts as well, that of the best of up to --best_of answers the policy gives
@@ -12,6 +13,7 @@ local config = require("perilune.config")
 local data = require("perilune.data")
 local format = require("perilune.base.format")
 local json = require("perilune.base.json")
+local list = require("perilune.base.list")
 local ranking = require("perilune.learn.ranking")
 local score = require("perilune.learn.score")
 local speaker = require("perilune.cli.support.speaker")
@@ -32,6 +34,12 @@ local function settings(args)
     { max_length = 2048, "sets with a longer answer are left out, tokens", min = 2 },
     "Models",
     config.ensemble(),
+    { reference = "", "language model folder that has a say too, by likelihood_coef" },
+    {
+      likelihood_coef = 0.0,
+      "of the reference's log-prob of an answer, added to its score",
+      min = 0,
+    },
     speaker.precision,
     { micro_batch_tokens = 16384, "tokens in one forward", min = 1 },
     "Best of n of a policy's answers",
@@ -55,13 +63,22 @@ local function judge_of(cfg, tok, path, gold)
   }, tok, { precision = cfg.precision })
 end
 
+-- The model whose log-probs have a say, among those that are to fit together; nil: none has.
+local function reference_of(cfg, models)
+  if cfg.likelihood_coef == 0 then return nil end
+  local model = companions.load("reference", cfg.reference, { precision = cfg.precision }):freeze()
+  table.insert(models, 1, { name = "reference", path = cfg.reference, model = model })
+  return model
+end
+
 -- Accuracy, calibration and gold on ranked sets, as a table.
 local function on_rankings(cfg, path)
   local tok = companions.tokenizer("the reward model", score.paths(path)[1] or path)
   local judge = judge_of(cfg, tok, path, "")
-  companions.check(judge.models)
-  local models = {}
-  for i, one in ipairs(judge.models) do
+  local together, models = list.append({}, judge.models), {}
+  local reference = reference_of(cfg, together)
+  companions.check(together)
+  for i, one in ipairs(together) do
     models[i] = one.model
   end
   local template, longest = data.template(cfg.template, tok), data.room(models, cfg.max_length)
@@ -73,6 +90,10 @@ local function on_rankings(cfg, path)
   end
   local members, names = judge:members(sets, cfg.micro_batch_tokens)
   local scores = judge:merged(members)
+  if reference then
+    local said = score.likelihoods_of_sets(reference, sets, cfg.micro_batch_tokens)
+    scores = score.with_likelihoods(scores, said, cfg.likelihood_coef)
+  end
   local figures = ranking.calibration(ranking.gaps(scores, ranks))
   figures.sets, figures.counts = #sets, sets.counts
   figures.labelers = ranking.by_labeler(scores, sets)
@@ -157,6 +178,8 @@ end
 local function misfit(cfg)
   if cfg.rankings == "" and cfg.policy == "" then
     return "give --rankings FILE, or --policy MODEL and --prompts FILE"
+  elseif cfg.likelihood_coef > 0 and cfg.reference == "" then
+    return "likelihood_coef wants a --reference whose log-probs they are"
   elseif (cfg.policy == "") ~= (cfg.prompts == "") then
     return "--policy and --prompts go together"
   elseif cfg.policy ~= "" and cfg.gold == "" then
@@ -179,6 +202,8 @@ local function run(cfg, path)
       dataset = cfg.prompts,
       reward_function = cfg.gold,
       chooser = path,
+      reference = cfg.reference,
+      likelihood_coef = cfg.likelihood_coef,
       reward_ensemble = cfg.reward_ensemble,
       reward_deviations = cfg.reward_deviations,
       template = cfg.template,

@@ -50,6 +50,7 @@ config.groups = policy_rows.groups
 config.policy_steps = policy_rows.policy_steps
 config.scores = policy_rows.scores
 config.kl = policy_rows.kl
+config.likelihood = policy_rows.likelihood
 config.forwards = policy_rows.forwards
 config.ptx = policy_rows.ptx
 config.average = policy_rows.average

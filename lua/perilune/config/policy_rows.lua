@@ -195,6 +195,19 @@ function policy_rows.kl(defaults)
   }
 end
 
+--- The row of what the reference says of the answers themselves: `likelihood_coef`.
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.likelihood()
+  return {
+    {
+      likelihood_coef = 0.0,
+      "w: weight of the reference's log-prob of each token, as a reward",
+      min = 0,
+      schedule = true,
+    },
+  }
+end
+
 --- The rows of what becomes of scores: `missing_eos_rule`, `missing_eos_penalty`, `reward_clip`,
 -- `normalize_scores`, `length_penalty`, `length_free` and `overlong_buffer`.
 -- @treturn {ConfigRow,...} to be put among a config's rows

@@ -340,16 +340,21 @@ function Online:kl(roll)
   return core.kl_estimate(roll.old, roll.reference, { kind = kind })
 end
 
---- The scores of answers less β times their KL, when `kl_placement` has it in the reward.
+--- The scores of answers less β times their KL, when `kl_placement` has it in the reward, and w
+-- times what the reference says of them, Σ_t ln π_ref(y_t), when there is a `likelihood_coef`.
 -- @tparam Rollout roll with `scores` and `reference`
 -- @tparam number beta β, 0 or more
+-- @tparam integer iteration from 1
 -- @treturn {number,...} one for each answer
 -- @treturn Tensor [N], the reward of each token, for `rollout.metrics`
-function Online:rewards(roll, beta)
-  local weight = self.cfg.kl_placement == "reward" and beta or 0
-  local penalty = weight == 0 and core.zeros { roll.count } or self:kl(roll) * -weight
-  local per_token = rollout.rewards(penalty, roll.scores, roll.segments)
-  if weight == 0 then return roll.scores, per_token end
+function Online:rewards(roll, beta, iteration)
+  local cfg = self.cfg
+  local weight = cfg.kl_placement == "reward" and beta or 0
+  local likelihood = self.has.likelihood_coef and cfg.likelihood_coef(iteration) or 0
+  local dense = weight == 0 and core.zeros { roll.count } or self:kl(roll) * -weight
+  if likelihood > 0 then dense = dense + roll.reference * likelihood end
+  local per_token = rollout.rewards(dense, roll.scores, roll.segments)
+  if weight == 0 and likelihood == 0 then return roll.scores, per_token end
   return core.segment_sum(per_token, roll.answers.offsets):totable(), per_token
 end
 

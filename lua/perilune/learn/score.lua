@@ -342,6 +342,51 @@ function score.heads(scalar_model, sequences, max_tokens)
   return lists
 end
 
+--- What a language model thinks of answers: the log-prob of each, its end with it.
+-- @tparam Model model
+-- @tparam {BatchPart,...} parts of `batch.parts` or a rollout
+-- @treturn {number,...} Σ_t ln p(y_t | x, y_<t) of each answer, nats, in the order of the sequences
+function score.likelihoods(model, parts)
+  local sums = {}
+  for _, part in ipairs(parts) do
+    local scope <close> = core.scope("score.likelihoods")
+    local logprobs = loss.sequence_logprobs(model, { part })
+    list.append(sums, core.segment_sum(logprobs, part.at.segments):totable())
+  end
+  return sums
+end
+
+--- What a language model thinks of the answers of ranked sets, as `score.likelihoods` has it.
+-- @tparam Model model
+-- @tparam {RankedSet,...} sets of `data.ranked`
+-- @tparam ?integer max_tokens of a forward (default and at most: 512)
+-- @treturn {number,...} nats, set after set
+function score.likelihoods_of_sets(model, sets, max_tokens)
+  local sums = {}
+  in_parts(sets, max_tokens, function(sequences, sets_of_part)
+    local scope <close> = core.scope("score.likelihoods")
+    local masks = {}
+    for _, set in ipairs(sets_of_part) do
+      list.append(masks, set.masks)
+    end
+    list.append(sums, score.likelihoods(model, batch.parts(sequences, masks, max_tokens)))
+  end)
+  return sums
+end
+
+--- Scores together with what a language model thinks of the answers.
+-- @tparam {number,...} scores of reward models
+-- @tparam {number,...} likelihoods of the same answers, nats
+-- @tparam number coef w, their weight
+-- @treturn {number,...} score + w likelihood of each
+function score.with_likelihoods(scores, likelihoods, coef)
+  local sums = {}
+  for i, own in ipairs(scores) do
+    sums[i] = own + coef * likelihoods[i]
+  end
+  return sums
+end
+
 --- Scores of all answers of ranked sets.
 -- @tparam Model scalar_model
 -- @tparam {RankedSet,...} sets of `data.ranked`
