@@ -108,36 +108,58 @@ static int64_t share(int64_t count)
     return (STEP_BYTES / count + 63) / 64 * 64;
 }
 
-static void run_square(const job *g, const slab *w, const rectangle *r, int64_t s, int64_t p,
-                       int64_t i, float *sums, const float *next)
+/* A piece of all lines of a place, and the one after it; of one line so many bytes. */
+typedef struct {
+    const uint8_t *at, *after;
+    int64_t line, line_after;
+} one_piece;
+
+static one_piece piece_of(const place *p, int64_t i)
+{
+    const int64_t end = piece_start(p->steps, i + 1);
+    return (one_piece){piece_at(p, i, 0), piece_at(p, i + 1, 0),
+                       (end - piece_start(p->steps, i)) * STEP_BYTES,
+                       (piece_start(p->steps, i + 2) - end) * STEP_BYTES};
+}
+
+/* One piece of a slab and the strips of one chunk. */
+typedef struct {
+    const slab *w;
+    const rectangle *r;
+    one_piece a, b;
+    int64_t steps, share_a, share_b;
+    bool first, last, acc; /* acc: sums go on from what there is, the first time from C */
+} turn;
+
+static void run_square(const job *g, const turn *t, int64_t s, int64_t p, float *sums,
+                       const float *next)
 {
     const square at = square_of(g, s, p);
-    const place a = chunk_of(g->a, g->steps, g->strips, s);
-    const bool first = i == w->piece, last = i + 1 >= w->piece_end;
+    const int64_t strip = s % CHUNK, panel = p - t->w->first;
     const bool straight = g->tiles && at.rows == LINES && at.cols == LINES;
-    const int64_t steps = piece_start(g->steps, i + 1) - piece_start(g->steps, i);
-    const int64_t share_a = share(w->panel_end - w->panel),
-                  share_b = share(r->strip_end - r->strip);
+    const bool from_c = t->first && t->acc;
     square_args args = {
-        .steps = steps,
-        .a = piece_at(&a, i, s % CHUNK),
-        .b = piece_at(&w->b, i, p - w->first),
+        .steps = t->steps,
+        .a = t->a.at + strip * t->a.line,
+        .b = t->b.at + panel * t->b.line,
         .sums = sums,
-        .c = last && straight ? at.c : NULL,
+        .from = from_c && straight ? at.c : NULL,
+        .c = t->last && straight ? at.c : NULL,
         .ldc = at.ldc,
-        .next = next,
-        .fetch_a = piece_at(&a, i + 1, s % CHUNK) + (p - w->panel) * steps * share_a,
-        .fetch_b = piece_at(&w->b, i + 1, p - w->first) + (s - r->strip) * steps * share_b,
-        .fetch_a_bytes = share_a,
-        .fetch_b_bytes = share_b,
-        .acc = i > 0 || g->p->acc,
+        .next = from_c ? at.c + LINES : next,
+        .next_ld = from_c ? at.ldc : LINES,
+        .fetch_a = t->a.after + strip * t->a.line_after + (p - t->w->panel) * t->steps * t->share_a,
+        .fetch_b = t->b.after + panel * t->b.line_after + (s - t->r->strip) * t->steps * t->share_b,
+        .fetch_a_bytes = t->share_a,
+        .fetch_b_bytes = t->share_b,
+        .acc = t->acc,
         .rows = at.rows,
         .cols = at.cols};
-    if (first && args.acc) sums_from(&at, sums);
+    if (from_c && !straight) sums_from(&at, sums);
     g->square(&args);
-    if (last) {
+    if (t->last) {
         square end = at;
-        if (w->piece_end < g->pieces) end.bias = NULL;
+        if (t->w->piece_end < g->pieces) end.bias = NULL;
         if (!straight) sums_to(&end, sums);
         else if (end.bias) add_bias(&end);
     }
@@ -147,12 +169,21 @@ static void run_square(const job *g, const slab *w, const rectangle *r, int64_t 
 static void run_slab(const job *g, const slab *w, const rectangle *r, float *sums)
 {
     const int64_t width = w->panel_end - w->panel, size = w->piece_end - w->piece > 1 ? SUMS : 0;
-    for (int64_t i = w->piece; i < w->piece_end || i == w->piece; i++)
+    const place a = chunk_of(g->a, g->steps, g->strips, r->strip);
+    turn t = {.w = w, .r = r, .share_a = share(width), .share_b = share(r->strip_end - r->strip)};
+    for (int64_t i = w->piece; i < w->piece_end || i == w->piece; i++) {
+        t.a = piece_of(&a, i);
+        t.b = piece_of(&w->b, i);
+        t.steps = t.a.line / STEP_BYTES;
+        t.first = i == w->piece;
+        t.last = i + 1 >= w->piece_end;
+        t.acc = i > 0 || g->p->acc;
         for (int64_t s = r->strip; s < r->strip_end && !pl__stopped(g->stop); s++)
             for (int64_t p = w->panel; p < w->panel_end; p++) {
                 float *own = sums + ((s - r->strip) * width + p - w->panel) * size;
-                run_square(g, w, r, s, p, i, own, own + size);
+                run_square(g, &t, s, p, own, own + size);
             }
+    }
 }
 
 static operand operand_b(const bf16_matrix *b, int64_t n, int64_t k)

@@ -15,15 +15,18 @@ typedef struct {
     int64_t steps;
     const uint8_t *a, *b;
     float *sums;
-    /* What will be wanted soon: sums by the next call, so many bytes a step by later ones. */
+    /* What will be wanted soon: by the next call 32 rows of sums, `next_ld` apart, by later ones so
+    ** many bytes a step. */
     const float *next;
+    int64_t next_ld;
     const uint8_t *fetch_a, *fetch_b;
     int64_t fetch_a_bytes, fetch_b_bytes;
-    /* By tiles, where all 32 x 32 count: where the sums go, with its leading dimension. NULL: back
-    ** to `sums`. */
+    /* By tiles, where all 32 x 32 count: where the sums come from and go, with its leading
+    ** dimension. NULL: `sums`. */
+    const float *from;
     float *c;
     int64_t ldc;
-    bool acc;           /* go on from `sums` rather than from zeros */
+    bool acc;           /* go on from `from` or `sums` rather than from zeros */
     int64_t rows, cols; /* of the 32 each: the rest need not be summed up */
 } square_args;
 
@@ -131,8 +134,15 @@ tiles_run(const square_args *g, const bool upper, const bool left)
     const float *next = g->next;
     const uint8_t *fetch_a = g->fetch_a, *fetch_b = g->fetch_b;
     float *sums = g->sums;
+    const int64_t ldc_bytes = g->ldc * (int64_t)sizeof(float);
     __asm__ volatile("" ::: "memory"); /* gcc's tile loads do not say that they read memory */
-    if (g->acc) {
+    if (g->acc && g->from && !upper && !left) {
+        const float *low = g->from + SIDE * g->ldc;
+        _tile_loadd(0, g->from, ldc_bytes);
+        _tile_loadd(1, g->from + SIDE, ldc_bytes);
+        _tile_loadd(2, low, ldc_bytes);
+        _tile_loadd(3, low + SIDE, ldc_bytes);
+    } else if (g->acc) {
         _tile_loadd(0, sums, 64);
         if (!left) _tile_loadd(1, sums + SQUARE, 64);
         if (!upper) _tile_loadd(2, sums + 2 * SQUARE, 64);
@@ -149,8 +159,10 @@ tiles_run(const square_args *g, const bool upper, const bool left)
         if (!left) _tile_stream_loadd(7, b + TILE_BYTES, 64);
         _tile_dpbf16ps(0, 4, 6);
         UNROLL
-        for (int i = 0; i < SQUARE * 4 / PIECE_STEPS; i += LINE) __builtin_prefetch(next + i);
-        next += SQUARE * 4 / PIECE_STEPS;
+        for (int i = 0; i < LINES / PIECE_STEPS; i++, next += g->next_ld) {
+            __builtin_prefetch(next);
+            __builtin_prefetch(next + LINE);
+        }
         for (const uint8_t *end = fetch_a + g->fetch_a_bytes; fetch_a < end; fetch_a += 64)
             __builtin_prefetch(fetch_a, 0, 2);
         for (const uint8_t *end = fetch_b + g->fetch_b_bytes; fetch_b < end; fetch_b += 64)
@@ -162,11 +174,10 @@ tiles_run(const square_args *g, const bool upper, const bool left)
     }
     if (g->c && !upper && !left) {
         float *low = g->c + SIDE * g->ldc;
-        const int64_t bytes = g->ldc * (int64_t)sizeof(float);
-        _tile_stored(0, g->c, bytes);
-        _tile_stored(1, g->c + SIDE, bytes);
-        _tile_stored(2, low, bytes);
-        _tile_stored(3, low + SIDE, bytes);
+        _tile_stored(0, g->c, ldc_bytes);
+        _tile_stored(1, g->c + SIDE, ldc_bytes);
+        _tile_stored(2, low, ldc_bytes);
+        _tile_stored(3, low + SIDE, ldc_bytes);
         return;
     }
     _tile_stored(0, sums, 64);
