@@ -604,6 +604,43 @@ run:close()
     assert.matches("\n%S+/one/first  +stopped", out)
   end)
 
+  it("shows what a resume noted in its journal", function()
+    local folder = scratch.path()
+    local before = os.getenv("PERILUNE_GEMM")
+    system.setenv("PERILUNE_GEMM", "own")
+    local pid, client, at = held(sft(folder), folder)
+    fine(client, "set", { key = "weight_decay", value = "0.25", by = "attach" })
+    fine(client, "stop")
+    system.wait(pid)
+    client:close()
+    system.setenv("PERILUNE_GEMM", "split")
+    local command = sft(folder)
+    table.move({ "--resume", "--pause_at", "6" }, 1, 3, #command + 1, command)
+    pid = begin(command, folder)
+    system.setenv("PERILUNE_GEMM", before)
+    client = wait_until(function() return talk.open(folder) end)
+    wait_until(function() return fine(client, "status").state == "paused" end)
+    local input = scratch.write(scratch.path(), ":journal\n:continue\n:detach\n")
+    local how, code = system.spawn(
+      { world.program, "attach", folder },
+      { stdin = input, stdout = input .. ".out", stderr = input .. ".err" }
+    )
+    assert.are.equal("exit 0", how .. " " .. code, scratch.read(input .. ".err"))
+    local lines = {}
+    for line in scratch.read(input .. ".out"):gmatch("[^\n]+") do
+      lines[#lines + 1] = line
+    end
+    assert.are.same({
+      ("step %-6d weight_decay: 0.0 -> 0.25   (attach)"):format(at),
+      (
+        "step %-6d other arithmetic than the checkpoint's: products for float32 gradients by own "
+        .. "there, by split here   (resume)"
+      ):format(at - 1),
+    }, { lines[2], lines[3] })
+    system.wait(pid)
+    client:close()
+  end)
+
   it("can be attached to from a pipe", function()
     local folder = scratch.path()
     local pid, client, at = held(sft(folder), folder)
