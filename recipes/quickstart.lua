@@ -4,9 +4,10 @@
 -- (prefixes, cap, split by user, personal data) and becomes the SFT, RM and PPO sets. (2) A model
 -- of about two million parameters learns the language from plain text. (3) SFT on demonstrations of
 -- mixed quality. (4) The SFT model answers K = 9 times; a hidden labeler ranks; a reward model
--- learns the rankings. (5) PPO-ptx against it, and PPO without the pretraining term. (6) All are
--- judged by the world's own checker, which no training ever saw. Each stage is a recipe of its own,
--- run with settings; this file is the road between them.
+-- learns of them what the SFT model's own log-probs do not tell: facts are known to these. (5)
+-- PPO-ptx against both, and PPO without the pretraining term. (6) All are judged by the world's own
+-- checker, which no training ever saw. Each stage is a recipe of its own, run with settings; this
+-- file is the road between them.
 
 local pl = require("perilune")
 local data = pl.data
@@ -17,7 +18,7 @@ local cfg = pl.config {
   "World",
   { log_rows = 10000, "prompts in the users' log", min = 100 },
   { labeler_rows = 10000, "demonstrations", min = 50 },
-  { documents = 26000, "of plain text", min = 100 },
+  { documents = 60000, "of plain text", min = 100 },
   { rank_prompts = 2000, "prompts the labeler ranks K answers to", min = 8 },
   { answers = 9, "K, answers to each of them", min = 2, max = 9 },
   { eval_prompts = 560, "held-out prompts", min = 8 },
@@ -27,11 +28,12 @@ local cfg = pl.config {
   { intermediate_size = 576, "channels of the feed-forward part", min = 16 },
   "Training",
   { pretrain_epochs = 1, "passes over the text", min = 1 },
-  { sft_epochs = 3, "passes over the demonstrations", min = 1 },
-  { total_episodes = 5120, "answers in the PPO run", min = 64 },
-  { kl_coef = 0.2, "β of PPO", min = 0, schedule = true },
+  { sft_epochs = 4, "passes over the demonstrations", min = 1 },
+  { total_episodes = 7680, "answers in the PPO run", min = 64 },
+  { likelihood_coef = 0.25, "w of the SFT model's log-probs beside the reward model", min = 0 },
+  { kl_coef = 0.05, "β of PPO", min = 0, schedule = true },
   { ptx_coef = 1.0, "γ of PPO-ptx", min = 0, schedule = true },
-  { ppo_learning_rate = "warmup(3, 0.00015, 0.1)", "of the policy", min = 0, schedule = true },
+  { ppo_learning_rate = "warmup(3, 0.00025, 0.1)", "of the policy", min = 0, schedule = true },
   {
     precision = "bf16",
     "of products of matrices; bf16: of their operands rounded to bfloat16",
@@ -186,6 +188,8 @@ local function ranked(rows, labeler, stream)
       ranks = labeler:rank(prompt.row.task, texts),
       source = prompt.row.source,
       user_id = prompt.row.user_id,
+      task = prompt.row.task, -- of these, for `perilune judge --gold`
+      world = prompt.row.world,
     }
   end
   return lists
@@ -206,7 +210,9 @@ local rm = stages:stage("reward", "reward", "reward model", {
   demonstrations = paths.sft_valid,
   template = "plain",
   batch_size = 16,
-  num_train_epochs = 2,
+  reference = cfg.likelihood_coef > 0 and sft.model or "",
+  likelihood_coef = cfg.likelihood_coef,
+  num_train_epochs = 1,
   learning_rate = "warmup(20, cosine(0.0003, 0.00002))",
 })
 
@@ -226,6 +232,7 @@ local function ppo(title, folder, ptx_coef)
     slots = 128,
     missing_eos_rule = "subtract",
     kl_coef = cfg.kl_coef,
+    likelihood_coef = cfg.likelihood_coef,
     ptx_coef = ptx_coef,
     ptx_batch_ratio = 0.25,
     ptx_length = PIECE,
@@ -250,6 +257,7 @@ local function judge(title, folder, model, best_of, chooser)
     text_length = PIECE,
     best_of = best_of,
     chooser = chooser,
+    likelihood_coef = chooser and cfg.likelihood_coef or 0,
     count = cfg.eval_prompts,
   })
   local content, courteous = {}, {}
@@ -290,6 +298,7 @@ local figures = {
   courteous_sft = evals.sft.courteous,
   courteous_ppo = evals.ppo.courteous,
   courteous_ppo_noptx = evals.noptx.courteous,
+  likelihood_coef = cfg.likelihood_coef,
   rm_accuracy = rm.rm_accuracy,
   rm_correlation = evals.sft.chooser_correlation,
   best_of_n = evals.sft.best_of,

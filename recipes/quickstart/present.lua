@@ -129,7 +129,8 @@ function present.text(figures, evals)
   local lines = {
     "",
     pl.format.columns(model_rows(evals), { head = HEAD }),
-    ("reward model: %.1f %% of held-out pairs in the labeler's order, %s; %s in all\n"):format(
+    ("%s: %.1f %% of held-out pairs in the labeler's order, %s; %s in all\n"):format(
+      (figures.likelihood_coef or 0) > 0 and "reward model and log-probs" or "reward model",
       100 * figures.rm_accuracy,
       correlation(figures),
       pl.format.duration(figures.seconds)

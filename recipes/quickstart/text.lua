@@ -289,17 +289,17 @@ function kinds.echo(w, rng)
 end
 
 local SHARES <const> = {
-  note = 0.14,
-  shared = 0.10,
+  note = 0.10,
+  shared = 0.09,
   comparison = 0.09,
-  tenses = 0.10,
+  tenses = 0.12,
   numbers = 0.12,
-  rumour = 0.06,
+  rumour = 0.05,
   story = 0.03,
-  talk = 0.28,
-  letter = 0.03,
+  talk = 0.34,
+  letter = 0.02,
   questions = 0.02,
-  echo = 0.03,
+  echo = 0.02,
 }
 
 --- One document.
