@@ -242,6 +242,23 @@ describe("a run that is gone on with", function()
     }, folder)
   end)
 
+  it("is refused in a sentence when the optimizer's moments are of another kind", function()
+    local folder = scratch.path()
+    run("sft", { num_train_epochs = 1, adam_moments = "8bit" }, folder)
+    local message = refusal("sft", {
+      num_train_epochs = 1,
+      resume = "latest",
+      adam_moments = "float32",
+      resume_changed = { "adam_moments" },
+    }, folder)
+    assert.is_truthy(
+      message:find("adam_moments, or what is trained, was changed", 1, true),
+      message
+    )
+    assert.is_truthy(message:find("or start a new run with --model " .. folder, 1, true), message)
+    assert.is_nil(message:find("state.lua", 1, true), message)
+  end)
+
   it("keeps the figures it had when it was finished", function()
     local folder = scratch.path()
     run("sft", { num_train_epochs = 1, eval_dataset = w.demos }, folder)

@@ -139,6 +139,18 @@ function state.read_models(dir, parts)
   end
 end
 
+local function kind_of(tensor)
+  return ("%s [%s]"):format(tensor:dtype(), table.concat(tensor:shape(), ","))
+end
+
+-- Moments of another kind or of other parameters are not these, and are made into none.
+local function not_theirs(dir, name, from, into)
+  local text = "%s/optimizer.safetensors has moments of '%s' that are %s, and %s are wanted: "
+    .. "adam_moments, or what is trained, was changed. Leave it as it was, or start a new run with "
+    .. "--model %s"
+  return text:format(dir, name, from and kind_of(from) or "absent", kind_of(into), dir)
+end
+
 --- Reads them back, into objects that were made the same way.
 -- @tparam string dir
 -- @tparam table parts as for `write`
@@ -151,11 +163,14 @@ function state.read(dir, parts)
   for name, optimizer in pairs(parts.optimizers) do
     local moments = optimizer:state()
     check(
-      tensors[name .. ".m"] and steps[name],
+      tensors[name .. ".m"] and steps[name] and true,
       ("%s/optimizer.safetensors holds no state of '%s'"):format(dir, name)
     )
-    moments.m:copy_(tensors[name .. ".m"])
-    moments.v:copy_(tensors[name .. ".v"])
+    for _, moment in ipairs { "m", "v" } do
+      local into, from = moments[moment], tensors[name .. "." .. moment]
+      check(from and kind_of(from) == kind_of(into), not_theirs(dir, name, from, into))
+      into:copy_(from)
+    end
     optimizer:set_steps(math.tointeger(tonumber(steps[name])))
   end
 end
