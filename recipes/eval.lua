@@ -112,6 +112,7 @@ if judge then table.move(judge.models, 1, #judge.models, #models + 1, models) en
 if chooser then table.move(chooser.models, 1, #chooser.models, #models + 1, models) end
 pl.companions.check(models)
 if cfg.interpolation ~= 1 then
+  pl.companions.addable(answering)
   model = pl.model.mix({ reference, model }, { 1 - cfg.interpolation, cfg.interpolation }):freeze()
   models[1].model = model
 end

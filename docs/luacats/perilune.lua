@@ -2427,6 +2427,10 @@ function pl.chat.description.template(data) end
 ---@class perilune.companions
 pl.companions = {}
 
+--- Refuse models whose weights cannot be added, as `model.mix` would, with their names and paths.
+---@param list { name: string, path: string, model: perilune.Model }[] # the others are held to the first
+function pl.companions.addable(list) end
+
 --- Refuse models that do not fit the first of a list; both are named in what is raised.
 ---@param list ({ name: string, path: string, model: perilune.Model, scores: boolean? })[] # the first is the one that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer; `scores`: it is one that gives numbers
 function pl.companions.check(list) end

@@ -504,6 +504,19 @@ describe("perilune merge", function()
         "model.mix: model 2 " .. text
       )
     end
+    local list = { { name = "model", path = "a", model = first } }
+    list[2] = { name = "reference", path = "50%d", model = other { tie_word_embeddings = false } }
+    assert.has_error(
+      function() pl.companions.addable(list) end,
+      "models that do not fit together: reference (50%d) differs in tied: false, where model (a) "
+        .. "has true: their weights cannot be added"
+    )
+    list[1], list[2] = list[2], list[1]
+    assert.has_error(
+      function() pl.companions.addable(list) end,
+      "models that do not fit together: model (a) differs in tied: true, where reference (50%d) "
+        .. "has false: their weights cannot be added"
+    )
     local longer = other { max_position_embeddings = 64 }
     assert.are.equal(32, pl.model.mix({ first, longer }, { 0.5, 0.5 }):context())
   end)

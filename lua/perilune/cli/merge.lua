@@ -109,6 +109,7 @@ local function mix(cfg, paths, to)
     list[i] = { name = "model " .. i, path = path, model = models[i], scores = scores }
   end
   companions.check(list)
+  companions.addable(list)
   local tok = companions.tokenizer("model", paths[1])
   local what = "the weights of %d models, %s times each"
   local times = {}
@@ -141,7 +142,7 @@ return function(args)
     return mix(cfg, paths, to)
   end)
   if ok and done then return 0 end
-  message = tostring(ok and message or done):gsub("^%S+%.lua:%d+: ", ""):gsub("^model%.mix: ", "")
+  message = tostring(ok and message or done):gsub("^%S+%.lua:%d+: ", "")
   io.stderr:write("perilune merge: ", message, "\n")
   return 1
 end

@@ -7,6 +7,7 @@
 
 local adapter_folder = require("perilune.model.adapter_folder")
 local frozen_base = require("perilune.model.frozen_base")
+local mixing = require("perilune.model.mixing")
 local model = require("perilune.model")
 local tokenizer = require("perilune.model.tokenizer")
 
@@ -97,6 +98,15 @@ function companions.check(list)
         )
       end
     end
+  end
+end
+
+--- Refuse models whose weights cannot be added, as `model.mix` would, with their names and paths.
+-- @tparam {{name=string,path=string,model=Model},...} list the others are held to the first
+function companions.addable(list)
+  for i = 2, #list do
+    local wrong = mixing.misfit(list[1].model, list[i].model, title(list[1]))
+    if wrong then refuse("%s %s: their weights cannot be added", title(list[i]), wrong) end
   end
 end
 

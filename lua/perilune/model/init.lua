@@ -665,7 +665,7 @@ function model.mix(models, shares)
     error(("model.mix: %d models and %d shares"):format(#models, #shares), 2)
   end
   for i = 2, #models do
-    local message = mixing.misfit(models[1], models[i])
+    local message = mixing.misfit(models[1], models[i], "model 1")
     if message then error(("model.mix: model %d %s"):format(i, message), 2) end
   end
   local scope <close> = core.scope("model.mix")

@@ -37,9 +37,10 @@ end
 --- Why the weights of two models cannot be added; nil when they can.
 -- @tparam Model a
 -- @tparam Model b
--- @treturn ?string "differs in WHAT: VALUE, where model 1 has VALUE", to stand behind b's name
-function mixing.misfit(a, b)
-  local text = "differs in %s: %s, where model 1 has %s"
+-- @tparam string name of a
+-- @treturn ?string "differs in WHAT: VALUE, where NAME has VALUE", to stand behind b's name
+function mixing.misfit(a, b, name)
+  local text = "differs in %s: %s, where " .. name:gsub("%%", "%%%%") .. " has %s"
   for _, key in ipairs { "scalar_head", "score_heads" } do
     if (a.config[key] or false) ~= (b.config[key] or false) then
       return text:format(key, shown(b.config[key]), shown(a.config[key]))
