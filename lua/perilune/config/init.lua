@@ -39,6 +39,7 @@ local param = require("perilune.config.param")
 local peft = require("perilune.config.peft")
 local policy_rows = require("perilune.config.policy_rows")
 local precision = require("perilune.config.precision")
+local resume = require("perilune.config.resume")
 local schedule = require("perilune.config.schedule")
 local terminal = require("perilune.base.terminal")
 local usage = require("perilune.config.usage")
@@ -522,56 +523,10 @@ function methods.state(cfg)
   return state
 end
 
---- Whether a text is the path of something, which is compared by its content.
-local function is_path(text)
-  return type(text) == "string" and (text:find("/", 1, true) or lfs.attributes(text, "mode")) ~= nil
-end
-
-local function spans_run(self)
-  for _, value in pairs(self.values) do
-    if schedule.is(value) and value:spans_run() then return true end
-  end
-  return false
-end
-
---- Whether a key may have another value than the checkpoint has, without being asked for.
-local function may_differ(self, one, given, saved)
-  if one.free or is_path(given) or is_path(saved) then return true end
-  return one.name == "max_steps" and not spans_run(self)
-end
-
 --- What `resume_changed` allows to differ: keys, and "recipe", the recipe's own file. What a
 -- calling program gives may name keys of its other stages.
 -- @treturn {[string]=boolean}
-function methods.changes_allowed(cfg)
-  local self, allowed = hidden[cfg], {}
-  for _, name in ipairs(self.values.resume_changed or {}) do
-    local one = layers.find_row(self, name)
-    if not one and name ~= "recipe" and self.source.resume_changed == "command line" then
-      layers.usage(self, "resume_changed: %s", layers.unknown(self, name))
-    end
-    allowed[one and one.name or name] = true
-  end
-  return allowed
-end
-
---- Refuse a checkpoint whose keys differ from what was given, both values named.
-local function refuse_changes(self, path, changes)
-  if #changes == 0 then return end
-  local texts, names = {}, {}
-  for i, change in ipairs(changes) do
-    texts[i] = ("%s is %s there, %s was given"):format(change.key, change.saved, change.given)
-    names[i] = change.key
-  end
-  layers.usage(
-    self,
-    "%s was made with other settings: %s. Leave them as they were, or go on with "
-      .. "--resume_changed %s",
-    path,
-    table.concat(texts, "; "),
-    table.concat(names, ",")
-  )
-end
+function methods.changes_allowed(cfg) return resume.changes_allowed(hidden[cfg]) end
 
 --- Go on from a checkpoint. A key given on this process's command line, by its caller or by the
 -- preset that was named must have the checkpoint's value, or the one that the run was begun with
@@ -583,55 +538,8 @@ end
 -- @tparam ?string path of the checkpoint, for messages
 function methods.load_state(cfg, state, path)
   local self = hidden[cfg]
-  local allowed, kept, refused, values = cfg:changes_allowed(), {}, {}, {}
-  local names = {}
-  for name in pairs(state.values) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  path = path or "the checkpoint"
-  for _, name in ipairs(names) do
-    local one, source = self.by_name[name], self.source[name]
-    if one and not one.derived and not one.code and not one.transient and name ~= "output_dir" then
-      local given = self.values[name]
-      local saved, message = param.coerce(one, state.values[name])
-      if saved == nil then layers.usage(self, "%s: %s", path, message) end
-      values[name] = saved
-      local given_text, saved_text = param.value_text(one, given), param.value_text(one, saved)
-      local begun_with = self.saved and self.saved[name]
-      local repeats = begun_with ~= nil
-        and param.value_text(one, param.coerce(one, begun_with)) == given_text
-      local by_program = source == "settings" or source ~= nil and source:find("^preset ") ~= nil
-      local was_given = (source == "command line" or by_program) and not repeats
-      if was_given and given_text ~= saved_text then
-        if allowed[name] or may_differ(self, one, given, saved) then
-          kept[#kept + 1] = { key = name, old = param.plain(saved), value = given }
-        else
-          refused[#refused + 1] = { key = name, saved = saved_text, given = given_text }
-        end
-      end
-    end
-  end
-  for name, text in pairs(state.functions or {}) do
-    local given = self.values[name]
-    if schedule.is(given) and given:has_text() and not allowed[name] then
-      refused[#refused + 1] = { key = name, saved = "a Lua " .. text, given = tostring(given) }
-    end
-  end
-  refuse_changes(self, path, refused)
-  self.step = state.step
-  for name, saved in pairs(values) do
-    local ok, message = layers.assign(self, self.by_name[name], saved, self.source[name])
-    if not ok then layers.usage(self, "%s: %s", path, message) end
-  end
-  for _, change in ipairs(kept) do
-    self.values[change.key] = change.value
+  for _, change in ipairs(resume.load(self, state, path or "the checkpoint")) do
     note_change(self, change.key, change.old, { by = "resume" })
-  end
-  for name, memory in pairs(state.schedules or {}) do
-    if schedule.is(self.values[name]) and not allowed[name] then
-      self.values[name]:load_state(memory)
-    end
   end
 end
 
