@@ -3736,6 +3736,7 @@ function pl.online.open(cfg, name) end
 --- A chart goes into a page that has the style (`pl.report` does that), or, with
 --- `standalone = true`, into a file of its own. Nothing is loaded from anywhere.
 ---
+--- A long series is thinned to what can be seen, and values that are not finite show as a gap.
 --- Axes, marks and SVG itself are in show/axis, show/marks and show/svg.
 ---@class perilune.plot
 pl.plot = {}

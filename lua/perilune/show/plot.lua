@@ -4,6 +4,7 @@
 -- A chart goes into a page that has the style (`pl.report` does that), or, with
 -- `standalone = true`, into a file of its own. Nothing is loaded from anywhere.
 --
+-- A long series is thinned to what can be seen, and values that are not finite show as a gap.
 -- Axes, marks and SVG itself are in show/axis, show/marks and show/svg.
 
 local axis = require("perilune.show.axis")

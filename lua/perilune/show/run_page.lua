@@ -16,6 +16,7 @@ local json = require("perilune.base.json")
 local lfs = require("lfs")
 local plot = require("perilune.show.plot")
 local report = require("perilune.show.report")
+local run_curves = require("perilune.show.run_curves")
 local series = require("perilune.show.series")
 local settings_of = require("perilune.show.settings")
 
@@ -23,43 +24,19 @@ local run_page = {}
 
 local escape = plot.escape
 
-local COLORS <const> = 6
 local ANSWER_BYTES <const> = 3000000 -- of answers in one page, all runs together
 local STATIC_ANSWERS <const> = 12 -- that are there without script
 local STATIC_MARKS <const> = 12 -- alarms and changes drawn without script
 local POINTS <const> = 1200 -- of a curve
-local FEWER_POINTS <const> = 400 -- of one where there are many long runs
-local MANY <const> = 4
+local MANY <const> = 4 -- long runs: their curves have fewer
 
 -- Points of a curve; stages of few rows leave room for those of a long one.
 local function points_of_curve(list)
   local long = 0
   for _, run in ipairs(list) do
-    long = long + (#run.rows > FEWER_POINTS and 1 or 0)
+    long = long + (#run.rows > run_curves.fewer_points and 1 or 0)
   end
-  return long <= MANY and POINTS or FEWER_POINTS
-end
-
-local function score_name(names)
-  for _, name in ipairs { "objective/raw_scores", "objective/scores" } do
-    if names[name] then return name end
-  end
-end
-
--- KL and score of the rows that have both, in order, and their steps.
-local function order_points(run, most)
-  local score, rows = score_name(series.names(run.rows)), {}
-  for _, row in ipairs(score and run.rows or {}) do
-    local a, b = row["objective/kl"], row[score]
-    if type(a) == "number" and type(b) == "number" and a - a == 0 and b - b == 0 then
-      rows[#rows + 1] = row
-    end
-  end
-  local xs, ys, steps = {}, {}, {}
-  for i, row in ipairs(series.some(rows, most)) do
-    xs[i], ys[i], steps[i] = row["objective/kl"], row[score], row.step
-  end
-  return xs, ys, steps
+  return long <= MANY and POINTS or run_curves.fewer_points
 end
 
 -- Data for the script -----------------------------------------------------------------------------
@@ -139,14 +116,14 @@ local function samples_within(samples, bytes)
 end
 
 local function run_data(run, index, count, most)
-  local kl, score, steps = order_points(run, most)
+  local kl, score, steps = run_curves.order(run, most)
   return {
     order = { rounded(kl), rounded(score), rounded(steps) },
     name = run.name,
     recipe = run.recipe,
     state = run.state,
     step = run:step(),
-    color = (index - 1) % COLORS + 1,
+    color = (index - 1) % run_curves.colors + 1,
     metrics = metrics_of(run, most),
     time = time_of(run, most),
     alarms = run_page.marks("alarms", series.some(run.alarms, 400)),
@@ -168,70 +145,6 @@ end
 
 -- Charts ------------------------------------------------------------------------------------------
 
--- Runs by recipe, in the order in which they came: {recipe, title, runs = {index, ...}}.
-local function groups_of(list)
-  local groups, by_recipe = {}, {}
-  for i, run in ipairs(list) do
-    local group = by_recipe[run.recipe]
-    if not group then
-      group = { recipe = run.recipe, runs = {} }
-      by_recipe[run.recipe], groups[#groups + 1] = group, group
-    end
-    group.runs[#group.runs + 1] = i
-  end
-  return groups
-end
-
-local function names_of_group(list, group)
-  local names = {}
-  for _, i in ipairs(group.runs) do
-    for name in pairs(series.names(list[i].rows)) do
-      names[name] = true
-    end
-  end
-  return names
-end
-
--- The charts of a group; reward against KL comes first where there are both.
-local function charts_of(list, group, number)
-  local names = names_of_group(list, group)
-  local charts = series.charts(names)
-  local score = score_name(names)
-  if score and names["objective/kl"] then
-    table.insert(charts, 1, {
-      kind = "order",
-      metrics = { "objective/kl", score },
-      title = "Reward against KL",
-      unit = "score over nats an answer; pale is early, full is late",
-      important = true,
-    })
-  end
-  for i, chart in ipairs(charts) do
-    chart.id, chart.group = ("pl-chart-%d-%d"):format(number, i), "g" .. number
-    chart.kind = chart.kind or "line"
-    chart.at = nil
-    chart.runs = json.array {}
-    for _, index in ipairs(group.runs) do
-      chart.runs[#chart.runs + 1] = index - 1
-    end
-  end
-  return charts
-end
-
--- The points of a curve with a gap where a value is not finite.
-local function with_gaps(run, name, most)
-  local steps, values, broken = series.points(run.rows, name)
-  steps, values = series.thin(steps, values, most)
-  local xs, ys, b = {}, {}, 1
-  for i = 1, #steps do
-    while broken[b] and broken[b] < steps[i] do
-      xs[#xs + 1], ys[#ys + 1], b = broken[b], 0 / 0, b + 1
-    end
-    xs[#xs + 1], ys[#ys + 1] = steps[i], values[i]
-  end
-  return xs, ys, #broken
-end
-
 local function static_marks(list, group)
   local lines = {}
   for _, i in ipairs(group.runs) do
@@ -248,58 +161,6 @@ local function static_marks(list, group)
     end
   end
   return series.some(lines, STATIC_MARKS)
-end
-
-local function static_series(list, chart)
-  local all, broken = {}, 0
-  for _, index in ipairs(chart.runs) do
-    local run = list[index + 1]
-    for m, name in ipairs(chart.metrics) do
-      local xs, ys, gaps
-      if chart.kind == "order" then
-        if m > 1 then break end
-        xs, ys = order_points(run, FEWER_POINTS)
-      else
-        xs, ys, gaps = with_gaps(run, name, 480)
-      end
-      broken = broken + (gaps or 0)
-      local label = #chart.metrics > 1 and (m == 1 and "training" or "held out") or nil
-      if chart.kind == "order" then label = nil end
-      if #xs > 0 then
-        all[#all + 1] = {
-          name = #chart.runs > 1 and run.name .. (m > 1 and ", held out" or "") or label,
-          x = xs,
-          y = ys,
-          mark = chart.kind == "order" and "both" or "line",
-          color = #chart.runs > 1 and index % COLORS + 1 or m,
-          dashed = m > 1,
-        }
-      end
-    end
-  end
-  return all, broken
-end
-
-local function chart_html(list, group, chart)
-  local all, broken = static_series(list, chart)
-  local lines = chart.kind == "line" and static_marks(list, group) or nil
-  local parts = {
-    ('<figure class="card" id="%s"><figcaption><b>%s</b> <span>%s</span></figcaption>'):format(
-      chart.id,
-      escape(chart.title),
-      escape(chart.unit)
-    ),
-  }
-  if #all > 0 then
-    parts[2] = plot.chart { series = all, lines = lines, height = 250 }
-  else
-    parts[2] = "<p>no values yet</p>"
-  end
-  if broken > 0 then
-    parts[3] = ('<p class="note">%s of the values are not numbers.</p>'):format(broken)
-  end
-  parts[#parts + 1] = "</figure>"
-  return table.concat(parts)
 end
 
 -- Parts of the page -------------------------------------------------------------------------------
@@ -426,7 +287,7 @@ local function settings(page, list, live)
   end
   if not any then return end
   page:heading("Hyper-parameters")
-  for _, group in ipairs(groups_of(list)) do
+  for _, group in ipairs(run_curves.groups(list)) do
     local some = {}
     for k, i in ipairs(group.runs) do
       some[k] = list[i]
@@ -519,12 +380,12 @@ local function asset(name)
 end
 
 local function curves(page, list)
-  local charts, groups = json.array {}, groups_of(list)
+  local charts, groups = json.array {}, run_curves.groups(list)
   page:heading("Curves")
   page:raw('<div class="bar" id="pl-controls" hidden></div>')
   page:raw('<div class="said-only" id="pl-said" aria-live="polite"></div>')
   for number, group in ipairs(groups) do
-    local all = charts_of(list, group, number)
+    local all = run_curves.charts(list, group, number)
     local expected = #groups == 1
     for _, i in ipairs(group.runs) do
       expected = expected or list[i]:alive()
@@ -540,7 +401,7 @@ local function curves(page, list)
       local parts = {}
       for _, chart in ipairs(all) do
         if chart.important == important or (shown == 0 and important) then
-          parts[#parts + 1] = chart_html(list, group, chart)
+          parts[#parts + 1] = run_curves.html(list, chart, static_marks(list, group))
           charts[#charts + 1] = chart
         end
       end
