@@ -142,6 +142,7 @@ local model = pl.companions.load("model", cfg.model, {
   seed = cfg.seed,
 })
 model.config.score_bias, model.config.score_biases = 0, nil
+model.config.score_likelihood_coef = cfg.likelihood_coef > 0 and cfg.likelihood_coef or nil
 local heads = model:score_heads()
 local reference = cfg.reference ~= ""
   and pl.companions.load("reference", cfg.reference, { precision = cfg.precision }):freeze()

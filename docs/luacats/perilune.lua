@@ -3672,7 +3672,8 @@ function pl.meter.new() end
 --- The head is the language model's (tied or not) or, with config.scalar_head, one number for each
 --- token: `score.weight` [1, C], less `config.score_bias`. With `config.score_heads` there are H
 --- numbers, [H, C], less `config.score_biases`: an ensemble on one trunk, whose mean is the score. A
---- reward model is read at the last token of an answer; a value model at every token.
+--- reward model is read at the last token of an answer; a value model at every token. With
+--- `config.score_likelihood_coef` w its scores say what w ln π_ref(answer) does not.
 ---
 --- May use: base.
 ---@class perilune.model
@@ -4745,6 +4746,13 @@ function pl.score.likelihoods(model, parts) end
 ---@param max_tokens? integer # of a forward (default and at most: 512)
 ---@return number[] # nats, set after set
 function pl.score.likelihoods_of_sets(model, sets, max_tokens) end
+
+--- What is amiss where scores are read with a weight of the log-probs of answers; nil: nothing. A
+--- reward model that was trained beside log-probs knows only what they do not tell.
+---@param models { path: string, model: perilune.Model }[] # of a judge
+---@param coef number # w, the weight with which log-probs are added
+---@return string? # a sentence
+function pl.score.misread(models, coef) end
 
 --- Who judges: the models or the function that a config names. Raises when they cannot be loaded.
 ---@param cfg perilune.Config # config with `reward_model` and `reward_function`, one of them not "", and with the rows of `pl.config.ensemble`

@@ -104,6 +104,65 @@ describe("a reward model beside likelihoods", function()
     local _, code = system.spawn(table.move(more, 1, #more, #command + 1, command), files)
     assert.equal(0, code, world.read(w.dir .. "/err"))
     near(wanted, json.decode(world.read(w.dir .. "/out")).eval_accuracy, 1e-9)
+    assert.is_nil(world.read(w.dir .. "/err"):find("beware", 1, true))
+    command = { world.program, "judge", w.dir .. "/whole/model", "--rankings", w.rankings }
+    _, code = system.spawn(command, files)
+    assert.equal(0, code)
+    local half = "with a likelihood_coef of 0.4, and its scores alone are half of a reward"
+    assert.truthy(world.read(w.dir .. "/err"):find(half, 1, true))
+  end)
+
+  it("is told wherever its scores are taken for the whole", function()
+    local rm = w.dir .. "/whole/model"
+    assert.equal(0.4, assert(pl.load(rm)).config.score_likelihood_coef)
+    assert.equal(0.4, assert(pl.load(rm)):copy().config.score_likelihood_coef)
+    assert.matches("score_likelihood_coef` = 0.4 of", world.read(rm .. "/README.md"), 1, true)
+    world.run("reward", world.settings(w, "reward"), w.dir .. "/alone")
+    local plain = w.dir .. "/alone/model"
+    assert.is_nil(assert(pl.load(plain)).config.score_likelihood_coef)
+    local mix = message_of(pl.model.mix, { pl.load(plain), pl.load(rm) }, { 0.5, 0.5 })
+    assert.matches("differs in score_likelihood_coef: 0.4, where model 1 has nothing", mix, 1, true)
+
+    local function of_run(recipe, more)
+      local all = {
+        model = w.model,
+        dataset = w.prompts,
+        reward_model = rm,
+        response_length = 8,
+        max_steps = 1,
+        output_dir = w.dir .. "/half",
+        overwrite_output_dir = true,
+        quiet = true,
+        threads = 1,
+      }
+      for key, value in pairs(more or {}) do
+        all[key] = value
+      end
+      return pcall(pl.config.run_recipe, recipe, all)
+    end
+    for _, recipe in ipairs { "ppo", "rloo", "grpo", "reinforce", "best_of_n", "online_dpo" } do
+      local ok, message = of_run(recipe)
+      assert.is_false(ok)
+      assert.matches("a likelihood_coef of 0.4, and its scores", tostring(message), 1, true)
+    end
+    local sizes = { batch_size = 4, num_mini_batches = 1, total_episodes = 4 }
+    for _, coef in ipairs { "0.4", "linear(0, 0.4)" } do
+      sizes.likelihood_coef = coef
+      assert(of_run("ppo", sizes))
+    end
+    sizes.likelihood_coef, sizes.reward_model = 0.4, plain -- trained alone: may stand beside them
+    assert(of_run("ppo", sizes))
+    local ok, message = pcall(pl.config.run_recipe, "dpo", {
+      model = w.model,
+      dataset = w.rankings,
+      eval_prompts = w.prompts,
+      reward_model = rm,
+      output_dir = w.dir .. "/half",
+      overwrite_output_dir = true,
+      quiet = true,
+    })
+    assert.is_false(ok)
+    assert.matches("half of a reward: judge eval_prompts by another", tostring(message), 1, true)
   end)
 
   it("wants a weight with a reference, and a reference that writes", function()

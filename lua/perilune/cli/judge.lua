@@ -77,6 +77,8 @@ local function on_rankings(cfg, path)
   local judge = judge_of(cfg, tok, path, "")
   local together, models = list.append({}, judge.models), {}
   local reference = reference_of(cfg, together)
+  local half = score.misread(judge.models, cfg.likelihood_coef)
+  if half then io.stderr:write("beware: ", format.safe(half), "\n") end
   companions.check(together)
   for i, one in ipairs(together) do
     models[i] = one.model

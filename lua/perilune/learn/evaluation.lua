@@ -37,6 +37,8 @@ function evaluation.open(cfg, tok, template, policy, reference)
     error("eval_prompts wants one of reward_model and reward_function", 0)
   end
   local judge = score.open(cfg, tok, policy:beside())
+  local half = score.misread(judge.models, 0)
+  if half then error(half .. ": judge eval_prompts by another, or by a reward_function", 0) end
   local models = { { name = "model", path = cfg.model, model = policy } }
   companions.check(list.append(models, judge.models))
   local room, too_long = companions.room(models, math.maxinteger, cfg.response_length)

@@ -19,6 +19,7 @@ local policy_loss = require("perilune.learn.policy_loss")
 local random = require("perilune.base.random")
 local rewards = require("perilune.learn.rewards")
 local rollout = require("perilune.learn.rollout")
+local score = require("perilune.learn.score")
 
 local online = {}
 
@@ -64,6 +65,12 @@ function online.open(cfg, name)
   self.reference = companions.load("model", cfg.model, constant):freeze()
   self.sampler = self.policy
   self.judge = rewards.open(cfg, self.tokenizer, constant)
+  local coef = self.has.likelihood_coef and cfg.likelihood_coef
+  local half =
+    score.misread(self.judge.models, coef and tonumber(tostring(coef)) or coef and 1 or 0)
+  if half then
+    error(half .. (coef and ": give the same here" or ", and this recipe has no such key"), 0)
+  end
   local models = { { name = "model", path = cfg.model, model = self.policy } }
   companions.check(list.append(models, self.judge.models))
   local room, too_long = companions.room(models, cfg.max_prompt_length, cfg.response_length)

@@ -374,6 +374,22 @@ function score.likelihoods_of_sets(model, sets, max_tokens)
   return sums
 end
 
+--- What is amiss where scores are read with a weight of the log-probs of answers; nil: nothing. A
+-- reward model that was trained beside log-probs knows only what they do not tell.
+-- @tparam {{path=string,model=Model},...} models of a judge
+-- @tparam number coef w, the weight with which log-probs are added
+-- @treturn ?string a sentence
+function score.misread(models, coef)
+  for _, one in ipairs(models) do
+    local wanted = one.model.config.score_likelihood_coef or 0
+    if wanted > 0 and coef == 0 then
+      local text = "reward model %s was trained beside log-probs of answers, with a "
+        .. "likelihood_coef of %g, and its scores alone are half of a reward"
+      return text:format(one.path, wanted)
+    end
+  end
+end
+
 --- Scores together with what a language model thinks of the answers.
 -- @tparam {number,...} scores of reward models
 -- @tparam {number,...} likelihoods of the same answers, nats

@@ -84,7 +84,9 @@ end
 local function is_sound(about)
   if type(about) ~= "table" then return false end
   local base, bias = about.base, about.score_bias
+  local beside = about.score_likelihood_coef
   if bias ~= nil and (math.type(bias) == nil or bias - bias ~= 0) then return false end
+  if beside ~= nil and not (math.type(beside) and beside >= 0) then return false end
   local heads, biases = about.score_heads, about.score_biases
   if heads ~= nil and (math.type(heads) ~= "integer" or heads < 1 or heads > 1024) then
     return false
@@ -161,7 +163,7 @@ end
 -- @tparam table config of adapter_config.written
 -- @tparam {[string]=Tensor} tensors of the block
 -- @tparam table about for perilune.json: `base` {path, hash, dtype}, `score_bias`,
---   `score_heads` and `score_biases`
+--   `score_heads`, `score_biases` and `score_likelihood_coef`
 -- @treturn ?boolean true
 -- @treturn ?string message
 function adapter_folder.write(dir, config, tensors, about)

@@ -60,6 +60,10 @@ local BIASED <const> = "- **Bias.** The score is what the head gives, less `scor
   .. "config.json. The classes of transformers and vLLM have no place for it: their scores are "
   .. "higher by this number, the same for all answers; orders and differences are the same."
 
+local BESIDE <const> = "- **Half of a reward.** It was trained beside log-probs: a reward is the "
+  .. "score and `score_likelihood_coef` = %g of config.json times the log-prob of the answer by "
+  .. "the language model it was trained beside. The score alone knows the rest only."
+
 local PADDED <const> = "- Padding is token %d, which ends no answer: transformers reads the score "
   .. "at the last token that is not the padding."
 
@@ -72,12 +76,15 @@ local READ <const> = "A reward model: one number (`score.weight`) for a conversa
 -- How a score is read, which no config of transformers says.
 local function of_score(config)
   local bias, pad = config.score_bias or 0, config.pad_token_id
-  return table.concat({
+  local beside = config.score_likelihood_coef or 0
+  local lines = {
     "## The score\n",
     READ .. "\n",
     bias ~= 0 and BIASED:format(bias) or "- No bias: what the head gives is the score.",
     pad and PADDED:format(pad) or NOT_PADDED,
-  }, "\n")
+  }
+  if beside > 0 then table.insert(lines, 3, BESIDE:format(beside)) end
+  return table.concat(lines, "\n")
 end
 
 local function of_text(config, tokenizer)

@@ -9,7 +9,8 @@
 -- The head is the language model's (tied or not) or, with config.scalar_head, one number for each
 -- token: `score.weight` [1, C], less `config.score_bias`. With `config.score_heads` there are H
 -- numbers, [H, C], less `config.score_biases`: an ensemble on one trunk, whose mean is the score. A
--- reward model is read at the last token of an answer; a value model at every token.
+-- reward model is read at the last token of an answer; a value model at every token. With
+-- `config.score_likelihood_coef` w its scores say what w ln π_ref(answer) does not.
 --
 -- May use: base.
 
@@ -120,6 +121,11 @@ local function misfit(entries, tensors, where)
       )
     end
   end
+end
+
+local function take_scores(into, from)
+  into.score_bias, into.score_biases = from.score_bias, from.score_biases
+  into.score_likelihood_coef = from.score_likelihood_coef
 end
 
 local function copied(config)
@@ -292,7 +298,7 @@ local function load_adapters(path, dtype, opts)
   ) or on_base.misfit(self, read.tensors, path)
   if message then return nil, message end
   self.path = path
-  self.config.score_bias, self.config.score_biases = read.about.score_bias, read.about.score_biases
+  take_scores(self.config, read.about)
   on_base.begin(self, read.tensors, opts.seed or 0)
   return self
 end
@@ -379,8 +385,7 @@ local function copy_on_base(self, opts)
     lenient = true,
   }))
   other.path = self.path
-  other.config.score_bias, other.config.score_biases =
-    self.config.score_bias, self.config.score_biases
+  take_scores(other.config, self.config)
   on_base.begin(other, self.block:tensors(), opts.seed or 0)
   return other
 end
@@ -580,6 +585,7 @@ local function write_adapters(self, dir)
     score_bias = self.config.score_bias,
     score_heads = self.config.score_heads,
     score_biases = self.config.score_biases,
+    score_likelihood_coef = self.config.score_likelihood_coef,
   })
 end
 
@@ -620,8 +626,7 @@ function Model:read(dir)
     local loaded, message = model.load(dir, { dtype = self.dtype })
     if not loaded then return nil, message end
     self.block:average(loaded.block, 0)
-    self.config.score_bias = loaded.config.score_bias
-    self.config.score_biases = loaded.config.score_biases
+    take_scores(self.config, loaded.config)
     return true
   end
   local found, message = adapter_folder.read(dir, self.base_path)
@@ -630,8 +635,7 @@ function Model:read(dir)
     or on_base.misfit(self, found.tensors, dir)
   if message then return nil, message end
   on_base.begin(self, found.tensors, 0)
-  self.config.score_bias = found.about.score_bias
-  self.config.score_biases = found.about.score_biases
+  take_scores(self.config, found.about)
   return true
 end
 
