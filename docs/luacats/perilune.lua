@@ -2427,7 +2427,8 @@ function pl.chat.description.template(data) end
 ---@class perilune.companions
 pl.companions = {}
 
---- Refuse models whose weights cannot be added, as `model.mix` would, with their names and paths.
+--- Refuse models whose weights cannot be added, as `model.mix` would; what is raised has their
+--- names and paths.
 ---@param list { name: string, path: string, model: perilune.Model }[] # the others are held to the first
 function pl.companions.addable(list) end
 

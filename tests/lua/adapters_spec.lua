@@ -517,6 +517,9 @@ describe("perilune merge", function()
       "models that do not fit together: model (a) differs in tied: true, where reference (50%d) "
         .. "has false: their weights cannot be added"
     )
+    local written = { rope_type = "default", rope_theta = 10000.0, partial_rotary_factor = 1 }
+    local same = other { rope_parameters = written, rms_norm_eps = 9.9999999747524e-07 } -- as GGUF
+    assert.is_truthy(pl.model.mix({ first, same }, { 0.5, 0.5 }))
     local longer = other { max_position_embeddings = 64 }
     assert.are.equal(32, pl.model.mix({ first, longer }, { 0.5, 0.5 }):context())
   end)

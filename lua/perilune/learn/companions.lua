@@ -101,7 +101,8 @@ function companions.check(list)
   end
 end
 
---- Refuse models whose weights cannot be added, as `model.mix` would, with their names and paths.
+--- Refuse models whose weights cannot be added, as `model.mix` would; what is raised has their
+-- names and paths.
 -- @tparam {{name=string,path=string,model=Model},...} list the others are held to the first
 function companions.addable(list)
   for i = 2, #list do

@@ -13,6 +13,20 @@ local function shown(value)
   return value == nil and "nothing" or tostring(value)
 end
 
+-- Ways of writing what `kind` says, which differ between a config.json and a GGUF file.
+local written = { rope_type = true, type = true }
+
+local SLACK <const> = 1e-6 -- in parts of a number: GGUF files hold them in float32
+
+local function same(key, a, b)
+  if a == b or type(a) == "userdata" or type(a) == "function" then return true end
+  if type(a) == "number" and type(b) == "number" then
+    return math.abs(a - b) <= SLACK * math.max(math.abs(a), math.abs(b))
+  end
+  if key == "partial_rotary_factor" then return (a or 1) == (b or 1) end
+  return not a and not b
+end
+
 -- The first key in which two tables differ, with both values; keys in order.
 local function first_difference(a, b, skipped, place)
   local keys, seen = {}, {}
@@ -26,9 +40,9 @@ local function first_difference(a, b, skipped, place)
   for _, key in ipairs(keys) do
     local mine, theirs, where = a[key], b[key], place .. tostring(key)
     if type(mine) == "table" and type(theirs) == "table" then
-      local name, one, other = first_difference(mine, theirs, {}, where .. ".")
+      local name, one, other = first_difference(mine, theirs, written, where .. ".")
       if name then return name, one, other end
-    elseif mine ~= theirs and type(mine) ~= "userdata" and type(mine) ~= "function" then
+    elseif not same(key, mine, theirs) then
       return where, mine, theirs
     end
   end
