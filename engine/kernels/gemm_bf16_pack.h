@@ -46,7 +46,7 @@ static inline int64_t pieces_of(int64_t steps)
 
 static inline int64_t piece_start(int64_t steps, int64_t i)
 {
-    return steps > 0 ? steps * i / pieces_of(steps) : 0;
+    return steps > WHOLE_STEPS ? steps * i / pieces_of(steps) : steps * i;
 }
 
 /* Where packed pieces from `first` on of `width` lines of one chunk stand. */
@@ -96,22 +96,34 @@ static inline void put_line(bool narrow, const void *x, int64_t count, uint8_t *
     _mm512_storeu_si512(to, row);
 }
 
-/* Pairs of up to 16 lines: the first of each from x, the second from y or, without it, zeros. */
-static inline void put_pairs(bool narrow, const void *x, const void *y, int64_t count, uint8_t *to)
+/* Pairs of up to 16 lines of float32: the first of each from x, the second from y or, without it,
+** zeros. */
+static inline void put_16_pairs(const float *x, const float *y, int64_t count, uint8_t *to)
 {
     const __mmask16 mask = first16(count), mask_y = y ? mask : 0;
-    __m512i low, high;
-    if (narrow) {
-        low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x));
-        high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask_y, y)), 16);
-    } else if (count >= SIDE && y) {
-        low = _mm512_srli_epi32(rounded(_mm512_loadu_ps(x)), 16);
-        high = rounded(_mm512_loadu_ps(y));
-    } else {
-        low = _mm512_srli_epi32(rounded(_mm512_maskz_loadu_ps(mask, x)), 16);
-        high = rounded(_mm512_maskz_loadu_ps(mask_y, y));
-    }
+    const __m512i low = _mm512_srli_epi32(rounded(_mm512_maskz_loadu_ps(mask, x)), 16);
+    const __m512i high = rounded(_mm512_maskz_loadu_ps(mask_y, y));
     _mm512_storeu_si512(to, _mm512_mask_blend_epi16(0xaaaaaaaa, low, high));
+}
+
+/* Pairs of up to 32 lines, those from the 16th on in the second tile. */
+static inline void put_pairs(bool narrow, const void *x, const void *y, int64_t count, uint8_t *to)
+{
+    if (!narrow) {
+        const float *f = x, *g = y;
+        put_16_pairs(f, g, count, to);
+        put_16_pairs(f + SIDE, g ? g + SIDE : NULL, count - SIDE, to + TILE_BYTES);
+        return;
+    }
+    const __m512i first =
+        _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6,
+                         37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(SIDE));
+    const __mmask32 mask = (__mmask32)first16(count - SIDE) << SIDE | first16(count);
+    const __m512i a = _mm512_maskz_loadu_epi16(mask, x);
+    const __m512i b = _mm512_maskz_loadu_epi16(y ? mask : 0, y);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(a, first, b));
+    _mm512_storeu_si512(to + TILE_BYTES, _mm512_permutex2var_epi16(a, second, b));
 }
 #else
 static inline uint16_t element(bool narrow, const void *x, int64_t i)
@@ -128,12 +140,13 @@ static inline void put_line(bool narrow, const void *x, int64_t count, uint8_t *
 
 static inline void put_pairs(bool narrow, const void *x, const void *y, int64_t count, uint8_t *to)
 {
-    uint16_t row[2 * SIDE] = {0};
-    for (int64_t i = 0; i < count && i < SIDE; i++) {
+    uint16_t row[2 * LINES] = {0};
+    for (int64_t i = 0; i < count && i < LINES; i++) {
         row[2 * i] = element(narrow, x, i);
         if (y) row[2 * i + 1] = element(narrow, y, i);
     }
-    memcpy(to, row, sizeof row);
+    memcpy(to, row, ROW_BYTES);
+    memcpy(to + TILE_BYTES, row + LINES, ROW_BYTES);
 }
 #endif
 
@@ -157,30 +170,40 @@ static inline const void *elements(const operand *o, int64_t row, int64_t from, 
     return values;
 }
 
+/* Steps [from, end) of a line, STEP_BYTES apart; zeros where there is no such line. */
+static void pack_line(const operand *o, int64_t line, int64_t from, int64_t end, uint8_t *out)
+{
+    const bool narrow = o->dtype == PL_BF16;
+    const int64_t count = least(o->k, end * STEP) - from * STEP, size = narrow ? 2 : 4;
+    float values[WHOLE_STEPS * STEP];
+    if (line >= o->lines) {
+        for (int64_t e = 0; e < end - from; e++) memset(out + e * STEP_BYTES, 0, ROW_BYTES);
+        return;
+    }
+    const uint8_t *x = elements(o, line, from * STEP, count, values);
+    for (int64_t e = 0; e < end - from; e++)
+        put_line(narrow, x + e * STEP * size, count - e * STEP, out + e * STEP_BYTES);
+}
+
 /* Pieces [begin, last) of lines [LINES * group, + LINES), the `index`-th ones of `to`. */
 static void pack_along_lines(const operand *o, bool as_pairs, int64_t group, int64_t begin,
                              int64_t last, const place *to, int64_t index)
 {
-    const bool narrow = o->dtype == PL_BF16;
-    float values[WHOLE_STEPS * STEP];
-    for (int64_t j = 0; j < LINES; j++)
+    const place p = *to; /* which nothing written here can be a part of */
+    for (int64_t j = 0; j < LINES; j++) {
+        int64_t from = piece_start(p.steps, begin);
+        uint8_t *at = p.at + (from - piece_start(p.steps, p.first)) * p.width * STEP_BYTES;
         for (int64_t i = begin; i < last; i++) {
-            const int64_t from = piece_start(to->steps, i), end = piece_start(to->steps, i + 1);
-            const int64_t count = least(o->k, end * STEP) - from * STEP;
-            uint8_t *out = piece_at(to, i, index) + j * ROW_BYTES; /* tile 1 follows tile 0 */
-            const bool there = group * LINES + j < o->lines;
-            const uint8_t *x =
-                there ? elements(o, group * LINES + j, from * STEP, count, values) : NULL;
-            for (int64_t e = 0; e < end - from; e++) {
-                if (there)
-                    put_line(narrow, x + e * STEP * (narrow ? 2 : 4), count - e * STEP,
-                             out + e * STEP_BYTES);
-                else memset(out + e * STEP_BYTES, 0, ROW_BYTES);
-            }
+            const int64_t end = piece_start(p.steps, i + 1), size = (end - from) * STEP_BYTES;
+            pack_line(o, group * LINES + j, from, end, at + index * size + j * ROW_BYTES);
+            at += size * p.width;
+            from = end;
         }
+    }
     for (int64_t i = begin; i < last && as_pairs; i++) {
-        uint8_t *step = piece_at(to, i, index);
-        for (; step < piece_at(to, i, index + 1); step += STEP_BYTES) turn_step(step);
+        uint8_t *const end = piece_at(&p, i, index + 1);
+        for (uint8_t *step = piece_at(&p, i, index); step < end; step += STEP_BYTES)
+            turn_step(step);
     }
 }
 
@@ -189,25 +212,23 @@ static void pack_across_lines(const operand *o, bool as_pairs, int64_t group, in
                               int64_t i, const place *to)
 {
     const bool narrow = o->dtype == PL_BF16;
-    const int64_t size = narrow ? 2 : 4, first = group * LINES;
-    const int64_t lines = least(o->lines, group_end * LINES) - first;
+    const int64_t size = narrow ? 2 : 4, first = group * LINES, groups = group_end - group;
+    const int64_t lines = least(o->lines, group_end * LINES) - first, count = o->k;
     const int64_t from = piece_start(to->steps, i), end = piece_start(to->steps, i + 1);
+    const int64_t line_bytes = (end - from) * STEP_BYTES;
+    uint8_t *step = piece_at(to, i, 0);
     float values[2][CHUNK * LINES];
-    for (int64_t s = from; s < end; s++) {
-        for (int64_t pair = 0; pair < STEP / 2; pair++) {
-            const int64_t k = s * STEP + 2 * pair;
+    for (int64_t s = from; s < end; s++, step += STEP_BYTES) {
+        for (int64_t k = s * STEP; k < (s + 1) * STEP; k += 2) {
             const uint8_t *x = NULL, *y = NULL;
-            if (k < o->k) x = elements(o, k, first, lines, values[0]);
-            if (k + 1 < o->k) y = elements(o, k + 1, first, lines, values[1]);
-            for (int64_t j = 0; j < (group_end - group) * LINES; j += SIDE) {
-                uint8_t *out = piece_at(to, i, j / LINES) + (s - from) * STEP_BYTES +
-                               j % LINES / SIDE * TILE_BYTES + pair * ROW_BYTES;
+            uint8_t *out = step + (k - s * STEP) / 2 * ROW_BYTES;
+            if (k < count) x = elements(o, k, first, lines, values[0]);
+            if (k + 1 < count) y = elements(o, k + 1, first, lines, values[1]);
+            for (int64_t j = 0; j < groups * LINES; j += LINES, out += line_bytes)
                 if (x) put_pairs(narrow, x + j * size, y ? y + j * size : NULL, lines - j, out);
-                else memset(out, 0, ROW_BYTES);
-            }
+                else memset(out, 0, ROW_BYTES), memset(out + TILE_BYTES, 0, ROW_BYTES);
         }
-        for (int64_t j = group; j < group_end && !as_pairs; j++)
-            turn_step(piece_at(to, i, j - group) + (s - from) * STEP_BYTES);
+        for (int64_t j = 0; j < groups && !as_pairs; j++) turn_step(step + j * line_bytes);
     }
 }
 
