@@ -296,6 +296,34 @@ describe("the page", function()
     assert.is_truthy(html:find("<h3>ppo</h3>", 1, true))
     assert.is_nil(html:find("<h3>eval</h3>", 1, true))
     assert.is_nil(html:find("No row has been written yet.", 1, true))
+    scratch.write(whole .. "/metrics.jsonl", '{"step":1,"accuracy":0.5}\n') -- as rounds has them
+    html = page_of(whole)
+    assert.is_truthy(html:find("<h1>" .. whole:match("[^/]+$") .. "</h1>", 1, true))
+  end)
+
+  it("has no step between two, and the unit of a loss where the recipe tells", function()
+    local function page(recipe, steps)
+      local rows = {}
+      for i = 1, steps do
+        rows[i] = { step = i, loss = 1 / i }
+      end
+      return page_of(folder {
+        ["metrics.jsonl"] = rows,
+        ["config.json"] = { _recipe = recipe },
+      })
+    end
+    local html = page("sft", 2)
+    local figure = html:match("<figure.-</figure>")
+    assert.is_truthy(figure:find("<b>Loss</b> <span>nats a token</span>", 1, true), figure)
+    local ticks = {}
+    for text in figure:gmatch('class="mid"[^>]*>([^<]*)<') do
+      ticks[#ticks + 1] = text
+    end
+    assert.are.same({ "1", "2" }, ticks)
+    figure = page("dpo", 1):match("<figure.-</figure>")
+    assert.is_truthy(figure:find("<b>Loss</b> <span></span>", 1, true), figure)
+    assert.is_truthy(figure:find('class="mid"[^>]*>1<'))
+    assert.is_nil(figure:find('class="mid"[^>]*>%d%.%d<'))
   end)
 
   it("has all rows of a run of hundreds of steps, with short stages beside it", function()

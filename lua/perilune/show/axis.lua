@@ -15,10 +15,11 @@ local finite = axis.finite
 -- @tparam number low the least value
 -- @tparam number high above low
 -- @tparam integer about how many are wanted
+-- @tparam ?number least distance between two (default: any)
 -- @treturn {number,...} from at or above low to at or below high
 -- @treturn number the distance between two
-function axis.ticks(low, high, about)
-  local raw = (high - low) / about
+function axis.ticks(low, high, about, least)
+  local raw = math.max((high - low) / about, least or 0)
   local power = 10.0 ^ math.floor(math.log(raw, 10))
   local step = power * 10
   for _, factor in ipairs { 1, 2, 5 } do
@@ -77,9 +78,10 @@ end
 -- @tparam number to pixels
 -- @tparam ?boolean is_log whether the axis is logarithmic
 -- @tparam number about how many ticks are wanted
+-- @tparam ?boolean is_whole whether ticks between whole numbers say nothing
 -- @treturn {at=function,ticks={number,...},texts={string,...}} `at` gives the pixel of a value, nil
 --   where it has none
-function axis.new(low, high, from, to, is_log, about)
+function axis.new(low, high, from, to, is_log, about, is_whole)
   local one = { ticks = {}, texts = {} }
   local function f(x) return is_log and math.log(x, 10) or x end
   local a, b = f(low), f(high)
@@ -91,7 +93,7 @@ function axis.new(low, high, from, to, is_log, about)
   if is_log then
     one.ticks = log_ticks(low, high)
   else
-    one.ticks, step = axis.ticks(low, high, about)
+    one.ticks, step = axis.ticks(low, high, about, is_whole and 1)
   end
   for i, value in ipairs(one.ticks) do
     one.texts[i] = tick_text(value, step)

@@ -43,8 +43,8 @@
     if (step < 1e-4) return x.toExponential(Math.max(0, Math.ceil(Math.log10(Math.abs(x) / step))));
     return x.toFixed(Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
   }
-  function ticks(low, high, about) {
-    const raw = (high - low) / Math.max(1, about);
+  function ticks(low, high, about, least) {
+    const raw = Math.max(least, (high - low) / Math.max(1, about));
     const power = 10 ** Math.floor(Math.log10(raw));
     const step = power * ([1, 2, 5].find((f) => raw <= f * power * 1.0000001) || 10);
     const list = [];
@@ -178,12 +178,15 @@
     const named = list.length > 1;
     const zoom = view.zoom[zoomKey(chart)];
     const top = 10, bottom = height - 24;
+    const least = view.axis === "step" && chart.kind !== "order" ? 1 : 0; // there is no half step
     let [xLow, xHigh] = zoom ? zoom.x
       : range(...extent(list, (o) => o.xs, -Infinity, Infinity), chart.kind === "order" ? 0.04 : 0);
+    if (least && list.length > 0 && xHigh - xLow < 1)
+      [xLow, xHigh] = [Math.floor(xLow), Math.ceil(xHigh)];
     const curves = list.map((o) => view.smooth && chart.kind !== "order" ? smoothed(o.ys) : o.ys);
     const [yLow, yHigh] = zoom && zoom.y ? zoom.y
       : range(...extent(list, (o) => o.ys, xLow, xHigh), 0.06);
-    const [yTicks, yStep] = ticks(yLow, yHigh, (bottom - top) / 40);
+    const [yTicks, yStep] = ticks(yLow, yHigh, (bottom - top) / 40, 0);
     const texts = yTicks.map((y) => tickText(y, yStep));
     const left = 14 + 7 * Math.max(1, ...texts.map((t) => t.length)), right = width - 10;
     const X = (x) => left + (x - xLow) / (xHigh - xLow) * (right - left);
@@ -200,7 +203,7 @@
       s("path", { class: "grid", d: `M${left} ${Y(y).toFixed(1)}H${right}` }),
       s("text", { class: "end", x: left - 7, y: Y(y) + 4 }, texts[i])));
     svg.append(s("path", { class: "axis", d: `M${left} ${bottom}H${right}` }));
-    const [xTicks, xStep] = ticks(xLow, xHigh, (right - left) / 80);
+    const [xTicks, xStep] = ticks(xLow, xHigh, (right - left) / 80, least);
     xTicks.forEach((x) => svg.append(
       s("path", { class: "axis", d: `M${X(x).toFixed(1)} ${bottom}v4` }),
       s("text", { class: "mid", x: Math.min(X(x), right - 8), y: bottom + 18 },

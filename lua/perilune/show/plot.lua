@@ -95,6 +95,14 @@ local function check_series(list)
   end
 end
 
+-- Whether all are whole numbers, as steps are.
+local function are_whole(values)
+  for _, value in ipairs(values) do
+    if axis.finite(value) and value ~= math.floor(value) then return false end
+  end
+  return true
+end
+
 --- Figures of a run's history as a series of a chart: the rows that have both fields.
 -- @tparam string name for the legend
 -- @tparam {table,...} rows such as `history` of a recipe's result
@@ -198,7 +206,8 @@ function plot.chart(options)
   if x_low == x_high then
     x_low, x_high = x_low - 1, x_high + 1
   end
-  local x_axis = axis.new(x_low, x_high, left, width - 12, options.log_x, (width - left) / 66)
+  local about = (width - left) / 66
+  local x_axis = axis.new(x_low, x_high, left, width - 12, options.log_x, about, are_whole(xs))
 
   for i, value in ipairs(y_axis.ticks) do
     local y = px(y_axis.at(value))

@@ -53,7 +53,7 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th{font-weight:600;color:var(--quiet);font-size:13px}
 th,td{text-align:left;padding:8px 18px 8px 0;border-bottom:1px solid var(--line);
 vertical-align:top}
-th,td{min-width:4.5em}td{overflow-wrap:anywhere}
+th,td{min-width:4.5em}td{overflow-wrap:break-word}
 th:last-child,td:last-child{padding-right:0}
 tr:last-child td{border-bottom:0}.num{text-align:right}
 tr.best td{font-weight:650}

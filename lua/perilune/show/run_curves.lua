@@ -71,6 +71,9 @@ local function names_of_group(list, group)
   return names
 end
 
+-- Of the recipes whose loss is that of text.
+local loss_units <const> = { sft = "nats a token", pretrain = "nats a token" }
+
 --- The charts of a group; reward against KL comes first where there are both.
 -- @tparam {SeenRun,...} list
 -- @tparam table group of `groups`
@@ -92,6 +95,7 @@ function run_curves.charts(list, group, number)
   for i, chart in ipairs(charts) do
     chart.id, chart.group = ("pl-chart-%d-%d"):format(number, i), "g" .. number
     chart.kind = chart.kind or "line"
+    if chart.metrics[1] == "loss" then chart.unit = loss_units[group.recipe] or chart.unit end
     chart.at = nil
     chart.runs = json.array {}
     for _, index in ipairs(group.runs) do

@@ -419,11 +419,13 @@ local function curves(page, list)
   return charts
 end
 
--- The name of the run whose stages all of these are; nil when there is none.
+-- The name of the run whose stages all of these are, but for the first, which may be that run; nil
+-- when there is none.
 local function whole_run(list)
-  local folder = list[1].dir:match("^(.*)/[^/]+$")
-  for _, run in ipairs(list) do
-    if run.dir:match("^(.*)/[^/]+$") ~= folder then return nil end
+  local function above(run) return run.dir:match("^(.*)/[^/]+$") end
+  local folder = above(list[2])
+  for i, run in ipairs(list) do
+    if above(run) ~= folder and not (i == 1 and run.dir == folder) then return nil end
   end
   if not folder or not lfs.attributes(folder .. "/run.lock", "mode") then return nil end
   return folder:match("[^/]+$")
