@@ -248,7 +248,8 @@ static inline int64_t att_rows_room(int64_t n, int64_t D)
 ** numbers. */
 static inline int64_t att_units_share(int64_t n, int64_t D)
 {
-    return 4 * D + (2 * max64(n, ATT_TILE) * (padded(D) + 1) + VL - 1) / VL;
+    const int64_t rows = max64(max64(n, ATT_TILE) * (padded(D) + 1), att_rows_room(n, D));
+    return 4 * D + (2 * rows + VL - 1) / VL;
 }
 
 /* What one thread has in the forward: for units, and for a row two vectors and two times the
