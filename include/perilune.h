@@ -987,6 +987,8 @@ typedef struct {
     /* Asked after each token of an answer; true ends it. NULL: never asked. A failure stops all. */
     pl_status (*ends)(void *data, const int32_t *tokens, int64_t n, bool *end);
     void *ends_data;
+    int64_t slots;        /* answers that grow at a time at most; 0: as many as cache blocks */
+    int64_t cache_blocks; /* the caches may grow to; 0: as they are */
     /* One answer to one prompt whose beginning may stand in the cache since the last such call, and
     ** is then not run again: for conversations. The weights must be the same as then. */
     bool reuse;
@@ -1003,19 +1005,25 @@ typedef struct {
     float *logprob, *sampling_logprob, *entropy;
     int64_t *length;
     pl_finish *finish;
-    int64_t steps, prefill_tokens; /* replays of the plan, tokens prefilled */
+    int64_t steps;          /* replays of the plan */
+    int64_t prefill_tokens; /* of prompts, and of answers that had been paused, that were run */
+    int64_t pauses;         /* answers that gave their blocks to older ones and waited */
 } pl_gen_result;
 
-/* `plan` (taken) maps tokens [T], positions [T], offsets [B+1], slots [B], past [B], last [B] (row
-** of each sequence's last token) to logits [B,V]; `caches` are the k and v caches it writes, in
-** pairs, each [slots, G, max_len, D], max_len a multiple of 64. */
+/* `plan` (taken) maps tokens [T], positions [T], offsets [B+1], blocks [B,M], past [B], last [B]
+** (row of each sequence's last token) to logits [B,V]; `caches` are the k and v caches it writes,
+** in pairs, each [blocks, G, block_len, D], block_len a multiple of 64. A text takes a block for
+** each block_len of its positions; texts share those of what they begin with. With `cache_blocks`
+** the caches' first axis grows when that is wanted, and their data move: no view may share them. */
 pl_status pl_generator_new(pl_ctx *ctx, pl_generator **out, pl_plan *plan, pl_tensor *const *caches,
                            int n_caches);
 void pl_generator_free(pl_generator *g); /* NULL is fine */
 /* Prompt i is tokens[offsets[i]] ..; prompts and `stop` hold ids of the vocabulary. `keys` (NULL:
 ** 0, 1, ..) name prompts to the random stream, so that an answer depends on (seed, key, sample)
-** alone and not on what is generated beside it. PL_ERR_ARG names an empty prompt, an id that the
-** vocabulary does not have, a prompt that leaves no room in `context`, an option out of range. */
+** alone and not on what is generated beside it, nor on slots and cache: where blocks run out the
+** youngest answers wait. PL_ERR_ARG names an empty prompt, an id that the vocabulary does not have,
+** a prompt that leaves no room in `context`, one whose longest answer no cache of so many blocks
+** holds, an option out of range. */
 pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
                       const int32_t *tokens, const int64_t *offsets, const int64_t *keys,
                       const pl_gen_options *options);

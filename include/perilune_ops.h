@@ -333,18 +333,19 @@ static inline pl_status pl_attention(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, p
 
 typedef enum { PL_ATTENTION_CACHED_PRECISION_float32,
     PL_ATTENTION_CACHED_PRECISION_bf16 } pl_attention_cached_precision;
-/* [T,H*D],[T,G*D],[T,G*D],[B+1],cache,cache,[B],[B] -> [T,H*D]: attention of new rows to past[b]
-   cached ones and themselves; writes k, v into slot slots[b]; heads, kv_heads, scale, window,
-   softcap and precision as in attention; cache: [slots,G,max_len,D], with precision bf16
-   [slots,G,max_len,D/2 rounded up], max_len a multiple of 64 */
+/* [T,H*D],[T,G*D],[T,G*D],[B+1],cache,cache,[B,M],[B] -> [T,H*D]: attention of new rows to past[b]
+   cached ones and themselves; writes k, v into the cache's blocks blocks[b,1..], of block_len
+   positions each ([B]: of one block); sequences may share those that are not written to; heads,
+   kv_heads, scale, window, softcap and precision as in attention; cache: [blocks,G,block_len,D],
+   with precision bf16 [blocks,G,block_len,D/2 rounded up], block_len a multiple of 64 */
 static inline pl_status pl_attention_cached(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, pl_tensor *k,
                                             pl_tensor *v, pl_tensor *offsets, pl_tensor *k_cache,
-                                            pl_tensor *v_cache, pl_tensor *slots, pl_tensor *past,
+                                            pl_tensor *v_cache, pl_tensor *blocks, pl_tensor *past,
                                             int64_t heads, int64_t kv_heads, double scale,
                                             int64_t window, double softcap,
                                             pl_attention_cached_precision precision)
 {
-    pl_tensor *const in[] = {q, k, v, offsets, k_cache, v_cache, slots, past};
+    pl_tensor *const in[] = {q, k, v, offsets, k_cache, v_cache, blocks, past};
     const pl_param param[] = {pl_param_int(heads), pl_param_int(kv_heads), pl_param_float(scale),
                               pl_param_int(window), pl_param_float(softcap),
                               pl_param_int(precision)};

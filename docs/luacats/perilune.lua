@@ -69,7 +69,8 @@ function Agreement:unit(given, by) end
 ---@field finish_reasons string[] # "stop" (an id of `stop`), "stop_string" (`stop_strings` or `ends`) or "length", B of them
 ---@field samples integer # of each prompt: B is prompts times these
 ---@field steps integer # of decoding: how often the recorded step was run
----@field prefill_tokens integer # tokens of the prompts that were run
+---@field prefill_tokens integer # tokens of the prompts that were run: what texts begin with in common is run once
+---@field pauses integer # how often an answer gave its memory to older ones and waited
 local Answers = {}
 
 --- Frozen weights.
@@ -350,6 +351,7 @@ local ExampleSet = {}
 ---@field tokenizer perilune.Tokenizer? # (none) for `stop_strings`
 ---@field ends function? # (none) asked after each token with the list of the answer's token ids so far; true ends the answer
 ---@field slots integer? # (64) answers that grow at the same time at most, at least 1: memory of the cache against speed; fewer where memory does not hold so many
+---@field cache_memory integer? # (0: what is free) bytes that keys and values may take at most, enough for one answer of the greatest length. They take what the answers' lengths want; where that is more, the youngest answers wait and go on later. The answers are the same
 ---@field reuse boolean? # (false) for one answer to one prompt whose beginning the last such call may have left in the cache: it is not run again; the weights must be the same as then
 local GenerateOptions = {}
 
@@ -573,10 +575,10 @@ local Model = {}
 function Model:beside(quantize) end
 
 --- Room for the keys and values of sequences that are being generated.
----@param slots integer # sequences at the same time, at least 1
----@param len integer # tokens of each
----@return perilune.Tensor[] # k, v, k, v, ... of the layers, each [slots, G, len, D] for G key heads of D channels; zeros, of the block's dtype
-function Model:caches(slots, len) end
+---@param blocks integer # at least 1; a sequence has one for each `len` of its tokens
+---@param len integer # tokens of each, a multiple of 64
+---@return perilune.Tensor[] # k, v, k, v, ... of the layers, each [blocks, G, len, D] for G key heads of D channels; zeros, of the block's dtype
+function Model:caches(blocks, len) end
 
 --- The longest sequence the model was made for.
 ---@return integer? # tokens, prompt and answer together; nil when the config does not say
@@ -664,8 +666,8 @@ function Model:settle() end
 function Model:softcap() end
 
 --- What the generator records: logits of the last row of each sequence.
----@param batch perilune.Batch # with `slots` and `past` (int32 [B]: the place of each sequence in the caches, and its tokens there), and the places of its last rows as `last` (int32 [B])
----@param caches perilune.Tensor[] # of `Model:caches`, [slots, G, len, D] each
+---@param batch perilune.Batch # with `blocks` and `past` (int32 [B, M] and [B]: the blocks of each sequence in the caches, and its tokens there), and the places of its last rows as `last` (int32 [B])
+---@param caches perilune.Tensor[] # of `Model:caches`, [blocks, G, len, D] each
 ---@return perilune.Tensor # [B, V]
 function Model:step(batch, caches) end
 
@@ -1963,9 +1965,9 @@ function pl.gemm(name) end
 function pl.generate(model, prompts, opts) end
 
 --- A generator over a recorded decode step: `pl.generate` makes one for a model.
----@param step function # takes a batch with int32 `tokens`, `positions`, `offsets`, `slots`, `past` and `last`; gives the logits [B, V] of the last row of each sequence
----@param caches perilune.Tensor[] # the k and v cache of each layer, each [slots, G, len, D] for G heads of D channels
----@return userdata # with `generate(prompts, opts)`, whose options are those of `pl.generate`
+---@param step function # takes a batch with int32 `tokens`, `positions`, `offsets`, `blocks` [B, M], `past` and `last`; gives the logits [B, V] of the last row of each sequence
+---@param caches perilune.Tensor[] # the k and v cache of each layer, each [blocks, G, len, D] for G heads of D channels; a text takes a block for each `len` of its tokens
+---@return userdata # with `generate(prompts, opts)`, whose options are those of `pl.generate`, but `cache_blocks` (as many as there are) for `cache_memory`: blocks that the caches may grow to
 function pl.generator(step, caches) end
 
 --- Whether a tape is recorded now.
@@ -5573,15 +5575,15 @@ function pl.rope(x, positions, inv_freq, head_dim, theta, interleaved, rotary_di
 ---@return perilune.Tensor y
 function pl.attention(q, k, v, offsets, heads, kv_heads, scale, window, softcap, precision) end
 
---- attention of new rows to past[b] cached ones and themselves; writes k, v into slot slots[b]; heads, kv_heads, scale, window, softcap and precision as in attention; cache: [slots,G,max_len,D], with precision bf16 [slots,G,max_len,D/2 rounded up], max_len a multiple of 64
---- [T,H*D],[T,G*D],[T,G*D],[B+1],cache,cache,[B],[B] -> [T,H*D]
+--- attention of new rows to past[b] cached ones and themselves; writes k, v into the cache's blocks blocks[b,1..], of block_len positions each ([B]: of one block); sequences may share those that are not written to; heads, kv_heads, scale, window, softcap and precision as in attention; cache: [blocks,G,block_len,D], with precision bf16 [blocks,G,block_len,D/2 rounded up], block_len a multiple of 64
+--- [T,H*D],[T,G*D],[T,G*D],[B+1],cache,cache,[B,M],[B] -> [T,H*D]
 ---@param q perilune.Input
 ---@param k perilune.Input
 ---@param v perilune.Input
 ---@param offsets perilune.Integers
 ---@param k_cache perilune.Input
 ---@param v_cache perilune.Input
----@param slots perilune.Integers
+---@param blocks perilune.Integers
 ---@param past perilune.Integers
 ---@param heads? integer|{ heads?: integer, kv_heads?: integer, scale?: number, window?: integer, softcap?: number, precision?: "float32"|"bf16" }
 ---@param kv_heads? integer
@@ -5590,7 +5592,7 @@ function pl.attention(q, k, v, offsets, heads, kv_heads, scale, window, softcap,
 ---@param softcap? number
 ---@param precision? "float32"|"bf16"
 ---@return perilune.Tensor y
-function pl.attention_cached(q, k, v, offsets, k_cache, v_cache, slots, past, heads, kv_heads, scale, window, softcap, precision) end
+function pl.attention_cached(q, k, v, offsets, k_cache, v_cache, blocks, past, heads, kv_heads, scale, window, softcap, precision) end
 
 --- x/(1-p) where the stream (seed, index) keeps it, else 0
 --- [*] -> [*]

@@ -135,8 +135,9 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
 
     const int64_t n_keys = min64(kv->n, first[nv - 1] + VL);
     for (int64_t k0 = att_first_tile(first[0] + un[0].lo, m->window); k0 < n_keys; k0 += ATT_TILE) {
-        const int64_t n = min64(ATT_TILE, n_keys - k0), at = k0 - kv->from;
-        const real *k = kv->k + at / ATT_TILE * kv->k_tile, *v = kv->v + at * kv->v_key;
+        const int64_t n = min64(ATT_TILE, n_keys - k0);
+        const real *k, *v;
+        att_find_tile(kv, k0, &k, &v);
         int64_t v_key = kv->v_key;
         if (bf16 && !tiles && kv->expanded) {
             real *values = kv->expanded + ATT_TILE * 2 * att_words(D);
@@ -197,8 +198,9 @@ ATT_INLINE void small_fwd(const keys *kv, const unit *un, const dims *m, const i
     small_transpose(q);
     for (int d = 0; d < SMALL_DIM; d++) y[d] = v_set1(REAL(0.0));
     for (int64_t k0 = att_first_tile(first + un->lo, window); k0 < n_keys; k0 += ATT_TILE) {
-        const int64_t n = min64(ATT_TILE, n_keys - k0), at = k0 - kv->from;
-        const real *k = kv->k + at / ATT_TILE * kv->k_tile, *v = kv->v + at * SMALL_DIM;
+        const int64_t n = min64(ATT_TILE, n_keys - k0);
+        const real *k, *v;
+        att_find_tile(kv, k0, &k, &v);
         const vec top = small_scores(s, max, q, k, n, first, k0, window, key_step, dim_step);
         const vec base = att_base(top), corr = att_exp(max - base);
         vec low[SMALL_DIM], high[SMALL_DIM];
@@ -308,7 +310,15 @@ static void fwd_task(real *y, real *lse, const real *q, const real *k, const rea
     real *k_rows = (real *)(mine + 4 * D), *v_rows = k_rows + att_rows_room(n, D);
     const bool small = att_is_small(a);
     const int64_t width = small ? SMALL_DIM : D;
-    keys kv = {k_rows, v_rows, ATT_TILE * width, width, 1, width, seen, to, small, NULL, NULL};
+    keys kv = {.k = k_rows,
+               .v = v_rows,
+               .k_tile = ATT_TILE * width,
+               .k_key = width,
+               .k_dim = 1,
+               .v_key = width,
+               .from = seen,
+               .n = to,
+               .small = small};
     k += (start + seen) * kv_step + g * D;
     v += (start + seen) * kv_step + g * D;
     const unsigned before = att_enter(m->bf16);
@@ -374,22 +384,24 @@ static int64_t cache_width(const att_shape *a)
     return a->bf16 ? att_words(a->D) : a->D;
 }
 
-/* The place of sequence i / G, key head i % G. */
-static int64_t cache_at(const att_cache *cache, const att_shape *a, int64_t i)
+/* Numbers of a block's head. */
+static int64_t head_size(const att_cache *cache, const att_shape *a)
 {
-    return (cache->slots[i / a->G] * a->G + i % a->G) * cache->max_len * cache_width(a);
+    return cache->block_len * cache_width(a);
 }
 
-/* Appends its new rows. */
+/* Appends the new rows of sequence i / G, key head i % G. */
 static void append(const att_cache *cache, const real *k, const real *v, const att_shape *a,
                    int64_t i)
 {
     const int64_t b = i / a->G, g = i % a->G, D = a->D, step = a->G * D;
     const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
-    real *k_cache = cache->k + cache_at(cache, a, i), *v_cache = cache->v + cache_at(cache, a, i);
     k += start * step + g * D;
     v += start * step + g * D;
-    for (int64_t at = cache->past[b]; at < cache->past[b] + n; at++, k += step, v += step) {
+    for (int64_t to = cache->past[b]; to < cache->past[b] + n; to++, k += step, v += step) {
+        const int64_t block = cache->blocks[b * cache->most + to / cache->block_len];
+        const int64_t head = (block * a->G + g) * head_size(cache, a), at = to % cache->block_len;
+        real *k_cache = cache->k + head, *v_cache = cache->v + head;
         if (a->bf16) {
             att_put_narrow(k_cache, v_cache, k, v, at, D);
             continue;
@@ -400,12 +412,22 @@ static void append(const att_cache *cache, const real *k, const real *v, const a
     }
 }
 
-/* Where the cache of the i-th (sequence, key head) begins, if it is worth asking for ahead. */
-static ahead ahead_of(const att_cache *cache, const att_shape *a, int64_t i)
+/* Those of the i-th (sequence, key head), its new ones among them. */
+static keys cached_keys(const att_cache *cache, const att_shape *a, int64_t i, real *expanded)
 {
-    if (a->bf16 || a->D > AHEAD_DIM || i >= a->B * a->G) return (ahead){NULL, NULL};
-    const int64_t at = cache_at(cache, a, i);
-    return (ahead){(const char *)(cache->k + at), (const char *)(cache->v + at)};
+    const int64_t b = i / a->G, width = cache_width(a), head = i % a->G * head_size(cache, a);
+    return (keys){.k = cache->k + head,
+                  .v = cache->v + head,
+                  .k_tile = ATT_TILE * width,
+                  .k_key = 1,
+                  .k_dim = ATT_TILE,
+                  .v_key = width,
+                  .n = cache->past[b] + a->offsets[b + 1] - a->offsets[b],
+                  .small = att_is_small(a) && a->D == SMALL_DIM,
+                  .expanded = a->bf16 ? expanded : NULL,
+                  .blocks = cache->blocks + b * cache->most,
+                  .block_len = cache->block_len,
+                  .block_step = a->G * head_size(cache, a)};
 }
 
 void K(attention_cached)(real *y, const real *q, const real *k, const real *v, const att_shape *a,
@@ -434,19 +456,9 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
             const int64_t start = a->offsets[b], n = a->offsets[b + 1] - start;
             const int64_t past = cache->past[b];
             if (from >= n || pl__stopped(stop)) continue;
-            const int64_t at = cache_at(cache, a, task % heads);
-            const int64_t width = cache_width(a);
-            const keys kv = {cache->k + at,
-                             cache->v + at,
-                             ATT_TILE * width,
-                             1,
-                             ATT_TILE,
-                             width,
-                             0,
-                             past + n,
-                             att_is_small(a) && a->D == SMALL_DIM,
-                             a->bf16 ? (real *)(mine + 4 * a->D) : NULL,
-                             NULL};
+            const keys kv = cached_keys(cache, a, task % heads, (real *)(mine + 4 * a->D));
+            const bool early = !a->bf16 && a->D <= AHEAD_DIM && task + 1 < heads;
+            const keys next = early ? cached_keys(cache, a, task + 1, NULL) : (keys){0};
             const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
             const int64_t to = min64(n, from + STRETCH);
             const unsigned before = att_enter(m.bf16);
@@ -455,19 +467,20 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
             else
                 for (int64_t i = 0; i < to - from; i++)
                     fwd_row(y + row + i * m.q_step, q + row + i * m.q_step, &kv,
-                            past + from + i + 1, &m, n_heads, ahead_of(cache, a, task + 1), mine);
+                            past + from + i + 1, &m, n_heads, early ? &next : NULL, mine);
             att_leave(before);
         }
     }
 }
 
-void K(attention_cache_copy)(real *k_cache, real *v_cache, int64_t G, int64_t max_len,
+void K(attention_cache_copy)(real *k_cache, real *v_cache, int64_t G, int64_t block_len,
                              int64_t width, int64_t from, int64_t to, int64_t n)
 {
     if (from == to) return;
     const int64_t tiled = (n + ATT_TILE - 1) / ATT_TILE * ATT_TILE, even = (n + 1) / 2 * 2;
     for (int64_t g = 0; g < G; g++) {
-        const int64_t src = (from * G + g) * max_len * width, dst = (to * G + g) * max_len * width;
+        const int64_t src = (from * G + g) * block_len * width;
+        const int64_t dst = (to * G + g) * block_len * width;
         memcpy(k_cache + dst, k_cache + src, (size_t)(tiled * width) * sizeof(real));
         memcpy(v_cache + dst, v_cache + src, (size_t)(even * width) * sizeof(real));
     }

@@ -29,12 +29,13 @@
 ** numbers are zeros. The backward pass rounds q, k and v and sums in float32's order; by the rule
 ** `tiles` (gemm_bf16.h), where the processor has it, dy, p and ds too, and it sums by tiles.
 **
-** Caches (both [slots, G, max_len, D], max_len a multiple of ATT_TILE_MAX; with bf16 D/2, rounded
-** up, words of two bfloat16, as attention_narrow.h lays them out):
-** v_cache is plain; in k_cache the max_len*D numbers of a slot's head stand as
-** [max_len/ATT_TILE, D, ATT_TILE], so that the keys of a tile are the lanes.
+** Caches are cut into blocks of block_len positions, a multiple of ATT_TILE_MAX, and a sequence has
+** as many as it is long; several may have the same ones where they begin alike. Both caches are
+** [blocks, G, block_len, D] (with bf16 D/2, rounded up, words of two bfloat16, laid out as
+** attention_narrow.h says): v_cache is plain; in k_cache the block_len*D numbers of a block's head
+** stand as [block_len/ATT_TILE, D, ATT_TILE], so that the keys of a tile are the lanes.
 **
-** Nothing here checks: shapes, offsets, slots and past are the caller's to check.
+** Nothing here checks: shapes, offsets, blocks and past are the caller's to check.
 */
 #ifndef PL_ATTENTION_H
 #define PL_ATTENTION_H
@@ -53,11 +54,14 @@ typedef struct {
     bool bf16;      /* float32 alone */
 } att_shape;
 
-/* Slots to write to and read from; past[b] keys of sequence b are there already. No slot twice. */
+/* Sequence b has past[b] keys already, and its positions stand in the blocks blocks[b * most] on,
+** in order. No block that is written to belongs to two sequences. */
 typedef struct {
     real *k, *v;
-    int64_t max_len;
-    const int32_t *slots, *past; /* [B] */
+    int64_t block_len;
+    const int32_t *blocks; /* [B, most] */
+    const int32_t *past;   /* [B] */
+    int64_t most;
 } att_cache;
 
 /* Bytes of 64-byte aligned workspace, enough for this batch and any number of threads in force. */
@@ -77,9 +81,9 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
 void K(attention_cached)(real *y, const real *q, const real *k, const real *v, const att_shape *a,
                          const att_cache *cache, void *work);
 
-/* The first n positions of slot `from` also become those of slot `to`. width: the caches' last
+/* The first n positions of block `from` also become those of block `to`. width: the caches' last
 ** size, D or its words. */
-void K(attention_cache_copy)(real *k_cache, real *v_cache, int64_t G, int64_t max_len,
+void K(attention_cache_copy)(real *k_cache, real *v_cache, int64_t G, int64_t block_len,
                              int64_t width, int64_t from, int64_t to, int64_t n);
 
 #endif

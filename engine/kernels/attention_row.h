@@ -221,9 +221,10 @@ ROW_TILE(3, narrow_tile, ATT_HAS_BF16)
 ROW_TILE(4, narrow_tile, ATT_HAS_BF16)
 #undef ROW_TILE
 
-/* One row, at position n_keys - 1, of the n_heads heads of a key head: each tile once for all. */
+/* One row, at position n_keys - 1, of the n_heads heads of a key head: each tile once for all.
+** `next`: what will be read after that, if it is worth asking for ahead; else NULL. */
 static void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, const dims *m,
-                    int64_t n_heads, ahead next, vec *work)
+                    int64_t n_heads, const keys *next, vec *work)
 {
     static void (*const tile_of[2][ROW_HEADS])(const row_state *, int64_t, const real *,
                                                const real *, int64_t, int64_t, int64_t,
@@ -231,7 +232,6 @@ static void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, cons
         {wide_tile_1, wide_tile_2, wide_tile_3, wide_tile_4},
         {narrow_tile_1, narrow_tile_2, narrow_tile_3, narrow_tile_4}};
     const int64_t D = m->D, Dp = padded(D), seen = n_keys - m->window;
-    const int64_t tile_bytes = ATT_TILE * D * (int64_t)sizeof(real);
     const row_state row = row_state_at(work, n_heads, D);
     for (int64_t h = 0; h < n_heads; h++) {
         V_EACH(d, n, D) {
@@ -244,14 +244,15 @@ static void fwd_row(real *y, const real *q, const keys *kv, int64_t n_keys, cons
     }
     for (int64_t k0 = att_first_tile(n_keys - 1, m->window); k0 < n_keys; k0 += ATT_TILE) {
         const int64_t n = min64(ATT_TILE, n_keys - k0), lo = max64(0, seen - k0);
-        const int64_t at = k0 - kv->from;
-        const real *k = kv->k + at / ATT_TILE * kv->k_tile, *v = kv->v + at * kv->v_key;
+        const real *k, *v, *next_k = NULL, *next_v = NULL;
+        att_find_tile(kv, k0, &k, &v);
+        if (next && k0 < next->n) att_find_tile(next, k0, &next_k, &next_v);
+        const ahead soon = {(const char *)next_k, (const char *)next_v};
         for (int64_t h = 0; h < n_heads;) {
             const int64_t nh = min64(ROW_HEADS, n_heads - h);
-            tile_of[m->bf16][nh - 1](&row, h, k, v, kv->v_key, lo, n, m, &next);
+            tile_of[m->bf16][nh - 1](&row, h, k, v, kv->v_key, lo, n, m, &soon);
             h += nh;
         }
-        if (next.k) next = (ahead){next.k + tile_bytes, next.v + tile_bytes};
     }
     for (int64_t h = 0; h < n_heads; h++) {
         const vec inverse = v_set1(REAL(1.0)) / row.sum[h];

@@ -140,7 +140,9 @@ typedef struct {
 ** from + j, channel d at k[j / ATT_TILE * k_tile + j % ATT_TILE * k_key + d * k_dim],
 ** v[j * v_key + d]. With `expanded` they are words of bfloat16 (attention_narrow.h), a tile of k
 ** k_tile words, a key of v v_key words, and for many rows become numbers there, tile by tile. With
-** `amx` they are there instead, as attention_amx.h wants them. */
+** `amx` they are there instead, as attention_amx.h wants them. With `blocks`, from is 0 and k and v
+** are of block 0: those of the sequence follow in this order, each block_step numbers from the one
+** before it in memory. */
 typedef struct {
     const real *k, *v;
     int64_t k_tile, k_key, k_dim, v_key;
@@ -148,7 +150,25 @@ typedef struct {
     bool small;      /* as attention_small.h wants them */
     real *expanded;
     const struct amx *amx;
+    const int32_t *blocks;
+    int64_t block_len, block_step;
 } keys;
+
+/* Where the tile begins whose first key is k0. */
+ATT_INLINE void att_find_tile(const keys *kv, int64_t k0, const real **k, const real **v)
+{
+    int64_t at = k0 - kv->from, start = 0;
+    if (kv->blocks) {
+        int64_t block = 0;
+        if (at >= kv->block_len) { /* divisions are dear beside a narrow tile */
+            block = at / kv->block_len;
+            at -= block * kv->block_len;
+        }
+        start = kv->blocks[block] * kv->block_step;
+    }
+    *k = kv->k + start + at / ATT_TILE * kv->k_tile;
+    *v = kv->v + start + at * kv->v_key;
+}
 
 /* What is taken off the scores: m, but 0 for rows that have seen nothing yet, whose c and p become
 ** 0 by it. */

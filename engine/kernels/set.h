@@ -37,7 +37,7 @@ typedef struct {
     double (*sum_squares)(int64_t n, const void *x);
     void (*scale)(int64_t n, void *x, double factor);
     /* attention_cache_copy of kernels/attention.h */
-    void (*cache_copy)(void *k_cache, void *v_cache, int64_t G, int64_t max_len, int64_t width,
+    void (*cache_copy)(void *k_cache, void *v_cache, int64_t G, int64_t block_len, int64_t width,
                        int64_t from, int64_t to, int64_t n);
     /* gemm_blas_group of kernels/gemm_blas.h: bytes of work, and the trial. */
     int64_t (*gemm_blas_group_work)(void);

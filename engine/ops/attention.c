@@ -3,7 +3,7 @@
 **
 ** attention saves the log-sum-exp of each row and head and reads its inputs and output again in
 ** backward. attention_cached has no gradient; as a plan may replay it with other numbers in
-** `slots`, `past` and `offsets`, these are checked before every write, in forward.
+** `blocks`, `past` and `offsets`, these are checked before every write, in forward.
 */
 #include "kernels/attention.h"
 #include "kernels/rope.h"
@@ -242,7 +242,7 @@ const pl_op_impl OPI(attention) = {attention_shape, attention_fwd, attention_bwd
 enum {
     K_CACHE = ATTENTION_CACHED_k_cache,
     V_CACHE = ATTENTION_CACHED_v_cache,
-    SLOTS = ATTENTION_CACHED_slots,
+    BLOCKS = ATTENTION_CACHED_blocks,
     PAST = ATTENTION_CACHED_past
 };
 
@@ -259,40 +259,75 @@ static pl_status cached_shape(pl_call *c)
             t->shape[3] == width)
             continue;
         char text[96];
-        snprintf(text, sizeof text, "[slots,%lld,max_len,%lld], max_len a multiple of %d,",
+        snprintf(text, sizeof text, "[blocks,%lld,block_len,%lld], block_len a multiple of %d,",
                  (long long)a.G, (long long)width, ATT_TILE_MAX);
         return pl__shape_fail(c, i, text);
     }
-    for (int i = SLOTS; i <= PAST; i++)
-        if (c->in[i]->rank != 1 || c->in[i]->count != a.B)
-            return pl__shape_fail(c, i, "[B], one for each sequence,");
+    const pl_tensor *blocks = c->in[BLOCKS];
+    if ((blocks->rank != 1 && blocks->rank != 2) || blocks->shape[0] != a.B)
+        return pl__shape_fail(c, BLOCKS, "[B] or [B,M], those of each sequence,");
+    if (c->in[PAST]->rank != 1 || c->in[PAST]->count != a.B)
+        return pl__shape_fail(c, PAST, "[B], one for each sequence,");
     return pl__out(c, Y, PL_REAL_DTYPE, 2, c->in[Q]->shape);
 }
 
-/* Every slot exists and is named once, and has room for what comes. */
+static int64_t most_blocks(const pl_call *c)
+{
+    const pl_tensor *blocks = c->in[BLOCKS];
+    return blocks->rank == 1 ? 1 : blocks->shape[1];
+}
+
+/* Sequence b has the blocks that its `length` positions want; *uses of each grows. */
+static pl_status check_blocks(pl_call *c, int64_t b, int64_t length, int32_t *uses)
+{
+    const int64_t n_blocks = c->in[K_CACHE]->shape[0], block_len = c->in[K_CACHE]->shape[2];
+    const int64_t most = most_blocks(c), wanted = length / block_len + (length % block_len > 0);
+    if (wanted > most)
+        return pl__op_fail(c, PL_ERR_ARG,
+                           "sequence %lld would reach length %lld, but its blocks hold %lld "
+                           "positions: give it more or stop sooner",
+                           (long long)b + c->ctx->first, (long long)length,
+                           (long long)(most * block_len));
+    const int32_t *blocks = pl__ints(c->in[BLOCKS]) + b * most;
+    for (int64_t i = 0; i < wanted; i++) {
+        if (blocks[i] < 0 || blocks[i] >= n_blocks)
+            return pl__op_fail(c, PL_ERR_ARG,
+                               "blocks names %d for sequence %lld; 0 to %lld wanted, those of the "
+                               "cache",
+                               blocks[i], (long long)b + c->ctx->first, (long long)n_blocks - 1);
+        uses[blocks[i]]++;
+    }
+    return PL_OK;
+}
+
+static int64_t length_of(const att_shape *a, const int32_t *past, int64_t b)
+{
+    return (int64_t)past[b] + a->offsets[b + 1] - a->offsets[b];
+}
+
+/* Every block that is wanted exists, and those that are written to belong to one sequence. */
 static pl_status check_room(pl_call *c, const att_shape *a)
 {
-    const int64_t n_slots = c->in[K_CACHE]->shape[0], max_len = c->in[K_CACHE]->shape[2];
-    const int32_t *slots = pl__ints(c->in[SLOTS]), *past = pl__ints(c->in[PAST]);
+    const int64_t n_blocks = c->in[K_CACHE]->shape[0], block_len = c->in[K_CACHE]->shape[2];
+    const int64_t most = most_blocks(c);
+    const int32_t *blocks = pl__ints(c->in[BLOCKS]), *past = pl__ints(c->in[PAST]);
     int64_t segments;
     PL_TRY(pl__check_offsets(c, OFFSETS, c->in[Q]->shape[0], &segments));
-    PL_TRY(pl__check_index(c, SLOTS, n_slots));
-    PL_TRY(pl__check_index(c, PAST, max_len + 1));
-    char *taken = pl__work(c, n_slots);
-    if (taken == NULL) return PL_ERR_NOMEM;
-    memset(taken, 0, (size_t)n_slots);
+    PL_TRY(pl__check_index(c, PAST, INT32_MAX));
+    int32_t *uses = pl__work(c, n_blocks * (int64_t)sizeof *uses);
+    if (uses == NULL) return PL_ERR_NOMEM;
+    memset(uses, 0, (size_t)n_blocks * sizeof *uses);
+    for (int64_t b = 0; b < a->B; b++) PL_TRY(check_blocks(c, b, length_of(a, past, b), uses));
     for (int64_t b = 0; b < a->B; b++) {
-        if (taken[slots[b]])
-            return pl__op_fail(c, PL_ERR_ARG,
-                               "slots names slot %d twice, the second time at place %lld", slots[b],
-                               (long long)b + c->ctx->first);
-        taken[slots[b]] = 1;
-        const int64_t n = past[b] + a->offsets[b + 1] - a->offsets[b];
-        if (n > max_len)
-            return pl__op_fail(c, PL_ERR_ARG,
-                               "sequence %lld would reach length %lld, but the cache "
-                               "holds %lld positions a slot: make it longer or stop sooner",
-                               (long long)b + c->ctx->first, (long long)n, (long long)max_len);
+        const int64_t end = length_of(a, past, b);
+        for (int64_t at = past[b]; at < end; at += block_len - at % block_len) {
+            const int32_t block = blocks[b * most + at / block_len];
+            if (uses[block] > 1)
+                return pl__op_fail(
+                    c, PL_ERR_ARG,
+                    "sequence %lld would write to block %d, which blocks names twice",
+                    (long long)b + c->ctx->first, block);
+        }
     }
     return PL_OK;
 }
@@ -301,9 +336,12 @@ static pl_status cached_fwd(pl_call *c)
 {
     const att_shape a = shape_of(c);
     PL_TRY(check_room(c, &a));
-    const att_cache cache = {pl__real(c->in[K_CACHE]), pl__real(c->in[V_CACHE]),
-                             c->in[K_CACHE]->shape[2], pl__ints(c->in[SLOTS]),
-                             pl__ints(c->in[PAST])};
+    const att_cache cache = {.k = pl__real(c->in[K_CACHE]),
+                             .v = pl__real(c->in[V_CACHE]),
+                             .block_len = c->in[K_CACHE]->shape[2],
+                             .blocks = pl__ints(c->in[BLOCKS]),
+                             .past = pl__ints(c->in[PAST]),
+                             .most = most_blocks(c)};
     void *work = pl__work(c, K(attention_work)(&a, false));
     if (work == NULL) return PL_ERR_NOMEM;
     K(attention_cached)(pl__real(c->out[Y]), pl__real(c->in[Q]), pl__real(c->in[KEYS]),

@@ -13,10 +13,10 @@
 #include "ops.def"
 #undef OP
 
-static void cache_copy(void *k_cache, void *v_cache, int64_t G, int64_t max_len, int64_t width,
+static void cache_copy(void *k_cache, void *v_cache, int64_t G, int64_t block_len, int64_t width,
                        int64_t from, int64_t to, int64_t n)
 {
-    K(attention_cache_copy)(k_cache, v_cache, G, max_len, width, from, to, n);
+    K(attention_cache_copy)(k_cache, v_cache, G, block_len, width, from, to, n);
 }
 
 static int64_t gemm_blas_group_work(void)

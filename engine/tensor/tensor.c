@@ -117,6 +117,33 @@ pl_status pl__tensor_data_again(pl_tensor *t, uint64_t version)
     return PL_OK;
 }
 
+void pl__tensor_cut(pl_tensor *t, int64_t rows)
+{
+    t->count = t->count / t->shape[0] * rows;
+    t->shape[0] = rows;
+}
+
+pl_status pl__tensor_resize(pl_tensor *t, int64_t rows)
+{
+    const size_t old = pl_tensor_bytes(t);
+    int64_t shape[PL_MAX_RANK], count;
+    memcpy(shape, t->shape, sizeof shape);
+    shape[0] = rows;
+    if (!pl__shape_count(t->rank, shape, &count) || t->storage->users > 1)
+        return pl__fail(t->ctx, PL_ERR_SHAPE, "tensor: its first axis cannot become %lld",
+                        (long long)rows);
+    const size_t bytes = pl__dtype_bytes(t->dtype, count);
+    char *data = pl_calloc(t->ctx, 1, bytes);
+    if (data == NULL) return PL_ERR_NOMEM;
+    memcpy(data, t->storage->data, old < bytes ? old : bytes);
+    pl_free(t->ctx, t->storage->data);
+    t->storage->data = data;
+    t->storage->version++;
+    t->shape[0] = rows;
+    t->count = count;
+    return PL_OK;
+}
+
 pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                               const int64_t *shape)
 {

@@ -98,6 +98,12 @@ pl_status pl__tensor_new_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int 
 pl_status pl__tensor_zeros_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, int rank,
                                 const int64_t *shape);
 
+/* The first axis of a tensor that shares its data with none has `rows`; what is new is 0. A failure
+** changes nothing. */
+pl_status pl__tensor_resize(pl_tensor *t, int64_t rows);
+/* The first rows alone, at least one; memory stays as it is. */
+void pl__tensor_cut(pl_tensor *t, int64_t rows);
+
 /* New data, not filled, for a handle whose data are gone; `version` is theirs. */
 pl_status pl__tensor_data_again(pl_tensor *t, uint64_t version);
 

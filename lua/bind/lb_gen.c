@@ -15,7 +15,7 @@
 
 enum { N_INPUTS = 6 };
 static const char *const input_names[N_INPUTS] = {"tokens", "positions", "offsets",
-                                                  "slots",  "past",      "last"};
+                                                  "blocks", "past",      "last"};
 
 static int generator_gc(lua_State *L)
 {
@@ -25,18 +25,20 @@ static int generator_gc(lua_State *L)
     return 0;
 }
 
-/* The recording's example: two sequences of two and one tokens in slots 0 and 1 (one sequence when
-** there is one slot only). */
-static void push_example(lua_State *L, int64_t slots, pl_tensor **inputs)
+/* The recording's example: two sequences of two and one tokens in blocks 0 and 1 (one sequence when
+** there is one block only). */
+static void push_example(lua_State *L, int64_t n_blocks, pl_tensor **inputs)
 {
     static const int32_t values[N_INPUTS][4] = {{0, 0, 0}, {0, 1, 0}, {0, 2, 3},
                                                 {0, 1},    {0, 0},    {1, 2}};
     const int64_t two[N_INPUTS] = {3, 3, 3, 2, 2, 2}, one[N_INPUTS] = {2, 2, 2, 1, 1, 1};
+    enum { BLOCKS = 3 };
     lua_createtable(L, 0, N_INPUTS);
     for (int i = 0; i < N_INPUTS; i++) {
-        const int64_t *n = slots > 1 ? &two[i] : &one[i];
+        const int64_t *n = n_blocks > 1 ? &two[i] : &one[i];
+        const int64_t shape[2] = {*n, 1};
         pl_tensor **box = lb_new_tensor(L);
-        lb_check(L, pl_tensor_new(lb_ctx(L), box, PL_I32, 1, n));
+        lb_check(L, pl_tensor_new(lb_ctx(L), box, PL_I32, i == BLOCKS ? 2 : 1, shape));
         memcpy(pl_tensor_data(*box), values[i], (size_t)*n * sizeof(int32_t));
         inputs[i] = *box;
         lua_setfield(L, -2, input_names[i]);
@@ -165,7 +167,7 @@ static void push_answers(lua_State *L, const pl_gen_result *r, int64_t samples)
     int64_t total = 0;
     for (int64_t i = 0; i < r->n; i++) total += r->length[i];
     if (total > INT32_MAX) luaL_error(L, "generate: the answers have more than 2^31 tokens");
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 10);
     pl_tensor **box = lb_new_tensor(L);
     lb_check(L, pl_tensor_new(lb_ctx(L), box, PL_I32, 1, &(int64_t){r->n + 1}));
     int32_t *offsets = pl_tensor_data(*box);
@@ -188,16 +190,20 @@ static void push_answers(lua_State *L, const pl_gen_result *r, int64_t samples)
     lua_setfield(L, -2, "steps");
     lua_pushinteger(L, r->prefill_tokens);
     lua_setfield(L, -2, "prefill_tokens");
+    lua_pushinteger(L, r->pauses);
+    lua_setfield(L, -2, "pauses");
 }
 
 /* g:generate(prompts, options): prompts is a list of lists of token ids. Gives a table of flat
 ** tensors (tokens, logprobs, sampling_logprobs, entropies [N]), offsets [B+1], the list
-** finish_reasons, and the numbers samples (answers to each prompt), steps and prefill_tokens. */
+** finish_reasons, and the numbers samples (answers to each prompt), steps, prefill_tokens and
+** pauses. */
 static int generator_generate(lua_State *L)
 {
-    static const char *const names[] = {"max_tokens", "samples", "temperature", "top_k", "top_p",
-                                        "min_p",      "seed",    "stream",      "stop",  "ends",
-                                        "keys",       "context", "reuse",       NULL};
+    static const char *const names[] = {"max_tokens", "samples", "temperature",  "top_k",
+                                        "top_p",      "min_p",   "seed",         "stream",
+                                        "stop",       "ends",    "keys",         "context",
+                                        "reuse",      "slots",   "cache_blocks", NULL};
     pl_generator **box = luaL_checkudata(L, 1, GENERATOR);
     luaL_argcheck(L, *box != NULL, 1, "generator was collected");
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -229,6 +235,8 @@ static int generator_generate(lua_State *L)
         .max_tokens = lb_integer_field(L, 3, "max_tokens", 64),
         .samples = lb_integer_field(L, 3, "samples", 1),
         .context = lb_integer_field(L, 3, "context", 0),
+        .slots = lb_integer_field(L, 3, "slots", 0),
+        .cache_blocks = lb_integer_field(L, 3, "cache_blocks", 0),
         .temperature = lb_number_field(L, 3, "temperature", 1),
         .top_k = lb_integer_field(L, 3, "top_k", 0),
         .top_p = lb_number_field(L, 3, "top_p", 1),

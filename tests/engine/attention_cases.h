@@ -484,28 +484,30 @@ static int64_t width_of(const att_shape *a)
     return a->bf16 ? (a->D + 1) / 2 : a->D;
 }
 
-/* Runs the batch through a cache in calls of `chunk` rows a sequence (0: uneven stretches). */
-static void through_cache(const variant *v, problem *p, int chunk, real *y)
+/* Runs the batch through a cache in calls of `chunk` rows a sequence (0: uneven stretches), each in
+** `most` blocks. */
+static void through_cache(const variant *v, problem *p, int chunk, int64_t most, real *y)
 {
-    const int64_t H = p->a.H, G = p->a.G, D = p->a.D, B = p->a.B, max_len = 4 * TILE;
-    const int64_t slot_size = G * max_len * width_of(&p->a), n_slots = B + 2;
-    real *kc = zeros(n_slots * slot_size, sizeof(real));
-    real *vc = zeros(n_slots * slot_size, sizeof(real));
-    memset(kc, 0xff, (size_t)(n_slots * slot_size) * sizeof(real)); /* NaN where nothing stands */
-    memset(vc, 0xff, (size_t)(n_slots * slot_size) * sizeof(real));
+    const int64_t H = p->a.H, G = p->a.G, D = p->a.D, B = p->a.B, block_len = 4 * TILE / most;
+    const int64_t n_blocks = B * most % 5 == 0 ? B * most + 1 : B * most;
+    const int64_t numbers = n_blocks * G * block_len * width_of(&p->a);
+    real *kc = zeros(numbers, sizeof(real)), *vc = zeros(numbers, sizeof(real));
+    memset(kc, 0xff, (size_t)numbers * sizeof(real)); /* NaN where nothing stands */
+    memset(vc, 0xff, (size_t)numbers * sizeof(real));
     real *q = zeros(p->nq, sizeof(real)), *k = zeros(p->nk, sizeof(real));
     real *w = zeros(p->nk, sizeof(real)), *out = zeros(p->nq, sizeof(real));
     int32_t past[32] = {0};
     static const int uneven[] = {1, 5, 7, 20, UNIT, 1, 64, 3, 200};
     for (int call = 0;; call++) {
-        int32_t offsets[32] = {0}, slots[32], now[32], from[32];
+        int32_t offsets[32] = {0}, blocks[128], now[32], from[32];
         int64_t n = 0;
         for (int b = (int)B - 1; b >= 0; b--) { /* finished sequences leave, the others move up */
             const int left = p->offsets[b + 1] - p->offsets[b] - past[b];
             const int want = chunk ? chunk : uneven[(call + b) % 9];
             const int take = left < want ? left : want;
             if (!take) continue;
-            slots[n] = (b * 5 + 2) % (int)n_slots;
+            for (int64_t i = 0; i < most; i++) /* each somewhere else */
+                blocks[n * most + i] = (int32_t)(((b * most + i) * 5 + 2) % n_blocks);
             now[n] = past[b];
             from[n] = p->offsets[b] + past[b];
             offsets[n + 1] = offsets[n] + take;
@@ -525,7 +527,7 @@ static void through_cache(const variant *v, problem *p, int chunk, real *y)
         att_shape a = p->a;
         a.offsets = offsets;
         a.B = n;
-        att_cache cache = {kc, vc, max_len, slots, now};
+        att_cache cache = {kc, vc, block_len, blocks, now, most};
         v->cached(out, q, k, w, &a, &cache, p->work);
         for (int64_t i = 0; i < n; i++)
             memcpy(y + from[i] * H * D, out + offsets[i] * H * D,
@@ -560,7 +562,7 @@ static void test_window_end(void **state)
             v->fwd(y, NULL, p.q, p.k, p.v, &p.a, p.work);
             assert_bits("y", y + row * 3 * D, p.y + row * 3 * D, p.nq - row * 3 * D);
             for (int64_t i = 0; i < p.nq; i++) y[i] = 0;
-            through_cache(v, &p, 1, y);
+            through_cache(v, &p, 1, w % 2 ? 1 : 4, y);
             assert_bits("y from the cache", y + row * 3 * D, p.y + row * 3 * D, p.nq - row * 3 * D);
             free(y);
             problem_free(&p);
@@ -577,7 +579,7 @@ static void test_cache(void **state)
         run(v, &p);
         for (int c = 0; c < 6; c++) {
             real *y = zeros(p.nq, sizeof(real));
-            through_cache(v, &p, chunks[c], y);
+            through_cache(v, &p, chunks[c], (c + i) % 2 ? 1 : 4, y);
             assert_bits("y from the cache", y, p.y, p.nq);
             free(y);
         }
@@ -585,12 +587,62 @@ static void test_cache(void **state)
     }
 }
 
-/* A slot that got another's first n positions answers as the other does. */
+/* Two sequences that begin alike, in one block, and go on in blocks of their own. */
+static void test_shared_blocks(void **state)
+{
+    (void)state;
+    enum { REST = 20 };
+    const int length[] = {TILE + REST, TILE + REST};
+    const int64_t H = 4, G = 2, D = 12;
+    EACH_VARIANT(v)
+    EACH_PRECISION(bf16)
+    for (int step = 1; step <= REST; step += REST - 1) {
+        problem p = problem_new(v, length, 2, H, G, D, 2);
+        p.a.bf16 = bf16;
+        const int64_t rows = TILE + REST, numbers = 4 * G * TILE * width_of(&p.a);
+        real *const alike[] = {p.q, p.k, p.v};
+        for (int i = 0; i < 3; i++) {
+            const int64_t width = i == 0 ? H * D : G * D;
+            memcpy(alike[i] + rows * width, alike[i], (size_t)(TILE * width) * sizeof(real));
+        }
+        run(v, &p);
+        real *kc = zeros(numbers, sizeof(real)), *vc = zeros(numbers, sizeof(real));
+        real *q = zeros(p.nq, sizeof(real)), *k = zeros(p.nk, sizeof(real));
+        real *w = zeros(p.nk, sizeof(real)), *y = zeros(p.nq, sizeof(real));
+        int32_t offsets[] = {0, TILE, 0}, past[] = {0, 0};
+        const int32_t blocks[] = {3, 1, 3, 0};
+        att_shape a = p.a;
+        a.offsets = offsets;
+        a.B = 1;
+        const att_cache cache = {kc, vc, TILE, blocks, past, 2};
+        v->cached(y, p.q, p.k, p.v, &a, &cache, p.work);
+        assert_bits("y of the first block", y, p.y, TILE * H * D);
+        a.B = 2;
+        for (int at = TILE; at < rows; at += step) {
+            for (int b = 0; b < 2; b++) {
+                past[b] = at;
+                offsets[b + 1] = (b + 1) * step;
+                const int64_t from = b * rows + at, to = b * step;
+                memcpy(q + to * H * D, p.q + from * H * D, (size_t)(step * H * D) * sizeof(real));
+                memcpy(k + to * G * D, p.k + from * G * D, (size_t)(step * G * D) * sizeof(real));
+                memcpy(w + to * G * D, p.v + from * G * D, (size_t)(step * G * D) * sizeof(real));
+            }
+            v->cached(y, q, k, w, &a, &cache, p.work);
+            for (int b = 0; b < 2; b++)
+                assert_bits("y", y + b * step * H * D, p.y + (b * rows + at) * H * D, step * H * D);
+        }
+        void *all[] = {kc, vc, q, k, w, y};
+        for (int i = 0; i < 6; i++) free(all[i]);
+        problem_free(&p);
+    }
+}
+
+/* A block that got another's first n positions answers as the other does. */
 static void test_cache_copy(void **state)
 {
     (void)state;
     const int length[] = {TILE + 20};
-    const int64_t G = 2, H = 4, D = 12, max_len = 2 * TILE, size = 3 * G * max_len * D;
+    const int64_t G = 2, H = 4, D = 12, block_len = 2 * TILE, size = 3 * G * block_len * D;
     EACH_VARIANT(v)
     EACH_PRECISION(bf16)
     for (int n = 1; n < length[0]; n += 6) {
@@ -602,13 +654,13 @@ static void test_cache_copy(void **state)
         att_shape a = p.a;
         a.offsets = offsets;
         a.B = 1;
-        att_cache cache = {kc, vc, max_len, &at, &past};
+        att_cache cache = {kc, vc, block_len, &at, &past, 1};
         real *y = zeros(p.nq, sizeof(real));
         v->cached(y, p.q, p.k, p.v, &a, &cache, p.work);
-        v->copy(kc, vc, G, max_len, width_of(&p.a), 0, 2, n);
-        const size_t slot = (size_t)(G * max_len * width_of(&p.a)) * sizeof(real);
-        memset(kc, 0xff, slot);
-        memset(vc, 0xff, slot);
+        v->copy(kc, vc, G, block_len, width_of(&p.a), 0, 2, n);
+        const size_t block = (size_t)(G * block_len * width_of(&p.a)) * sizeof(real);
+        memset(kc, 0xff, block);
+        memset(vc, 0xff, block);
         at = 2;
         past = n;
         offsets[1] = length[0] - n;
@@ -660,7 +712,7 @@ static void test_bf16_order(void **state)
         for (int j = 0; j < 64; j++) ones[j] = bf16_of(1);
         memset(p.q, 0, (size_t)p.nq * sizeof(real));
         for (int cached = 0; cached < 2; cached++) {
-            if (cached) through_cache(v, &p, 1, p.y);
+            if (cached) through_cache(v, &p, 1, 2, p.y);
             else run(v, &p);
             for (int64_t row = 0; row < p.T; row++)
                 for (int64_t d = 0; d < D; d++) {
@@ -789,6 +841,7 @@ int main(void)
         cmocka_unit_test(test_window_end),
         cmocka_unit_test(test_wide_window),
         cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_shared_blocks),
         cmocka_unit_test(test_cache_copy),
 #ifdef PL_F64_BUILD
         cmocka_unit_test(test_numeric_gradient),

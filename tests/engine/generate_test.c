@@ -7,7 +7,7 @@
 
 #include "toy_model.h"
 
-enum { MAX_LEN = 64, N_PROMPTS = 5 };
+enum { BLOCK = 64, N_PROMPTS = 5 };
 
 /* Prompts of 4, 1, 7, 2 and 3 tokens, end to end. */
 static const int32_t tokens[] = {5, 0, 36, 7, 9, 36, 35, 34, 33, 3, 2, 1, 17, 4, 30, 8, 8};
@@ -19,11 +19,11 @@ typedef struct {
     pl_generator *generator;
 } maker;
 
-static pl_status maker_new(pl_ctx *ctx, maker *m, int64_t slots)
+static pl_status maker_new(pl_ctx *ctx, maker *m, int64_t blocks)
 {
     pl_plan *plan;
     *m = (maker){.ctx = ctx};
-    pl_status st = toy_new(ctx, &m->model, slots, MAX_LEN);
+    pl_status st = toy_new(ctx, &m->model, blocks, BLOCK);
     if (st == PL_OK) st = toy_plan(ctx, &m->model, &plan);
     if (st == PL_OK) st = pl_generator_new(ctx, &m->generator, plan, m->model.cache, 2);
     return st;
@@ -403,7 +403,7 @@ static void answers_end_when_the_caller_says_so(void **state)
     maker_free(&m);
 }
 
-static void answers_end_at_the_context_and_at_the_cache(void **state)
+static void answers_end_at_the_context_and_never_at_the_cache(void **state)
 {
     pl_ctx *ctx = ((fixture *)*state)->ctx;
     maker m;
@@ -425,20 +425,25 @@ static void answers_end_at_the_context_and_at_the_cache(void **state)
           "generate: prompt 3 has 7 tokens, the model's context is 7: no room for an answer; "
           "shorten the prompt");
     o.context = 0;
-    o.max_tokens = 100; /* the last token of an answer needs no place in the cache */
+    o.max_tokens =
+        3 * BLOCK - 6; /* of the third prompt; a last token needs no place in the cache */
     OK(generate_all(&m, &o, &r));
-    for (int64_t p = 0; p < N_PROMPTS; p++)
-        assert_int_equal(r->length[p], MAX_LEN + 1 - (offsets[p + 1] - offsets[p]));
+    for (int64_t p = 0; p < N_PROMPTS; p++) assert_int_equal(r->length[p], o.max_tokens);
     pl_gen_result_free(ctx, r);
-    int32_t longest[MAX_LEN] = {0};
-    o.max_tokens = 5;
-    OK(pl_generate(m.generator, &r, 1, longest, (const int64_t[]){0, MAX_LEN - 1}, NULL, &o));
-    assert_int_equal(r->length[0], 2);
+    o.max_tokens++;
+    FAILS(
+        generate_all(&m, &o, &r), PL_ERR_ARG,
+        "generate: prompt 3 has 7 tokens, and an answer of 187 to it wants 4 blocks of the cache, "
+        "which may have 3: give it more memory, or lower max_tokens");
+    o.context = 3 * BLOCK; /* nor is an answer longer than that */
+    OK(generate_all(&m, &o, &r));
+    assert_int_equal(r->length[2], 3 * BLOCK - 7);
     pl_gen_result_free(ctx, r);
-    FAILS(pl_generate(m.generator, &r, 1, longest, (const int64_t[]){0, MAX_LEN}, NULL, &o),
-          PL_ERR_ARG,
-          "generate: prompt 1 has 64 tokens, the cache holds 64; make it with a greater "
-          "max_len or shorten the prompt");
+    o.context = 0;
+    o.cache_blocks = 4;
+    OK(generate_all(&m, &o, &r));
+    assert_int_equal(r->length[2], 3 * BLOCK - 5);
+    pl_gen_result_free(ctx, r);
     maker_free(&m);
 }
 
@@ -479,13 +484,23 @@ static void slots_and_company_change_nothing(void **state)
         OK(maker_new(ctx, &m, slots));
         OK(pl_generate(m.generator, &r, N_PROMPTS, tokens, offsets, keys, &o));
         for (int64_t i = 0; i < n; i++) assert_true(same_answer(r, i, all, i));
-        if (slots == 1) { /* one after the other: each answer prefills its prompt */
+        if (slots == 1) { /* one after the other: no block is left to keep a prompt in */
             int64_t steps = 0;
             for (int64_t i = 0; i < n; i++) steps += r->length[i];
             assert_int_equal(r->steps, steps);
             assert_int_equal(r->prefill_tokens, 3 * offsets[N_PROMPTS]);
         }
         pl_gen_result_free(ctx, r);
+        o.slots = slots; /* there is, with blocks to spare: the others run its last token again */
+        o.cache_blocks = 64;
+        OK(pl_generate(m.generator, &r, N_PROMPTS, tokens, offsets, keys, &o));
+        for (int64_t i = 0; i < n; i++) assert_true(same_answer(r, i, all, i));
+        assert_int_equal(r->pauses, 0);
+        assert_true(r->prefill_tokens > offsets[N_PROMPTS]);
+        assert_true(r->prefill_tokens <= offsets[N_PROMPTS] + 2 * N_PROMPTS);
+        if (slots == 1) assert_int_equal(r->prefill_tokens, offsets[N_PROMPTS] + 2 * N_PROMPTS);
+        pl_gen_result_free(ctx, r);
+        o.slots = o.cache_blocks = 0;
         for (int64_t p = N_PROMPTS - 1; p >= 0; p--) { /* and each prompt alone, over old caches */
             const int64_t range[2] = {0, offsets[p + 1] - offsets[p]};
             OK(pl_generate(m.generator, &r, 1, tokens + offsets[p], range, &keys[p], &o));
@@ -496,6 +511,100 @@ static void slots_and_company_change_nothing(void **state)
     }
     pl_gen_result_free(ctx, all);
     maker_free(&wide);
+}
+
+/* Prompts of these lengths that begin with `common` equal tokens; `at` gets their offsets. */
+static int32_t *prompts_alike(int n, const int64_t *length, int64_t common, int64_t *at)
+{
+    at[0] = 0;
+    for (int p = 0; p < n; p++) at[p + 1] = at[p] + length[p];
+    int32_t *text = malloc((size_t)at[n] * sizeof *text);
+    assert_non_null(text);
+    for (int p = 0; p < n; p++)
+        for (int64_t t = 0; t < length[p]; t++)
+            text[at[p] + t] = (int32_t)((t * t + (t < common ? 0 : p + 1) * (t + 3)) % TOY_VOCAB);
+    for (int p = 1; p < n; p++) text[at[p] + common] = (text[common] + p) % TOY_VOCAB;
+    return text;
+}
+
+static void texts_share_what_they_begin_with(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    enum { P = 4, K = 3, COMMON = 68, MOST = 140 };
+    static const int64_t length[P] = {150, 131, 70, 129}, keys[P] = {7, 8, 9, 10};
+    static const int32_t stop = 2;
+    int64_t at[P + 1], pauses = 0;
+    int32_t *text = prompts_alike(P, length, COMMON, at);
+    maker m;
+    pl_gen_result *all, *r;
+    pl_gen_options o = options(1.3, MOST);
+    o.samples = K;
+    o.stop = &stop;
+    o.n_stop = 1;
+    o.slots = 64;
+    o.cache_blocks = 200;
+    OK(maker_new(ctx, &m, 1));
+    OK(pl_generate(m.generator, &all, P, text, at, keys, &o));
+    assert_int_equal(all->prefill_tokens, at[P] - (P - 1) * COMMON);
+    assert_int_equal(all->pauses, 0);
+    int64_t longest = 0;
+    for (int64_t i = 0; i < P * K; i++)
+        if (all->length[i] > longest) longest = all->length[i];
+    assert_true(longest > BLOCK);
+    pl_gen_options lone = o;
+    lone.samples = 1;
+    for (int p = 0; p < P; p++) { /* an answer has the bits of one that is alone */
+        maker other;
+        OK(maker_new(ctx, &other, 4));
+        const int64_t range[2] = {0, length[p]};
+        OK(pl_generate(other.generator, &r, 1, text + at[p], range, &keys[p], &lone));
+        assert_true(same_answer(r, 0, all, p * K));
+        assert_int_equal(r->prefill_tokens, length[p]);
+        pl_gen_result_free(ctx, r);
+        maker_free(&other);
+    }
+    for (int64_t blocks = 5; blocks <= 14; blocks++) /* the longest text has 289 positions */
+        for (int64_t slots = 1; slots <= 8; slots += 2) {
+            maker tight;
+            OK(maker_new(ctx, &tight, 1));
+            o.slots = slots;
+            o.cache_blocks = blocks;
+            OK(pl_generate(tight.generator, &r, P, text, at, keys, &o));
+            for (int64_t i = 0; i < P * K; i++) assert_true(same_answer(r, i, all, i));
+            assert_true(pl_tensor_shape(tight.model.cache[0])[0] <= blocks);
+            pauses += r->pauses;
+            pl_gen_result_free(ctx, r);
+            maker_free(&tight);
+        }
+    assert_true(pauses > 0);
+    pl_gen_result_free(ctx, all);
+    maker_free(&m);
+    free(text);
+}
+
+static void long_prompts_are_run_in_pieces(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    static const int64_t length[2] = {4500, 4420}, keys[2] = {0, 1};
+    int64_t at[3];
+    int32_t *text = prompts_alike(2, length, 4400, at);
+    maker m;
+    pl_gen_result *both, *one;
+    pl_gen_options o = options(1, 4);
+    o.cache_blocks = 200;
+    OK(maker_new(ctx, &m, 1));
+    OK(pl_generate(m.generator, &both, 2, text, at, keys, &o));
+    assert_int_equal(both->prefill_tokens, 4500 + 20);
+    for (int p = 0; p < 2; p++) {
+        const int64_t range[2] = {0, length[p]};
+        OK(pl_generate(m.generator, &one, 1, text + at[p], range, &keys[p], &o));
+        assert_true(same_answer(one, 0, both, p));
+        assert_int_equal(one->steps, 3 + 3); /* 2048 tokens at most in one; then a token each */
+        pl_gen_result_free(ctx, one);
+    }
+    pl_gen_result_free(ctx, both);
+    maker_free(&m);
+    free(text);
 }
 
 static void seeds_keys_and_samples_name_the_answers(void **state)
@@ -620,16 +729,16 @@ static void bad_caches_and_plans_are_refused(void **state)
     pl_plan *plan;
     pl_generator *g;
     pl_tensor *longer, *flat, *exact;
-    OK(toy_new(ctx, &m, 2, MAX_LEN));
-    OK(pl_tensor_zeros(ctx, &longer, PL_F32, 4, (const int64_t[]){2, 1, 2 * MAX_LEN, TOY_DIM}));
-    OK(pl_tensor_zeros(ctx, &flat, PL_F32, 3, (const int64_t[]){2, MAX_LEN, TOY_DIM}));
-    OK(pl_tensor_zeros(ctx, &exact, PL_F64, 4, (const int64_t[]){2, 1, MAX_LEN, TOY_DIM}));
+    OK(toy_new(ctx, &m, 2, BLOCK));
+    OK(pl_tensor_zeros(ctx, &longer, PL_F32, 4, (const int64_t[]){2, 1, 2 * BLOCK, TOY_DIM}));
+    OK(pl_tensor_zeros(ctx, &flat, PL_F32, 3, (const int64_t[]){2, BLOCK, TOY_DIM}));
+    OK(pl_tensor_zeros(ctx, &exact, PL_F64, 4, (const int64_t[]){2, 1, BLOCK, TOY_DIM}));
     pl_tensor *const second[] = {longer, flat, exact};
     for (int i = 0; i < 3; i++) {
         pl_tensor *const pair[] = {m.cache[0], second[i]};
         OK(toy_plan(ctx, &m, &plan));
         FAILS(pl_generator_new(ctx, &g, plan, pair, 2), PL_ERR_SHAPE,
-              "generator: cache 1 must be float32 [slots,G,max_len,D] like the first");
+              "generator: cache 1 must be float32 [blocks,G,block_len,D] like the first");
         assert_null(g);
     }
     for (int n = 0; n < 2; n++) {
@@ -687,7 +796,9 @@ static pl_status make_and_generate(fixture *f)
     pl_gen_options o = options(1, 3);
     o.samples = 2;
     o.top_k = 5;
-    pl_status st = maker_new(f->ctx, &m, 2);
+    o.slots = 3;
+    o.cache_blocks = 9;
+    pl_status st = maker_new(f->ctx, &m, 1);
     if (st == PL_OK) st = pl_generate(m.generator, &r, 2, tokens, offsets, NULL, &o);
     if (st == PL_OK) assert_int_equal(r->length[3], 3);
     else assert_null(r);
@@ -710,8 +821,10 @@ int main(void)
         CONTEXT_CASE(truncation_leaves_the_likely_ones),
         CONTEXT_CASE(answers_end_at_stop_tokens),
         CONTEXT_CASE(answers_end_when_the_caller_says_so),
-        CONTEXT_CASE(answers_end_at_the_context_and_at_the_cache),
+        CONTEXT_CASE(answers_end_at_the_context_and_never_at_the_cache),
         CONTEXT_CASE(slots_and_company_change_nothing),
+        CONTEXT_CASE(texts_share_what_they_begin_with),
+        CONTEXT_CASE(long_prompts_are_run_in_pieces),
         CONTEXT_CASE(seeds_keys_and_samples_name_the_answers),
         CONTEXT_CASE(nothing_is_asked_nothing_is_given),
         CONTEXT_CASE(bad_requests_are_refused),

@@ -14,11 +14,11 @@
 enum { TOY_VOCAB = 37, TOY_HEADS = 3, TOY_DIM = 8, TOY_WIDTH = TOY_HEADS * TOY_DIM };
 
 /* What a decode step reads, as pl_generator_new has it. */
-enum { IN_TOKENS, IN_POSITIONS, IN_OFFSETS, IN_SLOTS, IN_PAST, IN_LAST, N_IN };
+enum { IN_TOKENS, IN_POSITIONS, IN_OFFSETS, IN_BLOCKS, IN_PAST, IN_LAST, N_IN };
 
 typedef struct {
     pl_tensor *embedding, *norm, *wq, *wk, *wv, *wo, *head;
-    pl_tensor *cache[2]; /* keys and values, [slots, 1, max_len, TOY_DIM], max_len in 64s */
+    pl_tensor *cache[2]; /* keys and values, [blocks, 1, block_len, TOY_DIM], in 64s */
 } toy;
 
 static inline void toy_free(toy *m)
@@ -29,7 +29,7 @@ static inline void toy_free(toy *m)
     *m = (toy){0};
 }
 
-static inline pl_status toy_new(pl_ctx *ctx, toy *m, int64_t slots, int64_t max_len)
+static inline pl_status toy_new(pl_ctx *ctx, toy *m, int64_t blocks, int64_t block_len)
 {
     struct {
         pl_tensor **t;
@@ -41,7 +41,7 @@ static inline pl_status toy_new(pl_ctx *ctx, toy *m, int64_t slots, int64_t max_
         {&m->wv, 2, {TOY_DIM, TOY_WIDTH}},          {&m->wo, 2, {TOY_WIDTH, TOY_WIDTH}},
         {&m->head, 2, {TOY_VOCAB, TOY_WIDTH}},
     };
-    const int64_t cache[] = {slots, 1, max_len, TOY_DIM};
+    const int64_t cache[] = {blocks, 1, block_len, TOY_DIM};
     pl_status st = PL_OK;
     *m = (toy){0};
     for (size_t i = 0; i < sizeof weights / sizeof weights[0] && st == PL_OK; i++) {
@@ -93,8 +93,8 @@ static inline pl_status toy_hidden(pl_ctx *ctx, const toy *m, pl_tensor *const *
     for (int i = 0; i < 2 && st == PL_OK; i++)
         st = pl_op(ctx, PL_OP_rope, (pl_tensor *[PL_MAX_IN]){t[Q + i], in[IN_POSITIONS]}, rope,
                    &t[RQ + i]);
-    pl_tensor *rows[PL_MAX_IN] = {t[RQ],       t[RK],       t[V],         in[IN_OFFSETS],
-                                  m->cache[0], m->cache[1], in[IN_SLOTS], in[IN_PAST]};
+    pl_tensor *rows[PL_MAX_IN] = {t[RQ],       t[RK],       t[V],          in[IN_OFFSETS],
+                                  m->cache[0], m->cache[1], in[IN_BLOCKS], in[IN_PAST]};
     if (st == PL_OK) st = pl_op(ctx, attend, rows, heads, &t[A]);
     if (st == PL_OK) st = APPLY(linear, &t[O], t[A], m->wo, NULL);
     if (st == PL_OK) st = APPLY(add, h, t[E], t[O]);
@@ -122,7 +122,7 @@ static inline void free_inputs(pl_tensor *in[N_IN])
     memset(in, 0, sizeof *in * N_IN);
 }
 
-/* Sequence b: length[b] tokens from text[b], behind past[b] that slot[b] holds (NULL: none, b). */
+/* Sequence b: length[b] tokens from text[b], behind past[b] of block slot[b] (NULL: none, b). */
 static inline pl_status make_inputs(pl_ctx *ctx, pl_tensor *in[N_IN], int64_t n,
                                     const int32_t *const *text, const int64_t *length,
                                     const int32_t *slot, const int32_t *past)
@@ -141,7 +141,7 @@ static inline pl_status make_inputs(pl_ctx *ctx, pl_tensor *in[N_IN], int64_t n,
         d[i] = pl_tensor_data(in[i]);
     }
     for (int64_t b = 0; b < n; b++) {
-        d[IN_SLOTS][b] = slot != NULL ? slot[b] : (int32_t)b;
+        d[IN_BLOCKS][b] = slot != NULL ? slot[b] : (int32_t)b;
         d[IN_PAST][b] = past != NULL ? past[b] : 0;
         for (int32_t t = 0; t < length[b]; t++, at++) {
             d[IN_TOKENS][at] = text[b][t];
@@ -153,7 +153,7 @@ static inline pl_status make_inputs(pl_ctx *ctx, pl_tensor *in[N_IN], int64_t n,
     return PL_OK;
 }
 
-/* The decode step, recorded over two sequences of two tokens and one (of one, for one slot). */
+/* The decode step, recorded over two sequences of two tokens and one (of one, for one block). */
 static inline pl_status toy_plan(pl_ctx *ctx, const toy *m, pl_plan **plan)
 {
     static const int32_t zeros[2] = {0, 0};

@@ -79,41 +79,82 @@ describe("generation", function()
   end)
 end)
 
-describe("generate where memory holds only a few of the slots", function()
-  it("gives the same answers, some of which wait", function()
-    local config = {
-      model_type = "llama",
-      vocab_size = 40,
-      hidden_size = 32,
-      intermediate_size = 48,
-      num_hidden_layers = 2,
-      num_attention_heads = 2,
-      max_position_embeddings = 4096,
-    }
-    local prompts = { { 1, 2, 3 }, { 4 }, { 5, 6 }, { 7, 8 }, { 9, 10, 11, 12 } }
-    local function few_tokens(of)
-      local given = { samples = 12, max_tokens = 4000, seed = 3 }
-      given.ends = function(tokens) return #tokens == 3 end
-      return pl.generate(of, prompts, given)
-    end
-    local want = few_tokens(pl.model.new(config, { seed = 1 }))
-    local tight = pl.model.new(config, { seed = 1 })
-    local slot = 0
-    for _, tensor in ipairs(tight:caches(1, 4032)) do
-      slot = slot + tensor:memory()
+describe("generate where memory holds only a few of the answers", function()
+  local config = {
+    model_type = "llama",
+    vocab_size = 40,
+    hidden_size = 32,
+    intermediate_size = 48,
+    num_hidden_layers = 2,
+    num_attention_heads = 4,
+    num_key_value_heads = 2,
+    max_position_embeddings = 4096,
+  }
+  local prompts = { { 1, 2, 3 }, { 4 }, { 5, 6 }, { 7, 8 }, { 9, 10, 11, 12 } }
+
+  local function block_bytes(of)
+    local bytes = 0
+    for _, tensor in ipairs(of:caches(1, 64)) do
+      bytes = bytes + tensor:memory()
       tensor:free()
     end
-    collectgarbage()
-    collectgarbage()
-    pl.mem_limit(pl.mem().live + 10 * slot)
-    local fine, got = pcall(few_tokens, tight)
-    pl.mem_limit(0)
-    assert.is_true(fine, tostring(got))
+    return bytes
+  end
+
+  -- Answers of 3 to `longest` tokens.
+  local function answers(of, longest, changes)
+    local given = { samples = 12, max_tokens = 4000, seed = 3, temperature = 2 }
+    given.ends = function(tokens) return #tokens >= 3 + tokens[1] * (longest - 3) // 39 end
+    for name, value in pairs(changes or {}) do
+      given[name] = value
+    end
+    return pl.generate(of, prompts, given)
+  end
+
+  local function same(want, got)
     assert.are.equal(60, #got)
     assert.are.same(want.tokens:totable(), got.tokens:totable())
     assert.are.equal(want.logprobs:bytes(), got.logprobs:bytes())
-    assert.is_true(got.steps > want.steps)
+    assert.are.same(want.finish_reasons, got.finish_reasons)
+  end
+
+  it("takes what the answers' lengths want, not what they might become", function()
+    local want = answers(pl.model.new(config, { seed = 1 }), 3)
+    assert.are.equal(60, want.samples * #prompts)
+    assert.are.equal(3, want.steps)
+    local tight = pl.model.new(config, { seed = 1 })
+    local block = block_bytes(tight)
+    collectgarbage()
+    collectgarbage()
+    pl.mem_limit(pl.mem().live + 60 * 4000 * 16 + 200 * block + (1 << 20)) -- results, caches
+    local fine, got = pcall(answers, tight, 3)
+    pl.mem_limit(0)
+    assert.is_true(fine, tostring(got))
+    same(want, got)
+    assert.are.equal(3, got.steps) -- 60 of 63 blocks each would be 3780
   end)
+
+  for _, precision in ipairs { "float32", "bf16" } do
+    it("lets answers wait, and gives the same: " .. precision, function()
+      local how = { seed = 1, precision = precision }
+      local want = answers(pl.model.new(config, how), 300)
+      assert.are.equal(0, want.pauses)
+      local tight = pl.model.new(config, how)
+      local one = 63 * block_bytes(tight) -- 4003 positions
+      local got = answers(tight, 300, { cache_memory = one })
+      same(want, got)
+      assert.is_true(got.pauses > 0)
+      assert.is_true(got.steps > want.steps)
+      assert.is_true(got.prefill_tokens > want.prefill_tokens)
+      local _, message = pcall(answers, tight, 300, { cache_memory = one - 1 })
+      assert.is_truthy(
+        tostring(message):find(
+          "generate: cache_memory of [%d.]+ [KM]iB holds no answer of 4004 tokens with its prompt"
+        ),
+        message
+      )
+    end)
+  end
 end)
 
 describe("weights packed for decoding", function()

@@ -468,12 +468,12 @@ cases.attention = {
   },
 }
 
---- An empty cache for t tokens in one slot a sequence; width: of its rows, where it is not dim.
+--- An empty cache for t tokens in one block a sequence; width: of its rows, where it is not dim.
 local function cached(t, heads, kv_heads, dim, offsets, width)
   local n = #offsets.values - 1
-  local slots, past = {}, {}
+  local blocks, past = {}, {}
   for b = 1, n do
-    slots[b], past[b] = n - b, 0
+    blocks[b], past[b] = n - b, 0
   end
   local function cache() return { fill = "zeros", shape = { n, kv_heads, 128, width or dim } } end
   return attend(
@@ -484,7 +484,7 @@ local function cached(t, heads, kv_heads, dim, offsets, width)
     offsets,
     cache(),
     cache(),
-    ints(table.unpack(slots)),
+    ints(table.unpack(blocks)),
     ints(table.unpack(past))
   )
 end
@@ -533,8 +533,22 @@ cases.attention_cached = {
         ints(0),
       },
       nil,
-      "slots",
+      "blocks names 1 for sequence 1",
       "0 to 0",
+    },
+    {
+      {
+        normal(2, 4),
+        normal(2, 4),
+        normal(2, 4),
+        lengths(1, 1),
+        normal(2, 1, 64, 4),
+        normal(2, 1, 64, 4),
+        ints(1, 1),
+        ints(0, 5),
+      },
+      nil,
+      "sequence 1 would write to block 1, which blocks names twice",
     },
   },
   { inputs = cached(0, 1, 1, 4, lengths(0)) },

@@ -148,7 +148,7 @@ describe("precision bf16 of attention", function()
         pl.attention_cached(q, k, v, offsets, wide, wide, { 0, 0, 0 }, { 0, 0, 0 }, options)
       end
     )
-    assert.is_truthy(tostring(message):find("[slots,2,max_len,10]", 1, true), message)
+    assert.is_truthy(tostring(message):find("[blocks,2,block_len,10]", 1, true), message)
   end)
 end)
 

@@ -258,7 +258,7 @@ local function attention(m, i, n, batch, opts)
     batch.offsets,
     caches[2 * i - 1],
     caches[2 * i],
-    batch.slots,
+    batch.blocks,
     batch.past,
     layer.attention
   )
@@ -433,15 +433,15 @@ end
 
 --- Room for keys and values.
 -- @tparam Model m
--- @tparam integer slots
--- @tparam integer len
+-- @tparam integer blocks
+-- @tparam integer len positions of a block, a multiple of 64
 -- @treturn {Tensor,...} k and v of each layer
-function decoder.caches(m, slots, len)
+function decoder.caches(m, blocks, len)
   local spec, list = m.spec, {}
   local width = spec.head_dim
   if m.precision == "bf16" then width = (width + 1) // 2 end -- two numbers a word
   for i = 1, 2 * spec.layers do
-    list[i] = core.zeros({ slots, spec.kv_heads, len, width }, m.dtype)
+    list[i] = core.zeros({ blocks, spec.kv_heads, len, width }, m.dtype)
   end
   return list
 end

@@ -1,12 +1,13 @@
 --- Generation from models: the decode step is recorded once for a model and replayed from C.
 
 local core = require("perilune.core")
+local format = require("perilune.base.format")
 local origin = require("perilune.model.origin")
 local options = require("perilune.base.options")
 
 local generate = {}
 
-local TILE <const> = 64 -- cache lengths are multiples of the attention's key tile
+local BLOCK <const> = 64 -- positions of a block: the attention's key tile
 
 local function longest(prompts)
   local n = 0
@@ -14,6 +15,21 @@ local function longest(prompts)
     n = math.max(n, #prompt)
   end
   return n
+end
+
+--- The model's recorded step, with the smallest of caches; the engine makes them larger.
+local function generator_of(model)
+  model:settle()
+  if model.generator then return model.generator end
+  local scope <close> = core.scope("generate.record")
+  local caches, bytes = model:caches(2, BLOCK), 0
+  for _, cache in ipairs(caches) do
+    bytes = bytes + cache:memory() // 2
+    cache:keep(true)
+  end
+  local made = core.generator(function(batch) return model:step(batch, caches) end, caches)
+  model.generator = { generator = made, block_bytes = bytes }
+  return model.generator
 end
 
 -- Bytes that caches may take: three quarters of what is left up to the limit of pl.mem_limit and of
@@ -25,38 +41,24 @@ local function room_for_caches()
   return left * 3 // 4
 end
 
--- As many of the slots as there is memory for, one at least: an answer waits rather than that
--- memory runs out.
-local function admitted(model, slots, len)
-  local scope <close> = core.scope("generate.admit")
-  local bytes = 2 * 4 * model.config.vocab_size -- logits, and as they are under a bound
-  for _, cache in ipairs(model:caches(1, len)) do
-    bytes = bytes + cache:memory()
+-- Answers at a time and blocks of the cache, as the memory allows; at least what one answer of
+-- `len` tokens wants. An answer waits rather than that memory runs out.
+local function admitted(model, made, opts, len)
+  local logits = 2 * 4 * model.config.vocab_size -- logits, and as they are under a bound
+  local one, room = (len + BLOCK - 1) // BLOCK, room_for_caches()
+  local slots = math.max(1, math.min(opts.slots, room // 2 // logits))
+  if opts.cache_memory > 0 then
+    if opts.cache_memory < one * made.block_bytes then
+      local given, wanted = opts.cache_memory, one * made.block_bytes
+      local text = "generate: cache_memory of %s holds no answer of %d tokens with its prompt, "
+        .. "which takes %s"
+      error(text:format(format.bytes(given), len, format.bytes(wanted)), 3)
+    end
+    room = math.min(room, opts.cache_memory)
+  else
+    room = room - slots * logits
   end
-  return math.max(1, math.min(slots, room_for_caches() // bytes))
-end
-
---- The model's recorded step, made anew when it is too small.
-local function generator_of(model, slots, len)
-  model:settle()
-  len = (len + TILE - 1) // TILE * TILE
-  local made = model.generator
-  if made and made.asked >= slots and made.len >= len then return made.generator end
-  if made then
-    slots, len = math.max(slots, made.asked), math.max(len, made.len)
-    model.generator, made = nil, nil -- luacheck: ignore
-    collectgarbage() -- its caches go before there are others
-  end
-  local asked = slots
-  slots = admitted(model, slots, len)
-  local scope <close> = core.scope("generate.record")
-  local caches = model:caches(slots, len)
-  for _, cache in ipairs(caches) do
-    cache:keep(true)
-  end
-  local made_now = core.generator(function(batch) return model:step(batch, caches) end, caches)
-  model.generator = { generator = made_now, asked = asked, len = len }
-  return made_now
+  return slots, math.max(one, room // made.block_bytes)
 end
 
 --- Answers in the order of prompts and samples, laid end to end in tensors. `#answers` is B, and
@@ -74,7 +76,9 @@ end
 --   `ends`) or "length", B of them
 -- @field integer samples of each prompt: B is prompts times these
 -- @field integer steps of decoding: how often the recorded step was run
--- @field integer prefill_tokens tokens of the prompts that were run
+-- @field integer prefill_tokens tokens of the prompts that were run: what texts begin with in
+--   common is run once
+-- @field integer pauses how often an answer gave its memory to older ones and waited
 local Answers = {}
 
 function Answers:__len() return #self.finish_reasons end
@@ -131,13 +135,14 @@ end
 --   answers are taken, from 1; all have as many `samples`, and there is at least one
 -- @treturn Answers in tensors of the caller's scope
 function generate.join(pieces)
-  local joined, offsets = { finish_reasons = {}, steps = 0, prefill_tokens = 0 }, { 0 }
+  local joined, offsets = { finish_reasons = {}, steps = 0, prefill_tokens = 0, pauses = 0 }, { 0 }
   local taken = {}
   for _, piece in ipairs(pieces) do
     local answers, indices = piece.answers, {}
     joined.samples = joined.samples or answers.samples
     joined.steps = joined.steps + answers.steps
     joined.prefill_tokens = joined.prefill_tokens + answers.prefill_tokens
+    joined.pauses = joined.pauses + answers.pauses
     local places = answers.offsets:totable()
     for _, prompt in ipairs(piece.prompts) do
       for i = (prompt - 1) * answers.samples + 1, prompt * answers.samples do
@@ -182,6 +187,9 @@ end
 --   far; true ends the answer
 -- @field ?integer slots (64) answers that grow at the same time at most, at least 1: memory of the
 --   cache against speed; fewer where memory does not hold so many
+-- @field ?integer cache_memory (0: what is free) bytes that keys and values may take at most,
+--   enough for one answer of the greatest length. They take what the answers' lengths want; where
+--   that is more, the youngest answers wait and go on later. The answers are the same
 -- @field ?boolean reuse (false) for one answer to one prompt whose beginning the last such call may
 --   have left in the cache: it is not run again; the weights must be the same as then
 local known = {
@@ -197,6 +205,7 @@ local known = {
   stop_strings = options.of_type("table"),
   tokenizer = options.any(),
   slots = options.integer(64, 1),
+  cache_memory = options.integer(0, 0),
   ends = options.of_type("function"),
   reuse = false,
   keys = options.any(),
@@ -212,16 +221,9 @@ function generate.generate(model, prompts, opts)
   opts = options.take("generate", opts, known)
   local max_tokens = opts.max_tokens
   local context = model:context()
-  local room = context and math.min(longest(prompts) + max_tokens, context)
-    or longest(prompts) + max_tokens
-  if opts.reuse then -- room to go on: a cache that is made anew holds nothing
-    local ample = 1024
-    while ample < room do
-      ample = 2 * ample
-    end
-    room = math.min(ample, context or ample)
-  end
-  local slots = math.min(opts.slots, math.max(1, #prompts * opts.samples))
+  local len = longest(prompts) + max_tokens
+  local made = generator_of(model)
+  local slots, blocks = admitted(model, made, opts, context and math.min(len, context) or len)
   local sampling = {
     max_tokens = max_tokens,
     samples = opts.samples,
@@ -236,6 +238,8 @@ function generate.generate(model, prompts, opts)
     ends = opts.ends,
     reuse = opts.reuse,
     context = context,
+    slots = slots,
+    cache_blocks = blocks,
   }
   if opts.stop_strings and opts.ends then
     error("generate: give `stop_strings` or `ends`, not both", 2)
@@ -255,7 +259,7 @@ function generate.generate(model, prompts, opts)
     end
   end
   local scope <close> = core.scope("generate")
-  local answers = generator_of(model, slots, room):generate(prompts, sampling)
+  local answers = made.generator:generate(prompts, sampling)
   answers.offsets:keep()
   for _, name in ipairs(PARTS) do
     answers[name]:keep()

@@ -558,11 +558,11 @@ function Model:score_heads()
 end
 
 --- Room for the keys and values of sequences that are being generated.
--- @tparam integer slots sequences at the same time, at least 1
--- @tparam integer len tokens of each
--- @treturn {Tensor,...} k, v, k, v, ... of the layers, each [slots, G, len, D] for G key heads of D
---   channels; zeros, of the block's dtype
-function Model:caches(slots, len) return decoder.caches(self, slots, len) end
+-- @tparam integer blocks at least 1; a sequence has one for each `len` of its tokens
+-- @tparam integer len tokens of each, a multiple of 64
+-- @treturn {Tensor,...} k, v, k, v, ... of the layers, each [blocks, G, len, D] for G key heads of
+--   D channels; zeros, of the block's dtype
+function Model:caches(blocks, len) return decoder.caches(self, blocks, len) end
 
 --- The longest sequence the model was made for.
 -- @treturn ?integer tokens, prompt and answer together; nil when the config does not say
@@ -723,9 +723,9 @@ function Model:save(path, opts)
 end
 
 --- What the generator records: logits of the last row of each sequence.
--- @tparam Batch batch with `slots` and `past` (int32 [B]: the place of each sequence in the caches,
---   and its tokens there), and the places of its last rows as `last` (int32 [B])
--- @tparam {Tensor,...} caches of `Model:caches`, [slots, G, len, D] each
+-- @tparam Batch batch with `blocks` and `past` (int32 [B, M] and [B]: the blocks of each sequence
+--   in the caches, and its tokens there), and the places of its last rows as `last` (int32 [B])
+-- @tparam {Tensor,...} caches of `Model:caches`, [blocks, G, len, D] each
 -- @treturn Tensor [B, V]
 function Model:step(batch, caches)
   return logits_of(self, self:hidden(batch, { caches = caches, rows = batch.last }))

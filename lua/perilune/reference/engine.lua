@@ -184,11 +184,12 @@
 -- @name pl.checkpoint
 
 --- A generator over a recorded decode step: `pl.generate` makes one for a model.
--- @tparam function step takes a batch with int32 `tokens`, `positions`, `offsets`, `slots`, `past`
---   and `last`; gives the logits [B, V] of the last row of each sequence
--- @tparam {Tensor,...} caches the k and v cache of each layer, each [slots, G, len, D] for G heads
---   of D channels
--- @treturn userdata with `generate(prompts, opts)`, whose options are those of `pl.generate`
+-- @tparam function step takes a batch with int32 `tokens`, `positions`, `offsets`, `blocks`
+--   [B, M], `past` and `last`; gives the logits [B, V] of the last row of each sequence
+-- @tparam {Tensor,...} caches the k and v cache of each layer, each [blocks, G, len, D] for G heads
+--   of D channels; a text takes a block for each `len` of its tokens
+-- @treturn userdata with `generate(prompts, opts)`, whose options are those of `pl.generate`, but
+--   `cache_blocks` (as many as there are) for `cache_memory`: blocks that the caches may grow to
 -- @name pl.generator
 
 --- Whether each op looks for results that are not finite, and raises with its name.
