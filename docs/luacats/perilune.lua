@@ -351,7 +351,7 @@ local ExampleSet = {}
 ---@field tokenizer perilune.Tokenizer? # (none) for `stop_strings`
 ---@field ends function? # (none) asked after each token with the list of the answer's token ids so far; true ends the answer
 ---@field slots integer? # (64) answers that grow at the same time at most, at least 1: memory of the cache against speed; fewer where memory does not hold so many
----@field cache_memory integer? # (0: what is free) bytes that keys and values may take at most, enough for one answer of the greatest length. They take what the answers' lengths want; where that is more, the youngest answers wait and go on later. The answers are the same
+---@field cache_memory number? # (0: what is free) MiB that keys and values may take at most, enough for one answer of the greatest length. They take what the answers' lengths want; where that is more, the youngest answers wait and go on later. The answers are the same
 ---@field reuse boolean? # (false) for one answer to one prompt whose beginning the last such call may have left in the cache: it is not run again; the weights must be the same as then
 local GenerateOptions = {}
 
@@ -2610,7 +2610,8 @@ function pl.config.run_recipe(recipe, settings) end
 ---@return boolean
 function pl.config.runs_code(cfg, key) end
 
---- The rows of sampling: `response_length`, `temperature`, `top_k`, `top_p`, `min_p` and `slots`.
+--- The rows of sampling: `response_length`, `temperature`, `top_k`, `top_p`, `min_p`, `slots` and
+--- `cache_memory`.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.sampling() end
 
@@ -4272,7 +4273,7 @@ function pl.rollout.length_penalties(lengths, opts) end
 ---@param reference perilune.Model
 ---@param judge perilune.Judge
 ---@param prompts perilune.Prompt[] # of `data.prompts`
----@param opts table # `count` (required) of the prompts; `micro_batch_tokens` (16384) a forward; `max_tokens` (64) of an answer, `temperature` (1), `seed` (0), `stream` (""), `stop` (none) and `slots` (64) as of `pl.generate`; `examples` (0): how many of the answers to give as texts; `tokenizer` (none), which these want
+---@param opts table # `count` (required) of the prompts; `micro_batch_tokens` (16384) a forward; `max_tokens` (64) of an answer, `temperature` (1), `seed` (0), `stream` (""), `stop` (none) and `slots` (64), `cache_memory` (0) as of `pl.generate`; `examples` (0): how many of the answers to give as texts; `tokenizer` (none), which these want
 ---@return { eval_score: number, eval_kl: number, eval_length: number } # means over the answers: `eval_score`; `eval_kl`, nats an answer, to the reference; `eval_length`, tokens
 ---@return { prompt: string, answer: string, score: number }[] # examples, always of the same prompts, with `kl` of each token, nats
 function pl.rollout.measure(policy, reference, judge, prompts, opts) end

@@ -141,12 +141,12 @@ describe("generate where memory holds only a few of the answers", function()
       assert.are.equal(0, want.pauses)
       local tight = pl.model.new(config, how)
       local one = 63 * block_bytes(tight) -- 4003 positions
-      local got = answers(tight, 300, { cache_memory = one })
+      local got = answers(tight, 300, { cache_memory = one / 2 ^ 20 })
       same(want, got)
       assert.is_true(got.pauses > 0)
       assert.is_true(got.steps > want.steps)
       assert.is_true(got.prefill_tokens > want.prefill_tokens)
-      local _, message = pcall(answers, tight, 300, { cache_memory = one - 1 })
+      local _, message = pcall(answers, tight, 300, { cache_memory = (one - 1) / 2 ^ 20 })
       assert.is_truthy(
         tostring(message):find(
           "generate: cache_memory of [%d.]+ [KM]iB holds no answer of 4004 tokens with its prompt"

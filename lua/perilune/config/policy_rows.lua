@@ -152,7 +152,8 @@ function policy_rows.policy_steps(defaults)
   }
 end
 
---- The rows of sampling: `response_length`, `temperature`, `top_k`, `top_p`, `min_p` and `slots`.
+--- The rows of sampling: `response_length`, `temperature`, `top_k`, `top_p`, `min_p`, `slots` and
+-- `cache_memory`.
 -- @treturn {ConfigRow,...} to be put among a config's rows
 function policy_rows.sampling()
   return {
@@ -162,6 +163,11 @@ function policy_rows.sampling()
     { top_p = 1.0, "sample from the likeliest tokens of this mass", over = 0, max = 1 },
     { min_p = 0.0, "leave out tokens below this part of the likeliest", min = 0, max = 1 },
     { slots = 64, "answers that grow at the same time", min = 1 },
+    {
+      cache_memory = 0.0,
+      "MiB for keys and values of growing answers, which wait where it is short; 0: what is free",
+      min = 0,
+    },
   }
 end
 

@@ -257,6 +257,7 @@ function Online:sample(keys, samples)
     keys = keys,
     stop = self.stops,
     slots = cfg.slots,
+    cache_memory = cfg.cache_memory,
   })
   return rollout.new(questions, answers, cfg.micro_batch_tokens), asked
 end
@@ -504,6 +505,7 @@ function Online:measure(run, iteration, last, metrics, state, beta)
       stream = self.name .. ".measure",
       stop = self.stops,
       slots = cfg.slots,
+      cache_memory = cfg.cache_memory,
       micro_batch_tokens = cfg.micro_batch_tokens,
       tokenizer = self.tokenizer,
       examples = 2,

@@ -346,8 +346,8 @@ end
 -- @tparam {Prompt,...} prompts of `data.prompts`
 -- @tparam table opts `count` (required) of the prompts; `micro_batch_tokens` (16384) a forward;
 --   `max_tokens` (64) of an answer, `temperature` (1), `seed` (0), `stream` (""), `stop` (none) and
---   `slots` (64) as of `pl.generate`; `examples` (0): how many of the answers to give as texts;
---   `tokenizer` (none), which these want
+--   `slots` (64), `cache_memory` (0) as of `pl.generate`; `examples` (0): how many of the answers
+--   to give as texts; `tokenizer` (none), which these want
 -- @treturn {eval_score=number,eval_kl=number,eval_length=number} means over the answers:
 --   `eval_score`; `eval_kl`, nats an answer, to the reference; `eval_length`, tokens
 -- @treturn {{prompt=string,answer=string,score=number},...} examples, always of the same prompts,
@@ -366,6 +366,7 @@ function rollout.measure(policy, reference, judge, prompts, opts)
     stream = opts.stream,
     stop = opts.stop,
     slots = opts.slots,
+    cache_memory = opts.cache_memory,
   })
   local roll = rollout.new(questions, answers, opts.micro_batch_tokens)
   local scoring = { temperature = opts.temperature }

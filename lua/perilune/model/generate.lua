@@ -8,6 +8,7 @@ local options = require("perilune.base.options")
 local generate = {}
 
 local BLOCK <const> = 64 -- positions of a block: the attention's key tile
+local MIB <const> = 1 << 20
 
 local function longest(prompts)
   local n = 0
@@ -48,13 +49,13 @@ local function admitted(model, made, opts, len)
   local one, room = (len + BLOCK - 1) // BLOCK, room_for_caches()
   local slots = math.max(1, math.min(opts.slots, room // 2 // logits))
   if opts.cache_memory > 0 then
-    if opts.cache_memory < one * made.block_bytes then
-      local given, wanted = opts.cache_memory, one * made.block_bytes
+    local given, wanted = math.floor(opts.cache_memory * MIB), one * made.block_bytes
+    if given < wanted then
       local text = "generate: cache_memory of %s holds no answer of %d tokens with its prompt, "
         .. "which takes %s"
       error(text:format(format.bytes(given), len, format.bytes(wanted)), 3)
     end
-    room = math.min(room, opts.cache_memory)
+    room = math.min(room, given)
   else
     room = room - slots * logits
   end
@@ -187,9 +188,9 @@ end
 --   far; true ends the answer
 -- @field ?integer slots (64) answers that grow at the same time at most, at least 1: memory of the
 --   cache against speed; fewer where memory does not hold so many
--- @field ?integer cache_memory (0: what is free) bytes that keys and values may take at most,
---   enough for one answer of the greatest length. They take what the answers' lengths want; where
---   that is more, the youngest answers wait and go on later. The answers are the same
+-- @field ?number cache_memory (0: what is free) MiB that keys and values may take at most, enough
+--   for one answer of the greatest length. They take what the answers' lengths want; where that is
+--   more, the youngest answers wait and go on later. The answers are the same
 -- @field ?boolean reuse (false) for one answer to one prompt whose beginning the last such call may
 --   have left in the cache: it is not run again; the weights must be the same as then
 local known = {
@@ -205,7 +206,7 @@ local known = {
   stop_strings = options.of_type("table"),
   tokenizer = options.any(),
   slots = options.integer(64, 1),
-  cache_memory = options.integer(0, 0),
+  cache_memory = 0.0,
   ends = options.of_type("function"),
   reuse = false,
   keys = options.any(),
