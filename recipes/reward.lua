@@ -170,6 +170,10 @@ for i, set in ipairs(train) do
   local into = held_out_names[set.row.labeler] and held_out or kept
   into[#into + 1] = i
 end
+if #kept == 0 then
+  local text = "held_out_labelers (%s) hold out every set of dataset %s: nothing is left to learn"
+  error(text:format(cfg.held_out_labelers, cfg.dataset), 0)
+end
 local function tokens_of(set)
   local tokens = 0
   for _, sequence in ipairs(set.sequences) do

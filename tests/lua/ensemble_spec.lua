@@ -60,6 +60,10 @@ describe("an ensemble of reward models", function()
     assert.equal(alone, (ppo { reward_model = first .. "," .. first }))
     local cautious = { reward_model = first .. ", " .. first, reward_ensemble = "cautious" }
     assert.equal(alone, (ppo(cautious)))
+    local told = world.read(("%s/ppo%d.err"):format(w.dir, runs))
+    local wanted =
+      "warning: reward_model names the same weights twice, %s and %s: they never disagree"
+    assert.is_truthy(told:find(wanted:format(first, first), 1, true), told)
   end)
 
   it("scores as its members together do", function()

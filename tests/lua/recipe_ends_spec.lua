@@ -270,6 +270,28 @@ describe("a run that is gone on with", function()
   end)
 end)
 
+describe("what a recipe is given in place of", function()
+  it("a model is told to be a run's folder, with the model's place", function()
+    local _, folder = run("sft", { num_train_epochs = 1 })
+    local wanted = ("%s is a run's folder, no model: its model is %s/model"):format(folder, folder)
+    local model, message = pl.load(folder)
+    assert.is_nil(model)
+    assert.are.equal(wanted, message)
+    local told = refusal("sft", { model = folder })
+    assert.is_truthy(told:find(wanted, 1, true), told)
+  end)
+
+  it("rankings to learn from is told to be held out as a whole", function()
+    local row = { prompt = "p", completions = { "a", "b" }, ranks = { 1, 2 }, labeler = "x" }
+    local path = world.jsonl(w.dir .. "/of_x.jsonl", { row, row })
+    local told = refusal("reward", { dataset = path, held_out_labelers = "x, y" })
+    assert.is_truthy(
+      told:find("held_out_labelers (x, y) hold out every set of dataset", 1, true),
+      told
+    )
+  end)
+end)
+
 describe("models that work together", function()
   it("have one tokenizer, one size of vocabulary and room for the text", function()
     local function reward_model(texts, context)

@@ -7,6 +7,7 @@
 
 local adapter_folder = require("perilune.model.adapter_folder")
 local frozen_base = require("perilune.model.frozen_base")
+local lfs = require("lfs")
 local mixing = require("perilune.model.mixing")
 local model = require("perilune.model")
 local tokenizer = require("perilune.model.tokenizer")
@@ -15,6 +16,9 @@ local companions = {}
 
 local function loaded(key, path, object, message)
   if object then return object end
+  if lfs.attributes(path .. "/model/tokenizer.json") then -- the folder of a run
+    message = ("%s is a run's folder, no model: its model is %s/model"):format(path, path)
+  end
   local names_it = message:find(path, 1, true) ~= nil
   error(("%s%s: %s"):format(key, names_it and "" or " " .. path, message), 0)
 end

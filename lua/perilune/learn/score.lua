@@ -17,6 +17,7 @@ local encode = require("perilune.data.encode")
 local files = require("perilune.base.files")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
+local format = require("perilune.base.format")
 local stats = require("perilune.base.stats")
 
 local score = {}
@@ -71,6 +72,19 @@ function score.paths(text)
   return paths
 end
 
+-- The same weights twice are one opinion that counts double, and no two that could differ.
+local function tell_twins(key, models)
+  local by_hash = {}
+  for _, one in ipairs(#models > 1 and models or {}) do
+    local hash = one.model:hash()
+    if by_hash[hash] then
+      local text = "warning: %s names the same weights twice, %s and %s: they never disagree\n"
+      io.stderr:write(text:format(key, format.safe(by_hash[hash]), format.safe(one.path)))
+    end
+    by_hash[hash] = one.path
+  end
+end
+
 --- Reward models that a key names, as one judge. Raises when one cannot be loaded.
 -- @tparam string key of the recipe, for the error
 -- @tparam string text paths separated by commas
@@ -86,6 +100,7 @@ function score.ensemble(key, text, cfg, tok, opts)
     models[i] = { name = key, path = path, model = model, scores = true }
   end
   if #models == 0 then error(("%s '%s' names no folder"):format(key, text), 0) end
+  tell_twins(key, models)
   return setmetatable({
     tokenizer = tok,
     models = models,

@@ -78,7 +78,13 @@ local function read_folder(path, keep)
   local text, config = read_object(path .. "/config.json")
   if not text then return nil, config end
   local spec, message = spec_of(config)
-  if not spec then return nil, path .. "/" .. message end
+  if not spec then
+    local inner = path .. "/model"
+    if lfs.attributes(inner .. "/config.json") then -- the folder of a run
+      return nil, ("%s is a run's folder, no model: its model is %s"):format(path, inner)
+    end
+    return nil, path .. "/" .. message
+  end
   local tensors
   tensors, message = load_safetensors(path, keep and not spec.family.transposed)
   if not tensors then return nil, message end
