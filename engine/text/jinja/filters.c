@@ -2,22 +2,12 @@
 ** filters.c - filters on texts and numbers. `tojson` is transformers' (no HTML escapes, its own
 ** indent and separators), not Jinja's.
 */
-#include "text/jinja/jinja.h"
+#include "text/jinja/call.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define FILTER(name)                                                          \
-    static pl_status name(jinja_run *run, jinja_value *out, jinja_value self, \
-                          const jinja_args *args)
-
-#define BIND(what, ...)                                \
-    static const char *const names[] = {__VA_ARGS__};  \
-    enum { N_NAMES = sizeof names / sizeof names[0] }; \
-    jinja_value slots[N_NAMES];                        \
-    PL_TRY(pl__jinja_bind(run, what, args, names, slots, N_NAMES))
 
 #define BIND_NOTHING(what) PL_TRY(pl__jinja_bind(run, what, args, NULL, NULL, 0))
 

@@ -2,17 +2,7 @@
 ** filters_list.c - filters on lists and dicts. What gives a generator in Python gives one here: it
 ** is true, has no length, and is gone over once.
 */
-#include "text/jinja/jinja.h"
-
-#define FILTER(name)                                                          \
-    static pl_status name(jinja_run *run, jinja_value *out, jinja_value self, \
-                          const jinja_args *args)
-
-#define BIND(what, ...)                                \
-    static const char *const names[] = {__VA_ARGS__};  \
-    enum { N_NAMES = sizeof names / sizeof names[0] }; \
-    jinja_value slots[N_NAMES];                        \
-    PL_TRY(pl__jinja_bind(run, what, args, names, slots, N_NAMES))
+#include "text/jinja/call.h"
 
 static bool given(jinja_value v)
 {

@@ -2,7 +2,7 @@
 ** methods.c - the methods of Python's str that do not only read. Places count characters; results
 ** keep the marks of the bytes they are made of.
 */
-#include "text/jinja/jinja.h"
+#include "text/jinja/call.h"
 
 #include <utf8proc.h>
 
@@ -29,12 +29,6 @@ static pl_status integer_at(jinja_run *run, const jinja_value *slots, int i, con
     if (slots[i].kind == JINJA_ABSENT || pl__jinja_integer(slots[i], out)) return PL_OK;
     return JINJA_FAIL(run, "%s wants an integer, not %s", what, pl__jinja_kind_name(slots[i]));
 }
-
-#define BIND(what, ...)                                \
-    static const char *const names[] = {__VA_ARGS__};  \
-    enum { N_NAMES = sizeof names / sizeof names[0] }; \
-    jinja_value slots[N_NAMES];                        \
-    PL_TRY(pl__jinja_bind(run, what, args, names, slots, N_NAMES))
 
 static const jinja_text SPACE = {.bytes = " ", .length = 1}, ZERO = {.bytes = "0", .length = 1};
 

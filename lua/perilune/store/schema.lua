@@ -319,6 +319,16 @@ local function step(conn, path, version, script)
     )
 end
 
+--- The columns of a table, in order.
+-- @tparam string name of it
+-- @treturn {string,...}
+function schema.columns(name)
+  for _, info in ipairs(schema.tables) do
+    if info.name == name then return info.columns end
+  end
+  error(("schema.columns: there is no table '%s'"):format(name), 2)
+end
+
 --- Bring a database to the newest version.
 -- @tparam any conn connection of core.db
 -- @tparam string path for messages

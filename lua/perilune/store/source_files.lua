@@ -5,6 +5,7 @@
 
 local format = require("perilune.base.format")
 local json = require("perilune.base.json")
+local schema = require("perilune.store.schema")
 
 local source_files = {}
 
@@ -24,19 +25,7 @@ local source_files = {}
 
 local excerpt_bytes = 200
 
-local source_columns = {
-  "id",
-  "path",
-  "hash",
-  "bytes",
-  "format",
-  "settings",
-  "line",
-  "offset",
-  "rows",
-  "bad",
-  "finished",
-}
+local source_columns = schema.columns("sources")
 local source_may_change = {
   hash = true,
   bytes = true,
