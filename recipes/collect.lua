@@ -76,8 +76,7 @@ local cfg = pl.config {
   { tokenizer = "", "for lengths in tokens: a model folder; empty: the policy's" },
   {
     template = "auto",
-    "chat template of the policy; auto: its own",
-    choices = { "auto", "none", "plain", "chatml" },
+    "chat template: auto (the policy's own), none, plain, chatml, a .jinja file",
   },
   { rank_prompts = 1000, "prompts answered in this run", min = 1 },
   { min_answers = 4, "K at least", min = 2, max = 64 },

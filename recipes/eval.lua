@@ -59,8 +59,7 @@ local cfg = pl.config {
   },
   {
     template = "auto",
-    "chat template; auto: the model's own",
-    choices = { "auto", "none", "plain", "chatml" },
+    "chat template: auto (the model's own), none, plain, chatml, a .jinja file",
   },
   "Answers",
   { count = 256, "prompts to take; 0: all", min = 0 },

@@ -32,8 +32,7 @@ local cfg = pl.config {
   { eval_dataset = "", "the same, to measure on" },
   {
     template = "auto",
-    "chat template; auto: the model's own",
-    choices = { "auto", "none", "plain", "chatml" },
+    "chat template: auto (the model's own), none, plain, chatml, a .jinja file",
   },
   { max_length = 2048, "longer answers are left out, tokens with their prompt", min = 2 },
   "Loss",

@@ -33,8 +33,7 @@ local cfg = pl.config {
   { demonstrations = "", "JSON Lines of demonstrations that shall score 0 on average" },
   {
     template = "auto",
-    "chat template; auto: the model's own",
-    choices = { "auto", "none", "plain", "chatml" },
+    "chat template: auto (the model's own), none, plain, chatml, a .jinja file",
   },
   {
     num_heads = 1,

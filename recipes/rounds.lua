@@ -32,8 +32,7 @@ local cfg = pl.config {
   { ptx_dataset = "", "pretraining text: .txt or JSON Lines of {text}" },
   {
     template = "auto",
-    "chat template; auto: the model's own",
-    choices = { "auto", "none", "plain", "chatml" },
+    "chat template: auto (the model's own), none, plain, chatml, a .jinja file",
   },
   "Rounds",
   { rounds = 3, "how many", min = 1 },

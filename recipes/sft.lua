@@ -21,8 +21,7 @@ local cfg = pl.config {
   { eval_dataset = "", "the same, to measure on" },
   {
     template = "auto",
-    "chat template; auto: the model's own",
-    choices = { "auto", "none", "plain", "chatml" },
+    "chat template: auto (the model's own), none, plain, chatml, a .jinja file",
   },
   { max_length = 2048, "longer examples lose their earliest turns or their end, tokens", min = 2 },
   { ptx_dataset = "", "pretraining text to mix in: .txt or JSON Lines of {text}" },

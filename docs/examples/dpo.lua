@@ -14,7 +14,7 @@ local cfg = pl.config {
   about = "direct preference optimization",
   { model = "", "model folder to start from; also the reference", required = true },
   { dataset = "", "JSON Lines of {prompt, completions, ranks}", required = true },
-  { template = "auto", "chat template", choices = { "auto", "none", "plain", "chatml" } },
+  { template = "auto", "chat template: auto, none, plain, chatml, or a .jinja file" },
   { max_length = 1024, "longer answers are left out, with their set; tokens", min = 2 },
   { beta = 0.1, "β: how much a ratio to the reference weighs", over = 0, schedule = true },
   { learning_rate = 1e-5, "of AdamW", min = 0, schedule = true },

@@ -270,6 +270,28 @@ describe("a run that is gone on with", function()
   end)
 end)
 
+describe("a chat template that is a file", function()
+  local text = "{% for m in messages %}{{ m.role }} {{ m.content }}\n{% endfor %}"
+    .. "{% if add_generation_prompt %}assistant {% endif %}"
+
+  it("is taken by every recipe that has templates, and saved with the model", function()
+    local path = scratch.write(scratch.path() .. ".jinja", text)
+    local result = run("sft", { num_train_epochs = 1, template = path })
+    assert.are.equal(text, assert(pl.tokenizer.load(result.model)).chat_template)
+    run("ppo", { model = result.model, template = path, total_episodes = 16 })
+    for name in require("lfs").dir("recipes") do -- pretrain makes a tokenizer for one of ours
+      local reads = name:find("%.lua$") and name ~= "pretrain.lua"
+      local recipe = reads and scratch.read("recipes/" .. name) or ""
+      assert.is_nil(recipe:find('"plain", "chatml" }', 1, true), name) -- no list of the known alone
+    end
+    local told = refusal("sft", { template = "chatmil" })
+    assert.are.equal(
+      "unknown template 'chatmil'; known: auto, none, plain, chatml, or the path of a .jinja file",
+      told
+    )
+  end)
+end)
+
 describe("what a recipe is given in place of", function()
   it("a model is told to be a run's folder, with the model's place", function()
     local _, folder = run("sft", { num_train_epochs = 1 })

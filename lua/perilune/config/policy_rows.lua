@@ -69,8 +69,7 @@ function policy_rows.online(settings)
   list.append(rows, {
     {
       template = "auto",
-      "chat template; auto: the model's own",
-      choices = { "auto", "none", "plain", "chatml" },
+      "chat template: auto (the model's own), none, plain, chatml, a .jinja file",
     },
     { max_prompt_length = 1024, "longer prompts are dropped, tokens", min = 1 },
     {

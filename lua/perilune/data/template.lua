@@ -40,14 +40,14 @@ local function by_name(name, tok)
   local text = tok and (tok.chat_templates or {})[name]
   if not text and name:match("%.jinja$") then
     local read, message = files.read(name)
-    text = read or error(("cannot read the template %s: %s"):format(name, message), 3)
+    text = read or error(("cannot read the template %s: %s"):format(name, message), 0)
   end
   if not text then
     local known = chat.templates[name]
-    return known or error(("unknown template '%s'; known: %s"):format(name, NAMES), 3)
+    return known or error(("unknown template '%s'; known: %s"):format(name, NAMES), 0)
   end
   local template, message = chat.of_jinja(text, name)
-  return template or error(message, 3)
+  return template or error(message, 0)
 end
 
 -- What tells a function's template from another: a hash, since a folder keeps no function.
