@@ -20,15 +20,15 @@ local frozen_base = require("perilune.model.frozen_base")
 local checked = require("perilune.base.options")
 local core = require("perilune.core")
 local decoder = require("perilune.model.decoder")
-local families = require("perilune.model.families")
 local files = require("perilune.base.files")
 local folder = require("perilune.model.folder")
+local loading = require("perilune.model.loading")
+local making = require("perilune.model.making")
 local mixing = require("perilune.model.mixing")
 local on_base = require("perilune.model.on_base")
 local members = require("perilune.base.members")
 local random = require("perilune.base.random")
 local summary = require("perilune.model.summary")
-local origin = require("perilune.model.origin")
 
 -- The options there are.
 local of_new = checked.any_of { "seed", "dtype", "precision" }
@@ -94,95 +94,6 @@ members.guard(Model, "a Model", {
   "weights",
 })
 
-local function head_entries(config, spec)
-  if config.scalar_head then
-    local shape = { config.score_heads or 1, spec.out_width }
-    return { { "score.weight", shape, 1 / math.sqrt(spec.out_width + 1) } }
-  elseif not spec.tied then
-    return { { spec.names.head .. ".weight", { spec.vocab, spec.out_width }, spec.init_std } }
-  end
-  return {}
-end
-
-local function shape_text(shape) return "[" .. table.concat(shape, ",") .. "]" end
-
---- Why tensors are not the parameters of these entries; nil when they are.
-local function misfit(entries, tensors, where)
-  for _, entry in ipairs(entries) do
-    local name, given = entry[1], tensors[entry[1]]
-    if not given then return ("%s: tensor '%s' is missing"):format(where, name) end
-    local shape, wanted = shape_text(given:shape()), shape_text(entry[2])
-    if shape ~= wanted then
-      return ("%s: tensor '%s' has shape %s, config.json wants %s"):format(
-        where,
-        name,
-        shape,
-        wanted
-      )
-    end
-  end
-end
-
-local function take_scores(into, from)
-  into.score_bias, into.score_biases = from.score_bias, from.score_biases
-  into.score_likelihood_coef = from.score_likelihood_coef
-end
-
-local function copied(config)
-  local result = {}
-  for key, value in pairs(config) do
-    result[key] = value
-  end
-  return result
-end
-
-local precisions = { float32 = true, bf16 = true }
-
---- Why products cannot be of this precision beside parameters of this type; nil when they can.
-local function unfit(precision, dtype)
-  if not precisions[precision] then
-    return ("precision is %s; 'float32' or 'bf16' wanted"):format(
-      type(precision) == "string" and "'" .. precision .. "'" or "a " .. type(precision)
-    )
-  elseif precision == "bf16" and dtype ~= "float32" then
-    return ("precision bf16 is for parameters in float32, and these are in %s"):format(dtype)
-  end
-end
-
---- A model that knows which parameters it has, and holds none yet.
-local function planned(config, dtype, precision)
-  precision = precision or "float32"
-  local misused = unfit(precision, dtype)
-  if misused then return nil, misused end
-  local spec, message = families.spec(config)
-  if not spec then return nil, message end
-  local entries = decoder.parameters(spec)
-  for _, entry in ipairs(head_entries(config, spec)) do
-    entries[#entries + 1] = entry
-  end
-  return setmetatable({
-    config = config,
-    spec = spec,
-    entries = entries,
-    dtype = dtype,
-    precision = precision,
-  }, Model)
-end
-
---- A new model with memory for its parameters, all zeros; `opts` are `dtype` and `precision`. With
--- `tensors`, those of a file at
--- `where`, memory is taken only when they are just the ones wanted.
-local function allocate(config, opts, tensors, where)
-  local self, message = planned(config, opts.dtype or "float32", opts.precision)
-  if not self then return nil, message end
-  message = tensors and misfit(self.entries, tensors, where)
-  if message then return nil, message end
-  self.block = core.block(self.entries, self.dtype)
-  self.weights = self.block:tensors()
-  decoder.bind(self)
-  return self
-end
-
 --- A model with freshly drawn parameters. Raises when the config is of no family that is known, or
 -- lacks what its family needs.
 -- @tparam {[string]=any} config as in config.json: `model_type`, `vocab_size`, `hidden_size` and so
@@ -192,7 +103,7 @@ end
 -- @treturn Model on the heap of the scope that is open; its block frees it when nobody holds it
 function model.new(config, opts)
   opts = checked.take("model.new", opts, of_new)
-  local self = assert(allocate(config, opts))
+  local self = assert(making.allocate(Model, config, opts))
   for _, entry in ipairs(self.entries) do
     local weight, init = self.weights[entry[1]], entry[3]
     if init == "ones" then
@@ -208,98 +119,6 @@ function model.new(config, opts)
       }))
     end
   end
-  return self
-end
-
---- Moves tensors (by Hugging Face name) into the parameters, which they fit. Each goes when it is
--- there: memory of new parameters is taken when they are written, so that all are never held twice.
-local function fill(self, tensors, where)
-  for _, entry in ipairs(self.entries) do
-    local scope <close> = core.scope("model.fill")
-    local name = entry[1]
-    local given = tensors[name]
-    self.weights[name]:copy_(given:dtype() == self.dtype and given or core.cast(given, self.dtype))
-    tensors[name] = nil
-    given:free()
-    core.mem_trim()
-  end
-  local left = next(tensors)
-  if left and not (left == "lm_head.weight" or left == "score.weight") then
-    return nil, ("%s: tensor '%s' belongs to no parameter of this architecture"):format(where, left)
-  end
-  return self
-end
-
--- ---- models on a frozen base --------------------------------------------------------------------
-
---- A model on a base, its block filled with `given` or what training begins from.
-local function stand(found, path, opts)
-  local config = copied(found.config)
-  if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
-  config.score_heads = opts.score_heads or config.score_heads
-  local dtype = found.dtype == "float64" and "float64" or "float32"
-  local self, message = planned(config, dtype, opts.precision)
-  if not self then return nil, message end
-  local below = copied(found.weights)
-  below["score.weight"] = nil
-  local entries = {}
-  for _, entry in ipairs(self.entries) do
-    if entry[1] ~= "score.weight" then entries[#entries + 1] = entry end
-  end
-  message = misfit(entries, below, path)
-  if message then return nil, message end
-  local ok
-  ok, message = on_base.build(self, found, opts.settings, opts.lenient)
-  if not ok then return nil, message end
-  self.base_path, self.texts = path, found.texts
-  return self
-end
-
-local function load_frozen(path, dtype, settings, opts)
-  local found, message = frozen_base.load(path, dtype)
-  if not found then return nil, message end
-  local self
-  self, message = stand(found, path, {
-    settings = settings,
-    scalar_head = opts.scalar_head,
-    score_heads = opts.score_heads,
-    precision = opts.precision,
-  })
-  if not self then return nil, message end
-  self.path = path
-  on_base.begin(self, {}, opts.seed or 0)
-  return self
-end
-
-local function load_adapters(path, dtype, opts)
-  local read, message = adapter_folder.read(path, opts.base)
-  if not read then return nil, message end
-  local settings, found = read.settings
-  local trained_on = read.about.base and read.about.base.dtype or "float32"
-  found, message = frozen_base.load(read.base, dtype == "auto" and trained_on or dtype)
-  message = not found and message or found and adapter_folder.foreign(path, read, found)
-  if message then return nil, message end
-  local self
-  self, message = stand(found, read.base, {
-    settings = settings,
-    scalar_head = opts.scalar_head or settings.scores,
-    score_heads = opts.score_heads or read.about.score_heads,
-    precision = opts.precision,
-    lenient = true,
-  })
-  if not self then return nil, path .. ": " .. message end
-  local modules = decoder.modules(self.spec)
-  message = adapter_config.other(
-    path,
-    adapter_config.wanted(opts.peft),
-    self.peft,
-    self.chosen,
-    modules
-  ) or on_base.misfit(self, read.tensors, path)
-  if message then return nil, message end
-  self.path = path
-  take_scores(self.config, read.about)
-  on_base.begin(self, read.tensors, opts.seed or 0)
   return self
 end
 
@@ -335,41 +154,7 @@ function model.load(path, opts)
   if type(path) ~= "string" then
     error(("load takes the path of a model, not a %s"):format(type(path)), 2)
   end
-  local scope <close> = core.scope("model.load")
-  local dtype = opts.dtype or opts.peft and opts.peft.base_dtype or "auto"
-  if adapter_folder.is(path) then return load_adapters(path, dtype, opts) end
-  if dtype == "auto" then dtype = "float32" end
-  local wanted = adapter_config.wanted(opts.peft)
-  if opts.peft and frozen_base.is_kept(dtype) and not wanted then
-    local text = "weights in %s are constants, and all of %s were to be trained: give peft_r, or "
-      .. "base_dtype float32"
-    return nil, text:format(dtype, path)
-  elseif opts.frozen or frozen_base.is_kept(dtype) or wanted then
-    return load_frozen(path, dtype, wanted, opts)
-  end
-  local found, tensors = origin.read(path, true)
-  if not found then return nil, tensors end
-  local config, spec = found.config, found.spec
-  local fresh_head = opts.scalar_head and not tensors["score.weight"]
-  if opts.scalar_head then config.scalar_head = true end
-  if not fresh_head and opts.score_heads and opts.score_heads ~= (config.score_heads or 1) then
-    local text = "%s has %d scalar heads, and %d were asked for"
-    return nil, text:format(path, config.score_heads or 1, opts.score_heads)
-  end
-  config.score_heads = opts.score_heads or config.score_heads
-  if fresh_head then
-    tensors["score.weight"] = core.randn({ config.score_heads or 1, spec.out_width }, {
-      a = 0,
-      b = 1 / math.sqrt(spec.out_width + 1),
-      seed = opts.seed or 0,
-      purpose = random.purpose("model.init", "score.weight"),
-    })
-  end
-  local precision = opts.precision
-  local self, message = allocate(config, { dtype = dtype, precision = precision }, tensors, path)
-  if not self then return nil, message end
-  self.path, self.texts = path, found.texts
-  return fill(self, tensors, path)
+  return loading.load(Model, path, opts)
 end
 
 -- A model on the same base.
@@ -377,7 +162,7 @@ local function copy_on_base(self, opts)
   local settings = self.peft or opts.peft
   local scalar_head = opts.scalar_head
   if scalar_head == nil then scalar_head = self.config.scalar_head end
-  local other = assert(stand(self.base, self.base_path, {
+  local other = assert(loading.stand(Model, self.base, self.base_path, {
     settings = settings,
     scalar_head = scalar_head,
     score_heads = self.config.score_heads,
@@ -385,7 +170,7 @@ local function copy_on_base(self, opts)
     lenient = true,
   }))
   other.path = self.path
-  take_scores(other.config, self.config)
+  making.take_scores(other.config, self.config)
   on_base.begin(other, self.block:tensors(), opts.seed or 0)
   return other
 end
@@ -399,7 +184,7 @@ end
 function Model:copy(opts)
   opts = checked.take("model:copy", opts, of_copy)
   if self.base then return copy_on_base(self, opts) end
-  local config = copied(self.config)
+  local config = making.copied(self.config)
   if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
   local other = model.new(config, {
     seed = opts.seed,
@@ -626,7 +411,7 @@ function Model:read(dir)
     local loaded, message = model.load(dir, { dtype = self.dtype })
     if not loaded then return nil, message end
     self.block:average(loaded.block, 0)
-    take_scores(self.config, loaded.config)
+    making.take_scores(self.config, loaded.config)
     return true
   end
   local found, message = adapter_folder.read(dir, self.base_path)
@@ -635,7 +420,7 @@ function Model:read(dir)
     or on_base.misfit(self, found.tensors, dir)
   if message then return nil, message end
   on_base.begin(self, found.tensors, 0)
-  take_scores(self.config, found.about)
+  making.take_scores(self.config, found.about)
   return true
 end
 
@@ -647,7 +432,7 @@ function model.merge(given)
   if not given.base then return given end
   local scope <close> = core.scope("model.merge")
   local opts = { dtype = given.dtype, precision = given.precision }
-  local self = assert(allocate(copied(given.config), opts))
+  local self = assert(making.allocate(Model, making.copied(given.config), opts))
   self.texts = given.texts
   for name, tensor in pairs(on_base.merged(given)) do
     self.weights[name]:copy_(tensor)
@@ -675,7 +460,7 @@ function model.mix(models, shares)
   local scope <close> = core.scope("model.mix")
   local guard <close> = core.no_grad()
   local first = models[1]
-  local self = assert(allocate(copied(first.config), {
+  local self = assert(making.allocate(Model, making.copied(first.config), {
     dtype = first.dtype,
     precision = first.precision,
   }))
