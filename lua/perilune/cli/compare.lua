@@ -18,11 +18,11 @@
 --     --count N            held-out prompts of each evaluation; 0: all (default)
 --     --best_of N          answers to each prompt of the best-of-n curve (default: 16)
 --     --at KL,KL           where gold is read off each curve (default: 1,2,4)
---     --interpolate N,N    judge the final weights at these parts of the way from the start, too;
---                          those that the folder has already stay
+--     --interpolate N,N    judge the final weights at these parts of the way from the start, too
 --
--- With --save_steps N --save_total_limit 0 every checkpoint is a point of its curve. The page is
--- report.html in the folder, the figures are in results.json.
+-- With --save_steps N --save_total_limit 0 every checkpoint is a point of its curve. Parts of the
+-- way that the folder has stay, whatever --interpolate names. The page is report.html in the
+-- folder, the figures are in results.json.
 
 local contest = require("perilune.cli.support.contest")
 local core = require("perilune.core")
