@@ -129,7 +129,8 @@ static pl_status save_input(pl_call *c, linear_sizes s)
     c->unread[X] = !c->in[W]->requires_grad;
     if (c->unread[X] || !wants_bf16(c, PRECISION)) return PL_OK;
     if (c->in[X]->remakable) {
-        pl_tensor *rounded; /* for the products with x now; goes when x does */
+        if (s.k > s.n) return PL_OK; /* a projection down: as a rule no other product reads its x */
+        pl_tensor *rounded;          /* for the products with x now; goes when x does */
         PL_TRY(rounded_input(c, s, &rounded));
         pl_tensor_release(rounded);
         return PL_OK;
