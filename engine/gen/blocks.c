@@ -46,7 +46,7 @@ pl_status pl__blocks_open(pl_ctx *ctx, block_pool *pool, pl_tensor *const *cache
 {
     PL_TRY(check_caches(ctx, caches, n_caches));
     const int64_t n = caches[0]->shape[0];
-    *pool = (block_pool){.ctx = ctx, .block_len = caches[0]->shape[2], .most = n};
+    *pool = (block_pool){.ctx = ctx, .block_len = caches[0]->shape[2], .most = n, .step = 1};
     pool->caches = pl_calloc(ctx, (size_t)n_caches, sizeof(pl_tensor *));
     if (pool->caches == NULL || count_blocks(pool, n) != PL_OK) {
         pl__blocks_close(pool);
@@ -75,11 +75,11 @@ int64_t pl__blocks_left(const block_pool *pool)
     return pool->n_free + (pool->most > pool->n ? pool->most - pool->n : 0);
 }
 
-/* A quarter more blocks, as far as there may be. Where memory ends half-way the first caches have
-** got more than is counted. */
+/* A quarter more blocks, or `step` where that is more. Where memory ends half-way the first caches
+** have got more than is counted. */
 static pl_status grow(block_pool *pool)
 {
-    int64_t n = pool->n + pool->n / 4 + 1;
+    int64_t n = pool->n + (pool->n / 4 > pool->step ? pool->n / 4 : pool->step);
     if (n > pool->most) n = pool->most;
     if (n <= pool->n)
         return pl__fail(pool->ctx, PL_ERR_NOMEM, "generate: the cache's %lld blocks are in use",

@@ -16,6 +16,7 @@ typedef struct {
     int n_caches;
     int64_t block_len;
     int64_t n, most; /* blocks there are, and may be */
+    int64_t step;    /* so many more at least when they are wanted, as far as there may be */
     int32_t *refs;   /* [n] texts that have it */
     int32_t *free;   /* [n] a stack */
     int64_t n_free;

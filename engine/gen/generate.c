@@ -397,6 +397,9 @@ static pl_status open_job(job *j)
     if (!pl__mul(rows, j->columns, &cells) || cells > INT64_MAX / 8)
         return pl__fail(ctx, PL_ERR_NOMEM, "generate: %lld answers of %lld blocks are too many",
                         (long long)j->slots, (long long)j->columns);
+    block_pool *pool = &j->g->pool;
+    pool->step = j->slots > 0 ? j->slots : 1; /* answers of a length want them at the same time */
+    if (pool->most > cells) pool->most = cells > pool->n ? cells : pool->n;
     j->run = pl_calloc(ctx, (size_t)j->slots, sizeof *j->run);
     j->paused = pl_calloc(ctx, (size_t)j->slots, sizeof *j->paused);
     j->batch = pl_calloc(ctx, (size_t)j->slots, sizeof *j->batch);
