@@ -405,6 +405,34 @@ static void test_threads(void **state)
     omp_set_num_threads(before);
 }
 
+/* What lies behind the workspace that was asked for stays as it is. */
+static void test_workspace(void **state)
+{
+    (void)state;
+    enum { GUARD = 4096 };
+    const int before = omp_get_max_threads(), length[] = {3 * TILE + 5};
+    omp_set_num_threads(1);
+    EACH_VARIANT(v)
+    for (int64_t D = 1; D <= 20; D++) {
+        problem p = problem_new(v, length, 1, 2, 1, D, 2);
+        p.a.offsets = p.offsets;
+        for (int backward = 0; backward < 2; backward++) {
+            const int64_t bytes = v->work(&p.a, backward != 0);
+            char *work = zeros(bytes + GUARD, 1);
+            memset(work + bytes, 0x5a, GUARD);
+            if (backward) v->bwd(p.dq, p.dk, p.dv, p.dy, p.q, p.k, p.v, p.y, p.lse, &p.a, work);
+            else v->fwd(p.y, p.lse, p.q, p.k, p.v, &p.a, work);
+            for (int i = 0; i < GUARD; i++)
+                if (work[bytes + i] != 0x5a)
+                    fail_msg("%s, D %ld: byte %d behind the workspace was written", v->name,
+                             (long)D, i);
+            free(work);
+        }
+        problem_free(&p);
+    }
+    omp_set_num_threads(before);
+}
+
 /* A sequence alone has the bits it has in the batch. */
 static void test_alone(void **state)
 {
@@ -832,21 +860,16 @@ static void test_variants(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_variants),
-        cmocka_unit_test(test_formula),
-        cmocka_unit_test(test_large_scores),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_causal),
-        cmocka_unit_test(test_window_end),
-        cmocka_unit_test(test_wide_window),
-        cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_shared_blocks),
-        cmocka_unit_test(test_cache_copy),
+        cmocka_unit_test(test_variants),         cmocka_unit_test(test_formula),
+        cmocka_unit_test(test_large_scores),     cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_workspace),        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_causal),           cmocka_unit_test(test_window_end),
+        cmocka_unit_test(test_wide_window),      cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_shared_blocks),    cmocka_unit_test(test_cache_copy),
 #ifdef PL_F64_BUILD
         cmocka_unit_test(test_numeric_gradient),
 #else
-        cmocka_unit_test(test_bf16_order),   cmocka_unit_test(test_bf16_rules),
+        cmocka_unit_test(test_bf16_order),    cmocka_unit_test(test_bf16_rules),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
