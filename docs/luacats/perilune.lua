@@ -3573,7 +3573,7 @@ pl.loss = {}
 ---@param model perilune.Model
 ---@param sequences integer[][] # token ids of each
 ---@param masks? ((integer|boolean)[])[] # of each token 1 or 0: is it trained? (default: all but the first of each sequence)
----@param opts? table # `max_tokens` (16384) a forward; `weight` (1) of the gradient; `checkpoint` (false) computes blocks again in the backward pass; `dropout` (none) {p = probability, seed =, index =}: each micro-batch draws from a stream of its own
+---@param opts? table # `max_tokens` (16384) a forward, at most 2,048 where the model is up to 64 wide, which is faster; `weight` (1) of the gradient; `checkpoint` (false) computes blocks again in the backward pass; `dropout` (none) {p = probability, seed =, index =}: each micro-batch draws from a stream of its own
 ---@return number? # the mean loss, nats a token (not weighted); nil when no token is trained
 ---@return integer # trained tokens
 function pl.loss.accumulate(model, sequences, masks, opts) end

@@ -78,7 +78,7 @@ local function training(trained)
   return timed(function()
     local scope <close> = core.scope("bench.step")
     trained.block:zero_grad()
-    loss.lm(trained, sequences):backward()
+    loss.accumulate(trained, sequences)
     optimizer:step { lr = 1e-4, max_grad_norm = 1 }
     return size * length
   end)

@@ -67,14 +67,24 @@ local function trained_tokens(sequences, masks)
   return n
 end
 
+-- Tokens of a forward with its gradient beyond which a narrow model gets slower: what one layer
+-- hands to the next leaves the caches. Wider ones are as fast with more (docs/performance.md).
+local NARROW <const>, NARROW_TOKENS <const> = 64, 2048
+
+local function most_tokens(model, most)
+  if model:head():size(2) > NARROW then return most end
+  return math.min(most, NARROW_TOKENS)
+end
+
 --- Adds the gradient of the mean loss over sequences, taken in micro-batches.
 -- @tparam Model model
 -- @tparam {{integer,...},...} sequences token ids of each
 -- @tparam ?{{integer|boolean,...},...} masks of each token 1 or 0: is it trained? (default: all but
 --   the first of each sequence)
--- @tparam ?table opts `max_tokens` (16384) a forward; `weight` (1) of the gradient; `checkpoint`
---   (false) computes blocks again in the backward pass; `dropout` (none) {p = probability, seed =,
---   index =}: each micro-batch draws from a stream of its own
+-- @tparam ?table opts `max_tokens` (16384) a forward, at most 2,048 where the model is up to 64
+--   wide, which is faster; `weight` (1) of the gradient; `checkpoint` (false) computes blocks again
+--   in the backward pass; `dropout` (none) {p = probability, seed =, index =}: each micro-batch
+--   draws from a stream of its own
 -- @treturn ?number the mean loss, nats a token (not weighted); nil when no token is trained
 -- @treturn integer trained tokens
 function loss.accumulate(model, sequences, masks, opts)
@@ -82,7 +92,8 @@ function loss.accumulate(model, sequences, masks, opts)
   local trained, sum = trained_tokens(sequences, masks), 0
   if trained == 0 then return nil, 0 end -- nothing measured is not 0
   local weight, given = opts.weight or 1, opts.dropout
-  for i, indices in ipairs(batch.split(sequences, opts.max_tokens or 16384)) do
+  local most = most_tokens(model, opts.max_tokens or 16384)
+  for i, indices in ipairs(batch.split(sequences, most)) do
     local scope <close> = core.scope("loss.micro")
     local part_masks = masks and batch.take(masks, indices)
     local lm = loss.lm(model, batch.take(sequences, indices), part_masks, {
