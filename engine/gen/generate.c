@@ -399,7 +399,8 @@ static pl_status open_job(job *j)
                         (long long)j->slots, (long long)j->columns);
     block_pool *pool = &j->g->pool;
     pool->step = j->slots > 0 ? j->slots : 1; /* answers of a length want them at the same time */
-    if (pool->most > cells) pool->most = cells > pool->n ? cells : pool->n;
+    const int64_t useful = 2 * cells;         /* admission wants one to spare for each that grows */
+    if (pool->most > useful) pool->most = useful > pool->n ? useful : pool->n;
     j->run = pl_calloc(ctx, (size_t)j->slots, sizeof *j->run);
     j->paused = pl_calloc(ctx, (size_t)j->slots, sizeof *j->paused);
     j->batch = pl_calloc(ctx, (size_t)j->slots, sizeof *j->batch);

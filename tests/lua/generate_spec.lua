@@ -134,6 +134,12 @@ describe("generate where memory holds only a few of the answers", function()
     assert.are.equal(3, got.steps) -- 60 of 63 blocks each would be 3780
   end)
 
+  it("runs a prompt once for all that are short enough for one block", function()
+    local got = answers(pl.model.new(config, { seed = 1 }), 3, { max_tokens = 20, slots = 60 })
+    assert.are.equal(12, got.prefill_tokens)
+    assert.are.equal(3, got.steps)
+  end)
+
   for _, precision in ipairs { "float32", "bf16" } do
     it("lets answers wait, and gives the same: " .. precision, function()
       local how = { seed = 1, precision = precision }
