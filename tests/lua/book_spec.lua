@@ -12,6 +12,7 @@ teardown(scratch.clean)
 local function new_model(value)
   return {
     value = value,
+    hash = function(self) return tostring(self.value) end,
     write = function(self, folder)
       return files.write_atomic(folder .. "/value.txt", tostring(self.value))
     end,

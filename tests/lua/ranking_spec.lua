@@ -184,8 +184,9 @@ describe("scores", function()
           return scores
         end]])
       assert.are.same({ 1, 1 }, spoiler:score(roll, prompts))
-      local texts = spoiler:texts(roll, prompts)
+      local texts = score.texts(tok, roll, prompts)
       assert.are.same({ 2, 2 }, { #texts.prompts, #texts.answers })
+      assert.are.same({ { id = "a" }, {} }, texts.rows)
     end)
 
     for body, wrong in pairs {
