@@ -270,7 +270,7 @@ local function judge(title, folder, model, best_of, chooser)
 end
 local evals = {
   base = judge("evaluation: base", "eval-base", base.model, 1),
-  sft = judge("evaluation: SFT and its best of n", "eval-sft", sft.model, 16, rm.model),
+  sft = judge("evaluation: SFT and its best of n", "eval-sft", sft.model, 32, rm.model),
   ppo = judge("evaluation: PPO-ptx", "eval-ppo", with_ptx.model, 1),
   noptx = judge("evaluation: PPO", "eval-noptx", without.model, 1),
 }

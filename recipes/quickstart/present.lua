@@ -75,7 +75,7 @@ local function model_rows(evals)
     }
   end
   for _, best in ipairs(curve) do
-    if best.n > 1 then best_row(best, "the RM", best.chosen, best.chosen_ci95) end
+    if best.n > 1 then best_row(best, "the reward", best.chosen, best.chosen_ci95) end
   end
   local last = curve[#curve]
   best_row(last, "the judge (oracle)", last.oracle, last.oracle_ci95)

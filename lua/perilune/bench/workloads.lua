@@ -117,6 +117,7 @@ generate("l260k", 16)
 generate("l260k", 64, 8)
 generate("l15m", 16)
 generate("l15m", 64, 4.5)
+generate("l15m", 64, 4.5, "bf16", EAGER) -- either side in its better dtype
 generate("gpt2", 16, nil, nil, { FLOAT32[1] })
 generate("gpt2", 64, nil, nil, { FLOAT32[1] })
 generate("gpt2", 16, 2.5, "bf16")
