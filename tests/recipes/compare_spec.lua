@@ -153,6 +153,7 @@ describe("a curve", function()
     assert.near(0.515, last.gold.mean, 1e-12)
     assert.near(12.706204736 * 0.005, last.gold.high - last.gold.mean, 1e-8)
     assert.are.equal(15, results.methods[1].seconds.mean)
+    assert.truthy(text:find("15 (0 to 79)", 1, true)) -- 12.706 * 5 below the mean is no time
     -- at KL 1: 0.4 + 0.21 / 1.25 and 0.4 + 0.22 / 1.5
     assert.truthy(text:find("ppo +0.557 %(0.42.-%) +%-"))
     -- what the held-out task has lost, over seeds, beside what all start from

@@ -197,6 +197,11 @@ local function cell(one, form)
   return ("%s (%s to %s)"):format(mean, form:format(one.low), form:format(one.high))
 end
 
+-- An interval of what cannot be negative.
+local function at_least_0(one)
+  return one and { mean = one.mean, low = math.max(0, one.low), high = one.high, n = one.n }
+end
+
 local function best_curve(start, name)
   local points = {}
   for _, best in ipairs(start.best) do
@@ -278,7 +283,7 @@ local function rows_of(groups, start, names)
     for _, name in ipairs(names) do
       table.insert(rows[i], cell((last.tasks or {})[name], "%.3f"))
     end
-    table.insert(rows[i], cell(group.seconds, "%.0f"))
+    table.insert(rows[i], cell(at_least_0(group.seconds), "%.0f"))
   end
   return rows
 end
