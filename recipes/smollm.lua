@@ -80,12 +80,9 @@ stages:say(
 
 local ptx, measured = {}, {}
 if cfg.text ~= "" then
-  local lines, apart = questions.deal(
-    questions.lines(cfg.text),
-    cfg.text_held_out,
-    cfg.seed,
-    "lines of text " .. cfg.text
-  )
+  local all, repeated = questions.lines(cfg.text)
+  local what = "lines of text " .. cfg.text
+  local lines, apart = questions.deal(all, cfg.text_held_out, cfg.seed, what)
   ptx = {
     ptx_dataset = stages:write("text-train.jsonl", lines),
     ptx_coef = tostring(cfg.ptx_coef),
@@ -93,7 +90,13 @@ if cfg.text ~= "" then
     ptx_length = PIECE,
   }
   measured = { text = stages:write("text-held-out.jsonl", apart), text_length = PIECE }
-  stages:say("text %s: %d lines to train, %d held out", cfg.text, #lines, #apart)
+  stages:say(
+    "text %s: %d lines to train, %d held out, %d repeated ones left out",
+    cfg.text,
+    #lines,
+    #apart,
+    repeated
+  )
 end
 
 local function with(settings, more)

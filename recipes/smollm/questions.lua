@@ -101,17 +101,20 @@ end
 --- The lines of a text, each once, blank ones left out.
 -- @tparam string path
 -- @treturn {table,...} rows {text}
+-- @treturn integer lines left out because they stood before
 function questions.lines(path)
   local text, message = pl.files.read(path)
   if not text then error(("text %s cannot be read: %s"):format(path, message), 0) end
-  local rows, seen = {}, {}
+  local rows, seen, repeated = {}, {}, 0
   for line in text:gmatch("[^\r\n]+") do
-    if line:find("%S") and not seen[line] then
+    if seen[line] then
+      repeated = repeated + 1
+    elseif line:find("%S") then
       seen[line] = true
       rows[#rows + 1] = { text = line }
     end
   end
-  return rows
+  return rows, repeated
 end
 
 --- Deals rows to training and held-out side, in an order drawn by the seed.

@@ -107,7 +107,8 @@ describe("questions", function()
     end
     assert.matches("none would be left", message_of(questions.deal, rows, 10, 1))
     scratch.write(folder .. "/lines.txt", "one\r\n\r\n two\none\n   \n")
-    local text = questions.lines(folder .. "/lines.txt")
+    local text, repeated = questions.lines(folder .. "/lines.txt")
+    assert.are.equal(1, repeated)
     assert.are.same({ { text = "one" }, { text = " two" } }, text)
     assert.matches(
       "^2 lines of text, and 2 are",
