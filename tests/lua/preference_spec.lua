@@ -1,6 +1,6 @@
 --- Losses of preference optimisation: against PyTorch's values and gradients of the papers'
--- formulas (tests/golden/preference.json, made by make_preference.py), twins in plain numbers, and
--- what can be told in closed form.
+-- formulas (tests/golden/preference.json, made by make_preference.py), TRL's own, twins in plain
+-- numbers, and what can be told in closed form.
 
 local json = require("perilune.base.json")
 local pl = require("perilune")
@@ -221,6 +221,99 @@ describe("preference losses", function()
       "preference.kto: 0 labels for 1 answers"
     )
   end)
+end)
+
+-- What TRL's own trainers make of the same log-probs (tests/golden/make_trl_preference.py).
+describe("TRL's loss", function()
+  local trl = assert(json.decode(scratch.read("tests/golden/trl_preference.json")))
+  local none = pl.zeros({ #golden.chosen }, "float64") -- what a reference says that is not there
+
+  local function column(name) return pl.tensor(golden[name], "float64") end
+  local function mean(values) return values:mean():item() end
+
+  -- The mean loss, and what TRL notes beside it by the same names.
+  local of = {}
+
+  function of.dpo(s, w, l)
+    local losses, better, worse =
+      preference.dpo(w, l, column("ref_chosen"), column("ref_rejected"), {
+        beta = s.beta,
+        loss_type = s.kind,
+        label_smoothing = s.eps,
+        chosen_tokens = column("tokens_chosen"),
+        rejected_tokens = column("tokens_rejected"),
+      })
+    return losses:mean(),
+      {
+        chosen = mean(better),
+        rejected = mean(worse),
+        margins = mean(better - worse),
+        accuracies = mean(better:gt(worse)), -- in float32
+      }
+  end
+
+  function of.kto(s, w)
+    local baseline = 0
+    if s.kind == "kto" then
+      baseline = preference.kto_baseline(column("rejected"), column("ref_rejected"))
+    end
+    local losses, rewards = preference.kto(w, column("ref_chosen"), golden.labels, baseline, {
+      beta = s.beta,
+      desirable_weight = s.good,
+      undesirable_weight = s.bad,
+    })
+    local sums, counts = { [true] = 0, [false] = 0 }, { [true] = 0, [false] = 0 }
+    for i, reward in ipairs(rewards:totable()) do
+      local liked = golden.labels[i]
+      sums[liked], counts[liked] = sums[liked] + reward, counts[liked] + 1
+    end
+    return losses:mean(),
+      {
+        baseline = baseline,
+        chosen = sums[true] / counts[true],
+        rejected = sums[false] / counts[false],
+      }
+  end
+
+  function of.cpo(s, w, l)
+    local losses, better, worse
+    if s.kind == "simpo" then
+      local opts = { beta = s.beta, simpo_gamma = s.gamma, label_smoothing = s.eps }
+      losses, better, worse =
+        preference.simpo(w, l, column("tokens_chosen"), column("tokens_rejected"), opts)
+    else -- conservative DPO, at a reference that finds all answers certain
+      local opts = { beta = s.beta, label_smoothing = s.eps }
+      losses, better, worse = preference.dpo(w, l, none, none, opts)
+    end
+    return losses:mean(), { chosen = mean(better), rejected = mean(worse) }
+  end
+
+  function of.orpo(s, w, l)
+    local n_w = column("tokens_chosen")
+    local losses, better, worse, nll, ratio =
+      preference.orpo(w, l, n_w, column("tokens_rejected"), { beta = s.beta })
+    near(nll:totable(), (-w / n_w):totable(), 1e-15, "likelihood")
+    return (losses + w / n_w):mean(),
+      { chosen = mean(better), rejected = mean(worse), log_odds_ratio = mean(ratio) }
+  end
+
+  for i, case in ipairs(trl.cases) do
+    local kind = case.settings.kind or case.trainer
+    it(("of %s %s (case %d) is this one"):format(case.trainer, kind, i), function()
+      local leaves =
+        { column("chosen"):requires_grad(true), column("rejected"):requires_grad(true) }
+      local tolerance = case.trainer == "orpo" and 2e-6 or 1e-12 -- TRL's odds are float32
+      local loss, notes = of[case.trainer](case.settings, leaves[1], leaves[2])
+      near({ case.loss }, { loss:item() }, tolerance, "loss")
+      loss:backward()
+      for k, grad in ipairs(case.grads) do
+        near(grad, leaves[k]:grad():totable(), tolerance, "gradient " .. k)
+      end
+      for name, value in pairs(notes) do
+        near({ (assert(case[name], name)) }, { value }, math.max(1e-7, tolerance), name)
+      end
+    end)
+  end
 end)
 
 describe("the baseline of KTO", function()
