@@ -101,9 +101,16 @@ local stops = data.stop_ids(tok, template)
 local is_judged = cfg.reward_model ~= "" or cfg.reward_function ~= ""
 local judge = is_judged and pl.score.open(cfg, tok, together)
 local chooser = cfg.chooser ~= "" and pl.score.ensemble("chooser", cfg.chooser, cfg, tok, together)
-local half = judge and pl.score.misread(judge.models, 0)
-  or chooser and pl.score.misread(chooser.models, cfg.likelihood_coef)
-if half then io.stderr:write("beware: ", pl.format.safe(half), "\n") end
+local doubts = { judge and pl.score.misread(judge.models, 0) or nil }
+if chooser then
+  doubts[#doubts + 1] = pl.score.misread(chooser.models, cfg.likelihood_coef)
+  local coef, path = cfg.likelihood_coef, cfg.reference
+  local found = coef > 0 and pl.score.estranged(chooser.models, coef, path) or {}
+  table.move(found, 1, #found, #doubts + 1, doubts)
+end
+for _, doubt in ipairs(doubts) do
+  io.stderr:write("beware: ", pl.format.safe(doubt), "\n")
+end
 local reference = cfg.reference ~= "" and constant("reference")
 local models = { { name = "model", path = cfg.model, model = model } }
 if reference then

@@ -142,6 +142,9 @@ local model = pl.companions.load("model", cfg.model, {
 })
 model.config.score_bias, model.config.score_biases = 0, nil
 model.config.score_likelihood_coef = cfg.likelihood_coef > 0 and cfg.likelihood_coef or nil
+model.config.score_likelihood_reference = cfg.reference ~= ""
+    and pl.companions.identity("reference", cfg.reference)
+  or nil
 local heads = model:score_heads()
 local reference = cfg.reference ~= ""
   and pl.companions.load("reference", cfg.reference, { precision = cfg.precision }):freeze()
@@ -206,7 +209,10 @@ local state =
 state.noise = state.noise or cfg.labeler_noise -- of a checkpoint before there was one
 
 local answers, pairs_seen, ties = ranking.count(train)
-local check = pl.preflight.new(cfg, { tokenizer = tok, models = { model = model } })
+local check = pl.preflight.new(cfg, {
+  tokenizer = tok,
+  models = { model = model, reference = reference or nil },
+})
 check:sizes {
   { "prompts", #train },
   { "answers", answers },

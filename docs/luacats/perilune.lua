@@ -693,6 +693,7 @@ function Model:write(dir, opts) end
 ---@field optimizer perilune.AdamW # of the policy
 ---@field prompts perilune.Prompt[] # of `dataset`
 ---@field held_out perilune.Prompt[]? # those of `eval_dataset`
+---@field doubts string[] # about settings, which `Check:settings` tells
 ---@field ptx integer[][]? # pieces of pretraining text, token ids of each
 local Online = {}
 
@@ -2438,6 +2439,13 @@ function pl.companions.addable(list) end
 ---@param list ({ name: string, path: string, model: perilune.Model, scores: boolean? })[] # the first is the one that writes; `name` is the key it was given by, `path` its folder, which holds its tokenizer; `scores`: it is one that gives numbers
 function pl.companions.check(list) end
 
+--- What the weights of a model are that a key of a recipe names: a hash of its files, whatever they
+--- are held in. Raises when they cannot be read.
+---@param key string # of the recipe, for the error
+---@param path string # of the model
+---@return string
+function pl.companions.identity(key, path) end
+
 --- Load a model that a key of a recipe names; what is wrong with it is an error with that key.
 ---@param key string # of the recipe, for the error
 ---@param path string # of the model
@@ -3677,7 +3685,8 @@ function pl.meter.new() end
 --- token: `score.weight` [1, C], less `config.score_bias`. With `config.score_heads` there are H
 --- numbers, [H, C], less `config.score_biases`: an ensemble on one trunk, whose mean is the score. A
 --- reward model is read at the last token of an answer; a value model at every token. With
---- `config.score_likelihood_coef` w its scores say what w ln π_ref(answer) does not.
+--- `config.score_likelihood_coef` w its scores say what w ln π_ref(answer) does not, with π_ref the
+--- model whose weights have the hash `config.score_likelihood_reference` (`frozen_base.identity`).
 ---
 --- May use: base.
 ---@class perilune.model
@@ -3985,7 +3994,7 @@ pl.preflight = {}
 
 --- Begin the checks of a run.
 ---@param cfg perilune.Config # the recipe's config; with `quiet` only warnings are printed
----@param parts table # `tokenizer`, `stop` (id of the end token), `models` {name = Model}: those called reference, reward (reward_2 and so on) and ema are constant
+---@param parts table # `tokenizer`, `stop` (id of the end token), `models` {name = Model}: those called reference, reward (reward_2 and so on) and ema are constant; `doubts` (none), sentences for `Check:settings` to warn with
 ---@return perilune.Check
 function pl.preflight.new(cfg, parts) end
 
@@ -4730,6 +4739,14 @@ function pl.score.combined(scores, how, deviations) end
 ---@param opts? perilune.LoadOptions|function # how models are loaded, or (path) -> how that one is
 ---@return perilune.Judge
 function pl.score.ensemble(key, text, cfg, tok, opts) end
+
+--- How scores beside log-probs are read here otherwise than they were learnt: with another weight,
+--- beside the log-probs of another model, or by some of several models alone.
+---@param models { path: string, model: perilune.Model }[] # of a judge
+---@param coef? number # w, in the unit of the scores, more than 0; nil: a schedule has it
+---@param reference string # folder or file of the model whose log-probs they are
+---@return string[] # a sentence each; none for models that were trained alone
+function pl.score.estranged(models, coef, reference) end
 
 --- Scores of whole sequences by each head of a scalar-head model.
 ---@param scalar_model perilune.Model

@@ -4,6 +4,7 @@
 local json = require("perilune.base.json")
 local message_of = dofile("tests/lua/support/message_of.lua")
 local pl = require("perilune")
+local stderr_of = dofile("tests/lua/support/said.lua")
 local system = require("perilune.core").system
 local world = dofile("tests/lua/support/world.lua")
 
@@ -163,6 +164,66 @@ describe("a reward model beside likelihoods", function()
     })
     assert.is_false(ok)
     assert.matches("half of a reward: judge eval_prompts by another", tostring(message), 1, true)
+  end)
+
+  it("tells where it is read otherwise than it was learnt", function()
+    local rm, plain = w.dir .. "/whole/model", w.dir .. "/alone/model"
+    local far = w.dir .. "/far" -- other weights, and so other log-probs
+    local moved = assert(pl.load(w.model))
+    do
+      local guard <close> = pl.no_grad()
+      local weight = moved.weights["model.norm.weight"]
+      weight:copy_(weight * 1.5)
+    end
+    assert(moved:save(far, { tokenizer = assert(pl.tokenizer.load(w.model)) }))
+    local function told(key, value, more)
+      local all = {
+        model = w.model,
+        dataset = w.prompts,
+        reward_model = rm,
+        likelihood_coef = 0.4,
+        response_length = 8,
+        batch_size = 4,
+        num_mini_batches = 1,
+        total_episodes = 4,
+        threads = 1,
+        output_dir = w.dir .. "/told",
+        overwrite_output_dir = true,
+        [key] = value,
+      }
+      for name, other in pairs(more or {}) do
+        all[name] = other
+      end
+      local lines, ok, message = stderr_of(pl.config.run_recipe, "ppo", all)
+      assert(ok, message)
+      return lines
+    end
+    local function warns(text, ...)
+      local lines = told(...)
+      assert.matches("warning: " .. text, lines, 1, true)
+    end
+    local lines = told("seed", 2)
+    assert.is_nil(lines:find("trained beside", 1, true) or lines:find("likelihood_coef:", 1, true))
+    assert.is_nil(told("likelihood_coef", "linear(0, 0.4)"):find("of weight", 1, true))
+    warns("likelihood_coef: log-probs are taken at temperature 0.7", "temperature", 0.7)
+    local other = "reward model " .. rm .. " was trained beside "
+    warns(other .. "log-probs of weight 0.4; here they have 0.8", "likelihood_coef", 0.8)
+    warns(other .. "the log-probs of another model than " .. far .. ":", "model", far)
+    warns("normalize_scores changes scores and not the log-probs", "normalize_scores", true)
+    warns("reward_clip changes scores and not the log-probs", "reward_clip", 2)
+    local both = { reward_function = w.reward }
+    warns(other .. "log-probs of weight 0.4; here they have 0.2", "reward_weights", "2,1", both)
+    warns(
+      "reward model " .. plain .. " was trained alone, and stands beside",
+      "reward_model",
+      rm .. "," .. plain
+    )
+
+    local models = { { path = rm, model = assert(pl.load(rm)):freeze() } }
+    assert.are.same({}, pl.score.estranged(models, 0.4, w.model))
+    assert.equal(2, #pl.score.estranged(models, 0.3, far))
+    models[1] = { path = plain, model = assert(pl.load(plain)):freeze() }
+    assert.are.same({}, pl.score.estranged(models, 0.3, far))
   end)
 
   it("wants a weight with a reference, and a reference that writes", function()

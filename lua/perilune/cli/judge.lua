@@ -78,7 +78,13 @@ local function on_rankings(cfg, path)
   local together, models = list.append({}, judge.models), {}
   local reference = reference_of(cfg, together)
   local half = score.misread(judge.models, cfg.likelihood_coef)
-  if half then io.stderr:write("beware: ", format.safe(half), "\n") end
+  local doubts = { half }
+  if reference then
+    list.append(doubts, score.estranged(judge.models, cfg.likelihood_coef, cfg.reference))
+  end
+  for _, doubt in ipairs(doubts) do
+    io.stderr:write("beware: ", format.safe(doubt), "\n")
+  end
   companions.check(together)
   for i, one in ipairs(together) do
     models[i] = one.model

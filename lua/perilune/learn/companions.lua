@@ -57,6 +57,13 @@ end
 -- @treturn Tokenizer
 function companions.tokenizer(key, path) return loaded(key, path, tokenizer.load(path)) end
 
+--- What the weights of a model are that a key of a recipe names: a hash of its files, whatever they
+-- are held in. Raises when they cannot be read.
+-- @tparam string key of the recipe, for the error
+-- @tparam string path of the model
+-- @treturn string
+function companions.identity(key, path) return loaded(key, path, frozen_base.identity(path)) end
+
 local function refuse(text, ...)
   local message = "models that do not fit together: " .. text
   error(message:format(...), 0)

@@ -36,10 +36,39 @@ local online = {}
 -- @field AdamW optimizer of the policy
 -- @field {Prompt,...} prompts of `dataset`
 -- @field ?{Prompt,...} held_out those of `eval_dataset`
+-- @field {string,...} doubts about settings, which `Check:settings` tells
 -- @field ?{{integer,...},...} ptx pieces of pretraining text, token ids of each
 local Online = {}
 Online.__index = Online
 Online.__name = "online"
+
+-- Sentences about settings with which a reward of score and log-probs is not what it was learnt as.
+local function likelihood_doubts(self)
+  local cfg, models = self.cfg, self.judge.models
+  local fixed, doubts = cfg.likelihood_coef:fixed(), {}
+  if fixed == 0 then return doubts end
+  if cfg.temperature ~= 1 then
+    doubts[1] = (
+      "likelihood_coef: log-probs are taken at temperature %g, where reward models learn "
+      .. "beside those at 1"
+    ):format(cfg.temperature)
+  end
+  local weight = tonumber(cfg.reward_weights[1]) or 1
+  local coef = fixed and weight > 0 and fixed / weight
+  list.append(doubts, score.estranged(models, coef or nil, cfg.model))
+  local is_beside = false
+  for _, one in ipairs(models) do
+    is_beside = is_beside or (one.model.config.score_likelihood_coef or 0) > 0
+  end
+  for _, key in ipairs { "normalize_scores", "reward_clip" } do
+    if is_beside and cfg[key] and cfg[key] ~= 0 then
+      doubts[#doubts + 1] = key
+        .. " changes scores and not the log-probs beside them: their sum is not what the reward "
+        .. "model learnt"
+    end
+  end
+  return doubts
+end
 
 --- Loads what a config names. Raises when a model or a data set cannot be used, or models do not
 -- fit together.
@@ -71,6 +100,7 @@ function online.open(cfg, name)
   if half then
     error(half .. (coef and ": give the same here" or ", and this recipe has no such key"), 0)
   end
+  self.doubts = coef and likelihood_doubts(self) or {}
   local models = { { name = "model", path = cfg.model, model = self.policy } }
   companions.check(list.append(models, self.judge.models))
   local room, too_long = companions.room(models, cfg.max_prompt_length, cfg.response_length)
@@ -152,7 +182,12 @@ function Online:checked(value)
   for i, one in ipairs(self.judge.models) do
     models[i == 1 and "reward" or "reward_" .. i] = one.model
   end
-  return { tokenizer = self.tokenizer, stop = self.stops[1], models = models }
+  return {
+    tokenizer = self.tokenizer,
+    stop = self.stops[1],
+    models = models,
+    doubts = self.doubts,
+  }
 end
 
 --- The data sets by their keys, for `Check:rows`.

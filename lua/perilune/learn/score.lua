@@ -15,6 +15,7 @@ local batch = require("perilune.data.batch")
 local companions = require("perilune.learn.companions")
 local encode = require("perilune.data.encode")
 local files = require("perilune.base.files")
+local frozen_base = require("perilune.model.frozen_base")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
 local format = require("perilune.base.format")
@@ -403,6 +404,41 @@ function score.misread(models, coef)
       return text:format(one.path, wanted)
     end
   end
+end
+
+--- How scores beside log-probs are read here otherwise than they were learnt: with another weight,
+-- beside the log-probs of another model, or by some of several models alone.
+-- @tparam {{path=string,model=Model},...} models of a judge
+-- @tparam ?number coef w, in the unit of the scores, more than 0; nil: a schedule has it
+-- @tparam string reference folder or file of the model whose log-probs they are
+-- @treturn {string,...} a sentence each; none for models that were trained alone
+function score.estranged(models, coef, reference)
+  local sentences, identity, is_any = {}, nil, false
+  for _, one in ipairs(models) do
+    is_any = is_any or (one.model.config.score_likelihood_coef or 0) > 0
+  end
+  for _, one in ipairs(models) do
+    local config = one.model.config
+    local wanted, beside = config.score_likelihood_coef or 0, config.score_likelihood_reference
+    if wanted > 0 and coef and math.abs(coef - wanted) > 1e-9 * wanted then
+      local text = "reward model %s was trained beside log-probs of weight %g; here they have %g"
+      sentences[#sentences + 1] = text:format(one.path, wanted, coef)
+    end
+    if wanted == 0 and is_any then
+      local text = "reward model %s was trained alone, and stands beside others that were trained "
+        .. "beside log-probs: half of what they say is not in its score"
+      sentences[#sentences + 1] = text:format(one.path)
+    end
+    if wanted > 0 and beside then
+      identity = identity or frozen_base.identity(reference) or ""
+      if identity ~= beside then
+        local text = "reward model %s was trained beside the log-probs of another model than %s: "
+          .. "it knows what that one does not say"
+        sentences[#sentences + 1] = text:format(one.path, reference)
+      end
+    end
+  end
+  return sentences
 end
 
 --- Scores together with what a language model thinks of the answers.

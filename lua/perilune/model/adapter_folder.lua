@@ -87,6 +87,8 @@ local function is_sound(about)
   local beside = about.score_likelihood_coef
   if bias ~= nil and (math.type(bias) == nil or bias - bias ~= 0) then return false end
   if beside ~= nil and not (math.type(beside) and beside >= 0) then return false end
+  local reference = about.score_likelihood_reference
+  if reference ~= nil and type(reference) ~= "string" then return false end
   local heads, biases = about.score_heads, about.score_biases
   if heads ~= nil and (math.type(heads) ~= "integer" or heads < 1 or heads > 1024) then
     return false
@@ -163,7 +165,7 @@ end
 -- @tparam table config of adapter_config.written
 -- @tparam {[string]=Tensor} tensors of the block
 -- @tparam table about for perilune.json: `base` {path, hash, dtype}, `score_bias`,
---   `score_heads`, `score_biases` and `score_likelihood_coef`
+--   `score_heads`, `score_biases`, `score_likelihood_coef` and `score_likelihood_reference`
 -- @treturn ?boolean true
 -- @treturn ?string message
 function adapter_folder.write(dir, config, tensors, about)

@@ -114,6 +114,7 @@ local common = {
   score_heads = keys.integer(1, 1024),
   score_biases = keys.list(keys.number(-math.huge, math.huge)),
   score_likelihood_coef = keys.number(0, math.huge),
+  score_likelihood_reference = keys.text,
   is_encoder_decoder = keys.only(false),
   add_cross_attention = keys.only(false),
   tie_encoder_decoder = keys.only(false),

@@ -50,7 +50,7 @@ local function file_config(self, dtype)
   else
     config.scalar_head, config.score_bias = nil, nil
     config.score_heads, config.score_biases = nil, nil
-    config.score_likelihood_coef = nil
+    config.score_likelihood_coef, config.score_likelihood_reference = nil, nil
   end
   return config
 end

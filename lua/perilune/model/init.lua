@@ -10,7 +10,8 @@
 -- token: `score.weight` [1, C], less `config.score_bias`. With `config.score_heads` there are H
 -- numbers, [H, C], less `config.score_biases`: an ensemble on one trunk, whose mean is the score. A
 -- reward model is read at the last token of an answer; a value model at every token. With
--- `config.score_likelihood_coef` w its scores say what w ln π_ref(answer) does not.
+-- `config.score_likelihood_coef` w its scores say what w ln π_ref(answer) does not, with π_ref the
+-- model whose weights have the hash `config.score_likelihood_reference` (`frozen_base.identity`).
 --
 -- May use: base.
 
@@ -371,6 +372,7 @@ local function write_adapters(self, dir)
     score_heads = self.config.score_heads,
     score_biases = self.config.score_biases,
     score_likelihood_coef = self.config.score_likelihood_coef,
+    score_likelihood_reference = self.config.score_likelihood_reference,
   })
 end
 

@@ -45,6 +45,7 @@ end
 function making.take_scores(into, from)
   into.score_bias, into.score_biases = from.score_bias, from.score_biases
   into.score_likelihood_coef = from.score_likelihood_coef
+  into.score_likelihood_reference = from.score_likelihood_reference
 end
 
 --- A config of its own, of the same values.

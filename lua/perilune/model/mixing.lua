@@ -55,7 +55,12 @@ end
 -- @treturn ?string "differs in WHAT: VALUE, where NAME has VALUE", to stand behind b's name
 function mixing.misfit(a, b, name)
   local text = "differs in %s: %s, where " .. name:gsub("%%", "%%%%") .. " has %s"
-  for _, key in ipairs { "scalar_head", "score_heads", "score_likelihood_coef" } do
+  for _, key in ipairs {
+    "scalar_head",
+    "score_heads",
+    "score_likelihood_coef",
+    "score_likelihood_reference",
+  } do
     if (a.config[key] or false) ~= (b.config[key] or false) then
       return text:format(key, shown(b.config[key]), shown(a.config[key]))
     end

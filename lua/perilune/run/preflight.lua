@@ -22,7 +22,8 @@ Check.__name = "preflight"
 --- Begin the checks of a run.
 -- @tparam Config cfg the recipe's config; with `quiet` only warnings are printed
 -- @tparam table parts `tokenizer`, `stop` (id of the end token), `models` {name = Model}: those
---   called reference, reward (reward_2 and so on) and ema are constant
+--   called reference, reward (reward_2 and so on) and ema are constant; `doubts` (none), sentences
+--   for `Check:settings` to warn with
 -- @treturn Check
 function preflight.new(cfg, parts)
   return setmetatable({ cfg = cfg, parts = parts, warnings = {} }, Check)
@@ -176,6 +177,9 @@ end
 --- Settings of a policy's learning that undo each other, which no figure of the first steps shows.
 -- @tparam integer iterations of the run
 function Check:settings(iterations)
+  for _, doubt in ipairs(self.parts.doubts or {}) do
+    self:warn("%s", doubt)
+  end
   local cfg, has = self.cfg, {}
   for key in pairs(cfg) do
     has[key] = true
