@@ -24,7 +24,10 @@ local cfg = pl.config {
   "Models and data",
   { model = "", "model folder to judge", required = true },
   { reference = "", "model folder for KL and win rate; nothing: neither" },
-  { dataset = "", "prompts: JSON Lines of {prompt} or {messages}", required = true },
+  {
+    dataset = "",
+    "prompts: JSON Lines of {prompt} or {messages}; nothing: text and tasks alone",
+  },
   {
     reward_function = "",
     "Lua file returning f(prompts, answers, rows, ended) -> scores",
@@ -72,7 +75,12 @@ local cfg = pl.config {
   check = function(c)
     local nobody = c.reward_model == "" and c.reward_function == ""
     local key = c.best_of > 1 and "best_of" or c.chooser ~= "" and "chooser"
-    if c.reward_model ~= "" and c.reward_function ~= "" then
+    local judge = c.reward_model ~= "" and "reward_model" or "reward_function"
+    if c.dataset == "" and c.text == "" and c.tasks == "" then
+      return "there is nothing to measure: give a dataset of prompts, a text or tasks"
+    elseif c.dataset == "" and not (nobody and not key) then
+      return (nobody and key or judge) .. " is about answers: give a dataset of prompts"
+    elseif c.reward_model ~= "" and c.reward_function ~= "" then
       return "reward_model and reward_function are both given; one judges"
     elseif nobody and key then
       return key .. " wants a judge: give reward_model or reward_function"
@@ -125,9 +133,12 @@ if cfg.interpolation ~= 1 then
   model = pl.model.mix({ reference, model }, { 1 - cfg.interpolation, cfg.interpolation }):freeze()
   models[1].model = model
 end
-local room, too_long = pl.companions.room(models, cfg.max_prompt_length, cfg.response_length)
-local prompts =
-  data.required(data.prompts(tok, template, cfg.dataset, room, too_long), "dataset", cfg.dataset)
+local prompts
+if cfg.dataset ~= "" then
+  local room, too_long = pl.companions.room(models, cfg.max_prompt_length, cfg.response_length)
+  prompts = data.prompts(tok, template, cfg.dataset, room, too_long)
+  data.required(prompts, "dataset", cfg.dataset)
+end
 local text_length = data.room({ model }, cfg.text_length)
 local text = cfg.text ~= ""
   and data.required(data.text(tok, cfg.text, text_length), "text", cfg.text)
@@ -137,6 +148,7 @@ for _, task in ipairs(tasks) do
   sets["task " .. task.name] = task
 end
 pl.preflight.new(cfg, {}):rows(sets)
+prompts = prompts or {}
 if cfg.count > 0 then prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {}) end
 
 -- n answers to each prompt: the judge's `scores`, `lengths`, `prompts` and `answers` (texts), `kls`
@@ -189,10 +201,11 @@ local function mean_of(list)
   return interval.mean, { interval.low, interval.high }
 end
 
-local mine = answer_all(model, 1, reference)
+local mine = { scores = {}, prompts = {}, answers = {}, ended = {} }
+if #prompts > 0 then mine = answer_all(model, 1, reference) end
 local figures = {
   prompts = #prompts,
-  mean_length = pl.stats.mean(mine.lengths),
+  mean_length = mine.lengths and pl.stats.mean(mine.lengths),
   weights_hash = model:hash(),
 }
 if judge then
@@ -207,7 +220,7 @@ for i = 1, math.min(16, #mine.answers) do
   examples[i].score = judge and mine.scores[i] or nil
 end
 
-if reference then
+if reference and #prompts > 0 then
   local theirs = answer_all(reference, 1)
   figures.kl, figures.kl_ci95 = mean_of(mine.kls)
   if judge then
@@ -282,7 +295,9 @@ for i, answer in ipairs(mine.answers) do
   asked.score = judge and mine.scores[i] or nil
   lines[i] = pl.json.encode(asked) .. "\n"
 end
-assert(pl.files.write_atomic(run.dir .. "/answers.jsonl", table.concat(lines)))
+if #lines > 0 then
+  assert(pl.files.write_atomic(run.dir .. "/answers.jsonl", table.concat(lines)))
+end
 run:summary(figures)
 run:close()
 if not cfg.quiet then
@@ -292,8 +307,10 @@ if not cfg.quiet then
     return ("%s (%s to %s)"):format(number, form:format(ci95[1]), form:format(ci95[2]))
   end
   local score = judge and "score " .. shown(figures.score, figures.score_ci95, "%.4f") or "answers"
-  print(("%s on %d prompts, %.1f tokens each"):format(score, #prompts, figures.mean_length))
-  if reference then
+  if #prompts > 0 then
+    print(("%s on %d prompts, %.1f tokens each"):format(score, #prompts, figures.mean_length))
+  end
+  if figures.kl then
     local kl = shown(figures.kl, figures.kl_ci95, "%.3f")
     local rate = judge and ", win rate " .. shown(figures.win_rate, figures.win_rate_ci95, "%.3f")
     print(("KL %s nats an answer%s"):format(kl, rate or ""))

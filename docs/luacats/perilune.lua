@@ -4779,8 +4779,9 @@ function pl.score.misread(models, coef) end
 ---@param cfg perilune.Config # config with `reward_model` and `reward_function`, one of them not "", and with the rows of `pl.config.ensemble`
 ---@param tok perilune.Tokenizer # tokenizer of the answers
 ---@param opts? perilune.LoadOptions|function # how models are loaded, or (path) -> how that one is
+---@param key? string # that the function was given by, for errors (default: "reward_function")
 ---@return perilune.Judge
-function pl.score.open(cfg, tok, opts) end
+function pl.score.open(cfg, tok, opts, key) end
 
 --- The paths that a key of reward models names.
 ---@param text string # paths separated by commas

@@ -107,7 +107,13 @@ describe("perilune judge", function()
       ["wants a --gold"] = { model, "--policy", w.model, "--prompts", w.prompts },
       ["has no scalar head"] = { w.model, "--rankings", w.rankings },
       ["/nowhere"] = { "/nowhere", "--rankings", w.rankings },
-      ["cannot be read"] = { model, "--rankings", w.rankings, "--gold", "/nowhere.lua" },
+      ["--gold /nowhere.lua cannot be read"] = {
+        model,
+        "--rankings",
+        w.rankings,
+        "--gold",
+        "/nowhere.lua",
+      },
     } do
       local status, _, err = judge(table.unpack(words))
       assert.equal(1, status, sentence)

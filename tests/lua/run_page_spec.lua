@@ -107,20 +107,24 @@ describe("a run folder", function()
     local path = folder({ ["run.lock"] = "", ["config.json"] = { _recipe = "all" } }, "whole")
     folder({
       ["metrics.jsonl"] = ppo_rows(2),
-      ["env.json"] = { started = "2026-01-01T00:00:02Z" },
+      ["env.json"] = { started = "2026-01-01T00:00:02Z", started_at = 1767225602.5 },
     }, "whole/b-first")
     folder({
       ["metrics.jsonl"] = ppo_rows(2),
       ["env.json"] = { started = "2026-01-01T00:00:03Z" },
     }, "whole/a-second")
+    folder({
+      ["metrics.jsonl"] = ppo_rows(2),
+      ["env.json"] = { started = "2026-01-01T00:00:02Z", started_at = 1767225602.125 },
+    }, "whole/z-within-the-second")
     folder({ ["other.txt"] = "" }, "whole/data")
     local names = {}
     for i, run in ipairs(assert(runs.open { path })) do
       names[i] = run.name
     end
-    assert.are.same({ "b-first", "a-second" }, names)
+    assert.are.same({ "z-within-the-second", "b-first", "a-second" }, names)
     scratch.write(path .. "/metrics.jsonl", '{"step":1,"x":1}\n')
-    assert.are.equal(3, #assert(runs.open { path, path }))
+    assert.are.equal(4, #assert(runs.open { path, path }))
   end)
 
   it("that is none is named, with what is missing", function()

@@ -186,12 +186,17 @@ describe("a sweep", function()
     assert(files.write_atomic(folder .. "/mended", "yes"))
     code, text = sweep("--rate", "9,9.0", "--names", input)
     assert.are.equal(0, code, text)
+    code, text = sweep("--names", input, "--rate", "9,9.0") -- the same in another order
+    assert.are.equal(0, code, text)
     -- one folder's name for two values: which of them it was is known
     folder = scratch.path()
     assert.are.equal(0, (sweep("--kind", "a b,a/b")))
     code, text = sweep("--kind", "a/b,a b")
     assert.are.equal(1, code)
-    assert.truthy(text:find("holds kind=a_b with other settings", 1, true), text)
+    assert.truthy(
+      text:find("holds kind=a_b with other settings (kind was a b and is a/b);", 1, true),
+      text
+    )
     folder = first
   end)
 

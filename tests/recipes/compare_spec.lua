@@ -157,8 +157,8 @@ describe("a curve", function()
     -- at KL 1: 0.4 + 0.21 / 1.25 and 0.4 + 0.22 / 1.5
     assert.truthy(text:find("ppo +0.557 %(0.42.-%) +%-"))
     -- what the held-out task has lost, over seeds, beside what all start from
-    assert.truthy(text:find("start: gold 0.400, text loss 1.500, arithmetic 0.750\n", 1, true))
-    assert.truthy(text:find("text loss +arithmetic +seconds\n"))
+    assert.truthy(text:find("start: gold 0.400, text loss 1.500 nats, arithmetic 0.750\n", 1, true))
+    assert.truthy(text:find("text loss, nats +arithmetic +seconds\n"))
     assert.truthy(text:find("0.515 (0.451 to 0.579)", 1, true)) -- 12.7062 * 0.005
     assert.are.equal(0.75, results.start.tasks.arithmetic.mean)
     assert.near(0.515, last.tasks.arithmetic.mean, 1e-12)
@@ -207,7 +207,7 @@ describe("a contest whose runs were judged at their ends and on the lines to the
         run("away", 9, 0.9, {}),
       }
       local text = frontier.write(folder, runs, { start }, { 1, 2.5 })
-      local ends, lines = text:match("^(.-\n)(gold at a KL of +1 +2.5 *\n.*)$")
+      local ends, lines = text:match("^(.-\n)(gold at a KL, nats, of +1 +2.5 *\n.*)$")
       assert.is_nil(ends:find("interpolated", 1, true))
       assert.truthy(ends:find("near +1 +1.00 +0.650 +%-0.050 ")) -- best of n at KL 1: 0.7
       assert.truthy(ends:find("far +1 +2.00 +0.900 +%+0.000 at 1.50 ")) -- the line there: 0.8
@@ -310,11 +310,17 @@ describe("perilune compare", function()
     methods = { "ppo", "dpo" }
     code, text = compare("--learning_rate", "0.01", "--seeds", "3")
     assert.are.equal(1, code)
-    assert.truthy(text:find("with other settings; give another --output_dir", 1, true), text)
+    assert.truthy(
+      text:find("(learning_rate was 0.003 and is 0.01, save_steps was 1 and is not", 1, true),
+      text
+    )
     local words = { "--ppo.save_steps", "1", "--learning_rate", "0.003", "--seeds", "3" }
     code, text = compare("--best_of", "2", table.unpack(words))
     assert.are.equal(1, code) -- evaluations of other words are others
-    assert.truthy(text:find("holds start-1 with other settings", 1, true), text)
+    assert.truthy(
+      text:find("holds start-1 with other settings (best_of was 16 and is 2);", 1, true),
+      text
+    )
     scratch.write(w.reward, "-- another\n" .. files.read(w.reward))
     code, text = compare(table.unpack(words))
     assert.are.equal(1, code) -- a path is no identity

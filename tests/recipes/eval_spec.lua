@@ -1,5 +1,6 @@
 --- The recipe eval: chooser and judge, one prompt, no answers to choose among.
 
+local lfs = require("lfs")
 local pl = require("perilune")
 local world = dofile("tests/lua/support/world.lua")
 
@@ -128,6 +129,37 @@ describe("eval", function()
     assert.are.equal(1, row["completions/mean_length"])
     assert.are.equal(16, row["val/num_eos_tokens"])
     assert.are.equal(row["objective/raw_scores"], row["objective/scores"])
+  end)
+
+  it("needs no prompts for text and tasks", function()
+    local tasks = world.jsonl(w.dir .. "/only.jsonl", {
+      { prompt = "the moon sees", choices = { " a lamp", " nobody" }, answer = 1 },
+    })
+    local function run(settings)
+      settings.model, settings.output_dir = w.model, w.dir .. "/no-prompts"
+      settings.overwrite_output_dir, settings.quiet = true, true
+      return pcall(pl.config.run_recipe, "eval", settings)
+    end
+    local all = { text = w.text, tasks = tasks, reference = w.model, response_length = 64 }
+    local ok, figures = run(all)
+    assert(ok, tostring(figures))
+    assert.equal(0, figures.prompts)
+    assert.equal(1, figures.tasks.only.n)
+    assert.equal(0, figures.tasks.only.accuracy_gain)
+    assert.is_true(figures.text_loss > 1)
+    assert.is_nil(figures.mean_length or figures.kl)
+    assert.is_nil(lfs.attributes(w.dir .. "/no-prompts/answers.jsonl"))
+    local function refused(settings)
+      local fine, message = run(settings)
+      assert.is_false(fine)
+      return tostring(message)
+    end
+    local nothing = "there is nothing to measure: give a dataset of prompts, a text or tasks"
+    assert.matches(nothing, refused {}, 1, true)
+    local asked = "reward_function is about answers: give a dataset of prompts"
+    assert.matches(asked, refused { text = w.text, reward_function = w.reward }, 1, true)
+    asked = "best_of is about answers: give a dataset of prompts"
+    assert.matches(asked, refused { text = w.text, best_of = 4 }, 1, true)
   end)
 
   it("needs no judge for KL, text loss, tasks and answers, and says what does", function()

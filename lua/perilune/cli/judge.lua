@@ -60,7 +60,7 @@ local function judge_of(cfg, tok, path, gold)
     reward_function = gold,
     reward_ensemble = cfg.reward_ensemble,
     reward_deviations = cfg.reward_deviations,
-  }, tok, { precision = cfg.precision })
+  }, tok, { precision = cfg.precision }, "--gold")
 end
 
 -- The model whose log-probs have a say, among those that are to fit together; nil: none has.
@@ -205,6 +205,7 @@ local function run(cfg, path)
     if figures.gold then print_gold(figures.gold) end
   end
   if cfg.policy ~= "" then
+    judge_of(cfg, nil, "", cfg.gold) -- by its own key, where it cannot be used
     local found = config.run_recipe("eval", {
       model = cfg.policy,
       dataset = cfg.prompts,

@@ -32,25 +32,29 @@ local Judge = {}
 Judge.__index = Judge
 Judge.__name = "judge"
 
--- Calls code of the user's: what it raises is a sentence that names its file, not a fault of ours.
-local function call(path, fn, ...)
+local SHOWN <const> = 60 -- bytes of a prompt in an error
+
+-- Calls code of the user's: what it raises is a sentence that names its key and file, not a fault
+-- of ours.
+local function call(key, path, fn, ...)
   local ok, result = pcall(fn, ...)
   if not ok then
     local told = (getmetatable(result) or {}).__tostring -- errors of the library are such tables
     local text = (type(result) == "string" or told) and tostring(result)
       or "it raised a " .. type(result)
     text = text:gsub("attempt to ", "tried to ")
-    error(("reward_function %s failed: %s"):format(path, text), 0)
+    error(("%s %s failed: %s"):format(key, path, text), 0)
   end
   return result
 end
 
-local function load_function(path)
+local function load_function(key, path)
   local chunk, message = loadfile(path)
-  local fn = chunk and call(path, chunk)
+  local fn = chunk and call(key, path, chunk)
   if type(fn) ~= "function" then
     error(
-      ("reward_function %s %s"):format(
+      ("%s %s %s"):format(
+        key,
         path,
         chunk and "must return a function of (prompts, answers, rows, ended), not a " .. type(fn)
           or "cannot be read: " .. message
@@ -116,20 +120,27 @@ end
 --   the rows of `pl.config.ensemble`
 -- @tparam Tokenizer tok tokenizer of the answers
 -- @tparam ?LoadOptions|function opts how models are loaded, or (path) -> how that one is
+-- @tparam ?string key that the function was given by, for errors (default: "reward_function")
 -- @treturn Judge
-function score.open(cfg, tok, opts)
+function score.open(cfg, tok, opts, key)
   if cfg.reward_model ~= "" then
     return score.ensemble("reward_model", cfg.reward_model, cfg, tok, opts)
   end
   local path = cfg.reward_function
-  local fn = load_function(path)
-  return setmetatable({ tokenizer = tok, models = {}, path = path, fn = fn }, Judge)
+  key = key or "reward_function"
+  local fn = load_function(key, path)
+  return setmetatable({ tokenizer = tok, models = {}, path = path, fn = fn, key = key }, Judge)
 end
 
--- What a function returned, or an error that says what is wrong with it.
-local function checked(judge, scores, wanted)
+-- What a function returned for texts, or an error that says what is wrong with it.
+local function checked(judge, scores, texts)
+  local wanted = #texts.answers
   local function refuse(text, ...)
-    error(("reward_function %s: %s"):format(judge.path, text:format(...)), 0)
+    error(("%s %s: %s"):format(judge.key, judge.path, text:format(...)), 0)
+  end
+  local function refuse_one(i, what)
+    local prompt = format.cut(texts.prompts[i], SHOWN)
+    refuse("the score of answer %d is %s (the prompt: '%s')", i, what, prompt)
   end
   if type(scores) ~= "table" then
     refuse("it returned a %s; a list of %d numbers is wanted", type(scores), wanted)
@@ -139,9 +150,9 @@ local function checked(judge, scores, wanted)
   for i = 1, wanted do
     local value = scores[i]
     if math.type(value) == nil then
-      refuse("the score of answer %d is a %s, not a number", i, type(value))
+      refuse_one(i, ("a %s, not a number"):format(type(value)))
     elseif value - value ~= 0 then
-      refuse("the score of answer %d is %s", i, tostring(value))
+      refuse_one(i, format.exact(value))
     end
   end
   return scores
@@ -184,8 +195,8 @@ local function asked(judge, texts)
   for i, name in ipairs { "prompts", "answers", "rows", "ended" } do
     lists[i] = texts[name] and table.move(texts[name], 1, n, 1, {})
   end
-  local scores = call(judge.path, judge.fn, table.unpack(lists, 1, 4))
-  return checked(judge, scores, n)
+  local scores = call(judge.key, judge.path, judge.fn, table.unpack(lists, 1, 4))
+  return checked(judge, scores, texts)
 end
 
 --- What decides the scores of reward models, as a hash: their weights, and how several become one.

@@ -103,8 +103,8 @@ local function of_text(tok, template, row, prompt, response_length)
   return item
 end
 
--- Reads the rows of a task. `longest`: tokens of a sequence; `room`: of a prompt that leaves room
--- for an answer.
+-- Reads the rows of a task. `longest`: tokens of a sequence; `room()`: of a prompt that leaves room
+-- for an answer, which no choice needs.
 local function read(task, tok, template, longest, room)
   local account, items = accounts.new(), {}
   for row, number in reading.each(task.path, account, false, FORMS) do
@@ -121,7 +121,7 @@ local function read(task, tok, template, longest, room)
     end
     if not item then reading.refuse(task.path, "row", number, wrong) end
     task.kind = kind
-    if kind == "choices" and item.longest > longest or kind == "text" and #prompt > room then
+    if kind == "choices" and item.longest > longest or kind == "text" and #prompt > room() then
       account:leave_out("too long")
     else
       account:use()
@@ -168,7 +168,7 @@ function tasks.open(text, tok, template, models, response_length)
       tokenizer = tok,
       stops = data.stop_ids(tok, template),
     }, Task)
-    local room = companions.room(models, math.maxinteger, response_length)
+    local function room() return (companions.room(models, math.maxinteger, response_length)) end
     opened[#opened + 1] = read(task, tok, template, longest, room)
   end
   if text ~= "" and #opened == 0 then error(("tasks '%s' names no file"):format(text), 0) end

@@ -78,7 +78,8 @@ local function write_environment(self, environment, recipe)
   for key, value in pairs(environment or {}) do
     env[key] = value
   end
-  env.started = os.date("!%Y-%m-%dT%H:%M:%SZ")
+  local now = system.realtime()
+  env.started, env.started_at = os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(now)), now
   env.host = env.host or system.hostname()
   env.pid = system.pid()
   env.folder = lfs.currentdir()

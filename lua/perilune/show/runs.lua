@@ -179,13 +179,18 @@ local function stages_in(dir)
   for name in lfs.dir(dir) do
     local path = dir .. "/" .. name
     if name:sub(1, 1) ~= "." and lfs.attributes(path, "mode") == "directory" and is_run(path) then
-      local began = read_object(path .. "/env.json").started
-      list[#list + 1] =
-        { path = path, name = name, began = type(began) == "string" and began or "" }
+      local env = read_object(path .. "/env.json")
+      list[#list + 1] = {
+        path = path,
+        name = name,
+        began = type(env.started) == "string" and env.started or "",
+        at = math.type(env.started_at) and env.started_at or 0, -- of runs within one second
+      }
     end
   end
   table.sort(list, function(a, b)
     if a.began ~= b.began then return a.began < b.began end
+    if a.at ~= b.at then return a.at < b.at end
     return a.name < b.name
   end)
   return list

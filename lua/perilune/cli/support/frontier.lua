@@ -221,7 +221,15 @@ local function task_names(start)
 end
 
 local function head_of(names)
-  local head = { "method", "seeds", "KL", "gold", "beside best of n", "reward", "text loss" }
+  local head = {
+    "method",
+    "seeds",
+    "KL, nats",
+    "gold",
+    "beside best of n",
+    "reward",
+    "text loss, nats",
+  }
   for _, name in ipairs(names) do
     head[#head + 1] = format.safe(name)
   end
@@ -314,7 +322,7 @@ local function rows_at(groups, start, kls)
 end
 
 local function head_at(kls)
-  local head = { "gold at a KL of" }
+  local head = { "gold at a KL, nats, of" }
   for _, kl in ipairs(kls) do
     head[#head + 1] = ("%g"):format(kl)
   end
@@ -407,7 +415,9 @@ function frontier.write(folder, runs, starts, kls)
   end
   assert(files.write_json(folder .. "/results.json", results))
   local beginning = { ("start: gold %s"):format(cell(start.gold, "%.3f")) }
-  if start.text_loss then table.insert(beginning, "text loss " .. cell(start.text_loss, "%.3f")) end
+  if start.text_loss then
+    table.insert(beginning, ("text loss %s nats"):format(cell(start.text_loss, "%.3f")))
+  end
   for _, name in ipairs(names) do
     table.insert(beginning, ("%s %s"):format(name, cell(start.tasks[name], "%.3f")))
   end

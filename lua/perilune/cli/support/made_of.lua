@@ -54,10 +54,42 @@ local function named(one, known)
   return found
 end
 
+-- The settings that words give, each as text; of a key that comes twice the last.
+local function settings_in(words)
+  local list, settings = {}, {}
+  for word in (words .. "\n"):gmatch("([^\n]*)\n") do
+    list[#list + 1] = word
+  end
+  for _, pair in ipairs(grid.pairs_of(list) or {}) do
+    settings[pair[1]] = tostring(pair[2])
+  end
+  return settings
+end
+
+-- What words give otherwise than those before them: "KEY was A and is B", of each key that differs.
+local function apart(before, now)
+  local old, new = settings_in(before), settings_in(now)
+  local both, found = {}, {}
+  for _, settings in ipairs { old, new } do
+    for key in pairs(settings) do
+      both[key] = true
+    end
+  end
+  for _, key in ipairs(grid.keys(both, {})) do
+    if old[key] ~= new[key] then
+      local text = "%s was %s and is %s"
+      found[#found + 1] = text:format(key, old[key] or "not given", new[key] or "not given")
+    end
+  end
+  return table.concat(found, ", ")
+end
+
 local function hold(folder, one, now, before)
-  if before.words ~= now.words then
-    local text = "%s holds %s with other settings; give another --output_dir"
-    error(text:format(folder, one.name), 0)
+  local differs = before.words ~= now.words and apart(before.words, now.words) or ""
+  if differs ~= "" then
+    local text = "%s holds %s with other settings (%s); give these as they were, or another "
+      .. "--output_dir"
+    error(text:format(folder, one.name, differs), 0)
   end
   for _, path in ipairs(grid.keys(before.files or {}, {})) do
     if now.files[path] ~= before.files[path] then
