@@ -38,6 +38,7 @@ struct pl_ctx {
         int64_t needed; /* the most that lived at once since all that waited was given back */
         pl__faults faults;
         void *bins[PL_MEM_CLASSES];
+        pl_ctx *lender; /* blocks come from there, not from the system; NULL: none */
     } mem;
 
     pl__faults system_calls; /* those that read and write files */

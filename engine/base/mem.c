@@ -90,15 +90,30 @@ static header *map_block(size_t size)
     return (header *)(block - ALIGN);
 }
 
-static header *from_system(size_t size)
+/* From another context, which others ask too: its limit, its counts and its faults hold. */
+static header *from_lender(pl_ctx *ctx, size_t size)
+{
+    header *h;
+#pragma omp critical(pl_lender)
+    h = pl_alloc(ctx->mem.lender, size + ALIGN);
+    return h;
+}
+
+static header *from_system(pl_ctx *ctx, size_t size)
 {
     header *h = NULL;
+    if (ctx->mem.lender != NULL) return from_lender(ctx, size);
     if (CACHE_BLOCKS && size >= LARGE_BLOCK) return map_block(size);
     return posix_memalign((void **)&h, ALIGN, size + ALIGN) == 0 ? h : NULL;
 }
 
-static void to_system(header *h)
+static void to_system(pl_ctx *ctx, header *h)
 {
+    if (ctx->mem.lender != NULL) {
+#pragma omp critical(pl_lender)
+        pl_free(ctx->mem.lender, h);
+        return;
+    }
     if (CACHE_BLOCKS && h->size >= LARGE_BLOCK)
         munmap((char *)h + ALIGN - LEAD, LEAD + mapped_bytes(h->size));
     else free(h);
@@ -120,7 +135,7 @@ void pl_mem_trim(pl_ctx *ctx)
     for (int bin = 0; bin < PL_MEM_CLASSES; bin++) {
         for (header *h = ctx->mem.bins[bin]; h != NULL;) {
             header *next = h->next;
-            to_system(h);
+            to_system(ctx, h);
             h = next;
         }
         ctx->mem.bins[bin] = NULL;
@@ -142,7 +157,7 @@ static void make_room(pl_ctx *ctx, size_t size)
             header *h = ctx->mem.bins[bin];
             ctx->mem.bins[bin] = h->next;
             info->cached -= (int64_t)h->size;
-            to_system(h);
+            to_system(ctx, h);
         }
 }
 
@@ -180,12 +195,12 @@ static void *take(pl_ctx *ctx, size_t bytes, bool *zeroed)
             info->cached -= (int64_t)size;
         } else {
             make_room(ctx, size);
-            h = from_system(size);
+            h = from_system(ctx, size);
             if (h == NULL && info->cached > 0) {
                 pl_mem_trim(ctx);
-                h = from_system(size);
+                h = from_system(ctx, size);
             }
-            *zeroed = h != NULL && CACHE_BLOCKS && size >= LARGE_BLOCK;
+            *zeroed = h != NULL && CACHE_BLOCKS && size >= LARGE_BLOCK && ctx->mem.lender == NULL;
         }
     }
     if (h == NULL) {
@@ -250,7 +265,7 @@ void pl_free(pl_ctx *ctx, void *block)
     header *h = header_of(block);
     ctx->mem.info.live -= (int64_t)h->size;
     if (!CACHE_BLOCKS) {
-        to_system(h);
+        to_system(ctx, h);
         return;
     }
     h->next = ctx->mem.bins[h->bin];

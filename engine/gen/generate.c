@@ -358,16 +358,13 @@ static pl_status make_room(job *j)
 
 static pl_status decode(job *j)
 {
-    pl_tensor *logits;
     PL_TRY(make_room(j));
     for (int64_t i = 0; i < j->n_run; i++) {
         j->batch[i] = &j->run[i];
         j->run[i].row = i;
     }
-    PL_TRY(pl__job_run(j, j->n_run, &logits));
-    const pl_status st = pl__job_draw(j, 0, logits);
-    pl_tensor_release(logits);
-    return st == PL_OK ? retire(j, 0) : st;
+    PL_TRY(pl__job_decode(j));
+    return retire(j, 0);
 }
 
 static pl_status as_stage(job *j, const char *name, pl_status (*part)(job *j))
@@ -421,7 +418,8 @@ static void close_job(job *j)
     for (int64_t i = 0; i < j->n_run; i++) pl__text_drop(&j->g->pool, &j->run[i].at);
     forget(j, &j->common);
     forget(j, &j->asked);
-    for (int i = 0; i < N_INPUTS; i++) pl_tensor_release(j->in[i]);
+    for (int i = 0; i < N_INPUTS; i++) pl_tensor_release(j->own.in[i]);
+    pl__job_close_lanes(j);
     pl_free(j->ctx, j->run);
     pl_free(j->ctx, j->paused);
     pl_free(j->ctx, j->batch);
@@ -446,6 +444,7 @@ pl_status pl_generate(pl_generator *g, pl_gen_result **out, int64_t n_prompts,
     pl_ctx *ctx = g->ctx;
     job j = {.g = g,
              .ctx = ctx,
+             .own = {.ctx = ctx},
              .o = options,
              .tokens = tokens,
              .offsets = offsets,

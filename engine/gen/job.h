@@ -5,7 +5,7 @@
 #define PL_GEN_JOB_H
 
 #include "gen/blocks.h"
-#include "ops/op.h"
+#include "graph/lane.h"
 
 #define PREFILL_TOKENS 2048 /* in one replay */
 
@@ -31,6 +31,13 @@ typedef struct {
     text_place at;
 } runner;
 
+/* Where the plan is run: on all threads, or as a lane on one of them beside others. */
+typedef struct {
+    pl_ctx *ctx;
+    pl_lane lane; /* of zeros when it is none */
+    pl_tensor *in[N_INPUTS];
+} seat;
+
 /* A text that is kept for those to come. */
 typedef struct {
     int64_t prompt; /* -1: what all begin with */
@@ -54,7 +61,10 @@ typedef struct {
     int64_t n_free_rows;
     int64_t next_prompt, next_sample; /* the next answer that waits */
     kept_text common, asked; /* what all begin with; a prompt whose answers are not all there */
-    pl_tensor *in[N_INPUTS];
+    seat own;
+    seat *lanes; /* [threads]; NULL: none yet */
+    int n_lanes;
+    bool grown;   /* a step of all answers was run on all threads: weights are packed */
     float *probs; /* [threads, V] */
     int32_t *heaps;
     int64_t vocabulary;
@@ -80,9 +90,22 @@ int32_t pl__job_token(const job *j, const runner *w, int64_t at);
 /* Runs the texts of the n runners in j->batch to their ends, one that is long in pieces. They have
 ** their blocks. *logits is a new reference, [n,V]. */
 pl_status pl__job_run(job *j, int64_t n, pl_tensor **logits);
+/* One replay of `seat` for the last token of the n runners in `batch`; else as pl__job_run. A
+** failure's text is in the seat's context. */
+pl_status pl__job_replay_lane(const job *j, seat *s, runner **batch, int64_t n, pl_tensor **logits);
 /* A token for each runner from number `from` on that has a row of logits. */
 pl_status pl__job_draw(job *j, int64_t from, const pl_tensor *logits);
+/* Memory for drawing; once for a job. */
+pl_status pl__job_want_scratch(job *j, int64_t vocabulary);
+/* A token for one runner from its row, with the memory number `scratch`, below the threads. */
+void pl__job_draw_one(const job *j, runner *w, const float *logits, int64_t scratch);
 /* Whether the runner's new token ends it; the result then says why. */
 pl_status pl__job_ended(job *j, const runner *w, bool *end);
+
+/* ---- lanes.c ---- */
+
+/* A token for each runner; all have one to run. */
+pl_status pl__job_decode(job *j);
+void pl__job_close_lanes(job *j);
 
 #endif

@@ -20,24 +20,24 @@ int32_t pl__job_token(const job *j, const runner *w, int64_t at)
 }
 
 /* An input of this shape; the last replay's when it fits. */
-static pl_status input(job *j, int which, int rank, const int64_t *shape, int32_t **data)
+static pl_status input(seat *s, int which, int rank, const int64_t *shape, int32_t **data)
 {
-    pl_tensor **t = &j->in[which];
+    pl_tensor **t = &s->in[which];
     if (*t != NULL && memcmp((*t)->shape, shape, (size_t)rank * sizeof *shape) != 0) {
         pl_tensor_release(*t);
         *t = NULL;
     }
-    if (*t == NULL) PL_TRY(pl__tensor_new_free(j->ctx, t, PL_I32, rank, shape));
+    if (*t == NULL) PL_TRY(pl__tensor_new_free(s->ctx, t, PL_I32, rank, shape));
     *data = pl__data(*t);
     return PL_OK;
 }
 
-/* The inputs for at most `most` tokens of each runner in j->batch, from where its cache ends. */
-static pl_status set_inputs(job *j, int64_t n, int64_t most)
+/* The inputs for at most `most` tokens of each runner in `batch`, from where its cache ends. */
+static pl_status set_inputs(const job *j, seat *s, runner **batch, int64_t n, int64_t most)
 {
     int64_t total = 0, columns = 1;
     for (int64_t i = 0; i < n; i++) {
-        const runner *w = j->batch[i];
+        const runner *w = batch[i];
         total += w->end - w->past < most ? w->end - w->past : most;
         if (w->at.n > columns) columns = w->at.n;
     }
@@ -46,9 +46,9 @@ static pl_status set_inputs(job *j, int64_t n, int64_t most)
         [IN_BLOCKS] = {n, columns}, [IN_PAST] = {n},          [IN_LAST] = {n}};
     int32_t *data[N_INPUTS], at = 0;
     for (int i = 0; i < N_INPUTS; i++)
-        PL_TRY(input(j, i, i == IN_BLOCKS ? 2 : 1, shape[i], &data[i]));
+        PL_TRY(input(s, i, i == IN_BLOCKS ? 2 : 1, shape[i], &data[i]));
     for (int64_t i = 0; i < n; i++) {
-        runner *w = j->batch[i];
+        runner *w = batch[i];
         const int64_t end = w->end - w->past < most ? w->end : w->past + most;
         data[IN_OFFSETS][i] = at;
         data[IN_PAST][i] = (int32_t)w->past;
@@ -64,19 +64,33 @@ static pl_status set_inputs(job *j, int64_t n, int64_t most)
     return PL_OK;
 }
 
+/* What a plan gives must be logits [n,V]; else they are released. */
+static pl_status check_logits(const seat *s, int64_t n, pl_tensor **logits)
+{
+    const pl_tensor *z = *logits;
+    if (z->rank == 2 && z->shape[0] == n && z->dtype == PL_F32) return PL_OK;
+    pl_tensor_release(*logits);
+    *logits = NULL;
+    return pl__fail(s->ctx, PL_ERR_SHAPE, "generate: the plan must give float32 logits [B,V]");
+}
+
 /* Runs at most `most` tokens of each of the n runners in j->batch, which have their blocks. *logits
 ** is a new reference, [n,V]. */
 static pl_status replay(job *j, int64_t n, int64_t most, pl_tensor **logits)
 {
     *logits = NULL;
-    PL_TRY(set_inputs(j, n, most));
-    PL_TRY(pl_plan_run(j->g->plan, j->in, logits));
+    PL_TRY(set_inputs(j, &j->own, j->batch, n, most));
+    PL_TRY(pl_plan_run(j->g->plan, j->own.in, logits));
     j->r->steps++;
-    const pl_tensor *z = *logits;
-    if (z->rank == 2 && z->shape[0] == n && z->dtype == PL_F32) return PL_OK;
-    pl_tensor_release(*logits);
+    return check_logits(&j->own, n, logits);
+}
+
+pl_status pl__job_replay_lane(const job *j, seat *s, runner **batch, int64_t n, pl_tensor **logits)
+{
     *logits = NULL;
-    return pl__fail(j->ctx, PL_ERR_SHAPE, "generate: the plan must give float32 logits [B,V]");
+    PL_TRY(set_inputs(j, s, batch, n, INT64_MAX));
+    PL_TRY(pl__lane_run(&s->lane, s->in, logits));
+    return check_logits(s, n, logits);
 }
 
 pl_status pl__job_run(job *j, int64_t n, pl_tensor **logits)
@@ -93,7 +107,7 @@ pl_status pl__job_run(job *j, int64_t n, pl_tensor **logits)
 /* ---- tokens
 ** -------------------------------------------------------------------------------------- */
 
-static pl_status want_scratch(job *j, int64_t vocabulary)
+pl_status pl__job_want_scratch(job *j, int64_t vocabulary)
 {
     if (j->probs != NULL) return PL_OK;
     int64_t cells;
@@ -113,10 +127,8 @@ static double draw_bytes(const job *j, int64_t n)
     return 3.0 * sizeof(float) * (double)n * (double)j->vocabulary;
 }
 
-/* The next token of runner w from a row of logits. */
-static void draw(job *j, runner *w, const float *logits)
+void pl__job_draw_one(const job *j, runner *w, const float *logits, int64_t scratch)
 {
-    const int64_t scratch = omp_get_thread_num();
     const pl_gen_options *o = j->o;
     const pl_kernel_set *k = &pl__ops_for(j->ctx, PL_F32)->kernels;
     pl_gen_result *r = j->r;
@@ -146,12 +158,14 @@ static void draw(job *j, runner *w, const float *logits)
 
 pl_status pl__job_draw(job *j, int64_t from, const pl_tensor *logits)
 {
-    PL_TRY(want_scratch(j, logits->shape[1]));
+    PL_TRY(pl__job_want_scratch(j, logits->shape[1]));
     const float *z = pl__data(logits);
     const int64_t began = pl__profile_now(j->ctx), n = j->n_run - from;
     PL_PARALLEL_FOR(n * j->vocabulary * 8)
     for (int64_t i = from; i < j->n_run; i++)
-        if (j->run[i].row >= 0) draw(j, &j->run[i], z + j->run[i].row * j->vocabulary);
+        if (j->run[i].row >= 0)
+            pl__job_draw_one(j, &j->run[i], z + j->run[i].row * j->vocabulary,
+                             omp_get_thread_num());
     pl__profile_work(j->ctx, began, PL_WORK_DRAW, 0, draw_bytes(j, n));
     return PL_OK;
 }

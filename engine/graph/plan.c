@@ -96,12 +96,12 @@ void pl_plan_cancel(pl_ctx *ctx)
     pl_plan_free(plan);
 }
 
-void pl__plan_drop_moment(pl_plan *plan)
+void pl__plan_drop_moment(const pl_plan *plan, pl_tensor **slots)
 {
     for (int i = 0; i < plan->n_slots; i++)
         if (!plan->constant[i]) {
-            pl_tensor_release(plan->slots[i]);
-            plan->slots[i] = NULL;
+            pl_tensor_release(slots[i]);
+            slots[i] = NULL;
         }
 }
 
@@ -126,7 +126,7 @@ pl_status pl_plan_end(pl_ctx *ctx, pl_tensor *output, pl_plan **out)
             plan->last_use[plan->steps[s].out[i]] = s;
     }
     plan->columns = output->rank > 0 ? output->shape[output->rank - 1] : 1;
-    pl__plan_drop_moment(plan);
+    pl__plan_drop_moment(plan, plan->slots);
     *out = plan;
     return PL_OK;
 }

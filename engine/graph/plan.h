@@ -1,5 +1,5 @@
 /*
-** plan.h - the inside of a plan, for recording (plan.c) and replaying (replay.c) alone.
+** plan.h - the inside of a plan, for recording (plan.c) and replaying (replay.c, lane.c) alone.
 */
 #ifndef PL_GRAPH_PLAN_H
 #define PL_GRAPH_PLAN_H
@@ -24,7 +24,11 @@ struct pl_plan {
     int64_t columns; /* of the output, as recorded */
 };
 
-/* Everything that stands for a moment is let go; constants stay. */
-void pl__plan_drop_moment(pl_plan *plan);
+/* As pl_plan_run, in a context whose tape is off: results are its tensors, and stand in `slots`,
+** which has the plan's constants. */
+pl_status pl__plan_replay(const pl_plan *plan, pl_ctx *ctx, pl_tensor **slots,
+                          pl_tensor *const *inputs, pl_tensor **output);
+/* Everything in `slots` that stands for a moment is let go; constants stay. */
+void pl__plan_drop_moment(const pl_plan *plan, pl_tensor **slots);
 
 #endif

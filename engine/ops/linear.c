@@ -83,7 +83,8 @@ static void pack(pl_pack_kind kind, linear_sizes s, const pl_tensor *w, void *to
 static const void *packed_weight(pl_call *c, linear_sizes s, pl_pack_kind kind)
 {
     pl_tensor *w = c->in[W];
-    const bool parameter = w->node == NULL && (w->requires_grad || w->name[0] != '\0');
+    const bool ours = w->ctx == c->ctx; /* else other threads may read it now (graph/lane.h) */
+    const bool parameter = ours && w->node == NULL && (w->requires_grad || w->name[0] != '\0');
     if (c->grad && w->requires_grad) pl__pack_set(w, kind, NULL); /* it is about to change */
     if (c->grad || (pl__kept(w->dtype) && kind == PL_PACK_PLAIN)) return NULL;
     void *packed = pl__pack_get(w, kind);

@@ -4,6 +4,7 @@
 ** should, and none depends on what is generated beside it.
 */
 #include <math.h>
+#include <omp.h>
 
 #include "toy_model.h"
 
@@ -513,6 +514,92 @@ static void slots_and_company_change_nothing(void **state)
     maker_free(&wide);
 }
 
+enum { MANY = 12 }; /* answers to each prompt, so that a step is worth lanes */
+
+/* A narrow model's answers grow in lanes where there are several threads: with 2, 3 and 5 of them
+** the same answers in the same steps. */
+static void threads_change_nothing(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    const int former = omp_get_max_threads();
+    maker m;
+    pl_gen_result *alone, *r;
+    pl_gen_options o = uneven();
+    o.samples = MANY;
+    OK(maker_new(ctx, &m, N_PROMPTS * MANY));
+    omp_set_num_threads(1);
+    OK(generate_all(&m, &o, &alone));
+    for (int threads = 2; threads <= 5; threads += threads - 1) {
+        omp_set_num_threads(threads);
+        OK(generate_all(&m, &o, &r));
+        assert_int_equal(r->steps, alone->steps);
+        for (int64_t i = 0; i < r->n; i++) assert_true(same_answer(r, i, alone, i));
+        pl_gen_result_free(ctx, r);
+    }
+    omp_set_num_threads(former);
+    pl_gen_result_free(ctx, alone);
+    maker_free(&m);
+}
+
+/* After the third token some row of the embedding is not finite. */
+static pl_status spoil(void *data, const int32_t *answer, int64_t n, bool *end)
+{
+    const maker *m = data;
+    float *row = (float *)pl_tensor_data(m->model.embedding) + answer[n - 1] * TOY_WIDTH;
+    if (n == 3) row[5] = NAN;
+    *end = false;
+    return PL_OK;
+}
+
+static void a_lane_that_fails_ends_all(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    const int former = omp_get_max_threads();
+    for (int threads = 1; threads <= 3; threads += 2) {
+        maker m;
+        pl_gen_result *r;
+        pl_gen_options o = options(1, 12);
+        OK(maker_new(ctx, &m, N_PROMPTS * MANY));
+        o.samples = MANY;
+        o.ends = spoil;
+        o.ends_data = &m;
+        pl_set_nan_check(ctx, true);
+        omp_set_num_threads(threads);
+        FAILS(generate_all(&m, &o, &r), PL_ERR_NONFINITE,
+              "embedding: made a NaN or an infinity in 'y' from w [37,24] (itself not finite)");
+        omp_set_num_threads(former);
+        pl_set_nan_check(ctx, false);
+        assert_null(r);
+        maker_free(&m);
+    }
+}
+
+/* What lanes take counts as the context's, and its limit holds for them. */
+static void lanes_keep_to_the_limit(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    const int former = omp_get_max_threads();
+    maker m;
+    pl_gen_result *r;
+    pl_gen_options o = options(1, 4);
+    o.samples = MANY;
+    OK(maker_new(ctx, &m, N_PROMPTS * MANY));
+    omp_set_num_threads(3);
+    int64_t room = 1 << 12;
+    for (pl_status st = PL_ERR_NOMEM; st != PL_OK; room += 512) {
+        pl_mem_set_limit(ctx, live_bytes(ctx) + room);
+        pl_mem_reset_peak(ctx);
+        st = generate_all(&m, &o, &r);
+        assert_true(st == PL_OK || st == PL_ERR_NOMEM);
+        assert_true(pl_mem_get(ctx).peak <= pl_mem_get(ctx).limit);
+    }
+    assert_true(room > 1 << 13); /* it did not fit at once */
+    pl_mem_set_limit(ctx, 0);
+    omp_set_num_threads(former);
+    pl_gen_result_free(ctx, r);
+    maker_free(&m);
+}
+
 /* Prompts of these lengths that begin with `common` equal tokens; `at` gets their offsets. */
 static int32_t *prompts_alike(int n, const int64_t *length, int64_t common, int64_t *at)
 {
@@ -789,6 +876,19 @@ static void a_generator_holds_what_it_needs(void **state)
     maker_free(&kept);
 }
 
+static pl_status make_and_generate_many(fixture *f)
+{
+    maker m;
+    pl_gen_result *r = NULL;
+    pl_gen_options o = options(1, 3);
+    o.samples = 4 * MANY;
+    pl_status st = maker_new(f->ctx, &m, 4 * MANY);
+    if (st == PL_OK) st = pl_generate(m.generator, &r, 1, tokens, offsets, NULL, &o);
+    pl_gen_result_free(f->ctx, r);
+    maker_free(&m);
+    return st;
+}
+
 static pl_status make_and_generate(fixture *f)
 {
     maker m;
@@ -809,7 +909,11 @@ static pl_status make_and_generate(fixture *f)
 
 static void lack_of_memory_leaves_nothing_behind(void **state)
 {
+    const int former = omp_get_max_threads();
     assert_true(for_each_allocation(*state, make_and_generate) > 300);
+    omp_set_num_threads(2);
+    assert_true(for_each_allocation(*state, make_and_generate_many) > 300);
+    omp_set_num_threads(former);
 }
 
 int main(void)
@@ -823,6 +927,9 @@ int main(void)
         CONTEXT_CASE(answers_end_when_the_caller_says_so),
         CONTEXT_CASE(answers_end_at_the_context_and_never_at_the_cache),
         CONTEXT_CASE(slots_and_company_change_nothing),
+        CONTEXT_CASE(threads_change_nothing),
+        CONTEXT_CASE(a_lane_that_fails_ends_all),
+        CONTEXT_CASE(lanes_keep_to_the_limit),
         CONTEXT_CASE(texts_share_what_they_begin_with),
         CONTEXT_CASE(long_prompts_are_run_in_pieces),
         CONTEXT_CASE(seeds_keys_and_samples_name_the_answers),
