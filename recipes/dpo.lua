@@ -83,7 +83,7 @@ local run = pl.run.open(cfg)
 -- Models and data ---------------------------------------------------------------------------------
 local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
-local policy = pl.companions.load("model", cfg.model, {
+local policy = pl.companions.writer("model", cfg.model, {
   peft = cfg,
   precision = cfg.precision,
   seed = cfg.seed,

@@ -118,7 +118,7 @@ local function new_config()
 end
 
 local model = cfg.model ~= ""
-    and pl.companions.load("model", cfg.model, { precision = cfg.precision })
+    and pl.companions.writer("model", cfg.model, { precision = cfg.precision })
   or pl.model.new(new_config(), { seed = cfg.seed, precision = cfg.precision })
 local function text_of(key)
   return data.required(data.text(tok, cfg[key], data.room({ model }, cfg.context)), key, cfg[key])

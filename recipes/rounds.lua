@@ -97,7 +97,7 @@ local tok = pl.companions.tokenizer("model", cfg.model)
 local template = data.template(cfg.template, tok)
 local labeler = cfg.labeler ~= "" and rankings.labeler(cfg.labeler) or nil
 local room, too_long = pl.companions.room(
-  { { name = "model", path = cfg.model, model = pl.companions.load("model", cfg.model) } },
+  { { name = "model", path = cfg.model, model = pl.companions.writer("model", cfg.model) } },
   math.maxinteger,
   cfg.response_length
 )

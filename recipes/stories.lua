@@ -123,7 +123,7 @@ if cfg.train_stories > 0 then sides.train = first(sides.train, cfg.train_stories
 local prompts = openings.prompts(sides.train, LENGTHS)
 -- What would fail after hours of training is said before.
 pl.companions.room(
-  { { name = "model", path = cfg.model, model = pl.companions.load("model", cfg.model) } },
+  { { name = "model", path = cfg.model, model = pl.companions.writer("model", cfg.model) } },
   1,
   cfg.response_length
 )

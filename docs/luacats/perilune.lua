@@ -2475,6 +2475,14 @@ function pl.companions.together(paths, opts) end
 ---@return perilune.Tokenizer
 function pl.companions.tokenizer(key, path) end
 
+--- Load a language model that a key of a recipe names. Raises, with that key, for what cannot be
+--- read and for a reward model.
+---@param key string # of the recipe, for the error
+---@param path string # of the model
+---@param opts? perilune.LoadOptions # how it is loaded
+---@return perilune.Model
+function pl.companions.writer(key, path, opts) end
+
 --- The hyper-parameters of a recipe: declared once, set from anywhere, watched while it runs.
 ---
 ---     local cfg = config {

@@ -951,7 +951,12 @@ describe("a training set is held to the rules of ingest:", function()
       assert.equal(reason, why) -- the other door says the same
     end)
   end
-  refused("bad UTF-8", '{"prompt":"\xff"}', "invalid utf-8 string at column 12")
+  refused(
+    "bad UTF-8",
+    '{"prompt":"\xff"}',
+    "invalid utf-8 string at column 12; a file in another encoding is "
+      .. "converted first, as in iconv -f LATIN1 -t UTF-8"
+  )
   refused("a NUL byte", '{"prompt":"a\0"}', "NUL byte in the text at column 13")
   refused("a key twice", '{"prompt":"a","prompt":"b"}', "a key stands twice in one object")
   refused("K = 1", '{"prompt":"a","completions":["b"],"ranks":[1]}', "ranks of one completion")

@@ -429,3 +429,56 @@ describe("several rewards", function()
     assert.are.equal(2, #run("rloo", more).history)
   end)
 end)
+
+describe("a reward function that fails", function()
+  -- A function that fails in the call of a number, while the file `fails` is there.
+  local function failing(call)
+    world.write(w.dir .. "/fails", "")
+    return world.write(
+      w.dir .. "/failing.lua",
+      ([[
+local calls = 0
+return function(prompts, answers)
+  calls = calls + 1
+  if calls == %d and io.open("%s/fails") then error("no connection") end
+  local scores = {}
+  for i, answer in ipairs(answers) do
+    scores[i] = #answer %% 5
+  end
+  return scores
+end
+]]):format(call, w.dir)
+    )
+  end
+
+  for _, recipe in ipairs { "ppo", "grpo", "best_of_n" } do
+    it("costs " .. recipe .. " no iteration that was done", function()
+      local path = failing(3)
+      local more = { reward_function = path, normalize_scores = true, missing_eos_rule = "none" }
+      if recipe == "grpo" then more.dynamic_sampling = 1 end
+      os.remove(w.dir .. "/fails")
+      local whole = run(recipe, more)
+      failing(3)
+      local folder = w.dir .. "/failed-" .. recipe
+      more.output_dir = folder
+      local ok, message = pcall(run, recipe, more)
+      assert.is_false(ok)
+      local step = tostring(message):match("no connection, in iteration %d; checkpoint%-(%d) has")
+      assert.truthy(step, tostring(message))
+      assert.matches("--resume --resume_changed reward_function goes on", message, 1, true)
+      assert.equal(tonumber(step), #assert(pl.run.read_rows(folder .. "/metrics.jsonl")))
+      os.remove(w.dir .. "/fails")
+      more.resume, more.resume_changed = "latest", "reward_function"
+      assert.equal(hash_of(whole), hash_of((run(recipe, more))))
+    end)
+  end
+
+  it("is told with its iteration where there is nothing to keep", function()
+    local folder = w.dir .. "/failed-first"
+    local more = { reward_function = failing(1), output_dir = folder }
+    local ok, message = pcall(run, "rloo", more)
+    assert.is_false(ok)
+    assert.matches("no connection, in iteration 1$", tostring(message))
+    assert.are.same({}, pl.run.checkpoints(folder))
+  end)
+end)

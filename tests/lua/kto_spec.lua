@@ -145,6 +145,12 @@ describe("KTO", function()
     local ok, message = pcall(run, { dataset = path })
     assert.is_false(ok)
     assert.matches("left out: an answer that nobody labelled 1", message, 1, true)
+    path = world.jsonl(w.dir .. "/maybe.jsonl", {
+      { prompt = "a fox", completion = " sees", label = "maybe" },
+    })
+    ok, message = pcall(run, { dataset = path })
+    assert.is_false(ok)
+    assert.matches("an answer whose label says neither good nor bad 1", message, 1, true)
     ok, message = pcall(run, { desirable_weight = 0, undesirable_weight = 0 })
     assert.is_false(ok)
     assert.matches("nothing would be learnt", message, 1, true)

@@ -19,6 +19,8 @@ local wrong_files = {
   ["utf16.jsonl"] = '\255\254{\0"\0',
   ["cut.jsonl"] = '{"prompt":"a fox"}\n{"prompt":\n',
   ["number.jsonl"] = '{"prompt":"a fox","completion":7}\n',
+  ["asks.jsonl"] = '{"prompt":5,"completion":"7"}\n{"prompt":"a fox","completion":"sees"}\n',
+  ["west.jsonl"] = '{"prompt":"a fox","completion":"caf\233"}\n',
   ["tied.jsonl"] = '{"prompt":"a fox","completions":["the moon","nobody"],"ranks":[1,1]}\n',
   ["short.jsonl"] = '{"prompt":"a fox","completions":["the moon","nobody"],"ranks":[1]}\n',
   ["alone.jsonl"] = '{"prompt":"a fox","completions":["the moon"],"ranks":[1]}\n',
@@ -98,6 +100,8 @@ local rows = {
   { SFT .. " --dataset utf16.jsonl", "utf16.jsonl:1: " },
   { SFT .. " --dataset rankings.jsonl", "rankings.jsonl:1: neither messages nor prompt" },
   { SFT .. " --dataset number.jsonl", "number.jsonl:1: completion is a number, not a text" },
+  { SFT .. " --dataset asks.jsonl", "asks.jsonl:1: prompt is a number, not a text" },
+  { SFT .. " --dataset west.jsonl", "a file in another encoding is converted first, as in iconv" },
   { SFT .. " --dataset chat.jsonl", "messages want a template" },
   { SFT .. " --dataset chat.jsonl --template chatml", "wants the control token '<|im_end|>'" },
   { SFT .. " --dataset demos.jsonl --output_dir demos.jsonl", "a file of that name is in the way" },
@@ -121,6 +125,10 @@ local rows = {
     "'cut/model.safetensors' has 3000 bytes, its manifest says 288000",
   },
   { PPO .. " --reward_model llama", "reward_model (llama) has no scalar head" },
+  { SFT .. " --dataset demos.jsonl --model rm", "model rm is a reward model: it scores answers" },
+  { "run dpo --model rm --dataset rankings.jsonl --output_dir out", "model rm is a reward model" },
+  { "run kto --model rm --dataset rankings.jsonl --output_dir out", "model rm is a reward model" },
+  { NEW .. " --text text.txt --model rm", "model rm is a reward model: it scores answers" },
   -- rankings
   { RM .. " --dataset tied.jsonl", "tied.jsonl: nothing in it can be used (1 rows, 0 used" },
   { RM .. " --dataset short.jsonl", "short.jsonl:1: ranks are not a list of 2 numbers" },
@@ -321,6 +329,8 @@ setup(function()
   for name, text in pairs(wrong_files) do
     scratch.write(w.dir .. "/" .. name, text)
   end
+  local head = assert(pl.load(w.model, { scalar_head = true, seed = 3 }))
+  assert(head:save(w.dir .. "/rm", { tokenizer = assert(pl.tokenizer.load(w.model)) }))
   assert(pl.files.folder_make(w.dir .. "/folder"))
   for name, config in pairs { null = "null", mamba = '{"model_type":"mamba"}' } do
     assert(pl.files.folder_make(w.dir .. "/" .. name))

@@ -72,7 +72,6 @@ local function is_unwanted(record)
 end
 
 local UNWANTED <const> = "an answer that is labelled as bad, without a better one"
-local UNLABELLED <const> = "an answer that nobody labelled"
 
 -- Why a record is no part of the data whatever else it says, or nil.
 local function passed_over(record)
@@ -518,7 +517,7 @@ function exchange.read(record, opts)
   if reason then return nil, reason, skipped end
   if opts.labels and not row.ranks and not row.rankings then
     row.label = verdicts.of(record)
-    if row.completion == nil or row.label == nil then return nil, UNLABELLED, true end
+    if row.completion == nil or row.label == nil then return nil, verdicts.missing(record), true end
   end
   return row
 end

@@ -14,9 +14,11 @@ local verdicts = require("perilune.ingest.verdicts")
 
 local own_rows = {}
 
---- Whether a record is in a form of perilune.data.
+--- Whether a record is in a form of perilune.data; nil when it says nothing, since its prompt is
+-- neither text nor turns.
 function own_rows.is_own(row)
   local prompt = row.prompt
+  if prompt ~= nil and type(prompt) ~= "string" and type(prompt) ~= "table" then return nil end
   if row.chosen or row.response_j or exports.of(row) then
     return false
   elseif type(prompt) == "string" or type(prompt) == "table" and prompt[1] then
@@ -161,10 +163,11 @@ end
 -- boolean.
 local function wrong_label(row)
   if row.ranks or row.rankings then return nil end
-  row.label = verdicts.of(row)
-  if row.label == nil or row.completion == nil and row.completion_tokens == nil then
-    return "an answer that nobody labelled", true
+  local label = verdicts.of(row)
+  if label == nil or row.completion == nil and row.completion_tokens == nil then
+    return verdicts.missing(row), true
   end
+  row.label = label
 end
 
 --- The rows of a record.

@@ -58,7 +58,8 @@ records.not_text = not_text
 -- @treturn string
 function records.advice(reason)
   if reason:find("^a NUL byte") then return "; is it a text file?" end
-  if not reason:find("not UTF-8", 1, true) then return "" end
+  local is_encoded = reason:find("not UTF-8", 1, true) or reason:find("invalid utf-8", 1, true)
+  if not is_encoded then return "" end
   return "; a file in another encoding is converted first, as in iconv -f LATIN1 -t UTF-8"
 end
 

@@ -19,21 +19,24 @@ local TAKEN <const> = { kind = "jsonl", shape = "training", says = "rows of a tr
 local LINES_LOOKED_AT <const> = 200
 
 -- Whether the first line that holds a record says so; a file without lines is an empty set. A
--- broken line says nothing: what follows it does. The record is given too.
+-- broken line, or a record whose prompt is none, says nothing: what follows it does. The record is
+-- given too.
 local function is_set(path)
   local reader <close>, message = encoding.open(path, { skip_empty = true })
   if not reader then return nil, message end
-  local broken = 0
+  local broken, first = 0, nil
   for text in reader.next, reader do
     local record = text and core.json.decode(text)
+    local is_own = type(record) == "table" and own_rows.is_own(record)
     if type(record) == "table" then
-      return own_rows.is_own(record), record
+      if is_own ~= nil then return is_own, record end
+      first, broken = first or record, broken + 1
     elseif not text or text:find("%S") then
       broken = broken + 1
     end
     if broken == LINES_LOOKED_AT then break end
   end
-  return broken == 0
+  return broken == 0, first
 end
 
 -- What a file has in place of the rows that are wanted: the keys of its first record.

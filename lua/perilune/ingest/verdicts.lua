@@ -73,6 +73,18 @@ function verdicts.of(record, more)
   return liked
 end
 
+--- Why a record gives no answer with what is thought of it.
+-- @tparam table record of which `verdicts.of` has nothing to say, or that has no answer
+-- @treturn string
+function verdicts.missing(record)
+  for _, name in ipairs(verdicts.of(record) == nil and field_names.verdicts or {}) do
+    if name ~= "weight" and record[name] ~= nil then
+      return "an answer whose label says neither good nor bad"
+    end
+  end
+  return "an answer that nobody labelled"
+end
+
 local of_turns = { "annotation", "rating" }
 
 local function verdict_of_turn(turn)

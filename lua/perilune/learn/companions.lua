@@ -30,6 +30,20 @@ end
 -- @treturn Model
 function companions.load(key, path, opts) return loaded(key, path, model.load(path, opts)) end
 
+--- Load a language model that a key of a recipe names. Raises, with that key, for what cannot be
+-- read and for a reward model.
+-- @tparam string key of the recipe, for the error
+-- @tparam string path of the model
+-- @tparam ?LoadOptions opts how it is loaded
+-- @treturn Model
+function companions.writer(key, path, opts)
+  local found = companions.load(key, path, opts)
+  if found.config.scalar_head then
+    error(("%s %s is a reward model: it scores answers and writes none"):format(key, path), 0)
+  end
+  return found
+end
+
 --- How to load constant models that work together: what one of them stands on with adapters is held
 -- once, and in the type that these were trained on, when another one is just that.
 -- @tparam {string,...} paths of them; "" is none

@@ -165,7 +165,8 @@ function Online:restore(run, parts, fresh)
   for name, value in pairs(fresh or {}) do
     state[name] = value
   end
-  self.state = run:restore(parts, state)
+  self.state, self.run = run:restore(parts, state), run
+  self.scores_before = self.state.scores
   return self.state
 end
 
@@ -297,13 +298,34 @@ function Online:sample(keys, samples)
   return rollout.new(questions, answers, cfg.micro_batch_tokens), asked
 end
 
+-- What a judge says, as `Judge:score` has it. Where a reward function fails, nothing of the
+-- iteration has been learnt yet: a checkpoint keeps those before it.
+local function judged(self, roll, asked)
+  local ok, scores, means = pcall(self.judge.score, self.judge, roll, asked)
+  if ok then return scores, means end
+  local done, run = self.state and self.state.iterations or 0, self.run
+  if type(scores) ~= "string" or not scores:find("^reward_function ") or not run then
+    error(scores, 0)
+  end
+  local text = "%s, in iteration %d"
+  if done > 0 then
+    self.state.scores = self.scores_before
+    run:save_here(done)
+    text = text
+      .. "; checkpoint-%d has all before it: mend the function, then the same command "
+      .. "with --resume --resume_changed %s goes on"
+  end
+  local key = self.judge.path and "reward_function" or "reward_model" -- of what was made with it
+  error(text:format(scores, done + 1, done, key), 0)
+end
+
 --- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`:
 -- normalised, by the rule for answers without an end, clipped, and less what their length costs.
 -- @tparam Rollout roll
 -- @tparam {Prompt,...} asked one for each answer
 function Online:score(roll, asked)
   local cfg = self.cfg
-  roll.raw_scores, roll.reward_means = self.judge:score(roll, asked)
+  roll.raw_scores, roll.reward_means = judged(self, roll, asked)
   local scores = roll.raw_scores
   if cfg.normalize_scores then
     scores, self.state.scores = rollout.normalise(scores, self.state.scores)
@@ -567,7 +589,7 @@ end
 function Online:close(book, iteration, roll, it)
   local cfg, run, state = self.cfg, book.run, book.state
   if self.ema then self.ema.block:average(self.policy.block, cfg.ema_decay) end
-  state.iterations = iteration
+  state.iterations, self.scores_before = iteration, state.scores
   local beta, metrics = cfg.kl_coef(iteration), rollout.metrics(roll, it.rewards)
   for _, more in ipairs { it.seen:result(), it.metrics or {} } do
     for name, figure in pairs(more) do
