@@ -935,7 +935,7 @@ end)
 -- ---- one standard at every door --------
 
 describe("a training set is held to the rules of ingest:", function()
-  local function refused(name, row, reason)
+  local function refused(name, row, reason, advice)
     it(name, function()
       local path = file_of(
         "set.jsonl",
@@ -943,7 +943,7 @@ describe("a training set is held to the rules of ingest:", function()
       )
       local ok, message = pcall(pl.data.rows, path)
       assert.is_false(ok)
-      assert.equal(path .. ":2: " .. reason, message)
+      assert.equal(path .. ":2: " .. reason .. (advice or ""), message)
       local why
       for _ in assert(ingest.rows(path, { on_bad = function(_, text) why = text end })) do
         assert.is_nil(why)
@@ -954,8 +954,8 @@ describe("a training set is held to the rules of ingest:", function()
   refused(
     "bad UTF-8",
     '{"prompt":"\xff"}',
-    "invalid utf-8 string at column 12; a file in another encoding is "
-      .. "converted first, as in iconv -f LATIN1 -t UTF-8"
+    "invalid utf-8 string at column 12",
+    "; a file in another encoding is converted first, as in iconv -f LATIN1 -t UTF-8"
   )
   refused("a NUL byte", '{"prompt":"a\0"}', "NUL byte in the text at column 13")
   refused("a key twice", '{"prompt":"a","prompt":"b"}', "a key stands twice in one object")
