@@ -161,12 +161,10 @@ static void weave(vec *c_to, vec *s_to, const real *c, const real *s, const rope
     *s_to = v_load(s_lanes);
 }
 
-static inline void turn_woven(real *y, const real *x, const real *c, const real *s,
-                              const rope_shape *r, int64_t step, const bool add)
+static inline void turn_woven(real *y, const real *x, vec c_lanes, vec s_lanes, int64_t width,
+                              int64_t step, const bool add)
 {
-    vec c_lanes, s_lanes;
-    weave(&c_lanes, &s_lanes, c, s, r);
-    V_EACH(i, m, r->H * r->D) {
+    V_EACH(i, m, width) {
         const vec v = m == VL ? v_load(x + i) : v_load_n(x + i, m, REAL(0.0));
         vec turned = v * c_lanes + partner(v, step) * s_lanes;
         if (add) turned = (m == VL ? v_load(y + i) : v_load_n(y + i, m, REAL(0.0))) + turned;
@@ -181,10 +179,10 @@ static void keep_rest(real *restrict y, const real *restrict x, int64_t n, const
 }
 
 static void turn_row(real *y, const real *x, const real *c, const real *s, const rope_shape *r,
-                     bool add)
+                     int64_t heads, bool add)
 {
     const int64_t half = r->R / 2;
-    for (int64_t h = 0; h < r->H; h++, x += r->D, y += r->D) {
+    for (int64_t h = 0; h < heads; h++, x += r->D, y += r->D) {
         if (r->interleaved) {
             if (add) turn_neighbours(y, x, c, s, half, true);
             else turn_neighbours(y, x, c, s, half, false);
@@ -196,27 +194,55 @@ static void turn_row(real *y, const real *x, const real *c, const real *s, const
     }
 }
 
+void K(rope_frequencies)(double *frequency, const rope_shape *r)
+{
+    for (int64_t i = 0; i < MAX_PAIRS; i++)
+        frequency[i] = i >= r->R / 2            ? 0
+                       : r->frequencies != NULL ? (double)r->frequencies[i]
+                                                : pow(r->theta, -2.0 * (double)i / (double)r->R);
+}
+
+static inline void turn_rows(const rope_shape *r, const double *frequency, const int32_t *positions,
+                             int64_t rows, bool inverse, int n, real *const *y,
+                             const real *const *x, const int64_t *heads, const bool add)
+{
+    const int64_t step = woven_step(r);
+    real c[MAX_PAIRS], s[MAX_PAIRS];
+    for (int64_t t = 0; t < rows; t++) {
+        const double position = positions[t];
+        vec c_lanes = v_set1(REAL(0.0)), s_lanes = c_lanes;
+        sines(c, s, frequency, inverse ? -position : position, r->scale, r->R / 2);
+        if (step != 0) weave(&c_lanes, &s_lanes, c, s, r);
+        for (int i = 0; i < n; i++) {
+            const int64_t width = heads[i] * r->D;
+            real *to = y[i] + t * width;
+            const real *from = x[i] + t * width;
+            if (step == 0) turn_row(to, from, c, s, r, heads[i], add);
+            else turn_woven(to, from, c_lanes, s_lanes, width, step, add);
+        }
+    }
+}
+
+void K(rope_rows)(const rope_shape *r, const double *frequency, const int32_t *positions,
+                  int64_t rows, bool inverse, int n, real *const *y, const real *const *x,
+                  const int64_t *H)
+{
+    turn_rows(r, frequency, positions, rows, inverse, n, y, x, H, false);
+}
+
 void K(rope)(real *y, const real *x, const int32_t *positions, const rope_shape *r, bool inverse,
              bool add)
 {
-    const int64_t pairs = r->R / 2, width = r->H * r->D, step = woven_step(r);
-    double frequency[MAX_PAIRS] = {0};
-    for (int64_t i = 0; i < pairs; i++)
-        frequency[i] = r->frequencies != NULL ? (double)r->frequencies[i]
-                                              : pow(r->theta, -2.0 * (double)i / (double)r->R);
+    const int64_t width = r->H * r->D;
+    double frequency[MAX_PAIRS];
+    K(rope_frequencies)(frequency, r);
     const int64_t tasks = (r->T + ROWS - 1) / ROWS;
-    PL_PARALLEL_FOR(r->T * (width * 2 + pairs * 8))
+    PL_PARALLEL_FOR(r->T * (width * 2 + r->R * 4))
     for (int64_t task = 0; task < tasks; task++) {
-        real c[MAX_PAIRS], s[MAX_PAIRS];
-        const int64_t end = task * ROWS + ROWS < r->T ? task * ROWS + ROWS : r->T;
-        for (int64_t t = task * ROWS; t < end; t++) {
-            const double position = positions[t];
-            sines(c, s, frequency, inverse ? -position : position, r->scale, pairs);
-            real *to = y + t * width;
-            const real *from = x + t * width;
-            if (step == 0) turn_row(to, from, c, s, r, add);
-            else if (add) turn_woven(to, from, c, s, r, step, true);
-            else turn_woven(to, from, c, s, r, step, false);
-        }
+        const int64_t t = task * ROWS, rows = t + ROWS < r->T ? ROWS : r->T - t;
+        real *const to[] = {y + t * width};
+        const real *const from[] = {x + t * width};
+        if (add) turn_rows(r, frequency, positions + t, rows, inverse, 1, to, from, &r->H, true);
+        else turn_rows(r, frequency, positions + t, rows, inverse, 1, to, from, &r->H, false);
     }
 }

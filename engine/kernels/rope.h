@@ -32,4 +32,13 @@ typedef struct {
 void K(rope)(real *y, const real *x, const int32_t *positions, const rope_shape *r, bool inverse,
              bool add);
 
+/* f_i, ROPE_MAX_DIM / 2 places; those beyond R/2 are 0. */
+void K(rope_frequencies)(double *frequency, const rope_shape *r);
+
+/* On the calling thread: y[i] = the rows of x[i], [rows, H[i]*D], for n matrices, whose sines are
+** made once. Of r neither T nor H is read; frequency is of rope_frequencies. */
+void K(rope_rows)(const rope_shape *r, const double *frequency, const int32_t *positions,
+                  int64_t rows, bool inverse, int n, real *const *y, const real *const *x,
+                  const int64_t *H);
+
 #endif

@@ -1,115 +1,15 @@
 /*
-** attention.c - rope, attention and attention_cached; the maths is in kernels/attention.h, rope.h.
+** attention.c - attention and attention_cached; the maths is in kernels/attention.h.
 **
 ** attention saves the log-sum-exp of each row and head and reads its inputs and output again in
 ** backward. attention_cached has no gradient; as a plan may replay it with other numbers in
 ** `blocks`, `past` and `offsets`, these are checked before every write, in forward.
 */
 #include "kernels/attention.h"
-#include "kernels/rope.h"
 #include "ops/geometry.h"
 #include "ops/product.h"
 
 #include <stdio.h>
-
-/* ---- rope ------------------------------------------------------------------------------------ */
-
-enum { ROPE_SAVED_POSITIONS, ROPE_SAVED_FREQUENCIES };
-
-static int64_t rope_head_dim(const pl_call *c, const pl_tensor *x)
-{
-    return c->param[ROPE_head_dim].i != 0 ? c->param[ROPE_head_dim].i : x->shape[1];
-}
-
-static int64_t rope_rotary_dim(const pl_call *c, int64_t head_dim)
-{
-    return c->param[ROPE_rotary_dim].i != 0 ? c->param[ROPE_rotary_dim].i : head_dim;
-}
-
-static rope_shape rope_shape_of(const pl_call *c, const pl_tensor *x, const pl_tensor *frequencies)
-{
-    const int64_t width = x->shape[1], dim = rope_head_dim(c, x);
-    return (rope_shape){.T = x->shape[0],
-                        .H = width / dim,
-                        .D = dim,
-                        .R = rope_rotary_dim(c, dim),
-                        .theta = c->param[ROPE_theta].f,
-                        .frequencies = frequencies != NULL ? pl__real(frequencies) : NULL,
-                        .scale = c->param[ROPE_scale].f,
-                        .interleaved = c->param[ROPE_interleaved].i != 0};
-}
-
-/* inv_freq: [R/2] constants. What backward needs of it is saved. */
-static pl_status rope_check_frequencies(pl_call *c, int64_t rotary)
-{
-    const pl_tensor *t = c->in[ROPE_inv_freq];
-    if (t == NULL) return PL_OK;
-    if (t->rank != 1 || t->count != rotary / 2) {
-        char want[80];
-        snprintf(want, sizeof want, "[%lld], half of the %lld rotated channels,",
-                 (long long)(rotary / 2), (long long)rotary);
-        return pl__shape_fail(c, ROPE_inv_freq, want);
-    }
-    if (c->grad && t->requires_grad)
-        return pl__op_fail(c, PL_ERR_GRAD, "inv_freq is a constant: no gradient is defined for it");
-    const real *f = pl__real(t);
-    for (int64_t i = 0; i < t->count; i++)
-        if (!(f[i] >= 0 && f[i] <= ROPE_MAX_FREQUENCY))
-            return pl__op_fail(c, PL_ERR_ARG, "inv_freq holds %g at place %lld; 0 to %d wanted",
-                               (double)f[i], (long long)i + c->ctx->first, ROPE_MAX_FREQUENCY);
-    if (!c->grad) return PL_OK;
-    PL_TRY(pl__saved(c, ROPE_SAVED_FREQUENCIES, PL_REAL_DTYPE, 1, t->shape));
-    memcpy(pl__real(c->saved[ROPE_SAVED_FREQUENCIES]), f, (size_t)t->count * sizeof(real));
-    return PL_OK;
-}
-
-static pl_status rope_check(pl_call *c)
-{
-    const pl_tensor *x = c->in[ROPE_x];
-    if (x->rank != 2 || x->shape[1] < 1) return pl__shape_fail(c, ROPE_x, "[T,H*D]");
-    if (c->in[ROPE_positions]->rank != 1 || c->in[ROPE_positions]->count != x->shape[0])
-        return pl__shape_fail(c, ROPE_positions, "[T], one position for each row of x,");
-    const int64_t dim = rope_head_dim(c, x), rotary = rope_rotary_dim(c, dim);
-    if (dim < 1 || x->shape[1] % dim != 0)
-        return pl__op_fail(c, PL_ERR_SHAPE,
-                           "rows of x have %lld channels, no multiple of head_dim %lld",
-                           (long long)x->shape[1], (long long)dim);
-    const int64_t most = dim < ROPE_MAX_DIM ? dim : ROPE_MAX_DIM;
-    if (rotary < 2 || rotary % 2 != 0 || rotary > most)
-        return pl__op_fail(c, PL_ERR_ARG, "%s is %lld; an even number from 2 to %lld wanted",
-                           c->param[ROPE_rotary_dim].i != 0 ? "rotary_dim" : "head_dim",
-                           (long long)rotary,
-                           (long long)(c->param[ROPE_rotary_dim].i != 0 ? most : ROPE_MAX_DIM));
-    const double theta = c->param[ROPE_theta].f, scale = c->param[ROPE_scale].f;
-    if (!(theta > 0 && theta < INFINITY))
-        return pl__op_fail(c, PL_ERR_ARG, "theta is %g; a positive number wanted", theta);
-    if (!(scale > 0 && scale < INFINITY))
-        return pl__op_fail(c, PL_ERR_ARG, "scale is %g; a positive number wanted", scale);
-    PL_TRY(rope_check_frequencies(c, rotary));
-    PL_TRY(pl__save_ints(c, ROPE_SAVED_POSITIONS, ROPE_positions));
-    return pl__out(c, ROPE_y, PL_REAL_DTYPE, 2, x->shape);
-}
-
-static pl_status rope_fwd(pl_call *c)
-{
-    PL_TRY(pl__check_index(c, ROPE_positions, INT32_MAX));
-    const rope_shape r = rope_shape_of(c, c->in[ROPE_x], c->in[ROPE_inv_freq]);
-    K(rope)(pl__real(c->out[ROPE_y]), pl__real(c->in[ROPE_x]), pl__ints(c->in[ROPE_positions]), &r,
-            false, false);
-    return PL_OK;
-}
-
-static pl_status rope_bwd(pl_call *c)
-{
-    if (c->d_in[ROPE_x] == NULL) return PL_OK;
-    const rope_shape r = rope_shape_of(c, c->d_out[ROPE_y], c->saved[ROPE_SAVED_FREQUENCIES]);
-    K(rope)(pl__real(c->d_in[ROPE_x]), pl__real(c->d_out[ROPE_y]),
-            pl__ints(c->saved[ROPE_SAVED_POSITIONS]), &r, true, c->acc[ROPE_x]);
-    return PL_OK;
-}
-
-extern const pl_op_impl OPI(rope);
-const pl_op_impl OPI(rope) = {rope_check, rope_fwd, rope_bwd};
 
 /* ---- attention ------------------------------------------------------------------------------- */
 

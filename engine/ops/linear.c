@@ -14,6 +14,7 @@
 #include "base/thread.h"
 #include "kernels/reduce.h"
 #include "ops/geometry.h"
+#include "ops/packed.h"
 #include "ops/product.h"
 
 enum { PACK_ROWS = 64 }; /* up to which a packed copy of a float32 weight is worth making */
@@ -52,53 +53,6 @@ static pl_status linear_shape(pl_call *c)
     memcpy(shape, x->shape, sizeof shape);
     shape[x->rank - 1] = w->shape[0];
     return pl__out(c, Y, x->dtype, x->rank, shape);
-}
-
-/* ---- packed weights ---- */
-
-/* Of w, in bytes. */
-static size_t pack_bytes(pl_pack_kind kind, linear_sizes s)
-{
-#ifndef PL_F64_BUILD
-    if (kind == PL_PACK_BF16) return (size_t)K(gemm_bf16_pack_size)(s.n, s.k);
-#endif
-    (void)kind;
-    return (size_t)(K(gemm_pack_size)(s.n, s.k) + 1) * sizeof(real);
-}
-
-static void pack(pl_pack_kind kind, linear_sizes s, const pl_tensor *w, void *to)
-{
-#ifndef PL_F64_BUILD
-    if (kind == PL_PACK_BF16) {
-        K(gemm_bf16_pack)(true, s.n, s.k, w->dtype, pl__data(w), s.k, to);
-        return;
-    }
-#endif
-    (void)kind;
-    K(gemm_pack)(true, s.n, s.k, pl__real(w), s.k, to);
-}
-
-/* The packed copy of w, made now when that is worth it; NULL to do without (which gives the same
-** bits, so missing memory is no failure here). */
-static const void *packed_weight(pl_call *c, linear_sizes s, pl_pack_kind kind)
-{
-    pl_tensor *w = c->in[W];
-    const bool ours = w->ctx == c->ctx; /* else other threads may read it now (graph/lane.h) */
-    const bool parameter = ours && w->node == NULL && (w->requires_grad || w->name[0] != '\0');
-    if (c->grad && w->requires_grad) pl__pack_set(w, kind, NULL); /* it is about to change */
-    if (c->grad || (pl__kept(w->dtype) && kind == PL_PACK_PLAIN)) return NULL;
-    void *packed = pl__pack_get(w, kind);
-    if (packed != NULL || !parameter) return packed;
-    if (kind == PL_PACK_PLAIN && s.m > PACK_ROWS) return NULL;
-    packed = pl_alloc(c->ctx, pack_bytes(kind, s));
-    if (packed == NULL) return NULL;
-    pack(kind, s, w, packed);
-    if (pl__stopped(pl__stop_get())) { /* it may not be whole */
-        pl_free(c->ctx, packed);
-        return NULL;
-    }
-    pl__pack_set(w, kind, packed);
-    return packed;
 }
 
 /* ---- what backward reads of x ---- */
@@ -166,7 +120,7 @@ static pl_status forward_bf16(pl_call *c, linear_sizes s, const real *bias, real
     const operand x = input_operand(c, s), w = tensor_operand(c->in[W], s.k);
     pl_status st;
 #ifndef PL_F64_BUILD
-    const void *packed = packed_weight(c, s, PL_PACK_BF16);
+    const void *packed = packed_weight(c, c->in[W], PL_PACK_BF16, true);
     if (packed != NULL) {
         const int64_t bytes = K(gemm_bf16_packed_work)(s.m, s.n, s.k);
         real *work = scratch(c, bytes / (int64_t)sizeof(real) + 1, &st);
@@ -201,7 +155,8 @@ static pl_status forward_plain(pl_call *c, linear_sizes s, const real *bias, rea
     product_way way = {0};
     const bool large = K(gemm_blas_takes)(false, s.m, s.n, s.k);
     PL_TRY(pl__gemm_group(c->ctx, PL_REAL_DTYPE, large, &way.group));
-    const real *packed = way.group > 0 ? NULL : packed_weight(c, s, PL_PACK_PLAIN);
+    const real *packed =
+        way.group > 0 ? NULL : packed_weight(c, c->in[W], PL_PACK_PLAIN, s.m <= PACK_ROWS);
     if (packed == NULL) work = scratch(c, product_work(way, false, true, s.m, s.n, s.k), &st);
     PL_TRY(st);
     if (way.group > 0) {

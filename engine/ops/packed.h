@@ -1,0 +1,57 @@
+/*
+** packed.h - weights packed once for the products that read them, and kept by the tensor until its
+** data change. A packed copy gives the same bits, so to have none is no failure.
+*/
+#ifndef PL_OPS_PACKED_H
+#define PL_OPS_PACKED_H
+
+#include "base/thread.h"
+#include "kernels/gemm.h"
+#include "kernels/gemm_bf16.h"
+#include "ops/op.h"
+
+/* Of w [n,k], in bytes. */
+static inline size_t pack_bytes(pl_pack_kind kind, int64_t n, int64_t k)
+{
+#ifndef PL_F64_BUILD
+    if (kind == PL_PACK_BF16) return (size_t)K(gemm_bf16_pack_size)(n, k);
+#endif
+    (void)kind;
+    return (size_t)(K(gemm_pack_size)(n, k) + 1) * sizeof(real);
+}
+
+static inline void pack_weight(pl_pack_kind kind, const pl_tensor *w, void *to)
+{
+    const int64_t n = w->shape[0], k = w->shape[1];
+#ifndef PL_F64_BUILD
+    if (kind == PL_PACK_BF16) {
+        K(gemm_bf16_pack)(true, n, k, w->dtype, pl__data(w), k, to);
+        return;
+    }
+#endif
+    (void)kind;
+    K(gemm_pack)(true, n, k, pl__real(w), k, to);
+}
+
+/* The packed copy of w, a matrix that is the transpose of an op's B; where there is none, and it is
+** `worth` it, one is made now. NULL to do without, as while a tape is on, before w changes. */
+static inline const void *packed_weight(pl_call *c, pl_tensor *w, pl_pack_kind kind, bool worth)
+{
+    const bool ours = w->ctx == c->ctx; /* else other threads may read it now (graph/lane.h) */
+    const bool parameter = ours && w->node == NULL && (w->requires_grad || w->name[0] != '\0');
+    if (c->grad && w->requires_grad) pl__pack_set(w, kind, NULL); /* it is about to change */
+    if (c->grad || (pl__kept(w->dtype) && kind == PL_PACK_PLAIN)) return NULL;
+    void *packed = pl__pack_get(w, kind);
+    if (packed != NULL || !parameter || !worth) return packed;
+    packed = pl_alloc(c->ctx, pack_bytes(kind, w->shape[0], w->shape[1]));
+    if (packed == NULL) return NULL;
+    pack_weight(kind, w, packed);
+    if (pl__stopped(pl__stop_get())) { /* it may not be whole */
+        pl_free(c->ctx, packed);
+        return NULL;
+    }
+    pl__pack_set(w, kind, packed);
+    return packed;
+}
+
+#endif
