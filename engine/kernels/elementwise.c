@@ -185,6 +185,42 @@ PL_BINARY_MAP(X)
 #undef GRADIENT
 #undef GRADIENT_N
 
+/* The formulas of the map, with one sigmoid. */
+INLINE void swiglu_slopes(vec *y, vec *d_gate, vec *d_up, vec a, vec b, vec d)
+{
+    const vec one = v_set1(REAL(1.0)), s = v_sigmoid(a), half = a * s;
+    *y = half * b;
+    *d_gate = d * b * (s * (one + a * (one - s)));
+    *d_up = d * half;
+}
+
+INLINE void swiglu_bwd(int64_t n, real *y, real *d_gate, real *d_up, const real *gate,
+                       const real *up, const real *d, const bool value)
+{
+    vec v, g, u;
+    int64_t i = 0;
+    for (; n - i >= VL; i += VL) {
+        swiglu_slopes(&v, &g, &u, v_load(gate + i), v_load(up + i), v_load(d + i));
+        if (value) v_store(y + i, v);
+        v_store(d_gate + i, g);
+        v_store(d_up + i, u);
+    }
+    if (i == n) return;
+    const int64_t m = n - i;
+    swiglu_slopes(&v, &g, &u, v_load_n(gate + i, m, REAL(0.0)), v_load_n(up + i, m, REAL(0.0)),
+                  v_load_n(d + i, m, REAL(0.0)));
+    if (value) v_store_n(y + i, v, m);
+    v_store_n(d_gate + i, g, m);
+    v_store_n(d_up + i, u, m);
+}
+
+void K(swiglu_bwd)(int64_t n, real *y, real *d_gate, real *d_up, const real *gate, const real *up,
+                   const real *d)
+{
+    if (y != NULL) swiglu_bwd(n, y, d_gate, d_up, gate, up, d, true);
+    else swiglu_bwd(n, y, d_gate, d_up, gate, up, d, false);
+}
+
 /* ---- three inputs ---- */
 PL_RUN(where_fwd)
 {

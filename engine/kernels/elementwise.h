@@ -91,6 +91,10 @@ PL_BINARY_MAP(X)
 #define X(op, f) PL_RUN(op##_fwd);
 PL_COMPARE_MAP(X)
 #undef X
+/* Of swiglu with both slopes at once, from gate, up and the gradient d: the value y (NULL: not
+** wanted), d_gate and d_up. The results may stand where gate, up and d do. */
+void K(swiglu_bwd)(int64_t n, real *y, real *d_gate, real *d_up, const real *gate, const real *up,
+                   const real *d);
 /* in: cond, a, b. A NaN in cond counts as true: it is not 0. */
 PL_RUN(where_fwd);
 PL_RUN(where_bwd_a);

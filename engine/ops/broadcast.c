@@ -223,7 +223,32 @@ static pl_status swiglu_shape(pl_call *c)
     return pl__out_like(c, SWIGLU_gate);
 }
 
-BINARY(swiglu, swiglu_shape)
+static pl_status swiglu_forward(pl_call *c)
+{
+    return run_forward(c, 2, K(swiglu_fwd));
+}
+
+/* Both slopes in one pass, where both are wanted and neither is added to another. */
+static pl_status swiglu_backward(pl_call *c)
+{
+    const pl_tensor *gate = c->in[SWIGLU_gate];
+    const real *a = pl__real(gate), *b = pl__real(c->in[SWIGLU_up]), *dy = pl__real(c->d_out[Y]);
+    if (c->d_in[A] == NULL || c->d_in[B] == NULL || c->acc[A] || c->acc[B]) {
+        const walk_plan p = plan_walk(c, 2);
+        PL_TRY(backward_one(c, &p, A, K(swiglu_bwd_a)));
+        return backward_one(c, &p, B, K(swiglu_bwd_b));
+    }
+    real *da = pl__real(c->d_in[A]), *db = pl__real(c->d_in[B]);
+    const pl_stop stop = pl__stop_get();
+    PL_PARALLEL_FOR(gate->count * 4)
+    for (int64_t i = 0; i < gate->count; i += PL_TILE)
+        if (!pl__stopped(stop))
+            K(swiglu_bwd)(pl__least(PL_TILE, gate->count - i), NULL, da + i, db + i, a + i, b + i,
+                          dy + i);
+    return PL_OK;
+}
+
+const pl_op_impl OPI(swiglu) = {swiglu_shape, swiglu_forward, swiglu_backward};
 
 static pl_status where_shape(pl_call *c)
 {
