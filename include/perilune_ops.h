@@ -352,6 +352,39 @@ static inline pl_status pl_attention_cached(pl_ctx *ctx, pl_tensor **y, pl_tenso
     return pl_op(ctx, PL_OP_attention_cached, in, param, y);
 }
 
+/* [T,C],[C],[H*D,C],[G*D,C],[G*D,C],[T],[R/2] -> [T,H*D],[T,G*D],[T,G*D]: n = rmsnorm(x, norm): q
+   = rope(n q_w^T), k = rope(n k_w^T), v = n v_w^T, a few rows at a time, for narrow models; eps as
+   in rmsnorm, head_dim (0: G*D), theta, interleaved, rotary_dim, scale and inv_freq as in rope */
+static inline pl_status pl_block_in(pl_ctx *ctx, pl_tensor **q, pl_tensor **k, pl_tensor **v,
+                                    pl_tensor *x, pl_tensor *norm, pl_tensor *q_w, pl_tensor *k_w,
+                                    pl_tensor *v_w, pl_tensor *positions,
+                                    pl_tensor *inv_freq_or_null, double eps, int64_t head_dim,
+                                    double theta, bool interleaved, int64_t rotary_dim,
+                                    double scale)
+{
+    pl_tensor *const in[] = {x, norm, q_w, k_w, v_w, positions, inv_freq_or_null};
+    const pl_param param[] = {pl_param_float(eps), pl_param_int(head_dim), pl_param_float(theta),
+                              pl_param_int(interleaved), pl_param_int(rotary_dim),
+                              pl_param_float(scale)};
+    pl_tensor *out[3];
+    const pl_status st = pl_op(ctx, PL_OP_block_in, in, param, out);
+    *q = out[0];
+    *k = out[1];
+    *v = out[2];
+    return st;
+}
+
+/* [T,C],[T,A],[C,A],[C],[F,C],[F,C],[C,F] -> [T,C]: h = x + y o_w^T, n = rmsnorm(h, norm): h +
+   swiglu(n gate^T, n up^T) down^T, a few rows at a time, for narrow models; eps as in rmsnorm */
+static inline pl_status pl_block_out(pl_ctx *ctx, pl_tensor **z, pl_tensor *x, pl_tensor *y,
+                                     pl_tensor *o_w, pl_tensor *norm, pl_tensor *gate,
+                                     pl_tensor *up, pl_tensor *down, double eps)
+{
+    pl_tensor *const in[] = {x, y, o_w, norm, gate, up, down};
+    const pl_param param[] = {pl_param_float(eps)};
+    return pl_op(ctx, PL_OP_block_out, in, param, z);
+}
+
 /* [*] -> [*]: x/(1-p) where the stream (seed, index) keeps it, else 0 */
 static inline pl_status pl_dropout(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, double p,
                                    int64_t seed, int64_t index)

@@ -5096,6 +5096,34 @@ function pl.tokenizer.train(opts) end
 ---@class perilune.twins
 pl.twins = {}
 
+--- What a block of a Llama does before attention: n = rmsnorm(x), q = rope(n Wqᵀ),
+--- k = rope(n Wkᵀ), v = n Wvᵀ.
+---@param x perilune.Tensor # [T, C]
+---@param norm perilune.Tensor # [C]
+---@param q_w perilune.Tensor # [H*D, C]
+---@param k_w perilune.Tensor # [G*D, C]
+---@param v_w perilune.Tensor # [G*D, C]
+---@param positions integer[]|perilune.Tensor # int32 [T], from 0
+---@param inv_freq? perilune.Tensor # [R/2]; nil: by theta
+---@param opts? table # `eps` (1e-5) of the norm; `head_dim` (0: G*D), `theta` (10000), `interleaved` (false), `rotary_dim` (0: head_dim) and `scale` (1) of the rotation
+---@return perilune.Tensor # [T, H*D], q
+---@return perilune.Tensor # [T, G*D], k
+---@return perilune.Tensor # [T, G*D], v
+function pl.twins.block_in(x, norm, q_w, k_w, v_w, positions, inv_freq, opts) end
+
+--- What a block of a Llama does after attention: h = x + y Woᵀ, n = rmsnorm(h),
+--- z = h + (silu(n Wgᵀ) * (n Wuᵀ)) Wdᵀ.
+---@param x perilune.Tensor # [T, C], what the block was given
+---@param y perilune.Tensor # [T, A], of attention
+---@param o_w perilune.Tensor # [C, A]
+---@param norm perilune.Tensor # [C]
+---@param gate perilune.Tensor # [F, C]
+---@param up perilune.Tensor # [F, C]
+---@param down perilune.Tensor # [C, F]
+---@param opts? table # `eps` (1e-5) of the norm
+---@return perilune.Tensor # [T, C]
+function pl.twins.block_out(x, y, o_w, norm, gate, up, down, opts) end
+
 --- The summed negative log-likelihood of targets, times a scale:
 --- -scale Σ_n w_n ln softmax(z_n)[target_n], z_n = hidden[row_n] headᵀ
 ---@param hidden perilune.Tensor # [T, C]
@@ -5620,6 +5648,39 @@ function pl.attention(q, k, v, offsets, heads, kv_heads, scale, window, softcap,
 ---@param precision? "float32"|"bf16"
 ---@return perilune.Tensor y
 function pl.attention_cached(q, k, v, offsets, k_cache, v_cache, blocks, past, heads, kv_heads, scale, window, softcap, precision) end
+
+--- n = rmsnorm(x, norm): q = rope(n q_w^T), k = rope(n k_w^T), v = n v_w^T, a few rows at a time, for narrow models; eps as in rmsnorm, head_dim (0: G*D), theta, interleaved, rotary_dim, scale and inv_freq as in rope
+--- [T,C],[C],[H*D,C],[G*D,C],[G*D,C],[T],[R/2] -> [T,H*D],[T,G*D],[T,G*D]
+---@param x perilune.Input
+---@param norm perilune.Input
+---@param q_w perilune.Input
+---@param k_w perilune.Input
+---@param v_w perilune.Input
+---@param positions perilune.Integers
+---@param inv_freq? perilune.Input
+---@param eps? number|{ eps?: number, head_dim?: integer, theta?: number, interleaved?: boolean, rotary_dim?: integer, scale?: number }
+---@param head_dim? integer
+---@param theta? number
+---@param interleaved? boolean
+---@param rotary_dim? integer
+---@param scale? number
+---@return perilune.Tensor q
+---@return perilune.Tensor k
+---@return perilune.Tensor v
+function pl.block_in(x, norm, q_w, k_w, v_w, positions, inv_freq, eps, head_dim, theta, interleaved, rotary_dim, scale) end
+
+--- h = x + y o_w^T, n = rmsnorm(h, norm): h + swiglu(n gate^T, n up^T) down^T, a few rows at a time, for narrow models; eps as in rmsnorm
+--- [T,C],[T,A],[C,A],[C],[F,C],[F,C],[C,F] -> [T,C]
+---@param x perilune.Input
+---@param y perilune.Input
+---@param o_w perilune.Input
+---@param norm perilune.Input
+---@param gate perilune.Input
+---@param up perilune.Input
+---@param down perilune.Input
+---@param eps? number|{ eps?: number }
+---@return perilune.Tensor z
+function pl.block_out(x, y, o_w, norm, gate, up, down, eps) end
 
 --- x/(1-p) where the stream (seed, index) keeps it, else 0
 --- [*] -> [*]

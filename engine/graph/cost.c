@@ -34,6 +34,15 @@ static double linear_flops(const pl_call *c)
     return 2 * (double)c->out[LINEAR_y]->count * last(c->in[LINEAR_x]);
 }
 
+/* The products of a narrow block with its weights, inputs `first` to `last`. */
+static double block_flops(const pl_call *c, int first, int last)
+{
+    double weights = 0;
+    for (int i = first; i <= last; i++)
+        if (c->in[i]->rank == 2) weights += (double)c->in[i]->count;
+    return 2 * (double)c->in[0]->shape[0] * weights;
+}
+
 /* rows x V x C of the losses over a head. */
 static double head_flops(const pl_call *c, int head, int rows)
 {
@@ -101,6 +110,8 @@ static double flops_of(const pl_call *c, bool backward)
     case PL_OP_attention: /* backward makes the scores again: five products for two */
         return attention_flops(c, &keys) * (backward ? 2.5 : 1);
     case PL_OP_attention_cached: return attention_flops(c, &keys);
+    case PL_OP_block_in: return block_flops(c, BLOCK_IN_q_w, BLOCK_IN_v_w) * (backward ? 2 : 1);
+    case PL_OP_block_out: return block_flops(c, BLOCK_OUT_o_w, BLOCK_OUT_down) * (backward ? 2 : 1);
     case PL_OP_cross_entropy: return cross_entropy_flops(c, backward);
     case PL_OP_logprob: /* and the logits again */
         return head_flops(c, LOGPROB_head, LOGPROB_rows) *

@@ -455,10 +455,9 @@ void K(gemm_pack)(bool tb, int64_t n, int64_t k, const real *b, int64_t ldb, rea
     }
 }
 
-void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *packed,
-                    bool acc, real *c, int64_t ldc, real *work)
+static void run_packed(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                       const real *packed, bool acc, real *c, int64_t ldc, bool parallel)
 {
-    (void)work;
     job g = {.m = m,
              .n = n,
              .k = k,
@@ -469,7 +468,20 @@ void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
              .c = c,
              .ldc = ldc,
              .kind = B_PACKED};
-    run(&g, true, NULL);
+    run(&g, parallel, NULL);
+}
+
+void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *packed,
+                    bool acc, real *c, int64_t ldc, real *work)
+{
+    (void)work;
+    run_packed(m, n, k, a, lda, packed, acc, c, ldc, true);
+}
+
+void K(gemm_packed_serial)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                           const real *packed, bool acc, real *c, int64_t ldc)
+{
+    run_packed(m, n, k, a, lda, packed, acc, c, ldc, false);
 }
 
 void K(gemm_linear)(int64_t m, int64_t n, int64_t k, const real *x, const real *w,

@@ -44,6 +44,10 @@ void K(gemm_pack)(bool tb, int64_t n, int64_t k, const real *b, int64_t ldb, rea
 void K(gemm_packed)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *packed,
                     bool acc, real *c, int64_t ldc, real *work);
 
+/* The same on the calling thread. */
+void K(gemm_packed_serial)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                           const real *packed, bool acc, real *c, int64_t ldc);
+
 /* y = x wᵀ + bias: x is m x k, w is n x k, bias n long or NULL. `packed` (from w, tb true) may be
 ** given in place of w; then work is not read. Dense rows. */
 void K(gemm_linear)(int64_t m, int64_t n, int64_t k, const real *x, const real *w,

@@ -119,6 +119,111 @@ return function(make)
     },
   }
 
+  --- x, norm and the weights of h query and g key heads of d channels, and positions.
+  local function before_attention(t, c, h, g, d, inv_freq)
+    return {
+      normal(t, c),
+      normal(c),
+      normal(h * d, c),
+      normal(g * d, c),
+      normal(g * d, c),
+      ids(t, 90),
+      inv_freq or false,
+    }
+  end
+
+  cases.block_in = {
+    rowwise = { 1, 6 },
+    tolerance = 1e-5,
+    bad = {
+      { before_attention(2, 4, 2, 1, 3), { head_dim = 3 }, "head_dim is 3", "even" },
+      { before_attention(2, 4, 3, 2, 2), nil, "rows of q have 6 channels", "head_dim 4" },
+      { before_attention(2, 4, 2, 1, 2), { eps = -1 }, "eps is -1" },
+      { { normal(2), normal(2), normal(2, 2), normal(2, 2), normal(2, 2), ids(2, 9) }, nil, "x" },
+      {
+        { normal(2, 3), normal(2), normal(2, 3), normal(2, 3), normal(2, 3), ids(2, 9) },
+        nil,
+        "norm has shape [2]",
+        "[3] as rows of x",
+      },
+      {
+        { normal(2, 3), normal(3), normal(2, 3), normal(2, 3), normal(4, 3), ids(2, 9) },
+        nil,
+        "v_w has shape [4,3]",
+        "[2,3]",
+      },
+      {
+        { normal(2, 3), normal(3), normal(2, 4), normal(2, 3), normal(2, 3), ids(2, 9) },
+        nil,
+        "q_w has shape [2,4]",
+        "[N,3]",
+      },
+      {
+        { normal(2, 3), normal(3), normal(2, 3), normal(2, 3), normal(2, 3), ids(3, 9) },
+        nil,
+        "positions has shape [3]",
+      },
+    },
+    { inputs = before_attention(0, 4, 1, 1, 2) },
+    { inputs = before_attention(1, 1, 1, 1, 2) },
+    { inputs = before_attention(3, 5, 3, 1, 4) },
+    { inputs = before_attention(5, 8, 4, 2, 6), params = { head_dim = 6, interleaved = true } },
+    {
+      inputs = before_attention(4, 17, 2, 2, 8, const(positive(3))),
+      params = { head_dim = 8, rotary_dim = 6, scale = 0.75, eps = 1e-3 },
+    },
+    { inputs = before_attention(3, 33, 2, 1, 34), params = { head_dim = 34, theta = 500 } },
+    {
+      inputs = before_attention(67, 16, 2, 1, 8),
+      params = { head_dim = 8, interleaved = true },
+      big = true,
+    },
+    { inputs = before_attention(331, 24, 6, 2, 4), params = { head_dim = 4 }, big = true },
+  }
+
+  --- x, y, and the weights of a block beside its attention.
+  local function after_attention(t, c, a, f)
+    return {
+      normal(t, c),
+      normal(t, a),
+      normal(c, a),
+      normal(c),
+      normal(f, c),
+      normal(f, c),
+      normal(c, f),
+    }
+  end
+
+  --- The same with one input of another shape.
+  local function but(k, input, ...)
+    local inputs = after_attention(...)
+    inputs[k] = input
+    return inputs
+  end
+
+  cases.block_out = {
+    rowwise = { 1, 2 },
+    tolerance = 1e-5,
+    bad = {
+      { but(1, normal(2), 2, 3, 4, 5), nil, "x has shape [2]" },
+      { but(2, normal(3, 4), 2, 3, 4, 5), nil, "y has shape [3,4]" },
+      { but(3, normal(3, 3), 2, 3, 4, 5), nil, "o_w has shape [3,3]", "[3,4]" },
+      { but(4, normal(4), 2, 3, 4, 5), nil, "norm has shape [4]" },
+      { but(5, normal(5, 2), 2, 3, 4, 5), nil, "gate has shape [5,2]", "[N,3]" },
+      { but(6, normal(4, 3), 2, 3, 4, 5), nil, "up has shape [4,3]", "[5,3]" },
+      { but(7, normal(5, 3), 2, 3, 4, 5), nil, "down has shape [5,3]", "[3,5]" },
+      { after_attention(2, 3, 4, 5), { eps = 0 / 0 }, "eps" },
+    },
+    { inputs = after_attention(0, 3, 4, 5) },
+    { inputs = after_attention(1, 1, 1, 1) },
+    { inputs = after_attention(3, 5, 2, 7) },
+    { inputs = after_attention(5, 6, 8, 17), params = { eps = 1e-2 } },
+    { inputs = after_attention(2, 17, 16, 33) },
+    { inputs = but(2, make.same(1), 4, 4, 4, 3) },
+    { inputs = after_attention(67, 24, 24, 50), big = true },
+    { inputs = after_attention(331, 16, 12, 37), big = true },
+  }
+
   --- Scores of sets of these sizes, with given ranks and perhaps margins.
   local function ranked(sizes, ranks, margins)
     ranks.const = true

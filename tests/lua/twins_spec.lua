@@ -66,6 +66,28 @@ local function token_case(n, scale, params, more)
   return case
 end
 
+local function before_case(t, c, scale, more)
+  local case = { n = 6, randn({ t, c }, scale), randn { c }, randn { 8, c }, randn { 4, c } }
+  case[5], case[6] = randn { 4, c }, {}
+  for i = 1, t do
+    case[6][i] = i * 37
+  end
+  case.params = { head_dim = 4, interleaved = true }
+  for key, value in pairs(more or {}) do
+    case[key] = value
+  end
+  return case
+end
+
+local function after_case(t, scale, more)
+  local case = { n = 7, randn({ t, 6 }, scale), randn({ t, 5 }, scale), randn { 6, 5 } }
+  case[4], case[5], case[6], case[7] = randn { 6 }, randn { 9, 6 }, randn { 9, 6 }, randn { 6, 9 }
+  for key, value in pairs(more or {}) do
+    case[key] = value
+  end
+  return case
+end
+
 local HUNDRED <const> = 100 -- hidden and head of ±100 give logits beyond ±1e4
 
 local cases = {
@@ -125,6 +147,25 @@ local cases = {
     token_case(3, 0.3, { norm = 7 }, { n = 4, [4] = pl.tensor { 1, 0, 0.25 } }),
   },
   kl_estimate = {},
+  block_in = {
+    before_case(3, 5, 1),
+    before_case(0, 5, 1), -- nothing
+    before_case(1, 1, 1), -- one channel
+    before_case(3, 5, 0, { hard = true }), -- rows of zeros: slopes of 1 / sqrt(eps)
+    before_case(3, 5, 1e4),
+    before_case(3, 5, 1, { const = { [3] = true, [4] = true, [5] = true } }), -- frozen weights
+    before_case(3, 5, 1, { const = { true } }),
+    before_case(3, 5, 1, { outputs = 2 }), -- nothing comes back from v
+  },
+  block_out = {
+    after_case(3, 1),
+    after_case(0, 1), -- nothing
+    after_case(3, 0, { hard = true }), -- rows of zeros: slopes of 1 / sqrt(eps)
+    after_case(3, HUNDRED),
+    after_case(3, 1, { const = { [3] = true, [5] = true, [6] = true, [7] = true } }),
+    after_case(3, 1, { const = { true } }),
+    after_case(3, 1, { const = { [2] = true, [4] = true } }),
+  },
 }
 for _, kind in ipairs { "k1", "k2", "k3" } do
   for _, size in ipairs { { 9, 1 }, { 9, 8 }, { 9, 0 }, { 0, 1 }, { 1, 1 } } do

@@ -79,6 +79,52 @@ function twins.kl_full(hidden, head, ref_hidden, ref_head, rows, opts)
   return (log_p:exp() * (log_p - log_q)):sum(2)
 end
 
+--- What a block of a Llama does before attention: n = rmsnorm(x), q = rope(n Wqᵀ),
+-- k = rope(n Wkᵀ), v = n Wvᵀ.
+-- @tparam Tensor x [T, C]
+-- @tparam Tensor norm [C]
+-- @tparam Tensor q_w [H*D, C]
+-- @tparam Tensor k_w [G*D, C]
+-- @tparam Tensor v_w [G*D, C]
+-- @tparam {integer,...}|Tensor positions int32 [T], from 0
+-- @tparam ?Tensor inv_freq [R/2]; nil: by theta
+-- @tparam ?table opts `eps` (1e-5) of the norm; `head_dim` (0: G*D), `theta` (10000), `interleaved`
+--   (false), `rotary_dim` (0: head_dim) and `scale` (1) of the rotation
+-- @treturn Tensor [T, H*D], q
+-- @treturn Tensor [T, G*D], k
+-- @treturn Tensor [T, G*D], v
+function twins.block_in(x, norm, q_w, k_w, v_w, positions, inv_freq, opts)
+  opts = opts or {}
+  local n = pl.rmsnorm(x, norm, { eps = opts.eps })
+  local given = opts.head_dim or 0
+  local turn = {
+    head_dim = given > 0 and given or k_w:size(1),
+    theta = opts.theta,
+    interleaved = opts.interleaved,
+    rotary_dim = opts.rotary_dim,
+    scale = opts.scale,
+  }
+  local function turned(w) return pl.rope(pl.linear(n, w), positions, inv_freq, turn) end
+  return turned(q_w), turned(k_w), pl.linear(n, v_w)
+end
+
+--- What a block of a Llama does after attention: h = x + y Woᵀ, n = rmsnorm(h),
+-- z = h + (silu(n Wgᵀ) * (n Wuᵀ)) Wdᵀ.
+-- @tparam Tensor x [T, C], what the block was given
+-- @tparam Tensor y [T, A], of attention
+-- @tparam Tensor o_w [C, A]
+-- @tparam Tensor norm [C]
+-- @tparam Tensor gate [F, C]
+-- @tparam Tensor up [F, C]
+-- @tparam Tensor down [C, F]
+-- @tparam ?table opts `eps` (1e-5) of the norm
+-- @treturn Tensor [T, C]
+function twins.block_out(x, y, o_w, norm, gate, up, down, opts)
+  local h = x + pl.linear(y, o_w)
+  local n = pl.rmsnorm(h, norm, { eps = opts and opts.eps })
+  return h + pl.linear(pl.silu(pl.linear(n, gate)) * pl.linear(n, up), down)
+end
+
 local outcome = {
   logsigmoid = function(d) return d:log_sigmoid() end,
   sigmoid = function(d) return d:sigmoid() end,

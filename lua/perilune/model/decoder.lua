@@ -33,6 +33,7 @@
 
 local core = require("perilune.core")
 local dropped = require("perilune.model.residual_dropout")
+local narrow = require("perilune.model.narrow")
 local project = require("perilune.model.projection").project
 
 local decoder = {}
@@ -177,6 +178,9 @@ function decoder.bind(m)
       product = product,
     }
   end)
+  for _, layer in ipairs(m.layers) do
+    layer.narrow = narrow.options(m, layer)
+  end
 end
 
 --- The names of the projections, in the order of their parameters: what adapters can stand beside.
@@ -241,15 +245,20 @@ local function turned(layer, x, batch)
   return rope and core.rope(x, batch.positions, rope.frequencies, rope.options) or x
 end
 
-local function attention(m, i, n, batch, opts)
-  local layer, spec, caches = m.layers[i], m.spec, opts.caches
+-- Queries and keys under their norms and turned, and values.
+local function attention_inputs(m, layer, n, batch, opts)
+  local spec = m.spec
   local q, k, v = queries_keys_values(m, layer, n, opts)
   if spec.qkv_clip then
     local bounds = { min = -spec.qkv_clip, max = spec.qkv_clip }
     q, k, v = core.clamp(q, bounds), core.clamp(k, bounds), core.clamp(v, bounds)
   end
   q = turned(layer, head_normed(m, layer.q_norm, q, spec.heads), batch)
-  k = turned(layer, head_normed(m, layer.k_norm, k, spec.kv_heads), batch)
+  return q, turned(layer, head_normed(m, layer.k_norm, k, spec.kv_heads), batch), v
+end
+
+local function attention(m, i, q, k, v, batch, opts)
+  local layer, caches = m.layers[i], opts.caches
   if not caches then return core.attention(q, k, v, batch.offsets, layer.attention) end
   return core.attention_cached(
     q,
@@ -291,13 +300,26 @@ local function added(m, x, y, post_norm, dropout, i, place)
   return x + (factor and y * factor or y)
 end
 
+local function narrow_block(m, i, x, batch, opts)
+  local frame <close> = core.frame("decoder.block")
+  local layer = m.layers[i]
+  local q, k, v = narrow.queries_keys_values(layer, x, batch.positions)
+  local y = attention(m, i, q, k, v, batch, opts)
+  if opts.rows and i == #m.layers then
+    x, y = core.gather(x, opts.rows), core.gather(y, opts.rows)
+  end
+  return narrow.result(layer, x, y):keep()
+end
+
 -- Of the last block only attention reads other rows than its own: what comes after it is done for
 -- the rows that are read alone.
 local function block(m, i, x, batch, opts)
-  local frame <close> = core.frame("decoder.block")
   local layer, dropout = m.layers[i], opts.dropout
+  if layer.narrow and not dropout then return narrow_block(m, i, x, batch, opts) end
+  local frame <close> = core.frame("decoder.block")
   local n = normed(m, layer.attention_norm, x)
-  local y = attention(m, i, n, batch, opts)
+  local q, k, v = attention_inputs(m, layer, n, batch, opts)
+  local y = attention(m, i, q, k, v, batch, opts)
   if opts.rows and i == #m.layers then
     x, y = core.gather(x, opts.rows), core.gather(y, opts.rows)
     if m.spec.parallel then n = core.gather(n, opts.rows) end
