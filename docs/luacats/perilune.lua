@@ -5077,7 +5077,7 @@ pl.tokenizer = {}
 function pl.tokenizer.from_gguf(metadata, path) end
 
 --- Loads a tokenizer.
----@param path string # a model folder, a tokenizer.json, SentencePiece's tokenizer.model, GPT-2's vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin), a GGUF file, or a folder of adapters: its own, or its base's
+---@param path string # a model folder, a tokenizer.json, SentencePiece's tokenizer.model, GPT-2's vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin), a GGUF file or its folder, or a folder of adapters: its own, or its base's
 ---@return perilune.Tokenizer?
 ---@return string? # message
 function pl.tokenizer.load(path) end

@@ -77,6 +77,29 @@ describe("a model in a GGUF file", function()
     os.remove(path)
   end)
 
+  it("may be named by its folder, with its tokenizer, unless there are two", function()
+    local model = pl.model.new(config_of("llama"), { seed = 4 })
+    local path, folder = exported(model, "float32"), scratch.folder()
+    local text = assert(files.read(path))
+    scratch.write(folder .. "/one.gguf", text)
+    assert.equal(logits(assert(pl.load(path))), logits(assert(pl.load(folder))))
+    local own, beside = assert(pl.tokenizer.load(path)), assert(pl.tokenizer.load(folder))
+    assert.equal(own:fingerprint(), beside:fingerprint())
+    scratch.write(folder .. "/another.gguf", text)
+    local none, message = pl.load(folder)
+    assert.is_nil(none)
+    assert.equal(folder .. " holds 2 models, another.gguf, one.gguf: give the path of one", message)
+    local part = scratch.write(folder .. "/one.gguf.part00", text)
+    none, message = pl.load(part)
+    assert.is_nil(none)
+    assert.matches(
+      "part00 is a file: a model is a folder with a config.json, a .gguf",
+      message,
+      1,
+      true
+    )
+  end)
+
   it("is refused in words where it asks for what is not implemented", function()
     local function refused(fields, why)
       local path = scratch.path() .. ".gguf"

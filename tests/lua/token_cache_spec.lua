@@ -55,6 +55,19 @@ describe("token_cache", function()
     end)
   end
 
+  it("says where it cannot be kept, and what to do, when the disk is full", function()
+    for k = 1, 400 do
+      files.io_fail_at(k, "ENOSPC", true)
+      local ok, message = pcall(token_cache.open, { "full" }, three)
+      files.io_fail_at(0)
+      if ok then return assert.is_true(k > 8) end
+      local wanted = "^tokenised data cannot be kept in " .. folder:gsub("%p", "%%%0") .. " %(%l"
+      assert.matches(wanted, message)
+      assert.matches("set PERILUNE_CACHE to a folder that can be written$", message)
+    end
+    error("it never was kept")
+  end)
+
   it("makes a set once, and another for another identity", function()
     local made = 0
     local function count(add)

@@ -205,6 +205,12 @@ local function open_set(folder)
     }, Set)
 end
 
+local function refuse_to_keep(problem)
+  local text = "tokenised data cannot be kept in %s (%s): set PERILUNE_CACHE to a folder that can "
+    .. "be written"
+  error(text:format(token_cache.folder(), problem), 0)
+end
+
 --- A set, read from the cache or made by `build` and then read.
 -- @tparam {string,...} identity all that decides the content
 -- @tparam function build called with `add(sequences, masks or nil, info)`, to be called for every
@@ -219,18 +225,12 @@ function token_cache.open(identity, build)
   if set and set.count > 0 then return set end
   local made, problem = files.folder_make(token_cache.folder())
   local partial = made and files.folder_begin(folder)
-  if not partial then
-    error(
-      (
-        "tokenised data cannot be kept in %s (%s): set PERILUNE_CACHE to a folder that can be "
-        .. "written"
-      ):format(token_cache.folder(), problem or "no new folder there"),
-      0
-    )
-  end
+  if not partial then refuse_to_keep(problem or "no new folder there") end
   local ok, message = pcall(write_set, partial, build)
   if not ok then
     files.folder_discard(partial)
+    local is_ours = type(message) == "string" and message:find(partial, 1, true)
+    if is_ours then refuse_to_keep((message:gsub("^%S-:%d+: ", ""))) end
     error(message, 0)
   end
   local elsewhere = open_set(folder) -- another program made it meanwhile
@@ -240,7 +240,8 @@ function token_cache.open(identity, build)
   end
   ok, message = files.folder_commit(partial, folder)
   set = open_set(folder) -- that program may have been quicker by a moment
-  return set or error(ok and folder .. " cannot be read back" or message, 0)
+  if not set then refuse_to_keep(ok and "it cannot be read back" or message) end
+  return set
 end
 
 --- The same set kept in memory: for rows that are no file.

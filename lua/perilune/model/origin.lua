@@ -9,6 +9,7 @@ local files = require("perilune.base.files")
 local gguf = require("perilune.model.gguf")
 local json = require("perilune.base.json")
 local lfs = require("lfs")
+local single_file = require("perilune.model.single_file")
 
 local origin = {}
 
@@ -125,17 +126,6 @@ local function read_llama2c(path)
   return { config = config, spec = spec, texts = {} }, families.from_file(spec, tensors)
 end
 
--- The file with an ending that is the model, when `path` is one or a folder without a config.json.
-local function single(path, ending)
-  if path:match(ending) then return path end
-  if lfs.attributes(path, "mode") ~= "directory" or lfs.attributes(path .. "/config.json") then
-    return nil
-  end
-  for name in lfs.dir(path) do
-    if name:match(ending) and not name:match("^tok") then return path .. "/" .. name end
-  end
-end
-
 --- Reads a model.
 -- @tparam string path of a folder or file
 -- @tparam ?boolean keep matrices stay in the file's own types
@@ -143,7 +133,10 @@ end
 --   generation_config.json, where there are such files (`config`, `generation`), and the `license`
 -- @treturn any its tensors, by parameter; or a message
 function origin.read(path, keep)
-  local bin, blocks = single(path, "%.bin$"), single(path, "%.gguf$")
+  local bin, several = single_file.find(path, "%.bin$")
+  local blocks, more = single_file.find(path, "%.gguf$")
+  local wrong = several or more or not bin and not blocks and single_file.stranger(path)
+  if wrong then return nil, wrong end
   local found, tensors
   if blocks then
     found, tensors = read_gguf(blocks, keep)

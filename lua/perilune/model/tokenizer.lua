@@ -19,6 +19,7 @@ local core = require("perilune.core")
 local files = require("perilune.base.files")
 local gguf = require("perilune.model.gguf")
 local lfs = require("lfs")
+local single_file = require("perilune.model.single_file")
 
 local tokenizer = {}
 
@@ -297,9 +298,10 @@ local function named_templates(folder)
   return next(named) and named or nil
 end
 
--- Whether a folder of adapters has a tokenizer beside them; else it is the base's.
+-- Whether a folder has a tokenizer of its own: adapters without one have that of their base, and a
+-- folder of a GGUF file has the one in it.
 local function files_of_own(path)
-  for _, name in ipairs { "tokenizer.json", "tokenizer.model", "vocab.json" } do
+  for _, name in ipairs { "tokenizer.json", "tokenizer.model", "vocab.json", "encoder.json" } do
     if lfs.attributes(path .. "/" .. name) then return true end
   end
   return false
@@ -308,11 +310,12 @@ end
 --- Loads a tokenizer.
 -- @tparam string path a model folder, a tokenizer.json, SentencePiece's tokenizer.model, GPT-2's
 --   vocab.json or encoder.json (beside its merges.txt or vocab.bpe), a llama2.c tokenizer (.bin), a
---   GGUF file, or a folder of adapters: its own, or its base's
+--   GGUF file or its folder, or a folder of adapters: its own, or its base's
 -- @treturn ?Tokenizer
 -- @treturn ?string message
 function tokenizer.load(path)
-  if path:match("%.gguf$") then return of_gguf(path) end
+  local blocks = not files_of_own(path) and single_file.find(path, "%.gguf$")
+  if blocks or path:match("%.gguf$") then return of_gguf(blocks or path) end
   if adapter_folder.is(path) and not files_of_own(path) then
     local base, wrong = adapter_folder.base_path(path)
     if not base then return nil, wrong end
