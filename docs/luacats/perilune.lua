@@ -850,6 +850,7 @@ function Online:sample(keys, samples) end
 
 --- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`:
 --- normalised, by the rule for answers without an end, clipped, and less what their length costs.
+--- Raises where a reward function fails, after a checkpoint of the iterations before.
 ---@param roll perilune.Rollout
 ---@param asked perilune.Prompt[] # one for each answer
 function Online:score(roll, asked) end

@@ -2,6 +2,7 @@
 
 local json = require("perilune.base.json")
 local pl = require("perilune")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local world = dofile("tests/lua/support/world.lua")
 
 describe("held-out tasks", function()
@@ -286,5 +287,52 @@ describe("held-out tasks", function()
     local out, err = world.read(w.dir .. "/eval.out"), world.read(w.dir .. "/eval.err")
     assert.matches("choices +5 +accuracy +0%.%d%d%d %(0%.%d%d%d to ", out)
     assert.matches("task choices: 5 rows, 5 used", err, 1, true)
+  end)
+end)
+
+-- Rows and model are public and stand beside the repository; what transformers says of them is in
+-- tests/golden/tasks.json (make_tasks.py).
+describe("acc and acc_norm of lm-evaluation-harness", function()
+  local DATA <const> = "../shared/data/"
+  local function trimmed(text) return text:match("^%s*(.-)%s*$") end
+
+  teardown(scratch.clean)
+
+  it("are those of transformers on rows of PandaLM", function()
+    local text = pl.files.read(DATA .. "rankings/pandalm_testset_v1.json")
+    local place = DATA .. "models/stories260K"
+    local file = place .. "/stories260K.bin"
+    local model = text and pl.load(file)
+    if not model then
+      pending("there is no ../shared/data with stories260K and PandaLM")
+      return
+    end
+    local golden = assert(json.decode(assert(pl.files.read("tests/golden/tasks.json"))))
+    local records, rows = assert(json.decode(text)), {}
+    for i, row in ipairs(golden.rows) do
+      local record = records[row.place + 1]
+      rows[i] = {
+        prompt = trimmed(record.instruction .. "\n" .. record.input),
+        choices = { " " .. trimmed(record.response1), " " .. trimmed(record.response2) },
+        answer = row.answer,
+      }
+    end
+    local path = world.jsonl(scratch.path(), rows)
+    local tok, models =
+      assert(pl.tokenizer.load(place)), { { path = file, model = model:freeze() } }
+    local task = pl.tasks.open(path, tok, nil, models, 8)[1]
+    local right = task:answers(model)
+    for i, found in ipairs(task:likelihoods(model)) do
+      local wanted = golden.rows[i]
+      for k, sum in ipairs(wanted.likelihoods) do
+        assert.is_true(
+          math.abs(found[k] / sum - 1) < 1e-5,
+          ("%.9g, not %.9g"):format(found[k], sum)
+        )
+      end
+      assert.equal(wanted.acc and 1 or 0, right.accuracy[i])
+      assert.equal(wanted.acc_norm and 1 or 0, right.accuracy_norm[i])
+    end
+    assert.equal(40, #right.accuracy)
   end)
 end)
