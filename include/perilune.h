@@ -931,7 +931,8 @@ pl_status pl_block_take(pl_block *block, pl_tensor *const *tensors);
 pl_status pl_block_give(const pl_block *block, pl_tensor *const *tensors);
 /* Whether a gradient has reached parameter i since the last zero_grad. */
 bool pl_block_has_grad(const pl_block *block, int i);
-void pl_block_zero_grad(pl_block *block); /* as if no gradient had reached any */
+/* As if no gradient had reached any; their memory serves other tensors until one does. */
+void pl_block_zero_grad(pl_block *block);
 /* The Euclidean norm of all gradients, summed in double precision. */
 pl_status pl_block_grad_norm(pl_block *block, double *norm);
 /* dst = decay dst + (1 - decay) src; decay 0 copies. Blocks of the same parameters. */

@@ -39,6 +39,9 @@ struct pl_ctx {
         pl__faults faults;
         void *bins[PL_MEM_CLASSES];
         pl_ctx *lender; /* blocks come from there, not from the system; NULL: none */
+        void *lending;  /* blocks of which something may be lent */
+        void *opened;   /* a block that waits, in no bin, whose first units alone are there */
+        int64_t opened_units;
     } mem;
 
     pl__faults system_calls; /* those that read and write files */

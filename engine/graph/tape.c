@@ -432,6 +432,7 @@ static pl_status make_d_in(pl_ctx *ctx, pl_node *node, int i, bool *repeated)
     }
     if (t->borrower != node) PL_TRY(pl__tape_reclaim_grad(ctx, t));
     if (t->grad == NULL) PL_TRY(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
+    PL_TRY(pl__tensor_claim(t->grad));
     c->acc[i] = t->grad_valid;
     c->d_in[i] = t->grad;
     return PL_OK;
@@ -483,6 +484,7 @@ static pl_status backward_custom(pl_ctx *ctx, pl_node *node)
         }
         PL_GO(pl__tape_reclaim_grad(ctx, t));
         if (t->grad == NULL) PL_GO(pl__tensor_new_free(ctx, &t->grad, t->dtype, t->rank, t->shape));
+        PL_GO(pl__tensor_claim(t->grad));
         if (t->grad_valid) add_into(t->grad, d_in[i]);
         else memcpy(pl__data(t->grad), pl__data(d_in[i]), pl_tensor_bytes(t));
         t->grad_valid = true;
@@ -534,8 +536,10 @@ static pl_status seed_grad(pl_ctx *ctx, pl_tensor *t, const pl_tensor *seed)
         add_into(t->grad, grad);
         pl_tensor_release(grad);
     } else if (t->grad != NULL) {
-        memcpy(pl__data(t->grad), pl__data(grad), pl_tensor_bytes(t));
+        const pl_status st = pl__tensor_claim(t->grad);
+        if (st == PL_OK) memcpy(pl__data(t->grad), pl__data(grad), pl_tensor_bytes(t));
         pl_tensor_release(grad);
+        PL_TRY(st);
     } else {
         t->grad = grad;
     }

@@ -210,6 +210,7 @@ pl_status pl__saved_as_grad(pl_call *c, int i)
     for (int k = 0; k < c->row->n_in; k++) free_to_use = free_to_use && (k == i || c->in[k] != t);
     if (!free_to_use) return pl__saved(c, i, t->dtype, t->rank, t->shape);
     if (t->grad == NULL) PL_TRY(pl__tensor_new_free(c->ctx, &t->grad, t->dtype, t->rank, t->shape));
+    PL_TRY(pl__tensor_claim(t->grad));
     pl_tensor_retain(t->grad);
     c->saved[i] = t->grad;
     c->borrows[i] = true;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/thread.h"
 
 bool pl__shape_count(int rank, const int64_t *shape, int64_t *count)
@@ -115,6 +116,19 @@ pl_status pl__tensor_data_again(pl_tensor *t, uint64_t version)
     t->offset = 0;
     t->storage->version = version;
     return PL_OK;
+}
+
+void pl__tensor_lend(pl_tensor *t)
+{
+    t->storage->lent = true;
+    pl__mem_lend(t->ctx, t->storage->data);
+}
+
+pl_status pl__tensor_claim(pl_tensor *t)
+{
+    if (!t->storage->lent) return PL_OK;
+    const size_t from = pl__dtype_bytes(t->dtype, t->offset);
+    return pl__mem_claim(t->ctx, t->storage->data, from, pl_tensor_bytes(t));
 }
 
 void pl__tensor_cut(pl_tensor *t, int64_t rows)

@@ -21,6 +21,7 @@ typedef struct pl_storage {
     int users;        /* tensors with this storage */
     int holds;        /* how often the tape holds the data */
     uint64_t version; /* grows with every write that pl_tensor_touch is told of */
+    bool lent;        /* some of the memory may be lent */
 } pl_storage;
 
 /* What a packed copy is for: products of its dtype, or with precision bf16. */
@@ -103,6 +104,11 @@ pl_status pl__tensor_zeros_free(pl_ctx *ctx, pl_tensor **out, pl_dtype dtype, in
 pl_status pl__tensor_resize(pl_tensor *t, int64_t rows);
 /* The first rows alone, at least one; memory stays as it is. */
 void pl__tensor_cut(pl_tensor *t, int64_t rows);
+
+/* Lets the memory of the data serve other tensors: their values are lost. A tensor that shares
+** them claims what it has before it is read or written again; fails for want of memory. */
+void pl__tensor_lend(pl_tensor *t);
+pl_status pl__tensor_claim(pl_tensor *t);
 
 /* New data, not filled, for a handle whose data are gone; `version` is theirs. */
 pl_status pl__tensor_data_again(pl_tensor *t, uint64_t version);

@@ -3,7 +3,8 @@
 **
 ** Adam, averaging, norms, hashes and checkpoints are then one loop over one array. Each parameter
 ** is a view of the weights and has a view of the gradients waiting for it; memory for gradients is
-** there only once a gradient is asked for.
+** there only once a gradient is asked for, and is lent between zero_grad and the first write into
+** it: activations fill it while a forward pass runs, and leave while its backward makes gradients.
 */
 #include "train/block.h"
 
@@ -12,6 +13,11 @@
 #include <xxhash.h>
 
 #define ALIGN_ELEMENTS 16
+
+static int64_t rounded_up(int64_t count)
+{
+    return (count + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+}
 
 void pl_block_free(pl_block *block)
 {
@@ -48,7 +54,7 @@ pl_status pl_block_new(pl_ctx *ctx, pl_block **out, pl_dtype dtype, int n,
             PL_GO(pl__fail(ctx, PL_ERR_ARG, "block: a parameter's name may have %d bytes: '%s'",
                            PL_MAX_NAME, entries[i].name));
         block->count += count;
-        total += (count + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+        total += rounded_up(count);
     }
     PL_GO(pl__tensor_zeros_free(ctx, &block->flat, dtype, 1, &total));
     int64_t at = 0;
@@ -59,7 +65,7 @@ pl_status pl_block_new(pl_ctx *ctx, pl_block **out, pl_dtype dtype, int n,
         pl_tensor_keep_forever(t);
         pl_tensor_set_name(t, entries[i].name);
         t->requires_grad = true;
-        at += (t->count + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+        at += rounded_up(t->count);
     }
     *out = block;
 done:
@@ -138,6 +144,7 @@ pl_status pl_block_take(pl_block *block, pl_tensor *const *tensors)
         pl_tensor *t = block->tensors[i];
         const pl_tensor *grad = pl_tensor_grad(tensors[i]);
         PL_TRY(pl__tape_reclaim_grad(block->ctx, t));
+        if (grad != NULL) PL_TRY(pl__tensor_claim(t->grad));
         memcpy(pl__data(t), pl__data(tensors[i]), pl_tensor_bytes(t));
         t->grad_valid = grad != NULL;
         if (grad != NULL) memcpy(pl__data(t->grad), pl__data(grad), pl_tensor_bytes(t));
@@ -161,6 +168,17 @@ bool pl_block_has_grad(const pl_block *block, int i)
     return block->tensors[i]->grad_valid;
 }
 
+/* What lies between the gradients of two parameters. */
+static void zero_between(const pl_block *block)
+{
+    const size_t size = pl_dtype_size(block->flat->dtype);
+    for (int i = 0; i < block->n; i++) {
+        const int64_t count = block->tensors[i]->count;
+        char *end = (char *)pl__data(block->tensors[i]->grad) + (size_t)count * size;
+        memset(end, 0, (size_t)(rounded_up(count) - count) * size);
+    }
+}
+
 pl_status pl_block_grads(pl_block *block, pl_tensor **borrowed)
 {
     *borrowed = NULL;
@@ -169,15 +187,30 @@ pl_status pl_block_grads(pl_block *block, pl_tensor **borrowed)
         pl_tensor *t = block->tensors[i];
         if (t->grad_valid) continue;
         PL_TRY(pl__tape_reclaim_grad(block->ctx, t));
+        PL_TRY(pl__tensor_claim(t->grad));
         memset(pl__data(t->grad), 0, pl_tensor_bytes(t));
     }
+    if (block->grads->storage->lent) zero_between(block);
     *borrowed = block->grads;
     return PL_OK;
+}
+
+/* Whether nobody but the block can look at the memory of its gradients. */
+static bool holds_grads_alone(const pl_block *block)
+{
+    if (block->grads == NULL || block->grads->refs > 1) return false;
+    if (block->grads->storage->users > block->n + 1) return false;
+    for (int i = 0; i < block->n; i++) {
+        const pl_tensor *t = block->tensors[i];
+        if (t->borrower != NULL || t->grad == NULL || t->grad->refs > 1) return false;
+    }
+    return true;
 }
 
 void pl_block_zero_grad(pl_block *block)
 {
     for (int i = 0; i < block->n; i++) block->tensors[i]->grad_valid = false;
+    if (holds_grads_alone(block)) pl__tensor_lend(block->grads);
 }
 
 pl_status pl_block_grad_norm(pl_block *block, double *norm)

@@ -111,7 +111,7 @@ local function on_line(a, b, name)
 end
 
 -- What freed tensors may take while they wait to be used again (engine/base/mem.c).
-local function most_waiting(tensors_peak) return tensors_peak / 16 + (16 << 20) end
+local function most_waiting(tensors_peak) return tensors_peak / 32 + (32 << 20) end
 
 -- The whole run by a line through two trials. Freed tensors that wait stand apart: they have a
 -- bound, and batches of other lengths than the trials' bring them nearer to it.
