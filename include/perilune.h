@@ -993,6 +993,10 @@ typedef struct {
     /* One answer to one prompt whose beginning may stand in the cache since the last such call, and
     ** is then not run again: for conversations. The weights must be the same as then. */
     bool reuse;
+    /* Tokens at most that are guessed ahead of an answer while few grow, and checked by the same
+    ** replay: what followed where its last tokens stood in its text before. Those are kept that the
+    ** draws of their places give, so answers are the same bits. 0: none. */
+    int64_t prompt_lookup;
 } pl_gen_options;
 
 typedef enum { PL_FINISH_STOP, PL_FINISH_LENGTH, PL_FINISH_TEXT } pl_finish;
@@ -1006,13 +1010,15 @@ typedef struct {
     float *logprob, *sampling_logprob, *entropy;
     int64_t *length;
     pl_finish *finish;
-    int64_t steps;          /* replays of the plan */
-    int64_t prefill_tokens; /* of prompts, and of answers that had been paused, that were run */
-    int64_t pauses;         /* answers that gave their blocks to older ones and waited */
+    int64_t steps;             /* replays of the plan */
+    int64_t prefill_tokens;    /* of prompts, and of answers that had been paused, that were run */
+    int64_t pauses;            /* answers that gave their blocks to older ones and waited */
+    int64_t drafted, accepted; /* tokens guessed ahead, and those of them that were drawn */
 } pl_gen_result;
 
 /* `plan` (taken) maps tokens [T], positions [T], offsets [B+1], blocks [B,M], past [B], last [B]
-** (row of each sequence's last token) to logits [B,V]; `caches` are the k and v caches it writes,
+** (row of each sequence's last token; with `prompt_lookup` more rows) to logits of as many rows as
+** `last` has, [.,V]; `caches` are the k and v caches it writes,
 ** in pairs, each [blocks, G, block_len, D], block_len a multiple of 64. A text takes a block for
 ** each block_len of its positions; texts share those of what they begin with. With `cache_blocks`
 ** the caches' first axis grows when that is wanted, and their data move: no view may share them. */

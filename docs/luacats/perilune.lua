@@ -71,6 +71,8 @@ function Agreement:unit(given, by) end
 ---@field steps integer # of decoding: how often the recorded step was run
 ---@field prefill_tokens integer # tokens of the prompts that were run: what texts begin with in common is run once
 ---@field pauses integer # how often an answer gave its memory to older ones and waited
+---@field drafted integer # tokens that were guessed ahead (`prompt_lookup_num_tokens`)
+---@field accepted integer # of these, those that were drawn
 local Answers = {}
 
 --- Frozen weights.
@@ -352,6 +354,7 @@ local ExampleSet = {}
 ---@field ends function? # (none) asked after each token with the list of the answer's token ids so far; true ends the answer
 ---@field slots integer? # (64) answers that grow at the same time at most, at least 1: memory of the cache against speed; fewer where memory does not hold so many
 ---@field cache_memory number? # (0: what is free) MiB that keys and values may take at most, enough for one answer of the greatest length. They take what the answers' lengths want; where that is more, the youngest answers wait and go on later. The answers are the same
+---@field prompt_lookup_num_tokens integer? # (0: off) tokens at most that are guessed ahead of an answer, while 16 or fewer grow: what followed where its last two to four tokens stood in prompt and answer before (Saxena 2023). One pass of the model checks them, so an answer that repeats its prompt or itself grows by several tokens a pass. The answers are the same
 ---@field reuse boolean? # (false) for one answer to one prompt whose beginning the last such call may have left in the cache: it is not run again; the weights must be the same as then
 local GenerateOptions = {}
 

@@ -112,7 +112,7 @@ static pl_status retire(job *j, int64_t from)
     for (int64_t i = from; i < j->n_run; i++) {
         runner *w = &j->run[i];
         bool end = false;
-        if (st == PL_OK && w->row >= 0) st = pl__job_ended(j, w, &end);
+        if (st == PL_OK && w->row >= 0) st = pl__job_settle(j, w, &end);
         w->row = -1;
         if (end && j->o->reuse && st == PL_OK) st = hold(j, w);
         if (end) leave(j, w);
@@ -136,7 +136,8 @@ static bool waiting(const job *j, runner *w)
     *w = (runner){.answer = j->next_prompt * j->o->samples + j->next_sample,
                   .prompt = j->next_prompt,
                   .sample = j->next_sample,
-                  .end = prompt_length(j, j->next_prompt)};
+                  .end = prompt_length(j, j->next_prompt),
+                  .reach = INT64_MAX};
     return true;
 }
 
@@ -359,10 +360,8 @@ static pl_status make_room(job *j)
 static pl_status decode(job *j)
 {
     PL_TRY(make_room(j));
-    for (int64_t i = 0; i < j->n_run; i++) {
-        j->batch[i] = &j->run[i];
-        j->run[i].row = i;
-    }
+    for (int64_t i = 0; i < j->n_run; i++) j->batch[i] = &j->run[i];
+    pl__job_draft(j);
     PL_TRY(pl__job_decode(j));
     return retire(j, 0);
 }

@@ -26,8 +26,12 @@ typedef struct {
     int64_t answer; /* index into the result */
     int64_t prompt, sample;
     int64_t past, end;  /* positions in the cache, and of the text so far */
-    int64_t row;        /* of logits that its next token is drawn from; -1: none */
+    int64_t row;        /* of logits that its next token is drawn from, the first where there are
+                        ** guesses; -1: none */
     int64_t companions; /* answers to its prompt that enter with it */
+    int64_t drafted;    /* tokens behind its text that are guesses */
+    int64_t fresh;      /* tokens drawn in this step */
+    int64_t reach;      /* guesses that are made next at most */
     text_place at;
 } runner;
 
@@ -87,8 +91,9 @@ pl_status pl__gen_result_new(pl_ctx *ctx, pl_gen_result **out, int64_t n_prompts
 
 /* The token at a position of an answer's text. */
 int32_t pl__job_token(const job *j, const runner *w, int64_t at);
-/* Runs the texts of the n runners in j->batch to their ends, one that is long in pieces. They have
-** their blocks. *logits is a new reference, [n,V]. */
+/* Runs the texts of the n runners in j->batch to their ends, guesses with them, one that is long in
+** pieces. They have their blocks. *logits is a new reference, [.,V]: a row of each, and of each of
+** its guesses. */
 pl_status pl__job_run(job *j, int64_t n, pl_tensor **logits);
 /* One replay of `seat` for the last token of the n runners in `batch`; else as pl__job_run. A
 ** failure's text is in the seat's context. */
@@ -97,10 +102,18 @@ pl_status pl__job_replay_lane(const job *j, seat *s, runner **batch, int64_t n, 
 pl_status pl__job_draw(job *j, int64_t from, const pl_tensor *logits);
 /* Memory for drawing; once for a job. */
 pl_status pl__job_want_scratch(job *j, int64_t vocabulary);
-/* A token for one runner from its row, with the memory number `scratch`, below the threads. */
+/* A token for one runner from its row, and from the next as long as guesses are drawn, with the
+** memory number `scratch`, below the threads. */
 void pl__job_draw_one(const job *j, runner *w, const float *logits, int64_t scratch);
 /* Whether the runner's new token ends it; the result then says why. */
 pl_status pl__job_ended(job *j, const runner *w, bool *end);
+
+/* ---- draft.c ---- */
+
+/* Guesses for all runners, which have blocks for their texts, and rows for each. */
+void pl__job_draft(job *j);
+/* What the runner drew counts token by token, until one ends it; the result then says why. */
+pl_status pl__job_settle(job *j, runner *w, bool *end);
 
 /* ---- lanes.c ---- */
 

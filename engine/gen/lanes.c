@@ -58,8 +58,9 @@ static pl_status lane_step(const job *j, int l, int n)
     pl_tensor *logits;
     PL_TRY(pl__job_replay_lane(j, &j->lanes[l], j->batch + from, to - from, &logits));
     const float *z = pl__data(logits);
+    const int64_t first = j->run[from].row;
     for (int64_t i = from; i < to; i++)
-        pl__job_draw_one(j, &j->run[i], z + (i - from) * j->vocabulary, l);
+        pl__job_draw_one(j, &j->run[i], z + (j->run[i].row - first) * j->vocabulary, l);
     pl_tensor_release(logits);
     return PL_OK;
 }

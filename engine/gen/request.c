@@ -71,8 +71,9 @@ pl_status pl__job_check(const job *j)
         return pl__fail(ctx, PL_ERR_ARG, "generate: %lld prompts", (long long)j->n_prompts);
     if (o->max_tokens < 1 || o->samples < 1)
         return pl__fail(ctx, PL_ERR_ARG, "generate: max_tokens and samples must be at least 1");
-    if (o->slots < 0 || o->cache_blocks < 0)
-        return pl__fail(ctx, PL_ERR_ARG, "generate: slots and cache_blocks must be at least 0");
+    if (o->slots < 0 || o->cache_blocks < 0 || o->prompt_lookup < 0)
+        return pl__fail(ctx, PL_ERR_ARG,
+                        "generate: slots, cache_blocks and prompt_lookup must be at least 0");
     if (o->reuse && (j->n_prompts != 1 || o->samples != 1))
         return pl__fail(ctx, PL_ERR_ARG, "generate: reuse is for one answer to one prompt");
     if (!(o->temperature >= 0 && o->top_p > 0 && o->top_p <= 1 && o->min_p >= 0 && o->min_p <= 1 &&

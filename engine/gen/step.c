@@ -32,24 +32,39 @@ static pl_status input(seat *s, int which, int rank, const int64_t *shape, int32
     return PL_OK;
 }
 
+/* Tokens of w that are not in the cache, `most` of them. */
+static int64_t tokens_to_run(const runner *w, int64_t most)
+{
+    const int64_t rest = w->end + w->drafted - w->past;
+    return rest < most ? rest : most;
+}
+
+/* Rows of logits that are read. */
+static int64_t rows_of(runner *const *batch, int64_t n)
+{
+    int64_t rows = n;
+    for (int64_t i = 0; i < n; i++) rows += batch[i]->drafted;
+    return rows;
+}
+
 /* The inputs for at most `most` tokens of each runner in `batch`, from where its cache ends. */
 static pl_status set_inputs(const job *j, seat *s, runner **batch, int64_t n, int64_t most)
 {
-    int64_t total = 0, columns = 1;
+    int64_t total = 0, columns = 1, row = 0;
     for (int64_t i = 0; i < n; i++) {
         const runner *w = batch[i];
-        total += w->end - w->past < most ? w->end - w->past : most;
+        total += tokens_to_run(w, most);
         if (w->at.n > columns) columns = w->at.n;
     }
     const int64_t shape[N_INPUTS][2] = {
         [IN_TOKENS] = {total},      [IN_POSITIONS] = {total}, [IN_OFFSETS] = {n + 1},
-        [IN_BLOCKS] = {n, columns}, [IN_PAST] = {n},          [IN_LAST] = {n}};
+        [IN_BLOCKS] = {n, columns}, [IN_PAST] = {n},          [IN_LAST] = {rows_of(batch, n)}};
     int32_t *data[N_INPUTS], at = 0;
     for (int i = 0; i < N_INPUTS; i++)
         PL_TRY(input(s, i, i == IN_BLOCKS ? 2 : 1, shape[i], &data[i]));
     for (int64_t i = 0; i < n; i++) {
         runner *w = batch[i];
-        const int64_t end = w->end - w->past < most ? w->end : w->past + most;
+        const int64_t end = w->past + tokens_to_run(w, most);
         data[IN_OFFSETS][i] = at;
         data[IN_PAST][i] = (int32_t)w->past;
         for (int64_t k = 0; k < columns; k++)
@@ -58,31 +73,31 @@ static pl_status set_inputs(const job *j, seat *s, runner **batch, int64_t n, in
             data[IN_TOKENS][at] = pl__job_token(j, w, w->past);
             data[IN_POSITIONS][at] = (int32_t)w->past;
         }
-        data[IN_LAST][i] = at - 1;
+        for (int64_t k = w->drafted; k >= 0; k--) data[IN_LAST][row++] = (int32_t)(at - 1 - k);
     }
     data[IN_OFFSETS][n] = at;
     return PL_OK;
 }
 
-/* What a plan gives must be logits [n,V]; else they are released. */
-static pl_status check_logits(const seat *s, int64_t n, pl_tensor **logits)
+/* What a plan gives must be logits [rows,V]; else they are released. */
+static pl_status check_logits(const seat *s, int64_t rows, pl_tensor **logits)
 {
     const pl_tensor *z = *logits;
-    if (z->rank == 2 && z->shape[0] == n && z->dtype == PL_F32) return PL_OK;
+    if (z->rank == 2 && z->shape[0] == rows && z->dtype == PL_F32) return PL_OK;
     pl_tensor_release(*logits);
     *logits = NULL;
     return pl__fail(s->ctx, PL_ERR_SHAPE, "generate: the plan must give float32 logits [B,V]");
 }
 
 /* Runs at most `most` tokens of each of the n runners in j->batch, which have their blocks. *logits
-** is a new reference, [n,V]. */
+** is a new reference. */
 static pl_status replay(job *j, int64_t n, int64_t most, pl_tensor **logits)
 {
     *logits = NULL;
     PL_TRY(set_inputs(j, &j->own, j->batch, n, most));
     PL_TRY(pl_plan_run(j->g->plan, j->own.in, logits));
     j->r->steps++;
-    return check_logits(&j->own, n, logits);
+    return check_logits(&j->own, rows_of(j->batch, n), logits);
 }
 
 pl_status pl__job_replay_lane(const job *j, seat *s, runner **batch, int64_t n, pl_tensor **logits)
@@ -90,7 +105,7 @@ pl_status pl__job_replay_lane(const job *j, seat *s, runner **batch, int64_t n, 
     *logits = NULL;
     PL_TRY(set_inputs(j, s, batch, n, INT64_MAX));
     PL_TRY(pl__lane_run(&s->lane, s->in, logits));
-    return check_logits(s, n, logits);
+    return check_logits(s, rows_of(batch, n), logits);
 }
 
 pl_status pl__job_run(job *j, int64_t n, pl_tensor **logits)
@@ -127,7 +142,8 @@ static double draw_bytes(const job *j, int64_t n)
     return 3.0 * sizeof(float) * (double)n * (double)j->vocabulary;
 }
 
-void pl__job_draw_one(const job *j, runner *w, const float *logits, int64_t scratch)
+/* The next token of runner w from a row of logits. */
+static int32_t draw(const job *j, runner *w, const float *logits, int64_t scratch)
 {
     const pl_gen_options *o = j->o;
     const pl_kernel_set *k = &pl__ops_for(j->ctx, PL_F32)->kernels;
@@ -154,6 +170,17 @@ void pl__job_draw_one(const job *j, runner *w, const float *logits, int64_t scra
     r->tokens[at] = (int32_t)token;
     r->length[w->answer]++;
     w->end++;
+    return (int32_t)token;
+}
+
+void pl__job_draw_one(const job *j, runner *w, const float *logits, int64_t scratch)
+{
+    const int32_t *guess = j->r->tokens + w->answer * j->r->max_tokens + j->r->length[w->answer];
+    bool right = true;
+    for (w->fresh = 0; right && w->fresh <= w->drafted; w->fresh++) {
+        const int32_t expected = guess[w->fresh]; /* the draw is written over it */
+        right = draw(j, w, logits + w->fresh * j->vocabulary, scratch) == expected;
+    }
 }
 
 pl_status pl__job_draw(job *j, int64_t from, const pl_tensor *logits)

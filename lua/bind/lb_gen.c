@@ -167,7 +167,7 @@ static void push_answers(lua_State *L, const pl_gen_result *r, int64_t samples)
     int64_t total = 0;
     for (int64_t i = 0; i < r->n; i++) total += r->length[i];
     if (total > INT32_MAX) luaL_error(L, "generate: the answers have more than 2^31 tokens");
-    lua_createtable(L, 0, 10);
+    lua_createtable(L, 0, 12);
     pl_tensor **box = lb_new_tensor(L);
     lb_check(L, pl_tensor_new(lb_ctx(L), box, PL_I32, 1, &(int64_t){r->n + 1}));
     int32_t *offsets = pl_tensor_data(*box);
@@ -192,18 +192,22 @@ static void push_answers(lua_State *L, const pl_gen_result *r, int64_t samples)
     lua_setfield(L, -2, "prefill_tokens");
     lua_pushinteger(L, r->pauses);
     lua_setfield(L, -2, "pauses");
+    lua_pushinteger(L, r->drafted);
+    lua_setfield(L, -2, "drafted");
+    lua_pushinteger(L, r->accepted);
+    lua_setfield(L, -2, "accepted");
 }
 
 /* g:generate(prompts, options): prompts is a list of lists of token ids. Gives a table of flat
 ** tensors (tokens, logprobs, sampling_logprobs, entropies [N]), offsets [B+1], the list
-** finish_reasons, and the numbers samples (answers to each prompt), steps, prefill_tokens and
-** pauses. */
+** finish_reasons, and the numbers samples (answers to each prompt), steps, prefill_tokens, pauses,
+** drafted and accepted. */
 static int generator_generate(lua_State *L)
 {
-    static const char *const names[] = {"max_tokens", "samples", "temperature",  "top_k",
-                                        "top_p",      "min_p",   "seed",         "stream",
-                                        "stop",       "ends",    "keys",         "context",
-                                        "reuse",      "slots",   "cache_blocks", NULL};
+    static const char *const names[] = {
+        "max_tokens", "samples", "temperature",  "top_k",         "top_p", "min_p",
+        "seed",       "stream",  "stop",         "ends",          "keys",  "context",
+        "reuse",      "slots",   "cache_blocks", "prompt_lookup", NULL};
     pl_generator **box = luaL_checkudata(L, 1, GENERATOR);
     luaL_argcheck(L, *box != NULL, 1, "generator was collected");
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -237,6 +241,7 @@ static int generator_generate(lua_State *L)
         .context = lb_integer_field(L, 3, "context", 0),
         .slots = lb_integer_field(L, 3, "slots", 0),
         .cache_blocks = lb_integer_field(L, 3, "cache_blocks", 0),
+        .prompt_lookup = lb_integer_field(L, 3, "prompt_lookup", 0),
         .temperature = lb_number_field(L, 3, "temperature", 1),
         .top_k = lb_integer_field(L, 3, "top_k", 0),
         .top_p = lb_number_field(L, 3, "top_p", 1),

@@ -63,7 +63,9 @@ describe("reuse of the cache", function()
     return pl.generate(model, { ids }, {
       max_tokens = 12,
       seed = opts.seed or 5,
+      temperature = opts.guesses and 0.3 or opts.temperature,
       reuse = opts.reuse,
+      prompt_lookup_num_tokens = opts.guesses,
       stop = { tok.eos_id },
     })
   end
@@ -85,6 +87,26 @@ describe("reuse of the cache", function()
       local longer = ask(text, { seed = turn, reuse = true })
       assert.is_true(longer.prefill_tokens <= 2) -- the last token before was never run
       assert.are.same(ask(text, { seed = turn })[1].tokens, longer[1].tokens)
+    end
+  end)
+
+  it("holds what was drawn, not what was guessed ahead", function()
+    local text, turns = tok:encode("the cat sat on a mat. the cat sat"), {}
+    local drafted, right = 0, 0
+    for turn = 1, 5 do
+      local answers = ask(text, { seed = turn, reuse = true, guesses = 4 })
+      turns[turn] = { text = table.move(text, 1, #text, 1, {}), answers = answers }
+      drafted, right = drafted + answers.drafted, right + answers.accepted
+      if turn > 1 then assert.is_true(answers.prefill_tokens <= 3) end
+      local answer = answers[1].tokens -- goes on as the text did, so that guesses are right
+      table.move(answer, 1, #answer // 2, #text + 1, text)
+      text[#text + 1] = tok:encode("a mat")[1]
+    end
+    assert.is_true(right > 0 and right < drafted)
+    for turn, one in ipairs(turns) do
+      local fresh = ask(one.text, { seed = turn, temperature = 0.3 })
+      assert.are.same(fresh[1].tokens, one.answers[1].tokens)
+      assert.are.same(fresh.logprobs:totable(), one.answers.logprobs:totable())
     end
   end)
 
@@ -169,7 +191,8 @@ describe("perilune chat", function()
       "1 messages are left",
       "temperature  0",
       "temperature",
-      "/set changes max_tokens, temperature, top_k, top_p, min_p, seed, not colour",
+      "/set changes max_tokens, temperature, top_k, top_p, min_p, seed, "
+        .. "prompt_lookup_num_tokens, not colour",
       "no command /nosuch; /help lists them",
       "/save wants the name of a file",
       "opening '/nosuch/folder/x': No such file or directory",
@@ -177,6 +200,30 @@ describe("perilune chat", function()
       assert.is_truthy(err:find(text, 1, true), text .. " is not in " .. err)
     end
     assert.is_nil(err:find("traceback", 1, true))
+  end)
+
+  it("tells what became of tokens that were guessed ahead, as generate does", function()
+    local prompt = "the cat sat on a mat. the cat sat on a mat. the cat"
+    local args = { "generate", path, "--prompt", prompt, "--n", "12", "--json" }
+    local _, wanted, silent = run(args)
+    args[#args + 1], args[#args + 2] = "--prompt_lookup_num_tokens", "5"
+    local status, out, err = run(args)
+    assert.are.equal(0, status, err)
+    assert.are.equal(wanted, out)
+    assert.is_nil(silent:find("guessed", 1, true))
+    local tokens = 0
+    for line in out:gmatch("[^\n]+") do
+      tokens = tokens + #json.decode(line).tokens
+    end
+    local right, all, pace =
+      err:match("perilune generate: (%d+) of (%d+) guessed tokens right, ([%d.]+) tokens a pass")
+    assert.truthy(right, err)
+    assert.is_true(math.tointeger(all) > math.tointeger(right))
+    assert.are.equal(("%.2f"):format(tokens / (tokens - right)), pace)
+    args[#args] = "-1"
+    status, _, err = run(args)
+    assert.are.equal(1, status)
+    assert.matches("prompt_lookup_num_tokens", err)
   end)
 
   it("refuses a model that scores and a folder that is none", function()

@@ -30,6 +30,7 @@ toy.each_precision(function(config, new_model)
       ["a shared prefix"] = { samples = 4 },
       ["continuous batching in few slots"] = { samples = 4, slots = 3 },
       ["one slot"] = { samples = 2, slots = 1 },
+      ["tokens guessed ahead"] = { samples = 2, guesses = 5 },
       ["greedy"] = { temperature = 0 },
       ["cut distributions"] = { top_k = 9, top_p = 0.8, min_p = 0.02, samples = 2 },
     } do
@@ -46,7 +47,9 @@ toy.each_precision(function(config, new_model)
           top_k = opts.top_k,
           top_p = opts.top_p,
           min_p = opts.min_p,
+          prompt_lookup_num_tokens = opts.guesses,
         })
+        if opts.guesses then assert.is_true(answers.drafted > 0) end
         local list, answer_masks, old = {}, {}, {}
         for i, answer in ipairs(answers) do
           list[i], answer_masks[i] = pl.data.join(asked[answer.prompt], answer.tokens)

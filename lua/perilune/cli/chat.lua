@@ -42,7 +42,15 @@ local function settings(args)
 end
 
 -- Settings that /set changes.
-local LIVE = { "max_tokens", "temperature", "top_k", "top_p", "min_p", "seed" }
+local LIVE = {
+  "max_tokens",
+  "temperature",
+  "top_k",
+  "top_p",
+  "min_p",
+  "seed",
+  "prompt_lookup_num_tokens",
+}
 
 for _, name in ipairs(LIVE) do
   LIVE[name] = true
@@ -110,6 +118,7 @@ function Chat:answer()
     top_p = self.cfg.top_p,
     min_p = self.cfg.min_p,
     seed = self.cfg.seed,
+    prompt_lookup_num_tokens = self.cfg.prompt_lookup_num_tokens,
     keys = { self.asked },
     stream = "chat",
     stop = self.stop,
@@ -130,11 +139,13 @@ function Chat:answer()
   self.messages[#self.messages + 1] = { role = "assistant", content = text }
   if self.talks then
     local now = core.system.monotonic()
+    local guesses = ok and speaker.guesses(message)
     say(
-      self.paint("dim", "  (%d tokens, first after %.2f s, then %.1f a second%s)"),
+      self.paint("dim", "  (%d tokens, first after %.2f s, then %.1f a second%s%s)"),
       #tokens,
       (first or now) - began,
       #tokens > 1 and (#tokens - 1) / (now - first) or 0,
+      guesses and ", " .. guesses or "",
       interrupted and ", stopped" or ""
     )
   end

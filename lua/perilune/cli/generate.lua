@@ -102,6 +102,7 @@ local function run(cfg, path)
     top_p = cfg.top_p,
     min_p = cfg.min_p,
     seed = cfg.seed,
+    prompt_lookup_num_tokens = cfg.prompt_lookup_num_tokens,
     stop = speaker.stops(tok, template),
     ends = show or nil,
     stop_strings = cfg.stop ~= "" and { cfg.stop } or nil,
@@ -109,6 +110,8 @@ local function run(cfg, path)
   })
   if show then show(answers[1].tokens, true) end
   write(cfg, tok, prompt, answers, show)
+  local guesses = speaker.guesses(answers)
+  if guesses then io.stderr:write("perilune generate: ", guesses, "\n") end
   return true
 end
 

@@ -8,6 +8,7 @@ local options = require("perilune.base.options")
 local generate = {}
 
 local BLOCK <const> = 64 -- positions of a block: the attention's key tile
+local FEW <const> = 16 -- answers beside which tokens are guessed ahead at most
 local MIB <const> = 1 << 20
 
 local function longest(prompts)
@@ -57,7 +58,7 @@ local function admitted(model, made, opts, len)
     end
     room = math.min(room, given)
   else
-    room = room - slots * logits
+    room = room - (slots + math.min(slots, FEW) * opts.prompt_lookup_num_tokens) * logits
   end
   return slots, math.max(one, room // made.block_bytes)
 end
@@ -80,6 +81,8 @@ end
 -- @field integer prefill_tokens tokens of the prompts that were run: what texts begin with in
 --   common is run once
 -- @field integer pauses how often an answer gave its memory to older ones and waited
+-- @field integer drafted tokens that were guessed ahead (`prompt_lookup_num_tokens`)
+-- @field integer accepted of these, those that were drawn
 local Answers = {}
 
 function Answers:__len() return #self.finish_reasons end
@@ -97,6 +100,7 @@ function Answers:__tostring()
 end
 
 local PARTS <const> = { "tokens", "logprobs", "sampling_logprobs", "entropies" }
+local COUNTS <const> = { "steps", "prefill_tokens", "pauses", "drafted", "accepted" }
 
 -- The lists behind answers[i], made when they are first asked for.
 local function lists_of(self)
@@ -136,14 +140,17 @@ end
 --   answers are taken, from 1; all have as many `samples`, and there is at least one
 -- @treturn Answers in tensors of the caller's scope
 function generate.join(pieces)
-  local joined, offsets = { finish_reasons = {}, steps = 0, prefill_tokens = 0, pauses = 0 }, { 0 }
+  local joined, offsets = { finish_reasons = {} }, { 0 }
+  for _, name in ipairs(COUNTS) do
+    joined[name] = 0
+  end
   local taken = {}
   for _, piece in ipairs(pieces) do
     local answers, indices = piece.answers, {}
     joined.samples = joined.samples or answers.samples
-    joined.steps = joined.steps + answers.steps
-    joined.prefill_tokens = joined.prefill_tokens + answers.prefill_tokens
-    joined.pauses = joined.pauses + answers.pauses
+    for _, name in ipairs(COUNTS) do
+      joined[name] = joined[name] + answers[name]
+    end
     local places = answers.offsets:totable()
     for _, prompt in ipairs(piece.prompts) do
       for i = (prompt - 1) * answers.samples + 1, prompt * answers.samples do
@@ -191,6 +198,10 @@ end
 -- @field ?number cache_memory (0: what is free) MiB that keys and values may take at most, enough
 --   for one answer of the greatest length. They take what the answers' lengths want; where that is
 --   more, the youngest answers wait and go on later. The answers are the same
+-- @field ?integer prompt_lookup_num_tokens (0: off) tokens at most that are guessed ahead of an
+--   answer, while 16 or fewer grow: what followed where its last two to four tokens stood in prompt
+--   and answer before (Saxena 2023). One pass of the model checks them, so an answer that repeats
+--   its prompt or itself grows by several tokens a pass. The answers are the same
 -- @field ?boolean reuse (false) for one answer to one prompt whose beginning the last such call may
 --   have left in the cache: it is not run again; the weights must be the same as then
 local known = {
@@ -207,6 +218,7 @@ local known = {
   tokenizer = options.any(),
   slots = options.integer(64, 1),
   cache_memory = 0.0,
+  prompt_lookup_num_tokens = options.integer(0, 0),
   ends = options.of_type("function"),
   reuse = false,
   keys = options.any(),
@@ -241,6 +253,7 @@ function generate.generate(model, prompts, opts)
     context = context,
     slots = slots,
     cache_blocks = blocks,
+    prompt_lookup = opts.prompt_lookup_num_tokens,
   }
   if opts.stop_strings and opts.ends then
     error("generate: give `stop_strings` or `ends`, not both", 2)

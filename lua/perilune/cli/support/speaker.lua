@@ -43,8 +43,23 @@ function speaker.sampling(defaults)
       min = 0,
       max = 1,
     },
+    {
+      prompt_lookup_num_tokens = 0,
+      "tokens guessed ahead: faster where answers repeat the prompt, and the same; 0 is off",
+      min = 0,
+    },
     { seed = 0 },
   }
+end
+
+--- What became of tokens that were guessed ahead, in words; nil when none were.
+-- @tparam Answers answers
+-- @treturn ?string
+function speaker.guesses(answers)
+  if answers.drafted == 0 then return nil end
+  local text = "%d of %d guessed tokens right, %.2f tokens a pass"
+  local grown = answers.tokens:size(1)
+  return text:format(answers.accepted, answers.drafted, grown / (grown - answers.accepted))
 end
 
 local function folder_of(path)
