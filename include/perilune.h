@@ -943,6 +943,7 @@ pl_status pl_block_hash(pl_block *block, char text[33]);
 typedef struct {
     double lr, beta1, beta2, eps, weight_decay; /* decay on parameters of rank 2 and more */
     double max_grad_norm;                       /* 0: no clipping */
+    double momentum;                            /* of matrices that Muon steps; 0.95 is usual */
     bool tf_eps; /* eps is added to the root before the bias correction, as in TensorFlow */
 } pl_adamw_options;
 
@@ -959,11 +960,17 @@ pl_status pl_adamw_new(pl_ctx *ctx, pl_adamw **out, pl_block *block);
 /* The same with both moments in 8 bits an element and a scale for each 256, a quarter of the
 ** memory (after arXiv:2110.02861; see engine/kernels/adamw_8bit.c). Float32 blocks alone. */
 pl_status pl_adamw_new_8bit(pl_ctx *ctx, pl_adamw **out, pl_block *block);
+/* Muon (Jordan et al. 2024; see engine/kernels/muon.c) for the parameters i with matrices[i], which
+** have two axes, AdamW for the others; matrices: one for each parameter, copied. bf16: products
+** with operands in bfloat16, of float32 blocks alone. One rate and decay for both. */
+pl_status pl_adamw_new_muon(pl_ctx *ctx, pl_adamw **out, pl_block *block, const bool *matrices,
+                            bool bf16);
 void pl_adamw_free(pl_adamw *opt); /* before its block */
 /* One step on the block's gradients, which stay as they are. */
 pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *options, pl_adamw_result *result);
-/* State for checkpoints: moment m (0) or v (1), in the block's shape and dtype, or of 8 bits as
-** int32 [blocks of 256, 65 words]; borrowed, writable. */
+/* State for checkpoints: moment m (0) or v (1), in the block's shape and dtype (v without the
+** parameters that Muon steps), or of 8 bits as int32 [blocks of 256, 65 words]; borrowed, writable.
+*/
 pl_tensor *pl_adamw_moment(const pl_adamw *opt, int which);
 int64_t pl_adamw_steps(const pl_adamw *opt);           /* that were taken; skipped ones are not */
 void pl_adamw_set_steps(pl_adamw *opt, int64_t steps); /* as a checkpoint has them */

@@ -122,7 +122,7 @@ local epochs = data.epochs(#kept, cfg.batch_size, cfg.seed, "dpo.order", {
   max_tokens = cfg.micro_batch_tokens,
 })
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
-local optimizer = pl.adamw(policy.block, { moments = cfg.adam_moments })
+local optimizer = pl.optimizer(policy.block, cfg)
 local said = reference and preference.keeper(reference, cfg.micro_batch_tokens)
 local said_of_valid = reference and preference.keeper(reference, cfg.micro_batch_tokens)
 

@@ -102,7 +102,7 @@ local epochs = data.epochs(#train.set, cfg.batch_size, cfg.seed, "kto.order", {
   max_tokens = cfg.micro_batch_tokens,
 })
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
-local optimizer = pl.adamw(policy.block, { moments = cfg.adam_moments })
+local optimizer = pl.optimizer(policy.block, cfg)
 
 local parts = {
   model = policy,

@@ -81,7 +81,7 @@ else
   value = policy:copy { scalar_head = true, seed = cfg.seed }
   value.weights["score.weight"]:fill_(0)
 end
-local value_optimizer = pl.adamw(value.block, { moments = cfg.adam_moments })
+local value_optimizer = pl.optimizer(value.block, cfg)
 
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
 local mini_size = cfg.batch_size // cfg.num_mini_batches

@@ -141,7 +141,7 @@ else
   end
   held_out = table.move(pieces, count + 1, #pieces, 1, {})
 end
-local optimizer = pl.adamw(model.block, { moments = cfg.adam_moments })
+local optimizer = pl.optimizer(model.block, cfg)
 local epochs = data.epochs(count, cfg.batch_size, cfg.seed, "pretrain.order")
 local steps = cfg:set_horizon(cfg.num_train_epochs * epochs.steps)
 

@@ -189,7 +189,7 @@ local epochs = data.epochs(#kept, cfg.batch_size, cfg.seed, "reward.order", {
   max_tokens = cfg.micro_batch_tokens,
 })
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
-local optimizer = pl.adamw(model.block, { moments = cfg.adam_moments })
+local optimizer = pl.optimizer(model.block, cfg)
 
 local parts = {
   model = model,

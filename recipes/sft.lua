@@ -106,7 +106,7 @@ local epochs = data.epochs(#train.sequences, cfg.batch_size, cfg.seed, "sft.orde
   max_tokens = cfg.micro_batch_tokens,
 })
 local steps = cfg:set_horizon(epochs.steps * cfg.num_train_epochs)
-local optimizer = pl.adamw(model.block, { moments = cfg.adam_moments })
+local optimizer = pl.optimizer(model.block, cfg)
 
 local parts = {
   model = model,

@@ -6,28 +6,6 @@
 ---@alias perilune.Input perilune.Tensor|number
 ---@alias perilune.Integers perilune.Tensor|integer[]
 
---- An AdamW optimizer.
----@class perilune.AdamW
-local AdamW = {}
-
---- Sets the number of steps taken, as a checkpoint has it.
----@param steps integer # that were taken, 0 or more
-function AdamW:set_steps(steps) end
-
---- The moments as tensors `m` and `v`, and the number of `steps` taken.
----@return { m: perilune.Tensor, v: perilune.Tensor, steps: integer } # the live moments `m` and `v`, each [n] in the order of the block's flat weights (in 8 bits: int32 [blocks of 256 elements, 65], a scale and codes), and `steps` taken
-function AdamW:state() end
-
---- One step on the gradients of the block. Raises when the rate is missing or an option is unknown.
----@param given table|perilune.Config # a table of `lr` (required) the rate of this step, `beta1` (0.9), `beta2` (0.95), `eps` (1e-8), `tf_eps` (false: ε is added to the corrected root of v; true: to the root before the bias correction, as in TensorFlow), `weight_decay` (0; of parameters with 2 axes or more) and `max_grad_norm` (0: gradients are not clipped); or a config with the rows of `pl.config.adam`
----@param step? integer # of the run, from 1: what the config's schedules are asked for; with a config alone
----@param rate? perilune.Schedule # another schedule of the config for the learning rate (default: given.learning_rate)
----@return table # `grad_norm` before clipping; `skipped`: a gradient was not finite, and nothing was changed
-function AdamW:step(given, step, rate) end
-
---- Drops the gradients of all parameters, as before the next backward pass.
-function AdamW:zero_grad() end
-
 --- Adapters to be trained (LoRA, Hu et al., arXiv:2106.09685), by the names of the peft package.
 --- What each option is when it is left out stands in brackets.
 ---@class perilune.AdapterOptions
@@ -122,7 +100,7 @@ function Book:close(step, metrics, shown, measured) end
 
 --- Counts the optimizer step of a loop in which each step has one.
 ---@param step integer # that is done, from 1: the state's `step`
----@param result { grad_norm: number, skipped: boolean } # of `AdamW:step`; skipped ones are counted in the state's `skipped`
+---@param result { grad_norm: number, skipped: boolean } # of `Optimizer:step`; skipped are counted in the state's `skipped`
 ---@param metrics table<string, number> # gets `grad_norm`, `lr`, `epoch` and `skipped_steps`
 ---@param of_epoch integer # steps that an epoch has
 function Book:count(step, result, metrics, of_epoch) end
@@ -693,7 +671,7 @@ function Model:write(dir, opts) end
 ---@field sampler perilune.Model # who answers: the policy, unless a recipe puts another one there
 ---@field judge perilune.Judge # who scores answers
 ---@field ema perilune.Model? # the averaged policy
----@field optimizer perilune.AdamW # of the policy
+---@field optimizer perilune.Optimizer # of the policy
 ---@field prompts perilune.Prompt[] # of `dataset`
 ---@field held_out perilune.Prompt[]? # those of `eval_dataset`
 ---@field doubts string[] # about settings, which `Check:settings` tells
@@ -803,7 +781,7 @@ function Online:minibatches(iteration, epoch, count) end
 
 --- What a checkpoint of the run holds, for `Run:restore` and `Run:save`.
 ---@param models? table<string, perilune.Model> # others that are trained, by name
----@param optimizers? table<string, perilune.AdamW> # theirs, by name
+---@param optimizers? table<string, perilune.Optimizer> # theirs, by name
 ---@return table<string, any> # models, optimizers, data and what they were made with
 function Online:parts(models, optimizers) end
 
@@ -861,6 +839,28 @@ function Online:score(roll, asked) end
 --- The data sets by their keys, for `Check:rows`.
 ---@return table<string, any> # false: there is none
 function Online:sets() end
+
+--- An optimizer.
+---@class perilune.Optimizer
+local Optimizer = {}
+
+--- Sets the number of steps taken, as a checkpoint has it.
+---@param steps integer # that were taken, 0 or more
+function Optimizer:set_steps(steps) end
+
+--- The moments as tensors `m` and `v`, and the number of `steps` taken.
+---@return { m: perilune.Tensor, v: perilune.Tensor, steps: integer } # the live moments `m` and `v`, each [n] in the order of the block's flat weights (in 8 bits: int32 [blocks of 256 elements, 65], a scale and codes), and `steps` taken
+function Optimizer:state() end
+
+--- One step on the gradients of the block. Raises when the rate is missing or an option is unknown.
+---@param given table|perilune.Config # a table of `lr` (required) the rate of this step, `beta1` (0.9), `beta2` (0.95), `eps` (1e-8), `tf_eps` (false: ε is added to the corrected root of v; true: to the root before the bias correction, as in TensorFlow), `weight_decay` (0; of parameters with 2 axes or more), `max_grad_norm` (0: gradients are not clipped) and `momentum` (0.95, of Muon's matrices); or a config with the rows of `pl.config.adam`
+---@param step? integer # of the run, from 1: what the config's schedules are asked for; with a config alone
+---@param rate? perilune.Schedule # another schedule of the config for the learning rate (default: given.learning_rate)
+---@return table # `grad_norm` before clipping; `skipped`: a gradient was not finite, and nothing was changed
+function Optimizer:step(given, step, rate) end
+
+--- Drops the gradients of all parameters, as before the next backward pass.
+function Optimizer:zero_grad() end
 
 --- Answers packed behind their prompts, and the pairs among them.
 ---@class perilune.PackedPairs
@@ -1279,7 +1279,7 @@ function Run:tell_edits(texts) end
 ---@field model perilune.Model # that is trained: its folder is the checkpoint
 ---@field models table<string, perilune.Model>? # further ones, by the name of their folders
 ---@field tokenizer perilune.Tokenizer? # whose files stand beside the model
----@field optimizers table<string, perilune.AdamW>? # by name
+---@field optimizers table<string, perilune.Optimizer>? # by name
 ---@field data table<string, any>? # the data sets (ExampleSet and so on) by the key of the recipe; their `key` must be the same when the run goes on
 ---@field made_with table<string, string|boolean>? # hashes of the models and functions that constant parts came from, by the key of the recipe; false: none
 local RunParts = {}
@@ -1904,13 +1904,13 @@ local pl = {}
 --- tensors. Raises when a tensor wants no gradient, stands there twice or has another dtype.
 ---@param parameters perilune.ParameterBlock|perilune.Tensor[]|table<string, perilune.Tensor> # model.block, or tensors that want gradients, of any shape [...] and one float dtype: `pl.adamw{w, b}`
 ---@param opts? table # `moments` ("float32") or "8bit": both moments in 8 bits an element and a scale for each 256 (arXiv:2110.02861), a quarter of the memory; only float32 parameters
----@return perilune.AdamW
+---@return perilune.Optimizer
 function pl.adamw(parameters, opts) end
 
 --- The engine's part of an optimizer: `pl.adamw` wraps it.
 ---@param block perilune.ParameterBlock # whose parameters the steps change
 ---@param eight_bit? boolean # moments in 8 bits (default false)
----@return userdata # with `step(options)`, `state()` and `set_steps(n)`, as `AdamW` has them
+---@return userdata # with `step(options)`, `state()` and `set_steps(n)`, as `Optimizer` has them
 function pl.adamw_state(block, eight_bit) end
 
 --- Numbers in steps: `pl.arange(n)` is 0 .. n-1, `pl.arange(from, to, step)` goes from `from`
@@ -2015,6 +2015,23 @@ function pl.mem_reset_peak() end
 --- Gives cached memory back to the system.
 function pl.mem_trim() end
 
+--- Muon (Jordan et al. 2024) for matrices, AdamW for all other parameters, at one rate and decay: a
+--- step of Muon is as long as one of AdamW (its elements have a root mean square of 0.2 of the rate,
+--- arXiv:2502.16982), and equally long in all directions of the matrix. One momentum in place of two
+--- moments. Raises as `pl.adamw` does, when there is no such matrix, and when there are adapters.
+---@param parameters perilune.ParameterBlock|perilune.Tensor[]|table<string, perilune.Tensor> # model.block, of which Muon steps what has two axes and a number as one part of its name, as in a decoder's numbered blocks; embeddings and heads are AdamW's. In a list all with two axes
+---@param opts? table # `precision` ("float32") of its products, or "bf16"
+---@return perilune.Optimizer
+function pl.muon(parameters, opts) end
+
+--- The engine's part of an optimizer whose matrices are stepped by Muon: `pl.muon` wraps it. Raises
+--- when one of them has not two axes.
+---@param block perilune.ParameterBlock # whose parameters the steps change
+---@param matrices table<string, boolean> # true for the names of those
+---@param bf16? boolean # products of operands in bfloat16, of float32 parameters (default false)
+---@return userdata # with `step(options)`, `state()` and `set_steps(n)`, as `Optimizer` has them
+function pl.muon_state(block, matrices, bf16) end
+
 --- Whether each op looks for results that are not finite, and raises with its name.
 ---@param on boolean # false (as at the start): results are not looked at
 function pl.nan_check(on) end
@@ -2037,6 +2054,12 @@ function pl.ones(...) end
 --- The rows of engine/ops/ops.def, in their order.
 ---@return table[] # each with `name`, `doc` (its formula), `shapes`, `inputs`, `params` (their kinds and defaults), `outputs`, `flags`
 function pl.ops() end
+
+--- The optimizer that a config asks for. Raises when it does not fit the block.
+---@param block perilune.ParameterBlock # a model's
+---@param cfg perilune.Config # with the rows of `pl.config.adam` and `pl.config.precision`: `optimizer`, `adam_moments` and `precision` are read
+---@return perilune.Optimizer
+function pl.optimizer(block, cfg) end
 
 --- The same as uniform.
 ---@param ... integer|integer[] # sizes and options as of `pl.uniform`
@@ -2518,9 +2541,9 @@ function pl.companions.writer(key, path, opts) end
 ---@overload fun(spec: table): perilune.Config
 pl.config = {}
 
---- The rows of AdamW: `learning_rate`, `adam_beta1`, `adam_beta2`, `adam_epsilon`,
---- `adam_tf_epsilon`, `adam_moments`, `weight_decay` and `max_grad_norm`, with defaults of the
---- recipe's own.
+--- The rows of the optimizer: `optimizer`, `learning_rate`, `muon_momentum`, `adam_beta1`,
+--- `adam_beta2`, `adam_epsilon`, `adam_tf_epsilon`, `adam_moments`, `weight_decay` and
+--- `max_grad_norm`, with defaults of the recipe's own.
 ---@param defaults? table # `learning_rate` (1e-5) the rate of a step: a number, a schedule's text, or false when the recipe writes that row itself; `weight_decay` (0) of matrices
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.adam(defaults) end

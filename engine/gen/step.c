@@ -193,7 +193,7 @@ pl_status pl__job_draw(job *j, int64_t from, const pl_tensor *logits)
         if (j->run[i].row >= 0)
             pl__job_draw_one(j, &j->run[i], z + j->run[i].row * j->vocabulary,
                              omp_get_thread_num());
-    pl__profile_work(j->ctx, began, PL_WORK_DRAW, 0, draw_bytes(j, n));
+    pl__profile_work(j->ctx, began, PL_WORK_DRAW, (pl_cost){.bytes = draw_bytes(j, n)});
     return PL_OK;
 }
 

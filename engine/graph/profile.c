@@ -18,8 +18,11 @@
 #define KINDS ((PL_OP_COUNT + PL_WORK_COUNT) * 2)
 
 static const char *const work_names[PL_WORK_COUNT] = {
-    [PL_WORK_ADAMW] = "adamw",           [PL_WORK_GRAD_NORM] = "gradient norm",
-    [PL_WORK_AVERAGE] = "average",       [PL_WORK_DRAW] = "drawing tokens",
+    [PL_WORK_ADAMW] = "adamw",
+    [PL_WORK_MUON] = "muon",
+    [PL_WORK_GRAD_NORM] = "gradient norm",
+    [PL_WORK_AVERAGE] = "average",
+    [PL_WORK_DRAW] = "drawing tokens",
     [PL_WORK_CACHE_COPY] = "cache copy",
 };
 
@@ -223,10 +226,9 @@ void pl__profile_op(pl_ctx *ctx, int64_t began, const pl_call *c, bool backward)
     }
 }
 
-void pl__profile_work(pl_ctx *ctx, int64_t began, pl_work work, double flops, double bytes)
+void pl__profile_work(pl_ctx *ctx, int64_t began, pl_work work, pl_cost cost)
 {
     bool longest;
-    const pl_cost cost = {.flops = flops, .bytes = bytes};
     if (began != 0) account(ctx, began, 2 * (PL_OP_COUNT + (int)work), &cost, &longest);
 }
 

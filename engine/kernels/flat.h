@@ -23,6 +23,11 @@ void K(adamw_serial)(int64_t n, real *w, const real *g, real *m, real *v,
 void K(adamw_8bit)(int64_t n, float *weight, const float *grad, uint32_t *m, uint32_t *v,
                    int64_t place, int64_t step, const pl_adamw_args *args);
 #endif
+/* A matrix w [rows, cols] and its momentum, updated from grad; formula and sources in muon.c. work:
+** K(muon_work) bytes, for the thread count of now, aligned to 64. */
+int64_t K(muon_work)(int64_t rows, int64_t cols, bool bf16);
+void K(muon)(int64_t rows, int64_t cols, void *weight, const void *grad, void *momentum,
+             const pl_muon_args *args, void *work);
 /* average = decay average + (1 - decay) weight */
 void K(ema)(int64_t n, void *average, const void *weight, double decay);
 /* Sum of squares in double, added in order. NaN and infinity propagate. */

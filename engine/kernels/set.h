@@ -19,6 +19,13 @@ typedef struct {
     bool tf_eps;                     /* TensorFlow's place of eps: outside the bias correction */
 } pl_adamw_args;
 
+/* See kernels/muon.c. */
+typedef struct {
+    double lr, momentum, weight_decay;
+    double grad_scale; /* from clipping */
+    bool bf16;         /* products of operands in bfloat16; float32 alone */
+} pl_muon_args;
+
 /* What is read off a row of logits. */
 typedef struct {
     double peak, total, entropy;
@@ -33,6 +40,9 @@ typedef struct {
                   const pl_adamw_args *args);
     void (*adamw_8bit)(int64_t n, float *weight, const float *grad, uint32_t *m, uint32_t *v,
                        int64_t place, int64_t step, const pl_adamw_args *args); /* float32 alone */
+    int64_t (*muon_work)(int64_t rows, int64_t cols, bool bf16); /* bytes, aligned to 64 */
+    void (*muon)(int64_t rows, int64_t cols, void *weight, const void *grad, void *momentum,
+                 const pl_muon_args *args, void *work);
     void (*ema)(int64_t n, void *average, const void *weight, double decay);
     double (*sum_squares)(int64_t n, const void *x);
     void (*scale)(int64_t n, void *x, double factor);

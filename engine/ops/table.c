@@ -47,6 +47,8 @@ const pl_ops_table OPI(table_) = {
     .kernels =
         {
             .adamw = K(adamw),
+            .muon_work = K(muon_work),
+            .muon = K(muon),
             .ema = K(ema),
             .sum_squares = K(sum_squares),
             .scale = K(scale),

@@ -220,7 +220,8 @@ pl_status pl_block_grad_norm(pl_block *block, double *norm)
     const pl_kernel_set *k = &pl__ops_for(block->ctx, grads->dtype)->kernels;
     const int64_t began = pl__profile_now(block->ctx);
     *norm = sqrt(k->sum_squares(grads->count, pl__data(grads)));
-    pl__profile_work(block->ctx, began, PL_WORK_GRAD_NORM, 0, (double)pl_tensor_bytes(grads));
+    pl__profile_work(block->ctx, began, PL_WORK_GRAD_NORM,
+                     (pl_cost){.bytes = (double)pl_tensor_bytes(grads)});
     return PL_OK;
 }
 
@@ -235,7 +236,8 @@ pl_status pl_block_average(pl_block *dst, const pl_block *src, double decay)
     const pl_kernel_set *k = &pl__ops_for(dst->ctx, dst->flat->dtype)->kernels;
     const int64_t began = pl__profile_now(dst->ctx);
     k->ema(dst->flat->count, pl__data(dst->flat), pl__data(src->flat), decay);
-    pl__profile_work(dst->ctx, began, PL_WORK_AVERAGE, 0, 3 * (double)pl_tensor_bytes(dst->flat));
+    pl__profile_work(dst->ctx, began, PL_WORK_AVERAGE,
+                     (pl_cost){.bytes = 3 * (double)pl_tensor_bytes(dst->flat)});
     pl_tensor_touch(dst->flat);
     return PL_OK;
 }

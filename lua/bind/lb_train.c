@@ -2,7 +2,7 @@
 ** lb_train.c - parameter blocks and AdamW in Lua.
 **
 **   local block = pl.block({ {"wte", {512, 64}}, ... } [, dtype])
-**   local opt = core.adamw_state(block)          -- wrapped by learn/adamw.lua
+**   local opt = core.adamw_state(block)          -- wrapped by learn/optimizer.lua
 **   local r = opt:step{lr = 1e-4, ...}           -- r.grad_norm, r.skipped
 **
 ** An optimizer keeps its block alive, and a parameter tensor may outlive its block: its memory is
@@ -162,7 +162,7 @@ static int block_average(lua_State *L)
 }
 
 /* block:take(list), block:give(list): values (and gradients) from tensors that stand alone, values
-** back to them; see learn/adamw.lua. */
+** back to them; see learn/optimizer.lua. */
 static int exchange(lua_State *L, bool take)
 {
     pl_block *block = check_block(L, 1);
@@ -237,23 +237,47 @@ static int adamw_gc(lua_State *L)
     return 0;
 }
 
-static int adamw_new(lua_State *L)
+static pl_adamw **new_box(lua_State *L)
 {
-    pl_block *block = check_block(L, 1);
-    const bool eight_bit = lua_toboolean(L, 2);
     pl_adamw **box = lua_newuserdatauv(L, sizeof *box, 1);
     *box = NULL;
     luaL_setmetatable(L, ADAMW);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the block lives as long */
+    return box;
+}
+
+static int adamw_new(lua_State *L)
+{
+    pl_block *block = check_block(L, 1);
+    const bool eight_bit = lua_toboolean(L, 2);
+    pl_adamw **box = new_box(L);
     lb_check(L, (eight_bit ? pl_adamw_new_8bit : pl_adamw_new)(lb_ctx(L), box, block));
+    return 1;
+}
+
+/* muon_state(block, {[name] = true}, bf16) */
+static int muon_new(lua_State *L)
+{
+    pl_block *block = check_block(L, 1);
+    const bool bf16 = lua_toboolean(L, 3);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    const int n = pl_block_size(block);
+    bool *matrices = lua_newuserdatauv(L, (size_t)n + 1, 0);
+    for (int i = 0; i < n; i++) {
+        lua_getfield(L, 2, pl_tensor_name(pl_block_get(block, i)));
+        matrices[i] = lua_toboolean(L, -1);
+        lua_pop(L, 1);
+    }
+    pl_adamw **box = new_box(L);
+    lb_check(L, pl_adamw_new_muon(lb_ctx(L), box, block, matrices, bf16));
     return 1;
 }
 
 static int adamw_step(lua_State *L)
 {
-    static const char *const names[] = {"lr",           "beta1",         "beta2",  "eps",
-                                        "weight_decay", "max_grad_norm", "tf_eps", NULL};
+    static const char *const names[] = {
+        "lr", "beta1", "beta2", "eps", "weight_decay", "max_grad_norm", "tf_eps", "momentum", NULL};
     pl_adamw *opt = check_adamw(L);
     luaL_checktype(L, 2, LUA_TTABLE);
     lb_known(L, 2, "optimizer option", names);
@@ -264,6 +288,7 @@ static int adamw_step(lua_State *L)
         .eps = lb_number_field(L, 2, "eps", 1e-8),
         .weight_decay = lb_number_field(L, 2, "weight_decay", 0),
         .max_grad_norm = lb_number_field(L, 2, "max_grad_norm", 0),
+        .momentum = lb_number_field(L, 2, "momentum", 0.95),
         .tf_eps = lb_boolean_field(L, 2, "tf_eps", false),
     };
     luaL_argcheck(L, o.lr >= 0, 2, "lr is missing or below 0");
@@ -327,6 +352,7 @@ void lb_open_train(lua_State *L)
     static const luaL_Reg functions[] = {
         {"block", block_new},
         {"adamw_state", adamw_new},
+        {"muon_state", muon_new},
         {NULL, NULL},
     };
     lb_class(L, BLOCK, block_methods);

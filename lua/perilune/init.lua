@@ -113,9 +113,33 @@ end
 --   want gradients, of any shape [...] and one float dtype: `pl.adamw{w, b}`
 -- @tparam ?table opts `moments` ("float32") or "8bit": both moments in 8 bits an element
 --   and a scale for each 256 (arXiv:2110.02861), a quarter of the memory; only float32 parameters
--- @treturn AdamW
+-- @treturn Optimizer
 function pl.adamw(parameters, opts)
-  local optimizer = require("perilune.learn.adamw").new(parameters, opts)
+  local adamw = require("perilune.learn.optimizer").adamw(parameters, opts)
+  return adamw
+end
+
+--- Muon (Jordan et al. 2024) for matrices, AdamW for all other parameters, at one rate and decay: a
+-- step of Muon is as long as one of AdamW (its elements have a root mean square of 0.2 of the rate,
+-- arXiv:2502.16982), and equally long in all directions of the matrix. One momentum in place of two
+-- moments. Raises as `pl.adamw` does, when there is no such matrix, and when there are adapters.
+-- @tparam ParameterBlock|{Tensor,...}|{[string]=Tensor} parameters model.block, of which Muon steps
+--   what has two axes and a number as one part of its name, as in a decoder's numbered blocks;
+--   embeddings and heads are AdamW's. In a list all with two axes
+-- @tparam ?table opts `precision` ("float32") of its products, or "bf16"
+-- @treturn Optimizer
+function pl.muon(parameters, opts)
+  local muon = require("perilune.learn.optimizer").muon(parameters, opts)
+  return muon
+end
+
+--- The optimizer that a config asks for. Raises when it does not fit the block.
+-- @tparam ParameterBlock block a model's
+-- @tparam Config cfg with the rows of `pl.config.adam` and `pl.config.precision`: `optimizer`,
+--   `adam_moments` and `precision` are read
+-- @treturn Optimizer
+function pl.optimizer(block, cfg)
+  local optimizer = require("perilune.learn.optimizer").of(block, cfg)
   return optimizer
 end
 

@@ -187,6 +187,23 @@ describe("a run", function()
     end
   )
 
+  it("of PPO with Muon has the same weights for 1 and 3 threads, and when resumed", function()
+    local w = made.llama
+    local settings = world.settings(w, "ppo")
+    settings.save_steps, settings.save_total_limit = 1, 0
+    settings.precision, settings.optimizer, settings.total_episodes = "bf16", "muon", 32
+    local one = world.run("ppo", settings, place(w), { "--threads", "1" })
+    local folder = place(w)
+    local three = world.run("ppo", settings, folder, { "--threads", "3" })
+    assert.are.equal(one.weights_hash, three.weights_hash)
+    settings.resume = pl.run.checkpoints(folder)[1].path
+    local resumed = world.run("ppo", settings, folder, { "--threads", "2" })
+    assert.are.equal(one.weights_hash, resumed.weights_hash)
+    settings.resume, settings.optimizer = nil, "adamw"
+    local plain = world.run("ppo", settings, place(w), { "--threads", "1" })
+    assert.are_not.equal(plain.weights_hash, three.weights_hash)
+  end)
+
   it("of PPO without KL does not depend on how the KL would be estimated", function()
     local w = made.llama
     local settings, want = world.settings(w, "ppo"), nil

@@ -252,11 +252,26 @@ describe("a run that is gone on with", function()
       resume_changed = { "adam_moments" },
     }, folder)
     assert.is_truthy(
-      message:find("adam_moments, or what is trained, was changed", 1, true),
+      message:find("optimizer, adam_moments or what is trained was changed", 1, true),
       message
     )
     assert.is_truthy(message:find("or start a new run with --model " .. folder, 1, true), message)
     assert.is_nil(message:find("state.lua", 1, true), message)
+    message = refusal("sft", {
+      num_train_epochs = 1,
+      resume = "latest",
+      optimizer = "muon",
+      adam_moments = "float32",
+      resume_changed = { "adam_moments", "optimizer" },
+    }, folder)
+    assert.is_truthy(
+      message:find("optimizer, adam_moments or what is trained was changed", 1, true),
+      message
+    )
+    message = refusal("sft", { optimizer = "muon", adam_moments = "8bit" }, scratch.path())
+    assert.is_truthy(message:find("Muon keeps one momentum of its matrices", 1, true), message)
+    message = refusal("sft", { optimizer = "muon", peft_r = 2 }, scratch.path())
+    assert.is_truthy(message:find("with adapters take adamw", 1, true), message)
   end)
 
   it("keeps the figures it had when it was finished", function()

@@ -3,7 +3,7 @@
 -- four minibatches that train policy and value model. No metrics, files or averages.
 -- tests/bench/peer_ppo.py is the same loop in plain PyTorch.
 
-local adamw = require("perilune.learn.adamw")
+local optimizer = require("perilune.learn.optimizer")
 local core = require("perilune.core")
 local generate = require("perilune.model.generate")
 local loss = require("perilune.learn.loss")
@@ -59,8 +59,8 @@ end
 -- @tparam integer iteration names the random streams
 function ppo_iteration.run(roles, questions, length, iteration)
   local scope <close> = core.scope("ppo.iteration")
-  roles.policy_optimizer = roles.policy_optimizer or adamw.new(roles.policy.block)
-  roles.value_optimizer = roles.value_optimizer or adamw.new(roles.value.block)
+  roles.policy_optimizer = roles.policy_optimizer or optimizer.adamw(roles.policy.block)
+  roles.value_optimizer = roles.value_optimizer or optimizer.adamw(roles.value.block)
   local answers =
     generate.generate(roles.policy, questions, { max_tokens = length, seed = iteration })
   local roll = rollout.new(questions, answers)

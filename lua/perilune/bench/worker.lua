@@ -19,7 +19,7 @@
 --
 -- tests/bench/peer_torch.py, peer_ppo.py and peer_llama.py speak the same lines.
 
-local adamw = require("perilune.learn.adamw")
+local optimizer = require("perilune.learn.optimizer")
 local core = require("perilune.core")
 local generate = require("perilune.model.generate")
 local json = require("perilune.base.json")
@@ -74,12 +74,12 @@ local work = {}
 -- A sequence of length + 1 has `length` trained tokens; the peer's batch is counted the same way.
 local function training(trained)
   local sequences = random_sequences(trained.config.vocab_size, length + 1, 1)
-  local optimizer = adamw.new(trained.block, { moments = options.moments })
+  local adamw = optimizer.adamw(trained.block, { moments = options.moments })
   return timed(function()
     local scope <close> = core.scope("bench.step")
     trained.block:zero_grad()
     loss.accumulate(trained, sequences)
-    optimizer:step { lr = 1e-4, max_grad_norm = 1 }
+    adamw:step { lr = 1e-4, max_grad_norm = 1 }
     return size * length
   end)
 end

@@ -9,13 +9,13 @@
 local lazy = require("perilune.base.lazy")
 
 return lazy({}, {
-  adamw = "perilune.learn.adamw",
   advantage = "perilune.learn.advantage",
   evaluation = "perilune.learn.evaluation",
   loss = "perilune.learn.loss",
   preference = "perilune.learn.preference",
   policy_loss = "perilune.learn.policy_loss",
   online = "perilune.learn.online",
+  optimizer = "perilune.learn.optimizer",
   ranking = "perilune.learn.ranking",
   reward_loss = "perilune.learn.reward_loss",
   rollout = "perilune.learn.rollout",

@@ -6,7 +6,7 @@
 -- the number of the episode, so that an answer depends on nothing beside it.
 
 local core = require("perilune.core")
-local adamw = require("perilune.learn.adamw")
+local optimizer_of = require("perilune.learn.optimizer").of
 local advantage = require("perilune.learn.advantage")
 local companions = require("perilune.learn.companions")
 local data = require("perilune.data")
@@ -33,7 +33,7 @@ local online = {}
 -- @field Model sampler who answers: the policy, unless a recipe puts another one there
 -- @field Judge judge who scores answers
 -- @field ?Model ema the averaged policy
--- @field AdamW optimizer of the policy
+-- @field Optimizer optimizer of the policy
 -- @field {Prompt,...} prompts of `dataset`
 -- @field ?{Prompt,...} held_out those of `eval_dataset`
 -- @field {string,...} doubts about settings, which `Check:settings` tells
@@ -118,7 +118,7 @@ function online.open(cfg, name)
     self.ptx_at = data.stream(#self.ptx, cfg.seed, name .. ".ptx")
   end
   self.prompt_at = data.stream(#self.prompts, cfg.seed, name .. ".prompts")
-  self.optimizer = adamw.new(self.policy.block, { moments = cfg.adam_moments })
+  self.optimizer = optimizer_of(self.policy.block, cfg)
   self.scoring = { temperature = cfg.temperature }
   self.learning = { temperature = cfg.temperature, checkpoint = cfg.gradient_checkpointing }
   return self
@@ -126,7 +126,7 @@ end
 
 --- What a checkpoint of the run holds, for `Run:restore` and `Run:save`.
 -- @tparam ?{[string]=Model} models others that are trained, by name
--- @tparam ?{[string]=AdamW} optimizers theirs, by name
+-- @tparam ?{[string]=Optimizer} optimizers theirs, by name
 -- @treturn {[string]=any} models, optimizers, data and what they were made with
 function Online:parts(models, optimizers)
   local parts = {

@@ -161,8 +161,16 @@
 --- The engine's part of an optimizer: `pl.adamw` wraps it.
 -- @tparam ParameterBlock block whose parameters the steps change
 -- @tparam ?boolean eight_bit moments in 8 bits (default false)
--- @treturn userdata with `step(options)`, `state()` and `set_steps(n)`, as `AdamW` has them
+-- @treturn userdata with `step(options)`, `state()` and `set_steps(n)`, as `Optimizer` has them
 -- @name pl.adamw_state
+
+--- The engine's part of an optimizer whose matrices are stepped by Muon: `pl.muon` wraps it. Raises
+-- when one of them has not two axes.
+-- @tparam ParameterBlock block whose parameters the steps change
+-- @tparam {[string]=boolean} matrices true for the names of those
+-- @tparam ?boolean bf16 products of operands in bfloat16, of float32 parameters (default false)
+-- @treturn userdata with `step(options)`, `state()` and `set_steps(n)`, as `Optimizer` has them
+-- @name pl.muon_state
 
 --- Records no tape until the guard closes. Hold it in a variable with `<close>`.
 -- @treturn userdata guard

@@ -58,7 +58,7 @@ end
 
 --- Counts the optimizer step of a loop in which each step has one.
 -- @tparam integer step that is done, from 1: the state's `step`
--- @tparam {grad_norm=number,skipped=boolean} result of `AdamW:step`; skipped ones are counted in
+-- @tparam {grad_norm=number,skipped=boolean} result of `Optimizer:step`; skipped are counted in
 --   the state's `skipped`
 -- @tparam {[string]=number} metrics gets `grad_norm`, `lr`, `epoch` and `skipped_steps`
 -- @tparam integer of_epoch steps that an epoch has

@@ -9,6 +9,7 @@ local core = require("perilune.core")
 local data = require("perilune.data")
 local format = require("perilune.base.format")
 local loss = require("perilune.learn.loss")
+local optimizer = require("perilune.learn.optimizer")
 local system = core.system
 
 local preflight = {}
@@ -49,11 +50,14 @@ local function refuse(text, ...) error("pre-flight: " .. text:format(...), 0) en
 
 local constant = { reference = true, reward = true, ema = true }
 
--- Bytes that AdamW's two moments of so many parameters take: in 8 bits a byte an element and a
--- scale of 4 for each 256.
-local function moment_bytes(cfg, count)
+-- Bytes of the moments of a model's `count` trained parameters: two of float32, in 8 bits a byte an
+-- element and a scale of 4 for each 256; of Muon's matrices one.
+local function moment_bytes(cfg, count, model)
   local known, moments = pcall(function() return cfg.adam_moments end) -- not all recipes have it
   if known and moments == "8bit" then return 2 * (count + 4 * ((count + 255) // 256)) end
+  if known and cfg.optimizer == "muon" then
+    return 8 * count - 4 * optimizer.muon_elements(model.block)
+  end
   return 8 * count
 end
 
@@ -65,7 +69,7 @@ local function held(cfg, models)
     local _, own = model:count()
     total, bytes = total + own, bytes + 4 * own
     if not constant[name:match("^%a+")] then
-      trained, bytes = trained + own, bytes + 4 * own + moment_bytes(cfg, own)
+      trained, bytes = trained + own, bytes + 4 * own + moment_bytes(cfg, own, model)
     end
     local base = model.base
     if base and not bases[base] then

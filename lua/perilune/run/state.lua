@@ -20,7 +20,7 @@ local state = {}
 -- @field Model model that is trained: its folder is the checkpoint
 -- @field ?{[string]=Model} models further ones, by the name of their folders
 -- @field ?Tokenizer tokenizer whose files stand beside the model
--- @field ?{[string]=AdamW} optimizers by name
+-- @field ?{[string]=Optimizer} optimizers by name
 -- @field ?{[string]=any} data the data sets (ExampleSet and so on) by the key of the recipe; their
 --   `key` must be the same when the run goes on
 -- @field ?{[string]=string|boolean} made_with hashes of the models and functions that constant
@@ -106,9 +106,9 @@ end
 
 --- Writes models and optimizers into a folder.
 -- @tparam string dir an existing folder, as run:checkpoint gives
--- @tparam table parts `model`, `tokenizer`, `models` {name = model}, `optimizers` {name = adamw},
---   `data` {key of the recipe = set of perilune.data, nil or false}, `made_with` {key of the
---   recipe = hash of what it names, nil or false}
+-- @tparam table parts `model`, `tokenizer`, `models` {name = model}, `optimizers`
+--   {name = optimizer}, `data` {key of the recipe = set of perilune.data, nil or false},
+--   `made_with` {key of the recipe = hash of what it names, nil or false}
 function state.write(dir, parts)
   local scope <close> = core.scope("run.state.write")
   check(parts.model:write(dir, { tokenizer = parts.tokenizer }))
@@ -146,8 +146,8 @@ end
 -- Moments of another kind or of other parameters are not these, and are made into none.
 local function not_theirs(dir, name, from, into)
   local text = "%s/optimizer.safetensors has moments of '%s' that are %s, and %s are wanted: "
-    .. "adam_moments, or what is trained, was changed. Leave it as it was, or start a new run with "
-    .. "--model %s"
+    .. "optimizer, adam_moments or what is trained was changed. Leave it as it was, or start a new "
+    .. "run with --model %s"
   return text:format(dir, name, from and kind_of(from) or "absent", kind_of(into), dir)
 end
 
