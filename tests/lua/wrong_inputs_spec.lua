@@ -20,6 +20,8 @@ local wrong_files = {
   ["cut.jsonl"] = '{"prompt":"a fox"}\n{"prompt":\n',
   ["number.jsonl"] = '{"prompt":"a fox","completion":7}\n',
   ["asks.jsonl"] = '{"prompt":5,"completion":"7"}\n{"prompt":"a fox","completion":"sees"}\n',
+  ["dialogue.jsonl"] = '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":'
+    .. '"fox"},{"role":"user","content":"sees"}],"completions":["the moon","bread"],"ranks":[1,2]}',
   ["west.jsonl"] = '{"prompt":"a fox","completion":"caf\233"}\n',
   ["tied.jsonl"] = '{"prompt":"a fox","completions":["the moon","nobody"],"ranks":[1,1]}\n',
   ["short.jsonl"] = '{"prompt":"a fox","completions":["the moon","nobody"],"ranks":[1]}\n',
@@ -98,7 +100,7 @@ local rows = {
   { SFT .. " --dataset empty.jsonl", "dataset empty.jsonl: nothing in it can be used (0 rows" },
   { SFT .. " --dataset demos.jsonl --eval_dataset empty.jsonl", "eval_dataset empty.jsonl" },
   { SFT .. " --dataset utf16.jsonl", "utf16.jsonl:1: " },
-  { SFT .. " --dataset rankings.jsonl", "rankings.jsonl:1: neither messages nor prompt" },
+  { SFT .. " --dataset rankings.jsonl", "rankings.jsonl:1: a ranking of `completions`" },
   { SFT .. " --dataset number.jsonl", "number.jsonl:1: completion is a number, not a text" },
   { SFT .. " --dataset asks.jsonl", "asks.jsonl:1: prompt is a number, not a text" },
   { SFT .. " --dataset west.jsonl", "a file in another encoding is converted first, as in iconv" },
@@ -135,7 +137,8 @@ local rows = {
   { RM .. " --dataset huge.jsonl", "huge.jsonl:1: rank 1 is inf, not a finite number" },
   { RM .. " --dataset alone.jsonl", "alone.jsonl:1: ranks of one completion" },
   { RM .. " --dataset demos.jsonl", "demos.jsonl:1: no answers to rank: rows are" },
-  { RM .. " --dataset rankings.jsonl --demonstrations rankings.jsonl", "rankings.jsonl:1: neith" },
+  { RM .. " --dataset rankings.jsonl --demonstrations rankings.jsonl", "a ranking of `compl" },
+  { SFT .. " --dataset dialogue.jsonl", "dialogue.jsonl:1: a ranking of `completions` is no" },
   { RM .. " --dataset rankings.jsonl --variant hinge", "one of logsigmoid | sigmoid | linear" },
   -- reward functions
   { PPO, "give one of reward_model and reward_function" },

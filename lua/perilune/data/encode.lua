@@ -270,7 +270,9 @@ local function parts_of(tok, row)
     message = row.completion[1]
     answer = message.content or message.tool_calls and ""
   end
-  if answer == nil and messages then
+  if answer == nil and row.completions ~= nil then -- earlier answers of its dialogue are not meant
+    return nil, "a ranking of `completions` is no demonstration: reward, dpo and kto learn from it"
+  elseif answer == nil and messages then
     if #messages == 0 then return nil, "messages is empty" end
     local before, last, behind = split(messages)
     if not before then return nil, last end
