@@ -138,7 +138,10 @@ check:rows {
 for side, n in pairs { liked = train.set.liked, disliked = train.set.disliked } do
   if n == 0 then check:warn("no answer of %s is %s: KTO wants some of both", cfg.dataset, side) end
 end
-local weigh = cfg.undesirable_weight * train.set.disliked / math.max(1, train.set.liked)
+local weigh = 0 -- of liked answers, with which both kinds weigh the same
+if train.set.liked > 0 then
+  weigh = cfg.undesirable_weight * train.set.disliked / train.set.liked
+end
 if weigh > 0 and (cfg.desirable_weight < weigh or cfg.desirable_weight > 4 / 3 * weigh) then
   check:say(
     "liked answers weigh %.3g times what the others do; the paper takes 1 to 1.33: "

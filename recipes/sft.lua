@@ -93,6 +93,8 @@ if reward_model then
     { name = "reward_model", path = cfg.reward_model, model = reward_model, scores = true },
   }
   pl.companions.check(models)
+  local half = pl.score.misread({ models[2] }, 0)
+  if half then error(half .. ": choose the epoch by another", 0) end
   local room, too_long = pl.companions.room(models, cfg.max_length, cfg.response_length)
   select_from = data.required(
     data.prompts(tok, template, cfg.select_prompts, room, too_long),

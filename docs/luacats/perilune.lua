@@ -2735,9 +2735,9 @@ function pl.data.hash(path) end
 function pl.data.join(prompt, answer) end
 
 --- Answers that are liked or not. Rankings give some too: what is ranked better than the mean rank
---- of its set is liked, what is ranked worse is not. Left out are answers that are longer with their
---- prompt than `max_length`: a cut one is not what was judged. Raises, as `data.prompts`, at a row
---- that is wrong.
+--- of its set is liked, what is ranked worse is not, and what is both is neither. Left out are
+--- answers that are longer with their prompt than `max_length`: a cut one is not what was judged.
+--- Raises, as `data.prompts`, at a row that is wrong.
 ---@param tok perilune.Tokenizer
 ---@param template? perilune.Template # nil: prompts are plain text
 ---@param rows string|perilune.Row[] # a path, or rows

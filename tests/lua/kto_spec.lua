@@ -38,8 +38,13 @@ describe("KTO", function()
       for _, rank in ipairs(row.ranks) do
         mean = mean + rank / #row.ranks
       end
+      local sides = {} -- of each text: -1 liked, 1 disliked, 0 both
       for k, rank in ipairs(row.ranks) do
-        if rank ~= mean then
+        local text, side = row.completions[k], rank < mean and -1 or 1
+        if rank ~= mean then sides[text] = (sides[text] or side) == side and side or 0 end
+      end
+      for k, rank in ipairs(row.ranks) do
+        if rank ~= mean and sides[row.completions[k]] ~= 0 then
           rows[#rows + 1] =
             { prompt = row.prompt, completion = row.completions[k], label = rank < mean }
         end
@@ -120,6 +125,12 @@ describe("KTO", function()
     local said = world.read(folder .. ".err")
     assert.matches("no answer of " .. path .. " is disliked", said, 1, true)
     assert.matches("the baseline is 0", said, 1, true)
+    path = world.jsonl(w.dir .. "/disliked.jsonl", {
+      { prompt = "a fox", completion = "sees the sea", label = false },
+    })
+    said = world.read(select(3, run { dataset = path, quiet = false }) .. ".err")
+    assert.matches("no answer of " .. path .. " is liked", said, 1, true)
+    assert.is_nil(said:find("liked answers weigh", 1, true))
   end)
 
   it("keeps the best checkpoint by answers to held-out prompts", function()
@@ -277,11 +288,16 @@ describe("labelled answers", function()
     local set = read(
       { prompt = "a", completions = { "fox", "boat", "sea" }, ranks = { 1, 2, 3 } },
       { prompt = "a", chosen = "lamp", rejected = "rain" },
-      { prompt = "a", completions = { "fox", "boat" }, ranks = { 1, 1 } }
+      { prompt = "a", completions = { "fox", "boat" }, ranks = { 1, 1 } },
+      { prompt = "a", completions = { "fox", "sea", "boat", "fox" }, ranks = { 1, 2, 3, 4 } },
+      { prompt = "a", completions = { "fox", "fox" }, ranks = { 1, 2 } },
+      { prompt = "a", completions = { "fox", "fox", "sea" }, ranks = { 1, 1, 2 } }
     )
-    assert.are.same({ true, false, true, false }, labels(set))
-    assert.are.same({ ["all ranks equal"] = 1 }, set.counts.left_out)
+    local wanted = { true, false, true, false, true, false, true, true, false }
+    assert.are.same(wanted, labels(set))
+    assert.are.same({ ["all ranks equal"] = 1, ["equal answers"] = 1 }, set.counts.left_out)
     assert.equal(1, set.counts.changed["answers of the mean rank"])
+    assert.equal(2, set.counts.changed["equal answers, liked and disliked"])
   end)
 
   it("keep token ids of their own", function()

@@ -164,6 +164,18 @@ describe("a reward model beside likelihoods", function()
     })
     assert.is_false(ok)
     assert.matches("half of a reward: judge eval_prompts by another", tostring(message), 1, true)
+    ok, message = pcall(pl.config.run_recipe, "sft", {
+      model = w.model,
+      dataset = w.demos,
+      select_prompts = w.prompts,
+      reward_model = rm,
+      response_length = 8,
+      output_dir = w.dir .. "/half",
+      overwrite_output_dir = true,
+      quiet = true,
+    })
+    assert.is_false(ok)
+    assert.matches("half of a reward: choose the epoch by another", tostring(message), 1, true)
   end)
 
   it("tells where it is read otherwise than it was learnt", function()

@@ -349,32 +349,51 @@ local function labels_of(ranks)
   return labels
 end
 
--- The answers of a row with a label: sequences, masks and labels; or nil and what is wrong.
+-- Takes the labels off answers that the ranking has both among the liked and the others: how many.
+local function drop_contested(labels, sequences)
+  local by_text, contested = {}, {}
+  for k, liked in pairs(labels) do
+    local text = table.concat(sequences[k], " ")
+    contested[text] = contested[text] or by_text[text] == not liked
+    by_text[text] = liked
+  end
+  local dropped = 0
+  for k = 1, #sequences do
+    if labels[k] ~= nil and contested[table.concat(sequences[k], " ")] then
+      labels[k], dropped = nil, dropped + 1
+    end
+  end
+  return dropped
+end
+
+-- The answers of a row with a label: sequences, masks, labels and how many were left out, since the
+-- same one is liked and disliked; or nil and what is wrong.
 local function labelled_answers(tok, template, row)
   if row.ranks == nil then
     if type(row.label) ~= "boolean" then return nil, "`label` must be true or false" end
     local sequence, mask = encode.judged(tok, template, row)
     if not sequence then return nil, mask end
-    return { sequence }, { mask }, { row.label }
+    return { sequence }, { mask }, { row.label }, 0
   end
   local wrong = wrong_ranks(row)
   if wrong then return nil, wrong end
   local all, all_masks = encode.ranked(tok, template, row)
   if not all then return nil, all_masks end
   local sequences, masks, labels, of = {}, {}, {}, labels_of(row.ranks)
+  local contested = drop_contested(of, all)
   for k, sequence in ipairs(all) do
     if of[k] ~= nil then
       local n = #sequences + 1
       sequences[n], masks[n], labels[n] = sequence, all_masks[k], of[k]
     end
   end
-  return sequences, masks, labels
+  return sequences, masks, labels, contested
 end
 
 --- Answers that are liked or not. Rankings give some too: what is ranked better than the mean rank
--- of its set is liked, what is ranked worse is not. Left out are answers that are longer with their
--- prompt than `max_length`: a cut one is not what was judged. Raises, as `data.prompts`, at a row
--- that is wrong.
+-- of its set is liked, what is ranked worse is not, and what is both is neither. Left out are
+-- answers that are longer with their prompt than `max_length`: a cut one is not what was judged.
+-- Raises, as `data.prompts`, at a row that is wrong.
 -- @tparam Tokenizer tok
 -- @tparam ?Template template nil: prompts are plain text
 -- @tparam string|{Row,...} rows a path, or rows
@@ -391,7 +410,7 @@ function data.labelled(tok, template, rows, max_length)
     function(each, add, account)
       local liked, disliked = 0, 0
       for row, number in each do
-        local sequences, masks, labels = labelled_answers(tok, template, row)
+        local sequences, masks, labels, contested = labelled_answers(tok, template, row)
         if not sequences then reading.refuse(rows, "answer", number, masks) end
         local used = 0
         for k, sequence in ipairs(sequences) do
@@ -404,9 +423,12 @@ function data.labelled(tok, template, rows, max_length)
         if used > 0 then
           account:use()
           account:change("answers of a ranking that are too long", #sequences - used)
-          account:change("answers of the mean rank", row.ranks and #row.ranks - #sequences or 0)
+          account:change("equal answers, liked and disliked", contested)
+          local labelled = #sequences + contested
+          account:change("answers of the mean rank", row.ranks and #row.ranks - labelled or 0)
         else
-          account:leave_out(#sequences == 0 and "all ranks equal" or "too long")
+          local none = contested > 0 and "equal answers" or "all ranks equal"
+          account:leave_out(#sequences == 0 and none or "too long")
         end
       end
       return { liked = liked, disliked = disliked }
