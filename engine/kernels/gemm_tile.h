@@ -167,20 +167,31 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
     const real *a[GROUPS(MR)];
     const real *b = t->b, *next = t->next;
     const int64_t next_step = t->next_step;
-    real *c = t->c;
+    real *c[GROUPS(MR)];
 
     UNROLL
-    for (int v = 0; v < nv; v++) n[v] = r_first(t->acc ? r_cols(t->cols, v) : 0);
+    for (int g = 0; g < GROUPS(mr); g++) c[g] = t->c + 3 * g * ldc;
     UNROLL
-    for (int i = 0; i < mr; i++) {
+    for (int v = 0; v < nv; v++) n[v] = r_first(r_cols(t->cols, v));
+    if (t->acc) {
         UNROLL
-        for (int v = 0; v < nv; v++) x[i][v] = r_load_n(c + i * ldc + v * RL, n[v]);
+        for (int i = 0; i < mr; i++) {
+            UNROLL
+            for (int v = 0; v < nv; v++)
+                x[i][v] = r_load_n(c[i / 3] + (i % 3) * ldc + v * RL, n[v]);
+        }
+    } else {
+        UNROLL
+        for (int i = 0; i < mr; i++) {
+            UNROLL
+            for (int v = 0; v < nv; v++) x[i][v] = (reg){0};
+        }
     }
     UNROLL
     for (int i = 0; i < mr && nv == 2; i++) {
         UNROLL
         for (int v = 0; v < nv; v += LINE_REGS) /* the tile to the right comes next */
-            __builtin_prefetch(c + i * ldc + NR + v * RL, 1);
+            __builtin_prefetch(c[i / 3] + (i % 3) * ldc + NR + v * RL, 1);
     }
 
     UNROLL
@@ -206,8 +217,6 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
         for (int g = 0; g < groups; g++) a[g] += transposed ? lda : 1;
     }
 
-    UNROLL
-    for (int v = 0; v < nv; v++) n[v] = r_first(r_cols(t->cols, v));
     if (t->bias) {
         UNROLL
         for (int v = 0; v < nv; v++) {
@@ -219,7 +228,7 @@ static inline __attribute__((always_inline)) void tile(const int mr, const int n
     UNROLL
     for (int i = 0; i < mr; i++) {
         UNROLL
-        for (int v = 0; v < nv; v++) r_store_n(c + i * ldc + v * RL, x[i][v], n[v]);
+        for (int v = 0; v < nv; v++) r_store_n(c[i / 3] + (i % 3) * ldc + v * RL, x[i][v], n[v]);
     }
 }
 
