@@ -263,7 +263,7 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
             (bf16 ? att_gather_rounded : att_gather)(w.v, v + kv_at, kv_step, n, D);
         }
         memset(w.dk, 0, (size_t)((n + BEYOND) * Dp) * sizeof(real));
-        memset(w.dv, 0, (size_t)((n + BEYOND) * Dp) * sizeof(real));
+        if (!small) memset(w.dv, 0, (size_t)((n + BEYOND) * Dp) * sizeof(real));
         for (int64_t i = 0; i < n_heads && !pl__stopped(stop); i++) {
             const int64_t head = g * n_heads + i, q_at = start * q_step + head * D;
             const head_rows h = {.q = q + q_at,

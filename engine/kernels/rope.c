@@ -144,21 +144,34 @@ static int64_t woven_step(const rope_shape *r)
     return r->interleaved ? 1 : r->D / 2;
 }
 
-/* Factors lane by lane. */
-static void weave(vec *c_to, vec *s_to, const real *c, const real *s, const rope_shape *r)
+/* Which pair's factor each lane has, and the sign of its sine. */
+typedef struct {
+    ivec pair;
+    vec sign;
+} weave;
+
+static weave weave_of(const rope_shape *r)
 {
-    const int64_t half = r->R / 2;
-    real c_lanes[VL], s_lanes[VL];
-    for (int64_t at = 0; at < VL; at += r->D)
-        for (int64_t i = 0; i < half; i++) {
-            const int64_t first = at + (r->interleaved ? 2 * i : i);
-            const int64_t second = first + (r->interleaved ? 1 : half);
-            c_lanes[first] = c_lanes[second] = c[i];
-            s_lanes[first] = -s[i];
-            s_lanes[second] = s[i];
-        }
-    *c_to = v_load(c_lanes);
-    *s_to = v_load(s_lanes);
+    weave w;
+    for (int64_t i = 0; i < VL; i++) {
+        const int64_t at = i % r->D, half = r->R / 2;
+        const bool first = r->interleaved ? at % 2 == 0 : at < half;
+        w.pair[i] = (ireal)(r->interleaved ? at / 2 : at % half);
+        w.sign[i] = first ? REAL(-1.0) : REAL(1.0);
+    }
+    return w;
+}
+
+/* Factors lane by lane. */
+static inline vec woven(const real *factors, ivec pair)
+{
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+    return (vec)_mm512_permutexvar_ps((__m512i)pair, _mm512_loadu_ps(factors));
+#else
+    vec lanes;
+    for (int i = 0; i < VL; i++) lanes[i] = factors[pair[i]];
+    return lanes;
+#endif
 }
 
 static inline void turn_woven(real *y, const real *x, vec c_lanes, vec s_lanes, int64_t width,
@@ -208,11 +221,12 @@ static inline void turn_rows(const rope_shape *r, const double *frequency, const
 {
     const int64_t step = woven_step(r);
     real c[MAX_PAIRS], s[MAX_PAIRS];
+    weave w = {0};
+    if (step != 0) w = weave_of(r);
     for (int64_t t = 0; t < rows; t++) {
         const double position = positions[t];
-        vec c_lanes = v_set1(REAL(0.0)), s_lanes = c_lanes;
         sines(c, s, frequency, inverse ? -position : position, r->scale, r->R / 2);
-        if (step != 0) weave(&c_lanes, &s_lanes, c, s, r);
+        const vec c_lanes = woven(c, w.pair), s_lanes = woven(s, w.pair) * w.sign;
         for (int i = 0; i < n; i++) {
             const int64_t width = heads[i] * r->D;
             real *to = y[i] + t * width;
