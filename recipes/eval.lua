@@ -151,6 +151,39 @@ pl.preflight.new(cfg, {}):rows(sets)
 prompts = prompts or {}
 if cfg.count > 0 then prompts = table.move(prompts, 1, math.min(cfg.count, #prompts), 1, {}) end
 
+-- All answers of a list, for `perilune pairs` and for whoever judges them by other means.
+local function write_answers(answers, asked, ended, scores)
+  local lines = {}
+  for i, answer in ipairs(answers) do
+    local prompt = prompts[i].row
+    local row = { prompt = prompt.prompt, messages = prompt.messages }
+    if row.prompt == nil and row.messages == nil then row.prompt = asked[i] end
+    row.completion, row.completion_finished = answer, ended[i]
+    row.score = scores and scores[i] or nil
+    lines[i] = pl.json.encode(row) .. "\n"
+  end
+  if #lines == 0 then return nil end
+  local path = run.dir .. "/answers.jsonl"
+  assert(pl.files.write_atomic(path, table.concat(lines)))
+  return path
+end
+
+-- What the judge says of a rollout. Where a reward function fails, the answers are kept.
+local function judged(who, roll, asked, texts)
+  local ok, scores = pcall(judge.score, judge, roll, asked)
+  if ok then return scores end
+  if
+    who == model
+    and #texts.answers == #prompts
+    and type(scores) == "string"
+    and scores:find("^reward_function ")
+  then
+    local path = write_answers(texts.answers, texts.prompts, texts.ended)
+    scores = ("%s; the answers that it was asked about are in %s"):format(scores, path)
+  end
+  error(scores, 0)
+end
+
 -- n answers to each prompt: the judge's `scores`, `lengths`, `prompts` and `answers` (texts), `kls`
 -- to `against` when it is given, and `choices`, the chooser's scores; in order of prompts
 local function answer_all(who, n, against)
@@ -173,7 +206,7 @@ local function answer_all(who, n, against)
   local roll = pl.rollout.new(questions, answers)
   local texts = pl.score.texts(tok, roll, asked)
   local result = {
-    scores = judge and judge:score(roll, asked),
+    scores = judge and judged(who, roll, asked, texts),
     lengths = roll.lengths,
     prompts = texts.prompts,
     answers = texts.answers,
@@ -203,6 +236,7 @@ end
 
 local mine = { scores = {}, prompts = {}, answers = {}, ended = {} }
 if #prompts > 0 then mine = answer_all(model, 1, reference) end
+write_answers(mine.answers, mine.prompts, mine.ended, judge and mine.scores)
 local figures = {
   prompts = #prompts,
   mean_length = mine.lengths and pl.stats.mean(mine.lengths),
@@ -285,18 +319,6 @@ for _, task in ipairs(tasks) do
 end
 for i, example in ipairs(examples) do
   run:sample(i, example)
-end
-local lines = {} -- all answers, which `perilune pairs` shows beside those of another run
-for i, answer in ipairs(mine.answers) do
-  local row = prompts[i].row
-  local asked = { prompt = row.prompt, messages = row.messages }
-  if row.prompt == nil and row.messages == nil then asked.prompt = mine.prompts[i] end
-  asked.completion, asked.completion_finished = answer, mine.ended[i]
-  asked.score = judge and mine.scores[i] or nil
-  lines[i] = pl.json.encode(asked) .. "\n"
-end
-if #lines > 0 then
-  assert(pl.files.write_atomic(run.dir .. "/answers.jsonl", table.concat(lines)))
 end
 run:summary(figures)
 run:close()

@@ -131,6 +131,20 @@ describe("eval", function()
     assert.are.equal(row["objective/raw_scores"], row["objective/scores"])
   end)
 
+  it("keeps the answers that a reward function fails on", function()
+    local broken = world.write(w.dir .. "/broken.lua", "return function() error('no line') end\n")
+    local ok, message = pcall(eval, { count = 3, reward_function = broken })
+    assert.is_false(ok)
+    local path = message:match("no line; the answers that it was asked about are in (%S+)$")
+    local rows = assert(pl.run.read_rows(path))
+    assert.equal(3, #rows)
+    for _, row in ipairs(rows) do
+      assert.equal("string", type(row.prompt))
+      assert.equal("string", type(row.completion))
+      assert.is_nil(row.score)
+    end
+  end)
+
   it("needs no prompts for text and tasks", function()
     local tasks = world.jsonl(w.dir .. "/only.jsonl", {
       { prompt = "the moon sees", choices = { " a lamp", " nobody" }, answer = 1 },
