@@ -2019,7 +2019,7 @@ function pl.mem_trim() end
 --- step of Muon is as long as one of AdamW (its elements have a root mean square of 0.2 of the rate,
 --- arXiv:2502.16982), and equally long in all directions of the matrix. One momentum in place of two
 --- moments. Raises as `pl.adamw` does, when there is no such matrix, and when there are adapters.
----@param parameters perilune.ParameterBlock|perilune.Tensor[]|table<string, perilune.Tensor> # model.block, of which Muon steps what has two axes and a number as one part of its name, as in a decoder's numbered blocks; embeddings and heads are AdamW's. In a list all with two axes
+---@param parameters perilune.ParameterBlock|perilune.Tensor[]|table<string, perilune.Tensor> # model.block, of which Muon steps what has two axes and a number as one part of its name, as in a decoder's numbered blocks; embeddings and heads are AdamW's. In a list of tensors [...] all those with two axes
 ---@param opts? table # `precision` ("float32") of its products, or "bf16"
 ---@return perilune.Optimizer
 function pl.muon(parameters, opts) end

@@ -125,7 +125,7 @@ end
 -- moments. Raises as `pl.adamw` does, when there is no such matrix, and when there are adapters.
 -- @tparam ParameterBlock|{Tensor,...}|{[string]=Tensor} parameters model.block, of which Muon steps
 --   what has two axes and a number as one part of its name, as in a decoder's numbered blocks;
---   embeddings and heads are AdamW's. In a list all with two axes
+--   embeddings and heads are AdamW's. In a list of tensors [...] all those with two axes
 -- @tparam ?table opts `precision` ("float32") of its products, or "bf16"
 -- @treturn Optimizer
 function pl.muon(parameters, opts)
