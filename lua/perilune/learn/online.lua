@@ -19,7 +19,6 @@ local policy_loss = require("perilune.learn.policy_loss")
 local random = require("perilune.base.random")
 local rewards = require("perilune.learn.rewards")
 local rollout = require("perilune.learn.rollout")
-local score = require("perilune.learn.score")
 
 local online = {}
 
@@ -41,34 +40,6 @@ local online = {}
 local Online = {}
 Online.__index = Online
 Online.__name = "online"
-
--- Sentences about settings with which a reward of score and log-probs is not what it was learnt as.
-local function likelihood_doubts(self)
-  local cfg, models = self.cfg, self.judge.models
-  local fixed, doubts = cfg.likelihood_coef:fixed(), {}
-  if fixed == 0 then return doubts end
-  if cfg.temperature ~= 1 then
-    doubts[1] = (
-      "likelihood_coef: log-probs are taken at temperature %g, where reward models learn "
-      .. "beside those at 1"
-    ):format(cfg.temperature)
-  end
-  local weight = tonumber(cfg.reward_weights[1]) or 1
-  local coef = fixed and weight > 0 and fixed / weight
-  list.append(doubts, score.estranged(models, coef or nil, cfg.model))
-  local is_beside = false
-  for _, one in ipairs(models) do
-    is_beside = is_beside or (one.model.config.score_likelihood_coef or 0) > 0
-  end
-  for _, key in ipairs { "normalize_scores", "reward_clip" } do
-    if is_beside and cfg[key] and cfg[key] ~= 0 then
-      doubts[#doubts + 1] = key
-        .. " changes scores and not the log-probs beside them: their sum is not what the reward "
-        .. "model learnt"
-    end
-  end
-  return doubts
-end
 
 --- Loads what a config names. Raises when a model or a data set cannot be used, or models do not
 -- fit together.
@@ -94,13 +65,7 @@ function online.open(cfg, name)
   self.reference = companions.load("model", cfg.model, constant):freeze()
   self.sampler = self.policy
   self.judge = rewards.open(cfg, self.tokenizer, constant)
-  local coef = self.has.likelihood_coef and cfg.likelihood_coef
-  local half =
-    score.misread(self.judge.models, coef and tonumber(tostring(coef)) or coef and 1 or 0)
-  if half then
-    error(half .. (coef and ": give the same here" or ", and this recipe has no such key"), 0)
-  end
-  self.doubts = coef and likelihood_doubts(self) or {}
+  self.doubts = rewards.doubts(cfg, self.judge, self.has.likelihood_coef)
   local models = { { name = "model", path = cfg.model, model = self.policy } }
   companions.check(list.append(models, self.judge.models))
   local room, too_long = companions.room(models, cfg.max_prompt_length, cfg.response_length)
@@ -298,27 +263,6 @@ function Online:sample(keys, samples)
   return rollout.new(questions, answers, cfg.micro_batch_tokens), asked
 end
 
--- What a judge says, as `Judge:score` has it. Where a reward function fails, nothing of the
--- iteration has been learnt yet: a checkpoint keeps those before it.
-local function judged(self, roll, asked)
-  local ok, scores, means = pcall(self.judge.score, self.judge, roll, asked)
-  if ok then return scores, means end
-  local done, run = self.state and self.state.iterations or 0, self.run
-  if type(scores) ~= "string" or not scores:find("^reward_function ") or not run then
-    error(scores, 0)
-  end
-  local text = "%s, in iteration %d"
-  if done > 0 then
-    self.state.scores = self.scores_before
-    run:save_here(done)
-    text = text
-      .. "; checkpoint-%d has all before it: mend the function, then the same command "
-      .. "with --resume --resume_changed %s goes on"
-  end
-  local key = self.judge.path and "reward_function" or "reward_model" -- of what was made with it
-  error(text:format(scores, done + 1, done, key), 0)
-end
-
 --- Puts into a rollout what the judge says of it, `raw_scores`, and what becomes of that, `scores`:
 -- normalised, by the rule for answers without an end, clipped, and less what their length costs.
 -- Raises where a reward function fails, after a checkpoint of the iterations before.
@@ -326,7 +270,9 @@ end
 -- @tparam {Prompt,...} asked one for each answer
 function Online:score(roll, asked)
   local cfg = self.cfg
-  roll.raw_scores, roll.reward_means = judged(self, roll, asked)
+  local ok, raw, means = pcall(self.judge.score, self.judge, roll, asked)
+  if not ok then rewards.fail(raw, self.judge, self.run, self.state, self.scores_before) end
+  roll.raw_scores, roll.reward_means = raw, means
   local scores = roll.raw_scores
   if cfg.normalize_scores then
     scores, self.state.scores = rollout.normalise(scores, self.state.scores)

@@ -1,7 +1,9 @@
 --- Several rewards at once, each with its weight: reward models (one reward, however many they are)
--- and reward functions. What comes of it judges as a Judge does.
+-- and reward functions. What comes of it judges as a Judge does. Beside it: settings with which a
+-- reward is not what it was learnt as, and what is kept where a reward function fails.
 
 local files = require("perilune.base.files")
+local list = require("perilune.base.list")
 local score = require("perilune.learn.score")
 local stats = require("perilune.base.stats")
 
@@ -67,6 +69,70 @@ function Rewards:score(roll, prompts)
     means[part.name] = stats.mean(scores)
   end
   return total, means
+end
+
+--- Raises what scoring an iteration raised. Where it was a reward function, nothing of the
+-- iteration has been learnt yet: a checkpoint keeps those before it.
+-- @tparam any message what was raised
+-- @tparam Judge judge
+-- @tparam ?Run run nil: there is none to keep
+-- @tparam {iterations=integer,scores=any} state of the run
+-- @tparam any scores_before figures of scores before the iteration
+function rewards.fail(message, judge, run, state, scores_before)
+  if type(message) ~= "string" or not message:find("^reward_function ") or not run then
+    error(message, 0)
+  end
+  local done = state.iterations
+  local text = "%s, in iteration %d"
+  if done > 0 then
+    state.scores = scores_before
+    run:save_here(done)
+    text = text
+      .. "; checkpoint-%d has all before it: mend the function, then the same command "
+      .. "with --resume --resume_changed %s goes on"
+  end
+  local key = judge.path and "reward_function" or "reward_model" -- of what was made with it
+  error(text:format(message, done + 1, done, key), 0)
+end
+
+-- Refuses reward models that were trained beside log-probs where none stand beside their scores.
+local function refuse_half(judge, coef)
+  local half = score.misread(judge.models, coef and tonumber(tostring(coef)) or coef and 1 or 0)
+  if not half then return end
+  error(half .. (coef and ": give the same here" or ", and this recipe has no such key"), 0)
+end
+
+--- Sentences about settings with which a reward of scores and log-probs is not what it was learnt
+-- as. Raises where reward models that were trained beside log-probs are taken for the whole.
+-- @tparam Config cfg with the rows of `pl.config.online`, `sampling` and `scores`
+-- @tparam Judge judge of `rewards.open`
+-- @tparam ?boolean has_coef whether the config has a `likelihood_coef`
+-- @treturn {string,...}
+function rewards.doubts(cfg, judge, has_coef)
+  local coef, doubts = has_coef and cfg.likelihood_coef or nil, {}
+  refuse_half(judge, coef)
+  local fixed = coef and coef:fixed()
+  if not coef or fixed == 0 then return doubts end
+  if cfg.temperature ~= 1 then
+    local text = "likelihood_coef: log-probs are taken at temperature %g, where reward models "
+      .. "learn beside those at 1"
+    doubts[1] = text:format(cfg.temperature)
+  end
+  local weight = tonumber(cfg.reward_weights[1]) or 1
+  local per_score = fixed and weight > 0 and fixed / weight or nil
+  list.append(doubts, score.estranged(judge.models, per_score, cfg.model))
+  local is_beside = false
+  for _, one in ipairs(judge.models) do
+    is_beside = is_beside or (one.model.config.score_likelihood_coef or 0) > 0
+  end
+  for _, key in ipairs { "normalize_scores", "reward_clip" } do
+    if is_beside and cfg[key] and cfg[key] ~= 0 then
+      doubts[#doubts + 1] = key
+        .. " changes scores and not the log-probs beside them: their sum is not what the reward "
+        .. "model learnt"
+    end
+  end
+  return doubts
 end
 
 return rewards
