@@ -3,8 +3,8 @@
 **
 ** A template becomes tokens (lexer.c), then nodes (parse.c, parse_expression.c). A run walks them:
 ** expressions in eval.c, statements in run.c; values.c and strings.c hold what Python's values do,
-** print.c how they look, methods.c, filters.c, filters_list.c and is_tests.c what is called by
-** name. render.c is the public face.
+** print.c how they look, methods.c, methods_cut.c, filters.c, filters_list.c and is_tests.c what is
+** called by name. render.c is the public face.
 **
 ** Every byte of a text carries marks: JINJA_USER where it came from the values of a conversation,
 ** JINJA_GENERATED where it stood in a generation block. Whatever is made of texts keeps them.

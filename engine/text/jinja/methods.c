@@ -1,6 +1,6 @@
 /*
-** methods.c - the methods of Python's str that do not only read. Places count characters; results
-** keep the marks of the bytes they are made of.
+** methods.c - the methods of Python's str that do not only read, but for those that cut
+** (methods_cut.c). Places count characters; results keep the marks of the bytes they are made of.
 */
 #include "text/jinja/call.h"
 
@@ -8,9 +8,8 @@
 
 /* Arguments ----------------------------------------------------------------------------------- */
 
-/* Slot `i` as a text; `fallback` where it was not given or is none. */
-static pl_status text_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
-                         const jinja_text *fallback, const jinja_text **out)
+pl_status pl__jinja_text_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
+                            const jinja_text *fallback, const jinja_text **out)
 {
     *out = fallback;
     if (slots[i].kind == JINJA_ABSENT && fallback == NULL)
@@ -22,8 +21,8 @@ static pl_status text_at(jinja_run *run, const jinja_value *slots, int i, const 
     return PL_OK;
 }
 
-static pl_status integer_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
-                            int64_t fallback, int64_t *out)
+pl_status pl__jinja_integer_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
+                               int64_t fallback, int64_t *out)
 {
     *out = fallback;
     if (slots[i].kind == JINJA_ABSENT || pl__jinja_integer(slots[i], out)) return PL_OK;
@@ -62,7 +61,7 @@ static pl_status strip_sides(jinja_run *run, jinja_value *out, jinja_value self,
     const jinja_text *chars = NULL;
     int64_t from, to;
     if (slots[0].kind != JINJA_ABSENT && slots[0].kind != JINJA_NONE)
-        PL_TRY(text_at(run, slots, 0, "strip", NULL, &chars));
+        PL_TRY(pl__jinja_text_at(run, slots, 0, "strip", NULL, &chars));
     PL_TRY(pl__jinja_step(run, pl__jinja_weight(self)));
     pl__jinja_strip(self.text, chars, left, right, &from, &to);
     return pl__jinja_part(run, out, self.text, from, to);
@@ -92,8 +91,8 @@ static pl_status test_end(jinja_run *run, jinja_value *out, jinja_value self,
     jinja_value part;
     int64_t start, end, from;
     if (slots[0].kind == JINJA_ABSENT) return JINJA_FAIL(run, "startswith lacks an argument");
-    PL_TRY(integer_at(run, slots, 1, "startswith", 0, &start));
-    PL_TRY(integer_at(run, slots, 2, "startswith", INT64_MAX, &end));
+    PL_TRY(pl__jinja_integer_at(run, slots, 1, "startswith", 0, &start));
+    PL_TRY(pl__jinja_integer_at(run, slots, 2, "startswith", INT64_MAX, &end));
     const int64_t chars = pl__jinja_chars(self.text);
     const int64_t n = pl__jinja_slice(chars, &start, &end, 1, &from);
     const int64_t first = pl__jinja_byte_of(self.text, from);
@@ -130,7 +129,7 @@ static pl_status remove_end(jinja_run *run, jinja_value *out, jinja_value self,
 {
     BIND("removeprefix", "part");
     const jinja_text *part;
-    PL_TRY(text_at(run, slots, 0, "removeprefix", NULL, &part));
+    PL_TRY(pl__jinja_text_at(run, slots, 0, "removeprefix", NULL, &part));
     const int64_t end = self.text->length - part->length;
     const bool there = stands_at(self.text, at_start ? 0 : end, part);
     return pl__jinja_part(run, out, self.text, there && at_start ? part->length : 0,
@@ -151,7 +150,7 @@ static pl_status removesuffix(jinja_run *run, jinja_value *out, jinja_value self
 
 /* Searching ----------------------------------------------------------------------------------- */
 
-static int64_t find_last(const jinja_text *text, const jinja_text *part)
+int64_t pl__jinja_find_last(const jinja_text *text, const jinja_text *part)
 {
     for (int64_t at = text->length - part->length; at >= 0; at--)
         if (stands_at(text, at, part)) return at;
@@ -166,16 +165,16 @@ static pl_status find_place(jinja_run *run, jinja_value *out, jinja_value self,
     const jinja_text *part;
     jinja_value inside;
     int64_t start, end, from;
-    PL_TRY(text_at(run, slots, 0, "find", NULL, &part));
-    PL_TRY(integer_at(run, slots, 1, "find", 0, &start));
-    PL_TRY(integer_at(run, slots, 2, "find", INT64_MAX, &end));
+    PL_TRY(pl__jinja_text_at(run, slots, 0, "find", NULL, &part));
+    PL_TRY(pl__jinja_integer_at(run, slots, 1, "find", 0, &start));
+    PL_TRY(pl__jinja_integer_at(run, slots, 2, "find", INT64_MAX, &end));
     PL_TRY(pl__jinja_step(run, 1 + self.text->length / 16));
     const int64_t chars = pl__jinja_chars(self.text);
     const int64_t n = pl__jinja_slice(chars, &start, &end, 1, &from);
     const int64_t first = pl__jinja_byte_of(self.text, from);
     PL_TRY(pl__jinja_part(run, &inside, self.text, first, pl__jinja_byte_of(self.text, from + n)));
     const int64_t at =
-        last ? find_last(inside.text, part) : pl__jinja_find_part(inside.text, 0, part);
+        last ? pl__jinja_find_last(inside.text, part) : pl__jinja_find_part(inside.text, 0, part);
     if (at < 0 && must) return JINJA_FAIL(run, "index: the text is not there");
     if (at >= 0) {
         jinja_value before;
@@ -204,7 +203,7 @@ static pl_status text_count(jinja_run *run, jinja_value *out, jinja_value self,
     BIND("count", "part");
     const jinja_text *part;
     int64_t n = 0;
-    PL_TRY(text_at(run, slots, 0, "count", NULL, &part));
+    PL_TRY(pl__jinja_text_at(run, slots, 0, "count", NULL, &part));
     PL_TRY(pl__jinja_step(run, 1 + self.text->length / 16));
     if (part->length == 0) n = pl__jinja_chars(self.text) + 1;
     for (int64_t at = 0; part->length > 0; n++, at += part->length) {
@@ -220,192 +219,10 @@ static pl_status replace(jinja_run *run, jinja_value *out, jinja_value self, con
     BIND("replace", "old", "new", "count");
     const jinja_text *old, *new;
     int64_t most;
-    PL_TRY(text_at(run, slots, 0, "replace", NULL, &old));
-    PL_TRY(text_at(run, slots, 1, "replace", NULL, &new));
-    PL_TRY(integer_at(run, slots, 2, "replace", -1, &most));
+    PL_TRY(pl__jinja_text_at(run, slots, 0, "replace", NULL, &old));
+    PL_TRY(pl__jinja_text_at(run, slots, 1, "replace", NULL, &new));
+    PL_TRY(pl__jinja_integer_at(run, slots, 2, "replace", -1, &most));
     return pl__jinja_replace(run, out, self.text, old, new, most);
-}
-
-/* Cutting ------------------------------------------------------------------------------------- */
-
-static pl_status push_part(jinja_run *run, jinja_seq *seq, const jinja_text *text, int64_t from,
-                           int64_t to)
-{
-    jinja_value part;
-    PL_TRY(pl__jinja_part(run, &part, text, from, to));
-    return pl__jinja_push(&run->arena, seq, part);
-}
-
-/* Cuts at runs of white space. */
-static pl_status split_words(jinja_run *run, jinja_seq *seq, const jinja_text *text, int64_t most)
-{
-    uint32_t code;
-    for (int64_t at = 0;;) {
-        while (at < text->length) {
-            const int64_t n = pl__jinja_char(text, at, &code);
-            if (!pl__jinja_is_space(code)) break;
-            at += n;
-        }
-        if (at >= text->length) return PL_OK;
-        if (most >= 0 && seq->count >= most) return push_part(run, seq, text, at, text->length);
-        const int64_t begin = at;
-        while (at < text->length) {
-            const int64_t n = pl__jinja_char(text, at, &code);
-            if (pl__jinja_is_space(code)) break;
-            at += n;
-        }
-        PL_TRY(push_part(run, seq, text, begin, at));
-    }
-}
-
-/* The same from the end. */
-static pl_status split_words_back(jinja_run *run, jinja_seq *seq, const jinja_text *text,
-                                  int64_t most)
-{
-    uint32_t code;
-    int64_t begin;
-    for (int64_t end = text->length;;) {
-        for (; end > 0; end = begin) {
-            begin = pl__jinja_char_before(text, end, &code);
-            if (!pl__jinja_is_space(code)) break;
-        }
-        if (end == 0) return PL_OK;
-        if (most >= 0 && seq->count >= most) return push_part(run, seq, text, 0, end);
-        int64_t at = end;
-        for (; at > 0; at = begin) {
-            begin = pl__jinja_char_before(text, at, &code);
-            if (pl__jinja_is_space(code)) break;
-        }
-        PL_TRY(push_part(run, seq, text, at, end));
-        end = at;
-    }
-}
-
-static pl_status split_at(jinja_run *run, jinja_seq *seq, const jinja_text *text,
-                          const jinja_text *mark, int64_t most)
-{
-    int64_t at = 0;
-    for (; most < 0 || seq->count < most;) {
-        const int64_t found = pl__jinja_find_part(text, at, mark);
-        if (found < 0) break;
-        PL_TRY(push_part(run, seq, text, at, found));
-        at = found + mark->length;
-    }
-    return push_part(run, seq, text, at, text->length);
-}
-
-static pl_status split_at_back(jinja_run *run, jinja_seq *seq, const jinja_text *text,
-                               const jinja_text *mark, int64_t most)
-{
-    int64_t end = text->length;
-    for (; most < 0 || seq->count < most;) {
-        const jinja_text before = {.bytes = text->bytes, .length = end};
-        const int64_t found = find_last(&before, mark);
-        if (found < 0) break;
-        PL_TRY(push_part(run, seq, text, found + mark->length, end));
-        end = found;
-    }
-    return push_part(run, seq, text, 0, end);
-}
-
-static void turn_round(jinja_seq *seq)
-{
-    for (int64_t i = 0, k = seq->count - 1; i < k; i++, k--) {
-        const jinja_value item = seq->items[i];
-        seq->items[i] = seq->items[k];
-        seq->items[k] = item;
-    }
-}
-
-static pl_status split_with(jinja_run *run, jinja_value *out, jinja_value self,
-                            const jinja_args *args, bool back)
-{
-    BIND("split", "sep", "maxsplit");
-    const jinja_text *mark = NULL;
-    jinja_seq *seq;
-    int64_t most;
-    if (slots[0].kind != JINJA_ABSENT && slots[0].kind != JINJA_NONE)
-        PL_TRY(text_at(run, slots, 0, "split", NULL, &mark));
-    PL_TRY(integer_at(run, slots, 1, "split", -1, &most));
-    if (mark != NULL && mark->length == 0) return JINJA_FAIL(run, "split: the separator is empty");
-    PL_TRY(pl__jinja_step(run, 1 + self.text->length / 8));
-    PL_TRY(pl__jinja_seq(&run->arena, &seq, JINJA_LIST, 2));
-    if (mark == NULL)
-        PL_TRY((back && most >= 0 ? split_words_back : split_words)(run, seq, self.text, most));
-    else PL_TRY((back ? split_at_back : split_at)(run, seq, self.text, mark, most));
-    if (back && (mark != NULL || most >= 0)) turn_round(seq);
-    *out = jinja_of_seq(seq);
-    return PL_OK;
-}
-
-static pl_status split(jinja_run *run, jinja_value *out, jinja_value self, const jinja_args *args)
-{
-    return split_with(run, out, self, args, false);
-}
-
-static pl_status rsplit(jinja_run *run, jinja_value *out, jinja_value self, const jinja_args *args)
-{
-    return split_with(run, out, self, args, true);
-}
-
-static bool ends_line(uint32_t code)
-{
-    return (code >= 0x0A && code <= 0x0D) || (code >= 0x1C && code <= 0x1E) || code == 0x85 ||
-           code == 0x2028 || code == 0x2029;
-}
-
-static pl_status splitlines(jinja_run *run, jinja_value *out, jinja_value self,
-                            const jinja_args *args)
-{
-    BIND("splitlines", "keepends");
-    const bool keeps = pl__jinja_true(slots[0]);
-    const jinja_text *text = self.text;
-    jinja_seq *seq;
-    uint32_t code;
-    int64_t begin = 0;
-    PL_TRY(pl__jinja_step(run, 1 + text->length / 8));
-    PL_TRY(pl__jinja_seq(&run->arena, &seq, JINJA_LIST, 2));
-    for (int64_t at = 0, n; at < text->length; at += n) {
-        n = pl__jinja_char(text, at, &code);
-        if (!ends_line(code)) continue;
-        if (code == '\r' && at + 1 < text->length && text->bytes[at + 1] == '\n') n = 2;
-        PL_TRY(push_part(run, seq, text, begin, keeps ? at + n : at));
-        begin = at + n;
-    }
-    if (begin < text->length) PL_TRY(push_part(run, seq, text, begin, text->length));
-    *out = jinja_of_seq(seq);
-    return PL_OK;
-}
-
-static pl_status partition_with(jinja_run *run, jinja_value *out, jinja_value self,
-                                const jinja_args *args, bool back)
-{
-    BIND("partition", "sep");
-    const jinja_text *mark, *text = self.text;
-    jinja_seq *seq;
-    PL_TRY(text_at(run, slots, 0, "partition", NULL, &mark));
-    if (mark->length == 0) return JINJA_FAIL(run, "partition: the separator is empty");
-    const int64_t at = back ? find_last(text, mark) : pl__jinja_find_part(text, 0, mark);
-    const int64_t cut = at >= 0 ? at : back ? 0 : text->length;
-    const int64_t behind = at >= 0 ? at + mark->length : cut;
-    PL_TRY(pl__jinja_seq(&run->arena, &seq, JINJA_TUPLE, 3));
-    PL_TRY(push_part(run, seq, text, 0, cut));
-    PL_TRY(push_part(run, seq, text, cut, behind));
-    PL_TRY(push_part(run, seq, text, behind, text->length));
-    *out = jinja_of_seq(seq);
-    return PL_OK;
-}
-
-static pl_status partition(jinja_run *run, jinja_value *out, jinja_value self,
-                           const jinja_args *args)
-{
-    return partition_with(run, out, self, args, false);
-}
-
-static pl_status rpartition(jinja_run *run, jinja_value *out, jinja_value self,
-                            const jinja_args *args)
-{
-    return partition_with(run, out, self, args, true);
 }
 
 /* Joining and filling ------------------------------------------------------------------------- */
@@ -442,8 +259,8 @@ static pl_status filled(jinja_run *run, jinja_value *out, jinja_value self, cons
     int64_t width;
     jinja_builder b = jinja_builder_of(run);
     if (slots[0].kind == JINJA_ABSENT) return JINJA_FAIL(run, "ljust lacks an argument");
-    PL_TRY(integer_at(run, slots, 0, "ljust", 0, &width));
-    PL_TRY(text_at(run, slots, 1, "ljust", &SPACE, &with));
+    PL_TRY(pl__jinja_integer_at(run, slots, 0, "ljust", 0, &width));
+    PL_TRY(pl__jinja_text_at(run, slots, 1, "ljust", &SPACE, &with));
     if (pl__jinja_chars(with) != 1) return JINJA_FAIL(run, "ljust fills with one character");
     const int64_t chars = pl__jinja_chars(self.text);
     const int64_t more = width > chars ? width - chars : 0;
@@ -470,7 +287,7 @@ static pl_status zfill(jinja_run *run, jinja_value *out, jinja_value self, const
     BIND("zfill", "width");
     int64_t width;
     jinja_builder b = jinja_builder_of(run);
-    PL_TRY(integer_at(run, slots, 0, "zfill", 0, &width));
+    PL_TRY(pl__jinja_integer_at(run, slots, 0, "zfill", 0, &width));
     const int64_t chars = pl__jinja_chars(self.text);
     const char first = self.text->length > 0 ? self.text->bytes[0] : '\0';
     const int64_t sign = first == '-' || first == '+';
@@ -633,18 +450,18 @@ const jinja_row pl__jinja_text_methods[] = {{"capitalize", capitalize},
                                             {"ljust", ljust},
                                             {"lower", lower},
                                             {"lstrip", lstrip},
-                                            {"partition", partition},
+                                            {"partition", pl__jinja_text_partition},
                                             {"removeprefix", removeprefix},
                                             {"removesuffix", removesuffix},
                                             {"replace", replace},
                                             {"rfind", rfind},
                                             {"rindex", text_rindex},
                                             {"rjust", rjust},
-                                            {"rpartition", rpartition},
-                                            {"rsplit", rsplit},
+                                            {"rpartition", pl__jinja_text_rpartition},
+                                            {"rsplit", pl__jinja_text_rsplit},
                                             {"rstrip", rstrip},
-                                            {"split", split},
-                                            {"splitlines", splitlines},
+                                            {"split", pl__jinja_text_split},
+                                            {"splitlines", pl__jinja_text_splitlines},
                                             {"startswith", startswith},
                                             {"strip", strip},
                                             {"swapcase", swapcase},
