@@ -18,14 +18,12 @@
     jinja_value slots[N_NAMES];                        \
     PL_TRY(pl__jinja_bind(run, what, args, names, slots, N_NAMES))
 
-/* methods.c. Slot `i` as a text, or as an integer; `fallback` where it was not given: an error of a
+/* Slot `i` as a text, or as an integer; `fallback` where it was not given: an error of a
    text without one. */
 pl_status pl__jinja_text_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
                             const jinja_text *fallback, const jinja_text **out);
 pl_status pl__jinja_integer_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
                                int64_t fallback, int64_t *out);
-/* The byte of the last place of a part; -1 where it is not there. */
-int64_t pl__jinja_find_last(const jinja_text *text, const jinja_text *part);
 
 /* methods_cut.c: methods of a text, for the table of them. */
 #define CUTS(name)                                                                      \

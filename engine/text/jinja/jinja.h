@@ -458,6 +458,8 @@ pl_status pl__jinja_part(jinja_run *run, jinja_value *out, const jinja_text *tex
                          int64_t to);
 /* The first place at or behind `from` where `part` stands, -1: none. */
 int64_t pl__jinja_find_part(const jinja_text *text, int64_t from, const jinja_text *part);
+/* The byte of the last place of a part; -1 where it is not there. */
+int64_t pl__jinja_find_last(const jinja_text *text, const jinja_text *part);
 pl_status pl__jinja_join2(jinja_run *run, jinja_value *out, const jinja_text *a,
                           const jinja_text *b);
 /* Without the characters of `chars` at its ends (NULL: white space). */

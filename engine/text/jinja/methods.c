@@ -6,29 +6,6 @@
 
 #include <utf8proc.h>
 
-/* Arguments ----------------------------------------------------------------------------------- */
-
-pl_status pl__jinja_text_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
-                            const jinja_text *fallback, const jinja_text **out)
-{
-    *out = fallback;
-    if (slots[i].kind == JINJA_ABSENT && fallback == NULL)
-        return JINJA_FAIL(run, "%s lacks an argument", what);
-    if (slots[i].kind == JINJA_ABSENT) return PL_OK;
-    if (slots[i].kind != JINJA_TEXT)
-        return JINJA_FAIL(run, "%s wants a text, not %s", what, pl__jinja_kind_name(slots[i]));
-    *out = slots[i].text;
-    return PL_OK;
-}
-
-pl_status pl__jinja_integer_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
-                               int64_t fallback, int64_t *out)
-{
-    *out = fallback;
-    if (slots[i].kind == JINJA_ABSENT || pl__jinja_integer(slots[i], out)) return PL_OK;
-    return JINJA_FAIL(run, "%s wants an integer, not %s", what, pl__jinja_kind_name(slots[i]));
-}
-
 static const jinja_text SPACE = {.bytes = " ", .length = 1}, ZERO = {.bytes = "0", .length = 1};
 
 static pl_status built(jinja_builder *b, jinja_value *out)
@@ -149,13 +126,6 @@ static pl_status removesuffix(jinja_run *run, jinja_value *out, jinja_value self
 }
 
 /* Searching ----------------------------------------------------------------------------------- */
-
-int64_t pl__jinja_find_last(const jinja_text *text, const jinja_text *part)
-{
-    for (int64_t at = text->length - part->length; at >= 0; at--)
-        if (stands_at(text, at, part)) return at;
-    return -1;
-}
 
 /* Characters before the first (or last) place of a part; -1 where it is not there. */
 static pl_status find_place(jinja_run *run, jinja_value *out, jinja_value self,

@@ -187,6 +187,13 @@ int64_t pl__jinja_find_part(const jinja_text *text, int64_t from, const jinja_te
     return found == NULL ? -1 : found - text->bytes;
 }
 
+int64_t pl__jinja_find_last(const jinja_text *text, const jinja_text *part)
+{
+    for (int64_t at = text->length - part->length; at >= 0; at--)
+        if (memcmp(text->bytes + at, part->bytes, (size_t)part->length) == 0) return at;
+    return -1;
+}
+
 static bool has_char(const jinja_text *chars, uint32_t code)
 {
     uint32_t other;

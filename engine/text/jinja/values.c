@@ -363,3 +363,24 @@ pl_status pl__jinja_bind(jinja_run *run, const char *what, const jinja_args *arg
     }
     return PL_OK;
 }
+
+pl_status pl__jinja_text_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
+                            const jinja_text *fallback, const jinja_text **out)
+{
+    *out = fallback;
+    if (slots[i].kind == JINJA_ABSENT && fallback == NULL)
+        return JINJA_FAIL(run, "%s lacks an argument", what);
+    if (slots[i].kind == JINJA_ABSENT) return PL_OK;
+    if (slots[i].kind != JINJA_TEXT)
+        return JINJA_FAIL(run, "%s wants a text, not %s", what, pl__jinja_kind_name(slots[i]));
+    *out = slots[i].text;
+    return PL_OK;
+}
+
+pl_status pl__jinja_integer_at(jinja_run *run, const jinja_value *slots, int i, const char *what,
+                               int64_t fallback, int64_t *out)
+{
+    *out = fallback;
+    if (slots[i].kind == JINJA_ABSENT || pl__jinja_integer(slots[i], out)) return PL_OK;
+    return JINJA_FAIL(run, "%s wants an integer, not %s", what, pl__jinja_kind_name(slots[i]));
+}
