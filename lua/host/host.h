@@ -56,6 +56,9 @@ int host_call(lua_State *L, int nargs, int nresults);
 /* Takes a function off the stack, which host_call's handler calls with each error; nil: none. */
 void host_watch(lua_State *L);
 
+/* offered.c. Pushes a table of the functions of perilune.host. */
+void host_offer(lua_State *L);
+
 /* Whether every error gets a traceback, also those that are sentences for the user. */
 void host_always_trace(bool on);
 
