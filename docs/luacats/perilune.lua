@@ -3295,7 +3295,8 @@ pl.health.alarms = nil
 --- Preferred answers lose probability while margins grow: the others only lose more, and what gains
 --- is neither (likelihood displacement; Razin et al., arXiv:2410.08847). A row is of a few answers,
 --- and what they lose for a while comes back in most runs: the loss counts where it is beyond the
---- limit by more than the rows themselves leave open.
+--- limit by more than the rows themselves leave open. Where answers to held-out prompts are judged
+--- and score more than when they first were, what gains is better than either.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@param options? table # `part` (0.1) of their log-prob that they have to lose, and at least `floor` (2) nats; `window` (10) rows that means are taken over; `errors` (2) standard errors of that mean by which it has to be beyond
 ---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values

@@ -485,6 +485,14 @@ describe("an alarm", function()
       "what gains is neither."
     )
     settings.loss_type = "sigmoid"
+    local function judged(from, to)
+      local list = preferences(40, -16, 2, 0.5, 0.8)
+      list[10].eval_score, list[40].eval_score = from, to
+      return health.chosen_falls(list, nil, settings)
+    end
+    assert.is_nil(judged(0.83, 0.97)) -- what gains is better
+    says(judged(0.83, 0.83), "lose probability: 14.20 nats an answer")
+    says(judged(nil, 0.97), "lose probability: 14.20 nats an answer")
     assert.is_nil(health.chosen_falls(preferences(40, -5, 2, 0.5, 0.8), nil, settings))
     assert.is_nil(health.chosen_falls(preferences(40, -16, -2, 0.5, 0.8), nil, settings))
     assert.is_nil(health.chosen_falls(preferences(40, 16, 2, 0.5, 0.8), nil, settings))

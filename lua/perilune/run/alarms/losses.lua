@@ -77,7 +77,8 @@ end
 --- Preferred answers lose probability while margins grow: the others only lose more, and what gains
 -- is neither (likelihood displacement; Razin et al., arXiv:2410.08847). A row is of a few answers,
 -- and what they lose for a while comes back in most runs: the loss counts where it is beyond the
--- limit by more than the rows themselves leave open.
+-- limit by more than the rows themselves leave open. Where answers to held-out prompts are judged
+-- and score more than when they first were, what gains is better than either.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
 -- @tparam ?table options `part` (0.1) of their log-prob that they have to lose, and at least
 --   `floor` (2) nats; `window` (10) rows that means are taken over; `errors` (2) standard errors of
@@ -88,6 +89,8 @@ function alarms.chosen_falls(history, options, settings)
   local defaults = { part = 0.1, floor = 2, window = 10, errors = 2 }
   local o = checked.take("chosen_falls", options, defaults)
   local known = needs.settings("chosen_falls", settings)
+  local judged = trend.values(history, "eval_score")
+  if #judged > 1 and judged[#judged] > judged[1] then return nil end
   local before, margin = trend.first_and_last(history, "rewards/margins", o.window)
   if not before or margin <= before then return nil end
   local change, uncertain = chosen_change(history, known, o.window)
