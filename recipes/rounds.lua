@@ -141,11 +141,16 @@ end
 local function ranked(policy, round, reward)
   local stem = ("round-%d"):format(round)
   local path = ("%s/data/%s-ranked.jsonl"):format(run.dir, stem)
+  local part = ("%s/data/%s-part.jsonl"):format(run.dir, stem)
+  if not cfg.resume then rankings.put_aside(path, part) end -- those of a run before this one
   if cfg.resume and pl.files.read(path) then return data.rows(path) end
   local rows = sample(policy, round, reward)
   if not labeler then return nil, stages:write(stem .. "-to-rank.jsonl", rows), path end
-  rankings.rank(rows, labeler)
+  local before = cfg.resume and pl.files.read(part) and data.rows(part) or {}
+  local function keep(done) stages:write(stem .. "-part.jsonl", done) end
+  rankings.rank(rows, labeler, before, keep)
   stages:write(stem .. "-ranked.jsonl", rows)
+  os.remove(part)
   return rows
 end
 

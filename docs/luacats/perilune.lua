@@ -4868,7 +4868,8 @@ function pl.score.with_likelihoods(scores, likelihoods, coef) end
 --- Each stage has its own folder in the run's folder, and takes seed, threads and quiet from the
 --- run, and precision when the run's config has it. When the run is resumed, a stage goes on from
 --- its newest checkpoint, and one that is done ends at once; a stage that keeps no checkpoints, such
---- as an evaluation, is done again.
+--- as an evaluation, is done again. So is one that a run before this one left in the folder, which
+--- stages.json tells: it has when this run was begun.
 ---@class perilune.stages
 pl.stages = {}
 

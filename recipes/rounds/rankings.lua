@@ -58,19 +58,57 @@ function rankings.labeler(path)
     for i, rank in ipairs(ranks) do
       if math.type(rank) ~= "integer" or rank < 1 or rank > wanted then
         local text = "labeler %s: rank %d is %s; ranks are whole numbers, 1 is best"
-        error(text:format(path, i, tostring(rank)), 0)
+        local shown = type(rank) == "number" and pl.format.exact(rank) or tostring(rank)
+        error(text:format(path, i, shown), 0)
       end
     end
     return ranks
   end
 end
 
---- Has all rows ranked.
+local SHOWN <const> = 60 -- bytes of a prompt in an error
+
+-- What makes a row the same as one that was ranked before: its prompt and its answers.
+local function identity(row)
+  return pl.json.encode { row.id, row.prompt or row.messages, row.completions }
+end
+
+--- Has all rows ranked. Raises, with the prompt, where the labeler fails.
 -- @tparam {Row,...} rows each gets `ranks`
 -- @tparam function labeler of `rankings.labeler`
-function rankings.rank(rows, labeler)
-  for _, row in ipairs(rows) do
-    row.ranks = labeler(row)
+-- @tparam {Row,...} before rows that have their ranks already
+-- @tparam function keep is given the rows that were ranked when the labeler fails
+function rankings.rank(rows, labeler, before, keep)
+  local known = {}
+  for _, row in ipairs(before) do
+    known[identity(row)] = row.ranks
+  end
+  for i, row in ipairs(rows) do
+    local ok, ranks = true, known[identity(row)]
+    if not ranks then
+      ok, ranks = pcall(labeler, row)
+    end
+    if not ok and type(ranks) ~= "string" then error(ranks, 0) end
+    if not ok then
+      keep(table.move(rows, 1, i - 1, 1, {}))
+      local text = "%s (prompt %d of %d: '%s'); the rankings before it are kept: mend it, then the "
+        .. "same command with --resume goes on"
+      local prompt = row.prompt or row.messages[#row.messages].content
+      error(text:format(ranks, i, #rows, pl.format.cut(prompt, SHOWN)), 0)
+    end
+    row.ranks = ranks
+  end
+end
+
+--- Puts files of rankings aside that a run before this one left in its folder: people may have made
+-- them, and this run must not take them for its own.
+-- @tparam string ... paths, of files that may not be there
+function rankings.put_aside(...)
+  for _, path in ipairs { ... } do
+    local aside = path:gsub("%.jsonl$", "-of-an-earlier-run.jsonl")
+    if os.rename(path, aside) then
+      io.stderr:write("rankings of an earlier run are kept as ", pl.format.safe(aside), "\n")
+    end
   end
 end
 

@@ -146,6 +146,51 @@ end
     assert.are.equal(12, figures.history[1].rankings)
   end)
 
+  it("loses no ranking to a labeler that fails, and takes none of an earlier run", function()
+    local path = scratch.write(
+      w.dir .. "/sleepy.lua",
+      ([[
+local calls = 0
+return function(prompt, answers)
+  calls = calls + 1
+  if calls == 5 and io.open("%s/asleep") then error("asleep") end
+  local file = io.open("%s/calls", "a")
+  file:write("x"):close()
+  local ranks = {}
+  for i = 1, #answers do
+    ranks[i] = i
+  end
+  return ranks
+end
+]]):format(w.dir, w.dir)
+    )
+    local function calls() return #assert(pl.files.read(w.dir .. "/calls")) end
+    local folder = scratch.path()
+    local more = { rounds = 1, method = "rloo", labeler = path }
+    scratch.write(w.dir .. "/asleep", "")
+    local ok, message = pcall(pl.config.run_recipe, "rounds", settings(folder, more))
+    assert.is_false(ok)
+    assert.matches("asleep %(prompt 5 of 16: '.+'%); the rankings before it are kept", message)
+    assert.equal(4, calls())
+    os.remove(w.dir .. "/asleep")
+    more.resume = "latest"
+    pl.config.run_recipe("rounds", settings(folder, more))
+    assert.equal(16, calls()) -- none was asked for twice
+    local rows = rows_of(folder, "round-1-ranked.jsonl")
+    assert.are.same({ 1, 2, 3, 4 }, rows[16].ranks)
+    assert.is_nil(pl.files.read(folder .. "/data/round-1-part.jsonl"))
+    -- a new run in the folder fails; what goes on from there are its own rows
+    more.resume, more.overwrite_output_dir, more.seed = nil, true, 4
+    scratch.write(w.dir .. "/asleep", "")
+    assert.is_false((pcall(pl.config.run_recipe, "rounds", settings(folder, more))))
+    os.remove(w.dir .. "/asleep")
+    more.overwrite_output_dir, more.resume = nil, "latest"
+    pl.config.run_recipe("rounds", settings(folder, more))
+    local kept = rows_of(folder, "round-1-ranked-of-an-earlier-run.jsonl")
+    assert.are.same(rows[1].completions, kept[1].completions)
+    assert.are_not.same(rows[1].completions, rows_of(folder, "round-1-ranked.jsonl")[1].completions)
+  end)
+
   it("says what is wrong with a labeler", function()
     for text, message in pairs {
       ["return 7"] = "must return a function",

@@ -10,7 +10,8 @@
 -- Each stage has its own folder in the run's folder, and takes seed, threads and quiet from the
 -- run, and precision when the run's config has it. When the run is resumed, a stage goes on from
 -- its newest checkpoint, and one that is done ends at once; a stage that keeps no checkpoints, such
--- as an evaluation, is done again.
+-- as an evaluation, is done again. So is one that a run before this one left in the folder, which
+-- stages.json tells: it has when this run was begun.
 
 local config = require("perilune.config")
 local core = require("perilune.core")
@@ -30,6 +31,25 @@ local Stages = {}
 Stages.__index = Stages
 Stages.__name = "stages"
 
+-- When the run was begun, in seconds since 1970, whatever resumed it since; nil: nobody noted it.
+local function begun_at(of)
+  local path = of.dir .. "/stages.json"
+  if of.cfg.resume then
+    local kept = files.read_json(path)
+    return type(kept) == "table" and math.type(kept.begun) and kept.begun or nil
+  end
+  local now = system.realtime()
+  assert(files.write_json(path, { begun = now }))
+  return now
+end
+
+-- Whether the checkpoints in a stage's folder are of this run.
+local function is_own(self, folder)
+  local env = files.read_json(folder .. "/env.json")
+  local started = type(env) == "table" and math.type(env.started_at) and env.started_at
+  return not self.since or not started or started >= self.since
+end
+
 --- The stages of a run. Raises in `perilune plan`, which plans single recipes.
 -- @tparam Run of the run, opened
 -- @tparam ?integer count how many folders of stages there will be, for those who look at the run
@@ -44,6 +64,7 @@ function stages.new(of, count)
     dir = of.dir,
     cfg = of.cfg,
     seconds = {},
+    since = begun_at(of),
     count = count,
     numbers = {}, -- of the folders, in the order in which they began
     begun = 0,
@@ -103,7 +124,7 @@ function Stages:stage(recipe, folder, title, settings)
   all.threads = self.cfg.threads
   all.quiet = self.cfg.quiet
   all.precision = self.cfg:to_table().precision
-  if self.cfg.resume and run.latest(all.output_dir) then
+  if self.cfg.resume and run.latest(all.output_dir) and is_own(self, all.output_dir) then
     all.resume = "latest"
     all.resume_changed = self.cfg.resume_changed
   else
