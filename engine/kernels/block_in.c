@@ -96,6 +96,25 @@ void K(block_in_fwd)(const block_in *b, real *q, real *k, real *v, real *work)
             forward_tile(b, s, frequency, room_at(b, work), row, least(rows, b->rows - row));
 }
 
+/* The gradients of the products: those of the outputs, turned back where rope turned them. */
+static void turn_back(const block_in *b, const side *s, const double *frequency, const room *r,
+                      int64_t row, int64_t m, const real *dy[SIDES])
+{
+    const real *from[SIDES];
+    real *to[SIDES];
+    int64_t heads[SIDES];
+    int turned = 0;
+    for (int i = 0; i < SIDES; i++) {
+        dy[i] = s[i].dy + row * s[i].w->n;
+        if (!s[i].turned) continue;
+        from[turned] = dy[i];
+        to[turned] = r->y[i];
+        heads[turned++] = s[i].w->n / b->rope.D;
+        dy[i] = r->y[i];
+    }
+    K(rope_rows)(&b->rope, frequency, b->positions + row, m, true, turned, to, from, heads);
+}
+
 static void backward_tile(const block_in *b, const block_in_grads *g, const side *s,
                           const double *frequency, room r, int64_t part, bool first, int64_t tile,
                           real *norm_sum)
@@ -103,14 +122,7 @@ static void backward_tile(const block_in *b, const block_in_grads *g, const side
     const int64_t C = b->C, row = tile * BLOCK_TILE, m = least(BLOCK_TILE, b->rows - row);
     const real *x = b->x + row * C, *dy[SIDES];
     K(rmsnorm_fwd)(m, C, b->eps, r.n, r.rstd, x, b->norm);
-    for (int i = 0; i < SIDES; i++) {
-        dy[i] = s[i].dy + row * s[i].w->n;
-        if (!s[i].turned) continue;
-        const int64_t heads = s[i].w->n / b->rope.D;
-        K(rope_rows)
-        (&b->rope, frequency, b->positions + row, m, true, 1, &r.y[i], &dy[i], &heads);
-        dy[i] = r.y[i];
-    }
+    turn_back(b, s, frequency, &r, row, m, dy);
     for (int i = SIDES - 1; i >= 0; i--) { /* as the tape goes through the three products */
         const int64_t n = s[i].w->n;
         K(gemm_packed_serial)(m, C, n, dy[i], n, s[i].packed, i < SIDES - 1, r.dn, C);

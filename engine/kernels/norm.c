@@ -30,7 +30,11 @@ INLINE void put(real *p, bool acc, vec v, int64_t m)
 
 static real rsqrt_of(real x)
 {
-    return v_set1(REAL(1.0))[0] / v_sqrt(v_set1(x))[0];
+#ifdef PL_F64_BUILD
+    return 1 / sqrt(x);
+#else
+    return 1 / sqrtf(x);
+#endif
 }
 
 /* A row of one block needs no total: its sum has the bits of the plain one (vec.h). The norms have
