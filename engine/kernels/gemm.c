@@ -147,7 +147,8 @@ static void run_panel(const job *g, int64_t col, int64_t cols)
             t.bs = cols > NR ? 2 * NR : NR;
             t.ps = NR;
             t.b = buffer;
-            if (g->kind == B_KEPT_TRANSPOSED) pack_kept(&g->w, col, cols, k0, kc, buffer, t.bs);
+            if (g->kind == B_KEPT_TRANSPOSED)
+                pack_kept(&g->w, col, cols, k0, kc, buffer, t.bs, true);
             else pack(transposed, src, g->ldb, cols, kc, buffer, t.bs);
         }
         for (int64_t s = 0; s < strips && !pl__stopped(g->stop); s++) {
@@ -325,7 +326,8 @@ static void pack_block(const job *g, int64_t col, int64_t panels, int64_t k0, in
     PL_PARALLEL_FOR(panels * NR * kc)
     for (int64_t p = 0; p < panels; p++) {
         const int64_t j = p * NR, n = least(NR, cols - j);
-        if (g->kind == B_KEPT_TRANSPOSED) pack_kept(&g->w, col + j, n, k0, kc, work + p * ps, NR);
+        if (g->kind == B_KEPT_TRANSPOSED)
+            pack_kept(&g->w, col + j, n, k0, kc, work + p * ps, NR, false);
         else pack(true, g->b + (col + j) * g->ldb + k0, g->ldb, n, kc, work + p * ps, NR);
     }
 }

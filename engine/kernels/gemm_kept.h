@@ -334,13 +334,25 @@ static inline __attribute__((always_inline)) void put_step(const pl_dtype dtype,
 
 #define STEP(dtype) ((dtype) == PL_BF16 || (dtype) == PL_F16 ? 8 : PIECE)
 
-/* As pack_kept_plain for the rows of lanes, kc in whole steps. */
-static inline __attribute__((always_inline)) void
-store_run(const pl_dtype dtype, const lanes *l, int64_t k0, int64_t kc, real *dst, int64_t ds)
+/* Bytes that a step reads of RL rows. */
+static inline int64_t step_bytes(pl_dtype dtype)
 {
+    return (int64_t)RL * STEP(dtype) * pl__dtypes[dtype].bytes >> pl__dtypes[dtype].shift;
+}
+
+/* As pack_kept_plain for the rows of lanes, kc in whole steps. As many bytes as are read are
+** fetched ahead from `next` on; NULL: none. */
+static inline __attribute__((always_inline)) void store_run(const pl_dtype dtype, const lanes *l,
+                                                            int64_t k0, int64_t kc, real *dst,
+                                                            int64_t ds, const uint8_t *next)
+{
+    const int64_t bytes = step_bytes(dtype);
     sink s = {.dst = dst, .ds = ds};
-    for (int64_t k = k0; k < k0 + kc; k += STEP(dtype), s.dst += STEP(dtype) * ds)
+    for (int64_t k = k0; k < k0 + kc; k += STEP(dtype), s.dst += STEP(dtype) * ds) {
+        for (int64_t b = 0; b < bytes && next != NULL; b += 64) __builtin_prefetch(next + b, 0, 2);
+        next = next != NULL ? next + bytes : NULL;
         put_step(dtype, l, k, &s, false);
+    }
 }
 
 enum { STRIPS = 4 }; /* strips of RL rows whose chains run side by side */
@@ -351,8 +363,7 @@ static inline __attribute__((always_inline)) void dot_run(const pl_dtype dtype, 
                                                           int strips, int64_t kc, const real *x,
                                                           const uint8_t *next, reg *sum)
 {
-    const int64_t bytes =
-        (int64_t)RL * STEP(dtype) * pl__dtypes[dtype].bytes >> pl__dtypes[dtype].shift;
+    const int64_t bytes = step_bytes(dtype);
     for (int64_t k = 0; k < kc; k += STEP(dtype))
         for (int i = 0; i < strips; i++, next += bytes) {
             sink s = {.x = x + k, .sum = sum[i]};
@@ -366,9 +377,10 @@ static inline __attribute__((always_inline)) void dot_run(const pl_dtype dtype, 
 #define EACH_KEPT(X)                                                                              \
     X(BF16) X(F16) X(Q8_0) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q4_K) X(Q5_K) X(Q6_K)
 #define RUN(name)                                                                                 \
-    static void store_##name(const lanes *l, int64_t k0, int64_t kc, real *dst, int64_t ds)       \
+    static void store_##name(const lanes *l, int64_t k0, int64_t kc, real *dst, int64_t ds,       \
+                             const uint8_t *next)                                                 \
     {                                                                                             \
-        store_run(PL_##name, l, k0, kc, dst, ds);                                                 \
+        store_run(PL_##name, l, k0, kc, dst, ds, next);                                           \
     }                                                                                             \
     static void dot_##name(const lanes *l, int strips, int64_t kc, const real *x,                 \
                            const uint8_t *next, reg *sum)                                         \
@@ -378,7 +390,7 @@ static inline __attribute__((always_inline)) void dot_run(const pl_dtype dtype, 
 /* clang-format on */
 EACH_KEPT(RUN)
 
-typedef void (*store_fn)(const lanes *, int64_t, int64_t, real *, int64_t);
+typedef void (*store_fn)(const lanes *, int64_t, int64_t, real *, int64_t, const uint8_t *);
 typedef void (*dot_fn)(const lanes *, int, int64_t, const real *, const uint8_t *, reg *);
 #define STORE_ENTRY(name) [PL_##name] = store_##name,
 #define DOT_ENTRY(name) [PL_##name] = dot_##name,
@@ -403,11 +415,11 @@ static lanes lanes_of(const kept *b, int64_t row, int64_t rows)
 }
 
 static void pack_kept_lanes(const kept *b, int64_t row, int64_t rows, int64_t k0, int64_t kc,
-                            real *dst, int64_t ds)
+                            real *dst, int64_t ds, const uint8_t *next)
 {
     const lanes l = lanes_of(b, row, rows);
     const int64_t whole = kc / 8 * 8; /* of 16 bits; pieces are whole */
-    stores[b->dtype](&l, k0, whole, dst, ds);
+    stores[b->dtype](&l, k0, whole, dst, ds, next);
     if (whole < kc) pack_kept_plain(b, row, rows, k0 + whole, kc - whole, dst + whole * ds, ds);
 }
 
@@ -440,9 +452,10 @@ static void dot_kept(const kept *b, int64_t row, int64_t cols, int64_t k, const 
 #endif
 
 /* Rows [row, row + valid) turned, k-major into dst[kc][width]; width a multiple of RL. k0 is a
-** multiple of PIECE. What stands beyond the valid ones is readable and of no meaning. */
+** multiple of PIECE. What stands beyond the valid ones is readable and of no meaning. With `ahead`
+** the next `valid` rows are fetched meanwhile, of their bytes the part that kc is of a row. */
 static void pack_kept(const kept *b, int64_t row, int64_t valid, int64_t k0, int64_t kc, real *dst,
-                      int64_t width)
+                      int64_t width, bool ahead)
 {
     for (int64_t j = 0; j < width; j += RL) {
         const int64_t rows = valid - j < RL ? valid - j : RL;
@@ -451,10 +464,14 @@ static void pack_kept(const kept *b, int64_t row, int64_t valid, int64_t k0, int
         if (rows <= 0) continue;
 #if defined(KEPT_LANES)
         if (has_lanes(b)) {
-            pack_kept_lanes(b, row + j, rows, k0, kc, dst + j, width);
+            const int64_t bytes = step_bytes(b->dtype) / RL;
+            const int64_t at = (k0 * valid + j * kc) / STEP(b->dtype) * bytes;
+            const uint8_t *next = ahead ? kept_row(b, row + valid) + at : NULL;
+            pack_kept_lanes(b, row + j, rows, k0, kc, dst + j, width, next);
             continue;
         }
 #endif
+        (void)ahead;
         pack_kept_plain(b, row + j, rows, k0, kc, dst + j, width);
     }
 }
