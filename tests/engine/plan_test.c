@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <math.h>
 
+#include "graph/lane.h"
 #include "toy_model.h"
 
 /* y = (a x + b)^2 over [n], recorded with n = 1; a and b are constants. */
@@ -233,6 +234,74 @@ static void a_model_replays_to_the_bit(void **state)
     toy_free(&direct);
 }
 
+/* Two lanes at once, each with inputs of its own; constants are read as they are then, and a
+** failure of one is told by its text and harms no other. */
+static void lanes_run_side_by_side(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    pl_tensor *a = floats(ctx, 1, (double[]){3}), *b = floats(ctx, 1, (double[]){-1});
+    pl_plan *plan;
+    pl_lane lane[2];
+    pl_tensor *x[2], *y[2];
+    pl_status st[2];
+    OK(record(ctx, a, b, &plan));
+    assert_int_equal(pl__lane_constants(plan), 2 * sizeof(float));
+    for (int l = 0; l < 2; l++) {
+        OK(pl__lane_open(plan, &lane[l]));
+        OK(tensor_of(lane[l].ctx, &x[l], PL_F32, 1, &(int64_t){l + 1}, (double[]){l, 5}));
+    }
+    for (int turn = 0; turn < 2; turn++) {
+        OK(pl_tensor_fill(ctx, a, 3 + turn));
+#pragma omp parallel for num_threads(2)
+        for (int l = 0; l < 2; l++) st[l] = pl__lane_run(&lane[l], &x[l], &y[l]);
+        for (int l = 0; l < 2; l++) OK(pl__lane_tell(&lane[l], st[l]));
+        VALUES(y[0], 1);
+        if (turn == 0) VALUES(y[1], 4, 196);
+        else VALUES(y[1], 9, 361);
+        for (int l = 0; l < 2; l++) pl_tensor_release(y[l]);
+    }
+    pl_tensor *ids;
+    OK(tensor_of(ctx, &ids, PL_I32, 1, (const int64_t[]){1}, (double[]){1}));
+    st[0] = pl__lane_run(&lane[0], &ids, &y[0]);
+    FAILS(pl__lane_tell(&lane[0], st[0]), PL_ERR_DTYPE, "mul: b is int32, a float dtype wanted");
+    assert_null(y[0]);
+    OK(pl__lane_run(&lane[0], &x[0], &y[0]));
+    VALUES(y[0], 1);
+    pl_tensor_release(y[0]);
+    for (int l = 0; l < 2; l++) {
+        pl_tensor_release(x[l]);
+        pl__lane_close(&lane[l]);
+    }
+    pl__lane_close(&lane[0]);
+    pl_plan_free(plan);
+    pl_tensor *made[] = {a, b, ids};
+    for (int i = 0; i < 3; i++) pl_tensor_release(made[i]);
+}
+
+/* Views of a constant would be counted by several threads at once. */
+static void views_of_constants_forbid_lanes(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    pl_tensor *x = floats(ctx, 2, (double[]){1, 2}), *w = floats(ctx, 2, (double[]){3, 4});
+    for (int of_constant = 0; of_constant < 2; of_constant++) {
+        pl_tensor *sum, *flat, *y;
+        pl_plan *plan;
+        OK(pl_plan_begin(ctx, &x, 1));
+        OK(APPLY(add, &sum, x, w));
+        OK(pl_op(ctx, PL_OP_reshape, (pl_tensor *[PL_MAX_IN]){of_constant ? w : sum},
+                 &(pl_param){.list = {2}, .n = 1}, &flat));
+        OK(APPLY(mul, &y, flat, x));
+        OK(pl_plan_end(ctx, y, &plan));
+        const int64_t bytes = of_constant ? INT64_MAX : 2 * (int64_t)sizeof(float);
+        assert_true(pl__lane_constants(plan) == bytes);
+        pl_plan_free(plan);
+        pl_tensor *made[] = {sum, flat, y};
+        for (int i = 0; i < 3; i++) pl_tensor_release(made[i]);
+    }
+    pl_tensor_release(x);
+    pl_tensor_release(w);
+}
+
 static pl_status record_and_replay(fixture *f)
 {
     pl_ctx *ctx = f->ctx;
@@ -318,6 +387,8 @@ int main(void)
         CONTEXT_CASE(a_constant_may_not_be_freed),
         CONTEXT_CASE(results_belong_to_the_open_scope),
         CONTEXT_CASE(a_model_replays_to_the_bit),
+        CONTEXT_CASE(lanes_run_side_by_side),
+        CONTEXT_CASE(views_of_constants_forbid_lanes),
         CONTEXT_CASE(lack_of_memory_leaves_nothing_behind),
         cmocka_unit_test(an_unfinished_plan_goes_with_its_context),
     };
