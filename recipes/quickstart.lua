@@ -131,8 +131,9 @@ local base = stages:stage("pretrain", "pretrain", "pretraining: the language, fr
   num_attention_heads = 2 * PAIRS_OF_HEADS,
   num_key_value_heads = PAIRS_OF_HEADS,
   num_train_epochs = cfg.pretrain_epochs,
-  batch_size = 16,
-  learning_rate = "warmup(50, cosine(0.003, 0.0001))",
+  batch_size = 32,
+  optimizer = "muon",
+  learning_rate = "warmup(30, cosine(0.004, 0.0001))",
 })
 
 -- 3. SFT, with a little of pretraining text -------------------------------------------------------
@@ -146,8 +147,9 @@ local sft = stages:stage("sft", "sft", "SFT: demonstrations of labelers", {
   ptx_length = PIECE,
   max_length = LONGEST,
   num_train_epochs = cfg.sft_epochs,
-  batch_size = 24,
-  learning_rate = "warmup(30, cosine(0.0013, 0.00005))",
+  batch_size = 48,
+  optimizer = "muon",
+  learning_rate = "warmup(20, cosine(0.0018, 0.00005))",
 })
 
 -- 4. Rankings and the reward model ----------------------------------------------------------------
