@@ -150,7 +150,7 @@ local function ranked(policy, round, reward)
   local function keep(done) stages:write(stem .. "-part.jsonl", done) end
   rankings.rank(rows, labeler, before, keep)
   stages:write(stem .. "-ranked.jsonl", rows)
-  os.remove(part)
+  pl.files.remove(part)
   return rows
 end
 

@@ -298,7 +298,8 @@ local Evaluation = {}
 ---@return { prompt: string, answer: string, score: number }[] # examples
 function Evaluation:measure(examples) end
 
---- `measure`, its figures among others and its examples in the run.
+--- `measure`, its figures among others and its examples in the run. Raises where a reward function
+--- fails, after a checkpoint of the step.
 ---@param run perilune.Run
 ---@param step integer # that is done, from 1
 ---@param figures table<string, number> # gets what `measure` gives
@@ -761,7 +762,8 @@ function Online:kl_weight(roll, iteration) end
 function Online:learn(kind, roll, chosen, advantages, iteration, state, seen) end
 
 --- Measures on the held-out prompts every `eval_steps` iterations and at the end, what would be the
---- final model: figures into the metrics, examples into the run.
+--- final model: figures into the metrics, examples into the run. Raises where a reward function
+--- fails, after a checkpoint of the iteration.
 ---@param run perilune.Run
 ---@param iteration integer # from 1
 ---@param last boolean # whether it is the last one

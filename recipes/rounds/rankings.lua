@@ -106,7 +106,7 @@ end
 function rankings.put_aside(...)
   for _, path in ipairs { ... } do
     local aside = path:gsub("%.jsonl$", "-of-an-earlier-run.jsonl")
-    if os.rename(path, aside) then
+    if pl.files.rename(path, aside) then
       io.stderr:write("rankings of an earlier run are kept as ", pl.format.safe(aside), "\n")
     end
   end

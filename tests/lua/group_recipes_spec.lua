@@ -473,6 +473,27 @@ end
     end)
   end
 
+  for recipe, call in pairs { dpo = 2, kto = 2, rloo = 3 } do
+    it("on held-out prompts costs " .. recipe .. " no step that was done", function()
+      local path = failing(call)
+      local more = { reward_function = path, eval_steps = 2, eval_count = 4, response_length = 6 }
+      more[recipe == "rloo" and "eval_dataset" or "eval_prompts"] = w.prompts
+      os.remove(w.dir .. "/fails")
+      local whole = run(recipe, more)
+      failing(call)
+      more.output_dir = w.dir .. "/failed-measuring-" .. recipe
+      local ok, message = pcall(run, recipe, more)
+      assert.is_false(ok)
+      local text = "no connection, on held%-out prompts; checkpoint%-(%d) has all so far"
+      local step = tostring(message):match(text)
+      assert.truthy(step, tostring(message))
+      assert.equal(tonumber(step), pl.run.checkpoints(more.output_dir)[1].step)
+      os.remove(w.dir .. "/fails")
+      more.resume, more.resume_changed = "latest", "reward_function"
+      assert.equal(hash_of(whole), hash_of((run(recipe, more))))
+    end)
+  end
+
   it("is told with its iteration where there is nothing to keep", function()
     local folder = w.dir .. "/failed-first"
     local more = { reward_function = failing(1), output_dir = folder }

@@ -6,6 +6,7 @@
 local companions = require("perilune.learn.companions")
 local data = require("perilune.data")
 local list = require("perilune.base.list")
+local rewards = require("perilune.learn.rewards")
 local rollout = require("perilune.learn.rollout")
 local score = require("perilune.learn.score")
 
@@ -74,12 +75,13 @@ function Evaluation:measure(examples)
   })
 end
 
---- `measure`, its figures among others and its examples in the run.
+--- `measure`, its figures among others and its examples in the run. Raises where a reward function
+-- fails, after a checkpoint of the step.
 -- @tparam Run run
 -- @tparam integer step that is done, from 1
 -- @tparam {[string]=number} figures gets what `measure` gives
 function Evaluation:tell(run, step, figures)
-  local found, examples = self:measure()
+  local found, examples = rewards.measured(run, step, function() return self:measure() end)
   for name, figure in pairs(found) do
     figures[name] = figure
   end

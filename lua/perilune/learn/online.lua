@@ -487,7 +487,8 @@ local function result_of(self)
 end
 
 --- Measures on the held-out prompts every `eval_steps` iterations and at the end, what would be the
--- final model: figures into the metrics, examples into the run.
+-- final model: figures into the metrics, examples into the run. Raises where a reward function
+-- fails, after a checkpoint of the iteration.
 -- @tparam Run run
 -- @tparam integer iteration from 1
 -- @tparam boolean last whether it is the last one
@@ -500,20 +501,23 @@ end
 function Online:measure(run, iteration, last, metrics, state, beta)
   local cfg = self.cfg
   if not self.held_out or (iteration % cfg.eval_steps ~= 0 and not last) then return end
-  local figures, examples =
-    rollout.measure(result_of(self), self.reference, self.judge, self.held_out, {
-      count = cfg.eval_count,
-      max_tokens = cfg.response_length,
-      temperature = cfg.temperature,
-      seed = cfg.seed,
-      stream = self.name .. ".measure",
-      stop = self.stops,
-      slots = cfg.slots,
-      cache_memory = cfg.cache_memory,
-      micro_batch_tokens = cfg.micro_batch_tokens,
-      tokenizer = self.tokenizer,
-      examples = 2,
-    })
+  local how = {
+    count = cfg.eval_count,
+    max_tokens = cfg.response_length,
+    temperature = cfg.temperature,
+    seed = cfg.seed,
+    stream = self.name .. ".measure",
+    stop = self.stops,
+    slots = cfg.slots,
+    cache_memory = cfg.cache_memory,
+    micro_batch_tokens = cfg.micro_batch_tokens,
+    tokenizer = self.tokenizer,
+    examples = 2,
+  }
+  local function measured()
+    return rollout.measure(result_of(self), self.reference, self.judge, self.held_out, how)
+  end
+  local figures, examples = rewards.measured(run, iteration, measured)
   figures.eval_reward = figures.eval_score - beta * figures.eval_kl
   for name, figure in pairs(figures) do
     metrics[name] = figure

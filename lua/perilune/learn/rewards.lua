@@ -95,6 +95,23 @@ function rewards.fail(message, judge, run, state, scores_before)
   error(text:format(message, done + 1, done, key), 0)
 end
 
+--- What a measurement on held-out prompts gives. Where its reward function fails, a checkpoint
+-- keeps the step that was to be measured, and what is raised says so.
+-- @tparam Run run
+-- @tparam integer done the step, all of which has been learnt
+-- @tparam function measure without arguments
+-- @treturn any the first of what it gives
+-- @treturn any the second
+function rewards.measured(run, done, measure)
+  local ok, figures, examples = pcall(measure)
+  if ok then return figures, examples end
+  if type(figures) ~= "string" or not figures:find("^reward_function ") then error(figures, 0) end
+  run:save_here(done)
+  local text = "%s, on held-out prompts; checkpoint-%d has all so far: mend the function, then "
+    .. "the same command with --resume --resume_changed reward_function goes on"
+  error(text:format(figures, done), 0)
+end
+
 -- Refuses reward models that were trained beside log-probs where none stand beside their scores.
 local function refuse_half(judge, coef)
   local half = score.misread(judge.models, coef and tonumber(tostring(coef)) or coef and 1 or 0)
