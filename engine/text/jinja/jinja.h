@@ -1,10 +1,10 @@
 /*
 ** jinja.h - what the files of the Jinja interpreter share: memory, values, nodes, a run.
 **
-** A template becomes tokens (lexer.c), then nodes (parse.c, parse_expression.c). A run walks them:
-** expressions in eval.c, statements in run.c; values.c and strings.c hold what Python's values do,
-** print.c how they look, methods.c, methods_cut.c, filters.c, filters_list.c and is_tests.c what is
-** called by name. render.c is the public face.
+** A template becomes tokens (lexer.c), then nodes (parse.c, parse_expression.c, parse_tokens.c). A
+** run walks them: expressions in eval.c, statements in run.c; values.c and strings.c hold what
+** Python's values do, print.c how they look, methods.c, methods_cut.c, filters.c, filters_list.c
+** and is_tests.c what is called by name. render.c is the public face.
 **
 ** Every byte of a text carries marks: JINJA_USER where it came from the values of a conversation,
 ** JINJA_GENERATED where it stood in a generation block. Whatever is made of texts keeps them.
@@ -300,11 +300,17 @@ pl_status pl__jinja_tuple(jinja_parser *p, jinja_node **out, bool with_condition
 pl_status pl__jinja_target(jinja_parser *p, jinja_node **out, bool spaced, const char *end);
 pl_status pl__jinja_filter_chain(jinja_parser *p, jinja_node **out, jinja_node *piped,
                                  bool inlined);
+
+/* parse_tokens.c. */
 pl_status pl__jinja_node(jinja_parser *p, jinja_node **out, jinja_node_kind kind);
 pl_status pl__jinja_append(jinja_parser *p, jinja_node ***list, int64_t *count, jinja_node *node);
 bool pl__jinja_is(const jinja_token *token, jinja_token_kind kind, const char *text);
 bool pl__jinja_skip(jinja_parser *p, jinja_token_kind kind, const char *text);
 pl_status pl__jinja_expect(jinja_parser *p, jinja_token_kind kind, const char *text);
+/* The error of another token than is wanted. */
+pl_status pl__jinja_wrong(jinja_parser *p, const char *wanted);
+/* The text of a token. */
+pl_status pl__jinja_name_text(jinja_parser *p, const jinja_text **out, const jinja_token *token);
 /* The text of a name that stands here, and past it. */
 pl_status pl__jinja_name(jinja_parser *p, const jinja_text **out);
 

@@ -8,52 +8,6 @@
 
 #define MOST_NESTED 120
 
-static pl_status wrong(jinja_parser *p, const char *wanted)
-{
-    const jinja_token *t = p->at;
-    p->arena->line = t->line;
-    if (t->kind == TOKEN_END)
-        return pl__jinja_fail(p->arena, PL_ERR_FORMAT, "%s wanted, but the template ends", wanted);
-    return pl__jinja_fail(p->arena, PL_ERR_FORMAT, "%s wanted, but '%.*s' stands here", wanted,
-                          (int)(t->length < 40 ? t->length : 40), t->text);
-}
-
-bool pl__jinja_is(const jinja_token *token, jinja_token_kind kind, const char *text)
-{
-    return token->kind == kind &&
-           (text == NULL || ((int64_t)strlen(text) == token->length &&
-                             memcmp(text, token->text, (size_t)token->length) == 0));
-}
-
-bool pl__jinja_skip(jinja_parser *p, jinja_token_kind kind, const char *text)
-{
-    if (!pl__jinja_is(p->at, kind, text)) return false;
-    p->at++;
-    return true;
-}
-
-pl_status pl__jinja_expect(jinja_parser *p, jinja_token_kind kind, const char *text)
-{
-    static const char *const names[] = {"the end of the template",
-                                        "text",
-                                        "'{{'",
-                                        "'}}'",
-                                        "'{%'",
-                                        "'%}'",
-                                        "a name",
-                                        "a string",
-                                        "an integer",
-                                        "a number",
-                                        "an operator"};
-    char wanted[40];
-    if (pl__jinja_skip(p, kind, text)) return PL_OK;
-    if (text == NULL) return wrong(p, names[kind]);
-    strcpy(wanted, "'");
-    strncat(wanted, text, 30);
-    strcat(wanted, "'");
-    return wrong(p, wanted);
-}
-
 static bool is_operator(const jinja_parser *p, const char *text)
 {
     return pl__jinja_is(p->at, TOKEN_OPERATOR, text);
@@ -62,44 +16,6 @@ static bool is_operator(const jinja_parser *p, const char *text)
 static bool skip_operator(jinja_parser *p, const char *text)
 {
     return pl__jinja_skip(p, TOKEN_OPERATOR, text);
-}
-
-pl_status pl__jinja_node(jinja_parser *p, jinja_node **out, jinja_node_kind kind)
-{
-    JINJA_TAKE(p->arena, out, 1);
-    (*out)->kind = kind;
-    (*out)->line = p->at->line;
-    return PL_OK;
-}
-
-pl_status pl__jinja_append(jinja_parser *p, jinja_node ***list, int64_t *count, jinja_node *node)
-{
-    if ((*count & (*count - 1)) == 0) { /* full at every power of two */
-        jinja_node **more;
-        JINJA_TAKE(p->arena, &more, *count == 0 ? 1 : *count * 2);
-        if (*count > 0) memcpy(more, *list, (size_t)*count * sizeof *more);
-        *list = more;
-    }
-    (*list)[(*count)++] = node;
-    return PL_OK;
-}
-
-static pl_status name_text(jinja_parser *p, const jinja_text **out, const jinja_token *token)
-{
-    jinja_text *text;
-    JINJA_TAKE(p->arena, &text, 1);
-    text->bytes = token->text;
-    text->length = token->length;
-    *out = text;
-    return PL_OK;
-}
-
-pl_status pl__jinja_name(jinja_parser *p, const jinja_text **out)
-{
-    if (p->at->kind != TOKEN_NAME) return wrong(p, "a name");
-    PL_TRY(name_text(p, out, p->at));
-    p->at++;
-    return PL_OK;
 }
 
 static pl_status two(jinja_parser *p, jinja_node **out, jinja_node_kind kind, jinja_node *a,
@@ -207,7 +123,7 @@ static pl_status take_primary(jinja_parser *p, jinja_node **out, bool spaced)
         p->at++;
         return take_items(p, *out, is_list ? "]" : "}", !is_list);
     }
-    return wrong(p, "an expression");
+    return pl__jinja_wrong(p, "an expression");
 }
 
 /* Calls, attributes, items, filters, tests ---------------------------------------------------- */
@@ -235,7 +151,7 @@ static pl_status take_argument(jinja_parser *p, jinja_arguments *args)
         return pl__jinja_expression(p, &args->more_named, true);
     }
     if (p->at->kind == TOKEN_NAME && pl__jinja_is(p->at + 1, TOKEN_OPERATOR, "=")) {
-        if (args->more_named != NULL) return wrong(p, "')' behind **");
+        if (args->more_named != NULL) return pl__jinja_wrong(p, "')' behind **");
         PL_TRY(pl__jinja_name(p, &name));
         p->at++;
         PL_TRY(pl__jinja_expression(p, &value, true));
@@ -243,7 +159,7 @@ static pl_status take_argument(jinja_parser *p, jinja_arguments *args)
         return pl__jinja_append(p, &args->named, &args->n_named, value);
     }
     if (args->n_named > 0 || args->more != NULL || args->more_named != NULL)
-        return wrong(p, "a named argument behind named ones");
+        return pl__jinja_wrong(p, "a named argument behind named ones");
     PL_TRY(pl__jinja_expression(p, &value, true));
     return pl__jinja_append(p, &args->list, &args->count, value);
 }
@@ -304,7 +220,7 @@ static pl_status take_item(jinja_parser *p, jinja_node **out, jinja_node *whole)
         PL_TRY(pl__jinja_append(p, &keys->list, &keys->count, key));
     }
     for (int64_t i = 0; keys != NULL && i < keys->count; i++)
-        if (keys->list[i]->kind == NODE_SLICE) return wrong(p, "one slice alone in [ ]");
+        if (keys->list[i]->kind == NODE_SLICE) return pl__jinja_wrong(p, "one slice alone in [ ]");
     PL_TRY(pl__jinja_expect(p, TOKEN_OPERATOR, "]"));
     return two(p, out, NODE_ITEM, whole, keys != NULL ? keys : key);
 }
@@ -334,7 +250,7 @@ static pl_status take_postfix(jinja_parser *p, jinja_node **node)
 static pl_status take_row(jinja_parser *p, const jinja_row **out, const jinja_row *const *tables,
                           const char *what)
 {
-    if (p->at->kind != TOKEN_NAME) return wrong(p, what);
+    if (p->at->kind != TOKEN_NAME) return pl__jinja_wrong(p, what);
     *out = jinja_row_of(tables, p->at->text, p->at->length);
     if (*out == NULL) {
         p->arena->line = p->at->line;
@@ -379,7 +295,8 @@ static pl_status take_test(jinja_parser *p, jinja_node **out, jinja_node *tested
         PL_TRY(take_arguments(p, &(*out)->call));
     } else if (begins_argument(p->at)) {
         jinja_node *argument;
-        if (pl__jinja_is(p->at, TOKEN_NAME, "is")) return wrong(p, "one test with `is` alone");
+        if (pl__jinja_is(p->at, TOKEN_NAME, "is"))
+            return pl__jinja_wrong(p, "one test with `is` alone");
         PL_TRY(take_primary(p, &argument, false));
         PL_TRY(take_postfix(p, &argument));
         JINJA_TAKE(p->arena, &(*out)->call, 1);
@@ -615,7 +532,7 @@ static pl_status take_tuple(jinja_parser *p, jinja_node **out, bool simple, bool
         if (!skip_operator(p, ",")) break;
         is_tuple = true;
     }
-    if (all->count == 0 && !bracketed) return wrong(p, "an expression");
+    if (all->count == 0 && !bracketed) return pl__jinja_wrong(p, "an expression");
     *out = is_tuple || all->count == 0 ? all : all->list[0];
     p->depth--;
     return PL_OK;
