@@ -104,21 +104,25 @@ static inline pl_status pl_relu(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
 }
 
 typedef enum { PL_GELU_APPROXIMATE_none, PL_GELU_APPROXIMATE_tanh } pl_gelu_approximate;
+typedef enum { PL_GELU_PRECISION_float32, PL_GELU_PRECISION_bf16 } pl_gelu_precision;
 /* [*] -> [*]: approximate none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715
-   x^3))) */
+   x^3))); precision bf16: backward reads x rounded to bfloat16 */
 static inline pl_status pl_gelu(pl_ctx *ctx, pl_tensor **y, pl_tensor *x,
-                                pl_gelu_approximate approximate)
+                                pl_gelu_approximate approximate, pl_gelu_precision precision)
 {
     pl_tensor *const in[] = {x};
-    const pl_param param[] = {pl_param_int(approximate)};
+    const pl_param param[] = {pl_param_int(approximate), pl_param_int(precision)};
     return pl_op(ctx, PL_OP_gelu, in, param, y);
 }
 
-/* [*] -> [*]: x s(x) */
-static inline pl_status pl_silu(pl_ctx *ctx, pl_tensor **y, pl_tensor *x)
+typedef enum { PL_SILU_PRECISION_float32, PL_SILU_PRECISION_bf16 } pl_silu_precision;
+/* [*] -> [*]: x s(x); precision bf16: backward reads x rounded to bfloat16 */
+static inline pl_status pl_silu(pl_ctx *ctx, pl_tensor **y, pl_tensor *x,
+                                pl_silu_precision precision)
 {
     pl_tensor *const in[] = {x};
-    return pl_op(ctx, PL_OP_silu, in, NULL, y);
+    const pl_param param[] = {pl_param_int(precision)};
+    return pl_op(ctx, PL_OP_silu, in, param, y);
 }
 
 /* [*] -> [*]: cap tanh(x / cap): near x where that is small, never beyond cap (Gemma 2); the same
@@ -231,11 +235,15 @@ static inline pl_status pl_where(pl_ctx *ctx, pl_tensor **y, pl_tensor *cond, pl
     return pl_op(ctx, PL_OP_where, in, NULL, y);
 }
 
-/* [*],[*] -> [*]: gate s(gate) up (Shazeer 2020) */
-static inline pl_status pl_swiglu(pl_ctx *ctx, pl_tensor **y, pl_tensor *gate, pl_tensor *up)
+typedef enum { PL_SWIGLU_PRECISION_float32, PL_SWIGLU_PRECISION_bf16 } pl_swiglu_precision;
+/* [*],[*] -> [*]: gate s(gate) up (Shazeer 2020); precision bf16: backward reads both rounded to
+   bfloat16 */
+static inline pl_status pl_swiglu(pl_ctx *ctx, pl_tensor **y, pl_tensor *gate, pl_tensor *up,
+                                  pl_swiglu_precision precision)
 {
     pl_tensor *const in[] = {gate, up};
-    return pl_op(ctx, PL_OP_swiglu, in, NULL, y);
+    const pl_param param[] = {pl_param_int(precision)};
+    return pl_op(ctx, PL_OP_swiglu, in, param, y);
 }
 
 /* [...,M,K],[...,K,N] -> [...,M,N]: op(A) op(B); leading axes equal, or one side of rank 2 */
@@ -318,7 +326,7 @@ typedef enum { PL_ATTENTION_PRECISION_float32, PL_ATTENTION_PRECISION_bf16 } pl_
 /* [T,H*D],[T,G*D],[T,G*D],[B+1] -> [T,H*D]: softmax(q k^T scale) v, causal inside each sequence;
    kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among
    them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are; precision bf16: scaled
-   q, k, v and the weights of v rounded to bfloat16, sums in float32; in backward q, k and v */
+   q, k, v and the weights of v rounded to bfloat16, sums in float32; in backward q, k, v and y */
 static inline pl_status pl_attention(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, pl_tensor *k,
                                      pl_tensor *v, pl_tensor *offsets, int64_t heads,
                                      int64_t kv_heads, double scale, int64_t window,

@@ -5337,29 +5337,33 @@ function pl.relu(x) end
 ---@return perilune.Tensor y
 function Tensor:relu() end
 
---- approximate none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3)))
+--- approximate none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3))); precision bf16: backward reads x rounded to bfloat16
 --- [*] -> [*]
 ---@param x perilune.Input
----@param approximate? "none"|"tanh"|{ approximate?: "none"|"tanh" }
+---@param approximate? "none"|"tanh"|{ approximate?: "none"|"tanh", precision?: "float32"|"bf16" }
+---@param precision? "float32"|"bf16"
 ---@return perilune.Tensor y
-function pl.gelu(x, approximate) end
+function pl.gelu(x, approximate, precision) end
 
---- approximate none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3)))
+--- approximate none: x/2 (1+erf(x/sqrt 2)); tanh: x/2 (1+tanh(sqrt(2/pi)(x+0.044715 x^3))); precision bf16: backward reads x rounded to bfloat16
 --- [*] -> [*]
----@param approximate? "none"|"tanh"|{ approximate?: "none"|"tanh" }
+---@param approximate? "none"|"tanh"|{ approximate?: "none"|"tanh", precision?: "float32"|"bf16" }
+---@param precision? "float32"|"bf16"
 ---@return perilune.Tensor y
-function Tensor:gelu(approximate) end
+function Tensor:gelu(approximate, precision) end
 
---- x s(x)
+--- x s(x); precision bf16: backward reads x rounded to bfloat16
 --- [*] -> [*]
 ---@param x perilune.Input
+---@param precision? "float32"|"bf16"|{ precision?: "float32"|"bf16" }
 ---@return perilune.Tensor y
-function pl.silu(x) end
+function pl.silu(x, precision) end
 
---- x s(x)
+--- x s(x); precision bf16: backward reads x rounded to bfloat16
 --- [*] -> [*]
+---@param precision? "float32"|"bf16"|{ precision?: "float32"|"bf16" }
 ---@return perilune.Tensor y
-function Tensor:silu() end
+function Tensor:silu(precision) end
 
 --- cap tanh(x / cap): near x where that is small, never beyond cap (Gemma 2); the same bits as a soft cap inside cross_entropy, logprob and kl_full
 --- [*] -> [*]
@@ -5553,12 +5557,13 @@ function Tensor:ge(b) end
 ---@return perilune.Tensor y
 function pl.where(cond, a, b) end
 
---- gate s(gate) up (Shazeer 2020)
+--- gate s(gate) up (Shazeer 2020); precision bf16: backward reads both rounded to bfloat16
 --- [*],[*] -> [*]
 ---@param gate perilune.Input
 ---@param up perilune.Input
+---@param precision? "float32"|"bf16"|{ precision?: "float32"|"bf16" }
 ---@return perilune.Tensor y
-function pl.swiglu(gate, up) end
+function pl.swiglu(gate, up, precision) end
 
 --- op(A) op(B); leading axes equal, or one side of rank 2
 --- [...,M,K],[...,K,N] -> [...,M,N]
@@ -5646,7 +5651,7 @@ function Tensor:log_softmax() end
 ---@return perilune.Tensor y
 function pl.rope(x, positions, inv_freq, head_dim, theta, interleaved, rotary_dim, scale) end
 
---- softmax(q k^T scale) v, causal inside each sequence; kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are; precision bf16: scaled q, k, v and the weights of v rounded to bfloat16, sums in float32; in backward q, k and v
+--- softmax(q k^T scale) v, causal inside each sequence; kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are; precision bf16: scaled q, k, v and the weights of v rounded to bfloat16, sums in float32; in backward q, k, v and y
 --- [T,H*D],[T,G*D],[T,G*D],[B+1] -> [T,H*D]
 ---@param q perilune.Input
 ---@param k perilune.Input

@@ -4,7 +4,8 @@
 ** A node keeps its call. Handles of inputs and outputs are always kept (for shapes and for where
 ** gradients go); data only where the op's backward reads it, and not those that a cheap op (flag R)
 ** can make again from inputs which it keeps itself: activations and norms are run a second time,
-** the same bits, just before the backward of the product behind them. Walking back frees each node
+** the same bits, just before the backward of the product behind them. What an op's backward reads
+** rounded is kept in bfloat16, and is float32 again just before. Walking back frees each node
 ** as soon as it is done, so memory falls while gradients flow. Nothing here recurses on the graph's
 ** depth.
 */
@@ -22,8 +23,14 @@ struct pl_node {
     pl_backward_fn fn; /* a custom node */
     void (*drop)(void *data);
     void *data;
-    bool remakes[PL_MAX_IN]; /* the data of in[i] are not kept but made again */
-    bool made_again;         /* and this node holds those of its output */
+    bool holds[PL_MAX_IN];   /* the data of in[i] are kept; or */
+    bool remakes[PL_MAX_IN]; /* are made again; or */
+    pl_tensor *rounded[PL_MAX_IN],
+        *rounded_out;                      /* are here in bfloat16, as may be those of out[0] */
+    pl_tensor *wide[PL_MAX_IN], *wide_out; /* what backward reads in their place */
+    bool gave[PL_MAX_IN];                  /* the op made rounded[i], and reads it itself */
+    bool made_again;                       /* this node holds the data of its output; or */
+    pl_tensor *again;                      /* here they are, made from rounded inputs */
     uint64_t in_version[PL_MAX_IN], out_version[PL_MAX_OUT]; /* of the data that it keeps */
 };
 
@@ -86,9 +93,15 @@ static bool keeps(const pl_node *node, int flag)
     return node->fn == NULL && (node->call.row->flags & flag) != 0;
 }
 
-static bool keeps_in(const pl_node *node, int i)
+/* Whether backward reads the data of in[i], of the outputs as they are. */
+static bool reads_in(const pl_node *node, int i)
 {
     return keeps(node, PL_OPF_KEEP_IN) && !node->call.unread[i];
+}
+
+static bool keeps_out(const pl_node *node)
+{
+    return keeps(node, PL_OPF_KEEP_OUT) && node->rounded_out == NULL;
 }
 
 /* Whether the data of an input may go although backward reads them. */
@@ -102,8 +115,46 @@ static bool is_remakable(const pl_node *node)
 {
     if (!keeps(node, PL_OPF_REMAKE)) return false;
     for (int i = 0; i < node->n_in; i++)
-        if (node->call.in[i] != NULL && (!keeps_in(node, i) || node->remakes[i])) return false;
+        if (node->call.in[i] != NULL && !node->holds[i] && node->rounded[i] == NULL) return false;
     return true;
+}
+
+/* The data of a float32 tensor in bfloat16, made now unless somebody has them. */
+static pl_status round_data(pl_ctx *ctx, pl_tensor *t, pl_tensor **out)
+{
+    *out = pl__rounded_get(t);
+    if (*out != NULL) {
+        pl_tensor_retain(*out);
+        return PL_OK;
+    }
+    const int64_t cols = t->rank > 0 ? t->shape[t->rank - 1] : 1, rows = t->count / (cols + !cols);
+    PL_TRY(pl__tensor_new_free(ctx, out, PL_BF16, 1, &t->count));
+    pl__ops_for(ctx, PL_F32)
+        ->kernels.bf16_rows(rows, cols, pl__data(t), cols, pl__data(*out), cols);
+    pl__rounded_set(t, *out);
+    return PL_OK;
+}
+
+/* As float32, in the shape of `like`, whose values these are. */
+static pl_status widen(pl_ctx *ctx, const pl_tensor *rounded, const pl_tensor *like,
+                       pl_tensor **out)
+{
+    if (rounded == NULL || *out != NULL) return PL_OK;
+    PL_TRY(pl__tensor_new_free(ctx, out, PL_F32, like->rank, like->shape));
+    pl__ops_for(ctx, PL_F32)
+        ->kernels.dequantise(PL_BF16, rounded->count, pl__data(rounded), pl__data(*out));
+    (*out)->requires_grad = like->requires_grad;
+    return PL_OK;
+}
+
+/* What backward is to read rounded, and the tape would keep else; but for what the op rounded. */
+static pl_status round_all(pl_ctx *ctx, pl_node *node)
+{
+    pl_call *c = &node->call;
+    for (int i = 0; i < node->n_in; i++)
+        if (c->rounds[i] && c->rounded[i] == NULL && reads_in(node, i) && !can_remake(c->in[i]))
+            PL_TRY(round_data(ctx, c->in[i], &node->rounded[i]));
+    return c->rounds_out ? round_data(ctx, c->out[0], &node->rounded_out) : PL_OK;
 }
 
 /* Takes the references a node owns. */
@@ -113,15 +164,16 @@ static void attach(pl_ctx *ctx, pl_node *node)
     for (int i = 0; i < node->n_in; i++) {
         if (c->in[i] == NULL) continue;
         pl__tensor_node_ref(c->in[i]);
-        node->remakes[i] = keeps_in(node, i) && can_remake(c->in[i]);
+        node->remakes[i] = reads_in(node, i) && can_remake(c->in[i]);
+        node->holds[i] = reads_in(node, i) && !node->remakes[i] && node->rounded[i] == NULL;
         if (node->remakes[i]) c->in[i]->remakers++;
-        else if (keeps_in(node, i)) pl__tensor_hold(c->in[i]);
+        if (node->holds[i]) pl__tensor_hold(c->in[i]);
         node->in_version[i] = pl_tensor_version(c->in[i]);
     }
     for (int i = 0; i < node->n_out; i++) {
         if (c->out[i] == NULL) continue;
         pl__tensor_node_ref(c->out[i]);
-        if (keeps(node, PL_OPF_KEEP_OUT)) pl__tensor_hold(c->out[i]);
+        if (keeps_out(node)) pl__tensor_hold(c->out[i]);
         pl_tensor_set_requires_grad(c->out[i], true);
         c->out[i]->node = node;
         c->out[i]->remakable = is_remakable(node);
@@ -155,6 +207,17 @@ static void clear_grad(pl_tensor *t)
     pl_tensor_release(grad);
 }
 
+static void release_copies(pl_node *node)
+{
+    for (int i = 0; i < node->n_in; i++) {
+        pl_tensor_release(node->rounded[i]);
+        pl_tensor_release(node->wide[i]);
+    }
+    pl_tensor_release(node->rounded_out);
+    pl_tensor_release(node->wide_out);
+    pl_tensor_release(node->again);
+}
+
 /* Unlinks and frees a node; its outputs become constants. */
 static void free_node(pl_ctx *ctx, pl_node *node)
 {
@@ -167,17 +230,18 @@ static void free_node(pl_ctx *ctx, pl_node *node)
         t->node = NULL;
         t->requires_grad = false;
         t->remakable = false;
-        if (keeps(node, PL_OPF_KEEP_OUT) || node->made_again) pl__tensor_unhold(t);
+        if (keeps_out(node) || node->made_again) pl__tensor_unhold(t);
         pl__tensor_node_unref(t);
     }
     for (int i = 0; i < node->n_in; i++) {
         if (c->in[i] == NULL) continue;
         if (node->remakes[i]) c->in[i]->remakers--;
-        else if (keeps_in(node, i)) pl__tensor_unhold(c->in[i]);
+        if (node->holds[i]) pl__tensor_unhold(c->in[i]);
         if (c->in[i]->borrower == node) c->in[i]->borrower = NULL;
         pl__tensor_node_unref(c->in[i]);
     }
     for (int i = 0; i < PL_MAX_SAVED; i++) pl_tensor_release(c->saved[i]);
+    release_copies(node);
     if (node->drop != NULL) node->drop(node->data);
     pl_free(ctx, node);
 }
@@ -190,8 +254,19 @@ pl_status pl__tape_record(pl_ctx *ctx, const pl_call *call)
     node->call.n_work = 0;
     node->n_in = call->row->n_in;
     node->n_out = call->row->n_out;
+    const pl_status st = round_all(ctx, node);
+    if (st != PL_OK) {
+        release_copies(node);
+        pl_free(ctx, node);
+        return st;
+    }
     for (int i = 0; i < PL_MAX_SAVED; i++)
         if (call->borrows[i]) call->in[i]->borrower = node;
+    for (int i = 0; i < node->n_in; i++) {
+        node->gave[i] = call->rounded[i] != NULL;
+        if (node->gave[i]) node->rounded[i] = call->rounded[i];
+        node->call.rounded[i] = NULL;
+    }
     attach(ctx, node);
     return PL_OK;
 }
@@ -268,11 +343,9 @@ static const pl_op_row *reader_of(pl_ctx *ctx, const pl_storage *storage)
 {
     for (const pl_node *n = pl__graph_floor(ctx)->last; n != NULL; n = n->prev) {
         for (int i = 0; i < n->n_in; i++)
-            if (keeps_in(n, i) && !n->remakes[i] && n->call.in[i] != NULL &&
-                n->call.in[i]->storage == storage)
-                return n->call.row;
+            if (n->holds[i] && n->call.in[i]->storage == storage) return n->call.row;
         for (int i = 0; i < n->n_out; i++)
-            if (keeps(n, PL_OPF_KEEP_OUT) && n->call.out[i]->storage == storage) return n->call.row;
+            if (keeps_out(n) && n->call.out[i]->storage == storage) return n->call.row;
     }
     return NULL;
 }
@@ -303,10 +376,10 @@ static pl_status check_versions(pl_ctx *ctx, const pl_node *node)
     const pl_call *c = &node->call;
     const char *name = NULL;
     for (int i = 0; i < node->n_in; i++)
-        if (keeps_in(node, i) && c->in[i] != NULL &&
+        if (reads_in(node, i) && c->in[i] != NULL && node->wide[i] == NULL &&
             pl_tensor_version(c->in[i]) != node->in_version[i])
             name = c->row->in[i].name;
-    for (int i = 0; i < node->n_out && keeps(node, PL_OPF_KEEP_OUT); i++)
+    for (int i = 0; i < node->n_out && keeps_out(node); i++)
         if (pl_tensor_version(c->out[i]) != node->out_version[i]) name = c->row->out[i];
     if (name == NULL) return PL_OK;
     return pl__fail(ctx, PL_ERR_GRAD,
@@ -322,36 +395,98 @@ static pl_dtype dtype_of(const pl_call *c)
     return PL_F32;
 }
 
+static void swap(pl_tensor **a, pl_tensor **b)
+{
+    pl_tensor *c = *a;
+    if (*b == NULL) return;
+    *a = *b;
+    *b = c;
+}
+
+/* Puts what backward is to read into the call, and, the second time, what was there before. */
+static void swap_wide(pl_node *node)
+{
+    for (int i = 0; i < node->n_in; i++) swap(&node->call.in[i], &node->wide[i]);
+    swap(&node->call.out[0], &node->wide_out);
+}
+
+/* Of rounded inputs what backward and make_again read. */
+static pl_status widen_input(pl_ctx *ctx, pl_node *node, int i)
+{
+    if (!node->gave[i]) return widen(ctx, node->rounded[i], node->call.in[i], &node->wide[i]);
+    if (node->wide[i] == NULL) pl_tensor_retain(node->rounded[i]);
+    node->wide[i] = node->rounded[i];
+    return PL_OK;
+}
+
+static bool has_rounded(const pl_node *node)
+{
+    for (int i = 0; i < node->n_in; i++)
+        if (node->rounded[i] != NULL) return true;
+    return false;
+}
+
+/* Room for what make_again makes: where values come from rounded inputs it is never that of the
+** output, which may still be there with the values of the forward pass. */
+static pl_status room_again(pl_ctx *ctx, pl_node *node)
+{
+    pl_call *c = &node->call;
+    pl_tensor *t = c->out[0];
+    for (int i = 0; i < node->n_in; i++) PL_TRY(widen_input(ctx, node, i));
+    if (has_rounded(node))
+        return pl__tensor_new_free(ctx, &node->again, t->dtype, t->rank, t->shape);
+    PL_TRY(pl__tensor_data_again(t, node->out_version[0]));
+    pl__tensor_hold(t);
+    node->made_again = true;
+    return PL_OK;
+}
+
+static void leave_room(pl_node *node)
+{
+    if (node->made_again) pl__tensor_unhold(node->call.out[0]);
+    node->made_again = false;
+    pl_tensor_release(node->again);
+    node->again = NULL;
+}
+
 /* The data of a node's output, made once more where they are gone; they stay until it is freed. */
 static pl_status make_again(pl_ctx *ctx, pl_node *node)
 {
     pl_call *c = &node->call;
     pl_tensor *t = c->out[0];
-    if (t->storage != NULL) return PL_OK;
+    if (node->again != NULL || (t->storage != NULL && !has_rounded(node))) return PL_OK;
     PL_TRY(check_versions(ctx, node));
     const int64_t began = pl__profile_now(ctx);
-    PL_TRY(pl__tensor_data_again(t, node->out_version[0]));
-    pl__tensor_hold(t);
-    node->made_again = true;
+    PL_TRY(room_again(ctx, node));
+    if (node->again != NULL) c->out[0] = node->again;
+    swap_wide(node);
     c->split_flops = 0;
     pl__stop_set(&ctx->interrupted);
     pl_status st = pl__ops_for(ctx, dtype_of(c))->impl[c->op]->forward(c);
     pl__stop_set(NULL);
+    swap_wide(node);
+    c->out[0] = t;
     pl__call_release(c, false);
     if (st == PL_OK) st = pl__check_interrupt(ctx); /* tiles may have been left out */
-    if (st != PL_OK) {
-        node->made_again = false;
-        pl__tensor_unhold(t);
-    } else if (began != 0) pl__profile_op(ctx, began, c, false);
+    if (st != PL_OK) leave_room(node);
+    else if (began != 0) pl__profile_op(ctx, began, c, false);
     return st;
 }
 
-/* What this node's backward reads and nobody kept. */
-static pl_status make_inputs_again(pl_ctx *ctx, const pl_node *node)
+/* What this node's backward reads and nobody kept as it is. */
+static pl_status make_inputs_again(pl_ctx *ctx, pl_node *node)
 {
-    for (int i = 0; i < node->n_in; i++)
-        if (node->remakes[i]) PL_TRY(make_again(ctx, node->call.in[i]->node));
-    return PL_OK;
+    pl_call *c = &node->call;
+    for (int i = 0; i < node->n_in; i++) {
+        PL_TRY(widen_input(ctx, node, i));
+        if (!node->remakes[i]) continue;
+        pl_node *maker = c->in[i]->node;
+        PL_TRY(make_again(ctx, maker));
+        if (maker->again == NULL || node->wide[i] != NULL) continue;
+        pl_tensor_retain(maker->again);
+        node->wide[i] = maker->again;
+    }
+    return widen(ctx, node->rounded_out, c->out[0], &node->wide_out);
 }
 
 /* A node that goes before others which count on it to make its output again: they keep that now. */
@@ -366,7 +501,12 @@ static pl_status settle_readers(pl_ctx *ctx, pl_node *node)
             if (!n->remakes[i] || n->call.in[i] != t) continue;
             n->remakes[i] = false;
             t->remakers--;
-            pl__tensor_hold(t);
+            n->holds[i] = node->again == NULL;
+            if (n->holds[i]) pl__tensor_hold(t);
+            else if (n->wide[i] == NULL) {
+                pl_tensor_retain(node->again);
+                n->wide[i] = node->again;
+            }
         }
     return PL_OK;
 }
@@ -447,9 +587,12 @@ static pl_status backward_op(pl_ctx *ctx, pl_node *node)
     for (int i = 0; i < node->n_in; i++)
         if (wants(c->in[i])) PL_GO(make_d_in(ctx, node, i, &repeated[i]));
     c->split_flops = 0;
+    const pl_op_impl *impl = pl__ops_for(ctx, dtype_of(c))->impl[c->op];
+    swap_wide(node);
     pl__stop_set(&ctx->interrupted);
-    st = pl__ops_for(ctx, dtype_of(c))->impl[c->op]->backward(c);
+    st = impl->backward(c);
     pl__stop_set(NULL);
+    swap_wide(node);
     PL_GO(st);
     PL_GO(pl__check_interrupt(ctx)); /* tiles may have been left out */
     for (int i = 0; i < node->n_in; i++) {

@@ -55,6 +55,9 @@ typedef struct {
     /* kernels/quant.h; float32 alone. */
     void (*dequantise)(pl_dtype dtype, int64_t n, const void *blocks, void *values);
     int64_t (*quantise)(pl_dtype dtype, int64_t n, const float *values, void *blocks);
+    /* kernels/gemm_bf16.h; float32 alone. */
+    void (*bf16_rows)(int64_t rows, int64_t cols, const float *x, int64_t ld_x, uint16_t *to,
+                      int64_t ld_to);
     /* One row of logits to what sampling needs; see kernels/sample.h. */
     double (*row_max)(int64_t n, const void *x);
     pl_row_read (*softmax_row)(int64_t n, const void *logits, double inv_temperature, void *out);

@@ -9,6 +9,7 @@
 #include "ops/geometry.h"
 #include "ops/product.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* ---- attention ------------------------------------------------------------------------------- */
@@ -89,6 +90,17 @@ static att_shape shape_of(const pl_call *c)
                        .bf16 = wants_bf16(c, PRECISION)};
 }
 
+/* With bf16 backward rounds k and v itself, and the scaled q: where the scale is a power of two,
+** rounding comes to the same before it. */
+static void keep_rounded(pl_call *c)
+{
+    int exponent;
+    const att_shape a = shape_of(c);
+    if (!a.bf16) return;
+    c->rounds[Q] = frexp(fabs(a.scale), &exponent) == 0.5;
+    c->rounds[KEYS] = c->rounds[VALUES] = c->rounds_out = true;
+}
+
 static pl_status attention_shape(pl_call *c)
 {
     int64_t segments;
@@ -97,6 +109,7 @@ static pl_status attention_shape(pl_call *c)
     if (c->grad) {
         const int64_t lse[] = {c->in[Q]->shape[0], c->param[HEADS].i};
         PL_TRY(pl__saved(c, LOG_SUM_EXP, PL_REAL_DTYPE, 2, lse));
+        keep_rounded(c);
     }
     return pl__out(c, Y, PL_REAL_DTYPE, 2, c->in[Q]->shape);
 }

@@ -11,6 +11,8 @@
 #include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 #include "ops/geometry.h"
+#include "ops/product.h"
+#include "ops/rounded.h"
 
 #define MAX_OPERANDS 3
 
@@ -220,31 +222,57 @@ static pl_status swiglu_shape(pl_call *c)
         return pl__op_fail(c, PL_ERR_SHAPE, "gate has shape %s and up %s, equal shapes wanted",
                            pl__shape_text(gate, text[0]), pl__shape_text(up, text[1]));
     }
+    PL_TRY(check_precision(c, SWIGLU_precision));
+    c->rounds[A] = c->rounds[B] = wants_bf16(c, SWIGLU_precision);
     return pl__out_like(c, SWIGLU_gate);
 }
 
+static const bool swiglu_step[] = {true, true};
+
 static pl_status swiglu_forward(pl_call *c)
 {
-    return run_forward(c, 2, K(swiglu_fwd));
+    const int64_t n = c->in[A]->count;
+    real *y = pl__real(c->out[Y]);
+    PL_TRY(rounded_open(c, A));
+    PL_TRY(rounded_open(c, B));
+    const pl_stop stop = pl__stop_get();
+    PL_PARALLEL_FOR(n * 4)
+    for (int64_t i = 0; i < n; i += ROUNDED_RUN) {
+        if (pl__stopped(stop)) continue;
+        real space[2][ROUNDED_RUN];
+        const int64_t m = pl__least(ROUNDED_RUN, n - i);
+        const real *in[MAX_OPERANDS] = {rounded_read(c, A, i, m, space[0]),
+                                        rounded_read(c, B, i, m, space[1])};
+        rounded_write(c, A, i, m, in[0]);
+        rounded_write(c, B, i, m, in[1]);
+        K(swiglu_fwd)(m, y + i, false, in, swiglu_step, NULL);
+    }
+    return PL_OK;
 }
 
 /* Both slopes in one pass, where both are wanted and neither is added to another. */
 static pl_status swiglu_backward(pl_call *c)
 {
-    const pl_tensor *gate = c->in[SWIGLU_gate];
-    const real *a = pl__real(gate), *b = pl__real(c->in[SWIGLU_up]), *dy = pl__real(c->d_out[Y]);
-    if (c->d_in[A] == NULL || c->d_in[B] == NULL || c->acc[A] || c->acc[B]) {
-        const walk_plan p = plan_walk(c, 2);
-        PL_TRY(backward_one(c, &p, A, K(swiglu_bwd_a)));
-        return backward_one(c, &p, B, K(swiglu_bwd_b));
-    }
-    real *da = pl__real(c->d_in[A]), *db = pl__real(c->d_in[B]);
+    const int64_t n = c->in[A]->count;
+    const real *dy = pl__real(c->d_out[Y]);
+    real *da = c->d_in[A] != NULL ? pl__real(c->d_in[A]) : NULL;
+    real *db = c->d_in[B] != NULL ? pl__real(c->d_in[B]) : NULL;
+    const bool both = da != NULL && db != NULL && !c->acc[A] && !c->acc[B];
     const pl_stop stop = pl__stop_get();
-    PL_PARALLEL_FOR(gate->count * 4)
-    for (int64_t i = 0; i < gate->count; i += PL_TILE)
-        if (!pl__stopped(stop))
-            K(swiglu_bwd)(pl__least(PL_TILE, gate->count - i), NULL, da + i, db + i, a + i, b + i,
-                          dy + i);
+    PL_PARALLEL_FOR(n * 4)
+    for (int64_t i = 0; i < n; i += ROUNDED_RUN) {
+        if (pl__stopped(stop)) continue;
+        real space[2][ROUNDED_RUN];
+        const int64_t m = pl__least(ROUNDED_RUN, n - i);
+        const real *in[MAX_OPERANDS] = {rounded_read(c, A, i, m, space[0]),
+                                        rounded_read(c, B, i, m, space[1])};
+        if (both) {
+            K(swiglu_bwd)(m, NULL, da + i, db + i, in[0], in[1], dy + i);
+            continue;
+        }
+        if (da != NULL) K(swiglu_bwd_a)(m, da + i, c->acc[A], in, swiglu_step, dy + i);
+        if (db != NULL) K(swiglu_bwd_b)(m, db + i, c->acc[B], in, swiglu_step, dy + i);
+    }
     return PL_OK;
 }
 

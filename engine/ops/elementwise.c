@@ -4,6 +4,8 @@
 #include "kernels/elementwise.h"
 
 #include "ops/geometry.h"
+#include "ops/product.h"
+#include "ops/rounded.h"
 
 /* The same places in every row of this file. */
 enum { X = NEG_x, Y = NEG_y };
@@ -62,9 +64,68 @@ UNARY(sigmoid)
 UNARY(log_sigmoid)
 UNARY(tanh)
 UNARY(relu)
-UNARY(silu)
 
-/* ---- gelu, in two forms ---- */
+/* ---- silu, and gelu in two forms: backward reads x rounded where precision says so ---- */
+static pl_status activation_shape(pl_call *c, int precision)
+{
+    PL_TRY(check_precision(c, precision));
+    c->rounds[X] = wants_bf16(c, precision);
+    return pl__out_like(c, X);
+}
+
+static pl_status activation_forward(pl_call *c, pl_unary_fwd f)
+{
+    const int64_t n = c->in[X]->count;
+    real *y = pl__real(c->out[Y]);
+    PL_TRY(rounded_open(c, X));
+    const pl_stop stop = pl__stop_get();
+    PL_PARALLEL_FOR(n * 4)
+    for (int64_t i = 0; i < n; i += ROUNDED_RUN) {
+        if (pl__stopped(stop)) continue;
+        real space[ROUNDED_RUN];
+        const int64_t m = pl__least(ROUNDED_RUN, n - i);
+        const real *x = rounded_read(c, X, i, m, space);
+        rounded_write(c, X, i, m, x);
+        f(m, y + i, x, 0, 0);
+    }
+    return PL_OK;
+}
+
+static pl_status activation_backward(pl_call *c, pl_unary_bwd f)
+{
+    if (c->d_in[X] == NULL) return PL_OK;
+    const int64_t n = c->in[X]->count;
+    const bool acc = c->acc[X];
+    const real *dy = pl__real(c->d_out[Y]);
+    real *dx = pl__real(c->d_in[X]);
+    const pl_stop stop = pl__stop_get();
+    PL_PARALLEL_FOR(n * 4)
+    for (int64_t i = 0; i < n; i += ROUNDED_RUN) {
+        if (pl__stopped(stop)) continue;
+        real space[ROUNDED_RUN];
+        const int64_t m = pl__least(ROUNDED_RUN, n - i);
+        f(m, dx + i, acc, dy + i, rounded_read(c, X, i, m, space), 0, 0);
+    }
+    return PL_OK;
+}
+
+static pl_status silu_shape(pl_call *c)
+{
+    return activation_shape(c, SILU_precision);
+}
+
+static pl_status silu_forward(pl_call *c)
+{
+    return activation_forward(c, K(silu_fwd));
+}
+
+static pl_status silu_backward(pl_call *c)
+{
+    return activation_backward(c, K(silu_bwd));
+}
+
+const pl_op_impl OPI(silu) = {silu_shape, silu_forward, silu_backward};
+
 static bool is_erf(const pl_call *c)
 {
     return c->param[GELU_approximate].i == GELU_approximate_none;
@@ -72,15 +133,20 @@ static bool is_erf(const pl_call *c)
 
 static pl_status gelu_forward(pl_call *c)
 {
-    return run_forward(c, is_erf(c) ? K(gelu_erf_fwd) : K(gelu_tanh_fwd), 0, 0);
+    return activation_forward(c, is_erf(c) ? K(gelu_erf_fwd) : K(gelu_tanh_fwd));
 }
 
 static pl_status gelu_backward(pl_call *c)
 {
-    return run_backward(c, is_erf(c) ? K(gelu_erf_bwd) : K(gelu_tanh_bwd), 0, 0);
+    return activation_backward(c, is_erf(c) ? K(gelu_erf_bwd) : K(gelu_tanh_bwd));
 }
 
-const pl_op_impl OPI(gelu) = {same_shape, gelu_forward, gelu_backward};
+static pl_status gelu_shape(pl_call *c)
+{
+    return activation_shape(c, GELU_precision);
+}
+
+const pl_op_impl OPI(gelu) = {gelu_shape, gelu_forward, gelu_backward};
 
 /* ---- with parameters ---- */
 static pl_status softcap_shape(pl_call *c)

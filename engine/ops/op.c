@@ -237,6 +237,10 @@ void pl__call_release(pl_call *c, bool all)
         pl_tensor_release(c->saved[i]);
         c->saved[i] = NULL;
     }
+    for (int i = 0; i < PL_MAX_IN; i++) {
+        pl_tensor_release(c->rounded[i]);
+        c->rounded[i] = NULL;
+    }
     for (int i = 0; i < PL_MAX_OUT; i++) {
         pl_tensor_release(c->out[i]);
         c->out[i] = NULL;

@@ -8,7 +8,9 @@
 **   backward  from d_out[] (gradient of each output, NULL when none flowed) writes d_in[i] for
 **             every i where it is not NULL: `=` when !acc[i], `+=` when acc[i]. Inputs and outputs
 **             may be read only if the row has the flag I or O, and of inputs those whose unread[i]
-**             forward did not set (else their data may be gone); saved always
+**             forward did not set (else their data may be gone); saved always. What has rounds[i]
+**             or rounds_out set before, backward finds rounded, and so does a forward that makes a
+**             cheap output again: as float32, or where forward gave them in rounded[] as bfloat16
 ** Memory for the call comes from pl__work and is freed by the caller of these functions. The
 ** gradients of d_out are dense and of the output's shape. All three return a status.
 */
@@ -40,7 +42,10 @@ typedef struct pl_call {
     pl_tensor *d_in[PL_MAX_IN];
     bool acc[PL_MAX_IN];
     bool unread[PL_MAX_IN]; /* inputs that backward does without, though the row has the flag I */
-    double split_flops;     /* of this forward or backward: by split products, for a profile */
+    bool rounds[PL_MAX_IN]; /* inputs that backward reads rounded to bfloat16, */
+    bool rounds_out;        /* and whether it reads out[0] so: half the bytes to keep */
+    pl_tensor *rounded[PL_MAX_IN]; /* those, where forward made them; it reads them as they are */
+    double split_flops; /* of this forward or backward: by split products, for a profile */
     void *work[PL_MAX_WORK];
     int n_work;
 } pl_call;

@@ -5,6 +5,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/flat.h"
+#include "kernels/gemm_bf16.h"
 #include "kernels/gemm_blas.h"
 #include "kernels/quant.h"
 #include "kernels/sample.h"
@@ -58,6 +59,7 @@ const pl_ops_table OPI(table_) = {
 #ifndef PL_F64_BUILD
             .adamw_8bit = K(adamw_8bit),
             .dequantise = dequantise,
+            .bf16_rows = K(bf16_rows),
             .quantise = K(quantise),
 #endif
             .row_max = K(row_max),

@@ -13,22 +13,22 @@ local kept = {
     sft = "27306476e488e827a897b93c8a332e20",
     reward = "9486b5b3edf2fe38acd1c9fa749a7694",
     ppo = "285b6c18c9ad0b2104576e37b8a064f0",
-    sft_bf16 = "f397d8d5aeeb3b5c1baf3de15b7a2b27",
-    ppo_bf16 = "3dc515ae37cd41798e8ac5472763b3df",
+    sft_bf16 = "408b0ed8de0c8858bfba965eaf5a0582",
+    ppo_bf16 = "1399b9a16a64e2bfbffd497cb3214923",
   },
   avx2 = {
     sft = "01da0dbb6a4e89554ded448b7c717041",
     reward = "ea3215b0be3f759ed9b31579a5fd59b6",
     ppo = "dfc8ca2e564ef7dcbab97697035cf1b9",
-    sft_bf16 = "d70d88d8fae95673f2fc83806e3ec22b",
-    ppo_bf16 = "ca2b533c3d5b51789008f8eaafff5bec",
+    sft_bf16 = "fd143f7c0b7b3f857dbeb8e1712e3c47",
+    ppo_bf16 = "cb73c6cf472df89a439a46e20fdd2f9e",
   },
   avx512 = {
     sft = "27284f32a63e273d5745bf372564b72b",
     reward = "914e7fcb0718aba052f1c3ccf280d3d6",
     ppo = "3775c870b2720d5a9e98222a9dbab690",
-    sft_bf16 = "388a710080eb6baf22ba004c1d4ed1b9",
-    ppo_bf16 = "ee99aca7034f9c396f6f9feff1c790bc",
+    sft_bf16 = "3c70ec5bb2fcc4776dd4ddf28fbeaf54",
+    ppo_bf16 = "74a624d28ca7a1229cf50f09e3a911ba",
   },
 }
 

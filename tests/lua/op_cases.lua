@@ -122,6 +122,7 @@ add_cases(
   { inputs = { normal(9) } }
 )
 cases.gelu.bad = { { { normal(2) }, { approximate = "tan" }, "approximate", "tan" } }
+cases.silu.bad = { { { normal(2) }, { precision = "bf17" }, "precision", "bf17" } }
 cases.clamp.bad = { { { normal(2) }, { min = 1, max = 0 }, "min 1", "max 0" } }
 
 -- ---- two and three inputs -----------------------------------------------------------------------

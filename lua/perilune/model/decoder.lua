@@ -274,10 +274,14 @@ local function attention(m, i, q, k, v, batch, opts)
 end
 
 local activations = {
-  silu = core.silu,
-  relu = core.relu,
-  gelu = function(x) return core.gelu(x, { approximate = "none" }) end,
-  gelu_tanh = function(x) return core.gelu(x, { approximate = "tanh" }) end,
+  silu = function(x, precision) return core.silu(x, { precision = precision }) end,
+  relu = function(x) return core.relu(x) end,
+  gelu = function(x, precision)
+    return core.gelu(x, { approximate = "none", precision = precision })
+  end,
+  gelu_tanh = function(x, precision)
+    return core.gelu(x, { approximate = "tanh", precision = precision })
+  end,
 }
 
 local function gate_and_up(m, layer, n, opts)
@@ -287,10 +291,11 @@ local function gate_and_up(m, layer, n, opts)
 end
 
 local function mlp(m, layer, n, opts)
-  local act = activations[m.spec.activation]
-  if not (layer.gate or layer.gate_up) then return act(project(layer.up, n, opts)) end
+  local act, precision = activations[m.spec.activation], m.precision
+  if not (layer.gate or layer.gate_up) then return act(project(layer.up, n, opts), precision) end
   local gate, up = gate_and_up(m, layer, n, opts)
-  return m.spec.activation == "silu" and core.swiglu(gate, up) or act(gate) * up
+  if m.spec.activation ~= "silu" then return act(gate, precision) * up end
+  return core.swiglu(gate, up, { precision = precision })
 end
 
 --- x + y, with what the spec does to what a branch gives.

@@ -111,13 +111,15 @@ function model.new(config, opts)
       weight:fill_(1)
     elseif init ~= "zeros" then
       -- A stream for each parameter, so that a new layer does not shift the others' values.
-      weight:copy_(core.randn(weight:shape(), {
+      local drawn = core.randn(weight:shape(), {
         a = 0,
         b = init,
         seed = opts.seed or 0,
         purpose = random.purpose("model.init", entry[1]),
         dtype = self.dtype,
-      }))
+      })
+      weight:copy_(drawn)
+      drawn:free() -- not only when the collector comes by
     end
   end
   return self
