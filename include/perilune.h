@@ -906,7 +906,7 @@ void pl_plan_free(pl_plan *plan); /* NULL is fine */
 ** Training: flat parameter blocks and what runs over them
 */
 typedef struct pl_block pl_block;
-typedef struct pl_adamw pl_adamw;
+typedef struct pl_optimizer pl_optimizer;
 
 typedef struct {
     const char *name;
@@ -945,35 +945,37 @@ typedef struct {
     double max_grad_norm;                       /* 0: no clipping */
     double momentum;                            /* of matrices that Muon steps; 0.95 is usual */
     bool tf_eps; /* eps is added to the root before the bias correction, as in TensorFlow */
-} pl_adamw_options;
+} pl_optimizer_options;
 
 typedef struct {
     double grad_norm; /* before clipping */
     bool skipped;     /* not finite: weights and moments are untouched */
-} pl_adamw_result;
+} pl_optimizer_result;
 
-/* AdamW (Loshchilov & Hutter, arXiv:1711.05101) over a block, which is borrowed; c = 1 - b^step:
+/* Optimizers over a block, which is borrowed. AdamW (Loshchilov & Hutter, arXiv:1711.05101), with
+** c = 1 - b^step:
 **   m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2
 **   w = w (1 - lr wd) - lr m/c1 / (sqrt(v/c2) + eps)
 ** where g is first scaled to max_grad_norm when its norm is larger. */
-pl_status pl_adamw_new(pl_ctx *ctx, pl_adamw **out, pl_block *block);
+pl_status pl_optimizer_new_adamw(pl_ctx *ctx, pl_optimizer **out, pl_block *block);
 /* The same with both moments in 8 bits an element and a scale for each 256, a quarter of the
 ** memory (after arXiv:2110.02861; see engine/kernels/adamw_8bit.c). Float32 blocks alone. */
-pl_status pl_adamw_new_8bit(pl_ctx *ctx, pl_adamw **out, pl_block *block);
+pl_status pl_optimizer_new_adamw_8bit(pl_ctx *ctx, pl_optimizer **out, pl_block *block);
 /* Muon (Jordan et al. 2024; see engine/kernels/muon.c) for the parameters i with matrices[i], which
 ** have two axes, AdamW for the others; matrices: one for each parameter, copied. bf16: products
 ** with operands in bfloat16, of float32 blocks alone. One rate and decay for both. */
-pl_status pl_adamw_new_muon(pl_ctx *ctx, pl_adamw **out, pl_block *block, const bool *matrices,
-                            bool bf16);
-void pl_adamw_free(pl_adamw *opt); /* before its block */
+pl_status pl_optimizer_new_muon(pl_ctx *ctx, pl_optimizer **out, pl_block *block,
+                                const bool *matrices, bool bf16);
+void pl_optimizer_free(pl_optimizer *opt); /* before its block */
 /* One step on the block's gradients, which stay as they are. */
-pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *options, pl_adamw_result *result);
+pl_status pl_optimizer_step(pl_optimizer *opt, const pl_optimizer_options *options,
+                            pl_optimizer_result *result);
 /* State for checkpoints: moment m (0) or v (1), in the block's shape and dtype (v without the
 ** parameters that Muon steps), or of 8 bits as int32 [blocks of 256, 65 words]; borrowed, writable.
 */
-pl_tensor *pl_adamw_moment(const pl_adamw *opt, int which);
-int64_t pl_adamw_steps(const pl_adamw *opt);           /* that were taken; skipped ones are not */
-void pl_adamw_set_steps(pl_adamw *opt, int64_t steps); /* as a checkpoint has them */
+pl_tensor *pl_optimizer_moment(const pl_optimizer *opt, int which);
+int64_t pl_optimizer_steps(const pl_optimizer *opt); /* that were taken; skipped ones are not */
+void pl_optimizer_set_steps(pl_optimizer *opt, int64_t steps); /* as a checkpoint has them */
 
 /* --------------------------------------------------------------------------------------------
 ** Generation

@@ -42,12 +42,12 @@ done:
 }
 
 /* One step; *loss is that before it. What is made in between ends with the scope. */
-static pl_status train_step(pl_ctx *ctx, pl_block *block, pl_adamw *optimizer, pl_tensor *x,
+static pl_status train_step(pl_ctx *ctx, pl_block *block, pl_optimizer *optimizer, pl_tensor *x,
                             pl_tensor *y, double *loss)
 {
-    const pl_adamw_options options = {.lr = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    const pl_optimizer_options options = {.lr = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
     pl_tensor *predicted = NULL, *error = NULL, *squared = NULL, *mean = NULL;
-    pl_adamw_result result;
+    pl_optimizer_result result;
     int64_t scope = 0;
     pl_status st = PL_OK;
     TRY(pl_scope_open(ctx, &scope, "step", false));
@@ -58,7 +58,7 @@ static pl_status train_step(pl_ctx *ctx, pl_block *block, pl_adamw *optimizer, p
     TRY(pl_square(ctx, &squared, error));
     TRY(pl_mean(ctx, &mean, squared, PL_AXIS_ALL, false));
     TRY(pl_backward(ctx, mean, NULL));
-    TRY(pl_adamw_step(optimizer, &options, &result));
+    TRY(pl_optimizer_step(optimizer, &options, &result));
     *loss = *(const float *)pl_tensor_data(mean);
 done:
     pl_tensor_release(predicted);
@@ -88,7 +88,7 @@ int main(void)
     const pl_block_entry parameters[] = {{"weight", 2, {1, INPUTS}}, {"bias", 1, {1}}};
     pl_ctx *ctx = pl_ctx_new();
     pl_block *block = NULL;
-    pl_adamw *optimizer = NULL;
+    pl_optimizer *optimizer = NULL;
     pl_tensor *x = NULL, *y = NULL;
     bool near = false;
     pl_status st = PL_OK;
@@ -96,7 +96,7 @@ int main(void)
 
     TRY(make_data(ctx, &x, &y));
     TRY(pl_block_new(ctx, &block, PL_F32, 2, parameters)); /* zeros */
-    TRY(pl_adamw_new(ctx, &optimizer, block));
+    TRY(pl_optimizer_new_adamw(ctx, &optimizer, block));
     for (int step = 0; step <= STEPS; step++) {
         double loss = 0;
         TRY(train_step(ctx, block, optimizer, x, y, &loss));
@@ -105,7 +105,7 @@ int main(void)
     near = report(block);
 done:
     if (st != PL_OK) fprintf(stderr, "linear: %s\n", pl_error(ctx));
-    pl_adamw_free(optimizer);
+    pl_optimizer_free(optimizer);
     pl_block_free(block);
     pl_tensor_release(x);
     pl_tensor_release(y);

@@ -1,5 +1,5 @@
 /*
-** lb_train.c - parameter blocks and AdamW in Lua.
+** lb_train.c - parameter blocks and optimizers in Lua.
 **
 **   local block = pl.block({ {"wte", {512, 64}}, ... } [, dtype])
 **   local opt = core.adamw_state(block)          -- wrapped by learn/optimizer.lua
@@ -13,7 +13,7 @@
 #include "lb.h"
 
 #define BLOCK "perilune.ParameterBlock"
-#define ADAMW "perilune.AdamW"
+#define OPTIMIZER "perilune.Optimizer"
 
 static pl_block *check_block(lua_State *L, int idx)
 {
@@ -219,29 +219,28 @@ static int block_requires_grad(lua_State *L)
     return 0;
 }
 
-/* ---- AdamW
-** ---------------------------------------------------------------------------------------- */
+/* ---- Optimizers ------------------------------------------------------------------------------ */
 
-static pl_adamw *check_adamw(lua_State *L)
+static pl_optimizer *check_optimizer(lua_State *L)
 {
-    pl_adamw **box = luaL_checkudata(L, 1, ADAMW);
+    pl_optimizer **box = luaL_checkudata(L, 1, OPTIMIZER);
     luaL_argcheck(L, *box != NULL, 1, "optimizer was collected");
     return *box;
 }
 
-static int adamw_gc(lua_State *L)
+static int optimizer_gc(lua_State *L)
 {
-    pl_adamw **box = luaL_checkudata(L, 1, ADAMW);
-    pl_adamw_free(*box);
+    pl_optimizer **box = luaL_checkudata(L, 1, OPTIMIZER);
+    pl_optimizer_free(*box);
     *box = NULL;
     return 0;
 }
 
-static pl_adamw **new_box(lua_State *L)
+static pl_optimizer **new_optimizer(lua_State *L)
 {
-    pl_adamw **box = lua_newuserdatauv(L, sizeof *box, 1);
+    pl_optimizer **box = lua_newuserdatauv(L, sizeof *box, 1);
     *box = NULL;
-    luaL_setmetatable(L, ADAMW);
+    luaL_setmetatable(L, OPTIMIZER);
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1); /* the block lives as long */
     return box;
@@ -251,8 +250,9 @@ static int adamw_new(lua_State *L)
 {
     pl_block *block = check_block(L, 1);
     const bool eight_bit = lua_toboolean(L, 2);
-    pl_adamw **box = new_box(L);
-    lb_check(L, (eight_bit ? pl_adamw_new_8bit : pl_adamw_new)(lb_ctx(L), box, block));
+    pl_optimizer **box = new_optimizer(L);
+    lb_check(L, (eight_bit ? pl_optimizer_new_adamw_8bit : pl_optimizer_new_adamw)(lb_ctx(L), box,
+                                                                                   block));
     return 1;
 }
 
@@ -269,19 +269,19 @@ static int muon_new(lua_State *L)
         matrices[i] = lua_toboolean(L, -1);
         lua_pop(L, 1);
     }
-    pl_adamw **box = new_box(L);
-    lb_check(L, pl_adamw_new_muon(lb_ctx(L), box, block, matrices, bf16));
+    pl_optimizer **box = new_optimizer(L);
+    lb_check(L, pl_optimizer_new_muon(lb_ctx(L), box, block, matrices, bf16));
     return 1;
 }
 
-static int adamw_step(lua_State *L)
+static int optimizer_step(lua_State *L)
 {
     static const char *const names[] = {
         "lr", "beta1", "beta2", "eps", "weight_decay", "max_grad_norm", "tf_eps", "momentum", NULL};
-    pl_adamw *opt = check_adamw(L);
+    pl_optimizer *opt = check_optimizer(L);
     luaL_checktype(L, 2, LUA_TTABLE);
     lb_known(L, 2, "optimizer option", names);
-    const pl_adamw_options o = {
+    const pl_optimizer_options o = {
         .lr = lb_number_field(L, 2, "lr", -1),
         .beta1 = lb_number_field(L, 2, "beta1", 0.9),
         .beta2 = lb_number_field(L, 2, "beta2", 0.95),
@@ -292,8 +292,8 @@ static int adamw_step(lua_State *L)
         .tf_eps = lb_boolean_field(L, 2, "tf_eps", false),
     };
     luaL_argcheck(L, o.lr >= 0, 2, "lr is missing or below 0");
-    pl_adamw_result result;
-    lb_check(L, pl_adamw_step(opt, &o, &result));
+    pl_optimizer_result result;
+    lb_check(L, pl_optimizer_step(opt, &o, &result));
     lua_createtable(L, 0, 2);
     lua_pushnumber(L, result.grad_norm);
     lua_setfield(L, -2, "grad_norm");
@@ -303,24 +303,24 @@ static int adamw_step(lua_State *L)
 }
 
 /* opt:state() -> {m = tensor, v = tensor, steps = n}; the tensors are the live moments. */
-static int adamw_state(lua_State *L)
+static int optimizer_state(lua_State *L)
 {
-    pl_adamw *opt = check_adamw(L);
+    pl_optimizer *opt = check_optimizer(L);
     lua_createtable(L, 0, 3);
-    push_borrowed(L, pl_adamw_moment(opt, 0));
+    push_borrowed(L, pl_optimizer_moment(opt, 0));
     lua_setfield(L, -2, "m");
-    push_borrowed(L, pl_adamw_moment(opt, 1));
+    push_borrowed(L, pl_optimizer_moment(opt, 1));
     lua_setfield(L, -2, "v");
-    lua_pushinteger(L, pl_adamw_steps(opt));
+    lua_pushinteger(L, pl_optimizer_steps(opt));
     lua_setfield(L, -2, "steps");
     return 1;
 }
 
-static int adamw_set_steps(lua_State *L)
+static int optimizer_set_steps(lua_State *L)
 {
-    pl_adamw *opt = check_adamw(L);
+    pl_optimizer *opt = check_optimizer(L);
     luaL_argcheck(L, luaL_checkinteger(L, 2) >= 0, 2, "at least 0");
-    pl_adamw_set_steps(opt, lua_tointeger(L, 2));
+    pl_optimizer_set_steps(opt, lua_tointeger(L, 2));
     return 0;
 }
 
@@ -344,9 +344,11 @@ void lb_open_train(lua_State *L)
         {"requires_grad", block_requires_grad},
         {NULL, NULL},
     };
-    static const luaL_Reg adamw_methods[] = {
-        {"__gc", adamw_gc},     {"step", adamw_step},
-        {"state", adamw_state}, {"set_steps", adamw_set_steps},
+    static const luaL_Reg optimizer_methods[] = {
+        {"__gc", optimizer_gc},
+        {"step", optimizer_step},
+        {"state", optimizer_state},
+        {"set_steps", optimizer_set_steps},
         {NULL, NULL},
     };
     static const luaL_Reg functions[] = {
@@ -356,6 +358,6 @@ void lb_open_train(lua_State *L)
         {NULL, NULL},
     };
     lb_class(L, BLOCK, block_methods);
-    lb_class(L, ADAMW, adamw_methods);
+    lb_class(L, OPTIMIZER, optimizer_methods);
     luaL_setfuncs(L, functions, 0);
 }

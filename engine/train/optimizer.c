@@ -1,16 +1,17 @@
 /*
-** adamw.c - the optimizer's state and step; the arithmetic is in kernels/adamw.c.
+** optimizer.c - the state and the step of AdamW and Muon; the arithmetic is in kernels/adamw.c,
+** kernels/adamw_8bit.c and kernels/muon.c.
 **
 ** A gradient norm that is not finite means that some gradient is not: then nothing is updated, and
 ** the caller is told. Weight decay (Loshchilov & Hutter) touches parameters of rank 2 and more.
-** Moments of eight bits (kernels/adamw_8bit.c) go tensor by tensor: each begins a block. With Muon
-** (kernels/muon.c) some matrices have a momentum in m and no place in v, which holds the others.
+** Moments of eight bits go tensor by tensor: each begins a block. With Muon some matrices have a
+** momentum in m and no place in v, which holds the others.
 */
 #include "train/block.h"
 
 #include <string.h>
 
-struct pl_adamw {
+struct pl_optimizer {
     pl_ctx *ctx;
     pl_block *block;
     pl_tensor *m, *v;
@@ -20,7 +21,9 @@ struct pl_adamw {
     int64_t steps;
 };
 
-void pl_adamw_free(pl_adamw *opt)
+/* ---- State ---- */
+
+void pl_optimizer_free(pl_optimizer *opt)
 {
     if (opt == NULL) return;
     pl_tensor_release(opt->m);
@@ -29,7 +32,7 @@ void pl_adamw_free(pl_adamw *opt)
     pl_free(opt->ctx, opt);
 }
 
-static bool by_muon(const pl_adamw *opt, int i)
+static bool by_muon(const pl_optimizer *opt, int i)
 {
     return opt->muon != NULL && opt->muon[i];
 }
@@ -45,7 +48,7 @@ static int64_t moment_blocks(const pl_tensor *t)
     return (t->count + PL_MOMENT_BLOCK - 1) / PL_MOMENT_BLOCK;
 }
 
-static pl_status new_moments(pl_adamw *opt)
+static pl_status new_moments(pl_optimizer *opt)
 {
     const pl_tensor *flat = opt->block->flat;
     if (!opt->eight_bit) {
@@ -61,12 +64,12 @@ static pl_status new_moments(pl_adamw *opt)
     return pl__tensor_zeros_free(opt->ctx, &opt->v, PL_I32, 2, shape);
 }
 
-static pl_status new_optimizer(pl_ctx *ctx, pl_adamw **out, pl_block *block, bool eight_bit,
+static pl_status optimizer_new(pl_ctx *ctx, pl_optimizer **out, pl_block *block, bool eight_bit,
                                const bool *muon, bool bf16)
 {
     pl_status st = PL_OK;
     *out = NULL;
-    pl_adamw *opt = pl_calloc(ctx, 1, sizeof *opt);
+    pl_optimizer *opt = pl_calloc(ctx, 1, sizeof *opt);
     if (opt == NULL) return PL_ERR_NOMEM;
     opt->ctx = ctx;
     opt->block = block;
@@ -81,27 +84,27 @@ static pl_status new_optimizer(pl_ctx *ctx, pl_adamw **out, pl_block *block, boo
     PL_GO(pl__block_want_grads(block));
     *out = opt;
 done:
-    if (st != PL_OK) pl_adamw_free(opt);
+    if (st != PL_OK) pl_optimizer_free(opt);
     return st;
 }
 
-pl_status pl_adamw_new(pl_ctx *ctx, pl_adamw **out, pl_block *block)
+pl_status pl_optimizer_new_adamw(pl_ctx *ctx, pl_optimizer **out, pl_block *block)
 {
-    return new_optimizer(ctx, out, block, false, NULL, false);
+    return optimizer_new(ctx, out, block, false, NULL, false);
 }
 
-pl_status pl_adamw_new_8bit(pl_ctx *ctx, pl_adamw **out, pl_block *block)
+pl_status pl_optimizer_new_adamw_8bit(pl_ctx *ctx, pl_optimizer **out, pl_block *block)
 {
     *out = NULL;
     if (block->flat->dtype != PL_F32)
         return pl__fail(ctx, PL_ERR_DTYPE,
                         "adamw: moments of 8 bits are for float32 parameters, these are %s",
                         pl_dtype_name(block->flat->dtype));
-    return new_optimizer(ctx, out, block, true, NULL, false);
+    return optimizer_new(ctx, out, block, true, NULL, false);
 }
 
-pl_status pl_adamw_new_muon(pl_ctx *ctx, pl_adamw **out, pl_block *block, const bool *matrices,
-                            bool bf16)
+pl_status pl_optimizer_new_muon(pl_ctx *ctx, pl_optimizer **out, pl_block *block,
+                                const bool *matrices, bool bf16)
 {
     *out = NULL;
     for (int i = 0; i < block->n; i++)
@@ -112,8 +115,10 @@ pl_status pl_adamw_new_muon(pl_ctx *ctx, pl_adamw **out, pl_block *block, const 
         return pl__fail(ctx, PL_ERR_DTYPE,
                         "muon: products in bf16 are for float32 parameters, these are %s",
                         pl_dtype_name(block->flat->dtype));
-    return new_optimizer(ctx, out, block, false, matrices, bf16);
+    return optimizer_new(ctx, out, block, false, matrices, bf16);
 }
+
+/* ---- AdamW ---- */
 
 static char *at(const pl_tensor *flat, int64_t element)
 {
@@ -125,7 +130,7 @@ typedef struct {
     int64_t from, to, v;
 } run;
 
-static void update(const pl_adamw *opt, run r, const pl_adamw_args *args)
+static void update(const pl_optimizer *opt, run r, const pl_adamw_args *args)
 {
     const pl_block *b = opt->block;
     if (r.to <= r.from) return;
@@ -135,7 +140,7 @@ static void update(const pl_adamw *opt, run r, const pl_adamw_args *args)
 }
 
 /* By AdamW; parameters side by side with the same decay go in one call. */
-static void update_all(const pl_adamw *opt, const pl_adamw_options *o, pl_adamw_args *args)
+static void update_all(const pl_optimizer *opt, const pl_optimizer_options *o, pl_adamw_args *args)
 {
     const pl_block *block = opt->block;
     run r = {0};
@@ -156,7 +161,8 @@ static void update_all(const pl_adamw *opt, const pl_adamw_options *o, pl_adamw_
     update(opt, r, args);
 }
 
-static void update_all_8bit(const pl_adamw *opt, const pl_adamw_options *o, pl_adamw_args *args)
+static void update_all_8bit(const pl_optimizer *opt, const pl_optimizer_options *o,
+                            pl_adamw_args *args)
 {
     const pl_block *block = opt->block;
     const pl_kernel_set *k = &pl__ops_for(opt->ctx, PL_F32)->kernels;
@@ -174,8 +180,26 @@ static void update_all_8bit(const pl_adamw *opt, const pl_adamw_options *o, pl_a
     pl_tensor_touch(opt->v);
 }
 
+static void adamw_all(const pl_optimizer *opt, const pl_optimizer_options *o, pl_adamw_args *args)
+{
+    const int64_t began = pl__profile_now(opt->ctx);
+    const double moments = (double)pl_tensor_bytes(opt->m) + (double)pl_tensor_bytes(opt->v);
+    double weights = (double)pl_tensor_bytes(opt->block->flat), unread = 0;
+    if (opt->eight_bit) update_all_8bit(opt, o, args);
+    else update_all(opt, o, args);
+    if (opt->muon != NULL) { /* what muon_all counts: parameters without a second moment */
+        unread = weights - (double)pl_tensor_bytes(opt->v);
+        weights -= unread;
+    }
+    /* weights and moments read and written, gradients read */
+    pl__profile_work(opt->ctx, began, PL_WORK_ADAMW,
+                     (pl_cost){.bytes = 3 * weights + 2 * (moments - unread)});
+}
+
+/* ---- Muon ---- */
+
 /* Workspace for the largest matrix of Muon, for the caller to free; NULL when there is none. */
-static pl_status muon_place(const pl_adamw *opt, void **work)
+static pl_status muon_place(const pl_optimizer *opt, void **work)
 {
     const pl_block *block = opt->block;
     int64_t most = 0;
@@ -192,7 +216,8 @@ static pl_status muon_place(const pl_adamw *opt, void **work)
     return *work == NULL ? PL_ERR_NOMEM : PL_OK;
 }
 
-static void muon_all(const pl_adamw *opt, const pl_adamw_options *o, double grad_scale, void *work)
+static void muon_all(const pl_optimizer *opt, const pl_optimizer_options *o, double grad_scale,
+                     void *work)
 {
     const pl_block *block = opt->block;
     const pl_muon_args args = {.lr = o->lr,
@@ -215,23 +240,10 @@ static void muon_all(const pl_adamw *opt, const pl_adamw_options *o, double grad
     }
 }
 
-static void adamw_all(const pl_adamw *opt, const pl_adamw_options *o, pl_adamw_args *args)
-{
-    const int64_t began = pl__profile_now(opt->ctx);
-    const double moments = (double)pl_tensor_bytes(opt->m) + (double)pl_tensor_bytes(opt->v);
-    double weights = (double)pl_tensor_bytes(opt->block->flat), unread = 0;
-    if (opt->eight_bit) update_all_8bit(opt, o, args);
-    else update_all(opt, o, args);
-    if (opt->muon != NULL) { /* what muon_all counts: parameters without a second moment */
-        unread = weights - (double)pl_tensor_bytes(opt->v);
-        weights -= unread;
-    }
-    /* weights and moments read and written, gradients read */
-    pl__profile_work(opt->ctx, began, PL_WORK_ADAMW,
-                     (pl_cost){.bytes = 3 * weights + 2 * (moments - unread)});
-}
+/* ---- The step ---- */
 
-pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *o, pl_adamw_result *result)
+pl_status pl_optimizer_step(pl_optimizer *opt, const pl_optimizer_options *o,
+                            pl_optimizer_result *result)
 {
     pl_block *block = opt->block;
     PL_TRY(pl_block_grad_norm(block, &result->grad_norm));
@@ -258,17 +270,17 @@ pl_status pl_adamw_step(pl_adamw *opt, const pl_adamw_options *o, pl_adamw_resul
     return PL_OK;
 }
 
-pl_tensor *pl_adamw_moment(const pl_adamw *opt, int which)
+pl_tensor *pl_optimizer_moment(const pl_optimizer *opt, int which)
 {
     return which == 0 ? opt->m : opt->v;
 }
 
-int64_t pl_adamw_steps(const pl_adamw *opt)
+int64_t pl_optimizer_steps(const pl_optimizer *opt)
 {
     return opt->steps;
 }
 
-void pl_adamw_set_steps(pl_adamw *opt, int64_t steps)
+void pl_optimizer_set_steps(pl_optimizer *opt, int64_t steps)
 {
     opt->steps = steps;
 }
