@@ -39,6 +39,8 @@ pl_tensor **lb_test_tensor(lua_State *L, int idx);
 pl_tensor *lb_check_handle(lua_State *L, int idx);
 /* One whose elements are numbers in memory, not of a kept dtype; `what` is the function at work. */
 pl_tensor *lb_check_numbers(lua_State *L, int idx, const char *what);
+/* Pushes a new tensor, contents undefined, charged to the collector; borrowed. */
+pl_tensor *lb_make_tensor(lua_State *L, pl_dtype dtype, int rank, const int64_t *shape);
 /* Pushes a tensor of the number or nested table at idx; borrowed. */
 pl_tensor *lb_tensor_of(lua_State *L, int idx, pl_dtype dtype);
 /* Pushes element i; the other takes the value on top of the stack, which stays there. */
@@ -92,6 +94,7 @@ int lb_soft_fail(lua_State *L, pl_status st);
 
 /* Each file's part: sets its functions into the table on top of the stack. */
 void lb_open_tensor(lua_State *L);
+void lb_open_make(lua_State *L);
 void lb_open_index(lua_State *L); /* this and the next after lb_open_tensor */
 void lb_open_show(lua_State *L);
 void lb_open_scope(lua_State *L);

@@ -7,12 +7,11 @@
 **
 ** It reads RFC 8259 and nothing else: at anything unusual (an error of any kind, a key twice, a key
 ** with escapes, a control character, half a surrogate pair, bytes that are not UTF-8, an integer of
-** 19 digits or more, NaN, too much depth) it gives up, and json_decode begins anew with json-c,
+** 19 digits or more, NaN, too much depth) it gives up, and lb_json_decode begins anew with json-c,
 ** which decides what such a text is and words what is wrong. So no text is read in two ways:
 ** accepted here is what strict and lax reading have in common.
 */
-#include "lb.h"
-#include "lb_json_read.h"
+#include "lb_json.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,7 +21,6 @@ typedef struct {
     lua_State *L;
     const pl_ctx *ctx;
     const char *at, *end;
-    const char *array_class;
 } reader;
 
 static bool read_value(reader *r, int depth);
@@ -199,7 +197,7 @@ static bool take_word(reader *r, const char *word, size_t n)
 static bool read_list(reader *r, int depth)
 {
     lua_newtable(r->L);
-    luaL_setmetatable(r->L, r->array_class);
+    luaL_setmetatable(r->L, LB_JSON_ARRAY);
     skip_blanks(r);
     if (take(r, ']')) return true;
     for (lua_Integer i = 1;; i++) {
@@ -269,9 +267,9 @@ static bool read_value(reader *r, int depth)
     }
 }
 
-bool lb_json_read(lua_State *L, const char *text, size_t n, int depth, const char *array_class)
+bool lb_json_read(lua_State *L, const char *text, size_t n, int depth)
 {
-    reader r = {.L = L, .ctx = lb_ctx(L), .at = text, .end = text + n, .array_class = array_class};
+    reader r = {.L = L, .ctx = lb_ctx(L), .at = text, .end = text + n};
     const int top = lua_gettop(L);
     luaL_checkstack(L, 8, "json: nesting too deep");
     if (read_value(&r, depth)) {

@@ -16,6 +16,7 @@ int luaopen_perilune_core(lua_State *L)
     pl_count_from(lb_ctx(L), 1);
     lua_newtable(L);
     lb_open_tensor(L);
+    lb_open_make(L);
     lb_open_index(L);
     lb_open_show(L);
     lb_open_scope(L);
