@@ -2,63 +2,26 @@
 ** draft_test.c - tokens guessed ahead of an answer (prompt lookup): answers keep their bits, pairs
 ** of tokens follow the model's probabilities, and what is guessed is counted.
 */
-#include <math.h>
+#include "toy_generator.h"
 
-#include "toy_model.h"
-
-enum { BLOCK = 64, N_PROMPTS = 4 };
+enum { N_PROMPTS = 4 };
 
 /* Texts that repeat themselves, and one token alone. */
 static const int32_t tokens[] = {1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 9, 9, 9, 9,
                                  9, 7, 5, 8, 5, 8, 6, 5, 8, 5, 8, 6, 5};
 static const int64_t offsets[N_PROMPTS + 1] = {0, 10, 15, 16, 27};
 
-typedef struct {
-    toy model;
-    pl_generator *generator;
-} maker;
-
-static pl_status maker_new(pl_ctx *ctx, maker *m, int64_t blocks)
-{
-    pl_plan *plan;
-    *m = (maker){.generator = NULL};
-    pl_status st = toy_new(ctx, &m->model, blocks, BLOCK);
-    if (st == PL_OK) st = toy_plan(ctx, &m->model, &plan);
-    if (st == PL_OK) st = pl_generator_new(ctx, &m->generator, plan, m->model.cache, 2);
-    return st;
-}
-
-static void maker_free(maker *m)
-{
-    pl_generator_free(m->generator);
-    toy_free(&m->model);
-}
-
-static pl_gen_options options(double temperature, int64_t max_tokens)
-{
-    return (pl_gen_options){
-        .max_tokens = max_tokens, .samples = 1, .temperature = temperature, .top_p = 1, .seed = 3};
-}
-
 static pl_status generate_all(const maker *m, const pl_gen_options *o, pl_gen_result **r)
 {
     return pl_generate(m->generator, r, N_PROMPTS, tokens, offsets, NULL, o);
 }
 
-/* Every element, behind the answers' ends too. */
+/* Every answer, and what stands behind the answers' ends too. */
 static bool same_result(const pl_gen_result *a, const pl_gen_result *b)
 {
-    const size_t cells = (size_t)(a->n * a->max_tokens);
-    for (int64_t i = 0; i < a->n; i++) {
-        const int64_t at = i * a->max_tokens;
-        const size_t bytes = (size_t)a->length[i] * 4;
-        if (a->length[i] != b->length[i] || a->finish[i] != b->finish[i] ||
-            memcmp(a->logprob + at, b->logprob + at, bytes) != 0 ||
-            memcmp(a->sampling_logprob + at, b->sampling_logprob + at, bytes) != 0 ||
-            memcmp(a->entropy + at, b->entropy + at, bytes) != 0)
-            return false;
-    }
-    return memcmp(a->tokens, b->tokens, cells * 4) == 0;
+    for (int64_t i = 0; i < a->n; i++)
+        if (!same_answer(a, i, b, i)) return false;
+    return memcmp(a->tokens, b->tokens, (size_t)(a->n * a->max_tokens) * 4) == 0;
 }
 
 static void answers_keep_their_bits(void **state)
@@ -188,21 +151,8 @@ static void the_caller_hears_of_each_token(void **state)
 
 enum { DRAWS = 6000, PAIRS = TOY_VOCAB * TOY_VOCAB };
 
-/* Probabilities behind a text, by the model without a cache. */
-static void probabilities(pl_ctx *ctx, const toy *m, const int32_t *text, int64_t n, double *p)
-{
-    pl_tensor *in[N_IN], *z;
-    double sum = 0;
-    OK(make_inputs(ctx, in, 1, &text, &n, NULL, NULL));
-    OK(toy_logits(ctx, m, in, false, &z));
-    for (int v = 0; v < TOY_VOCAB; v++) sum += p[v] = exp(element(z, v));
-    for (int v = 0; v < TOY_VOCAB; v++) p[v] /= sum;
-    pl_tensor_release(z);
-    free_inputs(in);
-}
-
 /* In the prompt 36 is followed by each token v and that by v + 1: whatever the first token is, the
-** second one is guessed. Pearson's chi-square over all pairs, rare ones as one. */
+** second one is guessed. */
 static void pairs_follow_the_model(void **state)
 {
     pl_ctx *ctx = ((fixture *)*state)->ctx;
@@ -221,10 +171,10 @@ static void pairs_follow_the_model(void **state)
     }
     text[n++] = TOY_VOCAB - 1;
     OK(maker_new(ctx, &m, 64));
-    probabilities(ctx, &m.model, text, n, first);
+    probabilities(&m, text, n, 1, first);
     for (int v = 0; v < TOY_VOCAB; v++) {
         text[n] = v;
-        probabilities(ctx, &m.model, text, n + 1, &p[v * TOY_VOCAB]);
+        probabilities(&m, text, n + 1, 1, &p[v * TOY_VOCAB]);
         for (int k = 0; k < TOY_VOCAB; k++) p[v * TOY_VOCAB + k] *= first[v];
     }
     o.samples = DRAWS;
@@ -235,19 +185,8 @@ static void pairs_follow_the_model(void **state)
     assert_true(r->drafted >= DRAWS && r->accepted > DRAWS / 100);
     memset(count, 0, sizeof count);
     for (int64_t i = 0; i < r->n; i++) count[r->tokens[i * 3] * TOY_VOCAB + r->tokens[i * 3 + 1]]++;
-    double chi2 = 0, rare = 0;
-    int n_rare = 0, bins = 0;
-    for (int i = 0; i < PAIRS; i++) {
-        const double wanted = p[i] * DRAWS;
-        if (wanted < 5) {
-            rare += wanted;
-            n_rare += count[i];
-            continue;
-        }
-        chi2 += (count[i] - wanted) * (count[i] - wanted) / wanted;
-        bins++;
-    }
-    chi2 += (n_rare - rare) * (n_rare - rare) / rare;
+    int bins;
+    const double chi2 = chi_square(count, p, PAIRS, DRAWS, &bins);
     assert_true(bins >= 100);
     assert_true(fabs(chi2 - bins) < 4 * sqrt(2.0 * bins)); /* four deviations about the mean */
     pl_gen_result_free(ctx, r);

@@ -3,44 +3,15 @@
 ** an argmax loop over whole sequences, log-probs have the bits of scoring, answers end where they
 ** should, and none depends on what is generated beside it.
 */
-#include <math.h>
 #include <omp.h>
 
-#include "toy_model.h"
+#include "toy_generator.h"
 
-enum { BLOCK = 64, N_PROMPTS = 5 };
+enum { N_PROMPTS = 5 };
 
 /* Prompts of 4, 1, 7, 2 and 3 tokens, end to end. */
 static const int32_t tokens[] = {5, 0, 36, 7, 9, 36, 35, 34, 33, 3, 2, 1, 17, 4, 30, 8, 8};
 static const int64_t offsets[N_PROMPTS + 1] = {0, 4, 5, 12, 14, 17};
-
-typedef struct {
-    pl_ctx *ctx;
-    toy model;
-    pl_generator *generator;
-} maker;
-
-static pl_status maker_new(pl_ctx *ctx, maker *m, int64_t blocks)
-{
-    pl_plan *plan;
-    *m = (maker){.ctx = ctx};
-    pl_status st = toy_new(ctx, &m->model, blocks, BLOCK);
-    if (st == PL_OK) st = toy_plan(ctx, &m->model, &plan);
-    if (st == PL_OK) st = pl_generator_new(ctx, &m->generator, plan, m->model.cache, 2);
-    return st;
-}
-
-static void maker_free(maker *m)
-{
-    pl_generator_free(m->generator);
-    toy_free(&m->model);
-}
-
-static pl_gen_options options(double temperature, int64_t max_tokens)
-{
-    return (pl_gen_options){
-        .max_tokens = max_tokens, .samples = 1, .temperature = temperature, .top_p = 1, .seed = 3};
-}
 
 static pl_status generate_all(const maker *m, const pl_gen_options *o, pl_gen_result **r)
 {
@@ -56,29 +27,7 @@ static int64_t sequence(int32_t *out, int64_t p, const int32_t *answer, int64_t 
     return size + n;
 }
 
-static bool same_answer(const pl_gen_result *a, int64_t i, const pl_gen_result *b, int64_t k)
-{
-    const int64_t n = a->length[i], at = i * a->max_tokens, bt = k * b->max_tokens;
-    const size_t bytes = (size_t)n * 4;
-    return n == b->length[k] && a->finish[i] == b->finish[k] &&
-           memcmp(a->tokens + at, b->tokens + bt, bytes) == 0 &&
-           memcmp(a->logprob + at, b->logprob + bt, bytes) == 0 &&
-           memcmp(a->sampling_logprob + at, b->sampling_logprob + bt, bytes) == 0 &&
-           memcmp(a->entropy + at, b->entropy + bt, bytes) == 0;
-}
-
 /* ---- Against the model itself ---- */
-
-/* The logits behind a whole sequence, without a cache; a new reference. */
-static pl_tensor *logits_behind(const maker *m, const int32_t *text, int64_t n)
-{
-    pl_ctx *ctx = m->ctx;
-    pl_tensor *in[N_IN], *logits;
-    OK(make_inputs(ctx, in, 1, &text, &n, NULL, NULL));
-    OK(toy_logits(ctx, &m->model, in, false, &logits));
-    free_inputs(in);
-    return logits;
-}
 
 static void greedy_answers_are_those_of_an_argmax_loop(void **state)
 {
@@ -187,11 +136,7 @@ static pl_gen_result *draw_first(const maker *m, const pl_gen_options *o, double
     pl_ctx *ctx = m->ctx;
     pl_gen_result *r;
     const int64_t range[2] = {0, offsets[3] - offsets[2]};
-    pl_tensor *z = logits_behind(m, tokens + offsets[2], range[1]);
-    double sum = 0;
-    for (int v = 0; v < TOY_VOCAB; v++) sum += p[v] = exp(element(z, v) / o->temperature);
-    for (int v = 0; v < TOY_VOCAB; v++) p[v] /= sum;
-    pl_tensor_release(z);
+    probabilities(m, tokens + offsets[2], range[1], o->temperature, p);
     OK(pl_generate(m->generator, &r, 1, tokens + offsets[2], range, NULL, o));
     assert_int_equal(r->n, DRAWS);
     return r;
@@ -202,25 +147,13 @@ static void draws_follow_the_model(void **state)
     pl_ctx *ctx = ((fixture *)*state)->ctx;
     maker m;
     double p[TOY_VOCAB];
-    int count[TOY_VOCAB] = {0}, bins = 0;
+    int count[TOY_VOCAB] = {0}, bins;
     pl_gen_options o = options(1.5, 1);
     o.samples = DRAWS;
     OK(maker_new(ctx, &m, 16));
     pl_gen_result *r = draw_first(&m, &o, p);
     for (int64_t i = 0; i < r->n; i++) count[r->tokens[i]]++;
-    double chi2 = 0, rare = 0;
-    int n_rare = 0;
-    for (int v = 0; v < TOY_VOCAB; v++) {
-        const double wanted = p[v] * DRAWS;
-        if (wanted < 5) {
-            rare += wanted;
-            n_rare += count[v];
-            continue;
-        }
-        chi2 += (count[v] - wanted) * (count[v] - wanted) / wanted;
-        bins++;
-    }
-    if (rare >= 1) chi2 += (n_rare - rare) * (n_rare - rare) / rare;
+    const double chi2 = chi_square(count, p, TOY_VOCAB, DRAWS, &bins);
     assert_true(bins >= 15);
     assert_true(chi2 < bins + 4 * sqrt(2.0 * bins)); /* four deviations over the mean */
     assert_true(chi2 > bins - 4 * sqrt(2.0 * bins)); /* nor too good to be drawn */
