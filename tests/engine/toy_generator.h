@@ -54,9 +54,10 @@ static inline bool same_answer(const pl_gen_result *a, int64_t i, const pl_gen_r
 /* The logits behind a whole sequence, without a cache; a new reference. */
 static inline pl_tensor *logits_behind(const maker *m, const int32_t *text, int64_t n)
 {
+    pl_ctx *ctx = m->ctx;
     pl_tensor *in[N_IN], *logits;
-    OK(make_inputs(m->ctx, in, 1, &text, &n, NULL, NULL));
-    OK(toy_logits(m->ctx, &m->model, in, false, &logits));
+    OK(make_inputs(ctx, in, 1, &text, &n, NULL, NULL));
+    OK(toy_logits(ctx, &m->model, in, false, &logits));
     free_inputs(in);
     return logits;
 }
