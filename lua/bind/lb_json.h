@@ -1,6 +1,7 @@
 /*
 ** lb_json.h - what the files of JSON share: lb_json.c (what Lua sees, marked tables),
-** lb_json_read.c (plain texts, in one pass), lb_json_decode.c (all others), lb_json_encode.c.
+** lb_json_read.c (plain texts, in one pass), lb_json_decode.c (all others), lb_json_encode.c, and
+** lb_json_tree.c below these.
 */
 #ifndef LB_JSON_H
 #define LB_JSON_H
@@ -13,6 +14,7 @@
 #define LB_JSON_OBJECT "perilune.json.object" /* metatable of ordered objects */
 #define LB_JSON_ORDER "perilune.json.order"   /* registry: object -> its key order, weak keys */
 
+void lb_json_open_trees(lua_State *L); /* their metatable */
 /* Pushes a to-be-closed box for a json-c tree, which is freed whatever happens. */
 struct json_object **lb_json_new_tree(lua_State *L);
 /* The option `depth` of the table at idx; raises when it is out of range. */
