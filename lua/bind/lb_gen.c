@@ -184,18 +184,98 @@ static void push_answers(lua_State *L, const pl_gen_result *r, int64_t samples)
         lua_seti(L, -2, i + 1);
     }
     lua_setfield(L, -2, "finish_reasons");
-    lua_pushinteger(L, samples);
-    lua_setfield(L, -2, "samples");
-    lua_pushinteger(L, r->steps);
-    lua_setfield(L, -2, "steps");
-    lua_pushinteger(L, r->prefill_tokens);
-    lua_setfield(L, -2, "prefill_tokens");
-    lua_pushinteger(L, r->pauses);
-    lua_setfield(L, -2, "pauses");
-    lua_pushinteger(L, r->drafted);
-    lua_setfield(L, -2, "drafted");
-    lua_pushinteger(L, r->accepted);
-    lua_setfield(L, -2, "accepted");
+    const struct {
+        const char *name;
+        int64_t value;
+    } numbers[] = {
+        {"samples", samples},  {"steps", r->steps},     {"prefill_tokens", r->prefill_tokens},
+        {"pauses", r->pauses}, {"drafted", r->drafted}, {"accepted", r->accepted},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        lua_pushinteger(L, numbers[i].value);
+        lua_setfield(L, -2, numbers[i].name);
+    }
+}
+
+/* The list of lists of token ids at index 2, laid end to end: *tokens with the n + 1 places where
+** each begins. Pushes two blocks, which hold them. */
+static void read_prompts(lua_State *L, int64_t n, int32_t **tokens, int64_t **offsets)
+{
+    int64_t *at = lua_newuserdatauv(L, sizeof *at * (size_t)(n + 1), 0), total = 0;
+    for (int64_t i = 0; i < n; i++) {
+        at[i] = total;
+        if (lua_geti(L, 2, i + 1) != LUA_TTABLE)
+            luaL_error(L, "generate: prompt %d is not a list of token ids", (int)i + 1);
+        total += luaL_len(L, -1);
+        lua_pop(L, 1);
+    }
+    at[n] = total;
+    *offsets = at;
+    *tokens = lua_newuserdatauv(L, sizeof **tokens * (size_t)(total + 1), 0);
+    for (int64_t i = 0; i < n; i++) {
+        char what[48];
+        snprintf(what, sizeof what, "generate: prompt %lld", (long long)i + 1);
+        lua_geti(L, 2, i + 1);
+        read_ids(L, what, *tokens + at[i], at[i + 1] - at[i]);
+        lua_pop(L, 1);
+    }
+}
+
+/* The options of the table at index 3 but for `ends`. Leaves what holds the stop tokens. */
+static pl_gen_options read_options(lua_State *L)
+{
+    pl_gen_options o = {
+        .max_tokens = lb_integer_field(L, 3, "max_tokens", 64),
+        .samples = lb_integer_field(L, 3, "samples", 1),
+        .context = lb_integer_field(L, 3, "context", 0),
+        .slots = lb_integer_field(L, 3, "slots", 0),
+        .cache_blocks = lb_integer_field(L, 3, "cache_blocks", 0),
+        .prompt_lookup = lb_integer_field(L, 3, "prompt_lookup", 0),
+        .temperature = lb_number_field(L, 3, "temperature", 1),
+        .top_k = lb_integer_field(L, 3, "top_k", 0),
+        .top_p = lb_number_field(L, 3, "top_p", 1),
+        .min_p = lb_number_field(L, 3, "min_p", 0),
+        .seed = (uint64_t)lb_integer_field(L, 3, "seed", 0),
+        .reuse = lb_boolean_field(L, 3, "reuse", false),
+        .stream = pl_random_purpose(lb_string_field(L, 3, "stream", ""), NULL, 0),
+    };
+    if (lua_getfield(L, 3, "stop") != LUA_TNIL) {
+        if (!lua_istable(L, -1)) luaL_error(L, "generate: stop must be a list of token ids");
+        o.n_stop = (int)luaL_len(L, -1);
+        int32_t *stop = lua_newuserdatauv(L, sizeof *stop * (size_t)(o.n_stop + 1), 0);
+        lua_insert(L, -2);
+        read_ids(L, "generate: stop", stop, o.n_stop);
+        o.stop = stop;
+    }
+    return o;
+}
+
+/* The option `keys`, one for each of n prompts; NULL when there is none. Leaves what holds them. */
+static int64_t *read_keys(lua_State *L, int64_t n)
+{
+    if (lua_getfield(L, 3, "keys") == LUA_TNIL) return NULL;
+    if (!lua_istable(L, -1) || luaL_len(L, -1) != n)
+        luaL_error(L, "generate: keys: one for each prompt wanted");
+    const int list = lua_gettop(L);
+    int64_t *keys = lua_newuserdatauv(L, sizeof *keys * (size_t)(n + 1), 0);
+    for (int64_t i = 0; i < n; i++) {
+        lua_geti(L, list, i + 1);
+        keys[i] = lb_list_integer(L, "generate: keys", i + 1);
+        lua_pop(L, 1);
+    }
+    return keys;
+}
+
+/* Pushes a box for a result, which is freed whatever happens. */
+static result_box *new_result_box(lua_State *L)
+{
+    result_box *holder = lua_newuserdatauv(L, sizeof *holder, 0);
+    *holder = (result_box){lb_ctx(L), NULL};
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, result_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    return holder;
 }
 
 /* g:generate(prompts, options): prompts is a list of lists of token ids. Gives a table of flat
@@ -218,65 +298,12 @@ static int generator_generate(lua_State *L)
         lua_replace(L, 3);
     }
     const int64_t n = luaL_len(L, 2);
-    int64_t *offsets = lua_newuserdatauv(L, sizeof *offsets * (size_t)(n + 1), 0), total = 0;
-    for (int64_t i = 0; i < n; i++) {
-        offsets[i] = total;
-        if (lua_geti(L, 2, i + 1) != LUA_TTABLE)
-            luaL_error(L, "generate: prompt %d is not a list of token ids", (int)i + 1);
-        total += luaL_len(L, -1);
-        lua_pop(L, 1);
-    }
-    offsets[n] = total;
-    int32_t *tokens = lua_newuserdatauv(L, sizeof *tokens * (size_t)(total + 1), 0);
-    for (int64_t i = 0; i < n; i++) {
-        char what[48];
-        snprintf(what, sizeof what, "generate: prompt %lld", (long long)i + 1);
-        lua_geti(L, 2, i + 1);
-        read_ids(L, what, tokens + offsets[i], offsets[i + 1] - offsets[i]);
-        lua_pop(L, 1);
-    }
-    pl_gen_options o = {
-        .max_tokens = lb_integer_field(L, 3, "max_tokens", 64),
-        .samples = lb_integer_field(L, 3, "samples", 1),
-        .context = lb_integer_field(L, 3, "context", 0),
-        .slots = lb_integer_field(L, 3, "slots", 0),
-        .cache_blocks = lb_integer_field(L, 3, "cache_blocks", 0),
-        .prompt_lookup = lb_integer_field(L, 3, "prompt_lookup", 0),
-        .temperature = lb_number_field(L, 3, "temperature", 1),
-        .top_k = lb_integer_field(L, 3, "top_k", 0),
-        .top_p = lb_number_field(L, 3, "top_p", 1),
-        .min_p = lb_number_field(L, 3, "min_p", 0),
-        .seed = (uint64_t)lb_integer_field(L, 3, "seed", 0),
-        .reuse = lb_boolean_field(L, 3, "reuse", false),
-        .stream = pl_random_purpose(lb_string_field(L, 3, "stream", ""), NULL, 0),
-    };
-    int64_t *keys = NULL;
-    if (lua_getfield(L, 3, "stop") != LUA_TNIL) {
-        if (!lua_istable(L, -1)) luaL_error(L, "generate: stop must be a list of token ids");
-        o.n_stop = (int)luaL_len(L, -1);
-        int32_t *stop = lua_newuserdatauv(L, sizeof *stop * (size_t)(o.n_stop + 1), 0);
-        lua_insert(L, -2);
-        read_ids(L, "generate: stop", stop, o.n_stop);
-        o.stop = stop;
-    }
-    if (lua_getfield(L, 3, "keys") != LUA_TNIL) {
-        if (!lua_istable(L, -1) || luaL_len(L, -1) != n)
-            luaL_error(L, "generate: keys: one for each prompt wanted");
-        const int list = lua_gettop(L);
-        keys = lua_newuserdatauv(L, sizeof *keys * (size_t)(n + 1), 0);
-        for (int64_t i = 0; i < n; i++) {
-            lua_geti(L, list, i + 1);
-            keys[i] = lb_list_integer(L, "generate: keys", i + 1);
-            lua_pop(L, 1);
-        }
-    }
-    result_box *holder = lua_newuserdatauv(L, sizeof *holder, 0);
-    *holder = (result_box){lb_ctx(L), NULL};
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, result_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
-
+    int32_t *tokens;
+    int64_t *offsets;
+    read_prompts(L, n, &tokens, &offsets);
+    pl_gen_options o = read_options(L);
+    const int64_t *keys = read_keys(L, n);
+    result_box *holder = new_result_box(L);
     lua_getfield(L, 3, "ends");
     ends_call call = {L, lua_gettop(L)};
     if (!lua_isnil(L, -1)) {
@@ -286,8 +313,7 @@ static int generator_generate(lua_State *L)
     }
     luaL_checkstack(L, 20, NULL);
     lb_check(L, pl_generate(*box, &holder->result, n, tokens, offsets, keys, &o));
-    const pl_gen_result *r = holder->result;
-    push_answers(L, r, o.samples);
+    push_answers(L, holder->result, o.samples);
     pl_gen_result_free(holder->ctx, holder->result);
     holder->result = NULL;
     return 1;
