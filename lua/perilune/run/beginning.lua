@@ -43,18 +43,14 @@ local function write_json(path, value)
   if not ok then error(message, 3) end
 end
 
---- Whether there is anything in a folder that starting afresh would lose.
--- @tparam string folder
--- @treturn boolean
-function beginning.holds_run(folder)
+-- Whether there is anything in a folder that starting afresh would lose.
+local function holds_run(folder)
   return (lfs.attributes(folder .. "/metrics.jsonl", "size") or 0) > 0
     or checkpoints.latest(folder) ~= nil
     or exists(folder .. "/summary.json")
 end
 
---- Removes what a run left in a folder. Raises when it cannot.
--- @tparam string folder
-function beginning.remove_run(folder)
+local function remove_run(folder)
   for _, name in ipairs(beginning.written) do
     assert(files.remove(folder .. "/" .. name))
   end
@@ -62,6 +58,24 @@ function beginning.remove_run(folder)
     assert(files.folder_remove(checkpoint.path))
   end
   assert(files.folder_remove(folder .. "/runs"))
+end
+
+--- Raises when a folder holds an earlier run that is neither to be resumed nor overwritten; removes
+-- one that is to be overwritten.
+-- @tparam string folder of the run
+-- @tparam Config cfg with `resume` and `overwrite_output_dir`
+function beginning.make_room(folder, cfg)
+  if cfg.resume or not holds_run(folder) then return end
+  if not cfg.overwrite_output_dir then
+    error(
+      (
+        "%s already holds a run; --resume goes on with it, --overwrite_output_dir deletes "
+        .. "it, another --output_dir leaves it alone"
+      ):format(folder),
+      0
+    )
+  end
+  remove_run(folder)
 end
 
 local function git_revision(path)

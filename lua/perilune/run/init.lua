@@ -87,6 +87,61 @@ local function copy(t)
   return made
 end
 
+-- What a checkpoint says of the run, with the best measurement up to it.
+local function take_up(self, checkpoint)
+  local saved, unreadable = files.read_json(checkpoint.path .. "/trainer_state.json")
+  if type(saved) ~= "table" or type(saved.perilune) ~= "table" then
+    local text = "%s/trainer_state.json cannot be read: %s"
+    error(text:format(checkpoint.path, unreadable or "it is of another program"), 0)
+  end
+  self.resumed = { step = checkpoint.step, path = checkpoint.path, state = saved.perilune.state }
+  local path = self.dir .. "/best.json"
+  local best = exists(path) and assert(files.read_json(path))
+  self.best = best and best.step <= checkpoint.step and best or nil
+  return saved.perilune
+end
+
+-- Where the recipe is a file, its hash, and a watch for changes of it.
+local function watch_recipe(self, cfg)
+  local recipe = config.describe(cfg).recipe
+  if recipe and lfs.attributes(recipe, "mode") == "file" then
+    self.recipe_hash = edits.code_hash(recipe, cfg)
+    self.edits = edits.watch(recipe, cfg)
+  end
+end
+
+-- The rows of metrics up to the checkpoint, and the clock where they end.
+local function take_history(self)
+  self.history = assert(log.kept(self.dir .. "/metrics.jsonl", self.done))
+  local last = self.history[#self.history]
+  local taken = last and type(last.time) == "number" and last.time or 0
+  self.clock_start = system.monotonic() - taken
+end
+
+-- Everything that may fail once the folder is locked.
+local function begin(self, cfg)
+  checkpoints.clean_up(self.dir)
+  local checkpoint, wrong = checkpoints.find(cfg, self.dir)
+  if checkpoint == false then error(wrong, 0) end
+  beginning.make_room(self.dir, cfg)
+  watch_recipe(self, cfg)
+  local saved = checkpoint and take_up(self, checkpoint)
+  self.done = checkpoint and checkpoint.step or -1
+  live.take_up(self, self.done, cfg.replay_of ~= "" and cfg.replay_of or nil)
+  cfg:on_change(function(entry) live.on_change(self, entry) end)
+  if saved then
+    cfg:load_state(saved.config, checkpoint.path)
+    beginning.compare_arithmetic(self, saved.arithmetic)
+  end
+  if cfg.threads > 0 then core.threads(cfg.threads) end
+  core.nan_check(cfg.nan_check)
+  if cfg.profile then profile.begin() end
+  take_history(self)
+  if not self.resumed then beginning.begin(self) end
+  detached.begin(self.dir)
+  stopping.leave_words()
+end
+
 --- Open the run folder `cfg.output_dir`. Raises when it cannot be made, belongs to another process,
 -- or holds a run that is neither resumed nor to be overwritten.
 --
@@ -118,65 +173,13 @@ function run.open(cfg, options)
     lock = held,
     before = before,
     best = nil,
+    environment = options.environment,
     entries = {}, -- of the journal
     unwritten = {}, -- of these, made before the logs are open
     markers = {}, -- changes that no row of metrics shows yet
   }, Run)
   unclosed.add(self)
-  local ok, err = pcall(function()
-    checkpoints.clean_up(folder)
-    local checkpoint, wrong = checkpoints.find(cfg, folder)
-    if checkpoint == false then error(wrong, 0) end
-    if not cfg.resume and beginning.holds_run(folder) then
-      if not cfg.overwrite_output_dir then
-        error(
-          (
-            "%s already holds a run; --resume goes on with it, --overwrite_output_dir deletes "
-            .. "it, another --output_dir leaves it alone"
-          ):format(folder),
-          0
-        )
-      end
-      beginning.remove_run(folder)
-    end
-    local saved, unreadable
-    self.environment = options.environment
-    local recipe = config.describe(cfg).recipe
-    if recipe and lfs.attributes(recipe, "mode") == "file" then
-      self.recipe_hash = edits.code_hash(recipe, cfg)
-      self.edits = edits.watch(recipe, cfg)
-    end
-    if checkpoint then
-      saved, unreadable = files.read_json(checkpoint.path .. "/trainer_state.json")
-      if type(saved) ~= "table" or type(saved.perilune) ~= "table" then
-        local text = "%s/trainer_state.json cannot be read: %s"
-        error(text:format(checkpoint.path, unreadable or "it is of another program"), 0)
-      end
-      self.resumed =
-        { step = checkpoint.step, path = checkpoint.path, state = saved.perilune.state }
-      local path = folder .. "/best.json"
-      local best = exists(path) and assert(files.read_json(path))
-      self.best = best and best.step <= checkpoint.step and best or nil
-    end
-    self.done = checkpoint and checkpoint.step or -1
-    live.take_up(self, self.done, cfg.replay_of ~= "" and cfg.replay_of or nil)
-    cfg:on_change(function(entry) live.on_change(self, entry) end)
-    if checkpoint then
-      cfg:load_state(saved.perilune.config, checkpoint.path)
-      beginning.compare_arithmetic(self, saved.perilune.arithmetic)
-    end
-    if cfg.threads > 0 then core.threads(cfg.threads) end
-    core.nan_check(cfg.nan_check)
-    if cfg.profile then profile.begin() end
-    local kept_to = self.resumed and self.resumed.step or -1
-    self.history = assert(log.kept(folder .. "/metrics.jsonl", kept_to))
-    local last = self.history[#self.history]
-    local taken = last and type(last.time) == "number" and last.time or 0
-    self.clock_start = system.monotonic() - taken
-    if not self.resumed then beginning.begin(self) end
-    detached.begin(folder)
-    stopping.leave_words()
-  end)
+  local ok, err = pcall(begin, self, cfg)
   if not ok then
     unclosed.release(mark)
     error(err, 0)

@@ -154,7 +154,7 @@ function Check:tokens(sequences, masks)
   end
   if stop and ended == 0 then
     self:warn(
-      "no end token (id %d) of the first batch is trained: the model will not learn to " .. "stop",
+      "no end token (id %d) of the first batch is trained: the model will not learn to stop",
       stop
     )
   elseif stop then

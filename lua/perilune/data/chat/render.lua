@@ -159,6 +159,39 @@ local function fit(turns, room, info)
   end
 end
 
+-- Turns and what stands before an answer, end to end, behind the beginning token where there is one;
+-- which tokens are trained goes to the mask and to info.
+local function join(turns, prompt, bos_id, last_only, info)
+  local ids, mask = {}, {}
+  local function add(list, from, to, trained)
+    for i = from, to do
+      ids[#ids + 1] = list[i]
+      mask[#mask + 1] = trained and 1 or 0
+    end
+  end
+  if bos_id then
+    ids[1], mask[1] = bos_id, 0
+  end
+  for i, turn in ipairs(turns) do
+    local trained = turn.role == "assistant" and turn.learnt and (not last_only or i == #turns)
+    add(turn.head, 1, #turn.head, false)
+    if bos_id and i == 1 and ids[2] == bos_id then -- the template writes it itself
+      table.remove(ids, 1)
+      table.remove(mask, 1)
+    end
+    local from = #ids + 1
+    add(turn.body, 1, #turn.body, trained)
+    add(turn.tail, 1, math.min(1, #turn.tail), trained)
+    if trained then
+      info.spans[#info.spans + 1] = { from, #ids }
+      info.trained = info.trained + #ids - from + 1
+    end
+    add(turn.tail, 2, #turn.tail, false)
+  end
+  add(prompt, 1, #prompt, false)
+  return ids, mask
+end
+
 --- Token ids of a conversation. Raises when a control token that the template writes is not in the
 -- tokenizer.
 -- @tparam Tokenizer tok
@@ -213,35 +246,7 @@ function render.messages(tok, template, messages, opts)
     if wrong then return nil, where(opts) .. wrong, "length" end
   end
 
-  local ids, mask = {}, {}
-  local function add(list, from, to, trained)
-    for i = from, to do
-      ids[#ids + 1] = list[i]
-      mask[#mask + 1] = trained and 1 or 0
-    end
-  end
-  if bos then
-    ids[1], mask[1] = tok.bos_id, 0
-  end
-  for i, turn in ipairs(turns) do
-    local trained = turn.role == "assistant"
-      and turn.learnt
-      and (opts.train ~= "last" or i == #turns)
-    add(turn.head, 1, #turn.head, false)
-    if bos and i == 1 and ids[2] == tok.bos_id then -- the template writes it itself
-      table.remove(ids, 1)
-      table.remove(mask, 1)
-    end
-    local from = #ids + 1
-    add(turn.body, 1, #turn.body, trained)
-    add(turn.tail, 1, math.min(1, #turn.tail), trained)
-    if trained then
-      info.spans[#info.spans + 1] = { from, #ids }
-      info.trained = info.trained + #ids - from + 1
-    end
-    add(turn.tail, 2, #turn.tail, false)
-  end
-  add(prompt, 1, #prompt, false)
+  local ids, mask = join(turns, prompt, bos and tok.bos_id, opts.train == "last", info)
   return ids, mask, info
 end
 
