@@ -160,7 +160,7 @@ local function want_code_again(self, saved)
     if one and one.code and value ~= "" and given == "" then
       layers.usage(
         self,
-        "%s names code, which is not taken out of a run folder; give it again: " .. "--%s %s",
+        "%s names code, which is not taken out of a run folder; give it again: --%s %s",
         one.name,
         one.name,
         tostring(value)
@@ -192,7 +192,7 @@ local function load_saved(self, folder)
   elseif type(settings._recipe) == "string" and settings._recipe ~= self.name then
     layers.usage(
       self,
-      "%s holds a run of %s, which cannot be resumed as one of %s; give another " .. "--output_dir",
+      "%s holds a run of %s, which cannot be resumed as one of %s; give another --output_dir",
       folder,
       settings._recipe,
       self.name
@@ -238,33 +238,40 @@ local spec_fields = {
   usage = true,
 }
 
---- Rows of the recipe and of every recipe, in the order of --help.
-function layers.build_rows(self, spec, fail)
-  local field_names = {}
+local function check_fields(spec, fail)
+  local names = {}
   for key in pairs(spec_fields) do
-    field_names[#field_names + 1] = key
+    names[#names + 1] = key
   end
   for key in pairs(spec) do
     if type(key) == "string" and not spec_fields[key] then
       local text = "config has no field '%s'%s; a key is written as a row, "
         .. '{ %s = default, "meaning" }'
-      fail(text:format(key, nearest.hint(key, field_names), key))
+      fail(text:format(key, nearest.hint(key, names), key))
     end
   end
+end
+
+-- The recipe's rows, groups of them taken apart.
+local function rows_of(self, spec)
   local rows = {}
   for _, raw in ipairs(spec) do
-    if type(raw) == "table" and type(raw[1]) == "table" then -- a group of rows
+    if type(raw) == "table" and type(raw[1]) == "table" then
       list.append(rows, raw)
       self.checks[#self.checks + 1] = raw.check
     else
       rows[#rows + 1] = raw
     end
   end
-  local without, defaults = {}, {}
+  return rows
+end
+
+-- Names of the rows of every recipe, and of those that this one is without.
+local function common_names(spec)
+  local is_common, without = {}, {}
   for _, name in ipairs(spec.without or {}) do
     without[name] = true
   end
-  local is_common = {}
   for _, raw in ipairs(common.rows) do
     local name = param.new(raw).name
     is_common[name] = true
@@ -273,17 +280,11 @@ function layers.build_rows(self, spec, fail)
   for _, name in ipairs(spec.keep or {}) do
     without[name] = nil
   end
-  local own = {}
-  for _, raw in ipairs(rows) do
-    local one = type(raw) == "table" and param.new(raw)
-    if one and is_common[one.name] and not raw[1] then
-      defaults[one.name] = one.default
-    else
-      own[#own + 1] = raw
-      without[one and one.name or ""] = one and true or nil
-    end
-  end
-  add_rows(self, own, fail)
+  return is_common, without
+end
+
+-- The rows of every recipe with this one's defaults, but for those that it is without.
+local function shared_rows(self, without, defaults)
   local shared = { "Run" }
   for _, raw in ipairs(common.rows) do
     local copy = {}
@@ -298,7 +299,26 @@ function layers.build_rows(self, spec, fail)
     end
     if not without[name] then shared[#shared + 1] = copy end
   end
-  add_rows(self, shared, fail)
+  return shared
+end
+
+--- Rows of the recipe and of every recipe, in the order of --help. A row of the recipe that has the
+-- name of a common one and no meaning is another default for it.
+function layers.build_rows(self, spec, fail)
+  check_fields(spec, fail)
+  local is_common, without = common_names(spec)
+  local own, defaults = {}, {}
+  for _, raw in ipairs(rows_of(self, spec)) do
+    local one = type(raw) == "table" and param.new(raw)
+    if one and is_common[one.name] and not raw[1] then
+      defaults[one.name] = one.default
+    else
+      own[#own + 1] = raw
+      without[one and one.name or ""] = one and true or nil
+    end
+  end
+  add_rows(self, own, fail)
+  add_rows(self, shared_rows(self, without, defaults), fail)
   for _, one in ipairs(self.rows) do
     if type(one) == "table" and not one.derived and not one.required then
       local ok, message = layers.assign(self, one, one.default, "default")
@@ -307,12 +327,8 @@ function layers.build_rows(self, spec, fail)
   end
 end
 
---- Put saved settings, presets, given settings and the command line into place, in that order.
-function layers.apply_all(self, args, settings)
-  if command_line.asks_for_help(args) then
-    self.help_wanted = true
-    return
-  end
+-- The command line as {name, value} in its order.
+local function read_command_line(self, args)
   local given, wrong = command_line.split(args, function(name, negated)
     local one, alias = layers.find_row(self, name)
     if one then
@@ -329,38 +345,67 @@ function layers.apply_all(self, args, settings)
     layers.usage(self, layers.unknown(self, name))
   end)
   if not given then layers.usage(self, wrong) end
-  local wants, preset = {}, settings.preset
+  return given
+end
+
+-- The settings of the run that is resumed, and its folder as output_dir; nil when it has none yet.
+local function apply_saved(self, resume, folder)
+  if not folder then
+    local checkpoint = resume:gsub("/+$", "")
+    folder = resume == "latest" and self.values.output_dir or neighbours.folder_of(checkpoint)
+  end
+  local saved, path = load_saved(self, folder)
+  if saved then
+    self.saved = saved
+    assign_table(
+      self,
+      saved,
+      path,
+      function(one)
+        return one.transient
+          or one.code
+          or one.name == "output_dir"
+          or one.schedule and schedule.is_function_text(saved[one.name])
+      end
+    )
+  end
+  if self.by_name.output_dir then
+    layers.assign(self, self.by_name.output_dir, folder, "resume")
+  end
+  return saved
+end
+
+local function check_required(self)
+  for _, one in ipairs(self.rows) do
+    local value = type(one) == "table" and self.values[one.name]
+    if type(one) == "table" and one.required and (value == nil or value == "") then
+      layers.usage(
+        self,
+        "--%s is %s: %s",
+        one.name,
+        value and "empty" or "missing",
+        one.meaning or "it has no default"
+      )
+    elseif type(one) == "table" and one.name == "output_dir" and value == "" then
+      layers.usage(self, "--output_dir is empty: give the folder of the run")
+    end
+  end
+end
+
+--- Put saved settings, presets, given settings and the command line into place, in that order.
+function layers.apply_all(self, args, settings)
+  if command_line.asks_for_help(args) then
+    self.help_wanted = true
+    return
+  end
+  local given = read_command_line(self, args)
+  local wants = {}
   for _, item in ipairs(given) do
     wants[item.name] = item.value
   end
-  preset = wants.preset or preset
-  local resume, saved = wants.resume or settings.resume or self.values.resume, nil
-  if resume then
-    local folder = wants.output_dir or settings.output_dir
-    if not folder then
-      local checkpoint = resume:gsub("/+$", "")
-      folder = resume == "latest" and self.values.output_dir or neighbours.folder_of(checkpoint)
-    end
-    local path
-    saved, path = load_saved(self, folder)
-    if saved then
-      self.saved = saved
-      assign_table(
-        self,
-        saved,
-        path,
-        function(one)
-          return one.transient
-            or one.code
-            or one.name == "output_dir"
-            or one.schedule and schedule.is_function_text(saved[one.name])
-        end
-      )
-    end
-    if self.by_name.output_dir then
-      layers.assign(self, self.by_name.output_dir, folder, "resume")
-    end
-  end
+  local resume = wants.resume or settings.resume or self.values.resume
+  local saved = resume and apply_saved(self, resume, wants.output_dir or settings.output_dir)
+  local preset = wants.preset or settings.preset
   if preset then
     self.preset = preset
     local found, path = load_preset(self, preset)
@@ -378,20 +423,7 @@ function layers.apply_all(self, args, settings)
     end
   end
   if saved then want_code_again(self, saved) end
-  for _, one in ipairs(self.rows) do
-    local value = type(one) == "table" and self.values[one.name]
-    if type(one) == "table" and one.required and (value == nil or value == "") then
-      layers.usage(
-        self,
-        "--%s is %s: %s",
-        one.name,
-        value and "empty" or "missing",
-        one.meaning or "it has no default"
-      )
-    elseif type(one) == "table" and one.name == "output_dir" and value == "" then
-      layers.usage(self, "--output_dir is empty: give the folder of the run")
-    end
-  end
+  check_required(self)
 end
 
 --- Whether an error value is a usage error.

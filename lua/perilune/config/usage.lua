@@ -43,6 +43,59 @@ local function recipe_text(shape)
   return shape.recipe or shape.name .. ".lua"
 end
 
+-- Widths of the columns: keys, defaults, ranges.
+local function column_widths(rows)
+  local keys, defaults, ranges = 0, 7, 5
+  for _, one in ipairs(rows) do
+    if type(one) == "table" then
+      keys = math.max(keys, #one.name + 2)
+      ranges = math.max(ranges, format.width(range_text(one)))
+      local length = format.width(default_text(one))
+      if length <= widest_default then defaults = math.max(defaults, length) end
+    end
+  end
+  return { keys = keys, defaults = defaults, ranges = ranges }
+end
+
+-- Adds the lines of a key: its columns, and its meaning beside them or below.
+local function add_key(lines, one, columns, width, paint)
+  local left = 2 + columns.keys + 2 + columns.defaults + 2 + columns.ranges + 2
+  local indent = width - left < 28 and 6 or left
+  local default = default_text(one)
+  local start = "  "
+    .. paint("cyan", format.pad("--" .. one.name, columns.keys))
+    .. "  "
+    .. format.pad(default, columns.defaults)
+    .. "  "
+    .. paint("dim", format.pad(range_text(one), columns.ranges))
+  if format.width((start:gsub("%s+$", ""))) > width then
+    lines[#lines + 1] = "  " .. paint("cyan", "--" .. one.name)
+    start = (" "):rep(indent) .. default .. "  " .. paint("dim", range_text(one))
+  end
+  local meaning = format.wrap(meaning_text(one), width - indent)
+  if indent < left or format.width(default) > columns.defaults then
+    lines[#lines + 1] = start
+  else
+    lines[#lines + 1] = start .. "  " .. table.remove(meaning, 1)
+  end
+  for _, text in ipairs(meaning) do
+    lines[#lines + 1] = (" "):rep(indent) .. text
+  end
+end
+
+local function has_schedule(rows)
+  for _, one in ipairs(rows) do
+    if type(one) == "table" and one.schedule then return true end
+  end
+  return false
+end
+
+local CALL <const> = "perilune run %s [--key value] [--flag | --no-flag] [--preset NAME] [--help]"
+local SCHEDULES <const> = "~ may be a schedule of the step: a number, linear(a, b, steps), "
+  .. "cosine(a, b, steps), warmup(n, value or schedule), piecewise{{step, value}, …}, "
+  .. 'adaptive_kl{init =, target =, horizon =} or formula("0.2 / sqrt(step)"); '
+  .. "without steps it spans the run."
+
 --- The help of a recipe.
 -- @tparam table shape `name`, `about`, `recipe` (path or nil), and `rows`, in which a text stands
 -- for a heading; `usage` in place of how recipes are called
@@ -61,58 +114,20 @@ function usage.text(shape, width, color)
   add(shape.name .. (shape.about and ": " .. shape.about or ""), 2)
   lines[1] = paint("bold", shape.name) .. lines[1]:sub(#shape.name + 1)
   lines[#lines + 1] = ""
-  local call = "perilune run %s [--key value] [--flag | --no-flag] [--preset NAME] [--help]"
-  add("usage: " .. (shape.usage or call:format(recipe_text(shape))), 7)
+  add("usage: " .. (shape.usage or CALL:format(recipe_text(shape))), 7)
   if type(shape.rows[1]) == "table" then lines[#lines + 1] = "" end
-  local key_width, default_width, range_width = 0, 7, 5
-  for _, one in ipairs(shape.rows) do
-    if type(one) == "table" then
-      key_width = math.max(key_width, #one.name + 2)
-      range_width = math.max(range_width, format.width(range_text(one)))
-      local length = format.width(default_text(one))
-      if length <= widest_default then default_width = math.max(default_width, length) end
-    end
-  end
-  local left = 2 + key_width + 2 + default_width + 2 + range_width + 2
-  local indent = width - left < 28 and 6 or left
+  local columns = column_widths(shape.rows)
   for _, one in ipairs(shape.rows) do
     if type(one) == "string" then
       lines[#lines + 1] = ""
       add(one, 0, "bold")
     else
-      local default = default_text(one)
-      local start = "  "
-        .. paint("cyan", format.pad("--" .. one.name, key_width))
-        .. "  "
-        .. format.pad(default, default_width)
-        .. "  "
-        .. paint("dim", format.pad(range_text(one), range_width))
-      if format.width((start:gsub("%s+$", ""))) > width then
-        lines[#lines + 1] = "  " .. paint("cyan", "--" .. one.name)
-        start = (" "):rep(indent) .. default .. "  " .. paint("dim", range_text(one))
-      end
-      local meaning = format.wrap(meaning_text(one), width - indent)
-      if indent < left or format.width(default) > default_width then
-        lines[#lines + 1] = start
-      else
-        lines[#lines + 1] = start .. "  " .. table.remove(meaning, 1)
-      end
-      for _, text in ipairs(meaning) do
-        lines[#lines + 1] = (" "):rep(indent) .. text
-      end
+      add_key(lines, one, columns, width, paint)
     end
   end
-  local note = "~ may be a schedule of the step: a number, linear(a, b, steps), "
-    .. "cosine(a, b, steps), warmup(n, value or schedule), piecewise{{step, value}, …}, "
-    .. 'adaptive_kl{init =, target =, horizon =} or formula("0.2 / sqrt(step)"); '
-    .. "without steps it spans the run."
-  local scheduled = false
-  for _, one in ipairs(shape.rows) do
-    scheduled = scheduled or (type(one) == "table" and one.schedule)
-  end
-  if scheduled then
+  if has_schedule(shape.rows) then
     lines[#lines + 1] = ""
-    add(note, 0, "dim")
+    add(SCHEDULES, 0, "dim")
   end
   for i, line in ipairs(lines) do
     lines[i] = line:gsub("%s+$", "")
