@@ -124,105 +124,123 @@ end
   return w
 end
 
+-- Five iterations of four steps.
+local function of_ppo(w)
+  return {
+    reward_function = w.reward,
+    dataset = w.prompts,
+    ptx_dataset = w.text,
+    ptx_coef = 0.5,
+    ptx_length = 12,
+    response_length = 10,
+    batch_size = 16,
+    num_mini_batches = 4,
+    total_episodes = 80,
+    value_learning_rate = 0.003,
+    learning_rate = "cosine(0.003, 0.0005)", -- both schedules are part of what a checkpoint keeps
+    kl_coef = "adaptive_kl{init = 0.02, target = 0.5, horizon = 40}",
+    temperature = 0.8,
+    top_p = 0.95,
+    slots = 7,
+    micro_batch_tokens = 40,
+    whiten_rewards = true,
+    entropy_coef = 0.01,
+  }
+end
+
+-- Four iterations.
+local function of_groups(w)
+  return {
+    reward_function = w.reward,
+    dataset = w.prompts,
+    ptx_dataset = w.text,
+    ptx_coef = 0.2,
+    ptx_length = 12,
+    response_length = 10,
+    batch_size = 16,
+    num_mini_batches = 2,
+    num_generations = 4,
+    total_episodes = 64,
+    learning_rate = "cosine(0.003, 0.0005)",
+    kl_coef = "adaptive_kl{init = 0.02, target = 0.5, horizon = 40}",
+    temperature = 0.8,
+    slots = 7,
+    micro_batch_tokens = 40,
+    entropy_coef = 0.01,
+  }
+end
+
+local function of_pairs(w)
+  local settings = of_groups(w)
+  for _, key in ipairs { "ptx_dataset", "ptx_coef", "ptx_length", "entropy_coef" } do
+    settings[key] = nil
+  end
+  settings.kl_coef = 0.1
+  return settings
+end
+
+local function of_reinforce(w)
+  local settings = of_groups(w)
+  settings.num_generations = nil
+  return settings
+end
+
+local function of_sft(w)
+  return {
+    dataset = w.demos,
+    ptx_dataset = w.text,
+    ptx_fraction = 0.25,
+    ptx_length = 12,
+    batch_size = 8,
+    num_train_epochs = 4,
+    learning_rate = 0.003,
+    resid_dropout = 0.1,
+    micro_batch_tokens = 60,
+  }
+end
+
+local function of_preference(w)
+  return {
+    dataset = w.rankings,
+    batch_size = 8,
+    num_train_epochs = 2,
+    learning_rate = 0.003,
+    micro_batch_tokens = 150,
+  }
+end
+
+local function of_reward(w)
+  return {
+    dataset = w.rankings,
+    demonstrations = w.demos,
+    batch_size = 4,
+    num_train_epochs = 2,
+    learning_rate = 0.003,
+    micro_batch_tokens = 150,
+  }
+end
+
+local settings_of = {
+  ppo = of_ppo,
+  grpo = of_groups,
+  rloo = of_groups,
+  reinforce = of_reinforce,
+  online_dpo = of_pairs,
+  best_of_n = of_pairs,
+  sft = of_sft,
+  dpo = of_preference,
+  kto = of_preference,
+  reward = of_reward,
+}
+
 --- The settings of a short run of a recipe in this world.
 function world.settings(w, recipe)
-  if recipe == "ppo" then -- five iterations of four steps
-    return {
-      model = w.model,
-      reward_function = w.reward,
-      dataset = w.prompts,
-      ptx_dataset = w.text,
-      ptx_coef = 0.5,
-      ptx_length = 12,
-      response_length = 10,
-      batch_size = 16,
-      num_mini_batches = 4,
-      total_episodes = 80,
-      value_learning_rate = 0.003,
-      learning_rate = "cosine(0.003, 0.0005)", -- both schedules are part of what a checkpoint keeps
-      kl_coef = "adaptive_kl{init = 0.02, target = 0.5, horizon = 40}",
-      temperature = 0.8,
-      top_p = 0.95,
-      slots = 7,
-      micro_batch_tokens = 40,
-      whiten_rewards = true,
-      entropy_coef = 0.01,
-      seed = 5,
-      save_steps = 1,
-      quiet = true,
-    }
-  elseif recipe == "online_dpo" or recipe == "best_of_n" then
-    local settings = world.settings(w, "grpo")
-    for _, key in ipairs { "ptx_dataset", "ptx_coef", "ptx_length", "entropy_coef" } do
-      settings[key] = nil
-    end
-    settings.kl_coef = 0.1
-    return settings
-  elseif recipe == "grpo" or recipe == "rloo" or recipe == "reinforce" then -- four iterations
-    return {
-      model = w.model,
-      reward_function = w.reward,
-      dataset = w.prompts,
-      ptx_dataset = w.text,
-      ptx_coef = 0.2,
-      ptx_length = 12,
-      response_length = 10,
-      batch_size = 16,
-      num_mini_batches = 2,
-      num_generations = recipe ~= "reinforce" and 4 or nil,
-      total_episodes = 64,
-      learning_rate = "cosine(0.003, 0.0005)",
-      kl_coef = "adaptive_kl{init = 0.02, target = 0.5, horizon = 40}",
-      temperature = 0.8,
-      slots = 7,
-      micro_batch_tokens = 40,
-      entropy_coef = 0.01,
-      seed = 5,
-      save_steps = 1,
-      quiet = true,
-    }
-  elseif recipe == "sft" then
-    return {
-      model = w.model,
-      dataset = w.demos,
-      ptx_dataset = w.text,
-      ptx_fraction = 0.25,
-      ptx_length = 12,
-      batch_size = 8,
-      num_train_epochs = 4,
-      learning_rate = 0.003,
-      resid_dropout = 0.1,
-      micro_batch_tokens = 60,
-      seed = 5,
-      save_steps = 1,
-      quiet = true,
-    }
-  elseif recipe == "dpo" or recipe == "kto" then
-    return {
-      model = w.model,
-      dataset = w.rankings,
-      batch_size = 8,
-      num_train_epochs = 2,
-      learning_rate = 0.003,
-      micro_batch_tokens = 150,
-      seed = 5,
-      save_steps = 1,
-      quiet = true,
-    }
-  elseif recipe == "reward" then
-    return {
-      model = w.model,
-      dataset = w.rankings,
-      demonstrations = w.demos,
-      batch_size = 4,
-      num_train_epochs = 2,
-      learning_rate = 0.003,
-      micro_batch_tokens = 150,
-      seed = 5,
-      save_steps = 1,
-      quiet = true,
-    }
-  end
+  local settings = settings_of[recipe](w)
+  settings.model = w.model
+  settings.seed = 5
+  settings.save_steps = 1
+  settings.quiet = true
+  return settings
 end
 
 --- The command line of a run in `folder`.
