@@ -369,9 +369,7 @@ local function apply_saved(self, resume, folder)
       end
     )
   end
-  if self.by_name.output_dir then
-    layers.assign(self, self.by_name.output_dir, folder, "resume")
-  end
+  if self.by_name.output_dir then layers.assign(self, self.by_name.output_dir, folder, "resume") end
   return saved
 end
 

@@ -159,7 +159,7 @@ local function fit(turns, room, info)
   end
 end
 
--- Turns and what stands before an answer, end to end, behind the beginning token where there is one;
+-- Turns and what stands before an answer, end to end, behind the beginning token if there is one;
 -- which tokens are trained goes to the mask and to info.
 local function join(turns, prompt, bos_id, last_only, info)
   local ids, mask = {}, {}
