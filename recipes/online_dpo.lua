@@ -1,4 +1,4 @@
---- Online DPO (Guo et al. 2024, arXiv:2402.04792): direct preference optimization on answers of the
+--- Online DPO (Guo et al. 2024, arXiv:2402.04792): direct preference optimisation on answers of the
 -- policy itself, compared by a judge as it goes.
 --
 --   L = -E_x [ ln σ( β ( ln π(y_w|x)/π_ref(y_w|x) - ln π(y_l|x)/π_ref(y_l|x) ) ) ]

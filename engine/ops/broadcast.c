@@ -229,6 +229,14 @@ static pl_status swiglu_shape(pl_call *c)
 
 static const bool swiglu_step[] = {true, true};
 
+/* n elements of gate and up from i on; `space` is for those that are kept in bfloat16. */
+static void read_both(const pl_call *c, int64_t i, int64_t n, real space[2][ROUNDED_RUN],
+                      const real *in[MAX_OPERANDS])
+{
+    in[A] = rounded_read(c, A, i, n, space[0]);
+    in[B] = rounded_read(c, B, i, n, space[1]);
+}
+
 static pl_status swiglu_forward(pl_call *c)
 {
     const int64_t n = c->in[A]->count;
@@ -240,9 +248,9 @@ static pl_status swiglu_forward(pl_call *c)
     for (int64_t i = 0; i < n; i += ROUNDED_RUN) {
         if (pl__stopped(stop)) continue;
         real space[2][ROUNDED_RUN];
+        const real *in[MAX_OPERANDS];
         const int64_t m = pl__least(ROUNDED_RUN, n - i);
-        const real *in[MAX_OPERANDS] = {rounded_read(c, A, i, m, space[0]),
-                                        rounded_read(c, B, i, m, space[1])};
+        read_both(c, i, m, space, in);
         rounded_write(c, A, i, m, in[0]);
         rounded_write(c, B, i, m, in[1]);
         K(swiglu_fwd)(m, y + i, false, in, swiglu_step, NULL);
@@ -263,9 +271,9 @@ static pl_status swiglu_backward(pl_call *c)
     for (int64_t i = 0; i < n; i += ROUNDED_RUN) {
         if (pl__stopped(stop)) continue;
         real space[2][ROUNDED_RUN];
+        const real *in[MAX_OPERANDS];
         const int64_t m = pl__least(ROUNDED_RUN, n - i);
-        const real *in[MAX_OPERANDS] = {rounded_read(c, A, i, m, space[0]),
-                                        rounded_read(c, B, i, m, space[1])};
+        read_both(c, i, m, space, in);
         if (both) {
             K(swiglu_bwd)(m, NULL, da + i, db + i, in[0], in[1], dy + i);
             continue;

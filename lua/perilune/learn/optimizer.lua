@@ -74,6 +74,10 @@ local function taken(who, parameters)
   return parameters, nil
 end
 
+local function new(name, engine, block, tensors)
+  return setmetatable({ name = name, engine = engine, block = block, tensors = tensors }, Optimizer)
+end
+
 --- AdamW.
 -- @tparam ParameterBlock|{Tensor,...}|{[string]=Tensor} parameters a block (model.block), or
 --   tensors that want gradients, as a list or by name
@@ -86,10 +90,7 @@ function optimizer.adamw(parameters, opts)
   }).moments
   local block, tensors = taken("adamw", parameters)
   local engine = core.adamw_state(block, moments == "8bit")
-  return setmetatable(
-    { engine = engine, block = block, tensors = tensors, name = "AdamW" },
-    Optimizer
-  )
+  return new("AdamW", engine, block, tensors)
 end
 
 -- Whether a parameter is inside one of a decoder's numbered blocks: no embedding and no head.
@@ -137,10 +138,7 @@ function optimizer.muon(parameters, opts)
     )
   end
   local engine = core.muon_state(block, matrices, precision == "bf16")
-  return setmetatable(
-    { engine = engine, block = block, tensors = tensors, name = "Muon" },
-    Optimizer
-  )
+  return new("Muon", engine, block, tensors)
 end
 
 --- How many elements of a block have one momentum and no second moment under Muon.
