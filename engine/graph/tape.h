@@ -1,6 +1,6 @@
 /*
-** tape.h - a node of the tape, and what recording (tape.c), making again (remake.c) and walking back
-** (backward.c) share.
+** tape.h - a node of the tape, and what recording (tape.c), making again (remake.c) and walking
+** back (backward.c) share.
 */
 #ifndef PL_GRAPH_TAPE_H
 #define PL_GRAPH_TAPE_H
