@@ -237,6 +237,21 @@ describe("generate", function()
     refused({ "generate", (make_model("scorer", { scalar_head = true })) }, "scores answers")
   end)
 
+  it("tells what was meant by a word that is none, one of the launcher's too", function()
+    refused({ "halp" }, "no command or script is named 'halp'; did you mean 'help'?")
+    refused({ "tset" }, "did you mean 'test'?")
+    refused({ "recipes", "pp" }, "perilune recipes: there is no recipe 'pp'; did you mean 'ppo'?")
+    refused({ "sweep", "pp" }, "perilune sweep: there is no recipe 'pp'; did you mean 'ppo'?")
+    refused({ "store" }, "perilune store: a file is wanted; usage: perilune store FILE")
+  end)
+
+  it("tells of each recipe what the first paragraph of its head says", function()
+    local code, out = run { "recipes", "grpo" }
+    assert.are.equal(0, code)
+    local head = read("recipes/grpo.lua"):match("^%-%-%- (.-)%.\n%-%-\n"):gsub("\n%-%- ", " ")
+    assert.are.equal("grpo " .. head, (out:gsub("%s+", " "):gsub(" $", "")))
+  end)
+
   it("--help lists the options and no run keys", function()
     local code, out = run { "generate", "--help" }
     assert.are.equal(0, code)

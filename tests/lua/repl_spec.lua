@@ -425,10 +425,24 @@ describe("a session without a terminal", function()
     s.entries = { "a = 1", "b = 2\nb", "a" }
     assert.are.equal("   1  a = 1\n   3  a", s:eval(":history a").text)
     assert.truthy(s:eval(":help").text:find(":timeit CODE", 1, true))
-    assert.are.equal(
-      "there is no command :tme; did you mean 'time'?; :help lists them",
-      s:eval(":tme").error
-    )
+    assert.are.equal("there is no command :tme; did you mean :time?", s:eval(":tme").error)
+  end)
+
+  it("? fills the paragraphs of a comment, and leaves results in lines of their own", function()
+    local env = { pl = require("perilune") }
+    local text = require("perilune.repl.help").text(env, "pl.advantage.group", 70)
+    assert.truthy(text:find("^pl.advantage.group%(rewards, k, %[scale%]%)\n  The reward less "))
+    local prose = text:match("\n(  The reward.-)\n  rewards ")
+    local lines = {}
+    for line in prose:gmatch("[^\n]+") do
+      lines[#lines + 1] = line
+      assert.is_true(utf8.len(line) <= 70, line)
+    end
+    for i = 1, #lines - 1 do -- the next word had no room
+      assert.is_true(utf8.len(lines[i]) + 1 + #lines[i + 1]:match("%S+") > 70, lines[i])
+    end
+    assert.truthy(text:find("\n  gives {number,...} one", 1, true))
+    assert.truthy(text:find("\n  gives ?number what", 1, true))
   end)
 
   it(":plot names the metric that was meant, or those there are", function()

@@ -95,7 +95,7 @@ return function(args)
     print(layout.filled(usage, terminal.width()) .. "\n\n" .. names_text())
     return 0
   elseif not models[name] or args[2] then
-    local wrong = not name and "which model?"
+    local wrong = not name and "a model is wanted"
       or ("'%s' is %s"):format(args[2] or name, args[2] and "one too many" or "no model it knows")
     io.stderr:write("perilune fetch: ", format.safe(wrong), "; there are:\n", names_text(), "\n")
     return 1

@@ -5,13 +5,17 @@
 local nearby = require("perilune.cli.support.nearby")
 local format = require("perilune.base.format")
 local neighbours = require("perilune.config.neighbours")
+local terminal = require("perilune.base.terminal")
 
--- What a recipe says it is about: the first line of its head.
+-- What a recipe says it is about: the first paragraph of its head.
 local function about(path)
-  local file = io.open(path)
-  local line = file and file:read("l") or ""
-  if file then file:close() end
-  return line:match("^%-%-%-?%s*(.-):?%s*$") or ""
+  local lines = {}
+  for line in io.lines(path) do
+    local text = line:match("^%-%-%-?%s*(.-)%s*$") or ""
+    if text == "" then break end
+    lines[#lines + 1] = text
+  end
+  return (table.concat(lines, " "):gsub("[.:]$", ""))
 end
 
 return function(args)
@@ -19,16 +23,21 @@ return function(args)
     io.stderr:write(("perilune recipes: '%s' is one too many\n"):format(format.safe(args[2])))
     return 1
   end
-  local rows = {}
+  local rows, longest = {}, 0
   for _, recipe in ipairs(neighbours.recipes()) do
     if not args[1] or recipe.name == args[1] then
-      rows[#rows + 1] = { recipe.name, about(recipe.path) }
+      rows[#rows + 1] = recipe
+      longest = math.max(longest, #recipe.name)
     end
   end
   if #rows == 0 then
-    local status = nearby.no_recipe(args[1])
+    local status = nearby.no_recipe(args[1], "recipes")
     return status
   end
-  print(format.columns(rows))
+  for _, recipe in ipairs(rows) do
+    local lines = format.wrap(about(recipe.path), terminal.width() - longest - 2)
+    local indent = "\n" .. (" "):rep(longest + 2)
+    print(format.pad(recipe.name, longest + 2) .. table.concat(lines, indent))
+  end
   return 0
 end

@@ -93,7 +93,7 @@ return function(args)
     end
   end
   if #rows == 0 then
-    io.stdout:write("no runs in ", table.concat(folders, ", "), "\n")
+    io.stdout:write("there are no runs in ", table.concat(folders, ", "), "/\n")
   else
     io.stdout:write(layout(rows, terminal.width()), "\n")
   end

@@ -72,7 +72,7 @@ return function(args)
     return fail("which recipe? 'perilune recipes' lists them")
   end
   local recipe = lfs.attributes(asked, "mode") == "file" and asked or neighbours.find(asked)
-  if not recipe then return (nearby.no_recipe(asked)) end
+  if not recipe then return (nearby.no_recipe(asked, "sweep")) end
   local name = recipe:match("([^/]+)%.lua$") or recipe:match("[^/]*$")
   local plan, message = grid.read({ table.unpack(args, 2) }, own)
   if not plan then return fail("%s", message) end

@@ -498,7 +498,9 @@ function commands.unknown(name)
   for i, row in ipairs(commands.list) do
     known[i] = row.name
   end
-  return ("there is no command :%s%s; :help lists them"):format(name, nearest.hint(name, known))
+  local meant = nearest.find(name, known)
+  if meant then return ("there is no command :%s; did you mean :%s?"):format(name, meant) end
+  return ("there is no command :%s; :help lists them"):format(name)
 end
 
 --- Runs a command.

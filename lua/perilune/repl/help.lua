@@ -22,7 +22,39 @@ help.overview = [[
 :help      the commands that begin with a colon
 TAB        completes names, fields, methods, options, keys, files; twice where there is a choice]]
 
--- Breaks long lines at blanks; what follows is indented as far as the line was, and two more.
+-- A line of a comment's text: no row of a listing, and not indented further than comments are.
+local function is_prose(line)
+  return line:find("^  %S") and not line:find("%S  ") and not line:find("^  gives ")
+end
+
+-- Lines of one paragraph of prose as one line, where some of them are too long for the width.
+local function joined(text, width)
+  local out, paragraph = {}, {}
+  local function flush()
+    local too_long = false
+    for _, line in ipairs(paragraph) do
+      too_long = too_long or utf8.len(line, 1, -1, true) > width
+    end
+    if too_long then
+      out[#out + 1] = "  " .. table.concat(paragraph, " "):gsub("%s+", " "):match("^ ?(.*)$")
+    else
+      table.move(paragraph, 1, #paragraph, #out + 1, out)
+    end
+    paragraph = {}
+  end
+  for line in (text .. "\n"):gmatch("(.-)\n") do
+    if is_prose(line) then
+      paragraph[#paragraph + 1] = line
+    else
+      flush()
+      out[#out + 1] = line
+    end
+  end
+  flush()
+  return table.concat(out, "\n")
+end
+
+-- Breaks long lines at blanks; what follows is indented further, but for what stands in a comment.
 local function wrapped(text, width)
   local out = {}
   for line in (text .. "\n"):gmatch("(.-)\n") do
@@ -32,7 +64,7 @@ local function wrapped(text, width)
       local cut = line:sub(1, limit + 1):match("^.*() ")
       if not cut or cut <= #indent + 4 then break end
       out[#out + 1] = line:sub(1, cut - 1)
-      line = indent .. "    " .. line:sub(cut + 1)
+      line = indent .. (is_prose(line) and "" or "    ") .. line:sub(cut + 1)
     end
     out[#out + 1] = line
   end
@@ -179,10 +211,12 @@ function help.text(env, topic, width)
   text = config_row(owner, name)
   if text then return wrapped(text, width) end
   if type(value) == "function" then
-    return wrapped(function_text(topic, value, owner, name), width)
+    return wrapped(joined(function_text(topic, value, owner, name), width), width)
   end
   local entry = topics.get(topic)
-  if entry and (value == nil or type(value) == "table") then return wrapped(entry.text(), width) end
+  if entry and (value == nil or type(value) == "table") then
+    return wrapped(joined(entry.text(), width), width)
+  end
   if value == nil then return wrapped(unknown(env, topic), width) end
   return wrapped(value_text(value, width), width)
 end

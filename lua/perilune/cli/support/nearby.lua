@@ -51,8 +51,9 @@ end
 
 --- Says that there is no such recipe, on standard error, and which are meant or there.
 -- @tparam string asked
+-- @tparam ?string command that was asked (default: "run")
 -- @treturn integer the exit status
-function nearby.no_recipe(asked)
+function nearby.no_recipe(asked, command)
   local names = {}
   for i, recipe in ipairs(neighbours.recipes()) do
     names[i] = recipe.name
@@ -60,8 +61,8 @@ function nearby.no_recipe(asked)
   local meant = nearby.path(asked) or nearest.find(asked, names) or nearby.path(asked, host.root)
   local rest = meant and hint_of(meant)
     or ("; recipes are %s, or the path of a Lua file"):format(table.concat(names, ", "))
-  local text = "perilune run: there is no recipe '%s'%s\n"
-  io.stderr:write(text:format(format.safe(asked), rest))
+  local text = "perilune %s: there is no recipe '%s'%s\n"
+  io.stderr:write(text:format(command or "run", format.safe(asked), rest))
   return 1
 end
 
@@ -76,6 +77,9 @@ function nearby.no_command(asked)
   end
   local known = commands.names()
   local meant = nearest.find(asked, known) or nearby.path(asked)
+  if not meant and lfs.attributes(host.root .. "/perilune", "mode") == "file" then
+    meant = nearest.find(asked, { "build", "lint", "test" }) -- words of the launcher
+  end
   local text = "perilune: no command or script is named '%s'%s\ncommands: %s; "
     .. "'perilune help' explains\n"
   io.stderr:write(text:format(format.safe(asked), hint_of(meant), table.concat(known, " ")))
