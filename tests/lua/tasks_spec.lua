@@ -83,6 +83,14 @@ describe("held-out tasks", function()
     assert.are.same({ accuracy = same, accuracy_norm = { 1, 1, 1, 1, 1 } }, right)
   end)
 
+  it("divide by characters, not by bytes", function()
+    local two = { " éé", " a lamp" } -- two characters of four bytes, and six
+    local first, second = likelihood("my boat", two[1]), likelihood("my boat", two[2])
+    assert.is_true(first > second and first / 4 > second / 6 and first / 2 < second / 6)
+    local right = open({ { prompt = "my boat", choices = two, answer = 1 } })[1]:answers(model)
+    assert.are.same({ accuracy = { 0 }, accuracy_norm = { 1 } }, right)
+  end)
+
   it("take the first of choices that are equal", function()
     local twice = { " a lamp", " a lamp" }
     local rows = { { prompt = "the moon", choices = twice, answer = 0 } }
@@ -103,6 +111,10 @@ describe("held-out tasks", function()
     rows[2].answer = rows[2].answer .. "."
     rows[4].answer = rows[4].answer:match("^%s*(.-)%s*$"):sub(1, -2)
     local task = open(rows)[1]
+    assert.are.same({ accuracy = { 1, 0, 1, 0, 1 } }, task:answers(model))
+    task.tokenizer = { -- one that leaves white space at a text's ends
+      decode = function(_, ids, opts) return "\n" .. tok:decode(ids, opts) .. " " end,
+    }
     assert.are.same({ accuracy = { 1, 0, 1, 0, 1 } }, task:answers(model))
     local wrong = "the task task has no choices"
     assert.has_error(function() task:likelihoods(model) end, wrong)
