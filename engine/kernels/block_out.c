@@ -145,8 +145,8 @@ static void backward_tile(const back *k, room r, int64_t part, bool first, int64
     K(rmsnorm_bwd)(m, C, dh, true, dw, r.dn, r.h, b->norm, r.rstd);
     if (dx != NULL && dh != dx) add_rows(m * C, dx, dx, dh);
     sum_tile(&k->sums[O], part, first, m, dh, C, b->y + row * A, A);
-    if (g->y.d != NULL) K(gemm_packed_serial)
-    (m, A, C, dh, C, k->straight[O], g->y.acc, g->y.d + row * A, A);
+    if (g->y.d == NULL) return;
+    K(gemm_packed_serial)(m, A, C, dh, C, k->straight[O], g->y.acc, g->y.d + row * A, A);
 }
 
 void K(block_out_bwd)(const block_out *b, const block_out_grads *g, real *work)

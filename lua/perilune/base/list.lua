@@ -33,4 +33,16 @@ function list.take(items, places)
   return taken
 end
 
+--- The keys of a table, sorted, so that they come in the same order each time.
+-- @tparam table map whose keys are all texts, or all numbers
+-- @treturn {any,...}
+function list.keys(map)
+  local names = {}
+  for name in pairs(map) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
 return list

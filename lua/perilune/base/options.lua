@@ -12,6 +12,7 @@
 -- rule an error that says what it must be; both at the line of whoever gave the table. The one
 -- checker of the library: the bindings' own (lua/bind) has the same sentences.
 
+local list = require("perilune.base.list")
 local nearest = require("perilune.base.nearest")
 
 local options = {}
@@ -109,11 +110,7 @@ function options.any_of(names)
 end
 
 local function sorted_names(wanted)
-  local names = {}
-  for name in pairs(wanted) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names = list.keys(wanted)
   return names
 end
 

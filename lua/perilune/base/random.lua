@@ -9,6 +9,7 @@
 -- another draws, and nothing has to be saved to draw the same again.
 
 local core = require("perilune.core")
+local keys_of = require("perilune.base.list").keys
 
 local random = {}
 
@@ -100,11 +101,7 @@ function Stream:pick(list) return list[self:int(1, #list)] end
 -- @tparam {[string]=number} weights weights by key, none negative, not all 0
 -- @treturn string
 function Stream:weighted(weights)
-  local keys, total = {}, 0
-  for key in pairs(weights) do
-    keys[#keys + 1] = key
-  end
-  table.sort(keys) -- the order of a sum is part of its bits
+  local keys, total = keys_of(weights), 0 -- the order of a sum is part of its bits
   for _, key in ipairs(keys) do
     total = total + weights[key]
   end

@@ -143,11 +143,7 @@ local function print_rankings(figures)
     end
   end
   print(format.columns(rows, { head = { "sure by", "right" } }))
-  local names = {}
-  for name in pairs(figures.labelers) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names = list.keys(figures.labelers)
   rows = {}
   for i, name in ipairs(names) do
     local own = figures.labelers[name]

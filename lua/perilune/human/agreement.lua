@@ -15,6 +15,8 @@
 --
 -- Counts only are kept: memory does not grow with the number of rankings.
 
+local keys_of = require("perilune.base.list").keys
+
 local agreement = {}
 
 --- Krippendorff's α from values that several observers gave to units.
@@ -57,11 +59,7 @@ end
 -- @treturn ?number 1 is full agreement, 0 chance; nil when no two values can be compared, or all
 --   are the same
 function agreement.alpha_of(coincidences, counts, n, metric)
-  local values = {}
-  for value in pairs(counts) do
-    values[#values + 1] = value
-  end
-  table.sort(values)
+  local values = keys_of(counts)
   local function difference(i, j) -- squared
     if i == j then
       return 0

@@ -9,15 +9,12 @@
 -- and always what other programs cannot know: the bias of a score, where it is read, the template.
 
 local json = require("perilune.base.json")
+local keys_of = require("perilune.base.list").keys
 
 local card = {}
 
 local function sorted_keys(map)
-  local names = {}
-  for name in pairs(map) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names = keys_of(map)
   return names
 end
 

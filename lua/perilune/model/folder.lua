@@ -11,6 +11,7 @@ local edit = require("perilune.base.json_edit")
 local families = require("perilune.model.families")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
+local list = require("perilune.base.list")
 local padding = require("perilune.model.padding")
 
 local folder = {}
@@ -99,11 +100,7 @@ end
 
 -- Names in shards of at most `most` bytes, in the order of names; one tensor may be larger.
 local function shards_of(tensors, most)
-  local names, shards, room = {}, {}, 0
-  for name in pairs(tensors) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names, shards, room = list.keys(tensors), {}, 0
   for _, name in ipairs(names) do
     local bytes = bytes_of(tensors[name])
     if bytes > room then

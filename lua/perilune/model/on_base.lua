@@ -8,6 +8,7 @@ local adapter_config = require("perilune.model.adapter_config")
 local adapters = require("perilune.model.adapters")
 local core = require("perilune.core")
 local decoder = require("perilune.model.decoder")
+local keys_of = require("perilune.base.list").keys
 local nearest = require("perilune.base.nearest")
 local random = require("perilune.base.random")
 
@@ -151,11 +152,7 @@ function on_base.misfit(model, tensors, where)
       )
     end
   end
-  local names = {}
-  for name in pairs(tensors) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names = keys_of(tensors)
   for _, name in ipairs(names) do
     if not wanted[name] then
       local text = "%s: tensor '%s' belongs to nothing that adapter_config.json names"

@@ -1,5 +1,6 @@
 --- The public face as a page of Markdown: docs/api.md.
 
+local list = require("perilune.base.list")
 local type_names = require("perilune.reference.type_names")
 
 local markdown = {}
@@ -135,11 +136,7 @@ function markdown.page(face)
   end
   add("\n## The face\n")
   module_entry(add, face, face.modules[1])
-  local rooms = {}
-  for room in pairs(face.rooms) do
-    rooms[#rooms + 1] = room
-  end
-  table.sort(rooms)
+  local rooms = list.keys(face.rooms)
   for _, room in ipairs(rooms) do
     local head = face.rooms[room]
     local may_use = head:match("May use: (.-)%.%f[\n\0]")

@@ -6,6 +6,7 @@
 
 local core = require("perilune.core")
 local doc_comments = require("perilune.reference.doc_comments")
+local keys_of = require("perilune.base.list").keys
 local lua_library = require("perilune.reference.lua_library")
 local nearest = require("perilune.base.nearest")
 local op_help = require("perilune.reference.op_help")
@@ -276,11 +277,7 @@ end
 -- @treturn {string,...}
 function topics.names()
   build()
-  local list = {}
-  for name in pairs(index) do
-    list[#list + 1] = name
-  end
-  table.sort(list)
+  local list = keys_of(index)
   return list
 end
 

@@ -10,6 +10,7 @@ local files = require("perilune.base.files")
 local format = require("perilune.base.format")
 local frames = require("perilune.repl.frames")
 local json = require("perilune.base.json")
+local keys_of = require("perilune.base.list").keys
 local nearest = require("perilune.base.nearest")
 local reload = require("perilune.repl.reload")
 local script = require("perilune.repl.script")
@@ -245,11 +246,7 @@ command(
     for name, value in next, _G do
       if talk.globals_before[name] == nil then names[name] = value end
     end
-    local sorted = {}
-    for name in pairs(names) do
-      sorted[#sorted + 1] = name
-    end
-    table.sort(sorted)
+    local sorted = keys_of(names)
     for _, name in ipairs(sorted) do
       local value = names[name]
       local row, held
@@ -332,11 +329,7 @@ function commands.metric(folder, name)
     end
   end
   if #y > 0 then return x, y end
-  local known = {}
-  for key in pairs(names) do
-    known[#known + 1] = key
-  end
-  table.sort(known)
+  local known = keys_of(names)
   local hint = nearest.hint(name, known)
   for _, key in ipairs(known) do
     if key:match("[^/]*$") == name then hint = ("; did you mean '%s'?"):format(key) end

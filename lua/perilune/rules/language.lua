@@ -22,6 +22,7 @@
 -- same letters (Slovak comes out as Czech, Finnish as Swedish), or name the parts of a mixed text.
 -- At most the first 800 letters are read.
 
+local keys_of = require("perilune.base.list").keys
 local lower = require("perilune.core").text.lower
 local options = require("perilune.base.options")
 local samples = require("perilune.rules.language_samples")
@@ -164,11 +165,7 @@ end
 local model
 
 local function train()
-  local names = {}
-  for name in pairs(samples) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names = keys_of(samples)
   local counts, totals, kinds = { {}, {}, {} }, { {}, {}, {} }, { 0, 0, 0 }
   local alphabets = {}
   for l, name in ipairs(names) do
@@ -318,11 +315,7 @@ function language.rule(given)
   end
   for _, code in ipairs(taken.keep) do
     if not told[code] then
-      local list = {}
-      for name in pairs(told) do
-        list[#list + 1] = name
-      end
-      table.sort(list)
+      local list = keys_of(told)
       error(
         ("language: no language %q; there are %s"):format(tostring(code), table.concat(list, ", ")),
         0

@@ -27,6 +27,7 @@ local core = require("perilune.core")
 local frame = require("perilune.run.frame")
 local host = require("perilune.host")
 local json = require("perilune.base.json")
+local keys_of = require("perilune.base.list").keys
 local live = require("perilune.run.live")
 local nearest = require("perilune.base.nearest")
 local workbench = require("perilune.run.workbench")
@@ -214,11 +215,7 @@ end
 requests["interrupt"] = function() return nil, "nothing runs" end
 
 local function names_of_requests()
-  local names = {}
-  for name in pairs(requests) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names = keys_of(requests)
   return names
 end
 

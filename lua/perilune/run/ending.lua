@@ -4,6 +4,7 @@
 local config = require("perilune.config")
 local core = require("perilune.core")
 local format = require("perilune.base.format")
+local list = require("perilune.base.list")
 
 local ending = {}
 
@@ -47,11 +48,7 @@ function ending.show(summary, finish)
   for _, name in ipairs(FIRST_FIGURES) do
     add(name)
   end
-  local others = {}
-  for name in pairs(summary) do
-    others[#others + 1] = name
-  end
-  table.sort(others)
+  local others = list.keys(summary)
   for _, name in ipairs(others) do
     add(name)
   end

@@ -20,6 +20,7 @@
 -- values. Histograms and images are not written here.
 
 local files = require("perilune.base.files")
+local list = require("perilune.base.list")
 local system = require("perilune.core").system
 
 local tensorboard = {}
@@ -199,11 +200,8 @@ end
 -- @tparam ?number time seconds since 1970
 function Writer:hparams(settings, group, time)
   time = time or system.realtime()
-  local names, entries = {}, {}
-  for name in pairs(settings) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names = list.keys(settings)
+  local entries = {}
   for i, name in ipairs(names) do
     local entry = field_bytes(1, name) .. field_bytes(2, value_bytes(settings[name]))
     entries[i] = field_bytes(1, entry)

@@ -25,6 +25,7 @@ local db = require("perilune.core").db
 local export = require("perilune.store.export")
 local files = require("perilune.base.files")
 local json = require("perilune.base.json")
+local keys_of = require("perilune.base.list").keys
 local lfs = require("lfs")
 local people = require("perilune.store.people")
 local read = require("perilune.store.read")
@@ -420,11 +421,8 @@ end
 --   seconds; default: now); `seconds` (that it took); `replaces` (id of the version that it edits)
 -- @treturn integer the ranking's id; it is on the disk
 function Store:rank(prompt_id, answer)
-  local ids, ranks = {}, {}
-  for id in pairs(answer.ranks or {}) do
-    ids[#ids + 1] = id
-  end
-  table.sort(ids)
+  local ids = keys_of(answer.ranks or {})
+  local ranks = {}
   for i, id in ipairs(ids) do
     ranks[i] = answer.ranks[id]
   end

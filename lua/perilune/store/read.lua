@@ -5,6 +5,7 @@
 -- loop is left early.
 
 local json = require("perilune.base.json")
+local keys_of = require("perilune.base.list").keys
 
 local read = {}
 
@@ -56,11 +57,8 @@ local filters = {
 
 -- WHERE terms and their values for a filter table; `labeler` where the statement has answers.
 local function terms_of(filter, answers)
-  local names, terms, values = {}, {}, {}
-  for name in pairs(filter or {}) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names = keys_of(filter or {})
+  local terms, values = {}, {}
   for _, name in ipairs(names) do
     local term = filters[name] or answers and name == "labeler" and "a.labeler = ?"
     if term then

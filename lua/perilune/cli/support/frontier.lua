@@ -6,6 +6,7 @@
 
 local files = require("perilune.base.files")
 local format = require("perilune.base.format")
+local list = require("perilune.base.list")
 local plot = require("perilune.show.plot")
 local report = require("perilune.show.report")
 local stats = require("perilune.base.stats")
@@ -212,11 +213,7 @@ end
 
 -- The names of the held-out tasks, in order.
 local function task_names(start)
-  local names = {}
-  for name in pairs(start.tasks or {}) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
+  local names = list.keys(start.tasks or {})
   return names
 end
 

@@ -24,6 +24,7 @@
 
 local decoder = require("perilune.model.decoder")
 local keys = require("perilune.model.config_keys")
+local keys_of = require("perilune.base.list").keys
 local rope = require("perilune.model.rope")
 
 local families = {}
@@ -220,11 +221,7 @@ local function rules_of(family)
     local name = name_of(family, key)
     if name then rules[name] = rule end
   end
-  local acts = {}
-  for name in pairs(activations) do
-    acts[#acts + 1] = name
-  end
-  table.sort(acts)
+  local acts = keys_of(activations)
   rules[name_of(family, "hidden_act")] = keys.only(table.unpack(family.activations or acts))
   if family.rotary ~= false then
     for key, rule in pairs(rope.keys) do
