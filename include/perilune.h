@@ -402,6 +402,7 @@ typedef struct {
     double seconds;
     double flops, bytes; /* that the calls must at least do, by their shapes */
     double split;        /* of flops, those of split products */
+    double peak;         /* seconds their multiplications alone would take at the limits */
     double least;        /* seconds they would take at the limits */
     char example[120];   /* shapes of the inputs of the longest call */
 } pl_profile_row;

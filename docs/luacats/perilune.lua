@@ -943,7 +943,7 @@ local PersonalDataOptions = {}
 
 --- What was measured.
 ---@class perilune.ProfileReport
----@field rows table[] # `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `split` (of these, by float32 products of split numbers), `bytes`, `least` (seconds at the limits), `example` (shapes of the longest call)
+---@field rows table[] # `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `split` (of these, by float32 products of split numbers), `bytes`, `least` (seconds at the limits), `peak` (seconds of the multiplications alone at the limits), `example` (shapes of the longest call)
 ---@field stages table[] # `name`, `calls`, `seconds`, `nested` (in stages inside it), `ops`
 ---@field limits table<string, number> # of the machine, measured once and kept: `float32`, `bfloat16` and `split` (multiplications and additions a second), `read`, `copy` and `cache` (bytes a second), `cache_bytes`
 ---@field seconds number # of the whole, seconds
@@ -953,6 +953,12 @@ local ProfileReport = {}
 --- What keeps the work from the machine's limits, the largest first.
 ---@return { seconds: number, text: string }[] # seconds beyond the limits, and a sentence
 function ProfileReport:gaps() end
+
+--- How near the matrix products come to what the processor can multiply: linear, matmul, the
+--- blocks of narrow models, losses and log-probs over a head, all backward too and each with all of
+--- its time (packing, softmax, bias), whatever memory allows. Attention is not counted.
+---@return table<string, number>? # nil without products; `seconds` they took, `flops`, `of_peak`: share of the rate of the instructions they use (multiply-adds, bfloat16, split numbers), and `of_float32`: of the rate of float32 multiply-adds, which the other two can exceed
+function ProfileReport:products() end
 
 --- Writes the single calls as a Chrome trace: stages in one row, what runs in them in another.
 ---@param path string # of the file

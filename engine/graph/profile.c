@@ -178,10 +178,16 @@ static double seconds_at(double rate, double amount)
     return rate > 0 ? amount / rate : 0;
 }
 
+/* Of the multiplications alone. */
+static double peak_seconds(const pl_limits *l, const pl_cost *c)
+{
+    return seconds_at(c->half ? l->bfloat16 : l->float32, c->flops - c->split) +
+           seconds_at(l->split, c->split);
+}
+
 static double least_seconds(const pl_limits *l, const pl_cost *c)
 {
-    const double a = seconds_at(c->half ? l->bfloat16 : l->float32, c->flops - c->split) +
-                     seconds_at(l->split, c->split);
+    const double a = peak_seconds(l, c);
     const double b = seconds_at(c->bytes <= (double)l->cache_bytes ? l->cache : l->copy, c->bytes);
     return a > b ? a : b;
 }
@@ -204,6 +210,7 @@ static pl_profile_row *account(pl_ctx *ctx, int64_t began, int kind, const pl_co
     row->flops += cost->flops;
     row->split += cost->split;
     row->bytes += cost->bytes;
+    row->peak += peak_seconds(&p->limits, cost);
     row->least += least_seconds(&p->limits, cost);
     *longest = took > *most;
     if (*longest) *most = took;

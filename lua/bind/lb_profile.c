@@ -57,7 +57,7 @@ static void set_boolean(lua_State *L, const char *name, bool on)
 static void push_row(lua_State *L, int64_t i)
 {
     const pl_profile_row *row = pl_profile_get_row(lb_ctx(L), i);
-    lua_createtable(L, 0, 10);
+    lua_createtable(L, 0, 11);
     set_string(L, "stage", row->stage);
     set_string(L, "name", row->name);
     set_boolean(L, "backward", row->backward);
@@ -66,6 +66,7 @@ static void push_row(lua_State *L, int64_t i)
     set_number(L, "flops", row->flops);
     set_number(L, "split", row->split);
     set_number(L, "bytes", row->bytes);
+    set_number(L, "peak", row->peak);
     set_number(L, "least", row->least);
     set_string(L, "example", row->example);
 }

@@ -67,6 +67,7 @@ static void counts_a_product_and_its_gradients(void **state)
     assert_true(forward->flops == 2 * 5 * 3 * 4);
     assert_true(forward->bytes == 4 * (15 + 12 + 20));
     assert_true(forward->least == 120 / 1e9); /* more than its bytes at the rate of the cache */
+    assert_true(forward->peak == 120 / 1e9);
     assert_string_equal(forward->example, "[5,3] [4,3]");
     const pl_profile_row *backward = row(ctx, OUTSIDE, "linear", true);
     assert_true(backward->flops == 2 * 5 * 3 * 4);           /* w alone wants a gradient */
@@ -181,7 +182,7 @@ static void stages_are_scopes_in_one_another(void **state)
     for (int i = 0; i < 3; i++) {
         const pl_profile_row *r = row(ctx, names[i], "exp", false);
         assert_int_equal(r->calls, 1);
-        assert_true(r->flops == 0 && r->bytes == 56 && r->least == 56 / 2e9);
+        assert_true(r->flops == 0 && r->bytes == 56 && r->least == 56 / 2e9 && r->peak == 0);
     }
     pl_profile_end(ctx);
     for (int i = 0; i < 3; i++) pl_tensor_release(y[i]);

@@ -454,6 +454,9 @@ describe("bench", function()
       assert.truthy(seen.flops > 2 * 16 * 64 * 512 and seen.least > 0 and seen.bytes > 0)
       assert.truthy(seen.text:find("The largest gaps", 1, true))
       assert.are.equal(3, #seen.gaps)
+      local products = seen.products
+      assert.truthy(products.flops > 2 * 16 * 64 * 512 and products.flops < seen.flops)
+      assert.truthy(products.of_peak > 0 and products.of_float32 > 0)
       peak = assert(json.decode(peak))
       assert.truthy(peak.bytes >= peak.base and peak.base > 2 ^ 20)
     end
@@ -489,6 +492,13 @@ describe("bench", function()
     assert.is_false(pcall(rows.chosen, cfg, "train"))
     local text = rows.table { { case = all[1], left_out = "left out: so" } }
     assert.truthy(text:find(all[1].name .. ": left out: so", 1, true))
+    local limits = { of_limits = 0.5, products = { of_peak = 0.42, of_float32 = 0.98 } }
+    local measured = { case = { name = "one" }, ours = { rate = 1, peak = 1 }, limits = limits }
+    local half = { case = { name = "two", precision = "bf16" }, ours = measured.ours }
+    half.limits = { of_limits = 0.25, products = { of_peak = 0.17, of_float32 = 2.6 } }
+    text = rows.table { measured, half }
+    assert.truthy(text:find(" 50 %%  +42 %%, 98 %% of fma "), text)
+    assert.truthy(text:find(" 25 %%  +17 %% "), text)
   end)
 
   it("decode runs a GGUF file and keeps the prompt apart from the tokens after it", function()

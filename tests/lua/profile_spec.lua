@@ -73,6 +73,7 @@ describe("a profile", function()
         split = 0,
         bytes = 1e9,
         least = 1.5,
+        peak = 1.5,
         example = "[3,4] [6,4]",
       },
       {
@@ -85,6 +86,7 @@ describe("a profile", function()
         split = 0,
         bytes = 2e9,
         least = 2,
+        peak = 0,
         example = "",
       },
     }
@@ -105,6 +107,41 @@ describe("a profile", function()
     assert.is_truthy(text:find("linear backward  a          7    2.000  20.0 %", 1, true), text)
   end)
 
+  it("says how near matrix products come to the peak", function()
+    local report = report_of(work)
+    local function row_of(name, seconds, flops, peak)
+      return {
+        stage = "a",
+        name = name,
+        backward = false,
+        calls = 1,
+        seconds = seconds,
+        flops = flops,
+        split = 0,
+        bytes = 1,
+        least = peak,
+        peak = peak,
+        example = "",
+      }
+    end
+    report.rows = {
+      row_of("linear", 2, 3e9, 1),
+      row_of("cross_entropy", 4, 5e9, 0.5),
+      row_of("attention", 100, 1e9, 1), -- no product of matrices
+      row_of("adamw", 100, 0, 0),
+    }
+    assert.are.same(
+      { seconds = 6, flops = 8e9, of_peak = 0.25, of_float32 = 8 / 6 },
+      report:products()
+    )
+    local line = "\nMatrix products: 6.000 s, 1.3 GFLOP/s, "
+      .. "25.0 % of the peak of their instructions, 133.3 % of float32's\n"
+    assert.is_truthy(tostring(report):find(line, 1, true), tostring(report))
+    report.rows = { row_of("adamw", 100, 0, 0) }
+    assert.is_nil(report:products())
+    assert.is_nil(tostring(report):find("Matrix products", 1, true))
+  end)
+
   it("says which ops multiplied split numbers, and how fast these could be", function()
     local before = core.gemm().wish
     core.gemm("split")
@@ -118,6 +155,8 @@ describe("a profile", function()
     assert.are.equal(0, row(report, "linear", false).split)
     assert.are.equal(one, row(report, "linear", true).split) -- 100 rows are too few for dW
     assert.are.equal(one / 1e9 + one / 4e9, row(report, "linear", true).least)
+    assert.are.equal(one / 1e9 + one / 4e9, row(report, "linear", true).peak)
+    assert.are.equal(one / 1e9, row(report, "linear", false).peak)
     local text = tostring(report)
     assert.is_truthy(text:find("\nlinear backward (50 % split) ", 1, true), text)
     assert.is_truthy(text:find("\nlinear  ", 1, true), text)

@@ -24,6 +24,18 @@ local EVENTS <const> = 200000
 local ROWS_SHOWN <const> = 30
 local GAPS <const> = 3
 
+local PRODUCTS <const> = {
+  linear = true,
+  matmul = true,
+  block_in = true,
+  block_out = true,
+  cross_entropy = true,
+  logprob = true,
+  kl_full = true,
+}
+
+local PRODUCTS_LINE <const> = "Matrix products: %.3f s, %s GFLOP/s, %s of the peak of their "
+  .. "instructions, %s of float32's"
 local HOST_GAP <const> = "%s, outside of ops (Lua, files, what the program waits for): %.3f s, "
   .. "%s of the whole"
 local EVENT <const> = '{"name":%s,"cat":%s,"ph":"X","ts":%.3f,"dur":%.3f,"pid":1,"tid":%d,'
@@ -33,7 +45,8 @@ local EVENT <const> = '{"name":%s,"cat":%s,"ph":"X","ts":%.3f,"dur":%.3f,"pid":1
 -- @class ProfileReport
 -- @field {table,...} rows `stage`, `name`, `backward`, `calls`, `seconds`, `flops`, `split` (of
 --   these, by float32 products of split numbers), `bytes`, `least` (seconds at the limits),
---   `example` (shapes of the longest call)
+--   `peak` (seconds of the multiplications alone at the limits), `example` (shapes of the longest
+--   call)
 -- @field {table,...} stages `name`, `calls`, `seconds`, `nested` (in stages inside it), `ops`
 -- @field {[string]=number} limits of the machine, measured once and kept: `float32`, `bfloat16`
 --   and `split` (multiplications and additions a second), `read`, `copy` and `cache` (bytes a
@@ -163,6 +176,39 @@ function Report:gaps()
   return gaps
 end
 
+--- How near the matrix products come to what the processor can multiply: linear, matmul, the
+-- blocks of narrow models, losses and log-probs over a head, all backward too and each with all of
+-- its time (packing, softmax, bias), whatever memory allows. Attention is not counted.
+-- @treturn ?{[string]=number} nil without products; `seconds` they took, `flops`, `of_peak`: share
+--   of the rate of the instructions they use (multiply-adds, bfloat16, split numbers), and
+--   `of_float32`: of the rate of float32 multiply-adds, which the other two can exceed
+function Report:products()
+  local seconds, flops, peak = 0.0, 0.0, 0.0
+  for _, row in ipairs(self.rows) do
+    if PRODUCTS[row.name] then
+      seconds, flops, peak = seconds + row.seconds, flops + row.flops, peak + row.peak
+    end
+  end
+  if flops == 0 or seconds == 0 then return nil end
+  return {
+    seconds = seconds,
+    flops = flops,
+    of_peak = peak / seconds,
+    of_float32 = flops / self.limits.float32 / seconds,
+  }
+end
+
+local function products_line(self)
+  local products = self:products()
+  if not products then return nil end
+  return (PRODUCTS_LINE):format(
+    products.seconds,
+    rate(products.flops, products.seconds),
+    share(products.of_peak, 1),
+    share(products.of_float32, 1)
+  )
+end
+
 local function limits_line(self)
   local l = self.limits
   return (
@@ -188,6 +234,7 @@ function Report:__tostring()
     return title(a) < title(b)
   end)
   local lines = { limits_line(self), "", stage_table(self), "", op_table(self), "" }
+  lines[#lines + 1] = products_line(self)
   lines[#lines + 1] = "The largest gaps to the limits:"
   for i, gap in ipairs(self:gaps()) do
     if i > GAPS then break end

@@ -13,8 +13,9 @@
 --               the first, {"prompt_seconds", "prompt_tokens"} until it
 --     witness   {"gflops"} of float32 multiplications in registers: the state the machine is in
 --     profile   {"flops", "bytes", "least", "text", "seconds", "ops"} of one more step: see
---               perilune.base.profile; `ops` are the seconds of each op, its backward with it; with
---               a path after the word its trace is written there
+--               perilune.base.profile; `ops` are the seconds of each op, its backward with it;
+--               `products` is the share of the peak that matrix products reach; with a path after
+--               the word its trace is written there
 --     peak      {"bytes"} of resident memory at its highest, {"base"} before the first step
 --
 -- tests/bench/peer_torch.py, peer_ppo.py and peer_llama.py speak the same lines.
@@ -201,7 +202,7 @@ function answer.profile(path)
   step()
   local report = profile.finish()
   local result = { flops = 0.0, bytes = 0.0, least = 0.0, text = tostring(report), gaps = {} }
-  result.seconds, result.ops = report.seconds, {}
+  result.seconds, result.ops, result.products = report.seconds, {}, report:products()
   for _, row in ipairs(report.rows) do
     result.ops[row.name] = (result.ops[row.name] or 0.0) + row.seconds
     result.flops = result.flops + row.flops

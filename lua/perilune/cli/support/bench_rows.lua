@@ -89,6 +89,15 @@ local function variant_name(variant)
   return name ~= "" and name or "-"
 end
 
+-- Of the peak of the instructions that the products use; in float32, where they may be of split
+-- numbers, of that of multiply-adds too.
+local function products(result)
+  local seen = result.limits and result.limits.products
+  if not seen then return "-" end
+  local text = share(seen.of_peak)
+  return result.case.precision and text or ("%s, %s of fma"):format(text, share(seen.of_float32))
+end
+
 local function cells(result)
   local row, ours, peer = result.case, result.ours, result.peer
   local memory = row.what == "head" and result.extra_ratio or result.memory_ratio
@@ -101,6 +110,7 @@ local function cells(result)
     row.goal and ("%.3g"):format(row.goal) or "-",
     result.cpu_ratio and ("%.2f"):format(result.cpu_ratio[1]) or "-",
     share(result.limits and result.limits.of_limits),
+    products(result),
     format.bytes(ours.peak),
     peer and format.bytes(peer.peak) or "-",
     memory and ("%.2f"):format(memory) or "-",
@@ -129,6 +139,7 @@ function bench_rows.table(results)
       "goal",
       "of CPU time",
       "of limits",
+      "products of peak",
       "peak",
       "peer",
       "ratio",
@@ -138,6 +149,7 @@ function bench_rows.table(results)
       "right",
       "right",
       "left",
+      "right",
       "right",
       "right",
       "right",
