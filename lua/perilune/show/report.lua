@@ -54,6 +54,7 @@ th{font-weight:600;color:var(--quiet);font-size:13px}
 th,td{text-align:left;padding:8px 18px 8px 0;border-bottom:1px solid var(--line);
 vertical-align:top}
 th,td{min-width:4.5em}td{overflow-wrap:break-word}
+th:first-child,td:first-child{min-width:9em}.num,.figure{white-space:nowrap}
 th:last-child,td:last-child{padding-right:0}
 tr:last-child td{border-bottom:0}.num{text-align:right}
 tr.best td{font-weight:650}
@@ -132,6 +133,9 @@ function Report:alarms(sentences)
   return self
 end
 
+-- A number, or a few of them as an interval has: nothing to be broken into lines.
+local function is_figure(text) return #text <= 24 and text:find("^[-+]?%d") ~= nil end
+
 --- A table. Numbers of a column have the same decimals and stand flush right.
 -- @tparam table options `rows` (required) lists of numbers or texts; `head` (none) list of titles;
 --   `best` (none) number of the row to stress, from 1; `note` (none) a line below
@@ -142,12 +146,10 @@ function Report:table(options)
   local parts = { '<div class="card"><div class="scroll"><table>' }
   local function cells(tag, row)
     for column = 1, #(options.head or row) do
-      parts[#parts + 1] = ("<%s%s>%s</%s>"):format(
-        tag,
-        numeric[column] and ' class="num"' or "",
-        escape(row[column] or ""),
-        tag
-      )
+      local text = row[column] or ""
+      local class = numeric[column] and "num" or is_figure(text) and "figure"
+      local opening = class and ('<%s class="%s">'):format(tag, class) or ("<%s>"):format(tag)
+      parts[#parts + 1] = ("%s%s</%s>"):format(opening, escape(text), tag)
     end
   end
   if options.head then
