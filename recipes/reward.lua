@@ -164,27 +164,13 @@ local demos = cfg.demonstrations ~= ""
     "demonstrations",
     cfg.demonstrations
   )
-local held_out_names, kept, held_out = {}, {}, {}
-for name in cfg.held_out_labelers:gmatch("[^,]+") do
-  held_out_names[name:match("^%s*(.-)%s*$")] = true
-end
-for i, set in ipairs(train) do
-  local into = held_out_names[set.row.labeler] and held_out or kept
-  into[#into + 1] = i
-end
+local kept, held_out = ranking.hold_out(train, cfg.held_out_labelers)
 if #kept == 0 then
   local text = "held_out_labelers (%s) hold out every set of dataset %s: nothing is left to learn"
   error(text:format(cfg.held_out_labelers, cfg.dataset), 0)
 end
-local function tokens_of(set)
-  local tokens = 0
-  for _, sequence in ipairs(set.sequences) do
-    tokens = tokens + #sequence
-  end
-  return tokens
-end
 local epochs = data.epochs(#kept, cfg.batch_size, cfg.seed, "reward.order", {
-  size = function(i) return tokens_of(train[kept[i]]) end,
+  size = function(i) return ranking.tokens(train[kept[i]]) end,
   passes = cfg.num_train_epochs,
   max_tokens = cfg.micro_batch_tokens,
 })
@@ -247,24 +233,8 @@ end
 
 -- What the model makes of sets: `figures`, those of each labeler, and what they come from.
 local function evaluate(sets)
-  local own, ranks, lengths, members = pl.score.sets(model, sets, cfg.micro_batch_tokens)
-  local scores = reference and pl.score.with_likelihoods(own, beside_scores(sets), 1) or own
-  local figures = ranking.calibration(ranking.gaps(scores, ranks))
-  if heads > 1 then
-    local sizes = {}
-    for i, of_set in ipairs(ranks) do
-      sizes[i] = #of_set
-    end
-    figures.eval_disagreement = ranking.disagreement(members, sizes)
-  end
-  return {
-    figures = figures,
-    members = members,
-    labelers = ranking.by_labeler(scores, sets),
-    scores = own,
-    ranks = ranks,
-    lengths = lengths,
-  }
+  local beside = reference and beside_scores(sets) or nil
+  return pl.score.judged(model, sets, cfg.micro_batch_tokens, beside)
 end
 
 -- What is taken from the scores of a set in the loss: its margins, 0 where its row has none, less
@@ -364,7 +334,7 @@ for step = state.step + 1, is_over() and state.step or steps do
   local places, sizes = batch.take(kept, (epochs.at(step))), {}
   local sets = batch.take(train, places)
   for i, set in ipairs(sets) do -- for cutting into micro-batches a set counts as one piece
-    sizes[i] = tokens_of(set)
+    sizes[i] = ranking.tokens(set)
   end
   if step == 1 then
     check:time {
@@ -432,30 +402,17 @@ if #held_out > 0 then
   figures.held_out_pairs = apart.figures.eval_pairs
   figures.held_out_labelers = apart.labelers
 end
-local of_demos = demos and pl.score.sequences(model, demos.sequences)
+local of_demos = demos and pl.score.heads(model, demos.sequences)
 local alarms
-alarms, figures.length_correlation = health.reward_model(
-  judged.scores,
-  judged.ranks,
-  judged.lengths,
-  { demonstrations = of_demos or nil, key = valid and "eval_dataset" or "dataset" }
-)
+alarms, figures.length_correlation =
+  health.reward_model(judged.scores, judged.ranks, judged.lengths, {
+    demonstrations = of_demos and pl.score.mean_of(of_demos) or nil,
+    key = valid and "eval_dataset" or "dataset",
+  })
 for _, sentence in ipairs(alarms) do
   check:warn("%s", sentence)
 end
-if demos and heads == 1 then
-  model.config.score_bias = model.config.score_bias + pl.stats.mean(of_demos)
-elseif heads > 1 then -- the zeros of all shall be one: of demonstrations, or of what was judged
-  local biases = {}
-  for h, scores in ipairs(demos and pl.score.heads(model, demos.sequences) or judged.members) do
-    biases[h] = pl.stats.mean(scores)
-  end
-  local mean = pl.stats.mean(biases)
-  for h = 1, demos and 0 or heads do
-    biases[h] = biases[h] - mean
-  end
-  model.config.score_biases, model.config.score_bias = biases, demos and mean or 0
-end
+pl.score.center(model, of_demos or judged.members, demos and true or false)
 figures.likelihood_coef = reference and cfg.likelihood_coef or nil
 local model_dir = run:save_model(model, { tokenizer = tok, figures = figures })
 figures.weights_hash = model:hash()
@@ -463,24 +420,15 @@ figures.score_bias = model.config.score_bias
 figures.rm_accuracy = figures.eval_accuracy
 figures.labeler_noise = cfg.labeler_noise > 0 and state.noise or nil
 figures.best_checkpoint = run.best and run.best.path
-local next_command = {
-  "perilune",
-  "run",
-  "recipes/ppo.lua",
-  "--model",
-  reference and cfg.reference or cfg.model,
-  "--reward_model",
-  model_dir,
-  "--dataset",
-  "PROMPTS",
-}
-if reference then
-  table.move({ "--likelihood_coef", tostring(cfg.likelihood_coef) }, 1, 2, 10, next_command)
+local next_command = { "perilune", "run", "recipes/ppo.lua" }
+local function add(key, value)
+  table.move({ "--" .. key, value }, 1, 2, #next_command + 1, next_command)
 end
-run:summary(figures, {
-  model = model_dir,
-  next = next_command,
-})
+add("model", reference and cfg.reference or cfg.model)
+add("reward_model", model_dir)
+add("dataset", "PROMPTS")
+if reference then add("likelihood_coef", tostring(cfg.likelihood_coef)) end
+run:summary(figures, { model = model_dir, next = next_command })
 run:close()
 figures.model = model_dir
 figures.history = run.history

@@ -4182,11 +4182,23 @@ function pl.ranking.disagreement(lists, sizes) end
 ---@return number[] # one for each pair of different rank
 function pl.ranking.gaps(scores, ranks) end
 
+--- Which sets are learnt from, and which are of labelers that are only measured on.
+---@param sets { row: perilune.Row }[] # each with `row.labeler`
+---@param names string # of held-out labelers, separated by commas; "" for none
+---@return integer[] # places of the sets to learn from
+---@return integer[] # places of the others
+function pl.ranking.hold_out(sets, names) end
+
 --- Ranks of values: 1 for the highest; equal values share a rank, and the next has as many better
 --- ones as there are, plus 1 (1, 2, 2, 4).
 ---@param values number[] # larger is better
 ---@return integer[]
 function pl.ranking.ranks(values) end
+
+--- Tokens of a set: what its forward costs.
+---@param set { sequences: table } # with `sequences`, token ids of its answers behind their prompt
+---@return integer # of all of them
+function pl.ranking.tokens(set) end
 
 --- How unsure scores are of the order of answers: the mean over the pairs of a set of
 --- 1 - |2 σ(difference) - 1|, which is 1 for equal scores and 0 for a sure order.
@@ -4768,6 +4780,13 @@ function pl.schedule.warmup(steps, inner, start_fraction) end
 ---@class perilune.score
 pl.score = {}
 
+--- Sets the biases of a reward model, so that its scores have one zero: the mean of some scores;
+--- or, where these are no zero, only its heads one among each other.
+---@param scalar_model perilune.Model # whose config is changed
+---@param members number[][] # scores of each head, of the same sequences
+---@param are_zero boolean # whether these shall be 0 on average
+function pl.score.center(scalar_model, members, are_zero) end
+
 --- One score of several: the mean, the smallest, or the mean less some deviations (over n - 1).
 ---@param scores number[] # by the models of an ensemble, at least one
 ---@param how? string # "mean" (default), "min" or "cautious"
@@ -4799,6 +4818,14 @@ function pl.score.estranged(models, coef, reference) end
 ---@return number[][] # for each head one list, a number for each sequence
 function pl.score.heads(scalar_model, sequences, max_tokens) end
 
+--- What a reward model makes of ranked sets.
+---@param scalar_model perilune.Model
+---@param sets perilune.RankedSet[] # of `data.ranked`
+---@param max_tokens integer # of a forward
+---@param beside? number[] # what stands beside the score of each answer, set after set
+---@return table # `figures` of `ranking.calibration`, with `eval_disagreement` of several heads; `labelers` of `ranking.by_labeler`; `scores` without what stands beside them, `members` (those of each head), `ranks` and `lengths` (tokens) as of `score.sets`
+function pl.score.judged(scalar_model, sets, max_tokens, beside) end
+
 --- What a language model thinks of answers: the log-prob of each, its end with it.
 ---@param model perilune.Model
 ---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
@@ -4811,6 +4838,11 @@ function pl.score.likelihoods(model, parts) end
 ---@param max_tokens? integer # of a forward (default and at most: 512)
 ---@return number[] # nats, set after set
 function pl.score.likelihoods_of_sets(model, sets, max_tokens) end
+
+--- The scores of a model by those of its heads. Raises when there is none.
+---@param lists number[][] # for each head one, a number for each sequence
+---@return number[] # their means
+function pl.score.mean_of(lists) end
 
 --- What is amiss where scores are read with a weight of the log-probs of answers; nil: nothing. A
 --- reward model that was trained beside log-probs knows only what they do not tell.

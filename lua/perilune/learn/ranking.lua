@@ -214,4 +214,32 @@ function ranking.count(sets)
   return answers, pairs_seen, ties
 end
 
+--- Tokens of a set: what its forward costs.
+-- @tparam {sequences=table} set with `sequences`, token ids of its answers behind their prompt
+-- @treturn integer of all of them
+function ranking.tokens(set)
+  local tokens = 0
+  for _, sequence in ipairs(set.sequences) do
+    tokens = tokens + #sequence
+  end
+  return tokens
+end
+
+--- Which sets are learnt from, and which are of labelers that are only measured on.
+-- @tparam {{row=Row},...} sets each with `row.labeler`
+-- @tparam string names of held-out labelers, separated by commas; "" for none
+-- @treturn {integer,...} places of the sets to learn from
+-- @treturn {integer,...} places of the others
+function ranking.hold_out(sets, names)
+  local is_held_out, kept, held_out = {}, {}, {}
+  for name in names:gmatch("[^,]+") do
+    is_held_out[name:match("^%s*(.-)%s*$")] = true
+  end
+  for i, set in ipairs(sets) do
+    local into = is_held_out[set.row.labeler] and held_out or kept
+    into[#into + 1] = i
+  end
+  return kept, held_out
+end
+
 return ranking

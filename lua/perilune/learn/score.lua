@@ -19,6 +19,7 @@ local frozen_base = require("perilune.model.frozen_base")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
 local format = require("perilune.base.format")
+local ranking = require("perilune.learn.ranking")
 local stats = require("perilune.base.stats")
 
 local score = {}
@@ -325,8 +326,11 @@ function score.texts(tok, roll, prompts)
   return texts
 end
 
--- The scores of a model by those of its heads.
-local function mean_of(lists)
+--- The scores of a model by those of its heads. Raises when there is none.
+-- @tparam {{number,...},...} lists for each head one, a number for each sequence
+-- @treturn {number,...} their means
+function score.mean_of(lists)
+  if #lists == 0 then error("score.mean_of wants the scores of one head or more", 2) end
   if #lists == 1 then return lists[1] end
   local scores = {}
   for i = 1, #lists[1] do
@@ -346,7 +350,7 @@ end
 -- @tparam ?integer max_tokens of a forward, tokens (default and at most: 512)
 -- @treturn {number,...} one for each sequence
 function score.sequences(scalar_model, sequences, max_tokens)
-  return mean_of(score.heads(scalar_model, sequences, max_tokens))
+  return score.mean_of(score.heads(scalar_model, sequences, max_tokens))
 end
 
 --- Scores of whole sequences by each head of a scalar-head model.
@@ -489,7 +493,57 @@ function score.sets(scalar_model, sets, max_tokens)
       list.append(members[h], scores)
     end
   end)
-  return mean_of(members), ranks, lengths, members
+  return score.mean_of(members), ranks, lengths, members
+end
+
+--- What a reward model makes of ranked sets.
+-- @tparam Model scalar_model
+-- @tparam {RankedSet,...} sets of `data.ranked`
+-- @tparam integer max_tokens of a forward
+-- @tparam ?{number,...} beside what stands beside the score of each answer, set after set
+-- @treturn table `figures` of `ranking.calibration`, with `eval_disagreement` of several heads;
+--   `labelers` of `ranking.by_labeler`; `scores` without what stands beside them, `members` (those
+--   of each head), `ranks` and `lengths` (tokens) as of `score.sets`
+function score.judged(scalar_model, sets, max_tokens, beside)
+  local own, ranks, lengths, members = score.sets(scalar_model, sets, max_tokens)
+  local scores = beside and score.with_likelihoods(own, beside, 1) or own
+  local figures = ranking.calibration(ranking.gaps(scores, ranks))
+  if #members > 1 then
+    local sizes = {}
+    for i, of_set in ipairs(ranks) do
+      sizes[i] = #of_set
+    end
+    figures.eval_disagreement = ranking.disagreement(members, sizes)
+  end
+  return {
+    figures = figures,
+    labelers = ranking.by_labeler(scores, sets),
+    scores = own,
+    members = members,
+    ranks = ranks,
+    lengths = lengths,
+  }
+end
+
+--- Sets the biases of a reward model, so that its scores have one zero: the mean of some scores;
+-- or, where these are no zero, only its heads one among each other.
+-- @tparam Model scalar_model whose config is changed
+-- @tparam {{number,...},...} members scores of each head, of the same sequences
+-- @tparam boolean are_zero whether these shall be 0 on average
+function score.center(scalar_model, members, are_zero)
+  local config, biases = scalar_model.config, {}
+  for h, scores in ipairs(members) do
+    biases[h] = stats.mean(scores)
+  end
+  local mean = stats.mean(biases)
+  if #members == 1 then
+    if are_zero then config.score_bias = config.score_bias + mean end
+    return
+  end
+  for h = 1, are_zero and 0 or #members do
+    biases[h] = biases[h] - mean
+  end
+  config.score_biases, config.score_bias = biases, are_zero and mean or 0
 end
 
 return score
