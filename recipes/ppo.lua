@@ -62,7 +62,10 @@ local cfg = pl.config {
   pl.config.held_out(),
   check = function(c)
     if c.batch_size % c.num_mini_batches ~= 0 then
-      return "num_mini_batches must divide batch_size"
+      return ("num_mini_batches must divide batch_size, and %d does not divide %d"):format(
+        c.num_mini_batches,
+        c.batch_size
+      )
     end
   end,
 }

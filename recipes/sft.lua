@@ -12,6 +12,11 @@
 local pl = require("perilune")
 local data, loss = pl.data, pl.loss
 
+-- Pieces of pretraining text beside the examples of a step.
+local function ptx_pieces(c)
+  return math.floor(c.batch_size * c.ptx_fraction / (1 - c.ptx_fraction) + 0.5)
+end
+
 local cfg = pl.config {
   name = "sft",
   about = "supervised fine-tuning on demonstrations",
@@ -53,6 +58,11 @@ local cfg = pl.config {
   check = function(c)
     if c.ptx_fraction > 0 and c.ptx_dataset == "" then
       return "ptx_fraction wants a ptx_dataset"
+    elseif c.ptx_fraction > 0 and ptx_pieces(c) == 0 then
+      return (
+        "ptx_fraction %g of batches of %d examples is less than half a piece of text: none "
+        .. "would be mixed in; raise it or batch_size"
+      ):format(c.ptx_fraction, c.batch_size)
     elseif c.reward_model ~= "" and c.select_prompts == "" then
       return "choosing by reward_model wants select_prompts"
     end
@@ -82,8 +92,7 @@ local ptx = cfg.ptx_dataset ~= ""
     cfg.ptx_dataset
   )
 local ptx_at = ptx and data.stream(#ptx, cfg.seed, "sft.ptx")
-local ptx_share = cfg.ptx_fraction / (1 - cfg.ptx_fraction) -- pieces of text to one example
-local ptx_size = ptx and math.floor(cfg.batch_size * ptx_share + 0.5) or 0
+local ptx_size = ptx and ptx_pieces(cfg) or 0
 local reward_model = cfg.reward_model ~= ""
   and pl.companions.load("reward_model", cfg.reward_model, model:beside()):freeze()
 local select_from

@@ -74,7 +74,10 @@ local cfg = pl.config {
     if c.valid + c.test >= 1 then
       return "valid and test leave no stories to train on"
     elseif c.batch_size % c.num_mini_batches ~= 0 then
-      return "num_mini_batches must divide batch_size"
+      return ("num_mini_batches must divide batch_size, and %d does not divide %d"):format(
+        c.num_mini_batches,
+        c.batch_size
+      )
     end
     for coef in coefs_of(c.curve_kl_coefs) do
       if not tonumber(coef) then return "curve_kl_coefs wants numbers, got " .. coef end

@@ -146,8 +146,8 @@ function Check:say(text, ...) end
 ---@param iterations integer # of the run
 function Check:settings(iterations) end
 
---- Prints the numbers that say how the run is cut, and what memory the models take. Raises when
---- there are no prompts.
+--- Prints the numbers that say how the run is cut, and what memory the models take; warns of
+--- settings that were given and have no part in it. Raises when there are no prompts.
 ---@param list [string, any][] # of {name, number}
 function Check:sizes(list) end
 
@@ -794,7 +794,8 @@ function Online:parts(models, optimizers) end
 ---@return perilune.Check # the same
 function Online:preflight(check, iterations) end
 
---- Pieces of pretraining text that go with so many answers.
+--- Pieces of pretraining text that go with so many answers. Raises when `ptx_coef` is a weight of
+--- none, because the ratio is less than half a piece.
 ---@param answers integer # of a step
 ---@return integer # 0 without pretraining text
 function Online:ptx_size(answers) end
@@ -2697,7 +2698,7 @@ pl.data = {}
 function pl.data.account(counts) end
 
 --- Documents of a file: {text} rows, or plain text between blank lines.
----@param path string # rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text in UTF-8, gzip or not
+---@param path string # rows of {text} (.jsonl, .json, .ndjson, a part of a store, or what a JSON object opens and is not called .txt or .md), else text in UTF-8; gzip or not
 ---@param account? table # takes what is left out: an object with `leave_out(self, reason)`
 ---@return function # giving a document, nil at the end; raises with file and line at what is none
 function pl.data.documents(path, account) end

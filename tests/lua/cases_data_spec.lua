@@ -808,6 +808,95 @@ describe("a file in another encoding:", function()
   end)
 end)
 
+describe("a file that is no text", function()
+  local ROWS <const> = lines({ prompt = "One two" }, { prompt = "Three four" })
+  local tar = ("rows.jsonl"):rep(1) .. ("\0"):rep(247) .. "ustar" .. ("\0"):rep(250) .. ROWS
+
+  for name, entry in pairs {
+    ["rows.jsonl.zst"] = { "\x28\xb5\x2f\xfd" .. ROWS, "compressed by zstd, not text: unpack it" },
+    ["rows.jsonl.xz"] = { "\xfd7zXZ\0\0" .. ROWS, "compressed by xz, not text: unpack it" },
+    ["rows.bz2"] = { "BZh91AY&SY" .. ROWS, "compressed by bzip2, not text: unpack it" },
+    ["rows.xlsx"] = { "PK\3\4\n" .. ROWS, "a zip archive or a spreadsheet, not text" },
+    ["rows.tar"] = { tar, "a tar archive, not text: unpack it, as in tar -xf" },
+    ["rows.tgz"] = { "\x1f\x8b", "a tar archive, not text: unpack it, as in tar -xf", tar },
+    ["rows.parquet"] = { "PAR1\n" .. ROWS, "a Parquet table, not text: write it as JSON Lines" },
+    ["rows.arrow"] = { "\xff\xff\xff\xff\n" .. ROWS, "an Arrow stream, not text" },
+    ["rows.db"] = { "SQLite format 3\0\n" .. ROWS, "a part of a store is " },
+  } do
+    it("is told by what it is, at all doors: " .. name, function()
+      local path = file_of(name, entry[1])
+      if entry[3] then
+        local plain_path = file_of("unpacked", entry[3])
+        assert(os.execute(("gzip -c '%s' > '%s'"):format(plain_path, path)))
+      end
+      local doors = {
+        function() return ingest.rows(path, {}) end,
+        function() return pl.data.rows(path) end,
+        function()
+          for _ in pl.data.documents(path) do
+          end
+        end,
+      }
+      for i, door in ipairs(doors) do
+        local ok, value, message = pcall(door)
+        local text = tostring(ok and message or value)
+        assert.is_truthy(text:find(entry[2], 1, true), ("door %d: %s"):format(i, text))
+      end
+    end)
+  end
+
+  it("is not one that begins alike", function()
+    assert.same(
+      { { prompt = "PK fire" } },
+      (read("logs", lines { prompt = "PK fire" }, "PK.jsonl"))
+    )
+    local documents = {}
+    for text in pl.data.documents(file_of("BZh.txt", "BZh is how bzip2 begins.\n")) do
+      documents[#documents + 1] = text
+    end
+    assert.same({ "BZh is how bzip2 begins." }, documents)
+  end)
+end)
+
+describe("a dialogue with turns that say nothing", function()
+  case("keeps its context when they are the system's", "demonstrations", {
+    { messages = { system(""), user(Q), assistant(YES) } },
+    { messages = { system(" \n"), user("Hi"), assistant("Hello"), user(Q), assistant(YES) } },
+  }, {
+    { prompt = Q, completion = YES },
+    { messages = { user("Hi"), assistant("Hello"), user(Q) }, completion = YES },
+  })
+  case("is bad when they stand between others", "demonstrations", {
+    { messages = { user("Hi"), assistant(""), user(Q), assistant(YES) } },
+    { messages = { user(" "), assistant("Hello"), user(Q), assistant(YES) } },
+    { messages = { user(Q), assistant(YES) } },
+  }, { { prompt = Q, completion = YES } }, {
+    "1: turn 2 of the context (assistant) is empty",
+    "2: turn 1 of the context (user) is empty",
+  })
+  case("is right when the turn calls a tool", "demonstrations", {
+    {
+      messages = {
+        user("Hi"),
+        { role = "assistant", content = "", tool_calls = { { id = "1" } } },
+        { role = "tool", content = "42" },
+        user(Q),
+        assistant(YES),
+      },
+    },
+  }, {
+    {
+      messages = {
+        user("Hi"),
+        { role = "assistant", content = "", tool_calls = { { id = "1" } } },
+        { role = "tool", content = "42" },
+        user(Q),
+      },
+      completion = YES,
+    },
+  })
+end)
+
 describe("times in any writing:", function()
   local clock = require("perilune.ingest.clock")
   local noon = 1717149600 -- 2024-05-31 10:00 UTC

@@ -439,6 +439,48 @@ describe("training:", function()
     assert.are.equal(1, last.epoch)
   end)
 
+  it("text in rows of a file whose name does not say so", function()
+    local rows = '{"text":"One day."}\n{"text":"Two days."}\n'
+    for _, name in ipairs { "rows.ndjson", "rows.JSONL", "rows.part-0", "rows" } do
+      local pieces = data.text(tok, write(name, rows), 100)
+      assert.are.equal("<|bos|>One day.<|eos|><|bos|>Two days.<|eos|>", tok:decode(pieces[1]), name)
+    end
+    local pieces = data.text(tok, write("rows.txt", rows), 100)
+    assert.is_truthy(tok:decode(pieces[1]):find('{"text":"One day."}', 1, true))
+    local ok, message = pcall(data.text, tok, write("rows.csv", "text\nOne day.\n"), 100)
+    assert.is_false(ok)
+    assert.is_truthy(message:find("rows.csv: documents are plain text or JSON Lines", 1, true))
+  end)
+
+  it("pretraining text of which no piece would be mixed in", function()
+    local text = write("mixed.txt", LONG .. "\n")
+    refused(
+      "sft",
+      sft({ { prompt = "a", completion = "b" } }, { ptx_dataset = text, ptx_fraction = 0.1 }),
+      "ptx_fraction 0.1 of batches of 4 examples is less than half a piece of text"
+    )
+    refused(
+      "ppo",
+      ppo({ { prompt = "a" } }, { ptx_dataset = text, ptx_coef = 1, ptx_batch_ratio = 0.1 }),
+      "ptx_batch_ratio 0.1 of minibatches of 2 answers is less than half a piece of text"
+    )
+  end)
+
+  it("Muon with adapters, new ones and those of a folder", function()
+    local rows = { { prompt = "a", completion = "b" } }
+    refused(
+      "sft",
+      sft(rows, { peft_r = 2, optimizer = "muon" }),
+      "sft: optimizer muon steps whole matrices, and adapters are factors of some: take adamw"
+    )
+    local _, folder = runs_well("sft", sft(rows, { peft_r = 2 }))
+    refused(
+      "sft",
+      sft(rows, { model = folder .. "/model", optimizer = "muon" }),
+      "perilune: optimizer muon steps whole matrices, and this model has adapters"
+    )
+  end)
+
   it("text with carriage returns", function()
     local pieces = data.text(tok, write("crlf.txt", "One day.\r\n\r\nTwo\r\ndays.\r\n"), 100)
     assert.are.equal("<|bos|>One day.<|eos|><|bos|>Two\ndays.<|eos|>", tok:decode(pieces[1]))

@@ -279,6 +279,59 @@ describe("settings of PPO that undo each other", function()
   end)
 end)
 
+describe("settings that were given and have no part in the run", function()
+  local function doubts(...)
+    local cfg = pl.config {
+      name = "toy",
+      args = { ... },
+      { model = "", "a model" },
+      { reward_model = "", "a judge" },
+      { select_prompts = "", "prompts" },
+      { ptx_dataset = "", "text" },
+      { ptx_fraction = 0.0, "part of it" },
+      { learning_rate = 1e-3, "of a step", schedule = true },
+      pl.config.adam { learning_rate = false },
+      pl.config.peft(),
+    }
+    cfg:set_horizon(20)
+    local check = new({}, cfg)
+    passes(check, "sizes", { { "examples", 3 } })
+    return check.warnings
+  end
+
+  it("are named with what leaves them none", function()
+    assert.are.same({}, doubts())
+    assert.are.same(
+      { "ptx_dataset has no part in the run: ptx_fraction is 0" },
+      doubts("--ptx_dataset", "a.txt")
+    )
+    assert.are.same({}, doubts("--ptx_dataset", "a.txt", "--ptx_fraction", "0.5"))
+    assert.are.same(
+      { "select_prompts has no part in the run: reward_model is not given" },
+      doubts("--select_prompts", "p.jsonl")
+    )
+    assert.are.same({}, doubts("--select_prompts", "p.jsonl", "--reward_model", "rm"))
+    assert.are.same({
+      "peft_alpha has no part in the run: peft_r is 0",
+      "peft_targets has no part in the run: peft_r is 0",
+    }, doubts("--peft_alpha", "32", "--peft_targets", "q_proj"))
+    assert.are.same({}, doubts("--peft_alpha", "32", "--peft_r", "8"))
+    assert.are.same(
+      { "muon_momentum has no part in the run: optimizer is adamw" },
+      doubts("--muon_momentum", "0.9")
+    )
+    assert.are.same({}, doubts("--muon_momentum", "0.9", "--optimizer", "muon"))
+  end)
+
+  it("include a warm-up that is longer than the run", function()
+    assert.are.same(
+      { "learning_rate never gets to its value: its warm-up takes 20 steps, the run has 20" },
+      doubts("--learning_rate", "warmup(20, 1e-3)")
+    )
+    assert.are.same({}, doubts("--learning_rate", "warmup(19, 1e-3)"))
+  end)
+end)
+
 describe("the estimate", function()
   it("times the second forward, and counts what a step is worth", function()
     local now, calls = 100, 0

@@ -25,7 +25,19 @@ local betas = {
   },
 }
 
+-- The rank of the adapters that the config asks for; 0 in a recipe that has none.
+local function rank_of(c)
+  for key, value in pairs(c) do
+    if key == "peft_r" then return value end
+  end
+  return 0
+end
+
 local function fault(c)
+  if c.optimizer == "muon" and rank_of(c) > 0 then
+    return "optimizer muon steps whole matrices, and adapters are factors of some: take adamw, or "
+      .. "train all weights (peft_r 0)"
+  end
   if c.optimizer == "muon" and c.adam_moments ~= "float32" then
     return "Muon keeps one momentum of its matrices, in float32: give one of optimizer muon and "
       .. "adam_moments "

@@ -108,7 +108,10 @@ function policy_rows.groups(defaults)
         return "num_generations is 1: an answer is held against the others to its prompt, so give "
           .. "2 or more"
       elseif c.batch_size % c.num_generations ~= 0 then
-        return "num_generations must divide batch_size"
+        return ("num_generations must divide batch_size, and %d does not divide %d"):format(
+          c.num_generations,
+          c.batch_size
+        )
       end
     end,
   }
@@ -145,7 +148,10 @@ function policy_rows.policy_steps(defaults)
     },
     check = function(c)
       if c.batch_size % c.num_mini_batches ~= 0 then
-        return "num_mini_batches must divide batch_size"
+        return ("num_mini_batches must divide batch_size, and %d does not divide %d"):format(
+          c.num_mini_batches,
+          c.batch_size
+        )
       end
     end,
   }

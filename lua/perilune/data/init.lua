@@ -133,12 +133,14 @@ local function code_version()
   return code
 end
 
--- All that decides what a data set is as token ids.
+-- All that decides what a data set is as token ids: the file's name too, for a .txt is text where
+-- the same bytes called .jsonl are rows, and a log has its day from it.
 local function identity_of(form, tok, template, path, options)
   local identity = {
     form,
     code_version(),
     data.hash(path),
+    path:match("[^/]*$"),
     tok:fingerprint(),
     chat.description.identity(tok, template),
   }

@@ -108,13 +108,30 @@ local function plain_documents(path)
   end
 end
 
+-- Whether a file is of rows: by its name, or because a JSON object opens it, as in a set of another
+-- name; what is called .txt is text whatever it holds.
+local function is_of_rows(path)
+  local name = path:lower():gsub("%.gz$", "")
+  if name:find("%.jsonl?$") or name:find("%.ndjson$") or store_part(path) then return true end
+  if name:find("%.[ct]sv$") then
+    error(path .. ": documents are plain text or JSON Lines of {text}, not the rows of a table", 0)
+  end
+  if name:find("%.txt$") or name:find("%.md$") then return false end
+  local lines, message = ingest.lines(path)
+  if not lines then error(message, 0) end
+  for line in lines do
+    if line:find("%S") then return type(json.decode(line)) == "table" end
+  end
+  return false
+end
+
 --- Documents of a file: {text} rows, or plain text between blank lines.
--- @tparam string path rows of {text} (.jsonl, .json, gzip or not, a part of a store), else text in
---   UTF-8, gzip or not
+-- @tparam string path rows of {text} (.jsonl, .json, .ndjson, a part of a store, or what a JSON
+--   object opens and is not called .txt or .md), else text in UTF-8; gzip or not
 -- @tparam ?table account takes what is left out: an object with `leave_out(self, reason)`
 -- @treturn function giving a document, nil at the end; raises with file and line at what is none
 function reading.documents(path, account)
-  if path:match("%.jsonl?$") or path:match("%.jsonl?%.gz$") or store_part(path) then
+  if is_of_rows(path) then
     local each = reading.each(path, account)
     return function()
       local row, number = each()

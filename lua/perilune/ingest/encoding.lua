@@ -8,6 +8,7 @@
 -- Readers are those of core.lines: next() -> text, number | false, number, problem | nil, lines;
 -- offset() is the byte of the file where the next line starts; close().
 
+local container = require("perilune.ingest.container")
 local core = require("perilune.core")
 local lfs = require("lfs")
 
@@ -153,6 +154,8 @@ end
 -- @treturn ?string message
 function encoding.open(path, opts)
   opts = opts or {}
+  local fault = container.fault(path)
+  if fault then return nil, fault end
   local name, order = encoding.of(path, opts.encoding)
   if name == "utf-8" then
     return core.lines.open(path, {

@@ -145,9 +145,30 @@ function turns.transcript(text)
   return messages
 end
 
+local function is_blank(turn) return not turn.content:find("%S") and turn.tool_calls == nil end
+
+-- Takes system turns without a text out. What is wrong with the others, or nil: a turn without one
+-- between others.
+local function without_blank(messages)
+  local n = 0
+  for i, turn in ipairs(messages) do
+    local blank = is_blank(turn)
+    if blank and turn.role ~= "system" and (i > 1 or #messages > 1) then
+      return ("turn %d of the context (%s) is empty"):format(i, turn.role)
+    end
+    messages[i] = nil
+    if not blank or turn.role ~= "system" then
+      n = n + 1
+      messages[n] = turn
+    end
+  end
+end
+
 --- Puts a prompt of messages into a row.
 -- @treturn ?string reason when there is nothing to answer
 function turns.set_prompt(row, messages)
+  local reason = without_blank(messages)
+  if reason then return reason end
   local last = messages[#messages]
   if not last or last.role ~= "user" then
     return last and "the prompt does not end in a user turn" or "there is no turn of a user"

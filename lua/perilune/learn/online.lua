@@ -455,11 +455,19 @@ function Online:learn(kind, roll, chosen, advantages, iteration, state, seen)
   seen:add("grad_norm", result.grad_norm)
 end
 
---- Pieces of pretraining text that go with so many answers.
+--- Pieces of pretraining text that go with so many answers. Raises when `ptx_coef` is a weight of
+-- none, because the ratio is less than half a piece.
 -- @tparam integer answers of a step
 -- @treturn integer 0 without pretraining text
 function Online:ptx_size(answers)
-  return self.ptx and math.floor(answers * self.cfg.ptx_batch_ratio + 0.5) or 0
+  local cfg = self.cfg
+  local size = self.ptx and math.floor(answers * cfg.ptx_batch_ratio + 0.5) or 0
+  if self.ptx and size == 0 and cfg.ptx_batch_ratio > 0 and cfg.ptx_coef:fixed() ~= 0 then
+    local text = "ptx_batch_ratio %g of minibatches of %d answers is less than half a piece of "
+      .. "text: ptx_coef would weigh none; raise it, or take fewer minibatches"
+    error(text:format(cfg.ptx_batch_ratio, answers), 0)
+  end
+  return size
 end
 
 --- Adds γ times the gradient of the mean loss on pretraining text to that of the policy.

@@ -101,15 +101,25 @@ local function is_numbered(name)
   return false
 end
 
+-- The first name of an adapter's factor among a block's parameters, in their alphabet.
+local function factor_of(block)
+  local first
+  for name in pairs(block:tensors()) do
+    if name:find("lora_", 1, true) and (not first or name < first) then first = name end
+  end
+  return first
+end
+
 -- Names of the parameters that Muon steps, and their elements.
 local function matrices_of(block)
   local chosen, count = {}, 0
+  local factor = factor_of(block)
+  if factor then
+    local text = "muon: it steps whole matrices, and '%s' is one factor of an adapter's: with "
+      .. "adapters take adamw"
+    error(text:format(factor), 4)
+  end
   for name, t in pairs(block:tensors()) do
-    if name:find("lora_", 1, true) then
-      local text = "muon: it steps whole matrices, and '%s' is one factor of an adapter's: with "
-        .. "adapters take adamw"
-      error(text:format(name), 4)
-    end
     if t:rank() == 2 and is_numbered(name) then
       chosen[name], count = true, count + t:count()
     end
@@ -150,10 +160,18 @@ function optimizer.muon_elements(block)
 end
 
 --- The optimizer that a config asks for: `optimizer`, `adam_moments` and `precision` of its rows.
+-- Raises when it is Muon and the model has adapters.
 -- @tparam ParameterBlock block of a model
 -- @tparam Config cfg with the rows of `pl.config.adam` and `pl.config.precision`
 -- @treturn Optimizer
 function optimizer.of(block, cfg)
+  if cfg.optimizer == "muon" and factor_of(block) then
+    error(
+      "optimizer muon steps whole matrices, and this model has adapters, which are factors of "
+        .. "some: take adamw, or merge them first (perilune merge)",
+      0
+    )
+  end
   if cfg.optimizer == "muon" then return optimizer.muon(block, { precision = cfg.precision }) end
   return optimizer.adamw(block, { moments = cfg.adam_moments })
 end

@@ -8,6 +8,7 @@ local chat = require("perilune.data.chat")
 local core = require("perilune.core")
 local data = require("perilune.data")
 local format = require("perilune.base.format")
+local idle = require("perilune.run.idle")
 local loss = require("perilune.learn.loss")
 local optimizer = require("perilune.learn.optimizer")
 local system = core.system
@@ -80,8 +81,8 @@ local function held(cfg, models)
   return total, trained, bytes
 end
 
---- Prints the numbers that say how the run is cut, and what memory the models take. Raises when
--- there are no prompts.
+--- Prints the numbers that say how the run is cut, and what memory the models take; warns of
+-- settings that were given and have no part in it. Raises when there are no prompts.
 -- @tparam {{string,any},...} list of {name, number}
 function Check:sizes(list)
   self:say("pre-flight of %s", self.cfg.output_dir)
@@ -104,6 +105,9 @@ function Check:sizes(list)
   )
   if bytes > free then
     self:warn("the models alone want more memory than is free: expect an out-of-memory error")
+  end
+  for _, doubt in ipairs(type(self.cfg.source) == "function" and idle.doubts(self.cfg) or {}) do
+    self:warn("%s", doubt)
   end
 end
 

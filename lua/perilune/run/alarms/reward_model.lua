@@ -21,7 +21,7 @@ function alarms.wrong_order(right, pairs, sets, key)
   if pairs == 0 or right > 0.5 * pairs then return nil end
   local accuracy = right / pairs
   local text = (
-    "Accuracy below one half: the reward model orders %.2f of the %d pairs of %s " .. "right. "
+    "Accuracy of a coin or less: the reward model orders %.2f of the %d pairs of %s " .. "right. "
   ):format(accuracy, pairs, key)
   if stats.rate(accuracy * sets, sets).high < 0.5 then
     return text

@@ -1,0 +1,70 @@
+--- Files that hold other files, tables or a database, told by their first bytes: they have no lines
+-- of text, however many newlines are among their bytes. One that is packed but not compressed (a
+-- zip, a tar) would give most of its rows, and lose the others, as if its lines were broken.
+
+local core = require("perilune.core")
+local lfs = require("lfs")
+
+local container = {}
+
+local HEAD <const> = 512 -- bytes: a header of tar
+local TAR <const> = { 258, "ustar" } -- where its mark is
+
+local TABLE <const> = "write it as JSON Lines, as pandas does: "
+local of_pandas = TABLE .. '%s("FILE").to_json("FILE.jsonl", orient="records", lines=True)'
+
+local marks = {
+  { "\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it, as in zstd -d FILE" },
+  { "\xfd7zXZ\0", "compressed by xz", "unpack it, as in xz -dk FILE" },
+  { "BZh", "compressed by bzip2", "unpack it, as in bzip2 -dk FILE", "^BZh%d1AY&SY" },
+  { "PK\3\4", "a zip archive or a spreadsheet", "unpack it, or save the table as CSV" },
+  { "PK\5\6", "an empty zip archive", "look where its files are" },
+  { "7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it" },
+  { "PAR1", "a Parquet table", of_pandas:format("pandas.read_parquet") },
+  { "ARROW1\0\0", "an Arrow table", of_pandas:format("pandas.read_feather") },
+  { "\xff\xff\xff\xff", "an Arrow stream", TABLE .. "datasets.Dataset.to_json does it" },
+  {
+    "SQLite format 3\0",
+    "an SQLite database",
+    "a part of a store is FILE#sft.train or FILE#rm.valid; write another's tables as CSV",
+  },
+  { "GGUF", "a model", "give it as the model, and rows of text here" },
+  { "%PDF-", "a PDF document", "take its text out, as in pdftotext FILE" },
+}
+
+local function told(head)
+  for _, mark in ipairs(marks) do
+    if head:sub(1, #mark[1]) == mark[1] and (not mark[4] or head:find(mark[4])) then
+      return mark[2], mark[3]
+    end
+  end
+  if head:sub(TAR[1], TAR[1] + #TAR[2] - 1) == TAR[2] then
+    return "a tar archive", "unpack it, as in tar -xf FILE"
+  end
+end
+
+-- The first bytes, unpacked when the file is gzip.
+local function head_of(path)
+  if lfs.attributes(path, "mode") ~= "file" then return "" end -- a pipe waits
+  local file = io.open(path, "rb")
+  local head = file and file:read(HEAD) or ""
+  if file then file:close() end
+  if head:sub(1, 2) ~= "\x1f\x8b" then return head end
+  local reader <close> = core.lines.open(path)
+  return reader and reader:next() or ""
+end
+
+--- What is to be done with a file that has no lines of its own.
+-- @tparam string path
+-- @treturn ?string a sentence; nil when it may be text
+function container.fault(path)
+  local what, cure = told(head_of(path))
+  if not what then return nil end
+  return ("%s is %s, not text: %s"):format(
+    path,
+    what,
+    (cure:gsub("FILE", (path:gsub("%%", "%%%%"))))
+  )
+end
+
+return container

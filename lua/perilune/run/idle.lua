@@ -1,0 +1,74 @@
+--- Settings that were given and have no part in the run, because another one leaves them none: text
+-- to mix in at a weight of 0, a width for adapters that there are not. Nothing that is measured
+-- shows one: the run goes well, and is another than was meant.
+
+local schedule = require("perilune.config.schedule")
+
+local idle = {}
+
+-- The value a key always has; nil when the recipe has no such key or it changes with the step.
+local function fixed(values, key)
+  local value = values[key]
+  if schedule.is(value) then return value:fixed() end
+  return value
+end
+
+local function none(value) return value == 0 or value == "" or value == false end
+
+-- Keys, and those of which one has to be set for them to count.
+local under = {
+  { { "ptx_dataset" }, { "ptx_fraction" } },
+  { { "ptx_dataset" }, { "ptx_coef" } },
+  { { "ptx_dataset", "ptx_coef" }, { "ptx_batch_ratio" } },
+  { { "select_prompts", "select_count" }, { "reward_model" }, "eval_prompts" },
+  { { "reward_model", "reward_function", "eval_count" }, { "eval_prompts" } },
+  {
+    { "peft_alpha", "peft_targets", "peft_dropout", "peft_use_rslora", "peft_use_dora" },
+    { "peft_r" },
+  },
+}
+
+-- Whether one of the keys is set, or not known to the recipe.
+local function counts(values, keys)
+  for _, key in ipairs(keys) do
+    local value = fixed(values, key)
+    if values[key] == nil or value == nil or not none(value) then return true end
+  end
+  return false
+end
+
+--- Sentences on settings of a config that were given and have no part in the run.
+-- @tparam Config cfg of a run whose steps are told (`set_horizon`)
+-- @treturn {string,...}
+function idle.doubts(cfg)
+  local values, given, found = {}, {}, {}
+  for key, value in pairs(cfg) do
+    values[key] = value
+    given[key] = cfg:source(key) ~= "default" and not none(fixed(values, key) or true)
+  end
+  for _, entry in ipairs(under) do
+    local keys, needs, but_with = table.unpack(entry)
+    for _, key in ipairs(keys) do
+      if given[key] and values[but_with] == nil and not counts(values, needs) then
+        local need = values[needs[1]] == "" and "not given" or "0"
+        found[#found + 1] = ("%s has no part in the run: %s is %s"):format(key, needs[1], need)
+      end
+    end
+  end
+  if given.muon_momentum and values.optimizer ~= "muon" then
+    found[#found + 1] = ("muon_momentum has no part in the run: optimizer is %s"):format(
+      values.optimizer
+    )
+  end
+  local steps = cfg:all_steps()
+  for _, key in ipairs(cfg:keys()) do
+    local value = values[key]
+    if steps and schedule.is(value) and value.kind == "warmup" and value.steps >= steps then
+      local text = "%s never gets to its value: its warm-up takes %d steps, the run has %d"
+      found[#found + 1] = text:format(key, value.steps, steps)
+    end
+  end
+  return found
+end
+
+return idle
