@@ -106,9 +106,9 @@ static int64_t b_bytes(int64_t n, int64_t k)
     return aligned(n * k * (int64_t)sizeof(uint16_t));
 }
 
-static int64_t chain_work(bool packed, bool tb, int64_t m, int64_t n, int64_t k)
+static int64_t chain_work(bool packed_a, bool packed, bool tb, int64_t m, int64_t n, int64_t k)
 {
-    return a_bytes(m, k) + (packed ? 0 : b_bytes(n, k)) +
+    return (packed_a ? 0 : a_bytes(m, k)) + (packed ? 0 : b_bytes(n, k)) +
            K(gemm_kept_work)(packed || tb, m, n, k) * (int64_t)sizeof(float);
 }
 
@@ -116,16 +116,20 @@ static void run_chain(const bf16_product *p, void *work)
 {
     const bool tb = p->packed != NULL || p->b.turned;
     const int64_t rows = tb ? p->n : p->k, cols = tb ? p->k : p->n;
-    const void *b = p->packed;
-    uint8_t *rest = (uint8_t *)work + a_bytes(p->m, p->k);
+    const void *a = p->packed_a, *b = p->packed;
+    uint8_t *rest = work;
+    if (a == NULL) {
+        round_a(&p->a, p->m, p->k, work);
+        a = work;
+        rest += a_bytes(p->m, p->k);
+    }
     if (b == NULL && p->b.dtype == PL_BF16 && p->b.ld == cols) b = p->b.at;
     if (b == NULL) {
         round_dense(&p->b, rows, cols, (uint16_t *)rest);
         b = rest;
         rest += b_bytes(p->n, p->k);
     }
-    round_a(&p->a, p->m, p->k, work);
-    K(gemm_kept)(tb, p->m, p->n, p->k, work, p->k, PL_BF16, b, p->bias, p->acc, p->c, p->ldc,
+    K(gemm_kept)(tb, p->m, p->n, p->k, a, p->k, PL_BF16, b, p->bias, p->acc, p->c, p->ldc,
                  (float *)rest);
 }
 
@@ -148,8 +152,8 @@ static void run(const bf16_product *p, void *work)
 int64_t K(gemm_bf16_work)(bool ta, bool tb, int64_t m, int64_t n, int64_t k)
 {
     (void)ta;
-    if (pl__bf16_rule().kind == PL_BF16_CHAIN) return chain_work(false, tb, m, n, k);
-    return K(bf16_blocks_work)(false, m, n, k);
+    if (pl__bf16_rule().kind == PL_BF16_CHAIN) return chain_work(false, false, tb, m, n, k);
+    return K(bf16_blocks_work)(false, false, m, n, k);
 }
 
 void K(gemm_bf16_any)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, pl_dtype a_dtype,
@@ -194,8 +198,8 @@ void K(gemm_bf16_pack)(bool tb, int64_t n, int64_t k, pl_dtype b_dtype, const vo
 
 int64_t K(gemm_bf16_packed_work)(int64_t m, int64_t n, int64_t k)
 {
-    if (pl__bf16_rule().kind == PL_BF16_CHAIN) return chain_work(true, true, m, n, k);
-    return K(bf16_blocks_work)(true, m, n, k);
+    if (pl__bf16_rule().kind == PL_BF16_CHAIN) return chain_work(false, true, true, m, n, k);
+    return K(bf16_blocks_work)(false, true, m, n, k);
 }
 
 void K(gemm_bf16_packed_any)(int64_t m, int64_t n, int64_t k, pl_dtype a_dtype, const void *a,
@@ -219,6 +223,56 @@ void K(gemm_bf16_packed)(int64_t m, int64_t n, int64_t k, const float *a, int64_
                          void *work)
 {
     K(gemm_bf16_packed_any)(m, n, k, PL_F32, a, lda, packed, bias, acc, c, ldc, work);
+}
+
+int64_t K(gemm_bf16_pack_a_size)(int64_t m, int64_t k)
+{
+    return pl__bf16_rule().kind == PL_BF16_CHAIN ? a_bytes(m, k) : K(bf16_pack_a_size)(m, k);
+}
+
+void K(gemm_bf16_pack_a)(bool ta, int64_t m, int64_t k, pl_dtype a_dtype, const void *a,
+                         int64_t lda, void *packed)
+{
+    const bf16_matrix matrix = {a_dtype, ta, a, lda};
+    if (m <= 0 || k <= 0) return;
+    if (pl__bf16_rule().kind == PL_BF16_CHAIN) round_a(&matrix, m, k, packed);
+    else K(bf16_pack_a)(m, k, &matrix, packed);
+}
+
+void K(gemm_bf16_pack_both)(int64_t m, int64_t k, const float *x, int64_t ld, void *packed,
+                            void *turned)
+{
+    const bf16_matrix matrix = {PL_F32, false, x, ld}, transpose = {PL_F32, true, x, ld};
+    if (m <= 0 || k <= 0) return;
+    if (pl__bf16_rule().kind != PL_BF16_CHAIN) {
+        K(bf16_pack_both)(m, k, x, ld, packed, turned);
+        return;
+    }
+    round_a(&matrix, m, k, packed);
+    round_a(&transpose, k, m, turned);
+}
+
+int64_t K(gemm_bf16_left_work)(bool packed, bool tb, int64_t m, int64_t n, int64_t k)
+{
+    if (pl__bf16_rule().kind == PL_BF16_CHAIN)
+        return chain_work(true, packed, packed || tb, m, n, k);
+    return K(bf16_blocks_work)(true, packed, m, n, k);
+}
+
+void K(gemm_bf16_left)(bool tb, int64_t m, int64_t n, int64_t k, const void *packed_a,
+                       pl_dtype b_dtype, const void *b, int64_t ldb, const void *packed, bool acc,
+                       float *c, int64_t ldc, void *work)
+{
+    const bf16_product p = {.m = m,
+                            .n = n,
+                            .k = k,
+                            .packed_a = packed_a,
+                            .b = {b_dtype, tb, b, ldb},
+                            .packed = packed,
+                            .acc = acc,
+                            .c = c,
+                            .ldc = ldc};
+    run(&p, work);
 }
 
 #endif

@@ -62,5 +62,23 @@ void K(gemm_bf16_packed_any)(int64_t m, int64_t n, int64_t k, pl_dtype a_dtype, 
                              int64_t lda, const void *packed, const float *bias, bool acc, float *c,
                              int64_t ldc, void *work);
 
+/* ---- A packed once for several products ----
+** op(A), m x k: its bytes, aligned to 64, for the rule of now. With k or m of 0 nothing is read. */
+int64_t K(gemm_bf16_pack_a_size)(int64_t m, int64_t k);
+void K(gemm_bf16_pack_a)(bool ta, int64_t m, int64_t k, pl_dtype a_dtype, const void *a,
+                         int64_t lda, void *packed);
+
+/* Both x, m x k, and its transpose, k x m, each as an A of its own, by one reading: a gradient of
+** a product's result goes to both of its operands so. */
+void K(gemm_bf16_pack_both)(int64_t m, int64_t k, const float *x, int64_t ld, void *packed,
+                            void *turned);
+
+/* C = A B with packed A, and with B packed too where `packed` is not NULL, then b is not read; of B
+** in bfloat16 ldb counts. The work is enough for smaller sizes as well. */
+int64_t K(gemm_bf16_left_work)(bool packed, bool tb, int64_t m, int64_t n, int64_t k);
+void K(gemm_bf16_left)(bool tb, int64_t m, int64_t n, int64_t k, const void *packed_a,
+                       pl_dtype b_dtype, const void *b, int64_t ldb, const void *packed, bool acc,
+                       float *c, int64_t ldc, void *work);
+
 #endif
 #endif

@@ -1,9 +1,10 @@
 /*
 ** gemm_bf16_blocks.c - how a bfloat16 product is cut into squares of 32 x 32 and shared out.
 **
-** A is rounded and packed once, by all threads. Then each worker has a rectangle of C to itself and
-** waits for nobody: of its columns it packs some panels of B into its own space, which its L2 cache
-** holds, and multiplies all its rows with them. Rows go in chunks and k in pieces, so that the
+** A is rounded and packed once, by all threads, or comes packed. Then each worker has a rectangle
+** of C to itself and waits for nobody: of its columns it packs some panels of B into its own space,
+** which its L2 cache holds, and multiplies all its rows with them. Two strips, as in decoding, go
+** through B together, which may come from far. Rows go in chunks and k in pieces, so that the
 ** piece of a strip of A stays in L1; between pieces sums rest in the worker's space, in C between
 ** depths of k that do not fit it. A sum goes on from its float32 bits wherever it rested, so none
 ** of this cutting shows in the result.
@@ -17,7 +18,8 @@
 
 enum {
     DEPTH = 16,      /* pieces of k for which B is packed at a time */
-    PACK_STRIPS = 6, /* to pack a panel costs as much as so many strips times it */
+    PACK_STRIPS = 6, /* to pack a panel costs as much as so many strips times it, */
+    READ_STRIPS = 1, /* to read a packed one */
     SUMS = LINES * LINES,
 };
 
@@ -131,6 +133,33 @@ typedef struct {
     bool first, last, acc; /* acc: sums go on from what there is, the first time from C */
 } turn;
 
+/* The square of strip s and panel p. */
+static square_args args_of(const turn *t, const square *at, int64_t s, int64_t p, bool straight,
+                           float *sums)
+{
+    const int64_t strip = s % CHUNK, panel = p - t->w->first;
+    return (square_args){.steps = t->steps,
+                         .a = t->a.at + strip * t->a.line,
+                         .b = t->b.at + panel * t->b.line,
+                         .sums = sums,
+                         .from = t->first && t->acc && straight ? at->c : NULL,
+                         .c = t->last && straight ? at->c : NULL,
+                         .ldc = at->ldc,
+                         .acc = t->acc,
+                         .rows = at->rows,
+                         .cols = at->cols};
+}
+
+static void close_square(const job *g, const turn *t, const square *at, bool straight,
+                         const float *sums)
+{
+    square end = *at;
+    if (!t->last) return;
+    if (t->w->piece_end < g->pieces) end.bias = NULL;
+    if (!straight) sums_to(&end, sums);
+    else if (end.bias) add_bias(&end);
+}
+
 static void run_square(const job *g, const turn *t, int64_t s, int64_t p, float *sums,
                        const float *next)
 {
@@ -138,32 +167,34 @@ static void run_square(const job *g, const turn *t, int64_t s, int64_t p, float 
     const int64_t strip = s % CHUNK, panel = p - t->w->first;
     const bool straight = g->tiles && at.rows == LINES && at.cols == LINES;
     const bool from_c = t->first && t->acc;
-    square_args args = {
-        .steps = t->steps,
-        .a = t->a.at + strip * t->a.line,
-        .b = t->b.at + panel * t->b.line,
-        .sums = sums,
-        .from = from_c && straight ? at.c : NULL,
-        .c = t->last && straight ? at.c : NULL,
-        .ldc = at.ldc,
-        .next = from_c ? at.c + LINES : next,
-        .next_ld = from_c ? at.ldc : LINES,
-        .fetch_a = t->a.after + strip * t->a.line_after + (p - t->w->panel) * t->steps * t->share_a,
-        .fetch_b = t->b.after + panel * t->b.line_after + (s - t->r->strip) * t->steps * t->share_b,
-        .fetch_a_bytes = t->share_a,
-        .fetch_b_bytes = t->share_b,
-        .acc = t->acc,
-        .rows = at.rows,
-        .cols = at.cols};
+    square_args args = args_of(t, &at, s, p, straight, sums);
+    args.next = from_c ? at.c + LINES : next;
+    args.next_ld = from_c ? at.ldc : LINES;
+    args.fetch_a = t->a.after + strip * t->a.line_after + (p - t->w->panel) * t->steps * t->share_a;
+    args.fetch_b = t->b.after + panel * t->b.line_after + (s - t->r->strip) * t->steps * t->share_b;
+    args.fetch_a_bytes = t->share_a;
+    args.fetch_b_bytes = t->share_b;
     if (from_c && !straight) sums_from(&at, sums);
     g->square(&args);
-    if (t->last) {
-        square end = at;
-        if (t->w->piece_end < g->pieces) end.bias = NULL;
-        if (!straight) sums_to(&end, sums);
-        else if (end.bias) add_bias(&end);
-    }
+    close_square(g, t, &at, straight, sums);
 }
+
+#if defined(__AVX512F__)
+/* Those of strips s and s + 1. What comes after a panel in packed B is read after it. */
+static void run_two_squares(const job *g, const turn *t, int64_t s, int64_t p, float *sums,
+                            float *below)
+{
+    const square at = square_of(g, s, p), low = square_of(g, s + 1, p);
+    const bool straight = low.rows == LINES && at.cols == LINES;
+    square_args args = args_of(t, &at, s, p, straight, sums);
+    const square_args low_args = args_of(t, &low, s + 1, p, straight, below);
+    if (g->p->packed) args.fetch_b = args.b + t->b.line;
+    if (t->first && t->acc && !straight) sums_from(&at, sums), sums_from(&low, below);
+    tall_tiles(&args, &low_args);
+    close_square(g, t, &at, straight, sums);
+    close_square(g, t, &low, straight, below);
+}
+#endif
 
 /* Strips of one chunk. Where there is but one piece the sums need no place each. */
 static void run_slab(const job *g, const slab *w, const rectangle *r, float *sums)
@@ -178,6 +209,15 @@ static void run_slab(const job *g, const slab *w, const rectangle *r, float *sum
         t.first = i == w->piece;
         t.last = i + 1 >= w->piece_end;
         t.acc = i > 0 || g->p->acc;
+#if defined(__AVX512F__)
+        if (g->tiles && r->strip_end - r->strip == 2) {
+            for (int64_t p = w->panel; p < w->panel_end && !pl__stopped(g->stop); p++) {
+                float *own = sums + (p - w->panel) * size;
+                run_two_squares(g, &t, r->strip, p, own, own + (size ? width * size : SUMS));
+            }
+            continue;
+        }
+#endif
         for (int64_t s = r->strip; s < r->strip_end && !pl__stopped(g->stop); s++)
             for (int64_t p = w->panel; p < w->panel_end; p++) {
                 float *own = sums + ((s - r->strip) * width + p - w->panel) * size;
@@ -255,8 +295,9 @@ static int64_t row_parts(const job *g, int64_t workers)
     int64_t best = 1, best_cost = INT64_MAX;
     for (int64_t rows = 1; rows <= workers && rows <= g->strips; rows++) {
         const int64_t columns = workers / rows;
-        const int64_t share = ceil_div(g->panels, columns) *
-                              (ceil_div(g->strips, rows) + (g->p->packed ? 0 : PACK_STRIPS));
+        const int64_t share =
+            ceil_div(g->panels, columns) *
+            (ceil_div(g->strips, rows) + (g->p->packed ? READ_STRIPS : PACK_STRIPS));
         if (share < best_cost) best = rows, best_cost = share;
     }
     return best;
@@ -287,18 +328,18 @@ static square_fn way_of(pl_bf16_rule rule)
     return tiles ? square_model_tiles : square_model_pairs;
 }
 
-int64_t K(bf16_blocks_work)(bool packed, int64_t m, int64_t n, int64_t k)
+int64_t K(bf16_blocks_work)(bool packed_a, bool packed, int64_t m, int64_t n, int64_t k)
 {
     const int64_t strips = ceil_div(m, LINES), panels = ceil_div(n, LINES);
     const int64_t steps = ceil_div(k, STEP);
-    return strips * steps * STEP_BYTES +
+    return (packed_a ? 0 : K(bf16_pack_a_size)(m, k)) +
            pl__threads_for(cost(m, n, k)) * space_of(packed, strips, panels, steps);
 }
 
 void K(bf16_blocks)(pl_bf16_rule rule, const bf16_product *p, void *work)
 {
     job g = {.p = p,
-             .a = work,
+             .a = p->packed_a ? p->packed_a : work,
              .square = way_of(rule),
              .tiles = rule.kind == PL_BF16_TILES && rule.native,
              .steps = ceil_div(p->k, STEP),
@@ -308,8 +349,11 @@ void K(bf16_blocks)(pl_bf16_rule rule, const bf16_product *p, void *work)
              .stop = pl__stop_get()};
     if (p->m <= 0 || p->n <= 0) return;
     const operand a = {p->a.dtype, p->a.turned, p->a.at, p->a.ld, p->m, p->k};
-    uint8_t *packed = work, *space = packed + g.strips * g.steps * STEP_BYTES;
-    pack_all(&a, false, packed, g.stop);
+    uint8_t *space = work;
+    if (p->packed_a == NULL) {
+        pack_all(&a, false, work, g.stop);
+        space += K(bf16_pack_a_size)(p->m, p->k);
+    }
 
     const int64_t size = space_of(p->packed != NULL, g.strips, g.panels, g.steps);
     const int64_t threads = pl__threads_for(cost(p->m, p->n, p->k));
@@ -327,6 +371,47 @@ void K(bf16_pack)(int64_t n, int64_t k, const bf16_matrix *b, void *packed)
 {
     const operand o = operand_b(b, n, k);
     pack_all(&o, true, packed, pl__stop_get());
+}
+
+int64_t K(bf16_pack_a_size)(int64_t m, int64_t k)
+{
+    return K(bf16_pack_size)(m, k);
+}
+
+void K(bf16_pack_a)(int64_t m, int64_t k, const bf16_matrix *a, void *packed)
+{
+    const operand o = {a->dtype, a->turned, a->at, a->ld, m, k};
+    pack_all(&o, false, packed, pl__stop_get());
+}
+
+/* Rows [LINES * strip, + LINES) of x, m x k: a strip of A, and a step of each line of Aᵀ. */
+static void pack_strip_both(int64_t m, int64_t k, const float *x, int64_t ld, int64_t strip,
+                            void *packed, void *turned)
+{
+    const int64_t strips = ceil_div(m, LINES), steps = ceil_div(k, STEP);
+    const int64_t rows = least(LINES, m - strip * LINES);
+    const place to = chunk_of(packed, steps, strips, strip);
+    int64_t of_turned = 0; /* the piece of Aᵀ in which the step is */
+    while (piece_start(strips, of_turned + 1) <= strip) of_turned++;
+    const int64_t within = (strip - piece_start(strips, of_turned)) * STEP_BYTES;
+    x += strip * LINES * ld;
+    for (int64_t i = 0; i < pieces_of(steps); i++) {
+        uint8_t *step = piece_at(&to, i, strip % CHUNK);
+        for (int64_t s = piece_start(steps, i); s < piece_start(steps, i + 1); s++) {
+            const place across = chunk_of(turned, strips, steps, s);
+            pack_square(x + s * STEP, ld, rows, least(STEP, k - s * STEP), step,
+                        piece_at(&across, of_turned, s % CHUNK) + within);
+            step += STEP_BYTES;
+        }
+    }
+}
+
+void K(bf16_pack_both)(int64_t m, int64_t k, const float *x, int64_t ld, void *packed, void *turned)
+{
+    const pl_stop stop = pl__stop_get();
+    PL_PARALLEL_FOR(m * k / 4)
+    for (int64_t strip = 0; strip < ceil_div(m, LINES); strip++)
+        if (!pl__stopped(stop)) pack_strip_both(m, k, x, ld, strip, packed, turned);
 }
 
 #endif

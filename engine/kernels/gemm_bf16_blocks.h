@@ -22,19 +22,24 @@ typedef struct {
 typedef struct {
     int64_t m, n, k;
     bf16_matrix a, b;
-    const void *packed; /* B from K(bf16_pack), read in place of b; or NULL */
-    const float *bias;  /* or NULL */
+    const void *packed_a; /* A from K(bf16_pack_a), read in place of a; or NULL */
+    const void *packed;   /* B from K(bf16_pack), read in place of b; or NULL */
+    const float *bias;    /* or NULL */
     bool acc;
     float *c;
     int64_t ldc;
 } bf16_product;
 
-/* Bytes of workspace, enough for smaller sizes as well; `packed`: for products with packed B. */
-int64_t K(bf16_blocks_work)(bool packed, int64_t m, int64_t n, int64_t k);
+/* Bytes of workspace, enough for smaller sizes as well; for products with packed A, packed B. */
+int64_t K(bf16_blocks_work)(bool packed_a, bool packed, int64_t m, int64_t n, int64_t k);
 void K(bf16_blocks)(pl_bf16_rule rule, const bf16_product *product, void *work);
 
 int64_t K(bf16_pack_size)(int64_t n, int64_t k);
 void K(bf16_pack)(int64_t n, int64_t k, const bf16_matrix *b, void *packed);
+int64_t K(bf16_pack_a_size)(int64_t m, int64_t k);
+void K(bf16_pack_a)(int64_t m, int64_t k, const bf16_matrix *a, void *packed);
+void K(bf16_pack_both)(int64_t m, int64_t k, const float *x, int64_t ld, void *packed,
+                       void *turned);
 
 #endif
 #endif

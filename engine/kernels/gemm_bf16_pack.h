@@ -232,4 +232,18 @@ static void pack_across_lines(const operand *o, bool as_pairs, int64_t group, in
     }
 }
 
+/* 32 x 32 elements of float32, of which `rows` and `cols` are there: as a step of a strip of A, and
+** as one of its transpose. */
+static inline void pack_square(const float *x, int64_t ld, int64_t rows, int64_t cols,
+                               uint8_t *step, uint8_t *turned)
+{
+    for (int64_t i = 0; i < rows; i++) put_line(false, x + i * ld, cols, step + i * ROW_BYTES);
+    memset(step + rows * ROW_BYTES, 0, (size_t)((LINES - rows) * ROW_BYTES));
+    for (int64_t i = 0; i < LINES; i += 2) {
+        const uint8_t *line = step + i * ROW_BYTES;
+        put_pairs(true, line, line + ROW_BYTES, LINES, turned + i / 2 * ROW_BYTES);
+    }
+    turn_step(turned);
+}
+
 #endif

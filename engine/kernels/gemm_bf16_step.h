@@ -194,6 +194,67 @@ static WITH_TILES void square_tiles(const square_args *g)
     else if (left) tiles_run(g, false, true);
     else tiles_run(g, false, false);
 }
+
+/* 64 x 16 elements, by four tiles of A for each of B: columns `half`, 0 or 1, of two squares, g and
+** the one below it. Both strips of A stay in L1, and B, which comes from far, is read once. */
+static inline __attribute__((always_inline)) WITH_TILES void
+tall_half(const square_args *g, const square_args *below, const int half)
+{
+    const uint8_t *a = g->a, *c = below->a, *b = g->b + half * TILE_BYTES, *fetch = g->fetch_b;
+    if (fetch) fetch += half * TILE_BYTES;
+    float *to[4] = {g->sums, g->sums + 2 * SQUARE, below->sums, below->sums + 2 * SQUARE};
+    const float *from[4] = {to[0], to[1], to[2], to[3]};
+    int64_t to_bytes = 64, from_bytes = 64;
+    for (int i = 0; i < 4; i++) {
+        to[i] += half * SQUARE;
+        from[i] += half * SQUARE;
+        if (g->from) from[i] = g->from + i * SIDE * g->ldc + half * SIDE;
+        if (g->c) to[i] = g->c + i * SIDE * g->ldc + half * SIDE;
+    }
+    if (g->from) from_bytes = g->ldc * (int64_t)sizeof(float);
+    if (g->c) to_bytes = g->ldc * (int64_t)sizeof(float);
+    __asm__ volatile("" ::: "memory");
+    if (g->acc) {
+        _tile_loadd(0, from[0], from_bytes);
+        _tile_loadd(1, from[1], from_bytes);
+        _tile_loadd(2, from[2], from_bytes);
+        _tile_loadd(3, from[3], from_bytes);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int64_t k = 0; k < g->steps; k++) {
+        _tile_stream_loadd(6, b, 64);
+        _tile_loadd(4, a, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, a + TILE_BYTES, 64);
+        _tile_dpbf16ps(1, 5, 6);
+        if (fetch) {
+            UNROLL
+            for (int i = 0; i < TILE_BYTES; i += 64) __builtin_prefetch(fetch + i, 0, 2);
+            fetch += STEP_BYTES;
+        }
+        _tile_loadd(7, c, 64);
+        _tile_dpbf16ps(2, 7, 6);
+        _tile_loadd(4, c + TILE_BYTES, 64);
+        _tile_dpbf16ps(3, 4, 6);
+        a += STEP_BYTES;
+        b += STEP_BYTES;
+        c += STEP_BYTES;
+    }
+    _tile_stored(0, to[0], to_bytes);
+    _tile_stored(1, to[1], to_bytes);
+    _tile_stored(2, to[2], to_bytes);
+    _tile_stored(3, to[3], to_bytes);
+}
+
+static WITH_TILES void tall_tiles(const square_args *g, const square_args *below)
+{
+    tall_half(g, below, 0);
+    if (g->cols > SIDE) tall_half(g, below, 1);
+}
 #endif
 
 #endif

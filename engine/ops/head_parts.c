@@ -2,10 +2,11 @@
 ** head_parts.c - see head_parts.h.
 **
 ** Of the vocabulary each thread takes parts, PART columns and less. It packs a part's rows of the
-** head once for all chunks of rows, and makes a chunk's logits in float32: spans of them are read,
-** or their gradients rounded to bfloat16. From a part's gradients come those of its rows of the
-** head, and what it adds to the rows' own: those sums go in the order of the parts, and then, since
-** a row may be taken more than once, in the order of the rows. So shapes alone decide on all sums.
+** head once for all chunks of rows (which are packed once for all parts), and makes a chunk's
+** logits in float32: spans of them are read, or their gradients packed as bfloat16. From a part's
+** gradients come those of its rows of the head, and what it adds to the rows' own: those sums go in
+** the order of the parts, and then, since a row may be taken more than once, in the order of the
+** rows. So shapes alone decide on all sums.
 */
 #include "ops/head_parts.h"
 
@@ -25,6 +26,8 @@ enum {
     ODD = 16,        /* elements that keep rows from lying powers of two apart */
 };
 
+static const operand NO_OPERAND; /* for products of packed ones alone */
+
 bool K(head_by_parts)(int64_t v)
 {
     return v >= LEAST;
@@ -33,8 +36,10 @@ bool K(head_by_parts)(int64_t v)
 typedef struct {
     const head_rows *h;
     int64_t turn, m, part, parts; /* rows of a turn and a chunk, columns of a part, their number */
-    uint16_t *picked;             /* [turn,C] rows of the hidden states */
-    k_span *spans;                /* [turn,spans of a row] */
+    uint16_t *picked;             /* [m,C] rows of the hidden states */
+    char *left, *right;           /* those of each chunk of a turn packed: for logits, for d_head */
+    int64_t left_bytes, right_bytes;
+    k_span *spans; /* [turn,spans of a row] */
     int64_t row_spans;
     int64_t first, count; /* rows of this turn */
     real *sums;           /* [turn,C] their gradients */
@@ -42,9 +47,10 @@ typedef struct {
     int64_t threads, work_size;
     char *columns, *lines; /* a part of the head packed, for logits and for d_picked */
     int64_t columns_bytes, lines_bytes;
-    real *logits;      /* [m,part + ODD] */
-    uint16_t *dlogits; /* [m,part + ODD] */
-    real *d_picked;    /* [m,C] */
+    real *logits;           /* [m,part + ODD] */
+    char *dlogits, *turned; /* [m,part], packed, and its transpose */
+    int64_t dlogits_bytes, turned_bytes;
+    real *d_picked; /* [m,C] */
     real *work;
     char *space; /* all of these */
     int64_t size;
@@ -54,28 +60,35 @@ typedef struct {
 static int64_t product_space(const job *j, bool back)
 {
     const int64_t c = j->h->c, sizes[] = {
-                                   product_bf16_packed_work(j->m, j->part, c),
-                                   back ? product_bf16_work(true, false, j->part, c, j->m) : 0,
-                                   back ? product_bf16_packed_work(j->m, c, j->part) : 0,
+                                   product_bf16_left_work(true, j->m, j->part, c),
+                                   back ? product_bf16_left_work(true, j->part, c, j->m) : 0,
+                                   back ? product_bf16_left_work(true, j->m, c, j->part) : 0,
                                };
     int64_t most = 0;
     for (int i = 0; i < 3; i++) most = sizes[i] > most ? sizes[i] : most;
     return ceil_div(most, ODD) * ODD;
 }
 
+static int64_t whole_lines(int64_t bytes)
+{
+    return ceil_div(bytes, 64) * 64;
+}
+
 /* Takes `bytes` of the space, or only counts them while there is none. */
 static void *carve(job *j, int64_t bytes)
 {
     void *at = j->space != NULL ? j->space + j->size : NULL;
-    j->size += ceil_div(bytes, 64) * 64;
+    j->size += whole_lines(bytes);
     return at;
 }
 
 static void carve_all(job *j, bool back)
 {
     const int64_t c = j->h->c, threads = j->threads, size = (int64_t)sizeof(real);
+    const int64_t chunks = ceil_div(j->turn, j->m);
     j->size = 0;
-    j->picked = carve(j, j->turn * c * 2);
+    j->picked = carve(j, j->m * c * 2);
+    j->left = carve(j, chunks * j->left_bytes);
     j->logits = carve(j, threads * j->m * (j->part + ODD) * size);
     j->work = carve(j, threads * j->work_size * size);
     j->columns = carve(j, threads * j->columns_bytes);
@@ -83,20 +96,26 @@ static void carve_all(job *j, bool back)
     if (!back) return;
     j->sums = carve(j, j->turn * c * size);
     j->lines = carve(j, threads * j->lines_bytes);
-    j->dlogits = carve(j, threads * j->m * (j->part + ODD) * 2);
+    j->right = carve(j, chunks * j->right_bytes);
+    j->dlogits = carve(j, threads * j->dlogits_bytes);
+    j->turned = carve(j, threads * j->turned_bytes);
     j->d_picked = carve(j, threads * j->m * c * size);
 }
 
 /* The caller frees j->space. */
 static pl_status open_job(pl_call *c, const head_rows *h, bool back, job *j)
 {
-    *j = (job){.h = h, .turn = least(h->n, TURN), .m = least(h->n, ROWS)};
+    *j = (job){.h = h, .turn = least(h->n, TURN), .m = least(h->n > 0 ? h->n : 1, ROWS)};
     j->part = least(ceil_div(ceil_div(h->v, MOST_PARTS), MULTIPLE) * MULTIPLE, PART);
     j->parts = ceil_div(h->v, j->part);
     j->row_spans = ceil_div(h->v, K(span_size)());
     j->threads = least(omp_get_max_threads(), j->parts);
-    j->columns_bytes = ceil_div(product_bf16_pack_size(j->part, h->c), 64) * 64;
-    j->lines_bytes = ceil_div(product_bf16_pack_size(h->c, j->part), 64) * 64;
+    j->columns_bytes = whole_lines(product_bf16_pack_size(j->part, h->c));
+    j->lines_bytes = whole_lines(product_bf16_pack_size(h->c, j->part));
+    j->left_bytes = whole_lines(product_bf16_a_size(j->m, h->c));
+    j->right_bytes = whole_lines(product_bf16_pack_size(h->c, j->m));
+    j->dlogits_bytes = whole_lines(product_bf16_a_size(j->m, j->part));
+    j->turned_bytes = whole_lines(product_bf16_a_size(j->part, j->m));
     PL_PARALLEL_FOR(PL_PARALLEL_MIN)
     for (int64_t t = 0; t < j->threads; t++) /* of products that have one thread each */
         if (t == 0) j->work_size = product_space(j, back);
@@ -116,6 +135,37 @@ static void pick_row(const job *j, int64_t row, uint16_t *to)
 {
     const int64_t c = j->h->c;
     rounded(c, j->h->hidden + j->h->rows[row] * c, to);
+}
+
+typedef struct {
+    const k_row *read;
+    const real *entropy, *g_logprob, *g_entropy;
+    real *d_hidden, *d_head;
+    bool acc;
+} gradients;
+
+static bool silent(const gradients *g, int64_t row)
+{
+    return (g->g_logprob == NULL || g->g_logprob[row] == 0) &&
+           (g->g_entropy == NULL || g->g_entropy[row] == 0);
+}
+
+/* The rows of the turn, packed a chunk at a time; zeros for those that `g`, or NULL, says are
+** silent. */
+static void pick_rows(const job *j, const gradients *g)
+{
+    const int64_t c = j->h->c;
+    for (int64_t row = 0; row < j->count; row += j->m) {
+        const int64_t m = least(j->m, j->count - row), chunk = row / j->m;
+        const operand x = {PL_BF16, j->picked, c};
+        for (int64_t i = 0; i < m; i++) {
+            uint16_t *to = j->picked + i * c;
+            if (g && silent(g, j->first + row + i)) memset(to, 0, (size_t)c * sizeof *to);
+            else pick_row(j, j->first + row + i, to);
+        }
+        product_bf16_pack_a(m, c, x, j->left + chunk * j->left_bytes);
+        if (g && g->d_head) product_bf16_pack(false, c, m, x, j->right + chunk * j->right_bytes);
+    }
 }
 
 /* Columns of a part; it begins at `part` * j->part. */
@@ -143,11 +193,11 @@ static void pack_part(const job *j, int64_t part, int64_t thread)
 /* A part's logits of m rows from `row` of the turn on. */
 static real *make_logits(const job *j, int64_t row, int64_t m, int64_t wide, int64_t thread)
 {
-    const operand x = {PL_BF16, j->picked + row * j->h->c, j->h->c};
     const int64_t ld = j->part + ODD;
     real *logits = j->logits + thread * j->m * ld;
-    product_bf16_packed(m, wide, j->h->c, x, j->columns + thread * j->columns_bytes, logits, ld,
-                        j->work + thread * j->work_size);
+    product_bf16_left(m, wide, j->h->c, j->left + row / j->m * j->left_bytes, NO_OPERAND,
+                      j->columns + thread * j->columns_bytes, false, logits, ld,
+                      j->work + thread * j->work_size);
     for (int64_t i = 0; i < m && j->h->cap > 0; i++)
         K(softcap_fwd)(wide, logits + i * ld, logits + i * ld, j->h->cap, 1 / j->h->cap);
     return logits;
@@ -185,7 +235,7 @@ pl_status K(head_read)(pl_call *c, const head_rows *h, k_row *read, real *entrop
     const pl_stop stop = pl__stop_get();
     for (j.first = 0; j.first < h->n && !pl__stopped(stop); j.first += j.turn) {
         j.count = least(j.turn, h->n - j.first);
-        for (int64_t i = 0; i < j.count; i++) pick_row(&j, j.first + i, j.picked + i * h->c);
+        pick_rows(&j, NULL);
         PL_PARALLEL_FOR(PL_PARALLEL_MIN)
         for (int64_t part = 0; part < j.parts; part++)
             if (!pl__stopped(stop))
@@ -202,42 +252,18 @@ pl_status K(head_read)(pl_call *c, const head_rows *h, k_row *read, real *entrop
 
 /* ---- gradients */
 
-typedef struct {
-    const k_row *read;
-    const real *entropy, *g_logprob, *g_entropy;
-    real *d_hidden, *d_head;
-    bool acc;
-} gradients;
-
-static bool silent(const gradients *g, int64_t row)
-{
-    return (g->g_logprob == NULL || g->g_logprob[row] == 0) &&
-           (g->g_entropy == NULL || g->g_entropy[row] == 0);
-}
-
-static void pick_rows(const job *j, const gradients *g)
-{
-    const int64_t c = j->h->c;
-    for (int64_t i = 0; i < j->count; i++) {
-        uint16_t *to = j->picked + i * c;
-        if (silent(g, j->first + i)) memset(to, 0, (size_t)c * sizeof *to);
-        else pick_row(j, j->first + i, to);
-    }
-}
-
-/* The gradients of a row's logits, `wide` from column `from` on, rounded. */
+/* A row's logits, `wide` from column `from` on -> their gradients. */
 static void turn_row(const job *j, const gradients *g, int64_t row, int64_t from, int64_t wide,
-                     real *z, uint16_t *to)
+                     real *z)
 {
     const real gl = g->g_logprob ? g->g_logprob[row] : 0, ge = g->g_entropy ? g->g_entropy[row] : 0;
     if (silent(g, row)) {
-        memset(to, 0, (size_t)wide * sizeof *to);
+        memset(z, 0, (size_t)wide * sizeof *z);
         return;
     }
     K(logprob_row_bwd)
     (wide, z, j->h->inv_temperature, j->h->cap, j->h->targets[row] - from, g->read[row],
      g->g_entropy ? g->entropy[row] : 0, gl, ge);
-    rounded(wide, z, to);
 }
 
 static void back_part(const job *j, const gradients *g, int64_t row, int64_t m, int64_t part,
@@ -246,18 +272,19 @@ static void back_part(const job *j, const gradients *g, int64_t row, int64_t m, 
     const int64_t from = part * j->part, wide = part_width(j, part), c = j->h->c;
     const int64_t ld = j->part + ODD;
     real *work = j->work + thread * j->work_size;
-    uint16_t *dlogits = j->dlogits + thread * j->m * ld;
+    char *left = j->dlogits + thread * j->dlogits_bytes;
+    char *turned = j->turned + thread * j->turned_bytes;
     if (row == 0) pack_part(j, part, thread);
     real *z = make_logits(j, row, m, wide, thread);
-    for (int64_t i = 0; i < m; i++)
-        turn_row(j, g, j->first + row + i, from, wide, z + i * ld, dlogits + i * ld);
-    const operand d = {PL_BF16, dlogits, ld}, x = {PL_BF16, j->picked + row * c, c};
+    for (int64_t i = 0; i < m; i++) turn_row(j, g, j->first + row + i, from, wide, z + i * ld);
+    if (g->d_head != NULL) product_bf16_pack_both(m, wide, z, ld, left, turned);
+    else product_bf16_pack_a(m, wide, real_operand(z, ld), left);
     if (g->d_head != NULL)
-        product_bf16(true, false, wide, c, m, d, x, NULL, g->acc || j->first + row > 0,
-                     g->d_head + from * c, c, work);
+        product_bf16_left(wide, c, m, turned, NO_OPERAND, j->right + row / j->m * j->right_bytes,
+                          g->acc || j->first + row > 0, g->d_head + from * c, c, work);
     if (g->d_hidden != NULL)
-        product_bf16_packed(m, c, wide, d, j->lines + thread * j->lines_bytes,
-                            j->d_picked + thread * j->m * c, c, work);
+        product_bf16_left(m, c, wide, left, NO_OPERAND, j->lines + thread * j->lines_bytes, false,
+                          j->d_picked + thread * j->m * c, c, work);
 }
 
 /* Adds what `count` parts gave for m rows of the turn, in the order of the parts. */

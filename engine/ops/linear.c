@@ -181,69 +181,78 @@ static pl_status linear_forward(pl_call *c)
 
 /* ---- backward ---- */
 
-/* dy for the products; with precision bf16, where two read it, rounded once for both. */
-static pl_status output_gradient(pl_call *c, linear_sizes s, operand *dy)
+/* dy for the products; with precision bf16, where two read it, packed for both by one reading: as
+** the left operand of dy W, and its transpose as that of dyᵀ x. */
+typedef struct {
+    operand dense;
+    void *left, *turned; /* NULL: not packed */
+} gradient;
+
+static pl_status output_gradient(pl_call *c, linear_sizes s, gradient *dy)
 {
-    *dy = tensor_operand(c->d_out[Y], s.n);
-#ifndef PL_F64_BUILD
+    *dy = (gradient){.dense = tensor_operand(c->d_out[Y], s.n)};
     if (!wants_bf16(c, PRECISION) || c->d_in[X] == NULL || c->d_in[W] == NULL) return PL_OK;
-    uint16_t *rounded = pl__work(c, s.m * s.n * (int64_t)sizeof *rounded);
-    if (rounded == NULL) return PL_ERR_NOMEM;
-    K(bf16_rows)(s.m, s.n, pl__real(c->d_out[Y]), s.n, rounded, s.n);
-    *dy = (operand){PL_BF16, rounded, s.n};
-#endif
+    dy->left = pl__work(c, product_bf16_a_size(s.m, s.n));
+    dy->turned = pl__work(c, product_bf16_a_size(s.n, s.m));
+    if (dy->left == NULL || dy->turned == NULL) return PL_ERR_NOMEM;
+    product_bf16_pack_both(s.m, s.n, pl__real(c->d_out[Y]), s.n, dy->left, dy->turned);
     return PL_OK;
 }
 
-static pl_status input_gradient(pl_call *c, linear_sizes s, operand dy)
+static pl_status input_gradient(pl_call *c, linear_sizes s, const gradient *dy)
 {
     const pl_tensor *w = c->in[W];
+    real *dx = pl__real(c->d_in[X]);
     product_way way;
     pl_status st;
-    if (wants_bf16(c, PRECISION)) {
-        real *work = scratch(c, product_bf16_work(false, false, s.m, s.k, s.n), &st);
+    if (dy->left != NULL) {
+        real *work = scratch(c, product_bf16_left_work(false, s.m, s.k, s.n), &st);
         PL_TRY(st);
-        product_bf16(false, false, s.m, s.k, s.n, dy, tensor_operand(w, s.k), NULL, c->acc[X],
-                     pl__real(c->d_in[X]), s.k, work);
+        product_bf16_left(s.m, s.k, s.n, dy->left, tensor_operand(w, s.k), NULL, c->acc[X], dx, s.k,
+                          work);
         return PL_OK;
     }
     PL_TRY(gradient_way(c, PRECISION, w, K(gemm_blas_takes)(false, s.m, s.k, s.n), &way));
     real *work = scratch(c, product_weight_work(way, w, false, s.m, s.k, s.n), &st);
     PL_TRY(st);
-    product_weight(way, false, s.m, s.k, s.n, dy.data, s.n, w, c->acc[X], pl__real(c->d_in[X]), s.k,
-                   work);
+    product_weight(way, false, s.m, s.k, s.n, dy->dense.data, s.n, w, c->acc[X], dx, s.k, work);
     return PL_OK;
 }
 
-static pl_status weight_gradient(pl_call *c, linear_sizes s, operand dy)
+static pl_status weight_gradient(pl_call *c, linear_sizes s, const gradient *dy)
 {
     real *dw = pl__real(c->d_in[W]);
     const pl_tensor *rounded = c->saved[ROUNDED];
     if (c->unread[X] && rounded == NULL)
         return pl__op_fail(c, PL_ERR_GRAD,
                            "w was a constant when the op ran; set requires_grad before it");
+    const operand x = tensor_operand(rounded != NULL ? rounded : c->in[X], s.k);
     product_way way;
     pl_status st;
+    if (dy->turned != NULL) {
+        real *work = scratch(c, product_bf16_left_work(false, s.n, s.k, s.m), &st);
+        PL_TRY(st);
+        product_bf16_left(s.n, s.k, s.m, dy->turned, x, NULL, c->acc[W], dw, s.k, work);
+        return PL_OK;
+    }
     PL_TRY(gradient_way(c, PRECISION, c->in[W], K(gemm_blas_takes)(true, s.n, s.k, s.m), &way));
     real *work = scratch(c, product_work(way, true, false, s.n, s.k, s.m), &st);
     PL_TRY(st);
     if (way.bf16)
-        product_bf16(true, false, s.n, s.k, s.m, dy,
-                     tensor_operand(rounded != NULL ? rounded : c->in[X], s.k), NULL, c->acc[W], dw,
-                     s.k, work);
+        product_bf16(true, false, s.n, s.k, s.m, dy->dense, x, NULL, c->acc[W], dw, s.k, work);
     else
-        product(way, true, false, s.n, s.k, s.m, dy.data, s.n, pl__real(c->in[X]), s.k, c->acc[W],
-                dw, s.k, work);
+        product(way, true, false, s.n, s.k, s.m, dy->dense.data, s.n, pl__real(c->in[X]), s.k,
+                c->acc[W], dw, s.k, work);
     return PL_OK;
 }
 
 static pl_status linear_backward(pl_call *c)
 {
     const linear_sizes s = sizes_of(c);
-    operand dy;
+    gradient dy;
     PL_TRY(output_gradient(c, s, &dy));
-    if (c->d_in[X] != NULL) PL_TRY(input_gradient(c, s, dy));
-    if (c->d_in[W] != NULL) PL_TRY(weight_gradient(c, s, dy));
+    if (c->d_in[X] != NULL) PL_TRY(input_gradient(c, s, &dy));
+    if (c->d_in[W] != NULL) PL_TRY(weight_gradient(c, s, &dy));
     if (c->d_in[B] != NULL)
         K(sum_axis)(1, s.m, s.n, pl__real(c->d_in[B]), c->acc[B], pl__real(c->d_out[Y]), REAL(1.0));
     return PL_OK;

@@ -129,6 +129,61 @@ static inline void product_bf16_packed(int64_t m, int64_t n, int64_t k, operand 
 #endif
 }
 
+/* A packed once, as K(gemm_bf16_pack_a): bytes, and the products with it. */
+static inline int64_t product_bf16_a_size(int64_t m, int64_t k)
+{
+#ifdef PL_F64_BUILD
+    (void)m, (void)k;
+    return 0;
+#else
+    return K(gemm_bf16_pack_a_size)(m, k);
+#endif
+}
+
+static inline void product_bf16_pack_a(int64_t m, int64_t k, operand a, void *packed)
+{
+#ifdef PL_F64_BUILD
+    (void)m, (void)k, (void)a, (void)packed;
+#else
+    K(gemm_bf16_pack_a)(false, m, k, a.dtype, a.data, a.ld, packed);
+#endif
+}
+
+/* As K(gemm_bf16_pack_both). */
+static inline void product_bf16_pack_both(int64_t m, int64_t k, const real *x, int64_t ld,
+                                          void *packed, void *turned)
+{
+#ifdef PL_F64_BUILD
+    (void)m, (void)k, (void)x, (void)ld, (void)packed, (void)turned;
+#else
+    K(gemm_bf16_pack_both)(m, k, x, ld, packed, turned);
+#endif
+}
+
+static inline int64_t product_bf16_left_work(bool packed, int64_t m, int64_t n, int64_t k)
+{
+#ifdef PL_F64_BUILD
+    (void)packed, (void)m, (void)n, (void)k;
+    return 0;
+#else
+    return K(gemm_bf16_left_work)(packed, false, m, n, k) / (int64_t)sizeof(real) + 1;
+#endif
+}
+
+/* B is k x n, and `packed` it packed or NULL. */
+static inline void product_bf16_left(int64_t m, int64_t n, int64_t k, const void *packed_a,
+                                     operand b, const void *packed, bool acc, real *c, int64_t ldc,
+                                     real *work)
+{
+#ifdef PL_F64_BUILD
+    (void)m, (void)n, (void)k, (void)packed_a, (void)b, (void)packed, (void)acc, (void)c, (void)ldc,
+        (void)work;
+#else
+    K(gemm_bf16_left)
+    (false, m, n, k, packed_a, b.dtype, b.data, b.ld, packed, acc, c, ldc, work);
+#endif
+}
+
 /* ---- of two float matrices ---- */
 static inline bool by_openblas(int group, bool ta, int64_t m, int64_t n, int64_t k)
 {

@@ -43,6 +43,12 @@ typedef struct {
                    bool, float *, int64_t, void *);
     void (*packed_any)(int64_t, int64_t, int64_t, pl_dtype, const void *, int64_t, const void *,
                        const float *, bool, float *, int64_t, void *);
+    int64_t (*pack_a_size)(int64_t, int64_t);
+    void (*pack_a)(bool, int64_t, int64_t, pl_dtype, const void *, int64_t, void *);
+    void (*pack_both)(int64_t, int64_t, const float *, int64_t, void *, void *);
+    int64_t (*left_work)(bool, bool, int64_t, int64_t, int64_t);
+    void (*left)(bool, int64_t, int64_t, int64_t, const void *, pl_dtype, const void *, int64_t,
+                 const void *, bool, float *, int64_t, void *);
     void (*rows)(int64_t, int64_t, const float *, int64_t, uint16_t *, int64_t);
     void (*dequantise)(pl_dtype, int64_t, const void *, float *);
 } kernels;
@@ -61,13 +67,22 @@ typedef struct {
                                 const float *, bool, float *, int64_t, void *);                   \
     void k_gemm_bf16_packed_any_##v(int64_t, int64_t, int64_t, pl_dtype, const void *, int64_t,   \
                                     const void *, const float *, bool, float *, int64_t, void *); \
+    int64_t k_gemm_bf16_pack_a_size_##v(int64_t, int64_t);                                        \
+    void k_gemm_bf16_pack_a_##v(bool, int64_t, int64_t, pl_dtype, const void *, int64_t, void *); \
+    void k_gemm_bf16_pack_both_##v(int64_t, int64_t, const float *, int64_t, void *, void *);     \
+    int64_t k_gemm_bf16_left_work_##v(bool, bool, int64_t, int64_t, int64_t);                     \
+    void k_gemm_bf16_left_##v(bool, int64_t, int64_t, int64_t, const void *, pl_dtype,            \
+                              const void *, int64_t, const void *, bool, float *, int64_t,        \
+                              void *);                                                            \
     void k_bf16_rows_##v(int64_t, int64_t, const float *, int64_t, uint16_t *, int64_t);          \
     void k_dequantise_##v(pl_dtype, int64_t, const void *, float *);
 #define ENTRY(v)                                                                                   \
     {                                                                                              \
 #v, k_gemm_bf16_work_##v, k_gemm_bf16_##v, k_gemm_bf16_any_##v, k_gemm_bf16_pack_size_##v, \
             k_gemm_bf16_pack_##v, k_gemm_bf16_packed_work_##v, k_gemm_bf16_packed_##v,             \
-            k_gemm_bf16_packed_any_##v, k_bf16_rows_##v, k_dequantise_##v                          \
+            k_gemm_bf16_packed_any_##v, k_gemm_bf16_pack_a_size_##v, k_gemm_bf16_pack_a_##v,       \
+            k_gemm_bf16_pack_both_##v, k_gemm_bf16_left_work_##v, k_gemm_bf16_left_##v,            \
+            k_bf16_rows_##v, k_dequantise_##v                                                      \
     }
 
 DECLARE(f32_plain)
@@ -215,6 +230,51 @@ static void check_packed(const kernels *f, int rule, const shape *s, numbers *x,
     free(packed);
 }
 
+static void check_packed_a(const kernels *f, int rule, const shape *s, numbers *x,
+                           const uint16_t *narrow_a, const char *what)
+{
+    char text[80];
+    void *a = work_of(f->pack_a_size(s->m, s->k)), *b = work_of(f->pack_size(s->n, s->k));
+    f->pack(s->tb, s->n, s->k, PL_F32, x->sb, x->ldb, b);
+    for (int way = 0; way < 4 && !s->bias; way++) {
+        const bool narrow = way % 2 == 1, both = way > 1;
+        void *work = work_of(f->left_work(both, s->tb, s->m, s->n, s->k));
+        memcpy(x->c, x->before, (size_t)x->count * sizeof(float));
+        f->pack_a(s->ta, s->m, s->k, narrow ? PL_BF16 : PL_F32,
+                  narrow ? (const void *)narrow_a : x->sa, x->lda, a);
+        f->left(s->tb, s->m, s->n, s->k, a, PL_F32, both ? NULL : x->sb, x->ldb, both ? b : NULL,
+                s->acc, x->c, x->ldc, work);
+        snprintf(text, sizeof text, "%s, A%s%s packed", what, narrow ? " bfloat16" : "",
+                 both ? " and B" : "");
+        compare(rule, s, x, text);
+        free(work);
+    }
+    free(b);
+    free(a);
+}
+
+/* By one reading: what is packed alone, byte for byte. */
+static void check_both(const kernels *f, const shape *s, const numbers *x)
+{
+    const int64_t m = s->ta ? s->k : s->m, k = s->ta ? s->m : s->k; /* of what is stored */
+    const int64_t size = f->pack_a_size(m, k), turned_size = f->pack_a_size(k, m);
+    uint8_t *one = work_of(size), *other = work_of(turned_size);
+    uint8_t *wanted = work_of(size), *turned = work_of(turned_size);
+    memset(one, 0, (size_t)size);
+    memset(wanted, 0, (size_t)size);
+    memset(other, 0, (size_t)turned_size);
+    memset(turned, 0, (size_t)turned_size);
+    f->pack_both(m, k, x->sa, x->lda, one, other);
+    f->pack_a(false, m, k, PL_F32, x->sa, x->lda, wanted);
+    f->pack_a(true, k, m, PL_F32, x->sa, x->lda, turned);
+    assert_memory_equal(one, wanted, (size_t)size);
+    assert_memory_equal(other, turned, (size_t)turned_size);
+    free(turned);
+    free(wanted);
+    free(other);
+    free(one);
+}
+
 /* Every way to call for it. */
 static void check_ways(const kernels *f, int rule, const shape *s, numbers *x)
 {
@@ -240,6 +300,8 @@ static void check_ways(const kernels *f, int rule, const shape *s, numbers *x)
         compare(rule, s, x, what);
     }
     if (!s->ta) check_packed(f, rule, s, x, narrow_a, f->variant);
+    check_packed_a(f, rule, s, x, narrow_a, f->variant);
+    check_both(f, s, x);
     free(work);
     free(narrow_a);
     free(narrow_b);
@@ -283,6 +345,8 @@ static void so_are_large_ones(void **unused)
         shape s = shape_of(bits | 4 * bits, 3, 5, 4200);
         check_shape(&s);
         s = bits % 2 ? shape_of(bits | 4, 17, 590, 33) : shape_of(bits | 8, 590, 17, 33);
+        check_shape(&s);
+        s = bits % 2 ? shape_of(bits | 4, 64, 70, 900) : shape_of(bits, 40, 48, 500);
         check_shape(&s);
     }
 }
