@@ -254,6 +254,11 @@ pl_status pl_ragged_join(pl_ctx *ctx, pl_tensor **out, pl_tensor **out_offsets, 
                          const pl_tensor *b_offsets);
 /* int32 [T]: the place of each row in its own sequence, from 0. */
 pl_status pl_ragged_positions(pl_ctx *ctx, pl_tensor **out, const pl_tensor *offsets);
+/* The rows of tokens (int32 [T]) that do not repeat a common beginning of their sequence and the
+** one before it: `rows`, int32 [U], in rising order. `places`, int32 [T], tells where among them
+** each row of the batch stands: the same tokens at the same positions, after the same tokens. */
+pl_status pl_ragged_distinct(pl_ctx *ctx, pl_tensor **rows, pl_tensor **places,
+                             const pl_tensor *tokens, const pl_tensor *offsets);
 
 /* Scopes: tensors made while a scope is open end with it, unless kept. A `frame` is a scope inside
 ** a forward pass: what the tape still needs stays until the tape is done with it, the rest goes. */

@@ -154,3 +154,44 @@ pl_status pl_ragged_positions(pl_ctx *ctx, pl_tensor **out, const pl_tensor *off
         for (int32_t k = at[i]; k < at[i + 1]; k++) position[k] = k - at[i];
     return PL_OK;
 }
+
+/* The length of the common beginning of two runs of n and m tokens. */
+static int32_t common(const int32_t *a, int32_t n, const int32_t *b, int32_t m)
+{
+    int32_t k = 0;
+    while (k < n && k < m && a[k] == b[k]) k++;
+    return k;
+}
+
+pl_status pl_ragged_distinct(pl_ctx *ctx, pl_tensor **rows, pl_tensor **places,
+                             const pl_tensor *tokens, const pl_tensor *offsets)
+{
+    const int32_t *at;
+    int64_t count;
+    pl_tensor *distinct = NULL, *place = NULL;
+    pl_status st = PL_OK;
+    PL_TRY(read_offsets(ctx, &at, &count, offsets, tokens, "the batch"));
+    if (tokens->dtype != PL_I32 || tokens->rank != 1)
+        return pl__fail(ctx, PL_ERR_DTYPE, "ragged: tokens must be int32 [T]");
+    PL_TRY(pl_tensor_new(ctx, &place, PL_I32, 1, &(int64_t){at[count]}));
+    const int32_t *token = pl__data(tokens);
+    int32_t *to = pl__data(place), n = 0;
+    for (int64_t b = 0; b < count; b++) {
+        const int32_t first = at[b], length = at[b + 1] - first;
+        const int32_t before = b == 0 ? first : at[b - 1];
+        const int32_t same = common(token + before, first - before, token + first, length);
+        for (int32_t k = 0; k < same; k++) to[first + k] = to[before + k];
+        for (int32_t k = same; k < length; k++) to[first + k] = n++;
+    }
+    PL_GO(pl_tensor_new(ctx, &distinct, PL_I32, 1, &(int64_t){n}));
+    int32_t *row = pl__data(distinct);
+    for (int32_t i = at[count]; i-- > 0;) row[to[i]] = i; /* the first of those that are alike */
+done:
+    if (st != PL_OK) {
+        pl_tensor_release(place);
+        return st;
+    }
+    *rows = distinct;
+    *places = place;
+    return PL_OK;
+}

@@ -4,6 +4,7 @@
 **   take(x, offsets, indices) -> x, offsets       the sequences at indices (from 1), in that order
 **   join(a, a_offsets, b, b_offsets) -> x, offsets, before
 **   positions(offsets) -> int32 [T]
+**   distinct(tokens, offsets) -> rows, places     rows but for common beginnings of neighbours
 */
 #include "lb.h"
 
@@ -46,10 +47,21 @@ static int l_positions(lua_State *L)
     return 1;
 }
 
+static int l_distinct(lua_State *L)
+{
+    const pl_tensor *tokens = lb_check_tensor(L, 1), *offsets = lb_check_tensor(L, 2);
+    pl_tensor **rows = lb_new_tensor(L), **places = lb_new_tensor(L);
+    lb_check(L, pl_ragged_distinct(lb_ctx(L), rows, places, tokens, offsets));
+    return 2;
+}
+
 void lb_open_ragged(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"take", l_take}, {"join", l_join}, {"positions", l_positions}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"take", l_take},
+                                         {"join", l_join},
+                                         {"positions", l_positions},
+                                         {"distinct", l_distinct},
+                                         {NULL, NULL}};
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "ragged");
 }

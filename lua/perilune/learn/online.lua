@@ -214,7 +214,8 @@ function Online:keys(iteration)
   return keys
 end
 
---- A pass over the answers of an iteration, in an order of its own.
+--- A pass over the answers of an iteration, dealt in an order of its own. In a minibatch they stand
+-- as they were drawn, so that answers to one prompt are neighbours: their prompt is read once.
 -- @tparam integer iteration from 1
 -- @tparam integer epoch of the passes over it, from 1
 -- @tparam ?integer count of what is dealt (default: `batch_size` answers)
@@ -226,6 +227,7 @@ function Online:minibatches(iteration, epoch, count)
   local lists, of = {}, cfg.num_mini_batches
   for mini = 1, of do
     local places = table.move(order, (mini - 1) * count // of + 1, mini * count // of, 1, {})
+    table.sort(places)
     if #places > 0 then lists[#lists + 1] = places end
   end
   return lists

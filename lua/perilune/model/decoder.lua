@@ -258,7 +258,11 @@ local function attention_inputs(m, layer, n, batch, opts)
 end
 
 local function attention(m, i, q, k, v, batch, opts)
-  local layer, caches = m.layers[i], opts.caches
+  local layer, caches, distinct = m.layers[i], opts.caches, batch.distinct
+  if distinct then
+    local places = distinct.places
+    q, k, v = core.gather(q, places), core.gather(k, places), core.gather(v, places)
+  end
   if not caches then return core.attention(q, k, v, batch.offsets, layer.attention) end
   return core.attention_cached(
     q,
@@ -305,19 +309,29 @@ local function added(m, x, y, post_norm, dropout, i, place)
   return x + (factor and y * factor or y)
 end
 
+-- The rows of attention's result, and of others, that the rest of a block is done for. Of the last
+-- block only attention reads other rows than its own: what comes after it is done for the rows
+-- that are read alone.
+local function rows_after(m, i, batch, opts, y, ...)
+  local distinct = batch.distinct
+  local read = opts.rows and i == #m.layers and opts.rows
+  if not read then return distinct and core.gather(y, distinct.rows) or y, ... end
+  local places, others = distinct and core.gather(distinct.places, read) or read, { ... }
+  for n = 1, #others do
+    others[n] = core.gather(others[n], places)
+  end
+  return core.gather(y, read), table.unpack(others)
+end
+
 local function narrow_block(m, i, x, batch, opts)
   local frame <close> = core.frame("decoder.block")
   local layer = m.layers[i]
   local q, k, v = narrow.queries_keys_values(layer, x, batch.positions)
   local y = attention(m, i, q, k, v, batch, opts)
-  if opts.rows and i == #m.layers then
-    x, y = core.gather(x, opts.rows), core.gather(y, opts.rows)
-  end
+  y, x = rows_after(m, i, batch, opts, y, x)
   return narrow.result(layer, x, y):keep()
 end
 
--- Of the last block only attention reads other rows than its own: what comes after it is done for
--- the rows that are read alone.
 local function block(m, i, x, batch, opts)
   local layer, dropout = m.layers[i], opts.dropout
   if layer.narrow and not dropout then return narrow_block(m, i, x, batch, opts) end
@@ -325,10 +339,7 @@ local function block(m, i, x, batch, opts)
   local n = normed(m, layer.attention_norm, x)
   local q, k, v = attention_inputs(m, layer, n, batch, opts)
   local y = attention(m, i, q, k, v, batch, opts)
-  if opts.rows and i == #m.layers then
-    x, y = core.gather(x, opts.rows), core.gather(y, opts.rows)
-    if m.spec.parallel then n = core.gather(n, opts.rows) end
-  end
+  y, x, n = rows_after(m, i, batch, opts, y, x, m.spec.parallel and n or nil)
   y = project(layer.o, y, opts)
   local sum = added(m, x, y, layer.attention_post_norm, dropout, i, 1)
   sum = normed(m, layer.attention_last_norm, sum)
@@ -424,6 +435,10 @@ local function joined(all)
   return all[1]
 end
 
+-- The most rows, of all, that are done apart from their copies: with more it would not pay to bring
+-- keys, queries and values to their places.
+local MOST_DISTINCT <const> = 0.9
+
 local through -- below
 
 --- Final hidden states. For a model that predicts tokens they are such that logits are their
@@ -443,7 +458,22 @@ function decoder.hidden(m, batch, opts)
   return joined(all)
 end
 
+-- Sequences that begin alike, as answers to one prompt do, have the same rows there: those are done
+-- once for all neighbours. Attention alone is given every sequence whole.
+local function without_repeats(batch, opts)
+  if opts.caches or opts.dropout or #batch.offsets < 3 then return batch end
+  local rows, places = core.ragged.distinct(batch.tokens, batch.offsets)
+  if #rows > MOST_DISTINCT * #places then return batch end
+  return {
+    tokens = core.gather(batch.tokens, rows),
+    positions = core.gather(batch.positions, rows),
+    offsets = batch.offsets,
+    distinct = { rows = rows, places = places },
+  }
+end
+
 function through(m, batch, opts)
+  batch = without_repeats(batch, opts)
   local x = embedded(m, batch, opts)
   for i = 1, #m.layers do
     if opts.checkpoint then
@@ -455,7 +485,9 @@ function through(m, batch, opts)
   x = normed(m, m.parts.norm, x)
   if m.parts.project_out then x = project(m.parts.project_out, x, opts) end
   local factor = m.factors.logits_factor
-  return factor and not m.config.scalar_head and x * factor or x
+  if factor and not m.config.scalar_head then x = x * factor end
+  if batch.distinct and not opts.rows then x = core.gather(x, batch.distinct.places) end
+  return x
 end
 
 --- Room for keys and values.

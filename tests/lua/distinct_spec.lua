@@ -1,0 +1,123 @@
+--- Sequences of a batch that begin alike: their common rows are done once, and every row has the
+-- bits that it has alone; gradients are those of all rows.
+
+local core = require("perilune.core")
+local pl = require("perilune")
+local support = dofile("tests/lua/support/families.lua")
+local toy = dofile("tests/lua/support/toy.lua")
+
+local function distinct(sequences)
+  local packed = pl.batch.pack(sequences)
+  local rows, places = core.ragged.distinct(packed.tokens, packed.offsets)
+  return { rows:totable(), places:totable() }
+end
+
+local function appended(a, n, b)
+  local result = table.move(a, 1, n, 1, {})
+  return table.move(b, 1, #b, n + 1, result)
+end
+
+-- Answers of several lengths to two prompts, one said twice, one not at all.
+local function answers(vocab)
+  local parts = support.sequences(vocab)
+  local a, b, c = parts[1], parts[3], parts[4]
+  return {
+    appended(a, 4, b),
+    appended(a, 4, c),
+    appended(a, 4, c),
+    a,
+    appended(b, 9, c),
+    appended(b, 9, a),
+    { b[1] },
+    c,
+  }
+end
+
+-- The hidden states of each sequence by itself, one after the other.
+local function alone(model, sequences)
+  local list = {}
+  for b, sequence in ipairs(sequences) do
+    list[b] = model:hidden(pl.batch.pack { sequence }):bytes()
+  end
+  return table.concat(list)
+end
+
+describe("ragged.distinct", function()
+  it("leaves out what neighbours have in common at their beginnings", function()
+    assert.are.same({ { 0, 1, 2 }, { 0, 1, 2 } }, distinct { { 5, 6, 7 } })
+    assert.are.same(
+      { { 0, 1, 2, 5, 8, 9 }, { 0, 1, 2, 0, 1, 3, 0, 1, 4, 5 } },
+      distinct { { 5, 6, 7 }, { 5, 6, 8 }, { 5, 6, 9, 9 } }
+    )
+    assert.are.same({ { 0, 1 }, { 0, 1, 0, 1, 0 } }, distinct { { 3, 3 }, { 3, 3 }, { 3 } })
+    -- a longer sequence shares what its shorter neighbour has, and no more
+    assert.are.same({ { 0, 3 }, { 0, 0, 0, 1 } }, distinct { { 3 }, { 3 }, { 3, 4 } })
+  end)
+
+  it("takes empty sequences, and none", function()
+    assert.are.same({ { 0 }, { 0 } }, distinct { {}, { 4 }, {} })
+    assert.are.same({ { 0, 1 }, { 0, 1 } }, distinct { { 4 }, {}, { 4 } })
+    assert.are.same({ {}, {} }, distinct {})
+  end)
+
+  it("refuses tokens that are no int32 list, and offsets of another batch", function()
+    local offsets = pl.tensor({ 0, 2 }, "int32")
+    assert.has_error(function() core.ragged.distinct(pl.zeros { 2 }, offsets) end)
+    assert.has_error(function() core.ragged.distinct(pl.tensor({ 1 }, "int32"), offsets) end)
+  end)
+end)
+
+for _, name in ipairs(support.names()) do
+  describe("common beginnings in the family's " .. name, function()
+    local case = support.read(name)
+    local sequences = answers(case.config4.vocab_size)
+    local function model(dtype, precision)
+      local m = support.model(case.config4, dtype)
+      return precision and m:copy { precision = precision } or m
+    end
+
+    it("have the bits of each sequence alone", function()
+      local scope <close> = pl.scope("distinct_spec") -- luacheck: ignore
+      local guard <close> = pl.no_grad() -- luacheck: ignore
+      for _, precision in ipairs { "float32", "bf16" } do
+        local m = model("float32", precision)
+        local packed = pl.batch.pack(sequences)
+        assert.is_true(alone(m, sequences) == m:hidden(packed):bytes())
+        local last = pl.batch.last_rows(packed)
+        local wanted = core.gather(m:hidden(packed), last):bytes()
+        assert.is_true(wanted == m:hidden(packed, { rows = last }):bytes())
+      end
+    end)
+
+    it("have the gradients of all their rows", function()
+      local m = model("float64")
+      local wanted = toy.gradients(m, function()
+        for _, sequence in ipairs(sequences) do
+          if #sequence > 1 then pl.loss.lm(m, { sequence }, nil, { norm = 50 }):backward() end
+        end
+      end)
+      for _, checkpoint in ipairs { false, true } do
+        local got = toy.gradients(
+          m,
+          function()
+            pl.loss.lm(m, sequences, nil, { norm = 50, checkpoint = checkpoint }):backward()
+          end
+        )
+        local err, where = toy.gradient_error(got, wanted)
+        assert.is_true(err <= 1e-12, ("%s: %.3g"):format(where, err))
+      end
+    end)
+  end)
+end
+
+describe("common beginnings under dropout", function()
+  it("draw for each sequence anew", function()
+    local scope <close> = pl.scope("distinct_spec") -- luacheck: ignore
+    local m = toy.model("llama")
+    local sequence = toy.sequences({ 9 })[1]
+    local hidden = m:hidden(pl.batch.pack { sequence, sequence }, {
+      dropout = { p = 0.5, seed = 3, index = 1 },
+    })
+    assert.is_false(hidden:slice(1, 1, 9):bytes() == hidden:slice(1, 10, 18):bytes())
+  end)
+end)
