@@ -200,6 +200,55 @@ describe("Muon", function()
     end
   end)
 
+  it("takes all its numbers from a config, with the rate of its schedule", function()
+    local given = {
+      learning_rate = function(step) return 0.1 * step end,
+      adam_beta1 = 0.8,
+      adam_beta2 = 0.9,
+      adam_epsilon = 0.01,
+      adam_tf_epsilon = true,
+      weight_decay = 0.3,
+      max_grad_norm = 0.5,
+      muon_momentum = 0.7,
+    }
+    local named = {
+      beta1 = 0.8,
+      beta2 = 0.9,
+      eps = 0.01,
+      tf_eps = true,
+      weight_decay = 0.3,
+      max_grad_norm = 0.5,
+      momentum = 0.7,
+    }
+    local function after(step_of) -- a matrix that Muon steps and one that AdamW does
+      local block = core.block { { "layers.0.w", { 2, 3 } }, { "head", { 2, 3 } } }
+      local optimizer = pl.muon(block)
+      for step = 1, 3 do
+        block:zero_grad()
+        for i, t in ipairs { block:tensors()["layers.0.w"], block:tensors().head } do
+          local sum = (t * core.randn({ 2, 3 }, { seed = step, purpose = i })):sum()
+          sum:backward()
+        end
+        step_of(optimizer, step)
+      end
+      return block:hash()
+    end
+    local function by_names(changed)
+      return after(function(optimizer, step)
+        local numbers = { lr = 0.1 * step }
+        for key, value in pairs(named) do
+          if key ~= changed then numbers[key] = value end
+        end
+        optimizer:step(numbers)
+      end)
+    end
+    local by_config = after(function(optimizer, step) optimizer:step(given, step) end)
+    assert.are.equal(by_names(), by_config)
+    for key in pairs(named) do
+      assert.are_not.equal(by_names(key), by_config, key)
+    end
+  end)
+
   it("moves nothing for gradients of zero, nor when one is not finite", function()
     local block, w = matrix { { 1, 2 }, { 3, 4 } }
     local optimizer = pl.muon(block)
