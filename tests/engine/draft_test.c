@@ -103,6 +103,47 @@ static void few_answers_are_guessed_ahead(void **state)
     maker_free(&m);
 }
 
+/* Each pass guesses one token more than it gave: this answer soon grows by many at a time, as four
+** guesses a pass never would let it. */
+static void more_is_guessed_where_guesses_were_right(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    static const int64_t lookup[] = {4, 16};
+    int64_t steps[2];
+    maker m;
+    OK(maker_new(ctx, &m, 24));
+    for (int i = 0; i < 2; i++) {
+        pl_gen_result *r;
+        pl_gen_options o = options(0, 60);
+        o.prompt_lookup = lookup[i];
+        OK(pl_generate(m.generator, &r, 1, tokens, offsets, NULL, &o));
+        assert_true(r->drafted == r->accepted);
+        steps[i] = r->steps;
+        pl_gen_result_free(ctx, r);
+    }
+    assert_true(steps[0] > 60 / 5 && steps[1] < 60 / 5);
+    maker_free(&m);
+}
+
+/* Each token stands in the prompt once, so the answer's first one does as well, but behind another
+** token than in the prompt. */
+static void one_token_that_stood_before_is_no_guess(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    maker m;
+    pl_gen_result *r;
+    pl_gen_options o = options(0, 3);
+    int32_t text[TOY_VOCAB];
+    const int64_t range[2] = {0, TOY_VOCAB};
+    for (int v = 0; v < TOY_VOCAB; v++) text[v] = v;
+    o.prompt_lookup = 4;
+    OK(maker_new(ctx, &m, 4));
+    OK(pl_generate(m.generator, &r, 1, text, range, NULL, &o));
+    assert_int_equal(r->drafted, 0);
+    pl_gen_result_free(ctx, r);
+    maker_free(&m);
+}
+
 /* The caller hears of each token in turn, of guessed ones as of others, and of none after the end.
 */
 typedef struct {
@@ -233,6 +274,8 @@ int main(void)
         CONTEXT_CASE(answers_keep_their_bits),
         CONTEXT_CASE(pauses_change_nothing),
         CONTEXT_CASE(few_answers_are_guessed_ahead),
+        CONTEXT_CASE(more_is_guessed_where_guesses_were_right),
+        CONTEXT_CASE(one_token_that_stood_before_is_no_guess),
         CONTEXT_CASE(the_caller_hears_of_each_token),
         CONTEXT_CASE(pairs_follow_the_model),
         CONTEXT_CASE(bad_requests_are_refused),

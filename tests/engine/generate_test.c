@@ -447,7 +447,7 @@ static void slots_and_company_change_nothing(void **state)
     maker_free(&wide);
 }
 
-enum { MANY = 12 }; /* answers to each prompt, so that a step is worth lanes */
+enum { MANY = 24 }; /* answers to each prompt, so that a step is worth lanes */
 
 /* A narrow model's answers grow in lanes where there are several threads: with 2, 3 and 5 of them
 ** the same answers in the same steps. */
@@ -497,6 +497,7 @@ static void a_lane_that_fails_ends_all(void **state)
         o.ends = spoil;
         o.ends_data = &m;
         pl_set_nan_check(ctx, true);
+        pl_fail_callback(ctx, "an earlier text");
         omp_set_num_threads(threads);
         FAILS(generate_all(&m, &o, &r), PL_ERR_NONFINITE,
               "embedding: made a NaN or an infinity in 'y' from w [37,24] (itself not finite)");
@@ -505,6 +506,41 @@ static void a_lane_that_fails_ends_all(void **state)
         assert_null(r);
         maker_free(&m);
     }
+}
+
+/* What the context is asked for while all prompts are answered: allocations, and the most bytes
+** that live beyond those before. */
+typedef struct {
+    int64_t allocations, bytes;
+} demand;
+
+static demand demand_of(const maker *m, const pl_gen_options *o, int threads)
+{
+    pl_ctx *ctx = m->ctx;
+    const int former = omp_get_max_threads();
+    const int64_t live = live_bytes(ctx), calls = pl_mem_get(ctx).calls;
+    pl_gen_result *r;
+    omp_set_num_threads(threads);
+    pl_mem_reset_peak(ctx);
+    OK(generate_all(m, o, &r));
+    omp_set_num_threads(former);
+    pl_gen_result_free(ctx, r);
+    return (demand){pl_mem_get(ctx).calls - calls, pl_mem_get(ctx).peak - live};
+}
+
+/* The tensors of a lane's step are of its own context, whose blocks are of the one above. */
+static void lanes_are_taken_and_counted(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    maker m;
+    pl_gen_options o = options(1, 40);
+    o.samples = MANY;
+    OK(maker_new(ctx, &m, N_PROMPTS * MANY));
+    demand_of(&m, &o, 1); /* what is packed once */
+    const demand alone = demand_of(&m, &o, 1), lanes = demand_of(&m, &o, 3);
+    assert_true(lanes.allocations < alone.allocations / 4);
+    assert_true(lanes.bytes > alone.bytes + alone.bytes / 2);
+    maker_free(&m);
 }
 
 /* What lanes take counts as the context's, and its limit holds for them. */
@@ -814,8 +850,8 @@ static pl_status make_and_generate_many(fixture *f)
     maker m;
     pl_gen_result *r = NULL;
     pl_gen_options o = options(1, 3);
-    o.samples = 4 * MANY;
-    pl_status st = maker_new(f->ctx, &m, 4 * MANY);
+    o.samples = 2 * MANY;
+    pl_status st = maker_new(f->ctx, &m, 2 * MANY);
     if (st == PL_OK) st = pl_generate(m.generator, &r, 1, tokens, offsets, NULL, &o);
     pl_gen_result_free(f->ctx, r);
     maker_free(&m);
@@ -862,6 +898,7 @@ int main(void)
         CONTEXT_CASE(slots_and_company_change_nothing),
         CONTEXT_CASE(threads_change_nothing),
         CONTEXT_CASE(a_lane_that_fails_ends_all),
+        CONTEXT_CASE(lanes_are_taken_and_counted),
         CONTEXT_CASE(lanes_keep_to_the_limit),
         CONTEXT_CASE(texts_share_what_they_begin_with),
         CONTEXT_CASE(long_prompts_are_run_in_pieces),

@@ -55,6 +55,26 @@ describe("generation", function()
     end
   end)
 
+  it("has the same bits in lanes of threads, with tokens guessed ahead", function()
+    local former = pl.threads()
+    local function drawn(threads)
+      pl.threads(threads)
+      local prompt = tok:encode("the cat sat on a mat. the cat sat on a mat. the")
+      local opts = { max_tokens = 20, seed = 5, samples = 12, temperature = 0.1 }
+      opts.prompt_lookup_num_tokens = 4
+      local answers = pl.generate(model, { prompt }, opts)
+      pl.threads(former)
+      return answers
+    end
+    local alone, lanes = drawn(1), drawn(3)
+    assert.is_true(alone.drafted > 0)
+    assert.are.equal(alone.drafted, lanes.drafted)
+    for i, one in ipairs(alone) do
+      assert.are.same(one.tokens, lanes[i].tokens)
+      assert.are.same(one.logprobs, lanes[i].logprobs)
+    end
+  end)
+
   it("stops with a stop token, which belongs to the answer", function()
     greedy = answer { temperature = 0 }
     local stop = greedy[1].tokens[7]

@@ -200,6 +200,17 @@ describe("Muon", function()
     end
   end)
 
+  it("has clipped gradients in its momentum", function()
+    local block, w = matrix { { 1, 2 }, { 3, 4 } }
+    local optimizer = pl.muon(block)
+    push(block, w, { { 3, 0 }, { 0, 4 } }) -- of norm 5
+    assert.are.equal(5, optimizer:step({ lr = 0.1, max_grad_norm = 1 }).grad_norm)
+    local m = optimizer:state().m:totable()
+    for i, want in ipairs { 0.6, 0, 0, 0.8 } do
+      assert.is_true(math.abs(m[i] - want) < 1e-6)
+    end
+  end)
+
   it("takes all its numbers from a config, with the rate of its schedule", function()
     local given = {
       learning_rate = function(step) return 0.1 * step end,
