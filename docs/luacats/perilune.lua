@@ -774,7 +774,8 @@ function Online:learn(kind, roll, chosen, advantages, iteration, state, seen) en
 ---@return boolean? # whether it is the best so far
 function Online:measure(run, iteration, last, metrics, state, beta) end
 
---- A pass over the answers of an iteration, in an order of its own.
+--- A pass over the answers of an iteration, dealt in an order of its own. In a minibatch they stand
+--- as they were drawn, so that answers to one prompt are neighbours: their prompt is read once.
 ---@param iteration integer # from 1
 ---@param epoch integer # of the passes over it, from 1
 ---@param count? integer # of what is dealt (default: `batch_size` answers)
