@@ -1,4 +1,4 @@
---- Group relative policy optimization (Shao et al. 2024, arXiv:2402.03300, section 4.1) and what
+--- Group relative policy optimisation (Shao et al. 2024, arXiv:2402.03300, section 4.1) and what
 -- came of it: PPO without a value model. K answers to each prompt; an answer's advantage is its
 -- reward against those of its group.
 --
@@ -21,7 +21,7 @@ local advantage = pl.advantage
 
 local cfg = pl.config {
   name = "grpo",
-  about = "group relative policy optimization: K answers a prompt and no value model",
+  about = "group relative policy optimisation: K answers a prompt and no value model",
   "Models and data",
   pl.config.online(),
   "Rollouts",
