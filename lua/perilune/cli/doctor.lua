@@ -4,8 +4,10 @@
 -- relied on). The exit status is 1 when anything is bad.
 
 local core = require("perilune.core")
+local format = require("perilune.base.format")
 local host = require("perilune.host")
 local processor = require("perilune.base.processor")
+local terminal = require("perilune.base.terminal")
 local system = core.system
 
 local gib = 1024 ^ 3
@@ -198,6 +200,17 @@ function checks.lua()
   return "ok", ("%s, %s, the program at %s"):format(_VERSION, lfs._VERSION, host.executable)
 end
 
+-- A line of the report, and what would mend it; what has no room goes on below.
+local function told(name, verdict, text, fix)
+  local width = terminal.width()
+  local lines = format.wrap(text, width - 15)
+  for i, part in ipairs(fix and format.wrap(fix, width - 18) or {}) do
+    lines[#lines + 1] = (i == 1 and "-> " or "   ") .. part
+  end
+  local head = ("%-8s %-5s "):format(name, verdict)
+  return head .. table.concat(lines, "\n" .. (" "):rep(#head)) .. "\n"
+end
+
 local order = { "lua", "simd", "bf16", "blas", "threads", "numbers", "limits", "memory", "disk" }
 
 return function(args)
@@ -213,8 +226,7 @@ return function(args)
       verdict, text, fix = "BAD", "the check itself failed: " .. tostring(verdict), nil
     end
     bad = bad + (verdict == "BAD" and 1 or 0)
-    io.stdout:write(("%-8s %-5s %s\n"):format(name, verdict, text))
-    if fix then io.stdout:write("               -> ", fix, "\n") end
+    io.stdout:write(told(name, verdict, text, fix))
   end
   io.stdout:write(bad == 0 and "all is well\n" or ("%d bad\n"):format(bad))
   return bad == 0 and 0 or 1
