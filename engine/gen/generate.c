@@ -61,8 +61,7 @@ void pl_generator_free(pl_generator *g)
     pl_free(g->ctx, g);
 }
 
-/* ---- text that is kept
-** ---------------------------------------------------------------------------- */
+/* ---- text that is kept ----------------------------------------------------------------------- */
 
 static void forget(job *j, kept_text *kept)
 {
@@ -122,8 +121,7 @@ static pl_status retire(job *j, int64_t from)
     return st;
 }
 
-/* ---- entering
-** ------------------------------------------------------------------------------------ */
+/* ---- entering -------------------------------------------------------------------------------- */
 
 /* The answer that is to enter next: one that was paused, or the next to a prompt. */
 static bool waiting(const job *j, runner *w)
@@ -323,8 +321,7 @@ static pl_status enter_common(job *j)
     return st;
 }
 
-/* ---- growing
-** ------------------------------------------------------------------------------------- */
+/* ---- growing --------------------------------------------------------------------------------- */
 
 /* The youngest gives its blocks back and waits. */
 static void pause_one(job *j)
@@ -374,8 +371,7 @@ static pl_status as_stage(job *j, const char *name, pl_status (*part)(job *j))
     return st;
 }
 
-/* ---- the door
-** ------------------------------------------------------------------------------------ */
+/* ---- the door -------------------------------------------------------------------------------- */
 
 /* Places for all that a job counts. */
 static pl_status open_job(job *j)

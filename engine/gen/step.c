@@ -9,8 +9,7 @@
 #include "gen/sampler.h"
 #include "graph/profile.h"
 
-/* ---- one replay
-** ---------------------------------------------------------------------------------- */
+/* ---- one replay ------------------------------------------------------------------------------ */
 
 int32_t pl__job_token(const job *j, const runner *w, int64_t at)
 {
@@ -119,8 +118,7 @@ pl_status pl__job_run(job *j, int64_t n, pl_tensor **logits)
     return replay(j, n, INT64_MAX, logits);
 }
 
-/* ---- tokens
-** -------------------------------------------------------------------------------------- */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
 pl_status pl__job_want_scratch(job *j, int64_t vocabulary)
 {

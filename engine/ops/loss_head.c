@@ -230,8 +230,7 @@ static void zero_unless(bool acc, pl_tensor *t)
     if (t != NULL && !acc) memset(pl__data(t), 0, (size_t)t->count * sizeof(real));
 }
 
-/* ---- by parts of the vocabulary
-** --------------------------------------------------------------------- */
+/* ---- by parts of the vocabulary -------------------------------------------------------------- */
 
 /* Of cross_entropy and logprob: whether they go so, and then what of. */
 static bool by_parts(const pl_call *c, real inv_temperature, head_rows *whole)
@@ -248,8 +247,7 @@ static bool by_parts(const pl_call *c, real inv_temperature, head_rows *whole)
     return wants_bf16(c, PRECISION) && K(head_by_parts)(whole->v);
 }
 
-/* ---- cross_entropy
-** -------------------------------------------------------------------------------- */
+/* ---- cross_entropy --------------------------------------------------------------------------- */
 
 static bool wants(const pl_call *c, int i)
 {
@@ -371,8 +369,7 @@ static pl_status cross_entropy_bwd(pl_call *c)
 extern const pl_op_impl OPI(cross_entropy);
 const pl_op_impl OPI(cross_entropy) = {cross_entropy_shape, cross_entropy_fwd, cross_entropy_bwd};
 
-/* ---- logprob
-** -------------------------------------------------------------------------------------- */
+/* ---- logprob --------------------------------------------------------------------------------- */
 
 enum { TEMPERATURE = LOGPROB_temperature }; /* of kl_full too */
 PL_SAME_PLACE(KL_FULL_temperature, TEMPERATURE);
@@ -478,8 +475,7 @@ static pl_status logprob_bwd(pl_call *c)
 extern const pl_op_impl OPI(logprob);
 const pl_op_impl OPI(logprob) = {logprob_shape, logprob_fwd, logprob_bwd};
 
-/* ---- kl_full
-** -------------------------------------------------------------------------------------- */
+/* ---- kl_full --------------------------------------------------------------------------------- */
 
 enum { REF_HIDDEN = KL_FULL_ref_hidden, REF_HEAD = KL_FULL_ref_head, KL_ROWS = KL_FULL_rows };
 enum { KL_READ, KL_REF_READ, KL_VALUE }; /* saved for each row: two k_row, and a number */

@@ -37,8 +37,7 @@ static void put(pl_call *c, int input, int64_t i, double value)
     d[i] = (c->acc[input] ? d[i] : 0) + (real)value;
 }
 
-/* ---- rank_loss
-** ------------------------------------------------------------------------------------ */
+/* ---- rank_loss ------------------------------------------------------------------------------- */
 
 static double log_sigmoid(double x)
 {
@@ -154,8 +153,7 @@ static pl_status rank_loss_bwd(pl_call *c)
 extern const pl_op_impl OPI(rank_loss);
 const pl_op_impl OPI(rank_loss) = {rank_loss_shape, rank_loss_fwd, rank_loss_bwd};
 
-/* ---- weighted means
-** ------------------------------------------------------------------------------- */
+/* ---- weighted means -------------------------------------------------------------------------- */
 
 enum { WEIGHTS = PPO_LOSS_weights }; /* of value_loss too */
 PL_SAME_PLACE(VALUE_LOSS_weights, WEIGHTS);
@@ -180,8 +178,7 @@ static double norm_of(const pl_call *c, double given)
     return sum != 0 ? sum : 1;
 }
 
-/* ---- ppo_loss
-** ------------------------------------------------------------------------------------- */
+/* ---- ppo_loss -------------------------------------------------------------------------------- */
 
 enum { APPROXKL, CLIPFRAC, RATIO_MEAN, RATIO_VARIANCE, RATIO_LEAST, RATIO_LARGEST, N_PPO_STATS };
 
@@ -269,8 +266,7 @@ static pl_status ppo_loss_bwd(pl_call *c)
 extern const pl_op_impl OPI(ppo_loss);
 const pl_op_impl OPI(ppo_loss) = {ppo_loss_shape, ppo_loss_fwd, ppo_loss_bwd};
 
-/* ---- value_loss
-** ----------------------------------------------------------------------------------- */
+/* ---- value_loss ------------------------------------------------------------------------------ */
 
 enum { VALUE_CLIPFRAC, SQUARED_ERROR, N_VALUE_STATS };
 
@@ -335,8 +331,7 @@ static pl_status value_loss_bwd(pl_call *c)
 extern const pl_op_impl OPI(value_loss);
 const pl_op_impl OPI(value_loss) = {value_loss_shape, value_loss_fwd, value_loss_bwd};
 
-/* ---- kl_estimate
-** ---------------------------------------------------------------------------------- */
+/* ---- kl_estimate ----------------------------------------------------------------------------- */
 
 static pl_status kl_estimate_shape(pl_call *c)
 {

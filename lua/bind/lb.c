@@ -125,8 +125,7 @@ void lb_class(lua_State *L, const char *name, const luaL_Reg *methods)
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__methods");
     lua_setfield(L, -2, "__index");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
+    lb_set_boolean(L, "__metatable", 0);
     lua_pop(L, 1);
 }
 
@@ -218,6 +217,30 @@ const char *lb_string_field(lua_State *L, int idx, const char *name, const char 
     const char *value = lua_tostring(L, -1);
     lua_pop(L, 1); /* the table still holds the string */
     return value;
+}
+
+void lb_set_number(lua_State *L, const char *name, lua_Number x)
+{
+    lua_pushnumber(L, x);
+    lua_setfield(L, -2, name);
+}
+
+void lb_set_integer(lua_State *L, const char *name, lua_Integer n)
+{
+    lua_pushinteger(L, n);
+    lua_setfield(L, -2, name);
+}
+
+void lb_set_boolean(lua_State *L, const char *name, bool on)
+{
+    lua_pushboolean(L, on);
+    lua_setfield(L, -2, name);
+}
+
+void lb_set_string(lua_State *L, const char *name, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
 }
 
 static int ctx_gc(lua_State *L)

@@ -70,6 +70,12 @@ lua_Integer lb_integer_field(lua_State *L, int idx, const char *name, lua_Intege
 bool lb_boolean_field(lua_State *L, int idx, const char *name, bool fallback);
 const char *lb_string_field(lua_State *L, int idx, const char *name, const char *fallback);
 
+/* Sets a field of the table on top of the stack; of a text that is NULL there is none. */
+void lb_set_number(lua_State *L, const char *name, lua_Number x);
+void lb_set_integer(lua_State *L, const char *name, lua_Integer n);
+void lb_set_boolean(lua_State *L, const char *name, bool on);
+void lb_set_string(lua_State *L, const char *name, const char *text);
+
 /* Raises "unknown <what> 'name'; did you mean 'x'?" with the nearest of `names` (NULL ended), or
 ** the list of them when none is near. */
 int lb_unknown(lua_State *L, const char *what, const char *name, const char *const *names);

@@ -184,17 +184,12 @@ static void push_answers(lua_State *L, const pl_gen_result *r, int64_t samples)
         lua_seti(L, -2, i + 1);
     }
     lua_setfield(L, -2, "finish_reasons");
-    const struct {
-        const char *name;
-        int64_t value;
-    } numbers[] = {
-        {"samples", samples},  {"steps", r->steps},     {"prefill_tokens", r->prefill_tokens},
-        {"pauses", r->pauses}, {"drafted", r->drafted}, {"accepted", r->accepted},
-    };
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        lua_pushinteger(L, numbers[i].value);
-        lua_setfield(L, -2, numbers[i].name);
-    }
+    lb_set_integer(L, "samples", samples);
+    lb_set_integer(L, "steps", r->steps);
+    lb_set_integer(L, "prefill_tokens", r->prefill_tokens);
+    lb_set_integer(L, "pauses", r->pauses);
+    lb_set_integer(L, "drafted", r->drafted);
+    lb_set_integer(L, "accepted", r->accepted);
 }
 
 /* The list of lists of token ids at index 2, laid end to end: *tokens with the n + 1 places where

@@ -58,14 +58,10 @@ static int server_next(lua_State *L)
     lb_check(L, pl_http_next(http, &request, seconds));
     if (request.number == 0) return 0;
     lua_createtable(L, 0, 5);
-    lua_pushinteger(L, request.number);
-    lua_setfield(L, -2, "number");
-    lua_pushstring(L, request.post ? "POST" : "GET");
-    lua_setfield(L, -2, "method");
-    lua_pushstring(L, request.path);
-    lua_setfield(L, -2, "path");
-    lua_pushstring(L, request.query);
-    lua_setfield(L, -2, "query");
+    lb_set_integer(L, "number", request.number);
+    lb_set_string(L, "method", request.post ? "POST" : "GET");
+    lb_set_string(L, "path", request.path);
+    lb_set_string(L, "query", request.query);
     lua_pushlstring(L, request.body, request.body_size);
     lua_setfield(L, -2, "body");
     return 1;

@@ -106,8 +106,7 @@ void lb_open_json(lua_State *L)
 
     lua_newtable(L);
     lua_newtable(L);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
+    lb_set_string(L, "__mode", "k");
     lua_setmetatable(L, -2);
     lua_setfield(L, LUA_REGISTRYINDEX, LB_JSON_ORDER);
 

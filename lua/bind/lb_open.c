@@ -36,7 +36,6 @@ int luaopen_perilune_core(lua_State *L)
     lb_open_net(L);
     lb_open_http(L);
     lb_open_profile(L);
-    lua_pushliteral(L, PL_VERSION);
-    lua_setfield(L, -2, "_VERSION");
+    lb_set_string(L, "_VERSION", PL_VERSION);
     return 1;
 }

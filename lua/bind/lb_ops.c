@@ -274,18 +274,15 @@ static int op_unary(lua_State *L)
     return op_call(L);
 }
 
-/* ---- what rows say about themselves
-** -------------------------------------------------------------- */
+/* ---- what rows say about themselves ---------------------------------------------------------- */
 
 static void push_param_row(lua_State *L, const pl_param_row *p)
 {
     static const char *const kinds[] = {"int",  "float", "bool",  "enum",
                                         "axis", "list",  "start", "stop"};
     lua_newtable(L);
-    lua_pushstring(L, p->name);
-    lua_setfield(L, -2, "name");
-    lua_pushstring(L, kinds[p->kind]);
-    lua_setfield(L, -2, "kind");
+    lb_set_string(L, "name", p->name);
+    lb_set_string(L, "kind", kinds[p->kind]);
     if (p->kind == PL_PARAM_FLOAT) lua_pushnumber(L, p->fallback.f);
     else if (p->kind == PL_PARAM_BOOL) lua_pushboolean(L, p->fallback.i != 0);
     else if (p->kind == PL_PARAM_ENUM) lua_pushstring(L, p->choices[p->fallback.i]);
@@ -308,25 +305,17 @@ static void push_param_row(lua_State *L, const pl_param_row *p)
 static void push_row(lua_State *L, const pl_op_row *row)
 {
     lua_newtable(L);
-    lua_pushstring(L, row->name);
-    lua_setfield(L, -2, "name");
-    lua_pushstring(L, row->shapes);
-    lua_setfield(L, -2, "shapes");
-    lua_pushstring(L, row->doc);
-    lua_setfield(L, -2, "doc");
+    lb_set_string(L, "name", row->name);
+    lb_set_string(L, "shapes", row->shapes);
+    lb_set_string(L, "doc", row->doc);
     lua_newtable(L);
     for (int i = 0; i < row->n_in; i++) {
         lua_newtable(L);
-        lua_pushstring(L, row->in[i].name);
-        lua_setfield(L, -2, "name");
-        lua_pushboolean(L, row->in[i].optional);
-        lua_setfield(L, -2, "optional");
-        lua_pushboolean(L, row->in[i].integer);
-        lua_setfield(L, -2, "integer");
-        lua_pushboolean(L, row->in[i].kept);
-        lua_setfield(L, -2, "kept");
-        lua_pushboolean(L, row->in[i].any);
-        lua_setfield(L, -2, "any");
+        lb_set_string(L, "name", row->in[i].name);
+        lb_set_boolean(L, "optional", row->in[i].optional);
+        lb_set_boolean(L, "integer", row->in[i].integer);
+        lb_set_boolean(L, "kept", row->in[i].kept);
+        lb_set_boolean(L, "any", row->in[i].any);
         lua_seti(L, -2, i + 1);
     }
     lua_setfield(L, -2, "inputs");
@@ -343,14 +332,10 @@ static void push_row(lua_State *L, const pl_op_row *row)
     }
     lua_setfield(L, -2, "outputs");
     lua_newtable(L);
-    lua_pushboolean(L, row->flags & PL_OPF_NOGRAD);
-    lua_setfield(L, -2, "nograd");
-    lua_pushboolean(L, row->flags & PL_OPF_FUSED);
-    lua_setfield(L, -2, "fused");
-    lua_pushboolean(L, row->flags & PL_OPF_METHOD);
-    lua_setfield(L, -2, "method");
-    lua_pushboolean(L, row->flags & PL_OPF_LIST);
-    lua_setfield(L, -2, "list");
+    lb_set_boolean(L, "nograd", row->flags & PL_OPF_NOGRAD);
+    lb_set_boolean(L, "fused", row->flags & PL_OPF_FUSED);
+    lb_set_boolean(L, "method", row->flags & PL_OPF_METHOD);
+    lb_set_boolean(L, "list", row->flags & PL_OPF_LIST);
     lua_setfield(L, -2, "flags");
 }
 

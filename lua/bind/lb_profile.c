@@ -30,67 +30,43 @@ static int begin(lua_State *L)
     return 0;
 }
 
-static void set_number(lua_State *L, const char *name, double x)
-{
-    lua_pushnumber(L, x);
-    lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, int64_t x)
-{
-    lua_pushinteger(L, x);
-    lua_setfield(L, -2, name);
-}
-
-static void set_string(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text); /* nil for NULL */
-    lua_setfield(L, -2, name);
-}
-
-static void set_boolean(lua_State *L, const char *name, bool on)
-{
-    lua_pushboolean(L, on);
-    lua_setfield(L, -2, name);
-}
-
 static void push_row(lua_State *L, int64_t i)
 {
     const pl_profile_row *row = pl_profile_get_row(lb_ctx(L), i);
     lua_createtable(L, 0, 11);
-    set_string(L, "stage", row->stage);
-    set_string(L, "name", row->name);
-    set_boolean(L, "backward", row->backward);
-    set_integer(L, "calls", row->calls);
-    set_number(L, "seconds", row->seconds);
-    set_number(L, "flops", row->flops);
-    set_number(L, "split", row->split);
-    set_number(L, "bytes", row->bytes);
-    set_number(L, "peak", row->peak);
-    set_number(L, "least", row->least);
-    set_string(L, "example", row->example);
+    lb_set_string(L, "stage", row->stage);
+    lb_set_string(L, "name", row->name);
+    lb_set_boolean(L, "backward", row->backward);
+    lb_set_integer(L, "calls", row->calls);
+    lb_set_number(L, "seconds", row->seconds);
+    lb_set_number(L, "flops", row->flops);
+    lb_set_number(L, "split", row->split);
+    lb_set_number(L, "bytes", row->bytes);
+    lb_set_number(L, "peak", row->peak);
+    lb_set_number(L, "least", row->least);
+    lb_set_string(L, "example", row->example);
 }
 
 static void push_stage(lua_State *L, int64_t i)
 {
     const pl_profile_stage stage = pl_profile_get_stage(lb_ctx(L), i);
     lua_createtable(L, 0, 5);
-    set_string(L, "name", stage.name);
-    set_integer(L, "calls", stage.calls);
-    set_number(L, "seconds", stage.seconds);
-    set_number(L, "nested", stage.nested);
-    set_number(L, "ops", stage.ops);
+    lb_set_string(L, "name", stage.name);
+    lb_set_integer(L, "calls", stage.calls);
+    lb_set_number(L, "seconds", stage.seconds);
+    lb_set_number(L, "nested", stage.nested);
+    lb_set_number(L, "ops", stage.ops);
 }
 
 static void push_event(lua_State *L, int64_t i)
 {
     const pl_profile_event event = pl_profile_get_event(lb_ctx(L), i);
     lua_createtable(L, 0, 5);
-    set_string(L, "name", event.name);
-    set_string(L, "stage", event.stage);
-    set_boolean(L, "backward", event.backward);
-    set_number(L, "began", event.began);
-    set_number(L, "seconds", event.seconds);
+    lb_set_string(L, "name", event.name);
+    lb_set_string(L, "stage", event.stage);
+    lb_set_boolean(L, "backward", event.backward);
+    lb_set_number(L, "began", event.began);
+    lb_set_number(L, "seconds", event.seconds);
 }
 
 static void set_list(lua_State *L, const char *name, pl_profile_list list,
@@ -112,7 +88,7 @@ static int finish(lua_State *L)
     set_list(L, "rows", PL_PROFILE_ROWS, push_row);
     set_list(L, "stages", PL_PROFILE_STAGES, push_stage);
     set_list(L, "events", PL_PROFILE_EVENTS, push_event);
-    set_integer(L, "lost", pl_profile_count(lb_ctx(L), PL_PROFILE_LOST));
+    lb_set_integer(L, "lost", pl_profile_count(lb_ctx(L), PL_PROFILE_LOST));
     pl_profile_end(lb_ctx(L));
     return 1;
 }
@@ -122,13 +98,13 @@ static int measure(lua_State *L)
     pl_limits limits;
     lb_check(L, pl_limits_measure(lb_ctx(L), &limits));
     lua_createtable(L, 0, 7);
-    set_number(L, "float32", limits.float32);
-    set_number(L, "bfloat16", limits.bfloat16);
-    set_number(L, "split", limits.split);
-    set_number(L, "read", limits.read);
-    set_number(L, "copy", limits.copy);
-    set_number(L, "cache", limits.cache);
-    set_integer(L, "cache_bytes", limits.cache_bytes);
+    lb_set_number(L, "float32", limits.float32);
+    lb_set_number(L, "bfloat16", limits.bfloat16);
+    lb_set_number(L, "split", limits.split);
+    lb_set_number(L, "read", limits.read);
+    lb_set_number(L, "copy", limits.copy);
+    lb_set_number(L, "cache", limits.cache);
+    lb_set_integer(L, "cache_bytes", limits.cache_bytes);
     return 1;
 }
 

@@ -95,14 +95,12 @@ static int mem_info(lua_State *L)
 {
     const pl_mem_info info = pl_mem_get(lb_ctx(L));
     lua_createtable(L, 0, 6);
-#define SET(name) (lua_pushinteger(L, info.name), lua_setfield(L, -2, #name))
-    SET(live);
-    SET(peak);
-    SET(limit);
-    SET(cached);
-    SET(held_peak);
-    SET(calls);
-#undef SET
+    lb_set_integer(L, "live", info.live);
+    lb_set_integer(L, "peak", info.peak);
+    lb_set_integer(L, "limit", info.limit);
+    lb_set_integer(L, "cached", info.cached);
+    lb_set_integer(L, "held_peak", info.held_peak);
+    lb_set_integer(L, "calls", info.calls);
     return 1;
 }
 
@@ -172,17 +170,13 @@ static int gemm(lua_State *L)
     for (int i = 0; i < 2; i++) {
         pl_gemm_info info;
         lb_check(L, pl_gemm_get(lb_ctx(L), dtypes[i].dtype, &info));
-        lua_pushstring(L, info.openblas ? "openblas" : "own");
-        lua_setfield(L, -2, dtypes[i].field);
-        lua_pushstring(L, info.wish);
-        lua_setfield(L, -2, "wish");
+        lb_set_string(L, dtypes[i].field, info.openblas ? "openblas" : "own");
+        lb_set_string(L, "wish", info.wish);
         rows_alone = rows_alone && info.rows_alone;
         if (i > 0) continue;
-        lua_pushboolean(L, info.split);
-        lua_setfield(L, -2, "split");
+        lb_set_boolean(L, "split", info.split);
     }
-    lua_pushboolean(L, rows_alone);
-    lua_setfield(L, -2, "rows_alone");
+    lb_set_boolean(L, "rows_alone", rows_alone);
     return 1;
 }
 

@@ -271,12 +271,6 @@ static int l_affinity(lua_State *L)
     return 1;
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 /* meminfo() -> {total =, available =, rss =, peak_rss =} in bytes, as far as known */
 static int l_meminfo(lua_State *L)
 {
@@ -298,7 +292,7 @@ static int l_meminfo(lua_State *L)
             if (strncmp(line, rows[i].key, strlen(rows[i].key)) == 0)
                 sscanf(line + strlen(rows[i].key), "%lld", &kilobytes);
         fclose(f);
-        if (kilobytes >= 0) set_integer(L, rows[i].field, (lua_Integer)kilobytes * 1024);
+        if (kilobytes >= 0) lb_set_integer(L, rows[i].field, (lua_Integer)kilobytes * 1024);
     }
     return 1;
 }
@@ -311,12 +305,9 @@ static int l_openblas(lua_State *L)
     static const char *const flavours[] = {"serial", "threads", "openmp"};
     int parallel = openblas_get_parallel();
     lua_newtable(L);
-    lua_pushstring(L, openblas_get_config());
-    lua_setfield(L, -2, "config");
-    lua_pushstring(L, openblas_get_corename());
-    lua_setfield(L, -2, "core");
-    lua_pushstring(L, parallel >= 0 && parallel < 3 ? flavours[parallel] : "unknown");
-    lua_setfield(L, -2, "parallel");
+    lb_set_string(L, "config", openblas_get_config());
+    lb_set_string(L, "core", openblas_get_corename());
+    lb_set_string(L, "parallel", parallel >= 0 && parallel < 3 ? flavours[parallel] : "unknown");
     return 1;
 }
 

@@ -186,9 +186,7 @@ static int from_pieces(lua_State *L)
 */
 static void set_id(lua_State *L, const char *name, int32_t id)
 {
-    if (id < 0) return;
-    lua_pushinteger(L, id);
-    lua_setfield(L, -2, name);
+    if (id >= 0) lb_set_integer(L, name, id);
 }
 
 /* info() -> {kind, size, bos_id, eos_id, pad_id, unk_id, adds_bos, adds_eos, chat_template} */
@@ -196,21 +194,16 @@ static int tok_info(lua_State *L)
 {
     pl_tokenizer_info info = pl_tokenizer_get_info(check_tokenizer(L));
     lua_createtable(L, 0, 9);
-    lua_pushstring(L, kinds[info.kind]);
-    lua_setfield(L, -2, "kind");
-    lua_pushinteger(L, info.size);
-    lua_setfield(L, -2, "size");
+    lb_set_string(L, "kind", kinds[info.kind]);
+    lb_set_integer(L, "size", info.size);
     set_id(L, "bos_id", info.bos);
     set_id(L, "eos_id", info.eos);
     set_id(L, "pad_id", info.pad);
     set_id(L, "unk_id", info.unk);
-    lua_pushboolean(L, info.adds_bos);
-    lua_setfield(L, -2, "adds_bos");
-    lua_pushboolean(L, info.adds_eos);
-    lua_setfield(L, -2, "adds_eos");
+    lb_set_boolean(L, "adds_bos", info.adds_bos);
+    lb_set_boolean(L, "adds_eos", info.adds_eos);
     if (info.chat_template) {
-        lua_pushstring(L, info.chat_template);
-        lua_setfield(L, -2, "chat_template");
+        lb_set_string(L, "chat_template", info.chat_template);
     }
     return 1;
 }

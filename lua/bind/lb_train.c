@@ -295,10 +295,8 @@ static int optimizer_step(lua_State *L)
     pl_optimizer_result result;
     lb_check(L, pl_optimizer_step(opt, &o, &result));
     lua_createtable(L, 0, 2);
-    lua_pushnumber(L, result.grad_norm);
-    lua_setfield(L, -2, "grad_norm");
-    lua_pushboolean(L, result.skipped);
-    lua_setfield(L, -2, "skipped");
+    lb_set_number(L, "grad_norm", result.grad_norm);
+    lb_set_boolean(L, "skipped", result.skipped);
     return 1;
 }
 
@@ -311,8 +309,7 @@ static int optimizer_state(lua_State *L)
     lua_setfield(L, -2, "m");
     push_borrowed(L, pl_optimizer_moment(opt, 1));
     lua_setfield(L, -2, "v");
-    lua_pushinteger(L, pl_optimizer_steps(opt));
-    lua_setfield(L, -2, "steps");
+    lb_set_integer(L, "steps", pl_optimizer_steps(opt));
     return 1;
 }
 

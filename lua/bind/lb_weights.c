@@ -143,8 +143,7 @@ static void push_notes(lua_State *L, const pl_weights *w)
     for (int64_t i = 0; i < pl_weights_note_count(w); i++) {
         const char *key, *value;
         pl_weights_note(w, i, &key, &value);
-        lua_pushstring(L, value);
-        lua_setfield(L, -2, key);
+        lb_set_string(L, key, value);
     }
 }
 
@@ -181,10 +180,8 @@ static int safetensors_load(lua_State *L)
 static void push_info(lua_State *L, const pl_weight_info *info)
 {
     lua_createtable(L, 0, 3);
-    lua_pushstring(L, info->stored);
-    lua_setfield(L, -2, "stored");
-    lua_pushstring(L, pl_dtype_name(info->dtype));
-    lua_setfield(L, -2, "dtype");
+    lb_set_string(L, "stored", info->stored);
+    lb_set_string(L, "dtype", pl_dtype_name(info->dtype));
     lua_createtable(L, info->rank, 0);
     for (int i = 0; i < info->rank; i++) {
         lua_pushinteger(L, info->shape[i]);
@@ -255,23 +252,15 @@ static int llama2c_load(lua_State *L)
                  {"max_position_embeddings", c.seq_len}};
     lua_newtable(L);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        lua_pushinteger(L, sizes[i].value);
-        lua_setfield(L, -2, sizes[i].name);
+        lb_set_integer(L, sizes[i].name, sizes[i].value);
     }
-    lua_pushliteral(L, "llama");
-    lua_setfield(L, -2, "model_type");
-    lua_pushboolean(L, c.tied);
-    lua_setfield(L, -2, "tie_word_embeddings");
-    lua_pushboolean(L, 1);
-    lua_setfield(L, -2, "rope_interleaved");
-    lua_pushnumber(L, 10000.0);
-    lua_setfield(L, -2, "rope_theta");
-    lua_pushnumber(L, 1e-5);
-    lua_setfield(L, -2, "rms_norm_eps");
-    lua_pushinteger(L, 1);
-    lua_setfield(L, -2, "bos_token_id");
-    lua_pushinteger(L, 2);
-    lua_setfield(L, -2, "eos_token_id");
+    lb_set_string(L, "model_type", "llama");
+    lb_set_boolean(L, "tie_word_embeddings", c.tied);
+    lb_set_boolean(L, "rope_interleaved", 1);
+    lb_set_number(L, "rope_theta", 10000.0);
+    lb_set_number(L, "rms_norm_eps", 1e-5);
+    lb_set_integer(L, "bos_token_id", 1);
+    lb_set_integer(L, "eos_token_id", 2);
     st = push_tensors(L, *box, 0);
     return st == PL_OK ? 2 : lb_soft_fail(L, st);
 }
