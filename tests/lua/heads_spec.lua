@@ -12,6 +12,22 @@ local function near(want, got, within)
   end
 end
 
+describe("the zero of scores", function()
+  it("is the mean of what shall be 0, or of the heads one among each other", function()
+    local function centred(members, are_zero)
+      local config = { score_bias = 0.5 }
+      pl.score.center({ config = config }, members, are_zero)
+      return config
+    end
+    local one, two = { { 1, 3 } }, { { 1, 3 }, { 5, 7 } }
+    assert.are.same({ score_bias = 2.5 }, centred(one, true))
+    assert.are.same({ score_bias = 0.5 }, centred(one, false))
+    assert.are.same({ score_bias = 4, score_biases = { 2, 6 } }, centred(two, true))
+    assert.are.same({ score_bias = 0, score_biases = { -2, 2 } }, centred(two, false))
+    assert.are.same({ 3, 5 }, pl.score.mean_of(two))
+  end)
+end)
+
 describe("how often a set stands in a bootstrap", function()
   it("is a Poisson draw of mean 1, always the same, of each head its own", function()
     local counts, sum, n = {}, 0, 4000
