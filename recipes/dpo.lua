@@ -237,7 +237,7 @@ local function look_at_first(ids)
 end
 
 -- What there is to say of held-out sets and prompts, by name.
-local function measure(step)
+local function measure(step, metrics)
   local figures, seen = {}, pl.meter.new()
   if valid then
     local guard <close> = pl.no_grad()
@@ -250,7 +250,7 @@ local function measure(step)
       figures["eval_" .. name] = figure
     end
   end
-  if evaluation then evaluation:tell(run, step, figures) end
+  if evaluation then evaluation:tell(run, step, figures, metrics) end
   return figures
 end
 
@@ -275,7 +275,7 @@ for step = state.step + 1, steps do
 
   local is_due = (valid or evaluation) and (step % cfg.eval_steps == 0 or step == steps)
   local shown = { loss = metrics.loss, margin = metrics["rewards/margins"] }
-  book:close(step, metrics, shown, is_due and measure(step) or nil)
+  book:close(step, metrics, shown, is_due and measure(step, metrics) or nil)
 end
 book.progress:finish()
 

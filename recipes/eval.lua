@@ -324,9 +324,10 @@ run:summary(figures)
 run:close()
 if not cfg.quiet then
   local function shown(value, ci95, form)
-    local number = form:format(value)
+    local number = pl.format.fixed(form, value)
     if not ci95 then return number end
-    return ("%s (%s to %s)"):format(number, form:format(ci95[1]), form:format(ci95[2]))
+    local low, high = pl.format.fixed(form, ci95[1]), pl.format.fixed(form, ci95[2])
+    return ("%s (%s to %s)"):format(number, low, high)
   end
   local score = judge and "score " .. shown(figures.score, figures.score_ci95, "%.4f") or "answers"
   if #prompts > 0 then

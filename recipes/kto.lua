@@ -251,7 +251,7 @@ local function look_at_first(ids)
 end
 
 -- What there is to say of held-out answers and prompts, by name.
-local function measure(step)
+local function measure(step, metrics)
   local figures = {}
   if valid then
     local guard <close> = pl.no_grad()
@@ -266,7 +266,7 @@ local function measure(step)
     end
     figures.eval_baseline, figures.eval_kl = figures.eval_kl, nil -- the evaluation's name
   end
-  if evaluation then evaluation:tell(run, step, figures) end
+  if evaluation then evaluation:tell(run, step, figures, metrics) end
   return figures
 end
 
@@ -292,7 +292,7 @@ for step = state.step + 1, steps do
 
   local is_due = (valid or evaluation) and (step % cfg.eval_steps == 0 or step == steps)
   local shown = { loss = metrics.loss, margin = metrics["rewards/margins"] }
-  book:close(step, metrics, shown, is_due and measure(step) or nil)
+  book:close(step, metrics, shown, is_due and measure(step, metrics) or nil)
 end
 book.progress:finish()
 

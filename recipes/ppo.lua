@@ -76,7 +76,7 @@ local online = pl.online.open(cfg, "ppo")
 local policy, judge = online.policy, online.judge
 local value -- V starts as the reward model; without one as 0, whatever it reads
 if judge.model and cfg.quantize == "none" then
-  value = judge.model:copy { peft = policy.peft, seed = cfg.seed }
+  value = judge.model:copy { peft = not judge.model.peft and policy.peft or nil, seed = cfg.seed }
 elseif judge.model then -- not as what its weights were rounded to
   local start = { precision = cfg.precision, seed = cfg.seed }
   value = pl.companions.load("reward_model", judge.models[1].path, start)
@@ -105,7 +105,7 @@ check:sizes {
   { "optimizer steps", iterations * cfg.num_ppo_epochs * cfg.num_mini_batches },
 }
 check:rows(online:sets())
-check:settings(iterations)
+online:look(check, iterations)
 
 -- (b) What the other models say of it; nothing here is on the tape.
 local function evaluate(roll, asked)

@@ -299,11 +299,12 @@ local Evaluation = {}
 function Evaluation:measure(examples) end
 
 --- `measure`, its figures among others and its examples in the run. Raises where a reward function
---- fails, after a checkpoint of the step.
+--- fails, after a row of metrics and a checkpoint of the step.
 ---@param run perilune.Run
 ---@param step integer # that is done, from 1
----@param figures table<string, number> # gets what `measure` gives
-function Evaluation:tell(run, step, figures) end
+---@param figures table<string, number> # that were measured already; gets what `measure` gives
+---@param metrics table<string, number> # of the step, for its row where the function fails
+function Evaluation:tell(run, step, figures, metrics) end
 
 --- Training examples of a data set.
 ---@class perilune.ExampleSet
@@ -413,6 +414,11 @@ local Judge = {}
 --- What decides the scores of reward models, as a hash: their weights, and how several become one.
 ---@return string? # nil when a function judges
 function Judge:hash() end
+
+--- What decides the scores, by the key of a recipe, among other such hashes.
+---@param hashes table<string, any> # gets `reward_model` and `reward_function`; nil: there is none
+---@return table<string, any> # the same
+function Judge:made_with(hashes) end
 
 --- Scores of ranked sets by each member of an ensemble: reward models, and the heads of each. None
 --- when a function judges.
@@ -568,7 +574,7 @@ function Model:context() end
 
 --- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
 --- frozen base is shared, and what is trained copied.
----@param opts? table # `scalar_head` and `precision` (as this model's); `seed` (0) what new weights are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and none yet
+---@param opts? table # `scalar_head` and `precision` (as this model's); `seed` (0) what new weights are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a frozen base and none yet, else it raises
 ---@return perilune.Model # with a block of its own
 function Model:copy(opts) end
 
@@ -675,6 +681,7 @@ function Model:write(dir, opts) end
 ---@field optimizer perilune.Optimizer # of the policy
 ---@field prompts perilune.Prompt[] # of `dataset`
 ---@field held_out perilune.Prompt[]? # those of `eval_dataset`
+---@field gold perilune.Judge? # who judges held-out answers beside the judge, and trains nothing
 ---@field doubts string[] # about settings, which `Check:settings` tells
 ---@field ptx integer[][]? # pieces of pretraining text, token ids of each
 local Online = {}
@@ -761,13 +768,24 @@ function Online:kl_weight(roll, iteration) end
 ---@param seen perilune.Meter # gets the figures
 function Online:learn(kind, roll, chosen, advantages, iteration, state, seen) end
 
+--- The weight w of the reference's log-probs in the reward.
+---@param iteration integer # what its schedule is asked for, from 1
+---@return number # 0 or more; 0 of a recipe that has none
+function Online:likelihood(iteration) end
+
+--- Settings that undo each other, and whether the reward goes where it is wanted to go: what
+--- held-out rankings and gold say of it before the first step.
+---@param check perilune.Check # as of `pl.preflight.new`
+---@param iterations integer # of the run
+function Online:look(check, iterations) end
+
 --- Measures on the held-out prompts every `eval_steps` iterations and at the end, what would be the
 --- final model: figures into the metrics, examples into the run. Raises where a reward function
 --- fails, after a checkpoint of the iteration.
 ---@param run perilune.Run
 ---@param iteration integer # from 1
 ---@param last boolean # whether it is the last one
----@param metrics table<string, number> # of the iteration; gets `eval_score`, `eval_kl`, `eval_length` and `eval_reward`, the score less β KL
+---@param metrics table<string, number> # of the iteration; gets what is measured, and `eval_reward`, the score less β KL
 ---@param state { best: number? } # of the run: the best figure so far, which `checkpoint_choice` names
 ---@param beta number # β of the iteration
 ---@return number? # that figure now; nil when it is not measured or not asked for
@@ -788,8 +806,8 @@ function Online:minibatches(iteration, epoch, count) end
 ---@return table<string, any> # models, optimizers, data and what they were made with
 function Online:parts(models, optimizers) end
 
---- Says what is trained and what became of the rows, in the pre-flight of a recipe without a value
---- model.
+--- What is trained and what became of the rows, said before the first step of a recipe without a
+--- value model.
 ---@param check perilune.Check # as of `pl.preflight.new`
 ---@param iterations integer # of the run
 ---@return perilune.Check # the same
@@ -2587,8 +2605,8 @@ function pl.config.forwards() end
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.groups(defaults) end
 
---- The rows of measuring on held-out prompts: `eval_dataset`, `eval_steps`, `eval_count` and
---- `checkpoint_choice`.
+--- The rows of measuring on held-out prompts: `eval_dataset`, `eval_steps`, `eval_count`, `gold`,
+--- `eval_rankings` and `checkpoint_choice`.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.held_out() end
 
@@ -3226,6 +3244,13 @@ function pl.format.duration(seconds) end
 ---@return string
 function pl.format.exact(x) end
 
+--- A number by a pattern with a fixed number of decimals, whose zero has no minus: -0.004 by "%.2f"
+--- is 0.00.
+---@param pattern string # of string.format with one number, such as "%.2f" or "%+.3f"
+---@param x number # any number
+---@return string
+function pl.format.fixed(pattern, x) end
+
 --- A number rounded to so many significant digits, without a needless exponent.
 ---@param x number # any number
 ---@param digits? integer # that count (default: 4)
@@ -3290,6 +3315,7 @@ function pl.format.wrap(text, width) end
 ---     val/clipfrac_avg, loss/value_avg
 ---     frac_reward_zero_std       part of the groups of answers whose scores are all equal
 ---     health/length_corr         correlation of score and answer length, see learn/rollout
+---     eval_gold, eval_agreement, eval_gold_lost and their _error, see learn/held_out
 ---     loss                       of supervised training, of preferences
 ---     rewards/margins, rewards/chosen, rewards/accuracies, logps/chosen and those with eval_ before
 ---                                of preferences: implicit rewards, nats an answer
@@ -3394,6 +3420,18 @@ function pl.health.no_end(history, options, settings) end
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.not_finite(history) end
+
+--- What the reward prefers among the policy's answers is hardly better by gold any more, or gold
+--- has fallen: a reward model with another taste than gold, or one that is followed too far. The
+--- score shows neither. Agreement is the correlation of reward and gold among answers to a prompt:
+--- gold rises with the reward while it is positive, and turns about where it is 0, before which the
+--- alarm rings. A fall is of the same prompts' gold since the best measurement; the best of n is
+--- above the mean by luck, by some √(ln n) errors of a difference, and these are added.
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `limit` (0.125) of the agreement, -1 to 1; `window` (2) measurements that a mean is taken over; `errors` (2) standard errors by which gold fell
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
+function pl.health.other_taste(history, options, settings) end
 
 --- A reward model is followed to answers it was not trained on, where its scores still rise and
 --- what they stand for falls (Gao et al. 2022, arXiv:2210.10760). No run sees that fall; three
@@ -4340,9 +4378,10 @@ function pl.rollout.length_penalties(lengths, opts) end
 ---@param reference perilune.Model
 ---@param judge perilune.Judge
 ---@param prompts perilune.Prompt[] # of `data.prompts`
----@param opts table # `count` (required) of the prompts; `micro_batch_tokens` (16384) a forward; `max_tokens` (64) of an answer, `temperature` (1), `seed` (0), `stream` (""), `stop` (none) and `slots` (64), `cache_memory` (0) as of `pl.generate`; `examples` (0): how many of the answers to give as texts; `tokenizer` (none), which these want
+---@param opts table # `count` (required) of the prompts; `samples` (1) answers to each; `gold` (none): a Judge that is asked too; `micro_batch_tokens` (16384) a forward; `max_tokens` (64) of an answer, `temperature` (1), `seed` (0), `stream` (""), `stop` (none) and `slots` (64), `cache_memory` (0) as of `pl.generate`; `examples` (0): how many of the answers to give as texts; `tokenizer` (none), which these want
 ---@return { eval_score: number, eval_kl: number, eval_length: number } # means over the answers: `eval_score`; `eval_kl`, nats an answer, to the reference; `eval_length`, tokens
 ---@return { prompt: string, answer: string, score: number }[] # examples, always of the same prompts, with `kl` of each token, nats
+---@return { scores: number[], golds: number[]?, likelihoods: number[] } # of each answer, prompt after prompt: what the judge and gold say, and the log-prob of the reference, nats
 function pl.rollout.measure(policy, reference, judge, prompts, opts) end
 
 --- Figures of a rollout under TRL's names: KL and entropy are sums over tokens, means over answers.

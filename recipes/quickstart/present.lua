@@ -46,10 +46,10 @@ local function model_row(name, eval, kl, points)
     name,
     ("%.3f"):format(eval.score),
     interval(eval.score_ci95),
-    beside and ("%+.3f"):format(beside) or "",
+    beside and pl.format.fixed("%+.3f", beside) or "",
     ("%.2f"):format(eval.content),
     ("%.2f"):format(eval.courteous),
-    kl or ("%.2f"):format(eval.kl),
+    kl or pl.format.fixed("%.2f", eval.kl),
     ("%.3f"):format(eval.text_loss),
   }
 end
@@ -188,7 +188,7 @@ local function tiles(figures)
     },
     {
       "PPO over SFT",
-      ("%+.2f"):format(figures.gain),
+      pl.format.fixed("%+.2f", figures.gain),
       ("%.2f to %.2f"):format(figures.gain_ci95[1], figures.gain_ci95[2]),
     },
     { "win rate over SFT", ("%.0f %%"):format(100 * figures.win_rate) },

@@ -193,7 +193,7 @@ local HEAD <const> = { "round", "rankings", "RM right", "RM before", "score", "K
 -- @treturn string
 function rankings.table(history)
   local rows = {}
-  local function shown(value, form) return value and form:format(value) or "-" end
+  local function shown(value, form) return value and pl.format.fixed(form, value) or "-" end
   for i, at in ipairs(history) do
     rows[i] = {
       at.round,

@@ -115,7 +115,7 @@ function present.write(dir, figures, evals, histories)
       "keep the brief",
       ("%.0f %% → %.0f %%"):format(100 * figures.kept_base, 100 * figures.kept_ppo),
     },
-    { "KL to SFT", ("%.2f"):format(figures.kl), "nats an answer" },
+    { "KL to SFT", pl.format.fixed("%.2f", figures.kl), "nats an answer" },
   }
   if figures.text_loss_base then
     table.insert(tiles, {

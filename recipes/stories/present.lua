@@ -80,14 +80,14 @@ local function tiles(figures)
   return {
     {
       "PPO over SFT",
-      ("%+.3f"):format(figures.gold_gain),
+      pl.format.fixed("%+.3f", figures.gold_gain),
       ("95 %%: %.3f to %.3f, %d openings"):format(
         figures.gold_ci95[1],
         figures.gold_ci95[2],
         figures.held_out_openings
       ),
     },
-    { "KL to SFT", ("%.2f"):format(figures.kl), "nats a continuation" },
+    { "KL to SFT", pl.format.fixed("%.2f", figures.kl), "nats a continuation" },
     { "reward model", ("%.1f %%"):format(100 * figures.rm_accuracy), "of held-out pairs" },
     {
       "text loss",

@@ -247,6 +247,20 @@ describe("a frozen base", function()
     assert.are_not.equal(reference:hash(), policy:hash())
   end)
 
+  it("is what adapters of a copy want, and a copy keeps the adapters it has", function()
+    local whole = assert(pl.load(adapted.folder("llama")))
+    assert.has_error(
+      function() whole:copy { peft = { r = 2 } } end,
+      "model:copy: adapters stand on a frozen base, and this model is trained whole: load it with "
+        .. "peft, or with frozen = true"
+    )
+    local policy = assert(pl.load(adapted.folder("llama"), { peft = { r = 2 } }))
+    assert.has_error(
+      function() policy:copy { peft = { r = 4 } } end,
+      "model:copy: this model has adapters, so its copy has the same ones; leave peft out"
+    )
+  end)
+
   it("goes when no model stands on it any more", function()
     local path = adapted.folder("gpt2")
     collectgarbage()

@@ -425,7 +425,7 @@ describe("several rewards", function()
     world.write(w.dir .. "/moon.lua", moon_file .. "-- other\n")
     local message = tostring(message_of(run, "rloo", more))
     world.write(w.dir .. "/moon.lua", moon_file)
-    assert.truthy(message:find("is not what", 1, true), message)
+    assert.truthy(message:find("^reward_function is not what "), message)
     assert.are.equal(2, #run("rloo", more).history)
   end)
 end)
@@ -488,11 +488,44 @@ end
       local step = tostring(message):match(text)
       assert.truthy(step, tostring(message))
       assert.equal(tonumber(step), pl.run.checkpoints(more.output_dir)[1].step)
+      local rows = assert(pl.run.read_rows(more.output_dir .. "/metrics.jsonl"))
+      assert.equal(tonumber(step), rows[#rows].step)
+      assert.is_number(rows[#rows].grad_norm)
+      assert.is_nil(rows[#rows].eval_score)
       os.remove(w.dir .. "/fails")
       more.resume, more.resume_changed = "latest", "reward_function"
       assert.equal(hash_of(whole), hash_of((run(recipe, more))))
     end)
   end
+
+  it("is told with the first answer that it fails at by itself", function()
+    local path = world.write(
+      w.dir .. "/picky.lua",
+      [[
+return function(_, answers)
+  local scores = {}
+  for i, answer in ipairs(answers) do
+    if answer:find("moon") then error("no moons") end
+    scores[i] = #answer
+  end
+  return scores
+end
+]]
+    )
+    local judge = pl.score.open({ reward_model = "", reward_function = path }, {
+      decode = function(_, ids) return ids end,
+    })
+    local answers, prompts = {}, {}
+    for i, text in ipairs { "a", "b", "c", "a moon", "d", "moon two" } do
+      answers[i], prompts[i] = { tokens = text, finish_reason = "stop" }, { tokens = "p" .. i }
+    end
+    local ok, message = pcall(judge.score, judge, { answers = answers }, prompts)
+    assert.is_false(ok)
+    assert.matches(
+      "picky.lua:4: no moons %(at answer 4 of 6, 'a moon'; the prompt: 'p4'%)$",
+      message
+    )
+  end)
 
   it("is told with its iteration where there is nothing to keep", function()
     local folder = w.dir .. "/failed-first"

@@ -448,6 +448,48 @@ describe("an alarm", function()
     return history
   end
 
+  -- A run in which gold was measured, `agreements` of it with the reward.
+  local function with_gold(agreements, more)
+    local history = {}
+    for i, agreement in ipairs(agreements) do
+      history[i] = {
+        step = i,
+        eval_gold = 0.5,
+        eval_agreement = agreement or nil,
+        eval_agreement_error = agreement and 0.08 or nil,
+        eval_gold_lost = 0,
+        eval_gold_lost_error = 0.02,
+        eval_gold_count = 8,
+      }
+    end
+    for key, value in pairs(more or {}) do
+      history[#history][key] = value
+    end
+    return history
+  end
+
+  it("hears a reward that goes with gold no more, before gold falls", function()
+    says(
+      health.other_taste(with_gold { 0.4, 0.1, 0.06 }, nil, { kl_coef = 0.1, save_steps = 0 }),
+      "Other taste than gold: among the policy's own answers to a prompt those that the reward "
+        .. "prefers are hardly better by gold (correlation 0.08, error 0.06), and following",
+      "go back (save_steps keeps earlier steps): raise kl_coef (0.1000)"
+    )
+    says(health.other_taste(with_gold { 0.4, -0.2, -0.1 }), "prefers are worse by gold")
+    assert.is_nil(health.other_taste(with_gold { 0.4, 0.2, 0.05 })) -- 0.125
+    assert.is_nil(health.other_taste(with_gold { -0.5 }))
+    assert.is_nil(health.other_taste(with_gold { -0.5, -0.5, false })) -- nothing differs any more
+    assert.is_nil(health.other_taste {})
+  end)
+
+  it("hears gold that fell by more than luck", function()
+    local beyond = 0.02 * (2 + math.sqrt(math.log(8)))
+    local fallen = with_gold({ 0.4, 0.4 }, { eval_gold_lost = beyond + 1e-3 })
+    says(health.other_taste(fallen), "Other taste than gold: gold is 0.5000, and was 0.06984 more")
+    local lucky = with_gold({ 0.4, 0.4 }, { eval_gold_lost = beyond - 1e-3 })
+    assert.is_nil(health.other_taste(lucky))
+  end)
+
   it("hears preferred answers that lose probability while the margin grows", function()
     local settings = { beta = 0.1, learning_rate = 0.5, loss_type = "sigmoid", rpo_alpha = 0 }
     says(
@@ -562,6 +604,10 @@ local ringing = {
   over_optimised = rows("objective/kl", { 0, 3, 3, 3 }, {
     ["objective/entropy"] = 5,
     ["objective/scores_std"] = 9,
+  }),
+  other_taste = rows("eval_gold", { 0.5, 0.5 }, {
+    eval_agreement = -0.2,
+    eval_agreement_error = 0.05,
   }),
   loss_rises = rows("loss", steps(1, 2, 5, 9)),
   chosen_falls = rows("rewards/margins", steps(10, 0, 10, 2), { ["logps/chosen"] = -50 }),

@@ -99,6 +99,27 @@ describe("perilune judge", function()
     assert.is_true(points[3].oracle >= points[3].chosen)
   end)
 
+  it("names --gold where that fails on the policy's answers", function()
+    local gold = w.dir .. "/fails.lua"
+    world.write(gold, "return function() error('no taste') end")
+    local status, _, err = judge(
+      model,
+      "--policy",
+      w.model,
+      "--prompts",
+      w.prompts,
+      "--gold",
+      gold,
+      "--response_length",
+      "6",
+      "--output_dir",
+      w.dir .. "/fails"
+    )
+    assert.equal(1, status)
+    assert.matches("judge: --gold " .. gold .. " failed: ", err, 1, true)
+    assert.is_nil(err:find("reward_function", 1, true), err)
+  end)
+
   it("says what is wrong in a sentence", function()
     for sentence, words in pairs {
       ["which model?"] = {},

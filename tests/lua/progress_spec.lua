@@ -134,6 +134,18 @@ describe("progress", function()
 end)
 
 describe("format", function()
+  it("has no minus before what is shown as 0", function()
+    local fixed = format.fixed
+    assert.are.same({ "0.00", "+0.000", "-0.01", "0", "+0.5", "nan" }, {
+      fixed("%.2f", -0.004),
+      fixed("%+.3f", -0.0004),
+      fixed("%.2f", -0.006),
+      fixed("%.0f", -0.0),
+      fixed("%+.1f", 0.5),
+      (fixed("%.1f", 0 / 0):gsub("-", "")),
+    })
+  end)
+
   it("writes commands that a shell reads as they are meant", function()
     local words = { "perilune", "run", "a/b-1.lua", "--model", "ou t/it's", "", "$HOME" }
     local want = "perilune run a/b-1.lua --model 'ou t/it'\\''s' '' '$HOME'"

@@ -151,7 +151,8 @@ local rows = {
   { PPO .. " --reward_function nan.lua", "nan.lua: the score of answer 1 is" },
   {
     PPO .. " --reward_function index.lua",
-    "reward_function index.lua failed: index.lua:2: tried to index a nil value (upvalue 't')",
+    "reward_function index.lua failed: index.lua:2: tried to index a nil value (upvalue 't') (at "
+      .. "answer 1 of 4, '",
   },
   { PPO .. " --reward_function table.lua", "reward_function table.lua failed: no beans" },
   {

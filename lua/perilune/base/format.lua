@@ -46,6 +46,17 @@ function format.number(x, digits)
   return ("%." .. math.min(decimals, 9) .. "f"):format(x)
 end
 
+--- A number by a pattern with a fixed number of decimals, whose zero has no minus: -0.004 by "%.2f"
+-- is 0.00.
+-- @tparam string pattern of string.format with one number, such as "%.2f" or "%+.3f"
+-- @tparam number x any number
+-- @treturn string
+function format.fixed(pattern, x)
+  local text = pattern:format(x)
+  if text:find("[1-9]") or not text:find("%d") then return text end
+  return (text:gsub("%-", pattern:find("%%%+") and "+" or "", 1))
+end
+
 local function scaled(x, base, units)
   local size, unit = math.abs(x), 1
   while unit < #units and size >= base * 0.9995 do

@@ -202,7 +202,7 @@ local function run(cfg, path)
   end
   if cfg.policy ~= "" then
     judge_of(cfg, nil, "", cfg.gold) -- by its own key, where it cannot be used
-    local found = config.run_recipe("eval", {
+    local ok, found = pcall(config.run_recipe, "eval", {
       model = cfg.policy,
       dataset = cfg.prompts,
       reward_function = cfg.gold,
@@ -221,6 +221,9 @@ local function run(cfg, path)
       overwrite_output_dir = true,
       quiet = cfg.json,
     })
+    if not ok then -- the recipe has another name for it
+      error(type(found) == "string" and found:gsub("^reward_function ", "--gold ") or found, 0)
+    end
     figures.best_of = found.best_of
   end
   if cfg.json then print(json.encode(figures)) end

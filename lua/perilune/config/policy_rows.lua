@@ -297,8 +297,8 @@ function policy_rows.average()
   }
 end
 
---- The rows of measuring on held-out prompts: `eval_dataset`, `eval_steps`, `eval_count` and
--- `checkpoint_choice`.
+--- The rows of measuring on held-out prompts: `eval_dataset`, `eval_steps`, `eval_count`, `gold`,
+-- `eval_rankings` and `checkpoint_choice`.
 -- @treturn {ConfigRow,...} to be put among a config's rows
 function policy_rows.held_out()
   return {
@@ -306,13 +306,31 @@ function policy_rows.held_out()
     { eval_steps = 10, "iterations between measurements", min = 1 },
     { eval_count = 64, "how many of the prompts", min = 1 },
     {
+      gold = "",
+      "Lua file of f(prompts, answers, rows, ended) -> scores that judges 4 answers to each, and "
+        .. "trains nothing: whether the reward is what it stands for",
+      code = true,
+    },
+    {
+      eval_rankings = "",
+      "held-out rankings, JSON Lines of {prompt, completions, ranks}, that reward models are asked "
+        .. "of before the first step",
+    },
+    {
       checkpoint_choice = "last",
-      "the final model: the last, or the best by eval_score or by eval_reward (score - β KL)",
-      choices = { "last", "eval_score", "eval_reward" },
+      "the final model: the last, or the best by eval_score, by eval_reward (score - β KL) or by "
+        .. "eval_gold",
+      choices = { "last", "eval_score", "eval_reward", "eval_gold" },
     },
     check = function(c)
       if c.checkpoint_choice ~= "last" and c.eval_dataset == "" then
         return "checkpoint_choice wants an eval_dataset"
+      elseif c.gold ~= "" and c.eval_dataset == "" then
+        return "gold judges answers to held-out prompts: give an eval_dataset of them"
+      elseif c.gold == "" and c.checkpoint_choice == "eval_gold" then
+        return "checkpoint_choice eval_gold wants a gold"
+      elseif c.eval_rankings ~= "" and c.reward_model == "" then
+        return "eval_rankings is asked of reward models, and there is no reward_model"
       end
     end,
   }

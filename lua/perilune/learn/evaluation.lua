@@ -76,12 +76,19 @@ function Evaluation:measure(examples)
 end
 
 --- `measure`, its figures among others and its examples in the run. Raises where a reward function
--- fails, after a checkpoint of the step.
+-- fails, after a row of metrics and a checkpoint of the step.
 -- @tparam Run run
 -- @tparam integer step that is done, from 1
--- @tparam {[string]=number} figures gets what `measure` gives
-function Evaluation:tell(run, step, figures)
-  local found, examples = rewards.measured(run, step, function() return self:measure() end)
+-- @tparam {[string]=number} figures that were measured already; gets what `measure` gives
+-- @tparam {[string]=number} metrics of the step, for its row where the function fails
+function Evaluation:tell(run, step, figures, metrics)
+  local so_far = {}
+  for _, more in ipairs { metrics, figures } do
+    for name, figure in pairs(more) do
+      so_far[name] = figure
+    end
+  end
+  local found, examples = rewards.measured(run, step, so_far, function() return self:measure() end)
   for name, figure in pairs(found) do
     figures[name] = figure
   end

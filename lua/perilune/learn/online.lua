@@ -13,6 +13,7 @@ local data = require("perilune.data")
 local evaluation = require("perilune.learn.evaluation")
 local files = require("perilune.base.files")
 local generate = require("perilune.model.generate")
+local held_out = require("perilune.learn.held_out")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
 local policy_loss = require("perilune.learn.policy_loss")
@@ -35,6 +36,7 @@ local online = {}
 -- @field Optimizer optimizer of the policy
 -- @field {Prompt,...} prompts of `dataset`
 -- @field ?{Prompt,...} held_out those of `eval_dataset`
+-- @field ?Judge gold who judges held-out answers beside the judge, and trains nothing
 -- @field {string,...} doubts about settings, which `Check:settings` tells
 -- @field ?{{integer,...},...} ptx pieces of pretraining text, token ids of each
 local Online = {}
@@ -65,6 +67,7 @@ function online.open(cfg, name)
   self.reference = companions.load("model", cfg.model, constant):freeze()
   self.sampler = self.policy
   self.judge = rewards.open(cfg, self.tokenizer, constant)
+  self.gold = held_out.gold(cfg, self.tokenizer)
   self.doubts = rewards.doubts(cfg, self.judge, self.has.likelihood_coef)
   local models = { { name = "model", path = cfg.model, model = self.policy } }
   companions.check(list.append(models, self.judge.models))
@@ -89,6 +92,12 @@ function online.open(cfg, name)
   return self
 end
 
+local function put(into, more)
+  for name, value in pairs(more or {}) do
+    into[name] = value
+  end
+end
+
 --- What a checkpoint of the run holds, for `Run:restore` and `Run:save`.
 -- @tparam ?{[string]=Model} models others that are trained, by name
 -- @tparam ?{[string]=Optimizer} optimizers theirs, by name
@@ -102,20 +111,15 @@ function Online:parts(models, optimizers)
     data = {
       dataset = self.prompts,
       ptx_dataset = self.ptx,
-      eval_dataset = self.cfg.checkpoint_choice ~= "last" and self.held_out,
+      eval_dataset = (self.gold or self.cfg.checkpoint_choice ~= "last") and self.held_out,
     },
-    made_with = {
+    made_with = self.judge:made_with {
       model = self.reference:hash(),
-      reward_model = self.judge:hash(),
-      reward_function = self.judge.path and files.hash(self.judge.path),
+      gold = self.gold and files.hash(self.gold.path),
     },
   }
-  for name, model in pairs(models or {}) do
-    parts.models[name] = model
-  end
-  for name, optimizer in pairs(optimizers or {}) do
-    parts.optimizers[name] = optimizer
-  end
+  put(parts.models, models)
+  put(parts.optimizers, optimizers)
   return parts
 end
 
@@ -127,9 +131,7 @@ end
 --   (a gradient was not finite), the `best` measurement, `scores` so far, and what is in `fresh`
 function Online:restore(run, parts, fresh)
   local state = { iterations = 0, step = 0, skipped = 0, best = nil, scores = nil }
-  for name, value in pairs(fresh or {}) do
-    state[name] = value
-  end
+  put(state, fresh)
   self.state, self.run = run:restore(parts, state), run
   self.scores_before = self.state.scores
   return self.state
@@ -166,8 +168,8 @@ function Online:sets()
   }
 end
 
---- Says what is trained and what became of the rows, in the pre-flight of a recipe without a value
--- model.
+--- What is trained and what became of the rows, said before the first step of a recipe without a
+-- value model.
 -- @tparam Check check as of `pl.preflight.new`
 -- @tparam integer iterations of the run
 -- @treturn Check the same
@@ -184,8 +186,17 @@ function Online:preflight(check, iterations)
     { "optimizer steps", iterations * cfg.num_iterations * cfg.num_mini_batches },
   }
   check:rows(self:sets())
-  check:settings(iterations)
+  self:look(check, iterations)
   return check
+end
+
+--- Settings that undo each other, and whether the reward goes where it is wanted to go: what
+-- held-out rankings and gold say of it before the first step.
+-- @tparam Check check as of `pl.preflight.new`
+-- @tparam integer iterations of the run
+function Online:look(check, iterations)
+  check:settings(iterations)
+  held_out.look(self, check)
 end
 
 --- The checks of the first rollout, and an estimate of the time of the run.
@@ -273,7 +284,7 @@ end
 function Online:score(roll, asked)
   local cfg = self.cfg
   local ok, raw, means = pcall(self.judge.score, self.judge, roll, asked)
-  if not ok then rewards.fail(raw, self.judge, self.run, self.state, self.scores_before) end
+  if not ok then rewards.fail(raw, self.run, self.state, self.scores_before) end
   roll.raw_scores, roll.reward_means = raw, means
   local scores = roll.raw_scores
   if cfg.normalize_scores then
@@ -354,6 +365,13 @@ function Online:kl(roll)
   return core.kl_estimate(roll.old, roll.reference, { kind = kind })
 end
 
+--- The weight w of the reference's log-probs in the reward.
+-- @tparam integer iteration what its schedule is asked for, from 1
+-- @treturn number 0 or more; 0 of a recipe that has none
+function Online:likelihood(iteration)
+  return self.has.likelihood_coef and self.cfg.likelihood_coef(iteration) or 0
+end
+
 --- The scores of answers less β times their KL, when `kl_placement` has it in the reward, and w
 -- times what the reference says of them, Σ_t ln π_ref(y_t), when there is a `likelihood_coef`.
 -- @tparam Rollout roll with `scores` and `reference`
@@ -362,9 +380,8 @@ end
 -- @treturn {number,...} one for each answer
 -- @treturn Tensor [N], the reward of each token, for `rollout.metrics`
 function Online:rewards(roll, beta, iteration)
-  local cfg = self.cfg
-  local weight = cfg.kl_placement == "reward" and beta or 0
-  local likelihood = self.has.likelihood_coef and cfg.likelihood_coef(iteration) or 0
+  local weight, likelihood =
+    self.cfg.kl_placement == "reward" and beta or 0, self:likelihood(iteration)
   local dense = weight == 0 and core.zeros { roll.count } or self:kl(roll) * -weight
   if likelihood > 0 then dense = dense + roll.reference * likelihood end
   local per_token = rollout.rewards(dense, roll.scores, roll.segments)
@@ -502,41 +519,25 @@ end
 -- @tparam Run run
 -- @tparam integer iteration from 1
 -- @tparam boolean last whether it is the last one
--- @tparam {[string]=number} metrics of the iteration; gets `eval_score`, `eval_kl`, `eval_length`
---   and `eval_reward`, the score less β KL
+-- @tparam {[string]=number} metrics of the iteration; gets what is measured, and `eval_reward`, the
+--   score less β KL
 -- @tparam {best=?number} state of the run: the best figure so far, which `checkpoint_choice` names
 -- @tparam number beta β of the iteration
 -- @treturn ?number that figure now; nil when it is not measured or not asked for
 -- @treturn ?boolean whether it is the best so far
 function Online:measure(run, iteration, last, metrics, state, beta)
-  local cfg = self.cfg
-  if not self.held_out or (iteration % cfg.eval_steps ~= 0 and not last) then return end
-  local how = {
-    count = cfg.eval_count,
-    max_tokens = cfg.response_length,
-    temperature = cfg.temperature,
-    seed = cfg.seed,
-    stream = self.name .. ".measure",
-    stop = self.stops,
-    slots = cfg.slots,
-    cache_memory = cfg.cache_memory,
-    micro_batch_tokens = cfg.micro_batch_tokens,
-    tokenizer = self.tokenizer,
-    examples = 2,
-  }
-  local function measured()
-    return rollout.measure(result_of(self), self.reference, self.judge, self.held_out, how)
-  end
-  local figures, examples = rewards.measured(run, iteration, measured)
+  if not self.held_out or (iteration % self.cfg.eval_steps ~= 0 and not last) then return end
+  local model, coef = result_of(self), self:likelihood(iteration)
+  local function measured() return held_out.measure(self, model, coef) end
+  local figures, examples, golds = rewards.measured(run, iteration, metrics, measured)
+  held_out.follow(state, iteration, figures, golds)
   figures.eval_reward = figures.eval_score - beta * figures.eval_kl
-  for name, figure in pairs(figures) do
-    metrics[name] = figure
-  end
+  put(metrics, figures)
   for _, example in ipairs(examples) do
     example.held_out = true
     run:sample(iteration, example)
   end
-  local figure, is_best = evaluation.choose(state, metrics, cfg.checkpoint_choice)
+  local figure, is_best = evaluation.choose(state, metrics, self.cfg.checkpoint_choice)
   return figure, is_best
 end
 
@@ -552,11 +553,8 @@ function Online:close(book, iteration, roll, it)
   if self.ema then self.ema.block:average(self.policy.block, cfg.ema_decay) end
   state.iterations, self.scores_before = iteration, state.scores
   local beta, metrics = cfg.kl_coef(iteration), rollout.metrics(roll, it.rewards)
-  for _, more in ipairs { it.seen:result(), it.metrics or {} } do
-    for name, figure in pairs(more) do
-      metrics[name] = figure
-    end
-  end
+  put(metrics, it.seen:result())
+  put(metrics, it.metrics)
   for name, mean in pairs(roll.reward_means or {}) do
     metrics["rewards/" .. name] = mean
   end
@@ -599,9 +597,7 @@ function Online:finish(book, more)
     eval_score = last.eval_score,
     eval_kl = last.eval_kl,
   }
-  for name, figure in pairs(more or {}) do
-    figures[name] = figure
-  end
+  put(figures, more)
   local finished = book:finish(result_of(self), figures, { "kl", "score" })
   return finished
 end

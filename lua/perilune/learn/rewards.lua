@@ -48,14 +48,26 @@ function rewards.open(cfg, tok, opts)
   return self
 end
 
---- What decides the scores, as a hash: models, files of functions, weights.
-function Rewards:hash()
-  local texts = {}
+--- What decides the scores, by the key of a recipe, among other such hashes.
+function Rewards:made_with(hashes)
+  local weights, functions = {}, {}
   for i, part in ipairs(self.parts) do
-    local judge = part.judge
-    texts[i] = ("%s %.17g"):format(judge:hash() or files.hash(judge.path), part.weight)
+    weights[i] = ("%.17g"):format(part.weight)
+    if part.judge.path then functions[#functions + 1] = files.hash(part.judge.path) end
   end
-  return files.hash_string(table.concat(texts, "\n"))
+  hashes.reward_model = self.model and self.parts[1].judge:hash()
+  hashes.reward_function = #functions > 0 and table.concat(functions, " ") or nil
+  hashes.reward_weights = table.concat(weights, " ")
+  return hashes
+end
+
+--- Scores of ranked sets by the reward models among the rewards.
+function Rewards:sets(sets, max_tokens)
+  local first, scores = self.parts[1], {}
+  for i, value in ipairs(first.judge:sets(sets, max_tokens)) do
+    scores[i] = first.weight * value
+  end
+  return scores
 end
 
 --- Scores of a rollout: the weighted sums, and the mean of each reward by its name.
@@ -74,11 +86,10 @@ end
 --- Raises what scoring an iteration raised. Where it was a reward function, nothing of the
 -- iteration has been learnt yet: a checkpoint keeps those before it.
 -- @tparam any message what was raised
--- @tparam Judge judge
 -- @tparam ?Run run nil: there is none to keep
 -- @tparam {iterations=integer,scores=any} state of the run
 -- @tparam any scores_before figures of scores before the iteration
-function rewards.fail(message, judge, run, state, scores_before)
+function rewards.fail(message, run, state, scores_before)
   if type(message) ~= "string" or not message:find("^reward_function ") or not run then
     error(message, 0)
   end
@@ -89,27 +100,30 @@ function rewards.fail(message, judge, run, state, scores_before)
     run:save_here(done)
     text = text
       .. "; checkpoint-%d has all before it: mend the function, then the same command "
-      .. "with --resume --resume_changed %s goes on"
+      .. "with --resume --resume_changed reward_function goes on"
   end
-  local key = judge.path and "reward_function" or "reward_model" -- of what was made with it
-  error(text:format(message, done + 1, done, key), 0)
+  error(text:format(message, done + 1, done), 0)
 end
 
---- What a measurement on held-out prompts gives. Where its reward function fails, a checkpoint
--- keeps the step that was to be measured, and what is raised says so.
+--- What a measurement on held-out prompts gives. Where a function that scores them fails, a
+-- checkpoint keeps the step that was to be measured, and its row of metrics is written; what is
+-- raised says so.
 -- @tparam Run run
 -- @tparam integer done the step, all of which has been learnt
+-- @tparam {[string]=any} metrics of the step, without the measurement
 -- @tparam function measure without arguments
--- @treturn any the first of what it gives
--- @treturn any the second
-function rewards.measured(run, done, measure)
-  local ok, figures, examples = pcall(measure)
-  if ok then return figures, examples end
-  if type(figures) ~= "string" or not figures:find("^reward_function ") then error(figures, 0) end
+-- @treturn any what it gives, three values at most
+function rewards.measured(run, done, metrics, measure)
+  local ok, figures, examples, more = pcall(measure)
+  if ok then return figures, examples, more end
+  local text = type(figures) == "string" and figures or ""
+  local key = text:match("^(reward_function) ") or text:match("^(gold) ")
+  if not key then error(figures, 0) end
+  run:log(done, metrics)
   run:save_here(done)
-  local text = "%s, on held-out prompts; checkpoint-%d has all so far: mend the function, then "
-    .. "the same command with --resume --resume_changed reward_function goes on"
-  error(text:format(figures, done), 0)
+  local advice = "%s, on held-out prompts; checkpoint-%d has all so far: mend the function, then "
+    .. "the same command with --resume --resume_changed %s goes on"
+  error(advice:format(text, done, key), 0)
 end
 
 -- Refuses reward models that were trained beside log-probs where none stand beside their scores.

@@ -344,23 +344,30 @@ end
 -- @tparam Model reference
 -- @tparam Judge judge
 -- @tparam {Prompt,...} prompts of `data.prompts`
--- @tparam table opts `count` (required) of the prompts; `micro_batch_tokens` (16384) a forward;
---   `max_tokens` (64) of an answer, `temperature` (1), `seed` (0), `stream` (""), `stop` (none) and
---   `slots` (64), `cache_memory` (0) as of `pl.generate`; `examples` (0): how many of the answers
---   to give as texts; `tokenizer` (none), which these want
+-- @tparam table opts `count` (required) of the prompts; `samples` (1) answers to each; `gold`
+--   (none): a Judge that is asked too; `micro_batch_tokens` (16384) a forward; `max_tokens` (64) of
+--   an answer, `temperature` (1), `seed` (0), `stream` (""), `stop` (none) and `slots` (64),
+--   `cache_memory` (0) as of `pl.generate`; `examples` (0): how many of the answers to give as
+--   texts; `tokenizer` (none), which these want
 -- @treturn {eval_score=number,eval_kl=number,eval_length=number} means over the answers:
 --   `eval_score`; `eval_kl`, nats an answer, to the reference; `eval_length`, tokens
 -- @treturn {{prompt=string,answer=string,score=number},...} examples, always of the same prompts,
 --   with `kl` of each token, nats
+-- @treturn {scores={number,...},golds=?{number,...},likelihoods={number,...}} of each answer,
+--   prompt after prompt: what the judge and gold say, and the log-prob of the reference, nats
 function rollout.measure(policy, reference, judge, prompts, opts)
   local scope <close> = core.scope("rollout.measure")
-  local asked, questions = {}, {}
+  local asked, questions, samples = {}, {}, opts.samples or 1
   for i = 1, math.min(opts.count, #prompts) do
-    asked[i] = prompts[i]
-    questions[i] = asked[i].tokens
+    local prompt = prompts[i]
+    questions[i] = prompt.tokens
+    for _ = 1, samples do
+      asked[#asked + 1] = prompt
+    end
   end
   local answers = generate.generate(policy, questions, {
     max_tokens = opts.max_tokens,
+    samples = samples,
     temperature = opts.temperature,
     seed = opts.seed,
     stream = opts.stream,
@@ -370,14 +377,21 @@ function rollout.measure(policy, reference, judge, prompts, opts)
   })
   local roll = rollout.new(questions, answers, opts.micro_batch_tokens)
   local scoring = { temperature = opts.temperature }
-  local kl = roll.old - loss.sequence_logprobs(reference, roll.parts, scoring)
+  local theirs = loss.sequence_logprobs(reference, roll.parts, scoring)
+  local kl = roll.old - theirs
   roll.scores = judge:score(roll, asked)
   local figures = {
     eval_score = stats.mean(roll.scores),
     eval_kl = kl:sum():item() / #answers,
     eval_length = stats.mean(roll.lengths),
   }
-  return figures, rollout.examples(roll, opts.tokenizer, opts.examples or 0, { kl = kl })
+  return figures,
+    rollout.examples(roll, opts.tokenizer, opts.examples or 0, { kl = kl }),
+    {
+      scores = roll.scores,
+      golds = opts.gold and opts.gold:score(roll, asked),
+      likelihoods = core.segment_sum(theirs, answers.offsets):totable(),
+    }
 end
 
 return rollout

@@ -35,17 +35,18 @@ Judge.__name = "judge"
 
 local SHOWN <const> = 60 -- bytes of a prompt in an error
 
--- Calls code of the user's: what it raises is a sentence that names its key and file, not a fault
--- of ours.
+-- What code of the user's raised, as a sentence that names its key and file: no fault of ours.
+local function refuse_failed(key, path, raised, where)
+  local told = (getmetatable(raised) or {}).__tostring -- errors of the library are such tables
+  local text = (type(raised) == "string" or told) and tostring(raised)
+    or "it raised a " .. type(raised)
+  text = text:gsub("attempt to ", "tried to ")
+  error(("%s %s failed: %s%s"):format(key, path, text, where or ""), 0)
+end
+
 local function call(key, path, fn, ...)
   local ok, result = pcall(fn, ...)
-  if not ok then
-    local told = (getmetatable(result) or {}).__tostring -- errors of the library are such tables
-    local text = (type(result) == "string" or told) and tostring(result)
-      or "it raised a " .. type(result)
-    text = text:gsub("attempt to ", "tried to ")
-    error(("%s %s failed: %s"):format(key, path, text), 0)
-  end
+  if not ok then refuse_failed(key, path, result) end
   return result
 end
 
@@ -189,15 +190,52 @@ function Judge:merged(lists)
   return scores
 end
 
--- What the function says of texts. It gets lists of its own: samples and answers are kept as they
--- were written, whatever it does to them.
-local function asked(judge, texts)
-  local lists, n = {}, #texts.answers
+-- What the function says of answers number `from` to `to`. It gets lists of its own: samples and
+-- answers are kept as they were written, whatever it does to them.
+local function said(judge, texts, from, to)
+  local lists = {}
   for i, name in ipairs { "prompts", "answers", "rows", "ended" } do
-    lists[i] = texts[name] and table.move(texts[name], 1, n, 1, {})
+    lists[i] = texts[name] and table.move(texts[name], from, to, 1, {})
   end
-  local scores = call(judge.key, judge.path, judge.fn, table.unpack(lists, 1, 4))
-  return checked(judge, scores, texts)
+  return pcall(judge.fn, table.unpack(lists, 1, 4))
+end
+
+-- Which answer a function fails at that failed at all of them: halves are asked, and halves of the
+-- first that fails. Nil when it is none by itself.
+local function culprit(judge, texts)
+  local from, to, raised = 1, #texts.answers, nil
+  while from < to do
+    local middle = (from + to) // 2
+    local first_ok, message = said(judge, texts, from, middle)
+    if not first_ok then
+      to, raised = middle, message
+    else
+      local second_ok
+      second_ok, raised = said(judge, texts, middle + 1, to)
+      if second_ok then return nil end
+      from = middle + 1
+    end
+  end
+  return from, raised
+end
+
+-- What the function says of texts, or an error that says what is wrong, and at which answer.
+local function asked(judge, texts)
+  local ok, scores = said(judge, texts, 1, #texts.answers)
+  if ok then return checked(judge, scores, texts) end
+  local stopped = type(scores) == "string" and scores:find("interrupted!", 1, true) -- by Ctrl-C
+  local at, raised
+  if not stopped then
+    at, raised = culprit(judge, texts)
+  end
+  if not at then refuse_failed(judge.key, judge.path, scores) end
+  local where = (" (at answer %d of %d, '%s'; the prompt: '%s')"):format(
+    at,
+    #texts.answers,
+    format.cut(texts.answers[at], SHOWN),
+    format.cut(texts.prompts[at], SHOWN)
+  )
+  return refuse_failed(judge.key, judge.path, raised or scores, where)
 end
 
 --- What decides the scores of reward models, as a hash: their weights, and how several become one.
@@ -209,6 +247,15 @@ function Judge:hash()
     parts[#parts + 1] = one.model:hash()
   end
   return files.hash_string(table.concat(parts, " "))
+end
+
+--- What decides the scores, by the key of a recipe, among other such hashes.
+-- @tparam {[string]=any} hashes gets `reward_model` and `reward_function`; nil: there is none
+-- @treturn {[string]=any} the same
+function Judge:made_with(hashes)
+  hashes.reward_model = self:hash()
+  hashes.reward_function = self.path and files.hash(self.path)
+  return hashes
 end
 
 -- What a reward function is given of ranked sets.

@@ -292,7 +292,8 @@ end
 local function shown(value, ci95, form)
   if not value then return "-" end
   if not ci95 then return form:format(value) end
-  return ("%s (%s to %s)"):format(form:format(value), form:format(ci95[1]), form:format(ci95[2]))
+  local low, high = format.fixed(form, ci95[1]), format.fixed(form, ci95[2])
+  return ("%s (%s to %s)"):format(format.fixed(form, value), low, high)
 end
 
 --- The figures of tasks as a table for people.

@@ -162,6 +162,9 @@ end
 
 -- A model on the same base.
 local function copy_on_base(self, opts)
+  if self.peft and opts.peft then
+    error("model:copy: this model has adapters, so its copy has the same ones; leave peft out", 3)
+  end
   local settings = self.peft or opts.peft
   local scalar_head = opts.scalar_head
   if scalar_head == nil then scalar_head = self.config.scalar_head end
@@ -181,12 +184,17 @@ end
 --- A model of the same parameters and values; with `scalar_head = true` a fresh scalar head. A
 -- frozen base is shared, and what is trained copied.
 -- @tparam ?table opts `scalar_head` and `precision` (as this model's); `seed` (0) what new weights
---   are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a base and
---   none yet
+--   are drawn by; `peft` (none) as of `pl.model.load`, for adapters on a model that has a frozen
+--   base and none yet, else it raises
 -- @treturn Model with a block of its own
 function Model:copy(opts)
   opts = checked.take("model:copy", opts, of_copy)
   if self.base then return copy_on_base(self, opts) end
+  if opts.peft then
+    local text = "model:copy: adapters stand on a frozen base, and this model is trained whole: "
+      .. "load it with peft, or with frozen = true"
+    error(text, 2)
+  end
   local config = making.copied(self.config)
   if opts.scalar_head ~= nil then config.scalar_head = opts.scalar_head end
   local other = model.new(config, {

@@ -21,6 +21,7 @@
 --     val/clipfrac_avg, loss/value_avg
 --     frac_reward_zero_std       part of the groups of answers whose scores are all equal
 --     health/length_corr         correlation of score and answer length, see learn/rollout
+--     eval_gold, eval_agreement, eval_gold_lost and their _error, see learn/held_out
 --     loss                       of supervised training, of preferences
 --     rewards/margins, rewards/chosen, rewards/accuracies, logps/chosen and those with eval_ before
 --                                of preferences: implicit rewards, nats an answer
@@ -28,6 +29,7 @@
 -- An alarm only speaks: what to do about it is the recipe's choice.
 
 local checked = require("perilune.base.options")
+local gold = require("perilune.run.alarms.gold")
 local needs = require("perilune.run.alarms.needs")
 local policy = require("perilune.run.alarms.policy")
 local reward = require("perilune.run.alarms.reward")
@@ -51,6 +53,7 @@ health.constant_reward = reward.constant_reward
 health.equal_groups = reward.equal_groups
 health.reward_is_length = reward.reward_is_length
 health.over_optimised = reward.over_optimised
+health.other_taste = gold.other_taste
 health.value_useless = value.value_useless
 health.wrong_order = reward_model.wrong_order
 health.score_is_length = reward_model.score_is_length

@@ -193,9 +193,10 @@ end
 
 local function cell(one, form)
   if not one then return "-" end
-  local mean = form:format(one.mean)
+  local mean = format.fixed(form, one.mean)
   if one.n == 1 then return mean end
-  return ("%s (%s to %s)"):format(mean, form:format(one.low), form:format(one.high))
+  local low, high = format.fixed(form, one.low), format.fixed(form, one.high)
+  return ("%s (%s to %s)"):format(mean, low, high)
 end
 
 -- An interval of what cannot be negative.
@@ -242,14 +243,15 @@ local function beside_best(group, start)
   local most = chosen[#chosen][1]
   if last.kl.mean <= most then
     local there = frontier.at(chosen, last.kl.mean)
-    return there and ("%+.3f"):format(last.gold.mean - there) or "-"
+    return there and format.fixed("%+.3f", last.gold.mean - there) or "-"
   end
   local points = {}
   for _, at in ipairs((group.line or group).steps) do
     points[#points + 1] = { at.kl.mean, at.gold.mean }
   end
   local here = frontier.at(points, most)
-  return here and ("%+.3f at %.2f"):format(here - chosen[#chosen][2], most) or "-"
+  if not here then return "-" end
+  return ("%s at %.2f"):format(format.fixed("%+.3f", here - chosen[#chosen][2]), most)
 end
 
 -- The groups that runs ended in, rather than lines to their ends.
@@ -311,7 +313,7 @@ local function rows_at(groups, start, kls)
     local row = { "best of n by the reward model" }
     for _, kl in ipairs(kls) do
       local there = frontier.at(chosen, kl)
-      row[#row + 1] = there and ("%.3f"):format(there) or "-"
+      row[#row + 1] = there and format.fixed("%.3f", there) or "-"
     end
     rows[#rows + 1] = row
   end

@@ -84,6 +84,11 @@ needs.alarms = {
     keys = { "reward_model", "kl_coef", "learning_rate", "save_steps" },
   },
   {
+    name = "other_taste",
+    metrics = { "eval_gold" },
+    keys = { "kl_coef", "learning_rate", "save_steps", "checkpoint_choice" },
+  },
+  {
     name = "reward_is_length",
     metrics = { "health/length_corr" },
     keys = { "reward_model", "reward_function" },
