@@ -19,9 +19,15 @@
 
 static real max_of(int64_t n, const real *x)
 {
-    vec most = v_set1(-(real)INFINITY);
-    V_EACH(i, k, n) most = v_max(v_load_n(x + i, k, -(real)INFINITY), most);
-    return v_fold_max(most);
+    const vec least = v_set1(-(real)INFINITY);
+    vec most = least, other[3] = {least, least, least}; /* four at a time wait for each other less */
+    int64_t i = 0;
+    for (; i + 4 * VL <= n; i += 4 * VL) {
+        most = v_max(v_load(x + i), most);
+        for (int r = 0; r < 3; r++) other[r] = v_max(v_load(x + i + (r + 1) * VL), other[r]);
+    }
+    V_SPAN(j, k, i, n) most = v_max(v_load_n(x + j, k, -(real)INFINITY), most);
+    return v_fold_max(v_max(v_max(most, other[0]), v_max(other[1], other[2])));
 }
 
 /* Exponentials are taken against the span's peak; where that is no number to subtract, all are 0

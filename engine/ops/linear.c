@@ -6,7 +6,7 @@
 **
 ** A weight used without a tape is packed once, and the packed copy kept by the tensor until its
 ** data change: for a few rows (decoding), or in bfloat16 for any number (scoring goes in small
-** parts). All own ways give the same bits (kernels/gemm.h, kernels/gemm_bf16.h). A kept weight is
+** parts). A small one keeps its copies in bfloat16 with a tape too, one for y and one for dx. All own ways give the same bits (kernels/gemm.h, kernels/gemm_bf16.h). A kept weight is
 ** packed for bfloat16 products alone, where its blocks would be read anew by each of them.
 */
 #include <stdio.h>
@@ -201,15 +201,16 @@ static pl_status output_gradient(pl_call *c, linear_sizes s, gradient *dy)
 
 static pl_status input_gradient(pl_call *c, linear_sizes s, const gradient *dy)
 {
-    const pl_tensor *w = c->in[W];
+    pl_tensor *w = c->in[W];
     real *dx = pl__real(c->d_in[X]);
     product_way way;
     pl_status st;
     if (dy->left != NULL) {
-        real *work = scratch(c, product_bf16_left_work(false, s.m, s.k, s.n), &st);
+        const void *packed = packed_weight(c, w, PL_PACK_BF16_TURNED, w->count <= PACK_TRAINED);
+        real *work = scratch(c, product_bf16_left_work(packed != NULL, s.m, s.k, s.n), &st);
         PL_TRY(st);
-        product_bf16_left(s.m, s.k, s.n, dy->left, tensor_operand(w, s.k), NULL, c->acc[X], dx, s.k,
-                          work);
+        product_bf16_left(s.m, s.k, s.n, dy->left, tensor_operand(w, s.k), packed, c->acc[X], dx,
+                          s.k, work);
         return PL_OK;
     }
     PL_TRY(gradient_way(c, PRECISION, w, K(gemm_blas_takes)(false, s.m, s.k, s.n), &way));

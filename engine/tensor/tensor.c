@@ -228,16 +228,16 @@ pl_status pl_tensor_view(pl_ctx *ctx, pl_tensor **out, pl_tensor *base, int64_t 
     return PL_OK;
 }
 
-static void drop_pack(pl_tensor *t)
+static void drop_pack(pl_tensor *t, int i)
 {
-    pl_free(t->ctx, t->pack);
-    t->pack = NULL;
+    pl_free(t->ctx, t->packs[i].data);
+    t->packs[i].data = NULL;
 }
 
 static void drop_data(pl_tensor *t)
 {
     if (t->storage == NULL || t->claimed || t->holds > 0) return;
-    drop_pack(t);
+    for (int i = 0; i < 2; i++) drop_pack(t, i);
     pl__rounded_set(t, NULL);
     pl_storage *s = t->storage;
     t->storage = NULL;
@@ -373,18 +373,21 @@ const char *pl_tensor_name(const pl_tensor *t)
     return t->name;
 }
 
+static int place_of(pl_pack_kind kind)
+{
+    return kind == PL_PACK_BF16_TURNED;
+}
+
 void *pl__pack_get(const pl_tensor *t, pl_pack_kind kind)
 {
-    const bool fresh = t->pack_kind == kind && t->pack_version == t->storage->version;
-    return t->pack != NULL && fresh ? t->pack : NULL;
+    const pl_pack *pack = &t->packs[place_of(kind)];
+    return pack->kind == kind && pack->version == t->storage->version ? pack->data : NULL;
 }
 
 void pl__pack_set(pl_tensor *t, pl_pack_kind kind, void *block)
 {
-    drop_pack(t);
-    t->pack = block;
-    t->pack_kind = kind;
-    t->pack_version = t->storage->version;
+    drop_pack(t, place_of(kind));
+    t->packs[place_of(kind)] = (pl_pack){block, kind, t->storage->version};
 }
 
 /* What does not overlap goes in pieces, and stops between two. */

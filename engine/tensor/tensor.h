@@ -24,8 +24,15 @@ typedef struct pl_storage {
     bool lent;        /* some of the memory may be lent */
 } pl_storage;
 
-/* What a packed copy is for: products of its dtype, or with precision bf16. */
-typedef enum { PL_PACK_PLAIN, PL_PACK_BF16 } pl_pack_kind;
+/* What a packed copy is for: products of its dtype, or with precision bf16; of these the gradients'
+** too, which want it turned. */
+typedef enum { PL_PACK_PLAIN, PL_PACK_BF16, PL_PACK_BF16_TURNED } pl_pack_kind;
+
+typedef struct {
+    void *data;
+    pl_pack_kind kind;
+    uint64_t version; /* of the storage it was made from */
+} pl_pack;
 
 struct pl_tensor {
     pl_ctx *ctx;
@@ -48,9 +55,7 @@ struct pl_tensor {
     bool remakable; /* its op can make the data again from what the tape keeps */
     pl_tensor *grad;
     struct pl_node *borrower; /* it keeps values in the memory of `grad`, which waits (graph/) */
-    void *pack;               /* a kernel's packed copy of the data */
-    pl_pack_kind pack_kind;
-    uint64_t pack_version;
+    pl_pack packs[2];         /* kernels' packed copies of the data: one turned, one not */
     pl_tensor *rounded; /* the data in bfloat16 */
     uint64_t rounded_version;
     char name[PL_MAX_NAME + 1];

@@ -208,6 +208,8 @@ describe("what activations and attention keep for backward in bf16", function()
         return pl.linear(make(precision, table.unpack(inputs)), down, nil, BF16)
       end
     end
+    gradients_of(product("bf16"), sizes) -- `down` has its packed copies now
+    down:zero_grad()
     local bytes, gradients = kept_by(product("bf16"), sizes)
     local weights = down:grad():bytes()
     about(#sizes * X // 2, bytes - OF_SUM)
@@ -273,6 +275,7 @@ describe("what linear keeps for backward", function()
     local scope <close> = pl.scope("precision_spec") -- luacheck: ignore
     local source, w = randn(11, 256, 512):requires_grad(true), randn(12, 32, 512)
     w:requires_grad(not constant)
+    pl.linear(source:detach(), w, nil, { precision = precision }) -- w has its packed copy now
     collectgarbage()
     local before = pl.mem().live
     local sum
@@ -345,6 +348,65 @@ describe("a packed weight", function()
     w:copy_(w * 2)
     local x = randn(18, 2, 96)
     assert.are.equal(pl.linear(x, plain * 2, nil, BF16):bytes(), pl.linear(x, w, nil, BF16):bytes())
+  end)
+
+  --- y and both gradients of a product with w, as bytes.
+  local function read(w)
+    local x = randn(40, 41, w:size(2)):requires_grad(true)
+    local y = pl.linear(x, w, nil, BF16)
+    y:backward(randn(41, 41, w:size(1)))
+    local bytes = y:detach():bytes() .. x:grad():bytes() .. w:grad():bytes()
+    return bytes
+  end
+
+  local function read_quietly(w)
+    local quiet <close> = pl.no_grad() -- luacheck: ignore
+    return pl.linear(randn(42, 3, w:size(2)), w, nil, BF16):bytes()
+  end
+
+  it("is that of the weights of now, however they change, with a tape and without", function()
+    local scope <close> = pl.scope("spec") -- luacheck: ignore
+    local model, other = toy.model("llama", BF16), toy.model("llama", { seed = 2 })
+    local block, path = model.block, "model.layers.0.mlp.up_proj.weight"
+    local w = model.weights[path]
+    local optimizers = { pl.adamw(block), pl.muon(block) }
+    local function thrice()
+      local list, tensors = {}, block:tensors()
+      for i, name in ipairs(block:names()) do
+        list[i] = tensors[name]:detach() * 3
+      end
+      return list
+    end
+    local changes = {
+      { "nothing", function() end },
+      { "copy_", function() w:copy_(w * 2) end },
+      { "set", function() w:set(1, 2, 3.5) end },
+      { "a view", function() w:reshape(-1):view({ 4 }, 8):fill_(1.25) end },
+      { "the flat memory", function() block:flat():copy_(block:flat() * 0.5) end },
+      { "adamw", function() optimizers[1]:step { lr = 0.1 } end },
+      { "muon", function() optimizers[2]:step { lr = 0.1 } end },
+      { "average", function() block:average(other.block, 0.25) end },
+      { "take", function() block:take(thrice()) end },
+    }
+    for turn = 1, 2 do
+      for _, change in ipairs(changes) do
+        local before = w:detach():bytes()
+        do
+          local quiet <close> = pl.no_grad() -- luacheck: ignore
+          change[2]()
+        end
+        assert.are.equal(change[1] == "nothing", w:detach():bytes() == before, change[1])
+        local fresh = w:detach():clone():requires_grad(true)
+        block:zero_grad()
+        if turn == 2 then assert.is_true(read_quietly(w) == read_quietly(fresh), change[1]) end
+        for _ = 1, 2 do -- packed, and read packed
+          block:zero_grad()
+          fresh:zero_grad()
+          assert.is_true(read(w) == read(fresh), change[1])
+        end
+        if turn == 1 then assert.is_true(read_quietly(w) == read_quietly(fresh), change[1]) end
+      end
+    end
   end)
 end)
 
