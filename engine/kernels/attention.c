@@ -13,7 +13,7 @@
 #include "base/thread.h"
 
 #define STRETCH 128     /* rows of a task, a multiple of 2 VL */
-#define AHEAD_DIM 16    /* channels up to which a decode step asks for the next cache ahead */
+#define AHEAD_DIM 16    /* channels up to which a decode step asks for the next float cache ahead */
 #define ROWS_AS_UNITS 6 /* from this many new rows of a sequence on, units are faster than rows */
 
 /* The lanes lo..hi-1 hold rows of one head; lane 0 is at position `first` of the sequence. */
@@ -457,7 +457,7 @@ void K(attention_cached)(real *y, const real *q, const real *k, const real *v, c
             const int64_t past = cache->past[b];
             if (from >= n || pl__stopped(stop)) continue;
             const keys kv = cached_keys(cache, a, task % heads, (real *)(mine + 4 * a->D));
-            const bool early = !a->bf16 && a->D <= AHEAD_DIM && task + 1 < heads;
+            const bool early = (a->bf16 || a->D <= AHEAD_DIM) && task + 1 < heads;
             const keys next = early ? cached_keys(cache, a, task + 1, NULL) : (keys){0};
             const int64_t row = (start + from) * m.q_step + g * n_heads * a->D;
             const int64_t to = min64(n, from + STRETCH);

@@ -92,10 +92,12 @@ ATT_INLINE void row_scores(vec s[][4], const real *q, const real *k, int64_t D, 
 #define CHAIN_RUNS 1
 #endif
 
-/* The same with keys in bfloat16, W words each. */
-ATT_INLINE void chain_row_scores(vec s[][4], const real *q, const real *k, int64_t D, const int nh,
-                                 const int n_runs)
+/* The same with keys in bfloat16, W words each. What is read soon lies as this does: its lines are
+** asked for as these are read. */
+ATT_INLINE void chain_row_scores(vec s[][4], const real *q, const real *k, int64_t D,
+                                 const ahead *next, const int nh, const int n_runs)
 {
+    const int64_t next_k = next->k ? next->k - (const char *)k : 0;
     const int64_t Dp = padded(D), W = att_words(D), half = ATT_CHAIN / 2;
     for (int at = 0; at < n_runs; at += CHAIN_RUNS)
         for (int64_t from = 0; from < W; from += half) {
@@ -104,8 +106,9 @@ ATT_INLINE void chain_row_scores(vec s[][4], const real *q, const real *k, int64
                 for (int r = 0; r < CHAIN_RUNS; r++) even[h][r] = odd[h][r] = v_set1(REAL(0.0));
             for (int64_t c = from; c < min64(W, from + half); c++)
                 for (int r = 0; r < CHAIN_RUNS; r++) {
-                    const vec w = v_load(k + att_narrow_run((at + r) * VL, W) + c * ATT_WORD_KEYS);
-                    const vec low = att_low(w), high = att_high(w);
+                    const real *word = k + att_narrow_run((at + r) * VL, W) + c * ATT_WORD_KEYS;
+                    const vec w = v_load(word), low = att_low(w), high = att_high(w);
+                    if (next_k) __builtin_prefetch((const char *)word + next_k);
                     for (int h = 0; h < nh; h++) {
                         even[h][r] = v_fma(v_set1(q[h * Dp + 2 * c]), low, even[h][r]);
                         odd[h][r] = v_fma(v_set1(q[h * Dp + 2 * c + 1]), high, odd[h][r]);
@@ -118,9 +121,10 @@ ATT_INLINE void chain_row_scores(vec s[][4], const real *q, const real *k, int64
 
 /* mix_row with values in bfloat16: of each ATT_CHAIN keys the even and the odd ones are chains. */
 ATT_INLINE void chain_mix_row(real *y, int64_t Dp, const vec *corr, const real *p, const real *v,
-                              int64_t lo, int64_t n, int64_t d, int64_t D, const int nh,
-                              const int nc)
+                              int64_t lo, int64_t n, int64_t d, int64_t D, const ahead *next,
+                              const int nh, const int nc)
 {
+    const int64_t next_v = next->v ? next->v - (const char *)v : 0;
     const int64_t row = 2 * att_words(D), last = min64(VL, row - d - (nc - 1) * VL);
     vec sum[ROW_HEADS][2];
     for (int64_t from = 0; from < ATT_TILE; from += ATT_CHAINS) {
@@ -130,8 +134,10 @@ ATT_INLINE void chain_mix_row(real *y, int64_t Dp, const vec *corr, const real *
         for (int64_t j = from + max64(0, lo - from) / 2 * 2; j < min64(n, from + ATT_CHAINS);
              j += 2)
             for (int i = 0; i < nc; i++) {
-                const vec w = load_channels(v + j / 2 * row + d + i * VL, i < nc - 1 ? VL : last);
+                const real *word = v + j / 2 * row + d + i * VL;
+                const vec w = load_channels(word, i < nc - 1 ? VL : last);
                 const vec low = att_low(w), high = att_high(w);
+                if (next_v) __builtin_prefetch((const char *)word + next_v);
                 for (int h = 0; h < nh; h++) {
                     const real *ph = p + h * ATT_TILE + j;
                     if (j >= lo) even[h][i] = v_fma(v_set1(ph[0]), low, even[h][i]);
@@ -163,7 +169,7 @@ ATT_INLINE void row_tile(const row_state *row, int64_t h0, const real *k, const 
     vec s[ROW_HEADS][4], corr[ROW_HEADS];
     for (int h = 0; h < nh; h++)
         for (int r = 0; r < 4; r++) s[h][r] = v_set1(REAL(0.0));
-    if (bf16) chain_row_scores(s, q, k, D, nh, n > 2 * VL ? 4 : 2);
+    if (bf16) chain_row_scores(s, q, k, D, next, nh, n > 2 * VL ? 4 : 2);
     else if (n > 2 * VL) row_scores(s, q, k, D, next, nh, 4);
     else row_scores(s, q, k, D, next, nh, 2);
     if (m->cap > 0)
@@ -185,7 +191,7 @@ ATT_INLINE void row_tile(const row_state *row, int64_t h0, const real *k, const 
         for (int r = 0; r < 4; r++) {
             s[h][r] = att_exp(s[h][r] - base);
             v_store(p + h * ATT_TILE + r * VL, bf16 ? att_round(s[h][r]) : s[h][r]);
-            if (next->v)
+            if (next->v && !bf16)
                 for (int64_t i = (h * 4 + r) * D / nh; i < (h * 4 + r + 1) * D / nh; i++)
                     __builtin_prefetch(next->v + i * (int64_t)sizeof(vec));
         }
@@ -196,8 +202,8 @@ ATT_INLINE void row_tile(const row_state *row, int64_t h0, const real *k, const 
     }
     int64_t d = 0;
     if (bf16) {
-        for (; d + VL < D; d += 2 * VL) chain_mix_row(y, Dp, corr, p, v, lo, n, d, D, nh, 2);
-        if (d < D) chain_mix_row(y, Dp, corr, p, v, lo, n, d, D, nh, 1);
+        for (; d + VL < D; d += 2 * VL) chain_mix_row(y, Dp, corr, p, v, lo, n, d, D, next, nh, 2);
+        if (d < D) chain_mix_row(y, Dp, corr, p, v, lo, n, d, D, next, nh, 1);
     } else {
         for (; d + VL < D; d += 2 * VL) mix_row(y, Dp, corr, p, v, v_key, lo, n, d, D, nh, 2);
         if (d < D) mix_row(y, Dp, corr, p, v, v_key, lo, n, d, D, nh, 1);

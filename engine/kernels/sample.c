@@ -20,7 +20,8 @@
 static real max_of(int64_t n, const real *x)
 {
     const vec least = v_set1(-(real)INFINITY);
-    vec most = least, other[3] = {least, least, least}; /* four at a time wait for each other less */
+    vec most = least,
+        other[3] = {least, least, least}; /* four at a time wait for each other less */
     int64_t i = 0;
     for (; i + 4 * VL <= n; i += 4 * VL) {
         most = v_max(v_load(x + i), most);

@@ -6,8 +6,9 @@
 **
 ** A weight used without a tape is packed once, and the packed copy kept by the tensor until its
 ** data change: for a few rows (decoding), or in bfloat16 for any number (scoring goes in small
-** parts). A small one keeps its copies in bfloat16 with a tape too, one for y and one for dx. All own ways give the same bits (kernels/gemm.h, kernels/gemm_bf16.h). A kept weight is
-** packed for bfloat16 products alone, where its blocks would be read anew by each of them.
+** parts). A small one keeps its copies in bfloat16 with a tape too, one for y and one for dx. All
+** own ways give the same bits (kernels/gemm.h, kernels/gemm_bf16.h). A kept weight is packed for
+** bfloat16 products alone, where its blocks would be read anew by each of them.
 */
 #include <stdio.h>
 

@@ -56,7 +56,7 @@ struct pl_tensor {
     pl_tensor *grad;
     struct pl_node *borrower; /* it keeps values in the memory of `grad`, which waits (graph/) */
     pl_pack packs[2];         /* kernels' packed copies of the data: one turned, one not */
-    pl_tensor *rounded; /* the data in bfloat16 */
+    pl_tensor *rounded;       /* the data in bfloat16 */
     uint64_t rounded_version;
     char name[PL_MAX_NAME + 1];
 };
@@ -125,7 +125,7 @@ void pl__tensor_hold(pl_tensor *t);
 void pl__tensor_unhold(pl_tensor *t);
 
 /* A packed copy of the tensor's data for kernels of one kind: NULL when there is none or the data
-** changed since. There is one at a time; `set` takes a block of pl_alloc. */
+** changed since. There is one turned and one not at a time; `set` takes a block of pl_alloc. */
 void *pl__pack_get(const pl_tensor *t, pl_pack_kind kind);
 void pl__pack_set(pl_tensor *t, pl_pack_kind kind, void *block);
 /* The data in bfloat16, a tensor of that dtype which goes with them: NULL when there is none or the
