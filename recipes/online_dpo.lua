@@ -94,7 +94,7 @@ local function accumulate(roll, chosen, of_step, iteration, seen)
   local margins = chosen_rewards - rejected_rewards
   seen:add("loss/policy_avg", losses:mean():item(), n)
   seen:add("rewards/margins", margins:mean():item(), n)
-  seen:add("rewards/accuracies", pl.gt(margins, 0):mean():item(), n)
+  seen:add("rewards/accuracies", (pl.gt(margins, 0) + pl.eq(margins, 0) * 0.5):mean():item(), n)
   seen:add("policy/entropy_avg", entropy:mean():item(), at.count)
 end
 

@@ -2224,12 +2224,13 @@ function pl.advantage.group(rewards, k, scale) end
 ---@return number[] # one for each answer
 function pl.advantage.leave_one_out(rewards, k) end
 
---- The reward less a running mean (Williams 1992): A_i = r_i - b, then b ← δ b + (1-δ) mean(r).
+--- The reward less a running mean (Williams 1992): A_i = r_i - b, then b ← δ b + (1-δ) mean(r). A
+--- mean that is not finite leaves b as it is.
 ---@param rewards number[] # one for each answer, at least one
 ---@param baseline? number # b so far; nil: the mean of these rewards
 ---@param decay number # δ, 0 to 1
 ---@return number[] # one for each answer
----@return number # b from here on
+---@return number? # b from here on; nil where there is none yet, since no mean was finite
 function pl.advantage.running(rewards, baseline, decay) end
 
 --- How far people agree who ranked the same answers.
@@ -2979,7 +2980,8 @@ function pl.data.encode.text(tok, text) end
 ---@class perilune.evaluation
 pl.evaluation = {}
 
---- Whether a measurement is the best so far.
+--- Whether a measurement is the best so far: of equal ones the first is, and what is no finite
+--- number never.
 ---@param state { best: number? } # of the run: the best figure so far, larger is better
 ---@param measured table<string, number> # figures by name
 ---@param name string # of the one that chooses; "eval_loss" is better when it is smaller, and "last" chooses none
@@ -4397,7 +4399,9 @@ function pl.rollout.metrics(roll, rewards) end
 ---@return perilune.Rollout # in tensors of the caller's scope
 function pl.rollout.new(questions, answers, max_tokens) end
 
---- Scores by the mean and the deviation (over n) of all that were seen, these with them.
+--- Scores by the mean and the deviation (over n) of all that were seen, these with them. One that
+--- is not finite stays as it is and is not among what was seen: no step is made of such a batch, and
+--- the next one is as if it had not been.
 ---@param scores number[] # one for each answer
 ---@param seen? { count: integer, mean: number, m2: number } # what was seen before; nil: nothing. `m2` is the sum of squared differences to the mean
 ---@return number[] # one for each answer; 0 while all that were seen are equal

@@ -273,6 +273,9 @@ describe("online DPO", function()
     assert.is_true(last.eval_score >= 0.9)
     local first = history[1]["loss/policy_avg"] -- margin 0: -ln σ(0)
     assert.is_true(math.abs(first - math.log(2)) < 1e-6)
+    local one =
+      run("online_dpo", { num_mini_batches = 1, max_steps = 1, ptx_coef = nil }).history[1]
+    assert.are.same({ 0, 0.5 }, { one["rewards/margins"], one["rewards/accuracies"] }) -- all ties
     local pairs_there = 8 * (1 - history[1].frac_reward_zero_std)
     assert.are.equal(pairs_there, history[1]["pairs/trained"])
   end)

@@ -54,6 +54,9 @@ describe("the advantage", function()
     near({ -1, 1, 2 }, { list[1], list[2], baseline })
     list, baseline = advantage.running({ 4, 6 }, baseline, 0.75)
     near({ 2, 4, 0.75 * 2 + 0.25 * 5 }, { list[1], list[2], baseline })
+    local after = select(2, advantage.running({ 0 / 0, 1 }, baseline, 0.9))
+    assert.are.equal(baseline, after) -- such a batch is left out, and no later one
+    assert.is_nil((select(2, advantage.running({ math.huge }, nil, 0.9))))
   end)
 
   it("refuses a group of one, and rewards that are no whole groups", function()

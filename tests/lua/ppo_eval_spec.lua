@@ -74,3 +74,28 @@ describe("PPO with held-out prompts", function()
     assert.is_truthy(message:find("checkpoint_choice wants an eval_dataset", 1, true), message)
   end)
 end)
+
+describe("the best measurement", function()
+  local function chosen(name, figures)
+    local state, list = {}, {}
+    for i, figure in ipairs(figures) do
+      local _, is_best = pl.evaluation.choose(state, { [name] = figure }, name)
+      if is_best then list[#list + 1] = i end
+    end
+    return list, state.best
+  end
+
+  it("is the first of equal ones, and smaller where it is a loss", function()
+    assert.are.same({ 1, 3 }, (chosen("eval_score", { 1, 1, 2, 2, 1 })))
+    assert.are.same({ 1, 3 }, (chosen("eval_loss", { 2, 2, 1, 3 })))
+  end)
+
+  it("is never one that is no number, and none before a number comes", function()
+    local list, best = chosen("eval_score", { 0 / 0, 1, 0 / 0, math.huge, 2 })
+    assert.are.same({ 2, 5 }, list)
+    assert.are.equal(2, best)
+    assert.are.same({ 2 }, (chosen("eval_loss", { 0 / 0, 3, 0 / 0, -math.huge })))
+    local _, is_best = pl.evaluation.choose({ best = 0 / 0 }, { eval_score = -1 }, "eval_score")
+    assert.is_true(is_best) -- of a checkpoint that an older version wrote
+  end)
+end)

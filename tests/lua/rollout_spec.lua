@@ -62,6 +62,12 @@ describe("whitening", function()
   local x = pl.tensor { 1, 2, 3, 6 }
   local deviation = math.sqrt(3.5 + 1e-8)
 
+  it("of one token is 0, and its mean where that stays", function()
+    local one = pl.tensor { 7 }
+    assert.are.same({ 0 }, rollout.whiten(one, true):totable())
+    assert.are.same({ 7 }, rollout.whiten(one, false):totable())
+  end)
+
   it("gives mean 0 and population deviation 1", function()
     local wanted = { -2 / deviation, -1 / deviation, 0, 3 / deviation }
     near(wanted, rollout.whiten(x, true))
@@ -117,6 +123,11 @@ describe("what is made of scores", function()
     assert.is_true(math.abs(list[1] - 1 / math.sqrt(5)) < 1e-15)
     assert.is_true(math.abs(list[2] - 3 / math.sqrt(5)) < 1e-15)
     assert.are.same({ 0, 0 }, (rollout.normalise { 2, 2 }))
+    assert.are.same({ 0 }, (rollout.normalise { 3 }))
+    local before = seen
+    list, seen = rollout.normalise({ 0 / 0, math.huge }, seen) -- no batch after it knows of it
+    assert.is_true(list[1] ~= list[1] and list[2] == math.huge)
+    assert.are.same(before, seen)
     assert.are.same({ {}, 0 }, { (rollout.normalise {}), select(2, rollout.normalise {}).count })
   end)
 end)

@@ -71,19 +71,21 @@ function advantage.group(rewards, k, scale)
   return list, scale == "none" and 1 or whole + EPSILON
 end
 
---- The reward less a running mean (Williams 1992): A_i = r_i - b, then b ← δ b + (1-δ) mean(r).
+--- The reward less a running mean (Williams 1992): A_i = r_i - b, then b ← δ b + (1-δ) mean(r). A
+-- mean that is not finite leaves b as it is.
 -- @tparam {number,...} rewards one for each answer, at least one
 -- @tparam ?number baseline b so far; nil: the mean of these rewards
 -- @tparam number decay δ, 0 to 1
 -- @treturn {number,...} one for each answer
--- @treturn number b from here on
+-- @treturn ?number b from here on; nil where there is none yet, since no mean was finite
 function advantage.running(rewards, baseline, decay)
   local mean, list = stats.mean(rewards), {}
-  baseline = baseline or mean
+  local before = baseline or mean
   for i, reward in ipairs(rewards) do
-    list[i] = reward - baseline
+    list[i] = reward - before
   end
-  return list, decay * baseline + (1 - decay) * mean
+  if mean - mean ~= 0 then return list, baseline end
+  return list, decay * before + (1 - decay) * mean
 end
 
 --- Which groups tell nothing: all their rewards are equal, and so all advantages 0. Raises when K

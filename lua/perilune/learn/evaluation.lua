@@ -97,7 +97,8 @@ function Evaluation:tell(run, step, figures, metrics)
   end
 end
 
---- Whether a measurement is the best so far.
+--- Whether a measurement is the best so far: of equal ones the first is, and what is no finite
+-- number never.
 -- @tparam {best=?number} state of the run: the best figure so far, larger is better
 -- @tparam {[string]=number} measured figures by name
 -- @tparam string name of the one that chooses; "eval_loss" is better when it is smaller, and "last"
@@ -108,7 +109,9 @@ function evaluation.choose(state, measured, name)
   local figure = measured[name]
   if figure == nil then return nil, false end
   if name == "eval_loss" then figure = -figure end
-  local is_best = state.best == nil or figure > state.best
+  local best = state.best
+  if best and best - best ~= 0 then best = nil end
+  local is_best = figure - figure == 0 and (best == nil or figure > best)
   if is_best then state.best = figure end
   return figure, is_best
 end

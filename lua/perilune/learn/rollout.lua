@@ -173,7 +173,9 @@ function rollout.length_penalties(lengths, opts)
   return list
 end
 
---- Scores by the mean and the deviation (over n) of all that were seen, these with them.
+--- Scores by the mean and the deviation (over n) of all that were seen, these with them. One that
+-- is not finite stays as it is and is not among what was seen: no step is made of such a batch, and
+-- the next one is as if it had not been.
 -- @tparam {number,...} scores one for each answer
 -- @tparam ?{count=integer,mean=number,m2=number} seen what was seen before; nil: nothing. `m2` is
 --   the sum of squared differences to the mean
@@ -185,14 +187,17 @@ function rollout.normalise(scores, seen)
     count, mean, m2 = seen.count, seen.mean, seen.m2
   end
   for _, score in ipairs(scores) do -- Welford (1962)
-    count = count + 1
-    local apart = score - mean
-    mean = mean + apart / count
-    m2 = m2 + apart * (score - mean)
+    if score - score == 0 then
+      count = count + 1
+      local apart = score - mean
+      mean = mean + apart / count
+      m2 = m2 + apart * (score - mean)
+    end
   end
   local deviation, list = math.sqrt(m2 / math.max(1, count)), {}
   for i, score in ipairs(scores) do
-    list[i] = deviation > 0 and (score - mean) / deviation or 0
+    local is_finite = score - score == 0
+    list[i] = not is_finite and score or deviation > 0 and (score - mean) / deviation or 0
   end
   return list, { count = count, mean = mean, m2 = m2 }
 end
