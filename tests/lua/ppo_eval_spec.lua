@@ -3,6 +3,21 @@
 local pl = require("perilune")
 local world = dofile("tests/lua/support/world.lua")
 
+describe("the choice of a checkpoint", function()
+  it("takes the greatest figure, or the least loss, and of equals the first", function()
+    local state = {}
+    local function chosen(measured, name) return { pl.evaluation.choose(state, measured, name) } end
+    assert.are.same({ -2, true }, chosen({ eval_loss = 2 }, "eval_loss"))
+    assert.are.same({ -2, false }, chosen({ eval_loss = 2 }, "eval_loss"))
+    assert.are.same({ -3, false }, chosen({ eval_loss = 3 }, "eval_loss"))
+    assert.are.same({ -1, true }, chosen({ eval_loss = 1 }, "eval_loss"))
+    assert.are.equal(-1, state.best)
+    assert.are.same({ 5, true }, chosen({ eval_score = 5 }, "eval_score"))
+    assert.are.same({ nil, false }, chosen({ eval_score = 6 }, "last"))
+    assert.are.equal(5, state.best)
+  end)
+end)
+
 describe("PPO with held-out prompts", function()
   local w
 
