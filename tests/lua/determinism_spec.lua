@@ -119,6 +119,59 @@ toy.each_precision(function(config, new_model)
   end)
 end)
 
+-- ---- threads: what is large enough to be cut in parts --------
+
+describe("for 1 to 4 threads", function()
+  --- The same from `work()`, a text, whatever the number of threads.
+  local function hold(work)
+    local former = pl.threads()
+    local want
+    for threads = 1, 4 do
+      pl.threads(threads)
+      local got = work()
+      want = want or got
+      if got ~= want then pl.threads(former) end
+      assert.are.equal(want, got, ("%d threads"):format(threads))
+    end
+    pl.threads(former)
+  end
+
+  it("a sum of a million has the same bits", function()
+    local opts = { seed = 1, dtype = "float64" } -- sums of float32 chunks are exact
+    local x = pl.randn({ 1200007 }, opts) -- more than 256 chunks of 4096
+    hold(function()
+      local scope <close> = pl.scope("test")
+      return pl.sum(x):bytes()
+    end)
+  end)
+
+  for name, optimizer in pairs {
+    adamw = function(block) return pl.adamw(block) end,
+    ["adamw in 8 bits"] = function(block) return pl.adamw(block, { moments = "8bit" }) end,
+    muon = function(block) return pl.muon(block) end,
+    ["muon in bf16"] = function(block) return pl.muon(block, { precision = "bf16" }) end,
+  } do
+    it("a clipped step over 100,000 parameters has the same bits: " .. name, function()
+      hold(function()
+        local scope <close> = pl.scope("test")
+        local block = pl.block { { "layers.0.w", { 300, 257 } }, { "head", { 23, 1000 } } }
+        local opt = optimizer(block)
+        local norms = {}
+        for step = 1, 2 do
+          block:zero_grad()
+          for key, t in pairs(block:tensors()) do
+            local towards = pl.randn(t:shape(), { seed = step, purpose = #key })
+            local sum = (t * towards):sum()
+            sum:backward()
+          end
+          norms[step] = opt:step({ lr = 0.01, max_grad_norm = 1 }).grad_norm
+        end
+        return ("%s %a %a"):format(block:hash(), norms[1], norms[2])
+      end)
+    end)
+  end
+end)
+
 -- ---- threads and SIGKILL --------
 
 describe("a run", function()
