@@ -211,6 +211,34 @@ describe("Muon", function()
     end
   end)
 
+  it("is told apart from AdamW in a profile, by the bytes that each moves", function()
+    local block = core.block { { "layers.0.w", { 16, 32 } }, { "head", { 16, 16 } } }
+    local optimizer = pl.muon(block)
+    block:zero_grad()
+    local sum = block:tensors().head:sum() + block:tensors()["layers.0.w"]:sum()
+    sum:backward()
+    local rate = 1e9 -- none is measured
+    pl.profile.begin {
+      limits = {
+        float32 = rate,
+        bfloat16 = rate,
+        split = rate,
+        read = rate,
+        copy = rate,
+        cache = rate,
+        cache_bytes = 1048576,
+      },
+    }
+    optimizer:step { lr = 0.1 }
+    local bytes = {}
+    for _, row in ipairs(pl.profile.finish().rows) do
+      bytes[row.name] = row.bytes
+    end
+    -- weights and both moments read and written, gradients read; five of the matrix
+    assert.are.equal(4 * 256 * 7, bytes.adamw)
+    assert.are.equal(4 * 512 * 5, bytes.muon)
+  end)
+
   it("takes all its numbers from a config, with the rate of its schedule", function()
     local given = {
       learning_rate = function(step) return 0.1 * step end,
