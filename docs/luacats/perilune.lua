@@ -3427,10 +3427,11 @@ function pl.health.not_finite(history) end
 --- has fallen: a reward model with another taste than gold, or one that is followed too far. The
 --- score shows neither. Agreement is the correlation of reward and gold among answers to a prompt:
 --- gold rises with the reward while it is positive, and turns about where it is 0, before which the
---- alarm rings. A fall is of the same prompts' gold since the best measurement; the best of n is
---- above the mean by luck, by some √(ln n) errors of a difference, and these are added.
+--- alarm rings. A fall is of the same prompts' gold since the best measurement. The best of n is
+--- above the mean by luck, by some √(ln n) errors of a difference, and these are added where the
+--- agreement gives no reason to expect a fall.
 ---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
----@param options? table # `limit` (0.125) of the agreement, -1 to 1; `window` (2) measurements that a mean is taken over; `errors` (2) standard errors by which gold fell
+---@param options? table # `limit` (0.1) of the agreement, -1 to 1, and `low` (0.25), below which a fall is expected; `window` (2) measurements that a mean is taken over; `errors` (2) standard errors by which gold fell
 ---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.other_taste(history, options, settings) end

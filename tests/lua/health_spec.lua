@@ -476,7 +476,7 @@ describe("an alarm", function()
       "go back (save_steps keeps earlier steps): raise kl_coef (0.1000)"
     )
     says(health.other_taste(with_gold { 0.4, -0.2, -0.1 }), "prefers are worse by gold")
-    assert.is_nil(health.other_taste(with_gold { 0.4, 0.2, 0.05 })) -- 0.125
+    assert.is_nil(health.other_taste(with_gold { 0.4, 0.1625, 0.0375 })) -- 0.1
     assert.is_nil(health.other_taste(with_gold { -0.5 }))
     assert.is_nil(health.other_taste(with_gold { -0.5, -0.5, false })) -- nothing differs any more
     assert.is_nil(health.other_taste {})
@@ -488,6 +488,9 @@ describe("an alarm", function()
     says(health.other_taste(fallen), "Other taste than gold: gold is 0.5000, and was 0.06984 more")
     local lucky = with_gold({ 0.4, 0.4 }, { eval_gold_lost = beyond - 1e-3 })
     assert.is_nil(health.other_taste(lucky))
+    local low = with_gold({ 0.3, 0.1 }, { eval_gold_lost = 0.041 }) -- nothing speaks for luck
+    says(health.other_taste(low), "gold is 0.5000, and was 0.04100 more at its best. Stop here")
+    assert.is_nil(health.other_taste(with_gold({ 0.3, 0.1 }, { eval_gold_lost = 0.039 })))
   end)
 
   it("hears preferred answers that lose probability while the margin grows", function()

@@ -12,23 +12,23 @@ local kept = {
   plain = {
     sft = "27306476e488e827a897b93c8a332e20",
     reward = "9486b5b3edf2fe38acd1c9fa749a7694",
-    ppo = "285b6c18c9ad0b2104576e37b8a064f0",
+    ppo = "50f8ab0998b10391fd880b060df0b0cc",
     sft_bf16 = "408b0ed8de0c8858bfba965eaf5a0582",
-    ppo_bf16 = "1399b9a16a64e2bfbffd497cb3214923",
+    ppo_bf16 = "762402315f8d19b823352dc5c0940390",
   },
   avx2 = {
     sft = "01da0dbb6a4e89554ded448b7c717041",
     reward = "ea3215b0be3f759ed9b31579a5fd59b6",
-    ppo = "dfc8ca2e564ef7dcbab97697035cf1b9",
+    ppo = "262f6df7bdb8895e62c29e2e54613828",
     sft_bf16 = "fd143f7c0b7b3f857dbeb8e1712e3c47",
-    ppo_bf16 = "cb73c6cf472df89a439a46e20fdd2f9e",
+    ppo_bf16 = "3998b328d72fd9bee285a522485135cf",
   },
   avx512 = {
     sft = "27284f32a63e273d5745bf372564b72b",
     reward = "914e7fcb0718aba052f1c3ccf280d3d6",
-    ppo = "3775c870b2720d5a9e98222a9dbab690",
+    ppo = "af7d33e9306b35506ceb94fdc808d428",
     sft_bf16 = "3c70ec5bb2fcc4776dd4ddf28fbeaf54",
-    ppo_bf16 = "74a624d28ca7a1229cf50f09e3a911ba",
+    ppo_bf16 = "af09631b178d01eb172a7d6e384815fe",
   },
 }
 

@@ -37,34 +37,36 @@ local function agreement(history, window)
   return stats.mean(values), math.sqrt(squares) / window
 end
 
--- What gold has lost since it was best, when chance does not make that of so many measurements.
-local function lost(history, errors)
+-- What gold has lost since it was best, when that is more than so many standard errors.
+local function lost(history, errors, is_low)
   local name = "eval_gold_lost"
   local rows = measured(history, "eval_gold", name, name .. "_error", "eval_gold_count")
   local row = rows[#rows]
-  if not row or row.eval_gold_lost <= 0 then return nil end
-  local beyond = errors + math.sqrt(math.log(row.eval_gold_count))
-  if row.eval_gold_lost > beyond * row.eval_gold_lost_error then return row.eval_gold_lost end
+  if not row or row[name] <= 0 then return nil end
+  local luck = is_low and 0 or math.sqrt(math.log(row.eval_gold_count))
+  if row[name] > (errors + luck) * row[name .. "_error"] then return row[name] end
 end
 
 --- What the reward prefers among the policy's answers is hardly better by gold any more, or gold
 -- has fallen: a reward model with another taste than gold, or one that is followed too far. The
 -- score shows neither. Agreement is the correlation of reward and gold among answers to a prompt:
 -- gold rises with the reward while it is positive, and turns about where it is 0, before which the
--- alarm rings. A fall is of the same prompts' gold since the best measurement; the best of n is
--- above the mean by luck, by some √(ln n) errors of a difference, and these are added.
+-- alarm rings. A fall is of the same prompts' gold since the best measurement. The best of n is
+-- above the mean by luck, by some √(ln n) errors of a difference, and these are added where the
+-- agreement gives no reason to expect a fall.
 -- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
--- @tparam ?table options `limit` (0.125) of the agreement, -1 to 1; `window` (2) measurements that
---   a mean is taken over; `errors` (2) standard errors by which gold fell
+-- @tparam ?table options `limit` (0.1) of the agreement, -1 to 1, and `low` (0.25), below which a
+--   fall is expected; `window` (2) measurements that a mean is taken over; `errors` (2) standard
+--   errors by which gold fell
 -- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
 -- @treturn ?string the alarm's text; nil: it does not ring
 function alarms.other_taste(history, options, settings)
-  local defaults = { limit = 0.125, window = 2, errors = 2 }
+  local defaults = { limit = 0.1, low = 0.25, window = 2, errors = 2 }
   local o = checked.take("other_taste", options, defaults)
   local known = needs.settings("other_taste", settings)
   local now, error_of = agreement(history, o.window)
   local is_apart = now and now < o.limit
-  local fell = lost(history, o.errors)
+  local fell = lost(history, o.errors, now and now < o.low)
   if not is_apart and not fell then return nil end
   local golds = trend.values(history, "eval_gold")
   local texts = {}
