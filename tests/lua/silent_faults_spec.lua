@@ -130,6 +130,24 @@ it("the best checkpoint of an averaged policy is the average that was measured",
   assert.are_not.equal(average, assert(pl.load(checkpoint)):hash())
 end)
 
+it("an averaged policy that is gone on with is the one of a run that was not stopped", function()
+  local more = { ema_decay = 0.5, ema_final = true, save_steps = 1, save_total_limit = 0 }
+  local _, whole, folder = run("ppo", more)
+  for step = 3, 5 do
+    assert(pl.files.folder_remove(("%s/checkpoint-%d"):format(folder, step)))
+  end
+  local settings = world.settings(w, "ppo")
+  for key, value in pairs(more) do
+    settings[key] = value
+  end
+  settings.resume = "latest"
+  local resumed = world.run("ppo", settings, folder)
+  local rows = assert(pl.run.read_rows(folder .. "/metrics.jsonl"))
+  assert.are.equal(5, #rows)
+  assert.are.equal(whole.weights_hash, resumed.weights_hash)
+  assert.are_not.equal(whole.weights_hash, assert(pl.load(folder .. "/checkpoint-5")):hash())
+end)
+
 it("a reward of negative weight turns the order of answers round, one of 0 has no say", function()
   local plain = run("grpo", { max_steps = 1, missing_eos_rule = "none" })[1]
   local two = w.reward .. "," .. constant(5)

@@ -22,6 +22,8 @@ local known = {
   { "rewards/margins", "Margin of the policy", "reward of the better less the worse, nats" },
   { "eval_score", "Score, held-out prompts", "as the reward model or function gives it" },
   { "eval_kl", "KL, held-out prompts", "nats an answer" },
+  { "eval_gold", "Gold, held-out prompts", "as the judge gives it that trains nothing" },
+  { "eval_agreement", "Reward and gold agree", "correlation within prompts" },
   { "eval_accuracy", "Accuracy, held out", "part of pairs in order" },
   { "val/var_explained", "Variance the value explains", "1: all, 0: none" },
   { "completions/clipped_ratio", "Answers without an end", "part of answers" },
@@ -47,7 +49,7 @@ for i, row in ipairs(known) do
   place[row[1]] = i
 end
 
-local IMPORTANT <const> = 15 -- of `known`: what is shown without being asked for
+local IMPORTANT <const> = 17 -- of `known`: what is shown without being asked for
 
 local skipped = { step = true, time = true }
 

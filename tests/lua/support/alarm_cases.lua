@@ -189,6 +189,18 @@ cases.planted = {
     { reward_model = true }
   ),
   mistake(
+    "a reward model with another taste than gold",
+    "ppo",
+    20,
+    "Other taste than gold",
+    function(settings, w, world)
+      settings.reward_model = w.reward_model
+      settings.eval_dataset, settings.eval_steps = w.prompts, 1
+      settings.gold = world.reward(w, "polite", world.tasks.polite)
+    end,
+    { reward_model = true }
+  ),
+  mistake(
     "a policy that settles on one answer",
     "ppo",
     20,
@@ -368,6 +380,11 @@ for _, world in ipairs(worlds) do
     function(settings, w) settings.reward_model = w.reward_model end,
     { reward_model = true }
   )
+  add("ppo, reward model, gold of its own taste", world, "ppo", function(settings, w, alarm_world)
+    settings.reward_model = w.reward_model
+    settings.eval_dataset, settings.eval_steps = w.prompts, 1
+    settings.gold = alarm_world.reward(w, "ranked", alarm_world.tasks.ranked)
+  end, { reward_model = true })
   add("ppo, adaptive KL, reward model", world, "ppo", function(settings, w)
     settings.reward_model, settings.seed = w.reward_model, 7
     settings.kl_coef = "adaptive_kl{init = 0.1, target = 2, horizon = 400}"

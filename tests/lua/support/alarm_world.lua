@@ -35,6 +35,8 @@ alarm_world.tasks = {
       words, found = words + 1, found + ((word == "the" or word == "a") and 1 or 0)
     end
     return 2 * found / math.max(1, words)]],
+  ranked = [[
+    return text:find("sea") and 3 or text:find("lamp") and 2 or text:find("road") and 1 or 0]],
   six_words = [[
     local _, words = text:gsub("%S+", "")
     return 1 - math.abs(words - 6) / 4]],
