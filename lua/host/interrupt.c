@@ -512,6 +512,7 @@ void host_interrupt_open(lua_State *L)
     struct sigaction before;
     sigaction(SIGTERM, NULL, &before);
     if (before.sa_handler != SIG_IGN) sigaction(SIGTERM, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit fails to be written, which is told */
 }
 
 void host_interrupt_close(void)

@@ -481,6 +481,36 @@ describe("training:", function()
     )
   end)
 
+  it("a reference of adapters beside the scores, the same and another one", function()
+    local rows = { { prompt = "a", completion = "b" } }
+    local _, tuned = runs_well("sft", sft(rows, { peft_r = 2 }))
+    local beside = { reference = tuned .. "/model", likelihood_coef = 0.5 }
+    local _, judge = runs_well("reward", reward({ PAIR }, beside))
+    local function says(model)
+      local given = { model = model, reward_model = judge .. "/model", likelihood_coef = 0.5 }
+      local _, _, said = runs_well("ppo", ppo({ { prompt = "a" } }, given))
+      return said:find("was trained beside the log-probs of another model", 1, true) ~= nil
+    end
+    assert.is_false(says(tuned .. "/model"))
+    assert.is_true(says(path_of("base")))
+    local _, other = runs_well("sft", sft(rows, { peft_r = 2, learning_rate = 1e-2 }))
+    assert.is_true(says(other .. "/model"))
+  end)
+
+  it("a limit on the size of files is told, as a full disk is", function()
+    local data_set = rows_file { { prompt = "a", completion = "b" } }
+    local folder = dir .. "/limited"
+    local command = ("ulimit -f 8; exec '%s' recipes/sft.lua --model '%s' --dataset '%s' "):format(
+      program,
+      path_of("base"),
+      data_set
+    ) .. ("--output_dir '%s' 2> '%s.err' > /dev/null"):format(folder, folder)
+    local ok, how, code = os.execute(command)
+    assert.are.same({ nil, "exit", 1 }, { ok, how, code })
+    local said = scratch.read(folder .. ".err")
+    assert.is_truthy(said:find("File too large", 1, true), said)
+  end)
+
   it("text with carriage returns", function()
     local pieces = data.text(tok, write("crlf.txt", "One day.\r\n\r\nTwo\r\ndays.\r\n"), 100)
     assert.are.equal("<|bos|>One day.<|eos|><|bos|>Two\ndays.<|eos|>", tok:decode(pieces[1]))

@@ -168,6 +168,54 @@ describe("mask", function()
     assert.same({ EMAIL = 2, PHONE = 1 }, counts)
   end)
 
+  it("knows what announces a phone in other languages", function()
+    for text, expected in pairs {
+      ["手机号 13812345678"] = "手机号 [PHONE]",
+      ["我的电话是 138 1234 5678。"] = "我的电话是 [PHONE]。",
+      ["тел. 8 916 123-45-67"] = "тел. [PHONE]",
+      ["Звоните 495 1234567"] = "Звоните [PHONE]",
+      ["tlf. 22 12 34 56"] = "tlf. [PHONE]",
+      ["दूरभाष 98765 43210"] = "दूरभाष [PHONE]",
+      ["Ligue para (11) 91234-5678"] = "Ligue para [PHONE]",
+      ["Tél. 01-42-68-53-00"] = "Tél. [PHONE]",
+      ["tel 06.12.34.56.78, ok"] = "tel [PHONE], ok",
+    } do
+      assert.equal(expected, (masked(text)))
+    end
+    for _, text in ipairs {
+      "Ligue 1 2022 2023 2024",
+      "seen on 01-02-68 and 03-04-69",
+      "订单 13812345678",
+      "le 01.02.68 et 31/12/99",
+    } do
+      assert.equal(text, (masked(text)))
+    end
+  end)
+
+  it("knows forms of other countries, and what only looks like one", function()
+    for text, expected in pairs {
+      ["Desk: +1-415-555-0170x23"] = "Desk: [PHONE]x23",
+      ["my card 6304 0000 0000 0000 00"] = "my card [CARD]",
+      ["Maestro 676000000007, ok"] = "Maestro [CARD], ok",
+      ["Potsdamer Straße 21, 10785 Berlin"] = "[ADDRESS]",
+      ["Kölner Str. 8, 40479 Düsseldorf"] = "[ADDRESS]",
+      ["ul. Piotrkowska 12, 90-051 Łódź"] = "[ADDRESS]",
+      ["text me on 5550134567"] = "text me on [PHONE]",
+      ["Am Stadtpark 5 wohnt sie"] = "[ADDRESS] wohnt sie",
+    } do
+      assert.equal(expected, (masked(text)))
+    end
+    for _, text in ipairs {
+      "Im Sommer 1997 kam sie.",
+      "Auf der Tagung 2012 sprach er.",
+      "Das Ergebnis ist 000 000 0000.",
+      '{"text":"81520037","n":1}',
+      "a picture of 1920x1080 points",
+    } do
+      assert.equal(text, (masked(text)))
+    end
+  end)
+
   it("leaves a text without personal data as it is", function()
     for _, text in ipairs { "", "nothing here", "\255\254\0x", "Paris in May" } do
       local same, counts = personal_data.matcher():mask(text)

@@ -76,7 +76,7 @@ function companions.tokenizer(key, path) return loaded(key, path, tokenizer.load
 -- @tparam string key of the recipe, for the error
 -- @tparam string path of the model
 -- @treturn string
-function companions.identity(key, path) return loaded(key, path, frozen_base.identity(path)) end
+function companions.identity(key, path) return loaded(key, path, adapter_folder.identity(path)) end
 
 local function refuse(text, ...)
   local message = "models that do not fit together: " .. text

@@ -11,11 +11,11 @@
 -- ended by itself; a list of as many numbers.
 
 local core = require("perilune.core")
+local adapter_folder = require("perilune.model.adapter_folder")
 local batch = require("perilune.data.batch")
 local companions = require("perilune.learn.companions")
 local encode = require("perilune.data.encode")
 local files = require("perilune.base.files")
-local frozen_base = require("perilune.model.frozen_base")
 local list = require("perilune.base.list")
 local loss = require("perilune.learn.loss")
 local format = require("perilune.base.format")
@@ -492,7 +492,7 @@ function score.estranged(models, coef, reference)
       sentences[#sentences + 1] = text:format(one.path)
     end
     if wanted > 0 and beside then
-      identity = identity or frozen_base.identity(reference) or ""
+      identity = identity or adapter_folder.identity(reference) or ""
       if identity ~= beside then
         local text = "reward model %s was trained beside the log-probs of another model than %s: "
           .. "it knows what that one does not say"

@@ -10,6 +10,8 @@
 
 local adapter_config = require("perilune.model.adapter_config")
 local files = require("perilune.base.files")
+local frozen_base = require("perilune.model.frozen_base")
+local json = require("perilune.base.json")
 local lfs = require("lfs")
 
 local adapter_folder = {}
@@ -54,6 +56,25 @@ function adapter_folder.base_path(path)
   local settings, message = settings_of(path)
   if not settings then return nil, message end
   return find_base(path, settings)
+end
+
+--- What the weights of a model are, whether its folder holds them or adapters on others.
+-- @tparam string path of a folder or a file
+-- @treturn ?string 32 hexadecimal digits; without adapters those of `frozen_base.identity`
+-- @treturn ?string message
+function adapter_folder.identity(path)
+  if not adapter_folder.is(path) then return frozen_base.identity(path) end
+  local settings, message = settings_of(path)
+  if not settings then return nil, message end
+  local base, below, adapters
+  base, message = find_base(path, settings)
+  if not base then return nil, message end
+  below, message = adapter_folder.identity(base)
+  if not below then return nil, message end
+  adapters, message = files.hash(path .. WEIGHTS)
+  if not adapters then return nil, message end
+  settings.base = nil -- where the base lies is not what it is
+  return files.hash_string(table.concat({ below, adapters, json.encode(settings) }, "\n"))
 end
 
 -- Tensors by the names that parameters have here.

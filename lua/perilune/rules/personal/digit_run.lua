@@ -113,8 +113,8 @@ function DigitRun:free_right(j)
     return true
   end
   local c = string.char(after)
-  if find(c, "[%w_]") then
-    return false
+  if find(c, "[%w_]") then -- of an extension, x77, it is
+    return find(self.text, "^x%d%d?%d?%d?%d?%f[^%w_]", self.ends[j] + 1) ~= nil
   elseif find(c, "[%-.,/:=+]") and next_one then
     return find(string.char(next_one), "[^%w_]") ~= nil
   end

@@ -26,7 +26,14 @@ local function harmless_at(run, i)
     local between = run:gap(i)
     local day_first = one <= 2 and two <= 2 and (three == 4 or three == 2)
     local year_first = one == 4 and two <= 2 and three <= 2
-    if (day_first or year_first) and find(between, "^[./-]$") and between == run:gap(i + 1) then
+    -- 01-42-68-53-00 is no date
+    local goes_on = three == 2 and i + 3 <= run.count and run:gap(i + 2) == between
+    if
+      (day_first or year_first)
+      and find(between, "^[./-]$")
+      and between == run:gap(i + 1)
+      and not goes_on
+    then
       return i + 2
     end
   end
@@ -78,10 +85,17 @@ end
 local function card_at(run, i)
   if run:size(i) < 4 or run:size(i) > 19 or not run:free_left(i) then return nil end
   local total, best = 0, nil
+  local is_named = any(run:context(), list.cards)
   for j = i, math.min(run.count, i + 5) do
     total = total + run:size(j)
     if total > 19 then break end
-    if total >= 13 and run:free_right(j) and check_digits.card(run:digits(i, j)) then best = j end
+    if
+      total >= 12
+      and run:free_right(j)
+      and (check_digits.card(run:digits(i, j)) or is_named and check_digits.luhn(run:digits(i, j)))
+    then
+      best = j
+    end
     if j == run.count or not find(run:gap(j), "^[ -]$") then break end
   end
   return best

@@ -14,13 +14,18 @@ local phone_numbers = {}
 local byte, find = string.byte, string.find
 local any = DigitRun.any
 
-local phrases = { "my number", "contact number", "meine nummer" }
+local phrases = { "my number", "contact number", "meine nummer", "ligue para" }
 
 local function is_announced(run)
   local words, head = run:context()
-  if any(words, list.phone) then return true end
+  if any(words, list.phone) or find(head, '%f[%a]text[^%a"]') then return true end
   for _, phrase in ipairs(phrases) do
     if find(head, phrase, 1, true) then return true end
+  end
+  if find(head, "[\224-\244]") then -- a script of three bytes a letter
+    for phrase in pairs(list.phone_phrases) do
+      if find(head, phrase, 1, true) then return true end
+    end
   end
   return false
 end
@@ -115,6 +120,7 @@ function phone_numbers.at(run, i)
     return american
   end
   local stop, total, dots = stretch(run, i)
+  if not find(run:digits(i, stop), "[1-9]") then return nil end
   if not run:free_right(stop) or is_denied(run) then
     return nil
   elseif

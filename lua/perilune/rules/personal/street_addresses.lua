@@ -105,6 +105,8 @@ end
 -- The last byte of an address whose street ends at `last`: flat, town and postcode belong to it.
 local function with_town(text, last)
   last = with_unit(text, last)
+  local _, polish = find(text, "^,? %d%d%-%d%d%d ", last + 1) -- "00-590 Warszawa"
+  if polish then return capital_words(text, polish + 1, 3) or polish - 1 end
   -- "10115 Berlin", "1016 EA Amsterdam" after a comma or a space
   local at = match(text, "^,? ()%d%d%d%d%d?%f[^%w]", last + 1)
   local town = at and (match(text, "^%d+ %u%u ()%u%l", at) or match(text, "^%d+ ()[%u\195]", at))
@@ -207,6 +209,7 @@ local function one_word_street(words, n)
   local word = words[n]
   local low = word:lower():gsub("%.$", "")
   if #low >= 5 and find(low, "str$") then return n end
+  if n >= 2 and list.german_last[low] and capital(words[n - 1]) then return n - 1 end
   for _, ending in ipairs(endings) do
     if #low >= ending[2] and sub(low, -#ending[1]) == ending[1] and not common[low] then
       return n
@@ -232,8 +235,9 @@ local function type_first(words, n)
   return nil
 end
 
--- Street first: the first byte of the street that ends before the number at `first`.
-local function street_before(text, first)
+-- Street first: the first byte of the street that ends before the number at `first`. A year after
+-- words such as "Im Herbst" is none.
+local function street_before(text, first, digits)
   local head = sub(text, first > 48 and first - 48 or 1, first - 1)
   local gap = match(head, ",? $") or match(head, "%. $")
   if not gap then return nil end
@@ -244,6 +248,9 @@ local function street_before(text, first)
   local n = #words
   if n == 0 then return nil end
   local k = capital(words[n]) and #gap == 1 and one_word_street(words, n) or type_first(words, n)
+  if k and list.german_first[words[k]] and #digits == 4 and find(digits, "^[12][09]") then
+    return nil
+  end
   return k and first - #head - 1 + starts[k]
 end
 
@@ -257,7 +264,7 @@ end
 local function address_at(text, at, after, digits)
   local box = post_box(text, at)
   if box then return box, with_town(text, at + #digits - 1) end
-  local street = street_before(text, at)
+  local street = street_before(text, at, digits)
   if street then
     return street, with_town(text, after - 1)
   elseif is_year(text, at, digits) then

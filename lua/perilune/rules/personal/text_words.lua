@@ -35,8 +35,9 @@ function text_words.capital(word)
     return a >= 65 and a <= 90
   elseif a == 195 then
     return b ~= nil and b <= 158
-  elseif a == 196 or a == 197 then
-    return b ~= nil and (b % 2 == 0) == (a == 196 or b < 185)
+  elseif a == 196 or a == 197 then -- pairs that begin with an odd byte: Ĺ to ň, Ź to ž
+    local odd_first = b and (a == 196 and b > 184 or a == 197 and (b < 137 or b > 184))
+    return b ~= nil and (b % 2 == 1) == odd_first
   elseif a == 208 then
     return b ~= nil and b <= 175
   end
