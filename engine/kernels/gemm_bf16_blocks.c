@@ -166,10 +166,10 @@ static void run_square(const job *g, const turn *t, int64_t s, int64_t p, float 
     const square at = square_of(g, s, p);
     const int64_t strip = s % CHUNK, panel = p - t->w->first;
     const bool straight = g->tiles && at.rows == LINES && at.cols == LINES;
-    const bool from_c = t->first && t->acc;
+    const bool from_c = t->first && t->acc, to_c = t->last && straight;
     square_args args = args_of(t, &at, s, p, straight, sums);
-    args.next = from_c ? at.c + LINES : next;
-    args.next_ld = from_c ? at.ldc : LINES;
+    args.next = from_c || to_c ? at.c + LINES : next; /* C is read before it is written */
+    args.next_ld = from_c || to_c ? at.ldc : LINES;
     args.fetch_a = t->a.after + strip * t->a.line_after + (p - t->w->panel) * t->steps * t->share_a;
     args.fetch_b = t->b.after + panel * t->b.line_after + (s - t->r->strip) * t->steps * t->share_b;
     args.fetch_a_bytes = t->share_a;
