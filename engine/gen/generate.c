@@ -240,7 +240,6 @@ static pl_status take_in(job *j, int64_t *n)
         first->companions = left < places ? left : places;
         companions += first->companions;
         count_in(j, first->companions);
-        if (first->companions < left) break; /* the prompt is kept for the others */
     }
     if (!still_asked(j, j->asked.prompt)) forget(j, &j->asked);
     return PL_OK;

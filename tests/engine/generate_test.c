@@ -638,6 +638,30 @@ static void texts_share_what_they_begin_with(void **state)
     free(text);
 }
 
+static void prompts_enter_by_2048_tokens(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    static const int64_t length[3] = {900, 900, 900}, keys[3] = {0, 1, 2};
+    int64_t at[4];
+    int32_t *text = prompts_alike(3, length, 1, at);
+    maker m;
+    pl_gen_result *all, *one;
+    pl_gen_options o = options(1, 4);
+    o.cache_blocks = 100;
+    OK(maker_new(ctx, &m, 1));
+    OK(pl_generate(m.generator, &all, 3, text, at, keys, &o));
+    assert_int_equal(all->steps, 6); /* two prompts, a token each, the third prompt, three steps */
+    for (int p = 0; p < 3; p++) {
+        const int64_t range[2] = {0, length[p]};
+        OK(pl_generate(m.generator, &one, 1, text + at[p], range, &keys[p], &o));
+        assert_true(same_answer(one, 0, all, p));
+        pl_gen_result_free(ctx, one);
+    }
+    pl_gen_result_free(ctx, all);
+    maker_free(&m);
+    free(text);
+}
+
 static void long_prompts_are_run_in_pieces(void **state)
 {
     pl_ctx *ctx = ((fixture *)*state)->ctx;
@@ -901,6 +925,7 @@ int main(void)
         CONTEXT_CASE(lanes_are_taken_and_counted),
         CONTEXT_CASE(lanes_keep_to_the_limit),
         CONTEXT_CASE(texts_share_what_they_begin_with),
+        CONTEXT_CASE(prompts_enter_by_2048_tokens),
         CONTEXT_CASE(long_prompts_are_run_in_pieces),
         CONTEXT_CASE(seeds_keys_and_samples_name_the_answers),
         CONTEXT_CASE(nothing_is_asked_nothing_is_given),

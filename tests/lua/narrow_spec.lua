@@ -109,6 +109,23 @@ describe("a narrow block", function()
     end)())
   end)
 
+  it("is trained on at most 2,048 tokens at a time, which wider models need not be", function()
+    local lm, forwards = loss.lm, 0
+    local function counted(m)
+      forwards = 0
+      loss.lm = function(...)
+        forwards = forwards + 1
+        return lm(...)
+      end
+      local ok, message = pcall(loss.accumulate, m, toy.sequences { 500, 500, 500, 500, 500 })
+      loss.lm = lm
+      assert(ok, message)
+      return forwards
+    end
+    assert.are.equal(2, counted(model()))
+    assert.are.equal(1, counted(model { hidden_size = 96 }))
+  end)
+
   it("is for plain blocks alone", function()
     local path = scratch.path()
     model():save(path)
