@@ -296,11 +296,14 @@ local Evaluation = {}
 ---@param examples? integer # how many of the answers to give as texts (default: 2)
 ---@return { eval_score: number, eval_kl: number, eval_length: number } # means over the answers, as `rollout.measure` gives them
 ---@return { prompt: string, answer: string, score: number }[] # examples
+---@return { scores: number[] } # what the judge says of each answer
 function Evaluation:measure(examples) end
 
---- `measure`, its figures among others and its examples in the run. Raises where a reward function
---- fails, after a row of metrics and a checkpoint of the step.
----@param run perilune.Run
+--- `measure`, its figures among others and its examples in the run, with what the score lost since
+--- its best measurement, which the recipe's state keeps as `judged`: `eval_score_lost`, its standard
+--- error over prompts and the number of measurements, `eval_score_count`. Raises where a reward
+--- function fails, after a row of metrics and a checkpoint of the step.
+---@param run perilune.Run # that was taken up by `Run:restore`
 ---@param step integer # that is done, from 1
 ---@param figures table<string, number> # that were measured already; gets what `measure` gives
 ---@param metrics table<string, number> # of the step, for its row where the function fails
@@ -3318,6 +3321,7 @@ function pl.format.wrap(text, width) end
 ---     frac_reward_zero_std       part of the groups of answers whose scores are all equal
 ---     health/length_corr         correlation of score and answer length, see learn/rollout
 ---     eval_gold, eval_agreement, eval_gold_lost and their _error, see learn/held_out
+---     eval_score_lost with _error and eval_score_count, see learn/evaluation
 ---     loss                       of supervised training, of preferences
 ---     rewards/margins, rewards/chosen, rewards/accuracies, logps/chosen and those with eval_ before
 ---                                of preferences: implicit rewards, nats an answer
@@ -3376,6 +3380,14 @@ function pl.health.entropy_collapse(history, options, settings) end
 ---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
 ---@return string? # the alarm's text; nil: it does not ring
 function pl.health.equal_groups(history, options, settings) end
+
+--- Answers to held-out prompts are judged worse than they were, by more than luck: of recipes that
+--- learn from answers of others, whose judge has no part in learning.
+---@param history table<string, any>[] # the rows of metrics so far, as `Run` has them
+---@param options? table # `errors` (2) standard errors by which the score fell, beside √(ln n) for the luck of the best of n measurements
+---@param settings? table<string, any>|perilune.Config # of the run: its config, or its keys and values
+---@return string? # the alarm's text; nil: it does not ring
+function pl.health.judged_falls(history, options, settings) end
 
 --- The KL is clearly negative, which sampling noise does not explain: `objective/kl`, or of a run
 --- that has none the last `eval_kl`.

@@ -168,8 +168,15 @@ describe("DPO", function()
       checkpoint_choice = "eval_score",
     }
     local best
+    local count = 0
     for _, row in ipairs(rows) do
-      if row.eval_score and (not best or row.eval_score > best.eval_score) then best = row end
+      if row.eval_score then
+        if not best or row.eval_score > best.eval_score then best = row end
+        count = count + 1
+        assert.equal(count, row.eval_score_count)
+        local lost = best.eval_score - row.eval_score
+        assert.is_true(math.abs(lost - row.eval_score_lost) < 1e-9)
+      end
     end
     assert.equal("checkpoint-" .. best.step, summary.best_checkpoint)
     assert.is_number(best.eval_kl)

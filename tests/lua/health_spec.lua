@@ -493,6 +493,21 @@ describe("an alarm", function()
     assert.is_nil(health.other_taste(with_gold({ 0.3, 0.1 }, { eval_gold_lost = 0.039 })))
   end)
 
+  it("hears answers that are judged worse, by more than luck", function()
+    local function judged_less(by)
+      local more = { eval_score_lost_error = 0.02, eval_score_count = 8 }
+      return rows("eval_score_lost", { 0, by }, more)
+    end
+    local beyond = 0.02 * (2 + math.sqrt(math.log(8)))
+    says(
+      health.judged_falls(judged_less(beyond + 1e-3), nil, { beta = 1, learning_rate = 0.1 }),
+      "judged worse: 0.06984 less than at their best, by more than chance",
+      "go back: lower learning_rate (0.1000) or raise beta (1)."
+    )
+    assert.is_nil(health.judged_falls(judged_less(beyond - 1e-3)))
+    assert.is_nil(health.judged_falls(judged_less(0)))
+  end)
+
   it("hears preferred answers that lose probability while the margin grows", function()
     local settings = { beta = 0.1, learning_rate = 0.5, loss_type = "sigmoid", rpo_alpha = 0 }
     says(
@@ -611,6 +626,10 @@ local ringing = {
   other_taste = rows("eval_gold", { 0.5, 0.5 }, {
     eval_agreement = -0.2,
     eval_agreement_error = 0.05,
+  }),
+  judged_falls = rows("eval_score_lost", { 0, 0.5 }, {
+    eval_score_lost_error = 0.1,
+    eval_score_count = 2,
   }),
   loss_rises = rows("loss", steps(1, 2, 5, 9)),
   chosen_falls = rows("rewards/margins", steps(10, 0, 10, 2), { ["logps/chosen"] = -50 }),

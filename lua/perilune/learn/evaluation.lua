@@ -5,6 +5,7 @@
 
 local companions = require("perilune.learn.companions")
 local data = require("perilune.data")
+local held_out = require("perilune.learn.held_out")
 local list = require("perilune.base.list")
 local rewards = require("perilune.learn.rewards")
 local rollout = require("perilune.learn.rollout")
@@ -60,6 +61,7 @@ end
 -- @treturn {eval_score=number,eval_kl=number,eval_length=number} means over the answers, as
 --   `rollout.measure` gives them
 -- @treturn {{prompt=string,answer=string,score=number},...} examples
+-- @treturn {scores={number,...}} what the judge says of each answer
 function Evaluation:measure(examples)
   local cfg = self.cfg
   return rollout.measure(self.policy, self.reference, self.judge, self.prompts, {
@@ -75,9 +77,11 @@ function Evaluation:measure(examples)
   })
 end
 
---- `measure`, its figures among others and its examples in the run. Raises where a reward function
--- fails, after a row of metrics and a checkpoint of the step.
--- @tparam Run run
+--- `measure`, its figures among others and its examples in the run, with what the score lost since
+-- its best measurement, which the recipe's state keeps as `judged`: `eval_score_lost`, its standard
+-- error over prompts and the number of measurements, `eval_score_count`. Raises where a reward
+-- function fails, after a row of metrics and a checkpoint of the step.
+-- @tparam Run run that was taken up by `Run:restore`
 -- @tparam integer step that is done, from 1
 -- @tparam {[string]=number} figures that were measured already; gets what `measure` gives
 -- @tparam {[string]=number} metrics of the step, for its row where the function fails
@@ -88,7 +92,16 @@ function Evaluation:tell(run, step, figures, metrics)
       so_far[name] = figure
     end
   end
-  local found, examples = rewards.measured(run, step, so_far, function() return self:measure() end)
+  local found, examples, said = rewards.measured(
+    run,
+    step,
+    so_far,
+    function() return self:measure() end
+  )
+  local state = run.recipe_state
+  state.judged, found.eval_score_lost, found.eval_score_lost_error =
+    held_out.lost(state.judged, step, said.scores, 1)
+  found.eval_score_count = state.judged.count
   for name, figure in pairs(found) do
     figures[name] = figure
   end

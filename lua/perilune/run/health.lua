@@ -22,6 +22,7 @@
 --     frac_reward_zero_std       part of the groups of answers whose scores are all equal
 --     health/length_corr         correlation of score and answer length, see learn/rollout
 --     eval_gold, eval_agreement, eval_gold_lost and their _error, see learn/held_out
+--     eval_score_lost with _error and eval_score_count, see learn/evaluation
 --     loss                       of supervised training, of preferences
 --     rewards/margins, rewards/chosen, rewards/accuracies, logps/chosen and those with eval_ before
 --                                of preferences: implicit rewards, nats an answer
@@ -54,6 +55,7 @@ health.equal_groups = reward.equal_groups
 health.reward_is_length = reward.reward_is_length
 health.over_optimised = reward.over_optimised
 health.other_taste = gold.other_taste
+health.judged_falls = gold.judged_falls
 health.value_useless = value.value_useless
 health.wrong_order = reward_model.wrong_order
 health.score_is_length = reward_model.score_is_length

@@ -170,7 +170,7 @@ function alarm_world.settings(w, recipe)
       batch_size = 8,
       num_train_epochs = 3,
       eval_steps = 2,
-      learning_rate = 0.0005,
+      learning_rate = recipe == "kto" and 0.0002 or 0.0005, -- at it kto falls
       logging_steps = 1,
       seed = w.seed,
       save_steps = 0,

@@ -1,4 +1,5 @@
---- The alarm of a reward whose taste is not gold's, where gold is measured beside it.
+--- Alarms of what a judge says that nothing is trained on: a reward whose taste is not gold's, and
+-- answers that are judged worse than they were.
 
 local checked = require("perilune.base.options")
 local format = require("perilune.base.format")
@@ -9,6 +10,8 @@ local trend = require("perilune.run.alarms.trend")
 local alarms = {}
 
 local show = format.number
+
+local KEEPS <const> = " (save_steps keeps earlier steps)"
 
 -- Rows with a measurement of all the names.
 local function measured(history, ...)
@@ -37,14 +40,15 @@ local function agreement(history, window)
   return stats.mean(values), math.sqrt(squares) / window
 end
 
--- What gold has lost since it was best, when that is more than so many standard errors.
-local function lost(history, errors, is_low)
-  local name = "eval_gold_lost"
-  local rows = measured(history, "eval_gold", name, name .. "_error", "eval_gold_count")
+-- What a figure has lost since it was best, when that is more than so many standard errors. Luck
+-- adds √(ln n) to these but where `is_low`: by so much the best of n is above the mean.
+local function lost(history, name, errors, is_low)
+  local key, count = name .. "_lost", name .. "_count"
+  local rows = measured(history, key, key .. "_error", count)
   local row = rows[#rows]
-  if not row or row[name] <= 0 then return nil end
-  local luck = is_low and 0 or math.sqrt(math.log(row.eval_gold_count))
-  if row[name] > (errors + luck) * row[name .. "_error"] then return row[name] end
+  if not row or row[key] <= 0 then return nil end
+  local luck = is_low and 0 or math.sqrt(math.log(row[count]))
+  if row[key] > (errors + luck) * row[key .. "_error"] then return row[key] end
 end
 
 --- What the reward prefers among the policy's answers is hardly better by gold any more, or gold
@@ -66,9 +70,10 @@ function alarms.other_taste(history, options, settings)
   local known = needs.settings("other_taste", settings)
   local now, error_of = agreement(history, o.window)
   local is_apart = now and now < o.limit
-  local fell = lost(history, o.errors, now and now < o.low)
+  local fell = lost(history, "eval_gold", o.errors, now and now < o.low)
   if not is_apart and not fell then return nil end
   local golds = trend.values(history, "eval_gold")
+  if #golds == 0 then return nil end
   local texts = {}
   if fell then
     texts[1] = ("gold is %s, and was %s more at its best"):format(show(golds[#golds]), show(fell))
@@ -81,12 +86,34 @@ function alarms.other_taste(history, options, settings)
   local text = table.concat(texts, "; ")
   return ("Other taste than gold: %s. Stop here or go back%s"):format(
     text,
-    known:value("save_steps") == 0 and " (save_steps keeps earlier steps)" or ""
+    known:value("save_steps") == 0 and KEEPS or ""
   ) .. known:remedy {
     { "raise", "kl_coef" },
     { "set", "checkpoint_choice", " to eval_gold" },
     "have the newest answers ranked, as the recipe rounds does",
   }
+end
+
+--- Answers to held-out prompts are judged worse than they were, by more than luck: of recipes that
+-- learn from answers of others, whose judge has no part in learning.
+-- @tparam {{[string]=any},...} history the rows of metrics so far, as `Run` has them
+-- @tparam ?table options `errors` (2) standard errors by which the score fell, beside √(ln n) for
+--   the luck of the best of n measurements
+-- @tparam ?{[string]=any}|Config settings of the run: its config, or its keys and values
+-- @treturn ?string the alarm's text; nil: it does not ring
+function alarms.judged_falls(history, options, settings)
+  local o = checked.take("judged_falls", options, { errors = 2 })
+  local known = needs.settings("judged_falls", settings)
+  local fell = lost(history, "eval_score", o.errors)
+  if not fell then return nil end
+  local text = "Answers to held-out prompts are judged worse: %s less than at their best, by more "
+    .. "than chance. Stop here or go back%s"
+  return text:format(show(fell), known:value("save_steps") == 0 and KEEPS or "")
+    .. known:remedy {
+      { "lower", "learning_rate" },
+      { "raise", "beta" },
+      { "set", "checkpoint_choice", " to eval_score" },
+    }
 end
 
 return alarms

@@ -89,6 +89,11 @@ needs.alarms = {
     keys = { "kl_coef", "learning_rate", "save_steps", "checkpoint_choice" },
   },
   {
+    name = "judged_falls",
+    metrics = { "eval_score_lost" },
+    keys = { "beta", "learning_rate", "checkpoint_choice", "save_steps" },
+  },
+  {
     name = "reward_is_length",
     metrics = { "health/length_corr" },
     keys = { "reward_model", "reward_function" },
