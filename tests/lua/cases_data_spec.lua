@@ -478,6 +478,35 @@ describe("names in any writing:", function()
     { prompt = "a b" },
     { prompt = "a b", user_id = "5" },
   })
+  case(
+    "users who are not known, as programs write them",
+    "logs",
+    "prompt,user_id\na b,NULL\nc d,nan\ne f,\\N\ng h,None\ni j, 7 \nk l,7.0\nm n,[deleted]\n"
+      .. "o p,7.5\n",
+    {
+      { prompt = "a b" },
+      { prompt = "c d" },
+      { prompt = "e f" },
+      { prompt = "g h" },
+      { prompt = "i j", user_id = "7" },
+      { prompt = "k l", user_id = "7" },
+      { prompt = "m n" },
+      { prompt = "o p", user_id = "7.5" },
+    },
+    nil,
+    { name = "users.csv" }
+  )
+  case(
+    "somebody who is called so in a chat",
+    "logs",
+    "[20:01] <null> how do I mount it?\n[20:02] <None> and how do I stop it?\n",
+    {
+      { prompt = "how do I mount it?", user_id = "null" },
+      { prompt = "and how do I stop it?", user_id = "None" },
+    },
+    nil,
+    { name = "chat.log" }
+  )
   case("users above 2^63 stay apart", "logs", {
     '{"prompt":"a b","user_id":18446744073709551615}',
     '{"prompt":"say \\"1, 18446744073709551614, 2\\"","user_id":18446744073709551614}',

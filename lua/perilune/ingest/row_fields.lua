@@ -248,18 +248,31 @@ end
 -- What services leave where a message was.
 local gone = { ["[deleted]"] = true, ["[removed]"] = true }
 
+-- What programs write for a user who is not known. Who has one of these as a name in a chat is
+-- somebody.
+local nobody = {}
+local unknown = [[NULL null None nan NaN \N N/A n/a undefined <null> (null) ]]
+for name in (unknown .. "[deleted] [removed]"):gmatch("%S+") do
+  nobody[name] = true
+end
+
 --- A user's id as text. Numbers of one value are one user, however they are written; an object
 -- stands for what identifies it.
--- @treturn ?string
+-- @tparam any user
+-- @tparam ?boolean is_nick the name of somebody in a chat, as it stands
+-- @treturn ?string nil: nobody is told
 -- @treturn ?string reason
-local function user_of(user)
+local function user_of(user, is_nick)
   if type(user) == "table" then
     user = user.id or user._id or user.user_id or user["$oid"] or user.name or user.username or user
   end
   if user == nil or user == "" then
     return nil
   elseif type(user) == "string" then
-    return user
+    if is_nick then return user end
+    user = row_fields.trim(user)
+    user = user:match("^(%-?%d+)%.0+$") or user -- a column of numbers with gaps
+    return user ~= "" and not nobody[user] and user or nil
   elseif type(user) == "number" and user - user == 0 then
     local whole = math.tointeger(user)
     return whole and ("%d"):format(whole) or ("%.17g"):format(user)
@@ -273,10 +286,11 @@ local texts = { "organisation", "use_case", "kind", "labeler" }
 -- @tparam table row changed in place
 -- @tparam ?number day for times of day without a day
 -- @tparam ?string date_order of dates that may be two, see clock.lua
+-- @tparam ?boolean is_chat true: `user_id` is the name of somebody in a chat, whatever it is
 -- @treturn ?string reason, nil when the row is good
 -- @treturn ?boolean true when such a row is passed over rather than bad
 -- @treturn ?string note what was left out of a good row
-function row_fields.check(row, day, date_order)
+function row_fields.check(row, day, date_order, is_chat)
   local prompt, note = row.prompt, nil
   if prompt ~= nil and row.messages ~= nil then
     return "both a prompt and messages"
@@ -296,7 +310,7 @@ function row_fields.check(row, day, date_order)
   end
 
   local reason
-  row.user_id, reason = user_of(row.user_id)
+  row.user_id, reason = user_of(row.user_id, is_chat)
   if reason then return reason end
   for i = 1, #texts do
     local value = row[texts[i]]

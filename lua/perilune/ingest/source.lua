@@ -128,6 +128,7 @@ function source.open(path, opts, cursor, taken)
     labeler = opts.labeler,
     organisation = opts.organisation,
     date_order = opts.date_order,
+    is_chat = taken.shape == "chat_log",
     by_function = type(opts.fields) == "function",
     default_source = opts.source or forms.sources[taken.shape] or "api",
   }
@@ -157,7 +158,7 @@ function Source:check(count, reason, skipped)
     row.source = row.source or self.default_source
     row.labeler = row.labeler or self.labeler
     row.organisation = row.organisation or self.organisation
-    local wrong, passed_over, note = row_fields.check(row, self.day, self.date_order)
+    local wrong, passed_over, note = row_fields.check(row, self.day, self.date_order, self.is_chat)
     if not wrong and (self.by_function or row.rankings) then
       wrong = select(2, check_row(row)) -- a store's own look at what it did not make
     end

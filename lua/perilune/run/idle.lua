@@ -21,7 +21,7 @@ local under = {
   { { "ptx_dataset" }, { "ptx_coef" } },
   { { "ptx_dataset", "ptx_coef" }, { "ptx_batch_ratio" } },
   { { "select_prompts", "select_count" }, { "reward_model" }, "eval_prompts" },
-  { { "reward_model", "reward_function", "eval_count" }, { "eval_prompts" } },
+  { { "eval_count" }, { "eval_prompts" } },
   {
     { "peft_alpha", "peft_targets", "peft_dropout", "peft_use_rslora", "peft_use_dora" },
     { "peft_r" },
