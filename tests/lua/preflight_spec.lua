@@ -269,6 +269,15 @@ describe("settings of PPO that undo each other", function()
     assert.are.same({}, warnings { kl_coef = schedule, value_learning_rate = schedule })
   end)
 
+  it("include a choice by a β that changes", function()
+    local choice = { checkpoint_choice = "eval_reward" }
+    assert.are.same({}, warnings(choice))
+    choice.kl_coef = pl.schedule.linear(0.1, 0, 10)
+    assert.matches("^checkpoint_choice eval_reward takes β KL", warnings(choice)[1])
+    choice.checkpoint_choice = "eval_score"
+    assert.are.same({}, warnings(choice))
+  end)
+
   it("include an average that is still the start", function()
     assert.are.same({
       "ema_final: after 40 iterations 73 % of the averaged policy is still the "

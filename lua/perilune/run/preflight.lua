@@ -209,6 +209,16 @@ function Check:settings(iterations)
       self:warn("%s is 0: the value model is never trained", key)
     end
   end
+  if
+    has.checkpoint_choice
+    and cfg.checkpoint_choice == "eval_reward"
+    and not fixed(cfg.kl_coef)
+  then
+    self:warn(
+      "checkpoint_choice eval_reward takes β KL from the score, and kl_coef changes: measurements "
+        .. "are of different scales. Set checkpoint_choice to eval_score, or kl_coef to a number"
+    )
+  end
   local left = has.ema_decay and cfg.ema_decay ^ iterations or 0
   if has.ema_final and cfg.ema_final and left > 0.1 then
     self:warn(
