@@ -270,6 +270,8 @@ local function measure(step, metrics)
   return figures
 end
 
+if evaluation then evaluation:begin(run, check) end
+
 -- The loop ----------------------------------------------------------------------------------------
 local book = run:book(parts, state, {
   total = steps,

@@ -292,6 +292,12 @@ local ConfigRow = {}
 ---@field judge perilune.Judge
 local Evaluation = {}
 
+--- Before the first step of a run that begins: what the start's answers are worth, which a fall is
+--- told from.
+---@param run perilune.Run # that was taken up by `Run:restore`
+---@param check perilune.Check
+function Evaluation:begin(run, check) end
+
 --- Lets the policy answer, and has it judged.
 ---@param examples? integer # how many of the answers to give as texts (default: 2)
 ---@return { eval_score: number, eval_kl: number, eval_length: number } # means over the answers, as `rollout.measure` gives them

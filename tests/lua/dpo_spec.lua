@@ -168,13 +168,14 @@ describe("DPO", function()
       checkpoint_choice = "eval_score",
     }
     local best
-    local count = 0
+    local count, start = 1, nil -- the start is the first
     for _, row in ipairs(rows) do
       if row.eval_score then
         if not best or row.eval_score > best.eval_score then best = row end
         count = count + 1
         assert.equal(count, row.eval_score_count)
-        local lost = best.eval_score - row.eval_score
+        start = start or row.eval_score + row.eval_score_lost -- its score, or less than the first
+        local lost = math.max(start, best.eval_score) - row.eval_score
         assert.is_true(math.abs(lost - row.eval_score_lost) < 1e-9)
       end
     end

@@ -5,6 +5,7 @@
 
 local companions = require("perilune.learn.companions")
 local data = require("perilune.data")
+local format = require("perilune.base.format")
 local held_out = require("perilune.learn.held_out")
 local list = require("perilune.base.list")
 local rewards = require("perilune.learn.rewards")
@@ -75,6 +76,21 @@ function Evaluation:measure(examples)
     tokenizer = self.tokenizer,
     examples = examples or 2,
   })
+end
+
+--- Before the first step of a run that begins: what the start's answers are worth, which a fall is
+-- told from.
+-- @tparam Run run that was taken up by `Run:restore`
+-- @tparam Check check
+function Evaluation:begin(run, check)
+  if run.resumed then return end
+  local figures, _, said = self:measure(0)
+  run.recipe_state.judged = held_out.lost(nil, 0, said.scores, 1)
+  check:say(
+    "answers of the start to %d held-out prompts score %s",
+    #said.scores,
+    format.number(figures.eval_score)
+  )
 end
 
 --- `measure`, its figures among others and its examples in the run, with what the score lost since
