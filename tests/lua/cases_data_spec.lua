@@ -826,6 +826,30 @@ describe("a file in another encoding:", function()
     assert.same({}, rows)
     assert.same({ "2: field 1: not UTF-8 at byte 3" }, why)
   end)
+  it("UTF-16 without its mark or in gzip, and UTF-32, are named with what to do", function()
+    local text = '{"prompt":"a b"}\n{"prompt":"c d"}\n'
+    local packed = folder .. "/packed.jsonl.gz"
+    local marked = file_of("marked.jsonl", utf16(text, "<", "\xff\xfe"))
+    assert(os.execute(("gzip -c '%s' > '%s'"):format(marked, packed)))
+    for path, words in pairs {
+      [file_of("le.jsonl", utf16(text, "<", ""))] = "is text in UTF-16LE without its mark: convert",
+      [file_of("be.jsonl", utf16(text, ">", ""))] = "is text in UTF-16BE without its mark: convert",
+      [file_of("wide.jsonl", "\xff\xfe\0\0" .. text:gsub(".", "%0\0\0\0"))] = "is text in UTF-32:",
+      [packed] = "is text in UTF-16 and gzip: convert it to UTF-8, as in gunzip and iconv",
+    } do
+      local rows, message = ingest.rows(path, {})
+      assert.is_nil(rows)
+      assert.is_truthy(message:find(words, 1, true), message)
+    end
+  end)
+  it("of records over several lines each is told how it is written", function()
+    local rows, message =
+      ingest.rows(file_of("wide.jsonl", '{\n  "prompt": "a b"\n}\n{\n  "prompt": "c d"\n}\n'), {})
+    assert.is_nil(rows)
+    assert.is_truthy(message:find("its records are over several lines each", 1, true), message)
+    local broken = '{"prompt": "a b", \n{"prompt":"c d"}\n'
+    assert.same({ { prompt = "c d" } }, (read("logs", broken, "broken.jsonl")))
+  end)
   it("is gone on with when a store has a part of it", function()
     local store <close> = assert(pl.store.open(folder .. "/utf16.db"))
     local path = file_of("grows.csv", utf16(TEXT, "<", "\xff\xfe"))

@@ -27,6 +27,15 @@ local function not_lines(first, looked)
   end
 end
 
+--- Why the lines of a file called .jsonl are no records, or nil: each is written over several.
+local function over_several(sample)
+  local opens = (sample[1] or ""):find("^%s*{%s*$") or (sample[1] or ""):find("^%s*{.*[,{%[]%s*$")
+  for _, line in ipairs(sample) do
+    if core.json.decode(line) ~= nil and line:find("^%s*{") then return nil end
+  end
+  return opens and "its records are over several lines each: write one a line, as in jq -c . FILE"
+end
+
 --- Lines at the start that can be read and are not blank.
 local function beginning(path, opts)
   local reader <close>, message = encoding.open(path, opts)
@@ -163,6 +172,8 @@ return function(path, opts)
   end
   local sample, looked = beginning(path, opts)
   if not sample then return nil, looked end
+  local message = path:lower():find("%.jsonl") and over_several(sample)
+  if message then return fail(path, message) end
   local kind, because = kinds[format] and format, "as set"
   if not kind then
     kind, because = kind_of(path, opts, sample, looked)
@@ -178,7 +189,7 @@ return function(path, opts)
   elseif kind == "lines" then
     return { kind = kind, shape = "chat_log", says = "a chat log: " .. because }
   end
-  local shape, message = forms.sources[format] and format
+  local shape = forms.sources[format] and format
   if opts.fields then
     shape = "mapping"
   elseif kind == "csv" and opts.header == false then
