@@ -497,6 +497,18 @@ describe("training:", function()
     assert.is_true(says(other .. "/model"))
   end)
 
+  it(
+    "keys and values that no answer fits into: without a place in the recipe",
+    function()
+      refused(
+        "ppo",
+        ppo({ { prompt = "a" } }, { cache_memory = 0.001, response_length = 32 }),
+        "perilune: generate: cache_memory of ",
+        ": give it more, or take shorter answers"
+      )
+    end
+  )
+
   it("a limit on the size of files is told, as a full disk is", function()
     local data_set = rows_file { { prompt = "a", completion = "b" } }
     local folder = dir .. "/limited"

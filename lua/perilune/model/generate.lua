@@ -53,8 +53,8 @@ local function admitted(model, made, opts, len)
     local given, wanted = math.floor(opts.cache_memory * MIB), one * made.block_bytes
     if given < wanted then
       local text = "generate: cache_memory of %s holds no answer of %d tokens with its prompt, "
-        .. "which takes %s"
-      error(text:format(format.bytes(given), len, format.bytes(wanted)), 3)
+        .. "which takes %s: give it more, or take shorter answers"
+      error(text:format(format.bytes(given), len, format.bytes(wanted)), 0)
     end
     room = math.min(room, given)
   else

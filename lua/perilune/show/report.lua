@@ -265,7 +265,7 @@ end
 -- @tparam string path of the file
 function Report:write(path)
   local ok, message = files.write_atomic(path, self:html())
-  if not ok then error(("the report cannot be written: %s"):format(message), 2) end
+  if not ok then error(("the report cannot be written: %s"):format(message), 0) end
 end
 
 return report
