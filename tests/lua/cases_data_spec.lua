@@ -507,6 +507,14 @@ describe("names in any writing:", function()
     nil,
     { name = "chat.log" }
   )
+  case(
+    "fields of a table that a database left empty",
+    "demonstrations",
+    "prompt,completion,time\na b,NULL,NULL\nc d,\\N,\nNULL,e,\nf g,null,\\N\n",
+    { { prompt = "a b" }, { prompt = "c d" }, { prompt = "f g", completion = "null" } },
+    { "4: no prompt" },
+    { name = "dump.csv" }
+  )
   case("users above 2^63 stay apart", "logs", {
     '{"prompt":"a b","user_id":18446744073709551615}',
     '{"prompt":"say \\"1, 18446744073709551614, 2\\"","user_id":18446744073709551614}',

@@ -249,13 +249,16 @@ function Csv:next()
   return self:named(fields), line
 end
 
+-- What databases write for no value: an answer of that text would be learnt.
+local absent = { [""] = true, ["NULL"] = true, ["\\N"] = true }
+
 --- Fields under their names (an empty one is absent), or numbered.
 function Csv:named(fields)
   local names = self.names
   if not names then return fields end
   local record = {}
   for i = 1, #names do
-    if fields[i] ~= "" then record[names[i]] = fields[i] end
+    if not absent[fields[i]] then record[names[i]] = fields[i] end
   end
   return record
 end
