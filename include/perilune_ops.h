@@ -324,15 +324,17 @@ static inline pl_status pl_rope(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_ten
 
 typedef enum { PL_ATTENTION_PRECISION_float32, PL_ATTENTION_PRECISION_bf16 } pl_attention_precision;
 /* [T,H*D],[T,G*D],[T,G*D],[B+1] -> [T,H*D]: softmax(q k^T scale) v, causal inside each sequence;
-   kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among
-   them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are; precision bf16: scaled
-   q, k, v and the weights of v rounded to bfloat16, sums in float32; in backward q, k, v and y */
-static inline pl_status pl_attention(pl_ctx *ctx, pl_tensor **y, pl_tensor *q, pl_tensor *k,
-                                     pl_tensor *v, pl_tensor *offsets, int64_t heads,
-                                     int64_t kv_heads, double scale, int64_t window,
-                                     double softcap, pl_attention_precision precision)
+   without k and v q is [T,(H+2G)*D], all three side by side; kv_heads 0 = heads, scale 0 =
+   D^(-1/2); window: a row sees its last `window` keys, itself among them, 0 = all; softcap c:
+   scores s become c tanh(s/c), 0 = as they are; precision bf16: scaled q, k, v and the weights of
+   v rounded to bfloat16, sums in float32; in backward q, k, v and y */
+static inline pl_status pl_attention(pl_ctx *ctx, pl_tensor **y, pl_tensor *q,
+                                     pl_tensor *k_or_null, pl_tensor *v_or_null,
+                                     pl_tensor *offsets, int64_t heads, int64_t kv_heads,
+                                     double scale, int64_t window, double softcap,
+                                     pl_attention_precision precision)
 {
-    pl_tensor *const in[] = {q, k, v, offsets};
+    pl_tensor *const in[] = {q, k_or_null, v_or_null, offsets};
     const pl_param param[] = {pl_param_int(heads), pl_param_int(kv_heads), pl_param_float(scale),
                               pl_param_int(window), pl_param_float(softcap),
                               pl_param_int(precision)};

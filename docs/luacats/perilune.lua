@@ -5753,11 +5753,11 @@ function Tensor:log_softmax() end
 ---@return perilune.Tensor y
 function pl.rope(x, positions, inv_freq, head_dim, theta, interleaved, rotary_dim, scale) end
 
---- softmax(q k^T scale) v, causal inside each sequence; kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are; precision bf16: scaled q, k, v and the weights of v rounded to bfloat16, sums in float32; in backward q, k, v and y
+--- softmax(q k^T scale) v, causal inside each sequence; without k and v q is [T,(H+2G)*D], all three side by side; kv_heads 0 = heads, scale 0 = D^(-1/2); window: a row sees its last `window` keys, itself among them, 0 = all; softcap c: scores s become c tanh(s/c), 0 = as they are; precision bf16: scaled q, k, v and the weights of v rounded to bfloat16, sums in float32; in backward q, k, v and y
 --- [T,H*D],[T,G*D],[T,G*D],[B+1] -> [T,H*D]
 ---@param q perilune.Input
----@param k perilune.Input
----@param v perilune.Input
+---@param k? perilune.Input
+---@param v? perilune.Input
 ---@param offsets perilune.Integers
 ---@param heads? integer|{ heads?: integer, kv_heads?: integer, scale?: number, window?: integer, softcap?: number, precision?: "float32"|"bf16" }
 ---@param kv_heads? integer

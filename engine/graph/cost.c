@@ -68,7 +68,7 @@ PL_SAME_PLACE(ATTENTION_precision, ATTENTION_CACHED_precision);
 static double attention_flops(const pl_call *c, double *keys)
 {
     const bool cached = c->op == PL_OP_attention_cached;
-    const pl_tensor *offsets = c->in[ATTENTION_offsets], *q = c->in[ATTENTION_q];
+    const pl_tensor *offsets = c->in[ATTENTION_offsets];
     const int32_t *at = pl__ints(offsets);
     const int32_t *past = cached ? pl__ints(c->in[ATTENTION_CACHED_past]) : NULL;
     const double window = (double)c->param[ATTENTION_window].i;
@@ -80,10 +80,10 @@ static double attention_flops(const pl_call *c, double *keys)
         sum += pairs(before, n, window);
         *keys += window > 0 && seen > window + n - 1 ? window + n - 1 : seen;
     }
-    return 4 * sum * last(q);
+    return 4 * sum * last(c->out[ATTENTION_y]);
 }
+PL_SAME_PLACE(ATTENTION_y, ATTENTION_CACHED_y);
 PL_SAME_PLACE(ATTENTION_offsets, ATTENTION_CACHED_offsets);
-PL_SAME_PLACE(ATTENTION_q, ATTENTION_CACHED_q);
 PL_SAME_PLACE(ATTENTION_k, ATTENTION_CACHED_k);
 PL_SAME_PLACE(ATTENTION_window, ATTENTION_CACHED_window);
 

@@ -19,13 +19,14 @@
 /* The lanes lo..hi-1 hold rows of one head; lane 0 is at position `first` of the sequence. */
 typedef struct {
     const real *q; /* of lane lo; the next row is q_step further */
-    real *y, *lse;
+    real *y, *lse; /* y: y_step */
     int64_t first, lo, hi;
 } unit;
 
 static dims dims_of(const att_shape *a)
 {
-    return (dims){a->H * a->D,
+    return (dims){att_q_step(a),
+                  a->H * a->D,
                   a->H,
                   a->D,
                   att_window(a),
@@ -177,7 +178,7 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
     for (int u = 0; u < nv; u++) {
         vec inverse = v_set1(REAL(1.0)) / sum[u];
         for (int64_t d = 0; d < D; d++) y[d * nv + u] *= inverse;
-        att_from_lanes(un[u].y, y + u, m->q_step, un[u].lo, un[u].hi, D, nv, REAL(1.0));
+        att_from_lanes(un[u].y, y + u, m->y_step, un[u].lo, un[u].hi, D, nv, REAL(1.0));
         if (un[u].lse) {
             const vec lse = max[u] + v_log(sum[u]);
             for (int64_t r = un[u].lo; r < un[u].hi; r++) un[u].lse[(r - un[u].lo) * m->H] = lse[r];
@@ -214,7 +215,7 @@ ATT_INLINE void small_fwd(const keys *kv, const unit *un, const dims *m, const i
     }
     const vec inverse = v_set1(REAL(1.0)) / sum;
     for (int d = 0; d < SMALL_DIM; d++) y[d] *= inverse;
-    small_put(un->y, y, m->q_step, un->lo, un->hi, m->D, REAL(1.0));
+    small_put(un->y, y, m->y_step, un->lo, un->hi, m->D, REAL(1.0));
     if (un->lse) {
         const vec lse = max + v_log(sum);
         for (int64_t r = un->lo; r < un->hi; r++) un->lse[(r - un->lo) * m->H] = lse[r];
@@ -276,7 +277,7 @@ static void fwd_stretch(const keys *kv, const real *q, real *y, real *lse, const
                 const int64_t lo = max64(0, from - first), at = first + lo - from;
                 const int64_t head = h + (pair ? n_un : 0);
                 un[n_un++] = (unit){q + at * m->q_step + head * m->D,
-                                    y + at * m->q_step + head * m->D,
+                                    y + at * m->y_step + head * m->D,
                                     lse ? lse + at * m->H + head : NULL,
                                     first,
                                     lo,
@@ -305,7 +306,8 @@ static void fwd_task(real *y, real *lse, const real *q, const real *k, const rea
                      const att_shape *a, const dims *m, int64_t b, int64_t g, int64_t from,
                      int64_t to, bool tiles, vec *mine)
 {
-    const int64_t start = a->offsets[b], D = a->D, kv_step = a->G * D, n_heads = a->H / a->G;
+    const int64_t start = a->offsets[b], D = a->D, n_heads = a->H / a->G;
+    const int64_t kv_step = att_kv_step(a);
     const int64_t seen = att_first_tile(from, m->window), n = to - seen;
     real *k_rows = (real *)(mine + 4 * D), *v_rows = k_rows + att_rows_room(n, D);
     const bool small = att_is_small(a);
@@ -339,9 +341,9 @@ static void fwd_task(real *y, real *lse, const real *q, const real *k, const rea
         (m->bf16 ? att_gather_rounded : att_gather)(k_rows, k, kv_step, n, D);
         (m->bf16 ? att_gather_rounded : att_gather)(v_rows, v, kv_step, n, D);
     }
-    const int64_t row = (start + from) * m->q_step + g * n_heads * D;
-    fwd_stretch(&kv, q + row, y + row, lse ? lse + (start + from) * a->H + g * n_heads : NULL, m,
-                from, to, n_heads, mine);
+    const int64_t row = start + from, head = g * n_heads * D;
+    fwd_stretch(&kv, q + row * m->q_step + head, y + row * m->y_step + head,
+                lse ? lse + row * a->H + g * n_heads : NULL, m, from, to, n_heads, mine);
 #if ATT_AMX
     if (kv.amx) tiles_close();
 #endif

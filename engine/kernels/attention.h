@@ -1,9 +1,9 @@
 /*
 ** attention.h - causal attention over packed sequences, with grouped heads; T x T is never stored.
 **
-** Rows: q, y [T, H*D]; k, v [T, G*D]; sequence b has the rows offsets[b]..offsets[b+1]-1. Head h
-** uses key head h / (H/G). Row i sees the keys from offsets[b] to i; with a window, the last
-** `window` of them.
+** Rows: q, y [T, H*D]; k, v [T, G*D], or q, k and v side by side; sequence b has the rows
+** offsets[b]..offsets[b+1]-1. Head h uses key head h / (H/G). Row i sees the keys from offsets[b]
+** to i; with a window, the last `window` of them.
 **
 **   s_ij = scale q_i . k_j     p_ij = exp(s_ij - m_i)     y_i = sum_j p_ij v_j / sum_j p_ij
 **
@@ -52,6 +52,8 @@ typedef struct {
     int64_t window; /* keys a row sees, itself among them; 0: all */
     double softcap; /* 0: none */
     bool bf16;      /* float32 alone */
+    int64_t row;    /* numbers from row to row of q, k, v and their gradients, where these are parts
+                    ** of wider rows; 0: each is dense. Not for caches. */
 } att_shape;
 
 /* Sequence b has past[b] keys already, and its positions stand in the blocks blocks[b * most] on,
@@ -63,6 +65,16 @@ typedef struct {
     const int32_t *past;   /* [B] */
     int64_t most;
 } att_cache;
+
+static inline int64_t att_q_step(const att_shape *a)
+{
+    return a->row > 0 ? a->row : a->H * a->D;
+}
+
+static inline int64_t att_kv_step(const att_shape *a)
+{
+    return a->row > 0 ? a->row : a->G * a->D;
+}
 
 /* Bytes of 64-byte aligned workspace, enough for this batch and any number of threads in force. */
 int64_t K(attention_work)(const att_shape *a, bool backward);

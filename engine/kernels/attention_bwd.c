@@ -67,7 +67,7 @@ int64_t K(attention_work)(const att_shape *a, bool backward)
 typedef struct {
     const real *q, *dy, *y, *lse;
     real *dq;
-    int64_t n, q_step, lse_step, D, window;
+    int64_t n, q_step, y_step, lse_step, D, window; /* y_step: of dy too */
     real scale, cap;
     bool bf16;
 } head_rows;
@@ -94,14 +94,15 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
     vec lse[2], delta[2];
     const int64_t firsts[] = {first, first + (nv - 1) * VL};
     for (int u = 0; u < nv; u++) {
-        const int64_t row = first + u * VL, count = min64(VL, h->n - row), at = row * h->q_step;
+        const int64_t row = first + u * VL, count = min64(VL, h->n - row);
+        const int64_t at = row * h->q_step, y_at = row * h->y_step;
         att_to_lanes(w->qt + u, h->q + at, h->q_step, 0, count, D, nv, h->scale);
-        att_to_lanes(w->dyt + u, h->dy + at, h->q_step, 0, count, D, nv, REAL(1.0));
-        att_to_lanes(w->yt + u, h->y + at, h->q_step, 0, count, D, nv, REAL(1.0));
+        att_to_lanes(w->dyt + u, h->dy + y_at, h->y_step, 0, count, D, nv, REAL(1.0));
+        att_to_lanes(w->yt + u, h->y + y_at, h->y_step, 0, count, D, nv, REAL(1.0));
         lse[u] = v_set1(REAL(0.0));
         for (int64_t r = 0; r < count; r++) lse[u][r] = h->lse[(row + r) * h->lse_step];
         copy_rows(w->q_rows + u * VL * Dp, h->q + at, h->q_step, count, D, h->scale);
-        copy_rows(w->dy_rows + u * VL * Dp, h->dy + at, h->q_step, count, D, REAL(1.0));
+        copy_rows(w->dy_rows + u * VL * Dp, h->dy + y_at, h->y_step, count, D, REAL(1.0));
         delta[u] = v_set1(REAL(0.0));
         for (int64_t d = 0; d < D && tiles; d++) w->dyt[d * nv + u] = att_round(w->dyt[d * nv + u]);
         for (int64_t d = 0; d < D; d++)
@@ -183,12 +184,13 @@ static void wide_head(const head_rows *h, const scratch *w, bool tiles, pl_stop 
 static void small_head(const head_rows *h, const scratch *w, pl_stop stop)
 {
     for (int64_t first = 0; first < h->n && !pl__stopped(stop); first += VL) {
-        const int64_t at = first * h->q_step, count = min64(VL, h->n - first), D = h->D;
+        const int64_t at = first * h->q_step, y_at = first * h->y_step;
+        const int64_t count = min64(VL, h->n - first), D = h->D;
         small_unit u = {.first = first, .window = h->window};
         vec y[SMALL_DIM];
         small_rows(u.q, h->q + at, h->q_step, 0, count, D, h->scale);
-        small_rows(u.dy, h->dy + at, h->q_step, 0, count, D, REAL(1.0));
-        small_rows(y, h->y + at, h->q_step, 0, count, D, REAL(1.0));
+        small_rows(u.dy, h->dy + y_at, h->y_step, 0, count, D, REAL(1.0));
+        small_rows(y, h->y + y_at, h->y_step, 0, count, D, REAL(1.0));
         small_begin(&u, y);
         for (int64_t r = 0; r < count; r++) u.lse[r] = h->lse[(first + r) * h->lse_step];
         small_unit_keys(&u, (vec *)w->dk, w->k, w->v, first + count);
@@ -236,7 +238,8 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
                       const real *v, const real *y, const real *lse, const att_shape *a, void *work)
 {
     const int64_t D = a->D, Dp = padded(D), n_heads = a->H / a->G;
-    const int64_t q_step = a->H * D, kv_step = a->G * D, n_max = longest(a);
+    const int64_t q_step = att_q_step(a), kv_step = att_kv_step(a), y_step = a->H * D;
+    const int64_t n_max = longest(a);
     int64_t cost = 0;
     for (int64_t b = 0; b < a->B; b++) {
         const int64_t n = a->offsets[b + 1] - a->offsets[b];
@@ -266,13 +269,15 @@ void K(attention_bwd)(real *dq, real *dk, real *dv, const real *dy, const real *
         if (!small) memset(w.dv, 0, (size_t)((n + BEYOND) * Dp) * sizeof(real));
         for (int64_t i = 0; i < n_heads && !pl__stopped(stop); i++) {
             const int64_t head = g * n_heads + i, q_at = start * q_step + head * D;
+            const int64_t y_at = start * y_step + head * D;
             const head_rows h = {.q = q + q_at,
-                                 .dy = dy + q_at,
-                                 .y = y + q_at,
+                                 .dy = dy + y_at,
+                                 .y = y + y_at,
                                  .lse = lse + start * a->H + head,
                                  .dq = dq + q_at,
                                  .n = n,
                                  .q_step = q_step,
+                                 .y_step = y_step,
                                  .lse_step = a->H,
                                  .D = D,
                                  .window = att_window(a),

@@ -131,7 +131,7 @@ ATT_INLINE vec att_fma_where(att_mask mask, vec a, vec b, vec c)
 #endif
 
 typedef struct {
-    int64_t q_step, H, D, window;
+    int64_t q_step, y_step, H, D, window;
     real scale, cap; /* cap 0: none */
     bool bf16;
 } dims;

@@ -2,8 +2,10 @@
 ** attention.c - attention and attention_cached; the maths is in kernels/attention.h.
 **
 ** attention saves the log-sum-exp of each row and head and reads its inputs and output again in
-** backward. attention_cached has no gradient; as a plan may replay it with other numbers in
-** `blocks`, `past` and `offsets`, these are checked before every write, in forward.
+** backward. Without k and v its q has all three side by side, as one projection makes them: they
+** are read, and their gradients written, where they stand. attention_cached has no gradient; as a
+** plan may replay it with other numbers in `blocks`, `past` and `offsets`, these are checked before
+** every write, in forward.
 */
 #include "kernels/attention.h"
 #include "ops/geometry.h"
@@ -41,12 +43,28 @@ PL_SAME_PLACE(ATTENTION_CACHED_precision, PRECISION);
 
 enum { LOG_SUM_EXP }; /* saved */
 
+static int64_t kv_heads_of(const pl_call *c)
+{
+    return c->param[c->param[KV_HEADS].i != 0 ? KV_HEADS : HEADS].i;
+}
+
+/* Whether q has k and v beside it. */
+static bool side_by_side(const pl_call *c)
+{
+    return c->in[KEYS] == NULL && c->in[VALUES] == NULL;
+}
+
+/* Heads in a row of the input q. */
+static int64_t heads_in_row(const pl_call *c)
+{
+    return c->param[HEADS].i + (side_by_side(c) ? 2 * kv_heads_of(c) : 0);
+}
+
 /* Parameters, and widths of q, k, v. */
 static pl_status check_heads(pl_call *c)
 {
     const pl_tensor *q = c->in[Q];
-    const int64_t heads = c->param[HEADS].i;
-    const int64_t kv_heads = c->param[KV_HEADS].i != 0 ? c->param[KV_HEADS].i : heads;
+    const int64_t heads = c->param[HEADS].i, kv_heads = kv_heads_of(c);
     const int64_t window = c->param[WINDOW].i;
     const double softcap = c->param[SOFTCAP].f;
     PL_TRY(check_precision(c, PRECISION));
@@ -61,10 +79,15 @@ static pl_status check_heads(pl_call *c)
         return pl__op_fail(c, PL_ERR_ARG,
                            "heads is %lld and kv_heads %lld; kv_heads must divide heads",
                            (long long)heads, (long long)kv_heads);
-    if (q->shape[1] < 1 || q->shape[1] % heads != 0)
+    const int64_t in_row = heads <= q->shape[1] ? heads_in_row(c) : heads;
+    if (q->shape[1] < 1 || q->shape[1] % in_row != 0)
         return pl__op_fail(c, PL_ERR_SHAPE,
-                           "rows of q have %lld channels, no multiple of %lld heads",
-                           (long long)q->shape[1], (long long)heads);
+                           "rows of q have %lld channels, no multiple of %lld heads%s",
+                           (long long)q->shape[1], (long long)in_row,
+                           side_by_side(c) ? ", those of k and v beside them" : "");
+    if (side_by_side(c)) return PL_OK;
+    if (c->in[KEYS] == NULL || c->in[VALUES] == NULL)
+        return pl__op_fail(c, PL_ERR_ARG, "k and v are given both, or stand both in q");
     const int64_t want = q->shape[1] / heads * kv_heads;
     for (int i = KEYS; i <= VALUES; i++) {
         const pl_tensor *t = c->in[i];
@@ -78,16 +101,32 @@ static pl_status check_heads(pl_call *c)
 
 static att_shape shape_of(const pl_call *c)
 {
-    const int64_t heads = c->param[HEADS].i, dim = c->in[Q]->shape[1] / heads;
+    const int64_t width = c->in[Q]->shape[1], dim = width / heads_in_row(c);
     return (att_shape){.offsets = pl__ints(c->in[OFFSETS]),
                        .B = c->in[OFFSETS]->count - 1,
-                       .H = heads,
-                       .G = c->param[KV_HEADS].i != 0 ? c->param[KV_HEADS].i : heads,
+                       .H = c->param[HEADS].i,
+                       .G = kv_heads_of(c),
                        .D = dim,
                        .scale = c->param[SCALE].f != 0 ? c->param[SCALE].f : 1 / sqrt((double)dim),
                        .window = c->param[WINDOW].i,
                        .softcap = c->param[SOFTCAP].f,
-                       .bf16 = wants_bf16(c, PRECISION)};
+                       .bf16 = wants_bf16(c, PRECISION),
+                       .row = side_by_side(c) ? width : 0};
+}
+
+/* Where q, k, v or their gradients stand; with all side by side `parts` has one tensor. */
+static void find_parts(const att_shape *a, real *const *parts, real **at)
+{
+    at[Q] = parts[Q];
+    at[KEYS] = a->row > 0 ? parts[Q] + a->H * a->D : parts[KEYS];
+    at[VALUES] = a->row > 0 ? at[KEYS] + a->G * a->D : parts[VALUES];
+}
+
+static void find_inputs(const pl_call *c, const att_shape *a, real **at)
+{
+    real *const parts[] = {pl__real(c->in[Q]), a->row > 0 ? NULL : pl__real(c->in[KEYS]),
+                           a->row > 0 ? NULL : pl__real(c->in[VALUES])};
+    find_parts(a, parts, at);
 }
 
 /* With bf16 backward rounds k and v itself, and the scaled q: where the scale is a power of two,
@@ -98,7 +137,8 @@ static void keep_rounded(pl_call *c)
     const att_shape a = shape_of(c);
     if (!a.bf16) return;
     c->rounds[Q] = frexp(fabs(a.scale), &exponent) == 0.5;
-    c->rounds[KEYS] = c->rounds[VALUES] = c->rounds_out = true;
+    c->rounds[KEYS] = c->rounds[VALUES] = a.row == 0;
+    c->rounds_out = true;
 }
 
 static pl_status attention_shape(pl_call *c)
@@ -111,35 +151,41 @@ static pl_status attention_shape(pl_call *c)
         PL_TRY(pl__saved(c, LOG_SUM_EXP, PL_REAL_DTYPE, 2, lse));
         keep_rounded(c);
     }
-    return pl__out(c, Y, PL_REAL_DTYPE, 2, c->in[Q]->shape);
+    const int64_t shape[] = {c->in[Q]->shape[0],
+                             c->in[Q]->shape[1] / heads_in_row(c) * c->param[HEADS].i};
+    return pl__out(c, Y, PL_REAL_DTYPE, 2, shape);
 }
 
 static pl_status attention_fwd(pl_call *c)
 {
     const att_shape a = shape_of(c);
+    real *in[3];
     void *work = pl__work(c, K(attention_work)(&a, false));
     if (work == NULL) return PL_ERR_NOMEM;
-    K(attention_fwd)(pl__real(c->out[Y]), c->grad ? pl__real(c->saved[LOG_SUM_EXP]) : NULL,
-                     pl__real(c->in[Q]), pl__real(c->in[KEYS]), pl__real(c->in[VALUES]), &a, work);
+    find_inputs(c, &a, in);
+    K(attention_fwd)(pl__real(c->out[Y]), c->grad ? pl__real(c->saved[LOG_SUM_EXP]) : NULL, in[Q],
+                     in[KEYS], in[VALUES], &a, work);
     return PL_OK;
 }
 
 static pl_status attention_bwd(pl_call *c)
 {
     const att_shape a = shape_of(c);
-    real *to[3];
+    const int parts = a.row > 0 ? 1 : 3;
+    real *to[3] = {NULL}, *in[3], *d_in[3];
     void *work = pl__work(c, K(attention_work)(&a, true));
     if (work == NULL) return PL_ERR_NOMEM;
-    for (int i = Q; i <= VALUES; i++) { /* a gradient to be added, or unwanted, goes aside first */
+    for (int i = 0; i < parts; i++) { /* a gradient to be added, or unwanted, goes aside first */
         to[i] = c->d_in[i] != NULL && !c->acc[i]
                     ? pl__real(c->d_in[i])
                     : pl__work(c, c->in[i]->count * (int64_t)sizeof(real));
         if (to[i] == NULL) return PL_ERR_NOMEM;
     }
-    K(attention_bwd)(to[Q], to[KEYS], to[VALUES], pl__real(c->d_out[Y]), pl__real(c->in[Q]),
-                     pl__real(c->in[KEYS]), pl__real(c->in[VALUES]), pl__real(c->out[Y]),
-                     pl__real(c->saved[LOG_SUM_EXP]), &a, work);
-    for (int i = Q; i <= VALUES; i++) {
+    find_inputs(c, &a, in);
+    find_parts(&a, to, d_in);
+    K(attention_bwd)(d_in[Q], d_in[KEYS], d_in[VALUES], pl__real(c->d_out[Y]), in[Q], in[KEYS],
+                     in[VALUES], pl__real(c->out[Y]), pl__real(c->saved[LOG_SUM_EXP]), &a, work);
+    for (int i = 0; i < parts; i++) {
         if (c->d_in[i] == NULL || !c->acc[i]) continue;
         real *sum = pl__real(c->d_in[i]);
         for (int64_t k = 0; k < c->in[i]->count; k++) sum[k] += to[i][k];

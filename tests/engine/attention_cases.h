@@ -849,6 +849,59 @@ static void test_numeric_gradient(void **state)
 }
 #endif
 
+/* ---- q, k and v in one row each: the bits of three matrices ---- */
+
+/* Row by row from [T, width] to or from columns [at, at + width) of [T, row]. */
+static void copy_columns(const problem *p, real *wide, int64_t at, real *narrow, int64_t width,
+                         bool in)
+{
+    for (int64_t i = 0; i < p->T; i++) {
+        real *w = wide + i * p->a.row + at, *n = narrow + i * width;
+        memcpy(in ? w : n, in ? n : w, (size_t)width * sizeof(real));
+    }
+}
+
+static void side_by_side(const variant *v, problem *p)
+{
+    const int64_t H = p->a.H * p->a.D, G = p->a.G * p->a.D;
+    run(v, p);
+    p->a.row = H + 2 * G;
+    real *in = zeros(p->T * p->a.row, sizeof(real)), *d_in = zeros(p->T * p->a.row, sizeof(real));
+    real *y = zeros(p->nq, sizeof(real)), *lse = zeros(p->T * p->a.H, sizeof(real));
+    real *part = zeros(p->nq, sizeof(real));
+    copy_columns(p, in, 0, p->q, H, true);
+    copy_columns(p, in, H, p->k, G, true);
+    copy_columns(p, in, H + G, p->v, G, true);
+    v->fwd(y, lse, in, in + H, in + H + G, &p->a, p->work);
+    v->bwd(d_in, d_in + H, d_in + H + G, p->dy, in, in + H, in + H + G, y, lse, &p->a, p->work);
+    assert_memory_equal(y, p->y, (size_t)p->nq * sizeof(real));
+    assert_memory_equal(lse, p->lse, (size_t)(p->T * p->a.H) * sizeof(real));
+    const real *want[] = {p->dq, p->dk, p->dv};
+    const int64_t at[] = {0, H, H + G}, width[] = {H, G, G};
+    for (int i = 0; i < 3; i++) {
+        copy_columns(p, d_in, at[i], part, width[i], false);
+        assert_memory_equal(part, want[i], (size_t)(p->T * width[i]) * sizeof(real));
+    }
+    void *all[] = {in, d_in, y, lse, part};
+    for (int i = 0; i < 5; i++) free(all[i]);
+}
+
+static void test_side_by_side(void **state)
+{
+    static const int lengths[] = {1, 70, 0, 19};
+    static const int shapes[][3] = {{1, 1, 1}, {4, 2, 8}, {3, 1, 5}, {2, 2, 64}, {6, 2, 35}};
+    (void)state;
+    EACH_VARIANT(v)
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int bf16 = 0; bf16 <= (sizeof(real) == 4); bf16++) {
+            problem p = problem_new(v, lengths, 4, shapes[i][0], shapes[i][1], shapes[i][2], 1);
+            p.a.bf16 = bf16 != 0;
+            p.a.window = i % 2 == 0 ? 0 : 13;
+            side_by_side(v, &p);
+            problem_free(&p);
+        }
+}
+
 static void test_variants(void **state)
 {
     (void)state;
@@ -860,16 +913,23 @@ static void test_variants(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_variants),         cmocka_unit_test(test_formula),
-        cmocka_unit_test(test_large_scores),     cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_workspace),        cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_causal),           cmocka_unit_test(test_window_end),
-        cmocka_unit_test(test_wide_window),      cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_shared_blocks),    cmocka_unit_test(test_cache_copy),
+        cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_formula),
+        cmocka_unit_test(test_large_scores),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_workspace),
+        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_causal),
+        cmocka_unit_test(test_window_end),
+        cmocka_unit_test(test_wide_window),
+        cmocka_unit_test(test_side_by_side),
+        cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_shared_blocks),
+        cmocka_unit_test(test_cache_copy),
 #ifdef PL_F64_BUILD
         cmocka_unit_test(test_numeric_gradient),
 #else
-        cmocka_unit_test(test_bf16_order),    cmocka_unit_test(test_bf16_rules),
+        cmocka_unit_test(test_bf16_order),   cmocka_unit_test(test_bf16_rules),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -751,3 +751,52 @@ describe("the key precision", function()
     assert.is_truthy(tostring(message):find("give one of float32 | bf16", 1, true))
   end)
 end)
+
+describe("attention of q, k and v side by side", function()
+  -- What it gives for slices, to the bit: heads, key heads, channels of a head, and options.
+  local cases = {
+    { 12, 12, 64, {} },
+    { 4, 2, 8, {} },
+    { 3, 1, 24, { window = 19, softcap = 2 } }, -- a scale that is no power of two
+    { 2, 2, 16, { softcap = 1.5 } },
+  }
+
+  local function both(dtype, precision, case)
+    local scope <close> = pl.scope("side by side") -- no garbage for what counts bytes below
+    local H, G, D, opts = table.unpack(case)
+    local qkv = pl.randn({ 149, (H + 2 * G) * D }, { seed = 7, dtype = dtype }):requires_grad(true)
+    local dy = pl.randn({ 149, H * D }, { seed = 8, dtype = dtype })
+    local offsets = pl.tensor({ 0, 1, 71, 71, 149 }, "int32")
+    local given = { heads = H, kv_heads = G, precision = precision }
+    given.window, given.softcap = opts.window, opts.softcap
+    local function tried(...)
+      qkv:zero_grad()
+      local y = pl.attention(...)
+      y:backward(dy)
+      return { y:detach():totable(), qkv:grad():totable() }
+    end
+    local q = qkv:slice(2, 1, H * D)
+    local k, v = qkv:slice(2, H * D + 1, (H + G) * D), qkv:slice(2, (H + G) * D + 1, -1)
+    return tried(q, k, v, offsets, given), tried(qkv, nil, nil, offsets, given)
+  end
+
+  it("has the bits of three tensors, forward and backward", function()
+    for _, of in ipairs { { "float32" }, { "float64" }, { "float32", "bf16" } } do
+      for _, case in ipairs(cases) do
+        local apart, beside = both(of[1], of[2], case)
+        assert.are.same(apart, beside)
+      end
+    end
+  end)
+
+  it("adds to the gradient that is there", function()
+    local scope <close> = pl.scope("side by side")
+    local qkv = pl.randn({ 5, 12 }, { seed = 1 }):requires_grad(true)
+    local offsets = pl.tensor({ 0, 5 }, "int32")
+    local function once() pl.attention(qkv, nil, nil, offsets):sum():backward() end
+    once()
+    local one = qkv:grad():clone()
+    once()
+    assert.are.same((one + one):totable(), qkv:grad():totable())
+  end)
+end)

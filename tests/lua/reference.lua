@@ -292,12 +292,28 @@ function ref.rope(inputs, params)
   return { y }
 end
 
+-- Columns [from, from + width) of a matrix.
+local function columns_of(x, from, width)
+  local part = { shape = { x.shape[1], width } }
+  for row = 0, x.shape[1] - 1 do
+    local first = row * x.shape[2] + from + 1
+    table.move(x, first, first + width - 1, row * width + 1, part)
+  end
+  return part
+end
+
 -- precision bf16 is written out for sequences that are one tile of keys: weights are rounded beside
 -- the greatest score of their tile.
 function ref.attention(inputs, params)
   local q, k, v, offsets = inputs[1], inputs[2], inputs[3], inputs[4]
   local heads = params.heads or 1
   local kv_heads = (params.kv_heads or 0) ~= 0 and params.kv_heads or heads
+  if not k then
+    local width = q.shape[2] // (heads + 2 * kv_heads)
+    k = columns_of(q, heads * width, kv_heads * width)
+    v = columns_of(q, (heads + kv_heads) * width, kv_heads * width)
+    q = columns_of(q, 0, heads * width)
+  end
   local dim = q.shape[2] // heads
   local scale = (params.scale or 0) ~= 0 and params.scale or 1 / math.sqrt(dim)
   local window, cap = params.window or 0, params.softcap or 0

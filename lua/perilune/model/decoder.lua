@@ -245,9 +245,17 @@ local function turned(layer, x, batch)
   return rope and core.rope(x, batch.positions, rope.frequencies, rope.options) or x
 end
 
--- Queries and keys under their norms and turned, and values.
+-- Whether one projection makes queries, keys and values side by side as attention reads them.
+local function side_by_side(m, layer, opts)
+  local spec = m.spec
+  local plain = not (spec.qkv_by_head or spec.qkv_clip or layer.rope)
+  return layer.qkv and plain and not (layer.q_norm or layer.k_norm or opts.caches)
+end
+
+-- Queries and keys under their norms and turned, and values; or all of them side by side.
 local function attention_inputs(m, layer, n, batch, opts)
   local spec = m.spec
+  if side_by_side(m, layer, opts) then return project(layer.qkv, n, opts) end
   local q, k, v = queries_keys_values(m, layer, n, opts)
   if spec.qkv_clip then
     local bounds = { min = -spec.qkv_clip, max = spec.qkv_clip }
@@ -261,7 +269,10 @@ local function attention(m, i, q, k, v, batch, opts)
   local layer, caches, distinct = m.layers[i], opts.caches, batch.distinct
   if distinct then
     local places = distinct.places
-    q, k, v = core.gather(q, places), core.gather(k, places), core.gather(v, places)
+    q = core.gather(q, places)
+    if k then
+      k, v = core.gather(k, places), core.gather(v, places)
+    end
   end
   if not caches then return core.attention(q, k, v, batch.offsets, layer.attention) end
   return core.attention_cached(
