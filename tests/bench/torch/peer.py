@@ -260,7 +260,8 @@ class Offline(Trainer):
         r, step = self.r, 0
         while step < r["steps"]:
             order = self.random.sample(r["items"], len(r["items"]))
-            for first in range(0, len(order), r["batch_size"]):
+            starts = range(0, len(order), r["batch_size"])
+            for first in starts[:r["steps"] - step]:
                 loss = getattr(self, r["method"])(order[first:first + r["batch_size"]])
                 loss.backward()
                 self.update(self.policy, self.optimizer, r["learning_rate"][step])
