@@ -880,7 +880,15 @@ describe("a file that is no text", function()
     ["rows.xlsx"] = { "PK\3\4\n" .. ROWS, "a zip archive or a spreadsheet, not text" },
     ["rows.tar"] = { tar, "a tar archive, not text: unpack it, as in tar -xf" },
     ["rows.tgz"] = { "\x1f\x8b", "a tar archive, not text: unpack it, as in tar -xf", tar },
-    ["rows.parquet"] = { "PAR1\n" .. ROWS, "a Parquet table, not text: write it as JSON Lines" },
+    ["rows.parquet"] = {
+      "PAR1\21\4\n" .. ROWS,
+      "a Parquet table, not text: write it as JSON Lines",
+    },
+    ["model.gguf"] = { "GGUF\3\0\0\0\n" .. ROWS, "a model, not text: give it as the model" },
+    ["page.pdf"] = {
+      "%PDF-1.7\n%\xe2\xe3\n" .. ROWS,
+      "a PDF document, not text: take its text out",
+    },
     ["rows.arrow"] = { "\xff\xff\xff\xff\n" .. ROWS, "an Arrow stream, not text" },
     ["rows.db"] = { "SQLite format 3\0\n" .. ROWS, "a part of a store is " },
   } do
@@ -911,11 +919,18 @@ describe("a file that is no text", function()
       { { prompt = "PK fire" } },
       (read("logs", lines { prompt = "PK fire" }, "PK.jsonl"))
     )
-    local documents = {}
-    for text in pl.data.documents(file_of("BZh.txt", "BZh is how bzip2 begins.\n")) do
-      documents[#documents + 1] = text
+    for _, said in ipairs {
+      "BZh is how bzip2 begins.",
+      "GGUF is a format of models.",
+      "PAR1",
+      "%PDF-1.4 is how a PDF begins.",
+    } do
+      local documents = {}
+      for text in pl.data.documents(file_of("marks.txt", said .. "\n")) do
+        documents[#documents + 1] = text
+      end
+      assert.same({ said }, documents)
     end
-    assert.same({ "BZh is how bzip2 begins." }, documents)
   end)
 end)
 

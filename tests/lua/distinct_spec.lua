@@ -110,6 +110,20 @@ for _, name in ipairs(support.names()) do
   end)
 end
 
+describe("common beginnings at places of their own", function()
+  it("are read as they stand", function()
+    local scope <close> = pl.scope("distinct_spec") -- luacheck: ignore
+    local m = toy.model("gpt2")
+    local sequence = toy.sequences({ 9 })[1]
+    local packed = pl.batch.pack { sequence, sequence }
+    local places = packed.positions:totable()
+    places[18] = places[18] + 1
+    packed.positions = pl.tensor(places, "int32")
+    local hidden = m:hidden(packed)
+    assert.is_false(hidden:slice(1, 9, 9):bytes() == hidden:slice(1, 18, 18):bytes())
+  end)
+end)
+
 describe("common beginnings under dropout", function()
   it("draw for each sequence anew", function()
     local scope <close> = pl.scope("distinct_spec") -- luacheck: ignore

@@ -530,6 +530,28 @@ end
     )
   end)
 
+  it("is told as it failed where one answer alone fails otherwise", function()
+    local path = world.write(
+      w.dir .. "/pairs.lua",
+      [[
+return function(_, answers)
+  assert(#answers % 2 == 0, "pairs of answers are wanted")
+  error("no connection")
+end
+]]
+    )
+    local judge = pl.score.open({ reward_model = "", reward_function = path }, {
+      decode = function(_, ids) return ids end,
+    })
+    local answers, prompts = {}, {}
+    for i = 1, 4 do
+      answers[i], prompts[i] = { tokens = "a", finish_reason = "stop" }, { tokens = "p" }
+    end
+    local ok, message = pcall(judge.score, judge, { answers = answers }, prompts)
+    assert.is_false(ok)
+    assert.matches("pairs.lua failed: .*no connection$", message)
+  end)
+
   it("is told with its iteration where there is nothing to keep", function()
     local folder = w.dir .. "/failed-first"
     local more = { reward_function = failing(1), output_dir = folder }

@@ -176,6 +176,20 @@ describe("a run with gold", function()
     )
   end)
 
+  it("does not say of a few rankings that chance orders them as well", function()
+    local first
+    for line in io.lines(w.rankings) do
+      local row = pl.json.decode(line)
+      first = first or row
+    end
+    first.completions = { first.completions[1], first.completions[2] }
+    first.ranks = { 1, 2 }
+    local path = world.jsonl(w.dir .. "/one.jsonl", { first })
+    local text = said { eval_rankings = path }
+    assert.matches("of 1 held-out pairs as they are ranked: too few to tell", text, 1, true)
+    assert.is_nil(text:find("which chance does as well", 1, true))
+  end)
+
   it("refuses what cannot be measured", function()
     for sentence, more in pairs {
       ["gold judges answers to held-out prompts: give an eval_dataset"] = { eval_dataset = "" },

@@ -200,6 +200,7 @@ describe("mask", function()
       ["Potsdamer Straße 21, 10785 Berlin"] = "[ADDRESS]",
       ["Kölner Str. 8, 40479 Düsseldorf"] = "[ADDRESS]",
       ["ul. Piotrkowska 12, 90-051 Łódź"] = "[ADDRESS]",
+      ["al. Jana 12, 00-590 Warszawa"] = "[ADDRESS]",
       ["text me on 5550134567"] = "text me on [PHONE]",
       ["Am Stadtpark 5 wohnt sie"] = "[ADDRESS] wohnt sie",
     } do
@@ -211,6 +212,9 @@ describe("mask", function()
       "Das Ergebnis ist 000 000 0000.",
       '{"text":"81520037","n":1}',
       "a picture of 1920x1080 points",
+      "as Ouyang et al. Table 3 shows",
+      "Shao et al. Nature 2022",
+      "SD card 00000000000000",
     } do
       assert.equal(text, (masked(text)))
     end

@@ -332,6 +332,16 @@ describe("settings that were given and have no part in the run", function()
     assert.are.same({}, doubts("--muon_momentum", "0.9", "--optimizer", "muon"))
   end)
 
+  it(
+    "are none that a run which goes on is given as they were",
+    function()
+      assert.are.same(
+        {},
+        doubts("--peft_alpha", "16", "--peft_targets", "all-linear", "--muon_momentum", "0.95")
+      )
+    end
+  )
+
   it("include a warm-up that is longer than the run", function()
     assert.are.same(
       { "learning_rate never gets to its value: its warm-up takes 20 steps, the run has 20" },

@@ -21,7 +21,7 @@ local marks = {
   { "PK\3\4", "a zip archive or a spreadsheet", "unpack it, or save the table as CSV" },
   { "PK\5\6", "an empty zip archive", "look where its files are" },
   { "7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it" },
-  { "PAR1", "a Parquet table", of_pandas:format("pandas.read_parquet") },
+  { "PAR1", "a Parquet table", of_pandas:format("pandas.read_parquet"), "^PAR1[^\n\r\32-\255]" },
   { "ARROW1\0\0", "an Arrow table", of_pandas:format("pandas.read_feather") },
   { "\xff\xff\xff\xff", "an Arrow stream", TABLE .. "datasets.Dataset.to_json does it" },
   {
@@ -29,8 +29,13 @@ local marks = {
     "an SQLite database",
     "a part of a store is FILE#sft.train or FILE#rm.valid; write another's tables as CSV",
   },
-  { "GGUF", "a model", "give it as the model, and rows of text here" },
-  { "%PDF-", "a PDF document", "take its text out, as in pdftotext FILE" },
+  { "GGUF", "a model", "give it as the model, and rows of text here", "^GGUF[\1-\9]\0" },
+  {
+    "%PDF-",
+    "a PDF document",
+    "take its text out, as in pdftotext FILE",
+    "^%%PDF%-%d%.%d[ \t]*[\r\n]",
+  },
 }
 
 local function told(head)

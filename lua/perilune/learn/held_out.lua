@@ -25,6 +25,8 @@ local stats = require("perilune.base.stats")
 
 local held_out = {}
 
+-- Part of pairs in order: where more may be, their interval does not say that chance does as well.
+local MOST_OF_CHANCE <const> = 0.7
 local ANSWERS <const> = 4 -- to each prompt where gold is asked: one does not differ from itself
 
 --- How far rewards go with gold among the answers to a prompt: equation (1).
@@ -162,6 +164,7 @@ local function look_at_rankings(online, coef, check)
   local text = "the reward orders %.1f %% (%.1f to %.1f) of %d held-out pairs as they are ranked"
   text = text:format(100 * figures.eval_accuracy, 100 * low, 100 * high, figures.eval_pairs)
   if low > 0.5 then return check:say("%s", text) end
+  if high > MOST_OF_CHANCE then return check:say("%s: too few to tell that from chance", text) end
   check:warn(
     "%s, which chance does as well: its taste is not that of these rankings, and a policy that "
       .. "follows it gains nothing by them",

@@ -200,6 +200,13 @@ local function said(judge, texts, from, to)
   return pcall(judge.fn, table.unpack(lists, 1, 4))
 end
 
+-- Whether two errors are the same but for numbers in them: a function that wants whole groups of
+-- answers fails at one alone for another reason.
+local function alike(raised, other)
+  if type(raised) ~= "string" or type(other) ~= "string" then return type(raised) == type(other) end
+  return raised:gsub("%d+", "#") == other:gsub("%d+", "#")
+end
+
 -- Which answer a function fails at that failed at all of them: halves are asked, and halves of the
 -- first that fails. Nil when it is none by itself.
 local function culprit(judge, texts)
@@ -228,7 +235,9 @@ local function asked(judge, texts)
   if not stopped then
     at, raised = culprit(judge, texts)
   end
-  if not at then refuse_failed(judge.key, judge.path, scores) end
+  if not at or not alike(raised or scores, scores) then
+    refuse_failed(judge.key, judge.path, scores)
+  end
   local where = (" (at answer %d of %d, '%s'; the prompt: '%s')"):format(
     at,
     #texts.answers,

@@ -475,9 +475,12 @@ local function without_repeats(batch, opts)
   if opts.caches or opts.dropout or #batch.offsets < 3 then return batch end
   local rows, places = core.ragged.distinct(batch.tokens, batch.offsets)
   if #rows > MOST_DISTINCT * #places then return batch end
+  local positions = core.gather(batch.positions, rows)
+  local again = core.gather(positions, places) -- of a batch whose sequences begin elsewhere
+  if again:bytes() ~= batch.positions:bytes() then return batch end
   return {
     tokens = core.gather(batch.tokens, rows),
-    positions = core.gather(batch.positions, rows),
+    positions = positions,
     offsets = batch.offsets,
     distinct = { rows = rows, places = places },
   }

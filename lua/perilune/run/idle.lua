@@ -37,14 +37,16 @@ local function counts(values, keys)
   return false
 end
 
---- Sentences on settings of a config that were given and have no part in the run.
+--- Sentences on settings of a config that are not the defaults and have no part in the run.
 -- @tparam Config cfg of a run whose steps are told (`set_horizon`)
 -- @treturn {string,...}
 function idle.doubts(cfg)
   local values, given, found = {}, {}, {}
   for key, value in pairs(cfg) do
     values[key] = value
-    given[key] = cfg:source(key) ~= "default" and not none(fixed(values, key) or true)
+  end
+  for _, row in ipairs(cfg:rows()) do -- a run that goes on is given its defaults too
+    given[row.key] = row.value ~= row.default and not none(fixed(values, row.key) or true)
   end
   for _, entry in ipairs(under) do
     local keys, needs, but_with = table.unpack(entry)

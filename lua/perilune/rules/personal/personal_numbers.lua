@@ -92,6 +92,7 @@ local function card_at(run, i)
     if
       total >= 12
       and run:free_right(j)
+      and find(run:digits(i, j), "[1-9]")
       and (check_digits.card(run:digits(i, j)) or is_named and check_digits.luhn(run:digits(i, j)))
     then
       best = j

@@ -227,7 +227,7 @@ end
 local function type_first(words, n)
   for k = n - 1, math.max(1, n - 5), -1 do
     if list.street_first[words[k]] then
-      return k
+      return not (words[k] == "al." and k > 1 and words[k - 1]:lower() == "et") and k or nil
     elseif not capital(words[k]) and not list.particles[words[k]] then
       break
     end
