@@ -5,6 +5,7 @@
 #ifndef PL_OPS_PACKED_H
 #define PL_OPS_PACKED_H
 
+#include "base/cpu.h"
 #include "base/thread.h"
 #include "kernels/gemm.h"
 #include "kernels/gemm_bf16.h"
@@ -50,12 +51,13 @@ static inline const void *packed_weight(pl_call *c, pl_tensor *w, pl_pack_kind k
 {
     const bool ours = w->ctx == c->ctx; /* else other threads may read it now (graph/lane.h) */
     const bool parameter = ours && w->node == NULL && (w->requires_grad || w->name[0] != '\0');
+    const int rule = kind == PL_PACK_PLAIN ? 0 : (int)pl__bf16_rule().kind;
     if (c->grad && (kind == PL_PACK_PLAIN || w->count > PACK_TRAINED)) {
-        if (w->requires_grad) pl__pack_set(w, kind, NULL); /* it is about to change */
+        if (w->requires_grad) pl__pack_set(w, kind, rule, NULL); /* it is about to change */
         return NULL;
     }
     if (pl__kept(w->dtype) && kind == PL_PACK_PLAIN) return NULL;
-    void *packed = pl__pack_get(w, kind);
+    void *packed = pl__pack_get(w, kind, rule);
     if (packed != NULL || !parameter || !worth) return packed;
     packed = pl_alloc(c->ctx, pack_bytes(kind, w->shape[0], w->shape[1]));
     if (packed == NULL) return NULL;
@@ -64,7 +66,7 @@ static inline const void *packed_weight(pl_call *c, pl_tensor *w, pl_pack_kind k
         pl_free(c->ctx, packed);
         return NULL;
     }
-    pl__pack_set(w, kind, packed);
+    pl__pack_set(w, kind, rule, packed);
     return packed;
 }
 

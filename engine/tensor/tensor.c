@@ -378,16 +378,17 @@ static int place_of(pl_pack_kind kind)
     return kind == PL_PACK_BF16_TURNED;
 }
 
-void *pl__pack_get(const pl_tensor *t, pl_pack_kind kind)
+void *pl__pack_get(const pl_tensor *t, pl_pack_kind kind, int rule)
 {
     const pl_pack *pack = &t->packs[place_of(kind)];
-    return pack->kind == kind && pack->version == t->storage->version ? pack->data : NULL;
+    const bool ours = pack->kind == kind && pack->rule == rule;
+    return ours && pack->version == t->storage->version ? pack->data : NULL;
 }
 
-void pl__pack_set(pl_tensor *t, pl_pack_kind kind, void *block)
+void pl__pack_set(pl_tensor *t, pl_pack_kind kind, int rule, void *block)
 {
     drop_pack(t, place_of(kind));
-    t->packs[place_of(kind)] = (pl_pack){block, kind, t->storage->version};
+    t->packs[place_of(kind)] = (pl_pack){block, kind, rule, t->storage->version};
 }
 
 /* What does not overlap goes in pieces, and stops between two. */

@@ -31,6 +31,7 @@ typedef enum { PL_PACK_PLAIN, PL_PACK_BF16, PL_PACK_BF16_TURNED } pl_pack_kind;
 typedef struct {
     void *data;
     pl_pack_kind kind;
+    int rule;         /* by which kernels laid it out */
     uint64_t version; /* of the storage it was made from */
 } pl_pack;
 
@@ -124,10 +125,11 @@ void pl__tensor_node_unref(pl_tensor *t);
 void pl__tensor_hold(pl_tensor *t);
 void pl__tensor_unhold(pl_tensor *t);
 
-/* A packed copy of the tensor's data for kernels of one kind: NULL when there is none or the data
-** changed since. There is one turned and one not at a time; `set` takes a block of pl_alloc. */
-void *pl__pack_get(const pl_tensor *t, pl_pack_kind kind);
-void pl__pack_set(pl_tensor *t, pl_pack_kind kind, void *block);
+/* A packed copy of the tensor's data for kernels of one kind and rule: NULL when there is none or
+** the data changed since. There is one turned and one not at a time; `set` takes a block of
+** pl_alloc. */
+void *pl__pack_get(const pl_tensor *t, pl_pack_kind kind, int rule);
+void pl__pack_set(pl_tensor *t, pl_pack_kind kind, int rule, void *block);
 /* The data in bfloat16, a tensor of that dtype which goes with them: NULL when there is none or the
 ** data changed since. `get` gives a borrowed one; `set` takes a reference of its own. */
 pl_tensor *pl__rounded_get(const pl_tensor *t);

@@ -140,11 +140,14 @@ pl_status pl_block_take(pl_block *block, pl_tensor *const *tensors)
 {
     PL_TRY(check_alike(block, tensors));
     PL_TRY(pl__block_want_grads(block));
+    for (int i = 0; i < block->n; i++) { /* all that can fail, before anything is written */
+        pl_tensor *t = block->tensors[i];
+        PL_TRY(pl__tape_reclaim_grad(block->ctx, t));
+        if (pl_tensor_grad(tensors[i]) != NULL) PL_TRY(pl__tensor_claim(t->grad));
+    }
     for (int i = 0; i < block->n; i++) {
         pl_tensor *t = block->tensors[i];
         const pl_tensor *grad = pl_tensor_grad(tensors[i]);
-        PL_TRY(pl__tape_reclaim_grad(block->ctx, t));
-        if (grad != NULL) PL_TRY(pl__tensor_claim(t->grad));
         memcpy(pl__data(t), pl__data(tensors[i]), pl_tensor_bytes(t));
         t->grad_valid = grad != NULL;
         if (grad != NULL) memcpy(pl__data(t->grad), pl__data(grad), pl_tensor_bytes(t));

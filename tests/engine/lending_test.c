@@ -210,6 +210,37 @@ static void a_limit_refuses_what_is_claimed(void **state)
     pl_block_free(block); /* with all of it lent */
 }
 
+/* The second parameter's gradient has no place: the first one's values stay, too. */
+static void a_limit_leaves_the_block_whole(void **state)
+{
+    pl_ctx *ctx = ((fixture *)*state)->ctx;
+    pl_block *block;
+    pl_tensor *given[2], *grads;
+    const pl_block_entry entries[] = {{.name = "first", .rank = 1, .shape = {IDLE}},
+                                      {.name = "second", .rank = 1, .shape = {LARGE}}};
+    OK(pl_block_new(ctx, &block, PL_F32, 2, entries));
+    for (int k = 0; k < 2; k++) {
+        OK(pl_tensor_new(ctx, &given[k], PL_F32, 1, entries[k].shape));
+        OK(pl_tensor_fill(ctx, given[k], 3));
+        pl_tensor_set_requires_grad(given[k], true);
+    }
+    OK(step_on(ctx, given[1]));
+    OK(pl_block_grads(block, &grads));
+    pl_block_zero_grad(block);
+    pl_mem_set_limit(ctx, live_bytes(ctx) + MB);
+    if (LENDS) FAILS(pl_block_take(block, given), PL_ERR_NOMEM, "not enough memory");
+    if (LENDS) assert_true(element(pl_block_get(block, 0), 0) == 0);
+    pl_mem_set_limit(ctx, 0);
+    OK(pl_block_take(block, given));
+    for (int k = 0; k < 2; k++) {
+        assert_true(element(pl_block_get(block, k), 7) == 3);
+        assert_int_equal(pl_block_has_grad(block, k), k);
+        pl_tensor_release(given[k]);
+    }
+    assert_true(element(pl_tensor_grad(pl_block_get(block, 1)), 7) == 4 * pow_3(3));
+    pl_block_free(block);
+}
+
 static pl_status grads_twice(fixture *f)
 {
     pl_ctx *ctx = f->ctx;
@@ -238,6 +269,7 @@ int main(void)
         CONTEXT_CASE(activations_live_in_it),
         CONTEXT_CASE(what_somebody_reads_is_not_lent),
         CONTEXT_CASE(a_limit_refuses_what_is_claimed),
+        CONTEXT_CASE(a_limit_leaves_the_block_whole),
         CONTEXT_CASE(lack_of_memory_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -350,6 +350,27 @@ describe("a packed weight", function()
     assert.are.equal(pl.linear(x, plain * 2, nil, BF16):bytes(), pl.linear(x, w, nil, BF16):bytes())
   end)
 
+  --- Those of the blocks' rules and of the chain's differ in size.
+  it("is of the rule of now, when the environment's changes", function()
+    local system, before = require("perilune.core").system, os.getenv("PERILUNE_BF16")
+    local restore <close> = setmetatable({}, { -- luacheck: ignore
+      __close = function() system.setenv("PERILUNE_BF16", before) end,
+    })
+    local x, dy = randn(43, 37, 40), randn(44, 37, 33)
+    local w = randn(45, 33, 40):name("w"):requires_grad(true)
+    for _, rule in ipairs { "chain", "tiles", "pairs", "chain" } do
+      system.setenv("PERILUNE_BF16", rule)
+      local results = {}
+      for i, weight in ipairs { w, w:detach():clone():requires_grad(true) } do
+        local input = x:clone():requires_grad(true)
+        local y = pl.linear(input, weight, nil, BF16)
+        y:backward(dy)
+        results[i] = y:detach():bytes() .. input:grad():bytes()
+      end
+      assert.is_true(results[1] == results[2], rule)
+    end
+  end)
+
   --- y and both gradients of a product with w, as bytes.
   local function read(w)
     local x = randn(40, 41, w:size(2)):requires_grad(true)
