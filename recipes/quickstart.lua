@@ -219,12 +219,13 @@ local rm = stages:stage("reward", "reward", "reward model", {
 })
 
 -- 5. PPO-ptx, and PPO without the pretraining term ------------------------------------------------
-local function ppo(title, folder, ptx_coef)
+local function ppo(title, folder, text, ptx_coef)
   return stages:stage("ppo", folder, title, {
     model = sft.model,
     reward_model = rm.model,
     dataset = paths.ppo,
-    ptx_dataset = paths.text,
+    eval_rankings = judged,
+    ptx_dataset = text,
     template = "plain",
     max_prompt_length = LONGEST,
     response_length = LONGEST_ANSWER,
@@ -243,8 +244,9 @@ local function ppo(title, folder, ptx_coef)
     ema_decay = 0.0,
   })
 end
-local with_ptx = ppo("PPO-ptx", "ppo", cfg.ptx_coef)
-local without = ppo("PPO without pretraining gradients", "ppo-noptx", 0.0)
+local of_text = cfg.ptx_coef:fixed() == 0 and "" or paths.text
+local with_ptx = ppo("PPO-ptx", "ppo", of_text, cfg.ptx_coef)
+local without = ppo("PPO without pretraining gradients", "ppo-noptx", "", 0.0)
 
 -- 6. Evaluation by the world's checker ------------------------------------------------------------
 local function judge(title, folder, model, best_of, chooser)

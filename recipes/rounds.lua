@@ -174,15 +174,16 @@ local function reward_model(round, known, before)
     local scores, ranks = pl.score.sets(model, sets)
     return pl.ranking.calibration(pl.ranking.gaps(scores, ranks)).eval_accuracy
   end
-  return trained.model, accuracy(trained.model), before and accuracy(before)
+  return trained.model, accuracy(trained.model), before and accuracy(before), newest
 end
 
 -- (d) A policy against it.
-local function policy_of(round, start, reward)
+local function policy_of(round, start, reward, held_out)
   local settings = {
     model = start,
     reward_model = reward,
     dataset = cfg.dataset,
+    eval_rankings = held_out,
     ptx_dataset = cfg.ptx_dataset,
     ptx_coef = cfg.ptx_coef,
     template = cfg.template,
@@ -227,10 +228,10 @@ for round = 1, cfg.rounds do
     break
   end
   known.newest = rankings.deal(rows, cfg.held_out, cfg.seed, known.train)
-  local trained, accuracy, accuracy_before = reward_model(round, known, reward)
+  local trained, accuracy, accuracy_before, held_out = reward_model(round, known, reward)
   reward = trained
   local start = cfg.policy_start == "first" and cfg.model or newest
-  local policy = policy_of(round, start, reward)
+  local policy = policy_of(round, start, reward, held_out)
   newest = policy.model
   local last, found = policy.history[#policy.history] or {}, judged(round, newest)
   history[round] = {

@@ -239,7 +239,8 @@ local rm = stages:stage("reward", "reward", "reward model on the rankings", {
 -- What a policy is trained with, whatever the method.
 local of_policies = {
   dataset = paths.prompts,
-  ptx_dataset = paths.train,
+  eval_rankings = paths.judged,
+  ptx_dataset = cfg.ptx_coef:fixed() == 0 and "" or paths.train,
   response_length = cfg.response_length,
   total_episodes = cfg.total_episodes,
   batch_size = cfg.batch_size,

@@ -5,6 +5,7 @@ local datasets = require("quickstart.datasets")
 local labelers = require("quickstart.labelers")
 local lexicon = require("quickstart.lexicon")
 local present = require("quickstart.present")
+local scratch = dofile("tests/lua/support/scratch.lua")
 local text = require("quickstart.text")
 local users = require("quickstart.users")
 local world = require("quickstart.world")
@@ -535,5 +536,33 @@ describe("the table of scores", function()
     assert.are.equal(-0.125, beside(3))
     assert.are.equal(0.375, beside(-0.01)) -- of an estimate that is below 0
     assert.is_nil(beside(3.5))
+  end)
+end)
+
+describe("the recipe", function()
+  it("gives its policies no text at a weight of 0, and has their judge asked first", function()
+    local folder = scratch.path()
+    pl.config.run_recipe("quickstart", {
+      output_dir = folder,
+      quiet = true,
+      log_rows = 600,
+      labeler_rows = 400,
+      documents = 600,
+      rank_prompts = 60,
+      answers = 3,
+      eval_prompts = 32,
+      hidden_size = 64,
+      num_hidden_layers = 1,
+      intermediate_size = 96,
+      sft_epochs = 1,
+      total_episodes = 128,
+    })
+    local texts = {}
+    for _, name in ipairs { "ppo", "ppo-noptx" } do
+      local settings = pl.files.read_json(("%s/%s/config.json"):format(folder, name))
+      texts[name] = settings.ptx_dataset:match("[^/]*$")
+      assert.are.equal(folder .. "/data/rankings-test.jsonl", settings.eval_rankings)
+    end
+    assert.are.same({ ppo = "text.txt", ["ppo-noptx"] = "" }, texts)
   end)
 end)

@@ -81,6 +81,8 @@ end
     for round = 1, 2 do
       local held_out = rows_of(folder, ("held-out-%d.jsonl"):format(round))
       assert.are.equal(4, #held_out)
+      local asked = pl.files.read_json(("%s/ppo-%d/config.json"):format(folder, round))
+      assert.are.equal(("%s/data/held-out-%d.jsonl"):format(folder, round), asked.eval_rankings)
       for _, row in ipairs(held_out) do
         assert.is_nil(trained[row.id])
         assert.are.equal(("round-%d"):format(round), row.id:match("^(round%-%d+)%-"))

@@ -170,6 +170,11 @@ describe("the recipe", function()
     assert.equal(3, #curve.runs[1].points) -- SFT and two iterations
     assert.equal(0, curve.runs[1].points[1].kl)
     assert.is_true(lfs.attributes(dir .. "/report.html", "size") > 10000)
+    for _, at in ipairs(curve.runs) do
+      local of_ppo = pl.json.decode(scratch.read(("%s/ppo-%g/config.json"):format(dir, at.kl_coef)))
+      assert.equal(dir .. "/data/rankings-valid.jsonl", of_ppo.eval_rankings)
+      assert.equal(dir .. "/data/train.jsonl", of_ppo.ptx_dataset)
+    end
     -- what was ranked comes from training stories alone
     local train = {}
     for _, row in ipairs(pl.data.rows(dir .. "/data/train.jsonl")) do
@@ -232,6 +237,7 @@ describe("the recipe", function()
       rm_batch_size = 4,
       total_episodes = 16,
       batch_size = 8,
+      num_mini_batches = 4, -- of two answers: half a piece of text goes with them
       response_length = 8,
       learning_rate = 0.03, -- so that two steps can be seen
       ema_decay = 0,
