@@ -7,6 +7,12 @@
 
 #include "toy_generator.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define CACHES false /* see the head of engine/base/mem.c */
+#else
+#define CACHES true
+#endif
+
 enum { N_PROMPTS = 5 };
 
 /* Prompts of 4, 1, 7, 2 and 3 tokens, end to end. */
@@ -538,7 +544,7 @@ static void lanes_are_taken_and_counted(void **state)
     OK(maker_new(ctx, &m, N_PROMPTS * MANY));
     demand_of(&m, &o, 1); /* what is packed once */
     const demand alone = demand_of(&m, &o, 1), lanes = demand_of(&m, &o, 3);
-    assert_true(lanes.allocations < alone.allocations / 4);
+    if (CACHES) assert_true(lanes.allocations < alone.allocations / 4);
     assert_true(lanes.bytes > alone.bytes + alone.bytes / 2);
     maker_free(&m);
 }
