@@ -942,6 +942,25 @@ describe("a dialogue with turns that say nothing", function()
     { prompt = Q, completion = YES },
     { messages = { user("Hi"), assistant("Hello"), user(Q) }, completion = YES },
   })
+  it("is one when a tool gave nothing", function()
+    local call = { { ["function"] = { name = "ls", arguments = {} }, type = "function" } }
+    local rows = read(
+      "demonstrations",
+      lines {
+        messages = {
+          user("Hi"),
+          { role = "assistant", content = "", tool_calls = call },
+          { role = "tool", content = "" },
+          assistant("The folder is empty."),
+          user(Q),
+          assistant(YES),
+        },
+      }
+    )
+    assert.are.equal(1, #rows)
+    assert.are.same({ "tool", "" }, { rows[1].messages[3].role, rows[1].messages[3].content })
+  end)
+
   case("is bad when they stand between others", "demonstrations", {
     { messages = { user("Hi"), assistant(""), user(Q), assistant(YES) } },
     { messages = { user(" "), assistant("Hello"), user(Q), assistant(YES) } },

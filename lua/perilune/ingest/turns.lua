@@ -145,7 +145,10 @@ function turns.transcript(text)
   return messages
 end
 
-local function is_blank(turn) return not turn.content:find("%S") and turn.tool_calls == nil end
+-- Nothing is said; what a tool gave may be nothing.
+local function is_blank(turn)
+  return turn.role ~= "tool" and turn.tool_calls == nil and not turn.content:find("%S")
+end
 
 -- Takes system turns without a text out. What is wrong with the others, or nil: a turn without one
 -- between others.
