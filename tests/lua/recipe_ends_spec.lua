@@ -271,7 +271,7 @@ describe("a run that is gone on with", function()
     message = refusal("sft", { optimizer = "muon", adam_moments = "8bit" }, scratch.path())
     assert.is_truthy(message:find("Muon keeps one momentum of its matrices", 1, true), message)
     message = refusal("sft", { optimizer = "muon", peft_r = 2 }, scratch.path())
-    assert.is_truthy(message:find("with adapters take adamw", 1, true), message)
+    assert.is_truthy(message:find("adapters are factors of some: take adamw", 1, true), message)
   end)
 
   it("keeps the figures it had when it was finished", function()
