@@ -480,7 +480,7 @@ describe("bench", function()
       if row.file and rows.missing(row) then left_out[#left_out + 1] = row.name end
     end
     assert.are.same({
-      "lora-smollm2-4x256",
+      "lora-smollm2-4x256-bf16",
       "serve-smollm2-1x64",
       "serve-smollm2-16x64",
       "serve-smollm2-64x64",

@@ -44,6 +44,7 @@ local shape = name == "llama" and workloads.llama(options) or workloads.models[n
 local function model(opts)
   if not shape then
     opts = opts or { dtype = "kept" }
+    opts.precision = options.precision
     return assert(model_of.load(name, opts))
   end
   return model_of.new(shape, { seed = 1, precision = options.precision })

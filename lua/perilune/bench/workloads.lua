@@ -95,7 +95,8 @@ row {
   file = "smollm2",
   batch = 4,
   length = 256,
-  peers = { "dtype=bf16" },
+  precision = "bf16",
+  peers = BF16,
   goal = 1.5,
   memory_goal = 0.4,
 }
