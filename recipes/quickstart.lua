@@ -314,6 +314,9 @@ local figures = {
   stage_seconds = stages.seconds,
   seconds = run:seconds(),
 }
+for name, value in pairs(present.gained(evals.ppo, evals.sft)) do
+  figures[name] = value
+end
 print(pl.format.safe(present.text(figures, evals)))
 local report = run.dir .. "/report.html"
 present.report(report, figures, evals, {

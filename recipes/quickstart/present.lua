@@ -40,6 +40,27 @@ function present.beside(eval, points)
   return there and eval.score - there
 end
 
+-- Gold is content times the manners of what is right.
+local function manners(eval) return eval.content > 0 and eval.score / eval.content or 0 end
+
+--- What a policy's gold gained over the SFT model's, told apart: the score is the mean content C
+-- times M = score / C, the manners of what is right, so of C'M' - CM the part
+-- (C' - C)(M + M')/2 is content's and (M' - M)(C + C')/2 is manners'.
+-- @tparam table eval of the policy, with `score` and `content`
+-- @tparam table sft that of the SFT model
+-- @treturn {[string]=number} for a summary: `gained_content`, `gained_manners`, and what a content
+-- and manners of 1 would have gained, `missing_content`, `missing_manners`
+function present.gained(eval, sft)
+  local function parts(c, m)
+    local from = manners(sft)
+    return (c - sft.content) * (from + m) / 2, (m - from) * (sft.content + c) / 2
+  end
+  local figures = {}
+  figures.gained_content, figures.gained_manners = parts(eval.content, manners(eval))
+  figures.missing_content, figures.missing_manners = parts(1, 1)
+  return figures
+end
+
 local function model_row(name, eval, kl, points)
   local beside = points and present.beside(eval, points)
   return {
@@ -116,6 +137,18 @@ function present.rules(reports)
   return pl.format.columns(rows, { head = RULES_HEAD })
 end
 
+-- What PPO-ptx gained in content and in manners, and what the SFT model lacked of each.
+local function gained(figures)
+  local function told(part)
+    local share = pl.format.fixed("%+.3f", figures["gained_" .. part])
+    return ("%s %s of %.3f"):format(part, share, figures["missing_" .. part])
+  end
+  return ("gained by PPO-ptx, of what was missing: %s, %s\n"):format(
+    told("content"),
+    told("manners")
+  )
+end
+
 local function correlation(figures)
   local value = figures.rm_correlation
   return "correlation with the judge within prompts " .. (value and ("%.2f"):format(value) or "-")
@@ -135,6 +168,7 @@ function present.text(figures, evals)
       correlation(figures),
       pl.format.duration(figures.seconds)
     ),
+    gained(figures),
   }
   local rows = answer_rows(evals)
   local line = "  %-8s %.2f  %s"

@@ -242,6 +242,10 @@ describe("generate", function()
     refused({ "tset" }, "did you mean 'test'?")
     refused({ "recipes", "pp" }, "perilune recipes: there is no recipe 'pp'; did you mean 'ppo'?")
     refused({ "sweep", "pp" }, "perilune sweep: there is no recipe 'pp'; did you mean 'ppo'?")
+    refused(
+      { "sweep", "demo" },
+      "perilune sweep: there is no recipe 'demo'; did you mean 'quickstart'?"
+    )
     refused({ "store" }, "perilune store: a file is wanted; usage: perilune store FILE")
   end)
 

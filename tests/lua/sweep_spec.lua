@@ -160,6 +160,27 @@ describe("a sweep", function()
     assert.are.equal("a,b", files.read_json(folder .. "/rate=9,seed=3/summary.json").names)
   end)
 
+  it("tells the figures that are asked for, of one setting below each other", function()
+    local first = folder
+    folder = scratch.path()
+    local code, text = sweep("--seed", "1,2", "--rate", ".1", "--show", "loss,score,loss")
+    assert.are.equal(0, code, text)
+    assert.truthy(text:find("figure +all seeds, 2 of 2 runs\n"), text)
+    assert.truthy(text:find("\nscore +1 %(1 to 1%)\nloss +0%.1150 %(0%.0515 to 0%.179%)\n"), text)
+    code, text = sweep("--seed", "1,2", "--rate", ".1", "--show", "score,los")
+    assert.are.equal(1, code)
+    assert.truthy(
+      text:find("no summary.json has the figure 'los'; did you mean 'loss'?", 1, true),
+      text
+    )
+    folder = scratch.path()
+    code, text = sweep("--rate", ".1,.2", "--show", "loss")
+    assert.are.equal(0, code, text)
+    assert.truthy(text:find("setting +runs +score +loss\n"), text)
+    assert.truthy(text:find("rate .2 +1 +2 +0%.21"), text)
+    folder = first
+  end)
+
   it("holds runs that have begun to what they were made of, not to paths", function()
     local first, input = folder, scratch.write(scratch.path(), "one")
     folder = scratch.path()

@@ -539,6 +539,21 @@ describe("the table of scores", function()
   end)
 end)
 
+describe("what a policy gained", function()
+  it("is parted into content and manners, which sum to the gold", function()
+    local sft = { score = 0.375, content = 0.5 } -- manners .75
+    local told = present.gained({ score = 0.75, content = 0.75 }, sft) -- manners 1
+    assert.are.equal(0.25 * 0.875, told.gained_content)
+    assert.are.equal(0.25 * 0.625, told.gained_manners)
+    assert.are.equal(0.5 * 0.875, told.missing_content)
+    assert.are.equal(0.25 * 0.75, told.missing_manners)
+    local nothing = present.gained({ score = 0, content = 0 }, sft)
+    assert.are.equal(-0.375, nothing.gained_content + nothing.gained_manners)
+    local from_nothing = present.gained(sft, { score = 0, content = 0 })
+    assert.are.equal(0.375, from_nothing.gained_content + from_nothing.gained_manners)
+  end)
+end)
+
 describe("the recipe", function()
   it("gives its policies no text at a weight of 0, and has their judge asked first", function()
     local folder = scratch.path()
@@ -557,6 +572,8 @@ describe("the recipe", function()
       sft_epochs = 1,
       total_episodes = 128,
     })
+    local told = pl.files.read_json(folder .. "/summary.json")
+    assert.near(told.score_ppo - told.score_sft, told.gained_content + told.gained_manners, 1e-9)
     local texts = {}
     for _, name in ipairs { "ppo", "ppo-noptx" } do
       local settings = pl.files.read_json(("%s/%s/config.json"):format(folder, name))

@@ -12,6 +12,7 @@
 --     --output_dir FOLDER  of the sweep (default: runs/RECIPE-sweep)
 --     --jobs N             runs at a time, which share the processors (default: one each)
 --     --by FIGURE          of summary.json, to order by: see below
+--     --show KEY,KEY       figures to tell beside it (default: some usual ones)
 --     --whole KEY,KEY      keys whose commas are part of the value
 --
 -- Without --by the first of eval_reward, eval_score, score, eval_accuracy, eval_loss, loss that
@@ -29,7 +30,8 @@ local pool = require("perilune.cli.support.pool")
 local lfs = require("lfs")
 local made_of = require("perilune.cli.support.made_of")
 
-local own = { output_dir = "string", jobs = "integer", by = "string", whole = "list" }
+local own =
+  { output_dir = "string", jobs = "integer", by = "string", show = "list", whole = "list" }
 
 local function fail(text, ...)
   io.stderr:write("perilune sweep: ", format.safe(text:format(...)), "\n")
@@ -108,7 +110,7 @@ return function(args)
     note(("%s failed: %s (%s.log)"):format(one.run.name, format.safe(one.message), one.run.folder))
   end
   local text
-  text, message = outcome.write(folder, name, plan, plan.own.by)
+  text, message = outcome.write(folder, name, plan, plan.own.by, plan.own.show)
   if not text then return fail("%s", message) end
   print(format.safe(text))
   return #failed == 0 and 0 or 1

@@ -58,7 +58,8 @@ function nearby.no_recipe(asked, command)
   for i, recipe in ipairs(neighbours.recipes()) do
     names[i] = recipe.name
   end
-  local meant = nearby.path(asked) or nearest.find(asked, names) or nearby.path(asked, host.root)
+  local meant = asked == "demo" and "quickstart" -- a command, and its recipe
+  meant = meant or nearby.path(asked) or nearest.find(asked, names) or nearby.path(asked, host.root)
   local rest = meant and hint_of(meant)
     or ("; recipes are %s, or the path of a Lua file"):format(table.concat(names, ", "))
   local text = "perilune %s: there is no recipe '%s'%s\n"

@@ -67,12 +67,16 @@ local function figure_names(groups)
   return list, seen
 end
 
+local function unknown(wish, list)
+  local text = "no summary.json has the figure '%s'%s; there are: %s"
+  return text:format(wish, nearest.hint(wish, list), table.concat(list, ", "))
+end
+
 local function chosen_figure(groups, wish)
   local list, seen = figure_names(groups)
   if wish then
     if seen[wish] then return wish end
-    local text = "no summary.json has the figure '%s'%s; there are: %s"
-    return nil, text:format(wish, nearest.hint(wish, list), table.concat(list, ", "))
+    return nil, unknown(wish, list)
   end
   for _, name in ipairs(usual) do
     if seen[name] then return name end
@@ -115,11 +119,14 @@ local function ordered(groups, by)
   return list
 end
 
-local function columns_of(groups, by)
-  local _, seen = figure_names(groups)
-  local columns = { by }
-  for _, name in ipairs(shown) do
-    if seen[name] and name ~= by then columns[#columns + 1] = name end
+-- The figures of the table: the one it is ordered by, then those of `wishes`, else what is usual.
+local function columns_of(groups, by, wishes)
+  local list, seen = figure_names(groups)
+  local columns, taken = { by }, { [by] = true }
+  for _, name in ipairs(wishes or shown) do
+    if wishes and not seen[name] then return nil, unknown(name, list) end
+    if seen[name] and not taken[name] then columns[#columns + 1] = name end
+    taken[name] = true
   end
   return columns
 end
@@ -136,6 +143,27 @@ local function rows_of(list, columns)
     rows[i] = row
   end
   return rows
+end
+
+-- The same of a single setting, whose figures stand below each other.
+local function upright(group, columns)
+  local rows = {}
+  for i, name in ipairs(columns) do
+    rows[i] = { name, cell(interval(group, name)) }
+  end
+  return rows
+end
+
+local function table_of(list, columns)
+  if #list == 1 then
+    local runs = ("%s, %d of %d runs"):format(
+      list[1].label,
+      list[1].runs,
+      list[1].runs + list[1].missing
+    )
+    return { "figure", runs }, upright(list[1], columns)
+  end
+  return { "setting", "runs", table.unpack(columns) }, rows_of(list, columns)
 end
 
 -- The figure against a key of numbers, when that is the only one that is swept beside seeds.
@@ -192,7 +220,8 @@ local function page(folder, name, plan, list, groups, columns)
   end
   local drawn = curve(plan, groups, by)
   if drawn then out:chart(drawn) end
-  out:table { head = { "setting", "runs", table.unpack(columns) }, rows = rows_of(list, columns) }
+  local head, rows = table_of(list, columns)
+  out:table { head = head, rows = rows }
   local fixed = {}
   for key, value in pairs(plan.fixed) do
     fixed[#fixed + 1] = { key, tostring(value) }
@@ -207,14 +236,17 @@ end
 -- @tparam string name of the recipe
 -- @tparam SweepPlan plan
 -- @tparam ?string by figure to order by; nil: a usual one
--- @treturn ?string the table; nil when no run has that figure
+-- @tparam ?{string,...} wishes figures to tell beside it; nil: usual ones
+-- @treturn ?string the table; nil when no run has one of the figures
 -- @treturn ?string message
-function outcome.write(folder, name, plan, by)
+function outcome.write(folder, name, plan, by, wishes)
   local groups = groups_of(folder, plan)
-  local message
+  local message, columns
   by, message = chosen_figure(groups, by)
   if not by then return nil, message end
-  local list, columns = ordered(groups, by), columns_of(groups, by)
+  columns, message = columns_of(groups, by, wishes)
+  if not columns then return nil, message end
+  local list = ordered(groups, by)
   page(folder, name, plan, list, groups, columns)
   local results = {}
   for i, group in ipairs(list) do
@@ -224,14 +256,12 @@ function outcome.write(folder, name, plan, by)
     end
   end
   assert(files.write_json(folder .. "/results.json", { by = by, results = results }))
-  local align = { "left", "right" }
-  for _ = 1, #columns do
-    align[#align + 1] = "right"
+  local head, rows = table_of(list, columns)
+  local align = { "left" }
+  for i = 2, #head do
+    align[i] = "right"
   end
-  local text = format.columns(rows_of(list, columns), {
-    head = { "setting", "runs", table.unpack(columns) },
-    align = align,
-  })
+  local text = format.columns(rows, { head = head, align = align })
   return ("%s\n\n%s/report.html"):format(text, folder)
 end
 
