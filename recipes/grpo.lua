@@ -15,6 +15,8 @@
 -- clipped weight.
 --
 -- Deviations: std is over K - 1 and has 1e-4 added, as in TRL; the pretraining term is PPO-ptx's.
+-- `credit token`: in (1) stands GAE's advantage of each token, by values that a line through the
+-- reward model's hidden states tells (pl.linear_critic), divided as (1) is.
 
 local pl = require("perilune")
 local advantage = pl.advantage
@@ -28,6 +30,7 @@ local cfg = pl.config {
   { total_episodes = 8192, "answers in the whole run", min = 1 },
   { batch_size = 128, "answers in one iteration", min = 2 },
   pl.config.groups { num_generations = 8 },
+  pl.config.credit(),
   pl.config.sampling(),
   "Rewards",
   pl.config.kl { kl_coef = 0.04, kl_estimator = "k3", kl_placement = "loss" },
@@ -56,7 +59,10 @@ local cfg = pl.config {
   check = function(c)
     local grouped = c.scale_rewards == "group"
       or c.scale_rewards == "auto" and c.loss_type ~= "dr_grpo"
-    if c.kl_placement == "reward" and c.kl_estimator == "full" and grouped then
+    if c.credit == "token" and c.loss_type == "gspo" then
+      return "loss_type gspo has one ratio and one advantage an answer: give credit answer, or "
+        .. "another loss_type"
+    elseif c.kl_placement == "reward" and c.kl_estimator == "full" and grouped then
       return "kl_estimator full in the reward is for advantages that are not divided by the "
         .. "deviation of each group: give kl_placement loss, or scale_rewards none"
     end
@@ -67,11 +73,23 @@ local run = pl.run.open(cfg)
 local online = pl.online.open(cfg, "grpo")
 local k, groups = cfg.num_generations, cfg.batch_size // cfg.num_generations
 local iterations = cfg:set_horizon(math.ceil(cfg.total_episodes / cfg.batch_size))
-local parts = online:parts()
+local critic = cfg.credit == "token" and pl.linear_critic.new(online.judge, cfg.response_length)
+local parts = online:parts { critic = critic or nil }
 local state = online:restore(run, parts, { asked = 0 }) -- prompts that were asked
 local check = online:preflight(pl.preflight.new(cfg, online:checked()), iterations)
 local scale = cfg.scale_rewards
 if scale == "auto" then scale = cfg.loss_type == "dr_grpo" and "none" or "group" end
+
+-- (c) Each token has the advantage of its answer, or its own.
+local function credit(roll, rewards, per_token)
+  local list, deviation, divisors = advantage.group(rewards, k, scale)
+  roll.deviation = deviation
+  local function each_token(x) return pl.segment_repeat(pl.tensor(x), roll.answers.offsets) end
+  if not critic then return each_token(list) end
+  local expected = advantage.of_others(rewards, k)
+  local advantages, explained = critic:advantages(roll, expected, per_token, cfg.lam)
+  return advantages / each_token(divisors), explained
+end
 
 -- The loop ----------------------------------------------------------------------------------------
 local book = run:book(parts, state, {
@@ -90,11 +108,8 @@ for iteration = state.iterations + 1, iterations do
   online:evaluate(roll, asked)
   if iteration == 1 then online:first_batch(check, roll, iterations, pl.seconds() - began) end
 
-  -- (c) Each token has the advantage of its answer.
   local rewards, per_token = online:rewards(roll, cfg.kl_coef(iteration), iteration)
-  local list
-  list, roll.deviation = advantage.group(rewards, k, scale)
-  local advantages = pl.segment_repeat(pl.tensor(list), roll.answers.offsets)
+  local advantages, explained = credit(roll, rewards, per_token)
 
   -- (d) Steps over minibatches of answers.
   local seen = pl.meter.new()
@@ -110,6 +125,7 @@ for iteration = state.iterations + 1, iterations do
     metrics = {
       frac_reward_zero_std = found.equal / groups,
       ["groups/drawn"] = found.drawn,
+      ["val/var_explained"] = explained,
     },
     shown = { kl = roll.old - roll.reference, advantage = advantages },
   })

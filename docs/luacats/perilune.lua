@@ -424,6 +424,11 @@ local Judge = {}
 ---@return string? # nil when a function judges
 function Judge:hash() end
 
+--- From here on rollouts that are scored get `states`: what the first reward model makes of each
+--- token, by the forward that scores them. A function that judges makes none.
+---@return perilune.Judge # itself
+function Judge:keep_states() end
+
 --- What decides the scores, by the key of a recipe, among other such hashes.
 ---@param hashes table<string, any> # gets `reward_model` and `reward_function`; nil: there is none
 ---@return table<string, any> # the same
@@ -470,6 +475,54 @@ local LabelledAnswer = {}
 ---@field min_confidence number? # (0.8) below this a language counts as unknown, 0 to 1
 ---@field unknown string? # ("keep") or "drop": rows whose language is unknown
 local LanguageOptions = {}
+
+--- Values by least squares.
+---@class perilune.LinearCritic
+---@field model perilune.Model # whose hidden states are read, constant
+---@field longest integer # answer there may be, tokens
+---@field weights perilune.Tensor? # float64 [D, 1]; nil: nothing was learnt yet
+local LinearCritic = {}
+
+--- Advantages of each token by `rollout.gae` of values that are then learnt from the batch too.
+---@param roll perilune.Rollout # of N tokens
+---@param expected number[] # as of `LinearCritic:features`
+---@param rewards perilune.Tensor # [N]
+---@param lam number # λ, 0 to 1; below 1 advantages have less noise and the critic's errors
+---@return perilune.Tensor # [N]
+---@return number? # the part of the variance of returns that the values explain, as of `stats.explained_variance`
+function LinearCritic:advantages(roll, expected, rewards, lam) end
+
+--- What values are a line through, the x of (1), without a tape.
+---@param roll perilune.Rollout # of N tokens
+---@param expected number[] # of each answer, what it earns as far as is known without it
+---@return perilune.Tensor # [N, D], D = 3 C + 5 of hidden states of C channels
+function LinearCritic:features(roll, expected) end
+
+--- XXH3-128 over what was learnt.
+---@return string # 32 hexadecimal digits
+function LinearCritic:hash() end
+
+--- Learns (2) from one batch more. One whose returns are not all finite teaches nothing.
+---@param features perilune.Tensor # [N, D] of `LinearCritic:features`
+---@param returns perilune.Tensor # [N], G
+function LinearCritic:learn(features, returns) end
+
+--- Reads it back.
+---@param dir string # folder of `LinearCritic:write`
+---@return boolean? # true; nil and a message when it cannot be read
+---@return string? # the message
+function LinearCritic:read(dir) end
+
+--- What is still to come at each token, the V of (1).
+---@param features perilune.Tensor # [N, D] of `LinearCritic:features`
+---@return perilune.Tensor # [N]; before anything was learnt `expected`, at every token
+function LinearCritic:values(features) end
+
+--- Writes what was learnt into a folder.
+---@param dir string # an existing one
+---@return boolean? # true; nil and a message when it cannot be written
+---@return string? # the message
+function LinearCritic:write(dir) end
 
 --- How a model is loaded. What each option is when it is left out stands in brackets.
 ---@class perilune.LoadOptions
@@ -610,6 +663,12 @@ function Model:head() end
 ---@param opts? table # as of `Model:hidden`
 ---@return perilune.Tensor # [T, H], or [N, H] of `rows`
 function Model:head_scores(batch, opts) end
+
+--- What the scalar heads make of hidden states; a product of float32, whatever the precision of the
+--- model. Raises without a scalar head.
+---@param hidden perilune.Tensor # [N, C] of `Model:hidden`
+---@return perilune.Tensor # [N, H] of H heads
+function Model:head_scores_of(hidden) end
 
 --- Final hidden states. Raises when a sequence is longer than the model's context, or a token is
 --- not in its vocabulary.
@@ -1108,6 +1167,7 @@ function Report:write(path) end
 ---@field sizes integer[] # tokens of each prompt with its answer
 ---@field count integer # N, tokens of all answers
 ---@field reference perilune.Tensor? # [N], nats: log-probs by the reference model, which a recipe puts there
+---@field states perilune.Tensor? # [N, C], hidden states of a reward model where tokens are predicted, of a Judge that keeps them
 ---@field raw_scores number[]? # of each answer, which a recipe puts there
 ---@field scores number[]? # of each answer after `rollout.shape_scores`
 local Rollout = {}
@@ -2223,6 +2283,7 @@ function pl.advantage.equal_groups(rewards, k) end
 ---@param scale? string # "group" (the default), "batch": the deviation of all rewards, or "none"
 ---@return number[] # one for each answer; 0 throughout a group whose rewards are equal
 ---@return number? # what all were divided by; nil when each group has its own
+---@return number[] # of each answer, what it was divided by
 function pl.advantage.group(rewards, k, scale) end
 
 --- Leave-one-out, RLOO (Ahmadian et al. 2024, arXiv:2402.14740, eq. 8): the reward less the mean of
@@ -2232,6 +2293,13 @@ function pl.advantage.group(rewards, k, scale) end
 ---@param k integer # K, answers to a prompt
 ---@return number[] # one for each answer
 function pl.advantage.leave_one_out(rewards, k) end
+
+--- What each answer was to be expected to earn: the mean of the others to its prompt. Raises when K
+--- is below 2 or does not divide the number of rewards.
+---@param rewards number[] # one for each answer
+---@param k integer # K, answers to a prompt
+---@return number[] # one for each answer
+function pl.advantage.of_others(rewards, k) end
 
 --- The reward less a running mean (Williams 1992): A_i = r_i - b, then b ← δ b + (1-δ) mean(r). A
 --- mean that is not finite leaves b as it is.
@@ -2589,6 +2657,11 @@ function pl.config.adam(defaults) end
 --- The rows of the averaged policy: `ema_decay` and `ema_final`.
 ---@return perilune.ConfigRow[] # to be put among a config's rows
 function pl.config.average() end
+
+--- The rows of credit without a value model: `credit` and `lam`. Refuses credit of tokens where no
+--- reward model reads the answers.
+---@return perilune.ConfigRow[] # to be put among a config's rows
+function pl.config.credit() end
 
 --- What is known of a config besides its values: `name`, `about`, `recipe`, `preset`, `step`.
 ---@param cfg perilune.Config
@@ -3674,6 +3747,36 @@ function pl.labeler_prompts.plain(given) end
 ---@return table[] # {kind = "user_based", use_case =, keywords = {...}}; none without rows
 function pl.labeler_prompts.user_based(rows, given) end
 
+--- Values of what was said so far, without a value model: least squares on what the reward model
+--- makes of it.
+---
+--- A reward model reads every answer, and its hidden state h_t where token t is yet to come knows
+--- how the answer stands. A line through that tells what will come of it,
+---
+---     V_t = w·x_t,  x_t = (h_t, p h_t, p² h_t, e, p e, 1, p, p²)                          (1)
+---     w = argmin Σ_s f^(S-s) Σ_t (w·x_t - G_t)² + D/N Σ_d a_d w_d²,  G_t = Σ_{l ≥ t} r_l  (2)
+---
+--- with p the part of the longest answer that is done, e what the other answers to the prompt
+--- earned on average, and (2) over all batches s = 1..S so far, the older ones forgotten by f:
+--- recursive least squares (Plackett 1950), solved by conjugate gradients. p stands beside h since
+--- what a state tells of the end counts more the nearer the end is. Of D features and N tokens
+--- (older ones count less) each weight is held back by D/N of its feature's own sum of squares a_d,
+--- so that a few tokens teach many weights little.
+---
+--- Values of a batch come from the batches before it. So they are a baseline, as the mean of the
+--- other answers is one: with λ = 1 of `rollout.gae` the expected gradient is the same with and
+--- without it. The cost is the last block of the reward model at every token, which a value model
+--- would add to a forward, a backward and a step of its own.
+---@class perilune.linear_critic
+pl.linear_critic = {}
+
+--- A critic that has learnt nothing: it expects what it is given as expected. The judge will keep
+--- what its reward model makes of the rollouts that it scores.
+---@param judge perilune.Judge # with a reward model; of several the first is read
+---@param longest integer # answer there may be, tokens
+---@return perilune.LinearCritic
+function pl.linear_critic.new(judge, longest) end
+
 --- Losses and scores of models over sequences: packing, forward, fused kernel.
 ---
 --- Sequences are lists of token ids, masks lists of 1 and 0 (is this token trained?). Every sum is
@@ -3737,6 +3840,12 @@ function pl.loss.logprobs_and_kl(model, reference, packed, at, opts) end
 ---@return perilune.Tensor # [B, H], in the order of the sequences
 function pl.loss.sequence_head_scores(model, parts) end
 
+--- Hidden states where the tokens a loss would be taken at are predicted, without a tape.
+---@param model perilune.Model # of C channels
+---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
+---@return perilune.Tensor # [N, C], in the order of the sequences
+function pl.loss.sequence_hidden(model, parts) end
+
 --- The exact KL to a reference at the tokens a loss would be taken at, without a tape.
 ---@param model perilune.Model
 ---@param reference perilune.Model # of the same vocabulary
@@ -3758,6 +3867,14 @@ function pl.loss.sequence_logprobs(model, parts, opts) end
 ---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
 ---@return perilune.Tensor # [B], in the order of the sequences
 function pl.loss.sequence_scores(model, parts) end
+
+--- The scores of all scalar heads, and hidden states where the tokens a loss would be taken at are
+--- predicted, by one forward without a tape.
+---@param model perilune.Model # of C channels, with `Model:score_heads` H of them
+---@param parts perilune.BatchPart[] # of `batch.parts` or a rollout
+---@return number[][] # of each head one score for each sequence, in their order
+---@return perilune.Tensor # [N, C], in the order of the sequences
+function pl.loss.sequence_scores_and_hidden(model, parts) end
 
 --- Values of a scalar-head model where the tokens a loss would be taken at are predicted, without a
 --- tape.

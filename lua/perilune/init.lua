@@ -30,6 +30,7 @@ local modules = {
   ingest = "perilune.ingest",
   json = "perilune.base.json",
   labeler_prompts = "perilune.human.labeler_prompts",
+  linear_critic = "perilune.learn.linear_critic",
   loss = "perilune.learn.loss",
   meter = "perilune.run.meter",
   model = "perilune.model",

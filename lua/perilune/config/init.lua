@@ -48,6 +48,7 @@ local config = { adam = adam, evaluation = evaluation, peft = peft, precision = 
 config.online = policy_rows.online
 config.sampling = policy_rows.sampling
 config.groups = policy_rows.groups
+config.credit = policy_rows.credit
 config.policy_steps = policy_rows.policy_steps
 config.scores = policy_rows.scores
 config.kl = policy_rows.kl

@@ -117,6 +117,27 @@ function policy_rows.groups(defaults)
   }
 end
 
+--- The rows of credit without a value model: `credit` and `lam`. Refuses credit of tokens where no
+-- reward model reads the answers.
+-- @treturn {ConfigRow,...} to be put among a config's rows
+function policy_rows.credit()
+  return {
+    {
+      credit = "answer",
+      "who has an advantage: an answer, or each token, by values that a line through the reward "
+        .. "model's hidden states tells",
+      choices = { "answer", "token" },
+    },
+    { lam = 0.9, "λ of generalized advantage estimation, with credit token", min = 0, max = 1 },
+    check = function(c)
+      if c.credit == "token" and c.reward_model == "" then
+        return "credit token reads a reward model's hidden states, and there is none: give a "
+          .. "reward_model, or credit answer"
+      end
+    end,
+  }
+end
+
 --- The rows of steps on a rollout without a value model: `num_iterations`, `num_mini_batches`,
 -- `cliprange`, `cliprange_high`, `entropy_coef` and `mask_truncated_completions`. Refuses
 -- minibatches that do not divide the batch.

@@ -33,11 +33,25 @@ end
 -- @treturn {number,...} one for each answer
 function advantage.leave_one_out(rewards, k)
   check("leave_one_out", rewards, k, 2)
+  local list = advantage.of_others(rewards, k)
+  for i, reward in ipairs(rewards) do
+    list[i] = reward - list[i]
+  end
+  return list
+end
+
+--- What each answer was to be expected to earn: the mean of the others to its prompt. Raises when K
+-- is below 2 or does not divide the number of rewards.
+-- @tparam {number,...} rewards one for each answer
+-- @tparam integer k K, answers to a prompt
+-- @treturn {number,...} one for each answer
+function advantage.of_others(rewards, k)
+  check("of_others", rewards, k, 2)
   local list = {}
-  for g, group in ipairs(groups(rewards, k)) do
+  for _, group in ipairs(groups(rewards, k)) do
     local sum = stats.sum(group)
-    for i, reward in ipairs(group) do
-      list[(g - 1) * k + i] = reward - (sum - reward) / (k - 1)
+    for _, reward in ipairs(group) do
+      list[#list + 1] = (sum - reward) / (k - 1)
     end
   end
   return list
@@ -55,20 +69,20 @@ local EPSILON <const> = 1e-4 -- as in TRL: groups that hardly differ are not blo
 -- @tparam ?string scale "group" (the default), "batch": the deviation of all rewards, or "none"
 -- @treturn {number,...} one for each answer; 0 throughout a group whose rewards are equal
 -- @treturn ?number what all were divided by; nil when each group has its own
+-- @treturn {number,...} of each answer, what it was divided by
 function advantage.group(rewards, k, scale)
   check("group", rewards, k, 2)
   scale = scale or "group"
-  local list, whole = {}, scale == "batch" and stats.std(rewards) or 0
-  for g, group in ipairs(groups(rewards, k)) do
+  local list, divisors, whole = {}, {}, scale == "batch" and stats.std(rewards) or 0
+  for _, group in ipairs(groups(rewards, k)) do
     local mean = stats.mean(group)
     local deviation = scale == "group" and stats.std(group) or whole
     local divisor = scale == "none" and 1 or deviation + EPSILON
-    for i, reward in ipairs(group) do
-      list[(g - 1) * k + i] = (reward - mean) / divisor
+    for _, reward in ipairs(group) do
+      list[#list + 1], divisors[#list + 1] = (reward - mean) / divisor, divisor
     end
   end
-  if scale == "group" then return list end
-  return list, scale == "none" and 1 or whole + EPSILON
+  return list, scale ~= "group" and divisors[1] or nil, divisors
 end
 
 --- The reward less a running mean (Williams 1992): A_i = r_i - b, then b ← δ b + (1-δ) mean(r). A

@@ -11,6 +11,7 @@ local lazy = require("perilune.base.lazy")
 return lazy({}, {
   advantage = "perilune.learn.advantage",
   evaluation = "perilune.learn.evaluation",
+  linear_critic = "perilune.learn.linear_critic",
   loss = "perilune.learn.loss",
   preference = "perilune.learn.preference",
   policy_loss = "perilune.learn.policy_loss",

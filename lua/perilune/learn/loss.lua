@@ -209,6 +209,15 @@ local function head_groups(parts)
   return groups
 end
 
+--- Hidden states where the tokens a loss would be taken at are predicted, without a tape.
+-- @tparam Model model of C channels
+-- @tparam {BatchPart,...} parts of `batch.parts` or a rollout
+-- @treturn Tensor [N, C], in the order of the sequences
+function loss.sequence_hidden(model, parts)
+  local flat = over(parts, function(part) return rows_read(model, part):reshape(-1) end)
+  return flat:reshape(-1, model.spec.out_width)
+end
+
 --- Log-probs of the tokens a loss would be taken at, without a tape. Raises when it is given no
 -- parts.
 -- @tparam Model model
@@ -225,10 +234,9 @@ function loss.sequence_logprobs(model, parts, opts)
   opts = options.take("loss.sequence_logprobs", opts, of_sequences)
   return (
     over(head_groups(parts), function(group)
-      local hidden = over(group, function(part) return rows_read(model, part):reshape(-1) end)
+      local hidden = loss.sequence_hidden(model, group)
       local targets = over(group, function(part) return part.at.targets end)
       local rows = core.arange(#targets, "int32")
-      hidden = hidden:reshape(-1, model.spec.out_width)
       return (
         core.logprob(hidden, model:head(), rows, targets, {
           temperature = opts.temperature or 1,
@@ -280,6 +288,32 @@ function loss.sequence_head_scores(model, parts)
     return model:head_scores(part.batch, { rows = rows }):reshape(-1)
   end)
   return flat:reshape(-1, model:score_heads())
+end
+
+--- The scores of all scalar heads, and hidden states where the tokens a loss would be taken at are
+-- predicted, by one forward without a tape.
+-- @tparam Model model of C channels, with `Model:score_heads` H of them
+-- @tparam {BatchPart,...} parts of `batch.parts` or a rollout
+-- @treturn {{number,...},...} of each head one score for each sequence, in their order
+-- @treturn Tensor [N, C], in the order of the sequences
+function loss.sequence_scores_and_hidden(model, parts)
+  local lists = {}
+  for h = 1, model:score_heads() do
+    lists[h] = {}
+  end
+  local states = over(parts, function(part)
+    local rows = core.concat { part.at.rows, batch.last_rows(part.batch) }
+    local hidden = few(part) and model:hidden(part.batch, { rows = rows })
+      or core.gather(model:hidden(part.batch), rows)
+    local n = part.at.count
+    for _, row in ipairs(model:head_scores_of(hidden:slice { start = n + 1 }):totable()) do
+      for h, score in ipairs(row) do
+        lists[h][#lists[h] + 1] = score
+      end
+    end
+    return hidden:slice({ stop = n }):reshape(-1)
+  end)
+  return lists, states:reshape(-1, model.spec.out_width)
 end
 
 --- Values of a scalar-head model where the tokens a loss would be taken at are predicted, without a

@@ -70,6 +70,11 @@ function Rewards:sets(sets, max_tokens)
   return scores
 end
 
+--- As of Judge: `states` of the first reward model, where there is one.
+function Rewards:keep_states()
+  if self.model then self.parts[1].judge:keep_states() end
+end
+
 --- Scores of a rollout: the weighted sums, and the mean of each reward by its name.
 function Rewards:score(roll, prompts)
   local total, means = {}, {}

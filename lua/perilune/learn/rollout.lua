@@ -24,6 +24,8 @@ local rollout = {}
 -- @field {integer,...} sizes tokens of each prompt with its answer
 -- @field integer count N, tokens of all answers
 -- @field ?Tensor reference [N], nats: log-probs by the reference model, which a recipe puts there
+-- @field ?Tensor states [N, C], hidden states of a reward model where tokens are predicted, of a
+--   Judge that keeps them
 -- @field ?{number,...} raw_scores of each answer, which a recipe puts there
 -- @field ?{number,...} scores of each answer after `rollout.shape_scores`
 

@@ -348,6 +348,14 @@ local function head_lists(model, parts)
   return lists
 end
 
+--- From here on rollouts that are scored get `states`: what the first reward model makes of each
+-- token, by the forward that scores them. A function that judges makes none.
+-- @treturn Judge itself
+function Judge:keep_states()
+  self.keeps_states = true
+  return self
+end
+
 --- Scores of a rollout. Raises when the reward function fails, or gives other than one finite
 -- number an answer.
 -- @tparam Rollout roll as of `rollout.new`
@@ -356,8 +364,12 @@ end
 function Judge:score(roll, prompts)
   if self.model then
     local lists = {}
-    for _, one in ipairs(self.models) do
-      list.append(lists, head_lists(one.model, roll.parts))
+    for i, one in ipairs(self.models) do
+      if i == 1 and self.keeps_states then
+        lists, roll.states = loss.sequence_scores_and_hidden(one.model, roll.parts)
+      else
+        list.append(lists, head_lists(one.model, roll.parts))
+      end
     end
     return self:merged(lists)
   end

@@ -321,6 +321,18 @@ end
 -- @treturn Tensor [T, V]
 function Model:logits(batch) return logits_of(self, self:hidden(batch)) end
 
+--- What the scalar heads make of hidden states; a product of float32, whatever the precision of the
+-- model. Raises without a scalar head.
+-- @tparam Tensor hidden [N, C] of `Model:hidden`
+-- @treturn Tensor [N, H] of H heads
+function Model:head_scores_of(hidden)
+  if not self.config.scalar_head then error(NO_HEAD, 2) end
+  local y = core.linear(hidden, self.weights["score.weight"])
+  local biases = self.config.score_biases
+  if biases then return y - core.tensor(biases, y:dtype()) end
+  return y - (self.config.score_bias or 0)
+end
+
 --- One number for each token: a reward model's score or a value; the head's product is of float32,
 -- whatever the precision of the model. Of several heads it is their mean. Raises without a scalar
 -- head.
@@ -340,10 +352,7 @@ end
 -- @treturn Tensor [T, H], or [N, H] of `rows`
 function Model:head_scores(batch, opts)
   if not self.config.scalar_head then error(NO_HEAD, 2) end
-  local y = core.linear(self:hidden(batch, opts), self.weights["score.weight"])
-  local biases = self.config.score_biases
-  if biases then return y - core.tensor(biases, y:dtype()) end
-  return y - (self.config.score_bias or 0)
+  return self:head_scores_of(self:hidden(batch, opts))
 end
 
 --- How many scalar heads there are: an ensemble on one trunk.

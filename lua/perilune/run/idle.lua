@@ -28,6 +28,12 @@ local under = {
   },
 }
 
+-- A key, and the value of another without which it does not count.
+local of_choice = {
+  { "muon_momentum", "optimizer", "muon" },
+  { "lam", "credit", "token" },
+}
+
 -- Whether one of the keys is set, or not known to the recipe.
 local function counts(values, keys)
   for _, key in ipairs(keys) do
@@ -57,10 +63,12 @@ function idle.doubts(cfg)
       end
     end
   end
-  if given.muon_momentum and values.optimizer ~= "muon" then
-    found[#found + 1] = ("muon_momentum has no part in the run: optimizer is %s"):format(
-      values.optimizer
-    )
+  for _, entry in ipairs(of_choice) do
+    local key, other, choice = table.unpack(entry)
+    if given[key] and values[other] and values[other] ~= choice then
+      local text = "%s has no part in the run: %s is %s"
+      found[#found + 1] = text:format(key, other, values[other])
+    end
   end
   local steps = cfg:all_steps()
   for _, key in ipairs(cfg:keys()) do
