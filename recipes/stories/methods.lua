@@ -52,6 +52,17 @@ function methods.task(paths, model, reward_model, of_policies, of_ppo)
     end
     return all
   end
+  -- Credit of tokens wants what PPO wants; its critic needs no iterations of its own.
+  local warm_up = (of_ppo.value_warmup or 0) * sampled.batch_size
+  local by_token = {
+    credit = "token",
+    num_mini_batches = of_ppo.num_mini_batches,
+    lam = of_ppo.lam,
+    kl_coef = 0.25,
+    kl_placement = "reward",
+    kl_estimator = "k1",
+    total_episodes = math.max(sampled.batch_size, sampled.total_episodes - warm_up),
+  }
   -- Without a critic a step wants more answers, and a lower rate.
   local no_critic = {
     batch_size = 256,
@@ -68,8 +79,8 @@ function methods.task(paths, model, reward_model, of_policies, of_ppo)
     settings = only(of_policies, { "response_length", "ptx_length" }),
     methods = {
       ppo = with(of_ppo),
-      rloo = with(no_critic, { kl_coef = 0.25, num_generations = 8 }),
-      grpo = with(no_critic, { kl_coef = 0.3, kl_estimator = "k2", num_generations = 8 }),
+      rloo = with(by_token, { num_generations = 2 }),
+      grpo = with(by_token, { num_generations = 4 }),
       reinforce = with(no_critic, { kl_coef = 0.25 }),
       dpo = offline,
       kto = offline,
