@@ -509,18 +509,21 @@ void pl_logfile_close(pl_logfile *log); /* NULL is fine */
 /* The folder and those above it, as far as they are missing. */
 pl_status pl_folder_make(pl_ctx *ctx, const char *path);
 /* The folder and all that is in it; symbolic links are not followed; PL_OK when there is none. It
-** goes away as a whole: renamed aside ("<path>.tmp-gone-<pid>-<n>") first. */
+** goes away as a whole: renamed aside ("<path>.tmp-gone-<host>-<pid>-<n>") first. */
 pl_status pl_folder_remove(pl_ctx *ctx, const char *path);
 
-/* A folder that appears whole or not at all. `begin` makes "<path>.tmp-<pid>-<n>" and gives its
-** name (pl_free) to be filled with files; `commit` syncs every file, writes manifest.json (name,
-** size and hash of each) last and renames the folder to `path`, in one step with what stood there.
-** On failure the temporary folder is removed. `verify` holds a folder against its manifest; files
-** that the manifest does not name are let be. `discard` removes a temporary folder. */
+/* A folder that appears whole or not at all. `begin` makes "<path>.tmp-<host>-<pid>-<n>" and gives
+** its name (pl_free) to be filled with files; `commit` syncs every file, writes manifest.json
+** (name, size and hash of each) last and renames the folder to `path`, in one step with what stood
+** there. On failure the temporary folder is removed. `verify` holds a folder against its manifest;
+** files that the manifest does not name are let be. `discard` removes a temporary folder. */
 pl_status pl_folder_begin(pl_ctx *ctx, char **tmp, const char *path);
 pl_status pl_folder_commit(pl_ctx *ctx, const char *tmp, const char *path);
 pl_status pl_folder_verify(pl_ctx *ctx, const char *path);
 pl_status pl_folder_discard(pl_ctx *ctx, const char *tmp);
+/* Writing, beginning and removing clear away what processes of this machine that were killed left
+** beside the same name; this, what they left beside any name in the folder. */
+void pl_folder_sweep(const char *path);
 
 /* Lines: a text file, plain or gzip (told by its content), one line after the other. Memory is flat
 ** in the size of the file: at most one line of max_bytes is held. */

@@ -2,7 +2,7 @@
 ** file.c - reading and writing single files so that neither a crash, a full disk nor a signal can
 ** leave half a file under the real name.
 **
-** Writing: "<path>.tmp-<pid>-<n>" made with O_EXCL, written, fsync, close, rename, fsync of the
+** Writing: "<path>.tmp-<host>-<pid>-<n>" made with O_EXCL, written, fsync, close, rename, fsync of the
 ** folder. A failed fsync is never retried: the kernel may have dropped the pages and would report
 ** success the second time. Reading is by pread, never mmap: a file that shrinks while it is read
 ** is an error here, and a SIGBUS there.
@@ -351,6 +351,7 @@ pl_status pl__writer_open(pl_ctx *ctx, pl__writer *w, const char *path)
     if (stood && !S_ISREG(info.st_mode))
         return pl__fail(ctx, PL_ERR_IO, "writing '%s': it is %s, which is not replaced by a file",
                         path, kind_name(info.st_mode));
+    pl__sweep_beside(path);
     for (int n = 0; n < MAX_NAMES; n++) {
         w->tmp = pl__tmp_name(ctx, path, "tmp", n);
         if (w->tmp == NULL) return PL_ERR_NOMEM;

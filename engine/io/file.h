@@ -32,6 +32,11 @@ pl_status pl__file_swap(pl_ctx *ctx, const char *tmp, const char *path);
 /* Makes a folder; on failure errno says why (EEXIST). */
 pl_status pl__folder_make(pl_ctx *ctx, const char *path);
 
+/* What killed writers left beside path, see stale.c; what cannot be removed stays. */
+void pl__sweep_beside(const char *path);
+/* A file, or a folder with all that is in it: 0, or -1 with errno. */
+int pl__tree_remove(const char *path);
+
 /* The hash of an open file. */
 pl_status pl__file_hash_fd(pl_ctx *ctx, char hex[PL_HASH_TEXT], int fd, const char *path,
                            int64_t size);

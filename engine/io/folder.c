@@ -1,7 +1,7 @@
 /*
 ** folder.c - folders that appear whole or not at all: checkpoints and exported models.
 **
-** begin: make "<path>.tmp-<pid>-<n>". The caller fills it. commit: hash and sync every file, sync
+** begin: make "<path>.tmp-<host>-<pid>-<n>". The caller fills it. commit: hash and sync every file, sync
 ** every folder inside, write manifest.json last (name, size, XXH3-128 of each file, in the order of
 ** the names), rename, sync the folder above. What stood at `path` changes places with the new
 ** folder in one step (renameat2) and is removed afterwards, so that there is never a moment without
@@ -12,7 +12,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,20 +129,6 @@ static bool is_temporary(const char *path)
     return strstr(slash != NULL ? slash : path, ".tmp-") != NULL;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info;
-    (void)kind;
-    (void)where;
-    return remove(path);
-}
-
-/* Needs none of the engine's memory, since lack of it may be why the folder goes. */
-static int remove_tree(const char *path)
-{
-    return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 /* Makes one folder whose entry in the folder above lasts; one that is there already is fine. */
 static pl_status make_one(pl_ctx *ctx, const char *path)
 {
@@ -182,6 +167,7 @@ pl_status pl_folder_remove(pl_ctx *ctx, const char *path)
     pl_status st = PL_ERR_IO;
     struct stat info;
     char *aside = NULL;
+    pl__sweep_beside(path);
     if (lstat(path, &info) != 0 && errno == ENOENT) return PL_OK;
     for (int n = 0; n < MAX_NAMES && st != PL_OK; n++) {
         pl_free(ctx, aside);
@@ -190,7 +176,7 @@ pl_status pl_folder_remove(pl_ctx *ctx, const char *path)
         if (lstat(aside, &info) == 0) continue;
         PL_GO(pl__file_rename(ctx, path, aside));
     }
-    if (st != PL_OK || remove_tree(aside) != 0) st = pl__io_fail(ctx, "removing", path);
+    if (st != PL_OK || pl__tree_remove(aside) != 0) st = pl__io_fail(ctx, "removing", path);
 done:
     pl_free(ctx, aside);
     return st;
@@ -201,12 +187,13 @@ pl_status pl_folder_discard(pl_ctx *ctx, const char *tmp)
     if (!is_temporary(tmp))
         return pl__fail(ctx, PL_ERR_ARG, "folder: '%s' is no temporary folder; it is not removed",
                         tmp);
-    return remove_tree(tmp) == 0 || errno == ENOENT ? PL_OK : pl__io_fail(ctx, "removing", tmp);
+    return pl__tree_remove(tmp) == 0 || errno == ENOENT ? PL_OK : pl__io_fail(ctx, "removing", tmp);
 }
 
 pl_status pl_folder_begin(pl_ctx *ctx, char **tmp, const char *path)
 {
     *tmp = NULL;
+    pl__sweep_beside(path);
     for (int n = 0; n < MAX_NAMES; n++) {
         char *name = pl__tmp_name(ctx, path, "tmp", n);
         if (name == NULL) return PL_ERR_NOMEM;
@@ -318,7 +305,7 @@ pl_status pl_folder_commit(pl_ctx *ctx, const char *tmp, const char *path)
     replaced = true;
     st = pl__file_sync_folder(ctx, parent);
 done:
-    if (!replaced || stood) remove_tree(tmp);
+    if (!replaced || stood) pl__tree_remove(tmp);
     pl_free(ctx, parent);
     return st;
 }

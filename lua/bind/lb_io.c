@@ -226,6 +226,13 @@ static int folder_verify(lua_State *L)
     return succeed(L, pl_folder_verify(lb_ctx(L), lb_check_path(L, 1)));
 }
 
+/// files.folder_sweep(path)
+static int folder_sweep(lua_State *L)
+{
+    pl_folder_sweep(lb_check_path(L, 1));
+    return 0;
+}
+
 /// files.folder_discard(tmp) -> true | nil, message
 static int folder_discard(lua_State *L)
 {
@@ -279,6 +286,7 @@ void lb_open_io(lua_State *L)
                                      {"folder_commit", folder_commit},
                                      {"folder_verify", folder_verify},
                                      {"folder_discard", folder_discard},
+                                     {"folder_sweep", folder_sweep},
                                      {"io_fail_at", io_fail_at},
                                      {"io_calls", io_calls},
                                      {NULL, NULL}};

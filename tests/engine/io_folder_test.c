@@ -2,6 +2,9 @@
 ** io_folder_test.c - single files and folders that appear whole: faults at every call, damage of
 ** every byte, what may stand in the way.
 */
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "io_cases.h"
 
 static bool exists(const char *path)
@@ -346,6 +349,112 @@ static void lack_of_memory(void **state)
     assert_true(k > 20);
 }
 
+/* --------------------------------------------------------------------------------------------
+** What killed writers leave
+*/
+static void leave_file(scratch *s)
+{
+    pl_writer *writer;
+    if (pl_writer_open(s->ctx, &writer, s->path) == PL_OK) pl_writer_put(writer, "half", 4);
+}
+
+static void leave_folder(scratch *s)
+{
+    char *tmp, name[600];
+    if (pl_folder_begin(s->ctx, &tmp, s->path) != PL_OK) return;
+    snprintf(name, sizeof name, "%s/inner", tmp);
+    if (mkdir(name, 0777) != 0) return;
+    snprintf(name, sizeof name, "%s/inner/half", tmp);
+    pl_file_write(s->ctx, name, "half", 4);
+}
+
+/* A process that does this, and is killed. */
+static pid_t killed_after(scratch *s, void (*doing)(scratch *s))
+{
+    const pid_t pid = fork();
+    if (pid == 0) {
+        doing(s);
+        kill(getpid(), SIGKILL);
+    }
+    int how = 0;
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    assert_true(WIFSIGNALED(how));
+    return pid;
+}
+
+static void of_the_killed_goes_when_written_again(void **state)
+{
+    scratch *s = *state;
+    pl_ctx *ctx = s->ctx;
+    killed_after(s, leave_file);
+    assert_int_equal(count_items(s->folder), 1);
+    OK(pl_file_write(ctx, in(s, "xx"), "beside", 6)); /* another name: it stays */
+    OK(pl_file_write(ctx, in(s, "w"), "beside", 6));
+    assert_int_equal(count_items(s->folder), 3);
+    killed_after(s, leave_folder); /* takes the file's away as it begins */
+    assert_int_equal(count_items(s->folder), 3);
+    OK(pl_file_write(ctx, s->path, "whole", 5));
+    assert_int_equal(count_items(s->folder), 3);
+    assert_true(has_text(s, s->path, "whole"));
+    OK(pl_file_remove(ctx, s->path));
+    killed_after(s, leave_folder);
+    OK(save_folder(s, "whole"));
+    assert_int_equal(count_items(s->folder), 3);
+    killed_after(s, leave_folder);
+    killed_after(s, leave_file);
+    OK(pl_folder_remove(ctx, s->path));
+    assert_int_equal(count_items(s->folder), 2);
+    killed_after(s, leave_folder);
+    pl_folder_sweep(s->folder);
+    assert_int_equal(count_items(s->folder), 2);
+    pl_folder_sweep(in(s, "none"));
+}
+
+/* Beside x: by whom a name is, and whether it is swept. %s is what stands for this machine. */
+static void of_others_stays(void **state)
+{
+    scratch *s = *state;
+    pl_ctx *ctx = s->ctx;
+    char *tmp, form[600], name[600], host[9] = "";
+    const long dead = (long)killed_after(s, leave_file), own = (long)getpid();
+    pl_folder_sweep(s->folder);
+    OK(pl_folder_begin(ctx, &tmp, s->path));
+    memcpy(host, strstr(tmp, ".tmp-") + 5, 8);
+    OK(pl_folder_discard(ctx, tmp));
+    pl_free(ctx, tmp);
+    const struct {
+        const char *form;
+        long pid;
+        bool stays;
+    } cases[] = {
+        {"x.tmp-%s-%ld-0", dead, false},      {"x.tmp-gone-%s-%ld-0", dead, false},
+        {"x.tmp-%s-%ld-12", dead, false},     {"x.tmp-%s-%ld-0", own, true},
+        {"x.tmp-%s-%ld-0", 1, true},          {"x.tmp-0%s-%ld-0", dead, true},
+        {"x.tmp-%s-%ld", dead, true},         {"x.tmp-%s-%ld-", dead, true},
+        {"x.tmp-%s-%ld-0x", dead, true},      {"x.tmp-%s--%ld-0", dead, true},
+        {"x.tmp-bak-%s-%ld-0", dead, true},   {".tmp-%s-%ld-0", dead, true},
+        {"x.tmp-old-%s-%ld-0", dead, true}, /* it may be the only one: there is no x */
+        {"x.tmp-%s-%ld-0.tmp-x", dead, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        snprintf(form, sizeof form, "%s/%s", s->folder, cases[i].form);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(name, sizeof name, form, host, cases[i].pid);
+#pragma GCC diagnostic pop
+        put_raw(name, "half", 4);
+        pl_folder_sweep(s->folder);
+        if (exists(name) != cases[i].stays) fail_msg("%s", name);
+        unlink(name);
+    }
+    snprintf(name, sizeof name, "%s/x.tmp-old-%s-%ld-0", s->folder, host, dead);
+    put_raw(name, "old", 3);
+    OK(pl_file_write(ctx, s->path, "new", 3));
+    assert_true(exists(name));
+    OK(pl_file_write(ctx, s->path, "new", 3));
+    assert_false(exists(name));
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, scratch_open, scratch_close)
@@ -363,6 +472,8 @@ int main(void)
         CASE(folder_survives_every_fault),
         CASE(first_folder_survives_every_fault),
         CASE(lack_of_memory),
+        CASE(of_the_killed_goes_when_written_again),
+        CASE(of_others_stays),
     };
     return cmocka_run_group_tests_name("files and folders", tests, NULL, NULL);
 }

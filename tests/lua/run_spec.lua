@@ -29,6 +29,16 @@ local function write_model(folder)
   file:close()
 end
 
+--- What a process that was killed while it wrote a file leaves: its name.
+local function left_by_killed_writer(path)
+  local probe, pid = assert(files.folder_begin(path)), scratch.path()
+  assert(files.folder_discard(probe))
+  core.system.spawn { "sh", "-c", "echo $$ >" .. pid }
+  local name = probe:gsub("%-%d+%-%d+$", ("-%d-0"):format(read(pid)))
+  scratch.write(name, "half")
+  return name
+end
+
 teardown(scratch.clean)
 
 --- A folder and all in it hold no half file: JSON and rows can be read, checkpoints verify.
@@ -288,9 +298,11 @@ describe("checkpoints", function()
     r:close()
     lfs.mkdir(folder .. "/checkpoint-9.tmp-1-1")
     write_model(folder .. "/checkpoint-9.tmp-1-1")
+    local left = left_by_killed_writer(folder .. "/summary.json")
     r = run.open(make(folder, "--resume"))
     assert.are.equal(5, r.resumed.step)
     assert.is_nil(lfs.attributes(folder .. "/checkpoint-9.tmp-1-1"))
+    assert.is_nil(lfs.attributes(left))
     r:close()
   end)
 

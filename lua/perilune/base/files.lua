@@ -134,6 +134,11 @@ end
 -- @treturn ?string message
 files.folder_discard = core.files.folder_discard
 
+--- Removes from a folder the temporary files and folders of processes of this machine that were
+-- killed. Writing a file or a folder anew does the same for what stands beside its name.
+-- @tparam string path of the folder
+files.folder_sweep = core.files.folder_sweep
+
 --- Writes a folder whole or not at all: `fill` writes its files into a temporary one, which then
 -- takes the name. An error of `fill` goes on to the caller when that one is removed.
 -- @tparam string path the name the folder shall have

@@ -36,9 +36,10 @@ function checkpoints.latest(folder)
   return list[#list]
 end
 
---- What is left of checkpoints that were being written when the process died.
--- @tparam string folder
+--- What is left of checkpoints and other files that were being written when the process died.
+-- @tparam string folder of a run, locked: no checkpoint in it is being written
 function checkpoints.clean_up(folder)
+  files.folder_sweep(folder)
   for name in lfs.dir(folder) do
     if name:match("^checkpoint%-%d+%.tmp") then
       assert(files.folder_remove(folder .. "/" .. name))
