@@ -1,4 +1,5 @@
 local config = require("perilune.config")
+local lfs = require("lfs")
 local message_of = dofile("tests/lua/support/message_of.lua")
 local said = dofile("tests/lua/support/said.lua")
 local schedule = require("perilune.config.schedule")
@@ -283,6 +284,49 @@ describe("aliases", function()
         .. "ppo: note: 'tau' is called 'lam' here\n",
       text
     )
+  end)
+end)
+
+describe("names of other trainers", function()
+  local passes = { { num_train_epochs = 1, "passes over the data", min = 1 } }
+
+  it("are keys, or what a slip of them meant", function()
+    for _, name in ipairs { "epochs", "num_epochs", "n_epochs", "max_epochs", "total_epochs" } do
+      local text, ok, cfg = said(make, { "--" .. name, "3" }, passes)
+      assert.is_true(ok, tostring(cfg))
+      assert.are.equal(3, cfg.num_train_epochs)
+      assert.are.equal(("ppo: note: '%s' is called 'num_train_epochs' here\n"):format(name), text)
+    end
+    local ok, err = pcall(make, { "--num_epoch", "3" }, passes)
+    assert.is_false(ok)
+    assert.are.equal(
+      "ppo: unknown key 'num_epoch'; did you mean 'num_train_epochs'? (--help lists all)",
+      tostring(err)
+    )
+  end)
+
+  it("of a key that is not there are unknown", function()
+    assert.are.equal(
+      "ppo: unknown key 'num_epochs' (--help lists all)",
+      refusal("--num_epochs", "3")
+    )
+  end)
+
+  it("lead to keys of recipes", function()
+    local text = {}
+    for _, folder in ipairs { "recipes", "lua/perilune/config" } do
+      for file in lfs.dir(folder) do
+        if file:find("%.lua$") then text[#text + 1] = scratch.read(folder .. "/" .. file) end
+      end
+    end
+    text = table.concat(text)
+    for name, keys in pairs(require("perilune.config.common").aliases) do
+      local found = false
+      for _, key in ipairs(keys) do
+        found = found or text:find("[{%s]" .. key .. " = ") ~= nil
+      end
+      assert.is_true(found, name)
+    end
   end)
 end)
 

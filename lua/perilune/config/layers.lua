@@ -49,11 +49,21 @@ function layers.find_row(self, name)
   end
 end
 
+-- The key here whose name elsewhere is near, when no key of this config is.
+local function near_alias(self, name)
+  local names = {}
+  for _, alias in ipairs(list.keys(common.aliases)) do
+    if layers.find_row(self, alias) then names[#names + 1] = alias end
+  end
+  local found = nearest.find(name, names)
+  return found and layers.find_row(self, found).name
+end
+
 function layers.unknown(self, name)
-  return ("unknown key '%s'%s (--help lists all)"):format(
-    name,
-    nearest.hint(name, layers.known_names(self))
-  )
+  local hint = nearest.hint(name, layers.known_names(self))
+  local meant = hint == "" and near_alias(self, name)
+  if meant then hint = ("; did you mean '%s'?"):format(meant) end
+  return ("unknown key '%s'%s (--help lists all)"):format(name, hint)
 end
 
 local function tell_alias(self, alias, one)
