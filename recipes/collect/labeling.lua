@@ -39,15 +39,23 @@ local function as_utf8(text)
   return pl.json.decode(pl.json.encode(text))
 end
 
--- Rows by the number of answers they want.
-local function by_answers(cfg, rows)
-  local lists = {}
+-- Rows with their prompts as token ids, by the number of answers they want; and how many prompts
+-- the template cannot write.
+local function by_answers(speaker, cfg, rows)
+  local lists, unwritten = {}, 0
   for _, row in ipairs(rows) do
-    local k = wanted_answers(cfg, row)
-    lists[k] = lists[k] or {}
-    table.insert(lists[k], row)
+    local tokens, wrong, kind = pl.data.prompt_ids(speaker.tok, speaker.template, row)
+    if tokens then
+      local k = wanted_answers(cfg, row)
+      lists[k] = lists[k] or {}
+      table.insert(lists[k], { id = row.id, tokens = tokens })
+    elseif kind == "template" then
+      unwritten = unwritten + 1
+    else
+      error(("prompt %d: %s"):format(row.id, wrong), 0)
+    end
   end
-  return lists
+  return lists, unwritten
 end
 
 -- k answers of a policy to each row's prompt, as the store takes them: a list for each row.
@@ -55,8 +63,7 @@ local function answers_of(speaker, cfg, rows, k)
   local scope <close> = pl.scope("collect.answers")
   local prompts, keys, lists = {}, {}, {}
   for i, row in ipairs(rows) do
-    prompts[i] = assert(pl.data.prompt_ids(speaker.tok, speaker.template, row))
-    keys[i] = row.id
+    prompts[i], keys[i] = row.tokens, row.id
   end
   local answers = pl.generate(speaker.policy, prompts, {
     samples = k,
@@ -89,14 +96,15 @@ local function answers_of(speaker, cfg, rows, k)
   return lists
 end
 
--- Answers of the policy to prompts, into the store. Prompts of one K go together.
+-- Answers of the policy to prompts, into the store. Prompts of one K go together. How many prompts
+-- the template cannot write: those have no answers.
 local function sample(store, cfg, rows)
   local speaker = {
     policy = assert(pl.load(cfg.policy)):freeze(),
     tok = assert(pl.tokenizer.load(cfg.policy)),
   }
   speaker.template = pl.data.template(cfg.template, speaker.tok)
-  local lists = by_answers(cfg, rows)
+  local lists, unwritten = by_answers(speaker, cfg, rows)
   for k = cfg.min_answers, cfg.max_answers do
     local asked = lists[k]
     if asked then
@@ -108,6 +116,7 @@ local function sample(store, cfg, rows)
       end)
     end
   end
+  return unwritten
 end
 
 -- A sample of the prompts without answers.
@@ -149,7 +158,7 @@ function labeling.new(store, dir, cfg, scratch)
     cfg = cfg,
     files = {},
     unanswered = cfg.policy ~= "" and spool.new(scratch) or nil,
-    counts = { demonstrate = 0, rank = 0, rank_unanswered = 0, sampled = 0 },
+    counts = { demonstrate = 0, rank = 0, rank_unanswered = 0, sampled = 0, unwritten = 0 },
   }, Waiting)
   for what, name in pairs(FILES) do
     self.files[what] = assert(pl.files.create(dir .. "/" .. name))
@@ -185,12 +194,13 @@ function Waiting:rank(row)
 end
 
 --- Sample answers to prompts that wait for a ranking, and finish both files.
--- @treturn table how many: `demonstrate`, `rank`, `rank_unanswered`, `sampled`
+-- @treturn table how many: `demonstrate`, `rank`, `rank_unanswered`, `sampled`, and `unwritten`,
+--   which the policy was not asked, since its template cannot write them
 function Waiting:finish()
   if self.unanswered then
     local asked = unanswered(self.store, self.unanswered, self.cfg)
-    sample(self.store, self.cfg, asked)
-    self.counts.sampled = #asked
+    self.counts.unwritten = sample(self.store, self.cfg, asked)
+    self.counts.sampled = #asked - self.counts.unwritten
     for row in self.unanswered:rows() do
       self:ask(row)
     end

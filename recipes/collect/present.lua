@@ -57,6 +57,10 @@ local function sentences(figures)
       figures.waiting.rank_unanswered
     ),
   }
+  if figures.waiting.unwritten > 0 then
+    local sentence = "%d prompts are dialogues that the policy's template cannot write"
+    list[#list + 1] = sentence:format(figures.waiting.unwritten)
+  end
   local agreed = figures.agreement
   if agreed.rankings > 0 then
     local sentence = "rankings %d; two labelers agree on %s of pairs, α %s, ties %s"
@@ -192,6 +196,9 @@ local function sets_part(r, of)
       { "demonstrations (to-demonstrate.jsonl)", waiting.demonstrate },
       { "rankings (to-rank.jsonl)", waiting.rank },
       { "rankings, but no answers yet (give a policy)", waiting.rank_unanswered },
+      waiting.unwritten > 0
+          and { "of these, the policy's template cannot write so many", waiting.unwritten }
+        or nil,
     },
   }
 end

@@ -942,6 +942,14 @@ describe("a dialogue with turns that say nothing", function()
     { prompt = Q, completion = YES },
     { messages = { user("Hi"), assistant("Hello"), user(Q) }, completion = YES },
   })
+  it("is counted where it is left out", function()
+    local asked = { system(""), user("Hi"), assistant("Hello"), system(" "), user(Q) }
+    local path = file_of("silent.jsonl", lines { messages = asked, completion = YES })
+    local opened <close> = assert(pl.store.open(folder .. "/silent.db"))
+    local done = assert(pl.ingest.file(opened, path))
+    assert.are.same({ ["a system turn without a text"] = 2 }, done.notes)
+    assert.are.equal(1, done.rows)
+  end)
   it("is one when a tool gave nothing", function()
     local call = { { ["function"] = { name = "ls", arguments = {} }, type = "function" } }
     local rows = read(

@@ -153,6 +153,24 @@ describe("rendering a conversation", function()
     assert.are.equal("row 7: messages is a nil, not a list", message(nil))
   end)
 
+  it("says of a sound dialogue that the template cannot write it", function()
+    local user_only = { name = "own", user = { chat.content }, assistant = chat.plain.assistant }
+    for _, case in ipairs {
+      { chat.plain, { TALK[2], TALK[3], TALK[1], TALK[4] }, "template" },
+      { chat.chatml, { TALK[2], TALK[3], TALK[1], TALK[4] }, "template" },
+      { chat.plain, { TALK[2], { role = "tool", content = "x" } }, "template" },
+      { chat.plain, { TALK[2], { role = "assistant", content = "" }, TALK[4] }, "template" },
+      { user_only, { TALK[1], TALK[2] }, "template" },
+      { chat.plain, { TALK[2], { role = "bot", content = "x" } }, nil },
+      { chat.plain, { TALK[2], { role = "user" } }, nil },
+      { chat.plain, {}, nil },
+    } do
+      local ids, text, kind = chat.render(tok, case[1], case[2])
+      assert.is_nil(ids)
+      assert.are.equal(case[3], kind, text)
+    end
+  end)
+
   it("raises for templates that cannot work", function()
     local endless = { name = "endless", user = { chat.content }, assistant = { chat.content } }
     assert.error_matches(
@@ -165,7 +183,10 @@ describe("rendering a conversation", function()
       "wants the control token '<|human|>'"
     )
     local silent = { name = "silent", user = { chat.content } }
-    assert.error_matches(function() chat.render(tok, silent, { TALK[1] }) end, "role 'system'")
+    assert.error_matches(
+      function() chat.render(tok, silent, { TALK[2], TALK[3] }) end,
+      "role 'assistant'"
+    )
     assert.error_matches(
       function() chat.render(tok, chat.plain, TALK, { max_len = 3 }) end,
       "has no option 'max_len'"

@@ -280,6 +280,102 @@ describe("a tokenised set", function()
     )
   end)
 
+  it("leaves out dialogues that the template cannot write, and shows the first", function()
+    local late = {
+      { role = "user", content = "the cat" },
+      { role = "assistant", content = "sat" },
+      { role = "system", content = "on a mat" },
+      { role = "user", content = "the mat" },
+    }
+    local chat = pl.chat
+    local talker = pl.tokenizer.train {
+      texts = { ("the cat sat on a mat. "):rep(20) },
+      vocab_size = 300,
+      special = chat.control_names(chat.plain),
+    }
+    local strict = assert(chat.of_jinja([[
+{%- for m in messages %}{% if m.role == 'system' and not loop.first -%}
+{{ raise_exception('a system message is the first') }}{%- endif -%}
+<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor -%}
+{% if add_generation_prompt %}<|assistant|>{% endif %}]], "strict"))
+    for _, case in ipairs {
+      { chat.plain, "message 3 is a system message; only the first can be" },
+      { strict, "a system message is the first" },
+    } do
+      local template, wrong = case[1], case[2]
+      local function told(read, rows, ...)
+        local set = read(talker, template, rows, ...)
+        assert.are.equal(1, #(set.sequences or set))
+        local text = data.account(set.counts)
+        local beginning = "2 rows, 1 used; left out: the template cannot write it 1 (the first: "
+        assert.matches(beginning, text, 1, true)
+        assert.matches(wrong, text, 1, true)
+        return text
+      end
+      local two = { { prompt = "the cat" }, { messages = late } }
+      assert.matches("prompt 2: ", told(data.prompts, two, 99))
+      local ended = table.move(late, 1, 4, 1, {})
+      ended[5] = { role = "assistant", content = "sat" }
+      told(data.examples, { { messages = ended }, { prompt = "a", completion = "b" } }, 99)
+      local both, ranks = { "a", "b" }, { 1, 2 }
+      local first = { prompt = "the cat", completions = both, ranks = ranks }
+      told(data.ranked, { first, { messages = late, completions = both, ranks = ranks } })
+      told(data.labelled, {
+        { prompt = "the cat", completion = "b", label = true },
+        { messages = late, completion = "b", label = true },
+      })
+      local path = write("late.jsonl", lines { { messages = late } })
+      local prompts = data.prompts(talker, template, path, 99)
+      local ok, message = pcall(data.required, prompts, "dataset", path)
+      assert.is_false(ok)
+      local why = "nothing in it can be used (1 rows, 0 used; left out: the template cannot "
+        .. "write it 1 (the first: prompt 1: "
+      assert.matches(why, message, 1, true)
+    end
+    assert.error_matches(
+      function() data.prompts(talker, chat.plain, { { messages = { { role = "user" } } } }, 99) end,
+      "prompt row 1: message 1 %(user%): content is a nil, not text"
+    )
+  end)
+
+  it("counts system turns that say nothing and are left out of rows of other forms", function()
+    local path = write(
+      "sharegpt.jsonl",
+      lines {
+        {
+          conversations = {
+            { from = "system", value = " " },
+            { from = "human", value = "the cat" },
+            { from = "gpt", value = "sat" },
+          },
+        },
+        { conversations = { { from = "human", value = "a mat" }, { from = "gpt", value = "sat" } } },
+      }
+    )
+    local examples = data.examples(tok, nil, path, 30)
+    assert.are.equal(
+      "2 rows, 2 used; a system turn without a text 1",
+      data.account(examples.counts)
+    )
+    assert.is_nil(examples.rows[1].silent_turns)
+    local own = write(
+      "rated.jsonl",
+      lines {
+        {
+          prompt = "on a mat",
+          messages = {
+            { role = "system", content = "" },
+            { role = "user", content = "the cat" },
+            { role = "assistant", content = "sat", label = true },
+          },
+        },
+      }
+    )
+    local labelled = data.labelled(tok, nil, own, 30)
+    local told = data.account(labelled.counts)
+    assert.are.equal("1 rows, 1 used; a system turn without a text 1", told)
+  end)
+
   it("has another key for other rows, another length and another tokenizer", function()
     local path = write("keys.jsonl", lines { { text = "the cat" }, { text = "sat on a mat" } })
     local key = data.text(tok, path, 8).key

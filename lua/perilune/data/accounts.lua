@@ -8,6 +8,8 @@ local accounts = {}
 -- @field integer used rows that are in the set
 -- @field {[string]=integer} left_out rows by the reason why they are not
 -- @field {[string]=integer} changed rows in the set by what was changed of them
+-- @field ?{[string]=string} first where a reason needs more words: what is wrong with the first row
+--   that is left out for it, and where it stands
 
 --- Every row that comes in is used or left out for a reason; used rows may be changed.
 -- @class Account
@@ -17,7 +19,7 @@ Account.__index = Account
 --- An empty account.
 -- @treturn Account
 function accounts.new()
-  return setmetatable({ rows = 0, used = 0, left_out = {}, changed = {} }, Account)
+  return setmetatable({ rows = 0, used = 0, left_out = {}, changed = {}, first = {} }, Account)
 end
 
 local function count(into, name, n) into[name] = (into[name] or 0) + (n or 1) end
@@ -29,9 +31,12 @@ end
 
 --- Counts a row that is not.
 -- @tparam string reason why
-function Account:leave_out(reason)
+-- @tparam ?string what is wrong with this row, and where it stands, where the reason says it too
+--   shortly
+function Account:leave_out(reason, what)
   self.rows = self.rows + 1
   count(self.left_out, reason)
+  self.first[reason] = self.first[reason] or what
 end
 
 --- Counts what was changed in rows that are used.
@@ -49,13 +54,20 @@ function Account:close()
     left_out = left_out + n
   end
   assert(self.rows == self.used + left_out, "rows in are not used and left out")
-  return { rows = self.rows, used = self.used, left_out = self.left_out, changed = self.changed }
+  return {
+    rows = self.rows,
+    used = self.used,
+    left_out = self.left_out,
+    changed = self.changed,
+    first = next(self.first) and self.first,
+  }
 end
 
-local function listed(counts)
+local function listed(counts, first)
   local parts = {}
   for name, n in pairs(counts) do
-    parts[#parts + 1] = ("%s %d"):format(name, n)
+    local what = first[name]
+    parts[#parts + 1] = ("%s %d%s"):format(name, n, what and " (the first: " .. what .. ")" or "")
   end
   table.sort(parts)
   return table.concat(parts, ", ")
@@ -66,7 +78,7 @@ end
 -- @treturn string
 function accounts.told(counts)
   local text = ("%d rows, %d used"):format(counts.rows, counts.used)
-  local left_out, changed = listed(counts.left_out), listed(counts.changed)
+  local left_out, changed = listed(counts.left_out, counts.first or {}), listed(counts.changed, {})
   return text
     .. (left_out ~= "" and "; left out: " .. left_out or "")
     .. (changed ~= "" and "; " .. changed or "")

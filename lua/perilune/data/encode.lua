@@ -22,7 +22,8 @@
 -- writes of it behind what it asks for an answer with; one that is given as text is what the model
 -- writes there, as it stands.
 --
--- What is wrong with a row is nil and a message.
+-- What is wrong with a row is nil and a message; and behind it "template" when the row is sound, but
+-- a dialogue that this template cannot write.
 
 local chat = require("perilune.data.chat")
 local concat = require("perilune.base.list").concat
@@ -118,6 +119,7 @@ end
 -- @tparam Row row with `prompt_tokens`, `prompt` or `messages`
 -- @treturn ?{integer,...} ids, at least one
 -- @treturn ?string what is wrong with the row
+-- @treturn ?any "template" when that alone is wrong: it cannot write these messages
 function encode.prompt(tok, template, row)
   if row.prompt_tokens and has_own_ids(tok, row) then
     local ids, wrong = checked_ids(tok, row.prompt_tokens, "prompt_tokens")
@@ -298,11 +300,11 @@ local function answer_behind(tok, template, before, parts, row)
   if not template.program or not parts.message then
     return encode.answer(tok, template, {}, parts.answer, finished)
   end
-  local ids, wrong = chat.answer(tok, template, before, parts.message, {
+  local ids, wrong, kind = chat.answer(tok, template, before, parts.message, {
     tools = row.tools,
     kwargs = row.chat_template_kwargs,
   })
-  if not ids then return nil, wrong end
+  if not ids then return nil, wrong, kind end
   if finished ~= false then ids[#ids + 1] = encode.stop_id(tok, template) end
   if #ids == 0 then return nil, "an answer that was cut has no text" end
   return ids
@@ -320,7 +322,7 @@ end
 -- @treturn ?table|string info: `trained` (tokens), `cut` (tokens of the answer), `dropped` (turns
 --   before it), `behind` (turns behind it, left out), `rewritten` (earlier answers that the
 --   template writes otherwise now, not trained); or "length" when `max_length` alone is wrong: too
---   few tokens
+--   few tokens; or "template", as of `encode.prompt`
 function encode.example(tok, template, row, max_length)
   if row.text and not (row.prompt or row.messages or row.prompt_tokens) then
     return text_example(tok, row.text, max_length)
@@ -340,9 +342,9 @@ function encode.example(tok, template, row, max_length)
     return join_cut(prompt, answer, max_length)
   end
   local before = parts.before or { { role = "user", content = row.prompt } }
-  local answer
-  answer, wrong = answer_behind(tok, template, before, parts, row)
-  if not answer then return nil, wrong end
+  local answer, kind
+  answer, wrong, kind = answer_behind(tok, template, before, parts, row)
+  if not answer then return nil, wrong, kind end
   local ids, mask, info = chat.render(tok, template, before, {
     add_generation_prompt = true,
     answer = answer,
@@ -361,9 +363,10 @@ end
 -- @tparam Row row a prompt, and `completion` (text) or `completion_tokens` (token ids)
 -- @treturn ?{integer,...} token ids of the prompt with the answer
 -- @treturn {integer,...}|string mask of each token 1 or 0: is it of the answer? Or what is wrong
+-- @treturn ?string "template", as of `encode.prompt`
 function encode.judged(tok, template, row)
-  local prompt, wrong = encode.prompt(tok, template, row)
-  if not prompt then return nil, wrong end
+  local prompt, wrong, kind = encode.prompt(tok, template, row)
+  if not prompt then return nil, wrong, kind end
   local answer = has_own_ids(tok, row) and row.completion_tokens or row.completion
   if type(answer) ~= "string" and type(answer) ~= "table" then
     return nil, ("completion is a %s, not text"):format(type(answer))
@@ -382,9 +385,10 @@ end
 -- @treturn ?{{integer,...},...} token ids of the prompt with each answer, in their order
 -- @treturn {{integer,...},...}|string masks of each token 1 or 0: is it of the answer? Or what is
 --   wrong
+-- @treturn ?string "template", as of `encode.prompt`
 function encode.ranked(tok, template, row)
-  local prompt, wrong = encode.prompt(tok, template, row)
-  if not prompt then return nil, wrong end
+  local prompt, wrong, kind = encode.prompt(tok, template, row)
+  if not prompt then return nil, wrong, kind end
   local own = has_own_ids(tok, row) and row.completion_tokens or {}
   local sequences, masks = {}, {}
   for k = 1, #row.ranks do

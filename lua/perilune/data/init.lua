@@ -102,6 +102,8 @@ function data.room(models, wanted)
   return wanted
 end
 
+-- Rows that are sound, but dialogues that the template cannot write, are left out and counted.
+
 -- Tokenised sets ---------------------------------------------------------------------------------
 
 -- A hash of the Lua files of a folder and those below it.
@@ -188,9 +190,9 @@ function data.prompts(tok, template, rows, max_length, reason)
   local options = { max_length, reason }
   local set = tokenised("prompts", tok, template, rows, options, function(each, add, account)
     for row, number in each do
-      local tokens, message = encode.prompt(tok, template, row)
+      local tokens, message, kind = encode.prompt(tok, template, row)
       if not tokens then
-        reading.refuse(rows, "prompt", number, message)
+        reading.reject(account, rows, "prompt", number, message, kind)
       elseif #tokens > max_length then
         account:leave_out(reason)
       else
@@ -221,7 +223,7 @@ function data.examples(tok, template, rows, max_length)
     for row, number in each do
       local tokens, mask, info = encode.example(tok, template, row, max_length)
       if not tokens and info ~= "length" then
-        reading.refuse(rows, "example", number, mask)
+        reading.reject(account, rows, "example", number, mask, info)
       elseif not tokens then
         account:leave_out("no room for an answer")
       elseif info.trained == 0 then
@@ -304,17 +306,18 @@ function data.ranked(tok, template, rows, max_length, ties)
   local set = tokenised("ranked", tok, template, rows, options, function(each, add, account)
     for row, number in each do
       local wrong = wrong_ranks(row)
-      local sequences, masks = nil, nil
+      local sequences, masks, kind = nil, nil, nil
       if not wrong then
-        sequences, masks = encode.ranked(tok, template, row)
+        sequences, masks, kind = encode.ranked(tok, template, row)
       end
-      if not sequences then reading.refuse(rows, "ranking", number, wrong or masks) end
       local longest, unfinished = 0, 0
-      for k, sequence in ipairs(sequences) do
+      for k, sequence in ipairs(sequences or {}) do
         longest = math.max(longest, #sequence)
         unfinished = unfinished + (encode.finished(row, k) == false and 1 or 0)
       end
-      if max_length and longest > max_length then
+      if not sequences then
+        reading.reject(account, rows, "ranking", number, wrong or masks, kind)
+      elseif max_length and longest > max_length then
         account:leave_out("too long")
       elseif all_same(sequences) then
         account:leave_out("equal answers")
@@ -369,18 +372,18 @@ local function drop_contested(labels, sequences)
 end
 
 -- The answers of a row with a label: sequences, masks, labels and how many were left out, since the
--- same one is liked and disliked; or nil and what is wrong.
+-- same one is liked and disliked; or nil, what is wrong, and "template" when it cannot be written.
 local function labelled_answers(tok, template, row)
   if row.ranks == nil then
     if type(row.label) ~= "boolean" then return nil, "`label` must be true or false" end
-    local sequence, mask = encode.judged(tok, template, row)
-    if not sequence then return nil, mask end
+    local sequence, mask, kind = encode.judged(tok, template, row)
+    if not sequence then return nil, mask, kind end
     return { sequence }, { mask }, { row.label }, 0
   end
   local wrong = wrong_ranks(row)
   if wrong then return nil, wrong end
-  local all, all_masks = encode.ranked(tok, template, row)
-  if not all then return nil, all_masks end
+  local all, all_masks, kind = encode.ranked(tok, template, row)
+  if not all then return nil, all_masks, kind end
   local sequences, masks, labels, of = {}, {}, {}, labels_of(row.ranks)
   local contested = drop_contested(of, all)
   for k, sequence in ipairs(all) do
@@ -413,16 +416,17 @@ function data.labelled(tok, template, rows, max_length)
       local liked, disliked = 0, 0
       for row, number in each do
         local sequences, masks, labels, contested = labelled_answers(tok, template, row)
-        if not sequences then reading.refuse(rows, "answer", number, masks) end
         local used = 0
-        for k, sequence in ipairs(sequences) do
+        for k, sequence in ipairs(sequences or {}) do
           if not max_length or #sequence <= max_length then
             used = used + 1
             liked, disliked = liked + (labels[k] and 1 or 0), disliked + (labels[k] and 0 or 1)
             add({ sequence }, { masks[k] }, { row = row, label = labels[k] })
           end
         end
-        if used > 0 then
+        if not sequences then
+          reading.reject(account, rows, "answer", number, masks, labels)
+        elseif used > 0 then
           account:use()
           account:change("answers of a ranking that are too long", #sequences - used)
           account:change("equal answers, liked and disliked", contested)

@@ -20,6 +20,18 @@ function reading.refuse(rows, what, number, message)
   error(place .. ": " .. message, 0)
 end
 
+--- Counts a row out that is sound and that the template cannot write; raises for one that is wrong.
+-- @tparam Account account takes it
+-- @tparam string|{Row,...} rows a path, or rows
+-- @tparam string what a row is, "prompt" say
+-- @tparam integer number of the row, from 1
+-- @tparam string message what is wrong with it
+-- @tparam ?any kind "template", or anything else for a row that is wrong
+function reading.reject(account, rows, what, number, message, kind)
+  if kind ~= "template" then reading.refuse(rows, what, number, message) end
+  account:leave_out("the template cannot write it", ("%s %d: %s"):format(what, number, message))
+end
+
 -- "PATH#PART.SIDE" or "PATH#SET:PART.SIDE" of a store; nil when that is the name of a file.
 local function store_part(path)
   if lfs.attributes(path, "mode") then return nil end
@@ -38,8 +50,8 @@ end
 
 --- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
 -- @tparam string path a file, or a part of a store
--- @tparam ?table account takes what the reader leaves out (files of others' forms): an object with
---   `leave_out(self, reason)`
+-- @tparam ?table account takes what the reader leaves out: an object with `leave_out(self, reason)`
+--   for rows (of files of others' forms), and `change(self, what, n)` for parts of rows
 -- @tparam ?boolean labels true: answers come with what is thought of them, good or bad, see
 --   `ingest.training`
 -- @tparam ?string forms what the rows must be, in words: a file of others' forms is refused by it
@@ -58,6 +70,7 @@ function reading.each(path, account, labels, forms)
   local next_row, message = ingest.training(path, {
     on_bad = account and function() account:leave_out("cannot be read") end,
     on_skip = account and function(_, reason) account:leave_out(reason) end,
+    on_note = account and function(what, n) account:change(what, n) end,
     labels = labels,
     forms = forms,
   })
@@ -128,7 +141,7 @@ end
 --- Documents of a file: {text} rows, or plain text between blank lines.
 -- @tparam string path rows of {text} (.jsonl, .json, .ndjson, a part of a store, or what a JSON
 --   object opens and is not called .txt or .md), else text in UTF-8; gzip or not
--- @tparam ?table account takes what is left out: an object with `leave_out(self, reason)`
+-- @tparam ?table account takes what is left out, as in `reading.each`
 -- @treturn function giving a document, nil at the end; raises with file and line at what is none
 function reading.documents(path, account)
   if is_of_rows(path) then

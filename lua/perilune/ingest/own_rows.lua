@@ -154,6 +154,7 @@ local function converted(record, opts)
   end
   copy.prompt, copy.messages, copy.completion = row.prompt, row.messages, row.completion
   copy.completions, copy.ranks, copy.rankings = row.completions, row.ranks, row.rankings
+  copy.silent_turns = row.silent_turns
   if opts.labels then copy.label = row.label end
   copy.text = nil
   return copy

@@ -15,6 +15,7 @@ local own_rows = require("perilune.ingest.own_rows")
 local records = require("perilune.ingest.records")
 local row_fields = require("perilune.ingest.row_fields")
 local forms = require("perilune.ingest.forms")
+local turns = require("perilune.ingest.turns")
 local check_row = require("perilune.store.check").row
 
 local source = {}
@@ -150,6 +151,17 @@ function source.open(path, opts, cursor, taken)
   return setmetatable(self, Source)
 end
 
+-- Counts what was left out of a good row.
+local function count_note(self, note, n)
+  if note then self.notes[note] = (self.notes[note] or 0) + n end
+end
+
+-- Counts the turns that were left out of a row, which does not keep that number.
+local function count_silent_turns(self, row)
+  if row.silent_turns then count_note(self, turns.SILENT, row.silent_turns) end
+  row.silent_turns = nil
+end
+
 --- Defaults into the rows, the check over them; good ones move up.
 function Source:check(count, reason, skipped)
   local rows, good = self.rows, 0
@@ -167,7 +179,8 @@ function Source:check(count, reason, skipped)
     else
       good = good + 1
       rows[good] = row
-      if note then self.notes[note] = (self.notes[note] or 0) + 1 end
+      count_note(self, note, 1)
+      count_silent_turns(self, row)
     end
   end
   for i = good + 1, count do
@@ -197,6 +210,9 @@ function Source:next()
   count, reason, skipped = self.convert(record, rows)
   if self.taken.shape == "training" then
     self.count = count
+    for i = 1, count do
+      count_silent_turns(self, rows[i])
+    end
   else
     reason, skipped = self:check(count, reason, skipped)
   end

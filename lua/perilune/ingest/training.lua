@@ -14,6 +14,7 @@ local core = require("perilune.core")
 local encoding = require("perilune.ingest.encoding")
 local own_rows = require("perilune.ingest.own_rows")
 local source = require("perilune.ingest.source")
+local turns = require("perilune.ingest.turns")
 
 local TAKEN <const> = { kind = "jsonl", shape = "training", says = "rows of a training set" }
 local LINES_LOOKED_AT <const> = 200
@@ -73,11 +74,15 @@ end
 
 local function warn(text, ...) io.stderr:write("warning: ", text:format(...), "\n") end
 
--- What was passed over, once at the end of the rows.
-local function telling(path, next_row, passed)
+-- What was passed over, once at the end of the rows, and to `on_note` what was left out of rows.
+local function telling(from, next_row, passed, on_note)
+  local path = from.path
   return function()
     local row, line = next_row()
     if row == nil then
+      local silent = from.notes[turns.SILENT]
+      if silent and on_note then on_note(turns.SILENT, silent) end
+      from.notes = {}
       for _, reason in ipairs(passed) do
         warn(
           "%s: %d rows passed over: %s (the first in line %d)",
@@ -96,6 +101,7 @@ end
 --- The rows of a training set.
 -- @tparam string path
 -- @tparam ?table opts on_bad(line, reason) and on_skip(line, reason), told of what is left out;
+--   on_note(what, count), told at the end of what was left out of good rows;
 --   `labels`: answers come with what is thought of them, good or bad, as `label` or by their ranks;
 --   `forms`: what the rows must be, in words: a file of others' forms is refused by it
 -- @treturn ?function an iterator of rows and their lines; raises with file and line at a bad record
@@ -119,9 +125,12 @@ return function(path, opts)
     end
     passed[reason].count = passed[reason].count + 1
   end
-  if own then return telling(path, from:each { strict = true, on_skip = on_skip }, passed) end
+  local on_note = opts and opts.on_note
+  if own then
+    return telling(from, from:each { strict = true, on_skip = on_skip }, passed, on_note)
+  end
   return telling(
-    path,
+    from,
     by_person(from:each {
       on_skip = on_skip,
       on_bad = function(line, reason)
@@ -129,6 +138,7 @@ return function(path, opts)
         warn("%s; left out", source.bad_line(path, line, reason))
       end,
     }),
-    passed
+    passed,
+    on_note
   )
 end

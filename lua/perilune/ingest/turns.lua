@@ -150,10 +150,13 @@ local function is_blank(turn)
   return turn.role ~= "tool" and turn.tool_calls == nil and not turn.content:find("%S")
 end
 
--- Takes system turns without a text out. What is wrong with the others, or nil: a turn without one
--- between others.
-local function without_blank(messages)
-  local n = 0
+--- What a source notes of a row for each system turn that is left out of it, since it says nothing.
+turns.SILENT = "a system turn without a text"
+
+-- Takes system turns without a text out, and counts them in the row's `silent_turns`. What is wrong
+-- with the others, or nil: a turn without one between others.
+local function without_blank(row, messages)
+  local n, all = 0, #messages
   for i, turn in ipairs(messages) do
     local blank = is_blank(turn)
     if blank and turn.role ~= "system" and (i > 1 or #messages > 1) then
@@ -165,12 +168,13 @@ local function without_blank(messages)
       messages[n] = turn
     end
   end
+  if n < all then row.silent_turns = all - n end
 end
 
---- Puts a prompt of messages into a row.
+--- Puts a prompt of messages into a row; `silent_turns` of it says how many turns were left out.
 -- @treturn ?string reason when there is nothing to answer
 function turns.set_prompt(row, messages)
-  local reason = without_blank(messages)
+  local reason = without_blank(row, messages)
   if reason then return reason end
   local last = messages[#messages]
   if not last or last.role ~= "user" then

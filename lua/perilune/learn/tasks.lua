@@ -103,25 +103,30 @@ local function of_text(tok, template, row, prompt, response_length)
   return item
 end
 
+-- An item of a row, as what kind the task is; or nil, what is wrong, and "template" when that alone
+-- is wrong.
+local function item_of(task, tok, template, row)
+  local prompt, wrong, why = encode.prompt(tok, template, row)
+  if not prompt then return nil, wrong, why end
+  local kind = row.choices ~= nil and "choices" or "text"
+  if task.kind and task.kind ~= kind then
+    return nil, ("a task has choices in all rows or in none: this one is of %s"):format(kind)
+  end
+  task.kind = kind
+  if kind == "choices" then return of_choices(tok, template, row, prompt) end
+  return of_text(tok, template, row, prompt, task.response_length)
+end
+
 -- Reads the rows of a task. `longest`: tokens of a sequence; `room()`: of a prompt that leaves room
 -- for an answer, which no choice needs.
 local function read(task, tok, template, longest, room)
   local account, items = accounts.new(), {}
   for row, number in reading.each(task.path, account, false, FORMS) do
-    local prompt, wrong = encode.prompt(tok, template, row)
-    if not prompt then reading.refuse(task.path, "row", number, wrong) end
-    local kind = row.choices ~= nil and "choices" or "text"
-    local item
-    if task.kind and task.kind ~= kind then
-      wrong = ("a task has choices in all rows or in none: this one is of %s"):format(kind)
-    elseif kind == "choices" then
-      item, wrong = of_choices(tok, template, row, prompt)
-    else
-      item, wrong = of_text(tok, template, row, prompt, task.response_length)
-    end
-    if not item then reading.refuse(task.path, "row", number, wrong) end
-    task.kind = kind
-    if kind == "choices" and item.longest > longest or kind == "text" and #prompt > room() then
+    local item, wrong, why = item_of(task, tok, template, row)
+    local is_text = task.kind == "text"
+    if not item then
+      reading.reject(account, task.path, "row", number, wrong, why)
+    elseif is_text and #item.prompt > room() or not is_text and item.longest > longest then
       account:leave_out("too long")
     else
       account:use()

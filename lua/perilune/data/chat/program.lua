@@ -277,15 +277,16 @@ end
 -- @tparam table opts `tools` (none) and `kwargs` (none) values for the template
 -- @treturn ?{integer,...} ids without the end token
 -- @treturn ?string what is wrong
+-- @treturn ?string "template": it refuses the messages
 function program.answer(tok, template, before, message, opts)
   local messages = table.move(before, 1, #before, 1, {})
   messages[#messages + 1] = message
   local whole, from, to = answer_at(tok, template, messages, #messages, opts)
   if whole then return encoded(tok, whole, from, to) end
-  if from then return nil, from end
+  if from then return nil, from, "template" end
   if type(message.content) ~= "string" then
     local text = "message %d: the template writes it otherwise than it asks for an answer"
-    return nil, text:format(#messages)
+    return nil, text:format(#messages), "template"
   end
   return tok:encode(message.content, { continued = true })
 end
@@ -378,14 +379,15 @@ end
 -- @tparam table opts those of render.messages; `tools`, `kwargs` (variables of the template)
 -- @treturn ?{integer,...} ids
 -- @treturn {integer,...}|string mask, or what is wrong
--- @treturn ?table|string info, with `rewritten`: earlier answers not trained; or "length"
+-- @treturn ?table|string info, with `rewritten`: earlier answers not trained; or "length", or
+--   "template"
 function program.messages(tok, template, messages, opts)
   local wrong = fault(messages, opts)
   if wrong then return nil, wrong end
   local answer = opts.answer or {}
   local laid
   laid, wrong = laid_out(tok, template, messages, opts)
-  if not laid then return nil, wrong end
+  if not laid then return nil, wrong, "template" end
   local kept, dropped = table.move(messages, 1, #messages, 1, {}), 0
   while opts.max_length and #laid.ids + #answer > opts.max_length do
     local went = drop_earliest(kept)

@@ -72,8 +72,23 @@ local function turn_length(turn) return #turn.head + #turn.body + #turn.tail end
 
 local function where(opts) return opts.row and ("row %d: "):format(opts.row) or "" end
 
--- nil when the messages are well-formed, else what is wrong.
-local function fault(messages, opts)
+-- What a template cannot write of a message that is well-formed, or nil.
+local function unwritable(template, message, i)
+  if message.role == "tool" then
+    return ("message %d has the role 'tool'; roles are system, user and assistant"):format(i)
+  elseif message.content == "" then
+    return ("message %d (%s) is empty"):format(i, message.role)
+  elseif message.role == "system" and i > 1 then
+    return ("message %d is a system message; only the first can be"):format(i)
+  elseif message.role == "system" and not template.turn and not template.system then
+    local text = "message %d: chat template %s has no form for the role 'system'"
+    return text:format(i, template.name or "without a name")
+  end
+end
+
+-- nil when the messages can be written, else what is wrong, and whether it is the template that
+-- cannot write them, "template".
+local function fault(template, messages, opts)
   if type(messages) ~= "table" then
     return ("messages is a %s, not a list"):format(type(messages))
   end
@@ -82,22 +97,20 @@ local function fault(messages, opts)
     if type(message) ~= "table" then
       return ("message %d is a %s, not a table"):format(i, type(message))
     end
-    if not roles[message.role] then
+    if not roles[message.role] and message.role ~= "tool" then
       return ("message %d has the role '%s'; roles are system, user and assistant"):format(
         i,
         tostring(message.role)
       )
     end
+    local wrong = unwritable(template, message, i)
+    if wrong then return wrong, "template" end
     if type(message.content) ~= "string" then
       return ("message %d (%s): content is a %s, not text"):format(
         i,
         message.role,
         type(message.content)
       )
-    end
-    if message.content == "" then return ("message %d (%s) is empty"):format(i, message.role) end
-    if message.role == "system" and i > 1 then
-      return ("message %d is a system message; only the first can be"):format(i)
     end
   end
   if opts.add_generation_prompt and messages[#messages].role == "assistant" then
@@ -209,15 +222,16 @@ end
 -- @treturn {integer,...}|string mask, 1 where a token is trained; or what is wrong with the row
 -- @treturn ?table|string info: `spans` (list of {first, last}, trained runs, 1-based, inclusive),
 --   `trained` (tokens), `dropped` (turns), `cut` (tokens of the answer); or "length" when
---   `max_length` alone is what is wrong: too few tokens
+--   `max_length` alone is what is wrong: too few tokens; or "template" when the row is sound and this
+--   template cannot write it
 function render.messages(tok, template, messages, opts)
   opts = options.take("chat.render", opts, known)
   if template.program then
     local ids, mask, info = program.messages(tok, template, messages, opts)
     return ids, ids and mask or where(opts) .. mask, info
   end
-  local wrong = fault(messages, opts)
-  if wrong then return nil, where(opts) .. wrong end
+  local wrong, kind = fault(template, messages, opts)
+  if wrong then return nil, where(opts) .. wrong, kind end
   local bos = opts.bos
   if bos == nil then bos = template.bos end
   if bos == nil then bos = tok.adds_bos end
