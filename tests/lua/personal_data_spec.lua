@@ -106,6 +106,104 @@ describe("labelled sentences", function()
   end)
 end)
 
+describe("keys, tokens and addresses of network cards", function()
+  -- Made up, but for their form.
+  local word = "a1B2c3D4e5F6g7H8i9J0"
+  local mac = "3c:52:82:4f:9a:0d"
+
+  it("are masked whole, whatever stands around them", function()
+    local github = "ghp_" .. word .. "k1L2m3N4o5P6q7R8"
+    for text, wanted in pairs {
+      ["my key is sk-" .. word .. "."] = "my key is [KEY].",
+      ["(sk-proj-" .. word .. "_x-" .. word .. ")"] = "([KEY])",
+      ["sk-" .. ("0a"):rep(24)] = "[KEY]",
+      ["git clone with " .. github .. ", please"] = "git clone with [KEY], please",
+      ["token=" .. github .. "&x=1"] = "token=[KEY]&x=1",
+      ["AKIAIOSFODNN7EXAMPLE is in the file"] = "[KEY] is in the file",
+      ["hf_" .. ("aB3"):rep(11)] = "[KEY]",
+      ["-H 'Authorization: Bearer " .. word .. "' x"] = "-H 'Authorization: Bearer [KEY]' x",
+      ['{"api_key": "' .. word .. '"}'] = '{"api_key": "[KEY]"}',
+      ["OPENAI_API_KEY=" .. word] = "OPENAI_API_KEY=[KEY]",
+      ["export MY_OWN_GITHUB_TOKEN=" .. word] = "export MY_OWN_GITHUB_TOKEN=[KEY]",
+      ["secret => '" .. word .. "=='"] = "secret => '[KEY]=='",
+      ["password: " .. word .. " as before"] = "password: [KEY] as before",
+      ["jwt eyJ" .. word .. ".eyJ" .. word .. "." .. word .. "!"] = "jwt [KEY]!",
+      ["-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----\nbye"] = "[KEY]\nbye",
+      ["-----BEGIN PRIVATE KEY-----\nMIIEpAIB"] = "[KEY]",
+      ["card " .. mac .. " is mine"] = "card [MAC] is mine",
+      ["3C-52-82-4F-9A-0D"] = "[MAC]",
+      ["3c52.824f.9a0d,"] = "[MAC],",
+      ["00:11:22:33:44:55"] = "[MAC]",
+    } do
+      assert.equal(wanted, masked(text), text)
+    end
+  end)
+
+  it("are not what only looks so", function()
+    for _, text in ipairs {
+      "the class sk-circle-fade-dot-1234-item-more",
+      "set OPENAI_API_KEY=sk-your-api-key-goes-here first",
+      "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+      "api_key = YOUR_API_KEY_GOES_HERE",
+      "password: correct-horse-battery",
+      "commit a1b2c3d4e5f60718293a4b5c6d7e8f9012345678",
+      "AKIAIOSFODNN7EXAMPLEX",
+      "Bearer of bad news",
+      "linux-image-5.4.0-42-generic_5.4.0-42.46_amd64.deb",
+      "00:00:00:00:00:00 and ff:ff:ff:ff:ff:ff",
+      "fingerprint 3c:52:82:4f:9a:0d:11:22:33:44:55:66:77:88:99:aa",
+      "01-42-68-53-00-12",
+      "1234.5678.9012",
+      "from 10:15:20 to 11:30:45",
+    } do
+      local kinds = { kinds = { "KEY", "MAC" } }
+      assert.equal(text, masked(text, kinds), text)
+    end
+  end)
+end)
+
+describe("UK National Insurance numbers", function()
+  it("are masked as people write them", function()
+    for _, text in ipairs {
+      "my National Insurance number is AB123456C",
+      "my nino is ab123456c",
+      "national insurance no: jg 10 37 59 a",
+      "NI JG103759",
+      "NI number AB-12-34-56-C",
+    } do
+      assert.matches("%[ID%]$", masked(text), text)
+    end
+    assert.equal("Insurance [ID], she said", masked("Insurance AB123456C, she said"))
+    assert.equal("It is [ID], she said", masked("It is AB 12 34 56 C, she said"))
+  end)
+
+  it("are not parts and other numbers", function()
+    for _, text in ipairs {
+      "part AB 12 34 56 C is sold out",
+      "the disk AB123456C",
+      "the model no is AB123456C",
+      "it was ab123456c",
+      "AB123456",
+      "AB123456CD",
+      "AB1234567C",
+      "at 10 20 30 they met",
+    } do
+      assert.equal(text, masked(text), text)
+    end
+  end)
+end)
+
+describe("streets of two German words", function()
+  it("are told from other words before Str", function()
+    assert.equal("[ADDRESS]", masked("Berliner Str 5"))
+    assert.equal("[ADDRESS]", masked("Lange Str 17"))
+    assert.equal("[ADDRESS]", masked("Berliner Str. 5"))
+    for _, text in ipairs { "Max Str 255", "Min Str 10", "My Str 18 Dex 12" } do
+      assert.equal(text, masked(text), text)
+    end
+  end)
+end)
+
 describe("check digits", function()
   -- One right number each; every other last digit (or letter) must be refused.
   local right = {
@@ -536,6 +634,19 @@ describe("hostile text", function()
     "1,",
     "Falkenrath ",
     "Brightwater ",
+    "sk-",
+    "a1B2_",
+    "0123456789abcde ",
+    "0123456789abcdef=",
+    "eyJ0a.",
+    "token=a1b2c3d4e5f60718 ",
+    "Bearer ",
+    "3c:52:",
+    "3c-52-",
+    "3c52.",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----END PRIVATE KEY-----",
+    "-----BEGIN A",
   }
   local matcher = personal_data.matcher {
     users = { "zorbo77", "table", "a.b" },
@@ -543,7 +654,8 @@ describe("hostile text", function()
   }
 
   -- What each search waits for, so that it runs over the unit's text as well.
-  local GATES <const> = " @ a@b.co x://y?z=1 :: 1 12345678 Anna dot passport zorbo77"
+  local GATES <const> = " @ a@b.co x://y?z=1 :: 1 12345678 Anna dot passport zorbo77 "
+    .. "a0123456789012345-----x PRIVATE KEY-----"
 
   -- Instructions of the interpreter, in hundreds.
   local function instructions(text)

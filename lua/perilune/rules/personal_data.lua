@@ -5,9 +5,9 @@
 -- personal data; hence `sides` is {"train"} by default: rows of other sides pass untouched; a row
 -- that is on no side yet is looked at.
 --
--- Kinds and placeholders: NAME, EMAIL, PHONE, ADDRESS, IBAN, CARD, IP, URL (those that carry a
--- secret), ID (national identity numbers and passports), USER (the log's own user names). How each
--- is told is in the head of its module in personal/; what each misses too. Every search is linear
+-- Kinds and placeholders: NAME, EMAIL, PHONE, ADDRESS, IBAN, CARD, IP, MAC (of network cards), KEY
+-- (keys and tokens of an account), URL (those that carry a secret), ID (national identity numbers
+-- and passports), USER (the log's own user names). How each is told is in the head of its module in personal/; what each misses too. Every search is linear
 -- in the text, whatever stands in it. The words the searches know are in personal/lists/*.txt.
 --
 -- The figures for the labelled sentences are printed by recipes/collect/check_personal_data.lua.

@@ -188,11 +188,11 @@ end
 
 local nino_barred = { BG = true, GB = true, NK = true, KN = true, TN = true, NT = true, ZZ = true }
 
---- UK National Insurance number, capitals without spaces.
+--- UK National Insurance number, capitals without spaces; its last letter may be left out.
 -- @tparam string n
 -- @treturn boolean
 function check_digits.nino(n)
-  return n:find("^[ABCEGHJ-PRSTW-Z][ABCEGHJ-NPRSTW-Z]%d%d%d%d%d%d[A-D]$") ~= nil
+  return n:find("^[ABCEGHJ-PRSTW-Z][ABCEGHJ-NPRSTW-Z]%d%d%d%d%d%d[A-D]?$") ~= nil
     and not nino_barred[n:sub(1, 2)]
 end
 

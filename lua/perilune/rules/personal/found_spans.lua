@@ -9,6 +9,8 @@ FoundSpans.__index = FoundSpans
 FoundSpans.kinds = {
   "URL",
   "EMAIL",
+  "KEY",
+  "MAC",
   "IP",
   "IBAN",
   "CARD",

@@ -86,13 +86,21 @@ end
 
 -- The last byte of the UK National Insurance number with these letters before `at`.
 local function nino_end(text, first, letters, at)
-  local a, b, c, letter = match(text, "^(%d%d) ?(%d%d) ?(%d%d) ?([A-D])%f[^%w]", at)
-  if not letter or not check_digits.nino(letters:upper() .. a .. b .. c .. letter) then
-    return nil
+  local a, b, c, after = match(text, "^(%d%d)[ -]?(%d%d)[ -]?(%d%d)()", at)
+  if not a then return nil end
+  local letter, last = match(text, "^[ -]?([A-Da-d])()%f[^%w]", after)
+  if not letter and find(text, "^%w", after) then return nil end
+  last = (last or after) - 1
+  local words = DigitRun.words_before(text, first)
+  local number = letters .. a .. b .. c .. (letter or "")
+  if any(words, list.nino) and (letter or find(letters, "^%u%u$")) then
+    return check_digits.nino(number:upper()) and last
   end
-  local _, last = find(text, "^%d%d ?%d%d ?%d%d ?%u", at)
-  -- In one piece it may as well be a model's number: its name must stand before.
-  return (last - at > 6 or any(DigitRun.words_before(text, first), list.nino)) and last
+  -- Unnamed it may as well be the number of a model, a disk's "ST320413A": it must be whole, in
+  -- capitals and in groups, and no word before it may say otherwise.
+  local is_grouped = first < at - 2 or last - at > 6
+  local is_number = letter and is_grouped and check_digits.nino(number)
+  return is_number and not any(words, list.against_phone) and last
 end
 
 --- The identity number or IBAN that has letters and whose first digit is at `at`.
@@ -104,7 +112,7 @@ end
 function identity_numbers.lettered(text, at)
   local letters = match(sub(text, at > 7 and at - 7 or 1, at - 1), "%a+$")
   local spaced = not letters
-  letters = letters or match(sub(text, at > 4 and at - 4 or 1, at - 1), "%f[%w](%u%u) $")
+  letters = letters or match(sub(text, at > 4 and at - 4 or 1, at - 1), "%f[%w](%a%a)[ -]$")
   if not letters then
     local last = not find(sub(text, at - 1, at - 1), "[%w_.-]")
       and with_letter(text, at, "^%d%d%d%d%d%d%d%d()-?(%u)%f[^%w]", "")

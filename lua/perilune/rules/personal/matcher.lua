@@ -9,6 +9,7 @@ local UserNames = require("perilune.rules.personal.user_names")
 local net_addresses = require("perilune.rules.personal.net_addresses")
 local person_names = require("perilune.rules.personal.person_names")
 local personal_numbers = require("perilune.rules.personal.personal_numbers")
+local secrets = require("perilune.rules.personal.secrets")
 local street_addresses = require("perilune.rules.personal.street_addresses")
 local text_words = require("perilune.rules.personal.text_words")
 
@@ -62,6 +63,7 @@ function Matcher.new(options)
     wanted = wanted,
     numbers = wanted.IP or wanted.IBAN or wanted.CARD or wanted.ID or wanted.PHONE,
     net = wanted.URL or wanted.EMAIL or wanted.IP,
+    secrets = wanted.KEY or wanted.MAC,
     names = #names > 0 and ListedNames.new(names),
     users = #users > 0 and UserNames.new(users, list_of(options, "users_by_use")),
   }, Matcher)
@@ -75,6 +77,7 @@ function Matcher:find(text)
   local wanted, spans = self.wanted, FoundSpans.new(self.wanted)
   local plain = text_words.plain(text)
   if self.net then net_addresses.find(plain, spans) end
+  if self.secrets then secrets.find(plain, spans) end
   if find(text, "%d") then
     if self.numbers and find(text, DIGITS) then personal_numbers.find(plain, spans) end
     if

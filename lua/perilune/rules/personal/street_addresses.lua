@@ -209,7 +209,10 @@ local function one_word_street(words, n)
   local word = words[n]
   local low = word:lower():gsub("%.$", "")
   if #low >= 5 and find(low, "str$") then return n end
-  if n >= 2 and list.german_last[low] and capital(words[n - 1]) then return n - 1 end
+  if n >= 2 and list.german_last[low] and capital(words[n - 1]) then
+    -- "Berliner Str 5", and no "Max Str 255": the first of two words is a form of an adjective.
+    return (word ~= "Str" or find(words[n - 1], "%l%l%le[rnms]?$")) and n - 1 or nil
+  end
   for _, ending in ipairs(endings) do
     if #low >= ending[2] and sub(low, -#ending[1]) == ending[1] and not common[low] then
       return n
