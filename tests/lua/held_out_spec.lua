@@ -156,6 +156,13 @@ describe("a run with gold", function()
     assert.matches("within prompts the reward goes with it by a correlation of ", both, 1, true)
     assert.matches("the reward orders [%d.]+ %% %([%d.]+ to [%d.]+%) of %d+ held%-out pairs", both)
     assert.is_nil(both:find("nothing here measures", 1, true))
+    local one = said { gold = gold, eval_dataset = w.prompts, eval_count = 1 }
+    assert.matches("a correlation of %-?[%d.]+, of one prompt alone, which tells no error\n", one)
+    require("perilune.core").system.setenv("PERILUNE_JUDGED_BY", "the judge of the task")
+    local judged = said {}
+    require("perilune.core").system.setenv("PERILUNE_JUDGED_BY", nil)
+    assert.matches("its answers are judged when it is done, by the judge of the task\n", judged)
+    assert.is_nil(judged:find("nothing here measures", 1, true))
     local swapped = {}
     for line in io.lines(w.rankings) do
       local row = pl.json.decode(line)

@@ -29,6 +29,7 @@ local core = require("perilune.core")
 local format = require("perilune.base.format")
 local frontier = require("perilune.cli.support.frontier")
 local grid = require("perilune.cli.support.grid")
+local held_out = require("perilune.learn.held_out")
 local made_of = require("perilune.cli.support.made_of")
 local pool = require("perilune.cli.support.pool")
 local run = require("perilune.run")
@@ -53,7 +54,7 @@ local function read(args)
   while args[at] and args[at]:sub(1, 1) ~= "-" do
     words[at], at = args[at], at + 1
   end
-  if #words == 0 then error("which methods? perilune compare ppo grpo --task FOLDER", 0) end
+  if #words == 0 then error("which methods? usage: perilune compare METHOD... --task FOLDER", 0) end
   local list, message = grid.pairs_of { table.unpack(args, at) }
   if not list then error(message, 0) end
   local settings, given = {}, {}
@@ -138,7 +139,9 @@ local function compare(args)
     tell_failed()
     error("the start cannot be measured, so nothing is trained", 0)
   end
+  core.system.setenv(held_out.JUDGED, "the judge of the task")
   all(runs)
+  core.system.setenv(held_out.JUDGED, nil)
   local evaluations = {}
   for _, one in ipairs(runs) do
     one.checkpoints = run.checkpoints(one.folder)

@@ -27,6 +27,11 @@ local held_out = {}
 
 -- Part of pairs in order: where more may be, their interval does not say that chance does as well.
 local MOST_OF_CHANCE <const> = 0.7
+--- The variable of the environment that says who judges a run's answers when it is done, "the judge
+-- of the task": then nothing needs to measure the reward in the run.
+-- @type string
+held_out.JUDGED = "PERILUNE_JUDGED_BY"
+
 local ANSWERS <const> = 4 -- to each prompt where gold is asked: one does not differ from itself
 
 --- How far rewards go with gold among the answers to a prompt: equation (1).
@@ -183,8 +188,10 @@ local function look_at_gold(online, coef, check)
     return check:say("%s", text)
   end
   local text = "gold of the start's answers is %s; within prompts the reward goes with it by a "
-    .. "correlation of %.2f, error %.2f"
-  text = text:format(format.number(figures.eval_gold), agreement, error_of or math.huge)
+    .. "correlation of %.2f, %s"
+  local error_text = error_of and ("error %.2f"):format(error_of)
+    or "of one prompt alone, which tells no error"
+  text = text:format(format.number(figures.eval_gold), agreement, error_text)
   if not error_of or agreement + 2 * error_of > 0.1 then return check:say("%s", text) end
   check:warn(
     "%s: what it prefers is not better by gold. Rank answers of this model for the reward model, "
@@ -205,6 +212,8 @@ function held_out.look(online, check)
   if online.gold then
     look_at_gold(online, coef, check)
   elseif cfg.eval_rankings == "" and #online.judge.models > 0 then
+    local judge = os.getenv(held_out.JUDGED)
+    if judge then return check:say("its answers are judged when it is done, by %s", judge) end
     check:say(
       "nothing here measures whether the reward model's taste is that of those it stands for: "
         .. "its score rises either way. gold (with an eval_dataset) or eval_rankings would"
