@@ -246,7 +246,7 @@ describe("generate", function()
       { "sweep", "demo" },
       "perilune sweep: there is no recipe 'demo'; did you mean 'quickstart'?"
     )
-    refused({ "store" }, "perilune store: a file is wanted; usage: perilune store FILE")
+    refused({ "store" }, "perilune store: which store? usage: perilune store FILE")
   end)
 
   it("tells of each recipe what the first paragraph of its head says", function()

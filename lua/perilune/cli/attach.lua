@@ -272,7 +272,8 @@ return function(args)
     print(layout.filled(("usage: %s\n\n%s"):format(USAGE, HELP), terminal.width()))
     return 0
   end
-  if not name or args[2] then return fail("which run? usage: %s", USAGE) end
+  if not name then return fail("which run? usage: %s", USAGE) end
+  if args[2] then return fail("'%s' is one word too many; usage: %s", args[2], USAGE) end
   local folder, message = talk.folder(name)
   if not folder then return fail("%s", message) end
   local line

@@ -37,8 +37,7 @@ return function(args)
     { tokenizer = "", "folder or file of the tokenizer, when it is not the model's folder" },
   }
   if not from or not to or not to:match("%.gguf$") then
-    io.stderr:write("usage: ", usage, "\n")
-    return 1
+    return fail("which model, and where to? usage: " .. usage)
   elseif lfs.attributes(to) then
     return fail(("%s is there already; give another name, or remove it"):format(to))
   end

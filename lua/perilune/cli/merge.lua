@@ -127,7 +127,7 @@ return function(args)
   end
   local cfg = #paths ~= 1 and settings(table.move(args, #paths + 1, #args, 1, {}))
   if #paths < 2 then -- --help left the program above, a wrong option was named
-    io.stderr:write("perilune merge: what, and where to? usage: ", usage, "\n")
+    io.stderr:write("perilune merge: which models, and where to? usage: ", usage, "\n")
     return 1
   end
   if cfg.threads > 0 then core.threads(cfg.threads) end

@@ -257,7 +257,7 @@ local function run(args)
     end
     at = at + 1
   end
-  if #words < 2 then error("usage: " .. usage, 0) end
+  if #words < 2 then error("which folders? usage: " .. usage, 0) end
   if lfs.attributes(words[1] .. "/key.json") then
     tell(words[1], { table.unpack(words, 2) })
   elseif #words == 3 then
@@ -265,7 +265,7 @@ local function run(args)
   elseif is_folder(words[1]) then
     error(("%s holds no pairs: it has no key.json; usage: %s"):format(words[1], usage), 0)
   else
-    error("usage: " .. usage, 0)
+    error("which folders? usage: " .. usage, 0)
   end
   return 0
 end

@@ -146,7 +146,7 @@ end
 return function(args)
   local name, given = read_words(args)
   if not name then
-    return fail("%s; usage: %s", type(given) == "string" and given or "a run is wanted", USAGE)
+    return fail("%s usage: %s", type(given) == "string" and given .. ";" or "which run?", USAGE)
   end
   local folder, message = talk.folder(name)
   if not folder then return fail("%s", message) end

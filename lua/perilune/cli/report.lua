@@ -18,7 +18,7 @@ local run_page = require("perilune.show.run_page")
 local runs = require("perilune.show.runs")
 local talk = require("perilune.run.talk")
 
-local usage = "usage: perilune report RUN... [--out FILE.html] [--csv FILE.csv] [--title TEXT]\n"
+local usage = "usage: perilune report RUN... [--out FILE.html] [--csv FILE.csv] [--title TEXT]"
 
 local function fail(message)
   io.stderr:write("perilune report: ", message, "\n")
@@ -54,8 +54,7 @@ return function(args)
   if not options then
     return fail(paths)
   elseif #paths == 0 then
-    io.stderr:write(usage)
-    return 1
+    return fail("which run? " .. usage)
   end
   for i, path in ipairs(paths) do
     local folder, wrong = talk.folder(path)

@@ -69,8 +69,8 @@ local known = { show = 1, bad = 2, export = 3, import = 3 }
 
 return function(args)
   local path, deed, folder = args[1], args[2], args[3]
-  local wrong = not path and "a file is wanted"
-    or (deed == "export" or deed == "import") and not folder and deed .. " wants a folder"
+  if not path then return fail("which store? " .. usage) end
+  local wrong = (deed == "export" or deed == "import") and not folder and deed .. " wants a folder"
     or not known[deed or "show"] and ("there is nothing called '%s' to do"):format(deed)
     or #args > known[deed or "show"] and ("'%s' is one too many"):format(args[#args])
   if wrong then return fail(("%s; %s"):format(format.safe(wrong), usage)) end

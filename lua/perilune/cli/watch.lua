@@ -14,7 +14,7 @@ local format = require("perilune.base.format")
 local talk = require("perilune.run.talk")
 local watcher = require("perilune.show.watcher")
 
-local usage = "usage: perilune watch RUN [--port N]\n"
+local usage = "usage: perilune watch RUN [--port N]"
 
 local function fail(message)
   io.stderr:write("perilune watch: ", message, "\n")
@@ -51,8 +51,7 @@ return function(args)
   if not path then
     return fail(port)
   elseif path == "" then
-    io.stderr:write(usage)
-    return 1
+    return fail("which run? " .. usage)
   end
   local folder, wrong = talk.folder(path)
   if not folder then return fail(format.safe(wrong)) end
