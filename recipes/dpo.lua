@@ -115,9 +115,11 @@ local function counted(sets)
 end
 local kept, count = counted(train)
 local kept_valid = valid and counted(valid)
-local function tokens_of(i) return preference.compare(train[kept[i]], cfg.pairs).tokens end
+local function size_of(i)
+  return batch.load(preference.compare(train[kept[i]], cfg.pairs).sequences)
+end
 local epochs = data.epochs(#kept, cfg.batch_size, cfg.seed, "dpo.order", {
-  size = tokens_of,
+  size = size_of,
   passes = cfg.num_train_epochs,
   max_tokens = cfg.micro_batch_tokens,
 })

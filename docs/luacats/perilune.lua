@@ -1205,6 +1205,7 @@ local Row = {}
 ---@field used integer # rows that are in the set
 ---@field left_out table<string, integer> # rows by the reason why they are not
 ---@field changed table<string, integer> # rows in the set by what was changed of them
+---@field first table<string, string>? # where a reason needs more words: what is wrong with the first row that is left out for it, and where it stands
 local RowCounts = {}
 
 --- A rule on rows.
@@ -2375,6 +2376,13 @@ function pl.batch.join(prompts, answers, indices) end
 ---@return perilune.Tensor # int32 [B], from 0
 function pl.batch.last_rows(packed_batch) end
 
+--- What a forward takes for sequences that stand one after the other: what one has in common with
+--- that before it is done once, but by attention.
+---@param sequences integer[][] # token ids of each
+---@return integer # tokens of all of them
+---@return number # as many tokens without anything in common would take as much memory
+function pl.batch.load(sequences) end
+
 --- Packs sequences for a model. Raises when they are no lists of token ids.
 ---@param sequences integer[][] # token ids of each
 ---@return perilune.Batch # in tensors of the scope that is open
@@ -2444,6 +2452,7 @@ pl.chat = {}
 ---@param opts table # `tools` (none) and `kwargs` (none) values for the template
 ---@return integer[]? # ids without the end token
 ---@return string? # what is wrong
+---@return string? # "template": it refuses the messages
 function pl.chat.answer(tok, template, before, message, opts) end
 
 --- ChatML, as Qwen and many others write it.
@@ -2498,7 +2507,7 @@ function pl.chat.plain_template(names) end
 ---@param opts? table # `add_generation_prompt` (false): end with what stands before an answer; `answer` (none): token ids that go behind that, trained, its stop token among them when it was finished; `max_length` (none), in tokens: old turns are dropped, then the system message, then the last answer is cut and its stop token is not there; `train` ("all"): all assistant turns, or only the "last" one; `bos` (the template's, else what the tokenizer would add; one that is Jinja text says it itself): begin with the beginning token; `row` (none): number for messages; `tools` and `kwargs` (none): values for a template that is Jinja text
 ---@return integer[]? # ids; nil when something is wrong with the row
 ---@return integer[]|string # mask, 1 where a token is trained; or what is wrong with the row
----@return (table|string)? # info: `spans` (list of {first, last}, trained runs, 1-based, inclusive), `trained` (tokens), `dropped` (turns), `cut` (tokens of the answer); or "length" when `max_length` alone is what is wrong: too few tokens
+---@return (table|string)? # info: `spans` (list of {first, last}, trained runs, 1-based, inclusive), `trained` (tokens), `dropped` (turns), `cut` (tokens of the answer); or "length" when `max_length` alone is what is wrong: too few tokens; or "template" when the row is sound and this template cannot write it
 function pl.chat.render(tok, template, messages, opts) end
 
 --- The decoded text with the trained runs marked.
@@ -2801,13 +2810,13 @@ function pl.data.account(counts) end
 
 --- Documents of a file: {text} rows, or plain text between blank lines.
 ---@param path string # rows of {text} (.jsonl, .json, .ndjson, a part of a store, or what a JSON object opens and is not called .txt or .md), else text in UTF-8; gzip or not
----@param account? table # takes what is left out: an object with `leave_out(self, reason)`
+---@param account? table # takes what is left out, as in `reading.each`
 ---@return function # giving a document, nil at the end; raises with file and line at what is none
 function pl.data.documents(path, account) end
 
 --- Rows of a data set, one a call; raises with the file and line of a row that cannot be read.
 ---@param path string # a file, or a part of a store
----@param account? table # takes what the reader leaves out (files of others' forms): an object with `leave_out(self, reason)`
+---@param account? table # takes what the reader leaves out: an object with `leave_out(self, reason)` for rows (of files of others' forms), and `change(self, what, n)` for parts of rows
 ---@param labels? boolean # true: answers come with what is thought of them, good or bad, see `ingest.training`
 ---@param forms? string # what the rows must be, in words: a file of others' forms is refused by it
 ---@return function # giving a row and its number, nil at the end
@@ -2819,7 +2828,7 @@ function pl.data.each(path, account, labels, forms) end
 ---@param size integer # elements of a part
 ---@param seed integer # of the run
 ---@param name string # of the random stream, such as "sft.order"
----@param whole? table # what `perilune plan` must know to try the largest part: `size(i)`, the tokens of one of the n, `passes`, how many there will be, `max_tokens` of a forward
+---@param whole? table # what `perilune plan` must know to try the largest part: `size(i)`, the tokens of one of the n, and the second of `batch.load` where it is several sequences; `passes`, how many there will be, `max_tokens` of a forward
 ---@return { steps: integer, at: function } # `steps`, the parts of a pass; `at(step)`, step from 1: the indices of that part, from 1, and the number of its pass, from 1
 function pl.data.epochs(n, size, seed, name, whole) end
 
@@ -2863,6 +2872,7 @@ function pl.data.labelled(tok, template, rows, max_length) end
 ---@param row perilune.Row # with `prompt_tokens`, `prompt` or `messages`
 ---@return integer[]? # ids, at least one
 ---@return string? # what is wrong with the row
+---@return any? # "template" when that alone is wrong: it cannot write these messages
 function pl.data.prompt_ids(tok, template, row) end
 
 --- Prompts of at most `max_length` tokens. Raises, as all that read rows, with file and line at a
@@ -2966,7 +2976,8 @@ function pl.data.text(tok, path, length) end
 --- writes of it behind what it asks for an answer with; one that is given as text is what the model
 --- writes there, as it stands.
 ---
---- What is wrong with a row is nil and a message.
+--- What is wrong with a row is nil and a message; and behind it "template" when the row is sound, but
+--- a dialogue that this template cannot write.
 ---@class perilune.data.encode
 pl.data.encode = {}
 
@@ -2989,7 +3000,7 @@ function pl.data.encode.answer(tok, template, prompt, answer, finished) end
 ---@param max_length? integer # in tokens
 ---@return integer[]? # ids; nil when something is wrong with the row
 ---@return integer[]|string # mask, 1 where a token is trained; or what is wrong with the row
----@return (table|string)? # info: `trained` (tokens), `cut` (tokens of the answer), `dropped` (turns before it), `behind` (turns behind it, left out), `rewritten` (earlier answers that the template writes otherwise now, not trained); or "length" when `max_length` alone is wrong: too few tokens
+---@return (table|string)? # info: `trained` (tokens), `cut` (tokens of the answer), `dropped` (turns before it), `behind` (turns behind it, left out), `rewritten` (earlier answers that the template writes otherwise now, not trained); or "length" when `max_length` alone is wrong: too few tokens; or "template", as of `encode.prompt`
 function pl.data.encode.example(tok, template, row, max_length) end
 
 --- Whether answer k of a row was finished.
@@ -3017,6 +3028,7 @@ function pl.data.encode.join(prompt, answer) end
 ---@param row perilune.Row # a prompt, and `completion` (text) or `completion_tokens` (token ids)
 ---@return integer[]? # token ids of the prompt with the answer
 ---@return integer[]|string # mask of each token 1 or 0: is it of the answer? Or what is wrong
+---@return string? # "template", as of `encode.prompt`
 function pl.data.encode.judged(tok, template, row) end
 
 --- Token ids of what stands before an answer. Of messages that end with an answer, that answer is
@@ -3026,6 +3038,7 @@ function pl.data.encode.judged(tok, template, row) end
 ---@param row perilune.Row # with `prompt_tokens`, `prompt` or `messages`
 ---@return integer[]? # ids, at least one
 ---@return string? # what is wrong with the row
+---@return any? # "template" when that alone is wrong: it cannot write these messages
 function pl.data.encode.prompt(tok, template, row) end
 
 --- Token ids of ranked answers, each behind the prompt.
@@ -3034,6 +3047,7 @@ function pl.data.encode.prompt(tok, template, row) end
 ---@param row perilune.Row # a prompt, `ranks`, and `completions` (texts) or `completion_tokens` (lists of token ids; false where an answer has none)
 ---@return integer[][]? # token ids of the prompt with each answer, in their order
 ---@return integer[][]|string # masks of each token 1 or 0: is it of the answer? Or what is wrong
+---@return string? # "template", as of `encode.prompt`
 function pl.data.encode.ranked(tok, template, row) end
 
 --- The token that ends an answer; raises when neither template nor tokenizer names one.
@@ -3158,6 +3172,11 @@ function pl.files.folder_remove(path) end
 ---@return boolean? # true
 ---@return string? # what is damaged, and what to do
 function pl.files.folder_sound(path) end
+
+--- Removes from a folder the temporary files and folders of processes of this machine that were
+--- killed. Writing a file or a folder anew does the same for what stands beside its name.
+---@param path string # of the folder
+function pl.files.folder_sweep(path) end
 
 --- Holds a committed folder against its manifest.
 ---@param path string # of the folder
@@ -3670,7 +3689,7 @@ function pl.ingest.time(value) end
 
 --- The rows of a training set, as the recipes read it.
 ---@param path string # of the file
----@param opts? table # `on_bad` (none): (line, reason), told of bad records of a file in others' forms, which are left out with a warning; a bad record of our own forms raises; `on_skip` (none): (line, reason), told of records that are no training data; `labels` (false): single answers come with their label, true where they were liked; those without one are left out
+---@param opts? table # `on_bad` (none): (line, reason), told of bad records of a file in others' forms, which are left out with a warning; a bad record of our own forms raises; `on_skip` (none): (line, reason), told of records that are no training data; `on_note` (none): (what, count), told at the end of what was left out of good rows; `labels` (false): single answers come with their label, true where they were liked; those without one are left out
 ---@return function? # iterator of rows and their lines
 ---@return string? # message
 function pl.ingest.training(path, opts) end
@@ -4376,6 +4395,7 @@ function pl.ranking.ranks(values) end
 --- Tokens of a set: what its forward costs.
 ---@param set { sequences: table } # with `sequences`, token ids of its answers behind their prompt
 ---@return integer # of all of them
+---@return number # the second of `batch.load`
 function pl.ranking.tokens(set) end
 
 --- How unsure scores are of the order of answers: the mean over the pairs of a set of
@@ -4701,9 +4721,9 @@ function pl.rules.use_case(given) end
 --- personal data; hence `sides` is {"train"} by default: rows of other sides pass untouched; a row
 --- that is on no side yet is looked at.
 ---
---- Kinds and placeholders: NAME, EMAIL, PHONE, ADDRESS, IBAN, CARD, IP, URL (those that carry a
---- secret), ID (national identity numbers and passports), USER (the log's own user names). How each
---- is told is in the head of its module in personal/; what each misses too. Every search is linear
+--- Kinds and placeholders: NAME, EMAIL, PHONE, ADDRESS, IBAN, CARD, IP, MAC (of network cards), KEY
+--- (keys and tokens of an account), URL (those that carry a secret), ID (national identity numbers
+--- and passports), USER (the log's own user names). How each is told is in the head of its module in personal/; what each misses too. Every search is linear
 --- in the text, whatever stands in it. The words the searches know are in personal/lists/*.txt.
 ---
 --- The figures for the labelled sentences are printed by recipes/collect/check_personal_data.lua.

@@ -54,6 +54,20 @@ describe("ragged.distinct", function()
     assert.are.same({ { 0, 3 }, { 0, 0, 0, 1 } }, distinct { { 3 }, { 3 }, { 3, 4 } })
   end)
 
+  it("is what a plan counts by: an attention part of all, the rest of what is left", function()
+    local sequences = { { 5, 6, 7, 8 }, { 5, 6, 7, 9 }, { 5, 6, 7, 8 }, {}, { 4 } }
+    local rows = #distinct(sequences)[1]
+    assert.are.same({ 13, rows + 0.25 * (13 - rows) }, { pl.batch.load(sequences) })
+    assert.are.same({ 5, 5 }, { pl.batch.load { { 1, 2 }, { 3, 4, 5 } } })
+    assert.are.same({ 0, 0 }, { pl.batch.load {} })
+    -- one row in ten or fewer are done as they stand
+    local long = { {}, {} }
+    for i = 1, 10 do
+      long[1][i], long[2][i] = i, i == 1 and 1 or -i
+    end
+    assert.are.same({ 20, 20 }, { pl.batch.load(long) })
+  end)
+
   it("takes empty sequences, and none", function()
     assert.are.same({ { 0 }, { 0 } }, distinct { {}, { 4 }, {} })
     assert.are.same({ { 0, 1 }, { 0, 1 } }, distinct { { 4 }, {}, { 4 } })

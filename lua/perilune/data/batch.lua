@@ -198,6 +198,36 @@ function batch.split(sequences, max_tokens)
   return parts
 end
 
+-- Where more rows of a batch than this part are distinct, the model does them all (decoder.lua).
+local MOST_DISTINCT <const> = 0.9
+-- What attention keeps of a row, queries, keys, values and result, as a part of all that a block
+-- keeps of it.
+local ATTENTION_PART <const> = 0.25
+
+-- Tokens that two sequences begin with in common.
+local function in_common(a, b)
+  local n = 0
+  while a[n + 1] and a[n + 1] == b[n + 1] do
+    n = n + 1
+  end
+  return n
+end
+
+--- What a forward takes for sequences that stand one after the other: what one has in common with
+-- that before it is done once, but by attention.
+-- @tparam {{integer,...},...} sequences token ids of each
+-- @treturn integer tokens of all of them
+-- @treturn number as many tokens without anything in common would take as much memory
+function batch.load(sequences)
+  local tokens, distinct = 0, 0
+  for b, sequence in ipairs(sequences) do
+    tokens = tokens + #sequence
+    distinct = distinct + #sequence - (b > 1 and in_common(sequences[b - 1], sequence) or 0)
+  end
+  if distinct > MOST_DISTINCT * tokens then return tokens, tokens end
+  return tokens, distinct + ATTENTION_PART * (tokens - distinct)
+end
+
 -- Tokens of a part: without a tape nothing is gained by more, and what a block makes of so many
 -- stays in the caches.
 local SCORED <const> = 512

@@ -12,15 +12,15 @@ local order = {}
 local function largest_part(part, steps, whole)
   local chosen, most, its_size, all = 1, 0, 0, 0
   for step = 1, steps do
-    local sizes, total = {}, 0
+    local sizes, loads, total = {}, {}, 0
     for i, index in ipairs((part(step))) do
-      sizes[i] = whole.size(index)
+      sizes[i], loads[i] = whole.size(index)
       total = total + sizes[i]
     end
     for _, indices in ipairs(batch.split(sizes, whole.max_tokens)) do
       local forward = 0
       for _, i in ipairs(indices) do
-        forward = forward + sizes[i]
+        forward = forward + (loads[i] or sizes[i])
       end
       if forward > most then
         chosen, most, its_size = step, forward, total
@@ -38,7 +38,7 @@ end
 -- @tparam integer seed of the run
 -- @tparam string name of the random stream, such as "sft.order"
 -- @tparam ?table whole what `perilune plan` must know to try the largest part: `size(i)`, the
---   tokens of one of the n, `passes`, how many there will be, `max_tokens` of a forward
+--   tokens of one of the n, and the second of `batch.load` where it is several sequences; `passes`, how many there will be, `max_tokens` of a forward
 -- @treturn {steps=integer,at=function} `steps`, the parts of a pass; `at(step)`, step from 1: the
 --   indices of that part, from 1, and the number of its pass, from 1
 function order.epochs(n, size, seed, name, whole)

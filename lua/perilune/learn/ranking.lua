@@ -1,5 +1,6 @@
 --- How well scores order ranked answers: differences of pairs, accuracy, calibration.
 
+local batch = require("perilune.data.batch")
 local list = require("perilune.base.list")
 local stats = require("perilune.base.stats")
 
@@ -217,13 +218,8 @@ end
 --- Tokens of a set: what its forward costs.
 -- @tparam {sequences=table} set with `sequences`, token ids of its answers behind their prompt
 -- @treturn integer of all of them
-function ranking.tokens(set)
-  local tokens = 0
-  for _, sequence in ipairs(set.sequences) do
-    tokens = tokens + #sequence
-  end
-  return tokens
-end
+-- @treturn number the second of `batch.load`
+function ranking.tokens(set) return batch.load(set.sequences) end
 
 --- Which sets are learnt from, and which are of labelers that are only measured on.
 -- @tparam {{row=Row},...} sets each with `row.labeler`
