@@ -448,7 +448,7 @@ describe("perilune merge", function()
     for text, arguments in pairs {
       ["merged is a model already"] = { from, to },
       ["holds no adapters to merge"] = { w.model, w.dir .. "/other" },
-      ["what, and where to?"] = { from },
+      ["which models, and where to?"] = { from },
       ["did you mean 'base'?"] = { from, w.dir .. "/other", "--bse", "x" },
     } do
       code, err = run(table.unpack(arguments))

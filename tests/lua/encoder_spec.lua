@@ -200,8 +200,21 @@ for template_name, given in pairs(templates) do
     local template = given or nil
     describe(("template %s, tokenizer %s:"):format(template_name, tokenizer_name), function()
       for shape, question in pairs(questions) do
-        local ids, wrong = encode.prompt(tok, template, question)
-        if not ids then
+        local ids, wrong, kind = encode.prompt(tok, template, question)
+        if not ids and kind == "template" then
+          it(shape .. " is left out by all of them, with the reason", function()
+            local function told(fn, row)
+              local counts = fn(tok, template, { row }, LONGEST).counts
+              assert.are.same({ 1, 0 }, { counts.rows, counts.used })
+              return counts.first["the template cannot write it"]
+            end
+            local ranking = merged(question, { completions = { "a", "b" }, ranks = { 1, 2 } })
+            assert.are.equal("prompt 1: " .. wrong, told(data.prompts, question))
+            assert.are.equal("ranking 1: " .. wrong, told(data.ranked, ranking))
+            local example = merged(question, { completion = "a" })
+            assert.are.equal("example 1: " .. wrong, told(data.examples, example))
+          end)
+        elseif not ids then
           it(shape .. " is refused by all of them, with the row", function()
             local function refusal(fn, row)
               local ok, message = pcall(fn, tok, template, { row }, LONGEST)

@@ -230,16 +230,18 @@ describe("rows for a model's template", function()
     )
   end)
 
-  it("that the template refuses are errors with file and line", function()
+  it("that the template refuses are left out, and the first is named with the reason", function()
     local of = template(
       "{% for m in messages %}\n{% if m.content == 'bad' %}{{ raise_exception('no ' ~ m.role) }}"
         .. "{% endif %}{{ m.content }}</s>{% endfor %}"
     )
     local path = scratch.folder() .. "/rows.jsonl"
     scratch.write(path, '{"prompt":"fine","completion":"a"}\n{"prompt":"bad","completion":"a"}\n')
-    local ok, message = pcall(data.examples, tok, of, path, 100)
-    assert.is_false(ok)
-    assert.are.equal(path .. ":2: t.jinja:2: no user", message)
+    local counts = data.examples(tok, of, path, 100).counts
+    assert.are.same({ 2, 1 }, { counts.rows, counts.used })
+    local reason = "the template cannot write it"
+    assert.are.same({ [reason] = 1 }, counts.left_out)
+    assert.are.same({ [reason] = "example 2: t.jinja:2: no user" }, counts.first)
   end)
 
   it("are made anew under another template, not under another name", function()

@@ -11,21 +11,21 @@ local system = require("perilune.core").system
 local kept = {
   plain = {
     sft = "27306476e488e827a897b93c8a332e20",
-    reward = "9486b5b3edf2fe38acd1c9fa749a7694",
+    reward = "778c0fec79ca7ddda77228d4963eb68a",
     ppo = "50f8ab0998b10391fd880b060df0b0cc",
     sft_bf16 = "408b0ed8de0c8858bfba965eaf5a0582",
     ppo_bf16 = "762402315f8d19b823352dc5c0940390",
   },
   avx2 = {
     sft = "01da0dbb6a4e89554ded448b7c717041",
-    reward = "ea3215b0be3f759ed9b31579a5fd59b6",
+    reward = "f260de79ce34fe3467ccc3dc5330b244",
     ppo = "262f6df7bdb8895e62c29e2e54613828",
     sft_bf16 = "fd143f7c0b7b3f857dbeb8e1712e3c47",
     ppo_bf16 = "3998b328d72fd9bee285a522485135cf",
   },
   avx512 = {
     sft = "27284f32a63e273d5745bf372564b72b",
-    reward = "914e7fcb0718aba052f1c3ccf280d3d6",
+    reward = "f3c5ce2f2fccf2ad9ce2017803fd9d50",
     ppo = "af7d33e9306b35506ceb94fdc808d428",
     sft_bf16 = "3c70ec5bb2fcc4776dd4ddf28fbeaf54",
     ppo_bf16 = "af09631b178d01eb172a7d6e384815fe",

@@ -271,6 +271,15 @@ function Model:beside(quantize)
   return opts
 end
 
+-- Whether a stream of dropout drops anything, of what blocks add or of what adapters read.
+local function drops(self, dropout)
+  if (dropout.p or 0) > 0 then return true end
+  for _, adapter in pairs(self.adapters or {}) do
+    if adapter.dropout > 0 then return true end
+  end
+  return false
+end
+
 --- Final hidden states. Raises when a sequence is longer than the model's context, or a token is
 -- not in its vocabulary.
 -- @tparam Batch batch as of `pl.batch.pack`
@@ -281,6 +290,7 @@ end
 -- @treturn Tensor [T, C], or [N, C] of `rows`, of the model's dtype
 function Model:hidden(batch, opts)
   opts = checked.take("model:hidden", opts, of_hidden)
+  if opts.dropout and not drops(self, opts.dropout) then opts.dropout = nil end
   if opts.rows and opts.dropout then
     error("model:hidden: `rows` goes without `dropout`, whose draws belong to all rows", 2)
   end
