@@ -116,7 +116,8 @@ end
 local kept, count = counted(train)
 local kept_valid = valid and counted(valid)
 local function size_of(i)
-  return batch.load(preference.compare(train[kept[i]], cfg.pairs).sequences)
+  local item = preference.compare(train[kept[i]], cfg.pairs)
+  return batch.load(item.sequences)
 end
 local epochs = data.epochs(#kept, cfg.batch_size, cfg.seed, "dpo.order", {
   size = size_of,

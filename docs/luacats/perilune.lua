@@ -2976,8 +2976,8 @@ function pl.data.text(tok, path, length) end
 --- writes of it behind what it asks for an answer with; one that is given as text is what the model
 --- writes there, as it stands.
 ---
---- What is wrong with a row is nil and a message; and behind it "template" when the row is sound, but
---- a dialogue that this template cannot write.
+--- What is wrong with a row is nil and a message; and behind it "template" when the row is sound,
+--- but a dialogue that this template cannot write.
 ---@class perilune.data.encode
 pl.data.encode = {}
 
@@ -4723,8 +4723,9 @@ function pl.rules.use_case(given) end
 ---
 --- Kinds and placeholders: NAME, EMAIL, PHONE, ADDRESS, IBAN, CARD, IP, MAC (of network cards), KEY
 --- (keys and tokens of an account), URL (those that carry a secret), ID (national identity numbers
---- and passports), USER (the log's own user names). How each is told is in the head of its module in personal/; what each misses too. Every search is linear
---- in the text, whatever stands in it. The words the searches know are in personal/lists/*.txt.
+--- and passports), USER (the log's own user names). How each is told is in the head of its module in
+--- personal/; what each misses too. Every search is linear in the text, whatever stands in it. The
+--- words the searches know are in personal/lists/*.txt.
 ---
 --- The figures for the labelled sentences are printed by recipes/collect/check_personal_data.lua.
 --- What the rule does not do: promise that nothing is left. It reads forms and lists, not meaning.

@@ -2,10 +2,10 @@
 ** file.c - reading and writing single files so that neither a crash, a full disk nor a signal can
 ** leave half a file under the real name.
 **
-** Writing: "<path>.tmp-<host>-<pid>-<n>" made with O_EXCL, written, fsync, close, rename, fsync of the
-** folder. A failed fsync is never retried: the kernel may have dropped the pages and would report
-** success the second time. Reading is by pread, never mmap: a file that shrinks while it is read
-** is an error here, and a SIGBUS there.
+** Writing: "<path>.tmp-<host>-<pid>-<n>" made with O_EXCL, written, fsync, close, rename, fsync of
+** the folder. A failed fsync is never retried: the kernel may have dropped the pages and would
+** report success the second time. Reading is by pread, never mmap: a file that shrinks while it is
+** read is an error here, and a SIGBUS there.
 **
 ** Every system call goes through one of the sys_ functions, where pl_io_fail_at can make it fail.
 ** It does not know folders of files (folder.c) nor any format.

@@ -1,11 +1,11 @@
 /*
 ** folder.c - folders that appear whole or not at all: checkpoints and exported models.
 **
-** begin: make "<path>.tmp-<host>-<pid>-<n>". The caller fills it. commit: hash and sync every file, sync
-** every folder inside, write manifest.json last (name, size, XXH3-128 of each file, in the order of
-** the names), rename, sync the folder above. What stood at `path` changes places with the new
-** folder in one step (renameat2) and is removed afterwards, so that there is never a moment without
-** one of the two. A folder with a manifest that verifies is complete; one without is not.
+** begin: make "<path>.tmp-<host>-<pid>-<n>". The caller fills it. commit: hash and sync every file,
+** sync every folder inside, write manifest.json last (name, size, XXH3-128 of each file, in the
+** order of the names), rename, sync the folder above. What stood at `path` changes places with the
+** new folder in one step (renameat2) and is removed afterwards, so that there is never a moment
+** without one of the two. A folder with a manifest that verifies is complete; one without is not.
 **
 ** It does not follow or store symbolic links.
 */

@@ -305,12 +305,15 @@ describe("names of other trainers", function()
     )
   end)
 
-  it("of a key that is not there are unknown", function()
-    assert.are.equal(
-      "ppo: unknown key 'num_epochs' (--help lists all)",
-      refusal("--num_epochs", "3")
-    )
-  end)
+  it(
+    "of a key that is not there are unknown",
+    function()
+      assert.are.equal(
+        "ppo: unknown key 'num_epochs' (--help lists all)",
+        refusal("--num_epochs", "3")
+      )
+    end
+  )
 
   it("lead to keys of recipes", function()
     local text = {}

@@ -293,11 +293,14 @@ describe("a tokenised set", function()
       vocab_size = 300,
       special = chat.control_names(chat.plain),
     }
-    local strict = assert(chat.of_jinja([[
+    local strict = assert(chat.of_jinja(
+      [[
 {%- for m in messages %}{% if m.role == 'system' and not loop.first -%}
 {{ raise_exception('a system message is the first') }}{%- endif -%}
 <|{{ m.role }}|>{{ m.content }}<|end|>{% endfor -%}
-{% if add_generation_prompt %}<|assistant|>{% endif %}]], "strict"))
+{% if add_generation_prompt %}<|assistant|>{% endif %}]],
+      "strict"
+    ))
     for _, case in ipairs {
       { chat.plain, "message 3 is a system message; only the first can be" },
       { strict, "a system message is the first" },
@@ -349,7 +352,9 @@ describe("a tokenised set", function()
             { from = "gpt", value = "sat" },
           },
         },
-        { conversations = { { from = "human", value = "a mat" }, { from = "gpt", value = "sat" } } },
+        {
+          conversations = { { from = "human", value = "a mat" }, { from = "gpt", value = "sat" } },
+        },
       }
     )
     local examples = data.examples(tok, nil, path, 30)

@@ -22,8 +22,8 @@
 -- writes of it behind what it asks for an answer with; one that is given as text is what the model
 -- writes there, as it stands.
 --
--- What is wrong with a row is nil and a message; and behind it "template" when the row is sound, but
--- a dialogue that this template cannot write.
+-- What is wrong with a row is nil and a message; and behind it "template" when the row is sound,
+-- but a dialogue that this template cannot write.
 
 local chat = require("perilune.data.chat")
 local concat = require("perilune.base.list").concat

@@ -38,7 +38,8 @@ end
 -- @tparam integer seed of the run
 -- @tparam string name of the random stream, such as "sft.order"
 -- @tparam ?table whole what `perilune plan` must know to try the largest part: `size(i)`, the
---   tokens of one of the n, and the second of `batch.load` where it is several sequences; `passes`, how many there will be, `max_tokens` of a forward
+--   tokens of one of the n, and the second of `batch.load` where it is several sequences; `passes`,
+--   how many there will be, `max_tokens` of a forward
 -- @treturn {steps=integer,at=function} `steps`, the parts of a pass; `at(step)`, step from 1: the
 --   indices of that part, from 1, and the number of its pass, from 1
 function order.epochs(n, size, seed, name, whole)

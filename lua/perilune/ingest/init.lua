@@ -119,8 +119,8 @@ end
 -- @tparam ?table opts `on_bad` (none): (line, reason), told of bad records of a file in others'
 --   forms, which are left out with a warning; a bad record of our own forms raises; `on_skip`
 --   (none): (line, reason), told of records that are no training data; `on_note` (none): (what,
---   count), told at the end of what was left out of good rows; `labels` (false): single answers come
---   with their label, true where they were liked; those without one are left out
+--   count), told at the end of what was left out of good rows; `labels` (false): single answers
+--   come with their label, true where they were liked; those without one are left out
 -- @treturn ?function iterator of rows and their lines
 -- @treturn ?string message
 ingest.training = require("perilune.ingest.training")

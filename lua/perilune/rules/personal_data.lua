@@ -7,8 +7,9 @@
 --
 -- Kinds and placeholders: NAME, EMAIL, PHONE, ADDRESS, IBAN, CARD, IP, MAC (of network cards), KEY
 -- (keys and tokens of an account), URL (those that carry a secret), ID (national identity numbers
--- and passports), USER (the log's own user names). How each is told is in the head of its module in personal/; what each misses too. Every search is linear
--- in the text, whatever stands in it. The words the searches know are in personal/lists/*.txt.
+-- and passports), USER (the log's own user names). How each is told is in the head of its module in
+-- personal/; what each misses too. Every search is linear in the text, whatever stands in it. The
+-- words the searches know are in personal/lists/*.txt.
 --
 -- The figures for the labelled sentences are printed by recipes/collect/check_personal_data.lua.
 -- What the rule does not do: promise that nothing is left. It reads forms and lists, not meaning.

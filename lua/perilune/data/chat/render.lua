@@ -222,8 +222,8 @@ end
 -- @treturn {integer,...}|string mask, 1 where a token is trained; or what is wrong with the row
 -- @treturn ?table|string info: `spans` (list of {first, last}, trained runs, 1-based, inclusive),
 --   `trained` (tokens), `dropped` (turns), `cut` (tokens of the answer); or "length" when
---   `max_length` alone is what is wrong: too few tokens; or "template" when the row is sound and this
---   template cannot write it
+--   `max_length` alone is what is wrong: too few tokens; or "template" when the row is sound and
+--   this template cannot write it
 function render.messages(tok, template, messages, opts)
   opts = options.take("chat.render", opts, known)
   if template.program then

@@ -91,7 +91,8 @@ local function is_named(text, first)
   local name = match(head, "([%a][%w_-]*)[\"'`]?%s*[=:]+>?%s*[\"'`]?$")
   if not name then return false end
   name = name:lower()
-  for _, part in ipairs { name, match(name, "[^_-]+[_-][^_-]+$") or name, match(name, "[^_-]+$") } do
+  local last_two, last = match(name, "[^_-]+[_-][^_-]+$"), match(name, "[^_-]+$")
+  for _, part in ipairs { name, last_two or name, last } do
     if list.secrets[part] or list.key_names[part] then return true end
   end
   return false
