@@ -178,3 +178,38 @@ describe("common beginnings beside dropout", function()
     assert.is_true(kept(adapted, packed, { p = 0, seed = 1, index = 1 }) > 1.3 * without)
   end)
 end)
+
+describe("common beginnings in a batch that goes in parts", function()
+  -- Wide enough that a part has 512 rows.
+  local function model()
+    return pl.model.new({
+      model_type = "gpt2",
+      n_embd = 256,
+      n_layer = 1,
+      n_head = 4,
+      n_positions = 320,
+      vocab_size = toy.vocab,
+    }, { seed = 3, precision = "bf16" })
+  end
+
+  it("are read once in each part, which is as long as the rows that are done", function()
+    local m = model()
+    local one, two = table.unpack(toy.sequences { 300, 300 })
+    local sequences, apart = {}, {}
+    for i = 1, 6 do -- 1,842 tokens: by these each would be a part of its own
+      sequences[i] = appended(i <= 3 and one or two, 300, { i, 2 * i, 3, i, i, 5, 1 })
+      apart[i] = appended({ i }, 1, sequences[i])
+    end
+    local function kept(list)
+      local scope <close> = pl.scope("distinct_spec") -- luacheck: ignore
+      local packed, before = pl.batch.pack(list), pl.mem().live
+      m:hidden(packed)
+      return pl.mem().live - before
+    end
+    kept(apart) -- the packed weights are there now
+    assert.is_true(kept(sequences) < 0.75 * kept(apart))
+    local scope <close> = pl.scope("distinct_spec") -- luacheck: ignore
+    assert.is_true(alone(m, sequences) == m:hidden(pl.batch.pack(sequences)):bytes())
+    assert.is_true(alone(m, apart) == m:hidden(pl.batch.pack(apart)):bytes())
+  end)
+end)

@@ -423,13 +423,39 @@ local function part_of(batch, offsets, first, last)
   }
 end
 
--- Parts of at most `tokens` tokens, but for longer sequences.
+-- The most rows, of all, that are done apart from their copies: with more it would not pay to bring
+-- keys, queries and values to their places.
+local MOST_DISTINCT <const> = 0.9
+
+-- How many rows of each sequence are done when it stands behind the one before: those that are not
+-- in both.
+local function rows_done(batch, offsets)
+  local rows, counts = core.ragged.distinct(batch.tokens, batch.offsets), {}
+  if #rows > MOST_DISTINCT * batch.count then rows = nil end
+  local places, at = rows and rows:totable(), 1
+  for b = 1, #offsets - 1 do
+    counts[b] = offsets[b + 1] - offsets[b]
+    if places then
+      local first = at
+      while places[at] and places[at] < offsets[b + 1] do
+        at = at + 1
+      end
+      counts[b] = at - first
+    end
+  end
+  return counts
+end
+
+-- Parts of at most `tokens` rows that are done, but for longer sequences.
 local function parts_of(batch, tokens)
   local offsets, parts, first = batch.offsets:totable(), {}, 1
+  local done = rows_done(batch, offsets)
+  local rows = offsets[2]
   for b = 2, #offsets do
-    if b == #offsets or offsets[b + 1] - offsets[first] > tokens then
-      parts[#parts + 1], first = part_of(batch, offsets, first, b), b
+    if b == #offsets or rows + done[b] > tokens then
+      parts[#parts + 1], first, rows = part_of(batch, offsets, first, b), b, 0
     end
+    if b < #offsets then rows = rows + (b == first and offsets[b + 1] - offsets[b] or done[b]) end
   end
   return parts
 end
@@ -445,10 +471,6 @@ local function joined(all)
   end
   return all[1]
 end
-
--- The most rows, of all, that are done apart from their copies: with more it would not pay to bring
--- keys, queries and values to their places.
-local MOST_DISTINCT <const> = 0.9
 
 local through -- below
 
