@@ -21,6 +21,7 @@ enum {
     PACK_STRIPS = 6, /* to pack a panel costs as much as so many strips times it, */
     READ_STRIPS = 1, /* to read a packed one */
     SUMS = LINES * LINES,
+    NEAR = 1 << 20, /* bytes of a packed operand that L2 keeps from one strip to the next */
 };
 
 typedef struct {
@@ -28,6 +29,7 @@ typedef struct {
     const uint8_t *a; /* packed */
     square_fn square;
     bool tiles; /* AMX is in use: its registers are set up by each thread */
+    bool near_a, near_b;
     int64_t steps, pieces, strips, panels;
     pl_stop stop;
 } job;
@@ -104,10 +106,10 @@ static place chunk_of(const void *packed, int64_t steps, int64_t lines, int64_t 
                    least(CHUNK, lines - first)};
 }
 
-/* Bytes for each step by which `index` of `count` squares fetch all of a piece. */
-static int64_t share(int64_t count)
+/* Bytes for each step by which `count` squares fetch all of a piece, where it is not near. */
+static int64_t share(bool near, int64_t count)
 {
-    return (STEP_BYTES / count + 63) / 64 * 64;
+    return near ? 0 : (STEP_BYTES / count + 63) / 64 * 64;
 }
 
 /* A piece of all lines of a place, and the one after it; of one line so many bytes. */
@@ -174,6 +176,10 @@ static void run_square(const job *g, const turn *t, int64_t s, int64_t p, float 
     args.fetch_b = t->b.after + panel * t->b.line_after + (s - t->r->strip) * t->steps * t->share_b;
     args.fetch_a_bytes = t->share_a;
     args.fetch_b_bytes = t->share_b;
+    if (g->near_b && g->p->packed && s == t->r->strip) { /* near from the second strip on */
+        args.fetch_b = args.b + t->b.line;
+        args.fetch_b_bytes = STEP_BYTES;
+    }
     if (from_c && !straight) sums_from(&at, sums);
     g->square(&args);
     close_square(g, t, &at, straight, sums);
@@ -201,7 +207,10 @@ static void run_slab(const job *g, const slab *w, const rectangle *r, float *sum
 {
     const int64_t width = w->panel_end - w->panel, size = w->piece_end - w->piece > 1 ? SUMS : 0;
     const place a = chunk_of(g->a, g->steps, g->strips, r->strip);
-    turn t = {.w = w, .r = r, .share_a = share(width), .share_b = share(r->strip_end - r->strip)};
+    turn t = {.w = w,
+              .r = r,
+              .share_a = share(g->near_a, width),
+              .share_b = share(g->near_b, r->strip_end - r->strip)};
     for (int64_t i = w->piece; i < w->piece_end || i == w->piece; i++) {
         t.a = piece_of(&a, i);
         t.b = piece_of(&w->b, i);
@@ -346,6 +355,8 @@ void K(bf16_blocks)(pl_bf16_rule rule, const bf16_product *p, void *work)
              .pieces = pieces_of(ceil_div(p->k, STEP)),
              .strips = ceil_div(p->m, LINES),
              .panels = ceil_div(p->n, LINES),
+             .near_a = K(bf16_pack_a_size)(p->m, p->k) <= NEAR,
+             .near_b = K(bf16_pack_size)(p->n, p->k) <= NEAR,
              .stop = pl__stop_get()};
     if (p->m <= 0 || p->n <= 0) return;
     const operand a = {p->a.dtype, p->a.turned, p->a.at, p->a.ld, p->m, p->k};
