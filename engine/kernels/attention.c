@@ -155,11 +155,11 @@ ATT_INLINE void fwd_units(const keys *kv, const unit *un, const dims *m, vec *wo
         for (int u = 0; u < nv; u++) {
             const vec top = greatest(s + u, n, nv, max[u]);
             base[u] = att_base(top);
-            corr[u] = att_exp(max[u] - base[u]);
+            corr[u] = v_exp_normal(max[u] - base[u]);
             max[u] = top;
         }
         for (int64_t j = 0; j < n; j++)
-            for (int u = 0; u < nv; u++) s[j * nv + u] = att_exp(s[j * nv + u] - base[u]);
+            for (int u = 0; u < nv; u++) s[j * nv + u] = v_exp_normal(s[j * nv + u] - base[u]);
         for (int64_t j = n * nv; j < ATT_TILE * nv; j++) s[j] = v_set1(REAL(0.0));
         for (int u = 0; u < nv; u++) sum[u] = v_fma(sum[u], corr[u], sum_tile(s + u, nv));
         if (tiles) {
@@ -203,7 +203,7 @@ ATT_INLINE void small_fwd(const keys *kv, const unit *un, const dims *m, const i
         const real *k, *v;
         att_find_tile(kv, k0, &k, &v);
         const vec top = small_scores(s, max, q, k, n, first, k0, window, key_step, dim_step);
-        const vec base = att_base(top), corr = att_exp(max - base);
+        const vec base = att_base(top), corr = v_exp_normal(max - base);
         vec low[SMALL_DIM], high[SMALL_DIM];
         max = top;
         small_exps(s, base, n);

@@ -134,7 +134,7 @@ ATT_INLINE void bwd_units(const head_rows *h, const scratch *w, int64_t first, c
         else att_dots(ds, w->dyt, v, D, 1, n, D, nv);
         for (int64_t j = 0; j < n; j++)
             for (int u = 0; u < nv; u++) {
-                p[j * nv + u] = att_exp(p[j * nv + u] - lse[u]);
+                p[j * nv + u] = v_exp_normal(p[j * nv + u] - lse[u]);
                 ds[j * nv + u] = p[j * nv + u] * (ds[j * nv + u] - delta[u]);
             }
         if (h->cap > 0)

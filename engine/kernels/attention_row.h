@@ -186,10 +186,10 @@ ATT_INLINE void row_tile(const row_state *row, int64_t h0, const real *k, const 
         vec top = v_max(v_max(s[h][0], s[h][1]), v_max(s[h][2], s[h][3]));
         top = v_max(v_set1(v_fold_max(top)), before);
         const vec base = att_base(top);
-        corr[h] = att_exp(before - base);
+        corr[h] = v_exp_normal(before - base);
         row->max[h0 + h] = top;
         for (int r = 0; r < 4; r++) {
-            s[h][r] = att_exp(s[h][r] - base);
+            s[h][r] = v_exp_normal(s[h][r] - base);
             v_store(p + h * ATT_TILE + r * VL, bf16 ? att_round(s[h][r]) : s[h][r]);
             if (next->v && !bf16)
                 for (int64_t i = (h * 4 + r) * D / nh; i < (h * 4 + r + 1) * D / nh; i++)

@@ -91,7 +91,7 @@ ATT_INLINE void small_dots(vec *s, const vec a[SMALL_DIM], const real *x, int64_
             s[j] = v_fma(a[d], v_set1(x[j * key_step + d * dim_step]), s[j]);
 }
 
-/* att_exp of four, step by step: one alone waits for itself. */
+/* v_exp_normal of four, step by step: one alone waits for itself. */
 ATT_INLINE void small_exp(vec x[4])
 {
     static const float c[] = V_EXP_TERMS;

@@ -50,22 +50,6 @@ ATT_INLINE ivec att_iota(void)
     return r;
 }
 
-/* v_exp_normal, to the bit, of what the softmax takes: at most some roundings above 0, or NaN. */
-ATT_INLINE vec att_exp(vec x)
-{
-#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
-    static const float c[] = V_EXP_TERMS;
-    const vec least = v_set1(-87.0f), round = v_set1(V_EXP_ROUND);
-    const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, (__m512)least, _CMP_NLT_UQ);
-    x = v_max(least, x);
-    const vec n = v_fma(x, v_set1(V_LOG2_E), round) - round;
-    const vec r = v_fma(n, v_set1(-V_LN2_LO), v_fma(n, v_set1(-V_LN2_HI), x));
-    return (vec)_mm512_maskz_scalef_ps(normal, (__m512)v_poly(r, c, 7), (__m512)n);
-#else
-    return v_exp_normal(x);
-#endif
-}
-
 #define ATT_NO_WINDOW \
     ((int64_t)1 << 30) /* more keys than there are, and differences fit in 32 bits */
 

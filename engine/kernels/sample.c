@@ -47,6 +47,7 @@ INLINE k_span read_span(int64_t n, const real *logits, real inv_temperature, con
     vec sum = v_set1(0), w = v_set1(0);
     V_EACH(i, k, n) {
         const vec d = (v_load_n(logits + i, k, -(real)INFINITY) - m) * t;
+        __builtin_prefetch(logits + i + 2 * SPAN); /* the next spans are soon looked at */
         const vec e = v_exp_normal(d);
         sum += e;
         if (out != NULL) v_store_n(out + i, e, k);

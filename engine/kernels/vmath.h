@@ -163,12 +163,23 @@ static inline vec v_log_sigmoid(vec x)
     return v_min(v_set1(REAL(0.0)), x) - v_log1p(v_exp(-v_abs(x)));
 }
 
-/* e^x, and 0 where that would be no normal number: a processor takes some hundred cycles over each
-** underflow, and softmax rows are full of them. NaN stays NaN. */
+/* e^x of what a softmax takes, at most some roundings above 0, and 0 where that would be no normal
+** number: a processor takes some hundred cycles over each underflow, and softmax rows are full of
+** them. NaN stays NaN. */
 static inline vec v_exp_normal(vec x)
 {
     const vec least = v_set1(sizeof(real) == 4 ? REAL(-87.0) : REAL(-708.0));
+#if defined(__AVX512F__) && !defined(PL_F64_BUILD)
+    static const float c[] = V_EXP_TERMS;
+    const vec round = v_set1(V_EXP_ROUND);
+    const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, (__m512)least, _CMP_NLT_UQ);
+    x = v_max(least, x);
+    const vec n = v_fma(x, v_set1(V_LOG2_E), round) - round;
+    const vec r = v_fma(n, v_set1(-V_LN2_LO), v_fma(n, v_set1(-V_LN2_HI), x));
+    return (vec)_mm512_maskz_scalef_ps(normal, (__m512)v_poly(r, c, 7), (__m512)n);
+#else
     return (vec)((ivec)v_exp(v_max(least, x)) & ~(x < least));
+#endif
 }
 
 #endif

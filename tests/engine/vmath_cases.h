@@ -150,6 +150,30 @@ static void test_lanes(void **state)
         }
 }
 
+/* Of what a softmax takes v_exp_normal has the bits of v_exp, or 0. */
+static void test_exp_normal(void **state)
+{
+    (void)state;
+    if (!MACHINE_CAN) skip();
+    const real least = sizeof(real) == 4 ? REAL(-87.0) : REAL(-708.0);
+    for (bits start = 0, last = 0; start >= last; last = start, start += STEP * VL) {
+        real x[VL], y[VL], want[VL];
+        for (int k = 0; k < VL; k++) {
+            const bits pattern = start + (bits)k * STEP;
+            memcpy(&x[k], &pattern, sizeof(real));
+            if (x[k] > 1) x[k] = -x[k];
+        }
+        do_v_exp(want, x);
+        v_store(y, v_exp_normal(v_load(x)));
+        for (int k = 0; k < VL; k++) {
+            if (x[k] < least) want[k] = 0;
+            if (memcmp(&y[k], &want[k], sizeof(real)) != 0 && (x[k] == x[k] || y[k] == y[k]))
+                fail_msg("exp_normal(%.9g) = %.9g, wanted %.9g", (double)x[k], (double)y[k],
+                         (double)want[k]);
+        }
+    }
+}
+
 int run_vmath_tests(void);
 int run_vmath_tests(void)
 {
@@ -157,6 +181,7 @@ int run_vmath_tests(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_special_values),
         cmocka_unit_test(test_lanes),
+        cmocka_unit_test(test_exp_normal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
