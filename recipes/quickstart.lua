@@ -2,12 +2,12 @@
 --
 -- (1) A world with facts, users who leave a log, labelers; the log goes through the rules
 -- (prefixes, cap, split by user, personal data) and becomes the SFT, RM and PPO sets. (2) A model
--- of about two million parameters learns the language from plain text. (3) SFT on demonstrations of
--- mixed quality. (4) The SFT model answers K = 9 times; a hidden labeler ranks; a reward model
--- learns of them what the SFT model's own log-probs do not tell: facts are known to these. (5)
--- PPO-ptx against both, and PPO without the pretraining term. (6) All are judged by the world's own
--- checker, which no training ever saw. Each stage is a recipe of its own, run with settings; this
--- file is the road between them.
+-- of about two million parameters learns the language from plain text, and last from text of what
+-- takes a second look. (3) SFT on demonstrations of mixed quality. (4) The SFT model answers K = 9
+-- times; a hidden labeler ranks; a reward model learns of them what the SFT model's own log-probs
+-- do not tell: facts are known to these. (5) PPO-ptx against both, and PPO without the pretraining
+-- term. (6) All are judged by the world's own checker, which no training ever saw. Each stage is a
+-- recipe of its own, run with settings; this file is the road between them.
 
 local pl = require("perilune")
 local data = pl.data
@@ -19,6 +19,7 @@ local cfg = pl.config {
   { log_rows = 10000, "prompts in the users' log", min = 100 },
   { labeler_rows = 10000, "demonstrations", min = 50 },
   { documents = 60000, "of plain text", min = 100 },
+  { practice_documents = 8000, "of claims and comparisons, read last", min = 30 },
   { rank_prompts = 2000, "prompts the labeler ranks K answers to", min = 8 },
   { answers = 9, "K, answers to each of them", min = 2, max = 9 },
   { eval_prompts = 560, "held-out prompts", min = 8 },
@@ -50,7 +51,7 @@ local PIECE <const> = 64 -- of pretraining text
 local PAIRS_OF_HEADS <const> = math.max(1, cfg.hidden_size // 64)
 
 local run = pl.run.open(cfg)
-local stages = pl.stages.new(run, 9)
+local stages = pl.stages.new(run, 10)
 
 local function first(list, n) return table.move(list, 1, math.min(n, #list), 1, {}) end
 
@@ -61,6 +62,7 @@ local built = datasets.build {
   rows = cfg.log_rows,
   labeler_rows = cfg.labeler_rows,
   documents = cfg.documents,
+  practice_documents = cfg.practice_documents,
 }
 local world, sets = built.world, built.sets
 
@@ -92,6 +94,7 @@ end
 
 local paths = {
   text = stages:write("text.txt", table.concat(built.text.train, "\n\n") .. "\n"),
+  practice = stages:write("practice.txt", table.concat(built.text.practice, "\n\n") .. "\n"),
   held_out = stages:write(
     "text-validation.txt",
     table.concat(built.text.validation, "\n\n") .. "\n"
@@ -136,9 +139,20 @@ local base = stages:stage("pretrain", "pretrain", "pretraining: the language, fr
   learning_rate = "warmup(30, cosine(0.004, 0.0001))",
 })
 
+-- What is learnt last, in a row of its own.
+local practised = stages:stage("pretrain", "practice", "pretraining: practice in second looks", {
+  model = base.model,
+  text = paths.practice,
+  eval_text = paths.held_out,
+  context = 64,
+  batch_size = 32,
+  optimizer = "muon",
+  learning_rate = "warmup(5, cosine(0.003, 0.0002))",
+})
+
 -- 3. SFT, with a little of pretraining text -------------------------------------------------------
 local sft = stages:stage("sft", "sft", "SFT: demonstrations of labelers", {
-  model = base.model,
+  model = practised.model,
   dataset = paths.sft,
   eval_dataset = paths.sft_valid,
   template = "plain",

@@ -74,16 +74,23 @@ cases.verify = {
     return t.claim == truth and facts.case.lie(w, t, rng) or t.claim
   end,
   cores = function(_, t, value)
-    local word = value == t.claim and "yes" or "no"
     return {
-      full = { word .. " , " .. facts.sentence(t.attribute, t.thing, value) },
-      word = { word .. " ." },
+      full = { facts.verdict(t.attribute, t.thing, value, t.claim) },
+      word = { value == t.claim and "yes ." or "no ." },
     }
   end,
   content = function(_, t, tokens, value)
-    return tokens[1] == (value == t.claim and "yes" or "no") and LOOSE or 0
+    local said, found = count_in(tokens, { yes = true, no = true, ["not"] = true })
+    local agrees = value == t.claim
+    return said == 1 and (found.yes ~= nil) == agrees and LOOSE or 0
   end,
-  contradicts = facts.case.contradicts,
+  contradicts = function(w, t, tokens)
+    local claimed = {} -- but for what is denied
+    for i, token in ipairs(tokens) do
+      if tokens[i - 1] ~= "not" then claimed[#claimed + 1] = token end
+    end
+    return facts.case.contradicts(w, t, claimed)
+  end,
 }
 
 -- How animals of one kind are asked for. # stands for the value.

@@ -218,9 +218,10 @@ end
 
 --- All that a run of the demo needs, from one seed.
 -- @tparam ?table opts `{seed = 1, rows = 10000, users = 250, labeler_rows = 3000,
--- documents = 20000, validation_documents = 500}` and what `datasets.prepare` and
--- `datasets.assemble` take
--- @treturn table `{world, sets, sides, reports, counts, text = {train, validation}, vocabulary}`
+-- documents = 20000, practice_documents = 3000, validation_documents = 500}` and what
+-- `datasets.prepare` and `datasets.assemble` take
+-- @treturn table `{world, sets, sides, reports, counts, text = {train, practice,
+-- validation}, vocabulary}`
 function datasets.build(opts)
   opts = opts or {}
   local w = world.new(opts.seed or 1)
@@ -237,6 +238,7 @@ function datasets.build(opts)
     vocabulary = world.vocabulary(),
     text = {
       train = text.documents(w, opts.documents or 20000, "train"),
+      practice = text.documents(w, opts.practice_documents or 3000, "practice", text.PRACTICE),
       validation = text.documents(w, opts.validation_documents or 500, "validation"),
     },
   }

@@ -110,6 +110,19 @@ function facts.sentence(attribute, thing, value)
   return facts.fill(facts.ATTRIBUTES[attribute].states[1], thing, value)
 end
 
+--- What is said of a claim: the fact, and whether the claim is it. The fact stands first, and what
+-- it denies is said again: to say it is to look it up in the claim, as a word to be copied is, and
+-- so a small model learns to tell it from the fact. Of a bare yes or no it learns nothing.
+-- @tparam string attribute
+-- @tparam string thing
+-- @tparam string value that holds
+-- @tparam string claim the value that is claimed
+-- @treturn string
+function facts.verdict(attribute, thing, value, claim)
+  local fact = facts.sentence(attribute, thing, value):sub(1, -3)
+  return fact .. (value == claim and " , yes ." or " , not " .. claim .. " .")
+end
+
 --- A value of a list that is not `but`.
 -- @tparam Stream rng of pl.random
 -- @tparam table values

@@ -221,6 +221,33 @@ describe("checker", function()
     assert.are.equal(0.0, (w:check(task, "plant . glad to help !")))
   end)
 
+  it("wants the fact before the verdict on a claim, and the claim nowhere but denied", function()
+    local home = w.facts.mirro.home
+    local other = home == "cave" and "hill" or "cave"
+    local fact = ("the mirro lives in the %s"):format(home)
+    local function score(claim, answer)
+      local task = { use_case = "verify", thing = "mirro", attribute = "home", claim = claim }
+      return (w:check(task, answer))
+    end
+    local right = { [home] = " , yes .", [other] = (" , not %s ."):format(other) }
+    for _, claim in ipairs { home, other } do
+      for of, verdict in pairs(right) do
+        local told = fact .. verdict .. " glad to help !"
+        assert.are.equal(of == claim and 1.0 or 0.0, score(claim, told), told)
+      end
+      assert.near(claim == home and 0.6 or 0, score(claim, "yes ."), 1e-9)
+      assert.near(claim == other and 0.6 or 0, score(claim, "no ."), 1e-9)
+    end
+    local loose = { "no , " .. fact .. " .", fact .. " , so no ." }
+    for _, told in ipairs(loose) do
+      assert.is_true(score(other, told) > 0 and score(other, told) < 0.3, told)
+      assert.are.equal(0.0, score(home, told), told)
+    end
+    local agreed = ("the mirro lives in the %s , yes ."):format(other)
+    assert.are.equal(0.0, score(other, agreed))
+    assert.are.equal(0.0, score(other, right[other]:sub(4) .. " " .. agreed))
+  end)
+
   it("knows every answer it gives itself to be right, and every lie to be wrong", function()
     local rng = stream("lies")
     for _, row in ipairs(some_tasks(40)) do
@@ -563,6 +590,7 @@ describe("the recipe", function()
       log_rows = 600,
       labeler_rows = 400,
       documents = 600,
+      practice_documents = 60,
       rank_prompts = 60,
       answers = 3,
       eval_prompts = 32,
