@@ -117,6 +117,9 @@ pl_status pl_isa_check(pl_ctx *ctx);
 ** variable PERILUNE_BF16 names. `native` (may be NULL): false where the processor lacks the rule's
 ** instruction, which is emulated then, to the bit and slowly. */
 const char *pl_bf16(bool *native);
+/* Whether products in eight bits have an instruction of their own here (AVX512_VNNI, AVX_VNNI with
+** "avx2"); without it they are slower, and have the same bits. */
+bool pl_vnni(void);
 /* PL_ERR_ARG when PERILUNE_BF16 is set to no rule; pl_bf16 goes by the machine then. */
 pl_status pl_bf16_check(pl_ctx *ctx);
 

@@ -255,9 +255,12 @@ static inline pl_status pl_matmul(pl_ctx *ctx, pl_tensor **y, pl_tensor *a, pl_t
     return pl_op(ctx, PL_OP_matmul, in, param, y);
 }
 
-typedef enum { PL_LINEAR_PRECISION_float32, PL_LINEAR_PRECISION_bf16 } pl_linear_precision;
+typedef enum { PL_LINEAR_PRECISION_float32, PL_LINEAR_PRECISION_bf16,
+    PL_LINEAR_PRECISION_int8 } pl_linear_precision;
 /* [...,K],[N,K],[N] -> [...,N]: x W^T + b; precision bf16: operands of this product and of its
-   gradients' rounded to bfloat16, sums in float32 */
+   gradients' rounded to bfloat16, sums in float32; int8: where w is of a block format, each 32 of
+   x rounded to eight bits, sums of integers times their scales added up in float32; gradients and
+   all else as with float32 */
 static inline pl_status pl_linear(pl_ctx *ctx, pl_tensor **y, pl_tensor *x, pl_tensor *w,
                                   pl_tensor *b_or_null, pl_linear_precision precision)
 {
@@ -617,8 +620,8 @@ static inline pl_status pl_reverse_scan(pl_ctx *ctx, pl_tensor **y, pl_tensor *x
     return pl_op(ctx, PL_OP_reverse_scan, in, param, y);
 }
 
-typedef enum { PL_CROSS_ENTROPY_PRECISION_float32,
-    PL_CROSS_ENTROPY_PRECISION_bf16 } pl_cross_entropy_precision;
+typedef enum { PL_CROSS_ENTROPY_PRECISION_float32, PL_CROSS_ENTROPY_PRECISION_bf16,
+    PL_CROSS_ENTROPY_PRECISION_int8 } pl_cross_entropy_precision;
 /* [T,C],[V,C],[N],[N],[N] -> []: -scale sum_n w_n ln softmax(z_n)[targets_n], z_n = hidden[rows_n]
    head^T, soft-capped where softcap is not 0; precision as in linear */
 static inline pl_status pl_cross_entropy(pl_ctx *ctx, pl_tensor **loss, pl_tensor *hidden,
@@ -632,7 +635,8 @@ static inline pl_status pl_cross_entropy(pl_ctx *ctx, pl_tensor **loss, pl_tenso
     return pl_op(ctx, PL_OP_cross_entropy, in, param, loss);
 }
 
-typedef enum { PL_LOGPROB_PRECISION_float32, PL_LOGPROB_PRECISION_bf16 } pl_logprob_precision;
+typedef enum { PL_LOGPROB_PRECISION_float32, PL_LOGPROB_PRECISION_bf16,
+    PL_LOGPROB_PRECISION_int8 } pl_logprob_precision;
 /* [T,C],[V,C],[N],[N] -> [N],[N]: ln softmax(z/temperature)[target] and the entropy of
    softmax(z/temperature), z = hidden[row] head^T, soft-capped where softcap is not 0; precision as
    in linear */
@@ -651,7 +655,8 @@ static inline pl_status pl_logprob(pl_ctx *ctx, pl_tensor **logprob, pl_tensor *
     return st;
 }
 
-typedef enum { PL_KL_FULL_PRECISION_float32, PL_KL_FULL_PRECISION_bf16 } pl_kl_full_precision;
+typedef enum { PL_KL_FULL_PRECISION_float32, PL_KL_FULL_PRECISION_bf16,
+    PL_KL_FULL_PRECISION_int8 } pl_kl_full_precision;
 /* [T,C],[V,C],[T,C'],[V,C'],[N] -> [N]: sum_v p_v (ln p_v - ln q_v) at each row, p the policy, q
    the reference, each of its soft-capped logits; no gradient to q; precision, of both, as in
    linear */

@@ -532,7 +532,7 @@ function LinearCritic:write(dir) end
 ---@field seed integer? # (0) what new weights are drawn by
 ---@field peft (perilune.AdapterOptions|perilune.Config)? # (none) new adapters on the weights, which are frozen then; or a config with the rows of `pl.config.peft`
 ---@field frozen boolean? # (false) the weights are constants, held once by all models of the same files
----@field precision string? # ("float32") of products: "bf16" rounds their operands to bfloat16
+---@field precision string? # ("float32") of products: "bf16" rounds their operands to bfloat16, "int8" x to eight bits beside frozen weights in blocks
 ---@field base string? # (as adapter_config.json says) where the base of a folder of adapters is
 local LoadOptions = {}
 
@@ -610,7 +610,7 @@ function Meter:result() end
 ---@field block perilune.ParameterBlock # what is trained, in one flat piece: all parameters, or those of adapters and heads
 ---@field weights table<string, perilune.Tensor> # the parameters by name, each in the shape that its file has: views into the block, or the base's
 ---@field dtype string # of the block: "float32" or "float64"
----@field precision string # of its products of matrices: "float32"; "bf16": operands rounded to bfloat16, sums in float32. A setting of the work at hand: folders do not hold it
+---@field precision string # of its products of matrices: "float32"; "bf16": operands rounded to bfloat16, sums in float32; "int8": x rounded to eight bits where the weight is frozen and in blocks. A setting of the work at hand: folders do not hold it
 ---@field path string? # where it was loaded from
 ---@field base perilune.Base? # the frozen weights below
 ---@field base_path string? # where they were loaded from
@@ -2249,6 +2249,11 @@ function pl.threads(n) end
 ---@param ... integer|integer[] # sizes and options as of `pl.randn`; `a` (0) and `b` (1) are the ends of the range
 ---@return perilune.Tensor # of the given sizes [n1, n2, ...]
 function pl.uniform(...) end
+
+--- Whether products in eight bits (precision int8) have an instruction of their own here, else they
+--- are slower and have the same bits.
+---@return boolean
+function pl.vnni() end
 
 --- Records a tape until the guard closes, inside of no_grad too.
 ---@return userdata # guard
@@ -3965,7 +3970,7 @@ function pl.model.mix(models, shares) end
 --- A model with freshly drawn parameters. Raises when the config is of no family that is known, or
 --- lacks what its family needs.
 ---@param config table<string, any> # as in config.json: `model_type`, `vocab_size`, `hidden_size` and so on; and `scalar_head` (true: one number for each token in place of logits)
----@param opts? table # `seed` (0) of the draws; `dtype` ("float32"; or "float64") of the parameters; `precision` ("float32") of products: "bf16" rounds their operands to bfloat16
+---@param opts? table # `seed` (0) of the draws; `dtype` ("float32"; or "float64") of the parameters; `precision` ("float32") of products: "bf16" rounds their operands to bfloat16, "int8" x to eight bits beside frozen weights in blocks
 ---@return perilune.Model # on the heap of the scope that is open; its block frees it when nobody holds it
 function pl.model.new(config, opts) end
 
@@ -5822,12 +5827,12 @@ function pl.matmul(a, b, transpose_a, transpose_b) end
 ---@return perilune.Tensor y
 function Tensor:matmul(b, transpose_a, transpose_b) end
 
---- x W^T + b; precision bf16: operands of this product and of its gradients' rounded to bfloat16, sums in float32
+--- x W^T + b; precision bf16: operands of this product and of its gradients' rounded to bfloat16, sums in float32; int8: where w is of a block format, each 32 of x rounded to eight bits, sums of integers times their scales added up in float32; gradients and all else as with float32
 --- [...,K],[N,K],[N] -> [...,N]
 ---@param x perilune.Input
 ---@param w perilune.Input
 ---@param b? perilune.Input
----@param precision? "float32"|"bf16"|{ precision?: "float32"|"bf16" }
+---@param precision? "float32"|"bf16"|"int8"|{ precision?: "float32"|"bf16"|"int8" }
 ---@return perilune.Tensor y
 function pl.linear(x, w, b, precision) end
 
@@ -6328,9 +6333,9 @@ function Tensor:reverse_scan(offsets, decay) end
 ---@param rows perilune.Integers
 ---@param targets perilune.Integers
 ---@param weights? perilune.Input
----@param scale? number|{ scale?: number, softcap?: number, precision?: "float32"|"bf16" }
+---@param scale? number|{ scale?: number, softcap?: number, precision?: "float32"|"bf16"|"int8" }
 ---@param softcap? number
----@param precision? "float32"|"bf16"
+---@param precision? "float32"|"bf16"|"int8"
 ---@return perilune.Tensor loss
 function pl.cross_entropy(hidden, head, rows, targets, weights, scale, softcap, precision) end
 
@@ -6340,9 +6345,9 @@ function pl.cross_entropy(hidden, head, rows, targets, weights, scale, softcap, 
 ---@param head perilune.Input
 ---@param rows perilune.Integers
 ---@param targets perilune.Integers
----@param temperature? number|{ temperature?: number, softcap?: number, precision?: "float32"|"bf16" }
+---@param temperature? number|{ temperature?: number, softcap?: number, precision?: "float32"|"bf16"|"int8" }
 ---@param softcap? number
----@param precision? "float32"|"bf16"
+---@param precision? "float32"|"bf16"|"int8"
 ---@return perilune.Tensor logprob
 ---@return perilune.Tensor entropy
 function pl.logprob(hidden, head, rows, targets, temperature, softcap, precision) end
@@ -6354,10 +6359,10 @@ function pl.logprob(hidden, head, rows, targets, temperature, softcap, precision
 ---@param ref_hidden perilune.Input
 ---@param ref_head perilune.Input
 ---@param rows perilune.Integers
----@param temperature? number|{ temperature?: number, softcap?: number, ref_softcap?: number, precision?: "float32"|"bf16" }
+---@param temperature? number|{ temperature?: number, softcap?: number, ref_softcap?: number, precision?: "float32"|"bf16"|"int8" }
 ---@param softcap? number
 ---@param ref_softcap? number
----@param precision? "float32"|"bf16"
+---@param precision? "float32"|"bf16"|"int8"
 ---@return perilune.Tensor kl
 function pl.kl_full(hidden, head, ref_hidden, ref_head, rows, temperature, softcap, ref_softcap, precision) end
 

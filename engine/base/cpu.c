@@ -69,7 +69,7 @@ pl_status pl_isa_check(pl_ctx *ctx)
 
 static const char *const bf16_names[] = {"chain", "pairs", "tiles"};
 
-static bool has_pairs, has_tiles;
+static bool has_pairs, has_tiles, has_vnni, has_avx_vnni;
 
 #if defined(__x86_64__)
 /* The kernel lets a process use AMX's registers, which make its saved state larger, on request. */
@@ -79,24 +79,30 @@ static bool may_use_tiles(void)
     return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 
-static void find_bf16(void)
+static void find_products(void)
 {
     enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, AVX512_BF16 = 1 << 5 };
+    enum { AVX_VNNI = 1 << 4, AVX512_VNNI = 1 << 11 };
     unsigned a, b, c, d;
-    if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) has_pairs = (a & AVX512_BF16) != 0;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
-        has_tiles = (d & AMX_BF16) != 0 && (d & AMX_TILE) != 0 && may_use_tiles();
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
+        has_pairs = (a & AVX512_BF16) != 0;
+        has_avx_vnni = (a & AVX_VNNI) != 0;
+    }
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+    has_tiles = (d & AMX_BF16) != 0 && (d & AMX_TILE) != 0 && may_use_tiles();
+    has_vnni = (c & AVX512_VNNI) != 0;
 }
 #else
-static void find_bf16(void) {}
+static void find_products(void) {}
 #endif
+
+static pthread_once_t found = PTHREAD_ONCE_INIT;
 
 /* Both instructions are compiled into the AVX-512 variant alone. */
 static bool has_rule(int kind)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (kind == PL_BF16_CHAIN) return true;
-    pthread_once(&once, find_bf16);
+    pthread_once(&found, find_products);
     return pl__isa() == PL_ISA_AVX512 && (kind == PL_BF16_TILES ? has_tiles : has_pairs);
 }
 
@@ -136,6 +142,14 @@ pl_status pl_bf16_check(pl_ctx *ctx)
         return PL_OK;
     return pl__fail(ctx, PL_ERR_ARG, "PERILUNE_BF16 is '%.40s': auto, chain, pairs or tiles wanted",
                     wish);
+}
+
+/* ---- eight bits ---- */
+
+bool pl_vnni(void)
+{
+    pthread_once(&found, find_products);
+    return pl__isa() == PL_ISA_AVX512 ? has_vnni : pl__isa() == PL_ISA_AVX2 && has_avx_vnni;
 }
 
 /* ---- Threads ---- */

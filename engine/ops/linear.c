@@ -2,7 +2,7 @@
 ** linear.c - y = x Wᵀ + b, the product of all projections.
 **
 ** dx = dy W, dW = dyᵀ x, db = sum of the rows of dy. With precision bf16 the operands of all three
-** products are rounded to bfloat16.
+** products are rounded to bfloat16; with int8 that of y alone is another, of x in eight bits.
 **
 ** A weight used without a tape is packed once, and the packed copy kept by the tensor until its
 ** data change: for a few rows (decoding), or in bfloat16 for any number (scoring goes in small
@@ -148,6 +148,15 @@ static pl_status forward_kept(pl_call *c, linear_sizes s, const real *bias, real
     return PL_OK;
 }
 
+static pl_status forward_int8(pl_call *c, linear_sizes s, const real *bias, real *y)
+{
+    pl_status st;
+    real *work = scratch(c, product_int8_work(s.m, s.k), &st);
+    PL_TRY(st);
+    product_int8(s.m, s.n, s.k, pl__real(c->in[X]), s.k, c->in[W], bias, y, s.n, work);
+    return PL_OK;
+}
+
 static pl_status forward_plain(pl_call *c, linear_sizes s, const real *bias, real *y)
 {
     const real *x = pl__real(c->in[X]), *w = pl__real(c->in[W]);
@@ -176,6 +185,7 @@ static pl_status linear_forward(pl_call *c)
     real *y = pl__real(c->out[Y]);
     PL_TRY(save_input(c, s));
     if (wants_bf16(c, PRECISION)) return forward_bf16(c, s, bias, y);
+    if (wants_int8(c, PRECISION, c->in[W])) return forward_int8(c, s, bias, y);
     if (pl__kept(c->in[W]->dtype)) return forward_kept(c, s, bias, y);
     return forward_plain(c, s, bias, y);
 }

@@ -92,7 +92,7 @@ static pl_status check_softcap(pl_call *c, int k)
 static int64_t job_work(const head_job *job, int64_t m)
 {
     const int64_t v = job->v, c = job->c;
-    const int64_t logits = product_weight_work(job->back, job->head, true, m, v, c);
+    const int64_t logits = product_weight_work(job->way, job->head, true, m, v, c);
     const int64_t back = product_weight_work(job->back, job->head, false, m, c, v);
     const int64_t side = product_work(job->back, true, false, v, c, m);
     const int64_t most = logits > back ? logits : back;
@@ -116,7 +116,7 @@ static pl_status open_job(pl_call *c, head_job *job, int hidden, int head, int r
     PL_TRY(weight_way(c, precision_of(c), job->head, large, &job->way));
     PL_TRY(gradient_way(c, precision_of(c), job->head, large, &job->back));
     /* Log-probs are those of sampling, bit for bit; the loss of training has no such twin. */
-    if (c->op == PL_OP_cross_entropy) job->way = job->back;
+    if (c->op == PL_OP_cross_entropy && !job->way.int8) job->way = job->back;
     const int64_t size = (int64_t)sizeof(real);
     job->picked = pl__work(c, m * job->c * size);
     job->logits = job->picked != NULL ? pl__work(c, m * job->v * size) : NULL;

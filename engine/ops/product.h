@@ -1,12 +1,12 @@
 /*
-** product.h - one matrix product: of operands rounded to bfloat16, or by the engine's own kernels,
-** or by OpenBLAS.
+** product.h - one matrix product: of operands rounded to bfloat16, or of x in eight bits and the
+** integers of a block format, or by the engine's own kernels, or by OpenBLAS.
 **
-** An op's parameter `precision` tells of the first. Else pl__gemm_group says for the context and
-** the dtype; products too small for OpenBLAS are always the engine's own. Products for gradients
-** and those of cross_entropy may be of split numbers (pl__gemm_split): not those of other forward
-** passes, since decoding, whose few rows would be slower by it, must give the same bits. n and k
-** decide, so all rows of an op go one way.
+** An op's parameter `precision` tells of the first two. Else pl__gemm_group says for the context
+** and the dtype; products too small for OpenBLAS are always the engine's own. Products for
+** gradients and those of cross_entropy may be of split numbers (pl__gemm_split): not those of other
+** forward passes, since decoding, whose few rows would be slower by it, must give the same bits. n
+** and k decide, so all rows of an op go one way.
 */
 #ifndef PL_OPS_PRODUCT_H
 #define PL_OPS_PRODUCT_H
@@ -14,11 +14,13 @@
 #include "kernels/gemm.h"
 #include "kernels/gemm_bf16.h"
 #include "kernels/gemm_blas.h"
+#include "kernels/gemm_int8.h"
 #include "kernels/gemm_split.h"
 #include "ops/op.h"
 
 typedef struct {
     bool bf16;
+    bool int8;     /* with a weight in blocks, and never for gradients */
     int group;     /* of pl__gemm_group; 0: the engine's own */
     double *split; /* of pl__gemm_split, where n and k allow: counts their flops; NULL: none are */
 } product_way;
@@ -36,14 +38,22 @@ static inline real *scratch(pl_call *c, int64_t size, pl_status *st)
 /* precision: the place of that parameter. */
 static inline bool wants_bf16(const pl_call *c, int precision)
 {
-    return c->param[precision].i != LINEAR_precision_float32;
+    return c->param[precision].i == LINEAR_precision_bf16;
+}
+
+/* Of a product with weight w. */
+static inline bool wants_int8(const pl_call *c, int precision, const pl_tensor *w)
+{
+    return c->param[precision].i == LINEAR_precision_int8 && pl__kept(w->dtype) &&
+           pl_dtype_block(w->dtype) > 1;
 }
 
 static inline pl_status check_precision(pl_call *c, int precision)
 {
-    if (!wants_bf16(c, precision) || PL_REAL_DTYPE == PL_F32) return PL_OK;
-    return pl__op_fail(c, PL_ERR_DTYPE, "precision bf16 is for float32 tensors, and %s is float64",
-                       c->row->in[0].name);
+    const int64_t given = c->param[precision].i;
+    if (given == LINEAR_precision_float32 || PL_REAL_DTYPE == PL_F32) return PL_OK;
+    return pl__op_fail(c, PL_ERR_DTYPE, "precision %s is for float32 tensors, and %s is float64",
+                       given == LINEAR_precision_bf16 ? "bf16" : "int8", c->row->in[0].name);
 }
 
 /* ---- with precision bf16; never called in float64, where the op fails before ---- */
@@ -184,6 +194,31 @@ static inline void product_bf16_left(int64_t m, int64_t n, int64_t k, const void
 #endif
 }
 
+/* ---- with precision int8; never called in float64 ---- */
+static inline int64_t product_int8_work(int64_t m, int64_t k)
+{
+#ifdef PL_F64_BUILD
+    (void)m, (void)k;
+    return 0;
+#else
+    return K(gemm_int8_work)(m, k) / (int64_t)sizeof(real) + 1;
+#endif
+}
+
+/* c = a wᵀ + bias; bias n long or NULL. */
+static inline void product_int8(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                                const pl_tensor *w, const real *bias, real *c, int64_t ldc,
+                                real *work)
+{
+#ifdef PL_F64_BUILD
+    (void)m, (void)n, (void)k, (void)a, (void)lda, (void)w, (void)bias, (void)c, (void)ldc,
+        (void)work;
+#else
+    K(gemm_int8)
+    (pl_vnni(), m, n, k, a, lda, w->dtype, pl__data(w), bias, c, ldc, work);
+#endif
+}
+
 /* ---- of two float matrices ---- */
 static inline bool by_openblas(int group, bool ta, int64_t m, int64_t n, int64_t k)
 {
@@ -243,7 +278,7 @@ static inline void product(product_way way, bool ta, bool tb, int64_t m, int64_t
 static inline pl_status weight_way(pl_call *c, int precision, const pl_tensor *w, bool large,
                                    product_way *way)
 {
-    *way = (product_way){.bf16 = wants_bf16(c, precision)};
+    *way = (product_way){.bf16 = wants_bf16(c, precision), .int8 = wants_int8(c, precision, w)};
     if (way->bf16 || pl__kept(w->dtype)) return PL_OK;
     return pl__gemm_group(c->ctx, PL_REAL_DTYPE, large, &way->group);
 }
@@ -253,12 +288,14 @@ static inline pl_status gradient_way(pl_call *c, int precision, const pl_tensor 
                                      product_way *way)
 {
     PL_TRY(weight_way(c, precision, w, large, way));
+    way->int8 = false;
     return way->bf16 ? PL_OK : split_way(c, way);
 }
 
 static inline int64_t product_weight_work(product_way way, const pl_tensor *w, bool tb, int64_t m,
                                           int64_t n, int64_t k)
 {
+    if (way.int8) return product_int8_work(m, k);
     if (pl__kept(w->dtype) && !way.bf16) return K(gemm_kept_work)(tb, m, n, k);
     return product_work(way, false, tb, m, n, k);
 }
@@ -271,6 +308,7 @@ static inline void product_weight(product_way way, bool tb, int64_t m, int64_t n
     if (way.bf16)
         product_bf16(false, tb, m, n, k, real_operand(a, lda), tensor_operand(w, ldw), NULL, acc, c,
                      ldc, work);
+    else if (way.int8) product_int8(m, n, k, a, lda, w, NULL, c, ldc, work);
     else if (pl__kept(w->dtype))
         K(gemm_kept)(tb, m, n, k, a, lda, w->dtype, pl__data(w), NULL, acc, c, ldc, work);
     else product(way, false, tb, m, n, k, a, lda, pl__real(w), ldw, acc, c, ldc, work);

@@ -155,6 +155,13 @@ static int bf16(lua_State *L)
     return 2;
 }
 
+/* vnni() -> boolean: whether products in eight bits have an instruction of their own. */
+static int vnni(lua_State *L)
+{
+    lua_pushboolean(L, pl_vnni());
+    return 1;
+}
+
 /* gemm([name]) -> {wish =, float32 =, float64 =, split =}: who does large matrix products, "own"
 ** or "openblas"; split, whether those for float32 gradients are of split numbers; rows_alone,
 ** whether rows keep their bits beside any others. */
@@ -234,6 +241,7 @@ static const luaL_Reg functions[] = {
     {"isa", isa},
     {"bf16", bf16},
     {"gemm", gemm},
+    {"vnni", vnni},
     {"random_uniform", random_uniform},
     {"random_normal", random_normal},
     {"random_purpose", random_purpose},

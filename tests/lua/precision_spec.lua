@@ -6,7 +6,7 @@
 -- both precisions.
 
 local adapted = dofile("tests/lua/support/adapted.lua")
-local frozen_base = require("perilune.model.frozen_base")
+local first_ratio = dofile("tests/lua/support/first_ratio.lua")
 local kept = dofile("tests/lua/support/kept.lua")
 local pl = require("perilune")
 local run_recipe = require("perilune.config").run_recipe
@@ -512,10 +512,10 @@ describe("precision of a model", function()
     local path = adapted.folder("llama")
     local model, message = pl.load(path, { precision = "half" })
     assert.is_nil(model)
-    assert.are.equal("precision is 'half'; 'float32' or 'bf16' wanted", message)
+    assert.are.equal("precision is 'half'; 'float32', 'bf16' or 'int8' wanted", message)
     model, message = pl.load(path, { precision = 16, frozen = true })
     assert.is_nil(model)
-    assert.are.equal("precision is a number; 'float32' or 'bf16' wanted", message)
+    assert.are.equal("precision is a number; 'float32', 'bf16' or 'int8' wanted", message)
   end)
 
   it(
@@ -535,48 +535,12 @@ end)
 -- ---- the first ratio ----------------------------------------------------------------------------
 
 describe("the first ratio in bf16", function()
-  local prompts = { { 1, 2, 3 }, { 4 }, { 5, 6, 7, 8, 9, 10 }, { 12, 13 } }
-
-  --- Samples, then reads the answers as PPO's first minibatch does: the ratio and its variance.
-  local function hold(policy)
-    local answers = pl.generate(policy, prompts, {
-      max_tokens = 24,
-      temperature = 0.8,
-      samples = 3,
-      slots = 5,
-      stop = { 0 },
-      seed = 6,
-    })
-    local list, masks = {}, {}
-    for i, answer in ipairs(answers) do
-      list[i], masks[i] = pl.data.join(prompts[answer.prompt], answer.tokens)
-    end
-    local packed, at = batch.pack(list), batch.targets(list, masks)
-    local logprob = loss.logprobs(policy, packed, at, { temperature = 0.8, checkpoint = true })
-    assert.is_true(logprob:requires_grad())
-    local old = answers.logprobs
-    local _, stats = pl.ppo_loss(logprob, old, pl.full(old:shape(), 1.0))
-    assert.are.equal(1, stats:get(3))
-    assert.are.same({ 1, 1 }, { stats:get(5), stats:get(6) }) -- the least and the largest
-    local again =
-      loss.sequence_logprobs(policy, batch.parts(list, masks, 40), { temperature = 0.8 })
-    assert.are.equal(old:bytes(), again:bytes())
-  end
-
   toy.each(function(name)
-    it("is 1 for a policy of float32 weights: " .. name, function() hold(toy.model(name, BF16)) end)
+    it(
+      "is 1 for a policy of float32 weights: " .. name,
+      function() first_ratio.holds(toy.model(name, BF16)) end
+    )
   end)
-
-  --- Lays random blocks of four bits where a base held its projections.
-  local function in_four_bits(path)
-    local base = assert(frozen_base.load(path, "kept"))
-    for name, weight in pairs(base.weights) do
-      if name:find("proj") then
-        base.weights[name] = kept.weight("q4_1", table.unpack(weight:shape())):keep(true)
-      end
-    end
-    return base
-  end
 
   for _, base_dtype in ipairs { "float32", "bfloat16", "q8_0", "kept" } do
     for _, use_dora in ipairs { false, true } do
@@ -588,14 +552,14 @@ describe("the first ratio in bf16", function()
         end
         local path = adapted.scratch.path()
         assert(pl.model.new(config, { seed = 3 }):save(path))
-        local base = base_dtype == "kept" and in_four_bits(path)
+        local base = base_dtype == "kept" and first_ratio.in_blocks(path, "q4_1")
         local policy = assert(pl.load(path, {
           peft = { r = 3, alpha = 6, use_dora = use_dora },
           dtype = base_dtype,
           precision = "bf16",
         }))
         if base then assert.are.equal(base, policy.base) end
-        hold(adapted.stir(policy))
+        first_ratio.holds(adapted.stir(policy))
       end)
     end
   end

@@ -9,8 +9,9 @@ return function()
   return {
     {
       precision = "float32",
-      "of products of matrices; bf16: of their operands rounded to bfloat16, all else in float32",
-      choices = { "float32", "bf16" },
+      "of products of matrices; bf16: of their operands rounded to bfloat16; int8: of x rounded to "
+        .. "eight bits with frozen weights in blocks; all else in float32",
+      choices = { "float32", "bf16", "int8" },
     },
   }
 end

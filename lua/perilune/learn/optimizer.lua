@@ -172,7 +172,10 @@ function optimizer.of(block, cfg)
       0
     )
   end
-  if cfg.optimizer == "muon" then return optimizer.muon(block, { precision = cfg.precision }) end
+  if cfg.optimizer == "muon" then
+    local precision = cfg.precision == "bf16" and "bf16" or "float32" -- it has no frozen weights
+    return optimizer.muon(block, { precision = precision })
+  end
   return optimizer.adamw(block, { moments = cfg.adam_moments })
 end
 

@@ -147,6 +147,9 @@ local function bound_factors(m)
   return factors
 end
 
+-- What attention and activations work in: int8 is of products with weights alone.
+local function beside_products(m) return m.precision == "bf16" and "bf16" or "float32" end
+
 --- Lays at hand, as `m.parts`, `m.layers` and `m.factors`, what the forward pass wants.
 -- @tparam Model m with `spec`, `weights`, `dtype` and `precision`
 function decoder.bind(m)
@@ -164,7 +167,7 @@ function decoder.bind(m)
         scale = spec.scale,
         window = window > 0 and window or nil,
         softcap = spec.softcap,
-        precision = m.precision,
+        precision = beside_products(m),
       },
       rope = read and ropes[read],
     }
@@ -306,7 +309,7 @@ local function gate_and_up(m, layer, n, opts)
 end
 
 local function mlp(m, layer, n, opts)
-  local act, precision = activations[m.spec.activation], m.precision
+  local act, precision = activations[m.spec.activation], beside_products(m)
   if not (layer.gate or layer.gate_up) then return act(project(layer.up, n, opts), precision) end
   local gate, up = gate_and_up(m, layer, n, opts)
   if m.spec.activation ~= "silu" then return act(gate, precision) * up end

@@ -62,7 +62,8 @@ local model = {}
 --   views into the block, or the base's
 -- @field string dtype of the block: "float32" or "float64"
 -- @field string precision of its products of matrices: "float32"; "bf16": operands rounded to
---   bfloat16, sums in float32. A setting of the work at hand: folders do not hold it
+--   bfloat16, sums in float32; "int8": x rounded to eight bits where the weight is frozen and in
+--   blocks. A setting of the work at hand: folders do not hold it
 -- @field ?string path where it was loaded from
 -- @field ?Base base the frozen weights below
 -- @field ?string base_path where they were loaded from
@@ -100,7 +101,8 @@ members.guard(Model, "a Model", {
 -- @tparam {[string]=any} config as in config.json: `model_type`, `vocab_size`, `hidden_size` and so
 --   on; and `scalar_head` (true: one number for each token in place of logits)
 -- @tparam ?table opts `seed` (0) of the draws; `dtype` ("float32"; or "float64") of the parameters;
---   `precision` ("float32") of products: "bf16" rounds their operands to bfloat16
+--   `precision` ("float32") of products: "bf16" rounds their operands to bfloat16, "int8" x to
+--   eight bits beside frozen weights in blocks
 -- @treturn Model on the heap of the scope that is open; its block frees it when nobody holds it
 function model.new(config, opts)
   opts = checked.take("model.new", opts, of_new)
@@ -139,7 +141,8 @@ end
 --   a config with the rows of `pl.config.peft`
 -- @field ?boolean frozen (false) the weights are constants, held once by all models of the same
 --   files
--- @field ?string precision ("float32") of products: "bf16" rounds their operands to bfloat16
+-- @field ?string precision ("float32") of products: "bf16" rounds their operands to bfloat16,
+--   "int8" x to eight bits beside frozen weights in blocks
 -- @field ?string base (as adapter_config.json says) where the base of a folder of adapters is
 
 --- Loads a Hugging Face folder (config.json and safetensors), a GGUF file, a llama2.c .bin file, or

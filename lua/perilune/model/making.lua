@@ -59,16 +59,19 @@ function making.copied(config)
   return result
 end
 
-local precisions = { float32 = true, bf16 = true }
+local precisions = { float32 = true, bf16 = true, int8 = true }
 
 -- Why products cannot be of this precision beside parameters of this type; nil when they can.
 local function unfit(precision, dtype)
   if not precisions[precision] then
-    return ("precision is %s; 'float32' or 'bf16' wanted"):format(
+    return ("precision is %s; 'float32', 'bf16' or 'int8' wanted"):format(
       type(precision) == "string" and "'" .. precision .. "'" or "a " .. type(precision)
     )
-  elseif precision == "bf16" and dtype ~= "float32" then
-    return ("precision bf16 is for parameters in float32, and these are in %s"):format(dtype)
+  elseif precision ~= "float32" and dtype ~= "float32" then
+    return ("precision %s is for parameters in float32, and these are in %s"):format(
+      precision,
+      dtype
+    )
   end
 end
 

@@ -117,6 +117,11 @@
 -- @treturn boolean native: false where the processor lacks the rule's instruction, emulated then
 -- @name pl.bf16
 
+--- Whether products in eight bits (precision int8) have an instruction of their own here, else they
+-- are slower and have the same bits.
+-- @treturn boolean
+-- @name pl.vnni
+
 --- Who does large matrix products, set before when it is given.
 -- @tparam ?string name "auto", "own", "openblas" or "split"
 -- @treturn {wish=string,float32=string,float64=string,split=boolean,rows_alone=boolean} "own" or

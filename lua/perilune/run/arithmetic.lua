@@ -32,15 +32,15 @@ end
 --- What a run that goes on by other rules should know.
 -- @tparam ?table before as of `now`, of the checkpoint; what it lacks counts as the same
 -- @tparam table now
--- @tparam ?string precision of the run: the rule of bfloat16 products is nothing to a run in
---   "float32"; nil: it is not known
+-- @tparam ?string precision of the run: the rule of bfloat16 products is nothing to a run
+--   without them; nil: it is not known
 -- @treturn ?string nil: nothing differs
 function arithmetic.difference(before, now, precision)
   local texts = {}
   for _, part in ipairs(PARTS) do
     local name, what = part[1], part[2]
     local old = type(before) == "table" and before[name]
-    local used = name ~= "bfloat16" or precision ~= "float32"
+    local used = name ~= "bfloat16" or precision == nil or precision == "bf16"
     if used and type(old) == "string" and old ~= now[name] then
       texts[#texts + 1] = ("%s by %s there, by %s here"):format(what, old, now[name])
     end
