@@ -3,6 +3,7 @@
 local pl = require("perilune")
 local said = dofile("tests/lua/support/said.lua")
 local toy = dofile("tests/lua/support/toy.lua")
+local world = dofile("tests/lua/support/world.lua")
 
 local tok = pl.tokenizer.train {
   kind = "word",
@@ -330,6 +331,23 @@ describe("settings that were given and have no part in the run", function()
       doubts("--muon_momentum", "0.9")
     )
     assert.are.same({}, doubts("--muon_momentum", "0.9", "--optimizer", "muon"))
+  end)
+
+  it("include precision int8 where no weight is in blocks", function()
+    local dir = world.new("llama")
+    local settings = world.settings(dir, "ppo")
+    settings.max_steps, settings.save_steps, settings.precision = 1, 0, "int8"
+    settings.model = dir.dir .. "/wide" -- rows that blocks of 32 divide
+    local wide = { width = 64, inner = 96, heads = 2, range = 0.15, seed = 4 }
+    world.model(settings.model, "llama", { world.read(dir.text) }, wide)
+    for _, quantize in ipairs { "none", "q8_0" } do
+      settings.output_dir, settings.quantize = dir.dir .. "/int8-" .. quantize, quantize
+      settings.quiet = false
+      local text = said(function() pl.config.run_recipe("recipes/ppo.lua", settings) end)
+      local found = text:find("precision int8 has no part in the run", 1, true)
+      assert.are.equal(quantize == "none", found ~= nil, text)
+    end
+    world.clean()
   end)
 
   it(

@@ -81,6 +81,24 @@ local function held(cfg, models)
   return total, trained, bytes
 end
 
+-- The dtypes that are no blocks of whole numbers.
+local FLOATS <const> = { float32 = true, float64 = true, bfloat16 = true, float16 = true }
+
+-- Whether precision int8 was asked for and changes nothing for any of the models.
+local function is_int8_idle(cfg, models)
+  local precision
+  for key, value in pairs(cfg) do -- not every recipe has the key
+    if key == "precision" then precision = value end
+  end
+  if precision ~= "int8" then return false end
+  for _, model in pairs(models) do
+    for _, weight in pairs(model.weights) do
+      if not FLOATS[weight:dtype()] then return false end
+    end
+  end
+  return true
+end
+
 --- Prints the numbers that say how the run is cut, and what memory the models take; warns of
 -- settings that were given and have no part in it. Raises when there are no prompts.
 -- @tparam {{string,any},...} list of {name, number}
@@ -105,6 +123,13 @@ function Check:sizes(list)
   )
   if bytes > free then
     self:warn("the models alone want more memory than is free: expect an out-of-memory error")
+  end
+  if is_int8_idle(self.cfg, self.parts.models or {}) then
+    self:warn(
+      "precision int8 has no part in the run: it is of frozen weights in blocks of whole numbers, "
+        .. "as GGUF files have them, or quantize q8_0 where rows are of 32 and more; no model here "
+        .. "has any, and all products are of float32"
+    )
   end
   for _, doubt in ipairs(type(self.cfg.source) == "function" and idle.doubts(self.cfg) or {}) do
     self:warn("%s", doubt)
