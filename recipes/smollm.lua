@@ -1,12 +1,12 @@
---- A real assistant made brief: SFT and PPO with LoRA on SmolLM2-135M-Instruct.
+--- A real assistant made brief: SFT and GRPO with LoRA on SmolLM2-135M-Instruct.
 --
--- The model answers at length. It is to answer in at most 30 words that end in a full stop and name
+-- The model answers at length. It is to answer in 8 to 30 words that end in a full stop and name
 -- the subject of the question (smollm/brief.lua), which it seldom does by itself. (1) Questions of
 -- public instruction sets are dealt to training and held-out side. (2) SFT on the demonstrations
--- among the training side that keep the brief. (3) PPO from there against the brief, with a KL to
+-- among the training side that keep the brief. (3) GRPO from there against the brief, with a KL to
 -- the SFT model. Policy, reference and value are adapters on one frozen base in memory, held as its
--- file has it. (4) The model as it came, after SFT and after PPO answer the held-out questions.
--- With `text` PPO has a pretraining loss on most of its lines, and the loss on the others is told.
+-- file has it. (4) The model as it came, after SFT and after GRPO answer the held-out questions.
+-- With `text` GRPO has a pretraining loss on most of its lines, and the loss on the others is told.
 --
 -- Any model with a chat template will do; `perilune fetch smollm2` gets this one.
 
@@ -14,7 +14,7 @@ local pl = require("perilune")
 
 local cfg = pl.config {
   name = "smollm",
-  about = "SFT and PPO with LoRA on a real assistant, towards brief answers",
+  about = "SFT and GRPO with LoRA on a real assistant, towards brief answers",
   "Models and data",
   { model = "", "model folder or GGUF file to start from", required = true },
   {
@@ -34,17 +34,23 @@ local cfg = pl.config {
   { base_dtype = "kept", "what the frozen base is held in", choices = { "kept", "float32" } },
   "Supervised fine-tuning",
   { demonstrations = 64, "answers to train on, at most", min = 1 },
-  { sft_epochs = 2, "passes over them", min = 1 },
+  { sft_epochs = 4, "passes over them", min = 1 },
   { sft_learning_rate = "warmup(2, cosine(0.0003, 0.00003))", "of SFT", min = 0, schedule = true },
-  "PPO",
-  { total_episodes = 960, "answers in the whole run", min = 4 },
-  { batch_size = 32, "answers in one iteration", min = 4 },
-  { num_mini_batches = 4, "steps in a pass", min = 1 },
-  { learning_rate = "linear(0.001, 0.0003)", "of the policy", min = 0, schedule = true },
-  { value_learning_rate = 0.001, "of the value model", min = 0, schedule = true },
-  { kl_coef = 0.01, "β: weight of the per-token KL to the SFT model", min = 0 },
-  { ptx_coef = 0.1, "γ: weight of the loss on `text`", min = 0, schedule = true },
-  { ptx_batch_ratio = 0.25, "pieces of `text` for each answer", min = 0 },
+  "GRPO",
+  { total_episodes = 1120, "answers trained on in the whole run", min = 4 },
+  { batch_size = 32, "answers trained on in one iteration", min = 4 },
+  { num_generations = 4, "K: answers to each question", min = 2 },
+  { dynamic_sampling = 2, "times that groups with equal rewards are drawn anew", min = 0 },
+  { num_mini_batches = 2, "steps in a pass", min = 1 },
+  {
+    learning_rate = "warmup(3, linear(0.001, 0.0002))",
+    "of the policy",
+    min = 0,
+    schedule = true,
+  },
+  { kl_coef = 0.02, "β: weight of the per-token KL to the SFT model", min = 0 },
+  { ptx_coef = 0.03, "γ: weight of the loss on `text`", min = 0, schedule = true },
+  { ptx_batch_ratio = 0.125, "pieces of `text` for each answer", min = 0 },
   "All stages",
   pl.config.precision(),
 }
@@ -129,11 +135,11 @@ local sft = stages:stage(
   }
 )
 
--- 3. PPO ------------------------------------------------------------------------------------------
-local ppo = stages:stage(
-  "ppo",
-  "ppo",
-  "PPO towards the brief",
+-- 3. GRPO -----------------------------------------------------------------------------------------
+local grpo = stages:stage(
+  "grpo",
+  "grpo",
+  "GRPO towards the brief",
   with_adapter(with({
     model = sft.model,
     reward_function = paths.judge,
@@ -142,12 +148,17 @@ local ppo = stages:stage(
     response_length = cfg.response_length,
     total_episodes = cfg.total_episodes,
     batch_size = cfg.batch_size,
+    num_generations = cfg.num_generations,
+    dynamic_sampling = cfg.dynamic_sampling,
     num_mini_batches = cfg.num_mini_batches,
     micro_batch_tokens = 1024,
-    missing_eos_rule = "none", -- an answer that does not end is no whole one already
+    missing_eos_rule = "none", -- an answer that does not end has no reward already
+    loss_type = "dapo",
+    scale_rewards = "batch",
+    kl_placement = "reward",
+    kl_estimator = "k1",
     kl_coef = cfg.kl_coef,
     learning_rate = cfg.learning_rate,
-    value_learning_rate = cfg.value_learning_rate,
     temperature = cfg.temperature,
     ema_decay = 0.0,
   }, ptx))
@@ -170,15 +181,15 @@ end
 local evals = {
   base = judge("eval-base", "evaluation: the model as it came", cfg.model),
   sft = judge("eval-sft", "evaluation: after SFT", sft.model),
-  ppo = judge("eval-ppo", "evaluation: after PPO", ppo.model, sft.model),
+  grpo = judge("eval-grpo", "evaluation: after GRPO", grpo.model, sft.model),
 }
 
-local figures = present.figures(evals, ppo.history, cfg)
+local figures = present.figures(evals, grpo.history, cfg)
 figures.held_out = #held_out
 figures.demonstrations = #demonstrations
 figures.stage_seconds = stages.seconds
-present.write(run.dir, figures, evals, { sft = sft.history, ppo = ppo.history })
-run:summary(figures, { model = ppo.model, next = { "perilune", "chat", ppo.model } })
+present.write(run.dir, figures, evals, { sft = sft.history, grpo = grpo.history })
+run:summary(figures, { model = grpo.model, next = { "perilune", "chat", grpo.model } })
 if not cfg.quiet then print(pl.format.safe(present.table(figures))) end
 run:close()
 return figures

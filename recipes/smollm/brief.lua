@@ -1,16 +1,17 @@
 --- The reward of the smollm recipe: is an answer brief, whole and to the point?
 --
 -- An answer keeps the brief when it
---   (1) has at most 30 words, and one at least;
+--   (1) has 8 to 30 words;
 --   (2) ends in a full stop, and ended by itself;
 --   (3) names the subject of the question.
 -- The subject is taken to be the question's names (capitalised words inside a sentence) or, when
 -- it has none, its three longest words that are not mere instruction ("write", "following"). An
--- answer names it when it has one of these words, up to their endings. The reward is the mean of
--- the three, where a longer answer loses (1) by and by: half of it at 45 words, all of it at 60.
+-- answer names it when it has one of these words, up to their endings. The reward is the product
+-- of the three, for a brief is kept as a whole: half of it is no success. (1) is lost by and by,
+-- half of it at 4 words and at 45, all of it at 60.
 -- Nothing here says whether an answer is true.
 
-local brief = { MOST = 30 } -- words
+local brief = { LEAST = 8, MOST = 30 } -- words
 
 local SUBJECT <const> = 3 -- words that may name the subject
 local STEM <const> = 5 -- letters by which two words are one
@@ -111,7 +112,7 @@ function brief.parts(question, answer, ended)
   local n = #brief.words(answer)
   if n == 0 then return { short = 0, whole = 0, named = 0 } end
   return {
-    short = math.max(0, math.min(1, 2 - n / brief.MOST)),
+    short = math.max(0, math.min(1, n / brief.LEAST, 2 - n / brief.MOST)),
     whole = ended and answer:find("%.%s*$") and 1 or 0,
     named = names_one_of(answer, brief.subject(question)) and 1 or 0,
   }
@@ -120,7 +121,7 @@ end
 --- The reward of an answer.
 -- @tparam table parts of `brief.parts`
 -- @treturn number from 0 to 1
-function brief.reward(parts) return (parts.short + parts.whole + parts.named) / 3 end
+function brief.reward(parts) return parts.short * parts.whole * parts.named end
 
 --- Whether an answer keeps the brief.
 -- @tparam table parts of `brief.parts`

@@ -4,8 +4,8 @@ local pl = require("perilune")
 
 local present = {}
 
-local NAMES <const> = { "base", "sft", "ppo" }
-local TITLES <const> = { base = "as it came", sft = "after SFT", ppo = "after PPO" }
+local NAMES <const> = { "base", "sft", "grpo" }
+local TITLES <const> = { base = "as it came", sft = "after SFT", grpo = "after GRPO" }
 local SHOWN <const> = 10 -- answers before and after
 
 -- Part of the answers that keep the whole brief: their reward is 1.
@@ -18,17 +18,17 @@ local function kept(eval)
 end
 
 --- The figures of summary.json.
--- @tparam table evals `base`, `sft`, `ppo`: what the evaluations returned
--- @tparam {table,...} history of PPO
+-- @tparam table evals `base`, `sft`, `grpo`: what the evaluations returned
+-- @tparam {table,...} history of GRPO
 -- @tparam Config cfg
 -- @treturn table
 function present.figures(evals, history, cfg)
   local figures = {
-    kl = evals.ppo.kl,
-    gain = evals.ppo.gain,
-    gain_ci95 = evals.ppo.gain_ci95,
-    win_rate = evals.ppo.win_rate,
-    weights_hash = evals.ppo.weights_hash,
+    kl = evals.grpo.kl,
+    gain = evals.grpo.gain,
+    gain_ci95 = evals.grpo.gain_ci95,
+    win_rate = evals.grpo.win_rate,
+    weights_hash = evals.grpo.weights_hash,
     episodes = #history * cfg.batch_size,
   }
   for _, name in ipairs(NAMES) do
@@ -70,7 +70,7 @@ function present.table(figures)
   end
   local head = { "model", "reward", "keep the brief", "tokens" }
   if figures.text_loss_base then table.insert(head, "text loss") end
-  return ("%s\nPPO over SFT %+.3f (%.3f to %.3f), KL %.2f nats an answer"):format(
+  return ("%s\nGRPO over SFT %+.3f (%.3f to %.3f), KL %.2f nats an answer"):format(
     pl.format.columns(rows, { head = head }),
     figures.gain,
     figures.gain_ci95[1],
@@ -96,31 +96,31 @@ end
 -- @tparam string dir
 -- @tparam table figures
 -- @tparam table evals
--- @tparam table histories `sft`, `ppo`
+-- @tparam table histories `sft`, `grpo`
 function present.write(dir, figures, evals, histories)
   local rows = answers(evals)
   assert(pl.files.write_json(dir .. "/answers.json", rows))
   local r = pl.report.new {
     title = "A real assistant, made brief",
-    subtitle = "SFT and PPO with LoRA; the reward of an answer is 1 when it has at most 30 words, "
+    subtitle = "SFT and GRPO with LoRA; the reward of an answer is 1 when it has 8 to 30 words, "
       .. "ends in a full stop and names the subject of its question",
   }
   local tiles = {
     {
       "reward",
-      ("%.2f → %.2f"):format(figures.reward_base, figures.reward_ppo),
+      ("%.2f → %.2f"):format(figures.reward_base, figures.reward_grpo),
       "held-out questions",
     },
     {
       "keep the brief",
-      ("%.0f %% → %.0f %%"):format(100 * figures.kept_base, 100 * figures.kept_ppo),
+      ("%.0f %% → %.0f %%"):format(100 * figures.kept_base, 100 * figures.kept_grpo),
     },
     { "KL to SFT", pl.format.fixed("%.2f", figures.kl), "nats an answer" },
   }
   if figures.text_loss_base then
     table.insert(tiles, {
       "text loss",
-      ("%.3f → %.3f"):format(figures.text_loss_base, figures.text_loss_ppo),
+      ("%.3f → %.3f"):format(figures.text_loss_base, figures.text_loss_grpo),
       "lines held out, nats a token",
     })
   end
@@ -134,9 +134,9 @@ function present.write(dir, figures, evals, histories)
     }
   end
   r:heading("Training"):charts {
-    chart("PPO", "reward", histories.ppo, "objective/scores"),
-    chart("PPO", "KL, nats", histories.ppo, "objective/kl"),
-    chart("PPO", "tokens", histories.ppo, "completions/mean_length"),
+    chart("GRPO", "reward", histories.grpo, "objective/scores"),
+    chart("GRPO", "KL, nats", histories.grpo, "objective/kl"),
+    chart("GRPO", "tokens", histories.grpo, "completions/mean_length"),
     chart("SFT", "loss", histories.sft, "loss"),
   }
   local titles = {}

@@ -81,8 +81,8 @@ local function first_sentences(answer)
   return kept
 end
 
---- Demonstrations: of each answer the sentences it begins with, where they keep the brief, are of
--- one line, and have six words or more.
+--- Demonstrations: of each answer the sentences it begins with, where they keep the brief and are
+-- of one line.
 -- @tparam {table,...} rows
 -- @tparam integer most how many
 -- @treturn {table,...}
@@ -90,7 +90,7 @@ function questions.demonstrations(rows, most)
   local list = {}
   for _, row in ipairs(rows) do
     local answer = row.completion and first_sentences(row.completion)
-    if answer and #brief.words(answer) >= 6 and not answer:find("\n") and #list < most then
+    if answer and not answer:find("\n") and #list < most then
       local parts = brief.parts(row.prompt, answer, true)
       list[#list + 1] = brief.kept(parts) and { prompt = row.prompt, completion = answer } or nil
     end

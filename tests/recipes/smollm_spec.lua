@@ -27,23 +27,29 @@ describe("the brief", function()
     end
   end)
 
-  it("gives a third for each part, less for a longer answer", function()
+  it("rewards nothing but the whole, less for an answer too short or too long", function()
     local question = "Explain how a bicycle stays upright."
     local function reward(...) return brief.reward(brief.parts(question, ...)) end
-    assert.are.equal(1, reward("A bicycle steers into the fall.", true))
-    assert.are.equal(1, reward("Bicycles steer into the fall. ", true))
-    assert.are.equal(2 / 3, reward("A bicycle steers into the fall.", false))
-    assert.are.equal(2 / 3, reward("A bicycle steers into the fall", true))
-    assert.are.equal(2 / 3, reward("It steers into the fall.", true))
-    assert.are.equal(1 / 3, reward("It steers", true))
+    local steers = "A moving bicycle steers into the fall every time" -- 9 words
+    assert.are.equal(1, reward(steers .. ".", true))
+    assert.are.equal(1, reward("Bicycles steer into the fall and so recover. ", true)) -- 8 words
+    assert.are.equal(7 / 8, reward("Bicycles steer into the fall and recover.", true))
+    assert.are.equal(1 / 8, reward("Bicycles.", true))
+    assert.are.equal(0, reward(steers .. ".", false))
+    assert.are.equal(0, reward(steers, true))
+    assert.are.equal(0, reward("When moving it steers into the fall every time.", true))
     assert.are.equal(0, reward("", true))
     assert.are.equal(0, reward(" ... ", true))
     local words = ("word "):rep(29) .. "bicycle." -- 30 words
     assert.are.equal(1, reward(words, true))
-    assert.is_true(math.abs(reward("and " .. words, true) - (2 + 2 - 31 / 30) / 3) < 1e-12)
-    assert.are.equal(2 / 3, reward(("word "):rep(70) .. "bicycle.", true))
-    assert.is_true(brief.kept(brief.parts(question, "A bicycle steers.", true)))
-    assert.is_false(brief.kept(brief.parts(question, "It steers.", true)))
+    assert.is_true(math.abs(reward("and " .. words, true) - (2 - 31 / 30)) < 1e-12)
+    assert.are.equal(0.5, reward(("word "):rep(44) .. "bicycle.", true))
+    assert.are.equal(0, reward(("word "):rep(59) .. "bicycle.", true))
+    local function kept(...) return brief.kept(brief.parts(question, ...)) end
+    assert.is_true(kept(steers .. ".", true))
+    assert.is_false(kept("A bicycle steers.", true))
+    assert.is_false(kept("and " .. words, true))
+    assert.is_false(kept(steers .. ".", false))
   end)
 end)
 
@@ -71,18 +77,21 @@ describe("questions", function()
     local long = (" and so on"):rep(12) .. "."
     local rows = {
       { prompt = "What does a lighthouse do?" },
-      { prompt = "What does a lighthouse do?", completion = "It shines for ships all night." },
+      {
+        prompt = "What does a lighthouse do?",
+        completion = "It shines for ships all night and rests by day.",
+      },
       { prompt = "What does a lighthouse do?", completion = "A lighthouse shines." },
       {
         prompt = "What does a lighthouse do?",
-        completion = "A lighthouse shines for ships. It turns." .. long,
+        completion = "A lighthouse shines for ships at sea. It turns." .. long,
       },
-      { prompt = "Name the moons.", completion = "The moons of Mars are two" },
-      { prompt = "Name the moons.", completion = "The moons\nof Mars are only two." },
+      { prompt = "Name the moons.", completion = "The moons of Mars are two, small and dark" },
+      { prompt = "Name the moons.", completion = "The moons\nof Mars are two, small and dark." },
       { prompt = "Name the moons.", completion = "The moons of Mars are two. They are 9.4 km." },
     }
     local wanted = {
-      { prompt = rows[4].prompt, completion = "A lighthouse shines for ships. It turns." },
+      { prompt = rows[4].prompt, completion = "A lighthouse shines for ships at sea. It turns." },
       { prompt = rows[7].prompt, completion = rows[7].completion },
     }
     assert.are.same(wanted, questions.demonstrations(rows, 64))
@@ -124,7 +133,7 @@ describe("the recipe", function()
     local lines, texts = {}, {}
     for i, subject in ipairs(subjects) do
       local question = ("Where did the %s go?"):format(subject)
-      local answer = ("The %s went home again today."):format(subject)
+      local answer = ("The %s went all the way home again today."):format(subject)
       lines[i] = json.encode {
         instruction = question,
         instances = { { input = "", output = answer } },
@@ -159,13 +168,14 @@ describe("the recipe", function()
       held_out = 3,
       total_episodes = 16,
       batch_size = 8,
+      num_generations = 2,
       num_mini_batches = 2,
       response_length = 12,
       peft_r = 4,
       output_dir = folder .. "/run",
       quiet = true,
     })
-    for _, name in ipairs { "base", "sft", "ppo" } do
+    for _, name in ipairs { "base", "sft", "grpo" } do
       local reward, kept = figures["reward_" .. name], figures["kept_" .. name]
       assert.is_true(reward >= 0 and reward <= 1)
       assert.is_true(kept >= 0 and kept <= reward)
@@ -176,10 +186,10 @@ describe("the recipe", function()
     end
     assert.are.equal(6, count("text-train.jsonl"))
     assert.are.equal(2, count("text-held-out.jsonl"))
-    for _, name in ipairs { "base", "sft", "ppo" } do
+    for _, name in ipairs { "base", "sft", "grpo" } do
       assert.is_true(figures["text_loss_" .. name] > 0)
     end
-    assert.are_not.equal(figures.text_loss_sft, figures.text_loss_ppo)
+    assert.are_not.equal(figures.text_loss_sft, figures.text_loss_grpo)
     assert.are.equal(3, figures.held_out)
     assert.are.equal(5, figures.demonstrations)
     assert.are.equal(16, figures.episodes)
@@ -188,7 +198,7 @@ describe("the recipe", function()
     assert.are.equal(3, #shown[1].answers)
     assert.is_true(scratch.there(folder .. "/run/report.html"))
     -- What is left is an adapter beside the base, and only that.
-    assert.is_true(scratch.there(folder .. "/run/ppo/model/adapter_model.safetensors"))
-    assert.is_false(scratch.there(folder .. "/run/ppo/model/model.safetensors"))
+    assert.is_true(scratch.there(folder .. "/run/grpo/model/adapter_model.safetensors"))
+    assert.is_false(scratch.there(folder .. "/run/grpo/model/model.safetensors"))
   end)
 end)
