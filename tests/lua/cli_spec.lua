@@ -240,6 +240,7 @@ describe("generate", function()
   it("tells what was meant by a word that is none, one of the launcher's too", function()
     refused({ "halp" }, "no command or script is named 'halp'; did you mean 'help'?")
     refused({ "tset" }, "did you mean 'test'?")
+    refused({ "test" }, "'test': './perilune test', the launcher of a checkout, does that")
     refused({ "recipes", "pp" }, "perilune recipes: there is no recipe 'pp'; did you mean 'ppo'?")
     refused({ "sweep", "pp" }, "perilune sweep: there is no recipe 'pp'; did you mean 'ppo'?")
     refused(

@@ -83,7 +83,11 @@ function nearby.no_command(asked)
   end
   local text = "perilune: no command or script is named '%s'%s\ncommands: %s; "
     .. "'perilune help' explains\n"
-  io.stderr:write(text:format(format.safe(asked), hint_of(meant), table.concat(known, " ")))
+  local hint = hint_of(meant)
+  if meant == asked then
+    hint = (": './perilune %s', the launcher of a checkout, does that"):format(asked)
+  end
+  io.stderr:write(text:format(format.safe(asked), hint, table.concat(known, " ")))
   return 1
 end
 
