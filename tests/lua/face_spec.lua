@@ -46,7 +46,7 @@ describe("pl", function()
     local text = tostring(pl)
     assert.matches("\nops         abs add argmax", text, 1, true)
     assert.truthy(
-      text:find("\nlearn +[%l_ ]*companions%s+evaluation%s+loss[%l_%s]*preference"),
+      text:find("\nlearn +[%l_ ]*companions%s+evaluation%s+[%l_]+%s+loss[%l_%s]*preference"),
       text
     )
     assert.matches("\nmodel       model tokenizer", text, 1, true)
